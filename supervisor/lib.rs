@@ -1,1 +1,15 @@
-//! Droidspaces Supervisor.
+//! Droidspaces Supervisor: boots real Linux distributions in containers, beside Android or on any Linux.
+//!
+//! ```text
+//! init (Android's or the host's)
+//!  └─ ds supervise            one poll loop; accepts clients, keeps watch over monitors
+//!      ├─ worker              forked for one command; has the client's stdin, stdout and stderr
+//!      └─ ds monitor NAME     one for each running container; own mount namespace; parent of PID 1
+//!          └─ /sbin/init      the container
+//! client: `ds …` in a root shell
+//! ```
+//!
+//! ARCHITECTURE.md has the rules; each module says what it owns.
+
+#[expect(unsafe_code, reason = "system calls live here and nowhere else")]
+pub mod sys;

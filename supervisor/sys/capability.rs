@@ -1,0 +1,62 @@
+//! Capability sets of the calling process: capabilities(7), capset(2), prctl(2).
+
+use nix::errno::Errno;
+
+use super::check;
+
+#[repr(C)]
+struct Header {
+    version: u32,
+    pid: libc::c_int,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Data {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+/// `_LINUX_CAPABILITY_VERSION_3`: two 32-bit words for each set.
+const VERSION: u32 = 0x2008_0522;
+
+/// Removes one capability from the bounding set, PR_CAPBSET_DROP (2.6.25).
+///
+/// # Errors
+/// EINVAL for a capability this kernel does not know, EPERM without CAP_SETPCAP.
+pub fn drop_bounding(capability: u32) -> Result<(), Errno> {
+    // SAFETY: PR_CAPBSET_DROP takes plain integers and touches no memory of ours.
+    check(libc::c_long::from(unsafe {
+        libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(capability), 0, 0, 0)
+    }))
+    .map(drop)
+}
+
+/// Whether a capability is in the bounding set, PR_CAPBSET_READ (2.6.25); `None` when the kernel does not know it.
+#[must_use]
+pub fn in_bounding(capability: u32) -> Option<bool> {
+    // SAFETY: PR_CAPBSET_READ takes plain integers and touches no memory of ours.
+    match unsafe { libc::prctl(libc::PR_CAPBSET_READ, libc::c_ulong::from(capability), 0, 0, 0) } {
+        0 => Some(false),
+        1 => Some(true),
+        _ => None,
+    }
+}
+
+/// Empties the inheritable set (and with it the ambient one), capset(2): what a program inherits across execve
+/// then comes from the bounding set alone.
+///
+/// # Errors
+/// What capget(2) and capset(2) answer.
+pub fn clear_inheritable() -> Result<(), Errno> {
+    let mut header = Header { version: VERSION, pid: 0 };
+    let mut data = [Data::default(); 2];
+    // SAFETY: header and data are valid, correctly sized for version 3, and live across both calls.
+    check(unsafe { libc::syscall(libc::SYS_capget, &raw mut header, data.as_mut_ptr()) })?;
+    for word in &mut data {
+        word.inheritable = 0;
+    }
+    // SAFETY: as above; the kernel only reads both.
+    check(unsafe { libc::syscall(libc::SYS_capset, &raw mut header, data.as_ptr()) }).map(drop)
+}

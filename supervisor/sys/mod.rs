@@ -1,0 +1,109 @@
+//! System calls: the only module of this crate with `unsafe` in it.
+//!
+//! Thin, total wrappers for what nix lacks or marks unsafe; every function names its man page and the kernel
+//! that brought it. No policy lives here: a wrapper does one call, and the caller decides what a failure means.
+
+pub mod capability;
+pub mod descriptor;
+pub mod mount;
+pub mod network;
+pub mod process;
+pub mod seccomp;
+pub mod signal;
+pub mod socket;
+pub mod terminal;
+
+use std::fmt;
+
+use nix::errno::Errno;
+
+/// A failed system call with its arguments, such as `mount(proc, /proc, proc, nosuid): EPERM: …`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallError {
+    /// The call as written by [`call!`].
+    pub call: String,
+    /// What the kernel answered.
+    pub errno: Errno,
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.call, describe(self.errno))
+    }
+}
+
+impl std::error::Error for CallError {}
+
+/// `EPERM (Operation not permitted)`.
+#[must_use]
+pub fn describe(errno: Errno) -> String {
+    format!("{} ({errno:?})", errno.desc())
+}
+
+/// Whatever carries an error number: nix's own type and `std::io::Error`.
+pub trait AsErrno {
+    /// The error number, `EIO` where there is none.
+    fn as_errno(&self) -> Errno;
+}
+
+impl AsErrno for Errno {
+    fn as_errno(&self) -> Errno {
+        *self
+    }
+}
+
+impl AsErrno for std::io::Error {
+    fn as_errno(&self) -> Errno {
+        self.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+    }
+}
+
+/// Runs an expression and gives its error the text of the call: `call!(open(p), "open({p})")`.
+#[macro_export]
+macro_rules! call {
+    ($expression:expr, $($text:tt)+) => {
+        $expression.map_err(|error| $crate::sys::CallError {
+            call: format!($($text)+),
+            errno: $crate::sys::AsErrno::as_errno(&error),
+        })
+    };
+}
+
+/// The one predicate for "this kernel does not have it": fall back, do not fail.
+#[must_use]
+pub fn unsupported(errno: Errno) -> bool {
+    matches!(errno, Errno::ENOSYS | Errno::EOPNOTSUPP)
+}
+
+/// The error number at the root of an error chain, if a system call is there.
+#[must_use]
+pub fn errno_of(error: &anyhow::Error) -> Option<Errno> {
+    error.chain().find_map(|cause| {
+        cause
+            .downcast_ref::<CallError>()
+            .map(|call| call.errno)
+            .or_else(|| cause.downcast_ref::<Errno>().copied())
+            .or_else(|| cause.downcast_ref::<std::io::Error>().map(AsErrno::as_errno))
+    })
+}
+
+/// Turns the return value of a raw system call into a result.
+fn check(value: libc::c_long) -> Result<libc::c_long, Errno> {
+    if value < 0 { Err(Errno::last()) } else { Ok(value) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_call_names_itself_and_its_errno() {
+        let result: Result<(), CallError> = call!(Err(Errno::EPERM), "mount({}, {})", "proc", "/proc");
+        let error = anyhow::Error::from(result.unwrap_err()).context("prepare /proc");
+        assert_eq!(
+            format!("{error:#}"),
+            "prepare /proc: mount(proc, /proc): Operation not permitted (EPERM)"
+        );
+        assert_eq!(errno_of(&error), Some(Errno::EPERM));
+    }
+}

@@ -1,0 +1,33 @@
+//! Network interfaces of the calling process's network namespace: netdevice(7).
+
+use std::os::fd::AsRawFd;
+
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+
+use super::check;
+
+/// Sets IFF_UP on the loopback interface, SIOCSIFFLAGS of netdevice(7).
+///
+/// # Errors
+/// What socket(2) or ioctl(2) answers.
+pub fn bring_loopback_up() -> Result<(), Errno> {
+    let control = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    // SAFETY: ifreq is plain old data, for which all zeroes is a valid value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (target, byte) in request.ifr_name.iter_mut().zip(b"lo") {
+        *target = libc::c_char::from_ne_bytes([*byte]);
+    }
+    // SAFETY: the request is a valid ifreq that outlives the call; the kernel fills in its flags.
+    check(libc::c_long::from(unsafe {
+        libc::ioctl(control.as_raw_fd(), libc::SIOCGIFFLAGS, &raw mut request)
+    }))?;
+    // SAFETY: SIOCGIFFLAGS has just set the flags member of the union.
+    let flags = unsafe { request.ifr_ifru.ifru_flags };
+    request.ifr_ifru.ifru_flags = flags | libc::c_short::try_from(libc::IFF_UP).unwrap_or(1);
+    // SAFETY: as above; the kernel only reads the request.
+    check(libc::c_long::from(unsafe {
+        libc::ioctl(control.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request)
+    }))
+    .map(drop)
+}
