@@ -1,0 +1,49 @@
+//! What client and worker say to each other, on one connection to `run/supervisor.sock`.
+//!
+//! | direction | message | then |
+//! |---|---|---|
+//! | client → | Request with the descriptors of stdin, stdout, stderr | the supervisor forks a worker, which owns the connection |
+//! | client → | Signal | the worker passes it on to the command |
+//! | ← worker | RawMode | the client switches its terminal; it restores it at the end, however that comes |
+//! | ← worker | Exit | the client exits with the code |
+//!
+//! The end of the connection without Exit means that the worker died; the end of the client hangs up its session.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Raised when a message changes its meaning; a client refuses a supervisor of another generation.
+pub const GENERATION: u32 = 1;
+
+/// Names of the environment variables that a client hands on.
+pub const ENVIRONMENT: [&str; 4] = ["TERM", "COLORTERM", "NO_COLOR", "COLUMNS"];
+
+/// One command line.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Request {
+    /// [`GENERATION`] of the client.
+    pub generation: u32,
+    /// The name that the program was called by, then its arguments.
+    pub argv: Vec<String>,
+    /// The client's working directory, for relative paths.
+    pub cwd: String,
+    /// The variables of [`ENVIRONMENT`] that the client has.
+    pub environment: BTreeMap<String, String>,
+}
+
+/// From the client once the worker is there.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum ToWorker {
+    /// A signal that the client received, by its Linux number.
+    Signal(i32),
+}
+
+/// From the worker.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum FromWorker {
+    /// Switch the terminal on standard input to raw mode, or back.
+    RawMode(bool),
+    /// The command has ended with this exit code.
+    Exit(u8),
+}

@@ -1,0 +1,162 @@
+//! Every path of ours on disk, in one place.
+//!
+//! | | Android | elsewhere | `$DS_ROOT` set |
+//! |---|---|---|---|
+//! | data | /data/adb/droidspaces | /var/lib/droidspaces | $DS_ROOT/data |
+//! | run (tmpfs) | /dev/droidspaces | /run/droidspaces | $DS_ROOT/run |
+//!
+//! Nothing below a container's root file system is named here: that is `rootfs::root`'s business.
+
+use std::env;
+use std::fs::{DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::config::Name;
+
+/// Where the data and the run directory are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Paths {
+    /// Configuration, root file systems, logs; survives a reboot.
+    pub data: PathBuf,
+    /// Sockets and locks; on a tmpfs, gone at reboot.
+    pub run: PathBuf,
+    /// Name of our directory in every cgroup hierarchy; its own for each `$DS_ROOT`.
+    pub cgroup: String,
+}
+
+impl Paths {
+    /// The paths of this machine, or those below `$DS_ROOT`.
+    #[must_use]
+    pub fn from_environment() -> Self {
+        match env::var_os("DS_ROOT").filter(|value| !value.is_empty()) {
+            Some(root) => Self::below(Path::new(&root)),
+            None if crate::host::android::is_android() => Self::new("/data/adb/droidspaces", "/dev/droidspaces"),
+            None => Self::new("/var/lib/droidspaces", "/run/droidspaces"),
+        }
+    }
+
+    /// Data and run directory below one directory, as tests use them.
+    #[must_use]
+    pub fn below(root: &Path) -> Self {
+        // FNV-1a: short, stable, and two roots need only differ.
+        let digest = root.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        Self { data: root.join("data"), run: root.join("run"), cgroup: format!("droidspaces-{digest:016x}") }
+    }
+
+    fn new(data: &str, run: &str) -> Self {
+        Self { data: data.into(), run: run.into(), cgroup: "droidspaces".into() }
+    }
+
+    /// Creates the directories that everything else relies on, mode 0700.
+    ///
+    /// # Errors
+    /// When one cannot be made, for example because the medium is read-only.
+    pub fn create(&self) -> Result<()> {
+        for directory in [&self.data, &self.containers(), &self.run, &self.run_containers()] {
+            create_private(directory).with_context(|| format!("create {}", directory.display()))?;
+        }
+        Ok(())
+    }
+
+    /// `supervisor.ini`.
+    #[must_use]
+    pub fn supervisor_ini(&self) -> PathBuf {
+        self.data.join("supervisor.ini")
+    }
+
+    /// Log of the supervisor and of monitors.
+    #[must_use]
+    pub fn supervisor_log(&self) -> PathBuf {
+        self.data.join("log/supervisor.log")
+    }
+
+    /// Directory of all containers.
+    #[must_use]
+    pub fn containers(&self) -> PathBuf {
+        self.data.join("containers")
+    }
+
+    /// Directory of one container.
+    #[must_use]
+    pub fn container(&self, name: &Name) -> PathBuf {
+        self.containers().join(name.as_str())
+    }
+
+    /// Configuration of one container.
+    #[must_use]
+    pub fn container_ini(&self, name: &Name) -> PathBuf {
+        self.container(name).join("container.ini")
+    }
+
+    /// Console log of one container.
+    #[must_use]
+    pub fn console_log(&self, name: &Name) -> PathBuf {
+        self.container(name).join("log/console.log")
+    }
+
+    /// Socket of the supervisor.
+    #[must_use]
+    pub fn supervisor_socket(&self) -> PathBuf {
+        self.run.join("supervisor.sock")
+    }
+
+    /// Held by the one supervisor for as long as it lives.
+    #[must_use]
+    pub fn supervisor_lock(&self) -> PathBuf {
+        self.run.join("supervisor.lock")
+    }
+
+    /// Held by a client while it starts a supervisor.
+    #[must_use]
+    pub fn launch_lock(&self) -> PathBuf {
+        self.run.join("launch.lock")
+    }
+
+    /// Run directories of all containers.
+    #[must_use]
+    pub fn run_containers(&self) -> PathBuf {
+        self.run.join("containers")
+    }
+
+    /// Run directory of one container: `control`, `lock`, `last-exit`, `notify/`.
+    #[must_use]
+    pub fn run_container(&self, name: &Name) -> PathBuf {
+        self.run_containers().join(name.as_str())
+    }
+
+    /// Control socket of a container's monitor; it answers exactly while the monitor lives.
+    #[must_use]
+    pub fn control(&self, name: &Name) -> PathBuf {
+        self.run_container(name).join("control")
+    }
+
+    /// Held by a verb while it sets up, changes or deletes a container.
+    #[must_use]
+    pub fn lock(&self, name: &Name) -> PathBuf {
+        self.run_container(name).join("lock")
+    }
+
+    /// How the container ended last.
+    #[must_use]
+    pub fn last_exit(&self, name: &Name) -> PathBuf {
+        self.run_container(name).join("last-exit")
+    }
+}
+
+/// A directory for root alone, with its parents; an existing one is left as it is.
+///
+/// # Errors
+/// What mkdir(2) answers.
+pub fn create_private(directory: &Path) -> io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    std::fs::set_permissions(directory, Permissions::from_mode(0o700))
+}

@@ -1,0 +1,179 @@
+//! Our control sockets: SOCK_SEQPACKET, one JSON document in each packet.
+//!
+//! Packets keep their borders, the end of the peer is an empty packet, and descriptors travel along. Paths may be
+//! longer than the 107 bytes that unix(7) allows: they are reached through their directory's descriptor.
+
+use std::fs::{File, Permissions};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept4, bind, connect, listen, socket, socketpair,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::call;
+use crate::sys::socket as packets;
+
+/// Longest packet: the kernel's default send buffer is larger, and no message of ours comes near it.
+pub const LONGEST_PACKET: usize = 128 * 1024;
+
+/// A message with the descriptors that came along.
+#[derive(Debug)]
+pub struct Received<T> {
+    /// The message.
+    pub message: T,
+    /// Its descriptors, in order.
+    pub descriptors: Vec<OwnedFd>,
+}
+
+fn new_socket() -> Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    Ok(call!(socket(AddressFamily::Unix, SockType::SeqPacket, flags, None), "socket(unix, seqpacket)")?)
+}
+
+/// Two connected sockets.
+///
+/// # Errors
+/// What socketpair(2) answers.
+pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    Ok(call!(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags), "socketpair(unix, seqpacket)")?)
+}
+
+/// An address for a path of any length; the file keeps the directory reachable while the address is in use.
+fn address(path: &Path) -> Result<(UnixAddr, Option<File>)> {
+    if let Ok(address) = UnixAddr::new(path) {
+        return Ok((address, None));
+    }
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+        bail!("{}: not a socket path", path.display());
+    };
+    let directory = std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
+        .open(directory)
+        .with_context(|| format!("open {}", directory.display()))?;
+    let short = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd())).join(name);
+    Ok((call!(UnixAddr::new(&short), "socket address {}", path.display())?, Some(directory)))
+}
+
+/// Listens at `path`, mode 0600; a socket left over from a dead process is replaced.
+///
+/// The caller holds the lock that makes it the only one who may listen there.
+///
+/// # Errors
+/// When the directory is missing or not writable.
+pub fn listen_at(path: &Path) -> Result<OwnedFd> {
+    match std::fs::remove_file(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).with_context(|| format!("remove {}", path.display())),
+    }
+    let listener = new_socket()?;
+    let (address, _directory) = address(path)?;
+    call!(bind(listener.as_raw_fd(), &address), "bind({})", path.display())?;
+    std::fs::set_permissions(path, Permissions::from_mode(0o600))
+        .with_context(|| format!("chmod {}", path.display()))?;
+    call!(listen(&listener, Backlog::MAXCONN), "listen({})", path.display())?;
+    Ok(listener)
+}
+
+/// Connects to the process that listens at `path`; `None` when nobody does.
+///
+/// # Errors
+/// Anything but a missing or dead listener.
+pub fn connect_to(path: &Path) -> Result<Option<OwnedFd>> {
+    let connection = new_socket()?;
+    let (address, _directory) = match address(path) {
+        Ok(parts) => parts,
+        Err(error) if crate::sys::errno_of(&error) == Some(Errno::ENOENT) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    match connect(connection.as_raw_fd(), &address) {
+        Ok(()) => Ok(Some(connection)),
+        Err(Errno::ENOENT | Errno::ECONNREFUSED | Errno::ENOTDIR) => Ok(None),
+        Err(errno) => Ok(Some(call!(Err(errno), "connect({})", path.display())?)),
+    }
+}
+
+/// Accepts one connection.
+///
+/// # Errors
+/// What accept4(2) answers.
+pub fn accept_from(listener: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let number = call!(accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC), "accept4")?;
+    Ok(crate::sys::descriptor::adopt(number))
+}
+
+/// Sends one message.
+///
+/// # Errors
+/// EPIPE when the peer is gone.
+pub fn send<T: Serialize>(socket: impl AsFd, message: &T, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
+    let bytes = serde_json::to_vec(message).context("encode a message")?;
+    if bytes.len() > LONGEST_PACKET {
+        bail!("a message of {} bytes is longer than the {LONGEST_PACKET} allowed", bytes.len());
+    }
+    call!(packets::send(socket.as_fd(), &bytes, descriptors), "sendmsg")?;
+    Ok(())
+}
+
+/// Receives one message; `None` at the end of the connection.
+///
+/// # Errors
+/// A message that is too long or not understood, or what recvmsg(2) answers; a peer that vanished counts as the
+/// end of the connection.
+pub fn receive<T: DeserializeOwned>(socket: impl AsFd) -> Result<Option<Received<T>>> {
+    let mut buffer = vec![0_u8; LONGEST_PACKET];
+    let packet = match packets::receive(socket.as_fd(), &mut buffer) {
+        Err(Errno::ECONNRESET | Errno::EPIPE) => return Ok(None),
+        other => call!(other, "recvmsg")?,
+    };
+    if packet.length == 0 {
+        return Ok(None);
+    }
+    if packet.truncated {
+        bail!("a message is longer than {LONGEST_PACKET} bytes");
+    }
+    let message = serde_json::from_slice(&buffer[..packet.length]).context("decode a message")?;
+    Ok(Some(Received { message, descriptors: packet.descriptors }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_and_descriptors_arrive_whole() {
+        let (left, right) = pair().unwrap();
+        let null = File::open("/dev/null").unwrap();
+        send(&left, &("hello", 7), &[null.as_fd()]).unwrap();
+        drop(left);
+        let received: Received<(String, i32)> = receive(&right).unwrap().unwrap();
+        assert_eq!(received.message, ("hello".to_owned(), 7));
+        assert_eq!(received.descriptors.len(), 1);
+        assert!(receive::<(String, i32)>(&right).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_path_longer_than_an_address_works() {
+        let directory = std::env::temp_dir().join(format!("ds-socket-{}-{}", std::process::id(), "x".repeat(100)));
+        std::fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("control");
+        assert!(connect_to(&path).unwrap().is_none());
+        let listener = listen_at(&path).unwrap();
+        let client = connect_to(&path).unwrap().unwrap();
+        let server = accept_from(listener.as_fd()).unwrap();
+        send(&client, &1, &[]).unwrap();
+        assert_eq!(receive::<i32>(&server).unwrap().unwrap().message, 1);
+        drop(listener);
+        assert!(connect_to(&path).unwrap().is_none(), "a dead listener is nobody");
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+}
