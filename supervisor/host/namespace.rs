@@ -1,0 +1,70 @@
+//! Which kinds of namespace this kernel makes: namespaces(7), unshare(2).
+
+use anyhow::Result;
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::wait::{WaitStatus, waitpid};
+
+use crate::call;
+use crate::sys::process::{Fork, exit_immediately, fork};
+
+/// One kind of namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kind {
+    /// Its file in /proc/PID/ns.
+    pub file: &'static str,
+    /// Its clone(2) flag.
+    pub flag: libc::c_int,
+    /// The kernel option that brings it.
+    pub option: &'static str,
+    /// What a container without it shares with the host.
+    pub shares: &'static str,
+}
+
+/// The kinds that containers use. User namespaces are left out on purpose: the container's root has to mount
+/// real file systems.
+pub const KINDS: [Kind; 6] = [
+    Kind { file: "mnt", flag: libc::CLONE_NEWNS, option: "CONFIG_NAMESPACES", shares: "mounts" },
+    Kind { file: "pid", flag: libc::CLONE_NEWPID, option: "CONFIG_PID_NS", shares: "processes" },
+    Kind { file: "uts", flag: libc::CLONE_NEWUTS, option: "CONFIG_UTS_NS", shares: "the host name" },
+    Kind { file: "ipc", flag: libc::CLONE_NEWIPC, option: "CONFIG_IPC_NS", shares: "System V IPC and message queues" },
+    Kind { file: "cgroup", flag: libc::CLONE_NEWCGROUP, option: "CONFIG_CGROUPS", shares: "the view of control groups" },
+    Kind { file: "net", flag: libc::CLONE_NEWNET, option: "CONFIG_NET_NS", shares: "the network" },
+];
+
+/// A set of kinds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Namespaces(pub libc::c_int);
+
+impl Namespaces {
+    /// Tries each kind in a child of its own, so that even a filter that kills for the call is only a "no".
+    ///
+    /// # Errors
+    /// When no child can be forked.
+    pub fn probe() -> Result<Self> {
+        let mut found = 0;
+        for kind in KINDS {
+            let child = match call!(fork(), "fork")? {
+                Fork::Parent(child) => child,
+                Fork::Child => {
+                    let made = unshare(CloneFlags::from_bits_truncate(kind.flag)).is_ok();
+                    exit_immediately(i32::from(!made))
+                }
+            };
+            if matches!(call!(waitpid(child, None), "waitpid({child})")?, WaitStatus::Exited(_, 0)) {
+                found |= kind.flag;
+            }
+        }
+        Ok(Self(found))
+    }
+
+    /// Whether all of these kinds are in the set.
+    #[must_use]
+    pub fn has(self, flags: libc::c_int) -> bool {
+        self.0 & flags == flags
+    }
+
+    /// The kinds of `wanted` that are not in the set.
+    pub fn lacking(self, wanted: libc::c_int) -> impl Iterator<Item = Kind> {
+        KINDS.into_iter().filter(move |kind| wanted & kind.flag != 0 && !self.has(kind.flag))
+    }
+}

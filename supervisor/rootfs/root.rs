@@ -1,0 +1,359 @@
+//! A directory tree that its owner may have built to mislead us, named by descriptors only.
+//!
+//! Every path is resolved as if the tree were the root directory: absolute links and `..` stay inside. With
+//! openat2(2) the kernel does it (5.6); older kernels get a walk with O_PATH, component by component. What was
+//! resolved is then used through its descriptor and never named a second time.
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat};
+
+use crate::call;
+use crate::sys::unsupported;
+
+/// Most links that one resolution follows, as in the kernel (path_resolution(7)).
+const MOST_LINKS: u32 = 40;
+
+/// The root of an untrusted tree.
+#[derive(Debug)]
+pub struct Root {
+    directory: OwnedFd,
+    /// Use the walk even where openat2 exists; tests compare the two.
+    walk_only: bool,
+}
+
+impl Root {
+    /// Opens a directory of the host as a root.
+    ///
+    /// # Errors
+    /// When it is missing or not a directory.
+    pub fn open(path: &Path) -> Result<Self> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let directory = call!(nix::fcntl::open(path, flags, Mode::empty()), "open({})", path.display())?;
+        Ok(Self::new(directory))
+    }
+
+    /// Takes a directory descriptor as a root.
+    #[must_use]
+    pub fn new(directory: OwnedFd) -> Self {
+        Self { directory, walk_only: false }
+    }
+
+    /// The root directory itself.
+    #[must_use]
+    pub fn directory(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+
+    /// Resolves a path, links included, to an O_PATH descriptor inside the tree.
+    ///
+    /// # Errors
+    /// ENOENT, ENOTDIR, ELOOP as path_resolution(7) has them.
+    pub fn resolve(&self, path: &Path) -> Result<OwnedFd, Errno> {
+        self.look_up(path, true)
+    }
+
+    /// Like [`Root::resolve`], but a link in the last place is not followed.
+    ///
+    /// # Errors
+    /// As for [`Root::resolve`].
+    pub fn resolve_no_follow(&self, path: &Path) -> Result<OwnedFd, Errno> {
+        self.look_up(path, false)
+    }
+
+    fn look_up(&self, path: &Path, follow: bool) -> Result<OwnedFd, Errno> {
+        let mut flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+        if !follow {
+            flags |= OFlag::O_NOFOLLOW;
+        }
+        if !self.walk_only {
+            let resolve = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+            let how = OpenHow::new().flags(flags).resolve(resolve);
+            match openat2(&self.directory, path, how) {
+                // EPERM: a filter that refuses the call; the walk gives the true answer.
+                Err(errno) if unsupported(errno) || errno == Errno::EPERM => {}
+                // EAGAIN: something was renamed meanwhile and the kernel could not prove the result.
+                Err(Errno::EAGAIN) => {}
+                other => return other,
+            }
+        }
+        self.walk(path, follow)
+    }
+
+    fn walk(&self, path: &Path, follow: bool) -> Result<OwnedFd, Errno> {
+        let mut above: Vec<OwnedFd> = Vec::new();
+        let mut pending = components(path);
+        let mut links = 0;
+        let must_be_directory = path.as_os_str().as_bytes().ends_with(b"/");
+        let clone = |descriptor: BorrowedFd<'_>| descriptor.try_clone_to_owned().map_err(|_| Errno::EMFILE);
+        while let Some(name) = pending.pop_front() {
+            if name == ".." {
+                above.pop();
+                continue;
+            }
+            let parent = above.last().map_or(self.directory.as_fd(), AsFd::as_fd);
+            let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            let entry = openat(parent, name.as_os_str(), flags, Mode::empty())?;
+            let kind = file_type(&fstat(&entry)?);
+            let last = pending.is_empty();
+            if kind == SFlag::S_IFLNK && (follow || !last) {
+                links += 1;
+                if links > MOST_LINKS {
+                    return Err(Errno::ELOOP);
+                }
+                let target = readlinkat(&entry, "")?;
+                if target.as_bytes().starts_with(b"/") {
+                    above.clear();
+                }
+                for part in components(Path::new(&target)).into_iter().rev() {
+                    pending.push_front(part);
+                }
+                continue;
+            }
+            if !last && kind != SFlag::S_IFDIR {
+                return Err(Errno::ENOTDIR);
+            }
+            above.push(entry);
+        }
+        let found = match above.pop() {
+            Some(found) => found,
+            None => clone(self.directory.as_fd())?,
+        };
+        if must_be_directory && file_type(&fstat(&found)?) != SFlag::S_IFDIR {
+            return Err(Errno::ENOTDIR);
+        }
+        Ok(found)
+    }
+
+    /// Resolves a directory, making what is missing of it with mode 0755.
+    ///
+    /// # Errors
+    /// When a part of the path is something else, or cannot be made.
+    pub fn make_directories(&self, path: &Path) -> Result<OwnedFd> {
+        let mut prefix = std::path::PathBuf::from("/");
+        let mut current = call!(self.resolve(&prefix), "open(/)")?;
+        for name in components(path) {
+            prefix.push(&name);
+            current = match self.resolve(&prefix) {
+                Ok(found) => found,
+                Err(Errno::ENOENT) => {
+                    let mode = Mode::from_bits_truncate(0o755);
+                    match mkdirat(&current, name.as_os_str(), mode) {
+                        Ok(()) | Err(Errno::EEXIST) => {}
+                        Err(errno) => call!(Err(errno), "mkdir({})", prefix.display())?,
+                    }
+                    // A dangling link is not replaced: it would have been followed above.
+                    let made = call!(self.resolve_no_follow(&prefix), "open({})", prefix.display())?;
+                    if file_type(&call!(fstat(&made), "fstat")?) == SFlag::S_IFLNK {
+                        bail!("{} is a dangling link", prefix.display());
+                    }
+                    made
+                }
+                Err(errno) => call!(Err(errno), "open({})", prefix.display())?,
+            };
+            if file_type(&call!(fstat(&current), "fstat({})", prefix.display())?) != SFlag::S_IFDIR {
+                bail!("{} is not a directory", prefix.display());
+            }
+        }
+        Ok(current)
+    }
+
+    /// A directory at the top of the tree that must not be a link, made with mode 0755 when missing: /dev, /proc,
+    /// /sys and /run, which fresh file systems are mounted on.
+    ///
+    /// # Errors
+    /// When it is anything but a directory; the text names it.
+    pub fn real_directory(&self, name: &str) -> Result<OwnedFd> {
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let mode = Mode::from_bits_truncate(0o755);
+        match mkdirat(&self.directory, name, mode) {
+            // A read-only tree that has the directory is as good.
+            Ok(()) | Err(Errno::EEXIST | Errno::EROFS) => {}
+            Err(errno) => call!(Err(errno), "mkdir(/{name})")?,
+        }
+        let found = call!(openat(&self.directory, name, flags, Mode::empty()), "open(/{name})")?;
+        match file_type(&call!(fstat(&found), "fstat(/{name})")?) {
+            SFlag::S_IFDIR => Ok(found),
+            SFlag::S_IFLNK => bail!("/{name} in the root file system is a link, not a directory; replace it"),
+            _ => bail!("/{name} in the root file system is not a directory; replace it"),
+        }
+    }
+
+    /// Resolves a regular file, making an empty one with mode 0644 when there is none.
+    ///
+    /// # Errors
+    /// When its directory cannot be made, or the last component is a dangling link.
+    pub fn make_file(&self, path: &Path) -> Result<OwnedFd> {
+        match self.resolve(path) {
+            Ok(found) => return Ok(found),
+            Err(Errno::ENOENT) => {}
+            Err(errno) => call!(Err(errno), "open({})", path.display())?,
+        }
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            bail!("{} names no file", path.display());
+        };
+        let directory = self.make_directories(parent)?;
+        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+        let mode = Mode::from_bits_truncate(0o644);
+        call!(openat(&directory, name, flags, mode), "create({})", path.display())?;
+        Ok(call!(self.resolve(path), "open({})", path.display())?)
+    }
+
+    /// Content of a regular file, at most `limit` bytes of it.
+    ///
+    /// # Errors
+    /// When it is missing or anything but a regular file.
+    pub fn read(&self, path: &Path, limit: u64) -> Result<Vec<u8>> {
+        let found = call!(self.resolve(path), "open({})", path.display())?;
+        read_regular(found.as_fd(), limit).with_context(|| format!("read {}", path.display()))
+    }
+}
+
+/// Content of the regular file behind an O_PATH descriptor.
+///
+/// # Errors
+/// When it is anything but a regular file: a FIFO or a device is never opened.
+pub fn read_regular(found: BorrowedFd<'_>, limit: u64) -> Result<Vec<u8>> {
+    if file_type(&call!(fstat(found), "fstat")?) != SFlag::S_IFREG {
+        bail!("not a regular file");
+    }
+    let mut content = Vec::new();
+    reopen(found, OFlag::O_RDONLY)?.take(limit).read_to_end(&mut content)?;
+    Ok(content)
+}
+
+/// Opens what an O_PATH descriptor stands for, through /proc/self/fd (proc_pid_fd(5)).
+///
+/// # Errors
+/// What open(2) answers.
+pub fn reopen(found: BorrowedFd<'_>, flags: OFlag) -> Result<File> {
+    let path = format!("/proc/self/fd/{}", found.as_raw_fd());
+    let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
+    Ok(File::from(call!(nix::fcntl::open(path.as_str(), flags, Mode::empty()), "open({path})")?))
+}
+
+/// The file type bits of a status.
+#[must_use]
+pub fn file_type(status: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(status.st_mode & libc::S_IFMT)
+}
+
+/// Whether a path exists below a directory, links not followed.
+#[must_use]
+pub fn exists_at(directory: BorrowedFd<'_>, name: &OsStr) -> bool {
+    nix::sys::stat::fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
+}
+
+fn components(path: &Path) -> VecDeque<OsString> {
+    path.components()
+        .filter_map(|component| match component {
+            Component::Normal(name) => Some(name.to_owned()),
+            Component::ParentDir => Some(OsString::from("..")),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+    use std::path::PathBuf;
+
+    struct Tree(PathBuf);
+
+    impl Tree {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("ds-root-{name}-{}", std::process::id()));
+            let _ = std::fs::remove_dir_all(&path);
+            std::fs::create_dir_all(path.join("a/b")).unwrap();
+            std::fs::write(path.join("a/file"), "inside").unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Tree {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn both(tree: &Tree) -> [Root; 2] {
+        let walk = Root { walk_only: true, ..Root::open(&tree.0).unwrap() };
+        [Root::open(&tree.0).unwrap(), walk]
+    }
+
+    fn location(tree: &Tree, found: Result<OwnedFd, Errno>) -> Result<PathBuf, Errno> {
+        let link = std::fs::read_link(format!("/proc/self/fd/{}", found?.as_raw_fd())).unwrap();
+        Ok(Path::new("/").join(link.strip_prefix(&tree.0).expect("inside the tree")))
+    }
+
+    #[test]
+    fn links_and_parents_stay_inside() {
+        let tree = Tree::new("links");
+        symlink("/etc", tree.0.join("absolute")).unwrap();
+        symlink("../../../../../../a/file", tree.0.join("a/b/up")).unwrap();
+        symlink("loop", tree.0.join("loop")).unwrap();
+        for root in both(&tree) {
+            assert_eq!(location(&tree, root.resolve(Path::new("/absolute/passwd"))), Err(Errno::ENOENT));
+            assert_eq!(location(&tree, root.resolve(Path::new("/a/b/up"))), Ok("/a/file".into()));
+            assert_eq!(location(&tree, root.resolve(Path::new("../../a/./file"))), Ok("/a/file".into()));
+            assert_eq!(location(&tree, root.resolve(Path::new("/loop"))), Err(Errno::ELOOP));
+            assert_eq!(location(&tree, root.resolve(Path::new("/a/file/x"))), Err(Errno::ENOTDIR));
+            assert_eq!(location(&tree, root.resolve(Path::new("/"))), Ok("/".into()));
+            assert_eq!(root.read(Path::new("/a/b/up"), 3).unwrap(), b"ins");
+            assert!(root.read(Path::new("/a"), 3).is_err());
+        }
+    }
+
+    #[test]
+    fn mount_points_must_be_real_directories() {
+        let tree = Tree::new("real");
+        symlink("/tmp", tree.0.join("proc")).unwrap();
+        std::fs::write(tree.0.join("sys"), "").unwrap();
+        let root = Root::open(&tree.0).unwrap();
+        assert!(root.real_directory("dev").is_ok(), "made when missing");
+        assert!(root.real_directory("proc").unwrap_err().to_string().contains("is a link"));
+        assert!(root.real_directory("sys").unwrap_err().to_string().contains("not a directory"));
+    }
+
+    #[test]
+    fn directories_and_files_are_made_inside() {
+        let tree = Tree::new("make");
+        symlink("/a", tree.0.join("to-a")).unwrap();
+        symlink("/nowhere", tree.0.join("dangling")).unwrap();
+        let root = Root::open(&tree.0).unwrap();
+        root.make_directories(Path::new("/to-a/x/y")).unwrap();
+        assert!(tree.0.join("a/x/y").is_dir());
+        root.make_file(Path::new("/to-a/x/f")).unwrap();
+        assert!(tree.0.join("a/x/f").is_file());
+        assert!(root.make_directories(Path::new("/dangling/x")).is_err());
+        assert!(root.make_directories(Path::new("/a/file/x")).is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_walk_agrees_with_the_kernel(
+            links in proptest::collection::vec(("[abc]", "(/|\\.\\./|\\./)?[abc](/[abc]|/\\.\\.){0,2}"), 0..5),
+            path in "/?([abc]|\\.\\.|\\.)(/([abc]|\\.\\.|\\.|file)){0,4}/?",
+        ) {
+            let tree = Tree::new("agree");
+            for (name, target) in links {
+                let _ = symlink(target, tree.0.join("a/b").join(&name));
+                let _ = symlink(format!("a/b/{name}"), tree.0.join(&name));
+            }
+            let [kernel, walk] = both(&tree);
+            let path = Path::new(&path);
+            proptest::prop_assert_eq!(location(&tree, kernel.resolve(path)), location(&tree, walk.resolve(path)));
+        }
+    }
+}
