@@ -1,1 +1,2 @@
 //! Droidspaces Supervisor.
+pub mod config;
