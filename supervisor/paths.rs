@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::config::Name;
+use crate::config::value::Name;
 
 /// Where the data and the run directory are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +34,9 @@ impl Paths {
     pub fn from_environment() -> Self {
         match env::var_os("DS_ROOT").filter(|value| !value.is_empty()) {
             Some(root) => Self::below(Path::new(&root)),
-            None if crate::host::android::is_android() => Self::new("/data/adb/droidspaces", "/dev/droidspaces"),
+            None if crate::host::android::is_android() => {
+                Self::new("/data/adb/droidspaces", "/dev/droidspaces")
+            }
             None => Self::new("/var/lib/droidspaces", "/run/droidspaces"),
         }
     }
@@ -43,9 +45,10 @@ impl Paths {
     #[must_use]
     pub fn below(root: &Path) -> Self {
         // FNV-1a: short, stable, and two roots need only differ.
-        let digest = root.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let digest =
+            root.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+            });
         Self { data: root.join("data"), run: root.join("run"), cgroup: format!("droidspaces-{digest:016x}") }
     }
 

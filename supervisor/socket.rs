@@ -43,7 +43,10 @@ fn new_socket() -> Result<OwnedFd> {
 /// What socketpair(2) answers.
 pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
     let flags = SockFlag::SOCK_CLOEXEC;
-    Ok(call!(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags), "socketpair(unix, seqpacket)")?)
+    Ok(call!(
+        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags),
+        "socketpair(unix, seqpacket)"
+    )?)
 }
 
 /// An address for a path of any length; the file keeps the directory reachable while the address is in use.
@@ -163,7 +166,8 @@ mod tests {
 
     #[test]
     fn a_path_longer_than_an_address_works() {
-        let directory = std::env::temp_dir().join(format!("ds-socket-{}-{}", std::process::id(), "x".repeat(100)));
+        let directory =
+            std::env::temp_dir().join(format!("ds-socket-{}-{}", std::process::id(), "x".repeat(100)));
         std::fs::create_dir_all(&directory).unwrap();
         let path = directory.join("control");
         assert!(connect_to(&path).unwrap().is_none());

@@ -58,7 +58,8 @@ impl Hierarchies {
         found.knows_version2 = filesystems.lines().any(|line| line.ends_with("\tcgroup2"));
         if let Some(version2) = &mut found.version2 {
             let controllers = std::fs::read_to_string(version2.mounted.join("cgroup.controllers"));
-            version2.controllers = controllers.unwrap_or_default().split_whitespace().map(str::to_owned).collect();
+            version2.controllers =
+                controllers.unwrap_or_default().split_whitespace().map(str::to_owned).collect();
         }
         Ok(found)
     }
@@ -68,7 +69,8 @@ impl Hierarchies {
         for mount in mounts.iter().filter(|mount| mount.root.as_os_str() == "/") {
             match mount.kind.as_str() {
                 "cgroup2" if found.version2.is_none() => {
-                    found.version2 = Some(Version2 { mounted: mount.target.clone(), controllers: Vec::new() });
+                    found.version2 =
+                        Some(Version2 { mounted: mount.target.clone(), controllers: Vec::new() });
                 }
                 "cgroup" => {
                     let hierarchy = version1(mount);
@@ -91,7 +93,9 @@ impl Hierarchies {
     /// Whether version 2 has a controller.
     #[must_use]
     pub fn version2_has(&self, controller: &str) -> bool {
-        self.version2.as_ref().is_some_and(|hierarchy| hierarchy.controllers.iter().any(|name| name == controller))
+        self.version2
+            .as_ref()
+            .is_some_and(|hierarchy| hierarchy.controllers.iter().any(|name| name == controller))
     }
 }
 
@@ -128,7 +132,10 @@ mod tests {
               34 29 0:28 /sub /elsewhere rw - cgroup cgroup rw,cpu,cpuacct\n",
         );
         let found = Hierarchies::from_mounts(&mounts);
-        assert_eq!(found.version2.as_ref().map(|v2| v2.mounted.as_path()), Some("/sys/fs/cgroup/unified".as_ref()));
+        assert_eq!(
+            found.version2.as_ref().map(|v2| v2.mounted.as_path()),
+            Some("/sys/fs/cgroup/unified".as_ref())
+        );
         let labels: Vec<String> = found.version1.iter().map(Version1::label).collect();
         assert_eq!(labels, ["systemd", "cpu,cpuacct", "cpuset"]);
         assert!(found.version1[2].noprefix);

@@ -47,7 +47,8 @@ impl Host {
     /// Major and minor kernel version, for the few rules that are about a kernel's known faults.
     #[must_use]
     pub fn version(&self) -> (u32, u32) {
-        let mut numbers = self.release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
+        let mut numbers =
+            self.release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
         (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
     }
 }

@@ -26,8 +26,18 @@ pub const KINDS: [Kind; 6] = [
     Kind { file: "mnt", flag: libc::CLONE_NEWNS, option: "CONFIG_NAMESPACES", shares: "mounts" },
     Kind { file: "pid", flag: libc::CLONE_NEWPID, option: "CONFIG_PID_NS", shares: "processes" },
     Kind { file: "uts", flag: libc::CLONE_NEWUTS, option: "CONFIG_UTS_NS", shares: "the host name" },
-    Kind { file: "ipc", flag: libc::CLONE_NEWIPC, option: "CONFIG_IPC_NS", shares: "System V IPC and message queues" },
-    Kind { file: "cgroup", flag: libc::CLONE_NEWCGROUP, option: "CONFIG_CGROUPS", shares: "the view of control groups" },
+    Kind {
+        file: "ipc",
+        flag: libc::CLONE_NEWIPC,
+        option: "CONFIG_IPC_NS",
+        shares: "System V IPC and message queues",
+    },
+    Kind {
+        file: "cgroup",
+        flag: libc::CLONE_NEWCGROUP,
+        option: "CONFIG_CGROUPS",
+        shares: "the view of control groups",
+    },
     Kind { file: "net", flag: libc::CLONE_NEWNET, option: "CONFIG_NET_NS", shares: "the network" },
 ];
 

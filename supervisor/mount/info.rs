@@ -48,8 +48,10 @@ pub fn parse(bytes: &[u8]) -> Vec<MountInfo> {
 fn parse_line(line: &[u8]) -> Option<MountInfo> {
     let fields: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
     let separator = fields.iter().skip(6).position(|field| *field == b"-")? + 6;
-    let text = |index: usize| fields.get(index).map(|field| String::from_utf8_lossy(&unescape(field)).into_owned());
-    let path = |index: usize| fields.get(index).map(|field| PathBuf::from(OsString::from_vec(unescape(field))));
+    let text =
+        |index: usize| fields.get(index).map(|field| String::from_utf8_lossy(&unescape(field)).into_owned());
+    let path =
+        |index: usize| fields.get(index).map(|field| PathBuf::from(OsString::from_vec(unescape(field))));
     let list = |value: String| value.split(',').map(str::to_owned).collect();
     Some(MountInfo {
         id: text(0)?.parse().ok()?,
@@ -111,7 +113,11 @@ mod tests {
         assert_eq!(mounts[0].kind, "ext3");
         assert_eq!(mounts[0].super_options, ["rw", "errors=continue"]);
         assert_eq!(below(&mounts, Path::new("/mnt\\x")).count(), 1);
-        assert_eq!(below(&mounts, Path::new("/mnt")).count(), 0, "a name that only begins alike is not below");
+        assert_eq!(
+            below(&mounts, Path::new("/mnt")).count(),
+            0,
+            "a name that only begins alike is not below"
+        );
     }
 
     proptest::proptest! {

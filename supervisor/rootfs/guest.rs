@@ -80,7 +80,9 @@ impl Guest {
                 "the root file system has no {}; install an init system or set 'init' to its path",
                 init.display()
             ),
-            Err(errno) => bail!("{} in the root file system: {}", init.display(), crate::sys::describe(errno)),
+            Err(errno) => {
+                bail!("{} in the root file system: {}", init.display(), crate::sys::describe(errno))
+            }
         };
         let status = call!(fstat(&program), "fstat({})", init.display())?;
         if file_type(&status) != SFlag::S_IFREG || status.st_mode & 0o111 == 0 {
@@ -92,8 +94,7 @@ impl Guest {
         let openrc = ["/sbin/openrc", "/usr/sbin/openrc", "/usr/bin/openrc"]
             .iter()
             .any(|path| root.resolve(Path::new(path)).is_ok());
-        let systemd_version =
-            if first == FirstProcess::Systemd { systemd_version(root) } else { None };
+        let systemd_version = if first == FirstProcess::Systemd { systemd_version(root) } else { None };
         Ok(Self { first, openrc, systemd_version })
     }
 }
@@ -134,7 +135,11 @@ fn names(root: &Root, directory: &str) -> Vec<String> {
     let Ok(found) = root.resolve(Path::new(directory)) else { return Vec::new() };
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let Ok(mut listing) = Dir::openat(&found, ".", flags, Mode::empty()) else { return Vec::new() };
-    listing.iter().filter_map(Result::ok).map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    listing
+        .iter()
+        .filter_map(Result::ok)
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect()
 }
 
 /// The value of a key in os-release(5), such as `PRETTY_NAME`.

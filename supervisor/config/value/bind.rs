@@ -1,0 +1,273 @@
+//! Bind mounts as the configuration writes them: `/source:/target[:ro]`, comma-separated.
+//!
+//! A comma, a colon or a backslash inside a path is written with a backslash before it. mount(8), `--bind`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::{ContainerPath, HostPath, Invalid, quoted};
+
+/// One directory or file of the host that appears in the container.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Bind {
+    /// What is mounted, on the host.
+    pub source: HostPath,
+    /// Where it appears, in the container; never `/`.
+    pub target: ContainerPath,
+    /// Whether it cannot be written through this mount.
+    pub read_only: bool,
+}
+
+/// The bind mounts of one container: at most [`BindList::MAX`], no two with the same target.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct BindList(Vec<Bind>);
+
+impl BindList {
+    /// The most bind mounts a container has.
+    pub const MAX: usize = 16;
+
+    /// Adds `bind` at the end.
+    ///
+    /// # Errors
+    /// When the list is full, or has a bind mount with the same target.
+    pub fn push(&mut self, bind: Bind) -> Result<(), Invalid> {
+        if self.0.len() == Self::MAX {
+            let why = format!("more than {} bind mounts", Self::MAX);
+            return Err(Invalid::new(why, "mount a directory that contains several of them"));
+        }
+        if self.0.iter().any(|earlier| earlier.target == bind.target) {
+            let why = format!("two bind mounts have the target {}", quoted(bind.target.as_str()));
+            return Err(Invalid::new(why, "remove one of them"));
+        }
+        self.0.push(bind);
+        Ok(())
+    }
+
+    /// The bind mounts in the order they were written.
+    pub fn as_slice(&self) -> &[Bind] {
+        &self.0
+    }
+
+    /// The bind mounts, by value.
+    pub fn into_vec(self) -> Vec<Bind> {
+        self.0
+    }
+}
+
+impl FromStr for Bind {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        const HINT: &str =
+            "write /source:/target or /source:/target:ro, with '\\' before ',' ':' or '\\' in a path";
+        if let Some((offset, _)) = unescaped(text, ',').next() {
+            let why = format!("{} is more than one bind mount", quoted(text));
+            return Err(Invalid::new(why, HINT).at(offset));
+        }
+        let fields = split(text, ':');
+        let (source, target, mode) = match fields[..] {
+            [source, target] => (source, target, None),
+            [source, target, mode] => (source, target, Some(mode)),
+            _ => return Err(Invalid::new(format!("{} is not a source and a target", quoted(text)), HINT)),
+        };
+        let read_only = match mode.map(|(_, mode)| mode) {
+            None | Some("rw") => false,
+            Some("ro") => true,
+            Some(other) => {
+                let why = format!("{} is neither ro nor rw", quoted(other));
+                return Err(Invalid::new(why, HINT).at(mode.map_or(0, |(offset, _)| offset)));
+            }
+        };
+        let source = field::<HostPath>(source)?;
+        let at = target.0;
+        let target = field::<ContainerPath>(target)?;
+        if target.is_root() {
+            return Err(
+                Invalid::new("a bind mount has the target '/'", "mount it on a directory below").at(at)
+            );
+        }
+        Ok(Self { source, target, read_only })
+    }
+}
+
+impl FromStr for BindList {
+    type Err = Invalid;
+
+    /// Reads a comma-separated list, blanks around its commas ignored; the empty text is the empty list.
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let mut list = Self::default();
+        if text.trim().is_empty() {
+            return Ok(list);
+        }
+        for (offset, item) in split(text, ',') {
+            let start = offset + item.len() - item.trim_start().len();
+            let bind = item.trim().parse::<Bind>().map_err(|fault| fault.moved(start))?;
+            list.push(bind).map_err(|fault| fault.at(start))?;
+        }
+        Ok(list)
+    }
+}
+
+impl fmt::Display for Bind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let target = self.target.as_str();
+        // A blank at the very end would be taken for layout; the mode protects it.
+        let mode = match self.read_only {
+            true => ":ro",
+            false if target.ends_with(char::is_whitespace) => ":rw",
+            false => "",
+        };
+        write!(formatter, "{}:{}{mode}", Escaped(self.source.as_str()), Escaped(target))
+    }
+}
+
+impl fmt::Display for BindList {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, bind) in self.0.iter().enumerate() {
+            let comma = if place == 0 { "" } else { "," };
+            write!(formatter, "{comma}{bind}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A path with a backslash before each character that has a meaning in a list.
+struct Escaped<'a>(&'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for character in self.0.chars() {
+            if matches!(character, ',' | ':' | '\\') {
+                formatter.write_str("\\")?;
+            }
+            write!(formatter, "{character}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The places of `separator` in `text` that no backslash takes the meaning from.
+fn unescaped(text: &str, separator: char) -> impl Iterator<Item = (usize, char)> {
+    let mut after_backslash = false;
+    text.char_indices().filter(move |&(_, character)| {
+        let escaped = after_backslash;
+        after_backslash = character == '\\' && !escaped;
+        character == separator && !escaped
+    })
+}
+
+/// The parts of `text` between its separators, still escaped, with the byte offset of each.
+fn split(text: &str, separator: char) -> Vec<(usize, &str)> {
+    let mut start = 0;
+    let mut parts = Vec::new();
+    for (end, _) in unescaped(text, separator) {
+        parts.push((start, &text[start..end]));
+        start = end + separator.len_utf8();
+    }
+    parts.push((start, &text[start..]));
+    parts
+}
+
+/// The path in one field, its escapes taken away.
+fn field<T: FromStr<Err = Invalid>>((offset, text): (usize, &str)) -> Result<T, Invalid> {
+    let mut path = String::with_capacity(text.len());
+    let mut characters = text.char_indices();
+    while let Some((place, character)) = characters.next() {
+        path.push(match character {
+            '\\' => match characters.next() {
+                Some((_, escaped @ (',' | ':' | '\\'))) => escaped,
+                _ => {
+                    let why = format!("a single '\\' in {}", quoted(text));
+                    return Err(Invalid::new(why, "write '\\\\' for a backslash").at(offset + place));
+                }
+            },
+            other => other,
+        });
+    }
+    path.parse::<T>().map_err(|fault| fault.moved(offset))
+}
+
+text_in_serde!(Bind, BindList);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn list(text: &str) -> Result<BindList, Invalid> {
+        text.parse()
+    }
+
+    #[test]
+    fn forms() {
+        for (text, shown) in [
+            ("", ""),
+            ("/a:/b", "/a:/b"),
+            ("/a:/b:rw", "/a:/b"),
+            ("/a/:/b/:ro, /c:/d", "/a:/b:ro,/c:/d"),
+            (r"/a\:1:/b\,2:ro,/c\\:/d", r"/a\:1:/b\,2:ro,/c\\:/d"),
+            ("/a:/b :rw", "/a:/b :rw"),
+        ] {
+            assert_eq!(list(text).unwrap().to_string(), shown, "{text}");
+        }
+        let binds = list(r"/a\:\\b:/c\,d:ro").unwrap();
+        assert_eq!(binds.as_slice()[0].source.as_str(), r"/a:\b");
+        assert_eq!(binds.as_slice()[0].target.as_str(), "/c,d");
+        assert!(binds.as_slice()[0].read_only);
+    }
+
+    #[test]
+    fn faults_say_where() {
+        for (text, offset) in [
+            ("/a", 0),
+            ("/a:b", 3),
+            ("a:/b", 0),
+            ("/a:/", 3),
+            ("/a:/b/..", 6),
+            ("/a:/b:rx", 6),
+            ("/a:/b:ro:x", 0),
+            ("/a:/b,", 6),
+            ("/a:/b,,/c:/d", 6),
+            ("/a:/b, /c:/b/", 7),
+            (r"/a\x:/b", 2),
+            (r"/a:/b\", 5),
+            ("/a:/b,/c:/d\u{1b}", 11),
+        ] {
+            let fault = list(text).unwrap_err();
+            assert_eq!(fault.offset(), offset, "{text}: {fault}");
+            assert!(!fault.to_string().chars().any(char::is_control));
+        }
+        assert!("/a:/b,/c:/d".parse::<Bind>().is_err());
+    }
+
+    #[test]
+    fn sixteen_are_enough() {
+        let many = |count: usize| (0..count).map(|n| format!("/s:/t{n}")).collect::<Vec<_>>().join(",");
+        assert_eq!(list(&many(16)).unwrap().as_slice().len(), 16);
+        assert!(list(&many(17)).unwrap_err().why().contains("more than 16"));
+    }
+
+    proptest! {
+        #[test]
+        fn lists_round_trip(parts in prop::collection::vec(("/[a-c:,\\\\ é./]{1,8}", "/[a-c:,\\\\ é/]{1,8}", any::<bool>()), 0..16)) {
+            let mut binds = BindList::default();
+            for (source, target, read_only) in parts {
+                if let (Ok(source), Ok(target)) = (source.parse(), target.parse::<ContainerPath>()) {
+                    // A root or a repeated target is refused elsewhere; what is left must come back as it was.
+                    let usable = !target.is_root();
+                    let _ = usable.then(|| binds.push(Bind { source, target, read_only }));
+                }
+            }
+            prop_assert_eq!(list(&binds.to_string()).unwrap(), binds.clone());
+            prop_assert_eq!(list(binds.to_string().trim()).unwrap(), binds);
+        }
+
+        #[test]
+        fn nothing_panics(text in "\\PC{0,40}|[/a:,\\\\ro.]{0,20}") {
+            if let Ok(binds) = list(&text) {
+                prop_assert_eq!(list(&binds.to_string()).unwrap(), binds);
+            }
+        }
+    }
+}

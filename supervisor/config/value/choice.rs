@@ -1,0 +1,291 @@
+//! Values that are one of a few words, and the set of privileges.
+//!
+//! The words are what a file and a command line say; what each one does is decided in `plan`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::{Invalid, quoted};
+
+/// An enumeration whose text form is a fixed word per variant; read in either case.
+macro_rules! choice {
+    ($(#[$about:meta])* $name:ident { $($(#[$meaning:meta])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name { $($(#[$meaning])* $variant,)+ }
+
+        impl $name {
+            /// The words, in the order of the variants.
+            pub const WORDS: &'static [&'static str] = &[$($word),+];
+        }
+
+        impl FromStr for $name {
+            type Err = Invalid;
+
+            fn from_str(text: &str) -> Result<Self, Invalid> {
+                match text.to_ascii_lowercase().as_str() {
+                    $($word => Ok(Self::$variant),)+
+                    _ => Err(not_one_of(text, Self::WORDS)),
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.pad(match self { $(Self::$variant => $word,)+ })
+            }
+        }
+
+        text_in_serde!($name);
+    };
+}
+
+choice! {
+    /// When the supervisor starts a container again that ended by itself.
+    RestartPolicy {
+        /// Never.
+        No = "no",
+        /// When it failed: its init died of a signal, or with a code other than 0.
+        OnFailure = "on-failure",
+        /// Whenever it ended without `ds stop`.
+        Always = "always",
+    }
+}
+
+choice! {
+    /// Which cgroup hierarchies the container sees.
+    CgroupLayout {
+        /// What the host has and the container's init system understands.
+        Auto = "auto",
+        /// The legacy hierarchies, one per controller.
+        V1 = "v1",
+        /// The unified hierarchy.
+        V2 = "v2",
+    }
+}
+
+choice! {
+    /// The network of a container.
+    NetworkMode {
+        /// The host's own.
+        Host = "host",
+        /// A network namespace with only `lo`.
+        None = "none",
+        /// A network namespace behind address translation.
+        Nat = "nat",
+    }
+}
+
+choice! {
+    /// How much of the hardware a container sees in /dev.
+    HardwareAccess {
+        /// The standard nodes only.
+        None = "none",
+        /// The nodes of graphics processors as well.
+        Gpu = "gpu",
+        /// Everything, block devices included.
+        Full = "full",
+    }
+}
+
+choice! {
+    /// When an image's file system is checked before it is mounted (e2fsck(8)).
+    Fsck {
+        /// Before every mount.
+        Always = "always",
+        /// When its superblock calls it unclean or overdue.
+        Auto = "auto",
+        /// Not at all.
+        Never = "never",
+    }
+}
+
+choice! {
+    /// Whether the container may create namespaces of its own; old kernels can deadlock when systemd does.
+    DeadlockShield {
+        /// Refused on kernels before 5.0.
+        Auto = "auto",
+        /// Refused.
+        Yes = "yes",
+        /// Allowed.
+        No = "no",
+    }
+}
+
+choice! {
+    /// The least severe messages that are logged.
+    LogLevel {
+        /// Failures.
+        Error = "error",
+        /// And what is likely to fail.
+        Warn = "warn",
+        /// And what happens.
+        Info = "info",
+        /// And why.
+        Debug = "debug",
+    }
+}
+
+/// The error for a word that is none of `words`.
+fn not_one_of(text: &str, words: &[&str]) -> Invalid {
+    Invalid::new(
+        format!("{} is not one of the words for this", quoted(text)),
+        format!("use one of {}", words.join(", ")),
+    )
+}
+
+/// A switch: `yes`, `true`, `on`, `1` or `no`, `false`, `off`, `0`; written `yes` or `no`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Switch(pub bool);
+
+impl FromStr for Switch {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        match text.to_ascii_lowercase().as_str() {
+            "yes" | "true" | "on" | "1" => Ok(Self(true)),
+            "no" | "false" | "off" | "0" => Ok(Self(false)),
+            _ => Err(Invalid::new(format!("{} is neither yes nor no", quoted(text)), "use yes or no")),
+        }
+    }
+}
+
+impl fmt::Display for Switch {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(if self.0 { "yes" } else { "no" })
+    }
+}
+
+/// Which protections a container goes without: a comma-separated set of tags, `no` for none missing, and `full`
+/// (or `yes`) for all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Privileged(u8);
+
+impl Privileged {
+    /// Every protection in place.
+    pub const NO: Self = Self(0);
+    /// No protection at all.
+    pub const FULL: Self = Self(0b1_1111);
+    /// The words, with the bit of each.
+    const TAGS: [(&'static str, u8); 5] =
+        [("nomask", 1), ("nocaps", 2), ("noseccomp", 4), ("shared", 8), ("unfiltered-dev", 16)];
+    /// What the value may say, for help and completion.
+    pub const WORDS: &'static [&'static str] =
+        &["no", "nomask", "nocaps", "noseccomp", "shared", "unfiltered-dev", "full"];
+
+    /// Files of /proc and /sys that can harm the host are not masked.
+    pub const fn nomask(self) -> bool {
+        self.0 & 1 != 0
+    }
+
+    /// All capabilities are kept. The tag reads "no capability filter".
+    pub const fn nocaps(self) -> bool {
+        self.0 & 2 != 0
+    }
+
+    /// No system call is filtered.
+    pub const fn noseccomp(self) -> bool {
+        self.0 & 4 != 0
+    }
+
+    /// Mounts made inside propagate among the container's own namespaces (`MS_SHARED`, mount_namespaces(7)).
+    pub const fn shared(self) -> bool {
+        self.0 & 8 != 0
+    }
+
+    /// Hardware access shows the dangerous device nodes too.
+    pub const fn unfiltered_dev(self) -> bool {
+        self.0 & 16 != 0
+    }
+}
+
+impl FromStr for Privileged {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let whole = text.to_ascii_lowercase();
+        if let Ok(Switch(on)) = whole.parse() {
+            return Ok(if on { Self::FULL } else { Self::NO });
+        }
+        let (mut bits, mut offset) = (0, 0);
+        for item in whole.split(',') {
+            let word = item.trim();
+            let tag = Self::TAGS.iter().find(|(tag, _)| *tag == word);
+            bits |= match (word, tag) {
+                ("full", _) => Self::FULL.0,
+                (_, Some((_, bit))) => *bit,
+                _ => return Err(not_one_of(word, Self::WORDS).at(offset)),
+            };
+            offset += item.len() + 1;
+        }
+        Ok(Self(bits))
+    }
+}
+
+impl fmt::Display for Privileged {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tags = Self::TAGS.iter().filter(|(_, bit)| self.0 & bit != 0).map(|(tag, _)| *tag);
+        match *self {
+            Self::NO => formatter.pad("no"),
+            Self::FULL => formatter.pad("full"),
+            _ => formatter.pad(&tags.collect::<Vec<_>>().join(",")),
+        }
+    }
+}
+
+text_in_serde!(Switch, Privileged);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_round_trips() {
+        for word in RestartPolicy::WORDS {
+            assert_eq!(word.parse::<RestartPolicy>().unwrap().to_string(), *word);
+        }
+        for word in NetworkMode::WORDS {
+            assert_eq!(word.to_uppercase().parse::<NetworkMode>().unwrap().to_string(), *word);
+        }
+        let fault = "bridge".parse::<NetworkMode>().unwrap_err();
+        assert_eq!(
+            fault.to_string(),
+            "'bridge' is not one of the words for this; use one of host, none, nat"
+        );
+    }
+
+    #[test]
+    fn switches() {
+        for on in ["yes", "true", "on", "1", "Yes", "TRUE"] {
+            assert!(on.parse::<Switch>().unwrap().0);
+        }
+        for off in ["no", "false", "off", "0"] {
+            assert!(!off.parse::<Switch>().unwrap().0);
+        }
+        for bad in ["", "y", "2", "enabled", "yes "] {
+            assert!(bad.parse::<Switch>().is_err());
+        }
+    }
+
+    #[test]
+    fn privileges() {
+        for (text, shown) in [
+            ("no", "no"),
+            ("false", "no"),
+            ("yes", "full"),
+            ("full", "full"),
+            ("nomask,full", "full"),
+            ("noseccomp, nomask", "nomask,noseccomp"),
+            ("nomask,nocaps,noseccomp,shared,unfiltered-dev", "full"),
+        ] {
+            assert_eq!(text.parse::<Privileged>().unwrap().to_string(), shown);
+        }
+        let all: Vec<Privileged> = (0..32).map(Privileged).collect();
+        assert!(all.iter().all(|set| set.to_string().parse::<Privileged>().unwrap() == *set));
+        for bad in ["", ",", "nomask,", "nomask,no", "root"] {
+            assert!(bad.parse::<Privileged>().is_err(), "{bad}");
+        }
+        let set: Privileged = "nocaps,shared".parse().unwrap();
+        assert!(set.nocaps() && set.shared() && !set.nomask() && !set.noseccomp() && !set.unfiltered_dev());
+    }
+}

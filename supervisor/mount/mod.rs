@@ -1,0 +1,3 @@
+//! Mounts: what is there, and how a planned one is made.
+
+pub mod info;

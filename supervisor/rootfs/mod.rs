@@ -1,0 +1,4 @@
+//! Root file systems: looking into one safely.
+
+pub mod guest;
+pub mod root;
