@@ -11,12 +11,15 @@
 //!
 //! ARCHITECTURE.md has the rules; each module says what it owns.
 
+pub mod cgroup;
 pub mod config;
 pub mod daemon;
 pub mod host;
 pub mod monitor;
 pub mod mount;
 pub mod paths;
+pub mod plan;
+pub mod privilege;
 pub mod rootfs;
 pub mod socket;
 #[expect(unsafe_code, reason = "system calls live here and nowhere else")]
