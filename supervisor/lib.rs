@@ -11,13 +11,16 @@
 //!
 //! ARCHITECTURE.md has the rules; each module says what it owns.
 
+pub mod command;
 pub mod config;
 pub mod daemon;
+pub mod exit;
 pub mod host;
 pub mod monitor;
 pub mod mount;
 pub mod paths;
 pub mod rootfs;
+pub mod signals;
 pub mod socket;
 #[expect(unsafe_code, reason = "system calls live here and nowhere else")]
 pub mod sys;
