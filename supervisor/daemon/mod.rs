@@ -2,5 +2,6 @@
 //!
 //! Runs no command itself. What is decided (restarts, autostart) is in `policy`, what is done in the rest.
 
+pub mod policy;
 pub mod protocol;
 pub mod worker;
