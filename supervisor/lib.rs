@@ -12,8 +12,10 @@
 //! ARCHITECTURE.md has the rules; each module says what it owns.
 
 pub mod cgroup;
+pub mod command;
 pub mod config;
 pub mod daemon;
+pub mod exit;
 pub mod host;
 pub mod monitor;
 pub mod mount;
@@ -21,6 +23,7 @@ pub mod paths;
 pub mod plan;
 pub mod privilege;
 pub mod rootfs;
+pub mod signals;
 pub mod socket;
 #[expect(unsafe_code, reason = "system calls live here and nowhere else")]
 pub mod sys;

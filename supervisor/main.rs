@@ -1,1 +1,3 @@
+//! The `ds` command.
+
 fn main() {}

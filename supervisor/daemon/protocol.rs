@@ -6,6 +6,7 @@
 //! | client → | Signal | the worker passes it on to the command |
 //! | ← worker | RawMode | the client switches its terminal; it restores it at the end, however that comes |
 //! | ← worker | Exit | the client exits with the code |
+//! | ← supervisor | Refused | the client says why and fails; there is no worker |
 //!
 //! The end of the connection without Exit means that the worker died; the end of the client hangs up its session.
 
@@ -46,4 +47,22 @@ pub enum FromWorker {
     RawMode(bool),
     /// The command has ended with this exit code.
     Exit(u8),
+    /// The supervisor takes no request from this client: one line.
+    Refused(String),
+}
+
+/// From a worker to the supervisor that forked it, on a socket of their own.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum ToSupervisor {
+    /// The monitor of this container has come to life.
+    Started(String),
+    /// Restart this container no more; answered by [`FromSupervisor::Done`].
+    Cancel(String),
+}
+
+/// The supervisor's answer to a worker.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum FromSupervisor {
+    /// It is so.
+    Done,
 }

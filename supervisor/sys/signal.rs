@@ -1,6 +1,9 @@
-//! Signal dispositions: sigaction(2), sigprocmask(2).
+//! Signal dispositions: sigaction(2), sigprocmask(2), and a signal for input: fcntl(2), "Managing signals".
+
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask};
 
 /// Puts every signal back to its default action and unblocks all: what a new program expects to find.
@@ -17,6 +20,49 @@ pub fn reset_all() -> Result<(), Errno> {
         unsafe { sigaction(signal, &default) }?;
     }
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
+}
+
+/// What a process does on a signal, as the kernel gave it back; it can only be put where it came from.
+#[derive(Debug, Clone, Copy)]
+pub struct Disposition {
+    signal: Signal,
+    action: SigAction,
+}
+
+/// Puts one signal back to its default action and says what was there before.
+///
+/// # Errors
+/// What sigaction(2) answers.
+pub fn set_default(signal: Signal) -> Result<Disposition, Errno> {
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    // SAFETY: the default action runs no code of ours.
+    let action = unsafe { sigaction(signal, &default) }?;
+    Ok(Disposition { signal, action })
+}
+
+/// Puts back what [`set_default`] replaced.
+///
+/// # Errors
+/// What sigaction(2) answers.
+pub fn restore(disposition: &Disposition) -> Result<(), Errno> {
+    // SAFETY: the action was in force for the same signal before, and code is never unloaded.
+    unsafe { sigaction(disposition.signal, &disposition.action) }.map(drop)
+}
+
+/// Makes input and the end of the peer on a socket raise SIGIO in this process, whose default action ends it;
+/// or no longer. F_SETOWN and O_ASYNC.
+///
+/// # Errors
+/// What fcntl(2) answers.
+pub fn raise_on_input(socket: BorrowedFd<'_>, on: bool) -> Result<(), Errno> {
+    if on {
+        // SAFETY: plain integers.
+        let done = unsafe { libc::fcntl(socket.as_raw_fd(), libc::F_SETOWN, libc::getpid()) };
+        super::check(libc::c_long::from(done))?;
+    }
+    let mut flags = OFlag::from_bits_retain(fcntl(socket, FcntlArg::F_GETFL)?);
+    flags.set(OFlag::O_ASYNC, on);
+    fcntl(socket, FcntlArg::F_SETFL(flags)).map(drop)
 }
 
 /// Ignores a signal, for processes that must outlive their terminal.

@@ -1,0 +1,323 @@
+//! What the supervisor decides: which container is started when. Events in, actions out.
+//!
+//! Owns autostart by priority, restarts with exponential back-off and the repetition of a sweep. Pure: no system
+//! call, no clock of its own; `now` is the time since boot, CLOCK_BOOTTIME of clock_gettime(2).
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use crate::config::value::{Name, RestartPolicy};
+use crate::monitor::protocol::{Exit, ExitReason, State};
+
+/// The first wait before a restart; each further one is twice as long.
+pub const SHORTEST_WAIT: Duration = Duration::from_secs(1);
+/// The longest wait before a restart.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(300);
+/// A container that was up this long counts as healthy: its next wait is the shortest again.
+pub const HEALTHY: Duration = Duration::from_secs(600);
+/// How often a sweep is tried while the kernel still tears the container down, with doubling waits: 6 s in all.
+const SWEEPS: u32 = 8;
+const SWEEP_WAIT: Duration = Duration::from_millis(50);
+
+/// What happened.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// These containers start by themselves.
+    Autostart(Vec<Candidate>),
+    /// The monitor of a container answers.
+    Watched(Name),
+    /// The monitor tells of a state.
+    Status(Name, State),
+    /// The monitor is gone.
+    Gone(Name, Exit, RestartPolicy),
+    /// A sweep has ended; whether nothing is left.
+    Swept(Name, bool),
+    /// A start that was asked for by [`Action::Start`] has ended; whether the container runs, and its policy.
+    StartEnded(Name, bool, RestartPolicy),
+    /// The user stops, deletes or renames the container: whatever was to start it is off.
+    Cancelled(Name),
+    /// A deadline is over.
+    Tick,
+}
+
+/// A container to start at boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its name.
+    pub name: Name,
+    /// Lower numbers start first, equal ones together.
+    pub priority: i32,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Start the container, then report [`Event::StartEnded`].
+    Start(Name),
+    /// Remove what the container left on the host, then report [`Event::Swept`].
+    Sweep(Name),
+}
+
+/// Everything that is known and pending.
+#[derive(Debug, Default)]
+pub struct Policy {
+    containers: BTreeMap<Name, Entry>,
+    groups: VecDeque<Vec<Name>>,
+    /// Members of the present group whose start has not ended.
+    group: BTreeSet<Name>,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    /// The monitor answers.
+    watched: bool,
+    /// It has been running in this life.
+    ran: bool,
+    /// It was asked to stop.
+    stopping: bool,
+    /// A start of ours is under way.
+    starting: bool,
+    /// This life, or the attempt at it, began with a start of ours.
+    ours: bool,
+    /// The start that is under way was called off.
+    cancelled: bool,
+    /// How the last life ended, until it is decided what follows.
+    ended: Option<(Exit, RestartPolicy)>,
+    sweep: Option<Sweep>,
+    restart_at: Option<Duration>,
+    /// Wait before the next restart; none yet means the shortest.
+    wait: Option<Duration>,
+}
+
+#[derive(Debug)]
+struct Sweep {
+    at: Duration,
+    done: u32,
+}
+
+impl Policy {
+    /// Takes one event and says what is to be done now.
+    pub fn on(&mut self, now: Duration, event: Event) -> Vec<Action> {
+        match event {
+            Event::Autostart(candidates) => self.autostart(candidates),
+            Event::Watched(name) => {
+                self.entry(name).watched();
+                Vec::new()
+            }
+            Event::Status(name, state) => {
+                self.entry(name).status(state);
+                Vec::new()
+            }
+            Event::Gone(name, exit, restart) => {
+                self.entry(name.clone()).gone(exit, restart);
+                vec![Action::Sweep(name)]
+            }
+            Event::Swept(name, clean) => {
+                self.entry(name.clone()).swept(now, clean);
+                self.decide(now, &name);
+                Vec::new()
+            }
+            Event::StartEnded(name, running, restart) => {
+                self.entry(name.clone()).start_ended(running, restart);
+                self.decide(now, &name);
+                self.group.remove(&name);
+                self.next_group()
+            }
+            Event::Cancelled(name) => self.cancelled(&name),
+            Event::Tick => self.tick(now),
+        }
+    }
+
+    /// When the next [`Event::Tick`] is due.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Duration> {
+        let entries = self.containers.values();
+        entries
+            .flat_map(|entry| [entry.restart_at, entry.sweep.as_ref().map(|sweep| sweep.at)])
+            .flatten()
+            .min()
+    }
+
+    /// The containers that wait for a restart, and when it begins.
+    #[must_use]
+    pub fn restarts(&self) -> BTreeMap<Name, Duration> {
+        let waiting = |(name, entry): (&Name, &Entry)| Some((name.clone(), entry.restart_at?));
+        self.containers.iter().filter_map(waiting).collect()
+    }
+
+    /// Whether a start of ours is under way for this container.
+    #[must_use]
+    pub fn is_starting(&self, name: &Name) -> bool {
+        self.containers.get(name).is_some_and(|entry| entry.starting)
+    }
+
+    fn entry(&mut self, name: Name) -> &mut Entry {
+        self.containers.entry(name).or_default()
+    }
+
+    fn autostart(&mut self, mut candidates: Vec<Candidate>) -> Vec<Action> {
+        candidates.sort_by(|a, b| (a.priority, &a.name).cmp(&(b.priority, &b.name)));
+        let groups = candidates.chunk_by(|a, b| a.priority == b.priority);
+        self.groups = groups.map(|group| group.iter().map(|member| member.name.clone()).collect()).collect();
+        self.next_group()
+    }
+
+    /// Starts groups until one has something to wait for.
+    fn next_group(&mut self) -> Vec<Action> {
+        let mut actions = Vec::new();
+        while self.group.is_empty() {
+            let Some(group) = self.groups.pop_front() else { break };
+            for name in group {
+                if self.containers.get(&name).is_some_and(|entry| entry.watched || entry.starting) {
+                    continue;
+                }
+                self.entry(name.clone()).start();
+                self.group.insert(name.clone());
+                actions.push(Action::Start(name));
+            }
+        }
+        actions
+    }
+
+    fn cancelled(&mut self, name: &Name) -> Vec<Action> {
+        for group in &mut self.groups {
+            group.retain(|member| member != name);
+        }
+        if let Some(entry) = self.containers.get_mut(name) {
+            entry.restart_at = None;
+            entry.ended = None;
+            entry.cancelled = entry.starting;
+            self.forget_if_idle(name);
+        }
+        Vec::new()
+    }
+
+    fn tick(&mut self, now: Duration) -> Vec<Action> {
+        let mut actions = Vec::new();
+        for (name, entry) in &mut self.containers {
+            if entry.sweep.as_ref().is_some_and(|sweep| sweep.at <= now) {
+                actions.push(Action::Sweep(name.clone()));
+            }
+            if entry.restart_at.is_some_and(|at| at <= now) {
+                entry.start();
+                actions.push(Action::Start(name.clone()));
+            }
+        }
+        actions
+    }
+
+    /// Decides what follows the end of a container, once nothing of it is left.
+    fn decide(&mut self, now: Duration, name: &Name) {
+        let Some(entry) = self.containers.get_mut(name) else { return };
+        if entry.watched || entry.starting || entry.sweep.is_some() {
+            return;
+        }
+        if let Some((exit, restart)) = entry.ended.take() {
+            if Duration::from_secs(exit.uptime_s) >= HEALTHY {
+                entry.wait = None;
+            }
+            if entry.wants_restart(&exit, restart) {
+                let wait = entry.wait.unwrap_or(SHORTEST_WAIT);
+                entry.restart_at = Some(now + wait);
+                entry.wait = Some((wait * 2).min(LONGEST_WAIT));
+            }
+        }
+        self.forget_if_idle(name);
+    }
+
+    fn forget_if_idle(&mut self, name: &Name) {
+        let idle = |entry: &Entry| {
+            !entry.watched && !entry.starting && entry.sweep.is_none() && entry.restart_at.is_none()
+        };
+        if self.containers.get(name).is_some_and(idle) {
+            self.containers.remove(name);
+        }
+    }
+}
+
+impl Entry {
+    fn start(&mut self) {
+        self.restart_at = None;
+        self.starting = true;
+        self.ours = true;
+        self.ran = false;
+        self.cancelled = false;
+    }
+
+    fn watched(&mut self) {
+        if !self.starting {
+            // Somebody else's start: a new life with a clean record.
+            self.ours = false;
+            self.wait = None;
+        }
+        self.watched = true;
+        self.ran = false;
+        self.stopping = false;
+        self.ended = None;
+        self.sweep = None;
+        self.restart_at = None;
+    }
+
+    fn status(&mut self, state: State) {
+        match state {
+            State::Running | State::Frozen => {
+                self.ran = true;
+                self.stopping = false;
+            }
+            State::Stopping => self.stopping = true,
+            State::Starting | State::Restarting | State::Stopped | State::Failed => {}
+        }
+    }
+
+    fn gone(&mut self, exit: Exit, restart: RestartPolicy) {
+        // A monitor that is killed while it stops its container has still done what the user asked for.
+        let asked_for = self.cancelled || (self.stopping && exit.reason == ExitReason::Lost);
+        self.ended = (!asked_for).then_some((exit, restart));
+        self.watched = false;
+        self.sweep = Some(Sweep { at: Duration::MAX, done: 0 });
+    }
+
+    fn swept(&mut self, now: Duration, clean: bool) {
+        let Some(sweep) = &mut self.sweep else { return };
+        sweep.at = now + SWEEP_WAIT * 2_u32.pow(sweep.done);
+        sweep.done += 1;
+        if clean || sweep.done >= SWEEPS {
+            self.sweep = None;
+        }
+    }
+
+    fn start_ended(&mut self, running: bool, restart: RestartPolicy) {
+        self.starting = false;
+        let cancelled = std::mem::take(&mut self.cancelled);
+        if cancelled {
+            self.ended = None;
+        } else if !running && !self.watched && self.ended.is_none() {
+            // It failed before there was a monitor.
+            let exit = Exit {
+                reason: ExitReason::StartFailed,
+                code: None,
+                signal: None,
+                message: None,
+                at: 0,
+                uptime_s: 0,
+            };
+            self.ended = Some((exit, restart));
+        }
+    }
+
+    fn wants_restart(&self, exit: &Exit, restart: RestartPolicy) -> bool {
+        // Whoever types `ds start` sees why it failed, and nothing goes on behind his back.
+        if exit.reason == ExitReason::StartFailed && !self.ours && !self.ran {
+            return false;
+        }
+        match restart {
+            RestartPolicy::No => false,
+            RestartPolicy::OnFailure => exit.is_failure(),
+            RestartPolicy::Always => exit.reason != ExitReason::Stopped,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "policy_tests.rs"]
+mod tests;
