@@ -13,6 +13,7 @@
 
 pub mod config;
 pub mod daemon;
+pub mod durable;
 pub mod host;
 pub mod monitor;
 pub mod mount;
