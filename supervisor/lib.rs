@@ -15,6 +15,7 @@ pub mod cgroup;
 pub mod command;
 pub mod config;
 pub mod daemon;
+pub mod durable;
 pub mod exit;
 pub mod host;
 pub mod monitor;
