@@ -1,1 +1,4 @@
 //! Droidspaces Supervisor.
+
+pub mod cli;
+pub mod exit;
