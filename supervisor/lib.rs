@@ -1,4 +1,6 @@
 //! Droidspaces Supervisor.
 
 pub mod cli;
+pub mod command;
+pub mod compat;
 pub mod exit;

@@ -65,7 +65,7 @@ pub struct Shell {
     #[argh(positional, arg_name = "DIR")]
     pub directory: PathBuf,
     /// the command and its arguments; without one, a login shell
-    #[argh(positional, greedy, arg_name = "CMD")]
+    #[argh(positional, greedy, arg_name = "[CMD]")]
     pub command: Vec<String>,
     /// run as this user of the container: a name or a number
     #[argh(option, short = 'u', arg_name = "USER")]
