@@ -12,7 +12,9 @@
 //! ARCHITECTURE.md has the rules; each module says what it owns.
 
 pub mod cgroup;
+pub mod cli;
 pub mod command;
+pub mod compat;
 pub mod config;
 pub mod daemon;
 pub mod durable;
