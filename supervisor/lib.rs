@@ -16,6 +16,7 @@ pub mod cli;
 pub mod command;
 pub mod compat;
 pub mod config;
+pub mod container;
 pub mod daemon;
 pub mod durable;
 pub mod exit;
