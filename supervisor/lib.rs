@@ -26,6 +26,7 @@ pub mod mount;
 pub mod paths;
 pub mod plan;
 pub mod privilege;
+pub mod pty;
 pub mod rootfs;
 pub mod signals;
 pub mod socket;
