@@ -16,6 +16,7 @@ pub mod config;
 pub mod daemon;
 pub mod exit;
 pub mod host;
+pub mod log;
 pub mod monitor;
 pub mod mount;
 pub mod paths;
