@@ -11,15 +11,21 @@
 //!
 //! ARCHITECTURE.md has the rules; each module says what it owns.
 
+pub mod cgroup;
+pub mod cli;
 pub mod command;
+pub mod compat;
 pub mod config;
 pub mod daemon;
+pub mod durable;
 pub mod exit;
 pub mod host;
 pub mod log;
 pub mod monitor;
 pub mod mount;
 pub mod paths;
+pub mod plan;
+pub mod privilege;
 pub mod rootfs;
 pub mod signals;
 pub mod socket;

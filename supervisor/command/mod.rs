@@ -3,13 +3,19 @@
 //! Owns what every command is given ([`Env`]). A command writes its result to stdout through `output`, warns
 //! through `log::warn!`, and returns everything else as an error, which becomes one line on stderr.
 
+pub mod completions;
+pub mod help;
+pub mod version;
+
 use std::collections::BTreeMap;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::daemon::worker::{Client, Supervisor};
+use crate::exit::ExitCode;
 use crate::host::Host;
 use crate::paths::Paths;
 
@@ -44,5 +50,13 @@ impl Env {
                 path.display()
             ),
         }
+    }
+}
+
+/// Prints a result. A reader that has gone away (`ds help | head -1`) has had enough, which is no error.
+fn print(output: &mut impl Write, text: &str) -> Result<ExitCode> {
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("cannot write the result"),
+        _ => Ok(ExitCode::Done),
     }
 }

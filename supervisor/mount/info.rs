@@ -123,7 +123,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_bytes_are_survived(bytes: Vec<u8>) {
-            parse(&bytes);
+            let _ = parse(&bytes);
         }
 
         #[test]

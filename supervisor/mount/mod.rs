@@ -1,3 +1,5 @@
 //! Mounts: what is there, and how a planned one is made.
 
 pub mod info;
+pub mod op;
+pub mod perform;

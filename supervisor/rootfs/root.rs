@@ -93,7 +93,7 @@ impl Root {
         let mut above: Vec<OwnedFd> = Vec::new();
         let mut pending = components(path);
         let mut links = 0;
-        let must_be_directory = path.as_os_str().as_bytes().ends_with(b"/");
+        let mut must_be_directory = ends_as_directory(path.as_os_str());
         let clone = |descriptor: BorrowedFd<'_>| descriptor.try_clone_to_owned().map_err(|_| Errno::EMFILE);
         while let Some(name) = pending.pop_front() {
             if name == ".." {
@@ -114,6 +114,7 @@ impl Root {
                 if target.as_bytes().starts_with(b"/") {
                     above.clear();
                 }
+                must_be_directory |= last && ends_as_directory(&target);
                 for part in components(Path::new(&target)).into_iter().rev() {
                     pending.push_front(part);
                 }
@@ -253,6 +254,11 @@ pub fn exists_at(directory: BorrowedFd<'_>, name: &OsStr) -> bool {
     nix::sys::stat::fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
 }
 
+/// `dir/` and `dir/.` name a directory or nothing.
+fn ends_as_directory(path: &OsStr) -> bool {
+    path.as_bytes().ends_with(b"/") || path.as_bytes().ends_with(b"/.")
+}
+
 fn components(path: &Path) -> VecDeque<OsString> {
     path.components()
         .filter_map(|component| match component {
@@ -293,7 +299,8 @@ mod tests {
     }
 
     fn location(tree: &Tree, found: Result<OwnedFd, Errno>) -> Result<PathBuf, Errno> {
-        let link = std::fs::read_link(format!("/proc/self/fd/{}", found?.as_raw_fd())).unwrap();
+        let found = found?;
+        let link = std::fs::read_link(format!("/proc/self/fd/{}", found.as_raw_fd())).unwrap();
         Ok(Path::new("/").join(link.strip_prefix(&tree.0).expect("inside the tree")))
     }
 

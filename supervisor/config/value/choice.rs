@@ -178,7 +178,7 @@ impl Privileged {
         self.0 & 1 != 0
     }
 
-    /// All capabilities are kept. The tag reads "no capability filter".
+    /// No capability is dropped.
     pub const fn nocaps(self) -> bool {
         self.0 & 2 != 0
     }

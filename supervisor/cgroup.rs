@@ -1,0 +1,388 @@
+//! The control groups of one container: cgroups(7), Documentation/admin-guide/cgroup-v2.rst of the kernel.
+//!
+//! In each hierarchy that is needed: `droidspaces/NAME/` carries the limits, its child `payload/` is the root of the
+//! container's cgroup namespace. So the container cannot lift its own limits, and no process of ours sits in
+//! a group that it delegates from. Nothing outside these directories is changed, except that version 2
+//! controllers are switched on on the way down to them.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::config::Limits;
+use crate::host::Hierarchies;
+use crate::host::cgroup::{Version1, Version2};
+use crate::plan::Layout;
+use crate::sys::AsErrno;
+
+/// The namespace root inside a container's directory.
+const PAYLOAD: &str = "payload";
+/// Where sessions live on version 2: systemd forbids processes in the namespace root itself.
+const SESSIONS: &str = "ds-session";
+/// Period of the processor quota, microseconds.
+const PERIOD: u64 = 100_000;
+/// How long a group may need to become empty once all its processes are gone.
+const EMPTYING: Duration = Duration::from_secs(5);
+
+/// The groups of one container.
+#[derive(Debug)]
+pub struct Cgroup {
+    version2: Option<PathBuf>,
+    version1: Vec<PathBuf>,
+    /// Removed at the end of life; sessions only borrow the groups.
+    owned: bool,
+}
+
+/// Open files by which a new process joins: made before it is cloned.
+#[derive(Debug)]
+pub struct Joining {
+    /// The version 2 group, for CLONE_INTO_CGROUP.
+    directory: Option<OwnedFd>,
+    procs: Option<File>,
+    tasks: Vec<File>,
+}
+
+impl Cgroup {
+    /// Makes the groups. What cannot be had is a warning; a limit that cannot be set is one too.
+    ///
+    /// # Errors
+    /// When the directories of the chosen layout cannot be made.
+    pub fn create(
+        hierarchies: &Hierarchies,
+        base: &str,
+        container: &str,
+        layout: Layout,
+        limits: &Limits,
+        warnings: &mut Vec<String>,
+    ) -> Result<Self> {
+        let mut cgroup = Self { version2: None, version1: Vec::new(), owned: true };
+        if let (Layout::Version2, Some(hierarchy)) = (layout, &hierarchies.version2) {
+            cgroup.version2 = Some(create_version2(hierarchy, base, container, warnings)?);
+        }
+        if layout == Layout::Version1 {
+            for hierarchy in &hierarchies.version1 {
+                match create_version1(hierarchy, base, container) {
+                    Ok(directory) => cgroup.version1.push(directory),
+                    Err(error) => warnings.push(format!("no cgroup in {}: {error:#}", hierarchy.label())),
+                }
+            }
+        }
+        for (controller, file2, value2, values1) in limit_table(limits) {
+            if let Err(error) =
+                cgroup.limit(hierarchies, base, container, controller, file2, &value2, &values1)
+            {
+                warnings.push(format!("limits.{} has no effect: {error:#}", limit_key(controller)));
+            }
+        }
+        Ok(cgroup)
+    }
+
+    /// Writes one limit where its controller lives, whichever version that is.
+    #[expect(clippy::too_many_arguments, reason = "one row of the table and where it goes")]
+    fn limit(
+        &mut self,
+        hierarchies: &Hierarchies,
+        base: &str,
+        container: &str,
+        controller: &str,
+        file2: &str,
+        value2: &str,
+        values1: &[(&str, String)],
+    ) -> Result<()> {
+        if hierarchies.version2_has(controller) {
+            let (Some(directory), _) = (&self.version2, ()) else {
+                anyhow::bail!("cgroup v2 has the {controller} controller, and the container uses v1");
+            };
+            return write(&directory.join(file2), value2);
+        }
+        let Some(hierarchy) = hierarchies.version1_with(controller) else {
+            anyhow::bail!("kernel has no {controller} controller; see 'ds check'");
+        };
+        let directory = create_version1(hierarchy, base, container)?;
+        if !self.version1.contains(&directory) {
+            self.version1.push(directory.clone());
+        }
+        values1.iter().try_for_each(|(file, value)| write(&directory.join(file), value))
+    }
+
+    /// The groups of a running container, for sessions. `path` is the directory that the monitor told.
+    #[must_use]
+    pub fn existing(hierarchies: &Hierarchies, base: &str, container: &str) -> Self {
+        let directory =
+            |mounted: &Path| Some(mounted.join(base).join(container)).filter(|path| path.is_dir());
+        Self {
+            version2: hierarchies.version2.as_ref().and_then(|hierarchy| directory(&hierarchy.mounted)),
+            version1: hierarchies
+                .version1
+                .iter()
+                .filter_map(|hierarchy| directory(&hierarchy.mounted))
+                .collect(),
+            owned: false,
+        }
+    }
+
+    /// The directory that carries the limits: version 2's, else the first of version 1.
+    #[must_use]
+    pub fn directory(&self) -> Option<&Path> {
+        self.version2.as_deref().or_else(|| self.version1.first().map(PathBuf::as_path))
+    }
+
+    /// Opens what PID 1 needs to join.
+    ///
+    /// # Errors
+    /// When a group has vanished.
+    pub fn joining_payload(&self) -> Result<Joining> {
+        self.joining(self.version2.as_ref().map(|directory| directory.join(PAYLOAD)))
+    }
+
+    /// Opens what a session needs to join; makes the leaf that sessions live in.
+    ///
+    /// # Errors
+    /// When a group has vanished.
+    pub fn joining_session(&self) -> Result<Joining> {
+        let leaf = self.version2.as_ref().map(|directory| directory.join(PAYLOAD).join(SESSIONS));
+        if let Some(leaf) = &leaf {
+            make_directory(leaf)?;
+        }
+        self.joining(leaf)
+    }
+
+    fn joining(&self, version2: Option<PathBuf>) -> Result<Joining> {
+        let mut joining = Joining { directory: None, procs: None, tasks: Vec::new() };
+        if let Some(path) = version2 {
+            joining.directory = Some(open_directory(&path)?);
+            joining.procs = Some(open_write(&path.join("cgroup.procs"))?);
+        }
+        for directory in &self.version1 {
+            joining.tasks.push(open_write(&directory.join(PAYLOAD).join("tasks"))?);
+        }
+        Ok(joining)
+    }
+
+    /// Whether all processes are frozen (cgroup.freeze).
+    #[must_use]
+    pub fn frozen(&self) -> bool {
+        let state =
+            self.version2.as_ref().map(|directory| fs::read_to_string(directory.join("cgroup.events")));
+        matches!(state, Some(Ok(text)) if text.lines().any(|line| line == "frozen 1"))
+    }
+
+    /// Ends every process in the groups, whatever namespace it is in (cgroup.kill, 5.14; else one by one).
+    pub fn kill(&self) {
+        for directory in self.version2.iter().chain(&self.version1) {
+            if write(&directory.join("cgroup.kill"), "1").is_err() {
+                kill_below(directory);
+            }
+        }
+    }
+
+    /// Removes the groups once they are empty.
+    ///
+    /// # Errors
+    /// The first group that stays; the others are removed all the same.
+    pub fn remove(&mut self) -> Result<()> {
+        self.owned = false;
+        let mut result = Ok(());
+        for directory in self.version2.iter().chain(&self.version1) {
+            let removed = remove_tree(directory);
+            if result.is_ok() {
+                result = removed.with_context(|| format!("remove cgroup {}", directory.display()));
+            }
+            if let Some(base) = directory.parent() {
+                // The last container takes the common directory along.
+                let _ = fs::remove_dir(base);
+            }
+        }
+        result
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        if self.owned {
+            self.kill();
+            if let Err(error) = self.remove() {
+                log::warn!("{error:#}");
+            }
+        }
+    }
+}
+
+impl Joining {
+    /// The version 2 group that clone3(2) can start a process in.
+    #[must_use]
+    pub fn directory(&self) -> Option<BorrowedFd<'_>> {
+        self.directory.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Moves the calling process; `born_inside` says that it was cloned into the version 2 group already.
+    ///
+    /// Version 1 gets the one thread there is through `tasks`: unlike `cgroup.procs` it takes no lock that waits for
+    /// every process of the machine.
+    ///
+    /// # Errors
+    /// What the kernel answers to the write.
+    pub fn join(&self, born_inside: bool) -> Result<()> {
+        if let (false, Some(mut procs)) = (born_inside, self.procs.as_ref()) {
+            procs.write_all(b"0").context("join the cgroup (v2)")?;
+        }
+        for mut tasks in &self.tasks {
+            tasks.write_all(b"0").context("join the cgroup (v1)")?;
+        }
+        Ok(())
+    }
+}
+
+/// Removes whatever groups a container left behind: its monitor was killed, or the machine is another one now.
+pub fn sweep(hierarchies: &Hierarchies, base: &str, container: &str) {
+    let mut left = Cgroup::existing(hierarchies, base, container);
+    if left.directory().is_some() {
+        left.kill();
+        if let Err(error) = left.remove() {
+            log::warn!("{error:#}");
+        }
+    }
+}
+
+type LimitRow = (&'static str, &'static str, String, Vec<(&'static str, String)>);
+
+/// Controller, file and value for version 2, files and values for version 1.
+fn limit_table(limits: &Limits) -> Vec<LimitRow> {
+    let mut table: Vec<LimitRow> = Vec::new();
+    if let Some(memory) = limits.memory {
+        let bytes = memory.bytes().to_string();
+        table.push(("memory", "memory.max", bytes.clone(), vec![("memory.limit_in_bytes", bytes)]));
+    }
+    if let Some(cpus) = limits.cpus {
+        let quota = cpus.quota_microseconds().to_string();
+        let values = vec![("cpu.cfs_period_us", PERIOD.to_string()), ("cpu.cfs_quota_us", quota.clone())];
+        table.push(("cpu", "cpu.max", format!("{quota} {PERIOD}"), values));
+    }
+    if let Some(pids) = limits.pids {
+        table.push(("pids", "pids.max", pids.to_string(), vec![("pids.max", pids.to_string())]));
+    }
+    table
+}
+
+fn limit_key(controller: &str) -> &str {
+    if controller == "cpu" { "cpus" } else { controller }
+}
+
+fn create_version2(
+    hierarchy: &Version2,
+    base: &str,
+    container: &str,
+    warnings: &mut Vec<String>,
+) -> Result<PathBuf> {
+    let directory = hierarchy.mounted.join(base).join(container);
+    make_directory(&directory.join(PAYLOAD))?;
+    let enable: Vec<String> = hierarchy.controllers.iter().map(|name| format!("+{name}")).collect();
+    for level in [&hierarchy.mounted, &hierarchy.mounted.join(base), &directory] {
+        for controller in &enable {
+            let file = level.join("cgroup.subtree_control");
+            let there = fs::read_to_string(&file).unwrap_or_default();
+            if there.split_whitespace().any(|name| Some(name) == controller.strip_prefix('+')) {
+                continue;
+            }
+            if let Err(error) = write(&file, controller) {
+                warnings.push(format!("controller {controller} is not delegated: {error:#}"));
+            }
+        }
+    }
+    Ok(directory)
+}
+
+fn create_version1(hierarchy: &Version1, base: &str, container: &str) -> Result<PathBuf> {
+    let directory = hierarchy.mounted.join(base).join(container);
+    let payload = directory.join(PAYLOAD);
+    make_directory(&payload)?;
+    if hierarchy.controllers.iter().any(|name| name == "cpuset") {
+        // A new cpuset is empty and takes no process until it has processors and memory nodes.
+        let prefix = if hierarchy.noprefix { "" } else { "cpuset." };
+        for file in ["cpus", "mems"].map(|file| format!("{prefix}{file}")) {
+            let value = fs::read_to_string(hierarchy.mounted.join(&file)).unwrap_or_default();
+            for level in [&hierarchy.mounted.join(base), &directory, &payload] {
+                write(&level.join(&file), value.trim_end())?;
+            }
+        }
+    }
+    Ok(directory)
+}
+
+fn make_directory(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).with_context(|| format!("create cgroup {}", path.display()))
+}
+
+fn write(path: &Path, value: &str) -> Result<()> {
+    let mut file = open_write(path)?;
+    file.write_all(value.as_bytes()).with_context(|| format!("write {value} to {}", path.display()))
+}
+
+fn open_write(path: &Path) -> Result<File> {
+    OpenOptions::new().write(true).open(path).with_context(|| format!("open {}", path.display()))
+}
+
+fn open_directory(path: &Path) -> Result<OwnedFd> {
+    let directory = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(path);
+    Ok(directory.with_context(|| format!("open {}", path.display()))?.into())
+}
+
+/// Removes a group and everything below it, waiting for the last processes to be gone.
+fn remove_tree(directory: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    for entry in entries.filter_map(Result::ok) {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_tree(&entry.path())?;
+        }
+    }
+    match fs::remove_dir(directory) {
+        Err(error) if error.as_errno() == Errno::EBUSY => {
+            wait_until_empty(directory);
+            fs::remove_dir(directory)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Waits for `populated 0`. Version 2 tells by a poll event; version 1 has no event to wait for.
+fn wait_until_empty(directory: &Path) {
+    let deadline = Instant::now() + EMPTYING;
+    while let Some(left) = deadline.checked_duration_since(Instant::now()) {
+        let Ok(events) = File::open(directory.join("cgroup.events")) else {
+            if fs::read_to_string(directory.join("tasks")).unwrap_or_default().is_empty() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+            continue;
+        };
+        if io::read_to_string(&events).unwrap_or_default().lines().any(|line| line == "populated 0") {
+            return;
+        }
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        let _ = poll(&mut [PollFd::new(events.as_fd(), PollFlags::POLLPRI)], timeout);
+    }
+}
+
+/// SIGKILL for every process below a directory, until none is left or none can be killed.
+fn kill_below(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok) {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            kill_below(&entry.path());
+        }
+    }
+    let text = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+    for pid in text.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0) {
+        let _ = crate::sys::process::kill(nix::unistd::Pid::from_raw(pid), libc::SIGKILL);
+    }
+}

@@ -1,0 +1,155 @@
+//! Verbs about the data of stopped containers, and about the catalogue they come from.
+//!
+//! Argument structs only: one doc line each is the help text, and completions, usage lines and option spelling are
+//! derived from them (see `table`).
+
+use super::value::size;
+use argh::{ArgsInfo, FromArgValue, FromArgs};
+use std::path::PathBuf;
+
+/// Delete a container: its configuration, its logs and the root file system it owns. A root file system used in place
+/// stays, and nothing is ever deleted across a mount point.
+#[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
+#[argh(subcommand, name = "rm", example = "ds rm test")]
+pub struct Remove {
+    /// the container
+    #[argh(positional, arg_name = "NAME")]
+    pub name: String,
+    /// kill it first if it runs
+    #[argh(switch)]
+    pub force: bool,
+}
+
+/// Give a stopped container another name.
+#[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
+#[argh(subcommand, name = "rename", example = "ds rename test web")]
+pub struct Rename {
+    /// the container
+    #[argh(positional, arg_name = "NAME")]
+    pub name: String,
+    /// its new name
+    #[argh(positional, arg_name = "NEW")]
+    pub new_name: String,
+}
+
+/// Make a second container out of a stopped one.
+#[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
+#[argh(subcommand, name = "copy", example = "ds copy web web-before-upgrade")]
+pub struct Copy {
+    /// the container
+    #[argh(positional, arg_name = "NAME")]
+    pub name: String,
+    /// the name of the copy
+    #[argh(positional, arg_name = "NEW")]
+    pub new_name: String,
+    /// print progress as one JSON event a line
+    #[argh(switch)]
+    pub json: bool,
+}
+
+/// Write a stopped container, configuration and root file system, into one file.
+#[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
+#[argh(
+    subcommand,
+    name = "export",
+    example = "ds export web",
+    example = "ds export web -o - | ssh host ds import - web"
+)]
+pub struct Export {
+    /// the container
+    #[argh(positional, arg_name = "NAME")]
+    pub name: String,
+    /// write to this file, or to stdout if it is '-', instead of NAME.tar.zst
+    #[argh(option, short = 'o', arg_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// print progress as one JSON event a line
+    #[argh(switch)]
+    pub json: bool,
+}
+
+/// Make a container from a file that 'ds export' wrote.
+#[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
+#[argh(subcommand, name = "import", example = "ds import web.tar.zst web")]
+pub struct Import {
+    /// the file, or '-' for stdin
+    #[argh(positional, arg_name = "FILE")]
+    pub file: PathBuf,
+    /// the new container's name
+    #[argh(positional, arg_name = "NEW")]
+    pub name: String,
+    /// print progress as one JSON event a line
+    #[argh(switch)]
+    pub json: bool,
+}
+
+/// Grow or shrink the image of a stopped container, file system included.
+#[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
+#[argh(subcommand, name = "resize", example = "ds resize web 16G")]
+pub struct Resize {
+    /// the container
+    #[argh(positional, arg_name = "NAME")]
+    pub name: String,
+    /// the new size: bytes, or a number with K, M, G or T
+    #[argh(positional, arg_name = "SIZE", from_str_fn(size))]
+    pub size: u64,
+    /// print progress as one JSON event a line
+    #[argh(switch)]
+    pub json: bool,
+}
+
+/// What a container's root file system is kept in.
+#[derive(FromArgValue, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// An ext4 image.
+    #[argh(name = "image")]
+    Image,
+    /// A plain directory.
+    #[argh(name = "dir")]
+    Directory,
+}
+
+/// Move the root file system of a stopped container from a directory into an image, or back. The old one is let go
+/// only when the new one has been compared with it.
+#[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
+#[argh(subcommand, name = "convert", example = "ds convert web image")]
+pub struct Convert {
+    /// the container
+    #[argh(positional, arg_name = "NAME")]
+    pub name: String,
+    /// what it shall become
+    #[argh(positional, arg_name = "image|dir")]
+    pub form: Form,
+    /// print progress as one JSON event a line
+    #[argh(switch)]
+    pub json: bool,
+}
+
+/// List the systems of the catalogue for this machine's architecture.
+#[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
+#[argh(subcommand, name = "images", example = "ds images", example = "ds images debian")]
+pub struct Images {
+    /// only those whose name contains this
+    #[argh(positional, arg_name = "SEARCH")]
+    pub search: Option<String>,
+    /// print one JSON document
+    #[argh(switch)]
+    pub json: bool,
+}
+
+/// Fetch a system of the catalogue into the cache and verify it.
+#[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
+#[argh(subcommand, name = "pull", example = "ds pull debian:13", example = "ds pull alpine:edge -o ./alpine")]
+pub struct Pull {
+    /// the system: distribution:release, as 'ds images' lists them
+    #[argh(positional, arg_name = "SRC")]
+    pub source: String,
+    /// unpack it into this directory too, which must not exist yet
+    #[argh(option, short = 'o', arg_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// unpack it into ./DISTRIBUTION_RELEASE too
+    #[argh(switch)]
+    pub unpack: bool,
+    /// print progress as one JSON event a line
+    #[argh(switch)]
+    pub json: bool,
+}

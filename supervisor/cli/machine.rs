@@ -1,0 +1,147 @@
+//! Verbs about this machine and about ds itself.
+//!
+//! Argument structs only: one doc line each is the help text, and completions, usage lines and option spelling are
+//! derived from them (see `table`). `help` implements argh's traits by hand because argh keeps that name to itself.
+
+use argh::{ArgsInfo, CommandInfo, CommandInfoWithArgs, EarlyExit, FromArgValue, FromArgs, SubCommand};
+use argh::{Optionality, PositionalInfo};
+use std::path::PathBuf;
+
+/// Say what this kernel can do for containers. Exit code 1 when something required is missing.
+#[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
+#[argh(subcommand, name = "check", example = "ds check", example = "ds check --json")]
+pub struct Check {
+    /// print one JSON document
+    #[argh(switch)]
+    pub json: bool,
+}
+
+/// Collect what a bug report needs into one archive.
+#[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
+#[argh(subcommand, name = "doctor", example = "ds doctor -o /sdcard/Download/ds.tar.gz")]
+pub struct Doctor {
+    /// write the archive to this file
+    #[argh(option, short = 'o', arg_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// Run the supervisor. There is one per machine; service.sh starts it on Android, and elsewhere the first command
+/// that needs it does.
+#[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
+#[argh(subcommand, name = "supervise", example = "ds supervise --foreground")]
+pub struct Supervise {
+    /// stay attached to this terminal and log to stderr as well
+    #[argh(switch, short = 'f')]
+    pub foreground: bool,
+}
+
+/// What to ask of the supervisor.
+#[derive(FromArgValue, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SupervisorAction {
+    /// End it; containers keep running.
+    #[argh(name = "stop")]
+    Stop,
+    /// Say whether it runs, since when, and what it watches.
+    #[argh(name = "status")]
+    Status,
+    /// Read supervisor.ini again.
+    #[argh(name = "reload")]
+    Reload,
+}
+
+/// Control the running supervisor. Containers keep running when it stops, and the next one adopts them.
+#[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
+#[argh(subcommand, name = "supervisor", example = "ds supervisor status")]
+pub struct Supervisor {
+    /// stop it, show its status, or make it read its configuration again
+    #[argh(positional, arg_name = "stop|status|reload")]
+    pub action: SupervisorAction,
+    /// with status: print one JSON document
+    #[argh(switch)]
+    pub json: bool,
+}
+
+/// Answer one request of the WebUI.
+#[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
+#[argh(subcommand, name = "rpc", example = "ds rpc eyJhcmd2IjpbImxpc3QiXX0")]
+pub struct Rpc {
+    /// a JSON document in base64url (RFC 4648 section 5)
+    #[argh(positional, arg_name = "REQUEST")]
+    pub request: String,
+}
+
+/// Print the version.
+#[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
+#[argh(subcommand, name = "version", example = "ds version --json")]
+pub struct Version {
+    /// print one JSON document
+    #[argh(switch)]
+    pub json: bool,
+}
+
+/// A shell that completions can be written for.
+#[derive(FromArgValue, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShellKind {
+    /// GNU bash.
+    #[argh(name = "bash")]
+    Bash,
+    /// Z shell.
+    #[argh(name = "zsh")]
+    Zsh,
+    /// Friendly interactive shell.
+    #[argh(name = "fish")]
+    Fish,
+}
+
+/// Print a script that completes verbs, options and container names.
+#[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
+#[argh(
+    subcommand,
+    name = "completions",
+    example = "ds completions bash > /etc/bash_completion.d/ds",
+    example = "ds completions fish > ~/.config/fish/completions/ds.fish"
+)]
+pub struct Completions {
+    /// the shell
+    #[argh(positional, arg_name = "bash|zsh|fish")]
+    pub shell: ShellKind,
+}
+
+/// Explain one verb, or list them all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Help {
+    /// The verb to explain; `None` asks for the overview.
+    pub verb: Option<String>,
+}
+
+impl Help {
+    const DESCRIPTION: &'static str = "Explain one verb, or list them all.";
+}
+
+impl SubCommand for Help {
+    const COMMAND: &'static CommandInfo =
+        &CommandInfo { name: "help", short: &'\0', description: Self::DESCRIPTION };
+}
+
+impl FromArgs for Help {
+    fn from_args(_command_name: &[&str], arguments: &[&str]) -> Result<Self, EarlyExit> {
+        Ok(Self { verb: arguments.iter().find(|word| **word != "--").map(|word| (*word).to_owned()) })
+    }
+}
+
+impl ArgsInfo for Help {
+    fn get_args_info() -> CommandInfoWithArgs {
+        CommandInfoWithArgs {
+            name: Self::COMMAND.name,
+            description: Self::DESCRIPTION,
+            examples: &["ds help start"],
+            positionals: &[PositionalInfo {
+                name: "VERB",
+                description: "the verb to explain",
+                optionality: Optionality::Optional,
+                hidden: false,
+            }],
+            ..CommandInfoWithArgs::default()
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Rules that span several arguments of one verb.
+//!
+//! Owns which options exclude or need each other, and says so in one line. What can be said about a single argument is
+//! said by its type, and how many operands there are by `table`. No configuration key is known here.
+
+use super::{Command, Create, Start, SupervisorAction, nearest::nearest, normalise::shown, table};
+
+/// Checks a command that argh has built.
+///
+/// # Errors
+/// What is wrong, without the `ds: VERB: ` in front.
+pub fn check(command: &Command) -> Result<(), String> {
+    match command {
+        Command::Create(create) => check_create(create),
+        Command::Start(start) => check_start(start),
+        Command::Stop(stop) => exclusive(&[("--kill", stop.kill), ("--timeout", stop.timeout.is_some())]),
+        Command::List(list) => exclusive(&[("--json", list.json), ("--names", list.names)]),
+        Command::Info(info) => exclusive(&[("--json", info.json), ("--pid", info.pid)]),
+        Command::Pull(pull) => exclusive(&[("--output", pull.output.is_some()), ("--unpack", pull.unpack)]),
+        Command::Supervisor(supervisor)
+            if supervisor.json && supervisor.action != SupervisorAction::Status =>
+        {
+            Err("--json goes with status only".to_owned())
+        }
+        Command::Help(help) => help.verb.as_deref().map_or(Ok(()), check_verb),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a verb there is none of, naming the nearest one.
+pub fn check_verb(name: &str) -> Result<(), String> {
+    let verbs = table::verbs();
+    if verbs.iter().any(|verb| verb.name == name) {
+        return Ok(());
+    }
+    let typed = shown(name);
+    if let Some(verb) = verb_elsewhere(name) {
+        return Err(format!("unknown verb {typed}; did you mean {verb}?"));
+    }
+    Err(match nearest(name, verbs.iter().map(|verb| verb.name)) {
+        Some(found) if found.is_typo_of(name) => {
+            format!("unknown verb {typed}; did you mean {}?", found.word)
+        }
+        Some(found) => format!("unknown verb {typed}; nearest is {}; see 'ds help'", found.word),
+        None => format!("unknown verb {typed}; see 'ds help'"),
+    })
+}
+
+/// What other container tools call our verbs, where the spelling is no help.
+fn verb_elsewhere(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "attach" => "console",
+        "boot" | "up" => "start",
+        "cp" | "clone" => "copy",
+        "delete" | "destroy" | "remove" => "rm",
+        "exec" => "run",
+        "inspect" | "show" | "status" => "info",
+        "kill" | "down" | "poweroff" | "shutdown" => "stop",
+        "log" => "logs",
+        "login" => "enter",
+        "ls" | "ps" => "list",
+        "mv" => "rename",
+        "new" => "create",
+        "reboot" => "restart",
+        "search" => "images",
+        "top" | "usage" => "stats",
+        _ => return None,
+    })
+}
+
+fn exclusive(options: &[(&str, bool)]) -> Result<(), String> {
+    let mut given = options.iter().filter(|(_, given)| *given).map(|(name, _)| name);
+    match (given.next(), given.next()) {
+        (Some(one), Some(other)) => Err(format!("either {one} or {other}, not both")),
+        _ => Ok(()),
+    }
+}
+
+fn check_sources(rootfs: bool, image: bool, from: bool, size: bool) -> Result<(), String> {
+    exclusive(&[("--rootfs", rootfs), ("--image", image), ("--from", from)])?;
+    if size && !from {
+        return Err("--size goes with --from only; see 'ds help resize' for an existing image".to_owned());
+    }
+    Ok(())
+}
+
+fn check_create(create: &Create) -> Result<(), String> {
+    let Create { rootfs, image, from, size, .. } = create;
+    check_sources(rootfs.is_some(), image.is_some(), from.is_some(), size.is_some())?;
+    match create.source() {
+        Some(_) => Ok(()),
+        None => Err("no root file system; say --rootfs DIR, --image FILE or --from SRC".to_owned()),
+    }
+}
+
+fn check_start(start: &Start) -> Result<(), String> {
+    let Start { rootfs, image, from, size, .. } = start;
+    check_sources(rootfs.is_some(), image.is_some(), from.is_some(), size.is_some())?;
+    if start.names.len() == 1 {
+        return Ok(());
+    }
+    let for_one = [
+        ("--rootfs", rootfs.is_some()),
+        ("--image", image.is_some()),
+        ("--from", from.is_some()),
+        ("--set", !start.set.is_empty()),
+        ("--foreground", start.foreground),
+    ];
+    match for_one.iter().find(|(_, given)| *given) {
+        Some((option, _)) => Err(format!("{option} goes with exactly one NAME")),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,247 @@
+//! What every verb takes, read off the argument structs.
+//!
+//! One table for the grammar, the help texts and the completions, so that they cannot drift apart. It is derived from
+//! argh's `ArgsInfo`; what argh cannot say is said in an `arg_name`: `[=X]` is a value that may be left out and is
+//! attached with `=`, `[X]` a trailing command that may be left out, `a|b` a choice of fixed words.
+
+use super::Command;
+use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfo, FlagInfoKind, Optionality, PositionalInfo};
+
+/// One verb.
+#[derive(Debug, Clone)]
+pub struct Verb {
+    /// The word on the command line.
+    pub name: &'static str,
+    /// What it does, in one or two sentences.
+    pub description: &'static str,
+    /// Example command lines.
+    pub examples: &'static [&'static str],
+    /// Further paragraphs of the help text.
+    pub notes: &'static [&'static str],
+    /// Options in the order of the help text; `--help` is the last.
+    pub options: Vec<Flag>,
+    /// Operands in order.
+    pub operands: Vec<Operand>,
+    /// The command line that explains it.
+    pub help_command: String,
+}
+
+/// One option.
+#[derive(Debug, Clone)]
+pub struct Flag {
+    /// Long name without its dashes.
+    pub long: &'static str,
+    /// One-letter name.
+    pub short: Option<char>,
+    /// What follows it.
+    pub value: FlagValue,
+    /// Whether it may be given more than once.
+    pub repeats: bool,
+    /// What it does.
+    pub description: &'static str,
+}
+
+/// What follows an option.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlagValue {
+    /// Nothing: a switch.
+    None,
+    /// A value, attached or as the next word.
+    Required(Placeholder),
+    /// A value attached with `=`, or nothing.
+    Optional(Placeholder),
+}
+
+/// How many words an operand stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arity {
+    /// Exactly one.
+    One,
+    /// One or none.
+    Optional,
+    /// One or more; none when the verb has `--all` and it is given.
+    Many,
+    /// A command of at least one word, never read as options.
+    Command,
+    /// The same, but it may be left out.
+    OptionalCommand,
+}
+
+/// One operand.
+#[derive(Debug, Clone)]
+pub struct Operand {
+    /// What it is called in usage lines and errors.
+    pub placeholder: Placeholder,
+    /// How many words it stands for.
+    pub arity: Arity,
+    /// What it is for.
+    pub description: &'static str,
+}
+
+/// The name a value goes by in usage lines, which also says what may be put there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placeholder(pub &'static str);
+
+impl Placeholder {
+    /// The fixed words to choose from; empty when any word may stand there.
+    #[must_use]
+    pub fn choices(self) -> Vec<&'static str> {
+        if self.0.contains('|') { self.0.split('|').collect() } else { Vec::new() }
+    }
+}
+
+/// All verbs, in the order of the overview.
+#[must_use]
+pub fn verbs() -> Vec<Verb> {
+    Command::get_args_info().commands.into_iter().map(|sub| Verb::from_info(&sub.command)).collect()
+}
+
+/// The verb of this name.
+#[must_use]
+pub fn verb(name: &str) -> Option<Verb> {
+    verbs().into_iter().find(|verb| verb.name == name)
+}
+
+impl Verb {
+    fn from_info(info: &CommandInfoWithArgs) -> Self {
+        let own = info.flags.iter().filter(|flag| flag.long != "--help").map(Flag::from_info);
+        let help = Flag { short: Some('h'), description: "show this text", ..Flag::switch("help") };
+        Self {
+            name: info.name,
+            description: info.description,
+            examples: info.examples,
+            notes: info.notes,
+            options: own.chain([help]).collect(),
+            operands: info.positionals.iter().map(Operand::from_info).collect(),
+            help_command: format!("ds help {}", info.name),
+        }
+    }
+
+    /// The first sentence of its description, without the full stop.
+    #[must_use]
+    pub fn summary(&self) -> &'static str {
+        self.description.split_once(". ").map_or(self.description, |(first, _)| first).trim_end_matches('.')
+    }
+
+    /// The option with this long name.
+    #[must_use]
+    pub fn long(&self, name: &str) -> Option<&Flag> {
+        self.options.iter().find(|option| option.long == name)
+    }
+
+    /// The option with this one-letter name.
+    #[must_use]
+    pub fn short(&self, letter: char) -> Option<&Flag> {
+        self.options.iter().find(|option| option.short == Some(letter))
+    }
+
+    /// How many operands come before the trailing command; `None` when the verb takes no command.
+    #[must_use]
+    pub fn before_command(&self) -> Option<usize> {
+        self.operands
+            .iter()
+            .position(|operand| matches!(operand.arity, Arity::Command | Arity::OptionalCommand))
+    }
+}
+
+impl Flag {
+    /// An option that takes no value, has no one-letter name and says nothing about itself.
+    #[must_use]
+    pub const fn switch(long: &'static str) -> Self {
+        Self { long, short: None, value: FlagValue::None, repeats: false, description: "" }
+    }
+
+    fn from_info(info: &FlagInfo<'static>) -> Self {
+        let value = match info.kind {
+            FlagInfoKind::Switch => FlagValue::None,
+            FlagInfoKind::Option { arg_name } => {
+                match arg_name.strip_prefix("[=").and_then(|name| name.strip_suffix(']')) {
+                    Some(name) => FlagValue::Optional(Placeholder(name)),
+                    None => FlagValue::Required(Placeholder(arg_name)),
+                }
+            }
+        };
+        Self {
+            long: info.long.trim_start_matches('-'),
+            short: info.short,
+            value,
+            repeats: info.optionality == Optionality::Repeating,
+            description: info.description,
+        }
+    }
+}
+
+impl Operand {
+    fn from_info(info: &PositionalInfo<'static>) -> Self {
+        let optional_command = info.name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+        let arity = match info.optionality {
+            Optionality::Required => Arity::One,
+            Optionality::Optional => Arity::Optional,
+            Optionality::Repeating => Arity::Many,
+            Optionality::Greedy if optional_command.is_some() => Arity::OptionalCommand,
+            Optionality::Greedy => Arity::Command,
+        };
+        Self {
+            placeholder: Placeholder(optional_command.unwrap_or(info.name)),
+            arity,
+            description: info.description,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_verb_of_the_contract_is_there() {
+        let expected = "create start stop restart list info stats get set run enter shell console logs rm rename copy \
+                        export import resize convert images pull check doctor supervise supervisor rpc version \
+                        completions help";
+        let names: Vec<&str> = verbs().iter().map(|verb| verb.name).collect();
+        assert_eq!(names, expected.split_whitespace().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn option_names_are_unique_within_a_verb() {
+        for verb in verbs() {
+            let mut seen = HashSet::new();
+            for option in &verb.options {
+                assert!(seen.insert(option.long.to_owned()), "{} --{}", verb.name, option.long);
+                if let Some(letter) = option.short {
+                    assert!(seen.insert(letter.to_string()), "{} -{letter}", verb.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_verb_and_argument_says_what_it_is_for() {
+        for verb in verbs() {
+            assert!(!verb.examples.is_empty(), "{} has no example", verb.name);
+            assert!(verb.description.ends_with('.'), "{}", verb.name);
+            let texts = verb.options.iter().map(|option| option.description);
+            for text in texts.chain(verb.operands.iter().map(|operand| operand.description)) {
+                assert!(!text.is_empty() && !text.ends_with('.'), "{}: {text:?}", verb.name);
+            }
+        }
+    }
+
+    #[test]
+    fn argument_names_say_more_than_argh_can() {
+        let start = verb("start").expect("start is a verb");
+        let wait = start.long("wait").expect("start has --wait");
+        assert_eq!(wait.value, FlagValue::Optional(Placeholder("SECONDS")));
+        assert_eq!(start.operands[0].arity, Arity::Many);
+
+        let shell = verb("shell").expect("shell is a verb");
+        assert_eq!(shell.operands[1].arity, Arity::OptionalCommand);
+        assert_eq!(shell.operands[1].placeholder, Placeholder("CMD"));
+        assert_eq!(shell.before_command(), Some(1));
+
+        let convert = verb("convert").expect("convert is a verb");
+        assert_eq!(convert.operands[1].placeholder.choices(), ["image", "dir"]);
+        assert_eq!(convert.before_command(), None);
+    }
+}

@@ -1,0 +1,136 @@
+//! `ds completions SHELL`: a script that completes verbs, options, container names and files.
+//!
+//! Needs no supervisor, no root and no data directory. Everything in the scripts is read off `cli::table`, so a new
+//! option completes by itself; container names are asked of `ds list --names` each time the user presses the key.
+
+mod bash;
+mod fish;
+mod zsh;
+
+use crate::{
+    cli::{
+        Completions, ShellKind,
+        table::{self, Arity, Placeholder},
+    },
+    command::print,
+    exit::ExitCode,
+};
+use anyhow::Result;
+use std::io::Write;
+
+/// Prints the script for the shell that `arguments` name.
+///
+/// # Errors
+/// When `output` cannot be written to.
+pub fn run(arguments: &Completions, output: &mut impl Write) -> Result<ExitCode> {
+    let verbs = table::verbs();
+    let script = match arguments.shell {
+        ShellKind::Bash => bash::script(&verbs),
+        ShellKind::Zsh => zsh::script(&verbs),
+        ShellKind::Fish => fish::script(&verbs),
+    };
+    print(output, &script)
+}
+
+/// What can be put where a placeholder stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Kind {
+    /// The name of a container that exists.
+    Containers,
+    /// A verb of `ds`.
+    Verbs,
+    /// A path of this machine.
+    Files,
+    /// A directory of this machine.
+    Directories,
+    /// One of a few words.
+    Words(Vec<&'static str>),
+    /// Something we cannot know: a new name, a number, a command inside a container.
+    Anything,
+}
+
+impl Kind {
+    fn of(placeholder: Placeholder) -> Self {
+        let choices = placeholder.choices();
+        if !choices.is_empty() {
+            return Self::Words(choices);
+        }
+        match placeholder.0 {
+            "NAME" => Self::Containers,
+            "VERB" => Self::Verbs,
+            // A tarball, where it is not the name of a system.
+            "FILE" | "SRC" => Self::Files,
+            "DIR" => Self::Directories,
+            _ => Self::Anything,
+        }
+    }
+}
+
+/// Whether words in this place go on to the end of the command line.
+const fn is_last(arity: Arity) -> bool {
+    matches!(arity, Arity::Many | Arity::Command | Arity::OptionalCommand)
+}
+
+/// Text between single quotes, for a shell in which `'\''` stands for a quote.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::table::FlagValue;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn it_is_known_what_goes_where_every_placeholder_stands() {
+        let mut names = BTreeSet::new();
+        for verb in table::verbs() {
+            names.extend(verb.operands.iter().map(|operand| operand.placeholder.0));
+            names.extend(verb.options.iter().filter_map(|option| match option.value {
+                FlagValue::None => None,
+                FlagValue::Required(name) | FlagValue::Optional(name) => Some(name.0),
+            }));
+        }
+        let without_choices: Vec<&str> = names.into_iter().filter(|name| !name.contains('|')).collect();
+        // Before a name is added here: does `Kind::of` say the right thing about it?
+        let decided = [
+            "CMD",
+            "DIR",
+            "FILE",
+            "KEY",
+            "KEY=VALUE",
+            "LINES",
+            "NAME",
+            "NEW",
+            "REQUEST",
+            "SEARCH",
+            "SECONDS",
+            "SIZE",
+            "SRC",
+            "USER",
+            "VERB",
+            "WORKDIR",
+        ];
+        assert_eq!(without_choices, decided);
+    }
+
+    #[test]
+    fn every_script_has_every_verb_and_every_option() {
+        let verbs = table::verbs();
+        for script in [bash::script(&verbs), zsh::script(&verbs), fish::script(&verbs)] {
+            for verb in &verbs {
+                assert!(script.contains(verb.name), "{}", verb.name);
+                for option in &verb.options {
+                    assert!(script.contains(option.long), "{} {}", verb.name, option.long);
+                }
+            }
+            assert!(script.contains("ds list --names"));
+        }
+    }
+
+    #[test]
+    fn quotes_survive_quoting() {
+        assert_eq!(quoted("a'b"), r"'a'\''b'");
+    }
+}

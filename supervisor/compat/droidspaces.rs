@@ -1,0 +1,292 @@
+//! `droidspaces --name=NAME [OPTION…] COMMAND` → the verbs of `ds`.
+//!
+//! Owns the option names of Droidspaces and what they mean in terms of container.ini. As there, options may stand on
+//! both sides of the command, what follows `run` belongs to the command run, and `start` writes its options into the
+//! container's configuration. Unlike there, an option that a command has no use for is refused.
+
+use super::{OldOption, Refusal, Tool, not_there_yet, operand, read, words};
+use crate::cli::{nearest::nearest, normalise::shown, table::Arity};
+
+/// What `droidspaces --help` prints.
+const HELP: &str = "\
+Usage: droidspaces --name=NAME [OPTION...] COMMAND
+
+This is ds, called by the name of Droidspaces. 'ds help' shows what it can do
+under its own name.
+
+Commands:
+  start                  boot; makes the container on the way
+  stop                   shut down; --name takes a list: a,b
+  restart                shut down and boot again
+  enter [USER]           login shell
+  run CMD...             one command; options go before 'run'
+  info, usage, pid       about one container
+  show                   list the containers
+  check                  what this kernel can do
+  daemon                 run the supervisor
+  help, docs, version
+
+Options of start:
+  -r, --rootfs=DIR       root file system in a directory
+  -i, --rootfs-img=FILE  root file system in an image or block device
+  -h, --hostname=NAME
+      --net=host|nat|none
+  -B, --bind-mount=SRC:DST[:ro][,...]
+  -V, --volatile         changes live in memory
+  -H, --hw-access        all devices
+      --gpu              graphics only
+      --memory=SIZE, --cpus=N, --pids-limit=N
+      --privileged=TAGS
+      --init=PATH
+      --force-cgroupv1
+  -f, --foreground       stay attached to the console
+";
+
+/// What an option means to us.
+#[derive(Clone, Copy)]
+enum Meaning {
+    Name,
+    User,
+    /// An option of `ds start` with a value.
+    Start(&'static str),
+    Foreground,
+    /// A key of container.ini that takes the option's value.
+    Set(&'static str),
+    /// A key of container.ini and the value the switch gives it.
+    SetTo(&'static str, &'static str),
+    NetworkMode,
+    Bind,
+    NotYet,
+}
+
+const OPTIONS: &[OldOption<Meaning>] = {
+    use Meaning::{Bind, Foreground, Name, NetworkMode, NotYet, Set, SetTo, Start, User};
+    &[
+        OldOption::valued("name", Some('n'), "NAME", Name),
+        OldOption::valued("user", Some('u'), "USER", User),
+        OldOption::valued("rootfs", Some('r'), "DIR", Start("rootfs")),
+        OldOption::valued("rootfs-img", Some('i'), "FILE", Start("image")),
+        OldOption::switch("foreground", Some('f'), Foreground),
+        OldOption::valued("hostname", Some('h'), "HOST", Set("hostname")),
+        OldOption::valued("init", None, "PATH", Set("init")),
+        OldOption::valued("memory", None, "SIZE", Set("limits.memory")),
+        OldOption::valued("cpus", None, "N", Set("limits.cpus")),
+        OldOption::valued("pids-limit", None, "N", Set("limits.pids")),
+        OldOption::valued("privileged", None, "TAGS", Set("security.privileged")),
+        OldOption::switch("volatile", Some('V'), SetTo("volatile", "yes")),
+        OldOption::switch("hw-access", Some('H'), SetTo("hardware.access", "full")),
+        OldOption::switch("gpu", None, SetTo("hardware.access", "gpu")),
+        OldOption::switch("force-cgroupv1", None, SetTo("cgroup", "v1")),
+        OldOption::valued("net", None, "MODE", NetworkMode),
+        OldOption::repeated("bind-mount", Some('B'), "SRC:DST", Bind),
+        OldOption::repeated("bind", None, "SRC:DST", Bind),
+        OldOption::valued("conf", Some('C'), "FILE", NotYet),
+        OldOption::valued("config", None, "FILE", NotYet),
+        OldOption::switch("reset", None, NotYet),
+        OldOption::valued("nat-ip", None, "ADDRESS", NotYet),
+        OldOption::valued("upstream", None, "LIST", NotYet),
+        OldOption::repeated("port", None, "PORTS", NotYet),
+        OldOption::valued("gateway", None, "NAME", NotYet),
+        OldOption::valued("gateway-container", None, "NAME", NotYet),
+        OldOption::valued("gateway-net", None, "NET", NotYet),
+        OldOption::valued("gateway-iface", None, "IF", NotYet),
+        OldOption::valued("gateway-bridge", None, "BRIDGE", NotYet),
+        OldOption::valued("dns", Some('d'), "LIST", NotYet),
+        OldOption::switch("disable-ipv6", Some('I'), NotYet),
+        OldOption::switch("enable-android-storage", Some('S'), NotYet),
+        OldOption::switch("termux-x11", Some('X'), NotYet),
+        OldOption::valued("tx11-flags", None, "FLAGS", NotYet),
+        OldOption::switch("virgl", None, NotYet),
+        OldOption::valued("virgl-flags", None, "FLAGS", NotYet),
+        OldOption::switch("pulse-audio", None, NotYet),
+        OldOption::switch("selinux-permissive", Some('P'), NotYet),
+        OldOption::switch("allow-userns", None, NotYet),
+        OldOption::switch("block-nested-namespaces", None, NotYet),
+        OldOption::valued("env", Some('E'), "FILE", NotYet),
+        OldOption::switch("format", None, NotYet),
+    ]
+};
+
+const COMMANDS: &[&str] = &[
+    "start", "stop", "restart", "enter", "run", "info", "usage", "pid", "show", "check", "daemon", "help",
+    "docs", "version", "scan", "mode",
+];
+
+/// What the options of one command line come to.
+#[derive(Default)]
+struct Wishes {
+    name: Option<String>,
+    user: Option<String>,
+    /// Options of `ds start`, and the old option that asked for the first of them.
+    start: Vec<String>,
+    start_option: Option<&'static str>,
+    binds: Vec<String>,
+}
+
+/// Translates the words after `droidspaces`.
+pub(super) fn translate(given: &[String]) -> Result<Vec<String>, Refusal> {
+    let mut wishes = Wishes::default();
+    let mut rest = wishes.collect(given)?.into_iter();
+    let Some(command) = rest.next() else {
+        return match given {
+            [] => Err(Refusal::Help(HELP)),
+            _ => Err(Refusal::Mistake("COMMAND is missing; see 'droidspaces --help'".to_owned())),
+        };
+    };
+    check_command(&command)?;
+    let mut operands: Vec<String> = rest.collect();
+    if command == "run" {
+        operands = wishes.collect(&operands)?;
+    } else {
+        let mut found = Vec::new();
+        while !operands.is_empty() {
+            let mut words = wishes.collect(&operands)?.into_iter();
+            found.extend(words.next());
+            operands = words.collect();
+        }
+        operands = found;
+    }
+    wishes.into_words(&command, operands)
+}
+
+fn check_command(command: &str) -> Result<(), Refusal> {
+    if COMMANDS.contains(&command) {
+        return Ok(());
+    }
+    let nearest = nearest(command, COMMANDS.iter().copied()).map_or("help", |found| found.word);
+    Err(Refusal::Mistake(format!("unknown command {}; nearest is {nearest}", shown(command))))
+}
+
+impl Wishes {
+    /// Takes in the options up to the first operand; returns that operand and everything after it, untouched.
+    fn collect(&mut self, given: &[String]) -> Result<Vec<String>, Refusal> {
+        let operands = vec![operand("COMMAND", Arity::OptionalCommand)];
+        let line = read(Tool::Droidspaces, HELP, OPTIONS, operands, given)?;
+        for (option, value) in line.options {
+            match option.meaning {
+                Meaning::Name => self.name = Some(value),
+                Meaning::User => self.user = Some(value),
+                Meaning::Start(ours) => self.start(option.long, format!("--{ours}={value}")),
+                Meaning::Foreground => self.start(option.long, "--foreground".to_owned()),
+                Meaning::Set(key) => self.start(option.long, format!("--set={key}={value}")),
+                Meaning::SetTo(key, fixed) => self.start(option.long, format!("--set={key}={fixed}")),
+                Meaning::NetworkMode if value == "gateway" => return Err(not_there_yet("--net=gateway")),
+                Meaning::NetworkMode => self.start(option.long, format!("--set=network.mode={value}")),
+                Meaning::Bind => {
+                    self.start_option.get_or_insert(option.long);
+                    self.binds.push(value);
+                }
+                Meaning::NotYet => return Err(not_there_yet(&format!("--{}", option.long))),
+            }
+        }
+        Ok(line.operands)
+    }
+
+    fn start(&mut self, option: &'static str, ours: String) {
+        self.start_option.get_or_insert(option);
+        self.start.push(ours);
+    }
+
+    fn into_words(mut self, command: &str, operands: Vec<String>) -> Result<Vec<String>, Refusal> {
+        self.check_options(command)?;
+        if !matches!(command, "run" | "enter") {
+            no_operands(command, &operands)?;
+        }
+        match command {
+            "start" => self.start_words(),
+            "stop" => self.stop_words(),
+            "restart" => Ok(words(["restart", "--", &self.name(command)?])),
+            "run" => Ok([self.session_words("run")?, operands].concat()),
+            "enter" => self.enter_words(operands),
+            "info" => Ok(words(["info", "--", &self.name(command)?])),
+            "pid" => Ok(words(["info", "--pid", "--", &self.name(command)?])),
+            "usage" => Ok([words(["stats", "--"]), self.name.into_iter().collect()].concat()),
+            "show" => Ok(words(["list"])),
+            "check" => Ok(words(["check"])),
+            "daemon" => Ok(words(["supervise"])),
+            "version" => Ok(words(["version"])),
+            "help" | "docs" => Err(Refusal::Help(HELP)),
+            "scan" => {
+                Err(Refusal::Mistake("scan: not needed; ds finds running containers by itself".to_owned()))
+            }
+            other => Err(not_there_yet(other)),
+        }
+    }
+
+    /// Refuses options that `command` would have to ignore.
+    fn check_options(&self, command: &str) -> Result<(), Refusal> {
+        match self.start_option {
+            Some(option) if command != "start" => {
+                let what = format!(
+                    "{command}: --{option} goes with start; 'ds set' changes a container that is there"
+                );
+                return Err(Refusal::Mistake(what));
+            }
+            _ => {}
+        }
+        if self.user.is_some() && !matches!(command, "run" | "enter") {
+            return Err(Refusal::Mistake(format!("{command}: --user goes with run and enter")));
+        }
+        Ok(())
+    }
+
+    fn start_words(mut self) -> Result<Vec<String>, Refusal> {
+        let name = self.name("start")?;
+        if !self.binds.is_empty() {
+            self.start.push(format!("--set=mounts.bind={}", self.binds.join(",")));
+        }
+        Ok([words(["start"]), self.start, words(["--", &name])].concat())
+    }
+
+    fn stop_words(mut self) -> Result<Vec<String>, Refusal> {
+        let names = self.name.take().unwrap_or_default();
+        let mut translated = words(["stop", "--"]);
+        for name in names.split(',') {
+            translated.push(checked(name, "stop")?);
+        }
+        Ok(translated)
+    }
+
+    /// `ds VERB [--user=USER] -- NAME`, to which a command can be appended.
+    fn session_words(&mut self, verb: &str) -> Result<Vec<String>, Refusal> {
+        let name = self.name(verb)?;
+        let user = self.user.take().map(|user| format!("--user={user}"));
+        Ok([words([verb]), user.into_iter().collect(), words(["--", &name])].concat())
+    }
+
+    fn enter_words(mut self, operands: Vec<String>) -> Result<Vec<String>, Refusal> {
+        let mut users = operands.into_iter();
+        let user = users.next();
+        no_operands("enter", users.as_slice())?;
+        if user.is_some() && self.user.is_some() {
+            return Err(Refusal::Mistake("enter: the user is given twice".to_owned()));
+        }
+        self.user = user.or(self.user);
+        self.session_words("enter")
+    }
+
+    fn name(&mut self, command: &str) -> Result<String, Refusal> {
+        checked(&self.name.take().unwrap_or_default(), command)
+    }
+}
+
+fn no_operands(command: &str, operands: &[String]) -> Result<(), Refusal> {
+    match operands.first() {
+        Some(word) => Err(Refusal::Mistake(format!("{command}: unexpected operand {}", shown(word)))),
+        None => Ok(()),
+    }
+}
+
+/// Droidspaces lets names have spaces, and keeps "a b" and "a-b" in one place; here they are refused.
+fn checked(name: &str, command: &str) -> Result<String, Refusal> {
+    if name.is_empty() {
+        let what = format!("{command}: the name is missing; say which container with --name=NAME");
+        return Err(Refusal::Mistake(what));
+    }
+    if name.contains(char::is_whitespace) {
+        let dashes = name.split_whitespace().collect::<Vec<_>>().join("-");
+        let what = format!("{command}: names have no spaces here: {name:?}; call it {dashes}");
+        return Err(Refusal::Mistake(what));
+    }
+    Ok(name.to_owned())
+}

@@ -1,0 +1,321 @@
+//! Files that survive a cut power supply: after a crash a reader finds the old content or the new, never half of one.
+//!
+//! Owns the write-to-temporary, fsync, rename, fsync-directory sequence and the sweeping of temporaries that a crash
+//! left. Knows nothing of what the files contain. open(2), fsync(2), rename(2), flock(2).
+//!
+//! A temporary is named `.ds-HEX.tmp` and holds an flock as long as its writer lives, so a sweep can tell a stale one
+//! from one in use without trusting times or process ids.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path};
+
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag, open, openat, renameat};
+use nix::sys::stat::{Mode, fchmod};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+/// How often a temporary's name may be taken, or swept in the instant before it is locked.
+const ATTEMPTS: usize = 16;
+
+/// Replaces the file at `path` by one with the content `bytes` and the permission bits `mode`, durably.
+///
+/// The directory must exist. A symbolic link at `path` is itself replaced, not followed. Whatever happens, no
+/// temporary file stays.
+///
+/// # Errors
+/// The system call's error. Nothing has changed then, unless the very last step failed, the flush of the directory:
+/// then the new content is in place but may not survive a power cut.
+pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let Some(Component::Normal(name)) = path.components().next_back() else {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path does not end in a file name"));
+    };
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = open_directory(parent)?;
+    let mut temporary = Temporary::create(&directory)?;
+    let file = &mut *temporary.file;
+    fchmod(&*file, Mode::from_bits_truncate(mode))?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    temporary.rename_to(name)?;
+    File::from(directory).sync_all()
+}
+
+/// The content of the regular file at `path`, if it has at most `limit` bytes.
+///
+/// # Errors
+/// The system call's error; [`io::ErrorKind::InvalidInput`] when it is no regular file (a FIFO would block, a device
+/// might never end); [`io::ErrorKind::FileTooLarge`] when it is larger than `limit`.
+pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let file = File::from(open(path, flags, Mode::empty())?);
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length <= limit) {
+        return Ok(bytes);
+    }
+    Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {limit} bytes")))
+}
+
+/// Removes the temporaries that writers which no longer live left in `directory`; returns how many.
+///
+/// # Errors
+/// When the directory cannot be read. A temporary that cannot be removed is left for the next time.
+pub fn remove_stale_temporaries(directory: &Path) -> io::Result<usize> {
+    let directory = open_directory(directory)?;
+    let mut removed = 0;
+    for entry in Dir::from_fd(directory.try_clone()?)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if !name.to_str().is_ok_and(is_temporary_name) {
+            continue;
+        }
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let Ok(file) = openat(&directory, name, flags, Mode::empty()) else { continue };
+        let Ok(_lock) = Flock::lock(File::from(file), FlockArg::LockExclusiveNonblock) else { continue };
+        removed += usize::from(unlinkat(&directory, name, UnlinkatFlags::NoRemoveDir).is_ok());
+    }
+    Ok(removed)
+}
+
+fn open_directory(path: &Path) -> io::Result<OwnedFd> {
+    Ok(open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?)
+}
+
+fn is_temporary_name(name: &str) -> bool {
+    let digits = name.strip_prefix(".ds-").and_then(|rest| rest.strip_suffix(".tmp"));
+    digits.is_some_and(|digits| digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+/// A new, locked file in `directory` that is removed again unless it gets its final name.
+struct Temporary<'a> {
+    directory: &'a OwnedFd,
+    name: String,
+    file: Flock<File>,
+    renamed: bool,
+}
+
+impl<'a> Temporary<'a> {
+    fn create(directory: &'a OwnedFd) -> io::Result<Self> {
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        for attempt in 0..ATTEMPTS {
+            // The hasher's keys are random for each process and differ from instance to instance.
+            let name = format!(".ds-{:016x}.tmp", RandomState::new().hash_one(attempt));
+            let file = match openat(directory, name.as_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR) {
+                Ok(file) => File::from(file),
+                Err(Errno::EEXIST) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                // A sweep may have come between creation and lock; then the file has no name any more.
+                Ok(file) if file.metadata()?.nlink() > 0 => {
+                    return Ok(Self { directory, name, file, renamed: false });
+                }
+                Ok(_) | Err((_, Errno::EWOULDBLOCK)) => {}
+                Err((_, error)) => {
+                    unlinkat(directory, name.as_str(), UnlinkatFlags::NoRemoveDir)?;
+                    return Err(error.into());
+                }
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::AlreadyExists, "no temporary name is free"))
+    }
+
+    fn rename_to(mut self, name: &OsStr) -> io::Result<()> {
+        renameat(self.directory, self.name.as_str(), self.directory, name)?;
+        self.renamed = true;
+        Ok(())
+    }
+}
+
+impl Drop for Temporary<'_> {
+    fn drop(&mut self) {
+        if !self.renamed {
+            // The error that led here is the one to report; a temporary that stays is swept later.
+            let _ = unlinkat(self.directory, self.name.as_str(), UnlinkatFlags::NoRemoveDir);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+
+    use nix::mount::{MsFlags, mount};
+    use nix::sched::{CloneFlags, unshare};
+    use nix::sys::stat::Mode;
+    use nix::unistd::{Uid, mkfifo};
+    use tempfile::{TempDir, tempdir};
+
+    use super::*;
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = fs::read_dir(directory).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn replaces_content_and_mode() {
+        let directory = tempdir().unwrap();
+        let path = directory.path().join("a.ini");
+        write(&path, b"one", 0o644).unwrap();
+        write(&path, b"two", 0o600).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+        assert_eq!(names(directory.path()), ["a.ini"]);
+    }
+
+    #[test]
+    fn replaces_a_symbolic_link_and_leaves_its_target() {
+        let directory = tempdir().unwrap();
+        let (target, link) = (directory.path().join("target"), directory.path().join("link"));
+        fs::write(&target, "kept").unwrap();
+        symlink(&target, &link).unwrap();
+        write(&link, b"new", 0o600).unwrap();
+        assert!(!fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(
+            (fs::read(&target).unwrap(), fs::read(&link).unwrap()),
+            (b"kept".to_vec(), b"new".to_vec())
+        );
+    }
+
+    #[test]
+    fn faults_leave_nothing_behind() {
+        let directory = tempdir().unwrap();
+        fs::create_dir(directory.path().join("dir")).unwrap();
+        let error = write(&directory.path().join("dir"), b"x", 0o600).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(Errno::EISDIR as i32));
+        assert_eq!(names(directory.path()), ["dir"]);
+        assert!(names(&directory.path().join("dir")).is_empty());
+        for bad in ["/", "..", "", "missing/.."] {
+            assert_eq!(
+                write(Path::new(bad), b"", 0o600).unwrap_err().kind(),
+                io::ErrorKind::InvalidInput,
+                "{bad}"
+            );
+        }
+        let missing = directory.path().join("missing/file");
+        assert_eq!(write(&missing, b"", 0o600).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    /// Runs `act` on a directory of a file system of its own, in a mount namespace that only this test's thread has.
+    fn on_tmpfs(options: &'static str, act: impl FnOnce(&Path) + Send + 'static) {
+        if !Uid::effective().is_root() {
+            eprintln!("skipped: mounting a tmpfs needs root");
+            return;
+        }
+        let alone = move || {
+            unshare(CloneFlags::CLONE_NEWNS).unwrap();
+            mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
+                .unwrap();
+            let directory: TempDir = tempdir().unwrap();
+            mount(Some("tmpfs"), directory.path(), Some("tmpfs"), MsFlags::empty(), Some(options)).unwrap();
+            act(directory.path());
+            nix::mount::umount(directory.path()).unwrap();
+        };
+        thread::spawn(alone).join().unwrap();
+    }
+
+    #[test]
+    fn full_file_system() {
+        on_tmpfs("size=64k,nr_inodes=8", |directory| {
+            let path = directory.join("a.ini");
+            write(&path, b"old", 0o600).unwrap();
+            let error = write(&path, &[b'x'; 100_000], 0o600).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(Errno::ENOSPC as i32));
+            assert_eq!(
+                (names(directory), fs::read(&path).unwrap()),
+                (vec!["a.ini".to_owned()], b"old".to_vec())
+            );
+            for number in 0..6 {
+                fs::write(directory.join(number.to_string()), "").unwrap();
+            }
+            assert_eq!(write(&path, b"x", 0o600).unwrap_err().raw_os_error(), Some(Errno::ENOSPC as i32));
+            assert_eq!(fs::read(&path).unwrap(), b"old");
+        });
+    }
+
+    #[test]
+    fn read_only_file_system() {
+        on_tmpfs("size=64k", |directory| {
+            let path = directory.join("a.ini");
+            write(&path, b"old", 0o600).unwrap();
+            let flags = MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+            mount(None::<&str>, directory, None::<&str>, flags, None::<&str>).unwrap();
+            assert_eq!(write(&path, b"new", 0o600).unwrap_err().raw_os_error(), Some(Errno::EROFS as i32));
+            assert_eq!(
+                (names(directory), fs::read(&path).unwrap()),
+                (vec!["a.ini".to_owned()], b"old".to_vec())
+            );
+        });
+    }
+
+    #[test]
+    fn a_reader_never_sees_half_a_file() {
+        let directory = tempdir().unwrap();
+        let path = directory.path().join("a.ini");
+        let contents: [Vec<u8>; 2] = [vec![b'a'; 50_000], vec![b'b'; 70_000]];
+        write(&path, &contents[0], 0o600).unwrap();
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for round in 1..100 {
+                    write(&path, &contents[round % 2], 0o600).unwrap();
+                }
+                done.store(true, Ordering::SeqCst);
+            });
+            // Sweeping meanwhile must not take a temporary away from its writer.
+            while !done.load(Ordering::SeqCst) {
+                assert!(contents.contains(&fs::read(&path).unwrap()));
+                remove_stale_temporaries(directory.path()).unwrap();
+            }
+        });
+        assert_eq!(names(directory.path()), ["a.ini"]);
+    }
+
+    #[test]
+    fn only_stale_temporaries_are_removed() {
+        let directory = tempdir().unwrap();
+        let (stale, used) = (".ds-0123456789abcdef.tmp", ".ds-00000000000000aa.tmp");
+        let kept = [used, ".ds-1.tmp", "a.tmp", "x.ds-0123456789abcdef.tmp"];
+        for name in kept.iter().chain([&stale]) {
+            fs::write(directory.path().join(name), "").unwrap();
+        }
+        let file = File::open(directory.path().join(used)).unwrap();
+        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).unwrap();
+        assert_eq!(remove_stale_temporaries(directory.path()).unwrap(), 1);
+        let mut expected = kept.map(str::to_owned);
+        expected.sort();
+        assert_eq!(names(directory.path()), expected);
+        drop(lock);
+        assert_eq!(remove_stale_temporaries(directory.path()).unwrap(), 1);
+    }
+
+    #[test]
+    fn reading_is_bounded_and_takes_only_files() {
+        let directory = tempdir().unwrap();
+        let path = directory.path().join("file");
+        fs::write(&path, "12345").unwrap();
+        assert_eq!(read(&path, 5).unwrap(), b"12345");
+        assert_eq!(read(&path, 4).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        let fifo = directory.path().join("fifo");
+        mkfifo(&fifo, Mode::S_IRUSR).unwrap();
+        for bad in [&fifo, directory.path(), Path::new("/dev/zero")] {
+            assert_eq!(read(bad, 5).unwrap_err().kind(), io::ErrorKind::InvalidInput, "{}", bad.display());
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! Carrying out mount operations inside a container's tree, from the child that is to become PID 1.
+//!
+//! mount(2) takes paths, and a path can be changed between two looks at it. Here every target is resolved once to a
+//! descriptor, and mount(2) is given `self/fd/N` with a trusted /proc as the working directory: one way for
+//! every kernel from 4.9 on. It works as long as the host's /proc is attached, that is, before the old root goes.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::mount::{MsFlags, mount};
+use nix::sys::stat::{Mode, SFlag, fchmod, fstat, makedev, mkdirat, mknodat, umask};
+use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+use nix::sys::statvfs::{FsFlags, fstatvfs};
+use nix::unistd::{fchdir, symlinkat};
+
+use super::info;
+use super::op::Operation;
+use crate::call;
+use crate::rootfs::root::{Root, file_type};
+use crate::sys::mount::read_only_recursive;
+use crate::sys::unsupported;
+
+/// Inode number of the root directory of every procfs (proc_fs.h of the kernel).
+const PROC_ROOT_INODE: libc::ino_t = 1;
+
+/// Opens the host's /proc and makes sure that it is one.
+///
+/// # Errors
+/// When /proc is missing or something else.
+pub fn trusted_proc() -> Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let proc = call!(nix::fcntl::open("/proc", flags, Mode::empty()), "open(/proc)")?;
+    let kind = call!(fstatfs(&proc), "fstatfs(/proc)")?.filesystem_type();
+    if kind != PROC_SUPER_MAGIC || call!(fstat(&proc), "fstat(/proc)")?.st_ino != PROC_ROOT_INODE {
+        bail!("/proc is not the kernel's process file system");
+    }
+    Ok(proc)
+}
+
+/// Makes the trusted /proc the working directory, which every operation here relies on.
+///
+/// # Errors
+/// What fchdir(2) answers.
+pub fn enter_proc(proc: BorrowedFd<'_>) -> Result<()> {
+    Ok(call!(fchdir(proc), "fchdir(/proc)")?)
+}
+
+/// Carries out operations in one tree. The working directory is the trusted /proc for as long as this lives.
+#[derive(Debug)]
+pub struct Performer {
+    root: Root,
+    /// The host's /dev/null, the source of masks: 1:3 was checked before any tree was in reach.
+    null: OwnedFd,
+}
+
+/// The name of a descriptor for mount(2), relative to the working directory.
+fn name(descriptor: impl AsFd) -> String {
+    format!("self/fd/{}", descriptor.as_fd().as_raw_fd())
+}
+
+impl Performer {
+    /// Prepares for a tree; [`enter_proc`] has been called.
+    ///
+    /// # Errors
+    /// When /dev/null is not what it should be.
+    pub fn new(root: Root) -> Result<Self> {
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let null = call!(nix::fcntl::open("/dev/null", flags, Mode::empty()), "open(/dev/null)")?;
+        let status = call!(fstat(&null), "fstat(/dev/null)")?;
+        if file_type(&status) != SFlag::S_IFCHR || status.st_rdev != makedev(1, 3) {
+            bail!("/dev/null is not the null device");
+        }
+        umask(Mode::empty());
+        Ok(Self { root, null })
+    }
+
+    /// The tree.
+    #[must_use]
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// Carries out one operation. `Ok(Some(text))` is a warning: it did not come about and is not required.
+    ///
+    /// # Errors
+    /// The operation and the system call that failed.
+    pub fn perform(&self, operation: &Operation) -> Result<Option<String>> {
+        self.attempt(operation).with_context(|| format!("{operation}"))
+    }
+
+    fn attempt(&self, operation: &Operation) -> Result<Option<String>> {
+        match operation {
+            Operation::Mount { kind, target, flags, data, required } => {
+                return self.mount(kind, target, *flags, data, *required);
+            }
+            Operation::Directory { target, mode } => self.directory(target, *mode)?,
+            Operation::Device { target, major, minor, mode } => self.device(target, *major, *minor, *mode)?,
+            Operation::Symlink { target, to } => {
+                let (parent, last) = self.parent(target)?;
+                call!(symlinkat(to.as_str(), &parent, last), "symlink({to}, {target})")?;
+            }
+            Operation::File { target, content } => self.file(target, content)?,
+            Operation::Bind { source, target, read_only, required } => {
+                return self.bind(source, target, *read_only, *required);
+            }
+            Operation::Cover { source, target } => self.cover(source, target)?,
+            Operation::ReadOnly { target } => {
+                if let Some(found) = self.present(target)? {
+                    bind(&found, &found, MsFlags::empty())?;
+                    self.seal(target)?;
+                }
+            }
+            Operation::Writable { target } => {
+                if let Some(found) = self.present(target)? {
+                    bind(&found, &found, MsFlags::empty())?;
+                    self.remount(target, |flags| flags - MsFlags::MS_RDONLY)?;
+                }
+            }
+            Operation::Mask { target } => self.mask(target)?,
+            Operation::Seal { target } => self.seal(target)?,
+        }
+        Ok(None)
+    }
+
+    /// The directory of a path on one of our own file systems, and the last component.
+    fn parent<'a>(&self, target: &'a str) -> Result<(OwnedFd, &'a str)> {
+        let Some((parent, last)) = target.rsplit_once('/') else { bail!("{target} is not absolute") };
+        let parent = if parent.is_empty() { "/" } else { parent };
+        Ok((self.root.make_directories(Path::new(parent))?, last))
+    }
+
+    fn present(&self, target: &str) -> Result<Option<OwnedFd>> {
+        match self.root.resolve_no_follow(Path::new(target)) {
+            Ok(found) => Ok(Some(found)),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
+            Err(errno) => Ok(Some(call!(Err(errno), "open({target})")?)),
+        }
+    }
+
+    fn mount(
+        &self,
+        kind: &str,
+        target: &str,
+        flags: MsFlags,
+        data: &str,
+        required: bool,
+    ) -> Result<Option<String>> {
+        let top = target.trim_start_matches('/');
+        let place = if top.contains('/') {
+            call!(self.root.resolve_no_follow(Path::new(target)), "open({target})")?
+        } else {
+            self.root.real_directory(top)?
+        };
+        let done = mount(Some(kind), name(&place).as_str(), Some(kind), flags, Some(data));
+        match done {
+            Err(errno @ (Errno::ENODEV | Errno::EINVAL | Errno::EBUSY | Errno::ENOENT)) if !required => {
+                Ok(Some(format!("the container has no {target}: {kind}: {}", crate::sys::describe(errno))))
+            }
+            other => {
+                call!(other, "mount({kind}, {target}, {kind}, {data})")?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn directory(&self, target: &str, mode: u32) -> Result<()> {
+        let (parent, last) = self.parent(target)?;
+        match mkdirat(&parent, last, Mode::from_bits_truncate(mode)) {
+            Ok(()) | Err(Errno::EEXIST) => Ok(()),
+            Err(errno) => Ok(call!(Err(errno), "mkdir({target})")?),
+        }
+    }
+
+    fn device(&self, target: &str, major: u32, minor: u32, mode: u32) -> Result<()> {
+        let (parent, last) = self.parent(target)?;
+        let permissions = Mode::from_bits_truncate(mode);
+        let number = makedev(u64::from(major), u64::from(minor));
+        match mknodat(&parent, last, SFlag::S_IFCHR, permissions, number) {
+            Ok(()) => Ok(()),
+            // No CAP_MKNOD, or a device controller that refuses: the host's own node does as well.
+            Err(Errno::EPERM) => {
+                let host = call!(open_path(Path::new(target)), "open({target}) on the host")?;
+                let status = call!(fstat(&host), "fstat({target})")?;
+                if file_type(&status) != SFlag::S_IFCHR || status.st_rdev != number {
+                    bail!("mknod is refused, and {target} of the host is another device");
+                }
+                let place = self.root.make_file(Path::new(target))?;
+                bind(&host, &place, MsFlags::empty())
+            }
+            Err(errno) => Ok(call!(Err(errno), "mknod({target}, c {major}:{minor})")?),
+        }
+    }
+
+    fn file(&self, target: &str, content: &str) -> Result<()> {
+        let (parent, last) = self.parent(target)?;
+        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+        let file = call!(openat(&parent, last, flags, Mode::from_bits_truncate(0o644)), "create({target})")?;
+        File::from(file).write_all(content.as_bytes()).with_context(|| format!("write {target}"))
+    }
+
+    fn bind(&self, source: &str, target: &str, read_only: bool, required: bool) -> Result<Option<String>> {
+        let origin = match open_path(Path::new(source)) {
+            Ok(origin) => origin,
+            Err(errno) if !required => {
+                return Ok(Some(format!(
+                    "{source} is not bound to {target}: {}",
+                    crate::sys::describe(errno)
+                )));
+            }
+            Err(errno) => call!(Err(errno), "open({source})")?,
+        };
+        let status = call!(fstat(&origin), "fstat({source})")?;
+        let place = if file_type(&status) == SFlag::S_IFDIR {
+            self.root.make_directories(Path::new(target))?
+        } else {
+            self.root.make_file(Path::new(target))?
+        };
+        bind(&origin, &place, MsFlags::MS_REC)?;
+        let bound = call!(self.root.resolve(Path::new(target)), "open({target})")?;
+        let seen = call!(fstat(&bound), "fstat({target})")?;
+        if (seen.st_dev, seen.st_ino) != (status.st_dev, status.st_ino) {
+            bail!("{target} changed while {source} was bound to it");
+        }
+        if read_only {
+            match read_only_recursive(bound.as_fd()) {
+                Ok(()) => {}
+                Err(errno) if unsupported(errno) || errno == Errno::EPERM => {
+                    self.seal_below(target, &bound)?;
+                }
+                Err(errno) => call!(Err(errno), "mount_setattr({target}, ro)")?,
+            }
+            verify_read_only(&bound, target)?;
+        }
+        Ok(None)
+    }
+
+    /// Read-only for every mount below, one after the other, for kernels without mount_setattr(2).
+    fn seal_below(&self, target: &str, bound: &OwnedFd) -> Result<()> {
+        let top = std::fs::read_link(format!("/proc/self/fd/{}", bound.as_raw_fd()))?;
+        let mounts = info::read("self")?;
+        let below: Vec<PathBuf> = info::below(&mounts, &top)
+            .filter_map(|mount| mount.target.strip_prefix(&top).ok().map(Path::to_owned))
+            .collect();
+        for relative in below {
+            let path = Path::new(target).join(relative);
+            self.seal(&path.to_string_lossy())?;
+        }
+        Ok(())
+    }
+
+    fn cover(&self, source: &str, target: &str) -> Result<()> {
+        let origin = call!(self.root.resolve_no_follow(Path::new(source)), "open({source})")?;
+        let place = self.root.make_file(Path::new(target))?;
+        bind(&origin, &place, MsFlags::empty())
+    }
+
+    fn mask(&self, target: &str) -> Result<()> {
+        let Some(found) = self.present(target)? else { return Ok(()) };
+        if file_type(&call!(fstat(&found), "fstat({target})")?) == SFlag::S_IFDIR {
+            let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+            let data = Some("size=0,nr_inodes=2,mode=555");
+            call!(
+                mount(Some("tmpfs"), name(&found).as_str(), Some("tmpfs"), flags, data),
+                "mount(tmpfs, {target})"
+            )?;
+            return Ok(());
+        }
+        bind(&self.null, &found, MsFlags::empty())
+    }
+
+    /// Turns the mount at `target` read-only and makes sure that it is.
+    fn seal(&self, target: &str) -> Result<()> {
+        self.remount(target, |flags| flags | MsFlags::MS_RDONLY)?;
+        let sealed = call!(self.root.resolve_no_follow(Path::new(target)), "open({target})")?;
+        verify_read_only(&sealed, target)
+    }
+
+    /// Changes the flags of the mount at `target`, keeping all others: mount(2), "Remounting an existing mount".
+    fn remount(&self, target: &str, change: impl Fn(MsFlags) -> MsFlags) -> Result<()> {
+        let mounted = call!(self.root.resolve_no_follow(Path::new(target)), "open({target})")?;
+        remount(&mounted, change).with_context(|| format!("remount {target}"))
+    }
+}
+
+/// Changes the flags of the mount whose root a descriptor is, keeping all others.
+///
+/// # Errors
+/// What mount(2) answers; EINVAL when the descriptor is not the root of a mount.
+pub fn remount(mounted: &OwnedFd, change: impl Fn(MsFlags) -> MsFlags) -> Result<()> {
+    let flags = change(mount_flags(mounted)?) | MsFlags::MS_REMOUNT | MsFlags::MS_BIND;
+    call!(
+        mount(None::<&str>, name(mounted).as_str(), None::<&str>, flags, None::<&str>),
+        "mount(remount, {flags:?})"
+    )?;
+    Ok(())
+}
+
+fn verify_read_only(mounted: &OwnedFd, target: &str) -> Result<()> {
+    if !mount_flags(mounted)?.contains(MsFlags::MS_RDONLY) {
+        bail!("the kernel did not make {target} read-only");
+    }
+    Ok(())
+}
+
+fn mount_flags(mounted: &OwnedFd) -> Result<MsFlags> {
+    let status = call!(fstatvfs(mounted), "fstatvfs")?.flags();
+    let table = [
+        (FsFlags::ST_RDONLY, MsFlags::MS_RDONLY),
+        (FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
+        (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
+        (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
+        (FsFlags::ST_NOATIME, MsFlags::MS_NOATIME),
+        (FsFlags::ST_NODIRATIME, MsFlags::MS_NODIRATIME),
+        (FsFlags::ST_RELATIME, MsFlags::MS_RELATIME),
+    ];
+    Ok(table
+        .into_iter()
+        .filter(|(seen, _)| status.contains(*seen))
+        .fold(MsFlags::empty(), |flags, (_, flag)| flags | flag))
+}
+
+fn open_path(path: &Path) -> Result<OwnedFd, Errno> {
+    nix::fcntl::open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
+}
+
+/// Binds one descriptor on another.
+fn bind(source: &OwnedFd, target: &OwnedFd, more: MsFlags) -> Result<()> {
+    let (from, onto) = (name(source), name(target));
+    let flags = MsFlags::MS_BIND | more;
+    call!(mount(Some(from.as_str()), onto.as_str(), None::<&str>, flags, None::<&str>), "mount({flags:?})")?;
+    Ok(())
+}
+
+/// Binds a descriptor of the performer's tree, such as a terminal, over a file of it that is made for the purpose.
+///
+/// # Errors
+/// What the calls answer.
+pub fn bind_over(performer: &Performer, source: &OwnedFd, target: &str, mode: u32) -> Result<()> {
+    let place = performer.root.make_file(Path::new(target))?;
+    bind(source, &place, MsFlags::empty())?;
+    let bound = call!(performer.root.resolve(Path::new(target)), "open({target})")?;
+    // An O_PATH descriptor cannot be changed by fchmod(2); the source is the same inode.
+    let _ = fchmod(source, Mode::from_bits_truncate(mode));
+    drop(bound);
+    Ok(())
+}
+
+/// Makes a directory the root of a mount of its own, with everything mounted below it, and opens it again.
+///
+/// # Errors
+/// What the calls answer.
+pub fn bind_onto_itself(path: &Path, expected: BorrowedFd<'_>) -> Result<Root> {
+    let before = call!(open_path(path), "open({})", path.display())?;
+    let (wanted, seen) = (call!(fstat(expected), "fstat")?, call!(fstat(&before), "fstat")?);
+    if (wanted.st_dev, wanted.st_ino) != (seen.st_dev, seen.st_ino) {
+        bail!("{} was replaced while the container started", path.display());
+    }
+    bind(&before, &before, MsFlags::MS_REC)?;
+    let after = call!(open_path(path), "open({})", path.display())?;
+    // /data of a phone is mounted nosuid,nodev: sudo and device nodes are the container's own affair, and only
+    // this mount of its own is changed.
+    remount(&after, |flags| flags - MsFlags::MS_NOSUID - MsFlags::MS_NODEV - MsFlags::MS_NOEXEC)?;
+    Ok(Root::new(after))
+}

@@ -1,0 +1,148 @@
+//! The file tree of a container, as a list of steps.
+//!
+//! Fresh /dev, /proc, /sys and /run: nothing of the image is used for them. Order matters: a hole in something
+//! read-only is made after it.
+
+use nix::mount::MsFlags;
+
+use super::{Layout, devices, seed};
+use crate::config::Config;
+use crate::config::value::{HardwareAccess, NetworkMode};
+use crate::host::Host;
+use crate::mount::op::Operation;
+use crate::rootfs::guest::Guest;
+
+/// Where systemd tells that it is up, inside the container (sd_notify(3)).
+pub const NOTIFY_SOCKET: &str = "/run/host/notify";
+
+/// Files of /proc that can harm the host, or that tell about it, whatever the network mode is.
+const PROC_MASKED: [&str; 5] =
+    ["/proc/kcore", "/proc/keys", "/proc/kmsg", "/proc/sched_debug", "/proc/timer_list"];
+/// Parts of /proc that may be read but not written.
+const PROC_READ_ONLY: [&str; 7] = [
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+    "/proc/irq",
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/latency_stats",
+    "/proc/acpi",
+];
+/// Parts of /sys that are hidden: firmware and power states of the host.
+const SYS_MASKED: [&str; 2] = ["/sys/firmware", "/sys/power"];
+
+/// Flags of kernel file systems.
+const INERT: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC);
+
+/// All steps for a container that boots.
+#[must_use]
+pub fn operations(config: &Config, host: &Host, guest: &Guest, layout: Layout) -> Vec<Operation> {
+    let own_network = config.network.mode != NetworkMode::Host;
+    let mut list = base(config.security.privileged.nomask(), own_network);
+    list.extend(cgroups(host, layout));
+    list.push(Operation::mount("tmpfs", "/run", MsFlags::MS_NOSUID | MsFlags::MS_NODEV, "mode=755"));
+    list.extend(seed::operations(config, guest));
+    if config.hardware.access != HardwareAccess::Full {
+        list.push(Operation::Seal { target: "/sys".into() });
+    }
+    list.extend(binds(config));
+    list
+}
+
+/// /proc, /sys and /dev: what a boot and `ds shell` have in common.
+#[must_use]
+pub fn base(unmasked: bool, own_network: bool) -> Vec<Operation> {
+    let nosuid_noexec = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+    let mut list = vec![
+        Operation::mount("proc", "/proc", INERT, ""),
+        Operation::mount("sysfs", "/sys", INERT, ""),
+        Operation::mount("tmpfs", "/dev", nosuid_noexec | MsFlags::MS_STRICTATIME, "mode=755,size=4m"),
+    ];
+    list.extend(devices::operations());
+    list.extend(
+        ["/dev/pts", "/dev/shm", "/dev/mqueue"]
+            .map(|target| Operation::Directory { target: target.into(), mode: 0o755 }),
+    );
+    let devpts = "newinstance,ptmxmode=0666,mode=0620,gid=5";
+    list.push(Operation::mount("devpts", "/dev/pts", nosuid_noexec, devpts));
+    let nosuid_nodev = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    list.push(Operation::mount("tmpfs", "/dev/shm", nosuid_nodev, "mode=1777"));
+    list.push(Operation::Mount {
+        kind: "mqueue",
+        target: "/dev/mqueue".into(),
+        flags: INERT,
+        data: String::new(),
+        required: false,
+    });
+    if !unmasked {
+        list.extend(masks(own_network));
+    }
+    list
+}
+
+fn masks(own_network: bool) -> impl Iterator<Item = Operation> {
+    let read_only = PROC_READ_ONLY.map(|target| Operation::ReadOnly { target: target.into() });
+    // A network namespace has its own /proc/sys/net; the host's is the host's business.
+    let hole = own_network.then(|| Operation::Writable { target: "/proc/sys/net".into() });
+    let masked = PROC_MASKED.into_iter().chain(SYS_MASKED);
+    read_only.into_iter().chain(hole).chain(masked.map(|target| Operation::Mask { target: target.into() }))
+}
+
+fn cgroups(host: &Host, layout: Layout) -> Vec<Operation> {
+    const DIRECTORY: &str = "/sys/fs/cgroup";
+    match layout {
+        Layout::None => Vec::new(),
+        Layout::Version2 => vec![Operation::mount("cgroup2", DIRECTORY, INERT, "")],
+        Layout::Version1 => {
+            let mut list = vec![Operation::mount("tmpfs", DIRECTORY, INERT, "mode=755,size=1m")];
+            for hierarchy in &host.cgroups.version1 {
+                let label = hierarchy.label();
+                let target = format!("{DIRECTORY}/{label}");
+                list.push(Operation::Directory { target: target.clone(), mode: 0o755 });
+                let mut data = match &hierarchy.name {
+                    Some(name) => format!("none,name={name}"),
+                    None => label.clone(),
+                };
+                if hierarchy.noprefix {
+                    data.push_str(",noprefix");
+                }
+                list.push(Operation::Mount { kind: "cgroup", target, flags: INERT, data, required: false });
+                // Programs look for each controller by its own name.
+                if hierarchy.controllers.len() > 1 {
+                    list.extend(hierarchy.controllers.iter().map(|controller| Operation::Symlink {
+                        target: format!("{DIRECTORY}/{controller}"),
+                        to: label.clone(),
+                    }));
+                }
+            }
+            if !host.cgroups.version1.iter().any(|hierarchy| hierarchy.name.as_deref() == Some("systemd")) {
+                let target = format!("{DIRECTORY}/systemd");
+                list.push(Operation::Directory { target: target.clone(), mode: 0o755 });
+                let data = "none,name=systemd".into();
+                list.push(Operation::Mount { kind: "cgroup", target, flags: INERT, data, required: false });
+            }
+            list.push(Operation::Seal { target: DIRECTORY.into() });
+            list
+        }
+    }
+}
+
+fn binds(config: &Config) -> Vec<Operation> {
+    let mut list: Vec<Operation> = config
+        .mounts
+        .bind
+        .iter()
+        .map(|bind| Operation::Bind {
+            source: bind.source.as_str().to_owned(),
+            target: bind.target.as_str().to_owned(),
+            read_only: bind.read_only,
+            required: false,
+        })
+        .collect();
+    // Parents before what is below them.
+    list.sort_by_key(|operation| match operation {
+        Operation::Bind { target, .. } => target.clone(),
+        _ => String::new(),
+    });
+    list
+}

@@ -1,0 +1,104 @@
+//! What a container's processes may not do: capabilities(7) and system call filters, each with its reason.
+//!
+//! Without a user namespace the container's root is the host's root. These lists, the masks and the namespaces
+//! limit the damage; they are not a wall (SECURITY.md).
+
+use std::fmt;
+
+use crate::config::Config;
+use crate::config::value::{DeadlockShield, HardwareAccess};
+use crate::host::Host;
+
+/// A capability by number and name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capability {
+    /// Bit in the sets, linux/capability.h.
+    pub number: u32,
+    /// Customary name.
+    pub name: &'static str,
+}
+
+const fn capability(number: u32, name: &'static str) -> Capability {
+    Capability { number, name }
+}
+
+/// Never kept: code in the kernel is beyond every container.
+const SYS_MODULE: Capability = capability(16, "CAP_SYS_MODULE");
+
+/// Dropped unless the container has the hardware to itself.
+const DROPPED: [Capability; 11] = [
+    // Opens files by handle, past every mount and directory permission (open_by_handle_at(2)).
+    capability(2, "CAP_DAC_READ_SEARCH"),
+    // Raw I/O ports, /dev/mem; systemd takes it for the mark of a real machine.
+    capability(17, "CAP_SYS_RAWIO"),
+    // Process accounting is one file for the whole machine.
+    capability(20, "CAP_SYS_PACCT"),
+    // The clock belongs to the host; without it, time daemons know that they have nothing to do.
+    capability(25, "CAP_SYS_TIME"),
+    // Policy of the host's security module.
+    capability(32, "CAP_MAC_OVERRIDE"),
+    capability(33, "CAP_MAC_ADMIN"),
+    // The kernel log is the host's.
+    capability(34, "CAP_SYSLOG"),
+    // Waking the phone and keeping it awake is the supervisor's business.
+    capability(35, "CAP_WAKE_ALARM"),
+    capability(36, "CAP_BLOCK_SUSPEND"),
+    // The audit stream is one for the whole machine, and old kernels deadlock on it.
+    capability(37, "CAP_AUDIT_READ"),
+    capability(30, "CAP_AUDIT_CONTROL"),
+];
+
+/// Capabilities that leave the bounding set of every process inside.
+#[must_use]
+pub fn dropped(config: &Config) -> Vec<Capability> {
+    if config.security.privileged.nocaps() {
+        return Vec::new();
+    }
+    let rest = if config.hardware.access == HardwareAccess::Full { &[][..] } else { &DROPPED[..] };
+    std::iter::once(SYS_MODULE).chain(rest.iter().copied()).collect()
+}
+
+/// A system call filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Filter {
+    /// Loading kernels and modules, and the calls by which a root manager hands out its powers: EPERM.
+    Machine,
+    /// Session keyrings: ENOSYS. On kernels before 5.0 a new one loses the keys of Android's encrypted files.
+    Keyring,
+    /// New namespaces: EPERM. On kernels before 5.0 systemd's sandboxes can deadlock the mount code.
+    Namespaces,
+    /// New user namespaces: EPERM.
+    UserNamespaces,
+}
+
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Machine => "machine: kexec_load, kexec_file_load, init_module, finit_module, delete_module",
+            Self::Keyring => "keyring: keyctl, add_key, request_key",
+            Self::Namespaces => "namespaces: unshare, clone, clone3, setns",
+            Self::UserNamespaces => "user namespaces: unshare, clone, clone3",
+        })
+    }
+}
+
+/// Filters of every process inside.
+#[must_use]
+pub fn filters(config: &Config, host: &Host) -> Vec<Filter> {
+    let security = &config.security;
+    if security.privileged.noseccomp() {
+        return Vec::new();
+    }
+    let old = host.version() < (5, 0);
+    let mut filters = vec![Filter::Machine];
+    if old {
+        filters.push(Filter::Keyring);
+    }
+    match security.deadlock_shield {
+        DeadlockShield::Yes => filters.push(Filter::Namespaces),
+        DeadlockShield::Auto if old => filters.push(Filter::Namespaces),
+        _ if !security.user_namespaces => filters.push(Filter::UserNamespaces),
+        _ => {}
+    }
+    filters
+}

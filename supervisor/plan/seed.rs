@@ -1,0 +1,82 @@
+//! Files that a container finds in its fresh /run: nothing is ever written into its root file system.
+//!
+//! systemd reads units and network files from /run as it does from /etc, so the safe udev trigger and the network
+//! weights are there for every image, also after an upgrade of the distribution, and gone with the container.
+
+use crate::config::Config;
+use crate::config::value::{HardwareAccess, NetworkMode};
+use crate::mount::op::Operation;
+use crate::rootfs::guest::{FirstProcess, Guest};
+
+/// Steps that fill /run.
+#[must_use]
+pub fn operations(config: &Config, guest: &Guest) -> Vec<Operation> {
+    let mut list = vec![
+        file("/run/systemd/container", "droidspaces\n"),
+        file("/run/host/container-manager", "droidspaces\n"),
+        file("/run/host/container-uuid", &format!("{}\n", config.container.uuid)),
+        file("/run/host/hostname", &format!("{}\n", config.hostname())),
+        Operation::Cover { source: "/run/host/hostname".into(), target: "/etc/hostname".into() },
+    ];
+    if guest.first == FirstProcess::Systemd {
+        list.extend(network(config.network.mode));
+        list.extend(udev(config.hardware.access));
+    }
+    list
+}
+
+fn file(target: &str, content: &str) -> Operation {
+    Operation::File { target: target.into(), content: content.into() }
+}
+
+fn mask(unit: &str) -> Operation {
+    Operation::Symlink { target: format!("/run/systemd/system/{unit}"), to: "/dev/null".into() }
+}
+
+/// In the host's network nothing inside may configure it: systemd-networkd sees every interface as none of its
+/// business (systemd.network(5), Unmanaged=). In a network of its own, the phone's interfaces have their weights.
+fn network(mode: NetworkMode) -> Vec<Operation> {
+    match mode {
+        NetworkMode::Host => vec![
+            Operation::Directory { target: "/run/systemd/system".into(), mode: 0o755 },
+            file(
+                "/run/systemd/network/05-droidspaces-host.network",
+                "[Match]\nName=*\n\n[Link]\nUnmanaged=yes\n",
+            ),
+            mask("systemd-networkd-wait-online.service"),
+        ],
+        NetworkMode::None => Vec::new(),
+        NetworkMode::Nat => {
+            [("wifi", "wlan*", 100), ("mobile", "rmnet* pdp*", 200), ("wired", "eth* usb*", 300)]
+                .map(|(name, pattern, metric)| {
+                    let path = format!("/run/systemd/network/50-droidspaces-{name}.network");
+                    let routes =
+                        format!("[DHCPv4]\nRouteMetric={metric}\n\n[IPv6AcceptRA]\nRouteMetric={metric}\n");
+                    let text = format!(
+                        "[Match]\nName={pattern}\n\n[Network]\nDHCP=yes\nIPv6AcceptRA=yes\n\n{routes}"
+                    );
+                    file(&path, &text)
+                })
+                .into()
+        }
+    }
+}
+
+/// Replaying the events of every device hangs or reboots some phones, whose drivers do not expect it. Only the
+/// classes that are safe, and that people plug in, are replayed; and only where the container sees hardware.
+fn udev(access: HardwareAccess) -> Vec<Operation> {
+    if access != HardwareAccess::Full {
+        return Vec::new();
+    }
+    let anyway = "[Unit]\nConditionPathIsReadWrite=\n";
+    let trigger = "\n[Service]\nExecStart=\nExecStart=-udevadm trigger --type=devices --action=add \
+                   --subsystem-match=usb --subsystem-match=block --subsystem-match=input --subsystem-match=tty\n";
+    let drop_in =
+        |unit: &str, text: &str| file(&format!("/run/systemd/system/{unit}.d/50-droidspaces.conf"), text);
+    vec![
+        drop_in("systemd-udevd.service", anyway),
+        drop_in("systemd-udevd-control.socket", anyway),
+        drop_in("systemd-udevd-kernel.socket", anyway),
+        drop_in("systemd-udev-trigger.service", &format!("{anyway}{trigger}")),
+    ]
+}
