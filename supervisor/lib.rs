@@ -21,6 +21,7 @@ pub mod daemon;
 pub mod durable;
 pub mod exit;
 pub mod host;
+pub mod log;
 pub mod monitor;
 pub mod mount;
 pub mod paths;

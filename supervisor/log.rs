@@ -1,0 +1,177 @@
+//! Where log lines go: the sinks behind the macros of the `log` crate, chosen by the role of the process.
+//!
+//! A client or worker warns on stderr. The supervisor and monitors write a bounded file and the system's log
+//! (Android's logd or syslog), and stderr while in the foreground. Logging never fails and never blocks: a line that
+//! cannot be written is lost, and a sink that vanishes is dropped. What goes through here is one line each.
+
+mod file;
+mod system;
+
+use std::borrow::Cow;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use log::{Level, LevelFilter, Log, Metadata, Record};
+
+use file::RotatedFile;
+use system::{Logd, Syslog};
+
+/// Android's logger daemon, liblog's `logdw`.
+const LOGD: &str = "/dev/socket/logdw";
+/// The socket of syslog(3).
+const SYSLOG: &str = "/dev/log";
+/// The longest line of any sink, bytes.
+const LONGEST: usize = 4000;
+
+/// Bounds of the log file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Size at which a file is put aside, bytes.
+    pub size: u64,
+    /// How many files that were put aside are kept.
+    pub count: u32,
+}
+
+/// What this process is, as far as logging goes.
+#[derive(Debug, Clone, Copy)]
+pub enum Role<'a> {
+    /// A client, or a worker with a client: `ds: warning: …` on stderr.
+    Client,
+    /// The supervisor, a monitor, or a worker without a client.
+    Daemon {
+        /// The log file.
+        file: &'a Path,
+        /// Its bounds.
+        bounds: Bounds,
+        /// Write to stderr, too.
+        foreground: bool,
+    },
+}
+
+#[derive(Debug)]
+enum Sink {
+    Warnings,
+    Stderr,
+    File(RotatedFile),
+    Logd(Logd),
+    Syslog(Syslog),
+}
+
+#[derive(Debug)]
+struct Logger {
+    sinks: Mutex<Vec<Sink>>,
+}
+
+static LOGGER: Logger = Logger { sinks: Mutex::new(Vec::new()) };
+
+/// Sends the log lines of this process, from now on, where its role wants them.
+pub fn take_role(role: Role<'_>) {
+    let (sinks, level) = match role {
+        Role::Client => (vec![Sink::Warnings], LevelFilter::Warn),
+        Role::Daemon { file, bounds, foreground } => {
+            let mut sinks = vec![Sink::File(RotatedFile::new(file, bounds))];
+            match Logd::connect(Path::new(LOGD)) {
+                Ok(logd) => sinks.push(Sink::Logd(logd)),
+                Err(_) => sinks.extend(Syslog::connect(Path::new(SYSLOG)).map(Sink::Syslog)),
+            }
+            if foreground {
+                sinks.push(Sink::Stderr);
+            }
+            (sinks, LevelFilter::Info)
+        }
+    };
+    *LOGGER.lock() = sinks;
+    // Refused when it is set already, as in a worker that was forked from the supervisor.
+    let _ = log::set_logger(&LOGGER);
+    log::set_max_level(level);
+}
+
+impl Logger {
+    fn lock(&self) -> MutexGuard<'_, Vec<Sink>> {
+        self.sinks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.enabled(record.metadata()) {
+            let message = record.args().to_string();
+            let line = one_line(&message);
+            self.lock().retain_mut(|sink| match sink.write(record.level(), &line) {
+                Ok(()) => true,
+                Err(error) => is_passing(&error),
+            });
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+impl Sink {
+    fn write(&mut self, level: Level, line: &str) -> io::Result<()> {
+        match self {
+            Self::Warnings | Self::Stderr => {
+                let text = format!("ds: {}: {line}\n", word(level));
+                io::stderr().write_all(text.as_bytes())
+            }
+            Self::File(file) => file.write(level, line),
+            Self::Logd(logd) => logd.write(level, line),
+            Self::Syslog(syslog) => syslog.write(level, line),
+        }
+    }
+}
+
+/// Whether a sink is worth another try after this error.
+fn is_passing(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, ReadOnlyFilesystem, StorageFull, WouldBlock};
+    matches!(error.kind(), WouldBlock | Interrupted | StorageFull | ReadOnlyFilesystem)
+}
+
+/// The level as people read it.
+fn word(level: Level) -> &'static str {
+    match level {
+        Level::Error => "error",
+        Level::Warn => "warning",
+        Level::Info => "info",
+        Level::Debug | Level::Trace => "debug",
+    }
+}
+
+/// The message without anything that could end the line or move the cursor, and not too long.
+fn one_line(message: &str) -> Cow<'_, str> {
+    let end = (0..=message.len().min(LONGEST)).rev().find(|index| message.is_char_boundary(*index));
+    let message = &message[..end.unwrap_or(0)];
+    if !message.contains(char::is_control) {
+        return Cow::Borrowed(message);
+    }
+    let clean = |character: char| if character.is_control() { ' ' } else { character };
+    Cow::Owned(message.chars().map(clean).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_line_stays_one_line(message: String) {
+            let line = one_line(&message);
+            prop_assert!(!line.contains(char::is_control));
+            prop_assert!(line.len() <= LONGEST);
+        }
+    }
+
+    #[test]
+    fn a_long_message_is_cut_between_characters() {
+        let message = "é".repeat(LONGEST);
+        assert_eq!(one_line(&message).len(), LONGEST);
+        assert_eq!(one_line(&format!("x{message}")).len(), LONGEST - 1);
+        assert_eq!(one_line("a\nb\u{1b}[2Jc"), "a b [2Jc");
+    }
+}
