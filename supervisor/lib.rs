@@ -4,3 +4,4 @@ pub mod cli;
 pub mod command;
 pub mod compat;
 pub mod exit;
+pub mod nearest;
