@@ -241,6 +241,11 @@ impl Log {
         if let Some(directory) = self.path.parent() {
             paths::create_private(directory)?;
         }
-        Ok(OpenOptions::new().create(true).append(true).mode(0o600).custom_flags(libc::O_NOFOLLOW).open(&self.path)?)
+        Ok(OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(&self.path)?)
     }
 }
