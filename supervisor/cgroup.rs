@@ -174,6 +174,13 @@ impl Cgroup {
         matches!(state, Some(Ok(text)) if text.lines().any(|line| line == "frozen 1"))
     }
 
+    /// Lets frozen processes go on, so that they can take a signal.
+    pub fn thaw(&self) {
+        if let Some(directory) = self.version2.as_ref().filter(|_| self.frozen()) {
+            let _ = write(&directory.join("cgroup.freeze"), "0");
+        }
+    }
+
     /// Ends every process in the groups, whatever namespace it is in (cgroup.kill, 5.14; else one by one).
     pub fn kill(&self) {
         for directory in self.version2.iter().chain(&self.version1) {

@@ -127,7 +127,7 @@ impl Paths {
         self.run.join("containers")
     }
 
-    /// Run directory of one container: `control`, `lock`, `last-exit`, `notify/`.
+    /// Run directory of one container: `control`, `lock`, `last-exit`, `notify`.
     #[must_use]
     pub fn run_container(&self, name: &Name) -> PathBuf {
         self.run_containers().join(name.as_str())
@@ -143,6 +143,12 @@ impl Paths {
     #[must_use]
     pub fn lock(&self, name: &Name) -> PathBuf {
         self.run_container(name).join("lock")
+    }
+
+    /// Where a container's init system tells that it is up.
+    #[must_use]
+    pub fn notify(&self, name: &Name) -> PathBuf {
+        self.run_container(name).join("notify")
     }
 
     /// How the container ended last.

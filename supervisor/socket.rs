@@ -73,18 +73,39 @@ fn address(path: &Path) -> Result<(UnixAddr, Option<File>)> {
 /// # Errors
 /// When the directory is missing or not writable.
 pub fn listen_at(path: &Path) -> Result<OwnedFd> {
-    match std::fs::remove_file(path) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error).with_context(|| format!("remove {}", path.display())),
-    }
+    remove_stale(path)?;
     let listener = new_socket()?;
-    let (address, _directory) = address(path)?;
-    call!(bind(listener.as_raw_fd(), &address), "bind({})", path.display())?;
-    std::fs::set_permissions(path, Permissions::from_mode(0o600))
-        .with_context(|| format!("chmod {}", path.display()))?;
+    bind_at(&listener, path)?;
     call!(listen(&listener, Backlog::MAXCONN), "listen({})", path.display())?;
     Ok(listener)
+}
+
+/// A datagram socket at `path`, mode 0600, that never makes its reader wait.
+///
+/// # Errors
+/// When the directory is missing or not writable.
+pub fn datagrams_at(path: &Path) -> Result<OwnedFd> {
+    remove_stale(path)?;
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let receiver = call!(socket(AddressFamily::Unix, SockType::Datagram, flags, None), "socket(unix, dgram)")?;
+    bind_at(&receiver, path)?;
+    Ok(receiver)
+}
+
+fn remove_stale(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn bind_at(socket: &OwnedFd, path: &Path) -> Result<()> {
+    let (address, _directory) = address(path)?;
+    call!(bind(socket.as_raw_fd(), &address), "bind({})", path.display())?;
+    std::fs::set_permissions(path, Permissions::from_mode(0o600))
+        .with_context(|| format!("chmod {}", path.display()))
 }
 
 /// Connects to the process that listens at `path`; `None` when nobody does.

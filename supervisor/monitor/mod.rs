@@ -1,2 +1,262 @@
-//! placeholder
+//! The process that stays with one container: parent of its PID 1, owner of its console, its groups and its socket.
+//!
+//! Forked by the worker of `ds start`. It lives until the container ends for good; a reboot inside, or `ds restart`,
+//! loops here, so that the root file system stays attached. Single-threaded, one poll loop, asleep unless something
+//! happens. When it ends, in whatever way, PID 1 ends with it (PR_SET_PDEATHSIG) and every mount goes with the
+//! mount namespace.
+
+mod boot;
+mod console;
+mod control;
+mod lifetime;
+mod notify;
 pub mod protocol;
+mod stopping;
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use nix::fcntl::OFlag;
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, chdir, setsid};
+use seccompiler::BpfProgram;
+
+use self::console::Console;
+use self::control::Client;
+use self::notify::Notify;
+use self::protocol::{Answer, Exit, State, Status};
+use crate::call;
+use crate::cgroup::Cgroup;
+use crate::config::{Config, RootSource};
+use crate::container::start::Report;
+use crate::host::Host;
+use crate::mount::perform::trusted_proc;
+use crate::paths::Paths;
+use crate::plan::{self, Plan};
+use crate::rootfs::guest::Guest;
+use crate::rootfs::root::Root;
+use crate::signals::Signals;
+use crate::socket;
+use crate::sys::{descriptor, process};
+
+/// What a worker hands to the monitor that it forks.
+#[derive(Debug)]
+pub struct Setup {
+    /// The container.
+    pub config: Config,
+    /// Where everything of ours is.
+    pub paths: Paths,
+    /// What this machine is.
+    pub host: Rc<Host>,
+    /// The sockets.
+    pub origin: Origin,
+}
+
+/// The sockets of a monitor.
+#[derive(Debug)]
+pub struct Origin {
+    /// The container's control socket.
+    pub listener: OwnedFd,
+    /// Where the start is reported, until PID 1 runs.
+    pub report: OwnedFd,
+}
+
+/// Where in its life the container is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Starting,
+    Running,
+    /// Asked to end; to boot again afterwards or not.
+    Stopping {
+        restart: bool,
+    },
+    Restarting,
+}
+
+/// A container with its monitor's possessions.
+#[derive(Debug)]
+struct Monitor {
+    config: Config,
+    paths: Paths,
+    host: Rc<Host>,
+    plan: Plan,
+    filters: Vec<BpfProgram>,
+    root: Root,
+    proc: OwnedFd,
+    cgroup: Cgroup,
+    notify: Option<Notify>,
+    console: Console,
+    signals: Signals,
+    listener: OwnedFd,
+    clients: Vec<Client>,
+    init: Option<Pid>,
+    pid_started: Option<u64>,
+    /// When PID 1 was started, CLOCK_BOOTTIME seconds.
+    started_s: Option<u64>,
+    /// When SIGKILL is due.
+    deadline: Option<Instant>,
+    phase: Phase,
+    ready: bool,
+    boots: u32,
+    /// Boots in a row that ended at once.
+    hasty: u32,
+    last_exit: Option<Exit>,
+}
+
+/// The monitor's whole life. Runs in the freshly forked process and never returns.
+pub fn run(setup: Setup) -> ! {
+    let Setup { config, paths, host, origin } = setup;
+    let Origin { listener, report } = origin;
+    let name = config.name.clone();
+    // What a failure has to undo by hand; groups undo themselves when they are dropped.
+    let started = detach(&listener, &report, name.as_str())
+        .and_then(|proc| Monitor::prepare(config, paths.clone(), host, proc, &listener, &report))
+        .and_then(|mut monitor| {
+            monitor.boot(Some(&report))?;
+            Ok(monitor)
+        });
+    match started {
+        Ok(monitor) => {
+            let _ = socket::send(&report, &Report::Running, &[]);
+            drop(report);
+            let code = monitor.live();
+            process::exit_immediately(code)
+        }
+        Err(error) => {
+            let text = format!("{error:#}");
+            lifetime::record_failed_start(&paths, &name, &text);
+            let _ = std::fs::remove_file(paths.notify(&name));
+            let _ = std::fs::remove_file(paths.control(&name));
+            control::answer_everybody(&listener, &Answer::Failed(text.clone()));
+            let _ = socket::send(&report, &Report::Failed(text), &[]);
+            process::exit_immediately(1)
+        }
+    }
+}
+
+/// Leaves the worker's session, its client and its descriptors behind.
+fn detach(listener: &OwnedFd, report: &OwnedFd, name: &str) -> Result<OwnedFd> {
+    call!(setsid(), "setsid")?;
+    let proc = trusted_proc()?;
+    let kept = [listener.as_fd(), report.as_fd()];
+    call!(descriptor::close_others(&kept, proc.as_fd()), "close the worker's descriptors")?;
+    let null = call!(nix::fcntl::open("/dev/null", OFlag::O_RDWR, Mode::empty()), "open(/dev/null)")?;
+    for number in 0..=2 {
+        call!(descriptor::make_standard(null.as_fd(), number), "dup2(/dev/null, {number})")?;
+    }
+    call!(chdir("/"), "chdir(/)")?;
+    // For ps(1): at most 15 characters.
+    let title = std::ffi::CString::new(format!("ds:{name}")).context("the name")?;
+    let _ = prctl::set_name(&title);
+    Ok(proc)
+}
+
+impl Monitor {
+    fn prepare(
+        config: Config,
+        paths: Paths,
+        host: Rc<Host>,
+        proc: OwnedFd,
+        listener: &OwnedFd,
+        report: &OwnedFd,
+    ) -> Result<Self> {
+        let listener = listener.try_clone().context("dup")?;
+        let signals = Signals::listen(&[Signal::SIGCHLD, Signal::SIGTERM])?;
+        let root = open_root(&config)?;
+        let guest = Guest::inspect(&root, config.container.init.as_str().as_ref())?;
+        let plan = plan::build(&config, &host, &guest)?;
+        let mut warnings = plan.warnings.clone();
+        let cgroup = create_cgroup(&config, &paths, &host, &plan, &mut warnings)?;
+        for warning in warnings {
+            let _ = socket::send(report, &Report::Warning(warning), &[]);
+        }
+        let filters = crate::privilege::compile(&plan.filters)?;
+        let notify = if plan.notifies { Some(Notify::listen(&paths.notify(&config.name))?) } else { None };
+        let console = Console::new(paths.console_log(&config.name));
+        Ok(Self {
+            config,
+            paths,
+            host,
+            plan,
+            filters,
+            root,
+            proc,
+            cgroup,
+            notify,
+            console,
+            signals,
+            listener,
+            clients: Vec::new(),
+            init: None,
+            pid_started: None,
+            started_s: None,
+            deadline: None,
+            phase: Phase::Starting,
+            ready: false,
+            boots: 0,
+            hasty: 0,
+            last_exit: None,
+        })
+    }
+
+    fn state(&self) -> State {
+        match self.phase {
+            Phase::Starting => State::Starting,
+            Phase::Running if self.cgroup.frozen() => State::Frozen,
+            Phase::Running => State::Running,
+            Phase::Stopping { restart: false } => State::Stopping,
+            Phase::Stopping { restart: true } | Phase::Restarting => State::Restarting,
+        }
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            state: self.state(),
+            pid: self.init.map(Pid::as_raw),
+            pid_started: self.pid_started,
+            monitor: nix::unistd::getpid().as_raw(),
+            init: self.plan.init.clone(),
+            ready: self.ready,
+            started_s: self.started_s,
+            boots: self.boots,
+            hostname: self.plan.hostname.clone(),
+            cgroup: self.cgroup.directory().map(|path| path.display().to_string()),
+            namespaces: self.plan.namespaces,
+            network: self.config.network.mode.to_string(),
+            addresses: Vec::new(),
+            last_exit: self.last_exit.clone(),
+        }
+    }
+
+    /// Tells everybody who watches.
+    fn announce(&mut self) {
+        let answer = Answer::Status(Box::new(self.status()));
+        self.clients.retain(|client| !client.watching || client.send(&answer, &[]).is_ok());
+    }
+}
+
+/// Opens the root file system.
+fn open_root(config: &Config) -> Result<Root> {
+    match &config.container.root {
+        RootSource::Directory(path) if path.is_root() => {
+            anyhow::bail!("the host's own root directory cannot be a container; set 'rootfs' to another one")
+        }
+        RootSource::Directory(path) => Root::open(path.as_path())
+            .with_context(|| format!("the root file system {path}; set 'rootfs' to a directory")),
+        RootSource::Image(_) => anyhow::bail!("images are not there yet; use a directory"),
+    }
+}
+
+fn create_cgroup(
+    config: &Config,
+    paths: &Paths,
+    host: &Host,
+    plan: &Plan,
+    warnings: &mut Vec<String>,
+) -> Result<Cgroup> {
+    Cgroup::create(&host.cgroups, &paths.cgroup, config.name.as_str(), plan.layout, &plan.limits, warnings)
+}

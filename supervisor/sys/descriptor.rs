@@ -3,8 +3,10 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::sys::stat::Mode;
 
 use super::{check, unsupported};
 
@@ -39,21 +41,35 @@ pub fn close_on_exec_from(first: libc::c_uint, proc: BorrowedFd<'_>) -> Result<(
     }
 }
 
-fn walk_close_on_exec(first: libc::c_uint, proc: BorrowedFd<'_>) -> Result<(), Errno> {
-    use nix::dir::Dir;
-    use nix::fcntl::OFlag;
-    use nix::sys::stat::Mode;
-
+/// The open descriptors of this process from `first` on, by way of `proc`, a procfs directory.
+fn open_numbers(first: RawFd, proc: BorrowedFd<'_>) -> Result<Vec<RawFd>, Errno> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let mut listing = Dir::openat(proc, "self/fd", flags, Mode::empty())?;
-    let numbers: Vec<RawFd> = listing
+    let own = listing.as_raw_fd();
+    Ok(listing
         .iter()
         .filter_map(Result::ok)
         .filter_map(|entry| entry.file_name().to_str().ok()?.parse().ok())
-        .filter(|number| libc::c_uint::try_from(*number).is_ok_and(|number| number >= first))
-        .collect();
-    drop(listing);
-    for number in numbers {
+        .filter(|number| *number >= first && *number != own)
+        .collect())
+}
+
+/// Closes every descriptor from 3 on except `kept`: for a process that was forked in the middle of something else
+/// and goes its own way. What owned the others must never be used or dropped again.
+///
+/// # Errors
+/// When the open descriptors cannot be listed.
+pub fn close_others(kept: &[BorrowedFd<'_>], proc: BorrowedFd<'_>) -> Result<(), Errno> {
+    let kept: Vec<RawFd> = kept.iter().map(AsRawFd::as_raw_fd).chain([proc.as_raw_fd()]).collect();
+    for number in open_numbers(3, proc)?.into_iter().filter(|number| !kept.contains(number)) {
+        // SAFETY: the caller's promise: nobody uses these descriptors any more.
+        unsafe { libc::close(number) };
+    }
+    Ok(())
+}
+
+fn walk_close_on_exec(first: libc::c_uint, proc: BorrowedFd<'_>) -> Result<(), Errno> {
+    for number in open_numbers(RawFd::try_from(first).map_err(|_| Errno::EINVAL)?, proc)? {
         // SAFETY: the descriptor is only borrowed for one fcntl; a number that has been closed since (the
         // listing's own) answers EBADF, which is ignored.
         let borrowed = unsafe { BorrowedFd::borrow_raw(number) };

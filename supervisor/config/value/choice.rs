@@ -128,15 +128,17 @@ choice! {
 
 /// The error for a word that is none of `words`.
 fn not_one_of(text: &str, words: &[&str]) -> Invalid {
-    Invalid::new(
-        format!("{} is not one of the words for this", quoted(text)),
-        format!("use one of {}", words.join(", ")),
-    )
+    Invalid::new(format!("{} is not a known word", quoted(text)), format!("use one of {}", words.join(", ")))
 }
 
 /// A switch: `yes`, `true`, `on`, `1` or `no`, `false`, `off`, `0`; written `yes` or `no`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Switch(pub bool);
+
+impl Switch {
+    /// The words it is written with.
+    pub const WORDS: &'static [&'static str] = &["yes", "no"];
+}
 
 impl FromStr for Switch {
     type Err = Invalid;
@@ -248,10 +250,7 @@ mod tests {
             assert_eq!(word.to_uppercase().parse::<NetworkMode>().unwrap().to_string(), *word);
         }
         let fault = "bridge".parse::<NetworkMode>().unwrap_err();
-        assert_eq!(
-            fault.to_string(),
-            "'bridge' is not one of the words for this; use one of host, none, nat"
-        );
+        assert_eq!(fault.to_string(), "'bridge' is not a known word; use one of host, none, nat");
     }
 
     #[test]

@@ -1,0 +1,180 @@
+//! `supervisor.ini`: what holds for the supervisor itself and for all containers.
+//!
+//! A missing file is an empty one, and every key has a default.
+
+use std::path::Path;
+
+use super::error::{Error, Kind};
+use super::ini::Document;
+use super::load_document;
+use super::schema::{Form, Key, Schema, value_error};
+use super::value::{Invalid, LogLevel, Size, Switch, Whole};
+
+/// The least size of a log: one that is smaller is rotated all the time.
+const LEAST_LOG: u64 = 4 << 10;
+
+/// The keys of `supervisor.ini`.
+pub const SCHEMA: Schema = Schema { main: SECTION, keys: KEYS, environment: None };
+
+const SECTION: &str = "supervisor";
+
+const KEYS: &[Key] = &[
+    Key::new(
+        SECTION,
+        "log-level",
+        "info",
+        Form::OneOf(LogLevel::WORDS),
+        "least severe messages to log",
+        "debug",
+    ),
+    Key::new(
+        SECTION,
+        "log-size",
+        "1M",
+        Form::Text("SIZE"),
+        "size at which a log is rotated, at least 4K",
+        "256K",
+    ),
+    Key::new(
+        SECTION,
+        "log-files",
+        "4",
+        Form::Text("NUMBER"),
+        "log files to keep of each kind, 1 to 100",
+        "2",
+    ),
+    Key::new(
+        SECTION,
+        "start-parallel",
+        "0",
+        Form::Text("NUMBER"),
+        "containers that may be starting at one time, 0 for no limit, up to 1024",
+        "2",
+    ),
+    Key::new(
+        SECTION,
+        "autostart",
+        "yes",
+        Form::OneOf(Switch::WORDS),
+        "start the containers that have `autostart = yes`; `no` is for a device that does not boot otherwise",
+        "no",
+    ),
+];
+
+/// The configuration of the supervisor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Supervisor {
+    /// The least severe messages it logs.
+    pub log_level: LogLevel,
+    /// The size at which a log is rotated.
+    pub log_size: Size,
+    /// How many files of a log are kept, the current one included.
+    pub log_files: u32,
+    /// How many containers may be starting at one time; no limit when `None`.
+    pub start_parallel: Option<u32>,
+    /// Whether containers with autostart are started at all.
+    pub autostart: bool,
+}
+
+impl Supervisor {
+    /// Reads the file `path`; without one, everything is at its default.
+    ///
+    /// # Errors
+    /// The first fault in the file, or why it cannot be read.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        match load_document(path) {
+            Err(error) if error.kind() == Kind::NotFound => Self::read(&Document::empty(path)),
+            document => Self::read(&document?),
+        }
+    }
+
+    /// Reads `text`, the content of `file`.
+    ///
+    /// # Errors
+    /// The first fault in the text, with its place.
+    pub fn parse(text: &[u8], file: &Path) -> Result<Self, Error> {
+        Self::read(&Document::parse(text, file)?)
+    }
+
+    fn read(document: &Document) -> Result<Self, Error> {
+        SCHEMA.check(document)?;
+        let log_size: Size = SCHEMA.read(document, SECTION, "log-size")?;
+        if log_size.bytes() < LEAST_LOG {
+            let fault = Invalid::new(format!("{log_size} is less than 4K"), "use 4K or more");
+            return Err(value_error(
+                document,
+                document.entry(SECTION, "log-size"),
+                SECTION,
+                "log-size",
+                &fault,
+            ));
+        }
+        let parallel = SCHEMA.read::<Whole<0, 1024>>(document, SECTION, "start-parallel")?.magnitude();
+        Ok(Self {
+            log_level: SCHEMA.read(document, SECTION, "log-level")?,
+            log_size,
+            log_files: SCHEMA.read::<Whole<1, 100>>(document, SECTION, "log-files")?.magnitude(),
+            start_parallel: Some(parallel).filter(|most| *most > 0),
+            autostart: SCHEMA.read::<Switch>(document, SECTION, "autostart")?.0,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Supervisor, Error> {
+        Supervisor::parse(text.as_bytes(), Path::new("supervisor.ini"))
+    }
+
+    #[test]
+    fn defaults() {
+        let expected = Supervisor {
+            log_level: LogLevel::Info,
+            log_size: Size::from_bytes(1 << 20).unwrap(),
+            log_files: 4,
+            start_parallel: None,
+            autostart: true,
+        };
+        assert_eq!(parse("").unwrap(), expected);
+        assert_eq!(parse("[supervisor]\nlog-size =\n").unwrap(), expected);
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(Supervisor::load(&directory.path().join("supervisor.ini")).unwrap(), expected);
+        assert_eq!(Supervisor::load(directory.path()).unwrap_err().kind(), Kind::Read);
+    }
+
+    #[test]
+    fn values_and_faults() {
+        let text =
+            "[supervisor]\nlog-level = DEBUG\nlog-size=8k\nlog-files=1\nstart-parallel=2\nautostart=off\n";
+        let supervisor = parse(text).unwrap();
+        assert_eq!((supervisor.log_level, supervisor.log_size.bytes()), (LogLevel::Debug, 8192));
+        assert_eq!(
+            (supervisor.log_files, supervisor.start_parallel, supervisor.autostart),
+            (1, Some(2), false)
+        );
+        for (line, message) in [
+            ("log-size = 1K", "supervisor.ini:2:12: supervisor.log-size: 1K is less than 4K; use 4K or more"),
+            (
+                "log-files=0",
+                "supervisor.ini:2:11: supervisor.log-files: '0' is not a whole number from 1 to 100; write one in that range",
+            ),
+            (
+                "loglevel=info",
+                "supervisor.ini:2:1: there is no key 'loglevel' in section 'supervisor'; did you mean 'supervisor.log-level'?",
+            ),
+        ] {
+            assert_eq!(parse(&format!("[supervisor]\n{line}\n")).unwrap_err().to_string(), message);
+        }
+    }
+
+    #[test]
+    fn every_default_and_example_is_valid() {
+        for key in KEYS {
+            for value in [key.default, key.example] {
+                parse(&format!("[supervisor]\n{} = {value}\n", key.name)).unwrap();
+            }
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! From clone(2) to /sbin/init: what the new process does before it becomes PID 1 of the container.
+//!
+//! A straight line of steps. Everything that can be prepared was prepared by the monitor before the clone; the child
+//! only makes system calls, tells its monitor about them on the wire, and never returns.
+
+use std::convert::Infallible;
+use std::ffi::CString;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::Signal;
+use nix::sys::stat::{Mode, umask};
+use nix::sys::statfs::{FsType, TMPFS_MAGIC, statfs};
+use nix::unistd::{chdir, chroot, execve, fchdir, getcwd, pivot_root, sethostname, setsid};
+use seccompiler::BpfProgram;
+
+use super::wire::{FromChild, Wire};
+use crate::cgroup::Joining;
+use crate::mount::op::Operation;
+use crate::mount::perform::{Performer, bind_onto_itself, bind_over, enter_proc};
+use crate::plan::Plan;
+use crate::sys::{descriptor, network, process, signal};
+use crate::{call, privilege, pty};
+
+/// Magic number of ramfs, statfs(2): the root of a machine that still runs from its initramfs.
+const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
+
+/// What the monitor prepared.
+#[derive(Debug)]
+pub struct Prepared<'a> {
+    /// The decisions.
+    pub plan: &'a Plan,
+    /// Steps that depend on this start, such as the notification socket.
+    pub operations: &'a [Operation],
+    /// Where the root file system is on the host.
+    pub root_path: &'a Path,
+    /// The same directory, opened when it was looked into.
+    pub root: BorrowedFd<'a>,
+    /// The trusted /proc.
+    pub proc: BorrowedFd<'a>,
+    /// The groups to join.
+    pub joining: &'a Joining,
+    /// Compiled filters.
+    pub filters: &'a [BpfProgram],
+    /// PID 1 with its arguments.
+    pub command: &'a [CString],
+    /// Its environment.
+    pub environment: &'a [CString],
+}
+
+/// Becomes PID 1. On failure the monitor is told and the process ends.
+pub fn run(prepared: &Prepared<'_>, wire: &Wire, in_cgroup: bool) -> ! {
+    let Err(error) = boot(prepared, wire, in_cgroup);
+    wire.fail(&error);
+    process::exit_immediately(1)
+}
+
+fn boot(prepared: &Prepared<'_>, wire: &Wire, in_cgroup: bool) -> Result<Infallible> {
+    let plan = prepared.plan;
+    call!(process::set_parent_death_signal(Signal::SIGKILL), "prctl(PR_SET_PDEATHSIG)")?;
+    prepared.joining.join(in_cgroup)?;
+    if plan.namespaces & libc::CLONE_NEWCGROUP != 0 {
+        // Only now, so that the namespace begins at the group that was just joined.
+        call!(unshare(CloneFlags::CLONE_NEWCGROUP), "unshare(CLONE_NEWCGROUP)")?;
+    }
+    set_oom_score(prepared.proc, plan.oom_score, wire)?;
+    let console = build_tree(prepared, wire)?;
+    enter_tree(plan)?;
+    call!(sethostname(&plan.hostname), "sethostname({})", plan.hostname)?;
+    if plan.namespaces & libc::CLONE_NEWNET != 0 {
+        call!(network::bring_loopback_up(), "bring lo up")?;
+    }
+    call!(setsid(), "setsid")?;
+    for number in 0..=2 {
+        call!(descriptor::make_standard(console.as_fd(), number), "dup2(console, {number})")?;
+    }
+    drop(console);
+    privilege::give_up(&plan.dropped, prepared.filters)?;
+    call!(descriptor::close_on_exec_from(3, prepared.proc), "close_range(3, CLOEXEC)")?;
+    call!(signal::reset_all(), "sigaction")?;
+    umask(Mode::from_bits_truncate(0o022));
+    if !call!(getcwd(), "getcwd")?.is_absolute() {
+        bail!("the working directory is outside the container");
+    }
+    wire.send(&FromChild::Ready)?;
+    execute(prepared)
+}
+
+fn set_oom_score(proc: BorrowedFd<'_>, score: i32, wire: &Wire) -> Result<()> {
+    let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+    let file = call!(openat(proc, "self/oom_score_adj", flags, Mode::empty()), "open(self/oom_score_adj)")?;
+    if let Err(error) = File::from(file).write_all(score.to_string().as_bytes()) {
+        wire.send(&FromChild::Warning(format!("oom score {score} is not set: {error}")))?;
+    }
+    Ok(())
+}
+
+/// Builds the container's file tree and opens its console.
+fn build_tree(prepared: &Prepared<'_>, wire: &Wire) -> Result<OwnedFd> {
+    let plan = prepared.plan;
+    enter_proc(prepared.proc)?;
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    call!(mount(None::<&str>, "/", None::<&str>, private, None::<&str>), "mount(/, private)")?;
+    let root = bind_onto_itself(prepared.root_path, prepared.root)?;
+    let performer = Performer::new(root)?;
+    for operation in plan.operations.iter().chain(prepared.operations) {
+        if let Some(warning) = performer.perform(operation)? {
+            wire.send(&FromChild::Warning(warning))?;
+        }
+    }
+    let console = pty::open(performer.root()).context("open the console")?;
+    bind_over(&performer, &console.peer, "/dev/console", 0o620)?;
+    wire.send_console(&console.master)?;
+    call!(fchdir(performer.root().directory()), "fchdir(the new root)")?;
+    Ok(console.peer)
+}
+
+/// Makes the working directory the root and lets go of the host's tree.
+fn enter_tree(plan: &Plan) -> Result<()> {
+    match pivot_root(".", ".") {
+        // The old root is now mounted over the new one, at the same place: pivot_root(2), "pivot_root(".", ".")".
+        Ok(()) => call!(umount2(".", MntFlags::MNT_DETACH), "umount2(the old root)")?,
+        Err(Errno::EINVAL) if is_initial_ramfs() => {
+            // The first root of all cannot be pivoted away. It is covered instead.
+            call!(mount(Some("."), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>), "mount(., /, move)")?;
+            call!(chroot("."), "chroot(.)")?;
+        }
+        Err(errno) => call!(Err(errno), "pivot_root(., .)")?,
+    }
+    call!(chdir("/"), "chdir(/)")?;
+    if plan.shared {
+        let shared = MsFlags::MS_REC | MsFlags::MS_SHARED;
+        call!(mount(None::<&str>, "/", None::<&str>, shared, None::<&str>), "mount(/, shared)")?;
+    }
+    Ok(())
+}
+
+fn is_initial_ramfs() -> bool {
+    statfs("/").is_ok_and(|status| [RAMFS_MAGIC, TMPFS_MAGIC].contains(&status.filesystem_type()))
+}
+
+fn execute(prepared: &Prepared<'_>) -> Result<Infallible> {
+    let Some(program) = prepared.command.first() else { bail!("there is no program to execute") };
+    let shown = PathBuf::from(program.to_string_lossy().into_owned());
+    let result = execve(program, prepared.command, prepared.environment);
+    let error = call!(result, "execve({})", shown.display());
+    if matches!(&error, Err(failed) if failed.errno == Errno::ENOEXEC) {
+        return error.context("the root file system is made for another processor");
+    }
+    Ok(error?)
+}

@@ -1,0 +1,132 @@
+//! Starting a container, as the worker sees it: lock, fork the monitor, wait for its report.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use anyhow::{Context, Result, bail};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde::{Deserialize, Serialize};
+
+use super::{Lock, monitor, sweep};
+use crate::call;
+use crate::command::Env;
+use crate::config::Config;
+use crate::config::value::Name;
+use crate::daemon::worker::FromClient;
+use crate::monitor::protocol::{Answer, Request, State};
+use crate::monitor::{Origin, Setup};
+use crate::socket;
+use crate::sys::process::{Fork, fork};
+
+/// What a monitor reports to the worker that forked it, until PID 1 runs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Report {
+    /// Something is not as asked for.
+    Warning(String),
+    /// PID 1 runs.
+    Running,
+    /// It did not work; everything is undone.
+    Failed(String),
+}
+
+/// What became of a start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// PID 1 was started.
+    Started,
+    /// It was running already, or somebody else started it meanwhile.
+    AlreadyRunning,
+}
+
+/// A monitor that has been forked and prepares its container.
+#[derive(Debug)]
+pub enum Starting {
+    /// Ours: its reports come here.
+    Ours(OwnedFd),
+    /// Another worker's: its state comes here.
+    Theirs(OwnedFd),
+}
+
+/// Begins a start: returns as soon as the monitor is forked.
+///
+/// # Errors
+/// A configuration that is not valid, or a run directory that cannot be written.
+pub fn begin(env: &Env, name: &Name) -> Result<Starting> {
+    let _lock = Lock::take(&env.paths, name)?;
+    if let Some(connection) = monitor(&env.paths, name)? {
+        socket::send(&connection, &Request::Watch, &[])?;
+        return Ok(Starting::Theirs(connection));
+    }
+    let config = Config::load(&env.paths.container_ini(name), name)?;
+    sweep(&env.paths, &env.host, name);
+    let listener = socket::listen_at(&env.paths.control(name))?;
+    let (ours, theirs) = socket::pair()?;
+    match call!(fork(), "fork")? {
+        Fork::Parent(_) => {
+            env.supervisor.started(name);
+            Ok(Starting::Ours(ours))
+        }
+        Fork::Child => {
+            drop(ours);
+            let origin = Origin { listener, report: theirs };
+            crate::monitor::run(Setup { config, paths: env.paths.clone(), host: env.host.clone(), origin })
+        }
+    }
+}
+
+/// Waits until PID 1 runs. Warnings go to the log; the client's interrupt ends the start.
+///
+/// # Errors
+/// Why it did not come to run, in the monitor's or the child's own words.
+pub fn finish(env: &Env, starting: Starting) -> Result<Outcome> {
+    match starting {
+        Starting::Ours(report) => loop {
+            wait(env, &report)?;
+            match socket::receive::<Report>(&report)?.map(|received| received.message) {
+                Some(Report::Warning(text)) => log::warn!("{text}"),
+                Some(Report::Running) => return Ok(Outcome::Started),
+                Some(Report::Failed(text)) => bail!("{text}"),
+                None => bail!("the monitor died; see the supervisor's log"),
+            }
+        },
+        Starting::Theirs(connection) => loop {
+            wait(env, &connection)?;
+            match socket::receive::<Answer>(&connection)?.map(|received| received.message) {
+                Some(Answer::Status(status)) => match status.state {
+                    State::Starting | State::Stopping | State::Restarting => {}
+                    _ => return Ok(Outcome::AlreadyRunning),
+                },
+                Some(Answer::Failed(text)) => bail!("{text}"),
+                Some(Answer::Done) => {}
+                None => bail!("it did not come to run; see 'ds info'"),
+            }
+        },
+    }
+}
+
+/// Waits until `descriptor` is readable; a client that goes away or interrupts ends the start.
+///
+/// # Errors
+/// That it was interrupted.
+pub fn wait(env: &Env, descriptor: &OwnedFd) -> Result<()> {
+    loop {
+        let mut polled = vec![PollFd::new(descriptor.as_fd(), PollFlags::POLLIN)];
+        if let Some(client) = env.client.fd() {
+            polled.push(PollFd::new(client, PollFlags::POLLIN));
+        }
+        match poll(&mut polled, PollTimeout::NONE) {
+            Err(nix::errno::Errno::EINTR) => continue,
+            other => call!(other, "poll")?,
+        };
+        let ready: Vec<bool> = polled.iter().map(|entry| entry.any().unwrap_or(false)).collect();
+        if ready[0] {
+            return Ok(());
+        }
+        if ready.get(1) == Some(&true) {
+            match env.client.receive().context("the client")? {
+                FromClient::Signal(libc::SIGINT | libc::SIGTERM | libc::SIGHUP | libc::SIGQUIT)
+                | FromClient::HungUp => bail!("interrupted"),
+                FromClient::Signal(_) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! What the child that is to become PID 1 tells its monitor.
+//!
+//! | message | meaning |
+//! |---|---|
+//! | Console, with a descriptor | the master side of /dev/console |
+//! | Warning | something is not as asked for, and the start goes on |
+//! | Ready | everything is prepared, execve(2) comes next |
+//! | Failed | it did not work: the child's own words |
+//! | end | after Ready: the program runs; before: the child died |
+//!
+//! The socket closes on exec, so its end after Ready is the proof that the program was executed.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+use crate::socket;
+
+/// A message of the child.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromChild {
+    /// The console's master comes along.
+    Console,
+    /// One line for people.
+    Warning(String),
+    /// The next step is execve.
+    Ready,
+    /// The chain of errors, outermost first.
+    Failed(Vec<String>),
+}
+
+/// The child's end.
+#[derive(Debug)]
+pub struct Wire(OwnedFd);
+
+impl Wire {
+    /// Takes the child's end of a pair.
+    #[must_use]
+    pub fn new(end: OwnedFd) -> Self {
+        Self(end)
+    }
+
+    /// Sends a message. A monitor that is gone fails the start.
+    ///
+    /// # Errors
+    /// EPIPE when the monitor is gone.
+    pub fn send(&self, message: &FromChild) -> Result<()> {
+        socket::send(&self.0, message, &[])
+    }
+
+    /// Sends the console's master.
+    ///
+    /// # Errors
+    /// EPIPE when the monitor is gone.
+    pub fn send_console(&self, master: &OwnedFd) -> Result<()> {
+        socket::send(&self.0, &FromChild::Console, &[master.as_fd()])
+    }
+
+    /// Sends a whole error, which ends the conversation.
+    pub fn fail(&self, error: &anyhow::Error) {
+        // A monitor that is gone has nobody to tell.
+        let _ = self.send(&FromChild::Failed(error.chain().map(ToString::to_string).collect()));
+    }
+}

@@ -1,0 +1,135 @@
+//! One boot: clone the child, hear its report on the wire, and know that PID 1 runs.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+
+use anyhow::{Context, Result, anyhow, bail};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
+
+use super::lifetime::{boottime_s, start_time};
+use super::{Monitor, Phase};
+use crate::call;
+use crate::container::init::{self, Prepared};
+use crate::container::start::Report;
+use crate::container::wire::{FromChild, Wire};
+use crate::mount::op::Operation;
+use crate::plan::mounts::NOTIFY_SOCKET;
+use crate::socket;
+use crate::sys::process::{self, Fork};
+
+impl Monitor {
+    /// Starts PID 1 and returns once it was executed. With `report`, its end means that nobody waits any more, and
+    /// the boot is given up.
+    pub(super) fn boot(&mut self, report: Option<&OwnedFd>) -> Result<()> {
+        let joining = self.cgroup.joining_payload()?;
+        let operations: Vec<Operation> = self.notification().into_iter().collect();
+        let command = strings(self.plan.command.iter().cloned())?;
+        let environment = strings(self.plan.environment.iter().map(|(name, value)| format!("{name}={value}")))?;
+        let (ours, theirs) = socket::pair()?;
+        let flags = self.plan.namespaces & !libc::CLONE_NEWCGROUP;
+        let cloned = call!(process::clone(flags, joining.directory()), "clone({flags:#x})")?;
+        let pid = match cloned.side {
+            Fork::Parent(pid) => pid,
+            Fork::Child => {
+                drop(ours);
+                let prepared = Prepared {
+                    plan: &self.plan,
+                    operations: &operations,
+                    root_path: self.plan.root.path().as_path(),
+                    root: self.root.directory(),
+                    proc: self.proc.as_fd(),
+                    joining: &joining,
+                    filters: &self.filters,
+                    command: &command,
+                    environment: &environment,
+                };
+                init::run(&prepared, &Wire::new(theirs), cloned.in_cgroup)
+            }
+        };
+        drop(theirs);
+        if let Err(error) = self.hear(&ours, report) {
+            let _ = process::kill(pid, libc::SIGKILL);
+            let _ = waitpid(pid, None);
+            return Err(error);
+        }
+        self.runs(pid);
+        Ok(())
+    }
+
+    fn runs(&mut self, pid: Pid) {
+        self.init = Some(pid);
+        self.pid_started = start_time(pid);
+        self.started_s = Some(boottime_s());
+        self.phase = Phase::Running;
+        self.ready = false;
+        self.boots += 1;
+    }
+
+    fn notification(&self) -> Option<Operation> {
+        let socket = self.notify.is_some().then(|| self.paths.notify(&self.config.name))?;
+        Some(Operation::Bind {
+            source: socket.to_string_lossy().into_owned(),
+            target: NOTIFY_SOCKET.into(),
+            read_only: false,
+            required: true,
+        })
+    }
+
+    /// Listens to the child until the program was executed.
+    fn hear(&mut self, wire: &OwnedFd, report: Option<&OwnedFd>) -> Result<()> {
+        let mut ready = false;
+        loop {
+            wait(wire, report)?;
+            let Some(received) = socket::receive::<FromChild>(wire)? else {
+                if ready {
+                    return Ok(());
+                }
+                bail!("the new process died before it could execute {}", self.config.container.init);
+            };
+            match received.message {
+                FromChild::Console => {
+                    let master = received.descriptors.into_iter().next().context("no console came along")?;
+                    self.console.connect(master)?;
+                }
+                FromChild::Warning(text) => match report {
+                    Some(report) => socket::send(report, &Report::Warning(text), &[])?,
+                    None => log::warn!("{}: {text}", self.config.name),
+                },
+                FromChild::Ready => ready = true,
+                FromChild::Failed(chain) => return Err(rebuild(chain)),
+            }
+        }
+    }
+}
+
+/// Waits for the child; the worker's end of `report` going away ends the wait.
+fn wait(wire: &OwnedFd, report: Option<&OwnedFd>) -> Result<()> {
+    loop {
+        let mut polled = vec![PollFd::new(wire.as_fd(), PollFlags::POLLIN)];
+        polled.extend(report.map(|report| PollFd::new(report.as_fd(), PollFlags::POLLIN)));
+        match poll(&mut polled, PollTimeout::NONE) {
+            Err(Errno::EINTR) => continue,
+            other => call!(other, "poll")?,
+        };
+        if polled[0].any().unwrap_or(false) {
+            return Ok(());
+        }
+        if polled.get(1).is_some_and(|entry| entry.any().unwrap_or(false)) {
+            bail!("interrupted");
+        }
+    }
+}
+
+/// The child's chain of errors, as if it had happened here.
+fn rebuild(chain: Vec<String>) -> anyhow::Error {
+    let mut causes = chain.into_iter().rev();
+    let root = anyhow!(causes.next().unwrap_or_else(|| "no reason was given".into()));
+    causes.fold(root, |error, text| error.context(text)).context("in the container")
+}
+
+fn strings(texts: impl Iterator<Item = String>) -> Result<Vec<CString>> {
+    texts.map(|text| CString::new(text).context("a NUL in the command or environment")).collect()
+}

@@ -1,0 +1,270 @@
+//! The monitor's loop, from the first boot to the end: what happens when PID 1 ends, and what is left of it.
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::time::{ClockId, clock_gettime};
+use nix::unistd::Pid;
+
+use super::protocol::{Answer, Exit, ExitReason};
+use super::{Monitor, Phase, create_cgroup, open_root};
+use crate::config::Config;
+use crate::config::value::Name;
+use crate::paths::Paths;
+use crate::plan;
+use crate::rootfs::guest::Guest;
+
+/// A boot that ended sooner than this, in seconds, was no boot.
+const HASTY_S: u64 = 3;
+/// Hasty boots in a row after which a container that keeps rebooting is given up.
+const MOST_HASTY: u32 = 5;
+
+/// What poll(2) has found something for.
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    Signals,
+    Listener,
+    Notify,
+    Console,
+    Viewer(usize),
+    Client(usize),
+}
+
+impl Monitor {
+    /// Stays with the container until it has ended for good; the exit code of the monitor.
+    pub(super) fn live(mut self) -> i32 {
+        self.announce();
+        loop {
+            // From the highest index down, so that removing one leaves the others where they are.
+            for source in self.wait().into_iter().rev() {
+                match source {
+                    Source::Listener => self.accept(),
+                    Source::Notify => self.notified(),
+                    Source::Console => self.console_event(),
+                    Source::Viewer(index) => {
+                        self.console.serve(index);
+                    }
+                    Source::Client(index) => {
+                        if !self.hear_client(index) && index < self.clients.len() {
+                            self.clients.remove(index);
+                        }
+                    }
+                    Source::Signals => {
+                        if self.signals.take().contains(&libc::SIGTERM) {
+                            self.stop(None, false, false);
+                        }
+                        if let Some(exit) = self.reap() {
+                            return self.end(&exit);
+                        }
+                    }
+                }
+            }
+            if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                self.kill();
+            }
+        }
+    }
+
+    fn wait(&self) -> Vec<Source> {
+        let mut sources = vec![Source::Listener];
+        let mut polled = vec![PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)];
+        let mut add = |source, descriptor, reads: bool, writes: bool| {
+            let mut events = PollFlags::empty();
+            events.set(PollFlags::POLLIN, reads);
+            events.set(PollFlags::POLLOUT, writes);
+            sources.push(source);
+            polled.push(PollFd::new(descriptor, events));
+        };
+        if let Some(notify) = &self.notify {
+            add(Source::Notify, notify.fd(), true, false);
+        }
+        for (index, client) in self.clients.iter().enumerate() {
+            add(Source::Client(index), client.fd(), true, false);
+        }
+        for (index, (stream, reads, writes)) in self.console.viewers().enumerate() {
+            add(Source::Viewer(index), stream, reads, writes);
+        }
+        if let Some((master, writes)) = self.console.master() {
+            add(Source::Console, master, true, writes);
+        }
+        // Signals come last and are handled first.
+        add(Source::Signals, self.signals.fd(), true, false);
+        let timeout = match self.deadline {
+            None => PollTimeout::NONE,
+            Some(deadline) => {
+                // One millisecond more, so that the deadline has passed when poll returns.
+                let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+                PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+            }
+        };
+        match poll(&mut polled, timeout) {
+            Err(_) => Vec::new(),
+            Ok(_) => polled
+                .iter()
+                .zip(sources)
+                .filter_map(|(entry, source)| entry.any().unwrap_or(false).then_some(source))
+                .collect(),
+        }
+    }
+
+    fn notified(&mut self) {
+        if self.notify.as_ref().is_some_and(super::Notify::is_ready) {
+            self.becomes_ready();
+        }
+    }
+
+    fn console_event(&mut self) {
+        self.console.writable();
+        if self.console.readable() && self.notify.is_none() {
+            self.becomes_ready();
+        }
+    }
+
+    fn becomes_ready(&mut self) {
+        if !std::mem::replace(&mut self.ready, true) {
+            self.announce();
+        }
+    }
+
+    /// Takes the end of PID 1, if it has ended: boots again, or says how the container ended.
+    fn reap(&mut self) -> Option<Exit> {
+        let init = self.init?;
+        let status = match waitpid(init, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => return None,
+            Ok(status) => status,
+            Err(_) => WaitStatus::Exited(init, 1),
+        };
+        self.init = None;
+        self.pid_started = None;
+        self.deadline = None;
+        self.ready = false;
+        self.console.finish();
+        let uptime_s = self.started_s.take().map_or(0, |started| boottime_s().saturating_sub(started));
+        let stopping = matches!(self.phase, Phase::Stopping { restart: false });
+        let wants_reboot = matches!(self.phase, Phase::Stopping { restart: true })
+            || (!stopping && matches!(status, WaitStatus::Signaled(_, Signal::SIGHUP, _)));
+        let exit = exit_of(status, stopping, uptime_s);
+        if !wants_reboot {
+            return Some(exit);
+        }
+        self.hasty = if uptime_s < HASTY_S { self.hasty + 1 } else { 0 };
+        if self.hasty >= MOST_HASTY {
+            let message = format!("it rebooted {MOST_HASTY} times within seconds; see 'ds logs'");
+            return Some(Exit { reason: ExitReason::StartFailed, message: Some(message), ..exit });
+        }
+        self.last_exit = Some(exit.clone());
+        self.phase = Phase::Restarting;
+        self.announce();
+        match self.boot_again() {
+            Ok(()) => {
+                self.restarted(&Answer::Done);
+                self.announce();
+                None
+            }
+            Err(error) => {
+                let text = format!("{error:#}");
+                self.restarted(&Answer::Failed(text.clone()));
+                Some(Exit { reason: ExitReason::StartFailed, message: Some(text), ..exit })
+            }
+        }
+    }
+
+    /// A new boot from the configuration as it is now; one that has become invalid leaves the old one in force.
+    fn boot_again(&mut self) -> Result<()> {
+        match self.reload() {
+            Ok(()) => {}
+            Err(error) => log::warn!("{}: the old configuration stays: {error:#}", self.config.name),
+        }
+        self.cgroup.kill();
+        self.cgroup.remove()?;
+        let mut warnings = Vec::new();
+        self.cgroup = create_cgroup(&self.config, &self.paths, &self.host, &self.plan, &mut warnings)?;
+        for warning in warnings {
+            log::warn!("{}: {warning}", self.config.name);
+        }
+        self.boot(None)
+    }
+
+    fn reload(&mut self) -> Result<()> {
+        let name = &self.config.name;
+        let config = Config::load(&self.paths.container_ini(name), name)?;
+        let root = open_root(&config)?;
+        let guest = Guest::inspect(&root, config.container.init.as_str().as_ref())?;
+        let plan = plan::build(&config, &self.host, &guest)?;
+        self.filters = crate::privilege::compile(&plan.filters)?;
+        (self.config, self.root, self.plan) = (config, root, plan);
+        Ok(())
+    }
+
+    /// Leaves nothing behind but the record of how it ended. The connections end with the process, last of all.
+    fn end(mut self, exit: &Exit) -> i32 {
+        let name = self.config.name.clone();
+        self.cgroup.kill();
+        if let Err(error) = self.cgroup.remove() {
+            log::warn!("{name}: {error:#}");
+        }
+        if let Err(error) = record(&self.paths, &name, exit) {
+            log::warn!("{name}: {error:#}");
+        }
+        let _ = std::fs::remove_file(self.paths.notify(&name));
+        let _ = std::fs::remove_file(self.paths.control(&name));
+        i32::from(exit.is_failure())
+    }
+}
+
+fn exit_of(status: WaitStatus, stopping: bool, uptime_s: u64) -> Exit {
+    let (mut reason, mut code, mut signal) = (ExitReason::Killed, None, None);
+    match status {
+        WaitStatus::Exited(_, number) => (reason, code) = (ExitReason::Exited, Some(number)),
+        // reboot(2): in a PID namespace the kernel ends PID 1 with SIGHUP for a restart, with SIGINT for the rest.
+        WaitStatus::Signaled(_, Signal::SIGINT, _) => reason = ExitReason::PoweredOff,
+        WaitStatus::Signaled(_, number, _) => signal = Some(number as i32),
+        _ => {}
+    }
+    if stopping {
+        reason = ExitReason::Stopped;
+    }
+    Exit { reason, code, signal, message: None, at: now_s(), uptime_s }
+}
+
+/// Writes down that a container never came to run.
+pub(super) fn record_failed_start(paths: &Paths, name: &Name, message: &str) {
+    let exit = Exit {
+        reason: ExitReason::StartFailed,
+        code: None,
+        signal: None,
+        message: Some(message.to_owned()),
+        at: now_s(),
+        uptime_s: 0,
+    };
+    if let Err(error) = record(paths, name, &exit) {
+        log::warn!("{name}: {error:#}");
+    }
+}
+
+fn record(paths: &Paths, name: &Name, exit: &Exit) -> Result<()> {
+    let text = serde_json::to_vec(exit).context("encode the end")?;
+    crate::durable::write(&paths.last_exit(name), &text, 0o600)?;
+    Ok(())
+}
+
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// Seconds since the machine booted, suspended time included: CLOCK_BOOTTIME of clock_gettime(2).
+pub(super) fn boottime_s() -> u64 {
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(0, |time| u64::try_from(time.tv_sec()).unwrap_or(0))
+}
+
+/// Field 22 of /proc/PID/stat: with the number it names one process and no later one.
+pub(super) fn start_time(pid: Pid) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may contain anything, so count from its end.
+    text.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+}

@@ -1,0 +1,82 @@
+//! Asking an init system to shut down, each in its own language, and the ladder after that.
+
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use nix::fcntl::OFlag;
+use nix::sys::stat::{SFlag, fstat};
+use nix::unistd::Pid;
+
+use super::{Monitor, Phase};
+use crate::plan::{Stop, StopRequest};
+use crate::rootfs::root::{Root, file_type, reopen};
+use crate::sys::{process, signal};
+
+impl Monitor {
+    /// Asks for the end, or for the end and a new boot. Asked again, the earlier deadline counts, and the last wish.
+    pub(super) fn stop(&mut self, timeout_s: Option<u32>, kill: bool, restart: bool) {
+        let Some(init) = self.init else { return };
+        let again = matches!(self.phase, Phase::Stopping { .. });
+        self.phase = Phase::Stopping { restart };
+        let timeout = Duration::from_secs(u64::from(timeout_s.unwrap_or(self.plan.stop_timeout_s)));
+        let due = Instant::now() + timeout;
+        self.deadline = Some(self.deadline.map_or(due, |deadline| deadline.min(due)));
+        if kill {
+            self.kill();
+        } else if !again {
+            self.cgroup.thaw();
+            if let Err(error) = request(self.plan.stop, init) {
+                log::warn!("{}: {error:#}; it is killed", self.config.name);
+                self.kill();
+            }
+        }
+        self.announce();
+    }
+
+    /// SIGKILL for PID 1, with which the kernel ends every process of its namespace.
+    pub(super) fn kill(&mut self) {
+        self.deadline = None;
+        self.cgroup.thaw();
+        if let Some(init) = self.init {
+            let _ = process::kill(init, libc::SIGKILL);
+        }
+    }
+}
+
+fn request(stop: StopRequest, init: Pid) -> Result<()> {
+    let number = match stop {
+        StopRequest::Signal(Stop::RealtimePlus3) => signal::realtime_minimum() + 3,
+        StopRequest::Signal(Stop::Number(number)) => number,
+        StopRequest::RunlevelZero => match request_runlevel_zero(init) {
+            Ok(()) => return Ok(()),
+            Err(_) => libc::SIGPWR,
+        },
+    };
+    Ok(process::kill(init, number)?)
+}
+
+/// sysvinit's `struct init_request`, 384 bytes: magic, command (1: change the runlevel), runlevel, seconds between
+/// SIGTERM and SIGKILL, padding.
+fn request_runlevel_zero(init: Pid) -> Result<()> {
+    const LENGTH: usize = 384;
+    const MAGIC: i32 = 0x0309_1969;
+    const CHANGE_RUNLEVEL: i32 = 1;
+    const SECONDS: i32 = 3;
+    let mut message = Vec::with_capacity(LENGTH);
+    for field in [MAGIC, CHANGE_RUNLEVEL, i32::from(b'0'), SECONDS] {
+        message.extend_from_slice(&field.to_ne_bytes());
+    }
+    message.resize(LENGTH, 0);
+    let root = Root::open(Path::new(&format!("/proc/{init}/root/")))?;
+    for path in ["/run/initctl", "/dev/initctl"] {
+        let Ok(found) = root.resolve_no_follow(Path::new(path)) else { continue };
+        if file_type(&fstat(&found)?) == SFlag::S_IFIFO {
+            let mut fifo = reopen(found.as_fd(), OFlag::O_WRONLY | OFlag::O_NONBLOCK)?;
+            return Ok(fifo.write_all(&message)?);
+        }
+    }
+    bail!("there is no initctl FIFO")
+}

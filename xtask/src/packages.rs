@@ -1,0 +1,150 @@
+//! What the project needs from the distribution's packages: the one list, and installing what is missing from it.
+//!
+//! Owns the list and the calls of apt-get(8) and dpkg-query(1). Nothing else installs anything. On a machine without
+//! apt it only looks whether the programs are there and says what is missing.
+
+use crate::{process, terminal};
+use anyhow::{Context, Result, bail};
+use std::env;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// A command of xtask that needs packages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Building `ds` or the probe.
+    Build,
+    /// Building root file systems.
+    Fixtures,
+    /// Comparing with other programs.
+    Bench,
+}
+
+/// One package of the list.
+#[derive(Debug)]
+struct Package {
+    /// Its name in Debian.
+    name: &'static str,
+    /// A program of it, which proves on other distributions that it is there; empty when it has none.
+    program: &'static str,
+    /// What it is for.
+    why: &'static str,
+    /// Who needs it.
+    needed_by: Verb,
+}
+
+const fn package(name: &'static str, program: &'static str, needed_by: Verb, why: &'static str) -> Package {
+    Package { name, program, why, needed_by }
+}
+
+/// Everything the project needs beyond Rust.
+const PACKAGES: &[Package] = &[
+    package("gcc", "cc", Verb::Build, "links ds"),
+    package("libc6-dev", "", Verb::Build, "the static C library in ds"),
+    package("mmdebstrap", "mmdebstrap", Verb::Fixtures, "makes root file systems"),
+    package("debian-archive-keyring", "", Verb::Fixtures, "verifies what goes into them"),
+    package("dpkg", "dpkg-deb", Verb::Fixtures, "unpacks single packages"),
+    package("util-linux", "unshare", Verb::Fixtures, "keeps mounts made meanwhile private"),
+    package("systemd-container", "systemd-nspawn", Verb::Bench, "rival: systemd-nspawn"),
+    package("lxc", "lxc-start", Verb::Bench, "rival: LXC"),
+    package("bubblewrap", "bwrap", Verb::Bench, "rival: bubblewrap"),
+    package("crun", "crun", Verb::Bench, "rival: crun"),
+    package("util-linux", "nsenter", Verb::Bench, "rival: nsenter"),
+    package("strace", "strace", Verb::Bench, "counts system calls of idle processes"),
+];
+
+/// Installs what `verb` needs and this machine does not have.
+///
+/// # Errors
+/// One line: not root, not a distribution with apt, or what apt-get said.
+pub fn ensure(verb: Verb) -> Result<()> {
+    let needed: Vec<_> = PACKAGES.iter().filter(|package| package.needed_by == verb).collect();
+    let has_apt = find_program("apt-get") && find_program("dpkg-query");
+    let missing: Vec<_> = needed.into_iter().filter(|package| !is_installed(package, has_apt)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<_> = missing.iter().map(|package| package.name).collect();
+    if !has_apt {
+        bail!(
+            "missing: {}; there is no apt-get here, so install them with your own package manager",
+            names.join(" ")
+        );
+    }
+    if !rustix::process::geteuid().is_root() {
+        bail!(
+            "missing packages: {}; run as root, or first: apt-get install {}",
+            names.join(" "),
+            names.join(" ")
+        );
+    }
+    terminal::line("installing from the distribution's packages:");
+    for package in &missing {
+        terminal::line(format_args!("  {:<24} {}", package.name, package.why));
+    }
+    install(&names)
+}
+
+/// A package counts as there when dpkg says so; without dpkg, when its program is on the search path.
+fn is_installed(package: &Package, has_apt: bool) -> bool {
+    if !has_apt {
+        return package.program.is_empty() || find_program(package.program);
+    }
+    Command::new("dpkg-query")
+        .args(["--show", "--showformat=${db:Status-Status}", package.name])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()
+        .is_ok_and(|output| output.stdout == b"installed")
+}
+
+/// Package lists that are missing or too old make the first try fail; then they are fetched.
+fn install(names: &[&str]) -> Result<()> {
+    let install = || {
+        let mut command = apt_get();
+        command.args(["install", "--yes", "--no-install-recommends"]).args(names);
+        process::run_quietly(&mut command)
+    };
+    if install().is_ok() {
+        return Ok(());
+    }
+    terminal::line("fetching the package lists");
+    process::run_quietly(apt_get().arg("update"))?;
+    install().map(|_| ()).with_context(|| format!("cannot install {}", names.join(" ")))
+}
+
+fn apt_get() -> Command {
+    let mut command = process::nice("apt-get");
+    command.env("DEBIAN_FRONTEND", "noninteractive").args(["--quiet", "--option", "DPkg::Lock::Timeout=300"]);
+    command
+}
+
+/// Whether a program of this name is on the search path.
+pub fn find_program(name: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain([Path::new("/usr/sbin").into(), Path::new("/sbin").into()])
+        .any(|folder| folder.join(name).is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PACKAGES, find_program};
+
+    #[test]
+    fn every_package_says_why_once_for_each_command() {
+        for (index, package) in PACKAGES.iter().enumerate() {
+            assert!(!package.why.is_empty(), "{}", package.name);
+            let twice = PACKAGES[..index]
+                .iter()
+                .any(|other| other.name == package.name && other.needed_by == package.needed_by);
+            assert!(!twice, "{} is listed twice", package.name);
+        }
+    }
+
+    #[test]
+    fn programs_are_found_on_the_search_path() {
+        assert!(find_program("sh"));
+        assert!(!find_program("no-such-program-here"));
+    }
+}

@@ -1,0 +1,112 @@
+//! Running other programs: one way to start them, one way to say how they failed.
+//!
+//! Owns the wording of a failed command and the low priority of long work. Decides nothing about what is run.
+//! See waitpid(2) for what an exit status is made of.
+
+use anyhow::{Context, Result, bail};
+use std::ffi::OsStr;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitStatus, Output, Stdio};
+
+/// Lines of a quiet command's output that are shown when it fails.
+const LINES_SHOWN: usize = 30;
+
+/// A command that runs at a low priority, so that the machine stays usable while long work goes on.
+pub fn nice(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("nice");
+    command.arg(program);
+    command
+}
+
+/// Runs `command` on the terminal of the caller.
+///
+/// # Errors
+/// When it cannot be started or does not end with exit code 0.
+pub fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("cannot run {}", name(command)))?;
+    if !status.success() {
+        bail!("{} {}", name(command), ending(status));
+    }
+    Ok(())
+}
+
+/// Runs `command` without a word, and shows the end of what it printed when it fails.
+///
+/// # Errors
+/// When it cannot be started or does not end with exit code 0.
+pub fn run_quietly(command: &mut Command) -> Result<Output> {
+    let output =
+        command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {}", name(command)))?;
+    if !output.status.success() {
+        bail!("{} {}\n{}", name(command), ending(output.status), last_lines(&output));
+    }
+    Ok(output)
+}
+
+/// Runs `command` and gives what it wrote to stdout; stderr goes to the terminal.
+///
+/// # Errors
+/// When it cannot be started, does not end with exit code 0, or writes something that is not UTF-8.
+pub fn read(command: &mut Command) -> Result<String> {
+    let output = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("cannot run {}", name(command)))?;
+    if !output.status.success() {
+        bail!("{} {}", name(command), ending(output.status));
+    }
+    String::from_utf8(output.stdout)
+        .with_context(|| format!("{} wrote bytes that are not UTF-8", name(command)))
+}
+
+/// How a process ended, as the end of a sentence: `exited with code 3`, `was ended by signal 9`.
+pub fn ending(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exited with code {code}"),
+        (None, Some(signal)) => format!("was ended by signal {signal}"),
+        (None, None) => "ended without an exit status".to_owned(),
+    }
+}
+
+/// The program behind a command and its first arguments, short enough for an error line.
+fn name(command: &Command) -> String {
+    let mut words: Vec<_> = vec![command.get_program()];
+    words.extend(command.get_args());
+    let start = usize::from(words.len() > 1 && words.first().is_some_and(|word| *word == "nice"));
+    let shown: Vec<_> = words.iter().skip(start).take(3).map(|word| word.to_string_lossy()).collect();
+    format!("`{}{}`", shown.join(" "), if words.len() > start + 3 { " …" } else { "" })
+}
+
+/// The end of everything a command printed.
+fn last_lines(output: &Output) -> String {
+    let text = [&output.stdout[..], &output.stderr[..]].concat();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<_> = text.lines().collect();
+    lines.iter().skip(lines.len().saturating_sub(LINES_SHOWN)).map(|line| format!("  {line}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{nice, read, run, run_quietly};
+    use std::process::Command;
+
+    #[test]
+    fn output_is_read_whole() {
+        assert_eq!(read(Command::new("echo").arg("one two")).unwrap(), "one two\n");
+    }
+
+    #[test]
+    fn a_failure_names_the_command_and_its_end() {
+        let error = run(nice("sh").args(["-c", "exit 3"])).unwrap_err();
+        assert_eq!(error.to_string(), "`sh -c exit 3` exited with code 3");
+        let error = run(Command::new("sh").args(["-c", "kill -9 $$", "a", "b"])).unwrap_err();
+        assert_eq!(error.to_string(), "`sh -c kill -9 $$ …` was ended by signal 9");
+    }
+
+    #[test]
+    fn a_quiet_failure_shows_what_was_printed() {
+        let error = run_quietly(Command::new("sh").args(["-c", "echo because >&2; exit 1"])).unwrap_err();
+        assert!(error.to_string().ends_with("  because\n"), "{error}");
+    }
+}
