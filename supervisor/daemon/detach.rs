@@ -35,7 +35,10 @@ pub fn from_launcher(shared: bool) -> Vec<Error> {
     if android::is_android() {
         try_to("join init's mount namespace", join_init_mounts());
     }
-    try_to("adopt orphans", call!(prctl::set_child_subreaper(true), "PR_SET_CHILD_SUBREAPER").map_err(Error::from));
+    try_to(
+        "adopt orphans",
+        call!(prctl::set_child_subreaper(true), "PR_SET_CHILD_SUBREAPER").map_err(Error::from),
+    );
     try_to("hide from debuggers", call!(prctl::set_dumpable(false), "PR_SET_DUMPABLE").map_err(Error::from));
     // Only for the look of it in ps; a name cannot be refused.
     let _ = prctl::set_name(c"ds");
@@ -65,15 +68,17 @@ fn leave_cgroups() -> Result<()> {
 /// The mounts that show a cgroup hierarchy from its root, version 2 first; those of a part of one, such as a
 /// container's, are no place to go to.
 fn hierarchy_roots(mounts: &[MountInfo]) -> impl Iterator<Item = &MountInfo> {
-    let of_kind =
-        |kind: &'static str| mounts.iter().filter(move |mount| mount.kind == kind && mount.root.as_os_str() == "/");
+    let of_kind = |kind: &'static str| {
+        mounts.iter().filter(move |mount| mount.kind == kind && mount.root.as_os_str() == "/")
+    };
     of_kind("cgroup2").chain(of_kind("cgroup"))
 }
 
 /// `su` may run in an app's mount namespace, where mounts are missing or added.
 fn join_init_mounts() -> Result<()> {
     const INIT: &str = "/proc/1/ns/mnt";
-    let (init, own) = (call!(stat(INIT), "stat({INIT})")?, call!(stat("/proc/self/ns/mnt"), "stat(/proc/self/ns/mnt)")?);
+    let (init, own) =
+        (call!(stat(INIT), "stat({INIT})")?, call!(stat("/proc/self/ns/mnt"), "stat(/proc/self/ns/mnt)")?);
     if (init.st_dev, init.st_ino) != (own.st_dev, own.st_ino) {
         let namespace = fs::File::open(INIT).with_context(|| format!("open {INIT}"))?;
         call!(setns(namespace.as_fd(), libc::CLONE_NEWNS), "setns({INIT})")?;

@@ -23,7 +23,7 @@ use super::seal;
 use crate::call;
 use crate::host::android;
 use crate::paths::{self, Paths};
-use crate::sys::descriptor::{adopt, close_on_exec_from, make_standard};
+use crate::sys::descriptor::{adopt, close_on_exec_from, make_standard, try_lock};
 use crate::sys::process::{Fork, exit_immediately, fork};
 
 /// The environment variable that the sealed copy finds: `foreground`, or the number of the readiness pipe.
@@ -114,9 +114,7 @@ pub fn supervise(paths: &Paths, options: Options) -> Result<Stage> {
 pub fn lock(paths: &Paths) -> Result<Flock<File>> {
     let path = paths.launch_lock();
     paths::create_private(&paths.run).with_context(|| format!("create {}", paths.run.display()))?;
-    let flags = libc::O_NOFOLLOW;
-    let file = OpenOptions::new().write(true).create(true).mode(0o600).custom_flags(flags).truncate(false);
-    let file = file.open(&path).with_context(|| format!("open {}", path.display()))?;
+    let file = open_lock(&path)?;
     let locked = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno);
     Ok(call!(locked, "flock({})", path.display())?)
 }
@@ -158,7 +156,7 @@ fn become_daemon(paths: &Paths, autostart: bool, pipe: OwnedFd) -> ! {
         for number in 0..=2 {
             call!(make_standard(null.as_fd(), number), "dup2(/dev/null, {number})")?;
         }
-        match execute(paths, Options { foreground: false, autostart }, Some(pipe))? {}
+        match execute(paths, Options { foreground: false, autostart }, Some(&pipe))? {}
     };
     if let (Err(error), Ok(readiness)) = (become_it(), readiness) {
         let _ = Readiness { pipe: Some(readiness.into()) }.failed(&error);
@@ -167,13 +165,13 @@ fn become_daemon(paths: &Paths, autostart: bool, pipe: OwnedFd) -> ! {
 }
 
 /// Becomes the supervisor: a sealed copy of the program, a known environment, no descriptor but the standard ones.
-fn execute(paths: &Paths, options: Options, pipe: Option<OwnedFd>) -> Result<Infallible> {
+fn execute(paths: &Paths, options: Options, pipe: Option<&OwnedFd>) -> Result<Infallible> {
     paths::create_private(&paths.run).with_context(|| format!("create {}", paths.run.display()))?;
     umask(Mode::from_bits_truncate(0o022));
     call!(chdir("/"), "chdir(/)")?;
     let proc = File::open("/proc").context("open /proc")?;
     call!(close_on_exec_from(3, proc.as_fd()), "close_range")?;
-    let marker = match &pipe {
+    let marker = match pipe {
         Some(pipe) => {
             call!(fcntl(pipe, FcntlArg::F_SETFD(FdFlag::empty())), "fcntl(F_SETFD)")?;
             pipe.as_raw_fd().to_string()
@@ -234,21 +232,25 @@ fn spoiled(status: &str, private: bool) -> Option<&'static str> {
     None
 }
 
+fn open_lock(path: &Path) -> Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    options.open(path).with_context(|| format!("open {}", path.display()))
+}
+
 /// The supervisor's lock file: locked, with its process id in it.
 ///
 /// # Errors
 /// `already running (pid N)` when another supervisor holds it.
 pub fn claim(path: &Path) -> Result<OwnedFd> {
-    let flags = libc::O_NOFOLLOW;
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(flags);
-    let mut file = options.open(path).with_context(|| format!("open {}", path.display()))?;
-    if crate::sys::descriptor::try_lock(file.as_fd()).is_err() {
+    let mut file = open_lock(path)?;
+    if try_lock(file.as_fd()).is_err() {
         let mut pid = String::new();
         file.read_to_string(&mut pid).with_context(|| format!("read {}", path.display()))?;
         bail!("already running (pid {})", pid.trim());
     }
-    file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()))
+    file.set_len(0)
+        .and_then(|()| writeln!(file, "{}", std::process::id()))
         .with_context(|| format!("write {}", path.display()))?;
     Ok(file.into())
 }

@@ -3,8 +3,10 @@
 //! Runs no command itself: what commands do is handed in as a [`Program`]. What is decided (restarts, autostart) is
 //! in `policy`; `launch`, `seal` and `detach` are the way from a shell to a clean process; `server` is the loop.
 
+mod containers;
 pub mod detach;
 pub mod launch;
+pub mod monitors;
 pub mod peer;
 pub mod policy;
 pub mod protocol;
