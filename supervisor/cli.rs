@@ -10,7 +10,6 @@ mod data;
 pub mod help;
 mod inside;
 mod machine;
-pub mod nearest;
 pub(crate) mod normalise;
 mod rules;
 pub mod table;
@@ -22,6 +21,7 @@ pub use inside::{Console, Enter, Logs, Run, Shell};
 pub use machine::{
     Check, Completions, Doctor, Help, Rpc, ShellKind, Supervise, Supervisor, SupervisorAction, Version,
 };
+pub use value::{Assignment, Wait};
 
 use crate::{compat, exit::ExitCode};
 use argh::{ArgsInfo, EarlyExit, FromArgs};
@@ -172,11 +172,15 @@ fn build(name: &str, words: &[String]) -> Result<Command, Usage> {
 /// argh's complaint about a value in our words; any other in its own, on one line.
 fn explain(exit: &EarlyExit) -> String {
     let text = exit.output.trim();
-    let option = text.strip_prefix("Error parsing option '");
-    let argument = option.or_else(|| text.strip_prefix("Error parsing positional argument '"));
-    let parts = argument.and_then(|rest| rest.split_once("' with value '"));
-    match parts.and_then(|(name, rest)| Some((name, rest.rsplit_once("': ")?))) {
-        Some((name, (value, why))) => format!("{name}: {} {why}", shown(value)),
+    let parts = text.split_once("' with value '");
+    match parts.and_then(|(what, rest)| Some((what, rest.rsplit_once("': ")?))) {
+        Some((what, (value, why))) => match what.strip_prefix("Error parsing option '") {
+            Some(option) => format!("{option}: {} {why}", shown(value)),
+            None => format!("{} {why}", shown(value)),
+        },
         None => text.split_whitespace().collect::<Vec<_>>().join(" "),
     }
 }
+
+#[cfg(test)]
+mod tests;

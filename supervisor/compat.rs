@@ -160,3 +160,6 @@ fn not_there_yet(what: &str) -> Refusal {
 fn words<const N: usize>(words: [&str; N]) -> Vec<String> {
     words.map(str::to_owned).to_vec()
 }
+
+#[cfg(test)]
+mod tests;

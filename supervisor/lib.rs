@@ -24,6 +24,7 @@ pub mod host;
 pub mod log;
 pub mod monitor;
 pub mod mount;
+pub mod nearest;
 pub mod paths;
 pub mod plan;
 pub mod privilege;

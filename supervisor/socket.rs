@@ -87,7 +87,8 @@ pub fn listen_at(path: &Path) -> Result<OwnedFd> {
 pub fn datagrams_at(path: &Path) -> Result<OwnedFd> {
     remove_stale(path)?;
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let receiver = call!(socket(AddressFamily::Unix, SockType::Datagram, flags, None), "socket(unix, dgram)")?;
+    let receiver =
+        call!(socket(AddressFamily::Unix, SockType::Datagram, flags, None), "socket(unix, dgram)")?;
     bind_at(&receiver, path)?;
     Ok(receiver)
 }

@@ -28,7 +28,7 @@ pub enum Source {
 )]
 pub struct Create {
     /// the new container's name: letters, digits, '_', '.' and '-', at most 64
-    #[argh(positional, arg_name = "NEW")]
+    #[argh(positional, arg_name = "NEW_NAME")]
     pub name: String,
     /// use this directory in place
     #[argh(option, arg_name = "DIR")]
@@ -126,7 +126,8 @@ fn source(rootfs: Option<&PathBuf>, image: Option<&PathBuf>, from: Option<&Strin
         .or_else(|| from.map(|name| Source::Archive(name.clone())))
 }
 
-/// Shut containers down the way their init system wants it, then harder. Stopping one that is stopped is no error.
+/// Shut containers down. Their init system is asked first, and killed when it takes too long. Stopping one that is
+/// stopped is no error.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(subcommand, name = "stop", example = "ds stop web", example = "ds stop --all --timeout 5")]
 pub struct Stop {
@@ -165,7 +166,7 @@ pub struct List {
     pub names: bool,
 }
 
-/// Show one container: state, PID, init system, root file system, network, last exit.
+/// Show one container. Its state, PID 1, init system, root file system, network and last exit.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(subcommand, name = "info", example = "ds info web", example = "ds info web --pid")]
 pub struct Info {
@@ -180,7 +181,7 @@ pub struct Info {
     pub pid: bool,
 }
 
-/// Show what running containers use: processor, memory, processes, disk, uptime.
+/// Show what running containers use. Processor, memory, processes, disk and uptime.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(subcommand, name = "stats", example = "ds stats", example = "ds stats web --json")]
 pub struct Stats {

@@ -7,8 +7,8 @@ use super::value::size;
 use argh::{ArgsInfo, FromArgValue, FromArgs};
 use std::path::PathBuf;
 
-/// Delete a container: its configuration, its logs and the root file system it owns. A root file system used in place
-/// stays, and nothing is ever deleted across a mount point.
+/// Delete a container. Its configuration, its logs and the root file system it owns go; a root file system used in
+/// place stays, and nothing is ever deleted across a mount point.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(subcommand, name = "rm", example = "ds rm test")]
 pub struct Remove {
@@ -28,7 +28,7 @@ pub struct Rename {
     #[argh(positional, arg_name = "NAME")]
     pub name: String,
     /// its new name
-    #[argh(positional, arg_name = "NEW")]
+    #[argh(positional, arg_name = "NEW_NAME")]
     pub new_name: String,
 }
 
@@ -40,14 +40,14 @@ pub struct Copy {
     #[argh(positional, arg_name = "NAME")]
     pub name: String,
     /// the name of the copy
-    #[argh(positional, arg_name = "NEW")]
+    #[argh(positional, arg_name = "NEW_NAME")]
     pub new_name: String,
     /// print progress as one JSON event a line
     #[argh(switch)]
     pub json: bool,
 }
 
-/// Write a stopped container, configuration and root file system, into one file.
+/// Write a stopped container into one file. Configuration and root file system are both in it.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(
     subcommand,
@@ -75,14 +75,14 @@ pub struct Import {
     #[argh(positional, arg_name = "FILE")]
     pub file: PathBuf,
     /// the new container's name
-    #[argh(positional, arg_name = "NEW")]
+    #[argh(positional, arg_name = "NEW_NAME")]
     pub name: String,
     /// print progress as one JSON event a line
     #[argh(switch)]
     pub json: bool,
 }
 
-/// Grow or shrink the image of a stopped container, file system included.
+/// Grow or shrink the image of a stopped container. The file system in it is resized too.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(subcommand, name = "resize", example = "ds resize web 16G")]
 pub struct Resize {
@@ -108,8 +108,8 @@ pub enum Form {
     Directory,
 }
 
-/// Move the root file system of a stopped container from a directory into an image, or back. The old one is let go
-/// only when the new one has been compared with it.
+/// Turn a container's directory into an image, or back. The container must be stopped; the old root file system is let
+/// go only when the new one has been compared with it.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(subcommand, name = "convert", example = "ds convert web image")]
 pub struct Convert {
@@ -124,7 +124,7 @@ pub struct Convert {
     pub json: bool,
 }
 
-/// List the systems of the catalogue for this machine's architecture.
+/// List the systems of the catalogue. Only those for this machine's architecture are shown.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(subcommand, name = "images", example = "ds images", example = "ds images debian")]
 pub struct Images {

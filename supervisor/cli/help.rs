@@ -16,6 +16,9 @@ const GROUPS: &[(&str, &str)] = &[
     ("This machine", "check doctor supervise supervisor rpc version completions help"),
 ];
 
+/// Options of which exactly one must be given, as `rules` checks.
+const ONE_OF: &[(&str, &[&str])] = &[("create", &["rootfs", "image", "from"])];
+
 /// What `ds` and `ds help` print.
 #[must_use]
 pub fn overview() -> String {
@@ -28,7 +31,7 @@ pub fn overview() -> String {
         page.line("");
         page.line(&format!("{title}:"));
         for verb in names.split(' ').filter_map(|name| all.iter().find(|verb| verb.name == name)) {
-            page.entry(&format!("  {}", verb.name), 14, verb.summary());
+            page.entry(&format!("  {}", verb.name), 15, verb.summary());
         }
     }
     page.line("");
@@ -72,14 +75,17 @@ pub fn verb(verb: &Verb) -> String {
 #[must_use]
 pub fn synopsis(verb: &Verb) -> String {
     let has_all = verb.long("all").is_some();
-    let own = verb.options.iter().filter(|option| option.long != "help");
-    let options: Vec<String> = own.filter(|option| option.long != "all").map(option_synopsis).collect();
+    let one_of = ONE_OF.iter().find(|(name, _)| *name == verb.name).map_or(&[][..], |(_, options)| *options);
+    let choice: Vec<String> = one_of.iter().filter_map(|name| verb.long(name)).map(bare_synopsis).collect();
+    let own = verb.options.iter().filter(|option| !["all", "help"].contains(&option.long));
+    let options = own.filter(|option| !one_of.contains(&option.long)).map(option_synopsis);
     let (commands, operands): (Vec<_>, Vec<_>) = verb
         .operands
         .iter()
         .partition(|operand| matches!(operand.arity, Arity::Command | Arity::OptionalCommand));
     let mut words = vec!["ds".to_owned(), verb.name.to_owned()];
     words.extend(operands.into_iter().map(|operand| operand_synopsis(operand, has_all)));
+    words.extend((!choice.is_empty()).then(|| format!("({})", choice.join(" | "))));
     words.extend(options);
     words.extend(commands.into_iter().map(|operand| operand_synopsis(operand, has_all)));
     words.join(" ")
@@ -98,10 +104,13 @@ fn operand_synopsis(operand: &Operand, has_all: bool) -> String {
 }
 
 fn option_synopsis(option: &Flag) -> String {
-    let name = option.short.map_or_else(|| format!("--{}", option.long), |letter| format!("-{letter}"));
-    let value = value_synopsis(option);
     let repeats = if option.repeats { "..." } else { "" };
-    format!("[{name}{value}]{repeats}")
+    format!("[{}]{repeats}", bare_synopsis(option))
+}
+
+fn bare_synopsis(option: &Flag) -> String {
+    let name = option.short.map_or_else(|| format!("--{}", option.long), |letter| format!("-{letter}"));
+    format!("{name}{}", value_synopsis(option))
 }
 
 fn value_synopsis(option: &Flag) -> String {
@@ -158,7 +167,7 @@ impl Page {
     }
 }
 
-/// Splits at spaces, but keeps `[-u USER]` in one piece.
+/// Splits at spaces, but keeps `[-u USER]` and `(--a | --b)` in one piece.
 fn words(text: &str) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     let mut open = false;
@@ -170,7 +179,9 @@ fn words(text: &str) -> Vec<String> {
             }
             _ => found.push(word.to_owned()),
         }
-        open = found.last().is_some_and(|last| last.matches('[').count() > last.matches(']').count());
+        open = found
+            .last()
+            .is_some_and(|last| last.matches(['[', '(']).count() > last.matches([']', ')']).count());
     }
     found
 }
@@ -193,6 +204,15 @@ mod tests {
     }
 
     #[test]
+    fn each_verb_is_one_line_of_the_overview() {
+        let overview = overview();
+        for verb in verbs() {
+            let line = format!("  {:12} {}\n", verb.name, verb.summary());
+            assert!(overview.contains(&line), "{line}");
+        }
+    }
+
+    #[test]
     fn no_line_is_wider_than_the_page_and_none_ends_in_a_space() {
         let pages = verbs().iter().map(super::verb).chain([overview()]).collect::<Vec<_>>();
         for line in pages.iter().flat_map(|page| page.lines()) {
@@ -209,6 +229,11 @@ mod tests {
             ("convert", "ds convert NAME image|dir [--json]"),
             ("images", "ds images [SEARCH] [--json]"),
             ("help", "ds help [VERB]"),
+            (
+                "create",
+                "ds create NEW_NAME (--rootfs DIR | --image FILE | --from SRC) [--size SIZE] [--set KEY=VALUE]... \
+                 [--json]",
+            ),
         ];
         for (name, expected) in lines {
             let verb = super::super::table::verb(name).expect("a verb");

@@ -38,7 +38,7 @@ pub struct Run {
     pub tty: bool,
 }
 
-/// Open a login shell in a running container, on a terminal of its own.
+/// Open a login shell in a running container. It gets a terminal of its own.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(subcommand, name = "enter", example = "ds enter web", example = "ds enter web -u alice")]
 pub struct Enter {
@@ -50,8 +50,8 @@ pub struct Enter {
     pub user: Option<String>,
 }
 
-/// Open a shell, or run one command, in a throw-away container without an init system. The container lives as long as
-/// the command; changes to the directory stay.
+/// Open a shell in a directory, without an init system. The container lives as long as the shell, or as the command
+/// given instead; changes to the directory stay.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(
     subcommand,

@@ -4,10 +4,8 @@
 //! optional values, and the words of every mistake in them. Which options take values comes from `table` alone. The
 //! result is always `--long value … -- operand …`. getopt(3) is the model.
 
-use super::{
-    nearest::nearest,
-    table::{Arity, Flag, FlagValue, Verb},
-};
+use super::table::{Arity, Flag, FlagValue, Verb};
+use crate::nearest::nearest;
 use std::{borrow::Cow, slice};
 
 /// A command line in argh's form, or a call for help.
@@ -237,4 +235,124 @@ fn check_choice(word: &str, choices: &[&'static str]) -> Result<(), String> {
         }
         _ => format!("{} is not one of {all}", shown(word)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::table;
+
+    fn read(line: &str) -> Result<Normalised, String> {
+        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        let (name, rest) = words.split_first().expect("a verb");
+        normalise(&table::verb(name).expect("a known verb"), rest)
+    }
+
+    #[track_caller]
+    fn becomes(line: &str, expected: &str) {
+        let words = expected.split(' ').map(|word| word.trim_matches('\'').to_owned()).collect();
+        assert_eq!(read(line), Ok(Normalised::Words(words)), "{line}");
+    }
+
+    #[test]
+    fn values_may_be_attached_or_detached() {
+        becomes("stop web --timeout 5", "--timeout 5 -- web");
+        becomes("stop web --timeout=5", "--timeout 5 -- web");
+        becomes("logs web -n 5", "--lines 5 -- web");
+        becomes("logs web -n5", "--lines 5 -- web");
+        becomes("logs web -n=5", "--lines 5 -- web");
+        becomes("create web --set a=b=c --from x", "--set a=b=c --from x -- web");
+        becomes("create web --set=a=b --rootfs=-odd", "--set a=b --rootfs -odd -- web");
+    }
+
+    #[test]
+    fn short_options_may_be_bundled() {
+        becomes("logs -fn20 web", "--follow --lines 20 -- web");
+        becomes("run web -tuwww id", "--tty --user www -- web id");
+        becomes("run web -tu www id", "--tty --user www -- web id");
+    }
+
+    #[test]
+    fn an_optional_value_is_attached_or_absent() {
+        becomes("start --wait web", "--wait '' -- web");
+        becomes("start web --wait=30", "--wait 30 -- web");
+        becomes("start --wait 30", "--wait '' -- 30");
+    }
+
+    #[test]
+    fn options_end_at_two_dashes() {
+        becomes("rename -- -a --help", "-- -a --help");
+        becomes("info --json -- -x", "--json -- -x");
+        becomes("rm -", "-- -");
+    }
+
+    #[test]
+    fn a_command_is_left_alone() {
+        becomes("run web ls -l --help -- x", "-- web ls -l --help -- x");
+        becomes("run web -- ls -- x", "-- web ls -- x");
+        becomes("run web -t -- -u", "--tty -- web -u");
+        becomes("run -u root web -w / ls -u", "--user root --workdir / -- web ls -u");
+        becomes("run -- web ls", "-- web ls");
+        becomes("run web - -t", "-- web - -t");
+        becomes("shell /srv -e A=b sh -c x", "--env A=b -- /srv sh -c x");
+        becomes("shell /srv", "-- /srv");
+    }
+
+    #[test]
+    fn help_is_asked_for_before_a_command_only() {
+        for line in ["run --help", "run web -h", "run web -th", "start --help web", "help -h"] {
+            assert_eq!(read(line), Ok(Normalised::Help), "{line}");
+        }
+        becomes("run web -- --help", "-- web --help");
+    }
+
+    #[test]
+    fn mistakes_name_the_word_and_the_way_out() {
+        for (line, expected) in [
+            ("start --wiat", "unknown option --wiat; did you mean --wait?"),
+            ("start --wiat=3", "unknown option --wiat; did you mean --wait?"),
+            ("start -wait", "unknown option -wait; did you mean --wait?"),
+            ("logs web -F", "unknown option -F; did you mean -f?"),
+            ("stop -a", "unknown option -a; did you mean --all?"),
+            ("stop -x", "unknown option -x; see 'ds help stop'"),
+            ("stop --qqqqqqqqqqq", "unknown option --qqqqqqqqqqq; nearest is --all; see 'ds help stop'"),
+            ("list --json=yes", "--json takes no value"),
+            ("stop web --timeout", "--timeout needs a value (SECONDS)"),
+            ("stop web --timeout=", "--timeout needs a value (SECONDS)"),
+            ("start web --wait=", "--wait needs a value (SECONDS)"),
+            ("logs web -n=", "-n needs a value (LINES)"),
+            ("create a --rootfs -- b", "--rootfs needs a value (DIR); if -- is the value, write --rootfs=--"),
+            ("run web -u -t id", "-u needs a value (USER); if -t is the value, write -u=-t"),
+            ("logs web -n 1 --lines=2", "--lines is given twice"),
+            ("info", "NAME is missing; see 'ds help info'"),
+            ("rename a", "NEW_NAME is missing; see 'ds help rename'"),
+            ("info a b", "unexpected operand b; see 'ds help info'"),
+            ("start", "NAME is missing; name one or more, or say --all"),
+            ("start --all web", "either NAME or --all, not both"),
+            ("restart", "NAME is missing; see 'ds help restart'"),
+            ("set web", "KEY=VALUE is missing; see 'ds help set'"),
+            ("run web --", "CMD is missing; see 'ds help run'"),
+            ("convert web tar", "tar is not one of image, dir"),
+            ("supervisor stpo", "stpo is not one of stop, status, reload; did you mean stop?"),
+        ] {
+            assert_eq!(read(line), Err(expected.to_owned()), "{line}");
+        }
+    }
+
+    #[test]
+    fn empty_operands_are_no_operands() {
+        let verb = table::verb("info").expect("a known verb");
+        assert_eq!(normalise(&verb, &[String::new()]), Err("NAME is empty".to_owned()));
+        let verb = table::verb("start").expect("a known verb");
+        assert_eq!(normalise(&verb, &["a".to_owned(), String::new()]), Err("NAME is empty".to_owned()));
+    }
+
+    #[test]
+    fn words_that_would_break_the_line_are_quoted() {
+        assert_eq!(shown("web"), "web");
+        assert_eq!(shown(""), "\"\"");
+        assert_eq!(shown("a\nb"), "\"a\\nb\"");
+        assert_eq!(shown("a b"), "\"a b\"");
+        assert_eq!(shown("\u{1b}[31m"), "\"\\u{1b}[31m\"");
+    }
 }

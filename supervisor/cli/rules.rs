@@ -3,7 +3,8 @@
 //! Owns which options exclude or need each other, and says so in one line. What can be said about a single argument is
 //! said by its type, and how many operands there are by `table`. No configuration key is known here.
 
-use super::{Command, Create, Start, SupervisorAction, nearest::nearest, normalise::shown, table};
+use super::{Command, Create, Start, SupervisorAction, normalise::shown, table};
+use crate::nearest::nearest;
 
 /// Checks a command that argh has built.
 ///

@@ -27,7 +27,7 @@ impl FromStr for Assignment {
 
     fn from_str(word: &str) -> Result<Self, Self::Err> {
         match word.split_once('=') {
-            Some(("", _)) => Err("nothing before the '='".to_owned()),
+            Some(("", _)) => Err("has nothing before the '='".to_owned()),
             Some((key, value)) => Ok(Self::new(key, value)),
             None => Err("has no '='; write key=value".to_owned()),
         }

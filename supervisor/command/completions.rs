@@ -102,7 +102,7 @@ mod tests {
             "KEY=VALUE",
             "LINES",
             "NAME",
-            "NEW",
+            "NEW_NAME",
             "REQUEST",
             "SEARCH",
             "SECONDS",

@@ -5,6 +5,9 @@
 
 pub mod completions;
 pub mod help;
+pub mod restart;
+pub mod start;
+pub mod stop;
 pub mod version;
 
 use std::collections::BTreeMap;
@@ -14,6 +17,7 @@ use std::rc::Rc;
 
 use anyhow::{Context, Result, bail};
 
+use crate::config::value::Name;
 use crate::daemon::worker::{Client, Supervisor};
 use crate::exit::ExitCode;
 use crate::host::Host;
@@ -51,6 +55,33 @@ impl Env {
             ),
         }
     }
+}
+
+/// The containers that a command line means, in the order given.
+fn names(env: &Env, given: &[String], all: bool) -> Result<Vec<Name>> {
+    if !all {
+        let mut names = Vec::with_capacity(given.len());
+        for word in given {
+            let name: Name = word.parse()?;
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        return Ok(names);
+    }
+    let mut names: Vec<Name> = std::fs::read_dir(env.paths.containers())
+        .context("list the containers")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+/// Tells in one line what went wrong, for commands that go on with the next container.
+fn complain(verb: &str, name: Option<&Name>, error: &anyhow::Error) {
+    let name = name.map(|name| format!(" {name}")).unwrap_or_default();
+    let line = format!("ds: {verb}{name}: {error:#}\n").replace('\n', " ");
+    let _ = writeln!(std::io::stderr(), "{}", line.trim_end());
 }
 
 /// Prints a result. A reader that has gone away (`ds help | head -1`) has had enough, which is no error.

@@ -5,7 +5,10 @@
 //! container's configuration. Unlike there, an option that a command has no use for is refused.
 
 use super::{OldOption, Refusal, Tool, not_there_yet, operand, read, words};
-use crate::cli::{nearest::nearest, normalise::shown, table::Arity};
+use crate::{
+    cli::{normalise::shown, table::Arity},
+    nearest::nearest,
+};
 
 /// What `droidspaces --help` prints.
 const HELP: &str = "\

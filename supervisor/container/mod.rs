@@ -1,10 +1,7 @@
 //! The life of one container: starting it, joining it, and clearing up after it.
 
-pub mod attach;
 pub mod init;
-pub mod shell;
 pub mod start;
-pub mod user;
 pub mod wire;
 
 use std::fs::{File, OpenOptions};

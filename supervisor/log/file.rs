@@ -120,7 +120,7 @@ fn timestamp(seconds: u64) -> String {
 mod tests {
     use super::*;
     use std::env;
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     struct Directory(PathBuf);
 
@@ -203,7 +203,7 @@ mod tests {
         file.write(Level::Info, "two").unwrap();
         assert_eq!(directory.lines("").len(), 1);
         fs::remove_file(directory.file()).unwrap();
-        std::os::unix::fs::symlink("/dev/null", directory.file()).unwrap();
+        symlink("/dev/null", directory.file()).unwrap();
         assert!(file.write(Level::Info, "three").is_err());
     }
 }

@@ -27,7 +27,8 @@ impl Monitor {
         let joining = self.cgroup.joining_payload()?;
         let operations: Vec<Operation> = self.notification().into_iter().collect();
         let command = strings(self.plan.command.iter().cloned())?;
-        let environment = strings(self.plan.environment.iter().map(|(name, value)| format!("{name}={value}")))?;
+        let environment =
+            strings(self.plan.environment.iter().map(|(name, value)| format!("{name}={value}")))?;
         let (ours, theirs) = socket::pair()?;
         let flags = self.plan.namespaces & !libc::CLONE_NEWCGROUP;
         let cloned = call!(process::clone(flags, joining.directory()), "clone({flags:#x})")?;

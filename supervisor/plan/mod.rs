@@ -24,6 +24,8 @@ pub enum StopRequest {
     Signal(Stop),
     /// sysvinit's request for runlevel 0 through its FIFO (initctl.h of sysvinit), else SIGPWR.
     RunlevelZero,
+    /// runit's flag files, then SIGCONT: runit(8), "Signals".
+    RunitFlags,
 }
 
 /// Signals that init programs understand.
@@ -220,7 +222,7 @@ fn stop_request(first: FirstProcess) -> StopRequest {
         FirstProcess::Systemd => StopRequest::Signal(Stop::RealtimePlus3),
         FirstProcess::Sysvinit => StopRequest::RunlevelZero,
         FirstProcess::OpenrcInit => StopRequest::Signal(Stop::Number(libc::SIGTERM)),
-        FirstProcess::Runit => StopRequest::Signal(Stop::Number(libc::SIGCONT)),
+        FirstProcess::Runit => StopRequest::RunitFlags,
         FirstProcess::S6 | FirstProcess::Busybox | FirstProcess::Procd => {
             StopRequest::Signal(Stop::Number(libc::SIGUSR2))
         }

@@ -2,7 +2,7 @@
 //!
 //! It works both as a file `_ds` in a directory of `$fpath` and when it is sourced. See zshcompsys(1), `_arguments`.
 
-use super::{Kind, is_last, quoted};
+use super::{Kind, quoted};
 use crate::cli::table::{Arity, Flag, FlagValue, Operand, Placeholder, Verb};
 use std::fmt::Write;
 
@@ -71,13 +71,13 @@ fn option(option: &Flag) -> String {
         FlagValue::Required(name) => ("=", "+", format!(":{}:{}", name.0, action(name))),
         FlagValue::Optional(name) => ("=-", "-", format!("::{}:{}", name.0, action(name))),
     };
-    let rest = quoted(&format!("[{}]{value}", escaped(option.description)));
+    let rest = format!("[{}]{value}", escaped(option.description));
     let star = if option.repeats { "*" } else { "" };
     match option.short {
-        None => format!("{}{rest}", quoted(&format!("{star}{long}{long_mark}"))),
+        None => quoted(&format!("{star}{long}{long_mark}{rest}")),
         Some(letter) => {
-            let both = if option.repeats { "'*'".to_owned() } else { quoted(&format!("(-{letter} {long})")) };
-            format!("{both}{{-{letter}{short_mark},{long}{long_mark}}}{rest}")
+            let excluded = if option.repeats { star.to_owned() } else { format!("(-{letter} {long})") };
+            format!("{}{{-{letter}{short_mark},{long}{long_mark}}}{}", quoted(&excluded), quoted(&rest))
         }
     }
 }
@@ -89,8 +89,9 @@ fn place(number: usize, operand: &Operand) -> String {
     quoted(&match operand.arity {
         Arity::One => format!("{number}:{name}:{what}"),
         Arity::Optional => format!("{number}::{name}:{what}"),
-        arity if is_last(arity) && arity == Arity::Many => format!("*:{name}:{what}"),
-        _ => format!("*:::{name}: "),
+        Arity::Many => format!("*:{name}:{what}"),
+        // Not `*:::`, after which zsh would offer no options between NAME and the command either.
+        Arity::Command | Arity::OptionalCommand => format!("*:{name}: "),
     })
 }
 

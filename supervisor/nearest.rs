@@ -32,7 +32,9 @@ pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
         .min_by_key(|candidate| candidate.distance)
 }
 
-fn distance(from: &str, to: &str) -> usize {
+/// Number of single edits that make one word of the other; letters beyond the 64th do not count.
+#[must_use]
+pub fn distance(from: &str, to: &str) -> usize {
     let from: Vec<char> = from.chars().take(LONGEST).collect();
     let to: Vec<char> = to.chars().take(LONGEST).collect();
     // Three rows of the usual table: a swap looks two rows back.
