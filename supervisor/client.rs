@@ -25,14 +25,8 @@ use crate::signals::Signals;
 use crate::socket;
 
 /// Signals that would end the client: the command gets them instead, whatever it does.
-const ENDING: [Signal; 6] = [
-    Signal::SIGINT,
-    Signal::SIGTERM,
-    Signal::SIGHUP,
-    Signal::SIGQUIT,
-    Signal::SIGUSR1,
-    Signal::SIGUSR2,
-];
+const ENDING: [Signal; 6] =
+    [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1, Signal::SIGUSR2];
 /// Signals that matter to a command while it has the terminal.
 const OF_TERMINAL: [Signal; 3] = [Signal::SIGWINCH, Signal::SIGCONT, Signal::SIGTSTP];
 
@@ -67,7 +61,8 @@ fn launch(paths: &Paths) -> Result<OwnedFd> {
     }
     launch::start(paths, true).context("cannot start the supervisor")?;
     let connection = socket::connect_to(&paths.supervisor_socket())?;
-    connection.with_context(|| format!("the supervisor ended at once; see {}", paths.supervisor_log().display()))
+    connection
+        .with_context(|| format!("the supervisor ended at once; see {}", paths.supervisor_log().display()))
 }
 
 fn converse(connection: &OwnedFd, argv: Vec<String>, signals: Signals) -> Result<u8> {
@@ -76,7 +71,10 @@ fn converse(connection: &OwnedFd, argv: Vec<String>, signals: Signals) -> Result
         generation: GENERATION,
         argv,
         // Empty where there is none any more: the worker can make nothing of it either.
-        cwd: env::current_dir().ok().and_then(|path| path.into_os_string().into_string().ok()).unwrap_or_default(),
+        cwd: env::current_dir()
+            .ok()
+            .and_then(|path| path.into_os_string().into_string().ok())
+            .unwrap_or_default(),
         environment: ENVIRONMENT.into_iter().filter_map(set).collect::<BTreeMap<_, _>>(),
     };
     // A supervisor that refuses has perhaps closed the connection already; its reason is there to be read.
@@ -108,7 +106,9 @@ impl Conversation<'_> {
                 PollFd::new(self.connection.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.signals.fd(), PollFlags::POLLIN),
             ];
-            polled.extend(terminal.of_terminal.as_ref().map(|signals| PollFd::new(signals.fd(), PollFlags::POLLIN)));
+            polled.extend(
+                terminal.of_terminal.as_ref().map(|signals| PollFd::new(signals.fd(), PollFlags::POLLIN)),
+            );
             match poll(&mut polled, PollTimeout::NONE) {
                 Err(Errno::EINTR) => continue,
                 other => call!(other, "poll")?,

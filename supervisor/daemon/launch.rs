@@ -129,7 +129,7 @@ pub fn start(paths: &Paths, autostart: bool) -> Result<()> {
     match call!(fork(), "fork")? {
         Fork::Child => {
             drop(reader);
-            become_daemon(paths, autostart, writer);
+            become_daemon(paths, autostart, &writer);
         }
         Fork::Parent(child) => {
             drop(writer);
@@ -145,7 +145,7 @@ pub fn start(paths: &Paths, autostart: bool) -> Result<()> {
 }
 
 /// Forks once more, so that init and not the launcher is the supervisor's parent.
-fn become_daemon(paths: &Paths, autostart: bool, pipe: OwnedFd) -> ! {
+fn become_daemon(paths: &Paths, autostart: bool, pipe: &OwnedFd) -> ! {
     let readiness = pipe.try_clone();
     let become_it = || -> Result<()> {
         call!(setsid(), "setsid")?;
@@ -156,7 +156,7 @@ fn become_daemon(paths: &Paths, autostart: bool, pipe: OwnedFd) -> ! {
         for number in 0..=2 {
             call!(make_standard(null.as_fd(), number), "dup2(/dev/null, {number})")?;
         }
-        match execute(paths, Options { foreground: false, autostart }, Some(&pipe))? {}
+        match execute(paths, Options { foreground: false, autostart }, Some(pipe))? {}
     };
     if let (Err(error), Ok(readiness)) = (become_it(), readiness) {
         let _ = Readiness { pipe: Some(readiness.into()) }.failed(&error);

@@ -25,7 +25,6 @@ use nix::time::{ClockId, clock_gettime};
 
 use crate::config::Supervisor as Settings;
 use crate::config::value::Name;
-use crate::log::Bounds;
 use crate::paths::Paths;
 use worker::{Client, Supervisor};
 
@@ -72,17 +71,12 @@ pub struct Knowledge {
     pub watched: Vec<Name>,
     /// The containers that wait for a restart, and when it begins, on the clock of [`now`].
     pub restarts: BTreeMap<Name, Duration>,
-    /// Bounds of the log.
-    pub log: Bounds,
+    /// How it is configured.
+    pub settings: Settings,
 }
 
 /// The time since boot, suspension included: CLOCK_BOOTTIME of clock_gettime(2).
 #[must_use]
 pub fn now() -> Duration {
     clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default()
-}
-
-/// The log's bounds as configured; the file being written counts among `log-files`.
-fn bounds(settings: &Settings) -> Bounds {
-    Bounds { size: settings.log_size.bytes(), count: settings.log_files.saturating_sub(1) }
 }

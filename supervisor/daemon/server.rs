@@ -22,7 +22,7 @@ use super::peer::{self, PidNamespace};
 use super::policy::{Action, Event, Policy};
 use super::protocol::{FromSupervisor, FromWorker, ToSupervisor};
 use super::worker::{Assignment, Task};
-use super::{Knowledge, bounds, now};
+use super::{Knowledge, now};
 use crate::call;
 use crate::config::Supervisor as Settings;
 use crate::config::value::Name;
@@ -107,7 +107,7 @@ impl Server {
             Err(_) => Settings::parse(b"", &paths.supervisor_ini())?,
         };
         let file = paths.supervisor_log();
-        sinks::take_role(Role::Daemon { file: &file, bounds: bounds(&settings), foreground });
+        sinks::take_role(Role::daemon(&settings, &file, foreground));
         if let Err(error) = loaded {
             log::error!("{error}; going on with the defaults");
         }
@@ -217,8 +217,7 @@ impl Server {
             Ok(settings) => {
                 self.settings = settings;
                 self.policy.limit(settings.start_parallel);
-                let (file, bounds) = (self.paths.supervisor_log(), bounds(&settings));
-                sinks::take_role(Role::Daemon { file: &file, bounds, foreground: self.foreground });
+                sinks::take_role(Role::daemon(&settings, &self.paths.supervisor_log(), self.foreground));
                 log::info!("supervisor.ini was read again");
             }
             Err(error) => log::error!("{error}; nothing was changed"),
@@ -368,7 +367,7 @@ impl Server {
             since: self.since,
             watched: self.monitors.connections().map(|(name, _)| name.clone()).collect(),
             restarts: self.policy.restarts(),
-            log: bounds(&self.settings),
+            settings: self.settings,
         }
     }
 }
