@@ -115,6 +115,12 @@ impl Paths {
         self.run.join("supervisor.lock")
     }
 
+    /// Names the boot of the machine in which containers were started by themselves.
+    #[must_use]
+    pub fn autostarted(&self) -> PathBuf {
+        self.run.join("autostarted")
+    }
+
     /// Held by a client while it starts a supervisor.
     #[must_use]
     pub fn launch_lock(&self) -> PathBuf {
