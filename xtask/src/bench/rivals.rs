@@ -14,11 +14,15 @@ use std::env;
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// More than any boot takes.
 const BOOT_LIMIT: Duration = Duration::from_secs(60);
+
+/// More than any shutdown takes.
+const STOP_LIMIT: Duration = Duration::from_secs(20);
 
 /// What rivals leave on a machine without systemd: empty cgroups, empty folders. Removed when this goes out of scope.
 #[derive(Debug)]
@@ -150,16 +154,30 @@ pub fn nspawn(folder: &Path, rootfs: &Path) -> Result<Duration> {
     let log = fs::File::create(folder.join("nspawn.log"))?;
     let mut child = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
     let ready = wait_for_ready(&listener, started);
-    // Asks the guest to shut down; nspawn passes it on and ends with it.
-    if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-        let _ = kill_process(pid, Signal::TERM);
-    }
-    let ended = child.wait()?;
+    let ended = shut_down(&mut child)?;
     ready.with_context(|| {
         let log = fs::read_to_string(folder.join("nspawn.log")).unwrap_or_default();
         let last = log.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default().to_owned();
         format!("systemd-nspawn {}: {last}", process::ending(ended))
     })
+}
+
+/// The first SIGTERM asks the guest to shut down, the second ends it at once; nspawn ends with its guest.
+fn shut_down(child: &mut Child) -> Result<ExitStatus> {
+    let pid = Pid::from_child(child);
+    kill_process(pid, Signal::TERM)?;
+    let asked = Instant::now();
+    let mut insisted = false;
+    loop {
+        if let Some(ended) = child.try_wait()? {
+            return Ok(ended);
+        }
+        if asked.elapsed() > STOP_LIMIT && !insisted {
+            kill_process(pid, Signal::TERM)?;
+            insisted = true;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// sd_notify(3): nspawn passes the guest's READY=1 on, after sending some of its own without it.
