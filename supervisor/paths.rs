@@ -127,6 +127,12 @@ impl Paths {
         self.run.join("launch.lock")
     }
 
+    /// Where version 2 control groups are mounted for ourselves when the host has not.
+    #[must_use]
+    pub fn own_cgroup2(&self) -> PathBuf {
+        self.run.join("cgroup2")
+    }
+
     /// Run directories of all containers.
     #[must_use]
     pub fn run_containers(&self) -> PathBuf {

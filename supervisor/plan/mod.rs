@@ -11,7 +11,7 @@ use std::fmt;
 
 use anyhow::{Result, bail};
 
-use crate::config::value::{CgroupLayout, NetworkMode};
+use crate::config::value::{CgroupLayout, HardwareAccess, NetworkMode};
 use crate::config::{Config, Limits, RootSource};
 use crate::host::Host;
 use crate::mount::op::Operation;
@@ -97,6 +97,9 @@ pub fn build(config: &Config, host: &Host, guest: &Guest) -> Result<Plan> {
     }
     if config.network.mode == NetworkMode::Nat {
         bail!("network.mode = nat is not there yet; use host or none");
+    }
+    if config.hardware.access != HardwareAccess::None {
+        bail!("hardware.access = {} is not there yet; use none", config.hardware.access);
     }
     let mut warnings = Vec::new();
     let namespaces = namespaces(config, host, &mut warnings)?;
