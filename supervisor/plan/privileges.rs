@@ -61,7 +61,8 @@ pub fn dropped(config: &Config) -> Vec<Capability> {
 /// A system call filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Filter {
-    /// Loading kernels and modules, and the calls by which a root manager hands out its powers: EPERM.
+    /// Loading kernels and modules, the calls by which a root manager hands out its powers, and the kernel's socket
+    /// interface to ciphers: EPERM.
     Machine,
     /// Session keyrings: ENOSYS. On kernels before 5.0 a new one loses the keys of Android's encrypted files.
     Keyring,
@@ -74,7 +75,10 @@ pub enum Filter {
 impl fmt::Display for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Machine => "machine: kexec_load, kexec_file_load, init_module, finit_module, delete_module",
+            Self::Machine => {
+                "machine: kexec_load, kexec_file_load, init_module, finit_module, delete_module, \
+                 reboot and prctl of KernelSU, socket(AF_ALG)"
+            }
             Self::Keyring => "keyring: keyctl, add_key, request_key",
             Self::Namespaces => "namespaces: unshare, clone, clone3, setns",
             Self::UserNamespaces => "user namespaces: unshare, clone, clone3",
