@@ -53,6 +53,9 @@ pub enum Starting {
 /// # Errors
 /// A configuration that is not valid, or a run directory that cannot be written.
 pub fn begin(env: &Env, name: &Name) -> Result<Starting> {
+    if !env.paths.container(name).is_dir() {
+        bail!("no such container; make it with 'ds create', see 'ds list'");
+    }
     let _lock = Lock::take(&env.paths, name)?;
     if let Some(connection) = monitor(&env.paths, name)? {
         socket::send(&connection, &Request::Watch, &[])?;
