@@ -5,19 +5,24 @@
 
 pub mod check;
 pub mod completions;
+pub mod console;
 pub mod create;
 pub mod dispatch;
 pub mod doctor;
+pub mod enter;
 pub mod get;
 pub mod help;
 pub mod info;
 pub mod list;
+pub mod logs;
 pub mod not_yet;
 pub mod output;
 pub mod rename;
 pub mod restart;
 pub mod rm;
+pub mod run;
 pub mod set;
+pub mod shell;
 pub mod start;
 pub mod state;
 pub mod stats;

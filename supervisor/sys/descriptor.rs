@@ -101,8 +101,8 @@ pub fn close_from(first: libc::c_uint, proc: BorrowedFd<'_>) -> Result<(), Errno
     match done {
         Ok(_) => Ok(()),
         Err(errno) if unsupported(errno) || errno == Errno::EINVAL => {
-            for number in open_from(first, proc)? {
-                // SAFETY: the caller's promise, above; the listing's own number answers EBADF.
+            for number in open_numbers(RawFd::try_from(first).map_err(|_| Errno::EINVAL)?, proc)? {
+                // SAFETY: the caller's promise, above.
                 unsafe { libc::close(number) };
             }
             Ok(())

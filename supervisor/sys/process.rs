@@ -162,28 +162,29 @@ pub enum Ended {
     Signalled(u8),
 }
 
-/// How a child ended, if it has: waitpid(2) with WNOHANG. The child is gone for good after that.
+/// Takes the end of a child, `None` for any child, if one has ended: waitpid(2) with WNOHANG.
 ///
 /// nix's own reports an error for a child that a real-time signal ended, and its status would be lost.
 ///
 /// # Errors
-/// ECHILD when it is no child of this process.
-pub fn ended(child: Pid) -> Result<Option<Ended>, Errno> {
+/// ECHILD when there is no such child.
+pub fn reap(child: Option<Pid>) -> Result<Option<(Pid, Ended)>, Errno> {
     let mut status: libc::c_int = 0;
-    loop {
+    let wanted = child.map_or(-1, Pid::as_raw);
+    let number = loop {
         // SAFETY: the status is a valid integer that outlives the call, which fills it in.
-        match check(libc::c_long::from(unsafe {
-            libc::waitpid(child.as_raw(), &raw mut status, libc::WNOHANG)
-        })) {
+        match check(libc::c_long::from(unsafe { libc::waitpid(wanted, &raw mut status, libc::WNOHANG) })) {
             Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno),
-            Ok(0) => return Ok(None),
-            Ok(_) if libc::WIFEXITED(status) => {
-                return Ok(Some(Ended::Exited(u8::try_from(libc::WEXITSTATUS(status)).unwrap_or(u8::MAX))));
-            }
-            Ok(_) => return Ok(Some(Ended::Signalled(u8::try_from(libc::WTERMSIG(status)).unwrap_or(0)))),
+            other => break other?,
         }
-    }
+    };
+    let pid = Pid::from_raw(libc::pid_t::try_from(number).map_err(|_| Errno::EINVAL)?);
+    let byte = |value: libc::c_int| u8::try_from(value).unwrap_or(u8::MAX);
+    Ok(match number {
+        0 => None,
+        _ if libc::WIFEXITED(status) => Some((pid, Ended::Exited(byte(libc::WEXITSTATUS(status))))),
+        _ => Some((pid, Ended::Signalled(byte(libc::WTERMSIG(status))))),
+    })
 }
 
 /// The path of the working directory in the kernel's own words, getcwd(2): it begins with `(unreachable)` when the
