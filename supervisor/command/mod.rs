@@ -103,6 +103,15 @@ fn names(env: &Env, given: &[String], all: bool) -> Result<Vec<Name>> {
     Ok(names)
 }
 
+/// Removes the run directory of a container that there is not, or no longer. Whoever waits for the lock in it will
+/// find no container.
+fn forget(env: &Env, name: &Name) {
+    if env.paths.container(name).symlink_metadata().is_err() {
+        // What cannot be removed from a tmpfs is nothing to trouble anybody with.
+        let _ = std::fs::remove_dir_all(env.paths.run_container(name));
+    }
+}
+
 /// The keys and values on a command line, as the configuration takes them.
 fn assignments(given: &[Assignment]) -> Vec<(&str, &str)> {
     given.iter().map(|assignment| (assignment.key.as_str(), assignment.value.as_str())).collect()
