@@ -2,6 +2,7 @@
 
 pub mod init;
 pub mod start;
+pub mod usage;
 pub mod wire;
 
 use std::fs::{File, OpenOptions};
