@@ -5,6 +5,7 @@ pub mod init;
 pub mod program;
 pub mod shell;
 pub mod start;
+pub mod usage;
 pub mod user;
 pub mod wire;
 
