@@ -73,10 +73,10 @@ fn make_or_change(arguments: &cli::Start, env: &Env) -> Result<()> {
 }
 
 fn complete(env: &Env, name: &Name, starting: Starting, waiting: Option<Wait>) -> Result<String> {
-    let mut outcome = finish(env, starting)?;
+    let mut outcome = finish(env, name, starting)?;
     while outcome == Outcome::Ended {
         // Somebody stopped it while we waited for it to come up.
-        outcome = finish(env, begin(env, name)?)?;
+        outcome = finish(env, name, begin(env, name)?)?;
     }
     if let Some(waiting) = waiting {
         until_ready(env, name, waiting)?;

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use crate::config::Config;
-use crate::config::value::{DeadlockShield, HardwareAccess};
+use crate::config::value::{DeadlockShield, HardwareAccess, NetworkMode};
 use crate::host::Host;
 
 /// A capability by number and name.
@@ -48,6 +48,9 @@ const DROPPED: [Capability; 11] = [
     capability(30, "CAP_AUDIT_CONTROL"),
 ];
 
+/// Dropped in the host's network: a `halt` of Debian's sysvinit takes every interface down, and the phone with it.
+const NET_ADMIN: Capability = capability(12, "CAP_NET_ADMIN");
+
 /// Capabilities that leave the bounding set of every process inside.
 #[must_use]
 pub fn dropped(config: &Config) -> Vec<Capability> {
@@ -55,7 +58,8 @@ pub fn dropped(config: &Config) -> Vec<Capability> {
         return Vec::new();
     }
     let rest = if config.hardware.access == HardwareAccess::Full { &[][..] } else { &DROPPED[..] };
-    std::iter::once(SYS_MODULE).chain(rest.iter().copied()).collect()
+    let network = (config.network.mode == NetworkMode::Host).then_some(NET_ADMIN);
+    std::iter::once(SYS_MODULE).chain(network).chain(rest.iter().copied()).collect()
 }
 
 /// A system call filter.
