@@ -13,6 +13,7 @@
 
 pub mod cgroup;
 pub mod cli;
+pub mod client;
 pub mod command;
 pub mod compat;
 pub mod config;

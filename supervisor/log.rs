@@ -10,10 +10,13 @@ mod system;
 use std::borrow::Cow;
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
+use crate::config::Supervisor as Settings;
+use crate::config::value::LogLevel;
 use file::RotatedFile;
 use system::{Logd, Syslog};
 
@@ -44,9 +47,27 @@ pub enum Role<'a> {
         file: &'a Path,
         /// Its bounds.
         bounds: Bounds,
+        /// The least severe lines that are written.
+        level: LevelFilter,
         /// Write to stderr, too.
         foreground: bool,
     },
+}
+
+impl<'a> Role<'a> {
+    /// The role of the supervisor and its monitors as `supervisor.ini` has it; the file that is written counts among
+    /// its `log-files`.
+    #[must_use]
+    pub fn daemon(settings: &Settings, file: &'a Path, foreground: bool) -> Self {
+        let level = match settings.log_level {
+            LogLevel::Error => LevelFilter::Error,
+            LogLevel::Warn => LevelFilter::Warn,
+            LogLevel::Info => LevelFilter::Info,
+            LogLevel::Debug => LevelFilter::Debug,
+        };
+        let bounds = Bounds { size: settings.log_size.bytes(), count: settings.log_files.saturating_sub(1) };
+        Self::Daemon { file, bounds, level, foreground }
+    }
 }
 
 #[derive(Debug)]
@@ -65,11 +86,19 @@ struct Logger {
 
 static LOGGER: Logger = Logger { sinks: Mutex::new(Vec::new()) };
 
+static IS_DAEMON: AtomicBool = AtomicBool::new(false);
+
+/// Whether this process has nobody at its stderr: what goes wrong belongs into the log.
+#[must_use]
+pub fn is_daemon() -> bool {
+    IS_DAEMON.load(Ordering::Relaxed)
+}
+
 /// Sends the log lines of this process, from now on, where its role wants them.
 pub fn take_role(role: Role<'_>) {
     let (sinks, level) = match role {
         Role::Client => (vec![Sink::Warnings], LevelFilter::Warn),
-        Role::Daemon { file, bounds, foreground } => {
+        Role::Daemon { file, bounds, level, foreground } => {
             let mut sinks = vec![Sink::File(RotatedFile::new(file, bounds))];
             match Logd::connect(Path::new(LOGD)) {
                 Ok(logd) => sinks.push(Sink::Logd(logd)),
@@ -78,9 +107,10 @@ pub fn take_role(role: Role<'_>) {
             if foreground {
                 sinks.push(Sink::Stderr);
             }
-            (sinks, LevelFilter::Info)
+            (sinks, level)
         }
     };
+    IS_DAEMON.store(matches!(role, Role::Daemon { .. }), Ordering::Relaxed);
     *LOGGER.lock() = sinks;
     // Refused when it is set already, as in a worker that was forked from the supervisor.
     let _ = log::set_logger(&LOGGER);

@@ -1,20 +1,22 @@
-//! `ds`: argv in, exit code out.
+//! `ds`: argv in, exit code out. Chooses what this process is: a client, the supervisor, or something that needs
+//! neither.
 
-use ds::{
-    cli::{self, Command, Usage},
-    command,
-    exit::ExitCode,
-};
-use std::{
-    env,
-    io::{self, Write},
-    process,
-};
+use ds::cli::{self, Command, Usage};
+use ds::command::{self, dispatch};
+use ds::exit::ExitCode;
+use ds::paths::Paths;
+use ds::{client, log};
+use std::env;
+use std::io::{self, Write};
+use std::process;
 
 fn main() -> process::ExitCode {
-    let arguments = cli::arguments(env::args_os());
-    match arguments.and_then(|(program, words)| cli::parse(&program, &words)) {
-        Ok(invocation) => run(&invocation.command).into(),
+    let parsed = cli::arguments(env::args_os()).and_then(|(program, words)| {
+        let invocation = cli::parse(&program, &words)?;
+        Ok((invocation.command, [vec![program], words].concat()))
+    });
+    match parsed {
+        Ok((command, argv)) => run(&command, argv).into(),
         Err(usage) => {
             show(&usage);
             usage.exit_code().into()
@@ -22,17 +24,21 @@ fn main() -> process::ExitCode {
     }
 }
 
-fn run(command: &Command) -> ExitCode {
-    let output = &mut io::stdout().lock();
+fn run(command: &Command, argv: Vec<String>) -> ExitCode {
+    log::take_role(log::Role::Client);
+    let output = &mut io::stdout();
     let done = match command {
         Command::Completions(arguments) => command::completions::run(arguments, output),
         Command::Help(arguments) => command::help::run(arguments, output),
         Command::Version(arguments) => command::version::run(arguments, output),
-        _ => Err(anyhow::anyhow!("this verb is not there yet")),
+        Command::Supervise(arguments) => command::supervise::run(arguments, &Paths::from_environment()),
+        _ => client::run(&Paths::from_environment(), argv).map(ExitCode::from_number),
     };
     done.unwrap_or_else(|error| {
-        let _ = writeln!(io::stderr(), "ds: {error:#}");
-        ExitCode::Failed
+        let (verb, name) = dispatch::subject(command);
+        let name = name.map(|name| format!(" {name}")).unwrap_or_default();
+        let _ = writeln!(io::stderr(), "ds: {verb}{name}: {error:#}");
+        dispatch::failure(command)
     })
 }
 

@@ -115,10 +115,22 @@ impl Paths {
         self.run.join("supervisor.lock")
     }
 
+    /// Names the boot of the machine in which containers were started by themselves.
+    #[must_use]
+    pub fn autostarted(&self) -> PathBuf {
+        self.run.join("autostarted")
+    }
+
     /// Held by a client while it starts a supervisor.
     #[must_use]
     pub fn launch_lock(&self) -> PathBuf {
         self.run.join("launch.lock")
+    }
+
+    /// Where version 2 control groups are mounted for ourselves when the host has not.
+    #[must_use]
+    pub fn own_cgroup2(&self) -> PathBuf {
+        self.run.join("cgroup2")
     }
 
     /// Run directories of all containers.

@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn usage_lines_show_what_is_optional() {
         let lines = [
-            ("run", "ds run NAME [-u USER] [-w WORKDIR] [-e KEY=VALUE]... [-t] [--] CMD..."),
+            ("run", "ds run NAME [-u USER] [-w WORKDIR] [-e VAR=VALUE]... [-t] [--] CMD..."),
             ("stop", "ds stop NAME...|--all [--timeout SECONDS] [--kill]"),
             ("convert", "ds convert NAME image|dir [--json]"),
             ("images", "ds images [SEARCH] [--json]"),

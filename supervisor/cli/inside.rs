@@ -31,7 +31,7 @@ pub struct Run {
     #[argh(option, short = 'w', arg_name = "WORKDIR")]
     pub workdir: Option<PathBuf>,
     /// set an environment variable; may be repeated
-    #[argh(option, short = 'e', arg_name = "KEY=VALUE")]
+    #[argh(option, short = 'e', arg_name = "VAR=VALUE")]
     pub env: Vec<Assignment>,
     /// give the command a terminal of its own
     #[argh(switch, short = 't')]
@@ -74,7 +74,7 @@ pub struct Shell {
     #[argh(option, short = 'w', arg_name = "WORKDIR")]
     pub workdir: Option<PathBuf>,
     /// set an environment variable; may be repeated
-    #[argh(option, short = 'e', arg_name = "KEY=VALUE")]
+    #[argh(option, short = 'e', arg_name = "VAR=VALUE")]
     pub env: Vec<Assignment>,
     /// configure the container as in container.ini; may be repeated
     #[argh(option, arg_name = "KEY=VALUE")]

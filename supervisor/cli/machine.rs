@@ -33,6 +33,9 @@ pub struct Supervise {
     /// stay attached to this terminal and log to stderr as well
     #[argh(switch, short = 'f')]
     pub foreground: bool,
+    /// start no container by itself this time
+    #[argh(switch)]
+    pub no_autostart: bool,
 }
 
 /// What to ask of the supervisor.

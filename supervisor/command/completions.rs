@@ -1,7 +1,8 @@
 //! `ds completions SHELL`: a script that completes verbs, options, container names and files.
 //!
 //! Needs no supervisor, no root and no data directory. Everything in the scripts is read off `cli::table`, so a new
-//! option completes by itself; container names are asked of `ds list --names` each time the user presses the key.
+//! option completes by itself, and keys off `config::SCHEMA`; container names are asked of `ds list --names` each time
+//! the user presses the key.
 
 mod bash;
 mod fish;
@@ -13,6 +14,7 @@ use crate::{
         table::{self, Arity, Placeholder},
     },
     command::print,
+    config::{Key, SCHEMA},
     exit::ExitCode,
 };
 use anyhow::Result;
@@ -45,6 +47,10 @@ enum Kind {
     Directories,
     /// One of a few words.
     Words(Vec<&'static str>),
+    /// A key of container.ini.
+    Keys,
+    /// A key of container.ini with `=` behind it.
+    Settings,
     /// Something we cannot know: a new name, a number, a command inside a container.
     Anything,
 }
@@ -61,9 +67,17 @@ impl Kind {
             // A tarball, where it is not the name of a system.
             "FILE" | "SRC" => Self::Files,
             "DIR" => Self::Directories,
+            "KEY" => Self::Keys,
+            "KEY=VALUE" => Self::Settings,
             _ => Self::Anything,
         }
     }
+}
+
+/// The keys of container.ini as short as a command line takes them.
+fn keys() -> Vec<String> {
+    let name = |key: &Key| if key.section == SCHEMA.main { key.name.to_owned() } else { key.full_name() };
+    SCHEMA.keys.iter().map(name).collect()
 }
 
 /// Whether words in this place go on to the end of the command line.
@@ -109,6 +123,7 @@ mod tests {
             "SIZE",
             "SRC",
             "USER",
+            "VAR=VALUE",
             "VERB",
             "WORKDIR",
         ];
@@ -124,6 +139,9 @@ mod tests {
                 for option in &verb.options {
                     assert!(script.contains(option.long), "{} {}", verb.name, option.long);
                 }
+            }
+            for key in keys() {
+                assert!(script.contains(&key), "{key}");
             }
             assert!(script.contains("ds list --names"));
         }

@@ -4,7 +4,13 @@
 //! through `log::warn!`, and returns everything else as an error, which becomes one line on stderr.
 
 pub mod completions;
+pub mod dispatch;
 pub mod help;
+pub mod not_yet;
+pub mod restart;
+pub mod start;
+pub mod stop;
+pub mod supervise;
 pub mod version;
 
 use std::collections::BTreeMap;
@@ -14,9 +20,12 @@ use std::rc::Rc;
 
 use anyhow::{Context, Result, bail};
 
+use crate::config::{self, value::Name};
+use crate::daemon::Knowledge;
 use crate::daemon::worker::{Client, Supervisor};
 use crate::exit::ExitCode;
 use crate::host::Host;
+use crate::log as sinks;
 use crate::paths::Paths;
 
 /// What a command is given.
@@ -30,6 +39,8 @@ pub struct Env {
     pub client: Client,
     /// The supervisor that forked this worker.
     pub supervisor: Supervisor,
+    /// What the supervisor knew when it forked this worker.
+    pub knowledge: Knowledge,
     /// The variables that the client handed on: `TERM` and its like.
     pub environment: BTreeMap<String, String>,
     /// The client's working directory, when it exists for the supervisor, too.
@@ -51,6 +62,41 @@ impl Env {
             ),
         }
     }
+}
+
+/// The containers that a command line means, in the order given.
+fn names(env: &Env, given: &[String], all: bool) -> Result<Vec<Name>> {
+    if !all {
+        let mut names = Vec::with_capacity(given.len());
+        for word in given {
+            let name: Name = word.parse()?;
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        return Ok(names);
+    }
+    let mut names: Vec<Name> = std::fs::read_dir(env.paths.containers())
+        .context("list the containers")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+/// Tells in one line what went wrong; below it, the line of the configuration file that is wrong, if one is.
+/// Without a client it goes to the log.
+pub fn complain(verb: &str, name: Option<&Name>, error: &anyhow::Error) {
+    let name = name.map(|name| format!(" {name}")).unwrap_or_default();
+    let line = format!("{verb}{name}: {error:#}").replace('\n', " ");
+    if sinks::is_daemon() {
+        log::error!("{line}");
+        return;
+    }
+    let fault = error.chain().find_map(|cause| cause.downcast_ref::<config::Error>());
+    let place = fault.map(config::Error::render).unwrap_or_default();
+    let place = place.split_once('\n').map(|(_, place)| format!("{place}\n")).unwrap_or_default();
+    let _ = write!(std::io::stderr(), "ds: {line}\n{place}");
 }
 
 /// Prints a result. A reader that has gone away (`ds help | head -1`) has had enough, which is no error.

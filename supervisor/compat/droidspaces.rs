@@ -103,7 +103,7 @@ const OPTIONS: &[OldOption<Meaning>] = {
         OldOption::valued("virgl-flags", None, "FLAGS", NotYet),
         OldOption::switch("pulse-audio", None, NotYet),
         OldOption::switch("selinux-permissive", Some('P'), NotYet),
-        OldOption::switch("allow-userns", None, NotYet),
+        OldOption::switch("allow-userns", None, SetTo("security.user-namespaces", "yes")),
         OldOption::switch("block-nested-namespaces", None, NotYet),
         OldOption::valued("env", Some('E'), "FILE", NotYet),
         OldOption::switch("format", None, NotYet),

@@ -1,7 +1,10 @@
 //! Older command lines against the `ds` command lines that mean the same.
 
 use super::*;
-use crate::cli::{Command, parse};
+use crate::{
+    cli::{Command, parse},
+    config::SCHEMA,
+};
 
 fn split(line: &str) -> Vec<String> {
     line.split_whitespace().map(str::to_owned).collect()
@@ -153,10 +156,33 @@ fn the_options_of_droidspaces() {
         ("--privileged=nomask,nocaps", "--set security.privileged=nomask,nocaps"),
         ("--init=/usr/bin/init", "--set init=/usr/bin/init"),
         ("--force-cgroupv1", "--set cgroup=v1"),
+        ("--allow-userns", "--set security.user-namespaces=yes"),
         ("--bind=/a:/b:ro", "--set mounts.bind=/a:/b:ro"),
         ("-VHf", "--set volatile=yes --set hardware.access=full -f"),
     ] {
         means(&format!("droidspaces --name=a {old} start"), &format!("ds start a {new}"));
+    }
+}
+
+#[test]
+fn every_key_is_one_of_container_ini() {
+    // These two wait for the network mode that they belong to.
+    let awaited = ["network.upstream", "network.ports"];
+    for line in [
+        "droidspaces --name=a -Vr /r -h h --gpu --init=/i --memory=1 --cpus=1 --pids-limit=1 --privileged=full \
+                  --force-cgroupv1 --allow-userns --net=none -B /a:/b start",
+        "droidspaces --name=a --hw-access start",
+        "nspawn --net --route-via tun0 --port-range 80:81 r",
+    ] {
+        let settings = match read(line) {
+            Ok(Command::Start(start)) => start.set,
+            Ok(Command::Shell(shell)) => shell.set,
+            other => panic!("{line}: {other:?}"),
+        };
+        for setting in settings {
+            let known = SCHEMA.resolve(&setting.key).is_ok();
+            assert_eq!(known, !awaited.contains(&setting.key.as_str()), "{}", setting.key);
+        }
     }
 }
 
@@ -179,7 +205,7 @@ fn what_is_not_there_yet_says_so() {
 const OLD_BUT_NOT_YET: &str = "--conf=f --config=f --reset --nat-ip=1.2.3.4 --upstream=wlan0 --port=80:80 --gateway=g \
     --gateway-container=g --gateway-net=lan --gateway-iface=eth1 --gateway-bridge=b --dns=1.1.1.1 --disable-ipv6 \
     --enable-android-storage --termux-x11 --tx11-flags=f --virgl --virgl-flags=f --pulse-audio --selinux-permissive \
-    --allow-userns --block-nested-namespaces --env=f --format";
+    --block-nested-namespaces --env=f --format";
 
 #[test]
 fn nothing_is_ignored() {

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
-use super::super::nearest;
 use super::*;
 
 fn parse(text: &str) -> Result<Config, Error> {
@@ -144,7 +143,6 @@ fn keys_are_found_by_what_people_write() {
         assert!(error.ends_with(&format!("did you mean '{meant}'?")), "{error}");
     }
     assert!(!SCHEMA.resolve("a\u{1b}\n").unwrap_err().to_string().contains(char::is_control));
-    assert_eq!(nearest("", &["a"]), Some("a"));
 }
 
 /// A valid text for each key of the table that is not part of the root file system.

@@ -16,7 +16,7 @@ pub mod value;
 
 pub use container::{KEYS, SCHEMA};
 pub use error::{Error, Kind};
-pub use schema::{Form, Key, Schema, nearest};
+pub use schema::{Form, Key, Schema};
 pub use supervisor::Supervisor;
 
 use crate::durable;

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use super::error::{Error, Kind};
 use super::ini::{Document, Entry};
 use super::value::{EnvironmentName, Invalid, quoted};
+use crate::nearest::{distance, nearest};
 
 /// One key of a configuration file: the source of its default, its documentation and its completion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +104,7 @@ impl Schema {
     pub fn check(&self, document: &Document) -> Result<(), Error> {
         let sections = self.sections();
         if let Some(section) = document.sections().find(|section| !sections.contains(section)) {
-            let hint = suggestion(nearest(section, &sections));
+            let hint = suggestion(nearest(section, sections).map(|found| found.word));
             let fault = Invalid::new(format!("there is no section {}", quoted(section)), hint);
             return Err(document.at_section(section, Error::new(Kind::Unknown, "", &fault)));
         }
@@ -162,11 +163,11 @@ impl Schema {
         let full_names: Vec<String> = self.keys.iter().map(Key::full_name).collect();
         let written = format!("{section}.{name}");
         // Either the name alone is nearly right, and its section is not, or the two together are.
-        let distance = |key: &Key, full: &String| {
+        let effort = |key: &Key, full: &String| {
             let moved = usize::from(key.section != section);
-            (edit_distance(name, key.name).min(edit_distance(&written, full)), moved)
+            (distance(name, key.name).min(distance(&written, full)), moved)
         };
-        let nearest = self.keys.iter().zip(&full_names).min_by_key(|(key, full)| distance(key, full));
+        let nearest = self.keys.iter().zip(&full_names).min_by_key(|(key, full)| effort(key, full));
         let hint = suggestion(nearest.map(|(_, full)| full.as_str()));
         Err(Invalid::new(format!("there is no key {} in section {}", quoted(name), quoted(section)), hint))
     }
@@ -201,70 +202,4 @@ fn commented(value: &str, fault: &Invalid) -> Invalid {
 
 fn suggestion(nearest: Option<&str>) -> String {
     nearest.map_or_else(|| "remove it".to_owned(), |nearest| format!("did you mean '{nearest}'?"))
-}
-
-/// The one of `known` that takes the fewest changes to become from `word`; the first of equals.
-pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
-    known.iter().copied().min_by_key(|known| edit_distance(word, known))
-}
-
-/// The number of insertions, deletions, replacements and swaps of neighbours that make `b` of `a` (optimal string
-/// alignment). Letters beyond the first 64 do not count.
-fn edit_distance(a: &str, b: &str) -> usize {
-    let [a, b]: [Vec<char>; 2] = [a, b].map(|text| text.chars().take(64).collect());
-    let mut before: Vec<usize> = Vec::new();
-    let mut above: Vec<usize> = (0..=b.len()).collect();
-    for (row, letter) in a.iter().enumerate() {
-        let mut current = vec![row + 1];
-        for (column, other) in b.iter().enumerate() {
-            let replaced = above[column] + usize::from(letter != other);
-            let mut least = replaced.min(above[column + 1] + 1).min(current[column] + 1);
-            if row > 0 && column > 0 && *letter == b[column - 1] && a[row - 1] == *other {
-                least = least.min(before[column - 1] + 1);
-            }
-            current.push(least);
-        }
-        before = above;
-        above = current;
-    }
-    above[b.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn distances() {
-        for (a, b, distance) in [
-            ("", "", 0),
-            ("", "abc", 3),
-            ("abc", "", 3),
-            ("abc", "abc", 0),
-            ("abc", "acb", 1),
-            ("kitten", "sitting", 3),
-            ("hostnam", "hostname", 1),
-            ("ca", "abc", 3),
-        ] {
-            assert_eq!(edit_distance(a, b), distance, "{a} {b}");
-        }
-    }
-
-    #[test]
-    fn nearest_of_words() {
-        assert_eq!(nearest("strat", &["stop", "start", "restart"]), Some("start"));
-        assert_eq!(nearest("x", &[]), None);
-    }
-
-    proptest! {
-        #[test]
-        fn distance_is_symmetric_and_bounded(a in "\\PC{0,70}", b in "[a-c]{0,8}") {
-            let distance = edit_distance(&a, &b);
-            prop_assert_eq!(distance, edit_distance(&b, &a));
-            prop_assert!(distance <= a.chars().count().max(b.len()));
-            prop_assert_eq!(edit_distance(&a, &a), 0);
-        }
-    }
 }

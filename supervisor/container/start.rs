@@ -35,6 +35,8 @@ pub enum Outcome {
     Started,
     /// It was running already, or somebody else started it meanwhile.
     AlreadyRunning,
+    /// It ran, and ended while it was waited for: it can be started now.
+    Ended,
 }
 
 /// A monitor that has been forked and prepares its container.
@@ -88,18 +90,25 @@ pub fn finish(env: &Env, starting: Starting) -> Result<Outcome> {
                 None => bail!("the monitor died; see the supervisor's log"),
             }
         },
-        Starting::Theirs(connection) => loop {
-            wait(env, &connection)?;
-            match socket::receive::<Answer>(&connection)?.map(|received| received.message) {
-                Some(Answer::Status(status)) => match status.state {
-                    State::Starting | State::Stopping | State::Restarting => {}
-                    _ => return Ok(Outcome::AlreadyRunning),
-                },
-                Some(Answer::Failed(text)) => bail!("{text}"),
-                Some(Answer::Done) => {}
-                None => bail!("it did not come to run; see 'ds info'"),
-            }
-        },
+        Starting::Theirs(connection) => watch(env, &connection),
+    }
+}
+
+fn watch(env: &Env, connection: &OwnedFd) -> Result<Outcome> {
+    let mut stopping = false;
+    loop {
+        wait(env, connection)?;
+        match socket::receive::<Answer>(connection)?.map(|received| received.message) {
+            Some(Answer::Status(status)) => match status.state {
+                State::Starting | State::Restarting => {}
+                State::Stopping => stopping = true,
+                _ => return Ok(Outcome::AlreadyRunning),
+            },
+            Some(Answer::Failed(text)) => bail!("{text}"),
+            Some(Answer::Done) => {}
+            None if stopping => return Ok(Outcome::Ended),
+            None => bail!("it did not come to run; see 'ds info'"),
+        }
     }
 }
 

@@ -62,9 +62,11 @@ pub enum Action {
 #[derive(Debug, Default)]
 pub struct Policy {
     containers: BTreeMap<Name, Entry>,
-    groups: VecDeque<Vec<Name>>,
+    groups: VecDeque<VecDeque<Name>>,
     /// Members of the present group whose start has not ended.
     group: BTreeSet<Name>,
+    /// How many of a group may be starting at one time.
+    limit: Option<usize>,
 }
 
 #[derive(Debug, Default)]
@@ -96,6 +98,19 @@ struct Sweep {
 }
 
 impl Policy {
+    /// With so many containers starting at one time, or with no limit.
+    #[must_use]
+    pub fn new(limit: Option<u32>) -> Self {
+        let mut policy = Self::default();
+        policy.limit(limit);
+        policy
+    }
+
+    /// Changes how many containers may be starting at one time.
+    pub fn limit(&mut self, limit: Option<u32>) {
+        self.limit = limit.and_then(|limit| limit.try_into().ok());
+    }
+
     /// Takes one event and says what is to be done now.
     pub fn on(&mut self, now: Duration, event: Event) -> Vec<Action> {
         match event {
@@ -162,19 +177,27 @@ impl Policy {
         self.next_group()
     }
 
-    /// Starts groups until one has something to wait for.
+    /// Starts what may start now: the rest of the present group as far as the limit allows, and when nothing is left
+    /// of it, the next one.
     fn next_group(&mut self) -> Vec<Action> {
         let mut actions = Vec::new();
-        while self.group.is_empty() {
-            let Some(group) = self.groups.pop_front() else { break };
-            for name in group {
-                if self.containers.get(&name).is_some_and(|entry| entry.watched || entry.starting) {
-                    continue;
-                }
-                self.entry(name.clone()).start();
-                self.group.insert(name.clone());
-                actions.push(Action::Start(name));
+        while let Some(group) = self.groups.front_mut() {
+            if self.limit.is_some_and(|limit| self.group.len() >= limit) {
+                break;
             }
+            let Some(name) = group.pop_front() else {
+                if !self.group.is_empty() {
+                    break;
+                }
+                self.groups.pop_front();
+                continue;
+            };
+            if self.containers.get(&name).is_some_and(|entry| entry.watched || entry.starting) {
+                continue;
+            }
+            self.entry(name.clone()).start();
+            self.group.insert(name.clone());
+            actions.push(Action::Start(name));
         }
         actions
     }

@@ -186,6 +186,19 @@ fn groups_start_one_after_another_and_equal_priorities_together() {
     assert_eq!(started, [Action::Start(name("last"))]);
 }
 
+#[test]
+fn a_limit_holds_the_rest_of_a_group_back() {
+    let candidate = |text: &str, priority| Candidate { name: name(text), priority };
+    let ended = |text: &str| Event::StartEnded(name(text), true, RestartPolicy::No);
+    let mut policy = Policy::new(Some(2));
+    let all = vec![candidate("a", 1), candidate("b", 1), candidate("c", 1), candidate("d", 2)];
+    let started = policy.on(seconds(0), Event::Autostart(all));
+    assert_eq!(started, [Action::Start(name("a")), Action::Start(name("b"))]);
+    assert_eq!(policy.on(seconds(0), ended("b")), [Action::Start(name("c"))]);
+    assert!(policy.on(seconds(0), ended("a")).is_empty(), "the next group waits for c");
+    assert_eq!(policy.on(seconds(0), ended("c")), [Action::Start(name("d"))]);
+}
+
 fn any_event() -> impl Strategy<Value = Event> {
     let names = prop_oneof![Just(name("a")), Just(name("b")), Just(name("c"))];
     let reasons = prop_oneof![

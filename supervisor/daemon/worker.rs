@@ -6,16 +6,115 @@
 
 use std::cell::RefCell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use nix::unistd::{chdir, setsid};
 
+use super::protocol::{FromSupervisor, FromWorker, GENERATION, Request, ToSupervisor, ToWorker};
+use super::{Knowledge, Program, Work};
 use crate::call;
 use crate::config::value::Name;
-use crate::daemon::protocol::{FromSupervisor, FromWorker, ToSupervisor, ToWorker};
-use crate::socket;
+use crate::log::{self as sinks, Role};
+use crate::paths::Paths;
+use crate::socket::{self, Received};
+use crate::sys::descriptor::make_standard;
+use crate::sys::process::exit_immediately;
 use crate::sys::signal::raise_on_input;
+
+/// What a worker is forked for.
+#[derive(Debug)]
+pub enum Task {
+    /// Whatever the client at the other end of this connection asks for.
+    Client(OwnedFd),
+    /// Starting a container, because the policy says so.
+    Start(Name),
+    /// Removing what a container left behind.
+    Sweep(Name),
+}
+
+/// What a worker takes along from the supervisor.
+#[derive(Debug)]
+pub struct Assignment {
+    /// What to do.
+    pub task: Task,
+    /// The line to the supervisor.
+    pub line: OwnedFd,
+    /// What the supervisor knew.
+    pub knowledge: Knowledge,
+}
+
+/// Runs an assignment to its end, in the freshly forked process.
+pub fn run(assignment: Assignment, paths: &Paths, program: &Program<'_>) -> ! {
+    let Assignment { task, line, knowledge } = assignment;
+    // Out of the supervisor's process group: a terminal's ^C in the foreground is not for workers.
+    let _ = setsid();
+    let supervisor = Supervisor::new(line);
+    let code = match task {
+        Task::Client(connection) => serve(connection, supervisor, knowledge, program),
+        Task::Start(name) => (program.command)(Work {
+            argv: ["ds", "start", name.as_str()].map(str::to_owned).into(),
+            directory: None,
+            environment: std::collections::BTreeMap::new(),
+            client: Client::new(None),
+            supervisor,
+            knowledge,
+        }),
+        Task::Sweep(name) => match (program.sweep)(paths, &name) {
+            Ok(()) => 0,
+            Err(error) => {
+                log::info!("{name}: {error:#}");
+                1
+            }
+        },
+    };
+    exit_immediately(code.into())
+}
+
+fn serve(connection: OwnedFd, supervisor: Supervisor, knowledge: Knowledge, program: &Program<'_>) -> u8 {
+    let request = match socket::receive::<Request>(&connection) {
+        Ok(Some(received)) => accept(received),
+        // A client that says nothing has thought better of it.
+        Ok(None) => return 0,
+        Err(error) => Err(error),
+    };
+    match request {
+        Ok(request) => {
+            sinks::take_role(Role::Client);
+            (program.command)(Work {
+                // A directory that only the client has, or a deleted one, is none.
+                directory: chdir(request.cwd.as_str()).is_ok().then(|| PathBuf::from(request.cwd)),
+                argv: request.argv,
+                environment: request.environment,
+                client: Client::new(Some(connection)),
+                supervisor,
+                knowledge,
+            })
+        }
+        Err(error) => {
+            let _ = socket::send(&connection, &FromWorker::Refused(format!("{error:#}")), &[]);
+            1
+        }
+    }
+}
+
+/// Takes the client's standard streams over.
+fn accept(received: Received<Request>) -> Result<Request> {
+    let Received { message: request, descriptors } = received;
+    // Whatever has changed, stopping the old supervisor has to work.
+    let stops = request.argv.get(1).is_some_and(|verb| verb == "supervisor");
+    ensure!(
+        request.generation == GENERATION || stops,
+        "the supervisor is of another version; run 'ds supervisor stop', containers keep running"
+    );
+    ensure!(descriptors.len() == 3, "a request comes with three descriptors, not {}", descriptors.len());
+    for (descriptor, number) in descriptors.iter().zip(0..) {
+        call!(make_standard(descriptor.as_fd(), number), "dup2({number})")?;
+    }
+    Ok(request)
+}
 
 /// What the client has to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,7 +203,7 @@ impl Client {
         }
     }
 
-    /// Tells the client that the command has ended.
+    /// Tells the client that the command has ended; the last thing that is said.
     pub fn exit(&self, code: u8) {
         if let Some(connection) = self.fd() {
             // A client that is gone does not mind.

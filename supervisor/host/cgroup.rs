@@ -1,10 +1,13 @@
 //! Which control group hierarchies are mounted and where: cgroups(7).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 
 use crate::mount::info::{self, MountInfo};
+use crate::{call, paths};
 
 /// One version 1 hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +39,13 @@ pub struct Version2 {
     pub controllers: Vec<String>,
 }
 
+impl Version2 {
+    fn at(mounted: PathBuf) -> Self {
+        let controllers = std::fs::read_to_string(mounted.join("cgroup.controllers")).unwrap_or_default();
+        Self { mounted, controllers: controllers.split_whitespace().map(str::to_owned).collect() }
+    }
+}
+
 /// All hierarchies of this machine.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Hierarchies {
@@ -56,12 +66,29 @@ impl Hierarchies {
         let mut found = Self::from_mounts(&info::read("self")?);
         let filesystems = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
         found.knows_version2 = filesystems.lines().any(|line| line.ends_with("\tcgroup2"));
-        if let Some(version2) = &mut found.version2 {
-            let controllers = std::fs::read_to_string(version2.mounted.join("cgroup.controllers"));
-            version2.controllers =
-                controllers.unwrap_or_default().split_whitespace().map(str::to_owned).collect();
-        }
+        found.version2 = found.version2.map(|hierarchy| Version2::at(hierarchy.mounted));
         Ok(found)
+    }
+
+    /// Mounts version 2 for this process and the ones it forks, where the kernel knows it and nobody has mounted it.
+    /// The host sees nothing of it: the mount is in a mount namespace of our own, into which the host's later mounts
+    /// and unmounts still come (mount_namespaces(7), "slave").
+    ///
+    /// # Errors
+    /// When there is no mount namespace to be had, or no place.
+    pub fn mount_version2(&mut self, place: &Path) -> Result<()> {
+        if self.version2.is_some() || !self.knows_version2 {
+            return Ok(());
+        }
+        call!(unshare(CloneFlags::CLONE_NEWNS), "unshare(CLONE_NEWNS)")?;
+        let slave = MsFlags::MS_REC | MsFlags::MS_SLAVE;
+        call!(mount(None::<&str>, "/", None::<&str>, slave, None::<&str>), "mount(/, slave)")?;
+        paths::create_private(place)?;
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        let kind = Some("cgroup2");
+        call!(mount(kind, place, kind, flags, None::<&str>), "mount(cgroup2, {})", place.display())?;
+        self.version2 = Some(Version2::at(place.to_owned()));
+        Ok(())
     }
 
     fn from_mounts(mounts: &[MountInfo]) -> Self {

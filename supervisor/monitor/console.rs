@@ -26,8 +26,8 @@ const LOG_SIZE: u64 = 1024 * 1024;
 const VIEWER_BUFFER: usize = 256 * 1024;
 /// What may wait to be typed into the container.
 const INPUT_BUFFER: usize = 64 * 1024;
-/// The end of the last line, enough to recognise a prompt.
-const TAIL: usize = 16;
+/// The latest output, which a new viewer is shown first: a login prompt, or the first lines of a boot.
+const HISTORY: usize = 16 * 1024;
 
 /// The console of one container.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub(super) struct Console {
     input: VecDeque<u8>,
     viewers: Vec<Viewer>,
     log: Log,
-    tail: Vec<u8>,
+    history: VecDeque<u8>,
 }
 
 #[derive(Debug)]
@@ -64,7 +64,7 @@ impl Console {
             input: VecDeque::new(),
             viewers: Vec::new(),
             log: Log { path: log, file: None, size: 0, failed: false },
-            tail: Vec::new(),
+            history: VecDeque::new(),
         }
     }
 
@@ -74,7 +74,7 @@ impl Console {
         self.peer = terminal::open_peer(master.as_fd()).ok();
         self.master = Some(master);
         self.input.clear();
-        self.tail.clear();
+        self.history.clear();
         Ok(())
     }
 
@@ -115,7 +115,7 @@ impl Console {
                 Err(_) => break,
             }
         }
-        self.tail.ends_with(b"login: ")
+        self.shows_prompt()
     }
 
     fn take(&mut self, bytes: &[u8]) {
@@ -125,9 +125,14 @@ impl Console {
             viewer.output.extend(&bytes[..bytes.len().min(room)]);
             viewer.flush();
         }
-        self.tail.extend_from_slice(bytes);
-        let surplus = self.tail.len().saturating_sub(TAIL);
-        self.tail.drain(..surplus);
+        self.history.extend(bytes);
+        let surplus = self.history.len().saturating_sub(HISTORY);
+        self.history.drain(..surplus);
+    }
+
+    fn shows_prompt(&self) -> bool {
+        self.history.iter().rev().zip(b"login: ".iter().rev()).filter(|(seen, wanted)| seen == wanted).count()
+            == 7
     }
 
     /// Passes on what viewers typed.
@@ -169,7 +174,9 @@ impl Console {
             "socketpair(unix, stream)"
         )?;
         set_nonblocking(ours.as_fd())?;
-        self.viewers.push(Viewer { stream: ours, output: VecDeque::new() });
+        let mut viewer = Viewer { stream: ours, output: self.history.clone() };
+        viewer.flush();
+        self.viewers.push(viewer);
         Ok(theirs)
     }
 

@@ -1,12 +1,14 @@
 //! Asking an init system to shut down, each in its own language, and the ladder after that.
 
+use std::fs::Permissions;
 use std::io::Write;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
-use nix::fcntl::OFlag;
+use anyhow::{Context, Result, bail};
+use nix::fcntl::{OFlag, readlinkat};
 use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::Pid;
 
@@ -54,6 +56,10 @@ fn request(stop: StopRequest, init: Pid) -> Result<()> {
             Ok(()) => return Ok(()),
             Err(_) => libc::SIGPWR,
         },
+        StopRequest::RunitFlags => {
+            set_runit_flags(init)?;
+            libc::SIGCONT
+        }
     };
     Ok(process::kill(init, number)?)
 }
@@ -79,4 +85,26 @@ fn request_runlevel_zero(init: Pid) -> Result<()> {
         }
     }
     bail!("there is no initctl FIFO")
+}
+
+/// runit stops when its file `stopit` may be executed by its owner, and then halts unless `reboot` may be.
+/// Where the files are depends on how runit was built: Debian has them in /run, others in /etc/runit, often as
+/// links into /run.
+fn set_runit_flags(init: Pid) -> Result<()> {
+    let program = std::fs::read(format!("/proc/{init}/exe")).context("read runit's program")?;
+    let place = b"/run/runit.stopit";
+    let prefix = if program.windows(place.len()).any(|window| window == place) {
+        "/run/runit."
+    } else {
+        "/etc/runit/"
+    };
+    let root = Root::open(Path::new(&format!("/proc/{init}/root/")))?;
+    for (flag, mode) in [("reboot", 0o000), ("stopit", 0o100)] {
+        let path = PathBuf::from(format!("{prefix}{flag}"));
+        // The files behind such links come and go with /run.
+        let target = root.resolve_no_follow(&path).and_then(|found| readlinkat(&found, ""));
+        let file = root.make_file(&target.map_or(path, |target| Path::new("/etc/runit").join(target)))?;
+        reopen(file.as_fd(), OFlag::O_RDONLY)?.set_permissions(Permissions::from_mode(mode))?;
+    }
+    Ok(())
 }

@@ -11,7 +11,7 @@ use std::fmt;
 
 use anyhow::{Result, bail};
 
-use crate::config::value::{CgroupLayout, NetworkMode};
+use crate::config::value::{CgroupLayout, HardwareAccess, NetworkMode};
 use crate::config::{Config, Limits, RootSource};
 use crate::host::Host;
 use crate::mount::op::Operation;
@@ -24,6 +24,8 @@ pub enum StopRequest {
     Signal(Stop),
     /// sysvinit's request for runlevel 0 through its FIFO (initctl.h of sysvinit), else SIGPWR.
     RunlevelZero,
+    /// runit's flag files, then SIGCONT: runit(8), "Signals".
+    RunitFlags,
 }
 
 /// Signals that init programs understand.
@@ -95,6 +97,9 @@ pub fn build(config: &Config, host: &Host, guest: &Guest) -> Result<Plan> {
     }
     if config.network.mode == NetworkMode::Nat {
         bail!("network.mode = nat is not there yet; use host or none");
+    }
+    if config.hardware.access != HardwareAccess::None {
+        bail!("hardware.access = {} is not there yet; use none", config.hardware.access);
     }
     let mut warnings = Vec::new();
     let namespaces = namespaces(config, host, &mut warnings)?;
@@ -220,7 +225,7 @@ fn stop_request(first: FirstProcess) -> StopRequest {
         FirstProcess::Systemd => StopRequest::Signal(Stop::RealtimePlus3),
         FirstProcess::Sysvinit => StopRequest::RunlevelZero,
         FirstProcess::OpenrcInit => StopRequest::Signal(Stop::Number(libc::SIGTERM)),
-        FirstProcess::Runit => StopRequest::Signal(Stop::Number(libc::SIGCONT)),
+        FirstProcess::Runit => StopRequest::RunitFlags,
         FirstProcess::S6 | FirstProcess::Busybox | FirstProcess::Procd => {
             StopRequest::Signal(Stop::Number(libc::SIGUSR2))
         }

@@ -7,7 +7,7 @@ use nix::mount::MsFlags;
 
 use super::{Layout, devices, seed};
 use crate::config::Config;
-use crate::config::value::{HardwareAccess, NetworkMode};
+use crate::config::value::NetworkMode;
 use crate::host::Host;
 use crate::mount::op::Operation;
 use crate::rootfs::guest::Guest;
@@ -42,9 +42,7 @@ pub fn operations(config: &Config, host: &Host, guest: &Guest, layout: Layout) -
     list.extend(cgroups(host, layout));
     list.push(Operation::mount("tmpfs", "/run", MsFlags::MS_NOSUID | MsFlags::MS_NODEV, "mode=755"));
     list.extend(seed::operations(config, guest));
-    if config.hardware.access != HardwareAccess::Full {
-        list.push(Operation::Seal { target: "/sys".into() });
-    }
+    list.push(Operation::Seal { target: "/sys".into() });
     list.extend(binds(config));
     list
 }

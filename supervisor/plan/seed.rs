@@ -4,7 +4,7 @@
 //! weights are there for every image, also after an upgrade of the distribution, and gone with the container.
 
 use crate::config::Config;
-use crate::config::value::{HardwareAccess, NetworkMode};
+use crate::config::value::NetworkMode;
 use crate::mount::op::Operation;
 use crate::rootfs::guest::{FirstProcess, Guest};
 
@@ -20,7 +20,7 @@ pub fn operations(config: &Config, guest: &Guest) -> Vec<Operation> {
     ];
     if guest.first == FirstProcess::Systemd {
         list.extend(network(config.network.mode));
-        list.extend(udev(config.hardware.access));
+        list.push(udev());
     }
     list
 }
@@ -62,21 +62,10 @@ fn network(mode: NetworkMode) -> Vec<Operation> {
     }
 }
 
-/// Replaying the events of every device hangs or reboots some phones, whose drivers do not expect it. Only the
-/// classes that are safe, and that people plug in, are replayed; and only where the container sees hardware.
-fn udev(access: HardwareAccess) -> Vec<Operation> {
-    if access != HardwareAccess::Full {
-        return Vec::new();
-    }
-    let anyway = "[Unit]\nConditionPathIsReadWrite=\n";
-    let trigger = "\n[Service]\nExecStart=\nExecStart=-udevadm trigger --type=devices --action=add \
+/// Replaying the events of every device hangs or reboots some phones, whose drivers do not expect it. Whenever
+/// udev's trigger runs, it replays only the classes that are safe and that people plug in.
+fn udev() -> Operation {
+    let trigger = "[Service]\nExecStart=\nExecStart=-udevadm trigger --type=devices --action=add \
                    --subsystem-match=usb --subsystem-match=block --subsystem-match=input --subsystem-match=tty\n";
-    let drop_in =
-        |unit: &str, text: &str| file(&format!("/run/systemd/system/{unit}.d/50-droidspaces.conf"), text);
-    vec![
-        drop_in("systemd-udevd.service", anyway),
-        drop_in("systemd-udevd-control.socket", anyway),
-        drop_in("systemd-udevd-kernel.socket", anyway),
-        drop_in("systemd-udev-trigger.service", &format!("{anyway}{trigger}")),
-    ]
+    file("/run/systemd/system/systemd-udev-trigger.service.d/50-droidspaces.conf", trigger)
 }

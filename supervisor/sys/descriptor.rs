@@ -1,4 +1,4 @@
-//! File descriptors: close_range(2), dup(2), memfd_create(2), fcntl(2), and the one place where a number
+//! File descriptors: close_range(2), dup(2), memfd_create(2), fcntl(2), flock(2), and the one place where a number
 //! becomes an owned descriptor.
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -91,6 +91,18 @@ pub fn make_standard(descriptor: BorrowedFd<'_>, number: RawFd) -> Result<(), Er
     }
     // SAFETY: dup2 onto 0..=2 replaces a standard stream, which no OwnedFd of ours wraps.
     check(libc::c_long::from(unsafe { libc::dup2(descriptor.as_raw_fd(), number) })).map(drop)
+}
+
+/// Locks a file for as long as any copy of the descriptor is open, flock(2) with LOCK_EX and LOCK_NB.
+///
+/// Unlike nix's guard, closing one copy, as a forked child does, leaves the lock with the others.
+///
+/// # Errors
+/// EWOULDBLOCK when another open file holds the lock.
+pub fn try_lock(file: BorrowedFd<'_>) -> Result<(), Errno> {
+    // SAFETY: plain integers.
+    let done = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
+    check(libc::c_long::from(done)).map(drop)
 }
 
 /// An anonymous file that can be sealed and executed, memfd_create(2) (3.17).

@@ -83,6 +83,15 @@ fn bash_completes_fixed_words() {
 }
 
 #[test]
+fn bash_completes_keys() {
+    assert_eq!(bash(&["ds", "get", "web", "limits.m"]), ["limits.memory"]);
+    assert_eq!(bash(&["ds", "set", "web", "vol"]), ["volatile=", "volatile-size="]);
+    assert_eq!(bash(&["ds", "set", "web", "priority", "=", "1", "autos"]), ["autostart="]);
+    assert_eq!(bash(&["ds", "start", "web", "--set", "network.m"]), ["network.mode="]);
+    assert_eq!(bash(&["ds", "start", "--set", "=", "init", "=", "/init", "we"]), ["web", "web-db"]);
+}
+
+#[test]
 fn bash_completes_paths_with_spaces() {
     for words in [
         &["ds", "create", "new", "--rootfs", "a"][..],
@@ -107,6 +116,9 @@ fn bash_offers_nothing_where_nothing_can_be_known() {
         &["ds", "info", "web", "we"],
         &["ds", "stop", "--timeout", ""],
         &["ds", "start", "--wait", "="],
+        &["ds", "set", "web", "init", "="],
+        &["ds", "set", "web", "init", "=", "a"],
+        &["ds", "run", "web", "-e", "HOME", "=", "a"],
         &["ds", "nonsense", ""],
         &["ds", "info", "--", "--"],
     ] {

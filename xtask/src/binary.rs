@@ -43,6 +43,14 @@ pub fn build(workspace: &Workspace, profile: Profile) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// Builds the program that tests use as `/sbin/init`, and gives its path.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_probe(workspace: &Workspace) -> Result<PathBuf> {
+    compile(workspace, Profile::Release, "probe")
+}
+
 fn compile(workspace: &Workspace, profile: Profile, package: &str) -> Result<PathBuf> {
     packages::ensure(packages::Verb::Build)?;
     check_static_library()?;

@@ -3,11 +3,17 @@
 //! Owns the command line of xtask and the way its errors are shown. Each verb lives in the module of its name. Every verb
 //! does its own set-up, so that one command on a fresh machine is enough.
 
+mod bench;
 mod binary;
+mod demo;
+mod droidspaces;
 mod fixture;
+mod interrupt;
 mod packages;
 mod process;
+mod suite;
 mod terminal;
+mod traces;
 mod workspace;
 
 use anyhow::Result;
@@ -28,6 +34,10 @@ struct Arguments {
 enum Verb {
     Build(Build),
     Fixtures(Fixtures),
+    Demo(Demo),
+    Test(Test),
+    Bench(Bench),
+    Stopwatch(Stopwatch),
 }
 
 /// build the static ds for this machine
@@ -48,29 +58,77 @@ struct Fixtures {
     names: Vec<String>,
 }
 
-fn main() -> ExitCode {
-    let arguments: Arguments = argh::from_env();
-    match perform(arguments.verb) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            terminal::line(format_args!("xtask: {error:#}"));
-            ExitCode::FAILURE
-        }
-    }
+/// boot a real Debian, use it, reboot it, stop it, leave nothing behind
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "demo")]
+struct Demo {}
+
+/// run every check; the last line is the sum
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "test")]
+struct Test {
+    /// only this suite (may be repeated): lint, unit, xtask, layering, cli, root
+    #[argh(option)]
+    suite: Vec<String>,
+    /// only tests whose name contains this
+    #[argh(positional)]
+    filter: Option<String>,
 }
 
-fn perform(verb: Verb) -> Result<()> {
+/// measure speed and size against LXC, systemd-nspawn, bubblewrap, crun and nsenter
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "bench")]
+struct Bench {
+    /// rounds of each measurement (15)
+    #[argh(option, default = "15")]
+    rounds: u32,
+    /// print the table of the README
+    #[argh(switch)]
+    markdown: bool,
+    /// only these: boot, run, shell, memory, idle, many
+    #[argh(positional)]
+    names: Vec<String>,
+}
+
+/// print how many seconds each run of a command takes; bench calls this in other namespaces
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "stopwatch")]
+struct Stopwatch {
+    /// how many runs
+    #[argh(positional)]
+    times: u32,
+    /// the command
+    #[argh(positional, greedy)]
+    command: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    let arguments: Arguments = argh::from_env();
+    perform(arguments.verb).unwrap_or_else(|error| {
+        terminal::line(format_args!("xtask: {error:#}"));
+        ExitCode::FAILURE
+    })
+}
+
+fn perform(verb: Verb) -> Result<ExitCode> {
     let workspace = Workspace::find()?;
     match verb {
         Verb::Build(Build { debug }) => {
-            binary::build(&workspace, if debug { Profile::Debug } else { Profile::Release }).map(|_| ())
+            binary::build(&workspace, if debug { Profile::Debug } else { Profile::Release })?;
         }
         Verb::Fixtures(Fixtures { names }) => {
             let names: Vec<_> = names.iter().map(String::as_str).collect();
             for path in fixture::ensure(&workspace, &names)? {
                 terminal::line(path.display());
             }
-            Ok(())
         }
+        Verb::Demo(Demo {}) => demo::run(&workspace)?,
+        Verb::Test(Test { suite, filter }) => return suite::run(&workspace, &suite, filter.as_deref()),
+        Verb::Bench(Bench { rounds, markdown, names }) => {
+            let all_reached = bench::run(&workspace, &bench::Options { rounds, names, markdown })?;
+            return Ok(if all_reached { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Verb::Stopwatch(Stopwatch { times, command }) => bench::print_times(times, &command)?,
     }
+    Ok(ExitCode::SUCCESS)
 }

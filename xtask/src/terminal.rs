@@ -12,3 +12,10 @@ pub fn line(text: impl Display) {
     let _ = writeln!(out, "{text}");
     let _ = out.flush();
 }
+
+/// Prints text that has its own line ends, as a command printed it.
+pub fn raw(text: &[u8]) {
+    let mut out = stdout().lock();
+    let _ = out.write_all(text);
+    let _ = out.flush();
+}

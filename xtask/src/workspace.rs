@@ -17,6 +17,7 @@ pub struct Workspace {
     target: PathBuf,
     cargo: OsString,
     host: String,
+    rustc_version: String,
 }
 
 impl Workspace {
@@ -36,7 +37,8 @@ impl Workspace {
             root: root.to_owned(),
             target,
             cargo: env::var_os("CARGO").unwrap_or_else(|| "cargo".into()),
-            host: host_line(&version).context("`rustc -vV` names no host")?.to_owned(),
+            host: field(&version, "host: ").context("`rustc -vV` names no host")?.to_owned(),
+            rustc_version: field(&version, "release: ").and_then(minor).unwrap_or_default().to_owned(),
         })
     }
 
@@ -52,6 +54,16 @@ impl Workspace {
         &self.host
     }
 
+    /// The compiler's version without its last part, such as `1.96`. Clippy has it in its own: `0.1.96`.
+    pub fn rustc_version(&self) -> &str {
+        &self.rustc_version
+    }
+
+    /// A path in the source tree.
+    pub fn source(&self, path: &str) -> PathBuf {
+        self.root.join(path)
+    }
+
     /// A path below `target/`.
     pub fn target(&self, path: &str) -> PathBuf {
         self.target.join(path)
@@ -63,19 +75,27 @@ impl Workspace {
     }
 }
 
-/// The triple in what `rustc -vV` prints.
-fn host_line(version: &str) -> Option<&str> {
-    version.lines().find_map(|line| line.strip_prefix("host: "))
+/// The value of one line of what `rustc -vV` prints.
+fn field<'text>(version: &'text str, name: &str) -> Option<&'text str> {
+    version.lines().find_map(|line| line.strip_prefix(name))
+}
+
+/// `1.96` of `1.96.0-nightly`.
+fn minor(release: &str) -> Option<&str> {
+    let second_dot = release.match_indices('.').nth(1)?.0;
+    release.get(..second_dot)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::host_line;
+    use super::{field, minor};
 
     #[test]
-    fn the_host_is_read_from_the_version() {
-        let text = "rustc 1.88.0\nbinary: rustc\nhost: aarch64-unknown-linux-gnu\nrelease: 1.88.0\n";
-        assert_eq!(host_line(text), Some("aarch64-unknown-linux-gnu"));
-        assert_eq!(host_line("rustc 1.88.0"), None);
+    fn the_host_and_the_version_are_read() {
+        let text = "rustc 1.88.0\nbinary: rustc\nhost: aarch64-unknown-linux-gnu\nrelease: 1.88.0-nightly\n";
+        assert_eq!(field(text, "host: "), Some("aarch64-unknown-linux-gnu"));
+        assert_eq!(field(text, "release: ").and_then(minor), Some("1.88"));
+        assert_eq!(field("rustc 1.88.0", "host: "), None);
+        assert_eq!(minor("1"), None);
     }
 }

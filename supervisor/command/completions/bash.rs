@@ -3,7 +3,7 @@
 //! The function needs nothing but bash 4: not the bash-completion package, which phones do not have. See bash(1),
 //! "Programmable Completion".
 
-use super::{Kind, is_last};
+use super::{Kind, is_last, keys};
 use crate::cli::table::{Arity, Flag, FlagValue, Operand, Placeholder, Verb};
 use std::fmt::Write;
 
@@ -15,8 +15,11 @@ _ds() {
     # What stands before the cursor: the verb, the number of operands, an option that wants a value.
     for ((index = 1; index < COMP_CWORD; index++)); do
         word=${COMP_WORDS[index]}
-        if [[ $word == = && -n $verb ]]; then
-            continue
+        if [[ $word == = ]]; then
+            # readline splits at equals signs: --option=value, or the middle of key=value.
+            if [[ -z $kind ]]; then
+                index=$((index + 1))
+            fi
         elif [[ -n $kind ]]; then
             kind=''
         elif [[ -z $verb ]]; then
@@ -40,6 +43,9 @@ _ds() {
     done
     if [[ $current == = ]]; then
         current=''
+        [[ -n $kind ]] || return
+    elif ((index > COMP_CWORD)); then
+        return
     fi
     if [[ -z $verb ]]; then
         kind="words $_ds_verbs"
@@ -49,6 +55,8 @@ _ds() {
         _ds_operand "$verb" "$((count + 1))"
     fi
     case $kind in
+        keys) kind="words $_ds_keys" ;;
+        settings) compopt -o nospace 2>/dev/null; kind="words ${_ds_keys// /= }=" ;;
         names) kind="words $(command ds list --names 2>/dev/null)" ;;
         files) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "$current") ;;
         directories) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -d -- "$current") ;;
@@ -65,6 +73,7 @@ pub(super) fn script(verbs: &[Verb]) -> String {
     let names: Vec<&str> = verbs.iter().map(|verb| verb.name).collect();
     let mut text = String::from("# bash completion for ds, written by 'ds completions bash'\n\n");
     let _ = writeln!(text, "_ds_verbs='{}'", names.join(" "));
+    let _ = writeln!(text, "_ds_keys='{}'", keys().join(" "));
     text.push_str(&function("_ds_options", "$1", verbs.iter().map(options)));
     text.push_str(&function("_ds_value", "$1", verbs.iter().flat_map(values)));
     text.push_str(&function("_ds_operand", "$1 $2", verbs.iter().flat_map(operands)));
@@ -125,6 +134,8 @@ fn word(placeholder: Placeholder) -> String {
         Kind::Files => "files".to_owned(),
         Kind::Directories => "directories".to_owned(),
         Kind::Words(words) => format!("words {}", words.join(" ")),
+        Kind::Keys => "keys".to_owned(),
+        Kind::Settings => "settings".to_owned(),
         Kind::Anything => "anything".to_owned(),
     }
 }

@@ -3,7 +3,7 @@
 //! See complete(1) of fish. Conditions look at the first word after `ds`, not at any word, so that a container called
 //! `start` confuses nobody.
 
-use super::{Kind, is_last};
+use super::{Kind, is_last, keys};
 use crate::cli::table::{Arity, Flag, FlagValue, Operand, Placeholder, Verb};
 use std::fmt::Write;
 
@@ -86,6 +86,8 @@ fn offer(placeholder: Placeholder, verbs: &[&str]) -> Option<String> {
         Kind::Files => "-F".to_owned(),
         Kind::Directories => "-f -a '(__fish_complete_directories)'".to_owned(),
         Kind::Words(words) => format!("-f -a '{}'", words.join(" ")),
+        Kind::Keys => format!("-f -a '{}'", keys().join(" ")),
+        Kind::Settings => format!("-f -a '{}='", keys().join("= ")),
         Kind::Anything => return None,
     })
 }

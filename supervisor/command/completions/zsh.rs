@@ -2,7 +2,7 @@
 //!
 //! It works both as a file `_ds` in a directory of `$fpath` and when it is sourced. See zshcompsys(1), `_arguments`.
 
-use super::{Kind, quoted};
+use super::{Kind, keys, quoted};
 use crate::cli::table::{Arity, Flag, FlagValue, Operand, Placeholder, Verb};
 use std::fmt::Write;
 
@@ -13,6 +13,14 @@ _ds_names() {
     local -a names
     names=(${(f)"$(command ds list --names 2>/dev/null)"})
     compadd -a names
+}
+
+_ds_keys() {
+    compadd "$@" -- KEYS
+}
+
+_ds_settings() {
+    _ds_keys -S =
 }
 
 _ds_verbs() {
@@ -46,7 +54,7 @@ fi
 
 /// Writes the script.
 pub(super) fn script(verbs: &[Verb]) -> String {
-    let mut text = String::from(HEAD);
+    let mut text = HEAD.replace("KEYS", &keys().join(" "));
     for verb in verbs {
         let _ = writeln!(text, "        {}", quoted(&format!("{}:{}", verb.name, escaped(verb.summary()))));
     }
@@ -103,6 +111,8 @@ fn action(placeholder: Placeholder) -> String {
         Kind::Files => "_files".to_owned(),
         Kind::Directories => "_files -/".to_owned(),
         Kind::Words(words) => format!("({})", words.join(" ")),
+        Kind::Keys => "_ds_keys".to_owned(),
+        Kind::Settings => "_ds_settings".to_owned(),
         Kind::Anything => " ".to_owned(),
     }
 }

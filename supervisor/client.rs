@@ -1,0 +1,223 @@
+//! The client: hands a command line and its standard streams to the supervisor, and waits for the exit code.
+//!
+//! Owns the terminal's raw mode and the forwarding of signals. Does nothing privileged and reads no configuration:
+//! what it does is on the way of every `ds run`. Where no supervisor listens, it starts one. termios(3), signal(7).
+
+use std::collections::BTreeMap;
+use std::env;
+use std::io::{stderr, stdin, stdout};
+use std::os::fd::{AsFd, OwnedFd};
+use std::panic;
+use std::sync::{Mutex, Once, PoisonError};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, raise};
+use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use nix::unistd::geteuid;
+
+use crate::call;
+use crate::daemon::launch;
+use crate::daemon::protocol::{ENVIRONMENT, FromWorker, GENERATION, Request, ToWorker};
+use crate::paths::Paths;
+use crate::signals::Signals;
+use crate::socket;
+
+/// Signals that would end the client: the command gets them instead, whatever it does.
+const ENDING: [Signal; 6] =
+    [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1, Signal::SIGUSR2];
+/// Signals that matter to a command while it has the terminal.
+const OF_TERMINAL: [Signal; 3] = [Signal::SIGWINCH, Signal::SIGCONT, Signal::SIGTSTP];
+
+/// The terminal as it was before it was made raw; process-wide, for the panic hook.
+static SAVED: Mutex<Option<Termios>> = Mutex::new(None);
+
+/// Has the supervisor run a command line; `argv` begins with the program's name.
+///
+/// # Errors
+/// When it could not be run, or did not come to its end.
+pub fn run(paths: &Paths, argv: Vec<String>) -> Result<u8> {
+    ensure!(geteuid().is_root(), "must be root; use 'su' or 'sudo'");
+    let signals = Signals::listen(&ENDING)?;
+    let connection = match socket::connect_to(&paths.supervisor_socket())? {
+        Some(connection) => connection,
+        None => {
+            // Until there is somebody to forward them to, signals do what they always do.
+            drop(signals);
+            let connection = launch(paths)?;
+            return converse(&connection, argv, Signals::listen(&ENDING)?);
+        }
+    };
+    converse(&connection, argv, signals)
+}
+
+/// Starts a supervisor, unless another process has just done it.
+fn launch(paths: &Paths) -> Result<OwnedFd> {
+    launch::refuse_spoiled()?;
+    let _lock = launch::lock(paths)?;
+    if let Some(connection) = socket::connect_to(&paths.supervisor_socket())? {
+        return Ok(connection);
+    }
+    launch::start(paths, true).context("cannot start the supervisor")?;
+    let connection = socket::connect_to(&paths.supervisor_socket())?;
+    connection
+        .with_context(|| format!("the supervisor ended at once; see {}", paths.supervisor_log().display()))
+}
+
+fn converse(connection: &OwnedFd, argv: Vec<String>, signals: Signals) -> Result<u8> {
+    let set = |name: &str| Some((name.to_owned(), env::var(name).ok()?));
+    let request = Request {
+        generation: GENERATION,
+        argv,
+        // Empty where there is none any more: the worker can make nothing of it either.
+        cwd: env::current_dir()
+            .ok()
+            .and_then(|path| path.into_os_string().into_string().ok())
+            .unwrap_or_default(),
+        environment: ENVIRONMENT.into_iter().filter_map(set).collect::<BTreeMap<_, _>>(),
+    };
+    // A supervisor that refuses has perhaps closed the connection already; its reason is there to be read.
+    let sent = socket::send(connection, &request, &[stdin().as_fd(), stdout().as_fd(), stderr().as_fd()]);
+    let mut terminal = Terminal { of_terminal: None };
+    let mut conversation = Conversation { connection, signals, last_signal: None };
+    let end = conversation.follow(&mut terminal);
+    drop(terminal);
+    match end? {
+        Some(code) => Ok(code),
+        None => {
+            sent?;
+            conversation.end_as_signalled()
+        }
+    }
+}
+
+struct Conversation<'a> {
+    connection: &'a OwnedFd,
+    signals: Signals,
+    last_signal: Option<i32>,
+}
+
+impl Conversation<'_> {
+    /// Forwards signals and follows the worker until it has said the exit code; `None` when it says no more.
+    fn follow(&mut self, terminal: &mut Terminal) -> Result<Option<u8>> {
+        loop {
+            let mut polled = vec![
+                PollFd::new(self.connection.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.signals.fd(), PollFlags::POLLIN),
+            ];
+            polled.extend(
+                terminal.of_terminal.as_ref().map(|signals| PollFd::new(signals.fd(), PollFlags::POLLIN)),
+            );
+            match poll(&mut polled, PollTimeout::NONE) {
+                Err(Errno::EINTR) => continue,
+                other => call!(other, "poll")?,
+            };
+            let ready: Vec<bool> = polled.iter().map(|entry| entry.any().unwrap_or(false)).collect();
+            if ready.get(2) == Some(&true) {
+                terminal.signalled(self.connection)?;
+            }
+            if ready[1] {
+                for number in self.signals.take() {
+                    self.last_signal = Some(number);
+                    forward(self.connection, number);
+                }
+            }
+            if ready[0] {
+                match socket::receive::<FromWorker>(self.connection)?.map(|received| received.message) {
+                    Some(FromWorker::RawMode(on)) => terminal.raw_mode(on)?,
+                    Some(FromWorker::Exit(code)) => return Ok(Some(code)),
+                    Some(FromWorker::Refused(reason)) => bail!("{reason}"),
+                    None => return Ok(None),
+                }
+            }
+        }
+    }
+
+    /// The connection has ended without an exit code. A command that was interrupted ends the way any program does.
+    fn end_as_signalled(self) -> Result<u8> {
+        let last = self.last_signal.and_then(|number| Signal::try_from(number).ok());
+        drop(self.signals);
+        if let Some(signal) = last {
+            call!(raise(signal), "raise({signal})")?;
+        }
+        bail!("the worker died; see 'ds logs' or supervisor.log")
+    }
+}
+
+/// A worker that has just ended does not mind; its last word is still to be read.
+fn forward(connection: &OwnedFd, number: i32) {
+    let _ = socket::send(connection, &ToWorker::Signal(number), &[]);
+}
+
+/// The terminal on standard input, if there is one; as it was once this is dropped.
+struct Terminal {
+    /// Heard while the terminal is raw.
+    of_terminal: Option<Signals>,
+}
+
+impl Terminal {
+    fn raw_mode(&mut self, on: bool) -> Result<()> {
+        if !on {
+            self.of_terminal = None;
+            restore();
+            return Ok(());
+        }
+        self.of_terminal = Some(Signals::listen(&OF_TERMINAL)?);
+        make_raw();
+        Ok(())
+    }
+
+    fn signalled(&mut self, connection: &OwnedFd) -> Result<()> {
+        let Some(signals) = &self.of_terminal else { return Ok(()) };
+        for number in signals.take() {
+            if number == Signal::SIGTSTP as i32 {
+                // Sent by somebody else: in raw mode no key does it. Stop with the terminal in order.
+                self.raw_mode(false)?;
+                call!(raise(Signal::SIGTSTP), "raise(SIGTSTP)")?;
+                self.raw_mode(true)?;
+                // The window may have changed meanwhile.
+                forward(connection, Signal::SIGWINCH as i32);
+                return Ok(());
+            }
+            forward(connection, number);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        restore();
+    }
+}
+
+/// Standard input that is no terminal stays as it is.
+fn make_raw() {
+    let mut saved = SAVED.lock().unwrap_or_else(PoisonError::into_inner);
+    if saved.is_some() {
+        return;
+    }
+    let Ok(before) = tcgetattr(stdin()) else { return };
+    let mut raw = before.clone();
+    cfmakeraw(&mut raw);
+    *saved = Some(before);
+    drop(saved);
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |information| {
+            restore();
+            before(information);
+        }));
+    });
+    let _ = tcsetattr(stdin(), SetArg::TCSADRAIN, &raw);
+}
+
+/// Not TCSADRAIN: output that nobody takes must not keep the client.
+fn restore() {
+    let saved = SAVED.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(saved) = saved {
+        let _ = tcsetattr(stdin(), SetArg::TCSANOW, &saved);
+    }
+}

@@ -1,0 +1,122 @@
+//! From a command line to the file of its verb, in a worker.
+//!
+//! Owns the table of verbs, what an error looks like and which exit code it has, and who dies with his client.
+
+use std::rc::Rc;
+
+use anyhow::{Error, Result};
+
+use super::{Env, complain, not_yet, restart, start, stop};
+use crate::cli::{self, Command};
+use crate::config::value::Name;
+use crate::daemon::Work;
+use crate::exit::ExitCode;
+use crate::host::Host;
+use crate::paths::Paths;
+
+/// Runs one command line in a worker, tells the client its exit code and returns it.
+#[must_use]
+pub fn serve(work: Work, paths: &Paths, host: &Rc<Host>) -> u8 {
+    let (program, words) =
+        work.argv.split_first().map_or(("ds", &[][..]), |(first, rest)| (first.as_str(), rest));
+    let parsed = cli::parse(program, words);
+    let env = Env {
+        paths: paths.clone(),
+        host: Rc::clone(host),
+        client: work.client,
+        supervisor: work.supervisor,
+        knowledge: work.knowledge,
+        environment: work.environment,
+        directory: work.directory,
+    };
+    let code = match parsed {
+        Ok(invocation) => run(&invocation.command, &env),
+        // The client has parsed it, too: only one of another version gets here.
+        Err(usage) => {
+            let code = usage.exit_code();
+            complain("command line", None, &Error::msg(usage.text));
+            code
+        }
+    };
+    env.client.exit(code.number());
+    code.number()
+}
+
+fn run(command: &Command, env: &Env) -> ExitCode {
+    let done = env.client.dies_with_client(!hears_client(command)).and_then(|()| dispatch(command, env));
+    done.unwrap_or_else(|error| {
+        let (verb, name) = subject(command);
+        complain(verb, name.and_then(|name| name.parse::<Name>().ok()).as_ref(), &error);
+        failure(command)
+    })
+}
+
+fn dispatch(command: &Command, env: &Env) -> Result<ExitCode> {
+    match command {
+        Command::Start(arguments) => start::run(arguments, env),
+        Command::Stop(arguments) => stop::run(arguments, env),
+        Command::Restart(arguments) => restart::run(arguments, env),
+        _ => not_yet::run(),
+    }
+}
+
+/// Commands that listen to their client, and decide themselves what an interruption means. All others end at once.
+fn hears_client(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Run(_)
+            | Command::Enter(_)
+            | Command::Shell(_)
+            | Command::Console(_)
+            | Command::Start(_)
+            | Command::Stop(_)
+            | Command::Restart(_)
+    )
+}
+
+/// The exit code of a command that failed before it could say one itself.
+#[must_use]
+pub fn failure(command: &Command) -> ExitCode {
+    match command {
+        Command::Run(_) | Command::Shell(_) => ExitCode::RunFailed,
+        _ => ExitCode::Failed,
+    }
+}
+
+/// What an error is about: the verb, and the container if there is one.
+#[must_use]
+pub fn subject(command: &Command) -> (&'static str, Option<&str>) {
+    match command {
+        Command::Create(arguments) => ("create", Some(&arguments.name)),
+        Command::Start(_) => ("start", None),
+        Command::Stop(_) => ("stop", None),
+        Command::Restart(_) => ("restart", None),
+        Command::List(_) => ("list", None),
+        Command::Info(arguments) => ("info", Some(&arguments.name)),
+        Command::Stats(arguments) => ("stats", arguments.name.as_deref()),
+        Command::Get(arguments) => ("get", Some(&arguments.name)),
+        Command::Set(arguments) => ("set", Some(&arguments.name)),
+        Command::Run(arguments) => ("run", Some(&arguments.name)),
+        Command::Enter(arguments) => ("enter", Some(&arguments.name)),
+        Command::Shell(_) => ("shell", None),
+        Command::Console(arguments) => ("console", Some(&arguments.name)),
+        Command::Logs(arguments) => ("logs", Some(&arguments.name)),
+        Command::Remove(arguments) => ("rm", Some(&arguments.name)),
+        Command::Rename(arguments) => ("rename", Some(&arguments.name)),
+        Command::Copy(arguments) => ("copy", Some(&arguments.name)),
+        Command::Export(arguments) => ("export", Some(&arguments.name)),
+        Command::Import(arguments) => ("import", Some(&arguments.name)),
+        Command::Resize(arguments) => ("resize", Some(&arguments.name)),
+        Command::Convert(arguments) => ("convert", Some(&arguments.name)),
+        Command::Images(_) => ("images", None),
+        Command::Pull(_) => ("pull", None),
+        Command::Check(_) => ("check", None),
+        Command::Doctor(_) => ("doctor", None),
+        Command::Supervise(_) => ("supervise", None),
+        Command::Supervisor(_) => ("supervisor", None),
+        Command::Rpc(_) => ("rpc", None),
+        Command::Version(_) => ("version", None),
+        Command::Completions(_) => ("completions", None),
+        Command::Help(_) => ("help", None),
+    }
+}

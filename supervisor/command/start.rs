@@ -1,0 +1,118 @@
+//! `ds start`: boots containers, several at once.
+
+use std::fmt::Write;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::{Env, complain, names, print};
+use crate::cli::{self, Wait};
+use crate::config::value::Name;
+use crate::config::{Config, RootSource};
+use crate::container::start::{Outcome, Starting, begin, finish, wait};
+use crate::container::{ask, monitor};
+use crate::exit::ExitCode;
+use crate::monitor::protocol::{Answer, Request};
+use crate::plan;
+use crate::rootfs::guest::Guest;
+use crate::rootfs::root::Root;
+use crate::socket;
+
+/// Starts what the command line names.
+///
+/// # Errors
+/// When nothing could be tried; a container that does not start is told in a line of its own.
+pub fn run(arguments: &cli::Start, env: &Env) -> Result<ExitCode> {
+    if let Some(creation) = arguments.creation() {
+        // create;
+        let _ = creation;
+    }
+    let names = names(env, &arguments.names, arguments.all)?;
+    if arguments.dry_run {
+        return names.iter().try_fold(ExitCode::Done, |_, name| dry_run(env, name));
+    }
+    // All monitors are forked before the first one is waited for.
+    let begun: Vec<(Name, Result<Starting>)> =
+        names.into_iter().map(|name| (name.clone(), begin(env, &name))).collect();
+    let mut code = ExitCode::Done;
+    for (name, starting) in begun {
+        let started = starting.and_then(|starting| complete(env, &name, starting, arguments.wait));
+        match started {
+            Ok(line) => drop(print(&mut io::stdout(), &line)?),
+            Err(error) => {
+                complain("start", Some(&name), &error);
+                code = ExitCode::Failed;
+            }
+        }
+        if arguments.foreground && code == ExitCode::Done {
+            // console
+        }
+    }
+    Ok(code)
+}
+
+fn complete(env: &Env, name: &Name, starting: Starting, waiting: Option<Wait>) -> Result<String> {
+    let mut outcome = finish(env, starting)?;
+    while outcome == Outcome::Ended {
+        // Somebody stopped it while we waited for it to come up.
+        outcome = finish(env, begin(env, name)?)?;
+    }
+    if let Some(waiting) = waiting {
+        until_ready(env, name, waiting)?;
+    }
+    Ok(match outcome {
+        Outcome::AlreadyRunning => format!("{name} is running already\n"),
+        _ if waiting.is_some() => format!("{name} is up\n"),
+        _ => format!("{name} started\n"),
+    })
+}
+
+/// Waits until the init system says that it is up.
+fn until_ready(env: &Env, name: &Name, waiting: Wait) -> Result<()> {
+    let deadline = waiting.timeout.map(|timeout| Instant::now() + timeout);
+    let connection = monitor(&env.paths, name)?.context("it ended before it was up; see 'ds logs'")?;
+    socket::send(&connection, &Request::Watch, &[])?;
+    loop {
+        match deadline {
+            None => wait(env, &connection)?,
+            Some(deadline) => {
+                let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+                let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+                let mut polled = [PollFd::new(connection.as_fd(), PollFlags::POLLIN)];
+                if poll(&mut polled, timeout)? == 0 {
+                    bail!(
+                        "it runs, but its init system did not say in time that it is up; see 'ds logs {name}'"
+                    );
+                }
+            }
+        }
+        match socket::receive::<Answer>(&connection)?.map(|received| received.message) {
+            Some(Answer::Status(status)) if status.ready => return Ok(()),
+            Some(_) => {}
+            None => bail!("it ended before it was up; see 'ds logs {name}'"),
+        }
+    }
+}
+
+/// Prints the plan and changes nothing.
+fn dry_run(env: &Env, name: &Name) -> Result<ExitCode> {
+    let config = Config::load(&env.paths.container_ini(name), name)?;
+    let RootSource::Directory(path) = &config.container.root else {
+        bail!("images are not there yet; use a directory");
+    };
+    let root = Root::open(path.as_path())?;
+    let guest = Guest::inspect(&root, Path::new(config.container.init.as_str()))?;
+    let plan = plan::build(&config, &env.host, &guest)?;
+    let mut text = String::new();
+    writeln!(text, "{plan}")?;
+    if let Some(connection) = monitor(&env.paths, name)?
+        && let Ok(Answer::Status(status)) = ask(&connection, &Request::Status)
+    {
+        log::warn!("{name} is {}; this is for its next start", status.state.as_str());
+    }
+    print(&mut io::stdout(), &text)
+}

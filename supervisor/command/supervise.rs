@@ -1,0 +1,80 @@
+//! `ds supervise`: launches the supervisor, or is it.
+//!
+//! The one verb that no worker runs. Joins the supervisor, which knows no commands, to the commands, which it runs
+//! in its workers.
+
+use std::panic;
+use std::rc::Rc;
+
+use anyhow::{Result, ensure};
+use nix::unistd::geteuid;
+
+use super::dispatch;
+use crate::cgroup::Cgroup;
+use crate::cli::Supervise;
+use crate::config::value::Name;
+use crate::container::{Lock, monitor, sweep};
+use crate::daemon::launch::{self, Options, Readiness, Stage};
+use crate::daemon::server::{Outcome, Server};
+use crate::daemon::{Program, detach, worker};
+use crate::exit::ExitCode;
+use crate::host::Host;
+use crate::paths::Paths;
+use crate::sys::process::exit_immediately;
+
+/// Exit code of a process with a fault in its program, as Rust has it.
+const FAULT: i32 = 101;
+
+/// Launches a supervisor and returns once it listens; in the launched process, supervises until it is told to end.
+///
+/// # Errors
+/// Why there is no supervisor, or that there is one already.
+pub fn run(arguments: &Supervise, paths: &Paths) -> Result<ExitCode> {
+    ensure!(geteuid().is_root(), "must be root; use 'su' or 'sudo'");
+    let options = Options { foreground: arguments.foreground, autostart: !arguments.no_autostart };
+    match launch::supervise(paths, options)? {
+        Stage::Launched => Ok(ExitCode::Done),
+        Stage::Supervisor(readiness) => supervise(paths, readiness, options.autostart),
+    }
+}
+
+fn supervise(paths: &Paths, readiness: Readiness, autostart: bool) -> Result<ExitCode> {
+    panic::set_hook(Box::new(|fault| {
+        log::error!("internal error: {fault}");
+        exit_immediately(FAULT);
+    }));
+    let own_machine = std::env::var_os("DS_ROOT").is_none();
+    let failures = detach::from_launcher(own_machine);
+    let begun =
+        Server::begin(paths.clone(), &readiness).and_then(|server| Ok((server, Rc::new(Host::probe()?))));
+    let (server, host) = match begun {
+        Ok(begun) => begun,
+        Err(error) => return if readiness.failed(&error) { Ok(ExitCode::Failed) } else { Err(error) },
+    };
+    for failure in failures {
+        log::warn!("{failure:#}");
+    }
+    readiness.ready();
+    match server.run(autostart) {
+        Outcome::Ended => Ok(ExitCode::Done),
+        Outcome::Worker(assignment) => {
+            let program = Program {
+                command: &|work| dispatch::serve(work, paths, &host),
+                sweep: &|paths, name| sweep_dead(paths, &host, name),
+            };
+            worker::run(*assignment, paths, &program)
+        }
+    }
+}
+
+/// Removes what a container without a monitor left behind.
+fn sweep_dead(paths: &Paths, host: &Host, name: &Name) -> Result<()> {
+    let _lock = Lock::take(paths, name)?;
+    if monitor(paths, name)?.is_some() {
+        return Ok(());
+    }
+    sweep(paths, host, name);
+    let left = Cgroup::existing(&host.cgroups, &paths.cgroup, name.as_str());
+    ensure!(left.directory().is_none(), "its control groups are still in use");
+    Ok(())
+}

@@ -1,0 +1,161 @@
+//! What the supervisor does about containers: adopts, watches, notices their end, starts those that start at boot.
+//!
+//! The other half of [`Server`]: here a monitor's messages, the files it leaves and the configuration turn into
+//! events for the policy.
+
+use std::ops::ControlFlow;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::monitors::Heard;
+use super::now;
+use super::policy::{Candidate, Event};
+use super::server::{Outcome, Server};
+use super::watch::names_in;
+use crate::config::Config;
+use crate::config::value::{Name, RestartPolicy};
+use crate::durable;
+use crate::monitor::protocol::{Exit, ExitReason, Status};
+
+/// Largest record of an end that is read, bytes.
+const LARGEST_RECORD: u64 = 64 << 10;
+
+impl Server {
+    /// The beginning: watches the monitors that are there, takes the end of those that ended unwatched, and starts
+    /// what starts at boot.
+    pub(super) fn adopt_and_start(&mut self, autostart: bool) -> ControlFlow<Outcome> {
+        for name in names_in(&self.paths.run_containers()) {
+            if self.paths.control(&name).exists() {
+                self.watch(&name)?;
+                if !self.monitors.has(&name) {
+                    self.gone(&name, None)?;
+                }
+            }
+        }
+        if self.is_first_of_this_boot() && autostart && self.settings.autostart {
+            let candidates = self.candidates();
+            return self.decide(Event::Autostart(candidates));
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Once after each boot of the kernel: a supervisor that comes back later starts nothing that was stopped since.
+    fn is_first_of_this_boot(&self) -> bool {
+        let Ok(boot) = std::fs::read("/proc/sys/kernel/random/boot_id") else { return false };
+        let record = self.paths.autostarted();
+        if std::fs::read(&record).is_ok_and(|recorded| recorded == boot) {
+            return false;
+        }
+        if let Err(error) = durable::write(&record, &boot, 0o600) {
+            log::error!("write {}: {error}; no container starts by itself", record.display());
+            return false;
+        }
+        true
+    }
+
+    fn candidates(&self) -> Vec<Candidate> {
+        let load = |name: Name| match Config::load(&self.paths.container_ini(&name), &name) {
+            Ok(config) if config.container.autostart => {
+                Some(Candidate { priority: config.container.priority.get(), name })
+            }
+            Ok(_) => None,
+            Err(error) => {
+                log::error!("{name}: {error}");
+                None
+            }
+        };
+        names_in(&self.paths.containers()).into_iter().filter_map(load).collect()
+    }
+
+    /// Watches the monitor of a container, if it answers and is not watched yet.
+    pub(super) fn watch(&mut self, name: &Name) -> ControlFlow<Outcome> {
+        if self.monitors.has(name) {
+            return ControlFlow::Continue(());
+        }
+        match self.monitors.watch(&self.paths, name) {
+            Ok(true) => self.decide(Event::Watched(name.clone())),
+            Ok(false) => ControlFlow::Continue(()),
+            Err(error) => {
+                log::error!("{name}: {error:#}");
+                ControlFlow::Continue(())
+            }
+        }
+    }
+
+    pub(super) fn directories_changed(&mut self) -> ControlFlow<Outcome> {
+        let changes = self.monitors.changed();
+        let names = if changes.lost { names_in(&self.paths.run_containers()) } else { changes.names };
+        for name in names {
+            self.watch(&name)?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    pub(super) fn hear_monitor(&mut self, name: &Name) -> ControlFlow<Outcome> {
+        match self.monitors.hear(name) {
+            Heard::Nothing => ControlFlow::Continue(()),
+            Heard::Status(status, changed) => {
+                if changed {
+                    log::info!("{name}: {}", status.state.as_str());
+                }
+                self.decide(Event::Status(name.clone(), status.state))
+            }
+            Heard::Gone(status) => self.gone(name, status.as_deref()),
+        }
+    }
+
+    /// Takes the end of a monitor, unless the next one of the same container is there already.
+    fn gone(&mut self, name: &Name, last: Option<&Status>) -> ControlFlow<Outcome> {
+        self.watch(name)?;
+        if self.monitors.has(name) {
+            return ControlFlow::Continue(());
+        }
+        let exit = self.exit(name, last);
+        match &exit.message {
+            Some(message) => log::info!("{name}: ended ({:?}): {message}", exit.reason),
+            None => log::info!("{name}: ended ({:?})", exit.reason),
+        }
+        self.decide(Event::Gone(name.clone(), exit, self.restart_policy(name)))
+    }
+
+    /// How a container ended: what its monitor wrote down before it took its socket away, or that it is lost.
+    fn exit(&self, name: &Name, last: Option<&Status>) -> Exit {
+        let path = self.paths.last_exit(name);
+        if !self.paths.control(name).exists() {
+            let record = durable::read(&path, LARGEST_RECORD).ok();
+            if let Some(exit) = record.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
+                return exit;
+            }
+        }
+        let started = last.and_then(|status| status.started_s);
+        let exit = Exit {
+            reason: ExitReason::Lost,
+            code: None,
+            signal: None,
+            message: None,
+            at: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+            uptime_s: started.map_or(0, |started| now().as_secs().saturating_sub(started)),
+        };
+        let written = serde_json::to_vec(&exit).map(|text| durable::write(&path, &text, 0o600));
+        if let Ok(Err(error)) = written {
+            log::error!("write {}: {error}", path.display());
+        }
+        exit
+    }
+
+    /// A start of the policy's has ended.
+    pub(super) fn start_ended(&mut self, name: &Name, done: bool) -> ControlFlow<Outcome> {
+        self.watch(name)?;
+        if done && !self.monitors.has(name) {
+            // It ran, and ended before anybody could watch.
+            self.gone(name, None)?;
+        }
+        let running = self.monitors.has(name);
+        self.decide(Event::StartEnded(name.clone(), running, self.restart_policy(name)))
+    }
+
+    /// What the configuration says now. One that is gone or broken restarts nothing.
+    fn restart_policy(&self, name: &Name) -> RestartPolicy {
+        Config::load(&self.paths.container_ini(name), name)
+            .map_or(RestartPolicy::No, |config| config.container.restart)
+    }
+}

@@ -1,0 +1,284 @@
+//! From a shell to a running supervisor: refuses places that would spoil it, forks it off, waits until it listens.
+//!
+//! Owns the launch lock and the readiness pipe. The process is replaced once, by a sealed copy of the program with
+//! a clean environment; [`MARKER`] tells the copy what it is. fork(2), setsid(2), flock(2), pipe(7).
+
+use std::convert::Infallible;
+use std::env;
+use std::ffi::CString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::fcntl::{FcntlArg, FdFlag, Flock, FlockArg, OFlag, fcntl};
+use nix::sys::stat::{Mode, umask};
+use nix::sys::wait::waitpid;
+use nix::unistd::{chdir, pipe2, setsid};
+
+use super::seal;
+use crate::call;
+use crate::host::android;
+use crate::paths::{self, Paths};
+use crate::sys::descriptor::{adopt, close_on_exec_from, make_standard, try_lock};
+use crate::sys::process::{Fork, exit_immediately, fork};
+
+/// The environment variable that the sealed copy finds: `foreground`, or the number of the readiness pipe.
+const MARKER: &str = "DS_SUPERVISOR";
+const FOREGROUND: &str = "foreground";
+/// What the supervisor writes to the pipe once it listens; anything else is the reason why it does not.
+const READY: &str = "ready";
+
+/// How a supervisor is to be run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Stay attached to the terminal.
+    pub foreground: bool,
+    /// Start the containers with `autostart = yes`, once after each boot.
+    pub autostart: bool,
+}
+
+/// What [`supervise`] has come to.
+#[derive(Debug)]
+pub enum Stage {
+    /// The supervisor runs in the background, and this process is done.
+    Launched,
+    /// This process is the supervisor.
+    Supervisor(Readiness),
+}
+
+/// The way to tell whoever launched this supervisor that it listens, or why not.
+#[derive(Debug)]
+pub struct Readiness {
+    pipe: Option<File>,
+}
+
+impl Readiness {
+    /// Whether the supervisor stays attached to a terminal.
+    #[must_use]
+    pub fn is_foreground(&self) -> bool {
+        self.pipe.is_none()
+    }
+
+    /// It listens.
+    pub fn ready(self) {
+        self.tell(READY);
+    }
+
+    /// It ends, because of this; says whether anybody was told.
+    #[must_use]
+    pub fn failed(self, error: &anyhow::Error) -> bool {
+        let told = self.pipe.is_some();
+        self.tell(&format!("{error:#}"));
+        told
+    }
+
+    fn tell(self, text: &str) {
+        // Whoever waited for it may be gone.
+        let _ = self.pipe.map(|mut pipe| pipe.write_all(text.as_bytes()));
+    }
+}
+
+/// `ds supervise`: launches a supervisor, or is the one that was launched.
+///
+/// # Errors
+/// Why there is no new supervisor; that there is one already, for example.
+pub fn supervise(paths: &Paths, options: Options) -> Result<Stage> {
+    match env::var(MARKER) {
+        Ok(marker) if marker == FOREGROUND => Ok(Stage::Supervisor(Readiness { pipe: None })),
+        Ok(marker) => {
+            let number: RawFd = marker.parse().with_context(|| format!("{MARKER}={marker}"))?;
+            let pipe = adopt(number);
+            call!(fcntl(&pipe, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)), "fcntl({MARKER}={marker})")?;
+            Ok(Stage::Supervisor(Readiness { pipe: Some(pipe.into()) }))
+        }
+        Err(_) => {
+            refuse_spoiled()?;
+            if options.foreground {
+                match execute(paths, options, None)? {}
+            }
+            let _lock = lock(paths)?;
+            start(paths, options.autostart)?;
+            Ok(Stage::Launched)
+        }
+    }
+}
+
+/// Waits until no other process is about to launch a supervisor, and keeps others from it.
+///
+/// # Errors
+/// When the run directory cannot be made.
+pub fn lock(paths: &Paths) -> Result<Flock<File>> {
+    let path = paths.launch_lock();
+    paths::create_private(&paths.run).with_context(|| format!("create {}", paths.run.display()))?;
+    let file = open_lock(&path)?;
+    let locked = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno);
+    Ok(call!(locked, "flock({})", path.display())?)
+}
+
+/// Starts a supervisor in the background and returns once it listens. The caller holds the [`lock`] and has seen to
+/// [`refuse_spoiled`].
+///
+/// # Errors
+/// What kept the supervisor from listening, in its own words.
+pub fn start(paths: &Paths, autostart: bool) -> Result<()> {
+    let (reader, writer) = call!(pipe2(OFlag::O_CLOEXEC), "pipe2")?;
+    match call!(fork(), "fork")? {
+        Fork::Child => {
+            drop(reader);
+            become_daemon(paths, autostart, &writer);
+        }
+        Fork::Parent(child) => {
+            drop(writer);
+            let mut answer = String::new();
+            File::from(reader).read_to_string(&mut answer).context("wait for the supervisor")?;
+            // The first child ends at once; there is nothing to learn from it.
+            let _ = waitpid(child, None);
+            ensure!(!answer.is_empty(), "the supervisor died while it started");
+            ensure!(answer == READY, "{answer}");
+            Ok(())
+        }
+    }
+}
+
+/// Forks once more, so that init and not the launcher is the supervisor's parent.
+fn become_daemon(paths: &Paths, autostart: bool, pipe: &OwnedFd) -> ! {
+    let readiness = pipe.try_clone();
+    let become_it = || -> Result<()> {
+        call!(setsid(), "setsid")?;
+        if let Fork::Parent(_) = call!(fork(), "fork")? {
+            return Ok(());
+        }
+        let null = OpenOptions::new().read(true).write(true).open("/dev/null").context("open /dev/null")?;
+        for number in 0..=2 {
+            call!(make_standard(null.as_fd(), number), "dup2(/dev/null, {number})")?;
+        }
+        match execute(paths, Options { foreground: false, autostart }, Some(pipe))? {}
+    };
+    if let (Err(error), Ok(readiness)) = (become_it(), readiness) {
+        let _ = Readiness { pipe: Some(readiness.into()) }.failed(&error);
+    }
+    exit_immediately(0)
+}
+
+/// Becomes the supervisor: a sealed copy of the program, a known environment, no descriptor but the standard ones.
+fn execute(paths: &Paths, options: Options, pipe: Option<&OwnedFd>) -> Result<Infallible> {
+    paths::create_private(&paths.run).with_context(|| format!("create {}", paths.run.display()))?;
+    umask(Mode::from_bits_truncate(0o022));
+    call!(chdir("/"), "chdir(/)")?;
+    let proc = File::open("/proc").context("open /proc")?;
+    call!(close_on_exec_from(3, proc.as_fd()), "close_range")?;
+    let marker = match pipe {
+        Some(pipe) => {
+            call!(fcntl(pipe, FcntlArg::F_SETFD(FdFlag::empty())), "fcntl(F_SETFD)")?;
+            pipe.as_raw_fd().to_string()
+        }
+        None => FOREGROUND.to_owned(),
+    };
+    let mut arguments = vec![c"ds".to_owned(), c"supervise".to_owned()];
+    arguments.extend(options.foreground.then(|| c"--foreground".to_owned()));
+    arguments.extend((!options.autostart).then(|| c"--no-autostart".to_owned()));
+    seal::execute_copy(&arguments, &environment(&marker)?, &paths.run)
+}
+
+/// The supervisor's whole environment.
+fn environment(marker: &str) -> Result<Vec<CString>> {
+    let path = if android::is_android() {
+        "PATH=/system/bin:/system/xbin:/vendor/bin:/product/bin"
+    } else {
+        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    };
+    let mut variables = vec![CString::new(path)?, CString::new(format!("{MARKER}={marker}"))?];
+    if let Some(root) = env::var_os("DS_ROOT") {
+        variables.push(CString::new([b"DS_ROOT=", root.as_bytes()].concat())?);
+    }
+    Ok(variables)
+}
+
+/// Refuses to launch a supervisor from a process whose seccomp filters every container would inherit.
+///
+/// # Errors
+/// The reason.
+pub fn refuse_spoiled() -> Result<()> {
+    let status = fs::read_to_string("/proc/self/status").context("read /proc/self/status")?;
+    match spoiled(&status, env::var_os("DS_ROOT").is_some()) {
+        Some(reason) => bail!("{reason}"),
+        None => Ok(()),
+    }
+}
+
+/// What in a /proc/PID/status speaks against it, proc_pid_status(5). With a private root, filters that sleep are
+/// passed over: nothing of the machine depends on that supervisor.
+fn spoiled(status: &str, private: bool) -> Option<&'static str> {
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.and_then(|value| value.trim().parse::<u64>().ok()).unwrap_or(0)
+    };
+    if field("Seccomp") != 0 {
+        return Some(
+            "this shell is under a seccomp filter, which every container would inherit; \
+             run 'ds supervise' from a boot script or a shell without one",
+        );
+    }
+    if field("Seccomp_filters") != 0 && !private {
+        return Some(
+            "this shell has a sleeping seccomp filter, which would awaken in every container; \
+             reboot once, so that the boot script starts the supervisor",
+        );
+    }
+    None
+}
+
+fn open_lock(path: &Path) -> Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    options.open(path).with_context(|| format!("open {}", path.display()))
+}
+
+/// The supervisor's lock file: locked, with its process id in it.
+///
+/// # Errors
+/// `already running (pid N)` when another supervisor holds it.
+pub fn claim(path: &Path) -> Result<OwnedFd> {
+    let mut file = open_lock(path)?;
+    if try_lock(file.as_fd()).is_err() {
+        let mut pid = String::new();
+        file.read_to_string(&mut pid).with_context(|| format!("read {}", path.display()))?;
+        bail!("already running (pid {})", pid.trim());
+    }
+    file.set_len(0)
+        .and_then(|()| writeln!(file, "{}", std::process::id()))
+        .with_context(|| format!("write {}", path.display()))?;
+    Ok(file.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_spoil_a_supervisor_awake_or_asleep() {
+        let status = |mode, filters| format!("Name:\tsh\nSeccomp:\t{mode}\nSeccomp_filters:\t{filters}\n");
+        assert!(spoiled(&status(0, 0), false).is_none());
+        assert!(spoiled("Name:\tsh\n", false).is_none(), "kernels without seccomp");
+        for private in [false, true] {
+            assert!(spoiled(&status(2, 1), private).unwrap().contains("under a seccomp filter"));
+        }
+        assert!(spoiled(&status(0, 1), false).unwrap().contains("reboot once"));
+        assert!(spoiled(&status(0, 1), true).is_none());
+    }
+
+    #[test]
+    fn a_second_claim_names_the_first() {
+        let path = env::temp_dir().join(format!("ds-claim-{}", std::process::id()));
+        let first = claim(&path).unwrap();
+        let refusal = claim(&path).unwrap_err().to_string();
+        assert_eq!(refusal, format!("already running (pid {})", std::process::id()));
+        drop(first);
+        claim(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+    }
+}

@@ -1,0 +1,58 @@
+//! Who may speak to the supervisor: root, and only from the supervisor's own PID namespace.
+//!
+//! A container's root has uid 0 too; where it can reach the socket by some mistake, its PID namespace tells it from
+//! the host's. What cannot be found out is refused. unix(7) SO_PEERCRED, pid_namespaces(7), namespaces(7).
+
+use std::os::fd::BorrowedFd;
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::stat::stat;
+
+use crate::call;
+use crate::sys::socket::peer;
+
+/// A PID namespace, by device and inode of its file in /proc.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PidNamespace(u64, u64);
+
+impl PidNamespace {
+    /// The namespace of a process, as /proc shows it; `self` for this one.
+    ///
+    /// # Errors
+    /// When the process is gone, or not ours to look at.
+    pub fn of(process: &str) -> Result<Self> {
+        let path = format!("/proc/{process}/ns/pid");
+        let status = call!(stat(path.as_str()), "stat({path})")?;
+        Ok(Self(status.st_dev, status.st_ino))
+    }
+}
+
+/// Checks the process at the other end of a connection.
+///
+/// # Errors
+/// One line that says why it is refused.
+pub fn check(connection: BorrowedFd<'_>, own: PidNamespace) -> Result<()> {
+    let credentials = call!(peer(connection), "getsockopt(SO_PEERCRED)")?;
+    ensure!(credentials.uid() == 0, "must be root");
+    // A process outside of our namespace has no number in it.
+    ensure!(credentials.pid() > 0, "asked from another PID namespace");
+    let theirs = PidNamespace::of(&credentials.pid().to_string()).context("cannot tell who asks")?;
+    ensure!(theirs == own, "asked from another PID namespace");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::socket;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn a_peer_of_the_same_namespace_passes_and_any_other_does_not() {
+        let (left, _right) = socket::pair().unwrap();
+        let own = PidNamespace::of("self").unwrap();
+        check(left.as_fd(), own).unwrap();
+        let other = PidNamespace(own.0, own.1 + 1);
+        assert_eq!(check(left.as_fd(), other).unwrap_err().to_string(), "asked from another PID namespace");
+    }
+}

@@ -1,0 +1,132 @@
+//! Tells when a container's run directory changes, so that no monitor stays unwatched.
+//!
+//! A verb that starts a container closes its lock file when the monitor listens: that is the moment to connect. The
+//! workers of this supervisor say so themselves, too; this is for a worker that has outlived its supervisor. Where
+//! the kernel has no inotify left to give, the supervisor does without. inotify(7).
+
+use std::collections::{BTreeSet, HashMap};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
+
+use crate::call;
+use crate::config::value::Name;
+
+/// The name of a container's lock file in its run directory.
+const LOCK: &str = "lock";
+
+/// The run directories of all containers.
+#[derive(Debug)]
+pub struct RunDirectories {
+    inotify: Inotify,
+    path: PathBuf,
+    names: HashMap<WatchDescriptor, Name>,
+}
+
+/// What [`RunDirectories::changed`] found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Containers whose monitor may have come to life.
+    pub names: BTreeSet<Name>,
+    /// Events were lost: it may be any container.
+    pub lost: bool,
+}
+
+impl RunDirectories {
+    /// Watches `path`, the directory of the containers' run directories, and what is in it.
+    ///
+    /// # Errors
+    /// When there is no inotify left, or no such directory.
+    pub fn watch(path: &Path) -> Result<Self> {
+        let inotify = call!(Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK), "inotify_init1")?;
+        let events = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_ONLYDIR;
+        call!(inotify.add_watch(path, events), "inotify_add_watch({})", path.display())?;
+        let mut directories = Self { inotify, path: path.to_owned(), names: HashMap::new() };
+        for name in names_in(path) {
+            directories.add(name);
+        }
+        Ok(directories)
+    }
+
+    /// Readable when something changed.
+    #[must_use]
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.inotify.as_fd()
+    }
+
+    /// What changed since the last call.
+    #[must_use]
+    pub fn changed(&mut self) -> Changes {
+        let mut changes = Changes::default();
+        // Nonblocking: an error is nothing to read.
+        for event in self.inotify.read_events().unwrap_or_default() {
+            self.take(&event, &mut changes);
+        }
+        changes
+    }
+
+    fn take(&mut self, event: &InotifyEvent, changes: &mut Changes) {
+        if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
+            changes.lost = true;
+        } else if event.mask.contains(AddWatchFlags::IN_IGNORED) {
+            self.names.remove(&event.wd);
+        } else if let Some(name) = self.names.get(&event.wd) {
+            if event.name.as_deref().is_some_and(|file| file == LOCK) {
+                changes.names.insert(name.clone());
+            }
+        } else if let Some(name) = event.name.as_deref().and_then(|name| name.to_str()?.parse::<Name>().ok())
+        {
+            self.add(name.clone());
+            // Its lock may have been taken and left before it was watched.
+            changes.names.insert(name);
+        }
+    }
+
+    fn add(&mut self, name: Name) {
+        let events = AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_ONLYDIR;
+        // A directory that is gone again needs no watching.
+        if let Ok(descriptor) = self.inotify.add_watch(&self.path.join(name.as_str()), events) {
+            self.names.insert(descriptor, name);
+        }
+    }
+}
+
+/// The container names among the entries of a directory.
+#[must_use]
+pub fn names_in(directory: &Path) -> BTreeSet<Name> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok);
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_released_lock_and_a_new_directory_are_told() {
+        let path = std::env::temp_dir().join(format!("ds-watch-{}", std::process::id()));
+        fs::create_dir_all(path.join("old")).unwrap();
+        let mut directories = RunDirectories::watch(&path).unwrap();
+        assert_eq!(directories.changed(), Changes::default());
+        let names = |list: &[&str]| Changes {
+            names: list.iter().map(|name| name.parse().unwrap()).collect(),
+            lost: false,
+        };
+        fs::write(path.join("old/lock"), "").unwrap();
+        assert_eq!(directories.changed(), names(&["old"]));
+        fs::write(path.join("old/last-exit"), "").unwrap();
+        assert_eq!(directories.changed(), Changes::default());
+        fs::create_dir(path.join("new")).unwrap();
+        fs::create_dir(path.join(".not-a-name")).unwrap();
+        assert_eq!(directories.changed(), names(&["new"]));
+        fs::write(path.join("new/lock"), "").unwrap();
+        assert_eq!(directories.changed(), names(&["new"]));
+        fs::remove_dir_all(path.join("new")).unwrap();
+        assert_eq!(directories.changed(), Changes::default());
+        assert_eq!(directories.names.len(), 1);
+        fs::remove_dir_all(&path).unwrap();
+    }
+}

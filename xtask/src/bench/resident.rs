@@ -1,0 +1,157 @@
+//! What stays while containers run: memory of the supervisor and the monitors, and whether they sleep.
+//!
+//! Owns the reading of smaps_rollup (proc_pid_smaps(5); PSS counts a page shared by two processes as half a page for
+//! each) and of strace(1)'s output.
+
+use super::table::Row;
+use super::{Bench, Rounds};
+use crate::{packages, process};
+use anyhow::{Context, Result};
+use std::fs;
+use std::process::Command;
+
+/// The containers that come on top of the first.
+const FURTHER: u32 = 4;
+
+/// How long nothing may happen, in seconds.
+const IDLE: u32 = 30;
+
+/// The proportional share of memory that is ours.
+///
+/// # Errors
+/// When `ds` or the reading fails.
+pub fn measure_memory(bench: &Bench, _: &Rounds) -> Result<Vec<Row>> {
+    let names = start_several(bench, "memory", FURTHER + 1)?;
+    let (first, rest) = names.split_first().context("no containers")?;
+    // One monitor alone shares the program with the supervisor only: the rest must not run yet.
+    for name in rest {
+        bench.ds.quiet(&["stop", "--kill", name])?;
+    }
+    let one = total_pss(&resident(bench, &[first])?)?;
+    for name in rest {
+        bench.ds.quiet(&["start", name])?;
+    }
+    let all = total_pss(&resident(bench, &names)?)?;
+    remove(bench, &names)?;
+    let further = (all - one) / f64::from(FURTHER);
+    Ok(vec![
+        Row::limit("memory (PSS) of supervisor and monitor, one container", one, 700.0, "KiB"),
+        Row::limit("memory (PSS) for each further container", further, 350.0, "KiB"),
+    ])
+}
+
+/// System calls of ours while nothing happens.
+///
+/// # Errors
+/// When `ds` or strace fails.
+pub fn measure_idle(bench: &Bench, _: &Rounds) -> Result<Vec<Row>> {
+    packages::ensure(packages::Verb::Bench)?;
+    let rootfs = bench.rootfs("bookworm", "idle")?;
+    bench.ds.quiet(&["create", "idle", "--rootfs", &rootfs])?;
+    bench.ds.quiet(&["start", "idle", "--wait"])?;
+    let pids = resident(bench, &["idle".to_owned()])?;
+    let output = bench.folder("strace");
+    let mut command = Command::new("timeout");
+    command
+        .args(["--signal=INT", &IDLE.to_string(), "strace", "--follow-forks", "--quiet=all", "--output"])
+        .arg(&output);
+    for pid in &pids {
+        command.arg("--attach").arg(pid.to_string());
+    }
+    // timeout(1) answers 124 for having done its work.
+    let ended = command.status().context("cannot run strace")?;
+    anyhow::ensure!(ended.code() == Some(124), "strace {} before its time", process::ending(ended));
+    let calls = count_calls(&fs::read_to_string(&output)?);
+    remove(bench, &["idle".to_owned()])?;
+    Ok(vec![Row::limit("system calls of ours in 30 s with everything idle", f64::from(calls), 0.0, "calls")])
+}
+
+/// Creates and starts small containers.
+pub fn start_several(bench: &Bench, prefix: &str, number: u32) -> Result<Vec<String>> {
+    let names: Vec<_> = (1..=number).map(|number| format!("{prefix}{number}")).collect();
+    for name in &names {
+        let rootfs = bench.rootfs("busybox", name)?;
+        bench.ds.quiet(&["create", name, "--rootfs", &rootfs])?;
+    }
+    let words: Vec<_> = ["start"].into_iter().chain(names.iter().map(String::as_str)).collect();
+    bench.ds.quiet(&words)?;
+    Ok(names)
+}
+
+/// Stops and removes containers.
+pub fn remove(bench: &Bench, names: &[String]) -> Result<()> {
+    for verb in [&["stop", "--kill"][..], &["rm"]] {
+        let words: Vec<_> = verb.iter().copied().chain(names.iter().map(String::as_str)).collect();
+        if verb.first() == Some(&"rm") {
+            for name in names {
+                bench.ds.quiet(&["rm", name])?;
+            }
+        } else {
+            bench.ds.quiet(&words)?;
+        }
+    }
+    Ok(())
+}
+
+/// The supervisor and the monitors of these containers: parent of PID 1, and its parent.
+fn resident(bench: &Bench, names: &[impl AsRef<str>]) -> Result<Vec<i32>> {
+    let mut pids = Vec::new();
+    for name in names {
+        let monitor = parent(bench.ds.pid(name.as_ref())?)?;
+        pids.extend([monitor, parent(monitor)?]);
+    }
+    pids.sort_unstable();
+    pids.dedup();
+    Ok(pids)
+}
+
+fn parent(pid: i32) -> Result<i32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line =
+        status.lines().find_map(|line| line.strip_prefix("PPid:")).context("a process without a parent")?;
+    line.trim().parse().context("a parent that is no number")
+}
+
+fn total_pss(pids: &[i32]) -> Result<f64> {
+    let read = |pid: &i32| -> Result<f64> {
+        let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+        let line =
+            rollup.lines().find_map(|line| line.strip_prefix("Pss:")).context("smaps_rollup has no Pss")?;
+        line.trim().trim_end_matches(" kB").parse().context("Pss is no number")
+    };
+    pids.iter().map(read).sum()
+}
+
+/// Lines of strace that are calls: not the one that was under way when it came, nor what it says of itself. Each line
+/// begins with the number of the process.
+fn count_calls(trace: &str) -> u32 {
+    let is_call = |line: &&str| {
+        let text = line.split_once(' ').map_or("", |(_, text)| text.trim_start());
+        let under_way = text.contains("resuming interrupted") || text.contains("<detached ...>");
+        !text.is_empty() && !text.starts_with("---") && !text.starts_with("+++") && !under_way
+    };
+    u32::try_from(trace.lines().filter(is_call).count()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{count_calls, parent, total_pss};
+    use std::os::unix::process::parent_id;
+
+    #[test]
+    fn only_calls_are_counted() {
+        let trace = "12 restart_syscall(<... resuming interrupted poll ...>) = 1\n\
+                     12 read(3, \"x\", 1) = 1\n\
+                     12 --- SIGCHLD {si_signo=SIGCHLD} ---\n\
+                     13 poll([{fd=3, events=POLLIN}], 1, -1 <detached ...>\n";
+        assert_eq!(count_calls(trace), 1);
+        assert_eq!(count_calls(""), 0);
+    }
+
+    #[test]
+    fn the_process_tree_is_read() {
+        let own = i32::try_from(std::process::id()).unwrap();
+        assert_eq!(parent(own).unwrap(), i32::try_from(parent_id()).unwrap());
+        assert!(total_pss(&[own]).unwrap() > 0.0);
+    }
+}

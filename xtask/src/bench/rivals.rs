@@ -1,0 +1,230 @@
+//! The programs `ds` is measured against, each set up to do the same: its own copy of the same root file system, the
+//! host's network, a PID, mount, UTS, IPC and (where it can) cgroup namespace, no user namespace.
+//!
+//! Owns their command lines and configuration, and ends what it started. See lxc.container.conf(5), systemd-nspawn(1),
+//! bwrap(1), crun(1).
+
+use super::stopwatch::{self, Samples};
+use crate::process;
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::env;
+use std::fs;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// More than any boot takes.
+const BOOT_LIMIT: Duration = Duration::from_secs(60);
+
+/// LXC with one container.
+#[derive(Debug)]
+pub struct Lxc {
+    folder: PathBuf,
+    cgroups_before: BTreeSet<PathBuf>,
+}
+
+const LXC_NAME: &str = "bench";
+
+impl Lxc {
+    /// Writes its configuration below `folder`; `rootfs` is booted in place.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn new(folder: &Path, rootfs: &Path) -> Result<Self> {
+        fs::create_dir_all(folder.join(LXC_NAME))?;
+        let config = format!(
+            "lxc.uts.name = bench\nlxc.rootfs.path = dir:{}\nlxc.net.0.type = none\n\
+             lxc.mount.auto = proc:mixed sys:mixed cgroup:mixed\nlxc.apparmor.profile = unconfined\n\
+             lxc.tty.max = 0\nlxc.pty.max = 1024\nlxc.signal.halt = SIGRTMIN+3\n",
+            rootfs.display()
+        );
+        fs::write(folder.join(LXC_NAME).join("config"), config)?;
+        Ok(Self { folder: folder.to_owned(), cgroups_before: cgroups() })
+    }
+
+    /// Boots in the background, until the program returns.
+    ///
+    /// # Errors
+    /// When it fails; the error has what it logged.
+    pub fn start(&self) -> Result<Duration> {
+        stopwatch::time(self.command("lxc-start").arg("--daemon"))
+    }
+
+    /// Waits until systemd says that it is up.
+    ///
+    /// # Errors
+    /// When it says something else.
+    pub fn wait(&self) -> Result<()> {
+        // The bus is not there at once; `--wait` waits for the boot, not for the bus.
+        let started = Instant::now();
+        loop {
+            let ask = ["--", "systemctl", "is-system-running", "--wait"];
+            let output = self.command("lxc-attach").args(ask).stdin(Stdio::null()).output()?;
+            match output.stdout.trim_ascii() {
+                b"running" => return Ok(()),
+                b"degraded" => bail!("systemd is degraded under LXC"),
+                _ if started.elapsed() > BOOT_LIMIT => bail!("systemd is not up under LXC"),
+                _ => {}
+            }
+        }
+    }
+
+    /// Shuts it down.
+    ///
+    /// # Errors
+    /// When it does not go.
+    pub fn stop(&self) -> Result<Duration> {
+        stopwatch::time(self.command("lxc-stop").args(["--timeout", "20"]))
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.arg("--lxcpath").arg(&self.folder).args(["--name", LXC_NAME]);
+        command
+    }
+}
+
+impl Drop for Lxc {
+    /// LXC leaves empty cgroups of its own behind.
+    fn drop(&mut self) {
+        let _ = process::run_quietly(self.command("lxc-stop").arg("--kill"));
+        // Children sort behind their parents.
+        for cgroup in cgroups().iter().rev().filter(|cgroup| !self.cgroups_before.contains(*cgroup)) {
+            let _ = fs::remove_dir(cgroup);
+        }
+    }
+}
+
+fn cgroups() -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    let mut open = vec![PathBuf::from("/sys/fs/cgroup")];
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                let is_lxc = entry.path().to_string_lossy().contains("/lxc.");
+                open.push(entry.path());
+                if is_lxc {
+                    found.insert(entry.path());
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Boots `rootfs` with systemd-nspawn and shuts it down; gives the time until the guest said that it is up.
+///
+/// # Errors
+/// When it cannot be started, or says nothing.
+pub fn nspawn(folder: &Path, rootfs: &Path) -> Result<Duration> {
+    let socket = folder.join("notify");
+    let _ = fs::remove_file(&socket);
+    let listener = UnixDatagram::bind(&socket)?;
+    listener.set_read_timeout(Some(BOOT_LIMIT))?;
+    let mut command = Command::new("systemd-nspawn");
+    command.args(["--quiet", "--keep-unit", "--register=no", "--notify-ready=yes", "--boot", "--directory"]);
+    command.arg(rootfs).env("NOTIFY_SOCKET", &socket);
+    let started = Instant::now();
+    let log = fs::File::create(folder.join("nspawn.log"))?;
+    let mut child = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
+    let ready = wait_for_ready(&listener, started);
+    // Asks the guest to shut down; nspawn passes it on and ends with it.
+    if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        let _ = kill_process(pid, Signal::TERM);
+    }
+    let ended = child.wait()?;
+    ready.with_context(|| {
+        let log = fs::read_to_string(folder.join("nspawn.log")).unwrap_or_default();
+        let last = log.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default().to_owned();
+        format!("systemd-nspawn {}: {last}", process::ending(ended))
+    })
+}
+
+/// sd_notify(3): nspawn passes the guest's READY=1 on, after sending some of its own without it.
+fn wait_for_ready(listener: &UnixDatagram, started: Instant) -> Result<Duration> {
+    let mut buffer = [0; 4096];
+    loop {
+        let length = listener.recv(&mut buffer).context("no word from the guest")?;
+        let message = buffer.get(..length).unwrap_or_default();
+        if message.split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
+            return Ok(started.elapsed());
+        }
+    }
+}
+
+/// bubblewrap running `true` in `rootfs`.
+pub fn bubblewrap(rootfs: &Path) -> Command {
+    let mut command = Command::new("bwrap");
+    command
+        .args(["--unshare-pid", "--unshare-uts", "--unshare-ipc", "--unshare-cgroup", "--bind"])
+        .arg(rootfs)
+        .arg("/");
+    command.args(["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/run", "true"]);
+    command
+}
+
+/// crun with one bundle.
+#[derive(Debug)]
+pub struct Crun {
+    bundle: PathBuf,
+    /// crun refuses hosts with cgroup v1 and v2 side by side; it is then run where the second is not mounted.
+    pub without_unified: bool,
+}
+
+impl Crun {
+    /// Writes crun's own default bundle, for `true` in `rootfs` and without a network namespace.
+    ///
+    /// # Errors
+    /// When crun is not there, or cannot run it in any way.
+    pub fn new(bundle: &Path, rootfs: &Path) -> Result<Self> {
+        fs::create_dir_all(bundle)?;
+        let path = bundle.join("config.json");
+        let _ = fs::remove_file(&path);
+        process::run_quietly(Command::new("crun").arg("spec").current_dir(bundle))?;
+        let mut config: Value = serde_json::from_slice(&fs::read(&path)?)?;
+        set(&mut config, "/process/args", json!(["true"]))?;
+        set(&mut config, "/process/terminal", json!(false))?;
+        set(&mut config, "/root", json!({ "path": rootfs, "readonly": false }))?;
+        let kinds = ["pid", "ipc", "uts", "mount", "cgroup"].map(|kind| json!({ "type": kind }));
+        set(&mut config, "/linux/namespaces", json!(kinds))?;
+        fs::write(&path, config.to_string())?;
+        let mut crun = Self { bundle: bundle.to_owned(), without_unified: false };
+        if let Err(error) = crun.run(1) {
+            crun.without_unified = true;
+            crun.run(1).map_err(|_| error)?;
+        }
+        Ok(crun)
+    }
+
+    /// Runs it so many times.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn run(&self, times: usize) -> Result<Samples> {
+        let script = if self.without_unified {
+            "umount -l /sys/fs/cgroup/unified && exec \"$@\""
+        } else {
+            "exec \"$@\""
+        };
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation=private", "sh", "-c", script, "sh"]).arg(env::current_exe()?);
+        command
+            .args(["stopwatch", &times.to_string(), "crun", "run", "--bundle"])
+            .arg(&self.bundle)
+            .arg("ds-bench");
+        let lines = String::from_utf8(process::run_quietly(&mut command)?.stdout)?;
+        let parsed: Result<Vec<f64>, _> = lines.lines().map(str::parse).collect();
+        Ok(parsed.context("the stopwatch printed something else than seconds")?.into_iter().collect())
+    }
+}
+
+fn set(document: &mut Value, pointer: &str, value: Value) -> Result<()> {
+    *document
+        .pointer_mut(pointer)
+        .with_context(|| format!("crun's default configuration has no {pointer}"))? = value;
+    Ok(())
+}

@@ -1,0 +1,204 @@
+//! `cargo xtask test`: every check there is, one sum at the end.
+//!
+//! Owns the list of suites, what each needs beforehand and how it is called. `cargo test` is the runner; nothing here
+//! knows a single test. The last line is always `N passed, N failed, N skipped`.
+
+mod tally;
+
+use crate::binary::{self, Profile};
+use crate::terminal;
+use crate::workspace::Workspace;
+use crate::{fixture, process};
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+use tally::Tally;
+
+/// One group of checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Suite {
+    name: &'static str,
+    /// Arguments of `cargo test`; none for the checks that read the sources only.
+    cargo: &'static [&'static str],
+    needs: Needs,
+}
+
+/// What must be there before a suite starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    Sources,
+    Binary,
+    /// Root, the binary, the probe and the root file systems.
+    Machine,
+}
+
+const SUITES: &[Suite] = &[
+    Suite { name: "lint", cargo: &[], needs: Needs::Sources },
+    Suite { name: "unit", cargo: &["--package", "ds", "--lib"], needs: Needs::Sources },
+    Suite { name: "xtask", cargo: &["--package", "xtask", "--bins"], needs: Needs::Sources },
+    Suite { name: "layering", cargo: &["--package", "ds", "--test", "layering"], needs: Needs::Sources },
+    Suite { name: "cli", cargo: &["--package", "ds", "--test", "cli"], needs: Needs::Binary },
+    Suite { name: "root", cargo: &["--package", "ds", "--test", "root"], needs: Needs::Machine },
+];
+
+/// Runs the named suites (all when none is named), of each only the tests whose name contains `filter`.
+///
+/// # Errors
+/// When something needed cannot be had. A test that fails is no error but a failed exit code.
+pub fn run(workspace: &Workspace, names: &[String], filter: Option<&str>) -> Result<ExitCode> {
+    let suites = choose(names, filter.is_some())?;
+    let environment = prepare(workspace, &suites)?;
+    let mut tally = Tally::default();
+    for suite in &suites {
+        terminal::line(format_args!("\n== {} ==", suite.name));
+        if suite.cargo.is_empty() {
+            lint(workspace, &mut tally)?;
+        } else {
+            cargo_test(workspace, suite, filter, &environment, &mut tally)?;
+        }
+    }
+    conclude(workspace, &tally)
+}
+
+fn choose(names: &[String], filtered: bool) -> Result<Vec<Suite>> {
+    if names.is_empty() {
+        // A filter names tests, and the lint suite has none.
+        return Ok(SUITES.iter().copied().filter(|suite| !filtered || !suite.cargo.is_empty()).collect());
+    }
+    let known = || SUITES.iter().map(|suite| suite.name).collect::<Vec<_>>().join(", ");
+    let find = |name: &String| SUITES.iter().copied().find(|suite| suite.name == *name);
+    names
+        .iter()
+        .map(|name| find(name).with_context(|| format!("no suite {name}; there are {}", known())))
+        .collect()
+}
+
+/// What the tests are told in their environment.
+type Environment = Vec<(&'static str, PathBuf)>;
+
+fn prepare(workspace: &Workspace, suites: &[Suite]) -> Result<Environment> {
+    let mut environment = Environment::new();
+    let machine = suites.iter().any(|suite| suite.needs == Needs::Machine);
+    if machine && !rustix::process::geteuid().is_root() {
+        bail!(
+            "the root suite boots containers and needs root; without it: --suite lint --suite unit --suite cli"
+        );
+    }
+    if suites.iter().any(|suite| suite.needs != Needs::Sources) {
+        environment.push(("DS_BIN", binary::build(workspace, Profile::Release)?));
+    }
+    if machine {
+        environment.push(("DS_PROBE", binary::build_probe(workspace)?));
+        fixture::ensure(workspace, &[])?;
+        environment.push(("DS_FIXTURES", workspace.fixtures()));
+    }
+    Ok(environment)
+}
+
+/// The sources themselves: their form, and what the compiler's linter says.
+fn lint(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
+    let checks: [(&str, &[&str]); 2] = [
+        ("fmt", &["fmt", "--all", "--check"]),
+        ("clippy", &["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"]),
+    ];
+    for (tool, arguments) in checks {
+        if let Some(reason) = missing(workspace, tool)? {
+            terminal::line(format_args!("not run: {tool}: {reason}"));
+            continue;
+        }
+        let name = format!("lint::{tool}");
+        match process::run(workspace.cargo().args(arguments)) {
+            Ok(()) => tally.pass(name),
+            Err(error) => {
+                terminal::line(format_args!("{name}: {error:#}"));
+                tally.fail(name);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Why a tool of the toolchain cannot be used. A distribution's rustc often comes without them, and a clippy that belongs
+/// to another rustc cannot read what this one compiled.
+fn missing(workspace: &Workspace, tool: &str) -> Result<Option<String>> {
+    let output = workspace.cargo().args([tool, "--version"]).stdin(Stdio::null()).output()?;
+    if !output.status.success() {
+        return Ok(Some(format!("`cargo {tool}` is not installed")));
+    }
+    let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let fits =
+        tool != "clippy" || version.split(' ').nth(1) == Some(&format!("0.{}", workspace.rustc_version()));
+    Ok((!fits).then(|| format!("{version} does not belong to rustc {}", workspace.rustc_version())))
+}
+
+fn cargo_test(
+    workspace: &Workspace,
+    suite: &Suite,
+    filter: Option<&str>,
+    environment: &Environment,
+    tally: &mut Tally,
+) -> Result<()> {
+    let log = workspace.target("skipped").join(suite.name);
+    fs::create_dir_all(workspace.target("skipped"))?;
+    fs::write(&log, "")?;
+    let mut command = workspace.cargo();
+    command.arg("test").args(suite.cargo).arg("--no-fail-fast").args(filter);
+    command.envs(environment.iter().map(|(name, path)| (name, path))).env("DS_SKIP_LOG", &log);
+    let passed = follow(&mut command, |line| tally.read_line(suite.name, line))?;
+    tally.read_skip_log(suite.name, &fs::read_to_string(&log)?);
+    let own_failures = format!("{}::", suite.name);
+    if !passed && !tally.failed().any(|name| name.starts_with(&own_failures)) {
+        // Nothing compiled, or the test process was killed.
+        tally.fail(format!("{}::did_not_finish", suite.name));
+    }
+    Ok(())
+}
+
+/// Runs a command, shows its output as it comes and hands on every line; true when it ended with exit code 0.
+fn follow(command: &mut Command, mut each: impl FnMut(&str)) -> Result<bool> {
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot run cargo")?;
+    let output = child.stdout.take().context("cargo has no stdout")?;
+    for line in BufReader::new(output).split(b'\n') {
+        let line = line?;
+        let line = String::from_utf8_lossy(&line);
+        terminal::line(&line);
+        each(&line);
+    }
+    Ok(child.wait()?.success())
+}
+
+fn conclude(workspace: &Workspace, tally: &Tally) -> Result<ExitCode> {
+    let list = workspace.source("tests/skipped.txt");
+    let text = fs::read_to_string(&list).with_context(|| format!("cannot read {}", list.display()))?;
+    let surprises = tally.surprises(&tally::expected(&text));
+    terminal::line("");
+    for (name, reason) in tally.skipped() {
+        terminal::line(format_args!("skipped: {name}: {reason}"));
+    }
+    for name in tally.failed() {
+        terminal::line(format_args!("failed: {name}"));
+    }
+    for surprise in &surprises {
+        terminal::line(format_args!("tests/skipped.txt: {surprise}"));
+    }
+    terminal::line(tally.summary());
+    Ok(if tally.is_clean() && surprises.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::choose;
+
+    #[test]
+    fn suites_are_chosen_by_name() {
+        let names = |chosen: Vec<super::Suite>| chosen.iter().map(|suite| suite.name).collect::<Vec<_>>();
+        assert_eq!(names(choose(&["cli".into(), "unit".into()], true).unwrap()), ["cli", "unit"]);
+        assert!(names(choose(&[], false).unwrap()).contains(&"lint"));
+        assert!(!names(choose(&[], true).unwrap()).contains(&"lint"));
+        let error = choose(&["speed".into()], false).unwrap_err().to_string();
+        assert!(error.starts_with("no suite speed; there are lint, unit,"), "{error}");
+    }
+}

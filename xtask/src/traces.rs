@@ -1,0 +1,119 @@
+//! What a container can leave behind on a machine, looked for from outside.
+//!
+//! Owns the places to look: mounts, loop devices, cgroups, processes. Reads only, and asks the kernel alone, never `ds`.
+//! See proc_pid_mountinfo(5), proc_pid_cgroup(5), loop(4).
+
+use anyhow::{Context, Result};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+/// How every cgroup that the supervisor makes is called.
+const CGROUP: &str = "droidspaces";
+
+/// Everything found at one moment, one line each.
+#[derive(Debug)]
+pub struct Traces(BTreeSet<String>);
+
+impl Traces {
+    /// Looks at the whole machine for what belongs to the data folder `root`.
+    ///
+    /// # Errors
+    /// When /proc or /sys cannot be read.
+    pub fn look(root: &Path) -> Result<Self> {
+        let mut found = BTreeSet::new();
+        mounts(root, &mut found)?;
+        loop_devices(root, &mut found)?;
+        cgroups(Path::new("/sys/fs/cgroup"), &mut found);
+        processes(root, &mut found)?;
+        Ok(Self(found))
+    }
+
+    /// What is there now and was not there `before`.
+    pub fn since<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = &'a str> {
+        self.0.difference(&before.0).map(String::as_str)
+    }
+}
+
+fn mounts(root: &Path, found: &mut BTreeSet<String>) -> Result<()> {
+    let table = fs::read_to_string("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
+    let root = root.to_string_lossy();
+    let ours = table.lines().filter(|line| line.contains(&*root) || line.contains("/Droidspaces"));
+    found.extend(ours.filter_map(|line| line.split(' ').nth(4)).map(|at| format!("mount {at}")));
+    Ok(())
+}
+
+fn loop_devices(root: &Path, found: &mut BTreeSet<String>) -> Result<()> {
+    for device in fs::read_dir("/sys/block").context("cannot read /sys/block")? {
+        let device = device?;
+        // Only there while a file is attached.
+        let Ok(file) = fs::read_to_string(device.path().join("loop/backing_file")) else { continue };
+        if Path::new(file.trim()).starts_with(root) {
+            found.insert(format!("loop device {} of {}", device.file_name().to_string_lossy(), file.trim()));
+        }
+    }
+    Ok(())
+}
+
+/// Cgroups come and go while this looks: what cannot be read is gone.
+fn cgroups(folder: &Path, found: &mut BTreeSet<String>) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        let path = entry.path();
+        if path.to_string_lossy().contains(CGROUP) {
+            found.insert(format!("cgroup {}", path.display()));
+        }
+        cgroups(&path, found);
+    }
+}
+
+/// A process belongs to `root` when it was told of it in its environment, runs in one of our cgroups, or has the tree
+/// mounted: that finds the supervisor, the monitors, and whatever runs inside a container.
+fn processes(root: &Path, found: &mut BTreeSet<String>) -> Result<()> {
+    let root = root.to_string_lossy();
+    let told = format!("DS_ROOT={root}\0");
+    let own = std::process::id().to_string();
+    for entry in fs::read_dir("/proc").context("cannot read /proc")? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name == own || !name.bytes().all(|byte| byte.is_ascii_digit()) {
+            continue;
+        }
+        let read = |file: &str| fs::read(entry.path().join(file)).unwrap_or_default();
+        let has = |text: &[u8], part: &str| String::from_utf8_lossy(text).contains(part);
+        let ours = has(&read("environ"), &told)
+            || has(&read("cgroup"), &format!("/{CGROUP}"))
+            || has(&read("mountinfo"), &root);
+        if ours {
+            let command = String::from_utf8_lossy(&read("cmdline")).replace('\0', " ");
+            found.insert(format!("process {name} {}", command.trim()));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Traces;
+    use std::path::Path;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn a_process_that_was_told_of_the_folder_is_found() {
+        let root = Path::new("/nowhere/for-a-test-of-traces");
+        let before = Traces::look(root).unwrap();
+        let mut sleeper = Command::new("sleep")
+            .arg("60")
+            .env("DS_ROOT", root)
+            .env("LAST", "1")
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let after = Traces::look(root).unwrap();
+        let line = format!("process {} sleep 60", sleeper.id());
+        sleeper.kill().unwrap();
+        sleeper.wait().unwrap();
+        assert!(after.since(&before).any(|trace| trace == line));
+        assert!(!Traces::look(root).unwrap().since(&before).any(|trace| trace == line));
+    }
+}
