@@ -38,18 +38,27 @@ static SAVED: Mutex<Option<Termios>> = Mutex::new(None);
 /// # Errors
 /// When it could not be run, or did not come to its end.
 pub fn run(paths: &Paths, argv: Vec<String>) -> Result<u8> {
-    ensure!(geteuid().is_root(), "must be root; use 'su' or 'sudo'");
-    let signals = Signals::listen(&ENDING)?;
+    require_root()?;
     let connection = match socket::connect_to(&paths.supervisor_socket())? {
         Some(connection) => connection,
-        None => {
-            // Until there is somebody to forward them to, signals do what they always do.
-            drop(signals);
-            let connection = launch(paths)?;
-            return converse(&connection, argv, Signals::listen(&ENDING)?);
-        }
+        None => launch(paths)?,
     };
-    converse(&connection, argv, signals)
+    converse(&connection, argv)
+}
+
+/// The same, but `None` when there is no supervisor.
+///
+/// # Errors
+/// As for [`run`].
+pub fn run_if_there(paths: &Paths, argv: Vec<String>) -> Result<Option<u8>> {
+    require_root()?;
+    let connection = socket::connect_to(&paths.supervisor_socket())?;
+    connection.map(|connection| converse(&connection, argv)).transpose()
+}
+
+fn require_root() -> Result<()> {
+    ensure!(geteuid().is_root(), "must be root; use 'su' or 'sudo'");
+    Ok(())
 }
 
 /// Starts a supervisor, unless another process has just done it.
@@ -65,7 +74,9 @@ fn launch(paths: &Paths) -> Result<OwnedFd> {
         .with_context(|| format!("the supervisor ended at once; see {}", paths.supervisor_log().display()))
 }
 
-fn converse(connection: &OwnedFd, argv: Vec<String>, signals: Signals) -> Result<u8> {
+fn converse(connection: &OwnedFd, argv: Vec<String>) -> Result<u8> {
+    // From here on there is somebody to forward them to.
+    let signals = Signals::listen(&ENDING)?;
     let set = |name: &str| Some((name.to_owned(), env::var(name).ok()?));
     let request = Request {
         generation: GENERATION,

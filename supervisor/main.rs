@@ -32,6 +32,11 @@ fn run(command: &Command, argv: Vec<String>) -> ExitCode {
         Command::Help(arguments) => command::help::run(arguments, output),
         Command::Version(arguments) => command::version::run(arguments, output),
         Command::Supervise(arguments) => command::supervise::run(arguments, &Paths::from_environment()),
+        Command::Supervisor(arguments) => match client::run_if_there(&Paths::from_environment(), argv) {
+            Ok(Some(code)) => Ok(ExitCode::from_number(code)),
+            Ok(None) => command::supervisor::absent(arguments),
+            Err(error) => Err(error),
+        },
         _ => client::run(&Paths::from_environment(), argv).map(ExitCode::from_number),
     };
     done.unwrap_or_else(|error| {

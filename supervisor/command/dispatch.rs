@@ -6,7 +6,8 @@ use std::rc::Rc;
 
 use anyhow::{Error, Result};
 
-use super::{Env, complain, not_yet, restart, start, stop};
+use super::{Env, complain};
+use super::{create, get, info, list, not_yet, rename, restart, rm, set, start, stop, supervisor};
 use crate::cli::{self, Command};
 use crate::config::value::Name;
 use crate::daemon::Work;
@@ -56,6 +57,14 @@ fn dispatch(command: &Command, env: &Env) -> Result<ExitCode> {
         Command::Start(arguments) => start::run(arguments, env),
         Command::Stop(arguments) => stop::run(arguments, env),
         Command::Restart(arguments) => restart::run(arguments, env),
+        Command::Create(arguments) => create::run(arguments, env),
+        Command::Remove(arguments) => rm::run(arguments, env),
+        Command::Rename(arguments) => rename::run(arguments, env),
+        Command::List(arguments) => list::run(arguments, env),
+        Command::Info(arguments) => info::run(arguments, env),
+        Command::Get(arguments) => get::run(arguments, env),
+        Command::Set(arguments) => set::run(arguments, env),
+        Command::Supervisor(arguments) => supervisor::run(arguments, env),
         _ => not_yet::run(),
     }
 }

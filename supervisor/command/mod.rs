@@ -4,13 +4,23 @@
 //! through `log::warn!`, and returns everything else as an error, which becomes one line on stderr.
 
 pub mod completions;
+pub mod create;
 pub mod dispatch;
+pub mod get;
 pub mod help;
+pub mod info;
+pub mod list;
 pub mod not_yet;
+pub mod output;
+pub mod rename;
 pub mod restart;
+pub mod rm;
+pub mod set;
 pub mod start;
+pub mod state;
 pub mod stop;
 pub mod supervise;
+pub mod supervisor;
 pub mod version;
 
 use std::collections::BTreeMap;
@@ -20,6 +30,7 @@ use std::rc::Rc;
 
 use anyhow::{Context, Result, bail};
 
+use crate::cli::value::Assignment;
 use crate::config::{self, value::Name};
 use crate::daemon::Knowledge;
 use crate::daemon::worker::{Client, Supervisor};
@@ -82,6 +93,11 @@ fn names(env: &Env, given: &[String], all: bool) -> Result<Vec<Name>> {
         .collect();
     names.sort();
     Ok(names)
+}
+
+/// The keys and values on a command line, as the configuration takes them.
+fn assignments(given: &[Assignment]) -> Vec<(&str, &str)> {
+    given.iter().map(|assignment| (assignment.key.as_str(), assignment.value.as_str())).collect()
 }
 
 /// Tells in one line what went wrong; below it, the line of the configuration file that is wrong, if one is.

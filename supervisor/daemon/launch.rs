@@ -7,30 +7,37 @@ use std::convert::Infallible;
 use std::env;
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::process;
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, Flock, FlockArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::waitpid;
-use nix::unistd::{chdir, pipe2, setsid};
+use nix::unistd::{Pid, chdir, pipe2, setsid};
 
 use super::seal;
 use crate::call;
 use crate::host::android;
 use crate::paths::{self, Paths};
+use crate::socket;
 use crate::sys::descriptor::{adopt, close_on_exec_from, make_standard, try_lock};
-use crate::sys::process::{Fork, exit_immediately, fork};
+use crate::sys::process::{Fork, exit_immediately, fork, pidfd_open};
 
 /// The environment variable that the sealed copy finds: `foreground`, or the number of the readiness pipe.
 const MARKER: &str = "DS_SUPERVISOR";
 const FOREGROUND: &str = "foreground";
 /// What the supervisor writes to the pipe once it listens; anything else is the reason why it does not.
 const READY: &str = "ready";
+
+/// How long a supervisor may take to end once its socket is gone, milliseconds.
+const ENDING: u16 = 5000;
 
 /// How a supervisor is to be run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -242,17 +249,34 @@ fn open_lock(path: &Path) -> Result<File> {
 ///
 /// # Errors
 /// `already running (pid N)` when another supervisor holds it.
-pub fn claim(path: &Path) -> Result<OwnedFd> {
-    let mut file = open_lock(path)?;
+pub fn claim(paths: &Paths) -> Result<OwnedFd> {
+    let path = paths.supervisor_lock();
+    let mut file = open_lock(&path)?;
     if try_lock(file.as_fd()).is_err() {
         let mut pid = String::new();
         file.read_to_string(&mut pid).with_context(|| format!("read {}", path.display()))?;
-        bail!("already running (pid {})", pid.trim());
+        let pid = pid.trim();
+        // Nobody else starts while we do. Who has the lock and no socket is about to end.
+        let listens = socket::connect_to(&paths.supervisor_socket())?.is_some();
+        ensure!(!listens && ends_soon(pid) && try_lock(file.as_fd()).is_ok(), "already running (pid {pid})");
     }
-    file.set_len(0)
-        .and_then(|()| writeln!(file, "{}", std::process::id()))
+    file.rewind()
+        .and_then(|()| file.set_len(0))
+        .and_then(|()| writeln!(file, "{}", process::id()))
         .with_context(|| format!("write {}", path.display()))?;
     Ok(file.into())
+}
+
+/// Waits for the end of a process, but not for long.
+fn ends_soon(pid: &str) -> bool {
+    let Ok(pid) = pid.parse() else { return false };
+    match pidfd_open(Pid::from_raw(pid)) {
+        Ok(process) => {
+            let mut polled = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+            poll(&mut polled, PollTimeout::from(ENDING)).is_ok_and(|ready| ready > 0)
+        }
+        Err(errno) => errno == Errno::ESRCH,
+    }
 }
 
 #[cfg(test)]
@@ -273,12 +297,15 @@ mod tests {
 
     #[test]
     fn a_second_claim_names_the_first() {
-        let path = env::temp_dir().join(format!("ds-claim-{}", std::process::id()));
-        let first = claim(&path).unwrap();
-        let refusal = claim(&path).unwrap_err().to_string();
-        assert_eq!(refusal, format!("already running (pid {})", std::process::id()));
+        let root = env::temp_dir().join(format!("ds-claim-{}", process::id()));
+        let paths = Paths::below(&root);
+        paths.create().unwrap();
+        let first = claim(&paths).unwrap();
+        let _listener = socket::listen_at(&paths.supervisor_socket()).unwrap();
+        let refusal = claim(&paths).unwrap_err().to_string();
+        assert_eq!(refusal, format!("already running (pid {})", process::id()));
         drop(first);
-        claim(&path).unwrap();
-        fs::remove_file(&path).unwrap();
+        claim(&paths).unwrap();
+        fs::remove_dir_all(&root).unwrap();
     }
 }

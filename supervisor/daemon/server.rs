@@ -61,8 +61,8 @@ pub struct Server {
     breath: Option<Duration>,
     since: Duration,
     foreground: bool,
-    /// Locked for as long as the supervisor lives.
-    _lock: OwnedFd,
+    /// Held until the socket is gone.
+    lock: Option<OwnedFd>,
 }
 
 #[derive(Debug)]
@@ -99,7 +99,7 @@ impl Server {
         let foreground = readiness.is_foreground();
         // In the background, whoever launched this process holds it.
         let _launching = foreground.then(|| launch::lock(&paths)).transpose()?;
-        let lock = launch::claim(&paths.supervisor_lock())?;
+        let lock = launch::claim(&paths)?;
         let loaded = Settings::load(&paths.supervisor_ini());
         let settings = match &loaded {
             Ok(settings) => *settings,
@@ -124,7 +124,7 @@ impl Server {
             breath: None,
             since: now(),
             foreground,
-            _lock: lock,
+            lock: Some(lock),
             paths,
         };
         log::info!("supervisor {} begins (pid {})", env!("CARGO_PKG_VERSION"), getpid());
@@ -203,8 +203,10 @@ impl Server {
                 libc::SIGHUP => self.reload(),
                 _ => {
                     log::info!("supervisor ends; containers keep running");
-                    // Nobody finds the socket from now on; who has connected already sees the connection end.
+                    // Nobody finds the socket from now on; who has connected already sees the connection end. The
+                    // lock comes second: the socket that the next one makes is not ours to remove.
                     let _ = std::fs::remove_file(self.paths.supervisor_socket());
+                    self.lock = None;
                     return ControlFlow::Break(Outcome::Ended);
                 }
             }

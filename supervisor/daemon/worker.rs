@@ -242,4 +242,13 @@ impl Supervisor {
         }
         Ok(())
     }
+
+    /// Waits until the supervisor has ended.
+    ///
+    /// # Errors
+    /// When the connection fails.
+    pub fn wait_for_end(&self) -> Result<()> {
+        while socket::receive::<FromSupervisor>(&self.connection)?.is_some() {}
+        Ok(())
+    }
 }

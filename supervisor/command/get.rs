@@ -1,0 +1,25 @@
+//! `ds get`: a container's configuration as it is in force at the next start, defaults included.
+
+use std::io;
+
+use anyhow::Result;
+
+use super::state::existing;
+use super::{Env, print};
+use crate::cli;
+use crate::config::Config;
+use crate::exit::ExitCode;
+
+/// Prints one value, or all keys with their values.
+///
+/// # Errors
+/// When there is no such container or key, or its configuration is not valid.
+pub fn run(arguments: &cli::Get, env: &Env) -> Result<ExitCode> {
+    let name = existing(env, &arguments.name)?;
+    let config = Config::load(&env.paths.container_ini(&name), &name)?;
+    let text = match &arguments.key {
+        Some(key) => format!("{}\n", config.get(key)?),
+        None => config.settings().iter().map(|(key, value)| format!("{key} = {value}\n")).collect(),
+    };
+    print(&mut io::stdout(), &text)
+}

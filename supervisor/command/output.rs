@@ -1,0 +1,88 @@
+//! How results look: JSON documents, and tables for people.
+//!
+//! The one place where JSON is written for others: `%` becomes `\u0025` in it, so that the text can pass through
+//! shells, URLs and printf(1) unharmed.
+
+use std::io;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use super::print;
+use crate::exit::ExitCode;
+
+/// Prints one JSON document on one line.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn json<T: Serialize>(document: &T) -> Result<ExitCode> {
+    let text = serde_json::to_string(document).context("encode the result")?;
+    print(&mut io::stdout(), &format!("{}\n", escape(&text)))
+}
+
+/// JSON has no percent sign outside of strings.
+fn escape(json: &str) -> String {
+    json.replace('%', "\\u0025")
+}
+
+/// Prints rows in columns, the first row being the heading.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> Result<ExitCode> {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; COLUMNS] = std::array::from_fn(width);
+    let mut text = String::new();
+    for row in rows {
+        let line: Vec<String> =
+            row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        text.push_str(line.join("  ").trim_end());
+        text.push('\n');
+    }
+    print(&mut io::stdout(), &text)
+}
+
+/// Seconds as people read them: the two largest units.
+#[must_use]
+pub fn duration(seconds: u64) -> String {
+    let units = [(86_400, "d"), (3600, "h"), (60, "min"), (1, "s")];
+    let first = units.iter().position(|(size, _)| seconds >= *size).unwrap_or(units.len() - 1);
+    let (size, unit) = units[first];
+    let large = format!("{} {unit}", seconds / size);
+    match units.get(first + 1) {
+        Some((next, unit)) if seconds % size >= *next => format!("{large} {} {unit}", seconds % size / next),
+        _ => large,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn durations_have_two_units_at_most() {
+        for (seconds, text) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (3599, "59 min 59 s"),
+            (3600, "1 h"),
+            (7265, "2 h 1 min"),
+            (90_000, "1 d 1 h"),
+            (86_459, "1 d"),
+        ] {
+            assert_eq!(duration(seconds), text);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn json_has_no_percent_sign_and_means_the_same(text: String, more in "[%\\\\u\"]{0,9}") {
+            let document = (text, more);
+            let json = escape(&serde_json::to_string(&document).unwrap());
+            prop_assert!(!json.contains('%'));
+            prop_assert_eq!(serde_json::from_str::<(String, String)>(&json).unwrap(), document);
+        }
+    }
+}

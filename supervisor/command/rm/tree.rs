@@ -1,0 +1,150 @@
+//! Deletes a directory tree that somebody else has made: no link is followed, no file system border crossed.
+//!
+//! Everything is named by its directory's descriptor, so a tree that changes meanwhile leads nowhere else. Trees
+//! may be deeper than there are descriptors: what lies too deep is moved up first. openat(2), unlinkat(2).
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, openat, renameat};
+use nix::sys::stat::{Mode, fstat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+use crate::call;
+
+/// Directories that are open at one time.
+const DEEPEST: usize = 64;
+
+/// Deletes the directory at `path` and everything in it.
+///
+/// # Errors
+/// A directory of another file system in it, or what the kernel answers. What could be deleted until then is gone.
+pub fn delete(path: &Path) -> Result<()> {
+    let top = call!(openat(AT_FDCWD, path, directory_flags(), Mode::empty()), "open({})", path.display())?;
+    let device = call!(fstat(&top), "fstat({})", path.display())?.st_dev;
+    let mut deletion = Deletion { top, device, moved: 0 };
+    let top = deletion.top.try_clone()?;
+    // What is moved up arrives at the top while it is being emptied, so empty it until nothing is left.
+    while deletion.empty(top.as_fd(), 0)? {}
+    call!(unlinkat(AT_FDCWD, path, UnlinkatFlags::RemoveDir), "rmdir({})", path.display())?;
+    Ok(())
+}
+
+fn directory_flags() -> OFlag {
+    OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC
+}
+
+struct Deletion {
+    top: OwnedFd,
+    device: libc::dev_t,
+    /// How many directories were moved up.
+    moved: u64,
+}
+
+impl Deletion {
+    /// Deletes what is in a directory; says whether there was anything.
+    fn empty(&mut self, directory: impl AsFd, depth: usize) -> Result<bool> {
+        let entries = entries(&directory)?;
+        for name in &entries {
+            match unlinkat(&directory, name.as_c_str(), UnlinkatFlags::NoRemoveDir) {
+                Ok(()) | Err(Errno::ENOENT) => {}
+                // EPERM is what POSIX has for a directory.
+                Err(Errno::EISDIR | Errno::EPERM) => self.descend(&directory, name, depth)?,
+                Err(errno) => call!(Err(errno), "unlink({})", name.to_string_lossy())?,
+            }
+        }
+        Ok(!entries.is_empty())
+    }
+
+    fn descend(&mut self, parent: &impl AsFd, name: &CStr, depth: usize) -> Result<()> {
+        let shown = name.to_string_lossy();
+        let directory = call!(openat(parent, name, directory_flags(), Mode::empty()), "open({shown})")?;
+        if call!(fstat(&directory), "fstat({shown})")?.st_dev != self.device {
+            bail!("{shown} is another file system; unmount it first");
+        }
+        if depth + 1 >= DEEPEST {
+            return self.move_up(parent, name);
+        }
+        while self.empty(&directory, depth + 1)? {}
+        match unlinkat(parent, name, UnlinkatFlags::RemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(errno) => Ok(call!(Err(errno), "rmdir({shown})")?),
+        }
+    }
+
+    fn move_up(&mut self, parent: &impl AsFd, name: &CStr) -> Result<()> {
+        loop {
+            self.moved += 1;
+            let new = CString::new(format!(".deep-{}", self.moved))?;
+            match renameat(parent, name, &self.top, new.as_c_str()) {
+                Err(Errno::EEXIST | Errno::ENOTEMPTY | Errno::ENOTDIR) => {}
+                other => return Ok(call!(other, "rename({})", name.to_string_lossy())?),
+            }
+        }
+    }
+}
+
+fn entries(directory: &impl AsFd) -> Result<Vec<CString>> {
+    // A copy of the descriptor would share its place in the listing.
+    let mut listing = call!(Dir::openat(directory, ".", directory_flags(), Mode::empty()), "open(.)")?;
+    let mut names = Vec::new();
+    for entry in listing.iter() {
+        let name = call!(entry, "getdents")?.file_name().to_owned();
+        if !matches!(name.to_bytes(), b"." | b"..") {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::PathBuf;
+    use std::process::{Command, id};
+
+    fn place(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("ds-tree-{}-{name}", id()));
+        fs::create_dir_all(path.join("tree/a/b")).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_tree_goes_and_what_its_links_point_to_stays() {
+        let path = place("links");
+        fs::create_dir(path.join("outside")).unwrap();
+        fs::write(path.join("outside/file"), "keep").unwrap();
+        symlink("../outside", path.join("tree/link")).unwrap();
+        symlink("../../../outside/file", path.join("tree/a/b/link")).unwrap();
+        fs::hard_link(path.join("outside/file"), path.join("tree/a/hard")).unwrap();
+        fs::write(path.join("tree/a/\n-rf *"), "").unwrap();
+        delete(&path.join("tree")).unwrap();
+        assert!(!path.join("tree").exists());
+        assert_eq!(fs::read_to_string(path.join("outside/file")).unwrap(), "keep");
+        symlink("outside", path.join("tree")).unwrap();
+        assert!(delete(&path.join("tree")).is_err(), "the tree itself may not be a link");
+        assert!(path.join("outside/file").exists());
+        fs::remove_dir_all(path).unwrap();
+    }
+
+    #[test]
+    fn a_tree_deeper_than_there_are_descriptors_goes() {
+        let path = place("deep");
+        // Deeper than a path may be long, too, so it is made step by step.
+        let script =
+            "cd \"$1\"; i=0; while [ $i -lt 3000 ]; do mkdir dddd; cd dddd; i=$((i+1)); done; echo x > f";
+        let made = Command::new("/bin/sh").arg("-c").arg(script).arg("sh").arg(path.join("tree")).status();
+        assert!(made.unwrap().success());
+        fs::create_dir(path.join("tree/.deep-1")).unwrap();
+        fs::write(path.join("tree/.deep-1/full"), "").unwrap();
+        delete(&path.join("tree")).unwrap();
+        assert!(!path.join("tree").exists());
+        fs::remove_dir_all(path).unwrap();
+    }
+}

@@ -1,0 +1,21 @@
+//! `ds set`: changes a container's configuration, comments and order kept.
+
+use anyhow::Result;
+
+use super::state::existing;
+use super::{Env, assignments};
+use crate::cli;
+use crate::config::Config;
+use crate::container::Lock;
+use crate::exit::ExitCode;
+
+/// Writes the new values; a running container sees them at its next start.
+///
+/// # Errors
+/// When there is no such container or key, or a value is not valid; then nothing is changed.
+pub fn run(arguments: &cli::Set, env: &Env) -> Result<ExitCode> {
+    let name = existing(env, &arguments.name)?;
+    let _lock = Lock::take(&env.paths, &name)?;
+    Config::edit(&env.paths.container_ini(&name), &name, &assignments(&arguments.assignments))?;
+    Ok(ExitCode::Done)
+}

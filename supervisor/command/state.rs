@@ -1,0 +1,160 @@
+//! What is known about a container: from its configuration, its monitor, and the record of its last end.
+//!
+//! Asks a monitor with a limit of time, so that one that hangs does not take `ds list` with it. Changes nothing.
+
+use std::collections::BTreeSet;
+use std::os::fd::AsFd;
+
+use anyhow::{Error, Result, bail};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde::Serialize;
+
+use super::Env;
+use crate::config::value::Name;
+use crate::config::{Config, Kind};
+use crate::container::monitor;
+use crate::daemon::now;
+use crate::daemon::watch::names_in;
+use crate::durable;
+use crate::monitor::protocol::{Answer, Exit, Request, State, Status};
+use crate::nearest::nearest;
+use crate::socket;
+
+/// How long a monitor may take to answer, milliseconds. It takes far less than one.
+const PATIENCE: u16 = 2000;
+/// Largest record of an end that is read, bytes.
+const LARGEST_RECORD: u64 = 64 << 10;
+
+/// What `ds list` says about a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// Name.
+    pub name: Name,
+    /// State.
+    pub state: State,
+    /// PID 1 as the host sees it.
+    pub pid: Option<i32>,
+    /// Whether it starts by itself.
+    pub autostart: bool,
+    /// Its place among those that do.
+    pub priority: i32,
+    /// How long PID 1 has been running, seconds.
+    pub uptime_s: Option<u64>,
+    /// Whether its init system says that it is up.
+    pub ready: bool,
+    /// Seconds until it is started again.
+    pub restart_in_s: Option<u64>,
+    /// What keeps it from starting, or its state from being known: one line.
+    pub problem: Option<String>,
+}
+
+/// Everything that is known about a container.
+#[derive(Debug)]
+pub struct Known {
+    /// What it comes to.
+    pub summary: Summary,
+    /// Its configuration, if it is valid.
+    pub config: Option<Config>,
+    /// What its monitor says, if it runs.
+    pub status: Option<Status>,
+    /// How it ended last.
+    pub last_exit: Option<Exit>,
+}
+
+/// The containers that have a directory, and those that run without one.
+#[must_use]
+pub fn names(env: &Env) -> BTreeSet<Name> {
+    let mut names = names_in(&env.paths.containers());
+    names.extend(env.knowledge.watched.iter().cloned());
+    names
+}
+
+/// Finds out about a container.
+///
+/// # Errors
+/// When there is none of that name.
+pub fn known(env: &Env, name: &Name) -> Result<Known> {
+    let config = Config::load(&env.paths.container_ini(name), name);
+    let answer = ask(env, name);
+    if matches!(&config, Err(error) if error.kind() == Kind::NotFound) && matches!(answer, Ok(None)) {
+        return Err(unknown(env, name));
+    }
+    let problem = match (&config, &answer) {
+        (_, Err(error)) => Some(format!("{error:#}")),
+        (Err(error), _) => Some(error.to_string()),
+        _ => None,
+    };
+    // A monitor that does not answer is there all the same.
+    let unanswered = answer.is_err();
+    let status = answer.ok().flatten();
+    let last_exit = status.as_ref().map_or_else(|| recorded(env, name), |status| status.last_exit.clone());
+    let restart_at = env.knowledge.restarts.get(name).filter(|_| status.is_none());
+    let state = match &status {
+        Some(status) => status.state,
+        None if unanswered => State::Running,
+        None if restart_at.is_some() => State::Restarting,
+        None if last_exit.as_ref().is_some_and(Exit::is_failure) => State::Failed,
+        None if env.paths.control(name).exists() => State::Failed,
+        None => State::Stopped,
+    };
+    let started = status.as_ref().and_then(|status| status.started_s);
+    let config = config.ok();
+    let summary = Summary {
+        name: name.clone(),
+        state,
+        pid: status.as_ref().and_then(|status| status.pid),
+        autostart: config.as_ref().is_some_and(|config| config.container.autostart),
+        priority: config.as_ref().map_or(0, |config| config.container.priority.get()),
+        uptime_s: started.map(|started| now().as_secs().saturating_sub(started)),
+        ready: status.as_ref().is_some_and(|status| status.ready),
+        restart_in_s: restart_at.map(|at| at.saturating_sub(now()).as_secs()),
+        problem,
+    };
+    Ok(Known { summary, config, status, last_exit })
+}
+
+/// The name on a command line, of a container that exists or runs.
+///
+/// # Errors
+/// When it is no name, or there is no such container.
+pub fn existing(env: &Env, word: &str) -> Result<Name> {
+    let name: Name = word.parse()?;
+    if env.paths.container(&name).is_dir() || monitor(&env.paths, &name)?.is_some() {
+        return Ok(name);
+    }
+    Err(unknown(env, &name))
+}
+
+/// The error for a container that there is not.
+#[must_use]
+pub fn unknown(env: &Env, name: &Name) -> Error {
+    let names = names(env);
+    let near = nearest(name.as_str(), names.iter().map(Name::as_str));
+    match near.filter(|near| near.is_typo_of(name.as_str())) {
+        Some(near) => Error::msg(format!("no such container; did you mean '{}'?", near.word)),
+        None => Error::msg("no such container; 'ds list' shows those that there are"),
+    }
+}
+
+fn ask(env: &Env, name: &Name) -> Result<Option<Status>> {
+    let Some(connection) = monitor(&env.paths, name)? else { return Ok(None) };
+    if socket::send(&connection, &Request::Status, &[]).is_err() {
+        return Ok(None);
+    }
+    let mut polled = [PollFd::new(connection.as_fd(), PollFlags::POLLIN)];
+    if poll(&mut polled, PollTimeout::from(PATIENCE))? == 0 {
+        bail!("its monitor does not answer");
+    }
+    match socket::receive::<Answer>(&connection)?.map(|received| received.message) {
+        Some(Answer::Status(status)) => Ok(Some(*status)),
+        Some(Answer::Failed(text)) => bail!("{text}"),
+        Some(Answer::Done) => bail!("its monitor answers something else"),
+        // It has just ended.
+        None => Ok(None),
+    }
+}
+
+fn recorded(env: &Env, name: &Name) -> Option<Exit> {
+    let bytes = durable::read(&env.paths.last_exit(name), LARGEST_RECORD).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
