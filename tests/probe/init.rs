@@ -97,7 +97,7 @@ fn perform(word: &str, number: u32) -> Result<()> {
 /// PID 1 has no default action for any signal that comes from inside, so a real fault is needed.
 fn crash() {
     sys::unblock_all_signals();
-    std::process::abort();
+    sys::fault();
 }
 
 fn child(life: impl FnOnce()) -> Result<()> {

@@ -133,3 +133,9 @@ pub fn init_module() -> Errno {
         Err(errno) => errno,
     }
 }
+
+/// A real fault, which ends even a PID 1 that ignores every signal: SIGSEGV.
+pub fn fault() {
+    // SAFETY: none; this is what it is for. A volatile access is not optimised away.
+    unsafe { std::ptr::without_provenance_mut::<u8>(8).write_volatile(0) };
+}

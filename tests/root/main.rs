@@ -13,7 +13,9 @@ mod root_fs;
 mod sandbox;
 mod terminal;
 
+mod devices;
 mod lifecycle;
+mod mounts;
 
 use std::env;
 use std::fs::OpenOptions;

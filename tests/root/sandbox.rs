@@ -316,6 +316,21 @@ impl Sandbox {
         assert!(sockets.is_empty(), "sockets are left: {sockets:?}");
     }
 
+    /// Prints what helps to understand a failure.
+    fn show(&self) {
+        eprintln!("--- supervisor.log\n{}", self.log());
+        for process in self.processes() {
+            let Process { pid, parent, name, state, command } = process;
+            eprintln!("--- process {pid} of {parent}: {state} {name}: {}", command.join(" "));
+        }
+        for log in files_below(&self.data("containers"), &|path| path.ends_with("console.log")) {
+            let text = fs::read(&log).unwrap_or_default();
+            let last = &text[text.len().saturating_sub(2000)..];
+            eprintln!("--- {}\n{}", log.display(), String::from_utf8_lossy(last));
+        }
+        eprintln!("---");
+    }
+
     /// Kills whatever is there, as a power cut would.
     pub fn kill_everything(&self) {
         for process in self.processes() {
@@ -336,8 +351,7 @@ impl Drop for Sandbox {
     fn drop(&mut self) {
         let failed = panicking();
         if failed {
-            eprintln!("--- supervisor.log\n{}---", self.log());
-            eprintln!("--- processes\n{:#?}", self.processes());
+            self.show();
         }
         let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             if !failed {
@@ -345,7 +359,7 @@ impl Drop for Sandbox {
             }
         }));
         if checked.is_err() {
-            eprintln!("--- supervisor.log\n{}---", self.log());
+            self.show();
         }
         // The end of its stdin tells the keeper to take everything away.
         drop(self.keeper.stdin.take());
