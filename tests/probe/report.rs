@@ -61,6 +61,7 @@ pub fn collect() -> Result<Value> {
         "cgroup": read("/proc/self/cgroup").lines().collect::<Vec<_>>(),
         "cgroup_tree": cgroup_tree(),
         "interfaces": interfaces(),
+        "loopback_up": read("/sys/class/net/lo/flags").ends_with('9'),
         "terminal": terminal(),
         "programs": programs(),
         "kernel_modules": format!("{:?}", sys::init_module()),

@@ -13,9 +13,13 @@ mod root_fs;
 mod sandbox;
 mod terminal;
 
+mod cgroups;
 mod devices;
 mod lifecycle;
+mod limits;
 mod mounts;
+mod network;
+mod stop;
 
 use std::env;
 use std::fs::OpenOptions;

@@ -240,6 +240,11 @@ impl Sandbox {
         below(self.init)
     }
 
+    /// The process with this command line.
+    pub fn process(&self, command: &[&str]) -> Option<Process> {
+        self.processes().into_iter().find(|process| process.command == command)
+    }
+
     /// The supervisor, if there is one.
     pub fn supervisor(&self) -> Option<Process> {
         let is_supervisor = |process: &Process| process.parent == self.init && process.name == "ds";
