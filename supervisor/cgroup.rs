@@ -8,7 +8,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -34,10 +34,28 @@ const EMPTYING: Duration = Duration::from_secs(5);
 /// The groups of one container.
 #[derive(Debug)]
 pub struct Cgroup {
-    version2: Option<PathBuf>,
-    version1: Vec<PathBuf>,
+    version2: Option<Group>,
+    version1: Vec<Group>,
     /// Removed at the end of life; sessions only borrow the groups.
     owned: bool,
+}
+
+/// A directory of a hierarchy, known again by its inode: after a sweep there may be another one of the same name.
+#[derive(Debug, PartialEq, Eq)]
+struct Group {
+    directory: PathBuf,
+    inode: u64,
+}
+
+impl Group {
+    fn at(directory: PathBuf) -> Result<Self> {
+        let status = fs::metadata(&directory).with_context(|| format!("look at {}", directory.display()))?;
+        Ok(Self { directory, inode: status.ino() })
+    }
+
+    fn is_still_there(&self) -> bool {
+        fs::metadata(&self.directory).is_ok_and(|status| status.ino() == self.inode)
+    }
 }
 
 /// Open files by which a new process joins: made before it is cloned.
@@ -64,12 +82,12 @@ impl Cgroup {
     ) -> Result<Self> {
         let mut cgroup = Self { version2: None, version1: Vec::new(), owned: true };
         if let (Layout::Version2, Some(hierarchy)) = (layout, &hierarchies.version2) {
-            cgroup.version2 = Some(create_version2(hierarchy, base, container, warnings)?);
+            cgroup.version2 = Some(Group::at(create_version2(hierarchy, base, container, warnings)?)?);
         }
         if layout == Layout::Version1 {
             for hierarchy in &hierarchies.version1 {
-                match create_version1(hierarchy, base, container) {
-                    Ok(directory) => cgroup.version1.push(directory),
+                match create_version1(hierarchy, base, container).and_then(Group::at) {
+                    Ok(group) => cgroup.version1.push(group),
                     Err(error) => warnings.push(format!("no cgroup in {}: {error:#}", hierarchy.label())),
                 }
             }
@@ -97,17 +115,18 @@ impl Cgroup {
         values1: &[(&str, String)],
     ) -> Result<()> {
         if hierarchies.version2_has(controller) {
-            let (Some(directory), _) = (&self.version2, ()) else {
+            let Some(group) = &self.version2 else {
                 anyhow::bail!("cgroup v2 has the {controller} controller, and the container uses v1");
             };
-            return write(&directory.join(file2), value2);
+            return write(&group.directory.join(file2), value2);
         }
         let Some(hierarchy) = hierarchies.version1_with(controller) else {
             anyhow::bail!("kernel has no {controller} controller; see 'ds check'");
         };
         let directory = create_version1(hierarchy, base, container)?;
-        if !self.version1.contains(&directory) {
-            self.version1.push(directory.clone());
+        let group = Group::at(directory.clone())?;
+        if !self.version1.contains(&group) {
+            self.version1.push(group);
         }
         values1.iter().try_for_each(|(file, value)| write(&directory.join(file), value))
     }
@@ -115,15 +134,10 @@ impl Cgroup {
     /// The groups of a running container, for sessions. `path` is the directory that the monitor told.
     #[must_use]
     pub fn existing(hierarchies: &Hierarchies, base: &str, container: &str) -> Self {
-        let directory =
-            |mounted: &Path| Some(mounted.join(base).join(container)).filter(|path| path.is_dir());
+        let group = |mounted: &Path| Group::at(mounted.join(base).join(container)).ok();
         Self {
-            version2: hierarchies.version2.as_ref().and_then(|hierarchy| directory(&hierarchy.mounted)),
-            version1: hierarchies
-                .version1
-                .iter()
-                .filter_map(|hierarchy| directory(&hierarchy.mounted))
-                .collect(),
+            version2: hierarchies.version2.as_ref().and_then(|hierarchy| group(&hierarchy.mounted)),
+            version1: hierarchies.version1.iter().filter_map(|hierarchy| group(&hierarchy.mounted)).collect(),
             owned: false,
         }
     }
@@ -131,7 +145,13 @@ impl Cgroup {
     /// The directory that carries the limits: version 2's, else the first of version 1.
     #[must_use]
     pub fn directory(&self) -> Option<&Path> {
-        self.version2.as_deref().or_else(|| self.version1.first().map(PathBuf::as_path))
+        self.version2.as_ref().or_else(|| self.version1.first()).map(|group| group.directory.as_path())
+    }
+
+    /// The directories of this container, without any that was replaced since.
+    fn directories(&self) -> impl Iterator<Item = &Path> {
+        let groups = self.version2.iter().chain(&self.version1);
+        groups.filter(|group| group.is_still_there()).map(|group| group.directory.as_path())
     }
 
     /// Opens what PID 1 needs to join.
@@ -139,7 +159,7 @@ impl Cgroup {
     /// # Errors
     /// When a group has vanished.
     pub fn joining_payload(&self) -> Result<Joining> {
-        self.joining(self.version2.as_ref().map(|directory| directory.join(PAYLOAD)))
+        self.joining(self.version2.as_ref().map(|group| group.directory.join(PAYLOAD)))
     }
 
     /// Opens what a session needs to join; makes the leaf that sessions live in.
@@ -147,7 +167,7 @@ impl Cgroup {
     /// # Errors
     /// When a group has vanished.
     pub fn joining_session(&self) -> Result<Joining> {
-        let leaf = self.version2.as_ref().map(|directory| directory.join(PAYLOAD).join(SESSIONS));
+        let leaf = self.version2.as_ref().map(|group| group.directory.join(PAYLOAD).join(SESSIONS));
         if let Some(leaf) = &leaf {
             make_directory(leaf)?;
         }
@@ -160,8 +180,8 @@ impl Cgroup {
             joining.directory = Some(open_directory(&path)?);
             joining.procs = Some(open_write(&path.join("cgroup.procs"))?);
         }
-        for directory in &self.version1 {
-            joining.tasks.push(open_write(&directory.join(PAYLOAD).join("tasks"))?);
+        for group in &self.version1 {
+            joining.tasks.push(open_write(&group.directory.join(PAYLOAD).join("tasks"))?);
         }
         Ok(joining)
     }
@@ -170,20 +190,20 @@ impl Cgroup {
     #[must_use]
     pub fn frozen(&self) -> bool {
         let state =
-            self.version2.as_ref().map(|directory| fs::read_to_string(directory.join("cgroup.events")));
+            self.version2.as_ref().map(|group| fs::read_to_string(group.directory.join("cgroup.events")));
         matches!(state, Some(Ok(text)) if text.lines().any(|line| line == "frozen 1"))
     }
 
     /// Lets frozen processes go on, so that they can take a signal.
     pub fn thaw(&self) {
-        if let Some(directory) = self.version2.as_ref().filter(|_| self.frozen()) {
-            let _ = write(&directory.join("cgroup.freeze"), "0");
+        if let Some(group) = self.version2.as_ref().filter(|_| self.frozen()) {
+            let _ = write(&group.directory.join("cgroup.freeze"), "0");
         }
     }
 
     /// Ends every process in the groups, whatever namespace it is in (cgroup.kill, 5.14; else one by one).
     pub fn kill(&self) {
-        for directory in self.version2.iter().chain(&self.version1) {
+        for directory in self.directories() {
             if write(&directory.join("cgroup.kill"), "1").is_err() {
                 kill_below(directory);
             }
@@ -197,7 +217,7 @@ impl Cgroup {
     pub fn remove(&mut self) -> Result<()> {
         self.owned = false;
         let mut result = Ok(());
-        for directory in self.version2.iter().chain(&self.version1) {
+        for directory in self.directories() {
             let removed = remove_tree(directory);
             if result.is_ok() {
                 result = removed.with_context(|| format!("remove cgroup {}", directory.display()));

@@ -155,7 +155,12 @@ pub fn send<T: Serialize>(socket: impl AsFd, message: &T, descriptors: &[Borrowe
 /// A message that is too long or not understood, or what recvmsg(2) answers; a peer that vanished counts as the
 /// end of the connection.
 pub fn receive<T: DeserializeOwned>(socket: impl AsFd) -> Result<Option<Received<T>>> {
-    let mut buffer = vec![0_u8; LONGEST_PACKET];
+    let length = match packets::next_length(socket.as_fd()) {
+        Err(Errno::ECONNRESET | Errno::EPIPE) => return Ok(None),
+        other => call!(other, "recvmsg(peek)")?,
+    };
+    // Room for what is there and no more: a fixed large buffer would stay in the heap of every monitor.
+    let mut buffer = vec![0_u8; length.clamp(1, LONGEST_PACKET)];
     let packet = match packets::receive(socket.as_fd(), &mut buffer) {
         Err(Errno::ECONNRESET | Errno::EPIPE) => return Ok(None),
         other => call!(other, "recvmsg")?,

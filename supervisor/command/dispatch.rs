@@ -7,7 +7,9 @@ use std::rc::Rc;
 use anyhow::{Error, Result};
 
 use super::{Env, complain};
-use super::{create, get, info, list, not_yet, rename, restart, rm, set, start, stop, supervisor};
+use super::{
+    check, create, doctor, get, info, list, not_yet, rename, restart, rm, set, start, stats, stop, supervisor,
+};
 use crate::cli::{self, Command};
 use crate::config::value::Name;
 use crate::daemon::Work;
@@ -62,8 +64,11 @@ fn dispatch(command: &Command, env: &Env) -> Result<ExitCode> {
         Command::Rename(arguments) => rename::run(arguments, env),
         Command::List(arguments) => list::run(arguments, env),
         Command::Info(arguments) => info::run(arguments, env),
+        Command::Stats(arguments) => stats::run(arguments, env),
         Command::Get(arguments) => get::run(arguments, env),
         Command::Set(arguments) => set::run(arguments, env),
+        Command::Check(arguments) => check::run(arguments, env),
+        Command::Doctor(arguments) => doctor::run(arguments, env),
         Command::Supervisor(arguments) => supervisor::run(arguments, env),
         _ => not_yet::run(),
     }

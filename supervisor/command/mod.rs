@@ -3,9 +3,11 @@
 //! Owns what every command is given ([`Env`]). A command writes its result to stdout through `output`, warns
 //! through `log::warn!`, and returns everything else as an error, which becomes one line on stderr.
 
+pub mod check;
 pub mod completions;
 pub mod create;
 pub mod dispatch;
+pub mod doctor;
 pub mod get;
 pub mod help;
 pub mod info;
@@ -18,6 +20,7 @@ pub mod rm;
 pub mod set;
 pub mod start;
 pub mod state;
+pub mod stats;
 pub mod stop;
 pub mod supervise;
 pub mod supervisor;

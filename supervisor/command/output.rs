@@ -30,6 +30,12 @@ fn escape(json: &str) -> String {
 /// # Errors
 /// When standard output cannot be written.
 pub fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> Result<ExitCode> {
+    print(&mut io::stdout(), &columns(rows))
+}
+
+/// Rows in columns as [`table`] prints them.
+#[must_use]
+pub fn columns<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; COLUMNS] = std::array::from_fn(width);
     let mut text = String::new();
@@ -39,7 +45,7 @@ pub fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> Result<ExitCod
         text.push_str(line.join("  ").trim_end());
         text.push('\n');
     }
-    print(&mut io::stdout(), &text)
+    text
 }
 
 /// Seconds as people read them: the two largest units.

@@ -28,7 +28,7 @@ pub fn run(arguments: &cli::Restart, env: &Env) -> Result<ExitCode> {
     for (name, connection) in asked {
         let restarted = connection.and_then(|connection| match connection {
             Some(connection) => until_done(env, &connection),
-            None => finish(env, begin(env, &name)?).map(drop),
+            None => finish(env, &name, begin(env, &name)?).map(drop),
         });
         match restarted {
             Ok(()) => drop(print(&mut io::stdout(), &format!("{name} restarted\n"))?),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::{Env, complain, names, print};
+use super::{Env, assignments, complain, create, names, print};
 use crate::cli::{self, Wait};
 use crate::config::value::Name;
 use crate::config::{Config, RootSource};
@@ -27,10 +27,7 @@ use crate::socket;
 /// # Errors
 /// When nothing could be tried; a container that does not start is told in a line of its own.
 pub fn run(arguments: &cli::Start, env: &Env) -> Result<ExitCode> {
-    if let Some(creation) = arguments.creation() {
-        // create;
-        let _ = creation;
-    }
+    make_or_change(arguments, env)?;
     let names = names(env, &arguments.names, arguments.all)?;
     if arguments.dry_run {
         return names.iter().try_fold(ExitCode::Done, |_, name| dry_run(env, name));
@@ -55,11 +52,31 @@ pub fn run(arguments: &cli::Start, env: &Env) -> Result<ExitCode> {
     Ok(code)
 }
 
+/// Makes the container on the way, or changes the configuration of those that are there.
+fn make_or_change(arguments: &cli::Start, env: &Env) -> Result<()> {
+    let mut there = arguments.names.clone();
+    if let Some(creation) = arguments.creation() {
+        let name: Name = creation.name.parse()?;
+        if !env.paths.container_ini(&name).exists() {
+            create::create(&creation, env)?;
+            there.clear();
+        }
+    }
+    if arguments.set.is_empty() {
+        return Ok(());
+    }
+    for name in there {
+        let name: Name = name.parse()?;
+        Config::edit(&env.paths.container_ini(&name), &name, &assignments(&arguments.set))?;
+    }
+    Ok(())
+}
+
 fn complete(env: &Env, name: &Name, starting: Starting, waiting: Option<Wait>) -> Result<String> {
-    let mut outcome = finish(env, starting)?;
+    let mut outcome = finish(env, name, starting)?;
     while outcome == Outcome::Ended {
         // Somebody stopped it while we waited for it to come up.
-        outcome = finish(env, begin(env, name)?)?;
+        outcome = finish(env, name, begin(env, name)?)?;
     }
     if let Some(waiting) = waiting {
         until_ready(env, name, waiting)?;

@@ -53,6 +53,9 @@ pub enum Starting {
 /// # Errors
 /// A configuration that is not valid, or a run directory that cannot be written.
 pub fn begin(env: &Env, name: &Name) -> Result<Starting> {
+    if !env.paths.container(name).is_dir() {
+        bail!("no such container; make it with 'ds create', see 'ds list'");
+    }
     let _lock = Lock::take(&env.paths, name)?;
     if let Some(connection) = monitor(&env.paths, name)? {
         socket::send(&connection, &Request::Watch, &[])?;
@@ -79,12 +82,12 @@ pub fn begin(env: &Env, name: &Name) -> Result<Starting> {
 ///
 /// # Errors
 /// Why it did not come to run, in the monitor's or the child's own words.
-pub fn finish(env: &Env, starting: Starting) -> Result<Outcome> {
+pub fn finish(env: &Env, name: &Name, starting: Starting) -> Result<Outcome> {
     match starting {
         Starting::Ours(report) => loop {
             wait(env, &report)?;
             match socket::receive::<Report>(&report)?.map(|received| received.message) {
-                Some(Report::Warning(text)) => log::warn!("{text}"),
+                Some(Report::Warning(text)) => log::warn!("{name}: {text}"),
                 Some(Report::Running) => return Ok(Outcome::Started),
                 Some(Report::Failed(text)) => bail!("{text}"),
                 None => bail!("the monitor died; see the supervisor's log"),

@@ -30,6 +30,7 @@ use crate::log::{self as sinks, Role};
 use crate::paths::Paths;
 use crate::signals::Signals;
 use crate::socket;
+use crate::sys::memory::sleep;
 use crate::sys::process::{Fork, fork};
 
 /// How long no client is accepted when the kernel has no descriptor or process left.
@@ -186,7 +187,9 @@ impl Server {
             add(Source::Listener, self.listener.as_fd());
         }
         let timeout = timeout_until([self.policy.deadline(), self.breath].into_iter().flatten().min());
-        match poll(&mut polled, timeout) {
+        // While a worker is at work, its end or the next client is near.
+        let polling = if self.workers.is_empty() { sleep } else { poll::<PollTimeout> };
+        match polling(&mut polled, timeout) {
             Ok(_) => {}
             Err(Errno::EINTR) => return Vec::new(),
             // ENOMEM: the next turn may find some.

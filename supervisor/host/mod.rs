@@ -5,7 +5,9 @@
 
 pub mod android;
 pub mod cgroup;
+pub mod kernel;
 pub mod namespace;
+pub mod security;
 
 use anyhow::Result;
 use nix::sys::utsname::uname;

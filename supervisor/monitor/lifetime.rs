@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::time::{ClockId, clock_gettime};
@@ -18,6 +18,7 @@ use crate::config::value::Name;
 use crate::paths::Paths;
 use crate::plan;
 use crate::rootfs::guest::Guest;
+use crate::sys::memory::sleep;
 
 /// A boot that ended sooner than this, in seconds, was no boot.
 const HASTY_S: u64 = 3;
@@ -102,7 +103,7 @@ impl Monitor {
                 PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
             }
         };
-        match poll(&mut polled, timeout) {
+        match sleep(&mut polled, timeout) {
             Err(_) => Vec::new(),
             Ok(_) => polled
                 .iter()

@@ -18,7 +18,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use nix::fcntl::OFlag;
+use nix::fcntl::{Flock, OFlag};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
@@ -86,6 +86,8 @@ struct Monitor {
     plan: Plan,
     filters: Vec<BpfProgram>,
     root: Root,
+    /// Held for as long as the root file system is in use; none when another container has it.
+    _in_use: Option<Flock<OwnedFd>>,
     proc: OwnedFd,
     cgroup: Cgroup,
     notify: Option<Notify>,
@@ -171,6 +173,10 @@ impl Monitor {
         let plan = plan::build(&config, &host, &guest)?;
         let mut warnings = plan.warnings.clone();
         let cgroup = create_cgroup(&config, &paths, &host, &plan, &mut warnings)?;
+        let in_use = root.claim()?;
+        if in_use.is_none() {
+            warnings.push("another container uses the same root file system".into());
+        }
         for warning in warnings {
             let _ = socket::send(report, &Report::Warning(warning), &[]);
         }
@@ -184,6 +190,7 @@ impl Monitor {
             plan,
             filters,
             root,
+            _in_use: in_use,
             proc,
             cgroup,
             notify,

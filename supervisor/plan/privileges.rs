@@ -6,7 +6,7 @@
 use std::fmt;
 
 use crate::config::Config;
-use crate::config::value::{DeadlockShield, HardwareAccess};
+use crate::config::value::{DeadlockShield, HardwareAccess, NetworkMode};
 use crate::host::Host;
 
 /// A capability by number and name.
@@ -48,6 +48,9 @@ const DROPPED: [Capability; 11] = [
     capability(30, "CAP_AUDIT_CONTROL"),
 ];
 
+/// Dropped in the host's network: a `halt` of Debian's sysvinit takes every interface down, and the phone with it.
+const NET_ADMIN: Capability = capability(12, "CAP_NET_ADMIN");
+
 /// Capabilities that leave the bounding set of every process inside.
 #[must_use]
 pub fn dropped(config: &Config) -> Vec<Capability> {
@@ -55,13 +58,15 @@ pub fn dropped(config: &Config) -> Vec<Capability> {
         return Vec::new();
     }
     let rest = if config.hardware.access == HardwareAccess::Full { &[][..] } else { &DROPPED[..] };
-    std::iter::once(SYS_MODULE).chain(rest.iter().copied()).collect()
+    let network = (config.network.mode == NetworkMode::Host).then_some(NET_ADMIN);
+    std::iter::once(SYS_MODULE).chain(network).chain(rest.iter().copied()).collect()
 }
 
 /// A system call filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Filter {
-    /// Loading kernels and modules, and the calls by which a root manager hands out its powers: EPERM.
+    /// Loading kernels and modules, the calls by which a root manager hands out its powers, and the kernel's socket
+    /// interface to ciphers: EPERM.
     Machine,
     /// Session keyrings: ENOSYS. On kernels before 5.0 a new one loses the keys of Android's encrypted files.
     Keyring,
@@ -74,7 +79,10 @@ pub enum Filter {
 impl fmt::Display for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Machine => "machine: kexec_load, kexec_file_load, init_module, finit_module, delete_module",
+            Self::Machine => {
+                "machine: kexec_load, kexec_file_load, init_module, finit_module, delete_module, \
+                 reboot and prctl of KernelSU, socket(AF_ALG)"
+            }
             Self::Keyring => "keyring: keyctl, add_key, request_key",
             Self::Namespaces => "namespaces: unshare, clone, clone3, setns",
             Self::UserNamespaces => "user namespaces: unshare, clone, clone3",

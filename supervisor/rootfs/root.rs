@@ -14,7 +14,7 @@ use std::path::{Component, Path};
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
+use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat};
 
 use crate::call;
@@ -52,6 +52,20 @@ impl Root {
     #[must_use]
     pub fn directory(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
+    }
+
+    /// Takes the tree for one container, flock(2) on its top; `None` when somebody has it. The kernel lets go of it
+    /// when the last process that holds it ends.
+    ///
+    /// # Errors
+    /// When the directory cannot be opened.
+    pub fn claim(&self) -> Result<Option<Flock<OwnedFd>>> {
+        let directory: OwnedFd = reopen(self.directory(), OFlag::O_RDONLY | OFlag::O_DIRECTORY)?.into();
+        match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
+            Ok(held) => Ok(Some(held)),
+            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+            Err((_, errno)) => Ok(call!(Err(errno), "flock(the root file system)")?),
+        }
     }
 
     /// Resolves a path, links included, to an O_PATH descriptor inside the tree.

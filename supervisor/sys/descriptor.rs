@@ -25,20 +25,26 @@ pub fn adopt(number: RawFd) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(number) }
 }
 
-/// Marks every descriptor from `first` on close-on-exec, close_range(2) with CLOSE_RANGE_CLOEXEC (5.11);
-/// older kernels: a walk over /proc/self/fd. The walk needs `proc`, a trusted procfs directory.
+/// Marks every descriptor from `first` on close-on-exec; the walk over /proc/self/fd on kernels without
+/// [`close_range_on_exec`] needs `proc`, a trusted procfs directory.
 ///
 /// # Errors
 /// When neither way works.
 pub fn close_on_exec_from(first: libc::c_uint, proc: BorrowedFd<'_>) -> Result<(), Errno> {
-    // SAFETY: close_range with this flag changes descriptor flags only.
-    let done =
-        check(unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, CLOSE_RANGE_CLOEXEC) });
-    match done {
-        Ok(_) => Ok(()),
+    match close_range_on_exec(first) {
         Err(errno) if unsupported(errno) || errno == Errno::EINVAL => walk_close_on_exec(first, proc),
-        Err(errno) => Err(errno),
+        other => other,
     }
+}
+
+/// Marks every descriptor from `first` on close-on-exec, close_range(2) with CLOSE_RANGE_CLOEXEC (5.11).
+///
+/// # Errors
+/// ENOSYS before 5.9, EINVAL before 5.11.
+pub fn close_range_on_exec(first: libc::c_uint) -> Result<(), Errno> {
+    // SAFETY: close_range with this flag changes descriptor flags only.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, CLOSE_RANGE_CLOEXEC) })
+        .map(drop)
 }
 
 /// The open descriptors of this process from `first` on, by way of `proc`, a procfs directory.

@@ -5,8 +5,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, UnixCredentials, getsockopt, recvmsg,
-    sendmsg, sockopt,
+    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, UnixCredentials, getsockopt, recv,
+    recvmsg, sendmsg, sockopt,
 };
 
 use super::descriptor;
@@ -64,6 +64,20 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Packet, Errn
     }
     let truncated = message.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC);
     Ok(Packet { length: message.bytes, truncated, descriptors })
+}
+
+/// Length of the next packet, which stays where it is: recv(2) with MSG_PEEK and MSG_TRUNC. Waits for one; 0 is the
+/// end of the connection.
+///
+/// # Errors
+/// What recv(2) answers.
+pub fn next_length(socket: BorrowedFd<'_>) -> Result<usize, Errno> {
+    loop {
+        match recv(socket.as_raw_fd(), &mut [], MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC) {
+            Err(Errno::EINTR) => {}
+            other => return other,
+        }
+    }
 }
 
 /// User, group and process id of the peer as the kernel saw them at connect(2), SO_PEERCRED of unix(7).

@@ -24,7 +24,7 @@ impl Traces {
         let mut found = BTreeSet::new();
         mounts(root, &mut found)?;
         loop_devices(root, &mut found)?;
-        cgroups(Path::new("/sys/fs/cgroup"), &mut found);
+        cgroups(Path::new("/sys/fs/cgroup"), 0, &mut found);
         processes(root, &mut found)?;
         Ok(Self(found))
     }
@@ -55,15 +55,20 @@ fn loop_devices(root: &Path, found: &mut BTreeSet<String>) -> Result<()> {
     Ok(())
 }
 
-/// Cgroups come and go while this looks: what cannot be read is gone.
-fn cgroups(folder: &Path, found: &mut BTreeSet<String>) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
-    for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
-        let path = entry.path();
-        if path.to_string_lossy().contains(CGROUP) {
-            found.insert(format!("cgroup {}", path.display()));
+/// Our cgroups are at the root of every hierarchy, as `droidspaces` or `droidspaces-…`; what other programs have deeper
+/// down is theirs. Cgroups come and go while this looks: what cannot be read is gone.
+fn cgroups(folder: &Path, depth: usize, found: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let ours = entry.file_name().to_string_lossy().starts_with(CGROUP);
+        if !is_folder || (depth == 1 && !ours) {
+            // On a host with cgroup v2 alone the first level is the root of the only hierarchy.
+            continue;
         }
-        cgroups(&path, found);
+        if depth > 0 || ours {
+            found.insert(format!("cgroup {}", entry.path().display()));
+        }
+        cgroups(&entry.path(), if depth == 0 && ours { 2 } else { depth + 1 }, found);
     }
 }
 
@@ -82,7 +87,7 @@ fn processes(root: &Path, found: &mut BTreeSet<String>) -> Result<()> {
         let read = |file: &str| fs::read(entry.path().join(file)).unwrap_or_default();
         let has = |text: &[u8], part: &str| String::from_utf8_lossy(text).contains(part);
         let ours = has(&read("environ"), &told)
-            || has(&read("cgroup"), &format!("/{CGROUP}"))
+            || has(&read("cgroup"), &format!(":/{CGROUP}"))
             || has(&read("mountinfo"), &root);
         if ours {
             let command = String::from_utf8_lossy(&read("cmdline")).replace('\0', " ");

@@ -44,7 +44,7 @@ impl Workspace {
 
     /// A cargo command in the source tree.
     pub fn cargo(&self) -> Command {
-        let mut command = process::nice(&self.cargo);
+        let mut command = Command::new(&self.cargo);
         command.current_dir(&self.root);
         command
     }

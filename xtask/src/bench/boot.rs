@@ -2,7 +2,7 @@
 //!
 //! Owns the interleaved rounds: within a round every program boots its own copy of the same root file system once.
 
-use super::rivals::{self, Lxc};
+use super::rivals::{self, Leftovers, Lxc};
 use super::stopwatch::{self, Samples};
 use super::table::Row;
 use super::{Bench, Rounds};
@@ -32,6 +32,7 @@ struct Times {
 pub fn measure(bench: &Bench, rounds: &Rounds) -> Result<Vec<Row>> {
     let rootfs = bench.rootfs("bookworm", NAME)?;
     bench.ds.quiet(&["create", NAME, "--rootfs", &rootfs])?;
+    let _leftovers = Leftovers::note();
     let lxc_rootfs = bench.rootfs("bookworm", "lxc")?;
     let lxc = Lxc::new(&bench.folder("lxc"), lxc_rootfs.as_ref())?;
     let nspawn_rootfs = bench.rootfs("bookworm", "nspawn")?;

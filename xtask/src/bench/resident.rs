@@ -9,9 +9,14 @@ use crate::{packages, process};
 use anyhow::{Context, Result};
 use std::fs;
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 /// The containers that come on top of the first.
 const FURTHER: u32 = 4;
+
+/// A container that has just started still prints; after this it is idle.
+const SETTLE: Duration = Duration::from_secs(5);
 
 /// How long nothing may happen, in seconds.
 const IDLE: u32 = 30;
@@ -21,16 +26,12 @@ const IDLE: u32 = 30;
 /// # Errors
 /// When `ds` or the reading fails.
 pub fn measure_memory(bench: &Bench, _: &Rounds) -> Result<Vec<Row>> {
-    let names = start_several(bench, "memory", FURTHER + 1)?;
-    let (first, rest) = names.split_first().context("no containers")?;
-    // One monitor alone shares the program with the supervisor only: the rest must not run yet.
-    for name in rest {
-        bench.ds.quiet(&["stop", "--kill", name])?;
-    }
-    let one = total_pss(&resident(bench, &[first])?)?;
-    for name in rest {
-        bench.ds.quiet(&["start", name])?;
-    }
+    let first = start_several(bench, "first", 1)?;
+    thread::sleep(SETTLE);
+    let one = total_pss(&resident(bench, &first)?)?;
+    let further = start_several(bench, "further", FURTHER)?;
+    thread::sleep(SETTLE);
+    let names = [first, further].concat();
     let all = total_pss(&resident(bench, &names)?)?;
     remove(bench, &names)?;
     let further = (all - one) / f64::from(FURTHER);
@@ -49,6 +50,8 @@ pub fn measure_idle(bench: &Bench, _: &Rounds) -> Result<Vec<Row>> {
     let rootfs = bench.rootfs("bookworm", "idle")?;
     bench.ds.quiet(&["create", "idle", "--rootfs", &rootfs])?;
     bench.ds.quiet(&["start", "idle", "--wait"])?;
+    // The getty's prompt goes to the console and from there to the log: that is work.
+    thread::sleep(SETTLE);
     let pids = resident(bench, &["idle".to_owned()])?;
     let output = bench.folder("strace");
     let mut command = Command::new("timeout");
@@ -80,15 +83,10 @@ pub fn start_several(bench: &Bench, prefix: &str, number: u32) -> Result<Vec<Str
 
 /// Stops and removes containers.
 pub fn remove(bench: &Bench, names: &[String]) -> Result<()> {
-    for verb in [&["stop", "--kill"][..], &["rm"]] {
-        let words: Vec<_> = verb.iter().copied().chain(names.iter().map(String::as_str)).collect();
-        if verb.first() == Some(&"rm") {
-            for name in names {
-                bench.ds.quiet(&["rm", name])?;
-            }
-        } else {
-            bench.ds.quiet(&words)?;
-        }
+    let words: Vec<_> = ["stop", "--kill"].into_iter().chain(names.iter().map(String::as_str)).collect();
+    bench.ds.quiet(&words)?;
+    for name in names {
+        bench.ds.quiet(&["rm", name])?;
     }
     Ok(())
 }

@@ -14,17 +14,61 @@ use std::env;
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// More than any boot takes.
 const BOOT_LIMIT: Duration = Duration::from_secs(60);
 
+/// More than any shutdown takes.
+const STOP_LIMIT: Duration = Duration::from_secs(20);
+
+/// What rivals leave on a machine without systemd: empty cgroups, empty folders. Removed when this goes out of scope.
+#[derive(Debug)]
+pub struct Leftovers(BTreeSet<PathBuf>);
+
+impl Leftovers {
+    /// Notes what is there beforehand and therefore stays.
+    pub fn note() -> Self {
+        Self(leftovers())
+    }
+}
+
+impl Drop for Leftovers {
+    fn drop(&mut self) {
+        // Children sort behind their parents. What is in use cannot be removed, by design of rmdir(2).
+        for folder in leftovers().iter().rev().filter(|folder| !self.0.contains(*folder)) {
+            let _ = fs::remove_dir(folder);
+        }
+    }
+}
+
+/// The cgroups that LXC and systemd-nspawn make, and nspawn's folders.
+fn leftovers() -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    let mut open = vec![PathBuf::from("/sys/fs/cgroup"), PathBuf::from("/run/systemd/nspawn/propagate")];
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                let path = entry.path().to_string_lossy().into_owned();
+                let theirs = ["/lxc.", "/payload", "/supervisor", "/propagate/"]
+                    .iter()
+                    .any(|part| path.contains(part));
+                if theirs && !path.contains("/droidspaces") {
+                    found.insert(entry.path());
+                }
+                open.push(entry.path());
+            }
+        }
+    }
+    found
+}
+
 /// LXC with one container.
 #[derive(Debug)]
 pub struct Lxc {
     folder: PathBuf,
-    cgroups_before: BTreeSet<PathBuf>,
 }
 
 const LXC_NAME: &str = "bench";
@@ -43,7 +87,7 @@ impl Lxc {
             rootfs.display()
         );
         fs::write(folder.join(LXC_NAME).join("config"), config)?;
-        Ok(Self { folder: folder.to_owned(), cgroups_before: cgroups() })
+        Ok(Self { folder: folder.to_owned() })
     }
 
     /// Boots in the background, until the program returns.
@@ -89,31 +133,9 @@ impl Lxc {
 }
 
 impl Drop for Lxc {
-    /// LXC leaves empty cgroups of its own behind.
     fn drop(&mut self) {
         let _ = process::run_quietly(self.command("lxc-stop").arg("--kill"));
-        // Children sort behind their parents.
-        for cgroup in cgroups().iter().rev().filter(|cgroup| !self.cgroups_before.contains(*cgroup)) {
-            let _ = fs::remove_dir(cgroup);
-        }
     }
-}
-
-fn cgroups() -> BTreeSet<PathBuf> {
-    let mut found = BTreeSet::new();
-    let mut open = vec![PathBuf::from("/sys/fs/cgroup")];
-    while let Some(folder) = open.pop() {
-        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                let is_lxc = entry.path().to_string_lossy().contains("/lxc.");
-                open.push(entry.path());
-                if is_lxc {
-                    found.insert(entry.path());
-                }
-            }
-        }
-    }
-    found
 }
 
 /// Boots `rootfs` with systemd-nspawn and shuts it down; gives the time until the guest said that it is up.
@@ -132,16 +154,30 @@ pub fn nspawn(folder: &Path, rootfs: &Path) -> Result<Duration> {
     let log = fs::File::create(folder.join("nspawn.log"))?;
     let mut child = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
     let ready = wait_for_ready(&listener, started);
-    // Asks the guest to shut down; nspawn passes it on and ends with it.
-    if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-        let _ = kill_process(pid, Signal::TERM);
-    }
-    let ended = child.wait()?;
+    let ended = shut_down(&mut child)?;
     ready.with_context(|| {
         let log = fs::read_to_string(folder.join("nspawn.log")).unwrap_or_default();
         let last = log.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default().to_owned();
         format!("systemd-nspawn {}: {last}", process::ending(ended))
     })
+}
+
+/// The first SIGTERM asks the guest to shut down, the second ends it at once; nspawn ends with its guest.
+fn shut_down(child: &mut Child) -> Result<ExitStatus> {
+    let pid = Pid::from_child(child);
+    kill_process(pid, Signal::TERM)?;
+    let asked = Instant::now();
+    let mut insisted = false;
+    loop {
+        if let Some(ended) = child.try_wait()? {
+            return Ok(ended);
+        }
+        if asked.elapsed() > STOP_LIMIT && !insisted {
+            kill_process(pid, Signal::TERM)?;
+            insisted = true;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// sd_notify(3): nspawn passes the guest's READY=1 on, after sending some of its own without it.

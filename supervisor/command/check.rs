@@ -1,0 +1,211 @@
+//! `ds check`: what this kernel can do for containers.
+//!
+//! Owns the wording of the verdict. What the features are and how they are tried is `host::kernel`'s business.
+
+use std::fmt::Write;
+use std::io;
+
+use anyhow::{Result, ensure};
+use nix::unistd::geteuid;
+use serde::Serialize;
+
+use super::{Env, output, print};
+use crate::cli;
+use crate::exit::ExitCode;
+use crate::host::Host;
+use crate::host::kernel::{self, Found};
+use crate::host::security::{Seccomp, Selinux};
+
+/// What was found, as `--json` prints it.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    ok: bool,
+    kernel: String,
+    machine: String,
+    android: bool,
+    selinux: Selinux,
+    seccomp: Seccomp,
+    summary: String,
+    features: Vec<Row>,
+}
+
+#[derive(Debug, Serialize)]
+struct Row {
+    name: &'static str,
+    present: bool,
+    required: bool,
+    since: &'static str,
+    option: &'static str,
+    purpose: &'static str,
+    without: &'static str,
+}
+
+/// Prints what the kernel can do; the exit code says whether containers with an init system can run.
+///
+/// # Errors
+/// Without root, who alone can try it; when standard output cannot be written.
+pub fn run(arguments: &cli::Check, env: &Env) -> Result<ExitCode> {
+    ensure!(geteuid().is_root(), "only root can try what the kernel does; use 'su' or 'sudo'");
+    let report = Report::new(&env.host);
+    if arguments.json {
+        output::json(&report)?;
+    } else {
+        print(&mut io::stdout(), &report.text()?)?;
+    }
+    Ok(if report.ok { ExitCode::Done } else { ExitCode::Failed })
+}
+
+impl Report {
+    /// Tries everything.
+    #[must_use]
+    pub fn new(host: &Host) -> Self {
+        let found = kernel::probe(host);
+        Self {
+            ok: missing(&found, true).is_empty(),
+            kernel: host.release.clone(),
+            machine: host.machine.clone(),
+            android: host.android,
+            selinux: Selinux::probe(),
+            seccomp: Seccomp::probe(),
+            summary: summary(&found),
+            features: found.into_iter().map(Row::from).collect(),
+        }
+    }
+
+    /// The report for people.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn text(&self) -> Result<String> {
+        let Self { kernel, machine, selinux, seccomp, .. } = self;
+        let system = if self.android { "Android" } else { "Linux" };
+        let mut text = format!(
+            "{system}, kernel {kernel} ({machine}), SELinux {selinux}, system call filters: {seccomp}\n\n"
+        );
+        let heading = ["FEATURE", "THERE", "FOR", "KERNEL OPTION", "WITHOUT IT"].map(str::to_owned);
+        let rows: Vec<_> = [heading].into_iter().chain(self.features.iter().map(Row::cells)).collect();
+        writeln!(text, "{}\n{}", output::columns(&rows), self.summary)?;
+        Ok(text)
+    }
+}
+
+impl From<Found> for Row {
+    fn from(found: Found) -> Self {
+        let kernel::Feature { name, required, since, option, purpose, without, .. } = *found.feature;
+        Self { name, present: found.present, required, since, option, purpose, without }
+    }
+}
+
+impl Row {
+    /// What could be switched on, and what goes without it, matter only where it is missing.
+    fn cells(&self) -> [String; 5] {
+        let (there, option, without) =
+            if self.present { ("yes", "", "") } else { ("no", self.option, self.without) };
+        let purpose =
+            if self.required { format!("required: {}", self.purpose) } else { self.purpose.to_owned() };
+        [self.name.to_owned(), there.to_owned(), purpose, option.to_owned(), without.to_owned()]
+    }
+}
+
+fn missing(found: &[Found], required: bool) -> Vec<&Found> {
+    found.iter().filter(|found| !found.present && found.feature.required == required).collect()
+}
+
+/// The verdict, in one line.
+fn summary(found: &[Found]) -> String {
+    let lacks = |name: &str| found.iter().any(|found| found.feature.name == name && !found.present);
+    let required = missing(found, true);
+    let names: Vec<&str> = required.iter().map(|found| found.feature.name).collect();
+    if !required.is_empty() {
+        let who = match names[..] {
+            ["PID namespaces"] => "only 'ds shell' can run here, no init system",
+            _ => "no container can run here",
+        };
+        let options: Vec<&str> =
+            required.iter().flat_map(|found| found.feature.option.split_whitespace()).collect();
+        let remedy = match options[..] {
+            [] => String::new(),
+            _ => format!("; set {} in the kernel's configuration", options.join(" ")),
+        };
+        return format!("{who}: no {}{remedy}", names.join(", no "));
+    }
+    if lacks("cgroup v1") && lacks("cgroup v2") {
+        return "containers with an init system can run here, but not with systemd; set CONFIG_CGROUPS in the \
+                kernel's configuration"
+            .to_owned();
+    }
+    match missing(found, false).len() {
+        0 => "containers with an init system can run here".to_owned(),
+        1 => "containers with an init system can run here; one feature that has a stand-in is missing"
+            .to_owned(),
+        count => format!(
+            "containers with an init system can run here; {count} features that have a stand-in are missing"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::kernel::FEATURES;
+
+    fn without(names: &[&str]) -> Vec<Found> {
+        for name in names {
+            assert!(FEATURES.iter().any(|feature| feature.name == *name), "{name}");
+        }
+        FEATURES.iter().map(|feature| Found { feature, present: !names.contains(&feature.name) }).collect()
+    }
+
+    #[test]
+    fn the_verdict_names_what_is_missing_and_what_to_set() {
+        assert_eq!(summary(&without(&[])), "containers with an init system can run here");
+        assert_eq!(
+            summary(&without(&["PID namespaces", "openat2"])),
+            "only 'ds shell' can run here, no init system: no PID namespaces; \
+             set CONFIG_PID_NS in the kernel's configuration"
+        );
+        assert_eq!(
+            summary(&without(&["mount namespaces", "devpts instances"])),
+            "no container can run here: no mount namespaces, no devpts instances; \
+             set CONFIG_NAMESPACES CONFIG_UNIX98_PTYS in the kernel's configuration"
+        );
+        assert_eq!(summary(&without(&["root"])), "no container can run here: no root");
+        assert!(summary(&without(&["cgroup v1", "cgroup v2"])).contains("not with systemd"));
+        assert!(summary(&without(&["cgroup v1"])).ends_with("one feature that has a stand-in is missing"));
+        assert!(summary(&without(&["openat2", "erofs"])).contains("; 2 features"));
+    }
+
+    #[test]
+    fn the_table_explains_what_is_missing_and_is_quiet_about_the_rest() {
+        let report = |names: &[&str]| {
+            let found = without(names);
+            Report {
+                ok: missing(&found, true).is_empty(),
+                kernel: "5.10.1".into(),
+                machine: "aarch64".into(),
+                android: true,
+                selinux: Selinux::Permissive,
+                seccomp: Seccomp { mode: 0, filters: 1 },
+                summary: summary(&found),
+                features: found.into_iter().map(Row::from).collect(),
+            }
+        };
+        let text = report(&["IPC namespaces"]).text().unwrap();
+        assert!(text.starts_with(
+            "Android, kernel 5.10.1 (aarch64), SELinux permissive, system call filters: 1 asleep"
+        ));
+        let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+        assert!(line("IPC namespaces").contains("no     System V IPC"));
+        assert!(line("IPC namespaces").ends_with("CONFIG_IPC_NS  a warning; shares the host's"));
+        assert!(line("UTS namespaces").ends_with("yes    a host name of the container's own"));
+        assert!(line("PID namespaces").contains("required: "));
+        assert!(text.lines().last().unwrap().starts_with("containers with an init system can run here"));
+        let json = serde_json::to_value(report(&["PID namespaces"])).unwrap();
+        assert_eq!(json["ok"], false);
+        let feature = &json["features"][2];
+        assert_eq!(feature["name"], "PID namespaces");
+        assert_eq!(feature["present"], false);
+        assert_eq!(feature["required"], true);
+        assert_eq!(feature["option"], "CONFIG_PID_NS");
+    }
+}

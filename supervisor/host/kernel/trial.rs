@@ -1,0 +1,198 @@
+//! Trying a call in a child process that ends right afterwards.
+//!
+//! A system call filter may kill for a call that it does not know, and most trials change something: the child has
+//! mounts and a network of its own, and takes them along. Every function here answers whether the kernel did it.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::Mode;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{chdir, fexecve, getpid, mkdir, pivot_root};
+use seccompiler::sock_filter;
+
+use crate::host::Host;
+use crate::sys::process::{self, Fork, exit_immediately, fork};
+use crate::sys::{descriptor, mount as mounting, seccomp, terminal};
+
+/// Where the child mounts: a directory that every Linux has. What was there is there again when the child ends.
+const PLACE: &str = "/dev";
+
+/// Whether `trial` succeeds in a child of its own.
+fn succeeds(trial: impl FnOnce() -> Result<()>) -> bool {
+    match fork() {
+        Err(_) => false,
+        Ok(Fork::Child) => exit_immediately(i32::from(trial().is_err())),
+        Ok(Fork::Parent(child)) => matches!(waitpid(child, None), Ok(WaitStatus::Exited(_, 0))),
+    }
+}
+
+fn own_mounts() -> Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    Ok(mount(None::<&str>, "/", None::<&str>, private, None::<&str>)?)
+}
+
+fn mount_at_place(kind: &str, data: &str) -> Result<()> {
+    own_mounts()?;
+    Ok(mount(Some(kind), PLACE, Some(kind), MsFlags::empty(), Some(data))?)
+}
+
+/// Mounting a kernel file system, mount(2).
+pub fn mounts(kind: &str, data: &str) -> bool {
+    succeeds(|| mount_at_place(kind, data))
+}
+
+/// Making a namespace, unshare(2).
+pub fn unshares(flag: libc::c_int) -> bool {
+    succeeds(|| Ok(unshare(CloneFlags::from_bits_retain(flag))?))
+}
+
+/// Something in a network namespace of its own, network_namespaces(7).
+pub fn network(trial: impl FnOnce() -> Result<()>) -> bool {
+    succeeds(|| {
+        unshare(CloneFlags::CLONE_NEWNET)?;
+        trial()
+    })
+}
+
+/// Installing a system call filter, seccomp(2): one that allows everything.
+pub fn filter() -> bool {
+    const RETURN: u16 = 0x06;
+    const ALLOW: u32 = 0x7fff_0000;
+    succeeds(|| Ok(seccomp::install(&vec![sock_filter { code: RETURN, jt: 0, jf: 0, k: ALLOW }])?))
+}
+
+/// Making a mount the root, pivot_root(2).
+pub fn pivot() -> bool {
+    succeeds(|| {
+        mount_at_place("tmpfs", "")?;
+        chdir(PLACE)?;
+        Ok(pivot_root(".", ".")?)
+    })
+}
+
+/// Mounting an overlay of two directories, Documentation/filesystems/overlayfs.rst.
+pub fn overlay() -> bool {
+    succeeds(|| {
+        mount_at_place("tmpfs", "")?;
+        chdir(PLACE)?;
+        for name in ["lower", "upper", "work", "merged"] {
+            mkdir(name, Mode::S_IRWXU)?;
+        }
+        let data = "lowerdir=lower,upperdir=upper,workdir=work";
+        Ok(mount(Some("overlay"), "merged", Some("overlay"), MsFlags::empty(), Some(data))?)
+    })
+}
+
+/// The version 2 group that this process is in, as a directory.
+fn own_group(host: &Host) -> Option<PathBuf> {
+    let mounted = &host.cgroups.version2.as_ref()?.mounted;
+    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    Some(mounted.join(path)).filter(|path| path.is_dir())
+}
+
+/// Cloning into a group, clone3(2) with CLONE_INTO_CGROUP: into the one where we are anyway.
+pub fn into_group(host: &Host) -> bool {
+    let Some(group) = own_group(host).and_then(|path| File::open(path).ok()) else { return false };
+    succeeds(|| {
+        let cloned = process::clone(0, Some(group.as_fd()))?;
+        match cloned.side {
+            Fork::Child => exit_immediately(0),
+            Fork::Parent(child) => waitpid(child, None)?,
+        };
+        ensure!(cloned.in_cgroup, "it was born outside");
+        Ok(())
+    })
+}
+
+/// `cgroup.kill`, which every group but the root of all has. Where there is none to look at, one is made and removed.
+pub fn group_kill(host: &Host) -> bool {
+    let Some(version2) = &host.cgroups.version2 else { return false };
+    let has = |group: &Path| group.join("cgroup.kill").exists();
+    let entries = std::fs::read_dir(&version2.mounted).into_iter().flatten().filter_map(Result::ok);
+    let mut groups = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    if let Some(group) = groups.next() {
+        return has(&group.path());
+    }
+    let made = version2.mounted.join(format!("ds-check-{}", getpid()));
+    if std::fs::create_dir(&made).is_err() {
+        return false;
+    }
+    let found = has(&made);
+    let _ = std::fs::remove_dir(&made);
+    found
+}
+
+/// openat2(2) as `rootfs::root` uses it.
+pub fn confined_open() -> bool {
+    succeeds(|| {
+        let resolve = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+        openat2(AT_FDCWD, "/", OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(resolve))?;
+        Ok(())
+    })
+}
+
+/// pidfd_open(2).
+pub fn pidfd() -> bool {
+    succeeds(|| {
+        process::pidfd_open(getpid())?;
+        Ok(())
+    })
+}
+
+/// setns(2) with a pidfd: the namespaces where we are anyway.
+pub fn joins_by_pidfd() -> bool {
+    succeeds(|| {
+        let own = process::pidfd_open(getpid())?;
+        Ok(process::setns(own.as_fd(), libc::CLONE_NEWNS)?)
+    })
+}
+
+/// close_range(2) with CLOSE_RANGE_CLOEXEC.
+pub fn close_range() -> bool {
+    succeeds(|| Ok(descriptor::close_range_on_exec(3)?))
+}
+
+/// mount_setattr(2).
+pub fn mount_attributes() -> bool {
+    succeeds(|| {
+        mount_at_place("tmpfs", "")?;
+        let top = open(PLACE, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+        Ok(mounting::read_only_recursive(top.as_fd())?)
+    })
+}
+
+/// Executing a memfd_create(2): `ds version` from a copy of this program.
+pub fn sealed_program() -> bool {
+    succeeds(|| {
+        let mut copy = File::from(descriptor::executable_memfd(c"ds")?);
+        let mut program = File::open("/proc/self/exe").context("open /proc/self/exe")?;
+        std::io::copy(&mut program, &mut copy).context("copy /proc/self/exe")?;
+        let null = open("/dev/null", OFlag::O_RDWR, Mode::empty())?;
+        for number in 0..=2 {
+            descriptor::make_standard(null.as_fd(), number)?;
+        }
+        let arguments = ["ds", "version"].map(CString::new).into_iter().collect::<Result<Vec<_>, _>>()?;
+        match fexecve(copy.as_fd(), &arguments, &[] as &[CString])? {}
+    })
+}
+
+/// The other side of a pseudoterminal, TIOCGPTPEER of ioctl_tty(2).
+pub fn terminal_peer() -> bool {
+    succeeds(|| {
+        mount_at_place("devpts", "newinstance,ptmxmode=0666")?;
+        let multiplexer = Path::new(PLACE).join("ptmx");
+        let master = open(&multiplexer, OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC, Mode::empty())?;
+        let _ = terminal::unlock_peer(master.as_fd());
+        terminal::open_peer(master.as_fd())?;
+        Ok(())
+    })
+}
