@@ -25,6 +25,7 @@ use nix::time::{ClockId, clock_gettime};
 
 use crate::config::Supervisor as Settings;
 use crate::config::value::Name;
+use crate::monitor::protocol::Status;
 use crate::paths::Paths;
 use worker::{Client, Supervisor};
 
@@ -69,6 +70,8 @@ pub struct Knowledge {
     pub since: Duration,
     /// The containers whose monitors it watches.
     pub watched: Vec<Name>,
+    /// What those monitors said last: perhaps not true any more, to be verified by whoever relies on it.
+    pub statuses: BTreeMap<Name, Box<Status>>,
     /// The containers that wait for a restart, and when it begins, on the clock of [`now`].
     pub restarts: BTreeMap<Name, Duration>,
     /// How it is configured.

@@ -368,12 +368,13 @@ impl Server {
         }
     }
 
-    /// What a worker may know.
-    fn knowledge(&self) -> Knowledge {
+    /// What a worker may know, which this process has become.
+    fn knowledge(&mut self) -> Knowledge {
         Knowledge {
             pid: self.pid.as_raw(),
             since: self.since,
             watched: self.monitors.connections().map(|(name, _)| name.clone()).collect(),
+            statuses: self.monitors.take_statuses(),
             restarts: self.policy.restarts(),
             settings: self.settings,
         }
