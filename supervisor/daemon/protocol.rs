@@ -74,6 +74,8 @@ pub enum FromSupervisor {
     Done,
     /// What it knows of the containers.
     Containers(Containers),
+    /// Stand by no longer; said unasked.
+    Dismissed,
 }
 
 /// What the supervisor knows of the containers and no monitor does.

@@ -234,17 +234,21 @@ impl Server {
         }
     }
 
+    /// What a worker knows from its birth has changed: the next one is to stand by. A client that has just come to
+    /// the old one is served all the same.
+    pub(super) fn renew_standby(&mut self) {
+        if let Some(standby) = self.standby.take() {
+            self.tell(standby, &FromSupervisor::Dismissed);
+        }
+    }
+
     fn reload(&mut self) {
         match Settings::load(&self.paths.supervisor_ini()) {
             Ok(settings) => {
                 self.settings = settings;
                 self.policy.limit(settings.start_parallel);
                 sinks::take_role(Role::daemon(&settings, &self.paths.supervisor_log(), self.foreground));
-                // The next worker to stand by knows the new settings; the old one ends with its line, unless a client
-                // has just come to it.
-                if let Some(worker) = self.standby.take().and_then(|standby| self.workers.get_mut(&standby)) {
-                    worker.line = None;
-                }
+                self.renew_standby();
                 log::info!("supervisor.ini was read again");
             }
             Err(error) => log::error!("{error}; nothing was changed"),
@@ -403,9 +407,14 @@ impl Server {
         }
     }
 
-    /// What a worker may know.
-    fn knowledge(&self) -> Knowledge {
-        Knowledge { pid: self.pid.as_raw(), since: self.since, settings: self.settings }
+    /// What a worker may know, which this process has become.
+    fn knowledge(&mut self) -> Knowledge {
+        Knowledge {
+            pid: self.pid.as_raw(),
+            since: self.since,
+            statuses: self.monitors.take_statuses(),
+            settings: self.settings,
+        }
     }
 
     fn containers(&self) -> Containers {

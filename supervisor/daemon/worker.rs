@@ -89,14 +89,14 @@ pub fn run(assignment: Assignment, paths: &Paths, program: &Program<'_>) -> ! {
 /// Waits for a client, forked ahead of it: whoever asks need not wait for a fork.
 ///
 /// # Errors
-/// That the supervisor has gone, and nobody has come.
+/// That nobody has come before the supervisor went or sent this worker away.
 fn stand_by(listener: &OwnedFd, namespace: PidNamespace, supervisor: &Supervisor) -> Result<OwnedFd> {
     loop {
         let mut polled = [listener.as_fd(), supervisor.connection.as_fd()]
             .map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN));
         let ready = sleep(&mut polled, PollTimeout::NONE);
         if ready.is_ok() && !polled[0].any().unwrap_or(false) {
-            bail!("the supervisor has gone");
+            bail!("nobody has come");
         }
         // One that stood by before a reload may have been quicker: then there is nobody to accept.
         let connection = match socket::accept_from(listener.as_fd()) {
@@ -281,12 +281,23 @@ impl Supervisor {
         let _ = socket::send(&self.connection, &ToSupervisor::Taken, &[]);
     }
 
+    /// The answer to a question; none from a supervisor that is gone.
+    fn answer(&self) -> Result<Option<FromSupervisor>> {
+        loop {
+            match socket::receive::<FromSupervisor>(&self.connection)?.map(|received| received.message) {
+                // It crossed the client that came.
+                Some(FromSupervisor::Dismissed) => {}
+                answer => return Ok(answer),
+            }
+        }
+    }
+
     /// What it knows of the containers; asked once. A supervisor that is gone knows nothing.
     pub fn containers(&self) -> &Containers {
         self.containers.get_or_init(|| {
             let asked = socket::send(&self.connection, &ToSupervisor::Containers, &[]);
-            match asked.and_then(|()| socket::receive(&self.connection)) {
-                Ok(Some(Received { message: FromSupervisor::Containers(known), .. })) => known,
+            match asked.and_then(|()| self.answer()) {
+                Ok(Some(FromSupervisor::Containers(known))) => known,
                 _ => Containers::default(),
             }
         })
@@ -305,7 +316,7 @@ impl Supervisor {
     /// When the connection fails; a supervisor that is gone restarts nothing, which is success.
     pub fn cancel_restart(&self, name: &Name) -> Result<()> {
         if socket::send(&self.connection, &ToSupervisor::Cancel(name.as_str().to_owned()), &[]).is_ok() {
-            socket::receive::<FromSupervisor>(&self.connection)?;
+            self.answer()?;
         }
         Ok(())
     }
