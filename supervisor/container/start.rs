@@ -12,6 +12,7 @@ use crate::command::Env;
 use crate::config::Config;
 use crate::config::value::Name;
 use crate::daemon::worker::FromClient;
+use crate::fault;
 use crate::monitor::protocol::{Answer, Request, State};
 use crate::monitor::{Origin, Setup};
 use crate::socket;
@@ -57,6 +58,7 @@ pub fn begin(env: &Env, name: &Name) -> Result<Starting> {
         bail!("no such container; make it with 'ds create', see 'ds list'");
     }
     let _lock = Lock::take(&env.paths, name)?;
+    fault::point("locked")?;
     if let Some(connection) = monitor(&env.paths, name)? {
         socket::send(&connection, &Request::Watch, &[])?;
         return Ok(Starting::Theirs(connection));
@@ -64,10 +66,12 @@ pub fn begin(env: &Env, name: &Name) -> Result<Starting> {
     let config = Config::load(&env.paths.container_ini(name), name)?;
     sweep(&env.paths, &env.host, name);
     let listener = socket::listen_at(&env.paths.control(name))?;
+    fault::point("listening")?;
     let (ours, theirs) = socket::pair()?;
     match call!(fork(), "fork")? {
         Fork::Parent(_) => {
             env.supervisor.started(name);
+            fault::point("forked")?;
             Ok(Starting::Ours(ours))
         }
         Fork::Child => {

@@ -15,6 +15,7 @@ use super::protocol::{Answer, Exit, ExitReason};
 use super::{Monitor, Phase, create_cgroup, open_root};
 use crate::config::Config;
 use crate::config::value::Name;
+use crate::fault;
 use crate::paths::Paths;
 use crate::plan;
 use crate::rootfs::guest::Guest;
@@ -181,6 +182,7 @@ impl Monitor {
             Ok(()) => {}
             Err(error) => log::warn!("{}: the old configuration stays: {error:#}", self.config.name),
         }
+        fault::point("rebooting")?;
         self.cgroup.kill();
         self.cgroup.remove()?;
         let mut warnings = Vec::new();
@@ -205,13 +207,16 @@ impl Monitor {
     /// Leaves nothing behind but the record of how it ended. The connections end with the process, last of all.
     fn end(mut self, exit: &Exit) -> i32 {
         let name = self.config.name.clone();
+        let _ = fault::point("ended");
         self.cgroup.kill();
         if let Err(error) = self.cgroup.remove() {
             log::warn!("{name}: {error:#}");
         }
+        let _ = fault::point("emptied");
         if let Err(error) = record(&self.paths, &name, exit) {
             log::warn!("{name}: {error:#}");
         }
+        let _ = fault::point("recorded");
         let _ = std::fs::remove_file(self.paths.notify(&name));
         let _ = std::fs::remove_file(self.paths.control(&name));
         i32::from(exit.is_failure())

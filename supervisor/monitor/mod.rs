@@ -33,6 +33,7 @@ use crate::call;
 use crate::cgroup::Cgroup;
 use crate::config::{Config, RootSource};
 use crate::container::start::Report;
+use crate::fault;
 use crate::host::Host;
 use crate::mount::perform::trusted_proc;
 use crate::paths::Paths;
@@ -166,6 +167,7 @@ impl Monitor {
         listener: &OwnedFd,
         report: &OwnedFd,
     ) -> Result<Self> {
+        fault::point("detached")?;
         let listener = listener.try_clone().context("dup")?;
         let signals = Signals::listen(&[Signal::SIGCHLD, Signal::SIGTERM])?;
         let root = open_root(&config)?;
@@ -173,6 +175,7 @@ impl Monitor {
         let plan = plan::build(&config, &host, &guest)?;
         let mut warnings = plan.warnings.clone();
         let cgroup = create_cgroup(&config, &paths, &host, &plan, &mut warnings)?;
+        fault::point("grouped")?;
         let in_use = root.claim()?;
         if in_use.is_none() {
             warnings.push("another container uses the same root file system".into());
@@ -182,6 +185,7 @@ impl Monitor {
         }
         let filters = crate::privilege::compile(&plan.filters)?;
         let notify = if plan.notifies { Some(Notify::listen(&paths.notify(&config.name))?) } else { None };
+        fault::point("notified")?;
         let console = Console::new(paths.console_log(&config.name));
         Ok(Self {
             config,

@@ -95,12 +95,14 @@ fn hide() -> Result<()> {
         bail!("this mounts over a part of /proc; it is for sandboxes only");
     }
     let status = fs::read_to_string("/proc/self/status")?;
-    let shown: String = status.lines().filter(|line| !line.starts_with("Seccomp")).map(|line| format!("{line}\n")).collect();
+    let shown: String =
+        status.lines().filter(|line| !line.starts_with("Seccomp")).map(|line| format!("{line}\n")).collect();
     let copy = format!("/tmp/probe-status-{}", std::process::id());
     fs::write(&copy, shown)?;
     let target = format!("/proc/{}/status", std::process::id());
     let none = None::<&Path>;
-    mount(Some(copy.as_str()), target.as_str(), none, MsFlags::MS_BIND, none).with_context(|| format!("bind {target}"))?;
+    mount(Some(copy.as_str()), target.as_str(), none, MsFlags::MS_BIND, none)
+        .with_context(|| format!("bind {target}"))?;
     fs::remove_file(&copy)?;
     Ok(())
 }

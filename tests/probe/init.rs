@@ -124,7 +124,9 @@ fn orphan() {
 fn flood(mebibytes: u32) -> Result<()> {
     let line = format!("{}\n", "0123456789abcdef".repeat(4).get(1..).unwrap_or_default());
     for _ in 0..mebibytes {
-        stdout().write_all(line.repeat(1024 * 1024 / line.len()).as_bytes()).context("write to the console")?;
+        stdout()
+            .write_all(line.repeat(1024 * 1024 / line.len()).as_bytes())
+            .context("write to the console")?;
     }
     say("probe: flood over");
     Ok(())

@@ -80,7 +80,11 @@ fn status() -> Result<Map<String, Value>> {
 }
 
 fn bounding() -> Vec<u32> {
-    (0..64).map_while(|number| Some((number, sys::bounding(number)?))).filter(|(_, has)| *has).map(|(n, _)| n).collect()
+    (0..64)
+        .map_while(|number| Some((number, sys::bounding(number)?)))
+        .filter(|(_, has)| *has)
+        .map(|(n, _)| n)
+        .collect()
 }
 
 fn limits() -> Map<String, Value> {
@@ -88,7 +92,10 @@ fn limits() -> Map<String, Value> {
     let text = read("/proc/self/limits");
     let rows = text.lines().skip(1).filter_map(|line| line.split_at_checked(26));
     rows.map(|(name, rest)| {
-        (name.trim().to_owned(), rest.split_whitespace().take(2).map(str::to_owned).collect::<Vec<_>>().into())
+        (
+            name.trim().to_owned(),
+            rest.split_whitespace().take(2).map(str::to_owned).collect::<Vec<_>>().into(),
+        )
     })
     .collect()
 }
@@ -199,7 +206,8 @@ fn cgroup_tree() -> Map<String, Value> {
         let entries = fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok);
         let (directories, files): (Vec<_>, Vec<_>) =
             entries.map(|entry| entry.path()).partition(|path| path.is_dir() && !path.is_symlink());
-        let names = files.iter().filter_map(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned());
+        let names =
+            files.iter().filter_map(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned());
         found.insert(directory.display().to_string(), names.collect::<Vec<_>>().into());
         directories
     };
@@ -217,7 +225,8 @@ fn interfaces() -> Vec<String> {
 }
 
 fn terminal() -> Value {
-    let console = fs::metadata("/dev/console").map(|about| format!("{}:{}", major(about.rdev()), minor(about.rdev())));
+    let console =
+        fs::metadata("/dev/console").map(|about| format!("{}:{}", major(about.rdev()), minor(about.rdev())));
     json!({
         "stdin": read_link("/proc/self/fd/0"),
         "console": console.unwrap_or_default(),

@@ -163,10 +163,12 @@ pub fn hierarchies() -> Result<Vec<Hierarchy>> {
         let Some((before, after)) = line.split_once(" - ") else { continue };
         let before: Vec<&str> = before.split(' ').collect();
         let after: Vec<&str> = after.split(' ').collect();
-        let (&[_, _, _, "/", target, ..], &[kind @ ("cgroup" | "cgroup2"), _, options]) = (&*before, &*after) else {
+        let (&[_, _, _, "/", target, ..], &[kind @ ("cgroup" | "cgroup2"), _, options]) = (&*before, &*after)
+        else {
             continue;
         };
-        let options: Vec<&str> = options.split(',').filter(|option| !["rw", "ro", "none"].contains(option)).collect();
+        let options: Vec<&str> =
+            options.split(',').filter(|option| !["rw", "ro", "none"].contains(option)).collect();
         let Some(path) = own.lines().find_map(|line| own_group(line, kind, &options)) else { continue };
         let hierarchy = Hierarchy {
             mounted: target.into(),
@@ -182,7 +184,8 @@ pub fn hierarchies() -> Result<Vec<Hierarchy>> {
 }
 
 fn version1_options(kind: &str, options: &[&str]) -> String {
-    let mut kept: Vec<&str> = options.iter().copied().filter(|option| kind == "cgroup" && *option != "xattr").collect();
+    let mut kept: Vec<&str> =
+        options.iter().copied().filter(|option| kind == "cgroup" && *option != "xattr").collect();
     if kept.iter().any(|option| option.starts_with("name=")) {
         kept.insert(0, "none");
     }
@@ -239,7 +242,9 @@ pub fn group_files(of: Pid) -> Result<Vec<File>> {
         let path = theirs.lines().find_map(|line| own_group(line, &hierarchy.kind, &options));
         let path = path.with_context(|| format!("the group of {of} in {}", hierarchy.mounted.display()))?;
         let file = hierarchy.mounted.join(path.trim_start_matches('/')).join("cgroup.procs");
-        files.push(File::options().write(true).open(&file).with_context(|| format!("open {}", file.display()))?);
+        files.push(
+            File::options().write(true).open(&file).with_context(|| format!("open {}", file.display()))?,
+        );
     }
     Ok(files)
 }

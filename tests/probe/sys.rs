@@ -2,7 +2,10 @@
 //!
 //! Owns every `unsafe` of this program.
 
-#![allow(unsafe_code, reason = "system calls without a safe wrapper live here and nowhere else in this program")]
+#![allow(
+    unsafe_code,
+    reason = "system calls without a safe wrapper live here and nowhere else in this program"
+)]
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
@@ -120,7 +123,8 @@ pub fn install_filter(program: &[libc::sock_filter]) -> Result<()> {
     let length = u16::try_from(program.len()).context("a filter of this length")?;
     let handed = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut() };
     // SAFETY: the kernel copies `len` instructions from a slice that has as many.
-    let done = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const handed) };
+    let done =
+        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const handed) };
     Errno::result(done).context("seccomp")?;
     Ok(())
 }

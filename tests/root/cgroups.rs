@@ -27,7 +27,9 @@ fn boot(sandbox: &Sandbox, settings: &[&str]) -> Value {
 fn mounts<'a>(report: &'a Value, kind: &str) -> Vec<(&'a str, &'a str)> {
     let all = report["mounts"].as_array().unwrap().iter();
     let text = |mount: &'a Value, field: &str| mount[field].as_str().unwrap();
-    all.filter(|mount| mount["kind"] == kind).map(|mount| (text(mount, "target"), text(mount, "root"))).collect()
+    all.filter(|mount| mount["kind"] == kind)
+        .map(|mount| (text(mount, "target"), text(mount, "root")))
+        .collect()
 }
 
 /// Directories in the container's view of control groups.
@@ -65,7 +67,10 @@ fn with_version_2_a_container_sees_its_own_subtree() {
 #[test]
 fn with_version_1_a_container_sees_its_own_subtrees() {
     if hierarchies("cgroup").is_empty() {
-        skip("cgroups::with_version_1_a_container_sees_its_own_subtrees", "no cgroup v1 hierarchy is mounted");
+        skip(
+            "cgroups::with_version_1_a_container_sees_its_own_subtrees",
+            "no cgroup v1 hierarchy is mounted",
+        );
         return;
     }
     let sandbox = Sandbox::with(Setting { groups: "v1", ..Setting::default() });
@@ -116,8 +121,12 @@ fn a_machine_that_mounts_only_version_1_does_not_show_its_version_2() {
     // Whatever is shown, nobody else's processes are in it.
     let first = sandbox.first_process("web").unwrap().pid;
     let shown = fs::read_to_string(format!("/proc/{first}/root/sys/fs/cgroup/cgroup.procs"));
-    let foreign: Vec<String> =
-        shown.unwrap_or_default().lines().filter(|pid| *pid != first.to_string()).map(str::to_owned).collect();
+    let foreign: Vec<String> = shown
+        .unwrap_or_default()
+        .lines()
+        .filter(|pid| *pid != first.to_string())
+        .map(str::to_owned)
+        .collect();
     assert_eq!(foreign, Vec::<String>::new());
 }
 
@@ -191,7 +200,10 @@ fn sessions_are_in_the_containers_groups() {
     let text = fs::read_to_string(format!("/proc/{}/cgroup", session.pid)).unwrap();
     assert!(text.lines().any(|line| line.starts_with("0::") && line.contains("/web/payload")), "{text}");
     let payload = version2_group(&sandbox).unwrap().join("payload");
-    assert!(!processes(&payload).contains(&session.pid), "a leaf of its own, so that controllers can go down");
+    assert!(
+        !processes(&payload).contains(&session.pid),
+        "a leaf of its own, so that controllers can go down"
+    );
     let inside = sandbox.ds(&["run", "web", "--", "/bin/cat", "/proc/self/cgroup"]).succeeds();
     assert!(inside.lines().any(|line| line.starts_with("0::/") && !line.contains("..")), "{inside}");
     sandbox.ds(&["stop", "web"]).succeeds();

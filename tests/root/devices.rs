@@ -15,7 +15,13 @@ fn the_devices_are_those_of_every_linux_and_no_others() {
         found.push(match about["kind"].as_str().unwrap() {
             "link" => format!("{path} -> {}", field("to")),
             "directory" => format!("{path}/ {}", field("mode")),
-            kind => format!("{path} {kind} {} {} {}:{}", field("number"), field("mode"), about["uid"], about["gid"]),
+            kind => format!(
+                "{path} {kind} {} {} {}:{}",
+                field("number"),
+                field("mode"),
+                about["uid"],
+                about["gid"]
+            ),
         });
     }
     let expected = [

@@ -80,7 +80,8 @@ fn list_and_info_have_the_promised_keys() {
 
     sandbox.ds(&["start", "web"]).succeeds();
     let info = sandbox.info("web");
-    for key in promised.iter().chain(&["init", "rootfs", "cgroup", "hostname", "network", "os", "last_exit"]) {
+    for key in promised.iter().chain(&["init", "rootfs", "cgroup", "hostname", "network", "os", "last_exit"])
+    {
         assert!(keys(&info).contains(key), "info: {key}: {info}");
     }
     assert_eq!(info["name"], "web");
@@ -185,7 +186,11 @@ fn restart_keeps_the_monitor_and_takes_the_new_configuration() {
     assert_eq!(sandbox.info("web")["hostname"], "renamed");
     wait_for("the new name", || (tree.report()?["hostname"] == "renamed").then_some(()));
     sandbox.ds(&["stop", "web"]).succeeds();
-    assert_eq!(sandbox.ds(&["restart", "web"]).succeeds(), "web restarted\n", "one that is stopped is started");
+    assert_eq!(
+        sandbox.ds(&["restart", "web"]).succeeds(),
+        "web restarted\n",
+        "one that is stopped is started"
+    );
     assert_eq!(sandbox.state("web"), "running");
 }
 

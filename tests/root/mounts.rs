@@ -143,10 +143,16 @@ fn what_systemd_expects_of_a_container_is_there() {
     let report = wait_for("the report", || tree.report());
     let environment = &report["environment"];
     assert_eq!(environment["container"], "droidspaces");
-    assert_eq!(environment["container_uuid"].as_str().unwrap().replace('-', ""), "0123456789abcdef0123456789abcdef");
+    assert_eq!(
+        environment["container_uuid"].as_str().unwrap().replace('-', ""),
+        "0123456789abcdef0123456789abcdef"
+    );
     assert_eq!(environment["NOTIFY_SOCKET"], "/run/host/notify");
     assert_eq!(environment["EXTRA"], "a b");
-    assert!(environment.get("DS_ROOT").is_none() && environment.get("DS_SUPERVISOR").is_none(), "{environment}");
+    assert!(
+        environment.get("DS_ROOT").is_none() && environment.get("DS_SUPERVISOR").is_none(),
+        "{environment}"
+    );
     for (file, text) in [
         ("/run/systemd/container", "droidspaces\n"),
         ("/run/host/container-manager", "droidspaces\n"),
@@ -155,7 +161,11 @@ fn what_systemd_expects_of_a_container_is_there() {
         let pid = sandbox.first_process("web").unwrap().pid;
         assert_eq!(fs::read_to_string(format!("/proc/{pid}/root{file}")).unwrap(), text, "{file}");
     }
-    assert_eq!(fs::read_to_string(tree.path("etc/hostname")).unwrap_or_default(), "", "the tree itself is not written");
+    assert_eq!(
+        fs::read_to_string(tree.path("etc/hostname")).unwrap_or_default(),
+        "",
+        "the tree itself is not written"
+    );
 }
 
 #[test]
@@ -214,7 +224,9 @@ fn the_process_begins_clean() {
     assert_eq!(status["CapAmb"], "0000000000000000");
     assert_eq!(report["session"], 1);
     let bounding = u64::from_str_radix(status["CapBnd"].as_str().unwrap(), 16).unwrap();
-    for (number, name) in [(16, "SYS_MODULE"), (17, "SYS_RAWIO"), (25, "SYS_TIME"), (34, "SYSLOG"), (2, "DAC_READ_SEARCH")] {
+    for (number, name) in
+        [(16, "SYS_MODULE"), (17, "SYS_RAWIO"), (25, "SYS_TIME"), (34, "SYSLOG"), (2, "DAC_READ_SEARCH")]
+    {
         assert_eq!(bounding & 1 << number, 0, "CAP_{name}");
     }
     for (number, name) in [(21, "SYS_ADMIN"), (12, "NET_ADMIN"), (27, "MKNOD"), (18, "SYS_CHROOT")] {

@@ -22,8 +22,14 @@ impl Tree {
         for name in ["sh", "cat", "sleep", "id", "ls", "true", "false", "stty", "tty", "head", "env", "pwd"] {
             symlink("busybox", path.join("bin").join(name)).expect("link to busybox");
         }
-        tree.write("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:100:Alice:/home/alice:/bin/sh\n");
-        tree.write("etc/group", "root:x:0:\ntty:x:5:\nusers:x:100:\nwheel:x:10:alice\naudio:x:29:alice,bob\n");
+        tree.write(
+            "etc/passwd",
+            "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:100:Alice:/home/alice:/bin/sh\n",
+        );
+        tree.write(
+            "etc/group",
+            "root:x:0:\ntty:x:5:\nusers:x:100:\nwheel:x:10:alice\naudio:x:29:alice,bob\n",
+        );
         create_dir_all(path.join("home/alice")).expect("home");
         std::os::unix::fs::chown(path.join("home/alice"), Some(1000), Some(100)).expect("chown");
         tree

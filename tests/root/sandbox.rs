@@ -5,8 +5,8 @@ use crate::process::{self, Process, below};
 use crate::root_fs::Tree;
 use crate::terminal::Terminal;
 use crate::{given, wait_for};
-use serde_json::Value;
 use nix::sys::signal::Signal;
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
@@ -112,7 +112,11 @@ impl Sandbox {
     pub fn command_within(&self, seconds: u32, words: &[impl AsRef<OsStr>]) -> Command {
         let mut command = Command::new(given("DS_PROBE"));
         command.args(["enter", &self.init.to_string(), &seconds.to_string()]).args(words);
-        command.env("DS_ROOT", self.root()).env_remove("DS_SUPERVISOR").env("TERM", "linux").stdin(Stdio::null());
+        command
+            .env("DS_ROOT", self.root())
+            .env_remove("DS_SUPERVISOR")
+            .env("TERM", "linux")
+            .stdin(Stdio::null());
         command
     }
 
@@ -269,9 +273,11 @@ impl Sandbox {
         let mut found = Vec::new();
         for top in self.group_roots() {
             let entries = fs::read_dir(top).into_iter().flatten().filter_map(Result::ok);
-            found.extend(entries.map(|entry| entry.path()).filter(|path| {
-                path.is_dir() && path.file_name().is_some_and(|name| name != "inside")
-            }));
+            found.extend(
+                entries
+                    .map(|entry| entry.path())
+                    .filter(|path| path.is_dir() && path.file_name().is_some_and(|name| name != "inside")),
+            );
         }
         found
     }
@@ -439,7 +445,8 @@ fn find_directory(top: &Path, name: &str, depth: u32) -> Option<PathBuf> {
         return Some(candidate);
     }
     let entries = fs::read_dir(top).ok().filter(|_| depth > 0)?.filter_map(Result::ok);
-    let mut directories = entries.map(|entry| entry.path()).filter(|path| path.is_dir() && !path.is_symlink());
+    let mut directories =
+        entries.map(|entry| entry.path()).filter(|path| path.is_dir() && !path.is_symlink());
     directories.find_map(|directory| find_directory(&directory, name, depth - 1))
 }
 
