@@ -65,10 +65,13 @@ pub fn begin(env: &Env, name: &Name) -> Result<Starting> {
     }
     let config = Config::load(&env.paths.container_ini(name), name)?;
     sweep(&env.paths, &env.host, name);
-    let listener = socket::listen_at(&env.paths.control(name))?;
-    fault::point("listening")?;
     let (ours, theirs) = socket::pair()?;
-    match call!(fork(), "fork")? {
+    let listener = socket::listen_at(&env.paths.control(name))?;
+    let forked = fault::point("listening").and_then(|()| Ok(call!(fork(), "fork")?));
+    if forked.is_err() {
+        let _ = std::fs::remove_file(env.paths.control(name));
+    }
+    match forked? {
         Fork::Parent(_) => {
             env.supervisor.started(name);
             fault::point("forked")?;
