@@ -148,13 +148,15 @@ impl Monitor {
         self.console.finish();
         let uptime_s = self.started_s.take().map_or(0, |started| boottime_s().saturating_sub(started));
         let stopping = matches!(self.phase, Phase::Stopping { restart: false });
-        let wants_reboot = matches!(self.phase, Phase::Stopping { restart: true })
-            || (!stopping && matches!(status, WaitStatus::Signaled(_, Signal::SIGHUP, _)));
+        let asked_for = matches!(self.phase, Phase::Stopping { restart: true });
+        let wants_reboot =
+            asked_for || (!stopping && matches!(status, WaitStatus::Signaled(_, Signal::SIGHUP, _)));
         let exit = exit_of(status, stopping, uptime_s);
         if !wants_reboot {
             return Some(exit);
         }
-        self.hasty = if uptime_s < HASTY_S { self.hasty + 1 } else { 0 };
+        // Only what the container does by itself can go round in circles.
+        self.hasty = if uptime_s < HASTY_S && !asked_for { self.hasty + 1 } else { 0 };
         if self.hasty >= MOST_HASTY {
             let message = format!("it rebooted {MOST_HASTY} times within seconds; see 'ds logs'");
             return Some(Exit { reason: ExitReason::StartFailed, message: Some(message), ..exit });
