@@ -16,7 +16,7 @@ use crate::config::value::Name;
 use crate::container::{Lock, monitor, sweep};
 use crate::daemon::launch::{self, Options, Readiness, Stage};
 use crate::daemon::server::{Outcome, Server};
-use crate::daemon::{Program, detach, worker};
+use crate::daemon::{Program, detach, seal, worker};
 use crate::exit::ExitCode;
 use crate::host::Host;
 use crate::paths::Paths;
@@ -54,6 +54,9 @@ fn supervise(paths: &Paths, readiness: Readiness, autostart: bool) -> Result<Exi
     for failure in failures {
         log::warn!("{failure:#}");
     }
+    if !seal::is_copy() {
+        log::warn!("this runs from the file on disk, which the root user of a container could overwrite");
+    }
     readiness.ready();
     match server.run(autostart) {
         Outcome::Ended => Ok(ExitCode::Done),
@@ -69,6 +72,9 @@ fn supervise(paths: &Paths, readiness: Readiness, autostart: bool) -> Result<Exi
 
 /// Removes what a container without a monitor left behind.
 fn sweep_dead(paths: &Paths, host: &Host, name: &Name) -> Result<()> {
+    if !paths.run_container(name).exists() {
+        return Ok(());
+    }
     let _lock = Lock::take(paths, name)?;
     if monitor(paths, name)?.is_some() {
         return Ok(());

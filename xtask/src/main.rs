@@ -67,7 +67,7 @@ struct Demo {}
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "test")]
 struct Test {
-    /// only this suite (may be repeated): lint, unit, xtask, layering, cli, root
+    /// only this suite (may be repeated): lint, unit, xtask, layering, docs, cli, root
     #[argh(option)]
     suite: Vec<String>,
     /// only tests whose name contains this
