@@ -66,6 +66,9 @@ impl Monitor {
                     }
                 }
             }
+            if self.asking.is_some_and(|asking| asking.at <= Instant::now()) {
+                self.ask();
+            }
             if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 self.kill();
             }
@@ -96,11 +99,11 @@ impl Monitor {
         }
         // Signals come last and are handled first.
         add(Source::Signals, self.signals.fd(), true, false);
-        let timeout = match self.deadline {
+        let timeout = match self.deadline.into_iter().chain(self.asking.map(|asking| asking.at)).min() {
             None => PollTimeout::NONE,
-            Some(deadline) => {
-                // One millisecond more, so that the deadline has passed when poll returns.
-                let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+            Some(next) => {
+                // One millisecond more, so that the moment has passed when poll returns.
+                let left = next.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
                 PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
             }
         };
@@ -144,6 +147,7 @@ impl Monitor {
         self.init = None;
         self.pid_started = None;
         self.deadline = None;
+        self.asking = None;
         self.ready = false;
         self.console.finish();
         let uptime_s = self.started_s.take().map_or(0, |started| boottime_s().saturating_sub(started));

@@ -29,6 +29,7 @@ use self::console::Console;
 use self::control::Client;
 use self::notify::Notify;
 use self::protocol::{Answer, Exit, State, Status};
+use self::stopping::Asking;
 use crate::call;
 use crate::cgroup::Cgroup;
 use crate::config::{Config, RootSource, Supervisor as Settings};
@@ -105,6 +106,8 @@ struct Monitor {
     started_s: Option<u64>,
     /// When SIGKILL is due.
     deadline: Option<Instant>,
+    /// The request to shut down waits for a PID 1 that listens.
+    asking: Option<Asking>,
     phase: Phase,
     ready: bool,
     boots: u32,
@@ -212,6 +215,7 @@ impl Monitor {
             pid_started: None,
             started_s: None,
             deadline: None,
+            asking: None,
             phase: Phase::Starting,
             ready: false,
             boots: 0,
