@@ -21,6 +21,7 @@ pub mod container;
 pub mod daemon;
 pub mod durable;
 pub mod exit;
+pub mod fault;
 pub mod host;
 pub mod log;
 pub mod monitor;

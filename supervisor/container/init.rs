@@ -23,6 +23,7 @@ use seccompiler::BpfProgram;
 
 use super::wire::{FromChild, Wire};
 use crate::cgroup::Joining;
+use crate::fault;
 use crate::mount::op::Operation;
 use crate::mount::perform::{Performer, bind_onto_itself, bind_over, enter_proc};
 use crate::plan::Plan;
@@ -65,14 +66,18 @@ pub fn run(prepared: &Prepared<'_>, wire: &Wire, in_cgroup: bool) -> ! {
 fn boot(prepared: &Prepared<'_>, wire: &Wire, in_cgroup: bool) -> Result<Infallible> {
     let plan = prepared.plan;
     call!(process::set_parent_death_signal(Signal::SIGKILL), "prctl(PR_SET_PDEATHSIG)")?;
+    fault::point("born")?;
     prepared.joining.join(in_cgroup)?;
+    fault::point("joined")?;
     if plan.namespaces & libc::CLONE_NEWCGROUP != 0 {
         // Only now, so that the namespace begins at the group that was just joined.
         call!(unshare(CloneFlags::CLONE_NEWCGROUP), "unshare(CLONE_NEWCGROUP)")?;
     }
     set_oom_score(prepared.proc, plan.oom_score, wire)?;
     let console = build_tree(prepared, wire)?;
+    fault::point("built")?;
     enter_tree(plan.shared)?;
+    fault::point("entered")?;
     call!(sethostname(&plan.hostname), "sethostname({})", plan.hostname)?;
     if plan.namespaces & libc::CLONE_NEWNET != 0 {
         call!(network::bring_loopback_up(), "bring lo up")?;
@@ -89,7 +94,9 @@ fn boot(prepared: &Prepared<'_>, wire: &Wire, in_cgroup: bool) -> Result<Infalli
     if !call!(getcwd(), "getcwd")?.is_absolute() {
         bail!("the working directory is outside the container");
     }
+    fault::point("stripped")?;
     wire.send(&FromChild::Ready)?;
+    fault::point("ready")?;
     execute(prepared)
 }
 

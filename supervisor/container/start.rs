@@ -12,6 +12,7 @@ use crate::command::Env;
 use crate::config::Config;
 use crate::config::value::Name;
 use crate::daemon::worker::FromClient;
+use crate::fault;
 use crate::monitor::protocol::{Answer, Request, State};
 use crate::monitor::{Origin, Setup};
 use crate::socket;
@@ -57,17 +58,23 @@ pub fn begin(env: &Env, name: &Name) -> Result<Starting> {
         bail!("no such container; make it with 'ds create', see 'ds list'");
     }
     let _lock = Lock::take(&env.paths, name)?;
+    fault::point("locked")?;
     if let Some(connection) = monitor(&env.paths, name)? {
         socket::send(&connection, &Request::Watch, &[])?;
         return Ok(Starting::Theirs(connection));
     }
     let config = Config::load(&env.paths.container_ini(name), name)?;
     sweep(&env.paths, &env.host, name);
-    let listener = socket::listen_at(&env.paths.control(name))?;
     let (ours, theirs) = socket::pair()?;
-    match call!(fork(), "fork")? {
+    let listener = socket::listen_at(&env.paths.control(name))?;
+    let forked = fault::point("listening").and_then(|()| Ok(call!(fork(), "fork")?));
+    if forked.is_err() {
+        let _ = std::fs::remove_file(env.paths.control(name));
+    }
+    match forked? {
         Fork::Parent(_) => {
             env.supervisor.started(name);
+            fault::point("forked")?;
             Ok(Starting::Ours(ours))
         }
         Fork::Child => {

@@ -24,6 +24,7 @@ use nix::unistd::{Pid, chdir, pipe2, setsid};
 
 use super::seal;
 use crate::call;
+use crate::fault;
 use crate::host::android;
 use crate::paths::{self, Paths};
 use crate::socket;
@@ -199,6 +200,7 @@ fn environment(marker: &str) -> Result<Vec<CString>> {
         "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     };
     let mut variables = vec![CString::new(path)?, CString::new(format!("{MARKER}={marker}"))?];
+    variables.extend(fault::inherited());
     if let Some(root) = env::var_os("DS_ROOT") {
         variables.push(CString::new([b"DS_ROOT=", root.as_bytes()].concat())?);
     }

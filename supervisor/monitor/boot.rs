@@ -15,6 +15,7 @@ use crate::call;
 use crate::container::init::{self, Prepared};
 use crate::container::start::Report;
 use crate::container::wire::{FromChild, Wire};
+use crate::fault;
 use crate::mount::op::Operation;
 use crate::plan::mounts::NOTIFY_SOCKET;
 use crate::socket;
@@ -51,7 +52,7 @@ impl Monitor {
             }
         };
         drop(theirs);
-        if let Err(error) = self.hear(&ours, report) {
+        if let Err(error) = fault::point("cloned").and_then(|()| self.hear(&ours, report)) {
             let _ = process::kill(pid, libc::SIGKILL);
             let _ = waitpid(pid, None);
             return Err(error);
@@ -86,7 +87,7 @@ impl Monitor {
             wait(wire, report)?;
             let Some(received) = socket::receive::<FromChild>(wire)? else {
                 if ready {
-                    return Ok(());
+                    return fault::point("executed");
                 }
                 bail!("the new process died before it could execute {}", self.config.container.init);
             };
@@ -94,6 +95,7 @@ impl Monitor {
                 FromChild::Console => {
                     let master = received.descriptors.into_iter().next().context("no console came along")?;
                     self.console.connect(master)?;
+                    fault::point("connected")?;
                 }
                 FromChild::Warning(text) => match report {
                     Some(report) => socket::send(report, &Report::Warning(text), &[])?,

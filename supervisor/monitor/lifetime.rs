@@ -15,6 +15,7 @@ use super::protocol::{Answer, Exit, ExitReason};
 use super::{Monitor, Phase, create_cgroup, open_root};
 use crate::config::Config;
 use crate::config::value::Name;
+use crate::fault;
 use crate::paths::Paths;
 use crate::plan;
 use crate::rootfs::guest::Guest;
@@ -65,6 +66,9 @@ impl Monitor {
                     }
                 }
             }
+            if self.asking.is_some_and(|asking| asking.at <= Instant::now()) {
+                self.ask();
+            }
             if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 self.kill();
             }
@@ -95,11 +99,11 @@ impl Monitor {
         }
         // Signals come last and are handled first.
         add(Source::Signals, self.signals.fd(), true, false);
-        let timeout = match self.deadline {
+        let timeout = match self.deadline.into_iter().chain(self.asking.map(|asking| asking.at)).min() {
             None => PollTimeout::NONE,
-            Some(deadline) => {
-                // One millisecond more, so that the deadline has passed when poll returns.
-                let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+            Some(next) => {
+                // One millisecond more, so that the moment has passed when poll returns.
+                let left = next.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
                 PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
             }
         };
@@ -143,17 +147,20 @@ impl Monitor {
         self.init = None;
         self.pid_started = None;
         self.deadline = None;
+        self.asking = None;
         self.ready = false;
         self.console.finish();
         let uptime_s = self.started_s.take().map_or(0, |started| boottime_s().saturating_sub(started));
         let stopping = matches!(self.phase, Phase::Stopping { restart: false });
-        let wants_reboot = matches!(self.phase, Phase::Stopping { restart: true })
-            || (!stopping && matches!(status, WaitStatus::Signaled(_, Signal::SIGHUP, _)));
+        let asked_for = matches!(self.phase, Phase::Stopping { restart: true });
+        let wants_reboot =
+            asked_for || (!stopping && matches!(status, WaitStatus::Signaled(_, Signal::SIGHUP, _)));
         let exit = exit_of(status, stopping, uptime_s);
         if !wants_reboot {
             return Some(exit);
         }
-        self.hasty = if uptime_s < HASTY_S { self.hasty + 1 } else { 0 };
+        // Only what the container does by itself can go round in circles.
+        self.hasty = if uptime_s < HASTY_S && !asked_for { self.hasty + 1 } else { 0 };
         if self.hasty >= MOST_HASTY {
             let message = format!("it rebooted {MOST_HASTY} times within seconds; see 'ds logs'");
             return Some(Exit { reason: ExitReason::StartFailed, message: Some(message), ..exit });
@@ -181,6 +188,7 @@ impl Monitor {
             Ok(()) => {}
             Err(error) => log::warn!("{}: the old configuration stays: {error:#}", self.config.name),
         }
+        fault::point("rebooting")?;
         self.cgroup.kill();
         self.cgroup.remove()?;
         let mut warnings = Vec::new();
@@ -205,13 +213,16 @@ impl Monitor {
     /// Leaves nothing behind but the record of how it ended. The connections end with the process, last of all.
     fn end(mut self, exit: &Exit) -> i32 {
         let name = self.config.name.clone();
+        let _ = fault::point("ended");
         self.cgroup.kill();
         if let Err(error) = self.cgroup.remove() {
             log::warn!("{name}: {error:#}");
         }
+        let _ = fault::point("emptied");
         if let Err(error) = record(&self.paths, &name, exit) {
             log::warn!("{name}: {error:#}");
         }
+        let _ = fault::point("recorded");
         let _ = std::fs::remove_file(self.paths.notify(&name));
         let _ = std::fs::remove_file(self.paths.control(&name));
         i32::from(exit.is_failure())

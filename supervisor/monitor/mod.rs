@@ -29,10 +29,12 @@ use self::console::Console;
 use self::control::Client;
 use self::notify::Notify;
 use self::protocol::{Answer, Exit, State, Status};
+use self::stopping::Asking;
 use crate::call;
 use crate::cgroup::Cgroup;
 use crate::config::{Config, RootSource, Supervisor as Settings};
 use crate::container::start::Report;
+use crate::fault;
 use crate::host::Host;
 use crate::log::{self as sinks, Role};
 use crate::mount::perform::trusted_proc;
@@ -104,6 +106,8 @@ struct Monitor {
     started_s: Option<u64>,
     /// When SIGKILL is due.
     deadline: Option<Instant>,
+    /// The request to shut down waits for a PID 1 that listens.
+    asking: Option<Asking>,
     phase: Phase,
     ready: bool,
     boots: u32,
@@ -172,6 +176,7 @@ impl Monitor {
         listener: &OwnedFd,
         report: &OwnedFd,
     ) -> Result<Self> {
+        fault::point("detached")?;
         let listener = listener.try_clone().context("dup")?;
         let signals = Signals::listen(&[Signal::SIGCHLD, Signal::SIGTERM])?;
         let root = open_root(&config)?;
@@ -179,6 +184,7 @@ impl Monitor {
         let plan = plan::build(&config, &host, &guest)?;
         let mut warnings = plan.warnings.clone();
         let cgroup = create_cgroup(&config, &paths, &host, &plan, &mut warnings)?;
+        fault::point("grouped")?;
         let in_use = root.claim()?;
         if in_use.is_none() {
             warnings.push("another container uses the same root file system".into());
@@ -188,6 +194,7 @@ impl Monitor {
         }
         let filters = crate::privilege::compile(&plan.filters)?;
         let notify = if plan.notifies { Some(Notify::listen(&paths.notify(&config.name))?) } else { None };
+        fault::point("notified")?;
         let console = Console::new(paths.console_log(&config.name));
         Ok(Self {
             config,
@@ -208,6 +215,7 @@ impl Monitor {
             pid_started: None,
             started_s: None,
             deadline: None,
+            asking: None,
             phase: Phase::Starting,
             ready: false,
             boots: 0,

@@ -17,10 +17,25 @@ use crate::plan::{Stop, StopRequest};
 use crate::rootfs::root::{Root, file_type, reopen};
 use crate::sys::{process, signal};
 
+/// The first and the last wait before PID 1 is asked again; each is twice as long as the one before.
+const SHORTEST_WAIT: Duration = Duration::from_millis(10);
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// A request that PID 1 has perhaps not heard.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asking {
+    /// When it is repeated.
+    pub(super) at: Instant,
+    /// How long it has waited by then.
+    wait: Duration,
+}
+
 impl Monitor {
     /// Asks for the end, or for the end and a new boot. Asked again, the earlier deadline counts, and the last wish.
     pub(super) fn stop(&mut self, timeout_s: Option<u32>, kill: bool, restart: bool) {
-        let Some(init) = self.init else { return };
+        if self.init.is_none() {
+            return;
+        }
         let again = matches!(self.phase, Phase::Stopping { .. });
         self.phase = Phase::Stopping { restart };
         let timeout = Duration::from_secs(u64::from(timeout_s.unwrap_or(self.plan.stop_timeout_s)));
@@ -30,17 +45,29 @@ impl Monitor {
             self.kill();
         } else if !again {
             self.cgroup.thaw();
-            if let Err(error) = request(self.plan.stop, init) {
-                log::warn!("{}: {error:#}; it is killed", self.config.name);
-                self.kill();
-            }
+            self.ask();
         }
         self.announce();
+    }
+
+    /// Asks PID 1 to end. One that has only just been executed cannot hear: the kernel drops what PID 1 has no handler
+    /// for (pid_namespaces(7)). It is asked again, for a second or two.
+    pub(super) fn ask(&mut self) {
+        let Some(init) = self.init else { return };
+        let wait = self.asking.take().map_or(SHORTEST_WAIT, |asking| asking.wait * 2);
+        let heard = hears(self.plan.stop, init);
+        if let Err(error) = request(self.plan.stop, init) {
+            log::warn!("{}: {error:#}; it is killed", self.config.name);
+            self.kill();
+        } else if !heard && wait <= LONGEST_WAIT {
+            self.asking = Some(Asking { at: Instant::now() + wait, wait });
+        }
     }
 
     /// SIGKILL for PID 1, with which the kernel ends every process of its namespace.
     pub(super) fn kill(&mut self) {
         self.deadline = None;
+        self.asking = None;
         self.cgroup.thaw();
         if let Some(init) = self.init {
             let _ = process::kill(init, libc::SIGKILL);
@@ -49,19 +76,33 @@ impl Monitor {
 }
 
 fn request(stop: StopRequest, init: Pid) -> Result<()> {
-    let number = match stop {
+    match stop {
+        StopRequest::RunlevelZero if request_runlevel_zero(init).is_ok() => return Ok(()),
+        StopRequest::RunitFlags => set_runit_flags(init)?,
+        _ => {}
+    }
+    Ok(process::kill(init, signal_of(stop))?)
+}
+
+/// The signal that asks, or that asks where a better way fails.
+fn signal_of(stop: StopRequest) -> libc::c_int {
+    match stop {
         StopRequest::Signal(Stop::RealtimePlus3) => signal::realtime_minimum() + 3,
         StopRequest::Signal(Stop::Number(number)) => number,
-        StopRequest::RunlevelZero => match request_runlevel_zero(init) {
-            Ok(()) => return Ok(()),
-            Err(_) => libc::SIGPWR,
-        },
-        StopRequest::RunitFlags => {
-            set_runit_flags(init)?;
-            libc::SIGCONT
-        }
+        StopRequest::RunlevelZero => libc::SIGPWR,
+        StopRequest::RunitFlags => libc::SIGCONT,
+    }
+}
+
+/// Whether PID 1 certainly takes the signal: it has a handler, or has blocked it, as for signalfd(2). One that is in
+/// sigwaitinfo(2) takes it, too, and does not show it: proc_pid_status(5).
+fn hears(stop: StopRequest, init: Pid) -> bool {
+    let Ok(status) = std::fs::read_to_string(format!("/proc/{init}/status")) else { return true };
+    let heard = |field: &str| {
+        let mask = status.lines().find_map(|line| line.strip_prefix(field));
+        mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(u64::MAX)
     };
-    Ok(process::kill(init, number)?)
+    (heard("SigCgt:") | heard("SigBlk:")) & 1 << (signal_of(stop) - 1) != 0
 }
 
 /// sysvinit's `struct init_request`, 384 bytes: magic, command (1: change the runlevel), runlevel, seconds between

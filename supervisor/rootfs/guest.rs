@@ -4,6 +4,7 @@
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 
@@ -13,11 +14,20 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, SFlag, fstat};
 
-use super::root::{Root, file_type, read_regular};
+use super::root::{Root, file_type, reopen};
 use crate::call;
 
 /// Bytes of an init program that are searched for its name.
 const SEARCHED: u64 = 512 * 1024;
+
+/// Words in a program that give it away; the first row that is found counts.
+const MARKS: [(&str, FirstProcess); 5] = [
+    ("openrc-init", FirstProcess::OpenrcInit),
+    ("/etc/runit/", FirstProcess::Runit),
+    ("BusyBox v", FirstProcess::Busybox),
+    ("/run/initctl", FirstProcess::Sysvinit),
+    ("/dev/initctl", FirstProcess::Sysvinit),
+];
 
 /// Kinds of program that run as PID 1. Each has its own way to be told to shut down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,8 +99,11 @@ impl Guest {
             bail!("{} in the root file system is not an executable file; set 'init' to one", init.display());
         }
         let link = std::fs::read_link(format!("/proc/self/fd/{}", program.as_raw_fd())).unwrap_or_default();
-        let content = read_regular(program.as_fd(), SEARCHED).unwrap_or_default();
-        let first = recognise(link.file_name().unwrap_or_default(), &content);
+        let first = by_name(link.file_name().unwrap_or_default()).or_else(|| {
+            let content = reopen(program.as_fd(), OFlag::O_RDONLY).ok()?;
+            by_content(content.take(SEARCHED)).ok()?
+        });
+        let first = first.unwrap_or(FirstProcess::Other);
         let openrc = ["/sbin/openrc", "/usr/sbin/openrc", "/usr/bin/openrc"]
             .iter()
             .any(|path| root.resolve(Path::new(path)).is_ok());
@@ -99,23 +112,42 @@ impl Guest {
     }
 }
 
-fn recognise(file_name: &OsStr, content: &[u8]) -> FirstProcess {
-    let has = |needle: &str| content.windows(needle.len()).any(|window| window == needle.as_bytes());
-    match file_name.to_string_lossy().as_ref() {
+fn by_name(file_name: &OsStr) -> Option<FirstProcess> {
+    Some(match file_name.to_string_lossy().as_ref() {
         "systemd" => FirstProcess::Systemd,
         "openrc-init" => FirstProcess::OpenrcInit,
         "runit" | "runit-init" => FirstProcess::Runit,
         "s6-svscan" | "s6-linux-init" => FirstProcess::S6,
         "procd" => FirstProcess::Procd,
         name if name.starts_with("busybox") => FirstProcess::Busybox,
-        _ if content.starts_with(b"#!") && has("systemd") => FirstProcess::Systemd,
-        _ if content.starts_with(b"#!") && has("s6-") => FirstProcess::S6,
-        _ if has("openrc-init") => FirstProcess::OpenrcInit,
-        _ if has("/etc/runit/") => FirstProcess::Runit,
-        _ if has("BusyBox v") => FirstProcess::Busybox,
-        _ if has("/run/initctl") || has("/dev/initctl") => FirstProcess::Sysvinit,
-        _ => FirstProcess::Other,
+        _ => return None,
+    })
+}
+
+/// Finds the first mark in order of the table. Reads in pieces: a large buffer would stay with the monitor for life.
+fn by_content(mut content: impl Read) -> io::Result<Option<FirstProcess>> {
+    const PIECE: usize = 16 * 1024;
+    const LONGEST_MARK: usize = 16;
+    let mut buffer = Vec::with_capacity(PIECE + LONGEST_MARK);
+    let mut best = MARKS.len();
+    let mut begins = true;
+    while content.by_ref().take(PIECE as u64).read_to_end(&mut buffer)? > 0 {
+        if std::mem::take(&mut begins) && buffer.starts_with(b"#!") {
+            let script = [("systemd", FirstProcess::Systemd), ("s6-", FirstProcess::S6)];
+            let known = script.into_iter().find(|(mark, _)| find(&buffer, mark));
+            return Ok(known.map(|(_, first)| first));
+        }
+        best = (0..best).find(|index| find(&buffer, MARKS[*index].0)).unwrap_or(best);
+        // A mark may lie across the border of two pieces.
+        buffer.drain(..buffer.len().saturating_sub(LONGEST_MARK));
     }
+    Ok(MARKS.get(best).map(|(_, first)| *first))
+}
+
+fn find(text: &[u8], mark: &str) -> bool {
+    let Some((first, rest)) = mark.as_bytes().split_first() else { return true };
+    let mut places = text.iter().enumerate().filter(|(_, byte)| *byte == first);
+    places.any(|(place, _)| text[place + 1..].starts_with(rest))
 }
 
 /// systemd's version, from the name of its private library `libsystemd-shared-VERSION.so`.
@@ -160,12 +192,26 @@ mod tests {
 
     #[test]
     fn programs_are_recognised_by_name_then_by_content() {
-        let by_name = |name: &str| recognise(OsStr::new(name), b"\x7fELF");
-        assert_eq!(by_name("systemd"), FirstProcess::Systemd);
-        assert_eq!(by_name("busybox-static"), FirstProcess::Busybox);
-        assert_eq!(by_name("runit-init"), FirstProcess::Runit);
-        assert_eq!(by_name("init"), FirstProcess::Other);
-        assert_eq!(recognise(OsStr::new("init"), b"\x7fELF /run/initctl"), FirstProcess::Sysvinit);
-        assert_eq!(recognise(OsStr::new("init"), b"#!/bin/sh\nexec s6-svscan"), FirstProcess::S6);
+        let by_name = |name: &str| by_name(OsStr::new(name));
+        assert_eq!(by_name("systemd"), Some(FirstProcess::Systemd));
+        assert_eq!(by_name("busybox-static"), Some(FirstProcess::Busybox));
+        assert_eq!(by_name("runit-init"), Some(FirstProcess::Runit));
+        assert_eq!(by_name("init"), None);
+        let by_content = |text: &[u8]| by_content(text).unwrap();
+        assert_eq!(by_content(b"\x7fELF"), None);
+        assert_eq!(by_content(b"\x7fELF /run/initctl"), Some(FirstProcess::Sysvinit));
+        assert_eq!(by_content(b"#!/bin/sh\nexec s6-svscan"), Some(FirstProcess::S6));
+        assert_eq!(by_content(b"#!/bin/sh\nexec /lib/systemd/systemd"), Some(FirstProcess::Systemd));
+        assert_eq!(by_content(b"#!/bin/sh\n/run/initctl"), None);
+        let both = [&b"/run/initctl"[..], &[0; 40_000], b"/etc/runit/"].concat();
+        assert_eq!(by_content(&both), Some(FirstProcess::Runit), "the order of the table counts");
+    }
+
+    #[test]
+    fn a_mark_is_found_wherever_it_lies() {
+        for place in (16 * 1024 - 20..16 * 1024 + 5).chain([0, 100, 32 * 1024 - 3]) {
+            let text = [&vec![b'/'; place][..], b"/dev/initctl", &[0; 100]].concat();
+            assert_eq!(by_content(&text[..]).unwrap(), Some(FirstProcess::Sysvinit), "{place}");
+        }
     }
 }

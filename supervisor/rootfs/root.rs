@@ -237,7 +237,7 @@ impl Root {
 ///
 /// # Errors
 /// When it is anything but a regular file: a FIFO or a device is never opened.
-pub fn read_regular(found: BorrowedFd<'_>, limit: u64) -> Result<Vec<u8>> {
+fn read_regular(found: BorrowedFd<'_>, limit: u64) -> Result<Vec<u8>> {
     if file_type(&call!(fstat(found), "fstat")?) != SFlag::S_IFREG {
         bail!("not a regular file");
     }

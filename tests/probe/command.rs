@@ -92,10 +92,11 @@ fn generate(length: usize, seed: u64) -> Result<()> {
 
 fn sizes() -> Result<()> {
     sys::block_all_signals();
+    let mut signals = sys::signals()?;
     loop {
         let (rows, columns) = sys::window_size(stdin().as_fd())?;
         print(&format!("size {rows} {columns}"))?;
-        while sys::next_signal() != libc::SIGWINCH {}
+        while sys::next_signal(&mut signals)? != libc::SIGWINCH {}
     }
 }
 

@@ -11,6 +11,7 @@
 //! | `ready` | READY=1, sd_notify(3) |
 //! | `sleep=N` | N milliseconds |
 //!
+//! Signals have no handlers until `PROBE_DELAY` milliseconds are over.
 //! Then it reaps children and waits. Every signal is noted in `/signals`. SIGTERM and those by which `ds` asks for the
 //! end make it exit 0 or power off.
 
@@ -34,6 +35,9 @@ const REPORT: &str = "/report.json";
 pub fn run() -> Result<u8> {
     // Before anything is changed.
     let document = report::collect()?;
+    if let Ok(delay) = env::var("PROBE_DELAY") {
+        sleep(Duration::from_millis(delay.parse()?));
+    }
     sys::block_all_signals();
     let first = !Path::new("/booted").exists();
     publish(&document.to_string());
@@ -139,9 +143,10 @@ fn notify(message: &str) -> Result<()> {
 }
 
 fn wait(deaf: bool) -> Result<u8> {
+    let mut signals = sys::signals()?;
     say("probe: waiting");
     loop {
-        let number = sys::next_signal();
+        let number = sys::next_signal(&mut signals)?;
         if number == libc::SIGCHLD {
             reap();
             continue;

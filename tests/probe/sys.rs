@@ -10,7 +10,9 @@
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::unistd::{ForkResult, Pid};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd};
 
 /// A copy of this process; `None` in the copy. This program never has a second thread.
 pub fn fork() -> Result<Option<Pid>> {
@@ -63,16 +65,25 @@ pub fn unblock_all_signals() {
     }
 }
 
-/// Waits for any blocked signal.
-pub fn next_signal() -> i32 {
-    let mut number = 0;
-    // SAFETY: as above; the kernel writes one integer.
+/// A descriptor from which blocked signals are read: signalfd(2).
+pub fn signals() -> Result<File> {
+    // SAFETY: an all-zero set is valid and then filled; the number is a new descriptor's, which nobody else owns.
     unsafe {
         let mut all: libc::sigset_t = std::mem::zeroed();
         libc::sigfillset(&raw mut all);
-        libc::sigwait(&raw const all, &raw mut number);
+        let number =
+            Errno::result(libc::signalfd(-1, &raw const all, libc::SFD_CLOEXEC)).context("signalfd")?;
+        Ok(File::from_raw_fd(number))
     }
-    number
+}
+
+/// Waits for any blocked signal.
+pub fn next_signal(signals: &mut File) -> Result<i32> {
+    let mut record = [0_u8; size_of::<libc::signalfd_siginfo>()];
+    signals.read_exact(&mut record).context("read a signal")?;
+    // The number comes first.
+    let number = record.first_chunk().map_or(0, |bytes| u32::from_ne_bytes(*bytes));
+    Ok(i32::try_from(number)?)
 }
 
 /// Ignores a signal, by number.

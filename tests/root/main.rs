@@ -15,10 +15,12 @@ mod terminal;
 
 mod cgroups;
 mod devices;
+mod leaks;
 mod lifecycle;
 mod limits;
 mod mounts;
 mod network;
+mod recovery;
 mod stop;
 
 use std::env;

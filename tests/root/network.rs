@@ -16,6 +16,11 @@ fn host_network(sandbox: &Sandbox) -> String {
     std::fs::read_link(format!("/proc/{supervisor}/ns/net")).unwrap().display().to_string()
 }
 
+/// Whether it may change its network: CAP_NET_ADMIN.
+fn rules_its_network(report: &Value) -> bool {
+    report["capabilities_bounding"].as_array().unwrap().contains(&json!(12))
+}
+
 #[test]
 fn none_has_loopback_only_and_it_is_up() {
     let sandbox = Sandbox::new();
@@ -24,6 +29,7 @@ fn none_has_loopback_only_and_it_is_up() {
     assert_eq!(report["loopback_up"], true);
     assert_eq!(sandbox.info("web")["network"], json!({ "mode": "none", "addresses": [] }));
     assert_ne!(report["namespaces"]["net"], host_network(&sandbox));
+    assert!(rules_its_network(&report));
     // Its own settings are its own business, the rest is not.
     assert_eq!(report["files"]["/proc/sys/net/ipv4/ip_forward"]["write"], "yes");
     assert_eq!(report["files"]["/proc/sys/kernel/core_pattern"]["write"], "EROFS");
@@ -35,6 +41,7 @@ fn host_is_the_hosts() {
     let report = boot(&sandbox, &[]);
     assert_eq!(report["namespaces"]["net"], host_network(&sandbox));
     assert_eq!(report["loopback_up"], false, "as it is on this host; nobody touched it");
+    assert!(!rules_its_network(&report), "the host's network is the host's");
     assert_eq!(report["files"]["/proc/sys/net/ipv4/ip_forward"]["write"], "EROFS");
 }
 

@@ -1,5 +1,7 @@
 //! The process table as /proc shows it, for looking at what a sandbox's processes do.
 
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use std::collections::BTreeMap;
 use std::fs;
 
@@ -77,12 +79,19 @@ pub fn below(ancestor: i32) -> Vec<Process> {
     all.values().filter(is_below).cloned().collect()
 }
 
-/// SIGKILL, which needs no consent.
+/// SIGKILL, which needs no consent. A process that has just ended is dead enough.
 pub fn kill(pid: i32) {
-    signal(pid, nix::sys::signal::Signal::SIGKILL);
+    let _ = nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGKILL);
+}
+
+/// SIGKILL for a process, if it still has this name.
+pub fn kill_if_named(pid: i32, name: &str) {
+    if Process::of(pid).is_some_and(|process| process.name == name) {
+        kill(pid);
+    }
 }
 
 /// A signal for one process.
-pub fn signal(pid: i32, signal: nix::sys::signal::Signal) {
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("kill");
+pub fn signal(pid: i32, signal: Signal) {
+    nix::sys::signal::kill(Pid::from_raw(pid), signal).expect("kill");
 }

@@ -21,14 +21,14 @@ use std::thread::panicking;
 const PATIENCE: u32 = 60;
 
 /// How the machine looks from inside.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Setting {
     /// Which control group hierarchies are mounted: `all`, `v1`, `v2`, `none`.
     pub groups: &'static str,
     /// What the kernel lacks, in the words of `probe deny`.
     pub denied: Option<&'static str>,
     /// Where starts fail, for the binary with fault injection: `STAGE:ACTION`.
-    pub fault: Option<&'static str>,
+    pub fault: Option<String>,
 }
 
 impl Default for Setting {
@@ -74,7 +74,7 @@ impl Sandbox {
         let directory = directory.expect("a temporary directory");
         let mut sandbox = Self { setting, name, directory, keeper, init, mounts: BTreeSet::new() };
         sandbox.mounts = sandbox.mounts_now();
-        if setting.denied.is_some() || setting.fault.is_some() {
+        if sandbox.setting.denied.is_some() || sandbox.setting.fault.is_some() {
             sandbox.launch_supervisor();
         }
         sandbox
@@ -171,10 +171,13 @@ impl Sandbox {
         }
         words.extend(self.ds_words(&["supervise"]));
         let mut command = self.command(&words);
-        if let Some(fault) = self.setting.fault {
-            command.env("DS_FAIL_AT", fault);
-        }
+        command.envs(self.setting.fault.iter().map(|fault| ("DS_FAIL_AT", fault)));
         Done::new("launch the supervisor".into(), command.output().expect("run")).succeeds();
+    }
+
+    /// From the next supervisor on, nothing fails any more.
+    pub fn forget_fault(&mut self) {
+        self.setting.fault = None;
     }
 
     /// A tree with the probe, and a container of that name which boots it.
@@ -249,9 +252,12 @@ impl Sandbox {
         self.processes().into_iter().find(|process| process.command == command)
     }
 
-    /// The supervisor, if there is one.
+    /// The supervisor, if there is one: the process that its lock names.
     pub fn supervisor(&self) -> Option<Process> {
-        let is_supervisor = |process: &Process| process.parent == self.init && process.name == "ds";
+        let text = fs::read_to_string(self.run_directory("supervisor.lock")).ok()?;
+        let number: i32 = text.trim().parse().ok()?;
+        let is_supervisor =
+            |one: &Process| one.name == "ds" && one.state != 'Z' && one.inner_pid() == Some(number);
         self.processes().into_iter().find(is_supervisor)
     }
 
@@ -312,19 +318,44 @@ impl Sandbox {
         self.assert_clean();
     }
 
-    /// No process, mount, group, loop device or socket is left of any container.
+    /// Nothing is left of any container, and there is no supervisor.
     pub fn assert_clean(&self) {
         wait_for("the end of all processes", || self.processes().is_empty().then_some(()));
-        let mounts: Vec<_> = self.mounts_now().difference(&self.mounts).cloned().collect();
-        assert!(mounts.is_empty(), "mounts are left: {mounts:#?}");
-        let groups = self.group_directories();
-        assert!(groups.is_empty(), "control groups are left: {groups:#?}");
-        let loops = loop_devices_below(self.root());
-        assert!(loops.is_empty(), "loop devices are left: {loops:?}");
-        let sockets = files_below(&self.run_directory("containers"), &|path| {
-            fs::symlink_metadata(path).is_ok_and(|about| about.file_type().is_socket())
-        });
-        assert!(sockets.is_empty(), "sockets are left: {sockets:?}");
+        self.assert_no_containers();
+    }
+
+    /// Nothing is left of any container; waits for processes that are about to end.
+    #[track_caller]
+    pub fn assert_no_containers(&self) {
+        wait_for("the end of the containers", || self.only_supervisor().then_some(()));
+        let left = [self.left(), self.sockets()].concat();
+        assert!(left.is_empty(), "left: {left:#?}");
+    }
+
+    /// Whether nothing is left of any container at this moment. A socket without a listener is nothing: where a
+    /// process was killed between two steps, the next start replaces it.
+    pub fn has_no_containers(&self) -> bool {
+        self.only_supervisor() && self.left().is_empty()
+    }
+
+    fn only_supervisor(&self) -> bool {
+        let supervisor = self.supervisor().map(|process| process.pid);
+        self.processes().iter().all(|process| Some(process.pid) == supervisor)
+    }
+
+    /// Mounts, groups and loop devices of containers.
+    fn left(&self) -> Vec<String> {
+        let mut left: Vec<String> = self.mounts_now().difference(&self.mounts).cloned().collect();
+        left.extend(self.group_directories().iter().map(|path| path.display().to_string()));
+        left.extend(loop_devices_below(self.root()));
+        left
+    }
+
+    fn sockets(&self) -> Vec<String> {
+        let is_socket =
+            |path: &Path| fs::symlink_metadata(path).is_ok_and(|about| about.file_type().is_socket());
+        let found = files_below(&self.run_directory("containers"), &is_socket);
+        found.iter().map(|path| path.display().to_string()).collect()
     }
 
     /// Prints what helps to understand a failure.
@@ -345,8 +376,7 @@ impl Sandbox {
     /// Kills whatever is there, as a power cut would.
     pub fn kill_everything(&self) {
         for process in self.processes() {
-            // Its parent may have taken it along already.
-            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(process.pid), Signal::SIGKILL);
+            process::kill(process.pid);
         }
         wait_for("the end of all processes", || self.processes().is_empty().then_some(()));
     }
@@ -355,6 +385,12 @@ impl Sandbox {
         let supervisor = self.supervisor().expect("a supervisor");
         process::kill(supervisor.pid);
         wait_for("the end of the supervisor", || Process::of(supervisor.pid).is_none().then_some(()));
+    }
+
+    /// Waits for the end of the supervisor and its workers, which have its socket open in their first moments.
+    pub fn wait_for_workers(&self) {
+        let is_left = || self.processes().iter().any(|process| process.name == "ds");
+        wait_for("the end of the workers", || (!is_left()).then_some(()));
     }
 }
 

@@ -108,6 +108,17 @@ fn a_stop_while_it_starts_leaves_nothing_running() {
 }
 
 #[test]
+fn an_init_that_was_only_just_executed_is_asked_when_it_listens() {
+    let sandbox = Sandbox::new();
+    let tree = sandbox.container("web", &["environment.PROBE_DELAY=500"]);
+    sandbox.ds(&["start", "web"]).succeeds();
+    let begun = Instant::now();
+    assert_eq!(sandbox.ds(&["stop", "web"]).succeeds(), "web stopped\n");
+    assert!(begun.elapsed().as_secs() < 5, "it was not killed after the time-out");
+    assert_eq!(tree.signals(), [libc::SIGTERM]);
+}
+
+#[test]
 fn a_frozen_container_can_be_stopped() {
     let sandbox = Sandbox::new();
     let tree = boot(&sandbox, &[]);

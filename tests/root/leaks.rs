@@ -1,0 +1,111 @@
+//! What a long life must not collect: mounts, control groups, descriptors, memory, processes, files.
+
+use crate::process::Process;
+use crate::sandbox::{Sandbox, files_below};
+use crate::wait_for;
+
+/// What is compared before and after.
+#[derive(Debug, PartialEq, Eq)]
+struct Held {
+    descriptors: usize,
+    processes: usize,
+    groups: usize,
+    files: Vec<String>,
+}
+
+fn held(sandbox: &Sandbox) -> Held {
+    let supervisor = sandbox.supervisor().expect("a supervisor");
+    let run = sandbox.run_directory("");
+    let mut files: Vec<String> = files_below(&run, &|_| true)
+        .iter()
+        .map(|path| path.strip_prefix(&run).expect("below").display().to_string())
+        .collect();
+    files.sort();
+    Held {
+        descriptors: supervisor.descriptors(),
+        processes: sandbox.processes().len(),
+        groups: sandbox.group_directories().len(),
+        files,
+    }
+}
+
+/// The supervisor has done all it had to do.
+fn settle(sandbox: &Sandbox) {
+    wait_for("the last worker to end", || (sandbox.processes().len() == 1).then_some(()));
+}
+
+#[test]
+fn fifty_cycles_leave_everything_as_it_was() {
+    let sandbox = Sandbox::new();
+    let tree = sandbox.container("web", &["environment.PROBE=orphans=1", "limits.pids=50"]);
+    let cycle = || {
+        sandbox.ds(&["start", "web"]).succeeds();
+        sandbox.ds(&["stop", "web", "--timeout", "1"]).succeeds();
+    };
+    // The first ones make what stays: logs, caches, records.
+    (0..3).for_each(|_| cycle());
+    settle(&sandbox);
+    let (before, memory) = (held(&sandbox), sandbox.supervisor().unwrap().private_kib());
+    (0..50).for_each(|_| cycle());
+    settle(&sandbox);
+    assert_eq!(held(&sandbox), before);
+    let grown = sandbox.supervisor().unwrap().private_kib().saturating_sub(memory);
+    assert!(grown <= 64, "the supervisor has grown by {grown} KiB");
+    assert_eq!(tree.boots(), 53);
+}
+
+#[test]
+fn reboots_leave_the_monitor_as_it_was() {
+    let sandbox = Sandbox::new();
+    let tree = sandbox.container("web", &[]);
+    sandbox.ds(&["start", "web"]).succeeds();
+    let restart = |count: usize| {
+        sandbox.ds(&["restart", "web"]).succeeds();
+        wait_for("the boot", || (tree.boots() == count).then_some(()));
+    };
+    (2..4).for_each(restart);
+    let look = || -> (usize, u64, usize) {
+        let monitor: Process = sandbox.monitor("web").unwrap();
+        (monitor.descriptors(), monitor.private_kib(), sandbox.group_directories().len())
+    };
+    let (descriptors, memory, groups) = look();
+    (4..24).for_each(restart);
+    let after = look();
+    assert_eq!((after.0, after.2), (descriptors, groups));
+    assert!(after.1 <= memory + 64, "the monitor has grown from {memory} to {} KiB", after.1);
+}
+
+#[test]
+fn commands_leave_nothing_in_the_supervisor() {
+    let sandbox = Sandbox::new();
+    sandbox.container("web", &[]);
+    sandbox.ds(&["list"]).succeeds();
+    settle(&sandbox);
+    let before = held(&sandbox);
+    for _ in 0..50 {
+        sandbox.ds(&["list", "--json"]).succeeds();
+        sandbox.ds(&["stop", "web"]).succeeds();
+        sandbox.ds(&["info", "nobody"]).fails(1, &["no such container"]);
+    }
+    settle(&sandbox);
+    assert_eq!(held(&sandbox), before);
+}
+
+#[test]
+fn with_nothing_to_do_nobody_wakes_up() {
+    let sandbox = Sandbox::new();
+    let tree = sandbox.container("web", &[]);
+    sandbox.ds(&["start", "web"]).succeeds();
+    wait_for("the report", || tree.report());
+    let switches = |process: &Process| {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid)).unwrap();
+        let lines = status.lines().filter(|line| line.contains("ctxt_switches"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let ours = [sandbox.supervisor().unwrap(), sandbox.monitor("web").unwrap()];
+    // Whatever was still under way.
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let before = ours.each_ref().map(switches);
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    assert_eq!(ours.each_ref().map(switches), before);
+}

@@ -1,0 +1,272 @@
+//! Faults at any moment: whoever is killed, nothing is left, and the next start works.
+
+use crate::process::{self, Process};
+use crate::root_fs::Tree;
+use crate::sandbox::{Sandbox, Setting};
+use crate::{skip, wait_for};
+use std::process::Child;
+
+/// Every stage of a start, in order, and which process is at it.
+const START: [(&str, Part); 15] = [
+    ("locked", Part::Worker),
+    ("listening", Part::Worker),
+    ("forked", Part::Worker),
+    ("detached", Part::Monitor),
+    ("grouped", Part::Monitor),
+    ("notified", Part::Monitor),
+    ("cloned", Part::Monitor),
+    ("born", Part::First),
+    ("joined", Part::First),
+    ("built", Part::First),
+    ("entered", Part::First),
+    ("stripped", Part::First),
+    ("ready", Part::First),
+    ("connected", Part::Monitor),
+    ("executed", Part::Monitor),
+];
+
+/// Who takes part in a start or an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Client,
+    Worker,
+    Monitor,
+    /// The container's PID 1, before and after it is the probe.
+    First,
+    Supervisor,
+    Everybody,
+}
+
+/// Every stage of an end.
+const END: [(&str, Part); 3] =
+    [("ended", Part::Monitor), ("emptied", Part::Monitor), ("recorded", Part::Monitor)];
+
+/// A machine on which one stage fails in one way, with a container that the probe boots in systemd's place.
+fn sandbox(stage: &str, action: &str) -> (Sandbox, Tree) {
+    let fault = format!("{stage}:{action}");
+    let sandbox = Sandbox::with(Setting { fault: Some(fault), ..Setting::default() });
+    let tree = Tree::disguised(&sandbox.path("web"), "usr/lib/systemd/systemd");
+    sandbox.create("web", &tree.0, &["limits.pids=100"]);
+    (sandbox, tree)
+}
+
+fn has_faults(test: &str) -> bool {
+    if !cfg!(debug_assertions) {
+        skip(test, "this build has no fault injection");
+    }
+    cfg!(debug_assertions)
+}
+
+/// The process that stands still at the stage.
+fn paused(sandbox: &Sandbox) -> Process {
+    wait_for("the stage", || sandbox.processes().into_iter().find(|process| process.name == "paused"))
+}
+
+/// Whatever happened before: without the fault it starts and stops, and nothing is left.
+fn assert_recovers(sandbox: &mut Sandbox, tree: &Tree) {
+    if sandbox.supervisor().is_some() {
+        sandbox.kill_supervisor();
+    }
+    sandbox.wait_for_workers();
+    sandbox.forget_fault();
+    sandbox.ds(&["stop", "web", "--kill"]).succeeds();
+    wait_for("a clean machine", || sandbox.has_no_containers().then_some(()));
+    let boots = tree.boots();
+    assert_eq!(sandbox.ds(&["start", "web"]).succeeds(), "web started\n");
+    wait_for("a boot", || (tree.boots() == boots + 1).then_some(()));
+    assert_eq!(sandbox.ds(&["stop", "web"]).succeeds(), "web stopped\n");
+    sandbox.assert_no_containers();
+}
+
+#[test]
+fn a_start_that_fails_at_any_stage_is_one_line_and_leaves_nothing() {
+    if !has_faults("recovery::a_start_that_fails_at_any_stage_is_one_line_and_leaves_nothing") {
+        return;
+    }
+    for (stage, _) in START {
+        let (mut sandbox, tree) = sandbox(stage, "fail");
+        sandbox.ds(&["start", "web"]).fails(1, &["ds: start web: ", &format!("fault injected at {stage}")]);
+        wait_for("the end of the monitor", || sandbox.monitor("web").is_none().then_some(()));
+        sandbox.assert_no_containers();
+        assert_recovers(&mut sandbox, &tree);
+    }
+}
+
+#[test]
+fn a_process_that_dies_at_any_stage_of_a_start_leaves_nothing() {
+    if !has_faults("recovery::a_process_that_dies_at_any_stage_of_a_start_leaves_nothing") {
+        return;
+    }
+    for (stage, _) in START {
+        let (mut sandbox, tree) = sandbox(stage, "kill");
+        let done = sandbox.ds(&["start", "web"]);
+        // Everything but the execve was done already: to its monitor it ran, and ended at once.
+        let failed = stage != "ready";
+        assert_eq!(done.code, i32::from(failed), "{stage}: {done:?}");
+        assert_eq!(done.errors.matches('\n').count(), usize::from(failed), "{stage}: {done:?}");
+        // The supervisor notices and sweeps by itself.
+        wait_for(&format!("a clean machine after {stage}"), || sandbox.has_no_containers().then_some(()));
+        assert_recovers(&mut sandbox, &tree);
+    }
+}
+
+/// At each stage everybody who takes part is killed in turn.
+fn kill_each(stages: &[(&str, Part)], begin: impl Fn(&Sandbox) -> Child) {
+    use Part::{Client, Everybody, First, Monitor, Supervisor, Worker};
+    for (stage, of) in stages {
+        for victim in [Client, Worker, Monitor, First, Supervisor, Everybody] {
+            let (mut sandbox, tree) = sandbox(stage, "pause");
+            let mut client = begin(&sandbox);
+            let stopped = paused(&sandbox);
+            match victim {
+                Client => client.kill().expect("kill the client"),
+                Supervisor => sandbox.kill_supervisor(),
+                Everybody => sandbox.kill_everything(),
+                Worker | Monitor | First => match member(&sandbox, &stopped, *of, victim) {
+                    Some(pid) => process::kill(pid),
+                    // At this stage there is no such process.
+                    None => {
+                        client.kill().expect("kill the client");
+                    }
+                },
+            }
+            // What stands still would stand still for ever.
+            process::kill_if_named(stopped.pid, "paused");
+            let output = client.wait_with_output().expect("wait");
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert!(errors.matches('\n').count() <= 1, "{victim:?} at {stage}: {errors}");
+            eprintln!("{victim:?} at {stage}: {errors}");
+            assert_recovers(&mut sandbox, &tree);
+        }
+    }
+}
+
+/// Finds who plays a part while one process stands still.
+fn member(sandbox: &Sandbox, stopped: &Process, of: Part, wanted: Part) -> Option<i32> {
+    let child = |parent: i32, except: i32| {
+        let processes = sandbox.processes();
+        let found = processes.into_iter().find(|one| one.parent == parent && one.pid != except)?;
+        Some(found.pid)
+    };
+    let supervisor = sandbox.supervisor()?.pid;
+    let monitor = match of {
+        Part::Worker => child(stopped.pid, 0),
+        Part::First => Some(stopped.parent),
+        _ => Some(stopped.pid),
+    };
+    match wanted {
+        Part::First => child(monitor?, 0),
+        Part::Monitor => monitor,
+        // While it starts, the monitor is a child of the worker; later it is the supervisor's.
+        _ => match Process::of(monitor?)?.parent {
+            parent if parent == supervisor => child(supervisor, monitor?),
+            worker => Some(worker),
+        },
+    }
+}
+
+#[test]
+fn whoever_is_killed_early_in_a_start_nothing_is_left() {
+    if has_faults("recovery::whoever_is_killed_early_in_a_start_nothing_is_left") {
+        kill_each(&START[..5], |sandbox| sandbox.spawn_ds(&["start", "web"]));
+    }
+}
+
+#[test]
+fn whoever_is_killed_in_the_middle_of_a_start_nothing_is_left() {
+    if has_faults("recovery::whoever_is_killed_in_the_middle_of_a_start_nothing_is_left") {
+        kill_each(&START[5..10], |sandbox| sandbox.spawn_ds(&["start", "web"]));
+    }
+}
+
+#[test]
+fn whoever_is_killed_late_in_a_start_nothing_is_left() {
+    if has_faults("recovery::whoever_is_killed_late_in_a_start_nothing_is_left") {
+        kill_each(&START[10..], |sandbox| sandbox.spawn_ds(&["start", "web"]));
+    }
+}
+
+#[test]
+fn whoever_is_killed_while_it_stops_nothing_is_left() {
+    if has_faults("recovery::whoever_is_killed_while_it_stops_nothing_is_left") {
+        kill_each(&END, |sandbox| {
+            sandbox.ds(&["start", "web"]).succeeds();
+            sandbox.spawn_ds(&["stop", "web"])
+        });
+    }
+}
+
+#[test]
+fn a_killed_monitor_takes_its_container_along() {
+    let sandbox = Sandbox::new();
+    let tree = sandbox.container("web", &["environment.PROBE=orphans=3"]);
+    sandbox.ds(&["start", "web"]).succeeds();
+    wait_for("the report", || tree.report());
+    let monitor = sandbox.monitor("web").unwrap();
+    process::kill(monitor.pid);
+    sandbox.wait_for_state("web", "failed");
+    assert_eq!(sandbox.info("web")["last_exit"]["reason"], "lost");
+    wait_for("a clean machine", || sandbox.has_no_containers().then_some(()));
+    sandbox.ds(&["start", "web"]).succeeds();
+    assert_eq!(sandbox.state("web"), "running");
+}
+
+#[test]
+fn a_killed_first_process_is_told_for_what_it_was() {
+    let sandbox = Sandbox::new();
+    sandbox.container("web", &[]);
+    sandbox.ds(&["start", "web"]).succeeds();
+    process::kill(sandbox.first_process("web").unwrap().pid);
+    sandbox.wait_for_state("web", "failed");
+    let exit = &sandbox.info("web")["last_exit"];
+    assert_eq!((&exit["reason"], &exit["signal"]), (&"killed".into(), &9.into()), "{exit}");
+    wait_for("a clean machine", || sandbox.has_no_containers().then_some(()));
+}
+
+#[test]
+fn a_killed_supervisor_leaves_containers_alone_and_the_next_one_adopts_them() {
+    let sandbox = Sandbox::new();
+    let trees = ["a", "b", "c"].map(|name| sandbox.container(name, &[]));
+    sandbox.ds(&["start", "--all"]).succeeds();
+    trees.iter().for_each(|tree| drop(wait_for("the report", || tree.report())));
+    let before = sandbox.info("a");
+    sandbox.kill_supervisor();
+    assert!(sandbox.first_process("a").is_some());
+    // The next command brings a new one, which finds them all.
+    let list = sandbox.ds(&["list", "--json"]).json();
+    let running = list["containers"].as_array().unwrap().iter().filter(|one| one["state"] == "running");
+    assert_eq!(running.count(), 3, "{list}");
+    assert_eq!(sandbox.info("a")["pid"], before["pid"]);
+    // It watches them, too: one that is killed is noticed and swept.
+    process::kill(sandbox.monitor("b").unwrap().pid);
+    sandbox.wait_for_state("b", "failed");
+    let of_b = |top: std::path::PathBuf| top.join("b").exists();
+    wait_for("its groups to go", || (!sandbox.group_directories().into_iter().any(of_b)).then_some(()));
+    assert_eq!(sandbox.ds(&["stop", "a", "c"]).succeeds(), "a stopped\nc stopped\n");
+}
+
+#[test]
+fn what_was_left_by_a_power_cut_is_swept_at_the_next_start() {
+    let sandbox = Sandbox::new();
+    let tree = sandbox.container("web", &["limits.pids=50"]);
+    sandbox.ds(&["start", "web"]).succeeds();
+    wait_for("the report", || tree.report());
+    sandbox.kill_everything();
+    assert!(!sandbox.group_directories().is_empty(), "nobody could clean up");
+    assert_eq!(sandbox.ds(&["start", "web"]).succeeds(), "web started\n");
+    assert_eq!(sandbox.ds(&["stop", "web"]).succeeds(), "web stopped\n");
+    sandbox.assert_no_containers();
+}
+
+#[test]
+fn a_reboot_that_fails_is_told() {
+    if !has_faults("recovery::a_reboot_that_fails_is_told") {
+        return;
+    }
+    let (sandbox, tree) = sandbox("rebooting", "fail");
+    sandbox.ds(&["start", "web"]).succeeds();
+    wait_for("the report", || tree.report());
+    sandbox.ds(&["restart", "web"]).fails(1, &["ds: restart web: ", "fault injected at rebooting"]);
+    sandbox.wait_for_state("web", "failed");
+    wait_for("a clean machine", || sandbox.has_no_containers().then_some(()));
+}
