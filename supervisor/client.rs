@@ -75,8 +75,6 @@ fn launch(paths: &Paths) -> Result<OwnedFd> {
 }
 
 fn converse(connection: &OwnedFd, argv: Vec<String>) -> Result<u8> {
-    // From here on there is somebody to forward them to.
-    let signals = Signals::listen(&ENDING)?;
     let set = |name: &str| Some((name.to_owned(), env::var(name).ok()?));
     let request = Request {
         generation: GENERATION,
@@ -90,6 +88,8 @@ fn converse(connection: &OwnedFd, argv: Vec<String>) -> Result<u8> {
     };
     // A supervisor that refuses has perhaps closed the connection already; its reason is there to be read.
     let sent = socket::send(connection, &request, &[stdin().as_fd(), stdout().as_fd(), stderr().as_fd()]);
+    // Until here a signal ends the client, and with it the worker. This is done while the worker already works.
+    let signals = Signals::listen(&ENDING)?;
     let mut terminal = Terminal { of_terminal: None };
     let mut conversation = Conversation { connection, signals, last_signal: None };
     let end = conversation.follow(&mut terminal);

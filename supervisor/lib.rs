@@ -31,6 +31,7 @@ pub mod plan;
 pub mod privilege;
 pub mod pty;
 pub mod rootfs;
+pub mod session;
 pub mod signals;
 pub mod socket;
 #[expect(unsafe_code, reason = "system calls live here and nowhere else")]

@@ -30,6 +30,15 @@ pub fn compile(filters: &[Filter]) -> Result<Vec<BpfProgram>> {
 /// # Errors
 /// When the kernel refuses: a container never runs with more than its plan says.
 pub fn give_up(dropped: &[Capability], programs: &[BpfProgram]) -> Result<()> {
+    drop_capabilities(dropped)?;
+    install(programs)
+}
+
+/// Drops capabilities for good: out of the bounding set, and at once out of the caller's own.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn drop_capabilities(dropped: &[Capability]) -> Result<()> {
     for capability in dropped {
         match capability::drop_bounding(capability.number) {
             // A capability that this kernel does not know is not there to be dropped.
@@ -37,7 +46,15 @@ pub fn give_up(dropped: &[Capability], programs: &[BpfProgram]) -> Result<()> {
             Err(errno) => call!(Err(errno), "prctl(PR_CAPBSET_DROP, {})", capability.name)?,
         }
     }
-    call!(capability::clear_inheritable(), "capset(inheritable)")?;
+    let bits = dropped.iter().fold(0, |bits, capability| bits | 1_u64 << capability.number);
+    Ok(call!(capability::reduce(bits), "capset")?)
+}
+
+/// Installs the filters; the caller still has CAP_SYS_ADMIN.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn install(programs: &[BpfProgram]) -> Result<()> {
     for program in programs {
         call!(seccomp::install(program), "seccomp(SECCOMP_SET_MODE_FILTER)")
             .context("install the system call filter; the kernel may lack CONFIG_SECCOMP_FILTER")?;

@@ -156,6 +156,11 @@ pub fn send<T: Serialize>(socket: impl AsFd, message: &T, descriptors: &[Borrowe
 /// end of the connection.
 pub fn receive<T: DeserializeOwned>(socket: impl AsFd) -> Result<Option<Received<T>>> {
     let length = match packets::next_length(socket.as_fd()) {
+        // The peer closed with something of ours unread. That is told once and first; what it said last comes after.
+        Err(Errno::ECONNRESET) => packets::next_length(socket.as_fd()),
+        other => other,
+    };
+    let length = match length {
         Err(Errno::ECONNRESET | Errno::EPIPE) => return Ok(None),
         other => call!(other, "recvmsg(peek)")?,
     };
@@ -189,6 +194,16 @@ mod tests {
         assert_eq!(received.message, ("hello".to_owned(), 7));
         assert_eq!(received.descriptors.len(), 1);
         assert!(receive::<(String, i32)>(&right).unwrap().is_none());
+    }
+
+    #[test]
+    fn the_last_word_of_a_peer_that_did_not_listen_is_heard() {
+        let (left, right) = pair().unwrap();
+        send(&left, &"unread", &[]).unwrap();
+        send(&right, &"the last word", &[]).unwrap();
+        drop(right);
+        assert_eq!(receive::<String>(&left).unwrap().unwrap().message, "the last word");
+        assert!(receive::<String>(&left).unwrap().is_none());
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub struct Check {
 
 /// Collect what a bug report needs into one archive.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
-#[argh(subcommand, name = "doctor", example = "ds doctor -o /sdcard/Download/ds.tar.gz")]
+#[argh(subcommand, name = "doctor", example = "ds doctor -o /sdcard/Download/ds.tar")]
 pub struct Doctor {
     /// write the archive to this file
     #[argh(option, short = 'o', arg_name = "FILE")]

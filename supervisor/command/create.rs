@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{Env, assignments, output, print};
+use super::{Env, assignments, forget, output, print};
 use crate::cli::{self, Source};
 use crate::config::Config;
 use crate::config::value::Name;
@@ -42,22 +42,26 @@ pub fn create(arguments: &cli::Create, env: &Env) -> Result<Name> {
     };
     let mut settings = vec![("rootfs", root.as_str())];
     settings.extend(assignments(&arguments.set));
-    let _lock = Lock::take(&env.paths, &name)?;
-    let place = env.paths.container(&name);
+    let made = make(env, &name, &settings);
+    forget(env, &name);
+    made.map(|()| name)
+}
+
+fn make(env: &Env, name: &Name, settings: &[(&str, &str)]) -> Result<()> {
+    let _lock = Lock::take(&env.paths, name)?;
+    let place = env.paths.container(name);
     match DirBuilder::new().mode(0o700).create(&place) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             bail!("there is a container of this name; choose another, or change it with 'ds set'")
         }
         other => other.with_context(|| format!("create {}", place.display()))?,
     }
-    match Config::create(&env.paths.container_ini(&name), &name, &settings) {
-        Ok(_) => Ok(name),
-        Err(error) => {
-            // It is empty, or holds what we have just made.
-            let _ = fs::remove_dir_all(&place);
-            Err(error.into())
-        }
+    if let Err(error) = Config::create(&env.paths.container_ini(name), name, settings) {
+        // It is empty, or holds what we have just made.
+        let _ = fs::remove_dir_all(&place);
+        return Err(error.into());
     }
+    Ok(())
 }
 
 /// The directory as an absolute path without links, so that it means the same from everywhere.

@@ -8,7 +8,8 @@ use anyhow::{Error, Result};
 
 use super::{Env, complain};
 use super::{
-    check, create, doctor, get, info, list, not_yet, rename, restart, rm, set, start, stats, stop, supervisor,
+    check, console, create, doctor, enter, get, info, list, logs, not_yet, rename, restart, rm,
+    run as run_verb, set, shell, start, stats, stop, supervisor,
 };
 use crate::cli::{self, Command};
 use crate::config::value::Name;
@@ -70,6 +71,11 @@ fn dispatch(command: &Command, env: &Env) -> Result<ExitCode> {
         Command::Check(arguments) => check::run(arguments, env),
         Command::Doctor(arguments) => doctor::run(arguments, env),
         Command::Supervisor(arguments) => supervisor::run(arguments, env),
+        Command::Run(arguments) => run_verb::run(arguments, env),
+        Command::Enter(arguments) => enter::run(arguments, env),
+        Command::Shell(arguments) => shell::run(arguments, env),
+        Command::Console(arguments) => console::run(arguments, env),
+        Command::Logs(arguments) => logs::run(arguments, env),
         _ => not_yet::run(),
     }
 }

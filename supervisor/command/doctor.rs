@@ -1,10 +1,293 @@
-//! `ds doctor`: what containers use now.
-use super::Env;
-use crate::{cli, exit::ExitCode};
-use anyhow::Result;
-/// a
+//! `ds doctor`: what a bug report needs, in one archive.
+//!
+//! Owns what goes into it. Reads only; what cannot be read is named in `notes.txt` and does not stop the rest.
+//! Secrets stay out (`redact`), and the archive is for root alone.
+
+mod archive;
+mod redact;
+
+use std::fmt::Write as _;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+
+use self::archive::Archive;
+use super::check::Report;
+use super::state::{known, names};
+use super::version::{PROTOCOL, VERSION};
+use super::{Env, info, output, print};
+use crate::cli;
+use crate::config::value::Name;
+use crate::exit::ExitCode;
+
+/// Directory of everything in the archive.
+const TOP: &str = "ds-doctor";
+/// Most of any file that goes in, bytes. The end of a log counts, the beginning of anything else.
+const MOST: u64 = 512 << 10;
+/// Kernel files that go in whole, below `TOP/kernel/`.
+const KERNEL: [&str; 9] = [
+    "/proc/version",
+    "/proc/filesystems",
+    "/proc/misc",
+    "/proc/meminfo",
+    "/proc/cgroups",
+    "/proc/self/cgroup",
+    "/proc/self/mountinfo",
+    "/proc/self/status",
+    "/proc/self/attr/current",
+];
+const GETPROP: &str = "/system/bin/getprop";
+
+/// Collects everything, writes the archive, and says where it is.
+///
 /// # Errors
-/// b
-pub fn run(_a: &cli::Doctor, _e: &Env) -> Result<ExitCode> {
-    super::not_yet::run()
+/// When the archive cannot be written.
+pub fn run(arguments: &cli::Doctor, env: &Env) -> Result<ExitCode> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let mut bundle = Bundle { archive: Archive::new(now), notes: String::new() };
+    bundle.collect(env)?;
+    let bytes = bundle.finish()?;
+    let path = match &arguments.output {
+        Some(path) => {
+            let path = env.path(path)?;
+            write(&path, &bytes, true)?;
+            path
+        }
+        None => write_somewhere(env, &format!("{TOP}-{now}.tar"), &bytes)?,
+    };
+    let size = output::size(u64::try_from(bytes.len())?);
+    print(&mut io::stdout(), &format!("{}: {size}, without values of [environment]\n", path.display()))
+}
+
+/// Into the client's working directory, or where ds keeps its data.
+fn write_somewhere(env: &Env, name: &str, bytes: &[u8]) -> Result<PathBuf> {
+    let here = env.directory.as_ref().map(|directory| directory.join(name));
+    if let Some(path) = here.filter(|path| write(path, bytes, false).is_ok()) {
+        return Ok(path);
+    }
+    let path = env.paths.data.join(name);
+    write(&path, bytes, false)?;
+    Ok(path)
+}
+
+/// A new file for root alone. One that is there already, or a link, is replaced if `replace`, and never written into.
+fn write(path: &Path, bytes: &[u8], replace: bool) -> Result<()> {
+    if replace && fs::symlink_metadata(path).is_ok_and(|status| !status.is_dir()) {
+        fs::remove_file(path).with_context(|| format!("remove {}", path.display()))?;
+    }
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let mut file = file.with_context(|| format!("create {}", path.display()))?;
+    file.write_all(bytes).with_context(|| format!("write {}", path.display()))
+}
+
+struct Bundle {
+    archive: Archive,
+    /// What could not be had.
+    notes: String,
+}
+
+impl Bundle {
+    fn collect(&mut self, env: &Env) -> Result<()> {
+        let host = &env.host;
+        let version =
+            format!("ds {VERSION} (protocol {PROTOCOL})\nkernel {} {}\n", host.release, host.machine);
+        self.archive.add(&format!("{TOP}/version.txt"), version.as_bytes())?;
+        let report = Report::new(host);
+        self.archive.add(&format!("{TOP}/check.txt"), report.text()?.as_bytes())?;
+        self.archive.add(&format!("{TOP}/check.json"), &serde_json::to_vec_pretty(&report)?)?;
+        for path in KERNEL {
+            self.add(&format!("kernel{path}"), read(Path::new(path)))?;
+        }
+        self.kernel_config(&host.release)?;
+        self.add("kernel/dmesg.txt", kernel_log())?;
+        self.add("groups.txt", Ok(groups(env).into_bytes()))?;
+        self.add("supervisor.ini", read(&env.paths.supervisor_ini()))?;
+        let log = env.paths.supervisor_log();
+        self.add("supervisor.log.1", tail(&log.with_extension("log.1")))?;
+        self.add("supervisor.log", tail(&log))?;
+        for name in names(env) {
+            self.container(env, &name)?;
+        }
+        if Path::new(GETPROP).exists() {
+            self.add("getprop.txt", properties())?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Vec<u8>> {
+        self.archive.add(&format!("{TOP}/notes.txt"), self.notes.as_bytes())?;
+        Ok(self.archive.finish())
+    }
+
+    /// Adds a file, or a note why it is missing.
+    fn add(&mut self, name: &str, content: Result<Vec<u8>>) -> Result<()> {
+        match content {
+            Ok(content) => self.archive.add(&format!("{TOP}/{name}"), &content),
+            Err(error) => Ok(writeln!(self.notes, "{name}: {error:#}")?),
+        }
+    }
+
+    fn kernel_config(&mut self, release: &str) -> Result<()> {
+        let packed = read(Path::new("/proc/config.gz"));
+        if packed.is_ok() {
+            return self.add("kernel/config.gz", packed);
+        }
+        self.add("kernel/config", read(Path::new(&format!("/boot/config-{release}"))).or(packed))
+    }
+
+    fn container(&mut self, env: &Env, name: &Name) -> Result<()> {
+        let below = format!("containers/{name}");
+        let text = read(&env.paths.container_ini(name));
+        let text = text.map(|bytes| redact::configuration(&String::from_utf8_lossy(&bytes)).into_bytes());
+        self.add(&format!("{below}/container.ini"), text)?;
+        self.add(&format!("{below}/last-exit.json"), read(&env.paths.last_exit(name)))?;
+        let known = match known(env, name) {
+            Ok(known) => known,
+            Err(error) => return self.add(&format!("{below}/state.json"), Err(error)),
+        };
+        if let Some(pid) = known.summary.pid {
+            self.add(&format!("{below}/mountinfo"), read(Path::new(&format!("/proc/{pid}/mountinfo"))))?;
+            self.add(&format!("{below}/cgroup"), read(Path::new(&format!("/proc/{pid}/cgroup"))))?;
+        }
+        let state = serde_json::to_vec_pretty(&info::document(known)).context("encode");
+        self.add(&format!("{below}/state.json"), state)
+    }
+}
+
+/// The beginning of a file.
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let mut content = Vec::new();
+    let file = open(path)?;
+    file.take(MOST).read_to_end(&mut content).with_context(|| format!("read {}", path.display()))?;
+    Ok(content)
+}
+
+/// The end of a file, in whole lines.
+fn tail(path: &Path) -> Result<Vec<u8>> {
+    let mut file = open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(MOST)))?;
+    let mut content = Vec::new();
+    file.take(MOST).read_to_end(&mut content).with_context(|| format!("read {}", path.display()))?;
+    let skipped = match content.iter().position(|byte| *byte == b'\n') {
+        Some(end) if length > MOST => end + 1,
+        _ => 0,
+    };
+    Ok(content.split_off(skipped))
+}
+
+fn open(path: &Path) -> Result<File> {
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    file.with_context(|| format!("open {}", path.display()))
+}
+
+/// The last records of the kernel's log, as dmesg(1) shows them: /dev/kmsg, one record in each read
+/// (Documentation/ABI/testing/dev-kmsg).
+fn kernel_log() -> Result<Vec<u8>> {
+    let mut log = open(Path::new("/dev/kmsg"))?;
+    let mut records = Vec::new();
+    let mut buffer = [0; 8192];
+    loop {
+        match log.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(length) => records.extend(record(&String::from_utf8_lossy(&buffer[..length]))),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            // EPIPE: it was overwritten before we came to it; EINVAL: it is longer than the buffer.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EPIPE | libc::EINVAL)) => {}
+            Err(error) => return Err(error).context("read /dev/kmsg"),
+        }
+    }
+    let most = usize::try_from(MOST).unwrap_or(usize::MAX);
+    let mut size = 0;
+    let fits = |line: &&String| {
+        size += line.len();
+        size <= most
+    };
+    let last = records.iter().rev().take_while(fits).count();
+    Ok(records.split_off(records.len() - last).concat().into_bytes())
+}
+
+/// `6,339,5140900,-;text` and lines with more facts, which begin with a blank.
+fn record(text: &str) -> Option<String> {
+    let (prefix, message) = text.lines().next()?.split_once(';')?;
+    let microseconds: u64 = prefix.split(',').nth(2)?.parse().ok()?;
+    Some(format!("[{:5}.{:06}] {message}\n", microseconds / 1_000_000, microseconds % 1_000_000))
+}
+
+/// Our groups in every hierarchy: path, processes, controllers passed on.
+fn groups(env: &Env) -> String {
+    let cgroups = &env.host.cgroups;
+    let mounted = cgroups.version2.iter().map(|hierarchy| &hierarchy.mounted);
+    let mounted = mounted.chain(cgroups.version1.iter().map(|hierarchy| &hierarchy.mounted));
+    let mut text = format!("{cgroups:#?}\n\n");
+    for hierarchy in mounted {
+        list_groups(&hierarchy.join(&env.paths.cgroup), 6, &mut text);
+    }
+    text
+}
+
+fn list_groups(group: &Path, depth: u32, text: &mut String) {
+    let file = |name: &str| fs::read_to_string(group.join(name)).unwrap_or_default();
+    let entries: Vec<_> = fs::read_dir(group).into_iter().flatten().filter_map(Result::ok).collect();
+    if entries.is_empty() {
+        return;
+    }
+    let pids = file("cgroup.procs").lines().collect::<Vec<_>>().join(" ");
+    let passed = file("cgroup.subtree_control");
+    text.push_str(&format!("{} processes [{pids}] passes on [{}]\n", group.display(), passed.trim()));
+    let below = entries.iter().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    for entry in below.filter(|_| depth > 0) {
+        list_groups(&entry.path(), depth - 1, text);
+    }
+}
+
+fn properties() -> Result<Vec<u8>> {
+    let output = Command::new(GETPROP).output().with_context(|| format!("run {GETPROP}"))?;
+    Ok(redact::properties(&String::from_utf8_lossy(&output.stdout)).into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    #[test]
+    fn records_of_the_kernel_look_as_dmesg_shows_them() {
+        let text = "6,339,5140900,-;NET: Registered PF_INET6\n SUBSYSTEM=acpi\n";
+        assert_eq!(record(text).unwrap(), "[    5.140900] NET: Registered PF_INET6\n");
+        assert_eq!(record("garbage"), None);
+        assert_eq!(record(""), None);
+    }
+
+    #[test]
+    fn the_end_of_a_log_begins_with_a_whole_line() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "short\n").unwrap();
+        assert_eq!(tail(file.path()).unwrap(), b"short\n");
+        let line = format!("{}\n", "x".repeat(99));
+        fs::write(file.path(), line.repeat(6000)).unwrap();
+        let end = tail(file.path()).unwrap();
+        assert!(end.len() as u64 <= MOST && end.len() as u64 > MOST - 100);
+        assert_eq!(end.len() % 100, 0);
+        assert!(tail(Path::new("/nonexistent")).is_err());
+    }
+
+    #[test]
+    fn the_archive_is_private_and_follows_no_link() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, victim) = (directory.path().join("ds.tar"), directory.path().join("victim"));
+        fs::write(&victim, "kept").unwrap();
+        symlink(&victim, &path).unwrap();
+        assert!(write(&path, b"archive", false).is_err());
+        write(&path, b"archive", true).unwrap();
+        assert_eq!(fs::read(&victim).unwrap(), b"kept");
+        assert_eq!(fs::read(&path).unwrap(), b"archive");
+        assert_eq!(fs::symlink_metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
 }

@@ -20,8 +20,9 @@ use crate::monitor::protocol::Exit;
 use crate::rootfs::guest::{Guest, os_release};
 use crate::rootfs::root::Root;
 
+/// What `--json` prints.
 #[derive(Serialize)]
-struct Document {
+pub(super) struct Document {
     #[serde(flatten)]
     summary: Summary,
     init: Option<String>,
@@ -62,7 +63,8 @@ pub fn run(arguments: &cli::Info, env: &Env) -> Result<ExitCode> {
     if arguments.json { output::json(&document) } else { print(&mut io::stdout(), &text(&document)?) }
 }
 
-fn document(known: Known) -> Document {
+/// Puts it together.
+pub(super) fn document(known: Known) -> Document {
     let Known { summary, config, status, last_exit } = known;
     let root = config.as_ref().and_then(root);
     let init = status.as_ref().map(|status| status.init.clone()).or_else(|| {

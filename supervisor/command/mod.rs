@@ -5,19 +5,24 @@
 
 pub mod check;
 pub mod completions;
+pub mod console;
 pub mod create;
 pub mod dispatch;
 pub mod doctor;
+pub mod enter;
 pub mod get;
 pub mod help;
 pub mod info;
 pub mod list;
+pub mod logs;
 pub mod not_yet;
 pub mod output;
 pub mod rename;
 pub mod restart;
 pub mod rm;
+pub mod run;
 pub mod set;
+pub mod shell;
 pub mod start;
 pub mod state;
 pub mod stats;
@@ -96,6 +101,15 @@ fn names(env: &Env, given: &[String], all: bool) -> Result<Vec<Name>> {
         .collect();
     names.sort();
     Ok(names)
+}
+
+/// Removes the run directory of a container that there is not, or no longer. Whoever waits for the lock in it will
+/// find no container.
+fn forget(env: &Env, name: &Name) {
+    if env.paths.container(name).symlink_metadata().is_err() {
+        // What cannot be removed from a tmpfs is nothing to trouble anybody with.
+        let _ = std::fs::remove_dir_all(env.paths.run_container(name));
+    }
 }
 
 /// The keys and values on a command line, as the configuration takes them.

@@ -61,6 +61,26 @@ pub fn duration(seconds: u64) -> String {
     }
 }
 
+/// Bytes as people read them: three digits, in powers of 1024.
+#[must_use]
+pub fn size(bytes: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB"];
+    let mut tenths = u128::from(bytes) * 10;
+    let mut unit = "B";
+    for larger in units {
+        if tenths < 10_240 {
+            break;
+        }
+        tenths = (tenths + 512) / 1024;
+        unit = larger;
+    }
+    if tenths % 10 == 0 || tenths >= 1000 {
+        format!("{} {unit}", (tenths + 5) / 10)
+    } else {
+        format!("{}.{} {unit}", tenths / 10, tenths % 10)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,6 +99,21 @@ mod tests {
             (86_459, "1 d"),
         ] {
             assert_eq!(duration(seconds), text);
+        }
+    }
+
+    #[test]
+    fn sizes_have_three_digits() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1 KiB"),
+            (1536, "1.5 KiB"),
+            (123_456, "121 KiB"),
+            (5 << 30, "5 GiB"),
+            (1 << 60, "1048576 TiB"),
+        ] {
+            assert_eq!(size(bytes), text);
         }
     }
 

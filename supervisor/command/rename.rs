@@ -6,8 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use super::Env;
 use super::state::existing;
+use super::{Env, forget};
 use crate::cli;
 use crate::config::Config;
 use crate::config::value::Name;
@@ -25,28 +25,34 @@ pub fn run(arguments: &cli::Rename, env: &Env) -> Result<ExitCode> {
         return Ok(ExitCode::Done);
     }
     env.supervisor.cancel_restart(&old)?;
+    let renamed = rename(env, &old, &new);
+    // One of them is no container.
+    [&old, &new].into_iter().for_each(|name| forget(env, name));
+    renamed
+}
+
+fn rename(env: &Env, old: &Name, new: &Name) -> Result<ExitCode> {
     // Always in the same order, so that two renames never wait for each other.
-    let (first, second) = if old < new { (&old, &new) } else { (&new, &old) };
+    let (first, second) = if old < new { (old, new) } else { (new, old) };
     let _locks = (Lock::take(&env.paths, first)?, Lock::take(&env.paths, second)?);
-    if monitor(&env.paths, &old)?.is_some() {
+    if monitor(&env.paths, old)?.is_some() {
         bail!("it is running; stop it first");
     }
-    let (from, to) = (env.paths.container(&old), env.paths.container(&new));
+    let (from, to) = (env.paths.container(old), env.paths.container(new));
     if to.symlink_metadata().is_ok() {
         bail!("there is a container {new} already; choose another name");
     }
     fs::rename(&from, &to).with_context(|| format!("rename {} to {}", from.display(), to.display()))?;
-    if let Err(error) = follow(env, &new, &from, &to) {
+    if let Err(error) = follow(env, new, &from, &to) {
         let _ = fs::rename(&to, &from);
         return Err(error);
     }
-    match fs::rename(env.paths.last_exit(&old), env.paths.last_exit(&new)) {
+    match fs::rename(env.paths.last_exit(old), env.paths.last_exit(new)) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             log::warn!("the record of its last end is lost: {error}");
         }
         _ => {}
     }
-    let _ = fs::remove_dir_all(env.paths.run_container(&old));
     Ok(ExitCode::Done)
 }
 

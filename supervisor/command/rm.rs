@@ -14,7 +14,7 @@ use std::process;
 use anyhow::{Context, Result, bail};
 
 use super::state::existing;
-use super::{Env, print};
+use super::{Env, forget, print};
 use crate::cli;
 use crate::config::value::Name;
 use crate::container::start::wait;
@@ -36,7 +36,10 @@ pub fn run(arguments: &cli::Remove, env: &Env) -> Result<ExitCode> {
     let name = match existing(env, &arguments.name) {
         Ok(name) => name,
         // The deletion that was cut short has been completed just now.
-        Err(_) if cleared => return print(&mut io::stdout(), &format!("{} deleted\n", arguments.name)),
+        Err(_) if cleared => {
+            forget(env, &arguments.name.parse()?);
+            return print(&mut io::stdout(), &format!("{} deleted\n", arguments.name));
+        }
         Err(error) => return Err(error),
     };
     if arguments.force {
@@ -56,9 +59,7 @@ pub fn run(arguments: &cli::Remove, env: &Env) -> Result<ExitCode> {
             .with_context(|| format!("rename {} to {}", place.display(), trash.display()))?;
         delete(&trash)?;
     }
-    // The lock goes with it: whoever waits for it finds no container.
-    let run = env.paths.run_container(&name);
-    fs::remove_dir_all(&run).with_context(|| format!("delete {}", run.display()))?;
+    forget(env, &name);
     print(&mut io::stdout(), &format!("{name} deleted\n"))
 }
 

@@ -69,6 +69,9 @@ fn supervise(paths: &Paths, readiness: Readiness, autostart: bool) -> Result<Exi
 
 /// Removes what a container without a monitor left behind.
 fn sweep_dead(paths: &Paths, host: &Host, name: &Name) -> Result<()> {
+    if !paths.run_container(name).exists() {
+        return Ok(());
+    }
     let _lock = Lock::take(paths, name)?;
     if monitor(paths, name)?.is_some() {
         return Ok(());

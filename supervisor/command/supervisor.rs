@@ -2,9 +2,9 @@
 
 use std::io;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getppid};
 use serde::Serialize;
 
 use super::version::VERSION;
@@ -38,6 +38,8 @@ struct Restarting<'a> {
 /// When the supervisor cannot be signalled.
 pub fn run(arguments: &cli::Supervisor, env: &Env) -> Result<ExitCode> {
     let supervisor = Pid::from_raw(env.knowledge.pid);
+    // It is this worker's parent, so the number is its own; one that died just now has left us to somebody else.
+    ensure!(getppid() == supervisor, "the supervisor died meanwhile");
     match arguments.action {
         SupervisorAction::Status => status(arguments.json, env),
         SupervisorAction::Stop => {

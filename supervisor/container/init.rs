@@ -72,7 +72,7 @@ fn boot(prepared: &Prepared<'_>, wire: &Wire, in_cgroup: bool) -> Result<Infalli
     }
     set_oom_score(prepared.proc, plan.oom_score, wire)?;
     let console = build_tree(prepared, wire)?;
-    enter_tree(plan)?;
+    enter_tree(plan.shared)?;
     call!(sethostname(&plan.hostname), "sethostname({})", plan.hostname)?;
     if plan.namespaces & libc::CLONE_NEWNET != 0 {
         call!(network::bring_loopback_up(), "bring lo up")?;
@@ -123,7 +123,7 @@ fn build_tree(prepared: &Prepared<'_>, wire: &Wire) -> Result<OwnedFd> {
 }
 
 /// Makes the working directory the root and lets go of the host's tree.
-fn enter_tree(plan: &Plan) -> Result<()> {
+pub(super) fn enter_tree(shared: bool) -> Result<()> {
     match pivot_root(".", ".") {
         // The old root is now mounted over the new one, at the same place: pivot_root(2), "pivot_root(".", ".")".
         Ok(()) => call!(umount2(".", MntFlags::MNT_DETACH), "umount2(the old root)")?,
@@ -135,7 +135,7 @@ fn enter_tree(plan: &Plan) -> Result<()> {
         Err(errno) => call!(Err(errno), "pivot_root(., .)")?,
     }
     call!(chdir("/"), "chdir(/)")?;
-    if plan.shared {
+    if shared {
         let shared = MsFlags::MS_REC | MsFlags::MS_SHARED;
         call!(mount(None::<&str>, "/", None::<&str>, shared, None::<&str>), "mount(/, shared)")?;
     }

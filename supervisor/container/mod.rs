@@ -1,7 +1,12 @@
 //! The life of one container: starting it, joining it, and clearing up after it.
 
+pub mod attach;
 pub mod init;
+pub mod program;
+pub mod shell;
 pub mod start;
+pub mod usage;
+pub mod user;
 pub mod wire;
 
 use std::fs::{File, OpenOptions};

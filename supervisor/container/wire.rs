@@ -13,8 +13,10 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::Result;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
 
+use crate::pty::Pty;
 use crate::socket;
 
 /// A message of the child.
@@ -55,6 +57,21 @@ impl Wire {
     /// EPIPE when the monitor is gone.
     pub fn send_console(&self, master: &OwnedFd) -> Result<()> {
         socket::send(&self.0, &FromChild::Console, &[master.as_fd()])
+    }
+
+    /// Sends both sides of a session's terminal.
+    ///
+    /// # Errors
+    /// EPIPE when the worker is gone.
+    pub fn send_terminal(&self, terminal: &Pty) -> Result<()> {
+        socket::send(&self.0, &FromChild::Console, &[terminal.master.as_fd(), terminal.peer.as_fd()])
+    }
+
+    /// Whether the monitor is gone. A parent outside of the child's PID namespace cannot be asked for by getppid(2).
+    #[must_use]
+    pub fn is_abandoned(&self) -> bool {
+        let mut polled = [PollFd::new(self.0.as_fd(), PollFlags::empty())];
+        poll(&mut polled, PollTimeout::ZERO).is_ok_and(|count| count > 0)
     }
 
     /// Sends a whole error, which ends the conversation.

@@ -3,6 +3,7 @@
 //! The other half of [`Server`]: here a monitor's messages, the files it leaves and the configuration turn into
 //! events for the policy.
 
+use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -136,7 +137,9 @@ impl Server {
             uptime_s: started.map_or(0, |started| now().as_secs().saturating_sub(started)),
         };
         let written = serde_json::to_vec(&exit).map(|text| durable::write(&path, &text, 0o600));
-        if let Ok(Err(error)) = written {
+        if let Ok(Err(error)) = written
+            && error.kind() != ErrorKind::NotFound
+        {
             log::error!("write {}: {error}", path.display());
         }
         exit

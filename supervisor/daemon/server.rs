@@ -60,6 +60,8 @@ pub struct Server {
     cancelling: Vec<(Name, Pid)>,
     /// No client is accepted before.
     breath: Option<Duration>,
+    /// This process; a worker must not take it for its own.
+    pid: Pid,
     since: Duration,
     foreground: bool,
     /// Held until the socket is gone.
@@ -123,6 +125,7 @@ impl Server {
             workers: BTreeMap::new(),
             cancelling: Vec::new(),
             breath: None,
+            pid: getpid(),
             since: now(),
             foreground,
             lock: Some(lock),
@@ -368,7 +371,7 @@ impl Server {
     /// What a worker may know.
     fn knowledge(&self) -> Knowledge {
         Knowledge {
-            pid: nix::unistd::getppid().as_raw(),
+            pid: self.pid.as_raw(),
             since: self.since,
             watched: self.monitors.connections().map(|(name, _)| name.clone()).collect(),
             restarts: self.policy.restarts(),

@@ -6,6 +6,7 @@ pub mod devices;
 pub mod mounts;
 pub mod privileges;
 pub mod seed;
+pub mod shell;
 
 use std::fmt;
 
@@ -198,9 +199,20 @@ fn command(init: String, layout: Layout, guest: &Guest) -> Vec<String> {
     command
 }
 
-/// Environment of a container's first process; sessions get the same.
+/// Environment of a container's first process.
 #[must_use]
 pub fn environment(config: &Config, guest: &Guest) -> Vec<(String, String)> {
+    let mut environment = session_environment(config);
+    let notifies = guest.first == FirstProcess::Systemd;
+    if notifies && !environment.iter().any(|(name, _)| name == "NOTIFY_SOCKET") {
+        environment.push(("NOTIFY_SOCKET".into(), mounts::NOTIFY_SOCKET.into()));
+    }
+    environment
+}
+
+/// Environment of every process in a container, before it is anybody's in particular.
+#[must_use]
+pub fn session_environment(config: &Config) -> Vec<(String, String)> {
     let mut environment: Vec<(String, String)> = [
         ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
         ("HOME", "/root"),
@@ -210,9 +222,6 @@ pub fn environment(config: &Config, guest: &Guest) -> Vec<(String, String)> {
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .to_vec();
     environment.push(("container_uuid".into(), config.container.uuid.to_string()));
-    if guest.first == FirstProcess::Systemd {
-        environment.push(("NOTIFY_SOCKET".into(), mounts::NOTIFY_SOCKET.into()));
-    }
     for (name, value) in &config.environment {
         environment.retain(|(other, _)| other != name.as_str());
         environment.push((name.as_str().to_owned(), value.clone()));

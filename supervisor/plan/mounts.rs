@@ -47,22 +47,13 @@ pub fn operations(config: &Config, host: &Host, guest: &Guest, layout: Layout) -
     list
 }
 
-/// /proc, /sys and /dev: what a boot and `ds shell` have in common.
+/// /proc, /sys and /dev of a container that boots.
 #[must_use]
 pub fn base(unmasked: bool, own_network: bool) -> Vec<Operation> {
-    let nosuid_noexec = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
-    let mut list = vec![
-        Operation::mount("proc", "/proc", INERT, ""),
-        Operation::mount("sysfs", "/sys", INERT, ""),
-        Operation::mount("tmpfs", "/dev", nosuid_noexec | MsFlags::MS_STRICTATIME, "mode=755,size=4m"),
-    ];
-    list.extend(devices::operations());
+    let mut list = kernel_file_systems(MsFlags::empty(), "mode=755,size=4m");
     list.extend(
-        ["/dev/pts", "/dev/shm", "/dev/mqueue"]
-            .map(|target| Operation::Directory { target: target.into(), mode: 0o755 }),
+        ["/dev/shm", "/dev/mqueue"].map(|target| Operation::Directory { target: target.into(), mode: 0o755 }),
     );
-    let devpts = "newinstance,ptmxmode=0666,mode=0620,gid=5";
-    list.push(Operation::mount("devpts", "/dev/pts", nosuid_noexec, devpts));
     let nosuid_nodev = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     list.push(Operation::mount("tmpfs", "/dev/shm", nosuid_nodev, "mode=1777"));
     list.push(Operation::Mount {
@@ -74,7 +65,40 @@ pub fn base(unmasked: bool, own_network: bool) -> Vec<Operation> {
     });
     if !unmasked {
         list.extend(masks(own_network));
+        list.extend(SYS_MASKED.map(|target| Operation::Mask { target: target.into() }));
     }
+    list
+}
+
+/// All steps for a container that has no init system and lives for a moment. Every mount takes time, so there are only
+/// those that programs need and those that keep them from harming the host by accident. /sys is read-only from the
+/// first, which leaves nothing to mask there, and /dev/shm is a directory.
+#[must_use]
+pub fn shell(config: &Config) -> Vec<Operation> {
+    let nosuid_nodev = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    let mut list = kernel_file_systems(MsFlags::MS_RDONLY, "mode=755");
+    list.push(Operation::Directory { target: "/dev/shm".into(), mode: 0o1777 });
+    list.push(Operation::mount("tmpfs", "/run", nosuid_nodev, "mode=755"));
+    list.push(Operation::mount("tmpfs", "/tmp", nosuid_nodev, "mode=1777"));
+    if !config.security.privileged.nomask() {
+        list.extend(masks(config.network.mode != NetworkMode::Host));
+    }
+    list.extend(binds(config));
+    list
+}
+
+/// /proc, /sys, and a /dev with its devices and terminals.
+fn kernel_file_systems(sys: MsFlags, dev: &str) -> Vec<Operation> {
+    let nosuid_noexec = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+    let mut list = vec![
+        Operation::mount("proc", "/proc", INERT, ""),
+        Operation::mount("sysfs", "/sys", INERT | sys, ""),
+        Operation::mount("tmpfs", "/dev", nosuid_noexec | MsFlags::MS_STRICTATIME, dev),
+    ];
+    list.extend(devices::operations());
+    list.push(Operation::Directory { target: "/dev/pts".into(), mode: 0o755 });
+    let devpts = "newinstance,ptmxmode=0666,mode=0620,gid=5";
+    list.push(Operation::mount("devpts", "/dev/pts", nosuid_noexec, devpts));
     list
 }
 
@@ -82,8 +106,8 @@ fn masks(own_network: bool) -> impl Iterator<Item = Operation> {
     let read_only = PROC_READ_ONLY.map(|target| Operation::ReadOnly { target: target.into() });
     // A network namespace has its own /proc/sys/net; the host's is the host's business.
     let hole = own_network.then(|| Operation::Writable { target: "/proc/sys/net".into() });
-    let masked = PROC_MASKED.into_iter().chain(SYS_MASKED);
-    read_only.into_iter().chain(hole).chain(masked.map(|target| Operation::Mask { target: target.into() }))
+    let masked = PROC_MASKED.map(|target| Operation::Mask { target: target.into() });
+    read_only.into_iter().chain(hole).chain(masked)
 }
 
 fn cgroups(host: &Host, layout: Layout) -> Vec<Operation> {

@@ -2,3 +2,4 @@
 
 pub mod guest;
 pub mod root;
+pub mod size;

@@ -44,18 +44,22 @@ pub fn in_bounding(capability: u32) -> Option<bool> {
     }
 }
 
-/// Empties the inheritable set (and with it the ambient one), capset(2): what a program inherits across execve
-/// then comes from the bounding set alone.
+/// Empties the inheritable set (and with it the ambient one) and takes `dropped` (one bit for each capability) out of
+/// the permitted and effective sets, capset(2): what a program inherits across execve then comes from the bounding
+/// set alone, and the caller has no more than that even before.
 ///
 /// # Errors
 /// What capget(2) and capset(2) answer.
-pub fn clear_inheritable() -> Result<(), Errno> {
+pub fn reduce(dropped: u64) -> Result<(), Errno> {
     let mut header = Header { version: VERSION, pid: 0 };
     let mut data = [Data::default(); 2];
     // SAFETY: header and data are valid, correctly sized for version 3, and live across both calls.
     check(unsafe { libc::syscall(libc::SYS_capget, &raw mut header, data.as_mut_ptr()) })?;
-    for word in &mut data {
+    for (word, shift) in data.iter_mut().zip([0, 32]) {
+        let kept = !u32::try_from((dropped >> shift) & u64::from(u32::MAX)).unwrap_or(0);
         word.inheritable = 0;
+        word.permitted &= kept;
+        word.effective &= kept;
     }
     // SAFETY: as above; the kernel only reads both.
     check(unsafe { libc::syscall(libc::SYS_capset, &raw mut header, data.as_ptr()) }).map(drop)

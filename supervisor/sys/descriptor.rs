@@ -87,6 +87,30 @@ fn walk_close_on_exec(first: libc::c_uint, proc: BorrowedFd<'_>) -> Result<(), E
     Ok(())
 }
 
+/// Closes every descriptor from `first` on, close_range(2) (5.9); older kernels: those that `proc`, a trusted procfs
+/// directory, lists.
+///
+/// For a freshly forked process that leaves everything of its parent's behind and never returns to it: whatever
+/// owned a descriptor must not be touched any more.
+///
+/// # Errors
+/// When neither way works.
+pub fn close_from(first: libc::c_uint, proc: BorrowedFd<'_>) -> Result<(), Errno> {
+    // SAFETY: the caller's promise, above.
+    let done = check(unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) });
+    match done {
+        Ok(_) => Ok(()),
+        Err(errno) if unsupported(errno) || errno == Errno::EINVAL => {
+            for number in open_numbers(RawFd::try_from(first).map_err(|_| Errno::EINVAL)?, proc)? {
+                // SAFETY: the caller's promise, above.
+                unsafe { libc::close(number) };
+            }
+            Ok(())
+        }
+        Err(errno) => Err(errno),
+    }
+}
+
 /// Makes a descriptor the standard stream `number` (0, 1 or 2) without close-on-exec, dup2(2).
 ///
 /// # Errors

@@ -153,6 +153,54 @@ pub fn kill(pid: Pid, signal: libc::c_int) -> Result<(), Errno> {
     check(libc::c_long::from(unsafe { libc::kill(pid.as_raw(), signal) })).map(drop)
 }
 
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// By itself, with this code.
+    Exited(u8),
+    /// By a signal, real-time ones included.
+    Signalled(u8),
+}
+
+/// Takes the end of a child, `None` for any child, if one has ended: waitpid(2) with WNOHANG.
+///
+/// nix's own reports an error for a child that a real-time signal ended, and its status would be lost.
+///
+/// # Errors
+/// ECHILD when there is no such child.
+pub fn reap(child: Option<Pid>) -> Result<Option<(Pid, Ended)>, Errno> {
+    let mut status: libc::c_int = 0;
+    let wanted = child.map_or(-1, Pid::as_raw);
+    let number = loop {
+        // SAFETY: the status is a valid integer that outlives the call, which fills it in.
+        match check(libc::c_long::from(unsafe { libc::waitpid(wanted, &raw mut status, libc::WNOHANG) })) {
+            Err(Errno::EINTR) => {}
+            other => break other?,
+        }
+    };
+    let pid = Pid::from_raw(libc::pid_t::try_from(number).map_err(|_| Errno::EINVAL)?);
+    let byte = |value: libc::c_int| u8::try_from(value).unwrap_or(u8::MAX);
+    Ok(match number {
+        0 => None,
+        _ if libc::WIFEXITED(status) => Some((pid, Ended::Exited(byte(libc::WEXITSTATUS(status))))),
+        _ => Some((pid, Ended::Signalled(byte(libc::WTERMSIG(status))))),
+    })
+}
+
+/// The path of the working directory in the kernel's own words, getcwd(2): it begins with `(unreachable)` when the
+/// directory is outside this process's root. The C library's function hides that.
+///
+/// # Errors
+/// ENOENT when the directory was deleted, otherwise what the kernel answers.
+pub fn working_directory() -> Result<Vec<u8>, Errno> {
+    let mut path = vec![0_u8; usize::try_from(libc::PATH_MAX).unwrap_or(4096)];
+    // SAFETY: the buffer is valid for its whole length, which is passed.
+    let length = check(unsafe { libc::syscall(libc::SYS_getcwd, path.as_mut_ptr(), path.len()) })?;
+    // The kernel counts the final NUL.
+    path.truncate(usize::try_from(length).unwrap_or(0).saturating_sub(1));
+    Ok(path)
+}
+
 /// Asks for `signal` when the parent ends, PR_SET_PDEATHSIG. The caller has to check afterwards that the
 /// parent is still there.
 ///

@@ -41,6 +41,7 @@ const SUITES: &[Suite] = &[
     Suite { name: "layering", cargo: &["--package", "ds", "--test", "layering"], needs: Needs::Sources },
     Suite { name: "docs", cargo: &["--package", "ds", "--test", "docs"], needs: Needs::Sources },
     Suite { name: "cli", cargo: &["--package", "ds", "--test", "cli"], needs: Needs::Binary },
+    Suite { name: "daemon", cargo: &["--package", "ds", "--test", "daemon"], needs: Needs::Binary },
     Suite { name: "root", cargo: &["--package", "ds", "--test", "root"], needs: Needs::Machine },
 ];
 

@@ -1,0 +1,190 @@
+//! `ds logs`: what a container wrote to its console.
+//!
+//! The log is in our own directory, but is opened like anybody else's file: no link, a regular file. The monitor
+//! puts a full log aside as `console.log.1`; following survives that. inotify(7).
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+
+use super::Env;
+use crate::call;
+use crate::cli;
+use crate::config::value::Name;
+use crate::exit::ExitCode;
+
+/// Bytes that are looked at in one go when lines are counted from the end.
+const BLOCK: u64 = 64 * 1024;
+
+/// Prints the log, or its last lines; with `-f` goes on until the client or the reader is gone.
+///
+/// # Errors
+/// When there is no such container, or its log cannot be read.
+pub fn run(arguments: &cli::Logs, env: &Env) -> Result<ExitCode> {
+    let name: Name = arguments.name.parse()?;
+    if !env.paths.container(&name).is_dir() {
+        bail!("no such container; see 'ds list'");
+    }
+    let log = Log { path: env.paths.console_log(&name) };
+    // Anybody who writes to descriptor 1 directly must not have to wait for a buffer of ours.
+    let mut output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    let printed = match arguments.follow {
+        false => log.print(arguments.lines, &mut output).map(drop),
+        true => log.follow(arguments.lines, &mut output),
+    };
+    match printed {
+        // `ds logs | head`: the reader has had enough, which is no error.
+        Err(error) if is_broken_pipe(&error) => Ok(ExitCode::Done),
+        other => other.map(|()| ExitCode::Done),
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+}
+
+/// A console log: a file, and an older one that was put aside.
+struct Log {
+    path: PathBuf,
+}
+
+impl Log {
+    /// Prints what is there, or its last `lines`. The current file, read to its end.
+    fn print(&self, lines: Option<u32>, output: &mut File) -> Result<Option<File>> {
+        let mut current = open(&self.path)?;
+        let mut older = open(&self.older())?;
+        if let Some(lines) = lines {
+            let wanted = u64::from(lines);
+            let found = current.as_mut().map_or(Ok(0), |file| seek_to_last(file, wanted))?;
+            if let Some(file) = &mut older {
+                seek_to_last(file, wanted - found)?;
+            }
+        }
+        for file in older.iter_mut().chain(&mut current) {
+            io::copy(file, output)?;
+        }
+        Ok(current)
+    }
+
+    /// Prints what is there and then what comes.
+    fn follow(&self, lines: Option<u32>, output: &mut File) -> Result<()> {
+        let directory = self.path.parent().context("the log has no directory")?;
+        crate::paths::create_private(directory)?;
+        let inotify = call!(Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK), "inotify_init1")?;
+        let interesting = AddWatchFlags::IN_MODIFY
+            | AddWatchFlags::IN_CREATE
+            | AddWatchFlags::IN_MOVED_TO
+            | AddWatchFlags::IN_DELETE_SELF
+            | AddWatchFlags::IN_MOVE_SELF;
+        call!(inotify.add_watch(directory, interesting), "inotify_add_watch({})", directory.display())?;
+        // Watched first and read then: nothing is lost in between.
+        let mut current = self.print(lines, output)?;
+        while wait(&inotify, output)? {
+            current = self.catch_up(current, output)?;
+        }
+        Ok(())
+    }
+
+    /// Prints what has come since, in the file that was read so far and in the one that has taken its place.
+    fn catch_up(&self, mut current: Option<File>, output: &mut File) -> Result<Option<File>> {
+        if let Some(file) = &mut current {
+            let length = file.metadata()?.len();
+            if length < file.stream_position()? {
+                file.rewind()?;
+            }
+            io::copy(file, output)?;
+        }
+        let identity = |file: &File| file.metadata().map(|status| (status.dev(), status.ino()));
+        let (Some(mut new), old) = (open(&self.path)?, current.as_ref().map(identity).transpose()?) else {
+            return Ok(current);
+        };
+        if old == Some(identity(&new)?) {
+            return Ok(current);
+        }
+        // It may have been put aside more than once.
+        if let Some(mut older) = open(&self.older())?
+            && old.is_some()
+            && old != Some(identity(&older)?)
+        {
+            io::copy(&mut older, output)?;
+        }
+        io::copy(&mut new, output)?;
+        Ok(Some(new))
+    }
+
+    fn older(&self) -> PathBuf {
+        self.path.with_extension("log.1")
+    }
+}
+
+/// Waits for a change; `false` when the directory is gone.
+///
+/// # Errors
+/// EPIPE when nobody reads the output any more.
+fn wait(inotify: &Inotify, output: &File) -> Result<bool> {
+    let mut polled =
+        [PollFd::new(inotify.as_fd(), PollFlags::POLLIN), PollFd::new(output.as_fd(), PollFlags::empty())];
+    match poll(&mut polled, PollTimeout::NONE) {
+        Err(Errno::EINTR) => return Ok(true),
+        other => call!(other, "poll")?,
+    };
+    if polled[1].any().unwrap_or(false) {
+        return Err(io::Error::from(ErrorKind::BrokenPipe).into());
+    }
+    let gone = AddWatchFlags::IN_DELETE_SELF | AddWatchFlags::IN_MOVE_SELF | AddWatchFlags::IN_IGNORED;
+    match inotify.read_events() {
+        Ok(events) => Ok(!events.iter().any(|event| event.mask.intersects(gone))),
+        Err(Errno::EAGAIN) => Ok(true),
+        Err(errno) => Ok(call!(Err(errno), "read(inotify)")?),
+    }
+}
+
+/// Opens a log; `None` when there is none yet.
+fn open(path: &Path) -> Result<Option<File>> {
+    // O_NONBLOCK: a FIFO in its place is told as what it is, and not waited for.
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        other => other.with_context(|| format!("open {}", path.display()))?,
+    };
+    if !file.metadata()?.is_file() {
+        bail!("{} is not a regular file", path.display());
+    }
+    Ok(Some(file))
+}
+
+/// Puts the reading position before the last `wanted` lines and says how many there are, `wanted` at most. A last
+/// line that is not complete counts.
+fn seek_to_last(file: &mut (impl Read + Seek), wanted: u64) -> Result<u64> {
+    let length = file.seek(SeekFrom::End(0))?;
+    if wanted == 0 || length == 0 {
+        return Ok(0);
+    }
+    let (mut end, mut found) = (length, 0);
+    while end > 0 {
+        let start = end.saturating_sub(BLOCK);
+        let mut block = Vec::new();
+        file.seek(SeekFrom::Start(start))?;
+        file.take(end - start).read_to_end(&mut block)?;
+        let newlines = block.iter().zip(start + 1..).filter(|(byte, _)| **byte == b'\n');
+        // The newline at the very end ends the last line and begins none.
+        let begins: Vec<u64> = newlines.map(|(_, after)| after).filter(|after| *after < length).collect();
+        for begin in begins.into_iter().rev() {
+            found += 1;
+            if found == wanted {
+                file.seek(SeekFrom::Start(begin))?;
+                return Ok(found);
+            }
+        }
+        end = start;
+    }
+    file.rewind()?;
+    Ok(found + 1)
+}

@@ -1,0 +1,92 @@
+//! `ds run`: one command in a running container.
+
+use std::path::Path;
+
+use anyhow::{Error, Result};
+
+use super::{Env, complain};
+use crate::cli;
+use crate::cli::value::Assignment;
+use crate::config::Config;
+use crate::config::value::{Name, UserSpec};
+use crate::container::attach::{Attachment, Confinement, Target};
+use crate::container::program::{Program, Wish};
+use crate::exit::ExitCode;
+use crate::plan::{self, privileges};
+use crate::privilege;
+use crate::session::{self, Outcome};
+
+/// Runs the command; its exit code is the result.
+///
+/// # Errors
+/// Why it was not started.
+pub fn run(arguments: &cli::Run, env: &Env) -> Result<ExitCode> {
+    let visit = Visit {
+        verb: "run",
+        name: arguments.name.parse()?,
+        words: &arguments.command,
+        user: arguments.user.as_deref(),
+        directory: arguments.workdir.as_deref(),
+        variables: &arguments.env,
+        terminal: arguments.tty,
+    };
+    visit.pay(env)
+}
+
+/// A program for a running container.
+#[derive(Debug)]
+pub(super) struct Visit<'a> {
+    /// The verb, for errors.
+    pub verb: &'static str,
+    /// The container.
+    pub name: Name,
+    /// The program and its arguments; a login shell when there are none.
+    pub words: &'a [String],
+    /// As whom.
+    pub user: Option<&'a str>,
+    /// In which directory.
+    pub directory: Option<&'a Path>,
+    /// Further variables.
+    pub variables: &'a [Assignment],
+    /// Whether it gets a terminal of its own.
+    pub terminal: bool,
+}
+
+impl Visit<'_> {
+    /// Runs the program to its end.
+    ///
+    /// # Errors
+    /// Why it was not started, except that it was not found or not executable: that is said here.
+    pub fn pay(&self, env: &Env) -> Result<ExitCode> {
+        let user = self.user.map(str::parse::<UserSpec>).transpose()?;
+        let target = Target::find(&env.paths, &self.name)?;
+        let config = Config::load(&env.paths.container_ini(&self.name), &self.name)?;
+        let wish = Wish {
+            words: self.words,
+            user: user.as_ref(),
+            directory: self.directory,
+            variables: self.variables,
+            configured: plan::session_environment(&config),
+            client: &env.environment,
+        };
+        let filters = privilege::compile(&privileges::filters(&config, &env.host))?;
+        let program = Program::prepare(target.root(), &wish, filters)?;
+        let attachment = Attachment {
+            target,
+            program: &program,
+            confinement: &Confinement::new(&config),
+            terminal: self.terminal,
+        };
+        let running = attachment.start(&env.host, &env.paths, &self.name)?;
+        let outcome = session::attend(&env.client, running)?;
+        Ok(conclude(self.verb, Some(&self.name), outcome))
+    }
+}
+
+/// The exit code of a session, after saying why there was none.
+pub(super) fn conclude(verb: &str, name: Option<&Name>, outcome: Outcome) -> ExitCode {
+    if let Some(failure) = outcome.failure {
+        complain(verb, name, &Error::msg(failure));
+    }
+    outcome.code
+}

@@ -1,0 +1,80 @@
+//! `ds shell`: a shell or one command in a throw-away container.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use super::Env;
+use super::run::conclude;
+use crate::cli;
+use crate::cli::value::Assignment;
+use crate::config::Config;
+use crate::config::value::{Name, UserSpec};
+use crate::container::program::{Program, Wish};
+use crate::container::shell::ThrowAway;
+use crate::exit::ExitCode;
+use crate::plan::shell::build;
+use crate::privilege;
+use crate::rootfs::root::Root;
+use crate::session::{self, terminal};
+
+/// Settings that mean something to a container without a life.
+const SECTIONS: [&str; 4] = ["mounts", "network", "security", "environment"];
+
+/// Runs the command, or a login shell; its exit code is the result.
+///
+/// # Errors
+/// Why it was not started.
+pub fn run(arguments: &cli::Shell, env: &Env) -> Result<ExitCode> {
+    let asked = env.path(&arguments.directory)?;
+    let path = std::fs::canonicalize(&asked).with_context(|| asked.display().to_string())?;
+    let root = Root::open(&path)?;
+    let config = configuration(&path, &arguments.set)?;
+    let plan = build(&config, &env.host)?;
+    for warning in &plan.warnings {
+        log::warn!("{warning}");
+    }
+    let user = arguments.user.as_deref().map(str::parse::<UserSpec>).transpose()?;
+    let wish = Wish {
+        words: &arguments.command,
+        user: user.as_ref(),
+        directory: arguments.workdir.as_deref(),
+        variables: &arguments.env,
+        configured: plan.environment.clone(),
+        client: &env.environment,
+    };
+    let program = Program::prepare(&root, &wish, privilege::compile(&plan.filters)?)?.at_home();
+    let container = ThrowAway {
+        plan: &plan,
+        path: &path,
+        root: &root,
+        program: &program,
+        terminal: terminal::is_interactive(),
+    };
+    let outcome = session::attend(&env.client, container.start()?)?;
+    Ok(conclude("shell", None, outcome))
+}
+
+/// The configuration of a container that has none: what was asked for on the command line, and defaults.
+fn configuration(path: &Path, set: &[Assignment]) -> Result<Config> {
+    let mut assignments = vec![("rootfs".to_owned(), path.to_string_lossy().into_owned())];
+    for assignment in set {
+        let key = assignment.key.strip_prefix("container.").unwrap_or(&assignment.key);
+        let section = key.split_once('.').map(|(section, _)| section);
+        if key != "hostname" && !section.is_some_and(|section| SECTIONS.contains(&section)) {
+            bail!("{key}: it means nothing to a throw-away container; see 'ds help create'");
+        }
+        assignments.push((assignment.key.clone(), assignment.value.clone()));
+    }
+    Ok(Config::transient(&name(path), &assignments)?)
+}
+
+/// A name made from that of a directory.
+fn name(path: &Path) -> Name {
+    let text = path.file_name().unwrap_or_default().to_string_lossy();
+    let kept = |character: char| character.is_ascii_alphanumeric() || "_.-".contains(character);
+    let text = text.replace(|character| !kept(character), "-");
+    let text = text.trim_start_matches(|first: char| !first.is_ascii_alphanumeric());
+    let text: String = text.chars().take(Name::MAX).collect();
+    text.parse().or_else(|_| "shell".parse()).unwrap_or_else(|_| name(&PathBuf::from("/shell")))
+}

@@ -1,0 +1,266 @@
+//! Joining a running container: one more process in its namespaces and control groups.
+//!
+//! Everything comes from one process that was verified to be the container's PID 1: a pidfd, or an open /proc/PID, and
+//! the start time that its monitor told. The worker itself joins nothing but the PID namespace, which is for its
+//! children only; the child joins the groups, then all other namespaces. setns(2), pidfd_open(2), namespaces(7).
+
+use std::convert::Infallible;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::prctl;
+use nix::sys::stat::{Mode, fstat, stat};
+use nix::unistd::{Pid, chroot, fchdir};
+
+use super::program::{Failure, Program, Running};
+use super::status;
+use super::wire::Wire;
+use crate::call;
+use crate::cgroup::{Cgroup, Joining};
+use crate::config::Config;
+use crate::config::value::Name;
+use crate::host::Host;
+use crate::host::namespace::KINDS;
+use crate::monitor::protocol::{State, Status};
+use crate::mount::perform::trusted_proc;
+use crate::paths::Paths;
+use crate::plan::privileges::{self, Capability};
+use crate::privilege;
+use crate::pty::{self, Pty};
+use crate::rootfs::root::Root;
+use crate::socket;
+use crate::sys::process::{self, Fork};
+use crate::sys::unsupported;
+
+/// A running container, by its PID 1.
+#[derive(Debug)]
+pub struct Target {
+    /// /proc/PID of the process, which no later process with its number ever gets.
+    process: OwnedFd,
+    handle: Handle,
+    /// `CLONE_NEW*` of the namespaces that are the container's own.
+    namespaces: libc::c_int,
+    root: Root,
+}
+
+/// How setns(2) is told which namespaces.
+#[derive(Debug)]
+enum Handle {
+    /// By the process itself (5.8).
+    Process(OwnedFd),
+    /// By one file for each kind.
+    Files(Vec<(libc::c_int, OwnedFd)>),
+}
+
+/// What of the container's configuration holds for every process inside.
+#[derive(Debug)]
+pub struct Confinement {
+    /// Capabilities that leave the bounding set.
+    pub dropped: Vec<Capability>,
+    /// `oom_score_adj`.
+    pub oom_score: i32,
+}
+
+impl Confinement {
+    /// What the configuration says.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        Self { dropped: privileges::dropped(config), oom_score: config.container.oom_score }
+    }
+}
+
+impl Target {
+    /// Finds the PID 1 of a running container.
+    ///
+    /// # Errors
+    /// When the container does not run.
+    pub fn find(paths: &Paths, name: &Name) -> Result<Self> {
+        match status(paths, name)? {
+            Some(status) if status.state == State::Starting || status.state == State::Restarting => {
+                bail!("it is {}; wait with 'ds start --wait {name}'", status.state.as_str())
+            }
+            Some(status) => Self::of(&status),
+            None if paths.container(name).is_dir() => bail!("not running; start it with 'ds start {name}'"),
+            None => bail!("no such container; see 'ds list'"),
+        }
+    }
+
+    fn of(status: &Status) -> Result<Self> {
+        const GONE: &str = "it ended meanwhile";
+        let (Some(pid), Some(started)) = (status.pid, status.pid_started) else { bail!(GONE) };
+        let pid = Pid::from_raw(pid);
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let path = format!("/proc/{pid}");
+        let process =
+            call!(nix::fcntl::open(path.as_str(), flags, Mode::empty()), "open({path})").context(GONE)?;
+        let pidfd = match process::pidfd_open(pid) {
+            Ok(pidfd) => Some(pidfd),
+            Err(errno) if unsupported(errno) || errno == Errno::EPERM => None,
+            Err(errno) => Some(call!(Err(errno), "pidfd_open({pid})").context(GONE)?),
+        };
+        // After both were opened: while this holds, the number has been that process's all the time.
+        if start_time(&process) != Some(started) {
+            bail!(GONE);
+        }
+        let root =
+            call!(openat(&process, "root", flags, Mode::empty()), "open({path}/root)").context(GONE)?;
+        let identity = |status: nix::sys::stat::FileStat| (status.st_dev, status.st_ino);
+        if identity(call!(fstat(&root), "fstat")?) == identity(call!(stat("/"), "stat(/)")?) {
+            bail!("its root directory is the host's");
+        }
+        let handle = pidfd.map_or_else(|| Handle::Files(Vec::new()), Handle::Process);
+        Ok(Self { process, handle, namespaces: status.namespaces, root: Root::new(root) })
+    }
+
+    /// The container's file tree.
+    #[must_use]
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// Makes every later child of this process one of the container's PID namespace.
+    fn children_join(&mut self) -> Result<()> {
+        if let Handle::Process(pidfd) = &self.handle {
+            match process::setns(pidfd.as_fd(), libc::CLONE_NEWPID) {
+                Err(Errno::EINVAL) => self.handle = Handle::Files(Vec::new()),
+                other => return Ok(call!(other, "setns(pidfd, CLONE_NEWPID)")?),
+            }
+        }
+        let files = self.open_files()?;
+        for (flag, file) in &files {
+            if *flag == libc::CLONE_NEWPID {
+                call!(process::setns(file.as_fd(), *flag), "setns(ns/pid)")?;
+            }
+        }
+        self.handle = Handle::Files(files);
+        Ok(())
+    }
+
+    /// The namespace files, mnt last: from then on nothing outside can be named.
+    fn open_files(&self) -> Result<Vec<(libc::c_int, OwnedFd)>> {
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let mut files = Vec::new();
+        for kind in KINDS.iter().rev().filter(|kind| self.namespaces & kind.flag != 0) {
+            let path = format!("ns/{}", kind.file);
+            let file = call!(openat(&self.process, path.as_str(), flags, Mode::empty()), "open({path})")?;
+            files.push((kind.flag, file));
+        }
+        Ok(files)
+    }
+
+    /// Joins every namespace but the PID one, and takes the root directory of PID 1.
+    fn join(&self) -> Result<()> {
+        match &self.handle {
+            Handle::Process(pidfd) => {
+                let flags = self.namespaces & !libc::CLONE_NEWPID;
+                call!(process::setns(pidfd.as_fd(), flags), "setns(pidfd, {flags:#x})")?;
+            }
+            Handle::Files(files) => {
+                for (flag, file) in files.iter().filter(|(flag, _)| *flag != libc::CLONE_NEWPID) {
+                    call!(process::setns(file.as_fd(), *flag), "setns({flag:#x})")?;
+                }
+            }
+        }
+        let identity = |status: nix::sys::stat::FileStat| (status.st_dev, status.st_ino);
+        let wanted = identity(call!(fstat(self.root.directory()), "fstat(the root)")?);
+        if identity(call!(stat("/"), "stat(/)")?) != wanted {
+            // PID 1 has changed its root directory since it was started, as from an initial RAM disk.
+            call!(fchdir(self.root.directory()), "fchdir(the root)")?;
+            call!(chroot("."), "chroot(.)")?;
+        }
+        Ok(())
+    }
+}
+
+/// Field 22 of /proc/PID/stat (proc_pid_stat(5)).
+fn start_time(process: &OwnedFd) -> Option<u64> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    let mut text = String::new();
+    let file = File::from(openat(process, "stat", flags, Mode::empty()).ok()?);
+    file.take(4096).read_to_string(&mut text).ok()?;
+    // The name in parentheses may contain anything, so count from its end.
+    text.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+}
+
+/// What is needed to start a program in a running container.
+#[derive(Debug)]
+pub struct Attachment<'a> {
+    /// The container.
+    pub target: Target,
+    /// The program.
+    pub program: &'a Program,
+    /// What it must not do.
+    pub confinement: &'a Confinement,
+    /// Whether it gets a terminal of its own.
+    pub terminal: bool,
+}
+
+impl Attachment<'_> {
+    /// Starts the program. The worker keeps to its own namespaces, but may start nothing else afterwards.
+    ///
+    /// # Errors
+    /// When the container ends meanwhile, or the kernel refuses.
+    pub fn start(mut self, host: &Host, paths: &Paths, name: &Name) -> Result<Running> {
+        let proc = trusted_proc()?;
+        let terminal = self.terminal.then(|| pty::open(self.target.root())).transpose()?;
+        if let Some(terminal) = &terminal {
+            terminal.give_to(self.program.user())?;
+        }
+        let joining = Cgroup::existing(&host.cgroups, &paths.cgroup, name.as_str()).joining_session()?;
+        take_oom_score(proc.as_fd(), self.confinement.oom_score)?;
+        call!(prctl::set_dumpable(false), "prctl(PR_SET_DUMPABLE)")?;
+        self.target.children_join()?;
+        privilege::drop_capabilities(&self.confinement.dropped)?;
+        let (ours, theirs) = socket::pair()?;
+        let cloned = call!(process::clone(0, joining.directory()), "clone")?;
+        match cloned.side {
+            Fork::Parent(child) => Ok(Running { child, wire: ours, terminal }),
+            Fork::Child => {
+                drop(ours);
+                let child = Child { attachment: &self, joining, in_cgroup: cloned.in_cgroup, proc };
+                child.run(terminal.as_ref(), &Wire::new(theirs))
+            }
+        }
+    }
+}
+
+/// The new process, until it is the program.
+struct Child<'a> {
+    attachment: &'a Attachment<'a>,
+    joining: Joining,
+    in_cgroup: bool,
+    proc: OwnedFd,
+}
+
+impl Child<'_> {
+    fn run(&self, terminal: Option<&Pty>, wire: &Wire) -> ! {
+        let Err(Failure { code, error }) = self.become_program(terminal, wire);
+        wire.fail(&error);
+        process::exit_immediately(code.number().into())
+    }
+
+    fn become_program(&self, terminal: Option<&Pty>, wire: &Wire) -> Result<Infallible, Failure> {
+        let peer = terminal.map(|terminal| terminal.peer.as_fd());
+        // Before the namespaces: where the hierarchy is delegated by namespace, the way in is barred from inside.
+        self.joining.join(self.in_cgroup)?;
+        self.attachment.target.join()?;
+        Err(self.attachment.program.execute(peer, self.proc.as_fd(), wire))
+    }
+}
+
+/// The worker's own score is the supervisor's, which is never to be killed; its child's is the container's.
+pub(super) fn take_oom_score(proc: BorrowedFd<'_>, score: i32) -> Result<()> {
+    let path = Path::new("self/oom_score_adj");
+    let file =
+        call!(openat(proc, path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty()), "open({path:?})")?;
+    match File::from(file).write_all(score.to_string().as_bytes()) {
+        // Lowering it needs CAP_SYS_RESOURCE; then it stays as it is.
+        Err(error) if error.raw_os_error() == Some(libc::EACCES) => Ok(()),
+        other => other.context("set oom_score_adj"),
+    }
+}

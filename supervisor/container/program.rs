@@ -1,0 +1,319 @@
+//! The program of a session, and how a new process becomes it.
+//!
+//! [`Program::prepare`] decides everything while the host's /proc is at hand: user, environment, the files to try.
+//! [`Program::execute`] is the last stretch in the child, the same for a running container and for a throw-away one:
+//! only system calls, privileges given up in an order in which every step is still allowed. execve(2),
+//! credentials(7), environ(7).
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use anyhow::{Context, Error, Result, anyhow, bail};
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+use nix::sys::stat::{Mode, stat, umask};
+use nix::unistd::{Pid, Uid, chdir, execve, setgroups, setresgid, setresuid, setsid};
+use seccompiler::BpfProgram;
+
+use super::user::{Identity, look_up};
+use super::wire::Wire;
+use crate::cli::value::Assignment;
+use crate::config::value::UserSpec;
+use crate::exit::ExitCode;
+use crate::pty::Pty;
+use crate::rootfs::root::Root;
+use crate::sys::{describe, descriptor, process, signal, terminal};
+use crate::{call, privilege};
+
+/// Where programs are looked for when the environment does not say.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Shells for a user whose own one is not there.
+const SHELLS: [&str; 2] = ["/bin/bash", "/bin/sh"];
+/// What a program may know of the client's terminal.
+const OF_CLIENT: [&str; 3] = ["TERM", "COLORTERM", "NO_COLOR"];
+
+/// A program as it was asked for.
+#[derive(Debug)]
+pub struct Wish<'a> {
+    /// Program and arguments; a login shell when there are none.
+    pub words: &'a [String],
+    /// As whom; root when absent.
+    pub user: Option<&'a UserSpec>,
+    /// In which directory of the container.
+    pub directory: Option<&'a Path>,
+    /// Further variables.
+    pub variables: &'a [Assignment],
+    /// Variables of the container.
+    pub configured: Vec<(String, String)>,
+    /// Variables of the client.
+    pub client: &'a BTreeMap<String, String>,
+}
+
+/// A program ready to be executed.
+#[derive(Debug)]
+pub struct Program {
+    identity: Identity,
+    arguments: Vec<CString>,
+    /// Files to try in this order.
+    files: Vec<CString>,
+    /// Its name as it was asked for; none for a login shell.
+    name: Option<String>,
+    environment: Vec<CString>,
+    directory: Directory,
+    filters: Vec<BpfProgram>,
+}
+
+#[derive(Debug)]
+enum Directory {
+    /// Or it is a failure.
+    Required(String),
+    /// Or else the root directory.
+    Home(String),
+}
+
+/// A program that was started.
+#[derive(Debug)]
+pub struct Running {
+    /// The process to wait for; the leader of a session of its own once the program runs.
+    pub child: Pid,
+    /// Its wire: ends when the program was executed.
+    pub wire: OwnedFd,
+    /// Its terminal, if it has one.
+    pub terminal: Option<Pty>,
+}
+
+/// Why the program does not run, and the exit code that says so.
+#[derive(Debug)]
+pub struct Failure {
+    /// 125, 126 or 127.
+    pub code: ExitCode,
+    /// In words.
+    pub error: Error,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { code: ExitCode::RunFailed, error }
+    }
+}
+
+impl Program {
+    /// Decides everything that can be decided before the process exists. `root` is the container's tree.
+    ///
+    /// # Errors
+    /// A user that the container does not have, or who may not log in.
+    pub fn prepare(root: &Root, wish: &Wish<'_>, filters: Vec<BpfProgram>) -> Result<Self> {
+        let identity = look_up(root, wish.user)?;
+        if let Some(bad) = wish.variables.iter().find(|variable| variable.key.contains('\0')) {
+            bail!("{}: not the name of a variable", bad.key.escape_debug());
+        }
+        let login = wish.words.is_empty();
+        if login && identity.may_not_log_in() {
+            let name = identity.name.as_deref().unwrap_or_default();
+            bail!(
+                "the login shell of {name} is {}, which lets nobody in; name a command instead",
+                identity.shell
+            );
+        }
+        let environment = environment(&identity, wish);
+        let directory = match wish.directory {
+            Some(path) if path.is_absolute() => Directory::Required(path.to_string_lossy().into_owned()),
+            Some(path) => bail!("{}: not an absolute path of the container", path.display()),
+            None if login => Directory::Home(identity.home.clone()),
+            None => Directory::Home("/".into()),
+        };
+        let (files, arguments) = match wish.words.split_first() {
+            Some((name, _)) => (candidates(name, &environment), wish.words.to_vec()),
+            None => (login_shells(&identity), Vec::new()),
+        };
+        let environment = environment.iter().map(|(name, value)| format!("{name}={value}"));
+        Ok(Self {
+            arguments: strings(arguments)?,
+            files: strings(files)?,
+            name: wish.words.first().cloned(),
+            environment: strings(environment)?,
+            identity,
+            directory,
+            filters,
+        })
+    }
+
+    /// Starts in the user's home directory, or in / when that is not there, instead of /.
+    #[must_use]
+    pub fn at_home(mut self) -> Self {
+        if matches!(self.directory, Directory::Home(_)) {
+            self.directory = Directory::Home(self.identity.home.clone());
+        }
+        self
+    }
+
+    /// The user it will run as.
+    #[must_use]
+    pub fn user(&self) -> Uid {
+        self.identity.user
+    }
+
+    /// Becomes the program. The calling process is inside the container and has nothing else to do. `terminal` becomes
+    /// its controlling terminal and its three standard streams; without one, they stay what they are.
+    pub fn execute(&self, terminal: Option<BorrowedFd<'_>>, proc: BorrowedFd<'_>, wire: &Wire) -> Failure {
+        match self.prepare_process(terminal, proc, wire) {
+            Ok(()) => self.try_files(),
+            Err(error) => error.into(),
+        }
+    }
+
+    fn prepare_process(
+        &self,
+        terminal: Option<BorrowedFd<'_>>,
+        proc: BorrowedFd<'_>,
+        wire: &Wire,
+    ) -> Result<()> {
+        call!(setsid(), "setsid")?;
+        if let Some(terminal) = terminal {
+            call!(terminal::make_controlling(terminal), "ioctl(terminal, TIOCSCTTY)")?;
+            for number in 0..=2 {
+                call!(descriptor::make_standard(terminal, number), "dup2(terminal, {number})")?;
+            }
+        }
+        call!(descriptor::close_on_exec_from(3, proc), "close_range(3, CLOEXEC)")?;
+        call!(signal::reset_all(), "sigaction")?;
+        umask(Mode::from_bits_truncate(0o022));
+        // While this process is still root: a filter without no_new_privs needs CAP_SYS_ADMIN.
+        privilege::install(&self.filters)?;
+        let Identity { user, group, groups, .. } = &self.identity;
+        call!(setgroups(groups), "setgroups")?;
+        call!(setresgid(*group, *group, *group), "setresgid({group})")?;
+        call!(setresuid(*user, *user, *user), "setresuid({user})")?;
+        // Not earlier: a change of user clears it.
+        call!(process::set_parent_death_signal(Signal::SIGKILL), "prctl(PR_SET_PDEATHSIG)")?;
+        if wire.is_abandoned() {
+            bail!("nobody waits any more");
+        }
+        self.enter_directory()
+    }
+
+    fn enter_directory(&self) -> Result<()> {
+        match &self.directory {
+            Directory::Required(path) => {
+                call!(chdir(path.as_str()), "chdir({path})")
+                    .with_context(|| format!("cannot work in {path}"))?;
+            }
+            Directory::Home(path) => {
+                if chdir(path.as_str()).is_err() {
+                    call!(chdir("/"), "chdir(/)")?;
+                }
+            }
+        }
+        // A path such as /proc/self/fd/7 may have led out (CVE-2024-21626).
+        if !call!(process::working_directory(), "getcwd")?.starts_with(b"/") {
+            bail!("the working directory is outside the container");
+        }
+        Ok(())
+    }
+
+    /// As execvp(3): the first file that can be executed; one that is there and cannot is told rather than one that
+    /// is not there.
+    fn try_files(&self) -> Failure {
+        let mut found = None;
+        for file in &self.files {
+            let arguments = if self.name.is_none() { &login_arguments(file)[..] } else { &self.arguments };
+            let Err(errno) = execve(file, arguments, &self.environment);
+            match errno {
+                Errno::ENOENT if stat(file.as_c_str()).is_ok() => found = found.or(Some((file, errno))),
+                Errno::ENOENT | Errno::ENOTDIR => {}
+                Errno::EACCES if self.name.as_ref().is_none_or(|name| !name.contains('/')) => {
+                    found = found.or(Some((file, errno)));
+                }
+                _ => {
+                    found = Some((file, errno));
+                    break;
+                }
+            }
+        }
+        match found {
+            Some((file, errno)) => not_executable(&file.to_string_lossy(), errno),
+            None => self.not_found(),
+        }
+    }
+
+    fn not_found(&self) -> Failure {
+        let error = match &self.name {
+            Some(name) if name.contains('/') => anyhow!("{name}: there is no such file in the container"),
+            Some(name) => anyhow!("{name}: there is no such command in the container; see its PATH"),
+            None => {
+                let files: Vec<_> = self.files.iter().map(|file| file.to_string_lossy()).collect();
+                anyhow!("the container has no shell: none of {} is there", files.join(", "))
+            }
+        };
+        Failure { code: ExitCode::NotFound, error }
+    }
+}
+
+fn not_executable(file: &str, errno: Errno) -> Failure {
+    let error = match errno {
+        Errno::ENOENT => anyhow!("{file}: its interpreter or loader is not in the container"),
+        Errno::ENOEXEC => anyhow!("{file}: neither a program for this processor nor a script with '#!'"),
+        errno => anyhow!("{file}: it cannot be executed: {}", describe(errno)),
+    };
+    Failure { code: ExitCode::NotExecutable, error }
+}
+
+/// The container's variables, then who the user is, then what the client knows of its terminal, then what was asked
+/// for: later ones win.
+fn environment(identity: &Identity, wish: &Wish<'_>) -> Vec<(String, String)> {
+    let mut environment: Vec<(String, String)> = Vec::new();
+    let mut set = |name: &str, value: &str| {
+        environment.retain(|(other, _)| other != name);
+        environment.push((name.to_owned(), value.to_owned()));
+    };
+    wish.configured.iter().for_each(|(name, value)| set(name, value));
+    set("HOME", &identity.home);
+    if let Some(name) = &identity.name {
+        set("USER", name);
+        set("LOGNAME", name);
+    }
+    set("SHELL", if identity.shell.is_empty() { "/bin/sh" } else { &identity.shell });
+    for name in OF_CLIENT {
+        if let Some(value) = wish.client.get(name) {
+            set(name, value);
+        }
+    }
+    wish.variables.iter().for_each(|variable| set(&variable.key, &variable.value));
+    environment
+}
+
+/// The files that a command's name may mean: itself when it has a `/`, else one in each directory of PATH.
+fn candidates(name: &str, environment: &[(String, String)]) -> Vec<String> {
+    if name.contains('/') {
+        return vec![name.to_owned()];
+    }
+    let path = environment.iter().find(|(variable, _)| variable == "PATH").map_or(PATH, |(_, path)| path);
+    path.split(':')
+        // POSIX: an empty entry is the working directory.
+        .map(
+            |directory| {
+                if directory.is_empty() { format!("./{name}") } else { format!("{directory}/{name}") }
+            },
+        )
+        .filter(|_| !name.is_empty())
+        .collect()
+}
+
+/// The user's own shell, then those that most containers have.
+fn login_shells(identity: &Identity) -> Vec<String> {
+    let own = Some(identity.shell.as_str()).filter(|shell| shell.starts_with('/'));
+    own.into_iter().chain(SHELLS.into_iter().filter(|shell| own != Some(shell))).map(str::to_owned).collect()
+}
+
+/// What makes a shell a login shell: its name with a `-` in front, and nothing else.
+fn login_arguments(file: &CString) -> [CString; 1] {
+    let name = file.as_bytes().rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    // A part of a string without NUL has none.
+    [CString::new([b"-", name].concat()).unwrap_or_default()]
+}
+
+fn strings(texts: impl IntoIterator<Item = String>) -> Result<Vec<CString>> {
+    texts.into_iter().map(|text| CString::new(text).context("a NUL in the command or environment")).collect()
+}

@@ -1,0 +1,166 @@
+//! A throw-away container: a tree of its own for one program, without an init system, a monitor or groups.
+//!
+//! worker ─ clone → PID 1 (ours: reaps, forwards signals) ─ fork → the program. Everything is in the child's mount
+//! namespace and goes with it. PID 1 dies with the worker, and every process inside with PID 1. Where the kernel has
+//! no PID namespaces, the same process does the same work under another number.
+
+use std::convert::Infallible;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
+use nix::sys::prctl;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::unistd::{Pid, fchdir, sethostname};
+
+use super::attach::take_oom_score;
+use super::init::enter_tree;
+use super::program::{Program, Running};
+use super::wire::{FromChild, Wire};
+use crate::mount::perform::{Performer, bind_onto_itself, enter_proc, trusted_proc};
+use crate::plan::shell::ShellPlan;
+use crate::pty::{self, Pty};
+use crate::rootfs::root::Root;
+use crate::sys::process::{self, Ended, Fork};
+use crate::sys::{descriptor, network};
+use crate::{call, privilege, socket};
+
+/// Exit code of PID 1 when it fails itself: that of `ds` for a program that was never started.
+const FAILED: i32 = 125;
+
+/// What a throw-away container is made from.
+#[derive(Debug)]
+pub struct ThrowAway<'a> {
+    /// The decisions.
+    pub plan: &'a ShellPlan,
+    /// The directory.
+    pub path: &'a Path,
+    /// The same directory, opened when it was looked into.
+    pub root: &'a Root,
+    /// What runs in it.
+    pub program: &'a Program,
+    /// Whether it gets a terminal of its own.
+    pub terminal: bool,
+}
+
+impl ThrowAway<'_> {
+    /// Makes the container and starts the program.
+    ///
+    /// # Errors
+    /// What went wrong before there was a terminal to tell it on; anything later is told on the wire.
+    pub fn start(&self) -> Result<Running> {
+        let proc = trusted_proc()?;
+        take_oom_score(proc.as_fd(), 0)?;
+        call!(prctl::set_dumpable(false), "prctl(PR_SET_DUMPABLE)")?;
+        let (ours, theirs) = socket::pair()?;
+        let flags = self.plan.namespaces;
+        let child = match call!(process::clone(flags, None), "clone({flags:#x})")?.side {
+            Fork::Parent(child) => child,
+            Fork::Child => {
+                drop(ours);
+                let wire = Wire::new(theirs);
+                let Err(error) = self.become_first(&proc, &wire);
+                wire.fail(&error);
+                process::exit_immediately(FAILED)
+            }
+        };
+        drop(theirs);
+        let terminal = if self.terminal { Some(hear_of_terminal(&ours)?) } else { None };
+        Ok(Running { child, wire: ours, terminal })
+    }
+
+    /// The life of PID 1.
+    fn become_first(&self, proc: &OwnedFd, wire: &Wire) -> Result<Infallible> {
+        call!(process::set_parent_death_signal(Signal::SIGKILL), "prctl(PR_SET_PDEATHSIG)")?;
+        if wire.is_abandoned() {
+            bail!("nobody waits any more");
+        }
+        let terminal = self.build_tree(proc, wire)?;
+        enter_tree(self.plan.shared)?;
+        if self.plan.namespaces & libc::CLONE_NEWUTS != 0 {
+            call!(sethostname(&self.plan.hostname), "sethostname({})", self.plan.hostname)?;
+        }
+        if self.plan.namespaces & libc::CLONE_NEWNET != 0 {
+            call!(network::bring_loopback_up(), "bring lo up")?;
+        }
+        privilege::drop_capabilities(&self.plan.dropped)?;
+        // What comes from now on waits until it is asked for. The program unblocks everything for itself.
+        call!(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None), "sigprocmask")?;
+        match call!(process::fork(), "fork")? {
+            Fork::Child => {
+                let peer = terminal.as_ref().map(|terminal| terminal.peer.as_fd());
+                let failure = self.program.execute(peer, proc.as_fd(), wire);
+                wire.fail(&failure.error);
+                process::exit_immediately(failure.code.number().into())
+            }
+            Fork::Parent(program) => {
+                // Nothing inside finds a descriptor here, and the end of the program's output is seen outside.
+                call!(descriptor::close_from(0, proc.as_fd()), "close_range(0)")?;
+                process::exit_immediately(tend(program))
+            }
+        }
+    }
+
+    /// Builds the tree, which is then the working directory, and opens the terminal of the program.
+    fn build_tree(&self, proc: &OwnedFd, wire: &Wire) -> Result<Option<Pty>> {
+        enter_proc(proc.as_fd())?;
+        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+        call!(mount(None::<&str>, "/", None::<&str>, private, None::<&str>), "mount(/, private)")?;
+        let performer = Performer::new(bind_onto_itself(self.path, self.root.directory())?)?;
+        for operation in &self.plan.operations {
+            if let Some(warning) = performer.perform(operation)? {
+                wire.send(&FromChild::Warning(warning))?;
+            }
+        }
+        let terminal = self.terminal.then(|| pty::open(performer.root())).transpose()?;
+        if let Some(terminal) = &terminal {
+            terminal.give_to(self.program.user())?;
+            wire.send_terminal(terminal)?;
+        }
+        call!(fchdir(performer.root().directory()), "fchdir(the new root)")?;
+        Ok(terminal)
+    }
+}
+
+/// Waits for the terminal that the child opens in the container's tree.
+fn hear_of_terminal(wire: &OwnedFd) -> Result<Pty> {
+    loop {
+        let received = socket::receive::<FromChild>(wire)?.context("the new process died")?;
+        let mut descriptors = received.descriptors.into_iter();
+        match (received.message, descriptors.next(), descriptors.next()) {
+            (FromChild::Console, Some(master), Some(peer)) => return Ok(Pty { master, peer }),
+            (FromChild::Warning(text), ..) => log::warn!("{text}"),
+            (FromChild::Failed(chain), ..) => bail!("{}", chain.join(": ")),
+            (FromChild::Console | FromChild::Ready, ..) => bail!("the new process said something else"),
+        }
+    }
+}
+
+/// What PID 1 does until the program has ended: takes the end of whoever is left to it, and passes signals on. The
+/// program's exit code, as a shell would say it.
+fn tend(program: Pid) -> i32 {
+    let all = SigSet::all();
+    loop {
+        while let Ok(Some((pid, ended))) = process::reap(None) {
+            match ended {
+                _ if pid != program => {}
+                Ended::Exited(code) => return code.into(),
+                Ended::Signalled(signal) => return 128 + i32::from(signal),
+            }
+        }
+        match all.wait() {
+            Ok(Signal::SIGCHLD) => {}
+            Ok(signal) => {
+                let number = signal as i32;
+                // The program leads a group of its own as soon as it runs.
+                if process::kill(Pid::from_raw(-program.as_raw()), number) == Err(Errno::ESRCH) {
+                    let _ = process::kill(program, number);
+                }
+            }
+            // A real-time signal, which nobody here uses.
+            Err(_) => {}
+        }
+    }
+}

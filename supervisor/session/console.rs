@@ -1,0 +1,170 @@
+//! Looking at a container's /dev/console, which its monitor owns.
+//!
+//! The container does not notice who looks: leaving ends nothing. The loop ends when the sequence of keys is typed,
+//! when the client is told to end, or when the monitor does.
+
+use std::io::{Write, stderr};
+use std::os::fd::{AsFd, OwnedFd};
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::bridge::{Bridge, Edge, Typed};
+use super::terminal::{self, RawMode};
+use super::{ASKING, escape};
+use crate::call;
+use crate::command::Env;
+use crate::config::value::Name;
+use crate::container::monitor;
+use crate::daemon::worker::FromClient;
+use crate::exit::ExitCode;
+use crate::monitor::protocol::{Answer, Request};
+use crate::socket;
+use crate::sys::terminal::WindowSize;
+
+/// Why nobody looks any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// The keys were typed, or the output has no reader any more.
+    Detached,
+    /// The container's monitor has ended.
+    Ended,
+    /// The client was told to end by this signal.
+    Signalled(u8),
+}
+
+impl Left {
+    /// The exit code of a command that did nothing but look.
+    #[must_use]
+    pub fn code(self) -> ExitCode {
+        match self {
+            Self::Detached | Self::Ended => ExitCode::Done,
+            Self::Signalled(signal) => ExitCode::Signal(signal),
+        }
+    }
+}
+
+/// Looks at the console of a running container until something ends that; `None` when it does not run.
+///
+/// # Errors
+/// When the monitor cannot be reached or refuses.
+pub fn look(env: &Env, name: &Name) -> Result<Option<Left>> {
+    let Some(connection) = monitor(&env.paths, name)? else { return Ok(None) };
+    socket::send(&connection, &Request::Console, &[])?;
+    let answer = socket::receive::<Answer>(&connection)?.context("the container ended meanwhile")?;
+    let stream = match answer.message {
+        Answer::Done => answer.descriptors.into_iter().next().context("no console came along")?,
+        Answer::Failed(text) => bail!("{text}"),
+        Answer::Status(_) => bail!("the monitor answered something else"),
+    };
+    if terminal::input_is_terminal() {
+        // Whoever reads it is not there: nobody to tell.
+        let _ = writeln!(stderr(), "ds: console {name}: {}", escape::HINT);
+    }
+    let raw = RawMode::begin(&env.client)?;
+    let asking = raw.is_some() && !terminal::tells_its_size(&env.client);
+    let bridge = Bridge::to_console(stream)?;
+    let left = Looking { env, connection, bridge, size: None, asking }.run();
+    drop(raw);
+    if terminal::input_is_terminal() {
+        let _ = writeln!(stderr());
+    }
+    left.map(Some)
+}
+
+struct Looking<'a> {
+    env: &'a Env,
+    connection: OwnedFd,
+    bridge: Bridge,
+    size: Option<WindowSize>,
+    asking: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Event {
+    Client,
+    Edge(Edge),
+}
+
+impl Looking<'_> {
+    fn run(mut self) -> Result<Left> {
+        self.resize();
+        loop {
+            for event in self.wait()? {
+                let left = match event {
+                    Event::Client => self.hear_client()?,
+                    Event::Edge(edge) => self.cross(edge),
+                };
+                if let Some(left) = left {
+                    return Ok(left);
+                }
+            }
+            if self.asking {
+                self.resize();
+            }
+            if self.bridge.is_finished() {
+                return Ok(if self.bridge.lost_its_reader() { Left::Detached } else { Left::Ended });
+            }
+        }
+    }
+
+    fn wait(&self) -> Result<Vec<Event>> {
+        let (mut events, mut polled) = (Vec::new(), Vec::new());
+        if let Some(client) = self.env.client.fd() {
+            events.push(Event::Client);
+            polled.push(PollFd::new(client, PollFlags::POLLIN));
+        }
+        for (edge, descriptor, flags) in self.bridge.edges() {
+            events.push(Event::Edge(edge));
+            polled.push(PollFd::new(descriptor, flags));
+        }
+        let timeout = if self.asking { PollTimeout::try_from(ASKING)? } else { PollTimeout::NONE };
+        match poll(&mut polled, timeout) {
+            Err(Errno::EINTR) => return Ok(Vec::new()),
+            other => call!(other, "poll")?,
+        };
+        let ready = polled.iter().map(|entry| entry.any().unwrap_or(false));
+        Ok(ready.zip(events).filter_map(|(ready, event)| ready.then_some(event)).collect())
+    }
+
+    fn hear_client(&mut self) -> Result<Option<Left>> {
+        Ok(match self.env.client.receive()? {
+            FromClient::HungUp => Some(Left::Signalled(1)),
+            FromClient::Signal(libc::SIGWINCH | libc::SIGCONT) => {
+                self.resize();
+                None
+            }
+            FromClient::Signal(number) => Some(Left::Signalled(u8::try_from(number).unwrap_or(1))),
+        })
+    }
+
+    fn cross(&mut self, edge: Edge) -> Option<Left> {
+        match edge {
+            Edge::Input => match self.bridge.take_input() {
+                Typed::Something => None,
+                Typed::Left => Some(Left::Detached),
+                Typed::HungUp => Some(Left::Signalled(1)),
+            },
+            Edge::Output => {
+                self.bridge.pass_outward();
+                None
+            }
+            Edge::Far => {
+                self.bridge.serve_far();
+                None
+            }
+        }
+    }
+
+    /// Tells the monitor the size of the client's terminal, when it is another one.
+    fn resize(&mut self) {
+        let size = terminal::size().filter(|size| size.rows > 0);
+        if let Some(new) = size.filter(|_| size != self.size)
+            // A monitor that is gone closes the stream, too.
+            && socket::send(self.connection.as_fd(), &Request::Resize(new), &[]).is_ok()
+        {
+            self.size = size;
+        }
+    }
+}

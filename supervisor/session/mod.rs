@@ -1,0 +1,353 @@
+//! A session: a program inside a container, attended to from its start to its end.
+//!
+//! Owns the waiting: for the program's end, for the client's signals, and, when the program has a terminal, for the
+//! bytes on their way. Without a terminal the client's own descriptors are the program's, and nothing is copied
+//! here. How the program came to run is `container`'s business.
+
+pub mod bridge;
+pub mod console;
+pub mod escape;
+pub mod flow;
+pub mod output;
+pub mod terminal;
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+
+use self::bridge::{Bridge, Edge, Typed};
+use self::flow::Source;
+use self::terminal::RawMode;
+use crate::call;
+use crate::container::program::Running;
+use crate::container::wire::FromChild;
+use crate::daemon::worker::{Client, FromClient};
+use crate::exit::ExitCode;
+use crate::signals::Signals;
+use crate::socket;
+use crate::sys::process::{self, Ended};
+use crate::sys::terminal::{WindowSize, open_peer, set_window_size};
+
+/// How long a program that was hung up may take to end before it is killed.
+const GRACE: Duration = Duration::from_secs(5);
+/// How often a terminal that does not tell its size is asked.
+const ASKING: Duration = Duration::from_secs(1);
+/// How soon, and at most how often, a program is told that its input has ended.
+const TELLING: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(320));
+/// The size of a terminal that nobody looks at.
+const UNSEEN: WindowSize = WindowSize { rows: 24, columns: 80 };
+
+/// How a session ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The program's exit code, or the one that says why it did not run.
+    pub code: ExitCode,
+    /// Why it did not run.
+    pub failure: Option<String>,
+}
+
+/// The exit code for the way in which a program ended.
+#[must_use]
+pub fn exit_code(ended: Ended) -> ExitCode {
+    match ended {
+        Ended::Exited(code) => ExitCode::from_number(code),
+        Ended::Signalled(signal) => ExitCode::Signal(signal),
+    }
+}
+
+/// Attends to a program until it has ended and its output is out.
+///
+/// # Errors
+/// What poll(2) answers; the program is then killed as this process ends.
+pub fn attend(client: &Client, running: Running) -> Result<Outcome> {
+    let Running { child, wire, terminal } = running;
+    let signals = Signals::listen(&[Signal::SIGCHLD])?;
+    let screen = terminal.map(|pty| Screen::new(client, pty)).transpose()?;
+    let mut session = Session {
+        client,
+        child,
+        wire: Some(wire),
+        signals,
+        screen,
+        client_gone: client.fd().is_none(),
+        ended: None,
+        failure: None,
+        killing: None,
+    };
+    session.run()?;
+    let code = session.ended.map_or(ExitCode::Signal(HANG_UP), exit_code);
+    Ok(Outcome { code, failure: session.failure })
+}
+
+/// SIGHUP, the same number on every machine (signal(7)).
+const HANG_UP: u8 = 1;
+
+struct Session<'a> {
+    client: &'a Client,
+    child: Pid,
+    wire: Option<OwnedFd>,
+    signals: Signals,
+    screen: Option<Screen<'a>>,
+    client_gone: bool,
+    ended: Option<Ended>,
+    failure: Option<String>,
+    killing: Option<Instant>,
+}
+
+/// The terminal of a session, on both sides.
+struct Screen<'a> {
+    bridge: Bridge,
+    /// Kept open so that the master never sees a hang-up while the program lives.
+    peer: Option<OwnedFd>,
+    size: Option<WindowSize>,
+    asking: bool,
+    telling: Option<(Instant, Duration)>,
+    _raw: Option<RawMode<'a>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Event {
+    Client,
+    Wire,
+    Signals,
+    Edge(Edge),
+}
+
+impl Session<'_> {
+    fn run(&mut self) -> Result<()> {
+        // It may have ended before anybody listened to SIGCHLD.
+        self.reap()?;
+        while !self.is_over() {
+            for event in self.wait()? {
+                match event {
+                    Event::Client => self.hear_client()?,
+                    Event::Wire => self.hear_wire()?,
+                    Event::Signals => {
+                        let _ = self.signals.take();
+                        self.reap()?;
+                    }
+                    Event::Edge(edge) => self.cross(edge),
+                }
+            }
+            if let Some(screen) = &mut self.screen {
+                screen.tick();
+            }
+        }
+        if let Some(wire) = self.wire.take() {
+            self.failure = self.failure.take().or(last_words(&wire));
+        }
+        Ok(())
+    }
+
+    fn is_over(&self) -> bool {
+        let shown = self.screen.as_ref().is_none_or(|screen| screen.bridge.is_finished());
+        (self.ended.is_some() && shown) || self.killing.is_some_and(|deadline| deadline <= Instant::now())
+    }
+
+    fn wait(&self) -> Result<Vec<Event>> {
+        let mut events = vec![Event::Signals];
+        let mut polled = vec![PollFd::new(self.signals.fd(), PollFlags::POLLIN)];
+        let mut add = |event: Event, descriptor, flags| {
+            events.push(event);
+            polled.push(PollFd::new(descriptor, flags));
+        };
+        if let Some(connection) = self.client.fd().filter(|_| !self.client_gone) {
+            add(Event::Client, connection, PollFlags::POLLIN);
+        }
+        if let Some(wire) = &self.wire {
+            add(Event::Wire, wire.as_fd(), PollFlags::POLLIN);
+        }
+        for (edge, descriptor, flags) in self.screen.iter().flat_map(|screen| screen.bridge.edges()) {
+            add(Event::Edge(edge), descriptor, flags);
+        }
+        match poll(&mut polled, self.timeout()) {
+            Err(Errno::EINTR) => return Ok(Vec::new()),
+            other => call!(other, "poll")?,
+        };
+        let ready = polled.iter().map(|entry| entry.any().unwrap_or(false));
+        Ok(ready.zip(events).filter_map(|(ready, event)| ready.then_some(event)).collect())
+    }
+
+    fn timeout(&self) -> PollTimeout {
+        let screen = self.screen.as_ref();
+        let asking = screen.filter(|screen| screen.asking).map(|_| ASKING);
+        let until = |deadline: Instant| {
+            // One millisecond more, so that the deadline has passed when poll returns.
+            deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1)
+        };
+        let telling = screen.and_then(|screen| screen.telling).map(|(next, _)| until(next));
+        let soonest = [asking, telling, self.killing.map(until)].into_iter().flatten().min();
+        soonest.map_or(PollTimeout::NONE, |left| PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX))
+    }
+
+    fn reap(&mut self) -> Result<()> {
+        if self.ended.is_some() {
+            return Ok(());
+        }
+        self.ended =
+            call!(process::reap(Some(self.child)), "waitpid({})", self.child)?.map(|(_, ended)| ended);
+        if let (Some(_), Some(screen)) = (self.ended, &mut self.screen) {
+            screen.finish();
+        }
+        Ok(())
+    }
+
+    fn hear_client(&mut self) -> Result<()> {
+        match self.client.receive()? {
+            FromClient::HungUp => {
+                self.client_gone = true;
+                self.hang_up();
+            }
+            FromClient::Signal(libc::SIGWINCH) => {
+                if let Some(screen) = &mut self.screen {
+                    screen.resize();
+                }
+            }
+            FromClient::Signal(number) => self.forward(number),
+        }
+        Ok(())
+    }
+
+    /// To the whole process group; until the child leads one, to the child.
+    fn forward(&self, number: i32) {
+        if self.ended.is_none()
+            && process::kill(Pid::from_raw(-self.child.as_raw()), number) == Err(Errno::ESRCH)
+        {
+            let _ = process::kill(self.child, number);
+        }
+    }
+
+    /// Nobody is there any more: what a shell does to its jobs when its terminal goes.
+    fn hang_up(&mut self) {
+        // The kernel hangs the terminal up as the master is closed.
+        self.screen = None;
+        self.forward(libc::SIGHUP);
+        self.forward(libc::SIGCONT);
+        self.killing.get_or_insert_with(|| Instant::now() + GRACE);
+    }
+
+    /// A message is a failure; the end means that the program runs, or that the child is gone.
+    fn hear_wire(&mut self) -> Result<()> {
+        let Some(wire) = &self.wire else { return Ok(()) };
+        match socket::receive::<FromChild>(wire)?.map(|received| received.message) {
+            Some(FromChild::Failed(chain)) => self.failure = Some(chain.join(": ")),
+            Some(FromChild::Warning(text)) => log::warn!("{text}"),
+            Some(FromChild::Console | FromChild::Ready) => {}
+            None => self.wire = None,
+        }
+        Ok(())
+    }
+
+    fn cross(&mut self, edge: Edge) {
+        let Some(screen) = &mut self.screen else { return };
+        let ended = self.ended.is_some();
+        let goes_on = match edge {
+            Edge::Input => screen.take_input(),
+            Edge::Output => {
+                screen.bridge.pass_outward();
+                if ended {
+                    screen.bridge.take_rest();
+                }
+                true
+            }
+            Edge::Far if ended => true,
+            Edge::Far => screen.serve_far(),
+        };
+        if !goes_on || screen.bridge.lost_its_reader() {
+            self.hang_up();
+        }
+    }
+}
+
+/// A failure that was told just before the child's end.
+fn last_words(wire: &OwnedFd) -> Option<String> {
+    let mut polled = [PollFd::new(wire.as_fd(), PollFlags::POLLIN)];
+    if poll(&mut polled, PollTimeout::ZERO).ok()? == 0 {
+        return None;
+    }
+    match socket::receive::<FromChild>(wire).ok()??.message {
+        FromChild::Failed(chain) => Some(chain.join(": ")),
+        _ => None,
+    }
+}
+
+impl<'a> Screen<'a> {
+    fn new(client: &'a Client, pty: crate::pty::Pty) -> Result<Self> {
+        let raw = RawMode::begin(client)?;
+        let size = terminal::size();
+        set_size(pty.master.as_fd(), size.filter(|size| size.rows > 0).unwrap_or(UNSEEN));
+        Ok(Self {
+            bridge: Bridge::to_terminal(pty.master)?,
+            peer: Some(pty.peer),
+            size,
+            asking: raw.is_some() && !terminal::tells_its_size(client),
+            telling: None,
+            _raw: raw,
+        })
+    }
+
+    /// Gives the terminal the size of the client's.
+    fn resize(&mut self) {
+        let size = terminal::size();
+        if let Some(new) = size.filter(|_| size != self.size) {
+            set_size(self.bridge.far(), new);
+        }
+        self.size = size;
+    }
+
+    /// `false` when the client's terminal is gone.
+    fn take_input(&mut self) -> bool {
+        if self.bridge.take_input() == Typed::HungUp {
+            return false;
+        }
+        if self.bridge.end_is_due() {
+            self.telling.get_or_insert((Instant::now(), TELLING.0));
+        }
+        true
+    }
+
+    /// `false` when the terminal cannot be used any more.
+    fn serve_far(&mut self) -> bool {
+        if self.bridge.serve_far() == Source::Ended {
+            // Something inside has hung the terminal up for everybody, as login(1) does with vhangup(2).
+            self.peer = open_peer(self.bridge.far()).ok();
+            if self.peer.is_none() {
+                return false;
+            }
+            self.bridge.resume();
+        }
+        true
+    }
+
+    /// What is to be done now and then.
+    fn tick(&mut self) {
+        if self.asking {
+            self.resize();
+        }
+        if let (Some((next, interval)), Some(peer)) = (self.telling, &self.peer)
+            && next <= Instant::now()
+        {
+            self.bridge.type_end(peer.as_fd());
+            self.telling = Some((Instant::now() + interval, (interval * 2).min(TELLING.1)));
+        }
+    }
+
+    /// The program has ended: what it wrote is still to come out, and nothing goes in any more.
+    fn finish(&mut self) {
+        self.peer = None;
+        self.telling = None;
+        self.asking = false;
+        self.bridge.end_input();
+        self.bridge.take_rest();
+    }
+}
+
+fn set_size(terminal: BorrowedFd<'_>, size: WindowSize) {
+    // A terminal without a size works, too.
+    let _ = set_window_size(terminal, size);
+}

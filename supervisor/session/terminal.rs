@@ -1,0 +1,80 @@
+//! The client's terminal: its size, and raw mode for as long as a session lasts.
+//!
+//! The terminal belongs to the client's shell. What is changed here is changed back when [`RawMode`] is dropped, and by
+//! the client itself if this process dies. ioctl_tty(2), proc_pid_stat(5).
+
+use std::io::{stderr, stdin, stdout};
+use std::os::fd::AsFd;
+
+use anyhow::Result;
+use nix::sys::stat::fstat;
+use nix::unistd::isatty;
+
+use crate::daemon::worker::Client;
+use crate::sys::socket::peer;
+use crate::sys::terminal::{WindowSize, window_size};
+
+/// Whether standard input is a terminal.
+#[must_use]
+pub fn input_is_terminal() -> bool {
+    isatty(stdin()).unwrap_or(false)
+}
+
+/// Whether both standard input and output are terminals: somebody sits there.
+#[must_use]
+pub fn is_interactive() -> bool {
+    input_is_terminal() && isatty(stdout()).unwrap_or(false)
+}
+
+/// The size of the client's terminal, whichever of its standard streams that is.
+#[must_use]
+pub fn size() -> Option<WindowSize> {
+    window_size(stdin().as_fd())
+        .or_else(|_| window_size(stdout().as_fd()))
+        .or_else(|_| window_size(stderr().as_fd()))
+        .ok()
+}
+
+/// Whether the kernel tells the client when its terminal changes size: only a controlling terminal does. Those that
+/// some root managers' `su` gives are none.
+#[must_use]
+pub fn tells_its_size(client: &Client) -> bool {
+    let controlling = || {
+        let pid = peer(client.fd()?).ok()?.pid();
+        let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let number: i64 = text.rsplit_once(')')?.1.split_whitespace().nth(4)?.parse().ok()?;
+        Some(number)
+    };
+    let Ok(status) = fstat(stdin()) else { return true };
+    // The kernel's 32-bit form, new_encode_dev() of kdev_t.h.
+    let (major, minor) = (libc::major(status.st_rdev), libc::minor(status.st_rdev));
+    let expected = (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12);
+    controlling().is_none_or(|number| number == i64::from(expected))
+}
+
+/// Raw mode of the client's terminal.
+#[derive(Debug)]
+pub struct RawMode<'a> {
+    client: &'a Client,
+}
+
+impl<'a> RawMode<'a> {
+    /// Switches to raw mode if standard input is a terminal.
+    ///
+    /// # Errors
+    /// When the client is gone.
+    pub fn begin(client: &'a Client) -> Result<Option<Self>> {
+        if !input_is_terminal() {
+            return Ok(None);
+        }
+        client.raw_mode(true)?;
+        Ok(Some(Self { client }))
+    }
+}
+
+impl Drop for RawMode<'_> {
+    fn drop(&mut self) {
+        // A client that is gone has restored it, or was restored for.
+        let _ = self.client.raw_mode(false);
+    }
+}

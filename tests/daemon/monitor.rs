@@ -1,0 +1,107 @@
+//! A monitor that only pretends: it answers on a control socket, and ends when the test says so.
+
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use ds::config::value::Name;
+use ds::monitor::protocol::{Answer, Exit, ExitReason, Request, State, Status};
+use ds::paths::{Paths, create_private};
+use ds::socket::{accept_from, listen_at, receive, send};
+use nix::sys::socket::{Shutdown, shutdown};
+
+#[derive(Clone)]
+pub struct Monitor {
+    name: Name,
+    control: PathBuf,
+    lock: PathBuf,
+    last_exit: PathBuf,
+    sockets: Arc<Mutex<Vec<Arc<OwnedFd>>>>,
+    /// What was asked of it.
+    pub heard: Arc<Mutex<Vec<Request>>>,
+}
+
+impl Monitor {
+    /// Comes to life as a worker's does: the lock is closed once the socket listens.
+    pub fn start(paths: &Paths, name: &str) -> Self {
+        let name: Name = name.parse().unwrap();
+        create_private(&paths.run_container(&name)).unwrap();
+        let lock = fs::File::create(paths.lock(&name)).unwrap();
+        let listener = Arc::new(listen_at(&paths.control(&name)).unwrap());
+        drop(lock);
+        let monitor = Self {
+            control: paths.control(&name),
+            lock: paths.lock(&name),
+            last_exit: paths.last_exit(&name),
+            name,
+            sockets: Arc::new(Mutex::new(vec![Arc::clone(&listener)])),
+            heard: Arc::default(),
+        };
+        let serving = monitor.clone();
+        thread::spawn(move || {
+            while let Ok(connection) = accept_from(listener.as_fd()) {
+                let connection = Arc::new(connection);
+                serving.sockets.lock().unwrap().push(Arc::clone(&connection));
+                let serving = serving.clone();
+                thread::spawn(move || serving.serve(&connection));
+            }
+        });
+        monitor
+    }
+
+    fn serve(&self, connection: &Arc<OwnedFd>) {
+        while let Ok(Some(received)) = receive::<Request>(connection.as_ref()) {
+            let answer = match received.message {
+                Request::Status | Request::Watch => Answer::Status(Box::new(self.status())),
+                _ => Answer::Done,
+            };
+            self.heard.lock().unwrap().push(received.message);
+            let _ = send(connection.as_ref(), &answer, &[]);
+        }
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            state: State::Running,
+            pid: Some(4_000_000),
+            pid_started: None,
+            monitor: 4_000_001,
+            init: "other".into(),
+            ready: true,
+            started_s: Some(0),
+            boots: 1,
+            hostname: self.name.to_string(),
+            cgroup: None,
+            namespaces: 0,
+            network: "host".into(),
+            addresses: Vec::new(),
+            last_exit: None,
+        }
+    }
+
+    /// Ends in good order, with a record.
+    pub fn end(&self, reason: ExitReason) {
+        let exit = Exit { reason, code: None, signal: None, message: None, at: 0, uptime_s: 1 };
+        fs::write(&self.last_exit, serde_json::to_vec(&exit).unwrap()).unwrap();
+        fs::remove_file(&self.control).unwrap();
+        self.hang_up();
+    }
+
+    /// Ends as by SIGKILL: the socket stays where it is, and nobody listens.
+    pub fn die(&self) {
+        self.hang_up();
+    }
+
+    fn hang_up(&self) {
+        for socket in self.sockets.lock().unwrap().drain(..) {
+            let _ = shutdown(socket.as_raw_fd(), Shutdown::Both);
+        }
+    }
+
+    /// Whether somebody else touched the lock since.
+    pub fn lock_exists(&self) -> bool {
+        self.lock.exists()
+    }
+}
