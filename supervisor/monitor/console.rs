@@ -28,6 +28,8 @@ const VIEWER_BUFFER: usize = 256 * 1024;
 const INPUT_BUFFER: usize = 64 * 1024;
 /// The latest output, which a new viewer is shown first: a login prompt, or the first lines of a boot.
 const HISTORY: usize = 16 * 1024;
+/// What getty(8) ends its prompt with.
+const PROMPT: &[u8] = b"login: ";
 
 /// The console of one container.
 #[derive(Debug)]
@@ -39,6 +41,8 @@ pub(super) struct Console {
     viewers: Vec<Viewer>,
     log: Log,
     history: VecDeque<u8>,
+    /// There was a login prompt since the boot.
+    prompted: bool,
 }
 
 #[derive(Debug)]
@@ -65,6 +69,7 @@ impl Console {
             viewers: Vec::new(),
             log: Log { path: log, file: None, size: 0, failed: false },
             history: VecDeque::new(),
+            prompted: false,
         }
     }
 
@@ -75,6 +80,7 @@ impl Console {
         self.master = Some(master);
         self.input.clear();
         self.history.clear();
+        self.prompted = false;
         Ok(())
     }
 
@@ -95,7 +101,7 @@ impl Console {
         self.viewers.iter().map(move |viewer| (viewer.stream.as_fd(), room, !viewer.output.is_empty()))
     }
 
-    /// Takes what the container wrote. Whether it now shows a login prompt.
+    /// Takes what the container wrote. Whether it has shown a login prompt since the boot.
     pub(super) fn readable(&mut self) -> bool {
         let mut buffer = [0_u8; 16 * 1024];
         loop {
@@ -115,7 +121,7 @@ impl Console {
                 Err(_) => break,
             }
         }
-        self.shows_prompt()
+        self.prompted
     }
 
     fn take(&mut self, bytes: &[u8]) {
@@ -126,13 +132,18 @@ impl Console {
             viewer.flush();
         }
         self.history.extend(bytes);
+        self.notice_prompt(bytes.len());
         let surplus = self.history.len().saturating_sub(HISTORY);
         self.history.drain(..surplus);
     }
 
-    fn shows_prompt(&self) -> bool {
-        self.history.iter().rev().zip(b"login: ".iter().rev()).filter(|(seen, wanted)| seen == wanted).count()
-            == 7
+    /// Looks for a prompt in the last `fresh` bytes. Its beginning may have come before, and other output after it.
+    fn notice_prompt(&mut self, fresh: usize) {
+        if !self.prompted {
+            let begin = self.history.len().saturating_sub(fresh + PROMPT.len() - 1);
+            let text = &self.history.make_contiguous()[begin..];
+            self.prompted = text.windows(PROMPT.len()).any(|window| window == PROMPT);
+        }
     }
 
     /// Passes on what viewers typed.

@@ -1,0 +1,117 @@
+//! As a command inside a container: shows or does one thing.
+//!
+//! | words | what |
+//! |---|---|
+//! | `report` | the report on stdout |
+//! | `exit N`, `kill N` | ends with this code, or by this signal |
+//! | `sum` | length and hash of stdin, until its end |
+//! | `generate N SEED` | N pseudo-random bytes on stdout |
+//! | `size` | the terminal's rows and columns, now and after every SIGWINCH |
+//! | `hold` | says `holding` and waits to be killed |
+//! | `deaf-session` | the same, with SIGHUP and SIGTERM ignored |
+//! | `reboot`, `poweroff` | reboot(2) |
+//! | `write FILE TEXT` | tries to write a file, says what the kernel answers |
+//! | `signal-init N` | a signal for PID 1 |
+
+use crate::{report, sys};
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use std::fs::OpenOptions;
+use std::io::{Read, Write, stdin, stdout};
+use std::os::fd::AsFd;
+use std::thread::sleep;
+use std::time::Duration;
+
+/// FNV-1a: any change of any byte shows.
+const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+const PRIME: u64 = 0x0100_0000_01b3;
+
+/// Runs one command.
+pub fn run(words: &[&str]) -> Result<u8> {
+    match words {
+        ["report"] => print(&report::collect()?.to_string())?,
+        ["exit", code] => return Ok(code.parse()?),
+        ["kill", number] => {
+            sys::kill(i32::try_from(std::process::id())?, number.parse()?)?;
+            sleep(Duration::from_secs(5));
+            bail!("still alive");
+        }
+        ["sum"] => sum()?,
+        ["generate", length, seed] => generate(length.parse()?, seed.parse()?)?,
+        ["size"] => sizes()?,
+        ["hold"] => hold()?,
+        ["deaf-session"] => {
+            sys::ignore(libc::SIGHUP);
+            sys::ignore(libc::SIGTERM);
+            hold()?;
+        }
+        ["reboot"] => sys::reboot(libc::RB_AUTOBOOT)?,
+        ["poweroff"] => sys::reboot(libc::RB_POWER_OFF)?,
+        ["write", file, text] => write(file, text)?,
+        ["signal-init", number] => sys::kill(1, number.parse()?)?,
+        _ => bail!("{}: no such command", words.join(" ")),
+    }
+    Ok(0)
+}
+
+fn print(line: &str) -> Result<()> {
+    writeln!(stdout(), "{line}")?;
+    Ok(stdout().flush()?)
+}
+
+fn sum() -> Result<()> {
+    let (mut length, mut hash) = (0_u64, OFFSET);
+    let mut buffer = [0_u8; 64 * 1024];
+    loop {
+        let count = match stdin().lock().read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error).context("read"),
+        };
+        length += count as u64;
+        hash = buffer[..count].iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME));
+    }
+    print(&format!("{length} {hash:016x}"))
+}
+
+/// The tests make the same bytes for themselves: xorshift64.
+fn generate(length: usize, seed: u64) -> Result<()> {
+    let mut state = seed | 1;
+    let mut bytes = Vec::with_capacity(length);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend(state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    stdout().write_all(&bytes)?;
+    Ok(stdout().flush()?)
+}
+
+fn sizes() -> Result<()> {
+    sys::block_all_signals();
+    loop {
+        let (rows, columns) = sys::window_size(stdin().as_fd())?;
+        print(&format!("size {rows} {columns}"))?;
+        while sys::next_signal() != libc::SIGWINCH {}
+    }
+}
+
+fn hold() -> Result<()> {
+    print("holding")?;
+    loop {
+        sleep(Duration::from_secs(3600));
+    }
+}
+
+fn write(file: &str, text: &str) -> Result<()> {
+    let written =
+        OpenOptions::new().write(true).open(file).and_then(|mut opened| opened.write_all(text.as_bytes()));
+    let answer = written.map_or_else(
+        |error| format!("{:?}", Errno::from_raw(error.raw_os_error().unwrap_or(0))),
+        |()| "written".to_owned(),
+    );
+    print(&answer)
+}

@@ -1,0 +1,224 @@
+//! Control groups: a container sees its own subtree and nothing else, whatever the machine has mounted.
+
+use crate::sandbox::{Sandbox, Setting};
+use crate::{skip, wait_for};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The container's group in the version 2 hierarchy.
+fn version2_group(sandbox: &Sandbox) -> Option<PathBuf> {
+    let mut groups = sandbox.group_directories().into_iter().map(|top| top.join("web"));
+    groups.find(|group| group.join("cgroup.controllers").exists())
+}
+
+fn processes(group: &Path) -> Vec<i32> {
+    let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    text.lines().map(|line| line.parse().unwrap()).collect()
+}
+
+fn boot(sandbox: &Sandbox, settings: &[&str]) -> Value {
+    let tree = sandbox.container("web", settings);
+    sandbox.ds(&["start", "web"]).succeeds();
+    wait_for("the report", || tree.report())
+}
+
+/// Mounts of a type, as pairs of target and root.
+fn mounts<'a>(report: &'a Value, kind: &str) -> Vec<(&'a str, &'a str)> {
+    let all = report["mounts"].as_array().unwrap().iter();
+    let text = |mount: &'a Value, field: &str| mount[field].as_str().unwrap();
+    all.filter(|mount| mount["kind"] == kind)
+        .map(|mount| (text(mount, "target"), text(mount, "root")))
+        .collect()
+}
+
+/// Directories in the container's view of control groups.
+fn seen_groups(report: &Value) -> Vec<&str> {
+    report["cgroup_tree"].as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+/// Where hierarchies of a type are mounted on this machine.
+fn hierarchies(kind: &str) -> Vec<PathBuf> {
+    let mounts = fs::read_to_string("/proc/mounts").unwrap();
+    let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    fields.filter(|fields| fields[2] == kind).map(|fields| PathBuf::from(fields[1])).collect()
+}
+
+#[test]
+fn with_version_2_a_container_sees_its_own_subtree() {
+    if hierarchies("cgroup2").is_empty() {
+        skip("cgroups::with_version_2_a_container_sees_its_own_subtree", "no cgroup v2 hierarchy is mounted");
+        return;
+    }
+    for groups in ["all", "v2"] {
+        let sandbox = Sandbox::with(Setting { groups, ..Setting::default() });
+        let report = boot(&sandbox, &[]);
+        assert_eq!(mounts(&report, "cgroup2"), [("/sys/fs/cgroup", "/")], "{groups}");
+        assert_eq!(seen_groups(&report), ["/sys/fs/cgroup"], "{groups}: no group of anybody else's");
+        let lines: Vec<_> = report["cgroup"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        assert!(lines.contains(&"0::/"), "{groups}: {lines:?}");
+        let group = version2_group(&sandbox).unwrap();
+        let first = sandbox.first_process("web").unwrap().pid;
+        assert_eq!(processes(&group.join("payload")), [first]);
+        assert_eq!(processes(&group), [0; 0], "limits are set on a group without processes");
+    }
+}
+
+#[test]
+fn with_version_1_a_container_sees_its_own_subtrees() {
+    if hierarchies("cgroup").is_empty() {
+        skip(
+            "cgroups::with_version_1_a_container_sees_its_own_subtrees",
+            "no cgroup v1 hierarchy is mounted",
+        );
+        return;
+    }
+    let sandbox = Sandbox::with(Setting { groups: "v1", ..Setting::default() });
+    let report = boot(&sandbox, &["cgroup=v1"]);
+    let found = mounts(&report, "cgroup");
+    assert!(found.len() > 1 && found.iter().all(|(_, root)| *root == "/"), "{found:?}");
+    assert!(found.iter().any(|(target, _)| *target == "/sys/fs/cgroup/systemd"), "{found:?}");
+    let first = sandbox.first_process("web").unwrap().pid;
+    for top in sandbox.group_directories() {
+        assert_eq!(processes(&top.join("web/payload")), [first], "{}", top.display());
+    }
+    for path in seen_groups(&report) {
+        assert!(path.matches('/').count() <= 4, "no group of anybody else's: {path}");
+    }
+    let mounts = report["mounts"].as_array().unwrap();
+    let top = mounts.iter().find(|mount| mount["target"] == "/sys/fs/cgroup").unwrap();
+    assert!(top["options"].as_str().unwrap().starts_with("ro"), "{top}");
+}
+
+/// A container may mount what it is not shown: what it then sees must be its own as well.
+#[test]
+fn no_hierarchy_shows_a_container_what_is_not_its_own() {
+    for groups in ["all", "v1", "v2"] {
+        let sandbox = Sandbox::with(Setting { groups, ..Setting::default() });
+        boot(&sandbox, &["security.privileged=nomask"]);
+        let script = "mkdir -p /tmp/g; for line in $(busybox cut -d: -f2 /proc/self/cgroup); do \
+                      kind=cgroup; options=$line; case $line in name=*) options=none,$line;; esac; \
+                      busybox mount -t cgroup -o $options none /tmp/g 2>/dev/null || continue; \
+                      echo $line $(ls /tmp/g | busybox grep -E '^(inside|droidspaces)'); busybox umount /tmp/g; done; \
+                      if busybox mount -t cgroup2 none /tmp/g; then \
+                      echo v2 $(ls /tmp/g | busybox grep -E '^(inside|droidspaces)'); fi";
+        let seen = sandbox.ds(&["run", "web", "--", "/bin/sh", "-c", script]).succeeds();
+        let foreign: Vec<_> = seen.lines().filter(|line| line.split(' ').count() > 1).collect();
+        assert!(!seen.is_empty() && foreign.is_empty(), "{groups}: {foreign:?}");
+    }
+}
+
+#[test]
+fn a_machine_that_mounts_only_version_1_does_not_show_its_version_2() {
+    let name = "cgroups::a_machine_that_mounts_only_version_1_does_not_show_its_version_2";
+    if hierarchies("cgroup").is_empty() {
+        skip(name, "no cgroup v1 hierarchy is mounted");
+        return;
+    }
+    let sandbox = Sandbox::with(Setting { groups: "v1", ..Setting::default() });
+    let report = boot(&sandbox, &[]);
+    assert!(!seen_groups(&report).contains(&"/sys/fs/cgroup/inside"), "{:?}", seen_groups(&report));
+    // Whatever is shown, nobody else's processes are in it.
+    let first = sandbox.first_process("web").unwrap().pid;
+    let shown = fs::read_to_string(format!("/proc/{first}/root/sys/fs/cgroup/cgroup.procs"));
+    let foreign: Vec<String> = shown
+        .unwrap_or_default()
+        .lines()
+        .filter(|pid| *pid != first.to_string())
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(foreign, Vec::<String>::new());
+}
+
+#[test]
+fn a_machine_without_control_groups_boots_containers_all_the_same() {
+    let sandbox = Sandbox::with(Setting { groups: "none", ..Setting::default() });
+    let tree = sandbox.container("web", &["limits.memory=64M"]);
+    let started = sandbox.ds(&["start", "web"]);
+    assert!(started.errors.contains("limits.memory"), "what has no effect is told: {}", started.errors);
+    started.succeeds();
+    wait_for("the report", || tree.report());
+    sandbox.ds(&["stop", "web"]).succeeds();
+}
+
+#[test]
+fn a_container_can_use_the_controllers_that_it_was_given() {
+    let name = "cgroups::a_container_can_use_the_controllers_that_it_was_given";
+    let Some(controller) = Controller::enable() else {
+        skip(name, "cgroup v2 has no controller that could be switched on");
+        return;
+    };
+    let sandbox = Sandbox::new();
+    boot(&sandbox, &[]);
+    let payload = version2_group(&sandbox).unwrap().join("payload");
+    let offered = fs::read_to_string(payload.join("cgroup.controllers")).unwrap();
+    assert!(offered.contains(&controller.name), "{offered}");
+    // From inside: processes move down, then the controller goes down, then its files are there.
+    let script = format!(
+        "cd /sys/fs/cgroup && mkdir init unit && for pid in $(cat cgroup.procs); do echo $pid > init/cgroup.procs; \
+         done; echo +{} > cgroup.subtree_control && ls unit",
+        controller.name
+    );
+    let seen = sandbox.ds(&["run", "web", "--", "/bin/sh", "-c", &script]).succeeds();
+    assert!(seen.contains(&format!("{}.", controller.name)), "{seen}");
+}
+
+/// A controller of the machine's version 2 hierarchy, switched on as long as this lives.
+struct Controller {
+    name: String,
+    file: PathBuf,
+    was_on: bool,
+}
+
+impl Controller {
+    fn enable() -> Option<Self> {
+        let top = hierarchies("cgroup2").into_iter().next()?;
+        let controllers = fs::read_to_string(top.join("cgroup.controllers")).ok()?;
+        let name = controllers.split_whitespace().next()?.to_owned();
+        let file = top.join("cgroup.subtree_control");
+        let was_on = fs::read_to_string(&file).ok()?.split_whitespace().any(|one| one == name);
+        fs::write(&file, format!("+{name}")).ok()?;
+        Some(Self { name, file, was_on })
+    }
+}
+
+impl Drop for Controller {
+    fn drop(&mut self) {
+        if !self.was_on {
+            // Somebody may have begun to use it.
+            let _ = fs::write(&self.file, format!("-{}", self.name));
+        }
+    }
+}
+
+#[test]
+fn sessions_are_in_the_containers_groups() {
+    let sandbox = Sandbox::new();
+    boot(&sandbox, &[]);
+    let hold = sandbox.spawn_ds(&["run", "web", "--", "/bin/probe", "hold"]);
+    let session = wait_for("the session", || sandbox.process(&["/bin/probe", "hold"]));
+    let text = fs::read_to_string(format!("/proc/{}/cgroup", session.pid)).unwrap();
+    assert!(text.lines().any(|line| line.starts_with("0::") && line.contains("/web/payload")), "{text}");
+    let payload = version2_group(&sandbox).unwrap().join("payload");
+    assert!(
+        !processes(&payload).contains(&session.pid),
+        "a leaf of its own, so that controllers can go down"
+    );
+    let inside = sandbox.ds(&["run", "web", "--", "/bin/cat", "/proc/self/cgroup"]).succeeds();
+    assert!(inside.lines().any(|line| line.starts_with("0::/") && !line.contains("..")), "{inside}");
+    sandbox.ds(&["stop", "web"]).succeeds();
+    hold.wait_with_output().unwrap();
+}
+
+#[test]
+fn two_containers_do_not_share_groups() {
+    let sandbox = Sandbox::new();
+    for name in ["web", "db"] {
+        let tree = sandbox.container(name, &[]);
+        sandbox.ds(&["start", name]).succeeds();
+        wait_for("the report", || tree.report());
+    }
+    sandbox.ds(&["stop", "db", "--kill"]).succeeds();
+    assert_eq!(sandbox.state("web"), "running");
+    assert!(sandbox.group_directories().iter().all(|top| !top.join("db").exists()));
+}

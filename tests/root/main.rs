@@ -1,0 +1,56 @@
+//! Containers for real: the built binary boots them, in namespaces that each test makes for itself.
+//!
+//! Needs root and what `cargo xtask test` prepares: `$DS_BIN` (the static binary), `$DS_PROBE` (the program that the
+//! tests boot and run), `$DS_FIXTURES` (root file systems of real distributions). Every test has a [`Sandbox`] of its
+//! own, so they run in parallel and the machine is left as it was; the sandbox checks at its end that `ds` left
+//! nothing behind. A test that cannot run calls [`skip`].
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "a test may panic")]
+#![allow(missing_docs, clippy::absolute_paths, reason = "tests are their own documentation")]
+
+mod process;
+mod root_fs;
+mod sandbox;
+mod terminal;
+
+mod cgroups;
+mod devices;
+mod lifecycle;
+mod limits;
+mod mounts;
+mod network;
+mod stop;
+
+use std::env;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// A path that `cargo xtask test` hands over.
+fn given(name: &str) -> PathBuf {
+    let path = env::var_os(name).unwrap_or_else(|| panic!("${name} is not set; run 'cargo xtask test'"));
+    std::fs::canonicalize(&path).unwrap_or_else(|error| panic!("${name}: {}: {error}", path.display()))
+}
+
+/// Says that a test cannot run on this machine. The test returns after that.
+fn skip(test: &str, reason: &str) {
+    eprintln!("skipped: {test}: {reason}");
+    if let Some(log) = env::var_os("DS_SKIP_LOG") {
+        let mut log = OpenOptions::new().create(true).append(true).open(log).expect("the skip log");
+        writeln!(log, "{test}: {reason}").expect("write the skip log");
+    }
+}
+
+/// Waits until something is there; panics when it takes longer than any machine should need.
+fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "waited in vain for: {what}");
+        sleep(Duration::from_millis(5));
+    }
+}

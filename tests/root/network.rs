@@ -1,0 +1,47 @@
+//! Network modes: the host's own, none at all, and one that is not there yet.
+
+use crate::sandbox::Sandbox;
+use crate::wait_for;
+use serde_json::{Value, json};
+
+fn boot(sandbox: &Sandbox, settings: &[&str]) -> Value {
+    let tree = sandbox.container("web", settings);
+    sandbox.ds(&["start", "web"]).succeeds();
+    wait_for("the report", || tree.report())
+}
+
+/// The network namespace that `ds` itself is in.
+fn host_network(sandbox: &Sandbox) -> String {
+    let supervisor = sandbox.supervisor().expect("a supervisor").pid;
+    std::fs::read_link(format!("/proc/{supervisor}/ns/net")).unwrap().display().to_string()
+}
+
+#[test]
+fn none_has_loopback_only_and_it_is_up() {
+    let sandbox = Sandbox::new();
+    let report = boot(&sandbox, &["network.mode=none"]);
+    assert_eq!(report["interfaces"], json!(["lo"]));
+    assert_eq!(report["loopback_up"], true);
+    assert_eq!(sandbox.info("web")["network"], json!({ "mode": "none", "addresses": [] }));
+    assert_ne!(report["namespaces"]["net"], host_network(&sandbox));
+    // Its own settings are its own business, the rest is not.
+    assert_eq!(report["files"]["/proc/sys/net/ipv4/ip_forward"]["write"], "yes");
+    assert_eq!(report["files"]["/proc/sys/kernel/core_pattern"]["write"], "EROFS");
+}
+
+#[test]
+fn host_is_the_hosts() {
+    let sandbox = Sandbox::new();
+    let report = boot(&sandbox, &[]);
+    assert_eq!(report["namespaces"]["net"], host_network(&sandbox));
+    assert_eq!(report["loopback_up"], false, "as it is on this host; nobody touched it");
+    assert_eq!(report["files"]["/proc/sys/net/ipv4/ip_forward"]["write"], "EROFS");
+}
+
+#[test]
+fn nat_says_that_it_is_not_there_yet() {
+    let sandbox = Sandbox::new();
+    sandbox.container("web", &["network.mode=nat"]);
+    sandbox.ds(&["start", "web"]).fails(1, &["ds: start web: ", "nat", "not there yet", "host or none"]);
+    assert_eq!(sandbox.state("web"), "failed");
+}

@@ -1,0 +1,472 @@
+//! The place of one test: namespaces, control groups, a private `$DS_ROOT`, and the check that all of it is clean
+//! in the end.
+
+use crate::process::{self, Process, below};
+use crate::root_fs::Tree;
+use crate::terminal::Terminal;
+use crate::{given, wait_for};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::panicking;
+
+/// Seconds that one command may take.
+const PATIENCE: u32 = 60;
+
+/// How the machine looks from inside.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// Which control group hierarchies are mounted: `all`, `v1`, `v2`, `none`.
+    pub groups: &'static str,
+    /// What the kernel lacks, in the words of `probe deny`.
+    pub denied: Option<&'static str>,
+    /// Where starts fail, for the binary with fault injection: `STAGE:ACTION`.
+    pub fault: Option<&'static str>,
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        Self { groups: "all", denied: None, fault: None }
+    }
+}
+
+/// One test's machine.
+#[derive(Debug)]
+pub struct Sandbox {
+    setting: Setting,
+    name: String,
+    directory: tempfile::TempDir,
+    /// Keeps the namespaces and takes them away.
+    keeper: Child,
+    /// PID 1 inside, by its number outside.
+    init: i32,
+    /// The mounts before `ds` did anything, and those that the test itself made since.
+    mounts: BTreeSet<String>,
+}
+
+impl Sandbox {
+    /// An ordinary machine.
+    pub fn new() -> Self {
+        Self::with(Setting::default())
+    }
+
+    pub fn with(setting: Setting) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("ds-test-{}-{count}", std::process::id());
+        let directory = tempfile::Builder::new().prefix("ds-").tempdir_in(env!("CARGO_TARGET_TMPDIR"));
+        let mut keeper = Command::new(given("DS_PROBE"))
+            .args(["sandbox", &name, setting.groups])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the probe");
+        let mut line = String::new();
+        BufReader::new(keeper.stdout.take().expect("stdout")).read_line(&mut line).expect("read");
+        let init = line.trim().parse().expect("the sandbox did not come up");
+        let directory = directory.expect("a temporary directory");
+        let mut sandbox = Self { setting, name, directory, keeper, init, mounts: BTreeSet::new() };
+        sandbox.mounts = sandbox.mounts_now();
+        if setting.denied.is_some() || setting.fault.is_some() {
+            sandbox.launch_supervisor();
+        }
+        sandbox
+    }
+
+    /// `$DS_ROOT`.
+    pub fn root(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub fn data(&self, path: &str) -> PathBuf {
+        self.root().join("data").join(path)
+    }
+
+    pub fn run_directory(&self, path: &str) -> PathBuf {
+        self.root().join("run").join(path)
+    }
+
+    /// A path for something of the test's own.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root().join("own").join(name)
+    }
+
+    /// The binary under test: what is shipped, or what `cargo` built for debugging when faults are to be injected.
+    pub fn binary(&self) -> PathBuf {
+        if self.setting.fault.is_some() { env!("CARGO_BIN_EXE_ds").into() } else { given("DS_BIN") }
+    }
+
+    /// A command line that runs in the sandbox.
+    pub fn command(&self, words: &[impl AsRef<OsStr>]) -> Command {
+        self.command_within(PATIENCE, words)
+    }
+
+    /// The same, with so many seconds to live.
+    pub fn command_within(&self, seconds: u32, words: &[impl AsRef<OsStr>]) -> Command {
+        let mut command = Command::new(given("DS_PROBE"));
+        command.args(["enter", &self.init.to_string(), &seconds.to_string()]).args(words);
+        command
+            .env("DS_ROOT", self.root())
+            .env_remove("DS_SUPERVISOR")
+            .env("TERM", "linux")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs something in the sandbox.
+    pub fn run(&self, words: &[impl AsRef<OsStr>]) -> Done {
+        let output = self.command(words).output().expect("run");
+        let words: Vec<_> = words.iter().map(|word| word.as_ref().to_string_lossy()).collect();
+        Done::new(words.join(" "), output)
+    }
+
+    /// Runs `ds`.
+    pub fn ds(&self, words: &[&str]) -> Done {
+        let mut done = self.run(&self.ds_words(words));
+        done.shown = format!("ds {}", words.join(" "));
+        done
+    }
+
+    /// Runs `ds`, with something on its standard input.
+    pub fn ds_with_input(&self, words: &[&str], input: &[u8]) -> Done {
+        let mut child = self.spawn_ds(words);
+        let mut stdin = child.stdin.take().expect("stdin");
+        let input = input.to_owned();
+        let feeder = std::thread::spawn(move || stdin.write_all(&input));
+        let output = child.wait_with_output().expect("wait");
+        // A command that reads nothing closes its end.
+        let _ = feeder.join().expect("join");
+        Done::new(format!("ds {}", words.join(" ")), output)
+    }
+
+    /// `ds` in the background, with pipes on all its streams.
+    pub fn spawn_ds(&self, words: &[&str]) -> Child {
+        let mut command = self.command(&self.ds_words(words));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("run")
+    }
+
+    /// `ds` on a terminal.
+    pub fn ds_on_terminal(&self, words: &[&str]) -> Terminal {
+        let line: Vec<_> = std::iter::once("--terminal".into()).chain(self.ds_words(words)).collect();
+        Terminal::spawn(self.command(&line))
+    }
+
+    fn ds_words(&self, words: &[&str]) -> Vec<std::ffi::OsString> {
+        std::iter::once(self.binary().into_os_string()).chain(words.iter().map(Into::into)).collect()
+    }
+
+    /// Launches a supervisor that is denied something, or fails somewhere.
+    fn launch_supervisor(&self) {
+        let mut words = Vec::new();
+        if let Some(denied) = self.setting.denied {
+            words.extend([given("DS_PROBE").into_os_string(), "deny".into(), denied.into(), "--".into()]);
+        }
+        words.extend(self.ds_words(&["supervise"]));
+        let mut command = self.command(&words);
+        if let Some(fault) = self.setting.fault {
+            command.env("DS_FAIL_AT", fault);
+        }
+        Done::new("launch the supervisor".into(), command.output().expect("run")).succeeds();
+    }
+
+    /// A tree with the probe, and a container of that name which boots it.
+    pub fn container(&self, name: &str, settings: &[&str]) -> Tree {
+        let tree = Tree::with_probe(&self.path(name));
+        self.create(name, &tree.0, settings);
+        tree
+    }
+
+    /// A container that boots this tree: its configuration is written as a person would, with an editor.
+    pub fn create(&self, name: &str, tree: &Path, settings: &[&str]) {
+        let mut sections = BTreeMap::from([("container", format!("rootfs = {}\n", tree.display()))]);
+        for setting in settings {
+            let (key, value) = setting.split_once('=').expect("KEY=VALUE");
+            let (section, key) = key.split_once('.').unwrap_or(("container", key));
+            sections.entry(section).or_default().push_str(&format!("{key} = {value}\n"));
+        }
+        let text: String = sections.iter().map(|(section, keys)| format!("[{section}]\n{keys}\n")).collect();
+        let file = self.data(&format!("containers/{name}/container.ini"));
+        fs::create_dir_all(file.parent().expect("a parent")).expect("mkdir");
+        fs::write(file, text).expect("write container.ini");
+    }
+
+    /// A private, writable view of a distribution's tree, and a container that boots it.
+    pub fn distribution(&mut self, name: &str, fixture: &str, settings: &[&str]) -> Tree {
+        let (tree, changes, work) =
+            (self.path(name), self.path(&format!("{name}.changes")), self.path(&format!("{name}.work")));
+        for directory in [&tree, &changes, &work] {
+            fs::create_dir_all(directory).expect("mkdir");
+        }
+        let options = format!(
+            "lowerdir={},upperdir={},workdir={}",
+            given("DS_FIXTURES").join(fixture).display(),
+            changes.display(),
+            work.display()
+        );
+        let target = tree.to_str().expect("UTF-8");
+        self.run(&["mount", "-t", "overlay", "overlay", "-o", &options, target]).succeeds();
+        self.mounts = self.mounts_now();
+        self.create(name, &tree, settings);
+        Tree(changes)
+    }
+
+    /// Mounts something for the test's own purposes.
+    pub fn mount(&mut self, words: &[&str]) {
+        let line: Vec<&str> = std::iter::once("mount").chain(words.iter().copied()).collect();
+        self.run(&line).succeeds();
+        self.mounts = self.mounts_now();
+    }
+
+    /// `ds info NAME --json`.
+    pub fn info(&self, name: &str) -> Value {
+        self.ds(&["info", name, "--json"]).json()
+    }
+
+    /// The state of a container, in a word.
+    pub fn state(&self, name: &str) -> String {
+        self.info(name)["state"].as_str().expect("a state").to_owned()
+    }
+
+    pub fn wait_for_state(&self, name: &str, state: &str) {
+        wait_for(&format!("{name} to be {state}"), || (self.state(name) == state).then_some(()));
+    }
+
+    /// Everything that runs inside: what `ds` started, and what its containers did.
+    pub fn processes(&self) -> Vec<Process> {
+        below(self.init)
+    }
+
+    /// The process with this command line.
+    pub fn process(&self, command: &[&str]) -> Option<Process> {
+        self.processes().into_iter().find(|process| process.command == command)
+    }
+
+    /// The supervisor, if there is one.
+    pub fn supervisor(&self) -> Option<Process> {
+        let is_supervisor = |process: &Process| process.parent == self.init && process.name == "ds";
+        self.processes().into_iter().find(is_supervisor)
+    }
+
+    /// The monitor of a container, if it runs.
+    pub fn monitor(&self, name: &str) -> Option<Process> {
+        let wanted: String = format!("ds:{name}").chars().take(15).collect();
+        self.processes().into_iter().find(|process| process.name == wanted && process.state != 'Z')
+    }
+
+    /// PID 1 of a container, by its number on the machine.
+    pub fn first_process(&self, name: &str) -> Option<Process> {
+        let monitor = self.monitor(name)?;
+        let is_first = |process: &Process| process.parent == monitor.pid && process.inner_pid() == Some(1);
+        self.processes().into_iter().find(is_first)
+    }
+
+    /// The container's directory in every control group hierarchy that it is in, as seen from outside.
+    pub fn group_directories(&self) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        for top in self.group_roots() {
+            let entries = fs::read_dir(top).into_iter().flatten().filter_map(Result::ok);
+            found.extend(
+                entries
+                    .map(|entry| entry.path())
+                    .filter(|path| path.is_dir() && path.file_name().is_some_and(|name| name != "inside")),
+            );
+        }
+        found
+    }
+
+    /// The sandbox's own group in every hierarchy of the machine.
+    fn group_roots(&self) -> Vec<PathBuf> {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+        let groups = mounts.lines().filter(|line| line.contains(" - cgroup"));
+        let mut found = Vec::new();
+        for target in groups.filter_map(|line| line.split(' ').nth(4)) {
+            found.extend(find_directory(Path::new(target), &self.name, 4));
+        }
+        found
+    }
+
+    fn mounts_now(&self) -> BTreeSet<String> {
+        let text = fs::read_to_string(format!("/proc/{}/mountinfo", self.init)).expect("mountinfo");
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// The supervisor's log, for somebody who wonders what happened.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.data("log/supervisor.log")).unwrap_or_default()
+    }
+
+    /// Ends everything the way a user would, and looks for what is left.
+    fn check_nothing_is_left(&self) {
+        if let Some(supervisor) = self.supervisor() {
+            self.ds(&["stop", "--all", "--kill"]).succeeds();
+            process::signal(supervisor.pid, Signal::SIGTERM);
+        }
+        self.assert_clean();
+    }
+
+    /// No process, mount, group, loop device or socket is left of any container.
+    pub fn assert_clean(&self) {
+        wait_for("the end of all processes", || self.processes().is_empty().then_some(()));
+        let mounts: Vec<_> = self.mounts_now().difference(&self.mounts).cloned().collect();
+        assert!(mounts.is_empty(), "mounts are left: {mounts:#?}");
+        let groups = self.group_directories();
+        assert!(groups.is_empty(), "control groups are left: {groups:#?}");
+        let loops = loop_devices_below(self.root());
+        assert!(loops.is_empty(), "loop devices are left: {loops:?}");
+        let sockets = files_below(&self.run_directory("containers"), &|path| {
+            fs::symlink_metadata(path).is_ok_and(|about| about.file_type().is_socket())
+        });
+        assert!(sockets.is_empty(), "sockets are left: {sockets:?}");
+    }
+
+    /// Prints what helps to understand a failure.
+    fn show(&self) {
+        eprintln!("--- supervisor.log\n{}", self.log());
+        for process in self.processes() {
+            let Process { pid, parent, name, state, command } = process;
+            eprintln!("--- process {pid} of {parent}: {state} {name}: {}", command.join(" "));
+        }
+        for log in files_below(&self.data("containers"), &|path| path.ends_with("console.log")) {
+            let text = fs::read(&log).unwrap_or_default();
+            let last = &text[text.len().saturating_sub(2000)..];
+            eprintln!("--- {}\n{}", log.display(), String::from_utf8_lossy(last));
+        }
+        eprintln!("---");
+    }
+
+    /// Kills whatever is there, as a power cut would.
+    pub fn kill_everything(&self) {
+        for process in self.processes() {
+            // Its parent may have taken it along already.
+            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(process.pid), Signal::SIGKILL);
+        }
+        wait_for("the end of all processes", || self.processes().is_empty().then_some(()));
+    }
+
+    pub fn kill_supervisor(&self) {
+        let supervisor = self.supervisor().expect("a supervisor");
+        process::kill(supervisor.pid);
+        wait_for("the end of the supervisor", || Process::of(supervisor.pid).is_none().then_some(()));
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        let failed = panicking();
+        if failed {
+            self.show();
+        }
+        let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            if !failed {
+                self.check_nothing_is_left();
+            }
+        }));
+        if checked.is_err() {
+            self.show();
+        }
+        // The end of its stdin tells the keeper to take everything away.
+        drop(self.keeper.stdin.take());
+        let status = self.keeper.wait().expect("wait for the keeper");
+        if let Err(fault) = checked {
+            std::panic::resume_unwind(fault);
+        }
+        assert!(failed || status.success(), "the sandbox could not be removed: {status}");
+    }
+}
+
+/// A finished command.
+#[derive(Debug)]
+pub struct Done {
+    shown: String,
+    pub code: i32,
+    pub output: Vec<u8>,
+    pub errors: String,
+}
+
+impl Done {
+    pub fn new(shown: String, output: Output) -> Self {
+        Self {
+            shown,
+            code: output.status.code().unwrap_or(-1),
+            output: output.stdout,
+            errors: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.output).into_owned()
+    }
+
+    /// Exit code 0; what it printed.
+    #[track_caller]
+    pub fn succeeds(self) -> String {
+        self.ends_with(0)
+    }
+
+    /// This exit code; what it printed.
+    #[track_caller]
+    pub fn ends_with(self, code: i32) -> String {
+        assert_eq!(self.code, code, "{}: {}{}", self.shown, self.text(), self.errors);
+        self.text()
+    }
+
+    /// This exit code and one line of error, with all these words in it.
+    #[track_caller]
+    pub fn fails(self, code: i32, words: &[&str]) -> String {
+        assert_eq!(self.code, code, "{}: {}{}", self.shown, self.text(), self.errors);
+        assert_eq!(self.errors.matches('\n').count(), 1, "{}: not one line: {}", self.shown, self.errors);
+        assert!(self.errors.starts_with("ds: "), "{}: {}", self.shown, self.errors);
+        for word in words {
+            assert!(self.errors.contains(word), "{}: no '{word}' in: {}", self.shown, self.errors);
+        }
+        self.errors
+    }
+
+    /// Exit code 0 and one JSON document.
+    #[track_caller]
+    pub fn json(self) -> Value {
+        assert_eq!(self.code, 0, "{}: {}{}", self.shown, self.text(), self.errors);
+        let document = serde_json::from_slice(&self.output);
+        document.unwrap_or_else(|error| panic!("{}: {error}: {}", self.shown, self.text()))
+    }
+}
+
+fn find_directory(top: &Path, name: &str, depth: u32) -> Option<PathBuf> {
+    let candidate = top.join(name);
+    if candidate.is_dir() {
+        return Some(candidate);
+    }
+    let entries = fs::read_dir(top).ok().filter(|_| depth > 0)?.filter_map(Result::ok);
+    let mut directories =
+        entries.map(|entry| entry.path()).filter(|path| path.is_dir() && !path.is_symlink());
+    directories.find_map(|directory| find_directory(&directory, name, depth - 1))
+}
+
+/// Files below a directory that are of a kind.
+pub fn files_below(top: &Path, wanted: &dyn Fn(&Path) -> bool) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(top).into_iter().flatten().filter_map(Result::ok) {
+        let path = entry.path();
+        if wanted(&path) {
+            found.push(path.clone());
+        }
+        if path.is_dir() && !path.is_symlink() {
+            found.extend(files_below(&path, wanted));
+        }
+    }
+    found
+}
+
+fn loop_devices_below(top: &Path) -> Vec<String> {
+    let devices = fs::read_dir("/sys/block").into_iter().flatten().filter_map(Result::ok);
+    let files = devices.filter_map(|entry| fs::read_to_string(entry.path().join("loop/backing_file")).ok());
+    files.filter(|file| Path::new(file.trim()).starts_with(top)).collect()
+}

@@ -1,0 +1,101 @@
+//! A person at a terminal: a pseudoterminal with a command on it, what it shows, and what is typed.
+
+use crate::wait_for;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::pty::{OpenptyResult, Winsize, openpty};
+use nix::sys::termios::{Termios, tcgetattr};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::process::{Child, Command};
+
+/// A command on a terminal of 24 rows and 80 columns.
+#[derive(Debug)]
+pub struct Terminal {
+    master: File,
+    /// Kept open, so that the settings can be looked at when the command is gone.
+    peer: File,
+    pub child: Child,
+    seen: Vec<u8>,
+    /// How much of it has been found by [`Terminal::expect`].
+    read: usize,
+}
+
+impl Terminal {
+    pub fn spawn(mut command: Command) -> Self {
+        let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+        let OpenptyResult { master, slave } = openpty(Some(&size), None).expect("openpty");
+        let peer = File::from(slave);
+        let stream = || peer.try_clone().expect("dup");
+        let child = command.stdin(stream()).stdout(stream()).stderr(stream()).spawn().expect("run");
+        let flags = OFlag::from_bits_retain(fcntl(&master, FcntlArg::F_GETFL).expect("F_GETFL"));
+        fcntl(&master, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).expect("F_SETFL");
+        Self { master: File::from(master), peer, child, seen: Vec::new(), read: 0 }
+    }
+
+    /// Types something; reads meanwhile, so that nothing ever stands still.
+    pub fn send(&mut self, bytes: &[u8]) {
+        let mut left = bytes;
+        wait_for("the terminal to take what is typed", || {
+            self.look();
+            match self.master.write(left) {
+                Ok(count) => left = &left[count..],
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(error) => panic!("write to the terminal: {error}"),
+            }
+            left.is_empty().then_some(())
+        });
+    }
+
+    /// Waits until it shows something, after what was expected last.
+    #[track_caller]
+    pub fn expect(&mut self, text: &str) {
+        let begun = std::time::Instant::now();
+        loop {
+            self.look();
+            let fresh = &self.seen[self.read..];
+            if let Some(at) = fresh.windows(text.len()).position(|window| window == text.as_bytes()) {
+                self.read += at + text.len();
+                return;
+            }
+            assert!(begun.elapsed().as_secs() < 60, "no '{text}' on the terminal, but:\n{}", self.shown());
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+
+    /// Everything that it has shown so far.
+    pub fn shown(&mut self) -> String {
+        self.look();
+        String::from_utf8_lossy(&self.seen).into_owned()
+    }
+
+    fn look(&mut self) {
+        let mut buffer = [0_u8; 64 * 1024];
+        while let Ok(count @ 1..) = self.master.read(&mut buffer) {
+            self.seen.extend(&buffer[..count]);
+        }
+    }
+
+    /// Waits for the end of the command; its exit code.
+    pub fn wait(&mut self) -> i32 {
+        let status = wait_for("the command on the terminal to end", || {
+            self.look();
+            self.child.try_wait().expect("wait")
+        });
+        self.look();
+        status.code().unwrap_or(-1)
+    }
+
+    /// The settings, as stty(1) shows them.
+    pub fn settings(&self) -> Termios {
+        tcgetattr(&self.peer).expect("tcgetattr")
+    }
+
+    /// Changes the size of the window, as dragging its corner does.
+    pub fn resize(&self, rows: u16, columns: u16) {
+        ds::sys::terminal::set_window_size(
+            std::os::fd::AsFd::as_fd(&self.master),
+            ds::sys::terminal::WindowSize { rows, columns },
+        )
+        .expect("TIOCSWINSZ");
+    }
+}
