@@ -47,7 +47,8 @@ pub fn serve(work: Work, paths: &Paths, host: &Rc<Host>) -> u8 {
 }
 
 fn run(command: &Command, env: &Env) -> ExitCode {
-    let done = env.client.dies_with_client(!hears_client(command)).and_then(|()| dispatch(command, env));
+    let ready = if hears_client(command) { Ok(()) } else { env.client.dies_with_client() };
+    let done = ready.and_then(|()| dispatch(command, env));
     done.unwrap_or_else(|error| {
         let (verb, name) = subject(command);
         complain(verb, name.and_then(|name| name.parse::<Name>().ok()).as_ref(), &error);

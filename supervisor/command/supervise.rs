@@ -16,7 +16,7 @@ use crate::config::value::Name;
 use crate::container::{Lock, monitor, sweep};
 use crate::daemon::launch::{self, Options, Readiness, Stage};
 use crate::daemon::server::{Outcome, Server};
-use crate::daemon::{Program, detach, worker};
+use crate::daemon::{Program, detach, seal, worker};
 use crate::exit::ExitCode;
 use crate::host::Host;
 use crate::paths::Paths;
@@ -53,6 +53,9 @@ fn supervise(paths: &Paths, readiness: Readiness, autostart: bool) -> Result<Exi
     };
     for failure in failures {
         log::warn!("{failure:#}");
+    }
+    if !seal::is_copy() {
+        log::warn!("this runs from the file on disk, which the root user of a container could overwrite");
     }
     readiness.ready();
     match server.run(autostart) {

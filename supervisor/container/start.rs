@@ -73,7 +73,8 @@ pub fn begin(env: &Env, name: &Name) -> Result<Starting> {
         Fork::Child => {
             drop(ours);
             let origin = Origin { listener, report: theirs };
-            crate::monitor::run(Setup { config, paths: env.paths.clone(), host: env.host.clone(), origin })
+            let (paths, host, settings) = (env.paths.clone(), env.host.clone(), env.knowledge.settings);
+            crate::monitor::run(Setup { config, paths, host, settings, origin })
         }
     }
 }

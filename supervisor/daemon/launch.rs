@@ -295,6 +295,15 @@ mod tests {
         assert!(spoiled(&status(0, 1), true).is_none());
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_status_is_survived(status: String, number: u64) {
+            let _ = spoiled(&status, false);
+            let line = format!("{status}\nSeccomp:\t{number}\n");
+            proptest::prop_assert_eq!(spoiled(&line, true).is_some(), number != 0 || spoiled(&status, true).is_some());
+        }
+    }
+
     #[test]
     fn a_second_claim_names_the_first() {
         let root = env::temp_dir().join(format!("ds-claim-{}", process::id()));

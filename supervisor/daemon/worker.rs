@@ -146,16 +146,16 @@ impl Client {
         self.connection.as_ref().map(AsFd::as_fd)
     }
 
-    /// Until it is taken back: whatever the client sends ends this process at once, as the signal that the client
-    /// got would have ended a program of its own. For commands that leave nothing half done behind.
+    /// From now on, whatever the client sends ends this process at once, as the signal that the client got would have
+    /// ended a program of its own. For commands that leave nothing half done behind.
     ///
     /// # Errors
-    /// What fcntl(2) answers.
-    pub fn dies_with_client(&self, on: bool) -> Result<()> {
+    /// What fcntl(2) answers; that the client has sent something already.
+    pub fn dies_with_client(&self) -> Result<()> {
         let Some(connection) = self.fd() else { return Ok(()) };
-        call!(raise_on_input(connection, on), "fcntl(O_ASYNC)")?;
+        call!(raise_on_input(connection), "fcntl(O_ASYNC)")?;
         let mut waiting = [PollFd::new(connection, PollFlags::POLLIN)];
-        if on && call!(poll(&mut waiting, PollTimeout::ZERO), "poll")? > 0 {
+        if call!(poll(&mut waiting, PollTimeout::ZERO), "poll")? > 0 {
             // It came before the kernel was told.
             bail!("interrupted");
         }

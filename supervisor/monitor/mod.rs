@@ -31,9 +31,10 @@ use self::notify::Notify;
 use self::protocol::{Answer, Exit, State, Status};
 use crate::call;
 use crate::cgroup::Cgroup;
-use crate::config::{Config, RootSource};
+use crate::config::{Config, RootSource, Supervisor as Settings};
 use crate::container::start::Report;
 use crate::host::Host;
+use crate::log::{self as sinks, Role};
 use crate::mount::perform::trusted_proc;
 use crate::paths::Paths;
 use crate::plan::{self, Plan};
@@ -52,6 +53,8 @@ pub struct Setup {
     pub paths: Paths,
     /// What this machine is.
     pub host: Rc<Host>,
+    /// How the supervisor is configured.
+    pub settings: Settings,
     /// The sockets.
     pub origin: Origin,
 }
@@ -111,11 +114,12 @@ struct Monitor {
 
 /// The monitor's whole life. Runs in the freshly forked process and never returns.
 pub fn run(setup: Setup) -> ! {
-    let Setup { config, paths, host, origin } = setup;
+    let Setup { config, paths, host, settings, origin } = setup;
     let Origin { listener, report } = origin;
     let name = config.name.clone();
     // What a failure has to undo by hand; groups undo themselves when they are dropped.
     let started = detach(&listener, &report, name.as_str())
+        .inspect(|_| sinks::take_role(Role::daemon(&settings, &paths.supervisor_log(), false)))
         .and_then(|proc| Monitor::prepare(config, paths.clone(), host, proc, &listener, &report))
         .and_then(|mut monitor| {
             monitor.boot(Some(&report))?;
@@ -143,6 +147,8 @@ pub fn run(setup: Setup) -> ! {
 /// Leaves the worker's session, its client and its descriptors behind.
 fn detach(listener: &OwnedFd, report: &OwnedFd, name: &str) -> Result<OwnedFd> {
     call!(setsid(), "setsid")?;
+    // The worker's log closes its descriptors itself, before they are closed under it.
+    sinks::take_role(Role::Client);
     let proc = trusted_proc()?;
     let kept = [listener.as_fd(), report.as_fd()];
     call!(descriptor::close_others(&kept, proc.as_fd()), "close the worker's descriptors")?;

@@ -49,20 +49,17 @@ pub fn restore(disposition: &Disposition) -> Result<(), Errno> {
     unsafe { sigaction(disposition.signal, &disposition.action) }.map(drop)
 }
 
-/// Makes input and the end of the peer on a socket raise SIGIO in this process, whose default action ends it;
-/// or no longer. F_SETOWN and O_ASYNC.
+/// Makes input and the end of the peer on a socket raise SIGIO in this process, whose default action ends it:
+/// F_SETOWN and O_ASYNC.
 ///
 /// # Errors
 /// What fcntl(2) answers.
-pub fn raise_on_input(socket: BorrowedFd<'_>, on: bool) -> Result<(), Errno> {
-    if on {
-        // SAFETY: plain integers.
-        let done = unsafe { libc::fcntl(socket.as_raw_fd(), libc::F_SETOWN, libc::getpid()) };
-        super::check(libc::c_long::from(done))?;
-    }
-    let mut flags = OFlag::from_bits_retain(fcntl(socket, FcntlArg::F_GETFL)?);
-    flags.set(OFlag::O_ASYNC, on);
-    fcntl(socket, FcntlArg::F_SETFL(flags)).map(drop)
+pub fn raise_on_input(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    // SAFETY: plain integers.
+    let done = unsafe { libc::fcntl(socket.as_raw_fd(), libc::F_SETOWN, libc::getpid()) };
+    super::check(libc::c_long::from(done))?;
+    let flags = OFlag::from_bits_retain(fcntl(socket, FcntlArg::F_GETFL)?);
+    fcntl(socket, FcntlArg::F_SETFL(flags | OFlag::O_ASYNC)).map(drop)
 }
 
 /// Ignores a signal, for processes that must outlive their terminal.

@@ -96,6 +96,7 @@ fn it_owes_nothing_to_the_shell_that_started_it() {
     // Its program cannot be written, not even by root: CVE-2019-5736.
     let program = fs::OpenOptions::new().write(true).open(format!("/proc/{pid}/exe"));
     assert!(program.and_then(|mut program| program.write_all(b"x")).is_err());
+    assert!(!machine.log().contains("warning"), "{}", machine.log());
     // The signals that its launcher ignored work again.
     kill(pid, Signal::SIGTERM).unwrap();
     wait_for("the end of the supervisor", || machine.supervisor().is_none().then_some(()));

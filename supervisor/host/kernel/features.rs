@@ -1,0 +1,309 @@
+//! The table of features. docs/kernel-features.md follows it: `UPDATE_DOCS=1 cargo test` brings it up to date.
+//!
+//! Versions are those of the man pages and of the kernel's history; options those of its Kconfig files.
+
+use std::path::Path;
+
+use nix::unistd::geteuid;
+
+use super::{Feature, Ground, link, trial};
+
+/// A required feature.
+const fn required(
+    name: &'static str,
+    since: &'static str,
+    option: &'static str,
+    purpose: &'static str,
+    without: &'static str,
+    probe: fn(&Ground<'_>) -> bool,
+) -> Feature {
+    Feature { name, required: true, since, option, purpose, without, probe }
+}
+
+/// A feature that something else can stand in for.
+const fn optional(
+    name: &'static str,
+    since: &'static str,
+    option: &'static str,
+    purpose: &'static str,
+    without: &'static str,
+    probe: fn(&Ground<'_>) -> bool,
+) -> Feature {
+    Feature { name, required: false, since, option, purpose, without, probe }
+}
+
+/// All features, the required ones first.
+pub const FEATURES: &[Feature] = &[
+    required("root", "", "", "mounts, namespaces and devices", "nothing works; use su or sudo", |_| {
+        geteuid().is_root()
+    }),
+    required(
+        "mount namespaces",
+        "2.4.19",
+        "CONFIG_NAMESPACES",
+        "a file tree of the container's own",
+        "nothing starts",
+        |ground| ground.host.namespaces.has(libc::CLONE_NEWNS),
+    ),
+    required(
+        "PID namespaces",
+        "2.6.24",
+        "CONFIG_PID_NS",
+        "an init system as PID 1",
+        "'ds start' refuses; 'ds shell' works",
+        |ground| ground.host.namespaces.has(libc::CLONE_NEWPID),
+    ),
+    required("proc", "1.0", "CONFIG_PROC_FS", "/proc", "nothing starts", |_| trial::mounts("proc", "")),
+    required("sysfs", "2.6.0", "CONFIG_SYSFS", "/sys", "nothing starts", |_| trial::mounts("sysfs", "")),
+    required("tmpfs", "2.4.0", "CONFIG_TMPFS", "/dev, /run and /dev/shm", "nothing starts", |_| {
+        trial::mounts("tmpfs", "mode=755")
+    }),
+    required(
+        "devpts instances",
+        "2.6.29",
+        "CONFIG_UNIX98_PTYS",
+        "terminals of the container's own",
+        "nothing starts (before 4.7: CONFIG_DEVPTS_MULTIPLE_INSTANCES)",
+        |_| trial::mounts("devpts", "newinstance,ptmxmode=0666"),
+    ),
+    required(
+        "system call filters",
+        "3.5",
+        "CONFIG_SECCOMP CONFIG_SECCOMP_FILTER",
+        "refusing what would harm the machine",
+        "starts only with security.privileged = noseccomp",
+        |_| trial::filter(),
+    ),
+    optional(
+        "UTS namespaces",
+        "2.6.19",
+        "CONFIG_UTS_NS",
+        "a host name of the container's own",
+        "a warning; shares the host's name",
+        |ground| ground.host.namespaces.has(libc::CLONE_NEWUTS),
+    ),
+    optional(
+        "IPC namespaces",
+        "2.6.19",
+        "CONFIG_IPC_NS",
+        "System V IPC and message queues of its own",
+        "a warning; shares the host's",
+        |ground| ground.host.namespaces.has(libc::CLONE_NEWIPC),
+    ),
+    optional(
+        "cgroup namespaces",
+        "4.6",
+        "CONFIG_CGROUPS",
+        "hiding the host's control groups",
+        "a warning; sees the names of the host's groups",
+        |ground| ground.host.namespaces.has(libc::CLONE_NEWCGROUP),
+    ),
+    optional(
+        "network namespaces",
+        "2.6.29",
+        "CONFIG_NET_NS",
+        "network.mode = none, and nat",
+        "only network.mode = host",
+        |ground| ground.host.namespaces.has(libc::CLONE_NEWNET),
+    ),
+    optional(
+        "user namespaces",
+        "3.8",
+        "CONFIG_USER_NS",
+        "sandboxes of browsers and Flatpak inside",
+        "security.user-namespaces = yes has no effect",
+        |_| trial::unshares(libc::CLONE_NEWUSER),
+    ),
+    optional(
+        "pivot_root",
+        "2.3.41",
+        "",
+        "leaving the host's file tree",
+        "on an initramfs: MS_MOVE and chroot",
+        |_| trial::pivot(),
+    ),
+    optional(
+        "cgroup v2",
+        "4.5",
+        "CONFIG_CGROUPS",
+        "systemd; from 258 on nothing else will do",
+        "cgroup v1, else no control groups",
+        |ground| ground.host.cgroups.version2.is_some(),
+    ),
+    optional("cgroup v1", "2.6.24", "CONFIG_CGROUPS", "systemd before 233", "cgroup v2", |ground| {
+        !ground.host.cgroups.version1.is_empty()
+    }),
+    optional(
+        "cpu controller",
+        "2.6.24",
+        "CONFIG_CGROUP_SCHED CONFIG_FAIR_GROUP_SCHED CONFIG_CFS_BANDWIDTH",
+        "limits.cpus",
+        "a warning; the limit has no effect",
+        |ground| ground.has_controller("cpu"),
+    ),
+    optional(
+        "memory controller",
+        "2.6.25",
+        "CONFIG_MEMCG",
+        "limits.memory",
+        "a warning; the limit has no effect",
+        |ground| ground.has_controller("memory"),
+    ),
+    optional(
+        "pids controller",
+        "4.3",
+        "CONFIG_CGROUP_PIDS",
+        "limits.pids",
+        "a warning; the limit has no effect",
+        |ground| ground.has_controller("pids"),
+    ),
+    optional(
+        "cgroup.kill",
+        "5.14",
+        "CONFIG_CGROUPS",
+        "ending all processes of a container at once",
+        "they are ended one by one",
+        |ground| trial::group_kill(ground.host),
+    ),
+    optional(
+        "clone3 into a cgroup",
+        "5.7",
+        "CONFIG_CGROUPS",
+        "processes that are born in their group",
+        "clone; they join it before anything else",
+        |ground| trial::into_group(ground.host),
+    ),
+    optional(
+        "message queues",
+        "2.6.6",
+        "CONFIG_POSIX_MQUEUE",
+        "/dev/mqueue",
+        "a warning; the container has none",
+        |_| trial::mounts("mqueue", ""),
+    ),
+    optional(
+        "System V IPC",
+        "1.0",
+        "CONFIG_SYSVIPC",
+        "databases such as PostgreSQL",
+        "they do not start",
+        |_| Path::new("/proc/sysvipc").is_dir(),
+    ),
+    optional(
+        "overlayfs",
+        "3.18",
+        "CONFIG_OVERLAY_FS",
+        "volatile = yes",
+        "no volatile containers",
+        |ground| ground.has_filesystem("overlay") && trial::overlay(),
+    ),
+    optional("loop devices", "2.4", "CONFIG_BLK_DEV_LOOP", "images", "directories only", |ground| {
+        ground.has_device("loop-control", "loop")
+    }),
+    optional("ext4", "2.6.28", "CONFIG_EXT4_FS", "images made by ds", "directories only", |ground| {
+        ground.has_filesystem("ext4")
+    }),
+    optional("erofs", "5.4", "CONFIG_EROFS_FS", "images of this kind", "not mounted", |ground| {
+        ground.has_filesystem("erofs")
+    }),
+    optional("squashfs", "2.6.29", "CONFIG_SQUASHFS", "images of this kind", "not mounted", |ground| {
+        ground.has_filesystem("squashfs")
+    }),
+    optional("btrfs", "2.6.29", "CONFIG_BTRFS_FS", "images of this kind", "not mounted", |ground| {
+        ground.has_filesystem("btrfs")
+    }),
+    optional("f2fs", "3.8", "CONFIG_F2FS_FS", "images of this kind", "not mounted", |ground| {
+        ground.has_filesystem("f2fs")
+    }),
+    optional(
+        "FUSE",
+        "2.6.14",
+        "CONFIG_FUSE_FS",
+        "sshfs, AppImages and the like inside",
+        "they do not work",
+        |ground| ground.has_device("fuse", "fuse"),
+    ),
+    optional("TUN", "2.4", "CONFIG_TUN", "virtual private networks inside", "they do not work", |ground| {
+        ground.has_device("tun", "tun")
+    }),
+    optional("veth", "2.6.24", "CONFIG_VETH", "network.mode = nat", "only host and none", |_| {
+        trial::network(|| link::create("veth"))
+    }),
+    optional("bridge", "2.4", "CONFIG_BRIDGE", "network.mode = nat", "only host and none", |_| {
+        trial::network(|| link::create("bridge"))
+    }),
+    optional(
+        "nftables",
+        "3.13",
+        "CONFIG_NF_TABLES CONFIG_NFT_MASQ CONFIG_NF_NAT",
+        "network.mode = nat",
+        "iptables",
+        |_| trial::network(link::nftables),
+    ),
+    optional(
+        "iptables",
+        "2.4",
+        "CONFIG_IP_NF_IPTABLES CONFIG_IP_NF_NAT CONFIG_NETFILTER_XT_TARGET_MASQUERADE",
+        "network.mode = nat",
+        "nftables",
+        |ground| {
+            link::iptables() || ground.has_module("xt_MASQUERADE") || ground.has_module("ipt_MASQUERADE")
+        },
+    ),
+    optional(
+        "openat2",
+        "5.6",
+        "",
+        "looking into a root file system that nobody trusts",
+        "a walk, one component at a time",
+        |_| trial::confined_open(),
+    ),
+    optional(
+        "pidfd_open",
+        "5.3",
+        "",
+        "processes that cannot be mistaken",
+        "process id and start time",
+        |_| trial::pidfd(),
+    ),
+    optional(
+        "setns with a pidfd",
+        "5.8",
+        "",
+        "joining all namespaces at once",
+        "one after the other, through /proc/PID/ns",
+        |_| trial::joins_by_pidfd(),
+    ),
+    optional(
+        "close_range",
+        "5.11",
+        "",
+        "no descriptor of ours reaches a container",
+        "a walk over /proc/self/fd",
+        |_| trial::close_range(),
+    ),
+    optional(
+        "mount_setattr",
+        "5.12",
+        "",
+        "read-only binds with everything below them",
+        "mount by mount, and a look whether it is so",
+        |_| trial::mount_attributes(),
+    ),
+    optional(
+        "memfd that runs",
+        "3.17",
+        "CONFIG_MEMFD_CREATE",
+        "a copy of ds that no container can change",
+        "an unlinked copy on disk",
+        |_| trial::sealed_program(),
+    ),
+    optional(
+        "TIOCGPTPEER",
+        "4.13",
+        "",
+        "opening a terminal without its name",
+        "by its name, and a look whether it is the one",
+        |_| trial::terminal_peer(),
+    ),
+];
