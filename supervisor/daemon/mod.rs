@@ -60,17 +60,13 @@ pub struct Work {
     pub knowledge: Knowledge,
 }
 
-/// What the supervisor knows at one moment.
-#[derive(Debug, Clone)]
+/// What a worker knows of the supervisor that forked it.
+#[derive(Debug, Clone, Copy)]
 pub struct Knowledge {
     /// Its process id.
     pub pid: i32,
     /// When it began, on the clock of [`now`].
     pub since: Duration,
-    /// The containers whose monitors it watches.
-    pub watched: Vec<Name>,
-    /// The containers that wait for a restart, and when it begins, on the clock of [`now`].
-    pub restarts: BTreeMap<Name, Duration>,
     /// How it is configured.
     pub settings: Settings,
 }
