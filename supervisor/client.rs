@@ -23,12 +23,17 @@ use crate::daemon::protocol::{ENVIRONMENT, FromWorker, GENERATION, Request, ToWo
 use crate::paths::Paths;
 use crate::signals::Signals;
 use crate::socket;
+use crate::sys::errno_of;
+use crate::sys::socket::next_length;
 
 /// Signals that would end the client: the command gets them instead, whatever it does.
 const ENDING: [Signal; 6] =
     [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1, Signal::SIGUSR2];
 /// Signals that matter to a command while it has the terminal.
 const OF_TERMINAL: [Signal; 3] = [Signal::SIGWINCH, Signal::SIGCONT, Signal::SIGTSTP];
+
+/// How often a request is made that nobody has read before the supervisor ended.
+const MOST_TRIES: u32 = 3;
 
 /// The terminal as it was before it was made raw; process-wide, for the panic hook.
 static SAVED: Mutex<Option<Termios>> = Mutex::new(None);
@@ -48,25 +53,32 @@ pub fn knock(words: &[String]) -> Option<OwnedFd> {
 ///
 /// # Errors
 /// When it could not be run, or did not come to its end.
-pub fn run(paths: &Paths, argv: Vec<String>, early: Option<OwnedFd>) -> Result<u8> {
+pub fn run(paths: &Paths, argv: &[String], early: Option<OwnedFd>) -> Result<u8> {
     require_root()?;
-    let connection = match early
-        .map_or_else(|| socket::connect_to(&paths.supervisor_socket()), |early| Ok(Some(early)))?
-    {
-        Some(connection) => connection,
-        None => launch(paths)?,
+    let mut connected = match early {
+        Some(early) => Some(early),
+        None => socket::connect_to(&paths.supervisor_socket())?,
     };
-    converse(&connection, argv)
+    for _ in 0..MOST_TRIES {
+        let connection = match connected.take() {
+            Some(connection) => connection,
+            None => launch(paths)?,
+        };
+        if let Some(code) = converse(&connection, argv)? {
+            return Ok(code);
+        }
+    }
+    bail!("the supervisor ended again and again; see {}", paths.supervisor_log().display())
 }
 
 /// The same, but `None` when there is no supervisor.
 ///
 /// # Errors
 /// As for [`run`].
-pub fn run_if_there(paths: &Paths, argv: Vec<String>) -> Result<Option<u8>> {
+pub fn run_if_there(paths: &Paths, argv: &[String]) -> Result<Option<u8>> {
     require_root()?;
     let connection = socket::connect_to(&paths.supervisor_socket())?;
-    connection.map(|connection| converse(&connection, argv)).transpose()
+    Ok(connection.map(|connection| converse(&connection, argv)).transpose()?.flatten())
 }
 
 fn require_root() -> Result<()> {
@@ -87,11 +99,12 @@ fn launch(paths: &Paths) -> Result<OwnedFd> {
         .with_context(|| format!("the supervisor ended at once; see {}", paths.supervisor_log().display()))
 }
 
-fn converse(connection: &OwnedFd, argv: Vec<String>) -> Result<u8> {
+/// `None` when the supervisor went before anybody had read the request: it can be made again.
+fn converse(connection: &OwnedFd, argv: &[String]) -> Result<Option<u8>> {
     let set = |name: &str| Some((name.to_owned(), env::var(name).ok()?));
     let request = Request {
         generation: GENERATION,
-        argv,
+        argv: argv.to_vec(),
         // Empty where there is none any more: the worker can make nothing of it either.
         cwd: env::current_dir()
             .ok()
@@ -108,16 +121,30 @@ fn converse(connection: &OwnedFd, argv: Vec<String>) -> Result<u8> {
     let end = conversation.follow(&mut terminal);
     drop(terminal);
     match end? {
-        Some(code) => {
+        End::Code(code) => {
             // The process ends now, and with it what its signals do.
             std::mem::forget(conversation);
-            Ok(code)
+            Ok(Some(code))
         }
-        None => {
-            sent?;
-            conversation.end_as_signalled()
-        }
+        End::NotServed => Ok(None),
+        End::Silent => match sent {
+            Err(error) if errno_of(&error) == Some(Errno::EPIPE) => Ok(None),
+            sent => {
+                sent?;
+                conversation.end_as_signalled()
+            }
+        },
     }
+}
+
+/// How a conversation ended.
+enum End {
+    /// With the exit code.
+    Code(u8),
+    /// Without a word.
+    Silent,
+    /// Before the request was read.
+    NotServed,
 }
 
 struct Conversation<'a> {
@@ -127,8 +154,8 @@ struct Conversation<'a> {
 }
 
 impl Conversation<'_> {
-    /// Forwards signals and follows the worker until it has said the exit code; `None` when it says no more.
-    fn follow(&mut self, terminal: &mut Terminal) -> Result<Option<u8>> {
+    /// Forwards signals and follows the worker until it has said the exit code, or says no more.
+    fn follow(&mut self, terminal: &mut Terminal) -> Result<End> {
         loop {
             let mut polled = vec![
                 PollFd::new(self.connection.as_fd(), PollFlags::POLLIN),
@@ -152,18 +179,24 @@ impl Conversation<'_> {
                 }
             }
             if ready[0] {
+                // What was sent and is not read when the other end is closed comes back as this error (unix(7)).
+                if next_length(self.connection.as_fd()) == Err(Errno::ECONNRESET)
+                    && self.last_signal.is_none()
+                {
+                    return Ok(End::NotServed);
+                }
                 match socket::receive::<FromWorker>(self.connection)?.map(|received| received.message) {
                     Some(FromWorker::RawMode(on)) => terminal.raw_mode(on)?,
-                    Some(FromWorker::Exit(code)) => return Ok(Some(code)),
+                    Some(FromWorker::Exit(code)) => return Ok(End::Code(code)),
                     Some(FromWorker::Refused(reason)) => bail!("{reason}"),
-                    None => return Ok(None),
+                    None => return Ok(End::Silent),
                 }
             }
         }
     }
 
     /// The connection has ended without an exit code. A command that was interrupted ends the way any program does.
-    fn end_as_signalled(self) -> Result<u8> {
+    fn end_as_signalled(self) -> Result<Option<u8>> {
         let last = self.last_signal.and_then(|number| Signal::try_from(number).ok());
         drop(self.signals);
         if let Some(signal) = last {

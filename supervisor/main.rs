@@ -18,7 +18,7 @@ fn main() -> process::ExitCode {
         Ok((invocation.command, [vec![program], words].concat(), early))
     });
     match parsed {
-        Ok((command, argv, early)) => run(&command, argv, early).into(),
+        Ok((command, argv, early)) => run(&command, &argv, early).into(),
         Err(usage) => {
             show(&usage);
             usage.exit_code().into()
@@ -26,7 +26,7 @@ fn main() -> process::ExitCode {
     }
 }
 
-fn run(command: &Command, argv: Vec<String>, early: Option<OwnedFd>) -> ExitCode {
+fn run(command: &Command, argv: &[String], early: Option<OwnedFd>) -> ExitCode {
     log::take_role(log::Role::Client);
     let output = &mut io::stdout();
     let done = match command {

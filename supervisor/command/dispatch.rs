@@ -34,7 +34,12 @@ pub fn serve(work: Work, paths: &Paths, host: &Rc<Host>) -> u8 {
         directory: work.directory,
     };
     let code = match parsed {
-        Ok(invocation) => run(&invocation.command, &env),
+        Ok(invocation) => {
+            if !matches!(invocation.command, Command::Run(_) | Command::Enter(_) | Command::Shell(_)) {
+                env.supervisor.taken();
+            }
+            run(&invocation.command, &env)
+        }
         // The client has parsed it, too: only one of another version gets here.
         Err(usage) => {
             let code = usage.exit_code();

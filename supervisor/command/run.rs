@@ -79,6 +79,7 @@ impl Visit<'_> {
             terminal: self.terminal,
         };
         let running = attachment.start(&env.host, &env.paths, &self.name)?;
+        env.supervisor.taken();
         let outcome = session::attend(&env.client, running)?;
         Ok(conclude(self.verb, Some(&self.name), outcome))
     }

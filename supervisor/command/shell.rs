@@ -51,7 +51,9 @@ pub fn run(arguments: &cli::Shell, env: &Env) -> Result<ExitCode> {
         program: &program,
         terminal: terminal::is_interactive(),
     };
-    let outcome = session::attend(&env.client, container.start()?)?;
+    let running = container.start()?;
+    env.supervisor.taken();
+    let outcome = session::attend(&env.client, running)?;
     Ok(conclude("shell", None, outcome))
 }
 

@@ -377,9 +377,11 @@ impl Server {
             let Some(pid) = status.pid() else { break };
             let Some(worker) = self.workers.remove(&pid) else { continue };
             if self.standby == Some(pid) {
-                // It ended before anybody came: whatever ended it may end the next one, too.
                 self.standby = None;
-                self.breath = Some(now() + BREATH);
+                if matches!(status, WaitStatus::Signaled(_, signal, _) if signal != Signal::SIGIO) {
+                    // Whatever killed it may kill the next one, too.
+                    self.breath = Some(now() + BREATH);
+                }
             }
             let done = matches!(status, WaitStatus::Exited(_, 0));
             match worker.duty {

@@ -95,15 +95,15 @@ fn stand_by(listener: &OwnedFd, namespace: PidNamespace, supervisor: &Supervisor
         let mut polled = [listener.as_fd(), supervisor.connection.as_fd()]
             .map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN));
         let ready = sleep(&mut polled, PollTimeout::NONE);
-        if ready.is_ok() && !polled[0].any().unwrap_or(false) {
+        // Without a supervisor nobody is served: whoever has come asks again.
+        if ready.is_ok() && polled[1].any().unwrap_or(true) {
             bail!("nobody has come");
         }
-        // One that stood by before a reload may have been quicker: then there is nobody to accept.
+        // One that stood by before may have been quicker: then there is nobody to accept.
         let connection = match socket::accept_from(listener.as_fd()) {
             Err(error) if errno_of(&error).is_some_and(is_nobody) => continue,
             other => other?,
         };
-        supervisor.taken();
         match peer::check(connection.as_fd(), namespace) {
             Ok(()) => {
                 let _ = prctl::set_name(c"ds:worker");
@@ -275,8 +275,9 @@ impl Supervisor {
         Self { connection, containers: OnceCell::new() }
     }
 
-    /// A client is served now.
-    fn taken(&self) {
+    /// A client is served now: another worker may stand by. Said as soon as the command is known, or, by a command
+    /// that starts a program at once, when it has: the fork of the next worker need not delay it.
+    pub fn taken(&self) {
         // A supervisor that is gone needs no other.
         let _ = socket::send(&self.connection, &ToSupervisor::Taken, &[]);
     }

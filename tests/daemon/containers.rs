@@ -54,7 +54,7 @@ fn a_monitor_that_is_killed_is_recorded_and_cleaned_up_after() {
     };
     machine.container("web", &[]);
     let monitor = Monitor::start(&machine.paths, "web");
-    wait_for("the monitor to be watched", || watched(&machine, "web"));
+    wait_for("what the monitor tells", || machine.log().contains("web: running").then_some(()));
     monitor.die();
     let exit = wait_for("the record", || last_exit(&machine, "web"));
     assert_eq!(exit.reason, ExitReason::Lost);
