@@ -5,7 +5,6 @@ use crate::process::{self, Process, below};
 use crate::root_fs::Tree;
 use crate::terminal::Terminal;
 use crate::{given, wait_for};
-use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -311,9 +310,9 @@ impl Sandbox {
 
     /// Ends everything the way a user would, and looks for what is left.
     fn check_nothing_is_left(&self) {
-        if let Some(supervisor) = self.supervisor() {
+        if !self.processes().is_empty() {
             self.ds(&["stop", "--all", "--kill"]).succeeds();
-            process::signal(supervisor.pid, Signal::SIGTERM);
+            self.ds(&["supervisor", "stop"]).succeeds();
         }
         self.assert_clean();
     }
