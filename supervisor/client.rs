@@ -33,13 +33,26 @@ const OF_TERMINAL: [Signal; 3] = [Signal::SIGWINCH, Signal::SIGCONT, Signal::SIG
 /// The terminal as it was before it was made raw; process-wide, for the panic hook.
 static SAVED: Mutex<Option<Termios>> = Mutex::new(None);
 
-/// Has the supervisor run a command line; `argv` begins with the program's name.
+/// Connects to the supervisor before the command line is understood, for verbs that people wait for: it forks a worker
+/// meanwhile, which ends at once if nothing is asked for. What is in the way is told by [`run`].
+#[must_use]
+pub fn knock(words: &[String]) -> Option<OwnedFd> {
+    let waited_for = ["run", "enter", "shell"].contains(&words.first()?.as_str());
+    if !waited_for || !geteuid().is_root() {
+        return None;
+    }
+    socket::connect_to(&Paths::from_environment().supervisor_socket()).ok()?
+}
+
+/// Has the supervisor run a command line; `argv` begins with the program's name. `early` is what [`knock`] gave.
 ///
 /// # Errors
 /// When it could not be run, or did not come to its end.
-pub fn run(paths: &Paths, argv: Vec<String>) -> Result<u8> {
+pub fn run(paths: &Paths, argv: Vec<String>, early: Option<OwnedFd>) -> Result<u8> {
     require_root()?;
-    let connection = match socket::connect_to(&paths.supervisor_socket())? {
+    let connection = match early
+        .map_or_else(|| socket::connect_to(&paths.supervisor_socket()), |early| Ok(Some(early)))?
+    {
         Some(connection) => connection,
         None => launch(paths)?,
     };
@@ -95,7 +108,11 @@ fn converse(connection: &OwnedFd, argv: Vec<String>) -> Result<u8> {
     let end = conversation.follow(&mut terminal);
     drop(terminal);
     match end? {
-        Some(code) => Ok(code),
+        Some(code) => {
+            // The process ends now, and with it what its signals do.
+            std::mem::forget(conversation);
+            Ok(code)
+        }
         None => {
             sent?;
             conversation.end_as_signalled()

@@ -8,15 +8,17 @@ use ds::paths::Paths;
 use ds::{client, log};
 use std::env;
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::process;
 
 fn main() -> process::ExitCode {
     let parsed = cli::arguments(env::args_os()).and_then(|(program, words)| {
+        let early = client::knock(&words);
         let invocation = cli::parse(&program, &words)?;
-        Ok((invocation.command, [vec![program], words].concat()))
+        Ok((invocation.command, [vec![program], words].concat(), early))
     });
     match parsed {
-        Ok((command, argv)) => run(&command, argv).into(),
+        Ok((command, argv, early)) => run(&command, argv, early).into(),
         Err(usage) => {
             show(&usage);
             usage.exit_code().into()
@@ -24,7 +26,7 @@ fn main() -> process::ExitCode {
     }
 }
 
-fn run(command: &Command, argv: Vec<String>) -> ExitCode {
+fn run(command: &Command, argv: Vec<String>, early: Option<OwnedFd>) -> ExitCode {
     log::take_role(log::Role::Client);
     let output = &mut io::stdout();
     let done = match command {
@@ -37,7 +39,7 @@ fn run(command: &Command, argv: Vec<String>) -> ExitCode {
             Ok(None) => command::supervisor::absent(arguments),
             Err(error) => Err(error),
         },
-        _ => client::run(&Paths::from_environment(), argv).map(ExitCode::from_number),
+        _ => client::run(&Paths::from_environment(), argv, early).map(ExitCode::from_number),
     };
     done.unwrap_or_else(|error| {
         let (verb, name) = dispatch::subject(command);

@@ -4,8 +4,7 @@
 //! argh's `ArgsInfo`; what argh cannot say is said in an `arg_name`: `[=X]` is a value that may be left out and is
 //! attached with `=`, `[X]` a trailing command that may be left out, `a|b` a choice of fixed words.
 
-use super::Command;
-use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfo, FlagInfoKind, Optionality, PositionalInfo};
+use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfo, FlagInfoKind, Optionality, PositionalInfo, SubCommand};
 
 /// One verb.
 #[derive(Debug, Clone)]
@@ -90,16 +89,62 @@ impl Placeholder {
     }
 }
 
+/// Where the description of a verb comes from.
+type Describe = fn() -> CommandInfoWithArgs;
+
+/// Names and descriptions of verbs, so that reading a command line describes one verb and not all of them.
+macro_rules! described {
+    ($($verb:ident),+ $(,)?) => {
+        [$((<super::$verb as SubCommand>::COMMAND.name, <super::$verb as ArgsInfo>::get_args_info as Describe)),+]
+    };
+}
+
+/// All verbs, in the order of the overview.
+const VERBS: [(&str, Describe); 31] = described![
+    Create,
+    Start,
+    Stop,
+    Restart,
+    List,
+    Info,
+    Stats,
+    Get,
+    Set,
+    Run,
+    Enter,
+    Shell,
+    Console,
+    Logs,
+    Remove,
+    Rename,
+    Copy,
+    Export,
+    Import,
+    Resize,
+    Convert,
+    Images,
+    Pull,
+    Check,
+    Doctor,
+    Supervise,
+    Supervisor,
+    Rpc,
+    Version,
+    Completions,
+    Help,
+];
+
 /// All verbs, in the order of the overview.
 #[must_use]
 pub fn verbs() -> Vec<Verb> {
-    Command::get_args_info().commands.into_iter().map(|sub| Verb::from_info(&sub.command)).collect()
+    VERBS.iter().map(|(_, describe)| Verb::from_info(&describe())).collect()
 }
 
 /// The verb of this name.
 #[must_use]
 pub fn verb(name: &str) -> Option<Verb> {
-    verbs().into_iter().find(|verb| verb.name == name)
+    let (_, describe) = VERBS.iter().find(|(verb, _)| *verb == name)?;
+    Some(Verb::from_info(&describe()))
 }
 
 impl Verb {
@@ -201,6 +246,13 @@ mod tests {
                         completions help";
         let names: Vec<&str> = verbs().iter().map(|verb| verb.name).collect();
         assert_eq!(names, expected.split_whitespace().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_table_has_the_verbs_of_the_enum() {
+        let commands = super::super::Command::get_args_info().commands;
+        let names: Vec<&str> = commands.iter().map(|command| command.name).collect();
+        assert_eq!(names, VERBS.map(|(name, _)| name));
     }
 
     #[test]

@@ -188,3 +188,7 @@ fn seek_to_last(file: &mut (impl Read + Seek), wanted: u64) -> Result<u64> {
     file.rewind()?;
     Ok(found + 1)
 }
+
+#[cfg(test)]
+#[path = "logs_tests.rs"]
+mod tests;

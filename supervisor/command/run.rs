@@ -59,7 +59,8 @@ impl Visit<'_> {
     /// Why it was not started, except that it was not found or not executable: that is said here.
     pub fn pay(&self, env: &Env) -> Result<ExitCode> {
         let user = self.user.map(str::parse::<UserSpec>).transpose()?;
-        let target = Target::find(&env.paths, &self.name)?;
+        let said = env.knowledge.statuses.get(&self.name).map(Box::as_ref);
+        let target = Target::find(&env.paths, &self.name, said)?;
         let config = Config::load(&env.paths.container_ini(&self.name), &self.name)?;
         let wish = Wish {
             words: self.words,

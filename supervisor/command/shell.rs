@@ -78,3 +78,52 @@ fn name(path: &Path) -> Name {
     let text: String = text.chars().take(Name::MAX).collect();
     text.parse().or_else(|_| "shell".parse()).unwrap_or_else(|_| name(&PathBuf::from("/shell")))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn set(words: &[&str]) -> Result<Config> {
+        let set: Vec<Assignment> = words.iter().map(|word| word.parse().unwrap()).collect();
+        configuration(Path::new("/srv/my_tree"), &set)
+    }
+
+    #[test]
+    fn settings_of_a_life_are_refused() {
+        assert_eq!(set(&[]).unwrap().hostname().to_string(), "my-tree");
+        assert_eq!(set(&["hostname=web"]).unwrap().hostname().to_string(), "web");
+        assert_eq!(set(&["environment.A=b"]).unwrap().environment.len(), 1);
+        for (word, part) in [
+            ("autostart=yes", "means nothing"),
+            ("container.restart=always", "means nothing"),
+            ("limits.memory=1G", "means nothing"),
+            ("rootfs=/", "means nothing"),
+            ("security.privilege=yes", "privileged"),
+        ] {
+            let error = format!("{:#}", set(&[word]).unwrap_err());
+            assert!(error.contains(part), "{word}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_directory_gives_the_name() {
+        for (path, expected) in [
+            ("/a/debian-13", "debian-13"),
+            ("/a/..b c", "b-c"),
+            ("/a/é", "shell"),
+            ("/", "shell"),
+            ("/-_-", "shell"),
+        ] {
+            assert_eq!(name(Path::new(path)).as_str(), expected, "{path}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_directory_has_a_name(path in "/\\PC{0,80}") {
+            let _ = name(Path::new(&path));
+        }
+    }
+}

@@ -65,7 +65,7 @@ pub struct Known {
 #[must_use]
 pub fn names(env: &Env) -> BTreeSet<Name> {
     let mut names = names_in(&env.paths.containers());
-    names.extend(env.knowledge.watched.iter().cloned());
+    names.extend(env.supervisor.containers().watched.iter().cloned());
     names
 }
 
@@ -88,7 +88,7 @@ pub fn known(env: &Env, name: &Name) -> Result<Known> {
     let unanswered = answer.is_err();
     let status = answer.ok().flatten();
     let last_exit = status.as_ref().map_or_else(|| recorded(env, name), |status| status.last_exit.clone());
-    let restart_at = env.knowledge.restarts.get(name).filter(|_| status.is_none());
+    let restart_at = env.supervisor.containers().restarts.get(name).filter(|_| status.is_none());
     let state = match &status {
         Some(status) => status.state,
         None if unanswered => State::Running,

@@ -70,14 +70,14 @@ pub fn absent(arguments: &cli::Supervisor) -> Result<ExitCode> {
 }
 
 fn status(json: bool, env: &Env) -> Result<ExitCode> {
-    let known = &env.knowledge;
-    let restarting = known.restarts.iter();
+    let (known, containers) = (&env.knowledge, env.supervisor.containers());
+    let restarting = containers.restarts.iter();
     let document = Document {
         running: true,
         pid: known.pid,
         version: VERSION,
         uptime_s: now().saturating_sub(known.since).as_secs(),
-        watched: &known.watched,
+        watched: &containers.watched,
         restarting: restarting
             .map(|(name, at)| Restarting { name, restart_in_s: at.saturating_sub(now()).as_secs() })
             .collect(),

@@ -317,3 +317,7 @@ fn login_arguments(file: &CString) -> [CString; 1] {
 fn strings(texts: impl IntoIterator<Item = String>) -> Result<Vec<CString>> {
     texts.into_iter().map(|text| CString::new(text).context("a NUL in the command or environment")).collect()
 }
+
+#[cfg(test)]
+#[path = "program_tests.rs"]
+mod tests;

@@ -97,6 +97,7 @@ impl Server {
             Heard::Status(status, changed) => {
                 if changed {
                     log::info!("{name}: {}", status.state.as_str());
+                    self.renew_standby();
                 }
                 self.decide(Event::Status(name.clone(), status.state))
             }

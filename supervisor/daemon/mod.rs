@@ -25,6 +25,7 @@ use nix::time::{ClockId, clock_gettime};
 
 use crate::config::Supervisor as Settings;
 use crate::config::value::Name;
+use crate::monitor::protocol::Status;
 use crate::paths::Paths;
 use worker::{Client, Supervisor};
 
@@ -60,17 +61,15 @@ pub struct Work {
     pub knowledge: Knowledge,
 }
 
-/// What the supervisor knows at one moment.
+/// What a worker knows of the supervisor that forked it.
 #[derive(Debug, Clone)]
 pub struct Knowledge {
     /// Its process id.
     pub pid: i32,
     /// When it began, on the clock of [`now`].
     pub since: Duration,
-    /// The containers whose monitors it watches.
-    pub watched: Vec<Name>,
-    /// The containers that wait for a restart, and when it begins, on the clock of [`now`].
-    pub restarts: BTreeMap<Name, Duration>,
+    /// What the monitors said last: perhaps not true any more, to be verified by whoever relies on it.
+    pub statuses: BTreeMap<Name, Box<Status>>,
     /// How it is configured.
     pub settings: Settings,
 }

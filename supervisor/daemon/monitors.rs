@@ -55,6 +55,13 @@ impl Monitors {
         self.watched.iter().map(|(name, watched)| (name, watched.connection.as_fd()))
     }
 
+    /// Hands over what each monitor said last, for a worker that leaves the supervisor behind.
+    #[must_use]
+    pub fn take_statuses(&mut self) -> BTreeMap<Name, Box<Status>> {
+        let said = |(name, watched): (&Name, &mut Watched)| Some((name.clone(), watched.status.take()?));
+        self.watched.iter_mut().filter_map(said).collect()
+    }
+
     /// Readable when [`Monitors::changed`] has something; none where the kernel does not tell.
     #[must_use]
     pub fn directories(&self) -> Option<BorrowedFd<'_>> {

@@ -2,17 +2,20 @@
 //!
 //! | direction | message | then |
 //! |---|---|---|
-//! | client → | Request with the descriptors of stdin, stdout, stderr | the supervisor forks a worker, which owns the connection |
+//! | client → | Request with the descriptors of stdin, stdout, stderr | the worker that took the connection serves it |
 //! | client → | Signal | the worker passes it on to the command |
 //! | ← worker | RawMode | the client switches its terminal; it restores it at the end, however that comes |
 //! | ← worker | Exit | the client exits with the code |
-//! | ← supervisor | Refused | the client says why and fails; there is no worker |
+//! | ← worker | Refused | the client says why and fails |
 //!
 //! The end of the connection without Exit means that the worker died; the end of the client hangs up its session.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use crate::config::value::Name;
 
 /// Raised when a message changes its meaning; a client refuses a supervisor of another generation.
 pub const GENERATION: u32 = 1;
@@ -47,13 +50,17 @@ pub enum FromWorker {
     RawMode(bool),
     /// The command has ended with this exit code.
     Exit(u8),
-    /// The supervisor takes no request from this client: one line.
+    /// No request is taken from this client: one line.
     Refused(String),
 }
 
 /// From a worker to the supervisor that forked it, on a socket of their own.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum ToSupervisor {
+    /// The worker that stood by serves a client now: another one may stand by.
+    Taken,
+    /// What do you know of the containers? Answered by [`FromSupervisor::Containers`].
+    Containers,
     /// The monitor of this container has come to life.
     Started(String),
     /// Restart this container no more; answered by [`FromSupervisor::Done`].
@@ -65,4 +72,17 @@ pub enum ToSupervisor {
 pub enum FromSupervisor {
     /// It is so.
     Done,
+    /// What it knows of the containers.
+    Containers(Containers),
+    /// Stand by no longer; said unasked.
+    Dismissed,
+}
+
+/// What the supervisor knows of the containers and no monitor does.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Containers {
+    /// Those whose monitors it watches.
+    pub watched: Vec<Name>,
+    /// Those that wait for a restart, and when it begins, on the clock of [`now`](super::now).
+    pub restarts: BTreeMap<Name, Duration>,
 }

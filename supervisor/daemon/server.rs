@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -18,9 +18,9 @@ use nix::unistd::{Pid, getpid};
 
 use super::launch::{self, Readiness};
 use super::monitors::Monitors;
-use super::peer::{self, PidNamespace};
+use super::peer::PidNamespace;
 use super::policy::{Action, Event, Policy};
-use super::protocol::{FromSupervisor, FromWorker, ToSupervisor};
+use super::protocol::{Containers, FromSupervisor, ToSupervisor};
 use super::worker::{Assignment, Task};
 use super::{Knowledge, now};
 use crate::call;
@@ -30,10 +30,11 @@ use crate::log::{self as sinks, Role};
 use crate::paths::Paths;
 use crate::signals::Signals;
 use crate::socket;
+use crate::sys::descriptor::set_nonblocking;
 use crate::sys::memory::sleep;
 use crate::sys::process::{Fork, fork};
 
-/// How long no client is accepted when the kernel has no descriptor or process left.
+/// How long no worker is forked when the kernel has no descriptor or process left.
 const BREATH: Duration = Duration::from_secs(1);
 
 /// How the loop ends.
@@ -56,9 +57,11 @@ pub struct Server {
     signals: Signals,
     namespace: PidNamespace,
     workers: BTreeMap<Pid, Worker>,
+    /// The worker that waits for the next client.
+    standby: Option<Pid>,
     /// Workers to be told once the start of a container that they cancelled has ended.
     cancelling: Vec<(Name, Pid)>,
-    /// No client is accepted before.
+    /// No worker is forked for a client before.
     breath: Option<Duration>,
     /// This process; a worker must not take it for its own.
     pid: Pid,
@@ -86,7 +89,6 @@ enum Duty {
 #[derive(Debug)]
 enum Source {
     Signals,
-    Listener,
     Directories,
     Monitor(Name),
     Worker(Pid),
@@ -115,14 +117,18 @@ impl Server {
             log::error!("{error}; going on with the defaults");
         }
         let wanted = [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+        let listener = socket::listen_at(&paths.supervisor_socket())?;
+        // Two workers may stand by for a moment; the slower one must not wait in accept4(2).
+        call!(set_nonblocking(listener.as_fd()), "fcntl(O_NONBLOCK)")?;
         let server = Self {
             policy: Policy::new(settings.start_parallel),
             settings,
             monitors: Monitors::new(&paths.run_containers()),
             signals: Signals::listen(&wanted)?,
             namespace: PidNamespace::of("self")?,
-            listener: socket::listen_at(&paths.supervisor_socket())?,
+            listener,
             workers: BTreeMap::new(),
+            standby: None,
             cancelling: Vec::new(),
             breath: None,
             pid: getpid(),
@@ -149,13 +155,13 @@ impl Server {
     }
 
     fn turn(&mut self) -> ControlFlow<Outcome> {
+        self.keep_one_standing_by()?;
         for source in self.wait() {
             match source {
                 Source::Signals => self.take_signals()?,
                 Source::Monitor(name) => self.hear_monitor(&name)?,
                 Source::Worker(pid) => self.hear_worker(pid)?,
                 Source::Directories => self.directories_changed()?,
-                Source::Listener => self.accept()?,
             }
         }
         if self.policy.deadline().is_some_and(|deadline| deadline <= now()) {
@@ -186,12 +192,10 @@ impl Server {
         if let Some(descriptor) = self.monitors.directories() {
             add(Source::Directories, descriptor);
         }
-        if self.breath.is_none() {
-            add(Source::Listener, self.listener.as_fd());
-        }
         let timeout = timeout_until([self.policy.deadline(), self.breath].into_iter().flatten().min());
         // While a worker is at work, its end or the next client is near.
-        let polling = if self.workers.is_empty() { sleep } else { poll::<PollTimeout> };
+        let at_work = self.workers.keys().any(|pid| Some(*pid) != self.standby);
+        let polling = if at_work { poll::<PollTimeout> } else { sleep };
         match polling(&mut polled, timeout) {
             Ok(_) => {}
             Err(Errno::EINTR) => return Vec::new(),
@@ -212,6 +216,7 @@ impl Server {
                     // Nobody finds the socket from now on; who has connected already sees the connection end. The
                     // lock comes second: the socket that the next one makes is not ours to remove.
                     let _ = std::fs::remove_file(self.paths.supervisor_socket());
+                    self.dismiss_standby();
                     self.lock = None;
                     return ControlFlow::Break(Outcome::Ended);
                 }
@@ -220,35 +225,49 @@ impl Server {
         ControlFlow::Continue(())
     }
 
+    /// Ends the worker that stands by. It is our child and not reaped, so the number is its own.
+    fn dismiss_standby(&mut self) {
+        if let Some(standby) = self.standby.take() {
+            let _ = kill(standby, Signal::SIGKILL);
+            let _ = waitpid(standby, None);
+            self.workers.remove(&standby);
+        }
+    }
+
+    /// What a worker knows from its birth has changed: the next one is to stand by. A client that has just come to
+    /// the old one is served all the same.
+    pub(super) fn renew_standby(&mut self) {
+        if let Some(standby) = self.standby.take() {
+            self.tell(standby, &FromSupervisor::Dismissed);
+        }
+    }
+
     fn reload(&mut self) {
         match Settings::load(&self.paths.supervisor_ini()) {
             Ok(settings) => {
                 self.settings = settings;
                 self.policy.limit(settings.start_parallel);
                 sinks::take_role(Role::daemon(&settings, &self.paths.supervisor_log(), self.foreground));
+                self.renew_standby();
                 log::info!("supervisor.ini was read again");
             }
             Err(error) => log::error!("{error}; nothing was changed"),
         }
     }
 
-    fn accept(&mut self) -> ControlFlow<Outcome> {
-        let connection = match socket::accept_from(self.listener.as_fd()) {
-            Ok(connection) => connection,
-            Err(error) => {
-                if crate::sys::errno_of(&error) != Some(Errno::ECONNABORTED) {
-                    log::error!("{error:#}");
-                    self.breath = Some(now() + BREATH);
-                }
-                return ControlFlow::Continue(());
-            }
-        };
-        if let Err(error) = peer::check(connection.as_fd(), self.namespace) {
-            log::warn!("a client was refused: {error:#}");
-            refuse(connection.as_fd(), &error);
+    /// Sees to it that a worker stands by for the next client.
+    fn keep_one_standing_by(&mut self) -> ControlFlow<Outcome> {
+        if self.standby.is_some() || self.breath.is_some() {
             return ControlFlow::Continue(());
         }
-        self.employ(Task::Client(connection))
+        match self.listener.try_clone() {
+            Ok(listener) => self.employ(Task::Client(listener, self.namespace)),
+            Err(error) => {
+                log::error!("no worker: {error:#}");
+                self.breath = Some(now() + BREATH);
+                ControlFlow::Continue(())
+            }
+        }
     }
 
     /// Forks a worker. The child comes out of the loop.
@@ -256,6 +275,9 @@ impl Server {
         let forked = socket::pair().and_then(|(ours, theirs)| Ok((call!(fork(), "fork")?, ours, theirs)));
         match forked {
             Ok((Fork::Parent(pid), ours, _)) => {
+                if matches!(task, Task::Client(..)) {
+                    self.standby = Some(pid);
+                }
                 self.workers.insert(pid, Worker { line: Some(ours), duty: Duty::of(&task) });
                 ControlFlow::Continue(())
             }
@@ -266,8 +288,8 @@ impl Server {
             Err(error) => {
                 log::error!("no worker: {error:#}");
                 match task {
-                    Task::Client(connection) => {
-                        refuse(connection.as_fd(), &error);
+                    Task::Client(..) => {
+                        self.breath = Some(now() + BREATH);
                         ControlFlow::Continue(())
                     }
                     Task::Start(name) => self.start_ended(&name, false),
@@ -304,6 +326,14 @@ impl Server {
             }
         };
         match message {
+            ToSupervisor::Taken => {
+                self.standby = self.standby.filter(|standby| *standby != pid);
+                ControlFlow::Continue(())
+            }
+            ToSupervisor::Containers => {
+                self.tell(pid, &FromSupervisor::Containers(self.containers()));
+                ControlFlow::Continue(())
+            }
             ToSupervisor::Started(name) => match name.parse() {
                 Ok(name) => self.watch(&name),
                 Err(_) => ControlFlow::Continue(()),
@@ -331,9 +361,13 @@ impl Server {
     }
 
     fn cancelled(&self, asker: Pid) {
-        if let Some(line) = self.workers.get(&asker).and_then(|worker| worker.line.as_ref()) {
+        self.tell(asker, &FromSupervisor::Done);
+    }
+
+    fn tell(&self, worker: Pid, answer: &FromSupervisor) {
+        if let Some(line) = self.workers.get(&worker).and_then(|worker| worker.line.as_ref()) {
             // It may have been interrupted meanwhile.
-            let _ = socket::send(line, &FromSupervisor::Done, &[]);
+            let _ = socket::send(line, answer, &[]);
         }
     }
 
@@ -342,6 +376,11 @@ impl Server {
         while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
             let Some(pid) = status.pid() else { break };
             let Some(worker) = self.workers.remove(&pid) else { continue };
+            if self.standby == Some(pid) {
+                // It ended before anybody came: whatever ended it may end the next one, too.
+                self.standby = None;
+                self.breath = Some(now() + BREATH);
+            }
             let done = matches!(status, WaitStatus::Exited(_, 0));
             match worker.duty {
                 Duty::Client => self.worker_ended(pid, status),
@@ -368,14 +407,20 @@ impl Server {
         }
     }
 
-    /// What a worker may know.
-    fn knowledge(&self) -> Knowledge {
+    /// What a worker may know, which this process has become.
+    fn knowledge(&mut self) -> Knowledge {
         Knowledge {
             pid: self.pid.as_raw(),
             since: self.since,
+            statuses: self.monitors.take_statuses(),
+            settings: self.settings,
+        }
+    }
+
+    fn containers(&self) -> Containers {
+        Containers {
             watched: self.monitors.connections().map(|(name, _)| name.clone()).collect(),
             restarts: self.policy.restarts(),
-            settings: self.settings,
         }
     }
 }
@@ -383,16 +428,11 @@ impl Server {
 impl Duty {
     fn of(task: &Task) -> Self {
         match task {
-            Task::Client(_) => Self::Client,
+            Task::Client(..) => Self::Client,
             Task::Start(name) => Self::Start(name.clone()),
             Task::Sweep(name) => Self::Sweep(name.clone()),
         }
     }
-}
-
-/// Tells a client why it gets no worker. The connection is new, so its buffer takes the answer at once.
-fn refuse(connection: BorrowedFd<'_>, error: &anyhow::Error) {
-    let _ = socket::send(connection, &FromWorker::Refused(format!("{error:#}")), &[]);
 }
 
 /// The time that poll(2) may take; a millisecond more than there is, so that the deadline has passed when it returns.

@@ -4,16 +4,19 @@
 //! nothing of commands: what to run is handed in. The supervisor's descriptors and signals are dropped before
 //! anything here begins. fork(2), setsid(2), termios(3).
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl;
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::{chdir, setsid};
 
-use super::protocol::{FromSupervisor, FromWorker, GENERATION, Request, ToSupervisor, ToWorker};
+use super::peer::{self, PidNamespace};
+use super::protocol::{Containers, FromSupervisor, FromWorker, GENERATION, Request, ToSupervisor, ToWorker};
 use super::{Knowledge, Program, Work};
 use crate::call;
 use crate::config::value::Name;
@@ -21,14 +24,16 @@ use crate::log::{self as sinks, Role};
 use crate::paths::Paths;
 use crate::socket::{self, Received};
 use crate::sys::descriptor::make_standard;
+use crate::sys::errno_of;
+use crate::sys::memory::sleep;
 use crate::sys::process::exit_immediately;
 use crate::sys::signal::raise_on_input;
 
 /// What a worker is forked for.
 #[derive(Debug)]
 pub enum Task {
-    /// Whatever the client at the other end of this connection asks for.
-    Client(OwnedFd),
+    /// Whatever the next client asks for who connects to this listener.
+    Client(OwnedFd, PidNamespace),
     /// Starting a container, because the policy says so.
     Start(Name),
     /// Removing what a container left behind.
@@ -52,8 +57,16 @@ pub fn run(assignment: Assignment, paths: &Paths, program: &Program<'_>) -> ! {
     // Out of the supervisor's process group: a terminal's ^C in the foreground is not for workers.
     let _ = setsid();
     let supervisor = Supervisor::new(line);
+    // For ps(1); one that is to stand by becomes a worker when somebody comes.
+    let _ = prctl::set_name(if matches!(task, Task::Client(..)) { c"ds:standby" } else { c"ds:worker" });
     let code = match task {
-        Task::Client(connection) => serve(connection, supervisor, knowledge, program),
+        Task::Client(listener, namespace) => match stand_by(&listener, namespace, &supervisor) {
+            Ok(connection) => {
+                drop(listener);
+                serve(connection, supervisor, knowledge, program)
+            }
+            Err(_) => 0,
+        },
         Task::Start(name) => (program.command)(Work {
             argv: ["ds", "start", name.as_str()].map(str::to_owned).into(),
             directory: None,
@@ -71,6 +84,42 @@ pub fn run(assignment: Assignment, paths: &Paths, program: &Program<'_>) -> ! {
         },
     };
     exit_immediately(code.into())
+}
+
+/// Waits for a client, forked ahead of it: whoever asks need not wait for a fork.
+///
+/// # Errors
+/// That nobody has come before the supervisor went or sent this worker away.
+fn stand_by(listener: &OwnedFd, namespace: PidNamespace, supervisor: &Supervisor) -> Result<OwnedFd> {
+    loop {
+        let mut polled = [listener.as_fd(), supervisor.connection.as_fd()]
+            .map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN));
+        let ready = sleep(&mut polled, PollTimeout::NONE);
+        if ready.is_ok() && !polled[0].any().unwrap_or(false) {
+            bail!("nobody has come");
+        }
+        // One that stood by before a reload may have been quicker: then there is nobody to accept.
+        let connection = match socket::accept_from(listener.as_fd()) {
+            Err(error) if errno_of(&error).is_some_and(is_nobody) => continue,
+            other => other?,
+        };
+        supervisor.taken();
+        match peer::check(connection.as_fd(), namespace) {
+            Ok(()) => {
+                let _ = prctl::set_name(c"ds:worker");
+                return Ok(connection);
+            }
+            Err(error) => {
+                log::warn!("a client was refused: {error:#}");
+                let _ = socket::send(&connection, &FromWorker::Refused(format!("{error:#}")), &[]);
+                return Err(error);
+            }
+        }
+    }
+}
+
+fn is_nobody(errno: Errno) -> bool {
+    matches!(errno, Errno::EAGAIN | Errno::ECONNABORTED | Errno::EINTR)
 }
 
 fn serve(connection: OwnedFd, supervisor: Supervisor, knowledge: Knowledge, program: &Program<'_>) -> u8 {
@@ -216,13 +265,42 @@ impl Client {
 #[derive(Debug)]
 pub struct Supervisor {
     connection: OwnedFd,
+    containers: OnceCell<Containers>,
 }
 
 impl Supervisor {
     /// The worker's end of the line.
     #[must_use]
     pub fn new(connection: OwnedFd) -> Self {
-        Self { connection }
+        Self { connection, containers: OnceCell::new() }
+    }
+
+    /// A client is served now.
+    fn taken(&self) {
+        // A supervisor that is gone needs no other.
+        let _ = socket::send(&self.connection, &ToSupervisor::Taken, &[]);
+    }
+
+    /// The answer to a question; none from a supervisor that is gone.
+    fn answer(&self) -> Result<Option<FromSupervisor>> {
+        loop {
+            match socket::receive::<FromSupervisor>(&self.connection)?.map(|received| received.message) {
+                // It crossed the client that came.
+                Some(FromSupervisor::Dismissed) => {}
+                answer => return Ok(answer),
+            }
+        }
+    }
+
+    /// What it knows of the containers; asked once. A supervisor that is gone knows nothing.
+    pub fn containers(&self) -> &Containers {
+        self.containers.get_or_init(|| {
+            let asked = socket::send(&self.connection, &ToSupervisor::Containers, &[]);
+            match asked.and_then(|()| self.answer()) {
+                Ok(Some(FromSupervisor::Containers(known))) => known,
+                _ => Containers::default(),
+            }
+        })
     }
 
     /// A monitor has come to life: watch it.
@@ -238,7 +316,7 @@ impl Supervisor {
     /// When the connection fails; a supervisor that is gone restarts nothing, which is success.
     pub fn cancel_restart(&self, name: &Name) -> Result<()> {
         if socket::send(&self.connection, &ToSupervisor::Cancel(name.as_str().to_owned()), &[]).is_ok() {
-            socket::receive::<FromSupervisor>(&self.connection)?;
+            self.answer()?;
         }
         Ok(())
     }

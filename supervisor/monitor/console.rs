@@ -12,12 +12,12 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::unistd::{read, write};
 
 use crate::call;
 use crate::paths;
+use crate::sys::descriptor::set_nonblocking;
 use crate::sys::terminal::{self, WindowSize};
 
 /// Size at which the log is rotated; one older file is kept.
@@ -75,7 +75,7 @@ impl Console {
 
     /// Takes the console of a new boot.
     pub(super) fn connect(&mut self, master: OwnedFd) -> Result<()> {
-        set_nonblocking(master.as_fd())?;
+        call!(set_nonblocking(master.as_fd()), "fcntl(O_NONBLOCK)")?;
         self.peer = terminal::open_peer(master.as_fd()).ok();
         self.master = Some(master);
         self.input.clear();
@@ -184,7 +184,7 @@ impl Console {
             socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC),
             "socketpair(unix, stream)"
         )?;
-        set_nonblocking(ours.as_fd())?;
+        call!(set_nonblocking(ours.as_fd()), "fcntl(O_NONBLOCK)")?;
         let mut viewer = Viewer { stream: ours, output: self.history.clone() };
         viewer.flush();
         self.viewers.push(viewer);
@@ -217,12 +217,6 @@ fn drain(queue: &mut VecDeque<u8>, target: &OwnedFd) {
             Err(_) => queue.clear(),
         }
     }
-}
-
-fn set_nonblocking(descriptor: BorrowedFd<'_>) -> Result<()> {
-    let flags = OFlag::from_bits_retain(call!(fcntl(descriptor, FcntlArg::F_GETFL), "fcntl(F_GETFL)")?);
-    call!(fcntl(descriptor, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)), "fcntl(F_SETFL)")?;
-    Ok(())
 }
 
 impl Log {

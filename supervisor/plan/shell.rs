@@ -1,14 +1,14 @@
 //! What is to be done for a throw-away container: a shell or one command in a directory, without an init system.
 //!
 //! Pure, as all of `plan`. It needs mount namespaces and nothing else of the kernel; whatever is missing is a warning.
-//! It has no groups of its own, so it can have no limits.
+//! It has no groups, no hardware and no life of its own: those parts of the configuration mean nothing here.
 
 use anyhow::{Result, bail};
 
 use super::mounts;
 use super::privileges::{self, Capability, Filter};
 use crate::config::Config;
-use crate::config::value::{HardwareAccess, NetworkMode};
+use crate::config::value::NetworkMode;
 use crate::host::Host;
 use crate::mount::op::Operation;
 
@@ -38,15 +38,8 @@ pub struct ShellPlan {
 /// # Errors
 /// When the kernel has no mount namespaces, or the configuration asks for what a throw-away container does not have.
 pub fn build(config: &Config, host: &Host) -> Result<ShellPlan> {
-    let limits = config.limits;
-    if limits.memory.is_some() || limits.cpus.is_some() || limits.pids.is_some() {
-        bail!("limits need a container of its own; see 'ds help create'");
-    }
     if config.network.mode == NetworkMode::Nat {
         bail!("network.mode = nat is not there yet; use host or none");
-    }
-    if config.container.volatile || config.hardware.access != HardwareAccess::None {
-        bail!("container.volatile and hardware.access are not there yet for 'ds shell'");
     }
     let own_network = config.network.mode == NetworkMode::None;
     let mut warnings = Vec::new();
@@ -84,4 +77,58 @@ fn namespaces(own_network: bool, host: &Host, warnings: &mut Vec<String>) -> Res
         wanted &= !kind.flag;
     }
     Ok(wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::value::Name;
+    use crate::host::{Hierarchies, Namespaces};
+
+    fn plan(set: &[(&str, &str)], namespaces: libc::c_int) -> Result<ShellPlan> {
+        let name: Name = "tree".parse().unwrap();
+        let config = Config::transient(&name, &[&[("rootfs", "/srv/tree")], set].concat()).unwrap();
+        let host = Host {
+            android: false,
+            release: "6.1.0".into(),
+            machine: "x86_64".into(),
+            namespaces: Namespaces(namespaces),
+            cgroups: Hierarchies::default(),
+        };
+        build(&config, &host)
+    }
+
+    #[test]
+    fn everything_but_mount_namespaces_can_be_done_without() {
+        let plan_all = plan(&[], !0).unwrap();
+        assert!(plan_all.warnings.is_empty());
+        assert_eq!(plan_all.namespaces & libc::CLONE_NEWNET, 0, "the host's network unless asked otherwise");
+        assert_ne!(plan_all.namespaces & libc::CLONE_NEWPID, 0);
+        let least = plan(&[], libc::CLONE_NEWNS).unwrap();
+        assert_eq!(least.namespaces, libc::CLONE_NEWNS);
+        assert_eq!(least.warnings.len(), 4);
+        assert!(least.warnings[0].contains("CONFIG_PID_NS"), "{:?}", least.warnings);
+        assert!(plan(&[], libc::CLONE_NEWPID).unwrap_err().to_string().contains("mount namespaces"));
+    }
+
+    #[test]
+    fn the_network_is_the_one_asked_for_or_none_at_all() {
+        let alone = plan(&[("network.mode", "none")], !0).unwrap();
+        assert_ne!(alone.namespaces & libc::CLONE_NEWNET, 0);
+        assert!(plan(&[("network.mode", "none")], !libc::CLONE_NEWNET).is_err());
+        assert!(plan(&[("network.mode", "nat")], !0).unwrap_err().to_string().contains("not there yet"));
+    }
+
+    #[test]
+    fn protections_are_those_of_a_container_unless_taken_away() {
+        let plain = plan(&[], !0).unwrap();
+        assert!(!plain.dropped.is_empty() && !plain.filters.is_empty() && !plain.shared);
+        let masks = |plan: &ShellPlan| {
+            plan.operations.iter().filter(|operation| operation.to_string().contains("/proc/sys ")).count()
+        };
+        assert_eq!(masks(&plain), 1);
+        let open = plan(&[("security.privileged", "full")], !0).unwrap();
+        assert!(open.dropped.is_empty() && open.filters.is_empty());
+        assert_eq!(masks(&open), 0);
+    }
 }

@@ -5,6 +5,8 @@
 //! the same rules as all others. A call by an interface without a table (none is known on the machines we build for)
 //! is answered with ENOSYS: it is as if the kernel did not have it.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result, ensure};
 use seccompiler::{BpfProgram, sock_filter};
 
@@ -88,11 +90,6 @@ const fn load(offset: u32) -> sock_filter {
     sock_filter { code: LOAD_WORD, jt: 0, jf: 0, k: offset }
 }
 
-/// Goes on with the next instruction if the comparison holds, else `otherwise` instructions further.
-const fn unless(code: u16, value: u32, otherwise: u8) -> sock_filter {
-    sock_filter { code, jt: 0, jf: otherwise, k: value }
-}
-
 const fn answer(action: u32) -> sock_filter {
     sock_filter { code: RETURN, jt: 0, jf: 0, k: action }
 }
@@ -100,6 +97,8 @@ const fn answer(action: u32) -> sock_filter {
 const fn refuse(errno: libc::c_int) -> sock_filter {
     answer(ERRNO | errno.unsigned_abs())
 }
+
+const TOO_LONG: &str = "the system call filter is too long";
 
 /// The program that enforces `filters` on each of the interfaces.
 ///
@@ -109,43 +108,126 @@ pub fn assemble(filters: &[Filter], interfaces: &[Abi]) -> Result<BpfProgram> {
     ensure!(!interfaces.is_empty(), "no system call filter for {}", std::env::consts::ARCH);
     let mut program = vec![load(ARCHITECTURE)];
     for interface in interfaces {
-        let section = section(filters, interface);
-        let length = u8::try_from(section.len()).context("the system call filter is too long")?;
-        program.push(unless(JUMP_EQUAL, interface.audit, length));
+        let section = section(filters, interface)?;
+        let length = u8::try_from(section.len()).context(TOO_LONG)?;
+        program.push(sock_filter { code: JUMP_EQUAL, jt: 0, jf: length, k: interface.audit });
         program.extend(section);
     }
     program.push(refuse(libc::ENOSYS));
     Ok(program)
 }
 
+/// Where a comparison leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum To {
+    /// So many instructions further.
+    Skip(usize),
+    /// The answer that nothing is against it.
+    Allow,
+    /// The answer with this error number.
+    Refuse(libc::c_int),
+}
+
+const NEXT: To = To::Skip(0);
+
+/// An instruction whose jumps are still names: the answers stand behind all others, once each.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Load(u32),
+    Compare { code: u16, value: u32, holds: To, fails: To },
+}
+
+const fn compare(code: u16, value: u32, holds: To, fails: To) -> Step {
+    Step::Compare { code, value, holds, fails }
+}
+
+/// When a call is refused, and how; the first condition that holds counts.
+type Conditions = Vec<(When, libc::c_int)>;
+
 /// What happens to the calls of one interface.
-fn section(filters: &[Filter], interface: &Abi) -> BpfProgram {
-    let mut section = vec![load(NUMBER)];
+fn section(filters: &[Filter], interface: &Abi) -> Result<BpfProgram> {
+    let mut steps = vec![Step::Load(NUMBER)];
     if interface.x32 {
-        section.push(unless(JUMP_GREATER_OR_EQUAL, X32, 3));
-        section.push(unless(JUMP_EQUAL, SKIPPED, 1));
-        section.push(answer(ALLOW));
-        section.push(refuse(libc::ENOSYS));
+        steps.push(compare(JUMP_GREATER_OR_EQUAL, X32, NEXT, To::Skip(1)));
+        steps.push(compare(JUMP_EQUAL, SKIPPED, To::Allow, To::Refuse(libc::ENOSYS)));
     }
+    let mut calls: BTreeMap<u32, Conditions> = BTreeMap::new();
     for (number, when, errno) in filters.iter().flat_map(|filter| rules(*filter, interface.calls)) {
-        let (code, value) = match when {
-            When::Always => {
-                section.extend([unless(JUMP_EQUAL, number, 1), refuse(errno)]);
-                continue;
-            }
-            When::Any(bits) => (JUMP_ANY_BIT, bits),
-            When::Is(value) => (JUMP_EQUAL, value),
-        };
-        section.extend([
-            unless(JUMP_EQUAL, number, 4),
-            load(FIRST_ARGUMENT),
-            unless(code, value, 1),
-            refuse(errno),
-            load(NUMBER),
-        ]);
+        calls.entry(number).or_default().push((when, errno));
     }
-    section.push(answer(ALLOW));
-    section
+    steps.extend(search(&calls.into_iter().collect::<Vec<_>>()));
+    resolve(&steps)
+}
+
+/// Finds a number in a sorted table by halving it. The kernel tries every number there is when a filter is installed,
+/// so the way to the answer counts: comparing with each one would take longer than everything else a start does.
+fn search(calls: &[(u32, Conditions)]) -> Vec<Step> {
+    if calls.len() > 3 {
+        let (low, high) = calls.split_at(calls.len() / 2);
+        let below = search(low);
+        let pivot = compare(JUMP_GREATER_OR_EQUAL, high[0].0, To::Skip(below.len()), NEXT);
+        return [vec![pivot], below, search(high)].concat();
+    }
+    let mut steps = Vec::new();
+    for (index, (number, conditions)) in calls.iter().enumerate() {
+        let (found, further) = examine(conditions);
+        let other = if index + 1 == calls.len() { To::Allow } else { To::Skip(further.len()) };
+        steps.push(compare(JUMP_EQUAL, *number, found, other));
+        steps.extend(further);
+    }
+    steps
+}
+
+/// Where a call that was found leads, and the steps that look at its argument first.
+fn examine(conditions: &[(When, libc::c_int)]) -> (To, Vec<Step>) {
+    let always = conditions.iter().position(|(when, _)| *when == When::Always);
+    let (conditional, end) = match always {
+        Some(index) => (&conditions[..index], To::Refuse(conditions[index].1)),
+        None => (conditions, To::Allow),
+    };
+    if conditional.is_empty() {
+        return (end, Vec::new());
+    }
+    let mut steps = vec![Step::Load(FIRST_ARGUMENT)];
+    for (index, (when, errno)) in conditional.iter().enumerate() {
+        let (code, value) = match when {
+            When::Any(bits) => (JUMP_ANY_BIT, *bits),
+            When::Is(value) => (JUMP_EQUAL, *value),
+            When::Always => continue,
+        };
+        let fails = if index + 1 == conditional.len() { end } else { NEXT };
+        steps.push(compare(code, value, To::Refuse(*errno), fails));
+    }
+    (NEXT, steps)
+}
+
+/// Puts the answers behind the steps and turns names into distances.
+fn resolve(steps: &[Step]) -> Result<BpfProgram> {
+    let mut answers = vec![To::Allow];
+    let mut program = Vec::with_capacity(steps.len() + 3);
+    for (index, step) in steps.iter().enumerate() {
+        let mut distance = |to: To| match to {
+            To::Skip(count) => u8::try_from(count).context(TOO_LONG),
+            answer => {
+                let known = answers.iter().position(|known| *known == answer).unwrap_or(answers.len());
+                if known == answers.len() {
+                    answers.push(answer);
+                }
+                u8::try_from(steps.len() - index - 1 + known).context(TOO_LONG)
+            }
+        };
+        program.push(match *step {
+            Step::Load(offset) => load(offset),
+            Step::Compare { code, value, holds, fails } => {
+                sock_filter { code, jt: distance(holds)?, jf: distance(fails)?, k: value }
+            }
+        });
+    }
+    program.extend(answers.into_iter().map(|answered| match answered {
+        To::Refuse(errno) => refuse(errno),
+        To::Allow | To::Skip(_) => answer(ALLOW),
+    }));
+    Ok(program)
 }
 
 #[cfg(test)]
@@ -289,7 +371,42 @@ mod tests {
         assert!(assemble(&[Filter::Machine], abi::of("vax")).is_err());
     }
 
+    /// The same decision, without any cleverness.
+    fn plainly(filters: &[Filter], calls: &Calls, number: u32, first: u64) -> Result<(), i32> {
+        let low = u32::try_from(first & 0xffff_ffff).unwrap();
+        let holds = |when: When| match when {
+            When::Always => true,
+            When::Any(bits) => low & bits != 0,
+            When::Is(value) => low == value,
+        };
+        let mut rules = filters.iter().flat_map(|filter| rules(*filter, calls));
+        rules.find(|rule| rule.0 == number && holds(rule.1)).map_or(Ok(()), |rule| Err(rule.2))
+    }
+
+    #[test]
+    fn no_call_takes_many_steps() {
+        for machine in MACHINES {
+            assert!(program(machine, &ALL).len() < 100, "{machine}");
+        }
+    }
+
     proptest! {
+        /// Halving the table changes nothing about what is refused, and how.
+        #[test]
+        fn a_program_decides_as_its_rules_do(
+            chosen in prop::sample::subsequence(ALL.to_vec(), 0..=4),
+            number in prop_oneof![0_u32..512, 170_u32..180, 435_u32..436],
+            first in prop_oneof![any::<u64>(), Just(0xdead_beef), Just(38), Just(0x1000_0000)],
+            machine in 0..MACHINES.len(),
+        ) {
+            let interfaces = abi::of(MACHINES[machine]);
+            let program = assemble(&chosen, interfaces).unwrap();
+            for interface in interfaces {
+                let expected = plainly(&chosen, interface.calls, number, first);
+                prop_assert_eq!(run(&program, interface.audit, number, first), expected);
+            }
+        }
+
         /// Every path through the program ends in an answer, and only the numbers of rules are ever refused.
         #[test]
         fn other_calls_are_untouched(number in 0_u32..1024, first: u64, machine in 0..MACHINES.len()) {

@@ -4,7 +4,7 @@
 //! Owns both directions and what the end of the input means. It never waits; the loops of `session` and
 //! `session::console` poll for it. The far end is a description of our own, and non-blocking.
 
-use std::io::{Stdin, stdin, stdout};
+use std::io::{stdin, stdout};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result};
@@ -61,7 +61,7 @@ pub enum Typed {
 #[derive(Debug)]
 pub struct Bridge {
     far: OwnedFd,
-    stdin: Stdin,
+    near: OwnedFd,
     output: Output,
     input: Input,
     end_is_due: bool,
@@ -76,7 +76,7 @@ impl Bridge {
     /// What fcntl(2) answers.
     pub fn to_terminal(master: OwnedFd) -> Result<Self> {
         let input = if input_is_terminal() { Input::Keys } else { Input::Text };
-        Self::new(master, input)
+        Self::new(master, stdin().as_fd(), stdout().as_fd(), input)
     }
 
     /// A bridge to the stream of a console.
@@ -85,15 +85,17 @@ impl Bridge {
     /// What fcntl(2) answers.
     pub fn to_console(stream: OwnedFd) -> Result<Self> {
         let keys = input_is_terminal();
-        Self::new(stream, if keys { Input::KeysWithEscape(Escape::default()) } else { Input::Stream })
+        let input = if keys { Input::KeysWithEscape(Escape::default()) } else { Input::Stream };
+        Self::new(stream, stdin().as_fd(), stdout().as_fd(), input)
     }
 
-    fn new(far: OwnedFd, input: Input) -> Result<Self> {
+    fn new(far: OwnedFd, near: BorrowedFd<'_>, output: BorrowedFd<'_>, input: Input) -> Result<Self> {
         let flags = OFlag::from_bits_retain(call!(fcntl(&far, FcntlArg::F_GETFL), "fcntl(F_GETFL)")?);
         call!(fcntl(&far, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)), "fcntl(F_SETFL)")?;
-        let output = Output::new(stdout().as_fd()).context("standard output")?;
+        let near = near.try_clone_to_owned().context("standard input")?;
+        let output = Output::new(output).context("standard output")?;
         let (inward, outward) = (Flow::default(), Flow::default());
-        Ok(Self { far, stdin: stdin(), output, input, end_is_due: false, inward, outward })
+        Ok(Self { far, near, output, input, end_is_due: false, inward, outward })
     }
 
     /// The far end.
@@ -107,7 +109,7 @@ impl Bridge {
     pub fn edges(&self) -> Vec<(Edge, BorrowedFd<'_>, PollFlags)> {
         let mut edges = Vec::with_capacity(3);
         if self.inward.wants_source() {
-            edges.push((Edge::Input, self.stdin.as_fd(), PollFlags::POLLIN));
+            edges.push((Edge::Input, self.near.as_fd(), PollFlags::POLLIN));
         }
         if self.outward.wants_sink() {
             edges.push((Edge::Output, self.output.fd(), PollFlags::POLLOUT));
@@ -125,7 +127,7 @@ impl Bridge {
     pub fn take_input(&mut self) -> Typed {
         let input = &mut self.input;
         let mut left = false;
-        let source = self.inward.fill(self.stdin.as_fd(), |bytes| match input {
+        let source = self.inward.fill(self.near.as_fd(), |bytes| match input {
             Input::KeysWithEscape(escape) => left = escape.filter(bytes),
             Input::Keys | Input::Text | Input::Stream => {}
         });
@@ -217,3 +219,7 @@ impl Bridge {
         self.outward.lost_its_sink()
     }
 }
+
+#[cfg(test)]
+#[path = "bridge_tests.rs"]
+mod tests;

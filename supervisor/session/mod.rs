@@ -351,3 +351,53 @@ fn set_size(terminal: BorrowedFd<'_>, size: WindowSize) {
     // A terminal without a size works, too.
     let _ = set_window_size(terminal, size);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::container::wire::Wire;
+
+    #[expect(clippy::zombie_processes, reason = "attending is waiting")]
+    fn outcome(script: &str, failure: Option<&str>) -> Outcome {
+        let (wire, child_end) = socket::pair().unwrap();
+        let child = Command::new("/bin/sh").args(["-c", script]).spawn().unwrap();
+        let child_end = Wire::new(child_end);
+        if let Some(text) = failure {
+            child_end.fail(&anyhow::anyhow!("cause").context(text.to_owned()));
+        }
+        drop(child_end);
+        let child = Pid::from_raw(i32::try_from(child.id()).unwrap());
+        attend(&Client::new(None), Running { child, wire, terminal: None }).unwrap()
+    }
+
+    #[test]
+    fn the_exit_code_says_how_the_program_ended() {
+        for (script, code) in
+            [("exit 0", 0), ("exit 42", 42), ("exit 255", 255), ("kill -TERM $$", 143), ("kill -40 $$", 168)]
+        {
+            let outcome = outcome(script, None);
+            assert_eq!((outcome.code.number(), outcome.failure), (code, None), "{script}");
+        }
+    }
+
+    #[test]
+    fn a_failure_told_on_the_wire_comes_with_the_code() {
+        let outcome = outcome("exit 127", Some("nope"));
+        assert_eq!((outcome.code.number(), outcome.failure.as_deref()), (127, Some("nope: cause")));
+    }
+
+    #[test]
+    fn ends_become_exit_codes() {
+        for (ended, number) in [
+            (Ended::Exited(0), 0),
+            (Ended::Exited(125), 125),
+            (Ended::Signalled(9), 137),
+            (Ended::Signalled(64), 192),
+        ] {
+            assert_eq!(exit_code(ended).number(), number);
+        }
+        assert_eq!(exit_code(Ended::Exited(0)), ExitCode::Done);
+    }
+}

@@ -106,7 +106,10 @@ impl Machine {
         let Some(supervisor) = self.supervisor() else { return Vec::new() };
         let children = fs::read_to_string(format!("/proc/{supervisor}/task/{supervisor}/children"));
         let children = children.unwrap_or_default();
-        children.split_whitespace().map(|pid| Pid::from_raw(pid.parse().unwrap())).collect()
+        let at_work = |pid: &&str| {
+            fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim_end() == "ds:worker")
+        };
+        children.split_whitespace().filter(at_work).map(|pid| Pid::from_raw(pid.parse().unwrap())).collect()
     }
 }
 
