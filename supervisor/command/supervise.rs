@@ -44,9 +44,12 @@ fn supervise(paths: &Paths, readiness: Readiness, autostart: bool) -> Result<Exi
         exit_immediately(FAULT);
     }));
     let own_machine = std::env::var_os("DS_ROOT").is_none();
-    let failures = detach::from_launcher(own_machine);
-    let begun =
-        Server::begin(paths.clone(), &readiness).and_then(|server| Ok((server, Rc::new(Host::probe()?))));
+    let mut failures = detach::from_launcher(own_machine);
+    let begun = Server::begin(paths.clone(), &readiness).and_then(|server| {
+        let mut host = Host::probe()?;
+        failures.extend(host.cgroups.mount_version2(&paths.own_cgroup2()).err());
+        Ok((server, Rc::new(host)))
+    });
     let (server, host) = match begun {
         Ok(begun) => begun,
         Err(error) => return if readiness.failed(&error) { Ok(ExitCode::Failed) } else { Err(error) },
