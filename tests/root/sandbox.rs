@@ -16,6 +16,9 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::panicking;
 
+/// What the worker is called that waits for the next client.
+pub const STANDBY: &str = "ds:standby";
+
 /// Seconds that one command may take.
 const PATIENCE: u32 = 60;
 
@@ -337,9 +340,10 @@ impl Sandbox {
         self.only_supervisor() && self.left().is_empty()
     }
 
-    fn only_supervisor(&self) -> bool {
+    /// Whether nobody is there but the supervisor and the worker that stands by.
+    pub fn only_supervisor(&self) -> bool {
         let supervisor = self.supervisor().map(|process| process.pid);
-        self.processes().iter().all(|process| Some(process.pid) == supervisor)
+        self.processes().iter().all(|one| Some(one.pid) == supervisor || one.name == STANDBY)
     }
 
     /// Mounts, groups and loop devices of containers.
@@ -388,7 +392,8 @@ impl Sandbox {
 
     /// Waits for the end of the supervisor and its workers, which have its socket open in their first moments.
     pub fn wait_for_workers(&self) {
-        let is_left = || self.processes().iter().any(|process| process.name == "ds");
+        let is_left =
+            || self.processes().iter().any(|one| ["ds", STANDBY, "ds:worker"].contains(&&*one.name));
         wait_for("the end of the workers", || (!is_left()).then_some(()));
     }
 }
