@@ -81,16 +81,17 @@ impl Cgroup {
         warnings: &mut Vec<String>,
     ) -> Result<Self> {
         let mut cgroup = Self { version2: None, version1: Vec::new(), owned: true };
-        if let (Layout::Version2, Some(hierarchy)) = (layout, &hierarchies.version2) {
-            cgroup.version2 = Some(Group::at(create_version2(hierarchy, base, container, warnings)?)?);
-        }
-        if layout == Layout::Version1 {
-            for hierarchy in &hierarchies.version1 {
-                match create_version1(hierarchy, base, container).and_then(Group::at) {
-                    Ok(group) => cgroup.version1.push(group),
-                    Err(error) => warnings.push(format!("no cgroup in {}: {error:#}", hierarchy.label())),
-                }
+        // In every hierarchy, shown or not: a container can mount any of them, and sees whatever lies below the group
+        // that it was in when its namespace was made (cgroup_namespaces(7)).
+        if let Some(hierarchy) = &hierarchies.version2 {
+            let created = create_version2(hierarchy, base, container, warnings).and_then(Group::at);
+            if let Some(group) = required(created, layout == Layout::Version2, "v2", warnings)? {
+                cgroup.version2 = Some(group);
             }
+        }
+        for hierarchy in &hierarchies.version1 {
+            let created = create_version1(hierarchy, base, container).and_then(Group::at);
+            cgroup.version1.extend(required(created, false, &hierarchy.label(), warnings)?);
         }
         for (controller, file2, value2, values1) in limit_table(limits) {
             if let Err(error) =
@@ -296,6 +297,22 @@ fn limit_table(limits: &Limits) -> Vec<LimitRow> {
         table.push(("pids", "pids.max", pids.to_string(), vec![("pids.max", pids.to_string())]));
     }
     table
+}
+
+/// What cannot be had is an error where it is needed, and a warning elsewhere.
+fn required(
+    created: Result<Group>,
+    needed: bool,
+    hierarchy: &str,
+    warnings: &mut Vec<String>,
+) -> Result<Option<Group>> {
+    match created {
+        Err(error) if !needed => {
+            warnings.push(format!("no cgroup in {hierarchy}: {error:#}"));
+            Ok(None)
+        }
+        other => other.map(Some),
+    }
 }
 
 fn limit_key(controller: &str) -> &str {

@@ -44,19 +44,19 @@ fn supervise(paths: &Paths, readiness: Readiness, autostart: bool) -> Result<Exi
         exit_immediately(FAULT);
     }));
     let own_machine = std::env::var_os("DS_ROOT").is_none();
-    let failures = detach::from_launcher(own_machine);
-    let begun = Server::begin(paths.clone(), &readiness).and_then(|server| Ok((server, Host::probe()?)));
-    let (server, mut host) = match begun {
+    let mut failures = detach::from_launcher(own_machine);
+    let begun = Server::begin(paths.clone(), &readiness).and_then(|server| {
+        let mut host = Host::probe()?;
+        failures.extend(host.cgroups.mount_version2(&paths.own_cgroup2()).err());
+        Ok((server, Rc::new(host)))
+    });
+    let (server, host) = match begun {
         Ok(begun) => begun,
         Err(error) => return if readiness.failed(&error) { Ok(ExitCode::Failed) } else { Err(error) },
     };
     for failure in failures {
         log::warn!("{failure:#}");
     }
-    if let Err(error) = host.cgroups.mount_version2(&paths.own_cgroup2()) {
-        log::warn!("{error:#}");
-    }
-    let host = Rc::new(host);
     if !seal::is_copy() {
         log::warn!("this runs from the file on disk, which the root user of a container could overwrite");
     }

@@ -157,7 +157,7 @@ fn namespaces(config: &Config, host: &Host, warnings: &mut Vec<String>) -> Resul
 /// Version 2 wherever it can be had: it is the one that can safely be delegated. systemd before 233 knows only
 /// version 1, and systemd from 258 on knows only version 2.
 fn layout(config: &Config, host: &Host, guest: &Guest, warnings: &mut Vec<String>) -> Layout {
-    let has_version2 = host.cgroups.version2.is_some() || host.cgroups.knows_version2;
+    let has_version2 = host.cgroups.version2.is_some();
     let has_version1 = !host.cgroups.version1.is_empty();
     let (oldest, newest) = match guest.systemd_version {
         Some(version) => (version < 233, version >= 258),

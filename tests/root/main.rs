@@ -15,6 +15,7 @@ mod terminal;
 
 mod cgroups;
 mod devices;
+mod exec;
 mod leaks;
 mod lifecycle;
 mod limits;

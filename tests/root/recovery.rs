@@ -2,7 +2,7 @@
 
 use crate::process::{self, Process};
 use crate::root_fs::Tree;
-use crate::sandbox::{Sandbox, Setting};
+use crate::sandbox::{STANDBY, Sandbox, Setting};
 use crate::{skip, wait_for};
 use std::process::Child;
 
@@ -145,7 +145,8 @@ fn kill_each(stages: &[(&str, Part)], begin: impl Fn(&Sandbox) -> Child) {
 fn member(sandbox: &Sandbox, stopped: &Process, of: Part, wanted: Part) -> Option<i32> {
     let child = |parent: i32, except: i32| {
         let processes = sandbox.processes();
-        let found = processes.into_iter().find(|one| one.parent == parent && one.pid != except)?;
+        let is_it = |one: &Process| one.parent == parent && one.pid != except && one.name != STANDBY;
+        let found = processes.into_iter().find(is_it)?;
         Some(found.pid)
     };
     let supervisor = sandbox.supervisor()?.pid;

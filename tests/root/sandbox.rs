@@ -5,7 +5,6 @@ use crate::process::{self, Process, below};
 use crate::root_fs::Tree;
 use crate::terminal::Terminal;
 use crate::{given, wait_for};
-use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -16,6 +15,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::panicking;
+
+/// What the worker is called that waits for the next client.
+pub const STANDBY: &str = "ds:standby";
 
 /// Seconds that one command may take.
 const PATIENCE: u32 = 60;
@@ -311,9 +313,9 @@ impl Sandbox {
 
     /// Ends everything the way a user would, and looks for what is left.
     fn check_nothing_is_left(&self) {
-        if let Some(supervisor) = self.supervisor() {
+        if !self.processes().is_empty() {
             self.ds(&["stop", "--all", "--kill"]).succeeds();
-            process::signal(supervisor.pid, Signal::SIGTERM);
+            self.ds(&["supervisor", "stop"]).succeeds();
         }
         self.assert_clean();
     }
@@ -338,9 +340,10 @@ impl Sandbox {
         self.only_supervisor() && self.left().is_empty()
     }
 
-    fn only_supervisor(&self) -> bool {
+    /// Whether nobody is there but the supervisor and the worker that stands by.
+    pub fn only_supervisor(&self) -> bool {
         let supervisor = self.supervisor().map(|process| process.pid);
-        self.processes().iter().all(|process| Some(process.pid) == supervisor)
+        self.processes().iter().all(|one| Some(one.pid) == supervisor || one.name == STANDBY)
     }
 
     /// Mounts, groups and loop devices of containers.
@@ -389,7 +392,8 @@ impl Sandbox {
 
     /// Waits for the end of the supervisor and its workers, which have its socket open in their first moments.
     pub fn wait_for_workers(&self) {
-        let is_left = || self.processes().iter().any(|process| process.name == "ds");
+        let is_left =
+            || self.processes().iter().any(|one| ["ds", STANDBY, "ds:worker"].contains(&&*one.name));
         wait_for("the end of the workers", || (!is_left()).then_some(()));
     }
 }
