@@ -66,13 +66,13 @@ pub fn exit_code(ended: Ended) -> ExitCode {
 /// What poll(2) answers; the program is then killed as this process ends.
 pub fn attend(client: &Client, running: Running) -> Result<Outcome> {
     let Running { child, wire, terminal } = running;
-    let signals = Signals::listen(&[Signal::SIGCHLD])?;
+    let end = End::of(child)?;
     let screen = terminal.map(|pty| Screen::new(client, pty)).transpose()?;
     let mut session = Session {
         client,
         child,
         wire: Some(wire),
-        signals,
+        end,
         screen,
         client_gone: client.fd().is_none(),
         ended: None,
@@ -91,7 +91,7 @@ struct Session<'a> {
     client: &'a Client,
     child: Pid,
     wire: Option<OwnedFd>,
-    signals: Signals,
+    end: End,
     screen: Option<Screen<'a>>,
     client_gone: bool,
     ended: Option<Ended>,
@@ -110,11 +110,41 @@ struct Screen<'a> {
     _raw: Option<RawMode<'a>>,
 }
 
+/// Where the end of the program is heard of.
+enum End {
+    /// From the process itself (5.3).
+    Process(OwnedFd),
+    /// From SIGCHLD.
+    Signals(Signals),
+}
+
+impl End {
+    fn of(child: Pid) -> Result<Self> {
+        match process::pidfd_open(child) {
+            Ok(pidfd) => Ok(Self::Process(pidfd)),
+            Err(_) => Ok(Self::Signals(Signals::listen(&[Signal::SIGCHLD])?)),
+        }
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Process(pidfd) => pidfd.as_fd(),
+            Self::Signals(signals) => signals.fd(),
+        }
+    }
+
+    fn heard(&self) {
+        if let Self::Signals(signals) = self {
+            let _ = signals.take();
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Event {
+    End,
     Client,
     Wire,
-    Signals,
     Edge(Edge),
 }
 
@@ -127,8 +157,8 @@ impl Session<'_> {
                 match event {
                     Event::Client => self.hear_client()?,
                     Event::Wire => self.hear_wire()?,
-                    Event::Signals => {
-                        let _ = self.signals.take();
+                    Event::End => {
+                        self.end.heard();
                         self.reap()?;
                     }
                     Event::Edge(edge) => self.cross(edge),
@@ -150,12 +180,14 @@ impl Session<'_> {
     }
 
     fn wait(&self) -> Result<Vec<Event>> {
-        let mut events = vec![Event::Signals];
-        let mut polled = vec![PollFd::new(self.signals.fd(), PollFlags::POLLIN)];
+        let (mut events, mut polled) = (Vec::with_capacity(6), Vec::with_capacity(6));
         let mut add = |event: Event, descriptor, flags| {
             events.push(event);
             polled.push(PollFd::new(descriptor, flags));
         };
+        if self.ended.is_none() {
+            add(Event::End, self.end.fd(), PollFlags::POLLIN);
+        }
         if let Some(connection) = self.client.fd().filter(|_| !self.client_gone) {
             add(Event::Client, connection, PollFlags::POLLIN);
         }
