@@ -78,7 +78,7 @@ enum Directory {
 pub struct Running {
     /// The process to wait for; the leader of a session of its own once the program runs.
     pub child: Pid,
-    /// Its wire: ends when the program was executed.
+    /// Its wire: where it says why the program was not executed.
     pub wire: OwnedFd,
     /// Its terminal, if it has one.
     pub terminal: Option<Pty>,

@@ -71,17 +71,15 @@ pub fn attend(client: &Client, running: Running) -> Result<Outcome> {
     let mut session = Session {
         client,
         child,
-        wire: Some(wire),
         end,
         screen,
         client_gone: client.fd().is_none(),
         ended: None,
-        failure: None,
         killing: None,
     };
     session.run()?;
     let code = session.ended.map_or(ExitCode::Signal(HANG_UP), exit_code);
-    Ok(Outcome { code, failure: session.failure })
+    Ok(Outcome { code, failure: last_words(&wire) })
 }
 
 /// SIGHUP, the same number on every machine (signal(7)).
@@ -90,12 +88,10 @@ const HANG_UP: u8 = 1;
 struct Session<'a> {
     client: &'a Client,
     child: Pid,
-    wire: Option<OwnedFd>,
     end: End,
     screen: Option<Screen<'a>>,
     client_gone: bool,
     ended: Option<Ended>,
-    failure: Option<String>,
     killing: Option<Instant>,
 }
 
@@ -144,7 +140,6 @@ impl End {
 enum Event {
     End,
     Client,
-    Wire,
     Edge(Edge),
 }
 
@@ -156,7 +151,6 @@ impl Session<'_> {
             for event in self.wait()? {
                 match event {
                     Event::Client => self.hear_client()?,
-                    Event::Wire => self.hear_wire()?,
                     Event::End => {
                         self.end.heard();
                         self.reap()?;
@@ -167,9 +161,6 @@ impl Session<'_> {
             if let Some(screen) = &mut self.screen {
                 screen.tick();
             }
-        }
-        if let Some(wire) = self.wire.take() {
-            self.failure = self.failure.take().or(last_words(&wire));
         }
         Ok(())
     }
@@ -190,9 +181,6 @@ impl Session<'_> {
         }
         if let Some(connection) = self.client.fd().filter(|_| !self.client_gone) {
             add(Event::Client, connection, PollFlags::POLLIN);
-        }
-        if let Some(wire) = &self.wire {
-            add(Event::Wire, wire.as_fd(), PollFlags::POLLIN);
         }
         for (edge, descriptor, flags) in self.screen.iter().flat_map(|screen| screen.bridge.edges()) {
             add(Event::Edge(edge), descriptor, flags);
@@ -263,18 +251,6 @@ impl Session<'_> {
         self.killing.get_or_insert_with(|| Instant::now() + GRACE);
     }
 
-    /// A message is a failure; the end means that the program runs, or that the child is gone.
-    fn hear_wire(&mut self) -> Result<()> {
-        let Some(wire) = &self.wire else { return Ok(()) };
-        match socket::receive::<FromChild>(wire)?.map(|received| received.message) {
-            Some(FromChild::Failed(chain)) => self.failure = Some(chain.join(": ")),
-            Some(FromChild::Warning(text)) => log::warn!("{text}"),
-            Some(FromChild::Console | FromChild::Ready) => {}
-            None => self.wire = None,
-        }
-        Ok(())
-    }
-
     fn cross(&mut self, edge: Edge) {
         let Some(screen) = &mut self.screen else { return };
         let ended = self.ended.is_some();
@@ -296,7 +272,8 @@ impl Session<'_> {
     }
 }
 
-/// A failure that was told just before the child's end.
+/// Why the program was not executed, if it was not. Asked once it has ended: to hear that all went well, nobody has to
+/// be woken.
 fn last_words(wire: &OwnedFd) -> Option<String> {
     let mut polled = [PollFd::new(wire.as_fd(), PollFlags::POLLIN)];
     if poll(&mut polled, PollTimeout::ZERO).ok()? == 0 {
