@@ -225,6 +225,7 @@ impl Session<'_> {
             }
             FromClient::Signal(libc::SIGWINCH) => {
                 if let Some(screen) = &mut self.screen {
+                    screen.bridge.release();
                     screen.resize();
                 }
             }
@@ -290,8 +291,12 @@ impl<'a> Screen<'a> {
         let raw = RawMode::begin(client)?;
         let size = terminal::size();
         set_size(pty.master.as_fd(), size.filter(|size| size.rows > 0).unwrap_or(UNSEEN));
+        let mut bridge = Bridge::to_terminal(pty.master)?;
+        if raw.is_some() {
+            bridge.hold();
+        }
         Ok(Self {
-            bridge: Bridge::to_terminal(pty.master)?,
+            bridge,
             peer: Some(pty.peer),
             size,
             asking: raw.is_some() && !terminal::tells_its_size(client),
