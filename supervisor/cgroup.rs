@@ -14,13 +14,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::Mode;
 
 use crate::config::Limits;
 use crate::host::Hierarchies;
 use crate::host::cgroup::{Version1, Version2};
 use crate::plan::Layout;
-use crate::sys::AsErrno;
+use crate::sys::{AsErrno, errno_of};
 
 /// The namespace root inside a container's directory.
 const PAYLOAD: &str = "payload";
@@ -63,7 +65,6 @@ impl Group {
 pub struct Joining {
     /// The version 2 group, for CLONE_INTO_CGROUP.
     directory: Option<OwnedFd>,
-    procs: Option<File>,
     tasks: Vec<File>,
 }
 
@@ -163,23 +164,10 @@ impl Cgroup {
         self.joining(self.version2.as_ref().map(|group| group.directory.join(PAYLOAD)))
     }
 
-    /// Opens what a session needs to join; makes the leaf that sessions live in.
-    ///
-    /// # Errors
-    /// When a group has vanished.
-    pub fn joining_session(&self) -> Result<Joining> {
-        let leaf = self.version2.as_ref().map(|group| group.directory.join(PAYLOAD).join(SESSIONS));
-        if let Some(leaf) = &leaf {
-            make_directory(leaf)?;
-        }
-        self.joining(leaf)
-    }
-
     fn joining(&self, version2: Option<PathBuf>) -> Result<Joining> {
-        let mut joining = Joining { directory: None, procs: None, tasks: Vec::new() };
+        let mut joining = Joining { directory: None, tasks: Vec::new() };
         if let Some(path) = version2 {
             joining.directory = Some(open_directory(&path)?);
-            joining.procs = Some(open_write(&path.join("cgroup.procs"))?);
         }
         for group in &self.version1 {
             joining.tasks.push(open_write(&group.directory.join(PAYLOAD).join("tasks"))?);
@@ -244,6 +232,22 @@ impl Drop for Cgroup {
 }
 
 impl Joining {
+    /// Opens what a session in a running container needs to join; makes the leaf that sessions live in.
+    ///
+    /// # Errors
+    /// When the groups cannot be opened; a hierarchy without a group of the container is none of its.
+    pub fn of_session(hierarchies: &Hierarchies, base: &str, container: &str) -> Result<Self> {
+        let payload = |mounted: &Path| mounted.join(base).join(container).join(PAYLOAD);
+        let mut joining = Self { directory: None, tasks: Vec::new() };
+        if let Some(hierarchy) = &hierarchies.version2 {
+            joining.directory = open_leaf(&payload(&hierarchy.mounted))?;
+        }
+        for hierarchy in &hierarchies.version1 {
+            joining.tasks.extend(present(open_write(&payload(&hierarchy.mounted).join("tasks")))?);
+        }
+        Ok(joining)
+    }
+
     /// The version 2 group that clone3(2) can start a process in.
     #[must_use]
     pub fn directory(&self) -> Option<BorrowedFd<'_>> {
@@ -258,8 +262,11 @@ impl Joining {
     /// # Errors
     /// What the kernel answers to the write.
     pub fn join(&self, born_inside: bool) -> Result<()> {
-        if let (false, Some(mut procs)) = (born_inside, self.procs.as_ref()) {
-            procs.write_all(b"0").context("join the cgroup (v2)")?;
+        if let (false, Some(directory)) = (born_inside, &self.directory) {
+            let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+            let procs =
+                openat(directory, "cgroup.procs", flags, Mode::empty()).context("open cgroup.procs")?;
+            File::from(procs).write_all(b"0").context("join the cgroup (v2)")?;
         }
         for mut tasks in &self.tasks {
             tasks.write_all(b"0").context("join the cgroup (v1)")?;
@@ -376,6 +383,30 @@ fn open_write(path: &Path) -> Result<File> {
 fn open_directory(path: &Path) -> Result<OwnedFd> {
     let directory = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(path);
     Ok(directory.with_context(|| format!("open {}", path.display()))?.into())
+}
+
+/// Opens the leaf of sessions below a namespace root, making it first if need be; `None` without the root.
+fn open_leaf(payload: &Path) -> Result<Option<OwnedFd>> {
+    let leaf = payload.join(SESSIONS);
+    if let Some(directory) = present(open_directory(&leaf))? {
+        return Ok(Some(directory));
+    }
+    match fs::create_dir(&leaf) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(error).with_context(|| format!("create cgroup {}", leaf.display()));
+        }
+        _ => {}
+    }
+    open_directory(&leaf).map(Some)
+}
+
+/// What was opened, or `None` when it is not there.
+fn present<T>(opened: Result<T>) -> Result<Option<T>> {
+    match opened {
+        Err(error) if errno_of(&error) == Some(Errno::ENOENT) => Ok(None),
+        other => other.map(Some),
+    }
 }
 
 /// Removes a group and everything below it, waiting for the last processes to be gone.

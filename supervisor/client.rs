@@ -186,7 +186,13 @@ impl Conversation<'_> {
                     return Ok(End::NotServed);
                 }
                 match socket::receive::<FromWorker>(self.connection)?.map(|received| received.message) {
-                    Some(FromWorker::RawMode(on)) => terminal.raw_mode(on)?,
+                    Some(FromWorker::RawMode(on)) => {
+                        terminal.raw_mode(on)?;
+                        if on {
+                            // The worker holds output back until it hears this.
+                            forward(self.connection, Signal::SIGWINCH as i32);
+                        }
+                    }
                     Some(FromWorker::Exit(code)) => return Ok(End::Code(code)),
                     Some(FromWorker::Refused(reason)) => bail!("{reason}"),
                     None => return Ok(End::Silent),

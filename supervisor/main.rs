@@ -5,6 +5,7 @@ use ds::cli::{self, Command, Usage};
 use ds::command::{self, dispatch};
 use ds::exit::ExitCode;
 use ds::paths::Paths;
+use ds::sys::process::exit_immediately;
 use ds::{client, log};
 use std::env;
 use std::io::{self, Write};
@@ -39,7 +40,11 @@ fn run(command: &Command, argv: &[String], early: Option<OwnedFd>) -> ExitCode {
             Ok(None) => command::supervisor::absent(arguments),
             Err(error) => Err(error),
         },
-        _ => client::run(&Paths::from_environment(), argv, early).map(ExitCode::from_number),
+        _ => match client::run(&Paths::from_environment(), argv, early) {
+            // Nothing is left to be done, and somebody waits.
+            Ok(code) => exit_immediately(code.into()),
+            Err(error) => Err(error),
+        },
     };
     done.unwrap_or_else(|error| {
         let (verb, name) = dispatch::subject(command);

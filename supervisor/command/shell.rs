@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use super::Env;
 use super::run::conclude;
+use crate::call;
 use crate::cli;
 use crate::cli::value::Assignment;
 use crate::config::Config;
@@ -27,7 +28,7 @@ const SECTIONS: [&str; 4] = ["mounts", "network", "security", "environment"];
 /// Why it was not started.
 pub fn run(arguments: &cli::Shell, env: &Env) -> Result<ExitCode> {
     let asked = env.path(&arguments.directory)?;
-    let path = std::fs::canonicalize(&asked).with_context(|| asked.display().to_string())?;
+    let path = call!(std::fs::canonicalize(&asked), "{}", asked.display())?;
     let root = Root::open(&path)?;
     let config = configuration(&path, &arguments.set)?;
     let plan = build(&config, &env.host)?;

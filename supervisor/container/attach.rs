@@ -21,7 +21,7 @@ use super::program::{Failure, Program, Running};
 use super::status;
 use super::wire::Wire;
 use crate::call;
-use crate::cgroup::{Cgroup, Joining};
+use crate::cgroup::Joining;
 use crate::config::Config;
 use crate::config::value::Name;
 use crate::host::Host;
@@ -186,9 +186,11 @@ impl Target {
 /// Field 22 of /proc/PID/stat (proc_pid_stat(5)).
 fn start_time(process: &OwnedFd) -> Option<u64> {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-    let mut text = String::new();
-    let file = File::from(openat(process, "stat", flags, Mode::empty()).ok()?);
-    file.take(4096).read_to_string(&mut text).ok()?;
+    let mut file = File::from(openat(process, "stat", flags, Mode::empty()).ok()?);
+    // The kernel writes the line into one read: 52 numbers and a name of 64 bytes at most.
+    let mut buffer = [0_u8; 2048];
+    let length = file.read(&mut buffer).ok()?;
+    let text = String::from_utf8_lossy(&buffer[..length]);
     // The name in parentheses may contain anything, so count from its end.
     text.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
@@ -217,7 +219,7 @@ impl Attachment<'_> {
         if let Some(terminal) = &terminal {
             terminal.give_to(self.program.user())?;
         }
-        let joining = Cgroup::existing(&host.cgroups, &paths.cgroup, name.as_str()).joining_session()?;
+        let joining = Joining::of_session(&host.cgroups, &paths.cgroup, name.as_str())?;
         take_oom_score(proc.as_fd(), self.confinement.oom_score)?;
         call!(prctl::set_dumpable(false), "prctl(PR_SET_DUMPABLE)")?;
         self.target.children_join()?;

@@ -78,7 +78,7 @@ enum Directory {
 pub struct Running {
     /// The process to wait for; the leader of a session of its own once the program runs.
     pub child: Pid,
-    /// Its wire: ends when the program was executed.
+    /// Its wire: where it says why the program was not executed.
     pub wire: OwnedFd,
     /// Its terminal, if it has one.
     pub terminal: Option<Pty>,
@@ -207,32 +207,31 @@ impl Program {
             }
         }
         // A path such as /proc/self/fd/7 may have led out (CVE-2024-21626).
-        if !call!(process::working_directory(), "getcwd")?.starts_with(b"/") {
+        if !call!(process::working_directory_is_inside(), "getcwd")? {
             bail!("the working directory is outside the container");
         }
         Ok(())
     }
 
-    /// As execvp(3): the first file that can be executed; one that is there and cannot is told rather than one that
-    /// is not there.
+    /// As execvp(3): the first file that can be executed. One that is there and cannot is told rather than those that
+    /// are not there.
     fn try_files(&self) -> Failure {
-        let mut found = None;
+        let mut refused = None;
         for file in &self.files {
             let arguments = if self.name.is_none() { &login_arguments(file)[..] } else { &self.arguments };
             let Err(errno) = execve(file, arguments, &self.environment);
             match errno {
-                Errno::ENOENT if stat(file.as_c_str()).is_ok() => found = found.or(Some((file, errno))),
                 Errno::ENOENT | Errno::ENOTDIR => {}
-                Errno::EACCES if self.name.as_ref().is_none_or(|name| !name.contains('/')) => {
-                    found = found.or(Some((file, errno)));
-                }
+                Errno::EACCES if self.files.len() > 1 => refused = refused.or(Some((file, errno))),
                 _ => {
-                    found = Some((file, errno));
+                    refused = Some((file, errno));
                     break;
                 }
             }
         }
-        match found {
+        // A script whose interpreter is missing gives the same error as a script that is missing.
+        let there = || self.files.iter().find(|file| stat(file.as_c_str()).is_ok());
+        match refused.or_else(|| there().map(|file| (file, Errno::ENOENT))) {
             Some((file, errno)) => not_executable(&file.to_string_lossy(), errno),
             None => self.not_found(),
         }

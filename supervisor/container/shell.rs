@@ -111,7 +111,8 @@ impl ThrowAway<'_> {
         let performer = Performer::new(bind_onto_itself(self.path, self.root.directory())?)?;
         for operation in &self.plan.operations {
             if let Some(warning) = performer.perform(operation)? {
-                wire.send(&FromChild::Warning(warning))?;
+                // Standard error is still the client's.
+                log::warn!("{warning}");
             }
         }
         let terminal = self.terminal.then(|| pty::open(performer.root())).transpose()?;
@@ -126,15 +127,12 @@ impl ThrowAway<'_> {
 
 /// Waits for the terminal that the child opens in the container's tree.
 fn hear_of_terminal(wire: &OwnedFd) -> Result<Pty> {
-    loop {
-        let received = socket::receive::<FromChild>(wire)?.context("the new process died")?;
-        let mut descriptors = received.descriptors.into_iter();
-        match (received.message, descriptors.next(), descriptors.next()) {
-            (FromChild::Console, Some(master), Some(peer)) => return Ok(Pty { master, peer }),
-            (FromChild::Warning(text), ..) => log::warn!("{text}"),
-            (FromChild::Failed(chain), ..) => bail!("{}", chain.join(": ")),
-            (FromChild::Console | FromChild::Ready, ..) => bail!("the new process said something else"),
-        }
+    let received = socket::receive::<FromChild>(wire)?.context("the new process died")?;
+    let mut descriptors = received.descriptors.into_iter();
+    match (received.message, descriptors.next(), descriptors.next()) {
+        (FromChild::Console, Some(master), Some(peer)) => Ok(Pty { master, peer }),
+        (FromChild::Failed(chain), ..) => bail!("{}", chain.join(": ")),
+        _ => bail!("the new process said something else"),
     }
 }
 

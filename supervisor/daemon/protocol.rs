@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | client → | Request with the descriptors of stdin, stdout, stderr | the worker that took the connection serves it |
 //! | client → | Signal | the worker passes it on to the command |
-//! | ← worker | RawMode | the client switches its terminal; it restores it at the end, however that comes |
+//! | ← worker | RawMode | the client switches its terminal, and says SIGWINCH once it is raw; it restores it at the end, however that comes |
 //! | ← worker | Exit | the client exits with the code |
 //! | ← worker | Refused | the client says why and fails |
 //!

@@ -238,10 +238,13 @@ impl Root {
 /// # Errors
 /// When it is anything but a regular file: a FIFO or a device is never opened.
 fn read_regular(found: BorrowedFd<'_>, limit: u64) -> Result<Vec<u8>> {
-    if file_type(&call!(fstat(found), "fstat")?) != SFlag::S_IFREG {
+    let status = call!(fstat(found), "fstat")?;
+    if file_type(&status) != SFlag::S_IFREG {
         bail!("not a regular file");
     }
-    let mut content = Vec::new();
+    // One byte more, in which the end is found.
+    let expected = u64::try_from(status.st_size).unwrap_or(0).min(limit) + 1;
+    let mut content = Vec::with_capacity(usize::try_from(expected).unwrap_or(0));
     reopen(found, OFlag::O_RDONLY)?.take(limit).read_to_end(&mut content)?;
     Ok(content)
 }

@@ -65,6 +65,8 @@ pub struct Bridge {
     output: Output,
     input: Input,
     end_is_due: bool,
+    /// Nothing is written to standard output yet.
+    held: bool,
     inward: Flow,
     outward: Flow,
 }
@@ -95,7 +97,7 @@ impl Bridge {
         let near = near.try_clone_to_owned().context("standard input")?;
         let output = Output::new(output).context("standard output")?;
         let (inward, outward) = (Flow::default(), Flow::default());
-        Ok(Self { far, near, output, input, end_is_due: false, inward, outward })
+        Ok(Self { far, near, output, input, end_is_due: false, held: false, inward, outward })
     }
 
     /// The far end.
@@ -111,7 +113,7 @@ impl Bridge {
         if self.inward.wants_source() {
             edges.push((Edge::Input, self.near.as_fd(), PollFlags::POLLIN));
         }
-        if self.outward.wants_sink() {
+        if self.outward.wants_sink() && !self.held {
             edges.push((Edge::Output, self.output.fd(), PollFlags::POLLOUT));
         }
         let mut events = PollFlags::empty();
@@ -181,8 +183,21 @@ impl Bridge {
         self.inward.drain(|bytes| write(&self.far, bytes));
     }
 
+    /// Writes nothing until [`Bridge::release`]: the client's terminal is not raw yet, and would change what it shows.
+    pub fn hold(&mut self) {
+        self.held = true;
+    }
+
+    /// The client's terminal is raw.
+    pub fn release(&mut self) {
+        self.held = false;
+    }
+
     /// Gives standard output what it takes.
     pub fn pass_outward(&mut self) {
+        if self.held {
+            return;
+        }
         self.outward.drain(|bytes| self.output.write(bytes));
     }
 

@@ -168,3 +168,22 @@ fn the_rest_of_a_program_that_ended_comes_out() {
     File::from(output).read_to_string(&mut all).unwrap();
     assert_eq!(all, "last words");
 }
+
+#[test]
+fn what_is_held_back_comes_out_later() {
+    let (near, _writer) = pipe().unwrap();
+    let (output, sink) = pipe().unwrap();
+    let (far, mut other) = UnixStream::pair().unwrap();
+    let mut bridge = Bridge::new(far.into(), near.as_fd(), sink.as_fd(), Input::Keys).unwrap();
+    bridge.hold();
+    other.write_all(b"early").unwrap();
+    drop(other);
+    bridge.take_rest();
+    assert!(!bridge.is_finished());
+    assert!(bridge.edges().iter().all(|(edge, ..)| *edge != Edge::Output));
+    bridge.release();
+    bridge.pass_outward();
+    assert!(bridge.is_finished());
+    let mut all = [0; 16];
+    assert_eq!(File::from(output).read(&mut all).unwrap(), 5);
+}

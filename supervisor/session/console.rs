@@ -64,7 +64,10 @@ pub fn look(env: &Env, name: &Name) -> Result<Option<Left>> {
     }
     let raw = RawMode::begin(&env.client)?;
     let asking = raw.is_some() && !terminal::tells_its_size(&env.client);
-    let bridge = Bridge::to_console(stream)?;
+    let mut bridge = Bridge::to_console(stream)?;
+    if raw.is_some() {
+        bridge.hold();
+    }
     let left = Looking { env, connection, bridge, size: None, asking }.run();
     drop(raw);
     if terminal::input_is_terminal() {
@@ -132,6 +135,7 @@ impl Looking<'_> {
         Ok(match self.env.client.receive()? {
             FromClient::HungUp => Some(Left::Signalled(1)),
             FromClient::Signal(libc::SIGWINCH | libc::SIGCONT) => {
+                self.bridge.release();
                 self.resize();
                 None
             }

@@ -66,22 +66,20 @@ pub fn exit_code(ended: Ended) -> ExitCode {
 /// What poll(2) answers; the program is then killed as this process ends.
 pub fn attend(client: &Client, running: Running) -> Result<Outcome> {
     let Running { child, wire, terminal } = running;
-    let signals = Signals::listen(&[Signal::SIGCHLD])?;
+    let end = End::of(child)?;
     let screen = terminal.map(|pty| Screen::new(client, pty)).transpose()?;
     let mut session = Session {
         client,
         child,
-        wire: Some(wire),
-        signals,
+        end,
         screen,
         client_gone: client.fd().is_none(),
         ended: None,
-        failure: None,
         killing: None,
     };
     session.run()?;
     let code = session.ended.map_or(ExitCode::Signal(HANG_UP), exit_code);
-    Ok(Outcome { code, failure: session.failure })
+    Ok(Outcome { code, failure: last_words(&wire) })
 }
 
 /// SIGHUP, the same number on every machine (signal(7)).
@@ -90,12 +88,10 @@ const HANG_UP: u8 = 1;
 struct Session<'a> {
     client: &'a Client,
     child: Pid,
-    wire: Option<OwnedFd>,
-    signals: Signals,
+    end: End,
     screen: Option<Screen<'a>>,
     client_gone: bool,
     ended: Option<Ended>,
-    failure: Option<String>,
     killing: Option<Instant>,
 }
 
@@ -110,11 +106,40 @@ struct Screen<'a> {
     _raw: Option<RawMode<'a>>,
 }
 
+/// Where the end of the program is heard of.
+enum End {
+    /// From the process itself (5.3).
+    Process(OwnedFd),
+    /// From SIGCHLD.
+    Signals(Signals),
+}
+
+impl End {
+    fn of(child: Pid) -> Result<Self> {
+        match process::pidfd_open(child) {
+            Ok(pidfd) => Ok(Self::Process(pidfd)),
+            Err(_) => Ok(Self::Signals(Signals::listen(&[Signal::SIGCHLD])?)),
+        }
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Process(pidfd) => pidfd.as_fd(),
+            Self::Signals(signals) => signals.fd(),
+        }
+    }
+
+    fn heard(&self) {
+        if let Self::Signals(signals) = self {
+            let _ = signals.take();
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Event {
+    End,
     Client,
-    Wire,
-    Signals,
     Edge(Edge),
 }
 
@@ -126,9 +151,8 @@ impl Session<'_> {
             for event in self.wait()? {
                 match event {
                     Event::Client => self.hear_client()?,
-                    Event::Wire => self.hear_wire()?,
-                    Event::Signals => {
-                        let _ = self.signals.take();
+                    Event::End => {
+                        self.end.heard();
                         self.reap()?;
                     }
                     Event::Edge(edge) => self.cross(edge),
@@ -137,9 +161,6 @@ impl Session<'_> {
             if let Some(screen) = &mut self.screen {
                 screen.tick();
             }
-        }
-        if let Some(wire) = self.wire.take() {
-            self.failure = self.failure.take().or(last_words(&wire));
         }
         Ok(())
     }
@@ -150,17 +171,16 @@ impl Session<'_> {
     }
 
     fn wait(&self) -> Result<Vec<Event>> {
-        let mut events = vec![Event::Signals];
-        let mut polled = vec![PollFd::new(self.signals.fd(), PollFlags::POLLIN)];
+        let (mut events, mut polled) = (Vec::with_capacity(6), Vec::with_capacity(6));
         let mut add = |event: Event, descriptor, flags| {
             events.push(event);
             polled.push(PollFd::new(descriptor, flags));
         };
+        if self.ended.is_none() {
+            add(Event::End, self.end.fd(), PollFlags::POLLIN);
+        }
         if let Some(connection) = self.client.fd().filter(|_| !self.client_gone) {
             add(Event::Client, connection, PollFlags::POLLIN);
-        }
-        if let Some(wire) = &self.wire {
-            add(Event::Wire, wire.as_fd(), PollFlags::POLLIN);
         }
         for (edge, descriptor, flags) in self.screen.iter().flat_map(|screen| screen.bridge.edges()) {
             add(Event::Edge(edge), descriptor, flags);
@@ -205,6 +225,7 @@ impl Session<'_> {
             }
             FromClient::Signal(libc::SIGWINCH) => {
                 if let Some(screen) = &mut self.screen {
+                    screen.bridge.release();
                     screen.resize();
                 }
             }
@@ -231,18 +252,6 @@ impl Session<'_> {
         self.killing.get_or_insert_with(|| Instant::now() + GRACE);
     }
 
-    /// A message is a failure; the end means that the program runs, or that the child is gone.
-    fn hear_wire(&mut self) -> Result<()> {
-        let Some(wire) = &self.wire else { return Ok(()) };
-        match socket::receive::<FromChild>(wire)?.map(|received| received.message) {
-            Some(FromChild::Failed(chain)) => self.failure = Some(chain.join(": ")),
-            Some(FromChild::Warning(text)) => log::warn!("{text}"),
-            Some(FromChild::Console | FromChild::Ready) => {}
-            None => self.wire = None,
-        }
-        Ok(())
-    }
-
     fn cross(&mut self, edge: Edge) {
         let Some(screen) = &mut self.screen else { return };
         let ended = self.ended.is_some();
@@ -264,7 +273,8 @@ impl Session<'_> {
     }
 }
 
-/// A failure that was told just before the child's end.
+/// Why the program was not executed, if it was not. Asked once it has ended: to hear that all went well, nobody has to
+/// be woken.
 fn last_words(wire: &OwnedFd) -> Option<String> {
     let mut polled = [PollFd::new(wire.as_fd(), PollFlags::POLLIN)];
     if poll(&mut polled, PollTimeout::ZERO).ok()? == 0 {
@@ -281,8 +291,12 @@ impl<'a> Screen<'a> {
         let raw = RawMode::begin(client)?;
         let size = terminal::size();
         set_size(pty.master.as_fd(), size.filter(|size| size.rows > 0).unwrap_or(UNSEEN));
+        let mut bridge = Bridge::to_terminal(pty.master)?;
+        if raw.is_some() {
+            bridge.hold();
+        }
         Ok(Self {
-            bridge: Bridge::to_terminal(pty.master)?,
+            bridge,
             peer: Some(pty.peer),
             size,
             asking: raw.is_some() && !terminal::tells_its_size(client),

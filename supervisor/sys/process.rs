@@ -187,18 +187,17 @@ pub fn reap(child: Option<Pid>) -> Result<Option<(Pid, Ended)>, Errno> {
     })
 }
 
-/// The path of the working directory in the kernel's own words, getcwd(2): it begins with `(unreachable)` when the
-/// directory is outside this process's root. The C library's function hides that.
+/// Whether the working directory is inside this process's root, getcwd(2): the kernel's path of one that is not begins
+/// with `(unreachable)`. The C library's function hides that.
 ///
 /// # Errors
 /// ENOENT when the directory was deleted, otherwise what the kernel answers.
-pub fn working_directory() -> Result<Vec<u8>, Errno> {
-    let mut path = vec![0_u8; usize::try_from(libc::PATH_MAX).unwrap_or(4096)];
+pub fn working_directory_is_inside() -> Result<bool, Errno> {
+    // PATH_MAX; on the stack, since this is asked between fork and execve.
+    let mut path = [0_u8; 4096];
     // SAFETY: the buffer is valid for its whole length, which is passed.
-    let length = check(unsafe { libc::syscall(libc::SYS_getcwd, path.as_mut_ptr(), path.len()) })?;
-    // The kernel counts the final NUL.
-    path.truncate(usize::try_from(length).unwrap_or(0).saturating_sub(1));
-    Ok(path)
+    check(unsafe { libc::syscall(libc::SYS_getcwd, path.as_mut_ptr(), path.len()) })?;
+    Ok(path[0] == b'/')
 }
 
 /// Asks for `signal` when the parent ends, PR_SET_PDEATHSIG. The caller has to check afterwards that the
