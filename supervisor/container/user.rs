@@ -60,9 +60,16 @@ struct Entry {
 /// # Errors
 /// A name that the container does not have, or a file that cannot be read.
 pub fn look_up(root: &Root, wanted: Option<&UserSpec>) -> Result<Identity> {
-    let users = read(root, "/etc/passwd")?;
-    let groups = read(root, "/etc/group")?;
-    resolve(&users, &groups, wanted)
+    // Root can be had without the files, to repair them.
+    let is_root = wanted.is_none_or(|wanted| wanted.user == Account::Id(0) && wanted.group.is_none());
+    let read = |path| match read(root, path) {
+        Err(error) if is_root => {
+            log::warn!("{error:#}; going on without it");
+            Ok(String::new())
+        }
+        other => other,
+    };
+    resolve(&read("/etc/passwd")?, &read("/etc/group")?, wanted)
 }
 
 /// The content of a file; empty when there is none.

@@ -16,6 +16,7 @@ mod terminal;
 mod cgroups;
 mod devices;
 mod exec;
+mod hostile;
 mod leaks;
 mod lifecycle;
 mod limits;
