@@ -20,6 +20,7 @@ use crate::monitor::protocol::{Answer, Request};
 use crate::plan;
 use crate::rootfs::guest::Guest;
 use crate::rootfs::root::Root;
+use crate::session::console::{Left, look};
 use crate::socket;
 
 /// Starts what the command line names.
@@ -46,7 +47,8 @@ pub fn run(arguments: &cli::Start, env: &Env) -> Result<ExitCode> {
             }
         }
         if arguments.foreground && code == ExitCode::Done {
-            // console
+            // One container only; one that has ended meanwhile has nothing more to show.
+            return Ok(look(env, &name)?.map_or(ExitCode::Done, Left::code));
         }
     }
     Ok(code)

@@ -14,6 +14,7 @@ mod sandbox;
 mod terminal;
 
 mod cgroups;
+mod console;
 mod devices;
 mod exec;
 mod hostile;
@@ -22,6 +23,7 @@ mod lifecycle;
 mod limits;
 mod mounts;
 mod network;
+mod pty;
 mod recovery;
 mod stop;
 

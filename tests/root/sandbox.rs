@@ -157,8 +157,13 @@ impl Sandbox {
 
     /// `ds` on a terminal.
     pub fn ds_on_terminal(&self, words: &[&str]) -> Terminal {
-        let line: Vec<_> = std::iter::once("--terminal".into()).chain(self.ds_words(words)).collect();
-        Terminal::spawn(self.command(&line))
+        self.on_terminal(&self.ds_words(words))
+    }
+
+    /// Any command on a terminal.
+    pub fn on_terminal(&self, words: &[impl AsRef<OsStr>]) -> Terminal {
+        let words = words.iter().map(|word| word.as_ref().to_owned());
+        Terminal::spawn(self.command(&std::iter::once("--terminal".into()).chain(words).collect::<Vec<_>>()))
     }
 
     fn ds_words(&self, words: &[&str]) -> Vec<std::ffi::OsString> {

@@ -1,11 +1,14 @@
 //! A person at a terminal: a pseudoterminal with a command on it, what it shows, and what is typed.
 
 use crate::wait_for;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::pty::{OpenptyResult, Winsize, openpty};
+use ds::sys::terminal::{WindowSize, set_window_size};
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
+use nix::sys::stat::Mode;
 use nix::sys::termios::{Termios, tcgetattr};
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command};
 
 /// A command on a terminal of 24 rows and 80 columns.
@@ -22,9 +25,15 @@ pub struct Terminal {
 
 impl Terminal {
     pub fn spawn(mut command: Command) -> Self {
-        let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
-        let OpenptyResult { master, slave } = openpty(Some(&size), None).expect("openpty");
-        let peer = File::from(slave);
+        // Not openpty(3): other tests start processes at the same time, and would hand both sides down to them.
+        let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        let master = posix_openpt(flags).expect("posix_openpt");
+        grantpt(&master).expect("grantpt");
+        unlockpt(&master).expect("unlockpt");
+        let name = ptsname_r(&master).expect("ptsname_r");
+        let peer = File::from(open(name.as_str(), flags, Mode::empty()).expect("open the terminal"));
+        let master = OwnedFd::from(master);
+        set_window_size(master.as_fd(), WindowSize { rows: 24, columns: 80 }).expect("TIOCSWINSZ");
         let stream = || peer.try_clone().expect("dup");
         let child = command.stdin(stream()).stdout(stream()).stderr(stream()).spawn().expect("run");
         let flags = OFlag::from_bits_retain(fcntl(&master, FcntlArg::F_GETFL).expect("F_GETFL"));
@@ -92,10 +101,6 @@ impl Terminal {
 
     /// Changes the size of the window, as dragging its corner does.
     pub fn resize(&self, rows: u16, columns: u16) {
-        ds::sys::terminal::set_window_size(
-            std::os::fd::AsFd::as_fd(&self.master),
-            ds::sys::terminal::WindowSize { rows, columns },
-        )
-        .expect("TIOCSWINSZ");
+        set_window_size(self.master.as_fd(), WindowSize { rows, columns }).expect("TIOCSWINSZ");
     }
 }

@@ -1,0 +1,126 @@
+//! /dev/console: attached to with `ds console`, kept with `ds logs`, and never in the way of PID 1.
+
+use crate::root_fs::Tree;
+use crate::sandbox::Sandbox;
+use crate::wait_for;
+use std::io::Read;
+
+fn boot(sandbox: &Sandbox, settings: &[&str]) -> Tree {
+    let tree = sandbox.container("web", settings);
+    sandbox.ds(&["start", "web"]).succeeds();
+    wait_for("the report", || tree.report());
+    tree
+}
+
+fn log(sandbox: &Sandbox) -> String {
+    sandbox.ds(&["logs", "web"]).succeeds()
+}
+
+#[test]
+fn what_a_container_says_is_kept() {
+    let sandbox = Sandbox::new();
+    boot(&sandbox, &[]);
+    wait_for("the log", || log(&sandbox).contains("probe: waiting").then_some(()));
+    assert_eq!(sandbox.ds(&["logs", "web", "-n", "1"]).succeeds().trim_end(), "probe: waiting");
+    sandbox.ds(&["stop", "web"]).succeeds();
+    assert!(log(&sandbox).contains("probe: report: /report.json"), "it is there when the container is gone");
+    let file = sandbox.data("containers/web/log/console.log");
+    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(file).unwrap());
+    assert_eq!(mode & 0o777, 0o600);
+    sandbox.ds(&["logs", "nobody"]).fails(1, &["ds: logs nobody: ", "no such container"]);
+}
+
+#[test]
+fn a_flood_neither_stops_the_container_nor_fills_the_disk() {
+    let sandbox = Sandbox::new();
+    boot(&sandbox, &["environment.PROBE=flood=20"]);
+    wait_for("the end of the flood", || {
+        sandbox.ds(&["logs", "web", "-n", "3"]).succeeds().contains("flood over").then_some(())
+    });
+    let directory = sandbox.data("containers/web/log");
+    let sizes = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len());
+    let total: u64 = sizes.sum();
+    assert!(total <= 3 << 20, "{total} bytes");
+    assert_eq!(sandbox.ds(&["stop", "web"]).succeeds(), "web stopped\n");
+}
+
+#[test]
+fn a_flood_before_anybody_looks_does_not_stop_the_boot() {
+    let sandbox = Sandbox::new();
+    let tree = sandbox.container("web", &["environment.PROBE=flood=2,exit=0"]);
+    sandbox.ds(&["start", "web"]).succeeds();
+    sandbox.wait_for_state("web", "stopped");
+    assert_eq!(tree.boots(), 1);
+    assert!(log(&sandbox).contains("flood over"), "the last words are kept");
+}
+
+#[test]
+fn logs_can_be_followed() {
+    let sandbox = Sandbox::new();
+    boot(&sandbox, &["environment.PROBE=sleep=1000,login"]);
+    let mut follower = sandbox.spawn_ds(&["logs", "web", "-f"]);
+    let mut seen = Vec::new();
+    let mut output = follower.stdout.take().unwrap();
+    let mut buffer = [0; 4096];
+    while !String::from_utf8_lossy(&seen).contains("probe login: ") {
+        let count = output.read(&mut buffer).unwrap();
+        assert_ne!(count, 0, "it goes on until it is ended");
+        seen.extend(&buffer[..count]);
+    }
+    follower.kill().unwrap();
+    follower.wait().unwrap();
+}
+
+#[test]
+fn the_console_shows_what_was_said_and_takes_what_is_typed() {
+    let sandbox = Sandbox::new();
+    let tree = sandbox.container("web", &["init=/bin/console"]);
+    tree.write(
+        "bin/console",
+        "#!/bin/sh\ntrap 'exit 0' TERM\necho welcome\nwhile true; do read line; echo \"heard $line\"; done\n",
+    );
+    std::fs::set_permissions(tree.path("bin/console"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .unwrap();
+    sandbox.ds(&["start", "web"]).succeeds();
+    let mut first = sandbox.ds_on_terminal(&["console", "web"]);
+    first.expect("welcome");
+    let mut second = sandbox.ds_on_terminal(&["console", "web"]);
+    first.send(b"one\r");
+    first.expect("heard one");
+    second.expect("heard one");
+    second.send(b"two\r");
+    first.expect("heard two");
+    // Leaving is not ending.
+    first.send(b"\x1d\x1d");
+    assert_eq!(first.wait(), 0, "{}", first.shown());
+    second.send(b"three\r");
+    second.expect("heard three");
+    sandbox.ds(&["stop", "web"]).succeeds();
+    second.wait();
+    assert!(second.settings().local_flags.contains(nix::sys::termios::LocalFlags::ICANON));
+    sandbox.ds(&["console", "web"]).fails(1, &["ds: console web: ", "ds start web"]);
+}
+
+#[test]
+fn a_viewer_that_does_not_read_is_nobodys_problem() {
+    let sandbox = Sandbox::new();
+    let tree = sandbox.container("web", &["environment.PROBE=sleep=500,flood=5,login"]);
+    sandbox.ds(&["start", "web"]).succeeds();
+    wait_for("the report", || tree.report());
+    // Its pipe is full after 64 KiB, and nobody empties it.
+    let mut viewer = sandbox.spawn_ds(&["console", "web"]);
+    wait_for("the prompt", || (sandbox.info("web")["ready"] == true).then_some(()));
+    assert_eq!(sandbox.ds(&["stop", "web"]).succeeds(), "web stopped\n");
+    viewer.kill().unwrap();
+    viewer.wait().unwrap();
+}
+
+#[test]
+fn in_the_foreground_the_console_comes_along() {
+    let sandbox = Sandbox::new();
+    sandbox.container("web", &["environment.PROBE=sleep=200,exit=0"]);
+    let mut terminal = sandbox.ds_on_terminal(&["start", "-f", "web"]);
+    terminal.expect("probe: report: /report.json");
+    assert_eq!(terminal.wait(), 0, "{}", terminal.shown());
+    assert_eq!(sandbox.state("web"), "stopped");
+}
