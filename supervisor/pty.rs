@@ -15,7 +15,7 @@ use nix::sys::statfs::{DEVPTS_SUPER_MAGIC, fstatfs};
 use nix::unistd::{Gid, Uid, fchown};
 
 use crate::call;
-use crate::rootfs::root::{Root, file_type};
+use crate::rootfs::root::{Root, file_type, reopen};
 use crate::sys::terminal::{open_peer, peer_number, unlock_peer};
 use crate::sys::unsupported;
 
@@ -71,6 +71,15 @@ pub fn open(root: &Root) -> Result<Pty> {
         other => call!(other, "ioctl(ptmx, TIOCGPTPEER)")?,
     };
     Ok(Pty { master, peer })
+}
+
+/// Opens the other side once more, after vhangup(2) has taken it from everybody who had it open: through the descriptor,
+/// which still names the same file. Needs the host's /proc.
+///
+/// # Errors
+/// What open(2) answers.
+pub fn open_again(peer: &OwnedFd) -> Result<OwnedFd> {
+    Ok(reopen(peer.as_fd(), OFlag::O_RDWR)?.into())
 }
 
 /// The other side by its name, for kernels before 4.13.
@@ -130,6 +139,16 @@ mod tests {
         assert_eq!(identity(&by_number), identity(&pty.peer));
         assert!(verify("x", &pty.peer, device, MULTIPLEXER).is_err(), "another device is refused");
         assert!(verify("x", &by_number, device + 1, (136, 0)).is_err(), "another file system is refused");
+    }
+
+    #[test]
+    fn the_peer_opened_again_is_the_same_terminal() {
+        let pty = open(&Root::open(Path::new("/")).unwrap()).unwrap();
+        let again = open_again(&pty.peer).unwrap();
+        drop(pty.peer);
+        write(&again, b"x").unwrap();
+        let mut buffer = [0_u8; 16];
+        assert_eq!(read(&pty.master, &mut buffer).unwrap(), 1);
     }
 
     #[test]

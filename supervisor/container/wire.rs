@@ -51,18 +51,10 @@ impl Wire {
         socket::send(&self.0, message, &[])
     }
 
-    /// Sends the console's master.
+    /// Sends both sides of a terminal: of /dev/console, or of a session.
     ///
     /// # Errors
-    /// EPIPE when the monitor is gone.
-    pub fn send_console(&self, master: &OwnedFd) -> Result<()> {
-        socket::send(&self.0, &FromChild::Console, &[master.as_fd()])
-    }
-
-    /// Sends both sides of a session's terminal.
-    ///
-    /// # Errors
-    /// EPIPE when the worker is gone.
+    /// EPIPE when nobody waits any more.
     pub fn send_terminal(&self, terminal: &Pty) -> Result<()> {
         socket::send(&self.0, &FromChild::Console, &[terminal.master.as_fd(), terminal.peer.as_fd()])
     }

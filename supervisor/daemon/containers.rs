@@ -97,7 +97,7 @@ impl Server {
             Heard::Status(status, changed) => {
                 if changed {
                     log::info!("{name}: {}", status.state.as_str());
-                    self.renew_standby();
+                    self.standby_is_stale = true;
                 }
                 self.decide(Event::Status(name.clone(), status.state))
             }

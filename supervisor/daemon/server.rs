@@ -59,6 +59,8 @@ pub struct Server {
     workers: BTreeMap<Pid, Worker>,
     /// The worker that waits for the next client.
     standby: Option<Pid>,
+    /// It was forked before something changed that it knows from its birth.
+    pub(super) standby_is_stale: bool,
     /// Workers to be told once the start of a container that they cancelled has ended.
     cancelling: Vec<(Name, Pid)>,
     /// No worker is forked for a client before.
@@ -129,6 +131,7 @@ impl Server {
             listener,
             workers: BTreeMap::new(),
             standby: None,
+            standby_is_stale: false,
             cancelling: Vec::new(),
             breath: None,
             pid: getpid(),
@@ -155,6 +158,7 @@ impl Server {
     }
 
     fn turn(&mut self) -> ControlFlow<Outcome> {
+        self.renew_standby();
         self.keep_one_standing_by()?;
         for source in self.wait() {
             match source {
@@ -194,8 +198,7 @@ impl Server {
         }
         let timeout = timeout_until([self.policy.deadline(), self.breath].into_iter().flatten().min());
         // While a worker is at work, its end or the next client is near.
-        let at_work = self.workers.keys().any(|pid| Some(*pid) != self.standby);
-        let polling = if at_work { poll::<PollTimeout> } else { sleep };
+        let polling = if self.is_at_work() { poll::<PollTimeout> } else { sleep };
         match polling(&mut polled, timeout) {
             Ok(_) => {}
             Err(Errno::EINTR) => return Vec::new(),
@@ -204,6 +207,10 @@ impl Server {
         }
         let ready = polled.iter().map(|entry| entry.any().unwrap_or(false));
         ready.zip(sources).filter_map(|(ready, source)| ready.then_some(source)).collect()
+    }
+
+    fn is_at_work(&self) -> bool {
+        self.workers.keys().any(|pid| Some(*pid) != self.standby)
     }
 
     fn take_signals(&mut self) -> ControlFlow<Outcome> {
@@ -234,9 +241,13 @@ impl Server {
         }
     }
 
-    /// What a worker knows from its birth has changed: the next one is to stand by. A client that has just come to
-    /// the old one is served all the same.
-    pub(super) fn renew_standby(&mut self) {
+    /// Sends a worker away that does not know the latest, once nothing is under way that may change it again. A client
+    /// that has just come to it is served all the same.
+    fn renew_standby(&mut self) {
+        if !self.standby_is_stale || self.is_at_work() {
+            return;
+        }
+        self.standby_is_stale = false;
         if let Some(standby) = self.standby.take() {
             self.tell(standby, &FromSupervisor::Dismissed);
         }
@@ -248,7 +259,7 @@ impl Server {
                 self.settings = settings;
                 self.policy.limit(settings.start_parallel);
                 sinks::take_role(Role::daemon(&settings, &self.paths.supervisor_log(), self.foreground));
-                self.renew_standby();
+                self.standby_is_stale = true;
                 log::info!("supervisor.ini was read again");
             }
             Err(error) => log::error!("{error}; nothing was changed"),

@@ -18,6 +18,7 @@ use crate::container::wire::{FromChild, Wire};
 use crate::fault;
 use crate::mount::op::Operation;
 use crate::plan::mounts::NOTIFY_SOCKET;
+use crate::pty::Pty;
 use crate::socket;
 use crate::sys::process::{self, Fork};
 
@@ -93,8 +94,11 @@ impl Monitor {
             };
             match received.message {
                 FromChild::Console => {
-                    let master = received.descriptors.into_iter().next().context("no console came along")?;
-                    self.console.connect(master)?;
+                    let mut sides = received.descriptors.into_iter();
+                    let (Some(master), Some(peer)) = (sides.next(), sides.next()) else {
+                        bail!("no console came along");
+                    };
+                    self.console.connect(Pty { master, peer })?;
                     fault::point("connected")?;
                 }
                 FromChild::Warning(text) => match report {

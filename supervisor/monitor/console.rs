@@ -17,6 +17,7 @@ use nix::unistd::{read, write};
 
 use crate::call;
 use crate::paths;
+use crate::pty::{self, Pty};
 use crate::sys::descriptor::set_nonblocking;
 use crate::sys::terminal::{self, WindowSize};
 
@@ -74,10 +75,10 @@ impl Console {
     }
 
     /// Takes the console of a new boot.
-    pub(super) fn connect(&mut self, master: OwnedFd) -> Result<()> {
-        call!(set_nonblocking(master.as_fd()), "fcntl(O_NONBLOCK)")?;
-        self.peer = terminal::open_peer(master.as_fd()).ok();
-        self.master = Some(master);
+    pub(super) fn connect(&mut self, console: Pty) -> Result<()> {
+        call!(set_nonblocking(console.master.as_fd()), "fcntl(O_NONBLOCK)")?;
+        self.peer = Some(console.peer);
+        self.master = Some(console.master);
         self.input.clear();
         self.history.clear();
         self.prompted = false;
@@ -112,11 +113,11 @@ impl Console {
                 Err(Errno::EINTR) => {}
                 Err(Errno::EIO) => {
                     // Somebody inside hung the terminal up (vhangup(2)): open it anew, or poll would never rest.
-                    if self.peer.take().is_none() {
+                    self.peer = self.peer.take().and_then(|peer| pty::open_again(&peer).ok());
+                    if self.peer.is_none() {
                         self.master = None;
                         break;
                     }
-                    self.peer = terminal::open_peer(master.as_fd()).ok();
                 }
                 Err(_) => break,
             }

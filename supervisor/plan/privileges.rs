@@ -65,8 +65,8 @@ pub fn dropped(config: &Config) -> Vec<Capability> {
 /// A system call filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Filter {
-    /// Loading kernels and modules, the calls by which a root manager hands out its powers, and the kernel's socket
-    /// interface to ciphers: EPERM.
+    /// Loading kernels and modules, the calls by which a root manager hands out its powers, the kernel's socket
+    /// interface to ciphers, and typing on a terminal in somebody else's place: EPERM.
     Machine,
     /// Session keyrings: ENOSYS. On kernels before 5.0 a new one loses the keys of Android's encrypted files.
     Keyring,
@@ -81,7 +81,7 @@ impl fmt::Display for Filter {
         f.write_str(match self {
             Self::Machine => {
                 "machine: kexec_load, kexec_file_load, init_module, finit_module, delete_module, \
-                 reboot and prctl of KernelSU, socket(AF_ALG)"
+                 reboot and prctl of KernelSU, socket(AF_ALG), ioctl(TIOCSTI, TIOCLINUX)"
             }
             Self::Keyring => "keyring: keyctl, add_key, request_key",
             Self::Namespaces => "namespaces: unshare, clone, clone3, setns",

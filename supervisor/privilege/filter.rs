@@ -23,6 +23,10 @@ const KERNELSU: u32 = 0xdead_beef;
 /// `AF_ALG`: ciphers of the kernel, with a history of faults that any user can reach; programs have their own.
 const CIPHERS: u32 = 38;
 
+/// Requests of ioctl_tty(2) that type on a terminal: TIOCSTI, and TIOCLINUX's pasting on a virtual console. A command
+/// that was given the terminal of somebody outside could make that shell run anything (CVE-2017-5226).
+const TYPING: [u32; 2] = [0x5412, 0x541c];
+
 /// When a rule applies. Arguments are compared by their lower half: each one here is an `int`, or flags below bit 32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum When {
@@ -31,6 +35,8 @@ enum When {
     Any(u32),
     /// The first argument is this.
     Is(u32),
+    /// The second argument is this.
+    SecondIs(u32),
 }
 
 /// One refusal: number of the call, condition, error number.
@@ -56,6 +62,7 @@ fn rules(filter: Filter, calls: &Calls) -> Vec<Rule> {
             rules.push((calls.reboot, When::Is(KERNELSU), libc::EPERM));
             rules.push((calls.prctl, When::Is(KERNELSU), libc::EPERM));
             rules.push((calls.socket, When::Is(CIPHERS), libc::EPERM));
+            rules.extend(TYPING.map(|request| (calls.ioctl, When::SecondIs(request), libc::EPERM)));
             rules
         }
         Filter::Keyring => always(&[calls.keyctl, calls.add_key, calls.request_key], libc::ENOSYS),
@@ -75,6 +82,7 @@ const RETURN: u16 = 0x06;
 const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
 const FIRST_ARGUMENT: u32 = 16;
+const SECOND_ARGUMENT: u32 = 24;
 
 /// `SECCOMP_RET_ALLOW`.
 const ALLOW: u32 = 0x7fff_0000;
@@ -188,13 +196,17 @@ fn examine(conditions: &[(When, libc::c_int)]) -> (To, Vec<Step>) {
     if conditional.is_empty() {
         return (end, Vec::new());
     }
-    let mut steps = vec![Step::Load(FIRST_ARGUMENT)];
+    let (mut steps, mut loaded) = (Vec::new(), None);
     for (index, (when, errno)) in conditional.iter().enumerate() {
-        let (code, value) = match when {
-            When::Any(bits) => (JUMP_ANY_BIT, *bits),
-            When::Is(value) => (JUMP_EQUAL, *value),
+        let (argument, code, value) = match when {
+            When::Any(bits) => (FIRST_ARGUMENT, JUMP_ANY_BIT, *bits),
+            When::Is(value) => (FIRST_ARGUMENT, JUMP_EQUAL, *value),
+            When::SecondIs(value) => (SECOND_ARGUMENT, JUMP_EQUAL, *value),
             When::Always => continue,
         };
+        if loaded.replace(argument) != Some(argument) {
+            steps.push(Step::Load(argument));
+        }
         let fails = if index + 1 == conditional.len() { end } else { NEXT };
         steps.push(compare(code, value, To::Refuse(*errno), fails));
     }
@@ -246,6 +258,16 @@ mod tests {
 
     /// What the kernel does with a program: `Ok` for allowed, else the error number. Every jump must stay inside.
     fn run(program: &[sock_filter], architecture: u32, number: u32, first: u64) -> Result<(), i32> {
+        run_with(program, architecture, number, [first, 0])
+    }
+
+    fn run_with(
+        program: &[sock_filter],
+        architecture: u32,
+        number: u32,
+        arguments: [u64; 2],
+    ) -> Result<(), i32> {
+        let low = |argument: u64| u32::try_from(argument & 0xffff_ffff).unwrap();
         let (mut accumulator, mut at) = (0_u32, 0_usize);
         loop {
             let instruction = &program[at];
@@ -256,7 +278,8 @@ mod tests {
                     accumulator = match k {
                         NUMBER => number,
                         ARCHITECTURE => architecture,
-                        FIRST_ARGUMENT => u32::try_from(first & 0xffff_ffff).unwrap(),
+                        FIRST_ARGUMENT => low(arguments[0]),
+                        SECOND_ARGUMENT => low(arguments[1]),
                         _ => panic!("load from {k}"),
                     };
                     continue;
@@ -302,6 +325,20 @@ mod tests {
             assert_eq!(run(socket, 0xffff_ffff_0000_0026), REFUSED, "the kernel reads an int");
             assert_eq!(run(socket, 1), Ok(()));
             assert_eq!(run(getpid, 0), Ok(()));
+        }
+    }
+
+    #[test]
+    fn nobody_types_on_a_terminal_from_inside() {
+        for (machine, architecture, ioctl) in
+            [("aarch64", AARCH64, 29), ("aarch64", ARM, 54), ("x86_64", X86_64, 16), ("x86_64", I386, 54)]
+        {
+            let program = program(machine, &[Filter::Machine]);
+            let run = |request| run_with(&program, architecture, ioctl, [0, request]);
+            assert_eq!(run(0x5412), REFUSED, "TIOCSTI");
+            assert_eq!(run(0x1_0000_5412), REFUSED, "the kernel reads an int (CVE-2019-10063)");
+            assert_eq!(run(0x541c), REFUSED, "TIOCLINUX");
+            assert_eq!(run(0x5413), Ok(()), "TIOCGWINSZ");
         }
     }
 
@@ -372,12 +409,13 @@ mod tests {
     }
 
     /// The same decision, without any cleverness.
-    fn plainly(filters: &[Filter], calls: &Calls, number: u32, first: u64) -> Result<(), i32> {
-        let low = u32::try_from(first & 0xffff_ffff).unwrap();
+    fn plainly(filters: &[Filter], calls: &Calls, number: u32, arguments: [u64; 2]) -> Result<(), i32> {
+        let [first, second] = arguments.map(|argument| u32::try_from(argument & 0xffff_ffff).unwrap());
         let holds = |when: When| match when {
             When::Always => true,
-            When::Any(bits) => low & bits != 0,
-            When::Is(value) => low == value,
+            When::Any(bits) => first & bits != 0,
+            When::Is(value) => first == value,
+            When::SecondIs(value) => second == value,
         };
         let mut rules = filters.iter().flat_map(|filter| rules(*filter, calls));
         rules.find(|rule| rule.0 == number && holds(rule.1)).map_or(Ok(()), |rule| Err(rule.2))
@@ -395,15 +433,16 @@ mod tests {
         #[test]
         fn a_program_decides_as_its_rules_do(
             chosen in prop::sample::subsequence(ALL.to_vec(), 0..=4),
-            number in prop_oneof![0_u32..512, 170_u32..180, 435_u32..436],
+            number in prop_oneof![0_u32..512, 170_u32..180, 435_u32..436, 16_u32..17],
+            second in prop_oneof![any::<u64>(), Just(0x5412), Just(0x541c)],
             first in prop_oneof![any::<u64>(), Just(0xdead_beef), Just(38), Just(0x1000_0000)],
             machine in 0..MACHINES.len(),
         ) {
             let interfaces = abi::of(MACHINES[machine]);
             let program = assemble(&chosen, interfaces).unwrap();
             for interface in interfaces {
-                let expected = plainly(&chosen, interface.calls, number, first);
-                prop_assert_eq!(run(&program, interface.audit, number, first), expected);
+                let expected = plainly(&chosen, interface.calls, number, [first, second]);
+                prop_assert_eq!(run_with(&program, interface.audit, number, [first, second]), expected);
             }
         }
 

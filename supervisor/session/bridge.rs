@@ -8,7 +8,6 @@ use std::io::{stdin, stdout};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result};
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::termios::{SpecialCharacterIndices, tcgetattr};
 use nix::unistd::write;
@@ -18,6 +17,7 @@ use super::flow::{Flow, Source};
 use super::output::Output;
 use super::terminal::input_is_terminal;
 use crate::call;
+use crate::sys::descriptor::set_nonblocking;
 
 /// The character that ends the input of a terminal, unless the terminal was told another.
 const END_OF_INPUT: u8 = 4;
@@ -92,8 +92,7 @@ impl Bridge {
     }
 
     fn new(far: OwnedFd, near: BorrowedFd<'_>, output: BorrowedFd<'_>, input: Input) -> Result<Self> {
-        let flags = OFlag::from_bits_retain(call!(fcntl(&far, FcntlArg::F_GETFL), "fcntl(F_GETFL)")?);
-        call!(fcntl(&far, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)), "fcntl(F_SETFL)")?;
+        call!(set_nonblocking(far.as_fd()), "fcntl(O_NONBLOCK)")?;
         let near = near.try_clone_to_owned().context("standard input")?;
         let output = Output::new(output).context("standard output")?;
         let (inward, outward) = (Flow::default(), Flow::default());

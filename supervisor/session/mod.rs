@@ -28,10 +28,11 @@ use crate::container::program::Running;
 use crate::container::wire::FromChild;
 use crate::daemon::worker::{Client, FromClient};
 use crate::exit::ExitCode;
+use crate::pty::{Pty, open_again};
 use crate::signals::Signals;
 use crate::socket;
 use crate::sys::process::{self, Ended};
-use crate::sys::terminal::{WindowSize, open_peer, set_window_size};
+use crate::sys::terminal::{WindowSize, set_window_size};
 
 /// How long a program that was hung up may take to end before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
@@ -78,6 +79,9 @@ pub fn attend(client: &Client, running: Running) -> Result<Outcome> {
         killing: None,
     };
     session.run()?;
+    if session.ended.is_none() {
+        session.forward(libc::SIGKILL);
+    }
     let code = session.ended.map_or(ExitCode::Signal(HANG_UP), exit_code);
     Ok(Outcome { code, failure: last_words(&wire) })
 }
@@ -287,7 +291,7 @@ fn last_words(wire: &OwnedFd) -> Option<String> {
 }
 
 impl<'a> Screen<'a> {
-    fn new(client: &'a Client, pty: crate::pty::Pty) -> Result<Self> {
+    fn new(client: &'a Client, pty: Pty) -> Result<Self> {
         let raw = RawMode::begin(client)?;
         let size = terminal::size();
         set_size(pty.master.as_fd(), size.filter(|size| size.rows > 0).unwrap_or(UNSEEN));
@@ -329,7 +333,7 @@ impl<'a> Screen<'a> {
     fn serve_far(&mut self) -> bool {
         if self.bridge.serve_far() == Source::Ended {
             // Something inside has hung the terminal up for everybody, as login(1) does with vhangup(2).
-            self.peer = open_peer(self.bridge.far()).ok();
+            self.peer = self.peer.take().and_then(|peer| open_again(&peer).ok());
             if self.peer.is_none() {
                 return false;
             }
