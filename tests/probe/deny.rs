@@ -1,6 +1,6 @@
 //! `probe deny WHAT[,WHAT…] -- CMD…`: runs a program on a kernel that seems to lack some system calls.
 //!
-//! A filter answers as an older kernel, one built without an option, or an app's sandbox would. It is hidden from
+//! With `visible` among them, the filter is not hidden. A filter answers as an older kernel, one built without an option, or an app's sandbox would. It is hidden from
 //! /proc/PID/status, because `ds supervise` rightly refuses to start under one, and here it is to be tried under one.
 //! seccomp(2), Documentation/userspace-api/seccomp_filter.rst of the kernel.
 
@@ -37,6 +37,9 @@ enum Answer {
     /// SIGSYS, as Android's sandbox of apps.
     Kill,
 }
+
+/// The word for a filter that is not hidden.
+const VISIBLE: &str = "visible";
 
 /// TIOCGPTPEER of ioctl_tty(2).
 const GET_PEER: u32 = 0x5441;
@@ -79,10 +82,13 @@ const NAMESPACES: &[(&str, i32)] = &[
 pub fn run(words: &[&str]) -> Result<u8> {
     let [what, "--", command @ ..] = words else { bail!("deny WHAT[,WHAT…] -- CMD…") };
     let mut rules = Vec::new();
-    for word in what.split(',') {
+    let words: Vec<&str> = what.split(',').collect();
+    for word in words.iter().filter(|word| **word != VISIBLE) {
         rules.extend(rules_of(word)?);
     }
-    hide()?;
+    if !words.contains(&VISIBLE) {
+        hide()?;
+    }
     sys::install_filter(&compile(&rules)?)?;
     let words: Vec<CString> = command.iter().map(|word| Ok(CString::new(*word)?)).collect::<Result<_>>()?;
     execvp(words.first().context("no command")?, &words).context("exec")?;

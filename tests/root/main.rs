@@ -17,7 +17,9 @@ mod cgroups;
 mod console;
 mod devices;
 mod exec;
+mod fallbacks;
 mod hostile;
+mod init_systems;
 mod leaks;
 mod lifecycle;
 mod limits;
@@ -26,6 +28,7 @@ mod network;
 mod pty;
 mod recovery;
 mod stop;
+mod supervisor;
 
 use std::env;
 use std::fs::OpenOptions;

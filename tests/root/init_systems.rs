@@ -1,0 +1,200 @@
+//! Real distributions: each boots to its default level with nothing failed, prompts for a login, reboots, powers off
+//! and stops cleanly in time.
+
+use crate::sandbox::Sandbox;
+use crate::wait_for;
+use std::time::{Duration, Instant};
+
+/// Boots a distribution and waits until its init system is up.
+fn boot(fixture: &str, settings: &[&str]) -> Sandbox {
+    let mut sandbox = Sandbox::new();
+    sandbox.distribution("web", fixture, settings);
+    assert_eq!(sandbox.ds(&["start", "web", "--wait=90"]).succeeds(), "web is up\n");
+    sandbox
+}
+
+fn run(sandbox: &Sandbox, script: &str) -> String {
+    sandbox.ds(&["run", "web", "--", "/bin/sh", "-c", script]).succeeds()
+}
+
+/// A login prompt on the console, and that one can log in there.
+fn log_in(sandbox: &Sandbox) {
+    let mut console = sandbox.ds_on_terminal(&["console", "web"]);
+    console.send(b"\r");
+    console.expect("login: ");
+    console.send(b"root\r");
+    console.expect("# ");
+    console.send(b"echo uid=$(id -u) on $(tty)\r");
+    console.expect("uid=0 on /dev/");
+    console.send(b"exit\r");
+    console.expect("login: ");
+    console.send(b"\x1d\x1d");
+    console.wait();
+}
+
+/// A clean stop, within the time that people wait for.
+fn stop(sandbox: &Sandbox) {
+    let begun = Instant::now();
+    assert_eq!(sandbox.ds(&["stop", "web"]).succeeds(), "web stopped\n");
+    let seconds = begun.elapsed().as_secs_f32();
+    assert!(seconds < 10.0, "{seconds} s");
+    assert_eq!(sandbox.state("web"), "stopped");
+}
+
+/// `reboot` and `poweroff` inside do what they say.
+fn reboot_and_power_off(sandbox: &Sandbox, reboot: &str, power_off: &str) {
+    let monitor = sandbox.monitor("web").unwrap().pid;
+    let before = sandbox.info("web")["pid"].clone();
+    sandbox.ds(&["run", "web", "--", "/bin/sh", "-c", reboot]);
+    wait_for("the second boot", || {
+        let info = sandbox.info("web");
+        (info["state"] == "running" && info["pid"] != before).then_some(())
+    });
+    assert_eq!(sandbox.monitor("web").unwrap().pid, monitor, "the monitor stays");
+    assert_eq!(sandbox.ds(&["start", "web", "--wait=90"]).code, 0);
+    wait_for("the init system to be up", || (sandbox.info("web")["ready"] == true).then_some(()));
+    sandbox.ds(&["run", "web", "--", "/bin/sh", "-c", power_off]);
+    sandbox.wait_for_state("web", "stopped");
+    assert_eq!(sandbox.info("web")["last_exit"]["reason"], "powered-off");
+}
+
+/// What holds for every systemd.
+fn systemd(fixture: &str) -> Sandbox {
+    let sandbox = boot(fixture, &[]);
+    let info = sandbox.info("web");
+    assert_eq!(info["init"], "systemd");
+    assert!(info["os"].as_str().unwrap().starts_with("Debian"), "{info}");
+    let state = run(&sandbox, "systemctl is-system-running --wait; systemctl --failed --no-legend --plain");
+    assert_eq!(state, "running\n", "nothing failed");
+    assert_eq!(run(&sandbox, "systemd-detect-virt --container").trim(), "droidspaces");
+    assert_eq!(
+        run(&sandbox, "systemctl get-default; systemctl is-active default.target"),
+        "graphical.target\nactive\n"
+    );
+    // Limits in a unit, and a unit that is sandboxed to the hilt.
+    run(
+        &sandbox,
+        "systemd-run --wait --quiet -p TasksMax=50 -p PrivateTmp=yes -p ProtectSystem=strict -p PrivateDevices=yes true",
+    );
+    // su and sudo open sessions with logind, and do not hang.
+    let begun = Instant::now();
+    assert_eq!(run(&sandbox, "su - user -c 'id -un'; sudo -u user id -un"), "user\nuser\n");
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    let jobs = run(&sandbox, "systemctl list-jobs --no-legend");
+    assert_eq!(jobs.matches('\n').count(), 1, "nothing waits: {jobs}");
+    log_in(&sandbox);
+    sandbox
+}
+
+#[test]
+fn systemd_252_boots_and_stops() {
+    let sandbox = systemd("bookworm");
+    stop(&sandbox);
+}
+
+#[test]
+fn systemd_252_reboots_and_powers_off() {
+    let sandbox = boot("bookworm", &[]);
+    reboot_and_power_off(&sandbox, "systemctl reboot", "systemctl poweroff");
+}
+
+#[test]
+fn systemd_252_boots_with_control_groups_version_1() {
+    let sandbox = boot("bookworm", &["cgroup=v1"]);
+    let state = run(&sandbox, "systemctl is-system-running --wait; systemctl --failed --no-legend --plain");
+    assert_eq!(state, "running\n");
+    assert_eq!(run(&sandbox, "stat -fc %T /sys/fs/cgroup /sys/fs/cgroup/systemd"), "tmpfs\ncgroupfs\n");
+    stop(&sandbox);
+}
+
+#[test]
+fn the_newest_systemd_boots_and_stops() {
+    let sandbox = systemd("forky");
+    stop(&sandbox);
+}
+
+#[test]
+fn the_newest_systemd_reboots_and_powers_off() {
+    let sandbox = boot("forky", &[]);
+    reboot_and_power_off(&sandbox, "reboot", "poweroff");
+}
+
+#[test]
+fn the_newest_systemd_gets_version_2_whatever_was_asked_for() {
+    let mut sandbox = Sandbox::new();
+    sandbox.distribution("web", "forky", &["cgroup=v1"]);
+    let started = sandbox.ds(&["start", "web", "--wait=90"]);
+    assert!(started.errors.contains("cgroup v1"), "it is told: {}", started.errors);
+    started.succeeds();
+    assert_eq!(run(&sandbox, "systemctl is-system-running --wait"), "running\n");
+    stop(&sandbox);
+}
+
+#[test]
+fn a_network_of_its_own_is_no_reason_to_fail() {
+    let sandbox = boot("bookworm", &["network.mode=none"]);
+    let state = run(&sandbox, "systemctl is-system-running --wait; systemctl --failed --no-legend --plain");
+    assert_eq!(state, "running\n");
+    assert_eq!(run(&sandbox, "ping -c1 -q 127.0.0.1 >/dev/null && echo alive"), "alive\n");
+    stop(&sandbox);
+}
+
+#[test]
+fn openrc_boots_and_stops() {
+    let sandbox = boot("openrc", &[]);
+    assert_eq!(sandbox.info("web")["init"], "openrc");
+    assert_eq!(run(&sandbox, "/sbin/rc-status --crashed; /sbin/rc-status --runlevel"), "default\n");
+    log_in(&sandbox);
+    stop(&sandbox);
+}
+
+#[test]
+fn openrc_reboots_and_powers_off() {
+    let sandbox = boot("openrc", &[]);
+    reboot_and_power_off(&sandbox, "reboot", "poweroff");
+}
+
+#[test]
+fn sysvinit_boots_and_stops() {
+    let sandbox = boot("sysvinit", &[]);
+    assert_eq!(sandbox.info("web")["init"], "sysvinit");
+    assert_eq!(run(&sandbox, "/sbin/runlevel"), "N 2\n");
+    log_in(&sandbox);
+    stop(&sandbox);
+}
+
+#[test]
+fn sysvinit_reboots_and_powers_off() {
+    let sandbox = boot("sysvinit", &[]);
+    reboot_and_power_off(&sandbox, "reboot", "poweroff");
+}
+
+#[test]
+fn runit_boots_and_stops() {
+    let sandbox = boot("runit", &[]);
+    assert_eq!(sandbox.info("web")["init"], "runit");
+    let status = run(&sandbox, "sv status /etc/service/getty-console");
+    assert!(status.starts_with("run: "), "{status}");
+    log_in(&sandbox);
+    stop(&sandbox);
+}
+
+#[test]
+fn runit_reboots_and_powers_off() {
+    let sandbox = boot("runit", &[]);
+    reboot_and_power_off(&sandbox, "reboot", "poweroff");
+}
+
+#[test]
+fn busybox_boots_and_stops() {
+    let sandbox = boot("busybox", &[]);
+    assert_eq!(sandbox.info("web")["init"], "busybox");
+    log_in(&sandbox);
+    stop(&sandbox);
+}
+
+#[test]
+fn busybox_reboots_and_powers_off() {
+    let sandbox = boot("busybox", &[]);
+    reboot_and_power_off(&sandbox, "reboot", "poweroff");
+}

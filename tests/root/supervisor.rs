@@ -1,0 +1,146 @@
+//! The supervisor with real containers: autostart, restarts, and who may speak to it.
+//!
+//! How it deals with clients and monitors as such is tested in `tests/daemon`.
+
+use crate::sandbox::Sandbox;
+use crate::wait_for;
+use std::fs;
+use std::time::{Duration, Instant};
+
+/// The lines of the supervisor's log with this text, without their time.
+fn logged(sandbox: &Sandbox, text: &str) -> Vec<String> {
+    sandbox
+        .log()
+        .lines()
+        .filter(|line| line.contains(text))
+        .map(|line| line.split(": ").skip(1).collect::<Vec<_>>().join(": "))
+        .collect()
+}
+
+#[test]
+fn containers_start_by_themselves_in_order_of_priority() {
+    let sandbox = Sandbox::new();
+    for (name, priority) in [("c", 30), ("a", -5), ("b1", 10), ("b2", 10)] {
+        sandbox.container(name, &["autostart=yes", &format!("priority={priority}")]);
+    }
+    sandbox.container("not", &[]);
+    sandbox.ds(&["supervise"]).succeeds();
+    for name in ["a", "b1", "b2", "c"] {
+        sandbox.wait_for_state(name, "running");
+    }
+    assert_eq!(sandbox.state("not"), "stopped");
+    let mut order = logged(&sandbox, ": running");
+    order[1..3].sort();
+    assert_eq!(order, ["a: running", "b1: running", "b2: running", "c: running"]);
+    // A supervisor that comes back later starts nothing that was stopped since.
+    sandbox.ds(&["stop", "a"]).succeeds();
+    sandbox.kill_supervisor();
+    sandbox.ds(&["supervise"]).succeeds();
+    assert_eq!(sandbox.state("a"), "stopped");
+    assert_eq!(sandbox.state("c"), "running");
+}
+
+#[test]
+fn one_that_does_not_start_does_not_keep_the_others_from_it() {
+    let sandbox = Sandbox::new();
+    let broken = sandbox.container("broken", &["autostart=yes", "priority=1"]);
+    fs::remove_file(broken.path("sbin/init")).unwrap();
+    sandbox.container("after", &["autostart=yes", "priority=2"]);
+    sandbox.ds(&["supervise"]).succeeds();
+    sandbox.wait_for_state("after", "running");
+    assert_eq!(sandbox.state("broken"), "failed");
+    assert!(sandbox.log().contains("/sbin/init"), "{}", sandbox.log());
+}
+
+#[test]
+fn a_container_comes_back_with_growing_waits() {
+    let sandbox = Sandbox::new();
+    let tree = sandbox.container("web", &["restart=always", "environment.PROBE=exit=1"]);
+    let begun = Instant::now();
+    sandbox.ds(&["start", "web"]).succeeds();
+    let mut times = Vec::new();
+    for boot in 1..=3 {
+        wait_for("the boot", || (tree.boots() >= boot).then_some(()));
+        times.push(begun.elapsed().as_secs_f32());
+    }
+    let waits = [times[1] - times[0], times[2] - times[1]];
+    assert!((0.9..2.0).contains(&waits[0]) && (1.9..3.5).contains(&waits[1]), "{waits:?}");
+    let list = sandbox.ds(&["list"]).succeeds();
+    assert!(list.contains("restarts in"), "{list}");
+    // Whoever stops it has the last word.
+    sandbox.ds(&["stop", "web"]).succeeds();
+    let boots = tree.boots();
+    std::thread::sleep(Duration::from_millis(4500));
+    assert_eq!(tree.boots(), boots);
+}
+
+#[test]
+fn the_policy_decides_what_comes_back() {
+    let sandbox = Sandbox::new();
+    let cases = [
+        ("no", "exit=1", false),
+        ("on-failure", "exit=0", false),
+        ("on-failure", "poweroff", false),
+        ("on-failure", "exit=1", true),
+        ("on-failure", "crash", true),
+        ("always", "exit=0", true),
+        ("always", "poweroff", true),
+    ];
+    let trees = cases.map(|(policy, probe, _)| {
+        let name = format!("{policy}-{}", probe.replace('=', ""));
+        let tree = sandbox
+            .container(&name, &[&format!("restart={policy}"), &format!("environment.PROBE=first:{probe}")]);
+        sandbox.ds(&["start", &name]).succeeds();
+        (name, tree)
+    });
+    for ((_, tree), case) in trees.iter().zip(&cases).filter(|(_, case)| case.2) {
+        wait_for(&format!("{case:?}"), || (tree.boots() == 2).then_some(()));
+    }
+    // The others have had the time to, as well.
+    std::thread::sleep(Duration::from_millis(1500));
+    for ((name, tree), (policy, probe, again)) in trees.iter().zip(&cases) {
+        assert_eq!(tree.boots(), if *again { 2 } else { 1 }, "{policy} {probe}");
+        assert_eq!(sandbox.state(name) == "running", *again, "{policy} {probe}");
+    }
+}
+
+#[test]
+fn a_killed_monitor_counts_as_a_failure() {
+    let sandbox = Sandbox::new();
+    let tree = sandbox.container("web", &["restart=on-failure"]);
+    sandbox.ds(&["start", "web"]).succeeds();
+    wait_for("the report", || tree.report());
+    crate::process::kill(sandbox.monitor("web").unwrap().pid);
+    wait_for("the second boot", || (tree.boots() == 2).then_some(()));
+    assert_eq!(sandbox.state("web"), "running");
+}
+
+#[test]
+fn a_containers_root_cannot_command_the_supervisor() {
+    let sandbox = Sandbox::new();
+    let run = sandbox.run_directory("");
+    fs::create_dir_all(&run).unwrap();
+    // By some mistake, the sockets are within its reach.
+    let tree = sandbox.container("web", &[&format!("mounts.bind={}:/mnt/run", run.display())]);
+    sandbox.container("victim", &[]);
+    tree.copy(&crate::given("DS_BIN"), "bin/ds");
+    sandbox.ds(&["start", "web", "victim"]).succeeds();
+    let answer = sandbox.ds(&["run", "web", "-e", "DS_ROOT=/mnt", "--", "/bin/ds", "stop", "victim"]);
+    answer.fails(1, &["ds: stop", "PID namespace"]);
+    assert_eq!(sandbox.state("victim"), "running");
+}
+
+#[test]
+fn the_log_does_not_grow_for_ever() {
+    let sandbox = Sandbox::new();
+    fs::create_dir_all(sandbox.data("")).unwrap();
+    fs::write(sandbox.data("supervisor.ini"), "[supervisor]\nlog-size = 4K\nlog-files = 2\n").unwrap();
+    sandbox.container("web", &[]);
+    for _ in 0..40 {
+        sandbox.ds(&["start", "web"]).succeeds();
+        sandbox.ds(&["stop", "web", "--kill"]).succeeds();
+    }
+    let files: Vec<_> = fs::read_dir(sandbox.data("log")).unwrap().map(|entry| entry.unwrap()).collect();
+    let total: u64 = files.iter().map(|file| file.metadata().unwrap().len()).sum();
+    assert!(files.len() == 2 && total <= 9 << 10, "{total} bytes in {files:?}");
+}
