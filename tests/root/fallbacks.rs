@@ -196,5 +196,17 @@ fn scratch() {
     let begun = std::time::Instant::now();
     eprintln!("{}", sandbox.ds(&["start", "web", "--wait=20"]).errors);
     eprintln!("TOOK {:?}", begun.elapsed());
-    eprintln!("{}", sandbox.ds(&["run", "web", "--", "/bin/sh", "-c", "systemctl list-jobs; systemctl --failed; journalctl -b --no-pager | tail -50"]).text());
+    eprintln!(
+        "{}",
+        sandbox
+            .ds(&[
+                "run",
+                "web",
+                "--",
+                "/bin/sh",
+                "-c",
+                "systemctl list-jobs; systemctl --failed; journalctl -b --no-pager | tail -50"
+            ])
+            .text()
+    );
 }
