@@ -12,7 +12,7 @@ use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 
 use super::protocol::{Answer, Exit, ExitReason};
-use super::{Monitor, Phase, create_cgroup, open_root};
+use super::{Monitor, Phase, create_cgroup, open_root, writers};
 use crate::config::Config;
 use crate::config::value::Name;
 use crate::fault;
@@ -206,6 +206,7 @@ impl Monitor {
         let guest = Guest::inspect(&root, config.container.init.as_str().as_ref())?;
         let plan = plan::build(&config, &self.host, &guest)?;
         self.filters = crate::privilege::compile(&plan.filters)?;
+        self.writers = writers(&root, &config);
         (self.config, self.root, self.plan) = (config, root, plan);
         Ok(())
     }

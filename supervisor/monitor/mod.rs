@@ -93,6 +93,8 @@ struct Monitor {
     root: Root,
     /// Held for as long as the root file system is in use; none when another container has it.
     _in_use: Option<Flock<OwnedFd>>,
+    /// What keeps the host's file systems from being made read-only from inside.
+    writers: Vec<OwnedFd>,
     proc: OwnedFd,
     cgroup: Cgroup,
     notify: Option<Notify>,
@@ -192,6 +194,7 @@ impl Monitor {
         for warning in warnings {
             let _ = socket::send(report, &Report::Warning(warning), &[]);
         }
+        let writers = writers(&root, &config);
         let filters = crate::privilege::compile(&plan.filters)?;
         let notify = if plan.notifies { Some(Notify::listen(&paths.notify(&config.name))?) } else { None };
         fault::point("notified")?;
@@ -204,6 +207,7 @@ impl Monitor {
             filters,
             root,
             _in_use: in_use,
+            writers,
             proc,
             cgroup,
             notify,
@@ -258,6 +262,13 @@ impl Monitor {
         let answer = Answer::Status(Box::new(self.status()));
         self.clients.retain(|client| !client.watching || client.send(&answer, &[]).is_ok());
     }
+}
+
+/// Keeps the file systems writable that the container sees and the host owns.
+fn writers(root: &Root, config: &Config) -> Vec<OwnedFd> {
+    let bound = config.mounts.bind.iter().filter(|bind| !bind.read_only);
+    let directories = bound.filter_map(|bind| Root::open(bind.source.as_path()).ok()?.keep_writable());
+    root.keep_writable().into_iter().chain(directories).collect()
 }
 
 /// Opens the root file system.

@@ -68,6 +68,17 @@ impl Root {
         }
     }
 
+    /// A file without a name that is open for writing: as long as it is, the file system cannot be made read-only.
+    ///
+    /// The super block of a directory is the host's, and a container that shuts down in the old way (`umount -a -r`,
+    /// `mount -o remount,ro /`) means it: mount(2), MS_REMOUNT; umount2(2) of the root. `None` where the file system has
+    /// no such files, or is read-only already.
+    #[must_use]
+    pub fn keep_writable(&self) -> Option<OwnedFd> {
+        let flags = OFlag::O_TMPFILE | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+        openat(&self.directory, ".", flags, Mode::empty()).ok()
+    }
+
     /// Resolves a path, links included, to an O_PATH descriptor inside the tree.
     ///
     /// # Errors
