@@ -76,7 +76,9 @@ fn boot(prepared: &Prepared<'_>, wire: &Wire, in_cgroup: bool) -> Result<Infalli
     set_oom_score(prepared.proc, plan.oom_score, wire)?;
     let console = build_tree(prepared, wire)?;
     fault::point("built")?;
-    enter_tree(plan.shared)?;
+    if let Some(warning) = enter_tree(plan.shared)? {
+        wire.send(&FromChild::Warning(warning.to_owned()))?;
+    }
     fault::point("entered")?;
     call!(sethostname(&plan.hostname), "sethostname({})", plan.hostname)?;
     if plan.namespaces & libc::CLONE_NEWNET != 0 {
@@ -129,13 +131,15 @@ fn build_tree(prepared: &Prepared<'_>, wire: &Wire) -> Result<OwnedFd> {
     Ok(console.peer)
 }
 
-/// Makes the working directory the root and lets go of the host's tree.
-pub(super) fn enter_tree(shared: bool) -> Result<()> {
+/// Makes the working directory the root and lets go of the host's tree; a warning where that cannot be done for good.
+pub(super) fn enter_tree(shared: bool) -> Result<Option<&'static str>> {
+    let mut warning = None;
     match pivot_root(".", ".") {
         // The old root is now mounted over the new one, at the same place: pivot_root(2), "pivot_root(".", ".")".
         Ok(()) => call!(umount2(".", MntFlags::MNT_DETACH), "umount2(the old root)")?,
         Err(Errno::EINVAL) if is_initial_ramfs() => {
-            // The first root of all cannot be pivoted away. It is covered instead.
+            // The first root of all cannot be pivoted away. It is covered instead, and a cover can be taken off.
+            warning = Some("this machine runs from its initramfs: root inside can reach the host's files");
             call!(mount(Some("."), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>), "mount(., /, move)")?;
             call!(chroot("."), "chroot(.)")?;
         }
@@ -146,7 +150,7 @@ pub(super) fn enter_tree(shared: bool) -> Result<()> {
         let shared = MsFlags::MS_REC | MsFlags::MS_SHARED;
         call!(mount(None::<&str>, "/", None::<&str>, shared, None::<&str>), "mount(/, shared)")?;
     }
-    Ok(())
+    Ok(warning)
 }
 
 fn is_initial_ramfs() -> bool {

@@ -3,19 +3,19 @@
 //! Workers, monitors and the first moments of a container's PID 1 are forks of the supervisor, so a container can
 //! reach its program through /proc/PID/exe. That must not be the file on disk (CVE-2019-5736): it is a sealed memfd,
 //! or on kernels and policies that refuse to run one, an unlinked copy that nobody has open for writing.
-//! memfd_create(2), fcntl(2) F_ADD_SEALS, open(2) O_TMPFILE, fexecve(3).
+//! memfd_create(2), fcntl(2) F_ADD_SEALS, open(2) O_TMPFILE, execve(2).
 
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
-use nix::unistd::fexecve;
+use nix::unistd::execve;
 
 use crate::call;
 use crate::sys::descriptor::executable_memfd;
@@ -32,7 +32,9 @@ pub fn execute_copy(arguments: &[CString], environment: &[CString], scratch: &Pa
     let mut failure = anyhow::anyhow!("no way to run {PROGRAM}");
     for way in ways {
         let executed = way(scratch).and_then(|program| {
-            Ok(call!(fexecve(program.as_fd(), arguments, environment), "execve({PROGRAM})")?)
+            // Not fexecve(3): TOMOYO on kernels before 6 looks for /dev/fd, which not every machine has.
+            let path = CString::new(format!("/proc/self/fd/{}", program.as_raw_fd()))?;
+            Ok(call!(execve(&path, arguments, environment), "execve({PROGRAM})")?)
         });
         match executed {
             Ok(never) => match never {},

@@ -65,7 +65,7 @@ fn keys_are_the_programs() {
     wait_for("the program", || sandbox.processes().into_iter().find(|one| one.name == "sleep"));
     terminal.send(b"\x1a");
     terminal.expect("Stopped");
-    terminal.send(b"kill -9 %1; wait; echo gone\n");
+    terminal.send(b"kill -9 %1; fg; echo gone\n");
     terminal.expect("gone\r\n");
     terminal.send(b"exit 5\n");
     assert_eq!(terminal.wait(), 5, "{}", terminal.shown());

@@ -119,7 +119,7 @@ pub const FEATURES: &[Feature] = &[
         "2.3.41",
         "",
         "leaving the host's file tree",
-        "on an initramfs: MS_MOVE and chroot",
+        "on an initramfs: MS_MOVE and chroot, which root inside can undo",
         |_| trial::pivot(),
     ),
     optional(

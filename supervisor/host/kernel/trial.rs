@@ -5,7 +5,7 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -14,7 +14,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{chdir, fexecve, getpid, mkdir, pivot_root};
+use nix::unistd::{chdir, execve, getpid, mkdir, pivot_root};
 use seccompiler::sock_filter;
 
 use crate::host::Host;
@@ -181,7 +181,8 @@ pub fn sealed_program() -> bool {
             descriptor::make_standard(null.as_fd(), number)?;
         }
         let arguments = ["ds", "version"].map(CString::new).into_iter().collect::<Result<Vec<_>, _>>()?;
-        match fexecve(copy.as_fd(), &arguments, &[] as &[CString])? {}
+        let path = CString::new(format!("/proc/self/fd/{}", copy.as_raw_fd()))?;
+        match execve(&path, &arguments, &[] as &[CString])? {}
     })
 }
 
