@@ -91,7 +91,9 @@ impl Cgroup {
             }
         }
         for hierarchy in &hierarchies.version1 {
-            let created = create_version1(hierarchy, base, container).and_then(Group::at);
+            // Without limits, and not shown, the namespace may as well begin at the directory itself.
+            let payload = layout == Layout::Version1;
+            let created = create_version1(hierarchy, base, container, payload).and_then(Group::at);
             cgroup.version1.extend(required(created, false, &hierarchy.label(), warnings)?);
         }
         for (controller, file2, value2, values1) in limit_table(limits) {
@@ -125,7 +127,7 @@ impl Cgroup {
         let Some(hierarchy) = hierarchies.version1_with(controller) else {
             anyhow::bail!("kernel has no {controller} controller; see 'ds check'");
         };
-        let directory = create_version1(hierarchy, base, container)?;
+        let directory = create_version1(hierarchy, base, container, true)?;
         let group = Group::at(directory.clone())?;
         if !self.version1.contains(&group) {
             self.version1.push(group);
@@ -170,7 +172,7 @@ impl Cgroup {
             joining.directory = Some(open_directory(&path)?);
         }
         for group in &self.version1 {
-            joining.tasks.push(open_write(&group.directory.join(PAYLOAD).join("tasks"))?);
+            joining.tasks.extend(open_tasks(&group.directory)?);
         }
         Ok(joining)
     }
@@ -237,13 +239,13 @@ impl Joining {
     /// # Errors
     /// When the groups cannot be opened; a hierarchy without a group of the container is none of its.
     pub fn of_session(hierarchies: &Hierarchies, base: &str, container: &str) -> Result<Self> {
-        let payload = |mounted: &Path| mounted.join(base).join(container).join(PAYLOAD);
+        let directory = |mounted: &Path| mounted.join(base).join(container);
         let mut joining = Self { directory: None, tasks: Vec::new() };
         if let Some(hierarchy) = &hierarchies.version2 {
-            joining.directory = open_leaf(&payload(&hierarchy.mounted))?;
+            joining.directory = open_leaf(&directory(&hierarchy.mounted).join(PAYLOAD))?;
         }
         for hierarchy in &hierarchies.version1 {
-            joining.tasks.extend(present(open_write(&payload(&hierarchy.mounted).join("tasks")))?);
+            joining.tasks.extend(open_tasks(&directory(&hierarchy.mounted))?);
         }
         Ok(joining)
     }
@@ -350,21 +352,29 @@ fn create_version2(
     Ok(directory)
 }
 
-fn create_version1(hierarchy: &Version1, base: &str, container: &str) -> Result<PathBuf> {
+fn create_version1(hierarchy: &Version1, base: &str, container: &str, payload: bool) -> Result<PathBuf> {
     let directory = hierarchy.mounted.join(base).join(container);
-    let payload = directory.join(PAYLOAD);
-    make_directory(&payload)?;
+    let lowest = if payload { directory.join(PAYLOAD) } else { directory.clone() };
+    make_directory(&lowest)?;
     if hierarchy.controllers.iter().any(|name| name == "cpuset") {
         // A new cpuset is empty and takes no process until it has processors and memory nodes.
         let prefix = if hierarchy.noprefix { "" } else { "cpuset." };
         for file in ["cpus", "mems"].map(|file| format!("{prefix}{file}")) {
             let value = fs::read_to_string(hierarchy.mounted.join(&file)).unwrap_or_default();
-            for level in [&hierarchy.mounted.join(base), &directory, &payload] {
+            for level in [&hierarchy.mounted.join(base), &directory, &lowest] {
                 write(&level.join(&file), value.trim_end())?;
             }
         }
     }
     Ok(directory)
+}
+
+/// Opens the file by which a thread joins a version 1 group; none where the container has no group.
+fn open_tasks(directory: &Path) -> Result<Option<File>> {
+    match present(open_write(&directory.join(PAYLOAD).join("tasks")))? {
+        Some(tasks) => Ok(Some(tasks)),
+        None => present(open_write(&directory.join("tasks"))),
+    }
 }
 
 fn make_directory(path: &Path) -> Result<()> {

@@ -96,6 +96,15 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// Makes an entry of a directory, and mounts nothing.
+    #[must_use]
+    pub fn makes_an_entry(&self) -> bool {
+        matches!(
+            self,
+            Self::Directory { .. } | Self::Device { .. } | Self::Symlink { .. } | Self::File { .. }
+        )
+    }
+
     /// A required mount of a kernel file system.
     #[must_use]
     pub fn mount(kind: &'static str, target: &str, flags: MsFlags, data: &str) -> Self {

@@ -4,10 +4,12 @@
 //! descriptor, and mount(2) is given `self/fd/N` with a trusted /proc as the working directory: one way for
 //! every kernel from 4.9 on. It works as long as the host's /proc is attached, that is, before the old root goes.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
@@ -54,6 +56,9 @@ pub fn enter_proc(proc: BorrowedFd<'_>) -> Result<()> {
 #[derive(Debug)]
 pub struct Performer {
     root: Root,
+    /// The directory that the last entry was made in, and its path: most steps of a plan fill one directory after the
+    /// other. Forgotten with every mount, which may put another directory in its place.
+    last_parent: RefCell<Option<(String, Rc<OwnedFd>)>>,
     /// The host's /dev/null, the source of masks: 1:3 was checked before any tree was in reach.
     null: OwnedFd,
 }
@@ -76,7 +81,7 @@ impl Performer {
             bail!("/dev/null is not the null device");
         }
         umask(Mode::empty());
-        Ok(Self { root, null })
+        Ok(Self { root, last_parent: RefCell::new(None), null })
     }
 
     /// The tree.
@@ -94,6 +99,9 @@ impl Performer {
     }
 
     fn attempt(&self, operation: &Operation) -> Result<Option<String>> {
+        if !operation.makes_an_entry() {
+            *self.last_parent.borrow_mut() = None;
+        }
         match operation {
             Operation::Mount { kind, target, flags, data, required } => {
                 return self.mount(kind, target, *flags, data, *required);
@@ -128,10 +136,18 @@ impl Performer {
     }
 
     /// The directory of a path on one of our own file systems, and the last component.
-    fn parent<'a>(&self, target: &'a str) -> Result<(OwnedFd, &'a str)> {
+    fn parent<'a>(&self, target: &'a str) -> Result<(Rc<OwnedFd>, &'a str)> {
         let Some((parent, last)) = target.rsplit_once('/') else { bail!("{target} is not absolute") };
         let parent = if parent.is_empty() { "/" } else { parent };
-        Ok((self.root.make_directories(Path::new(parent))?, last))
+        let mut kept = self.last_parent.borrow_mut();
+        if let Some((path, directory)) = kept.as_ref()
+            && path == parent
+        {
+            return Ok((Rc::clone(directory), last));
+        }
+        let directory = Rc::new(self.root.make_directories(Path::new(parent))?);
+        *kept = Some((parent.to_owned(), Rc::clone(&directory)));
+        Ok((directory, last))
     }
 
     fn present(&self, target: &str) -> Result<Option<OwnedFd>> {

@@ -93,8 +93,11 @@ pub struct Plan {
 /// # Errors
 /// When the kernel lacks what no container can do without, or the configuration asks for what is not there yet.
 pub fn build(config: &Config, host: &Host, guest: &Guest) -> Result<Plan> {
-    if matches!(config.container.root, RootSource::Image(_)) || config.container.volatile {
-        bail!("images and volatile containers are not there yet; use a directory");
+    if matches!(config.container.root, RootSource::Image(_)) {
+        bail!("images are not there yet; use a directory");
+    }
+    if config.container.volatile {
+        bail!("volatile containers are not there yet; set volatile=no");
     }
     if config.network.mode == NetworkMode::Nat {
         bail!("network.mode = nat is not there yet; use host or none");

@@ -10,15 +10,23 @@ use super::check;
 /// Where the program is mapped; that never changes in the life of a process or of those it forks.
 static PROGRAM: OnceLock<Vec<(usize, usize)>> = OnceLock::new();
 
-/// poll(2), for a process that may sleep for days: when nothing has come yet, it first gives back what only the past
-/// needed, namely free heap and the pages of the program itself, which the kernel maps again at the next access.
+/// How long nothing happens before a process counts as asleep, milliseconds.
+const QUIET: u16 = 200;
+
+/// poll(2), for a process that may sleep for days: when nothing has come for a while, it first gives back what only
+/// the past needed, namely free heap and the pages of the program itself, which the kernel maps again at the next
+/// access.
 ///
 /// # Errors
 /// What poll(2) answers.
 #[inline(never)]
 pub fn sleep(polled: &mut [PollFd<'_>], timeout: PollTimeout) -> Result<libc::c_int, Errno> {
-    let ready = poll(polled, PollTimeout::ZERO)?;
-    if ready > 0 || timeout == PollTimeout::ZERO {
+    // A negative limit is none.
+    if (0..=i32::from(QUIET)).contains(&i32::from(timeout)) {
+        return poll(polled, timeout);
+    }
+    let ready = poll(polled, QUIET)?;
+    if ready > 0 {
         return Ok(ready);
     }
     let ranges = PROGRAM.get_or_init(|| {
@@ -71,6 +79,8 @@ fn parse_range(range: &str) -> Option<(usize, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::poll::PollFlags;
+    use std::os::fd::AsFd;
 
     #[test]
     fn modified_writable_and_anonymous_mappings_are_left_alone() {
@@ -83,8 +93,16 @@ mod tests {
 
     #[test]
     fn the_program_goes_on_after_its_sleep() {
-        let timeout = PollTimeout::try_from(1_i32).unwrap();
+        let timeout = PollTimeout::try_from(i32::from(QUIET) + 1).unwrap();
         assert_eq!(sleep(&mut [], timeout), Ok(0));
+        let (reader, writer) = nix::unistd::pipe().unwrap();
+        let late = std::thread::spawn(move || {
+            std::thread::sleep(std::time::Duration::from_millis(u64::from(QUIET) * 2));
+            drop(writer);
+        });
+        let mut polled = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
+        assert_eq!(sleep(&mut polled, PollTimeout::NONE), Ok(1), "without a limit it waits for the event");
+        late.join().unwrap();
         assert_eq!(format!("{:?}", vec![1, 2]), "[1, 2]");
     }
 }

@@ -99,7 +99,7 @@ fn list_and_info_have_the_promised_keys() {
     let first = sandbox.first_process("web").unwrap();
     let inner = std::fs::read_to_string(format!("/proc/{}/status", first.pid)).unwrap();
     let numbers = inner.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap().to_owned();
-    assert!(numbers.split_whitespace().any(|number| number == info["pid"].to_string()), "{numbers} {info}");
+    assert!(numbers.split_whitespace().any(|number| number == info["pid"]), "{numbers} {info}");
     assert_eq!(sandbox.ds(&["info", "web", "--pid"]).succeeds(), format!("{}\n", info["pid"]));
     sandbox.ds(&["stop", "web"]).succeeds();
     assert_eq!(sandbox.ds(&["info", "web", "--pid"]).ends_with(1), "NONE\n");
