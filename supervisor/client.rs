@@ -179,12 +179,9 @@ impl Conversation<'_> {
                 }
             }
             if ready[0] {
-                // What was sent and is not read when the other end is closed comes back as this error (unix(7)).
-                if next_length(self.connection.as_fd()) == Err(Errno::ECONNRESET)
-                    && self.last_signal.is_none()
-                {
-                    return Ok(End::NotServed);
-                }
+                // What was sent and is not read when the other end is closed comes back as this error (unix(7)), before
+                // what the other end may have said all the same.
+                let unread = next_length(self.connection.as_fd()) == Err(Errno::ECONNRESET);
                 match socket::receive::<FromWorker>(self.connection)?.map(|received| received.message) {
                     Some(FromWorker::RawMode(on)) => {
                         terminal.raw_mode(on)?;
@@ -195,6 +192,7 @@ impl Conversation<'_> {
                     }
                     Some(FromWorker::Exit(code)) => return Ok(End::Code(code)),
                     Some(FromWorker::Refused(reason)) => bail!("{reason}"),
+                    None if unread && self.last_signal.is_none() => return Ok(End::NotServed),
                     None => return Ok(End::Silent),
                 }
             }

@@ -187,26 +187,3 @@ fn a_shell_under_a_filter_does_not_launch_a_supervisor() {
     sandbox.run(&words).fails(1, &["ds: list", "seccomp filter"]);
     assert!(sandbox.supervisor().is_none());
 }
-
-#[test]
-fn scratch() {
-    let what: &'static str = Box::leak(std::env::var("SCRATCH").unwrap().into_boxed_str());
-    let mut sandbox = sandbox(what);
-    sandbox.distribution("web", "bookworm", &[]);
-    let begun = std::time::Instant::now();
-    eprintln!("{}", sandbox.ds(&["start", "web", "--wait=20"]).errors);
-    eprintln!("TOOK {:?}", begun.elapsed());
-    eprintln!(
-        "{}",
-        sandbox
-            .ds(&[
-                "run",
-                "web",
-                "--",
-                "/bin/sh",
-                "-c",
-                "systemctl list-jobs; systemctl --failed; journalctl -b --no-pager | tail -50"
-            ])
-            .text()
-    );
-}

@@ -66,7 +66,10 @@ fn systemd(fixture: &str) -> Sandbox {
     assert!(info["os"].as_str().unwrap().starts_with("Debian"), "{info}");
     let state = run(&sandbox, "systemctl is-system-running --wait; systemctl --failed --no-legend --plain");
     assert_eq!(state, "running\n", "nothing failed");
-    assert_eq!(run(&sandbox, "systemd-detect-virt --container").trim(), "droidspaces");
+    assert_eq!(
+        run(&sandbox, "systemd-detect-virt --container; cat /run/systemd/container"),
+        "container-other\ndroidspaces\n"
+    );
     assert_eq!(
         run(&sandbox, "systemctl get-default; systemctl is-active default.target"),
         "graphical.target\nactive\n"
@@ -81,7 +84,7 @@ fn systemd(fixture: &str) -> Sandbox {
     assert_eq!(run(&sandbox, "su - user -c 'id -un'; sudo -u user id -un"), "user\nuser\n");
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     let jobs = run(&sandbox, "systemctl list-jobs --no-legend");
-    assert_eq!(jobs.matches('\n').count(), 1, "nothing waits: {jobs}");
+    assert_eq!(jobs, "", "nothing waits");
     log_in(&sandbox);
     sandbox
 }
@@ -143,7 +146,7 @@ fn a_network_of_its_own_is_no_reason_to_fail() {
 fn openrc_boots_and_stops() {
     let sandbox = boot("openrc", &[]);
     assert_eq!(sandbox.info("web")["init"], "openrc");
-    assert_eq!(run(&sandbox, "/sbin/rc-status --crashed; /sbin/rc-status --runlevel"), "default\n");
+    assert_eq!(run(&sandbox, "rc-status --crashed; rc-status --runlevel"), "default\n");
     log_in(&sandbox);
     stop(&sandbox);
 }

@@ -198,6 +198,36 @@ fn whoever_is_killed_while_it_stops_nothing_is_left() {
 }
 
 #[test]
+fn whoever_is_killed_while_it_restarts_nothing_is_left() {
+    if has_faults("recovery::whoever_is_killed_while_it_restarts_nothing_is_left") {
+        kill_each(&[("rebooting", Part::Monitor)], |sandbox| {
+            sandbox.ds(&["start", "web"]).succeeds();
+            sandbox.spawn_ds(&["restart", "web"])
+        });
+    }
+}
+
+#[test]
+fn whoever_is_killed_a_shell_leaves_nothing() {
+    let sandbox = Sandbox::new();
+    let tree = Tree::with_probe(&sandbox.path("tree"));
+    for victim in [Part::Client, Part::Worker, Part::First, Part::Everybody] {
+        let mut client = sandbox.spawn_ds(&["shell", tree.0.to_str().unwrap(), "/bin/probe", "hold"]);
+        let shell = wait_for("the shell", || sandbox.process(&["/bin/probe", "hold"]));
+        match victim {
+            Part::Client => client.kill().expect("kill the client"),
+            Part::Worker => process::kill(shell.parent),
+            Part::First => process::kill(shell.pid),
+            _ => sandbox.kill_everything(),
+        }
+        client.wait().expect("wait");
+        wait_for("its end", || sandbox.process(&["/bin/probe", "hold"]).is_none().then_some(()));
+        sandbox.ds(&["list"]).succeeds();
+        wait_for("a clean machine", || sandbox.has_no_containers().then_some(()));
+    }
+}
+
+#[test]
 fn a_killed_monitor_takes_its_container_along() {
     let sandbox = Sandbox::new();
     let tree = sandbox.container("web", &["environment.PROBE=orphans=3"]);

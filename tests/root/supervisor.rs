@@ -65,8 +65,7 @@ fn a_container_comes_back_with_growing_waits() {
     }
     let waits = [times[1] - times[0], times[2] - times[1]];
     assert!((0.9..2.0).contains(&waits[0]) && (1.9..3.5).contains(&waits[1]), "{waits:?}");
-    let list = sandbox.ds(&["list"]).succeeds();
-    assert!(list.contains("restarts in"), "{list}");
+    wait_for("the wait", || sandbox.ds(&["list"]).succeeds().contains("restarts in").then_some(()));
     // Whoever stops it has the last word.
     sandbox.ds(&["stop", "web"]).succeeds();
     let boots = tree.boots();
@@ -124,7 +123,9 @@ fn a_containers_root_cannot_command_the_supervisor() {
     let tree = sandbox.container("web", &[&format!("mounts.bind={}:/mnt/run", run.display())]);
     sandbox.container("victim", &[]);
     tree.copy(&crate::given("DS_BIN"), "bin/ds");
-    sandbox.ds(&["start", "web", "victim"]).succeeds();
+    let started = sandbox.ds(&["start", "web", "victim"]);
+    assert_eq!(started.errors, "");
+    started.succeeds();
     let answer = sandbox.ds(&["run", "web", "-e", "DS_ROOT=/mnt", "--", "/bin/ds", "stop", "victim"]);
     answer.fails(1, &["ds: stop", "PID namespace"]);
     assert_eq!(sandbox.state("victim"), "running");
