@@ -9,10 +9,10 @@ use crate::cli;
 use crate::cli::value::Assignment;
 use crate::config::Config;
 use crate::config::value::{Name, UserSpec};
-use crate::container::attach::{Attachment, Confinement, Target};
+use crate::container::attach::{Attachment, Target};
 use crate::container::program::{Program, Wish};
 use crate::exit::ExitCode;
-use crate::plan::{self, privileges};
+use crate::plan::terms::Terms;
 use crate::privilege;
 use crate::session::{self, Outcome};
 
@@ -61,23 +61,25 @@ impl Visit<'_> {
         let user = self.user.map(str::parse::<UserSpec>).transpose()?;
         let said = env.knowledge.statuses.get(&self.name).map(Box::as_ref);
         let target = Target::find(&env.paths, &self.name, said)?;
-        let config = Config::load(&env.paths.container_ini(&self.name), &self.name)?;
+        let terms = match target.terms() {
+            Some(terms) => terms.clone(),
+            // Its monitor is of an older version.
+            None => {
+                let config = Config::load(&env.paths.container_ini(&self.name), &self.name)?;
+                Terms::new(&config, &env.host)
+            }
+        };
         let wish = Wish {
             words: self.words,
             user: user.as_ref(),
             directory: self.directory,
             variables: self.variables,
-            configured: plan::session_environment(&config),
+            configured: &terms.environment,
             client: &env.environment,
         };
-        let filters = privilege::compile(&privileges::filters(&config, &env.host))?;
+        let filters = privilege::compile(&terms.filters)?;
         let program = Program::prepare(target.root(), &wish, filters)?;
-        let attachment = Attachment {
-            target,
-            program: &program,
-            confinement: &Confinement::new(&config),
-            terminal: self.terminal,
-        };
+        let attachment = Attachment { target, program: &program, terms: &terms, terminal: self.terminal };
         let running = attachment.start(&env.host, &env.paths, &self.name)?;
         env.supervisor.taken();
         let outcome = session::attend(&env.client, running)?;

@@ -41,10 +41,10 @@ pub fn run(arguments: &cli::Shell, env: &Env) -> Result<ExitCode> {
         user: user.as_ref(),
         directory: arguments.workdir.as_deref(),
         variables: &arguments.env,
-        configured: plan.environment.clone(),
+        configured: &plan.terms.environment,
         client: &env.environment,
     };
-    let program = Program::prepare(&root, &wish, privilege::compile(&plan.filters)?)?.at_home();
+    let program = Program::prepare(&root, &wish, privilege::compile(&plan.terms.filters)?)?.at_home();
     let container = ThrowAway {
         plan: &plan,
         path: &path,

@@ -22,14 +22,13 @@ use super::status;
 use super::wire::Wire;
 use crate::call;
 use crate::cgroup::Joining;
-use crate::config::Config;
 use crate::config::value::Name;
 use crate::host::Host;
 use crate::host::namespace::KINDS;
 use crate::monitor::protocol::{State, Status};
 use crate::mount::perform::trusted_proc;
 use crate::paths::Paths;
-use crate::plan::privileges::{self, Capability};
+use crate::plan::terms::Terms;
 use crate::privilege;
 use crate::pty::{self, Pty};
 use crate::rootfs::root::Root;
@@ -45,6 +44,7 @@ pub struct Target {
     handle: Handle,
     /// `CLONE_NEW*` of the namespaces that are the container's own.
     namespaces: libc::c_int,
+    terms: Option<Box<Terms>>,
     root: Root,
 }
 
@@ -55,23 +55,6 @@ enum Handle {
     Process(OwnedFd),
     /// By one file for each kind.
     Files(Vec<(libc::c_int, OwnedFd)>),
-}
-
-/// What of the container's configuration holds for every process inside.
-#[derive(Debug)]
-pub struct Confinement {
-    /// Capabilities that leave the bounding set.
-    pub dropped: Vec<Capability>,
-    /// `oom_score_adj`.
-    pub oom_score: i32,
-}
-
-impl Confinement {
-    /// What the configuration says.
-    #[must_use]
-    pub fn new(config: &Config) -> Self {
-        Self { dropped: privileges::dropped(config), oom_score: config.container.oom_score }
-    }
 }
 
 impl Target {
@@ -120,7 +103,14 @@ impl Target {
             bail!("its root directory is the host's");
         }
         let handle = pidfd.map_or_else(|| Handle::Files(Vec::new()), Handle::Process);
-        Ok(Self { process, handle, namespaces: status.namespaces, root: Root::new(root) })
+        let (namespaces, terms) = (status.namespaces, status.terms.clone());
+        Ok(Self { process, handle, namespaces, terms, root: Root::new(root) })
+    }
+
+    /// What holds for every process inside, if its monitor has told.
+    #[must_use]
+    pub fn terms(&self) -> Option<&Terms> {
+        self.terms.as_deref()
     }
 
     /// The container's file tree.
@@ -202,8 +192,8 @@ pub struct Attachment<'a> {
     pub target: Target,
     /// The program.
     pub program: &'a Program,
-    /// What it must not do.
-    pub confinement: &'a Confinement,
+    /// What holds for every process inside.
+    pub terms: &'a Terms,
     /// Whether it gets a terminal of its own.
     pub terminal: bool,
 }
@@ -220,10 +210,10 @@ impl Attachment<'_> {
             terminal.give_to(self.program.user())?;
         }
         let joining = Joining::of_session(&host.cgroups, &paths.cgroup, name.as_str())?;
-        take_oom_score(proc.as_fd(), self.confinement.oom_score)?;
+        take_oom_score(proc.as_fd(), self.terms.oom_score)?;
         call!(prctl::set_dumpable(false), "prctl(PR_SET_DUMPABLE)")?;
         self.target.children_join()?;
-        privilege::drop_capabilities(&self.confinement.dropped)?;
+        privilege::drop_capabilities(&self.terms.dropped)?;
         let (ours, theirs) = socket::pair()?;
         let cloned = call!(process::clone(0, joining.directory()), "clone")?;
         match cloned.side {

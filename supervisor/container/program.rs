@@ -46,7 +46,7 @@ pub struct Wish<'a> {
     /// Further variables.
     pub variables: &'a [Assignment],
     /// Variables of the container.
-    pub configured: Vec<(String, String)>,
+    pub configured: &'a [(String, String)],
     /// Variables of the client.
     pub client: &'a BTreeMap<String, String>,
 }

@@ -27,7 +27,7 @@ fn environment_of(
         user: None,
         directory: None,
         variables: &variables,
-        configured: pairs(configured),
+        configured: &pairs(configured),
         client: &pairs(client).into_iter().collect(),
     };
     environment(&identity("/bin/zsh"), &wish).iter().map(|(name, value)| format!("{name}={value}")).collect()
@@ -87,7 +87,7 @@ fn prepared(words: &[&str], directory: Option<&str>) -> Result<Program> {
         user: Some(&user),
         directory: directory.map(Path::new),
         variables: &[],
-        configured: Vec::new(),
+        configured: &[],
         client: &BTreeMap::new(),
     };
     let program = Program::prepare(&Root::open(&tree).unwrap(), &wish, Vec::new());

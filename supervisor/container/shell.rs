@@ -52,7 +52,7 @@ impl ThrowAway<'_> {
     /// What went wrong before there was a terminal to tell it on; anything later is told on the wire.
     pub fn start(&self) -> Result<Running> {
         let proc = trusted_proc()?;
-        take_oom_score(proc.as_fd(), 0)?;
+        take_oom_score(proc.as_fd(), self.plan.terms.oom_score)?;
         call!(prctl::set_dumpable(false), "prctl(PR_SET_DUMPABLE)")?;
         let (ours, theirs) = socket::pair()?;
         let flags = self.plan.namespaces;
@@ -85,7 +85,7 @@ impl ThrowAway<'_> {
         if self.plan.namespaces & libc::CLONE_NEWNET != 0 {
             call!(network::bring_loopback_up(), "bring lo up")?;
         }
-        privilege::drop_capabilities(&self.plan.dropped)?;
+        privilege::drop_capabilities(&self.plan.terms.dropped)?;
         // What comes from now on waits until it is asked for. The program unblocks everything for itself.
         call!(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None), "sigprocmask")?;
         match call!(process::fork(), "fork")? {

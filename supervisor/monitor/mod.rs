@@ -39,6 +39,7 @@ use crate::host::Host;
 use crate::log::{self as sinks, Role};
 use crate::mount::perform::trusted_proc;
 use crate::paths::Paths;
+use crate::plan::terms::Terms;
 use crate::plan::{self, Plan};
 use crate::rootfs::guest::Guest;
 use crate::rootfs::root::Root;
@@ -251,9 +252,19 @@ impl Monitor {
             hostname: self.plan.hostname.clone(),
             cgroup: self.cgroup.directory().map(|path| path.display().to_string()),
             namespaces: self.plan.namespaces,
+            terms: Some(Box::new(self.terms())),
             network: self.config.network.mode.to_string(),
             addresses: Vec::new(),
             last_exit: self.last_exit.clone(),
+        }
+    }
+
+    fn terms(&self) -> Terms {
+        Terms {
+            environment: plan::terms::environment(&self.config),
+            dropped: self.plan.dropped.clone(),
+            filters: self.plan.filters.clone(),
+            oom_score: self.plan.oom_score,
         }
     }
 

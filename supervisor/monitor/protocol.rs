@@ -11,6 +11,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::plan::terms::Terms;
 use crate::sys::terminal::WindowSize;
 
 /// A request to the monitor.
@@ -110,6 +111,9 @@ pub struct Status {
     pub cgroup: Option<String>,
     /// The namespace flags (`CLONE_NEW*`) that the container has of its own.
     pub namespaces: i32,
+    /// What holds for every process inside; absent from monitors of before there was this.
+    #[serde(default)]
+    pub terms: Option<Box<Terms>>,
     /// Network mode: a word of the contract.
     pub network: String,
     /// Addresses inside, when the container has a network of its own.

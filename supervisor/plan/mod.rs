@@ -7,6 +7,7 @@ pub mod mounts;
 pub mod privileges;
 pub mod seed;
 pub mod shell;
+pub mod terms;
 
 use std::fmt;
 
@@ -205,29 +206,10 @@ fn command(init: String, layout: Layout, guest: &Guest) -> Vec<String> {
 /// Environment of a container's first process.
 #[must_use]
 pub fn environment(config: &Config, guest: &Guest) -> Vec<(String, String)> {
-    let mut environment = session_environment(config);
+    let mut environment = terms::environment(config);
     let notifies = guest.first == FirstProcess::Systemd;
     if notifies && !environment.iter().any(|(name, _)| name == "NOTIFY_SOCKET") {
         environment.push(("NOTIFY_SOCKET".into(), mounts::NOTIFY_SOCKET.into()));
-    }
-    environment
-}
-
-/// Environment of every process in a container, before it is anybody's in particular.
-#[must_use]
-pub fn session_environment(config: &Config) -> Vec<(String, String)> {
-    let mut environment: Vec<(String, String)> = [
-        ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
-        ("HOME", "/root"),
-        ("TERM", "linux"),
-        ("container", "droidspaces"),
-    ]
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .to_vec();
-    environment.push(("container_uuid".into(), config.container.uuid.to_string()));
-    for (name, value) in &config.environment {
-        environment.retain(|(other, _)| other != name.as_str());
-        environment.push((name.as_str().to_owned(), value.clone()));
     }
     environment
 }

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use crate::config::Config;
 use crate::config::value::{DeadlockShield, HardwareAccess, NetworkMode};
 use crate::host::Host;
@@ -20,6 +22,21 @@ pub struct Capability {
 
 const fn capability(number: u32, name: &'static str) -> Capability {
     Capability { number, name }
+}
+
+/// By number: the name is for people.
+impl Serialize for Capability {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u32(self.number)
+    }
+}
+
+impl<'de> Deserialize<'de> for Capability {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = u32::deserialize(deserializer)?;
+        let known = [SYS_MODULE, NET_ADMIN].into_iter().chain(DROPPED).find(|known| known.number == number);
+        Ok(known.unwrap_or(capability(number, "a capability")))
+    }
 }
 
 /// Never kept: code in the kernel is beyond every container.
@@ -63,7 +80,7 @@ pub fn dropped(config: &Config) -> Vec<Capability> {
 }
 
 /// A system call filter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Filter {
     /// Loading kernels and modules, the calls by which a root manager hands out its powers, the kernel's socket
     /// interface to ciphers, and typing on a terminal in somebody else's place: EPERM.

@@ -6,7 +6,7 @@
 use anyhow::{Result, bail};
 
 use super::mounts;
-use super::privileges::{self, Capability, Filter};
+use super::terms::Terms;
 use crate::config::Config;
 use crate::config::value::NetworkMode;
 use crate::host::Host;
@@ -23,12 +23,8 @@ pub struct ShellPlan {
     pub operations: Vec<Operation>,
     /// Mounts made inside propagate among the container's own namespaces.
     pub shared: bool,
-    /// Capabilities that leave the bounding set.
-    pub dropped: Vec<Capability>,
-    /// System call filters.
-    pub filters: Vec<Filter>,
-    /// Environment, before it is anybody's in particular.
-    pub environment: Vec<(String, String)>,
+    /// What holds for every process inside.
+    pub terms: Terms,
     /// What will not be as it should, one line each.
     pub warnings: Vec<String>,
 }
@@ -50,9 +46,7 @@ pub fn build(config: &Config, host: &Host) -> Result<ShellPlan> {
         namespaces,
         operations: mounts::shell(config),
         shared: privileged.shared(),
-        dropped: privileges::dropped(config),
-        filters: privileges::filters(config, host),
-        environment: super::session_environment(config),
+        terms: Terms::new(config, host),
         warnings,
     })
 }
@@ -122,13 +116,13 @@ mod tests {
     #[test]
     fn protections_are_those_of_a_container_unless_taken_away() {
         let plain = plan(&[], !0).unwrap();
-        assert!(!plain.dropped.is_empty() && !plain.filters.is_empty() && !plain.shared);
+        assert!(!plain.terms.dropped.is_empty() && !plain.terms.filters.is_empty() && !plain.shared);
         let masks = |plan: &ShellPlan| {
             plan.operations.iter().filter(|operation| operation.to_string().contains("/proc/sys ")).count()
         };
         assert_eq!(masks(&plain), 1);
         let open = plan(&[("security.privileged", "full")], !0).unwrap();
-        assert!(open.dropped.is_empty() && open.filters.is_empty());
+        assert!(open.terms.dropped.is_empty() && open.terms.filters.is_empty());
         assert_eq!(masks(&open), 0);
     }
 }

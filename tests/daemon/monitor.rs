@@ -75,6 +75,7 @@ impl Monitor {
             hostname: self.name.to_string(),
             cgroup: None,
             namespaces: 0,
+            terms: None,
             network: "host".into(),
             addresses: Vec::new(),
             last_exit: None,

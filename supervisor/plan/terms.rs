@@ -1,0 +1,81 @@
+//! What holds for every process of a container, whoever starts it: a boot, `ds run`, `ds enter`, `ds shell`.
+//!
+//! A running container keeps the terms it was started on: its monitor tells them, and a session does not read the
+//! configuration, which may have been changed or deleted since.
+
+use serde::{Deserialize, Serialize};
+
+use super::privileges::{self, Capability, Filter};
+use crate::config::Config;
+use crate::host::Host;
+
+/// The terms.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    /// Environment, before it is anybody's in particular.
+    pub environment: Vec<(String, String)>,
+    /// Capabilities that leave the bounding set.
+    pub dropped: Vec<Capability>,
+    /// System call filters.
+    pub filters: Vec<Filter>,
+    /// `oom_score_adj`.
+    pub oom_score: i32,
+}
+
+impl Terms {
+    /// What a configuration means on this machine.
+    #[must_use]
+    pub fn new(config: &Config, host: &Host) -> Self {
+        Self {
+            environment: environment(config),
+            dropped: privileges::dropped(config),
+            filters: privileges::filters(config, host),
+            oom_score: config.container.oom_score,
+        }
+    }
+}
+
+/// Environment of every process in a container, before it is anybody's in particular.
+#[must_use]
+pub fn environment(config: &Config) -> Vec<(String, String)> {
+    let mut environment: Vec<(String, String)> = [
+        ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+        ("HOME", "/root"),
+        ("TERM", "linux"),
+        ("container", "droidspaces"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .to_vec();
+    environment.push(("container_uuid".into(), config.container.uuid.to_string()));
+    for (name, value) in &config.environment {
+        environment.retain(|(other, _)| other != name.as_str());
+        environment.push((name.as_str().to_owned(), value.clone()));
+    }
+    environment
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::{Hierarchies, Namespaces};
+
+    #[test]
+    fn terms_survive_the_way_through_a_socket() {
+        let name = "web".parse().unwrap();
+        let set = [("rootfs", "/srv/web"), ("environment.PATH", "/bin"), ("oom-score", "7")];
+        let config = Config::transient(&name, &set).unwrap();
+        let host = Host {
+            android: false,
+            release: "4.14.0".into(),
+            machine: "aarch64".into(),
+            namespaces: Namespaces(!0),
+            cgroups: Hierarchies::default(),
+        };
+        let terms = Terms::new(&config, &host);
+        assert!(terms.dropped.iter().any(|capability| capability.name == "CAP_SYS_MODULE"));
+        assert!(terms.filters.len() > 1);
+        assert_eq!(terms.environment.iter().filter(|(name, _)| name == "PATH").count(), 1);
+        let text = serde_json::to_string(&terms).unwrap();
+        assert_eq!(serde_json::from_str::<Terms>(&text).unwrap(), terms);
+    }
+}
