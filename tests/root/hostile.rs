@@ -400,11 +400,8 @@ fn a_container_directory_that_vanishes_does_not_hurt_the_running_container() {
     sandbox.ds(&["start", "web"]).succeeds();
     wait_for("the report", || tree.report());
     fs::remove_dir_all(sandbox.data("containers/web")).unwrap();
-    assert_eq!(
-        sandbox.ds(&["run", "web", "--", "/bin/true"]).errors.lines().count(),
-        1,
-        "one line says what is missing"
-    );
+    // It runs on the terms that it was started on.
+    sandbox.ds(&["run", "web", "--", "/bin/true"]).succeeds();
     assert!(sandbox.first_process("web").is_some());
     sandbox.ds(&["stop", "web"]).succeeds();
     assert!(sandbox.first_process("web").is_none());
