@@ -96,10 +96,14 @@ fn resident(bench: &Bench, names: &[impl AsRef<str>]) -> Result<Vec<i32>> {
     let mut pids = Vec::new();
     for name in names {
         let monitor = parent(bench.ds.pid(name.as_ref())?)?;
-        let supervisor = parent(monitor)?;
-        pids.extend([monitor, supervisor]);
+        pids.extend([monitor, parent(monitor)?]);
+    }
+    // Whoever answered is gone then, and the next worker stands by.
+    thread::sleep(SETTLE);
+    for supervisor in pids.clone() {
         let children = fs::read_to_string(format!("/proc/{supervisor}/task/{supervisor}/children"))?;
-        for child in children.split_whitespace() {
+        let names = |pid: &&str| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        for child in children.split_whitespace().filter(|pid| names(pid).starts_with("ds:standby")) {
             pids.push(child.parse().context("a child that is no number")?);
         }
     }
