@@ -103,7 +103,7 @@ fn with_nothing_to_do_nobody_wakes_up() {
         let lines = status.lines().filter(|line| line.contains("ctxt_switches"));
         lines.map(str::to_owned).collect::<Vec<_>>()
     };
-    let ours = ["standby", "web"].map(|name| sandbox.monitor(name).unwrap());
+    let ours = ["standby", "web"].map(|name| wait_for(name, || sandbox.monitor(name)));
     let ours = [sandbox.supervisor().unwrap(), ours[0].clone(), ours[1].clone()];
     // Whatever was still under way.
     std::thread::sleep(std::time::Duration::from_millis(500));

@@ -54,19 +54,26 @@ fn another_user_owns_his_terminal() {
 fn keys_are_the_programs() {
     let sandbox = Sandbox::new();
     boot(&sandbox);
+    let is_in_state = |state| {
+        let is_it = |one: &process::Process| one.name == "sleep" && one.state == state;
+        wait_for("the program", || sandbox.processes().into_iter().find(is_it));
+    };
     let mut terminal = sandbox.ds_on_terminal(&["run", "-t", "web", "--", "/bin/sh"]);
     terminal.expect("# ");
     terminal.send(b"sleep 100\n");
-    wait_for("the program", || sandbox.processes().into_iter().find(|one| one.name == "sleep"));
+    is_in_state('S');
     terminal.send(b"\x03");
     terminal.send(b"echo code $?\n");
     terminal.expect("code 130");
     terminal.send(b"sleep 100\n");
-    wait_for("the program", || sandbox.processes().into_iter().find(|one| one.name == "sleep"));
+    is_in_state('S');
     terminal.send(b"\x1a");
     terminal.expect("Stopped");
-    terminal.send(b"kill -9 %1; fg; echo gone\n");
-    terminal.expect("gone\r\n");
+    is_in_state('T');
+    terminal.send(b"fg\n");
+    is_in_state('S');
+    terminal.send(b"\x03");
+    terminal.expect("# ");
     terminal.send(b"exit 5\n");
     assert_eq!(terminal.wait(), 5, "{}", terminal.shown());
 }

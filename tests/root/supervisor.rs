@@ -64,7 +64,8 @@ fn a_container_comes_back_with_growing_waits() {
         times.push(begun.elapsed().as_secs_f32());
     }
     let waits = [times[1] - times[0], times[2] - times[1]];
-    assert!((0.9..2.0).contains(&waits[0]) && (1.9..3.5).contains(&waits[1]), "{waits:?}");
+    // A busy machine may be late, and is never early.
+    assert!((0.9..10.0).contains(&waits[0]) && (1.9..10.0).contains(&waits[1]), "{waits:?}");
     wait_for("the wait", || sandbox.ds(&["list"]).succeeds().contains("restarts in").then_some(()));
     // Whoever stops it has the last word.
     sandbox.ds(&["stop", "web"]).succeeds();

@@ -61,7 +61,7 @@ fn rows(times: &Times) -> Vec<Row> {
     vec![
         Row::ratio("`ds start`, until it returns", &times.start, "lxc-start -d", &times.lxc_start, Some(0.4)),
         Row::ratio(
-            "`ds start --wait`: systemd is `running`",
+            "`ds start NAME --wait`: systemd is `running`",
             &times.up,
             "systemd's own figure",
             &itself,
