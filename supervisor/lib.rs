@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! init (Android's or the host's)
-//!  └─ ds supervise            one poll loop; accepts clients, keeps watch over monitors
-//!      ├─ worker              forked for one command; has the client's stdin, stdout and stderr
-//!      └─ ds monitor NAME     one for each running container; own mount namespace; parent of PID 1
+//!  └─ ds supervise            one poll loop; keeps a worker standing by and watch over monitors
+//!      ├─ worker              serves one command of one client, with the client's stdin, stdout and stderr
+//!      └─ monitor             one for each running container; parent of PID 1
 //!          └─ /sbin/init      the container
 //! client: `ds …` in a root shell
 //! ```
