@@ -331,8 +331,8 @@ fn mount_flags(mounted: &OwnedFd) -> Result<MsFlags> {
         (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
         (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
         (FsFlags::ST_NOATIME, MsFlags::MS_NOATIME),
+        // MS_RELATIME is what a remount keeps or takes by itself: mount(2), "Remounting an existing mount".
         (FsFlags::ST_NODIRATIME, MsFlags::MS_NODIRATIME),
-        (FsFlags::ST_RELATIME, MsFlags::MS_RELATIME),
     ];
     Ok(table
         .into_iter()

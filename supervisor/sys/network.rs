@@ -7,6 +7,10 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use super::check;
 
+/// Requests of netdevice(7), `linux/sockios.h`; the type that ioctl(2) wants is another one in each C library.
+const SIOCGIFFLAGS: libc::Ioctl = 0x8913;
+const SIOCSIFFLAGS: libc::Ioctl = 0x8914;
+
 /// Sets IFF_UP on the loopback interface, SIOCSIFFLAGS of netdevice(7).
 ///
 /// # Errors
@@ -20,14 +24,14 @@ pub fn bring_loopback_up() -> Result<(), Errno> {
     }
     // SAFETY: the request is a valid ifreq that outlives the call; the kernel fills in its flags.
     check(libc::c_long::from(unsafe {
-        libc::ioctl(control.as_raw_fd(), libc::SIOCGIFFLAGS, &raw mut request)
+        libc::ioctl(control.as_raw_fd(), SIOCGIFFLAGS, &raw mut request)
     }))?;
     // SAFETY: SIOCGIFFLAGS has just set the flags member of the union.
     let flags = unsafe { request.ifr_ifru.ifru_flags };
     request.ifr_ifru.ifru_flags = flags | libc::c_short::try_from(libc::IFF_UP).unwrap_or(1);
     // SAFETY: as above; the kernel only reads the request.
     check(libc::c_long::from(unsafe {
-        libc::ioctl(control.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request)
+        libc::ioctl(control.as_raw_fd(), SIOCSIFFLAGS, &raw const request)
     }))
     .map(drop)
 }
