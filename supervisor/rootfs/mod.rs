@@ -3,3 +3,4 @@
 pub mod guest;
 pub mod root;
 pub mod size;
+pub mod tool;

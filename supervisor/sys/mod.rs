@@ -12,7 +12,9 @@ pub mod process;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;
+pub mod spawn;
 pub mod terminal;
+pub mod xattr;
 
 use std::fmt;
 
