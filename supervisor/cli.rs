@@ -10,6 +10,7 @@ mod data;
 pub mod help;
 mod inside;
 mod machine;
+mod module;
 pub(crate) mod normalise;
 mod rules;
 pub mod table;
@@ -21,6 +22,7 @@ pub use inside::{Console, Enter, Logs, Run, Shell};
 pub use machine::{
     Check, Completions, Doctor, Help, Rpc, ShellKind, Supervise, Supervisor, SupervisorAction, Version,
 };
+pub use module::{Module, ModuleAction};
 pub use value::{Assignment, Wait};
 
 use crate::{compat, exit::ExitCode};
@@ -64,6 +66,7 @@ pub enum Command {
     Version(Version),
     Completions(Completions),
     Help(Help),
+    Module(Module),
 }
 
 /// A command line that was understood.

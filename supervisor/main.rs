@@ -40,6 +40,7 @@ fn run(command: &Command, argv: &[String], early: Option<OwnedFd>) -> ExitCode {
             Ok(None) => command::supervisor::absent(arguments),
             Err(error) => Err(error),
         },
+        Command::Module(arguments) => command::module::run(arguments, &Paths::from_environment()),
         _ => match client::run(&Paths::from_environment(), argv, early) {
             // Nothing is left to be done, and somebody waits.
             Ok(code) => exit_immediately(code.into()),

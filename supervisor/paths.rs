@@ -121,6 +121,12 @@ impl Paths {
         self.run.join("autostarted")
     }
 
+    /// The directory of the flashable module, written when its turn comes in a boot of the machine.
+    #[must_use]
+    pub fn module(&self) -> PathBuf {
+        self.run.join("module")
+    }
+
     /// Held by a client while it starts a supervisor.
     #[must_use]
     pub fn launch_lock(&self) -> PathBuf {

@@ -32,9 +32,7 @@ pub fn from_launcher(shared: bool) -> Vec<Error> {
     if shared {
         try_to("leave the launcher's control groups", leave_cgroups());
     }
-    if android::is_android() {
-        try_to("join init's mount namespace", join_init_mounts());
-    }
+    try_to("join init's mount namespace", join_init());
     try_to(
         "adopt orphans",
         call!(prctl::set_child_subreaper(true), "PR_SET_CHILD_SUBREAPER").map_err(Error::from),
@@ -72,6 +70,14 @@ fn hierarchy_roots(mounts: &[MountInfo]) -> impl Iterator<Item = &MountInfo> {
         mounts.iter().filter(move |mount| mount.kind == kind && mount.root.as_os_str() == "/")
     };
     of_kind("cgroup2").chain(of_kind("cgroup"))
+}
+
+/// Joins init's mount namespace where this is Android.
+///
+/// # Errors
+/// What setns(2) answers.
+pub fn join_init() -> Result<()> {
+    if android::is_android() { join_init_mounts() } else { Ok(()) }
 }
 
 /// `su` may run in an app's mount namespace, where mounts are missing or added.
