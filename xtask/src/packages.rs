@@ -50,6 +50,9 @@ const PACKAGES: &[Package] = &[
     package("bubblewrap", "bwrap", Verb::Bench, "rival: bubblewrap"),
     package("crun", "crun", Verb::Bench, "rival: crun"),
     package("util-linux", "nsenter", Verb::Bench, "rival: nsenter"),
+    package("tar", "tar", Verb::Bench, "rival: tar"),
+    package("zstd", "zstd", Verb::Bench, "rival: zstd"),
+    package("e2fsprogs", "e2fsck", Verb::Bench, "rival: e2fsck; makes images"),
     package("strace", "strace", Verb::Bench, "counts system calls of idle processes"),
 ];
 
