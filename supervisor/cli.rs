@@ -10,7 +10,6 @@ mod data;
 pub mod help;
 mod inside;
 mod machine;
-mod module;
 pub(crate) mod normalise;
 mod rules;
 pub mod table;
@@ -20,9 +19,9 @@ pub use containers::{Create, Get, Info, List, Restart, Set, Source, Start, Stats
 pub use data::{Convert, Copy, Export, Form, Images, Import, Pull, Remove, Rename, Resize};
 pub use inside::{Console, Enter, Logs, Run, Shell};
 pub use machine::{
-    Check, Completions, Doctor, Help, Rpc, ShellKind, Supervise, Supervisor, SupervisorAction, Version,
+    Check, Completions, Doctor, Help, Module, ModuleAction, Rpc, ShellKind, Supervise, Supervisor,
+    SupervisorAction, Version,
 };
-pub use module::{Module, ModuleAction};
 pub use value::{Assignment, Wait};
 
 use crate::{compat, exit::ExitCode};

@@ -1,4 +1,4 @@
-//! The root manager that gave us root, and the line about us in its list of modules.
+//! The line about us in the root manager's list of modules, and whether the user has switched the module off there.
 //!
 //! Magisk and APatch show what `description=` in the module's live module.prop says; KernelSU keeps an override beside
 //! it. The state stands in brackets in front of the text that was shipped, so that it can always be taken off again,
@@ -16,61 +16,6 @@ use crate::rootfs::tool::{Invocation, Tool};
 const LARGEST: u64 = 64 << 10;
 /// Where KernelSU keeps its program.
 const KSUD: [&str; 2] = ["/data/adb/ksu/bin/ksud", "/data/adb/ksud"];
-
-/// A root manager.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Manager {
-    /// Magisk.
-    Magisk,
-    /// KernelSU, KernelSU-Next and their like.
-    KernelSu,
-    /// APatch.
-    Apatch,
-}
-
-impl Manager {
-    /// The one that is installed, if one is.
-    #[must_use]
-    pub fn installed() -> Option<Self> {
-        let there = |path: &str| Path::new(path).exists();
-        if KSUD.iter().any(|path| there(path)) {
-            Some(Self::KernelSu)
-        } else if there("/data/adb/apd") || there("/data/adb/ap") {
-            Some(Self::Apatch)
-        } else if there("/data/adb/magisk") {
-            Some(Self::Magisk)
-        } else {
-            None
-        }
-    }
-
-    /// What it is called.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Magisk => "Magisk",
-            Self::KernelSu => "KernelSU",
-            Self::Apatch => "APatch",
-        }
-    }
-
-    /// What it says of its version; empty when it says nothing.
-    #[must_use]
-    pub fn version(self) -> String {
-        let (program, argument) = match self {
-            Self::Magisk => (Tool::find("magisk"), "-v"),
-            Self::KernelSu => (ksud(), "--version"),
-            Self::Apatch => (Some(Tool::at("/data/adb/apd".into())), "--version"),
-        };
-        let outcome = program.and_then(|program| {
-            program
-                .run(&mut Invocation::new(&[OsStr::new(argument)]))
-                .ok()
-                .filter(|outcome| outcome.is_success())
-        });
-        outcome.map(|outcome| outcome.said.trim().to_owned()).unwrap_or_default()
-    }
-}
 
 fn ksud() -> Option<Tool> {
     let path = KSUD.iter().find(|path| Path::new(path).is_file())?;

@@ -134,16 +134,16 @@ const VERBS: [(&str, Describe); 31] = described![
     Help,
 ];
 
-/// Verbs that only scripts call: they work, and nothing speaks of them.
+/// Verbs that nobody types: in no overview and no completion, but with a help text.
 const HIDDEN: [(&str, Describe); 1] = described![Module];
 
-/// All verbs, in the order of the overview.
+/// All verbs for people, in the order of the overview.
 #[must_use]
 pub fn verbs() -> Vec<Verb> {
     VERBS.iter().map(|(_, describe)| Verb::from_info(&describe())).collect()
 }
 
-/// The verb of this name.
+/// The verb of this name, hidden or not.
 #[must_use]
 pub fn verb(name: &str) -> Option<Verb> {
     let (_, describe) = VERBS.iter().chain(&HIDDEN).find(|(verb, _)| *verb == name)?;

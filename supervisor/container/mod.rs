@@ -1,5 +1,6 @@
 //! The life of one container: starting it, joining it, and clearing up after it.
 
+pub mod android;
 pub mod attach;
 pub mod init;
 pub mod program;

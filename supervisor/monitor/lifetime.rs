@@ -13,8 +13,10 @@ use nix::unistd::Pid;
 
 use super::protocol::{Answer, Exit, ExitReason};
 use super::{Monitor, Phase, create_cgroup, open_root, writers};
+use crate::android::wakelock;
 use crate::config::Config;
-use crate::config::value::Name;
+use crate::config::value::{Name, WakelockPolicy};
+use crate::container::android;
 use crate::fault;
 use crate::paths::Paths;
 use crate::plan;
@@ -201,7 +203,8 @@ impl Monitor {
 
     fn reload(&mut self) -> Result<()> {
         let name = &self.config.name;
-        let config = Config::load(&self.paths.container_ini(name), name)?;
+        let mut config = Config::load(&self.paths.container_ini(name), name)?;
+        android::complete(&mut config, &self.host);
         let root = open_root(&config)?;
         let guest = Guest::inspect(&root, config.container.init.as_str().as_ref())?;
         let plan = plan::build(&config, &self.host, &guest)?;
@@ -218,6 +221,10 @@ impl Monitor {
         self.cgroup.kill();
         if let Err(error) = self.cgroup.remove() {
             log::warn!("{name}: {error:#}");
+        }
+        if self.config.android.wakelock != WakelockPolicy::No {
+            // There may be no supervisor to do it.
+            wakelock::released(&self.paths.cgroup, name.as_str());
         }
         let _ = fault::point("emptied");
         if let Err(error) = record(&self.paths, &name, exit) {

@@ -16,6 +16,8 @@ pub enum Verb {
     Build,
     /// Building root file systems.
     Fixtures,
+    /// Root file systems of another architecture.
+    Emulation,
     /// Comparing with other programs.
     Bench,
 }
@@ -45,11 +47,16 @@ const PACKAGES: &[Package] = &[
     package("debian-archive-keyring", "", Verb::Fixtures, "verifies what goes into them"),
     package("dpkg", "dpkg-deb", Verb::Fixtures, "unpacks single packages"),
     package("util-linux", "unshare", Verb::Fixtures, "keeps mounts made meanwhile private"),
+    package("qemu-user-static", "qemu-aarch64-static", Verb::Emulation, "runs programs of phones"),
+    package("arch-test", "arch-test", Verb::Emulation, "mmdebstrap asks it what runs here"),
     package("systemd-container", "systemd-nspawn", Verb::Bench, "rival: systemd-nspawn"),
     package("lxc", "lxc-start", Verb::Bench, "rival: LXC"),
     package("bubblewrap", "bwrap", Verb::Bench, "rival: bubblewrap"),
     package("crun", "crun", Verb::Bench, "rival: crun"),
     package("util-linux", "nsenter", Verb::Bench, "rival: nsenter"),
+    package("tar", "tar", Verb::Bench, "rival: tar"),
+    package("zstd", "zstd", Verb::Bench, "rival: zstd"),
+    package("e2fsprogs", "e2fsck", Verb::Bench, "rival: e2fsck; makes images"),
     package("strace", "strace", Verb::Bench, "counts system calls of idle processes"),
 ];
 

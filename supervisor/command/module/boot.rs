@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use super::{ID, MANAGERS};
 use crate::daemon::{detach, launch};
 use crate::durable;
 use crate::exit::ExitCode;
@@ -34,6 +35,7 @@ pub fn run(module: Option<&Path>, paths: &Paths) -> Result<ExitCode> {
 fn mark(module: Option<&Path>, paths: &Paths) -> Result<()> {
     paths::create_private(&paths.run).with_context(|| format!("create {}", paths.run.display()))?;
     let file = paths.module();
-    let directory = module.map(|module| module.to_string_lossy().into_owned()).unwrap_or_default();
+    let installed = Path::new(MANAGERS).join("modules").join(ID);
+    let directory = module.unwrap_or(&installed).to_string_lossy();
     durable::write(&file, directory.as_bytes(), 0o600).with_context(|| format!("write {}", file.display()))
 }
