@@ -3,4 +3,5 @@
 pub mod guest;
 pub mod root;
 pub mod size;
+pub mod superblock;
 pub mod tool;
