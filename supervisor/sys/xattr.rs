@@ -118,7 +118,7 @@ mod tests {
     use super::*;
     use std::fs::{self, File, OpenOptions};
     use std::os::fd::AsFd;
-    use std::os::unix::fs::OpenOptionsExt;
+    use std::os::unix::fs::{OpenOptionsExt, symlink};
 
     #[test]
     fn attributes_are_set_listed_read_and_removed_with_and_without_o_path() {
@@ -151,7 +151,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (file, link) = (directory.path().join("file"), directory.path().join("link"));
         fs::write(&file, "").unwrap();
-        std::os::unix::fs::symlink(&file, &link).unwrap();
+        symlink(&file, &link).unwrap();
         let flags = libc::O_PATH | libc::O_NOFOLLOW;
         let link = OpenOptions::new().read(true).custom_flags(flags).open(&link).unwrap();
         // User attributes are for regular files and directories only: xattr(7).
