@@ -19,6 +19,7 @@ mod devices;
 mod exec;
 mod fallbacks;
 mod hostile;
+mod images;
 mod init_systems;
 mod leaks;
 mod lifecycle;
