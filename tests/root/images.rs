@@ -120,7 +120,8 @@ fn an_image_boots_and_is_unmounted_when_the_stop_returns() {
     assert!(info["rootfs"]["used"].as_u64().expect("used") > 1 << 20, "{info}");
     let stats = sandbox.ds(&["stats", "web", "--json"]).json();
     assert!(stats["containers"][0]["disk"].as_u64().expect("disk") > 1 << 20, "{stats}");
-    let inside = sandbox.ds(&["run", "web", "--", "/bin/sh", "-c", "echo kept >/made; cat /proc/self/mounts"]);
+    let inside =
+        sandbox.ds(&["run", "web", "--", "/bin/sh", "-c", "echo kept >/made; cat /proc/self/mounts"]);
     let inside = inside.succeeds();
     assert!(inside.starts_with("/dev/loop") || inside.contains("\n/dev/loop"), "{inside}");
     assert!(inside.lines().any(|line| line.contains(" / ext4 rw,")), "{inside}");
@@ -435,7 +436,10 @@ fn a_start_that_fails_or_dies_at_any_stage_of_an_image_leaves_nothing() {
             let mut sandbox = Sandbox::with(Setting { fault, ..Setting::default() });
             let path = container(&sandbox, "web", &[]);
             let done = sandbox.ds(&["start", "web"]);
-            done.fails(1, if stage == "loop-free" && action == "fail" { &["no loop device is left"] } else { &[] });
+            done.fails(
+                1,
+                if stage == "loop-free" && action == "fail" { &["no loop device is left"] } else { &[] },
+            );
             wait_for(&format!("a clean machine after {stage}"), || sandbox.has_no_containers().then_some(()));
             assert_recovers(&mut sandbox, &path);
         }
