@@ -23,15 +23,11 @@ pub fn bring_loopback_up() -> Result<(), Errno> {
         *target = libc::c_char::from_ne_bytes([*byte]);
     }
     // SAFETY: the request is a valid ifreq that outlives the call; the kernel fills in its flags.
-    check(libc::c_long::from(unsafe {
-        libc::ioctl(control.as_raw_fd(), SIOCGIFFLAGS, &raw mut request)
-    }))?;
+    check(libc::c_long::from(unsafe { libc::ioctl(control.as_raw_fd(), SIOCGIFFLAGS, &raw mut request) }))?;
     // SAFETY: SIOCGIFFLAGS has just set the flags member of the union.
     let flags = unsafe { request.ifr_ifru.ifru_flags };
     request.ifr_ifru.ifru_flags = flags | libc::c_short::try_from(libc::IFF_UP).unwrap_or(1);
     // SAFETY: as above; the kernel only reads the request.
-    check(libc::c_long::from(unsafe {
-        libc::ioctl(control.as_raw_fd(), SIOCSIFFLAGS, &raw const request)
-    }))
-    .map(drop)
+    check(libc::c_long::from(unsafe { libc::ioctl(control.as_raw_fd(), SIOCSIFFLAGS, &raw const request) }))
+        .map(drop)
 }
