@@ -16,6 +16,7 @@ mod machine;
 mod nbd;
 
 mod boot;
+mod f2fs;
 mod selinux;
 
 use std::env;
