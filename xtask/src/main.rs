@@ -54,7 +54,7 @@ struct Build {
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "fixtures")]
 struct Fixtures {
-    /// which ones; all of them when none is named
+    /// which ones; all but the special ones when none is named
     #[argh(positional)]
     names: Vec<String>,
 }

@@ -88,6 +88,7 @@ pub fn run(workspace: &Workspace, names: &[String], filter: Option<&str>) -> Res
             cargo_test(workspace, suite, filter, &environment, &mut tally)?;
         }
     }
+    try_alone(workspace, &suites, &environment, &mut tally)?;
     conclude(workspace, &tally)
 }
 
@@ -165,6 +166,40 @@ fn missing(workspace: &Workspace, tool: &str) -> Result<Option<String>> {
     Ok((!fits).then(|| format!("{version} does not belong to rustc {}", workspace.rustc_version())))
 }
 
+/// Most failed tests that get a second attempt: more than a few are no accident.
+const MOST_RETRIED: usize = 5;
+
+/// Runs what failed once more, alone. What passes then has a race, in the test or in what it tests: it is told by name,
+/// and does not fail the run, as a machine under load shows such things first.
+fn try_alone(
+    workspace: &Workspace,
+    suites: &[Suite],
+    environment: &Environment,
+    tally: &mut Tally,
+) -> Result<()> {
+    let failed: Vec<String> = tally.failed().map(str::to_owned).collect();
+    if failed.len() > MOST_RETRIED {
+        return Ok(());
+    }
+    for full in failed {
+        let Some((suite, test)) = full.split_once("::") else { continue };
+        let Some(suite) = suites.iter().find(|known| known.name == suite && !known.cargo.is_empty()) else {
+            continue;
+        };
+        terminal::line(format_args!("\n== {}: {test}, once more and alone ==", suite.name));
+        let mut command = workspace.cargo();
+        command.arg("test").args(suite.cargo).args(["--", "--exact", test]);
+        command.envs(environment.iter().map(|(name, path)| (name, path)));
+        command.env("DS_SKIP_LOG", workspace.target("skipped").join("retried"));
+        let mut passed = false;
+        let ended_well = follow(&mut command, |line| passed |= line == format!("test {test} ... ok"))?;
+        if ended_well && passed {
+            tally.recover(&full);
+        }
+    }
+    Ok(())
+}
+
 fn cargo_test(
     workspace: &Workspace,
     suite: &Suite,
@@ -212,6 +247,9 @@ fn conclude(workspace: &Workspace, tally: &Tally) -> Result<ExitCode> {
     }
     for name in tally.failed() {
         terminal::line(format_args!("failed: {name}"));
+    }
+    for name in tally.unsteady() {
+        terminal::line(format_args!("unsteady: {name}: failed among others, passed alone"));
     }
     for surprise in &surprises {
         terminal::line(format_args!("tests/skipped.txt: {surprise}"));
