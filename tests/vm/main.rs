@@ -16,6 +16,8 @@ mod machine;
 mod nbd;
 
 mod boot;
+mod f2fs;
+mod selinux;
 
 use std::env;
 use std::path::PathBuf;
