@@ -35,5 +35,6 @@ pub mod rootfs;
 pub mod session;
 pub mod signals;
 pub mod socket;
+pub mod storage;
 #[expect(unsafe_code, reason = "system calls live here and nowhere else")]
 pub mod sys;

@@ -8,7 +8,7 @@ use anyhow::{Error, Result};
 
 use super::{Env, complain};
 use super::{
-    check, console, create, doctor, enter, get, info, list, logs, not_yet, rename, restart, rm,
+    check, console, create, doctor, enter, get, info, list, logs, not_yet, rename, resize, restart, rm,
     run as run_verb, set, shell, start, stats, stop, supervisor,
 };
 use crate::cli::{self, Command};
@@ -82,6 +82,7 @@ fn dispatch(command: &Command, env: &Env) -> Result<ExitCode> {
         Command::Shell(arguments) => shell::run(arguments, env),
         Command::Console(arguments) => console::run(arguments, env),
         Command::Logs(arguments) => logs::run(arguments, env),
+        Command::Resize(arguments) => resize::run(arguments, env),
         _ => not_yet::run(),
     }
 }
@@ -97,6 +98,7 @@ fn hears_client(command: &Command) -> bool {
             | Command::Start(_)
             | Command::Stop(_)
             | Command::Restart(_)
+            | Command::Resize(_)
     )
 }
 

@@ -218,6 +218,27 @@ impl Config {
         Ok(config)
     }
 
+    /// Writes the new file `path` with `text`, the content of the configuration of another container, changed by
+    /// `assignments` and with a UUID of its own; comments are kept.
+    ///
+    /// # Errors
+    /// As for [`Config::create`], and the first fault in the text.
+    pub fn derive(
+        text: &[u8],
+        path: &Path,
+        name: &Name,
+        assignments: &[(impl AsRef<str>, impl AsRef<str>)],
+    ) -> Result<Self, Error> {
+        let mut document = Document::parse(text, path)?;
+        document.unset("container", "uuid");
+        apply(&mut document, assignments)?;
+        complete(&mut document)?;
+        let text = document.to_string();
+        let config = Self::parse(text.as_bytes(), path, name).map_err(Error::without_place)?;
+        save(path, &text)?;
+        Ok(config)
+    }
+
     /// What `key` is now, defaults included; empty when it has no value. `container.` may be left out.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 pub mod attach;
 pub mod init;
+pub mod occupied;
 pub mod program;
 pub mod shell;
 pub mod start;
