@@ -42,6 +42,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::cli::value::Assignment;
 use crate::config::{self, value::Name};
+use crate::container::occupied;
 use crate::daemon::Knowledge;
 use crate::daemon::worker::{Client, Supervisor};
 use crate::exit::ExitCode;
@@ -105,10 +106,10 @@ fn names(env: &Env, given: &[String], all: bool) -> Result<Vec<Name>> {
     Ok(names)
 }
 
-/// Removes the run directory of a container that there is not, or no longer. Whoever waits for the lock in it will
+/// Removes the run directory of a container that there is not, or no longer, and that no job is making. Whoever waits for the lock in it will
 /// find no container.
 fn forget(env: &Env, name: &Name) {
-    if env.paths.container(name).symlink_metadata().is_err() {
+    if env.paths.container(name).symlink_metadata().is_err() && !occupied::is_occupied(&env.paths, name) {
         // What cannot be removed from a tmpfs is nothing to trouble anybody with.
         let _ = std::fs::remove_dir_all(env.paths.run_container(name));
     }

@@ -85,6 +85,7 @@ enum Duty {
     Client,
     Start(Name),
     Sweep(Name),
+    Tidy,
 }
 
 /// What poll(2) has found something for.
@@ -282,7 +283,7 @@ impl Server {
     }
 
     /// Forks a worker. The child comes out of the loop.
-    fn employ(&mut self, task: Task) -> ControlFlow<Outcome> {
+    pub(super) fn employ(&mut self, task: Task) -> ControlFlow<Outcome> {
         let forked = socket::pair().and_then(|(ours, theirs)| Ok((call!(fork(), "fork")?, ours, theirs)));
         match forked {
             Ok((Fork::Parent(pid), ours, _)) => {
@@ -305,6 +306,8 @@ impl Server {
                     }
                     Task::Start(name) => self.start_ended(&name, false),
                     Task::Sweep(name) => self.decide(Event::Swept(name, false)),
+                    // The next supervisor tries again.
+                    Task::Tidy => ControlFlow::Continue(()),
                 }
             }
         }
@@ -396,7 +399,7 @@ impl Server {
             }
             let done = matches!(status, WaitStatus::Exited(_, 0));
             match worker.duty {
-                Duty::Client => self.worker_ended(pid, status),
+                Duty::Client | Duty::Tidy => self.worker_ended(pid, status),
                 Duty::Sweep(name) => self.decide(Event::Swept(name, done))?,
                 Duty::Start(name) => {
                     self.start_ended(&name, done)?;
@@ -444,6 +447,7 @@ impl Duty {
             Task::Client(..) => Self::Client,
             Task::Start(name) => Self::Start(name.clone()),
             Task::Sweep(name) => Self::Sweep(name.clone()),
+            Task::Tidy => Self::Tidy,
         }
     }
 }

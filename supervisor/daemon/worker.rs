@@ -23,6 +23,7 @@ use crate::config::value::Name;
 use crate::log::{self as sinks, Role};
 use crate::paths::Paths;
 use crate::socket::{self, Received};
+use crate::storage;
 use crate::sys::descriptor::make_standard;
 use crate::sys::errno_of;
 use crate::sys::memory::sleep;
@@ -38,6 +39,8 @@ pub enum Task {
     Start(Name),
     /// Removing what a container left behind.
     Sweep(Name),
+    /// Removing what jobs left behind that died with an earlier supervisor, or with the machine.
+    Tidy,
 }
 
 /// What a worker takes along from the supervisor.
@@ -75,6 +78,10 @@ pub fn run(assignment: Assignment, paths: &Paths, program: &Program<'_>) -> ! {
             supervisor,
             knowledge,
         }),
+        Task::Tidy => {
+            storage::sweep::all(paths);
+            0
+        }
         Task::Sweep(name) => match (program.sweep)(paths, &name) {
             Ok(()) => 0,
             Err(error) => {

@@ -37,13 +37,15 @@ impl Held {
     /// While it runs or another job has it, or when its configuration is not valid.
     pub fn take(env: &Env, name: &Name, doing: &str) -> Result<Self> {
         env.supervisor.cancel_restart(name)?;
-        let _lock = Lock::take(&env.paths, name)?;
+        let lock = Lock::take(&env.paths, name)?;
         if monitor(&env.paths, name)?.is_some() {
             bail!("it is running; stop it first");
         }
         let occupation = Occupation::begin(&env.paths, name, doing)?;
-        sweep::jobs(&env.paths, name);
+        let dead = sweep::settle(&env.paths, name);
         let config = Config::load(&env.paths.container_ini(name), name)?;
+        drop(lock);
+        dead.delete();
         Ok(Self { name: name.clone(), config, _occupation: occupation })
     }
 
@@ -126,10 +128,11 @@ impl NewName {
     /// # Errors
     /// When there is a container of that name, or one is being made.
     pub fn take(env: &Env, name: &Name, doing: &str) -> Result<Self> {
-        let _lock = Lock::take(&env.paths, name)?;
+        let lock = Lock::take(&env.paths, name)?;
         occupied::refuse(&env.paths, name)?;
         refuse_existing(env, name)?;
         let occupation = Occupation::begin(&env.paths, name, doing)?;
+        drop(lock);
         sweep::containers(&env.paths);
         Ok(Self { name: name.clone(), _occupation: occupation })
     }

@@ -4,7 +4,7 @@
 //! in between, the configuration says which of the two counts, and the other one goes. What a living process holds is
 //! left alone, and so is everything that no job of ours has written down.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -14,6 +14,7 @@ use super::delete::{delete, refuse_mounts};
 use super::staging::{self, JOB, NEW, TRASH, is_staging, sync_directory};
 use crate::config::value::Name;
 use crate::config::{Config, RootSource};
+use crate::container::{Lock, occupied};
 use crate::daemon::watch::names_in;
 use crate::durable;
 use crate::paths::Paths;
@@ -72,19 +73,25 @@ impl Intent {
 pub fn is_needed(paths: &Paths) -> bool {
     let is_left = |name: &str| name.starts_with(NEW) || name.starts_with(TRASH);
     entries(&paths.containers()).iter().any(|path| file_name(path).is_some_and(is_left))
-        || names_in(&paths.containers()).iter().any(|name| {
-            let has_job = |directory: &Path| {
-                entries(directory).iter().any(|path| file_name(path).is_some_and(is_staging))
-            };
-            places(paths, name).iter().any(|place| has_job(place))
-        })
+        || names_in(&paths.containers()).iter().any(|name| !jobs(paths, name).is_empty())
 }
 
-/// Sweeps everything.
+/// Sweeps everything. For a process that holds no container's lock.
 pub fn all(paths: &Paths) {
     containers(paths);
     for name in names_in(&paths.containers()) {
-        jobs(paths, &name);
+        if jobs(paths, &name).is_empty() {
+            continue;
+        }
+        let settled = Lock::take(paths, &name).map(|_lock| match occupied::is_occupied(paths, &name) {
+            // Its own job has swept, or will.
+            true => Dead::default(),
+            false => settle(paths, &name),
+        });
+        match settled {
+            Ok(dead) => dead.delete(),
+            Err(error) => log::warn!("{name}: what a job has left cannot be swept: {error:#}"),
+        }
     }
 }
 
@@ -98,15 +105,37 @@ pub fn containers(paths: &Paths) {
     }
 }
 
-/// Sweeps what jobs of one container left: in its directory, and beside an image used in place.
-pub fn jobs(paths: &Paths, name: &Name) {
-    for place in places(paths, name) {
-        for path in entries(&place) {
-            if file_name(&path).is_some_and(|file| file.starts_with(JOB) && is_staging(file)) {
-                report(&path, end(paths, name, &path));
-            }
+/// What dead jobs have left, and only waits for its end.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct Dead(Vec<(PathBuf, File)>);
+
+impl Dead {
+    /// Deletes it, which may take a while: the container's lock is not needed any more.
+    pub fn delete(self) {
+        for (path, _lock) in self.0 {
+            report(&path, refuse_mounts(&path).and_then(|()| delete(&path)));
         }
     }
+}
+
+/// Completes or undoes what dead jobs of one container have left half done. The caller holds the container's lock.
+pub fn settle(paths: &Paths, name: &Name) -> Dead {
+    let mut dead = Dead::default();
+    for path in jobs(paths, name) {
+        match end(paths, name, &path) {
+            Ok(lock) => dead.0.extend(lock.map(|lock| (path, lock))),
+            Err(error) => report(&path, Err(error)),
+        }
+    }
+    dead
+}
+
+/// The directories of jobs: in the container's own directory, and beside an image used in place.
+fn jobs(paths: &Paths, name: &Name) -> Vec<PathBuf> {
+    let is_job =
+        |path: &PathBuf| file_name(path).is_some_and(|name| name.starts_with(JOB) && is_staging(name));
+    places(paths, name).iter().flat_map(|place| entries(place)).filter(is_job).collect()
 }
 
 fn places(paths: &Paths, name: &Name) -> Vec<PathBuf> {
@@ -121,16 +150,16 @@ fn places(paths: &Paths, name: &Name) -> Vec<PathBuf> {
     [container].into_iter().chain(beside).collect()
 }
 
-fn end(paths: &Paths, name: &Name, path: &Path) -> Result<()> {
-    let Some(_lock) = staging::lock(path)? else { return Ok(()) };
+/// Settles one directory; nothing when a living process has it.
+fn end(paths: &Paths, name: &Name, path: &Path) -> Result<Option<File>> {
+    let Some(lock) = staging::lock(path)? else { return Ok(None) };
     if let Ok(bytes) = durable::read(&path.join(INTENT), LARGEST) {
         let intent: Intent = serde_json::from_slice(&bytes).context("its intent cannot be read")?;
         // A configuration that is broken decides nothing; the next sweep finds it mended.
         let config = Config::load(&paths.container_ini(name), name)?;
         intent.settle(&paths.container(name), config.container.root.path().as_path(), path)?;
     }
-    refuse_mounts(path)?;
-    delete(path)
+    Ok(Some(lock))
 }
 
 /// Deletes a directory that nobody holds.
@@ -224,7 +253,7 @@ mod tests {
         let machine = Machine::new("rootfs", "rootfs");
         let left = machine.die(&intent("rootfs.img", Some("rootfs")));
         fs::write(machine.paths.container_ini(&machine.name), "broken").unwrap();
-        jobs(&machine.paths, &machine.name);
+        settle(&machine.paths, &machine.name).delete();
         assert!(left.exists());
         assert_eq!(machine.names().len(), 4);
     }
