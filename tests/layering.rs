@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["plan"],
     &["host", "log", "paths"],
     &["cli", "compat", "config", "mount", "pty"],
-    &["rootfs", "socket"],
+    &["archive", "rootfs", "socket"],
     &["durable", "exit", "fault", "nearest", "signals"],
     &["sys"],
 ];
