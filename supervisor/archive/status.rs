@@ -68,7 +68,8 @@ impl Settings {
         }
         self.attributes(file, status, made, name)?;
         // A list for access changes the bits of the group, and is changed by them: the mode comes last.
-        let settled = made.mode & !self.umask == status.mode && !made.inherits && status.attributes.is_empty();
+        let settled =
+            made.mode & !self.umask == status.mode && !made.inherits && status.attributes.is_empty();
         if !settled || (chown && status.mode & 0o6000 != 0) {
             call!(fchmod(file, Mode::from_bits_truncate(status.mode)), "fchmod({})", shown(name))?;
         }

@@ -17,6 +17,9 @@ use crate::config::value::Name;
 use crate::config::{Config, RootSource};
 use crate::container::occupied::{self, Occupation};
 use crate::container::{Lock, monitor};
+use crate::rootfs::image::Access;
+use crate::rootfs::image::claim::{Claim, claim};
+use crate::rootfs::loop_device::Nodes;
 use crate::rootfs::root::Root;
 use crate::sys::descriptor::try_lock;
 
@@ -72,6 +75,15 @@ impl Held {
         Ok(lock)
     }
 
+    /// Takes its image as one who changes it.
+    ///
+    /// # Errors
+    /// While anybody else uses it, or when there is none.
+    pub fn claim_image(&self, path: &Path) -> Result<Claim> {
+        let claimed = claim(path, Access::ReadWrite, &Nodes::system(None), None);
+        claimed.with_context(|| format!("the image {}", path.display()))
+    }
+
     /// Whether its root file system lies in its own directory: otherwise it is used in place, and somebody else's.
     #[must_use]
     pub fn owns_root(&self, env: &Env) -> bool {
@@ -88,7 +100,10 @@ impl Held {
         let root = Root::open(path.as_path())
             .with_context(|| format!("the root file system {path}; set 'rootfs' to a directory"))?;
         let directory = File::open(path.as_path()).with_context(|| format!("open {path}"))?;
-        claim(&directory, path.as_path())?;
+        match try_lock(directory.as_fd()) {
+            Err(Errno::EWOULDBLOCK) => bail!("{path} is in use by another container; stop that first"),
+            other => call!(other, "flock({path})")?,
+        }
         Ok(Some(Tree { root, _claim: directory }))
     }
 }
@@ -99,19 +114,6 @@ pub struct Tree {
     /// Its root.
     pub root: Root,
     _claim: File,
-}
-
-/// Locks a tree or an image as a monitor does, for this process and its children.
-///
-/// # Errors
-/// That it is in use.
-pub fn claim(file: &File, path: &Path) -> Result<()> {
-    match try_lock(file.as_fd()) {
-        Err(Errno::EWOULDBLOCK) => {
-            bail!("{} is in use, by another container or a mount; stop that first", path.display())
-        }
-        other => Ok(call!(other, "flock({})", path.display())?),
-    }
 }
 
 /// A name that no container has yet and nobody else can take.

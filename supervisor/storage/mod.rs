@@ -6,8 +6,10 @@
 //! in `rootfs` and `archive`; what the user sees is `command`'s.
 
 pub mod delete;
+pub mod digest;
 pub mod duplicate;
 pub mod ext4;
+pub mod format;
 pub mod held;
 pub mod job;
 pub mod resize;

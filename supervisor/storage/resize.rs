@@ -4,7 +4,7 @@
 //! by rename(2). Where the file system can, the copy shares the original's blocks.
 
 use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::duplicate::{duplicate, duplicate_attributes};
 use super::ext4::{self, BLOCK};
-use super::held::{Held, claim};
+use super::held::Held;
 use super::job::{self, Reporter, Watcher};
 use super::space;
 use super::staging::{Staging, sync_directory};
@@ -40,15 +40,13 @@ pub fn resize(env: &Env, name: &Name, size: u64, watcher: Watcher<'_>) -> Result
         bail!("its root file system is a directory, which has no size of its own; see 'ds help convert'");
     }
     let path = held.image()?;
-    let kind = fs::metadata(&path).with_context(|| format!("the image {}", path.display()))?.file_type();
+    let claim = held.claim_image(&path)?;
     ensure!(
-        !kind.is_block_device(),
+        !claim.is_device(),
         "{} is a block device; use the tools it was partitioned with",
         path.display()
     );
-    ensure!(kind.is_file(), "{} is not a file", path.display());
-    let original = File::open(&path).with_context(|| format!("open {}", path.display()))?;
-    claim(&original, &path)?;
+    let original = File::from(claim.file().try_clone_to_owned().context("dup")?);
     let before = original.metadata().context("stat")?.len();
     let size = size / BLOCK * BLOCK;
     let block = ext4::block_size(&original).with_context(|| path.display().to_string())?;

@@ -10,16 +10,31 @@ use crate::call;
 /// What is left free in any case: a full data partition keeps Android from starting.
 const RESERVE: u64 = 64 << 20;
 
+/// Less than this is nothing: what is left is the file system's own.
+const NOTHING: u64 = 1 << 20;
+
 /// Bytes that may still be written to the file system of `path`.
 ///
 /// # Errors
 /// What statvfs(3) answers.
 pub fn free(path: &Path) -> Result<u64> {
+    Ok(available(path)?.saturating_sub(RESERVE))
+}
+
+/// Whether nothing more can be written to the file system of `path`.
+///
+/// # Errors
+/// What statvfs(3) answers.
+pub fn is_full(path: &Path) -> Result<bool> {
+    Ok(available(path)? < NOTHING)
+}
+
+fn available(path: &Path) -> Result<u64> {
     let about = call!(statvfs(path), "statvfs({})", path.display())?;
     // Their types differ between C libraries and processors.
     #[allow(clippy::useless_conversion, clippy::unnecessary_fallible_conversions)]
     let (blocks, size) = (u64::try_from(about.blocks_available())?, u64::try_from(about.fragment_size())?);
-    Ok(blocks.saturating_mul(size).saturating_sub(RESERVE))
+    Ok(blocks.saturating_mul(size))
 }
 
 /// Refuses when `needed` bytes do not fit.

@@ -144,6 +144,8 @@ pub fn share_blocks(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Errn
     let request = libc::FICLONE as _;
     // SAFETY: plain integers.
     check(libc::c_long::from(unsafe { libc::ioctl(to.as_raw_fd(), request, from.as_raw_fd()) })).map(drop)
+}
+
 /// Locks a file together with others who do the same, flock(2) with LOCK_SH and LOCK_NB; what was held before is let
 /// go of first.
 ///
