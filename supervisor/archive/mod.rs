@@ -5,14 +5,22 @@
 //! extensions of GNU tar (its manual, "Tar Internals") and the attributes of star (SCHILY.xattr). Nothing here knows of
 //! containers, progress bars or files on the host: callers give streams and roots.
 
+mod child;
+pub mod codec;
+pub mod compare;
+pub mod compress;
+pub mod decompress;
+pub mod entry;
 pub mod header;
 pub mod name;
+pub mod pack;
 pub mod pax;
 pub mod reader;
 pub mod sparse;
 pub mod status;
 mod tree;
 pub mod unpack;
+pub mod writer;
 
 /// The extended attributes that belong to a file and not to the file system or the policy it happens to live under:
 /// the ones that are packed, unpacked and compared. SELinux labels, IMA and EVM signatures are left out: they are the

@@ -51,6 +51,33 @@ pub fn put(records: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     records.extend([key, b"=", value, b"\n"].concat());
 }
 
+/// The name of an attribute as GNU tar writes it behind `SCHILY.xattr.`: a `=` would end the key.
+#[must_use]
+pub fn encode_key(name: &[u8]) -> Vec<u8> {
+    let escaped = |byte: &u8| match byte {
+        b'%' => b"%25".to_vec(),
+        b'=' => b"%3D".to_vec(),
+        other => vec![*other],
+    };
+    name.iter().flat_map(escaped).collect()
+}
+
+/// The inverse of [`encode_key`]; anything else stays as it is.
+#[must_use]
+pub fn decode_key(mut key: &[u8]) -> Vec<u8> {
+    let mut name = Vec::with_capacity(key.len());
+    while let Some((first, rest)) = key.split_first() {
+        let escaped = match rest {
+            [b'2', b'5', ..] if *first == b'%' => Some(b'%'),
+            [b'3', b'D', ..] if *first == b'%' => Some(b'='),
+            _ => None,
+        };
+        name.push(escaped.unwrap_or(*first));
+        key = if escaped.is_some() { &rest[2..] } else { rest };
+    }
+    name
+}
+
 /// A number without sign.
 ///
 /// # Errors

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::header::{BLOCK, Block, Header, id};
 use super::name::shown;
-use super::pax::{Records, decimal, integer, time};
+use super::pax::{Records, decimal, decode_key, integer, time};
 use super::sparse::{self, Segment};
 use super::{carries, name};
 
@@ -399,10 +399,11 @@ impl Extended {
                 sparse::push(self.sparse.map.get_or_insert_default(), offset, decimal(value)?)?;
             }
             _ => {
-                if let Some(attribute) = key.strip_prefix(b"SCHILY.xattr.").filter(|name| carries(name)) {
+                let attribute = key.strip_prefix(b"SCHILY.xattr.").map(decode_key);
+                if let Some(attribute) = attribute.filter(|name| carries(name)) {
                     ensure!(!attribute.contains(&0) && attribute.len() <= 255, "name");
-                    self.attributes.retain(|(known, _)| known != attribute);
-                    self.attributes.push((attribute.to_vec(), value.to_vec()));
+                    self.attributes.retain(|(known, _)| *known != attribute);
+                    self.attributes.push((attribute, value.to_vec()));
                 }
             }
         }

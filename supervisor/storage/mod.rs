@@ -5,14 +5,22 @@
 //! is whole, and what was reported done is on the medium. How trees, archives and images work is not known here but
 //! in `rootfs` and `archive`; what the user sees is `command`'s.
 
+pub mod convert;
+pub mod copy;
+pub mod create;
 pub mod delete;
 pub mod digest;
 pub mod duplicate;
 pub mod ext4;
+pub mod fill;
 pub mod format;
 pub mod held;
+pub mod hoist;
 pub mod job;
+pub mod mounted;
 pub mod resize;
+pub mod source;
 pub mod space;
 pub mod staging;
 pub mod sweep;
+pub mod transfer;

@@ -77,17 +77,11 @@ pub fn transfer(from: &Root, to: &Root, reporter: &mut Reporter) -> Result<()> {
 /// In what they differ.
 pub fn verify(from: &Root, to: &Root, reporter: &mut Reporter) -> Result<()> {
     let differences = compare(from, to, &mut |done| reporter.progress(done))?;
-    let differences: Vec<String> = differences
-        .iter()
-        .map(ToString::to_string)
-        // mke2fs makes it.
-        .filter(|difference| !difference.starts_with("lost+found"))
-        .collect();
     if differences.is_empty() {
         return Ok(());
     }
     let more = differences.len().saturating_sub(NAMED);
-    let named: Vec<&str> = differences.iter().take(NAMED).map(String::as_str).collect();
+    let named: Vec<String> = differences.iter().take(NAMED).map(ToString::to_string).collect();
     let more = if more > 0 { format!(", and {more} more") } else { String::new() };
     bail!("the copy differs: {}{more}; nothing was changed", named.join(", "))
 }
