@@ -6,12 +6,16 @@
 pub mod check;
 pub mod completions;
 pub mod console;
+pub mod convert;
+pub mod copy;
 pub mod create;
 pub mod dispatch;
 pub mod doctor;
 pub mod enter;
+pub mod export;
 pub mod get;
 pub mod help;
+pub mod import;
 pub mod info;
 pub mod list;
 pub mod logs;

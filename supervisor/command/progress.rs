@@ -58,14 +58,17 @@ impl Progress {
                 self.tell(0);
             }
             Event::Progress(done) => self.tell(*done),
-            Event::Warning(text) => {
-                self.clear();
-                if self.json {
-                    let _ = output::json(&json!({ "event": "warning", "text": text }));
-                } else {
-                    log::warn!("{text}");
-                }
-            }
+            Event::Warning(text) => self.note(text),
+        }
+    }
+
+    /// Something that somebody should know: a warning, or an event of it.
+    pub fn note(&mut self, text: &str) {
+        self.clear();
+        if self.json {
+            let _ = output::json(&json!({ "event": "warning", "text": text }));
+        } else {
+            log::warn!("{text}");
         }
     }
 

@@ -12,9 +12,9 @@ use super::fill::{Form, Vessel, explain};
 use super::held::{Held, NewName, refuse_existing};
 use super::job::{self, Reporter, Watcher};
 use super::mounted::label;
+use super::space;
 use super::staging::Staging;
 use super::transfer::transfer;
-use super::space;
 use crate::command::Env;
 use crate::config::Config;
 use crate::config::value::Name;
@@ -70,7 +70,8 @@ pub fn copy(env: &Env, from: &Name, to: &Name, watcher: Watcher<'_>) -> Result<b
 
 fn configure(env: &Env, held: &Held, to: &Name, form: Form, staging: &Staging) -> Result<()> {
     let file = env.paths.container_ini(&held.name);
-    let text = durable::read(&file, LARGEST_CONFIGURATION).with_context(|| format!("read {}", file.display()))?;
+    let text =
+        durable::read(&file, LARGEST_CONFIGURATION).with_context(|| format!("read {}", file.display()))?;
     let root = env.paths.container(to).join(form.file_name()).display().to_string();
     let (key, other) = form.keys();
     let mut changes = vec![(other, ""), (key, root.as_str())];

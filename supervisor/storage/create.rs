@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use nix::errno::Errno;
 use serde_json::Value;
 
@@ -107,9 +107,10 @@ fn unpack_all(
         bail!("the archive is empty");
     }
     if let Some(top) = hoist(root)? {
-        reporter.warn(format!("everything in the archive is below {top}/, which became the root directory"))?;
+        reporter
+            .warn(format!("everything in the archive is below {top}/, which became the root directory"))?;
     }
-    if root.resolve(init.as_str().as_ref()) == Err(Errno::ENOENT) {
+    if root.resolve(init.as_str().as_ref()).is_err_and(|errno| errno == Errno::ENOENT) {
         reporter.warn(format!("no init found inside: there is no {init}; install one, or set 'init'"))?;
     }
     Ok(())

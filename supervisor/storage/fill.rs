@@ -89,7 +89,10 @@ impl Vessel<'_> {
         let done = self.make_and_fill(reporter, fill);
         // Where an image is sparse, a full disk below it is an input/output error above it, or none on old kernels.
         if matches!(self.form, Form::Image { .. }) && space::is_full(self.staging)? {
-            bail!("there is no room left in {}; make room first", self.staging.parent().unwrap_or(self.staging).display());
+            bail!(
+                "there is no room left in {}; make room first",
+                self.staging.parent().unwrap_or(self.staging).display()
+            );
         }
         done
     }

@@ -10,8 +10,8 @@ use nix::dir::Dir;
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, UtimensatFlags, fchmod, fstat, fstatat, utimensat};
 use nix::sys::time::TimeSpec;
-use nix::unistd::{UnlinkatFlags, fchown, unlinkat};
 use nix::unistd::{Gid, Uid};
+use nix::unistd::{UnlinkatFlags, fchown, unlinkat};
 
 use crate::call;
 use crate::rootfs::root::{Root, file_type};
@@ -37,13 +37,17 @@ pub fn hoist(root: &Root) -> Result<Option<String>> {
     }
     let inner = open(top.as_fd(), only)?;
     let has = |name: &&str| fstatat(&inner, *name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok();
-    if !OF_A_SYSTEM.iter().any(|name| has(&name)) {
+    if !OF_A_SYSTEM.iter().any(has) {
         return Ok(None);
     }
     // Something in it may have its name.
     call!(renameat(&top, only.as_c_str(), &top, ASIDE), "rename")?;
     for name in entries(&inner)? {
-        call!(renameat(&inner, name.as_c_str(), &top, name.as_c_str()), "rename({})", name.to_string_lossy())?;
+        call!(
+            renameat(&inner, name.as_c_str(), &top, name.as_c_str()),
+            "rename({})",
+            name.to_string_lossy()
+        )?;
     }
     let status = call!(fstat(&inner), "stat")?;
     call!(unlinkat(&top, ASIDE, UnlinkatFlags::RemoveDir), "rmdir")?;

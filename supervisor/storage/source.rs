@@ -41,7 +41,10 @@ impl Source {
             Place::File(path) => open(path)?,
         };
         let about = file.metadata().context("stat")?;
-        ensure!(!about.is_dir(), "it is a directory, not an archive; 'ds create NAME --rootfs DIR' uses one in place");
+        ensure!(
+            !about.is_dir(),
+            "it is a directory, not an archive; 'ds create NAME --rootfs DIR' uses one in place"
+        );
         Ok(Self { length: about.is_file().then_some(about.len()), file })
     }
 
@@ -78,6 +81,11 @@ impl Incoming {
     pub fn progress(&mut self) -> u64 {
         let position = self.position.as_mut().map(|file| file.stream_position().unwrap_or(0));
         position.unwrap_or(self.count)
+    }
+
+    /// From now on no more than `most` bytes may come out of it.
+    pub fn limit(&mut self, most: u64) {
+        self.most = Some(most.saturating_add(self.count));
     }
 
     /// Reads what is left and says how many bytes have come out in all; `None` when there are more than `most`.

@@ -61,7 +61,9 @@ pub fn transfer(from: &Root, to: &Root, reporter: &mut Reporter) -> Result<()> {
     heard.context("hear what packing says")?;
     let unpacked = match (unpacked, said.strip_prefix('\0')) {
         // Packing fails when unpacking does, and the other way round: the one that began is the one to tell.
-        (Err(error), Some(reason)) if reason.contains("EPIPE") || reason.contains("Broken pipe") => return Err(error),
+        (Err(error), Some(reason)) if reason.contains("EPIPE") || reason.contains("Broken pipe") => {
+            return Err(error);
+        }
         (_, Some(reason)) => bail!("{reason}"),
         (unpacked, None) => unpacked?,
     };
