@@ -64,11 +64,12 @@ pub fn start(
     match call!(process::fork(), "fork")? {
         Fork::Parent(pid) => Ok(Child(Some(pid))),
         Fork::Child => {
-            let code = match prepare(input.as_fd(), output.as_fd(), confinement, parent) {
-                Ok((mut input, mut output)) => work(&mut input, &mut output),
-                Err(_) => NOT_BEGUN,
+            let (mut input, mut output) = match prepare(input.as_fd(), output.as_fd(), confinement, parent) {
+                Ok(streams) => streams,
+                Err(_) => exit_immediately(NOT_BEGUN.into()),
             };
-            exit_immediately(code.into())
+            // Nothing is dropped: the filter lets nobody close anything.
+            exit_immediately(work(&mut input, &mut output).into())
         }
     }
 }
@@ -89,10 +90,9 @@ fn prepare(
     let proc = open("/proc", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty());
     descriptor::make_standard(input.as_fd(), 0)?;
     descriptor::make_standard(output.as_fd(), 1)?;
-    let proc = proc.as_ref().map_or(input.as_fd(), AsFd::as_fd);
-    descriptor::close_from(2, proc)?;
+    descriptor::close_from(2, proc.as_ref().map_or(input.as_fd(), AsFd::as_fd))?;
     // They are closed, and no longer ours to close.
-    std::mem::forget((input, output));
+    std::mem::forget((input, output, proc));
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     if confinement == Confinement::Strict {
         setrlimit(Resource::RLIMIT_AS, MEMORY, MEMORY)?;

@@ -5,7 +5,7 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 
-use lzma_rust2::XzReader;
+use lzma_rust2::{Action, Status, XzStream};
 use miniz_oxide::inflate::TINFLStatus;
 use miniz_oxide::inflate::core::inflate_flags::TINFL_FLAG_HAS_MORE_INPUT;
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
@@ -116,7 +116,7 @@ pub fn decode(format: Format, input: &mut dyn Read, output: &mut dyn Write) -> R
     let mut input = BufReader::with_capacity(INPUT, input);
     match format {
         Format::Gzip => gzip(&mut input, output),
-        Format::Xz => xz(input, output),
+        Format::Xz => xz(&mut input, output),
         Format::Zstd => zstd(&mut input, output),
     }
 }
@@ -171,22 +171,24 @@ fn zstd(input: &mut Input<'_>, output: &mut dyn Write) -> Result<(), Fault> {
     }
 }
 
-fn xz(input: Input<'_>, output: &mut dyn Write) -> Result<(), Fault> {
-    let mut reader = XzReader::new_mem_limit(input, true, XZ_MEMORY);
+fn xz(input: &mut Input<'_>, output: &mut dyn Write) -> Result<(), Fault> {
+    let mut stream = XzStream::new_mem_limit(true, XZ_MEMORY);
     let mut buffer = vec![0; OUTPUT];
     loop {
-        match reader.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(length) => put(output, &buffer[..length])?,
-            Err(error) => {
-                return Err(match error.kind() {
-                    io::ErrorKind::Interrupted => continue,
-                    io::ErrorKind::UnexpectedEof => Fault::TooShort,
-                    io::ErrorKind::OutOfMemory => Fault::TooMuchMemory,
-                    _ if error.raw_os_error().is_some() => Fault::Unreadable,
-                    _ => Fault::Corrupt,
-                });
-            }
+        let rest = peek(input)?;
+        let last = rest.is_empty();
+        let action = if last { Action::Finish } else { Action::Run };
+        let done = stream.process(rest, &mut buffer, action).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => Fault::TooShort,
+            io::ErrorKind::OutOfMemory => Fault::TooMuchMemory,
+            _ => Fault::Corrupt,
+        })?;
+        input.consume(done.bytes_consumed);
+        put(output, &buffer[..done.bytes_produced])?;
+        match done.status {
+            Status::StreamEnd => return if something_follows(input)? { Err(Fault::Garbage) } else { Ok(()) },
+            Status::Ok if last && done.bytes_produced == 0 => return Err(Fault::TooShort),
+            Status::Ok => {}
         }
     }
 }
