@@ -65,12 +65,13 @@ fn make_or_change(arguments: &cli::Start, env: &Env) -> Result<()> {
             there.clear();
         }
     }
-    if arguments.set.is_empty() {
+    let settings = arguments.settings();
+    if settings.is_empty() {
         return Ok(());
     }
     for name in there {
         let name: Name = name.parse()?;
-        Config::edit(&env.paths.container_ini(&name), &name, &assignments(&arguments.set))?;
+        Config::edit(&env.paths.container_ini(&name), &name, &assignments(&settings))?;
     }
     Ok(())
 }
