@@ -5,10 +5,10 @@
 
 use std::fs::{self, DirBuilder};
 use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use super::import::place;
 use super::progress::Progress;
@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::config::value::Name;
 use crate::container::{Lock, occupied};
 use crate::exit::ExitCode;
+use crate::rootfs::image::inspect;
 use crate::storage;
 use crate::storage::create::Creation;
 use crate::storage::source::{Place, Source as Archive};
@@ -107,25 +108,19 @@ fn directory(env: &Env, path: &Path) -> Result<String> {
         resolved != Path::new("/"),
         "the host's own root directory cannot be a container; use another one"
     );
-    text(resolved)
+    text_of(resolved)
 }
 
-/// The same for an image or a block device. What is in it is looked at when it is used.
+/// The image or block device as an absolute path without links. What no container could use is refused here already.
 fn image(env: &Env, path: &Path) -> Result<String> {
     let path = env.path(path)?;
-    let resolved = fs::canonicalize(&path).with_context(|| format!("the image {}", path.display()))?;
-    let kind = fs::metadata(&resolved).with_context(|| format!("the image {}", path.display()))?.file_type();
-    ensure!(
-        kind.is_file() || kind.is_block_device(),
-        "the image {} is neither a file nor a block device",
-        resolved.display()
-    );
-    text(resolved)
+    let named = || format!("the image {}", path.display());
+    let resolved = fs::canonicalize(&path).with_context(named)?;
+    inspect(&resolved).and_then(|facts| facts.usable()).with_context(named)?;
+    text_of(resolved)
 }
 
-fn text(path: PathBuf) -> Result<String> {
+fn text_of(path: PathBuf) -> Result<String> {
     let text = path.into_os_string().into_string();
-    text.map_err(|path| {
-        anyhow::anyhow!("the root file system {} has a name that is not UTF-8", path.display())
-    })
+    text.map_err(|path| anyhow!("the root file system {} has a name that is not UTF-8", path.display()))
 }

@@ -4,6 +4,7 @@ pub mod guest;
 pub mod image;
 pub mod label;
 pub mod loop_device;
+pub mod overlay;
 pub mod root;
 pub mod size;
 pub mod superblock;

@@ -24,7 +24,7 @@ use crate::config::{Config, RootSource};
 use crate::fault;
 use crate::rootfs::image::{Access, Fsck};
 use crate::rootfs::root::Root;
-use crate::rootfs::size::{Usage, measure};
+use crate::rootfs::size::{TreeUsage, measure};
 
 /// Sizes that are chosen for an image are multiples of this.
 const ROUND: u64 = 64 << 20;
@@ -101,7 +101,7 @@ pub fn convert(
 }
 
 /// An image for a tree: of the size that is asked for, or with room to spare.
-fn image_for(usage: Usage, asked: Option<u64>) -> Result<Form> {
+fn image_for(usage: TreeUsage, asked: Option<u64>) -> Result<Form> {
     let least = usage.bytes + usage.bytes / 32 + OVERHEAD;
     let chosen = (usage.bytes + usage.bytes / 10 * 3 + SPARE).div_ceil(ROUND) * ROUND;
     let size = asked.unwrap_or_else(|| chosen.max(LEAST)) / ext4::BLOCK * ext4::BLOCK;
@@ -137,7 +137,7 @@ fn from_image(held: &Held, vessel: &Vessel<'_>, container: &Path, reporter: &mut
     attached.detach()
 }
 
-fn copy(source: &Root, target: &Root, usage: Usage, form: Form, reporter: &mut Reporter) -> Result<()> {
+fn copy(source: &Root, target: &Root, usage: TreeUsage, form: Form, reporter: &mut Reporter) -> Result<()> {
     reporter.step("copy", Some(usage.bytes))?;
     if let Err(error) = transfer(source, target, reporter) {
         return explain(error, form, target, &mut || None);
@@ -185,7 +185,7 @@ mod tests {
     use super::*;
 
     fn chosen(bytes: u64, files: u64, asked: Option<u64>) -> Result<(u64, Option<u64>)> {
-        match image_for(Usage { bytes, files }, asked)? {
+        match image_for(TreeUsage { bytes, files }, asked)? {
             Form::Image { size, files } => Ok((size, files)),
             Form::Directory => panic!("an image was asked for"),
         }

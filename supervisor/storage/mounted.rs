@@ -53,6 +53,5 @@ pub fn mount(mounting: &Mounting<'_>, reporter: &mut Reporter) -> Result<Attachm
 /// The SELinux label for images of a container.
 #[must_use]
 pub fn label(config: &Config) -> Option<&str> {
-    let _ = config;
-    Some("u:object_r:vold_data_file:s0")
+    config.container.image_label.as_deref()
 }

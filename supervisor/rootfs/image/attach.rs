@@ -1,6 +1,5 @@
 //! Mounting an image and letting go of it again.
 
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
@@ -13,13 +12,14 @@ use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use nix::unistd::sync;
 
 use super::claim::{Claim, claim};
+use super::look::{look, suits};
 use super::{Access, Event, Request, check};
 use crate::call;
 use crate::fault;
 use crate::rootfs::label;
 use crate::rootfs::loop_device::{self, Nodes, wait_until};
 use crate::rootfs::root::Root;
-use crate::rootfs::superblock::{Ext, FileSystem, PROBED, probe};
+use crate::rootfs::superblock::FileSystem;
 use crate::sys::errno_of;
 
 /// How often attaching and mounting are tried: kernels such as 4.14 free loop devices late.
@@ -59,11 +59,11 @@ fn attach_it(request: &Request<'_>, events: &mut dyn FnMut(Event)) -> Result<Att
     let scratch = make_place(request.mount_point)?;
     let nodes = Nodes::system(Some(scratch));
     let mut claim = claim(request.image, request.access, &nodes, request.interrupt)?;
-    let mut system = look(&claim)?;
-    suits(&system, &claim, request.access)?;
+    let mut system = look(claim.file(), claim.size())?;
+    suits(&system, claim.size(), request.access)?;
     if let FileSystem::Ext(ext) = &system {
         check::check(request, &claim, ext, events)?;
-        system = look(&claim)?;
+        system = look(claim.file(), claim.size())?;
     }
     claim.share();
     if let Some(wanted) = request.label.filter(|_| !claim.is_device()) {
@@ -97,55 +97,6 @@ fn make_place(mount_point: &Path) -> Result<&Path> {
     }
     std::fs::create_dir_all(mount_point).with_context(|| format!("create {}", mount_point.display()))?;
     Ok(parent)
-}
-
-/// Looks at the front of the image.
-fn look(claim: &Claim) -> Result<FileSystem> {
-    if claim.size() == 0 {
-        bail!("it is empty; 'ds create NAME --from ARCHIVE --size SIZE' fills a new one");
-    }
-    let file = std::fs::File::from(claim.file().try_clone_to_owned().context("dup")?);
-    let mut front = vec![0; PROBED];
-    let mut length = 0;
-    while length < front.len() {
-        match file.read_at(&mut front[length..], length as u64) {
-            Ok(0) => break,
-            Ok(count) => length += count,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error).context("read it"),
-        }
-    }
-    Ok(probe(&front[..length]))
-}
-
-/// Refuses what cannot be mounted, before anything is done to it.
-fn suits(system: &FileSystem, claim: &Claim, access: Access) -> Result<()> {
-    match system {
-        FileSystem::Ext(ext) => ext_suits(ext, claim.size()),
-        FileSystem::Btrfs | FileSystem::Erofs | FileSystem::Squashfs if access == Access::ReadWrite => {
-            bail!("{} is used read-only; set volatile=yes to keep all changes in memory", system.name())
-        }
-        FileSystem::Btrfs | FileSystem::Erofs | FileSystem::Squashfs => Ok(()),
-        FileSystem::Other(name) => {
-            bail!("it holds {name}; ext4 is what can be used, or btrfs, erofs and squashfs with volatile=yes")
-        }
-        FileSystem::Unknown => bail!(
-            "there is no file system in it that is known here; use an ext4 image, or a directory with --rootfs"
-        ),
-    }
-}
-
-fn ext_suits(ext: &Ext, size: u64) -> Result<()> {
-    if ext.bytes() > size {
-        bail!(
-            "it is cut off: its file system has {} bytes and the file {size}; take it from a copy, since a part is gone",
-            ext.bytes()
-        );
-    }
-    if ext.external_journal {
-        bail!("its journal is on another device; give it one of its own with tune2fs");
-    }
-    Ok(())
 }
 
 /// Tries several times what fails because the kernel has not finished something else yet.
@@ -294,7 +245,6 @@ impl Drop for Mounted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
 
     #[test]
     fn what_may_pass_is_tried_three_times_and_anything_else_once() {
@@ -315,29 +265,5 @@ mod tests {
         });
         assert!(wrong.is_err());
         assert_eq!(tries, 1);
-    }
-
-    fn looked_at(content: &[u8], access: Access) -> String {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("image");
-        fs::write(&path, content).unwrap();
-        let claim = claim(&path, access, &Nodes::system(None), None).unwrap();
-        let answer = look(&claim).and_then(|system| suits(&system, &claim, access));
-        assert_eq!(fs::read(&path).unwrap(), content);
-        answer.map_or_else(|error| format!("{error:#}"), |()| "suits".into())
-    }
-
-    #[test]
-    fn what_cannot_be_used_is_refused_with_a_reason() {
-        assert!(looked_at(b"", Access::ReadWrite).contains("is empty"));
-        assert!(looked_at(b"garbage", Access::ReadWrite).contains("no file system in it"));
-        assert!(looked_at(b"XFSB", Access::ReadWrite).contains("holds xfs"));
-        assert!(looked_at(b"hsqs", Access::ReadWrite).contains("volatile=yes"));
-        assert_eq!(looked_at(b"hsqs", Access::ReadOnly), "suits");
-        let mut cut_off = vec![0; 4096];
-        cut_off[1024 + 4..1024 + 8].copy_from_slice(&1000_u32.to_le_bytes());
-        cut_off[1024 + 0x38..1024 + 0x3A].copy_from_slice(&[0x53, 0xEF]);
-        let told = looked_at(&cut_off, Access::ReadOnly);
-        assert!(told.contains("cut off") && told.contains("1024000") && told.contains("4096"), "{told}");
     }
 }

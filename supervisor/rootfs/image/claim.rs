@@ -17,6 +17,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 
 use super::Access;
+use super::look::is_image;
 use crate::call;
 use crate::rootfs::loop_device::{Attached, Nodes, attached_as, has, wait_until};
 use crate::rootfs::root::{file_type, reopen};
@@ -52,13 +53,10 @@ pub fn claim(
         image.display()
     )?;
     let status = call!(fstat(&found), "fstat({})", image.display())?;
-    match file_type(&status) {
-        SFlag::S_IFREG => claim_file(&found, status, access, nodes, interrupt),
-        SFlag::S_IFBLK => claim_device(&found, status, access),
-        SFlag::S_IFDIR => {
-            bail!("it is a directory; use it with --rootfs, or set 'rootfs' instead of 'image'")
-        }
-        _ => bail!("it is neither a file nor a block device"),
+    if is_image(file_type(&status))? {
+        claim_file(&found, status, access, nodes, interrupt)
+    } else {
+        claim_device(&found, status, access)
     }
 }
 

@@ -7,11 +7,13 @@
 mod attach;
 mod check;
 pub mod claim;
+mod look;
 
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 
 pub use attach::{Attachment, attach};
+pub use look::{Facts, inspect};
 
 /// What is done with an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
