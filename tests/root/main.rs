@@ -30,6 +30,7 @@ mod pty;
 mod recovery;
 mod stop;
 mod supervisor;
+mod volatile;
 
 use std::env;
 use std::fs::OpenOptions;
