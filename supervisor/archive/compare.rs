@@ -156,8 +156,7 @@ impl Comparison<'_> {
             self.tell(name, format!("the mode is {:o} and {:o}", one.mode, other.mode));
         }
         if (one.user, one.group) != (other.user, other.group) {
-            let text =
-                format!("the owner is {}:{} and {}:{}", one.user, one.group, other.user, other.group);
+            let text = format!("the owner is {}:{} and {}:{}", one.user, one.group, other.user, other.group);
             self.tell(name, text);
         }
         if one.modified != other.modified {

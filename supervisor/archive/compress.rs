@@ -37,11 +37,11 @@ pub struct Sink {
 /// What the calls answer; EDEADLK in a process with more than one thread.
 pub fn open(output: &OwnedFd) -> Result<Sink> {
     let (reading, writing) = large_pipe()?;
-    let child = start(&reading, output, Confinement::None, &mut |input, output| {
-        match encode(LEVEL, input, output) {
-            Ok(()) => 0,
-            Err(error) => error.raw_os_error().and_then(|code| code.try_into().ok()).unwrap_or(NOT_COMPRESSED),
-        }
+    let child = start(&reading, output, Confinement::None, &mut |input, output| match encode(
+        LEVEL, input, output,
+    ) {
+        Ok(()) => 0,
+        Err(error) => error.raw_os_error().and_then(|code| code.try_into().ok()).unwrap_or(NOT_COMPRESSED),
     })?;
     Ok(Sink { pipe: Some(File::from(writing)), child })
 }

@@ -46,11 +46,13 @@ pub fn open(input: OwnedFd) -> Result<Stream> {
     let Some(format) = format else { return Ok(Stream { first, file, child: None, failed: None }) };
     let (reading, writing) = large_pipe()?;
     let input = OwnedFd::from(file);
-    let child = start(&input, &writing, Confinement::Strict, &mut |input, output| {
-        match decode(format, &mut first.as_slice().chain(input), output) {
-            Ok(()) => 0,
-            Err(fault) => code(fault),
-        }
+    let child = start(&input, &writing, Confinement::Strict, &mut |input, output| match decode(
+        format,
+        &mut first.as_slice().chain(input),
+        output,
+    ) {
+        Ok(()) => 0,
+        Err(fault) => code(fault),
     })?;
     let file = File::from(reading);
     Ok(Stream { first: Vec::new(), file, child: Some((child, format)), failed: None })

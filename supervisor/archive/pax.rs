@@ -139,8 +139,18 @@ mod tests {
     #[test]
     fn malformed_records_are_refused() {
         for wrong in [
-            "x", "5", "5 a=b", "6 a=b", "3 a", "999999999999999999999 a=b\n", "99 a=b\n", "5 ab\n", "1 \n", " 3\n",
-            "-6 a=b\n", "0 a=b\n",
+            "x",
+            "5",
+            "5 a=b",
+            "6 a=b",
+            "3 a",
+            "999999999999999999999 a=b\n",
+            "99 a=b\n",
+            "5 ab\n",
+            "1 \n",
+            " 3\n",
+            "-6 a=b\n",
+            "0 a=b\n",
         ] {
             assert!(Records(wrong.as_bytes()).any(|record| record.is_err()), "{wrong:?}");
         }
@@ -153,7 +163,9 @@ mod tests {
         assert_eq!(time(b"-0.5").unwrap(), half);
         assert_eq!(time_text(half), "-0.5");
         assert_eq!(time(b"12.0000000019").unwrap(), Time { seconds: 12, nanoseconds: 1 });
-        assert!(time(b"1.x").is_err() && time(b"").is_err() && time(b"1e5").is_err() && time(b"--1").is_err());
+        assert!(
+            time(b"1.x").is_err() && time(b"").is_err() && time(b"1e5").is_err() && time(b"--1").is_err()
+        );
     }
 
     proptest! {

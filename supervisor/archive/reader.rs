@@ -153,8 +153,11 @@ impl<'a> Reader<'a> {
         let mut extended = self.global.clone();
         loop {
             let Some(block) = self.header()? else { return Ok(None) };
-            let header = Header::verify(&block)
-                .context(if self.began { "the archive is damaged" } else { "this is no tar archive" })?;
+            let header = Header::verify(&block).context(if self.began {
+                "the archive is damaged"
+            } else {
+                "this is no tar archive"
+            })?;
             self.began = true;
             self.name = header.name();
             let size = header.size().with_context(|| shown(&self.name))?;
@@ -169,7 +172,9 @@ impl<'a> Reader<'a> {
                     extended = self.global.clone();
                 }
                 // A label of the volume, or names of an old GNU tar: nothing that is made.
-                b'V' | b'N' => self.pass(size.checked_next_multiple_of(512).context("its size is too large")?)?,
+                b'V' | b'N' => {
+                    self.pass(size.checked_next_multiple_of(512).context("its size is too large")?)?
+                }
                 _ => return self.member(header, extended).map(Some),
             }
         }
@@ -433,7 +438,9 @@ fn owner_and_time(
     // What an extended header says, the fixed fields may be too small to say.
     let owner = match (user, group) {
         (Some(user), Some(group)) => (user, group),
-        _ => header.owner().map(|(own_user, own_group)| (user.unwrap_or(own_user), group.unwrap_or(own_group)))?,
+        _ => header
+            .owner()
+            .map(|(own_user, own_group)| (user.unwrap_or(own_user), group.unwrap_or(own_group)))?,
     };
     let modified = match modified {
         Some(modified) => modified,

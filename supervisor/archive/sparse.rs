@@ -33,7 +33,8 @@ pub struct Segment {
 /// What `next` answers, or a malformed entry. The map is not checked yet.
 pub fn old(header: Header<'_>, next: &mut dyn FnMut() -> Result<Block>) -> Result<(Vec<Segment>, u64)> {
     let block = header.bytes();
-    let size = u64::try_from(number(&block[REAL_SIZE..REAL_SIZE + 12]).context(MALFORMED)?).context(MALFORMED)?;
+    let size =
+        u64::try_from(number(&block[REAL_SIZE..REAL_SIZE + 12]).context(MALFORMED)?).context(MALFORMED)?;
     let mut map = Vec::new();
     entries(block, FIRST, &mut map)?;
     let mut more = block[MORE_FOLLOWS] != 0;

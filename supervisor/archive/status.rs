@@ -68,7 +68,8 @@ impl Settings {
         }
         self.attributes(file, status, made, name)?;
         // A list for access changes the bits of the group, and is changed by them: the mode comes last.
-        let settled = made.mode & !self.umask == status.mode && !made.inherits && status.attributes.is_empty();
+        let settled =
+            made.mode & !self.umask == status.mode && !made.inherits && status.attributes.is_empty();
         if !settled || (chown && status.mode & 0o6000 != 0) {
             call!(fchmod(file, Mode::from_bits_truncate(status.mode)), "fchmod({})", shown(name))?;
         }
@@ -161,8 +162,7 @@ impl Settings {
 
 /// The access time is left as it is.
 fn times(modified: Time) -> (TimeSpec, TimeSpec) {
-    let seconds = libc::time_t::try_from(modified.seconds).unwrap_or(libc::time_t::MAX);
-    (TimeSpec::UTIME_OMIT, TimeSpec::new(seconds, modified.nanoseconds.into()))
+    (TimeSpec::UTIME_OMIT, TimeSpec::new(modified.seconds, modified.nanoseconds.into()))
 }
 
 /// The umask, which umask(2) cannot tell without changing it; everything where /proc has none (before 4.7).

@@ -63,7 +63,8 @@ impl Tree {
     /// # Errors
     /// When something else is in the way: a link is never followed.
     pub fn go(&mut self, parts: &[&[u8]], settings: &mut Settings) -> Result<()> {
-        let same = self.levels[1..].iter().zip(parts).take_while(|(level, part)| level.name == **part).count();
+        let same =
+            self.levels[1..].iter().zip(parts).take_while(|(level, part)| level.name == **part).count();
         while self.levels.len() > same + 1 {
             self.leave(settings)?;
         }
@@ -111,7 +112,8 @@ impl Tree {
     /// # Errors
     /// When it is missing, or the way leads through a link.
     pub fn look_up(&self, parts: &[&[u8]]) -> Result<OwnedFd> {
-        let same = self.levels[1..].iter().zip(parts).take_while(|(level, part)| level.name == **part).count();
+        let same =
+            self.levels[1..].iter().zip(parts).take_while(|(level, part)| level.name == **part).count();
         let mut directory = call!(self.levels[same].directory.try_clone(), "dup(directory)")?;
         for (index, part) in parts.iter().enumerate().skip(same) {
             let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
@@ -172,7 +174,11 @@ impl Tree {
             }
             (None, Some(before)) => {
                 let modified = TimeSpec::new(before.st_mtime, before.st_mtime_nsec);
-                call!(futimens(directory, &TimeSpec::UTIME_OMIT, &modified), "futimens({})", shown(&level.name))?;
+                call!(
+                    futimens(directory, &TimeSpec::UTIME_OMIT, &modified),
+                    "futimens({})",
+                    shown(&level.name)
+                )?;
                 Ok(())
             }
             (None, None) => Ok(()),

@@ -215,7 +215,9 @@ impl<'a> Unpacker<'a> {
         match make() {
             Ok(()) => return Ok(()),
             Err(Errno::EEXIST) => {}
-            Err(Errno::ENOENT) => bail!("the target of the link, {}, is not in the archive", shown(&member.link)),
+            Err(Errno::ENOENT) => {
+                bail!("the target of the link, {}, is not in the archive", shown(&member.link))
+            }
             Err(Errno::EPERM) => bail!("the target of the link, {}, is a directory", shown(&member.link)),
             Err(errno) => call!(Err(errno), "link({})", shown(&member.link))?,
         }
@@ -270,3 +272,7 @@ fn write(file: &File, member: &Member, reader: &mut Reader<'_>, written: &mut dy
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "unpack_tests.rs"]
+mod tests;
