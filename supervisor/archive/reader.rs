@@ -173,7 +173,7 @@ impl<'a> Reader<'a> {
                 }
                 // A label of the volume, or names of an old GNU tar: nothing that is made.
                 b'V' | b'N' => {
-                    self.pass(size.checked_next_multiple_of(512).context("its size is too large")?)?
+                    self.pass(size.checked_next_multiple_of(512).context("its size is too large")?)?;
                 }
                 _ => return self.member(header, extended).map(Some),
             }

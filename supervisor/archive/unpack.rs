@@ -272,3 +272,7 @@ fn write(file: &File, member: &Member, reader: &mut Reader<'_>, written: &mut dy
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "unpack_tests.rs"]
+mod tests;
