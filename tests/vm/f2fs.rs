@@ -36,7 +36,9 @@ fn a_volatile_directory_is_refused_where_case_is_folded_and_an_image_works_there
     machine.run("ds start tree").fails(&["tree", "volatile", "image"]);
     assert_eq!(machine.run("find /sys/fs/cgroup -name 'droidspaces*'").succeeds(), "");
     // Without it, the directory itself is fine.
-    machine.run("ds set tree volatile=no && ds start tree && ds run tree -- sh -c 'echo kept >/kept'").succeeds();
+    machine
+        .run("ds set tree volatile=no && ds start tree && ds run tree -- sh -c 'echo kept >/kept'")
+        .succeeds();
     machine.run("ds stop tree").succeeds();
     assert_eq!(machine.run("cat /var/lib/droidspaces/tree/kept").succeeds(), "kept\n");
 
@@ -49,6 +51,9 @@ fn a_volatile_directory_is_refused_where_case_is_folded_and_an_image_works_there
     machine.run("ds start image").succeeds();
     assert_eq!(machine.run("ds run image -- ls /kept /lost 2>/dev/null").text(), "/kept\n");
     machine.run("ds stop image").succeeds();
-    assert_eq!(machine.run("losetup --list --noheadings; dmesg | grep -E 'I/O error|(EXT4|F2FS)-fs error'").text(), "");
+    assert_eq!(
+        machine.run("losetup --list --noheadings; dmesg | grep -E 'I/O error|(EXT4|F2FS)-fs error'").text(),
+        ""
+    );
     machine.power_off();
 }

@@ -49,7 +49,10 @@ fn an_image_is_labelled_or_does_not_start() {
     machine.run(&format!("ds create box --image {image} --set container.image-label=no")).succeeds();
     machine.run("ds start box").fails(&["box", image]);
     // Nothing is left of it.
-    assert_eq!(machine.run("losetup --list --noheadings; find /sys/fs/cgroup -name 'droidspaces*'").succeeds(), "");
+    assert_eq!(
+        machine.run("losetup --list --noheadings; find /sys/fs/cgroup -name 'droidspaces*'").succeeds(),
+        ""
+    );
     assert_eq!(label(&mut machine, image), "u:object_r:adb_data_file:s0");
 
     machine.run("dmesg --clear; ds unset box container.image-label && ds start box").succeeds();
@@ -58,7 +61,12 @@ fn an_image_is_labelled_or_does_not_start() {
     machine.run("ds stop box && ds start box").succeeds();
     assert_eq!(machine.run("ds run box -- cat /written").succeeds(), "written\n");
     machine.run("ds stop box").succeeds();
-    assert_eq!(machine.run("dmesg | grep -E 'denied|I/O error|EXT4-fs error'; losetup --list --noheadings").succeeds(), "");
+    assert_eq!(
+        machine
+            .run("dmesg | grep -E 'denied|I/O error|EXT4-fs error'; losetup --list --noheadings")
+            .succeeds(),
+        ""
+    );
     machine.power_off();
 }
 
