@@ -17,6 +17,7 @@ mod nbd;
 
 mod boot;
 mod f2fs;
+mod power;
 mod selinux;
 
 use std::env;
