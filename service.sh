@@ -6,4 +6,7 @@ umask 077
 mkdir -p "$LOGS"
 umask 022
 cd / || exit 1
-exec "$MODDIR/bin/ds" module boot </dev/null >"$LOGS/service.log" 2>&1
+# An update that was cut short can leave a module without its program. The one of the last boot is kept with the data.
+PROGRAM=$MODDIR/bin/ds
+[ -x "$PROGRAM" ] || PROGRAM=/data/adb/droidspaces/bin/ds
+exec "$PROGRAM" module boot </dev/null >"$LOGS/service.log" 2>&1

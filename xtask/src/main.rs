@@ -69,7 +69,7 @@ struct Demo {}
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "test")]
 struct Test {
-    /// only this suite (may be repeated): lint, unit, xtask, layering, docs, cli, root
+    /// only this suite (may be repeated): lint, unit, xtask, layering, docs, cli, daemon, root, module
     #[argh(option)]
     suite: Vec<String>,
     /// only tests whose name contains this

@@ -5,7 +5,7 @@
 
 use crate::{process, terminal};
 use anyhow::{Context, Result, bail};
-use std::env;
+use std::env::{self, consts::ARCH};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -120,12 +120,30 @@ fn is_installed(package: &Package, has_apt: bool) -> bool {
     if !has_apt {
         return package.program.is_empty() || find_program(package.program);
     }
-    Command::new("dpkg-query")
-        .args(["--show", "--showformat=${db:Status-Status}", package.name])
+    // One line for each architecture that the package is there for.
+    let format = "--showformat=${Package} ${Package}:${Architecture} ${Architecture} ${db:Status-Status}\n";
+    let output = Command::new("dpkg-query")
+        .args(["--show", format, package.name])
         .stdin(Stdio::null())
         .stderr(Stdio::null())
-        .output()
-        .is_ok_and(|output| output.stdout == b"installed")
+        .output();
+    output.is_ok_and(|output| {
+        String::from_utf8_lossy(&output.stdout).lines().any(|line| fits(line, package.name))
+    })
+}
+
+/// Whether a line of dpkg-query says that the package of this name is installed: with `:ARCHITECTURE` that one,
+/// without it this machine's.
+fn fits(line: &str, wanted: &str) -> bool {
+    let own = match ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let [name, qualified, architecture, "installed"] = line.split(' ').collect::<Vec<_>>()[..] else {
+        return false;
+    };
+    qualified == wanted || name == wanted && [own, "all"].contains(&architecture)
 }
 
 /// Package lists that are missing or too old make the first try fail; then they are fetched.
@@ -182,7 +200,18 @@ pub fn find_program(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{PACKAGES, find_program};
+    use super::{ARCH, PACKAGES, find_program, fits};
+
+    #[test]
+    fn a_package_for_another_architecture_is_not_the_one_for_this_machine() {
+        let foreign = "musl-dev musl-dev:s390x s390x installed";
+        assert!(fits(foreign, "musl-dev:s390x") && !fits(foreign, "musl-dev"));
+        assert!(fits("keys keys:all all installed", "keys"));
+        assert!(!fits("keys keys:all all config-files", "keys"));
+        if ARCH == "x86_64" {
+            assert!(fits("musl-dev musl-dev:amd64 amd64 installed", "musl-dev"));
+        }
+    }
 
     #[test]
     fn every_package_says_why_once_for_each_command() {

@@ -12,5 +12,9 @@ use crate::paths::Paths;
 /// # Errors
 /// Why there is none, or that there is one already.
 pub fn run(paths: &Paths) -> Result<ExitCode> {
+    // Without the copy, everything works until an update is cut short.
+    if let Err(error) = super::keep::keep(paths) {
+        log::warn!("module boot: cannot keep a copy of ds: {error:#}");
+    }
     supervise::run(&Supervise { foreground: false, no_autostart: false }, paths)
 }

@@ -27,6 +27,18 @@ pub struct Options {
     pub verify: bool,
 }
 
+impl Options {
+    /// A zip for this machine's own processor alone.
+    ///
+    /// # Errors
+    /// When the module is not built for it.
+    pub fn for_tests() -> Result<Self> {
+        let own = ALL.iter().find(|architecture| architecture.is_own());
+        let own = own.context("the module is not built for this machine's processor")?;
+        Ok(Self { architectures: vec![own.name.to_owned()], verify: false })
+    }
+}
+
 /// Makes the zip and gives its path.
 ///
 /// # Errors

@@ -8,7 +8,7 @@ mod tally;
 use crate::binary::{self, Profile};
 use crate::terminal;
 use crate::workspace::Workspace;
-use crate::{fixture, process};
+use crate::{fixture, package, packages, process};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -32,6 +32,8 @@ enum Needs {
     Binary,
     /// Root, the binary, the probe and the root file systems.
     Machine,
+    /// Root, the probe, and the module's zip.
+    Module,
 }
 
 const SUITES: &[Suite] = &[
@@ -43,6 +45,7 @@ const SUITES: &[Suite] = &[
     Suite { name: "cli", cargo: &["--package", "ds", "--test", "cli"], needs: Needs::Binary },
     Suite { name: "daemon", cargo: &["--package", "ds", "--test", "daemon"], needs: Needs::Binary },
     Suite { name: "root", cargo: &["--package", "ds", "--test", "root"], needs: Needs::Machine },
+    Suite { name: "module", cargo: &["--package", "ds", "--test", "module"], needs: Needs::Module },
 ];
 
 /// Runs the named suites (all when none is named), of each only the tests whose name contains `filter`.
@@ -83,17 +86,23 @@ type Environment = Vec<(&'static str, PathBuf)>;
 
 fn prepare(workspace: &Workspace, suites: &[Suite]) -> Result<Environment> {
     let mut environment = Environment::new();
-    let machine = suites.iter().any(|suite| suite.needs == Needs::Machine);
-    if machine && !rustix::process::geteuid().is_root() {
+    let needed = |needs: &[Needs]| suites.iter().any(|suite| needs.contains(&suite.needs));
+    if needed(&[Needs::Machine, Needs::Module]) && !rustix::process::geteuid().is_root() {
         bail!(
-            "the root suite boots containers and needs root; without it: --suite lint --suite unit --suite cli"
+            "the root and module suites boot containers and need root; without it: --suite lint --suite unit --suite cli"
         );
     }
-    if suites.iter().any(|suite| suite.needs != Needs::Sources) {
+    if needed(&[Needs::Binary, Needs::Machine]) {
         environment.push(("DS_BIN", binary::build(workspace, Profile::Release)?));
     }
-    if machine {
+    if needed(&[Needs::Machine, Needs::Module]) {
         environment.push(("DS_PROBE", binary::build_probe(workspace)?));
+    }
+    if needed(&[Needs::Module]) {
+        packages::ensure(packages::Verb::Module)?;
+        environment.push(("DS_MODULE", package::run(workspace, &package::Options::for_tests()?)?));
+    }
+    if needed(&[Needs::Machine]) {
         fixture::ensure(workspace, &[])?;
         environment.push(("DS_FIXTURES", workspace.fixtures()));
     }
