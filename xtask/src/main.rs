@@ -15,6 +15,7 @@ mod process;
 mod suite;
 mod terminal;
 mod traces;
+mod vm;
 mod workspace;
 
 use anyhow::Result;
@@ -69,7 +70,7 @@ struct Demo {}
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "test")]
 struct Test {
-    /// only this suite (may be repeated): lint, unit, xtask, layering, docs, cli, daemon, root, module
+    /// only this suite (may be repeated): lint, unit, xtask, layering, docs, cli, daemon, root, module, vm
     #[argh(option)]
     suite: Vec<String>,
     /// only tests whose name contains this
