@@ -47,7 +47,7 @@ impl Server {
             self.start_what_starts_at_boot()?;
         }
         self.look_for_guarded();
-        self.conditions.listen(now());
+        self.look_for_storage();
         ControlFlow::Continue(())
     }
 
@@ -97,6 +97,7 @@ impl Server {
             Heard::Nothing => ControlFlow::Continue(()),
             Heard::Status(status, changed) => {
                 if changed {
+                    self.look_for_storage();
                     log::info!("{name}: {}", status.state.as_str());
                     self.standby_is_stale = true;
                 }
