@@ -115,6 +115,8 @@ fn file(target: &str, content: String) -> Operation {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
 
     #[test]
@@ -155,7 +157,7 @@ mod tests {
             ("/nowhere", ""),
         ] {
             let _ = std::fs::remove_file(&link);
-            std::os::unix::fs::symlink(target, &link).unwrap();
+            symlink(target, &link).unwrap();
             assert_eq!(shown(&config), expected, "{target}");
         }
         config.android.dns = NameServers::No;

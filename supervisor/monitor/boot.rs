@@ -29,7 +29,7 @@ impl Monitor {
     pub(super) fn boot(&mut self, report: Option<&OwnedFd>) -> Result<()> {
         let joining = self.cgroup.joining_payload()?;
         let mut operations: Vec<Operation> = self.notification().into_iter().collect();
-        operations.extend(android::operations(&self.config, &self.host, &self.paths, &self.root)?);
+        operations.extend(android::operations(&self.config, &self.host, &self.paths, self.tree.root())?);
         let command = strings(self.plan.command.iter().cloned())?;
         let environment =
             strings(self.plan.environment.iter().map(|(name, value)| format!("{name}={value}")))?;
@@ -43,8 +43,8 @@ impl Monitor {
                 let prepared = Prepared {
                     plan: &self.plan,
                     operations: &operations,
-                    root_path: self.plan.root.path().as_path(),
-                    root: self.root.directory(),
+                    root_path: self.tree.path(),
+                    root: self.tree.root().directory(),
                     proc: self.proc.as_fd(),
                     joining: &joining,
                     filters: &self.filters,

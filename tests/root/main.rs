@@ -22,6 +22,7 @@ mod exec;
 mod fallbacks;
 mod handover;
 mod hostile;
+mod images;
 mod init_systems;
 mod leaks;
 mod lifecycle;
@@ -32,6 +33,7 @@ mod pty;
 mod recovery;
 mod stop;
 mod supervisor;
+mod volatile;
 
 use std::env;
 use std::fs::OpenOptions;

@@ -27,6 +27,7 @@ macro_rules! text_in_serde {
 mod android;
 mod bind;
 mod choice;
+mod label;
 mod name;
 mod number;
 mod path;
@@ -38,6 +39,7 @@ pub use choice::{
     CgroupLayout, DeadlockShield, Fsck, HardwareAccess, LogLevel, NetworkMode, Privileged, RestartPolicy,
     StartAfter, Switch, WakelockPolicy,
 };
+pub use label::ImageLabel;
 pub use name::{EnvironmentName, EnvironmentValue, Hostname, Name, Uuid};
 pub use number::{Cpus, Priority, Seconds, Size, Whole};
 pub use path::{ContainerPath, HostPath};

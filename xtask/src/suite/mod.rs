@@ -8,7 +8,7 @@ mod tally;
 use crate::binary::{self, Profile};
 use crate::terminal;
 use crate::workspace::Workspace;
-use crate::{fixture, process};
+use crate::{fixture, package, packages, process, vm};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -22,6 +22,8 @@ struct Suite {
     name: &'static str,
     /// Arguments of `cargo test`; none for the checks that read the sources only.
     cargo: &'static [&'static str],
+    /// Arguments of libtest.
+    runner: &'static [&'static str],
     needs: Needs,
 }
 
@@ -32,17 +34,50 @@ enum Needs {
     Binary,
     /// Root, the binary, the probe and the root file systems.
     Machine,
+    /// Root, the probe, and the module's zip.
+    Module,
+    /// What `Machine` needs, and what virtual machines boot.
+    VirtualMachine,
+}
+
+impl Needs {
+    const fn root(self) -> bool {
+        matches!(self, Self::Machine | Self::Module | Self::VirtualMachine)
+    }
 }
 
 const SUITES: &[Suite] = &[
-    Suite { name: "lint", cargo: &[], needs: Needs::Sources },
-    Suite { name: "unit", cargo: &["--package", "ds", "--lib"], needs: Needs::Sources },
-    Suite { name: "xtask", cargo: &["--package", "xtask", "--bins"], needs: Needs::Sources },
-    Suite { name: "layering", cargo: &["--package", "ds", "--test", "layering"], needs: Needs::Sources },
-    Suite { name: "docs", cargo: &["--package", "ds", "--test", "docs"], needs: Needs::Sources },
-    Suite { name: "cli", cargo: &["--package", "ds", "--test", "cli"], needs: Needs::Binary },
-    Suite { name: "daemon", cargo: &["--package", "ds", "--test", "daemon"], needs: Needs::Binary },
-    Suite { name: "root", cargo: &["--package", "ds", "--test", "root"], needs: Needs::Machine },
+    Suite { name: "lint", cargo: &[], runner: &[], needs: Needs::Sources },
+    Suite { name: "unit", cargo: &["--package", "ds", "--lib"], runner: &[], needs: Needs::Sources },
+    Suite { name: "xtask", cargo: &["--package", "xtask", "--bins"], runner: &[], needs: Needs::Sources },
+    Suite {
+        name: "layering",
+        cargo: &["--package", "ds", "--test", "layering"],
+        runner: &[],
+        needs: Needs::Sources,
+    },
+    Suite { name: "docs", cargo: &["--package", "ds", "--test", "docs"], runner: &[], needs: Needs::Sources },
+    Suite { name: "cli", cargo: &["--package", "ds", "--test", "cli"], runner: &[], needs: Needs::Binary },
+    Suite {
+        name: "daemon",
+        cargo: &["--package", "ds", "--test", "daemon"],
+        runner: &[],
+        needs: Needs::Binary,
+    },
+    Suite { name: "root", cargo: &["--package", "ds", "--test", "root"], runner: &[], needs: Needs::Machine },
+    Suite {
+        name: "module",
+        cargo: &["--package", "ds", "--test", "module"],
+        runner: &[],
+        needs: Needs::Module,
+    },
+    Suite {
+        name: "vm",
+        cargo: &["--package", "ds", "--test", "vm"],
+        // Each machine is emulated on a processor of its own.
+        runner: &["--test-threads=2"],
+        needs: Needs::VirtualMachine,
+    },
 ];
 
 /// Runs the named suites (all when none is named), of each only the tests whose name contains `filter`.
@@ -83,19 +118,28 @@ type Environment = Vec<(&'static str, PathBuf)>;
 
 fn prepare(workspace: &Workspace, suites: &[Suite]) -> Result<Environment> {
     let mut environment = Environment::new();
-    let machine = suites.iter().any(|suite| suite.needs == Needs::Machine);
-    if machine && !rustix::process::geteuid().is_root() {
+    let needed = |needs: &[Needs]| suites.iter().any(|suite| needs.contains(&suite.needs));
+    if suites.iter().any(|suite| suite.needs.root()) && !rustix::process::geteuid().is_root() {
         bail!(
-            "the root suite boots containers and needs root; without it: --suite lint --suite unit --suite cli"
+            "the suites root, module and vm boot containers and need root; without it: --suite lint --suite unit --suite cli"
         );
     }
-    if suites.iter().any(|suite| suite.needs != Needs::Sources) {
+    if needed(&[Needs::Binary, Needs::Machine, Needs::VirtualMachine]) {
         environment.push(("DS_BIN", binary::build(workspace, Profile::Release)?));
     }
-    if machine {
+    if needed(&[Needs::Machine, Needs::Module, Needs::VirtualMachine]) {
         environment.push(("DS_PROBE", binary::build_probe(workspace)?));
+    }
+    if needed(&[Needs::Module]) {
+        packages::ensure(packages::Verb::Module)?;
+        environment.push(("DS_MODULE", package::run(workspace, &package::Options::for_tests()?)?));
+    }
+    if needed(&[Needs::Machine, Needs::VirtualMachine]) {
         fixture::ensure(workspace, &[])?;
         environment.push(("DS_FIXTURES", workspace.fixtures()));
+    }
+    if suites.iter().any(|suite| suite.needs == Needs::VirtualMachine) {
+        environment.push(("DS_VM", vm::ensure(workspace)?));
     }
     Ok(environment)
 }
@@ -181,7 +225,7 @@ fn cargo_test(
     fs::create_dir_all(workspace.target("skipped"))?;
     fs::write(&log, "")?;
     let mut command = workspace.cargo();
-    command.arg("test").args(suite.cargo).arg("--no-fail-fast").args(filter);
+    command.arg("test").args(suite.cargo).arg("--no-fail-fast").args(filter).arg("--").args(suite.runner);
     command.envs(environment.iter().map(|(name, path)| (name, path))).env("DS_SKIP_LOG", &log);
     let passed = follow(&mut command, |line| tally.read_line(suite.name, line))?;
     tally.read_skip_log(suite.name, &fs::read_to_string(&log)?);
