@@ -38,6 +38,9 @@ fn each_container_starts_when_what_it_needs_is_there() {
     // Whoever waits goes on waiting under another program.
     phone.sandbox.ds(&["supervisor", "reload"]).succeeds();
     assert_eq!(waits_for(&phone.sandbox, "online"), "network");
+    // And under another supervisor, after this one was killed.
+    phone.sandbox.kill_supervisor();
+    assert_eq!(waits_for(&phone.sandbox, "online"), "network");
     network_comes_up(&phone.sandbox);
     phone.sandbox.wait_for_state("online", "running");
     assert_eq!(phone.sandbox.state("private"), "stopped");
