@@ -143,7 +143,7 @@ fn two_crashes_in_a_row_switch_autostart_off() {
 #[test]
 fn what_was_stopped_or_survived_was_no_crash() {
     let phone = Phone::new();
-    let web = phone.sandbox.container("web", &["autostart=yes", "start-after=boot"]);
+    phone.sandbox.container("web", &["autostart=yes", "start-after=boot"]);
     for boot in ["b", "c", "d"] {
         phone.boot();
         phone.sandbox.wait_for_state("web", "running");
@@ -173,7 +173,6 @@ fn what_was_stopped_or_survived_was_no_crash() {
         phone.crash(boot);
     }
     boot_and_crash(&phone, "n");
-    assert_eq!(web.boots(), 13);
     // What a crash leaves of control groups goes with the machine; here a supervisor has to do it.
     phone.boot();
 }
