@@ -104,6 +104,7 @@ fn check_start(start: &Start) -> Result<(), String> {
         ("--rootfs", rootfs.is_some()),
         ("--image", image.is_some()),
         ("--from", from.is_some()),
+        ("--volatile", start.volatile),
         ("--set", !start.set.is_empty()),
         ("--foreground", start.foreground),
     ];

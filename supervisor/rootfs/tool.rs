@@ -13,12 +13,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{AccessFlags, access, pipe2};
+use nix::unistd::{AccessFlags, Pid, access, pipe2};
 
 use crate::call;
+use crate::sys::process::kill;
 use crate::sys::spawn::{Program, spawn};
 
 /// Where programs are that are not in PATH: Android's first, then those that other systems leave out for users.
@@ -42,6 +44,8 @@ pub struct Invocation<'a> {
     pub lines: Option<&'a mut dyn FnMut(&str)>,
     /// What it is sent when this process ends.
     pub death_signal: Signal,
+    /// A socket whose other end going away ends the program with SIGTERM.
+    pub interrupt: Option<BorrowedFd<'a>>,
 }
 
 impl std::fmt::Debug for Invocation<'_> {
@@ -54,7 +58,7 @@ impl<'a> Invocation<'a> {
     /// Arguments alone: no descriptor, nobody listens, SIGKILL when we end.
     #[must_use]
     pub fn new(arguments: &'a [&'a OsStr]) -> Self {
-        Self { arguments, inherited: &[], lines: None, death_signal: Signal::SIGKILL }
+        Self { arguments, inherited: &[], lines: None, death_signal: Signal::SIGKILL, interrupt: None }
     }
 }
 
@@ -67,6 +71,8 @@ pub struct Outcome {
     pub signal: Option<Signal>,
     /// The end of what it said, output and errors in the order they came.
     pub said: String,
+    /// It was told to end, since nobody waited any more.
+    pub interrupted: bool,
 }
 
 impl Outcome {
@@ -143,48 +149,89 @@ impl Tool {
         };
         let pid = call!(spawn(&program), "execve({shown})")?;
         drop(output);
-        let said = listen(&mut File::from(input), &mut invocation.lines);
+        let (said, line) = (Vec::new(), Vec::new());
+        let mut speech = Speech { interrupt: invocation.interrupt, pid, interrupted: false, said, line };
+        speech.listen(&mut File::from(input), &mut invocation.lines);
         let (code, signal) = match call!(waitpid(pid, None), "waitpid({shown})")? {
             WaitStatus::Exited(_, code) => (Some(code), None),
             WaitStatus::Signaled(_, signal, _) => (None, Some(signal)),
             _ => (None, None),
         };
-        Ok(Outcome { code, signal, said })
+        Ok(Outcome { code, signal, said: speech.said(), interrupted: speech.interrupted })
     }
 }
 
-/// Reads to the end, line by line, and keeps the last of it.
-fn listen(input: &mut dyn Read, lines: &mut Option<&mut dyn FnMut(&str)>) -> String {
-    let mut said = Vec::new();
-    let mut line = Vec::new();
-    let mut buffer = [0_u8; 4096];
-    loop {
-        let received = match input.read(&mut buffer) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Ok(0) | Err(_) => break,
-            Ok(count) => &buffer[..count],
-        };
-        said.extend_from_slice(received);
-        if said.len() > 2 * KEPT {
-            said.drain(..said.len() - KEPT);
-        }
-        let Some(tell) = lines.as_deref_mut() else { continue };
-        for byte in received {
-            match byte {
-                b'\n' | b'\r' => {
-                    tell(&String::from_utf8_lossy(&line));
-                    line.clear();
+/// Whether the other end of a socket is gone.
+#[must_use]
+pub fn is_hung_up(socket: BorrowedFd<'_>) -> bool {
+    let mut polled = [PollFd::new(socket, PollFlags::empty())];
+    poll(&mut polled, PollTimeout::ZERO).is_ok_and(|count| count > 0)
+}
+
+/// What a program says while it runs.
+struct Speech<'a> {
+    interrupt: Option<BorrowedFd<'a>>,
+    pid: Pid,
+    interrupted: bool,
+    said: Vec<u8>,
+    line: Vec<u8>,
+}
+
+impl Speech<'_> {
+    /// Reads to the end, line by line, and keeps the last of it.
+    fn listen(&mut self, input: &mut File, lines: &mut Option<&mut dyn FnMut(&str)>) {
+        let mut buffer = [0_u8; 4096];
+        loop {
+            self.wait(input);
+            let received = match input.read(&mut buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Ok(0) | Err(_) => break,
+                Ok(count) => &buffer[..count],
+            };
+            self.said.extend_from_slice(received);
+            if self.said.len() > 2 * KEPT {
+                self.said.drain(..self.said.len() - KEPT);
+            }
+            let Some(tell) = lines.as_deref_mut() else { continue };
+            for byte in received {
+                match byte {
+                    b'\n' | b'\r' => {
+                        tell(&String::from_utf8_lossy(&self.line));
+                        self.line.clear();
+                    }
+                    byte if self.line.len() < KEPT => self.line.push(*byte),
+                    _ => {}
                 }
-                byte if line.len() < KEPT => line.push(*byte),
-                _ => {}
+            }
+        }
+        if let Some(tell) = lines.as_deref_mut().filter(|_| !self.line.is_empty()) {
+            tell(&String::from_utf8_lossy(&self.line));
+        }
+    }
+
+    /// Waits for output. Nobody waiting for us any more ends the program, whose output is then read to its end.
+    fn wait(&mut self, input: &File) {
+        while let Some(interrupt) = self.interrupt {
+            let mut polled =
+                [PollFd::new(input.as_fd(), PollFlags::POLLIN), PollFd::new(interrupt, PollFlags::empty())];
+            if poll(&mut polled, PollTimeout::NONE).is_err() {
+                continue;
+            }
+            if polled[1].any().unwrap_or(false) {
+                self.interrupt = None;
+                self.interrupted = true;
+                let _ = kill(self.pid, libc::SIGTERM);
+            }
+            if polled[0].any().unwrap_or(false) {
+                return;
             }
         }
     }
-    if let Some(tell) = lines.as_deref_mut().filter(|_| !line.is_empty()) {
-        tell(&String::from_utf8_lossy(&line));
+
+    fn said(&self) -> String {
+        let kept = self.said.len().saturating_sub(KEPT);
+        String::from_utf8_lossy(&self.said[kept..]).into_owned()
     }
-    let kept = said.len().saturating_sub(KEPT);
-    String::from_utf8_lossy(&said[kept..]).into_owned()
 }
 
 #[cfg(test)]
@@ -192,6 +239,7 @@ mod tests {
     use super::*;
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::net::UnixStream;
 
     fn script(text: &str) -> (Tool, Vec<&OsStr>) {
         (Tool::find("sh").unwrap(), vec![OsStr::new("-c"), OsStr::new(text)])
@@ -256,6 +304,25 @@ mod tests {
         let outcome = sh.run(&mut Invocation::new(&arguments)).unwrap();
         assert!(outcome.said.len() <= KEPT);
         assert_eq!(outcome.last_words(), "line 2999");
+    }
+
+    #[test]
+    fn a_program_ends_when_nobody_waits_any_more() {
+        let (sh, arguments) =
+            script("trap 'echo tidied; exit 9' TERM; echo ready; while :; do sleep 0.05; done");
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let mut theirs = Some(theirs);
+        let mut lines = |line: &str| {
+            if line == "ready" {
+                theirs = None;
+            }
+        };
+        let interrupt = Some(ours.as_fd());
+        let lines: Option<&mut dyn FnMut(&str)> = Some(&mut lines);
+        let outcome = sh.run(&mut Invocation { lines, interrupt, ..Invocation::new(&arguments) }).unwrap();
+        assert!(outcome.interrupted);
+        assert_eq!((outcome.code, outcome.last_words()), (Some(9), "tidied"));
+        drop(theirs);
     }
 
     #[test]

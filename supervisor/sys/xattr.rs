@@ -24,13 +24,11 @@ pub fn list(target: BorrowedFd<'_>) -> Result<Vec<CString>, Errno> {
     let names = sized(|buffer, size| {
         // SAFETY: the buffer is valid for `size` bytes.
         let done = unsafe { libc::flistxattr(target.as_raw_fd(), buffer.cast::<c_char>(), size) };
-        match check_size(done) {
-            // SAFETY: as above; the path is NUL-terminated.
-            Err(Errno::EBADF) => {
-                check_size(unsafe { libc::listxattr(path.as_ptr(), buffer.cast::<c_char>(), size) })
-            }
-            other => other,
+        if check_size(done) != Err(Errno::EBADF) {
+            return check_size(done);
         }
+        // SAFETY: as above; the path is NUL-terminated.
+        check_size(unsafe { libc::listxattr(path.as_ptr(), buffer.cast::<c_char>(), size) })
     })?;
     Ok(names
         .split_inclusive(|byte| *byte == 0)
@@ -47,13 +45,11 @@ pub fn get(target: BorrowedFd<'_>, name: &CStr) -> Result<Vec<u8>, Errno> {
     sized(|buffer, size| {
         // SAFETY: the name is NUL-terminated and the buffer valid for `size` bytes.
         let done = unsafe { libc::fgetxattr(target.as_raw_fd(), name.as_ptr(), buffer, size) };
-        match check_size(done) {
-            // SAFETY: as above; the path is NUL-terminated.
-            Err(Errno::EBADF) => {
-                check_size(unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), buffer, size) })
-            }
-            other => other,
+        if check_size(done) != Err(Errno::EBADF) {
+            return check_size(done);
         }
+        // SAFETY: as above; the path is NUL-terminated.
+        check_size(unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), buffer, size) })
     })
 }
 
@@ -122,7 +118,7 @@ mod tests {
     use super::*;
     use std::fs::{self, File, OpenOptions};
     use std::os::fd::AsFd;
-    use std::os::unix::fs::OpenOptionsExt;
+    use std::os::unix::fs::{OpenOptionsExt, symlink};
 
     #[test]
     fn attributes_are_set_listed_read_and_removed_with_and_without_o_path() {
@@ -155,7 +151,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (file, link) = (directory.path().join("file"), directory.path().join("link"));
         fs::write(&file, "").unwrap();
-        std::os::unix::fs::symlink(&file, &link).unwrap();
+        symlink(&file, &link).unwrap();
         let flags = libc::O_PATH | libc::O_NOFOLLOW;
         let link = OpenOptions::new().read(true).custom_flags(flags).open(&link).unwrap();
         // User attributes are for regular files and directories only: xattr(7).

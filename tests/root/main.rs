@@ -19,6 +19,7 @@ mod devices;
 mod exec;
 mod fallbacks;
 mod hostile;
+mod images;
 mod init_systems;
 mod leaks;
 mod lifecycle;
@@ -29,6 +30,7 @@ mod pty;
 mod recovery;
 mod stop;
 mod supervisor;
+mod volatile;
 
 use std::env;
 use std::fs::OpenOptions;
