@@ -205,10 +205,7 @@ fn the_command_line_of_droidspaces_boots_a_volatile_image() {
     };
     line(&[&format!("--rootfs-img={}", path.display()), "--volatile", "start"]);
     let info = sandbox.info("old");
-    assert_eq!(
-        (info["rootfs"]["kind"].as_str(), info["rootfs"]["volatile"].as_bool()),
-        (Some("image"), Some(true))
-    );
+    assert_eq!((info["rootfs"]["kind"].as_str(), info["volatile"].as_bool()), (Some("image"), Some(true)));
     sh(&sandbox, "old", "echo x >/made");
     line(&["stop"]);
     sandbox.ds(&["set", "old", "volatile=no", "fsck=never"]).succeeds();
