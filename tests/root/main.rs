@@ -29,6 +29,8 @@ mod network;
 mod pty;
 mod recovery;
 mod stop;
+mod storage;
+mod storage_faults;
 mod supervisor;
 mod volatile;
 
