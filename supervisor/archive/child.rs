@@ -204,3 +204,79 @@ fn only_bytes_and_memory() -> Vec<sock_filter> {
     program.push(step(RETURN, 0, 0, KILL));
     program
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::process::with_one_thread;
+    use std::io::{Read, Write};
+
+    type Work = fn(&mut File, &mut File) -> u8;
+
+    /// Output and end of a child that is given `input`.
+    fn run(input: &[u8], confinement: Confinement, mut work: Work) -> Result<(Vec<u8>, Ended), String> {
+        let text = |error: anyhow::Error| format!("{error:#}");
+        let (reading, writing) = large_pipe().map_err(text)?;
+        let (result, output) = large_pipe().map_err(text)?;
+        File::from(writing).write_all(input).map_err(|error| error.to_string())?;
+        let mut child = start(&reading, &output, confinement, &mut work).map_err(text)?;
+        drop(output);
+        let mut bytes = Vec::new();
+        File::from(result).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+        Ok((bytes, child.wait().map_err(text)?))
+    }
+
+    fn expect(input: &'static [u8], confinement: Confinement, work: Work, end: Ended, output: &'static [u8]) {
+        let done = with_one_thread(|| {
+            let (bytes, ended) = run(input, confinement, work)?;
+            if ended == end && bytes == output { Ok(()) } else { Err(format!("{ended:?} {bytes:?}")) }
+        });
+        assert_eq!(done, Ok(()));
+    }
+
+    /// Reads and writes, without asking for sizes first as read_to_end does.
+    fn copy(input: &mut File, output: &mut File) -> u8 {
+        let mut buffer = vec![0; 1 << 10];
+        loop {
+            match input.read(&mut buffer) {
+                Ok(0) => return 7,
+                Ok(length) if output.write_all(&buffer[..length]).is_ok() => {}
+                _ => return 8,
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_go_through_and_the_code_comes_back() {
+        for confinement in [Confinement::Strict, Confinement::None] {
+            expect(b"abc", confinement, copy, Ended::With(7), b"abc");
+        }
+    }
+
+    #[test]
+    fn a_confined_child_opens_nothing_and_has_nothing_open() {
+        let open: Work = |_, _| u8::from(File::open("/etc/passwd").is_ok());
+        expect(b"", Confinement::Strict, open, Ended::Killed(Signal::SIGSYS), b"");
+        let list: Work = |_, _| {
+            let entries = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+            // Input, output and the listing.
+            u8::try_from(entries).unwrap_or(0)
+        };
+        expect(b"", Confinement::None, list, Ended::With(3), b"");
+    }
+
+    #[test]
+    fn a_child_that_nobody_waits_for_is_killed() {
+        let done = with_one_thread(|| {
+            let (reading, _writing) = large_pipe().map_err(|error| error.to_string())?;
+            let (_result, output) = large_pipe().map_err(|error| error.to_string())?;
+            let child = start(&reading, &output, Confinement::Strict, &mut copy);
+            drop(child.map_err(|error| error.to_string())?);
+            match waitpid(None, None) {
+                Err(Errno::ECHILD) => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        });
+        assert_eq!(done, Ok(()));
+    }
+}

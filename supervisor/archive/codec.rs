@@ -246,7 +246,8 @@ fn gzip_header(input: &mut Input<'_>, first: bool) -> Result<(), Fault> {
         while flags & text != 0 && byte(input)? != 0 {}
     }
     if flags & CHECKSUM != 0 {
-        (byte(input)?, byte(input)?);
+        byte(input)?;
+        byte(input)?;
     }
     Ok(())
 }

@@ -125,3 +125,7 @@ impl Read for Stream {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "stream_tests.rs"]
+mod tests;

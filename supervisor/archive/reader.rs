@@ -148,6 +148,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// A malformed or truncated archive, or what the stream answers. Nothing can be read after that.
+    #[expect(clippy::should_implement_trait, reason = "an iterator could not lend its data")]
     pub fn next(&mut self) -> Result<Option<Member>> {
         self.pass(self.left + self.padding)?;
         let mut extended = self.global.clone();
@@ -173,7 +174,7 @@ impl<'a> Reader<'a> {
                 }
                 // A label of the volume, or names of an old GNU tar: nothing that is made.
                 b'V' | b'N' => {
-                    self.pass(size.checked_next_multiple_of(512).context("its size is too large")?)?
+                    self.pass(size.checked_next_multiple_of(512).context("its size is too large")?)?;
                 }
                 _ => return self.member(header, extended).map(Some),
             }

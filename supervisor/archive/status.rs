@@ -44,9 +44,9 @@ pub struct Made {
 }
 
 impl Settings {
-    /// Those of this process.
+    /// Its ids and its umask.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn of_this_process() -> Self {
         Self {
             user: geteuid().as_raw(),
             group: getegid().as_raw(),
@@ -162,8 +162,7 @@ impl Settings {
 
 /// The access time is left as it is.
 fn times(modified: Time) -> (TimeSpec, TimeSpec) {
-    let seconds = libc::time_t::try_from(modified.seconds).unwrap_or(libc::time_t::MAX);
-    (TimeSpec::UTIME_OMIT, TimeSpec::new(seconds, modified.nanoseconds.into()))
+    (TimeSpec::UTIME_OMIT, TimeSpec::new(modified.seconds, modified.nanoseconds.into()))
 }
 
 /// The umask, which umask(2) cannot tell without changing it; everything where /proc has none (before 4.7).

@@ -53,7 +53,8 @@ fn what_the_hosts_mount_forbids_is_allowed_inside_and_nowhere_else() {
     let make = "cd /mnt && for d in bin sbin dev etc proc run sys tmp; do /bin/busybox mkdir -p tree/$d; done && \
                 /bin/busybox cp /bin/busybox /bin/probe tree/bin && /bin/busybox ln -s busybox tree/bin/sh && \
                 /bin/busybox ln -s ../bin/probe tree/sbin/init && /bin/busybox mknod -m 666 tree/null c 1 3 && \
-                /bin/busybox cp /bin/busybox tree/bin/busybox-suid && /bin/busybox chmod 4755 tree/bin/busybox-suid";
+                /bin/busybox cp /bin/probe tree/bin/setuid && /bin/busybox chmod 4755 tree/bin/setuid && \
+                echo mine >tree/etc/secret && /bin/busybox chmod 600 tree/etc/secret";
     sandbox.ds(&["run", "maker", "--", "/bin/sh", "-c", make]).succeeds();
     sandbox.ds(&["stop", "maker"]).succeeds();
     drop(maker);
@@ -64,8 +65,8 @@ fn what_the_hosts_mount_forbids_is_allowed_inside_and_nowhere_else() {
         sandbox.ds(&words).succeeds()
     };
     assert_eq!(inside("/bin/busybox id -u"), "1000\n");
-    // With setuid root and no id of its own to drop, the copy of busybox runs as root.
-    assert!(inside("/bin/busybox-suid cat /proc/self/status").contains("Uid:\t1000\t0\t0\t0"));
+    assert!(inside("/bin/probe write /etc/secret alices").contains("EACCES"));
+    assert!(inside("/bin/setuid write /etc/secret roots").contains("written"));
     assert_eq!(inside("echo lost >/null && /bin/busybox cat /null && echo works"), "works\n");
     let mounts = sandbox.run(&["cat", "/proc/self/mounts"]).succeeds();
     let line = mounts.lines().find(|line| line.contains(&format!(" {place} "))).unwrap();

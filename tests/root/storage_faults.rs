@@ -248,10 +248,9 @@ fn a_job_ends_with_its_client_its_worker_and_the_machine() {
             let paused = machine.paused();
             match victim {
                 "interrupt" => {
-                    let verb = job.words[0];
-                    let is_client =
-                        |one: &Process| one.name == "ds" && one.command.iter().any(|word| word == verb);
-                    let found = machine.sandbox.processes().into_iter().find(is_client);
+                    // It was put into the sandbox from outside.
+                    let entered = i32::try_from(client.id()).expect("a number");
+                    let found = process::below(entered).into_iter().find(|one| one.name == "ds");
                     process::signal(found.expect("the client").pid, Signal::SIGINT);
                 }
                 "client" => client.kill().expect("kill"),

@@ -190,3 +190,31 @@ fn a_distribution_boots_volatile() {
     sandbox.ds(&["stop", "web"]).succeeds();
     assert_eq!(fs::read_dir(&changes.0).expect("list").count(), 0, "nothing was written below");
 }
+
+#[test]
+fn the_command_line_of_droidspaces_boots_a_volatile_image() {
+    let sandbox = Sandbox::new();
+    let path = image(&sandbox, "old");
+    let before = fs::read(&path).expect("read");
+    let name = sandbox.path("droidspaces");
+    std::os::unix::fs::symlink(sandbox.binary(), &name).expect("symlink");
+    let line = |words: &[&str]| {
+        let mut all = vec![text(&name).to_owned(), "--name=old".to_owned()];
+        all.extend(words.iter().map(ToString::to_string));
+        sandbox.run(&all).succeeds()
+    };
+    line(&[&format!("--rootfs-img={}", path.display()), "--volatile", "start"]);
+    let info = sandbox.info("old");
+    assert_eq!(
+        (info["rootfs"]["kind"].as_str(), info["rootfs"]["volatile"].as_bool()),
+        (Some("image"), Some(true))
+    );
+    sh(&sandbox, "old", "echo x >/made");
+    line(&["stop"]);
+    sandbox.ds(&["set", "old", "volatile=no", "fsck=never"]).succeeds();
+    assert!(fs::read(&path).expect("read").len() == before.len());
+    sandbox.ds(&["start", "old", "--volatile"]).succeeds();
+    assert_eq!(sandbox.ds(&["get", "old", "volatile"]).succeeds(), "yes\n");
+    sh(&sandbox, "old", "! /bin/busybox test -e /made");
+    sandbox.ds(&["stop", "old"]).succeeds();
+}

@@ -14,6 +14,7 @@ mod process;
 mod suite;
 mod terminal;
 mod traces;
+mod vm;
 mod workspace;
 
 use anyhow::Result;
@@ -53,7 +54,7 @@ struct Build {
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "fixtures")]
 struct Fixtures {
-    /// which ones; all of them when none is named
+    /// which ones; all but the special ones when none is named
     #[argh(positional)]
     names: Vec<String>,
 }
@@ -67,7 +68,7 @@ struct Demo {}
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "test")]
 struct Test {
-    /// only this suite (may be repeated): lint, unit, xtask, layering, docs, cli, root
+    /// only this suite (may be repeated): lint, unit, xtask, layering, docs, cli, daemon, root, vm
     #[argh(option)]
     suite: Vec<String>,
     /// only tests whose name contains this

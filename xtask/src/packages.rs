@@ -16,6 +16,10 @@ pub enum Verb {
     Build,
     /// Building root file systems.
     Fixtures,
+    /// Virtual machines: what they boot and what they run in.
+    Machines,
+    /// Root file systems of another architecture.
+    Emulation,
     /// Comparing with other programs.
     Bench,
 }
@@ -46,11 +50,25 @@ const PACKAGES: &[Package] = &[
     package("e2fsprogs", "mke2fs", Verb::Fixtures, "makes and looks into images of the tests"),
     package("dpkg", "dpkg-deb", Verb::Fixtures, "unpacks single packages"),
     package("util-linux", "unshare", Verb::Fixtures, "keeps mounts made meanwhile private"),
+    package("qemu-system-x86", "qemu-system-x86_64", Verb::Machines, "virtual machines"),
+    package("mmdebstrap", "mmdebstrap", Verb::Machines, "fetches their kernel and tools"),
+    package("debian-archive-keyring", "", Verb::Machines, "verifies what is fetched"),
+    package("kmod", "depmod", Verb::Machines, "finds what kernel modules depend on"),
+    package("xz-utils", "xz", Verb::Machines, "unpacks kernels"),
+    package("zstd", "zstd", Verb::Machines, "unpacks kernels"),
+    package("e2fsprogs", "mke2fs", Verb::Machines, "makes their disks"),
+    package("checkpolicy", "checkpolicy", Verb::Machines, "compiles their SELinux policy"),
+    package("util-linux", "setpriv", Verb::Machines, "ends them with the test"),
+    package("qemu-user-static", "qemu-aarch64-static", Verb::Emulation, "runs programs of phones"),
+    package("arch-test", "arch-test", Verb::Emulation, "mmdebstrap asks it what runs here"),
     package("systemd-container", "systemd-nspawn", Verb::Bench, "rival: systemd-nspawn"),
     package("lxc", "lxc-start", Verb::Bench, "rival: LXC"),
     package("bubblewrap", "bwrap", Verb::Bench, "rival: bubblewrap"),
     package("crun", "crun", Verb::Bench, "rival: crun"),
     package("util-linux", "nsenter", Verb::Bench, "rival: nsenter"),
+    package("tar", "tar", Verb::Bench, "rival: tar"),
+    package("zstd", "zstd", Verb::Bench, "rival: zstd"),
+    package("e2fsprogs", "e2fsck", Verb::Bench, "rival: e2fsck; makes images"),
     package("strace", "strace", Verb::Bench, "counts system calls of idle processes"),
 ];
 

@@ -5,6 +5,7 @@
 //! numbers of one machine say nothing about another.
 
 mod boot;
+mod images;
 mod machine;
 mod many;
 mod resident;
@@ -34,6 +35,8 @@ const MEASURES: &[(&str, Measure)] = &[
     ("memory", resident::measure_memory),
     ("idle", resident::measure_idle),
     ("many", many::measure),
+    ("images", images::measure_start),
+    ("archives", images::measure_archives),
 ];
 
 /// The `ds` under test and the folder everything happens in.

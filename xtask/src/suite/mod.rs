@@ -8,7 +8,7 @@ mod tally;
 use crate::binary::{self, Profile};
 use crate::terminal;
 use crate::workspace::Workspace;
-use crate::{fixture, process};
+use crate::{fixture, process, vm};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -22,6 +22,8 @@ struct Suite {
     name: &'static str,
     /// Arguments of `cargo test`; none for the checks that read the sources only.
     cargo: &'static [&'static str],
+    /// Arguments of libtest.
+    runner: &'static [&'static str],
     needs: Needs,
 }
 
@@ -32,17 +34,42 @@ enum Needs {
     Binary,
     /// Root, the binary, the probe and the root file systems.
     Machine,
+    /// All of that, and what virtual machines boot.
+    VirtualMachine,
+}
+
+impl Needs {
+    const fn root(self) -> bool {
+        matches!(self, Self::Machine | Self::VirtualMachine)
+    }
 }
 
 const SUITES: &[Suite] = &[
-    Suite { name: "lint", cargo: &[], needs: Needs::Sources },
-    Suite { name: "unit", cargo: &["--package", "ds", "--lib"], needs: Needs::Sources },
-    Suite { name: "xtask", cargo: &["--package", "xtask", "--bins"], needs: Needs::Sources },
-    Suite { name: "layering", cargo: &["--package", "ds", "--test", "layering"], needs: Needs::Sources },
-    Suite { name: "docs", cargo: &["--package", "ds", "--test", "docs"], needs: Needs::Sources },
-    Suite { name: "cli", cargo: &["--package", "ds", "--test", "cli"], needs: Needs::Binary },
-    Suite { name: "daemon", cargo: &["--package", "ds", "--test", "daemon"], needs: Needs::Binary },
-    Suite { name: "root", cargo: &["--package", "ds", "--test", "root"], needs: Needs::Machine },
+    Suite { name: "lint", cargo: &[], runner: &[], needs: Needs::Sources },
+    Suite { name: "unit", cargo: &["--package", "ds", "--lib"], runner: &[], needs: Needs::Sources },
+    Suite { name: "xtask", cargo: &["--package", "xtask", "--bins"], runner: &[], needs: Needs::Sources },
+    Suite {
+        name: "layering",
+        cargo: &["--package", "ds", "--test", "layering"],
+        runner: &[],
+        needs: Needs::Sources,
+    },
+    Suite { name: "docs", cargo: &["--package", "ds", "--test", "docs"], runner: &[], needs: Needs::Sources },
+    Suite { name: "cli", cargo: &["--package", "ds", "--test", "cli"], runner: &[], needs: Needs::Binary },
+    Suite {
+        name: "daemon",
+        cargo: &["--package", "ds", "--test", "daemon"],
+        runner: &[],
+        needs: Needs::Binary,
+    },
+    Suite { name: "root", cargo: &["--package", "ds", "--test", "root"], runner: &[], needs: Needs::Machine },
+    Suite {
+        name: "vm",
+        cargo: &["--package", "ds", "--test", "vm"],
+        // Each machine is emulated on a processor of its own.
+        runner: &["--test-threads=2"],
+        needs: Needs::VirtualMachine,
+    },
 ];
 
 /// Runs the named suites (all when none is named), of each only the tests whose name contains `filter`.
@@ -61,6 +88,7 @@ pub fn run(workspace: &Workspace, names: &[String], filter: Option<&str>) -> Res
             cargo_test(workspace, suite, filter, &environment, &mut tally)?;
         }
     }
+    try_alone(workspace, &suites, &environment, &mut tally)?;
     conclude(workspace, &tally)
 }
 
@@ -82,10 +110,10 @@ type Environment = Vec<(&'static str, PathBuf)>;
 
 fn prepare(workspace: &Workspace, suites: &[Suite]) -> Result<Environment> {
     let mut environment = Environment::new();
-    let machine = suites.iter().any(|suite| suite.needs == Needs::Machine);
+    let machine = suites.iter().any(|suite| suite.needs.root());
     if machine && !rustix::process::geteuid().is_root() {
         bail!(
-            "the root suite boots containers and needs root; without it: --suite lint --suite unit --suite cli"
+            "the suites root and vm boot containers and need root; without it: --suite lint --suite unit --suite cli"
         );
     }
     if suites.iter().any(|suite| suite.needs != Needs::Sources) {
@@ -95,6 +123,9 @@ fn prepare(workspace: &Workspace, suites: &[Suite]) -> Result<Environment> {
         environment.push(("DS_PROBE", binary::build_probe(workspace)?));
         fixture::ensure(workspace, &[])?;
         environment.push(("DS_FIXTURES", workspace.fixtures()));
+    }
+    if suites.iter().any(|suite| suite.needs == Needs::VirtualMachine) {
+        environment.push(("DS_VM", vm::ensure(workspace)?));
     }
     Ok(environment)
 }
@@ -135,6 +166,40 @@ fn missing(workspace: &Workspace, tool: &str) -> Result<Option<String>> {
     Ok((!fits).then(|| format!("{version} does not belong to rustc {}", workspace.rustc_version())))
 }
 
+/// Most failed tests that get a second attempt: more than a few are no accident.
+const MOST_RETRIED: usize = 5;
+
+/// Runs what failed once more, alone. What passes then has a race, in the test or in what it tests: it is told by name,
+/// and does not fail the run, as a machine under load shows such things first.
+fn try_alone(
+    workspace: &Workspace,
+    suites: &[Suite],
+    environment: &Environment,
+    tally: &mut Tally,
+) -> Result<()> {
+    let failed: Vec<String> = tally.failed().map(str::to_owned).collect();
+    if failed.len() > MOST_RETRIED {
+        return Ok(());
+    }
+    for full in failed {
+        let Some((suite, test)) = full.split_once("::") else { continue };
+        let Some(suite) = suites.iter().find(|known| known.name == suite && !known.cargo.is_empty()) else {
+            continue;
+        };
+        terminal::line(format_args!("\n== {}: {test}, once more and alone ==", suite.name));
+        let mut command = workspace.cargo();
+        command.arg("test").args(suite.cargo).args(["--", "--exact", test]);
+        command.envs(environment.iter().map(|(name, path)| (name, path)));
+        command.env("DS_SKIP_LOG", workspace.target("skipped").join("retried"));
+        let mut passed = false;
+        let ended_well = follow(&mut command, |line| passed |= line == format!("test {test} ... ok"))?;
+        if ended_well && passed {
+            tally.recover(&full);
+        }
+    }
+    Ok(())
+}
+
 fn cargo_test(
     workspace: &Workspace,
     suite: &Suite,
@@ -146,7 +211,7 @@ fn cargo_test(
     fs::create_dir_all(workspace.target("skipped"))?;
     fs::write(&log, "")?;
     let mut command = workspace.cargo();
-    command.arg("test").args(suite.cargo).arg("--no-fail-fast").args(filter);
+    command.arg("test").args(suite.cargo).arg("--no-fail-fast").args(filter).arg("--").args(suite.runner);
     command.envs(environment.iter().map(|(name, path)| (name, path))).env("DS_SKIP_LOG", &log);
     let passed = follow(&mut command, |line| tally.read_line(suite.name, line))?;
     tally.read_skip_log(suite.name, &fs::read_to_string(&log)?);
@@ -182,6 +247,9 @@ fn conclude(workspace: &Workspace, tally: &Tally) -> Result<ExitCode> {
     }
     for name in tally.failed() {
         terminal::line(format_args!("failed: {name}"));
+    }
+    for name in tally.unsteady() {
+        terminal::line(format_args!("unsteady: {name}: failed among others, passed alone"));
     }
     for surprise in &surprises {
         terminal::line(format_args!("tests/skipped.txt: {surprise}"));

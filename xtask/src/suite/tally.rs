@@ -11,6 +11,7 @@ pub struct Tally {
     passed: BTreeSet<String>,
     failed: BTreeSet<String>,
     skipped: BTreeMap<String, String>,
+    unsteady: BTreeSet<String>,
 }
 
 impl Tally {
@@ -58,6 +59,19 @@ impl Tally {
             self.passed.remove(&name);
             self.skipped.insert(name, if reason.is_empty() { "no reason given" } else { reason }.to_owned());
         }
+    }
+
+    /// One that failed among others and passed when it ran alone.
+    pub fn recover(&mut self, name: &str) {
+        if self.failed.remove(name) {
+            self.passed.insert(name.to_owned());
+            self.unsteady.insert(name.to_owned());
+        }
+    }
+
+    /// The names of what passed at the second attempt only.
+    pub fn unsteady(&self) -> impl Iterator<Item = &str> {
+        self.unsteady.iter().map(String::as_str)
     }
 
     /// Whether nothing failed.
@@ -139,6 +153,15 @@ mod tests {
         tally.read_skip_log("root", "limits::memory: tired\n");
         assert_eq!(tally.failed().collect::<Vec<_>>(), ["root::limits::memory"]);
         assert_eq!(tally.summary(), "3 passed, 1 failed, 1 skipped");
+    }
+
+    #[test]
+    fn what_passes_alone_is_passed_and_told() {
+        let mut tally = tally();
+        tally.recover("root::limits::memory");
+        tally.recover("root::boot::systemd");
+        assert_eq!(tally.summary(), "4 passed, 0 failed, 1 skipped");
+        assert_eq!(tally.unsteady().collect::<Vec<_>>(), ["root::limits::memory"]);
     }
 
     #[test]

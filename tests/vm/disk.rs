@@ -1,0 +1,128 @@
+//! A disk with a write cache that a power cut empties.
+//!
+//! What a machine writes stays in memory until the machine flushes; then it reaches the file. At a power cut each sector
+//! that was written and not flushed survives or not, as chance has it: that is what a real disk may do, in any order, as
+//! long as a sector is whole. [`crate::nbd`] gives such a disk to QEMU.
+
+use crate::chance::Chance;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Result;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// What is written whole or not at all.
+pub const SECTOR: usize = 512;
+
+type Sector = Box<[u8; SECTOR]>;
+
+/// One disk; clones are the same disk.
+#[derive(Debug, Clone)]
+pub struct Disk(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    file: File,
+    size: u64,
+    /// Written and not flushed, by number.
+    cache: BTreeMap<u64, Sector>,
+}
+
+impl Disk {
+    /// The disk in this file, which has to be a multiple of the sector in size.
+    pub fn open(file: &Path) -> Self {
+        let file = File::options().read(true).write(true).open(file).expect("a disk's file");
+        let size = file.metadata().expect("metadata").len();
+        assert_eq!(size % SECTOR as u64, 0, "the size of a disk");
+        Self(Arc::new(Mutex::new(State { file, size, cache: BTreeMap::new() })))
+    }
+
+    /// An empty disk of so many bytes.
+    pub fn new(file: &Path, size: u64) -> Self {
+        File::create(file).and_then(|file| file.set_len(size)).expect("an empty disk");
+        Self::open(file)
+    }
+
+    pub fn size(&self) -> u64 {
+        self.lock().size
+    }
+
+    pub fn read(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
+        let state = self.lock();
+        state.file.read_exact_at(bytes, offset)?;
+        let (first, end) = (offset / SECTOR as u64, offset + bytes.len() as u64);
+        for (number, sector) in state.cache.range(first..end.div_ceil(SECTOR as u64)) {
+            let at = usize::try_from(number * SECTOR as u64 - offset).expect("aligned");
+            bytes[at..at + SECTOR].copy_from_slice(&**sector);
+        }
+        Ok(())
+    }
+
+    /// Writes into the cache, or through it.
+    pub fn write(&self, offset: u64, bytes: &[u8], through: bool) -> Result<()> {
+        let mut state = self.lock();
+        if through {
+            state.file.write_all_at(bytes, offset)?;
+        }
+        let numbers = offset / SECTOR as u64..;
+        for (number, sector) in numbers.zip(bytes.chunks_exact(SECTOR)) {
+            if through {
+                state.cache.remove(&number);
+            } else {
+                state.cache.insert(number, Box::new(sector.try_into().expect("a sector")));
+            }
+        }
+        Ok(())
+    }
+
+    /// All that was written reaches the file.
+    pub fn flush(&self) -> Result<()> {
+        let mut state = self.lock();
+        for (number, sector) in std::mem::take(&mut state.cache) {
+            state.file.write_all_at(&*sector, number * SECTOR as u64)?;
+        }
+        Ok(())
+    }
+
+    /// The power goes: of what was not flushed a part survives. How large that part is, is left to chance as well. Gives
+    /// the number of sectors that were lost.
+    pub fn cut(&self, chance: &mut Chance) -> usize {
+        let mut state = self.lock();
+        let survivors = [0, 10, 50, 90, 100][usize::try_from(chance.below(5)).expect("small")];
+        let mut lost = 0;
+        for (number, sector) in std::mem::take(&mut state.cache) {
+            if chance.below(100) < survivors {
+                state.file.write_all_at(&*sector, number * SECTOR as u64).expect("write");
+            } else {
+                lost += 1;
+            }
+        }
+        lost
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().expect("nobody panicked")
+    }
+}
+
+#[test]
+fn what_was_flushed_survives_a_cut_and_the_rest_may_not() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let disk = Disk::new(&folder.path().join("disk"), 64 * SECTOR as u64);
+    let read = |number: u64| {
+        let mut bytes = [0; SECTOR];
+        disk.read(number * SECTOR as u64, &mut bytes).unwrap();
+        bytes[0]
+    };
+    disk.write(0, &[1; 2 * SECTOR], false).unwrap();
+    disk.flush().unwrap();
+    disk.write(SECTOR as u64, &[2; 40 * SECTOR], false).unwrap();
+    disk.write(41 * SECTOR as u64, &[3; SECTOR], true).unwrap();
+    assert_eq!([read(0), read(1), read(40), read(41), read(42)], [1, 2, 2, 3, 0]);
+    let mut chance = Chance::from_seed(3);
+    let lost = disk.cut(&mut chance);
+    assert_eq!([read(0), read(41), read(42)], [1, 3, 0]);
+    let old = (1..41).filter(|number| read(*number) == u8::from(*number == 1)).count();
+    assert_eq!(old, lost);
+}

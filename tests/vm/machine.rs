@@ -1,0 +1,323 @@
+//! One virtual machine: QEMU, its disks, and the way to run something inside.
+//!
+//! Owns QEMU's command line and its process, which never outlives the test. A machine that is killed has had its power
+//! cut: its disks ([`Disk`]) forget what was not flushed when the test says so. See qemu(1).
+
+use crate::agent::{Agent, Done};
+use crate::disk::Disk;
+use crate::initramfs::Archive;
+use crate::{given, nbd};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle, panicking, sleep};
+use std::time::{Duration, Instant};
+
+/// How long anything may take. Emulated processors on a machine that has other work are slow, and a test that waits for
+/// minutes is a broken one.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Lines of the console that are shown after a failure.
+const LINES_SHOWN: usize = 60;
+
+/// What a machine is to be.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    memory_mib: u32,
+    processors: u32,
+    /// More words for the kernel.
+    kernel: String,
+    /// A part of the second program's script, in the words of sh(1).
+    prepare: String,
+    disks: Vec<(Disk, u32)>,
+    /// Path below `/run/guest`, path on this machine.
+    files: Vec<(String, PathBuf)>,
+}
+
+impl Setup {
+    /// One processor, half a GiB, no disk but that with the system.
+    pub fn new() -> Self {
+        let files = vec![("bin/ds".to_owned(), given("DS_BIN"))];
+        Self {
+            memory_mib: 512,
+            processors: 1,
+            kernel: String::new(),
+            prepare: String::new(),
+            disks: Vec::new(),
+            files,
+        }
+    }
+
+    /// One more disk: the first is /dev/vdb. Storage of phones has sectors of 4096 bytes, and direct I/O depends on it.
+    pub fn disk(mut self, disk: &Disk, sector: u32) -> Self {
+        self.disks.push((disk.clone(), sector));
+        self
+    }
+
+    pub const fn memory_mib(mut self, memory: u32) -> Self {
+        self.memory_mib = memory;
+        self
+    }
+
+    pub const fn processors(mut self, processors: u32) -> Self {
+        self.processors = processors;
+        self
+    }
+
+    /// Something that is done before the agent starts.
+    pub fn prepare(mut self, script: &str) -> Self {
+        self.prepare.push_str(script);
+        self
+    }
+
+    /// SELinux in the enforcing mode; all that the test runs is in the domain `su`.
+    pub fn selinux(mut self) -> Self {
+        self.kernel.push_str(" security=selinux enforcing=1");
+        self.files.push(("policy".to_owned(), given("DS_VM").join("policy")));
+        self
+    }
+
+    fn initramfs(&self, file: &Path) {
+        let prepared = given("DS_VM").join("amd64");
+        let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vm/guest");
+        let mut archive = Archive::default();
+        archive.copy(&scripts.join("init"), "init");
+        archive.copy(&prepared.join("busybox"), "busybox");
+        archive.tree(&prepared.join("early"), "early");
+        for script in ["start", "agent", "etc/inittab"] {
+            let text = fs::read(scripts.join(script)).expect(script);
+            archive.file(&format!("guest/{script}"), 0o755, &text);
+        }
+        archive.file("guest/prepare", 0o755, self.prepare.as_bytes());
+        for (path, from) in &self.files {
+            archive.copy(from, &format!("guest/{path}"));
+        }
+        archive.write(file).expect("write the initramfs");
+    }
+}
+
+/// A machine that runs.
+#[derive(Debug)]
+pub struct Machine {
+    qemu: Child,
+    agent: Agent,
+    /// Lines that something inside wrote to /run/reports.
+    reports: Arc<Mutex<Vec<String>>>,
+    /// Ends of sockets, to end the threads below.
+    streams: Vec<UnixStream>,
+    threads: Vec<JoinHandle<()>>,
+    /// Console, initramfs.
+    directory: tempfile::TempDir,
+}
+
+impl Machine {
+    /// Boots and waits until a script can be run.
+    pub fn boot(setup: &Setup) -> Self {
+        let mut machine = Self::start(setup);
+        let ready = machine.agent.wait_until_ready(PATIENCE);
+        ready.unwrap_or_else(|error| panic!("the machine does not come up: {error}"));
+        machine
+    }
+
+    fn start(setup: &Setup) -> Self {
+        let directory = tempfile::Builder::new().prefix("vm-").tempdir_in(env!("CARGO_TARGET_TMPDIR"));
+        let directory = directory.expect("a temporary directory");
+        let prepared = given("DS_VM").join("amd64");
+        // QEMU works in that directory, so that no path is part of its command line, where commas would matter.
+        for file in ["kernel", "system"] {
+            symlink(prepared.join(file), directory.path().join(file)).expect("symlink");
+        }
+        setup.initramfs(&directory.path().join("initramfs"));
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
+        command.args(words(setup)).current_dir(directory.path()).stdin(Stdio::null()).stdout(Stdio::null());
+        let mut streams = Vec::new();
+        let mut theirs = Vec::new();
+        let mut connect = || {
+            let (ours, its) = UnixStream::pair().expect("a pair of sockets");
+            fcntl(&its, FcntlArg::F_SETFD(FdFlag::empty())).expect("fcntl");
+            let number = its.as_raw_fd();
+            theirs.push(its);
+            streams.push(ours.try_clone().expect("dup"));
+            (ours, number)
+        };
+        let mut port = |name: &str| {
+            let (ours, number) = connect();
+            command.args(["-chardev", &format!("socket,id={name},fd={number}")]);
+            command.args(["-device", &format!("virtserialport,chardev={name},name={name}")]);
+            ours
+        };
+        let agent = Agent::new(port("commands"));
+        let reported = port("reports");
+        let reports = Arc::new(Mutex::new(Vec::new()));
+        let mut threads = vec![collect(reported, &reports)];
+        for (index, (disk, sector)) in setup.disks.iter().enumerate() {
+            let (stream, number) = connect();
+            let drive = format!("driver=nbd,node-name=disk{index},server.type=fd,server.str={number}");
+            let sectors = format!("logical_block_size={sector},physical_block_size={sector}");
+            command.args(["-blockdev", &drive]);
+            command.args(["-device", &format!("virtio-blk-pci,drive=disk{index},{sectors}")]);
+            let disk = disk.clone();
+            threads.push(thread::spawn(move || nbd::serve(&disk, stream)));
+        }
+        let qemu = command.spawn().expect("setpriv and qemu-system-x86_64");
+        drop(theirs);
+        Self { qemu, agent, reports, streams, threads, directory }
+    }
+
+    /// Runs a script of sh(1) in the machine, to its end.
+    pub fn run(&mut self, script: &str) -> Done {
+        self.run_within(PATIENCE, script)
+    }
+
+    /// The same, when it needs more or less time than others.
+    pub fn run_within(&mut self, patience: Duration, script: &str) -> Done {
+        self.ask(script);
+        let answer = self.agent.answer(patience);
+        answer.unwrap_or_else(|error| panic!("{error}: {script}"))
+    }
+
+    /// Begins a script. The power may be cut before it ends.
+    pub fn ask(&mut self, script: &str) {
+        self.agent.ask(script).unwrap_or_else(|error| panic!("{error}: {script}"));
+    }
+
+    /// Waits for the end of a script that was begun.
+    pub fn answer(&mut self) -> Done {
+        self.agent.answer(PATIENCE).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Everything that was written to /run/reports so far, a line each.
+    pub fn reports(&self) -> Vec<String> {
+        self.reports.lock().expect("nobody panicked").clone()
+    }
+
+    /// Waits for a line in /run/reports.
+    pub fn wait_for_report(&self, wanted: impl Fn(&str) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.reports().iter().any(|line| wanted(line)) {
+            assert!(Instant::now() < deadline, "reported in vain: {:?}", self.reports());
+            sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// What the machine's kernel has said.
+    pub fn console(&self) -> String {
+        let bytes = fs::read(self.directory.path().join("console")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Cuts the power. What was reported until then was reported.
+    pub fn kill(mut self) -> Vec<String> {
+        self.end();
+        self.reports()
+    }
+
+    /// Switches the machine off as a user does: nothing is lost.
+    pub fn power_off(mut self) {
+        self.ask("sync; busybox poweroff -f");
+        let deadline = Instant::now() + PATIENCE;
+        while self.qemu.try_wait().expect("wait").is_none() {
+            assert!(Instant::now() < deadline, "the machine does not power off");
+            sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Ends QEMU and whoever talks to it.
+    fn end(&mut self) {
+        let _ = self.qemu.kill();
+        let _ = self.qemu.wait();
+        for stream in self.streams.drain(..) {
+            let _ = stream.shutdown(std::net::Shutdown::Both);
+        }
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.end();
+        if panicking() {
+            let console = self.console();
+            let lines: Vec<_> = console.lines().collect();
+            let shown = &lines[lines.len().saturating_sub(LINES_SHOWN)..];
+            eprintln!("--- reports: {:?}\n--- console\n{}\n---", self.reports(), shown.join("\n"));
+        }
+    }
+}
+
+fn words(setup: &Setup) -> Vec<String> {
+    let (accelerator, processor) =
+        if has_kvm() { ("kvm", "host") } else { ("tcg,thread=multi", "Nehalem,-kvm") };
+    let kernel = format!(
+        "console=ttyS0 quiet panic=-1 mitigations=off nokaslr random.trust_cpu=on tsc=reliable no_timer_check{}",
+        setup.kernel
+    );
+    let words = [
+        "-nodefaults",
+        "-no-user-config",
+        "-no-reboot",
+        "-display",
+        "none",
+        "-machine",
+        "q35",
+        "-accel",
+        accelerator,
+        "-cpu",
+        processor,
+        "-smp",
+        &setup.processors.to_string(),
+        "-m",
+        &setup.memory_mib.to_string(),
+        "-kernel",
+        "kernel",
+        "-initrd",
+        "initramfs",
+        "-append",
+        &kernel,
+        "-chardev",
+        "file,id=console,path=console",
+        "-serial",
+        "chardev:console",
+        "-object",
+        "rng-random,id=random,filename=/dev/urandom",
+        "-device",
+        "virtio-rng-pci,rng=random",
+        "-blockdev",
+        "driver=file,filename=system,node-name=system,read-only=on,locking=off",
+        "-device",
+        "virtio-blk-pci,drive=system",
+        "-device",
+        "virtio-serial-pci",
+    ];
+    words.map(str::to_owned).to_vec()
+}
+
+/// Whether the kernel can run machines at full speed. Where the processor does not say that it can, /dev/kvm may be there
+/// all the same and be slower than emulation.
+fn has_kvm() -> bool {
+    let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let can = processor.split_whitespace().any(|word| word == "vmx" || word == "svm");
+    can && fs::File::options().read(true).write(true).open("/dev/kvm").is_ok()
+}
+
+fn collect(stream: UnixStream, lines: &Arc<Mutex<Vec<String>>>) -> JoinHandle<()> {
+    let lines = Arc::clone(lines);
+    thread::spawn(move || {
+        // A line without an end was not reported.
+        let mut reader = BufReader::new(stream);
+        let mut line = Vec::new();
+        while reader.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) && line.ends_with(b"\n") {
+            lines.lock().expect("nobody panicked").push(String::from_utf8_lossy(&line).trim().to_owned());
+            line.clear();
+        }
+    })
+}
