@@ -19,6 +19,7 @@ pub mod import;
 pub mod info;
 pub mod list;
 pub mod logs;
+pub mod module;
 pub mod not_yet;
 pub mod output;
 pub mod progress;
