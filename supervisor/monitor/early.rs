@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::control::Client;
-use super::protocol::{Answer, Request, State, Status};
+use super::protocol::{Answer, PROTOCOL, Request, State, Status};
 use crate::config::Config;
 use crate::container::start::Report;
 use crate::socket;
@@ -93,6 +93,8 @@ fn is_ready(socket: BorrowedFd<'_>, events: PollFlags) -> bool {
 
 fn status(config: &Config) -> Status {
     Status {
+        protocol: PROTOCOL,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
         state: State::Starting,
         pid: None,
         pid_started: None,
