@@ -17,6 +17,7 @@ use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::unistd::syncfs;
 
 use super::delete::delete;
+use super::mounted::PLACE;
 use crate::call;
 use crate::config::value::Name;
 use crate::paths::Paths;
@@ -102,6 +103,8 @@ impl Staging {
     /// # Errors
     /// When there is a container of that name; then nothing has changed.
     pub fn publish(mut self, paths: &Paths, name: &Name) -> Result<()> {
+        // It is empty again, if it is there at all.
+        let _ = fs::remove_dir(self.join(PLACE));
         self.sync()?;
         rename_to_free(&self.path, &paths.container(name))?;
         self.published = true;

@@ -32,6 +32,8 @@ mod network;
 mod pty;
 mod recovery;
 mod stop;
+mod storage;
+mod storage_faults;
 mod supervisor;
 mod volatile;
 
