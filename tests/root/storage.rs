@@ -46,6 +46,7 @@ pub fn text(path: &Path) -> &str {
 /// Packs a tree as people do.
 pub fn archive(sandbox: &Sandbox, tree: &Tree, name: &str, options: &[&str]) -> PathBuf {
     let path = sandbox.path(name);
+    fs::create_dir_all(path.parent().expect("a parent")).expect("mkdir");
     let done = Command::new("tar")
         .args(["--numeric-owner", "--xattrs", "--xattrs-include=*", "-S"])
         .args(options)
@@ -333,7 +334,7 @@ fn a_full_disk_is_one_line_and_nothing_is_lost() {
     fs::create_dir_all(&containers).expect("mkdir");
     sandbox.mount(&["-t", "tmpfs", "-o", "size=128m,mode=700", "tmpfs", text(&containers)]);
     sandbox.ds(&["create", "web", "--from", text(&packed)]).succeeds();
-    fs::write(tree.path("root/large"), vec![1; 100 << 20]).expect("write");
+    fs::write(tree.path("root/large"), vec![1; 140 << 20]).expect("write");
     let large = archive(&sandbox, &tree, "large.tar.gz", &["-z"]);
     let create = |name: &str, more: &[&str]| {
         sandbox.ds(&[&["create", name, "--from", text(&large)], more].concat()).fails(1, &["room"]);
