@@ -30,6 +30,9 @@ pub(super) struct Document {
     summary: Summary,
     init: Option<String>,
     rootfs: Option<RootFileSystem>,
+    /// Of an image only.
+    filesystem: Option<Filesystem>,
+    volatile: bool,
     cgroup: Option<String>,
     hostname: Option<String>,
     network: Option<Network>,
@@ -42,12 +45,15 @@ pub(super) struct Document {
 struct RootFileSystem {
     kind: &'static str,
     path: String,
-    volatile: bool,
-    /// Of an image: what is in it.
-    filesystem: Option<&'static str>,
-    /// Bytes that fit into an image.
-    size: Option<u64>,
-    /// Bytes of them that are taken; of an image that is not mounted, as of its last unmount.
+}
+
+/// What is in an image.
+#[derive(Serialize)]
+struct Filesystem {
+    kind: &'static str,
+    /// Bytes that fit into it.
+    size: u64,
+    /// Bytes of them that are taken; of one that is not mounted, as of its last unmount, where it tells.
     used: Option<u64>,
 }
 
@@ -85,7 +91,12 @@ pub(super) fn document(known: Known) -> Document {
     let mode = mode.or_else(|| Some(config.as_ref()?.network.mode.to_string()));
     Document {
         init,
-        rootfs: config.as_ref().map(|config| root_file_system(config, summary.pid)),
+        rootfs: config.as_ref().map(|config| match &config.container.root {
+            RootSource::Directory(path) => RootFileSystem { kind: "directory", path: path.to_string() },
+            RootSource::Image(path) => RootFileSystem { kind: "image", path: path.to_string() },
+        }),
+        filesystem: config.as_ref().and_then(|config| filesystem(config, summary.pid)),
+        volatile: config.as_ref().is_some_and(|config| config.container.volatile),
         cgroup: status.as_ref().and_then(|status| status.cgroup.clone()),
         hostname: status
             .as_ref()
@@ -115,47 +126,32 @@ pub(super) fn root_of(pid: i32) -> Option<Root> {
     Root::open(Path::new(&format!("/proc/{pid}/root"))).ok()
 }
 
-fn root_file_system(config: &Config, pid: Option<i32>) -> RootFileSystem {
-    let volatile = config.container.volatile;
-    let (filesystem, size, used) = (None, None, None);
-    match &config.container.root {
-        RootSource::Directory(path) => {
-            RootFileSystem { kind: "directory", path: path.to_string(), volatile, filesystem, size, used }
-        }
-        RootSource::Image(path) => {
-            let facts = inspect(path.as_path()).ok();
-            // A volatile container sees the memory that its changes are in.
-            let mounted = pid.filter(|_| !volatile).and_then(root_of);
-            let now = mounted.and_then(|root| Usage::of(root.directory()));
-            let then = facts.as_ref().and_then(|facts| match &facts.system {
-                FileSystem::Ext(ext) => Some(Usage::recorded(ext)),
-                _ => None,
-            });
-            let usage = now.or(then);
-            RootFileSystem {
-                kind: "image",
-                path: path.to_string(),
-                volatile,
-                filesystem: facts.as_ref().map(|facts| facts.system.name()),
-                size: usage.map(|usage| usage.size).or_else(|| Some(facts.as_ref()?.size)),
-                used: usage.map(|usage| usage.used),
-            }
-        }
-    }
+fn filesystem(config: &Config, pid: Option<i32>) -> Option<Filesystem> {
+    let RootSource::Image(path) = &config.container.root else { return None };
+    let facts = inspect(path.as_path()).ok()?;
+    // A volatile container sees the memory that its changes are in.
+    let mounted = pid.filter(|_| !config.container.volatile).and_then(root_of);
+    let usage = mounted.and_then(|root| Usage::of(root.directory())).or(match &facts.system {
+        FileSystem::Ext(ext) => Some(Usage::recorded(ext)),
+        _ => None,
+    });
+    Some(Filesystem {
+        kind: facts.system.name(),
+        size: usage.map_or(facts.size, |usage| usage.size),
+        used: usage.map(|usage| usage.used),
+    })
 }
 
-impl RootFileSystem {
-    fn text(&self) -> String {
-        let mut parts = vec![self.kind.to_owned()];
-        parts.extend(self.filesystem.map(str::to_owned));
-        parts.extend(
-            self.used
-                .zip(self.size)
-                .map(|(used, size)| format!("{} of {} used", output::size(used), output::size(size))),
-        );
-        parts.extend(self.volatile.then(|| "volatile".to_owned()));
-        format!("{} ({})", self.path, parts.join(", "))
+/// The root file system in one line: where it is, and what it is in parentheses.
+fn root_line(document: &Document) -> Option<String> {
+    let root = document.rootfs.as_ref()?;
+    let mut parts = vec![root.kind.to_owned()];
+    if let Some(Filesystem { kind, size, used }) = &document.filesystem {
+        parts.push((*kind).to_owned());
+        parts.extend(used.map(|used| format!("{} of {} used", output::size(used), output::size(*size))));
     }
+    parts.extend(document.volatile.then(|| "volatile".to_owned()));
+    Some(format!("{} ({})", root.path, parts.join(", ")))
 }
 
 fn text(document: &Document) -> Result<String> {
@@ -176,7 +172,7 @@ fn text(document: &Document) -> Result<String> {
     line("boots", Some(document.boots.to_string()).filter(|_| document.boots > 1))?;
     line("os", document.os.clone())?;
     line("init", document.init.clone())?;
-    line("rootfs", document.rootfs.as_ref().map(RootFileSystem::text))?;
+    line("rootfs", root_line(document))?;
     line("hostname", document.hostname.clone())?;
     line(
         "network",
