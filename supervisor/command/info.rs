@@ -12,6 +12,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::state::{Known, Summary, existing, known};
+use super::version::VERSION;
 use super::{Env, output, print};
 use crate::cli;
 use crate::config::{Config, RootSource};
@@ -38,6 +39,7 @@ pub(super) struct Document {
     network: Option<Network>,
     os: Option<String>,
     boots: u32,
+    monitor_version: Option<String>,
     last_exit: Option<Exit>,
 }
 
@@ -107,6 +109,7 @@ pub(super) fn document(known: Known) -> Document {
             addresses: status.as_ref().map(|status| status.addresses.clone()).unwrap_or_default(),
         }),
         os: root.as_ref().and_then(|root| os_release(root, "PRETTY_NAME")),
+        monitor_version: status.as_ref().map(|status| status.version.clone()),
         boots: status.as_ref().map_or(0, |status| status.boots),
         summary,
         last_exit,
@@ -170,6 +173,8 @@ fn text(document: &Document) -> Result<String> {
     line("pid", summary.pid.map(|pid| pid.to_string()))?;
     line("uptime", summary.uptime_s.map(output::duration))?;
     line("boots", Some(document.boots.to_string()).filter(|_| document.boots > 1))?;
+    let older = document.monitor_version.as_deref().filter(|version| *version != VERSION);
+    line("monitor", older.map(|version| format!("of another version ({version}) until it restarts")))?;
     line("os", document.os.clone())?;
     line("init", document.init.clone())?;
     line("rootfs", root_line(document))?;

@@ -32,6 +32,10 @@ impl Server {
         for name in self.policy.watched() {
             self.container_is_there(&name);
         }
+        for name in self.waiting().into_iter().map(|(name, _)| name).chain(self.policy.restarts().into_keys())
+        {
+            self.look_for_wish(&name);
+        }
         for name in names_in(&self.paths.run_containers()) {
             if self.paths.control(&name).exists() {
                 self.watch(&name)?;

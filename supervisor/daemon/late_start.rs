@@ -145,6 +145,11 @@ impl Server {
             self.guard.watch(&self.paths, name, now() + Duration::from(self.settings.guard_time));
         }
         self.conditions.listen(now());
+        self.look_for_wish(name);
+    }
+
+    /// Finds out whether a container that runs or waits is to keep the machine awake.
+    pub(super) fn look_for_wish(&mut self, name: &Name) {
         let config = Config::load(&self.paths.container_ini(name), name);
         let wakelock = config.map_or(WakelockPolicy::No, |config| config.android.wakelock);
         self.wakelocks_wanted.insert(name.clone(), wakelock);

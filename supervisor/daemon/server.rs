@@ -194,7 +194,6 @@ impl Server {
     /// Waits until something happens. Monitors and workers come before signals, so that what a process said last is
     /// heard before its end is taken.
     fn wait(&mut self) -> Vec<Source> {
-        self.breath = self.breath.filter(|until| *until > now());
         let mut sources = Vec::new();
         let mut polled = Vec::new();
         let mut add = |source: Source, descriptor| {
