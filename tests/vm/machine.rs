@@ -83,12 +83,6 @@ impl Setup {
         self
     }
 
-    pub fn permissive(mut self) -> Self {
-        self.kernel.push_str(" security=selinux enforcing=0");
-        self.files.push(("policy".to_owned(), given("DS_VM").join("policy")));
-        self
-    }
-
     fn initramfs(&self, file: &Path) {
         let prepared = given("DS_VM").join("amd64");
         let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vm/guest");
@@ -204,19 +198,10 @@ impl Machine {
         self.reports.lock().expect("nobody panicked").clone()
     }
 
-    /// Waits for a line in /run/reports.
-    pub fn wait_for_report(&self, wanted: impl Fn(&str) -> bool) {
-        self.wait_until(|| self.reports().iter().any(|line| wanted(line)));
-    }
-
-    /// Waits until the disk's power goes, or a line in /run/reports, whichever is first.
-    pub fn wait_for_cut_or(&self, disk: &Disk, wanted: &str) {
-        self.wait_until(|| disk.is_dead() || self.reports().iter().any(|line| line == wanted));
-    }
-
-    fn wait_until(&self, met: impl Fn() -> bool) {
+    /// Waits until what was written to /run/reports so far, a line each, is enough.
+    pub fn wait_until(&self, enough: impl Fn(&[String]) -> bool) {
         let deadline = Instant::now() + PATIENCE;
-        while !met() {
+        while !enough(&self.reports()) {
             assert!(Instant::now() < deadline, "waited in vain; reports: {:?}", self.reports());
             sleep(Duration::from_millis(2));
         }
