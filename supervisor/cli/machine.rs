@@ -47,7 +47,7 @@ pub enum SupervisorAction {
     /// Say whether it runs, since when, and what it watches.
     #[argh(name = "status")]
     Status,
-    /// Read supervisor.ini again.
+    /// Go on with the program that is on disk now, and read supervisor.ini again.
     #[argh(name = "reload")]
     Reload,
 }
@@ -56,9 +56,12 @@ pub enum SupervisorAction {
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(subcommand, name = "supervisor", example = "ds supervisor status")]
 pub struct Supervisor {
-    /// stop it, show its status, or make it read its configuration again
+    /// stop it, show its status, or have it go on with the program and the configuration that are on disk now
     #[argh(positional, arg_name = "stop|status|reload")]
     pub action: SupervisorAction,
+    /// with reload: the program, if not the one that was installed
+    #[argh(option, arg_name = "FILE")]
+    pub binary: Option<PathBuf>,
     /// with status: print one JSON document
     #[argh(switch)]
     pub json: bool,
@@ -71,6 +74,35 @@ pub struct Rpc {
     /// a JSON document in base64url (RFC 4648 section 5)
     #[argh(positional, arg_name = "REQUEST")]
     pub request: String,
+}
+
+/// Which script of the flashable module asks.
+#[derive(FromArgValue, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ModuleAction {
+    /// `customize.sh`, in the installer of a root manager.
+    #[argh(name = "install")]
+    Install,
+    /// `service.sh`, at late_start.
+    #[argh(name = "boot")]
+    Boot,
+    /// `action.sh`, the button in a root manager's app.
+    #[argh(name = "action")]
+    Action,
+    /// `uninstall.sh`, in the first boot after the module was removed.
+    #[argh(name = "uninstall")]
+    Uninstall,
+}
+
+/// Do the work of one script of the flashable module. Only its scripts call this.
+#[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
+#[argh(subcommand, name = "module", example = "ds module action")]
+pub struct Module {
+    /// what the script is for
+    #[argh(positional, arg_name = "install|boot|action|uninstall")]
+    pub action: ModuleAction,
+    /// with boot: the module's directory, if not the usual one
+    #[argh(option, arg_name = "DIRECTORY")]
+    pub module: Option<PathBuf>,
 }
 
 /// Print the version.

@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::progress::Progress;
 use super::{Env, assignments, complain, create, names, print};
 use crate::cli::{self, Wait};
 use crate::config::value::Name;
 use crate::config::{Config, RootSource};
+use crate::container::android;
 use crate::container::start::{Outcome, Starting, begin, finish, wait};
 use crate::container::{ask, monitor};
 use crate::exit::ExitCode;
@@ -61,16 +63,17 @@ fn make_or_change(arguments: &cli::Start, env: &Env) -> Result<()> {
     if let Some(creation) = arguments.creation() {
         let name: Name = creation.name.parse()?;
         if !env.paths.container_ini(&name).exists() {
-            create::create(&creation, env)?;
+            create::create(&creation, env, &mut Progress::new(false))?;
             there.clear();
         }
     }
-    if arguments.set.is_empty() {
+    let settings = arguments.settings();
+    if settings.is_empty() {
         return Ok(());
     }
     for name in there {
         let name: Name = name.parse()?;
-        Config::edit(&env.paths.container_ini(&name), &name, &assignments(&arguments.set))?;
+        Config::edit(&env.paths.container_ini(&name), &name, &assignments(&settings))?;
     }
     Ok(())
 }
@@ -120,7 +123,7 @@ fn until_ready(env: &Env, name: &Name, waiting: Wait) -> Result<()> {
 
 /// Prints the plan and changes nothing.
 fn dry_run(env: &Env, name: &Name) -> Result<ExitCode> {
-    let config = Config::load(&env.paths.container_ini(name), name)?;
+    let mut config = Config::load(&env.paths.container_ini(name), name)?;
     let guest = match &config.container.root {
         RootSource::Directory(path) => {
             Guest::inspect(&Root::open(path.as_path())?, Path::new(config.container.init.as_str()))?
@@ -134,6 +137,7 @@ fn dry_run(env: &Env, name: &Name) -> Result<ExitCode> {
             Guest { first: FirstProcess::Other, openrc: false, systemd_version: None }
         }
     };
+    android::complete(&mut config, &env.host);
     let plan = plan::build(&config, &env.host, &guest)?;
     let mut text = String::new();
     writeln!(text, "{plan}")?;

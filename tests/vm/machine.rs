@@ -30,7 +30,6 @@ const LINES_SHOWN: usize = 60;
 #[derive(Debug, Clone)]
 pub struct Setup {
     memory_mib: u32,
-    processors: u32,
     /// More words for the kernel.
     kernel: String,
     /// A part of the second program's script, in the words of sh(1).
@@ -44,14 +43,7 @@ impl Setup {
     /// One processor, half a GiB, no disk but that with the system.
     pub fn new() -> Self {
         let files = vec![("bin/ds".to_owned(), given("DS_BIN"))];
-        Self {
-            memory_mib: 512,
-            processors: 1,
-            kernel: String::new(),
-            prepare: String::new(),
-            disks: Vec::new(),
-            files,
-        }
+        Self { memory_mib: 512, kernel: String::new(), prepare: String::new(), disks: Vec::new(), files }
     }
 
     /// One more disk: the first is /dev/vdb. Storage of phones has sectors of 4096 bytes, and direct I/O depends on it.
@@ -62,11 +54,6 @@ impl Setup {
 
     pub const fn memory_mib(mut self, memory: u32) -> Self {
         self.memory_mib = memory;
-        self
-    }
-
-    pub const fn processors(mut self, processors: u32) -> Self {
-        self.processors = processors;
         self
     }
 
@@ -275,7 +262,7 @@ fn words(setup: &Setup) -> Vec<String> {
         "-cpu",
         processor,
         "-smp",
-        &setup.processors.to_string(),
+        "1",
         "-m",
         &setup.memory_mib.to_string(),
         "-kernel",

@@ -1,0 +1,88 @@
+//! Linking with musl by a cross compiler that was made for glibc.
+//!
+//! Owns the script that the Rust compiler calls as its linker, and the unwinder that there is none of: libgcc's wants
+//! glibc, and with no unwind tables in the program it could unwind nothing. Start files are musl's: those of GCC register
+//! such tables through symbols that a static program has not.
+
+use super::architecture::Architecture;
+use crate::process;
+use anyhow::{Context, Result};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What the standard library calls to print a backtrace: at once the end of the stack. The last three are named by the
+/// tables that every object for 32-bit ARM has.
+const UNWINDER: &str = "\
+int _Unwind_Backtrace(void *step, void *argument) { return 5; }
+unsigned long _Unwind_GetIP(void *context) { return 0; }
+unsigned long _Unwind_GetIPInfo(void *context, int *before) { *before = 0; return 0; }
+unsigned long _Unwind_GetCFA(void *context) { return 0; }
+void *_Unwind_FindEnclosingFunction(void *address) { return 0; }
+int _Unwind_VRS_Get(void *context, int kind, unsigned number, int form, void *value) { return 1; }
+void __aeabi_unwind_cpp_pr0(void) {}
+void __aeabi_unwind_cpp_pr1(void) {}
+void __aeabi_unwind_cpp_pr2(void) {}
+";
+
+/// No identification of the build, no symbols for others; pages of up to 16 KiB, which newer phones have; code and
+/// constants in one segment, which saves the space between them.
+const OPTIONS: &str =
+    "-Wl,--build-id=none,--gc-sections,-z,norelro,-z,noseparate-code,-z,max-page-size=16384";
+
+/// Writes the linker for one processor into a folder of `place`, and gives the path of its script.
+///
+/// # Errors
+/// When a file cannot be written, or the cross compiler fails.
+pub fn prepare(place: &Path, architecture: &Architecture) -> Result<PathBuf> {
+    let folder = place.join(architecture.name);
+    fs::create_dir_all(&folder)?;
+    fs::write(folder.join("unwinder.c"), UNWINDER)?;
+    let gcc = format!("{}-gcc", architecture.tools);
+    let compile = ["-Os", "-w", "-fno-asynchronous-unwind-tables", "-c", "unwinder.c", "-o", "unwinder.o"];
+    process::run(Command::new(&gcc).args(compile).current_dir(&folder))?;
+    let _ = fs::remove_file(folder.join("libunwind.a"));
+    let archive = ["rcD", "libunwind.a", "unwinder.o"];
+    process::run(Command::new(format!("{}-ar", architecture.tools)).args(archive).current_dir(&folder))?;
+    let own = folder.to_str().context("the path of the target folder is not UTF-8")?;
+    let musl = format!("/usr/lib/{}", architecture.musl);
+    let libgcc = process::read(Command::new(&gcc).arg("-print-libgcc-file-name"))?;
+    let libgcc = Path::new(libgcc.trim()).parent().context("GCC has no libgcc")?.display();
+    let script = format!(
+        "#!/bin/sh\n\
+         exec {gcc} -nostdlib -static -no-pie '{musl}/crt1.o' '{musl}/crti.o' \\\n  \
+         '-L{own}' '-L{musl}' '-L{libgcc}' \"$@\" \\\n  \
+         {OPTIONS} -Wl,-Bstatic,--start-group -lc -lgcc -lunwind -Wl,--end-group '{musl}/crtn.o'\n"
+    );
+    let path = folder.join("link");
+    fs::write(&path, script).with_context(|| format!("cannot write {}", path.display()))?;
+    fs::set_permissions(&path, Permissions::from_mode(0o755))?;
+    Ok(path)
+}
+
+/// What build scripts that compile C are told: the cross compiler, with musl's headers in place of glibc's.
+///
+/// # Errors
+/// When the compiler does not answer.
+pub fn compiler_of_c(
+    architecture: &Architecture,
+    hidden: &[(PathBuf, &'static str)],
+) -> Result<[(String, String); 3]> {
+    let gcc = format!("{}-gcc", architecture.tools);
+    let own_headers = process::read(Command::new(&gcc).arg("-print-file-name=include"))?;
+    let mut flags = format!(
+        "-nostdinc -isystem /usr/include/{} -isystem {} -U_FORTIFY_SOURCE -fno-pic -fno-asynchronous-unwind-tables",
+        architecture.musl,
+        own_headers.trim()
+    );
+    for (path, name) in hidden {
+        flags.push_str(&format!(" -ffile-prefix-map={}={name}", path.display()));
+    }
+    let target = architecture.target.replace('-', "_");
+    Ok([
+        (format!("CC_{target}"), gcc),
+        (format!("AR_{target}"), format!("{}-ar", architecture.tools)),
+        (format!("CFLAGS_{target}"), flags),
+    ])
+}
