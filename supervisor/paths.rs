@@ -121,6 +121,30 @@ impl Paths {
         self.run.join("autostarted")
     }
 
+    /// Who relies on what was changed on the host.
+    #[must_use]
+    pub fn changes(&self) -> PathBuf {
+        self.run.join("changes")
+    }
+
+    /// Where shared storage is mounted for containers to follow.
+    #[must_use]
+    pub fn storage(&self) -> PathBuf {
+        self.run.join("storage")
+    }
+
+    /// What the boot-loop guard remembers of a container.
+    #[must_use]
+    pub fn boot_attempts(&self, name: &Name) -> PathBuf {
+        self.container(name).join("boot-attempts")
+    }
+
+    /// The directory of the flashable module, written when its turn comes in a boot of the machine.
+    #[must_use]
+    pub fn module(&self) -> PathBuf {
+        self.run.join("module")
+    }
+
     /// Held by a client while it starts a supervisor.
     #[must_use]
     pub fn launch_lock(&self) -> PathBuf {
@@ -155,6 +179,24 @@ impl Paths {
     #[must_use]
     pub fn lock(&self, name: &Name) -> PathBuf {
         self.run_container(name).join("lock")
+    }
+
+    /// Held by a long job as long as it has the container in its hands.
+    #[must_use]
+    pub fn job(&self, name: &Name) -> PathBuf {
+        self.run_container(name).join("job")
+    }
+
+    /// The root file system of a container's own, if it is a directory.
+    #[must_use]
+    pub fn own_directory(&self, name: &Name) -> PathBuf {
+        self.container(name).join("rootfs")
+    }
+
+    /// The root file system of a container's own, if it is an image.
+    #[must_use]
+    pub fn own_image(&self, name: &Name) -> PathBuf {
+        self.container(name).join("rootfs.img")
     }
 
     /// Where a container's init system tells that it is up.

@@ -9,16 +9,19 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::progress::Progress;
 use super::{Env, assignments, complain, create, names, print};
 use crate::cli::{self, Wait};
 use crate::config::value::Name;
 use crate::config::{Config, RootSource};
+use crate::container::android;
 use crate::container::start::{Outcome, Starting, begin, finish, wait};
 use crate::container::{ask, monitor};
 use crate::exit::ExitCode;
 use crate::monitor::protocol::{Answer, Request};
 use crate::plan;
-use crate::rootfs::guest::Guest;
+use crate::rootfs::guest::{FirstProcess, Guest};
+use crate::rootfs::image::inspect;
 use crate::rootfs::root::Root;
 use crate::session::console::{Left, look};
 use crate::socket;
@@ -60,16 +63,17 @@ fn make_or_change(arguments: &cli::Start, env: &Env) -> Result<()> {
     if let Some(creation) = arguments.creation() {
         let name: Name = creation.name.parse()?;
         if !env.paths.container_ini(&name).exists() {
-            create::create(&creation, env)?;
+            create::create(&creation, env, &mut Progress::new(false))?;
             there.clear();
         }
     }
-    if arguments.set.is_empty() {
+    let settings = arguments.settings();
+    if settings.is_empty() {
         return Ok(());
     }
     for name in there {
         let name: Name = name.parse()?;
-        Config::edit(&env.paths.container_ini(&name), &name, &assignments(&arguments.set))?;
+        Config::edit(&env.paths.container_ini(&name), &name, &assignments(&settings))?;
     }
     Ok(())
 }
@@ -119,12 +123,21 @@ fn until_ready(env: &Env, name: &Name, waiting: Wait) -> Result<()> {
 
 /// Prints the plan and changes nothing.
 fn dry_run(env: &Env, name: &Name) -> Result<ExitCode> {
-    let config = Config::load(&env.paths.container_ini(name), name)?;
-    let RootSource::Directory(path) = &config.container.root else {
-        bail!("images are not there yet; use a directory");
+    let mut config = Config::load(&env.paths.container_ini(name), name)?;
+    let guest = match &config.container.root {
+        RootSource::Directory(path) => {
+            Guest::inspect(&Root::open(path.as_path())?, Path::new(config.container.init.as_str()))?
+        }
+        // What is in an image shows only while it is mounted, and this is to change nothing.
+        RootSource::Image(path) => {
+            inspect(path.as_path())
+                .and_then(|facts| facts.usable())
+                .with_context(|| format!("the image {path}"))?;
+            log::warn!("{name}: its init system is not known; the image is looked into when it is mounted");
+            Guest { first: FirstProcess::Other, openrc: false, systemd_version: None }
+        }
     };
-    let root = Root::open(path.as_path())?;
-    let guest = Guest::inspect(&root, Path::new(config.container.init.as_str()))?;
+    android::complete(&mut config, &env.host);
     let plan = plan::build(&config, &env.host, &guest)?;
     let mut text = String::new();
     writeln!(text, "{plan}")?;

@@ -24,7 +24,8 @@ use ini::Document;
 
 use value::{
     Bind, CgroupLayout, ContainerPath, Cpus, DeadlockShield, EnvironmentName, Fsck, HardwareAccess, HostPath,
-    Hostname, Invalid, Name, NetworkMode, Priority, Privileged, RestartPolicy, Seconds, Size, Uuid,
+    Hostname, ImageLabel, Invalid, Name, NameServers, NetworkMode, Priority, Privileged, RestartPolicy,
+    Seconds, Size, StartAfter, Uuid, WakelockPolicy,
 };
 
 /// One container as configured.
@@ -42,6 +43,8 @@ pub struct Config {
     pub hardware: Hardware,
     /// Section `security`.
     pub security: Security,
+    /// Section `android`: what of the phone it takes part in; without a meaning elsewhere.
+    pub android: Android,
     /// Section `limits`.
     pub limits: Limits,
     /// Section `environment`: variables of the container's init and of every session; values have no control characters.
@@ -61,8 +64,12 @@ pub struct Container {
     pub volatile_size: Option<Size>,
     /// When an image is checked before it is mounted.
     pub fsck: Fsck,
+    /// The SELinux label that an image gets before it is used.
+    pub image_label: ImageLabel,
     /// Whether the supervisor starts it when it starts itself.
     pub autostart: bool,
+    /// What that waits for.
+    pub start_after: StartAfter,
     /// Its place among those.
     pub priority: Priority,
     /// Whether it is started again when it ended by itself.
@@ -118,6 +125,19 @@ pub struct Security {
     pub user_namespaces: bool,
     /// Whether processes inside are kept from creating any namespace.
     pub deadlock_shield: DeadlockShield,
+}
+
+/// What of a phone the container takes part in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Android {
+    /// The directory of the host that is shared storage, if it is shown.
+    pub storage: Option<HostPath>,
+    /// When the phone is kept from suspending.
+    pub wakelock: WakelockPolicy,
+    /// Whether the container gets the phone's time zone.
+    pub timezone: bool,
+    /// Its name servers.
+    pub dns: NameServers,
 }
 
 /// What the container may use at most; no limit where `None`.
@@ -178,10 +198,7 @@ impl Config {
                 Invalid::new("the file exists already", "choose another name, or change it with 'ds set'");
             return Err(Error::new(Kind::Exists, "", &fault).of_file(path));
         }
-        let heading = format!(
-            "# Container {name}. 'ds get {name}' shows all settings, 'ds set {name} KEY=VALUE' changes one here.\n"
-        );
-        let mut document = Document::parse(heading.as_bytes(), path)?;
+        let mut document = Document::parse(heading(name).as_bytes(), path)?;
         apply(&mut document, &sorted(assignments))?;
         complete(&mut document)?;
         let text = document.to_string();
@@ -218,6 +235,43 @@ impl Config {
         Ok(config)
     }
 
+    /// Writes the new file `path` with `text`, the content of the configuration of the container `of`, changed by
+    /// `assignments` and with a UUID of its own; comments are kept, but for the first line of ours.
+    ///
+    /// # Errors
+    /// As for [`Config::create`], and the first fault in the text.
+    pub fn derive(
+        text: &[u8],
+        of: &Name,
+        path: &Path,
+        name: &Name,
+        assignments: &[(impl AsRef<str>, impl AsRef<str>)],
+    ) -> Result<Self, Error> {
+        let old = heading(of);
+        let rest = text.strip_prefix(old.as_bytes());
+        let text = rest.map_or_else(|| text.to_owned(), |rest| [heading(name).as_bytes(), rest].concat());
+        let mut document = Document::parse(&text, path)?;
+        document.unset("container", "uuid");
+        apply(&mut document, assignments)?;
+        complete(&mut document)?;
+        let text = document.to_string();
+        let config = Self::parse(text.as_bytes(), path, name).map_err(Error::without_place)?;
+        save(path, &text)?;
+        Ok(config)
+    }
+
+    /// The text of a configuration without what belongs to one machine: its UUID and where its root file system is.
+    ///
+    /// # Errors
+    /// A fault in the text.
+    pub fn portable(text: &[u8], file: &Path) -> Result<String, Error> {
+        let mut document = Document::parse(text, file)?;
+        for key in ["uuid", "rootfs", "image"] {
+            document.unset("container", key);
+        }
+        Ok(document.to_string())
+    }
+
     /// What `key` is now, defaults included; empty when it has no value. `container.` may be left out.
     ///
     /// # Errors
@@ -252,6 +306,13 @@ impl RootSource {
             Self::Directory(path) | Self::Image(path) => path,
         }
     }
+}
+
+/// The first line of a new file.
+fn heading(name: &Name) -> String {
+    format!(
+        "# Container {name}. 'ds get {name}' shows all settings, 'ds set {name} KEY=VALUE' changes one here.\n"
+    )
 }
 
 /// The key and the value in `text`, `key=value` from a command line.

@@ -23,10 +23,12 @@ use seccompiler::BpfProgram;
 
 use super::wire::{FromChild, Wire};
 use crate::cgroup::Joining;
+use crate::config::value::Size;
 use crate::fault;
 use crate::mount::op::Operation;
 use crate::mount::perform::{Performer, bind_onto_itself, bind_over, enter_proc};
-use crate::plan::Plan;
+use crate::plan::{Plan, Volatile};
+use crate::rootfs::overlay;
 use crate::sys::{descriptor, network, process, signal};
 use crate::{call, privilege, pty};
 
@@ -115,11 +117,20 @@ fn set_oom_score(proc: BorrowedFd<'_>, score: i32, wire: &Wire) -> Result<()> {
 fn build_tree(prepared: &Prepared<'_>, wire: &Wire) -> Result<OwnedFd> {
     let plan = prepared.plan;
     enter_proc(prepared.proc)?;
-    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    call!(mount(None::<&str>, "/", None::<&str>, private, None::<&str>), "mount(/, private)")?;
-    let root = bind_onto_itself(prepared.root_path, prepared.root)?;
-    let performer = Performer::new(root)?;
-    for operation in plan.operations.iter().chain(prepared.operations) {
+    let operations = || plan.operations.iter().chain(prepared.operations);
+    let follows = operations().any(|operation| matches!(operation, Operation::Follow { .. }));
+    let propagation = if follows { MsFlags::MS_SLAVE } else { MsFlags::MS_PRIVATE };
+    let flags = MsFlags::MS_REC | propagation;
+    call!(mount(None::<&str>, "/", None::<&str>, flags, None::<&str>), "mount(/, {propagation:?})")?;
+    let mut root = bind_onto_itself(prepared.root_path, prepared.root)?;
+    if let Some(Volatile { size }) = plan.volatile {
+        root = overlay::cover(&root, prepared.root_path, size.map(Size::bytes))?;
+    }
+    let mut performer = Performer::new(root)?;
+    if follows {
+        performer.follow_what_is_asked_for()?;
+    }
+    for operation in operations() {
         if let Some(warning) = performer.perform(operation)? {
             wire.send(&FromChild::Warning(warning))?;
         }

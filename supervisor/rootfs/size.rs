@@ -11,22 +11,68 @@ use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
+use nix::sys::statvfs::fstatvfs;
 
 use super::root::file_type;
+use super::superblock::Ext;
 
 /// Directories below this depth are not counted: each level holds a descriptor.
 const DEEPEST: usize = 256;
 /// Unit of `st_blocks`, stat(3type).
 const BLOCK: u64 = 512;
 
+/// What a tree takes on its file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TreeUsage {
+    /// Bytes.
+    pub bytes: u64,
+    /// Files, directories and whatever else there is; several names of one file are one.
+    pub files: u64,
+}
+
+/// How full a file system is, bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// What fits into it.
+    pub size: u64,
+    /// What is taken of that.
+    pub used: u64,
+}
+
+impl Usage {
+    /// Of the mounted file system that a directory is on, fstatvfs(3).
+    #[must_use]
+    pub fn of(directory: BorrowedFd<'_>) -> Option<Self> {
+        let status = fstatvfs(directory).ok()?;
+        let bytes = |blocks: u64| blocks.saturating_mul(status.fragment_size());
+        let (all, free) = (bytes(status.blocks()), bytes(status.blocks_free()));
+        Some(Self { size: all, used: all.saturating_sub(free) })
+    }
+
+    /// Of one that is not mounted, as its super block has it.
+    #[must_use]
+    pub fn recorded(ext: &Ext) -> Self {
+        let free = ext.free_blocks.saturating_mul(ext.block_size);
+        Self { size: ext.bytes(), used: ext.bytes().saturating_sub(free) }
+    }
+}
+
 /// Bytes that a tree takes on its file system. Neither what is mounted inside counts nor what vanishes meanwhile.
 ///
 /// # Errors
 /// When the directory itself cannot be read.
 pub fn of_tree(root: BorrowedFd<'_>) -> Result<u64, Errno> {
+    measure(root).map(|usage| usage.bytes)
+}
+
+/// The same, and how many files there are.
+///
+/// # Errors
+/// As for [`of_tree`].
+pub fn measure(root: BorrowedFd<'_>) -> Result<TreeUsage, Errno> {
     let top = open(root, c".")?;
     let status = fstat(&top)?;
-    let mut walk = Walk { device: status.st_dev, linked: HashSet::new(), bytes: 0 };
+    let mut walk = Walk { device: status.st_dev, linked: HashSet::new(), usage: TreeUsage::default() };
     walk.add(&status);
     let mut stack = vec![walk.enter(top)];
     while let Some((directory, pending)) = stack.last_mut() {
@@ -37,7 +83,7 @@ pub fn of_tree(root: BorrowedFd<'_>) -> Result<u64, Errno> {
             Some(_) => {}
         }
     }
-    Ok(walk.bytes)
+    Ok(walk.usage)
 }
 
 fn open(parent: BorrowedFd<'_>, name: &CStr) -> Result<Dir, Errno> {
@@ -49,13 +95,14 @@ struct Walk {
     device: libc::dev_t,
     /// Files with several names that were counted.
     linked: HashSet<libc::ino_t>,
-    bytes: u64,
+    usage: TreeUsage,
 }
 
 impl Walk {
     fn add(&mut self, status: &FileStat) {
         if file_type(status) == SFlag::S_IFDIR || status.st_nlink < 2 || self.linked.insert(status.st_ino) {
-            self.bytes += u64::try_from(status.st_blocks).unwrap_or(0) * BLOCK;
+            self.usage.bytes += u64::try_from(status.st_blocks).unwrap_or(0) * BLOCK;
+            self.usage.files += 1;
         }
     }
 

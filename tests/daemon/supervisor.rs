@@ -85,7 +85,7 @@ fn it_owes_nothing_to_the_shell_that_started_it() {
     assert!(status.contains("\nUmask:\t0022\n"), "{status}");
     let names: Vec<_> =
         of("environ").split('\0').map(|pair| pair.split('=').next().unwrap().to_owned()).collect();
-    assert_eq!(names, ["PATH", "DS_SUPERVISOR", "DS_ROOT", ""]);
+    assert_eq!(names, ["PATH", "DS_SUPERVISOR", "DS_BINARY", "DS_ROOT", ""]);
     let stat = of("stat");
     let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
     assert_eq!(fields[4], "0", "no controlling terminal");
@@ -162,7 +162,7 @@ fn containers_start_by_themselves_once_after_each_boot_and_in_order() {
     };
     machine.ds(&["supervise", "--no-autostart"]).succeeds();
     for (name, priority) in [("a", 20), ("b", -5), ("c", 20), ("d", 7)] {
-        machine.container(name, &["autostart=yes", &format!("priority={priority}")]);
+        machine.container(name, &["autostart=yes", "start-after=boot", &format!("priority={priority}")]);
     }
     machine.container("manual", &[]);
     machine.ds(&["supervisor", "stop"]).succeeds();

@@ -83,6 +83,12 @@ impl Setup {
         self
     }
 
+    pub fn permissive(mut self) -> Self {
+        self.kernel.push_str(" security=selinux enforcing=0");
+        self.files.push(("policy".to_owned(), given("DS_VM").join("policy")));
+        self
+    }
+
     fn initramfs(&self, file: &Path) {
         let prepared = given("DS_VM").join("amd64");
         let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vm/guest");
@@ -200,10 +206,19 @@ impl Machine {
 
     /// Waits for a line in /run/reports.
     pub fn wait_for_report(&self, wanted: impl Fn(&str) -> bool) {
+        self.wait_until(|| self.reports().iter().any(|line| wanted(line)));
+    }
+
+    /// Waits until the disk's power goes, or a line in /run/reports, whichever is first.
+    pub fn wait_for_cut_or(&self, disk: &Disk, wanted: &str) {
+        self.wait_until(|| disk.is_dead() || self.reports().iter().any(|line| line == wanted));
+    }
+
+    fn wait_until(&self, met: impl Fn() -> bool) {
         let deadline = Instant::now() + PATIENCE;
-        while !self.reports().iter().any(|line| wanted(line)) {
-            assert!(Instant::now() < deadline, "reported in vain: {:?}", self.reports());
-            sleep(Duration::from_millis(5));
+        while !met() {
+            assert!(Instant::now() < deadline, "waited in vain; reports: {:?}", self.reports());
+            sleep(Duration::from_millis(2));
         }
     }
 
@@ -247,7 +262,8 @@ impl Drop for Machine {
         self.end();
         if panicking() {
             let console = self.console();
-            let lines: Vec<_> = console.lines().collect();
+            // Of a panic the first lines say why.
+            let lines: Vec<_> = console.lines().take_while(|line| !line.contains("Call Trace")).collect();
             let shown = &lines[lines.len().saturating_sub(LINES_SHOWN)..];
             eprintln!("--- reports: {:?}\n--- console\n{}\n---", self.reports(), shown.join("\n"));
         }

@@ -16,6 +16,9 @@ mod machine;
 mod nbd;
 
 mod boot;
+mod f2fs;
+mod power;
+mod selinux;
 
 use std::env;
 use std::path::PathBuf;

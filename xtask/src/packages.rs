@@ -18,6 +18,8 @@ pub enum Verb {
     Fixtures,
     /// Virtual machines: what they boot and what they run in.
     Machines,
+    /// Running tests: programs that the project's own are compared with.
+    Tests,
     /// Root file systems of another architecture.
     Emulation,
     /// Comparing with other programs.
@@ -53,8 +55,14 @@ const PACKAGES: &[Package] = &[
     package("libc6-dev", "", Verb::Build, "the static C library in ds"),
     package("mmdebstrap", "mmdebstrap", Verb::Fixtures, "makes root file systems"),
     package("debian-archive-keyring", "", Verb::Fixtures, "verifies what goes into them"),
+    package("e2fsprogs", "mke2fs", Verb::Fixtures, "makes and looks into images of the tests"),
     package("dpkg", "dpkg-deb", Verb::Fixtures, "unpacks single packages"),
     package("util-linux", "unshare", Verb::Fixtures, "keeps mounts made meanwhile private"),
+    package("tar", "tar", Verb::Tests, "reads and writes what archives are tested with"),
+    package("gzip", "gzip", Verb::Tests, "compresses them"),
+    package("xz-utils", "xz", Verb::Tests, "compresses them"),
+    package("zstd", "zstd", Verb::Tests, "compresses them"),
+    package("e2fsprogs", "mke2fs", Verb::Tests, "makes images"),
     package("qemu-system-x86", "qemu-system-x86_64", Verb::Machines, "virtual machines"),
     package("mmdebstrap", "mmdebstrap", Verb::Machines, "fetches their kernel and tools"),
     package("debian-archive-keyring", "", Verb::Machines, "verifies what is fetched"),

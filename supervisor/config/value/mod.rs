@@ -24,18 +24,22 @@ macro_rules! text_in_serde {
     )+};
 }
 
+mod android;
 mod bind;
 mod choice;
+mod label;
 mod name;
 mod number;
 mod path;
 mod user;
 
+pub use android::{NameServers, SharedStorage};
 pub use bind::{Bind, BindList};
 pub use choice::{
     CgroupLayout, DeadlockShield, Fsck, HardwareAccess, LogLevel, NetworkMode, Privileged, RestartPolicy,
-    Switch,
+    StartAfter, Switch, WakelockPolicy,
 };
+pub use label::ImageLabel;
 pub use name::{EnvironmentName, EnvironmentValue, Hostname, Name, Uuid};
 pub use number::{Cpus, Priority, Seconds, Size, Whole};
 pub use path::{ContainerPath, HostPath};

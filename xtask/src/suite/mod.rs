@@ -118,6 +118,9 @@ type Environment = Vec<(&'static str, PathBuf)>;
 
 fn prepare(workspace: &Workspace, suites: &[Suite]) -> Result<Environment> {
     let mut environment = Environment::new();
+    if suites.iter().any(|suite| matches!(suite.name, "unit" | "root")) {
+        packages::ensure(packages::Verb::Tests)?;
+    }
     let needed = |needs: &[Needs]| suites.iter().any(|suite| needs.contains(&suite.needs));
     if suites.iter().any(|suite| suite.needs.root()) && !rustix::process::geteuid().is_root() {
         bail!(
