@@ -30,7 +30,6 @@ const LINES_SHOWN: usize = 60;
 #[derive(Debug, Clone)]
 pub struct Setup {
     memory_mib: u32,
-    processors: u32,
     /// More words for the kernel.
     kernel: String,
     /// A part of the second program's script, in the words of sh(1).
@@ -44,14 +43,7 @@ impl Setup {
     /// One processor, half a GiB, no disk but that with the system.
     pub fn new() -> Self {
         let files = vec![("bin/ds".to_owned(), given("DS_BIN"))];
-        Self {
-            memory_mib: 512,
-            processors: 1,
-            kernel: String::new(),
-            prepare: String::new(),
-            disks: Vec::new(),
-            files,
-        }
+        Self { memory_mib: 512, kernel: String::new(), prepare: String::new(), disks: Vec::new(), files }
     }
 
     /// One more disk: the first is /dev/vdb. Storage of phones has sectors of 4096 bytes, and direct I/O depends on it.
@@ -65,11 +57,6 @@ impl Setup {
         self
     }
 
-    pub const fn processors(mut self, processors: u32) -> Self {
-        self.processors = processors;
-        self
-    }
-
     /// Something that is done before the agent starts.
     pub fn prepare(mut self, script: &str) -> Self {
         self.prepare.push_str(script);
@@ -79,12 +66,6 @@ impl Setup {
     /// SELinux in the enforcing mode; all that the test runs is in the domain `su`.
     pub fn selinux(mut self) -> Self {
         self.kernel.push_str(" security=selinux enforcing=1");
-        self.files.push(("policy".to_owned(), given("DS_VM").join("policy")));
-        self
-    }
-
-    pub fn permissive(mut self) -> Self {
-        self.kernel.push_str(" security=selinux enforcing=0");
         self.files.push(("policy".to_owned(), given("DS_VM").join("policy")));
         self
     }
@@ -204,19 +185,10 @@ impl Machine {
         self.reports.lock().expect("nobody panicked").clone()
     }
 
-    /// Waits for a line in /run/reports.
-    pub fn wait_for_report(&self, wanted: impl Fn(&str) -> bool) {
-        self.wait_until(|| self.reports().iter().any(|line| wanted(line)));
-    }
-
-    /// Waits until the disk's power goes, or a line in /run/reports, whichever is first.
-    pub fn wait_for_cut_or(&self, disk: &Disk, wanted: &str) {
-        self.wait_until(|| disk.is_dead() || self.reports().iter().any(|line| line == wanted));
-    }
-
-    fn wait_until(&self, met: impl Fn() -> bool) {
+    /// Waits until what was written to /run/reports so far, a line each, is enough.
+    pub fn wait_until(&self, enough: impl Fn(&[String]) -> bool) {
         let deadline = Instant::now() + PATIENCE;
-        while !met() {
+        while !enough(&self.reports()) {
             assert!(Instant::now() < deadline, "waited in vain; reports: {:?}", self.reports());
             sleep(Duration::from_millis(2));
         }
@@ -290,7 +262,7 @@ fn words(setup: &Setup) -> Vec<String> {
         "-cpu",
         processor,
         "-smp",
-        &setup.processors.to_string(),
+        "1",
         "-m",
         &setup.memory_mib.to_string(),
         "-kernel",
