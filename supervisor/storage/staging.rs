@@ -12,8 +12,9 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use nix::NixPath;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use nix::fcntl::AT_FDCWD;
 
 use super::delete::delete;
 use super::mounted::PLACE;
@@ -21,6 +22,7 @@ use crate::call;
 use crate::config::value::Name;
 use crate::paths::Paths;
 use crate::sys::descriptor::try_lock;
+use crate::sys::rename;
 
 /// How the directories of new containers begin.
 pub const NEW: &str = ".new-";
@@ -141,7 +143,8 @@ pub fn lock(path: &Path) -> Result<Option<File>> {
 /// # Errors
 /// EEXIST when something has the name, otherwise what the kernel answers.
 pub fn rename_to_free(from: &Path, to: &Path) -> Result<()> {
-    let renamed = renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE);
+    let renamed = from.with_nix_path(|from| to.with_nix_path(|to| rename::without_replacing(from, to)));
+    let renamed = renamed.and_then(|inner| inner).and_then(|inner| inner);
     let renamed = match renamed {
         // A file system that does not know the flag. The locks keep our own away.
         Err(Errno::EINVAL | Errno::ENOSYS) if to.symlink_metadata().is_err() => {
