@@ -159,7 +159,6 @@ fn commit(env: &Env, held: &Held, form: Form, staging: &Staging, owned: bool) ->
     let old = held.config.container.root.path().as_path();
     let old = old.file_name().and_then(|name| name.to_str()).filter(|_| owned);
     let intent = Intent { new: form.file_name().to_owned(), old: old.map(str::to_owned) };
-    staging.sync()?;
     intent.record(staging.path())?;
     sync_directory(&container)?;
     fault::point("job-decided")?;

@@ -34,6 +34,7 @@ mod recovery;
 mod stop;
 mod storage;
 mod storage_faults;
+mod storage_moving;
 mod supervisor;
 mod volatile;
 
