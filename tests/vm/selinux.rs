@@ -47,7 +47,7 @@ fn an_image_is_labelled_or_does_not_start() {
     machine.run("losetup --detach-all").succeeds();
 
     machine.run(&format!("ds create box --image {image} --set container.image-label=no")).succeeds();
-    machine.run("ds start box").fails(&["box", image]);
+    machine.run("ds start box").fails(&["box", image, "SELinux", "image-label", "EIO"]);
     // Nothing is left of it.
     assert_eq!(
         machine.run("losetup --list --noheadings; find /sys/fs/cgroup -name 'droidspaces*'").succeeds(),
