@@ -19,7 +19,8 @@ pub use containers::{Create, Get, Info, List, Restart, Set, Source, Start, Stats
 pub use data::{Convert, Copy, Export, Form, Images, Import, Pull, Remove, Rename, Resize};
 pub use inside::{Console, Enter, Logs, Run, Shell};
 pub use machine::{
-    Check, Completions, Doctor, Help, Rpc, ShellKind, Supervise, Supervisor, SupervisorAction, Version,
+    Check, Completions, Doctor, Help, Module, ModuleAction, Rpc, ShellKind, Supervise, Supervisor,
+    SupervisorAction, Version,
 };
 pub use value::{Assignment, Wait};
 
@@ -64,6 +65,7 @@ pub enum Command {
     Version(Version),
     Completions(Completions),
     Help(Help),
+    Module(Module),
 }
 
 /// A command line that was understood.

@@ -34,6 +34,7 @@ fn run(command: &Command, argv: &[String], early: Option<OwnedFd>) -> ExitCode {
         Command::Completions(arguments) => command::completions::run(arguments, output),
         Command::Help(arguments) => command::help::run(arguments, output),
         Command::Version(arguments) => command::version::run(arguments, output),
+        Command::Module(arguments) => command::module::run(arguments, &Paths::from_environment()),
         Command::Supervise(arguments) => command::supervise::run(arguments, &Paths::from_environment()),
         Command::Supervisor(arguments) => match client::run_if_there(&Paths::from_environment(), argv) {
             Ok(Some(code)) => Ok(ExitCode::from_number(code)),

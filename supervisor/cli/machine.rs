@@ -73,6 +73,32 @@ pub struct Rpc {
     pub request: String,
 }
 
+/// Which script of the flashable module asks.
+#[derive(FromArgValue, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ModuleAction {
+    /// `customize.sh`, in the installer of a root manager.
+    #[argh(name = "install")]
+    Install,
+    /// `service.sh`, at late_start.
+    #[argh(name = "boot")]
+    Boot,
+    /// `action.sh`, the button in a root manager's app.
+    #[argh(name = "action")]
+    Action,
+    /// `uninstall.sh`, in the first boot after the module was removed.
+    #[argh(name = "uninstall")]
+    Uninstall,
+}
+
+/// Do the work of one script of the flashable module. Only its scripts call this.
+#[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
+#[argh(subcommand, name = "module", example = "ds module action")]
+pub struct Module {
+    /// what the script is for
+    #[argh(positional, arg_name = "install|boot|action|uninstall")]
+    pub action: ModuleAction,
+}
+
 /// Print the version.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(subcommand, name = "version", example = "ds version --json")]

@@ -134,16 +134,19 @@ const VERBS: [(&str, Describe); 31] = described![
     Help,
 ];
 
-/// All verbs, in the order of the overview.
+/// Verbs that nobody types: in no overview and no completion, but with a help text.
+const HIDDEN: [(&str, Describe); 1] = described![Module];
+
+/// All verbs for people, in the order of the overview.
 #[must_use]
 pub fn verbs() -> Vec<Verb> {
     VERBS.iter().map(|(_, describe)| Verb::from_info(&describe())).collect()
 }
 
-/// The verb of this name.
+/// The verb of this name, hidden or not.
 #[must_use]
 pub fn verb(name: &str) -> Option<Verb> {
-    let (_, describe) = VERBS.iter().find(|(verb, _)| *verb == name)?;
+    let (_, describe) = VERBS.iter().chain(&HIDDEN).find(|(verb, _)| *verb == name)?;
     Some(Verb::from_info(&describe()))
 }
 
@@ -252,7 +255,8 @@ mod tests {
     fn the_table_has_the_verbs_of_the_enum() {
         let commands = super::super::Command::get_args_info().commands;
         let names: Vec<&str> = commands.iter().map(|command| command.name).collect();
-        assert_eq!(names, VERBS.map(|(name, _)| name));
+        let known: Vec<&str> = VERBS.iter().chain(&HIDDEN).map(|(name, _)| *name).collect();
+        assert_eq!(names, known);
     }
 
     #[test]

@@ -89,6 +89,19 @@ impl Report {
     }
 }
 
+impl Report {
+    /// The report in plain sentences, for somebody who installs: the verdict, then what is missing.
+    #[must_use]
+    pub fn sentences(&self) -> Vec<String> {
+        let missing = self.features.iter().filter(|row| !row.present).map(|row| {
+            let option =
+                if row.option.is_empty() { String::new() } else { format!(" (needs {})", row.option) };
+            format!("no {}: {}{option}", row.name, row.without)
+        });
+        [format!("kernel {}: {}", self.kernel, self.summary)].into_iter().chain(missing).collect()
+    }
+}
+
 impl From<Found> for Row {
     fn from(found: Found) -> Self {
         let kernel::Feature { name, required, since, option, purpose, without, .. } = *found.feature;

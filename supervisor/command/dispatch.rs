@@ -144,5 +144,6 @@ pub fn subject(command: &Command) -> (&'static str, Option<&str>) {
         Command::Version(_) => ("version", None),
         Command::Completions(_) => ("completions", None),
         Command::Help(_) => ("help", None),
+        Command::Module(_) => ("module", None),
     }
 }

@@ -15,6 +15,7 @@ pub mod help;
 pub mod info;
 pub mod list;
 pub mod logs;
+pub mod module;
 pub mod not_yet;
 pub mod output;
 pub mod rename;

@@ -1,0 +1,103 @@
+//! `ds module uninstall`: what `uninstall.sh` calls in the first boot after the module was removed.
+//!
+//! Owns what goes with the module: the links, and the data only where the user left a marker for it. The boot waits
+//! for this to return, so deleting happens in a process of its own. setsid(2).
+
+use std::fs::{self, File};
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
+
+use super::links;
+use super::manager::Manager;
+use crate::call;
+use crate::command::rm::tree;
+use crate::config::value::Name;
+use crate::container::monitor;
+use crate::daemon::detach;
+use crate::exit::ExitCode;
+use crate::paths::Paths;
+use crate::sys::process::{Fork, exit_immediately, fork};
+
+/// The file in the data directory that asks for the data to go with the module.
+const MARKER: &str = "purge";
+
+/// Removes the links, and begins to delete the data if that was asked for.
+///
+/// # Errors
+/// When containers still run, or a link cannot be removed.
+pub fn run(paths: &Paths) -> Result<ExitCode> {
+    for directory in [Manager::KernelSu, Manager::APatch].iter().filter_map(|manager| manager.programs()) {
+        links::remove(Path::new(&directory))?;
+    }
+    if !paths.data.join(MARKER).exists() {
+        return Ok(ExitCode::Done);
+    }
+    ensure_nothing_runs(paths)?;
+    if matches!(call!(fork(), "fork")?, Fork::Child) {
+        let done = leave().and_then(|()| purge(&paths.data));
+        exit_immediately(i32::from(done.is_err()));
+    }
+    Ok(ExitCode::Done)
+}
+
+/// Some managers remove a module from a running system.
+fn ensure_nothing_runs(paths: &Paths) -> Result<()> {
+    for entry in fs::read_dir(paths.run_containers()).into_iter().flatten() {
+        let name: Option<Name> = entry?.file_name().to_str().and_then(|name| name.parse().ok());
+        let Some(name) = name else { continue };
+        ensure!(monitor(paths, &name)?.is_none(), "container {name} runs; nothing is deleted");
+    }
+    Ok(())
+}
+
+/// Leaves the process group and control group that init kills when the manager's process ends.
+fn leave() -> Result<()> {
+    call!(setsid(), "setsid")?;
+    let null = File::options().read(true).write(true).open("/dev/null").context("open /dev/null")?;
+    call!(dup2_stdin(null.as_fd()), "dup2")?;
+    call!(dup2_stdout(null.as_fd()), "dup2")?;
+    call!(dup2_stderr(null.as_fd()), "dup2")?;
+    // Whatever of it fails, the data is still to be deleted.
+    let _ = detach::from_launcher(true);
+    Ok(())
+}
+
+/// Deletes the data directory, the marker last.
+fn purge(data: &Path) -> Result<()> {
+    for entry in fs::read_dir(data)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            tree::delete(&entry.path())?;
+        } else if entry.file_name() != MARKER {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    fs::remove_file(data.join(MARKER))?;
+    fs::remove_dir(data).context("remove the data directory")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MARKER, purge};
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn everything_goes_and_nothing_outside() {
+        let place = tempfile::tempdir().unwrap();
+        let (data, outside) = (place.path().join("data"), place.path().join("outside"));
+        fs::create_dir_all(data.join("containers/web/rootfs/etc")).unwrap();
+        fs::create_dir(&outside).unwrap();
+        fs::write(outside.join("photo"), "").unwrap();
+        symlink(&outside, data.join("containers/web/rootfs/sdcard")).unwrap();
+        symlink(&outside, data.join("link")).unwrap();
+        fs::write(data.join("supervisor.ini"), "").unwrap();
+        fs::write(data.join(MARKER), "").unwrap();
+        purge(&data).unwrap();
+        assert!(!data.exists());
+        assert!(outside.join("photo").exists());
+    }
+}
