@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use super::{Env, assignments, forget, output, print};
 use crate::cli::{self, Source};
@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::config::value::Name;
 use crate::container::Lock;
 use crate::exit::ExitCode;
+use crate::rootfs::image::inspect;
 
 /// Makes the container that a command line describes.
 ///
@@ -35,12 +36,13 @@ pub fn run(arguments: &cli::Create, env: &Env) -> Result<ExitCode> {
 /// As for [`run`].
 pub fn create(arguments: &cli::Create, env: &Env) -> Result<Name> {
     let name: Name = arguments.name.parse()?;
-    let root = match arguments.source() {
-        Some(Source::Directory(path)) => directory(env, &path)?,
-        Some(Source::Image(_) | Source::Archive(_)) => bail!("images are not there yet; use --rootfs DIR"),
-        None => bail!("no root file system; use --rootfs DIR"),
+    let (key, root) = match arguments.source() {
+        Some(Source::Directory(path)) => ("rootfs", directory(env, &path)?),
+        Some(Source::Image(path)) => ("image", image(env, &path)?),
+        Some(Source::Archive(_)) => bail!("archives are not there yet; use --rootfs DIR or --image FILE"),
+        None => bail!("no root file system; use --rootfs DIR or --image FILE"),
     };
-    let mut settings = vec![("rootfs", root.as_str())];
+    let mut settings = vec![(key, root.as_str())];
     settings.extend(assignments(&arguments.set));
     let made = make(env, &name, &settings);
     forget(env, &name);
@@ -74,8 +76,19 @@ fn directory(env: &Env, path: &Path) -> Result<String> {
         resolved != Path::new("/"),
         "the host's own root directory cannot be a container; use another one"
     );
-    let text = resolved.into_os_string().into_string();
-    text.map_err(|path| {
-        anyhow::anyhow!("the root file system {} has a name that is not UTF-8", path.display())
-    })
+    text_of(resolved)
+}
+
+/// The image or block device as an absolute path without links. What no container could use is refused here already.
+fn image(env: &Env, path: &Path) -> Result<String> {
+    let path = env.path(path)?;
+    let named = || format!("the image {}", path.display());
+    let resolved = fs::canonicalize(&path).with_context(named)?;
+    inspect(&resolved).and_then(|facts| facts.usable()).with_context(named)?;
+    text_of(resolved)
+}
+
+fn text_of(path: PathBuf) -> Result<String> {
+    let text = path.into_os_string().into_string();
+    text.map_err(|path| anyhow!("the root file system {} has a name that is not UTF-8", path.display()))
 }

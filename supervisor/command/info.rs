@@ -18,7 +18,10 @@ use crate::config::{Config, RootSource};
 use crate::exit::ExitCode;
 use crate::monitor::protocol::Exit;
 use crate::rootfs::guest::{Guest, os_release};
+use crate::rootfs::image::inspect;
 use crate::rootfs::root::Root;
+use crate::rootfs::size::Usage;
+use crate::rootfs::superblock::FileSystem;
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -39,6 +42,13 @@ pub(super) struct Document {
 struct RootFileSystem {
     kind: &'static str,
     path: String,
+    volatile: bool,
+    /// Of an image: what is in it.
+    filesystem: Option<&'static str>,
+    /// Bytes that fit into an image.
+    size: Option<u64>,
+    /// Bytes of them that are taken; of an image that is not mounted, as of its last unmount.
+    used: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -66,7 +76,7 @@ pub fn run(arguments: &cli::Info, env: &Env) -> Result<ExitCode> {
 /// Puts it together.
 pub(super) fn document(known: Known) -> Document {
     let Known { summary, config, status, last_exit } = known;
-    let root = config.as_ref().and_then(root);
+    let root = config.as_ref().and_then(|config| root(config, summary.pid));
     let init = status.as_ref().map(|status| status.init.clone()).or_else(|| {
         let init = config.as_ref()?.container.init.as_str();
         Guest::inspect(root.as_ref()?, Path::new(init)).ok().map(|guest| guest.to_string())
@@ -75,10 +85,7 @@ pub(super) fn document(known: Known) -> Document {
     let mode = mode.or_else(|| Some(config.as_ref()?.network.mode.to_string()));
     Document {
         init,
-        rootfs: config.as_ref().map(|config| match &config.container.root {
-            RootSource::Directory(path) => RootFileSystem { kind: "directory", path: path.to_string() },
-            RootSource::Image(path) => RootFileSystem { kind: "image", path: path.to_string() },
-        }),
+        rootfs: config.as_ref().map(|config| root_file_system(config, summary.pid)),
         cgroup: status.as_ref().and_then(|status| status.cgroup.clone()),
         hostname: status
             .as_ref()
@@ -95,11 +102,59 @@ pub(super) fn document(known: Known) -> Document {
     }
 }
 
-/// The tree of a container that uses a directory; what is in an image shows only while it is mounted.
-fn root(config: &Config) -> Option<Root> {
+/// The tree of a container; what is in an image shows only while it runs.
+fn root(config: &Config, pid: Option<i32>) -> Option<Root> {
     match &config.container.root {
         RootSource::Directory(path) => Root::open(path.as_path()).ok(),
-        RootSource::Image(_) => None,
+        RootSource::Image(_) => root_of(pid?),
+    }
+}
+
+/// The root directory of a running container.
+pub(super) fn root_of(pid: i32) -> Option<Root> {
+    Root::open(Path::new(&format!("/proc/{pid}/root"))).ok()
+}
+
+fn root_file_system(config: &Config, pid: Option<i32>) -> RootFileSystem {
+    let volatile = config.container.volatile;
+    let (filesystem, size, used) = (None, None, None);
+    match &config.container.root {
+        RootSource::Directory(path) => {
+            RootFileSystem { kind: "directory", path: path.to_string(), volatile, filesystem, size, used }
+        }
+        RootSource::Image(path) => {
+            let facts = inspect(path.as_path()).ok();
+            // A volatile container sees the memory that its changes are in.
+            let mounted = pid.filter(|_| !volatile).and_then(root_of);
+            let now = mounted.and_then(|root| Usage::of(root.directory()));
+            let then = facts.as_ref().and_then(|facts| match &facts.system {
+                FileSystem::Ext(ext) => Some(Usage::recorded(ext)),
+                _ => None,
+            });
+            let usage = now.or(then);
+            RootFileSystem {
+                kind: "image",
+                path: path.to_string(),
+                volatile,
+                filesystem: facts.as_ref().map(|facts| facts.system.name()),
+                size: usage.map(|usage| usage.size).or_else(|| Some(facts.as_ref()?.size)),
+                used: usage.map(|usage| usage.used),
+            }
+        }
+    }
+}
+
+impl RootFileSystem {
+    fn text(&self) -> String {
+        let mut parts = vec![self.kind.to_owned()];
+        parts.extend(self.filesystem.map(str::to_owned));
+        parts.extend(
+            self.used
+                .zip(self.size)
+                .map(|(used, size)| format!("{} of {} used", output::size(used), output::size(size))),
+        );
+        parts.extend(self.volatile.then(|| "volatile".to_owned()));
+        format!("{} ({})", self.path, parts.join(", "))
     }
 }
 
@@ -120,7 +175,7 @@ fn text(document: &Document) -> Result<String> {
     line("boots", Some(document.boots.to_string()).filter(|_| document.boots > 1))?;
     line("os", document.os.clone())?;
     line("init", document.init.clone())?;
-    line("rootfs", document.rootfs.as_ref().map(|root| format!("{} ({})", root.path, root.kind)))?;
+    line("rootfs", document.rootfs.as_ref().map(RootFileSystem::text))?;
     line("hostname", document.hostname.clone())?;
     line(
         "network",

@@ -18,7 +18,8 @@ use crate::container::{ask, monitor};
 use crate::exit::ExitCode;
 use crate::monitor::protocol::{Answer, Request};
 use crate::plan;
-use crate::rootfs::guest::Guest;
+use crate::rootfs::guest::{FirstProcess, Guest};
+use crate::rootfs::image::inspect;
 use crate::rootfs::root::Root;
 use crate::session::console::{Left, look};
 use crate::socket;
@@ -120,11 +121,19 @@ fn until_ready(env: &Env, name: &Name, waiting: Wait) -> Result<()> {
 /// Prints the plan and changes nothing.
 fn dry_run(env: &Env, name: &Name) -> Result<ExitCode> {
     let config = Config::load(&env.paths.container_ini(name), name)?;
-    let RootSource::Directory(path) = &config.container.root else {
-        bail!("images are not there yet; use a directory");
+    let guest = match &config.container.root {
+        RootSource::Directory(path) => {
+            Guest::inspect(&Root::open(path.as_path())?, Path::new(config.container.init.as_str()))?
+        }
+        // What is in an image shows only while it is mounted, and this is to change nothing.
+        RootSource::Image(path) => {
+            inspect(path.as_path())
+                .and_then(|facts| facts.usable())
+                .with_context(|| format!("the image {path}"))?;
+            log::warn!("{name}: its init system is not known; the image is looked into when it is mounted");
+            Guest { first: FirstProcess::Other, openrc: false, systemd_version: None }
+        }
     };
-    let root = Root::open(path.as_path())?;
-    let guest = Guest::inspect(&root, Path::new(config.container.init.as_str()))?;
     let plan = plan::build(&config, &env.host, &guest)?;
     let mut text = String::new();
     writeln!(text, "{plan}")?;

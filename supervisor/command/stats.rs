@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use serde::Serialize;
 
+use super::info::root_of;
 use super::state::{Known, existing, known, names};
 use super::{Env, output};
 use crate::cli;
@@ -17,7 +18,7 @@ use crate::config::{Config, RootSource};
 use crate::container::usage::{Groups, Processes};
 use crate::exit::ExitCode;
 use crate::rootfs::root::Root;
-use crate::rootfs::size;
+use crate::rootfs::size::{self, Usage};
 
 /// Time between the two readings.
 const SAMPLE: Duration = Duration::from_millis(250);
@@ -55,7 +56,10 @@ pub fn run(arguments: &cli::Stats, env: &Env) -> Result<ExitCode> {
     };
     let meters: Vec<Meter<'_>> = containers.iter().map(|known| Meter::new(env, known)).collect();
     let first: Vec<_> = meters.iter().map(Meter::read).collect();
-    let disks: Vec<_> = containers.iter().map(|known| known.config.as_ref().and_then(disk)).collect();
+    let disks: Vec<_> = containers
+        .iter()
+        .map(|known| known.config.as_ref().and_then(|config| disk(config, known.summary.pid)))
+        .collect();
     let begun = first.iter().flatten().map(|reading| reading.at).min();
     if let Some(begun) = begun {
         thread::sleep(SAMPLE.saturating_sub(begun.elapsed()));
@@ -67,12 +71,16 @@ pub fn run(arguments: &cli::Stats, env: &Env) -> Result<ExitCode> {
 }
 
 /// Bytes that the root file system takes.
-fn disk(config: &Config) -> Option<u64> {
+fn disk(config: &Config, pid: Option<i32>) -> Option<u64> {
     use std::os::unix::fs::MetadataExt;
     match &config.container.root {
         RootSource::Directory(path) => size::of_tree(Root::open(path.as_path()).ok()?.directory()).ok(),
-        // What a sparse image takes, not what it could take; st_blocks counts 512 bytes.
-        RootSource::Image(path) => Some(std::fs::metadata(path.as_path()).ok()?.blocks() * 512),
+        RootSource::Image(path) => {
+            let mounted = pid.filter(|_| !config.container.volatile).and_then(root_of);
+            let used = mounted.and_then(|root| Some(Usage::of(root.directory())?.used));
+            // What a sparse image takes, not what it could take; st_blocks counts 512 bytes.
+            used.or_else(|| Some(std::fs::metadata(path.as_path()).ok()?.blocks() * 512))
+        }
     }
 }
 

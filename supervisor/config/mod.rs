@@ -24,7 +24,8 @@ use ini::Document;
 
 use value::{
     Bind, CgroupLayout, ContainerPath, Cpus, DeadlockShield, EnvironmentName, Fsck, HardwareAccess, HostPath,
-    Hostname, Invalid, Name, NetworkMode, Priority, Privileged, RestartPolicy, Seconds, Size, Uuid,
+    Hostname, ImageLabel, Invalid, Name, NetworkMode, Priority, Privileged, RestartPolicy, Seconds, Size,
+    Uuid,
 };
 
 /// One container as configured.
@@ -61,6 +62,8 @@ pub struct Container {
     pub volatile_size: Option<Size>,
     /// When an image is checked before it is mounted.
     pub fsck: Fsck,
+    /// The SELinux label that an image gets before it is used.
+    pub image_label: ImageLabel,
     /// Whether the supervisor starts it when it starts itself.
     pub autostart: bool,
     /// Its place among those.

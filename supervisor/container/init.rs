@@ -23,10 +23,12 @@ use seccompiler::BpfProgram;
 
 use super::wire::{FromChild, Wire};
 use crate::cgroup::Joining;
+use crate::config::value::Size;
 use crate::fault;
 use crate::mount::op::Operation;
 use crate::mount::perform::{Performer, bind_onto_itself, bind_over, enter_proc};
-use crate::plan::Plan;
+use crate::plan::{Plan, Volatile};
+use crate::rootfs::overlay;
 use crate::sys::{descriptor, network, process, signal};
 use crate::{call, privilege, pty};
 
@@ -117,7 +119,10 @@ fn build_tree(prepared: &Prepared<'_>, wire: &Wire) -> Result<OwnedFd> {
     enter_proc(prepared.proc)?;
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     call!(mount(None::<&str>, "/", None::<&str>, private, None::<&str>), "mount(/, private)")?;
-    let root = bind_onto_itself(prepared.root_path, prepared.root)?;
+    let mut root = bind_onto_itself(prepared.root_path, prepared.root)?;
+    if let Some(Volatile { size }) = plan.volatile {
+        root = overlay::cover(&root, prepared.root_path, size.map(Size::bytes))?;
+    }
     let performer = Performer::new(root)?;
     for operation in plan.operations.iter().chain(prepared.operations) {
         if let Some(warning) = performer.perform(operation)? {

@@ -1,5 +1,6 @@
 //! Starting a container, as the worker sees it: lock, fork the monitor, wait for its report.
 
+use std::io::{IsTerminal, Write, stderr};
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result, bail};
@@ -23,6 +24,11 @@ use crate::sys::process::{Fork, fork};
 pub enum Report {
     /// Something is not as asked for.
     Warning(String),
+    /// The image is being checked, so much of it is done.
+    Checking {
+        /// Of all work, if that is known.
+        percent: Option<u8>,
+    },
     /// PID 1 runs.
     Running,
     /// It did not work; everything is undone.
@@ -92,16 +98,55 @@ pub fn begin(env: &Env, name: &Name) -> Result<Starting> {
 /// Why it did not come to run, in the monitor's or the child's own words.
 pub fn finish(env: &Env, name: &Name, starting: Starting) -> Result<Outcome> {
     match starting {
-        Starting::Ours(report) => loop {
-            wait(env, &report)?;
-            match socket::receive::<Report>(&report)?.map(|received| received.message) {
-                Some(Report::Warning(text)) => log::warn!("{name}: {text}"),
-                Some(Report::Running) => return Ok(Outcome::Started),
-                Some(Report::Failed(text)) => bail!("{text}"),
-                None => bail!("the monitor died; see the supervisor's log"),
+        Starting::Ours(report) => {
+            let mut meter = Meter::default();
+            loop {
+                wait(env, &report)?;
+                let received = socket::receive::<Report>(&report)?.map(|received| received.message);
+                if let Some(Report::Checking { percent }) = received {
+                    meter.show(name, percent);
+                    continue;
+                }
+                meter.erase();
+                match received {
+                    Some(Report::Warning(text)) => log::warn!("{name}: {text}"),
+                    Some(Report::Running) => return Ok(Outcome::Started),
+                    Some(Report::Failed(text)) => bail!("{text}"),
+                    _ => bail!("the monitor died; see the supervisor's log"),
+                }
             }
-        },
+        }
         Starting::Theirs(connection) => watch(env, &connection),
+    }
+}
+
+/// How far a check is, on a terminal and nowhere else.
+#[derive(Debug, Default)]
+struct Meter {
+    shown: bool,
+}
+
+impl Meter {
+    fn show(&mut self, name: &Name, percent: Option<u8>) {
+        let mut terminal = stderr();
+        if terminal.is_terminal() {
+            self.shown = true;
+            let percent = percent.map(|percent| format!(" {percent} %")).unwrap_or_default();
+            let _ = write!(terminal, "\r{name}: checking the image{percent}\x1b[K");
+            let _ = terminal.flush();
+        }
+    }
+
+    fn erase(&mut self) {
+        if std::mem::take(&mut self.shown) {
+            let _ = write!(stderr(), "\r\x1b[K");
+        }
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        self.erase();
     }
 }
 

@@ -41,8 +41,8 @@ impl Monitor {
                 let prepared = Prepared {
                     plan: &self.plan,
                     operations: &operations,
-                    root_path: self.plan.root.path().as_path(),
-                    root: self.root.directory(),
+                    root_path: self.tree.path(),
+                    root: self.tree.root().directory(),
                     proc: self.proc.as_fd(),
                     joining: &joining,
                     filters: &self.filters,

@@ -12,9 +12,9 @@ use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 
 use super::protocol::{Answer, Exit, ExitReason};
-use super::{Monitor, Phase, create_cgroup, open_root, writers};
-use crate::config::Config;
+use super::{Monitor, Phase, create_cgroup, writers};
 use crate::config::value::Name;
+use crate::config::{Config, RootSource};
 use crate::fault;
 use crate::paths::Paths;
 use crate::plan;
@@ -201,14 +201,26 @@ impl Monitor {
 
     fn reload(&mut self) -> Result<()> {
         let name = &self.config.name;
-        let config = Config::load(&self.paths.container_ini(name), name)?;
-        let root = open_root(&config)?;
-        let guest = Guest::inspect(&root, config.container.init.as_str().as_ref())?;
+        let mut config = Config::load(&self.paths.container_ini(name), name)?;
+        self.keep_image(&mut config);
+        self.tree.renew(&config)?;
+        let guest = Guest::inspect(self.tree.root(), config.container.init.as_str().as_ref())?;
         let plan = plan::build(&config, &self.host, &guest)?;
         self.filters = crate::privilege::compile(&plan.filters)?;
-        self.writers = writers(&root, &config);
-        (self.config, self.root, self.plan) = (config, root, plan);
+        self.writers = writers(self.tree.root(), &config);
+        (self.config, self.plan) = (config, plan);
         Ok(())
+    }
+
+    /// An image stays mounted, and mounted as it is, until the container is stopped.
+    fn keep_image(&self, config: &mut Config) {
+        let (old, new) = (&self.config.container, &mut config.container);
+        let directories = [&old.root, &new.root].map(|root| matches!(root, RootSource::Directory(_)));
+        if directories == [true, true] || (&old.root, old.volatile) == (&new.root, new.volatile) {
+            return;
+        }
+        log::warn!("{}: another root file system is for the next start; stop it first", self.config.name);
+        (new.root, new.volatile) = (old.root.clone(), old.volatile);
     }
 
     /// Leaves nothing behind but the record of how it ended. The connections end with the process, last of all.
@@ -220,6 +232,12 @@ impl Monitor {
             log::warn!("{name}: {error:#}");
         }
         let _ = fault::point("emptied");
+        // Before anybody hears of the end: the image is free again by then.
+        self.writers.clear();
+        if let Err(error) = self.tree.release() {
+            log::warn!("{name}: {error:#}");
+        }
+        let _ = fault::point("released");
         if let Err(error) = record(&self.paths, &name, exit) {
             log::warn!("{name}: {error:#}");
         }

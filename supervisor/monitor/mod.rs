@@ -12,13 +12,14 @@ mod lifetime;
 mod notify;
 pub mod protocol;
 mod stopping;
+mod tree;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use nix::fcntl::{Flock, OFlag};
+use nix::fcntl::OFlag;
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
@@ -30,9 +31,10 @@ use self::control::Client;
 use self::notify::Notify;
 use self::protocol::{Answer, Exit, State, Status};
 use self::stopping::Asking;
+use self::tree::Tree;
 use crate::call;
 use crate::cgroup::Cgroup;
-use crate::config::{Config, RootSource, Supervisor as Settings};
+use crate::config::{Config, Supervisor as Settings};
 use crate::container::start::Report;
 use crate::fault;
 use crate::host::Host;
@@ -91,11 +93,10 @@ struct Monitor {
     host: Rc<Host>,
     plan: Plan,
     filters: Vec<BpfProgram>,
-    root: Root,
-    /// Held for as long as the root file system is in use; none when another container has it.
-    _in_use: Option<Flock<OwnedFd>>,
-    /// What keeps the host's file systems from being made read-only from inside.
+    /// What keeps the host's file systems from being made read-only from inside. Before the tree: an image with a
+    /// file open cannot be unmounted.
     writers: Vec<OwnedFd>,
+    tree: Tree,
     proc: OwnedFd,
     cgroup: Cgroup,
     notify: Option<Notify>,
@@ -182,20 +183,16 @@ impl Monitor {
         fault::point("detached")?;
         let listener = listener.try_clone().context("dup")?;
         let signals = Signals::listen(&[Signal::SIGCHLD, Signal::SIGTERM])?;
-        let root = open_root(&config)?;
-        let guest = Guest::inspect(&root, config.container.init.as_str().as_ref())?;
+        let tree = Tree::open(&config, &paths.run_container(&config.name), report)?;
+        let guest = Guest::inspect(tree.root(), config.container.init.as_str().as_ref())?;
         let plan = plan::build(&config, &host, &guest)?;
         let mut warnings = plan.warnings.clone();
         let cgroup = create_cgroup(&config, &paths, &host, &plan, &mut warnings)?;
         fault::point("grouped")?;
-        let in_use = root.claim()?;
-        if in_use.is_none() {
-            warnings.push("another container uses the same root file system".into());
-        }
         for warning in warnings {
             let _ = socket::send(report, &Report::Warning(warning), &[]);
         }
-        let writers = writers(&root, &config);
+        let writers = writers(tree.root(), &config);
         let filters = crate::privilege::compile(&plan.filters)?;
         let notify = if plan.notifies { Some(Notify::listen(&paths.notify(&config.name))?) } else { None };
         fault::point("notified")?;
@@ -206,9 +203,8 @@ impl Monitor {
             host,
             plan,
             filters,
-            root,
-            _in_use: in_use,
             writers,
+            tree,
             proc,
             cgroup,
             notify,
@@ -279,19 +275,9 @@ impl Monitor {
 fn writers(root: &Root, config: &Config) -> Vec<OwnedFd> {
     let bound = config.mounts.bind.iter().filter(|bind| !bind.read_only);
     let directories = bound.filter_map(|bind| Root::open(bind.source.as_path()).ok()?.keep_writable());
-    root.keep_writable().into_iter().chain(directories).collect()
-}
-
-/// Opens the root file system.
-fn open_root(config: &Config) -> Result<Root> {
-    match &config.container.root {
-        RootSource::Directory(path) if path.is_root() => {
-            anyhow::bail!("the host's own root directory cannot be a container; set 'rootfs' to another one")
-        }
-        RootSource::Directory(path) => Root::open(path.as_path())
-            .with_context(|| format!("the root file system {path}; set 'rootfs' to a directory")),
-        RootSource::Image(_) => anyhow::bail!("images are not there yet; use a directory"),
-    }
+    // A volatile container has a file system of its own on top.
+    let own = root.keep_writable().filter(|_| !config.container.volatile);
+    own.into_iter().chain(directories).collect()
 }
 
 fn create_cgroup(

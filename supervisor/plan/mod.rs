@@ -13,7 +13,7 @@ use std::fmt;
 
 use anyhow::{Result, bail};
 
-use crate::config::value::{CgroupLayout, HardwareAccess, NetworkMode};
+use crate::config::value::{CgroupLayout, HardwareAccess, NetworkMode, Size};
 use crate::config::{Config, Limits, RootSource};
 use crate::host::Host;
 use crate::mount::op::Operation;
@@ -50,6 +50,13 @@ pub enum Layout {
     Version2,
 }
 
+/// How a container keeps its changes that loses them at its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Volatile {
+    /// How much memory they may take; half of the machine's when `None`.
+    pub size: Option<Size>,
+}
+
 /// Everything that a start does, decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
@@ -57,6 +64,8 @@ pub struct Plan {
     pub hostname: String,
     /// Root file system.
     pub root: RootSource,
+    /// Changes live in memory.
+    pub volatile: Option<Volatile>,
     /// Path of PID 1 inside, and its arguments.
     pub command: Vec<String>,
     /// Environment of PID 1.
@@ -94,12 +103,6 @@ pub struct Plan {
 /// # Errors
 /// When the kernel lacks what no container can do without, or the configuration asks for what is not there yet.
 pub fn build(config: &Config, host: &Host, guest: &Guest) -> Result<Plan> {
-    if matches!(config.container.root, RootSource::Image(_)) {
-        bail!("images are not there yet; use a directory");
-    }
-    if config.container.volatile {
-        bail!("volatile containers are not there yet; set volatile=no");
-    }
     if config.network.mode == NetworkMode::Nat {
         bail!("network.mode = nat is not there yet; use host or none");
     }
@@ -114,6 +117,7 @@ pub fn build(config: &Config, host: &Host, guest: &Guest) -> Result<Plan> {
     Ok(Plan {
         hostname: config.hostname().to_string(),
         root: config.container.root.clone(),
+        volatile: config.container.volatile.then_some(Volatile { size: config.container.volatile_size }),
         command: command(init, layout, guest),
         environment: environment(config, guest),
         namespaces,
@@ -229,7 +233,12 @@ fn stop_request(first: FirstProcess) -> StopRequest {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "root {}", self.root.path())?;
+        let kind = if matches!(self.root, RootSource::Image(_)) { "image " } else { "" };
+        writeln!(f, "root {kind}{}", self.root.path())?;
+        if let Some(Volatile { size }) = self.volatile {
+            let size = size.map_or_else(|| "half of the memory".to_owned(), |size| size.to_string());
+            writeln!(f, "volatile {size}")?;
+        }
         writeln!(f, "hostname {}", self.hostname)?;
         let names: Vec<&str> = crate::host::namespace::KINDS
             .iter()

@@ -1,5 +1,11 @@
-//! Root file systems: looking into one safely.
+//! Root file systems: looking into one safely, and mounting those that are images.
 
 pub mod guest;
+pub mod image;
+pub mod label;
+pub mod loop_device;
+pub mod overlay;
 pub mod root;
 pub mod size;
+pub mod superblock;
+pub mod tool;

@@ -14,10 +14,11 @@ use std::path::{Component, Path};
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat};
 
 use crate::call;
+use crate::sys::descriptor::{try_lock, try_lock_shared};
 use crate::sys::unsupported;
 
 /// Most links that one resolution follows, as in the kernel (path_resolution(7)).
@@ -54,17 +55,18 @@ impl Root {
         self.directory.as_fd()
     }
 
-    /// Takes the tree for one container, flock(2) on its top; `None` when somebody has it. The kernel lets go of it
-    /// when the last process that holds it ends.
+    /// Takes the tree for one container, flock(2) on its top, or together with others who only read it; `None` when
+    /// somebody has it. The kernel lets go of it when the last process that holds it ends.
     ///
     /// # Errors
     /// When the directory cannot be opened.
-    pub fn claim(&self) -> Result<Option<Flock<OwnedFd>>> {
+    pub fn claim(&self, shared: bool) -> Result<Option<OwnedFd>> {
         let directory: OwnedFd = reopen(self.directory(), OFlag::O_RDONLY | OFlag::O_DIRECTORY)?.into();
-        match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
-            Ok(held) => Ok(Some(held)),
-            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
-            Err((_, errno)) => Ok(call!(Err(errno), "flock(the root file system)")?),
+        let locked = if shared { try_lock_shared(directory.as_fd()) } else { try_lock(directory.as_fd()) };
+        match locked {
+            Ok(()) => Ok(Some(directory)),
+            Err(Errno::EWOULDBLOCK) => Ok(None),
+            Err(errno) => Ok(call!(Err(errno), "flock(the root file system)")?),
         }
     }
 

@@ -11,13 +11,42 @@ use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
+use nix::sys::statvfs::fstatvfs;
 
 use super::root::file_type;
+use super::superblock::Ext;
 
 /// Directories below this depth are not counted: each level holds a descriptor.
 const DEEPEST: usize = 256;
 /// Unit of `st_blocks`, stat(3type).
 const BLOCK: u64 = 512;
+
+/// How full a file system is, bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// What fits into it.
+    pub size: u64,
+    /// What is taken of that.
+    pub used: u64,
+}
+
+impl Usage {
+    /// Of the mounted file system that a directory is on, fstatvfs(3).
+    #[must_use]
+    pub fn of(directory: BorrowedFd<'_>) -> Option<Self> {
+        let status = fstatvfs(directory).ok()?;
+        let bytes = |blocks: u64| blocks.saturating_mul(status.fragment_size());
+        let (all, free) = (bytes(status.blocks()), bytes(status.blocks_free()));
+        Some(Self { size: all, used: all.saturating_sub(free) })
+    }
+
+    /// Of one that is not mounted, as its super block has it.
+    #[must_use]
+    pub fn recorded(ext: &Ext) -> Self {
+        let free = ext.free_blocks.saturating_mul(ext.block_size);
+        Self { size: ext.bytes(), used: ext.bytes().saturating_sub(free) }
+    }
+}
 
 /// Bytes that a tree takes on its file system. Neither what is mounted inside counts nor what vanishes meanwhile.
 ///

@@ -135,6 +135,17 @@ pub fn try_lock(file: BorrowedFd<'_>) -> Result<(), Errno> {
     check(libc::c_long::from(done)).map(drop)
 }
 
+/// Locks a file together with others who do the same, flock(2) with LOCK_SH and LOCK_NB; what was held before is let
+/// go of first.
+///
+/// # Errors
+/// EWOULDBLOCK when another open file holds it for itself.
+pub fn try_lock_shared(file: BorrowedFd<'_>) -> Result<(), Errno> {
+    // SAFETY: plain integers.
+    let done = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_SH | libc::LOCK_NB) };
+    check(libc::c_long::from(done)).map(drop)
+}
+
 /// Makes reads and writes on the open file return instead of waiting, O_NONBLOCK of fcntl(2).
 ///
 /// # Errors

@@ -5,6 +5,7 @@
 
 pub mod capability;
 pub mod descriptor;
+pub mod loop_device;
 pub mod memory;
 pub mod mount;
 pub mod network;
@@ -12,7 +13,9 @@ pub mod process;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;
+pub mod spawn;
 pub mod terminal;
+pub mod xattr;
 
 use std::fmt;
 

@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io::Result;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// What is written whole or not at all.
@@ -41,6 +42,15 @@ impl Disk {
     /// An empty disk of so many bytes.
     pub fn new(file: &Path, size: u64) -> Self {
         File::create(file).and_then(|file| file.set_len(size)).expect("an empty disk");
+        Self::open(file)
+    }
+
+    /// A disk with an ext4 file system that holds all of a folder.
+    pub fn ext4(file: &Path, size: u64, folder: &Path) -> Self {
+        let mut command = Command::new("mke2fs");
+        command.args(["-q", "-F", "-t", "ext4", "-b", "4096", "-m", "0", "-E", "root_owner=0:0", "-d"]);
+        let output = command.arg(folder).arg(file).arg(format!("{}K", size / 1024)).output().expect("mke2fs");
+        assert!(output.status.success(), "mke2fs: {}", String::from_utf8_lossy(&output.stderr));
         Self::open(file)
     }
 

@@ -83,6 +83,12 @@ impl Setup {
         self
     }
 
+    pub fn permissive(mut self) -> Self {
+        self.kernel.push_str(" security=selinux enforcing=0");
+        self.files.push(("policy".to_owned(), given("DS_VM").join("policy")));
+        self
+    }
+
     fn initramfs(&self, file: &Path) {
         let prepared = given("DS_VM").join("amd64");
         let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vm/guest");
@@ -247,7 +253,8 @@ impl Drop for Machine {
         self.end();
         if panicking() {
             let console = self.console();
-            let lines: Vec<_> = console.lines().collect();
+            // Of a panic the first lines say why.
+            let lines: Vec<_> = console.lines().take_while(|line| !line.contains("Call Trace")).collect();
             let shown = &lines[lines.len().saturating_sub(LINES_SHOWN)..];
             eprintln!("--- reports: {:?}\n--- console\n{}\n---", self.reports(), shown.join("\n"));
         }

@@ -16,6 +16,7 @@ mod machine;
 mod nbd;
 
 mod boot;
+mod selinux;
 
 use std::env;
 use std::path::PathBuf;

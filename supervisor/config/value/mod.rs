@@ -26,6 +26,7 @@ macro_rules! text_in_serde {
 
 mod bind;
 mod choice;
+mod label;
 mod name;
 mod number;
 mod path;
@@ -36,6 +37,7 @@ pub use choice::{
     CgroupLayout, DeadlockShield, Fsck, HardwareAccess, LogLevel, NetworkMode, Privileged, RestartPolicy,
     Switch,
 };
+pub use label::ImageLabel;
 pub use name::{EnvironmentName, EnvironmentValue, Hostname, Name, Uuid};
 pub use number::{Cpus, Priority, Seconds, Size, Whole};
 pub use path::{ContainerPath, HostPath};

@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Change this when [`make`] makes something else of the same lists.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The kernel is 6.1, the one that phones of 2023 and later have as well.
 const SUITE: &str = "bookworm";
@@ -36,7 +36,7 @@ const PACKAGES: &[&str] = &[
 ];
 
 /// Where the initramfs mounts something, or the tests do.
-const MOUNT_POINTS: &[&str] = &["data", "dev", "etc", "mnt", "proc", "root", "run", "sys", "tmp"];
+const MOUNT_POINTS: &[&str] = &["data", "dev", "etc", "mnt", "proc", "root", "run", "sys", "tmp", "var/lib/droidspaces"];
 
 /// Of no use in a machine, and most of the size.
 const LEFT_OUT: &[&str] =

@@ -1,0 +1,131 @@
+//! The root file system of one container, for as long as its monitor lives: a directory, or an image that is mounted.
+//!
+//! Owns the monitor's own mount namespace, which only an image needs. A reboot inside and `ds restart` use the same
+//! mount again; it goes before the monitor does, and with it if that is killed. mount_namespaces(7).
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+
+use crate::call;
+use crate::config::value::Fsck;
+use crate::config::{Config, RootSource};
+use crate::container::start::Report;
+use crate::host::security::Selinux;
+use crate::rootfs::image::{self, Access, Attachment, Event, Request};
+use crate::rootfs::root::Root;
+use crate::socket;
+
+/// Where images are mounted, each in a directory of its container's name.
+const PLACE: &str = "/mnt/Droidspaces";
+
+/// What the container's tree is made of.
+#[derive(Debug)]
+pub(super) enum Tree {
+    Directory {
+        root: Root,
+        path: PathBuf,
+        /// Held for as long as the tree is in use; none when another container has it.
+        _in_use: Option<OwnedFd>,
+    },
+    Image(Box<Attachment>),
+}
+
+impl Tree {
+    /// Opens a directory, or mounts an image and tells how far that is.
+    pub(super) fn open(config: &Config, fallback: &Path, report: &OwnedFd) -> Result<Self> {
+        match &config.container.root {
+            RootSource::Directory(path) => {
+                let root = open_directory(config)?;
+                let in_use = root.claim(config.container.volatile)?;
+                if in_use.is_none() {
+                    let text = "another container uses the same root file system";
+                    let _ = socket::send(report, &Report::Warning(text.into()), &[]);
+                }
+                Ok(Self::Directory { root, path: path.as_path().to_owned(), _in_use: in_use })
+            }
+            RootSource::Image(path) => attach(config, path.as_path(), fallback, report)
+                .map(|attachment| Self::Image(Box::new(attachment))),
+        }
+    }
+
+    /// For the next boot: a directory is opened again, an image is as it was.
+    pub(super) fn renew(&mut self, config: &Config) -> Result<()> {
+        if let (Self::Directory { root, path, .. }, RootSource::Directory(configured)) =
+            (self, &config.container.root)
+        {
+            *root = open_directory(config)?;
+            configured.as_path().clone_into(path);
+        }
+        Ok(())
+    }
+
+    pub(super) fn root(&self) -> &Root {
+        match self {
+            Self::Directory { root, .. } => root,
+            Self::Image(attachment) => attachment.root(),
+        }
+    }
+
+    /// Where the tree is, for a process in the monitor's mount namespace.
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Self::Directory { path, .. } => path,
+            Self::Image(attachment) => attachment.mount_point(),
+        }
+    }
+
+    /// Lets go of it; of an image when its loop device has.
+    pub(super) fn release(self) -> Result<()> {
+        match self {
+            Self::Directory { .. } => Ok(()),
+            Self::Image(attachment) => attachment.detach(),
+        }
+    }
+}
+
+fn open_directory(config: &Config) -> Result<Root> {
+    match &config.container.root {
+        RootSource::Directory(path) if path.is_root() => {
+            bail!("the host's own root directory cannot be a container; set 'rootfs' to another one")
+        }
+        RootSource::Directory(path) | RootSource::Image(path) => Root::open(path.as_path())
+            .with_context(|| format!("the root file system {path}; set 'rootfs' to a directory")),
+    }
+}
+
+fn attach(config: &Config, image: &Path, fallback: &Path, report: &OwnedFd) -> Result<Attachment> {
+    call!(unshare(CloneFlags::CLONE_NEWNS), "unshare(CLONE_NEWNS)")?;
+    // What the host mounts later still arrives, and nothing of ours gets to the host.
+    let slave = MsFlags::MS_REC | MsFlags::MS_SLAVE;
+    call!(mount(None::<&str>, "/", None::<&str>, slave, None::<&str>), "mount(/, slave)")?;
+    // The root of a phone is read-only, and /mnt may be missing.
+    let place = match std::fs::create_dir_all(PLACE) {
+        Ok(()) => Path::new(PLACE),
+        Err(_) => fallback,
+    };
+    let label = config.container.image_label.as_deref().filter(|_| Selinux::probe() != Selinux::Off);
+    let request = Request {
+        image,
+        mount_point: &place.join(config.name.as_str()),
+        access: if config.container.volatile { Access::ReadOnly } else { Access::ReadWrite },
+        fsck: match config.container.fsck {
+            Fsck::Always => image::Fsck::Always,
+            Fsck::Auto => image::Fsck::Auto,
+            Fsck::Never => image::Fsck::Never,
+        },
+        label,
+        interrupt: Some(report.as_fd()),
+    };
+    image::attach(&request, &mut |event| {
+        let told = match event {
+            Event::Checking { percent } => Report::Checking { percent },
+            Event::Warning(text) => Report::Warning(text),
+        };
+        // A worker that is gone is noticed where it matters.
+        let _ = socket::send(report, &told, &[]);
+    })
+}

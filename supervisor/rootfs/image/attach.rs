@@ -1,0 +1,269 @@
+//! Mounting an image and letting go of it again.
+
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::stat::stat;
+use nix::sys::statfs::{TMPFS_MAGIC, statfs};
+use nix::unistd::sync;
+
+use super::claim::{Claim, claim};
+use super::look::{look, suits};
+use super::{Access, Event, Request, check};
+use crate::call;
+use crate::fault;
+use crate::rootfs::label;
+use crate::rootfs::loop_device::{self, Nodes, wait_until};
+use crate::rootfs::root::Root;
+use crate::rootfs::superblock::FileSystem;
+use crate::sys::errno_of;
+
+/// How often attaching and mounting are tried: kernels such as 4.14 free loop devices late.
+const ATTEMPTS: u32 = 3;
+/// How long a device may take to let go, and a mount to become idle.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// An image that is mounted. Dropping it lets go as well, and nobody learns of what went wrong.
+#[derive(Debug)]
+pub struct Attachment {
+    /// First: the mount counts every descriptor.
+    root: Root,
+    mounted: Mounted,
+}
+
+/// What has to be undone.
+#[derive(Debug)]
+struct Mounted {
+    place: PathBuf,
+    number: Option<u32>,
+    kind: &'static str,
+    nodes: Nodes,
+    released: bool,
+    /// The image is ours until it is unmounted.
+    claim: Claim,
+}
+
+/// Takes an image, checks it and mounts it. The mount namespace is the caller's own.
+///
+/// # Errors
+/// Why it cannot be used, in one line; then nothing is left mounted, attached or locked.
+pub fn attach(request: &Request<'_>, events: &mut dyn FnMut(Event)) -> Result<Attachment> {
+    attach_it(request, events).with_context(|| format!("the image {}", request.image.display()))
+}
+
+fn attach_it(request: &Request<'_>, events: &mut dyn FnMut(Event)) -> Result<Attachment> {
+    let scratch = make_place(request.mount_point)?;
+    let nodes = Nodes::system(Some(scratch));
+    let mut claim = claim(request.image, request.access, &nodes, request.interrupt)?;
+    let mut system = look(claim.file(), claim.size())?;
+    suits(&system, claim.size(), request.access)?;
+    if let FileSystem::Ext(ext) = &system {
+        check::check(request, &claim, ext, events)?;
+        system = look(claim.file(), claim.size())?;
+    }
+    claim.share();
+    if let Some(wanted) = request.label.filter(|_| !claim.is_device()) {
+        label::ensure(claim.file(), wanted)?;
+    }
+    fault::point("checked")?;
+    let number = persist(&mut settle, &mut || mount_once(request, &claim, &system, &nodes, events))?;
+    let (place, kind) = (request.mount_point.to_owned(), system.name());
+    let mounted = Mounted { place, number, kind, nodes, released: false, claim };
+    fault::point("attached")?;
+    Ok(Attachment { root: Root::open(&mounted.place)?, mounted })
+}
+
+/// Makes the mount point, on a tmpfs that only this namespace sees; returns the tmpfs.
+fn make_place(mount_point: &Path) -> Result<&Path> {
+    let Some((parent, above)) = mount_point.parent().and_then(|parent| Some((parent, parent.parent()?)))
+    else {
+        bail!("{} is no place for a mount", mount_point.display());
+    };
+    std::fs::create_dir_all(parent).with_context(|| format!("create {}", parent.display()))?;
+    let device = |path: &Path| call!(stat(path), "stat({})", path.display()).map(|status| status.st_dev);
+    let kind = call!(statfs(parent), "statfs({})", parent.display())?.filesystem_type();
+    if kind != TMPFS_MAGIC || device(parent)? == device(above)? {
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+        let data = Some("mode=755,size=64k");
+        call!(
+            mount(Some("tmpfs"), parent, Some("tmpfs"), flags, data),
+            "mount(tmpfs, {})",
+            parent.display()
+        )?;
+    }
+    std::fs::create_dir_all(mount_point).with_context(|| format!("create {}", mount_point.display()))?;
+    Ok(parent)
+}
+
+/// Tries several times what fails because the kernel has not finished something else yet.
+fn persist<T>(settle: &mut dyn FnMut(u32), attempt: &mut dyn FnMut() -> Result<T>) -> Result<T> {
+    let mut tried = 0;
+    loop {
+        tried += 1;
+        match attempt() {
+            Err(error) if tried < ATTEMPTS && is_passing(&error) => settle(tried),
+            other => return other,
+        }
+    }
+}
+
+fn is_passing(error: &anyhow::Error) -> bool {
+    let passing = [Errno::EBUSY, Errno::EIO, Errno::ENXIO, Errno::EAGAIN, Errno::ENOENT];
+    errno_of(error).is_some_and(|errno| passing.contains(&errno))
+}
+
+/// What was written gets to the medium, and the kernel finishes freeing devices.
+fn settle(tried: u32) {
+    sync();
+    sleep(Duration::from_millis(200) * tried);
+}
+
+fn mount_once(
+    request: &Request<'_>,
+    claim: &Claim,
+    system: &FileSystem,
+    nodes: &Nodes,
+    events: &mut dyn FnMut(Event),
+) -> Result<Option<u32>> {
+    fault::point("attaching")?;
+    if claim.is_device() {
+        mount_device(request, &claim.path(), system, events)?;
+        return Ok(None);
+    }
+    let read_only = request.access == Access::ReadOnly;
+    let device = loop_device::attach(claim.file(), read_only, request.image, nodes)?;
+    mount_device(request, &device.path.to_string_lossy(), system, events)?;
+    Ok(Some(device.number))
+}
+
+fn mount_device(
+    request: &Request<'_>,
+    device: &str,
+    system: &FileSystem,
+    events: &mut dyn FnMut(Event),
+) -> Result<()> {
+    // Every kernel for containers mounts all three as ext4.
+    let kind = if matches!(system, FileSystem::Ext(_)) { "ext4" } else { system.name() };
+    let mut flags = MsFlags::empty();
+    let mut data = None;
+    match (request.access, system) {
+        (Access::ReadWrite, _) => data = Some("errors=remount-ro"),
+        (Access::ReadOnly, FileSystem::Ext(ext)) if ext.needs_recovery => {
+            flags = MsFlags::MS_RDONLY;
+            data = Some("noload");
+            let text = "the image was not unmounted; what was written to it last may be missing";
+            events(Event::Warning(text.into()));
+        }
+        (Access::ReadOnly, _) => flags = MsFlags::MS_RDONLY,
+    }
+    let target = request.mount_point;
+    match mount(Some(device), target, Some(kind), flags, data) {
+        Err(Errno::ENODEV) => bail!("the kernel has no {kind} (CONFIG_{})", option(kind)),
+        Err(errno @ (Errno::EINVAL | Errno::EUCLEAN | Errno::EBADMSG)) => call!(
+            Err(errno),
+            "mount({device}, {}, {kind})",
+            target.display()
+        )
+        .context(
+            "the kernel refuses its file system; see dmesg, and check it with 'e2fsck -f' or its own tool",
+        ),
+        other => Ok(call!(other, "mount({device}, {}, {kind})", target.display())?),
+    }
+}
+
+fn option(kind: &str) -> &'static str {
+    match kind {
+        "ext4" => "EXT4_FS",
+        "btrfs" => "BTRFS_FS",
+        "erofs" => "EROFS_FS",
+        _ => "SQUASHFS",
+    }
+}
+
+impl Attachment {
+    /// The mounted tree.
+    #[must_use]
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// Where it is mounted.
+    #[must_use]
+    pub fn mount_point(&self) -> &Path {
+        &self.mounted.place
+    }
+
+    /// The type of its file system.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        self.mounted.kind
+    }
+
+    /// Unmounts it and waits until its loop device has let go of the file.
+    ///
+    /// # Errors
+    /// When something keeps it busy.
+    pub fn detach(self) -> Result<()> {
+        let Self { root, mut mounted } = self;
+        drop(root);
+        mounted.release()
+    }
+}
+
+impl Mounted {
+    fn release(&mut self) -> Result<()> {
+        if std::mem::replace(&mut self.released, true) {
+            return Ok(());
+        }
+        let mut answer = Ok(());
+        wait_until(PATIENCE, &mut || {
+            answer = umount2(&self.place, MntFlags::UMOUNT_NOFOLLOW);
+            answer != Err(Errno::EBUSY)
+        });
+        call!(answer, "umount({})", self.place.display())?;
+        let Some(number) = self.number else { return Ok(()) };
+        // The same number may have another file already.
+        if !wait_until(PATIENCE, &mut || !self.claim.is_attached_to(number, &self.nodes)) {
+            bail!("loop{number} still has the image; something that ran inside is left");
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        if let Err(error) = self.release() {
+            log::warn!("{error:#}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_pass_is_tried_three_times_and_anything_else_once() {
+        let busy = || -> Result<()> { Ok(call!(Err(Errno::EBUSY), "mount")?) };
+        let (mut tries, mut pauses) = (0, Vec::new());
+        let failed = persist(&mut |tried| pauses.push(tried), &mut || {
+            tries += 1;
+            busy().context("with its context")
+        });
+        assert!(failed.is_err());
+        assert_eq!((tries, pauses), (ATTEMPTS, vec![1, 2]));
+        let mut answers = vec![Ok(7), Err(anyhow::Error::from(Errno::ENXIO))];
+        assert_eq!(persist(&mut |_| {}, &mut || answers.pop().unwrap()).unwrap(), 7);
+        let mut tries = 0;
+        let wrong = persist(&mut |_| panic!("no reason to wait"), &mut || -> Result<()> {
+            tries += 1;
+            Ok(call!(Err(Errno::EINVAL), "mount")?)
+        });
+        assert!(wrong.is_err());
+        assert_eq!(tries, 1);
+    }
+}

@@ -1,0 +1,171 @@
+//! e2fsck(8) before a mount: when, with what progress, and what its exit codes mean.
+
+use std::ffi::OsStr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Result, bail};
+use nix::sys::signal::Signal;
+
+use super::claim::Claim;
+use super::{Event, Fsck, Request};
+use crate::fault;
+use crate::rootfs::superblock::Ext;
+use crate::rootfs::tool::{Invocation, Outcome, Tool};
+
+/// How much of all work is done after each of the five passes, percent; e2fsck's own bar has the same weights.
+const PASSES: [u64; 6] = [0, 70, 90, 92, 95, 100];
+/// Exit codes are bits: from this one on, something is wrong still.
+const NOT_CORRECTED: i32 = 4;
+
+/// Checks the file system if that is asked for and due.
+///
+/// # Errors
+/// What cannot be repaired; then nothing may mount it.
+pub(super) fn check(
+    request: &Request<'_>,
+    claim: &Claim,
+    ext: &Ext,
+    events: &mut dyn FnMut(Event),
+) -> Result<()> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let due = ext.due(now);
+    let wanted = match request.fsck {
+        Fsck::Always => true,
+        Fsck::Auto => due.is_some(),
+        Fsck::Never => false,
+    };
+    if !wanted {
+        return Ok(());
+    }
+    if !claim.may_be_checked() {
+        if let Some(why) = due.filter(|_| claim.is_alone()) {
+            events(Event::Warning(format!(
+                "the image is not checked, though {why}: it cannot be written to"
+            )));
+        }
+        return Ok(());
+    }
+    let Some(tool) = Tool::find("e2fsck") else {
+        let text = "the image is not checked: there is no e2fsck; install e2fsprogs, or set fsck=never";
+        events(Event::Warning(text.into()));
+        return Ok(());
+    };
+    fault::point("checking")?;
+    events(Event::Checking { percent: None });
+    let outcome = run(&tool, request, claim, events)?;
+    judge(&outcome, request, events)
+}
+
+fn run(tool: &Tool, request: &Request<'_>, claim: &Claim, events: &mut dyn FnMut(Event)) -> Result<Outcome> {
+    let path = claim.path();
+    let arguments = ["-f", "-y", "-C", "1", path.as_str()].map(OsStr::new);
+    let mut told = None;
+    let mut lines = |line: &str| {
+        let percent = progress(line);
+        if percent.is_some() && percent != told {
+            told = percent;
+            events(Event::Checking { percent });
+        }
+    };
+    tool.run(&mut Invocation {
+        inherited: &[claim.file()],
+        lines: Some(&mut lines),
+        // It finishes what it writes.
+        death_signal: Signal::SIGTERM,
+        interrupt: request.interrupt,
+        ..Invocation::new(&arguments)
+    })
+}
+
+/// How far a line of progress is, `PASS CURRENT ALL DEVICE`; nothing for any other line.
+fn progress(line: &str) -> Option<u8> {
+    let mut words = line.split_ascii_whitespace();
+    let mut number = || words.next()?.parse::<u64>().ok();
+    let (pass, current, all) = (usize::try_from(number()?).ok()?, number()?, number()?);
+    if !words.next()?.starts_with('/') {
+        return None;
+    }
+    let (from, to) = (PASSES.get(pass.checked_sub(1)?)?, PASSES.get(pass)?);
+    let done = (to - from).saturating_mul(current.min(all)).checked_div(all).unwrap_or(0);
+    u8::try_from(from + done).ok()
+}
+
+fn judge(outcome: &Outcome, request: &Request<'_>, events: &mut dyn FnMut(Event)) -> Result<()> {
+    let image = request.image.display();
+    match (outcome.code, outcome.signal) {
+        _ if outcome.interrupted => bail!("interrupted"),
+        (Some(0), _) => Ok(()),
+        (Some(code), _) if code & !(NOT_CORRECTED - 1) == 0 => {
+            events(Event::Warning("e2fsck has repaired the image; files may be in lost+found".into()));
+            Ok(())
+        }
+        (Some(code), _) => bail!(
+            "e2fsck cannot repair the image (exit code {code}): {}; keep a copy of it, then run 'e2fsck -f {image}'",
+            outcome.last_words()
+        ),
+        (None, signal) => {
+            let signal = signal.map_or_else(|| "a signal".to_owned(), |signal| signal.to_string());
+            bail!("e2fsck was ended by {signal}; run 'e2fsck -f {image}'")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rootfs::image::Access;
+    use std::path::Path;
+
+    #[test]
+    fn progress_is_told_in_percent_of_all_passes() {
+        assert_eq!(progress("1 0 8 /proc/self/fd/9"), Some(0));
+        assert_eq!(progress("1 8 8 /proc/self/fd/9"), Some(70));
+        assert_eq!(progress("2 4 8 /proc/self/fd/9"), Some(80));
+        assert_eq!(progress("5 16 16 /proc/self/fd/9"), Some(100));
+        assert_eq!(progress("5 99 16 /proc/self/fd/9"), Some(100));
+        assert_eq!(progress("3 0 0 /proc/self/fd/9"), Some(90));
+        for other in ["Pass 1: Checking inodes", "6 1 2 /x", "0 1 2 /x", "", "1 2 3", "1 2 3 blocks"] {
+            assert_eq!(progress(other), None, "{other}");
+        }
+    }
+
+    fn judged(code: Option<i32>, signal: Option<Signal>, interrupted: bool) -> (Result<()>, usize) {
+        let outcome = Outcome { code, signal, said: "one\nthe reason\n\n".into(), interrupted };
+        let request = Request {
+            image: Path::new("/data/a.img"),
+            mount_point: Path::new("/mnt/x"),
+            access: Access::ReadWrite,
+            fsck: Fsck::Always,
+            label: None,
+            interrupt: None,
+        };
+        let mut warnings = 0;
+        let result = judge(&outcome, &request, &mut |_| warnings += 1);
+        (result, warnings)
+    }
+
+    #[test]
+    fn exit_codes_are_obeyed() {
+        for (code, warnings) in [(0, 0), (1, 1), (2, 1), (3, 1)] {
+            let (result, told) = judged(Some(code), None, false);
+            assert!(result.is_ok(), "{code}");
+            assert_eq!(told, warnings, "{code}");
+        }
+        for code in [4, 5, 7, 8, 12, 16, 32, 128] {
+            let text = format!("{:#}", judged(Some(code), None, false).0.unwrap_err());
+            assert!(text.contains(&format!("exit code {code}): the reason;")), "{text}");
+            assert!(text.contains("e2fsck -f /data/a.img"), "{text}");
+        }
+        assert!(judged(None, Some(Signal::SIGKILL), false).0.unwrap_err().to_string().contains("SIGKILL"));
+        assert_eq!(judged(Some(32), None, true).0.unwrap_err().to_string(), "interrupted");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_line_is_survived(line in "\\PC{0,40}|[0-9]{1,20} [0-9]{1,20} [0-9]{1,20} /x") {
+            if let Some(percent) = progress(&line) {
+                proptest::prop_assert!(percent <= 100);
+            }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Looking at an image without doing anything to it: what it holds, and whether that can be used.
+
+use std::fs::File;
+use std::io::{ErrorKind, Seek, SeekFrom};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use nix::fcntl::OFlag;
+use nix::sys::stat::{Mode, SFlag, fstat};
+
+use super::Access;
+use crate::call;
+use crate::rootfs::root::{file_type, reopen};
+use crate::rootfs::superblock::{Ext, FileSystem, PROBED, probe};
+
+/// What an image is, whether somebody uses it or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// What it holds.
+    pub system: FileSystem,
+    /// Bytes of the file or device.
+    pub size: u64,
+    /// Bytes that the file takes on its own file system; none of a device.
+    pub allocated: Option<u64>,
+}
+
+/// Looks at an image.
+///
+/// # Errors
+/// When it is no file and no block device, empty, or cannot be read.
+pub fn inspect(image: &Path) -> Result<Facts> {
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+    let found = call!(nix::fcntl::open(image, flags, Mode::empty()), "open({})", image.display())?;
+    let status = call!(fstat(&found), "fstat({})", image.display())?;
+    let is_file = is_image(file_type(&status))?;
+    let mut file = reopen(found.as_fd(), OFlag::O_RDONLY | OFlag::O_NONBLOCK)?;
+    let size = call!(file.seek(SeekFrom::End(0)), "lseek({})", image.display())?;
+    let allocated = u64::try_from(status.st_blocks).unwrap_or(0) * 512;
+    Ok(Facts { system: look(file.as_fd(), size)?, size, allocated: is_file.then_some(allocated) })
+}
+
+/// Refuses what can be no image; `true` for a file, `false` for a block device.
+pub(super) fn is_image(kind: SFlag) -> Result<bool> {
+    match kind {
+        SFlag::S_IFREG => Ok(true),
+        SFlag::S_IFBLK => Ok(false),
+        SFlag::S_IFDIR => {
+            bail!("it is a directory; use it with --rootfs, or set 'rootfs' instead of 'image'")
+        }
+        _ => bail!("it is neither a file nor a block device"),
+    }
+}
+
+impl Facts {
+    /// Refuses what no container can use, writing or not.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn usable(&self) -> Result<()> {
+        suits(&self.system, self.size, Access::ReadOnly)
+    }
+}
+
+/// Looks at the front of the image.
+pub(super) fn look(image: BorrowedFd<'_>, size: u64) -> Result<FileSystem> {
+    if size == 0 {
+        bail!("it is empty; 'ds create NAME --from ARCHIVE --size SIZE' fills a new one");
+    }
+    let file = File::from(image.try_clone_to_owned().context("dup")?);
+    let mut front = vec![0; PROBED];
+    let mut length = 0;
+    while length < front.len() {
+        match file.read_at(&mut front[length..], length as u64) {
+            Ok(0) => break,
+            Ok(count) => length += count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error).context("read it"),
+        }
+    }
+    Ok(probe(&front[..length]))
+}
+
+/// Refuses what cannot be mounted, before anything is done to it.
+pub(super) fn suits(system: &FileSystem, size: u64, access: Access) -> Result<()> {
+    match system {
+        FileSystem::Ext(ext) => ext_suits(ext, size),
+        FileSystem::Btrfs | FileSystem::Erofs | FileSystem::Squashfs if access == Access::ReadWrite => {
+            bail!("{} is used read-only; set volatile=yes to keep all changes in memory", system.name())
+        }
+        FileSystem::Btrfs | FileSystem::Erofs | FileSystem::Squashfs => Ok(()),
+        FileSystem::Other(name) => {
+            bail!("it holds {name}; ext4 is what can be used, or btrfs, erofs and squashfs with volatile=yes")
+        }
+        FileSystem::Unknown => bail!(
+            "there is no file system in it that is known here; use an ext4 image, or a directory with --rootfs"
+        ),
+    }
+}
+
+fn ext_suits(ext: &Ext, size: u64) -> Result<()> {
+    if ext.bytes() > size {
+        bail!(
+            "it is cut off: its file system has {} bytes and the file {size}; take it from a copy, since a part is gone",
+            ext.bytes()
+        );
+    }
+    if ext.external_journal {
+        bail!("its journal is on another device; give it one of its own with tune2fs");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn looked_at(content: &[u8], access: Access) -> String {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("image");
+        fs::write(&path, content).unwrap();
+        let answer = inspect(&path).and_then(|facts| suits(&facts.system, facts.size, access));
+        assert_eq!(fs::read(&path).unwrap(), content);
+        answer.map_or_else(|error| format!("{error:#}"), |()| "suits".into())
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused_with_a_reason() {
+        assert!(looked_at(b"", Access::ReadWrite).contains("is empty"));
+        assert!(looked_at(b"garbage", Access::ReadWrite).contains("no file system in it"));
+        assert!(looked_at(b"XFSB", Access::ReadWrite).contains("holds xfs"));
+        assert!(looked_at(b"hsqs", Access::ReadWrite).contains("volatile=yes"));
+        assert_eq!(looked_at(b"hsqs", Access::ReadOnly), "suits");
+        let mut cut_off = vec![0; 4096];
+        cut_off[1024 + 4..1024 + 8].copy_from_slice(&1000_u32.to_le_bytes());
+        cut_off[1024 + 0x38..1024 + 0x3A].copy_from_slice(&[0x53, 0xEF]);
+        let told = looked_at(&cut_off, Access::ReadOnly);
+        assert!(told.contains("cut off") && told.contains("1024000") && told.contains("4096"), "{told}");
+    }
+}

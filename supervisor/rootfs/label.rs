@@ -1,0 +1,65 @@
+//! The SELinux label of an image: selinux(8), the attribute `security.selinux`.
+//!
+//! The kernel reads and writes an image in the name of its own domain, and where that one may not, programs see I/O
+//! errors and nobody is told why. So the label is right before a loop device has the file, or nothing starts.
+
+use std::os::fd::BorrowedFd;
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+
+use crate::call;
+use crate::sys::xattr;
+
+/// Gives a file the label `wanted`; one that has it is not touched.
+///
+/// # Errors
+/// When the label is refused, by the policy or by the file system.
+pub fn ensure(file: BorrowedFd<'_>, wanted: &str) -> Result<()> {
+    apply(wanted, &|| xattr::get(file, c"security.selinux"), &|value| {
+        xattr::set(file, c"security.selinux", value)
+    })
+}
+
+fn apply(
+    wanted: &str,
+    get: &dyn Fn() -> Result<Vec<u8>, Errno>,
+    set: &dyn Fn(&[u8]) -> Result<(), Errno>,
+) -> Result<()> {
+    // The kernel's own tools write the NUL along.
+    if get().is_ok_and(|value| value.strip_suffix(b"\0").unwrap_or(&value) == wanted.as_bytes()) {
+        return Ok(());
+    }
+    let value = [wanted.as_bytes(), b"\0"].concat();
+    call!(set(&value), "setxattr(security.selinux, {wanted})").with_context(|| {
+        "the image does not get the SELinux label that the kernel needs to use it; set container.image-label to \
+         another one, or to 'no'"
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+
+    const LABEL: &str = "u:object_r:vold_data_file:s0";
+
+    #[test]
+    fn a_label_is_set_once_and_a_refusal_is_an_error() {
+        let written = RefCell::new(Vec::new());
+        let set = |value: &[u8]| {
+            written.borrow_mut().push(value.to_vec());
+            Ok(())
+        };
+        for right in [LABEL.as_bytes().to_vec(), [LABEL.as_bytes(), b"\0"].concat()] {
+            apply(LABEL, &|| Ok(right.clone()), &set).unwrap();
+        }
+        assert!(written.borrow().is_empty(), "already right");
+        apply(LABEL, &|| Ok(b"u:object_r:system_data_file:s0\0".to_vec()), &set).unwrap();
+        apply(LABEL, &|| Err(Errno::ENODATA), &set).unwrap();
+        assert_eq!(*written.borrow(), vec![[LABEL.as_bytes(), b"\0"].concat(); 2]);
+        let error = apply(LABEL, &|| Err(Errno::ENODATA), &|_| Err(Errno::EACCES)).unwrap_err();
+        let text = format!("{error:#}");
+        assert!(text.contains("image-label") && text.contains("EACCES"), "{text}");
+    }
+}

@@ -1,0 +1,101 @@
+//! A tree whose changes live in memory: overlayfs with the root file system below and a tmpfs above.
+//!
+//! Runs in the child that is to become PID 1, in its own mount namespace, so that every boot begins clean and nothing
+//! has to be taken away. Directories are named by descriptors: no character of a path means anything to overlayfs.
+//! Documentation/filesystems/overlayfs.rst of the kernel, tmpfs(5).
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::mount::{MsFlags, mount};
+use nix::sys::stat::{Mode, fchmod, fstat, fstatat, mkdirat};
+use nix::sys::statfs::{FsType, fstatfs};
+use nix::unistd::{Gid, Uid, fchown};
+
+use super::root::Root;
+use crate::call;
+use crate::sys::{describe, xattr};
+
+/// File systems that are known for not being taken, by their magic numbers (linux/magic.h).
+const SUSPECTS: [(FsType, &str); 3] =
+    [(FsType(0xF2F5_2010), "f2fs"), (FsType(0x794C_7630), "overlayfs"), (FsType(0x6573_5546), "FUSE")];
+
+/// Covers the tree `lower`, which is mounted at `place`, with a changeable one. `size` is what the changes may take,
+/// bytes; half of the machine's memory when `None`. The working directory is /proc.
+///
+/// # Errors
+/// When the kernel has no overlayfs, or it does not take the tree: one line that says what to do.
+pub fn cover(lower: &Root, place: &Path, size: Option<u64>) -> Result<Root> {
+    let target = name(lower.directory());
+    let data = size.map_or_else(|| "mode=700".to_owned(), |size| format!("mode=700,size={size}"));
+    call!(
+        mount(Some("tmpfs"), target.as_str(), Some("tmpfs"), MsFlags::empty(), Some(data.as_str())),
+        "mount(tmpfs, {}, {data})",
+        place.display()
+    )?;
+    let memory = Root::open(place)?;
+    for directory in ["changes", "work"] {
+        call!(mkdirat(memory.directory(), directory, Mode::S_IRWXU), "mkdir({directory})")?;
+    }
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let changes = call!(openat(memory.directory(), "changes", flags, Mode::empty()), "open(changes)")?;
+    resemble(lower.directory(), &changes)?;
+    let above = name(memory.directory());
+    let options = format!("lowerdir={target},upperdir={above}/changes,workdir={above}/work");
+    match mount(Some("overlay"), above.as_str(), Some("overlay"), MsFlags::empty(), Some(options.as_str())) {
+        Ok(()) => {}
+        Err(Errno::ENODEV) => {
+            bail!("the kernel has no overlayfs (CONFIG_OVERLAY_FS), which volatile needs; set volatile=no")
+        }
+        Err(errno) => return refuse(lower, &describe(errno)),
+    }
+    let root = Root::open(place)?;
+    match is_whole(lower, &root) {
+        Ok(()) => Ok(root),
+        Err(errno) => refuse(lower, &describe(errno)),
+    }
+}
+
+/// The name of a descriptor, relative to the working directory.
+fn name(descriptor: BorrowedFd<'_>) -> String {
+    format!("self/fd/{}", descriptor.as_raw_fd())
+}
+
+fn refuse(lower: &Root, why: &str) -> Result<Root> {
+    let kind = fstatfs(lower.directory()).map(|status| status.filesystem_type());
+    let kind = SUSPECTS.iter().find(|(magic, _)| kind == Ok(*magic)).map(|(_, name)| format!(" on {name}"));
+    bail!(
+        "overlayfs does not take the root file system{} for a volatile container: {why}; use an image, which 'ds \
+         convert NAME image' makes of a directory",
+        kind.unwrap_or_default()
+    )
+}
+
+/// Gives the top of the changes, which shows in place of the tree's own, the same owner, mode and attributes.
+fn resemble(lower: BorrowedFd<'_>, changes: &OwnedFd) -> Result<()> {
+    let status = call!(fstat(lower), "fstat")?;
+    let (user, group) = (Uid::from_raw(status.st_uid), Gid::from_raw(status.st_gid));
+    call!(fchown(changes, Some(user), Some(group)), "fchown(changes)")?;
+    call!(fchmod(changes, Mode::from_bits_truncate(status.st_mode)), "fchmod(changes)")?;
+    for attribute in xattr::list(lower).unwrap_or_default() {
+        // What a tmpfs cannot hold is not missed there.
+        if let Ok(value) = xattr::get(lower, &attribute) {
+            let _ = xattr::set(changes.as_fd(), &attribute, &value);
+        }
+    }
+    Ok(())
+}
+
+/// Whether all that is at the top shows. Some file systems pass at the mount and fail at the first look.
+fn is_whole(lower: &Root, upper: &Root) -> Result<(), Errno> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let mut listing = Dir::openat(lower.directory(), ".", flags, Mode::empty())?;
+    for entry in listing.iter() {
+        fstatat(upper.directory(), entry?.file_name(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,317 @@
+//! What the first blocks of an image say: which file system it holds, and of ext2/3/4 how it is.
+//!
+//! Parses bytes that anybody may have written, and opens nothing. Documentation/filesystems/ext4/globals.rst of the
+//! kernel ("Super Block"); of the others the magic numbers alone, linux/magic.h.
+
+/// How many bytes from the front of an image [`probe`] wants: up to the end of the super block of btrfs.
+pub const PROBED: usize = 0x1_1000;
+
+/// Where ext keeps its super block, and how long it is.
+const EXT_OFFSET: usize = 1024;
+const EXT_LENGTH: usize = 1024;
+/// `EXT2_SUPER_MAGIC`.
+const EXT_MAGIC: u16 = 0xEF53;
+/// The states of `s_state`.
+const STATE_VALID: u16 = 1;
+const STATE_ERRORS: u16 = 2;
+/// Features.
+const COMPATIBLE_JOURNAL: u32 = 0x4;
+const INCOMPATIBLE_RECOVER: u32 = 0x4;
+const INCOMPATIBLE_JOURNAL_DEVICE: u32 = 0x8;
+const INCOMPATIBLE_64_BIT: u32 = 0x80;
+/// Extents, 64 bits, flexible groups and all that came after them.
+const INCOMPATIBLE_EXT4: u32 = 0xFFFF_FFC0;
+const READ_ONLY_EXT4: u32 = 0xFFFF_FFF8;
+const READ_ONLY_CHECKSUMS: u32 = 0x400;
+
+/// What is in an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileSystem {
+    /// ext2, ext3 or ext4.
+    Ext(Box<Ext>),
+    /// Mounted read-only.
+    Btrfs,
+    /// Read-only by nature.
+    Erofs,
+    /// Read-only by nature.
+    Squashfs,
+    /// Something that has a name and cannot be booted from.
+    Other(&'static str),
+    /// Nothing that is known here.
+    Unknown,
+}
+
+/// What the super block of an ext file system says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ext {
+    /// `ext2`, `ext3` or `ext4`: all are mounted as ext4, which every kernel for containers has.
+    pub generation: &'static str,
+    /// Bytes of a block.
+    pub block_size: u64,
+    /// Number of blocks.
+    pub blocks: u64,
+    /// Blocks that are free, as of the last clean unmount.
+    pub free_blocks: u64,
+    /// Number of inodes.
+    pub inodes: u32,
+    /// Inodes that are free.
+    pub free_inodes: u32,
+    /// It was unmounted, with nothing open to question.
+    pub clean: bool,
+    /// The kernel has found errors in it.
+    pub errors: bool,
+    /// Its journal has to be replayed.
+    pub needs_recovery: bool,
+    /// The journal is on another device, which nobody names here.
+    pub external_journal: bool,
+    /// The super block's own checksum, where it has one, fits.
+    pub checksum_fits: bool,
+    /// Mounts since the last check, and how many there may be; 0 for any number.
+    pub mounts: (u16, u16),
+    /// Time of the last check, and seconds until the next one; 0 for never.
+    pub checked: (u64, u64),
+    /// Time of the last mount, seconds since 1970.
+    pub mounted: u64,
+    /// Identity.
+    pub uuid: [u8; 16],
+    /// Label, what is UTF-8 of it.
+    pub label: String,
+}
+
+impl FileSystem {
+    /// Its type, as mount(8) and people have it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Ext(ext) => ext.generation,
+            Self::Btrfs => "btrfs",
+            Self::Erofs => "erofs",
+            Self::Squashfs => "squashfs",
+            Self::Other(name) => name,
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl Ext {
+    /// Bytes that the file system takes; the image must have as many.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.blocks.saturating_mul(self.block_size)
+    }
+
+    /// Why it should be checked before it is mounted, at `now` (seconds since 1970); nothing when it is in order.
+    #[must_use]
+    pub fn due(&self, now: u64) -> Option<&'static str> {
+        let (mounts, most) = self.mounts;
+        let (checked, interval) = self.checked;
+        if !self.checksum_fits {
+            Some("its super block is damaged")
+        } else if self.errors {
+            Some("the kernel found errors in it")
+        } else if !self.clean || self.needs_recovery {
+            Some("it was not unmounted")
+        } else if most > 0 && mounts >= most {
+            Some("it was mounted often enough since the last check")
+        } else if interval > 0 && checked.saturating_add(interval) < now {
+            Some("its last check is too long ago")
+        } else {
+            None
+        }
+    }
+}
+
+/// Says what is in an image from the bytes at its front; fewer than [`PROBED`] are what a short image has.
+#[must_use]
+pub fn probe(front: &[u8]) -> FileSystem {
+    if let Some(ext) = front.get(EXT_OFFSET..EXT_OFFSET + EXT_LENGTH).and_then(ext) {
+        return FileSystem::Ext(Box::new(ext));
+    }
+    let has = |offset: usize, magic: &[u8]| front.get(offset..).is_some_and(|rest| rest.starts_with(magic));
+    match () {
+        () if has(0x1_0040, b"_BHRfS_M") => FileSystem::Btrfs,
+        () if has(1024, &[0xE2, 0xE1, 0xF5, 0xE0]) => FileSystem::Erofs,
+        () if has(0, b"hsqs") => FileSystem::Squashfs,
+        () if has(1024, &[0x10, 0x20, 0xF5, 0xF2]) => FileSystem::Other("f2fs"),
+        () if has(0, b"XFSB") => FileSystem::Other("xfs"),
+        () if has(4086, b"SWAPSPACE2") => FileSystem::Other("swap"),
+        () if has(0, b"LUKS\xBA\xBE") => FileSystem::Other("an encrypted volume (LUKS)"),
+        () if has(0, &[0x3A, 0xFF, 0x26, 0xED]) => FileSystem::Other("an Android sparse image, see simg2img"),
+        () if has(0, b"QFI\xFB") => FileSystem::Other("a qcow2 disk, see qemu-img"),
+        () if has(0, &[0x1F, 0x8B]) || has(0, b"\xFD7zXZ") || has(0, &[0x28, 0xB5, 0x2F, 0xFD]) => {
+            FileSystem::Other("an archive, see 'ds create --from'")
+        }
+        () if has(0x8001, b"CD001") => FileSystem::Other("iso9660"),
+        () if has(3, b"NTFS    ") => FileSystem::Other("ntfs"),
+        () if has(3, b"EXFAT   ") => FileSystem::Other("exfat"),
+        () if has(82, b"FAT32   ") || has(54, b"FAT1") => FileSystem::Other("vfat"),
+        () if has(512, b"EFI PART") || has(510, &[0x55, 0xAA]) => {
+            FileSystem::Other("a disk with partitions; name one of them")
+        }
+        () => FileSystem::Unknown,
+    }
+}
+
+/// Parses the super block; nothing when it is none, or says what cannot be.
+fn ext(block: &[u8]) -> Option<Ext> {
+    let bytes = |offset: usize| block.get(offset..offset + 4)?.try_into().ok();
+    let word = |offset: usize| bytes(offset).map(u32::from_le_bytes);
+    let half = |offset: usize| Some(u16::from_le_bytes(block.get(offset..offset + 2)?.try_into().ok()?));
+    if half(0x38)? != EXT_MAGIC {
+        return None;
+    }
+    let shift = word(0x18)?;
+    let block_size = if shift <= 6 { 1024_u64 << shift } else { return None };
+    let (compatible, incompatible, read_only) = (word(0x5C)?, word(0x60)?, word(0x64)?);
+    let high = |offset: usize| {
+        if incompatible & INCOMPATIBLE_64_BIT == 0 { Some(0) } else { Some(u64::from(word(offset)?) << 32) }
+    };
+    let state = half(0x3A)?;
+    let generation = if incompatible & INCOMPATIBLE_EXT4 != 0 || read_only & READ_ONLY_EXT4 != 0 {
+        "ext4"
+    } else if compatible & COMPATIBLE_JOURNAL != 0 {
+        "ext3"
+    } else {
+        "ext2"
+    };
+    // A negative number of mounts means any: tune2fs(8), -c.
+    let most = i16::from_le_bytes(half(0x36)?.to_le_bytes());
+    let label = block.get(0x78..0x88)?.split(|byte| *byte == 0).next().unwrap_or_default();
+    let checked = read_only & READ_ONLY_CHECKSUMS != 0;
+    Some(Ext {
+        generation,
+        block_size,
+        blocks: u64::from(word(0x4)?) | high(0x150)?,
+        free_blocks: u64::from(word(0xC)?) | high(0x158)?,
+        inodes: word(0x0)?,
+        free_inodes: word(0x10)?,
+        clean: state & STATE_VALID != 0,
+        errors: state & STATE_ERRORS != 0,
+        needs_recovery: incompatible & INCOMPATIBLE_RECOVER != 0,
+        external_journal: incompatible & INCOMPATIBLE_JOURNAL_DEVICE != 0,
+        checksum_fits: !checked || word(0x3FC)? == checksum(block.get(..0x3FC)?),
+        mounts: (half(0x34)?, u16::try_from(most).unwrap_or(0)),
+        checked: (u64::from(word(0x40)?), u64::from(word(0x44)?)),
+        mounted: u64::from(word(0x2C)?),
+        uuid: block.get(0x68..0x78)?.try_into().ok()?,
+        label: String::from_utf8_lossy(label).into_owned(),
+    })
+}
+
+/// CRC-32C (Castagnoli) without the final complement, as ext4 has it.
+fn checksum(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(u32::MAX, |sum, byte| {
+        (0..8).fold(sum ^ u32::from(*byte), |sum, _| (sum >> 1) ^ if sum & 1 == 1 { 0x82F6_3B78 } else { 0 })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A super block such as mke2fs makes it: 8192 blocks of 4 KiB, clean, ext4.
+    fn made() -> Vec<u8> {
+        let mut front = vec![0; PROBED];
+        let mut put = |offset: usize, bytes: &[u8]| {
+            front[EXT_OFFSET + offset..EXT_OFFSET + offset + bytes.len()].copy_from_slice(bytes);
+        };
+        put(0x4, &8192_u32.to_le_bytes());
+        put(0xC, &4096_u32.to_le_bytes());
+        put(0x18, &2_u32.to_le_bytes());
+        put(0x36, &(-1_i16).to_le_bytes());
+        put(0x38, &EXT_MAGIC.to_le_bytes());
+        put(0x3A, &STATE_VALID.to_le_bytes());
+        put(0x40, &1000_u32.to_le_bytes());
+        put(0x60, &0x40_u32.to_le_bytes());
+        put(0x78, b"web");
+        front
+    }
+
+    fn parsed(change: impl Fn(&mut [u8])) -> Ext {
+        let mut front = made();
+        change(&mut front[EXT_OFFSET..]);
+        match probe(&front) {
+            FileSystem::Ext(ext) => *ext,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_due_for_a_check_is_what_the_super_block_says() {
+        let clean = parsed(|_| {});
+        assert_eq!((clean.generation, clean.bytes(), clean.label.as_str()), ("ext4", 32 << 20, "web"));
+        assert_eq!(clean.due(1 << 40), None, "any number of mounts, at any time");
+        assert!(parsed(|block| block[0x3A] = 0).due(0).unwrap().contains("not unmounted"));
+        assert!(parsed(|block| block[0x60] |= 4).due(0).unwrap().contains("not unmounted"));
+        assert!(parsed(|block| block[0x3A] = 3).due(0).unwrap().contains("errors"));
+        let often = parsed(|block| (block[0x34], block[0x36], block[0x37]) = (20, 20, 0));
+        assert!(often.due(0).unwrap().contains("often"));
+        let once = parsed(|block| (block[0x34], block[0x36], block[0x37]) = (19, 20, 0));
+        assert_eq!(once.due(0), None);
+        let interval = parsed(|block| block[0x44] = 100);
+        assert_eq!(interval.due(1100), None);
+        assert!(interval.due(1101).unwrap().contains("too long ago"));
+        assert!(
+            parsed(|block| block[0x65] = 4).due(0).unwrap().contains("damaged"),
+            "its checksum is missing"
+        );
+    }
+
+    #[test]
+    fn generations_and_large_file_systems_are_told_apart() {
+        assert_eq!(parsed(|block| block[0x60] = 0).generation, "ext2");
+        assert_eq!(parsed(|block| (block[0x60], block[0x5C]) = (0, 4)).generation, "ext3");
+        let large = parsed(|block| (block[0x60], block[0x150]) = (0xC0, 1));
+        assert_eq!(large.blocks, (1 << 32) + 8192);
+        let small = parsed(|block| block[0x150] = 1);
+        assert_eq!(small.blocks, 8192, "the upper half counts with 64bit only");
+    }
+
+    #[test]
+    fn what_mke2fs_makes_is_clean_and_its_checksum_fits() {
+        let Some(mke2fs) = crate::rootfs::tool::Tool::find("mke2fs") else { return };
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("image");
+        let words =
+            ["-q", "-t", "ext4", "-O", "metadata_csum,64bit", "-L", "web", path.to_str().unwrap(), "8M"];
+        let words = words.map(std::ffi::OsStr::new);
+        let made = mke2fs.run(&mut crate::rootfs::tool::Invocation::new(&words)).unwrap();
+        assert!(made.is_success(), "{}", made.said);
+        let FileSystem::Ext(ext) = probe(&std::fs::read(&path).unwrap()) else { panic!() };
+        assert!(ext.clean && ext.checksum_fits && !ext.needs_recovery, "{ext:?}");
+        assert_eq!((ext.bytes(), ext.label.as_str(), ext.due(u64::MAX)), (8 << 20, "web", None));
+    }
+
+    #[test]
+    fn other_things_are_named() {
+        let with = |offset: usize, magic: &[u8]| {
+            let mut front = vec![0; PROBED];
+            front[offset..offset + magic.len()].copy_from_slice(magic);
+            probe(&front)
+        };
+        assert_eq!(with(0x1_0040, b"_BHRfS_M"), FileSystem::Btrfs);
+        assert_eq!(with(1024, &0xE0F5_E1E2_u32.to_le_bytes()), FileSystem::Erofs);
+        assert_eq!(with(0, b"hsqs"), FileSystem::Squashfs);
+        assert_eq!(with(1024, &0xF2F5_2010_u32.to_le_bytes()), FileSystem::Other("f2fs"));
+        assert_eq!(with(0, b"XFSB"), FileSystem::Other("xfs"));
+        assert_eq!(with(4086, b"SWAPSPACE2"), FileSystem::Other("swap"));
+        assert_eq!(probe(&[0; PROBED]), FileSystem::Unknown);
+        assert_eq!(probe(b""), FileSystem::Unknown);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_survived(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..3000), length in 0..PROBED) {
+            let _ = probe(&bytes);
+            let mut front = made();
+            for (place, byte) in front[EXT_OFFSET..].iter_mut().zip(&bytes) {
+                *place = *byte;
+            }
+            front[EXT_OFFSET + 0x38..EXT_OFFSET + 0x3A].copy_from_slice(&EXT_MAGIC.to_le_bytes());
+            front.truncate(length);
+            if let FileSystem::Ext(ext) = probe(&front) {
+                let _ = (ext.bytes(), ext.due(u64::MAX));
+            }
+        }
+    }
+}

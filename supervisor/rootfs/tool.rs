@@ -1,0 +1,334 @@
+//! Programs of the host that know a file system better than we do: e2fsck(8), mke2fs(8), resize2fs(8), tune2fs(8).
+//!
+//! Owns how they are found and how they are run: without input, in the C locale, with descriptors instead of paths
+//! that could change meanwhile, and never outliving us. What their exit codes mean is the caller's business.
+
+use std::env;
+use std::ffi::{CString, OsStr};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{AccessFlags, Pid, access, pipe2};
+
+use crate::call;
+use crate::sys::process::kill;
+use crate::sys::spawn::{Program, spawn};
+
+/// Where programs are that are not in PATH: Android's first, then those that other systems leave out for users.
+const PLACES: [&str; 6] = ["/system/bin", "/vendor/bin", "/sbin", "/usr/sbin", "/bin", "/usr/bin"];
+/// How much of what a program says is kept, bytes: its last words tell why it failed.
+const KEPT: usize = 4 << 10;
+
+/// A program that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tool {
+    path: PathBuf,
+}
+
+/// How a program is run.
+pub struct Invocation<'a> {
+    /// Its arguments, the name left out.
+    pub arguments: &'a [&'a OsStr],
+    /// Descriptors that it gets under their numbers; [`descriptor_path`] is how an argument names one.
+    pub inherited: &'a [BorrowedFd<'a>],
+    /// Called for each line of its output and its errors, carriage returns ending one as well. Backspaces stay in.
+    pub lines: Option<&'a mut dyn FnMut(&str)>,
+    /// What it is sent when this process ends.
+    pub death_signal: Signal,
+    /// A socket whose other end going away ends the program with SIGTERM.
+    pub interrupt: Option<BorrowedFd<'a>>,
+}
+
+impl std::fmt::Debug for Invocation<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Invocation").field("arguments", &self.arguments).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Invocation<'a> {
+    /// Arguments alone: no descriptor, nobody listens, SIGKILL when we end.
+    #[must_use]
+    pub fn new(arguments: &'a [&'a OsStr]) -> Self {
+        Self { arguments, inherited: &[], lines: None, death_signal: Signal::SIGKILL, interrupt: None }
+    }
+}
+
+/// How a program ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// Its exit code; none when a signal ended it.
+    pub code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<Signal>,
+    /// The end of what it said, output and errors in the order they came.
+    pub said: String,
+    /// It was told to end, since nobody waited any more.
+    pub interrupted: bool,
+}
+
+impl Outcome {
+    /// Whether it ended with 0.
+    #[must_use]
+    pub fn is_success(&self) -> bool {
+        self.code == Some(0)
+    }
+
+    /// Its last words on one line, for an error.
+    #[must_use]
+    pub fn last_words(&self) -> &str {
+        self.said.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it said nothing")
+    }
+}
+
+/// How an argument names an inherited descriptor.
+#[must_use]
+pub fn descriptor_path(descriptor: BorrowedFd<'_>) -> String {
+    format!("/proc/self/fd/{}", descriptor.as_raw_fd())
+}
+
+impl Tool {
+    /// Looks for a program in PATH, then where systems keep such programs.
+    #[must_use]
+    pub fn find(name: &str) -> Option<Self> {
+        let path = env::var_os("PATH").unwrap_or_default();
+        let places = env::split_paths(&path).filter(|place| place.is_absolute());
+        Self::find_in(name, places.chain(PLACES.map(PathBuf::from)))
+    }
+
+    fn find_in(name: &str, places: impl Iterator<Item = PathBuf>) -> Option<Self> {
+        let mut candidates = places.map(|place| place.join(name));
+        candidates
+            .find(|path| path.is_file() && access(path, AccessFlags::X_OK).is_ok())
+            .map(|path| Self { path })
+    }
+
+    /// Its file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Runs it and waits for its end. Its input is empty and its environment PATH and the C locale.
+    ///
+    /// # Errors
+    /// When it cannot be started. What it answers is in the [`Outcome`].
+    pub fn run(&self, invocation: &mut Invocation<'_>) -> Result<Outcome> {
+        let shown = self.path.display();
+        let path = CString::new(self.path.as_os_str().as_bytes()).context("the program's name")?;
+        let words = [self.path.as_os_str()];
+        let words = words.iter().chain(invocation.arguments);
+        let arguments: Vec<CString> = words
+            .map(|word| CString::new(word.as_bytes()))
+            .collect::<Result<_, _>>()
+            .context("an argument")?;
+        let places = env::var("PATH").unwrap_or_default();
+        let places =
+            if places.is_empty() { PLACES.join(":") } else { format!("{places}:{}", PLACES.join(":")) };
+        let environment = [CString::new(format!("PATH={places}")).context("PATH")?, c"LC_ALL=C".into()];
+        let null = call!(
+            nix::fcntl::open("/dev/null", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()),
+            "open(/dev/null)"
+        )?;
+        let (input, output) = call!(pipe2(OFlag::O_CLOEXEC), "pipe2")?;
+        let program = Program {
+            path: &path,
+            arguments: &arguments,
+            environment: &environment,
+            streams: [null.as_fd(), output.as_fd(), output.as_fd()],
+            inherited: invocation.inherited,
+            death_signal: invocation.death_signal,
+        };
+        let pid = call!(spawn(&program), "execve({shown})")?;
+        drop(output);
+        let (said, line) = (Vec::new(), Vec::new());
+        let mut speech = Speech { interrupt: invocation.interrupt, pid, interrupted: false, said, line };
+        speech.listen(&mut File::from(input), &mut invocation.lines);
+        let (code, signal) = match call!(waitpid(pid, None), "waitpid({shown})")? {
+            WaitStatus::Exited(_, code) => (Some(code), None),
+            WaitStatus::Signaled(_, signal, _) => (None, Some(signal)),
+            _ => (None, None),
+        };
+        Ok(Outcome { code, signal, said: speech.said(), interrupted: speech.interrupted })
+    }
+}
+
+/// Whether the other end of a socket is gone.
+#[must_use]
+pub fn is_hung_up(socket: BorrowedFd<'_>) -> bool {
+    let mut polled = [PollFd::new(socket, PollFlags::empty())];
+    poll(&mut polled, PollTimeout::ZERO).is_ok_and(|count| count > 0)
+}
+
+/// What a program says while it runs.
+struct Speech<'a> {
+    interrupt: Option<BorrowedFd<'a>>,
+    pid: Pid,
+    interrupted: bool,
+    said: Vec<u8>,
+    line: Vec<u8>,
+}
+
+impl Speech<'_> {
+    /// Reads to the end, line by line, and keeps the last of it.
+    fn listen(&mut self, input: &mut File, lines: &mut Option<&mut dyn FnMut(&str)>) {
+        let mut buffer = [0_u8; 4096];
+        loop {
+            self.wait(input);
+            let received = match input.read(&mut buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Ok(0) | Err(_) => break,
+                Ok(count) => &buffer[..count],
+            };
+            self.said.extend_from_slice(received);
+            if self.said.len() > 2 * KEPT {
+                self.said.drain(..self.said.len() - KEPT);
+            }
+            let Some(tell) = lines.as_deref_mut() else { continue };
+            for byte in received {
+                match byte {
+                    b'\n' | b'\r' => {
+                        tell(&String::from_utf8_lossy(&self.line));
+                        self.line.clear();
+                    }
+                    byte if self.line.len() < KEPT => self.line.push(*byte),
+                    _ => {}
+                }
+            }
+        }
+        if let Some(tell) = lines.as_deref_mut().filter(|_| !self.line.is_empty()) {
+            tell(&String::from_utf8_lossy(&self.line));
+        }
+    }
+
+    /// Waits for output. Nobody waiting for us any more ends the program, whose output is then read to its end.
+    fn wait(&mut self, input: &File) {
+        while let Some(interrupt) = self.interrupt {
+            let mut polled =
+                [PollFd::new(input.as_fd(), PollFlags::POLLIN), PollFd::new(interrupt, PollFlags::empty())];
+            if poll(&mut polled, PollTimeout::NONE).is_err() {
+                continue;
+            }
+            if polled[1].any().unwrap_or(false) {
+                self.interrupt = None;
+                self.interrupted = true;
+                let _ = kill(self.pid, libc::SIGTERM);
+            }
+            if polled[0].any().unwrap_or(false) {
+                return;
+            }
+        }
+    }
+
+    fn said(&self) -> String {
+        let kept = self.said.len().saturating_sub(KEPT);
+        String::from_utf8_lossy(&self.said[kept..]).into_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::net::UnixStream;
+
+    fn script(text: &str) -> (Tool, Vec<&OsStr>) {
+        (Tool::find("sh").unwrap(), vec![OsStr::new("-c"), OsStr::new(text)])
+    }
+
+    #[test]
+    fn a_program_is_an_executable_file_in_the_first_place_that_has_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let places = ["folder", "plain", "good", "late"].map(|place| directory.path().join(place));
+        for place in &places {
+            fs::create_dir(place).unwrap();
+        }
+        fs::create_dir(places[0].join("mke2fs")).unwrap();
+        for (place, mode) in [(1, 0o644), (2, 0o755), (3, 0o755)] {
+            fs::write(places[place].join("mke2fs"), "").unwrap();
+            fs::set_permissions(places[place].join("mke2fs"), fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let found = Tool::find_in("mke2fs", places.clone().into_iter()).unwrap();
+        assert_eq!(found.path(), places[2].join("mke2fs"));
+        assert_eq!(Tool::find_in("e2fsck", places.into_iter()), None);
+    }
+
+    #[test]
+    fn code_signal_output_and_errors_are_told_in_order() {
+        let (sh, arguments) = script("echo one; echo two >&2; printf 'a\\rb'; exit 3");
+        let mut heard = Vec::new();
+        let mut lines = |line: &str| heard.push(line.to_owned());
+        let outcome =
+            sh.run(&mut Invocation { lines: Some(&mut lines), ..Invocation::new(&arguments) }).unwrap();
+        assert_eq!((outcome.code, outcome.signal), (Some(3), None));
+        assert_eq!(heard, ["one", "two", "a", "b"]);
+        assert_eq!(outcome.said, "one\ntwo\na\rb");
+        let (sh, arguments) = script("kill -9 $$");
+        let outcome = sh.run(&mut Invocation::new(&arguments)).unwrap();
+        assert_eq!((outcome.code, outcome.signal), (None, Some(Signal::SIGKILL)));
+        assert_eq!(outcome.last_words(), "it said nothing");
+    }
+
+    #[test]
+    fn a_program_has_no_input_the_c_locale_and_only_the_descriptors_it_is_given() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        fs::write(&path, "content").unwrap();
+        let file = File::open(&path).unwrap();
+        let text = format!(
+            "read x || echo empty; echo $LC_ALL; cat {}; ls /proc/self/fd",
+            descriptor_path(file.as_fd())
+        );
+        let (sh, arguments) = script(&text);
+        let inherited = [file.as_fd()];
+        let outcome =
+            sh.run(&mut Invocation { inherited: &inherited, ..Invocation::new(&arguments) }).unwrap();
+        assert!(outcome.said.starts_with("empty\nC\ncontent"), "{}", outcome.said);
+        let (sh, arguments) = script(&text);
+        let outcome = sh.run(&mut Invocation::new(&arguments)).unwrap();
+        assert!(!outcome.said.contains("content"), "{}", outcome.said);
+    }
+
+    #[test]
+    fn the_end_of_a_long_speech_is_kept() {
+        let (sh, arguments) = script("i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); done");
+        let outcome = sh.run(&mut Invocation::new(&arguments)).unwrap();
+        assert!(outcome.said.len() <= KEPT);
+        assert_eq!(outcome.last_words(), "line 2999");
+    }
+
+    #[test]
+    fn a_program_ends_when_nobody_waits_any_more() {
+        let (sh, arguments) =
+            script("trap 'echo tidied; exit 9' TERM; echo ready; while :; do sleep 0.05; done");
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let mut theirs = Some(theirs);
+        let mut lines = |line: &str| {
+            if line == "ready" {
+                theirs = None;
+            }
+        };
+        let interrupt = Some(ours.as_fd());
+        let lines: Option<&mut dyn FnMut(&str)> = Some(&mut lines);
+        let outcome = sh.run(&mut Invocation { lines, interrupt, ..Invocation::new(&arguments) }).unwrap();
+        assert!(outcome.interrupted);
+        assert_eq!((outcome.code, outcome.last_words()), (Some(9), "tidied"));
+        drop(theirs);
+    }
+
+    #[test]
+    fn what_cannot_be_executed_is_an_error() {
+        let missing = Tool { path: "/nonexistent/tool".into() };
+        let error = missing.run(&mut Invocation::new(&[])).unwrap_err();
+        assert!(error.to_string().contains("execve(/nonexistent/tool)"), "{error:#}");
+    }
+}
