@@ -11,6 +11,7 @@
 //!
 //! ARCHITECTURE.md has the rules; each module says what it owns.
 
+pub mod android;
 pub mod cgroup;
 pub mod cli;
 pub mod client;

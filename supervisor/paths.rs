@@ -121,6 +121,30 @@ impl Paths {
         self.run.join("autostarted")
     }
 
+    /// Who relies on what was changed on the host.
+    #[must_use]
+    pub fn changes(&self) -> PathBuf {
+        self.run.join("changes")
+    }
+
+    /// Where shared storage is mounted for containers to follow.
+    #[must_use]
+    pub fn storage(&self) -> PathBuf {
+        self.run.join("storage")
+    }
+
+    /// What the boot-loop guard remembers of a container.
+    #[must_use]
+    pub fn boot_attempts(&self, name: &Name) -> PathBuf {
+        self.container(name).join("boot-attempts")
+    }
+
+    /// The directory of the flashable module, written when its turn comes in a boot of the machine.
+    #[must_use]
+    pub fn module(&self) -> PathBuf {
+        self.run.join("module")
+    }
+
     /// Held by a client while it starts a supervisor.
     #[must_use]
     pub fn launch_lock(&self) -> PathBuf {

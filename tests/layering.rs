@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["container", "daemon", "monitor", "session"],
     &["cgroup", "privilege"],
     &["plan"],
-    &["host", "log", "paths"],
+    &["android", "host", "log", "paths"],
     &["cli", "compat", "config", "mount", "pty"],
     &["rootfs", "socket"],
     &["durable", "exit", "fault", "nearest", "signals"],

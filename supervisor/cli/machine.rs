@@ -47,7 +47,7 @@ pub enum SupervisorAction {
     /// Say whether it runs, since when, and what it watches.
     #[argh(name = "status")]
     Status,
-    /// Read supervisor.ini again.
+    /// Go on with the program that is on disk now, and read supervisor.ini again.
     #[argh(name = "reload")]
     Reload,
 }
@@ -56,9 +56,12 @@ pub enum SupervisorAction {
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(subcommand, name = "supervisor", example = "ds supervisor status")]
 pub struct Supervisor {
-    /// stop it, show its status, or make it read its configuration again
+    /// stop it, show its status, or have it go on with the program and the configuration that are on disk now
     #[argh(positional, arg_name = "stop|status|reload")]
     pub action: SupervisorAction,
+    /// with reload: the program, if not the one that was installed
+    #[argh(option, arg_name = "FILE")]
+    pub binary: Option<PathBuf>,
     /// with status: print one JSON document
     #[argh(switch)]
     pub json: bool,
@@ -97,6 +100,9 @@ pub struct Module {
     /// what the script is for
     #[argh(positional, arg_name = "install|boot|action|uninstall")]
     pub action: ModuleAction,
+    /// with boot: the module's directory, if not the usual one
+    #[argh(option, arg_name = "DIRECTORY")]
+    pub module: Option<PathBuf>,
 }
 
 /// Print the version.

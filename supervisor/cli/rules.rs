@@ -23,6 +23,11 @@ pub fn check(command: &Command) -> Result<(), String> {
         {
             Err("--json goes with status only".to_owned())
         }
+        Command::Supervisor(supervisor)
+            if supervisor.binary.is_some() && supervisor.action != SupervisorAction::Reload =>
+        {
+            Err("--binary goes with reload only".to_owned())
+        }
         Command::Help(help) => help.verb.as_deref().map_or(Ok(()), check_verb),
         _ => Ok(()),
     }

@@ -170,6 +170,7 @@ fn text(document: &Document) -> Result<String> {
     line("state", Some(format!("{}{readiness}", summary.state.as_str())))?;
     line("problem", summary.problem.clone())?;
     line("restarts", summary.restart_in_s.map(|seconds| format!("in {}", output::duration(seconds))))?;
+    line("waits for", summary.waits_for.as_ref().map(|what| format!("the {what}")))?;
     line("pid", summary.pid.map(|pid| pid.to_string()))?;
     line("uptime", summary.uptime_s.map(output::duration))?;
     line("boots", Some(document.boots.to_string()).filter(|_| document.boots > 1))?;
@@ -188,6 +189,12 @@ fn text(document: &Document) -> Result<String> {
     let autostart =
         if summary.autostart { format!("yes, priority {}", summary.priority) } else { "no".to_owned() };
     line("autostart", Some(autostart))?;
+    let hint = if summary.waits_for.is_none() {
+        format!("; 'ds set {} autostart=yes' tries again", summary.name)
+    } else {
+        String::new()
+    };
+    line("", summary.autostart_off.as_ref().map(|reason| format!("{reason}{hint}")))?;
     line("last exit", document.last_exit.as_ref().map(exit))?;
     Ok(text)
 }

@@ -39,16 +39,21 @@ pub fn run(arguments: &cli::List, env: &Env) -> Result<ExitCode> {
 
 fn row(container: &Summary) -> [String; 7] {
     let dash = || "-".to_owned();
-    let note = match (&container.problem, container.restart_in_s) {
-        (Some(problem), _) => problem.clone(),
-        (None, Some(seconds)) => format!("restarts in {}", output::duration(seconds)),
-        (None, None) => String::new(),
+    let restarts =
+        || container.restart_in_s.map(|seconds| format!("restarts in {}", output::duration(seconds)));
+    let waits = || container.waits_for.as_ref().map(|what| format!("waits for the {what}"));
+    let note = container.problem.clone().or_else(restarts).or_else(waits);
+    let note = note.or_else(|| container.autostart_off.clone()).unwrap_or_default();
+    let autostart = match (container.autostart, &container.autostart_off) {
+        (true, None) => "yes",
+        (true, Some(_)) => "off",
+        (false, _) => "no",
     };
     [
         container.name.to_string(),
         container.state.as_str().to_owned(),
         container.pid.map_or_else(dash, |pid| pid.to_string()),
-        if container.autostart { "yes" } else { "no" }.to_owned(),
+        autostart.to_owned(),
         container.priority.to_string(),
         container.uptime_s.map_or_else(dash, output::duration),
         note,

@@ -41,7 +41,7 @@ pub fn run(arguments: &Module, paths: &Paths) -> Result<ExitCode> {
                 Ok(ExitCode::Failed)
             }
         },
-        ModuleAction::Boot => boot::run(paths),
+        ModuleAction::Boot => boot::run(arguments.module.as_deref(), paths),
         ModuleAction::Action => action::run(paths),
         ModuleAction::Uninstall => uninstall::run(paths),
     }

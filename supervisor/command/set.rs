@@ -7,6 +7,7 @@ use super::{Env, assignments};
 use crate::cli;
 use crate::config::Config;
 use crate::container::Lock;
+use crate::daemon::guard;
 use crate::exit::ExitCode;
 
 /// Writes the new values; a running container sees them at its next start.
@@ -17,5 +18,10 @@ pub fn run(arguments: &cli::Set, env: &Env) -> Result<ExitCode> {
     let name = existing(env, &arguments.name)?;
     let _lock = Lock::take(&env.paths, &name)?;
     Config::edit(&env.paths.container_ini(&name), &name, &assignments(&arguments.assignments))?;
+    let autostart = |key: &str| key.trim_start_matches("container.") == "autostart";
+    if arguments.assignments.iter().any(|assignment| autostart(&assignment.key)) {
+        // Whoever says so has seen to what was wrong.
+        guard::forgive(&env.paths, &name);
+    }
     Ok(ExitCode::Done)
 }

@@ -13,6 +13,7 @@ use super::{Env, assignments, complain, create, names, print};
 use crate::cli::{self, Wait};
 use crate::config::value::Name;
 use crate::config::{Config, RootSource};
+use crate::container::android;
 use crate::container::start::{Outcome, Starting, begin, finish, wait};
 use crate::container::{ask, monitor};
 use crate::exit::ExitCode;
@@ -120,7 +121,7 @@ fn until_ready(env: &Env, name: &Name, waiting: Wait) -> Result<()> {
 
 /// Prints the plan and changes nothing.
 fn dry_run(env: &Env, name: &Name) -> Result<ExitCode> {
-    let config = Config::load(&env.paths.container_ini(name), name)?;
+    let mut config = Config::load(&env.paths.container_ini(name), name)?;
     let guest = match &config.container.root {
         RootSource::Directory(path) => {
             Guest::inspect(&Root::open(path.as_path())?, Path::new(config.container.init.as_str()))?
@@ -134,6 +135,7 @@ fn dry_run(env: &Env, name: &Name) -> Result<ExitCode> {
             Guest { first: FirstProcess::Other, openrc: false, systemd_version: None }
         }
     };
+    android::complete(&mut config, &env.host);
     let plan = plan::build(&config, &env.host, &guest)?;
     let mut text = String::new();
     writeln!(text, "{plan}")?;

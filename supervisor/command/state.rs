@@ -13,8 +13,8 @@ use super::Env;
 use crate::config::value::Name;
 use crate::config::{Config, Kind};
 use crate::container::monitor;
-use crate::daemon::now;
 use crate::daemon::watch::names_in;
+use crate::daemon::{guard, now};
 use crate::durable;
 use crate::monitor::protocol::{Answer, Exit, Request, State, Status};
 use crate::nearest::nearest;
@@ -44,6 +44,10 @@ pub struct Summary {
     pub ready: bool,
     /// Seconds until it is started again.
     pub restart_in_s: Option<u64>,
+    /// What it waits for before it starts by itself: `network` or `unlock`.
+    pub waits_for: Option<String>,
+    /// Why it does not start by itself in spite of its configuration: one line.
+    pub autostart_off: Option<String>,
     /// What keeps it from starting, or its state from being known: one line.
     pub problem: Option<String>,
 }
@@ -97,20 +101,33 @@ pub fn known(env: &Env, name: &Name) -> Result<Known> {
         None if env.paths.control(name).exists() => State::Failed,
         None => State::Stopped,
     };
+    let waits_for = env.supervisor.containers().waiting.get(name).cloned();
+    let autostart = config.as_ref().is_ok_and(|config| config.container.autostart);
+    let autostart_off = if autostart { reason_of_no_autostart(env, name) } else { None };
     let started = status.as_ref().and_then(|status| status.started_s);
     let config = config.ok();
     let summary = Summary {
         name: name.clone(),
         state,
         pid: status.as_ref().and_then(|status| status.pid),
-        autostart: config.as_ref().is_some_and(|config| config.container.autostart),
+        autostart,
         priority: config.as_ref().map_or(0, |config| config.container.priority.get()),
         uptime_s: started.map(|started| now().as_secs().saturating_sub(started)),
         ready: status.as_ref().is_some_and(|status| status.ready),
         restart_in_s: restart_at.map(|at| at.saturating_sub(now()).as_secs()),
+        waits_for,
+        autostart_off,
         problem,
     };
     Ok(Known { summary, config, status, last_exit })
+}
+
+fn reason_of_no_autostart(env: &Env, name: &Name) -> Option<String> {
+    if guard::recall(&env.paths, name).is_some_and(|record| record.is_off()) {
+        return Some(guard::REASON.to_owned());
+    }
+    let held_back = env.supervisor.containers().held_back.as_ref()?;
+    Some(format!("autostart is off: {held_back}"))
 }
 
 /// The name on a command line, of a container that exists or runs.

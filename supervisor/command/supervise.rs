@@ -6,7 +6,7 @@
 use std::panic;
 use std::rc::Rc;
 
-use anyhow::{Result, ensure};
+use anyhow::{Error, Result, ensure};
 use nix::unistd::geteuid;
 
 use super::dispatch;
@@ -14,6 +14,7 @@ use crate::cgroup::Cgroup;
 use crate::cli::Supervise;
 use crate::config::value::Name;
 use crate::container::{Lock, monitor, sweep};
+use crate::daemon::handover::State;
 use crate::daemon::launch::{self, Options, Readiness, Stage};
 use crate::daemon::server::{Outcome, Server};
 use crate::daemon::{Program, detach, seal, worker};
@@ -35,21 +36,24 @@ pub fn run(arguments: &Supervise, paths: &Paths) -> Result<ExitCode> {
     match launch::supervise(paths, options)? {
         Stage::Launched => Ok(ExitCode::Done),
         Stage::Supervisor(readiness) => supervise(paths, readiness, options.autostart),
+        Stage::Successor(state) => succeed(paths, *state, options),
     }
 }
 
-fn supervise(paths: &Paths, readiness: Readiness, autostart: bool) -> Result<ExitCode> {
+/// A fault in the program is told in the log, and ends this process alone.
+fn log_faults() {
     panic::set_hook(Box::new(|fault| {
         log::error!("internal error: {fault}");
         exit_immediately(FAULT);
     }));
+}
+
+fn supervise(paths: &Paths, readiness: Readiness, autostart: bool) -> Result<ExitCode> {
+    log_faults();
     let own_machine = std::env::var_os("DS_ROOT").is_none();
     let mut failures = detach::from_launcher(own_machine);
-    let begun = Server::begin(paths.clone(), &readiness).and_then(|server| {
-        let mut host = Host::probe()?;
-        failures.extend(host.cgroups.mount_version2(&paths.own_cgroup2()).err());
-        Ok((server, Rc::new(host)))
-    });
+    let begun = Server::begin(paths.clone(), &readiness)
+        .and_then(|server| Ok((server, probe(paths, &mut failures)?)));
     let (server, host) = match begun {
         Ok(begun) => begun,
         Err(error) => return if readiness.failed(&error) { Ok(ExitCode::Failed) } else { Err(error) },
@@ -61,8 +65,31 @@ fn supervise(paths: &Paths, readiness: Readiness, autostart: bool) -> Result<Exi
         log::warn!("this runs from the file on disk, which the root user of a container could overwrite");
     }
     readiness.ready();
+    Ok(run_server(server, host, paths, autostart))
+}
+
+/// Goes on where the program before this one has left off, in the same process.
+fn succeed(paths: &Paths, state: State, options: Options) -> Result<ExitCode> {
+    log_faults();
+    let mut failures: Vec<Error> = detach::after_execution().err().into_iter().collect();
+    let begun = Server::succeed(paths.clone(), state, options.foreground)
+        .and_then(|server| Ok((server, probe(paths, &mut failures)?)));
+    let (server, host) = begun.inspect_err(|error| log::error!("{error:#}"))?;
+    for failure in failures {
+        log::warn!("{failure:#}");
+    }
+    Ok(run_server(server, host, paths, options.autostart))
+}
+
+fn probe(paths: &Paths, failures: &mut Vec<Error>) -> Result<Rc<Host>> {
+    let mut host = Host::probe()?;
+    failures.extend(host.cgroups.mount_version2(&paths.own_cgroup2()).err());
+    Ok(Rc::new(host))
+}
+
+fn run_server(server: Server, host: Rc<Host>, paths: &Paths, autostart: bool) -> ExitCode {
     match server.run(autostart) {
-        Outcome::Ended => Ok(ExitCode::Done),
+        Outcome::Ended => ExitCode::Done,
         Outcome::Worker(assignment) => {
             let program = Program {
                 command: &|work| dispatch::serve(work, paths, &host),

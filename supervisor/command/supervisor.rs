@@ -1,8 +1,10 @@
-//! `ds supervisor`: is it there, and what does it watch; end it; have it read its configuration again.
+//! `ds supervisor`: is it there, and what does it watch; end it; have it go on with what is on disk now.
 
 use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getppid};
 use serde::Serialize;
@@ -13,7 +15,7 @@ use crate::call;
 use crate::cli::{self, SupervisorAction};
 use crate::config::Supervisor as Settings;
 use crate::config::value::Name;
-use crate::daemon::now;
+use crate::daemon::{handover, now};
 use crate::exit::ExitCode;
 
 #[derive(Serialize)]
@@ -24,6 +26,14 @@ struct Document<'a> {
     uptime_s: u64,
     watched: &'a [Name],
     restarting: Vec<Restarting<'a>>,
+    waiting: Vec<Waiting<'a>>,
+    held_back: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Waiting<'a> {
+    name: &'a Name,
+    waits_for: &'a str,
 }
 
 #[derive(Serialize)]
@@ -47,13 +57,24 @@ pub fn run(arguments: &cli::Supervisor, env: &Env) -> Result<ExitCode> {
             env.supervisor.wait_for_end()?;
             print(&mut io::stdout(), "the supervisor ended; containers keep running\n")
         }
-        SupervisorAction::Reload => {
-            // What is wrong in it is told here, not only in the log.
-            Settings::load(&env.paths.supervisor_ini())?;
-            call!(kill(supervisor, Signal::SIGHUP), "kill({supervisor}, SIGHUP)")?;
-            Ok(ExitCode::Done)
-        }
+        SupervisorAction::Reload => reload(arguments.binary.as_deref(), env),
     }
+}
+
+/// The supervisor goes on with another program: that of this path, or what is installed now.
+fn reload(binary: Option<&Path>, env: &Env) -> Result<ExitCode> {
+    // What is wrong in it is told here, not only in the log.
+    Settings::load(&env.paths.supervisor_ini())?;
+    let path = match binary {
+        Some(path) => env.path(path)?,
+        None => handover::installed().context("nobody knows where it was installed; use --binary")?,
+    };
+    let successor = handover::examine(&path, &env.paths.run)?;
+    env.supervisor.succeed(successor.program.as_fd())?;
+    if successor.version == VERSION {
+        return Ok(ExitCode::Done);
+    }
+    print(&mut io::stdout(), &format!("the supervisor is version {} now\n", successor.version))
 }
 
 /// What is to be said when there is no supervisor to ask: that, and no reason to start one.
@@ -81,6 +102,8 @@ fn status(json: bool, env: &Env) -> Result<ExitCode> {
         restarting: restarting
             .map(|(name, at)| Restarting { name, restart_in_s: at.saturating_sub(now()).as_secs() })
             .collect(),
+        waiting: containers.waiting.iter().map(|(name, waits_for)| Waiting { name, waits_for }).collect(),
+        held_back: containers.held_back.as_deref(),
     };
     if json {
         return output::json(&document);
@@ -96,6 +119,12 @@ fn status(json: bool, env: &Env) -> Result<ExitCode> {
     );
     for waiting in &document.restarting {
         text.push_str(&format!("{} restarts in {}\n", waiting.name, output::duration(waiting.restart_in_s)));
+    }
+    for waiting in &document.waiting {
+        text.push_str(&format!("{} waits for the {}\n", waiting.name, waiting.waits_for));
+    }
+    if let Some(reason) = document.held_back {
+        text.push_str(&format!("no container starts by itself: {reason}\n"));
     }
     print(&mut io::stdout(), &text)
 }

@@ -10,9 +10,10 @@ use super::ini::Document;
 use super::schema::{Form, Key, Schema, value_error};
 use super::value::{
     Bind, BindList, CgroupLayout, DeadlockShield, EnvironmentName, EnvironmentValue, Fsck, HardwareAccess,
-    HostPath, Invalid, Name, NetworkMode, Privileged, RestartPolicy, Size, Switch, Uuid, Whole,
+    HostPath, Invalid, Name, NetworkMode, Privileged, RestartPolicy, SharedStorage, Size, StartAfter, Switch,
+    Uuid, WakelockPolicy, Whole,
 };
-use super::{Config, Container, Hardware, Limits, Mounts, Network, RootSource, Security};
+use super::{Android, Config, Container, Hardware, Limits, Mounts, Network, RootSource, Security};
 
 /// The least memory limit: below it not even an init system starts.
 const LEAST_MEMORY: u64 = 4 << 20;
@@ -83,6 +84,14 @@ pub const KEYS: &[Key] = &[
         "no",
     ),
     Key::new("container", "autostart", "no", SWITCH, "start with the supervisor", "yes"),
+    Key::new(
+        "container",
+        "start-after",
+        "auto",
+        Form::OneOf(StartAfter::WORDS),
+        "what autostart waits for; `auto` is `boot` without a network of the host's, else `network`",
+        "unlock",
+    ),
     Key::new(
         "container",
         "priority",
@@ -187,6 +196,38 @@ pub const KEYS: &[Key] = &[
         "keep processes inside from creating namespaces; `auto` is on kernels before 5.0, which can deadlock",
         "no",
     ),
+    Key::new(
+        "android",
+        "storage",
+        "no",
+        Form::Text("no|yes|DIRECTORY"),
+        "show the phone's shared storage at /mnt/storage: /data/media/0, or another directory such as the FUSE view",
+        "/storage/emulated/0",
+    ),
+    Key::new(
+        "android",
+        "wakelock",
+        "no",
+        Form::OneOf(WakelockPolicy::WORDS),
+        "keep the phone from suspending while the container runs, or also while it waits to be started",
+        "running",
+    ),
+    Key::new(
+        "android",
+        "timezone",
+        "yes",
+        SWITCH,
+        "give the phone's time zone to the container, as TZ",
+        "no",
+    ),
+    Key::new(
+        "android",
+        "dns",
+        "auto",
+        Form::Text("auto|no|ADDRESS[,…]"),
+        "name servers in /etc/resolv.conf: those of the phone's network when the container starts, none, or these",
+        "9.9.9.9,2620:fe::fe",
+    ),
     Key::new("limits", "memory", "", Form::Text("SIZE"), "memory, at least 4M", "2G"),
     Key::new("limits", "cpus", "", Form::Text("DECIMAL"), "processors' worth of time, at least 0.01", "1.5"),
     Key::new("limits", "pids", "", Form::Text("NUMBER"), "processes and threads, 1 to 4194304", "4096"),
@@ -211,6 +252,12 @@ pub(super) fn read(document: &Document, name: &Name) -> Result<Config, Error> {
         network: Network { mode: SCHEMA.read(document, "network", "mode")? },
         hardware: Hardware { access: SCHEMA.read(document, "hardware", "access")? },
         security,
+        android: Android {
+            storage: SCHEMA.read::<SharedStorage>(document, "android", "storage")?.into(),
+            wakelock: SCHEMA.read(document, "android", "wakelock")?,
+            timezone: SCHEMA.read::<Switch>(document, "android", "timezone")?.0,
+            dns: SCHEMA.read(document, "android", "dns")?,
+        },
         limits: Limits {
             memory: read_size(document, "limits", "memory", LEAST_MEMORY)?,
             cpus: SCHEMA.read_optional(document, "limits", "cpus")?,
@@ -231,6 +278,7 @@ fn read_container(document: &Document, name: &Name) -> Result<Container, Error> 
         fsck: SCHEMA.read(document, SECTION, "fsck")?,
         image_label: SCHEMA.read(document, SECTION, "image-label")?,
         autostart: SCHEMA.read::<Switch>(document, SECTION, "autostart")?.0,
+        start_after: SCHEMA.read(document, SECTION, "start-after")?,
         priority: SCHEMA.read(document, SECTION, "priority")?,
         restart: SCHEMA.read(document, SECTION, "restart")?,
         init: SCHEMA.read(document, SECTION, "init")?,
@@ -308,6 +356,7 @@ impl Config {
             ("container", "fsck") => container.fsck.to_string(),
             ("container", "image-label") => container.image_label.to_string(),
             ("container", "autostart") => switch(container.autostart),
+            ("container", "start-after") => container.start_after.to_string(),
             ("container", "priority") => container.priority.to_string(),
             ("container", "restart") => container.restart.to_string(),
             ("container", "init") => container.init.to_string(),
@@ -321,6 +370,10 @@ impl Config {
             ("security", "privileged") => security.privileged.to_string(),
             ("security", "user-namespaces") => switch(security.user_namespaces),
             ("security", "deadlock-shield") => security.deadlock_shield.to_string(),
+            ("android", "storage") => SharedStorage::from(self.android.storage.clone()).to_string(),
+            ("android", "wakelock") => self.android.wakelock.to_string(),
+            ("android", "timezone") => switch(self.android.timezone),
+            ("android", "dns") => self.android.dns.to_string(),
             ("limits", "memory") => shown(limits.memory),
             ("limits", "cpus") => shown(limits.cpus),
             ("limits", "pids") => shown(limits.pids),

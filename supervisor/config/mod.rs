@@ -24,8 +24,8 @@ use ini::Document;
 
 use value::{
     Bind, CgroupLayout, ContainerPath, Cpus, DeadlockShield, EnvironmentName, Fsck, HardwareAccess, HostPath,
-    Hostname, ImageLabel, Invalid, Name, NetworkMode, Priority, Privileged, RestartPolicy, Seconds, Size,
-    Uuid,
+    Hostname, ImageLabel, Invalid, Name, NameServers, NetworkMode, Priority, Privileged, RestartPolicy, Seconds,
+    Size, StartAfter, Uuid, WakelockPolicy,
 };
 
 /// One container as configured.
@@ -43,6 +43,8 @@ pub struct Config {
     pub hardware: Hardware,
     /// Section `security`.
     pub security: Security,
+    /// Section `android`: what of the phone it takes part in; without a meaning elsewhere.
+    pub android: Android,
     /// Section `limits`.
     pub limits: Limits,
     /// Section `environment`: variables of the container's init and of every session; values have no control characters.
@@ -66,6 +68,8 @@ pub struct Container {
     pub image_label: ImageLabel,
     /// Whether the supervisor starts it when it starts itself.
     pub autostart: bool,
+    /// What that waits for.
+    pub start_after: StartAfter,
     /// Its place among those.
     pub priority: Priority,
     /// Whether it is started again when it ended by itself.
@@ -121,6 +125,19 @@ pub struct Security {
     pub user_namespaces: bool,
     /// Whether processes inside are kept from creating any namespace.
     pub deadlock_shield: DeadlockShield,
+}
+
+/// What of a phone the container takes part in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Android {
+    /// The directory of the host that is shared storage, if it is shown.
+    pub storage: Option<HostPath>,
+    /// When the phone is kept from suspending.
+    pub wakelock: WakelockPolicy,
+    /// Whether the container gets the phone's time zone.
+    pub timezone: bool,
+    /// Its name servers.
+    pub dns: NameServers,
 }
 
 /// What the container may use at most; no limit where `None`.

@@ -8,7 +8,7 @@ use super::error::{Error, Kind};
 use super::ini::Document;
 use super::load_document;
 use super::schema::{Form, Key, Schema, value_error};
-use super::value::{Invalid, LogLevel, Size, Switch, Whole};
+use super::value::{Invalid, LogLevel, Seconds, Size, Switch, Whole};
 
 /// The least size of a log: one that is smaller is rotated all the time.
 const LEAST_LOG: u64 = 4 << 10;
@@ -59,6 +59,22 @@ const KEYS: &[Key] = &[
         "start the containers that have `autostart = yes`; `no` is for a device that does not boot otherwise",
         "no",
     ),
+    Key::new(
+        SECTION,
+        "network-wait",
+        "120",
+        Form::Text("SECONDS"),
+        "how long autostart waits for the network at most; 0 for not at all",
+        "5m",
+    ),
+    Key::new(
+        SECTION,
+        "guard-time",
+        "120",
+        Form::Text("SECONDS"),
+        "a start by autostart counts as survived after this time; 0 turns the boot-loop guard off",
+        "300",
+    ),
 ];
 
 /// The configuration of the supervisor.
@@ -74,6 +90,10 @@ pub struct Supervisor {
     pub start_parallel: Option<u32>,
     /// Whether containers with autostart are started at all.
     pub autostart: bool,
+    /// How long containers wait for the network at most when they start at boot.
+    pub network_wait: Seconds,
+    /// How long the machine has to survive the start of a container; zero without the boot-loop guard.
+    pub guard_time: Seconds,
 }
 
 impl Supervisor {
@@ -116,6 +136,8 @@ impl Supervisor {
             log_files: SCHEMA.read::<Whole<1, 100>>(document, SECTION, "log-files")?.magnitude(),
             start_parallel: Some(parallel).filter(|most| *most > 0),
             autostart: SCHEMA.read::<Switch>(document, SECTION, "autostart")?.0,
+            network_wait: SCHEMA.read(document, SECTION, "network-wait")?,
+            guard_time: SCHEMA.read(document, SECTION, "guard-time")?,
         })
     }
 }
@@ -136,6 +158,8 @@ mod tests {
             log_files: 4,
             start_parallel: None,
             autostart: true,
+            network_wait: Seconds::new(120),
+            guard_time: Seconds::new(120),
         };
         assert_eq!(parse("").unwrap(), expected);
         assert_eq!(parse("[supervisor]\nlog-size =\n").unwrap(), expected);

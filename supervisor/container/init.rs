@@ -117,14 +117,20 @@ fn set_oom_score(proc: BorrowedFd<'_>, score: i32, wire: &Wire) -> Result<()> {
 fn build_tree(prepared: &Prepared<'_>, wire: &Wire) -> Result<OwnedFd> {
     let plan = prepared.plan;
     enter_proc(prepared.proc)?;
-    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    call!(mount(None::<&str>, "/", None::<&str>, private, None::<&str>), "mount(/, private)")?;
+    let operations = || plan.operations.iter().chain(prepared.operations);
+    let follows = operations().any(|operation| matches!(operation, Operation::Follow { .. }));
+    let propagation = if follows { MsFlags::MS_SLAVE } else { MsFlags::MS_PRIVATE };
+    let flags = MsFlags::MS_REC | propagation;
+    call!(mount(None::<&str>, "/", None::<&str>, flags, None::<&str>), "mount(/, {propagation:?})")?;
     let mut root = bind_onto_itself(prepared.root_path, prepared.root)?;
     if let Some(Volatile { size }) = plan.volatile {
         root = overlay::cover(&root, prepared.root_path, size.map(Size::bytes))?;
     }
-    let performer = Performer::new(root)?;
-    for operation in plan.operations.iter().chain(prepared.operations) {
+    let mut performer = Performer::new(root)?;
+    if follows {
+        performer.follow_what_is_asked_for()?;
+    }
+    for operation in operations() {
         if let Some(warning) = performer.perform(operation)? {
             wire.send(&FromChild::Warning(warning))?;
         }

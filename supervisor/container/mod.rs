@@ -1,5 +1,6 @@
 //! The life of one container: starting it, joining it, and clearing up after it.
 
+pub mod android;
 pub mod attach;
 pub mod init;
 pub mod program;
@@ -16,6 +17,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
 
+use crate::android::storage;
 use crate::cgroup;
 use crate::config::value::Name;
 use crate::host::Host;
@@ -90,4 +92,5 @@ pub fn sweep(paths: &Paths, host: &Host, name: &Name) {
     let _ = std::fs::remove_file(paths.control(name));
     let _ = std::fs::remove_file(paths.notify(name));
     cgroup::sweep(&host.cgroups, &paths.cgroup, name.as_str());
+    storage::release(paths, name);
 }

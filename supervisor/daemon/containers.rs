@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::monitors::Heard;
 use super::now;
-use super::policy::{Candidate, Event};
+use super::policy::Event;
 use super::server::{Outcome, Server};
 use super::watch::names_in;
 use crate::config::Config;
@@ -24,6 +24,12 @@ impl Server {
     /// The beginning: watches the monitors that are there, takes the end of those that ended unwatched, and starts
     /// what starts at boot.
     pub(super) fn adopt_and_start(&mut self, autostart: bool) -> ControlFlow<Outcome> {
+        self.take_place()?;
+        self.look_for_module();
+        self.look_for_attempts();
+        for name in self.policy.watched() {
+            self.container_is_there(&name);
+        }
         for name in names_in(&self.paths.run_containers()) {
             if self.paths.control(&name).exists() {
                 self.watch(&name)?;
@@ -33,9 +39,10 @@ impl Server {
             }
         }
         if self.is_first_of_this_boot() && autostart && self.settings.autostart {
-            let candidates = self.candidates();
-            return self.decide(Event::Autostart(candidates));
+            self.start_what_starts_at_boot()?;
         }
+        self.look_for_guarded();
+        self.conditions.listen(now());
         ControlFlow::Continue(())
     }
 
@@ -53,27 +60,16 @@ impl Server {
         true
     }
 
-    fn candidates(&self) -> Vec<Candidate> {
-        let load = |name: Name| match Config::load(&self.paths.container_ini(&name), &name) {
-            Ok(config) if config.container.autostart => {
-                Some(Candidate { priority: config.container.priority.get(), name })
-            }
-            Ok(_) => None,
-            Err(error) => {
-                log::error!("{name}: {error}");
-                None
-            }
-        };
-        names_in(&self.paths.containers()).into_iter().filter_map(load).collect()
-    }
-
     /// Watches the monitor of a container, if it answers and is not watched yet.
     pub(super) fn watch(&mut self, name: &Name) -> ControlFlow<Outcome> {
         if self.monitors.has(name) {
             return ControlFlow::Continue(());
         }
         match self.monitors.watch(&self.paths, name) {
-            Ok(true) => self.decide(Event::Watched(name.clone())),
+            Ok(true) => {
+                self.container_is_there(name);
+                self.decide(Event::Watched(name.clone()))
+            }
             Ok(false) => ControlFlow::Continue(()),
             Err(error) => {
                 log::error!("{name}: {error:#}");
@@ -106,7 +102,7 @@ impl Server {
     }
 
     /// Takes the end of a monitor, unless the next one of the same container is there already.
-    fn gone(&mut self, name: &Name, last: Option<&Status>) -> ControlFlow<Outcome> {
+    pub(super) fn gone(&mut self, name: &Name, last: Option<&Status>) -> ControlFlow<Outcome> {
         self.watch(name)?;
         if self.monitors.has(name) {
             return ControlFlow::Continue(());
@@ -116,6 +112,7 @@ impl Server {
             Some(message) => log::info!("{name}: ended ({:?}): {message}", exit.reason),
             None => log::info!("{name}: ended ({:?})", exit.reason),
         }
+        self.container_is_gone(name, exit.reason);
         self.decide(Event::Gone(name.clone(), exit, self.restart_policy(name)))
     }
 

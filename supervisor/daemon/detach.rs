@@ -32,20 +32,26 @@ pub fn from_launcher(shared: bool) -> Vec<Error> {
     if shared {
         try_to("leave the launcher's control groups", leave_cgroups());
     }
-    if android::is_android() {
-        try_to("join init's mount namespace", join_init_mounts());
-    }
+    try_to("join init's mount namespace", join_init());
     try_to(
         "adopt orphans",
         call!(prctl::set_child_subreaper(true), "PR_SET_CHILD_SUBREAPER").map_err(Error::from),
     );
-    try_to("hide from debuggers", call!(prctl::set_dumpable(false), "PR_SET_DUMPABLE").map_err(Error::from));
-    // Only for the look of it in ps; a name cannot be refused.
-    let _ = prctl::set_name(c"ds");
+    try_to("hide from debuggers", after_execution());
     try_to("forbid core files", forbid_core_files());
     // Without CAP_SYS_RESOURCE the score stays, and the supervisor is killed like anybody else.
     let _ = fs::write("/proc/self/oom_score_adj", "-1000");
     failures
+}
+
+/// What execve(2) undoes, and has to be done again by a program that takes over from another.
+///
+/// # Errors
+/// What prctl(2) answers.
+pub fn after_execution() -> Result<()> {
+    // Only for the look of it in ps; a name cannot be refused.
+    let _ = prctl::set_name(c"ds");
+    Ok(call!(prctl::set_dumpable(false), "PR_SET_DUMPABLE")?)
 }
 
 /// A shell's `&` and `nohup` leave signals ignored. SIGPIPE stays so: a reader that went away is an error to handle.
@@ -72,6 +78,14 @@ fn hierarchy_roots(mounts: &[MountInfo]) -> impl Iterator<Item = &MountInfo> {
         mounts.iter().filter(move |mount| mount.kind == kind && mount.root.as_os_str() == "/")
     };
     of_kind("cgroup2").chain(of_kind("cgroup"))
+}
+
+/// Joins init's mount namespace where this is Android.
+///
+/// # Errors
+/// What setns(2) answers.
+pub fn join_init() -> Result<()> {
+    if android::is_android() { join_init_mounts() } else { Ok(()) }
 }
 
 /// `su` may run in an app's mount namespace, where mounts are missing or added.

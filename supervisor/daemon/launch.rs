@@ -22,6 +22,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, chdir, pipe2, setsid};
 
+use super::handover::{self, State};
 use super::seal;
 use crate::call;
 use crate::fault;
@@ -31,9 +32,12 @@ use crate::socket;
 use crate::sys::descriptor::{adopt, close_on_exec_from, make_standard, try_lock};
 use crate::sys::process::{Fork, exit_immediately, fork, pidfd_open};
 
-/// The environment variable that the sealed copy finds: `foreground`, or the number of the readiness pipe.
+/// The environment variable that the sealed copy finds: `foreground`, the number of the readiness pipe, or what a
+/// program leaves to its successor.
 const MARKER: &str = "DS_SUPERVISOR";
 const FOREGROUND: &str = "foreground";
+/// What is in [`MARKER`] in front of the number of a descriptor with the state of the program before.
+pub(super) const SUCCESSOR: &str = "successor:";
 /// What the supervisor writes to the pipe once it listens; anything else is the reason why it does not.
 const READY: &str = "ready";
 
@@ -56,6 +60,8 @@ pub enum Stage {
     Launched,
     /// This process is the supervisor.
     Supervisor(Readiness),
+    /// This process has been the supervisor all the time, and now it is so with this program.
+    Successor(Box<State>),
 }
 
 /// The way to tell whoever launched this supervisor that it listens, or why not.
@@ -97,6 +103,11 @@ impl Readiness {
 pub fn supervise(paths: &Paths, options: Options) -> Result<Stage> {
     match env::var(MARKER) {
         Ok(marker) if marker == FOREGROUND => Ok(Stage::Supervisor(Readiness { pipe: None })),
+        Ok(marker) if marker.starts_with(SUCCESSOR) => {
+            let number = marker.trim_start_matches(SUCCESSOR);
+            let document = adopt(number.parse().with_context(|| format!("{MARKER}={marker}"))?);
+            Ok(Stage::Successor(Box::new(State::read(document)?)))
+        }
         Ok(marker) => {
             let number: RawFd = marker.parse().with_context(|| format!("{MARKER}={marker}"))?;
             let pipe = adopt(number);
@@ -193,7 +204,7 @@ fn execute(paths: &Paths, options: Options, pipe: Option<&OwnedFd>) -> Result<In
 }
 
 /// The supervisor's whole environment.
-fn environment(marker: &str) -> Result<Vec<CString>> {
+pub(super) fn environment(marker: &str) -> Result<Vec<CString>> {
     let path = if android::is_android() {
         "PATH=/system/bin:/system/xbin:/vendor/bin:/product/bin"
     } else {
@@ -201,6 +212,7 @@ fn environment(marker: &str) -> Result<Vec<CString>> {
     };
     let mut variables = vec![CString::new(path)?, CString::new(format!("{MARKER}={marker}"))?];
     variables.extend(fault::inherited());
+    variables.extend(handover::origin());
     if let Some(root) = env::var_os("DS_ROOT") {
         variables.push(CString::new([b"DS_ROOT=", root.as_bytes()].concat())?);
     }

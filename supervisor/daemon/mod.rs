@@ -3,8 +3,12 @@
 //! Runs no command itself: what commands do is handed in as a [`Program`]. What is decided (restarts, autostart) is
 //! in `policy`; `launch`, `seal` and `detach` are the way from a shell to a clean process; `server` is the loop.
 
+mod conditions;
 mod containers;
 pub mod detach;
+pub mod guard;
+pub mod handover;
+mod late_start;
 pub mod launch;
 pub mod monitors;
 pub mod peer;
@@ -12,8 +16,10 @@ pub mod policy;
 pub mod protocol;
 pub mod seal;
 pub mod server;
+mod succession;
 pub mod watch;
 pub mod worker;
+mod workers;
 
 use std::collections::BTreeMap;
 use std::fmt;

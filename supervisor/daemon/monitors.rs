@@ -96,7 +96,15 @@ impl Monitors {
     /// Takes what a monitor said.
     pub fn hear(&mut self, name: &Name) -> Heard {
         let Some(watched) = self.watched.get_mut(name) else { return Heard::Nothing };
-        match socket::receive::<Answer>(&watched.connection) {
+        let received = socket::receive::<Answer>(&watched.connection);
+        if let Err(error) = &received
+            && error.downcast_ref::<serde_json::Error>().is_some()
+        {
+            // A monitor of another version says something new. It lives.
+            log::warn!("{name}: {error:#}");
+            return Heard::Nothing;
+        }
+        match received {
             Ok(Some(received)) => match received.message {
                 Answer::Status(status) => {
                     let before = watched.status.replace(status.clone());

@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::value::{Name, RestartPolicy};
 use crate::monitor::protocol::{Exit, ExitReason, State};
 
@@ -41,7 +43,7 @@ pub enum Event {
 }
 
 /// A container to start at boot.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Candidate {
     /// Its name.
     pub name: Name,
@@ -58,8 +60,9 @@ pub enum Action {
     Sweep(Name),
 }
 
-/// Everything that is known and pending.
-#[derive(Debug, Default)]
+/// Everything that is known and pending; as it is handed over to another program, too.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Policy {
     containers: BTreeMap<Name, Entry>,
     groups: VecDeque<VecDeque<Name>>,
@@ -69,7 +72,8 @@ pub struct Policy {
     limit: Option<usize>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 struct Entry {
     /// The monitor answers.
     watched: bool,
@@ -91,7 +95,7 @@ struct Entry {
     wait: Option<Duration>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Sweep {
     at: Duration,
     done: u32,
@@ -160,6 +164,19 @@ impl Policy {
         self.containers.iter().filter_map(waiting).collect()
     }
 
+    /// Whether the turn of this container comes, or has just come.
+    #[must_use]
+    pub fn is_pending(&self, name: &Name) -> bool {
+        self.is_starting(name) || self.groups.iter().any(|group| group.contains(name))
+    }
+
+    /// The containers whose monitors answer, as far as was heard.
+    #[must_use]
+    pub fn watched(&self) -> Vec<Name> {
+        let watched = self.containers.iter().filter(|(_, entry)| entry.watched);
+        watched.map(|(name, _)| name.clone()).collect()
+    }
+
     /// Whether a start of ours is under way for this container.
     #[must_use]
     pub fn is_starting(&self, name: &Name) -> bool {
@@ -173,7 +190,8 @@ impl Policy {
     fn autostart(&mut self, mut candidates: Vec<Candidate>) -> Vec<Action> {
         candidates.sort_by(|a, b| (a.priority, &a.name).cmp(&(b.priority, &b.name)));
         let groups = candidates.chunk_by(|a, b| a.priority == b.priority);
-        self.groups = groups.map(|group| group.iter().map(|member| member.name.clone()).collect()).collect();
+        // Those whose turn comes later go behind those that wait already.
+        self.groups.extend(groups.map(|group| group.iter().map(|member| member.name.clone()).collect()));
         self.next_group()
     }
 

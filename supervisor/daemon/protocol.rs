@@ -65,6 +65,9 @@ pub enum ToSupervisor {
     Started(String),
     /// Restart this container no more; answered by [`FromSupervisor::Done`].
     Cancel(String),
+    /// Become the program whose descriptor comes along; answered by [`FromSupervisor::Done`] from that program, or by
+    /// [`FromSupervisor::Failed`].
+    Succeed,
 }
 
 /// The supervisor's answer to a worker.
@@ -72,6 +75,8 @@ pub enum ToSupervisor {
 pub enum FromSupervisor {
     /// It is so.
     Done,
+    /// It is not: one line.
+    Failed(String),
     /// What it knows of the containers.
     Containers(Containers),
     /// Stand by no longer; said unasked.
@@ -85,4 +90,10 @@ pub struct Containers {
     pub watched: Vec<Name>,
     /// Those that wait for a restart, and when it begins, on the clock of [`now`](super::now).
     pub restarts: BTreeMap<Name, Duration>,
+    /// Those that wait for something of the machine before they start by themselves: `network` or `unlock`.
+    #[serde(default)]
+    pub waiting: BTreeMap<Name, String>,
+    /// Why nothing starts by itself in this boot of the machine: one line.
+    #[serde(default)]
+    pub held_back: Option<String>,
 }

@@ -4,7 +4,7 @@
 //! A fork comes out of the loop as [`Outcome::Worker`], so that the child drops everything of the supervisor's by
 //! leaving it. poll(2), accept4(2), waitpid(2).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -12,30 +12,29 @@ use std::time::Duration;
 use anyhow::Result;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpid};
 
+use super::conditions::Conditions;
+use super::guard::Guard;
+use super::late_start::Line;
 use super::launch::{self, Readiness};
 use super::monitors::Monitors;
+use super::now;
 use super::peer::PidNamespace;
 use super::policy::{Action, Event, Policy};
-use super::protocol::{Containers, FromSupervisor, ToSupervisor};
 use super::worker::{Assignment, Task};
-use super::{Knowledge, now};
+use super::workers::Worker;
+use crate::android::wakelock::Wakelocks;
 use crate::call;
 use crate::config::Supervisor as Settings;
-use crate::config::value::Name;
+use crate::config::value::{Name, WakelockPolicy};
 use crate::log::{self as sinks, Role};
 use crate::paths::Paths;
 use crate::signals::Signals;
 use crate::socket;
 use crate::sys::descriptor::set_nonblocking;
 use crate::sys::memory::sleep;
-use crate::sys::process::{Fork, fork};
-
-/// How long no worker is forked when the kernel has no descriptor or process left.
-const BREATH: Duration = Duration::from_secs(1);
 
 /// How the loop ends.
 #[derive(Debug)]
@@ -53,38 +52,37 @@ pub struct Server {
     pub(super) settings: Settings,
     pub(super) policy: Policy,
     pub(super) monitors: Monitors,
-    listener: OwnedFd,
+    /// What containers wait for that start at boot.
+    pub(super) conditions: Conditions,
+    /// Which starts the machine has yet to survive.
+    pub(super) guard: Guard,
+    /// Containers that autostart leaves out because of it.
+    pub(super) off: BTreeSet<Name>,
+    pub(super) wakelocks: Wakelocks,
+    /// What the containers that run or wait want.
+    pub(super) wakelocks_wanted: BTreeMap<Name, WakelockPolicy>,
+    /// What the root manager shows of us.
+    pub(super) line: Line,
+    pub(super) listener: OwnedFd,
     signals: Signals,
-    namespace: PidNamespace,
-    workers: BTreeMap<Pid, Worker>,
+    pub(super) namespace: PidNamespace,
+    pub(super) workers: BTreeMap<Pid, Worker>,
     /// The worker that waits for the next client.
-    standby: Option<Pid>,
+    pub(super) standby: Option<Pid>,
     /// It was forked before something changed that it knows from its birth.
     pub(super) standby_is_stale: bool,
     /// Workers to be told once the start of a container that they cancelled has ended.
-    cancelling: Vec<(Name, Pid)>,
+    pub(super) cancelling: Vec<(Name, Pid)>,
     /// No worker is forked for a client before.
-    breath: Option<Duration>,
+    pub(super) breath: Option<Duration>,
     /// This process; a worker must not take it for its own.
-    pid: Pid,
-    since: Duration,
+    pub(super) pid: Pid,
+    pub(super) since: Duration,
     foreground: bool,
     /// Held until the socket is gone.
-    lock: Option<OwnedFd>,
-}
-
-#[derive(Debug)]
-struct Worker {
-    /// The line to it, until it closes it.
-    line: Option<OwnedFd>,
-    duty: Duty,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Duty {
-    Client,
-    Start(Name),
-    Sweep(Name),
+    pub(super) lock: Option<OwnedFd>,
+    /// Who asked the program before to leave its place to this one.
+    pub(super) asker: Option<Pid>,
 }
 
 /// What poll(2) has found something for.
@@ -94,6 +92,8 @@ enum Source {
     Directories,
     Monitor(Name),
     Worker(Pid),
+    Routes,
+    Mounts,
 }
 
 impl Server {
@@ -107,25 +107,37 @@ impl Server {
         // In the background, whoever launched this process holds it.
         let _launching = foreground.then(|| launch::lock(&paths)).transpose()?;
         let lock = launch::claim(&paths)?;
+        let listener = socket::listen_at(&paths.supervisor_socket())?;
+        // Two workers may stand by for a moment; the slower one must not wait in accept4(2).
+        call!(set_nonblocking(listener.as_fd()), "fcntl(O_NONBLOCK)")?;
+        let server = Self::assemble(paths, listener, lock, foreground)?;
+        log::info!("supervisor {} begins (pid {})", env!("CARGO_PKG_VERSION"), getpid());
+        Ok(server)
+    }
+
+    /// What a supervisor is that has the lock and the socket; takes over the log and the signals.
+    pub(super) fn assemble(paths: Paths, listener: OwnedFd, lock: OwnedFd, foreground: bool) -> Result<Self> {
         let loaded = Settings::load(&paths.supervisor_ini());
         let settings = match &loaded {
             Ok(settings) => *settings,
             // A phone has to boot with a slip in the file, too.
             Err(_) => Settings::parse(b"", &paths.supervisor_ini())?,
         };
-        let file = paths.supervisor_log();
-        sinks::take_role(Role::daemon(&settings, &file, foreground));
+        sinks::take_role(Role::daemon(&settings, &paths.supervisor_log(), foreground));
         if let Err(error) = loaded {
             log::error!("{error}; going on with the defaults");
         }
         let wanted = [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
-        let listener = socket::listen_at(&paths.supervisor_socket())?;
-        // Two workers may stand by for a moment; the slower one must not wait in accept4(2).
-        call!(set_nonblocking(listener.as_fd()), "fcntl(O_NONBLOCK)")?;
-        let server = Self {
+        Ok(Self {
             policy: Policy::new(settings.start_parallel),
             settings,
             monitors: Monitors::new(&paths.run_containers()),
+            conditions: Conditions::default(),
+            guard: Guard::default(),
+            off: BTreeSet::new(),
+            wakelocks: Wakelocks::of(&paths.cgroup),
+            wakelocks_wanted: BTreeMap::new(),
+            line: Line::default(),
             signals: Signals::listen(&wanted)?,
             namespace: PidNamespace::of("self")?,
             listener,
@@ -138,10 +150,9 @@ impl Server {
             since: now(),
             foreground,
             lock: Some(lock),
+            asker: None,
             paths,
-        };
-        log::info!("supervisor {} begins (pid {})", env!("CARGO_PKG_VERSION"), getpid());
-        Ok(server)
+        })
     }
 
     /// Adopts the containers that run, starts those that start by themselves if `autostart`, then serves.
@@ -158,6 +169,7 @@ impl Server {
     }
 
     fn turn(&mut self) -> ControlFlow<Outcome> {
+        self.settle()?;
         self.renew_standby();
         self.keep_one_standing_by()?;
         for source in self.wait() {
@@ -166,7 +178,12 @@ impl Server {
                 Source::Monitor(name) => self.hear_monitor(&name)?,
                 Source::Worker(pid) => self.hear_worker(pid)?,
                 Source::Directories => self.directories_changed()?,
+                Source::Routes => self.look_for_network()?,
+                Source::Mounts => self.conditions.mounts_changed(now()),
             }
+        }
+        if self.next_deadline().is_some_and(|deadline| deadline <= now()) {
+            self.take_deadlines()?;
         }
         if self.policy.deadline().is_some_and(|deadline| deadline <= now()) {
             self.decide(Event::Tick)?;
@@ -181,8 +198,9 @@ impl Server {
         let mut sources = Vec::new();
         let mut polled = Vec::new();
         let mut add = |source: Source, descriptor| {
+            let mounts = matches!(source, Source::Mounts);
             sources.push(source);
-            polled.push(PollFd::new(descriptor, PollFlags::POLLIN));
+            polled.push(PollFd::new(descriptor, if mounts { PollFlags::POLLPRI } else { PollFlags::POLLIN }));
         };
         for (name, connection) in self.monitors.connections() {
             add(Source::Monitor(name.clone()), connection);
@@ -196,7 +214,14 @@ impl Server {
         if let Some(descriptor) = self.monitors.directories() {
             add(Source::Directories, descriptor);
         }
-        let timeout = timeout_until([self.policy.deadline(), self.breath].into_iter().flatten().min());
+        if let Some(descriptor) = self.conditions.routes() {
+            add(Source::Routes, descriptor);
+        }
+        if let Some(descriptor) = self.conditions.mounts() {
+            add(Source::Mounts, descriptor);
+        }
+        let deadlines = [self.policy.deadline(), self.breath, self.next_deadline()];
+        let timeout = timeout_until(deadlines.into_iter().flatten().min());
         // While a worker is at work, its end or the next client is near.
         let polling = if self.is_at_work() { poll::<PollTimeout> } else { sleep };
         match polling(&mut polled, timeout) {
@@ -209,7 +234,7 @@ impl Server {
         ready.zip(sources).filter_map(|(ready, source)| ready.then_some(source)).collect()
     }
 
-    fn is_at_work(&self) -> bool {
+    pub(super) fn is_at_work(&self) -> bool {
         self.workers.keys().any(|pid| Some(*pid) != self.standby)
     }
 
@@ -224,33 +249,13 @@ impl Server {
                     // lock comes second: the socket that the next one makes is not ours to remove.
                     let _ = std::fs::remove_file(self.paths.supervisor_socket());
                     self.dismiss_standby();
+                    self.take_leave();
                     self.lock = None;
                     return ControlFlow::Break(Outcome::Ended);
                 }
             }
         }
         ControlFlow::Continue(())
-    }
-
-    /// Ends the worker that stands by. It is our child and not reaped, so the number is its own.
-    fn dismiss_standby(&mut self) {
-        if let Some(standby) = self.standby.take() {
-            let _ = kill(standby, Signal::SIGKILL);
-            let _ = waitpid(standby, None);
-            self.workers.remove(&standby);
-        }
-    }
-
-    /// Sends a worker away that does not know the latest, once nothing is under way that may change it again. A client
-    /// that has just come to it is served all the same.
-    fn renew_standby(&mut self) {
-        if !self.standby_is_stale || self.is_at_work() {
-            return;
-        }
-        self.standby_is_stale = false;
-        if let Some(standby) = self.standby.take() {
-            self.tell(standby, &FromSupervisor::Dismissed);
-        }
     }
 
     fn reload(&mut self) {
@@ -266,185 +271,18 @@ impl Server {
         }
     }
 
-    /// Sees to it that a worker stands by for the next client.
-    fn keep_one_standing_by(&mut self) -> ControlFlow<Outcome> {
-        if self.standby.is_some() || self.breath.is_some() {
-            return ControlFlow::Continue(());
-        }
-        match self.listener.try_clone() {
-            Ok(listener) => self.employ(Task::Client(listener, self.namespace)),
-            Err(error) => {
-                log::error!("no worker: {error:#}");
-                self.breath = Some(now() + BREATH);
-                ControlFlow::Continue(())
-            }
-        }
-    }
-
-    /// Forks a worker. The child comes out of the loop.
-    fn employ(&mut self, task: Task) -> ControlFlow<Outcome> {
-        let forked = socket::pair().and_then(|(ours, theirs)| Ok((call!(fork(), "fork")?, ours, theirs)));
-        match forked {
-            Ok((Fork::Parent(pid), ours, _)) => {
-                if matches!(task, Task::Client(..)) {
-                    self.standby = Some(pid);
-                }
-                self.workers.insert(pid, Worker { line: Some(ours), duty: Duty::of(&task) });
-                ControlFlow::Continue(())
-            }
-            Ok((Fork::Child, _, line)) => {
-                let knowledge = self.knowledge();
-                ControlFlow::Break(Outcome::Worker(Box::new(Assignment { task, line, knowledge })))
-            }
-            Err(error) => {
-                log::error!("no worker: {error:#}");
-                match task {
-                    Task::Client(..) => {
-                        self.breath = Some(now() + BREATH);
-                        ControlFlow::Continue(())
-                    }
-                    Task::Start(name) => self.start_ended(&name, false),
-                    Task::Sweep(name) => self.decide(Event::Swept(name, false)),
-                }
-            }
-        }
-    }
-
     /// Lets the policy take an event, and does what it says.
     pub(super) fn decide(&mut self, event: Event) -> ControlFlow<Outcome> {
         for action in self.policy.on(now(), event) {
+            if let Action::Start(name) = &action {
+                self.starts(name);
+            }
             self.employ(match action {
                 Action::Start(name) => Task::Start(name),
                 Action::Sweep(name) => Task::Sweep(name),
             })?;
         }
         ControlFlow::Continue(())
-    }
-
-    fn hear_worker(&mut self, pid: Pid) -> ControlFlow<Outcome> {
-        let Some(worker) = self.workers.get_mut(&pid) else { return ControlFlow::Continue(()) };
-        let Some(line) = &worker.line else { return ControlFlow::Continue(()) };
-        let message = match socket::receive::<ToSupervisor>(line) {
-            Ok(Some(received)) => received.message,
-            Ok(None) => {
-                worker.line = None;
-                return ControlFlow::Continue(());
-            }
-            Err(error) => {
-                log::error!("worker {pid}: {error:#}");
-                worker.line = None;
-                return ControlFlow::Continue(());
-            }
-        };
-        match message {
-            ToSupervisor::Taken => {
-                self.standby = self.standby.filter(|standby| *standby != pid);
-                ControlFlow::Continue(())
-            }
-            ToSupervisor::Containers => {
-                self.tell(pid, &FromSupervisor::Containers(self.containers()));
-                ControlFlow::Continue(())
-            }
-            ToSupervisor::Started(name) => match name.parse() {
-                Ok(name) => self.watch(&name),
-                Err(_) => ControlFlow::Continue(()),
-            },
-            ToSupervisor::Cancel(name) => match name.parse() {
-                Ok(name) => self.cancel(name, pid),
-                Err(_) => ControlFlow::Continue(()),
-            },
-        }
-    }
-
-    /// Calls off whatever was to start a container, and tells the worker when nothing can any more.
-    fn cancel(&mut self, name: Name, asker: Pid) -> ControlFlow<Outcome> {
-        self.decide(Event::Cancelled(name.clone()))?;
-        let starter = self.workers.iter().find(|(_, worker)| worker.duty == Duty::Start(name.clone()));
-        match starter {
-            Some((starter, _)) => {
-                // Its monitor undoes what is half done. It is our child and not reaped, so the number is its own.
-                let _ = kill(*starter, Signal::SIGKILL);
-                self.cancelling.push((name, asker));
-            }
-            None => self.cancelled(asker),
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn cancelled(&self, asker: Pid) {
-        self.tell(asker, &FromSupervisor::Done);
-    }
-
-    fn tell(&self, worker: Pid, answer: &FromSupervisor) {
-        if let Some(line) = self.workers.get(&worker).and_then(|worker| worker.line.as_ref()) {
-            // It may have been interrupted meanwhile.
-            let _ = socket::send(line, answer, &[]);
-        }
-    }
-
-    /// Takes every child that has ended: workers, and orphans that came to us.
-    fn reap(&mut self) -> ControlFlow<Outcome> {
-        while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            let Some(pid) = status.pid() else { break };
-            let Some(worker) = self.workers.remove(&pid) else { continue };
-            if self.standby == Some(pid) {
-                self.standby = None;
-                if matches!(status, WaitStatus::Signaled(_, signal, _) if signal != Signal::SIGIO) {
-                    // Whatever killed it may kill the next one, too.
-                    self.breath = Some(now() + BREATH);
-                }
-            }
-            let done = matches!(status, WaitStatus::Exited(_, 0));
-            match worker.duty {
-                Duty::Client => self.worker_ended(pid, status),
-                Duty::Sweep(name) => self.decide(Event::Swept(name, done))?,
-                Duty::Start(name) => {
-                    self.start_ended(&name, done)?;
-                    let cancelling = std::mem::take(&mut self.cancelling);
-                    let (told, rest) = cancelling.into_iter().partition(|(of, _)| *of == name);
-                    self.cancelling = rest;
-                    let told: Vec<(Name, Pid)> = told;
-                    told.iter().for_each(|(_, asker)| self.cancelled(*asker));
-                }
-            }
-        }
-        ControlFlow::Continue(())
-    }
-
-    /// A worker that was interrupted with its client ends by SIGIO; nothing else ends one from outside.
-    fn worker_ended(&self, pid: Pid, status: WaitStatus) {
-        match status {
-            WaitStatus::Signaled(_, Signal::SIGIO, _) => {}
-            WaitStatus::Signaled(_, signal, _) => log::error!("worker {pid} was ended by {signal}"),
-            _ => {}
-        }
-    }
-
-    /// What a worker may know, which this process has become.
-    fn knowledge(&mut self) -> Knowledge {
-        Knowledge {
-            pid: self.pid.as_raw(),
-            since: self.since,
-            statuses: self.monitors.take_statuses(),
-            settings: self.settings,
-        }
-    }
-
-    fn containers(&self) -> Containers {
-        Containers {
-            watched: self.monitors.connections().map(|(name, _)| name.clone()).collect(),
-            restarts: self.policy.restarts(),
-        }
-    }
-}
-
-impl Duty {
-    fn of(task: &Task) -> Self {
-        match task {
-            Task::Client(..) => Self::Client,
-            Task::Start(name) => Self::Start(name.clone()),
-            Task::Sweep(name) => Self::Sweep(name.clone()),
-        }
     }
 }
 

@@ -18,6 +18,7 @@ use nix::unistd::{chdir, setsid};
 use super::peer::{self, PidNamespace};
 use super::protocol::{Containers, FromSupervisor, FromWorker, GENERATION, Request, ToSupervisor, ToWorker};
 use super::{Knowledge, Program, Work};
+use crate::android::{manager, property, storage};
 use crate::call;
 use crate::config::value::Name;
 use crate::log::{self as sinks, Role};
@@ -38,6 +39,10 @@ pub enum Task {
     Start(Name),
     /// Removing what a container left behind.
     Sweep(Name),
+    /// Finding out whether the user has unlocked the phone, and showing shared storage if so.
+    Unlock,
+    /// Telling the root manager of this module what we do.
+    Describe(PathBuf, String),
 }
 
 /// What a worker takes along from the supervisor.
@@ -82,8 +87,22 @@ pub fn run(assignment: Assignment, paths: &Paths, program: &Program<'_>) -> ! {
                 1
             }
         },
+        Task::Unlock if !property::is_unlocked() => 1,
+        Task::Unlock => logged("shared storage", storage::give(paths)),
+        Task::Describe(module, text) => logged("module.prop", manager::describe(&module, Some(&text))),
     };
     exit_immediately(code.into())
+}
+
+/// The exit code of a task of the supervisor's own; what went wrong is in the log.
+fn logged(what: &str, done: Result<()>) -> u8 {
+    match done {
+        Ok(()) => 0,
+        Err(error) => {
+            log::warn!("{what}: {error:#}");
+            1
+        }
+    }
 }
 
 /// Waits for a client, forked ahead of it: whoever asks need not wait for a fork.
@@ -320,6 +339,19 @@ impl Supervisor {
             self.answer()?;
         }
         Ok(())
+    }
+
+    /// Has the supervisor become another program, and returns once that one serves.
+    ///
+    /// # Errors
+    /// Why it did not.
+    pub fn succeed(&self, program: BorrowedFd<'_>) -> Result<()> {
+        socket::send(&self.connection, &ToSupervisor::Succeed, &[program])?;
+        match self.answer()? {
+            Some(FromSupervisor::Done) => Ok(()),
+            Some(FromSupervisor::Failed(reason)) => bail!("{reason}"),
+            _ => bail!("the new program ended at once; the next command starts a supervisor; see its log"),
+        }
     }
 
     /// Waits until the supervisor has ended.

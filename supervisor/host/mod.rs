@@ -8,6 +8,7 @@ pub mod cgroup;
 pub mod kernel;
 pub mod namespace;
 pub mod security;
+pub mod uplink;
 
 use anyhow::Result;
 use nix::sys::utsname::uname;

@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 use super::lifetime::{boottime_s, start_time};
 use super::{Monitor, Phase};
 use crate::call;
+use crate::container::android;
 use crate::container::init::{self, Prepared};
 use crate::container::start::Report;
 use crate::container::wire::{FromChild, Wire};
@@ -27,7 +28,8 @@ impl Monitor {
     /// the boot is given up.
     pub(super) fn boot(&mut self, report: Option<&OwnedFd>) -> Result<()> {
         let joining = self.cgroup.joining_payload()?;
-        let operations: Vec<Operation> = self.notification().into_iter().collect();
+        let mut operations: Vec<Operation> = self.notification().into_iter().collect();
+        operations.extend(android::operations(&self.config, &self.host, &self.paths, self.tree.root())?);
         let command = strings(self.plan.command.iter().cloned())?;
         let environment =
             strings(self.plan.environment.iter().map(|(name, value)| format!("{name}={value}")))?;

@@ -13,8 +13,10 @@ use nix::unistd::Pid;
 
 use super::protocol::{Answer, Exit, ExitReason};
 use super::{Monitor, Phase, create_cgroup, writers};
-use crate::config::value::Name;
+use crate::android::wakelock;
+use crate::config::value::{Name, WakelockPolicy};
 use crate::config::{Config, RootSource};
+use crate::container::android;
 use crate::fault;
 use crate::paths::Paths;
 use crate::plan;
@@ -204,6 +206,7 @@ impl Monitor {
         let mut config = Config::load(&self.paths.container_ini(name), name)?;
         self.keep_image(&mut config);
         self.tree.renew(&config)?;
+        android::complete(&mut config, &self.host);
         let guest = Guest::inspect(self.tree.root(), config.container.init.as_str().as_ref())?;
         let plan = plan::build(&config, &self.host, &guest)?;
         self.filters = crate::privilege::compile(&plan.filters)?;
@@ -230,6 +233,10 @@ impl Monitor {
         self.cgroup.kill();
         if let Err(error) = self.cgroup.remove() {
             log::warn!("{name}: {error:#}");
+        }
+        if self.config.android.wakelock != WakelockPolicy::No {
+            // There may be no supervisor to do it.
+            wakelock::released(&self.paths.cgroup, name.as_str());
         }
         let _ = fault::point("emptied");
         // Before anybody hears of the end: the image is free again by then.

@@ -35,6 +35,7 @@ use self::tree::Tree;
 use crate::call;
 use crate::cgroup::Cgroup;
 use crate::config::{Config, Supervisor as Settings};
+use crate::container::android;
 use crate::container::start::Report;
 use crate::fault;
 use crate::host::Host;
@@ -173,7 +174,7 @@ fn detach(listener: &OwnedFd, report: &OwnedFd, name: &str) -> Result<OwnedFd> {
 
 impl Monitor {
     fn prepare(
-        config: Config,
+        mut config: Config,
         paths: Paths,
         host: Rc<Host>,
         proc: OwnedFd,
@@ -185,6 +186,7 @@ impl Monitor {
         let signals = Signals::listen(&[Signal::SIGCHLD, Signal::SIGTERM])?;
         let tree = Tree::open(&config, &paths.run_container(&config.name), report)?;
         let guest = Guest::inspect(tree.root(), config.container.init.as_str().as_ref())?;
+        android::complete(&mut config, &host);
         let plan = plan::build(&config, &host, &guest)?;
         let mut warnings = plan.warnings.clone();
         let cgroup = create_cgroup(&config, &paths, &host, &plan, &mut warnings)?;
@@ -237,6 +239,8 @@ impl Monitor {
 
     fn status(&self) -> Status {
         Status {
+            protocol: protocol::PROTOCOL,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
             state: self.state(),
             pid: self.init.map(Pid::as_raw),
             pid_started: self.pid_started,

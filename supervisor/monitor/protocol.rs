@@ -14,6 +14,10 @@ use serde::{Deserialize, Serialize};
 use crate::plan::terms::Terms;
 use crate::sys::terminal::WindowSize;
 
+/// Raised when something new is said on the control socket. Either side may be the older one: what is not understood is
+/// passed over, what is missing is at its default.
+pub const PROTOCOL: u32 = 1;
+
 /// A request to the monitor.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Request {
@@ -89,6 +93,12 @@ impl State {
 /// Everything a monitor tells about its container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
+    /// [`PROTOCOL`] of the monitor, which keeps its program until its container restarts; 0 before there was this.
+    #[serde(default)]
+    pub protocol: u32,
+    /// Version of the monitor's program; empty before there was this.
+    #[serde(default)]
+    pub version: String,
     /// State.
     pub state: State,
     /// PID 1 as the host sees it; none while there is none.
@@ -166,5 +176,24 @@ impl Exit {
             ExitReason::Exited => self.code != Some(0),
             ExitReason::Killed | ExitReason::StartFailed | ExitReason::Lost => true,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn monitors_of_other_versions_are_understood() {
+        // From before there were terms and versions; and from after, with what nobody here knows.
+        let old = r#"{"Status":{"state":"running","pid":7,"pid_started":9,"monitor":6,"init":"systemd","ready":true,
+            "started_s":1,"boots":1,"hostname":"web","cgroup":null,"namespaces":0,"network":"host","addresses":[],
+            "last_exit":null}}"#;
+        let Answer::Status(status) = serde_json::from_str(old).unwrap() else { panic!() };
+        assert_eq!((status.protocol, status.version.as_str(), status.pid), (0, "", Some(7)));
+        let new =
+            old.replace(r#""state""#, r#""protocol":9,"version":"9.0","something":{"new":[1]},"state""#);
+        let Answer::Status(status) = serde_json::from_str(&new).unwrap() else { panic!() };
+        assert_eq!((status.protocol, status.version.as_str(), status.ready), (9, "9.0", true));
     }
 }

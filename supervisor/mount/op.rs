@@ -66,6 +66,13 @@ pub enum Operation {
         /// A missing source is an error and not only a warning.
         required: bool,
     },
+    /// Binds a directory of the host, and goes on to show what the host mounts there and takes away again.
+    Follow {
+        /// On the host.
+        source: String,
+        /// In the container; made when missing.
+        target: String,
+    },
     /// Binds a file that an earlier step made over another one of the container.
     Cover {
         /// The file that shows, a path in the container.
@@ -133,6 +140,7 @@ impl fmt::Display for Operation {
                 let optional = if *required { "" } else { ",nofail" };
                 write!(f, "{source} {target} none rbind{access}{optional}")
             }
+            Self::Follow { source, target } => write!(f, "{source} {target} none rbind,rslave"),
             Self::Cover { source, target } => write!(f, "{source} {target} none bind"),
             Self::ReadOnly { target } => write!(f, "{target} {target} none bind,ro,nofail"),
             Self::Writable { target } => write!(f, "{target} {target} none bind,rw,nofail"),

@@ -61,6 +61,8 @@ pub struct Performer {
     last_parent: RefCell<Option<(String, Rc<OwnedFd>)>>,
     /// The host's /dev/null, the source of masks: 1:3 was checked before any tree was in reach.
     null: OwnedFd,
+    /// The host's mounts are followed here, so what is bound from them has to be cut off from it.
+    follows: bool,
 }
 
 /// The name of a descriptor for mount(2), relative to the working directory.
@@ -81,7 +83,17 @@ impl Performer {
             bail!("/dev/null is not the null device");
         }
         umask(Mode::empty());
-        Ok(Self { root, last_parent: RefCell::new(None), null })
+        Ok(Self { root, last_parent: RefCell::new(None), null, follows: false })
+    }
+
+    /// The mounts of this namespace follow the host's (MS_SLAVE): from now on each mount is cut off from that, the tree's
+    /// own first, except for those that are meant to follow.
+    ///
+    /// # Errors
+    /// What mount(2) answers.
+    pub fn follow_what_is_asked_for(&mut self) -> Result<()> {
+        self.follows = true;
+        make_private(self.root.directory())
     }
 
     /// The tree.
@@ -115,6 +127,10 @@ impl Performer {
             Operation::File { target, content } => self.file(target, content)?,
             Operation::Bind { source, target, read_only, required } => {
                 return self.bind(source, target, *read_only, *required);
+            }
+            Operation::Follow { source, target } => {
+                let origin = call!(open_path(Path::new(source)), "open({source})")?;
+                bind(&origin, &self.root.make_directories(Path::new(target))?, MsFlags::MS_REC)?;
             }
             Operation::Cover { source, target } => self.cover(source, target)?,
             Operation::ReadOnly { target } => {
@@ -242,6 +258,9 @@ impl Performer {
         if (seen.st_dev, seen.st_ino) != (status.st_dev, status.st_ino) {
             bail!("{target} changed while {source} was bound to it");
         }
+        if self.follows {
+            make_private(&bound).with_context(|| format!("keep {target} as it is"))?;
+        }
         if read_only {
             match read_only_recursive(bound.as_fd()) {
                 Ok(()) => {}
@@ -313,6 +332,13 @@ pub fn remount(mounted: &OwnedFd, change: impl Fn(MsFlags) -> MsFlags) -> Result
         mount(None::<&str>, name(mounted).as_str(), None::<&str>, flags, None::<&str>),
         "mount(remount, {flags:?})"
     )?;
+    Ok(())
+}
+
+/// Cuts a mount and those below it off from the host's.
+fn make_private(mounted: impl AsFd) -> Result<()> {
+    let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    call!(mount(None::<&str>, name(mounted).as_str(), None::<&str>, flags, None::<&str>), "mount(private)")?;
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
@@ -160,6 +160,14 @@ impl Root {
             return Err(Errno::ENOTDIR);
         }
         Ok(found)
+    }
+
+    /// What the symbolic link at `path` says; none when there is no link.
+    #[must_use]
+    pub fn read_link(&self, path: &Path) -> Option<PathBuf> {
+        let link = self.resolve_no_follow(path).ok()?;
+        // With an empty name the link itself is meant: readlinkat(2).
+        readlinkat(&link, "").ok().map(PathBuf::from)
     }
 
     /// Resolves a directory, making what is missing of it with mode 0755.

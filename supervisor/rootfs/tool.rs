@@ -96,6 +96,12 @@ pub fn descriptor_path(descriptor: BorrowedFd<'_>) -> String {
 }
 
 impl Tool {
+    /// The program in this file.
+    #[must_use]
+    pub fn at(path: PathBuf) -> Self {
+        Self { path }
+    }
+
     /// Looks for a program in PATH, then where systems keep such programs.
     #[must_use]
     pub fn find(name: &str) -> Option<Self> {
@@ -122,6 +128,14 @@ impl Tool {
     /// # Errors
     /// When it cannot be started. What it answers is in the [`Outcome`].
     pub fn run(&self, invocation: &mut Invocation<'_>) -> Result<Outcome> {
+        self.run_with(invocation, &[])
+    }
+
+    /// The same, with more variables, `NAME=value`.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn run_with(&self, invocation: &mut Invocation<'_>, variables: &[&str]) -> Result<Outcome> {
         let shown = self.path.display();
         let path = CString::new(self.path.as_os_str().as_bytes()).context("the program's name")?;
         let words = [self.path.as_os_str()];
@@ -133,7 +147,11 @@ impl Tool {
         let places = env::var("PATH").unwrap_or_default();
         let places =
             if places.is_empty() { PLACES.join(":") } else { format!("{places}:{}", PLACES.join(":")) };
-        let environment = [CString::new(format!("PATH={places}")).context("PATH")?, c"LC_ALL=C".into()];
+        let mut environment =
+            vec![CString::new(format!("PATH={places}")).context("PATH")?, c"LC_ALL=C".into()];
+        for variable in variables {
+            environment.push(CString::new(*variable).context("a variable")?);
+        }
         let null = call!(
             nix::fcntl::open("/dev/null", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()),
             "open(/dev/null)"

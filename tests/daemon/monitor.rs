@@ -64,6 +64,8 @@ impl Monitor {
 
     fn status(&self) -> Status {
         Status {
+            protocol: 1,
+            version: String::new(),
             state: State::Running,
             pid: Some(4_000_000),
             pid_started: None,

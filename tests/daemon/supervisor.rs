@@ -162,7 +162,7 @@ fn containers_start_by_themselves_once_after_each_boot_and_in_order() {
     };
     machine.ds(&["supervise", "--no-autostart"]).succeeds();
     for (name, priority) in [("a", 20), ("b", -5), ("c", 20), ("d", 7)] {
-        machine.container(name, &["autostart=yes", &format!("priority={priority}")]);
+        machine.container(name, &["autostart=yes", "start-after=boot", &format!("priority={priority}")]);
     }
     machine.container("manual", &[]);
     machine.ds(&["supervisor", "stop"]).succeeds();

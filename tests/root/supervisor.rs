@@ -21,7 +21,7 @@ fn logged(sandbox: &Sandbox, text: &str) -> Vec<String> {
 fn containers_start_by_themselves_in_order_of_priority() {
     let sandbox = Sandbox::new();
     for (name, priority) in [("c", 30), ("a", -5), ("b1", 10), ("b2", 10)] {
-        sandbox.container(name, &["autostart=yes", &format!("priority={priority}")]);
+        sandbox.container(name, &["autostart=yes", "start-after=boot", &format!("priority={priority}")]);
     }
     sandbox.container("not", &[]);
     sandbox.ds(&["supervise"]).succeeds();
@@ -43,9 +43,9 @@ fn containers_start_by_themselves_in_order_of_priority() {
 #[test]
 fn one_that_does_not_start_does_not_keep_the_others_from_it() {
     let sandbox = Sandbox::new();
-    let broken = sandbox.container("broken", &["autostart=yes", "priority=1"]);
+    let broken = sandbox.container("broken", &["autostart=yes", "start-after=boot", "priority=1"]);
     fs::remove_file(broken.path("sbin/init")).unwrap();
-    sandbox.container("after", &["autostart=yes", "priority=2"]);
+    sandbox.container("after", &["autostart=yes", "start-after=boot", "priority=2"]);
     sandbox.ds(&["supervise"]).succeeds();
     sandbox.wait_for_state("after", "running");
     assert_eq!(sandbox.state("broken"), "failed");

@@ -1,16 +1,41 @@
-//! `ds module boot`: what `service.sh` calls at late_start, in every boot and perhaps twice.
+//! `ds module boot`, what service.sh calls at late_start: launches the supervisor, however often it is called.
+//!
+//! The script's surroundings are the root manager's: its umask, its descriptors, perhaps an app's mount namespace.
+//! They end here; what the supervisor itself leaves behind is in `daemon::detach`. umask(2), setns(2).
 
-use anyhow::Result;
+use std::path::Path;
 
-use crate::cli::Supervise;
-use crate::command::supervise;
+use anyhow::{Context, Result};
+
+use super::{ID, MANAGERS};
+use crate::daemon::{detach, launch};
+use crate::durable;
 use crate::exit::ExitCode;
-use crate::paths::Paths;
+use crate::paths::{self, Paths};
+use crate::socket;
 
-/// Launches the supervisor.
+/// Launches the supervisor unless there is one, and tells it where the module is.
 ///
 /// # Errors
-/// Why there is none, or that there is one already.
-pub fn run(paths: &Paths) -> Result<ExitCode> {
-    supervise::run(&Supervise { foreground: false, no_autostart: false }, paths)
+/// Why there is no supervisor.
+pub fn run(module: Option<&Path>, paths: &Paths) -> Result<ExitCode> {
+    if let Err(error) = detach::join_init() {
+        log::warn!("{error:#}");
+    }
+    launch::refuse_spoiled()?;
+    let _lock = launch::lock(paths)?;
+    mark(module, paths)?;
+    if socket::connect_to(&paths.supervisor_socket())?.is_none() {
+        launch::start(paths, true)?;
+    }
+    Ok(ExitCode::Done)
+}
+
+/// Writes down that the module has come to its turn in this boot of the machine, and where it is.
+fn mark(module: Option<&Path>, paths: &Paths) -> Result<()> {
+    paths::create_private(&paths.run).with_context(|| format!("create {}", paths.run.display()))?;
+    let file = paths.module();
+    let installed = Path::new(MANAGERS).join("modules").join(ID);
+    let directory = module.unwrap_or(&installed).to_string_lossy();
+    durable::write(&file, directory.as_bytes(), 0o600).with_context(|| format!("write {}", file.display()))
 }

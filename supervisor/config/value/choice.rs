@@ -53,6 +53,32 @@ choice! {
 }
 
 choice! {
+    /// What the start of a container at boot waits for.
+    StartAfter {
+        /// The network, for a container that uses the host's.
+        Auto = "auto",
+        /// Nothing.
+        Boot = "boot",
+        /// A way out of the machine.
+        Network = "network",
+        /// That the user has unlocked the phone for the first time.
+        Unlock = "unlock",
+    }
+}
+
+choice! {
+    /// When the machine is kept from suspending.
+    WakelockPolicy {
+        /// Never.
+        No = "no",
+        /// While the container runs.
+        Running = "running",
+        /// Also while it waits to be started by itself.
+        Always = "always",
+    }
+}
+
+choice! {
     /// Which cgroup hierarchies the container sees.
     CgroupLayout {
         /// What the host has and the container's init system understands.

@@ -24,6 +24,7 @@ macro_rules! text_in_serde {
     )+};
 }
 
+mod android;
 mod bind;
 mod choice;
 mod label;
@@ -32,10 +33,11 @@ mod number;
 mod path;
 mod user;
 
+pub use android::{NameServers, SharedStorage};
 pub use bind::{Bind, BindList};
 pub use choice::{
     CgroupLayout, DeadlockShield, Fsck, HardwareAccess, LogLevel, NetworkMode, Privileged, RestartPolicy,
-    Switch,
+    StartAfter, Switch, WakelockPolicy,
 };
 pub use label::ImageLabel;
 pub use name::{EnvironmentName, EnvironmentValue, Hostname, Name, Uuid};

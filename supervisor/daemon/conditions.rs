@@ -1,0 +1,214 @@
+//! What containers wait for when they start at boot: the network, and that the user unlocks the phone.
+//!
+//! Owns who waits, and the descriptors that tell of changes, which are there only as long as somebody waits. Whether a
+//! condition is met is found out by [`uplink`] and by a worker (a property is read by running a program); that the user
+//! has unlocked shows in the mounts, which change then. rtnetlink(7), proc_pid_mountinfo(5).
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::policy::Candidate;
+use crate::config::Config;
+use crate::config::value::{Name, NetworkMode, StartAfter, WakelockPolicy};
+use crate::host::uplink::{self, Uplink};
+
+/// How often the lock is looked at while somebody waits for it and no mount changes.
+const LOOK: Duration = Duration::from_secs(30);
+
+/// Who waits; as it is handed over to another program.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Pending {
+    /// For the network.
+    pub network: Vec<Candidate>,
+    /// Until when.
+    pub network_until: Option<Duration>,
+    /// For the user.
+    pub unlock: Vec<Candidate>,
+    /// Why nothing starts by itself in this boot.
+    pub held_back: Option<String>,
+}
+
+/// Who waits for what, and how its coming is heard of.
+#[derive(Debug, Default)]
+pub struct Conditions {
+    pub(super) pending: Pending,
+    uplink: Option<Uplink>,
+    /// /proc/self/mountinfo while somebody waits for the user.
+    mounts: Option<File>,
+    next_look: Option<Duration>,
+    /// Containers that run wait for shared storage.
+    storage: bool,
+}
+
+/// What a container waits for.
+#[must_use]
+pub fn needed(config: &Config) -> StartAfter {
+    match config.container.start_after {
+        StartAfter::Auto if config.network.mode == NetworkMode::None => StartAfter::Boot,
+        StartAfter::Auto => StartAfter::Network,
+        other => other,
+    }
+}
+
+/// Whether a container that waits keeps the machine awake.
+#[must_use]
+pub fn wakes_while_waiting(config: &Config) -> bool {
+    config.android.wakelock == WakelockPolicy::Always
+}
+
+impl Conditions {
+    /// Takes over who waited.
+    #[must_use]
+    pub fn of(pending: Pending) -> Self {
+        Self { pending, ..Self::default() }
+    }
+
+    /// The word for what a container waits for.
+    #[must_use]
+    pub fn waiting(&self) -> Vec<(Name, &'static str)> {
+        let all = [(&self.pending.network, "network"), (&self.pending.unlock, "unlock")];
+        all.iter().flat_map(|(list, word)| list.iter().map(|one| (one.name.clone(), *word))).collect()
+    }
+
+    /// Somebody has to hear of routes and mounts, or nobody any more. To be called after every change of who waits.
+    pub fn listen(&mut self, now: Duration) {
+        if self.pending.network.is_empty() {
+            (self.uplink, self.pending.network_until) = (None, None);
+        } else if self.uplink.is_none() {
+            self.uplink = Uplink::watch().map_err(|error| log::warn!("{error:#}")).ok();
+        }
+        if !self.waits_for_user() {
+            (self.mounts, self.next_look) = (None, None);
+        } else if self.mounts.is_none() {
+            self.mounts =
+                File::open("/proc/self/mountinfo").map_err(|error| log::warn!("mounts: {error}")).ok();
+            self.next_look = Some(now);
+        }
+    }
+
+    /// Whether anybody waits for the user: a container that is to start, or one that runs and waits for storage.
+    #[must_use]
+    pub fn waits_for_user(&self) -> bool {
+        self.storage || !self.pending.unlock.is_empty()
+    }
+
+    /// Containers that run wait for shared storage, or do not any more.
+    pub fn storage_pending(&mut self, pending: bool) {
+        self.storage = pending;
+    }
+
+    /// Readable when routes have changed.
+    #[must_use]
+    pub fn routes(&self) -> Option<BorrowedFd<'_>> {
+        self.uplink.as_ref().map(Uplink::fd)
+    }
+
+    /// Has an exceptional condition when mounts have changed, poll(2) POLLPRI.
+    #[must_use]
+    pub fn mounts(&self) -> Option<BorrowedFd<'_>> {
+        self.mounts.as_ref().map(AsFd::as_fd)
+    }
+
+    /// When something is due without any event.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Duration> {
+        [self.pending.network_until, self.next_look].into_iter().flatten().min()
+    }
+
+    /// Mounts have changed: the lock is to be looked at.
+    pub fn mounts_changed(&mut self, now: Duration) {
+        self.next_look = Some(now);
+    }
+
+    /// Whether the lock is to be looked at now; the next time comes later.
+    pub fn is_look_due(&mut self, now: Duration) -> bool {
+        let due = self.next_look.is_some_and(|at| at <= now);
+        if due {
+            self.next_look = Some(now + LOOK);
+        }
+        due
+    }
+
+    /// Takes those whose wait for the network is over.
+    pub fn take_network(&mut self, now: Duration) -> Vec<Candidate> {
+        if self.pending.network.is_empty() {
+            return Vec::new();
+        }
+        if let Some(uplink) = &self.uplink {
+            uplink.drain();
+        }
+        let up = uplink::is_up().unwrap_or_else(|error| {
+            log::warn!("whether the network is up: {error:#}");
+            true
+        });
+        if !up {
+            if self.pending.network_until.is_some_and(|until| until > now) {
+                return Vec::new();
+            }
+            log::warn!("the network did not come up in time; the containers that wait for it start without");
+        }
+        std::mem::take(&mut self.pending.network)
+    }
+
+    /// Takes those whose wait for the user is over.
+    pub fn take_unlock(&mut self) -> Vec<Candidate> {
+        self.storage = false;
+        std::mem::take(&mut self.pending.unlock)
+    }
+
+    /// The user stops a container, or starts it himself.
+    pub fn forget(&mut self, name: &Name) {
+        for list in [&mut self.pending.network, &mut self.pending.unlock] {
+            list.retain(|candidate| candidate.name != *name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn what_a_container_waits_for_follows_from_its_network() {
+        for (text, expected) in [
+            ("", StartAfter::Network),
+            ("[network]\nmode=none\n", StartAfter::Boot),
+            ("[network]\nmode=nat\n", StartAfter::Network),
+            ("start-after=boot\n", StartAfter::Boot),
+            ("start-after=unlock\n[network]\nmode=none\n", StartAfter::Unlock),
+        ] {
+            let text = format!("[container]\nrootfs=/r\n{text}");
+            let config = Config::parse(text.as_bytes(), Path::new("f"), &"web".parse().unwrap()).unwrap();
+            assert_eq!(needed(&config), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn descriptors_are_there_only_while_somebody_waits() {
+        let candidate = |name: &str| Candidate { name: name.parse().unwrap(), priority: 0 };
+        let now = Duration::from_secs(100);
+        let mut conditions = Conditions::default();
+        conditions.listen(now);
+        assert!(
+            conditions.routes().is_none() && conditions.mounts().is_none() && conditions.deadline().is_none()
+        );
+        conditions.pending.network.push(candidate("web"));
+        conditions.pending.network_until = Some(now);
+        conditions.pending.unlock.push(candidate("db"));
+        conditions.listen(now);
+        assert!(conditions.routes().is_some() && conditions.mounts().is_some());
+        assert!(conditions.is_look_due(now) && !conditions.is_look_due(now));
+        // Their time is over, whether there is a network or not.
+        assert_eq!(conditions.take_network(now).len(), 1);
+        conditions.forget(&"db".parse().unwrap());
+        conditions.listen(now);
+        assert!(
+            conditions.routes().is_none() && conditions.mounts().is_none() && conditions.deadline().is_none()
+        );
+    }
+}

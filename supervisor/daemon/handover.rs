@@ -1,0 +1,217 @@
+//! One supervisor becomes the next: the process stays, its program changes, and everything that it holds goes along.
+//!
+//! Owns the document that the old program leaves for the new one, in a memfd beside the descriptors that it names, and
+//! the look at a successor before anything is given up. What is in the document may come from an older program and be
+//! read by a newer one: unknown fields are passed over and missing ones are at their defaults. execve(2),
+//! memfd_create(2), sigprocmask(2), elf(5).
+
+use std::convert::Infallible;
+use std::env;
+use std::ffi::{CString, OsStr};
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::signal::SigSet;
+use nix::unistd::execve;
+use serde::{Deserialize, Serialize};
+
+use super::conditions::Pending;
+use super::policy::Policy;
+use super::{launch, seal};
+use crate::call;
+use crate::config::value::Name;
+use crate::rootfs::tool::{Invocation, Tool, descriptor_path};
+use crate::sys::descriptor::executable_memfd;
+
+/// The environment variable that names the file on disk that the supervisor came from.
+const BINARY: &str = "DS_BINARY";
+/// Where an ELF file says for which machine it is: class and byte order, then the machine.
+const ELF_HEADER: usize = 20;
+
+/// What the old program leaves behind; descriptors by their numbers.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct State {
+    /// Where clients connect.
+    pub listener: RawFd,
+    /// The lock of the one supervisor.
+    pub lock: RawFd,
+    /// When the first of the programs began, milliseconds on the clock of [`now`](super::now).
+    pub since_ms: u64,
+    /// The worker that asked for all this.
+    pub asker: i32,
+    /// The children that have not been reaped.
+    pub workers: Vec<Worker>,
+    /// Workers to be told once the start of a container that they cancelled has ended.
+    pub cancelling: Vec<(Name, i32)>,
+    /// Everything that is decided and pending.
+    pub policy: Policy,
+    /// What waits for something of the machine.
+    pub pending: Pending,
+}
+
+/// A child.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Worker {
+    /// Its process id.
+    pub pid: i32,
+    /// The line to it.
+    pub line: Option<RawFd>,
+    /// The container that it starts, if that is what it does.
+    pub starts: Option<Name>,
+    /// The container that it sweeps up after, if that is what it does.
+    pub sweeps: Option<Name>,
+}
+
+/// A program that may take over.
+#[derive(Debug)]
+pub struct Successor {
+    /// A copy that nobody can change.
+    pub program: OwnedFd,
+    /// What it says of itself.
+    pub version: String,
+}
+
+/// What `ds version --json` says.
+#[derive(Deserialize)]
+struct Version {
+    version: String,
+}
+
+/// The file on disk that this supervisor came from.
+#[must_use]
+pub fn installed() -> Option<PathBuf> {
+    env::var_os(BINARY).map(PathBuf::from)
+}
+
+/// The variable that tells a supervisor of that file; none when there is no such file any more.
+#[must_use]
+pub(super) fn origin() -> Option<CString> {
+    let path = installed().or_else(|| std::fs::read_link("/proc/self/exe").ok())?;
+    let text = path.to_str()?;
+    // The kernel's word for a file that was replaced while it ran: what is there now is the newer one.
+    let text = text.strip_suffix(" (deleted)").unwrap_or(text);
+    CString::new(format!("{BINARY}={text}")).ok()
+}
+
+/// Copies a program and makes sure that it can take over: it is made for this machine, and it runs.
+///
+/// # Errors
+/// In one line why it cannot.
+pub fn examine(path: &Path, scratch: &Path) -> Result<Successor> {
+    let mut file = File::open(path).with_context(|| format!("open {}", path.display()))?;
+    ensure!(
+        machine(&mut file)? == machine(&mut File::open("/proc/self/exe").context("open /proc/self/exe")?)?,
+        "{} is not a program for this machine; the supervisor stays as it is",
+        path.display()
+    );
+    let mut version = None;
+    let program = seal::copy_that_runs(path, scratch, &mut |copy| {
+        version = Some(ask_version(copy)?);
+        Ok(())
+    });
+    let program = program.with_context(|| format!("{}; the supervisor stays as it is", path.display()))?;
+    Ok(Successor { program, version: version.unwrap_or_default() })
+}
+
+/// The part of an ELF header that says for which machine a program is made.
+fn machine(file: &mut File) -> Result<[u8; 4]> {
+    let mut header = [0; ELF_HEADER];
+    file.rewind().and_then(|()| file.read_exact(&mut header)).context("read the program's header")?;
+    ensure!(header.starts_with(b"\x7fELF"), "it is not a program");
+    Ok([header[4], header[5], header[18], header[19]])
+}
+
+fn ask_version(copy: BorrowedFd<'_>) -> Result<String> {
+    let arguments = [OsStr::new("version"), OsStr::new("--json")];
+    let inherited = [copy];
+    let mut invocation = Invocation { inherited: &inherited, ..Invocation::new(&arguments) };
+    let outcome = Tool::at(descriptor_path(copy).into()).run(&mut invocation)?;
+    ensure!(outcome.is_success(), "it does not run: {}", outcome.last_words());
+    let answer: Version =
+        serde_json::from_str(outcome.last_words()).context("it does not say its version")?;
+    Ok(answer.version)
+}
+
+impl State {
+    /// What the old program has left in a descriptor.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read(document: OwnedFd) -> Result<Self> {
+        let file = File::from(document);
+        let length = file.metadata().context("the state")?.len();
+        let mut bytes = vec![0; usize::try_from(length).context("the state")?];
+        file.read_exact_at(&mut bytes, 0).context("read the state")?;
+        serde_json::from_slice(&bytes).context("the state of the program before")
+    }
+
+    /// Becomes the successor, which finds this state and the descriptors in `kept`. Returns only if that fails; then
+    /// everything is as it was.
+    ///
+    /// # Errors
+    /// What execve(2) or memfd_create(2) answers.
+    pub fn hand_over(&self, program: &OwnedFd, kept: &[BorrowedFd<'_>]) -> Result<Infallible> {
+        let mut document = File::from(call!(executable_memfd(c"ds-state"), "memfd_create")?);
+        document.write_all(&serde_json::to_vec(self)?).context("write the state")?;
+        let arguments: Vec<CString> = env::args().map(CString::new).collect::<Result<_, _>>()?;
+        let marker = format!("{}{}", launch::SUCCESSOR, document.as_raw_fd());
+        let environment = launch::environment(&marker)?;
+        let path = CString::new(descriptor_path(program.as_fd()))?;
+        let kept: Vec<BorrowedFd<'_>> = kept.iter().copied().chain([document.as_fd()]).collect();
+        // What is signalled from here on waits until the new program listens.
+        call!(SigSet::all().thread_block(), "sigprocmask")?;
+        let done = mark(&kept, FdFlag::empty())
+            .and_then(|()| Ok(call!(execve(&path, &arguments, &environment), "execve(the new program)")?));
+        mark(&kept, FdFlag::FD_CLOEXEC)?;
+        call!(SigSet::all().thread_unblock(), "sigprocmask")?;
+        match done {
+            Ok(never) => match never {},
+            Err(error) => bail!("{error:#}; the supervisor stays as it is"),
+        }
+    }
+}
+
+/// Says whether descriptors close when a program is executed.
+pub(super) fn mark(descriptors: &[BorrowedFd<'_>], flag: FdFlag) -> Result<()> {
+    for descriptor in descriptors {
+        call!(fcntl(descriptor, FcntlArg::F_SETFD(flag)), "fcntl(F_SETFD)")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_older_or_newer_program_left_can_be_read() {
+        let state: State = serde_json::from_str(r#"{"listener":7,"added later":{"a":1}}"#).unwrap();
+        assert_eq!((state.listener, state.lock, state.workers.len()), (7, 0, 0));
+        let text =
+            r#"{"workers":[{"pid":5,"starts":"web","new":true}],"policy":{"new":1},"pending":{"x":2}}"#;
+        let state: State = serde_json::from_str(text).unwrap();
+        assert_eq!(state.workers[0].starts.as_ref().map(Name::as_str), Some("web"));
+        let again: State = serde_json::from_slice(&serde_json::to_vec(&state).unwrap()).unwrap();
+        assert_eq!(again.workers[0].pid, 5);
+    }
+
+    #[test]
+    fn a_file_for_another_machine_is_no_successor() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ds");
+        std::fs::write(&path, "#!/bin/sh\necho '{\"version\":\"9\"}'\n").unwrap();
+        assert!(format!("{:#}", examine(&path, directory.path()).unwrap_err()).contains("not a program"));
+        let mut other = std::fs::read("/proc/self/exe").unwrap()[..ELF_HEADER].to_vec();
+        other[18] ^= 0xff;
+        std::fs::write(&path, other).unwrap();
+        let refusal = format!("{:#}", examine(&path, directory.path()).unwrap_err());
+        assert!(refusal.contains("not a program for this machine"), "{refusal}");
+    }
+}
