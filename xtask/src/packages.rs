@@ -50,6 +50,7 @@ const PACKAGES: &[Package] = &[
     package("dpkg", "dpkg-deb", Verb::Fixtures, "unpacks single packages"),
     package("util-linux", "unshare", Verb::Fixtures, "keeps mounts made meanwhile private"),
     package("qemu-system-x86", "qemu-system-x86_64", Verb::Machines, "virtual machines"),
+    package("qemu-system-arm", "qemu-system-aarch64", Verb::Machines, "virtual machines of phones"),
     package("mmdebstrap", "mmdebstrap", Verb::Machines, "fetches their kernel and tools"),
     package("debian-archive-keyring", "", Verb::Machines, "verifies what is fetched"),
     package("kmod", "depmod", Verb::Machines, "finds what kernel modules depend on"),

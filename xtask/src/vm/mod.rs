@@ -1,12 +1,13 @@
 //! What virtual machines are made of, below `target/vm/`: each part built once, whole or not at all.
 //!
-//! Owns the folder: `amd64/` is what a machine boots (`system` makes it), `images/` holds root file systems as files
+//! Owns the folder: `amd64/` is what a machine boots (`system` makes it), `phone/` the same for phones (`phone`), `images/` holds root file systems as files
 //! (`image`), `policy` is the SELinux policy of the guests (`policy`). A `.stamp` beside a part tells what it was made
 //! from, `lock` keeps two builds apart. Boots nothing: that is the business of `tests/vm`.
 
 mod image;
 mod kernel;
 mod modules;
+mod phone;
 mod policy;
 mod system;
 
@@ -18,14 +19,19 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+/// Debian's architectures that there is a phone of.
+const PHONES: [&str; 2] = ["amd64", "arm64"];
+
 /// Builds what is missing and gives the folder. The fixtures have to be there.
 ///
 /// # Errors
 /// Not root, a missing tool, or what a build failed with.
 pub fn ensure(workspace: &Workspace) -> Result<PathBuf> {
     let folder = workspace.target("vm");
-    fs::create_dir_all(folder.join("images"))
-        .with_context(|| format!("cannot create {}", folder.display()))?;
+    for part in ["images", "phone"] {
+        fs::create_dir_all(folder.join(part))
+            .with_context(|| format!("cannot create {}", folder.display()))?;
+    }
     let lock = File::create(folder.join("lock"))?;
     flock(&lock, FlockOperation::LockExclusive).context("cannot lock the parts of virtual machines")?;
     packages::ensure(packages::Verb::Machines)?;
@@ -33,6 +39,10 @@ pub fn ensure(workspace: &Workspace) -> Result<PathBuf> {
         bail!("building virtual machines needs root");
     }
     part(&folder.join("amd64"), &system::stamp(), system::make)?;
+    for architecture in PHONES {
+        let make = |folder: &Path| phone::make(architecture, folder);
+        part(&folder.join("phone").join(architecture), &phone::stamp(architecture), make)?;
+    }
     for name in image::NAMES {
         let tree = workspace.fixtures().join(name);
         let make = |file: &Path| image::make(&tree, file);
