@@ -14,8 +14,10 @@ mod disk;
 mod initramfs;
 mod machine;
 mod nbd;
+mod platform;
 
 mod boot;
+mod phone;
 mod selinux;
 
 use std::env;
