@@ -1,17 +1,32 @@
 # shellcheck shell=sh
+# shellcheck disable=SC2154 # the installer sets these variables
 # Sourced by the installers of Magisk, KernelSU and APatch when the module is installed. It ends with abort, never
-# with exit, which would end the installer.
+# with exit, which would end the installer. Magisk throws standard error away, so everything is told with ui_print.
 if [ "$BOOTMODE" != true ]; then
   abort "! Install this module in the app of your root manager, not in recovery"
 fi
+if [ ! -s "$MODPATH/checksums" ] || ! (cd "$MODPATH" && sha256sum -c checksums) >/dev/null 2>&1; then
+  abort "! This zip is damaged: a checksum does not fit. Download it again"
+fi
 if [ ! -f "$MODPATH/bin/ds-$ARCH" ]; then
-  abort "! This zip has no ds for the processor of this device (${ARCH:-unknown})"
+  abort "! There is no ds for the processor of this device (${ARCH:-unknown}) in this zip"
 fi
-mv "$MODPATH/bin/ds-$ARCH" "$MODPATH/bin/ds"
-rm -f "$MODPATH"/bin/ds-*
-set_perm "$MODPATH/bin/ds" 0 0 0755
-# The architecture that an installer names can be a guess. The program itself is not.
+# The program gets its name when it is whole and executable, and nothing is ever written over one.
+set_perm "$MODPATH/bin/ds-$ARCH" 0 0 0755
+mv -f "$MODPATH/bin/ds-$ARCH" "$MODPATH/bin/ds"
+rm -f "$MODPATH"/bin/ds-* "$MODPATH/checksums"
+# The processor that an installer names can be a guess, and some vendors let root run nothing in /data.
 if ! "$MODPATH/bin/ds" version >/dev/null 2>&1; then
-  abort "! ds does not run on this device"
+  abort "! ds does not run on this device: it has another processor than ${ARCH}, or lets root run no program in /data"
 fi
-ui_print "- $("$MODPATH/bin/ds" version)"
+if ! report=$(
+  export API MODPATH KSU KSU_VER_CODE APATCH APATCH_VER_CODE MAGISK_VER_CODE
+  "$MODPATH/bin/ds" module install 2>&1
+); then
+  abort "$report"
+fi
+ui_print "$report"
+if [ -d "$MODPATH/system" ]; then
+  # set_perm follows links, and these lead to the module that is in use.
+  chcon -hR u:object_r:system_file:s0 "$MODPATH/system"
+fi

@@ -6,6 +6,7 @@
 mod action;
 mod boot;
 mod install;
+mod keep;
 mod links;
 mod manager;
 mod uninstall;

@@ -9,6 +9,7 @@ mod demo;
 mod droidspaces;
 mod fixture;
 mod interrupt;
+mod package;
 mod packages;
 mod process;
 mod suite;
@@ -38,6 +39,7 @@ enum Verb {
     Demo(Demo),
     Test(Test),
     Bench(Bench),
+    Package(Package),
     Stopwatch(Stopwatch),
 }
 
@@ -68,7 +70,7 @@ struct Demo {}
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "test")]
 struct Test {
-    /// only this suite (may be repeated): lint, unit, xtask, layering, docs, cli, daemon, root, vm
+    /// only this suite (may be repeated): lint, unit, xtask, layering, docs, cli, daemon, root, module, vm
     #[argh(option)]
     suite: Vec<String>,
     /// only tests whose name contains this
@@ -89,6 +91,18 @@ struct Bench {
     /// only these: boot, run, shell, memory, idle, many
     #[argh(positional)]
     names: Vec<String>,
+}
+
+/// build the module's zip, which root managers flash
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "package")]
+struct Package {
+    /// only for this processor (may be repeated): arm64, arm, x64
+    #[argh(option)]
+    architecture: Vec<String>,
+    /// build it a second time from a copy of the sources, and compare
+    #[argh(switch)]
+    verify: bool,
 }
 
 /// print how many seconds each run of a command takes; bench calls this in other namespaces
@@ -128,6 +142,9 @@ fn perform(verb: Verb) -> Result<ExitCode> {
         Verb::Bench(Bench { rounds, markdown, names }) => {
             let all_reached = bench::run(&workspace, &bench::Options { rounds, names, markdown })?;
             return Ok(if all_reached { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Verb::Package(Package { architecture, verify }) => {
+            package::run(&workspace, &package::Options { architectures: architecture, verify })?;
         }
         Verb::Stopwatch(Stopwatch { times, command }) => bench::print_times(times, &command)?,
     }

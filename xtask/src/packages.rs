@@ -5,7 +5,7 @@
 
 use crate::{process, terminal};
 use anyhow::{Context, Result, bail};
-use std::env;
+use std::env::{self, consts::ARCH};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -22,6 +22,12 @@ pub enum Verb {
     Emulation,
     /// Comparing with other programs.
     Bench,
+    /// Building `ds` without rustup's target for musl.
+    CompileForMusl,
+    /// Linking for the processor that Debian calls so; `own` is this machine's.
+    LinkFor(&'static str),
+    /// Trying the module's scripts.
+    Module,
 }
 
 /// One package of the list.
@@ -70,6 +76,23 @@ const PACKAGES: &[Package] = &[
     package("zstd", "zstd", Verb::Bench, "rival: zstd"),
     package("e2fsprogs", "e2fsck", Verb::Bench, "rival: e2fsck; makes images"),
     package("strace", "strace", Verb::Bench, "counts system calls of idle processes"),
+    package("rustc-web", "", Verb::CompileForMusl, "compiles ds for phones"),
+    package("rust-web-src", "", Verb::CompileForMusl, "the standard library, to be built for musl"),
+    package("gcc", "cc", Verb::LinkFor("own"), "links ds"),
+    package("musl-dev", "", Verb::LinkFor("own"), "the C library in ds"),
+    package("gcc-aarch64-linux-gnu", "aarch64-linux-gnu-gcc", Verb::LinkFor("arm64"), "links ds"),
+    package("musl-dev:arm64", "", Verb::LinkFor("arm64"), "the C library in ds"),
+    package("qemu-user-static", "qemu-aarch64-static", Verb::LinkFor("arm64"), "tries out what was built"),
+    package("gcc-arm-linux-gnueabihf", "arm-linux-gnueabihf-gcc", Verb::LinkFor("armhf"), "links ds"),
+    package("musl-dev:armhf", "", Verb::LinkFor("armhf"), "the C library in ds"),
+    package("qemu-user-static", "qemu-arm-static", Verb::LinkFor("armhf"), "tries out what was built"),
+    package("gcc-x86-64-linux-gnu", "x86_64-linux-gnu-gcc", Verb::LinkFor("amd64"), "links ds"),
+    package("musl-dev:amd64", "", Verb::LinkFor("amd64"), "the C library in ds"),
+    package("qemu-user-static", "qemu-x86_64-static", Verb::LinkFor("amd64"), "tries out what was built"),
+    package("busybox-static", "", Verb::Module, "the shell of root managers"),
+    package("mksh", "mksh", Verb::Module, "the shell of Android"),
+    package("toybox", "toybox", Verb::Module, "the programs of Android"),
+    package("shellcheck", "shellcheck", Verb::Module, "reads the module's scripts"),
 ];
 
 /// Installs what `verb` needs and this machine does not have.
@@ -109,12 +132,30 @@ fn is_installed(package: &Package, has_apt: bool) -> bool {
     if !has_apt {
         return package.program.is_empty() || find_program(package.program);
     }
-    Command::new("dpkg-query")
-        .args(["--show", "--showformat=${db:Status-Status}", package.name])
+    // One line for each architecture that the package is there for.
+    let format = "--showformat=${Package} ${Package}:${Architecture} ${Architecture} ${db:Status-Status}\n";
+    let output = Command::new("dpkg-query")
+        .args(["--show", format, package.name])
         .stdin(Stdio::null())
         .stderr(Stdio::null())
-        .output()
-        .is_ok_and(|output| output.stdout == b"installed")
+        .output();
+    output.is_ok_and(|output| {
+        String::from_utf8_lossy(&output.stdout).lines().any(|line| fits(line, package.name))
+    })
+}
+
+/// Whether a line of dpkg-query says that the package of this name is installed: with `:ARCHITECTURE` that one,
+/// without it this machine's.
+fn fits(line: &str, wanted: &str) -> bool {
+    let own = match ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let [name, qualified, architecture, "installed"] = line.split(' ').collect::<Vec<_>>()[..] else {
+        return false;
+    };
+    qualified == wanted || name == wanted && [own, "all"].contains(&architecture)
 }
 
 /// Package lists that are missing or too old make the first try fail; then they are fetched.
@@ -128,8 +169,31 @@ fn install(names: &[&str]) -> Result<()> {
         return Ok(());
     }
     terminal::line("fetching the package lists");
-    process::run_quietly(apt_get().arg("update"))?;
-    install().map(|_| ()).with_context(|| format!("cannot install {}", names.join(" ")))
+    // A list that cannot be had need not be one that matters here.
+    let updated = process::run_quietly(apt_get().arg("update"));
+    let installed = install().map(|_| ()).with_context(|| format!("cannot install {}", names.join(" ")));
+    if installed.is_err() {
+        updated?;
+    }
+    installed
+}
+
+/// Lets dpkg(1) install packages of another architecture, as far as it is Debian's business.
+///
+/// # Errors
+/// What dpkg said.
+pub fn allow_architecture(name: &str) -> Result<()> {
+    if !find_program("dpkg") {
+        return Ok(());
+    }
+    let own = process::read(Command::new("dpkg").arg("--print-architecture"))?;
+    let others = process::read(Command::new("dpkg").arg("--print-foreign-architectures"))?;
+    if own.lines().chain(others.lines()).any(|known| known == name) {
+        return Ok(());
+    }
+    terminal::line(format_args!("letting dpkg install packages for {name}"));
+    process::run_quietly(Command::new("dpkg").args(["--add-architecture", name]))?;
+    Ok(())
 }
 
 fn apt_get() -> Command {
@@ -148,7 +212,18 @@ pub fn find_program(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{PACKAGES, find_program};
+    use super::{ARCH, PACKAGES, find_program, fits};
+
+    #[test]
+    fn a_package_for_another_architecture_is_not_the_one_for_this_machine() {
+        let foreign = "musl-dev musl-dev:s390x s390x installed";
+        assert!(fits(foreign, "musl-dev:s390x") && !fits(foreign, "musl-dev"));
+        assert!(fits("keys keys:all all installed", "keys"));
+        assert!(!fits("keys keys:all all config-files", "keys"));
+        if ARCH == "x86_64" {
+            assert!(fits("musl-dev musl-dev:amd64 amd64 installed", "musl-dev"));
+        }
+    }
 
     #[test]
     fn every_package_says_why_once_for_each_command() {

@@ -6,7 +6,7 @@
 use crate::process;
 use anyhow::{Context, Result};
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -16,6 +16,7 @@ pub struct Workspace {
     root: PathBuf,
     target: PathBuf,
     cargo: OsString,
+    rustc: OsString,
     host: String,
     rustc_version: String,
 }
@@ -32,11 +33,12 @@ impl Workspace {
         let target =
             env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir));
         let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-        let version = process::read(Command::new(rustc).arg("-vV"))?;
+        let version = process::read(Command::new(&rustc).arg("-vV"))?;
         Ok(Self {
             root: root.to_owned(),
             target,
             cargo: env::var_os("CARGO").unwrap_or_else(|| "cargo".into()),
+            rustc,
             host: field(&version, "host: ").context("`rustc -vV` names no host")?.to_owned(),
             rustc_version: field(&version, "release: ").and_then(minor).unwrap_or_default().to_owned(),
         })
@@ -47,6 +49,16 @@ impl Workspace {
         let mut command = Command::new(&self.cargo);
         command.current_dir(&self.root);
         command
+    }
+
+    /// The compiler.
+    pub fn rustc(&self) -> &OsStr {
+        &self.rustc
+    }
+
+    /// The same toolchain, with the source tree and the target directory at other places.
+    pub fn elsewhere(&self, root: PathBuf, target: PathBuf) -> Self {
+        Self { root, target, ..self.clone() }
     }
 
     /// The target triple of this machine, such as `x86_64-unknown-linux-gnu`.

@@ -8,7 +8,7 @@ mod tally;
 use crate::binary::{self, Profile};
 use crate::terminal;
 use crate::workspace::Workspace;
-use crate::{fixture, process, vm};
+use crate::{fixture, package, packages, process, vm};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -34,14 +34,10 @@ enum Needs {
     Binary,
     /// Root, the binary, the probe and the root file systems.
     Machine,
-    /// All of that, and what virtual machines boot.
+    /// All of that, and what virtual machines boot, with the module's zip for all of them.
     VirtualMachine,
-}
-
-impl Needs {
-    const fn root(self) -> bool {
-        matches!(self, Self::Machine | Self::VirtualMachine)
-    }
+    /// Root, the probe, and the module's zip.
+    Module,
 }
 
 const SUITES: &[Suite] = &[
@@ -63,6 +59,12 @@ const SUITES: &[Suite] = &[
         needs: Needs::Binary,
     },
     Suite { name: "root", cargo: &["--package", "ds", "--test", "root"], runner: &[], needs: Needs::Machine },
+    Suite {
+        name: "module",
+        cargo: &["--package", "ds", "--test", "module"],
+        runner: &[],
+        needs: Needs::Module,
+    },
     Suite {
         name: "vm",
         cargo: &["--package", "ds", "--test", "vm"],
@@ -110,21 +112,32 @@ type Environment = Vec<(&'static str, PathBuf)>;
 
 fn prepare(workspace: &Workspace, suites: &[Suite]) -> Result<Environment> {
     let mut environment = Environment::new();
-    let machine = suites.iter().any(|suite| suite.needs.root());
-    if machine && !rustix::process::geteuid().is_root() {
+    let needed = |needs: &[Needs]| suites.iter().any(|suite| needs.contains(&suite.needs));
+    if needed(&[Needs::Machine, Needs::VirtualMachine, Needs::Module])
+        && !rustix::process::geteuid().is_root()
+    {
         bail!(
-            "the suites root and vm boot containers and need root; without it: --suite lint --suite unit --suite cli"
+            "the root, module and vm suites boot containers and need root; without it: --suite lint --suite unit --suite cli"
         );
     }
-    if suites.iter().any(|suite| suite.needs != Needs::Sources) {
+    if needed(&[Needs::Binary, Needs::Machine, Needs::VirtualMachine]) {
         environment.push(("DS_BIN", binary::build(workspace, Profile::Release)?));
     }
-    if machine {
+    if needed(&[Needs::Machine, Needs::VirtualMachine, Needs::Module]) {
         environment.push(("DS_PROBE", binary::build_probe(workspace)?));
+    }
+    if needed(&[Needs::Module]) {
+        packages::ensure(packages::Verb::Module)?;
+    }
+    if needed(&[Needs::Module, Needs::VirtualMachine]) {
+        let phones = needed(&[Needs::VirtualMachine]);
+        environment.push(("DS_MODULE", package::run(workspace, &package::Options::for_tests(phones)?)?));
+    }
+    if needed(&[Needs::Machine, Needs::VirtualMachine]) {
         fixture::ensure(workspace, &[])?;
         environment.push(("DS_FIXTURES", workspace.fixtures()));
     }
-    if suites.iter().any(|suite| suite.needs == Needs::VirtualMachine) {
+    if needed(&[Needs::VirtualMachine]) {
         environment.push(("DS_VM", vm::ensure(workspace)?));
     }
     Ok(environment)

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Debian's architectures that there is a phone of.
-const PHONES: [&str; 2] = ["amd64", "arm64"];
+pub const PHONES: [&str; 2] = ["amd64", "arm64"];
 
 /// Builds what is missing and gives the folder. The fixtures have to be there.
 ///

@@ -1,0 +1,5 @@
+#!/system/bin/sh
+# The button in the manager's app: shows what runs.
+MODDIR=${0%/*}
+cd / || exit 1
+exec "$MODDIR/bin/ds" module action </dev/null 2>&1

@@ -1,0 +1,57 @@
+//! A copy of the program with the data, for a boot after an update that was cut short.
+//!
+//! Root managers put what they had unpacked until then in the place of the old module, and its program may be missing.
+//! `service.sh` then calls this copy: the last program that came as far as a boot.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::durable;
+use crate::paths::{Paths, create_private};
+
+const OWN_PROGRAM: &str = "/proc/self/exe";
+
+/// Copies this program to `bin/ds` in the data directory, unless it is there already.
+///
+/// # Errors
+/// When there is no room for it.
+pub fn keep(paths: &Paths) -> Result<()> {
+    let directory = paths.data.join("bin");
+    create_private(&directory).with_context(|| format!("create {}", directory.display()))?;
+    copy(Path::new(OWN_PROGRAM), &directory.join("ds"))
+}
+
+fn copy(program: &Path, kept: &Path) -> Result<()> {
+    let bytes = fs::read(program).with_context(|| format!("read {}", program.display()))?;
+    if fs::read(kept).is_ok_and(|there| there == bytes) {
+        return Ok(());
+    }
+    // A new file takes the place of the old one, which may be running.
+    durable::write(kept, &bytes, 0o700).with_context(|| format!("write {}", kept.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::copy;
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    #[test]
+    fn a_new_file_takes_the_place_of_another_program_and_of_that_alone() {
+        let place = tempfile::tempdir().unwrap();
+        let (program, kept) = (place.path().join("program"), place.path().join("ds"));
+        fs::write(&program, "one").unwrap();
+        copy(&program, &kept).unwrap();
+        let first = fs::metadata(&kept).unwrap();
+        assert_eq!(first.permissions().mode() & 0o7777, 0o700);
+        copy(&program, &kept).unwrap();
+        assert_eq!(fs::metadata(&kept).unwrap().ino(), first.ino());
+        let running = fs::File::open(&kept).unwrap();
+        fs::write(&program, "two").unwrap();
+        copy(&program, &kept).unwrap();
+        assert_eq!(fs::read_to_string(&kept).unwrap(), "two");
+        assert_eq!(std::io::read_to_string(running).unwrap(), "one");
+    }
+}

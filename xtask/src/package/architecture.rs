@@ -1,0 +1,95 @@
+//! The processors that the module is built for.
+//!
+//! Owns every name that a processor has: what installers call it, the compiler's target, Debian's architecture and the
+//! GNU tools that link for it. riscv64 would be one more row.
+
+use anyhow::{Context, Result};
+use std::env::consts::ARCH;
+
+/// One processor.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Architecture {
+    /// What root managers' installers have in `ARCH`; the program's file is named after it.
+    pub name: &'static str,
+    /// What people type.
+    pub aliases: &'static [&'static str],
+    /// The compiler's target.
+    pub target: &'static str,
+    /// Prefix of the GNU tools, and its name in Debian's cross toolchains.
+    pub tools: &'static str,
+    /// Where Debian puts musl: below /usr/lib and /usr/include.
+    pub musl: &'static str,
+    /// Debian's name for it.
+    pub debian: &'static str,
+    /// The processor as Rust calls it; where xtask runs on it, no emulator is needed.
+    pub rust: &'static str,
+    /// The emulator of QEMU.
+    pub emulator: &'static str,
+}
+
+/// All of them, in the order in which they are built.
+pub const ALL: [Architecture; 3] = [
+    Architecture {
+        name: "arm64",
+        aliases: &["aarch64"],
+        target: "aarch64-unknown-linux-musl",
+        tools: "aarch64-linux-gnu",
+        musl: "aarch64-linux-musl",
+        debian: "arm64",
+        rust: "aarch64",
+        emulator: "qemu-aarch64-static",
+    },
+    Architecture {
+        name: "arm",
+        aliases: &["armv7", "armhf"],
+        target: "armv7-unknown-linux-musleabihf",
+        tools: "arm-linux-gnueabihf",
+        musl: "arm-linux-musleabihf",
+        debian: "armhf",
+        rust: "arm",
+        emulator: "qemu-arm-static",
+    },
+    Architecture {
+        name: "x64",
+        aliases: &["x86_64", "amd64"],
+        target: "x86_64-unknown-linux-musl",
+        tools: "x86_64-linux-gnu",
+        musl: "x86_64-linux-musl",
+        debian: "amd64",
+        rust: "x86_64",
+        emulator: "qemu-x86_64-static",
+    },
+];
+
+impl Architecture {
+    /// The processor of this name.
+    ///
+    /// # Errors
+    /// When there is none of it.
+    pub fn named(name: &str) -> Result<&'static Self> {
+        let known = || ALL.map(|architecture| architecture.name).join(", ");
+        ALL.iter()
+            .find(|architecture| architecture.name == name || architecture.aliases.contains(&name))
+            .with_context(|| format!("no architecture {name}; there are {}", known()))
+    }
+
+    /// Whether xtask itself runs on it.
+    pub fn is_own(&self) -> bool {
+        self.rust == ARCH
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ALL, Architecture};
+
+    #[test]
+    fn every_name_leads_to_one() {
+        for architecture in &ALL {
+            for name in architecture.aliases.iter().chain([&architecture.name]) {
+                assert_eq!(Architecture::named(name).unwrap(), architecture);
+            }
+        }
+        assert!(Architecture::named("mips").unwrap_err().to_string().contains("arm64, arm, x64"));
+    }
+}

@@ -1,0 +1,84 @@
+//! A zip that depends on nothing but what is in it.
+//!
+//! Owns the order of the members, their times, modes and compression: all fixed, so that the same files make the same
+//! bytes. Only the methods that BusyBox's unzip knows are used.
+
+use anyhow::{Context, Result};
+use std::collections::BTreeMap;
+use std::io::{Cursor, Write};
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, DateTime, System, ZipWriter};
+
+/// Members by their names; a map has them in order.
+pub type Members = BTreeMap<String, Vec<u8>>;
+
+/// Makes the archive.
+///
+/// # Errors
+/// A name that some installer cannot cope with.
+pub fn write(members: &Members) -> Result<Vec<u8>> {
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+    let options = SimpleFileOptions::default()
+        .compression_method(CompressionMethod::Deflated)
+        .compression_level(Some(9))
+        // The earliest time that the format has.
+        .last_modified_time(DateTime::default())
+        .system(System::Unix)
+        .unix_permissions(0o644);
+    for (name, bytes) in members {
+        check_name(name)?;
+        zip.start_file(name.as_str(), options)?;
+        zip.write_all(bytes)?;
+    }
+    Ok(zip.finish().context("cannot finish the zip")?.into_inner())
+}
+
+/// Installers take names apart at spaces, and an `install.sh` makes them take the module for one of ten years ago.
+fn check_name(name: &str) -> Result<()> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
+    anyhow::ensure!(
+        name.chars().all(plain) && !name.starts_with('/'),
+        "{name}: no name for a file in a module"
+    );
+    anyhow::ensure!(name != "install.sh", "install.sh: the name of an older kind of module");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Members, write};
+    use std::io::{Cursor, Read};
+    use zip::ZipArchive;
+
+    fn members(names: &[&str]) -> Members {
+        names.iter().map(|name| ((*name).to_owned(), name.repeat(1000).into_bytes())).collect()
+    }
+
+    #[test]
+    fn the_same_files_make_the_same_bytes() {
+        let one = write(&members(&["a", "bin/ds-arm64", "module.prop"])).unwrap();
+        let other = write(&members(&["module.prop", "a", "bin/ds-arm64"])).unwrap();
+        assert_eq!(one, other);
+    }
+
+    #[test]
+    fn what_goes_in_comes_out() {
+        let members = members(&["module.prop", "bin/ds-arm64"]);
+        let mut zip = ZipArchive::new(Cursor::new(write(&members).unwrap())).unwrap();
+        assert_eq!(zip.len(), 2);
+        for (name, bytes) in &members {
+            let mut file = zip.by_name(name).unwrap();
+            let mut read = Vec::new();
+            file.read_to_end(&mut read).unwrap();
+            assert_eq!(&read, bytes);
+            assert_eq!(file.unix_mode(), Some(0o100_644));
+        }
+    }
+
+    #[test]
+    fn names_that_installers_stumble_over_are_refused() {
+        for name in ["a b", "/etc/passwd", "install.sh", "it's"] {
+            assert!(write(&members(&[name])).is_err(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What is in the module's zip.
+//!
+//! Owns the list of files and the checksums that `customize.sh` verifies. See module/README.md for what each is for.
+
+use super::architecture::Architecture;
+use super::archive::Members;
+use crate::process;
+use crate::workspace::Workspace;
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The files: where they are in the source tree, and in the zip.
+const FILES: [(&str, &str); 9] = [
+    ("module.prop", "module.prop"),
+    ("customize.sh", "customize.sh"),
+    ("service.sh", "service.sh"),
+    ("module/action.sh", "action.sh"),
+    ("module/uninstall.sh", "uninstall.sh"),
+    ("module/sepolicy.rule", "sepolicy.rule"),
+    ("LICENSE", "LICENSE"),
+    ("module/META-INF/com/google/android/update-binary", "META-INF/com/google/android/update-binary"),
+    ("module/META-INF/com/google/android/updater-script", "META-INF/com/google/android/updater-script"),
+];
+
+/// The name of the file with the checksums.
+const CHECKSUMS: &str = "checksums";
+
+/// Not unpacked by any installer.
+const FOR_RECOVERIES: &str = "META-INF/";
+
+/// The value of a key of module.prop.
+///
+/// # Errors
+/// When there is none.
+pub fn property(workspace: &Workspace, key: &str) -> Result<String> {
+    let path = workspace.source("module.prop");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    Ok(value.with_context(|| format!("module.prop has no {key}"))?.to_owned())
+}
+
+/// All members of the zip. `programs` are the built ones; `scratch` is a folder that is made anew.
+///
+/// # Errors
+/// When a file is missing.
+pub fn collect(
+    workspace: &Workspace,
+    programs: &[(&Architecture, PathBuf)],
+    scratch: &Path,
+) -> Result<Members> {
+    let mut members = Members::new();
+    for (source, name) in FILES {
+        members.insert(name.to_owned(), read(&workspace.source(source))?);
+    }
+    for (architecture, program) in programs {
+        members.insert(format!("bin/ds-{}", architecture.name), read(program)?);
+    }
+    add_pages(&workspace.source("webroot"), "webroot", &mut members)?;
+    let checksums = checksums(&members, scratch)?;
+    members.insert(CHECKSUMS.to_owned(), checksums);
+    Ok(members)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// The files of the module's page, once there is one.
+fn add_pages(folder: &Path, name: &str, members: &mut Members) -> Result<()> {
+    if !folder.join("index.html").exists() && name == "webroot" {
+        return Ok(());
+    }
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        let entry = entry?;
+        let own = entry.file_name().into_string().ok().context("a name that is not UTF-8")?;
+        let inside = format!("{name}/{own}");
+        if entry.file_type()?.is_dir() {
+            add_pages(&entry.path(), &inside, members)?;
+        } else if own != "README.md" {
+            members.insert(inside, read(&entry.path())?);
+        }
+    }
+    Ok(())
+}
+
+/// What sha256sum(1) says of everything that installers unpack. They read it with `sha256sum -c`.
+fn checksums(members: &Members, scratch: &Path) -> Result<Vec<u8>> {
+    if scratch.exists() {
+        fs::remove_dir_all(scratch)?;
+    }
+    let unpacked: Vec<_> = members.keys().filter(|name| !name.starts_with(FOR_RECOVERIES)).collect();
+    for name in &unpacked {
+        let path = scratch.join(name);
+        fs::create_dir_all(path.parent().context("no folder")?)?;
+        fs::write(path, &members[*name])?;
+    }
+    let text = process::read(Command::new("sha256sum").arg("--").args(&unpacked).current_dir(scratch))?;
+    if text.lines().count() != unpacked.len() {
+        bail!("sha256sum left something out");
+    }
+    Ok(text.into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FILES, property};
+    use crate::workspace::Workspace;
+    use std::fs;
+
+    /// Magisk reads an int, KernelSU finds `name` by taking the first line with `name=` in it, and both give the line
+    /// to a shell.
+    #[test]
+    fn module_prop_is_as_every_manager_reads_it() {
+        let workspace = Workspace::find().unwrap();
+        let text = fs::read_to_string(workspace.source("module.prop")).unwrap();
+        let keys: Vec<_> = text.lines().map(|line| line.split('=').next().unwrap()).collect();
+        assert_eq!(keys, ["id", "name", "version", "versionCode", "author", "description"]);
+        assert!(!text.contains(['\'', '"', '\\', '\r', '`', '$']));
+        assert!(text.ends_with('\n'));
+    }
+
+    #[test]
+    fn there_is_one_version() {
+        let workspace = Workspace::find().unwrap();
+        let cargo = fs::read_to_string(workspace.source("Cargo.toml")).unwrap();
+        let version = property(&workspace, "version").unwrap();
+        assert!(cargo.contains(&format!("\nversion = \"{version}\"\n")));
+        let numbers: Vec<u32> = version.split('.').map(|number| number.parse().unwrap()).collect();
+        let [major, minor, patch] = numbers[..] else { panic!("{version}") };
+        let code = property(&workspace, "versionCode").unwrap();
+        assert_eq!(code, (major * 10_000 + minor * 100 + patch).to_string());
+        let update = fs::read(workspace.source("module/update.json")).unwrap();
+        let update: serde_json::Value = serde_json::from_slice(&update).unwrap();
+        assert_eq!(update["version"], version.as_str());
+        assert_eq!(update["versionCode"].to_string(), code);
+        assert!(update["zipUrl"].is_string() && update["changelog"].is_string());
+    }
+
+    #[test]
+    fn every_file_is_there() {
+        let workspace = Workspace::find().unwrap();
+        for (source, _) in FILES {
+            assert!(workspace.source(source).is_file(), "{source}");
+        }
+    }
+}
