@@ -39,6 +39,7 @@ impl Phone {
             .memory_mib(768)
             .file("ds.zip", &given("DS_MODULE"))
             .file("filter", &filter)
+            .file("installer.sh", &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/module/installer.sh"))
             .disk(&storage, 4096)
             .disk(&stick, 512);
         let machine = Some(boot(&setup));
@@ -62,6 +63,19 @@ impl Phone {
     /// Runs a script in the root shell of an app.
     fn app(&mut self, script: &str) -> Done {
         self.run(&format!("app {}", quoted(script)))
+    }
+
+    /// Waits until a script of the root shell succeeds.
+    fn wait_for(&mut self, script: &str) {
+        self.root(&format!("until {script}; do sleep 0.3; done")).succeeds();
+    }
+
+    /// PID 1 of a container that runs.
+    fn pid(&mut self, container: &str) -> String {
+        let list = self.root("ds list").succeeds();
+        let line = list.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let mut found = line.filter(|words| words.first() == Some(&container) && words.get(1) == Some(&"running"));
+        found.next().unwrap_or_else(|| panic!("{container} does not run: {list}"))[2].to_owned()
     }
 
     /// The user switches it off and on again.

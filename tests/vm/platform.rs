@@ -32,11 +32,11 @@ pub const PLAIN: Platform = Platform {
 };
 
 /// A phone with the processor of a desktop.
-pub const PHONE_AMD64: Platform = Platform { parts: "phone/amd64", scripts: "android", ..PLAIN };
+pub const PHONE_AMD64: Platform = Platform { parts: "phone-amd64", scripts: "android", ..PLAIN };
 
 /// A phone.
 pub const PHONE_ARM64: Platform = Platform {
-    parts: "phone/arm64",
+    parts: "phone-arm64",
     scripts: "android",
     emulator: "qemu-system-aarch64",
     machine: "virt,gic-version=3",

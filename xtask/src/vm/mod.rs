@@ -1,8 +1,8 @@
 //! What virtual machines are made of, below `target/vm/`: each part built once, whole or not at all.
 //!
-//! Owns the folder: `amd64/` is what a machine boots (`system` makes it), `phone/` the same for phones (`phone`), `images/` holds root file systems as files
-//! (`image`), `policy` is the SELinux policy of the guests (`policy`). A `.stamp` beside a part tells what it was made
-//! from, `lock` keeps two builds apart. Boots nothing: that is the business of `tests/vm`.
+//! Owns the folder: `amd64/` is what a machine boots (`system` makes it), `phone-amd64/` and `phone-arm64/` what a phone does
+//! (`phone`), `images/` holds root file systems as files (`image`), `policy` is the SELinux policy of the guests
+//! (`policy`). A `.stamp` beside a part tells what it was made from, `lock` keeps two builds apart. Boots nothing: that is the business of `tests/vm`.
 
 mod image;
 mod kernel;
@@ -22,16 +22,14 @@ use std::time::Instant;
 /// Debian's architectures that there is a phone of.
 pub const PHONES: [&str; 2] = ["amd64", "arm64"];
 
-/// Builds what is missing and gives the folder. The fixtures have to be there.
+/// Builds what is missing and gives the folder.
 ///
 /// # Errors
 /// Not root, a missing tool, or what a build failed with.
 pub fn ensure(workspace: &Workspace) -> Result<PathBuf> {
     let folder = workspace.target("vm");
-    for part in ["images", "phone"] {
-        fs::create_dir_all(folder.join(part))
-            .with_context(|| format!("cannot create {}", folder.display()))?;
-    }
+    fs::create_dir_all(folder.join("images"))
+        .with_context(|| format!("cannot create {}", folder.display()))?;
     let lock = File::create(folder.join("lock"))?;
     flock(&lock, FlockOperation::LockExclusive).context("cannot lock the parts of virtual machines")?;
     packages::ensure(packages::Verb::Machines)?;
@@ -41,10 +39,9 @@ pub fn ensure(workspace: &Workspace) -> Result<PathBuf> {
     part(&folder.join("amd64"), &system::stamp(), system::make)?;
     for architecture in PHONES {
         let make = |folder: &Path| phone::make(architecture, folder);
-        part(&folder.join("phone").join(architecture), &phone::stamp(architecture), make)?;
+        part(&folder.join(format!("phone-{architecture}")), &phone::stamp(architecture), make)?;
     }
-    for name in image::NAMES {
-        let tree = workspace.fixtures().join(name);
+    for (name, tree) in image::NAMES.iter().zip(fixture::ensure(workspace, image::NAMES)?) {
         let make = |file: &Path| image::make(&tree, file);
         part(&folder.join("images").join(name), &image::stamp(&fixture::stamp(name)?), make)?;
     }
