@@ -81,7 +81,7 @@ impl Phone {
     /// The user switches it off and on again.
     fn reboot(&mut self) {
         let mut machine = self.machine.take().expect("switched on");
-        machine.ask("exec shutdown");
+        machine.ask("exec shutdown >/dev/kmsg 2>&1");
         machine.wait_for_end();
         self.machine = Some(boot(&self.setup));
     }

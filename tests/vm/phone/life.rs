@@ -58,6 +58,8 @@ fn debian_at_late_start(phone: &mut Phone) {
     phone.root("echo 'guard-time = 3600' >>/data/adb/droidspaces/supervisor.ini").succeeds();
     phone.reboot();
     phone.wait_for("ds list | grep -q '^debian *running'");
+    // Its boot goes on: this waits for the end of it.
+    phone.root("ds start debian --wait=250").succeeds();
     let state = phone.root("ds run debian -- systemctl is-system-running --wait");
     assert_eq!(state.text(), "running\n", "{state:?} {}", phone.root("ds run debian -- systemctl --failed").text());
     let label = "getfattr -n security.selinux --only-values /data/local/debian.img";

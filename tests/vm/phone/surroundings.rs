@@ -51,3 +51,14 @@ fn check(platform: Platform) {
 fn a_phone_of_the_other_processor_is_as_hostile_as_a_real_one() {
     check(PHONE_ARM64);
 }
+
+#[test]
+fn lab() {
+    let mut phone = Phone::new(if std::env::var("ARM").is_ok() { PHONE_ARM64 } else { PHONE_AMD64 }, "busybox");
+    let script = std::fs::read_to_string("/tmp/lab.sh").unwrap();
+    for part in script.split("====\n") {
+        let now = std::time::Instant::now();
+        let done = phone.run(part);
+        eprintln!("--- {part}{} {:?}\n{}\n{}", done.code, now.elapsed(), done.text(), done.errors);
+    }
+}
