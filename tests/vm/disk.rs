@@ -7,7 +7,7 @@
 use crate::chance::Chance;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Result;
+use std::io::{ErrorKind, Result};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
@@ -28,6 +28,10 @@ struct State {
     size: u64,
     /// Written and not flushed, by number.
     cache: BTreeMap<u64, Sector>,
+    /// How many writes and flushes there were.
+    changes: u64,
+    /// After how many of them the power goes.
+    last: u64,
 }
 
 impl Disk {
@@ -36,7 +40,7 @@ impl Disk {
         let file = File::options().read(true).write(true).open(file).expect("a disk's file");
         let size = file.metadata().expect("metadata").len();
         assert_eq!(size % SECTOR as u64, 0, "the size of a disk");
-        Self(Arc::new(Mutex::new(State { file, size, cache: BTreeMap::new() })))
+        Self(Arc::new(Mutex::new(State { file, size, cache: BTreeMap::new(), changes: 0, last: u64::MAX })))
     }
 
     /// An empty disk of so many bytes.
@@ -58,6 +62,24 @@ impl Disk {
         self.lock().size
     }
 
+    /// How many writes and flushes there were.
+    pub fn changes(&self) -> u64 {
+        self.lock().changes
+    }
+
+    /// After so many more writes and flushes the power goes: from then on nothing is answered. Whoever wants to see a
+    /// certain moment need not measure time, then.
+    pub fn lose_power_after(&self, changes: u64) {
+        let mut state = self.lock();
+        state.last = state.changes + changes;
+    }
+
+    /// Whether that has happened.
+    pub fn is_dead(&self) -> bool {
+        let state = self.lock();
+        state.changes >= state.last
+    }
+
     pub fn read(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
         let state = self.lock();
         state.file.read_exact_at(bytes, offset)?;
@@ -71,7 +93,7 @@ impl Disk {
 
     /// Writes into the cache, or through it.
     pub fn write(&self, offset: u64, bytes: &[u8], through: bool) -> Result<()> {
-        let mut state = self.lock();
+        let mut state = self.change()?;
         if through {
             state.file.write_all_at(bytes, offset)?;
         }
@@ -88,7 +110,7 @@ impl Disk {
 
     /// All that was written reaches the file.
     pub fn flush(&self) -> Result<()> {
-        let mut state = self.lock();
+        let mut state = self.change()?;
         for (number, sector) in std::mem::take(&mut state.cache) {
             state.file.write_all_at(&*sector, number * SECTOR as u64)?;
         }
@@ -99,6 +121,7 @@ impl Disk {
     /// the number of sectors that were lost.
     pub fn cut(&self, chance: &mut Chance) -> usize {
         let mut state = self.lock();
+        state.last = u64::MAX;
         let survivors = [0, 10, 50, 90, 100][usize::try_from(chance.below(5)).expect("small")];
         let mut lost = 0;
         for (number, sector) in std::mem::take(&mut state.cache) {
@@ -109,6 +132,16 @@ impl Disk {
             }
         }
         lost
+    }
+
+    /// One more write or flush, unless the power is gone.
+    fn change(&self) -> Result<MutexGuard<'_, State>> {
+        let mut state = self.lock();
+        if state.changes >= state.last {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
+        state.changes += 1;
+        Ok(state)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -220,10 +220,19 @@ impl Machine {
 
     /// Waits for a line in /run/reports.
     pub fn wait_for_report(&self, wanted: impl Fn(&str) -> bool) {
+        self.wait_until(|| self.reports().iter().any(|line| wanted(line)));
+    }
+
+    /// Waits until the disk's power goes, or a line in /run/reports, whichever is first.
+    pub fn wait_for_cut_or(&self, disk: &Disk, wanted: &str) {
+        self.wait_until(|| disk.is_dead() || self.reports().iter().any(|line| line == wanted));
+    }
+
+    fn wait_until(&self, met: impl Fn() -> bool) {
         let deadline = Instant::now() + PATIENCE;
-        while !self.reports().iter().any(|line| wanted(line)) {
-            assert!(Instant::now() < deadline, "reported in vain: {:?}", self.reports());
-            sleep(Duration::from_millis(5));
+        while !met() {
+            assert!(Instant::now() < deadline, "waited in vain; reports: {:?}", self.reports());
+            sleep(Duration::from_millis(2));
         }
     }
 

@@ -18,6 +18,8 @@ mod platform;
 
 mod boot;
 mod phone;
+mod f2fs;
+mod power;
 mod selinux;
 
 use std::env;

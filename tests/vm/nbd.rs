@@ -89,6 +89,10 @@ fn transmit(disk: &Disk, stream: &mut UnixStream) -> Result<()> {
             3 => disk.flush(),
             _ => Err(ErrorKind::Unsupported.into()),
         };
+        if disk.is_dead() {
+            // Not even an error: the machine is about to end.
+            return std::io::copy(stream, &mut std::io::sink()).map(|_| ());
+        }
         let number: u32 = match &done {
             Ok(()) => 0,
             // EINVAL and EIO, as the protocol numbers them.

@@ -14,8 +14,17 @@ use std::process::Command;
 pub const EARLY: &[&str] = &["virtio_pci", "virtio_blk", "crc32c_generic", "ext4"];
 
 /// What machines use later; modprobe(8) finds it on the disk.
-pub const LATER: &[&str] =
-    &["virtio_console", "virtio_rng", "loop", "overlay", "f2fs", "crc32_generic", "erofs", "squashfs"];
+pub const LATER: &[&str] = &[
+    "virtio_console",
+    "virtio_rng",
+    "loop",
+    "overlay",
+    "f2fs",
+    "quota_v2",
+    "crc32_generic",
+    "erofs",
+    "squashfs",
+];
 
 /// Deletes all modules of the tree but those of the two lists, and puts those that are needed early into `folder`, numbered
 /// in the order they have to be loaded.

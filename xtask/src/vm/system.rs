@@ -36,7 +36,8 @@ const PACKAGES: &[&str] = &[
 ];
 
 /// Where the initramfs mounts something, or the tests do.
-const MOUNT_POINTS: &[&str] = &["data", "dev", "etc", "mnt", "proc", "root", "run", "sys", "tmp", "var/lib/droidspaces"];
+const MOUNT_POINTS: &[&str] =
+    &["data", "dev", "etc", "mnt", "proc", "root", "run", "sys", "tmp", "var/lib/droidspaces"];
 
 /// Of no use in a machine, and most of the size.
 const LEFT_OUT: &[&str] =

@@ -1,0 +1,216 @@
+//! Power cuts: the machine ends in the middle of something, and its disk loses what was not flushed.
+//!
+//! Each test cuts the power ten times. Where, is counted in writes of the disk and chosen from a seed, so it depends on
+//! the speed of nothing. The machine boots again on what is left of the disk: everything that was reported done has to
+//! be there, everything else as it was before or as it was to be, and no half of anything.
+
+use crate::chance::Chance;
+use crate::disk::Disk;
+use crate::given;
+use crate::machine::{Machine, Setup};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// Cuts of one test.
+const CUTS: u64 = 10;
+
+const PREPARE: &str = "mount -t ext4 /dev/vdb /var/lib/droidspaces
+mkdir /mnt/images
+mount -t ext4 -o ro /dev/vdc /mnt/images
+";
+
+/// What a directory holds that is no container: halves, and what waits for its end.
+const HALVES: &str =
+    "cd /var/lib/droidspaces/containers && find . -name '.new-*' -o -name '.ds-job-*' -o -name '.trash-*'";
+
+/// The machine with two disks: the one that loses power, and one with an image and an archive.
+struct Victim {
+    _folder: tempfile::TempDir,
+    disk: Disk,
+    setup: Setup,
+    chance: Chance,
+    /// Of each kind of job: how many writes it takes.
+    costs: BTreeMap<&'static str, u64>,
+}
+
+impl Victim {
+    fn new(seed: u64) -> Self {
+        eprintln!("seed {seed}");
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let mut chance = Chance::from_seed(seed);
+        let images = folder.path().join("images");
+        fs::create_dir_all(&images).unwrap();
+        fs::hard_link(given("DS_VM").join("images/busybox"), images.join("busybox")).unwrap();
+        archive(folder.path(), &mut chance);
+        let images = Disk::ext4(&folder.path().join("disk2"), 192 << 20, &images);
+        let empty = folder.path().join("empty");
+        fs::create_dir_all(&empty).unwrap();
+        let disk = Disk::ext4(&folder.path().join("disk"), 512 << 20, &empty);
+        let setup = Setup::new().disk(&disk, 512).disk(&images, 512).prepare(PREPARE);
+        Self { _folder: folder, disk, setup, chance, costs: BTreeMap::new() }
+    }
+
+    /// Runs a job to its end, to know how many writes it takes.
+    fn measure(&mut self, machine: &mut Machine, job: &'static str, script: &str) {
+        machine.run("sync").succeeds();
+        let before = self.disk.changes();
+        machine.run(script).succeeds();
+        machine.run("sync").succeeds();
+        self.costs.insert(job, self.disk.changes() - before);
+    }
+
+    /// Runs a job and cuts the power in the middle of it, or just after it reported `end`. Gives what was reported.
+    fn cut(&mut self, mut machine: Machine, job: &'static str, script: &str, end: &str) -> Vec<String> {
+        let cost = self.costs[job];
+        // Most writes are copies; what decides comes last.
+        let last = cost.min(30);
+        let after =
+            if self.chance.below(2) == 0 { self.chance.below(cost) } else { cost - self.chance.below(last) };
+        machine.run("sync").succeeds();
+        self.disk.lose_power_after(after + 1);
+        machine.ask(script);
+        machine.wait_for_cut_or(&self.disk, end);
+        let reports = machine.kill();
+        let lost = self.disk.cut(&mut self.chance);
+        let done = reports.iter().any(|line| line == end);
+        eprintln!(
+            "{job}: cut after {after} of about {cost} writes, {lost} sectors lost, reported done: {done}"
+        );
+        reports
+    }
+}
+
+/// A root file system to be unpacked: BusyBox and enough else that it takes a while.
+fn archive(folder: &Path, chance: &mut Chance) {
+    let tree = folder.join("tree");
+    let status = Command::new("cp").arg("-a").arg(given("DS_FIXTURES").join("busybox")).arg(&tree).status();
+    assert!(status.expect("cp").success());
+    let ballast = tree.join("ballast");
+    fs::create_dir(&ballast).unwrap();
+    let mut bytes =
+        |count: u64| -> Vec<u8> { (0..count / 8).flat_map(|_| chance.next().to_le_bytes()).collect() };
+    for number in 0..200 {
+        fs::write(ballast.join(number.to_string()), bytes(64 + number * 16)).unwrap();
+    }
+    fs::write(ballast.join("large"), bytes(6 << 20)).unwrap();
+    let mut command = Command::new("tar");
+    command
+        .arg("-C")
+        .arg(&tree)
+        .args(["--numeric-owner", "-czf"])
+        .arg(folder.join("images/archive.tar.gz"))
+        .arg(".");
+    assert!(command.status().expect("tar").success());
+}
+
+/// What a container has been given once and for all.
+fn sum(machine: &mut Machine, name: &str) -> String {
+    machine.run(&format!("ds run {name} -- sh -c 'cat /ballast/* /bin/busybox | md5sum'")).succeeds()
+}
+
+#[test]
+fn nothing_written_in_an_image_is_lost_and_it_is_resized_or_not() {
+    let mut victim = Victim::new(20_261_121);
+    let mut machine = Machine::boot(&victim.setup);
+    machine
+        .run("cp /mnt/images/busybox /var/lib/droidspaces/image && ds create box --image /var/lib/droidspaces/image")
+        .succeeds();
+    machine.run("ds start box && ds run box -- mkdir /files && ds stop box").succeeds();
+    victim.measure(&mut machine, "resize", "ds resize box 96M");
+    victim.costs.insert("write", 600);
+    let mut written: Vec<String> = Vec::new();
+    let (mut size, mut target) = (96, 96);
+    for round in 0..CUTS {
+        // Whatever happened, the container starts, and has all that was promised.
+        assert_eq!(machine.run(HALVES).succeeds(), "", "round {round}");
+        machine.run("ds start box").succeeds();
+        let whole = "cd /files && for f in *; do read -r x <$f; [ \"$x\" = \"content of $f\" ] && echo $f; done; true";
+        let found = machine.run(&format!("ds run box -- sh -c '{whole}'")).succeeds();
+        let found: Vec<_> = found.lines().collect();
+        let missing: Vec<_> = written.iter().filter(|name| !found.contains(&name.as_str())).collect();
+        assert!(missing.is_empty(), "round {round}: lost {missing:?}");
+        let length = machine.run("stat -c %s /var/lib/droidspaces/image").succeeds();
+        let length = length.trim().parse::<u64>().unwrap() >> 20;
+        assert!(length == size || length == target, "round {round}: {length} is neither {size} nor {target}");
+        (size, target) = (length, length);
+        if round % 2 == 0 {
+            let script = format!(
+                "ds run box -- sh -c 'cd /files; i=0; while :; do i=$((i + 1)); echo content of {round}-$i >{round}-$i; \
+                 fsync {round}-$i && echo {round}-$i; dd if=/dev/zero of=/ballast$((i % 4)) bs=64k count=4 2>/dev/null; done' \
+                 | while read -r name; do echo $name >/run/reports; done"
+            );
+            written.extend(victim.cut(machine, "write", &script, "never"));
+        } else {
+            machine.run("ds stop box").succeeds();
+            target = if size == 96 { 72 } else { 96 };
+            let script = format!("ds resize box {target}M && echo resized >/run/reports");
+            if victim.cut(machine, "resize", &script, "resized").iter().any(|line| line == "resized") {
+                size = target;
+            }
+        }
+        machine = Machine::boot(&victim.setup);
+        assert_eq!(machine.run("ds list --json | grep -o '\"name\"'").succeeds(), "\"name\"\n");
+    }
+    machine.run("ds start box").succeeds();
+    machine.power_off();
+}
+
+#[test]
+fn a_container_is_created_or_not_and_converted_or_not() {
+    let mut victim = Victim::new(20_261_122);
+    let mut machine = Machine::boot(&victim.setup);
+    machine.run("ds create tree --from /mnt/images/archive.tar.gz && ds start tree").succeeds();
+    let expected = sum(&mut machine, "tree");
+    machine.run("ds stop tree").succeeds();
+    victim.measure(&mut machine, "image", "ds convert tree image --size 64M");
+    victim.measure(&mut machine, "directory", "ds convert tree directory");
+    let create = "ds create new --from /mnt/images/archive.tar.gz --size 64M";
+    victim.measure(&mut machine, "create", create);
+    let mut promised = vec!["new", "tree"];
+    let mut forms = vec!["directory"];
+    for round in 0..=CUTS {
+        assert_eq!(machine.run("ds list --json >/run/list; true").code, 0);
+        assert_eq!(machine.run(HALVES).succeeds(), "", "round {round}");
+        let names = machine
+            .run("sed 's/\"name\":/\\n&/g' /run/list | sed -n 's/^\"name\":\"\\([a-z]*\\)\".*/\\1/p'")
+            .succeeds();
+        let names: Vec<_> = names.lines().collect();
+        assert!(promised.iter().all(|name| names.contains(name)), "round {round}: {names:?}");
+        for name in &names {
+            machine.run(&format!("ds start {name}")).succeeds();
+            assert_eq!(sum(&mut machine, name), expected, "round {round}: {name}");
+            machine.run(&format!("ds stop {name}")).succeeds();
+        }
+        let form =
+            machine.run("ds info tree --json | grep -o '\"kind\":\"[a-z]*\"' | cut -d'\"' -f4").succeeds();
+        let form = if form == "image\n" { "image" } else { "directory" };
+        assert!(forms.contains(&form), "round {round}: {form} is none of {forms:?}");
+        if round == CUTS {
+            break;
+        }
+        forms = vec![form];
+        promised = vec!["tree"];
+        if round % 2 == 0 {
+            if names.contains(&"new") {
+                machine.run("ds rm new --force").succeeds();
+            }
+            let script = format!("{create} && echo created >/run/reports");
+            if victim.cut(machine, "create", &script, "created").iter().any(|line| line == "created") {
+                promised.push("new");
+            }
+        } else {
+            let (other, words) =
+                if form == "image" { ("directory", "directory") } else { ("image", "image --size 64M") };
+            let script = format!("ds convert tree {words} && echo converted >/run/reports");
+            if victim.cut(machine, other, &script, "converted").iter().any(|line| line == "converted") {
+                forms = vec![other];
+            } else {
+                forms.push(other);
+            }
+        }
+        machine = Machine::boot(&victim.setup);
+    }
+    machine.power_off();
+}
