@@ -12,6 +12,7 @@
 //! ARCHITECTURE.md has the rules; each module says what it owns.
 
 pub mod android;
+pub mod archive;
 pub mod cgroup;
 pub mod cli;
 pub mod client;
@@ -36,5 +37,6 @@ pub mod rootfs;
 pub mod session;
 pub mod signals;
 pub mod socket;
+pub mod storage;
 #[expect(unsafe_code, reason = "system calls live here and nowhere else")]
 pub mod sys;

@@ -181,6 +181,24 @@ impl Paths {
         self.run_container(name).join("lock")
     }
 
+    /// Held by a long job as long as it has the container in its hands.
+    #[must_use]
+    pub fn job(&self, name: &Name) -> PathBuf {
+        self.run_container(name).join("job")
+    }
+
+    /// The root file system of a container's own, if it is a directory.
+    #[must_use]
+    pub fn own_directory(&self, name: &Name) -> PathBuf {
+        self.container(name).join("rootfs")
+    }
+
+    /// The root file system of a container's own, if it is an image.
+    #[must_use]
+    pub fn own_image(&self, name: &Name) -> PathBuf {
+        self.container(name).join("rootfs.img")
+    }
+
     /// Where a container's init system tells that it is up.
     #[must_use]
     pub fn notify(&self, name: &Name) -> PathBuf {

@@ -142,10 +142,15 @@ pub fn accept_from(listener: BorrowedFd<'_>) -> Result<OwnedFd> {
 /// EPIPE when the peer is gone.
 pub fn send<T: Serialize>(socket: impl AsFd, message: &T, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
     let bytes = serde_json::to_vec(message).context("encode a message")?;
+    send_packet(socket.as_fd(), &bytes, descriptors)
+}
+
+// What does not depend on the message is compiled once.
+fn send_packet(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<()> {
     if bytes.len() > LONGEST_PACKET {
         bail!("a message of {} bytes is longer than the {LONGEST_PACKET} allowed", bytes.len());
     }
-    call!(packets::send(socket.as_fd(), &bytes, descriptors), "sendmsg")?;
+    call!(packets::send(socket, bytes, descriptors), "sendmsg")?;
     Ok(())
 }
 
@@ -155,9 +160,15 @@ pub fn send<T: Serialize>(socket: impl AsFd, message: &T, descriptors: &[Borrowe
 /// A message that is too long or not understood, or what recvmsg(2) answers; a peer that vanished counts as the
 /// end of the connection.
 pub fn receive<T: DeserializeOwned>(socket: impl AsFd) -> Result<Option<Received<T>>> {
-    let length = match packets::next_length(socket.as_fd()) {
+    let Some((bytes, descriptors)) = receive_packet(socket.as_fd())? else { return Ok(None) };
+    let message = serde_json::from_slice(&bytes).context("decode a message")?;
+    Ok(Some(Received { message, descriptors }))
+}
+
+fn receive_packet(socket: BorrowedFd<'_>) -> Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
+    let length = match packets::next_length(socket) {
         // The peer closed with something of ours unread. That is told once and first; what it said last comes after.
-        Err(Errno::ECONNRESET) => packets::next_length(socket.as_fd()),
+        Err(Errno::ECONNRESET) => packets::next_length(socket),
         other => other,
     };
     let length = match length {
@@ -166,7 +177,7 @@ pub fn receive<T: DeserializeOwned>(socket: impl AsFd) -> Result<Option<Received
     };
     // Room for what is there and no more: a fixed large buffer would stay in the heap of every monitor.
     let mut buffer = vec![0_u8; length.clamp(1, LONGEST_PACKET)];
-    let packet = match packets::receive(socket.as_fd(), &mut buffer) {
+    let packet = match packets::receive(socket, &mut buffer) {
         Err(Errno::ECONNRESET | Errno::EPIPE) => return Ok(None),
         other => call!(other, "recvmsg")?,
     };
@@ -176,8 +187,8 @@ pub fn receive<T: DeserializeOwned>(socket: impl AsFd) -> Result<Option<Received
     if packet.truncated {
         bail!("a message is longer than {LONGEST_PACKET} bytes");
     }
-    let message = serde_json::from_slice(&buffer[..packet.length]).context("decode a message")?;
-    Ok(Some(Received { message, descriptors: packet.descriptors }))
+    buffer.truncate(packet.length);
+    Ok(Some((buffer, packet.descriptors)))
 }
 
 #[cfg(test)]

@@ -12,19 +12,22 @@ use std::path::{Path, PathBuf};
 /// From top to bottom.
 const LAYERS: &[&[&str]] = &[
     &["client", "command"],
-    &["container", "daemon", "monitor", "session"],
+    &["container", "daemon", "monitor", "session", "storage"],
     &["cgroup", "privilege"],
     &["plan"],
     &["android", "host", "log", "paths"],
     &["cli", "compat", "config", "mount", "pty"],
-    &["rootfs", "socket"],
+    &["archive", "rootfs", "socket"],
     &["durable", "exit", "fault", "nearest", "signals"],
     &["sys"],
 ];
 
 /// What reaches up all the same, and why.
-const UPWARD: &[(&str, &str, &str)] =
-    &[("container", "command", "Env: what a worker is given for every verb"), ("session", "command", "Env")];
+const UPWARD: &[(&str, &str, &str)] = &[
+    ("container", "command", "Env: what a worker is given for every verb"),
+    ("session", "command", "Env"),
+    ("storage", "command", "Env"),
+];
 
 /// All that `plan` may know: what is asked for, what there is, and its own vocabulary.
 const OF_PLAN: &[&str] = &["config", "host", "mount::op", "plan", "rootfs::guest"];

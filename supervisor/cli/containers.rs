@@ -58,7 +58,7 @@ pub struct Create {
     name = "start",
     example = "ds start web",
     example = "ds start web db --wait=60",
-    example = "ds start test --rootfs /srv/debian --set volatile=yes --foreground"
+    example = "ds start test --rootfs /srv/debian --volatile --foreground"
 )]
 pub struct Start {
     /// the containers to boot
@@ -88,6 +88,9 @@ pub struct Start {
     /// with --from: unpack into a fresh ext4 image of this size
     #[argh(option, arg_name = "SIZE", from_str_fn(size))]
     pub size: Option<u64>,
+    /// keep every change in memory, as --set volatile=yes does
+    #[argh(switch)]
+    pub volatile: bool,
     /// write this into the container's configuration first; may be repeated
     #[argh(option, arg_name = "KEY=VALUE")]
     pub set: Vec<Assignment>,
@@ -113,9 +116,16 @@ impl Start {
             image: self.image.clone(),
             from: self.from.clone(),
             size: self.size,
-            set: self.set.clone(),
+            set: self.settings(),
             json: false,
         })
+    }
+
+    /// What is to be written into the configuration first.
+    #[must_use]
+    pub fn settings(&self) -> Vec<Assignment> {
+        let volatile = self.volatile.then(|| Assignment::new("volatile", "yes"));
+        volatile.into_iter().chain(self.set.iter().cloned()).collect()
     }
 }
 

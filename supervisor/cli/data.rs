@@ -62,6 +62,9 @@ pub struct Export {
     /// write to this file, or to stdout if it is '-', instead of NAME.tar.zst
     #[argh(option, short = 'o', arg_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// overwrite a file that is there
+    #[argh(switch)]
+    pub force: bool,
     /// print progress as one JSON event a line
     #[argh(switch)]
     pub json: bool,
@@ -111,7 +114,12 @@ pub enum Form {
 /// Turn a container's directory into an image, or back. The container must be stopped; the old root file system is let
 /// go only when the new one has been compared with it.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
-#[argh(subcommand, name = "convert", example = "ds convert web image")]
+#[argh(
+    subcommand,
+    name = "convert",
+    example = "ds convert web image",
+    example = "ds convert web image --size 8G"
+)]
 pub struct Convert {
     /// the container
     #[argh(positional, arg_name = "NAME")]
@@ -119,6 +127,9 @@ pub struct Convert {
     /// what it shall become
     #[argh(positional, arg_name = "image|dir")]
     pub form: Form,
+    /// size of the image: bytes, or a number with K, M, G or T, instead of what is used and a third
+    #[argh(option, arg_name = "SIZE", from_str_fn(size))]
+    pub size: Option<u64>,
     /// print progress as one JSON event a line
     #[argh(switch)]
     pub json: bool,

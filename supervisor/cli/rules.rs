@@ -3,7 +3,7 @@
 //! Owns which options exclude or need each other, and says so in one line. What can be said about a single argument is
 //! said by its type, and how many operands there are by `table`. No configuration key is known here.
 
-use super::{Command, Create, Start, SupervisorAction, normalise::shown, table};
+use super::{Command, Create, Form, Start, SupervisorAction, normalise::shown, table};
 use crate::nearest::nearest;
 
 /// Checks a command that argh has built.
@@ -17,6 +17,13 @@ pub fn check(command: &Command) -> Result<(), String> {
         Command::Stop(stop) => exclusive(&[("--kill", stop.kill), ("--timeout", stop.timeout.is_some())]),
         Command::List(list) => exclusive(&[("--json", list.json), ("--names", list.names)]),
         Command::Info(info) => exclusive(&[("--json", info.json), ("--pid", info.pid)]),
+        Command::Convert(convert) if convert.size.is_some() && convert.form == Form::Directory => {
+            Err("--size goes with image only; a directory has no size of its own".to_owned())
+        }
+        Command::Export(export) => {
+            let to_stdout = export.output.as_ref().is_some_and(|file| file.as_os_str() == "-");
+            exclusive(&[("--json", export.json), ("--output -", to_stdout)])
+        }
         Command::Pull(pull) => exclusive(&[("--output", pull.output.is_some()), ("--unpack", pull.unpack)]),
         Command::Supervisor(supervisor)
             if supervisor.json && supervisor.action != SupervisorAction::Status =>
@@ -109,6 +116,7 @@ fn check_start(start: &Start) -> Result<(), String> {
         ("--rootfs", rootfs.is_some()),
         ("--image", image.is_some()),
         ("--from", from.is_some()),
+        ("--volatile", start.volatile),
         ("--set", !start.set.is_empty()),
         ("--foreground", start.foreground),
     ];

@@ -1,56 +1,88 @@
-//! `ds create`: a new container on a root file system that is there already.
+//! `ds create`: a new container, on a root file system that is there already or with one of its own.
 //!
-//! Owns the order that leaves no half of a container: everything is checked, then its directory is made, and what
-//! fails after that takes it away again.
+//! Owns the order that leaves no half of a container whose root file system is used in place: everything is checked,
+//! then its directory is made, and what fails after that takes it away again. One of its own is `storage`'s work.
 
 use std::fs::{self, DirBuilder};
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
-use super::{Env, assignments, forget, output, print};
+use super::import::place;
+use super::progress::Progress;
+use super::{Env, assignments, forget};
 use crate::cli::{self, Source};
 use crate::config::Config;
 use crate::config::value::Name;
-use crate::container::Lock;
+use crate::container::{Lock, occupied};
 use crate::exit::ExitCode;
 use crate::rootfs::image::inspect;
+use crate::storage;
+use crate::storage::create::Creation;
+use crate::storage::source::{Place, Source as Archive};
 
 /// Makes the container that a command line describes.
 ///
 /// # Errors
 /// When there is one of that name, its root file system is no directory, or a value is not valid.
 pub fn run(arguments: &cli::Create, env: &Env) -> Result<ExitCode> {
-    let name = create(arguments, env)?;
-    if arguments.json {
-        return output::json(&serde_json::json!({ "event": "created", "name": name }));
-    }
-    print(&mut io::stdout(), &format!("{name} created\n"))
+    let mut progress = Progress::new(arguments.json);
+    let name = create(arguments, env, &mut progress)?;
+    progress.done(&serde_json::json!({ "event": "created", "name": name }), &format!("{name} created\n"))
 }
 
-/// Makes the container and says nothing.
+/// Makes the container, and says no more than how far it is.
 ///
 /// # Errors
 /// As for [`run`].
-pub fn create(arguments: &cli::Create, env: &Env) -> Result<Name> {
+pub fn create(arguments: &cli::Create, env: &Env, progress: &mut Progress) -> Result<Name> {
     let name: Name = arguments.name.parse()?;
-    let (key, root) = match arguments.source() {
-        Some(Source::Directory(path)) => ("rootfs", directory(env, &path)?),
-        Some(Source::Image(path)) => ("image", image(env, &path)?),
-        Some(Source::Archive(_)) => bail!("archives are not there yet; use --rootfs DIR or --image FILE"),
-        None => bail!("no root file system; use --rootfs DIR or --image FILE"),
+    let settings = assignments(&arguments.set);
+    let made = match arguments.source() {
+        Some(Source::Directory(path)) => in_place(env, &name, "rootfs", &directory(env, &path)?, &settings),
+        Some(Source::Image(path)) => in_place(env, &name, "image", &image(env, &path)?, &settings),
+        Some(Source::Archive(source)) => unpacked(env, &name, &source, arguments.size, &settings, progress),
+        None => bail!("no root file system; say --rootfs DIR, --image FILE or --from SRC"),
     };
-    let mut settings = vec![(key, root.as_str())];
-    settings.extend(assignments(&arguments.set));
-    let made = make(env, &name, &settings);
     forget(env, &name);
     made.map(|()| name)
 }
 
+/// A container of its own root file system, from an archive.
+fn unpacked(
+    env: &Env,
+    name: &Name,
+    from: &str,
+    size: Option<u64>,
+    settings: &[(&str, &str)],
+    progress: &mut Progress,
+) -> Result<()> {
+    let place = place(env, Path::new(from))?;
+    if let Place::File(path) = &place
+        && is_of_catalogue(from)
+        && path.symlink_metadata().is_err()
+    {
+        bail!("the catalogue is not there yet; give the path of an archive, or '-' for standard input");
+    }
+    let source = Archive::open(&place)?;
+    let creation = Creation { name, source: &source, size, settings };
+    storage::create::create(env, &creation, &mut |event| progress.show(event))
+}
+
+/// `debian:13`, as against the path of a file.
+fn is_of_catalogue(from: &str) -> bool {
+    !from.contains('/') && from.split_once(':').is_some_and(|(distribution, _)| !distribution.is_empty())
+}
+
+fn in_place(env: &Env, name: &Name, key: &str, root: &str, settings: &[(&str, &str)]) -> Result<()> {
+    make(env, name, &[&[(key, root)], settings].concat())
+}
+
 fn make(env: &Env, name: &Name, settings: &[(&str, &str)]) -> Result<()> {
     let _lock = Lock::take(&env.paths, name)?;
+    occupied::refuse(&env.paths, name)?;
     let place = env.paths.container(name);
     match DirBuilder::new().mode(0o700).create(&place) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {

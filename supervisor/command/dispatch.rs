@@ -8,8 +8,8 @@ use anyhow::{Error, Result};
 
 use super::{Env, complain};
 use super::{
-    check, console, create, doctor, enter, get, info, list, logs, not_yet, rename, restart, rm,
-    run as run_verb, set, shell, start, stats, stop, supervisor,
+    check, console, convert, copy, create, doctor, enter, export, get, import, info, list, logs, not_yet,
+    rename, resize, restart, rm, run as run_verb, set, shell, start, stats, stop, supervisor,
 };
 use crate::cli::{self, Command};
 use crate::config::value::Name;
@@ -82,6 +82,11 @@ fn dispatch(command: &Command, env: &Env) -> Result<ExitCode> {
         Command::Shell(arguments) => shell::run(arguments, env),
         Command::Console(arguments) => console::run(arguments, env),
         Command::Logs(arguments) => logs::run(arguments, env),
+        Command::Resize(arguments) => resize::run(arguments, env),
+        Command::Convert(arguments) => convert::run(arguments, env),
+        Command::Copy(arguments) => copy::run(arguments, env),
+        Command::Export(arguments) => export::run(arguments, env),
+        Command::Import(arguments) => import::run(arguments, env),
         _ => not_yet::run(),
     }
 }
@@ -97,6 +102,12 @@ fn hears_client(command: &Command) -> bool {
             | Command::Start(_)
             | Command::Stop(_)
             | Command::Restart(_)
+            | Command::Create(_)
+            | Command::Resize(_)
+            | Command::Convert(_)
+            | Command::Copy(_)
+            | Command::Export(_)
+            | Command::Import(_)
     )
 }
 

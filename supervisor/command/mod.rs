@@ -6,19 +6,25 @@
 pub mod check;
 pub mod completions;
 pub mod console;
+pub mod convert;
+pub mod copy;
 pub mod create;
 pub mod dispatch;
 pub mod doctor;
 pub mod enter;
+pub mod export;
 pub mod get;
 pub mod help;
+pub mod import;
 pub mod info;
 pub mod list;
 pub mod logs;
 pub mod module;
 pub mod not_yet;
 pub mod output;
+pub mod progress;
 pub mod rename;
+pub mod resize;
 pub mod restart;
 pub mod rm;
 pub mod run;
@@ -41,6 +47,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::cli::value::Assignment;
 use crate::config::{self, value::Name};
+use crate::container::occupied;
 use crate::daemon::Knowledge;
 use crate::daemon::worker::{Client, Supervisor};
 use crate::exit::ExitCode;
@@ -104,10 +111,10 @@ fn names(env: &Env, given: &[String], all: bool) -> Result<Vec<Name>> {
     Ok(names)
 }
 
-/// Removes the run directory of a container that there is not, or no longer. Whoever waits for the lock in it will
+/// Removes the run directory of a container that there is not, or no longer, and that no job is making. Whoever waits for the lock in it will
 /// find no container.
 fn forget(env: &Env, name: &Name) {
-    if env.paths.container(name).symlink_metadata().is_err() {
+    if env.paths.container(name).symlink_metadata().is_err() && !occupied::is_occupied(&env.paths, name) {
         // What cannot be removed from a tmpfs is nothing to trouble anybody with.
         let _ = std::fs::remove_dir_all(env.paths.run_container(name));
     }

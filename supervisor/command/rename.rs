@@ -11,7 +11,7 @@ use super::{Env, forget};
 use crate::cli;
 use crate::config::Config;
 use crate::config::value::Name;
-use crate::container::{Lock, monitor};
+use crate::container::{Lock, monitor, occupied};
 use crate::exit::ExitCode;
 
 /// Renames the container; a root file system in its directory goes along.
@@ -37,6 +37,9 @@ fn rename(env: &Env, old: &Name, new: &Name) -> Result<ExitCode> {
     let _locks = (Lock::take(&env.paths, first)?, Lock::take(&env.paths, second)?);
     if monitor(&env.paths, old)?.is_some() {
         bail!("it is running; stop it first");
+    }
+    for name in [old, new] {
+        occupied::refuse(&env.paths, name)?;
     }
     let (from, to) = (env.paths.container(old), env.paths.container(new));
     if to.symlink_metadata().is_ok() {

@@ -4,35 +4,34 @@
 //! gets a name that no container has, so that one whose deletion was cut short is never half a container. A root
 //! file system used in place lies elsewhere and is not looked at. proc_pid_mountinfo(5), rename(2).
 
-pub mod tree;
-
-use std::fs;
+use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::os::fd::AsFd;
 use std::process;
 
 use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
 
 use super::state::existing;
 use super::{Env, forget, print};
 use crate::cli;
 use crate::config::value::Name;
 use crate::container::start::wait;
-use crate::container::{Lock, ask, monitor, sweep};
+use crate::container::{Lock, ask, monitor, occupied, sweep};
 use crate::exit::ExitCode;
 use crate::monitor::protocol::{Answer, Request};
-use crate::mount::info;
 use crate::socket;
-
-/// How the directories of deleted containers begin; no container's name begins with a dot.
-const TRASH: &str = ".trash-";
+use crate::storage;
+use crate::storage::delete::{delete, refuse_mounts};
+use crate::storage::staging::{self, TRASH};
+use crate::sys::descriptor::try_lock;
 
 /// Deletes the container.
 ///
 /// # Errors
 /// While it runs (without `--force`), when something is mounted in it, or when it cannot be deleted whole.
 pub fn run(arguments: &cli::Remove, env: &Env) -> Result<ExitCode> {
-    let cleared = clear_trash(env, &arguments.name)?;
+    let cleared = clear_trash(env, &arguments.name);
     let name = match existing(env, &arguments.name) {
         Ok(name) => name,
         // The deletion that was cut short has been completed just now.
@@ -50,17 +49,32 @@ pub fn run(arguments: &cli::Remove, env: &Env) -> Result<ExitCode> {
     if monitor(&env.paths, &name)?.is_some() {
         bail!("it is running; stop it first, or use --force");
     }
+    occupied::refuse(&env.paths, &name)?;
     let place = env.paths.container(&name);
     refuse_mounts(&place)?;
+    refuse_use_by_others(env, &name)?;
     sweep(&env.paths, &env.host, &name);
     if place.symlink_metadata().is_ok() {
         let trash = env.paths.containers().join(format!("{TRASH}{name}-{}", process::id()));
+        // Held until it is gone, so that no sweep comes between.
+        let _held = staging::lock(&place)?;
         fs::rename(&place, &trash)
             .with_context(|| format!("rename {} to {}", place.display(), trash.display()))?;
-        delete(&trash)?;
+        delete(&trash).with_context(|| format!("delete {}", trash.display()))?;
     }
     forget(env, &name);
     print(&mut io::stdout(), &format!("{name} deleted\n"))
+}
+
+/// Another container may use this one's image or tree by its path.
+fn refuse_use_by_others(env: &Env, name: &Name) -> Result<()> {
+    for root in [env.paths.own_image(name), env.paths.own_directory(name)] {
+        let Ok(file) = File::open(&root) else { continue };
+        if try_lock(file.as_fd()) == Err(Errno::EWOULDBLOCK) {
+            bail!("{} is in use, by another container or a mount; stop that first", root.display());
+        }
+    }
+    Ok(())
 }
 
 /// Ends a container at once and waits for its end.
@@ -80,38 +94,15 @@ fn kill(env: &Env, name: &Name) -> Result<()> {
 }
 
 /// Completes deletions that were cut short; says whether one was of the container `name`.
-fn clear_trash(env: &Env, name: &str) -> Result<bool> {
+fn clear_trash(env: &Env, name: &str) -> bool {
     let prefix = format!("{TRASH}{name}-");
-    let mut found = false;
-    for entry in fs::read_dir(env.paths.containers()).context("list the containers")?.filter_map(Result::ok) {
-        let file_name = entry.file_name().to_string_lossy().into_owned();
-        if file_name.starts_with(TRASH) {
-            let path = entry.path();
-            refuse_mounts(&path)?;
-            delete(&path)?;
-            let rest = file_name.strip_prefix(&prefix);
-            found |= rest.is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()));
-        }
-    }
-    Ok(found)
-}
-
-/// Refuses when anything is mounted at or below a directory, for this process or for init.
-fn refuse_mounts(directory: &Path) -> Result<()> {
-    let resolved: PathBuf = match fs::canonicalize(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        resolved => resolved.with_context(|| format!("find {}", directory.display()))?,
+    let is_of = |entry: &fs::DirEntry| {
+        let file_name = entry.file_name();
+        let rest = file_name.to_str().and_then(|file_name| file_name.strip_prefix(&prefix));
+        rest.is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()))
     };
-    for process in ["self", "1"] {
-        // Not everybody may look at init; our own mounts count most.
-        let Ok(mounts) = info::read(process) else { continue };
-        if let Some(mount) = info::below(&mounts, &resolved).next() {
-            bail!("something is mounted at {}; unmount it first", mount.target.display());
-        }
-    }
-    Ok(())
-}
-
-fn delete(directory: &Path) -> Result<()> {
-    tree::delete(directory).with_context(|| format!("delete {}", directory.display()))
+    let entries = || fs::read_dir(env.paths.containers()).into_iter().flatten().filter_map(Result::ok);
+    let before = entries().filter(is_of).count();
+    storage::sweep::containers(&env.paths);
+    entries().filter(is_of).count() < before
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::progress::Progress;
 use super::{Env, assignments, complain, create, names, print};
 use crate::cli::{self, Wait};
 use crate::config::value::Name;
@@ -62,16 +63,17 @@ fn make_or_change(arguments: &cli::Start, env: &Env) -> Result<()> {
     if let Some(creation) = arguments.creation() {
         let name: Name = creation.name.parse()?;
         if !env.paths.container_ini(&name).exists() {
-            create::create(&creation, env)?;
+            create::create(&creation, env, &mut Progress::new(false))?;
             there.clear();
         }
     }
-    if arguments.set.is_empty() {
+    let settings = arguments.settings();
+    if settings.is_empty() {
         return Ok(());
     }
     for name in there {
         let name: Name = name.parse()?;
-        Config::edit(&env.paths.container_ini(&name), &name, &assignments(&arguments.set))?;
+        Config::edit(&env.paths.container_ini(&name), &name, &assignments(&settings))?;
     }
     Ok(())
 }

@@ -65,7 +65,7 @@ fn supervise(paths: &Paths, readiness: Readiness, autostart: bool) -> Result<Exi
         log::warn!("this runs from the file on disk, which the root user of a container could overwrite");
     }
     readiness.ready();
-    Ok(run_server(server, host, paths, autostart))
+    Ok(run_server(server, &host, paths, autostart))
 }
 
 /// Goes on where the program before this one has left off, in the same process.
@@ -78,7 +78,7 @@ fn succeed(paths: &Paths, state: State, options: Options) -> Result<ExitCode> {
     for failure in failures {
         log::warn!("{failure:#}");
     }
-    Ok(run_server(server, host, paths, options.autostart))
+    Ok(run_server(server, &host, paths, options.autostart))
 }
 
 fn probe(paths: &Paths, failures: &mut Vec<Error>) -> Result<Rc<Host>> {
@@ -87,13 +87,13 @@ fn probe(paths: &Paths, failures: &mut Vec<Error>) -> Result<Rc<Host>> {
     Ok(Rc::new(host))
 }
 
-fn run_server(server: Server, host: Rc<Host>, paths: &Paths, autostart: bool) -> ExitCode {
+fn run_server(server: Server, host: &Rc<Host>, paths: &Paths, autostart: bool) -> ExitCode {
     match server.run(autostart) {
         Outcome::Ended => ExitCode::Done,
         Outcome::Worker(assignment) => {
             let program = Program {
-                command: &|work| dispatch::serve(work, paths, &host),
-                sweep: &|paths, name| sweep_dead(paths, &host, name),
+                command: &|work| dispatch::serve(work, paths, host),
+                sweep: &|paths, name| sweep_dead(paths, host, name),
             };
             worker::run(*assignment, paths, &program)
         }

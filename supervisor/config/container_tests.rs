@@ -64,7 +64,7 @@ fn the_table_and_the_reader_have_the_same_keys() {
     assert_eq!(names.len(), KEYS.len());
     assert_eq!(
         SCHEMA.sections(),
-        ["container", "mounts", "network", "hardware", "security", "limits", "environment"]
+        ["container", "mounts", "network", "hardware", "security", "android", "limits", "environment"]
     );
 }
 
@@ -157,6 +157,7 @@ fn settings() -> impl Strategy<Value = Vec<(&'static str, &'static str, String)>
             (Form::OneOf(words) | Form::SomeOf(words), _) => {
                 prop::sample::select(words).prop_map(str::to_owned).boxed()
             }
+            (_, "image-label") => "no|[a-z]{1,3}:[a-z]{1,3}:[a-z_]{1,3}(:s0)?".boxed(),
             (_, "hostname") => "[a-z]{1,9}(\\.[a-z0-9]{1,9})?".boxed(),
             (_, "memory" | "volatile-size") => size().boxed(),
             (_, "init") => "/[a-z .]{1,9}[a-z]".boxed(),
@@ -165,6 +166,8 @@ fn settings() -> impl Strategy<Value = Vec<(&'static str, &'static str, String)>
             (_, "cpus") => (1..10_000_u32)
                 .prop_map(|hundredths| format!("{}.{:02}", hundredths / 100, hundredths % 100))
                 .boxed(),
+            (_, "storage") => "(yes|no|/[a-z]{1,5})".boxed(),
+            (_, "dns") => "(auto|no|1\\.1\\.1\\.1(,[0-9a-f]{1,4}::1)?)".boxed(),
             (_, "oom-score") => (-1000..=1000).prop_map(|score: i32| score.to_string()).boxed(),
             _ => number().boxed(),
         }

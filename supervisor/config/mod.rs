@@ -24,8 +24,8 @@ use ini::Document;
 
 use value::{
     Bind, CgroupLayout, ContainerPath, Cpus, DeadlockShield, EnvironmentName, Fsck, HardwareAccess, HostPath,
-    Hostname, ImageLabel, Invalid, Name, NameServers, NetworkMode, Priority, Privileged, RestartPolicy, Seconds,
-    Size, StartAfter, Uuid, WakelockPolicy,
+    Hostname, ImageLabel, Invalid, Name, NameServers, NetworkMode, Priority, Privileged, RestartPolicy,
+    Seconds, Size, StartAfter, Uuid, WakelockPolicy,
 };
 
 /// One container as configured.
@@ -198,10 +198,7 @@ impl Config {
                 Invalid::new("the file exists already", "choose another name, or change it with 'ds set'");
             return Err(Error::new(Kind::Exists, "", &fault).of_file(path));
         }
-        let heading = format!(
-            "# Container {name}. 'ds get {name}' shows all settings, 'ds set {name} KEY=VALUE' changes one here.\n"
-        );
-        let mut document = Document::parse(heading.as_bytes(), path)?;
+        let mut document = Document::parse(heading(name).as_bytes(), path)?;
         apply(&mut document, &sorted(assignments))?;
         complete(&mut document)?;
         let text = document.to_string();
@@ -238,6 +235,43 @@ impl Config {
         Ok(config)
     }
 
+    /// Writes the new file `path` with `text`, the content of the configuration of the container `of`, changed by
+    /// `assignments` and with a UUID of its own; comments are kept, but for the first line of ours.
+    ///
+    /// # Errors
+    /// As for [`Config::create`], and the first fault in the text.
+    pub fn derive(
+        text: &[u8],
+        of: &Name,
+        path: &Path,
+        name: &Name,
+        assignments: &[(impl AsRef<str>, impl AsRef<str>)],
+    ) -> Result<Self, Error> {
+        let old = heading(of);
+        let rest = text.strip_prefix(old.as_bytes());
+        let text = rest.map_or_else(|| text.to_owned(), |rest| [heading(name).as_bytes(), rest].concat());
+        let mut document = Document::parse(&text, path)?;
+        document.unset("container", "uuid");
+        apply(&mut document, assignments)?;
+        complete(&mut document)?;
+        let text = document.to_string();
+        let config = Self::parse(text.as_bytes(), path, name).map_err(Error::without_place)?;
+        save(path, &text)?;
+        Ok(config)
+    }
+
+    /// The text of a configuration without what belongs to one machine: its UUID and where its root file system is.
+    ///
+    /// # Errors
+    /// A fault in the text.
+    pub fn portable(text: &[u8], file: &Path) -> Result<String, Error> {
+        let mut document = Document::parse(text, file)?;
+        for key in ["uuid", "rootfs", "image"] {
+            document.unset("container", key);
+        }
+        Ok(document.to_string())
+    }
+
     /// What `key` is now, defaults included; empty when it has no value. `container.` may be left out.
     ///
     /// # Errors
@@ -272,6 +306,13 @@ impl RootSource {
             Self::Directory(path) | Self::Image(path) => path,
         }
     }
+}
+
+/// The first line of a new file.
+fn heading(name: &Name) -> String {
+    format!(
+        "# Container {name}. 'ds get {name}' shows all settings, 'ds set {name} KEY=VALUE' changes one here.\n"
+    )
 }
 
 /// The key and the value in `text`, `key=value` from a command line.

@@ -115,6 +115,8 @@ fn file(target: &str, content: String) -> Operation {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
 
     #[test]
@@ -143,7 +145,7 @@ mod tests {
         };
         assert_eq!(
             shown(&config),
-            "none /run/host/resolv.conf file size=31; /run/host/resolv.conf /etc/resolv.conf none bind"
+            "none /run/host/resolv.conf file size=34; /run/host/resolv.conf /etc/resolv.conf none bind"
         );
         let link = tree.path().join("etc/resolv.conf");
         for (target, expected) in [
@@ -151,11 +153,11 @@ mod tests {
                 "../run/systemd/resolve/stub-resolv.conf",
                 "none /run/systemd/resolved.conf.d/50-droidspaces.conf file size=26",
             ),
-            ("/run/resolvconf/resolv.conf", "none /run/resolvconf/resolv.conf file size=31"),
+            ("/run/resolvconf/resolv.conf", "none /run/resolvconf/resolv.conf file size=34"),
             ("/nowhere", ""),
         ] {
             let _ = std::fs::remove_file(&link);
-            std::os::unix::fs::symlink(target, &link).unwrap();
+            symlink(target, &link).unwrap();
             assert_eq!(shown(&config), expected, "{target}");
         }
         config.android.dns = NameServers::No;

@@ -3,6 +3,7 @@
 pub mod android;
 pub mod attach;
 pub mod init;
+pub mod occupied;
 pub mod program;
 pub mod shell;
 pub mod start;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
 
-use super::{Lock, monitor, sweep};
+use super::{Lock, monitor, occupied, sweep};
 use crate::call;
 use crate::command::Env;
 use crate::config::Config;
@@ -69,6 +69,7 @@ pub fn begin(env: &Env, name: &Name) -> Result<Starting> {
         socket::send(&connection, &Request::Watch, &[])?;
         return Ok(Starting::Theirs(connection));
     }
+    occupied::refuse(&env.paths, name)?;
     let config = Config::load(&env.paths.container_ini(name), name)?;
     sweep(&env.paths, &env.host, name);
     let (ours, theirs) = socket::pair()?;

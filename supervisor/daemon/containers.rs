@@ -12,10 +12,12 @@ use super::now;
 use super::policy::Event;
 use super::server::{Outcome, Server};
 use super::watch::names_in;
+use super::worker::Task;
 use crate::config::Config;
 use crate::config::value::{Name, RestartPolicy};
 use crate::durable;
 use crate::monitor::protocol::{Exit, ExitReason, Status};
+use crate::storage;
 
 /// Largest record of an end that is read, bytes.
 const LARGEST_RECORD: u64 = 64 << 10;
@@ -38,11 +40,14 @@ impl Server {
                 }
             }
         }
+        if storage::sweep::is_needed(&self.paths) {
+            self.employ(Task::Tidy)?;
+        }
         if self.is_first_of_this_boot() && autostart && self.settings.autostart {
             self.start_what_starts_at_boot()?;
         }
         self.look_for_guarded();
-        self.conditions.listen(now());
+        self.look_for_storage();
         ControlFlow::Continue(())
     }
 
@@ -92,6 +97,7 @@ impl Server {
             Heard::Nothing => ControlFlow::Continue(()),
             Heard::Status(status, changed) => {
                 if changed {
+                    self.look_for_storage();
                     log::info!("{name}: {}", status.state.as_str());
                     self.standby_is_stale = true;
                 }

@@ -106,8 +106,9 @@ pub(super) fn origin() -> Option<CString> {
 /// In one line why it cannot.
 pub fn examine(path: &Path, scratch: &Path) -> Result<Successor> {
     let mut file = File::open(path).with_context(|| format!("open {}", path.display()))?;
+    let own = machine(&mut File::open("/proc/self/exe").context("open /proc/self/exe")?)?;
     ensure!(
-        machine(&mut file)? == machine(&mut File::open("/proc/self/exe").context("open /proc/self/exe")?)?,
+        machine(&mut file).with_context(|| path.display().to_string())? == own,
         "{} is not a program for this machine; the supervisor stays as it is",
         path.display()
     );
@@ -123,7 +124,7 @@ pub fn examine(path: &Path, scratch: &Path) -> Result<Successor> {
 /// The part of an ELF header that says for which machine a program is made.
 fn machine(file: &mut File) -> Result<[u8; 4]> {
     let mut header = [0; ELF_HEADER];
-    file.rewind().and_then(|()| file.read_exact(&mut header)).context("read the program's header")?;
+    file.rewind().and_then(|()| file.read_exact(&mut header)).context("it is not a program")?;
     ensure!(header.starts_with(b"\x7fELF"), "it is not a program");
     Ok([header[4], header[5], header[18], header[19]])
 }

@@ -144,11 +144,16 @@ impl Server {
         if self.guard_is_on() {
             self.guard.watch(&self.paths, name, now() + Duration::from(self.settings.guard_time));
         }
-        self.conditions.storage_pending(storage::is_pending(&self.paths));
         self.conditions.listen(now());
         let config = Config::load(&self.paths.container_ini(name), name);
         let wakelock = config.map_or(WakelockPolicy::No, |config| config.android.wakelock);
         self.wakelocks_wanted.insert(name.clone(), wakelock);
+    }
+
+    /// A container has come to run, or begun: it may have a place for storage that is not there yet.
+    pub(super) fn look_for_storage(&mut self) {
+        self.conditions.storage_pending(storage::is_pending(&self.paths));
+        self.conditions.listen(now());
     }
 
     /// A container has ended.

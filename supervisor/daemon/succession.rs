@@ -106,7 +106,7 @@ impl Worker {
         let (starts, sweeps) = match &self.duty {
             Duty::Start(name) => (Some(name.clone()), None),
             Duty::Sweep(name) => (None, Some(name.clone())),
-            Duty::Client | Duty::Unlock | Duty::Describe => (None, None),
+            Duty::Client | Duty::Unlock | Duty::Describe | Duty::Tidy => (None, None),
         };
         handover::Worker {
             pid: pid.as_raw(),

@@ -24,6 +24,7 @@ use crate::config::value::Name;
 use crate::log::{self as sinks, Role};
 use crate::paths::Paths;
 use crate::socket::{self, Received};
+use crate::storage::sweep;
 use crate::sys::descriptor::make_standard;
 use crate::sys::errno_of;
 use crate::sys::memory::sleep;
@@ -43,6 +44,8 @@ pub enum Task {
     Unlock,
     /// Telling the root manager of this module what we do.
     Describe(PathBuf, String),
+    /// Removing what jobs left behind that died with an earlier supervisor, or with the machine.
+    Tidy,
 }
 
 /// What a worker takes along from the supervisor.
@@ -80,6 +83,10 @@ pub fn run(assignment: Assignment, paths: &Paths, program: &Program<'_>) -> ! {
             supervisor,
             knowledge,
         }),
+        Task::Tidy => {
+            sweep::all(paths);
+            0
+        }
         Task::Sweep(name) => match (program.sweep)(paths, &name) {
             Ok(()) => 0,
             Err(error) => {

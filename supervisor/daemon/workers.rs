@@ -41,6 +41,7 @@ pub(super) enum Duty {
     Sweep(Name),
     Unlock,
     Describe,
+    Tidy,
 }
 
 impl Server {
@@ -104,7 +105,8 @@ impl Server {
                     }
                     Task::Start(name) => self.start_ended(&name, false),
                     Task::Sweep(name) => self.decide(Event::Swept(name, false)),
-                    Task::Unlock | Task::Describe(..) => ControlFlow::Continue(()),
+                    // The next occasion, or the next supervisor, tries again.
+                    Task::Unlock | Task::Describe(..) | Task::Tidy => ControlFlow::Continue(()),
                 }
             }
         }
@@ -190,7 +192,7 @@ impl Server {
             }
             let done = matches!(status, WaitStatus::Exited(_, 0));
             match worker.duty {
-                Duty::Client => self.worker_ended(pid, status),
+                Duty::Client | Duty::Tidy => self.worker_ended(pid, status),
                 Duty::Sweep(name) => self.decide(Event::Swept(name, done))?,
                 Duty::Unlock => self.looked_at_lock(done)?,
                 Duty::Describe => {}
@@ -244,6 +246,7 @@ impl Duty {
             Task::Sweep(name) => Self::Sweep(name.clone()),
             Task::Unlock => Self::Unlock,
             Task::Describe(..) => Self::Describe,
+            Task::Tidy => Self::Tidy,
         }
     }
 }

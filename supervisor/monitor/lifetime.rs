@@ -204,9 +204,9 @@ impl Monitor {
     fn reload(&mut self) -> Result<()> {
         let name = &self.config.name;
         let mut config = Config::load(&self.paths.container_ini(name), name)?;
+        android::complete(&mut config, &self.host);
         self.keep_image(&mut config);
         self.tree.renew(&config)?;
-        android::complete(&mut config, &self.host);
         let guest = Guest::inspect(self.tree.root(), config.container.init.as_str().as_ref())?;
         let plan = plan::build(&config, &self.host, &guest)?;
         self.filters = crate::privilege::compile(&plan.filters)?;

@@ -7,7 +7,7 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Error, Result, anyhow};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
@@ -48,15 +48,12 @@ pub fn cover(lower: &Root, place: &Path, size: Option<u64>) -> Result<Root> {
     let options = format!("lowerdir={target},upperdir={above}/changes,workdir={above}/work");
     match mount(Some("overlay"), above.as_str(), Some("overlay"), MsFlags::empty(), Some(options.as_str())) {
         Ok(()) => {}
-        Err(Errno::ENODEV) => {
-            bail!("the kernel has no overlayfs (CONFIG_OVERLAY_FS), which volatile needs; set volatile=no")
-        }
-        Err(errno) => return refuse(lower, &describe(errno)),
+        Err(errno) => return Err(refusal(lower, errno)),
     }
     let root = Root::open(place)?;
     match is_whole(lower, &root) {
         Ok(()) => Ok(root),
-        Err(errno) => refuse(lower, &describe(errno)),
+        Err(errno) => Err(refusal(lower, errno)),
     }
 }
 
@@ -65,13 +62,24 @@ fn name(descriptor: BorrowedFd<'_>) -> String {
     format!("self/fd/{}", descriptor.as_raw_fd())
 }
 
-fn refuse(lower: &Root, why: &str) -> Result<Root> {
+fn refusal(lower: &Root, errno: Errno) -> Error {
     let kind = fstatfs(lower.directory()).map(|status| status.filesystem_type());
-    let kind = SUSPECTS.iter().find(|(magic, _)| kind == Ok(*magic)).map(|(_, name)| format!(" on {name}"));
-    bail!(
-        "overlayfs does not take the root file system{} for a volatile container: {why}; use an image, which 'ds \
+    explain(kind.ok(), errno)
+}
+
+/// What an answer of overlayfs means, and what to do.
+fn explain(kind: Option<FsType>, errno: Errno) -> Error {
+    if errno == Errno::ENODEV {
+        return anyhow!(
+            "the kernel has no overlayfs (CONFIG_OVERLAY_FS), which volatile needs; set volatile=no"
+        );
+    }
+    let suspect = SUSPECTS.iter().find(|(magic, _)| kind == Some(*magic));
+    anyhow!(
+        "overlayfs does not take the root file system{} for a volatile container: {}; use an image, which 'ds \
          convert NAME image' makes of a directory",
-        kind.unwrap_or_default()
+        suspect.map(|(_, name)| format!(" on {name}")).unwrap_or_default(),
+        describe(errno)
     )
 }
 
@@ -98,4 +106,21 @@ fn is_whole(lower: &Root, upper: &Root) -> Result<(), Errno> {
         fstatat(upper.directory(), entry?.file_name(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_the_way_out() {
+        let told = |kind, errno| explain(kind, errno).to_string();
+        assert!(told(None, Errno::ENODEV).contains("CONFIG_OVERLAY_FS"));
+        let f2fs = told(Some(FsType(0xF2F5_2010)), Errno::EINVAL);
+        assert!(
+            f2fs.contains("on f2fs") && f2fs.contains("EINVAL") && f2fs.contains("'ds convert NAME image'"),
+            "{f2fs}"
+        );
+        assert!(!told(Some(FsType(0xEF53)), Errno::ELOOP).contains(" on "));
+    }
 }

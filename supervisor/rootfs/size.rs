@@ -21,6 +21,15 @@ const DEEPEST: usize = 256;
 /// Unit of `st_blocks`, stat(3type).
 const BLOCK: u64 = 512;
 
+/// What a tree takes on its file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TreeUsage {
+    /// Bytes.
+    pub bytes: u64,
+    /// Files, directories and whatever else there is; several names of one file are one.
+    pub files: u64,
+}
+
 /// How full a file system is, bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
@@ -53,9 +62,17 @@ impl Usage {
 /// # Errors
 /// When the directory itself cannot be read.
 pub fn of_tree(root: BorrowedFd<'_>) -> Result<u64, Errno> {
+    measure(root).map(|usage| usage.bytes)
+}
+
+/// The same, and how many files there are.
+///
+/// # Errors
+/// As for [`of_tree`].
+pub fn measure(root: BorrowedFd<'_>) -> Result<TreeUsage, Errno> {
     let top = open(root, c".")?;
     let status = fstat(&top)?;
-    let mut walk = Walk { device: status.st_dev, linked: HashSet::new(), bytes: 0 };
+    let mut walk = Walk { device: status.st_dev, linked: HashSet::new(), usage: TreeUsage::default() };
     walk.add(&status);
     let mut stack = vec![walk.enter(top)];
     while let Some((directory, pending)) = stack.last_mut() {
@@ -66,7 +83,7 @@ pub fn of_tree(root: BorrowedFd<'_>) -> Result<u64, Errno> {
             Some(_) => {}
         }
     }
-    Ok(walk.bytes)
+    Ok(walk.usage)
 }
 
 fn open(parent: BorrowedFd<'_>, name: &CStr) -> Result<Dir, Errno> {
@@ -78,13 +95,14 @@ struct Walk {
     device: libc::dev_t,
     /// Files with several names that were counted.
     linked: HashSet<libc::ino_t>,
-    bytes: u64,
+    usage: TreeUsage,
 }
 
 impl Walk {
     fn add(&mut self, status: &FileStat) {
         if file_type(status) == SFlag::S_IFDIR || status.st_nlink < 2 || self.linked.insert(status.st_ino) {
-            self.bytes += u64::try_from(status.st_blocks).unwrap_or(0) * BLOCK;
+            self.usage.bytes += u64::try_from(status.st_blocks).unwrap_or(0) * BLOCK;
+            self.usage.files += 1;
         }
     }
 

@@ -135,6 +135,17 @@ pub fn try_lock(file: BorrowedFd<'_>) -> Result<(), Errno> {
     check(libc::c_long::from(done)).map(drop)
 }
 
+/// Makes the file `to` share all blocks of `from`, ioctl_ficlone(2) (4.5).
+///
+/// # Errors
+/// EOPNOTSUPP where the file system cannot, EXDEV for two file systems, otherwise what the kernel answers.
+pub fn share_blocks(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Errno> {
+    // The type of the request differs between C libraries.
+    let request = libc::FICLONE as _;
+    // SAFETY: plain integers.
+    check(libc::c_long::from(unsafe { libc::ioctl(to.as_raw_fd(), request, from.as_raw_fd()) })).map(drop)
+}
+
 /// Locks a file together with others who do the same, flock(2) with LOCK_SH and LOCK_NB; what was held before is let
 /// go of first.
 ///

@@ -215,6 +215,34 @@ pub fn exit_immediately(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
+/// Runs `work` in a copy of this process that has one thread, for tests of what forks: libtest itself has many.
+///
+/// # Errors
+/// What `work` returns, or that it panicked.
+#[cfg(test)]
+pub fn with_one_thread(work: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+    use std::io::{Read, Write};
+    let (mut reader, mut writer) = std::io::pipe().map_err(|error| error.to_string())?;
+    // SAFETY: the child runs the test alone, takes no lock of the harness and never returns; the C library leaves its
+    // own locks usable in it.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        let text = match done {
+            Ok(Ok(())) => "ok".to_owned(),
+            Ok(Err(text)) => text,
+            Err(_) => "it panicked".to_owned(),
+        };
+        let _ = writer.write_all(text.as_bytes());
+        exit_immediately(0);
+    }
+    drop(writer);
+    let mut text = String::new();
+    reader.read_to_string(&mut text).map_err(|error| error.to_string())?;
+    nix::sys::wait::waitpid(Pid::from_raw(pid), None).map_err(|error| error.to_string())?;
+    if text == "ok" { Ok(()) } else { Err(text) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -85,7 +85,7 @@ fn it_owes_nothing_to_the_shell_that_started_it() {
     assert!(status.contains("\nUmask:\t0022\n"), "{status}");
     let names: Vec<_> =
         of("environ").split('\0').map(|pair| pair.split('=').next().unwrap().to_owned()).collect();
-    assert_eq!(names, ["PATH", "DS_SUPERVISOR", "DS_ROOT", ""]);
+    assert_eq!(names, ["PATH", "DS_SUPERVISOR", "DS_BINARY", "DS_ROOT", ""]);
     let stat = of("stat");
     let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
     assert_eq!(fields[4], "0", "no controlling terminal");

@@ -44,6 +44,9 @@ const VISIBLE: &str = "visible";
 /// TIOCGPTPEER of ioctl_tty(2).
 const GET_PEER: u32 = 0x5441;
 
+/// LOOP_CONFIGURE of linux/loop.h; a kernel without it has no such request.
+const LOOP_CONFIGURE: u32 = 0x4C0A;
+
 /// What newer kernels brought, by the word for it.
 const CALLS: &[(&str, &[libc::c_long])] = &[
     ("openat2", &[libc::SYS_openat2]),
@@ -122,7 +125,7 @@ fn rules_of(word: &str) -> Result<Vec<Rule>> {
     };
     if word == "old" {
         let mut rules = Vec::new();
-        for name in CALLS.iter().map(|(name, _)| *name).chain(["get_peer"]) {
+        for name in CALLS.iter().map(|(name, _)| *name).chain(["get_peer", "loop_configure"]) {
             rules.extend(rules_of(name)?);
         }
         return Ok(rules);
@@ -130,6 +133,10 @@ fn rules_of(word: &str) -> Result<Vec<Rule>> {
     if word == "get_peer" {
         let answer = Answer::Errno(libc::ENOTTY);
         return Ok(vec![Rule { call: libc::SYS_ioctl, when: When::Equal(1, GET_PEER), answer }]);
+    }
+    if word == "loop_configure" {
+        let answer = Answer::Errno(libc::EINVAL);
+        return Ok(vec![Rule { call: libc::SYS_ioctl, when: When::Equal(1, LOOP_CONFIGURE), answer }]);
     }
     if let Some((_, calls)) = CALLS.iter().find(|(name, _)| *name == word) {
         return Ok(calls.iter().map(|call| Rule { call: *call, when: When::Always, answer }).collect());

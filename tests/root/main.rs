@@ -8,17 +8,21 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "a test may panic")]
 #![allow(missing_docs, clippy::absolute_paths, reason = "tests are their own documentation")]
 
+mod phone;
 mod process;
 mod root_fs;
 mod sandbox;
 mod terminal;
 
+mod android;
 mod cgroups;
 mod console;
 mod devices;
 mod exec;
 mod fallbacks;
+mod handover;
 mod hostile;
+mod images;
 mod init_systems;
 mod leaks;
 mod lifecycle;
@@ -29,6 +33,7 @@ mod pty;
 mod recovery;
 mod stop;
 mod supervisor;
+mod volatile;
 
 use std::env;
 use std::fs::OpenOptions;

@@ -41,6 +41,42 @@ fn every_namespace_but_user_and_network_is_its_own() {
 }
 
 #[test]
+fn what_the_hosts_mount_forbids_is_allowed_inside_and_nowhere_else() {
+    let mut sandbox = Sandbox::new();
+    let data = sandbox.path("data");
+    fs::create_dir_all(&data).unwrap();
+    let place = data.to_str().unwrap();
+    sandbox.mount(&["-t", "tmpfs", "-o", "nosuid,nodev,noexec,noatime", "tmpfs", place]);
+    // The host's mount is the sandbox's alone: the tree is made there.
+    let maker = sandbox.container("maker", &[&format!("mounts.bind={place}:/mnt")]);
+    sandbox.ds(&["start", "maker"]).succeeds();
+    let make = "cd /mnt && for d in bin sbin dev etc proc run sys tmp; do /bin/busybox mkdir -p tree/$d; done && \
+                /bin/busybox cp /bin/busybox /bin/probe tree/bin && /bin/busybox ln -s busybox tree/bin/sh && \
+                /bin/busybox ln -s ../bin/probe tree/sbin/init && /bin/busybox mknod -m 666 tree/null c 1 3 && \
+                /bin/busybox cp /bin/probe tree/bin/setuid && /bin/busybox chmod 4755 tree/bin/setuid && \
+                echo mine >tree/etc/secret && /bin/busybox chmod 600 tree/etc/secret";
+    sandbox.ds(&["run", "maker", "--", "/bin/sh", "-c", make]).succeeds();
+    sandbox.ds(&["stop", "maker"]).succeeds();
+    drop(maker);
+    sandbox.create("web", &data.join("tree"), &[]);
+    sandbox.ds(&["start", "web"]).succeeds();
+    let inside = |line: &str| {
+        let words = ["run", "web", "--user", "1000:1000", "--", "/bin/sh", "-c", line];
+        sandbox.ds(&words).succeeds()
+    };
+    assert_eq!(inside("/bin/busybox id -u"), "1000\n");
+    assert!(inside("/bin/probe write /etc/secret alices").contains("EACCES"));
+    assert!(inside("/bin/setuid write /etc/secret roots").contains("written"));
+    assert_eq!(inside("echo lost >/null && /bin/busybox cat /null && echo works"), "works\n");
+    let mounts = sandbox.run(&["cat", "/proc/self/mounts"]).succeeds();
+    let line = mounts.lines().find(|line| line.contains(&format!(" {place} "))).unwrap();
+    for option in ["nosuid", "nodev", "noexec", "noatime"] {
+        assert!(line.contains(option), "{option} is gone: {line}");
+    }
+    sandbox.ds(&["stop", "web"]).succeeds();
+}
+
+#[test]
 fn the_kernels_own_file_systems_are_fresh() {
     let sandbox = Sandbox::new();
     let report = report(&sandbox, &[]);

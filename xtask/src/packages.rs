@@ -53,6 +53,7 @@ const PACKAGES: &[Package] = &[
     package("libc6-dev", "", Verb::Build, "the static C library in ds"),
     package("mmdebstrap", "mmdebstrap", Verb::Fixtures, "makes root file systems"),
     package("debian-archive-keyring", "", Verb::Fixtures, "verifies what goes into them"),
+    package("e2fsprogs", "mke2fs", Verb::Fixtures, "makes and looks into images of the tests"),
     package("dpkg", "dpkg-deb", Verb::Fixtures, "unpacks single packages"),
     package("util-linux", "unshare", Verb::Fixtures, "keeps mounts made meanwhile private"),
     package("qemu-system-x86", "qemu-system-x86_64", Verb::Machines, "virtual machines"),

@@ -23,6 +23,10 @@ pub fn run(module: Option<&Path>, paths: &Paths) -> Result<ExitCode> {
         log::warn!("{error:#}");
     }
     launch::refuse_spoiled()?;
+    // Without the copy, everything works until an update is cut short.
+    if let Err(error) = super::keep::keep(paths) {
+        log::warn!("module boot: cannot keep a copy of ds: {error:#}");
+    }
     let _lock = launch::lock(paths)?;
     mark(module, paths)?;
     // Without the copy, everything works until an update is cut short.

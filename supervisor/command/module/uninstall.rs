@@ -13,12 +13,12 @@ use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 use super::links;
 use super::manager::Manager;
 use crate::call;
-use crate::command::rm::tree;
 use crate::config::value::Name;
 use crate::container::monitor;
 use crate::daemon::detach;
 use crate::exit::ExitCode;
 use crate::paths::Paths;
+use crate::storage::delete;
 use crate::sys::process::{Fork, exit_immediately, fork};
 
 /// The file in the data directory that asks for the data to go with the module.
@@ -70,7 +70,7 @@ fn purge(data: &Path) -> Result<()> {
     for entry in fs::read_dir(data)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
-            tree::delete(&entry.path())?;
+            delete::delete(&entry.path())?;
         } else if entry.file_name() != MARKER {
             fs::remove_file(entry.path())?;
         }

@@ -7,6 +7,7 @@ use std::path::Path;
 use nix::unistd::geteuid;
 
 use super::{Feature, Ground, link, trial};
+use crate::rootfs::tool::Tool;
 
 /// A required feature.
 const fn required(
@@ -203,6 +204,17 @@ pub const FEATURES: &[Feature] = &[
     optional("ext4", "2.6.28", "CONFIG_EXT4_FS", "images made by ds", "directories only", |ground| {
         ground.has_filesystem("ext4")
     }),
+    optional(
+        "e2fsck",
+        "",
+        "",
+        "checking images before they are mounted",
+        "a warning; they are not checked",
+        |_| Tool::find("e2fsck").is_some(),
+    ),
+    optional("mke2fs", "", "", "making images", "only images that were made elsewhere", |_| {
+        Tool::find("mke2fs").is_some()
+    }),
     optional("erofs", "5.4", "CONFIG_EROFS_FS", "images of this kind", "not mounted", |ground| {
         ground.has_filesystem("erofs")
     }),
@@ -211,9 +223,6 @@ pub const FEATURES: &[Feature] = &[
     }),
     optional("btrfs", "2.6.29", "CONFIG_BTRFS_FS", "images of this kind", "not mounted", |ground| {
         ground.has_filesystem("btrfs")
-    }),
-    optional("f2fs", "3.8", "CONFIG_F2FS_FS", "images of this kind", "not mounted", |ground| {
-        ground.has_filesystem("f2fs")
     }),
     optional(
         "FUSE",

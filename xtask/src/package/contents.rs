@@ -7,6 +7,7 @@ use super::archive::Members;
 use crate::process;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -26,6 +27,14 @@ const FILES: [(&str, &str); 9] = [
 
 /// The name of the file with the checksums.
 const CHECKSUMS: &str = "checksums";
+
+/// What is unpacked first. An unzip that meets a damaged member stops there, and installers go on with what they have:
+/// that has to be what looks for damage.
+const FIRST: [&str; 3] = ["module.prop", "customize.sh", CHECKSUMS];
+
+/// What is unpacked last. An installation that is cut short leaves a module whose service.sh calls the program of the
+/// last boot.
+const LAST: &str = "bin/";
 
 /// Not unpacked by any installer.
 const FOR_RECOVERIES: &str = "META-INF/";
@@ -50,7 +59,7 @@ pub fn collect(
     programs: &[(&Architecture, PathBuf)],
     scratch: &Path,
 ) -> Result<Members> {
-    let mut members = Members::new();
+    let mut members = BTreeMap::new();
     for (source, name) in FILES {
         members.insert(name.to_owned(), read(&workspace.source(source))?);
     }
@@ -60,7 +69,16 @@ pub fn collect(
     add_pages(&workspace.source("webroot"), "webroot", &mut members)?;
     let checksums = checksums(&members, scratch)?;
     members.insert(CHECKSUMS.to_owned(), checksums);
-    Ok(members)
+    Ok(in_order(members))
+}
+
+fn in_order(members: BTreeMap<String, Vec<u8>>) -> Members {
+    let mut members: Members = members.into_iter().collect();
+    members.sort_by_key(|(name, _)| {
+        let first = FIRST.iter().position(|first| first == name).unwrap_or(FIRST.len());
+        (first, name.starts_with(LAST))
+    });
+    members
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
@@ -68,7 +86,7 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// The files of the module's page, once there is one.
-fn add_pages(folder: &Path, name: &str, members: &mut Members) -> Result<()> {
+fn add_pages(folder: &Path, name: &str, members: &mut BTreeMap<String, Vec<u8>>) -> Result<()> {
     if !folder.join("index.html").exists() && name == "webroot" {
         return Ok(());
     }
@@ -86,7 +104,7 @@ fn add_pages(folder: &Path, name: &str, members: &mut Members) -> Result<()> {
 }
 
 /// What sha256sum(1) says of everything that installers unpack. They read it with `sha256sum -c`.
-fn checksums(members: &Members, scratch: &Path) -> Result<Vec<u8>> {
+fn checksums(members: &BTreeMap<String, Vec<u8>>, scratch: &Path) -> Result<Vec<u8>> {
     if scratch.exists() {
         fs::remove_dir_all(scratch)?;
     }
@@ -105,7 +123,7 @@ fn checksums(members: &Members, scratch: &Path) -> Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{FILES, property};
+    use super::{FILES, in_order, property};
     use crate::workspace::Workspace;
     use std::fs;
 
@@ -136,6 +154,17 @@ mod tests {
         assert_eq!(update["version"], version.as_str());
         assert_eq!(update["versionCode"].to_string(), code);
         assert!(update["zipUrl"].is_string() && update["changelog"].is_string());
+    }
+
+    #[test]
+    fn what_looks_for_damage_is_unpacked_first_and_programs_last() {
+        let names = ["LICENSE", "action.sh", "bin/ds-arm64", "checksums", "customize.sh", "module.prop", "z"];
+        let members = in_order(names.iter().map(|name| ((*name).to_owned(), Vec::new())).collect());
+        let order: Vec<_> = members.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(
+            order,
+            ["module.prop", "customize.sh", "checksums", "LICENSE", "action.sh", "z", "bin/ds-arm64"]
+        );
     }
 
     #[test]

@@ -34,10 +34,16 @@ enum Needs {
     Binary,
     /// Root, the binary, the probe and the root file systems.
     Machine,
-    /// All of that, and what virtual machines boot, with the module's zip for all of them.
-    VirtualMachine,
     /// Root, the probe, and the module's zip.
     Module,
+    /// What `Machine` needs, what virtual machines boot, and the module's zip for all of them.
+    VirtualMachine,
+}
+
+impl Needs {
+    const fn root(self) -> bool {
+        matches!(self, Self::Machine | Self::Module | Self::VirtualMachine)
+    }
 }
 
 const SUITES: &[Suite] = &[
@@ -113,17 +119,15 @@ type Environment = Vec<(&'static str, PathBuf)>;
 fn prepare(workspace: &Workspace, suites: &[Suite]) -> Result<Environment> {
     let mut environment = Environment::new();
     let needed = |needs: &[Needs]| suites.iter().any(|suite| needs.contains(&suite.needs));
-    if needed(&[Needs::Machine, Needs::VirtualMachine, Needs::Module])
-        && !rustix::process::geteuid().is_root()
-    {
+    if suites.iter().any(|suite| suite.needs.root()) && !rustix::process::geteuid().is_root() {
         bail!(
-            "the root, module and vm suites boot containers and need root; without it: --suite lint --suite unit --suite cli"
+            "the suites root, module and vm boot containers and need root; without it: --suite lint --suite unit --suite cli"
         );
     }
     if needed(&[Needs::Binary, Needs::Machine, Needs::VirtualMachine]) {
         environment.push(("DS_BIN", binary::build(workspace, Profile::Release)?));
     }
-    if needed(&[Needs::Machine, Needs::VirtualMachine, Needs::Module]) {
+    if needed(&[Needs::Machine, Needs::Module, Needs::VirtualMachine]) {
         environment.push(("DS_PROBE", binary::build_probe(workspace)?));
     }
     if needed(&[Needs::Module]) {
@@ -137,7 +141,7 @@ fn prepare(workspace: &Workspace, suites: &[Suite]) -> Result<Environment> {
         fixture::ensure(workspace, &[])?;
         environment.push(("DS_FIXTURES", workspace.fixtures()));
     }
-    if needed(&[Needs::VirtualMachine]) {
+    if suites.iter().any(|suite| suite.needs == Needs::VirtualMachine) {
         environment.push(("DS_VM", vm::ensure(workspace)?));
     }
     Ok(environment)

@@ -1,13 +1,16 @@
 //! Deletes a directory tree that somebody else has made: no link is followed, no file system border crossed.
 //!
 //! Everything is named by its directory's descriptor, so a tree that changes meanwhile leads nowhere else. Trees
-//! may be deeper than there are descriptors: what lies too deep is moved up first. openat(2), unlinkat(2).
+//! may be deeper than there are descriptors: what lies too deep is moved up first. openat(2), unlinkat(2),
+//! proc_pid_mountinfo(5).
 
 use std::ffi::{CStr, CString};
+use std::fs;
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat, renameat};
@@ -15,9 +18,29 @@ use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::call;
+use crate::mount::info;
 
 /// Directories that are open at one time.
 const DEEPEST: usize = 64;
+
+/// Refuses when anything is mounted at or below a directory, for this process or for init.
+///
+/// # Errors
+/// What is mounted there.
+pub fn refuse_mounts(directory: &Path) -> Result<()> {
+    let resolved = match fs::canonicalize(directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        resolved => resolved.with_context(|| format!("find {}", directory.display()))?,
+    };
+    for process in ["self", "1"] {
+        // Not everybody may look at init; our own mounts count most.
+        let Ok(mounts) = info::read(process) else { continue };
+        if let Some(mount) = info::below(&mounts, &resolved).next() {
+            bail!("something is mounted at {}; unmount it first", mount.target.display());
+        }
+    }
+    Ok(())
+}
 
 /// Deletes the directory at `path` and everything in it.
 ///
@@ -104,7 +127,6 @@ fn entries(directory: &impl AsFd) -> Result<Vec<CString>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
     use std::os::unix::fs::symlink;
     use std::path::PathBuf;
     use std::process::{Command, id};

@@ -1,0 +1,282 @@
+//! A process of our own that turns one stream into another, while we go on with the other end.
+//!
+//! It is forked, keeps an input and an output and nothing else, and ends with the caller. A process that reads what
+//! strangers made is confined besides: no system call but those that move bytes and memory, and a limit on memory.
+//! fork(2), prctl(2), seccomp(2), getrlimit(2).
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{Pid, getpid, getppid, pipe2};
+use seccompiler::sock_filter;
+
+use crate::call;
+use crate::sys::process::{self, Fork, exit_immediately};
+use crate::sys::{descriptor, seccomp};
+
+/// What a pipe holds, bytes, where the user's limit (pipe(7), `pipe-max-size`) allows it.
+const PIPE: i32 = 1 << 20;
+/// Address space of a confined process, bytes.
+const MEMORY: u64 = 1 << 30;
+/// Exit code of a process that could not begin.
+const NOT_BEGUN: u8 = 100;
+
+/// What a child may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Confinement {
+    /// Read its input, write its output, use memory and end.
+    Strict,
+    /// Whatever we may.
+    None,
+}
+
+/// A running child. It is killed when this is dropped.
+#[derive(Debug)]
+pub struct Child(Option<Pid>);
+
+/// How a child ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// With this code of its own.
+    With(u8),
+    /// Somebody or something killed it.
+    Killed(Signal),
+}
+
+/// Forks a child that runs `work` with its input and output and ends with the code that it returns.
+///
+/// # Errors
+/// EDEADLK when this process has more than one thread, otherwise what fork(2) answers.
+pub fn start(
+    input: &OwnedFd,
+    output: &OwnedFd,
+    confinement: Confinement,
+    work: &mut dyn FnMut(&mut File, &mut File) -> u8,
+) -> Result<Child> {
+    let parent = getpid();
+    match call!(process::fork(), "fork")? {
+        Fork::Parent(pid) => Ok(Child(Some(pid))),
+        Fork::Child => {
+            let (mut input, mut output) = match prepare(input.as_fd(), output.as_fd(), confinement, parent) {
+                Ok(streams) => streams,
+                Err(_) => exit_immediately(NOT_BEGUN.into()),
+            };
+            // Nothing is dropped: the filter lets nobody close anything.
+            exit_immediately(work(&mut input, &mut output).into())
+        }
+    }
+}
+
+fn prepare(
+    input: BorrowedFd<'_>,
+    output: BorrowedFd<'_>,
+    confinement: Confinement,
+    parent: Pid,
+) -> Result<(File, File), Errno> {
+    process::set_parent_death_signal(Signal::SIGKILL)?;
+    if getppid() != parent {
+        return Err(Errno::ESRCH);
+    }
+    // Out of the way of the standard streams, and then in their place.
+    let above = |descriptor: BorrowedFd<'_>| fcntl(descriptor, FcntlArg::F_DUPFD_CLOEXEC(3));
+    let (input, output) = (descriptor::adopt(above(input)?), descriptor::adopt(above(output)?));
+    let proc = open("/proc", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty());
+    descriptor::make_standard(input.as_fd(), 0)?;
+    descriptor::make_standard(output.as_fd(), 1)?;
+    descriptor::close_from(2, proc.as_ref().map_or(input.as_fd(), AsFd::as_fd))?;
+    // They are closed, and no longer ours to close.
+    std::mem::forget((input, output, proc));
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    if confinement == Confinement::Strict {
+        setrlimit(Resource::RLIMIT_AS, MEMORY, MEMORY)?;
+        let program = only_bytes_and_memory();
+        match seccomp::install(&program) {
+            // A kernel without filters: the limits above have to do.
+            Ok(()) | Err(Errno::EINVAL | Errno::ENOSYS) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok((File::from(descriptor::adopt(0)), File::from(descriptor::adopt(1))))
+}
+
+impl Child {
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// When it cannot be waited for.
+    pub fn wait(&mut self) -> Result<Ended> {
+        let pid = self.0.take().context("it was waited for before")?;
+        loop {
+            match waitpid(pid, None) {
+                Ok(WaitStatus::Exited(_, code)) => return Ok(Ended::With(u8::try_from(code)?)),
+                Ok(WaitStatus::Signaled(_, signal, _)) => return Ok(Ended::Killed(signal)),
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => call!(Err(errno), "waitpid({pid})")?,
+            }
+        }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0 {
+            let _ = nix::sys::signal::kill(pid, Signal::SIGKILL);
+            let _ = self.wait();
+        }
+    }
+}
+
+/// A pipe as large as allowed: reading end, writing end.
+///
+/// # Errors
+/// What pipe2(2) answers.
+pub fn large_pipe() -> Result<(OwnedFd, OwnedFd)> {
+    let (reading, writing) = call!(pipe2(OFlag::O_CLOEXEC), "pipe2")?;
+    let _ = fcntl(&writing, FcntlArg::F_SETPIPE_SZ(PIPE));
+    Ok((reading, writing))
+}
+
+/// The calls that remain, by the numbers of the machine we are built for.
+fn allowed() -> Vec<libc::c_long> {
+    let mut calls = vec![
+        libc::SYS_read,
+        libc::SYS_write,
+        libc::SYS_readv,
+        libc::SYS_writev,
+        libc::SYS_munmap,
+        libc::SYS_mremap,
+        libc::SYS_mprotect,
+        libc::SYS_madvise,
+        libc::SYS_brk,
+        libc::SYS_futex,
+        libc::SYS_exit,
+        libc::SYS_exit_group,
+        libc::SYS_rt_sigreturn,
+        libc::SYS_restart_syscall,
+    ];
+    #[cfg(not(target_arch = "arm"))]
+    calls.push(libc::SYS_mmap);
+    #[cfg(any(target_arch = "arm", target_arch = "x86"))]
+    calls.push(libc::SYS_mmap2);
+    calls
+}
+
+/// The machine, as linux/audit.h calls it; `None` where we know none.
+const ARCHITECTURE: Option<u32> = if cfg!(target_arch = "x86_64") {
+    Some(0xc000_003e)
+} else if cfg!(target_arch = "aarch64") {
+    Some(0xc000_00b7)
+} else if cfg!(target_arch = "arm") {
+    Some(0x4000_0028)
+} else if cfg!(target_arch = "x86") {
+    Some(0x4000_0003)
+} else {
+    None
+};
+
+/// A filter (linux/seccomp.h, linux/bpf_common.h) that kills the process at any other call.
+fn only_bytes_and_memory() -> Vec<sock_filter> {
+    const LOAD: u16 = 0x20;
+    const JUMP_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    const KILL: u32 = 0x8000_0000;
+    const ALLOW: u32 = 0x7fff_0000;
+    let step = |code, jt, jf, k| sock_filter { code, jt, jf, k };
+    let allow = step(RETURN, 0, 0, ALLOW);
+    let Some(architecture) = ARCHITECTURE else { return vec![allow] };
+    let mut program = vec![
+        step(LOAD, 0, 0, 4),
+        step(JUMP_EQUAL, 1, 0, architecture),
+        step(RETURN, 0, 0, KILL),
+        step(LOAD, 0, 0, 0),
+    ];
+    for number in allowed() {
+        program.push(step(JUMP_EQUAL, 0, 1, u32::try_from(number).unwrap_or(u32::MAX)));
+        program.push(allow.clone());
+    }
+    program.push(step(RETURN, 0, 0, KILL));
+    program
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::process::with_one_thread;
+    use std::io::{Read, Write};
+
+    type Work = fn(&mut File, &mut File) -> u8;
+
+    /// Output and end of a child that is given `input`.
+    fn run(input: &[u8], confinement: Confinement, mut work: Work) -> Result<(Vec<u8>, Ended), String> {
+        let text = |error: anyhow::Error| format!("{error:#}");
+        let (reading, writing) = large_pipe().map_err(text)?;
+        let (result, output) = large_pipe().map_err(text)?;
+        File::from(writing).write_all(input).map_err(|error| error.to_string())?;
+        let mut child = start(&reading, &output, confinement, &mut work).map_err(text)?;
+        drop(output);
+        let mut bytes = Vec::new();
+        File::from(result).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+        Ok((bytes, child.wait().map_err(text)?))
+    }
+
+    fn expect(input: &'static [u8], confinement: Confinement, work: Work, end: Ended, output: &'static [u8]) {
+        let done = with_one_thread(|| {
+            let (bytes, ended) = run(input, confinement, work)?;
+            if ended == end && bytes == output { Ok(()) } else { Err(format!("{ended:?} {bytes:?}")) }
+        });
+        assert_eq!(done, Ok(()));
+    }
+
+    /// Reads and writes, without asking for sizes first as read_to_end does.
+    fn copy(input: &mut File, output: &mut File) -> u8 {
+        let mut buffer = vec![0; 1 << 10];
+        loop {
+            match input.read(&mut buffer) {
+                Ok(0) => return 7,
+                Ok(length) if output.write_all(&buffer[..length]).is_ok() => {}
+                _ => return 8,
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_go_through_and_the_code_comes_back() {
+        for confinement in [Confinement::Strict, Confinement::None] {
+            expect(b"abc", confinement, copy, Ended::With(7), b"abc");
+        }
+    }
+
+    #[test]
+    fn a_confined_child_opens_nothing_and_has_nothing_open() {
+        let open: Work = |_, _| u8::from(File::open("/etc/passwd").is_ok());
+        expect(b"", Confinement::Strict, open, Ended::Killed(Signal::SIGSYS), b"");
+        let list: Work = |_, _| {
+            let entries = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+            // Input, output and the listing.
+            u8::try_from(entries).unwrap_or(0)
+        };
+        expect(b"", Confinement::None, list, Ended::With(3), b"");
+    }
+
+    #[test]
+    fn a_child_that_nobody_waits_for_is_killed() {
+        let done = with_one_thread(|| {
+            let (reading, _writing) = large_pipe().map_err(|error| error.to_string())?;
+            let (_result, output) = large_pipe().map_err(|error| error.to_string())?;
+            let child = start(&reading, &output, Confinement::Strict, &mut copy);
+            drop(child.map_err(|error| error.to_string())?);
+            match waitpid(None, None) {
+                Err(Errno::ECHILD) => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        });
+        assert_eq!(done, Ok(()));
+    }
+}

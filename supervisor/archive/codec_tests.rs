@@ -1,0 +1,131 @@
+//! The programs' own output is read, whatever they were told; anything else is refused for its reason.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn run(program: &str, arguments: &[&str], input: &[u8]) -> Vec<u8> {
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{program}: {error}"));
+    let mut stdin = child.stdin.take().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || stdin.write_all(input).unwrap());
+        let done = child.wait_with_output().unwrap();
+        assert!(done.status.success(), "{program} {arguments:?}");
+        done.stdout
+    })
+}
+
+fn decoded(bytes: &[u8]) -> Result<Vec<u8>, Fault> {
+    let format = recognise(bytes).unwrap().expect("compressed");
+    let mut output = Vec::new();
+    decode(format, &mut &bytes[..], &mut output).map(|()| output)
+}
+
+/// Something that compresses, but not to nothing, and larger than the buffers.
+fn plain() -> Vec<u8> {
+    let mut state = 1_u32;
+    (0..700_000_u32)
+        .map(|index| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            if index % 3 == 0 { state.to_be_bytes()[0] & 0x3f } else { index.to_be_bytes()[2] }
+        })
+        .collect()
+}
+
+const PROGRAMS: [(&str, &[&str]); 9] = [
+    ("gzip", &["-c"]),
+    ("gzip", &["-1c"]),
+    ("xz", &["-c", "-T1"]),
+    ("xz", &["-0c", "--check=crc32"]),
+    ("xz", &["-0c", "-T2", "--block-size=200000"]),
+    ("xz", &["-0c", "--check=sha256"]),
+    ("xz", &["-c", "--x86", "--lzma2=preset=1"]),
+    ("zstd", &["-cq"]),
+    ("zstd", &["-cq", "-1", "--no-check"]),
+];
+
+#[test]
+fn what_the_programs_write_is_read_and_nothing_less() {
+    let plain = plain();
+    for (program, arguments) in PROGRAMS {
+        let bytes = run(program, arguments, &plain);
+        assert!(decoded(&bytes).as_ref() == Ok(&plain), "{program} {arguments:?}");
+        let twice = [bytes.clone(), bytes.clone()].concat();
+        assert!(
+            decoded(&twice) == Ok([plain.clone(), plain.clone()].concat()),
+            "{program}: one behind another"
+        );
+        for length in [7, 20, bytes.len() / 2, bytes.len() - 1] {
+            assert_eq!(decoded(&bytes[..length]), Err(Fault::TooShort), "{program} cut at {length}");
+        }
+        let more = [bytes.clone(), b"something else".to_vec()].concat();
+        let refused = decoded(&more);
+        assert!(matches!(refused, Err(Fault::Garbage | Fault::Corrupt)), "{program}: {:?}", refused.err());
+        assert!(decoded(&run(program, arguments, b"")) == Ok(Vec::new()), "{program}: nothing");
+    }
+}
+
+#[test]
+fn a_changed_byte_is_noticed() {
+    let plain = plain();
+    for (program, arguments) in PROGRAMS.iter().filter(|(_, arguments)| !arguments.contains(&"--no-check")) {
+        let bytes = run(program, arguments, &plain);
+        for at in [bytes.len() / 3, bytes.len() / 2, bytes.len() - 5] {
+            let mut changed = bytes.clone();
+            changed[at] ^= 0x10;
+            assert!(decoded(&changed).is_err(), "{program} {arguments:?} at {at}");
+        }
+    }
+}
+
+#[test]
+fn zeros_behind_the_end_of_a_tape_are_passed_over() {
+    let gzip = [run("gzip", &["-c"], b"x"), vec![0; 9000]].concat();
+    assert_eq!(decoded(&gzip), Ok(b"x".to_vec()));
+    let xz = [run("xz", &["-c"], b"x"), vec![0; 8]].concat();
+    assert_eq!(decoded(&xz), Ok(b"x".to_vec()));
+}
+
+#[test]
+fn too_much_memory_is_refused() {
+    let xz = run("xz", &["-c", "--lzma2=preset=0,dict=512MiB"], b"x");
+    assert_eq!(decoded(&xz), Err(Fault::TooMuchMemory));
+    // A frame of zstd that says its window is 2 GiB, RFC 8878, 3.1.1.1.
+    assert_eq!(decoded(b"\x28\xb5\x2f\xfd\x00\xa8\x01\x00\x00"), Err(Fault::TooMuchMemory));
+}
+
+#[test]
+fn other_compressions_have_their_names() {
+    assert_eq!(recognise(b"BZh91AY"), Err("bzip2"));
+    assert_eq!(recognise(b"\x04\x22\x4d\x18xx"), Err("lz4"));
+    assert_eq!(recognise(b""), Ok(None));
+    assert_eq!(recognise(b"./\0\0\0\0"), Ok(None));
+}
+
+#[test]
+fn the_checksum_is_that_of_the_standard() {
+    let mut sum = Checksum::new();
+    sum.add(b"1234");
+    sum.add(b"56789");
+    assert_eq!(sum.value(), 0xcbf4_3926);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn arbitrary_bytes_never_panic(
+        bytes in proptest::collection::vec(any::<u8>(), 0..600),
+        magic in prop_oneof![Just(b"\x1f\x8b\x08\0".as_slice()), Just(b"\xfd7zXZ\0\0\x04".as_slice()), Just(b"\x28\xb5\x2f\xfd".as_slice())],
+    ) {
+        let _ = decoded(&[magic, &bytes].concat());
+    }
+}

@@ -1,0 +1,131 @@
+//! An archive as it comes, compressed or not: what is read from here is plain.
+//!
+//! Decompression runs in a confined child ([`super::child`]), so that it overlaps with whatever the caller does with the
+//! bytes and can harm nobody. The caller must have one thread. What went wrong is told where the bytes end.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+
+use super::child::{Child, Confinement, Ended, large_pipe, start};
+use super::codec::{ENOUGH, FAULTS, Fault, Format, decode, recognise};
+
+/// What may follow the end of an archive inside of its compressed stream, bytes: the rest of a tape's block.
+const MOST_BEHIND: u64 = 64 << 20;
+
+/// Plain bytes.
+#[derive(Debug)]
+pub struct Stream {
+    /// The first bytes of what is not compressed.
+    first: Vec<u8>,
+    /// Where the rest comes from: the input itself, or the child.
+    file: File,
+    child: Option<(Child, Format)>,
+    /// What the child has said at its end.
+    failed: Option<String>,
+}
+
+/// Looks at the first bytes, works on pipes as well, and begins.
+///
+/// # Errors
+/// An unknown compression, or what the calls answer; EDEADLK in a process with more than one thread.
+pub fn open(input: OwnedFd) -> Result<Stream> {
+    let mut file = File::from(input);
+    // A hint for the kernel to read ahead; a pipe takes none.
+    let _ = posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_SEQUENTIAL);
+    let mut first = Vec::new();
+    let most = u64::try_from(ENOUGH)?;
+    (&mut file).take(most).read_to_end(&mut first).context("read the archive")?;
+    let format = match recognise(&first) {
+        Ok(format) => format,
+        Err(name) => bail!("this is compressed with {name}; gzip, xz and zstd can be read"),
+    };
+    let Some(format) = format else { return Ok(Stream { first, file, child: None, failed: None }) };
+    let (reading, writing) = large_pipe()?;
+    let input = OwnedFd::from(file);
+    let child = start(&input, &writing, Confinement::Strict, &mut |input, output| match decode(
+        format,
+        &mut first.as_slice().chain(input),
+        output,
+    ) {
+        Ok(()) => 0,
+        Err(fault) => code(fault),
+    })?;
+    let file = File::from(reading);
+    Ok(Stream { first: Vec::new(), file, child: Some((child, format)), failed: None })
+}
+
+/// Exit code of a fault, from 1 on.
+fn code(fault: Fault) -> u8 {
+    let index = FAULTS.iter().position(|known| *known == fault);
+    index.and_then(|index| u8::try_from(index + 1).ok()).unwrap_or(u8::MAX)
+}
+
+impl Stream {
+    /// Verifies what is left: a compressed stream must be whole, even when the archive in it has already ended. What
+    /// follows an archive that is not compressed is not looked at.
+    ///
+    /// # Errors
+    /// One line: corrupt, truncated, or much more data behind the archive.
+    pub fn finish(mut self) -> Result<()> {
+        if self.child.is_some() {
+            let (mut buffer, mut behind) = (vec![0; 64 << 10], 0);
+            loop {
+                match self.read(&mut buffer) {
+                    Ok(0) => break,
+                    Ok(length) => behind += u64::try_from(length)?,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => bail!("{error}"),
+                }
+                ensure!(behind <= MOST_BEHIND, "there is more data behind the end of the archive");
+            }
+        }
+        match self.failed {
+            Some(text) => bail!("{text}"),
+            None => Ok(()),
+        }
+    }
+
+    /// The end of the child's output: it has succeeded, or that is an error.
+    fn end(&mut self) -> io::Result<usize> {
+        if let Some((mut child, format)) = self.child.take() {
+            let name = format.name();
+            self.failed = match child.wait() {
+                Ok(Ended::With(0)) => None,
+                Ok(Ended::With(code)) => {
+                    let fault = FAULTS.get(usize::from(code) - 1);
+                    let text = fault.map_or("data could not be decompressed", |fault| fault.text());
+                    Some(format!("the {name} {text}"))
+                }
+                Ok(Ended::Killed(signal)) => Some(format!("decompression of {name} was killed by {signal}")),
+                Err(error) => Some(format!("{error:#}")),
+            };
+        }
+        match &self.failed {
+            Some(text) => Err(io::Error::new(io::ErrorKind::InvalidData, text.clone())),
+            None => Ok(0),
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if !self.first.is_empty() {
+            let length = self.first.len().min(buffer.len());
+            buffer[..length].copy_from_slice(&self.first[..length]);
+            self.first.drain(..length);
+            return Ok(length);
+        }
+        match self.file.read(buffer)? {
+            0 if !buffer.is_empty() => self.end(),
+            length => Ok(length),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "stream_tests.rs"]
+mod tests;

@@ -1,0 +1,450 @@
+//! The members of an archive, one after another, as its headers describe them.
+//!
+//! Joins header blocks, long names of GNU tar, extended headers and sparse maps into one [`Member`] and hands out its
+//! data. Whatever the archive claims, no more is held in memory than a header may have. Touches no file; says nothing
+//! about whether a name is one to be made ([`super::name`]).
+
+use std::io::Read;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::header::{BLOCK, Block, Header, id};
+use super::name::shown;
+use super::pax::{Records, decimal, decode_key, integer, time};
+use super::sparse::{self, Segment};
+use super::{carries, name};
+
+/// How much is read at once, bytes.
+const AT_ONCE: usize = 256 << 10;
+/// Largest extended header, bytes: enough for the attributes of any file, and for maps of large sparse files.
+const LARGEST_HEADER: u64 = 8 << 20;
+/// Largest extended header for all members; it is copied for each.
+const LARGEST_GLOBAL: u64 = 64 << 10;
+/// Largest long name as GNU tar writes it; what is too long for a path is refused later, with its name.
+const LARGEST_NAME: u64 = 64 << 10;
+
+/// Seconds since 1970 and nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Time {
+    /// Whole seconds, rounded down.
+    pub seconds: i64,
+    /// Below 1,000,000,000.
+    pub nanoseconds: u32,
+}
+
+/// What a member is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A file with data.
+    File,
+    /// Another name of a file that came before: [`Member::link`].
+    HardLink,
+    /// A link to the path [`Member::link`].
+    SymbolicLink,
+    /// A device by characters, major and minor number.
+    CharacterDevice(u32, u32),
+    /// A device by blocks, major and minor number.
+    BlockDevice(u32, u32),
+    /// A directory.
+    Directory,
+    /// A named pipe.
+    Fifo,
+}
+
+/// Owner, permissions, time and attributes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Status {
+    /// Permission bits with set-user-ID, set-group-ID and sticky bit.
+    pub mode: u32,
+    /// User id.
+    pub user: u32,
+    /// Group id.
+    pub group: u32,
+    /// Time of the last change.
+    pub modified: Time,
+    /// Extended attributes, only those that [`carries`] allows.
+    pub attributes: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// One member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// The name as it stands in the archive.
+    pub name: Vec<u8>,
+    /// Where a link leads, as it stands in the archive; empty for anything else.
+    pub link: Vec<u8>,
+    /// What it is.
+    pub kind: Kind,
+    /// Owner, permissions, time and attributes.
+    pub status: Status,
+    /// Size of a file, holes included; 0 for anything else.
+    pub size: u64,
+    /// Bytes of a file that the archive has: the size, less the holes.
+    pub data: u64,
+    /// The parts of a sparse file.
+    pub map: Option<Vec<Segment>>,
+}
+
+/// What came in extended headers for the next member.
+#[derive(Debug, Clone, Default)]
+struct Extended {
+    path: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
+    size: Option<u64>,
+    user: Option<u32>,
+    group: Option<u32>,
+    modified: Option<Time>,
+    attributes: Vec<(Vec<u8>, Vec<u8>)>,
+    sparse: Sparse,
+}
+
+/// What came about a sparse file.
+#[derive(Debug, Clone, Default)]
+struct Sparse {
+    major: Option<u64>,
+    size: Option<u64>,
+    name: Option<Vec<u8>>,
+    map: Option<Vec<Segment>>,
+    offset: Option<u64>,
+}
+
+/// Reads an archive from a stream that need not be seekable.
+#[allow(missing_debug_implementations, reason = "a stream has none")]
+pub struct Reader<'a> {
+    stream: &'a mut dyn Read,
+    buffer: Vec<u8>,
+    /// What of the buffer is still to be used.
+    start: usize,
+    end: usize,
+    /// Data of the present member that was not taken.
+    left: u64,
+    /// Filling behind it.
+    padding: u64,
+    global: Extended,
+    /// Name of the present member, for messages.
+    name: Vec<u8>,
+    began: bool,
+    ended: bool,
+}
+
+impl<'a> Reader<'a> {
+    /// A reader of an uncompressed archive.
+    pub fn new(stream: &'a mut dyn Read) -> Self {
+        Self {
+            stream,
+            buffer: vec![0; AT_ONCE],
+            start: 0,
+            end: 0,
+            left: 0,
+            padding: 0,
+            global: Extended::default(),
+            name: Vec::new(),
+            began: false,
+            ended: false,
+        }
+    }
+
+    /// The next member; `None` behind the last one. Data of the one before that was not taken is passed over.
+    ///
+    /// # Errors
+    /// A malformed or truncated archive, or what the stream answers. Nothing can be read after that.
+    pub fn next(&mut self) -> Result<Option<Member>> {
+        self.pass(self.left + self.padding)?;
+        let mut extended = self.global.clone();
+        loop {
+            let Some(block) = self.header()? else { return Ok(None) };
+            let header = Header::verify(&block).context(if self.began {
+                "the archive is damaged"
+            } else {
+                "this is no tar archive"
+            })?;
+            self.began = true;
+            self.name = header.name();
+            let size = header.size().with_context(|| shown(&self.name))?;
+            match header.kind() {
+                b'L' => extended.path = Some(self.long_name(size)?),
+                b'K' => extended.link = Some(self.long_name(size)?),
+                b'x' | b'X' => self.extended(size, LARGEST_HEADER, &mut extended)?,
+                b'g' => {
+                    let mut global = std::mem::take(&mut self.global);
+                    self.extended(size, LARGEST_GLOBAL, &mut global)?;
+                    self.global = global;
+                    extended = self.global.clone();
+                }
+                // A label of the volume, or names of an old GNU tar: nothing that is made.
+                b'V' | b'N' => {
+                    self.pass(size.checked_next_multiple_of(512).context("its size is too large")?)?;
+                }
+                _ => return self.member(header, extended).map(Some),
+            }
+        }
+    }
+
+    /// Up to `most` bytes of the present member's data; empty when all of it was taken, or `most` is 0.
+    ///
+    /// # Errors
+    /// When the archive ends too soon, or what the stream answers.
+    pub fn data(&mut self, most: u64) -> Result<&[u8]> {
+        let wanted = most.min(self.left);
+        if wanted == 0 {
+            return Ok(&[]);
+        }
+        if self.start == self.end {
+            self.fill()?;
+            ensure!(self.end > 0, "the archive ends in the middle of {}", shown(&self.name));
+        }
+        let length = usize::try_from(wanted).unwrap_or(usize::MAX).min(self.end - self.start);
+        let from = self.start;
+        self.start += length;
+        self.left -= u64::try_from(length)?;
+        Ok(&self.buffer[from..from + length])
+    }
+
+    /// All data of the present member, which must not be more than `most` bytes; holes are left out.
+    ///
+    /// # Errors
+    /// When it is larger, and as for [`Reader::data`].
+    pub fn all_data(&mut self, most: u64) -> Result<Vec<u8>> {
+        ensure!(self.left <= most, "{} is larger than {most} bytes", shown(&self.name));
+        let mut all = Vec::with_capacity(usize::try_from(self.left)?);
+        while self.left > 0 {
+            all.extend_from_slice(self.data(u64::MAX)?);
+        }
+        Ok(all)
+    }
+
+    fn fill(&mut self) -> Result<()> {
+        (self.start, self.end) = (0, 0);
+        self.end = loop {
+            match self.stream.read(&mut self.buffer) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                other => break other.context("read the archive")?,
+            }
+        };
+        Ok(())
+    }
+
+    fn pass(&mut self, mut length: u64) -> Result<()> {
+        (self.left, self.padding) = (0, 0);
+        while length > 0 {
+            if self.start == self.end {
+                self.fill()?;
+                ensure!(self.end > 0, "the archive ends in the middle of {}", shown(&self.name));
+            }
+            let step = usize::try_from(length).unwrap_or(usize::MAX).min(self.end - self.start);
+            self.start += step;
+            length -= u64::try_from(step)?;
+        }
+        Ok(())
+    }
+
+    /// One block; `None` when the stream ends before it.
+    fn block(&mut self) -> Result<Option<Block>> {
+        let (mut block, mut filled) = ([0; BLOCK], 0);
+        while filled < BLOCK {
+            if self.start == self.end {
+                self.fill()?;
+                if self.end == 0 {
+                    ensure!(filled == 0, "the archive ends in the middle of a block");
+                    return Ok(None);
+                }
+            }
+            let length = (BLOCK - filled).min(self.end - self.start);
+            block[filled..filled + length].copy_from_slice(&self.buffer[self.start..self.start + length]);
+            filled += length;
+            self.start += length;
+        }
+        Ok(Some(block))
+    }
+
+    /// The block of a header; `None` at the end mark. An archive without one was cut off.
+    fn header(&mut self) -> Result<Option<Block>> {
+        if self.ended {
+            return Ok(None);
+        }
+        let Some(block) = self.block()? else {
+            ensure!(self.began, "the archive is empty");
+            bail!("the archive ends without its end mark; it was cut off");
+        };
+        if block.iter().any(|byte| *byte != 0) {
+            return Ok(Some(block));
+        }
+        // One block is enough at the very end, for programs that write no more.
+        if let Some(next) = self.block()? {
+            ensure!(next.iter().all(|byte| *byte == 0), "the archive has an empty block in the middle");
+        }
+        self.ended = true;
+        Ok(None)
+    }
+
+    /// Data of a header, with its filling.
+    fn header_data(&mut self, size: u64, most: u64) -> Result<Vec<u8>> {
+        ensure!(size <= most, "an extended header is larger than {most} bytes");
+        self.left = size;
+        let data = self.all_data(most)?;
+        self.pass(size.next_multiple_of(512) - size)?;
+        Ok(data)
+    }
+
+    fn long_name(&mut self, size: u64) -> Result<Vec<u8>> {
+        ensure!(size <= LARGEST_NAME, "a member has a name of {size} bytes; {} is the most", name::LONGEST);
+        let mut name = self.header_data(size, LARGEST_NAME)?;
+        while name.last() == Some(&0) {
+            name.pop();
+        }
+        Ok(name)
+    }
+
+    fn extended(&mut self, size: u64, most: u64, extended: &mut Extended) -> Result<()> {
+        let data = self.header_data(size, most)?;
+        for record in Records(&data) {
+            let (key, value) = record?;
+            extended
+                .set(key, value)
+                .with_context(|| format!("an extended header has a wrong {}", shown(key)))?;
+        }
+        Ok(())
+    }
+
+    fn member(&mut self, header: Header<'_>, extended: Extended) -> Result<Member> {
+        let sparse = extended.sparse;
+        let in_front = sparse.major == Some(1);
+        let long = sparse.name.or(extended.path);
+        self.name = long.unwrap_or_else(|| header.name());
+        let named = |name: &[u8]| shown(name);
+        let mut kind = kind(header).with_context(|| named(&self.name))?;
+        // Before there was a type for it, a directory was a file whose name ends so.
+        if kind == Kind::File && self.name.ends_with(b"/") {
+            kind = Kind::Directory;
+        }
+        let header_size = header.size().with_context(|| named(&self.name))?;
+        let stored = if kind == Kind::HardLink { 0 } else { extended.size.unwrap_or(header_size) };
+        let padded = stored.checked_next_multiple_of(512).filter(|padded| *padded <= u64::MAX >> 1);
+        let padded = padded.with_context(|| format!("{}: its size is too large", named(&self.name)))?;
+        let (owner, modified) = owner_and_time(header, extended.user, extended.group, extended.modified)
+            .with_context(|| named(&self.name))?;
+        let mut member = Member {
+            name: self.name.clone(),
+            link: Vec::new(),
+            kind,
+            status: Status {
+                mode: header.mode().with_context(|| named(&self.name))?,
+                user: owner.0,
+                group: owner.1,
+                modified,
+                attributes: extended.attributes,
+            },
+            size: 0,
+            data: 0,
+            map: None,
+        };
+        if matches!(kind, Kind::HardLink | Kind::SymbolicLink) {
+            member.link = extended.link.unwrap_or_else(|| header.link().to_vec());
+        }
+        (self.left, self.padding) = (stored, padded - stored);
+        if kind == Kind::File {
+            let name = named(&self.name);
+            let map = self.map(header, in_front, sparse.map, sparse.size).context(name)?;
+            member.data = self.left;
+            member.size = map.as_ref().map_or(self.left, |(_, size)| *size);
+            member.map = map.map(|(map, _)| map);
+        }
+        Ok(member)
+    }
+
+    /// The map of a sparse file and its size, checked; `None` for an ordinary file.
+    fn map(
+        &mut self,
+        header: Header<'_>,
+        in_front: bool,
+        listed: Option<Vec<Segment>>,
+        size: Option<u64>,
+    ) -> Result<Option<(Vec<Segment>, u64)>> {
+        let truncated = "the archive ends in the middle of a map of data and holes";
+        let (map, size) = if header.kind() == b'S' {
+            // These blocks stand in front of the data and are not counted in the size.
+            sparse::old(header, &mut || self.block()?.context(truncated))?
+        } else if in_front {
+            let stored = self.left;
+            let (map, taken) = sparse::in_front(&mut || self.block()?.context(truncated))?;
+            self.left = stored.checked_sub(taken).context("its map is larger than its data")?;
+            (map, size.context("its real size is missing")?)
+        } else if let Some(map) = listed {
+            (map, size.context("its real size is missing")?)
+        } else {
+            return Ok(None);
+        };
+        sparse::check(&map, size, self.left)?;
+        Ok(Some((map, size)))
+    }
+}
+
+impl Extended {
+    /// Takes one record; keys without a meaning here are passed over.
+    fn set(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        match key {
+            b"path" => self.path = Some(value.to_vec()),
+            b"linkpath" => self.link = Some(value.to_vec()),
+            b"size" => self.size = Some(decimal(value)?),
+            b"uid" => self.user = Some(id(integer(value)?)?),
+            b"gid" => self.group = Some(id(integer(value)?)?),
+            b"mtime" => self.modified = Some(time(value)?),
+            b"GNU.sparse.major" => self.sparse.major = Some(decimal(value)?),
+            b"GNU.sparse.name" => self.sparse.name = Some(value.to_vec()),
+            b"GNU.sparse.size" | b"GNU.sparse.realsize" => self.sparse.size = Some(decimal(value)?),
+            b"GNU.sparse.map" => self.sparse.map = Some(sparse::listed(value)?),
+            b"GNU.sparse.offset" => self.sparse.offset = Some(decimal(value)?),
+            b"GNU.sparse.numbytes" => {
+                let offset = self.sparse.offset.take().context("length without an offset")?;
+                sparse::push(self.sparse.map.get_or_insert_default(), offset, decimal(value)?)?;
+            }
+            _ => {
+                let attribute = key.strip_prefix(b"SCHILY.xattr.").map(decode_key);
+                if let Some(attribute) = attribute.filter(|name| carries(name)) {
+                    ensure!(!attribute.contains(&0) && attribute.len() <= 255, "name");
+                    self.attributes.retain(|(known, _)| *known != attribute);
+                    self.attributes.push((attribute, value.to_vec()));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn kind(header: Header<'_>) -> Result<Kind> {
+    let device = || header.device();
+    Ok(match header.kind() {
+        // POSIX: what is not known is to be taken for a file; here it may well be something that must not be lost.
+        b'0' | 0 | b'7' => Kind::File,
+        b'S' if header.is_gnu() => Kind::File,
+        b'1' => Kind::HardLink,
+        b'2' => Kind::SymbolicLink,
+        b'3' => device().map(|(major, minor)| Kind::CharacterDevice(major, minor))?,
+        b'4' => device().map(|(major, minor)| Kind::BlockDevice(major, minor))?,
+        // D: a directory with a list of its files, in incremental backups.
+        b'5' | b'D' => Kind::Directory,
+        b'6' => Kind::Fifo,
+        b'M' => bail!("it began in another volume; join the volumes first"),
+        other => bail!("members of type {:?} are unknown", char::from(other)),
+    })
+}
+
+fn owner_and_time(
+    header: Header<'_>,
+    user: Option<u32>,
+    group: Option<u32>,
+    modified: Option<Time>,
+) -> Result<((u32, u32), Time)> {
+    // What an extended header says, the fixed fields may be too small to say.
+    let owner = match (user, group) {
+        (Some(user), Some(group)) => (user, group),
+        _ => header
+            .owner()
+            .map(|(own_user, own_group)| (user.unwrap_or(own_user), group.unwrap_or(own_group)))?,
+    };
+    let modified = match modified {
+        Some(modified) => modified,
+        None => Time { seconds: header.modified()?, nanoseconds: 0 },
+    };
+    Ok((owner, modified))
+}

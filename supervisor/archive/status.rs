@@ -1,0 +1,173 @@
+//! Owner, permissions, extended attributes and times of what was just made, in the order in which one does not undo
+//! another: chown(2) drops set-user-ID bits and capabilities, an access control list changes the permission bits, and
+//! every change to a directory's content its time.
+//!
+//! Every call that would change nothing is left out: they are most of the time that unpacking takes.
+
+use std::collections::BTreeSet;
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use anyhow::Result;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::sys::stat::{Mode, UtimensatFlags, fchmod, futimens, utimensat};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{Gid, Uid, fchown, fchownat, getegid, geteuid};
+
+use super::name::shown;
+use super::reader::{Status, Time};
+use crate::call;
+use crate::sys::xattr;
+
+/// Most warnings that are kept.
+const MOST_WARNINGS: usize = 20;
+
+/// What all files that are made have in common, and what went wrong without being an error.
+#[derive(Debug)]
+pub struct Settings {
+    user: u32,
+    group: u32,
+    umask: u32,
+    warnings: Vec<String>,
+    /// Attributes that the file system refused; each is told once.
+    refused: BTreeSet<Vec<u8>>,
+}
+
+/// How something was made.
+#[derive(Debug, Clone, Copy)]
+pub struct Made {
+    /// The mode that open(2), mkdir(2) or mknod(2) was given.
+    pub mode: u32,
+    /// Whether its directory may have given it a group or an access control list.
+    pub inherits: bool,
+}
+
+impl Settings {
+    /// Those of this process.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            user: geteuid().as_raw(),
+            group: getegid().as_raw(),
+            umask: umask(),
+            warnings: Vec::new(),
+            refused: BTreeSet::new(),
+        }
+    }
+
+    /// Gives a file or a directory its status.
+    ///
+    /// # Errors
+    /// What the calls answer; attributes that the file system does not take are a warning.
+    pub fn apply(&mut self, file: BorrowedFd<'_>, status: &Status, made: Made, name: &[u8]) -> Result<()> {
+        let chown = self.must_chown(status, made);
+        if chown {
+            let (user, group) = (Uid::from_raw(status.user), Gid::from_raw(status.group));
+            call!(fchown(file, Some(user), Some(group)), "fchown({})", shown(name))?;
+        }
+        self.attributes(file, status, made, name)?;
+        // A list for access changes the bits of the group, and is changed by them: the mode comes last.
+        let settled =
+            made.mode & !self.umask == status.mode && !made.inherits && status.attributes.is_empty();
+        if !settled || (chown && status.mode & 0o6000 != 0) {
+            call!(fchmod(file, Mode::from_bits_truncate(status.mode)), "fchmod({})", shown(name))?;
+        }
+        let (accessed, modified) = times(status.modified);
+        call!(futimens(file, &accessed, &modified), "futimens({})", shown(name))?;
+        Ok(())
+    }
+
+    /// Gives something that is not opened its status: a link, a device, a FIFO.
+    ///
+    /// # Errors
+    /// As for [`Settings::apply`].
+    pub fn apply_at(
+        &mut self,
+        (directory, last): (BorrowedFd<'_>, &[u8]),
+        status: &Status,
+        made: Option<Made>,
+        name: &[u8],
+    ) -> Result<()> {
+        let how = made.unwrap_or(Made { mode: 0o777, inherits: true });
+        let chown = self.must_chown(status, how);
+        if chown {
+            let (user, group) = (Uid::from_raw(status.user), Gid::from_raw(status.group));
+            let done = fchownat(directory, last, Some(user), Some(group), AtFlags::AT_SYMLINK_NOFOLLOW);
+            call!(done, "fchownat({})", shown(name))?;
+        }
+        if made.is_some() || !status.attributes.is_empty() {
+            let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            let found = call!(openat(directory, last, flags, Mode::empty()), "openat({})", shown(name))?;
+            self.attributes(found.as_fd(), status, how, name)?;
+            if made.is_some() {
+                // fchmod(2) takes no O_PATH descriptor before 6.6.
+                let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&found));
+                let mode = Mode::from_bits_truncate(status.mode);
+                let flags = nix::sys::stat::FchmodatFlags::FollowSymlink;
+                let done = nix::sys::stat::fchmodat(directory, path.as_str(), mode, flags);
+                call!(done, "chmod({})", shown(name))?;
+            }
+        }
+        let (accessed, modified) = times(status.modified);
+        let done = utimensat(directory, last, &accessed, &modified, UtimensatFlags::NoFollowSymlink);
+        call!(done, "utimensat({})", shown(name))?;
+        Ok(())
+    }
+
+    fn must_chown(&self, status: &Status, made: Made) -> bool {
+        made.inherits || (status.user, status.group) != (self.user, self.group)
+    }
+
+    fn attributes(&mut self, file: BorrowedFd<'_>, status: &Status, made: Made, name: &[u8]) -> Result<()> {
+        if made.inherits {
+            for list in [c"system.posix_acl_access", c"system.posix_acl_default"] {
+                match xattr::remove(file, list) {
+                    Ok(()) | Err(Errno::ENODATA | Errno::EOPNOTSUPP | Errno::EPERM | Errno::EACCES) => {}
+                    Err(errno) => call!(Err(errno), "fremovexattr({})", shown(name))?,
+                }
+            }
+        }
+        for (attribute, value) in &status.attributes {
+            let key = CString::new(attribute.as_slice())?;
+            match xattr::set(file, &key, value) {
+                Ok(()) => {}
+                Err(Errno::EDQUOT) => call!(Err(Errno::EDQUOT), "fsetxattr({})", shown(name))?,
+                Err(errno) => self.refuse(attribute, name, errno),
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, attribute: &[u8], name: &[u8], errno: Errno) {
+        if self.refused.len() < MOST_WARNINGS && self.refused.insert(attribute.to_vec()) {
+            let why = crate::sys::describe(errno);
+            self.warn(format!("{}: the attribute {} was left out: {why}", shown(name), shown(attribute)));
+        }
+    }
+
+    /// Keeps a warning.
+    pub fn warn(&mut self, warning: String) {
+        if self.warnings.len() < MOST_WARNINGS {
+            self.warnings.push(warning);
+        }
+    }
+
+    /// All warnings.
+    #[must_use]
+    pub fn into_warnings(self) -> Vec<String> {
+        self.warnings
+    }
+}
+
+/// The access time is left as it is.
+fn times(modified: Time) -> (TimeSpec, TimeSpec) {
+    (TimeSpec::UTIME_OMIT, TimeSpec::new(modified.seconds, modified.nanoseconds.into()))
+}
+
+/// The umask, which umask(2) cannot tell without changing it; everything where /proc has none (before 4.7).
+fn umask() -> u32 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    line.and_then(|text| u32::from_str_radix(text.trim(), 8).ok()).unwrap_or(0o777)
+}

@@ -1,0 +1,218 @@
+//! The directories of the tree that is being filled: the way from its top to where the present member goes.
+//!
+//! Each is held by a descriptor that was opened without following a link, relative to the one above it; so whatever the
+//! archive makes of a name later, nothing is made behind it. When the archive moves on, a directory gets its status,
+//! the deepest first. openat(2), mkdirat(2).
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::{FileStat, Mode, fstat, futimens, mkdirat};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+use super::name::shown;
+use super::reader::Status;
+use super::status::{Made, Settings};
+use crate::call;
+use crate::rootfs::root::Root;
+use crate::sys::xattr;
+
+/// Mode of a directory as long as it is being filled: it gives nothing to what is made in it.
+const PRIVATE: u32 = 0o700;
+/// Mode of a directory that the archive does not mention.
+const USUAL: u32 = 0o755;
+
+/// One directory of the way.
+#[derive(Debug)]
+struct Level {
+    name: Vec<u8>,
+    directory: OwnedFd,
+    /// What it is to become.
+    status: Option<Status>,
+    /// How it was when it was entered, if it was there before: its time is given back.
+    before: Option<FileStat>,
+    /// Whether what is made in it gets its group or an access control list from it.
+    gives: bool,
+}
+
+/// The way.
+#[derive(Debug)]
+pub struct Tree {
+    levels: Vec<Level>,
+    /// Number of the mount's file system: nothing is made on another one.
+    device: libc::dev_t,
+}
+
+impl Tree {
+    /// The tree below `top`.
+    ///
+    /// # Errors
+    /// When the directory cannot be opened.
+    pub fn new(top: &Root) -> Result<Self> {
+        let directory = call!(openat(top.directory(), ".", directory_flags(), Mode::empty()), "open(.)")?;
+        let level = Level::existing(Vec::new(), directory)?;
+        let device = level.before.map_or(0, |status| status.st_dev);
+        Ok(Self { levels: vec![level], device })
+    }
+
+    /// Goes to the directory that `parts` name, making what is missing.
+    ///
+    /// # Errors
+    /// When something else is in the way: a link is never followed.
+    pub fn go(&mut self, parts: &[&[u8]], settings: &mut Settings) -> Result<()> {
+        let same =
+            self.levels[1..].iter().zip(parts).take_while(|(level, part)| level.name == **part).count();
+        while self.levels.len() > same + 1 {
+            self.leave(settings)?;
+        }
+        for (index, part) in parts.iter().enumerate().skip(same) {
+            self.enter(part, USUAL, false).with_context(|| shown(&parts[..=index].join(&b'/')))?;
+        }
+        Ok(())
+    }
+
+    /// Makes the directory `parts`, or takes the one that is there, and gives it a status once it is full.
+    ///
+    /// # Errors
+    /// When what is in its place cannot be removed, and as for [`Tree::go`].
+    pub fn directory(&mut self, parts: &[&[u8]], status: &Status, settings: &mut Settings) -> Result<()> {
+        match parts.split_last() {
+            None => self.go(parts, settings)?,
+            Some((last, above)) => {
+                let known = self.levels.len() > parts.len()
+                    && self.levels[1..].iter().zip(parts).all(|(level, part)| level.name == **part);
+                if known {
+                    self.go(parts, settings)?;
+                } else {
+                    self.go(above, settings)?;
+                    self.enter(last, PRIVATE, true)?;
+                }
+            }
+        }
+        if let Some(level) = self.levels.last_mut() {
+            level.status = Some(status.clone());
+        }
+        Ok(())
+    }
+
+    /// Where the present member is made, and whether it inherits anything there.
+    ///
+    /// # Errors
+    /// Never: the top is always there.
+    pub fn here(&self) -> Result<(BorrowedFd<'_>, bool)> {
+        let level = self.levels.last().context("the tree has no top")?;
+        Ok((level.directory.as_fd(), level.gives))
+    }
+
+    /// Opens the directory of a file that is there already, without making or leaving anything.
+    ///
+    /// # Errors
+    /// When it is missing, or the way leads through a link.
+    pub fn look_up(&self, parts: &[&[u8]]) -> Result<OwnedFd> {
+        let same =
+            self.levels[1..].iter().zip(parts).take_while(|(level, part)| level.name == **part).count();
+        let mut directory = call!(self.levels[same].directory.try_clone(), "dup(directory)")?;
+        for (index, part) in parts.iter().enumerate().skip(same) {
+            let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            directory = match openat(&directory, *part, flags, Mode::empty()) {
+                Err(Errno::ENOTDIR | Errno::ELOOP) => {
+                    bail!("{} is a link or no directory", shown(&parts[..=index].join(&b'/')))
+                }
+                other => call!(other, "open({})", shown(&parts[..=index].join(&b'/')))?,
+            };
+        }
+        Ok(directory)
+    }
+
+    /// Leaves all directories, each with its status.
+    ///
+    /// # Errors
+    /// When a status cannot be given.
+    pub fn finish(mut self, settings: &mut Settings) -> Result<()> {
+        while !self.levels.is_empty() {
+            self.leave(settings)?;
+        }
+        Ok(())
+    }
+
+    fn enter(&mut self, part: &[u8], mode: u32, replace: bool) -> Result<()> {
+        let (above, gives) = self.here()?;
+        let made = mkdirat(above, part, Mode::from_bits_truncate(mode));
+        let opened = openat(above, part, directory_flags(), Mode::empty());
+        let level = match (made, opened) {
+            (Ok(()), opened) => {
+                let directory = call!(opened, "open({})", shown(part))?;
+                Level { name: part.to_vec(), directory, status: None, before: None, gives }
+            }
+            (Err(Errno::EEXIST), Ok(directory)) => Level::existing(part.to_vec(), directory)?,
+            (Err(Errno::EEXIST), Err(Errno::ENOTDIR | Errno::ELOOP)) if replace => {
+                call!(unlinkat(above, part, UnlinkatFlags::NoRemoveDir), "unlink({})", shown(part))?;
+                return self.enter(part, mode, false);
+            }
+            (Err(Errno::EEXIST), Err(Errno::ENOTDIR | Errno::ELOOP)) => bail!("is a link or no directory"),
+            (Err(Errno::EEXIST), Err(errno)) => call!(Err(errno), "open({})", shown(part))?,
+            (Err(errno), _) => call!(Err(errno), "mkdir({})", shown(part))?,
+        };
+        if level.before.is_some_and(|status| status.st_dev != self.device) {
+            bail!("is another file system; unmount it first");
+        }
+        self.levels.push(level);
+        Ok(())
+    }
+
+    fn leave(&mut self, settings: &mut Settings) -> Result<()> {
+        let Some(level) = self.levels.pop() else { return Ok(()) };
+        let directory = level.directory.as_fd();
+        match (&level.status, &level.before) {
+            (Some(status), before) => {
+                let mode = before.map_or(PRIVATE, |_| u32::MAX);
+                let made = Made { mode, inherits: level.gives || before.is_some() };
+                settings.apply(directory, status, made, &level.name)
+            }
+            (None, Some(before)) => {
+                let modified = TimeSpec::new(before.st_mtime, before.st_mtime_nsec);
+                call!(
+                    futimens(directory, &TimeSpec::UTIME_OMIT, &modified),
+                    "futimens({})",
+                    shown(&level.name)
+                )?;
+                Ok(())
+            }
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+impl Level {
+    /// A directory that was there before, or that the archive comes back to.
+    fn existing(name: Vec<u8>, directory: OwnedFd) -> Result<Self> {
+        let before = call!(fstat(&directory), "fstat({})", shown(&name))?;
+        let set_group = before.st_mode & libc::S_ISGID != 0;
+        let gives = set_group || xattr::get(directory.as_fd(), c"system.posix_acl_default").is_ok();
+        Ok(Self { name, directory, status: None, before: Some(before), gives })
+    }
+}
+
+fn directory_flags() -> OFlag {
+    OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC
+}
+
+/// Removes what is in a member's place; a directory only when it is empty.
+///
+/// # Errors
+/// A directory with something in it, or what the kernel answers.
+pub fn clear(directory: BorrowedFd<'_>, last: &[u8]) -> Result<()> {
+    match unlinkat(directory, last, UnlinkatFlags::NoRemoveDir) {
+        Ok(()) | Err(Errno::ENOENT) => return Ok(()),
+        Err(Errno::EISDIR | Errno::EPERM) => {}
+        Err(errno) => call!(Err(errno), "unlink({})", shown(last))?,
+    }
+    match unlinkat(directory, last, UnlinkatFlags::RemoveDir) {
+        Ok(()) | Err(Errno::ENOENT) => Ok(()),
+        Err(Errno::ENOTEMPTY | Errno::EEXIST) => bail!("a directory with something in it is in its place"),
+        Err(errno) => Ok(call!(Err(errno), "rmdir({})", shown(last))?),
+    }
+}

@@ -1,0 +1,278 @@
+//! Members become files, directories, links and devices of a tree, and of nothing outside of it.
+//!
+//! A member is made relative to the descriptor of its verified directory ([`super::tree`]), always new: what was in its
+//! place is removed and never opened, so no data, owner or mode goes through a link. Space and number are limited by
+//! [`Rules`]. Does not flush anything to the disk. openat(2), mknodat(2), symlinkat(2), linkat(2).
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::sys::stat::{Mode, SFlag, makedev, mknodat};
+use nix::unistd::{ftruncate, linkat, symlinkat};
+
+use super::name::{LONGEST, parts, shown};
+use super::reader::{Kind, Member, Reader};
+use super::status::{Made, Settings};
+use super::tree::{Tree, clear};
+use crate::call;
+use crate::rootfs::root::Root;
+
+/// How many members are unpacked where nobody says otherwise.
+pub const MOST_ENTRIES: u64 = 10_000_000;
+/// Links and devices are counted as if they were this long, so that a limit on bytes holds for them as well.
+const SMALL: u64 = 256;
+
+/// What is allowed.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules<'a> {
+    /// Most bytes of file data; also the largest size that a file may claim, holes included. `None`: as many as there
+    /// is space for.
+    pub most_bytes: Option<u64>,
+    /// Most members.
+    pub most_entries: u64,
+    /// Members are below this directory of the archive, which becomes the top of the tree; others are refused.
+    pub strip_prefix: Option<&'a str>,
+}
+
+impl Default for Rules<'_> {
+    fn default() -> Self {
+        Self { most_bytes: None, most_entries: MOST_ENTRIES, strip_prefix: None }
+    }
+}
+
+/// What was done.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Unpacked {
+    /// Members that were made.
+    pub entries: u64,
+    /// Bytes of file data that were written.
+    pub bytes: u64,
+    /// What could not be kept, one line each: attributes that the file system refused.
+    pub warnings: Vec<String>,
+}
+
+/// Unpacks a whole archive; `progress` is told the bytes written so far.
+///
+/// # Errors
+/// One line that names the member. What was made until then stays.
+pub fn unpack(
+    stream: &mut dyn Read,
+    target: &Root,
+    rules: &Rules<'_>,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Unpacked> {
+    let mut reader = Reader::new(stream);
+    let mut unpacker = Unpacker::new(target, *rules)?;
+    while let Some(member) = reader.next()? {
+        unpacker.add(&member, &mut reader, progress)?;
+    }
+    unpacker.finish()
+}
+
+/// Unpacks one member after another, for who has to look at them first.
+#[derive(Debug)]
+pub struct Unpacker<'a> {
+    rules: Rules<'a>,
+    tree: Tree,
+    settings: Settings,
+    /// File data, and with [`SMALL`] for everything else.
+    bytes: u64,
+    counted: u64,
+    entries: u64,
+}
+
+impl<'a> Unpacker<'a> {
+    /// An unpacker into `target`.
+    ///
+    /// # Errors
+    /// When the directory cannot be opened.
+    pub fn new(target: &Root, rules: Rules<'a>) -> Result<Self> {
+        let tree = Tree::new(target)?;
+        Ok(Self { rules, tree, settings: Settings::new(), bytes: 0, counted: 0, entries: 0 })
+    }
+
+    /// Makes one member, with the data that `reader` has next.
+    ///
+    /// # Errors
+    /// One line that names the member.
+    pub fn add(
+        &mut self,
+        member: &Member,
+        reader: &mut Reader<'_>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<()> {
+        self.entries += 1;
+        let most = self.rules.most_entries;
+        ensure!(self.entries <= most, "the archive has more than {most} members");
+        let inside = self.inside(&member.name)?;
+        self.make(member, &inside, reader, progress).with_context(|| shown(&member.name))
+    }
+
+    /// Gives the directories their status.
+    ///
+    /// # Errors
+    /// When a call fails.
+    pub fn finish(mut self) -> Result<Unpacked> {
+        self.tree.finish(&mut self.settings)?;
+        Ok(Unpacked { entries: self.entries, bytes: self.bytes, warnings: self.settings.into_warnings() })
+    }
+
+    /// The parts of a name below the prefix.
+    fn inside<'b>(&self, name: &'b [u8]) -> Result<Vec<&'b [u8]>> {
+        let mut parts = parts(name)?;
+        for part in self.rules.strip_prefix.unwrap_or_default().split('/').filter(|part| !part.is_empty()) {
+            let below = !parts.is_empty() && parts.remove(0) == part.as_bytes();
+            ensure!(below, "{}: it is not in {part}", shown(name));
+        }
+        Ok(parts)
+    }
+
+    fn make(
+        &mut self,
+        member: &Member,
+        inside: &[&[u8]],
+        reader: &mut Reader<'_>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<()> {
+        if member.kind == Kind::Directory {
+            self.count(SMALL)?;
+            return self.tree.directory(inside, &member.status, &mut self.settings);
+        }
+        let (last, above) = inside.split_last().context("the top of the tree must be a directory")?;
+        self.tree.go(above, &mut self.settings)?;
+        match member.kind {
+            Kind::File => return self.file(member, last, reader, progress),
+            Kind::HardLink => return self.hard_link(member, inside),
+            _ => {}
+        }
+        self.count(SMALL + u64::try_from(member.link.len())?)?;
+        let (directory, inherits) = self.tree.here()?;
+        let mode = member.status.mode;
+        let node = |kind, device| mknodat(directory, *last, kind, Mode::from_bits_truncate(mode), device);
+        let device = |major: u32, minor: u32| makedev(major.into(), minor.into());
+        let mut make = || match member.kind {
+            Kind::CharacterDevice(major, minor) => node(SFlag::S_IFCHR, device(major, minor)),
+            Kind::BlockDevice(major, minor) => node(SFlag::S_IFBLK, device(major, minor)),
+            Kind::Fifo => node(SFlag::S_IFIFO, 0),
+            _ => symlinkat(member.link.as_slice(), directory, *last),
+        };
+        if member.kind == Kind::SymbolicLink {
+            let target = &member.link;
+            ensure!(!target.is_empty(), "a link without a target");
+            ensure!(target.len() <= LONGEST, "the target of the link is longer than {LONGEST} bytes");
+            ensure!(!target.contains(&0), "the target of the link has a NUL in it");
+        }
+        replace(directory, last, &mut make)?;
+        let made = (member.kind != Kind::SymbolicLink).then_some(Made { mode, inherits });
+        self.settings.apply_at((directory, last), &member.status, made, &member.name)
+    }
+
+    fn file(
+        &mut self,
+        member: &Member,
+        last: &[u8],
+        reader: &mut Reader<'_>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<()> {
+        self.count(member.data)?;
+        if let Some(most) = self.rules.most_bytes {
+            ensure!(member.size <= most, "it is larger than {most} bytes");
+        }
+        ensure!(i64::try_from(member.size).is_ok(), "its size is too large");
+        let (directory, inherits) = self.tree.here()?;
+        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+        // Nothing that runs as somebody else for as long as it is not whole.
+        let mode = member.status.mode & 0o777;
+        let mut made = None;
+        replace(directory, last, &mut || {
+            made = Some(openat(directory, last, flags, Mode::from_bits_truncate(mode))?);
+            Ok(())
+        })?;
+        let file = File::from(made.context("it was not made")?);
+        write(&file, member, reader, &mut |length| {
+            self.bytes += length;
+            progress(self.bytes);
+        })?;
+        self.settings.apply(file.as_fd(), &member.status, Made { mode, inherits }, &member.name)
+    }
+
+    fn hard_link(&mut self, member: &Member, inside: &[&[u8]]) -> Result<()> {
+        self.count(SMALL)?;
+        let target = self.inside(&member.link).context("the target of the link")?;
+        if target == inside {
+            return Ok(());
+        }
+        let (last, above) = target.split_last().context("the target of the link is the top of the tree")?;
+        let found = self.tree.look_up(above).context("the target of the link")?;
+        let (directory, _) = self.tree.here()?;
+        let new = *inside.last().context("a link without a name")?;
+        let mut make = || linkat(&found, *last, directory, new, AtFlags::empty());
+        match make() {
+            Ok(()) => return Ok(()),
+            Err(Errno::EEXIST) => {}
+            Err(Errno::ENOENT) => {
+                bail!("the target of the link, {}, is not in the archive", shown(&member.link))
+            }
+            Err(Errno::EPERM) => bail!("the target of the link, {}, is a directory", shown(&member.link)),
+            Err(errno) => call!(Err(errno), "link({})", shown(&member.link))?,
+        }
+        replace(directory, new, &mut make)
+    }
+
+    /// Counts what is about to be made.
+    fn count(&mut self, bytes: u64) -> Result<()> {
+        self.counted = self.counted.saturating_add(bytes);
+        match self.rules.most_bytes {
+            Some(most) if self.counted > most => bail!("the archive has more than {most} bytes"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Makes something, and once more when what was in its place is gone.
+fn replace(
+    directory: BorrowedFd<'_>,
+    last: &[u8],
+    make: &mut dyn FnMut() -> Result<(), Errno>,
+) -> Result<()> {
+    let made = match make() {
+        Err(Errno::EEXIST) => {
+            clear(directory, last)?;
+            make()
+        }
+        other => other,
+    };
+    Ok(call!(made, "create({})", shown(last))?)
+}
+
+/// Writes a file's data, holes left out.
+fn write(file: &File, member: &Member, reader: &mut Reader<'_>, written: &mut dyn FnMut(u64)) -> Result<()> {
+    let whole = [super::sparse::Segment { offset: 0, length: member.data }];
+    let map = member.map.as_deref().unwrap_or(&whole);
+    for segment in map {
+        let mut done = 0;
+        while done < segment.length {
+            let data = reader.data(segment.length - done)?;
+            call!(file.write_all_at(data, segment.offset + done), "write")?;
+            let length = u64::try_from(data.len())?;
+            done += length;
+            written(length);
+        }
+    }
+    // A hole at the end.
+    let filled = map.iter().rfind(|segment| segment.length > 0);
+    let end = filled.map_or(0, |segment| segment.offset + segment.length);
+    if end < member.size {
+        call!(ftruncate(file, i64::try_from(member.size)?), "ftruncate")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "unpack_tests.rs"]
+mod tests;

@@ -1,0 +1,36 @@
+//! `ds convert`: a directory becomes an image, or the other way round.
+
+use anyhow::Result;
+use serde_json::json;
+
+use super::Env;
+use super::progress::Progress;
+use super::state::existing;
+use crate::cli;
+use crate::exit::ExitCode;
+use crate::storage::convert::{Converted, convert};
+
+/// Converts the root file system of a stopped container.
+///
+/// # Errors
+/// When it cannot be; then it is as it was.
+pub fn run(arguments: &cli::Convert, env: &Env) -> Result<ExitCode> {
+    let name = existing(env, &arguments.name)?;
+    let mut progress = Progress::new(arguments.json);
+    let (form, size) = (arguments.form, arguments.size);
+    let done = convert(env, &name, form, size, &mut |event| progress.show(event))?;
+    let (kind, article) = match form {
+        cli::Form::Image => ("image", "an image"),
+        cli::Form::Directory => ("directory", "a directory"),
+    };
+    let (size, text) = match done {
+        Converted::Already => (None, format!("{name} is {article} already\n")),
+        Converted::Done { size, left, .. } => {
+            if let Some(left) = left {
+                progress.note(&format!("{} was used in place and stays as it is", left.display()));
+            }
+            (size, format!("{name} is {article} now\n"))
+        }
+    };
+    progress.done(&json!({ "event": "converted", "name": name, "kind": kind, "size": size }), &text)
+}

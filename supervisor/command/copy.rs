@@ -1,0 +1,31 @@
+//! `ds copy`: a second container out of a stopped one.
+
+use anyhow::Result;
+use serde_json::json;
+
+use super::progress::Progress;
+use super::state::existing;
+use super::{Env, forget};
+use crate::cli;
+use crate::config::value::Name;
+use crate::exit::ExitCode;
+use crate::storage::copy::copy;
+
+/// Copies a stopped container.
+///
+/// # Errors
+/// When it cannot be copied; then there is no copy.
+pub fn run(arguments: &cli::Copy, env: &Env) -> Result<ExitCode> {
+    let from = existing(env, &arguments.name)?;
+    let to: Name = arguments.new_name.parse()?;
+    let mut progress = Progress::new(arguments.json);
+    let copied = copy(env, &from, &to, &mut |event| progress.show(event));
+    forget(env, &to);
+    if copied? {
+        progress.note(&format!(
+            "{to} does not start by itself, as {from} does; 'ds set {to} autostart=yes' if it shall"
+        ));
+    }
+    progress
+        .done(&json!({ "event": "copied", "name": to, "from": from }), &format!("{from} copied to {to}\n"))
+}

@@ -1,0 +1,41 @@
+//! `ds export`: a stopped container in one file.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use serde_json::json;
+
+use super::progress::Progress;
+use super::state::existing;
+use super::{Env, print};
+use crate::cli;
+use crate::exit::ExitCode;
+use crate::storage::export::{Target, export};
+
+/// Writes a stopped container into a file, or to standard output.
+///
+/// # Errors
+/// When it cannot be written; then there is no such file, or the one that was there.
+pub fn run(arguments: &cli::Export, env: &Env) -> Result<ExitCode> {
+    let name = existing(env, &arguments.name)?;
+    let target = match &arguments.output {
+        Some(file) if file.as_os_str() == "-" => Target::Output,
+        file => {
+            let file = file.clone().unwrap_or_else(|| PathBuf::from(format!("{name}.tar.zst")));
+            Target::File { path: env.path(&file)?, replace: arguments.force }
+        }
+    };
+    let mut progress = Progress::new(arguments.json);
+    export(env, &name, &target, &mut |event| progress.show(event))?;
+    match target {
+        // What it prints is the export itself.
+        Target::Output => {
+            progress.clear();
+            print(&mut std::io::stderr(), "")
+        }
+        Target::File { path, .. } => {
+            let text = format!("{name} exported to {}\n", path.display());
+            progress.done(&json!({ "event": "exported", "name": name, "path": path }), &text)
+        }
+    }
+}

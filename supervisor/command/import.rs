@@ -1,0 +1,34 @@
+//! `ds import`: a new container from a file that `ds export` wrote.
+
+use anyhow::{Context, Result};
+use serde_json::json;
+
+use super::progress::Progress;
+use super::{Env, forget};
+use crate::cli;
+use crate::config::value::Name;
+use crate::exit::ExitCode;
+use crate::storage::import::import;
+use crate::storage::source::{Place, Source};
+
+/// Makes a container from a file, or from standard input.
+///
+/// # Errors
+/// When the file is not whole, or of another kind; then there is no container.
+pub fn run(arguments: &cli::Import, env: &Env) -> Result<ExitCode> {
+    let name: Name = arguments.name.parse()?;
+    let source = Source::open(&place(env, &arguments.file)?)?;
+    let mut progress = Progress::new(arguments.json);
+    let imported = import(env, &source, &name, &mut |event| progress.show(event));
+    forget(env, &name);
+    imported.with_context(|| arguments.file.display().to_string())?;
+    progress.done(&json!({ "event": "imported", "name": name }), &format!("{name} imported\n"))
+}
+
+/// A file, or `-` for the standard input.
+///
+/// # Errors
+/// A relative path from a working directory that is not there.
+pub fn place(env: &Env, file: &std::path::Path) -> Result<Place> {
+    Ok(if file.as_os_str() == "-" { Place::Input } else { Place::File(env.path(file)?) })
+}

@@ -1,0 +1,182 @@
+//! How far a long job is: a line on a terminal, or one JSON event a line, or nothing.
+//!
+//! Owns the look of both. The line is redrawn in place on the client's standard error and never longer than the
+//! terminal is wide; what is not a terminal sees nothing of it. tty_ioctl(4).
+
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::time::Instant;
+
+use anyhow::Result;
+use serde_json::json;
+
+use super::output;
+use crate::exit::ExitCode;
+use crate::storage::job::{Event, Unit};
+use crate::sys::terminal::window_size;
+
+/// Width of a terminal that does not tell.
+const USUAL_WIDTH: u16 = 80;
+/// A rate is not told before so many seconds have passed.
+const SETTLED: f64 = 0.5;
+
+/// Shows the events of one job.
+#[derive(Debug)]
+pub struct Progress {
+    json: bool,
+    /// Draws on standard error.
+    draws: bool,
+    drawn: bool,
+    step: String,
+    unit: Unit,
+    total: Option<u64>,
+    begun: Instant,
+}
+
+impl Progress {
+    /// JSON events on standard output if `json`, or a line on standard error if that is a terminal.
+    #[must_use]
+    pub fn new(json: bool) -> Self {
+        let draws = !json && io::stderr().is_terminal();
+        Self {
+            json,
+            draws,
+            drawn: false,
+            step: String::new(),
+            unit: Unit::Bytes,
+            total: None,
+            begun: Instant::now(),
+        }
+    }
+
+    /// Takes an event.
+    pub fn show(&mut self, event: &Event) {
+        match event {
+            Event::Step { step, unit, total } => {
+                self.step.clone_from(step);
+                (self.unit, self.total, self.begun) = (*unit, *total, Instant::now());
+                self.tell(0);
+            }
+            Event::Progress(done) => self.tell(*done),
+            Event::Warning(text) => self.note(text),
+        }
+    }
+
+    /// Something that somebody should know: a warning, or an event of it.
+    pub fn note(&mut self, text: &str) {
+        self.clear();
+        if self.json {
+            let _ = output::json(&json!({ "event": "warning", "text": text }));
+        } else {
+            log::warn!("{text}");
+        }
+    }
+
+    fn tell(&mut self, done: u64) {
+        if self.json {
+            // A reader that has gone away has had enough.
+            let _ = output::json(
+                &json!({ "event": "progress", "step": self.step, "done": done, "total": self.total }),
+            );
+        } else if self.draws {
+            let seconds = self.begun.elapsed().as_secs_f64();
+            let width = window_size(io::stderr().as_fd()).map_or(USUAL_WIDTH, |size| size.columns);
+            // A terminal that has not been told its size says zero.
+            let width = if width == 0 { USUAL_WIDTH } else { width };
+            let text = line(&self.step, self.unit, done, self.total, seconds);
+            let text: String = text.chars().take(usize::from(width.saturating_sub(1))).collect();
+            // Back to the first column, the text, and the rest of the line erased.
+            let _ = write!(io::stderr(), "\r{text}\x1b[K");
+            self.drawn = true;
+        }
+    }
+
+    /// Takes the line away.
+    pub fn clear(&mut self) {
+        if self.drawn {
+            self.drawn = false;
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
+
+    /// The last event, or `text` for people.
+    ///
+    /// # Errors
+    /// When standard output cannot be written.
+    pub fn done(mut self, event: &serde_json::Value, text: &str) -> Result<ExitCode> {
+        self.clear();
+        if self.json { output::json(event) } else { super::print(&mut io::stdout(), text) }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+/// One line: the step, how much of it, how fast, and how long it still takes.
+fn line(step: &str, unit: Unit, done: u64, total: Option<u64>, seconds: f64) -> String {
+    let total = total.filter(|total| *total > 0);
+    // A total may be an estimate: what goes beyond is not told.
+    let share = total.map(|total| u128::from(done.min(total)) * 100 / u128::from(total));
+    let mut text = format!("{step:<8}");
+    if let Some(share) = share {
+        text.push_str(&format!(" {share:>3} %"));
+    }
+    if unit == Unit::Percent {
+        return text;
+    }
+    text.push_str(&format!("  {}", output::size(done)));
+    if let Some(total) = total {
+        text.push_str(&format!(" of {}", output::size(total)));
+    }
+    if let Some(rate) = rate(done, seconds) {
+        text.push_str(&format!("  {}/s", output::size(rate)));
+        if let Some(total) = total.filter(|total| *total > done) {
+            text.push_str(&format!("  {} left", output::duration((total - done).div_ceil(rate))));
+        }
+    }
+    text
+}
+
+/// Bytes in a second, once that means something.
+fn rate(done: u64, seconds: f64) -> Option<u64> {
+    if seconds < SETTLED || done == 0 {
+        return None;
+    }
+    // Whole milliseconds are exact enough, and whole numbers are what is shown.
+    let milliseconds = std::time::Duration::from_secs_f64(seconds).as_millis().max(1);
+    u64::try_from(u128::from(done) * 1000 / milliseconds).ok().filter(|rate| *rate > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_line_says_what_how_much_how_fast_and_how_long() {
+        let cases = [
+            (line("unpack", Unit::Bytes, 0, None, 0.0), "unpack    0 B"),
+            (line("unpack", Unit::Bytes, 100 << 20, None, 2.0), "unpack    100 MiB  50 MiB/s"),
+            (
+                line("unpack", Unit::Bytes, 100 << 20, Some(300 << 20), 2.0),
+                "unpack    33 %  100 MiB of 300 MiB  50 MiB/s  4 s left",
+            ),
+            (line("unpack", Unit::Bytes, 3 << 20, Some(1 << 20), 0.1), "unpack   100 %  3 MiB of 1 MiB"),
+            (line("check", Unit::Percent, 7, Some(100), 9.0), "check      7 %"),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(line, expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_numbers_are_too_large(done: u64, total: Option<u64>, seconds in 0.0..1e9_f64) {
+            let text = line("unpack", Unit::Bytes, done, total, seconds);
+            prop_assert!(text.chars().count() < 100, "{}", text);
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! `ds convert`: a directory becomes an image, or the other way round.
+//!
+//! The new root file system is compared with the old one before anything counts. Then it is put into its place, the
+//! configuration is switched, and the old one is let go: each step is durable, and which come next is written down
+//! before the first ([`Intent`]). A root file system that is used in place is never deleted.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::fill::{Form, Vessel, explain};
+use super::held::Held;
+use super::job::{self, Reporter, Watcher};
+use super::mounted::{Mounting, label, mount};
+use super::staging::{Staging, rename_to_free, sync_directory};
+use super::sweep::Intent;
+use super::transfer::{transfer, verify};
+use super::{ext4, space};
+use crate::cli;
+use crate::command::Env;
+use crate::config::value::Name;
+use crate::config::{Config, RootSource};
+use crate::fault;
+use crate::rootfs::image::{Access, Fsck};
+use crate::rootfs::root::Root;
+use crate::rootfs::size::{TreeUsage, measure};
+
+/// Sizes that are chosen for an image are multiples of this.
+const ROUND: u64 = 64 << 20;
+/// The least size that is chosen.
+const LEAST: u64 = 1 << 30;
+/// What is free in an image whose size is chosen, beside a third of what is used.
+const SPARE: u64 = 512 << 20;
+/// What an image needs beside what is in it.
+const OVERHEAD: u64 = 32 << 20;
+/// mke2fs makes one inode for so many bytes, unless it is told otherwise.
+const BYTES_FOR_AN_INODE: u64 = 16 << 10;
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Converted {
+    /// It had that form already.
+    Already,
+    /// It has it now.
+    Done {
+        /// Where the root file system is.
+        path: PathBuf,
+        /// Size of an image.
+        size: Option<u64>,
+        /// The old one, where it was used in place and is still there.
+        left: Option<PathBuf>,
+    },
+}
+
+/// Converts the root file system of a stopped container.
+///
+/// # Errors
+/// When it cannot be converted: then nothing has changed.
+pub fn convert(
+    env: &Env,
+    name: &Name,
+    form: cli::Form,
+    size: Option<u64>,
+    watcher: Watcher<'_>,
+) -> Result<Converted> {
+    let held = Held::take(env, name, "converted")?;
+    match (&held.config.container.root, form) {
+        (RootSource::Directory(_), cli::Form::Directory) | (RootSource::Image(_), cli::Form::Image) => {
+            return Ok(Converted::Already);
+        }
+        _ => {}
+    }
+    let container = env.paths.container(name);
+    let tree = held.tree()?;
+    let form = match &tree {
+        Some(tree) => image_for(measure(tree.root.directory()).context("measure the tree")?, size)?,
+        None => Form::Directory,
+    };
+    let place = container.join(form.file_name());
+    ensure!(place.symlink_metadata().is_err(), "{} is in the way; move it away", place.display());
+    let staging = Staging::beside(&container)?;
+    let vessel = Vessel { form, staging: staging.path(), name, label: label(&held.config) };
+    job::run(env, watcher, &mut |reporter| {
+        match &tree {
+            Some(tree) => from_tree(&tree.root, &vessel, &container, reporter)?,
+            None => from_image(&held, &vessel, &container, reporter)?,
+        }
+        Ok(Value::Null)
+    })?;
+    // The job had it to itself as long as it was mounted; from here on nobody else may begin.
+    let path = held.config.container.root.path().as_path().to_owned();
+    let _image = tree.is_none().then(|| held.claim_image(&path)).transpose()?;
+    let owned = held.owns_root(env);
+    commit(env, &held, form, &staging, owned)?;
+    let size = match form {
+        Form::Directory => None,
+        Form::Image { size, .. } => Some(size),
+    };
+    Ok(Converted::Done { path: place, size, left: (!owned).then_some(path) })
+}
+
+/// An image for a tree: of the size that is asked for, or with room to spare.
+fn image_for(usage: TreeUsage, asked: Option<u64>) -> Result<Form> {
+    let least = usage.bytes + usage.bytes / 32 + OVERHEAD;
+    let chosen = (usage.bytes + usage.bytes / 10 * 3 + SPARE).div_ceil(ROUND) * ROUND;
+    let size = asked.unwrap_or_else(|| chosen.max(LEAST)) / ext4::BLOCK * ext4::BLOCK;
+    ensure!(
+        size >= least,
+        "an image of {} is too small: it needs at least {}",
+        space::shown(size),
+        space::shown(least)
+    );
+    let files = usage.files + usage.files / 4 + 1000;
+    Ok(Form::Image { size, files: Some(files).filter(|files| *files > size / BYTES_FOR_AN_INODE) })
+}
+
+fn from_tree(source: &Root, vessel: &Vessel<'_>, container: &Path, reporter: &mut Reporter) -> Result<()> {
+    let usage = measure(source.directory()).context("measure the tree")?;
+    space::require(container, usage.bytes + OVERHEAD)?;
+    vessel.fill(reporter, &mut |target, reporter| copy(source, target, usage, vessel.form, reporter))
+}
+
+fn from_image(held: &Held, vessel: &Vessel<'_>, container: &Path, reporter: &mut Reporter) -> Result<()> {
+    let mounting = Mounting {
+        image: held.config.container.root.path().as_path(),
+        staging: vessel.staging,
+        access: Access::ReadOnly,
+        fsck: Fsck::Auto,
+        label: label(&held.config),
+    };
+    let attached = mount(&mounting, reporter)?;
+    let source = attached.root();
+    let usage = measure(source.directory()).context("measure the image")?;
+    space::require(container, usage.bytes)?;
+    vessel.fill(reporter, &mut |target, reporter| copy(source, target, usage, vessel.form, reporter))?;
+    attached.detach()
+}
+
+fn copy(source: &Root, target: &Root, usage: TreeUsage, form: Form, reporter: &mut Reporter) -> Result<()> {
+    reporter.step("copy", Some(usage.bytes))?;
+    if let Err(error) = transfer(source, target, reporter) {
+        return explain(error, form, target, &mut || None);
+    }
+    fault::point("job-copied")?;
+    reporter.step("compare", Some(usage.bytes))?;
+    verify(source, target, reporter)
+}
+
+/// Makes the new root file system the one that counts.
+fn commit(env: &Env, held: &Held, form: Form, staging: &Staging, owned: bool) -> Result<()> {
+    let container = env.paths.container(&held.name);
+    let _lock = held.lock_unchanged(env)?;
+    fault::point("job-done")?;
+    let old = held.config.container.root.path().as_path();
+    let old = old.file_name().and_then(|name| name.to_str()).filter(|_| owned);
+    let intent = Intent { new: form.file_name().to_owned(), old: old.map(str::to_owned) };
+    staging.sync()?;
+    intent.record(staging.path())?;
+    sync_directory(&container)?;
+    fault::point("job-decided")?;
+    let done = switch(env, held, form, staging);
+    // Whatever has failed, the configuration says which of the two counts.
+    let now = Config::load(&env.paths.container_ini(&held.name), &held.name)?;
+    let settled = intent.settle(&container, now.container.root.path().as_path(), staging.path());
+    done?;
+    settled?;
+    fault::point("job-let-go")
+}
+
+fn switch(env: &Env, held: &Held, form: Form, staging: &Staging) -> Result<()> {
+    let container = env.paths.container(&held.name);
+    let place = container.join(form.file_name());
+    rename_to_free(&staging.join(form.file_name()), &place)?;
+    sync_directory(&container)?;
+    fault::point("job-placed")?;
+    let (key, other) = form.keys();
+    let value = place.display().to_string();
+    Config::edit(&env.paths.container_ini(&held.name), &held.name, &[(other, ""), (key, &value)])?;
+    fault::point("job-switched")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(bytes: u64, files: u64, asked: Option<u64>) -> Result<(u64, Option<u64>)> {
+        match image_for(TreeUsage { bytes, files }, asked)? {
+            Form::Image { size, files } => Ok((size, files)),
+            Form::Directory => panic!("an image was asked for"),
+        }
+    }
+
+    #[test]
+    fn an_image_has_room_to_spare_unless_a_size_is_given() {
+        assert_eq!(chosen(0, 1, None).unwrap(), (1 << 30, None));
+        assert_eq!(chosen(10 << 30, 100_000, None).unwrap().0, (13 << 30) + (512 << 20));
+        assert_eq!(chosen(1 << 20, 1, Some(64 << 20)).unwrap().0, 64 << 20);
+        let error = chosen(1 << 30, 1, Some(1 << 30)).unwrap_err().to_string();
+        assert_eq!(error, "an image of 1.0 GiB is too small: it needs at least 1.1 GiB");
+    }
+
+    #[test]
+    fn many_small_files_get_inodes() {
+        let (size, files) = chosen(1 << 30, 1 << 20, None).unwrap();
+        assert!(files.unwrap() > 1 << 20 && size < 2 << 30);
+    }
+}

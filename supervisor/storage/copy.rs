@@ -1,0 +1,114 @@
+//! `ds copy`: a second container with a root file system, a configuration and an identity of its own.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::duplicate::{duplicate, duplicate_attributes};
+use super::fill::{Form, Vessel, explain};
+use super::held::{Held, NewName, refuse_existing};
+use super::job::{self, Reporter, Watcher};
+use super::mounted::label;
+use super::space;
+use super::staging::Staging;
+use super::transfer::transfer;
+use crate::command::Env;
+use crate::config::Config;
+use crate::config::value::Name;
+use crate::container::Lock;
+use crate::durable;
+use crate::fault;
+use crate::rootfs::root::Root;
+use crate::rootfs::size::measure;
+
+/// Largest configuration that is read, bytes.
+pub const LARGEST_CONFIGURATION: u64 = 1 << 20;
+
+/// Copies a stopped container; says whether the original starts by itself, which the copy does not.
+///
+/// # Errors
+/// When it cannot be copied: then there is no copy.
+pub fn copy(env: &Env, from: &Name, to: &Name, watcher: Watcher<'_>) -> Result<bool> {
+    ensure!(from != to, "the copy needs another name");
+    let held = Held::take(env, from, "copied")?;
+    let new = NewName::take(env, to, "made")?;
+    let tree = held.tree()?;
+    let form = if tree.is_some() { Form::Directory } else { Form::Image { size: 0, files: None } };
+    let image = match &tree {
+        Some(_) => None,
+        None => {
+            let path = held.image()?;
+            let claim = held.claim_image(&path)?;
+            ensure!(!claim.is_device(), "{} is a block device; export it and import it", path.display());
+            Some(claim)
+        }
+    };
+    let staging = Staging::for_new(&env.paths, to)?;
+    configure(env, &held, to, form, &staging)?;
+    let containers = env.paths.containers();
+    job::run(env, watcher, &mut |reporter| {
+        match (&tree, &image) {
+            (Some(tree), _) => copy_tree(&tree.root, &held, to, &staging, &containers, reporter)?,
+            (None, Some(image)) => {
+                let file = File::from(image.file().try_clone_to_owned().context("dup")?);
+                copy_image(&file, &staging.join(form.file_name()), &containers, reporter)?;
+            }
+            (None, None) => {}
+        }
+        Ok(Value::Null)
+    })?;
+    let _lock = Lock::take(&env.paths, to)?;
+    fault::point("job-done")?;
+    refuse_existing(env, &new.name)?;
+    staging.publish(&env.paths, to)?;
+    fault::point("job-renamed")?;
+    Ok(held.config.container.autostart)
+}
+
+fn configure(env: &Env, held: &Held, to: &Name, form: Form, staging: &Staging) -> Result<()> {
+    let file = env.paths.container_ini(&held.name);
+    let text =
+        durable::read(&file, LARGEST_CONFIGURATION).with_context(|| format!("read {}", file.display()))?;
+    let root = env.paths.container(to).join(form.file_name()).display().to_string();
+    let (key, other) = form.keys();
+    let mut changes = vec![(other, ""), (key, root.as_str())];
+    if held.config.container.autostart {
+        changes.push(("autostart", "no"));
+    }
+    Config::derive(&text, &held.name, &staging.join("container.ini"), to, &changes)?;
+    Ok(())
+}
+
+fn copy_tree(
+    source: &Root,
+    held: &Held,
+    to: &Name,
+    staging: &Staging,
+    containers: &Path,
+    reporter: &mut Reporter,
+) -> Result<()> {
+    let usage = measure(source.directory()).context("measure the tree")?;
+    space::require(containers, usage.bytes)?;
+    let form = Form::Directory;
+    let vessel = Vessel { form, staging: staging.path(), name: to, label: label(&held.config) };
+    vessel.fill(reporter, &mut |target, reporter| {
+        reporter.step("copy", Some(usage.bytes))?;
+        transfer(source, target, reporter).or_else(|error| explain(error, form, target, &mut || None))
+    })
+}
+
+fn copy_image(source: &File, path: &Path, containers: &Path, reporter: &mut Reporter) -> Result<()> {
+    let options = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path);
+    let target = options.with_context(|| format!("create {}", path.display()))?;
+    let length = source.metadata().context("stat")?.len();
+    reporter.step("copy", Some(length))?;
+    duplicate(source, &target, containers, &mut |done| reporter.progress(done)).context("copy the image")?;
+    reporter.finish(length)?;
+    fault::point("job-copied")?;
+    duplicate_attributes(source, &target)?;
+    reporter.step("flush", None)?;
+    target.sync_all().context("write the image")
+}

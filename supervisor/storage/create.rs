@@ -1,0 +1,148 @@
+//! `ds create --from`: a new container with a root file system of its own, unpacked from an archive.
+
+use std::cell::RefCell;
+
+use anyhow::{Result, bail};
+use nix::errno::Errno;
+use serde_json::Value;
+
+use super::fill::{Form, Vessel, explain};
+use super::held::{NewName, refuse_existing};
+use super::hoist::hoist;
+use super::job::{self, Reporter, Watcher};
+use super::mounted::label;
+use super::source::{Incoming, Source};
+use super::space;
+use super::staging::Staging;
+use crate::archive::unpack::{Rules, unpack};
+use crate::command::Env;
+use crate::config::Config;
+use crate::config::value::{ContainerPath, Name};
+use crate::container::Lock;
+use crate::fault;
+use crate::rootfs::root::Root;
+
+/// How much more than the size of an image may come out of an archive before it is given up: headers and filling,
+/// and files that the archive has more than once.
+const SURPLUS: u64 = 4;
+/// What an image needs beside what is in it: journal and tables.
+const OVERHEAD: u64 = 64 << 20;
+/// Sizes are told in multiples of this.
+const ROUND: u64 = 64 << 20;
+
+/// What is to be made.
+#[derive(Debug)]
+pub struct Creation<'a> {
+    /// The container.
+    pub name: &'a Name,
+    /// The archive.
+    pub source: &'a Source,
+    /// Size of the image; a directory without.
+    pub size: Option<u64>,
+    /// Settings from the command line.
+    pub settings: &'a [(&'a str, &'a str)],
+}
+
+/// Makes the container.
+///
+/// # Errors
+/// When there is one of that name, a setting is not valid, or the archive cannot be unpacked: then there is none.
+pub fn create(env: &Env, creation: &Creation<'_>, watcher: Watcher<'_>) -> Result<()> {
+    let Creation { name, source, size, settings } = creation;
+    let new = NewName::take(env, name, "made")?;
+    let form = size.map_or(Form::Directory, |size| Form::Image { size, files: None });
+    let containers = env.paths.containers();
+    // What is compressed comes to more, but to less it does not.
+    space::require(&containers, source.length.unwrap_or(0))?;
+    let staging = Staging::for_new(&env.paths, name)?;
+    let root = env.paths.container(name).join(form.file_name()).display().to_string();
+    let mut all = vec![(form.keys().0, root.as_str())];
+    all.extend(*settings);
+    let config = Config::create(&staging.join("container.ini"), name, &all)?;
+    let vessel = Vessel { form, staging: staging.path(), name, label: label(&config) };
+    let room = space::free(&containers)?;
+    job::run(env, watcher, &mut |reporter| {
+        let most = size.map_or(room, |size| size.saturating_mul(SURPLUS).saturating_add(OVERHEAD));
+        vessel.fill(reporter, &mut |root, reporter| {
+            unpack_all(source, most, form, root, &config.container.init, reporter)
+        })?;
+        Ok(Value::Null)
+    })?;
+    let _lock = Lock::take(&env.paths, name)?;
+    fault::point("job-done")?;
+    refuse_existing(env, &new.name)?;
+    staging.publish(&env.paths, name)?;
+    fault::point("job-renamed")
+}
+
+fn unpack_all(
+    source: &Source,
+    most: u64,
+    form: Form,
+    root: &Root,
+    init: &ContainerPath,
+    reporter: &mut Reporter,
+) -> Result<()> {
+    reporter.step("unpack", source.length)?;
+    let mut incoming = source.stream(Some(most))?;
+    let unpacked = {
+        let shared = RefCell::new(&mut incoming);
+        let mut reading = Reading(&shared);
+        unpack(&mut reading, root, &Rules::default(), &mut |_| {
+            let done = shared.borrow_mut().progress();
+            reporter.progress(done);
+        })
+    };
+    let unpacked = match unpacked {
+        Ok(unpacked) => unpacked,
+        Err(error) => return refuse(error, &mut incoming, form, root),
+    };
+    for warning in &unpacked.warnings {
+        reporter.warn(warning.as_str())?;
+    }
+    reporter.finish(incoming.progress())?;
+    incoming.finish()?;
+    fault::point("job-unpacked")?;
+    if unpacked.entries == 0 {
+        bail!("the archive is empty");
+    }
+    if let Some(top) = hoist(root)? {
+        reporter
+            .warn(format!("everything in the archive is below {top}/, which became the root directory"))?;
+    }
+    if root.resolve(init.as_str().as_ref()).is_err_and(|errno| errno == Errno::ENOENT) {
+        reporter.warn(format!("no init found inside: there is no {init}; install one, or set 'init'"))?;
+    }
+    Ok(())
+}
+
+fn refuse(error: anyhow::Error, incoming: &mut Incoming, form: Form, root: &Root) -> Result<()> {
+    if incoming.exceeded() {
+        return match form {
+            Form::Directory => Err(error.context("there is not enough room; make room first")),
+            Form::Image { size, .. } => {
+                bail!("the archive holds far more than fits in an image of {}", space::shown(size))
+            }
+        };
+    }
+    let most = match form {
+        Form::Directory => 0,
+        Form::Image { size, .. } => size.saturating_mul(64),
+    };
+    explain(error, form, root, &mut || incoming.drain(most).map(|total| space::shown(needed(total))))
+}
+
+/// The size of an image for an archive of so many bytes: what is in it, a quarter for the blocks that files do not
+/// fill, and the file system's own.
+fn needed(total: u64) -> u64 {
+    (total + total / 4 + OVERHEAD).div_ceil(ROUND) * ROUND
+}
+
+/// The stream and its progress are looked at by turns.
+struct Reading<'a, 'b>(&'a RefCell<&'b mut Incoming>);
+
+impl std::io::Read for Reading<'_, '_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.0.borrow_mut().read(buffer)
+    }
+}

@@ -1,0 +1,206 @@
+//! A second copy of one large file: sharing its blocks where the file system can, otherwise data by data, holes kept.
+//!
+//! ioctl_ficlone(2) (4.5), copy_file_range(2) (4.5), lseek(2) with SEEK_DATA and SEEK_HOLE. Each falls back to the
+//! next when the file system has it not. Owner, mode and extended attributes go along, the SELinux label among them.
+
+use std::fs::{File, Permissions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::fcntl::copy_file_range;
+use nix::unistd::{Whence, lseek};
+
+use super::space;
+use crate::call;
+use crate::sys::descriptor::share_blocks;
+use crate::sys::xattr;
+
+/// Bytes that one copy_file_range(2) is asked for: progress is told in between.
+const PORTION: usize = 16 << 20;
+/// The buffer where the kernel does not copy by itself.
+const BUFFER: usize = 1 << 20;
+
+/// Makes the empty file `to`, which lies in `place`, equal to `from`; tells how many of its bytes are done. True when
+/// the blocks are shared, so that the copy takes no room.
+///
+/// # Errors
+/// That there is not enough room, before anything is written; what reading or writing answers.
+pub fn duplicate(from: &File, to: &File, place: &Path, progress: &mut dyn FnMut(u64)) -> Result<bool> {
+    if share_blocks(from.as_fd(), to.as_fd()).is_ok() {
+        return Ok(true);
+    }
+    let about = from.metadata().context("stat")?;
+    let length = about.len();
+    // In units of stat(3type), holes left out.
+    space::require(place, about.blocks().saturating_mul(512))?;
+    to.set_len(length).context("ftruncate")?;
+    let mut at = 0;
+    while let Some((begin, end)) = next_data(from, at, length)? {
+        copy(from, to, begin, end, progress)?;
+        at = end;
+    }
+    progress(length);
+    Ok(false)
+}
+
+/// Gives `to` what else belongs to `from`: owner, mode, extended attributes.
+///
+/// # Errors
+/// When one cannot be set that `from` has.
+pub fn duplicate_attributes(from: &File, to: &File) -> Result<()> {
+    let about = from.metadata().context("stat")?;
+    fchown(to, Some(about.uid()), Some(about.gid())).context("chown")?;
+    // After the owner, which takes bits of the mode away.
+    to.set_permissions(Permissions::from_mode(about.mode() & 0o7777)).context("chmod")?;
+    let names = match xattr::list(from.as_fd()) {
+        Err(Errno::EOPNOTSUPP) => return Ok(()),
+        other => call!(other, "listxattr")?,
+    };
+    for name in names {
+        let shown = name.to_string_lossy();
+        let value = call!(xattr::get(from.as_fd(), &name), "getxattr({shown})")?;
+        if xattr::get(to.as_fd(), &name).as_ref() != Ok(&value) {
+            call!(xattr::set(to.as_fd(), &name, &value), "setxattr({shown})")?;
+        }
+    }
+    Ok(())
+}
+
+/// The next stretch of data at or behind `at`.
+fn next_data(file: &File, at: u64, length: u64) -> Result<Option<(u64, u64)>> {
+    if at >= length {
+        return Ok(None);
+    }
+    let offset = i64::try_from(at).context("the file is too long")?;
+    let begin = match lseek(file, offset, Whence::SeekData) {
+        Ok(begin) => begin,
+        // Nothing but a hole is left.
+        Err(Errno::ENXIO) => return Ok(None),
+        // No holes are known here.
+        Err(Errno::EINVAL | Errno::EOPNOTSUPP) => return Ok(Some((at, length))),
+        other => call!(other, "lseek(SEEK_DATA)")?,
+    };
+    let end = call!(lseek(file, begin, Whence::SeekHole), "lseek(SEEK_HOLE)")?;
+    Ok(Some((u64::try_from(begin)?, u64::try_from(end)?.min(length))))
+}
+
+fn copy(from: &File, to: &File, begin: u64, end: u64, progress: &mut dyn FnMut(u64)) -> Result<()> {
+    let mut at = begin;
+    while at < end {
+        let portion = usize::try_from(end - at).unwrap_or(PORTION).min(PORTION);
+        let (mut source, mut target) = (i64::try_from(at)?, i64::try_from(at)?);
+        match copy_file_range(from, Some(&mut source), to, Some(&mut target), portion) {
+            Ok(count) if count > 0 => at += u64::try_from(count)?,
+            // Zero is what some kernels answer instead of an error.
+            Ok(_) | Err(Errno::ENOSYS | Errno::EXDEV | Errno::EINVAL | Errno::EOPNOTSUPP | Errno::EPERM) => {
+                return copy_by_hand(from, to, at, end, progress);
+            }
+            Err(Errno::EINTR) => {}
+            Err(errno) => call!(Err(errno), "copy_file_range")?,
+        }
+        progress(at);
+    }
+    Ok(())
+}
+
+fn copy_by_hand(from: &File, to: &File, begin: u64, end: u64, progress: &mut dyn FnMut(u64)) -> Result<()> {
+    let mut buffer = vec![0_u8; BUFFER];
+    let mut source = from;
+    source.seek(SeekFrom::Start(begin)).context("seek")?;
+    let mut target = to;
+    target.seek(SeekFrom::Start(begin)).context("seek")?;
+    let mut at = begin;
+    while at < end {
+        let portion = usize::try_from(end - at).unwrap_or(BUFFER).min(BUFFER);
+        source.read_exact(&mut buffer[..portion]).context("read")?;
+        target.write_all(&buffer[..portion]).context("write")?;
+        at += u64::try_from(portion)?;
+        progress(at);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::OpenOptions;
+    use std::os::unix::fs::FileExt;
+
+    fn file(directory: &Path, name: &str) -> File {
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(true).read(true).write(true).open(directory.join(name)).unwrap()
+    }
+
+    fn content(mut file: &File) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        file.rewind().unwrap();
+        file.read_to_end(&mut bytes).unwrap();
+        bytes
+    }
+
+    /// Data at both ends and in the middle of a file that is mostly holes.
+    fn holey(directory: &Path) -> File {
+        let from = file(directory, "from");
+        from.set_len(64 << 20).unwrap();
+        for (at, byte) in [(0, 1), (20 << 20, 2), ((64 << 20) - 4096, 3)] {
+            from.write_all_at(&[byte; 4096], at).unwrap();
+        }
+        from
+    }
+
+    #[test]
+    fn content_and_holes_are_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let (from, to) = (holey(directory.path()), file(directory.path(), "to"));
+        let mut told = Vec::new();
+        let shared = duplicate(&from, &to, directory.path(), &mut |done| told.push(done)).unwrap();
+        assert_eq!(content(&from), content(&to));
+        assert!(
+            to.metadata().unwrap().blocks() <= from.metadata().unwrap().blocks() + 64,
+            "holes were filled"
+        );
+        assert!(shared || told.last() == Some(&(64 << 20)));
+        assert!(told.is_sorted());
+    }
+
+    #[test]
+    fn without_help_of_the_kernel_it_is_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let (from, to) = (holey(directory.path()), file(directory.path(), "to"));
+        to.set_len(64 << 20).unwrap();
+        let mut at = 0;
+        while let Some((begin, end)) = next_data(&from, at, 64 << 20).unwrap() {
+            copy_by_hand(&from, &to, begin, end, &mut |_| {}).unwrap();
+            at = end;
+        }
+        assert_eq!(content(&from), content(&to));
+    }
+
+    #[test]
+    fn an_empty_file_and_one_hole_are_copied() {
+        let directory = tempfile::tempdir().unwrap();
+        for length in [0, 1 << 20] {
+            let (from, to) = (file(directory.path(), "from"), file(directory.path(), "to"));
+            from.set_len(length).unwrap();
+            duplicate(&from, &to, directory.path(), &mut |_| {}).unwrap();
+            assert_eq!(content(&to), content(&from));
+        }
+    }
+
+    #[test]
+    fn mode_and_attributes_go_along() {
+        let directory = tempfile::tempdir().unwrap();
+        let (from, to) = (file(directory.path(), "from"), file(directory.path(), "to"));
+        from.set_permissions(Permissions::from_mode(0o640)).unwrap();
+        let labelled = xattr::set(from.as_fd(), c"user.label", b"value").is_ok();
+        duplicate_attributes(&from, &to).unwrap();
+        assert_eq!(to.metadata().unwrap().mode() & 0o7777, 0o640);
+        if labelled {
+            assert_eq!(xattr::get(to.as_fd(), c"user.label").unwrap(), b"value");
+        }
+    }
+}

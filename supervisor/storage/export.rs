@@ -1,0 +1,213 @@
+//! `ds export`: a stopped container in one file.
+//!
+//! The file is written under another name in its directory and renamed when it is whole on the medium; what a killed
+//! export left is swept by the next one into the same directory. Standard output is written as it comes.
+
+use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, ErrorKind, IsTerminal};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use super::copy::LARGEST_CONFIGURATION;
+use super::format::{COMPLETE, CONFIGURATION, Form, MANIFEST, Manifest, Summing, TREE, VERSION};
+use super::held::Held;
+use super::job::{self, Reporter, Watcher};
+use super::mounted::{Mounting, label, mount};
+use super::staging::{Staging, rename_to_free, sync_directory};
+use crate::archive::compress;
+use crate::archive::pack::pack;
+use crate::archive::writer::Writer;
+use crate::call;
+use crate::command::Env;
+use crate::config::value::Name;
+use crate::config::{Config, RootSource};
+use crate::durable;
+use crate::fault;
+use crate::rootfs::image::{Access, Fsck};
+use crate::rootfs::root::Root;
+use crate::rootfs::size::measure;
+use crate::sys::descriptor::try_lock;
+
+/// How often a temporary name may be taken.
+const ATTEMPTS: usize = 16;
+
+/// Where a container is exported to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// A file; one that is there is replaced only if that is wanted.
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// Whether one that is there is replaced.
+        replace: bool,
+    },
+    /// Standard output.
+    Output,
+}
+
+/// Writes a stopped container.
+///
+/// # Errors
+/// When it cannot be read or the file not written: then there is no file, or the one that was there.
+pub fn export(env: &Env, name: &Name, target: &Target, watcher: Watcher<'_>) -> Result<()> {
+    if *target == Target::Output {
+        ensure!(!io::stdout().is_terminal(), "standard output is a terminal; use -o FILE, or a pipe");
+    }
+    let writing = match target {
+        Target::Output => None,
+        Target::File { path, replace } => Some(Writing::begin(path, *replace)?),
+    };
+    let held = Held::take(env, name, "exported")?;
+    let tree = held.tree()?;
+    // For the mount point of an image.
+    let staging = Staging::beside(&env.paths.container(name))?;
+    let text =
+        durable::read(&env.paths.container_ini(name), LARGEST_CONFIGURATION).context("read container.ini")?;
+    let text = Config::portable(&text, &env.paths.container_ini(name))?;
+    let output: OwnedFd = match &writing {
+        Some(writing) => writing.file.as_fd().try_clone_to_owned().context("dup")?,
+        None => io::stdout().as_fd().try_clone_to_owned().context("dup")?,
+    };
+    job::run(env, watcher, &mut |reporter| {
+        match &tree {
+            Some(tree) => write(&tree.root, &held, None, &text, &output, reporter)?,
+            None => write_image(&held, &staging, &text, &output, reporter)?,
+        }
+        Ok(Value::Null)
+    })?;
+    fault::point("job-done")?;
+    writing.map_or(Ok(()), Writing::finish)
+}
+
+fn write_image(
+    held: &Held,
+    staging: &Staging,
+    text: &str,
+    output: &OwnedFd,
+    reporter: &mut Reporter,
+) -> Result<()> {
+    let image = held.config.container.root.path().as_path();
+    let mounting = Mounting {
+        image,
+        staging: staging.path(),
+        access: Access::ReadOnly,
+        fsck: Fsck::Auto,
+        label: label(&held.config),
+    };
+    let attached = mount(&mounting, reporter)?;
+    // A device has none that a file could have; it becomes an image of the size of its file system.
+    let about = call!(nix::sys::statvfs::fstatvfs(&File::open(attached.mount_point())?), "fstatvfs")?;
+    #[allow(clippy::useless_conversion, clippy::unnecessary_fallible_conversions)]
+    let blocks = u64::try_from(about.blocks())?.saturating_mul(u64::try_from(about.fragment_size())?);
+    let size = fs::metadata(image).map_or(0, |about| about.len());
+    write(attached.root(), held, Some(if size > 0 { size } else { blocks }), text, output, reporter)?;
+    attached.detach()
+}
+
+fn write(
+    root: &Root,
+    held: &Held,
+    size: Option<u64>,
+    text: &str,
+    output: &OwnedFd,
+    reporter: &mut Reporter,
+) -> Result<()> {
+    let usage = measure(root.directory()).context("measure the tree")?;
+    let form = match held.config.container.root {
+        RootSource::Image(_) => Form::Image,
+        RootSource::Directory(_) => Form::Directory,
+    };
+    let manifest = Manifest {
+        format: VERSION,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        name: held.name.clone(),
+        form,
+        size,
+        bytes: usage.bytes,
+        files: usage.files,
+    };
+    reporter.step("export", Some(usage.bytes))?;
+    let mut out = Summing::new(compress::open(output)?);
+    let mut writer = Writer::new(&mut out);
+    writer.file(MANIFEST, &serde_json::to_vec(&manifest).context("encode the manifest")?, 0)?;
+    writer.file(CONFIGURATION, text.as_bytes(), 0)?;
+    writer.flush()?;
+    fault::point("job-begun-writing")?;
+    let packed = pack(root, TREE, &mut out, &mut |done| reporter.progress(done))?;
+    for line in &packed.skipped {
+        reporter.warn(line.as_str())?;
+    }
+    let complete = out.complete(packed.entries).to_bytes()?;
+    let mut writer = Writer::new(&mut out);
+    writer.file(COMPLETE, &complete, 0)?;
+    writer.end()?;
+    out.into_inner().finish()?;
+    reporter.finish(packed.bytes)
+}
+
+/// A file that is being written.
+#[derive(Debug)]
+struct Writing {
+    file: File,
+    temporary: PathBuf,
+    path: PathBuf,
+    replace: bool,
+    done: bool,
+}
+
+impl Writing {
+    fn begin(path: &Path, replace: bool) -> Result<Self> {
+        match fs::symlink_metadata(path) {
+            Ok(about) if about.is_dir() => bail!("{} is a directory; name a file", path.display()),
+            Ok(_) if !replace => bail!("{} is there already; use --force to overwrite it", path.display()),
+            _ => {}
+        }
+        let directory = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        // What an export has left that was killed.
+        let _ = durable::remove_stale_temporaries(directory);
+        for attempt in 0..ATTEMPTS {
+            // As `durable` names them, so that it finds them.
+            let name = format!(".ds-{:016x}.tmp", RandomState::new().hash_one(attempt));
+            let temporary = directory.join(name);
+            let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary);
+            let file = match made {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
+                other => other.with_context(|| format!("write in {}", directory.display()))?,
+            };
+            if try_lock(file.as_fd()).is_ok() {
+                let path = path.to_owned();
+                return Ok(Self { file, temporary, path, replace, done: false });
+            }
+        }
+        bail!("no temporary name is free in {}", directory.display())
+    }
+
+    fn finish(mut self) -> Result<()> {
+        self.file.sync_all().with_context(|| format!("write {}", self.path.display()))?;
+        if self.replace {
+            fs::rename(&self.temporary, &self.path)
+                .with_context(|| format!("rename to {}", self.path.display()))?;
+        } else {
+            rename_to_free(&self.temporary, &self.path)?;
+        }
+        self.done = true;
+        sync_directory(self.temporary.parent().unwrap_or(Path::new(".")))
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        if !self.done {
+            // What cannot be removed is swept later.
+            let _ = fs::remove_file(&self.temporary);
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! A new root file system of a container's own, in a directory that does not count yet.
+//!
+//! Owns that it is whole on the medium before anybody is told: written, let go of, checked, flushed. What it is filled
+//! with is the caller's. syncfs(2), fsync(2).
+
+use std::fs::{DirBuilder, File};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::sys::statvfs::fstatvfs;
+use nix::unistd::syncfs;
+
+use super::ext4;
+use super::job::Reporter;
+use super::mounted::{Mounting, mount};
+use super::space;
+use crate::call;
+use crate::config::value::Name;
+use crate::fault;
+use crate::rootfs::image::{Access, Fsck};
+use crate::rootfs::root::Root;
+use crate::sys::errno_of;
+
+/// What it is kept in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// A directory.
+    Directory,
+    /// An image of so many bytes, with room for so many files if that is more than usual.
+    Image {
+        /// Bytes.
+        size: u64,
+        /// Files.
+        files: Option<u64>,
+    },
+}
+
+impl Form {
+    /// Its name in a container's directory.
+    #[must_use]
+    pub fn file_name(self) -> &'static str {
+        match self {
+            Self::Directory => "rootfs",
+            Self::Image { .. } => "rootfs.img",
+        }
+    }
+
+    /// The key that names it in a configuration, and the one that must not be there then.
+    #[must_use]
+    pub fn keys(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Directory => ("rootfs", "image"),
+            Self::Image { .. } => ("image", "rootfs"),
+        }
+    }
+}
+
+/// What is to be made.
+#[derive(Debug, Clone, Copy)]
+pub struct Vessel<'a> {
+    /// What it is kept in.
+    pub form: Form,
+    /// The job's directory.
+    pub staging: &'a Path,
+    /// The container that it is for.
+    pub name: &'a Name,
+    /// The SELinux label that an image gets.
+    pub label: Option<&'a str>,
+}
+
+impl Vessel<'_> {
+    /// Where it is made.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.staging.join(self.form.file_name())
+    }
+
+    /// Makes it, has it filled, and returns when it is whole and on the medium.
+    ///
+    /// # Errors
+    /// What `fill` says; that there is not enough room; that it cannot be made.
+    pub fn fill(
+        &self,
+        reporter: &mut Reporter,
+        fill: &mut dyn FnMut(&Root, &mut Reporter) -> Result<()>,
+    ) -> Result<()> {
+        let done = self.make_and_fill(reporter, fill);
+        // Where an image is sparse, a full disk below it is an input/output error above it, or none on old kernels.
+        if matches!(self.form, Form::Image { .. }) && space::is_full(self.staging)? {
+            bail!(
+                "there is no room left in {}; make room first",
+                self.staging.parent().unwrap_or(self.staging).display()
+            );
+        }
+        done
+    }
+
+    fn make_and_fill(
+        &self,
+        reporter: &mut Reporter,
+        fill: &mut dyn FnMut(&Root, &mut Reporter) -> Result<()>,
+    ) -> Result<()> {
+        let path = self.path();
+        match self.form {
+            Form::Directory => {
+                let made = DirBuilder::new().mode(0o755).create(&path);
+                made.with_context(|| format!("create {}", path.display()))?;
+                let root = Root::open(&path)?;
+                fault::point("job-made")?;
+                fill(&root, reporter)?;
+                fault::point("job-filled")?;
+                reporter.step("flush", None)?;
+                flush(&path)
+            }
+            Form::Image { size, files } => {
+                ext4::make(&path, size, self.name, files)?;
+                fault::point("job-made")?;
+                let mounting = Mounting {
+                    image: &path,
+                    staging: self.staging,
+                    access: Access::ReadWrite,
+                    fsck: Fsck::Never,
+                    label: self.label,
+                };
+                let attached = mount(&mounting, reporter)?;
+                fill(attached.root(), reporter)?;
+                fault::point("job-filled")?;
+                reporter.step("flush", None)?;
+                flush(attached.mount_point())?;
+                attached.detach()?;
+                reporter.step("check", None)?;
+                ext4::verify(&path)?;
+                let image = File::open(&path).with_context(|| format!("open {}", path.display()))?;
+                image.sync_all().context("write the image")
+            }
+        }
+    }
+}
+
+fn flush(path: &Path) -> Result<()> {
+    let directory = File::open(path).with_context(|| format!("open {}", path.display()))?;
+    Ok(call!(syncfs(&directory), "syncfs({})", path.display())?)
+}
+
+/// Puts "no space left" into words for which there is a way out; `needed` tells how much an image should have had.
+///
+/// # Errors
+/// Always.
+pub fn explain(
+    error: anyhow::Error,
+    form: Form,
+    root: &Root,
+    needed: &mut dyn FnMut() -> Option<String>,
+) -> Result<()> {
+    if errno_of(&error) != Some(Errno::ENOSPC) {
+        return Err(error);
+    }
+    match form {
+        Form::Directory => Err(error.context("there is no room left; make room first")),
+        Form::Image { size, .. } => {
+            let given = space::shown(size);
+            let place = crate::rootfs::root::reopen(root.directory(), nix::fcntl::OFlag::O_RDONLY)?;
+            if call!(fstatvfs(&place), "fstatvfs")?.files_free() == 0 {
+                bail!("an image of {given} has no room for so many files; use a larger one");
+            }
+            match needed() {
+                Some(needed) => bail!("an image of {given} is too small: it needs {needed}"),
+                None => bail!("an image of {given} is too small; use a larger one"),
+            }
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! The file that `ds export` writes: one tar archive, compressed with zstd.
+//!
+//! | member | content |
+//! |---|---|
+//! | `droidspaces/manifest.json` | [`Manifest`]: what this is |
+//! | `droidspaces/container.ini` | the configuration, without what belongs to one machine |
+//! | `rootfs/…` | the tree |
+//! | `droidspaces/complete` | [`Complete`]: what came before; without it the file is cut off |
+//!
+//! Whatever reads tar archives can look into it. The last member and the end of the archive have a fixed length
+//! ([`TAIL`]), so that the checksum can be of all bytes before, while they pass.
+
+use std::io::{self, Read, Write};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+
+use super::digest::Digest;
+use crate::config::value::Name;
+
+/// Name of the first member.
+pub const MANIFEST: &str = "droidspaces/manifest.json";
+/// Name of the second member.
+pub const CONFIGURATION: &str = "droidspaces/container.ini";
+/// What the names of the tree begin with.
+pub const TREE: &str = "rootfs";
+/// Name of the last member.
+pub const COMPLETE: &str = "droidspaces/complete";
+/// The version that is written, and the newest that is read.
+pub const VERSION: u32 = 1;
+/// Bytes of the last member, with its header, and of the end of the archive.
+pub const TAIL: usize = 4 * 512;
+/// Longest content of the last member.
+const LONGEST_COMPLETE: usize = 512;
+
+/// What the file holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`VERSION`].
+    pub format: u32,
+    /// The program's version.
+    pub version: String,
+    /// The container's name.
+    pub name: Name,
+    /// What its root file system was kept in.
+    pub form: Form,
+    /// Size of the image, bytes.
+    pub size: Option<u64>,
+    /// What the tree took on its file system, bytes.
+    pub bytes: u64,
+    /// How many files there were.
+    pub files: u64,
+}
+
+/// What a root file system is kept in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// An image.
+    Image,
+    /// A directory.
+    Directory,
+}
+
+/// That all of it is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Complete {
+    /// Members of the tree.
+    pub entries: u64,
+    /// Bytes of the archive before this member.
+    pub length: u64,
+    /// Their XXH64, in hexadecimal digits.
+    pub xxh64: String,
+}
+
+impl Manifest {
+    /// Reads the content of the first member.
+    ///
+    /// # Errors
+    /// When it is none, or of a version that is not known here.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Version {
+            format: u32,
+        }
+        let Version { format } = serde_json::from_slice(bytes).context("its manifest cannot be read")?;
+        ensure!(format <= VERSION, "it was written by a newer version of this program; use that to read it");
+        serde_json::from_slice(bytes).context("its manifest cannot be read")
+    }
+}
+
+impl Complete {
+    /// The content of the last member.
+    ///
+    /// # Errors
+    /// Never: it is short enough.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let bytes = serde_json::to_vec(self).context("encode the last member")?;
+        ensure!(!bytes.is_empty() && bytes.len() <= LONGEST_COMPLETE, "the last member is too long");
+        Ok(bytes)
+    }
+}
+
+/// Counts and sums what is written.
+#[derive(Debug)]
+pub struct Summing<W> {
+    out: W,
+    digest: Digest,
+    length: u64,
+}
+
+impl<W: Write> Summing<W> {
+    /// In front of `out`.
+    pub fn new(out: W) -> Self {
+        Self { out, digest: Digest::default(), length: 0 }
+    }
+
+    /// What has been written so far, for the last member.
+    #[must_use]
+    pub fn complete(&self, entries: u64) -> Complete {
+        Complete { entries, length: self.length, xxh64: format!("{:016x}", self.digest.value()) }
+    }
+
+    /// What is behind.
+    pub fn into_inner(self) -> W {
+        self.out
+    }
+}
+
+impl<W: Write> Write for Summing<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.out.write(bytes)?;
+        self.digest.add(&bytes[..count]);
+        self.length += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// Sums what is read, but for the last [`TAIL`] bytes of all.
+#[derive(Debug)]
+pub struct Checking<R> {
+    input: R,
+    digest: Digest,
+    length: u64,
+    /// The last bytes, which may be the tail.
+    held: Vec<u8>,
+}
+
+impl<R: Read> Checking<R> {
+    /// In front of `input`.
+    pub fn new(input: R) -> Self {
+        Self { input, digest: Digest::default(), length: 0, held: Vec::with_capacity(2 * TAIL) }
+    }
+
+    /// Reads to the end and compares with what the last member says; `entries` are those that were found.
+    ///
+    /// # Errors
+    /// That something differs.
+    pub fn finish(mut self, complete: &Complete, entries: u64) -> Result<R> {
+        let mut buffer = [0; 4096];
+        loop {
+            match self.read(&mut buffer) {
+                Ok(0) => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => drop(other.context("read the end")?),
+            }
+        }
+        let sum = format!("{:016x}", self.digest.value());
+        if (self.length, &sum, entries) != (complete.length, &complete.xxh64, complete.entries) {
+            bail!("it is damaged: its checksum differs");
+        }
+        Ok(self.input)
+    }
+
+    /// What is in front.
+    pub fn get_mut(&mut self) -> &mut R {
+        &mut self.input
+    }
+
+    fn pass(&mut self, bytes: &[u8]) {
+        self.digest.add(bytes);
+        self.length += bytes.len() as u64;
+    }
+}
+
+impl<R: Read> Read for Checking<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.input.read(buffer)?;
+        let bytes = &buffer[..count];
+        if count >= TAIL {
+            let held = std::mem::take(&mut self.held);
+            self.pass(&held);
+            let (pass, keep) = bytes.split_at(count - TAIL);
+            self.pass(pass);
+            self.held = held;
+            self.held.clear();
+            self.held.extend_from_slice(keep);
+        } else {
+            self.held.extend_from_slice(bytes);
+            let surplus = self.held.len().saturating_sub(TAIL);
+            let passed: Vec<u8> = self.held.drain(..surplus).collect();
+            self.pass(&passed);
+        }
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn manifest() -> Manifest {
+        Manifest {
+            format: VERSION,
+            version: "1.2.3".into(),
+            name: "web".parse().unwrap(),
+            form: Form::Image,
+            size: Some(1 << 30),
+            bytes: 7,
+            files: 3,
+        }
+    }
+
+    #[test]
+    fn a_manifest_is_read_back_and_a_newer_one_refused() {
+        let text = serde_json::to_string(&manifest()).unwrap();
+        assert_eq!(Manifest::parse(text.as_bytes()).unwrap(), manifest());
+        let newer = text.replace("\"format\":1", "\"format\":2");
+        assert!(Manifest::parse(newer.as_bytes()).unwrap_err().to_string().contains("newer version"));
+        let hostile = text.replace("\"web\"", "\"../web\"");
+        assert!(Manifest::parse(hostile.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn the_last_member_has_room_for_the_largest_numbers() {
+        let complete = Complete { entries: u64::MAX, length: u64::MAX, xxh64: format!("{:016x}", u64::MAX) };
+        complete.to_bytes().unwrap();
+    }
+
+    proptest! {
+        #[test]
+        fn any_manifest_is_survived(bytes: Vec<u8>, text: String) {
+            let _ = Manifest::parse(&bytes);
+            let _ = Manifest::parse(text.as_bytes());
+        }
+
+        #[test]
+        fn what_was_summed_when_written_is_found_when_read(
+            bytes in prop::collection::vec(any::<u8>(), 0..6000),
+            portion in 1_usize..5000,
+        ) {
+            let mut summing = Summing::new(Vec::new());
+            summing.write_all(&bytes).unwrap();
+            let complete = summing.complete(5);
+            let mut file = summing.into_inner();
+            file.extend([7; TAIL]);
+            let mut checking = Checking::new(file.as_slice());
+            let mut buffer = vec![0; portion];
+            let mut read = Vec::new();
+            // Some of it, as a reader does that has found the end of the archive.
+            while read.len() < bytes.len() {
+                let count = checking.read(&mut buffer).unwrap();
+                read.extend_from_slice(&buffer[..count]);
+            }
+            prop_assert_eq!(&read[..bytes.len()], &bytes[..]);
+            checking.finish(&complete, 5).unwrap();
+            let mut damaged = file.clone();
+            if !bytes.is_empty() {
+                damaged[bytes.len() / 2] ^= 1;
+                prop_assert!(Checking::new(damaged.as_slice()).finish(&complete, 5).is_err());
+            }
+            prop_assert!(Checking::new(file.as_slice()).finish(&complete, 4).is_err());
+            prop_assert!(Checking::new(&file[..file.len() - 1]).finish(&complete, 5).is_err());
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! What a job has in its hands: a container that is stopped, or a name that is to become one.
+//!
+//! Owns the order in which that is made sure of. From then on the container is occupied until the value is dropped and
+//! the job's processes have ended; the locks are not held meanwhile. flock(2).
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+
+use super::sweep;
+use crate::call;
+use crate::command::Env;
+use crate::config::value::Name;
+use crate::config::{Config, RootSource};
+use crate::container::occupied::{self, Occupation};
+use crate::container::{Lock, monitor};
+use crate::rootfs::image::Access;
+use crate::rootfs::image::claim::{Claim, claim};
+use crate::rootfs::loop_device::Nodes;
+use crate::rootfs::root::Root;
+use crate::sys::descriptor::try_lock;
+
+/// A stopped container that nobody else can start, change or delete.
+#[derive(Debug)]
+pub struct Held {
+    /// Its name.
+    pub name: Name,
+    /// Its configuration.
+    pub config: Config,
+    _occupation: Occupation,
+}
+
+impl Held {
+    /// Takes hold of a container; `doing` completes "it is being …".
+    ///
+    /// # Errors
+    /// While it runs or another job has it, or when its configuration is not valid.
+    pub fn take(env: &Env, name: &Name, doing: &str) -> Result<Self> {
+        env.supervisor.cancel_restart(name)?;
+        let lock = Lock::take(&env.paths, name)?;
+        if monitor(&env.paths, name)?.is_some() {
+            bail!("it is running; stop it first");
+        }
+        let occupation = Occupation::begin(&env.paths, name, doing)?;
+        let dead = sweep::settle(&env.paths, name);
+        let config = Config::load(&env.paths.container_ini(name), name)?;
+        drop(lock);
+        dead.delete();
+        Ok(Self { name: name.clone(), config, _occupation: occupation })
+    }
+
+    /// The image, as the path that is no link. Only for a container that has one.
+    ///
+    /// # Errors
+    /// When there is no such file.
+    pub fn image(&self) -> Result<PathBuf> {
+        let path = self.config.container.root.path().as_path();
+        std::fs::canonicalize(path).with_context(|| format!("the image {}", path.display()))
+    }
+
+    /// Takes the container's lock again and makes sure that its root file system is still the one that the job began
+    /// with: `ds set` can change it at any time.
+    ///
+    /// # Errors
+    /// When it has been changed.
+    pub fn lock_unchanged(&self, env: &Env) -> Result<Lock> {
+        let lock = Lock::take(&env.paths, &self.name)?;
+        let now = Config::load(&env.paths.container_ini(&self.name), &self.name)?;
+        if now.container.root != self.config.container.root {
+            bail!("its root file system was changed in its configuration meanwhile; try again");
+        }
+        Ok(lock)
+    }
+
+    /// Takes its image as one who changes it.
+    ///
+    /// # Errors
+    /// While anybody else uses it, or when there is none.
+    pub fn claim_image(&self, path: &Path) -> Result<Claim> {
+        let claimed = claim(path, Access::ReadWrite, &Nodes::system(None), None);
+        claimed.with_context(|| format!("the image {}", path.display()))
+    }
+
+    /// Whether its root file system lies in its own directory: otherwise it is used in place, and somebody else's.
+    #[must_use]
+    pub fn owns_root(&self, env: &Env) -> bool {
+        let path = self.config.container.root.path().as_path();
+        path == env.paths.own_directory(&self.name) || path == env.paths.own_image(&self.name)
+    }
+
+    /// Takes hold of its tree as a monitor does; `None` for an image.
+    ///
+    /// # Errors
+    /// When somebody else has it, or it cannot be opened.
+    pub fn tree(&self) -> Result<Option<Tree>> {
+        let RootSource::Directory(path) = &self.config.container.root else { return Ok(None) };
+        let root = Root::open(path.as_path())
+            .with_context(|| format!("the root file system {path}; set 'rootfs' to a directory"))?;
+        let directory = File::open(path.as_path()).with_context(|| format!("open {path}"))?;
+        match try_lock(directory.as_fd()) {
+            Err(Errno::EWOULDBLOCK) => bail!("{path} is in use by another container; stop that first"),
+            other => call!(other, "flock({path})")?,
+        }
+        Ok(Some(Tree { root, _claim: directory }))
+    }
+}
+
+/// A tree that nobody else uses.
+#[derive(Debug)]
+pub struct Tree {
+    /// Its root.
+    pub root: Root,
+    _claim: File,
+}
+
+/// A name that no container has yet and nobody else can take.
+#[derive(Debug)]
+pub struct NewName {
+    /// The name.
+    pub name: Name,
+    _occupation: Occupation,
+}
+
+impl NewName {
+    /// Takes a name for a container that is to be made.
+    ///
+    /// # Errors
+    /// When there is a container of that name, or one is being made.
+    pub fn take(env: &Env, name: &Name, doing: &str) -> Result<Self> {
+        let lock = Lock::take(&env.paths, name)?;
+        occupied::refuse(&env.paths, name)?;
+        refuse_existing(env, name)?;
+        let occupation = Occupation::begin(&env.paths, name, doing)?;
+        drop(lock);
+        sweep::containers(&env.paths);
+        Ok(Self { name: name.clone(), _occupation: occupation })
+    }
+}
+
+/// Refuses a name that a container has.
+///
+/// # Errors
+/// That it has.
+pub fn refuse_existing(env: &Env, name: &Name) -> Result<()> {
+    if env.paths.container(name).symlink_metadata().is_ok() {
+        bail!("there is a container {name} already; choose another name");
+    }
+    Ok(())
+}

@@ -1,0 +1,193 @@
+//! `ds import`: a new container from a file that `ds export` wrote.
+//!
+//! The configuration is the file's, but for what belongs to another machine or would surprise: it gets an identity of
+//! its own, does not start by itself, and no directories of the host; what was left out is told.
+
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use super::copy::LARGEST_CONFIGURATION;
+use super::fill::{self, Vessel, explain};
+use super::format::{COMPLETE, CONFIGURATION, Checking, Complete, Form, MANIFEST, Manifest, TREE};
+use super::held::{NewName, refuse_existing};
+use super::job::{self, Reporter, Watcher};
+use super::mounted::label;
+use super::source::{Incoming, Source};
+use super::space;
+use super::staging::Staging;
+use crate::archive::reader::{Kind, Member, Reader};
+use crate::archive::unpack::{Rules, Unpacker};
+use crate::command::Env;
+use crate::config::Config;
+use crate::config::value::Name;
+use crate::container::Lock;
+use crate::fault;
+use crate::rootfs::root::Root;
+
+/// Largest manifest that is read, bytes.
+const LARGEST_MANIFEST: u64 = 64 << 10;
+/// An inode for so many bytes is what an image has anyway.
+const BYTES_FOR_AN_INODE: u64 = 16 << 10;
+
+/// Makes the container `name` from what `source` holds.
+///
+/// # Errors
+/// When the file is damaged, cut off, or of another kind; then there is no container.
+pub fn import(env: &Env, source: &Source, name: &Name, watcher: Watcher<'_>) -> Result<()> {
+    let new = NewName::take(env, name, "made")?;
+    space::require(&env.paths.containers(), source.length.unwrap_or(0))?;
+    let staging = Staging::for_new(&env.paths, name)?;
+    let container = env.paths.container(name);
+    job::run(env, watcher, &mut |reporter| {
+        let mut checking = Checking::new(source.stream(None)?);
+        let (complete, entries) = read(&mut checking, source.length, &staging, &container, name, reporter)?;
+        checking.finish(&complete, entries)?.finish()?;
+        staging.sync()?;
+        Ok(Value::Null)
+    })?;
+    let _lock = Lock::take(&env.paths, name)?;
+    fault::point("job-done")?;
+    refuse_existing(env, &new.name)?;
+    staging.publish(&env.paths, name)?;
+    fault::point("job-renamed")
+}
+
+/// Reads the archive to its last member.
+fn read(
+    checking: &mut Checking<Incoming>,
+    length: Option<u64>,
+    staging: &Staging,
+    container: &Path,
+    name: &Name,
+    reporter: &mut Reporter,
+) -> Result<(Complete, u64)> {
+    let shared = std::cell::RefCell::new(checking);
+    let mut reading = Reading(&shared);
+    let mut members = Reader::new(&mut reading);
+    let manifest = small(&mut members, MANIFEST, LARGEST_MANIFEST)?;
+    let manifest = Manifest::parse(&manifest)?;
+    let text = small(&mut members, CONFIGURATION, LARGEST_CONFIGURATION)?;
+    let form = form(&manifest)?;
+    let config = configure(&text, &manifest, form, container, staging, name, reporter)?;
+    if form == fill::Form::Directory {
+        space::require(staging.path(), manifest.bytes)?;
+    }
+    let most = match form {
+        fill::Form::Directory => space::free(staging.path())?,
+        fill::Form::Image { size, .. } => size.saturating_mul(2),
+    };
+    shared.borrow_mut().get_mut().limit(most);
+    let vessel = Vessel { form, staging: staging.path(), name, label: label(&config) };
+    let mut last = None;
+    vessel.fill(reporter, &mut |root, reporter| {
+        reporter.step("import", length)?;
+        let mut progress = |_| reporter.progress(shared.borrow_mut().get_mut().progress());
+        last = Some(match unpack(&mut members, root, &mut progress) {
+            Ok(last) => last,
+            Err(error) => return explain(error, form, root, &mut || None),
+        });
+        Ok(())
+    })?;
+    let (complete, entries, warnings) = last.context("nothing was unpacked")?;
+    for warning in &warnings {
+        reporter.warn(warning.as_str())?;
+    }
+    Ok((complete, entries))
+}
+
+fn unpack(
+    members: &mut Reader<'_>,
+    root: &Root,
+    progress: &mut dyn FnMut(u64),
+) -> Result<(Complete, u64, Vec<String>)> {
+    let mut unpacker = Unpacker::new(root, Rules { strip_prefix: Some(TREE), ..Rules::default() })?;
+    loop {
+        let Some(member) = members.next()? else { bail!("it is cut off: its last part is missing") };
+        if member.name == COMPLETE.as_bytes() {
+            let complete = content(members, &member, LARGEST_MANIFEST)?;
+            let complete: Complete =
+                serde_json::from_slice(&complete).context("its last part cannot be read")?;
+            let unpacked = unpacker.finish()?;
+            fault::point("job-unpacked")?;
+            return Ok((complete, unpacked.entries, unpacked.warnings));
+        }
+        unpacker.add(&member, members, progress)?;
+    }
+}
+
+/// The image is of the size that it was, and has inodes for as many files.
+fn form(manifest: &Manifest) -> Result<fill::Form> {
+    match manifest.form {
+        Form::Directory => Ok(fill::Form::Directory),
+        Form::Image => {
+            let size = manifest.size.context("its manifest names no size for the image")?;
+            let files = manifest.files.saturating_add(manifest.files / 4);
+            let files = Some(files).filter(|files| *files > size / BYTES_FOR_AN_INODE);
+            Ok(fill::Form::Image { size, files })
+        }
+    }
+}
+
+/// Writes the configuration, and tells what was left out.
+fn configure(
+    text: &[u8],
+    manifest: &Manifest,
+    form: fill::Form,
+    container: &Path,
+    staging: &Staging,
+    name: &Name,
+    reporter: &mut Reporter,
+) -> Result<Config> {
+    let root = container.join(form.file_name()).display().to_string();
+    let (key, other) = form.keys();
+    let mut changes = vec![(other, ""), (key, root.as_str())];
+    let file = staging.join("container.ini");
+    let before = Config::derive(text, &manifest.name, &file, name, &changes).context("its configuration")?;
+    if before.container.autostart {
+        changes.push(("autostart", "no"));
+        reporter.warn(format!(
+            "it does not start by itself any more; 'ds set {name} autostart=yes' if it shall"
+        ))?;
+    }
+    if !before.mounts.bind.is_empty() {
+        changes.push(("mounts.bind", ""));
+        let binds: Vec<String> = before.mounts.bind.iter().map(ToString::to_string).collect();
+        reporter.warn(format!(
+            "mounts.bind was left out, since it names directories of a host: {}",
+            binds.join(",")
+        ))?;
+    }
+    let privileged = before.get("security.privileged").unwrap_or_default();
+    if !privileged.is_empty() && privileged != "no" {
+        reporter.warn(format!("it goes without protections: security.privileged={privileged}"))?;
+    }
+    std::fs::remove_file(&file).context("remove what was written first")?;
+    Ok(Config::derive(text, &manifest.name, &file, name, &changes)?)
+}
+
+/// The content of the member that comes next, which must have this name.
+fn small(members: &mut Reader<'_>, name: &str, most: u64) -> Result<Vec<u8>> {
+    let Some(member) = members.next()? else { bail!("it is empty") };
+    if member.name != name.as_bytes() {
+        bail!("'ds export' did not write it; for an ordinary archive use 'ds create NAME --from FILE'");
+    }
+    content(members, &member, most)
+}
+
+fn content(members: &mut Reader<'_>, member: &Member, most: u64) -> Result<Vec<u8>> {
+    let shown = String::from_utf8_lossy(&member.name);
+    ensure!(member.kind == Kind::File && member.map.is_none(), "{shown} in it is no file");
+    members.all_data(most)
+}
+
+/// The stream and its progress are looked at by turns.
+struct Reading<'a, 'b>(&'a std::cell::RefCell<&'b mut Checking<Incoming>>);
+
+impl Read for Reading<'_, '_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.0.borrow_mut().read(buffer)
+    }
+}

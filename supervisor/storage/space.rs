@@ -1,0 +1,85 @@
+//! How much room a file system has, and refusing what cannot fit before any of it is written. statvfs(3).
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use nix::sys::statvfs::statvfs;
+
+use crate::call;
+
+/// What is left free in any case: a full data partition keeps Android from starting.
+const RESERVE: u64 = 64 << 20;
+
+/// Less than this is nothing: what is left is the file system's own.
+const NOTHING: u64 = 1 << 20;
+
+/// Bytes that may still be written to the file system of `path`.
+///
+/// # Errors
+/// What statvfs(3) answers.
+pub fn free(path: &Path) -> Result<u64> {
+    Ok(available(path)?.saturating_sub(RESERVE))
+}
+
+/// Whether nothing more can be written to the file system of `path`.
+///
+/// # Errors
+/// What statvfs(3) answers.
+pub fn is_full(path: &Path) -> Result<bool> {
+    Ok(available(path)? < NOTHING)
+}
+
+fn available(path: &Path) -> Result<u64> {
+    let about = call!(statvfs(path), "statvfs({})", path.display())?;
+    // Their types differ between C libraries and processors.
+    #[allow(clippy::useless_conversion, clippy::unnecessary_fallible_conversions)]
+    let (blocks, size) = (u64::try_from(about.blocks_available())?, u64::try_from(about.fragment_size())?);
+    Ok(blocks.saturating_mul(size))
+}
+
+/// Refuses when `needed` bytes do not fit.
+///
+/// # Errors
+/// How much is needed and how much there is.
+pub fn require(path: &Path, needed: u64) -> Result<()> {
+    let free = free(path)?;
+    if needed > free {
+        let (needed, free) = (shown(needed), shown(free));
+        bail!("about {needed} are needed in {}, and {free} are free; make room first", path.display());
+    }
+    Ok(())
+}
+
+/// Bytes as people read them, rounded up: in MiB, or in GiB with one digit behind the point.
+#[must_use]
+pub fn shown(bytes: u64) -> String {
+    let mebibytes = bytes.div_ceil(1 << 20);
+    if mebibytes < 1024 {
+        return format!("{mebibytes} MiB");
+    }
+    let tenths = (u128::from(bytes) * 10).div_ceil(1 << 30);
+    format!("{}.{} GiB", tenths / 10, tenths % 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_fit_is_refused_with_both_numbers() {
+        let directory = tempfile::tempdir().unwrap();
+        require(directory.path(), 0).unwrap();
+        let error = require(directory.path(), 1 << 62).unwrap_err().to_string();
+        assert!(error.starts_with("about 4294967296.0 GiB are needed in /"), "{error}");
+        assert!(error.ends_with(" are free; make room first"), "{error}");
+    }
+
+    #[test]
+    fn sizes_are_rounded_up() {
+        for (bytes, text) in
+            [(0, "0 MiB"), (1, "1 MiB"), (1 << 20, "1 MiB"), (1 << 30, "1.0 GiB"), ((3 << 29) + 1, "1.6 GiB")]
+        {
+            assert_eq!(shown(bytes), text);
+        }
+    }
+}

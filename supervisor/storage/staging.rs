@@ -1,0 +1,235 @@
+//! Directories in which something is made before it counts, and what to do with those that a dead process left.
+//!
+//! A new container is made in `containers/.new-NAME-HEX`, what changes one in `.ds-job-HEX` beside what it changes.
+//! Either is locked (flock(2)) as long as any process of the job lives, so that a sweep takes away what is dead and
+//! nothing else; neither name is one of a container. rename(2), syncfs(2).
+
+use std::fs::{self, DirBuilder, File};
+use std::hash::{BuildHasher, RandomState};
+use std::io::ErrorKind;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use nix::unistd::syncfs;
+
+use super::delete::delete;
+use crate::call;
+use crate::config::value::Name;
+use crate::paths::Paths;
+use crate::sys::descriptor::try_lock;
+
+/// How the directories of new containers begin.
+pub const NEW: &str = ".new-";
+/// How the directories begin in which something is changed.
+pub const JOB: &str = ".ds-job-";
+/// How the directories of deleted containers begin.
+pub const TRASH: &str = ".trash-";
+/// How often a name may be taken, or swept in the instant before it is locked.
+const ATTEMPTS: usize = 16;
+
+/// A directory that goes away unless it becomes a container.
+#[derive(Debug)]
+pub struct Staging {
+    path: PathBuf,
+    directory: File,
+    published: bool,
+}
+
+impl Staging {
+    /// For a new container.
+    ///
+    /// # Errors
+    /// When the directory of the containers cannot be written.
+    pub fn for_new(paths: &Paths, name: &Name) -> Result<Self> {
+        Self::make(&paths.containers(), &format!("{NEW}{name}-"))
+    }
+
+    /// For something that will replace what lies in `directory`.
+    ///
+    /// # Errors
+    /// When the directory cannot be written.
+    pub fn beside(directory: &Path) -> Result<Self> {
+        Self::make(directory, JOB)
+    }
+
+    fn make(parent: &Path, prefix: &str) -> Result<Self> {
+        for attempt in 0..ATTEMPTS {
+            // The hasher's keys are random for each process and differ from instance to instance.
+            let path = parent.join(format!("{prefix}{:016x}", RandomState::new().hash_one(attempt)));
+            match DirBuilder::new().mode(0o700).create(&path) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
+                other => other.with_context(|| format!("create {}", path.display()))?,
+            }
+            match lock(&path) {
+                Ok(Some(directory)) => return Ok(Self { path, directory, published: false }),
+                // A sweep has come between.
+                Ok(None) => {}
+                Err(error) => {
+                    let _ = fs::remove_dir(&path);
+                    return Err(error);
+                }
+            }
+        }
+        bail!("no temporary name is free in {}", parent.display())
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A path in it.
+    #[must_use]
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Everything that was written to its file system is on the medium when this returns.
+    ///
+    /// # Errors
+    /// What syncfs(2) answers: something could not be written.
+    pub fn sync(&self) -> Result<()> {
+        Ok(call!(syncfs(&self.directory), "syncfs({})", self.path.display())?)
+    }
+
+    /// Makes it the container `name`. The caller holds the container's lock.
+    ///
+    /// # Errors
+    /// When there is a container of that name; then nothing has changed.
+    pub fn publish(mut self, paths: &Paths, name: &Name) -> Result<()> {
+        self.sync()?;
+        rename_to_free(&self.path, &paths.container(name))?;
+        self.published = true;
+        sync_directory(&paths.containers())
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        // What cannot be deleted now is swept later.
+        if !self.published
+            && let Err(error) = delete(&self.path)
+        {
+            log::warn!("{} could not be deleted: {error:#}", self.path.display());
+        }
+    }
+}
+
+/// Locks a directory; `None` when somebody has it or it is gone.
+///
+/// # Errors
+/// When it cannot be opened.
+pub fn lock(path: &Path) -> Result<Option<File>> {
+    let opened =
+        fs::OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW).open(path);
+    let directory = match opened {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        other => other.with_context(|| format!("open {}", path.display()))?,
+    };
+    match try_lock(directory.as_fd()) {
+        Err(Errno::EWOULDBLOCK) => return Ok(None),
+        other => call!(other, "flock({})", path.display())?,
+    }
+    // Whoever had it before may have deleted it.
+    let same = fs::symlink_metadata(path).is_ok_and(|there| {
+        directory.metadata().is_ok_and(|ours| (ours.dev(), ours.ino()) == (there.dev(), there.ino()))
+    });
+    Ok(same.then_some(directory))
+}
+
+/// rename(2) to a name that nothing has.
+///
+/// # Errors
+/// EEXIST when something has the name, otherwise what the kernel answers.
+pub fn rename_to_free(from: &Path, to: &Path) -> Result<()> {
+    let renamed = renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE);
+    let renamed = match renamed {
+        // A file system that does not know the flag. The locks keep our own away.
+        Err(Errno::EINVAL | Errno::ENOSYS) if to.symlink_metadata().is_err() => {
+            nix::fcntl::renameat(AT_FDCWD, from, AT_FDCWD, to)
+        }
+        Err(Errno::EINVAL | Errno::ENOSYS) => Err(Errno::EEXIST),
+        other => other,
+    };
+    Ok(call!(renamed, "rename({}, {})", from.display(), to.display())?)
+}
+
+/// The entries of a directory are on the medium when this returns.
+///
+/// # Errors
+/// What fsync(2) answers.
+pub fn sync_directory(path: &Path) -> Result<()> {
+    let synced = File::open(path).and_then(|directory| directory.sync_all());
+    synced.with_context(|| format!("write {}", path.display()))
+}
+
+/// Whether a file name is one that [`Staging`] gives.
+#[must_use]
+pub fn is_staging(name: &str) -> bool {
+    let digits = name.strip_prefix(JOB).or_else(|| {
+        let (_, digits) = name.strip_prefix(NEW)?.rsplit_once('-')?;
+        Some(digits)
+    });
+    digits.is_some_and(|digits| digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place() -> (tempfile::TempDir, Paths, Name) {
+        let directory = tempfile::tempdir().unwrap();
+        let paths = Paths::below(directory.path());
+        fs::create_dir_all(paths.containers()).unwrap();
+        (directory, paths, "web".parse().unwrap())
+    }
+
+    fn names(paths: &Paths) -> Vec<String> {
+        let entries = fs::read_dir(paths.containers()).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn what_is_not_published_goes() {
+        let (_directory, paths, name) = place();
+        let staging = Staging::for_new(&paths, &name).unwrap();
+        fs::create_dir_all(staging.join("rootfs/etc")).unwrap();
+        let file_name = names(&paths).remove(0);
+        assert!(is_staging(&file_name), "{file_name}");
+        assert!(file_name.parse::<Name>().is_err(), "it must be no container's name");
+        assert!(lock(staging.path()).unwrap().is_none(), "it is in use");
+        drop(staging);
+        assert!(names(&paths).is_empty());
+    }
+
+    #[test]
+    fn a_container_is_published_whole_and_never_over_another() {
+        let (_directory, paths, name) = place();
+        let staging = Staging::for_new(&paths, &name).unwrap();
+        fs::write(staging.join("container.ini"), "x").unwrap();
+        staging.publish(&paths, &name).unwrap();
+        assert_eq!(fs::read(paths.container_ini(&name)).unwrap(), b"x");
+        let second = Staging::for_new(&paths, &name).unwrap();
+        assert!(second.publish(&paths, &name).is_err());
+        assert_eq!(names(&paths), ["web"]);
+        fs::remove_file(paths.container_ini(&name)).unwrap();
+        let third = Staging::for_new(&paths, &name).unwrap();
+        assert!(third.publish(&paths, &name).is_err(), "not over an empty directory either");
+    }
+
+    #[test]
+    fn only_our_own_names_are_taken_for_staging() {
+        for name in [".new-web-0123456789abcdef", ".new-a-b.c-0123456789abcdef", ".ds-job-0123456789abcdef"] {
+            assert!(is_staging(name), "{name}");
+        }
+        for name in [".new-web", ".new-0123456789abcdef", ".ds-job-0123", ".ds-job-", "web", ".trash-web-12"]
+        {
+            assert!(!is_staging(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! Takes away what dead jobs and cut deletions left, and completes what had been decided.
+//!
+//! A job that replaces one root file system by another writes down which, before it begins ([`Intent`]): when it dies
+//! in between, the configuration says which of the two counts, and the other one goes. What a living process holds is
+//! left alone, and so is everything that no job of ours has written down.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use super::delete::{delete, refuse_mounts};
+use super::staging::{self, JOB, NEW, TRASH, is_staging, sync_directory};
+use crate::config::value::Name;
+use crate::config::{Config, RootSource};
+use crate::container::{Lock, occupied};
+use crate::daemon::watch::names_in;
+use crate::durable;
+use crate::paths::Paths;
+
+/// The file of an [`Intent`].
+pub const INTENT: &str = "intent";
+/// Where what is let go of waits for its end.
+pub const LET_GO: &str = "let-go";
+/// Largest intent that is read, bytes.
+const LARGEST: u64 = 4096;
+
+/// One root file system in a container's directory is to take another's place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// The new one, a name in the container's directory.
+    pub new: String,
+    /// The old one, if it lies there, too.
+    pub old: Option<String>,
+}
+
+impl Intent {
+    /// Writes it down, durably.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn record(&self, staging: &Path) -> Result<()> {
+        let bytes = serde_json::to_vec(self).context("encode the intent")?;
+        durable::write(&staging.join(INTENT), &bytes, 0o600).context("write down what is to be done")
+    }
+
+    /// Lets go of the root file system that does not count, in the container's directory `container`. `root` is the one
+    /// that the configuration names.
+    ///
+    /// # Errors
+    /// When it cannot be renamed.
+    pub fn settle(&self, container: &Path, root: &Path, staging: &Path) -> Result<()> {
+        let of = |name: &String| container.join(name);
+        let loser = if root == of(&self.new) {
+            self.old.as_ref().map(of)
+        } else if self.old.as_ref().is_none_or(|old| root == of(old)) {
+            Some(of(&self.new))
+        } else {
+            // Somebody has chosen a third one since.
+            None
+        };
+        let Some(loser) = loser.filter(|loser| loser.symlink_metadata().is_ok()) else { return Ok(()) };
+        refuse_mounts(&loser)?;
+        let away = staging.join(LET_GO);
+        fs::rename(&loser, &away).with_context(|| format!("rename {}", loser.display()))?;
+        sync_directory(container)
+    }
+}
+
+/// Whether there is anything that may have to be swept: new containers and deleted ones that are half done, and jobs.
+#[must_use]
+pub fn is_needed(paths: &Paths) -> bool {
+    let is_left = |name: &str| name.starts_with(NEW) || name.starts_with(TRASH);
+    entries(&paths.containers()).iter().any(|path| file_name(path).is_some_and(is_left))
+        || names_in(&paths.containers()).iter().any(|name| !jobs(paths, name).is_empty())
+}
+
+/// Sweeps everything. For a process that holds no container's lock.
+pub fn all(paths: &Paths) {
+    containers(paths);
+    for name in names_in(&paths.containers()) {
+        if jobs(paths, &name).is_empty() {
+            continue;
+        }
+        let settled = Lock::take(paths, &name).map(|_lock| match occupied::is_occupied(paths, &name) {
+            // Its own job has swept, or will.
+            true => Dead::default(),
+            false => settle(paths, &name),
+        });
+        match settled {
+            Ok(dead) => dead.delete(),
+            Err(error) => log::warn!("{name}: what a job has left cannot be swept: {error:#}"),
+        }
+    }
+}
+
+/// Sweeps new containers that never came to be, and deletions that were cut short.
+pub fn containers(paths: &Paths) {
+    for path in entries(&paths.containers()) {
+        let Some(name) = file_name(&path) else { continue };
+        if (name.starts_with(NEW) && is_staging(name)) || name.starts_with(TRASH) {
+            report(&path, remove(&path));
+        }
+    }
+}
+
+/// What dead jobs have left, and only waits for its end.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct Dead(Vec<(PathBuf, File)>);
+
+impl Dead {
+    /// Deletes it, which may take a while: the container's lock is not needed any more.
+    pub fn delete(self) {
+        for (path, _lock) in self.0 {
+            report(&path, refuse_mounts(&path).and_then(|()| delete(&path)));
+        }
+    }
+}
+
+/// Completes or undoes what dead jobs of one container have left half done. The caller holds the container's lock.
+pub fn settle(paths: &Paths, name: &Name) -> Dead {
+    let mut dead = Dead::default();
+    for path in jobs(paths, name) {
+        match end(paths, name, &path) {
+            Ok(lock) => dead.0.extend(lock.map(|lock| (path, lock))),
+            Err(error) => report(&path, Err(error)),
+        }
+    }
+    dead
+}
+
+/// The directories of jobs: in the container's own directory, and beside an image used in place.
+fn jobs(paths: &Paths, name: &Name) -> Vec<PathBuf> {
+    let is_job =
+        |path: &PathBuf| file_name(path).is_some_and(|name| name.starts_with(JOB) && is_staging(name));
+    places(paths, name).iter().flat_map(|place| entries(place)).filter(is_job).collect()
+}
+
+fn places(paths: &Paths, name: &Name) -> Vec<PathBuf> {
+    let container = paths.container(name);
+    let config = Config::load(&paths.container_ini(name), name).ok();
+    let beside = config.and_then(|config| match config.container.root {
+        RootSource::Image(path) => path.as_path().parent().map(Path::to_owned),
+        RootSource::Directory(_) => None,
+    });
+    // Where an image is a device, nothing of ours is beside it.
+    let beside = beside.filter(|beside| *beside != container && !beside.starts_with("/dev"));
+    [container].into_iter().chain(beside).collect()
+}
+
+/// Settles one directory; nothing when a living process has it.
+fn end(paths: &Paths, name: &Name, path: &Path) -> Result<Option<File>> {
+    let Some(lock) = staging::lock(path)? else { return Ok(None) };
+    if let Ok(bytes) = durable::read(&path.join(INTENT), LARGEST) {
+        let intent: Intent = serde_json::from_slice(&bytes).context("its intent cannot be read")?;
+        // A configuration that is broken decides nothing; the next sweep finds it mended.
+        let config = Config::load(&paths.container_ini(name), name)?;
+        intent.settle(&paths.container(name), config.container.root.path().as_path(), path)?;
+    }
+    Ok(Some(lock))
+}
+
+/// Deletes a directory that nobody holds.
+fn remove(path: &Path) -> Result<()> {
+    let Some(_lock) = staging::lock(path)? else { return Ok(()) };
+    refuse_mounts(path)?;
+    delete(path)
+}
+
+fn report(path: &Path, done: Result<()>) {
+    if let Err(error) = done {
+        log::warn!("{} is left over and cannot be deleted: {error:#}", path.display());
+    }
+}
+
+fn entries(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok);
+    entries.map(|entry| entry.path()).collect()
+}
+
+fn file_name(path: &Path) -> Option<&str> {
+    path.file_name()?.to_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::staging::Staging;
+
+    struct Machine {
+        _directory: tempfile::TempDir,
+        paths: Paths,
+        name: Name,
+    }
+
+    impl Machine {
+        /// A container with both a tree and an image in its directory, of which its configuration names one.
+        fn new(key: &str, root: &str) -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let paths = Paths::below(directory.path());
+            let name: Name = "web".parse().unwrap();
+            fs::create_dir_all(paths.container(&name).join("rootfs/etc")).unwrap();
+            fs::write(paths.container(&name).join("rootfs.img"), "image").unwrap();
+            let root = paths.container(&name).join(root).display().to_string();
+            Config::create(&paths.container_ini(&name), &name, &[(key, root.as_str())]).unwrap();
+            Self { _directory: directory, paths, name }
+        }
+
+        fn die(&self, intent: &Intent) -> PathBuf {
+            let path = self.paths.container(&self.name).join(format!("{JOB}0123456789abcdef"));
+            fs::create_dir(&path).unwrap();
+            fs::write(path.join("half"), "").unwrap();
+            intent.record(&path).unwrap();
+            path
+        }
+
+        fn names(&self) -> Vec<String> {
+            let mut names: Vec<String> = entries(&self.paths.container(&self.name))
+                .iter()
+                .filter_map(|path| file_name(path).map(str::to_owned))
+                .collect();
+            names.sort();
+            names
+        }
+    }
+
+    fn intent(new: &str, old: Option<&str>) -> Intent {
+        Intent { new: new.to_owned(), old: old.map(str::to_owned) }
+    }
+
+    #[test]
+    fn the_configuration_decides_which_root_file_system_stays() {
+        let cases = [
+            ("rootfs", "rootfs", Some("rootfs"), vec!["container.ini", "rootfs"]),
+            ("image", "rootfs.img", Some("rootfs"), vec!["container.ini", "rootfs.img"]),
+            ("image", "rootfs.img", None, vec!["container.ini", "rootfs", "rootfs.img"]),
+            ("image", "other.img", Some("rootfs"), vec!["container.ini", "rootfs", "rootfs.img"]),
+        ];
+        for (key, root, old, left) in cases {
+            let machine = Machine::new(key, root);
+            machine.die(&intent("rootfs.img", old));
+            assert!(is_needed(&machine.paths));
+            all(&machine.paths);
+            assert_eq!(machine.names(), left, "{root} {old:?}");
+            assert!(!is_needed(&machine.paths));
+        }
+    }
+
+    #[test]
+    fn nothing_is_decided_by_a_broken_configuration() {
+        let machine = Machine::new("rootfs", "rootfs");
+        let left = machine.die(&intent("rootfs.img", Some("rootfs")));
+        fs::write(machine.paths.container_ini(&machine.name), "broken").unwrap();
+        settle(&machine.paths, &machine.name).delete();
+        assert!(left.exists());
+        assert_eq!(machine.names().len(), 4);
+    }
+
+    #[test]
+    fn what_a_living_job_holds_stays() {
+        let machine = Machine::new("rootfs", "rootfs");
+        let new = Staging::for_new(&machine.paths, &"other".parse().unwrap()).unwrap();
+        let job = Staging::beside(&machine.paths.container(&machine.name)).unwrap();
+        all(&machine.paths);
+        assert!(new.path().exists() && job.path().exists());
+        // A process that dies does not clean up.
+        let (new_path, job_path) = (new.path().to_owned(), job.path().to_owned());
+        let locks = (staging::lock(&new_path).unwrap(), staging::lock(&job_path).unwrap());
+        assert!(locks.0.is_none() && locks.1.is_none());
+        drop((new, job));
+        fs::create_dir(&new_path).unwrap();
+        fs::create_dir(&job_path).unwrap();
+        all(&machine.paths);
+        assert!(!new_path.exists() && !job_path.exists());
+    }
+
+    #[test]
+    fn leftovers_beside_an_image_used_in_place_are_found() {
+        let machine = Machine::new("rootfs", "rootfs");
+        let elsewhere = tempfile::tempdir().unwrap();
+        let image = elsewhere.path().join("disk.img").display().to_string();
+        let file = machine.paths.container_ini(&machine.name);
+        Config::edit(&file, &machine.name, &[("rootfs", ""), ("image", image.as_str())]).unwrap();
+        let left = elsewhere.path().join(format!("{JOB}0123456789abcdef"));
+        let others = elsewhere.path().join(".ds-job-mine");
+        fs::create_dir(&left).unwrap();
+        fs::create_dir(&others).unwrap();
+        assert!(is_needed(&machine.paths));
+        all(&machine.paths);
+        assert!(!left.exists() && others.exists());
+    }
+}

@@ -1,0 +1,294 @@
+//! What is about phones: late_start and what it waits for, the boot-loop guard, wakelocks, storage, the status line.
+
+use crate::phone::Phone;
+use crate::sandbox::Sandbox;
+use crate::wait_for;
+use serde_json::Value;
+
+/// The rule by which Android chooses its default network.
+const UPLINK: [&str; 8] = ["ip", "rule", "add", "from", "all", "lookup", "1003", "priority"];
+
+fn waits_for(sandbox: &Sandbox, name: &str) -> Value {
+    sandbox.info(name)["waits_for"].clone()
+}
+
+fn network_comes_up(sandbox: &Sandbox) {
+    sandbox.run(&[&UPLINK[..], &["31000"]].concat()).succeeds();
+}
+
+#[test]
+fn each_container_starts_when_what_it_needs_is_there() {
+    let mut phone = Phone::new();
+    phone.sandbox.container("isolated", &["autostart=yes", "network.mode=none"]);
+    phone.sandbox.container("online", &["autostart=yes"]);
+    phone.sandbox.container("private", &["autostart=yes", "start-after=unlock"]);
+    phone.sandbox.container("stopped", &["autostart=yes"]);
+    phone.boot();
+    let supervisor = phone.sandbox.supervisor();
+    phone.boot();
+    assert_eq!(phone.sandbox.supervisor(), supervisor, "once, however often it is called");
+    phone.sandbox.wait_for_state("isolated", "running");
+    assert_eq!(waits_for(&phone.sandbox, "online"), "network");
+    assert_eq!(waits_for(&phone.sandbox, "private"), "unlock");
+    assert!(phone.sandbox.ds(&["list"]).succeeds().contains("waits for the network"));
+    // What the user does with one that waits is the last word.
+    phone.sandbox.ds(&["stop", "stopped"]).succeeds();
+    assert_eq!(waits_for(&phone.sandbox, "stopped"), Value::Null);
+    // Whoever waits goes on waiting under another program.
+    phone.sandbox.ds(&["supervisor", "reload"]).succeeds();
+    assert_eq!(waits_for(&phone.sandbox, "online"), "network");
+    network_comes_up(&phone.sandbox);
+    phone.sandbox.wait_for_state("online", "running");
+    assert_eq!(phone.sandbox.state("private"), "stopped");
+    phone.unlock();
+    phone.sandbox.wait_for_state("private", "running");
+    assert_eq!(phone.sandbox.state("stopped"), "stopped");
+}
+
+#[test]
+fn a_default_route_is_a_network_and_waiting_has_an_end() {
+    let sandbox = Sandbox::new();
+    sandbox.container("online", &["autostart=yes"]);
+    std::fs::create_dir_all(sandbox.data("")).unwrap();
+    std::fs::write(sandbox.data("supervisor.ini"), "[supervisor]\nnetwork-wait = 1\n").unwrap();
+    sandbox.ds(&["supervise"]).succeeds();
+    sandbox.wait_for_state("online", "running");
+    assert!(sandbox.log().contains("the network did not come up in time"), "{}", sandbox.log());
+
+    let sandbox = Sandbox::new();
+    sandbox.container("online", &["autostart=yes"]);
+    sandbox.ds(&["supervise"]).succeeds();
+    assert_eq!(waits_for(&sandbox, "online"), "network");
+    let lines = "ip link add there type veth peer name here && ip link set here up && ip link set there up && \
+                 ip address add 10.11.12.1/24 dev here && ip route add default via 10.11.12.2";
+    let done = sandbox.run(&["sh", "-c", lines]);
+    if done.code != 0 {
+        crate::skip(
+            "android::a_default_route_is_a_network_and_waiting_has_an_end",
+            "no interface can be made",
+        );
+        return;
+    }
+    sandbox.wait_for_state("online", "running");
+}
+
+#[test]
+fn once_nobody_waits_changes_of_the_machine_wake_nobody_up() {
+    let mut phone = Phone::new();
+    phone.sandbox.container("online", &["autostart=yes"]);
+    phone.boot();
+    assert_eq!(waits_for(&phone.sandbox, "online"), "network");
+    network_comes_up(&phone.sandbox);
+    phone.sandbox.wait_for_state("online", "running");
+    let pid = phone.sandbox.supervisor().unwrap().pid;
+    let wakes = || {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
+        line.trim().parse::<u64>().unwrap()
+    };
+    // The last worker is reaped after its client has returned, and the line in the manager's list has its own pace.
+    let settled = wait_for("the end of what is left to do", || {
+        let before = wakes();
+        std::thread::sleep(std::time::Duration::from_secs(3));
+        (wakes() == before).then_some(before)
+    });
+    // Nobody waits for them any more.
+    phone.sandbox.run(&[&UPLINK[..], &["31001"]].concat()).succeeds();
+    phone.sandbox.mount(&["-t", "tmpfs", "tmpfs", "/mnt"]);
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert_eq!(wakes(), settled);
+}
+
+/// Boots the phone, and the power goes while the container has just been started.
+fn boot_and_crash(phone: &Phone, next: &str) {
+    phone.boot();
+    phone.sandbox.wait_for_state("web", "running");
+    phone.crash(next);
+}
+
+#[test]
+fn two_crashes_in_a_row_switch_autostart_off() {
+    let phone = Phone::new();
+    phone.sandbox.container("web", &["autostart=yes", "start-after=boot"]);
+    let other = phone.sandbox.container("other", &["autostart=yes", "start-after=boot", "priority=5"]);
+    boot_and_crash(&phone, "second");
+    boot_and_crash(&phone, "third");
+    phone.boot();
+    wait_for("the line", || phone.description().contains("boot-loop guard: other, web").then_some(()));
+    assert_eq!(
+        (phone.sandbox.state("web"), phone.sandbox.state("other")),
+        ("stopped".into(), "stopped".into())
+    );
+    let reason = phone.sandbox.info("web")["autostart_off"].as_str().unwrap().to_owned();
+    assert!(reason.contains("went down twice in a row"), "{reason}");
+    let list = phone.sandbox.ds(&["list"]).succeeds();
+    assert!(list.contains(" off ") && list.contains("went down twice in a row"), "{list}");
+    assert!(phone.sandbox.ds(&["info", "web"]).succeeds().contains("'ds set web autostart=yes' tries again"));
+    // It is still so after another boot, until the user says something else.
+    phone.crash("fourth");
+    phone.sandbox.ds(&["set", "web", "autostart=yes"]).succeeds();
+    assert_eq!(phone.sandbox.info("web")["autostart_off"], Value::Null);
+    let boots = other.boots();
+    phone.crash("fifth");
+    phone.boot();
+    phone.sandbox.wait_for_state("web", "running");
+    assert_eq!(other.boots(), boots);
+}
+
+#[test]
+fn what_was_stopped_or_survived_was_no_crash() {
+    let phone = Phone::new();
+    let web = phone.sandbox.container("web", &["autostart=yes", "start-after=boot"]);
+    for boot in ["b", "c", "d"] {
+        phone.boot();
+        phone.sandbox.wait_for_state("web", "running");
+        phone.sandbox.ds(&["stop", "web"]).succeeds();
+        phone.crash(boot);
+    }
+    // The supervisor ends in good order.
+    for boot in ["e", "f", "g"] {
+        phone.boot();
+        phone.sandbox.wait_for_state("web", "running");
+        phone.sandbox.ds(&["supervisor", "stop"]).succeeds();
+        phone.crash(boot);
+    }
+    // The user reboots in Android's menu.
+    phone.properties(&["sys.boot.reason.last=reboot,userrequested"]);
+    for boot in ["h", "i", "j"] {
+        boot_and_crash(&phone, boot);
+    }
+    // It was survived: this is told by a shorter time.
+    phone.properties(&["ro.crypto.state=encrypted"]);
+    std::fs::write(phone.sandbox.data("supervisor.ini"), "[supervisor]\nguard-time = 1\n").unwrap();
+    for boot in ["k", "l", "m"] {
+        phone.boot();
+        phone.sandbox.wait_for_state("web", "running");
+        let record = phone.sandbox.data("containers/web/boot-attempts");
+        wait_for("the end of the guard's time", || (!record.exists()).then_some(()));
+        phone.crash(boot);
+    }
+    boot_and_crash(&phone, "n");
+    assert_eq!(web.boots(), 13);
+    // What a crash leaves of control groups goes with the machine; here a supervisor has to do it.
+    phone.boot();
+}
+
+#[test]
+fn safe_mode_and_a_disabled_module_start_nothing_and_say_so() {
+    for (property, flag, reason) in [
+        ("ro.sys.safemode=1", None, "Android is in safe mode"),
+        ("persist.sys.safemode=1", None, "Android is in safe mode"),
+        ("ro.sys.safemode=0", Some("data/adb/modules/ds/disable"), "the module is disabled"),
+    ] {
+        let phone = Phone::new();
+        phone.sandbox.container("web", &["autostart=yes", "start-after=boot"]);
+        phone.properties(&[property]);
+        if let Some(flag) = flag {
+            phone.write(flag, "");
+        }
+        phone.boot();
+        assert_eq!(phone.sandbox.info("web")["autostart_off"], format!("autostart is off: {reason}"));
+        assert!(phone.sandbox.ds(&["supervisor", "status"]).succeeds().contains(reason));
+        wait_for("the line", || phone.description().contains(reason).then_some(()));
+        assert_eq!(phone.sandbox.state("web"), "stopped");
+        // By hand it goes.
+        phone.sandbox.ds(&["start", "web"]).succeeds();
+    }
+}
+
+#[test]
+fn the_managers_list_says_what_runs() {
+    let phone = Phone::new();
+    phone.sandbox.container("web", &[]);
+    phone.boot();
+    wait_for("the line", || (phone.description() == "[nothing runs] Boots Linux.").then_some(()));
+    phone.sandbox.ds(&["start", "web"]).succeeds();
+    wait_for("the line", || (phone.description() == "[running: web] Boots Linux.").then_some(()));
+    // A supervisor that is killed leaves it as it is; the next one goes on.
+    phone.sandbox.kill_supervisor();
+    phone.sandbox.ds(&["stop", "web"]).succeeds();
+    wait_for("the line", || (phone.description() == "[nothing runs] Boots Linux.").then_some(()));
+    phone.sandbox.ds(&["supervisor", "stop"]).succeeds();
+    assert_eq!(phone.description(), "Boots Linux.");
+}
+
+#[test]
+fn wakelocks_are_held_while_wanted_and_released_for_sure() {
+    let phone = Phone::new();
+    phone.sandbox.container("web", &["android.wakelock=running"]);
+    phone.sandbox.ds(&["list"]).succeeds();
+    phone.sandbox.ds(&["start", "web"]).succeeds();
+    let held = wait_for("a wakelock", || {
+        let name = phone.read("power/wake_lock");
+        name.ends_with(".web").then_some(name)
+    });
+    let prefix = held.strip_suffix("web").unwrap().to_owned();
+    phone.sandbox.ds(&["stop", "web"]).succeeds();
+    wait_for("its release", || (phone.read("power/wake_unlock") == held).then_some(()));
+    // The monitor is killed.
+    phone.write("power/wake_unlock", "");
+    phone.sandbox.ds(&["start", "web"]).succeeds();
+    crate::process::kill(phone.sandbox.monitor("web").unwrap().pid);
+    wait_for("its release", || (phone.read("power/wake_unlock") == held).then_some(()));
+    // Both are killed; the next supervisor finds in the kernel's list what was left. Other people's stay.
+    phone.sandbox.kill_supervisor();
+    phone.write("power/wake_unlock", "");
+    phone.write("power/wake_lock", &format!("PowerManagerService {prefix}ghost\n"));
+    phone.sandbox.ds(&["list"]).succeeds();
+    wait_for("its release", || (phone.read("power/wake_unlock") == format!("{prefix}ghost")).then_some(()));
+}
+
+#[test]
+fn shared_storage_comes_with_the_unlock_also_into_what_runs() {
+    let mut phone = Phone::new();
+    phone.write("data/media/0/picture", "a picture");
+    for name in ["early", "late"] {
+        phone.sandbox.container(name, &["android.storage=yes"]);
+    }
+    phone.boot();
+    phone.sandbox.ds(&["start", "early"]).succeeds();
+    assert_eq!(phone.inside("early", "mnt/storage/picture"), None);
+    phone.unlock();
+    wait_for("the storage", || phone.inside("early", "mnt/storage/picture"));
+    phone.sandbox.ds(&["start", "late"]).succeeds();
+    assert_eq!(phone.inside("late", "mnt/storage/picture").as_deref(), Some("a picture"));
+    // Two ways to one thing: what is written inside is there outside.
+    let first = phone.sandbox.first_process("late").unwrap();
+    std::fs::write(format!("/proc/{}/root/mnt/storage/note", first.pid), "a note").unwrap();
+    assert_eq!(phone.read("data/media/0/note"), "a note");
+    phone.sandbox.ds(&["stop", "early"]).succeeds();
+    assert!(phone.inside("late", "mnt/storage/picture").is_some());
+    phone.sandbox.ds(&["restart", "late"]).succeeds();
+    assert!(phone.inside("late", "mnt/storage/picture").is_some());
+    phone.sandbox.ds(&["stop", "late"]).succeeds();
+    // With the last one it goes from the host: the sandbox looks for mounts at its end.
+    wait_for("the end of the mounts", || phone.sandbox.has_no_containers().then_some(()));
+}
+
+#[test]
+fn a_container_lives_in_the_phones_time_zone_and_network() {
+    let phone = Phone::new();
+    phone.properties(&["persist.sys.timezone=Europe/Berlin", "sys.user.0.ce_available=true"]);
+    let network = "Active default network: 101\n  NetworkAgentInfo{network{101} lp{{DnsAddresses: [ /192.168.1.1 ]}}}\n";
+    phone.write("system/connectivity", network);
+    phone.write("data/misc/net/rt_tables", "1003 wlan0\n");
+    let tree = phone.sandbox.container("web", &[]);
+    tree.write("etc/resolv.conf", "nameserver 127.0.0.1\n");
+    phone.sandbox.ds(&["start", "web"]).succeeds();
+    assert_eq!(phone.inside("web", "etc/resolv.conf").as_deref(), Some("nameserver 192.168.1.1\n"));
+    assert_eq!(phone.inside("web", "etc/iproute2/rt_tables").as_deref(), Some("1003 wlan0\n"));
+    assert_eq!(phone.inside("web", "run/host/timezone").as_deref(), Some("Europe/Berlin\n"));
+    let report = wait_for("the report", || tree.report());
+    assert_eq!(report["environment"]["TZ"], "Europe/Berlin");
+    let session = phone.sandbox.ds(&["run", "web", "--", "/bin/probe", "report"]).json();
+    assert_eq!(session["environment"]["TZ"], "Europe/Berlin");
+    let own = std::fs::read_to_string(tree.path("etc/resolv.conf")).unwrap();
+    assert_eq!(own, "nameserver 127.0.0.1\n", "the image is as it was");
+    // Each of them can be had otherwise.
+    let settings = ["set", "web", "android.timezone=no", "android.dns=9.9.9.9,::1"];
+    phone.sandbox.ds(&settings).succeeds();
+    phone.sandbox.ds(&["restart", "web"]).succeeds();
+    let expected = "nameserver 9.9.9.9\nnameserver ::1\n";
+    assert_eq!(phone.inside("web", "etc/resolv.conf").as_deref(), Some(expected));
+    assert_eq!(phone.inside("web", "run/host/timezone"), None);
+}
