@@ -17,8 +17,8 @@ mod nbd;
 mod platform;
 
 mod boot;
-mod phone;
 mod f2fs;
+mod phone;
 mod power;
 mod selinux;
 

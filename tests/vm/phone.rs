@@ -74,7 +74,8 @@ impl Phone {
     fn pid(&mut self, container: &str) -> String {
         let list = self.root("ds list").succeeds();
         let line = list.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-        let mut found = line.filter(|words| words.first() == Some(&container) && words.get(1) == Some(&"running"));
+        let mut found =
+            line.filter(|words| words.first() == Some(&container) && words.get(1) == Some(&"running"));
         found.next().unwrap_or_else(|| panic!("{container} does not run: {list}"))[2].to_owned()
     }
 

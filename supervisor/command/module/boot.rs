@@ -29,10 +29,6 @@ pub fn run(module: Option<&Path>, paths: &Paths) -> Result<ExitCode> {
     }
     let _lock = launch::lock(paths)?;
     mark(module, paths)?;
-    // Without the copy, everything works until an update is cut short.
-    if let Err(error) = super::keep::keep(paths) {
-        log::warn!("module boot: cannot keep a copy of ds: {error:#}");
-    }
     if socket::connect_to(&paths.supervisor_socket())?.is_none() {
         launch::start(paths, true)?;
     }

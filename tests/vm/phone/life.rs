@@ -6,6 +6,8 @@ use crate::platform::{PHONE_AMD64, PHONE_ARM64};
 
 const MODULE: &str = "/data/adb/modules/droidspaces-supervisor";
 
+const LOG: &str = "/data/adb/droidspaces/log/supervisor.log";
+
 /// A container with next to nothing in it, in a directory of /data.
 const TOY: &str = "mkdir -p /data/local/toy/bin /data/local/toy/sbin /data/local/toy/etc/init.d
     cp /data/adb/ksu/bin/busybox /data/local/toy/bin/busybox
@@ -55,13 +57,22 @@ fn debian_at_late_start(phone: &mut Phone) {
     )
     .succeeds();
     phone.root("ds create debian --image /data/local/debian.img --set autostart=yes").succeeds();
-    phone.root("echo 'guard-time = 3600' >>/data/adb/droidspaces/supervisor.ini").succeeds();
+    // However slow this is, no start of it is survived.
+    phone
+        .root("printf '[supervisor]\\nguard-time = 3600\\n' >/data/adb/droidspaces/supervisor.ini")
+        .succeeds();
     phone.reboot();
-    phone.wait_for("ds list | grep -q '^debian *running'");
+    // Asking ds would start a supervisor if there were none.
+    phone.wait_for(&format!("grep -q 'debian: running' {LOG}"));
     // Its boot goes on: this waits for the end of it.
     phone.root("ds start debian --wait=250").succeeds();
     let state = phone.root("ds run debian -- systemctl is-system-running --wait");
-    assert_eq!(state.text(), "running\n", "{state:?} {}", phone.root("ds run debian -- systemctl --failed").text());
+    assert_eq!(
+        state.text(),
+        "running\n",
+        "{state:?} {}",
+        phone.root("ds run debian -- systemctl --failed").text()
+    );
     let label = "getfattr -n security.selinux --only-values /data/local/debian.img";
     assert!(phone.root(label).succeeds().starts_with("u:object_r:vold_data_file:s0"));
     surroundings_of_the_supervisor(phone);
@@ -119,11 +130,13 @@ fn update_while_it_runs(phone: &mut Phone) {
     assert!(said.contains("Running containers go on"), "{said}");
     assert_eq!(phone.pid("debian"), pid, "nothing was disturbed");
     assert_eq!(phone.root(program).succeeds(), before);
-    phone.root(&format!("test -e {MODULE}/update")).succeeds();
+    // No manager flushes what it installs; Android does so every few seconds.
+    phone.root(&format!("test -e {MODULE}/update && echo crash >{LOG} && sync")).succeeds();
     phone.crash();
     assert_ne!(phone.root(program).succeeds(), before, "the update is live");
     phone.root(&format!("test ! -e {MODULE}/update")).succeeds();
-    phone.wait_for("ds list | grep -q '^debian *running'");
+    phone.wait_for(&format!("grep -q 'debian: running' {LOG}"));
+    phone.pid("debian");
 }
 
 /// The boot above was the first after a crash; after the second, the container does not start by itself.
@@ -150,7 +163,9 @@ fn safe_mode(phone: &mut Phone) {
 fn removal(phone: &mut Phone) {
     phone.root(&format!("touch {MODULE}/remove")).succeeds();
     phone.reboot();
-    phone.root(&format!("test ! -e {MODULE} && test -e /data/adb/droidspaces/containers/debian/container.ini")).succeeds();
+    phone
+        .root(&format!("test ! -e {MODULE} && test -e /data/adb/droidspaces/containers/debian/container.ini"))
+        .succeeds();
     phone.root("test -z \"$(ls /data/adb/ksu/bin | grep -v busybox)\"").succeeds();
     phone.run("manager install /mnt/vm/ds.zip").succeeds();
     phone.reboot();

@@ -54,11 +54,19 @@ fn a_phone_of_the_other_processor_is_as_hostile_as_a_real_one() {
 
 #[test]
 fn lab() {
-    let mut phone = Phone::new(if std::env::var("ARM").is_ok() { PHONE_ARM64 } else { PHONE_AMD64 }, "busybox");
+    let mut phone =
+        Phone::new(if std::env::var("ARM").is_ok() { PHONE_ARM64 } else { PHONE_AMD64 }, "busybox");
     let script = std::fs::read_to_string("/tmp/lab.sh").unwrap();
     for part in script.split("====\n") {
         let now = std::time::Instant::now();
-        let done = phone.run(part);
-        eprintln!("--- {part}{} {:?}\n{}\n{}", done.code, now.elapsed(), done.text(), done.errors);
+        if part.trim() == "crash" {
+            phone.crash();
+        } else if part.trim() == "reboot" {
+            phone.reboot();
+        } else {
+            let done = phone.run(part);
+            eprintln!("--- {part}{} {:?}\n{}\n{}", done.code, now.elapsed(), done.text(), done.errors);
+        }
+        eprintln!("{:?}", now.elapsed());
     }
 }

@@ -89,8 +89,19 @@ const TOYBOX: &str = "base64 basename blkid blockdev cal cat chattr chgrp chmod 
 const BROUGHT: &[&str] = &["getprop", "setprop", "su"];
 
 /// Where something is mounted.
-const MOUNT_POINTS: &[&str] =
-    &["data", "dev", "metadata", "mnt", "proc", "storage", "sys", "apex", "linkerconfig", "vendor/bin", "product/bin"];
+const MOUNT_POINTS: &[&str] = &[
+    "data",
+    "dev",
+    "metadata",
+    "mnt",
+    "proc",
+    "storage",
+    "sys",
+    "apex",
+    "linkerconfig",
+    "vendor/bin",
+    "product/bin",
+];
 
 /// Links of Android's root, and those that Debian's loader needs.
 const LINKS: &[(&str, &str)] = &[
@@ -106,10 +117,16 @@ const LINKS: &[(&str, &str)] = &[
 /// What PID 1 does: BusyBox's init under the path of Android's.
 const INITTAB: &str = "::sysinit:/mnt/vm/boot\n::respawn:/mnt/vm/agent\n";
 
-const BUILD_PROPERTIES: &str = "ro.build.version.sdk=34\nro.build.version.release=14\nro.product.model=Phone in a VM\n";
+const BUILD_PROPERTIES: &str =
+    "ro.build.version.sdk=34\nro.build.version.release=14\nro.product.model=Phone in a VM\n";
 
 /// The label that each part of the tree has; the rest has that of `/`.
-const LABELS: &[(&str, &str)] = &[("system/bin", "shell_exec"), ("system", "system_file"), ("vendor", "system_file"), ("product", "system_file")];
+const LABELS: &[(&str, &str)] = &[
+    ("system/bin", "shell_exec"),
+    ("system", "system_file"),
+    ("vendor", "system_file"),
+    ("product", "system_file"),
+];
 
 /// What the result depends on.
 pub fn stamp(architecture: &str) -> String {
