@@ -121,6 +121,12 @@ impl Paths {
         self.run.join("autostarted")
     }
 
+    /// Who waits for something of the machine before it starts by itself.
+    #[must_use]
+    pub fn waiting(&self) -> PathBuf {
+        self.run.join("waiting")
+    }
+
     /// Who relies on what was changed on the host.
     #[must_use]
     pub fn changes(&self) -> PathBuf {

@@ -148,6 +148,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// A malformed or truncated archive, or what the stream answers. Nothing can be read after that.
+    #[expect(clippy::should_implement_trait, reason = "an iterator could not lend its data")]
     pub fn next(&mut self) -> Result<Option<Member>> {
         self.pass(self.left + self.padding)?;
         let mut extended = self.global.clone();

@@ -44,9 +44,9 @@ pub struct Made {
 }
 
 impl Settings {
-    /// Those of this process.
+    /// Its ids and its umask.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn of_this_process() -> Self {
         Self {
             user: geteuid().as_raw(),
             group: getegid().as_raw(),

@@ -93,7 +93,7 @@ impl<'a> Unpacker<'a> {
     /// When the directory cannot be opened.
     pub fn new(target: &Root, rules: Rules<'a>) -> Result<Self> {
         let tree = Tree::new(target)?;
-        Ok(Self { rules, tree, settings: Settings::new(), bytes: 0, counted: 0, entries: 0 })
+        Ok(Self { rules, tree, settings: Settings::of_this_process(), bytes: 0, counted: 0, entries: 0 })
     }
 
     /// Makes one member, with the data that `reader` has next.

@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::io::Cursor;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown as lchown_at, symlink};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
@@ -186,6 +188,7 @@ fn names() -> Vec<(Vec<u8>, Outcome)> {
 }
 
 /// Links and what is made through them.
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn links() -> Vec<(Vec<u8>, Outcome)> {
     vec![
         (
@@ -256,6 +259,7 @@ fn links() -> Vec<(Vec<u8>, Outcome)> {
 }
 
 /// Numbers and structures that lie.
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn lies() -> Vec<(Vec<u8>, Outcome)> {
     let one = file("a", "1");
     let sparse = |map: &'static str, size: &'static str| {
@@ -288,7 +292,10 @@ fn lies() -> Vec<(Vec<u8>, Outcome)> {
             Refused("the archive has an empty block in the middle"),
         ),
         ([one.clone(), vec![0; BLOCK]].concat(), Fine(|tree| text(tree, "a") == "1")),
-        ([whole(&[one.clone()]), b"garbage".to_vec()].concat(), Fine(|tree| text(tree, "a") == "1")),
+        (
+            [whole(std::slice::from_ref(&one)), b"garbage".to_vec()].concat(),
+            Fine(|tree| text(tree, "a") == "1"),
+        ),
         (
             whole(&[patched(one.clone(), 124, b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff")]),
             Refused("a: its size is negative"),
@@ -478,8 +485,7 @@ fn oddities(top: &Path) {
             device,
         )
         .unwrap();
-        let lchown =
-            |name: &str, user, group| std::os::unix::fs::lchown(top.join(name), Some(user), Some(group));
+        let lchown = |name: &str, user, group| lchown_at(top.join(name), Some(user), Some(group));
         lchown("file", 3_000_000_000, 4_000_000_000).unwrap();
         lchown("dangling", 12, 2_097_152).unwrap();
         fs::set_permissions(top.join("file"), fs::Permissions::from_mode(0o6755)).unwrap();
@@ -614,7 +620,7 @@ fn differences_are_found() {
 #[test]
 fn a_socket_is_left_out_and_told() {
     let (source, place) = (tempfile::tempdir().unwrap(), Place::new());
-    let _socket = std::os::unix::net::UnixListener::bind(source.path().join("socket")).unwrap();
+    let _socket = UnixListener::bind(source.path().join("socket")).unwrap();
     let mut bytes = Vec::new();
     let done = pack(&Root::open(source.path()).unwrap(), ".", &mut bytes, &mut |_| {}).unwrap();
     assert_eq!(done.skipped, ["./socket: a socket"]);
@@ -622,8 +628,6 @@ fn a_socket_is_left_out_and_told() {
     place.unpack(&bytes, &Rules::default()).unwrap();
     assert_eq!(differences(source.path(), &place.path("tree")), [""; 0]);
 }
-
-use std::os::unix::ffi::OsStrExt;
 
 /// What a random tree is made of: a name, of a few that repeat, and what.
 fn random_tree() -> impl Strategy<Value = Vec<(Vec<u8>, u8, Vec<u8>, u16)>> {

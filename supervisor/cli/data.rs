@@ -127,7 +127,7 @@ pub struct Convert {
     /// what it shall become
     #[argh(positional, arg_name = "image|dir")]
     pub form: Form,
-    /// size of the image: bytes, or a number with K, M, G or T, instead of what is used and a third
+    /// size of the image: bytes, or a number with K, M, G or T, instead of what is used, 30 % more and 512M
     #[argh(option, arg_name = "SIZE", from_str_fn(size))]
     pub size: Option<u64>,
     /// print progress as one JSON event a line

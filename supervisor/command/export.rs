@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use anyhow::Result;
 use serde_json::json;
 
+use super::Env;
 use super::progress::Progress;
 use super::state::existing;
-use super::{Env, print};
 use crate::cli;
 use crate::exit::ExitCode;
 use crate::storage::export::{Target, export};
@@ -31,7 +31,7 @@ pub fn run(arguments: &cli::Export, env: &Env) -> Result<ExitCode> {
         // What it prints is the export itself.
         Target::Output => {
             progress.clear();
-            print(&mut std::io::stderr(), "")
+            Ok(ExitCode::Done)
         }
         Target::File { path, .. } => {
             let text = format!("{name} exported to {}\n", path.display());

@@ -12,6 +12,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::state::{Known, Summary, existing, known};
+use super::version::VERSION;
 use super::{Env, output, print};
 use crate::cli;
 use crate::config::{Config, RootSource};
@@ -30,11 +31,15 @@ pub(super) struct Document {
     summary: Summary,
     init: Option<String>,
     rootfs: Option<RootFileSystem>,
+    /// Of an image only.
+    filesystem: Option<Filesystem>,
+    volatile: bool,
     cgroup: Option<String>,
     hostname: Option<String>,
     network: Option<Network>,
     os: Option<String>,
     boots: u32,
+    monitor_version: Option<String>,
     last_exit: Option<Exit>,
 }
 
@@ -42,12 +47,15 @@ pub(super) struct Document {
 struct RootFileSystem {
     kind: &'static str,
     path: String,
-    volatile: bool,
-    /// Of an image: what is in it.
-    filesystem: Option<&'static str>,
-    /// Bytes that fit into an image.
-    size: Option<u64>,
-    /// Bytes of them that are taken; of an image that is not mounted, as of its last unmount.
+}
+
+/// What is in an image.
+#[derive(Serialize)]
+struct Filesystem {
+    kind: &'static str,
+    /// Bytes that fit into it.
+    size: u64,
+    /// Bytes of them that are taken; of one that is not mounted, as of its last unmount, where it tells.
     used: Option<u64>,
 }
 
@@ -85,7 +93,12 @@ pub(super) fn document(known: Known) -> Document {
     let mode = mode.or_else(|| Some(config.as_ref()?.network.mode.to_string()));
     Document {
         init,
-        rootfs: config.as_ref().map(|config| root_file_system(config, summary.pid)),
+        rootfs: config.as_ref().map(|config| match &config.container.root {
+            RootSource::Directory(path) => RootFileSystem { kind: "directory", path: path.to_string() },
+            RootSource::Image(path) => RootFileSystem { kind: "image", path: path.to_string() },
+        }),
+        filesystem: config.as_ref().and_then(|config| filesystem(config, summary.pid)),
+        volatile: config.as_ref().is_some_and(|config| config.container.volatile),
         cgroup: status.as_ref().and_then(|status| status.cgroup.clone()),
         hostname: status
             .as_ref()
@@ -96,6 +109,7 @@ pub(super) fn document(known: Known) -> Document {
             addresses: status.as_ref().map(|status| status.addresses.clone()).unwrap_or_default(),
         }),
         os: root.as_ref().and_then(|root| os_release(root, "PRETTY_NAME")),
+        monitor_version: status.as_ref().map(|status| status.version.clone()),
         boots: status.as_ref().map_or(0, |status| status.boots),
         summary,
         last_exit,
@@ -115,47 +129,32 @@ pub(super) fn root_of(pid: i32) -> Option<Root> {
     Root::open(Path::new(&format!("/proc/{pid}/root"))).ok()
 }
 
-fn root_file_system(config: &Config, pid: Option<i32>) -> RootFileSystem {
-    let volatile = config.container.volatile;
-    let (filesystem, size, used) = (None, None, None);
-    match &config.container.root {
-        RootSource::Directory(path) => {
-            RootFileSystem { kind: "directory", path: path.to_string(), volatile, filesystem, size, used }
-        }
-        RootSource::Image(path) => {
-            let facts = inspect(path.as_path()).ok();
-            // A volatile container sees the memory that its changes are in.
-            let mounted = pid.filter(|_| !volatile).and_then(root_of);
-            let now = mounted.and_then(|root| Usage::of(root.directory()));
-            let then = facts.as_ref().and_then(|facts| match &facts.system {
-                FileSystem::Ext(ext) => Some(Usage::recorded(ext)),
-                _ => None,
-            });
-            let usage = now.or(then);
-            RootFileSystem {
-                kind: "image",
-                path: path.to_string(),
-                volatile,
-                filesystem: facts.as_ref().map(|facts| facts.system.name()),
-                size: usage.map(|usage| usage.size).or_else(|| Some(facts.as_ref()?.size)),
-                used: usage.map(|usage| usage.used),
-            }
-        }
-    }
+fn filesystem(config: &Config, pid: Option<i32>) -> Option<Filesystem> {
+    let RootSource::Image(path) = &config.container.root else { return None };
+    let facts = inspect(path.as_path()).ok()?;
+    // A volatile container sees the memory that its changes are in.
+    let mounted = pid.filter(|_| !config.container.volatile).and_then(root_of);
+    let usage = mounted.and_then(|root| Usage::of(root.directory())).or(match &facts.system {
+        FileSystem::Ext(ext) => Some(Usage::recorded(ext)),
+        _ => None,
+    });
+    Some(Filesystem {
+        kind: facts.system.name(),
+        size: usage.map_or(facts.size, |usage| usage.size),
+        used: usage.map(|usage| usage.used),
+    })
 }
 
-impl RootFileSystem {
-    fn text(&self) -> String {
-        let mut parts = vec![self.kind.to_owned()];
-        parts.extend(self.filesystem.map(str::to_owned));
-        parts.extend(
-            self.used
-                .zip(self.size)
-                .map(|(used, size)| format!("{} of {} used", output::size(used), output::size(size))),
-        );
-        parts.extend(self.volatile.then(|| "volatile".to_owned()));
-        format!("{} ({})", self.path, parts.join(", "))
+/// The root file system in one line: where it is, and what it is in parentheses.
+fn root_line(document: &Document) -> Option<String> {
+    let root = document.rootfs.as_ref()?;
+    let mut parts = vec![root.kind.to_owned()];
+    if let Some(Filesystem { kind, size, used }) = &document.filesystem {
+        parts.push((*kind).to_owned());
+        parts.extend(used.map(|used| format!("{} of {} used", output::size(used), output::size(*size))));
     }
+    parts.extend(document.volatile.then(|| "volatile".to_owned()));
+    Some(format!("{} ({})", root.path, parts.join(", ")))
 }
 
 fn text(document: &Document) -> Result<String> {
@@ -174,9 +173,11 @@ fn text(document: &Document) -> Result<String> {
     line("pid", summary.pid.map(|pid| pid.to_string()))?;
     line("uptime", summary.uptime_s.map(output::duration))?;
     line("boots", Some(document.boots.to_string()).filter(|_| document.boots > 1))?;
+    let older = document.monitor_version.as_deref().filter(|version| *version != VERSION);
+    line("monitor", older.map(|version| format!("of another version ({version}) until it restarts")))?;
     line("os", document.os.clone())?;
     line("init", document.init.clone())?;
-    line("rootfs", document.rootfs.as_ref().map(RootFileSystem::text))?;
+    line("rootfs", root_line(document))?;
     line("hostname", document.hostname.clone())?;
     line(
         "network",

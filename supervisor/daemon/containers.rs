@@ -26,11 +26,20 @@ impl Server {
     /// The beginning: watches the monitors that are there, takes the end of those that ended unwatched, and starts
     /// what starts at boot.
     pub(super) fn adopt_and_start(&mut self, autostart: bool) -> ControlFlow<Outcome> {
+        let is_first = self.is_first_of_this_boot();
+        let autostart = autostart && self.settings.autostart;
+        if !is_first && autostart && self.asker.is_none() {
+            self.recall_who_waits();
+        }
         self.take_place()?;
         self.look_for_module();
         self.look_for_attempts();
         for name in self.policy.watched() {
             self.container_is_there(&name);
+        }
+        for name in self.waiting().into_iter().map(|(name, _)| name).chain(self.policy.restarts().into_keys())
+        {
+            self.look_for_wish(&name);
         }
         for name in names_in(&self.paths.run_containers()) {
             if self.paths.control(&name).exists() {
@@ -43,7 +52,7 @@ impl Server {
         if storage::sweep::is_needed(&self.paths) {
             self.employ(Task::Tidy)?;
         }
-        if self.is_first_of_this_boot() && autostart && self.settings.autostart {
+        if is_first && autostart {
             self.start_what_starts_at_boot()?;
         }
         self.look_for_guarded();

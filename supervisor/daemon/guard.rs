@@ -78,8 +78,9 @@ pub fn forgive(paths: &Paths, name: &Name) {
     }
 }
 
-/// The starts of this boot that have not been survived yet.
-#[derive(Debug, Default)]
+/// The starts of this boot that have not been survived yet; as it is handed over to another program, too.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Guard {
     /// Records to be written when their containers start.
     due: BTreeMap<Name, Record>,

@@ -21,6 +21,7 @@ use nix::unistd::execve;
 use serde::{Deserialize, Serialize};
 
 use super::conditions::Pending;
+use super::guard::Guard;
 use super::policy::Policy;
 use super::{launch, seal};
 use crate::call;
@@ -53,6 +54,8 @@ pub struct State {
     pub policy: Policy,
     /// What waits for something of the machine.
     pub pending: Pending,
+    /// The starts that the machine has yet to survive.
+    pub guard: Guard,
 }
 
 /// A child.

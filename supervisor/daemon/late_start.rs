@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::conditions::{needed, wakes_while_waiting};
+use super::conditions::{Conditions, needed, wakes_while_waiting};
 use super::policy::{Candidate, Event};
 use super::server::{Outcome, Server};
 use super::watch::names_in;
@@ -24,6 +24,9 @@ use crate::monitor::protocol::ExitReason;
 
 /// How often the line in the manager's list changes at most.
 const PACE: Duration = Duration::from_secs(2);
+
+/// Largest list of those who wait that is read, bytes.
+const LARGEST_LIST: u64 = 1 << 20;
 
 /// The line in the root manager's list.
 #[derive(Debug, Default)]
@@ -58,6 +61,26 @@ impl Server {
         self.conditions.pending.network_until = Some(now() + Duration::from(self.settings.network_wait));
         ready.extend(self.conditions.take_network(now()));
         self.start_all(ready)
+    }
+
+    /// Writes down who waits, for a supervisor that comes after this one was killed.
+    fn remember_who_waits(&mut self) {
+        let Ok(text) = serde_json::to_string(&self.conditions.pending) else { return };
+        if text == self.remembered {
+            return;
+        }
+        if let Err(error) = std::fs::write(self.paths.waiting(), &text) {
+            log::warn!("write {}: {error}", self.paths.waiting().display());
+        }
+        self.remembered = text;
+    }
+
+    /// Takes over who waited when a supervisor before this one was killed in the same boot of the machine.
+    pub(super) fn recall_who_waits(&mut self) {
+        let text = durable::read(&self.paths.waiting(), LARGEST_LIST).unwrap_or_default();
+        if let Ok(pending) = serde_json::from_slice(&text) {
+            self.conditions = Conditions::of(pending);
+        }
     }
 
     /// What the user has set against containers that start by themselves.
@@ -145,6 +168,11 @@ impl Server {
             self.guard.watch(&self.paths, name, now() + Duration::from(self.settings.guard_time));
         }
         self.conditions.listen(now());
+        self.look_for_wish(name);
+    }
+
+    /// Finds out whether a container that runs or waits is to keep the machine awake.
+    pub(super) fn look_for_wish(&mut self, name: &Name) {
         let config = Config::load(&self.paths.container_ini(name), name);
         let wakelock = config.map_or(WakelockPolicy::No, |config| config.android.wakelock);
         self.wakelocks_wanted.insert(name.clone(), wakelock);
@@ -179,6 +207,7 @@ impl Server {
 
     /// Brings wakelocks and the manager's line up to date.
     pub(super) fn settle(&mut self) -> ControlFlow<Outcome> {
+        self.remember_who_waits();
         let waiting: BTreeSet<Name> = self.waiting().into_iter().map(|(name, _)| name).collect();
         let restarts = self.policy.restarts();
         let mut wanted = BTreeSet::new();

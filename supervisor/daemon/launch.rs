@@ -259,6 +259,15 @@ fn open_lock(path: &Path) -> Result<File> {
     options.open(path).with_context(|| format!("open {}", path.display()))
 }
 
+/// Whether there is a supervisor: the lock that it holds for as long as it lives is taken. Nobody is woken up. The caller
+/// holds the launch [`lock`].
+///
+/// # Errors
+/// When the lock file cannot be opened.
+pub fn is_running(paths: &Paths) -> Result<bool> {
+    Ok(try_lock(open_lock(&paths.supervisor_lock())?.as_fd()).is_err())
+}
+
 /// The supervisor's lock file: locked, with its process id in it.
 ///
 /// # Errors

@@ -54,6 +54,8 @@ pub struct Server {
     pub(super) monitors: Monitors,
     /// What containers wait for that start at boot.
     pub(super) conditions: Conditions,
+    /// What was written down of that last.
+    pub(super) remembered: String,
     /// Which starts the machine has yet to survive.
     pub(super) guard: Guard,
     /// Containers that autostart leaves out because of it.
@@ -133,6 +135,7 @@ impl Server {
             settings,
             monitors: Monitors::new(&paths.run_containers()),
             conditions: Conditions::default(),
+            remembered: String::new(),
             guard: Guard::default(),
             off: BTreeSet::new(),
             wakelocks: Wakelocks::of(&paths.cgroup),
@@ -194,7 +197,6 @@ impl Server {
     /// Waits until something happens. Monitors and workers come before signals, so that what a process said last is
     /// heard before its end is taken.
     fn wait(&mut self) -> Vec<Source> {
-        self.breath = self.breath.filter(|until| *until > now());
         let mut sources = Vec::new();
         let mut polled = Vec::new();
         let mut add = |source: Source, descriptor| {

@@ -40,6 +40,7 @@ impl Server {
             cancelling: self.cancelling.iter().map(|(name, pid)| (name.clone(), pid.as_raw())).collect(),
             policy: std::mem::take(&mut self.policy),
             pending: std::mem::take(&mut self.conditions.pending),
+            guard: std::mem::take(&mut self.guard),
         };
         let lines = self.workers.values().filter_map(|worker| worker.line.as_ref());
         let kept: Vec<BorrowedFd<'_>> =
@@ -47,6 +48,7 @@ impl Server {
         let Err(error) = state.hand_over(program, &kept);
         self.policy = state.policy;
         self.conditions.pending = state.pending;
+        self.guard = state.guard;
         log::error!("{error:#}");
         self.tell(asker, &FromSupervisor::Failed(format!("{error:#}")));
         ControlFlow::Continue(())
@@ -79,6 +81,7 @@ impl Server {
         server.policy = state.policy;
         server.policy.limit(server.settings.start_parallel);
         server.conditions = Conditions::of(state.pending);
+        server.guard = state.guard;
         server.cancelling =
             state.cancelling.into_iter().map(|(name, pid)| (name, Pid::from_raw(pid))).collect();
         server.asker = Some(Pid::from_raw(state.asker));

@@ -68,6 +68,7 @@ impl Server {
 
     /// Sees to it that a worker stands by for the next client.
     pub(super) fn keep_one_standing_by(&mut self) -> ControlFlow<Outcome> {
+        self.breath = self.breath.filter(|until| *until > now());
         if self.standby.is_some() || self.breath.is_some() {
             return ControlFlow::Continue(());
         }

@@ -13,7 +13,7 @@ use crate::sys::socket::peer;
 /// Somebody who is connected.
 #[derive(Debug)]
 pub(super) struct Client {
-    connection: OwnedFd,
+    pub(super) connection: OwnedFd,
     /// Wants to hear of every change.
     pub(super) watching: bool,
     /// Waits for the end of a restart.

@@ -8,6 +8,7 @@
 mod boot;
 mod console;
 mod control;
+mod early;
 mod lifetime;
 mod notify;
 pub mod protocol;
@@ -28,6 +29,7 @@ use seccompiler::BpfProgram;
 
 use self::console::Console;
 use self::control::Client;
+use self::early::Early;
 use self::notify::Notify;
 use self::protocol::{Answer, Exit, State, Status};
 use self::stopping::Asking;
@@ -124,20 +126,23 @@ struct Monitor {
 /// The monitor's whole life. Runs in the freshly forked process and never returns.
 pub fn run(setup: Setup) -> ! {
     let Setup { config, paths, host, settings, origin } = setup;
-    let Origin { listener, report } = origin;
     let name = config.name.clone();
+    let mut early = Early::default();
     // What a failure has to undo by hand; groups undo themselves when they are dropped.
-    let started = detach(&listener, &report, name.as_str())
+    let started = detach(&origin.listener, &origin.report, name.as_str())
         .inspect(|_| sinks::take_role(Role::daemon(&settings, &paths.supervisor_log(), false)))
-        .and_then(|proc| Monitor::prepare(config, paths.clone(), host, proc, &listener, &report))
+        .and_then(|proc| Monitor::prepare(config, paths.clone(), host, proc, &origin, &mut early))
         .and_then(|mut monitor| {
-            monitor.boot(Some(&report))?;
+            monitor.boot(Some(&origin.report))?;
             Ok(monitor)
         });
+    let Origin { listener, report } = origin;
     match started {
-        Ok(monitor) => {
+        Ok(mut monitor) => {
             let _ = socket::send(&report, &Report::Running, &[]);
             drop(report);
+            monitor.take_over(early);
+            monitor.tree.booted();
             let code = monitor.live();
             process::exit_immediately(code)
         }
@@ -146,7 +151,9 @@ pub fn run(setup: Setup) -> ! {
             lifetime::record_failed_start(&paths, &name, &text);
             let _ = std::fs::remove_file(paths.notify(&name));
             let _ = std::fs::remove_file(paths.control(&name));
-            control::answer_everybody(&listener, &Answer::Failed(text.clone()));
+            let answer = Answer::Failed(text.clone());
+            early.fail(&answer);
+            control::answer_everybody(&listener, &answer);
             let _ = socket::send(&report, &Report::Failed(text), &[]);
             process::exit_immediately(1)
         }
@@ -178,13 +185,18 @@ impl Monitor {
         paths: Paths,
         host: Rc<Host>,
         proc: OwnedFd,
-        listener: &OwnedFd,
-        report: &OwnedFd,
+        origin: &Origin,
+        early: &mut Early,
     ) -> Result<Self> {
         fault::point("detached")?;
-        let listener = listener.try_clone().context("dup")?;
+        let report = &origin.report;
+        let listener = origin.listener.try_clone().context("dup")?;
         let signals = Signals::listen(&[Signal::SIGCHLD, Signal::SIGTERM])?;
-        let tree = Tree::open(&config, &paths.run_container(&config.name), report)?;
+        let mut tell = |told: Report| {
+            early.report(report.as_fd(), &told);
+            early.serve(listener.as_fd(), &config);
+        };
+        let tree = Tree::open(&config, &paths.run_container(&config.name), report.as_fd(), &mut tell)?;
         let guest = Guest::inspect(tree.root(), config.container.init.as_str().as_ref())?;
         android::complete(&mut config, &host);
         let plan = plan::build(&config, &host, &guest)?;
@@ -225,6 +237,15 @@ impl Monitor {
             hasty: 0,
             last_exit: None,
         })
+    }
+
+    /// Takes over who has connected while it was prepared, and does what they want.
+    fn take_over(&mut self, early: Early) {
+        self.clients = early.clients;
+        self.restarted(&Answer::Done);
+        if let Some((timeout_s, kill)) = early.stop {
+            self.stop(timeout_s, kill, false);
+        }
     }
 
     fn state(&self) -> State {

@@ -3,7 +3,7 @@
 //! Owns the monitor's own mount namespace, which only an image needs. A reboot inside and `ds restart` use the same
 //! mount again; it goes before the monitor does, and with it if that is killed. mount_namespaces(7).
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -17,7 +17,6 @@ use crate::container::start::Report;
 use crate::host::security::Selinux;
 use crate::rootfs::image::{self, Access, Attachment, Event, Request};
 use crate::rootfs::root::Root;
-use crate::socket;
 
 /// Where images are mounted, each in a directory of its container's name.
 const PLACE: &str = "/mnt/Droidspaces";
@@ -36,18 +35,22 @@ pub(super) enum Tree {
 
 impl Tree {
     /// Opens a directory, or mounts an image and tells how far that is.
-    pub(super) fn open(config: &Config, fallback: &Path, report: &OwnedFd) -> Result<Self> {
+    pub(super) fn open(
+        config: &Config,
+        fallback: &Path,
+        report: BorrowedFd<'_>,
+        tell: &mut dyn FnMut(Report),
+    ) -> Result<Self> {
         match &config.container.root {
             RootSource::Directory(path) => {
                 let root = open_directory(config)?;
                 let in_use = root.claim(config.container.volatile)?;
                 if in_use.is_none() {
-                    let text = "another container uses the same root file system";
-                    let _ = socket::send(report, &Report::Warning(text.into()), &[]);
+                    tell(Report::Warning("another container uses the same root file system".into()));
                 }
                 Ok(Self::Directory { root, path: path.as_path().to_owned(), _in_use: in_use })
             }
-            RootSource::Image(path) => attach(config, path.as_path(), fallback, report)
+            RootSource::Image(path) => attach(config, path.as_path(), fallback, report, tell)
                 .map(|attachment| Self::Image(Box::new(attachment))),
         }
     }
@@ -78,6 +81,13 @@ impl Tree {
         }
     }
 
+    /// PID 1 runs: from here on it is memory that counts, and no longer the time of the start.
+    pub(super) fn booted(&self) {
+        if let Self::Image(attachment) = self {
+            attachment.go_direct();
+        }
+    }
+
     /// Lets go of it; of an image when its loop device has.
     pub(super) fn release(self) -> Result<()> {
         match self {
@@ -97,7 +107,13 @@ fn open_directory(config: &Config) -> Result<Root> {
     }
 }
 
-fn attach(config: &Config, image: &Path, fallback: &Path, report: &OwnedFd) -> Result<Attachment> {
+fn attach(
+    config: &Config,
+    image: &Path,
+    fallback: &Path,
+    report: BorrowedFd<'_>,
+    tell: &mut dyn FnMut(Report),
+) -> Result<Attachment> {
     call!(unshare(CloneFlags::CLONE_NEWNS), "unshare(CLONE_NEWNS)")?;
     // What the host mounts later still arrives, and nothing of ours gets to the host.
     let slave = MsFlags::MS_REC | MsFlags::MS_SLAVE;
@@ -118,14 +134,12 @@ fn attach(config: &Config, image: &Path, fallback: &Path, report: &OwnedFd) -> R
             Fsck::Never => image::Fsck::Never,
         },
         label,
-        interrupt: Some(report.as_fd()),
+        interrupt: Some(report),
     };
     image::attach(&request, &mut |event| {
-        let told = match event {
+        tell(match event {
             Event::Checking { percent } => Report::Checking { percent },
             Event::Warning(text) => Report::Warning(text),
-        };
-        // A worker that is gone is noticed where it matters.
-        let _ = socket::send(report, &told, &[]);
+        });
     })
 }

@@ -27,8 +27,6 @@ const CONTROL: (u64, u64) = (10, 237);
 const MOST_RACES: u32 = 64;
 /// How often the old way is tried while the kernel drops the pages of the device's last user.
 const MOST_STATUS: u32 = 50;
-/// `LO_FLAGS_DIRECT_IO`: asked for, and left out by the kernel where the file system below cannot.
-const DIRECT_IO: u32 = 16;
 
 /// Where nodes of devices are.
 #[derive(Debug, Clone)]
@@ -130,7 +128,7 @@ pub fn attach(file: BorrowedFd<'_>, read_only: bool, shown: &Path, nodes: &Nodes
     let access = if read_only { OFlag::O_RDONLY } else { OFlag::O_RDWR };
     let mut take = |number| {
         let (device, path) = nodes.open(number, access)?;
-        let flags = AUTOCLEAR | DIRECT_IO | if read_only { READ_ONLY } else { 0 };
+        let flags = AUTOCLEAR | if read_only { READ_ONLY } else { 0 };
         set_up(device.as_fd(), file, flags, shown.as_os_str().as_bytes())?;
         // Kernels that keep a mounted device from being written to (CONFIG_BLK_DEV_WRITE_MOUNTED=n) refuse to mount
         // one that is open for writing.
@@ -172,12 +170,20 @@ fn set_up(device: BorrowedFd<'_>, file: BorrowedFd<'_>, flags: u32, name: &[u8])
         other => return Ok(call!(other, "ioctl(LOOP_CONFIGURE)")?),
     }
     call!(sys::set_file(device, file), "ioctl(LOOP_SET_FD)")?;
-    if let Err(errno) = settled(&mut || sys::set_status(device, flags & !DIRECT_IO, name)) {
+    if let Err(errno) = settled(&mut || sys::set_status(device, flags, name)) {
         let _ = sys::clear(device);
         call!(Err(errno), "ioctl(LOOP_SET_STATUS64)")?;
     }
-    let _ = sys::set_direct_io(device);
     Ok(())
+}
+
+/// From now on a device reads and writes its file past the page cache, so that nothing is kept in memory twice. Not
+/// from the first: what e2fsck has just read need not be read again for the mount. Best effort: not every file system
+/// below can, and nothing else depends on it.
+pub fn go_direct(number: u32, nodes: &Nodes) {
+    if let Ok((device, _)) = nodes.open(number, OFlag::O_RDONLY | OFlag::O_NONBLOCK) {
+        let _ = sys::set_direct_io(device.as_fd());
+    }
 }
 
 /// Repeats what the kernel cannot do yet (EAGAIN).

@@ -25,6 +25,8 @@ use crate::sys::spawn::{Program, spawn};
 
 /// Where programs are that are not in PATH: Android's first, then those that other systems leave out for users.
 const PLACES: [&str; 6] = ["/system/bin", "/vendor/bin", "/sbin", "/usr/sbin", "/bin", "/usr/bin"];
+/// How long a program may say nothing before it is told to who listens, milliseconds.
+const PULSE: u16 = 250;
 /// How much of what a program says is kept, bytes: its last words tell why it failed.
 const KEPT: usize = 4 << 10;
 
@@ -40,7 +42,8 @@ pub struct Invocation<'a> {
     pub arguments: &'a [&'a OsStr],
     /// Descriptors that it gets under their numbers; [`descriptor_path`] is how an argument names one.
     pub inherited: &'a [BorrowedFd<'a>],
-    /// Called for each line of its output and its errors, carriage returns ending one as well. Backspaces stay in.
+    /// Called for each line of its output and its errors, carriage returns ending one as well. Backspaces stay in. With
+    /// `interrupt`, also called with an empty line now and then while the program says nothing.
     pub lines: Option<&'a mut dyn FnMut(&str)>,
     /// What it is sent when this process ends.
     pub death_signal: Signal,
@@ -200,7 +203,7 @@ impl Speech<'_> {
     fn listen(&mut self, input: &mut File, lines: &mut Option<&mut dyn FnMut(&str)>) {
         let mut buffer = [0_u8; 4096];
         loop {
-            self.wait(input);
+            self.wait(input, lines);
             let received = match input.read(&mut buffer) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Ok(0) | Err(_) => break,
@@ -228,12 +231,14 @@ impl Speech<'_> {
     }
 
     /// Waits for output. Nobody waiting for us any more ends the program, whose output is then read to its end.
-    fn wait(&mut self, input: &File) {
+    fn wait(&mut self, input: &File, lines: &mut Option<&mut dyn FnMut(&str)>) {
         while let Some(interrupt) = self.interrupt {
             let mut polled =
                 [PollFd::new(input.as_fd(), PollFlags::POLLIN), PollFd::new(interrupt, PollFlags::empty())];
-            if poll(&mut polled, PollTimeout::NONE).is_err() {
-                continue;
+            match poll(&mut polled, PULSE) {
+                Ok(0) => lines.iter_mut().for_each(|tell| tell("")),
+                Ok(_) => {}
+                Err(_) => continue,
             }
             if polled[1].any().unwrap_or(false) {
                 self.interrupt = None;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use super::delete::refuse_mounts;
 use super::fill::{Form, Vessel, explain};
 use super::held::Held;
 use super::job::{self, Reporter, Watcher};
@@ -72,6 +73,9 @@ pub fn convert(
         _ => {}
     }
     let container = env.paths.container(name);
+    if held.owns_root(env) {
+        refuse_mounts(held.config.container.root.path().as_path())?;
+    }
     let tree = held.tree()?;
     let form = match &tree {
         Some(tree) => image_for(measure(tree.root.directory()).context("measure the tree")?, size)?,
@@ -155,7 +159,6 @@ fn commit(env: &Env, held: &Held, form: Form, staging: &Staging, owned: bool) ->
     let old = held.config.container.root.path().as_path();
     let old = old.file_name().and_then(|name| name.to_str()).filter(|_| owned);
     let intent = Intent { new: form.file_name().to_owned(), old: old.map(str::to_owned) };
-    staging.sync()?;
     intent.record(staging.path())?;
     sync_directory(&container)?;
     fault::point("job-decided")?;

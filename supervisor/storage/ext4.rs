@@ -89,7 +89,8 @@ pub fn verify(path: &Path) -> Result<()> {
 pub fn repair(path: &Path) -> Result<()> {
     let checked = run(&tool("e2fsck")?, &["-f", "-y"], path)?;
     match checked.code {
-        Some(0..=2) => Ok(()),
+        // Bits: corrected, and to be mounted anew; from 4 on something is wrong still.
+        Some(0..=3) => Ok(()),
         _ => bail!("e2fsck cannot repair the file system: {}", checked.last_words()),
     }
 }

@@ -40,6 +40,8 @@ pub fn hoist(root: &Root) -> Result<Option<String>> {
     if !OF_A_SYSTEM.iter().any(has) {
         return Ok(None);
     }
+    // Moving changes its time.
+    let status = call!(fstat(&inner), "stat")?;
     // Something in it may have its name.
     call!(renameat(&top, only.as_c_str(), &top, ASIDE), "rename")?;
     for name in entries(&inner)? {
@@ -49,7 +51,6 @@ pub fn hoist(root: &Root) -> Result<Option<String>> {
             name.to_string_lossy()
         )?;
     }
-    let status = call!(fstat(&inner), "stat")?;
     call!(unlinkat(&top, ASIDE, UnlinkatFlags::RemoveDir), "rmdir")?;
     let owner = (Uid::from_raw(status.st_uid), Gid::from_raw(status.st_gid));
     call!(fchown(&top, Some(owner.0), Some(owner.1)), "chown")?;

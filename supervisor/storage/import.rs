@@ -45,7 +45,6 @@ pub fn import(env: &Env, source: &Source, name: &Name, watcher: Watcher<'_>) -> 
         let mut checking = Checking::new(source.stream(None)?);
         let (complete, entries) = read(&mut checking, source.length, &staging, &container, name, reporter)?;
         checking.finish(&complete, entries)?.finish()?;
-        staging.sync()?;
         Ok(Value::Null)
     })?;
     let _lock = Lock::take(&env.paths, name)?;
@@ -160,9 +159,13 @@ fn configure(
             binds.join(",")
         ))?;
     }
-    let privileged = before.get("security.privileged").unwrap_or_default();
-    if !privileged.is_empty() && privileged != "no" {
-        reporter.warn(format!("it goes without protections: security.privileged={privileged}"))?;
+    for (key, harmless) in [("security.privileged", "no"), ("hardware.access", "none")] {
+        let value = before.get(key).unwrap_or_default();
+        if !value.is_empty() && value != harmless {
+            reporter.warn(format!(
+                "it comes with {key}={value}; 'ds set {name} {key}={harmless}' takes that away"
+            ))?;
+        }
     }
     std::fs::remove_file(&file).context("remove what was written first")?;
     Ok(Config::derive(text, &manifest.name, &file, name, &changes)?)

@@ -8,7 +8,11 @@ use anyhow::Result;
 
 use super::job::Reporter;
 use crate::config::Config;
+use crate::host::security::Selinux;
 use crate::rootfs::image::{self, Access, Attachment, Event, Fsck, Request};
+
+/// The directory below which an image is mounted.
+pub const PLACE: &str = "mount";
 
 /// How an image is mounted.
 #[derive(Debug, Clone, Copy)]
@@ -31,7 +35,7 @@ pub struct Mounting<'a> {
 /// Why it cannot be used.
 pub fn mount(mounting: &Mounting<'_>, reporter: &mut Reporter) -> Result<Attachment> {
     // The parent is covered, so it is a directory that has nothing else in it.
-    let mount_point = mounting.staging.join("mount/tree");
+    let mount_point = mounting.staging.join(PLACE).join("tree");
     let request = Request {
         image: mounting.image,
         mount_point: &mount_point,
@@ -50,8 +54,8 @@ pub fn mount(mounting: &Mounting<'_>, reporter: &mut Reporter) -> Result<Attachm
     Ok(attached)
 }
 
-/// The SELinux label for images of a container.
+/// The SELinux label for images of a container; none where there is no SELinux.
 #[must_use]
 pub fn label(config: &Config) -> Option<&str> {
-    config.container.image_label.as_deref()
+    config.container.image_label.as_deref().filter(|_| Selinux::probe() != Selinux::Off)
 }

@@ -2,7 +2,7 @@
 //!
 //! A new container is made in `containers/.new-NAME-HEX`, what changes one in `.ds-job-HEX` beside what it changes.
 //! Either is locked (flock(2)) as long as any process of the job lives, so that a sweep takes away what is dead and
-//! nothing else; neither name is one of a container. rename(2), syncfs(2).
+//! nothing else; neither name is one of a container. rename(2), fsync(2).
 
 use std::fs::{self, DirBuilder, File};
 use std::hash::{BuildHasher, RandomState};
@@ -13,13 +13,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
-use nix::unistd::syncfs;
+use nix::fcntl::{AT_FDCWD, renameat};
 
 use super::delete::delete;
+use super::mounted::PLACE;
 use crate::call;
 use crate::config::value::Name;
 use crate::paths::Paths;
+use crate::sys::rename::rename_no_replace;
 use crate::sys::descriptor::try_lock;
 
 /// How the directories of new containers begin.
@@ -35,7 +36,7 @@ const ATTEMPTS: usize = 16;
 #[derive(Debug)]
 pub struct Staging {
     path: PathBuf,
-    directory: File,
+    _lock: File,
     published: bool,
 }
 
@@ -65,7 +66,7 @@ impl Staging {
                 other => other.with_context(|| format!("create {}", path.display()))?,
             }
             match lock(&path) {
-                Ok(Some(directory)) => return Ok(Self { path, directory, published: false }),
+                Ok(Some(lock)) => return Ok(Self { path, _lock: lock, published: false }),
                 // A sweep has come between.
                 Ok(None) => {}
                 Err(error) => {
@@ -89,20 +90,14 @@ impl Staging {
         self.path.join(name)
     }
 
-    /// Everything that was written to its file system is on the medium when this returns.
-    ///
-    /// # Errors
-    /// What syncfs(2) answers: something could not be written.
-    pub fn sync(&self) -> Result<()> {
-        Ok(call!(syncfs(&self.directory), "syncfs({})", self.path.display())?)
-    }
-
-    /// Makes it the container `name`. The caller holds the container's lock.
+    /// Makes it the container `name`. The caller holds the container's lock, and has flushed what is in it.
     ///
     /// # Errors
     /// When there is a container of that name; then nothing has changed.
     pub fn publish(mut self, paths: &Paths, name: &Name) -> Result<()> {
-        self.sync()?;
+        // It is empty again, if it is there at all.
+        let _ = fs::remove_dir(self.join(PLACE));
+        sync_directory(&self.path)?;
         rename_to_free(&self.path, &paths.container(name))?;
         self.published = true;
         sync_directory(&paths.containers())
@@ -147,11 +142,11 @@ pub fn lock(path: &Path) -> Result<Option<File>> {
 /// # Errors
 /// EEXIST when something has the name, otherwise what the kernel answers.
 pub fn rename_to_free(from: &Path, to: &Path) -> Result<()> {
-    let renamed = renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE);
+    let renamed = rename_no_replace(from, to);
     let renamed = match renamed {
         // A file system that does not know the flag. The locks keep our own away.
         Err(Errno::EINVAL | Errno::ENOSYS) if to.symlink_metadata().is_err() => {
-            nix::fcntl::renameat(AT_FDCWD, from, AT_FDCWD, to)
+            renameat(AT_FDCWD, from, AT_FDCWD, to)
         }
         Err(Errno::EINVAL | Errno::ENOSYS) => Err(Errno::EEXIST),
         other => other,

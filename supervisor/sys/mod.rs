@@ -10,6 +10,7 @@ pub mod memory;
 pub mod mount;
 pub mod network;
 pub mod process;
+pub mod rename;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;

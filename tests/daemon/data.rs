@@ -35,7 +35,8 @@ fn a_container_is_made_whole_or_not_at_all() {
         .ds(&["create", "web", "--rootfs", "/"])
         .fails(1, "ds: create web: the host's own root directory cannot be a container; use another one");
     let create_image = machine.ds(&["create", "web", "--image", file]);
-    create_image.fails(1, "ds: create web: images are not there yet; use --rootfs DIR");
+    let empty = "it is empty; 'ds create NAME --from ARCHIVE --size SIZE' fills a new one";
+    create_image.fails(1, &format!("ds: create web: the image {file}: {empty}"));
     nothing_is_left(&machine);
 
     assert_eq!(create(&["--set", "hostname=first"]).succeeds(), "web created\n");

@@ -111,14 +111,20 @@ fn an_image_boots_and_is_unmounted_when_the_stop_returns() {
     let sandbox = Sandbox::new();
     let path = container(&sandbox, "web", &[]);
     assert_eq!(sandbox.ds(&["start", "web"]).succeeds(), "web started\n");
-    assert_eq!(loop_devices(&sandbox).len(), 1);
+    let devices = loop_devices(&sandbox);
+    assert_eq!(devices.len(), 1);
+    let setting = |name: &str| {
+        let text = fs::read_to_string(format!("/sys/block/{}/loop/{name}", devices[0])).expect("sysfs");
+        text.trim() == "1"
+    };
+    assert!(setting("autoclear"), "it goes with its last user");
     let mounts = sandbox.run(&["cat", "/proc/self/mounts"]).succeeds();
     assert!(!mounts.contains("Droidspaces"), "the host sees: {mounts}");
     let info = sandbox.info("web");
     assert_eq!(info["rootfs"]["kind"], "image");
     assert_eq!(info["rootfs"]["path"], text(&path));
-    assert_eq!(info["rootfs"]["filesystem"], "ext4");
-    assert!(info["rootfs"]["used"].as_u64().expect("used") > 1 << 20, "{info}");
+    assert_eq!(info["filesystem"]["kind"], "ext4");
+    assert!(info["filesystem"]["used"].as_u64().expect("used") > 1 << 20, "{info}");
     let stats = sandbox.ds(&["stats", "web", "--json"]).json();
     assert!(stats["containers"][0]["disk"].as_u64().expect("disk") > 1 << 20, "{stats}");
     let inside =
@@ -132,8 +138,8 @@ fn an_image_boots_and_is_unmounted_when_the_stop_returns() {
     assert_unmounted(&path);
     assert_eq!(read(&path, "/made"), "kept\n");
     let info = sandbox.info("web");
-    assert_eq!(info["rootfs"]["filesystem"], "ext4");
-    assert!(info["rootfs"]["used"].as_u64().expect("used") > 1 << 20, "{info}");
+    assert_eq!(info["filesystem"]["kind"], "ext4");
+    assert!(info["filesystem"]["used"].as_u64().expect("used") > 1 << 20, "{info}");
 }
 
 #[test]
@@ -146,10 +152,13 @@ fn restarts_and_reboots_inside_use_the_same_mount() {
         sandbox.ds(&["restart", "web"]).succeeds();
         assert_eq!(sandbox.info("web")["boots"], boots);
     }
+    // The command ends with the container that it is in.
+    let _ = sandbox.ds(&["run", "web", "--", "/bin/probe", "reboot"]);
+    wait_for("the reboot", || (sandbox.info("web")["boots"] == 5).then_some(()));
+    sandbox.wait_for_state("web", "running");
     assert_eq!(loop_devices(&sandbox), device);
     sandbox.ds(&["stop", "web"]).succeeds();
     assert_eq!(field(&path, "Mount count"), "1");
-    assert_eq!(read(&path, "/booted").lines().count(), 4);
     assert_unmounted(&path);
 }
 
@@ -227,12 +236,36 @@ fn a_check_shows_how_far_it_is_and_can_be_interrupted() {
     replace_e2fsck(&mut sandbox, &script);
     let mut terminal = sandbox.ds_on_terminal(&["start", "web"]);
     terminal.expect("web: checking the image 35 %");
+    assert_eq!(sandbox.state("web"), "starting", "its monitor answers meanwhile");
+    assert!(sandbox.info("web")["problem"].is_null());
     terminal.send(b"\x03");
     terminal.expect("interrupted");
     assert_eq!(terminal.wait(), 1);
     wait_for("the end of e2fsck", || ended.exists().then_some(()));
     sandbox.assert_no_containers();
     assert!(fs::read(&path).expect("read") == before, "the image is untouched");
+}
+
+#[test]
+fn a_stop_during_a_check_is_done_when_the_container_runs() {
+    let mut sandbox = Sandbox::new();
+    container(&sandbox, "web", &[]);
+    let (began, go_on) = (sandbox.path("began"), sandbox.path("go-on"));
+    let script = format!(
+        "echo x >{}; while ! [ -e {} ]; do sleep 0.05; done; exit 0",
+        began.display(),
+        go_on.display()
+    );
+    replace_e2fsck(&mut sandbox, &script);
+    let start = sandbox.spawn_ds(&["start", "web"]);
+    wait_for("the check", || began.exists().then_some(()));
+    let stop = sandbox.spawn_ds(&["stop", "web", "--kill"]);
+    assert_eq!(sandbox.state("web"), "starting");
+    fs::write(&go_on, "x").expect("write");
+    let [start, stop] = [start, stop].map(|child| child.wait_with_output().expect("wait"));
+    assert!(start.status.success() && stop.status.success(), "{start:?} {stop:?}");
+    wait_for("the end", || (sandbox.state("web") == "stopped").then_some(()));
+    assert_eq!(loop_devices(&sandbox), [""; 0]);
 }
 
 #[test]

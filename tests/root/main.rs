@@ -32,6 +32,9 @@ mod network;
 mod pty;
 mod recovery;
 mod stop;
+mod storage;
+mod storage_faults;
+mod storage_moving;
 mod supervisor;
 mod volatile;
 

@@ -38,8 +38,12 @@ enum Part {
 }
 
 /// Every stage of an end.
-const END: [(&str, Part); 3] =
-    [("ended", Part::Monitor), ("emptied", Part::Monitor), ("recorded", Part::Monitor)];
+const END: [(&str, Part); 4] = [
+    ("ended", Part::Monitor),
+    ("emptied", Part::Monitor),
+    ("released", Part::Monitor),
+    ("recorded", Part::Monitor),
+];
 
 /// A machine on which one stage fails in one way, with a container that the probe boots in systemd's place.
 fn sandbox(stage: &str, action: &str) -> (Sandbox, Tree) {

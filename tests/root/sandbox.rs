@@ -395,6 +395,12 @@ impl Sandbox {
         wait_for("the end of the supervisor", || Process::of(supervisor.pid).is_none().then_some(()));
     }
 
+    /// Waits until the supervisor and the worker that stands by are all there is: whatever it had to do at its
+    /// beginning is done.
+    pub fn wait_for_standby(&self) {
+        wait_for("the supervisor to be done", || self.only_supervisor().then_some(()));
+    }
+
     /// Waits for the end of the supervisor and its workers, which have its socket open in their first moments.
     pub fn wait_for_workers(&self) {
         let is_left =

@@ -136,6 +136,22 @@ fn the_first_volatile_container_checks_the_image_and_the_others_wait() {
 }
 
 #[test]
+fn an_image_that_was_not_unmounted_is_read_as_it_is() {
+    let sandbox = Sandbox::new();
+    let path = image(&sandbox, "cut");
+    create(&sandbox, "web", &path, &["volatile=yes", "fsck=never"]);
+    let done = sandbox.run(&["debugfs", "-w", "-R", "feature needs_recovery", text(&path)]);
+    done.succeeds();
+    let before = fs::read(&path).expect("read");
+    let done = sandbox.ds(&["start", "web"]);
+    assert!(done.errors.contains("was not unmounted"), "{}", done.errors);
+    done.succeeds();
+    sh(&sandbox, "web", "echo x >/made");
+    sandbox.ds(&["stop", "web"]).succeeds();
+    assert!(fs::read(&path).expect("read") == before, "the image is as it was");
+}
+
+#[test]
 fn what_overlayfs_does_not_take_is_told() {
     let mut sandbox = Sandbox::new();
     let bottom = Tree::with_probe(&sandbox.path("bottom"));
@@ -205,10 +221,7 @@ fn the_command_line_of_droidspaces_boots_a_volatile_image() {
     };
     line(&[&format!("--rootfs-img={}", path.display()), "--volatile", "start"]);
     let info = sandbox.info("old");
-    assert_eq!(
-        (info["rootfs"]["kind"].as_str(), info["rootfs"]["volatile"].as_bool()),
-        (Some("image"), Some(true))
-    );
+    assert_eq!((info["rootfs"]["kind"].as_str(), info["volatile"].as_bool()), (Some("image"), Some(true)));
     sh(&sandbox, "old", "echo x >/made");
     line(&["stop"]);
     sandbox.ds(&["set", "old", "volatile=no", "fsck=never"]).succeeds();

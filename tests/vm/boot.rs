@@ -14,7 +14,7 @@ fn a_machine_runs_scripts_and_keeps_what_it_flushed() {
     machine.run("mke2fs -q /dev/vdb && mount /dev/vdb /data && echo kept >/data/kept && sync && echo done >/run/reports")
         .succeeds();
     machine.run("uname -a; cat /proc/uptime; ds --version; echo lost >/data/lost").succeeds();
-    machine.wait_for_report(|line| line == "done");
+    machine.wait_until(|reports| reports == ["done"]);
     assert_eq!(machine.kill(), ["done"]);
     let mut machine = Machine::boot(&setup);
     assert_eq!(machine.run("mount /dev/vdb /data && ls /data").succeeds(), "kept\nlost+found\n");

@@ -32,7 +32,6 @@ const LINES_SHOWN: usize = 60;
 pub struct Setup {
     platform: Platform,
     memory_mib: u32,
-    processors: u32,
     /// More words for the kernel.
     kernel: String,
     /// A part of the second program's script, in the words of sh(1).
@@ -49,7 +48,6 @@ impl Setup {
         Self {
             platform: PLAIN,
             memory_mib: 512,
-            processors: 1,
             kernel: String::new(),
             prepare: String::new(),
             disks: Vec::new(),
@@ -82,11 +80,6 @@ impl Setup {
         self
     }
 
-    pub const fn processors(mut self, processors: u32) -> Self {
-        self.processors = processors;
-        self
-    }
-
     /// Something that is done before the agent starts.
     pub fn prepare(mut self, script: &str) -> Self {
         self.prepare.push_str(script);
@@ -96,12 +89,6 @@ impl Setup {
     /// SELinux in the enforcing mode; all that the test runs is in the domain `su`.
     pub fn selinux(mut self) -> Self {
         self.kernel.push_str(" security=selinux enforcing=1");
-        self.files.push(("policy".to_owned(), given("DS_VM").join("policy")));
-        self
-    }
-
-    pub fn permissive(mut self) -> Self {
-        self.kernel.push_str(" security=selinux enforcing=0");
         self.files.push(("policy".to_owned(), given("DS_VM").join("policy")));
         self
     }
@@ -218,19 +205,10 @@ impl Machine {
         self.reports.lock().expect("nobody panicked").clone()
     }
 
-    /// Waits for a line in /run/reports.
-    pub fn wait_for_report(&self, wanted: impl Fn(&str) -> bool) {
-        self.wait_until(|| self.reports().iter().any(|line| wanted(line)));
-    }
-
-    /// Waits until the disk's power goes, or a line in /run/reports, whichever is first.
-    pub fn wait_for_cut_or(&self, disk: &Disk, wanted: &str) {
-        self.wait_until(|| disk.is_dead() || self.reports().iter().any(|line| line == wanted));
-    }
-
-    fn wait_until(&self, met: impl Fn() -> bool) {
+    /// Waits until what was written to /run/reports so far, a line each, is enough.
+    pub fn wait_until(&self, enough: impl Fn(&[String]) -> bool) {
         let deadline = Instant::now() + PATIENCE;
-        while !met() {
+        while !enough(&self.reports()) {
             assert!(Instant::now() < deadline, "waited in vain; reports: {:?}", self.reports());
             sleep(Duration::from_millis(2));
         }
@@ -301,7 +279,7 @@ fn words(setup: &Setup) -> Vec<String> {
         "-display",
         "none",
         "-smp",
-        &setup.processors.to_string(),
+        "1",
         "-m",
         &setup.memory_mib.to_string(),
         "-kernel",

@@ -27,6 +27,9 @@ use std::path::PathBuf;
 
 /// A path that `cargo xtask test` hands over.
 fn given(name: &str) -> PathBuf {
+    if let Some(reason) = env::var_os("DS_VM_ERROR") {
+        panic!("there is nothing to boot: {}", reason.display());
+    }
     let path = env::var_os(name).unwrap_or_else(|| panic!("${name} is not set; run 'cargo xtask test'"));
     std::fs::canonicalize(&path).unwrap_or_else(|error| panic!("${name}: {}: {error}", path.display()))
 }

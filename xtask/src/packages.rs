@@ -18,6 +18,8 @@ pub enum Verb {
     Fixtures,
     /// Virtual machines: what they boot and what they run in.
     Machines,
+    /// Running tests: programs that the project's own are compared with.
+    Tests,
     /// Root file systems of another architecture.
     Emulation,
     /// Comparing with other programs.
@@ -56,6 +58,11 @@ const PACKAGES: &[Package] = &[
     package("e2fsprogs", "mke2fs", Verb::Fixtures, "makes and looks into images of the tests"),
     package("dpkg", "dpkg-deb", Verb::Fixtures, "unpacks single packages"),
     package("util-linux", "unshare", Verb::Fixtures, "keeps mounts made meanwhile private"),
+    package("tar", "tar", Verb::Tests, "reads and writes what archives are tested with"),
+    package("gzip", "gzip", Verb::Tests, "compresses them"),
+    package("xz-utils", "xz", Verb::Tests, "compresses them"),
+    package("zstd", "zstd", Verb::Tests, "compresses them"),
+    package("e2fsprogs", "mke2fs", Verb::Tests, "makes images"),
     package("qemu-system-x86", "qemu-system-x86_64", Verb::Machines, "virtual machines"),
     package("qemu-system-arm", "qemu-system-aarch64", Verb::Machines, "virtual machines of phones"),
     package("mmdebstrap", "mmdebstrap", Verb::Machines, "fetches their kernel and tools"),

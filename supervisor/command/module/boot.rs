@@ -12,7 +12,6 @@ use crate::daemon::{detach, launch};
 use crate::durable;
 use crate::exit::ExitCode;
 use crate::paths::{self, Paths};
-use crate::socket;
 
 /// Launches the supervisor unless there is one, and tells it where the module is.
 ///
@@ -29,7 +28,7 @@ pub fn run(module: Option<&Path>, paths: &Paths) -> Result<ExitCode> {
     }
     let _lock = launch::lock(paths)?;
     mark(module, paths)?;
-    if socket::connect_to(&paths.supervisor_socket())?.is_none() {
+    if !launch::is_running(paths)? {
         launch::start(paths, true)?;
     }
     Ok(ExitCode::Done)

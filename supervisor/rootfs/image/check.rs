@@ -64,8 +64,10 @@ fn run(tool: &Tool, request: &Request<'_>, claim: &Claim, events: &mut dyn FnMut
         let percent = progress(line);
         if percent.is_some() && percent != told {
             told = percent;
-            events(Event::Checking { percent });
+        } else if !line.is_empty() {
+            return;
         }
+        events(Event::Checking { percent: told.or(Some(0)) });
     };
     tool.run(&mut Invocation {
         inherited: &[claim.file()],

@@ -56,7 +56,7 @@ pub struct Request<'a> {
 /// What happens meanwhile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// The file system is being checked, so far done.
+    /// The file system is being checked, so far done. Told again now and then while there is nothing new.
     Checking {
         /// Of all work, if that is known.
         percent: Option<u8>,

@@ -15,6 +15,8 @@ pub struct Architecture {
     pub aliases: &'static [&'static str],
     /// The compiler's target.
     pub target: &'static str,
+    /// What else the compiler is told.
+    pub flags: &'static [&'static str],
     /// Prefix of the GNU tools, and its name in Debian's cross toolchains.
     pub tools: &'static str,
     /// Where Debian puts musl: below /usr/lib and /usr/include.
@@ -33,6 +35,7 @@ pub const ALL: [Architecture; 3] = [
         name: "arm64",
         aliases: &["aarch64"],
         target: "aarch64-unknown-linux-musl",
+        flags: &[],
         tools: "aarch64-linux-gnu",
         musl: "aarch64-linux-musl",
         debian: "arm64",
@@ -43,6 +46,8 @@ pub const ALL: [Architecture; 3] = [
         name: "arm",
         aliases: &["armv7", "armhf"],
         target: "armv7-unknown-linux-musleabihf",
+        // Every ARMv7 has the shorter instructions.
+        flags: &["-Ctarget-feature=+thumb-mode"],
         tools: "arm-linux-gnueabihf",
         musl: "arm-linux-musleabihf",
         debian: "armhf",
@@ -53,6 +58,7 @@ pub const ALL: [Architecture; 3] = [
         name: "x64",
         aliases: &["x86_64", "amd64"],
         target: "x86_64-unknown-linux-musl",
+        flags: &[],
         tools: "x86_64-linux-gnu",
         musl: "x86_64-linux-musl",
         debian: "amd64",

@@ -62,7 +62,8 @@ pub fn compile(workspace: &Workspace, architecture: &Architecture) -> Result<Pat
     command.args(["build", "--quiet", "--release", "--package", "ds", "--bin", "ds"]);
     command.args(["--target", architecture.target]).arg("--target-dir").arg(&folder);
     command.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "z").env_remove("RUSTFLAGS");
-    let mut flags: Vec<String> = FLAGS.map(str::to_owned).into();
+    let mut flags: Vec<String> =
+        FLAGS.iter().chain(architecture.flags).map(|flag| (*flag).to_owned()).collect();
     if way == Way::Distribution {
         let linker = linker::prepare(&workspace.target("package/link"), architecture)?;
         command.args(["-Zbuild-std=std,panic_abort", "-Zbuild-std-features=optimize_for_size"]);

@@ -1,7 +1,8 @@
 //! Linking with musl by a cross compiler that was made for glibc.
 //!
-//! Owns the script that the Rust compiler calls as its linker, and the two things that glibc's libgcc wants and musl does
-//! not have. Start files are musl's: those of GCC register unwind tables through symbols that a static program has not.
+//! Owns the script that the Rust compiler calls as its linker, and the unwinder that there is none of: libgcc's wants
+//! glibc, and with no unwind tables in the program it could unwind nothing. Start files are musl's: those of GCC register
+//! such tables through symbols that a static program has not.
 
 use super::architecture::Architecture;
 use crate::process;
@@ -11,11 +12,19 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// libgcc asks glibc where the unwind tables are. No answer means: look for them in the program's headers.
-const NO_UNWIND_TABLES: &str = "int _dl_find_object(void *address, void *result) { return -1; }\n";
-
-/// The Rust compiler asks for `-lunwind`; this linker script of that name gives it what GCC has instead.
-const UNWINDER: &str = "INPUT(-lgcc_eh)\n";
+/// What the standard library calls to print a backtrace: at once the end of the stack. The last three are named by the
+/// tables that every object for 32-bit ARM has.
+const UNWINDER: &str = "\
+int _Unwind_Backtrace(void *step, void *argument) { return 5; }
+unsigned long _Unwind_GetIP(void *context) { return 0; }
+unsigned long _Unwind_GetIPInfo(void *context, int *before) { *before = 0; return 0; }
+unsigned long _Unwind_GetCFA(void *context) { return 0; }
+void *_Unwind_FindEnclosingFunction(void *address) { return 0; }
+int _Unwind_VRS_Get(void *context, int kind, unsigned number, int form, void *value) { return 1; }
+void __aeabi_unwind_cpp_pr0(void) {}
+void __aeabi_unwind_cpp_pr1(void) {}
+void __aeabi_unwind_cpp_pr2(void) {}
+";
 
 /// No identification of the build, no symbols for others; pages of up to 16 KiB, which newer phones have; code and
 /// constants in one segment, which saves the space between them.
@@ -29,23 +38,22 @@ const OPTIONS: &str =
 pub fn prepare(place: &Path, architecture: &Architecture) -> Result<PathBuf> {
     let folder = place.join(architecture.name);
     fs::create_dir_all(&folder)?;
-    fs::write(folder.join("libunwind.a"), UNWINDER)?;
-    fs::write(folder.join("no_unwind_tables.c"), NO_UNWIND_TABLES)?;
+    fs::write(folder.join("unwinder.c"), UNWINDER)?;
     let gcc = format!("{}-gcc", architecture.tools);
-    process::run(
-        Command::new(&gcc)
-            .args(["-Os", "-w", "-c", "no_unwind_tables.c", "-o", "no_unwind_tables.o"])
-            .current_dir(&folder),
-    )?;
+    let compile = ["-Os", "-w", "-fno-asynchronous-unwind-tables", "-c", "unwinder.c", "-o", "unwinder.o"];
+    process::run(Command::new(&gcc).args(compile).current_dir(&folder))?;
+    let _ = fs::remove_file(folder.join("libunwind.a"));
+    let archive = ["rcD", "libunwind.a", "unwinder.o"];
+    process::run(Command::new(format!("{}-ar", architecture.tools)).args(archive).current_dir(&folder))?;
     let own = folder.to_str().context("the path of the target folder is not UTF-8")?;
     let musl = format!("/usr/lib/{}", architecture.musl);
     let libgcc = process::read(Command::new(&gcc).arg("-print-libgcc-file-name"))?;
     let libgcc = Path::new(libgcc.trim()).parent().context("GCC has no libgcc")?.display();
     let script = format!(
         "#!/bin/sh\n\
-         exec {gcc} -nostdlib -static -no-pie '{musl}/crt1.o' '{musl}/crti.o' '{own}/no_unwind_tables.o' \\\n  \
+         exec {gcc} -nostdlib -static -no-pie '{musl}/crt1.o' '{musl}/crti.o' \\\n  \
          '-L{own}' '-L{musl}' '-L{libgcc}' \"$@\" \\\n  \
-         {OPTIONS} -Wl,-Bstatic,--start-group -lc -lgcc -lgcc_eh -Wl,--end-group '{musl}/crtn.o'\n"
+         {OPTIONS} -Wl,-Bstatic,--start-group -lc -lgcc -lunwind -Wl,--end-group '{musl}/crtn.o'\n"
     );
     let path = folder.join("link");
     fs::write(&path, script).with_context(|| format!("cannot write {}", path.display()))?;

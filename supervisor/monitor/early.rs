@@ -1,0 +1,114 @@
+//! Who asks while the container is being prepared: a check of a large image takes minutes, and nobody may take the
+//! monitor for dead meanwhile.
+//!
+//! Answers how the container is, and keeps everything else for the moment when it runs.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::control::Client;
+use super::protocol::{Answer, PROTOCOL, Request, State, Status};
+use crate::config::Config;
+use crate::container::start::Report;
+use crate::socket;
+use crate::sys::socket::peer;
+
+/// The connections so far.
+#[derive(Debug, Default)]
+pub(super) struct Early {
+    pub(super) clients: Vec<Client>,
+    /// Somebody wants the end: the time for it, and whether it may be a clean one.
+    pub(super) stop: Option<(Option<u32>, bool)>,
+    /// How far the check was when that was told last.
+    told: Option<u8>,
+}
+
+impl Early {
+    /// Accepts whoever has come and answers what can be answered; waits for nothing.
+    pub(super) fn serve(&mut self, listener: BorrowedFd<'_>, config: &Config) {
+        while is_readable(listener) {
+            let Ok(connection) = socket::accept_from(listener) else { return };
+            if peer(connection.as_fd()).is_ok_and(|peer| peer.uid() == 0) {
+                self.clients.push(Client { connection, watching: false, waits_for_restart: false });
+            }
+        }
+        let stop = &mut self.stop;
+        self.clients.retain_mut(|client| !is_readable(client.fd()) || hear(client, stop, config));
+    }
+
+    /// Tells the worker. How far a check is, it hears once, and only if it listens: it may be busy with another start. A
+    /// worker that is gone is noticed where it matters.
+    pub(super) fn report(&mut self, report: BorrowedFd<'_>, told: &Report) {
+        if let Report::Checking { percent } = told {
+            let known = percent.is_some() && *percent == self.told;
+            if known || !is_ready(report, PollFlags::POLLOUT) {
+                return;
+            }
+            self.told = *percent;
+        }
+        let _ = socket::send(report, told, &[]);
+    }
+
+    /// Tells everybody that there will be no container.
+    pub(super) fn fail(&self, answer: &Answer) {
+        for client in &self.clients {
+            let _ = client.send(answer, &[]);
+        }
+    }
+}
+
+/// Hears one request; `false` once the client is gone.
+fn hear(client: &mut Client, stop: &mut Option<(Option<u32>, bool)>, config: &Config) -> bool {
+    let Ok(Some(received)) = socket::receive::<Request>(client.fd()) else { return false };
+    let answer = match received.message {
+        Request::Status => Answer::Status(Box::new(status(config))),
+        Request::Watch => {
+            client.watching = true;
+            Answer::Status(Box::new(status(config)))
+        }
+        Request::Stop { timeout_s, kill } => {
+            *stop = Some((timeout_s, kill));
+            Answer::Done
+        }
+        // It comes up with the configuration that it would have after a restart.
+        Request::Restart { .. } => {
+            client.waits_for_restart = true;
+            return true;
+        }
+        Request::Console => Answer::Failed("it is starting; try again when it runs".into()),
+        Request::Resize(_) => return true,
+    };
+    client.send(&answer, &[]).is_ok()
+}
+
+fn is_readable(socket: BorrowedFd<'_>) -> bool {
+    is_ready(socket, PollFlags::POLLIN)
+}
+
+fn is_ready(socket: BorrowedFd<'_>, events: PollFlags) -> bool {
+    let mut polled = [PollFd::new(socket, events)];
+    poll(&mut polled, PollTimeout::ZERO).is_ok_and(|count| count > 0)
+}
+
+fn status(config: &Config) -> Status {
+    Status {
+        protocol: PROTOCOL,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        state: State::Starting,
+        pid: None,
+        pid_started: None,
+        monitor: nix::unistd::getpid().as_raw(),
+        init: String::new(),
+        ready: false,
+        started_s: None,
+        boots: 0,
+        hostname: config.hostname().to_string(),
+        cgroup: None,
+        namespaces: 0,
+        terms: None,
+        network: config.network.mode.to_string(),
+        addresses: Vec::new(),
+        last_exit: None,
+    }
+}
