@@ -20,8 +20,8 @@ use super::mounted::PLACE;
 use crate::call;
 use crate::config::value::Name;
 use crate::paths::Paths;
-use crate::sys::rename::rename_no_replace;
 use crate::sys::descriptor::try_lock;
+use crate::sys::rename::rename_no_replace;
 
 /// How the directories of new containers begin.
 pub const NEW: &str = ".new-";

@@ -1,7 +1,7 @@
 //! The life of the module on a phone, from flashing to removal: one phone goes through all of it, for a boot is what takes
 //! the time.
 
-use super::Phone;
+use super::{Phone, surroundings};
 use crate::platform::{PHONE_AMD64, PHONE_ARM64};
 
 const MODULE: &str = "/data/adb/modules/droidspaces-supervisor";
@@ -19,6 +19,7 @@ const TOY: &str = "mkdir -p /data/local/toy/bin /data/local/toy/sbin /data/local
 #[test]
 fn a_phone_from_flashing_to_removal() {
     let mut phone = Phone::new(PHONE_AMD64, "bookworm");
+    surroundings::check(&mut phone);
     flash(&mut phone);
     debian_at_late_start(&mut phone);
     apps_come_and_go(&mut phone);
@@ -31,6 +32,7 @@ fn a_phone_from_flashing_to_removal() {
 #[test]
 fn a_phone_with_its_own_processor() {
     let mut phone = Phone::new(PHONE_ARM64, "bookworm-arm64");
+    surroundings::check(&mut phone);
     flash(&mut phone);
     debian_at_late_start(&mut phone);
     apps_come_and_go(&mut phone);
