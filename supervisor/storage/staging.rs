@@ -12,9 +12,8 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use nix::NixPath;
 use nix::errno::Errno;
-use nix::fcntl::AT_FDCWD;
+use nix::fcntl::{AT_FDCWD, renameat};
 
 use super::delete::delete;
 use super::mounted::PLACE;
@@ -22,7 +21,7 @@ use crate::call;
 use crate::config::value::Name;
 use crate::paths::Paths;
 use crate::sys::descriptor::try_lock;
-use crate::sys::rename;
+use crate::sys::rename::rename_no_replace;
 
 /// How the directories of new containers begin.
 pub const NEW: &str = ".new-";
@@ -143,12 +142,11 @@ pub fn lock(path: &Path) -> Result<Option<File>> {
 /// # Errors
 /// EEXIST when something has the name, otherwise what the kernel answers.
 pub fn rename_to_free(from: &Path, to: &Path) -> Result<()> {
-    let renamed = from.with_nix_path(|from| to.with_nix_path(|to| rename::without_replacing(from, to)));
-    let renamed = renamed.and_then(|inner| inner).and_then(|inner| inner);
+    let renamed = rename_no_replace(from, to);
     let renamed = match renamed {
         // A file system that does not know the flag. The locks keep our own away.
         Err(Errno::EINVAL | Errno::ENOSYS) if to.symlink_metadata().is_err() => {
-            nix::fcntl::renameat(AT_FDCWD, from, AT_FDCWD, to)
+            renameat(AT_FDCWD, from, AT_FDCWD, to)
         }
         Err(Errno::EINVAL | Errno::ENOSYS) => Err(Errno::EEXIST),
         other => other,

@@ -1,26 +1,47 @@
-//! renameat2(2), Linux 3.15: musl of most distributions has no function for it.
+//! Renaming that replaces nothing, renameat2(2), which nix has for glibc alone.
 
-use std::ffi::CStr;
+use std::path::Path;
 
+use nix::NixPath;
 use nix::errno::Errno;
 
-use super::check;
-
-/// Renames, unless there is something of the new name. Relative paths begin at the working directory.
+/// rename(2) that fails where the new name is taken (3.15).
 ///
 /// # Errors
-/// EEXIST when there is; EINVAL from a file system that cannot tell; otherwise what rename(2) answers.
-pub fn without_replacing(from: &CStr, to: &CStr) -> Result<(), Errno> {
-    // SAFETY: both paths are NUL-terminated and outlive the call.
-    let done = unsafe {
-        libc::syscall(
-            libc::SYS_renameat2,
-            libc::AT_FDCWD,
-            from.as_ptr(),
-            libc::AT_FDCWD,
-            to.as_ptr(),
-            libc::RENAME_NOREPLACE,
-        )
-    };
-    check(done).map(drop)
+/// EEXIST when it is; EINVAL on a file system that does not know the flag, ENOSYS on a kernel that has no such call.
+pub fn rename_no_replace(from: &Path, to: &Path) -> Result<(), Errno> {
+    let renamed = from.with_nix_path(|from| {
+        to.with_nix_path(|to| {
+            // SAFETY: both paths are NUL-terminated and live across the call.
+            unsafe {
+                libc::syscall(
+                    libc::SYS_renameat2,
+                    libc::AT_FDCWD,
+                    from.as_ptr(),
+                    libc::AT_FDCWD,
+                    to.as_ptr(),
+                    libc::RENAME_NOREPLACE,
+                )
+            }
+        })
+    })??;
+    Errno::result(renamed).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rename_no_replace;
+    use nix::errno::Errno;
+    use std::fs;
+
+    #[test]
+    fn what_is_there_stays() {
+        let place = tempfile::tempdir().unwrap();
+        let (one, two) = (place.path().join("one"), place.path().join("two"));
+        fs::write(&one, "one").unwrap();
+        rename_no_replace(&one, &two).unwrap();
+        fs::write(&one, "another").unwrap();
+        assert_eq!(rename_no_replace(&one, &two), Err(Errno::EEXIST));
+        assert_eq!(fs::read_to_string(&two).unwrap(), "one");
+    }
 }

@@ -21,6 +21,10 @@ impl Done {
         String::from_utf8_lossy(&self.output).into_owned()
     }
 
+    pub const fn is_success(&self) -> bool {
+        self.code == 0
+    }
+
     /// Exit code 0; what it printed.
     #[track_caller]
     pub fn succeeds(self) -> String {

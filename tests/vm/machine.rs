@@ -6,6 +6,7 @@
 use crate::agent::{Agent, Done};
 use crate::disk::Disk;
 use crate::initramfs::Archive;
+use crate::platform::{PLAIN, Platform};
 use crate::{given, nbd};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use std::fs;
@@ -21,7 +22,7 @@ use std::time::{Duration, Instant};
 
 /// How long anything may take. Emulated processors on a machine that has other work are slow, and a test that waits for
 /// minutes is a broken one.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(150);
 
 /// Lines of the console that are shown after a failure.
 const LINES_SHOWN: usize = 60;
@@ -29,13 +30,14 @@ const LINES_SHOWN: usize = 60;
 /// What a machine is to be.
 #[derive(Debug, Clone)]
 pub struct Setup {
+    platform: Platform,
     memory_mib: u32,
     /// More words for the kernel.
     kernel: String,
     /// A part of the second program's script, in the words of sh(1).
     prepare: String,
     disks: Vec<(Disk, u32)>,
-    /// Path below `/run/guest`, path on this machine.
+    /// Path below the folder of what the test brings, path on this machine.
     files: Vec<(String, PathBuf)>,
 }
 
@@ -43,7 +45,28 @@ impl Setup {
     /// One processor, half a GiB, no disk but that with the system.
     pub fn new() -> Self {
         let files = vec![("bin/ds".to_owned(), given("DS_BIN"))];
-        Self { memory_mib: 512, kernel: String::new(), prepare: String::new(), disks: Vec::new(), files }
+        Self {
+            platform: PLAIN,
+            memory_mib: 512,
+            kernel: String::new(),
+            prepare: String::new(),
+            disks: Vec::new(),
+            files,
+        }
+    }
+
+    /// A phone: SELinux is enforcing, and no `ds` is there before it is installed.
+    pub fn phone(platform: Platform) -> Self {
+        let mut phone = Self::new().selinux();
+        phone.platform = platform;
+        phone.files.retain(|(path, _)| path != "bin/ds");
+        phone
+    }
+
+    /// A file that the test brings, by its path below the folder of such files.
+    pub fn file(mut self, path: &str, from: &Path) -> Self {
+        self.files.push((path.to_owned(), from.to_owned()));
+        self
     }
 
     /// One more disk: the first is /dev/vdb. Storage of phones has sectors of 4096 bytes, and direct I/O depends on it.
@@ -71,16 +94,13 @@ impl Setup {
     }
 
     fn initramfs(&self, file: &Path) {
-        let prepared = given("DS_VM").join("amd64");
-        let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vm/guest");
+        let prepared = given("DS_VM").join(self.platform.parts);
+        let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vm").join(self.platform.scripts);
         let mut archive = Archive::default();
         archive.copy(&scripts.join("init"), "init");
         archive.copy(&prepared.join("busybox"), "busybox");
         archive.tree(&prepared.join("early"), "early");
-        for script in ["start", "agent", "etc/inittab"] {
-            let text = fs::read(scripts.join(script)).expect(script);
-            archive.file(&format!("guest/{script}"), 0o755, &text);
-        }
+        archive.tree(&scripts, "guest");
         archive.file("guest/prepare", 0o755, self.prepare.as_bytes());
         for (path, from) in &self.files {
             archive.copy(from, &format!("guest/{path}"));
@@ -115,14 +135,14 @@ impl Machine {
     fn start(setup: &Setup) -> Self {
         let directory = tempfile::Builder::new().prefix("vm-").tempdir_in(env!("CARGO_TARGET_TMPDIR"));
         let directory = directory.expect("a temporary directory");
-        let prepared = given("DS_VM").join("amd64");
+        let prepared = given("DS_VM").join(setup.platform.parts);
         // QEMU works in that directory, so that no path is part of its command line, where commas would matter.
         for file in ["kernel", "system"] {
             symlink(prepared.join(file), directory.path().join(file)).expect("symlink");
         }
         setup.initramfs(&directory.path().join("initramfs"));
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
+        command.args(["--pdeathsig", "KILL", setup.platform.emulator]);
         command.args(words(setup)).current_dir(directory.path()).stdin(Stdio::null()).stdout(Stdio::null());
         let mut streams = Vec::new();
         let mut theirs = Vec::new();
@@ -209,6 +229,11 @@ impl Machine {
     /// Switches the machine off as a user does: nothing is lost.
     pub fn power_off(mut self) {
         self.ask("sync; busybox poweroff -f");
+        self.wait_for_end();
+    }
+
+    /// Waits until the machine has switched itself off.
+    pub fn wait_for_end(mut self) {
         let deadline = Instant::now() + PATIENCE;
         while self.qemu.try_wait().expect("wait").is_none() {
             assert!(Instant::now() < deadline, "the machine does not power off");
@@ -243,11 +268,9 @@ impl Drop for Machine {
 }
 
 fn words(setup: &Setup) -> Vec<String> {
-    let (accelerator, processor) =
-        if has_kvm() { ("kvm", "host") } else { ("tcg,thread=multi", "Nehalem,-kvm") };
     let kernel = format!(
-        "console=ttyS0 quiet panic=-1 mitigations=off nokaslr random.trust_cpu=on tsc=reliable no_timer_check{}",
-        setup.kernel
+        "quiet panic=-1 mitigations=off nokaslr random.trust_cpu=on {}{}",
+        setup.platform.kernel, setup.kernel
     );
     let words = [
         "-nodefaults",
@@ -255,12 +278,6 @@ fn words(setup: &Setup) -> Vec<String> {
         "-no-reboot",
         "-display",
         "none",
-        "-machine",
-        "q35",
-        "-accel",
-        accelerator,
-        "-cpu",
-        processor,
         "-smp",
         "1",
         "-m",
@@ -286,15 +303,7 @@ fn words(setup: &Setup) -> Vec<String> {
         "-device",
         "virtio-serial-pci",
     ];
-    words.map(str::to_owned).to_vec()
-}
-
-/// Whether the kernel can run machines at full speed. Where the processor does not say that it can, /dev/kvm may be there
-/// all the same and be slower than emulation.
-fn has_kvm() -> bool {
-    let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let can = processor.split_whitespace().any(|word| word == "vmx" || word == "svm");
-    can && fs::File::options().read(true).write(true).open("/dev/kvm").is_ok()
+    setup.platform.words().into_iter().chain(words).map(str::to_owned).collect()
 }
 
 fn collect(stream: UnixStream, lines: &Arc<Mutex<Vec<String>>>) -> JoinHandle<()> {

@@ -14,9 +14,11 @@ mod disk;
 mod initramfs;
 mod machine;
 mod nbd;
+mod platform;
 
 mod boot;
 mod f2fs;
+mod phone;
 mod power;
 mod selinux;
 

@@ -65,6 +65,7 @@ const PACKAGES: &[Package] = &[
     package("e2fsprogs", "mke2fs", Verb::Tests, "makes images"),
     package("squashfs-tools", "mksquashfs", Verb::Tests, "makes images"),
     package("qemu-system-x86", "qemu-system-x86_64", Verb::Machines, "virtual machines"),
+    package("qemu-system-arm", "qemu-system-aarch64", Verb::Machines, "virtual machines of phones"),
     package("mmdebstrap", "mmdebstrap", Verb::Machines, "fetches their kernel and tools"),
     package("debian-archive-keyring", "", Verb::Machines, "verifies what is fetched"),
     package("kmod", "depmod", Verb::Machines, "finds what kernel modules depend on"),

@@ -11,6 +11,7 @@ mod linker;
 
 use crate::process;
 use crate::terminal;
+use crate::vm;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail};
 use architecture::{ALL, Architecture};
@@ -28,11 +29,14 @@ pub struct Options {
 }
 
 impl Options {
-    /// A zip for this machine's own processor alone.
+    /// A zip for this machine's own processor, and for those of the phones that tests boot.
     ///
     /// # Errors
-    /// When the module is not built for it.
-    pub fn for_tests() -> Result<Self> {
+    /// When the module is not built for this machine's processor.
+    pub fn for_tests(phones: bool) -> Result<Self> {
+        if phones {
+            return Ok(Self { architectures: vm::PHONES.map(str::to_owned).to_vec(), verify: false });
+        }
         let own = ALL.iter().find(|architecture| architecture.is_own());
         let own = own.context("the module is not built for this machine's processor")?;
         Ok(Self { architectures: vec![own.name.to_owned()], verify: false })

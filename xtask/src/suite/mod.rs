@@ -36,7 +36,7 @@ enum Needs {
     Machine,
     /// Root, the probe, and the module's zip.
     Module,
-    /// What `Machine` needs, and what virtual machines boot.
+    /// What `Machine` needs, what virtual machines boot, and the module's zip for all of them.
     VirtualMachine,
 }
 
@@ -135,7 +135,10 @@ fn prepare(workspace: &Workspace, suites: &[Suite]) -> Result<Environment> {
     }
     if needed(&[Needs::Module]) {
         packages::ensure(packages::Verb::Module)?;
-        environment.push(("DS_MODULE", package::run(workspace, &package::Options::for_tests()?)?));
+    }
+    if needed(&[Needs::Module, Needs::VirtualMachine]) {
+        let phones = needed(&[Needs::VirtualMachine]);
+        environment.push(("DS_MODULE", package::run(workspace, &package::Options::for_tests(phones)?)?));
     }
     if needed(&[Needs::Machine, Needs::VirtualMachine]) {
         fixture::ensure(workspace, &[])?;

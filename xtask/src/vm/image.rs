@@ -7,7 +7,7 @@ use anyhow::Result;
 use std::path::Path;
 
 /// The fixtures that there is an image of.
-pub const NAMES: &[&str] = &["bookworm", "busybox"];
+pub const NAMES: &[&str] = &["bookworm", "bookworm-arm64", "busybox"];
 
 /// Change this when [`make`] makes something else of the same fixture.
 const VERSION: u32 = 1;

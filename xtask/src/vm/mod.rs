@@ -1,12 +1,13 @@
 //! What virtual machines are made of, below `target/vm/`: each part built once, whole or not at all.
 //!
-//! Owns the folder: `amd64/` is what a machine boots (`system` makes it), `images/` holds root file systems as files
-//! (`image`), `policy` is the SELinux policy of the guests (`policy`). A `.stamp` beside a part tells what it was made
-//! from, `lock` keeps two builds apart. Boots nothing: that is the business of `tests/vm`.
+//! Owns the folder: `amd64/` is what a machine boots (`system` makes it), `phone-amd64/` and `phone-arm64/` what a phone does
+//! (`phone`), `images/` holds root file systems as files (`image`), `policy` is the SELinux policy of the guests
+//! (`policy`). A `.stamp` beside a part tells what it was made from, `lock` keeps two builds apart. Boots nothing: that is the business of `tests/vm`.
 
 mod image;
 mod kernel;
 mod modules;
+mod phone;
 mod policy;
 mod system;
 
@@ -18,7 +19,10 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Builds what is missing and gives the folder. The fixtures have to be there.
+/// Debian's architectures that there is a phone of.
+pub const PHONES: [&str; 2] = ["amd64", "arm64"];
+
+/// Builds what is missing and gives the folder.
 ///
 /// # Errors
 /// Not root, a missing tool, or what a build failed with.
@@ -33,8 +37,11 @@ pub fn ensure(workspace: &Workspace) -> Result<PathBuf> {
         bail!("building virtual machines needs root");
     }
     part(&folder.join("amd64"), &system::stamp(), system::make)?;
-    for name in image::NAMES {
-        let tree = workspace.fixtures().join(name);
+    for architecture in PHONES {
+        let make = |folder: &Path| phone::make(architecture, folder);
+        part(&folder.join(format!("phone-{architecture}")), &phone::stamp(architecture), make)?;
+    }
+    for (name, tree) in image::NAMES.iter().zip(fixture::ensure(workspace, image::NAMES)?) {
         let make = |file: &Path| image::make(&tree, file);
         part(&folder.join("images").join(name), &image::stamp(&fixture::stamp(name)?), make)?;
     }

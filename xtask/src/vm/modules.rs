@@ -1,6 +1,6 @@
 //! Kernel modules: those that a machine needs, what they depend on, and nothing else.
 //!
-//! Owns the two lists. See depmod(8) and modules.dep(5).
+//! Owns the lists of the machines that are no phones. See depmod(8) and modules.dep(5).
 
 use crate::process;
 use anyhow::{Context, Result};
@@ -26,30 +26,30 @@ pub const LATER: &[&str] = &[
     "squashfs",
 ];
 
-/// Deletes all modules of the tree but those of the lists, and puts those that are needed early into `early`, numbered in
-/// the order they have to be loaded.
+/// Deletes all modules of the tree but those of the two lists, and puts those that are needed early into `folder`, numbered
+/// in the order they have to be loaded.
 ///
 /// # Errors
 /// When a module of the lists is not there.
-pub fn choose(tree: &Path, release: &str, early: &Path) -> Result<()> {
-    let folder = tree.join("lib/modules").join(release);
+pub fn choose(tree: &Path, release: &str, folder: &Path, early: &[&str], later: &[&str]) -> Result<()> {
+    let modules = tree.join("lib/modules").join(release);
     depmod(tree, release)?;
-    let text = fs::read_to_string(folder.join("modules.dep")).context("depmod wrote no modules.dep")?;
+    let text = fs::read_to_string(modules.join("modules.dep")).context("depmod wrote no modules.dep")?;
     let (paths, dependencies) = (paths(&text), dependencies(&text));
     let path = |name: &&str| {
         paths.get(*name).cloned().with_context(|| format!("the kernel {release} has no module {name}"))
     };
-    let early_paths = closure(&dependencies, &EARLY.iter().map(path).collect::<Result<Vec<_>>>()?);
-    let later_paths = closure(&dependencies, &LATER.iter().map(path).collect::<Result<Vec<_>>>()?);
-    fs::create_dir_all(early)?;
+    let early_paths = closure(&dependencies, &early.iter().map(path).collect::<Result<Vec<_>>>()?);
+    let later_paths = closure(&dependencies, &later.iter().map(path).collect::<Result<Vec<_>>>()?);
+    fs::create_dir_all(folder)?;
     for (number, path) in early_paths.iter().enumerate() {
         let name = Path::new(path).file_name().unwrap_or_default().to_string_lossy();
-        fs::copy(folder.join(path), early.join(format!("{number:02}-{name}")))
+        fs::copy(modules.join(path), folder.join(format!("{number:02}-{name}")))
             .with_context(|| format!("cannot copy {path}"))?;
     }
     let kept: BTreeSet<_> = early_paths.iter().chain(&later_paths).collect();
     for path in dependencies.keys().filter(|path| !kept.contains(path)) {
-        fs::remove_file(folder.join(path)).with_context(|| format!("cannot remove {path}"))?;
+        fs::remove_file(modules.join(path)).with_context(|| format!("cannot remove {path}"))?;
     }
     depmod(tree, release)
 }

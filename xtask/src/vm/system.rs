@@ -66,7 +66,7 @@ pub fn make(folder: &Path) -> Result<()> {
     let image = only(&tree.join("boot"), "vmlinuz-")?;
     let release = image.file_name().unwrap_or_default().to_string_lossy().replacen("vmlinuz-", "", 1);
     kernel::unpack(&image, &folder.join("kernel"))?;
-    modules::choose(&tree, &release, &folder.join("early"))?;
+    modules::choose(&tree, &release, &folder.join("early"), modules::EARLY, modules::LATER)?;
     let busybox = ["bin/busybox", "usr/bin/busybox"].map(|path| tree.join(path));
     let busybox = busybox.iter().find(|path| path.is_file()).context("busybox-static holds no busybox")?;
     fs::copy(busybox, folder.join("busybox"))?;
@@ -83,7 +83,7 @@ pub fn make(folder: &Path) -> Result<()> {
 }
 
 /// The one file of a folder whose name begins so.
-fn only(folder: &Path, start: &str) -> Result<PathBuf> {
+pub fn only(folder: &Path, start: &str) -> Result<PathBuf> {
     let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     let mut paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
     let is_wanted =

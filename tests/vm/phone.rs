@@ -1,0 +1,119 @@
+//! A phone: what is flashed is what runs, from the first boot to the removal.
+//!
+//! Owns the way to a phone in a virtual machine: its storage, its root shell, the ends of its boots. What is Android about it is
+//! in `android/`: the scripts that stand for init, a root manager and an app. The same tests run on both processors.
+
+mod life;
+mod surroundings;
+
+use crate::agent::Done;
+use crate::disk::Disk;
+use crate::given;
+use crate::machine::{Machine, Setup};
+use crate::platform::Platform;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use tempfile::TempDir;
+
+/// Of the storage, what is never written takes no room.
+const STORAGE: u64 = 2 << 30;
+
+/// A phone that is switched on.
+#[derive(Debug)]
+struct Phone {
+    setup: Setup,
+    machine: Option<Machine>,
+    _folder: TempDir,
+}
+
+impl Phone {
+    /// A new phone, in its first boot. `container` is the image that it finds on a memory stick.
+    fn new(platform: Platform, container: &str) -> Self {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
+        let storage = Disk::new(&folder.path().join("storage"), STORAGE);
+        let stick = stick(folder.path(), container);
+        let filter = folder.path().join("filter");
+        fs::write(&filter, surroundings::filter_of_apps()).expect("write");
+        let setup = Setup::phone(platform)
+            .memory_mib(768)
+            .file("ds.zip", &given("DS_MODULE"))
+            .file("filter", &filter)
+            .file("installer.sh", &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/module/installer.sh"))
+            .disk(&storage, 4096)
+            .disk(&stick, 512);
+        let machine = Some(boot(&setup));
+        Self { setup, machine, _folder: folder }
+    }
+
+    fn machine(&mut self) -> &mut Machine {
+        self.machine.as_mut().expect("switched on")
+    }
+
+    /// Runs a script with what the test brought: as nobody on a phone could.
+    fn run(&mut self, script: &str) -> Done {
+        self.machine().run(script)
+    }
+
+    /// Runs a script in a root shell.
+    fn root(&mut self, script: &str) -> Done {
+        self.run(&format!("su -c {}", quoted(script)))
+    }
+
+    /// Runs a script in the root shell of an app.
+    fn app(&mut self, script: &str) -> Done {
+        self.run(&format!("app {}", quoted(script)))
+    }
+
+    /// Waits until a script of the root shell succeeds.
+    fn wait_for(&mut self, script: &str) {
+        self.root(&format!("until {script}; do sleep 0.3; done")).succeeds();
+    }
+
+    /// PID 1 of a container that runs.
+    fn pid(&mut self, container: &str) -> String {
+        let list = self.root("ds list").succeeds();
+        let line = list.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let mut found =
+            line.filter(|words| words.first() == Some(&container) && words.get(1) == Some(&"running"));
+        found.next().unwrap_or_else(|| panic!("{container} does not run: {list}"))[2].to_owned()
+    }
+
+    /// The user switches it off and on again.
+    fn reboot(&mut self) {
+        let mut machine = self.machine.take().expect("switched on");
+        machine.ask("exec shutdown >/dev/kmsg 2>&1");
+        machine.wait_for_end();
+        self.machine = Some(boot(&self.setup));
+    }
+
+    /// It crashes and boots again.
+    fn crash(&mut self) {
+        self.machine.take().expect("switched on").kill();
+        self.machine = Some(boot(&self.setup));
+    }
+}
+
+/// Boots, and waits until Android would say that it has.
+fn boot(setup: &Setup) -> Machine {
+    let mut machine = Machine::boot(setup);
+    machine.run("until [ \"$(getprop sys.boot_completed)\" = 1 ]; do sleep 0.1; done").succeeds();
+    machine
+}
+
+/// A memory stick with the image of a container.
+fn stick(folder: &Path, container: &str) -> Disk {
+    let tree = folder.join("stick");
+    fs::create_dir(&tree).expect("mkdir");
+    let image = given("DS_VM").join("images").join(container);
+    let status = Command::new("cp").arg("--sparse=always").arg(&image).arg(tree.join("image")).status();
+    assert!(status.expect("cp").success());
+    let disk = Disk::ext4(&folder.join("stick-disk"), 1 << 30, &tree);
+    fs::remove_dir_all(&tree).expect("rm");
+    disk
+}
+
+/// One word of sh(1).
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
+}

@@ -1,0 +1,179 @@
+//! The life of the module on a phone, from flashing to removal: one phone goes through all of it, for a boot is what takes
+//! the time.
+
+use super::{Phone, surroundings};
+use crate::platform::{PHONE_AMD64, PHONE_ARM64};
+
+const MODULE: &str = "/data/adb/modules/droidspaces-supervisor";
+
+const LOG: &str = "/data/adb/droidspaces/log/supervisor.log";
+
+/// A container with next to nothing in it, in a directory of /data.
+const TOY: &str = "mkdir -p /data/local/toy/bin /data/local/toy/sbin /data/local/toy/etc/init.d
+    cp /data/adb/ksu/bin/busybox /data/local/toy/bin/busybox
+    for name in sh sleep true cat; do ln -s busybox /data/local/toy/bin/$name; done
+    ln -s ../bin/busybox /data/local/toy/sbin/init
+    printf '#!/bin/sh\\n' >/data/local/toy/etc/init.d/rcS
+    chmod 755 /data/local/toy/etc/init.d/rcS";
+
+#[test]
+fn a_phone_from_flashing_to_removal() {
+    let mut phone = Phone::new(PHONE_AMD64, "bookworm");
+    surroundings::check(&mut phone);
+    flash(&mut phone);
+    debian_at_late_start(&mut phone);
+    apps_come_and_go(&mut phone);
+    update_while_it_runs(&mut phone);
+    two_crashes_are_enough(&mut phone);
+    safe_mode(&mut phone);
+    removal(&mut phone);
+}
+
+#[test]
+fn a_phone_with_its_own_processor() {
+    let mut phone = Phone::new(PHONE_ARM64, "bookworm-arm64");
+    surroundings::check(&mut phone);
+    flash(&mut phone);
+    debian_at_late_start(&mut phone);
+    apps_come_and_go(&mut phone);
+}
+
+/// The manager installs the zip; the next boot brings `ds` into the root shell.
+fn flash(phone: &mut Phone) {
+    let said = phone.run("manager install /mnt/vm/ds.zip").succeeds();
+    for words in ["First installation", "root has the command 'ds'", "- Done"] {
+        assert!(said.contains(words), "no '{words}' in: {said}");
+    }
+    assert!(!phone.root("ds version").is_success(), "before the boot there is no ds");
+    phone.reboot();
+    assert!(phone.root("ds version").succeeds().starts_with("ds "));
+    let labels = format!("ls {MODULE}; getfattr -n security.selinux --only-values {MODULE}/bin/ds");
+    assert!(phone.root(&labels).succeeds().contains("u:object_r:system_file:s0"), "{labels}");
+}
+
+/// A container from an image on /data is up at late_start, without anybody asking for it.
+fn debian_at_late_start(phone: &mut Phone) {
+    phone.run(
+        "mkdir /mnt/stick && mount -t ext4 -o ro /dev/block/vdc /mnt/stick &&
+         dd if=/mnt/stick/image of=/data/local/debian.img bs=64K conv=sparse status=none && umount /mnt/stick",
+    )
+    .succeeds();
+    phone.root("ds create debian --image /data/local/debian.img --set autostart=yes").succeeds();
+    // However slow this is, no start of it is survived.
+    phone
+        .root("printf '[supervisor]\\nguard-time = 3600\\n' >/data/adb/droidspaces/supervisor.ini")
+        .succeeds();
+    phone.reboot();
+    // Asking ds would start a supervisor if there were none.
+    phone.wait_for(&format!("grep -q 'debian: running' {LOG}"));
+    // Its boot goes on: this waits for the end of it.
+    phone.root("ds start debian --wait=250").succeeds();
+    let state = phone.root("ds run debian -- systemctl is-system-running --wait");
+    assert_eq!(
+        state.text(),
+        "running\n",
+        "{state:?} {}",
+        phone.root("ds run debian -- systemctl --failed").text()
+    );
+    let label = "getfattr -n security.selinux --only-values /data/local/debian.img";
+    assert!(phone.root(label).succeeds().starts_with("u:object_r:vold_data_file:s0"));
+    surroundings_of_the_supervisor(phone);
+}
+
+/// What the supervisor has of the process that started it: nothing that could end it.
+fn surroundings_of_the_supervisor(phone: &mut Phone) {
+    let about = phone
+        .root(
+            "pid=$(pgrep -x ds | head -n 1); cd /proc/$pid
+             echo mounts $(readlink ns/mnt) $(readlink /proc/1/ns/mnt)
+             echo score $(cat oom_score_adj)
+             echo groups $(cat cgroup)
+             echo umask $(grep Umask status)
+             echo input $(readlink fd/0)
+             echo cwd $(readlink cwd)
+             echo container $(cat /proc/$(ds list | sed -n 's/^debian *running *\\([0-9]*\\).*/\\1/p')/oom_score_adj)",
+        )
+        .succeeds();
+    let line = |start: &str| {
+        let found = about.lines().find_map(|line| line.strip_prefix(start));
+        found.unwrap_or_else(|| panic!("no {start} in: {about}")).trim().to_owned()
+    };
+    let mounts = line("mounts");
+    assert_eq!(mounts.split(' ').next(), mounts.split(' ').nth(1), "{about}");
+    assert_eq!(line("score"), "-1000", "{about}");
+    assert!(line("groups").split(' ').all(|group| group.ends_with(":/")), "{about}");
+    assert!(line("umask").ends_with("0022") || line("umask").ends_with("0077"), "{about}");
+    assert_eq!(line("input"), "/dev/null", "{about}");
+    assert_eq!(line("cwd"), "/", "{about}");
+    assert_eq!(line("container"), "0", "{about}");
+}
+
+/// A terminal app has root and a sandbox. What it starts belongs to the supervisor, and not to the app.
+fn apps_come_and_go(phone: &mut Phone) {
+    phone.run(TOY).succeeds();
+    assert_eq!(phone.app("ds run debian -- cat /proc/1/comm").succeeds(), "systemd\n");
+    phone.app("ds start toy --rootfs /data/local/toy").succeeds();
+    let pid = phone.pid("toy");
+    phone.run("app 'ds run toy -- sleep 1000' >/dev/null 2>&1 &").succeeds();
+    phone.wait_for("ds run toy -- cat /proc/*/comm | grep -q sleep");
+    phone.run("kill-app").succeeds();
+    assert_eq!(phone.pid("toy"), pid, "the container lives on");
+    phone.root("ds run toy -- true").succeeds();
+    phone.wait_for("! ds run toy -- cat /proc/*/comm | grep -q sleep");
+    phone.root("ds stop toy").succeeds();
+}
+
+/// An update waits for the next boot and disturbs nothing until then.
+fn update_while_it_runs(phone: &mut Phone) {
+    let pid = phone.pid("debian");
+    let program = "stat -L -c %i $(readlink -f $(which ds))";
+    let before = phone.root(program).succeeds();
+    let said = phone.run("manager install /mnt/vm/ds.zip").succeeds();
+    assert!(said.contains("Running containers go on"), "{said}");
+    assert_eq!(phone.pid("debian"), pid, "nothing was disturbed");
+    assert_eq!(phone.root(program).succeeds(), before);
+    // No manager flushes what it installs; Android does so every few seconds.
+    phone.root(&format!("test -e {MODULE}/update && echo crash >{LOG} && sync")).succeeds();
+    phone.crash();
+    assert_ne!(phone.root(program).succeeds(), before, "the update is live");
+    phone.root(&format!("test ! -e {MODULE}/update")).succeeds();
+    phone.wait_for(&format!("grep -q 'debian: running' {LOG}"));
+    phone.pid("debian");
+}
+
+/// The boot above was the first after a crash; after the second, the container does not start by itself.
+fn two_crashes_are_enough(phone: &mut Phone) {
+    phone.crash();
+    phone.wait_for("ds list | grep '^debian' | grep -q 'the machine went down twice'");
+    assert!(!phone.root("ds list").succeeds().contains("running"));
+    phone.wait_for(&format!("grep '^description=' {MODULE}/module.prop | grep -q debian"));
+    // The user says so; the file system is whole in spite of all.
+    phone.root("ds set debian autostart=yes").succeeds();
+    assert!(!phone.root("ds list").succeeds().contains("went down"));
+    phone.root("ds start debian && ds run debian -- cat /etc/debian_version").succeeds();
+}
+
+/// Safe mode switches all modules off, and they stay so until the user switches them on.
+fn safe_mode(phone: &mut Phone) {
+    phone.run("setprop persist.sys.safemode 1").succeeds();
+    phone.reboot();
+    phone.root(&format!("test -e {MODULE}/disable && ! pgrep -x ds")).succeeds();
+    phone.run(&format!("setprop persist.sys.safemode 0; rm {MODULE}/disable")).succeeds();
+}
+
+/// The module goes, the containers stay; with the marker, they go as well.
+fn removal(phone: &mut Phone) {
+    phone.root(&format!("touch {MODULE}/remove")).succeeds();
+    phone.reboot();
+    phone
+        .root(&format!("test ! -e {MODULE} && test -e /data/adb/droidspaces/containers/debian/container.ini"))
+        .succeeds();
+    phone.root("test -z \"$(ls /data/adb/ksu/bin | grep -v busybox)\"").succeeds();
+    phone.run("manager install /mnt/vm/ds.zip").succeeds();
+    phone.reboot();
+    phone.wait_for("ds list | grep -q '^debian *running'");
+    phone.root(&format!("touch /data/adb/droidspaces/purge {MODULE}/remove")).succeeds();
+    phone.reboot();
+    phone.wait_for("test ! -e /data/adb/droidspaces");
+    phone.root("test -e /data/local/debian.img").succeeds();
+}

@@ -1,0 +1,64 @@
+//! What kind of machine it is: the emulator, the processor, and the first programs.
+//!
+//! Owns what differs between architectures on QEMU's command line, and which folder of `$DS_VM` and of the sources belongs
+//! to which kind. See qemu(1), system/target-i386 and arm/virt of QEMU's documentation.
+
+use std::fs;
+
+/// One kind of machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Platform {
+    /// Its folder below `$DS_VM`.
+    pub parts: &'static str,
+    /// The folder of its scripts, below `tests/vm`.
+    pub scripts: &'static str,
+    /// The program of QEMU.
+    pub emulator: &'static str,
+    machine: &'static str,
+    /// What is emulated where the real processor is of another kind.
+    processor: &'static str,
+    /// Words for the kernel: its console, and what makes the emulation of this processor faster.
+    pub kernel: &'static str,
+}
+
+/// A machine with Debian's tools.
+pub const PLAIN: Platform = Platform {
+    parts: "amd64",
+    scripts: "guest",
+    emulator: "qemu-system-x86_64",
+    machine: "q35",
+    processor: "Nehalem,-kvm",
+    kernel: "console=ttyS0 tsc=reliable no_timer_check",
+};
+
+/// A phone with the processor of a desktop.
+pub const PHONE_AMD64: Platform = Platform { parts: "phone-amd64", scripts: "android", ..PLAIN };
+
+/// A phone.
+pub const PHONE_ARM64: Platform = Platform {
+    parts: "phone-arm64",
+    scripts: "android",
+    emulator: "qemu-system-aarch64",
+    machine: "virt,gic-version=3",
+    processor: "cortex-a57",
+    kernel: "console=ttyAMA0",
+};
+
+impl Platform {
+    /// QEMU's words for board and processor.
+    pub fn words(&self) -> [&'static str; 6] {
+        let (accelerator, processor) =
+            if self.has_kvm() { ("kvm", "host") } else { ("tcg,thread=multi", self.processor) };
+        ["-machine", self.machine, "-accel", accelerator, "-cpu", processor]
+    }
+
+    /// Whether the kernel can run machines of this kind at full speed. Where the processor does not say that it can,
+    /// /dev/kvm may be there all the same and be slower than emulation.
+    fn has_kvm(&self) -> bool {
+        let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let can = processor.split_whitespace().any(|word| word == "vmx" || word == "svm");
+        self.emulator == PLAIN.emulator
+            && can
+            && fs::File::options().read(true).write(true).open("/dev/kvm").is_ok()
+    }
+}
