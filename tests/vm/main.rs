@@ -1,9 +1,10 @@
 //! Containers on kernels other than this machine's: the built binary runs in virtual machines.
 //!
-//! Needs root and what `cargo xtask test` prepares: `$DS_BIN` (the static binary) and `$DS_VM` (kernel, system disk, root
-//! file systems of containers as images). Every test has a [`machine::Machine`] of its own with disks of its own. The
-//! processors are emulated where the machine of the test has no KVM, so nothing here is timed, and two tests at a time
-//! are enough. A machine that does not answer is ended after minutes and its console is printed.
+//! Needs root and what `cargo xtask test` prepares: `$DS_BIN` (the static binary), `$DS_VM` (kernel, system disk, root
+//! file systems of containers as images) and, for phones, `$DS_MODULE` (the module's zip). Every test has a
+//! [`machine::Machine`] of its own with disks of its own. The processors are emulated where the machine of the test has no
+//! KVM, so nothing here is timed, and two tests at a time are enough. A machine that does not answer is ended after minutes
+//! and its console is printed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "a test may panic")]
 #![allow(missing_docs, clippy::absolute_paths, reason = "tests are their own documentation")]
