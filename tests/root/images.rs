@@ -1,9 +1,8 @@
 //! Containers from ext4 images and block devices: attached, checked, kept over restarts, and let go of.
 
-use crate::process;
 use crate::root_fs::Tree;
 use crate::sandbox::{Sandbox, Setting};
-use crate::{given, skip, wait_for};
+use crate::{given, wait_for};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -14,7 +13,7 @@ const SIZE: &str = "24M";
 
 /// Runs a program of the machine outside of the sandbox; what it printed.
 #[track_caller]
-fn tool(words: &[&str]) -> String {
+pub fn tool(words: &[&str]) -> String {
     let output = Command::new(words[0]).args(&words[1..]).env("LC_ALL", "C").output().expect(words[0]);
     assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -39,7 +38,7 @@ pub fn text(path: &Path) -> &str {
 }
 
 /// A container that boots an image.
-fn container(sandbox: &Sandbox, name: &str, settings: &[&str]) -> PathBuf {
+pub fn container(sandbox: &Sandbox, name: &str, settings: &[&str]) -> PathBuf {
     let path = image(sandbox, name);
     create(sandbox, name, &path, settings);
     path
@@ -52,7 +51,7 @@ pub fn create(sandbox: &Sandbox, name: &str, image: &Path, settings: &[&str]) {
 }
 
 /// A file of an image that is not mounted.
-fn read(image: &Path, file: &str) -> String {
+pub fn read(image: &Path, file: &str) -> String {
     tool(&["debugfs", "-R", &format!("cat {file}"), text(image)])
 }
 
@@ -65,7 +64,7 @@ pub fn field(image: &Path, name: &str) -> String {
 
 /// It was unmounted, and nothing is left to replay.
 #[track_caller]
-fn assert_unmounted(image: &Path) {
+pub fn assert_unmounted(image: &Path) {
     assert_eq!(field(image, "Filesystem state"), "clean");
     let features = field(image, "Filesystem features");
     assert!(!features.contains("needs_recovery"), "{features}");
@@ -420,99 +419,6 @@ fn nodes_that_are_not_there_are_made() {
     assert_eq!(loop_devices(&sandbox).len(), 1);
     sandbox.ds(&["stop", "web"]).succeeds();
     assert_unmounted(&path);
-}
-
-#[test]
-fn the_image_of_a_killed_monitor_is_free_again() {
-    let sandbox = Sandbox::new();
-    let path = container(&sandbox, "web", &["fsck=auto"]);
-    for _ in 0..3 {
-        sandbox.ds(&["start", "web"]).succeeds();
-        process::kill(sandbox.monitor("web").expect("a monitor").pid);
-        // At once: the kernel may be unmounting still.
-        sandbox.wait_for_state("web", "failed");
-    }
-    sandbox.ds(&["start", "web"]).succeeds();
-    sandbox.ds(&["stop", "web"]).succeeds();
-    assert_unmounted(&path);
-    tool(&["e2fsck", "-f", "-n", text(&path)]);
-}
-
-#[test]
-fn a_container_that_kills_everything_inside_leaves_the_image_mounted_for_the_next_boot() {
-    let sandbox = Sandbox::new();
-    let path = container(&sandbox, "web", &["fsck=never"]);
-    sandbox.ds(&["start", "web"]).succeeds();
-    let remount = "mount -o remount,ro / && echo read-only; true";
-    sandbox.ds(&["run", "web", "--", "/bin/busybox", "sh", "-c", remount]).succeeds();
-    sandbox.ds(&["restart", "web"]).succeeds();
-    sandbox.ds(&["run", "web", "--", "/bin/sh", "-c", "echo x >/still-writable"]).succeeds();
-    sandbox.ds(&["stop", "web", "--kill"]).succeeds();
-    assert_eq!(loop_devices(&sandbox), [""; 0]);
-    assert_eq!(read(&path, "/still-writable"), "x\n");
-}
-
-/// The stages of a start that only an image has.
-const STAGES: [&str; 4] = ["checking", "checked", "attaching", "attached"];
-
-#[test]
-fn a_start_that_fails_or_dies_at_any_stage_of_an_image_leaves_nothing() {
-    if !cfg!(debug_assertions) {
-        skip(
-            "images::a_start_that_fails_or_dies_at_any_stage_of_an_image_leaves_nothing",
-            "this build has no fault injection",
-        );
-        return;
-    }
-    for stage in STAGES.into_iter().chain(["loop-free"]) {
-        for action in ["fail", "kill"] {
-            let fault = Some(format!("{stage}:{action}"));
-            let mut sandbox = Sandbox::with(Setting { fault, ..Setting::default() });
-            let path = container(&sandbox, "web", &[]);
-            let done = sandbox.ds(&["start", "web"]);
-            done.fails(
-                1,
-                if stage == "loop-free" && action == "fail" { &["no loop device is left"] } else { &[] },
-            );
-            wait_for(&format!("a clean machine after {stage}"), || sandbox.has_no_containers().then_some(()));
-            assert_recovers(&mut sandbox, &path);
-        }
-    }
-}
-
-#[test]
-fn a_client_that_goes_away_at_any_stage_of_an_image_leaves_nothing() {
-    if !cfg!(debug_assertions) {
-        skip(
-            "images::a_client_that_goes_away_at_any_stage_of_an_image_leaves_nothing",
-            "this build has no fault injection",
-        );
-        return;
-    }
-    for stage in STAGES {
-        let fault = Some(format!("{stage}:pause"));
-        let mut sandbox = Sandbox::with(Setting { fault, ..Setting::default() });
-        let path = container(&sandbox, "web", &[]);
-        let mut client = sandbox.spawn_ds(&["start", "web"]);
-        let is_paused = || sandbox.processes().into_iter().find(|process| process.name == "paused");
-        let paused = wait_for("the stage", is_paused);
-        client.kill().expect("kill the client");
-        client.wait().expect("wait");
-        process::kill_if_named(paused.pid, "paused");
-        wait_for(&format!("a clean machine after {stage}"), || sandbox.has_no_containers().then_some(()));
-        assert_recovers(&mut sandbox, &path);
-    }
-}
-
-fn assert_recovers(sandbox: &mut Sandbox, path: &Path) {
-    if sandbox.supervisor().is_some() {
-        sandbox.kill_supervisor();
-    }
-    sandbox.wait_for_workers();
-    sandbox.forget_fault();
-    sandbox.ds(&["start", "web"]).succeeds();
-    sandbox.ds(&["stop", "web"]).succeeds();
-    assert_unmounted(path);
 }
 
 #[test]

@@ -23,6 +23,7 @@ mod fallbacks;
 mod handover;
 mod hostile;
 mod images;
+mod images_killed;
 mod init_systems;
 mod leaks;
 mod lifecycle;
