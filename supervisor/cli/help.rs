@@ -226,7 +226,7 @@ mod tests {
         let lines = [
             ("run", "ds run NAME [-u USER] [-w WORKDIR] [-e VAR=VALUE]... [-t] [--] CMD..."),
             ("stop", "ds stop NAME...|--all [--timeout SECONDS] [--kill]"),
-            ("convert", "ds convert NAME image|dir [--json]"),
+            ("convert", "ds convert NAME image|dir [--size SIZE] [--json]"),
             ("images", "ds images [SEARCH] [--json]"),
             ("help", "ds help [VERB]"),
             (

@@ -132,6 +132,8 @@ fn options_that_exclude_or_need_each_other() {
         ("start --all --set a=b", "--set goes with exactly one NAME"),
         ("start a b -f", "--foreground goes with exactly one NAME"),
         ("stop a --kill --timeout 1", "either --kill or --timeout, not both"),
+        ("convert a dir --size 1G", "--size goes with image only; a directory has no size of its own"),
+        ("export a -o - --json", "either --json or --output -, not both"),
         ("list --json --names", "either --json or --names, not both"),
         ("info a --pid --json", "either --json or --pid, not both"),
         ("pull a -o b --unpack", "either --output or --unpack, not both"),

@@ -3,6 +3,7 @@
 //! The kernel reads and writes an image in the name of its own domain, and where that one may not, programs see I/O
 //! errors and nobody is told why. So the label is right before a loop device has the file, or nothing starts.
 
+use std::fs;
 use std::os::fd::BorrowedFd;
 
 use anyhow::{Context, Result};
@@ -19,6 +20,12 @@ pub fn ensure(file: BorrowedFd<'_>, wanted: &str) -> Result<()> {
     apply(wanted, &|| xattr::get(file, c"security.selinux"), &|value| {
         xattr::set(file, c"security.selinux", value)
     })
+}
+
+/// Whether this kernel refuses what its policy does not allow.
+#[must_use]
+pub fn is_enforced() -> bool {
+    fs::read_to_string("/sys/fs/selinux/enforce").is_ok_and(|text| text.trim() == "1")
 }
 
 fn apply(

@@ -320,6 +320,14 @@ impl Device {
         found
     }
 
+    /// The files of the module in use, but for module.prop: the supervisor writes its state into that one, by way of a
+    /// temporary file.
+    pub fn in_use(&self) -> BTreeMap<String, Entry> {
+        let mut files = self.tree(&format!("data/adb/modules/{ID}"));
+        files.retain(|name, _| name != "module.prop" && !name.starts_with(".ds-"));
+        files
+    }
+
     /// Flashes the module that is tested, and boots.
     pub fn with_module(installer: &Installer) -> Self {
         let mut device = Self::new(installer);
@@ -338,15 +346,17 @@ impl Drop for Device {
 fn collect(top: &Path, directory: &Path, found: &mut BTreeMap<String, Entry>) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let path = entry.path();
-        let data = fs::symlink_metadata(&path).expect("lstat");
+        // A temporary file may be gone by now.
+        let Ok(data) = fs::symlink_metadata(&path) else { continue };
         let content = if data.is_dir() {
             collect(top, &path, found);
-            Vec::new()
+            Some(Vec::new())
         } else if data.is_symlink() {
-            fs::read_link(&path).expect("readlink").into_os_string().into_encoded_bytes()
+            fs::read_link(&path).ok().map(|target| target.into_os_string().into_encoded_bytes())
         } else {
-            fs::read(&path).expect("read")
+            fs::read(&path).ok()
         };
+        let Some(content) = content else { continue };
         let name = path.strip_prefix(top).expect("below").to_string_lossy().into_owned();
         found.insert(name, (data.mode() & 0o7777, data.uid(), data.gid(), content));
     }

@@ -63,6 +63,7 @@ const PACKAGES: &[Package] = &[
     package("xz-utils", "xz", Verb::Tests, "compresses them"),
     package("zstd", "zstd", Verb::Tests, "compresses them"),
     package("e2fsprogs", "mke2fs", Verb::Tests, "makes images"),
+    package("squashfs-tools", "mksquashfs", Verb::Tests, "makes images"),
     package("qemu-system-x86", "qemu-system-x86_64", Verb::Machines, "virtual machines"),
     package("qemu-system-arm", "qemu-system-aarch64", Verb::Machines, "virtual machines of phones"),
     package("mmdebstrap", "mmdebstrap", Verb::Machines, "fetches their kernel and tools"),

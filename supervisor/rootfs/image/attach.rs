@@ -136,8 +136,14 @@ fn mount_once(
     }
     let read_only = request.access == Access::ReadOnly;
     let device = loop_device::attach(claim.file(), read_only, request.image, nodes)?;
-    mount_device(request, &device.path.to_string_lossy(), system, events)?;
-    Ok(Some(device.number))
+    let mounted = mount_device(request, &device.path.to_string_lossy(), system, events);
+    let unlabelled = request.label.is_none() && label::is_enforced();
+    match mounted {
+        Err(error) if unlabelled && errno_of(&error) == Some(Errno::EIO) => Err(error.context(
+            "the kernel cannot read it, and SELinux may be why; leave container.image-label at its default",
+        )),
+        other => other.map(|()| Some(device.number)),
+    }
 }
 
 fn mount_device(
