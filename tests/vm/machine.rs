@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 /// How long anything may take. Emulated processors on a machine that has other work are slow, and a test that waits for
 /// minutes is a broken one.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(150);
 
 /// Lines of the console that are shown after a failure.
 const LINES_SHOWN: usize = 60;

@@ -14,10 +14,14 @@ use crate::platform::Platform;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// Of the storage, what is never written takes no room.
 const STORAGE: u64 = 2 << 30;
+
+/// How long a distribution may boot.
+const LONG: Duration = Duration::from_secs(600);
 
 /// A phone that is switched on.
 #[derive(Debug)]
@@ -60,6 +64,11 @@ impl Phone {
         self.run(&format!("su -c {}", quoted(script)))
     }
 
+    /// The same for what takes long where processors are emulated: a distribution boots.
+    fn slowly(&mut self, script: &str) -> Done {
+        self.machine().run_within(LONG, &format!("su -c {}", quoted(script)))
+    }
+
     /// Runs a script in the root shell of an app.
     fn app(&mut self, script: &str) -> Done {
         self.run(&format!("app {}", quoted(script)))
@@ -67,7 +76,7 @@ impl Phone {
 
     /// Waits until a script of the root shell succeeds.
     fn wait_for(&mut self, script: &str) {
-        self.root(&format!("until {script}; do sleep 0.3; done")).succeeds();
+        self.slowly(&format!("until {script}; do sleep 0.3; done")).succeeds();
     }
 
     /// PID 1 of a container that runs.

@@ -67,8 +67,8 @@ fn debian_at_late_start(phone: &mut Phone) {
     // Asking ds would start a supervisor if there were none.
     phone.wait_for(&format!("grep -q 'debian: running' {LOG}"));
     // Its boot goes on: this waits for the end of it.
-    phone.root("ds start debian --wait=250").succeeds();
-    let state = phone.root("ds run debian -- systemctl is-system-running --wait");
+    phone.slowly("ds start debian --wait=550").succeeds();
+    let state = phone.slowly("ds run debian -- systemctl is-system-running --wait");
     assert_eq!(
         state.text(),
         "running\n",
