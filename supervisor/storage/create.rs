@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use serde_json::Value;
 
@@ -21,6 +21,7 @@ use crate::config::value::{ContainerPath, Name};
 use crate::container::Lock;
 use crate::fault;
 use crate::rootfs::root::Root;
+use crate::sys::errno_of;
 
 /// How much more than the size of an image may come out of an archive before it is given up: headers and filling,
 /// and files that the archive has more than once.
@@ -95,16 +96,16 @@ fn unpack_all(
     };
     let unpacked = match unpacked {
         Ok(unpacked) => unpacked,
-        Err(error) => return refuse(error, &mut incoming, form, root),
+        Err(error) => return refuse(error, &source.name, &mut incoming, form, root),
     };
     for warning in &unpacked.warnings {
         reporter.warn(warning.as_str())?;
     }
     reporter.finish(incoming.progress())?;
-    incoming.finish()?;
+    incoming.finish().with_context(|| source.name.clone())?;
     fault::point("job-unpacked")?;
     if unpacked.entries == 0 {
-        bail!("the archive is empty");
+        bail!("{}: the archive is empty", source.name);
     }
     if let Some(top) = hoist(root)? {
         reporter
@@ -116,7 +117,7 @@ fn unpack_all(
     Ok(())
 }
 
-fn refuse(error: anyhow::Error, incoming: &mut Incoming, form: Form, root: &Root) -> Result<()> {
+fn refuse(error: anyhow::Error, name: &str, incoming: &mut Incoming, form: Form, root: &Root) -> Result<()> {
     if incoming.exceeded() {
         return match form {
             Form::Directory => Err(error.context("there is not enough room; make room first")),
@@ -129,6 +130,7 @@ fn refuse(error: anyhow::Error, incoming: &mut Incoming, form: Form, root: &Root
         Form::Directory => 0,
         Form::Image { size, .. } => size.saturating_mul(64),
     };
+    let error = if errno_of(&error).is_none() { error.context(name.to_owned()) } else { error };
     explain(error, form, root, &mut || incoming.drain(most).map(|total| space::shown(needed(total))))
 }
 

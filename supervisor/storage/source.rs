@@ -26,6 +26,8 @@ pub enum Place {
 #[derive(Debug)]
 pub struct Source {
     file: File,
+    /// What it is called in messages.
+    pub name: String,
     /// Its length, when it is a regular file.
     pub length: Option<u64>,
 }
@@ -45,7 +47,11 @@ impl Source {
             !about.is_dir(),
             "it is a directory, not an archive; 'ds create NAME --rootfs DIR' uses one in place"
         );
-        Ok(Self { length: about.is_file().then_some(about.len()), file })
+        let name = match place {
+            Place::Input => "standard input".to_owned(),
+            Place::File(path) => path.display().to_string(),
+        };
+        Ok(Self { length: about.is_file().then_some(about.len()), file, name })
     }
 
     /// Begins to read. In the job's process: decompression forks another one.

@@ -197,7 +197,7 @@ fn what_cannot_become_a_container_is_one_line_and_leaves_nothing() {
     let path = |name: &str| text(&sandbox.path(name)).to_owned();
     let cases: [(&[&str], &[&str]); 9] = [
         (&["--from", &path("cut")], &["incomplete"]),
-        (&["--from", &path("garbage")], &["no tar archive"]),
+        (&["--from", &path("garbage")], &["garbage: ", "no tar archive"]),
         (&["--from", &path("nothing")], &["empty"]),
         (&["--from", &path("hostile")], &[".."]),
         (&["--from", &path("tree")], &["it is a directory"]),
