@@ -92,6 +92,16 @@ impl Server {
         }
     }
 
+    /// A worker has forked a monitor. One that was killed before it could be watched has left its socket behind: one that
+    /// ends in order takes it away first.
+    pub(super) fn started(&mut self, name: &Name) -> ControlFlow<Outcome> {
+        self.watch(name)?;
+        if self.monitors.has(name) || !self.paths.control(name).exists() {
+            return ControlFlow::Continue(());
+        }
+        self.gone(name, None)
+    }
+
     pub(super) fn directories_changed(&mut self) -> ControlFlow<Outcome> {
         let changes = self.monitors.changed();
         let names = if changes.lost { names_in(&self.paths.run_containers()) } else { changes.names };

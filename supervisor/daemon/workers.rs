@@ -4,7 +4,7 @@
 //! its duty and the line to it. fork(2), waitpid(2), kill(2).
 
 use std::ops::ControlFlow;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -138,7 +138,7 @@ impl Server {
                 ControlFlow::Continue(())
             }
             ToSupervisor::Started(name) => match name.parse() {
-                Ok(name) => self.watch(&name),
+                Ok(name) => self.started(&name),
                 Err(_) => ControlFlow::Continue(()),
             },
             ToSupervisor::Cancel(name) => match name.parse() {
@@ -183,6 +183,7 @@ impl Server {
     pub(super) fn reap(&mut self) -> ControlFlow<Outcome> {
         while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
             let Some(pid) = status.pid() else { break };
+            self.hear_last_words(pid)?;
             let Some(worker) = self.workers.remove(&pid) else { continue };
             if self.standby == Some(pid) {
                 self.standby = None;
@@ -206,6 +207,16 @@ impl Server {
                     told.iter().for_each(|(_, asker)| self.cancelled(*asker));
                 }
             }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// What a worker said before it ended counts, also when its end is noticed first.
+    fn hear_last_words(&mut self, pid: Pid) -> ControlFlow<Outcome> {
+        let is_waiting =
+            |worker: &Worker| worker.line.as_ref().is_some_and(|line| socket::is_readable(line.as_fd()));
+        while self.workers.get(&pid).is_some_and(is_waiting) {
+            self.hear_worker(pid)?;
         }
         ControlFlow::Continue(())
     }

@@ -5,7 +5,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 
 use super::control::Client;
 use super::protocol::{Answer, PROTOCOL, Request, State, Status};
@@ -27,14 +27,14 @@ pub(super) struct Early {
 impl Early {
     /// Accepts whoever has come and answers what can be answered; waits for nothing.
     pub(super) fn serve(&mut self, listener: BorrowedFd<'_>, config: &Config) {
-        while is_readable(listener) {
+        while socket::is_readable(listener) {
             let Ok(connection) = socket::accept_from(listener) else { return };
             if peer(connection.as_fd()).is_ok_and(|peer| peer.uid() == 0) {
                 self.clients.push(Client { connection, watching: false, waits_for_restart: false });
             }
         }
         let stop = &mut self.stop;
-        self.clients.retain_mut(|client| !is_readable(client.fd()) || hear(client, stop, config));
+        self.clients.retain_mut(|client| !socket::is_readable(client.fd()) || hear(client, stop, config));
     }
 
     /// Tells the worker. How far a check is, it hears once, and only if it listens: it may be busy with another start. A
@@ -42,7 +42,7 @@ impl Early {
     pub(super) fn report(&mut self, report: BorrowedFd<'_>, told: &Report) {
         if let Report::Checking { percent } = told {
             let known = percent.is_some() && *percent == self.told;
-            if known || !is_ready(report, PollFlags::POLLOUT) {
+            if known || !socket::is_ready(report, PollFlags::POLLOUT) {
                 return;
             }
             self.told = *percent;
@@ -80,15 +80,6 @@ fn hear(client: &mut Client, stop: &mut Option<(Option<u32>, bool)>, config: &Co
         Request::Resize(_) => return true,
     };
     client.send(&answer, &[]).is_ok()
-}
-
-fn is_readable(socket: BorrowedFd<'_>) -> bool {
-    is_ready(socket, PollFlags::POLLIN)
-}
-
-fn is_ready(socket: BorrowedFd<'_>, events: PollFlags) -> bool {
-    let mut polled = [PollFd::new(socket, events)];
-    poll(&mut polled, PollTimeout::ZERO).is_ok_and(|count| count > 0)
 }
 
 fn status(config: &Config) -> Status {

@@ -4,6 +4,7 @@ use crate::process::{self, Process};
 use crate::root_fs::Tree;
 use crate::sandbox::{STANDBY, Sandbox, Setting};
 use crate::{skip, wait_for};
+use nix::sys::signal::Signal;
 use std::process::Child;
 
 /// Every stage of a start, in order, and which process is at it.
@@ -112,6 +113,22 @@ fn a_process_that_dies_at_any_stage_of_a_start_leaves_nothing() {
         wait_for(&format!("a clean machine after {stage}"), || sandbox.has_no_containers().then_some(()));
         assert_recovers(&mut sandbox, &tree);
     }
+}
+
+#[test]
+fn a_monitor_that_dies_before_the_supervisor_looks_leaves_nothing() {
+    if !has_faults("recovery::a_monitor_that_dies_before_the_supervisor_looks_leaves_nothing") {
+        return;
+    }
+    let (mut sandbox, tree) = sandbox("grouped", "kill");
+    sandbox.wait_for_standby();
+    let supervisor = sandbox.supervisor().expect("a supervisor").pid;
+    process::signal(supervisor, Signal::SIGSTOP);
+    sandbox.ds(&["start", "web"]).fails(1, &["ds: start web: "]);
+    assert!(!sandbox.has_no_containers(), "there is something to remove");
+    process::signal(supervisor, Signal::SIGCONT);
+    wait_for("a clean machine", || sandbox.has_no_containers().then_some(()));
+    assert_recovers(&mut sandbox, &tree);
 }
 
 /// At each stage everybody who takes part is killed in turn.
