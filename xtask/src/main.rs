@@ -88,7 +88,7 @@ struct Bench {
     /// print the table of the README
     #[argh(switch)]
     markdown: bool,
-    /// only these: boot, run, shell, memory, idle, many
+    /// only these: boot, run, shell, memory, idle, many, images, archives
     #[argh(positional)]
     names: Vec<String>,
 }
