@@ -95,7 +95,13 @@ pub fn measure_archives(bench: &Bench, rounds: &Rounds) -> Result<Vec<Row>> {
     bench.ds.quiet(&["rm", "archive"])?;
     let rate = Some(1.0 / 0.9);
     Ok(vec![
-        Row::ratio("`ds create --from TARBALL --size`", &unpacked, "mke2fs, mount, tar -x", &tar, rate),
+        Row::ratio(
+            "`ds create NAME --from TARBALL --size 2G`",
+            &unpacked,
+            "mke2fs, mount, tar -x",
+            &tar,
+            rate,
+        ),
         Row::ratio("`ds export`", &packed, "tar | zstd -T0", &zstd, rate),
     ])
 }
