@@ -111,11 +111,15 @@ impl Opener {
             SFlag::S_IFIFO => What::Kind(Kind::Fifo),
             _ => What::Socket,
         };
+        #[allow(clippy::useless_conversion, reason = "the C library's types differ between processors")]
         let status = Status {
             mode: stat.st_mode & 0o7777,
             user: stat.st_uid,
             group: stat.st_gid,
-            modified: Time { seconds: stat.st_mtime, nanoseconds: u32::try_from(stat.st_mtime_nsec)? },
+            modified: Time {
+                seconds: i64::try_from(stat.st_mtime)?,
+                nanoseconds: u32::try_from(stat.st_mtime_nsec)?,
+            },
             attributes: attributes(descriptor.as_fd(), &name)?,
         };
         Ok(Entry { file: File::from(descriptor), what, stat, status })

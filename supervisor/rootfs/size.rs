@@ -42,10 +42,12 @@ pub struct Usage {
 impl Usage {
     /// Of the mounted file system that a directory is on, fstatvfs(3).
     #[must_use]
+    #[allow(clippy::useless_conversion, reason = "the C library's types differ between processors")]
     pub fn of(directory: BorrowedFd<'_>) -> Option<Self> {
         let status = fstatvfs(directory).ok()?;
-        let bytes = |blocks: u64| blocks.saturating_mul(status.fragment_size());
-        let (all, free) = (bytes(status.blocks()), bytes(status.blocks_free()));
+        let size = u64::try_from(status.fragment_size()).ok()?;
+        let bytes = |blocks| Some(u64::try_from(blocks).ok()?.saturating_mul(size));
+        let (all, free) = (bytes(status.blocks())?, bytes(status.blocks_free())?);
         Some(Self { size: all, used: all.saturating_sub(free) })
     }
 

@@ -102,7 +102,11 @@ fn write_image(
     let attached = mount(&mounting, reporter)?;
     // A device has none that a file could have; it becomes an image of the size of its file system.
     let about = call!(nix::sys::statvfs::fstatvfs(&File::open(attached.mount_point())?), "fstatvfs")?;
-    #[allow(clippy::useless_conversion, clippy::unnecessary_fallible_conversions)]
+    #[allow(
+        clippy::useless_conversion,
+        clippy::unnecessary_fallible_conversions,
+        reason = "the C library's types differ between processors"
+    )]
     let blocks = u64::try_from(about.blocks())?.saturating_mul(u64::try_from(about.fragment_size())?);
     let size = fs::metadata(image).map_or(0, |about| about.len());
     write(attached.root(), held, Some(if size > 0 { size } else { blocks }), text, output, reporter)?;

@@ -32,7 +32,11 @@ pub fn is_full(path: &Path) -> Result<bool> {
 fn available(path: &Path) -> Result<u64> {
     let about = call!(statvfs(path), "statvfs({})", path.display())?;
     // Their types differ between C libraries and processors.
-    #[allow(clippy::useless_conversion, clippy::unnecessary_fallible_conversions)]
+    #[allow(
+        clippy::useless_conversion,
+        clippy::unnecessary_fallible_conversions,
+        reason = "the C library's types differ between processors"
+    )]
     let (blocks, size) = (u64::try_from(about.blocks_available())?, u64::try_from(about.fragment_size())?);
     Ok(blocks.saturating_mul(size))
 }
