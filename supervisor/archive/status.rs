@@ -163,7 +163,7 @@ impl Settings {
 /// The access time is left as it is. Where the C library counts seconds in 32 bits, times end in 2038.
 #[allow(clippy::useless_conversion, reason = "the C library's types differ between processors")]
 fn times(modified: Time) -> (TimeSpec, TimeSpec) {
-    let seconds = modified.seconds.try_into().unwrap_or(libc::time_t::MAX);
+    let seconds = modified.seconds.try_into().unwrap_or(i32::MAX.into());
     let nanoseconds = i32::try_from(modified.nanoseconds).unwrap_or(0);
     (TimeSpec::UTIME_OMIT, TimeSpec::new(seconds, nanoseconds.into()))
 }
