@@ -17,7 +17,8 @@ use nix::unistd::{Whence, lseek};
 
 use super::carries;
 use super::name::shown;
-use super::reader::{Kind, Status, Time};
+use super::reader::{Kind, Status};
+use super::time::Time;
 use super::sparse::{Segment, push};
 use crate::call;
 use crate::rootfs::root::{Root, file_type};

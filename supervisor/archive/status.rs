@@ -16,7 +16,8 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchown, fchownat, getegid, geteuid};
 
 use super::name::shown;
-use super::reader::{Status, Time};
+use super::reader::Status;
+use super::time::Time;
 use crate::call;
 use crate::sys::xattr;
 

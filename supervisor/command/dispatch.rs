@@ -9,7 +9,7 @@ use super::{
     check, console, convert, copy, create, doctor, enter, export, get, import, info, list, logs, not_yet,
     rename, resize, restart, rm, run as run_verb, set, shell, start, stats, stop, supervisor,
 };
-use crate::cli::{self, Command};
+use crate::cli::{Command, parse};
 use crate::config::value::Name;
 use crate::exit::ExitCode;
 use crate::worker::Env;
@@ -19,7 +19,7 @@ use crate::worker::Env;
 pub fn serve(env: &Env) -> u8 {
     let (program, words) =
         env.argv.split_first().map_or(("ds", &[][..]), |(first, rest)| (first.as_str(), rest));
-    let parsed = cli::parse(program, words);
+    let parsed = parse::command_line(program, words);
     let code = match parsed {
         Ok(invocation) => {
             if !matches!(invocation.command, Command::Run(_) | Command::Enter(_) | Command::Shell(_)) {

@@ -10,7 +10,8 @@ use crate::cli;
 use crate::config::value::Name;
 use crate::container::{ask, monitor};
 use crate::exit::ExitCode;
-use crate::monitor::protocol::{Answer, Exit, Request};
+use crate::monitor::last_exit;
+use crate::monitor::protocol::{Answer, Request};
 use crate::socket;
 use crate::worker::Env;
 
@@ -70,9 +71,7 @@ fn finish(env: &Env, name: &Name, stopping: Option<OwnedFd>) -> Result<String> {
             break;
         }
     }
-    let exit = std::fs::read(env.paths.last_exit(name)).ok();
-    let exit: Option<Exit> = exit.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    Ok(match exit.and_then(|exit| exit.signal) {
+    Ok(match last_exit::read(&env.paths, name).and_then(|exit| exit.signal) {
         Some(libc::SIGKILL) => format!("{name} stopped (killed)\n"),
         _ => format!("{name} stopped\n"),
     })

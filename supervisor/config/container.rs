@@ -13,7 +13,9 @@ use super::value::{
     HostPath, Invalid, Name, NetworkMode, Privileged, RestartPolicy, SharedStorage, Size, StartAfter, Switch,
     Uuid, WakelockPolicy, Whole,
 };
-use super::{Android, Config, Container, Hardware, Limits, Mounts, Network, RootSource, Security};
+use super::sections::{
+    Android, Config, Container, Hardware, Limits, Mounts, Network, RootSource, Security,
+};
 
 /// The least memory limit: below it not even an init system starts.
 const LEAST_MEMORY: u64 = 4 << 20;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::error::{Error, Kind};
 use super::ini::Document;
-use super::load_document;
+use super::load::load_document;
 use super::schema::{Form, Key, Schema, value_error};
 use super::value::{Invalid, LogLevel, Seconds, Size, Switch, Whole};
 

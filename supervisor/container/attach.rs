@@ -30,6 +30,7 @@ use crate::mount::perform::trusted_proc;
 use crate::paths::Paths;
 use crate::plan::terms::Terms;
 use crate::privilege;
+use crate::proc_stat;
 use crate::pty::{self, Pty};
 use crate::rootfs::root::Root;
 use crate::socket;
@@ -173,16 +174,14 @@ impl Target {
     }
 }
 
-/// Field 22 of /proc/PID/stat (proc_pid_stat(5)).
+/// When a process started, from its directory in /proc.
 fn start_time(process: &OwnedFd) -> Option<u64> {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
     let mut file = File::from(openat(process, "stat", flags, Mode::empty()).ok()?);
     // The kernel writes the line into one read: 52 numbers and a name of 64 bytes at most.
     let mut buffer = [0_u8; 2048];
     let length = file.read(&mut buffer).ok()?;
-    let text = String::from_utf8_lossy(&buffer[..length]);
-    // The name in parentheses may contain anything, so count from its end.
-    text.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+    proc_stat::start_time(&String::from_utf8_lossy(&buffer[..length]))
 }
 
 /// What is needed to start a program in a running container.

@@ -22,7 +22,8 @@ use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, chdir, pipe2, setsid};
 
-use super::handover::{self, State};
+use super::environment::{FOREGROUND, MARKER, SUCCESSOR, environment};
+use super::handover::State;
 use super::seal;
 use crate::call;
 use crate::fault;
@@ -32,12 +33,6 @@ use crate::socket;
 use crate::sys::descriptor::{adopt, close_on_exec_from, make_standard, try_lock};
 use crate::sys::process::{Fork, exit_immediately, fork, pidfd_open};
 
-/// The environment variable that the sealed copy finds: `foreground`, the number of the readiness pipe, or what a
-/// program leaves to its successor.
-const MARKER: &str = "DS_SUPERVISOR";
-const FOREGROUND: &str = "foreground";
-/// What is in [`MARKER`] in front of the number of a descriptor with the state of the program before.
-pub(super) const SUCCESSOR: &str = "successor:";
 /// What the supervisor writes to the pipe once it listens; anything else is the reason why it does not.
 const READY: &str = "ready";
 
@@ -201,22 +196,6 @@ fn execute(paths: &Paths, options: Options, pipe: Option<&OwnedFd>) -> Result<In
     arguments.extend(options.foreground.then(|| c"--foreground".to_owned()));
     arguments.extend((!options.autostart).then(|| c"--no-autostart".to_owned()));
     seal::execute_copy(&arguments, &environment(&marker)?, &paths.run)
-}
-
-/// The supervisor's whole environment.
-pub(super) fn environment(marker: &str) -> Result<Vec<CString>> {
-    let path = if platform::is_android() {
-        "PATH=/system/bin:/system/xbin:/vendor/bin:/product/bin"
-    } else {
-        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    };
-    let mut variables = vec![CString::new(path)?, CString::new(format!("{MARKER}={marker}"))?];
-    variables.extend(fault::inherited());
-    variables.extend(handover::origin());
-    if let Some(root) = env::var_os("DS_ROOT") {
-        variables.push(CString::new([b"DS_ROOT=", root.as_bytes()].concat())?);
-    }
-    Ok(variables)
 }
 
 /// Refuses to launch a supervisor from a process whose seccomp filters every container would inherit.

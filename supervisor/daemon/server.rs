@@ -20,7 +20,7 @@ use super::guard::Guard;
 use super::late_start::Line;
 use super::launch::{self, Readiness};
 use super::monitors::Monitors;
-use super::peer::PidNamespace;
+use crate::peer::PidNamespace;
 use super::policy::{Action, Event, Policy};
 use super::task::{Assignment, Task};
 use super::workers::Worker;

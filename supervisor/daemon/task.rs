@@ -15,7 +15,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::prctl;
 use nix::unistd::{chdir, setsid};
 
-use super::peer::{self, PidNamespace};
+use crate::peer::{self, PidNamespace};
 use crate::android::{manager, property, storage};
 use crate::call;
 use crate::config::value::Name;

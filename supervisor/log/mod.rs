@@ -17,7 +17,8 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::config::Supervisor as Settings;
 use crate::config::value::LogLevel;
-use file::RotatedFile;
+use file::{RotatedFile, word};
+pub use file::Bounds;
 use system::{Logd, Syslog};
 
 /// Android's logger daemon, liblog's `logdw`.
@@ -26,15 +27,6 @@ const LOGD: &str = "/dev/socket/logdw";
 const SYSLOG: &str = "/dev/log";
 /// The longest line of any sink, bytes.
 const LONGEST: usize = 4000;
-
-/// Bounds of the log file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounds {
-    /// Size at which a file is put aside, bytes.
-    pub size: u64,
-    /// How many files that were put aside are kept.
-    pub count: u32,
-}
 
 /// What this process is, as far as logging goes.
 #[derive(Debug, Clone, Copy)]
@@ -160,16 +152,6 @@ impl Sink {
 fn is_passing(error: &io::Error) -> bool {
     use io::ErrorKind::{Interrupted, ReadOnlyFilesystem, StorageFull, WouldBlock};
     matches!(error.kind(), WouldBlock | Interrupted | StorageFull | ReadOnlyFilesystem)
-}
-
-/// The level as people read it.
-fn word(level: Level) -> &'static str {
-    match level {
-        Level::Error => "error",
-        Level::Warn => "warning",
-        Level::Info => "info",
-        Level::Debug | Level::Trace => "debug",
-    }
 }
 
 /// The message without anything that could end the line or move the cursor, and not too long.

@@ -9,8 +9,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
-use super::lifetime::start_time;
-use super::{Monitor, Phase};
+use super::state::{Monitor, Phase};
 use crate::call;
 use crate::child::android;
 use crate::child::init::{self, Prepared};
@@ -20,6 +19,7 @@ use crate::fault;
 use crate::monitor::protocol::Report;
 use crate::mount::op::Operation;
 use crate::plan::mounts::NOTIFY_SOCKET;
+use crate::proc_stat;
 use crate::pty::Pty;
 use crate::socket;
 use crate::sys::process::{self, Fork};
@@ -67,7 +67,8 @@ impl Monitor {
 
     fn runs(&mut self, pid: Pid) {
         self.init = Some(pid);
-        self.pid_started = start_time(pid);
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok();
+        self.pid_started = stat.and_then(|stat| proc_stat::start_time(&stat));
         self.started_s = Some(now().as_secs());
         self.phase = Phase::Running;
         self.ready = false;

@@ -1,48 +1,19 @@
-//! The container's control socket: who is connected, and what they ask.
+//! What is asked on the container's control socket, and the ladder from a request to shut down to SIGKILL.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-
-use super::Monitor;
+use super::clients::Client;
 use super::protocol::{Answer, Request};
+use super::state::{Monitor, Phase};
+use super::stopping::{Asking, hears, request};
 use crate::socket;
-use crate::sys::socket::peer;
-
-/// Somebody who is connected.
-#[derive(Debug)]
-pub(super) struct Client {
-    pub(super) connection: OwnedFd,
-    /// Wants to hear of every change.
-    pub(super) watching: bool,
-    /// Waits for the end of a restart.
-    pub(super) waits_for_restart: bool,
-}
-
-impl Client {
-    pub(super) fn fd(&self) -> BorrowedFd<'_> {
-        self.connection.as_fd()
-    }
-
-    /// Sends without waiting; somebody who does not read is dropped by the caller.
-    pub(super) fn send(&self, answer: &Answer, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
-        let mut writable = [PollFd::new(self.connection.as_fd(), PollFlags::POLLOUT)];
-        poll(&mut writable, PollTimeout::ZERO)?;
-        if !writable[0].revents().is_some_and(|events| events.contains(PollFlags::POLLOUT)) {
-            anyhow::bail!("the client does not read");
-        }
-        socket::send(&self.connection, answer, descriptors)
-    }
-}
+use crate::sys::process;
 
 impl Monitor {
-    /// Accepts a connection of root; anybody else's is closed at once.
+    /// Accepts whoever may speak to us.
     pub(super) fn accept(&mut self) {
-        let Ok(connection) = socket::accept_from(self.listener.as_fd()) else { return };
-        if peer(connection.as_fd()).is_ok_and(|peer| peer.uid() == 0) {
-            self.clients.push(Client { connection, watching: false, waits_for_restart: false });
-        }
+        self.clients.extend(Client::accept(self.listener.as_fd(), self.namespace));
     }
 
     /// Hears a client out; `false` once it is gone.
@@ -90,13 +61,47 @@ impl Monitor {
             }
         }
     }
-}
 
-/// Gives one answer to everybody who has connected and not been heard: the start has failed.
-pub(super) fn answer_everybody(listener: &OwnedFd, answer: &Answer) {
-    let mut waiting = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
-    while poll(&mut waiting, PollTimeout::ZERO).is_ok_and(|count| count > 0) {
-        let Ok(connection) = socket::accept_from(listener.as_fd()) else { return };
-        let _ = socket::send(&connection, answer, &[]);
+    /// Asks for the end, or for the end and a new boot. Asked again, the earlier deadline counts, and the last wish.
+    pub(super) fn stop(&mut self, timeout_s: Option<u32>, kill: bool, restart: bool) {
+        if self.init.is_none() {
+            return;
+        }
+        let again = matches!(self.phase, Phase::Stopping { .. });
+        self.phase = Phase::Stopping { restart };
+        let timeout = Duration::from_secs(u64::from(timeout_s.unwrap_or(self.plan.stop_timeout_s)));
+        let due = Instant::now() + timeout;
+        self.deadline = Some(self.deadline.map_or(due, |deadline| deadline.min(due)));
+        if kill {
+            self.kill();
+        } else if !again {
+            self.cgroup.thaw();
+            self.ask();
+        }
+        self.announce();
+    }
+
+    /// Asks PID 1 to end. One that has only just been executed cannot hear: the kernel drops what PID 1 has no handler
+    /// for (pid_namespaces(7)). It is asked again, for a second or two.
+    pub(super) fn ask(&mut self) {
+        let Some(init) = self.init else { return };
+        let again = Asking::after(self.asking.take());
+        let heard = hears(self.plan.stop, init);
+        if let Err(error) = request(self.plan.stop, init) {
+            log::warn!("{}: {error:#}; it is killed", self.config.name);
+            self.kill();
+        } else if !heard {
+            self.asking = again;
+        }
+    }
+
+    /// SIGKILL for PID 1, with which the kernel ends every process of its namespace.
+    pub(super) fn kill(&mut self) {
+        self.deadline = None;
+        self.asking = None;
+        self.cgroup.thaw();
+        if let Some(init) = self.init {
+            let _ = process::kill(init, libc::SIGKILL);
+        }
     }
 }

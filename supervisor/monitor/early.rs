@@ -3,16 +3,16 @@
 //!
 //! Answers how the container is, and keeps everything else for the moment when it runs.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 use nix::poll::PollFlags;
 
-use super::control::Client;
+use super::clients::Client;
 use super::protocol::{Answer, PROTOCOL, Request, State, Status};
 use crate::config::Config;
 use crate::monitor::protocol::Report;
+use crate::peer::PidNamespace;
 use crate::socket;
-use crate::sys::socket::peer;
 
 /// The connections so far.
 #[derive(Debug, Default)]
@@ -26,12 +26,9 @@ pub(super) struct Early {
 
 impl Early {
     /// Accepts whoever has come and answers what can be answered; waits for nothing.
-    pub(super) fn serve(&mut self, listener: BorrowedFd<'_>, config: &Config) {
+    pub(super) fn serve(&mut self, listener: BorrowedFd<'_>, namespace: PidNamespace, config: &Config) {
         while socket::is_readable(listener) {
-            let Ok(connection) = socket::accept_from(listener) else { return };
-            if peer(connection.as_fd()).is_ok_and(|peer| peer.uid() == 0) {
-                self.clients.push(Client { connection, watching: false, waits_for_restart: false });
-            }
+            self.clients.extend(Client::accept(listener, namespace));
         }
         let stop = &mut self.stop;
         self.clients.retain_mut(|client| !socket::is_readable(client.fd()) || hear(client, stop, config));

@@ -10,8 +10,10 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use super::notify::Notify;
 use super::protocol::{Answer, Exit, ExitReason};
-use super::{Monitor, Phase, create_cgroup, writers};
+use super::last_exit;
+use super::state::{Monitor, Phase, create_cgroup, writers};
 use crate::android::wakelock;
 use crate::child::android;
 use crate::clock::{now, unix_s};
@@ -120,7 +122,7 @@ impl Monitor {
     }
 
     fn notified(&mut self) {
-        if self.notify.as_ref().is_some_and(super::Notify::is_ready) {
+        if self.notify.as_ref().is_some_and(Notify::is_ready) {
             self.becomes_ready();
         }
     }
@@ -245,7 +247,7 @@ impl Monitor {
             log::warn!("{name}: {error:#}");
         }
         let _ = fault::point("released");
-        if let Err(error) = record(&self.paths, &name, exit) {
+        if let Err(error) = last_exit::write(&self.paths, &name, exit) {
             log::warn!("{name}: {error:#}");
         }
         let _ = fault::point("recorded");
@@ -268,32 +270,4 @@ fn exit_of(status: WaitStatus, stopping: bool, uptime_s: u64) -> Exit {
         reason = ExitReason::Stopped;
     }
     Exit { reason, code, signal, message: None, at: unix_s(), uptime_s }
-}
-
-/// Writes down that a container never came to run.
-pub(super) fn record_failed_start(paths: &Paths, name: &Name, message: &str) {
-    let exit = Exit {
-        reason: ExitReason::StartFailed,
-        code: None,
-        signal: None,
-        message: Some(message.to_owned()),
-        at: unix_s(),
-        uptime_s: 0,
-    };
-    if let Err(error) = record(paths, name, &exit) {
-        log::warn!("{name}: {error:#}");
-    }
-}
-
-fn record(paths: &Paths, name: &Name, exit: &Exit) -> Result<()> {
-    let text = serde_json::to_vec(exit).context("encode the end")?;
-    crate::durable::write(&paths.last_exit(name), &text, 0o600)?;
-    Ok(())
-}
-
-/// Field 22 of /proc/PID/stat: with the number it names one process and no later one.
-pub(super) fn start_time(pid: Pid) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may contain anything, so count from its end.
-    text.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }

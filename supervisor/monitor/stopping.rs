@@ -1,4 +1,4 @@
-//! Asking an init system to shut down, each in its own language, and the ladder after that.
+//! Asking an init system to shut down, each in its own language. Which one that is, is decided in `plan::stop`.
 
 use std::fs::Permissions;
 use std::io::Write;
@@ -12,7 +12,6 @@ use nix::fcntl::{OFlag, readlinkat};
 use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::Pid;
 
-use super::{Monitor, Phase};
 use crate::plan::stop::{Stop, StopRequest};
 use crate::rootfs::root::{Root, file_type, reopen};
 use crate::sys::{process, signal};
@@ -30,52 +29,16 @@ pub(super) struct Asking {
     wait: Duration,
 }
 
-impl Monitor {
-    /// Asks for the end, or for the end and a new boot. Asked again, the earlier deadline counts, and the last wish.
-    pub(super) fn stop(&mut self, timeout_s: Option<u32>, kill: bool, restart: bool) {
-        if self.init.is_none() {
-            return;
-        }
-        let again = matches!(self.phase, Phase::Stopping { .. });
-        self.phase = Phase::Stopping { restart };
-        let timeout = Duration::from_secs(u64::from(timeout_s.unwrap_or(self.plan.stop_timeout_s)));
-        let due = Instant::now() + timeout;
-        self.deadline = Some(self.deadline.map_or(due, |deadline| deadline.min(due)));
-        if kill {
-            self.kill();
-        } else if !again {
-            self.cgroup.thaw();
-            self.ask();
-        }
-        self.announce();
-    }
-
-    /// Asks PID 1 to end. One that has only just been executed cannot hear: the kernel drops what PID 1 has no handler
-    /// for (pid_namespaces(7)). It is asked again, for a second or two.
-    pub(super) fn ask(&mut self) {
-        let Some(init) = self.init else { return };
-        let wait = self.asking.take().map_or(SHORTEST_WAIT, |asking| asking.wait * 2);
-        let heard = hears(self.plan.stop, init);
-        if let Err(error) = request(self.plan.stop, init) {
-            log::warn!("{}: {error:#}; it is killed", self.config.name);
-            self.kill();
-        } else if !heard && wait <= LONGEST_WAIT {
-            self.asking = Some(Asking { at: Instant::now() + wait, wait });
-        }
-    }
-
-    /// SIGKILL for PID 1, with which the kernel ends every process of its namespace.
-    pub(super) fn kill(&mut self) {
-        self.deadline = None;
-        self.asking = None;
-        self.cgroup.thaw();
-        if let Some(init) = self.init {
-            let _ = process::kill(init, libc::SIGKILL);
-        }
+impl Asking {
+    /// The repetition that follows `before`, or the first one; none once it has waited long enough.
+    pub(super) fn after(before: Option<Self>) -> Option<Self> {
+        let wait = before.map_or(SHORTEST_WAIT, |asking| asking.wait * 2);
+        (wait <= LONGEST_WAIT).then(|| Self { at: Instant::now() + wait, wait })
     }
 }
 
-fn request(stop: StopRequest, init: Pid) -> Result<()> {
+/// Asks PID 1 to end.
+pub(super) fn request(stop: StopRequest, init: Pid) -> Result<()> {
     match stop {
         StopRequest::RunlevelZero if request_runlevel_zero(init).is_ok() => return Ok(()),
         StopRequest::RunitFlags => set_runit_flags(init)?,
@@ -96,7 +59,7 @@ fn signal_of(stop: StopRequest) -> libc::c_int {
 
 /// Whether PID 1 certainly takes the signal: it has a handler, or has blocked it, as for signalfd(2). One that is in
 /// sigwaitinfo(2) takes it, too, and does not show it: proc_pid_status(5).
-fn hears(stop: StopRequest, init: Pid) -> bool {
+pub(super) fn hears(stop: StopRequest, init: Pid) -> bool {
     let Ok(status) = std::fs::read_to_string(format!("/proc/{init}/status")) else { return true };
     let heard = |field: &str| {
         let mask = status.lines().find_map(|line| line.strip_prefix(field));

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Invalid, quoted};
+use super::invalid::{Invalid, quoted};
 
 /// An enumeration whose text form is a fixed word per variant; read in either case.
 macro_rules! choice {

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use nix::sys::signal::Signal;
 
 use super::claim::Claim;
-use super::{Event, Fsck, Request};
+use super::request::{Fsck, ImageEvent, ImageRequest};
 use crate::fault;
 use crate::rootfs::superblock::Ext;
 use crate::tool::{Invocation, Outcome, Tool};
@@ -22,10 +22,10 @@ const NOT_CORRECTED: i32 = 4;
 /// # Errors
 /// What cannot be repaired; then nothing may mount it.
 pub(super) fn check(
-    request: &Request<'_>,
+    request: &ImageRequest<'_>,
     claim: &Claim,
     ext: &Ext,
-    events: &mut dyn FnMut(Event),
+    events: &mut dyn FnMut(ImageEvent),
 ) -> Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let due = ext.due(now);
@@ -39,7 +39,7 @@ pub(super) fn check(
     }
     if !claim.may_be_checked() {
         if let Some(why) = due.filter(|_| claim.is_alone()) {
-            events(Event::Warning(format!(
+            events(ImageEvent::Warning(format!(
                 "the image is not checked, though {why}: it cannot be written to"
             )));
         }
@@ -47,16 +47,16 @@ pub(super) fn check(
     }
     let Some(tool) = Tool::find("e2fsck") else {
         let text = "the image is not checked: there is no e2fsck; install e2fsprogs, or set fsck=never";
-        events(Event::Warning(text.into()));
+        events(ImageEvent::Warning(text.into()));
         return Ok(());
     };
     fault::point("checking")?;
-    events(Event::Checking { percent: None });
+    events(ImageEvent::Checking { percent: None });
     let outcome = run(&tool, request, claim, events)?;
     judge(&outcome, request, events)
 }
 
-fn run(tool: &Tool, request: &Request<'_>, claim: &Claim, events: &mut dyn FnMut(Event)) -> Result<Outcome> {
+fn run(tool: &Tool, request: &ImageRequest<'_>, claim: &Claim, events: &mut dyn FnMut(ImageEvent)) -> Result<Outcome> {
     let path = claim.path();
     let arguments = ["-f", "-y", "-C", "1", path.as_str()].map(OsStr::new);
     let mut told = None;
@@ -67,7 +67,7 @@ fn run(tool: &Tool, request: &Request<'_>, claim: &Claim, events: &mut dyn FnMut
         } else if !line.is_empty() {
             return;
         }
-        events(Event::Checking { percent: told.or(Some(0)) });
+        events(ImageEvent::Checking { percent: told.or(Some(0)) });
     };
     tool.run(&mut Invocation {
         inherited: &[claim.file()],
@@ -92,13 +92,13 @@ fn progress(line: &str) -> Option<u8> {
     u8::try_from(from + done).ok()
 }
 
-fn judge(outcome: &Outcome, request: &Request<'_>, events: &mut dyn FnMut(Event)) -> Result<()> {
+fn judge(outcome: &Outcome, request: &ImageRequest<'_>, events: &mut dyn FnMut(ImageEvent)) -> Result<()> {
     let image = request.image.display();
     match (outcome.code, outcome.signal) {
         _ if outcome.interrupted => bail!("interrupted"),
         (Some(0), _) => Ok(()),
         (Some(code), _) if code & !(NOT_CORRECTED - 1) == 0 => {
-            events(Event::Warning("e2fsck has repaired the image; files may be in lost+found".into()));
+            events(ImageEvent::Warning("e2fsck has repaired the image; files may be in lost+found".into()));
             Ok(())
         }
         (Some(code), _) => bail!(
@@ -133,7 +133,7 @@ mod tests {
 
     fn judged(code: Option<i32>, signal: Option<Signal>, interrupted: bool) -> (Result<()>, usize) {
         let outcome = Outcome { code, signal, said: "one\nthe reason\n\n".into(), interrupted };
-        let request = Request {
+        let request = ImageRequest {
             image: Path::new("/data/a.img"),
             mount_point: Path::new("/mnt/x"),
             access: Access::ReadWrite,

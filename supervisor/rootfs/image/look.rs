@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, SFlag, fstat};
 
-use super::Access;
+use super::request::Access;
 use crate::call;
 use crate::rootfs::root::{file_type, reopen};
 use crate::rootfs::superblock::{Ext, FileSystem, PROBED, probe};

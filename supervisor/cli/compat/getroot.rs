@@ -3,7 +3,7 @@
 //! Owns the option names of getroot. Like the original it leaves a directory behind, named after the system unless
 //! `-o` says otherwise; unlike it, the download is verified, and no password is set.
 
-use super::{OldOption, Refusal, Tool, not_there_yet, operand, read, words};
+use super::grammar::{OldOption, Refusal, Tool, not_there_yet, operand, read, words};
 use crate::cli::table::Arity;
 
 /// What `getroot --help` prints.

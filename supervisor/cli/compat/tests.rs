@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    cli::{Command, parse},
+    cli::{Command, parse::command_line},
     config::SCHEMA,
 };
 
@@ -15,7 +15,7 @@ fn read(line: &str) -> Result<Command, Usage> {
     let line = line.split(" #").next().unwrap_or_default();
     let words = split(line.strip_prefix("sudo ").unwrap_or(line));
     let (program, rest) = words.split_first().expect("a program");
-    parse(program, rest).map(|invocation| invocation.command)
+    command_line(program, rest).map(|invocation| invocation.command)
 }
 
 #[track_caller]

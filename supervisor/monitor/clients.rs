@@ -1,0 +1,57 @@
+//! Who is connected to the control socket. Owns the connections and who may have one; knows no request.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use anyhow::Result;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::protocol::Answer;
+use crate::peer::{self, PidNamespace};
+use crate::socket;
+
+/// Somebody who is connected.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) connection: OwnedFd,
+    /// Wants to hear of every change.
+    pub(super) watching: bool,
+    /// Waits for the end of a restart.
+    pub(super) waits_for_restart: bool,
+}
+
+impl Client {
+    /// Accepts a connection; one of a peer that may not speak to us is closed at once.
+    pub(super) fn accept(listener: BorrowedFd<'_>, namespace: PidNamespace) -> Option<Self> {
+        let connection = socket::accept_from(listener).ok()?;
+        match peer::check(connection.as_fd(), namespace) {
+            Ok(()) => Some(Self { connection, watching: false, waits_for_restart: false }),
+            Err(error) => {
+                log::warn!("a peer of the control socket was refused: {error:#}");
+                None
+            }
+        }
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.connection.as_fd()
+    }
+
+    /// Sends without waiting; somebody who does not read is dropped by the caller.
+    pub(super) fn send(&self, answer: &Answer, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
+        let mut writable = [PollFd::new(self.connection.as_fd(), PollFlags::POLLOUT)];
+        poll(&mut writable, PollTimeout::ZERO)?;
+        if !writable[0].revents().is_some_and(|events| events.contains(PollFlags::POLLOUT)) {
+            anyhow::bail!("the client does not read");
+        }
+        socket::send(&self.connection, answer, descriptors)
+    }
+}
+
+/// Gives one answer to everybody who has connected and not been heard: the start has failed.
+pub(super) fn answer_everybody(listener: &OwnedFd, answer: &Answer) {
+    let mut waiting = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+    while poll(&mut waiting, PollTimeout::ZERO).is_ok_and(|count| count > 0) {
+        let Ok(connection) = socket::accept_from(listener.as_fd()) else { return };
+        let _ = socket::send(&connection, answer, &[]);
+    }
+}

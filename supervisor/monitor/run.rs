@@ -1,0 +1,76 @@
+//! The monitor's whole life: leaves the worker behind, prepares the container, boots it and stays with it.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use anyhow::{Context, Result};
+use nix::fcntl::OFlag;
+use nix::sys::prctl;
+use nix::sys::stat::Mode;
+use nix::unistd::{chdir, setsid};
+
+use super::early::Early;
+use super::protocol::{Answer, Report};
+use super::setup::{Origin, Setup};
+use super::state::Monitor;
+use super::{clients, last_exit};
+use crate::call;
+use crate::log::{self as sinks, Role};
+use crate::mount::perform::trusted_proc;
+use crate::socket;
+use crate::sys::{descriptor, process};
+
+/// The monitor's whole life. Runs in the freshly forked process and never returns.
+pub fn run(setup: Setup) -> ! {
+    let Setup { config, paths, host, settings, origin } = setup;
+    let name = config.name.clone();
+    let mut early = Early::default();
+    // What a failure has to undo by hand; groups undo themselves when they are dropped.
+    let started = detach(&origin.listener, &origin.report, name.as_str())
+        .inspect(|_| sinks::take_role(Role::daemon(&settings, &paths.supervisor_log(), false)))
+        .and_then(|proc| Monitor::prepare(config, paths.clone(), host, proc, &origin, &mut early))
+        .and_then(|mut monitor| {
+            monitor.boot(Some(&origin.report))?;
+            Ok(monitor)
+        });
+    let Origin { listener, report } = origin;
+    match started {
+        Ok(mut monitor) => {
+            let _ = socket::send(&report, &Report::Running, &[]);
+            drop(report);
+            monitor.take_over(early);
+            monitor.tree.booted();
+            let code = monitor.live();
+            process::exit_immediately(code)
+        }
+        Err(error) => {
+            let text = format!("{error:#}");
+            last_exit::write_failed_start(&paths, &name, &text);
+            let _ = std::fs::remove_file(paths.notify(&name));
+            let _ = std::fs::remove_file(paths.control(&name));
+            let answer = Answer::Failed(text.clone());
+            early.fail(&answer);
+            clients::answer_everybody(&listener, &answer);
+            let _ = socket::send(&report, &Report::Failed(text), &[]);
+            process::exit_immediately(1)
+        }
+    }
+}
+
+/// Leaves the worker's session, its client and its descriptors behind.
+fn detach(listener: &OwnedFd, report: &OwnedFd, name: &str) -> Result<OwnedFd> {
+    call!(setsid(), "setsid")?;
+    // The worker's log closes its descriptors itself, before they are closed under it.
+    sinks::take_role(Role::Client);
+    let proc = trusted_proc()?;
+    let kept = [listener.as_fd(), report.as_fd()];
+    call!(descriptor::close_others(&kept, proc.as_fd()), "close the worker's descriptors")?;
+    let null = call!(nix::fcntl::open("/dev/null", OFlag::O_RDWR, Mode::empty()), "open(/dev/null)")?;
+    for number in 0..=2 {
+        call!(descriptor::make_standard(null.as_fd(), number), "dup2(/dev/null, {number})")?;
+    }
+    call!(chdir("/"), "chdir(/)")?;
+    // For ps(1): at most 15 characters.
+    let title = std::ffi::CString::new(format!("ds:{name}")).context("the name")?;
+    let _ = prctl::set_name(&title);
+    Ok(proc)
+}
