@@ -1,6 +1,7 @@
 //! Tests of whole command lines; those of the parts are beside the parts.
 
 use super::*;
+use crate::exit::ExitCode;
 use proptest::prelude::*;
 use std::{path::PathBuf, time::Duration};
 
@@ -188,7 +189,8 @@ fn every_example_is_a_command_line() {
             // What a shell would do with the line is no business of ours.
             let own = example.split([';', '|', '>']).next().unwrap_or_default();
             let line = own.strip_prefix("ds ").expect("examples begin with ds");
-            parse::command_line("ds", &words(line)).unwrap_or_else(|usage| panic!("{example}: {}", usage.text));
+            parse::command_line("ds", &words(line))
+                .unwrap_or_else(|usage| panic!("{example}: {}", usage.text));
         }
     }
 }
@@ -197,18 +199,20 @@ fn every_example_is_a_command_line() {
 fn the_program_name_chooses_the_grammar() {
     assert!(parse::command_line("/data/adb/ds/bin/ds", &words("list")).is_ok());
     assert!(parse::command_line("", &words("list")).is_ok());
-    let old = parse::command_line("/system/bin/droidspaces", &words("show")).map(|invocation| invocation.command);
+    let old =
+        parse::command_line("/system/bin/droidspaces", &words("show")).map(|invocation| invocation.command);
     assert_eq!(old, Ok(command("list")));
 }
 
 #[test]
 fn argv_must_be_utf8() {
+    use std::ffi::OsString;
     use std::os::unix::ffi::OsStringExt;
     let broken = OsString::from_vec(vec![b'a', 0xff]);
-    let usage = arguments(["ds".into(), "info".into(), broken]).expect_err("not UTF-8");
+    let usage = parse::arguments(["ds".into(), "info".into(), broken]).expect_err("not UTF-8");
     assert_eq!(usage.text, "ds: argument 2 is not UTF-8: a\u{fffd}\n");
-    assert_eq!(arguments(["ds".into(), "list".into()]), Ok(("ds".to_owned(), words("list"))));
-    assert_eq!(arguments([]), Ok(("ds".to_owned(), Vec::new())));
+    assert_eq!(parse::arguments(["ds".into(), "list".into()]), Ok(("ds".to_owned(), words("list"))));
+    assert_eq!(parse::arguments([]), Ok(("ds".to_owned(), Vec::new())));
 }
 
 /// Words likely to be near the grammar's corners, and some that are far from anything.
@@ -236,7 +240,7 @@ proptest! {
         program in prop::sample::select(vec!["ds", "droidspaces", "nspawn", "getroot"]),
         words in prop::collection::vec(word(), 0..6),
     ) {
-        if let Err(usage) = parse(program, &words) {
+        if let Err(usage) = parse::command_line(program, &words) {
             prop_assert!(usage.text.ends_with('\n'));
             prop_assert_eq!(usage.exit_code().number(), if usage.to_stdout { 0 } else { 2 });
             if !usage.to_stdout {

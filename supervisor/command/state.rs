@@ -90,7 +90,8 @@ pub fn known(env: &Env, name: &Name) -> Result<Known> {
     // A monitor that does not answer is there all the same.
     let unanswered = answer.is_err();
     let status = answer.ok().flatten();
-    let last_exit = status.as_ref().map_or_else(|| last_exit::read(&env.paths, name), |status| status.last_exit.clone());
+    let last_exit =
+        status.as_ref().map_or_else(|| last_exit::read(&env.paths, name), |status| status.last_exit.clone());
     let restart_at = env.supervisor.containers().restarts.get(name).filter(|_| status.is_none());
     let state = match &status {
         Some(status) => status.state,

@@ -8,13 +8,11 @@ use std::collections::BTreeMap;
 use super::error::{Error, Kind};
 use super::ini::Document;
 use super::schema::{Form, Key, Schema, value_error};
+use super::sections::{Android, Config, Container, Hardware, Limits, Mounts, Network, RootSource, Security};
 use super::value::{
     Bind, BindList, CgroupLayout, DeadlockShield, EnvironmentName, EnvironmentValue, Fsck, HardwareAccess,
     HostPath, Invalid, Name, NetworkMode, Privileged, RestartPolicy, SharedStorage, Size, StartAfter, Switch,
     Uuid, WakelockPolicy, Whole,
-};
-use super::sections::{
-    Android, Config, Container, Hardware, Limits, Mounts, Network, RootSource, Security,
 };
 
 /// The least memory limit: below it not even an init system starts.

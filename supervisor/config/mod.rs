@@ -18,7 +18,5 @@ pub use container::{KEYS, SCHEMA};
 pub use edit::assignment;
 pub use error::{Error, Kind};
 pub use schema::{Form, Key, Schema};
-pub use sections::{
-    Android, Config, Container, Hardware, Limits, Mounts, Network, RootSource, Security,
-};
+pub use sections::{Android, Config, Container, Hardware, Limits, Mounts, Network, RootSource, Security};
 pub use supervisor::Supervisor;

@@ -12,7 +12,7 @@ use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -21,9 +21,9 @@ use nix::unistd::execve;
 use serde::{Deserialize, Serialize};
 
 use super::conditions::Pending;
+use super::environment::{SUCCESSOR, environment};
 use super::guard::Guard;
 use super::policy::Policy;
-use super::environment::{SUCCESSOR, environment};
 use super::seal;
 use crate::call;
 use crate::config::value::Name;

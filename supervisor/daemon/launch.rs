@@ -5,11 +5,9 @@
 
 use std::convert::Infallible;
 use std::env;
-use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process;
@@ -26,9 +24,7 @@ use super::environment::{FOREGROUND, MARKER, SUCCESSOR, environment};
 use super::handover::State;
 use super::seal;
 use crate::call;
-use crate::fault;
 use crate::paths::{self, Paths};
-use crate::platform;
 use crate::socket;
 use crate::sys::descriptor::{adopt, close_on_exec_from, make_standard, try_lock};
 use crate::sys::process::{Fork, exit_immediately, fork, pidfd_open};

@@ -15,7 +15,6 @@ use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::prctl;
 use nix::unistd::{chdir, setsid};
 
-use crate::peer::{self, PidNamespace};
 use crate::android::{manager, property, storage};
 use crate::call;
 use crate::config::value::Name;
@@ -23,6 +22,7 @@ use crate::container::leftovers;
 use crate::host::Host;
 use crate::log::{self as sinks, Role};
 use crate::paths::Paths;
+use crate::peer::{self, PidNamespace};
 use crate::socket::{self, Received};
 use crate::storage::sweep;
 use crate::sys::descriptor::make_standard;

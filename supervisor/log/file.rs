@@ -14,6 +14,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use log::Level;
 use nix::fcntl::{Flock, FlockArg};
 
+/// The longest line of any sink, bytes.
+pub const LONGEST: usize = 4000;
+
 /// Bounds of the log file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
@@ -60,7 +63,7 @@ impl RotatedFile {
     /// Opens the file at the path, after putting it aside if it is full.
     fn renew(&mut self) -> io::Result<()> {
         let file = self.open()?;
-        if file.metadata()?.len() + super::LONGEST as u64 <= self.bounds.size {
+        if file.metadata()?.len() + LONGEST as u64 <= self.bounds.size {
             self.file = Some(file);
             return Ok(());
         }

@@ -17,16 +17,14 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::config::Supervisor as Settings;
 use crate::config::value::LogLevel;
-use file::{RotatedFile, word};
 pub use file::Bounds;
+use file::{LONGEST, RotatedFile, word};
 use system::{Logd, Syslog};
 
 /// Android's logger daemon, liblog's `logdw`.
 const LOGD: &str = "/dev/socket/logdw";
 /// The socket of syslog(3).
 const SYSLOG: &str = "/dev/log";
-/// The longest line of any sink, bytes.
-const LONGEST: usize = 4000;
 
 /// What this process is, as far as logging goes.
 #[derive(Debug, Clone, Copy)]

@@ -3,24 +3,22 @@
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
 
+use super::last_exit;
 use super::notify::Notify;
 use super::protocol::{Answer, Exit, ExitReason};
-use super::last_exit;
 use super::state::{Monitor, Phase, create_cgroup, writers};
 use crate::android::wakelock;
 use crate::child::android;
 use crate::clock::{now, unix_s};
-use crate::config::value::{Name, WakelockPolicy};
+use crate::config::value::WakelockPolicy;
 use crate::config::{Config, RootSource};
 use crate::fault;
-use crate::paths::Paths;
 use crate::plan;
 use crate::rootfs::guest::Guest;
 use crate::sys::memory::sleep;

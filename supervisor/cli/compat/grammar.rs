@@ -53,7 +53,7 @@ pub(super) struct OldOption<Meaning: 'static> {
     /// What its value is called; `None` for a switch.
     value: Option<&'static str>,
     pub(super) repeats: bool,
-    meaning: Meaning,
+    pub(super) meaning: Meaning,
 }
 
 impl<Meaning> OldOption<Meaning> {
@@ -61,7 +61,12 @@ impl<Meaning> OldOption<Meaning> {
         Self { long, short, value: None, repeats: true, meaning }
     }
 
-    pub(super) const fn valued(long: &'static str, short: Option<char>, value: &'static str, meaning: Meaning) -> Self {
+    pub(super) const fn valued(
+        long: &'static str,
+        short: Option<char>,
+        value: &'static str,
+        meaning: Meaning,
+    ) -> Self {
         Self { long, short, value: Some(value), repeats: false, meaning }
     }
 
@@ -79,7 +84,7 @@ impl<Meaning> OldOption<Meaning> {
 pub(super) struct OldLine<Meaning: 'static> {
     /// Options in the order given, each with its value (empty for a switch).
     pub(super) options: Vec<(&'static OldOption<Meaning>, String)>,
-    operands: Vec<String>,
+    pub(super) operands: Vec<String>,
 }
 
 /// Takes a command line apart. Knows `--help` by itself, and `-h` where the tool gives it no other meaning.

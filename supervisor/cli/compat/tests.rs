@@ -249,7 +249,7 @@ fn nothing_is_ignored() {
 #[test]
 fn names_with_spaces_are_refused() {
     let words = ["--name=my box".to_owned(), "start".to_owned()];
-    let usage = parse("droidspaces", &words).expect_err("a space");
+    let usage = command_line("droidspaces", &words).expect_err("a space");
     let expected = "droidspaces: start: names have no spaces here: \"my box\"; call it my-box\n";
     assert_eq!(usage.text, expected);
 }

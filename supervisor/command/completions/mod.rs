@@ -10,10 +10,7 @@ mod kind;
 mod zsh;
 
 use crate::{
-    cli::{
-        Completions, ShellKind,
-        table,
-    },
+    cli::{Completions, ShellKind, table},
     command::print,
     exit::ExitCode,
 };
@@ -36,7 +33,7 @@ pub fn run(arguments: &Completions, output: &mut impl Write) -> Result<ExitCode>
 
 #[cfg(test)]
 mod tests {
-    use super::kind::{Kind, keys, quoted};
+    use super::kind::{keys, quoted};
     use super::*;
     use crate::cli::table::FlagValue;
     use std::collections::BTreeSet;

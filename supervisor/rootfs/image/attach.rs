@@ -11,9 +11,9 @@ use nix::sys::stat::stat;
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use nix::unistd::sync;
 
+use super::check;
 use super::claim::{Claim, claim};
 use super::look::{look, suits};
-use super::check;
 use super::request::{Access, ImageEvent, ImageRequest};
 use crate::call;
 use crate::fault;

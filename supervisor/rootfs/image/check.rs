@@ -56,7 +56,12 @@ pub(super) fn check(
     judge(&outcome, request, events)
 }
 
-fn run(tool: &Tool, request: &ImageRequest<'_>, claim: &Claim, events: &mut dyn FnMut(ImageEvent)) -> Result<Outcome> {
+fn run(
+    tool: &Tool,
+    request: &ImageRequest<'_>,
+    claim: &Claim,
+    events: &mut dyn FnMut(ImageEvent),
+) -> Result<Outcome> {
     let path = claim.path();
     let arguments = ["-f", "-y", "-C", "1", path.as_str()].map(OsStr::new);
     let mut told = None;
