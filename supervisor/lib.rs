@@ -34,6 +34,7 @@ pub mod paths;
 pub mod peer;
 pub mod plan;
 pub mod platform;
+pub mod poll;
 pub mod privilege;
 pub mod proc_stat;
 pub mod pty;

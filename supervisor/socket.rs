@@ -192,19 +192,6 @@ fn receive_packet(socket: BorrowedFd<'_>) -> Result<Option<(Vec<u8>, Vec<OwnedFd
     Ok(Some((buffer, packet.descriptors)))
 }
 
-/// Whether something has come, or the other side has gone; it is not waited for.
-#[must_use]
-pub fn is_readable(socket: BorrowedFd<'_>) -> bool {
-    is_ready(socket, PollFlags::POLLIN)
-}
-
-/// Whether poll(2) has one of the events at once.
-#[must_use]
-pub fn is_ready(socket: BorrowedFd<'_>, events: PollFlags) -> bool {
-    let mut polled = [PollFd::new(socket, events)];
-    poll(&mut polled, PollTimeout::ZERO).is_ok_and(|count| count > 0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

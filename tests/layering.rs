@@ -33,6 +33,7 @@ const LAYERS: &[&[&str]] = &[
         "nearest",
         "peer",
         "platform",
+        "poll",
         "proc_stat",
         "signals",
         "socket",

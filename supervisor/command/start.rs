@@ -4,10 +4,9 @@ use std::fmt::Write;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::progress::Progress;
 use super::{assignments, complain, create, names, print};
@@ -20,6 +19,7 @@ use crate::container::{ask, monitor};
 use crate::exit::ExitCode;
 use crate::monitor::protocol::{Answer, Request};
 use crate::plan;
+use crate::poll::{timeout, wait_for_input};
 use crate::rootfs::guest::{FirstProcess, Guest};
 use crate::rootfs::image::inspect;
 use crate::rootfs::root::Root;
@@ -104,10 +104,8 @@ fn until_ready(env: &Env, name: &Name, waiting: Wait) -> Result<()> {
         match deadline {
             None => env.client.wait_for(&connection)?,
             Some(deadline) => {
-                let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
-                let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-                let mut polled = [PollFd::new(connection.as_fd(), PollFlags::POLLIN)];
-                if poll(&mut polled, timeout)? == 0 {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if !wait_for_input(connection.as_fd(), timeout(Some(left)))? {
                     bail!(
                         "it runs, but its init system did not say in time that it is up; see 'ds logs {name}'"
                     );

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 
 use anyhow::{Error, Result, bail};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollTimeout;
 use serde::Serialize;
 
 use crate::clock::now;
@@ -18,6 +18,7 @@ use crate::monitor::last_exit;
 use crate::monitor::protocol::{Answer, Exit, Request, State, Status};
 use crate::nearest::nearest;
 use crate::paths::names_in;
+use crate::poll::wait_for_input;
 use crate::socket;
 use crate::worker::Env;
 
@@ -158,8 +159,7 @@ fn ask(env: &Env, name: &Name) -> Result<Option<Status>> {
     if socket::send(&connection, &Request::Status, &[]).is_err() {
         return Ok(None);
     }
-    let mut polled = [PollFd::new(connection.as_fd(), PollFlags::POLLIN)];
-    if poll(&mut polled, PollTimeout::from(PATIENCE))? == 0 {
+    if !wait_for_input(connection.as_fd(), PollTimeout::from(PATIENCE))? {
         bail!("its monitor does not answer");
     }
     match socket::receive::<Answer>(&connection)?.map(|received| received.message) {

@@ -15,7 +15,7 @@ use std::process;
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, Flock, FlockArg, OFlag, fcntl};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollTimeout;
 use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, chdir, pipe2, setsid};
@@ -25,6 +25,7 @@ use super::handover::State;
 use super::seal;
 use crate::call;
 use crate::paths::{self, Paths};
+use crate::poll::wait_for_input;
 use crate::socket;
 use crate::sys::descriptor::{adopt, close_on_exec_from, make_standard, try_lock};
 use crate::sys::process::{Fork, exit_immediately, fork, pidfd_open};
@@ -269,10 +270,7 @@ pub fn claim(paths: &Paths) -> Result<OwnedFd> {
 fn ends_soon(pid: &str) -> bool {
     let Ok(pid) = pid.parse() else { return false };
     match pidfd_open(Pid::from_raw(pid)) {
-        Ok(process) => {
-            let mut polled = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
-            poll(&mut polled, PollTimeout::from(ENDING)).is_ok_and(|ready| ready > 0)
-        }
+        Ok(process) => wait_for_input(process.as_fd(), PollTimeout::from(ENDING)).unwrap_or(false),
         Err(errno) => errno == Errno::ESRCH,
     }
 }

@@ -1,40 +1,43 @@
-//! The supervisor's loop: poll, then take what came. Idle, it makes no system call.
+//! The supervisor's loop: poll, then hand what came to the part that owns it. Idle, it makes no system call.
 //!
-//! Owns the listening socket, the workers and the signals; `monitors` watches the containers, `policy` decides.
-//! A fork comes out of the loop as [`Outcome::Worker`], so that the child drops everything of the supervisor's by
-//! leaving it. poll(2), accept4(2), waitpid(2).
+//! Each part ([`Workers`], [`Monitors`], [`Autostart`], [`ModuleStatus`], [`Wakefulness`]) owns its fields and answers
+//! with events; here they become inputs of the policy and tasks of workers. A fork comes out of the loop as
+//! [`Outcome::Worker`], so that the child drops everything of the supervisor's by leaving it. poll(2).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use anyhow::Result;
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::Signal;
+use nix::fcntl::FdFlag;
+use nix::poll::PollFlags;
+use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{Pid, getpid};
 
-use super::conditions::Conditions;
-use super::guard::Guard;
-use super::late_start::Line;
+use super::adoption;
+use super::autostart::{Autostart, AutostartEvent};
+use super::handover::{self, State};
 use super::launch::{self, Readiness};
-use super::monitors::Monitors;
-use super::policy::{Action, Event, Policy};
+use super::module_status::ModuleStatus;
+use super::monitors::{MonitorEvent, Monitors};
+use super::policy::{Action, Candidate, Policy, PolicyEvent};
 use super::task::{Assignment, Task};
-use super::workers::Worker;
-use crate::android::wakelock::Wakelocks;
+use super::wakefulness::Wakefulness;
+use super::workers::{Forked, WorkerEvent, Workers};
 use crate::call;
 use crate::clock::now;
-use crate::config::Supervisor as Settings;
-use crate::config::value::{Name, WakelockPolicy};
+use crate::config::value::{Name, RestartPolicy};
+use crate::config::{Config, Supervisor as Settings};
 use crate::log::{self as sinks, Role};
 use crate::paths::Paths;
-use crate::peer::PidNamespace;
+use crate::poll::{PollSet, timeout};
 use crate::signals::Signals;
 use crate::socket;
-use crate::sys::descriptor::set_nonblocking;
-use crate::sys::memory::sleep;
+use crate::storage;
+use crate::sys::descriptor::{adopt, set_nonblocking};
+use crate::worker::Knowledge;
+use crate::worker::protocol::{Containers, FromSupervisor};
 
 /// How the loop ends.
 #[derive(Debug)]
@@ -48,48 +51,28 @@ pub enum Outcome {
 /// The supervisor.
 #[derive(Debug)]
 pub struct Server {
-    pub(super) paths: Paths,
-    pub(super) settings: Settings,
-    pub(super) policy: Policy,
-    pub(super) monitors: Monitors,
-    /// What containers wait for that start at boot.
-    pub(super) conditions: Conditions,
-    /// What was written down of that last.
-    pub(super) remembered: String,
-    /// Which starts the machine has yet to survive.
-    pub(super) guard: Guard,
-    /// Containers that autostart leaves out because of it.
-    pub(super) off: BTreeSet<Name>,
-    pub(super) wakelocks: Wakelocks,
-    /// What the containers that run or wait want.
-    pub(super) wakelocks_wanted: BTreeMap<Name, WakelockPolicy>,
-    /// What the root manager shows of us.
-    pub(super) line: Line,
-    pub(super) listener: OwnedFd,
+    paths: Paths,
+    settings: Settings,
+    policy: Policy,
+    monitors: Monitors,
+    workers: Workers,
+    autostart: Autostart,
+    wakefulness: Wakefulness,
+    module: ModuleStatus,
     signals: Signals,
-    pub(super) namespace: PidNamespace,
-    pub(super) workers: BTreeMap<Pid, Worker>,
-    /// The worker that waits for the next client.
-    pub(super) standby: Option<Pid>,
-    /// It was forked before something changed that it knows from its birth.
-    pub(super) standby_is_stale: bool,
-    /// Workers to be told once the start of a container that they cancelled has ended.
-    pub(super) cancelling: Vec<(Name, Pid)>,
-    /// No worker is forked for a client before.
-    pub(super) breath: Option<Duration>,
     /// This process; a worker must not take it for its own.
-    pub(super) pid: Pid,
-    pub(super) since: Duration,
+    pid: Pid,
+    since: Duration,
     foreground: bool,
     /// Held until the socket is gone.
-    pub(super) lock: Option<OwnedFd>,
+    lock: Option<OwnedFd>,
     /// Who asked the program before to leave its place to this one.
-    pub(super) asker: Option<Pid>,
+    asker: Option<Pid>,
 }
 
 /// What poll(2) has found something for.
 #[derive(Debug)]
-enum Source {
+enum Ready {
     Signals,
     Directories,
     Monitor(Name),
@@ -117,8 +100,29 @@ impl Server {
         Ok(server)
     }
 
+    /// Takes the place of the program before, in the same process: the lock, the socket and the children stay.
+    ///
+    /// # Errors
+    /// What is in the way; the place is empty then.
+    pub fn succeed(paths: Paths, state: State, foreground: bool) -> Result<Self> {
+        let (listener, lock) = (adopt(state.listener), adopt(state.lock));
+        let mut server = Self::assemble(paths, listener, lock, foreground)?;
+        server.workers.resume(state.workers, state.cancelling);
+        let kept: Vec<_> =
+            server.workers.descriptors().chain(server.lock.as_ref().map(AsFd::as_fd)).collect();
+        handover::mark(&kept, FdFlag::FD_CLOEXEC)?;
+        call!(SigSet::all().thread_unblock(), "sigprocmask")?;
+        server.since = Duration::from_millis(state.since_ms);
+        server.policy = state.policy;
+        server.policy.limit(server.settings.start_parallel);
+        server.autostart.resume(state.pending, state.guard);
+        server.asker = Some(Pid::from_raw(state.asker));
+        log::info!("supervisor {} takes the place", env!("CARGO_PKG_VERSION"));
+        Ok(server)
+    }
+
     /// What a supervisor is that has the lock and the socket; takes over the log and the signals.
-    pub(super) fn assemble(paths: Paths, listener: OwnedFd, lock: OwnedFd, foreground: bool) -> Result<Self> {
+    fn assemble(paths: Paths, listener: OwnedFd, lock: OwnedFd, foreground: bool) -> Result<Self> {
         let loaded = Settings::load(&paths.supervisor_ini());
         let settings = match &loaded {
             Ok(settings) => *settings,
@@ -132,23 +136,13 @@ impl Server {
         let wanted = [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
         Ok(Self {
             policy: Policy::new(settings.start_parallel),
-            settings,
-            monitors: Monitors::new(&paths.run_containers()),
-            conditions: Conditions::default(),
-            remembered: String::new(),
-            guard: Guard::default(),
-            off: BTreeSet::new(),
-            wakelocks: Wakelocks::of(&paths.cgroup),
-            wakelocks_wanted: BTreeMap::new(),
-            line: Line::default(),
+            monitors: Monitors::new(paths.clone()),
+            workers: Workers::new(listener)?,
+            autostart: Autostart::new(paths.clone(), settings),
+            wakefulness: Wakefulness::of(&paths.cgroup),
+            module: ModuleStatus::default(),
             signals: Signals::listen(&wanted)?,
-            namespace: PidNamespace::of("self")?,
-            listener,
-            workers: BTreeMap::new(),
-            standby: None,
-            standby_is_stale: false,
-            cancelling: Vec::new(),
-            breath: None,
+            settings,
             pid: getpid(),
             since: now(),
             foreground,
@@ -161,83 +155,158 @@ impl Server {
     /// Adopts the containers that run, starts those that start by themselves if `autostart`, then serves.
     #[must_use]
     pub fn run(mut self, autostart: bool) -> Outcome {
-        if let ControlFlow::Break(outcome) = self.adopt_and_start(autostart) {
-            return outcome;
+        let mut next = self.adopt(autostart);
+        while next.is_continue() {
+            next = self.turn();
         }
-        loop {
-            if let ControlFlow::Break(outcome) = self.turn() {
-                return outcome;
-            }
+        match next {
+            ControlFlow::Break(outcome) => outcome,
+            ControlFlow::Continue(()) => Outcome::Ended,
         }
     }
 
+    /// The beginning: watches the monitors that are there, takes the end of those that ended unwatched, and starts
+    /// what starts at boot.
+    fn adopt(&mut self, autostart: bool) -> ControlFlow<Outcome> {
+        let is_first = adoption::is_first_of_this_boot(&self.paths);
+        let autostart = autostart && self.settings.autostart;
+        if !is_first && autostart && self.asker.is_none() {
+            self.autostart.recall();
+        }
+        let events = adoption::resume(&mut self.monitors, &self.policy.watched());
+        self.take_monitor_events(events)?;
+        if let Some(asker) = self.asker.take() {
+            self.reap()?;
+            self.workers.tell(asker, &FromSupervisor::Done);
+        }
+        self.module.find(&self.paths);
+        self.autostart.look_for_attempts();
+        let waiting = self.autostart.waiting().into_iter().map(|(name, _)| name);
+        self.look_for_wakelocks(waiting.chain(self.policy.restarts().into_keys()).collect());
+        let events = adoption::find(&mut self.monitors, &self.paths);
+        self.take_monitor_events(events)?;
+        if storage::sweep::is_needed(&self.paths) {
+            self.workers.employ(Task::Tidy);
+        }
+        if is_first && autostart {
+            let ready = self.autostart.begin(self.module.is_disabled());
+            let waiting = self.autostart.waiting().into_iter().map(|(name, _)| name);
+            self.look_for_wakelocks(waiting.chain(ready.iter().map(|one| one.name.clone())).collect());
+            self.start_all(ready);
+        }
+        if self.module.is_there() {
+            self.autostart.look_for_left_out();
+        }
+        self.autostart.look_for_storage();
+        self.fork_workers()
+    }
+
+    fn look_for_wakelocks(&mut self, names: Vec<Name>) {
+        names.iter().for_each(|name| self.wakefulness.look(&self.paths, name));
+    }
+
     fn turn(&mut self) -> ControlFlow<Outcome> {
-        self.settle()?;
-        self.renew_standby();
-        self.keep_one_standing_by()?;
-        for source in self.wait() {
-            match source {
-                Source::Signals => self.take_signals()?,
-                Source::Monitor(name) => self.hear_monitor(&name)?,
-                Source::Worker(pid) => self.hear_worker(pid)?,
-                Source::Directories => self.directories_changed()?,
-                Source::Routes => self.look_for_network()?,
-                Source::Mounts => self.conditions.mounts_changed(now()),
+        self.update();
+        self.workers.renew_standby();
+        self.workers.keep_one_standing_by();
+        self.fork_workers()?;
+        for ready in self.wait() {
+            match ready {
+                Ready::Signals => self.take_signals()?,
+                Ready::Monitor(name) => {
+                    let event = self.monitors.hear(&name);
+                    self.take_monitor_events(event)?;
+                }
+                Ready::Directories => {
+                    let events = self.monitors.directories_changed();
+                    self.take_monitor_events(events)?;
+                }
+                Ready::Worker(pid) => {
+                    let event = self.workers.hear(pid);
+                    self.take_worker_events(event)?;
+                }
+                Ready::Routes => {
+                    let candidates = self.autostart.take_network();
+                    self.start_all(candidates);
+                }
+                Ready::Mounts => self.autostart.mounts_changed(),
             }
+            self.fork_workers()?;
         }
-        if self.next_deadline().is_some_and(|deadline| deadline <= now()) {
-            self.take_deadlines()?;
-        }
-        if self.policy.deadline().is_some_and(|deadline| deadline <= now()) {
-            self.decide(Event::Tick)?;
-        }
-        ControlFlow::Continue(())
+        self.take_deadlines();
+        self.fork_workers()
     }
 
     /// Waits until something happens. Monitors and workers come before signals, so that what a process said last is
     /// heard before its end is taken.
-    fn wait(&mut self) -> Vec<Source> {
-        let mut sources = Vec::new();
-        let mut polled = Vec::new();
-        let mut add = |source: Source, descriptor| {
-            let mounts = matches!(source, Source::Mounts);
-            sources.push(source);
-            polled.push(PollFd::new(descriptor, if mounts { PollFlags::POLLPRI } else { PollFlags::POLLIN }));
-        };
+    fn wait(&self) -> Vec<Ready> {
+        let mut set = PollSet::default();
         for (name, connection) in self.monitors.connections() {
-            add(Source::Monitor(name.clone()), connection);
+            set.input(Ready::Monitor(name.clone()), connection);
         }
-        for (pid, worker) in &self.workers {
-            if let Some(line) = &worker.line {
-                add(Source::Worker(*pid), line.as_fd());
-            }
+        for (pid, connection) in self.workers.connections() {
+            set.input(Ready::Worker(pid), connection);
         }
-        add(Source::Signals, self.signals.fd());
+        set.input(Ready::Signals, self.signals.fd());
         if let Some(descriptor) = self.monitors.directories() {
-            add(Source::Directories, descriptor);
+            set.input(Ready::Directories, descriptor);
         }
-        if let Some(descriptor) = self.conditions.routes() {
-            add(Source::Routes, descriptor);
+        if let Some(descriptor) = self.autostart.routes() {
+            set.input(Ready::Routes, descriptor);
         }
-        if let Some(descriptor) = self.conditions.mounts() {
-            add(Source::Mounts, descriptor);
+        if let Some(descriptor) = self.autostart.mounts() {
+            set.add(Ready::Mounts, descriptor, PollFlags::POLLPRI);
         }
-        let deadlines = [self.policy.deadline(), self.breath, self.next_deadline()];
-        let timeout = timeout_until(deadlines.into_iter().flatten().min());
+        let module = self.module.deadline(&self.summary());
+        let deadlines = [self.policy.deadline(), self.workers.deadline(), self.autostart.deadline(), module];
+        let left = deadlines.into_iter().flatten().min().map(|deadline| deadline.saturating_sub(now()));
         // While a worker is at work, its end or the next client is near.
-        let polling = if self.is_at_work() { poll::<PollTimeout> } else { sleep };
-        match polling(&mut polled, timeout) {
-            Ok(_) => {}
-            Err(Errno::EINTR) => return Vec::new(),
+        let ready =
+            if self.workers.is_at_work() { set.wait(timeout(left)) } else { set.sleep(timeout(left)) };
+        ready.unwrap_or_else(|errno| {
             // ENOMEM: the next turn may find some.
-            Err(errno) => log::error!("poll: {errno}"),
-        }
-        let ready = polled.iter().map(|entry| entry.any().unwrap_or(false));
-        ready.zip(sources).filter_map(|(ready, source)| ready.then_some(source)).collect()
+            log::error!("poll: {errno}");
+            Vec::new()
+        })
     }
 
-    pub(super) fn is_at_work(&self) -> bool {
-        self.workers.keys().any(|pid| Some(*pid) != self.standby)
+    /// What is due without any event.
+    fn take_deadlines(&mut self) {
+        if self.autostart.deadline().is_some_and(|deadline| deadline <= now()) {
+            for event in self.autostart.tick() {
+                match event {
+                    AutostartEvent::Ready(candidates) => self.start_all(candidates),
+                    AutostartEvent::LookAtLock => self.workers.employ(Task::Unlock),
+                }
+            }
+        }
+        if self.policy.deadline().is_some_and(|deadline| deadline <= now()) {
+            self.decide(PolicyEvent::Tick);
+        }
+    }
+
+    /// Has a worker forked for every task that waits. In the child, what comes back is the worker's assignment.
+    fn fork_workers(&mut self) -> ControlFlow<Outcome> {
+        loop {
+            match self.workers.fork_next() {
+                Forked::Nothing => return ControlFlow::Continue(()),
+                Forked::Parent => {}
+                Forked::Failed(event) => self.take_worker_event(event),
+                Forked::Child(task, line) => {
+                    let knowledge = Knowledge {
+                        pid: self.pid.as_raw(),
+                        since: self.since,
+                        statuses: self.monitors.take_statuses(),
+                        settings: self.settings,
+                    };
+                    return ControlFlow::Break(Outcome::Worker(Box::new(Assignment {
+                        task,
+                        line,
+                        knowledge,
+                    })));
+                }
+            }
+        }
     }
 
     fn take_signals(&mut self) -> ControlFlow<Outcome> {
@@ -250,12 +319,21 @@ impl Server {
                     // Nobody finds the socket from now on; who has connected already sees the connection end. The
                     // lock comes second: the socket that the next one makes is not ours to remove.
                     let _ = std::fs::remove_file(self.paths.supervisor_socket());
-                    self.dismiss_standby();
-                    self.take_leave();
+                    self.workers.kill_standby();
+                    self.autostart.end();
+                    self.module.clear();
                     self.lock = None;
                     return ControlFlow::Break(Outcome::Ended);
                 }
             }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Takes every child that has ended.
+    fn reap(&mut self) -> ControlFlow<Outcome> {
+        while let Some(events) = self.workers.reap() {
+            self.take_worker_events(events)?;
         }
         ControlFlow::Continue(())
     }
@@ -265,33 +343,205 @@ impl Server {
             Ok(settings) => {
                 self.settings = settings;
                 self.policy.limit(settings.start_parallel);
+                self.autostart.configure(settings);
                 sinks::take_role(Role::daemon(&settings, &self.paths.supervisor_log(), self.foreground));
-                self.standby_is_stale = true;
+                self.workers.outdate();
                 log::info!("supervisor.ini was read again");
             }
             Err(error) => log::error!("{error}; nothing was changed"),
         }
     }
 
-    /// Lets the policy take an event, and does what it says.
-    pub(super) fn decide(&mut self, event: Event) -> ControlFlow<Outcome> {
-        for action in self.policy.on(now(), event) {
-            if let Action::Start(name) = &action {
-                self.starts(name);
-            }
-            self.employ(match action {
-                Action::Start(name) => Task::Start(name),
-                Action::Sweep(name) => Task::Sweep(name),
-            })?;
+    fn take_monitor_events(
+        &mut self,
+        events: impl IntoIterator<Item = MonitorEvent>,
+    ) -> ControlFlow<Outcome> {
+        for event in events {
+            self.take_monitor_event(event);
+            self.fork_workers()?;
         }
         ControlFlow::Continue(())
     }
-}
 
-/// The time that poll(2) may take; a millisecond more than there is, so that the deadline has passed when it returns.
-fn timeout_until(deadline: Option<Duration>) -> PollTimeout {
-    deadline.map_or(PollTimeout::NONE, |deadline| {
-        let left = deadline.saturating_sub(now()) + Duration::from_millis(1);
-        PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
-    })
+    fn take_monitor_event(&mut self, event: MonitorEvent) {
+        match event {
+            MonitorEvent::Resumed(name) => self.is_there(&name),
+            MonitorEvent::Watched(name) => {
+                self.is_there(&name);
+                self.decide(PolicyEvent::Watched(name));
+            }
+            MonitorEvent::State(name, state, changed) => {
+                if changed {
+                    self.autostart.look_for_storage();
+                    log::info!("{name}: {}", state.as_str());
+                    self.workers.outdate();
+                }
+                self.decide(PolicyEvent::Status(name, state));
+            }
+            MonitorEvent::Gone(name, exit) => {
+                match &exit.message {
+                    Some(message) => log::info!("{name}: ended ({:?}): {message}", exit.reason),
+                    None => log::info!("{name}: ended ({:?})", exit.reason),
+                }
+                self.autostart.is_gone(&name, exit.reason);
+                let restart = self.restart_policy(&name);
+                self.decide(PolicyEvent::Gone(name, exit, restart));
+            }
+        }
+    }
+
+    fn is_there(&mut self, name: &Name) {
+        self.autostart.is_there(name);
+        self.wakefulness.look(&self.paths, name);
+    }
+
+    fn take_worker_events(&mut self, events: impl IntoIterator<Item = WorkerEvent>) -> ControlFlow<Outcome> {
+        for event in events {
+            self.take_worker_event(event);
+            self.fork_workers()?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn take_worker_event(&mut self, event: WorkerEvent) {
+        match event {
+            WorkerEvent::Asks(worker) => {
+                self.workers.tell(worker, &FromSupervisor::Containers(self.containers()));
+            }
+            WorkerEvent::Started(name) => {
+                if let Some(event) = self.monitors.started(&name) {
+                    self.take_monitor_event(event);
+                }
+            }
+            WorkerEvent::Cancel(name, asker) => {
+                self.autostart.is_unwanted(&name);
+                self.decide(PolicyEvent::Cancelled(name.clone()));
+                self.workers.cancel_start(name, asker);
+            }
+            WorkerEvent::Succeed(asker, program) => self.hand_over(asker, &program),
+            WorkerEvent::StartEnded(name, done) => {
+                self.start_ended(&name, done);
+                self.workers.start_is_over(&name);
+            }
+            WorkerEvent::Swept(name, clean) => self.decide(PolicyEvent::Swept(name, clean)),
+            WorkerEvent::LookedAtLock(false) => {}
+            WorkerEvent::LookedAtLock(true) => {
+                let candidates = self.autostart.unlocked();
+                self.start_all(candidates);
+            }
+        }
+    }
+
+    /// A start of the policy's has ended.
+    fn start_ended(&mut self, name: &Name, done: bool) {
+        if let Some(event) = self.monitors.watch(name) {
+            self.take_monitor_event(event);
+        }
+        if done && !self.monitors.has(name) {
+            // It ran, and ended before anybody could watch.
+            let event = self.monitors.gone(name, None);
+            self.take_monitor_event(event);
+        }
+        let (running, restart) = (self.monitors.has(name), self.restart_policy(name));
+        self.decide(PolicyEvent::StartEnded(name.clone(), running, restart));
+    }
+
+    /// What the configuration says now. One that is gone or broken restarts nothing.
+    fn restart_policy(&self, name: &Name) -> RestartPolicy {
+        Config::load(&self.paths.container_ini(name), name)
+            .map_or(RestartPolicy::No, |config| config.container.restart)
+    }
+
+    fn start_all(&mut self, candidates: Vec<Candidate>) {
+        if !candidates.is_empty() {
+            self.workers.outdate();
+            self.decide(PolicyEvent::Autostart(candidates));
+        }
+    }
+
+    /// Lets the policy take an event, and has done what it says.
+    fn decide(&mut self, event: PolicyEvent) {
+        for action in self.policy.on(now(), event) {
+            self.workers.employ(match action {
+                Action::Start(name) => {
+                    self.autostart.starts(&name);
+                    Task::Start(name)
+                }
+                Action::Sweep(name) => Task::Sweep(name),
+            });
+        }
+    }
+
+    /// Brings what follows from everything else up to date: the list of those who wait, wakelocks, the module's line.
+    fn update(&mut self) {
+        self.autostart.remember();
+        let waiting: BTreeSet<Name> = self.autostart.waiting().into_iter().map(|(name, _)| name).collect();
+        let restarts = self.policy.restarts();
+        let waits = |name: &Name| {
+            restarts.contains_key(name) || waiting.contains(name) || self.policy.is_pending(name)
+        };
+        self.wakefulness.update(|name| self.monitors.has(name), waits);
+        if let Some((module, text)) = self.module.update(self.summary()) {
+            self.workers.employ(Task::Describe(module, text));
+        }
+    }
+
+    /// The state of everything in a few words; empty where nobody reads it.
+    fn summary(&self) -> String {
+        if !self.module.is_there() {
+            return String::new();
+        }
+        let names = |names: Vec<&Name>| names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+        let running: Vec<&Name> = self.monitors.connections().map(|(name, _)| name).collect();
+        let mut parts = vec![match running.as_slice() {
+            [] => "nothing runs".to_owned(),
+            _ => format!("running: {}", names(running)),
+        }];
+        let waiting = self.autostart.waiting();
+        if !waiting.is_empty() {
+            parts.push(format!("waiting: {}", names(waiting.iter().map(|(name, _)| name).collect())));
+        }
+        if !self.autostart.left_out().is_empty() {
+            parts.push(format!("boot-loop guard: {}", names(self.autostart.left_out().iter().collect())));
+        }
+        parts.extend(self.autostart.held_back().cloned());
+        parts.join("; ")
+    }
+
+    /// What workers are told of the containers.
+    fn containers(&self) -> Containers {
+        let waiting = self.autostart.waiting().into_iter();
+        Containers {
+            watched: self.monitors.connections().map(|(name, _)| name.clone()).collect(),
+            restarts: self.policy.restarts(),
+            waiting: waiting.map(|(name, what)| (name, what.to_owned())).collect(),
+            held_back: self.autostart.held_back().cloned(),
+        }
+    }
+
+    /// Becomes another program. Returns only when that did not work, and then everything goes on as before. Clients
+    /// that connect meanwhile wait in the socket's queue; monitors are found again by their control sockets.
+    fn hand_over(&mut self, asker: Pid, program: &OwnedFd) {
+        self.workers.dismiss_standby();
+        log::info!("supervisor {} leaves its place to another program", env!("CARGO_PKG_VERSION"));
+        let Some(lock) = &self.lock else { return };
+        let (pending, guard) = self.autostart.hand_over();
+        let mut state = State {
+            lock: lock.as_raw_fd(),
+            since_ms: u64::try_from(self.since.as_millis()).unwrap_or(0),
+            asker: asker.as_raw(),
+            policy: std::mem::take(&mut self.policy),
+            pending,
+            guard,
+            ..State::default()
+        };
+        self.workers.describe(&mut state);
+        let kept: Vec<_> = self.workers.descriptors().chain([lock.as_fd()]).collect();
+        let Err(error) = state.hand_over(program, &kept);
+        self.policy = state.policy;
+        self.autostart.resume(state.pending, state.guard);
+        self.autostart.look_for_storage();
+        log::error!("{error:#}");
+        self.workers.tell(asker, &FromSupervisor::Failed(format!("{error:#}")));
+    }
 }

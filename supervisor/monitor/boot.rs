@@ -4,8 +4,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result, anyhow, bail};
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollTimeout;
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
@@ -19,6 +18,7 @@ use crate::fault;
 use crate::monitor::protocol::Report;
 use crate::mount::op::Operation;
 use crate::plan::mounts::NOTIFY_SOCKET;
+use crate::poll::PollSet;
 use crate::proc_stat;
 use crate::pty::Pty;
 use crate::socket;
@@ -119,17 +119,15 @@ impl Monitor {
 /// Waits for the child; the worker's end of `report` going away ends the wait.
 fn wait(wire: &OwnedFd, report: Option<&OwnedFd>) -> Result<()> {
     loop {
-        let mut polled = vec![PollFd::new(wire.as_fd(), PollFlags::POLLIN)];
-        polled.extend(report.map(|report| PollFd::new(report.as_fd(), PollFlags::POLLIN)));
-        match poll(&mut polled, PollTimeout::NONE) {
-            Err(Errno::EINTR) => continue,
-            other => call!(other, "poll")?,
-        };
-        if polled[0].any().unwrap_or(false) {
-            return Ok(());
+        let mut set = PollSet::default();
+        set.input(true, wire.as_fd());
+        if let Some(report) = report {
+            set.input(false, report.as_fd());
         }
-        if polled.get(1).is_some_and(|entry| entry.any().unwrap_or(false)) {
-            bail!("interrupted");
+        match call!(set.wait(PollTimeout::NONE), "poll")?.first() {
+            Some(true) => return Ok(()),
+            Some(false) => bail!("interrupted"),
+            None => {}
         }
     }
 }

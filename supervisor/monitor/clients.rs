@@ -3,10 +3,11 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::Result;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 
 use super::protocol::Answer;
 use crate::peer::{self, PidNamespace};
+use crate::poll;
 use crate::socket;
 
 /// Somebody who is connected.
@@ -38,9 +39,7 @@ impl Client {
 
     /// Sends without waiting; somebody who does not read is dropped by the caller.
     pub(super) fn send(&self, answer: &Answer, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
-        let mut writable = [PollFd::new(self.connection.as_fd(), PollFlags::POLLOUT)];
-        poll(&mut writable, PollTimeout::ZERO)?;
-        if !writable[0].revents().is_some_and(|events| events.contains(PollFlags::POLLOUT)) {
+        if !poll::is_ready(self.connection.as_fd(), PollFlags::POLLOUT) {
             anyhow::bail!("the client does not read");
         }
         socket::send(&self.connection, answer, descriptors)
@@ -49,8 +48,7 @@ impl Client {
 
 /// Gives one answer to everybody who has connected and not been heard: the start has failed.
 pub(super) fn answer_everybody(listener: &OwnedFd, answer: &Answer) {
-    let mut waiting = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
-    while poll(&mut waiting, PollTimeout::ZERO).is_ok_and(|count| count > 0) {
+    while poll::is_readable(listener.as_fd()) {
         let Ok(connection) = socket::accept_from(listener.as_fd()) else { return };
         let _ = socket::send(&connection, answer, &[]);
     }

@@ -12,6 +12,7 @@ use super::protocol::{Answer, PROTOCOL, Request, State, Status};
 use crate::config::Config;
 use crate::monitor::protocol::Report;
 use crate::peer::PidNamespace;
+use crate::poll;
 use crate::socket;
 
 /// The connections so far.
@@ -27,11 +28,11 @@ pub(super) struct Early {
 impl Early {
     /// Accepts whoever has come and answers what can be answered; waits for nothing.
     pub(super) fn serve(&mut self, listener: BorrowedFd<'_>, namespace: PidNamespace, config: &Config) {
-        while socket::is_readable(listener) {
+        while poll::is_readable(listener) {
             self.clients.extend(Client::accept(listener, namespace));
         }
         let stop = &mut self.stop;
-        self.clients.retain_mut(|client| !socket::is_readable(client.fd()) || hear(client, stop, config));
+        self.clients.retain_mut(|client| !poll::is_readable(client.fd()) || hear(client, stop, config));
     }
 
     /// Tells the worker. How far a check is, it hears once, and only if it listens: it may be busy with another start. A
@@ -39,7 +40,7 @@ impl Early {
     pub(super) fn report(&mut self, report: BorrowedFd<'_>, told: &Report) {
         if let Report::Checking { percent } = told {
             let known = percent.is_some() && *percent == self.told;
-            if known || !socket::is_ready(report, PollFlags::POLLOUT) {
+            if known || !poll::is_ready(report, PollFlags::POLLOUT) {
                 return;
             }
             self.told = *percent;

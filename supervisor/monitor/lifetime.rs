@@ -1,11 +1,11 @@
 //! The monitor's loop, from the first boot to the end: what happens when PID 1 ends, and what is left of it.
 
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Result;
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::poll::PollFlags;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
@@ -20,8 +20,8 @@ use crate::config::value::WakelockPolicy;
 use crate::config::{Config, RootSource};
 use crate::fault;
 use crate::plan;
+use crate::poll::{PollSet, timeout};
 use crate::rootfs::guest::Guest;
-use crate::sys::memory::sleep;
 
 /// A boot that ended sooner than this, in seconds, was no boot.
 const HASTY_S: u64 = 3;
@@ -30,7 +30,7 @@ const MOST_HASTY: u32 = 5;
 
 /// What poll(2) has found something for.
 #[derive(Debug, Clone, Copy)]
-enum Source {
+enum Ready {
     Signals,
     Listener,
     Notify,
@@ -47,18 +47,18 @@ impl Monitor {
             // From the highest index down, so that removing one leaves the others where they are.
             for source in self.wait().into_iter().rev() {
                 match source {
-                    Source::Listener => self.accept(),
-                    Source::Notify => self.notified(),
-                    Source::Console => self.console_event(),
-                    Source::Viewer(index) => {
+                    Ready::Listener => self.accept(),
+                    Ready::Notify => self.notified(),
+                    Ready::Console => self.console_event(),
+                    Ready::Viewer(index) => {
                         self.console.serve(index);
                     }
-                    Source::Client(index) => {
+                    Ready::Client(index) => {
                         if !self.hear_client(index) && index < self.clients.len() {
                             self.clients.remove(index);
                         }
                     }
-                    Source::Signals => {
+                    Ready::Signals => {
                         if self.signals.take().contains(&libc::SIGTERM) {
                             self.stop(None, false, false);
                         }
@@ -77,46 +77,26 @@ impl Monitor {
         }
     }
 
-    fn wait(&self) -> Vec<Source> {
-        let mut sources = vec![Source::Listener];
-        let mut polled = vec![PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)];
-        let mut add = |source, descriptor, reads: bool, writes: bool| {
-            let mut events = PollFlags::empty();
-            events.set(PollFlags::POLLIN, reads);
-            events.set(PollFlags::POLLOUT, writes);
-            sources.push(source);
-            polled.push(PollFd::new(descriptor, events));
-        };
+    fn wait(&self) -> Vec<Ready> {
+        let mut set = PollSet::default();
+        set.input(Ready::Listener, self.listener.as_fd());
         if let Some(notify) = &self.notify {
-            add(Source::Notify, notify.fd(), true, false);
+            set.input(Ready::Notify, notify.fd());
         }
         for (index, client) in self.clients.iter().enumerate() {
-            add(Source::Client(index), client.fd(), true, false);
+            set.input(Ready::Client(index), client.fd());
         }
         for (index, (stream, reads, writes)) in self.console.viewers().enumerate() {
-            add(Source::Viewer(index), stream, reads, writes);
+            set.add(Ready::Viewer(index), stream, events(reads, writes));
         }
         if let Some((master, writes)) = self.console.master() {
-            add(Source::Console, master, true, writes);
+            set.add(Ready::Console, master, events(true, writes));
         }
         // Signals come last and are handled first.
-        add(Source::Signals, self.signals.fd(), true, false);
-        let timeout = match self.deadline.into_iter().chain(self.asking.map(|asking| asking.at)).min() {
-            None => PollTimeout::NONE,
-            Some(next) => {
-                // One millisecond more, so that the moment has passed when poll returns.
-                let left = next.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
-                PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
-            }
-        };
-        match sleep(&mut polled, timeout) {
-            Err(_) => Vec::new(),
-            Ok(_) => polled
-                .iter()
-                .zip(sources)
-                .filter_map(|(entry, source)| entry.any().unwrap_or(false).then_some(source))
-                .collect(),
-        }
+        set.input(Ready::Signals, self.signals.fd());
+        let next = self.deadline.into_iter().chain(self.asking.map(|asking| asking.at)).min();
+        let left = next.map(|next| next.saturating_duration_since(Instant::now()));
+        set.sleep(timeout(left)).unwrap_or_default()
     }
 
     fn notified(&mut self) {
@@ -253,6 +233,13 @@ impl Monitor {
         let _ = std::fs::remove_file(self.paths.control(&name));
         i32::from(exit.is_failure())
     }
+}
+
+fn events(reads: bool, writes: bool) -> PollFlags {
+    let mut events = PollFlags::empty();
+    events.set(PollFlags::POLLIN, reads);
+    events.set(PollFlags::POLLOUT, writes);
+    events
 }
 
 fn exit_of(status: WaitStatus, stopping: bool, uptime_s: u64) -> Exit {

@@ -7,12 +7,12 @@ use std::cell::RefCell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result, bail};
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollTimeout;
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 
 use super::protocol::{FromWorker, ToWorker};
 use crate::call;
+use crate::poll::{PollSet, wait_for_input};
 use crate::socket;
 use crate::sys::signal::raise_on_input;
 
@@ -54,8 +54,7 @@ impl Client {
     pub fn dies_with_client(&self) -> Result<()> {
         let Some(connection) = self.fd() else { return Ok(()) };
         call!(raise_on_input(connection), "fcntl(O_ASYNC)")?;
-        let mut waiting = [PollFd::new(connection, PollFlags::POLLIN)];
-        if call!(poll(&mut waiting, PollTimeout::ZERO), "poll")? > 0 {
+        if call!(wait_for_input(connection, PollTimeout::ZERO), "poll")? {
             // It came before the kernel was told.
             bail!("interrupted");
         }
@@ -68,22 +67,19 @@ impl Client {
     /// That it was interrupted.
     pub fn wait_for(&self, descriptor: &OwnedFd) -> Result<()> {
         loop {
-            let mut polled = vec![PollFd::new(descriptor.as_fd(), PollFlags::POLLIN)];
-            polled.extend(self.fd().map(|client| PollFd::new(client, PollFlags::POLLIN)));
-            match poll(&mut polled, PollTimeout::NONE) {
-                Err(Errno::EINTR) => continue,
-                other => call!(other, "poll")?,
-            };
-            let ready: Vec<bool> = polled.iter().map(|entry| entry.any().unwrap_or(false)).collect();
-            if ready[0] {
-                return Ok(());
+            let mut set = PollSet::default();
+            set.input(true, descriptor.as_fd());
+            if let Some(client) = self.fd() {
+                set.input(false, client);
             }
-            if ready.get(1) == Some(&true) {
-                match self.receive().context("the client")? {
+            match call!(set.wait(PollTimeout::NONE), "poll")?.first() {
+                Some(true) => return Ok(()),
+                Some(false) => match self.receive().context("the client")? {
                     FromClient::Signal(libc::SIGINT | libc::SIGTERM | libc::SIGHUP | libc::SIGQUIT)
                     | FromClient::HungUp => bail!("interrupted"),
                     FromClient::Signal(_) => {}
-                }
+                },
+                None => {}
             }
         }
     }
