@@ -42,7 +42,7 @@ pub fn operations(config: &Config, host: &Host, guest: &Guest, layout: Layout) -
     let mut list = base(config.security.privileged.nomask(), own_network);
     list.extend(cgroups(host, layout));
     list.push(Operation::mount("tmpfs", "/run", MsFlags::MS_NOSUID | MsFlags::MS_NODEV, "mode=755"));
-    list.extend(seed::operations(config, guest));
+    list.extend(seed::operations(config, host, guest));
     list.push(Operation::Seal { target: "/sys".into() });
     list.extend(binds(config));
     list
