@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::value::{
     Bind, CgroupLayout, ContainerPath, Cpus, DeadlockShield, EnvironmentName, Fsck, HardwareAccess, HostPath,
     Hostname, ImageLabel, Name, NameServers, NetworkMode, Priority, Privileged, RestartPolicy, Seconds, Size,
-    StartAfter, Uuid, WakelockPolicy,
+    StartAfter, UserNamespaces, Uuid, WakelockPolicy,
 };
 
 /// One container as configured.
@@ -104,7 +104,7 @@ pub struct Security {
     /// The protections it goes without.
     pub privileged: Privileged,
     /// Whether processes inside may create user namespaces (browsers, Flatpak, rootless containers).
-    pub user_namespaces: bool,
+    pub user_namespaces: UserNamespaces,
     /// Whether processes inside are kept from creating any namespace.
     pub deadlock_shield: DeadlockShield,
 }

@@ -59,6 +59,8 @@ pub(super) struct Monitor {
     pub(super) cgroup: Cgroup,
     pub(super) notify: Option<Notify>,
     pub(super) console: Console,
+    /// The other side of files inside that programs wait on ([`crate::mount::op::Operation::Silence`]).
+    pub(super) silent: Option<OwnedFd>,
     pub(super) signals: Signals,
     pub(super) listener: OwnedFd,
     /// Our own: who asks from another one is refused.
@@ -125,6 +127,7 @@ impl Monitor {
             cgroup,
             notify,
             console,
+            silent: None,
             signals,
             listener,
             namespace,

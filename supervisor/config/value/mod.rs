@@ -35,7 +35,7 @@ pub use android::{NameServers, SharedStorage};
 pub use bind::{Bind, BindList};
 pub use choice::{
     CgroupLayout, DeadlockShield, Fsck, HardwareAccess, LogLevel, NetworkMode, Privileged, RestartPolicy,
-    StartAfter, Switch, WakelockPolicy,
+    StartAfter, Switch, UserNamespaces, WakelockPolicy,
 };
 pub use invalid::Invalid;
 pub(crate) use invalid::{quoted, refuse_control_characters};
