@@ -182,7 +182,7 @@ impl Server {
         self.module.find(&self.paths);
         self.autostart.look_for_attempts();
         let waiting = self.autostart.waiting().into_iter().map(|(name, _)| name);
-        self.look_for_wakelocks(waiting.chain(self.policy.restarts().into_keys()).collect());
+        self.look_for_wakelocks(waiting.chain(self.policy.restarts().into_keys()));
         let events = adoption::find(&mut self.monitors, &self.paths);
         self.take_monitor_events(events)?;
         if storage::sweep::is_needed(&self.paths) {
@@ -191,7 +191,7 @@ impl Server {
         if is_first && autostart {
             let ready = self.autostart.begin(self.module.is_disabled());
             let waiting = self.autostart.waiting().into_iter().map(|(name, _)| name);
-            self.look_for_wakelocks(waiting.chain(ready.iter().map(|one| one.name.clone())).collect());
+            self.look_for_wakelocks(waiting.chain(ready.iter().map(|one| one.name.clone())));
             self.start_all(ready);
         }
         if self.module.is_there() {
@@ -201,8 +201,8 @@ impl Server {
         self.fork_workers()
     }
 
-    fn look_for_wakelocks(&mut self, names: Vec<Name>) {
-        names.iter().for_each(|name| self.wakefulness.look(&self.paths, name));
+    fn look_for_wakelocks(&mut self, names: impl Iterator<Item = Name>) {
+        names.for_each(|name| self.wakefulness.look(&self.paths, &name));
     }
 
     fn turn(&mut self) -> ControlFlow<Outcome> {
