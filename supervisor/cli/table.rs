@@ -100,11 +100,13 @@ macro_rules! described {
 }
 
 /// All verbs, in the order of the overview.
-const VERBS: [(&str, Describe); 31] = described![
+const VERBS: [(&str, Describe); 33] = described![
     Create,
     Start,
     Stop,
     Restart,
+    Freeze,
+    Thaw,
     List,
     Info,
     Stats,

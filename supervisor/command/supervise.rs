@@ -83,7 +83,7 @@ fn succeed(paths: &Paths, state: State, options: Options) -> Result<ExitCode> {
 
 fn probe(paths: &Paths, failures: &mut Vec<Error>) -> Result<Rc<Host>> {
     let mut host = Host::probe()?;
-    failures.extend(host.cgroups.mount_version2(&paths.own_cgroup2()).err());
+    failures.extend(host.cgroups.complete(&paths.own_cgroup2(), &paths.own_cgroup1()));
     Ok(Rc::new(host))
 }
 
