@@ -246,8 +246,8 @@ mod tests {
 
     #[test]
     fn every_verb_of_the_contract_is_there() {
-        let expected = "create start stop restart list info stats get set run enter shell console logs rm rename copy \
-                        export import resize convert images pull check doctor supervise supervisor rpc version \
+        let expected = "create start stop restart freeze thaw list info stats get set run enter shell console logs rm rename \
+                        copy export import resize convert images pull check doctor supervise supervisor rpc version \
                         completions help";
         let names: Vec<&str> = verbs().iter().map(|verb| verb.name).collect();
         assert_eq!(names, expected.split_whitespace().collect::<Vec<_>>());
