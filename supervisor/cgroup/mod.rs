@@ -27,7 +27,7 @@ use nix::errno::Errno;
 
 use crate::config::Limits;
 use crate::host::Hierarchies;
-use crate::plan::Layout;
+use crate::plan::cgroups::Layout;
 use freezer::Freezer;
 use group::Group;
 pub use joining::{Joining, Leaf};
