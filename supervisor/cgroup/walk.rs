@@ -117,7 +117,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let mut here = open(place.path());
         for depth in 0..DEPTH {
-            for name in [format!("{:060}", depth), "beside".to_owned()] {
+            for name in [format!("{depth:060}"), "beside".to_owned()] {
                 mkdirat(&here, name.as_str(), Mode::from_bits_truncate(0o755)).unwrap();
             }
             here = openat(&here, format!("{depth:060}").as_str(), directory_flags(), Mode::empty()).unwrap();
