@@ -12,12 +12,10 @@ use super::now;
 use super::policy::Event;
 use super::server::{Outcome, Server};
 use super::watch::names_in;
-use super::worker::Task;
 use crate::config::Config;
 use crate::config::value::{Name, RestartPolicy};
 use crate::durable;
 use crate::monitor::protocol::{Exit, ExitReason, Status};
-use crate::storage;
 
 /// Largest record of an end that is read, bytes.
 const LARGEST_RECORD: u64 = 64 << 10;
@@ -49,9 +47,7 @@ impl Server {
                 }
             }
         }
-        if storage::sweep::is_needed(&self.paths) {
-            self.employ(Task::Tidy)?;
-        }
+        self.may_be_untidy = true;
         if is_first && autostart {
             self.start_what_starts_at_boot()?;
         }
