@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use super::import::place;
 use super::progress::Progress;
-use super::{Env, assignments, forget};
+use super::{assignments, forget};
 use crate::cli::{self, Source};
 use crate::config::value::Name;
 use crate::exit::ExitCode;
@@ -17,6 +17,7 @@ use crate::rootfs::image::inspect;
 use crate::storage;
 use crate::storage::create::Creation;
 use crate::storage::source::{Place, Source as Archive};
+use crate::worker::Env;
 
 /// Makes the container that a command line describes.
 ///

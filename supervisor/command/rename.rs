@@ -8,8 +8,8 @@ use std::io::ErrorKind;
 
 use anyhow::{Result, bail};
 
+use super::forget;
 use super::state::existing;
-use super::{Env, forget};
 use crate::cli;
 use crate::config::Config;
 use crate::config::value::Name;
@@ -17,6 +17,7 @@ use crate::container::{Lock, monitor, occupied};
 use crate::exit::ExitCode;
 use crate::fault;
 use crate::storage::staging::{rename_to_free, sync_directory};
+use crate::worker::Env;
 
 /// No assignment: the configuration is only written as this version does.
 const UNCHANGED: [(&str, &str); 0] = [];
