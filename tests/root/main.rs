@@ -15,6 +15,7 @@ mod sandbox;
 mod terminal;
 
 mod android;
+mod archives;
 mod cgroups;
 mod console;
 mod devices;
@@ -32,6 +33,7 @@ mod mounts;
 mod network;
 mod pty;
 mod recovery;
+mod services;
 mod stop;
 mod storage;
 mod storage_faults;
