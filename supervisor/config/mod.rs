@@ -1,7 +1,7 @@
 //! What the user asked for: `container.ini` and `supervisor.ini` as typed values, valid by construction.
 //!
 //! Owns those types (`sections`), the table of keys (`container`) and the way from a file's text to them and back
-//! (`edit`). Decides nothing (that is `plan`), probes nothing (that is `host`), and touches no file but the
+//! (`edit`). Decides nothing (that is `plan`), probes nothing (that is `host`), and opens no file but the
 //! configuration itself.
 
 mod container;
@@ -9,6 +9,7 @@ mod edit;
 mod error;
 pub mod ini;
 mod load;
+mod own;
 mod schema;
 mod sections;
 mod supervisor;

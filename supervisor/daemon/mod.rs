@@ -17,6 +17,7 @@ pub mod policy;
 pub mod seal;
 pub mod server;
 pub mod task;
+mod tidiness;
 mod wakefulness;
 pub mod watch;
 mod workers;

@@ -23,6 +23,7 @@ use super::module_status::ModuleStatus;
 use super::monitors::{MonitorEvent, Monitors};
 use super::policy::{Action, Candidate, Policy, PolicyEvent};
 use super::task::{Assignment, Task};
+use super::tidiness::Tidiness;
 use super::wakefulness::Wakefulness;
 use super::workers::{Forked, WorkerEvent, Workers};
 use crate::call;
@@ -34,7 +35,6 @@ use crate::paths::Paths;
 use crate::poll::{PollSet, timeout};
 use crate::signals::Signals;
 use crate::socket;
-use crate::storage;
 use crate::sys::descriptor::{adopt, set_nonblocking};
 use crate::worker::Knowledge;
 use crate::worker::protocol::{Containers, FromSupervisor};
@@ -58,6 +58,7 @@ pub struct Server {
     workers: Workers,
     autostart: Autostart,
     wakefulness: Wakefulness,
+    tidiness: Tidiness,
     module: ModuleStatus,
     signals: Signals,
     /// This process; a worker must not take it for its own.
@@ -140,6 +141,7 @@ impl Server {
             workers: Workers::new(listener)?,
             autostart: Autostart::new(paths.clone(), settings),
             wakefulness: Wakefulness::of(&paths.cgroup),
+            tidiness: Tidiness::new(paths.clone()),
             module: ModuleStatus::default(),
             signals: Signals::listen(&wanted)?,
             settings,
@@ -185,9 +187,6 @@ impl Server {
         self.look_for_wakelocks(waiting.chain(self.policy.restarts().into_keys()));
         let events = adoption::find(&mut self.monitors, &self.paths);
         self.take_monitor_events(events)?;
-        if storage::sweep::is_needed(&self.paths) {
-            self.workers.employ(Task::Tidy);
-        }
         if is_first && autostart {
             let ready = self.autostart.begin(self.module.is_disabled());
             let waiting = self.autostart.waiting().into_iter().map(|(name, _)| name);
@@ -207,6 +206,9 @@ impl Server {
 
     fn turn(&mut self) -> ControlFlow<Outcome> {
         self.update();
+        if !self.workers.is_tidying() && self.tidiness.is_work_due() {
+            self.workers.employ(Task::Tidy);
+        }
         self.workers.renew_standby();
         self.workers.keep_one_standing_by();
         self.fork_workers()?;
@@ -258,7 +260,8 @@ impl Server {
             set.add(Ready::Mounts, descriptor, PollFlags::POLLPRI);
         }
         let module = self.module.deadline(&self.summary());
-        let deadlines = [self.policy.deadline(), self.workers.deadline(), self.autostart.deadline(), module];
+        let (autostart, tidiness) = (self.autostart.deadline(), self.tidiness.deadline());
+        let deadlines = [self.policy.deadline(), self.workers.deadline(), autostart, tidiness, module];
         let left = deadlines.into_iter().flatten().min().map(|deadline| deadline.saturating_sub(now()));
         // While a worker is at work, its end or the next client is near.
         let ready =
@@ -424,6 +427,8 @@ impl Server {
                 self.workers.start_is_over(&name);
             }
             WorkerEvent::Swept(name, clean) => self.decide(PolicyEvent::Swept(name, clean)),
+            WorkerEvent::Died => self.tidiness.suspect(),
+            WorkerEvent::Tidied => self.tidiness.is_done(),
             WorkerEvent::LookedAtLock(false) => {}
             WorkerEvent::LookedAtLock(true) => {
                 let candidates = self.autostart.unlocked();

@@ -18,6 +18,7 @@ use super::task::Task;
 use crate::call;
 use crate::clock::now;
 use crate::config::value::Name;
+use crate::exit::FAULT;
 use crate::peer::PidNamespace;
 use crate::poll;
 use crate::socket;
@@ -43,6 +44,10 @@ pub enum WorkerEvent {
     StartEnded(Name, bool),
     /// A sweep has ended; whether nothing is left.
     Swept(Name, bool),
+    /// A child, or an orphan that came to us, was killed or failed: it has cleaned nothing up.
+    Died,
+    /// What dead jobs had left was removed, as far as that is possible.
+    Tidied,
     /// The phone's lock was looked at; whether the user has unlocked it.
     LookedAtLock(bool),
 }
@@ -157,6 +162,12 @@ impl Workers {
     #[must_use]
     pub fn is_at_work(&self) -> bool {
         self.children.keys().any(|pid| Some(*pid) != self.standby)
+    }
+
+    /// Whether a worker removes what dead jobs have left.
+    #[must_use]
+    pub fn is_tidying(&self) -> bool {
+        self.children.values().any(|child| child.duty == Duty::Tidy)
     }
 
     /// Something has changed that a worker knows from its birth.
@@ -303,6 +314,7 @@ impl Workers {
         while self.children.get(&pid).is_some_and(is_waiting) {
             events.extend(self.hear(pid));
         }
+        events.extend(is_abnormal(status).then_some(WorkerEvent::Died));
         let Some(child) = self.children.remove(&pid) else { return Some(events) };
         // A worker that was interrupted with its client ends by SIGIO; nothing else ends one from outside.
         let killer = match status {
@@ -315,15 +327,14 @@ impl Workers {
             self.retry_at = killer.map(|_| now() + RETRY_DELAY).or(self.retry_at);
         }
         let done = matches!(status, WaitStatus::Exited(_, 0));
+        if let (Duty::Client | Duty::Tidy, Some(signal)) = (&child.duty, killer) {
+            log::error!("worker {pid} was ended by {signal}");
+        }
         match child.duty {
-            Duty::Client | Duty::Tidy => {
-                if let Some(signal) = killer {
-                    log::error!("worker {pid} was ended by {signal}");
-                }
-            }
+            Duty::Client | Duty::Describe => {}
+            Duty::Tidy => events.push(WorkerEvent::Tidied),
             Duty::Sweep(name) => events.push(WorkerEvent::Swept(name, done)),
             Duty::Unlock => events.push(WorkerEvent::LookedAtLock(done)),
-            Duty::Describe => {}
             Duty::Start(name) => events.push(WorkerEvent::StartEnded(name, done)),
         }
         Some(events)
@@ -352,5 +363,15 @@ impl Duty {
             Task::Describe(..) => Self::Describe,
             Task::Tidy => Self::Tidy,
         }
+    }
+}
+
+/// Whether a child was killed or fell over: it has cleaned nothing up. SIGIO ends a worker with its client, and only
+/// where there is nothing to clean up. An orphan of a job comes to us after all others of that job.
+fn is_abnormal(status: WaitStatus) -> bool {
+    match status {
+        WaitStatus::Signaled(_, signal, _) => signal != Signal::SIGIO,
+        WaitStatus::Exited(_, code) => code == FAULT,
+        _ => false,
     }
 }

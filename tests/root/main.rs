@@ -21,7 +21,9 @@ mod console;
 mod devices;
 mod exec;
 mod fallbacks;
+mod frozen;
 mod handover;
+mod hidden_groups;
 mod hostile;
 mod images;
 mod images_killed;
@@ -39,6 +41,7 @@ mod storage;
 mod storage_faults;
 mod storage_moving;
 mod supervisor;
+mod unit_options;
 mod volatile;
 
 use std::env;
