@@ -143,7 +143,7 @@ fn configure(
 ) -> Result<Config> {
     let root = container.join(form.file_name()).display().to_string();
     let (key, other) = form.keys();
-    let mut changes = vec![(other, ""), (key, root.as_str())];
+    let mut changes = vec![(other, ""), ("image-partition", ""), (key, root.as_str())];
     let file = staging.join("container.ini");
     let before = Config::derive(text, &manifest.name, &file, name, &changes).context("its configuration")?;
     if before.container.autostart {

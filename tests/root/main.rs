@@ -31,6 +31,7 @@ mod lifecycle;
 mod limits;
 mod mounts;
 mod network;
+mod partitions;
 mod pty;
 mod recovery;
 mod stop;
