@@ -25,7 +25,7 @@ use crate::config::value::UserSpec;
 use crate::exit::ExitCode;
 use crate::pty::Pty;
 use crate::rootfs::root::Root;
-use crate::sys::{describe, descriptor, process, signal, terminal};
+use crate::sys::{descriptor, process, signal, terminal};
 use crate::{call, privilege};
 
 /// Where programs are looked for when the environment does not say.
