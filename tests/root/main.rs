@@ -34,6 +34,7 @@ mod network;
 mod partitions;
 mod pty;
 mod recovery;
+mod services;
 mod stop;
 mod storage;
 mod storage_faults;
