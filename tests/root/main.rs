@@ -24,6 +24,7 @@ mod handover;
 mod hostile;
 mod images;
 mod images_killed;
+mod inherit;
 mod init_systems;
 mod leaks;
 mod lifecycle;
