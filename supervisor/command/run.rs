@@ -4,17 +4,18 @@ use std::path::Path;
 
 use anyhow::{Error, Result};
 
-use super::{Env, complain};
+use super::complain;
+use crate::child::program::{Program, Wish};
 use crate::cli;
 use crate::cli::value::Assignment;
 use crate::config::Config;
 use crate::config::value::{Name, UserSpec};
 use crate::container::attach::{Attachment, Target};
-use crate::container::program::{Program, Wish};
 use crate::exit::ExitCode;
 use crate::plan::terms::Terms;
 use crate::privilege;
 use crate::session::{self, Outcome};
+use crate::worker::Env;
 
 /// Runs the command; its exit code is the result.
 ///
@@ -79,10 +80,14 @@ impl Visit<'_> {
         };
         let filters = privilege::compile(&terms.filters)?;
         let program = Program::prepare(target.root(), &wish, filters)?;
-        let attachment = Attachment { target, program: &program, terms: &terms, terminal: self.terminal };
+        let mut attachment = Attachment { target, program: &program, terms: &terms, terminal: self.terminal };
         let running = attachment.start(&env.host, &env.paths, &self.name)?;
         env.supervisor.taken();
-        let outcome = session::attend(&env.client, running)?;
+        let mut outcome = session::attend(&env.client, running)?;
+        if outcome.stillborn {
+            let running = attachment.start_again(&env.host, &env.paths, &self.name)?;
+            outcome = session::attend(&env.client, running)?;
+        }
         Ok(conclude(self.verb, Some(&self.name), outcome))
     }
 }

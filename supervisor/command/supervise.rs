@@ -10,21 +10,16 @@ use anyhow::{Error, Result, ensure};
 use nix::unistd::geteuid;
 
 use super::dispatch;
-use crate::cgroup::Cgroup;
 use crate::cli::Supervise;
-use crate::config::value::Name;
-use crate::container::{Lock, monitor, sweep};
 use crate::daemon::handover::State;
 use crate::daemon::launch::{self, Options, Readiness, Stage};
 use crate::daemon::server::{Outcome, Server};
-use crate::daemon::{Program, detach, seal, worker};
-use crate::exit::ExitCode;
+use crate::daemon::task::{self, Machine};
+use crate::daemon::{detach, seal};
+use crate::exit::{ExitCode, FAULT};
 use crate::host::Host;
 use crate::paths::Paths;
 use crate::sys::process::exit_immediately;
-
-/// Exit code of a process with a fault in its program, as Rust has it.
-const FAULT: i32 = 101;
 
 /// Launches a supervisor and returns once it listens; in the launched process, supervises until it is told to end.
 ///
@@ -84,7 +79,7 @@ fn succeed(paths: &Paths, state: State, options: Options) -> Result<ExitCode> {
 
 fn probe(paths: &Paths, failures: &mut Vec<Error>) -> Result<Rc<Host>> {
     let mut host = Host::probe()?;
-    failures.extend(host.cgroups.mount_version2(&paths.own_cgroup2()).err());
+    failures.extend(host.cgroups.complete(&paths.own_cgroup2(), &paths.own_cgroup1()));
     Ok(Rc::new(host))
 }
 
@@ -92,26 +87,7 @@ fn run_server(server: Server, host: &Rc<Host>, paths: &Paths, autostart: bool) -
     match server.run(autostart) {
         Outcome::Ended => ExitCode::Done,
         Outcome::Worker(assignment) => {
-            let program = Program {
-                command: &|work| dispatch::serve(work, paths, host),
-                sweep: &|paths, name| sweep_dead(paths, host, name),
-            };
-            worker::run(*assignment, paths, &program)
+            task::run(*assignment, &Machine { paths, host, command: dispatch::serve })
         }
     }
-}
-
-/// Removes what a container without a monitor left behind.
-fn sweep_dead(paths: &Paths, host: &Host, name: &Name) -> Result<()> {
-    if !paths.run_container(name).exists() {
-        return Ok(());
-    }
-    let _lock = Lock::take(paths, name)?;
-    if monitor(paths, name)?.is_some() {
-        return Ok(());
-    }
-    sweep(paths, host, name);
-    let left = Cgroup::existing(&host.cgroups, &paths.cgroup, name.as_str());
-    ensure!(left.directory().is_none(), "its control groups are still in use");
-    Ok(())
 }

@@ -16,8 +16,8 @@ use nix::sys::stat::{Mode, stat, umask};
 use nix::unistd::{Gid, Pid, Uid, setgroups, setresgid, setresuid};
 
 use crate::call;
-use crate::host::android;
 use crate::mount::info::{self, MountInfo};
+use crate::platform;
 use crate::sys::capability;
 use crate::sys::inherited::{self, Limit, ProcessOption};
 use crate::sys::process::setns;
@@ -252,7 +252,7 @@ fn forget_vector_length() -> Result<()> {
 /// of encrypted files are in init's, which every process has from it. No process can be given another's, and a new one
 /// would have no key.
 fn leave_session_keyring() -> Result<()> {
-    if android::is_android() { Ok(()) } else { Ok(inherited::use_keyring_of_user()?) }
+    if platform::is_android() { Ok(()) } else { Ok(inherited::use_keyring_of_user()?) }
 }
 
 /// A shell's `&` and `nohup` leave signals ignored. SIGPIPE stays so, and SIGXFSZ becomes so: a reader that went
@@ -299,7 +299,7 @@ fn hierarchy_roots(mounts: &[MountInfo]) -> impl Iterator<Item = &MountInfo> {
 /// # Errors
 /// What setns(2) answers.
 pub fn join_init() -> Result<()> {
-    if android::is_android() { join_init_mounts() } else { Ok(()) }
+    if platform::is_android() { join_init_mounts() } else { Ok(()) }
 }
 
 /// `su` may run in an app's mount namespace, where mounts are missing or added.

@@ -13,7 +13,7 @@ use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::Pid;
 
 use super::{Monitor, Phase};
-use crate::plan::{Stop, StopRequest};
+use crate::plan::stop::{Stop, StopRequest};
 use crate::rootfs::root::{Root, file_type, reopen};
 use crate::sys::{process, signal};
 
@@ -68,10 +68,11 @@ impl Monitor {
     pub(super) fn kill(&mut self) {
         self.deadline = None;
         self.asking = None;
-        self.cgroup.thaw();
         if let Some(init) = self.init {
             let _ = process::kill(init, libc::SIGKILL);
         }
+        // Root inside may have frozen it, and may have a process that does so again.
+        self.cgroup.kill();
     }
 }
 

@@ -19,13 +19,13 @@ use super::sweep::Intent;
 use super::transfer::{transfer, verify};
 use super::{ext4, space};
 use crate::cli;
-use crate::command::Env;
 use crate::config::value::Name;
 use crate::config::{Config, RootSource};
 use crate::fault;
 use crate::rootfs::image::{Access, Fsck};
 use crate::rootfs::root::Root;
 use crate::rootfs::size::{TreeUsage, measure};
+use crate::worker::Env;
 
 /// Sizes that are chosen for an image are multiples of this.
 const ROUND: u64 = 64 << 20;
@@ -178,7 +178,7 @@ fn switch(env: &Env, held: &Held, form: Form, staging: &Staging) -> Result<()> {
     sync_directory(&container)?;
     fault::point("job-placed")?;
     let (key, other) = form.keys();
-    let value = place.display().to_string();
+    let value = form.own_path();
     Config::edit(&env.paths.container_ini(&held.name), &held.name, &[(other, ""), (key, &value)])?;
     fault::point("job-switched")
 }
