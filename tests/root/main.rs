@@ -42,6 +42,7 @@ mod storage;
 mod storage_faults;
 mod storage_moving;
 mod supervisor;
+mod unit_options;
 mod volatile;
 
 use std::env;
