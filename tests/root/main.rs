@@ -27,6 +27,7 @@ mod hidden_groups;
 mod hostile;
 mod images;
 mod images_killed;
+mod inherit;
 mod init_systems;
 mod leaks;
 mod lifecycle;
@@ -42,6 +43,7 @@ mod storage;
 mod storage_faults;
 mod storage_moving;
 mod supervisor;
+mod unit_options;
 mod volatile;
 
 use std::env;
