@@ -138,7 +138,7 @@ impl Config {
     /// A fault in the text.
     pub fn portable(text: &[u8], file: &Path, name: &Name) -> Result<String, Error> {
         let mut document = expanded(Document::parse(text, file)?, name);
-        for key in ["uuid", "rootfs", "image"] {
+        for key in ["uuid", "rootfs", "image", "image-partition"] {
             document.unset("container", key);
         }
         Ok(document.to_string())

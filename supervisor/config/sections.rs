@@ -46,6 +46,8 @@ pub struct Container {
     pub volatile_size: Option<Size>,
     /// When an image is checked before it is mounted.
     pub fsck: Fsck,
+    /// The partition that holds the root file system, when the image is that of a disk.
+    pub image_partition: Option<u32>,
     /// The SELinux label that an image gets before it is used.
     pub image_label: ImageLabel,
     /// Whether the supervisor starts it when it starts itself.

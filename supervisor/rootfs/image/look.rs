@@ -1,45 +1,15 @@
 //! Looking at an image without doing anything to it: what it holds, and whether that can be used.
 
 use std::fs::File;
-use std::io::{ErrorKind, Seek, SeekFrom};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io::ErrorKind;
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use nix::fcntl::OFlag;
-use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::sys::stat::SFlag;
 
-use super::request::Access;
-use crate::call;
-use crate::rootfs::root::{file_type, reopen};
+use super::request::{Access, Place};
 use crate::rootfs::superblock::{Ext, FileSystem, PROBED, probe};
-
-/// What an image is, whether somebody uses it or not.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Facts {
-    /// What it holds.
-    pub system: FileSystem,
-    /// Bytes of the file or device.
-    pub size: u64,
-    /// Bytes that the file takes on its own file system; none of a device.
-    pub allocated: Option<u64>,
-}
-
-/// Looks at an image.
-///
-/// # Errors
-/// When it is no file and no block device, empty, or cannot be read.
-pub fn inspect(image: &Path) -> Result<Facts> {
-    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
-    let found = call!(nix::fcntl::open(image, flags, Mode::empty()), "open({})", image.display())?;
-    let status = call!(fstat(&found), "fstat({})", image.display())?;
-    let is_file = is_image(file_type(&status))?;
-    let mut file = reopen(found.as_fd(), OFlag::O_RDONLY | OFlag::O_NONBLOCK)?;
-    let size = call!(file.seek(SeekFrom::End(0)), "lseek({})", image.display())?;
-    let allocated = u64::try_from(status.st_blocks).unwrap_or(0) * 512;
-    Ok(Facts { system: look(file.as_fd(), size)?, size, allocated: is_file.then_some(allocated) })
-}
 
 /// Refuses what can be no image; `true` for a file, `false` for a block device.
 pub(super) fn is_image(kind: SFlag) -> Result<bool> {
@@ -53,26 +23,16 @@ pub(super) fn is_image(kind: SFlag) -> Result<bool> {
     }
 }
 
-impl Facts {
-    /// Refuses what no container can use, writing or not.
-    ///
-    /// # Errors
-    /// Why not.
-    pub fn usable(&self) -> Result<()> {
-        suits(&self.system, self.size, Access::ReadOnly)
-    }
-}
-
-/// Looks at the front of the image.
-pub(super) fn look(image: BorrowedFd<'_>, size: u64) -> Result<FileSystem> {
-    if size == 0 {
+/// Looks at the front of a place.
+pub(super) fn look(image: BorrowedFd<'_>, place: Place) -> Result<FileSystem> {
+    if place.length == 0 {
         bail!("it is empty; 'ds create NAME --from ARCHIVE --size SIZE' fills a new one");
     }
     let file = File::from(image.try_clone_to_owned().context("dup")?);
-    let mut front = vec![0; PROBED];
+    let mut front = vec![0; PROBED.min(usize::try_from(place.length).unwrap_or(PROBED))];
     let mut length = 0;
     while length < front.len() {
-        match file.read_at(&mut front[length..], length as u64) {
+        match file.read_at(&mut front[length..], place.offset + length as u64) {
             Ok(0) => break,
             Ok(count) => length += count,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -92,6 +52,12 @@ pub(super) fn suits(system: &FileSystem, size: u64, access: Access) -> Result<()
         FileSystem::Btrfs | FileSystem::Erofs | FileSystem::Squashfs => Ok(()),
         FileSystem::Other(name) => {
             bail!("it holds {name}; ext4 is what can be used, or btrfs, erofs and squashfs with volatile=yes")
+        }
+        FileSystem::Foreign(stranger) => {
+            bail!("it is {}, not an image of a file system; {}", stranger.what, stranger.way)
+        }
+        FileSystem::Partitioned => {
+            bail!("it is a disk with partitions, and none of them is read inside another")
         }
         FileSystem::Unknown => bail!(
             "there is no file system in it that is known here; use an ext4 image, or a directory with --rootfs"
@@ -115,13 +81,14 @@ fn ext_suits(ext: &Ext, size: u64) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rootfs::image::inspect::inspect;
     use std::fs;
 
     fn looked_at(content: &[u8], access: Access) -> String {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("image");
         fs::write(&path, content).unwrap();
-        let answer = inspect(&path).and_then(|facts| suits(&facts.system, facts.size, access));
+        let answer = inspect(&path, None).and_then(|facts| suits(&facts.system, facts.size, access));
         assert_eq!(fs::read(&path).unwrap(), content);
         answer.map_or_else(|error| format!("{error:#}"), |()| "suits".into())
     }

@@ -7,9 +7,11 @@
 mod attach;
 mod check;
 pub mod claim;
+mod inspect;
 mod look;
+mod place;
 mod request;
 
 pub use attach::{Attachment, attach};
-pub use look::{Facts, inspect};
+pub use inspect::{Facts, inspect};
 pub use request::{Access, Fsck, ImageEvent, ImageRequest};

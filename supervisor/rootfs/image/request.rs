@@ -3,6 +3,8 @@
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 
+use crate::sys::loop_device::Part;
+
 /// What is done with an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
@@ -28,6 +30,8 @@ pub enum Fsck {
 pub struct ImageRequest<'a> {
     /// The image or block device.
     pub image: &'a Path,
+    /// The partition that is meant, where the image is that of a disk.
+    pub partition: Option<u32>,
     /// Where it is mounted. Its parent is covered by a small tmpfs of the caller's namespace, so that the host gets no
     /// directories and removes none under us.
     pub mount_point: &'a Path,
@@ -51,4 +55,25 @@ pub enum ImageEvent {
     },
     /// Something that is not as it should be, one line for people.
     Warning(String),
+}
+
+/// A part of an image, or all of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Where it begins, bytes.
+    pub offset: u64,
+    /// Bytes.
+    pub length: u64,
+    /// The partition that it is.
+    pub partition: Option<u32>,
+}
+
+impl Place {
+    /// What of the image a loop device is to show; all of it grows with the file.
+    pub(super) fn of_loop_device(self) -> Part {
+        match self.partition {
+            Some(_) => Part { offset: self.offset, length: self.length },
+            None => Part::default(),
+        }
+    }
 }
