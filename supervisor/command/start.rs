@@ -134,7 +134,7 @@ fn dry_run(env: &Env, name: &Name) -> Result<ExitCode> {
                 .and_then(|facts| facts.usable())
                 .with_context(|| format!("the image {path}"))?;
             log::warn!("{name}: its init system is not known; the image is looked into when it is mounted");
-            Guest { first: FirstProcess::Other, openrc: false, systemd_version: None }
+            Guest { first: FirstProcess::Other, openrc: false, flags_in_run: false, systemd_version: None }
         }
     };
     android::complete(&mut config, &env.host);

@@ -27,7 +27,10 @@ pub enum StopRequest {
     /// sysvinit's request for runlevel 0 through its FIFO (initctl.h of sysvinit), else SIGPWR.
     RunlevelZero,
     /// runit's flag files, then SIGCONT: runit(8), "Signals".
-    RunitFlags,
+    RunitFlags {
+        /// They are in /run, and not in /etc/runit.
+        in_run: bool,
+    },
 }
 
 /// Signals that init programs understand.
@@ -128,7 +131,7 @@ pub fn build(config: &Config, host: &Host, guest: &Guest) -> Result<Plan> {
         layout,
         limits: config.limits,
         oom_score: config.container.oom_score,
-        stop: stop_request(guest.first),
+        stop: stop_request(guest),
         stop_timeout_s: config.container.stop_timeout.get(),
         init: guest.to_string(),
         notifies: guest.first == FirstProcess::Systemd,
@@ -218,12 +221,12 @@ pub fn environment(config: &Config, guest: &Guest) -> Vec<(String, String)> {
     environment
 }
 
-fn stop_request(first: FirstProcess) -> StopRequest {
-    match first {
+fn stop_request(guest: &Guest) -> StopRequest {
+    match guest.first {
         FirstProcess::Systemd => StopRequest::Signal(Stop::RealtimePlus3),
         FirstProcess::Sysvinit => StopRequest::RunlevelZero,
         FirstProcess::OpenrcInit => StopRequest::Signal(Stop::Number(libc::SIGTERM)),
-        FirstProcess::Runit => StopRequest::RunitFlags,
+        FirstProcess::Runit => StopRequest::RunitFlags { in_run: guest.flags_in_run },
         FirstProcess::S6 | FirstProcess::Busybox | FirstProcess::Procd => {
             StopRequest::Signal(Stop::Number(libc::SIGUSR2))
         }

@@ -6,6 +6,7 @@
 use crate::config::Config;
 use crate::config::value::NetworkMode;
 use crate::mount::op::Operation;
+use crate::rootfs::files;
 use crate::rootfs::guest::{FirstProcess, Guest};
 
 /// Steps that fill /run.
@@ -16,7 +17,7 @@ pub fn operations(config: &Config, guest: &Guest) -> Vec<Operation> {
         file("/run/host/container-manager", "droidspaces\n"),
         file("/run/host/container-uuid", &format!("{}\n", config.container.uuid)),
         file("/run/host/hostname", &format!("{}\n", config.hostname())),
-        Operation::Cover { source: "/run/host/hostname".into(), target: "/etc/hostname".into() },
+        Operation::Cover { source: "/run/host/hostname".into(), target: files::HOSTNAME.as_str().into() },
     ];
     if guest.first == FirstProcess::Systemd {
         list.extend(network(config.network.mode));

@@ -20,6 +20,7 @@ mod console;
 mod devices;
 mod exec;
 mod fallbacks;
+mod guest_files;
 mod handover;
 mod hostile;
 mod images;
