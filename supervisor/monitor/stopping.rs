@@ -7,7 +7,7 @@ use anyhow::Result;
 use nix::unistd::Pid;
 
 use super::{Monitor, Phase};
-use crate::plan::{Stop, StopRequest};
+use crate::plan::stop::{Stop, StopRequest};
 use crate::rootfs::deadline::within;
 use crate::rootfs::files;
 use crate::rootfs::root::Root;

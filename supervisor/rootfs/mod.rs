@@ -10,4 +10,3 @@ pub mod overlay;
 pub mod root;
 pub mod size;
 pub mod superblock;
-pub mod tool;
