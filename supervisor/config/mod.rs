@@ -25,7 +25,7 @@ use ini::Document;
 use value::{
     Bind, CgroupLayout, ContainerPath, Cpus, DeadlockShield, EnvironmentName, Fsck, HardwareAccess, HostPath,
     Hostname, ImageLabel, Invalid, Name, NameServers, NetworkMode, Priority, Privileged, RestartPolicy,
-    Seconds, Size, StartAfter, Uuid, WakelockPolicy,
+    Seconds, Size, StartAfter, UserNamespaces, Uuid, WakelockPolicy,
 };
 
 /// One container as configured.
@@ -122,7 +122,7 @@ pub struct Security {
     /// The protections it goes without.
     pub privileged: Privileged,
     /// Whether processes inside may create user namespaces (browsers, Flatpak, rootless containers).
-    pub user_namespaces: bool,
+    pub user_namespaces: UserNamespaces,
     /// Whether processes inside are kept from creating any namespace.
     pub deadlock_shield: DeadlockShield,
 }

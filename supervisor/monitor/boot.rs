@@ -101,6 +101,7 @@ impl Monitor {
                     let (Some(master), Some(peer)) = (sides.next(), sides.next()) else {
                         bail!("no console came along");
                     };
+                    self.silent = sides.next();
                     self.console.connect(Pty { master, peer })?;
                     fault::point("connected")?;
                 }

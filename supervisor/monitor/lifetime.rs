@@ -152,6 +152,7 @@ impl Monitor {
         self.asking = None;
         self.ready = false;
         self.console.finish();
+        self.silent = None;
         let uptime_s = self.started_s.take().map_or(0, |started| now().as_secs().saturating_sub(started));
         let stopping = matches!(self.phase, Phase::Stopping { restart: false });
         let asked_for = matches!(self.phase, Phase::Stopping { restart: true });

@@ -104,6 +104,8 @@ struct Monitor {
     cgroup: Cgroup,
     notify: Option<Notify>,
     console: Console,
+    /// The other side of files inside that programs wait on ([`crate::mount::op::Operation::Silence`]).
+    silent: Option<OwnedFd>,
     signals: Signals,
     listener: OwnedFd,
     clients: Vec<Client>,
@@ -223,6 +225,7 @@ impl Monitor {
             cgroup,
             notify,
             console,
+            silent: None,
             signals,
             listener,
             clients: Vec::new(),

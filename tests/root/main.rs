@@ -34,6 +34,7 @@ mod mounts;
 mod network;
 mod pty;
 mod recovery;
+mod services;
 mod stop;
 mod storage;
 mod storage_faults;
