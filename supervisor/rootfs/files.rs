@@ -63,4 +63,16 @@ table! {
     RUNIT_STOPIT_OLD = "/etc/runit/stopit";
     /// The second one.
     RUNIT_REBOOT_OLD = "/etc/runit/reboot";
+    /// The run level, utmp(5).
+    UTMP = "/run/utmp";
+    /// OpenRC's run level.
+    SOFTLEVEL = "/run/openrc/softlevel";
+    /// There while OpenRC changes it.
+    OPENRC_STARTING = "/run/openrc/rc.starting";
+    /// What init does: inittab(5).
+    INITTAB = "/etc/inittab";
+    /// The identity of the system, machine-id(5).
+    MACHINE_ID = "/etc/machine-id";
+    /// The same for D-Bus before there was that one.
+    MACHINE_ID_OF_DBUS = "/var/lib/dbus/machine-id";
 }

@@ -280,6 +280,18 @@ impl Root {
         openat2(&self.directory, path, how)
     }
 
+    /// Replaces the content of a regular file that is there; mode, owner and label stay.
+    ///
+    /// # Errors
+    /// When it is missing, anything but a regular file, or cannot be written.
+    pub fn overwrite(&self, file: GuestFile, content: &[u8]) -> Result<()> {
+        let path = file.path();
+        let found = call!(self.resolve(path), "open({})", path.display())?;
+        require_regular(found.as_fd()).with_context(|| path.display().to_string())?;
+        let flags = OFlag::O_WRONLY | OFlag::O_TRUNC | OFlag::O_NONBLOCK;
+        reopen(found.as_fd(), flags)?.write_all(content).with_context(|| format!("write {}", path.display()))
+    }
+
     /// Sets the mode of a regular file, which is made when missing. Opens nothing.
     ///
     /// # Errors

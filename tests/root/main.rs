@@ -24,6 +24,7 @@ mod fallbacks;
 mod guest_files;
 mod handover;
 mod hostile;
+mod identity;
 mod images;
 mod images_killed;
 mod init_systems;
