@@ -16,13 +16,10 @@ use crate::daemon::launch::{self, Options, Readiness, Stage};
 use crate::daemon::server::{Outcome, Server};
 use crate::daemon::task::{self, Machine};
 use crate::daemon::{detach, seal};
-use crate::exit::ExitCode;
+use crate::exit::{ExitCode, FAULT};
 use crate::host::Host;
 use crate::paths::Paths;
 use crate::sys::process::exit_immediately;
-
-/// Exit code of a process with a fault in its program, as Rust has it.
-const FAULT: i32 = 101;
 
 /// Launches a supervisor and returns once it listens; in the launched process, supervises until it is told to end.
 ///
