@@ -64,7 +64,7 @@ fn a_copy_and_an_import_have_a_machine_id_of_their_own() {
     let file = sandbox.path("web.tar.zst");
     sandbox.ds(&["export", "web", "-o", file.to_str().unwrap()]).succeeds();
     sandbox.ds(&["import", file.to_str().unwrap(), "imported"]).succeeds();
-    sandbox.ds(&["convert", "imported"]).succeeds();
+    sandbox.ds(&["convert", "imported", "image"]).succeeds();
     sandbox.ds(&["copy", "imported", "image"]).succeeds();
     let mut seen = BTreeSet::from([OLD.to_owned()]);
     for name in ["copied", "imported", "image"] {
