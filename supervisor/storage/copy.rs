@@ -113,6 +113,7 @@ fn renew_identity(image: &Path, held: &Held, staging: &Staging, reporter: &mut R
     let mounting = Mounting {
         image,
         staging: staging.path(),
+        partition: held.config.container.image_partition,
         access: Access::ReadWrite,
         fsck: Fsck::Auto,
         label: label(&held.config),

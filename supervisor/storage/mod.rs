@@ -25,5 +25,6 @@ pub mod resize;
 pub mod source;
 pub mod space;
 pub mod staging;
+pub mod stranger;
 pub mod sweep;
 pub mod transfer;
