@@ -2,6 +2,7 @@
 //!
 //! | message | meaning |
 //! |---|---|
+//! | Begun | the child runs: nothing killed it at its birth; sessions only |
 //! | Console, with descriptors | both sides of /dev/console; what keeps the readers of silent files waiting |
 //! | Warning | something is not as asked for, and the start goes on |
 //! | Ready | everything is prepared, execve(2) comes next |
@@ -22,6 +23,8 @@ use crate::socket;
 /// A message of the child.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromChild {
+    /// It runs.
+    Begun,
     /// The console comes along, and what [`crate::mount::perform::Performer::take_silent`] gives.
     Console,
     /// One line for people.

@@ -67,6 +67,8 @@ pub struct Container {
     pub volatile_size: Option<Size>,
     /// When an image is checked before it is mounted.
     pub fsck: Fsck,
+    /// The partition that holds the root file system, when the image is that of a disk.
+    pub image_partition: Option<u32>,
     /// The SELinux label that an image gets before it is used.
     pub image_label: ImageLabel,
     /// Whether the supervisor starts it when it starts itself.
@@ -278,7 +280,7 @@ impl Config {
     /// A fault in the text.
     pub fn portable(text: &[u8], file: &Path, name: &Name) -> Result<String, Error> {
         let mut document = expanded(Document::parse(text, file)?, name);
-        for key in ["uuid", "rootfs", "image"] {
+        for key in ["uuid", "rootfs", "image", "image-partition"] {
             document.unset("container", key);
         }
         Ok(document.to_string())

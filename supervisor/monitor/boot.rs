@@ -109,6 +109,7 @@ impl Monitor {
                     Some(report) => socket::send(report, &Report::Warning(text), &[])?,
                     None => log::warn!("{}: {text}", self.config.name),
                 },
+                FromChild::Begun => {}
                 FromChild::Ready => ready = true,
                 FromChild::Failed(chain) => return Err(rebuild(chain)),
             }

@@ -193,8 +193,11 @@ impl Monitor {
         }
         fault::point("rebooting")?;
         self.cgroup.kill();
-        self.cgroup.remove()?;
         let mut warnings = Vec::new();
+        if let Err(error) = self.cgroup.remove() {
+            // What stays is joined as it is.
+            warnings.push(format!("{error:#}"));
+        }
         self.cgroup = create_cgroup(&self.config, &self.paths, &self.host, &self.plan, &mut warnings)?;
         for warning in warnings {
             log::warn!("{}: {warning}", self.config.name);

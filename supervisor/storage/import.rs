@@ -138,7 +138,7 @@ fn configure(
 ) -> Result<Config> {
     let root = form.own_path();
     let (key, other) = form.keys();
-    let mut changes = vec![(other, ""), (key, root.as_str())];
+    let mut changes = vec![(other, ""), ("image-partition", ""), (key, root.as_str())];
     let file = staging.join("container.ini");
     let before = Config::derive(text, &file, name, &changes).context("its configuration")?;
     if before.container.autostart {

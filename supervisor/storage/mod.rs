@@ -24,5 +24,6 @@ pub mod resize;
 pub mod source;
 pub mod space;
 pub mod staging;
+pub mod stranger;
 pub mod sweep;
 pub mod transfer;
