@@ -189,7 +189,7 @@ impl Server {
     pub(super) fn container_is_gone(&mut self, name: &Name, reason: ExitReason) {
         match reason {
             ExitReason::Stopped | ExitReason::PoweredOff | ExitReason::Rebooted | ExitReason::Restarted => {
-                self.guard.ended_well(&self.paths, name)
+                self.guard.ended_well(&self.paths, name);
             }
             _ => self.guard.ended(&self.paths, name),
         }
