@@ -23,7 +23,7 @@ const LAYERS: &[&[&str]] = &[
     &["android", "host", "log", "paths"],
     &["cli", "compat", "config", "mount", "pty"],
     &["archive", "rootfs", "socket"],
-    &["clock", "durable", "exit", "fault", "nearest", "platform", "signals", "tool"],
+    &["clock", "durable", "exit", "fault", "nearest", "platform", "screen", "signals", "tool"],
     &["sys"],
 ];
 

@@ -189,7 +189,7 @@ impl Monitor {
         let asked_for = matches!(self.phase, Phase::Stopping { restart: true });
         let wants_reboot =
             asked_for || (!stopping && matches!(status, WaitStatus::Signaled(_, Signal::SIGHUP, _)));
-        let exit = exit_of(status, stopping, uptime_s);
+        let exit = exit_of(status, self.phase, uptime_s);
         if !wants_reboot {
             return Some(exit);
         }
@@ -239,6 +239,7 @@ impl Monitor {
     fn reload(&mut self) -> Result<()> {
         let name = &self.config.name;
         let mut config = Config::load(&self.paths.container_ini(name), name)?;
+        self.once.apply(&mut config);
         android::complete(&mut config, &self.host);
         self.keep_image(&mut config);
         self.tree.renew(&config)?;
@@ -291,17 +292,20 @@ impl Monitor {
     }
 }
 
-fn exit_of(status: WaitStatus, stopping: bool, uptime_s: u64) -> Exit {
+fn exit_of(status: WaitStatus, phase: Phase, uptime_s: u64) -> Exit {
     let (mut reason, mut code, mut signal) = (ExitReason::Killed, None, None);
     match status {
         WaitStatus::Exited(_, number) => (reason, code) = (ExitReason::Exited, Some(number)),
         // reboot(2): in a PID namespace the kernel ends PID 1 with SIGHUP for a restart, with SIGINT for the rest.
         WaitStatus::Signaled(_, Signal::SIGINT, _) => reason = ExitReason::PoweredOff,
+        WaitStatus::Signaled(_, Signal::SIGHUP, _) => reason = ExitReason::Rebooted,
         WaitStatus::Signaled(_, number, _) => signal = Some(number as i32),
         _ => {}
     }
-    if stopping {
-        reason = ExitReason::Stopped;
+    if let Phase::Stopping { restart } = phase {
+        reason = if restart { ExitReason::Restarted } else { ExitReason::Stopped };
+        // Any other signal is the kernel's way to say that it shut down.
+        signal = signal.filter(|signal| *signal == libc::SIGKILL);
     }
     Exit { reason, code, signal, message: None, at: unix_s(), uptime_s }
 }
