@@ -39,6 +39,7 @@ pub mod privilege;
 pub mod proc_stat;
 pub mod pty;
 pub mod rootfs;
+pub mod screen;
 pub mod session;
 pub mod signals;
 pub mod socket;

@@ -152,7 +152,7 @@ impl Config {
         let (section, name) = SCHEMA.resolve(key)?;
         self.text_of(section, name).ok_or_else(|| {
             let fault = Invalid::new("the variable is not set", "set it with 'ds set'");
-            Error::new(Kind::Unknown, format!("{section}.{name}"), &fault)
+            Error::new(Kind::Missing, format!("{section}.{name}"), &fault)
         })
     }
 

@@ -14,6 +14,7 @@ pub mod last_exit;
 mod lifetime;
 mod notify;
 pub mod protocol;
+mod readiness;
 mod run;
 mod setup;
 mod state;

@@ -22,13 +22,13 @@ use crate::sys::{descriptor, process};
 
 /// The monitor's whole life. Runs in the freshly forked process and never returns.
 pub fn run(setup: Setup) -> ! {
-    let Setup { config, paths, host, settings, origin } = setup;
+    let Setup { config, once, paths, host, settings, origin } = setup;
     let name = config.name.clone();
     let mut early = Early::default();
     // What a failure has to undo by hand; groups undo themselves when they are dropped.
     let started = detach(&origin, &host, name.as_str())
         .inspect(|_| sinks::take_role(Role::daemon(&settings, &paths.supervisor_log(), false)))
-        .and_then(|proc| Monitor::prepare(config, paths.clone(), host, proc, &origin, &mut early))
+        .and_then(|proc| Monitor::prepare((config, once), paths.clone(), host, proc, &origin, &mut early))
         .and_then(|mut monitor| {
             monitor.boot(Some(&origin.report))?;
             Ok(monitor)

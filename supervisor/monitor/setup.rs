@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use crate::config::{Config, Supervisor as Settings};
+use crate::config::{Config, Once, Supervisor as Settings};
 use crate::host::Host;
 use crate::paths::Paths;
 
@@ -12,6 +12,8 @@ use crate::paths::Paths;
 pub struct Setup {
     /// The container.
     pub config: Config,
+    /// What was asked for beyond its file; already in `config`.
+    pub once: Once,
     /// Where everything of ours is.
     pub paths: Paths,
     /// What this machine is.

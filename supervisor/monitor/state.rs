@@ -14,12 +14,13 @@ use super::console::Console;
 use super::early::Early;
 use super::notify::Notify;
 use super::protocol::{self, Answer, Exit, Report, State, Status};
+use super::readiness::Sign;
 use super::setup::Origin;
 use super::stopping::Asking;
 use super::tree::Tree;
 use crate::cgroup::Cgroup;
 use crate::child::android;
-use crate::config::Config;
+use crate::config::{Config, Once};
 use crate::fault;
 use crate::host::Host;
 use crate::paths::Paths;
@@ -47,6 +48,8 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Monitor {
     pub(super) config: Config,
+    /// What holds beside the file until the end.
+    pub(super) once: Once,
     pub(super) paths: Paths,
     pub(super) host: Rc<Host>,
     pub(super) plan: Plan,
@@ -76,6 +79,10 @@ pub(super) struct Monitor {
     pub(super) asking: Option<Asking>,
     pub(super) phase: Phase,
     pub(super) ready: bool,
+    /// How the guest shows that it is up, when it does not say so.
+    pub(super) sign: Sign,
+    /// Whoever watches has not heard of it yet.
+    pub(super) unannounced: bool,
     pub(super) boots: u32,
     /// Boots in a row that ended at once.
     pub(super) hasty: u32,
@@ -84,7 +91,7 @@ pub(super) struct Monitor {
 
 impl Monitor {
     pub(super) fn prepare(
-        mut config: Config,
+        (mut config, once): (Config, Once),
         paths: Paths,
         host: Rc<Host>,
         proc: OwnedFd,
@@ -117,6 +124,7 @@ impl Monitor {
         let console = Console::new(paths.console_log(&config.name));
         Ok(Self {
             config,
+            once,
             paths,
             host,
             plan,
@@ -139,6 +147,8 @@ impl Monitor {
             asking: None,
             phase: Phase::Starting,
             ready: false,
+            sign: Sign::of(&guest),
+            unannounced: false,
             boots: 0,
             hasty: 0,
             last_exit: None,
@@ -180,6 +190,7 @@ impl Monitor {
             cgroup: self.cgroup.directory().map(|path| path.display().to_string()),
             namespaces: self.plan.namespaces,
             terms: Some(Box::new(self.terms())),
+            volatile: self.config.container.volatile,
             network: self.config.network.mode.to_string(),
             addresses: Vec::new(),
             last_exit: self.last_exit.clone(),
