@@ -2,12 +2,10 @@
 
 use std::fmt::Write;
 use std::io;
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::progress::Progress;
 use super::{assignments, complain, create, names, print};
@@ -26,6 +24,11 @@ use crate::rootfs::root::Root;
 use crate::session::console::{Left, look};
 use crate::socket;
 use crate::worker::Env;
+
+/// How long `--wait` waits when it names no limit.
+const LIMIT: Duration = Duration::from_secs(120);
+/// How often an init system is looked at that does not say that it is up.
+const INTERVAL: Duration = Duration::from_millis(250);
 
 /// Starts what the command line names.
 ///
@@ -113,24 +116,25 @@ fn complete(
     })
 }
 
-/// Waits until the init system says that it is up.
+/// Waits until the init system is up, by its own word or by what it shows when it is looked at.
 fn until_ready(env: &Env, name: &Name, waiting: Wait) -> Result<()> {
-    let deadline = waiting.timeout.map(|timeout| Instant::now() + timeout);
+    let limit = waiting.timeout.unwrap_or(LIMIT);
+    let deadline = Instant::now() + limit;
     let connection = monitor(&env.paths, name)?.context("it ended before it was up; see 'ds logs'")?;
     socket::send(&connection, &Request::Watch, &[])?;
     loop {
-        match deadline {
-            None => env.client.wait_for(&connection)?,
-            Some(deadline) => {
-                let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
-                let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-                let mut polled = [PollFd::new(connection.as_fd(), PollFlags::POLLIN)];
-                if poll(&mut polled, timeout)? == 0 {
-                    bail!(
-                        "it runs, but its init system did not say in time that it is up; see 'ds logs {name}'"
-                    );
-                }
+        let next = Instant::now() + INTERVAL;
+        if !env.client.wait_until(&connection, Some(next.min(deadline)))? {
+            if Instant::now() >= deadline {
+                bail!(
+                    "it runs, but its init system did not say within {} s that it is up; see 'ds logs {name}', or \
+                     wait longer with --wait=SECONDS",
+                    limit.as_secs()
+                );
             }
+            // Being asked is what makes the monitor look. One that has ended shows it below.
+            let _ = socket::send(&connection, &Request::Status, &[]);
+            continue;
         }
         match socket::receive::<Answer>(&connection)?.map(|received| received.message) {
             Some(Answer::Status(status)) if status.ready => return Ok(()),
@@ -154,7 +158,7 @@ fn dry_run(env: &Env, name: &Name, once: Once) -> Result<ExitCode> {
                 .and_then(|facts| facts.usable())
                 .with_context(|| format!("the image {path}"))?;
             log::warn!("{name}: its init system is not known; the image is looked into when it is mounted");
-            Guest { first: FirstProcess::Other, openrc: false, systemd_version: None }
+            Guest { first: FirstProcess::Other, openrc: false, flags_in_run: false, systemd_version: None }
         }
     };
     android::complete(&mut config, &env.host);

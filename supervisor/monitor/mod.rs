@@ -12,6 +12,7 @@ mod early;
 mod lifetime;
 mod notify;
 pub mod protocol;
+mod readiness;
 mod stopping;
 mod tree;
 
@@ -32,6 +33,7 @@ use self::control::Client;
 use self::early::Early;
 use self::notify::Notify;
 use self::protocol::{Answer, Exit, State, Status};
+use self::readiness::Sign;
 use self::stopping::Asking;
 use self::tree::Tree;
 use crate::call;
@@ -123,6 +125,10 @@ struct Monitor {
     asking: Option<Asking>,
     phase: Phase,
     ready: bool,
+    /// How the guest shows that it is up, when it does not say so.
+    sign: Sign,
+    /// Whoever watches has not heard of it yet.
+    unannounced: bool,
     boots: u32,
     /// Boots in a row that ended at once.
     hasty: u32,
@@ -242,6 +248,8 @@ impl Monitor {
             asking: None,
             phase: Phase::Starting,
             ready: false,
+            sign: Sign::of(&guest),
+            unannounced: false,
             boots: 0,
             hasty: 0,
             last_exit: None,
