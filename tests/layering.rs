@@ -23,8 +23,8 @@ const LAYERS: &[&[&str]] = &[
     &["cgroup", "privilege"],
     &["plan"],
     &["android", "host"],
-    &["archive", "log", "mount", "paths", "pty"],
-    &["cli", "config", "rootfs"],
+    &["archive", "cli", "log", "mount", "paths", "pty"],
+    &["config", "rootfs"],
     &[
         "clock",
         "durable",

@@ -4,40 +4,41 @@
 //! with events; here they become inputs of the policy and tasks of workers. A fork comes out of the loop as
 //! [`Outcome::Worker`], so that the child drops everything of the supervisor's by leaving it. poll(2).
 
+mod account;
+mod succession;
+
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use anyhow::Result;
-use nix::fcntl::FdFlag;
 use nix::poll::PollFlags;
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpid};
 
-use super::adoption;
-use super::autostart::{Autostart, AutostartEvent};
-use super::handover::{self, State};
-use super::launch::{self, Readiness};
-use super::module_status::ModuleStatus;
-use super::monitors::{MonitorEvent, Monitors};
-use super::policy::{Action, Candidate, Policy, PolicyEvent};
-use super::task::{Assignment, Task};
-use super::tidiness::Tidiness;
-use super::wakefulness::Wakefulness;
-use super::workers::{Forked, WorkerEvent, Workers};
 use crate::call;
 use crate::clock::now;
 use crate::config::value::{Name, RestartPolicy};
 use crate::config::{Config, Supervisor as Settings};
+use crate::daemon::adoption;
+use crate::daemon::autostart::{Autostart, AutostartEvent};
+use crate::daemon::launch::{self, Readiness};
+use crate::daemon::module_status::ModuleStatus;
+use crate::daemon::monitors::{MonitorEvent, Monitors};
+use crate::daemon::policy::{Action, Candidate, Policy, PolicyEvent};
+use crate::daemon::task::{Assignment, Task};
+use crate::daemon::tidiness::Tidiness;
+use crate::daemon::wakefulness::Wakefulness;
+use crate::daemon::workers::{Forked, WorkerEvent, Workers};
 use crate::log::{self as sinks, Role};
 use crate::paths::Paths;
 use crate::poll::{PollSet, timeout};
 use crate::signals::Signals;
 use crate::socket;
-use crate::sys::descriptor::{adopt, set_nonblocking};
+use crate::sys::descriptor::set_nonblocking;
 use crate::worker::Knowledge;
-use crate::worker::protocol::{Containers, FromSupervisor};
+use crate::worker::protocol::FromSupervisor;
 
 /// How the loop ends.
 #[derive(Debug)]
@@ -98,27 +99,6 @@ impl Server {
         call!(set_nonblocking(listener.as_fd()), "fcntl(O_NONBLOCK)")?;
         let server = Self::assemble(paths, listener, lock, foreground)?;
         log::info!("supervisor {} begins (pid {})", env!("CARGO_PKG_VERSION"), getpid());
-        Ok(server)
-    }
-
-    /// Takes the place of the program before, in the same process: the lock, the socket and the children stay.
-    ///
-    /// # Errors
-    /// What is in the way; the place is empty then.
-    pub fn succeed(paths: Paths, state: State, foreground: bool) -> Result<Self> {
-        let (listener, lock) = (adopt(state.listener), adopt(state.lock));
-        let mut server = Self::assemble(paths, listener, lock, foreground)?;
-        server.workers.resume(state.workers, state.cancelling);
-        let kept: Vec<_> =
-            server.workers.descriptors().chain(server.lock.as_ref().map(AsFd::as_fd)).collect();
-        handover::mark(&kept, FdFlag::FD_CLOEXEC)?;
-        call!(SigSet::all().thread_unblock(), "sigprocmask")?;
-        server.since = Duration::from_millis(state.since_ms);
-        server.policy = state.policy;
-        server.policy.limit(server.settings.start_parallel);
-        server.autostart.resume(state.pending, state.guard);
-        server.asker = Some(Pid::from_raw(state.asker));
-        log::info!("supervisor {} takes the place", env!("CARGO_PKG_VERSION"));
         Ok(server)
     }
 
@@ -489,64 +469,5 @@ impl Server {
         if let Some((module, text)) = self.module.update(self.summary()) {
             self.workers.employ(Task::Describe(module, text));
         }
-    }
-
-    /// The state of everything in a few words; empty where nobody reads it.
-    fn summary(&self) -> String {
-        if !self.module.is_there() {
-            return String::new();
-        }
-        let names = |names: Vec<&Name>| names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
-        let running: Vec<&Name> = self.monitors.connections().map(|(name, _)| name).collect();
-        let mut parts = vec![match running.as_slice() {
-            [] => "nothing runs".to_owned(),
-            _ => format!("running: {}", names(running)),
-        }];
-        let waiting = self.autostart.waiting();
-        if !waiting.is_empty() {
-            parts.push(format!("waiting: {}", names(waiting.iter().map(|(name, _)| name).collect())));
-        }
-        if !self.autostart.left_out().is_empty() {
-            parts.push(format!("boot-loop guard: {}", names(self.autostart.left_out().iter().collect())));
-        }
-        parts.extend(self.autostart.held_back().cloned());
-        parts.join("; ")
-    }
-
-    /// What workers are told of the containers.
-    fn containers(&self) -> Containers {
-        let waiting = self.autostart.waiting().into_iter();
-        Containers {
-            watched: self.monitors.connections().map(|(name, _)| name.clone()).collect(),
-            restarts: self.policy.restarts(),
-            waiting: waiting.map(|(name, what)| (name, what.to_owned())).collect(),
-            held_back: self.autostart.held_back().cloned(),
-        }
-    }
-
-    /// Becomes another program. Returns only when that did not work, and then everything goes on as before. Clients
-    /// that connect meanwhile wait in the socket's queue; monitors are found again by their control sockets.
-    fn hand_over(&mut self, asker: Pid, program: &OwnedFd) {
-        self.workers.dismiss_standby();
-        log::info!("supervisor {} leaves its place to another program", env!("CARGO_PKG_VERSION"));
-        let Some(lock) = &self.lock else { return };
-        let (pending, guard) = self.autostart.hand_over();
-        let mut state = State {
-            lock: lock.as_raw_fd(),
-            since_ms: u64::try_from(self.since.as_millis()).unwrap_or(0),
-            asker: asker.as_raw(),
-            policy: std::mem::take(&mut self.policy),
-            pending,
-            guard,
-            ..State::default()
-        };
-        self.workers.describe(&mut state);
-        let kept: Vec<_> = self.workers.descriptors().chain([lock.as_fd()]).collect();
-        let Err(error) = state.hand_over(program, &kept);
-        self.policy = state.policy;
-        self.autostart.resume(state.pending, state.guard);
-        self.autostart.look_for_storage();
-        log::error!("{error:#}");
-        self.workers.tell(asker, &FromSupervisor::Failed(format!("{error:#}")));
     }
 }
