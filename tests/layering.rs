@@ -20,7 +20,7 @@ const LAYERS: &[&[&str]] = &[
     &["child"],
     &["cgroup", "privilege"],
     &["plan"],
-    &["android", "host", "log", "paths"],
+    &["android", "host", "log", "paths", "seed"],
     &["cli", "compat", "config", "mount", "pty"],
     &["archive", "rootfs", "socket"],
     &["clock", "durable", "exit", "fault", "nearest", "platform", "screen", "signals", "tool"],

@@ -16,7 +16,7 @@ pub mod table;
 pub mod value;
 
 pub use containers::{Create, Freeze, Get, Info, List, Restart, Set, Source, Start, Stats, Stop, Thaw};
-pub use data::{Convert, Copy, Export, Form, Images, Import, Pull, Remove, Rename, Resize};
+pub use data::{Convert, Copy, Export, Form, Images, Import, Pull, Remove, Rename, Resize, Seed};
 pub use inside::{Console, Enter, Logs, Run, Shell};
 pub use machine::{
     Check, Completions, Doctor, Help, Module, ModuleAction, Rpc, ShellKind, Supervise, Supervisor,
@@ -57,6 +57,7 @@ pub enum Command {
     Import(Import),
     Resize(Resize),
     Convert(Convert),
+    Seed(Seed),
     Images(Images),
     Pull(Pull),
     Check(Check),

@@ -8,6 +8,7 @@ pub mod label;
 pub mod loop_device;
 pub mod overlay;
 pub mod partition;
+mod replace;
 pub mod root;
 pub mod size;
 pub mod stranger;

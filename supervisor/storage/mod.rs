@@ -22,6 +22,7 @@ pub mod import;
 pub mod job;
 pub mod mounted;
 pub mod resize;
+pub mod seed;
 pub mod source;
 pub mod space;
 pub mod staging;

@@ -39,6 +39,7 @@ mod network;
 mod partitions;
 mod pty;
 mod recovery;
+mod seeding;
 mod services;
 mod stop;
 mod storage;
