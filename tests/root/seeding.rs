@@ -4,7 +4,7 @@ use crate::sandbox::Sandbox;
 use crate::wait_for;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 fn run(sandbox: &Sandbox, script: &str) -> String {
     sandbox.ds(&["run", "web", "--", "/bin/sh", "-c", script]).succeeds()
@@ -15,6 +15,11 @@ fn boot(fixture: &str, settings: &[&str]) -> Sandbox {
     sandbox.distribution("web", fixture, settings);
     sandbox.ds(&["start", "web", "--wait=90"]).succeeds();
     sandbox
+}
+
+/// The container's tree, which is mounted in the sandbox alone.
+fn top(sandbox: &Sandbox) -> PathBuf {
+    PathBuf::from(format!("/proc/{}/root{}", sandbox.init(), sandbox.path("web").display()))
 }
 
 /// Every entry of /etc with what it says, its mode and its owner.
@@ -112,12 +117,11 @@ fn udev_replays_what_is_safe_and_nothing_else() {
 #[test]
 fn a_container_that_wants_nothing_gets_nothing() {
     let mut sandbox = Sandbox::new();
-    let changes = sandbox.distribution("web", "bookworm", &["seed=no"]);
-    let tree = sandbox.path("web");
+    sandbox.distribution("web", "bookworm", &["seed=no"]);
+    let tree = top(&sandbox);
     let before = etc(&tree);
     sandbox.ds(&["start", "web", "--wait=90"]).succeeds();
     assert_eq!(run(&sandbox, "ls /run/systemd/journald.conf.d /run/systemd/network 2>/dev/null; true"), "");
-    assert!(!changes.path("etc/hosts").exists());
     sandbox.ds(&["stop", "web"]).succeeds();
     let hosts = |all: Vec<(String, Vec<u8>, u32, u32, u32)>| all.into_iter().find(|entry| entry.0 == "hosts");
     assert_eq!(hosts(etc(&tree)), hosts(before));
@@ -127,10 +131,10 @@ fn a_container_that_wants_nothing_gets_nothing() {
 fn a_volatile_container_is_seeded_and_its_tree_is_not() {
     let mut sandbox = Sandbox::new();
     sandbox.distribution("web", "busybox", &[]);
-    let before = etc(&sandbox.path("web"));
+    let before = etc(&top(&sandbox));
     let told = sandbox.ds(&["seed", "web", "--dry-run"]).succeeds();
     assert!(told.contains("would change /etc/hosts\n"), "{told}");
-    assert_eq!(etc(&sandbox.path("web")), before);
+    assert_eq!(etc(&top(&sandbox)), before);
     let started = sandbox.ds(&["start", "web", "--volatile"]);
     if started.code == 0 {
         assert!(run(&sandbox, "cat /etc/hosts").contains("127.0.1.1\tweb"));
@@ -138,7 +142,7 @@ fn a_volatile_container_is_seeded_and_its_tree_is_not() {
     }
     let hosts =
         |all: &[(String, Vec<u8>, u32, u32, u32)]| all.iter().find(|entry| entry.0 == "hosts").cloned();
-    assert_eq!(hosts(&etc(&sandbox.path("web"))), hosts(&before));
+    assert_eq!(hosts(&etc(&top(&sandbox))), hosts(&before));
     assert!(!sandbox.data("containers/web/seed.json").exists());
 }
 
@@ -147,7 +151,7 @@ fn seeding_twice_changes_nothing_and_undoing_it_leaves_no_byte() {
     for fixture in ["bookworm", "forky", "openrc", "sysvinit", "runit", "busybox"] {
         let mut sandbox = Sandbox::new();
         sandbox.distribution("web", fixture, &[]);
-        let tree = sandbox.path("web");
+        let tree = top(&sandbox);
         fs::create_dir_all(tree.join("etc/init.d")).unwrap();
         let script = "#!/sbin/openrc-run\nstart() {\n\tudevadm trigger --type=devices --action=add\n}\n";
         fs::write(tree.join("etc/init.d/udev-trigger"), script).unwrap();
@@ -178,7 +182,7 @@ fn seeding_twice_changes_nothing_and_undoing_it_leaves_no_byte() {
 fn what_was_edited_survives() {
     let mut sandbox = Sandbox::new();
     sandbox.distribution("web", "busybox", &[]);
-    let hosts = sandbox.path("web").join("etc/hosts");
+    let hosts = top(&sandbox).join("etc/hosts");
     sandbox.ds(&["seed", "web"]).succeeds();
     fs::write(&hosts, "10.0.0.1 mine\n").unwrap();
     let told = "/etc/hosts was changed by hand and is left as it is";
@@ -195,7 +199,7 @@ fn what_was_edited_survives() {
 fn nixos_is_left_alone_and_no_link_is_followed() {
     let mut sandbox = Sandbox::new();
     sandbox.distribution("web", "busybox", &[]);
-    let tree = sandbox.path("web");
+    let tree = top(&sandbox);
     let outside = sandbox.path("outside");
     fs::write(&outside, "of the host\n").unwrap();
     let _ = fs::remove_file(tree.join("etc/hosts"));
