@@ -81,7 +81,7 @@ fn in_place(env: &Env, name: &Name, key: &str, root: &str, settings: &[(&str, &s
 }
 
 fn make(env: &Env, name: &Name, settings: &[(&str, &str)]) -> Result<()> {
-    let _lock = Lock::take(&env.paths, name)?;
+    let _lock = Lock::take_for(env, name)?;
     occupied::refuse(&env.paths, name)?;
     let place = env.paths.container(name);
     match DirBuilder::new().mode(0o700).create(&place) {

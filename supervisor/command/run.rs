@@ -60,7 +60,7 @@ impl Visit<'_> {
     pub fn pay(&self, env: &Env) -> Result<ExitCode> {
         let user = self.user.map(str::parse::<UserSpec>).transpose()?;
         let said = env.knowledge.statuses.get(&self.name).map(Box::as_ref);
-        let target = Target::find(&env.paths, &self.name, said)?;
+        let target = Target::find(&env.paths, &env.client, &self.name, said)?;
         let terms = match target.terms() {
             Some(terms) => terms.clone(),
             // Its monitor is of an older version.

@@ -2,12 +2,10 @@
 
 use std::fmt::Write;
 use std::io;
-use std::os::fd::AsFd;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::progress::Progress;
 use super::{Env, assignments, complain, create, names, print};
@@ -15,8 +13,8 @@ use crate::cli::{self, Wait};
 use crate::config::value::Name;
 use crate::config::{Config, RootSource};
 use crate::container::android;
-use crate::container::start::{Outcome, Starting, begin, finish, wait};
-use crate::container::{ask, monitor};
+use crate::container::start::{Outcome, Starting, begin, finish};
+use crate::container::talk::{Silent, Talk};
 use crate::exit::ExitCode;
 use crate::monitor::protocol::{Answer, Request};
 use crate::plan;
@@ -24,7 +22,6 @@ use crate::rootfs::guest::{FirstProcess, Guest};
 use crate::rootfs::image::inspect;
 use crate::rootfs::root::Root;
 use crate::session::console::{Left, look};
-use crate::socket;
 
 /// Starts what the command line names.
 ///
@@ -37,21 +34,21 @@ pub fn run(arguments: &cli::Start, env: &Env) -> Result<ExitCode> {
         return names.iter().try_fold(ExitCode::Done, |_, name| dry_run(env, name));
     }
     // All monitors are forked before the first one is waited for.
-    let begun: Vec<(Name, Result<Starting>)> =
-        names.into_iter().map(|name| (name.clone(), begin(env, &name))).collect();
+    let begun: Vec<(&Name, Result<Starting<'_>>)> =
+        names.iter().map(|name| (name, begin(env, name))).collect();
     let mut code = ExitCode::Done;
     for (name, starting) in begun {
-        let started = starting.and_then(|starting| complete(env, &name, starting, arguments.wait));
+        let started = starting.and_then(|starting| complete(env, name, starting, arguments.wait));
         match started {
             Ok(line) => drop(print(&mut io::stdout(), &line)?),
             Err(error) => {
-                complain("start", Some(&name), &error);
+                complain("start", Some(name), &error);
                 code = ExitCode::Failed;
             }
         }
         if arguments.foreground && code == ExitCode::Done {
             // One container only; one that has ended meanwhile has nothing more to show.
-            return Ok(look(env, &name)?.map_or(ExitCode::Done, Left::code));
+            return Ok(look(env, name)?.map_or(ExitCode::Done, Left::code));
         }
     }
     Ok(code)
@@ -78,7 +75,7 @@ fn make_or_change(arguments: &cli::Start, env: &Env) -> Result<()> {
     Ok(())
 }
 
-fn complete(env: &Env, name: &Name, starting: Starting, waiting: Option<Wait>) -> Result<String> {
+fn complete(env: &Env, name: &Name, starting: Starting<'_>, waiting: Option<Wait>) -> Result<String> {
     let mut outcome = finish(env, name, starting)?;
     while outcome == Outcome::Ended {
         // Somebody stopped it while we waited for it to come up.
@@ -95,28 +92,23 @@ fn complete(env: &Env, name: &Name, starting: Starting, waiting: Option<Wait>) -
 }
 
 /// Waits until the init system says that it is up.
-fn until_ready(env: &Env, name: &Name, waiting: Wait) -> Result<()> {
+///
+/// # Errors
+/// That it ended, or did not say so in time.
+pub(super) fn until_ready(env: &Env, name: &Name, waiting: Wait) -> Result<()> {
     let deadline = waiting.timeout.map(|timeout| Instant::now() + timeout);
-    let connection = monitor(&env.paths, name)?.context("it ended before it was up; see 'ds logs'")?;
-    socket::send(&connection, &Request::Watch, &[])?;
+    let talk = Talk::open(&env.paths, &env.client, name)?;
+    let talk = talk.context("it ended before it was up; see 'ds logs'")?;
+    talk.say(&Request::Watch)?;
     loop {
-        match deadline {
-            None => wait(env, &connection)?,
-            Some(deadline) => {
-                let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
-                let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-                let mut polled = [PollFd::new(connection.as_fd(), PollFlags::POLLIN)];
-                if poll(&mut polled, timeout)? == 0 {
-                    bail!(
-                        "it runs, but its init system did not say in time that it is up; see 'ds logs {name}'"
-                    );
-                }
+        match talk.answer(deadline) {
+            Ok(Some(Answer::Status(status))) if status.ready => return Ok(()),
+            Ok(Some(_)) => {}
+            Ok(None) => bail!("it ended before it was up; see 'ds logs {name}'"),
+            Err(error) if error.is::<Silent>() && deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
+                bail!("it runs, but its init system did not say in time that it is up; see 'ds logs {name}'")
             }
-        }
-        match socket::receive::<Answer>(&connection)?.map(|received| received.message) {
-            Some(Answer::Status(status)) if status.ready => return Ok(()),
-            Some(_) => {}
-            None => bail!("it ended before it was up; see 'ds logs {name}'"),
+            Err(error) => return Err(error),
         }
     }
 }
@@ -141,8 +133,8 @@ fn dry_run(env: &Env, name: &Name) -> Result<ExitCode> {
     let plan = plan::build(&config, &env.host, &guest)?;
     let mut text = String::new();
     writeln!(text, "{plan}")?;
-    if let Some(connection) = monitor(&env.paths, name)?
-        && let Ok(Answer::Status(status)) = ask(&connection, &Request::Status)
+    if let Some(talk) = Talk::open(&env.paths, &env.client, name)?
+        && let Ok(Some(status)) = talk.status()
     {
         log::warn!("{name} is {}; this is for its next start", status.state.as_str());
     }

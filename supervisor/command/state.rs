@@ -3,25 +3,24 @@
 //! Asks a monitor with a limit of time, so that one that hangs does not take `ds list` with it. Changes nothing.
 
 use std::collections::BTreeSet;
-use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
 use anyhow::{Error, Result, bail};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
 
 use super::Env;
 use crate::config::value::Name;
 use crate::config::{Config, Kind};
 use crate::container::monitor;
+use crate::container::talk::Talk;
 use crate::daemon::watch::names_in;
 use crate::daemon::{guard, now};
 use crate::durable;
 use crate::monitor::protocol::{Answer, Exit, Request, State, Status};
 use crate::nearest::nearest;
-use crate::socket;
 
-/// How long a monitor may take to answer, milliseconds. It takes far less than one.
-const PATIENCE: u16 = 2000;
+/// How long a monitor may take to answer. It takes far less than a millisecond.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Largest record of an end that is read, bytes.
 const LARGEST_RECORD: u64 = 64 << 10;
 
@@ -154,15 +153,9 @@ pub fn unknown(env: &Env, name: &Name) -> Error {
 }
 
 fn ask(env: &Env, name: &Name) -> Result<Option<Status>> {
-    let Some(connection) = monitor(&env.paths, name)? else { return Ok(None) };
-    if socket::send(&connection, &Request::Status, &[]).is_err() {
-        return Ok(None);
-    }
-    let mut polled = [PollFd::new(connection.as_fd(), PollFlags::POLLIN)];
-    if poll(&mut polled, PollTimeout::from(PATIENCE))? == 0 {
-        bail!("its monitor does not answer");
-    }
-    match socket::receive::<Answer>(&connection)?.map(|received| received.message) {
+    let Some(talk) = Talk::open(&env.paths, &env.client, name)? else { return Ok(None) };
+    talk.say(&Request::Status)?;
+    match talk.answer(Some(Instant::now() + PATIENCE))? {
         Some(Answer::Status(status)) => Ok(Some(*status)),
         Some(Answer::Failed(text)) => bail!("{text}"),
         Some(Answer::Done) => bail!("its monitor answers something else"),

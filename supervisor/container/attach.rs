@@ -18,11 +18,12 @@ use nix::sys::stat::{Mode, fstat, stat};
 use nix::unistd::{Pid, chroot, fchdir};
 
 use super::program::{Failure, Program, Running};
-use super::status;
+use super::talk::Talk;
 use super::wire::Wire;
 use crate::call;
 use crate::cgroup::Joining;
 use crate::config::value::Name;
+use crate::daemon::worker::Client;
 use crate::host::Host;
 use crate::host::namespace::KINDS;
 use crate::monitor::protocol::{State, Status};
@@ -63,13 +64,14 @@ impl Target {
     ///
     /// # Errors
     /// When the container does not run.
-    pub fn find(paths: &Paths, name: &Name, said: Option<&Status>) -> Result<Self> {
+    pub fn find(paths: &Paths, client: &Client, name: &Name, said: Option<&Status>) -> Result<Self> {
         if let Some(status) = said.filter(|status| status.state == State::Running)
             && let Ok(target) = Self::of(status)
         {
             return Ok(target);
         }
-        match status(paths, name)? {
+        let talk = Talk::open(paths, client, name)?;
+        match talk.map(|talk| talk.status()).transpose()?.flatten() {
             Some(status) if status.state == State::Starting || status.state == State::Restarting => {
                 bail!("it is {}; wait with 'ds start --wait {name}'", status.state.as_str())
             }

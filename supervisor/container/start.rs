@@ -2,17 +2,19 @@
 
 use std::io::{IsTerminal, Write, stderr};
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use anyhow::{Result, bail, ensure};
+use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
-use super::{Lock, monitor, occupied, sweep};
+use super::talk::{Talk, is_stopped};
+use super::{Lock, occupied, sweep};
 use crate::call;
 use crate::command::Env;
 use crate::config::Config;
 use crate::config::value::Name;
-use crate::daemon::worker::FromClient;
+use crate::daemon::waiting::PATIENCE;
 use crate::fault;
 use crate::monitor::protocol::{Answer, Request, State};
 use crate::monitor::{Origin, Setup};
@@ -48,26 +50,26 @@ pub enum Outcome {
 
 /// A monitor that has been forked and prepares its container.
 #[derive(Debug)]
-pub enum Starting {
+pub enum Starting<'a> {
     /// Ours: its reports come here.
-    Ours(OwnedFd),
+    Ours(OwnedFd, Pid),
     /// Another worker's: its state comes here.
-    Theirs(OwnedFd),
+    Theirs(Talk<'a>),
 }
 
 /// Begins a start: returns as soon as the monitor is forked.
 ///
 /// # Errors
 /// A configuration that is not valid, or a run directory that cannot be written.
-pub fn begin(env: &Env, name: &Name) -> Result<Starting> {
+pub fn begin<'a>(env: &'a Env, name: &'a Name) -> Result<Starting<'a>> {
     if !env.paths.container(name).is_dir() {
         bail!("no such container; make it with 'ds create', see 'ds list'");
     }
-    let _lock = Lock::take(&env.paths, name)?;
+    let _lock = Lock::take_for(env, name)?;
     fault::point("locked")?;
-    if let Some(connection) = monitor(&env.paths, name)? {
-        socket::send(&connection, &Request::Watch, &[])?;
-        return Ok(Starting::Theirs(connection));
+    if let Some(talk) = Talk::open(&env.paths, &env.client, name)? {
+        talk.say(&Request::Watch)?;
+        return Ok(Starting::Theirs(talk));
     }
     occupied::refuse(&env.paths, name)?;
     let config = Config::load(&env.paths.container_ini(name), name)?;
@@ -79,10 +81,10 @@ pub fn begin(env: &Env, name: &Name) -> Result<Starting> {
         let _ = std::fs::remove_file(env.paths.control(name));
     }
     match forked? {
-        Fork::Parent(_) => {
+        Fork::Parent(monitor) => {
             env.supervisor.started(name);
             fault::point("forked")?;
-            Ok(Starting::Ours(ours))
+            Ok(Starting::Ours(ours, monitor))
         }
         Fork::Child => {
             drop(ours);
@@ -97,12 +99,15 @@ pub fn begin(env: &Env, name: &Name) -> Result<Starting> {
 ///
 /// # Errors
 /// Why it did not come to run, in the monitor's or the child's own words.
-pub fn finish(env: &Env, name: &Name, starting: Starting) -> Result<Outcome> {
+pub fn finish(env: &Env, name: &Name, starting: Starting<'_>) -> Result<Outcome> {
     match starting {
-        Starting::Ours(report) => {
+        Starting::Ours(report, monitor) => {
             let mut meter = Meter::default();
             loop {
-                wait(env, &report)?;
+                while !env.client.wait(Some(report.as_fd()), Some(Instant::now() + PATIENCE))? {
+                    // The check of an image takes its time; a process that was stopped does nothing.
+                    ensure!(!is_stopped(monitor), "its monitor (pid {monitor}) is stopped; the start is given up");
+                }
                 let received = socket::receive::<Report>(&report)?.map(|received| received.message);
                 if let Some(Report::Checking { percent }) = received {
                     meter.show(name, percent);
@@ -117,7 +122,7 @@ pub fn finish(env: &Env, name: &Name, starting: Starting) -> Result<Outcome> {
                 }
             }
         }
-        Starting::Theirs(connection) => watch(env, &connection),
+        Starting::Theirs(talk) => watch(&talk),
     }
 }
 
@@ -151,11 +156,12 @@ impl Drop for Meter {
     }
 }
 
-fn watch(env: &Env, connection: &OwnedFd) -> Result<Outcome> {
+fn watch(talk: &Talk<'_>) -> Result<Outcome> {
     let mut stopping = false;
+    // It says at once how it is.
+    let mut deadline = Some(Instant::now() + PATIENCE);
     loop {
-        wait(env, connection)?;
-        match socket::receive::<Answer>(connection)?.map(|received| received.message) {
+        match talk.answer(deadline.take())? {
             Some(Answer::Status(status)) => match status.state {
                 State::Starting | State::Restarting => {}
                 State::Stopping => stopping = true,
@@ -174,25 +180,5 @@ fn watch(env: &Env, connection: &OwnedFd) -> Result<Outcome> {
 /// # Errors
 /// That it was interrupted.
 pub fn wait(env: &Env, descriptor: &OwnedFd) -> Result<()> {
-    loop {
-        let mut polled = vec![PollFd::new(descriptor.as_fd(), PollFlags::POLLIN)];
-        if let Some(client) = env.client.fd() {
-            polled.push(PollFd::new(client, PollFlags::POLLIN));
-        }
-        match poll(&mut polled, PollTimeout::NONE) {
-            Err(nix::errno::Errno::EINTR) => continue,
-            other => call!(other, "poll")?,
-        };
-        let ready: Vec<bool> = polled.iter().map(|entry| entry.any().unwrap_or(false)).collect();
-        if ready[0] {
-            return Ok(());
-        }
-        if ready.get(1) == Some(&true) {
-            match env.client.receive().context("the client")? {
-                FromClient::Signal(libc::SIGINT | libc::SIGTERM | libc::SIGHUP | libc::SIGQUIT)
-                | FromClient::HungUp => bail!("interrupted"),
-                FromClient::Signal(_) => {}
-            }
-        }
-    }
+    env.client.wait(Some(descriptor.as_fd()), None).map(drop)
 }

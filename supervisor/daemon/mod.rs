@@ -17,6 +17,7 @@ pub mod protocol;
 pub mod seal;
 pub mod server;
 mod succession;
+pub mod waiting;
 pub mod watch;
 pub mod worker;
 mod workers;

@@ -4,19 +4,22 @@
 //! nothing of commands: what to run is handed in. The supervisor's descriptors and signals are dropped before
 //! anything here begins. fork(2), setsid(2), termios(3).
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
-use nix::unistd::{chdir, setsid};
+use nix::unistd::{chdir, getppid, setsid};
 
 use super::peer::{self, PidNamespace};
 use super::protocol::{Containers, FromSupervisor, FromWorker, GENERATION, Request, ToSupervisor, ToWorker};
+use super::waiting::PATIENCE;
 use super::{Knowledge, Program, Work};
 use crate::android::{manager, property, storage};
 use crate::call;
@@ -30,6 +33,9 @@ use crate::sys::errno_of;
 use crate::sys::memory::sleep;
 use crate::sys::process::exit_immediately;
 use crate::sys::signal::raise_on_input;
+
+/// How long a supervisor may take to end.
+const ENDING: Duration = Duration::from_secs(10);
 
 /// What a worker is forked for.
 #[derive(Debug)]
@@ -287,18 +293,37 @@ impl Client {
     }
 }
 
+/// A supervisor that does not answer.
+#[derive(Debug)]
+struct Unanswered;
+
+impl fmt::Display for Unanswered {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "the supervisor (pid {}) does not answer; 'kill -KILL' ends it, containers keep running, and the next \
+             command starts another one",
+            getppid()
+        )
+    }
+}
+
+impl std::error::Error for Unanswered {}
+
 /// The worker's line to the supervisor that forked it.
 #[derive(Debug)]
 pub struct Supervisor {
     connection: OwnedFd,
     containers: OnceCell<Containers>,
+    /// It has been waited for in vain: not once more.
+    is_silent: Cell<bool>,
 }
 
 impl Supervisor {
     /// The worker's end of the line.
     #[must_use]
     pub fn new(connection: OwnedFd) -> Self {
-        Self { connection, containers: OnceCell::new() }
+        Self { connection, containers: OnceCell::new(), is_silent: Cell::new(false) }
     }
 
     /// A client is served now: another worker may stand by. Said as soon as the command is known, or, by a command
@@ -308,9 +333,13 @@ impl Supervisor {
         let _ = socket::send(&self.connection, &ToSupervisor::Taken, &[]);
     }
 
-    /// The answer to a question; none from a supervisor that is gone.
-    fn answer(&self) -> Result<Option<FromSupervisor>> {
+    /// The answer to a question, which is waited for no longer than `until`; none from a supervisor that is gone.
+    fn answer(&self, client: &Client, until: Option<Instant>) -> Result<Option<FromSupervisor>> {
         loop {
+            if !client.wait(Some(self.connection.as_fd()), until)? {
+                self.is_silent.set(true);
+                return Err(Unanswered.into());
+            }
             match socket::receive::<FromSupervisor>(&self.connection)?.map(|received| received.message) {
                 // It crossed the client that came.
                 Some(FromSupervisor::Dismissed) => {}
@@ -323,9 +352,14 @@ impl Supervisor {
     pub fn containers(&self) -> &Containers {
         self.containers.get_or_init(|| {
             let asked = socket::send(&self.connection, &ToSupervisor::Containers, &[]);
-            match asked.and_then(|()| self.answer()) {
+            let nobody = Client::new(None);
+            match asked.and_then(|()| self.answer(&nobody, Some(Instant::now() + PATIENCE))) {
                 Ok(Some(FromSupervisor::Containers(known))) => known,
-                _ => Containers::default(),
+                Ok(_) => Containers::default(),
+                Err(error) => {
+                    log::warn!("{error:#}");
+                    Containers::default()
+                }
             }
         })
     }
@@ -341,9 +375,15 @@ impl Supervisor {
     ///
     /// # Errors
     /// When the connection fails; a supervisor that is gone restarts nothing, which is success.
-    pub fn cancel_restart(&self, name: &Name) -> Result<()> {
-        if socket::send(&self.connection, &ToSupervisor::Cancel(name.as_str().to_owned()), &[]).is_ok() {
-            self.answer()?;
+    pub fn cancel_restart(&self, client: &Client, name: &Name) -> Result<()> {
+        if self.is_silent.get()
+            || socket::send(&self.connection, &ToSupervisor::Cancel(name.as_str().to_owned()), &[]).is_err()
+        {
+            return Ok(());
+        }
+        match self.answer(client, Some(Instant::now() + PATIENCE)) {
+            Err(error) if error.is::<Unanswered>() => log::warn!("{error:#}"),
+            other => drop(other?),
         }
         Ok(())
     }
@@ -354,7 +394,7 @@ impl Supervisor {
     /// Why it did not.
     pub fn succeed(&self, program: BorrowedFd<'_>) -> Result<()> {
         socket::send(&self.connection, &ToSupervisor::Succeed, &[program])?;
-        match self.answer()? {
+        match self.answer(&Client::new(None), None)? {
             Some(FromSupervisor::Done) => Ok(()),
             Some(FromSupervisor::Failed(reason)) => bail!("{reason}"),
             _ => bail!("the new program ended at once; the next command starts a supervisor; see its log"),
@@ -365,8 +405,13 @@ impl Supervisor {
     ///
     /// # Errors
     /// When the connection fails.
-    pub fn wait_for_end(&self) -> Result<()> {
-        while socket::receive::<FromSupervisor>(&self.connection)?.is_some() {}
-        Ok(())
+    pub fn wait_for_end(&self, client: &Client) -> Result<()> {
+        let deadline = Instant::now() + ENDING;
+        while client.wait(Some(self.connection.as_fd()), Some(deadline))? {
+            if socket::receive::<FromSupervisor>(&self.connection)?.is_none() {
+                return Ok(());
+            }
+        }
+        bail!("it does not end; 'kill -KILL' it, containers keep running")
     }
 }

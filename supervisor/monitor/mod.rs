@@ -15,14 +15,15 @@ pub mod protocol;
 mod stopping;
 mod tree;
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 use nix::fcntl::OFlag;
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
+use nix::sys::socket::{Backlog, Shutdown, listen, shutdown};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, chdir, setsid};
 use seccompiler::BpfProgram;
@@ -30,6 +31,7 @@ use seccompiler::BpfProgram;
 use self::console::Console;
 use self::control::Client;
 use self::early::Early;
+pub use self::lifetime::record;
 use self::notify::Notify;
 use self::protocol::{Answer, Exit, State, Status};
 use self::stopping::Asking;
@@ -107,11 +109,13 @@ struct Monitor {
     signals: Signals,
     listener: OwnedFd,
     clients: Vec<Client>,
+    /// The number of the client that connected last.
+    last_client: u64,
     init: Option<Pid>,
     pid_started: Option<u64>,
     /// When PID 1 was started, CLOCK_BOOTTIME seconds.
     started_s: Option<u64>,
-    /// When SIGKILL is due.
+    /// When SIGKILL is due, also once more.
     deadline: Option<Instant>,
     /// The request to shut down waits for a PID 1 that listens.
     asking: Option<Asking>,
@@ -123,6 +127,9 @@ struct Monitor {
     last_exit: Option<Exit>,
 }
 
+/// Why a start has come to nothing that was called off.
+const STOPPED: &str = "it was stopped while it started";
+
 /// The monitor's whole life. Runs in the freshly forked process and never returns.
 pub fn run(setup: Setup) -> ! {
     let Setup { config, paths, host, settings, origin } = setup;
@@ -132,23 +139,19 @@ pub fn run(setup: Setup) -> ! {
     let started = detach(&origin.listener, &origin.report, name.as_str())
         .inspect(|_| sinks::take_role(Role::daemon(&settings, &paths.supervisor_log(), false)))
         .and_then(|proc| Monitor::prepare(config, paths.clone(), host, proc, &origin, &mut early))
-        .and_then(|mut monitor| {
-            monitor.boot(Some(&origin.report))?;
-            Ok(monitor)
-        });
+        .and_then(|monitor| monitor.first_boot(&origin.report, &mut early));
     let Origin { listener, report } = origin;
     match started {
-        Ok(mut monitor) => {
+        Ok(monitor) => {
             let _ = socket::send(&report, &Report::Running, &[]);
             drop(report);
-            monitor.take_over(early);
             monitor.tree.booted();
             let code = monitor.live();
             process::exit_immediately(code)
         }
         Err(error) => {
-            let text = format!("{error:#}");
-            lifetime::record_failed_start(&paths, &name, &text);
+            let text = if early.stop { STOPPED.to_owned() } else { format!("{error:#}") };
+            lifetime::record_failed_start(&paths, &name, &text, early.stop);
             let _ = std::fs::remove_file(paths.notify(&name));
             let _ = std::fs::remove_file(paths.control(&name));
             let answer = Answer::Failed(text.clone());
@@ -163,6 +166,8 @@ pub fn run(setup: Setup) -> ! {
 /// Leaves the worker's session, its client and its descriptors behind.
 fn detach(listener: &OwnedFd, report: &OwnedFd, name: &str) -> Result<OwnedFd> {
     call!(setsid(), "setsid")?;
+    // Again, by this process: whoever connects learns from the kernel that it is the monitor (SO_PEERCRED).
+    call!(listen(listener, Backlog::MAXCONN), "listen")?;
     // The worker's log closes its descriptors itself, before they are closed under it.
     sinks::take_role(Role::Client);
     let proc = trusted_proc()?;
@@ -195,6 +200,10 @@ impl Monitor {
         let mut tell = |told: Report| {
             early.report(report.as_fd(), &told);
             early.serve(listener.as_fd(), &config);
+            if early.stop {
+                // Ends what watches the worker's end, as the end of the worker would.
+                let _ = shutdown(report.as_raw_fd(), Shutdown::Read);
+            }
         };
         let tree = Tree::open(&config, &paths.run_container(&config.name), report.as_fd(), &mut tell)?;
         let guest = Guest::inspect(tree.root(), config.container.init.as_str().as_ref())?;
@@ -225,7 +234,8 @@ impl Monitor {
             console,
             signals,
             listener,
-            clients: Vec::new(),
+            clients: std::mem::take(&mut early.clients),
+            last_client: early.last_client,
             init: None,
             pid_started: None,
             started_s: None,
@@ -239,13 +249,15 @@ impl Monitor {
         })
     }
 
-    /// Takes over who has connected while it was prepared, and does what they want.
-    fn take_over(&mut self, early: Early) {
-        self.clients = early.clients;
-        self.restarted(&Answer::Done);
-        if let Some((timeout_s, kill)) = early.stop {
-            self.stop(timeout_s, kill, false);
+    /// Boots for the first time, unless somebody has asked for the end meanwhile. What fails leaves to `early` whoever
+    /// has to be told.
+    fn first_boot(mut self, report: &OwnedFd, early: &mut Early) -> Result<Self> {
+        let booted = if early.stop { Err(Error::msg(STOPPED)) } else { self.boot(Some(report)) };
+        if booted.is_err() {
+            early.stop |= self.phase == (Phase::Stopping { restart: false });
+            early.clients = std::mem::take(&mut self.clients);
         }
+        booted.map(|()| self)
     }
 
     fn state(&self) -> State {
@@ -277,6 +289,7 @@ impl Monitor {
             network: self.config.network.mode.to_string(),
             addresses: Vec::new(),
             last_exit: self.last_exit.clone(),
+            ends_within_s: self.ends_within_s(),
         }
     }
 
