@@ -62,7 +62,8 @@ fn until_done(talk: &Talk<'_>) -> Result<()> {
     loop {
         match talk.answer(Some(deadline))? {
             Some(Answer::Status(status)) => {
-                deadline = Instant::now() + Duration::from_secs(status.ends_within_s.unwrap_or(300)) + BOOTING;
+                deadline =
+                    Instant::now() + Duration::from_secs(status.ends_within_s.unwrap_or(300)) + BOOTING;
             }
             Some(Answer::Failed(text)) => bail!("{text}"),
             Some(Answer::Done) => return Ok(()),

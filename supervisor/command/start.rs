@@ -105,7 +105,9 @@ pub(super) fn until_ready(env: &Env, name: &Name, waiting: Wait) -> Result<()> {
             Ok(Some(Answer::Status(status))) if status.ready => return Ok(()),
             Ok(Some(_)) => {}
             Ok(None) => bail!("it ended before it was up; see 'ds logs {name}'"),
-            Err(error) if error.is::<Silent>() && deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
+            Err(error)
+                if error.is::<Silent>() && deadline.is_some_and(|deadline| deadline <= Instant::now()) =>
+            {
                 bail!("it runs, but its init system did not say in time that it is up; see 'ds logs {name}'")
             }
             Err(error) => return Err(error),

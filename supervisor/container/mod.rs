@@ -111,7 +111,9 @@ fn held(path: &Path) -> String {
     };
     let holder = locks.lines().find(is_it).and_then(|line| line.split_whitespace().nth(4));
     match holder {
-        Some(pid) => format!("another command (pid {pid}) keeps it locked; end that with 'kill -KILL {pid}', or try again"),
+        Some(pid) => format!(
+            "another command (pid {pid}) keeps it locked; end that with 'kill -KILL {pid}', or try again"
+        ),
         None => "another command keeps it locked; try again".to_owned(),
     }
 }

@@ -106,7 +106,10 @@ pub fn finish(env: &Env, name: &Name, starting: Starting<'_>) -> Result<Outcome>
             loop {
                 while !env.client.wait(Some(report.as_fd()), Some(Instant::now() + PATIENCE))? {
                     // The check of an image takes its time; a process that was stopped does nothing.
-                    ensure!(!is_stopped(monitor), "its monitor (pid {monitor}) is stopped; the start is given up");
+                    ensure!(
+                        !is_stopped(monitor),
+                        "its monitor (pid {monitor}) is stopped; the start is given up"
+                    );
                 }
                 let received = socket::receive::<Report>(&report)?.map(|received| received.message);
                 if let Some(Report::Checking { percent }) = received {

@@ -24,8 +24,11 @@ impl Client {
     /// That the client interrupted it.
     pub fn wait(&self, descriptor: Option<BorrowedFd<'_>>, until: Option<Instant>) -> Result<bool> {
         loop {
-            let mut polled: Vec<PollFd<'_>> =
-                [descriptor, self.fd()].into_iter().flatten().map(|one| PollFd::new(one, PollFlags::POLLIN)).collect();
+            let mut polled: Vec<PollFd<'_>> = [descriptor, self.fd()]
+                .into_iter()
+                .flatten()
+                .map(|one| PollFd::new(one, PollFlags::POLLIN))
+                .collect();
             match poll(&mut polled, timeout(until)) {
                 Err(Errno::EINTR) => continue,
                 other => call!(other, "poll")?,
@@ -53,7 +56,8 @@ impl Client {
 
     fn interrupt(&self) -> Result<()> {
         match self.receive().context("the client")? {
-            FromClient::Signal(libc::SIGINT | libc::SIGTERM | libc::SIGHUP | libc::SIGQUIT) | FromClient::HungUp => {
+            FromClient::Signal(libc::SIGINT | libc::SIGTERM | libc::SIGHUP | libc::SIGQUIT)
+            | FromClient::HungUp => {
                 bail!("interrupted")
             }
             FromClient::Signal(_) => Ok(()),

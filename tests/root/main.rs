@@ -37,6 +37,7 @@ mod storage;
 mod storage_faults;
 mod storage_moving;
 mod supervisor;
+mod verbs;
 mod volatile;
 
 use std::env;
