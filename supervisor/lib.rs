@@ -14,8 +14,10 @@
 pub mod android;
 pub mod archive;
 pub mod cgroup;
+pub mod child;
 pub mod cli;
 pub mod client;
+pub mod clock;
 pub mod command;
 pub mod compat;
 pub mod config;
@@ -31,6 +33,7 @@ pub mod mount;
 pub mod nearest;
 pub mod paths;
 pub mod plan;
+pub mod platform;
 pub mod privilege;
 pub mod pty;
 pub mod rootfs;
@@ -40,3 +43,5 @@ pub mod socket;
 pub mod storage;
 #[expect(unsafe_code, reason = "system calls live here and nowhere else")]
 pub mod sys;
+pub mod tool;
+pub mod worker;

@@ -213,7 +213,7 @@ fn receive_packet(socket: BorrowedFd<'_>) -> Result<Option<(Vec<u8>, Vec<OwnedFd
         return Ok(None);
     }
     if packet.truncated {
-        bail!("a message is longer than {LONGEST_PACKET} bytes");
+        bail!("a message is longer than {LONGEST_PACKET} bytes, or brings too many descriptors");
     }
     buffer.truncate(packet.length);
     Ok(Some((buffer, packet.descriptors)))
@@ -252,6 +252,26 @@ mod tests {
         assert_eq!(received.message, ("hello".to_owned(), 7));
         assert_eq!(received.descriptors.len(), 1);
         assert!(receive::<(String, i32)>(&right).unwrap().is_none());
+    }
+
+    #[test]
+    fn too_many_descriptors_are_refused_and_none_is_kept() {
+        let (left, right) = pair().unwrap();
+        let null = File::open("/dev/null").unwrap();
+        let count = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+        send(&left, &"warm", &[]).unwrap();
+        receive::<String>(&right).unwrap();
+        for many in [5, 6, 20, 100] {
+            send(&left, &"many", &vec![null.as_fd(); many]).unwrap();
+            // Other tests open and close at the same time, but not so many for so long.
+            assert!(receive::<String>(&right).unwrap_err().to_string().contains("descriptors"));
+        }
+        let before = count();
+        for _ in 0..50 {
+            send(&left, &"many", &[null.as_fd(); 100]).unwrap();
+            receive::<String>(&right).unwrap_err();
+        }
+        assert!(count() < before + 1000, "{before} became {}", count());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use super::import::place;
 use super::progress::Progress;
-use super::{Env, assignments, forget};
+use super::{assignments, forget};
 use crate::cli::{self, Source};
 use crate::config::Config;
 use crate::config::value::Name;
@@ -22,6 +22,7 @@ use crate::rootfs::image::inspect;
 use crate::storage;
 use crate::storage::create::Creation;
 use crate::storage::source::{Place, Source as Archive};
+use crate::worker::Env;
 
 /// Makes the container that a command line describes.
 ///
@@ -66,7 +67,7 @@ fn unpacked(
     {
         bail!("the catalogue is not there yet; give the path of an archive, or '-' for standard input");
     }
-    let source = Archive::open(&place)?;
+    let source = Archive::open(&env.client, &place)?;
     let creation = Creation { name, source: &source, size, settings };
     storage::create::create(env, &creation, &mut |event| progress.show(event))
 }

@@ -3,13 +3,14 @@
 use anyhow::{Context, Result};
 use serde_json::json;
 
+use super::forget;
 use super::progress::Progress;
-use super::{Env, forget};
 use crate::cli;
 use crate::config::value::Name;
 use crate::exit::ExitCode;
 use crate::storage::import::import;
 use crate::storage::source::{Place, Source};
+use crate::worker::Env;
 
 /// Makes a container from a file, or from standard input.
 ///
@@ -17,7 +18,7 @@ use crate::storage::source::{Place, Source};
 /// When the file is not whole, or of another kind; then there is no container.
 pub fn run(arguments: &cli::Import, env: &Env) -> Result<ExitCode> {
     let name: Name = arguments.name.parse()?;
-    let source = Source::open(&place(env, &arguments.file)?)?;
+    let source = Source::open(&env.client, &place(env, &arguments.file)?)?;
     let mut progress = Progress::new(arguments.json);
     let imported = import(env, &source, &name, &mut |event| progress.show(event));
     forget(env, &name);

@@ -1,6 +1,6 @@
 //! The verbs: one file each, `pub fn run(arguments, &Env) -> Result<ExitCode>`, run by a worker.
 //!
-//! Owns what every command is given ([`Env`]). A command writes its result to stdout through `output`, warns
+//! Owns what several verbs share in saying. A command writes its result to stdout through `output`, warns
 //! through `log::warn!`, and returns everything else as an error, which becomes one line on stderr.
 
 pub mod check;
@@ -38,67 +38,16 @@ pub mod supervise;
 pub mod supervisor;
 pub mod version;
 
-use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::cli::value::Assignment;
 use crate::config::{self, value::Name};
 use crate::container::occupied;
-use crate::daemon::Knowledge;
-use crate::daemon::worker::{Client, Supervisor};
 use crate::exit::ExitCode;
-use crate::host::Host;
 use crate::log as sinks;
-use crate::paths::Paths;
-
-/// What a command is given.
-#[derive(Debug)]
-pub struct Env {
-    /// Where everything of ours is.
-    pub paths: Paths,
-    /// What this machine is; probed by the supervisor when it started.
-    pub host: Rc<Host>,
-    /// The client that asked, if one did.
-    pub client: Client,
-    /// The supervisor that forked this worker.
-    pub supervisor: Supervisor,
-    /// What the supervisor knew when it forked this worker.
-    pub knowledge: Knowledge,
-    /// The variables that the client handed on: `TERM` and its like.
-    pub environment: BTreeMap<String, String>,
-    /// The client's working directory, when it exists for the supervisor, too.
-    pub directory: Option<PathBuf>,
-}
-
-impl Env {
-    /// Calls off whatever the supervisor has planned to start a container. Where the supervisor does not answer, that is
-    /// a warning: it finds out by itself that the container was stopped.
-    ///
-    /// # Errors
-    /// That the client interrupted.
-    pub fn cancel_restart(&self, name: &Name) -> Result<()> {
-        self.supervisor.cancel_restart(&self.client, name)
-    }
-
-    /// What the user means by `path`: relative to the client's working directory.
-    ///
-    /// # Errors
-    /// A relative path from a working directory that the supervisor cannot reach.
-    pub fn path(&self, path: &Path) -> Result<PathBuf> {
-        match &self.directory {
-            _ if path.is_absolute() => Ok(path.to_owned()),
-            Some(directory) => Ok(directory.join(path)),
-            None => bail!(
-                "{}: the working directory is not there for the supervisor; use an absolute path",
-                path.display()
-            ),
-        }
-    }
-}
+use crate::worker::Env;
 
 /// The containers that a command line means, in the order given.
 fn names(env: &Env, given: &[String], all: bool) -> Result<Vec<Name>> {
@@ -115,6 +64,8 @@ fn names(env: &Env, given: &[String], all: bool) -> Result<Vec<Name>> {
     let mut names: Vec<Name> = std::fs::read_dir(env.paths.containers())
         .context("list the containers")?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        // A stray file is no container.
+        .filter(|name| env.paths.container(name).is_dir())
         .collect();
     names.sort();
     Ok(names)

@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use super::start::until_ready;
-use super::{Env, complain, names, print};
+use super::{complain, names, print};
 use crate::cli;
 use crate::config::value::Name;
 use crate::container::start::{begin, finish};
 use crate::container::talk::Talk;
-use crate::daemon::waiting::PATIENCE;
 use crate::exit::ExitCode;
 use crate::monitor::protocol::{Answer, Request};
+use crate::worker::Env;
+use crate::worker::waiting::PATIENCE;
 
 /// How long the new boot may take beyond the time that PID 1 has for its end.
 const BOOTING: Duration = Duration::from_secs(120);

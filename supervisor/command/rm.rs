@@ -14,7 +14,7 @@ use nix::errno::Errno;
 
 use super::state::existing;
 use super::stop::kill;
-use super::{Env, forget, print};
+use super::{forget, print};
 use crate::cli;
 use crate::config::value::Name;
 use crate::container::{Lock, monitor, occupied, sweep};
@@ -23,6 +23,7 @@ use crate::storage;
 use crate::storage::delete::{delete, refuse_mounts};
 use crate::storage::staging::{self, TRASH};
 use crate::sys::descriptor::try_lock;
+use crate::worker::Env;
 
 /// Deletes the container.
 ///

@@ -8,11 +8,11 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use super::progress::Progress;
-use super::{Env, assignments, complain, create, names, print};
+use super::{assignments, complain, create, names, print};
+use crate::child::android;
 use crate::cli::{self, Wait};
 use crate::config::value::Name;
 use crate::config::{Config, RootSource};
-use crate::container::android;
 use crate::container::start::{Outcome, Starting, begin, finish};
 use crate::container::talk::{Silent, Talk};
 use crate::exit::ExitCode;
@@ -22,6 +22,7 @@ use crate::rootfs::guest::{FirstProcess, Guest};
 use crate::rootfs::image::inspect;
 use crate::rootfs::root::Root;
 use crate::session::console::{Left, look};
+use crate::worker::Env;
 
 /// Starts what the command line names.
 ///

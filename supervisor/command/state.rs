@@ -8,16 +8,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Error, Result, bail};
 use serde::Serialize;
 
-use super::Env;
+use crate::clock::now;
 use crate::config::value::Name;
 use crate::config::{Config, Kind};
 use crate::container::monitor;
 use crate::container::talk::Talk;
-use crate::daemon::watch::names_in;
-use crate::daemon::{guard, now};
+use crate::daemon::guard;
 use crate::durable;
 use crate::monitor::protocol::{Answer, Exit, Request, State, Status};
 use crate::nearest::nearest;
+use crate::paths::names_in;
+use crate::worker::Env;
 
 /// How long a monitor may take to answer. It takes far less than a millisecond.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -68,6 +69,8 @@ pub struct Known {
 #[must_use]
 pub fn names(env: &Env) -> BTreeSet<Name> {
     let mut names = names_in(&env.paths.containers());
+    // A stray file is no container.
+    names.retain(|name| env.paths.container(name).is_dir());
     names.extend(env.supervisor.containers().watched.iter().cloned());
     names
 }

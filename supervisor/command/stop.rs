@@ -5,14 +5,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use super::{Env, complain, names, print};
+use super::{complain, names, print};
 use crate::cli;
 use crate::config::Config;
 use crate::config::value::Name;
 use crate::container::talk::{Silent, Talk};
-use crate::daemon::waiting::PATIENCE;
 use crate::exit::ExitCode;
 use crate::monitor::protocol::{Answer, Exit, Request};
+use crate::worker::Env;
+use crate::worker::waiting::PATIENCE;
 
 /// How long the end may take beyond the time that PID 1 has for it: processes are killed, file systems written back.
 const CLEARING: Duration = Duration::from_secs(60);

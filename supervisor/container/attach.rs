@@ -17,13 +17,12 @@ use nix::sys::prctl;
 use nix::sys::stat::{Mode, fstat, stat};
 use nix::unistd::{Pid, chroot, fchdir};
 
-use super::program::{Failure, Program, Running};
 use super::talk::Talk;
-use super::wire::Wire;
 use crate::call;
 use crate::cgroup::Joining;
+use crate::child::program::{Failure, Program, Running};
+use crate::child::wire::Wire;
 use crate::config::value::Name;
-use crate::daemon::worker::Client;
 use crate::host::Host;
 use crate::host::namespace::KINDS;
 use crate::monitor::protocol::{State, Status};
@@ -36,6 +35,7 @@ use crate::rootfs::root::Root;
 use crate::socket;
 use crate::sys::process::{self, Fork};
 use crate::sys::unsupported;
+use crate::worker::client::Client;
 
 /// A running container, by its PID 1.
 #[derive(Debug)]

@@ -6,36 +6,19 @@ use std::time::Instant;
 
 use anyhow::{Result, bail, ensure};
 use nix::unistd::Pid;
-use serde::{Deserialize, Serialize};
 
 use super::talk::{Talk, is_stopped};
 use super::{Lock, occupied, sweep};
 use crate::call;
-use crate::command::Env;
 use crate::config::Config;
 use crate::config::value::Name;
-use crate::daemon::waiting::PATIENCE;
 use crate::fault;
-use crate::monitor::protocol::{Answer, Request, State};
+use crate::monitor::protocol::{Answer, Report, Request, State};
 use crate::monitor::{Origin, Setup};
 use crate::socket;
 use crate::sys::process::{Fork, fork};
-
-/// What a monitor reports to the worker that forked it, until PID 1 runs.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub enum Report {
-    /// Something is not as asked for.
-    Warning(String),
-    /// The image is being checked, so much of it is done.
-    Checking {
-        /// Of all work, if that is known.
-        percent: Option<u8>,
-    },
-    /// PID 1 runs.
-    Running,
-    /// It did not work; everything is undone.
-    Failed(String),
-}
+use crate::worker::Env;
+use crate::worker::waiting::PATIENCE;
 
 /// What became of a start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,12 +159,4 @@ fn watch(talk: &Talk<'_>) -> Result<Outcome> {
             None => bail!("it did not come to run; see 'ds info'"),
         }
     }
-}
-
-/// Waits until `descriptor` is readable; a client that goes away or interrupts ends the start.
-///
-/// # Errors
-/// That it was interrupted.
-pub fn wait(env: &Env, descriptor: &OwnedFd) -> Result<()> {
-    env.client.wait(Some(descriptor.as_fd()), None).map(drop)
 }

@@ -15,16 +15,16 @@ use nix::unistd::Pid;
 
 use super::{Lock, monitor, sweep};
 use crate::cgroup::Cgroup;
-use crate::command::Env;
 use crate::config::value::Name;
-use crate::daemon::waiting::PATIENCE;
-use crate::daemon::worker::Client;
 use crate::monitor::protocol::{Answer, Exit, ExitReason, Request, Status};
 use crate::monitor::record;
 use crate::paths::Paths;
 use crate::socket::{self, Received};
 use crate::sys::process;
 use crate::sys::socket::peer;
+use crate::worker::Env;
+use crate::worker::client::Client;
+use crate::worker::waiting::PATIENCE;
 
 /// How often a process that says nothing is looked at.
 const LOOK: Duration = Duration::from_secs(2);

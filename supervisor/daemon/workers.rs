@@ -12,14 +12,15 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::policy::Event;
-use super::protocol::{Containers, FromSupervisor, ToSupervisor};
 use super::server::{Outcome, Server};
-use super::worker::{Assignment, Task};
-use super::{Knowledge, now};
+use super::task::{Assignment, Task};
 use crate::call;
+use crate::clock::now;
 use crate::config::value::Name;
 use crate::socket;
 use crate::sys::process::{Fork, fork};
+use crate::worker::Knowledge;
+use crate::worker::protocol::{Containers, FromSupervisor, ToSupervisor};
 
 /// How long no worker is forked when the kernel has no descriptor or process left.
 const BREATH: Duration = Duration::from_secs(1);
@@ -181,8 +182,12 @@ impl Server {
 
     /// Takes every child that has ended: workers, and orphans that came to us.
     pub(super) fn reap(&mut self) -> ControlFlow<Outcome> {
-        while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+        while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)) {
             let Some(pid) = status.pid() else { break };
+            if let WaitStatus::Stopped(_, signal) = status {
+                self.child_stopped(pid, signal);
+                continue;
+            }
             self.hear_last_words(pid)?;
             let Some(worker) = self.workers.remove(&pid) else { continue };
             if self.standby == Some(pid) {
@@ -209,6 +214,14 @@ impl Server {
             }
         }
         ControlFlow::Continue(())
+    }
+
+    /// One that stands by and is stopped would serve nobody: another one takes its place.
+    fn child_stopped(&mut self, pid: Pid, signal: Signal) {
+        log::warn!("process {pid} was stopped by {signal}");
+        if self.standby == Some(pid) {
+            let _ = kill(pid, Signal::SIGKILL);
+        }
     }
 
     /// What a worker said before it ended counts, also when its end is noticed first.

@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 
 use super::protocol::Answer;
 use super::{Monitor, Phase};
-use crate::plan::{Stop, StopRequest};
+use crate::plan::stop::{Stop, StopRequest};
 use crate::rootfs::root::{Root, file_type, reopen};
 use crate::sys::{process, signal};
 

@@ -8,4 +8,3 @@ pub mod overlay;
 pub mod root;
 pub mod size;
 pub mod superblock;
-pub mod tool;

@@ -15,13 +15,13 @@ use super::source::{Incoming, Source};
 use super::space;
 use super::staging::Staging;
 use crate::archive::unpack::{Rules, unpack};
-use crate::command::Env;
 use crate::config::Config;
 use crate::config::value::{ContainerPath, Name};
 use crate::container::Lock;
 use crate::fault;
 use crate::rootfs::root::Root;
 use crate::sys::errno_of;
+use crate::worker::Env;
 
 /// How much more than the size of an image may come out of an archive before it is given up: headers and filling,
 /// and files that the archive has more than once.

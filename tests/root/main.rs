@@ -15,6 +15,7 @@ mod sandbox;
 mod terminal;
 
 mod android;
+mod archives;
 mod cgroups;
 mod console;
 mod devices;

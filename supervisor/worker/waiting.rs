@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::worker::{Client, FromClient};
+use super::client::{Client, FromClient};
 use crate::call;
 
 /// How long a process of ours may take to answer. It takes far less than a millisecond.
@@ -76,8 +76,8 @@ fn timeout(until: Option<Instant>) -> PollTimeout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::protocol::ToWorker;
     use crate::socket;
+    use crate::worker::protocol::ToWorker;
     use std::os::fd::AsFd;
 
     #[test]

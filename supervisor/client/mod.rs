@@ -1,30 +1,31 @@
 //! The client: hands a command line and its standard streams to the supervisor, and waits for the exit code.
 //!
-//! Owns the terminal's raw mode and the forwarding of signals. Does nothing privileged and reads no configuration:
+//! Owns the forwarding of signals; `raw_mode` has the terminal. Does nothing privileged and reads no configuration:
 //! what it does is on the way of every `ds run`. Where no supervisor listens, it starts one. termios(3), signal(7).
+
+mod raw_mode;
+mod silence;
 
 use std::collections::BTreeMap;
 use std::env;
 use std::io::{stderr, stdin, stdout};
 use std::os::fd::{AsFd, OwnedFd};
-use std::panic;
-use std::sync::{Mutex, Once, PoisonError};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{Signal, raise};
-use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::geteuid;
 
+use self::silence::{Silence, Verdict};
 use crate::call;
 use crate::daemon::launch;
-use crate::daemon::protocol::{ENVIRONMENT, FromWorker, GENERATION, Request, ToWorker};
 use crate::paths::Paths;
 use crate::signals::Signals;
 use crate::socket;
 use crate::sys::errno_of;
 use crate::sys::socket::next_length;
+use crate::worker::protocol::{ENVIRONMENT, FromWorker, GENERATION, Request, ToWorker};
 
 /// Signals that would end the client: the command gets them instead, whatever it does.
 const ENDING: [Signal; 6] =
@@ -34,9 +35,6 @@ const OF_TERMINAL: [Signal; 3] = [Signal::SIGWINCH, Signal::SIGCONT, Signal::SIG
 
 /// How often a request is made that nobody has read before the supervisor ended.
 const MOST_TRIES: u32 = 3;
-
-/// The terminal as it was before it was made raw; process-wide, for the panic hook.
-static SAVED: Mutex<Option<Termios>> = Mutex::new(None);
 
 /// Connects to the supervisor before the command line is understood, for verbs that people wait for: it forks a worker
 /// meanwhile, which ends at once if nothing is asked for. What is in the way is told by [`run`].
@@ -117,7 +115,8 @@ fn converse(connection: &OwnedFd, argv: &[String]) -> Result<Option<u8>> {
     // Until here a signal ends the client, and with it the worker. This is done while the worker already works.
     let signals = Signals::listen(&ENDING)?;
     let mut terminal = Terminal { of_terminal: None };
-    let mut conversation = Conversation { connection, signals, last_signal: None };
+    let silence = Silence::new();
+    let mut conversation = Conversation { connection, signals, silence, last_signal: None };
     let end = conversation.follow(&mut terminal);
     drop(terminal);
     match end? {
@@ -127,6 +126,7 @@ fn converse(connection: &OwnedFd, argv: &[String]) -> Result<Option<u8>> {
             Ok(Some(code))
         }
         End::NotServed => Ok(None),
+        End::Unheard => conversation.end_as_signalled(),
         End::Silent => match sent {
             Err(error) if errno_of(&error) == Some(Errno::EPIPE) => Ok(None),
             sent => {
@@ -145,11 +145,14 @@ enum End {
     Silent,
     /// Before the request was read.
     NotServed,
+    /// It does not read what the client has been told.
+    Unheard,
 }
 
 struct Conversation<'a> {
     connection: &'a OwnedFd,
     signals: Signals,
+    silence: Silence,
     last_signal: Option<i32>,
 }
 
@@ -164,7 +167,7 @@ impl Conversation<'_> {
             polled.extend(
                 terminal.of_terminal.as_ref().map(|signals| PollFd::new(signals.fd(), PollFlags::POLLIN)),
             );
-            match poll(&mut polled, PollTimeout::NONE) {
+            match poll(&mut polled, self.silence.timeout()) {
                 Err(Errno::EINTR) => continue,
                 other => call!(other, "poll")?,
             };
@@ -175,6 +178,7 @@ impl Conversation<'_> {
             if ready[1] {
                 for number in self.signals.take() {
                     self.last_signal = Some(number);
+                    self.silence.signalled();
                     forward(self.connection, number);
                 }
             }
@@ -195,6 +199,8 @@ impl Conversation<'_> {
                     None if unread && self.last_signal.is_none() => return Ok(End::NotServed),
                     None => return Ok(End::Silent),
                 }
+            } else if self.silence.judge(self.connection)? == Verdict::EndAsSignalled {
+                return Ok(End::Unheard);
             }
         }
     }
@@ -225,11 +231,11 @@ impl Terminal {
     fn raw_mode(&mut self, on: bool) -> Result<()> {
         if !on {
             self.of_terminal = None;
-            restore();
+            raw_mode::restore();
             return Ok(());
         }
         self.of_terminal = Some(Signals::listen(&OF_TERMINAL)?);
-        make_raw();
+        raw_mode::enter();
         Ok(())
     }
 
@@ -253,36 +259,6 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        restore();
-    }
-}
-
-/// Standard input that is no terminal stays as it is.
-fn make_raw() {
-    let mut saved = SAVED.lock().unwrap_or_else(PoisonError::into_inner);
-    if saved.is_some() {
-        return;
-    }
-    let Ok(before) = tcgetattr(stdin()) else { return };
-    let mut raw = before.clone();
-    cfmakeraw(&mut raw);
-    *saved = Some(before);
-    drop(saved);
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let before = panic::take_hook();
-        panic::set_hook(Box::new(move |information| {
-            restore();
-            before(information);
-        }));
-    });
-    let _ = tcsetattr(stdin(), SetArg::TCSADRAIN, &raw);
-}
-
-/// Not TCSADRAIN: output that nobody takes must not keep the client.
-fn restore() {
-    let saved = SAVED.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if let Some(saved) = saved {
-        let _ = tcsetattr(stdin(), SetArg::TCSANOW, &saved);
+        raw_mode::restore();
     }
 }
