@@ -10,7 +10,7 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::prctl;
@@ -34,7 +34,7 @@ use crate::pty::{self, Pty};
 use crate::rootfs::root::Root;
 use crate::socket;
 use crate::sys::process::{self, Fork};
-use crate::sys::unsupported;
+use crate::sys::{errno_of, unsupported};
 use crate::worker::client::Client;
 
 /// A running container, by its PID 1.
@@ -56,6 +56,32 @@ enum Handle {
     Process(OwnedFd),
     /// By one file for each kind.
     Files(Vec<(libc::c_int, OwnedFd)>),
+}
+
+/// The error for a container that ended while it was looked at.
+const GONE: &str = "it ended meanwhile";
+
+fn ended(error: impl Into<Error>) -> Error {
+    let error = error.into();
+    match errno_of(&error) {
+        Some(Errno::ENOENT | Errno::ESRCH) => Error::msg(GONE),
+        _ => error,
+    }
+}
+
+/// A container's PID 1, for a later look.
+#[derive(Debug)]
+pub struct Life {
+    process: OwnedFd,
+}
+
+impl Life {
+    /// In place of an error that the container's end has caused.
+    #[must_use]
+    pub fn explain(&self, error: Error) -> Error {
+        let lives = stat_line(&self.process).is_some_and(|line| !line.starts_with(['Z', 'X']));
+        if lives { error } else { Error::msg(GONE) }
+    }
 }
 
 impl Target {
@@ -82,24 +108,23 @@ impl Target {
     }
 
     fn of(status: &Status) -> Result<Self> {
-        const GONE: &str = "it ended meanwhile";
         let (Some(pid), Some(started)) = (status.pid, status.pid_started) else { bail!(GONE) };
         let pid = Pid::from_raw(pid);
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let path = format!("/proc/{pid}");
         let process =
-            call!(nix::fcntl::open(path.as_str(), flags, Mode::empty()), "open({path})").context(GONE)?;
+            call!(nix::fcntl::open(path.as_str(), flags, Mode::empty()), "open({path})").map_err(ended)?;
         let pidfd = match process::pidfd_open(pid) {
             Ok(pidfd) => Some(pidfd),
             Err(errno) if unsupported(errno) || errno == Errno::EPERM => None,
-            Err(errno) => Some(call!(Err(errno), "pidfd_open({pid})").context(GONE)?),
+            Err(errno) => Some(call!(Err(errno), "pidfd_open({pid})").map_err(ended)?),
         };
         // After both were opened: while this holds, the number has been that process's all the time.
         if start_time(&process) != Some(started) {
             bail!(GONE);
         }
         let root =
-            call!(openat(&process, "root", flags, Mode::empty()), "open({path}/root)").context(GONE)?;
+            call!(openat(&process, "root", flags, Mode::empty()), "open({path}/root)").map_err(ended)?;
         let identity = |status: nix::sys::stat::FileStat| (status.st_dev, status.st_ino);
         if identity(call!(fstat(&root), "fstat")?) == identity(call!(stat("/"), "stat(/)")?) {
             bail!("its root directory is the host's");
@@ -107,6 +132,14 @@ impl Target {
         let handle = pidfd.map_or_else(|| Handle::Files(Vec::new()), Handle::Process);
         let (namespaces, terms) = (status.namespaces, status.terms.clone());
         Ok(Self { process, handle, namespaces, terms, root: Root::new(root) })
+    }
+
+    /// Tells later whether the container has ended.
+    ///
+    /// # Errors
+    /// When there is no descriptor left.
+    pub fn life(&self) -> Result<Life> {
+        Ok(Life { process: self.process.try_clone().context("dup")? })
     }
 
     /// What holds for every process inside, if its monitor has told.
@@ -177,6 +210,11 @@ impl Target {
 
 /// Field 22 of /proc/PID/stat (proc_pid_stat(5)).
 fn start_time(process: &OwnedFd) -> Option<u64> {
+    stat_line(process)?.split_whitespace().nth(19)?.parse().ok()
+}
+
+/// What /proc/PID/stat says, from field 3 on.
+fn stat_line(process: &OwnedFd) -> Option<String> {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
     let mut file = File::from(openat(process, "stat", flags, Mode::empty()).ok()?);
     // The kernel writes the line into one read: 52 numbers and a name of 64 bytes at most.
@@ -184,7 +222,7 @@ fn start_time(process: &OwnedFd) -> Option<u64> {
     let length = file.read(&mut buffer).ok()?;
     let text = String::from_utf8_lossy(&buffer[..length]);
     // The name in parentheses may contain anything, so count from its end.
-    text.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+    Some(text.rsplit_once(')')?.1.trim_start().to_owned())
 }
 
 /// What is needed to start a program in a running container.

@@ -7,14 +7,14 @@ use std::time::Instant;
 use anyhow::{Result, bail, ensure};
 use nix::unistd::Pid;
 
-use super::talk::{Talk, is_stopped};
+use super::talk::Talk;
 use super::{Lock, occupied, sweep};
 use crate::call;
 use crate::config::Config;
 use crate::config::value::Name;
 use crate::fault;
 use crate::monitor::protocol::{Answer, Report, Request, State};
-use crate::monitor::{Origin, Setup};
+use crate::monitor::{Origin, Setup, is_stopped};
 use crate::socket;
 use crate::sys::process::{Fork, fork};
 use crate::worker::Env;
@@ -143,19 +143,20 @@ impl Drop for Meter {
 }
 
 fn watch(talk: &Talk<'_>) -> Result<Outcome> {
-    let mut stopping = false;
+    let (mut starting, mut stopping) = (false, false);
     // It says at once how it is.
     let mut deadline = Some(Instant::now() + PATIENCE);
     loop {
         match talk.answer(deadline.take())? {
             Some(Answer::Status(status)) => match status.state {
-                State::Starting | State::Restarting => {}
+                State::Starting | State::Restarting => starting = true,
                 State::Stopping => stopping = true,
                 _ => return Ok(Outcome::AlreadyRunning),
             },
             Some(Answer::Failed(text)) => bail!("{text}"),
             Some(Answer::Done) => {}
-            None if stopping => return Ok(Outcome::Ended),
+            // It was running, and is over.
+            None if stopping || !starting => return Ok(Outcome::Ended),
             None => bail!("it did not come to run; see 'ds info'"),
         }
     }

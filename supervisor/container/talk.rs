@@ -17,7 +17,7 @@ use super::{Lock, monitor, sweep};
 use crate::cgroup::Cgroup;
 use crate::config::value::Name;
 use crate::monitor::protocol::{Answer, Exit, ExitReason, Request, Status};
-use crate::monitor::record;
+use crate::monitor::{is_stopped, record};
 use crate::paths::Paths;
 use crate::socket::{self, Received};
 use crate::sys::process;
@@ -158,13 +158,6 @@ impl<'a> Talk<'a> {
         }
         bail!("its monitor (pid {monitor}) was killed and does not end; the kernel holds it")
     }
-}
-
-/// Stopped by a signal or a tracer, proc_pid_stat(5).
-#[must_use]
-pub fn is_stopped(pid: Pid) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['T', 't']))
 }
 
 fn killed() -> Exit {

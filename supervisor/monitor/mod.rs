@@ -35,6 +35,7 @@ pub use self::lifetime::record;
 use self::notify::Notify;
 use self::protocol::{Answer, Exit, State, Status};
 use self::stopping::Asking;
+pub use self::stopping::is_stopped;
 use self::tree::Tree;
 use crate::call;
 use crate::cgroup::Cgroup;

@@ -83,6 +83,10 @@ impl Monitor {
     pub(super) fn ask(&mut self) {
         let Some(init) = self.init else { return };
         let wait = self.asking.take().map_or(SHORTEST_WAIT, |asking| asking.wait * 2);
+        if is_stopped(init) {
+            // What is stopped hears nothing.
+            let _ = process::kill(init, libc::SIGCONT);
+        }
         let heard = hears(self.plan.stop, init);
         if let Err(error) = request(self.plan.stop, init) {
             log::warn!("{}: {error:#}; it is killed", self.config.name);
@@ -127,6 +131,13 @@ fn signal_of(stop: StopRequest) -> libc::c_int {
         StopRequest::RunlevelZero => libc::SIGPWR,
         StopRequest::RunitFlags => libc::SIGCONT,
     }
+}
+
+/// Whether a process is stopped by a signal or a tracer, proc_pid_stat(5).
+#[must_use]
+pub fn is_stopped(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['T', 't']))
 }
 
 /// Whether PID 1 certainly takes the signal: it has a handler, or has blocked it, as for signalfd(2). One that is in

@@ -33,6 +33,7 @@ mod mounts;
 mod network;
 mod pty;
 mod recovery;
+mod silence;
 mod stop;
 mod storage;
 mod storage_faults;
