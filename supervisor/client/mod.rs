@@ -17,7 +17,7 @@ use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{Signal, raise};
 use nix::unistd::geteuid;
 
-use self::silence::{Silence, Verdict};
+use self::silence::{Silence, Verdict, wait_for_supervisor};
 use crate::call;
 use crate::daemon::launch;
 use crate::paths::Paths;
@@ -110,6 +110,7 @@ fn converse(connection: &OwnedFd, argv: &[String]) -> Result<Option<u8>> {
             .unwrap_or_default(),
         environment: ENVIRONMENT.into_iter().filter_map(set).collect::<BTreeMap<_, _>>(),
     };
+    wait_for_supervisor(connection)?;
     // A supervisor that refuses has perhaps closed the connection already; its reason is there to be read.
     let sent = socket::send(connection, &request, &[stdin().as_fd(), stdout().as_fd(), stderr().as_fd()]);
     // Until here a signal ends the client, and with it the worker. This is done while the worker already works.

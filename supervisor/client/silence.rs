@@ -4,11 +4,14 @@
 //! nobody has read, a worker that is. A command that runs and says nothing is waited for without a limit. unix(7).
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use nix::poll::PollTimeout;
+use nix::unistd::Pid;
 
+use crate::monitor::is_stopped;
 use crate::sys::socket::{peer, unread};
 
 /// How long a request may stay unread. A busy machine forks a worker within a fraction of that.
@@ -73,15 +76,40 @@ impl Silence {
             return Ok(Verdict::EndAsSignalled);
         }
         if self.signal.is_none() {
-            let pid = peer(connection.as_fd()).map_or(0, |peer| peer.pid());
-            bail!(
-                "the supervisor (pid {pid}) does not answer; 'kill -CONT {pid}' if it is stopped, or 'kill -KILL {pid}': \
-                 containers keep running, and the next command starts another"
-            );
+            bail!(silent(supervisor(connection)));
         }
         self.request = None;
         Ok(Verdict::Wait)
     }
+}
+
+/// Waits for a supervisor that is stopped. To be called before anything is sent: a request that waits to be read keeps
+/// the client's standard streams open, and with them whoever reads what the client prints.
+///
+/// # Errors
+/// That it stays stopped.
+pub(super) fn wait_for_supervisor(connection: &OwnedFd) -> Result<()> {
+    let supervisor = supervisor(connection);
+    let deadline = Instant::now() + UNREAD;
+    while is_stopped(supervisor) {
+        if Instant::now() >= deadline {
+            bail!(silent(supervisor));
+        }
+        sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+/// The process that listens at the other end of a connection.
+fn supervisor(connection: &OwnedFd) -> Pid {
+    Pid::from_raw(peer(connection.as_fd()).map_or(0, |peer| peer.pid()))
+}
+
+fn silent(pid: Pid) -> String {
+    format!(
+        "the supervisor (pid {pid}) does not answer; 'kill -CONT {pid}' if it is stopped, or 'kill -KILL {pid}': \
+         containers keep running, and the next command starts another"
+    )
 }
 
 #[cfg(test)]

@@ -83,12 +83,13 @@ impl Monitor {
     pub(super) fn ask(&mut self) {
         let Some(init) = self.init else { return };
         let wait = self.asking.take().map_or(SHORTEST_WAIT, |asking| asking.wait * 2);
-        if is_stopped(init) {
+        let (heard, stopped) = (hears(self.plan.stop, init), is_stopped(init));
+        let asked = request(self.plan.stop, init);
+        if stopped {
             // What is stopped hears nothing.
             let _ = process::kill(init, libc::SIGCONT);
         }
-        let heard = hears(self.plan.stop, init);
-        if let Err(error) = request(self.plan.stop, init) {
+        if let Err(error) = asked {
             log::warn!("{}: {error:#}; it is killed", self.config.name);
             self.kill();
         } else if !heard && wait <= LONGEST_WAIT {
