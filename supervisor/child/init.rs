@@ -137,7 +137,7 @@ fn build_tree(prepared: &Prepared<'_>, wire: &Wire) -> Result<OwnedFd> {
     }
     let console = pty::open(performer.root()).context("open the console")?;
     bind_over(&performer, &console.peer, "/dev/console", 0o620)?;
-    wire.send_terminal(&console)?;
+    wire.send_terminal(&console, performer.take_silent().as_ref())?;
     call!(fchdir(performer.root().directory()), "fchdir(the new root)")?;
     Ok(console.peer)
 }

@@ -82,6 +82,8 @@ pub struct Running {
     pub wire: OwnedFd,
     /// Its terminal, if it has one.
     pub terminal: Option<Pty>,
+    /// Whether the child says first of all that it runs.
+    pub says_begun: bool,
 }
 
 /// Why the program does not run, and the exit code that says so.

@@ -15,7 +15,7 @@ mod rules;
 pub mod table;
 pub mod value;
 
-pub use containers::{Create, Get, Info, List, Restart, Set, Source, Start, Stats, Stop};
+pub use containers::{Create, Freeze, Get, Info, List, Restart, Set, Source, Start, Stats, Stop, Thaw};
 pub use data::{Convert, Copy, Export, Form, Images, Import, Pull, Remove, Rename, Resize};
 pub use inside::{Console, Enter, Logs, Run, Shell};
 pub use machine::{
@@ -38,6 +38,8 @@ pub enum Command {
     Start(Start),
     Stop(Stop),
     Restart(Restart),
+    Freeze(Freeze),
+    Thaw(Thaw),
     List(List),
     Info(Info),
     Stats(Stats),

@@ -1,11 +1,8 @@
 //! `ds create`: a new container, on a root file system that is there already or with one of its own.
 //!
-//! Owns the order that leaves no half of a container whose root file system is used in place: everything is checked,
-//! then its directory is made, and what fails after that takes it away again. One of its own is `storage`'s work.
+//! Owns what a command line means by a root file system, and checks it; making the container is `storage`'s work.
 
-use std::fs::{self, DirBuilder};
-use std::io::ErrorKind;
-use std::os::unix::fs::DirBuilderExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -14,9 +11,7 @@ use super::import::place;
 use super::progress::Progress;
 use super::{assignments, forget};
 use crate::cli::{self, Source};
-use crate::config::Config;
 use crate::config::value::Name;
-use crate::container::{Lock, occupied};
 use crate::exit::ExitCode;
 use crate::rootfs::image::inspect;
 use crate::storage;
@@ -78,25 +73,7 @@ fn is_of_catalogue(from: &str) -> bool {
 }
 
 fn in_place(env: &Env, name: &Name, key: &str, root: &str, settings: &[(&str, &str)]) -> Result<()> {
-    make(env, name, &[&[(key, root)], settings].concat())
-}
-
-fn make(env: &Env, name: &Name, settings: &[(&str, &str)]) -> Result<()> {
-    let _lock = Lock::take_for(env, name)?;
-    occupied::refuse(&env.paths, name)?;
-    let place = env.paths.container(name);
-    match DirBuilder::new().mode(0o700).create(&place) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            bail!("there is a container of this name; choose another, or change it with 'ds set'")
-        }
-        other => other.with_context(|| format!("create {}", place.display()))?,
-    }
-    if let Err(error) = Config::create(&env.paths.container_ini(name), name, settings) {
-        // It is empty, or holds what we have just made.
-        let _ = fs::remove_dir_all(&place);
-        return Err(error.into());
-    }
-    Ok(())
+    storage::create::in_place(env, name, &[&[(key, root)], settings].concat())
 }
 
 /// The directory as an absolute path without links, so that it means the same from everywhere.

@@ -16,13 +16,10 @@ use crate::daemon::launch::{self, Options, Readiness, Stage};
 use crate::daemon::server::{Outcome, Server};
 use crate::daemon::task::{self, Machine};
 use crate::daemon::{detach, seal};
-use crate::exit::ExitCode;
+use crate::exit::{ExitCode, FAULT};
 use crate::host::Host;
 use crate::paths::Paths;
 use crate::sys::process::exit_immediately;
-
-/// Exit code of a process with a fault in its program, as Rust has it.
-const FAULT: i32 = 101;
 
 /// Launches a supervisor and returns once it listens; in the launched process, supervises until it is told to end.
 ///
@@ -81,7 +78,7 @@ fn succeed(paths: &Paths, state: State, options: Options) -> Result<ExitCode> {
 
 fn probe(paths: &Paths, failures: &mut Vec<Error>) -> Result<Rc<Host>> {
     let mut host = Host::probe()?;
-    failures.extend(host.cgroups.mount_version2(&paths.own_cgroup2()).err());
+    failures.extend(host.cgroups.complete(&paths.own_cgroup2(), &paths.own_cgroup1()));
     Ok(Rc::new(host))
 }
 

@@ -11,7 +11,7 @@ use super::schema::{Form, Key, Schema, value_error};
 use super::value::{
     Bind, BindList, CgroupLayout, DeadlockShield, EnvironmentName, EnvironmentValue, Fsck, HardwareAccess,
     HostPath, Invalid, Name, NetworkMode, Privileged, RestartPolicy, SharedStorage, Size, StartAfter, Switch,
-    Uuid, WakelockPolicy, Whole,
+    UserNamespaces, Uuid, WakelockPolicy, Whole,
 };
 use super::{Android, Config, Container, Hardware, Limits, Mounts, Network, RootSource, Security};
 
@@ -183,10 +183,10 @@ pub const KEYS: &[Key] = &[
     Key::new(
         "security",
         "user-namespaces",
+        "auto",
+        Form::OneOf(UserNamespaces::WORDS),
+        "let processes inside create user namespaces, as services, browsers and Flatpak do; `auto` is on kernels from 5.0 on",
         "no",
-        SWITCH,
-        "let processes inside create user namespaces, as browsers and Flatpak do",
-        "yes",
     ),
     Key::new(
         "security",
@@ -241,7 +241,7 @@ pub(super) fn read(document: &Document, name: &Name) -> Result<Config, Error> {
     SCHEMA.check(document)?;
     let security = Security {
         privileged: SCHEMA.read(document, "security", "privileged")?,
-        user_namespaces: SCHEMA.read::<Switch>(document, "security", "user-namespaces")?.0,
+        user_namespaces: SCHEMA.read(document, "security", "user-namespaces")?,
         deadlock_shield: SCHEMA.read(document, "security", "deadlock-shield")?,
     };
     let pids = SCHEMA.read_optional::<Whole<1, 4_194_304>>(document, "limits", "pids")?;
@@ -368,7 +368,7 @@ impl Config {
             ("network", "mode") => self.network.mode.to_string(),
             ("hardware", "access") => self.hardware.access.to_string(),
             ("security", "privileged") => security.privileged.to_string(),
-            ("security", "user-namespaces") => switch(security.user_namespaces),
+            ("security", "user-namespaces") => security.user_namespaces.to_string(),
             ("security", "deadlock-shield") => security.deadlock_shield.to_string(),
             ("android", "storage") => SharedStorage::from(self.android.storage.clone()).to_string(),
             ("android", "wakelock") => self.android.wakelock.to_string(),

@@ -178,7 +178,7 @@ fn switch(env: &Env, held: &Held, form: Form, staging: &Staging) -> Result<()> {
     sync_directory(&container)?;
     fault::point("job-placed")?;
     let (key, other) = form.keys();
-    let value = place.display().to_string();
+    let value = form.own_path();
     Config::edit(&env.paths.container_ini(&held.name), &held.name, &[(other, ""), (key, &value)])?;
     fault::point("job-switched")
 }

@@ -1,4 +1,4 @@
-//! `ds create --from`: a new container with a root file system of its own, unpacked from an archive.
+//! `ds create`: a new container, with a root file system of its own, unpacked from an archive, or with one in place.
 
 use std::cell::RefCell;
 
@@ -17,7 +17,7 @@ use super::staging::Staging;
 use crate::archive::unpack::{Rules, unpack};
 use crate::config::Config;
 use crate::config::value::{ContainerPath, Name};
-use crate::container::Lock;
+use crate::container::{Lock, occupied};
 use crate::fault;
 use crate::rootfs::root::Root;
 use crate::sys::errno_of;
@@ -56,7 +56,7 @@ pub fn create(env: &Env, creation: &Creation<'_>, watcher: Watcher<'_>) -> Resul
     // What is compressed comes to more, but to less it does not.
     space::require(&containers, source.length.unwrap_or(0))?;
     let staging = Staging::for_new(&env.paths, name)?;
-    let root = env.paths.container(name).join(form.file_name()).display().to_string();
+    let root = form.own_path();
     let mut all = vec![(form.keys().0, root.as_str())];
     all.extend(*settings);
     let config = Config::create(&staging.join("container.ini"), name, &all)?;
@@ -74,6 +74,24 @@ pub fn create(env: &Env, creation: &Creation<'_>, watcher: Watcher<'_>) -> Resul
     refuse_existing(env, &new.name)?;
     staging.publish(&env.paths, name)?;
     fault::point("job-renamed")
+}
+
+/// Makes the container `name` with a root file system that is used where it is.
+///
+/// # Errors
+/// When there is one of that name, or a setting is not valid: then there is none.
+pub fn in_place(env: &Env, name: &Name, settings: &[(&str, &str)]) -> Result<()> {
+    let _lock = Lock::take_for(env, name)?;
+    occupied::refuse(&env.paths, name)?;
+    if env.paths.container(name).symlink_metadata().is_ok() {
+        bail!("there is a container of this name; choose another, or change it with 'ds set'");
+    }
+    let staging = Staging::for_new(&env.paths, name)?;
+    fault::point("create-begun")?;
+    Config::create(&staging.join("container.ini"), name, settings)?;
+    fault::point("create-written")?;
+    staging.publish(&env.paths, name)?;
+    fault::point("create-done")
 }
 
 fn unpack_all(
