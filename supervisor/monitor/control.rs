@@ -47,6 +47,10 @@ impl Client {
 impl Monitor {
     /// Accepts a connection of root; anybody else's is closed at once.
     pub(super) fn accept(&mut self) {
+        // What poll(2) said may be out of date: a boot has served everybody meanwhile.
+        if !socket::is_readable(self.listener.as_fd()) {
+            return;
+        }
         let Ok(connection) = socket::accept_from(self.listener.as_fd()) else { return };
         if peer(connection.as_fd()).is_ok_and(|peer| peer.uid() == 0) {
             self.last_client += 1;
@@ -57,7 +61,9 @@ impl Monitor {
     /// Hears one request of a client, and forgets the client once it is gone. What is asked for may remove any other
     /// client from the list.
     pub(super) fn hear_client(&mut self, id: u64) {
-        let received = match self.client(id).map(|client| socket::receive::<Request>(client.fd())) {
+        let readable = self.client(id).filter(|client| socket::is_readable(client.fd()));
+        let received = match readable.map(|client| socket::receive::<Request>(client.fd())) {
+            // Gone, or heard already: what poll(2) said may be out of date.
             None => return,
             Some(Ok(Some(received))) => received,
             Some(_) => return self.drop_client(id),
