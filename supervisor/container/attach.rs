@@ -80,7 +80,9 @@ impl Life {
     #[must_use]
     pub fn explain(&self, error: Error) -> Error {
         let lives = stat_line(&self.process).is_some_and(|line| !line.starts_with(['Z', 'X']));
-        if lives { error } else { Error::msg(GONE) }
+        // A process that is about to end has no namespaces any more, a moment before it shows.
+        let ends = format!("{error:#}").contains("(ESRCH)");
+        if lives && !ends { error } else { Error::msg(GONE) }
     }
 }
 
