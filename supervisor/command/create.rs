@@ -14,6 +14,7 @@ use crate::cli::{self, Source};
 use crate::config::value::Name;
 use crate::exit::ExitCode;
 use crate::rootfs::image::inspect;
+use crate::rootfs::superblock::FileSystem;
 use crate::storage;
 use crate::storage::create::Creation;
 use crate::storage::source::{Place, Source as Archive};
@@ -38,7 +39,7 @@ pub fn create(arguments: &cli::Create, env: &Env, progress: &mut Progress) -> Re
     let settings = assignments(&arguments.set);
     let made = match arguments.source() {
         Some(Source::Directory(path)) => in_place(env, &name, "rootfs", &directory(env, &path)?, &settings),
-        Some(Source::Image(path)) => in_place(env, &name, "image", &image(env, &path)?, &settings),
+        Some(Source::Image(path)) => in_place(env, &name, "image", &image(env, &path, &settings)?, &settings),
         Some(Source::Archive(source)) => unpacked(env, &name, &source, arguments.size, &settings, progress),
         None => bail!("no root file system; say --rootfs DIR, --image FILE or --from SRC"),
     };
@@ -90,12 +91,37 @@ fn directory(env: &Env, path: &Path) -> Result<String> {
 }
 
 /// The image or block device as an absolute path without links. What no container could use is refused here already.
-fn image(env: &Env, path: &Path) -> Result<String> {
+fn image(env: &Env, path: &Path, settings: &[(&str, &str)]) -> Result<String> {
     let path = env.path(path)?;
     let named = || format!("the image {}", path.display());
     let resolved = fs::canonicalize(&path).with_context(named)?;
-    inspect(&resolved).and_then(|facts| facts.usable()).with_context(named)?;
+    let wanted =
+        settings.iter().rev().find(|(key, _)| ["image-partition", "container.image-partition"].contains(key));
+    // A value that is no number is refused with the configuration.
+    let wanted = wanted.and_then(|(_, value)| value.parse().ok());
+    let facts = inspect(&resolved, wanted).with_context(named)?;
+    if matches!(facts.system, FileSystem::Foreign(_)) {
+        refuse_packed(env, &resolved).with_context(named)?;
+    }
+    facts.usable().with_context(named)?;
     text_of(resolved)
+}
+
+/// Names the way for an archive, and for an image that is compressed.
+fn refuse_packed(env: &Env, path: &Path) -> Result<()> {
+    // What cannot be unpacked here is named without.
+    let source = Archive::open(&env.client, &Place::File(path.to_owned()))?;
+    let Ok(mut incoming) = source.stream(None) else { return Ok(()) };
+    let compression = incoming.compression();
+    let front = incoming.front().unwrap_or_default();
+    let with = compression.map(|name| format!(", compressed with {name}")).unwrap_or_default();
+    if storage::stranger::is_tar(front) {
+        bail!("it is a tar archive{with}; use it with --from, and with --size for an image of its own");
+    }
+    if let (Some(_), Some(told)) = (compression, storage::stranger::of_front(front, compression)) {
+        bail!("it is compressed: {told}");
+    }
+    Ok(())
 }
 
 fn text_of(path: PathBuf) -> Result<String> {

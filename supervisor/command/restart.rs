@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 use super::start::until_ready;
 use super::{complain, names, print};
 use crate::cli;
+use crate::config::Once;
 use crate::config::value::Name;
 use crate::container::start::{begin, finish};
 use crate::container::talk::Talk;
@@ -32,7 +33,7 @@ pub fn run(arguments: &cli::Restart, env: &Env) -> Result<ExitCode> {
         let restarted = talk
             .and_then(|talk| match talk {
                 Some(talk) => until_done(&talk),
-                None => finish(env, name, begin(env, name)?).map(drop),
+                None => finish(env, name, begin(env, name, Once::default())?).map(drop),
             })
             .and_then(|()| arguments.wait.map_or(Ok(()), |waiting| until_ready(env, name, waiting)));
         match restarted {

@@ -66,6 +66,7 @@ fn supervise(paths: &Paths, readiness: Readiness, autostart: bool) -> Result<Exi
 /// Goes on where the program before this one has left off, in the same process.
 fn succeed(paths: &Paths, state: State, options: Options) -> Result<ExitCode> {
     log_faults();
+    detach::from_predecessor();
     let mut failures: Vec<Error> = detach::after_execution().err().into_iter().collect();
     let begun = Server::succeed(paths.clone(), state, options.foreground)
         .and_then(|server| Ok((server, probe(paths, &mut failures)?)));

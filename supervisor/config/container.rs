@@ -53,6 +53,14 @@ pub const KEYS: &[Key] = &[
     ),
     Key::new(
         "container",
+        "image-partition",
+        "",
+        Form::Text("NUMBER"),
+        "partition to use of a disk image; the only one with a file system of Linux when absent",
+        "2",
+    ),
+    Key::new(
+        "container",
         "volatile",
         "no",
         SWITCH,
@@ -269,6 +277,7 @@ pub(super) fn read(document: &Document, name: &Name) -> Result<Config, Error> {
 
 fn read_container(document: &Document, name: &Name) -> Result<Container, Error> {
     const SECTION: &str = "container";
+    let partition = SCHEMA.read_optional::<Whole<1, 255>>(document, SECTION, "image-partition")?;
     let derived = || Uuid::derived_from(&format!("{}\0{name}", document.file().display()));
     Ok(Container {
         hostname: SCHEMA.read_optional(document, SECTION, "hostname")?,
@@ -276,6 +285,7 @@ fn read_container(document: &Document, name: &Name) -> Result<Container, Error> 
         volatile: SCHEMA.read::<Switch>(document, SECTION, "volatile")?.0,
         volatile_size: read_size(document, SECTION, "volatile-size", LEAST_VOLATILE)?,
         fsck: SCHEMA.read(document, SECTION, "fsck")?,
+        image_partition: partition.map(Whole::magnitude),
         image_label: SCHEMA.read(document, SECTION, "image-label")?,
         autostart: SCHEMA.read::<Switch>(document, SECTION, "autostart")?.0,
         start_after: SCHEMA.read(document, SECTION, "start-after")?,
@@ -354,6 +364,7 @@ impl Config {
             ("container", "volatile") => switch(container.volatile),
             ("container", "volatile-size") => shown(container.volatile_size),
             ("container", "fsck") => container.fsck.to_string(),
+            ("container", "image-partition") => shown(container.image_partition),
             ("container", "image-label") => container.image_label.to_string(),
             ("container", "autostart") => switch(container.autostart),
             ("container", "start-after") => container.start_after.to_string(),

@@ -10,6 +10,7 @@ use std::path::Path;
 mod container;
 mod error;
 pub mod ini;
+mod once;
 mod own;
 mod schema;
 mod supervisor;
@@ -17,6 +18,7 @@ pub mod value;
 
 pub use container::{KEYS, SCHEMA};
 pub use error::{Error, Kind};
+pub use once::Once;
 pub use schema::{Form, Key, Schema};
 pub use supervisor::Supervisor;
 
@@ -65,6 +67,8 @@ pub struct Container {
     pub volatile_size: Option<Size>,
     /// When an image is checked before it is mounted.
     pub fsck: Fsck,
+    /// The partition that holds the root file system, when the image is that of a disk.
+    pub image_partition: Option<u32>,
     /// The SELinux label that an image gets before it is used.
     pub image_label: ImageLabel,
     /// Whether the supervisor starts it when it starts itself.
@@ -276,7 +280,7 @@ impl Config {
     /// A fault in the text.
     pub fn portable(text: &[u8], file: &Path, name: &Name) -> Result<String, Error> {
         let mut document = expanded(Document::parse(text, file)?, name);
-        for key in ["uuid", "rootfs", "image"] {
+        for key in ["uuid", "rootfs", "image", "image-partition"] {
             document.unset("container", key);
         }
         Ok(document.to_string())
@@ -290,7 +294,7 @@ impl Config {
         let (section, name) = SCHEMA.resolve(key)?;
         self.text_of(section, name).ok_or_else(|| {
             let fault = Invalid::new("the variable is not set", "set it with 'ds set'");
-            Error::new(Kind::Unknown, format!("{section}.{name}"), &fault)
+            Error::new(Kind::Missing, format!("{section}.{name}"), &fault)
         })
     }
 

@@ -10,8 +10,8 @@ use nix::unistd::Pid;
 use super::talk::Talk;
 use super::{Lock, occupied, sweep};
 use crate::call;
-use crate::config::Config;
 use crate::config::value::Name;
+use crate::config::{Config, Once};
 use crate::fault;
 use crate::monitor::protocol::{Answer, Report, Request, State};
 use crate::monitor::{Origin, Setup, is_stopped};
@@ -40,11 +40,11 @@ pub enum Starting<'a> {
     Theirs(Talk<'a>),
 }
 
-/// Begins a start: returns as soon as the monitor is forked.
+/// Begins a start: returns as soon as the monitor is forked. What `once` asks for holds until the container ends.
 ///
 /// # Errors
 /// A configuration that is not valid, or a run directory that cannot be written.
-pub fn begin<'a>(env: &'a Env, name: &'a Name) -> Result<Starting<'a>> {
+pub fn begin<'a>(env: &'a Env, name: &'a Name, once: Once) -> Result<Starting<'a>> {
     if !env.paths.container(name).is_dir() {
         bail!("no such container; make it with 'ds create', see 'ds list'");
     }
@@ -55,7 +55,8 @@ pub fn begin<'a>(env: &'a Env, name: &'a Name) -> Result<Starting<'a>> {
         return Ok(Starting::Theirs(talk));
     }
     occupied::refuse(&env.paths, name)?;
-    let config = Config::load(&env.paths.container_ini(name), name)?;
+    let mut config = Config::load(&env.paths.container_ini(name), name)?;
+    once.apply(&mut config);
     sweep(&env.paths, &env.host, name);
     let (ours, theirs) = socket::pair()?;
     let listener = socket::listen_at(&env.paths.control(name))?;
@@ -73,7 +74,7 @@ pub fn begin<'a>(env: &'a Env, name: &'a Name) -> Result<Starting<'a>> {
             drop(ours);
             let origin = Origin { listener, report: theirs };
             let (paths, host, settings) = (env.paths.clone(), env.host.clone(), env.knowledge.settings);
-            crate::monitor::run(Setup { config, paths, host, settings, origin })
+            crate::monitor::run(Setup { config, once, paths, host, settings, origin })
         }
     }
 }

@@ -70,7 +70,7 @@ impl Server {
         if text == self.remembered {
             return;
         }
-        if let Err(error) = std::fs::write(self.paths.waiting(), &text) {
+        if let Err(error) = durable::write(&self.paths.waiting(), text.as_bytes(), 0o600) {
             log::warn!("write {}: {error}", self.paths.waiting().display());
         }
         self.remembered = text;
@@ -188,7 +188,9 @@ impl Server {
     /// A container has ended.
     pub(super) fn container_is_gone(&mut self, name: &Name, reason: ExitReason) {
         match reason {
-            ExitReason::Stopped | ExitReason::PoweredOff => self.guard.ended_well(&self.paths, name),
+            ExitReason::Stopped | ExitReason::PoweredOff | ExitReason::Rebooted | ExitReason::Restarted => {
+                self.guard.ended_well(&self.paths, name);
+            }
             _ => self.guard.ended(&self.paths, name),
         }
     }

@@ -68,6 +68,9 @@ impl Monitor {
             Some(Ok(Some(received))) => received,
             Some(_) => return self.drop_client(id),
         };
+        if matches!(received.message, Request::Status | Request::Watch) {
+            self.look_for_readiness();
+        }
         match received.message {
             Request::Status => self.answer(id, &Answer::Status(Box::new(self.status())), &[]),
             Request::Watch => {

@@ -14,6 +14,7 @@ use super::mounted::label;
 use super::source::{Incoming, Source};
 use super::space;
 use super::staging::Staging;
+use super::stranger;
 use crate::archive::unpack::{Rules, unpack};
 use crate::config::Config;
 use crate::config::value::{ContainerPath, Name};
@@ -104,6 +105,12 @@ fn unpack_all(
 ) -> Result<()> {
     reporter.step("unpack", source.length)?;
     let mut incoming = source.stream(Some(most))?;
+    let compression = incoming.compression();
+    // What is damaged is told with the rest.
+    let stranger = incoming.front().ok().and_then(|front| stranger::of_front(front, compression));
+    if let Some(stranger) = stranger {
+        bail!("{}: {stranger}", source.name);
+    }
     let unpacked = {
         let shared = RefCell::new(&mut incoming);
         let mut reading = Reading(&shared);
@@ -129,6 +136,7 @@ fn unpack_all(
         reporter
             .warn(format!("everything in the archive is below {top}/, which became the root directory"))?;
     }
+    stranger::refuse(root, init).with_context(|| source.name.clone())?;
     if root.resolve(init.as_str().as_ref()).is_err_and(|errno| errno == Errno::ENOENT) {
         reporter.warn(format!("no init found inside: there is no {init}; install one, or set 'init'"))?;
     }

@@ -98,6 +98,7 @@ fn write_image(
     let image = held.config.container.root.path().as_path();
     let mounting = Mounting {
         image,
+        partition: held.config.container.image_partition,
         staging: staging.path(),
         access: Access::ReadOnly,
         fsck: Fsck::Auto,
@@ -112,7 +113,8 @@ fn write_image(
         reason = "the C library's types differ between processors"
     )]
     let blocks = u64::try_from(about.blocks())?.saturating_mul(u64::try_from(about.fragment_size())?);
-    let size = fs::metadata(image).map_or(0, |about| about.len());
+    let whole = || fs::metadata(image).map_or(0, |about| about.len());
+    let size = attached.partition_size().unwrap_or_else(whole);
     write(attached.root(), held, Some(if size > 0 { size } else { blocks }), text, output, reporter)?;
     attached.detach()
 }

@@ -125,6 +125,7 @@ impl Vessel<'_> {
                 fault::point("job-made")?;
                 let mounting = Mounting {
                     image: &path,
+                    partition: None,
                     staging: self.staging,
                     access: Access::ReadWrite,
                     fsck: Fsck::Never,

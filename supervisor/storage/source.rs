@@ -14,6 +14,7 @@ use nix::fcntl::OFlag;
 
 use crate::archive::decompress::{self, Stream};
 use crate::call;
+use crate::rootfs::superblock::PROBED;
 use crate::sys::descriptor::set_blocking;
 use crate::worker::client::Client;
 
@@ -65,7 +66,8 @@ impl Source {
     pub fn stream(&self, most: Option<u64>) -> Result<Incoming> {
         let input = self.file.as_fd().try_clone_to_owned().context("dup")?;
         let position = self.length.is_some().then(|| self.file.try_clone()).transpose().context("dup")?;
-        Ok(Incoming { stream: decompress::open(input)?, position, count: 0, most, exceeded: false })
+        let stream = decompress::open(input)?;
+        Ok(Incoming { stream, position, ahead: Vec::new(), taken: 0, count: 0, most, exceeded: false })
     }
 }
 
@@ -87,6 +89,9 @@ pub struct Incoming {
     stream: Stream,
     /// Shares its offset with whoever decompresses.
     position: Option<File>,
+    /// What was looked at before it was read, and how much of it was read since.
+    ahead: Vec<u8>,
+    taken: usize,
     count: u64,
     most: Option<u64>,
     exceeded: bool,
@@ -97,6 +102,21 @@ impl Incoming {
     pub fn progress(&mut self) -> u64 {
         let position = self.position.as_mut().map(|file| file.stream_position().unwrap_or(0));
         position.unwrap_or(self.count)
+    }
+
+    /// What it is compressed with.
+    #[must_use]
+    pub fn compression(&self) -> Option<&'static str> {
+        self.stream.compression()
+    }
+
+    /// The first bytes, before any was read: as many as tell one thing from another. Reading gives them again.
+    ///
+    /// # Errors
+    /// What reading answers.
+    pub fn front(&mut self) -> io::Result<&[u8]> {
+        (&mut self.stream).take(PROBED as u64).read_to_end(&mut self.ahead)?;
+        Ok(&self.ahead)
     }
 
     /// From now on no more than `most` bytes may come out of it.
@@ -136,7 +156,15 @@ impl Incoming {
 
 impl Read for Incoming {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.stream.read(buffer)?;
+        let count = if self.taken < self.ahead.len() {
+            let count = (&self.ahead[self.taken..]).read(buffer)?;
+            self.taken += count;
+            count
+        } else {
+            self.ahead = Vec::new();
+            self.taken = 0;
+            self.stream.read(buffer)?
+        };
         self.count += u64::try_from(count).unwrap_or(0);
         if self.most.is_some_and(|most| self.count > most) {
             self.exceeded = true;
