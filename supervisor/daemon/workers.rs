@@ -232,7 +232,7 @@ impl Server {
     }
 
     /// What a worker said before it ended counts, also when its end is noticed first.
-    fn hear_last_words(&mut self, pid: Pid) -> ControlFlow<Outcome> {
+    pub(super) fn hear_last_words(&mut self, pid: Pid) -> ControlFlow<Outcome> {
         let is_waiting =
             |worker: &Worker| worker.line.as_ref().is_some_and(|line| socket::is_readable(line.as_fd()));
         while self.workers.get(&pid).is_some_and(is_waiting) {
