@@ -41,12 +41,14 @@ mod pty;
 mod recovery;
 mod seeding;
 mod services;
+mod silence;
 mod stop;
 mod storage;
 mod storage_faults;
 mod storage_moving;
 mod supervisor;
 mod unit_options;
+mod verbs;
 mod volatile;
 
 use std::env;
