@@ -13,6 +13,7 @@
 
 pub mod android;
 pub mod archive;
+pub mod catalogue;
 pub mod cgroup;
 pub mod cli;
 pub mod client;

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["client", "command"],
     &["container", "daemon", "monitor", "session", "storage"],
-    &["cgroup", "privilege"],
+    &["catalogue", "cgroup", "privilege"],
     &["plan"],
     &["android", "host", "log", "paths"],
     &["cli", "compat", "config", "mount", "pty"],

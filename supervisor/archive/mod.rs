@@ -5,7 +5,7 @@
 //! extensions of GNU tar (its manual, "Tar Internals") and the attributes of star (SCHILY.xattr). Nothing here knows of
 //! containers, progress bars or files on the host: callers give streams and roots.
 
-mod child;
+pub mod child;
 pub mod codec;
 pub mod compare;
 pub mod compress;

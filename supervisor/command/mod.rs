@@ -3,6 +3,7 @@
 //! Owns what every command is given ([`Env`]). A command writes its result to stdout through `output`, warns
 //! through `log::warn!`, and returns everything else as an error, which becomes one line on stderr.
 
+pub mod cache;
 pub mod check;
 pub mod completions;
 pub mod console;
@@ -15,6 +16,7 @@ pub mod enter;
 pub mod export;
 pub mod get;
 pub mod help;
+pub mod images;
 pub mod import;
 pub mod info;
 pub mod list;
@@ -23,6 +25,7 @@ pub mod module;
 pub mod not_yet;
 pub mod output;
 pub mod progress;
+pub mod pull;
 pub mod rename;
 pub mod resize;
 pub mod restart;

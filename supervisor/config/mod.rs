@@ -9,6 +9,7 @@ use std::path::Path;
 
 mod container;
 mod error;
+mod images;
 pub mod ini;
 mod schema;
 mod supervisor;
@@ -16,6 +17,7 @@ pub mod value;
 
 pub use container::{KEYS, SCHEMA};
 pub use error::{Error, Kind};
+pub use images::Images;
 pub use schema::{Form, Key, Schema};
 pub use supervisor::Supervisor;
 

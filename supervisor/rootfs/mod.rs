@@ -5,6 +5,8 @@ pub mod image;
 pub mod label;
 pub mod loop_device;
 pub mod overlay;
+pub mod password;
+mod replace;
 pub mod root;
 pub mod size;
 pub mod superblock;

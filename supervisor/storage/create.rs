@@ -76,7 +76,11 @@ pub fn create(env: &Env, creation: &Creation<'_>, watcher: Watcher<'_>) -> Resul
     fault::point("job-renamed")
 }
 
-fn unpack_all(
+/// Unpacks a root file system and says what is odd about it.
+///
+/// # Errors
+/// What is wrong with the source, or that there is not enough room.
+pub(super) fn unpack_all(
     source: &Source,
     most: u64,
     form: Form,
@@ -118,6 +122,9 @@ fn unpack_all(
 }
 
 fn refuse(error: anyhow::Error, name: &str, incoming: &mut Incoming, form: Form, root: &Root) -> Result<()> {
+    if let Some(text) = incoming.failure() {
+        bail!("{text}");
+    }
     if incoming.exceeded() {
         return match form {
             Form::Directory => Err(error.context("there is not enough room; make room first")),
