@@ -6,8 +6,11 @@
 
 use ds::cli::{self, table};
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Folders of pages, from the top of the source tree.
 const FOLDERS: [&str; 4] = [".", "docs", "module", "webroot"];
@@ -127,6 +130,56 @@ fn links_lead_somewhere() {
             }
         }
     }
+}
+
+/// A merge that was committed without being resolved.
+#[test]
+fn no_file_has_conflict_markers() {
+    let output =
+        Command::new("git").args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]).output();
+    let listed = output.ok().filter(|output| output.status.success()).map(|output| output.stdout);
+    // A source archive has no history: there, everything but what is built is the source.
+    let files = listed.map_or_else(
+        || below(Path::new(".")),
+        |names| {
+            let names = names.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+            names.map(|name| PathBuf::from(OsStr::from_bytes(name))).collect()
+        },
+    );
+    assert!(files.len() > 100, "only {} files were found", files.len());
+    for path in files {
+        // What is deleted and not committed is still listed.
+        let Ok(bytes) = fs::read(&path) else { continue };
+        let line = bytes.split(|byte| *byte == b'\n').position(is_conflict_marker);
+        assert!(line.is_none(), "{}:{}: a conflict marker", path.display(), line.unwrap_or(0) + 1);
+    }
+}
+
+fn is_conflict_marker(line: &[u8]) -> bool {
+    let is_run = |byte: u8| line.len() >= 8 && line[..7].iter().all(|each| *each == byte) && line[7] == b' ';
+    is_run(b'<') || is_run(b'>') || is_run(b'|')
+}
+
+fn below(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).expect("folder") {
+        let path = entry.expect("entry").path();
+        let is_built = path.file_name().is_some_and(|name| name == "target" || name == ".git");
+        if path.is_dir() && !path.is_symlink() && !is_built {
+            files.extend(below(&path));
+        } else if path.is_file() {
+            files.push(path);
+        }
+    }
+    files
+}
+
+#[test]
+fn conflict_markers_are_told_from_text() {
+    assert!(is_conflict_marker(format!("{} HEAD", "<".repeat(7)).as_bytes()));
+    assert!(is_conflict_marker(format!("{} main", ">".repeat(7)).as_bytes()));
+    assert!(!is_conflict_marker(b"======="));
+    assert!(!is_conflict_marker(b"<<<"));
 }
 
 #[test]

@@ -169,6 +169,8 @@ impl<R: Read> Checking<R> {
                 other => drop(other.context("read the end")?),
             }
         }
+        // A file that ends within its tail has lost bytes that no checksum covers.
+        ensure!(self.held.len() == TAIL, "it is damaged: its end is missing");
         let sum = format!("{:016x}", self.digest.value());
         if (self.length, &sum, entries) != (complete.length, &complete.xxh64, complete.entries) {
             bail!("it is damaged: its checksum differs");
@@ -242,6 +244,20 @@ mod tests {
         complete.to_bytes().unwrap();
     }
 
+    #[test]
+    fn a_file_that_ends_within_its_tail_is_refused_whatever_came_before() {
+        for content in [&b""[..], b"x", &[7; TAIL], &[7; TAIL + 1]] {
+            let mut summing = Summing::new(Vec::new());
+            summing.write_all(content).unwrap();
+            let complete = summing.complete(0);
+            let file = [summing.into_inner(), vec![7; TAIL]].concat();
+            Checking::new(file.as_slice()).finish(&complete, 0).unwrap();
+            for length in 0..file.len() {
+                assert!(Checking::new(&file[..length]).finish(&complete, 0).is_err(), "{length} bytes");
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn any_manifest_is_survived(bytes: Vec<u8>, text: String) {
@@ -253,6 +269,7 @@ mod tests {
         fn what_was_summed_when_written_is_found_when_read(
             bytes in prop::collection::vec(any::<u8>(), 0..6000),
             portion in 1_usize..5000,
+            cut: prop::sample::Index,
         ) {
             let mut summing = Summing::new(Vec::new());
             summing.write_all(&bytes).unwrap();
@@ -275,7 +292,10 @@ mod tests {
                 prop_assert!(Checking::new(damaged.as_slice()).finish(&complete, 5).is_err());
             }
             prop_assert!(Checking::new(file.as_slice()).finish(&complete, 4).is_err());
-            prop_assert!(Checking::new(&file[..file.len() - 1]).finish(&complete, 5).is_err());
+            let length = cut.index(file.len());
+            prop_assert!(Checking::new(&file[..length]).finish(&complete, 5).is_err());
+            file.push(7);
+            prop_assert!(Checking::new(file.as_slice()).finish(&complete, 5).is_err());
         }
     }
 }

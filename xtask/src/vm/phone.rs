@@ -147,7 +147,7 @@ pub fn make(architecture: &str, folder: &Path) -> Result<()> {
     let mut command = fixture::mmdebstrap(&mirror);
     command.arg("--variant=extract").arg(format!("--architectures={architecture}"));
     command.arg(format!("--include=linux-image-{architecture},{}", PACKAGES.join(",")));
-    process::run_quietly(command.arg(SUITE).arg(&debian).arg(&mirror.uri))?;
+    process::run_quietly(command.arg(SUITE).arg(&debian).args(&mirror.uri))?;
     let image = only(&debian.join("boot"), "vmlinuz-")?;
     let release = image.file_name().unwrap_or_default().to_string_lossy().replacen("vmlinuz-", "", 1);
     if architecture == "amd64" {

@@ -62,7 +62,7 @@ pub fn make(folder: &Path) -> Result<()> {
     let mirror = Mirror::of_this_machine();
     let mut command = fixture::mmdebstrap(&mirror);
     command.arg("--variant=extract").arg(format!("--include={}", PACKAGES.join(",")));
-    process::run_quietly(command.arg(SUITE).arg(&tree).arg(&mirror.uri))?;
+    process::run_quietly(command.arg(SUITE).arg(&tree).args(&mirror.uri))?;
     let image = only(&tree.join("boot"), "vmlinuz-")?;
     let release = image.file_name().unwrap_or_default().to_string_lossy().replacen("vmlinuz-", "", 1);
     kernel::unpack(&image, &folder.join("kernel"))?;
