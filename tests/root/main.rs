@@ -13,8 +13,10 @@ mod process;
 mod root_fs;
 mod sandbox;
 mod terminal;
+mod web;
 
 mod android;
+mod catalogue;
 mod cgroups;
 mod console;
 mod devices;
