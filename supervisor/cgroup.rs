@@ -21,7 +21,7 @@ use nix::sys::stat::Mode;
 use crate::config::Limits;
 use crate::host::Hierarchies;
 use crate::host::cgroup::{Version1, Version2};
-use crate::plan::Layout;
+use crate::plan::cgroups::Layout;
 use crate::sys::{AsErrno, errno_of};
 
 /// The namespace root inside a container's directory.

@@ -7,6 +7,7 @@
 //!
 //! Nothing below a container's root file system is named here: that is `rootfs::root`'s business.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::fs::{DirBuilder, Permissions};
 use std::io;
@@ -34,9 +35,7 @@ impl Paths {
     pub fn from_environment() -> Self {
         match env::var_os("DS_ROOT").filter(|value| !value.is_empty()) {
             Some(root) => Self::below(Path::new(&root)),
-            None if crate::host::android::is_android() => {
-                Self::new("/data/adb/droidspaces", "/dev/droidspaces")
-            }
+            None if crate::platform::is_android() => Self::new("/data/adb/droidspaces", "/dev/droidspaces"),
             None => Self::new("/var/lib/droidspaces", "/run/droidspaces"),
         }
     }
@@ -234,4 +233,11 @@ pub fn create_private(directory: &Path) -> io::Result<()> {
     }
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     std::fs::set_permissions(directory, Permissions::from_mode(0o700))
+}
+
+/// The container names among the entries of a directory.
+#[must_use]
+pub fn names_in(directory: &Path) -> BTreeSet<Name> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok);
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }

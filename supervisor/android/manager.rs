@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 
 use crate::durable;
-use crate::rootfs::tool::{Invocation, Tool};
+use crate::tool::{Invocation, Tool};
 
 /// Largest module.prop that is read, bytes.
 const LARGEST: u64 = 64 << 10;

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::net::IpAddr;
 
-use crate::rootfs::tool::{Invocation, Tool};
+use crate::tool::{Invocation, Tool};
 
 /// The most name servers that resolv.conf(5) takes.
 const MOST_SERVERS: usize = 3;

@@ -217,7 +217,12 @@ fn of_the_network() -> Vec<libc::c_long> {
     #[cfg(any(target_arch = "x86_64", target_arch = "x86", target_arch = "arm"))]
     calls.push(libc::SYS_poll);
     #[cfg(any(target_arch = "x86", target_arch = "arm"))]
-    calls.extend([libc::SYS_fcntl64, libc::SYS_clock_gettime64, libc::SYS_clock_nanosleep_time64, libc::SYS_ppoll_time64]);
+    calls.extend([
+        libc::SYS_fcntl64,
+        libc::SYS_clock_gettime64,
+        libc::SYS_clock_nanosleep_time64,
+        libc::SYS_ppoll_time64,
+    ]);
     calls
 }
 

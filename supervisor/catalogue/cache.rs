@@ -120,7 +120,13 @@ impl Cache {
     pub fn part(&self, key: &str) -> Result<Part> {
         let path = self.part_path(key);
         loop {
-            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(&path);
             let file = file.with_context(|| format!("create {}", path.display()))?;
             let file = match Flock::lock(file, FlockArg::LockExclusive) {
                 Ok(file) => file,
@@ -128,8 +134,9 @@ impl Cache {
                 Err((_, errno)) => return Err(errno).with_context(|| format!("lock {}", path.display())),
             };
             // Whoever had it before may have given it its name, or removed it.
-            let same = fs::symlink_metadata(&path)
-                .is_ok_and(|there| file.metadata().is_ok_and(|ours| (ours.dev(), ours.ino()) == (there.dev(), there.ino())));
+            let same = fs::symlink_metadata(&path).is_ok_and(|there| {
+                file.metadata().is_ok_and(|ours| (ours.dev(), ours.ino()) == (there.dev(), there.ino()))
+            });
             if same {
                 return Ok(Part { key: key.to_owned(), file });
             }
@@ -157,7 +164,8 @@ impl Cache {
     pub fn set_tag(&self, key: &str, tag: Option<&str>) -> Result<()> {
         let path = self.tag_path(key);
         match tag {
-            Some(tag) => durable::write(&path, tag.as_bytes(), 0o600).with_context(|| format!("write {}", path.display())),
+            Some(tag) => durable::write(&path, tag.as_bytes(), 0o600)
+                .with_context(|| format!("write {}", path.display())),
             None => {
                 let _ = fs::remove_file(path);
                 Ok(())
@@ -174,7 +182,8 @@ impl Cache {
         let path = self.directory.join(sha256);
         call!(nix::unistd::fsync(part.file.as_fd()), "fsync({}.part)", part.key)?;
         durable::write(&self.described(sha256), &serde_json::to_vec(&about)?, 0o600)?;
-        fs::rename(self.part_path(&part.key), &path).with_context(|| format!("rename to {}", path.display()))?;
+        fs::rename(self.part_path(&part.key), &path)
+            .with_context(|| format!("rename to {}", path.display()))?;
         File::open(&self.directory)?.sync_all().context("write the cache's directory")?;
         self.set_tag(&part.key, None)?;
         let _ = part.file.set_modified(SystemTime::now());
@@ -194,7 +203,8 @@ impl Cache {
     /// # Errors
     /// When the directory cannot be read.
     pub fn entries(&self) -> Result<Vec<Entry>> {
-        let listed = fs::read_dir(&self.directory).with_context(|| format!("list {}", self.directory.display()))?;
+        let listed =
+            fs::read_dir(&self.directory).with_context(|| format!("list {}", self.directory.display()))?;
         let mut entries: Vec<Entry> = listed.filter_map(|entry| self.entry(&entry.ok()?.path())).collect();
         entries.sort_by(|a, b| (b.used, &a.path).cmp(&(a.used, &b.path)));
         Ok(entries)
@@ -210,7 +220,8 @@ impl Cache {
         }
         let described = durable::read(&self.described(name), MOST).ok();
         let described = described.and_then(|bytes| serde_json::from_slice::<About>(&bytes).ok());
-        let source = described.map_or_else(|| if whole { "?".into() } else { "(incomplete)".into() }, |about| about.source);
+        let source = described
+            .map_or_else(|| if whole { "?".into() } else { "(incomplete)".into() }, |about| about.source);
         Some(Entry {
             source,
             sha256: whole.then(|| name.to_owned()),

@@ -47,7 +47,9 @@ pub fn is_name(word: &str) -> bool {
         !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
     };
     let first = word.split(':').next().unwrap_or_default();
-    word.split(':').all(is_part) && !first.contains('.') && first.starts_with(|c: char| c.is_ascii_alphabetic())
+    word.split(':').all(is_part)
+        && !first.contains('.')
+        && first.starts_with(|c: char| c.is_ascii_alphabetic())
 }
 
 impl Query {
@@ -56,7 +58,8 @@ impl Query {
     /// # Errors
     /// When there is no distribution, or more than three parts.
     pub fn parse(text: &str) -> Result<Self> {
-        let separator = [':', '/', '_'].into_iter().find(|separator| text.contains(*separator)).unwrap_or(':');
+        let separator =
+            [':', '/', '_'].into_iter().find(|separator| text.contains(*separator)).unwrap_or(':');
         let mut parts = text.split(separator).map(|part| part.trim().to_owned());
         let query = Self {
             distribution: parts.next().unwrap_or_default().to_ascii_lowercase(),
@@ -65,7 +68,10 @@ impl Query {
         };
         let empty = |part: &Option<String>| part.as_deref() == Some("");
         ensure!(
-            !query.distribution.is_empty() && !empty(&query.release) && !empty(&query.variant) && parts.next().is_none(),
+            !query.distribution.is_empty()
+                && !empty(&query.release)
+                && !empty(&query.variant)
+                && parts.next().is_none(),
             "'{text}' is not the name of an image; write DISTRIBUTION:RELEASE, such as debian:13"
         );
         Ok(query)
@@ -78,13 +84,15 @@ impl Query {
     pub fn select<'a>(&self, images: &'a [Image], architecture: &str) -> Result<&'a Image> {
         let distribution = self.distribution_of(images)?;
         let all: Vec<&Image> = images.iter().filter(|image| image.distribution == distribution).collect();
-        let fitting: Vec<&Image> = all.iter().copied().filter(|image| image.architecture == architecture).collect();
+        let fitting: Vec<&Image> =
+            all.iter().copied().filter(|image| image.architecture == architecture).collect();
         if fitting.is_empty() {
             let there: BTreeSet<&str> = all.iter().map(|image| image.architecture.as_str()).collect();
             bail!("there is no {distribution} for {architecture}, only for {}; use --arch", list(there));
         }
         let release = self.release_of(&fitting, &distribution)?;
-        let mut variants: Vec<&Image> = fitting.iter().copied().filter(|image| image.release == release).collect();
+        let mut variants: Vec<&Image> =
+            fitting.iter().copied().filter(|image| image.release == release).collect();
         variants.sort_by_key(|image| (image.variant != "default", image.variant.clone()));
         let chosen = match &self.variant {
             Some(variant) => variants.iter().find(|image| image.variant == *variant),
@@ -110,7 +118,9 @@ impl Query {
         if let [only] = beginning.as_slice() {
             return Ok((*only).to_owned());
         }
-        let hint = nearest(wanted, names).map(|found| format!("did you mean '{}'? ", found.word)).unwrap_or_default();
+        let hint = nearest(wanted, names)
+            .map(|found| format!("did you mean '{}'? ", found.word))
+            .unwrap_or_default();
         bail!("there is no distribution '{wanted}' in the catalogue; {hint}'ds images' lists all of them");
     }
 
@@ -121,29 +131,37 @@ impl Query {
             None | Some("stable" | "default") => usual(Usual::Stable),
             Some("latest" | "newest") => usual(Usual::Newest),
             Some("lts") => usual(Usual::Lts),
-            Some(named) => images.iter().filter_map(|image| Some((closeness(image, named)?, image))).max_by_key(
-                |(closeness, image)| (Reverse(*closeness), Number::of(image)),
-            ).map(|(_, image)| image.release.clone()),
+            Some(named) => images
+                .iter()
+                .filter_map(|image| Some((closeness(image, named)?, image)))
+                .max_by_key(|(closeness, image)| (Reverse(*closeness), Number::of(image)))
+                .map(|(_, image)| image.release.clone()),
         };
         if let Some(release) = found {
             return Ok(release);
         }
         let mut there: Vec<(Reverse<Option<Number>>, String)> = images
             .iter()
-            .map(|image| (Reverse(Number::of(image)), [vec![image.release.clone()], image.aliases.clone()].concat().join("/")))
+            .map(|image| {
+                (
+                    Reverse(Number::of(image)),
+                    [vec![image.release.clone()], image.aliases.clone()].concat().join("/"),
+                )
+            })
             .collect();
         there.sort();
         there.dedup();
         let there = list(there.iter().map(|(_, text)| text.as_str()));
-        bail!("{distribution} has no release '{}'; there are {there}", self.release.as_deref().unwrap_or("stable"));
+        bail!(
+            "{distribution} has no release '{}'; there are {there}",
+            self.release.as_deref().unwrap_or("stable")
+        );
     }
 }
 
 /// How near an image's release is to a name: 0 the same, 1 an alias, 2 the beginning of either; none otherwise.
 fn closeness(image: &Image, named: &str) -> Option<u8> {
-    let begins = |release: &str| {
-        release.strip_prefix(named).is_some_and(|rest| rest.starts_with(['.', '-']))
-    };
+    let begins = |release: &str| release.strip_prefix(named).is_some_and(|rest| rest.starts_with(['.', '-']));
     if image.release.eq_ignore_ascii_case(named) {
         Some(0)
     } else if image.aliases.iter().any(|alias| alias == named) {
@@ -181,8 +199,10 @@ fn current(images: &[&Image], distribution: &str, today: Month, wanted: Usual) -
     if wanted == Usual::Lts {
         return None;
     }
-    let by_preference = |image: &&&Image| ROLLING.iter().position(|name| *name == image.release).unwrap_or(ROLLING.len());
-    let rolling = images.iter().min_by_key(by_preference).filter(|image| ROLLING.contains(&image.release.as_str()));
+    let by_preference =
+        |image: &&&Image| ROLLING.iter().position(|name| *name == image.release).unwrap_or(ROLLING.len());
+    let rolling =
+        images.iter().min_by_key(by_preference).filter(|image| ROLLING.contains(&image.release.as_str()));
     // Names without numbers are given in alphabetical order by those who give such names.
     let named = images.iter().max_by_key(|image| &image.release);
     rolling.or(named).map(|image| image.release.clone())

@@ -91,7 +91,16 @@ pub fn deliver(
         cache.abandon(part);
         return from_cache(&file, sha256, cache, sink, progress);
     }
-    let mut pump = Pump { item, cache, part: Some(part), sink, progress, sum: Sha256::new(), have: 0, tag: cache.tag(&item.key()) };
+    let mut pump = Pump {
+        item,
+        cache,
+        part: Some(part),
+        sink,
+        progress,
+        sum: Sha256::new(),
+        have: 0,
+        tag: cache.tag(&item.key()),
+    };
     pump.replay()?;
     if let Some(text) = pump.fetch(network)? {
         return Ok(Delivery::NowhereFound(text));
@@ -143,7 +152,9 @@ impl Pump<'_, '_> {
     fn replay(&mut self) -> Result<()> {
         let Some(part) = &mut self.part else { return Ok(()) };
         let resumable = self.item.sha256.is_some() || self.tag.is_some();
-        if !resumable || self.item.size.is_some_and(|size| part.file().metadata().is_ok_and(|about| about.len() > size)) {
+        if !resumable
+            || self.item.size.is_some_and(|size| part.file().metadata().is_ok_and(|about| about.len() > size))
+        {
             part.clear()?;
             return Ok(());
         }
@@ -229,7 +240,10 @@ impl Pump<'_, '_> {
             surplus -= u64::try_from(known)?;
             self.take(&buffer[known..length])?;
             if let Some(size) = self.item.size {
-                ensure!(self.have <= size, "{address}: more than the {size} bytes that the index says; refused");
+                ensure!(
+                    self.have <= size,
+                    "{address}: more than the {size} bytes that the index says; refused"
+                );
             }
         }
         fetch.finish()
@@ -283,7 +297,10 @@ impl Pump<'_, '_> {
             && *expected != found
         {
             self.drop_part();
-            bail!("{}: the checksum is wrong (expected {expected}, received {found}); nothing was kept", self.item.source);
+            bail!(
+                "{}: the checksum is wrong (expected {expected}, received {found}); nothing was kept",
+                self.item.source
+            );
         }
         fault::point("pull-verified")?;
         if let Some(part) = self.part.take() {

@@ -7,6 +7,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
 
 use super::cache::Cache;
@@ -43,10 +45,16 @@ impl Feeder {
     ///
     /// # Errors
     /// When no process can be forked.
-    pub fn begin(item: &Item, cache: &Cache, network: &Network, relocate: Relocate<'_>) -> Result<(Self, OwnedFd)> {
+    pub fn begin(
+        item: &Item,
+        cache: &Cache,
+        network: &Network,
+        relocate: Relocate<'_>,
+    ) -> Result<(Self, OwnedFd)> {
         let (reading, writing) = large_pipe()?;
         let (messages, theirs) = socket::pair()?;
-        let mut work = |messages: &mut File, pipe: &mut File| feed(messages, pipe, item, cache, network, relocate);
+        let mut work =
+            |messages: &mut File, pipe: &mut File| feed(messages, pipe, item, cache, network, relocate);
         let child = start(&theirs, &writing, Confinement::None, &mut work)?;
         drop((theirs, writing));
         Ok((Self { messages, _child: child, have: 0, verdict: None }, reading))
@@ -62,7 +70,9 @@ impl Feeder {
 
     fn hear(&mut self) {
         let failed = |text: String| Some(Err(text));
-        match socket::receive::<Message>(&self.messages).map(|received| received.map(|received| received.message)) {
+        match socket::receive::<Message>(&self.messages)
+            .map(|received| received.map(|received| received.message))
+        {
             Ok(Some(Message::Progress(have))) => self.have = have,
             Ok(Some(Message::Whole(sha256))) => self.verdict = Some(Ok(sha256)),
             Ok(Some(Message::Failed(text))) => self.verdict = failed(text),
@@ -85,14 +95,22 @@ impl Feeder {
         }
     }
 
-    /// What went wrong, if something did and it is known already: the reason why the bytes ended early.
+    /// Why what came does not count, if that is known, or becomes known within `patience`.
     #[must_use]
-    pub fn failure(&mut self) -> Option<String> {
-        self.progress();
-        match &self.verdict {
-            Some(Err(text)) => Some(text.clone()),
-            _ => None,
+    pub fn failure(&mut self, patience: Duration) -> Option<String> {
+        let until = Instant::now() + patience;
+        while self.verdict.is_none() {
+            let left = until.saturating_duration_since(Instant::now());
+            let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+            let mut polled = [PollFd::new(self.messages.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut polled, left) {
+                Ok(0) => return None,
+                Ok(_) => self.hear(),
+                Err(Errno::EINTR) => {}
+                Err(_) => return None,
+            }
         }
+        self.verdict.clone().and_then(Result::err)
     }
 }
 

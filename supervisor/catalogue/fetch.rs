@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 use serde::{Deserialize, Serialize};
 use ureq::http::{Response, Uri};
 use ureq::tls::{RootCerts, TlsConfig};
@@ -57,17 +57,28 @@ impl Network {
 
     fn proxy(&self, uri: &Uri) -> Result<Option<Proxy>, Failure> {
         let scheme = uri.scheme_str().unwrap_or("https");
-        let names = [format!("{scheme}_proxy"), format!("{}_PROXY", scheme.to_uppercase()), "all_proxy".into(), "ALL_PROXY".into()];
+        let names = [
+            format!("{scheme}_proxy"),
+            format!("{}_PROXY", scheme.to_uppercase()),
+            "all_proxy".into(),
+            "ALL_PROXY".into(),
+        ];
         let value = |name: &String| self.environment.get(name).filter(|value| !value.is_empty());
-        let Some((name, text)) = names.iter().find_map(|name| Some((name, value(name)?))) else { return Ok(None) };
-        let unusable = |error: ureq::Error| Failure::last(format!("{name}: '{text}' is not the address of a proxy: {error}"));
+        let Some((name, text)) = names.iter().find_map(|name| Some((name, value(name)?))) else {
+            return Ok(None);
+        };
+        let unusable = |error: ureq::Error| {
+            Failure::last(format!("{name}: '{text}' is not the address of a proxy: {error}"))
+        };
         let proxy = Proxy::new(text).map_err(unusable)?;
         let mut builder = Proxy::builder(proxy.protocol()).host(proxy.host()).port(proxy.port());
         if let (Some(user), Some(password)) = (proxy.username(), proxy.password()) {
             builder = builder.username(user).password(password);
         }
         let except = ["no_proxy", "NO_PROXY"].iter().find_map(|name| self.environment.get(*name));
-        for host in except.into_iter().flat_map(|list| list.split(',')).map(str::trim).filter(|host| !host.is_empty()) {
+        for host in
+            except.into_iter().flat_map(|list| list.split(',')).map(str::trim).filter(|host| !host.is_empty())
+        {
             builder = builder.no_proxy(host);
         }
         builder.build().map(Some).map_err(unusable)
@@ -199,11 +210,17 @@ fn serve(messages: &mut File, body: &mut File, request: &Request<'_>, network: &
     u8::from(socket::send(messages.as_fd(), &message, &[]).is_err())
 }
 
-fn receive(messages: &File, body: &mut File, request: &Request<'_>, network: &Network) -> Result<(), Failure> {
+fn receive(
+    messages: &File,
+    body: &mut File,
+    request: &Request<'_>,
+    network: &Network,
+) -> Result<(), Failure> {
     let (uri, response) = follow_redirects(request, network)?;
     let head = head_of(&uri, &response, request.from)?;
     let expected = head.total.map(|total| total - head.from);
-    socket::send(messages.as_fd(), &Message::Head(head), &[]).map_err(|error| Failure::last(format!("{error:#}")))?;
+    socket::send(messages.as_fd(), &Message::Head(head), &[])
+        .map_err(|error| Failure::last(format!("{error:#}")))?;
     copy(response.into_body(), body, expected, uri.host().unwrap_or_default())
 }
 
@@ -220,13 +237,29 @@ fn follow_redirects(request: &Request<'_>, network: &Network) -> Result<(Uri, Re
         }
         let location = response.headers().get("location").and_then(|value| value.to_str().ok());
         let location = location.ok_or_else(|| Failure::last(format!("{uri} redirects to nowhere")))?;
-        let target = join(&uri, location).ok_or_else(|| Failure::last(format!("{uri} redirects to '{location}', which is not an address")))?;
+        let target = join(&uri, location).ok_or_else(|| {
+            Failure::last(format!("{uri} redirects to '{location}', which is not an address"))
+        })?;
         if uri.scheme_str() == Some("https") && target.scheme_str() != Some("https") {
-            return Err(Failure::last(format!("{uri} redirects to {target}, which is not encrypted; refused")));
+            return Err(Failure::last(format!(
+                "{uri} redirects to {target}, which is not encrypted; refused"
+            )));
         }
         uri = target;
     }
     Err(Failure::last(format!("{} redirects more than {MOST_REDIRECTS} times", request.address)))
+}
+
+/// Whether an address may be asked at all.
+///
+/// # Errors
+/// That it is not encrypted, or no address.
+pub fn check_address(address: &str) -> Result<()> {
+    let uri: Result<Uri, _> = address.parse();
+    match uri.map(|uri| check(&uri)) {
+        Ok(checked) => checked.map_err(|failure| Error::msg(failure.text)),
+        Err(error) => bail!("{address} is not an address: {error}"),
+    }
 }
 
 /// Encrypted, or of this machine.
@@ -294,12 +327,16 @@ fn explain(uri: &Uri, error: &ureq::Error) -> Failure {
     let host = uri.host().unwrap_or_default();
     let passing = |text: String| Failure { text, remedy: Remedy::Wait };
     match error {
-        ureq::Error::HostNotFound => passing(format!("{host}: no such host; check the network and its name servers")),
+        ureq::Error::HostNotFound => {
+            passing(format!("{host}: no such host; check the network and its name servers"))
+        }
         ureq::Error::Timeout(_) => passing(format!("{host} does not answer in time")),
-        ureq::Error::Io(cause) => match cause.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>()) {
-            Some(cause) => untrusted(host, cause),
-            None => passing(format!("{host}: {cause}")),
-        },
+        ureq::Error::Io(cause) => {
+            match cause.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>()) {
+                Some(cause) => untrusted(host, cause),
+                None => passing(format!("{host}: {cause}")),
+            }
+        }
         ureq::Error::Rustls(cause) => untrusted(host, cause),
         ureq::Error::ConnectionFailed => passing(format!("{host}: the connection failed")),
         other => Failure::last(format!("{host}: {other}")),
@@ -323,19 +360,31 @@ fn head_of(uri: &Uri, response: &Response<Body>, from: u64) -> Result<Head, Fail
         200 => (0, length),
         206 => {
             let range = header("content-range").and_then(content_range);
-            let range = range.ok_or_else(|| Failure::last(format!("{uri}: the server's range makes no sense")))?;
+            let range =
+                range.ok_or_else(|| Failure::last(format!("{uri}: the server's range makes no sense")))?;
             if range.0 != from {
-                return Err(Failure::last(format!("{uri}: the server sends another range than was asked for")));
+                return Err(Failure::last(format!(
+                    "{uri}: the server sends another range than was asked for"
+                )));
             }
             range
         }
-        404 | 410 => return Err(Failure { text: format!("{uri}: the server does not have it ({status})"), remedy: Remedy::Elsewhere }),
-        408 | 425 | 429 | 500..=599 => return Err(Failure::passing(format!("{uri}: the server fails ({status})"))),
+        404 | 410 => {
+            return Err(Failure {
+                text: format!("{uri}: the server does not have it ({status})"),
+                remedy: Remedy::Elsewhere,
+            });
+        }
+        408 | 425 | 429 | 500..=599 => {
+            return Err(Failure::passing(format!("{uri}: the server fails ({status})")));
+        }
         416 => return Err(Failure::passing(format!("{uri}: the server refuses to resume ({status})"))),
         _ => return Err(Failure::last(format!("{uri}: the server answers {status}"))),
     };
     if let Some(coding) = header("content-encoding").filter(|coding| *coding != "identity") {
-        return Err(Failure::last(format!("{uri}: the server encodes the file as {coding}, which was not asked for")));
+        return Err(Failure::last(format!(
+            "{uri}: the server encodes the file as {coding}, which was not asked for"
+        )));
     }
     let is_page = header("content-type").is_some_and(|kind| kind.starts_with("text/html"));
     // Only a strong tag names one sequence of bytes.
@@ -375,7 +424,9 @@ fn copy(body: Body, output: &mut File, expected: Option<u64>, host: &str) -> Res
         }
     }
     match expected {
-        Some(expected) if count < expected => Err(Failure::passing(format!("{host} closed the connection too early"))),
+        Some(expected) if count < expected => {
+            Err(Failure::passing(format!("{host} closed the connection too early")))
+        }
         Some(expected) if count > expected => Err(Failure::last(format!("{host} sends more than it said"))),
         _ => Ok(()),
     }
@@ -391,7 +442,9 @@ pub fn whole(address: &str, most: u64, network: &Network) -> Result<Result<Vec<u
         Err(failure) => return Ok(Err(failure)),
     };
     if head.is_page {
-        return Ok(Err(Failure::last(format!("{address}: the answer is a web page; is this network waiting for a login?"))));
+        return Ok(Err(Failure::last(format!(
+            "{address}: the answer is a web page; is this network waiting for a login?"
+        ))));
     }
     let mut bytes = Vec::new();
     (&mut fetch).take(most + 1).read_to_end(&mut bytes).context("read from the network")?;
@@ -420,7 +473,11 @@ mod tests {
             ("q", "https://a.example/x/q"),
             ("http://b.example/", "http://b.example/"),
         ] {
-            assert_eq!(join(&base, location).map(|uri| uri.to_string()).as_deref(), Some(expected), "{location}");
+            assert_eq!(
+                join(&base, location).map(|uri| uri.to_string()).as_deref(),
+                Some(expected),
+                "{location}"
+            );
         }
         assert!(join(&base, "https://").is_none());
     }
@@ -430,7 +487,9 @@ mod tests {
         for good in ["https://example.org/", "http://127.0.0.1:8080/", "http://localhost/", "http://[::1]/"] {
             assert!(check(&uri(good)).is_ok(), "{good}");
         }
-        for bad in ["http://example.org/", "ftp://example.org/", "http://127.0.0.1.example.org/", "/etc/passwd"] {
+        for bad in
+            ["http://example.org/", "ftp://example.org/", "http://127.0.0.1.example.org/", "/etc/passwd"]
+        {
             assert!(check(&uri(bad)).is_err(), "{bad}");
         }
     }

@@ -91,7 +91,8 @@ struct Item {
 /// When it is not such a document, or has no usable entry.
 pub fn parse_streams(bytes: &[u8]) -> Result<Vec<Image>> {
     let document: Document = serde_json::from_slice(bytes).context("the index is not valid JSON")?;
-    let images: Vec<Image> = document.products.iter().filter_map(|(key, product)| image(key, product)).collect();
+    let images: Vec<Image> =
+        document.products.iter().filter_map(|(key, product)| image(key, product)).collect();
     ensure!(!images.is_empty(), "the index lists no root file system");
     Ok(images)
 }
@@ -148,7 +149,9 @@ pub fn parse_text(bytes: &[u8]) -> Result<Vec<Image>> {
 
 fn line(line: &str) -> Option<Image> {
     let fields: Vec<&str> = line.trim_end_matches('\r').split(';').collect();
-    let &[distribution, release, architecture, variant, build, directory] = fields.as_slice() else { return None };
+    let &[distribution, release, architecture, variant, build, directory] = fields.as_slice() else {
+        return None;
+    };
     let directory = directory.trim_matches('/');
     let image = Image {
         distribution: distribution.to_owned(),
@@ -183,7 +186,9 @@ pub fn is_sha256(text: &str) -> bool {
 }
 
 fn is_valid(image: &Image) -> bool {
-    [&image.distribution, &image.release, &image.architecture, &image.variant].iter().all(|field| is_field(field))
+    [&image.distribution, &image.release, &image.architecture, &image.variant]
+        .iter()
+        .all(|field| is_field(field))
         && is_build(&image.build)
         && is_path(&image.path)
         && image.sha256.as_deref().is_none_or(is_sha256)
@@ -239,7 +244,10 @@ mod tests {
         let images = parse_streams(streams().as_bytes()).unwrap();
         assert_eq!(images.len(), 1, "{images:?}");
         let image = &images[0];
-        assert_eq!((image.name().as_str(), image.aliases.as_slice()), ("debian:trixie", &["13".to_owned()][..]));
+        assert_eq!(
+            (image.name().as_str(), image.aliases.as_slice()),
+            ("debian:trixie", &["13".to_owned()][..])
+        );
         assert_eq!((image.build.as_str(), image.size), ("20260821_05:24", Some(99)));
     }
 
@@ -250,7 +258,10 @@ mod tests {
             debian;trixie;arm64;default;20260821_05:24;/../../etc/\n<html>\n";
         let images = parse_text(text.as_bytes()).unwrap();
         assert_eq!(images.len(), 1);
-        assert_eq!((images[0].path.as_str(), images[0].name().as_str()), ("images/a/rootfs.tar.xz", "debian:trixie:cloud"));
+        assert_eq!(
+            (images[0].path.as_str(), images[0].name().as_str()),
+            ("images/a/rootfs.tar.xz", "debian:trixie:cloud")
+        );
         assert!(parse_text(b"<html>log in</html>").is_err());
         assert!(parse_streams(b"<html>log in</html>").is_err());
     }

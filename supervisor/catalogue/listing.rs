@@ -99,9 +99,8 @@ impl Listing {
         let (directory, name) = image.path.rsplit_once('/').context("it has no directory")?;
         let address = format!("{}/{directory}/SHA256SUMS", self.mirror);
         match whole(&address, MOST_SUMS, network)? {
-            Ok(sums) => {
-                index::sum_of(name, &sums).with_context(|| format!("{address} has no checksum of {name}; refused"))
-            }
+            Ok(sums) => index::sum_of(name, &sums)
+                .with_context(|| format!("{address} has no checksum of {name}; refused")),
             Err(Failure { text, .. }) => bail!("{text}"),
         }
     }

@@ -7,8 +7,8 @@
 pub mod cache;
 pub mod choose;
 pub mod download;
-pub mod fetch;
 pub mod feeder;
+pub mod fetch;
 pub mod index;
 pub mod listing;
 mod names;

@@ -20,7 +20,7 @@ use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
 use crate::android::property;
-use crate::host::android::is_android;
+use crate::platform::is_android;
 
 /// Where netd answers on Android.
 const NETD: &str = "/dev/socket/dnsproxyd";
@@ -151,7 +151,8 @@ fn parse_servers(text: &str) -> Vec<SocketAddr> {
 fn ask(server: SocketAddr, host: &str, kind: TYPE) -> io::Result<Vec<IpAddr>> {
     let id = identifier(host, kind);
     let question = question(id, host, kind)?;
-    let local: SocketAddr = if server.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
+    let local: SocketAddr =
+        if server.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
     let socket = UdpSocket::bind(local)?;
     socket.set_read_timeout(Some(PATIENCE))?;
     socket.connect(server)?;
@@ -294,7 +295,8 @@ mod tests {
         let hosts = parse_hosts("127.0.0.1 localhost\n::1 ip6 # x\n 10.0.0.9\tWeb.LAN web\nnonsense\n");
         assert_eq!(hosts.len(), 4);
         assert_eq!(hosts[2], ("web.lan".to_owned(), "10.0.0.9".parse().unwrap()));
-        let servers = parse_servers("search lan\nnameserver 10.0.0.1\nnameserver fe80::1%wlan0\nnameserver x\n");
+        let servers =
+            parse_servers("search lan\nnameserver 10.0.0.1\nnameserver fe80::1%wlan0\nnameserver x\n");
         assert_eq!(servers, ["10.0.0.1:53".parse().unwrap(), "[fe80::1]:53".parse().unwrap()]);
     }
 
@@ -302,7 +304,10 @@ mod tests {
     fn what_needs_no_server_is_answered() {
         let names = Names { hosts: parse_hosts("10.0.0.9 web"), servers: Vec::new(), netd: false };
         let one = |host: &str| names.addresses(host).unwrap().remove(0).to_string();
-        assert_eq!([one("192.0.2.1"), one("[::1]"), one("LOCALHOST"), one("web.")], ["192.0.2.1", "::1", "127.0.0.1", "10.0.0.9"]);
+        assert_eq!(
+            [one("192.0.2.1"), one("[::1]"), one("LOCALHOST"), one("web.")],
+            ["192.0.2.1", "::1", "127.0.0.1", "10.0.0.9"]
+        );
         assert!(names.addresses("elsewhere").is_err());
     }
 

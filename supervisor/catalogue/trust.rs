@@ -30,8 +30,12 @@ pub(super) fn roots(environment: &BTreeMap<String, String>) -> Result<RootCerts>
     if let Some(file) = file {
         found.extend(read(&file).with_context(|| format!("SSL_CERT_FILE: read {}", file.display()))?);
     }
-    for directory in directory.iter().flat_map(|list| list.to_str().into_iter().flat_map(|text| text.split(':'))) {
-        found.extend(read_all(Path::new(directory)).with_context(|| format!("SSL_CERT_DIR: read {directory}"))?);
+    for directory in
+        directory.iter().flat_map(|list| list.to_str().into_iter().flat_map(|text| text.split(':')))
+    {
+        found.extend(
+            read_all(Path::new(directory)).with_context(|| format!("SSL_CERT_DIR: read {directory}"))?,
+        );
     }
     if let Some(android) = android {
         found.extend(read_all(android).unwrap_or_default());

@@ -29,7 +29,8 @@ pub fn run(arguments: &cli::Cache, env: &Env) -> Result<ExitCode> {
             }
             let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
             let heading = ["SOURCE", "SIZE", "LAST USED", "SHA-256"].map(str::to_owned);
-            let rows: Vec<_> = [heading].into_iter().chain(entries.iter().map(|entry| row(entry, now))).collect();
+            let rows: Vec<_> =
+                [heading].into_iter().chain(entries.iter().map(|entry| row(entry, now))).collect();
             output::table(&rows)
         }
         cli::CacheAction::Prune => {

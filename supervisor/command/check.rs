@@ -9,12 +9,13 @@ use anyhow::{Result, ensure};
 use nix::unistd::geteuid;
 use serde::Serialize;
 
-use super::{Env, output, print};
+use super::{output, print};
 use crate::cli;
 use crate::exit::ExitCode;
 use crate::host::Host;
 use crate::host::kernel::{self, Found};
 use crate::host::security::{Seccomp, Selinux};
+use crate::worker::Env;
 
 /// What was found, as `--json` prints it.
 #[derive(Debug, Serialize)]

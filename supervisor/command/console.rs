@@ -2,11 +2,11 @@
 
 use anyhow::{Result, bail};
 
-use super::Env;
 use crate::cli;
 use crate::config::value::Name;
 use crate::exit::ExitCode;
 use crate::session::console::look;
+use crate::worker::Env;
 
 /// Attaches until the keys that leave are typed or the container ends.
 ///

@@ -3,12 +3,12 @@
 use anyhow::Result;
 use serde_json::json;
 
-use super::Env;
 use super::progress::Progress;
 use super::state::existing;
 use crate::cli;
 use crate::exit::ExitCode;
 use crate::storage::convert::{Converted, convert};
+use crate::worker::Env;
 
 /// Converts the root file system of a stopped container.
 ///

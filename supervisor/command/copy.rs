@@ -3,13 +3,14 @@
 use anyhow::Result;
 use serde_json::json;
 
+use super::forget;
 use super::progress::Progress;
 use super::state::existing;
-use super::{Env, forget};
 use crate::cli;
 use crate::config::value::Name;
 use crate::exit::ExitCode;
 use crate::storage::copy::copy;
+use crate::worker::Env;
 
 /// Copies a stopped container.
 ///

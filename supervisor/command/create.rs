@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use super::import::place;
-use super::pull::{unverified, wanted};
 use super::progress::Progress;
-use super::{Env, assignments, forget};
+use super::pull::{unverified, wanted};
+use super::{assignments, forget};
 use crate::cli::{self, Source};
 use crate::config::Config;
 use crate::config::value::Name;
@@ -24,6 +24,7 @@ use crate::storage;
 use crate::storage::create::Creation;
 use crate::storage::remote::{Remote, Wanted};
 use crate::storage::source::{Place, Source as Archive};
+use crate::worker::Env;
 
 /// Makes the container that a command line describes.
 ///
@@ -76,7 +77,10 @@ fn source(env: &Env, from: &str, arguments: &cli::Create, progress: &mut Progres
     };
     let wanted = if is_there { None } else { wanted(from, arch, sha256)? };
     let Some(wanted) = wanted else {
-        ensure!(arch.is_none() && sha256.is_none(), "--arch and --sha256 go with what a server has, not with a file");
+        ensure!(
+            arch.is_none() && sha256.is_none(),
+            "--arch and --sha256 go with what a server has, not with a file"
+        );
         return Archive::open(&place);
     };
     if matches!(wanted, Wanted::Address(_, None)) {

@@ -2,43 +2,31 @@
 //!
 //! Owns the table of verbs, what an error looks like and which exit code it has, and who dies with his client.
 
-use std::rc::Rc;
-
 use anyhow::{Error, Result};
 
-use super::{Env, complain};
+use super::complain;
 use super::{
-    cache, check, console, convert, copy, create, doctor, enter, export, get, images, import, info, list, logs, not_yet,
-    pull, rename, resize, restart, rm, run as run_verb, set, shell, start, stats, stop, supervisor,
+    cache, check, console, convert, copy, create, doctor, enter, export, get, images, import, info, list,
+    logs, not_yet, pull, rename, resize, restart, rm, run as run_verb, set, shell, start, stats, stop,
+    supervisor,
 };
 use crate::cli::{self, Command};
 use crate::config::value::Name;
-use crate::daemon::Work;
 use crate::exit::ExitCode;
-use crate::host::Host;
-use crate::paths::Paths;
+use crate::worker::Env;
 
 /// Runs one command line in a worker, tells the client its exit code and returns it.
 #[must_use]
-pub fn serve(work: Work, paths: &Paths, host: &Rc<Host>) -> u8 {
+pub fn serve(env: &Env) -> u8 {
     let (program, words) =
-        work.argv.split_first().map_or(("ds", &[][..]), |(first, rest)| (first.as_str(), rest));
+        env.argv.split_first().map_or(("ds", &[][..]), |(first, rest)| (first.as_str(), rest));
     let parsed = cli::parse(program, words);
-    let env = Env {
-        paths: paths.clone(),
-        host: Rc::clone(host),
-        client: work.client,
-        supervisor: work.supervisor,
-        knowledge: work.knowledge,
-        environment: work.environment,
-        directory: work.directory,
-    };
     let code = match parsed {
         Ok(invocation) => {
             if !matches!(invocation.command, Command::Run(_) | Command::Enter(_) | Command::Shell(_)) {
                 env.supervisor.taken();
             }
-            run(&invocation.command, &env)
+            run(&invocation.command, env)
         }
         // The client has parsed it, too: only one of another version gets here.
         Err(usage) => {

@@ -2,10 +2,10 @@
 
 use anyhow::Result;
 
-use super::Env;
 use super::run::Visit;
 use crate::cli;
 use crate::exit::ExitCode;
+use crate::worker::Env;
 
 /// Opens the shell; its exit code is the result.
 ///

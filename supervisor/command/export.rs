@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use anyhow::Result;
 use serde_json::json;
 
-use super::Env;
 use super::progress::Progress;
 use super::state::existing;
 use crate::cli;
 use crate::exit::ExitCode;
 use crate::storage::export::{Target, export};
+use crate::worker::Env;
 
 /// Writes a stopped container into a file, or to standard output.
 ///

@@ -4,11 +4,12 @@ use std::io;
 
 use anyhow::Result;
 
+use super::print;
 use super::state::existing;
-use super::{Env, print};
 use crate::cli;
 use crate::config::Config;
 use crate::exit::ExitCode;
+use crate::worker::Env;
 
 /// Prints one value, or all keys with their values.
 ///

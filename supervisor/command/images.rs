@@ -45,7 +45,10 @@ pub fn run(arguments: &cli::Images, env: &Env) -> Result<ExitCode> {
     let fits = |image: &&Image| {
         (wanted == "all" || image.architecture == wanted)
             && (matches(&image.name(), &search)
-                || image.aliases.iter().any(|alias| matches(&format!("{}:{alias}", image.distribution), &search)))
+                || image
+                    .aliases
+                    .iter()
+                    .any(|alias| matches(&format!("{}:{alias}", image.distribution), &search)))
     };
     let images: Vec<&Image> = listing.images.iter().filter(fits).collect();
     if arguments.json {
@@ -53,7 +56,8 @@ pub fn run(arguments: &cli::Images, env: &Env) -> Result<ExitCode> {
         return output::json(&Document { mirror: &listing.mirror, images });
     }
     if images.is_empty() {
-        let there: BTreeMap<&str, ()> = listing.images.iter().map(|image| (image.distribution.as_str(), ())).collect();
+        let there: BTreeMap<&str, ()> =
+            listing.images.iter().map(|image| (image.distribution.as_str(), ())).collect();
         let there: Vec<&str> = there.into_keys().collect();
         bail!("no image for {wanted} fits '{search}'; there are {}", there.join(", "));
     }
@@ -80,7 +84,8 @@ fn entry(image: &Image) -> Entry<'_> {
 }
 
 fn row(image: &Image) -> [String; 5] {
-    let also: Vec<String> = image.aliases.iter().map(|alias| format!("{}:{alias}", image.distribution)).collect();
+    let also: Vec<String> =
+        image.aliases.iter().map(|alias| format!("{}:{alias}", image.distribution)).collect();
     [
         image.name(),
         also.join(" "),

@@ -3,13 +3,14 @@
 use anyhow::{Context, Result};
 use serde_json::json;
 
+use super::forget;
 use super::progress::Progress;
-use super::{Env, forget};
 use crate::cli;
 use crate::config::value::Name;
 use crate::exit::ExitCode;
 use crate::storage::import::import;
 use crate::storage::source::{Place, Source};
+use crate::worker::Env;
 
 /// Makes a container from a file, or from standard input.
 ///

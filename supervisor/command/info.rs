@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::state::{Known, Summary, existing, known};
 use super::version::VERSION;
-use super::{Env, output, print};
+use super::{output, print};
 use crate::cli;
 use crate::config::{Config, RootSource};
 use crate::exit::ExitCode;
@@ -23,6 +23,7 @@ use crate::rootfs::image::inspect;
 use crate::rootfs::root::Root;
 use crate::rootfs::size::Usage;
 use crate::rootfs::superblock::FileSystem;
+use crate::worker::Env;
 
 /// What `--json` prints.
 #[derive(Serialize)]

@@ -6,10 +6,11 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::state::{Summary, known, names};
-use super::{Env, output, print};
+use super::{output, print};
 use crate::cli;
 use crate::config::value::Name;
 use crate::exit::ExitCode;
+use crate::worker::Env;
 
 #[derive(Serialize)]
 struct Document {

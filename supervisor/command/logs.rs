@@ -14,11 +14,11 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
-use super::Env;
 use crate::call;
 use crate::cli;
 use crate::config::value::Name;
 use crate::exit::ExitCode;
+use crate::worker::Env;
 
 /// Bytes that are looked at in one go when lines are counted from the end.
 const BLOCK: u64 = 64 * 1024;

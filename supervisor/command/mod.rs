@@ -1,6 +1,6 @@
 //! The verbs: one file each, `pub fn run(arguments, &Env) -> Result<ExitCode>`, run by a worker.
 //!
-//! Owns what every command is given ([`Env`]). A command writes its result to stdout through `output`, warns
+//! Owns what several verbs share in saying. A command writes its result to stdout through `output`, warns
 //! through `log::warn!`, and returns everything else as an error, which becomes one line on stderr.
 
 pub mod cache;
@@ -41,58 +41,16 @@ pub mod supervise;
 pub mod supervisor;
 pub mod version;
 
-use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::cli::value::Assignment;
 use crate::config::{self, value::Name};
 use crate::container::occupied;
-use crate::daemon::Knowledge;
-use crate::daemon::worker::{Client, Supervisor};
 use crate::exit::ExitCode;
-use crate::host::Host;
 use crate::log as sinks;
-use crate::paths::Paths;
-
-/// What a command is given.
-#[derive(Debug)]
-pub struct Env {
-    /// Where everything of ours is.
-    pub paths: Paths,
-    /// What this machine is; probed by the supervisor when it started.
-    pub host: Rc<Host>,
-    /// The client that asked, if one did.
-    pub client: Client,
-    /// The supervisor that forked this worker.
-    pub supervisor: Supervisor,
-    /// What the supervisor knew when it forked this worker.
-    pub knowledge: Knowledge,
-    /// The variables that the client handed on: `TERM` and its like.
-    pub environment: BTreeMap<String, String>,
-    /// The client's working directory, when it exists for the supervisor, too.
-    pub directory: Option<PathBuf>,
-}
-
-impl Env {
-    /// What the user means by `path`: relative to the client's working directory.
-    ///
-    /// # Errors
-    /// A relative path from a working directory that the supervisor cannot reach.
-    pub fn path(&self, path: &Path) -> Result<PathBuf> {
-        match &self.directory {
-            _ if path.is_absolute() => Ok(path.to_owned()),
-            Some(directory) => Ok(directory.join(path)),
-            None => bail!(
-                "{}: the working directory is not there for the supervisor; use an absolute path",
-                path.display()
-            ),
-        }
-    }
-}
+use crate::worker::Env;
 
 /// The containers that a command line means, in the order given.
 fn names(env: &Env, given: &[String], all: bool) -> Result<Vec<Name>> {

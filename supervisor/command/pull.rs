@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 
-use super::progress::Progress;
 use super::Env;
+use super::progress::Progress;
 use crate::catalogue::choose::{Query, architecture};
+use crate::catalogue::fetch::check_address;
 use crate::catalogue::index::is_sha256;
 use crate::cli;
 use crate::exit::ExitCode;
@@ -21,8 +22,10 @@ use crate::storage::unpacked::{Target, unpack};
 /// When it cannot be had, or the directory is there already.
 pub fn run(arguments: &cli::Pull, env: &Env) -> Result<ExitCode> {
     let source = &arguments.source;
-    let wanted = wanted(source, arguments.arch.as_deref(), arguments.sha256.as_deref())?
-        .with_context(|| format!("'{source}' is neither the name of an image nor an address; see 'ds images'"))?;
+    let wanted =
+        wanted(source, arguments.arch.as_deref(), arguments.sha256.as_deref())?.with_context(|| {
+            format!("'{source}' is neither the name of an image nor an address; see 'ds images'")
+        })?;
     let mut progress = Progress::new(arguments.json);
     if matches!(wanted, Wanted::Address(_, None)) {
         progress.note(&unverified(source));
@@ -34,7 +37,11 @@ pub fn run(arguments: &cli::Pull, env: &Env) -> Result<ExitCode> {
         let event = json!({ "event": "pulled", "source": name, "sha256": sha256 });
         return progress.done(&event, &format!("{name} is in the cache\n"));
     };
-    ensure!(directory.symlink_metadata().is_err(), "{} exists already; choose another directory", directory.display());
+    ensure!(
+        directory.symlink_metadata().is_err(),
+        "{} exists already; choose another directory",
+        directory.display()
+    );
     let target = Target {
         directory: &directory,
         password: arguments.password.as_deref(),
@@ -42,7 +49,9 @@ pub fn run(arguments: &cli::Pull, env: &Env) -> Result<ExitCode> {
     };
     unpack(env, &Source::of_server(remote), &target, &mut |event| progress.show(event))?;
     if let Some(password) = &arguments.password {
-        progress.note(&format!("root's password is '{password}'; change it with 'passwd' before you start a service"));
+        progress.note(&format!(
+            "root's password is '{password}'; change it with 'passwd' before you start a service"
+        ));
     }
     let event = json!({ "event": "unpacked", "source": name, "directory": directory });
     progress.done(&event, &format!("{name} is in {}\n", directory.display()))
@@ -58,6 +67,7 @@ pub fn wanted(source: &str, arch: Option<&str>, sha256: Option<&str>) -> Result<
     }
     if source.starts_with("https://") || source.starts_with("http://") {
         ensure!(arch.is_none(), "--arch goes with a name of the catalogue only");
+        check_address(source)?;
         return Ok(Some(Wanted::Address(source.to_owned(), sha256.map(str::to_owned))));
     }
     if !crate::catalogue::choose::is_name(source) {

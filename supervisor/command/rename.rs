@@ -6,13 +6,14 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
+use super::forget;
 use super::state::existing;
-use super::{Env, forget};
 use crate::cli;
 use crate::config::Config;
 use crate::config::value::Name;
 use crate::container::{Lock, monitor, occupied};
 use crate::exit::ExitCode;
+use crate::worker::Env;
 
 /// Renames the container; a root file system in its directory goes along.
 ///

@@ -3,12 +3,13 @@
 use anyhow::Result;
 use serde_json::json;
 
+use super::output;
 use super::progress::Progress;
 use super::state::existing;
-use super::{Env, output};
 use crate::cli;
 use crate::exit::ExitCode;
 use crate::storage::resize::resize;
+use crate::worker::Env;
 
 /// Resizes the image of a stopped container.
 ///

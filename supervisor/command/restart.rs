@@ -5,14 +5,15 @@ use std::os::fd::OwnedFd;
 
 use anyhow::{Result, bail};
 
-use super::{Env, complain, names, print};
+use super::{complain, names, print};
 use crate::cli;
 use crate::config::value::Name;
 use crate::container::monitor;
-use crate::container::start::{begin, finish, wait};
+use crate::container::start::{begin, finish};
 use crate::exit::ExitCode;
 use crate::monitor::protocol::{Answer, Request};
 use crate::socket;
+use crate::worker::Env;
 
 /// Restarts what the command line names; a container that is stopped is started.
 ///
@@ -51,7 +52,7 @@ fn ask_for_it(env: &Env, name: &Name) -> Result<Option<OwnedFd>> {
 }
 
 fn until_done(env: &Env, connection: &OwnedFd) -> Result<()> {
-    wait(env, connection)?;
+    env.client.wait_for(connection)?;
     match socket::receive::<Answer>(connection)?.map(|received| received.message) {
         Some(Answer::Failed(text)) => bail!("{text}"),
         Some(_) => Ok(()),

@@ -13,10 +13,9 @@ use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 
 use super::state::existing;
-use super::{Env, forget, print};
+use super::{forget, print};
 use crate::cli;
 use crate::config::value::Name;
-use crate::container::start::wait;
 use crate::container::{Lock, ask, monitor, occupied, sweep};
 use crate::exit::ExitCode;
 use crate::monitor::protocol::{Answer, Request};
@@ -25,6 +24,7 @@ use crate::storage;
 use crate::storage::delete::{delete, refuse_mounts};
 use crate::storage::staging::{self, TRASH};
 use crate::sys::descriptor::try_lock;
+use crate::worker::Env;
 
 /// Deletes the container.
 ///
@@ -86,7 +86,7 @@ fn kill(env: &Env, name: &Name) -> Result<()> {
         return Ok(());
     }
     loop {
-        wait(env, &connection)?;
+        env.client.wait_for(&connection)?;
         if socket::receive::<Answer>(&connection)?.is_none() {
             return Ok(());
         }

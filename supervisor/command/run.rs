@@ -4,17 +4,18 @@ use std::path::Path;
 
 use anyhow::{Error, Result};
 
-use super::{Env, complain};
+use super::complain;
+use crate::child::program::{Program, Wish};
 use crate::cli;
 use crate::cli::value::Assignment;
 use crate::config::Config;
 use crate::config::value::{Name, UserSpec};
 use crate::container::attach::{Attachment, Target};
-use crate::container::program::{Program, Wish};
 use crate::exit::ExitCode;
 use crate::plan::terms::Terms;
 use crate::privilege;
 use crate::session::{self, Outcome};
+use crate::worker::Env;
 
 /// Runs the command; its exit code is the result.
 ///

@@ -2,13 +2,14 @@
 
 use anyhow::Result;
 
+use super::assignments;
 use super::state::existing;
-use super::{Env, assignments};
 use crate::cli;
 use crate::config::Config;
 use crate::container::Lock;
 use crate::daemon::guard;
 use crate::exit::ExitCode;
+use crate::worker::Env;
 
 /// Writes the new values; a running container sees them at its next start.
 ///

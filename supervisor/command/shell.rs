@@ -4,20 +4,20 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-use super::Env;
 use super::run::conclude;
 use crate::call;
+use crate::child::program::{Program, Wish};
 use crate::cli;
 use crate::cli::value::Assignment;
 use crate::config::Config;
 use crate::config::value::{Name, UserSpec};
-use crate::container::program::{Program, Wish};
 use crate::container::shell::ThrowAway;
 use crate::exit::ExitCode;
 use crate::plan::shell::build;
 use crate::privilege;
 use crate::rootfs::root::Root;
 use crate::session::{self, terminal};
+use crate::worker::Env;
 
 /// Settings that mean something to a container without a life.
 const SECTIONS: [&str; 4] = ["mounts", "network", "security", "environment"];

@@ -10,12 +10,12 @@ use anyhow::{Context, Result, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::progress::Progress;
-use super::{Env, assignments, complain, create, names, print};
+use super::{assignments, complain, create, names, print};
+use crate::child::android;
 use crate::cli::{self, Wait};
 use crate::config::value::Name;
 use crate::config::{Config, RootSource};
-use crate::container::android;
-use crate::container::start::{Outcome, Starting, begin, finish, wait};
+use crate::container::start::{Outcome, Starting, begin, finish};
 use crate::container::{ask, monitor};
 use crate::exit::ExitCode;
 use crate::monitor::protocol::{Answer, Request};
@@ -25,6 +25,7 @@ use crate::rootfs::image::inspect;
 use crate::rootfs::root::Root;
 use crate::session::console::{Left, look};
 use crate::socket;
+use crate::worker::Env;
 
 /// Starts what the command line names.
 ///
@@ -101,7 +102,7 @@ fn until_ready(env: &Env, name: &Name, waiting: Wait) -> Result<()> {
     socket::send(&connection, &Request::Watch, &[])?;
     loop {
         match deadline {
-            None => wait(env, &connection)?,
+            None => env.client.wait_for(&connection)?,
             Some(deadline) => {
                 let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
                 let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);

@@ -9,16 +9,17 @@ use anyhow::{Error, Result, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
 
-use super::Env;
+use crate::clock::now;
 use crate::config::value::Name;
 use crate::config::{Config, Kind};
 use crate::container::monitor;
-use crate::daemon::watch::names_in;
-use crate::daemon::{guard, now};
+use crate::daemon::guard;
 use crate::durable;
 use crate::monitor::protocol::{Answer, Exit, Request, State, Status};
 use crate::nearest::nearest;
+use crate::paths::names_in;
 use crate::socket;
+use crate::worker::Env;
 
 /// How long a monitor may take to answer, milliseconds. It takes far less than one.
 const PATIENCE: u16 = 2000;

@@ -10,8 +10,8 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::info::root_of;
+use super::output;
 use super::state::{Known, existing, known, names};
-use super::{Env, output};
 use crate::cli;
 use crate::config::value::Name;
 use crate::config::{Config, RootSource};
@@ -19,6 +19,7 @@ use crate::container::usage::{Groups, Processes};
 use crate::exit::ExitCode;
 use crate::rootfs::root::Root;
 use crate::rootfs::size::{self, Usage};
+use crate::worker::Env;
 
 /// Time between the two readings.
 const SAMPLE: Duration = Duration::from_millis(250);

@@ -5,14 +5,14 @@ use std::os::fd::OwnedFd;
 
 use anyhow::{Result, bail};
 
-use super::{Env, complain, names, print};
+use super::{complain, names, print};
 use crate::cli;
 use crate::config::value::Name;
-use crate::container::start::wait;
 use crate::container::{ask, monitor};
 use crate::exit::ExitCode;
 use crate::monitor::protocol::{Answer, Exit, Request};
 use crate::socket;
+use crate::worker::Env;
 
 /// Stops what the command line names.
 ///
@@ -65,7 +65,7 @@ fn begin(env: &Env, name: &Name, request: &Request) -> Result<Option<OwnedFd>> {
 fn finish(env: &Env, name: &Name, stopping: Option<OwnedFd>) -> Result<String> {
     let Some(connection) = stopping else { return Ok(format!("{name} is not running\n")) };
     loop {
-        wait(env, &connection)?;
+        env.client.wait_for(&connection)?;
         if socket::receive::<Answer>(&connection)?.is_none() {
             break;
         }

@@ -10,14 +10,12 @@ use anyhow::{Error, Result, ensure};
 use nix::unistd::geteuid;
 
 use super::dispatch;
-use crate::cgroup::Cgroup;
 use crate::cli::Supervise;
-use crate::config::value::Name;
-use crate::container::{Lock, monitor, sweep};
 use crate::daemon::handover::State;
 use crate::daemon::launch::{self, Options, Readiness, Stage};
 use crate::daemon::server::{Outcome, Server};
-use crate::daemon::{Program, detach, seal, worker};
+use crate::daemon::task::{self, Machine};
+use crate::daemon::{detach, seal};
 use crate::exit::ExitCode;
 use crate::host::Host;
 use crate::paths::Paths;
@@ -91,26 +89,7 @@ fn run_server(server: Server, host: &Rc<Host>, paths: &Paths, autostart: bool) -
     match server.run(autostart) {
         Outcome::Ended => ExitCode::Done,
         Outcome::Worker(assignment) => {
-            let program = Program {
-                command: &|work| dispatch::serve(work, paths, host),
-                sweep: &|paths, name| sweep_dead(paths, host, name),
-            };
-            worker::run(*assignment, paths, &program)
+            task::run(*assignment, &Machine { paths, host, command: dispatch::serve })
         }
     }
-}
-
-/// Removes what a container without a monitor left behind.
-fn sweep_dead(paths: &Paths, host: &Host, name: &Name) -> Result<()> {
-    if !paths.run_container(name).exists() {
-        return Ok(());
-    }
-    let _lock = Lock::take(paths, name)?;
-    if monitor(paths, name)?.is_some() {
-        return Ok(());
-    }
-    sweep(paths, host, name);
-    let left = Cgroup::existing(&host.cgroups, &paths.cgroup, name.as_str());
-    ensure!(left.directory().is_none(), "its control groups are still in use");
-    Ok(())
 }

@@ -10,13 +10,15 @@ use nix::unistd::{Pid, getppid};
 use serde::Serialize;
 
 use super::version::VERSION;
-use super::{Env, output, print};
+use super::{output, print};
 use crate::call;
 use crate::cli::{self, SupervisorAction};
+use crate::clock::now;
 use crate::config::Supervisor as Settings;
 use crate::config::value::Name;
-use crate::daemon::{handover, now};
+use crate::daemon::handover;
 use crate::exit::ExitCode;
+use crate::worker::Env;
 
 #[derive(Serialize)]
 struct Document<'a> {

@@ -70,9 +70,15 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("supervisor.ini");
         let images = Images::load(&path).unwrap();
-        assert_eq!((images.mirrors.as_slice(), images.cache_size.bytes()), (&["https://images.linuxcontainers.org".to_owned()][..], 2 << 30));
+        assert_eq!(
+            (images.mirrors.as_slice(), images.cache_size.bytes()),
+            (&["https://images.linuxcontainers.org".to_owned()][..], 2 << 30)
+        );
         std::fs::write(&path, "[images]\nmirror = http://example.org\n").unwrap();
         let fault = Images::load(&path).unwrap_err().to_string();
-        assert!(fault.contains("supervisor.ini:2:10: images.mirror: 'http://example.org' is not encrypted"), "{fault}");
+        assert!(
+            fault.contains("supervisor.ini:2:10: images.mirror: 'http://example.org' is not encrypted"),
+            "{fault}"
+        );
     }
 }

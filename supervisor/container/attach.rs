@@ -17,11 +17,11 @@ use nix::sys::prctl;
 use nix::sys::stat::{Mode, fstat, stat};
 use nix::unistd::{Pid, chroot, fchdir};
 
-use super::program::{Failure, Program, Running};
 use super::status;
-use super::wire::Wire;
 use crate::call;
 use crate::cgroup::Joining;
+use crate::child::program::{Failure, Program, Running};
+use crate::child::wire::Wire;
 use crate::config::value::Name;
 use crate::host::Host;
 use crate::host::namespace::KINDS;

@@ -16,9 +16,9 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::unistd::{Pid, fchdir, sethostname};
 
 use super::attach::take_oom_score;
-use super::init::enter_tree;
-use super::program::{Program, Running};
-use super::wire::{FromChild, Wire};
+use crate::child::init::enter_tree;
+use crate::child::program::{Program, Running};
+use crate::child::wire::{FromChild, Wire};
 use crate::mount::perform::{Performer, bind_onto_itself, enter_proc, trusted_proc};
 use crate::plan::shell::ShellPlan;
 use crate::pty::{self, Pty};

@@ -1,39 +1,20 @@
 //! Starting a container, as the worker sees it: lock, fork the monitor, wait for its report.
 
 use std::io::{IsTerminal, Write, stderr};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
-use anyhow::{Context, Result, bail};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use serde::{Deserialize, Serialize};
+use anyhow::{Result, bail};
 
 use super::{Lock, monitor, occupied, sweep};
 use crate::call;
-use crate::command::Env;
 use crate::config::Config;
 use crate::config::value::Name;
-use crate::daemon::worker::FromClient;
 use crate::fault;
-use crate::monitor::protocol::{Answer, Request, State};
+use crate::monitor::protocol::{Answer, Report, Request, State};
 use crate::monitor::{Origin, Setup};
 use crate::socket;
 use crate::sys::process::{Fork, fork};
-
-/// What a monitor reports to the worker that forked it, until PID 1 runs.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub enum Report {
-    /// Something is not as asked for.
-    Warning(String),
-    /// The image is being checked, so much of it is done.
-    Checking {
-        /// Of all work, if that is known.
-        percent: Option<u8>,
-    },
-    /// PID 1 runs.
-    Running,
-    /// It did not work; everything is undone.
-    Failed(String),
-}
+use crate::worker::Env;
 
 /// What became of a start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +83,7 @@ pub fn finish(env: &Env, name: &Name, starting: Starting) -> Result<Outcome> {
         Starting::Ours(report) => {
             let mut meter = Meter::default();
             loop {
-                wait(env, &report)?;
+                env.client.wait_for(&report)?;
                 let received = socket::receive::<Report>(&report)?.map(|received| received.message);
                 if let Some(Report::Checking { percent }) = received {
                     meter.show(name, percent);
@@ -154,7 +135,7 @@ impl Drop for Meter {
 fn watch(env: &Env, connection: &OwnedFd) -> Result<Outcome> {
     let mut stopping = false;
     loop {
-        wait(env, connection)?;
+        env.client.wait_for(connection)?;
         match socket::receive::<Answer>(connection)?.map(|received| received.message) {
             Some(Answer::Status(status)) => match status.state {
                 State::Starting | State::Restarting => {}
@@ -165,34 +146,6 @@ fn watch(env: &Env, connection: &OwnedFd) -> Result<Outcome> {
             Some(Answer::Done) => {}
             None if stopping => return Ok(Outcome::Ended),
             None => bail!("it did not come to run; see 'ds info'"),
-        }
-    }
-}
-
-/// Waits until `descriptor` is readable; a client that goes away or interrupts ends the start.
-///
-/// # Errors
-/// That it was interrupted.
-pub fn wait(env: &Env, descriptor: &OwnedFd) -> Result<()> {
-    loop {
-        let mut polled = vec![PollFd::new(descriptor.as_fd(), PollFlags::POLLIN)];
-        if let Some(client) = env.client.fd() {
-            polled.push(PollFd::new(client, PollFlags::POLLIN));
-        }
-        match poll(&mut polled, PollTimeout::NONE) {
-            Err(nix::errno::Errno::EINTR) => continue,
-            other => call!(other, "poll")?,
-        };
-        let ready: Vec<bool> = polled.iter().map(|entry| entry.any().unwrap_or(false)).collect();
-        if ready[0] {
-            return Ok(());
-        }
-        if ready.get(1) == Some(&true) {
-            match env.client.receive().context("the client")? {
-                FromClient::Signal(libc::SIGINT | libc::SIGTERM | libc::SIGHUP | libc::SIGQUIT)
-                | FromClient::HungUp => bail!("interrupted"),
-                FromClient::Signal(_) => {}
-            }
         }
     }
 }

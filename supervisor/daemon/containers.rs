@@ -1,79 +1,25 @@
-//! What the supervisor does about containers: adopts, watches, notices their end, starts those that start at boot.
+//! What the supervisor does about containers: watches them, notices their end, and has them started again.
 //!
 //! The other half of [`Server`]: here a monitor's messages, the files it leaves and the configuration turn into
 //! events for the policy.
 
 use std::io::ErrorKind;
 use std::ops::ControlFlow;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::monitors::Heard;
-use super::now;
 use super::policy::Event;
 use super::server::{Outcome, Server};
-use super::watch::names_in;
-use super::worker::Task;
+use crate::clock::{now, unix_s};
 use crate::config::Config;
 use crate::config::value::{Name, RestartPolicy};
 use crate::durable;
 use crate::monitor::protocol::{Exit, ExitReason, Status};
-use crate::storage;
+use crate::paths::names_in;
 
 /// Largest record of an end that is read, bytes.
 const LARGEST_RECORD: u64 = 64 << 10;
 
 impl Server {
-    /// The beginning: watches the monitors that are there, takes the end of those that ended unwatched, and starts
-    /// what starts at boot.
-    pub(super) fn adopt_and_start(&mut self, autostart: bool) -> ControlFlow<Outcome> {
-        let is_first = self.is_first_of_this_boot();
-        let autostart = autostart && self.settings.autostart;
-        if !is_first && autostart && self.asker.is_none() {
-            self.recall_who_waits();
-        }
-        self.take_place()?;
-        self.look_for_module();
-        self.look_for_attempts();
-        for name in self.policy.watched() {
-            self.container_is_there(&name);
-        }
-        for name in self.waiting().into_iter().map(|(name, _)| name).chain(self.policy.restarts().into_keys())
-        {
-            self.look_for_wish(&name);
-        }
-        for name in names_in(&self.paths.run_containers()) {
-            if self.paths.control(&name).exists() {
-                self.watch(&name)?;
-                if !self.monitors.has(&name) {
-                    self.gone(&name, None)?;
-                }
-            }
-        }
-        if storage::sweep::is_needed(&self.paths) {
-            self.employ(Task::Tidy)?;
-        }
-        if is_first && autostart {
-            self.start_what_starts_at_boot()?;
-        }
-        self.look_for_guarded();
-        self.look_for_storage();
-        ControlFlow::Continue(())
-    }
-
-    /// Once after each boot of the kernel: a supervisor that comes back later starts nothing that was stopped since.
-    fn is_first_of_this_boot(&self) -> bool {
-        let Ok(boot) = std::fs::read("/proc/sys/kernel/random/boot_id") else { return false };
-        let record = self.paths.autostarted();
-        if std::fs::read(&record).is_ok_and(|recorded| recorded == boot) {
-            return false;
-        }
-        if let Err(error) = durable::write(&record, &boot, 0o600) {
-            log::error!("write {}: {error}; no container starts by itself", record.display());
-            return false;
-        }
-        true
-    }
-
     /// Watches the monitor of a container, if it answers and is not watched yet.
     pub(super) fn watch(&mut self, name: &Name) -> ControlFlow<Outcome> {
         if self.monitors.has(name) {
@@ -156,7 +102,7 @@ impl Server {
             code: None,
             signal: None,
             message: None,
-            at: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+            at: unix_s(),
             uptime_s: started.map_or(0, |started| now().as_secs().saturating_sub(started)),
         };
         let written = serde_json::to_vec(&exit).map(|text| durable::write(&path, &text, 0o600));

@@ -13,8 +13,8 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::stat;
 
 use crate::call;
-use crate::host::android;
 use crate::mount::info::{self, MountInfo};
+use crate::platform;
 use crate::sys::process::setns;
 use crate::sys::signal;
 
@@ -85,7 +85,7 @@ fn hierarchy_roots(mounts: &[MountInfo]) -> impl Iterator<Item = &MountInfo> {
 /// # Errors
 /// What setns(2) answers.
 pub fn join_init() -> Result<()> {
-    if android::is_android() { join_init_mounts() } else { Ok(()) }
+    if platform::is_android() { join_init_mounts() } else { Ok(()) }
 }
 
 /// `su` may run in an app's mount namespace, where mounts are missing or added.

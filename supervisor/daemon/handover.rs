@@ -26,8 +26,8 @@ use super::policy::Policy;
 use super::{launch, seal};
 use crate::call;
 use crate::config::value::Name;
-use crate::rootfs::tool::{Invocation, Tool, descriptor_path};
 use crate::sys::descriptor::executable_memfd;
+use crate::tool::{Invocation, Tool, descriptor_path};
 
 /// The environment variable that names the file on disk that the supervisor came from.
 const BINARY: &str = "DS_BINARY";
@@ -42,7 +42,7 @@ pub struct State {
     pub listener: RawFd,
     /// The lock of the one supervisor.
     pub lock: RawFd,
-    /// When the first of the programs began, milliseconds on the clock of [`now`](super::now).
+    /// When the first of the programs began, milliseconds on the clock of [`now`](crate::clock::now).
     pub since_ms: u64,
     /// The worker that asked for all this.
     pub asker: i32,

@@ -10,17 +10,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::conditions::{Conditions, needed, wakes_while_waiting};
+use super::guard;
 use super::policy::{Candidate, Event};
 use super::server::{Outcome, Server};
-use super::watch::names_in;
-use super::worker::Task;
-use super::{guard, now};
+use super::task::Task;
 use crate::android::{manager, property, storage};
+use crate::clock::now;
 use crate::config::Config;
 use crate::config::value::{Name, StartAfter, WakelockPolicy};
 use crate::durable;
-use crate::host::android::is_android;
 use crate::monitor::protocol::ExitReason;
+use crate::paths::names_in;
+use crate::platform::is_android;
 
 /// How often the line in the manager's list changes at most.
 const PACE: Duration = Duration::from_secs(2);

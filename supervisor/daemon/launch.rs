@@ -26,8 +26,8 @@ use super::handover::{self, State};
 use super::seal;
 use crate::call;
 use crate::fault;
-use crate::host::android;
 use crate::paths::{self, Paths};
+use crate::platform;
 use crate::socket;
 use crate::sys::descriptor::{adopt, close_on_exec_from, make_standard, try_lock};
 use crate::sys::process::{Fork, exit_immediately, fork, pidfd_open};
@@ -205,7 +205,7 @@ fn execute(paths: &Paths, options: Options, pipe: Option<&OwnedFd>) -> Result<In
 
 /// The supervisor's whole environment.
 pub(super) fn environment(marker: &str) -> Result<Vec<CString>> {
-    let path = if android::is_android() {
+    let path = if platform::is_android() {
         "PATH=/system/bin:/system/xbin:/vendor/bin:/product/bin"
     } else {
         "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -20,6 +20,8 @@ pub const HEALTHY: Duration = Duration::from_secs(600);
 /// How often a sweep is tried while the kernel still tears the container down, with doubling waits: 6 s in all.
 const SWEEPS: u32 = 8;
 const SWEEP_WAIT: Duration = Duration::from_millis(50);
+/// The time of a sweep that has begun and not ended.
+const UNDER_WAY: Duration = Duration::MAX;
 
 /// What happened.
 #[derive(Debug, Clone)]
@@ -95,10 +97,39 @@ struct Entry {
     wait: Option<Duration>,
 }
 
+/// The removal of what a monitor left. At most one is under way for each container.
 #[derive(Debug, Serialize, Deserialize)]
 struct Sweep {
+    /// When the next one begins; [`UNDER_WAY`] until the present one has ended.
     at: Duration,
+    /// How many have ended and left something.
     done: u32,
+    /// What follows the one that is under way.
+    #[serde(default)]
+    then: Then,
+}
+
+/// What follows a sweep that is under way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+enum Then {
+    /// Another one if something is left.
+    #[default]
+    Repeat,
+    /// Another one in any case: a further monitor has ended since it began.
+    Again,
+    /// None: the container runs again.
+    Nothing,
+}
+
+impl Sweep {
+    fn is_under_way(&self) -> bool {
+        self.at == UNDER_WAY
+    }
+
+    /// When the next one is due; `None` while one is under way.
+    fn due(&self) -> Option<Duration> {
+        (!self.is_under_way()).then_some(self.at)
+    }
 }
 
 impl Policy {
@@ -128,13 +159,13 @@ impl Policy {
                 Vec::new()
             }
             Event::Gone(name, exit, restart) => {
-                self.entry(name.clone()).gone(exit, restart);
-                vec![Action::Sweep(name)]
+                let begins = self.entry(name.clone()).gone(exit, restart);
+                begins.then_some(Action::Sweep(name)).into_iter().collect()
             }
             Event::Swept(name, clean) => {
-                self.entry(name.clone()).swept(now, clean);
+                let begins = self.entry(name.clone()).swept(now, clean);
                 self.decide(now, &name);
-                Vec::new()
+                begins.then_some(Action::Sweep(name)).into_iter().collect()
             }
             Event::StartEnded(name, running, restart) => {
                 self.entry(name.clone()).start_ended(running, restart);
@@ -152,7 +183,7 @@ impl Policy {
     pub fn deadline(&self) -> Option<Duration> {
         let entries = self.containers.values();
         entries
-            .flat_map(|entry| [entry.restart_at, entry.sweep.as_ref().map(|sweep| sweep.at)])
+            .flat_map(|entry| [entry.restart_at, entry.sweep.as_ref().and_then(Sweep::due)])
             .flatten()
             .min()
     }
@@ -236,7 +267,8 @@ impl Policy {
     fn tick(&mut self, now: Duration) -> Vec<Action> {
         let mut actions = Vec::new();
         for (name, entry) in &mut self.containers {
-            if entry.sweep.as_ref().is_some_and(|sweep| sweep.at <= now) {
+            if let Some(sweep) = entry.sweep.as_mut().filter(|sweep| sweep.at <= now) {
+                sweep.at = UNDER_WAY;
                 actions.push(Action::Sweep(name.clone()));
             }
             if entry.restart_at.is_some_and(|at| at <= now) {
@@ -295,7 +327,11 @@ impl Entry {
         self.ran = false;
         self.stopping = false;
         self.ended = None;
-        self.sweep = None;
+        // One that is under way is remembered until its end, so that no second one begins beside it.
+        self.sweep = self.sweep.take().filter(Sweep::is_under_way);
+        if let Some(sweep) = &mut self.sweep {
+            sweep.then = Then::Nothing;
+        }
         self.restart_at = None;
     }
 
@@ -310,21 +346,34 @@ impl Entry {
         }
     }
 
-    fn gone(&mut self, exit: Exit, restart: RestartPolicy) {
+    /// Whether a sweep begins.
+    fn gone(&mut self, exit: Exit, restart: RestartPolicy) -> bool {
         // A monitor that is killed while it stops its container has still done what the user asked for.
         let asked_for = self.cancelled || (self.stopping && exit.reason == ExitReason::Lost);
         self.ended = (!asked_for).then_some((exit, restart));
         self.watched = false;
-        self.sweep = Some(Sweep { at: Duration::MAX, done: 0 });
+        if let Some(sweep) = self.sweep.as_mut().filter(|sweep| sweep.is_under_way()) {
+            sweep.then = Then::Again;
+            return false;
+        }
+        self.sweep = Some(Sweep { at: UNDER_WAY, done: 0, then: Then::Repeat });
+        true
     }
 
-    fn swept(&mut self, now: Duration, clean: bool) {
-        let Some(sweep) = &mut self.sweep else { return };
-        sweep.at = now + SWEEP_WAIT * 2_u32.pow(sweep.done);
-        sweep.done += 1;
-        if clean || sweep.done >= SWEEPS {
-            self.sweep = None;
+    /// Whether another sweep begins.
+    fn swept(&mut self, now: Duration, clean: bool) -> bool {
+        let Some(sweep) = self.sweep.as_mut().filter(|sweep| sweep.is_under_way()) else { return false };
+        if sweep.then == Then::Again {
+            *sweep = Sweep { at: UNDER_WAY, done: 0, then: Then::Repeat };
+            return true;
         }
+        sweep.done += 1;
+        if clean || sweep.then == Then::Nothing || sweep.done >= SWEEPS {
+            self.sweep = None;
+        } else {
+            sweep.at = now + SWEEP_WAIT * 2_u32.pow(sweep.done - 1);
+        }
+        false
     }
 
     fn start_ended(&mut self, running: bool, restart: RestartPolicy) {

@@ -246,3 +246,83 @@ proptest! {
         }
     }
 }
+
+/// A model of the supervisor: what it was told to do and has not ended yet.
+#[derive(Debug, Default)]
+struct UnderWay {
+    sweeps: BTreeMap<Name, u32>,
+    starts: BTreeMap<Name, u32>,
+}
+
+impl UnderWay {
+    /// Takes what the policy says; the work that one container has at one time is one sweep and one start.
+    fn begin(&mut self, actions: Vec<Action>) -> Result<(), TestCaseError> {
+        for action in actions {
+            let (name, count) = match action {
+                Action::Sweep(name) => (name.clone(), self.sweeps.entry(name).or_default()),
+                Action::Start(name) => (name.clone(), self.starts.entry(name).or_default()),
+            };
+            *count += 1;
+            prop_assert_eq!(*count, 1, "two at one time for {}", name);
+        }
+        Ok(())
+    }
+
+    /// Whether the event can happen: only what is under way can end.
+    fn allows(&mut self, event: &Event) -> bool {
+        match event {
+            Event::Swept(name, _) => self.sweeps.remove(name).is_some(),
+            Event::StartEnded(name, ..) => self.starts.remove(name).is_some(),
+            _ => true,
+        }
+    }
+}
+
+#[test]
+fn a_sweep_that_never_ends_is_not_joined_by_another() {
+    let mut policy = running("web");
+    let gone = || Event::Gone(name("web"), exit(ExitReason::Lost, 1), RestartPolicy::No);
+    assert_eq!(policy.on(seconds(0), gone()), [Action::Sweep(name("web"))]);
+    for now in 0..1000 {
+        assert!(policy.on(seconds(now), Event::Tick).is_empty());
+    }
+    assert_eq!(policy.deadline(), None, "nothing is due while it is under way");
+    // The next life of the container begins and ends meanwhile.
+    policy.on(seconds(1), Event::Watched(name("web")));
+    assert!(policy.on(seconds(2), gone()).is_empty());
+    assert_eq!(policy.on(seconds(3), Event::Swept(name("web"), true)), [Action::Sweep(name("web"))]);
+    assert!(policy.on(seconds(4), Event::Swept(name("web"), true)).is_empty());
+    assert!(policy.containers.is_empty());
+}
+
+proptest! {
+    #[test]
+    fn no_state_emits_work_without_being_moved_by_it(
+        events in prop::collection::vec((any_event(), 0..400_u64), 1..80)
+    ) {
+        let mut policy = Policy::default();
+        let mut under_way = UnderWay::default();
+        let mut now = Duration::ZERO;
+        for (event, pause) in events {
+            now += Duration::from_millis(pause * 10);
+            if !under_way.allows(&event) {
+                continue;
+            }
+            under_way.begin(policy.on(now, event))?;
+            under_way.begin(policy.on(now, Event::Tick))?;
+            prop_assert_eq!(policy.on(now, Event::Tick), [], "the first tick has done everything that is due");
+            prop_assert!(policy.deadline().is_none_or(|at| at > now), "a deadline that has passed is no deadline");
+        }
+        // Whatever is left: every sweep leaves something, and the work still comes to an end.
+        let mut rounds = 0;
+        while let Some(container) = under_way.sweeps.keys().next().cloned() {
+            under_way.sweeps.remove(&container);
+            under_way.begin(policy.on(now, Event::Swept(container, false)))?;
+            now = policy.deadline().unwrap_or(now).max(now);
+            let due = policy.on(now, Event::Tick);
+            under_way.begin(due.into_iter().filter(|action| matches!(action, Action::Sweep(_))).collect())?;
+            rounds += 1;
+            prop_assert!(rounds <= 3 * 2 * SWEEPS, "sweeps without an end");
+        }
+    }
+}

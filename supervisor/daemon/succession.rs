@@ -15,12 +15,12 @@ use nix::unistd::Pid;
 
 use super::conditions::Conditions;
 use super::handover::{self, State};
-use super::protocol::FromSupervisor;
 use super::server::{Outcome, Server};
 use super::workers::{Duty, Worker};
 use crate::call;
 use crate::paths::Paths;
 use crate::sys::descriptor::adopt;
+use crate::worker::protocol::FromSupervisor;
 
 impl Server {
     /// Becomes another program. Returns only when that did not work, and then everything goes on as before.

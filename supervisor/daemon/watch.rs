@@ -13,6 +13,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDe
 
 use crate::call;
 use crate::config::value::Name;
+use crate::paths::names_in;
 
 /// The name of a container's lock file in its run directory.
 const LOCK: &str = "lock";
@@ -91,13 +92,6 @@ impl RunDirectories {
             self.names.insert(descriptor, name);
         }
     }
-}
-
-/// The container names among the entries of a directory.
-#[must_use]
-pub fn names_in(directory: &Path) -> BTreeSet<Name> {
-    let entries = std::fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok);
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
 #[cfg(test)]

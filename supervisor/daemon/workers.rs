@@ -12,14 +12,15 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::policy::Event;
-use super::protocol::{Containers, FromSupervisor, ToSupervisor};
 use super::server::{Outcome, Server};
-use super::worker::{Assignment, Task};
-use super::{Knowledge, now};
+use super::task::{Assignment, Task};
 use crate::call;
+use crate::clock::now;
 use crate::config::value::Name;
 use crate::socket;
 use crate::sys::process::{Fork, fork};
+use crate::worker::Knowledge;
+use crate::worker::protocol::{Containers, FromSupervisor, ToSupervisor};
 
 /// How long no worker is forked when the kernel has no descriptor or process left.
 const BREATH: Duration = Duration::from_secs(1);

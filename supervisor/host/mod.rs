@@ -3,7 +3,6 @@
 //! No decisions are made here. A namespace counts as there when the kernel really makes one; the answer does not
 //! depend on version numbers or on a readable kernel configuration.
 
-pub mod android;
 pub mod cgroup;
 pub mod kernel;
 pub mod namespace;
@@ -12,6 +11,8 @@ pub mod uplink;
 
 use anyhow::Result;
 use nix::sys::utsname::uname;
+
+use crate::platform;
 
 pub use cgroup::Hierarchies;
 pub use namespace::Namespaces;
@@ -39,7 +40,7 @@ impl Host {
     pub fn probe() -> Result<Self> {
         let name = uname()?;
         Ok(Self {
-            android: android::is_android(),
+            android: platform::is_android(),
             release: name.release().to_string_lossy().into_owned(),
             machine: name.machine().to_string_lossy().into_owned(),
             namespaces: Namespaces::probe()?,

@@ -9,14 +9,15 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
-use super::lifetime::{boottime_s, start_time};
+use super::lifetime::start_time;
 use super::{Monitor, Phase};
 use crate::call;
-use crate::container::android;
-use crate::container::init::{self, Prepared};
-use crate::container::start::Report;
-use crate::container::wire::{FromChild, Wire};
+use crate::child::android;
+use crate::child::init::{self, Prepared};
+use crate::child::wire::{FromChild, Wire};
+use crate::clock::now;
 use crate::fault;
+use crate::monitor::protocol::Report;
 use crate::mount::op::Operation;
 use crate::plan::mounts::NOTIFY_SOCKET;
 use crate::pty::Pty;
@@ -67,7 +68,7 @@ impl Monitor {
     fn runs(&mut self, pid: Pid) {
         self.init = Some(pid);
         self.pid_started = start_time(pid);
-        self.started_s = Some(boottime_s());
+        self.started_s = Some(now().as_secs());
         self.phase = Phase::Running;
         self.ready = false;
         self.boots += 1;

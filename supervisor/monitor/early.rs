@@ -10,7 +10,7 @@ use nix::poll::PollFlags;
 use super::control::Client;
 use super::protocol::{Answer, PROTOCOL, Request, State, Status};
 use crate::config::Config;
-use crate::container::start::Report;
+use crate::monitor::protocol::Report;
 use crate::socket;
 use crate::sys::socket::peer;
 

@@ -1,22 +1,22 @@
 //! The monitor's loop, from the first boot to the end: what happens when PID 1 ends, and what is left of it.
 
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 
 use super::protocol::{Answer, Exit, ExitReason};
 use super::{Monitor, Phase, create_cgroup, writers};
 use crate::android::wakelock;
+use crate::child::android;
+use crate::clock::{now, unix_s};
 use crate::config::value::{Name, WakelockPolicy};
 use crate::config::{Config, RootSource};
-use crate::container::android;
 use crate::fault;
 use crate::paths::Paths;
 use crate::plan;
@@ -152,7 +152,7 @@ impl Monitor {
         self.asking = None;
         self.ready = false;
         self.console.finish();
-        let uptime_s = self.started_s.take().map_or(0, |started| boottime_s().saturating_sub(started));
+        let uptime_s = self.started_s.take().map_or(0, |started| now().as_secs().saturating_sub(started));
         let stopping = matches!(self.phase, Phase::Stopping { restart: false });
         let asked_for = matches!(self.phase, Phase::Stopping { restart: true });
         let wants_reboot =
@@ -267,7 +267,7 @@ fn exit_of(status: WaitStatus, stopping: bool, uptime_s: u64) -> Exit {
     if stopping {
         reason = ExitReason::Stopped;
     }
-    Exit { reason, code, signal, message: None, at: now_s(), uptime_s }
+    Exit { reason, code, signal, message: None, at: unix_s(), uptime_s }
 }
 
 /// Writes down that a container never came to run.
@@ -277,7 +277,7 @@ pub(super) fn record_failed_start(paths: &Paths, name: &Name, message: &str) {
         code: None,
         signal: None,
         message: Some(message.to_owned()),
-        at: now_s(),
+        at: unix_s(),
         uptime_s: 0,
     };
     if let Err(error) = record(paths, name, &exit) {
@@ -289,15 +289,6 @@ fn record(paths: &Paths, name: &Name, exit: &Exit) -> Result<()> {
     let text = serde_json::to_vec(exit).context("encode the end")?;
     crate::durable::write(&paths.last_exit(name), &text, 0o600)?;
     Ok(())
-}
-
-fn now_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-/// Seconds since the machine booted, suspended time included: CLOCK_BOOTTIME of clock_gettime(2).
-pub(super) fn boottime_s() -> u64 {
-    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(0, |time| u64::try_from(time.tv_sec()).unwrap_or(0))
 }
 
 /// Field 22 of /proc/PID/stat: with the number it names one process and no later one.

@@ -54,6 +54,22 @@ pub enum Answer {
     Failed(String),
 }
 
+/// What a monitor reports to the worker that forked it, until PID 1 runs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Report {
+    /// Something is not as asked for.
+    Warning(String),
+    /// The image is being checked, so much of it is done.
+    Checking {
+        /// Of all work, if that is known.
+        percent: Option<u8>,
+    },
+    /// PID 1 runs.
+    Running,
+    /// It did not work; everything is undone.
+    Failed(String),
+}
+
 /// State of a container, as in `ds list`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -13,7 +13,7 @@ use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::Pid;
 
 use super::{Monitor, Phase};
-use crate::plan::{Stop, StopRequest};
+use crate::plan::stop::{Stop, StopRequest};
 use crate::rootfs::root::{Root, file_type, reopen};
 use crate::sys::{process, signal};
 

@@ -13,8 +13,8 @@ use nix::sched::{CloneFlags, unshare};
 use crate::call;
 use crate::config::value::Fsck;
 use crate::config::{Config, RootSource};
-use crate::container::start::Report;
 use crate::host::security::Selinux;
+use crate::monitor::protocol::Report;
 use crate::rootfs::image::{self, Access, Attachment, Event, Request};
 use crate::rootfs::root::Root;
 

@@ -2,53 +2,26 @@
 //!
 //! Pure: no system call, no file, no descriptor. `ds start --dry-run` prints the result, and the tests compare it.
 
+pub mod cgroups;
 pub mod devices;
 pub mod mounts;
 pub mod privileges;
 pub mod seed;
 pub mod shell;
+pub mod stop;
 pub mod terms;
 
 use std::fmt;
 
 use anyhow::{Result, bail};
 
-use crate::config::value::{CgroupLayout, HardwareAccess, NetworkMode, Size};
+use self::cgroups::Layout;
+use self::stop::StopRequest;
+use crate::config::value::{HardwareAccess, NetworkMode, Size};
 use crate::config::{Config, Limits, RootSource};
 use crate::host::Host;
 use crate::mount::op::Operation;
 use crate::rootfs::guest::{FirstProcess, Guest};
-
-/// How a container is asked to shut down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StopRequest {
-    /// A signal to PID 1.
-    Signal(Stop),
-    /// sysvinit's request for runlevel 0 through its FIFO (initctl.h of sysvinit), else SIGPWR.
-    RunlevelZero,
-    /// runit's flag files, then SIGCONT: runit(8), "Signals".
-    RunitFlags,
-}
-
-/// Signals that init programs understand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stop {
-    /// SIGRTMIN+3: systemd(1), "Signals".
-    RealtimePlus3,
-    /// An ordinary signal by number.
-    Number(i32),
-}
-
-/// The version of control groups that the container sees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Layout {
-    /// None: the kernel has no control groups, or none that can be used.
-    None,
-    /// One directory for each hierarchy.
-    Version1,
-    /// The unified hierarchy.
-    Version2,
-}
 
 /// How a container keeps its changes that loses them at its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,7 +84,7 @@ pub fn build(config: &Config, host: &Host, guest: &Guest) -> Result<Plan> {
     }
     let mut warnings = Vec::new();
     let namespaces = namespaces(config, host, &mut warnings)?;
-    let layout = layout(config, host, guest, &mut warnings);
+    let layout = cgroups::layout(config, host, guest, &mut warnings);
     let privileged = config.security.privileged;
     let init = config.container.init.as_str().to_owned();
     Ok(Plan {
@@ -128,7 +101,7 @@ pub fn build(config: &Config, host: &Host, guest: &Guest) -> Result<Plan> {
         layout,
         limits: config.limits,
         oom_score: config.container.oom_score,
-        stop: stop_request(guest.first),
+        stop: stop::request(guest.first),
         stop_timeout_s: config.container.stop_timeout.get(),
         init: guest.to_string(),
         notifies: guest.first == FirstProcess::Systemd,
@@ -162,41 +135,6 @@ fn namespaces(config: &Config, host: &Host, warnings: &mut Vec<String>) -> Resul
     Ok(wanted)
 }
 
-/// Version 2 wherever it can be had: it is the one that can safely be delegated. systemd before 233 knows only
-/// version 1, and systemd from 258 on knows only version 2.
-fn layout(config: &Config, host: &Host, guest: &Guest, warnings: &mut Vec<String>) -> Layout {
-    let has_version2 = host.cgroups.version2.is_some();
-    let has_version1 = !host.cgroups.version1.is_empty();
-    let (oldest, newest) = match guest.systemd_version {
-        Some(version) => (version < 233, version >= 258),
-        None => (false, false),
-    };
-    let chosen = match config.container.cgroup {
-        CgroupLayout::V1 if newest => {
-            warnings.push("this systemd knows no cgroup v1; using v2 in spite of cgroup = v1".into());
-            Layout::Version2
-        }
-        CgroupLayout::V1 => Layout::Version1,
-        CgroupLayout::V2 => Layout::Version2,
-        CgroupLayout::Auto if oldest && has_version1 => Layout::Version1,
-        CgroupLayout::Auto if has_version2 => Layout::Version2,
-        CgroupLayout::Auto => Layout::Version1,
-    };
-    match chosen {
-        Layout::Version2 if !has_version2 => {
-            warnings.push(
-                "kernel has no cgroup v2 (CONFIG_CGROUPS): the container gets no control groups".into(),
-            );
-            Layout::None
-        }
-        Layout::Version1 if !has_version1 => {
-            warnings.push("no cgroup v1 hierarchy is mounted: the container gets no control groups".into());
-            Layout::None
-        }
-        chosen => chosen,
-    }
-}
-
 fn command(init: String, layout: Layout, guest: &Guest) -> Vec<String> {
     let mut command = vec![init];
     // In a container systemd takes its own arguments for the kernel command line (kernel-command-line(7)).
@@ -216,19 +154,6 @@ pub fn environment(config: &Config, guest: &Guest) -> Vec<(String, String)> {
         environment.push(("NOTIFY_SOCKET".into(), mounts::NOTIFY_SOCKET.into()));
     }
     environment
-}
-
-fn stop_request(first: FirstProcess) -> StopRequest {
-    match first {
-        FirstProcess::Systemd => StopRequest::Signal(Stop::RealtimePlus3),
-        FirstProcess::Sysvinit => StopRequest::RunlevelZero,
-        FirstProcess::OpenrcInit => StopRequest::Signal(Stop::Number(libc::SIGTERM)),
-        FirstProcess::Runit => StopRequest::RunitFlags,
-        FirstProcess::S6 | FirstProcess::Busybox | FirstProcess::Procd => {
-            StopRequest::Signal(Stop::Number(libc::SIGUSR2))
-        }
-        FirstProcess::Other => StopRequest::Signal(Stop::Number(libc::SIGTERM)),
-    }
 }
 
 impl fmt::Display for Plan {

@@ -5,7 +5,8 @@
 
 use nix::mount::MsFlags;
 
-use super::{Layout, devices, seed};
+use super::cgroups::Layout;
+use super::{devices, seed};
 use crate::config::Config;
 use crate::config::value::NetworkMode;
 use crate::host::Host;

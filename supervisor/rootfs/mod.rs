@@ -10,4 +10,3 @@ mod replace;
 pub mod root;
 pub mod size;
 pub mod superblock;
-pub mod tool;

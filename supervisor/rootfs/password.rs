@@ -18,7 +18,8 @@ const SHADOW: &str = "/etc/shadow";
 pub fn set(root: &Root, account: &str, password: &str) -> Result<()> {
     let text = root.read(Path::new(SHADOW), MOST).with_context(|| format!("read {SHADOW}"))?;
     let text = String::from_utf8(text).with_context(|| format!("{SHADOW} is not text"))?;
-    let hash = ShaCrypt::default().hash_password(password.as_bytes()).map_err(|error| anyhow::anyhow!("{error}"))?;
+    let hash =
+        ShaCrypt::default().hash_password(password.as_bytes()).map_err(|error| anyhow::anyhow!("{error}"))?;
     let changed = change(&text, account, &hash.to_string());
     ensure!(changed.is_some(), "there is no account {account}");
     root.replace(Path::new(SHADOW), changed.unwrap_or_default().as_bytes(), 0o640)

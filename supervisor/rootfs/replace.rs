@@ -43,12 +43,17 @@ impl Root {
                 call!(fchown(&file, Some(status.st_uid.into()), Some(status.st_gid.into())), "fchown")?;
             }
             call!(fchmod(&file, Mode::from_bits_truncate(mode)), "fchmod")?;
-            call!(file.sync_all().map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0))), "fsync")?;
+            call!(
+                file.sync_all().map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0))),
+                "fsync"
+            )?;
             Ok(call!(renameat(&directory, temporary.as_os_str(), &directory, name), "rename")?)
         });
-        written.inspect_err(|_| {
-            let _ = unlinkat(&directory, temporary.as_os_str(), UnlinkatFlags::NoRemoveDir);
-        }).with_context(|| format!("write {}", path.display()))
+        written
+            .inspect_err(|_| {
+                let _ = unlinkat(&directory, temporary.as_os_str(), UnlinkatFlags::NoRemoveDir);
+            })
+            .with_context(|| format!("write {}", path.display()))
     }
 }
 

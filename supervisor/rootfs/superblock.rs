@@ -269,13 +269,13 @@ mod tests {
 
     #[test]
     fn what_mke2fs_makes_is_clean_and_its_checksum_fits() {
-        let Some(mke2fs) = crate::rootfs::tool::Tool::find("mke2fs") else { return };
+        let Some(mke2fs) = crate::tool::Tool::find("mke2fs") else { return };
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("image");
         let words =
             ["-q", "-t", "ext4", "-O", "metadata_csum,64bit", "-L", "web", path.to_str().unwrap(), "8M"];
         let words = words.map(std::ffi::OsStr::new);
-        let made = mke2fs.run(&mut crate::rootfs::tool::Invocation::new(&words)).unwrap();
+        let made = mke2fs.run(&mut crate::tool::Invocation::new(&words)).unwrap();
         assert!(made.is_success(), "{}", made.said);
         let FileSystem::Ext(ext) = probe(&std::fs::read(&path).unwrap()) else { panic!() };
         assert!(ext.clean && ext.checksum_fits && !ext.needs_recovery, "{ext:?}");

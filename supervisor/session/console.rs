@@ -14,14 +14,14 @@ use super::bridge::{Bridge, Edge, Typed};
 use super::terminal::{self, RawMode};
 use super::{ASKING, escape};
 use crate::call;
-use crate::command::Env;
 use crate::config::value::Name;
 use crate::container::monitor;
-use crate::daemon::worker::FromClient;
 use crate::exit::ExitCode;
 use crate::monitor::protocol::{Answer, Request};
 use crate::socket;
 use crate::sys::terminal::WindowSize;
+use crate::worker::Env;
+use crate::worker::client::FromClient;
 
 /// Why nobody looks any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -24,15 +24,15 @@ use self::bridge::{Bridge, Edge, Typed};
 use self::flow::Source;
 use self::terminal::RawMode;
 use crate::call;
-use crate::container::program::Running;
-use crate::container::wire::FromChild;
-use crate::daemon::worker::{Client, FromClient};
+use crate::child::program::Running;
+use crate::child::wire::FromChild;
 use crate::exit::ExitCode;
 use crate::pty::{Pty, open_again};
 use crate::signals::Signals;
 use crate::socket;
 use crate::sys::process::{self, Ended};
 use crate::sys::terminal::{WindowSize, set_window_size};
+use crate::worker::client::{Client, FromClient};
 
 /// How long a program that was hung up may take to end before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
@@ -375,7 +375,7 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::container::wire::Wire;
+    use crate::child::wire::Wire;
 
     #[expect(clippy::zombie_processes, reason = "attending is waiting")]
     fn outcome(script: &str, failure: Option<&str>) -> Outcome {

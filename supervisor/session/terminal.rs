@@ -10,9 +10,9 @@ use anyhow::Result;
 use nix::sys::stat::fstat;
 use nix::unistd::isatty;
 
-use crate::daemon::worker::Client;
 use crate::sys::socket::peer;
 use crate::sys::terminal::{WindowSize, window_size};
+use crate::worker::client::Client;
 
 /// Whether standard input is a terminal.
 #[must_use]

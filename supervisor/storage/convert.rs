@@ -19,13 +19,13 @@ use super::sweep::Intent;
 use super::transfer::{transfer, verify};
 use super::{ext4, space};
 use crate::cli;
-use crate::command::Env;
 use crate::config::value::Name;
 use crate::config::{Config, RootSource};
 use crate::fault;
 use crate::rootfs::image::{Access, Fsck};
 use crate::rootfs::root::Root;
 use crate::rootfs::size::{TreeUsage, measure};
+use crate::worker::Env;
 
 /// Sizes that are chosen for an image are multiples of this.
 const ROUND: u64 = 64 << 20;

@@ -15,7 +15,6 @@ use super::mounted::label;
 use super::space;
 use super::staging::Staging;
 use super::transfer::transfer;
-use crate::command::Env;
 use crate::config::Config;
 use crate::config::value::Name;
 use crate::container::Lock;
@@ -23,6 +22,7 @@ use crate::durable;
 use crate::fault;
 use crate::rootfs::root::Root;
 use crate::rootfs::size::measure;
+use crate::worker::Env;
 
 /// Largest configuration that is read, bytes.
 pub const LARGEST_CONFIGURATION: u64 = 1 << 20;

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 use nix::errno::Errno;
 use serde_json::Value;
 
@@ -15,13 +15,13 @@ use super::source::{Incoming, Source};
 use super::space;
 use super::staging::Staging;
 use crate::archive::unpack::{Rules, unpack};
-use crate::command::Env;
 use crate::config::Config;
 use crate::config::value::{ContainerPath, Name};
 use crate::container::Lock;
 use crate::fault;
 use crate::rootfs::root::Root;
 use crate::sys::errno_of;
+use crate::worker::Env;
 
 /// How much more than the size of an image may come out of an archive before it is given up: headers and filling,
 /// and files that the archive has more than once.
@@ -100,7 +100,10 @@ pub(super) fn unpack_all(
     };
     let unpacked = match unpacked {
         Ok(unpacked) => unpacked,
-        Err(error) => return refuse(error, &source.name, &mut incoming, form, root),
+        Err(error) if errno_of(&error).is_none() && !incoming.exceeded() => {
+            return Err(incoming.failure().map_or_else(|| error.context(source.name.clone()), Error::msg));
+        }
+        Err(error) => return refuse(error, &mut incoming, form, root),
     };
     for warning in &unpacked.warnings {
         reporter.warn(warning.as_str())?;
@@ -121,10 +124,7 @@ pub(super) fn unpack_all(
     Ok(())
 }
 
-fn refuse(error: anyhow::Error, name: &str, incoming: &mut Incoming, form: Form, root: &Root) -> Result<()> {
-    if let Some(text) = incoming.failure() {
-        bail!("{text}");
-    }
+fn refuse(error: Error, incoming: &mut Incoming, form: Form, root: &Root) -> Result<()> {
     if incoming.exceeded() {
         return match form {
             Form::Directory => Err(error.context("there is not enough room; make room first")),
@@ -137,7 +137,6 @@ fn refuse(error: anyhow::Error, name: &str, incoming: &mut Incoming, form: Form,
         Form::Directory => 0,
         Form::Image { size, .. } => size.saturating_mul(64),
     };
-    let error = if errno_of(&error).is_none() { error.context(name.to_owned()) } else { error };
     explain(error, form, root, &mut || incoming.drain(most).map(|total| space::shown(needed(total))))
 }
 

@@ -23,7 +23,6 @@ use crate::archive::compress;
 use crate::archive::pack::pack;
 use crate::archive::writer::Writer;
 use crate::call;
-use crate::command::Env;
 use crate::config::value::Name;
 use crate::config::{Config, RootSource};
 use crate::durable;
@@ -32,6 +31,7 @@ use crate::rootfs::image::{Access, Fsck};
 use crate::rootfs::root::Root;
 use crate::rootfs::size::measure;
 use crate::sys::descriptor::try_lock;
+use crate::worker::Env;
 
 /// How often a temporary name may be taken.
 const ATTEMPTS: usize = 16;

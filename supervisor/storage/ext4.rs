@@ -11,7 +11,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::config::value::Name;
-use crate::rootfs::tool::{Invocation, Outcome, Tool};
+use crate::tool::{Invocation, Outcome, Tool};
 
 /// Unit of an image's size, bytes: the block size.
 pub const BLOCK: u64 = 4096;

@@ -12,7 +12,6 @@ use nix::errno::Errno;
 
 use super::sweep;
 use crate::call;
-use crate::command::Env;
 use crate::config::value::Name;
 use crate::config::{Config, RootSource};
 use crate::container::occupied::{self, Occupation};
@@ -22,6 +21,7 @@ use crate::rootfs::image::claim::{Claim, claim};
 use crate::rootfs::loop_device::Nodes;
 use crate::rootfs::root::Root;
 use crate::sys::descriptor::try_lock;
+use crate::worker::Env;
 
 /// A stopped container that nobody else can start, change or delete.
 #[derive(Debug)]

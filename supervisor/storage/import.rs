@@ -20,12 +20,12 @@ use super::space;
 use super::staging::Staging;
 use crate::archive::reader::{Kind, Member, Reader};
 use crate::archive::unpack::{Rules, Unpacker};
-use crate::command::Env;
 use crate::config::Config;
 use crate::config::value::Name;
 use crate::container::Lock;
 use crate::fault;
 use crate::rootfs::root::Root;
+use crate::worker::Env;
 
 /// Largest manifest that is read, bytes.
 const LARGEST_MANIFEST: u64 = 64 << 10;

@@ -21,11 +21,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::call;
-use crate::command::Env;
-use crate::container::start::wait;
 use crate::fault;
 use crate::socket;
 use crate::sys::process::{Fork, clone, exit_immediately, fork, set_parent_death_signal};
+use crate::worker::Env;
 
 /// How often progress is told.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -219,7 +218,7 @@ impl Drop for Child {
 
 fn hear(env: &Env, watcher: Watcher<'_>, socket: &OwnedFd, mut child: Child) -> Result<Value> {
     loop {
-        wait(env, socket)?;
+        env.client.wait_for(socket)?;
         match socket::receive::<Message>(socket)?.map(|received| received.message) {
             Some(Message::Event(event)) => watcher(&event),
             Some(Message::Done(value)) => {

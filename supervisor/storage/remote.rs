@@ -12,9 +12,9 @@ use crate::catalogue::choose::Query;
 use crate::catalogue::download::{Delivery, Item, deliver};
 use crate::catalogue::fetch::Network;
 use crate::catalogue::listing::Listing;
-use crate::command::Env;
 use crate::config::Images;
 use crate::paths::Paths;
+use crate::worker::Env;
 
 /// What to fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +49,8 @@ impl Remote {
             Wanted::Address(address, sha256) => Item::at(address, sha256.as_deref()),
             Wanted::Image(query, architecture) => {
                 let found = job::run(env, watcher, &mut |reporter| {
-                    let item = locate(query, architecture, (&cache, &network, &mirrors), false, Some(reporter))?;
+                    let item =
+                        locate(query, architecture, (&cache, &network, &mirrors), false, Some(reporter))?;
                     Ok(serde_json::to_value(item)?)
                 })?;
                 serde_json::from_value(found).context("what the job found")?
@@ -129,7 +130,10 @@ pub fn cache(paths: &Paths) -> Result<Cache> {
     Cache::open(paths, images.cache_size.bytes())
 }
 
-fn surroundings(paths: &Paths, environment: &BTreeMap<String, String>) -> Result<(Cache, Network, Vec<String>)> {
+fn surroundings(
+    paths: &Paths,
+    environment: &BTreeMap<String, String>,
+) -> Result<(Cache, Network, Vec<String>)> {
     let images = Images::load(&paths.supervisor_ini())?;
     let cache = Cache::open(paths, images.cache_size.bytes())?;
     Ok((cache, Network::load(environment)?, images.mirrors))

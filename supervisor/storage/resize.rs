@@ -16,10 +16,10 @@ use super::held::Held;
 use super::job::{self, Reporter, Watcher};
 use super::space;
 use super::staging::{Staging, sync_directory};
-use crate::command::Env;
 use crate::config::RootSource;
 use crate::config::value::Name;
 use crate::fault;
+use crate::worker::Env;
 
 /// What came of it, bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

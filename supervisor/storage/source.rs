@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Error, Result, ensure};
 use nix::fcntl::OFlag;
@@ -14,6 +15,9 @@ use nix::fcntl::OFlag;
 use super::remote::Remote;
 use crate::archive::decompress::{self, Stream};
 use crate::catalogue::feeder::Feeder;
+
+/// How long the end of a download is waited for when what came of it is damaged.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where an archive comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +82,10 @@ impl Source {
         let (input, position) = match &self.origin {
             Origin::File(file) => {
                 let position = self.length.is_some().then(|| file.try_clone()).transpose().context("dup")?;
-                (file.as_fd().try_clone_to_owned().context("dup")?, position.map_or(Position::Unknown, Position::File))
+                (
+                    file.as_fd().try_clone_to_owned().context("dup")?,
+                    position.map_or(Position::Unknown, Position::File),
+                )
             }
             Origin::Server(remote) => {
                 let again = || remote.find_again();
@@ -184,10 +191,14 @@ impl Incoming {
         }
     }
 
-    /// Why the download broke off, if that is why nothing more comes.
-    pub fn failure(&mut self) -> Option<String> {
-        match &mut self.position {
-            Position::Feeder(feeder) => feeder.failure(),
+    /// Why a download does not count, whatever else is wrong with what came: the server's fault comes before those of
+    /// the archive that it sent.
+    #[must_use]
+    pub fn failure(self) -> Option<String> {
+        // Nobody reads any more, and the download goes on to its checksum.
+        drop(self.stream);
+        match self.position {
+            Position::Feeder(mut feeder) => feeder.failure(PATIENCE),
             Position::File(_) | Position::Unknown => None,
         }
     }

@@ -15,9 +15,9 @@ use super::staging::{self, JOB, NEW, TRASH, is_staging, sync_directory};
 use crate::config::value::Name;
 use crate::config::{Config, RootSource};
 use crate::container::{Lock, occupied};
-use crate::daemon::watch::names_in;
 use crate::durable;
 use crate::paths::Paths;
+use crate::paths::names_in;
 
 /// The file of an [`Intent`].
 pub const INTENT: &str = "intent";

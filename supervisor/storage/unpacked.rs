@@ -13,9 +13,9 @@ use super::job::{self, Watcher};
 use super::source::Source;
 use super::space;
 use super::staging::{Staging, rename_to_free, sync_directory};
-use crate::command::Env;
 use crate::rootfs::password;
 use crate::rootfs::root::Root;
+use crate::worker::Env;
 
 /// The program that a root file system is expected to have.
 const INIT: &str = "/sbin/init";

@@ -3,8 +3,8 @@
 use crate::root_fs::Tree;
 use crate::sandbox::{Done, Sandbox, Setting};
 use crate::storage::{archive, assert_tidy, full_tree, text};
-use crate::web::{Reply, Request, Server};
 use crate::wait_for;
+use crate::web::{Reply, Request, Server};
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::Path;
@@ -29,7 +29,9 @@ fn root_file_system(sandbox: &Sandbox) -> Vec<u8> {
 /// A catalogue with decoys: other architectures, a variant that sorts first, an older build, a machine image.
 fn streams(image: &[u8]) -> String {
     let item = |path: &str, sha256: &str, size: usize| {
-        format!(r#"{{"items":{{"root.tar.xz":{{"ftype":"root.tar.xz","sha256":"{sha256}","size":{size},"path":"{path}"}}}}}}"#)
+        format!(
+            r#"{{"items":{{"root.tar.xz":{{"ftype":"root.tar.xz","sha256":"{sha256}","size":{size},"path":"{path}"}}}}}}"#
+        )
     };
     let good = item(IMAGE.trim_start_matches('/'), &sum(image), image.len());
     let bad = item("images/decoy/rootfs.tar.xz", &"0".repeat(64), 1);
@@ -79,7 +81,8 @@ fn prepared(setting: Setting) -> (Sandbox, Server, Arc<Vec<u8>>) {
 
 fn cached(sandbox: &Sandbox) -> Vec<String> {
     let entries = fs::read_dir(sandbox.data("cache")).into_iter().flatten().filter_map(Result::ok);
-    let mut names: Vec<String> = entries.map(|entry| entry.file_name().into_string().expect("UTF-8")).collect();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.file_name().into_string().expect("UTF-8")).collect();
     names.sort();
     names
 }
@@ -87,7 +90,8 @@ fn cached(sandbox: &Sandbox) -> Vec<String> {
 #[test]
 fn a_name_of_the_catalogue_becomes_a_container_that_boots() {
     let (sandbox, server, image) = prepared(Setting::default());
-    let done = ds(&sandbox, &server, &["create", "web", "--from", "debian:13", "--arch", "amd64", "--size", "64M"]);
+    let done =
+        ds(&sandbox, &server, &["create", "web", "--from", "debian:13", "--arch", "amd64", "--size", "64M"]);
     assert_eq!(done.succeeds(), "web created\n");
     sandbox.ds(&["start", "web"]).succeeds();
     sandbox.ds(&["stop", "web"]).succeeds();
@@ -188,14 +192,30 @@ fn bad_servers_are_named_in_one_line_and_leave_nothing() {
     let cases: Vec<(&str, Reply, &str)> = vec![
         ("not there", Reply::status(404), "the server does not have it (404)"),
         ("forbidden", Reply::status(403), "the server answers 403"),
-        ("a login page", Reply::body("<html>").header("Content-Type", "text/html"), "is this network waiting for a login?"),
+        (
+            "a login page",
+            Reply::body("<html>").header("Content-Type", "text/html"),
+            "is this network waiting for a login?",
+        ),
         ("another file", Reply::body(vec![7; image.len()]), "the checksum is wrong"),
         ("another length", Reply::body(vec![7; 1000]), "the server has 1000 bytes, the index says"),
-        ("encoded", Reply::body(image.as_slice()).header("Content-Encoding", "gzip"), "encodes the file as gzip"),
-        ("plain", Reply::status(302).header("Location", "http://example.org/x"), "which is not encrypted; refused"),
+        (
+            "encoded",
+            Reply::body(image.as_slice()).header("Content-Encoding", "gzip"),
+            "encodes the file as gzip",
+        ),
+        (
+            "plain",
+            Reply::status(302).header("Location", "http://example.org/x"),
+            "which is not encrypted; refused",
+        ),
         ("endless", Reply::status(302).header("Location", "/again"), "redirects more than 5 times"),
         ("nowhere", Reply::status(302), "redirects to nowhere"),
-        ("other range", Reply { status: 206, ..Reply::body("x") }.header("Content-Range", "bytes 5-5/9"), "another range"),
+        (
+            "other range",
+            Reply { status: 206, ..Reply::body("x") }.header("Content-Range", "bytes 5-5/9"),
+            "another range",
+        ),
     ];
     for (number, (what, reply, expected)) in cases.into_iter().enumerate() {
         let index = streams(&image);
@@ -218,12 +238,14 @@ fn bad_servers_are_named_in_one_line_and_leave_nothing() {
 #[test]
 fn an_index_that_is_none_is_refused_and_another_mirror_asked() {
     let (sandbox, server, _) = prepared(Setting::default());
-    let captive = Server::start(&sandbox, |_| Reply::body("<html>log in</html>").header("Content-Type", "text/html"));
+    let captive =
+        Server::start(&sandbox, |_| Reply::body("<html>log in</html>").header("Content-Type", "text/html"));
     configure(&sandbox, &captive.address());
     let done = ds(&sandbox, &captive, &["pull", "debian:13"]);
     done.fails(1, &["the list of images cannot be had: "]);
     // Both authorities in one file.
-    let both = [fs::read(&server.authority).expect("read"), fs::read(&captive.authority).expect("read")].concat();
+    let both =
+        [fs::read(&server.authority).expect("read"), fs::read(&captive.authority).expect("read")].concat();
     fs::write(&server.authority, both).expect("write");
     configure(&sandbox, &format!("{},{}", captive.address(), server.address()));
     let done = ds(&sandbox, &server, &["pull", "debian:13", "--arch", "amd64"]);
@@ -235,7 +257,9 @@ fn a_text_index_and_its_sums_do_as_well() {
     let sandbox = Sandbox::new();
     let image = Arc::new(root_file_system(&sandbox));
     let (served, directory) = (Arc::clone(&image), IMAGE.trim_end_matches("rootfs.tar.xz"));
-    let index = format!("debian;trixie;amd64;cloud;20260821_05:24;/nowhere/\r\ndebian;trixie;amd64;default;20260821_05:24;{directory}\n;;;\n");
+    let index = format!(
+        "debian;trixie;amd64;cloud;20260821_05:24;/nowhere/\r\ndebian;trixie;amd64;default;20260821_05:24;{directory}\n;;;\n"
+    );
     let sums = format!("{}  meta.tar.xz\n{}  rootfs.tar.xz\n", "0".repeat(64), sum(&image));
     let server = Server::start(&sandbox, move |request| match request.path.as_str() {
         "/meta/1.0/index-system" => Reply::body(index.clone()),
@@ -271,21 +295,22 @@ fn an_interrupted_download_ends_at_once_and_goes_on_later() {
     let (served, index) = (Arc::clone(&image), streams(&image));
     let server = Server::start(&sandbox, move |request| match (request.path.as_str(), request.before) {
         ("/streams/v1/images.json", _) => Reply::body(index.clone()),
-        (IMAGE, 0) => Reply { drip: Some((50_000, Duration::from_millis(300))), ..Reply::file(&served, request) },
+        (IMAGE, 0) => {
+            Reply { drip: Some((50_000, Duration::from_millis(300))), ..Reply::file(&served, request) }
+        }
         (IMAGE, _) => Reply::file(&served, request),
         _ => Reply::status(404),
     });
     configure(&sandbox, &server.address());
-    let line = [text(&sandbox.binary()), "create", "web", "--from", "debian:13", "--arch", "amd64"].map(str::to_owned);
-    let mut command = sandbox.command(&line);
-    let mut child = command.env("SSL_CERT_FILE", &server.authority).spawn().expect("run");
+    let trust = format!("SSL_CERT_FILE={}", server.authority.display());
+    let binary = sandbox.binary();
+    let mut terminal = sandbox.on_terminal(&["env", &trust, text(&binary), "create", "web", "--from", "debian:13", "--arch", "amd64"]);
     let part = sandbox.data(&format!("cache/{}.part", sum(&image)));
     wait_for("a beginning", || fs::metadata(&part).ok().filter(|about| about.len() > 60_000));
-    let client = wait_for("the client", || {
-        sandbox.processes().into_iter().find(|process| process.command.get(1).is_some_and(|word| word == "create"))
-    });
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(client.pid), nix::sys::signal::Signal::SIGINT).expect("kill");
-    assert!(!child.wait().expect("wait").success());
+    terminal.expect("of ");
+    terminal.send(b"\x03");
+    terminal.expect("interrupted");
+    assert_eq!(terminal.wait(), 1);
     assert_tidy(&sandbox);
     let kept = fs::metadata(&part).expect("the beginning is kept").len();
     ds(&sandbox, &server, &["create", "web", "--from", "debian:13", "--arch", "amd64"]).succeeds();
@@ -301,7 +326,11 @@ fn whoever_dies_at_any_stage_of_a_pull_leaves_the_cache_whole_or_empty() {
         let done = ds(&sandbox, &server, &["pull", "debian:13", "--arch", "amd64"]);
         assert_ne!(done.code, 0);
         for name in cached(&sandbox).iter().filter(|name| name.len() == 64) {
-            assert_eq!(sum(&fs::read(sandbox.data(&format!("cache/{name}"))).expect("read")), *name, "{stage}");
+            assert_eq!(
+                sum(&fs::read(sandbox.data(&format!("cache/{name}"))).expect("read")),
+                *name,
+                "{stage}"
+            );
         }
         sandbox.ds(&["supervisor", "stop"]).succeeds();
         sandbox.forget_fault();
@@ -319,7 +348,8 @@ fn a_damaged_copy_in_the_cache_is_found_and_fetched_again() {
     let middle = damaged.len() / 2;
     damaged[middle] ^= 1;
     fs::write(&path, damaged).expect("write");
-    ds(&sandbox, &server, &["create", "web", "--from", "debian:13", "--arch", "amd64"]).fails(1, &["has been removed; try again"]);
+    ds(&sandbox, &server, &["create", "web", "--from", "debian:13", "--arch", "amd64"])
+        .fails(1, &["has been removed; try again"]);
     assert_tidy(&sandbox);
     ds(&sandbox, &server, &["create", "web", "--from", "debian:13", "--arch", "amd64"]).succeeds();
 }

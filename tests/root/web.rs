@@ -2,7 +2,7 @@
 
 use crate::sandbox::Sandbox;
 use nix::sched::{CloneFlags, setns};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle, sleep};
 use std::time::Duration;
@@ -88,13 +88,15 @@ impl Server {
         let authority = sandbox.path("authority.pem");
         fs::create_dir_all(authority.parent().expect("a parent")).expect("mkdir");
         let config = Arc::new(configuration(&authority));
-        let network = File::open(format!("/proc/{}/ns/net", sandbox.init_pid())).expect("the network namespace");
+        let network =
+            File::open(format!("/proc/{}/ns/net", sandbox.init_pid())).expect("the network namespace");
         let (stop, requests) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let (send, receive) = std::sync::mpsc::channel();
         let (stopped, seen) = (Arc::clone(&stop), Arc::clone(&requests));
         let handler: Arc<Handler> = Arc::new(handler);
         let thread = thread::spawn(move || {
             setns(&network, CloneFlags::CLONE_NEWNET).expect("setns");
+            ds::sys::network::bring_loopback_up().expect("the loopback interface");
             let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
             listener.set_nonblocking(true).expect("nonblocking");
             send.send(listener.local_addr().expect("an address").port()).expect("send");
@@ -142,6 +144,10 @@ fn configuration(authority: &std::path::Path) -> ServerConfig {
     let key = KeyPair::generate().expect("a key");
     let mut root = CertificateParams::default();
     root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    // Authorities are told apart by their names.
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let name = format!("authority {}", COUNT.fetch_add(1, Ordering::Relaxed));
+    root.distinguished_name.push(DnType::CommonName, name);
     let certificate = root.self_signed(&key).expect("an authority");
     fs::write(authority, certificate.pem()).expect("write");
     let issuer = Issuer::new(root, key);
@@ -153,7 +159,10 @@ fn configuration(authority: &std::path::Path) -> ServerConfig {
         .with_safe_default_protocol_versions()
         .expect("versions")
         .with_no_client_auth()
-        .with_single_cert(vec![leaf.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).expect("a key"))
+        .with_single_cert(
+            vec![leaf.der().clone()],
+            PrivateKeyDer::try_from(key.serialize_der()).expect("a key"),
+        )
         .expect("a configuration")
 }
 
@@ -177,9 +186,14 @@ fn converse(
         lines.push(line.trim().to_owned());
     }
     let path = lines.first().and_then(|line| line.split(' ').nth(1)).unwrap_or_default().to_owned();
-    let headers: BTreeMap<String, &str> =
-        lines.iter().skip(1).filter_map(|line| line.split_once(": ")).map(|(name, value)| (name.to_lowercase(), value)).collect();
-    let from = headers.get("range").and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
+    let headers: BTreeMap<String, &str> = lines
+        .iter()
+        .skip(1)
+        .filter_map(|line| line.split_once(": "))
+        .map(|(name, value)| (name.to_lowercase(), value))
+        .collect();
+    let from =
+        headers.get("range").and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
     let request = {
         let mut seen = seen.lock().expect("lock");
         let before = seen.iter().filter(|request| request.path == path).count();

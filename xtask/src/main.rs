@@ -9,7 +9,6 @@ mod demo;
 mod droidspaces;
 mod fixture;
 mod interrupt;
-mod package;
 mod packages;
 mod process;
 mod suite;
@@ -17,6 +16,7 @@ mod terminal;
 mod traces;
 mod vm;
 mod workspace;
+mod zip;
 
 use anyhow::Result;
 use argh::FromArgs;
@@ -144,7 +144,7 @@ fn perform(verb: Verb) -> Result<ExitCode> {
             return Ok(if all_reached { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Verb::Package(Package { architecture, verify }) => {
-            package::run(&workspace, &package::Options { architectures: architecture, verify })?;
+            zip::run(&workspace, &zip::Options { architectures: architecture, verify })?;
         }
         Verb::Stopwatch(Stopwatch { times, command }) => bench::print_times(times, &command)?,
     }

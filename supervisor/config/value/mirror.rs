@@ -26,7 +26,10 @@ impl FromStr for Mirrors {
         let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
         let mirrors: Vec<String> = parts.map(mirror).collect::<Result<_, _>>()?;
         if mirrors.is_empty() {
-            return Err(Invalid::new("no server is named", "write an https address, such as https://images.linuxcontainers.org"));
+            return Err(Invalid::new(
+                "no server is named",
+                "write an https address, such as https://images.linuxcontainers.org",
+            ));
         }
         Ok(Self(mirrors))
     }
@@ -71,9 +74,22 @@ mod tests {
     #[test]
     fn addresses_are_encrypted_or_of_this_machine() {
         let read = |text: &str| text.parse::<Mirrors>().map(Mirrors::into_vec);
-        assert_eq!(read("https://a.example/, http://127.0.0.1:80/x").unwrap(), ["https://a.example", "http://127.0.0.1:80/x"]);
+        assert_eq!(
+            read("https://a.example/, http://127.0.0.1:80/x").unwrap(),
+            ["https://a.example", "http://127.0.0.1:80/x"]
+        );
         assert_eq!(read("http://[::1]:1").unwrap(), ["http://[::1]:1"]);
-        for wrong in ["", ",", "a.example", "http://a.example", "https://", "https://a?b", "ftp://a", "http://127.0.0.1.example/", "https://u@h"] {
+        for wrong in [
+            "",
+            ",",
+            "a.example",
+            "http://a.example",
+            "https://",
+            "https://a?b",
+            "ftp://a",
+            "http://127.0.0.1.example/",
+            "https://u@h",
+        ] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
     }

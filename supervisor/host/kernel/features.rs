@@ -7,7 +7,7 @@ use std::path::Path;
 use nix::unistd::geteuid;
 
 use super::{Feature, Ground, link, trial};
-use crate::rootfs::tool::Tool;
+use crate::tool::Tool;
 
 /// A required feature.
 const fn required(

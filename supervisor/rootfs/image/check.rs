@@ -10,7 +10,7 @@ use super::claim::Claim;
 use super::{Event, Fsck, Request};
 use crate::fault;
 use crate::rootfs::superblock::Ext;
-use crate::rootfs::tool::{Invocation, Outcome, Tool};
+use crate::tool::{Invocation, Outcome, Tool};
 
 /// How much of all work is done after each of the five passes, percent; e2fsck's own bar has the same weights.
 const PASSES: [u64; 6] = [0, 70, 90, 92, 95, 100];

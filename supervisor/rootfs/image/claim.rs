@@ -21,8 +21,8 @@ use super::look::is_image;
 use crate::call;
 use crate::rootfs::loop_device::{Attached, Nodes, attached_as, has, wait_until};
 use crate::rootfs::root::{file_type, reopen};
-use crate::rootfs::tool::is_hung_up;
 use crate::sys::descriptor;
+use crate::tool::is_hung_up;
 
 /// How long a device that is about to let go of a file is waited for: its last user was killed just now.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -8,7 +8,7 @@ mod tally;
 use crate::binary::{self, Profile};
 use crate::terminal;
 use crate::workspace::Workspace;
-use crate::{fixture, package, packages, process, vm};
+use crate::{fixture, packages, process, vm, zip};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -138,7 +138,7 @@ fn prepare(workspace: &Workspace, suites: &[Suite]) -> Result<Environment> {
     }
     if needed(&[Needs::Module, Needs::VirtualMachine]) {
         let phones = needed(&[Needs::VirtualMachine]);
-        environment.push(("DS_MODULE", package::run(workspace, &package::Options::for_tests(phones)?)?));
+        environment.push(("DS_MODULE", zip::run(workspace, &zip::Options::for_tests(phones)?)?));
     }
     if needed(&[Needs::Machine, Needs::VirtualMachine]) {
         fixture::ensure(workspace, &[])?;

@@ -1,30 +1,29 @@
 //! The client: hands a command line and its standard streams to the supervisor, and waits for the exit code.
 //!
-//! Owns the terminal's raw mode and the forwarding of signals. Does nothing privileged and reads no configuration:
+//! Owns the forwarding of signals; `raw_mode` has the terminal. Does nothing privileged and reads no configuration:
 //! what it does is on the way of every `ds run`. Where no supervisor listens, it starts one. termios(3), signal(7).
+
+mod raw_mode;
 
 use std::collections::BTreeMap;
 use std::env;
 use std::io::{stderr, stdin, stdout};
 use std::os::fd::{AsFd, OwnedFd};
-use std::panic;
-use std::sync::{Mutex, Once, PoisonError};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, raise};
-use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::geteuid;
 
 use crate::call;
 use crate::daemon::launch;
-use crate::daemon::protocol::{ENVIRONMENT, FromWorker, GENERATION, Request, ToWorker};
 use crate::paths::Paths;
 use crate::signals::Signals;
 use crate::socket;
 use crate::sys::errno_of;
 use crate::sys::socket::next_length;
+use crate::worker::protocol::{ENVIRONMENT, FromWorker, GENERATION, Request, ToWorker};
 
 /// Signals that would end the client: the command gets them instead, whatever it does.
 const ENDING: [Signal; 6] =
@@ -34,9 +33,6 @@ const OF_TERMINAL: [Signal; 3] = [Signal::SIGWINCH, Signal::SIGCONT, Signal::SIG
 
 /// How often a request is made that nobody has read before the supervisor ended.
 const MOST_TRIES: u32 = 3;
-
-/// The terminal as it was before it was made raw; process-wide, for the panic hook.
-static SAVED: Mutex<Option<Termios>> = Mutex::new(None);
 
 /// Connects to the supervisor before the command line is understood, for verbs that people wait for: it forks a worker
 /// meanwhile, which ends at once if nothing is asked for. What is in the way is told by [`run`].
@@ -225,11 +221,11 @@ impl Terminal {
     fn raw_mode(&mut self, on: bool) -> Result<()> {
         if !on {
             self.of_terminal = None;
-            restore();
+            raw_mode::restore();
             return Ok(());
         }
         self.of_terminal = Some(Signals::listen(&OF_TERMINAL)?);
-        make_raw();
+        raw_mode::enter();
         Ok(())
     }
 
@@ -253,36 +249,6 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        restore();
-    }
-}
-
-/// Standard input that is no terminal stays as it is.
-fn make_raw() {
-    let mut saved = SAVED.lock().unwrap_or_else(PoisonError::into_inner);
-    if saved.is_some() {
-        return;
-    }
-    let Ok(before) = tcgetattr(stdin()) else { return };
-    let mut raw = before.clone();
-    cfmakeraw(&mut raw);
-    *saved = Some(before);
-    drop(saved);
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let before = panic::take_hook();
-        panic::set_hook(Box::new(move |information| {
-            restore();
-            before(information);
-        }));
-    });
-    let _ = tcsetattr(stdin(), SetArg::TCSADRAIN, &raw);
-}
-
-/// Not TCSADRAIN: output that nobody takes must not keep the client.
-fn restore() {
-    let saved = SAVED.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if let Some(saved) = saved {
-        let _ = tcsetattr(stdin(), SetArg::TCSANOW, &saved);
+        raw_mode::restore();
     }
 }

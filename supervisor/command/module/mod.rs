@@ -18,8 +18,8 @@ use anyhow::{Result, ensure};
 use super::print;
 use crate::cli::{Module, ModuleAction};
 use crate::exit::ExitCode;
-use crate::host::android::is_android;
 use crate::paths::Paths;
+use crate::platform::is_android;
 
 /// `id` of module.prop: the name of the module's directory.
 pub const ID: &str = "droidspaces-supervisor";
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn the_identity_is_that_of_module_prop() {
-        let properties = include_str!("../../module.prop");
+        let properties = include_str!("../../../module.prop");
         assert!(properties.starts_with(&format!("id={ID}\n")));
     }
 }

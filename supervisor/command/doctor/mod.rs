@@ -20,10 +20,11 @@ use self::archive::Archive;
 use super::check::Report;
 use super::state::{known, names};
 use super::version::{PROTOCOL, VERSION};
-use super::{Env, info, output, print};
+use super::{info, output, print};
 use crate::cli;
 use crate::config::value::Name;
 use crate::exit::ExitCode;
+use crate::worker::Env;
 
 /// Directory of everything in the archive.
 const TOP: &str = "ds-doctor";

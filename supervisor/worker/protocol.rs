@@ -104,7 +104,7 @@ pub enum FromSupervisor {
 pub struct Containers {
     /// Those whose monitors it watches.
     pub watched: Vec<Name>,
-    /// Those that wait for a restart, and when it begins, on the clock of [`now`](super::now).
+    /// Those that wait for a restart, and when it begins, on the clock of [`now`](crate::clock::now).
     pub restarts: BTreeMap<Name, Duration>,
     /// Those that wait for something of the machine before they start by themselves: `network` or `unlock`.
     #[serde(default)]

@@ -1,4 +1,4 @@
-//! Facts about Android.
+//! Which kind of system this is. Owns that one question; reads nothing but whether files exist.
 
 use std::path::Path;
 

@@ -143,7 +143,7 @@ fn build_tree(prepared: &Prepared<'_>, wire: &Wire) -> Result<OwnedFd> {
 }
 
 /// Makes the working directory the root and lets go of the host's tree; a warning where that cannot be done for good.
-pub(super) fn enter_tree(shared: bool) -> Result<Option<&'static str>> {
+pub fn enter_tree(shared: bool) -> Result<Option<&'static str>> {
     let mut warning = None;
     match pivot_root(".", ".") {
         // The old root is now mounted over the new one, at the same place: pivot_root(2), "pivot_root(".", ".")".

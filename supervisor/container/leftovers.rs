@@ -1,0 +1,40 @@
+//! What a container leaves on the host when its monitor died: control groups, sockets, its place in shared storage.
+//!
+//! Owns their removal. Touches nothing of a container whose monitor answers.
+
+use anyhow::{Result, ensure};
+
+use super::lock::Lock;
+use super::status::monitor;
+use crate::android::storage;
+use crate::cgroup::{self, Cgroup};
+use crate::config::value::Name;
+use crate::host::Host;
+use crate::paths::Paths;
+
+/// Removes what a container left behind that has no monitor any more: its groups and its socket. Everything else went
+/// with its namespaces.
+pub fn sweep(paths: &Paths, host: &Host, name: &Name) {
+    let _ = std::fs::remove_file(paths.control(name));
+    let _ = std::fs::remove_file(paths.notify(name));
+    cgroup::sweep(&host.cgroups, &paths.cgroup, name.as_str());
+    storage::release(paths, name);
+}
+
+/// Removes what a container without a monitor left behind.
+///
+/// # Errors
+/// When its control groups are still in use.
+pub fn sweep_dead(paths: &Paths, host: &Host, name: &Name) -> Result<()> {
+    if !paths.run_container(name).exists() {
+        return Ok(());
+    }
+    let _lock = Lock::take(paths, name)?;
+    if monitor(paths, name)?.is_some() {
+        return Ok(());
+    }
+    sweep(paths, host, name);
+    let left = Cgroup::existing(&host.cgroups, &paths.cgroup, name.as_str());
+    ensure!(left.directory().is_none(), "its control groups are still in use");
+    Ok(())
+}

@@ -1,0 +1,139 @@
+//! The client, as its worker sees it: what it sends, its terminal, and how it is given the exit code.
+//!
+//! Owns the worker's end of the client's connection. Touches the client's terminal only to restore it for a client
+//! that was killed. Knows no command. termios(3).
+
+use std::cell::RefCell;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+
+use super::protocol::{FromWorker, ToWorker};
+use crate::call;
+use crate::socket;
+use crate::sys::signal::raise_on_input;
+
+/// What the client has to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FromClient {
+    /// The client received this signal.
+    Signal(i32),
+    /// The client is gone: its session is to be hung up.
+    HungUp,
+}
+
+/// The client at the other end; or nobody, when the supervisor itself asked for the command.
+#[derive(Debug)]
+pub struct Client {
+    connection: Option<OwnedFd>,
+    /// How the client's terminal was before it was made raw.
+    saved: RefCell<Option<Termios>>,
+}
+
+impl Client {
+    /// The client of this connection, or nobody.
+    #[must_use]
+    pub fn new(connection: Option<OwnedFd>) -> Self {
+        Self { connection, saved: RefCell::new(None) }
+    }
+
+    /// Readable when [`Client::receive`] has something; none without a client.
+    #[must_use]
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.connection.as_ref().map(AsFd::as_fd)
+    }
+
+    /// From now on, whatever the client sends ends this process at once, as the signal that the client got would have
+    /// ended a program of its own. For commands that leave nothing half done behind.
+    ///
+    /// # Errors
+    /// What fcntl(2) answers; that the client has sent something already.
+    pub fn dies_with_client(&self) -> Result<()> {
+        let Some(connection) = self.fd() else { return Ok(()) };
+        call!(raise_on_input(connection), "fcntl(O_ASYNC)")?;
+        let mut waiting = [PollFd::new(connection, PollFlags::POLLIN)];
+        if call!(poll(&mut waiting, PollTimeout::ZERO), "poll")? > 0 {
+            // It came before the kernel was told.
+            bail!("interrupted");
+        }
+        Ok(())
+    }
+
+    /// Waits until `descriptor` is readable; a client that goes away or interrupts ends the wait.
+    ///
+    /// # Errors
+    /// That it was interrupted.
+    pub fn wait_for(&self, descriptor: &OwnedFd) -> Result<()> {
+        loop {
+            let mut polled = vec![PollFd::new(descriptor.as_fd(), PollFlags::POLLIN)];
+            polled.extend(self.fd().map(|client| PollFd::new(client, PollFlags::POLLIN)));
+            match poll(&mut polled, PollTimeout::NONE) {
+                Err(Errno::EINTR) => continue,
+                other => call!(other, "poll")?,
+            };
+            let ready: Vec<bool> = polled.iter().map(|entry| entry.any().unwrap_or(false)).collect();
+            if ready[0] {
+                return Ok(());
+            }
+            if ready.get(1) == Some(&true) {
+                match self.receive().context("the client")? {
+                    FromClient::Signal(libc::SIGINT | libc::SIGTERM | libc::SIGHUP | libc::SIGQUIT)
+                    | FromClient::HungUp => bail!("interrupted"),
+                    FromClient::Signal(_) => {}
+                }
+            }
+        }
+    }
+
+    /// The next message; waits for it.
+    ///
+    /// # Errors
+    /// Without a client, or when the connection fails.
+    pub fn receive(&self) -> Result<FromClient> {
+        let connection = self.fd().context("there is no client")?;
+        match socket::receive::<ToWorker>(connection)? {
+            Some(received) => {
+                let ToWorker::Signal(number) = received.message;
+                Ok(FromClient::Signal(number))
+            }
+            None => {
+                self.restore_terminal();
+                Ok(FromClient::HungUp)
+            }
+        }
+    }
+
+    /// Switches the client's terminal (standard input) to raw mode, or back. The client does it, and restores its
+    /// terminal when this process ends in whatever way.
+    ///
+    /// # Errors
+    /// When the client is gone.
+    pub fn raw_mode(&self, on: bool) -> Result<()> {
+        let Some(connection) = self.fd() else { return Ok(()) };
+        *self.saved.borrow_mut() = if on { tcgetattr(std::io::stdin()).ok() } else { None };
+        socket::send(connection, &FromWorker::RawMode(on), &[])
+    }
+
+    /// Restores the terminal for a client that was killed, unless somebody else has set it since.
+    fn restore_terminal(&self) {
+        let Some(saved) = self.saved.borrow_mut().take() else { return };
+        let mut raw = saved.clone();
+        cfmakeraw(&mut raw);
+        let terminal = std::io::stdin();
+        if tcgetattr(&terminal).is_ok_and(|now| now == raw) {
+            // Nobody is left to tell.
+            let _ = tcsetattr(&terminal, SetArg::TCSANOW, &saved);
+        }
+    }
+
+    /// Tells the client that the command has ended; the last thing that is said.
+    pub fn exit(&self, code: u8) {
+        if let Some(connection) = self.fd() {
+            // A client that is gone does not mind.
+            let _ = socket::send(connection, &FromWorker::Exit(code), &[]);
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The supervisor, as its worker sees it: what a worker reports and asks.
+//!
+//! Owns the worker's end of the socket that the supervisor made when it forked the worker. A supervisor that is gone
+//! fails no command.
+
+use std::cell::OnceCell;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use anyhow::{Result, bail};
+
+use super::protocol::{Containers, FromSupervisor, ToSupervisor};
+use crate::config::value::Name;
+use crate::socket;
+
+/// The worker's line to the supervisor that forked it.
+#[derive(Debug)]
+pub struct Supervisor {
+    connection: OwnedFd,
+    containers: OnceCell<Containers>,
+}
+
+impl Supervisor {
+    /// The worker's end of the line.
+    #[must_use]
+    pub fn new(connection: OwnedFd) -> Self {
+        Self { connection, containers: OnceCell::new() }
+    }
+
+    /// Readable when the supervisor has something to say, or is gone.
+    #[must_use]
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.connection.as_fd()
+    }
+
+    /// A client is served now: another worker may stand by. Said as soon as the command is known, or, by a command
+    /// that starts a program at once, when it has: the fork of the next worker need not delay it.
+    pub fn taken(&self) {
+        // A supervisor that is gone needs no other.
+        let _ = socket::send(&self.connection, &ToSupervisor::Taken, &[]);
+    }
+
+    /// The answer to a question; none from a supervisor that is gone.
+    fn answer(&self) -> Result<Option<FromSupervisor>> {
+        loop {
+            match socket::receive::<FromSupervisor>(&self.connection)?.map(|received| received.message) {
+                // It crossed the client that came.
+                Some(FromSupervisor::Dismissed) => {}
+                answer => return Ok(answer),
+            }
+        }
+    }
+
+    /// What it knows of the containers; asked once. A supervisor that is gone knows nothing.
+    pub fn containers(&self) -> &Containers {
+        self.containers.get_or_init(|| {
+            let asked = socket::send(&self.connection, &ToSupervisor::Containers, &[]);
+            match asked.and_then(|()| self.answer()) {
+                Ok(Some(FromSupervisor::Containers(known))) => known,
+                _ => Containers::default(),
+            }
+        })
+    }
+
+    /// A monitor has come to life: watch it.
+    pub fn started(&self, name: &Name) {
+        // A supervisor that is gone finds the monitor when it comes back.
+        let _ = socket::send(&self.connection, &ToSupervisor::Started(name.as_str().to_owned()), &[]);
+    }
+
+    /// Cancels the restart that `name` waits for and any start that the supervisor has under way; returns once
+    /// neither can happen any more. To be called before a container is stopped, deleted or renamed.
+    ///
+    /// # Errors
+    /// When the connection fails; a supervisor that is gone restarts nothing, which is success.
+    pub fn cancel_restart(&self, name: &Name) -> Result<()> {
+        if socket::send(&self.connection, &ToSupervisor::Cancel(name.as_str().to_owned()), &[]).is_ok() {
+            self.answer()?;
+        }
+        Ok(())
+    }
+
+    /// Has the supervisor become another program, and returns once that one serves.
+    ///
+    /// # Errors
+    /// Why it did not.
+    pub fn succeed(&self, program: BorrowedFd<'_>) -> Result<()> {
+        socket::send(&self.connection, &ToSupervisor::Succeed, &[program])?;
+        match self.answer()? {
+            Some(FromSupervisor::Done) => Ok(()),
+            Some(FromSupervisor::Failed(reason)) => bail!("{reason}"),
+            _ => bail!("the new program ended at once; the next command starts a supervisor; see its log"),
+        }
+    }
+
+    /// Waits until the supervisor has ended.
+    ///
+    /// # Errors
+    /// When the connection fails.
+    pub fn wait_for_end(&self) -> Result<()> {
+        while socket::receive::<FromSupervisor>(&self.connection)?.is_some() {}
+        Ok(())
+    }
+}
