@@ -15,6 +15,7 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, major, minor};
 use nix::unistd::{Whence, lseek};
 
+use super::acl::Texts;
 use super::carries;
 use super::name::shown;
 use super::reader::{Kind, Status, Time};
@@ -121,6 +122,7 @@ impl Opener {
                 nanoseconds: u32::try_from(stat.st_mtime_nsec)?,
             },
             attributes: attributes(descriptor.as_fd(), &name)?,
+            lists: Texts::default(),
         };
         Ok(Entry { file: File::from(descriptor), what, stat, status })
     }

@@ -5,11 +5,13 @@
 //! extensions of GNU tar (its manual, "Tar Internals") and the attributes of star (SCHILY.xattr). Nothing here knows of
 //! containers, progress bars or files on the host: callers give streams and roots.
 
+pub mod acl;
 pub mod child;
 pub mod codec;
 pub mod compare;
 pub mod compress;
 pub mod decompress;
+mod deferred;
 pub mod entry;
 pub mod header;
 pub mod name;
@@ -20,6 +22,7 @@ pub mod sparse;
 pub mod status;
 mod tree;
 pub mod unpack;
+mod vocabulary;
 pub mod writer;
 
 /// The extended attributes that belong to a file and not to the file system or the policy it happens to live under:

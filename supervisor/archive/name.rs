@@ -10,16 +10,15 @@ pub const LONGEST: usize = 4095;
 /// NAME_MAX.
 const LONGEST_PART: usize = 255;
 /// Directories above each other: each one is held open while something is made below it.
-const DEEPEST: usize = 256;
+pub const DEEPEST: usize = 256;
 /// How much of a name a message shows, characters.
 const SHOWN: usize = 120;
 
-/// The parts of a member's name; none for the top of the tree.
+/// The parts of a member's name; none for the top of the tree, which an empty name stands for as well.
 ///
 /// # Errors
-/// A name that is empty, leads upwards, has a NUL in it, or is too long or deep.
+/// A name that leads upwards, has a NUL in it, or is too long or deep.
 pub fn parts(name: &[u8]) -> Result<Vec<&[u8]>> {
-    ensure!(!name.is_empty(), "a member has no name");
     ensure!(name.len() <= LONGEST, "{}: the name is longer than {LONGEST} bytes", shown(name));
     ensure!(!name.contains(&0), "{}: the name has a NUL in it", shown(name));
     let mut parts = Vec::new();
@@ -57,12 +56,12 @@ mod tests {
         let none: [&[u8]; 0] = [];
         assert_eq!(parts(b"./").unwrap(), none);
         assert_eq!(parts(b"/").unwrap(), none);
+        assert_eq!(parts(b"").unwrap(), none);
         assert_eq!(parts(b"/etc//./passwd").unwrap(), [b"etc".as_slice(), b"passwd"]);
         assert_eq!(parts(b"...").unwrap(), [b"..."]);
         assert_eq!(parts(b"a/\xff/\n").unwrap(), [b"a".as_slice(), b"\xff", b"\n"]);
         for (name, why) in [
-            (b"".as_slice(), "a member has no name"),
-            (b"../a", "../a: the name leads out of the tree"),
+            (b"../a".as_slice(), "../a: the name leads out of the tree"),
             (b"a/..", "a/..: the name leads out of the tree"),
             (b"a\0b", "a\\0b: the name has a NUL in it"),
         ] {

@@ -8,10 +8,12 @@ use std::io::Read;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::acl::Texts;
 use super::header::{BLOCK, Block, Header, id};
 use super::name::shown;
 use super::pax::{Records, decimal, decode_key, integer, time};
 use super::sparse::{self, Segment};
+use super::vocabulary::{ATTRIBUTE, ATTRIBUTE_IN_BASE64, PassedOver, from_base64, from_url};
 use super::{carries, name};
 
 /// How much is read at once, bytes.
@@ -51,6 +53,9 @@ pub enum Kind {
     Fifo,
 }
 
+/// Name and value of an extended attribute.
+pub type Attribute = (Vec<u8>, Vec<u8>);
+
 /// Owner, permissions, time and attributes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Status {
@@ -63,7 +68,9 @@ pub struct Status {
     /// Time of the last change.
     pub modified: Time,
     /// Extended attributes, only those that [`carries`] allows.
-    pub attributes: Vec<(Vec<u8>, Vec<u8>)>,
+    pub attributes: Vec<Attribute>,
+    /// Access control lists that an archive has as text.
+    pub lists: Texts,
 }
 
 /// One member.
@@ -95,6 +102,7 @@ struct Extended {
     group: Option<u32>,
     modified: Option<Time>,
     attributes: Vec<(Vec<u8>, Vec<u8>)>,
+    lists: Texts,
     sparse: Sparse,
 }
 
@@ -125,6 +133,7 @@ pub struct Reader<'a> {
     name: Vec<u8>,
     began: bool,
     ended: bool,
+    passed: PassedOver,
 }
 
 impl<'a> Reader<'a> {
@@ -141,6 +150,7 @@ impl<'a> Reader<'a> {
             name: Vec::new(),
             began: false,
             ended: false,
+            passed: PassedOver::default(),
         }
     }
 
@@ -212,6 +222,12 @@ impl<'a> Reader<'a> {
             all.extend_from_slice(self.data(u64::MAX)?);
         }
         Ok(all)
+    }
+
+    /// What the archive has said so far that means nothing here, one line each.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        self.passed.warnings()
     }
 
     fn fill(&mut self) -> Result<()> {
@@ -301,14 +317,15 @@ impl<'a> Reader<'a> {
         for record in Records(&data) {
             let (key, value) = record?;
             extended
-                .set(key, value)
+                .set(key, value, &mut self.passed)
                 .with_context(|| format!("an extended header has a wrong {}", shown(key)))?;
         }
         Ok(())
     }
 
     fn member(&mut self, header: Header<'_>, extended: Extended) -> Result<Member> {
-        let sparse = extended.sparse;
+        let (sparse, mut lists) = (extended.sparse, extended.lists);
+        lists.yield_to(&extended.attributes);
         let in_front = sparse.major == Some(1);
         let long = sparse.name.or(extended.path);
         self.name = long.unwrap_or_else(|| header.name());
@@ -334,6 +351,7 @@ impl<'a> Reader<'a> {
                 group: owner.1,
                 modified,
                 attributes: extended.attributes,
+                lists,
             },
             size: 0,
             data: 0,
@@ -381,8 +399,8 @@ impl<'a> Reader<'a> {
 }
 
 impl Extended {
-    /// Takes one record; keys without a meaning here are passed over.
-    fn set(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+    /// Takes one record; keys without a meaning here are passed over, and noted.
+    fn set(&mut self, key: &[u8], value: &[u8], passed: &mut PassedOver) -> Result<()> {
         match key {
             b"path" => self.path = Some(value.to_vec()),
             b"linkpath" => self.link = Some(value.to_vec()),
@@ -399,15 +417,28 @@ impl Extended {
                 let offset = self.sparse.offset.take().context("length without an offset")?;
                 sparse::push(self.sparse.map.get_or_insert_default(), offset, decimal(value)?)?;
             }
-            _ => {
-                let attribute = key.strip_prefix(b"SCHILY.xattr.").map(decode_key);
-                if let Some(attribute) = attribute.filter(|name| carries(name)) {
-                    ensure!(!attribute.contains(&0) && attribute.len() <= 255, "name");
-                    self.attributes.retain(|(known, _)| *known != attribute);
-                    self.attributes.push((attribute, value.to_vec()));
+            b"SCHILY.acl.access" | b"SCHILY.acl.default" => {
+                if self.lists.add(value, key.ends_with(b"default")).is_err() {
+                    passed.note_unreadable();
                 }
             }
+            _ => return self.attribute(key, value, passed),
         }
+        Ok(())
+    }
+
+    fn attribute(&mut self, key: &[u8], value: &[u8], passed: &mut PassedOver) -> Result<()> {
+        let plain = key.strip_prefix(ATTRIBUTE).map(|name| (decode_key(name), Some(value.to_vec())));
+        let encoded = key.strip_prefix(ATTRIBUTE_IN_BASE64);
+        let found = plain.or_else(|| Some((from_url(encoded?), from_base64(value))));
+        let Some((name, value)) = found.filter(|(name, _)| carries(name)) else {
+            passed.note(key);
+            return Ok(());
+        };
+        ensure!(!name.contains(&0) && name.len() <= 255, "name");
+        let value = value.context("it is not base64")?;
+        self.attributes.retain(|(known, _)| *known != name);
+        self.attributes.push((name, value));
         Ok(())
     }
 }

@@ -4,7 +4,8 @@
 //!
 //! Every call that would change nothing is left out: they are most of the time that unpacking takes.
 
-use std::collections::BTreeSet;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -15,8 +16,9 @@ use nix::sys::stat::{Mode, UtimensatFlags, fchmod, futimens, utimensat};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchown, fchownat, getegid, geteuid};
 
+use super::acl::{self, Acl};
 use super::name::shown;
-use super::reader::{Status, Time};
+use super::reader::{Attribute, Status, Time};
 use crate::call;
 use crate::sys::xattr;
 
@@ -30,8 +32,18 @@ pub struct Settings {
     group: u32,
     umask: u32,
     warnings: Vec<String>,
-    /// Attributes that the file system refused; each is told once.
-    refused: BTreeSet<Vec<u8>>,
+    /// Attributes that the file system refused: why, of which file first, and of how many.
+    refused: BTreeMap<Vec<u8>, Refused>,
+    /// Users and groups of access control lists that nobody knows.
+    unknown: BTreeSet<Vec<u8>>,
+}
+
+/// Files that could not have an attribute.
+#[derive(Debug)]
+struct Refused {
+    errno: Errno,
+    first: String,
+    files: u64,
 }
 
 /// How something was made.
@@ -52,7 +64,8 @@ impl Settings {
             group: getegid().as_raw(),
             umask: umask(),
             warnings: Vec::new(),
-            refused: BTreeSet::new(),
+            refused: BTreeMap::new(),
+            unknown: BTreeSet::new(),
         }
     }
 
@@ -66,12 +79,12 @@ impl Settings {
             let (user, group) = (Uid::from_raw(status.user), Gid::from_raw(status.group));
             call!(fchown(file, Some(user), Some(group)), "fchown({})", shown(name))?;
         }
-        self.attributes(file, status, made, name)?;
+        let mode = self.attributes(file, status, made, name)?;
         // A list for access changes the bits of the group, and is changed by them: the mode comes last.
-        let settled =
-            made.mode & !self.umask == status.mode && !made.inherits && status.attributes.is_empty();
-        if !settled || (chown && status.mode & 0o6000 != 0) {
-            call!(fchmod(file, Mode::from_bits_truncate(status.mode)), "fchmod({})", shown(name))?;
+        let plain = status.attributes.is_empty() && status.lists.is_empty();
+        let settled = made.mode & !self.umask == mode && !made.inherits && plain;
+        if !settled || (chown && mode & 0o6000 != 0) {
+            call!(fchmod(file, Mode::from_bits_truncate(mode)), "fchmod({})", shown(name))?;
         }
         let (accessed, modified) = times(status.modified);
         call!(futimens(file, &accessed, &modified), "futimens({})", shown(name))?;
@@ -99,11 +112,11 @@ impl Settings {
         if made.is_some() || !status.attributes.is_empty() {
             let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
             let found = call!(openat(directory, last, flags, Mode::empty()), "openat({})", shown(name))?;
-            self.attributes(found.as_fd(), status, how, name)?;
+            let mode = self.attributes(found.as_fd(), status, how, name)?;
             if made.is_some() {
                 // fchmod(2) takes no O_PATH descriptor before 6.6.
                 let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&found));
-                let mode = Mode::from_bits_truncate(status.mode);
+                let mode = Mode::from_bits_truncate(mode);
                 let flags = nix::sys::stat::FchmodatFlags::FollowSymlink;
                 let done = nix::sys::stat::fchmodat(directory, path.as_str(), mode, flags);
                 call!(done, "chmod({})", shown(name))?;
@@ -119,7 +132,8 @@ impl Settings {
         made.inherits || (status.user, status.group) != (self.user, self.group)
     }
 
-    fn attributes(&mut self, file: BorrowedFd<'_>, status: &Status, made: Made, name: &[u8]) -> Result<()> {
+    /// Gives the attributes, and says which mode the file is to have: without its access control list a narrower one.
+    fn attributes(&mut self, file: BorrowedFd<'_>, status: &Status, made: Made, name: &[u8]) -> Result<u32> {
         if made.inherits {
             for list in [c"system.posix_acl_access", c"system.posix_acl_default"] {
                 match xattr::remove(file, list) {
@@ -128,21 +142,78 @@ impl Settings {
                 }
             }
         }
-        for (attribute, value) in &status.attributes {
-            let key = CString::new(attribute.as_slice())?;
-            match xattr::set(file, &key, value) {
-                Ok(()) => {}
-                Err(Errno::EDQUOT) => call!(Err(Errno::EDQUOT), "fsetxattr({})", shown(name))?,
-                Err(errno) => self.refuse(attribute, name, errno),
+        let (attributes, mut mode) = self.with_lists(status);
+        for (attribute, value) in attributes.iter() {
+            if !self.set(file, attribute, value, name)? && attribute == acl::ACCESS {
+                mode = acl::narrowed(mode, value);
             }
         }
-        Ok(())
+        Ok(mode)
+    }
+
+    /// Sets one attribute; false when the file system refuses it.
+    ///
+    /// # Errors
+    /// When there is no room for it.
+    pub fn set(&mut self, file: BorrowedFd<'_>, attribute: &[u8], value: &[u8], name: &[u8]) -> Result<bool> {
+        match xattr::set(file, &CString::new(attribute)?, value) {
+            Ok(()) => Ok(true),
+            Err(Errno::EDQUOT) => Ok(call!(Err(Errno::EDQUOT), "fsetxattr({})", shown(name))?),
+            Err(errno) => {
+                self.refuse(attribute, name, errno);
+                Ok(false)
+            }
+        }
+    }
+
+    /// The attributes with what the archive has as text, and the mode. Lists with names wait until all names can be
+    /// looked up ([`super::deferred`]).
+    fn with_lists<'a>(&mut self, status: &'a Status) -> (Cow<'a, [Attribute]>, u32) {
+        let (lists, mode) = (&status.lists, status.mode);
+        if lists.is_empty() {
+            return (Cow::Borrowed(&status.attributes), mode);
+        }
+        if lists.has_names() {
+            return (Cow::Borrowed(&status.attributes), lists.narrowed(mode));
+        }
+        let Some((access, default)) = self.resolve(status, &mut |_, _| None) else {
+            return (Cow::Borrowed(&status.attributes), lists.narrowed(mode));
+        };
+        let mode = access.as_ref().map_or_else(|| lists.narrowed(mode), |access| access.mode(mode));
+        let mut attributes = status.attributes.clone();
+        let access = access.filter(|access| !access.is_trivial());
+        for (name, list) in [(acl::ACCESS, access), (acl::DEFAULT, default)] {
+            attributes.extend(list.map(|list| (name.to_vec(), list.to_bytes())));
+        }
+        (Cow::Owned(attributes), mode)
+    }
+
+    /// Both lists with numbers; `None` when they contradict themselves, which is told.
+    pub fn resolve(
+        &mut self,
+        status: &Status,
+        look_up: &mut dyn FnMut(bool, &[u8]) -> Option<u32>,
+    ) -> Option<(Option<Acl>, Option<Acl>)> {
+        let mut unknown = |name: &[u8]| {
+            if self.unknown.len() < MOST_WARNINGS {
+                self.unknown.insert(name.to_vec());
+            }
+        };
+        match status.lists.resolve(status.mode, look_up, &mut unknown) {
+            Ok(lists) => Some(lists),
+            Err(error) => {
+                self.warn(format!("an access control list was left out: {error:#}"));
+                None
+            }
+        }
     }
 
     fn refuse(&mut self, attribute: &[u8], name: &[u8], errno: Errno) {
-        if self.refused.len() < MOST_WARNINGS && self.refused.insert(attribute.to_vec()) {
-            let why = crate::sys::describe(errno);
-            self.warn(format!("{}: the attribute {} was left out: {why}", shown(name), shown(attribute)));
+        if let Some(refused) = self.refused.get_mut(attribute) {
+            refused.files += 1;
+        } else if self.refused.len() < MOST_WARNINGS {
+            let refused = Refused { errno, first: shown(name), files: 1 };
+            self.refused.insert(attribute.to_vec(), refused);
         }
     }
 
@@ -153,9 +224,25 @@ impl Settings {
         }
     }
 
-    /// All warnings.
+    /// All warnings, with the one for each attribute and the one for all names.
     #[must_use]
-    pub fn into_warnings(self) -> Vec<String> {
+    pub fn into_warnings(mut self) -> Vec<String> {
+        for (attribute, refused) in std::mem::take(&mut self.refused) {
+            let Refused { errno, first, files } = refused;
+            let others = if files > 1 { format!(" and {} others", files - 1) } else { String::new() };
+            let narrowed =
+                if attribute == acl::ACCESS { "; the group got no more than its own share" } else { "" };
+            let (attribute, why) = (shown(&attribute), crate::sys::describe(errno));
+            self.warnings
+                .push(format!("{first}{others}: the attribute {attribute} was left out: {why}{narrowed}"));
+        }
+        if !self.unknown.is_empty() {
+            let names: Vec<String> = self.unknown.iter().map(|name| shown(name)).collect();
+            self.warnings.push(format!(
+                "access control lists name users and groups that the tree does not have; their entries were left out: {}",
+                names.join(", ")
+            ));
+        }
         self.warnings
     }
 }

@@ -1,19 +1,22 @@
 //! The directories of the tree that is being filled: the way from its top to where the present member goes.
 //!
 //! Each is held by a descriptor that was opened without following a link, relative to the one above it; so whatever the
-//! archive makes of a name later, nothing is made behind it. When the archive moves on, a directory gets its status,
-//! the deepest first. openat(2), mkdirat(2).
+//! archive makes of a name later, nothing is made behind it. A name that goes through a link of the tree is first turned
+//! into the one where that leads, as if the tree were the root directory (chroot(2)); then it is taken like any other.
+//! When the archive moves on, a directory gets its status, the deepest first. openat(2), mkdirat(2), readlinkat(2).
 
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::{OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, fstat, futimens, mkdirat};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::name::shown;
+use super::name::{DEEPEST, shown};
 use super::reader::Status;
 use super::status::{Made, Settings};
 use crate::call;
@@ -24,6 +27,8 @@ use crate::sys::xattr;
 const PRIVATE: u32 = 0o700;
 /// Mode of a directory that the archive does not mention.
 const USUAL: u32 = 0o755;
+/// Most links that one name goes through, as in the kernel (path_resolution(7)).
+const MOST_LINKS: u32 = 40;
 
 /// One directory of the way.
 #[derive(Debug)]
@@ -58,13 +63,88 @@ impl Tree {
         Ok(Self { levels: vec![level], device })
     }
 
-    /// Goes to the directory that `parts` name, making what is missing.
+    /// Where `parts` lead inside the tree when the links of all of them are followed: names of directories, and of what
+    /// is missing.
     ///
     /// # Errors
-    /// When something else is in the way: a link is never followed.
+    /// When there are too many links, or something else is in the way.
+    fn real(&self, parts: &[&[u8]]) -> Result<Vec<Vec<u8>>> {
+        let same = self.known(parts);
+        // The levels are directories and no links.
+        let mut way: Vec<(Vec<u8>, Option<OwnedFd>)> = Vec::new();
+        for level in &self.levels[1..=same] {
+            way.push((
+                level.name.clone(),
+                Some(call!(level.directory.try_clone(), "dup({})", shown(&level.name))?),
+            ));
+        }
+        let mut pending: VecDeque<Vec<u8>> = parts[same..].iter().map(|part| part.to_vec()).collect();
+        let mut links = 0;
+        while let Some(part) = pending.pop_front() {
+            match part.as_slice() {
+                b"" | b"." => continue,
+                b".." => {
+                    way.pop();
+                    continue;
+                }
+                _ => {}
+            }
+            // Below something that is missing, everything is.
+            let above = way
+                .last()
+                .map_or(Some(self.levels[0].directory.as_fd()), |(_, found)| found.as_ref().map(AsFd::as_fd));
+            let Some(above) = above else {
+                way.push((part, None));
+                continue;
+            };
+            let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            let found = match openat(above, part.as_slice(), flags, Mode::empty()) {
+                Err(Errno::ENOENT) => None,
+                other => Some(call!(other, "open({})", shown(&part))?),
+            };
+            match found.as_ref().map(|found| readlinkat(found, "")) {
+                Some(Ok(target)) => {
+                    links += 1;
+                    ensure!(links <= MOST_LINKS, "{}: there are too many links in its way", shown(&part));
+                    let target = target.into_vec();
+                    if target.starts_with(b"/") {
+                        way.clear();
+                    }
+                    for part in target.split(|byte| *byte == b'/').rev() {
+                        pending.push_front(part.to_vec());
+                    }
+                }
+                _ => way.push((part, found)),
+            }
+            ensure!(
+                way.len() <= DEEPEST,
+                "{}: more than {DEEPEST} directories deep",
+                shown(&parts.join(&b'/'))
+            );
+        }
+        Ok(way.into_iter().map(|(name, _)| name).collect())
+    }
+
+    /// How many of `parts` are the way to where we are.
+    fn known(&self, parts: &[&[u8]]) -> usize {
+        self.levels[1..].iter().zip(parts).take_while(|(level, part)| level.name == **part).count()
+    }
+
+    /// Goes to the directory that `parts` name, making what is missing. Links on the way are followed inside the tree.
+    ///
+    /// # Errors
+    /// When something else is in the way.
     pub fn go(&mut self, parts: &[&[u8]], settings: &mut Settings) -> Result<()> {
-        let same =
-            self.levels[1..].iter().zip(parts).take_while(|(level, part)| level.name == **part).count();
+        // Most names go through no link: then this is all.
+        let Err(error) = self.walk(parts, settings) else { return Ok(()) };
+        let real = self.real(parts)?;
+        let real: Vec<&[u8]> = real.iter().map(Vec::as_slice).collect();
+        if real == parts { Err(error) } else { self.walk(&real, settings) }
+    }
+
+    /// Goes there by way of directories alone.
+    fn walk(&mut self, parts: &[&[u8]], settings: &mut Settings) -> Result<()> {
+        let same = self.known(parts);
         while self.levels.len() > same + 1 {
             self.leave(settings)?;
         }
@@ -82,10 +162,8 @@ impl Tree {
         match parts.split_last() {
             None => self.go(parts, settings)?,
             Some((last, above)) => {
-                let known = self.levels.len() > parts.len()
-                    && self.levels[1..].iter().zip(parts).all(|(level, part)| level.name == **part);
-                if known {
-                    self.go(parts, settings)?;
+                if self.known(parts) == parts.len() {
+                    self.walk(parts, settings)?;
                 } else {
                     self.go(above, settings)?;
                     self.enter(last, PRIVATE, true)?;
@@ -107,19 +185,39 @@ impl Tree {
         Ok((level.directory.as_fd(), level.gives))
     }
 
-    /// Opens the directory of a file that is there already, without making or leaving anything.
+    /// The path inside the tree of `last` in the directory where the present member is made; of that itself for `None`.
+    #[must_use]
+    pub fn path_of(&self, last: Option<&[u8]>) -> Vec<u8> {
+        let names = self.levels[1..].iter().map(|level| level.name.as_slice()).chain(last);
+        names.flat_map(|name| [b"/", name]).flatten().copied().collect()
+    }
+
+    /// Opens the directory of a file that is there already, without making or leaving anything, and says whether it is
+    /// the one where the present member is made. Links on the way are followed inside the tree.
     ///
     /// # Errors
-    /// When it is missing, or the way leads through a link.
-    pub fn look_up(&self, parts: &[&[u8]]) -> Result<OwnedFd> {
-        let same =
-            self.levels[1..].iter().zip(parts).take_while(|(level, part)| level.name == **part).count();
+    /// When it is missing.
+    pub fn look_up(&self, parts: &[&[u8]]) -> Result<(OwnedFd, bool)> {
+        let is_here =
+            |parts: &[&[u8]]| self.levels.len() == parts.len() + 1 && self.known(parts) == parts.len();
+        let error = match self.open(parts) {
+            Ok(found) => return Ok((found, is_here(parts))),
+            Err(error) => error,
+        };
+        let real = self.real(parts)?;
+        let real: Vec<&[u8]> = real.iter().map(Vec::as_slice).collect();
+        if real == parts { Err(error) } else { Ok((self.open(&real)?, is_here(&real))) }
+    }
+
+    /// Opens a directory below the top, by way of directories alone.
+    fn open(&self, parts: &[&[u8]]) -> Result<OwnedFd> {
+        let same = self.known(parts);
         let mut directory = call!(self.levels[same].directory.try_clone(), "dup(directory)")?;
         for (index, part) in parts.iter().enumerate().skip(same) {
             let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
             directory = match openat(&directory, *part, flags, Mode::empty()) {
                 Err(Errno::ENOTDIR | Errno::ELOOP) => {
-                    bail!("{} is a link or no directory", shown(&parts[..=index].join(&b'/')))
+                    bail!("{} is not a directory", shown(&parts[..=index].join(&b'/')))
                 }
                 other => call!(other, "open({})", shown(&parts[..=index].join(&b'/')))?,
             };
@@ -152,7 +250,7 @@ impl Tree {
                 call!(unlinkat(above, part, UnlinkatFlags::NoRemoveDir), "unlink({})", shown(part))?;
                 return self.enter(part, mode, false);
             }
-            (Err(Errno::EEXIST), Err(Errno::ENOTDIR | Errno::ELOOP)) => bail!("is a link or no directory"),
+            (Err(Errno::EEXIST), Err(Errno::ENOTDIR | Errno::ELOOP)) => bail!("is not a directory"),
             (Err(Errno::EEXIST), Err(errno)) => call!(Err(errno), "open({})", shown(part))?,
             (Err(errno), _) => call!(Err(errno), "mkdir({})", shown(part))?,
         };

@@ -12,9 +12,10 @@ use std::os::unix::fs::FileExt;
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{Mode, SFlag, makedev, mknodat};
+use nix::sys::stat::{Mode, SFlag, fstat, fstatat, makedev, mknodat};
 use nix::unistd::{ftruncate, linkat, symlinkat};
 
+use super::deferred::Deferred;
 use super::name::{LONGEST, parts, shown};
 use super::reader::{Kind, Member, Reader};
 use super::status::{Made, Settings};
@@ -71,7 +72,9 @@ pub fn unpack(
     while let Some(member) = reader.next()? {
         unpacker.add(&member, &mut reader, progress)?;
     }
-    unpacker.finish()
+    let mut unpacked = unpacker.finish()?;
+    unpacked.warnings.extend(reader.warnings());
+    Ok(unpacked)
 }
 
 /// Unpacks one member after another, for who has to look at them first.
@@ -80,6 +83,7 @@ pub struct Unpacker<'a> {
     rules: Rules<'a>,
     tree: Tree,
     settings: Settings,
+    deferred: Deferred,
     /// File data, and with [`SMALL`] for everything else.
     bytes: u64,
     counted: u64,
@@ -93,7 +97,9 @@ impl<'a> Unpacker<'a> {
     /// When the directory cannot be opened.
     pub fn new(target: &Root, rules: Rules<'a>) -> Result<Self> {
         let tree = Tree::new(target)?;
-        Ok(Self { rules, tree, settings: Settings::of_this_process(), bytes: 0, counted: 0, entries: 0 })
+        let settings = Settings::of_this_process();
+        let top = target.directory().try_clone_to_owned().context("dup(the top of the tree)")?;
+        Ok(Self { rules, tree, settings, deferred: Deferred::new(top), bytes: 0, counted: 0, entries: 0 })
     }
 
     /// Makes one member, with the data that `reader` has next.
@@ -110,7 +116,29 @@ impl<'a> Unpacker<'a> {
         let most = self.rules.most_entries;
         ensure!(self.entries <= most, "the archive has more than {most} members");
         let inside = self.inside(&member.name)?;
-        self.make(member, &inside, reader, progress).with_context(|| shown(&member.name))
+        let made = self.make(member, &inside, reader, progress);
+        let name = if member.name.is_empty() { b"." } else { member.name.as_slice() };
+        made.and_then(|()| self.defer(member, &inside)).with_context(|| shown(name))
+    }
+
+    /// Remembers a member whose access control lists name users: who they are is in a file that may come later.
+    fn defer(&mut self, member: &Member, inside: &[&[u8]]) -> Result<()> {
+        let (lists, kind) = (&member.status.lists, member.kind);
+        let listed = lists.has_names() && kind != Kind::SymbolicLink;
+        if kind == Kind::HardLink || (!listed && self.deferred.is_empty()) {
+            return Ok(());
+        }
+        let last = inside.last().copied().filter(|_| kind != Kind::Directory);
+        if !listed {
+            self.deferred.forget(&self.tree.path_of(last));
+            return Ok(());
+        }
+        let (here, _) = self.tree.here()?;
+        let about = match last {
+            Some(last) => call!(fstatat(here, last, AtFlags::AT_SYMLINK_NOFOLLOW), "stat")?,
+            None => call!(fstat(here), "stat")?,
+        };
+        self.deferred.add(self.tree.path_of(last), &about, &member.status, &mut self.settings)
     }
 
     /// Gives the directories their status.
@@ -119,6 +147,7 @@ impl<'a> Unpacker<'a> {
     /// When a call fails.
     pub fn finish(mut self) -> Result<Unpacked> {
         self.tree.finish(&mut self.settings)?;
+        self.deferred.settle(&mut self.settings)?;
         Ok(Unpacked { entries: self.entries, bytes: self.bytes, warnings: self.settings.into_warnings() })
     }
 
@@ -204,13 +233,13 @@ impl<'a> Unpacker<'a> {
     fn hard_link(&mut self, member: &Member, inside: &[&[u8]]) -> Result<()> {
         self.count(SMALL)?;
         let target = self.inside(&member.link).context("the target of the link")?;
-        if target == inside {
+        let (last, above) = target.split_last().context("the target of the link is the top of the tree")?;
+        let new = *inside.last().context("a link without a name")?;
+        let (found, is_here) = self.tree.look_up(above).context("the target of the link")?;
+        if is_here && new == *last {
             return Ok(());
         }
-        let (last, above) = target.split_last().context("the target of the link is the top of the tree")?;
-        let found = self.tree.look_up(above).context("the target of the link")?;
         let (directory, _) = self.tree.here()?;
-        let new = *inside.last().context("a link without a name")?;
         let mut make = || linkat(&found, *last, directory, new, AtFlags::empty());
         match make() {
             Ok(()) => return Ok(()),

@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 
 use anyhow::{Context, Result, ensure};
 
+use super::acl::{self, Acl};
 use super::header::{BLOCK, Fields, MOST_LONG, MOST_SHORT};
 use super::pax::{encode_key, put, time_text};
 use super::reader::{Kind, Member, Status, Time};
@@ -166,6 +167,15 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// The key of an access control list as text.
+fn list_key(attribute: &[u8]) -> Option<&'static [u8]> {
+    match attribute {
+        acl::ACCESS => Some(b"SCHILY.acl.access"),
+        acl::DEFAULT => Some(b"SCHILY.acl.default"),
+        _ => None,
+    }
+}
+
 /// The name for the header, and what else has to be said in an extended one.
 fn extended(member: &Member, size: u64) -> (Vec<u8>, Vec<u8>) {
     let (mut name, mut records) = (member.name.clone(), Vec::new());
@@ -186,6 +196,10 @@ fn extended(member: &Member, size: u64) -> (Vec<u8>, Vec<u8>) {
         put(&mut records, b"linkpath", &member.link);
     }
     for (attribute, value) in &status.attributes {
+        // For programs that read no more than the text.
+        if let (Some(key), Ok(list)) = (list_key(attribute), Acl::from_bytes(value)) {
+            put(&mut records, key, list.to_text().as_bytes());
+        }
         put(&mut records, &[b"SCHILY.xattr.".as_slice(), &encode_key(attribute)].concat(), value);
     }
     if member.map.is_some() {

@@ -109,7 +109,8 @@ fn unpack(
             let complete = content(members, &member, LARGEST_MANIFEST)?;
             let complete: Complete =
                 serde_json::from_slice(&complete).context("its last part cannot be read")?;
-            let unpacked = unpacker.finish()?;
+            let mut unpacked = unpacker.finish()?;
+            unpacked.warnings.extend(members.warnings());
             fault::point("job-unpacked")?;
             return Ok((complete, unpacked.entries, unpacked.warnings));
         }

@@ -38,7 +38,8 @@ fn available(path: &Path) -> Result<u64> {
         reason = "the C library's types differ between processors"
     )]
     let (blocks, size) = (u64::try_from(about.blocks_available())?, u64::try_from(about.fragment_size())?);
-    Ok(blocks.saturating_mul(size))
+    // ramfs and others that count nothing say 0 of 0.
+    Ok(if about.blocks() == 0 { u64::MAX } else { blocks.saturating_mul(size) })
 }
 
 /// Refuses when `needed` bytes do not fit.

@@ -17,6 +17,7 @@ mod web;
 
 mod android;
 mod catalogue;
+mod archives;
 mod cgroups;
 mod console;
 mod devices;

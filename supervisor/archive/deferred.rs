@@ -1,0 +1,160 @@
+//! Access control lists that name users and groups: what a name means is in the tree that is being unpacked, and its
+//! passwd may come last.
+//!
+//! Until then such a file has a mode that gives its group no more than its own share. A file is found again by its path
+//! inside the tree, and is left alone when it is another one by then. passwd(5), group(5).
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use anyhow::Result;
+use nix::sys::stat::{FileStat, fstat};
+
+use super::acl;
+use super::reader::Status;
+use super::status::Settings;
+use crate::call;
+use crate::rootfs::root::Root;
+
+/// Bytes of paths and lists that are kept; what comes after that is looked up at once, with what there is.
+const MOST: usize = 32 << 20;
+/// Largest passwd or group that is read, bytes.
+const LARGEST_TABLE: u64 = 4 << 20;
+
+/// A file that waits for its lists.
+#[derive(Debug)]
+struct Waiting {
+    file: (libc::dev_t, libc::ino_t),
+    status: Status,
+}
+
+/// All that wait.
+#[derive(Debug)]
+pub struct Deferred {
+    top: Root,
+    /// By path inside the tree.
+    waiting: BTreeMap<Vec<u8>, Waiting>,
+    weight: usize,
+}
+
+/// The users and groups of a tree.
+#[derive(Debug, Default)]
+struct Names {
+    users: HashMap<Vec<u8>, u32>,
+    groups: HashMap<Vec<u8>, u32>,
+}
+
+impl Deferred {
+    /// None yet, of the tree below `top`.
+    #[must_use]
+    pub fn new(top: OwnedFd) -> Self {
+        Self { top: Root::new(top), waiting: BTreeMap::new(), weight: 0 }
+    }
+
+    /// Takes a file that was just made: where it is inside the tree, and what it is.
+    ///
+    /// # Errors
+    /// When a list cannot be given at once.
+    pub fn add(
+        &mut self,
+        path: Vec<u8>,
+        about: &FileStat,
+        status: &Status,
+        settings: &mut Settings,
+    ) -> Result<()> {
+        self.weight += path.len() + status.lists.weight();
+        let status = Status { attributes: Vec::new(), ..status.clone() };
+        self.waiting.insert(path, Waiting { file: (about.st_dev, about.st_ino), status });
+        if self.weight > MOST { self.settle(settings) } else { Ok(()) }
+    }
+
+    /// Something else was made in a file's place; its inode may be used again.
+    pub fn forget(&mut self, path: &[u8]) {
+        self.waiting.remove(path);
+    }
+
+    /// Whether none waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Gives every file that waits its lists.
+    ///
+    /// # Errors
+    /// When there is no room for one.
+    pub fn settle(&mut self, settings: &mut Settings) -> Result<()> {
+        let waiting = std::mem::take(&mut self.waiting);
+        self.weight = 0;
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let names = Names::of(&self.top);
+        for (path, Waiting { file, status }) in waiting {
+            let Ok(found) = self.top.resolve_no_follow(Path::new(OsStr::from_bytes(&path))) else { continue };
+            let about = call!(fstat(&found), "fstat")?;
+            if (about.st_dev, about.st_ino) == file {
+                give(found.as_fd(), &path, &status, &names, settings)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn give(
+    file: BorrowedFd<'_>,
+    path: &[u8],
+    status: &Status,
+    names: &Names,
+    settings: &mut Settings,
+) -> Result<()> {
+    let mut look_up = |user: bool, name: &[u8]| {
+        let table = if user { &names.users } else { &names.groups };
+        table.get(name).copied()
+    };
+    let Some((access, default)) = settings.resolve(status, &mut look_up) else { return Ok(()) };
+    for (attribute, list) in [(acl::ACCESS, access), (acl::DEFAULT, default)] {
+        if let Some(list) = list {
+            settings.set(file, attribute, &list.to_bytes(), path)?;
+        }
+    }
+    Ok(())
+}
+
+impl Names {
+    fn of(top: &Root) -> Self {
+        let table = |path: &str| top.read(Path::new(path), LARGEST_TABLE).unwrap_or_default();
+        Self { users: numbers(&table("/etc/passwd")), groups: numbers(&table("/etc/group")) }
+    }
+}
+
+/// Both tables have the name in the first field and the number in the third; the first line of a name counts.
+fn numbers(table: &[u8]) -> HashMap<Vec<u8>, u32> {
+    let mut numbers = HashMap::new();
+    for line in table.split(|byte| *byte == b'\n') {
+        let mut fields = line.split(|byte| *byte == b':');
+        let (name, number) = (fields.next().unwrap_or_default(), fields.nth(1).unwrap_or_default());
+        let number = std::str::from_utf8(number).ok().and_then(|number| number.parse().ok());
+        if let Some(number) = number.filter(|number| *number != u32::MAX && !name.is_empty()) {
+            numbers.entry(name.to_vec()).or_insert(number);
+        }
+    }
+    numbers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_of_users_are_read_as_the_c_library_does() {
+        let numbers =
+            numbers(b"root:x:0:0::/:/bin/sh\nbroken\nlisa:x:1000:100\nlisa:x:7\n:x:3\n+nis\nx:y:-1:\n");
+        let mut known: Vec<_> = numbers.into_iter().collect();
+        known.sort();
+        assert_eq!(known, [(b"lisa".to_vec(), 1000), (b"root".to_vec(), 0)]);
+    }
+}
