@@ -192,7 +192,7 @@ pub enum CacheAction {
     Prune,
 }
 
-/// List what 'ds pull' and 'ds create --from' have downloaded, or remove it. What another command downloads now stays.
+/// List what was downloaded, or remove it. What another command is downloading now stays.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(subcommand, name = "cache", example = "ds cache list", example = "ds cache prune")]
 pub struct Cache {

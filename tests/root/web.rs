@@ -85,7 +85,9 @@ pub struct Server {
 impl Server {
     /// Serves on 127.0.0.1 of the sandbox, as `localhost`.
     pub fn start(sandbox: &Sandbox, handler: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
-        let authority = sandbox.path("authority.pem");
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let authority = sandbox.path(&format!("authority.{number}.pem"));
         fs::create_dir_all(authority.parent().expect("a parent")).expect("mkdir");
         let config = Arc::new(configuration(&authority));
         let network =
@@ -145,8 +147,7 @@ fn configuration(authority: &std::path::Path) -> ServerConfig {
     let mut root = CertificateParams::default();
     root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     // Authorities are told apart by their names.
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let name = format!("authority {}", COUNT.fetch_add(1, Ordering::Relaxed));
+    let name = authority.display().to_string();
     root.distinguished_name.push(DnType::CommonName, name);
     let certificate = root.self_signed(&key).expect("an authority");
     fs::write(authority, certificate.pem()).expect("write");
