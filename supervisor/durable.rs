@@ -6,7 +6,7 @@
 //! A temporary is named `.ds-HEX.tmp` and holds an flock as long as its writer lives, so a sweep can tell a stale one
 //! from one in use without trusting times or process ids.
 
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Write};
@@ -71,7 +71,21 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 /// When the directory cannot be read. A temporary that cannot be removed is left for the next time.
 pub fn remove_stale_temporaries(directory: &Path) -> io::Result<usize> {
     let directory = open_directory(directory)?;
-    let mut removed = 0;
+    let stale = stale_temporaries(&directory)?;
+    let remove = |name: &CString| unlinkat(&directory, name.as_c_str(), UnlinkatFlags::NoRemoveDir).is_ok();
+    Ok(stale.iter().filter(|(name, _lock)| remove(name)).count())
+}
+
+/// Whether a writer that no longer lives left a temporary in `directory`.
+#[must_use]
+pub fn has_stale_temporaries(directory: &Path) -> bool {
+    let stale = open_directory(directory).and_then(|directory| stale_temporaries(&directory));
+    stale.is_ok_and(|stale| !stale.is_empty())
+}
+
+/// The temporaries whose writers are gone, each with its lock.
+fn stale_temporaries(directory: &OwnedFd) -> io::Result<Vec<(CString, Flock<File>)>> {
+    let mut stale = Vec::new();
     for entry in Dir::from_fd(directory.try_clone()?)? {
         let entry = entry?;
         let name = entry.file_name();
@@ -79,11 +93,11 @@ pub fn remove_stale_temporaries(directory: &Path) -> io::Result<usize> {
             continue;
         }
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        let Ok(file) = openat(&directory, name, flags, Mode::empty()) else { continue };
-        let Ok(_lock) = Flock::lock(File::from(file), FlockArg::LockExclusiveNonblock) else { continue };
-        removed += usize::from(unlinkat(&directory, name, UnlinkatFlags::NoRemoveDir).is_ok());
+        let Ok(file) = openat(directory, name, flags, Mode::empty()) else { continue };
+        let Ok(lock) = Flock::lock(File::from(file), FlockArg::LockExclusiveNonblock) else { continue };
+        stale.push((name.to_owned(), lock));
     }
-    Ok(removed)
+    Ok(stale)
 }
 
 fn open_directory(path: &Path) -> io::Result<OwnedFd> {

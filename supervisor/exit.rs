@@ -5,6 +5,9 @@
 
 use std::{fmt, process};
 
+/// What a process of ours ends with that found a fault in its program, as Rust has it.
+pub const FAULT: i32 = 101;
+
 /// How a `ds` command ended, as its caller sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExitCode {

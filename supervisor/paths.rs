@@ -168,6 +168,12 @@ impl Paths {
         self.run.join("cgroup2")
     }
 
+    /// Where hierarchies of version 1 are mounted for ourselves that are not to be seen on the host.
+    #[must_use]
+    pub fn own_cgroup1(&self) -> PathBuf {
+        self.run.join("cgroup1")
+    }
+
     /// Run directories of all containers.
     #[must_use]
     pub fn run_containers(&self) -> PathBuf {

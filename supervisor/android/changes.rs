@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::config::value::Name;
+use crate::durable;
 use crate::paths::{self, Paths};
 
 /// Writes down that a container relies on a change; before the change is made.
@@ -19,7 +20,7 @@ pub fn rely(paths: &Paths, change: &str, container: &Name) -> Result<()> {
     let directory = paths.changes().join(change);
     paths::create_private(&directory).with_context(|| format!("create {}", directory.display()))?;
     let file = directory.join(container.as_str());
-    fs::write(&file, "").with_context(|| format!("write {}", file.display()))
+    durable::write(&file, b"", 0o600).with_context(|| format!("write {}", file.display()))
 }
 
 /// Forgets a container; returns the changes that nobody relies on any more, to be undone and then [`forget`]ed.

@@ -16,6 +16,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use super::{changes, property};
 use crate::call;
 use crate::config::value::{HostPath, Name};
+use crate::durable;
 use crate::mount::info;
 use crate::paths::{self, Paths};
 use crate::sys::process::{Fork, exit_immediately, fork, setns};
@@ -38,7 +39,8 @@ pub fn prepare(paths: &Paths, source: &HostPath, container: &Name) -> Result<Pat
     if layers == 0 {
         let pending = pending_file(paths, &change);
         paths::create_private(&paths.storage().join(PENDING)).context("create a directory")?;
-        fs::write(&pending, source.as_str()).with_context(|| format!("write {}", pending.display()))?;
+        durable::write(&pending, source.as_str().as_bytes(), 0o600)
+            .with_context(|| format!("write {}", pending.display()))?;
         in_init_namespace(&|| share(&place).map(|()| 0))?;
     }
     if layers < 2 && property::is_unlocked() {

@@ -61,7 +61,6 @@ pub fn recognise(first: &[u8]) -> Result<Option<Format>, &'static str> {
         [0x04, 0x22, 0x4d, 0x18, ..] => Err("lz4"),
         [0x5d, 0, 0, ..] => Err("lzma"),
         [0x1f, 0x9d, ..] => Err("compress"),
-        [b'P', b'K', 3, 4, ..] => Err("zip"),
         _ => Ok(None),
     }
 }

@@ -65,6 +65,12 @@ fn code(fault: Fault) -> u8 {
 }
 
 impl Stream {
+    /// What it was compressed with.
+    #[must_use]
+    pub fn compression(&self) -> Option<&'static str> {
+        self.child.as_ref().map(|(_, format)| format.name())
+    }
+
     /// Verifies what is left: a compressed stream must be whole, even when the archive in it has already ended. What
     /// follows an archive that is not compressed is not looked at.
     ///

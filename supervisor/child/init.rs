@@ -8,7 +8,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
@@ -21,6 +21,7 @@ use nix::sys::statfs::{FsType, TMPFS_MAGIC, statfs};
 use nix::unistd::{chdir, chroot, execve, fchdir, getcwd, pivot_root, sethostname, setsid};
 use seccompiler::BpfProgram;
 
+use super::refusal;
 use super::wire::{FromChild, Wire};
 use crate::cgroup::Joining;
 use crate::config::value::Size;
@@ -137,7 +138,7 @@ fn build_tree(prepared: &Prepared<'_>, wire: &Wire) -> Result<OwnedFd> {
     }
     let console = pty::open(performer.root()).context("open the console")?;
     bind_over(&performer, &console.peer, "/dev/console", 0o620)?;
-    wire.send_terminal(&console)?;
+    wire.send_terminal(&console, performer.take_silent().as_ref())?;
     call!(fchdir(performer.root().directory()), "fchdir(the new root)")?;
     Ok(console.peer)
 }
@@ -170,11 +171,6 @@ fn is_initial_ramfs() -> bool {
 
 fn execute(prepared: &Prepared<'_>) -> Result<Infallible> {
     let Some(program) = prepared.command.first() else { bail!("there is no program to execute") };
-    let shown = PathBuf::from(program.to_string_lossy().into_owned());
-    let result = execve(program, prepared.command, prepared.environment);
-    let error = call!(result, "execve({})", shown.display());
-    if matches!(&error, Err(failed) if failed.errno == Errno::ENOEXEC) {
-        return error.context("the root file system is made for another processor");
-    }
-    Ok(error?)
+    let Err(errno) = execve(program, prepared.command, prepared.environment);
+    Err(refusal::explain(program, errno))
 }

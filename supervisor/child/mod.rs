@@ -7,5 +7,6 @@
 pub mod android;
 pub mod init;
 pub mod program;
+mod refusal;
 pub mod user;
 pub mod wire;

@@ -17,6 +17,7 @@ use nix::sys::stat::{Mode, stat, umask};
 use nix::unistd::{Pid, Uid, chdir, execve, setgroups, setresgid, setresuid, setsid};
 use seccompiler::BpfProgram;
 
+use super::refusal;
 use super::user::{Identity, look_up};
 use super::wire::Wire;
 use crate::cli::value::Assignment;
@@ -24,7 +25,7 @@ use crate::config::value::UserSpec;
 use crate::exit::ExitCode;
 use crate::pty::Pty;
 use crate::rootfs::root::Root;
-use crate::sys::{describe, descriptor, process, signal, terminal};
+use crate::sys::{descriptor, process, signal, terminal};
 use crate::{call, privilege};
 
 /// Where programs are looked for when the environment does not say.
@@ -82,6 +83,8 @@ pub struct Running {
     pub wire: OwnedFd,
     /// Its terminal, if it has one.
     pub terminal: Option<Pty>,
+    /// Whether the child says first of all that it runs.
+    pub says_begun: bool,
 }
 
 /// Why the program does not run, and the exit code that says so.
@@ -232,7 +235,9 @@ impl Program {
         // A script whose interpreter is missing gives the same error as a script that is missing.
         let there = || self.files.iter().find(|file| stat(file.as_c_str()).is_ok());
         match refused.or_else(|| there().map(|file| (file, Errno::ENOENT))) {
-            Some((file, errno)) => not_executable(&file.to_string_lossy(), errno),
+            Some((file, errno)) => {
+                Failure { code: ExitCode::NotExecutable, error: refusal::explain(file, errno) }
+            }
             None => self.not_found(),
         }
     }
@@ -248,15 +253,6 @@ impl Program {
         };
         Failure { code: ExitCode::NotFound, error }
     }
-}
-
-fn not_executable(file: &str, errno: Errno) -> Failure {
-    let error = match errno {
-        Errno::ENOENT => anyhow!("{file}: its interpreter or loader is not in the container"),
-        Errno::ENOEXEC => anyhow!("{file}: neither a program for this processor nor a script with '#!'"),
-        errno => anyhow!("{file}: it cannot be executed: {}", describe(errno)),
-    };
-    Failure { code: ExitCode::NotExecutable, error }
 }
 
 /// The container's variables, then who the user is, then what the client knows of its terminal, then what was asked

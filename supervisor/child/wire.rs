@@ -2,7 +2,8 @@
 //!
 //! | message | meaning |
 //! |---|---|
-//! | Console, with a descriptor | the master side of /dev/console |
+//! | Begun | the child runs: nothing killed it at its birth; sessions only |
+//! | Console, with descriptors | both sides of /dev/console; what keeps the readers of silent files waiting |
 //! | Warning | something is not as asked for, and the start goes on |
 //! | Ready | everything is prepared, execve(2) comes next |
 //! | Failed | it did not work: the child's own words |
@@ -22,7 +23,9 @@ use crate::socket;
 /// A message of the child.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromChild {
-    /// The console's master comes along.
+    /// It runs.
+    Begun,
+    /// The console comes along, and what [`crate::mount::perform::Performer::take_silent`] gives.
     Console,
     /// One line for people.
     Warning(String),
@@ -51,12 +54,14 @@ impl Wire {
         socket::send(&self.0, message, &[])
     }
 
-    /// Sends both sides of a terminal: of /dev/console, or of a session.
+    /// Sends both sides of a terminal: of /dev/console, or of a session. A descriptor to be kept follows them.
     ///
     /// # Errors
     /// EPIPE when nobody waits any more.
-    pub fn send_terminal(&self, terminal: &Pty) -> Result<()> {
-        socket::send(&self.0, &FromChild::Console, &[terminal.master.as_fd(), terminal.peer.as_fd()])
+    pub fn send_terminal(&self, terminal: &Pty, kept: Option<&OwnedFd>) -> Result<()> {
+        let sides = [terminal.master.as_fd(), terminal.peer.as_fd()];
+        let descriptors: Vec<_> = sides.into_iter().chain(kept.map(AsFd::as_fd)).collect();
+        socket::send(&self.0, &FromChild::Console, &descriptors)
     }
 
     /// Whether the monitor is gone. A parent outside of the child's PID namespace cannot be asked for by getppid(2).

@@ -172,6 +172,25 @@ pub struct Restart {
     pub names: Vec<String>,
 }
 
+/// Stop containers where they are, until they are thawed. Their processes keep their memory and use no processor.
+/// Freezing one that is frozen is no error.
+#[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
+#[argh(subcommand, name = "freeze", example = "ds freeze web", example = "ds freeze web db")]
+pub struct Freeze {
+    /// the containers to freeze
+    #[argh(positional, arg_name = "NAME")]
+    pub names: Vec<String>,
+}
+
+/// Let frozen containers go on. Thawing one that is not frozen is no error.
+#[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
+#[argh(subcommand, name = "thaw", example = "ds thaw web")]
+pub struct Thaw {
+    /// the containers to thaw
+    #[argh(positional, arg_name = "NAME")]
+    pub names: Vec<String>,
+}
+
 /// List the containers and their states.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(subcommand, name = "list", example = "ds list", example = "ds list --json")]

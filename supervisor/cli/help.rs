@@ -10,7 +10,7 @@ const WIDTH: usize = 80;
 
 /// Verbs in the overview; every verb is in exactly one group (a test holds us to it).
 const GROUPS: &[(&str, &str)] = &[
-    ("Containers", "create start stop restart list info stats get set"),
+    ("Containers", "create start stop restart freeze thaw list info stats get set"),
     ("Inside a container", "run enter shell console logs"),
     ("Data", "rm rename copy export import resize convert images pull cache"),
     ("This machine", "check doctor supervise supervisor rpc version completions help"),

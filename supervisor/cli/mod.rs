@@ -15,7 +15,7 @@ mod rules;
 pub mod table;
 pub mod value;
 
-pub use containers::{Create, Get, Info, List, Restart, Set, Source, Start, Stats, Stop};
+pub use containers::{Create, Freeze, Get, Info, List, Restart, Set, Source, Start, Stats, Stop, Thaw};
 pub use data::{
     Cache, CacheAction, Convert, Copy, Export, Form, Images, Import, Pull, Remove, Rename, Resize,
 };
@@ -40,6 +40,8 @@ pub enum Command {
     Start(Start),
     Stop(Stop),
     Restart(Restart),
+    Freeze(Freeze),
+    Thaw(Thaw),
     List(List),
     Info(Info),
     Stats(Stats),

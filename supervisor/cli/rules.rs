@@ -85,9 +85,11 @@ fn verb_elsewhere(name: &str) -> Option<&'static str> {
         "ls" | "ps" => "list",
         "mv" => "rename",
         "new" => "create",
+        "pause" | "suspend" => "freeze",
         "reboot" => "restart",
         "search" => "images",
         "top" | "usage" => "stats",
+        "unpause" | "resume" | "unfreeze" => "thaw",
         _ => return None,
     })
 }

@@ -100,11 +100,13 @@ macro_rules! described {
 }
 
 /// All verbs, in the order of the overview.
-const VERBS: [(&str, Describe); 32] = described![
+const VERBS: [(&str, Describe); 34] = described![
     Create,
     Start,
     Stop,
     Restart,
+    Freeze,
+    Thaw,
     List,
     Info,
     Stats,
@@ -245,8 +247,8 @@ mod tests {
 
     #[test]
     fn every_verb_of_the_contract_is_there() {
-        let expected = "create start stop restart list info stats get set run enter shell console logs rm rename copy \
-                        export import resize convert images pull cache check doctor supervise supervisor rpc version \
+        let expected = "create start stop restart freeze thaw list info stats get set run enter shell console logs rm rename \
+                        copy export import resize convert images pull cache check doctor supervise supervisor rpc version \
                         completions help";
         let names: Vec<&str> = verbs().iter().map(|verb| verb.name).collect();
         assert_eq!(names, expected.split_whitespace().collect::<Vec<_>>());

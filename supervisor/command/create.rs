@@ -1,11 +1,8 @@
 //! `ds create`: a new container, on a root file system that is there already or with one of its own.
 //!
-//! Owns the order that leaves no half of a container whose root file system is used in place: everything is checked,
-//! then its directory is made, and what fails after that takes it away again. One of its own is `storage`'s work.
+//! Owns what a command line means by a root file system, and checks it; making the container is `storage`'s work.
 
-use std::fs::{self, DirBuilder};
-use std::io::ErrorKind;
-use std::os::unix::fs::DirBuilderExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -15,11 +12,10 @@ use super::progress::Progress;
 use super::pull::{unverified, wanted};
 use super::{assignments, forget};
 use crate::cli::{self, Source};
-use crate::config::Config;
 use crate::config::value::Name;
-use crate::container::{Lock, occupied};
 use crate::exit::ExitCode;
 use crate::rootfs::image::inspect;
+use crate::rootfs::superblock::FileSystem;
 use crate::storage;
 use crate::storage::create::Creation;
 use crate::storage::remote::{Remote, Wanted};
@@ -45,7 +41,7 @@ pub fn create(arguments: &cli::Create, env: &Env, progress: &mut Progress) -> Re
     let settings = assignments(&arguments.set);
     let made = match arguments.source() {
         Some(Source::Directory(path)) => in_place(env, &name, "rootfs", &directory(env, &path)?, &settings),
-        Some(Source::Image(path)) => in_place(env, &name, "image", &image(env, &path)?, &settings),
+        Some(Source::Image(path)) => in_place(env, &name, "image", &image(env, &path, &settings)?, &settings),
         Some(Source::Archive(source)) => unpacked(env, &name, &source, arguments, &settings, progress),
         None => bail!("no root file system; say --rootfs DIR, --image FILE or --from SRC"),
     };
@@ -90,25 +86,7 @@ fn source(env: &Env, from: &str, arguments: &cli::Create, progress: &mut Progres
 }
 
 fn in_place(env: &Env, name: &Name, key: &str, root: &str, settings: &[(&str, &str)]) -> Result<()> {
-    make(env, name, &[&[(key, root)], settings].concat())
-}
-
-fn make(env: &Env, name: &Name, settings: &[(&str, &str)]) -> Result<()> {
-    let _lock = Lock::take(&env.paths, name)?;
-    occupied::refuse(&env.paths, name)?;
-    let place = env.paths.container(name);
-    match DirBuilder::new().mode(0o700).create(&place) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            bail!("there is a container of this name; choose another, or change it with 'ds set'")
-        }
-        other => other.with_context(|| format!("create {}", place.display()))?,
-    }
-    if let Err(error) = Config::create(&env.paths.container_ini(name), name, settings) {
-        // It is empty, or holds what we have just made.
-        let _ = fs::remove_dir_all(&place);
-        return Err(error.into());
-    }
-    Ok(())
+    storage::create::in_place(env, name, &[&[(key, root)], settings].concat())
 }
 
 /// The directory as an absolute path without links, so that it means the same from everywhere.
@@ -125,12 +103,36 @@ fn directory(env: &Env, path: &Path) -> Result<String> {
 }
 
 /// The image or block device as an absolute path without links. What no container could use is refused here already.
-fn image(env: &Env, path: &Path) -> Result<String> {
+fn image(env: &Env, path: &Path, settings: &[(&str, &str)]) -> Result<String> {
     let path = env.path(path)?;
     let named = || format!("the image {}", path.display());
     let resolved = fs::canonicalize(&path).with_context(named)?;
-    inspect(&resolved).and_then(|facts| facts.usable()).with_context(named)?;
+    let wanted =
+        settings.iter().rev().find(|(key, _)| ["image-partition", "container.image-partition"].contains(key));
+    // A value that is no number is refused with the configuration.
+    let wanted = wanted.and_then(|(_, value)| value.parse().ok());
+    let facts = inspect(&resolved, wanted).with_context(named)?;
+    if matches!(facts.system, FileSystem::Foreign(_)) {
+        refuse_packed(&resolved).with_context(named)?;
+    }
+    facts.usable().with_context(named)?;
     text_of(resolved)
+}
+
+/// Names the way for an archive, and for an image that is compressed.
+fn refuse_packed(path: &Path) -> Result<()> {
+    // What cannot be unpacked here is named without.
+    let Ok(mut incoming) = Archive::open(&Place::File(path.to_owned()))?.stream(None) else { return Ok(()) };
+    let compression = incoming.compression();
+    let front = incoming.front().unwrap_or_default();
+    let with = compression.map(|name| format!(", compressed with {name}")).unwrap_or_default();
+    if storage::stranger::is_tar(front) {
+        bail!("it is a tar archive{with}; use it with --from, and with --size for an image of its own");
+    }
+    if let (Some(_), Some(told)) = (compression, storage::stranger::of_front(front, compression)) {
+        bail!("it is compressed: {told}");
+    }
+    Ok(())
 }
 
 fn text_of(path: PathBuf) -> Result<String> {

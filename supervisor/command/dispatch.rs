@@ -6,8 +6,8 @@ use anyhow::{Error, Result};
 
 use super::complain;
 use super::{
-    cache, check, console, convert, copy, create, doctor, enter, export, get, images, import, info, list,
-    logs, not_yet, pull, rename, resize, restart, rm, run as run_verb, set, shell, start, stats, stop,
+    cache, check, console, convert, copy, create, doctor, enter, export, freeze, get, images, import, info,
+    list, logs, not_yet, pull, rename, resize, restart, rm, run as run_verb, set, shell, start, stats, stop,
     supervisor,
 };
 use crate::cli::{self, Command};
@@ -54,6 +54,8 @@ fn dispatch(command: &Command, env: &Env) -> Result<ExitCode> {
         Command::Start(arguments) => start::run(arguments, env),
         Command::Stop(arguments) => stop::run(arguments, env),
         Command::Restart(arguments) => restart::run(arguments, env),
+        Command::Freeze(arguments) => freeze::freeze(arguments, env),
+        Command::Thaw(arguments) => freeze::thaw(arguments, env),
         Command::Create(arguments) => create::run(arguments, env),
         Command::Remove(arguments) => rm::run(arguments, env),
         Command::Rename(arguments) => rename::run(arguments, env),
@@ -121,6 +123,8 @@ pub fn subject(command: &Command) -> (&'static str, Option<&str>) {
         Command::Start(_) => ("start", None),
         Command::Stop(_) => ("stop", None),
         Command::Restart(_) => ("restart", None),
+        Command::Freeze(_) => ("freeze", None),
+        Command::Thaw(_) => ("thaw", None),
         Command::List(_) => ("list", None),
         Command::Info(arguments) => ("info", Some(&arguments.name)),
         Command::Stats(arguments) => ("stats", arguments.name.as_deref()),

@@ -132,7 +132,7 @@ pub(super) fn root_of(pid: i32) -> Option<Root> {
 
 fn filesystem(config: &Config, pid: Option<i32>) -> Option<Filesystem> {
     let RootSource::Image(path) = &config.container.root else { return None };
-    let facts = inspect(path.as_path()).ok()?;
+    let facts = inspect(path.as_path(), config.container.image_partition).ok()?;
     // A volatile container sees the memory that its changes are in.
     let mounted = pid.filter(|_| !config.container.volatile).and_then(root_of);
     let usage = mounted.and_then(|root| Usage::of(root.directory())).or(match &facts.system {

@@ -14,6 +14,7 @@ pub mod dispatch;
 pub mod doctor;
 pub mod enter;
 pub mod export;
+pub mod freeze;
 pub mod get;
 pub mod help;
 pub mod images;

@@ -1,10 +1,12 @@
 //! `ds rename`: another name for a stopped container.
+//!
+//! One rename(2), or nothing: no file of the container holds the name of its directory (`config::own`), so that there
+//! is nothing to follow afterwards. An interruption leaves the old name or the new one.
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use super::forget;
 use super::state::existing;
@@ -13,7 +15,12 @@ use crate::config::Config;
 use crate::config::value::Name;
 use crate::container::{Lock, monitor, occupied};
 use crate::exit::ExitCode;
+use crate::fault;
+use crate::storage::staging::{rename_to_free, sync_directory};
 use crate::worker::Env;
+
+/// No assignment: the configuration is only written as this version does.
+const UNCHANGED: [(&str, &str); 0] = [];
 
 /// Renames the container; a root file system in its directory goes along.
 ///
@@ -46,31 +53,19 @@ fn rename(env: &Env, old: &Name, new: &Name) -> Result<ExitCode> {
     if to.symlink_metadata().is_ok() {
         bail!("there is a container {new} already; choose another name");
     }
-    fs::rename(&from, &to).with_context(|| format!("rename {} to {}", from.display(), to.display()))?;
-    if let Err(error) = follow(env, new, &from, &to) {
-        let _ = fs::rename(&to, &from);
-        return Err(error);
-    }
+    fault::point("rename-begun")?;
+    // An older version may have written the directory's name down.
+    Config::edit(&env.paths.container_ini(old), old, &UNCHANGED)?;
+    fault::point("rename-prepared")?;
+    rename_to_free(&from, &to)?;
+    fault::point("rename-done")?;
+    sync_directory(&env.paths.containers())?;
     match fs::rename(env.paths.last_exit(old), env.paths.last_exit(new)) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             log::warn!("the record of its last end is lost: {error}");
         }
         _ => {}
     }
+    fault::point("rename-recorded")?;
     Ok(ExitCode::Done)
-}
-
-/// A root file system in the container's own directory has moved with it.
-fn follow(env: &Env, name: &Name, from: &Path, to: &Path) -> Result<()> {
-    let file = env.paths.container_ini(name);
-    let config = Config::load(&file, name)?;
-    if let Ok(below) = config.container.root.path().as_path().strip_prefix(from) {
-        let key = match config.container.root {
-            crate::config::RootSource::Directory(_) => "rootfs",
-            crate::config::RootSource::Image(_) => "image",
-        };
-        let moved = to.join(below).display().to_string();
-        Config::edit(&file, name, &[(key, moved.as_str())])?;
-    }
-    Ok(())
 }

@@ -80,10 +80,14 @@ impl Visit<'_> {
         };
         let filters = privilege::compile(&terms.filters)?;
         let program = Program::prepare(target.root(), &wish, filters)?;
-        let attachment = Attachment { target, program: &program, terms: &terms, terminal: self.terminal };
+        let mut attachment = Attachment { target, program: &program, terms: &terms, terminal: self.terminal };
         let running = attachment.start(&env.host, &env.paths, &self.name)?;
         env.supervisor.taken();
-        let outcome = session::attend(&env.client, running)?;
+        let mut outcome = session::attend(&env.client, running)?;
+        if outcome.stillborn {
+            let running = attachment.start_again(&env.host, &env.paths, &self.name)?;
+            outcome = session::attend(&env.client, running)?;
+        }
         Ok(conclude(self.verb, Some(&self.name), outcome))
     }
 }

@@ -131,7 +131,7 @@ fn dry_run(env: &Env, name: &Name) -> Result<ExitCode> {
         }
         // What is in an image shows only while it is mounted, and this is to change nothing.
         RootSource::Image(path) => {
-            inspect(path.as_path())
+            inspect(path.as_path(), config.container.image_partition)
                 .and_then(|facts| facts.usable())
                 .with_context(|| format!("the image {path}"))?;
             log::warn!("{name}: its init system is not known; the image is looked into when it is mounted");

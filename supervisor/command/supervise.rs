@@ -16,13 +16,10 @@ use crate::daemon::launch::{self, Options, Readiness, Stage};
 use crate::daemon::server::{Outcome, Server};
 use crate::daemon::task::{self, Machine};
 use crate::daemon::{detach, seal};
-use crate::exit::ExitCode;
+use crate::exit::{ExitCode, FAULT};
 use crate::host::Host;
 use crate::paths::Paths;
 use crate::sys::process::exit_immediately;
-
-/// Exit code of a process with a fault in its program, as Rust has it.
-const FAULT: i32 = 101;
 
 /// Launches a supervisor and returns once it listens; in the launched process, supervises until it is told to end.
 ///
@@ -69,6 +66,7 @@ fn supervise(paths: &Paths, readiness: Readiness, autostart: bool) -> Result<Exi
 /// Goes on where the program before this one has left off, in the same process.
 fn succeed(paths: &Paths, state: State, options: Options) -> Result<ExitCode> {
     log_faults();
+    detach::from_predecessor();
     let mut failures: Vec<Error> = detach::after_execution().err().into_iter().collect();
     let begun = Server::succeed(paths.clone(), state, options.foreground)
         .and_then(|server| Ok((server, probe(paths, &mut failures)?)));
@@ -81,7 +79,7 @@ fn succeed(paths: &Paths, state: State, options: Options) -> Result<ExitCode> {
 
 fn probe(paths: &Paths, failures: &mut Vec<Error>) -> Result<Rc<Host>> {
     let mut host = Host::probe()?;
-    failures.extend(host.cgroups.mount_version2(&paths.own_cgroup2()).err());
+    failures.extend(host.cgroups.complete(&paths.own_cgroup2(), &paths.own_cgroup1()));
     Ok(Rc::new(host))
 }
 

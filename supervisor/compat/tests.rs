@@ -107,7 +107,10 @@ fn the_readme_of_nspawn() {
             "ds shell my_server --set network.mode=nat --set network.ports=80-8080",
         ),
         ("sudo ./getroot ubuntu:24.04", "ds pull ubuntu:24.04 --unpack --password 1 --dns 1.1.1.1"),
-        ("sudo ./getroot debian:13 -o my_debian", "ds pull debian:13 -o my_debian --password 1 --dns 1.1.1.1"),
+        (
+            "sudo ./getroot debian:13 -o my_debian",
+            "ds pull debian:13 -o my_debian --password 1 --dns 1.1.1.1",
+        ),
         ("sudo ./getroot --list", "ds images"),
         ("sudo ./getroot --search debian", "ds images debian"),
     ] {

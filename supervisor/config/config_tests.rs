@@ -37,7 +37,7 @@ fn created_files_are_private_ordered_and_complete() {
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let text = fs::read_to_string(&path).unwrap();
     let expected = format!(
-        "# Container web. 'ds get web' shows all settings, 'ds set web KEY=VALUE' changes one here.\n\n\
+        "# 'ds get NAME' shows all settings, 'ds set NAME KEY=VALUE' changes one here.\n\n\
          [container]\nhostname = h\nimage = /i\nuuid = {}\n\n[limits]\nmemory = 1g\n\n[environment]\nA = 1\n",
         config.container.uuid
     );

@@ -11,7 +11,7 @@ use super::schema::{Form, Key, Schema, value_error};
 use super::value::{
     Bind, BindList, CgroupLayout, DeadlockShield, EnvironmentName, EnvironmentValue, Fsck, HardwareAccess,
     HostPath, Invalid, Name, NetworkMode, Privileged, RestartPolicy, SharedStorage, Size, StartAfter, Switch,
-    Uuid, WakelockPolicy, Whole,
+    UserNamespaces, Uuid, WakelockPolicy, Whole,
 };
 use super::{Android, Config, Container, Hardware, Limits, Mounts, Network, RootSource, Security};
 
@@ -50,6 +50,14 @@ pub const KEYS: &[Key] = &[
         Form::Text("FILE"),
         "file system image or block device with the root file system",
         "/data/debian.img",
+    ),
+    Key::new(
+        "container",
+        "image-partition",
+        "",
+        Form::Text("NUMBER"),
+        "partition to use of a disk image; the only one with a file system of Linux when absent",
+        "2",
     ),
     Key::new(
         "container",
@@ -183,10 +191,10 @@ pub const KEYS: &[Key] = &[
     Key::new(
         "security",
         "user-namespaces",
+        "auto",
+        Form::OneOf(UserNamespaces::WORDS),
+        "let processes inside create user namespaces, as services, browsers and Flatpak do; `auto` is on kernels from 5.0 on",
         "no",
-        SWITCH,
-        "let processes inside create user namespaces, as browsers and Flatpak do",
-        "yes",
     ),
     Key::new(
         "security",
@@ -241,7 +249,7 @@ pub(super) fn read(document: &Document, name: &Name) -> Result<Config, Error> {
     SCHEMA.check(document)?;
     let security = Security {
         privileged: SCHEMA.read(document, "security", "privileged")?,
-        user_namespaces: SCHEMA.read::<Switch>(document, "security", "user-namespaces")?.0,
+        user_namespaces: SCHEMA.read(document, "security", "user-namespaces")?,
         deadlock_shield: SCHEMA.read(document, "security", "deadlock-shield")?,
     };
     let pids = SCHEMA.read_optional::<Whole<1, 4_194_304>>(document, "limits", "pids")?;
@@ -269,6 +277,7 @@ pub(super) fn read(document: &Document, name: &Name) -> Result<Config, Error> {
 
 fn read_container(document: &Document, name: &Name) -> Result<Container, Error> {
     const SECTION: &str = "container";
+    let partition = SCHEMA.read_optional::<Whole<1, 255>>(document, SECTION, "image-partition")?;
     let derived = || Uuid::derived_from(&format!("{}\0{name}", document.file().display()));
     Ok(Container {
         hostname: SCHEMA.read_optional(document, SECTION, "hostname")?,
@@ -276,6 +285,7 @@ fn read_container(document: &Document, name: &Name) -> Result<Container, Error> 
         volatile: SCHEMA.read::<Switch>(document, SECTION, "volatile")?.0,
         volatile_size: read_size(document, SECTION, "volatile-size", LEAST_VOLATILE)?,
         fsck: SCHEMA.read(document, SECTION, "fsck")?,
+        image_partition: partition.map(Whole::magnitude),
         image_label: SCHEMA.read(document, SECTION, "image-label")?,
         autostart: SCHEMA.read::<Switch>(document, SECTION, "autostart")?.0,
         start_after: SCHEMA.read(document, SECTION, "start-after")?,
@@ -354,6 +364,7 @@ impl Config {
             ("container", "volatile") => switch(container.volatile),
             ("container", "volatile-size") => shown(container.volatile_size),
             ("container", "fsck") => container.fsck.to_string(),
+            ("container", "image-partition") => shown(container.image_partition),
             ("container", "image-label") => container.image_label.to_string(),
             ("container", "autostart") => switch(container.autostart),
             ("container", "start-after") => container.start_after.to_string(),
@@ -368,7 +379,7 @@ impl Config {
             ("network", "mode") => self.network.mode.to_string(),
             ("hardware", "access") => self.hardware.access.to_string(),
             ("security", "privileged") => security.privileged.to_string(),
-            ("security", "user-namespaces") => switch(security.user_namespaces),
+            ("security", "user-namespaces") => security.user_namespaces.to_string(),
             ("security", "deadlock-shield") => security.deadlock_shield.to_string(),
             ("android", "storage") => SharedStorage::from(self.android.storage.clone()).to_string(),
             ("android", "wakelock") => self.android.wakelock.to_string(),

@@ -157,6 +157,7 @@ fn settings() -> impl Strategy<Value = Vec<(&'static str, &'static str, String)>
             (Form::OneOf(words) | Form::SomeOf(words), _) => {
                 prop::sample::select(words).prop_map(str::to_owned).boxed()
             }
+            (_, "image-partition") => (1..256_u32).prop_map(|number| number.to_string()).boxed(),
             (_, "image-label") => "no|[a-z]{1,3}:[a-z]{1,3}:[a-z_]{1,3}(:s0)?".boxed(),
             (_, "hostname") => "[a-z]{1,9}(\\.[a-z0-9]{1,9})?".boxed(),
             (_, "memory" | "volatile-size") => size().boxed(),

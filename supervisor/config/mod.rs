@@ -1,7 +1,7 @@
 //! What the user asked for: `container.ini` and `supervisor.ini` as typed values, valid by construction.
 //!
 //! Owns the structs below and the way from a file's text to them and back. Decides nothing (that is `plan`), probes
-//! nothing (that is `host`), and touches no file but the configuration itself. The keys are one table, `keys`.
+//! nothing (that is `host`), and opens no file but the configuration itself. The keys are one table, `keys`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -11,6 +11,7 @@ mod container;
 mod error;
 mod images;
 pub mod ini;
+mod own;
 mod schema;
 mod supervisor;
 pub mod value;
@@ -27,7 +28,7 @@ use ini::Document;
 use value::{
     Bind, CgroupLayout, ContainerPath, Cpus, DeadlockShield, EnvironmentName, Fsck, HardwareAccess, HostPath,
     Hostname, ImageLabel, Invalid, Name, NameServers, NetworkMode, Priority, Privileged, RestartPolicy,
-    Seconds, Size, StartAfter, Uuid, WakelockPolicy,
+    Seconds, Size, StartAfter, UserNamespaces, Uuid, WakelockPolicy,
 };
 
 /// One container as configured.
@@ -66,6 +67,8 @@ pub struct Container {
     pub volatile_size: Option<Size>,
     /// When an image is checked before it is mounted.
     pub fsck: Fsck,
+    /// The partition that holds the root file system, when the image is that of a disk.
+    pub image_partition: Option<u32>,
     /// The SELinux label that an image gets before it is used.
     pub image_label: ImageLabel,
     /// Whether the supervisor starts it when it starts itself.
@@ -124,7 +127,7 @@ pub struct Security {
     /// The protections it goes without.
     pub privileged: Privileged,
     /// Whether processes inside may create user namespaces (browsers, Flatpak, rootless containers).
-    pub user_namespaces: bool,
+    pub user_namespaces: UserNamespaces,
     /// Whether processes inside are kept from creating any namespace.
     pub deadlock_shield: DeadlockShield,
 }
@@ -162,7 +165,7 @@ impl Config {
     /// # Errors
     /// [`Kind::NotFound`] when there is no such file, else the first fault in it.
     pub fn load(path: &Path, name: &Name) -> Result<Self, Error> {
-        container::read(&load_document(path)?, name)
+        container::read(&expanded(load_document(path)?, name), name)
     }
 
     /// Reads the configuration of the container `name` from `text`, the content of `file`.
@@ -170,7 +173,7 @@ impl Config {
     /// # Errors
     /// The first fault in the text, with its place.
     pub fn parse(text: &[u8], file: &Path, name: &Name) -> Result<Self, Error> {
-        container::read(&Document::parse(text, file)?, name)
+        container::read(&expanded(Document::parse(text, file)?, name), name)
     }
 
     /// The configuration that `assignments` (keys and values) describe, for a container that has no file.
@@ -200,9 +203,10 @@ impl Config {
                 Invalid::new("the file exists already", "choose another name, or change it with 'ds set'");
             return Err(Error::new(Kind::Exists, "", &fault).of_file(path));
         }
-        let mut document = Document::parse(heading(name).as_bytes(), path)?;
+        let mut document = Document::parse(HEADING.as_bytes(), path)?;
         apply(&mut document, &sorted(assignments))?;
         complete(&mut document)?;
+        localise(&mut document, name);
         let text = document.to_string();
         let config = Self::parse(text.as_bytes(), path, name).map_err(Error::without_place)?;
         save(path, &text)?;
@@ -223,13 +227,14 @@ impl Config {
         let original = load_document(path)?;
         let mut document = original.clone();
         let assigned = apply(&mut document, assignments)?;
+        localise(&mut document, name);
         let text = document.to_string();
         let config = Self::parse(text.as_bytes(), path, name).map_err(|error| {
             if assigned.contains(error.what()) {
                 return error.without_place();
             }
             // Lines may have moved; a fault that was there before is where the file on disk has it.
-            container::read(&original, name).err().unwrap_or(error)
+            container::read(&expanded(original.clone(), name), name).err().unwrap_or(error)
         })?;
         if document != original {
             save(path, &text)?;
@@ -237,38 +242,45 @@ impl Config {
         Ok(config)
     }
 
-    /// Writes the new file `path` with `text`, the content of the configuration of the container `of`, changed by
+    /// Writes the new file `path` with `text`, the content of another container's configuration, changed by
     /// `assignments` and with a UUID of its own; comments are kept, but for the first line of ours.
     ///
     /// # Errors
     /// As for [`Config::create`], and the first fault in the text.
     pub fn derive(
         text: &[u8],
-        of: &Name,
         path: &Path,
         name: &Name,
         assignments: &[(impl AsRef<str>, impl AsRef<str>)],
     ) -> Result<Self, Error> {
-        let old = heading(of);
-        let rest = text.strip_prefix(old.as_bytes());
-        let text = rest.map_or_else(|| text.to_owned(), |rest| [heading(name).as_bytes(), rest].concat());
+        let text = [HEADING.as_bytes(), own::without_heading(text, HEADING)].concat();
         let mut document = Document::parse(&text, path)?;
         document.unset("container", "uuid");
         apply(&mut document, assignments)?;
         complete(&mut document)?;
+        localise(&mut document, name);
         let text = document.to_string();
         let config = Self::parse(text.as_bytes(), path, name).map_err(Error::without_place)?;
         save(path, &text)?;
         Ok(config)
     }
 
+    /// The text of the configuration of the container `name` with every path in full, so that it means the same
+    /// anywhere on this machine.
+    ///
+    /// # Errors
+    /// A fault in the text.
+    pub fn detached(text: &[u8], file: &Path, name: &Name) -> Result<String, Error> {
+        Ok(expanded(Document::parse(text, file)?, name).to_string())
+    }
+
     /// The text of a configuration without what belongs to one machine: its UUID and where its root file system is.
     ///
     /// # Errors
     /// A fault in the text.
-    pub fn portable(text: &[u8], file: &Path) -> Result<String, Error> {
-        let mut document = Document::parse(text, file)?;
-        for key in ["uuid", "rootfs", "image"] {
+    pub fn portable(text: &[u8], file: &Path, name: &Name) -> Result<String, Error> {
+        let mut document = expanded(Document::parse(text, file)?, name);
+        for key in ["uuid", "rootfs", "image", "image-partition"] {
             document.unset("container", key);
         }
         Ok(document.to_string())
@@ -311,10 +323,21 @@ impl RootSource {
 }
 
 /// The first line of a new file.
-fn heading(name: &Name) -> String {
-    format!(
-        "# Container {name}. 'ds get {name}' shows all settings, 'ds set {name} KEY=VALUE' changes one here.\n"
-    )
+const HEADING: &str = "# 'ds get NAME' shows all settings, 'ds set NAME KEY=VALUE' changes one here.\n";
+
+/// The document with every path in full.
+fn expanded(mut document: Document, name: &Name) -> Document {
+    if let Some(place) = own::Place::of(document.file(), name) {
+        place.expand(&mut document);
+    }
+    document
+}
+
+/// The document as it is to be written: without the name of the container's own directory.
+fn localise(document: &mut Document, name: &Name) {
+    if let Some(place) = own::Place::of(document.file(), name) {
+        place.localise(document);
+    }
 }
 
 /// The key and the value in `text`, `key=value` from a command line.

@@ -19,9 +19,9 @@ use nix::unistd::{Pid, chroot, fchdir};
 
 use super::status;
 use crate::call;
-use crate::cgroup::Joining;
+use crate::cgroup::{Joining, Leaf};
 use crate::child::program::{Failure, Program, Running};
-use crate::child::wire::Wire;
+use crate::child::wire::{FromChild, Wire};
 use crate::config::value::Name;
 use crate::host::Host;
 use crate::host::namespace::KINDS;
@@ -34,7 +34,7 @@ use crate::pty::{self, Pty};
 use crate::rootfs::root::Root;
 use crate::socket;
 use crate::sys::process::{self, Fork};
-use crate::sys::unsupported;
+use crate::sys::{errno_of, unsupported};
 
 /// A running container, by its PID 1.
 #[derive(Debug)]
@@ -202,14 +202,29 @@ impl Attachment<'_> {
     /// Starts the program. The worker keeps to its own namespaces, but may start nothing else afterwards.
     ///
     /// # Errors
-    /// When the container ends meanwhile, or the kernel refuses.
-    pub fn start(mut self, host: &Host, paths: &Paths, name: &Name) -> Result<Running> {
+    /// When the container is frozen or ends meanwhile, or the kernel refuses.
+    pub fn start(&mut self, host: &Host, paths: &Paths, name: &Name) -> Result<Running> {
+        match self.start_in(Leaf::Present, host, paths, name) {
+            Err(error) if errno_of(&error).is_some_and(group_refuses) => self.start_again(host, paths, name),
+            other => other,
+        }
+    }
+
+    /// Starts the program once more, after a group that root inside has spoilt kept it from running.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_again(&mut self, host: &Host, paths: &Paths, name: &Name) -> Result<Running> {
+        self.start_in(Leaf::Renewed, host, paths, name)
+    }
+
+    fn start_in(&mut self, leaf: Leaf, host: &Host, paths: &Paths, name: &Name) -> Result<Running> {
         let proc = trusted_proc()?;
         let terminal = self.terminal.then(|| pty::open(self.target.root())).transpose()?;
         if let Some(terminal) = &terminal {
             terminal.give_to(self.program.user())?;
         }
-        let joining = Joining::of_session(&host.cgroups, &paths.cgroup, name.as_str())?;
+        let joining = Joining::of_session(&host.cgroups, &paths.cgroup, name.as_str(), leaf)?;
         take_oom_score(proc.as_fd(), self.terms.oom_score)?;
         call!(prctl::set_dumpable(false), "prctl(PR_SET_DUMPABLE)")?;
         self.target.children_join()?;
@@ -217,14 +232,20 @@ impl Attachment<'_> {
         let (ours, theirs) = socket::pair()?;
         let cloned = call!(process::clone(0, joining.directory()), "clone")?;
         match cloned.side {
-            Fork::Parent(child) => Ok(Running { child, wire: ours, terminal }),
+            Fork::Parent(child) => Ok(Running { child, wire: ours, terminal, says_begun: cloned.in_cgroup }),
             Fork::Child => {
                 drop(ours);
-                let child = Child { attachment: &self, joining, in_cgroup: cloned.in_cgroup, proc };
+                let child = Child { attachment: self, joining, in_cgroup: cloned.in_cgroup, proc };
                 child.run(terminal.as_ref(), &Wire::new(theirs))
             }
         }
     }
+}
+
+/// Whether a group takes no process: it is threaded, has controllers for groups below it, or as many processes as it
+/// may have.
+fn group_refuses(errno: Errno) -> bool {
+    matches!(errno, Errno::EOPNOTSUPP | Errno::EBUSY | Errno::EAGAIN)
 }
 
 /// The new process, until it is the program.
@@ -237,6 +258,10 @@ struct Child<'a> {
 
 impl Child<'_> {
     fn run(&self, terminal: Option<&Pty>, wire: &Wire) -> ! {
+        if self.in_cgroup {
+            // Whoever waits for a session that is gone learns it otherwise.
+            let _ = wire.send(&FromChild::Begun);
+        }
         let Err(Failure { code, error }) = self.become_program(terminal, wire);
         wire.fail(&error);
         process::exit_immediately(code.number().into())

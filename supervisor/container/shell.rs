@@ -68,7 +68,7 @@ impl ThrowAway<'_> {
         };
         drop(theirs);
         let terminal = if self.terminal { Some(hear_of_terminal(&ours)?) } else { None };
-        Ok(Running { child, wire: ours, terminal })
+        Ok(Running { child, wire: ours, terminal, says_begun: false })
     }
 
     /// The life of PID 1.
@@ -77,7 +77,7 @@ impl ThrowAway<'_> {
         if wire.is_abandoned() {
             bail!("nobody waits any more");
         }
-        let terminal = self.build_tree(proc, wire)?;
+        let (terminal, silent) = self.build_tree(proc, wire)?;
         enter_tree(self.plan.shared)?;
         if self.plan.namespaces & libc::CLONE_NEWUTS != 0 {
             call!(sethostname(&self.plan.hostname), "sethostname({})", self.plan.hostname)?;
@@ -96,15 +96,21 @@ impl ThrowAway<'_> {
                 process::exit_immediately(failure.code.number().into())
             }
             Fork::Parent(program) => {
-                // Nothing inside finds a descriptor here, and the end of the program's output is seen outside.
-                call!(descriptor::close_from(0, proc.as_fd()), "close_range(0)")?;
+                // The one descriptor that is kept has readers inside who wait for it. All others are closed, so that
+                // the end of the program's output is seen outside.
+                if let Some(silent) = &silent {
+                    call!(descriptor::make_standard(silent.as_fd(), 0), "dup2(silent, 0)")?;
+                }
+                let first = u32::from(silent.is_some());
+                call!(descriptor::close_from(first, proc.as_fd()), "close_range({first})")?;
                 process::exit_immediately(tend(program))
             }
         }
     }
 
-    /// Builds the tree, which is then the working directory, and opens the terminal of the program.
-    fn build_tree(&self, proc: &OwnedFd, wire: &Wire) -> Result<Option<Pty>> {
+    /// Builds the tree, which is then the working directory, and opens the terminal of the program; the second part of
+    /// the result keeps readers of silent files waiting.
+    fn build_tree(&self, proc: &OwnedFd, wire: &Wire) -> Result<(Option<Pty>, Option<OwnedFd>)> {
         enter_proc(proc.as_fd())?;
         let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
         call!(mount(None::<&str>, "/", None::<&str>, private, None::<&str>), "mount(/, private)")?;
@@ -118,10 +124,10 @@ impl ThrowAway<'_> {
         let terminal = self.terminal.then(|| pty::open(performer.root())).transpose()?;
         if let Some(terminal) = &terminal {
             terminal.give_to(self.program.user())?;
-            wire.send_terminal(terminal)?;
+            wire.send_terminal(terminal, None)?;
         }
         call!(fchdir(performer.root().directory()), "fchdir(the new root)")?;
-        Ok(terminal)
+        Ok((terminal, performer.take_silent()))
     }
 }
 

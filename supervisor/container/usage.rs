@@ -161,7 +161,7 @@ fn field(path: &str, name: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::cgroup::{Version1, Version2};
+    use crate::host::cgroup::{Root, Version1, Version2};
     use proptest::prelude::*;
 
     #[test]
@@ -206,10 +206,15 @@ mod tests {
             name: None,
             noprefix: false,
             mounted: machine.path().join(controller),
+            root: Root::default(),
         };
         let hierarchies = Hierarchies {
             version1: vec![version1("memory"), version1("cpuacct")],
-            version2: Some(Version2 { mounted: machine.path().join("v2"), controllers: vec![] }),
+            version2: Some(Version2 {
+                mounted: machine.path().join("v2"),
+                controllers: vec![],
+                root: Root::default(),
+            }),
             knows_version2: true,
         };
         let web = Groups::new(&hierarchies, "base", "web");

@@ -4,10 +4,8 @@
 use std::ops::ControlFlow;
 
 use super::server::{Outcome, Server};
-use super::task::Task;
 use crate::durable;
 use crate::paths::names_in;
-use crate::storage;
 
 impl Server {
     /// The beginning: watches the monitors that are there, takes the end of those that ended unwatched, and starts
@@ -36,9 +34,7 @@ impl Server {
                 }
             }
         }
-        if storage::sweep::is_needed(&self.paths) {
-            self.employ(Task::Tidy)?;
-        }
+        self.may_be_untidy = true;
         if is_first && autostart {
             self.start_what_starts_at_boot()?;
         }

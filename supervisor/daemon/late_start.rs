@@ -70,7 +70,7 @@ impl Server {
         if text == self.remembered {
             return;
         }
-        if let Err(error) = std::fs::write(self.paths.waiting(), &text) {
+        if let Err(error) = durable::write(&self.paths.waiting(), text.as_bytes(), 0o600) {
             log::warn!("write {}: {error}", self.paths.waiting().display());
         }
         self.remembered = text;

@@ -18,18 +18,18 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, Flock, FlockArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, chdir, pipe2, setsid};
 
 use super::handover::{self, State};
-use super::seal;
+use super::{detach, seal};
 use crate::call;
 use crate::fault;
 use crate::paths::{self, Paths};
 use crate::platform;
 use crate::socket;
 use crate::sys::descriptor::{adopt, close_on_exec_from, make_standard, try_lock};
+use crate::sys::inherited::{self, ProcessOption};
 use crate::sys::process::{Fork, exit_immediately, fork, pidfd_open};
 
 /// The environment variable that the sealed copy finds: `foreground`, the number of the readiness pipe, or what a
@@ -186,7 +186,7 @@ fn become_daemon(paths: &Paths, autostart: bool, pipe: &OwnedFd) -> ! {
 /// Becomes the supervisor: a sealed copy of the program, a known environment, no descriptor but the standard ones.
 fn execute(paths: &Paths, options: Options, pipe: Option<&OwnedFd>) -> Result<Infallible> {
     paths::create_private(&paths.run).with_context(|| format!("create {}", paths.run.display()))?;
-    umask(Mode::from_bits_truncate(0o022));
+    detach::before_execution();
     call!(chdir("/"), "chdir(/)")?;
     let proc = File::open("/proc").context("open /proc")?;
     call!(close_on_exec_from(3, proc.as_fd()), "close_range")?;
@@ -219,16 +219,24 @@ pub(super) fn environment(marker: &str) -> Result<Vec<CString>> {
     Ok(variables)
 }
 
-/// Refuses to launch a supervisor from a process whose seccomp filters every container would inherit.
+/// Refuses to launch a supervisor from a process that would hand down what nobody can undo: seccomp filters, and that no
+/// program gets privileges.
 ///
 /// # Errors
 /// The reason.
 pub fn refuse_spoiled() -> Result<()> {
     let status = fs::read_to_string("/proc/self/status").context("read /proc/self/status")?;
-    match spoiled(&status, env::var_os("DS_ROOT").is_some()) {
-        Some(reason) => bail!("{reason}"),
-        None => Ok(()),
+    if let Some(reason) = spoiled(&status, env::var_os("DS_ROOT").is_some()) {
+        bail!("{reason}");
     }
+    // A kernel before 6.3 has no such thing.
+    let denies = inherited::set_option(ProcessOption::GetNoWriteExecute, [0, 0]).is_ok_and(|flags| flags > 0);
+    ensure!(
+        !denies,
+        "this shell may not make memory executable (PR_SET_MDWE), and neither could any container; \
+         run 'ds supervise' from a boot script or another shell"
+    );
+    Ok(())
 }
 
 /// What in a /proc/PID/status speaks against it, proc_pid_status(5). With a private root, filters that sleep are
@@ -242,6 +250,12 @@ fn spoiled(status: &str, private: bool) -> Option<&'static str> {
         return Some(
             "this shell is under a seccomp filter, which every container would inherit; \
              run 'ds supervise' from a boot script or a shell without one",
+        );
+    }
+    if field("NoNewPrivs") != 0 {
+        return Some(
+            "this shell has no_new_privs set, which every container would inherit: sudo and su would not work there; \
+             run 'ds supervise' from a boot script or another shell",
         );
     }
     if field("Seccomp_filters") != 0 && !private {
@@ -316,6 +330,10 @@ mod tests {
         }
         assert!(spoiled(&status(0, 1), false).unwrap().contains("reboot once"));
         assert!(spoiled(&status(0, 1), true).is_none());
+        for private in [false, true] {
+            assert!(spoiled("Name:\tsh\nNoNewPrivs:\t1\n", private).unwrap().contains("no_new_privs"));
+            assert!(spoiled("Name:\tsh\nNoNewPrivs:\t0\n", private).is_none());
+        }
     }
 
     proptest::proptest! {

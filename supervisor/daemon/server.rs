@@ -77,6 +77,10 @@ pub struct Server {
     pub(super) cancelling: Vec<(Name, Pid)>,
     /// No worker is forked for a client before.
     pub(super) breath: Option<Duration>,
+    /// A process has died that may have left something half done.
+    pub(super) may_be_untidy: bool,
+    /// When to look again for what a process of another supervisor has in its hands.
+    pub(super) tidy_at: Option<Duration>,
     /// This process; a worker must not take it for its own.
     pub(super) pid: Pid,
     pub(super) since: Duration,
@@ -149,6 +153,8 @@ impl Server {
             standby_is_stale: false,
             cancelling: Vec::new(),
             breath: None,
+            may_be_untidy: false,
+            tidy_at: None,
             pid: getpid(),
             since: now(),
             foreground,
@@ -173,6 +179,7 @@ impl Server {
 
     fn turn(&mut self) -> ControlFlow<Outcome> {
         self.settle()?;
+        self.tidy()?;
         self.renew_standby();
         self.keep_one_standing_by()?;
         for source in self.wait() {
@@ -222,7 +229,7 @@ impl Server {
         if let Some(descriptor) = self.conditions.mounts() {
             add(Source::Mounts, descriptor);
         }
-        let deadlines = [self.policy.deadline(), self.breath, self.next_deadline()];
+        let deadlines = [self.policy.deadline(), self.breath, self.tidy_at, self.next_deadline()];
         let timeout = timeout_until(deadlines.into_iter().flatten().min());
         // While a worker is at work, its end or the next client is near.
         let polling = if self.is_at_work() { poll::<PollTimeout> } else { sleep };

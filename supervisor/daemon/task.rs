@@ -47,7 +47,7 @@ pub enum Task {
     Unlock,
     /// Telling the root manager of this module what we do.
     Describe(PathBuf, String),
-    /// Removing what jobs left behind that died with an earlier supervisor, or with the machine.
+    /// Removing what jobs left behind that were killed, or died with the machine.
     Tidy,
 }
 

@@ -17,13 +17,18 @@ use super::task::{Assignment, Task};
 use crate::call;
 use crate::clock::now;
 use crate::config::value::Name;
+use crate::exit::FAULT;
 use crate::socket;
+use crate::storage::sweep::{self, Leftovers};
 use crate::sys::process::{Fork, fork};
 use crate::worker::Knowledge;
 use crate::worker::protocol::{Containers, FromSupervisor, ToSupervisor};
 
 /// How long no worker is forked when the kernel has no descriptor or process left.
 const BREATH: Duration = Duration::from_secs(1);
+
+/// How often one looks whether a process that is not our child still has its job in its hands.
+const GLANCE: Duration = Duration::from_secs(2);
 
 /// A child that has not been reaped.
 #[derive(Debug)]
@@ -185,6 +190,7 @@ impl Server {
         while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
             let Some(pid) = status.pid() else { break };
             self.hear_last_words(pid)?;
+            self.may_be_untidy |= is_abnormal(status);
             let Some(worker) = self.workers.remove(&pid) else { continue };
             if self.standby == Some(pid) {
                 self.standby = None;
@@ -195,7 +201,8 @@ impl Server {
             }
             let done = matches!(status, WaitStatus::Exited(_, 0));
             match worker.duty {
-                Duty::Client | Duty::Tidy => self.worker_ended(pid, status),
+                Duty::Client => self.worker_ended(pid, status),
+                Duty::Tidy => self.tidied(pid, status),
                 Duty::Sweep(name) => self.decide(Event::Swept(name, done))?,
                 Duty::Unlock => self.looked_at_lock(done)?,
                 Duty::Describe => {}
@@ -231,6 +238,31 @@ impl Server {
         }
     }
 
+    /// Has a worker remove what dead jobs have left, if there is anything and none is at it.
+    pub(super) fn tidy(&mut self) -> ControlFlow<Outcome> {
+        self.may_be_untidy |= self.tidy_at.is_some_and(|at| at <= now());
+        if !self.may_be_untidy || self.workers.values().any(|worker| worker.duty == Duty::Tidy) {
+            return ControlFlow::Continue(());
+        }
+        (self.may_be_untidy, self.tidy_at) = (false, None);
+        match sweep::look(&self.paths) {
+            Leftovers::None => ControlFlow::Continue(()),
+            Leftovers::Held => {
+                self.tidy_at = Some(now() + GLANCE);
+                ControlFlow::Continue(())
+            }
+            Leftovers::Dead => self.employ(Task::Tidy),
+        }
+    }
+
+    /// What is left now cannot be removed, or some process holds it: one that is not our child dies unnoticed.
+    fn tidied(&mut self, pid: Pid, status: WaitStatus) {
+        self.worker_ended(pid, status);
+        if sweep::look(&self.paths) == Leftovers::Held {
+            self.tidy_at = Some(now() + GLANCE);
+        }
+    }
+
     /// What a worker may know, which this process has become.
     fn knowledge(&mut self) -> Knowledge {
         Knowledge {
@@ -248,6 +280,16 @@ impl Server {
             waiting: self.waiting().into_iter().map(|(name, what)| (name, what.to_owned())).collect(),
             held_back: self.conditions.pending.held_back.clone(),
         }
+    }
+}
+
+/// Whether a child was killed or fell over: it has cleaned nothing up. SIGIO ends a worker with its client, and only
+/// where there is nothing to clean up. An orphan of a job comes to us after all others of that job.
+fn is_abnormal(status: WaitStatus) -> bool {
+    match status {
+        WaitStatus::Signaled(_, signal, _) => signal != Signal::SIGIO,
+        WaitStatus::Exited(_, code) => code == FAULT,
+        _ => false,
     }
 }
 

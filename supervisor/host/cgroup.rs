@@ -1,13 +1,52 @@
 //! Which control group hierarchies are mounted and where: cgroups(7).
+//!
+//! A mount that a later one hides is none: what is at its path is another file system, or another hierarchy. Each
+//! hierarchy is kept open from the moment it was found, so that a mount that comes later hides nothing.
 
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open, openat};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::Mode;
 
+use crate::call;
 use crate::mount::info::{self, MountInfo};
-use crate::{call, paths};
+
+/// The root of a hierarchy, open if it could be opened. All are equal: it says how a hierarchy is reached, not which.
+#[derive(Debug, Clone, Default)]
+pub struct Root(Option<Rc<OwnedFd>>);
+
+impl PartialEq for Root {
+    fn eq(&self, _other: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Root {}
+
+impl Root {
+    /// Opens the root for listing: the one that was found, or what is at `mounted` where none was opened.
+    ///
+    /// # Errors
+    /// What openat(2) answers.
+    pub fn open(&self, mounted: &Path) -> Result<OwnedFd, Errno> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        match &self.0 {
+            Some(root) => openat(root, ".", flags, Mode::empty()),
+            None => open(mounted, flags, Mode::empty()),
+        }
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.0.as_deref().map(AsFd::as_fd)
+    }
+}
 
 /// One version 1 hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,9 +59,17 @@ pub struct Version1 {
     pub noprefix: bool,
     /// Where its root is mounted.
     pub mounted: PathBuf,
+    /// Its root.
+    pub root: Root,
 }
 
 impl Version1 {
+    /// Whether processes can be frozen here.
+    #[must_use]
+    pub fn has_freezer(&self) -> bool {
+        self.controllers.iter().any(|name| name == "freezer")
+    }
+
     /// Mount option and customary directory name: `cpu,cpuacct`, or the name.
     #[must_use]
     pub fn label(&self) -> String {
@@ -37,13 +84,8 @@ pub struct Version2 {
     pub mounted: PathBuf,
     /// Controllers that are not taken by a version 1 hierarchy.
     pub controllers: Vec<String>,
-}
-
-impl Version2 {
-    fn at(mounted: PathBuf) -> Self {
-        let controllers = std::fs::read_to_string(mounted.join("cgroup.controllers")).unwrap_or_default();
-        Self { mounted, controllers: controllers.split_whitespace().map(str::to_owned).collect() }
-    }
+    /// Its root.
+    pub root: Root,
 }
 
 /// All hierarchies of this machine.
@@ -63,47 +105,98 @@ impl Hierarchies {
     /// # Errors
     /// When /proc is not there.
     pub fn probe() -> Result<Self> {
-        let mut found = Self::from_mounts(&info::read("self")?);
+        let mut found = Self::from_mounts(&info::read("self")?, visible_root);
         let filesystems = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
         found.knows_version2 = filesystems.lines().any(|line| line.ends_with("\tcgroup2"));
-        found.version2 = found.version2.map(|hierarchy| Version2::at(hierarchy.mounted));
+        if let Some(version2) = &mut found.version2 {
+            let controllers = std::fs::read_to_string(version2.mounted.join("cgroup.controllers"));
+            let controllers = controllers.unwrap_or_default();
+            version2.controllers = controllers.split_whitespace().map(str::to_owned).collect();
+        }
         Ok(found)
     }
 
-    /// Mounts version 2 for this process and the ones it forks, where the kernel knows it and nobody has mounted it.
-    /// The host sees nothing of it: the mount is in a mount namespace of our own, into which the host's later mounts
-    /// and unmounts still come (mount_namespaces(7), "slave").
+    /// Mounts, for this process and the ones it forks, every hierarchy that there is and that is not to be seen: version
+    /// 2 where nobody has mounted it, and those of version 1 that are hidden or mounted in another namespace only. A
+    /// container needs a group of its own in each, or it could mount one and see the machine's.
     ///
-    /// # Errors
-    /// When there is no mount namespace to be had, or no place.
-    pub fn mount_version2(&mut self, place: &Path) -> Result<()> {
-        if self.version2.is_some() || !self.knows_version2 {
-            return Ok(());
+    /// The host sees nothing of it: the mounts are in a mount namespace of our own, into which the host's later mounts and
+    /// unmounts still come (mount_namespaces(7), "slave"). What cannot be mounted is returned, and left out.
+    #[must_use]
+    pub fn complete(&mut self, place2: &Path, place1: &Path) -> Vec<anyhow::Error> {
+        let mut missing: Vec<(PathBuf, &str, String)> = Vec::new();
+        if self.version2.is_none() && self.knows_version2 {
+            missing.push((place2.to_owned(), "cgroup2", String::new()));
         }
-        call!(unshare(CloneFlags::CLONE_NEWNS), "unshare(CLONE_NEWNS)")?;
-        let slave = MsFlags::MS_REC | MsFlags::MS_SLAVE;
-        call!(mount(None::<&str>, "/", None::<&str>, slave, None::<&str>), "mount(/, slave)")?;
-        paths::create_private(place)?;
-        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-        let kind = Some("cgroup2");
-        call!(mount(kind, place, kind, flags, None::<&str>), "mount(cgroup2, {})", place.display())?;
-        self.version2 = Some(Version2::at(place.to_owned()));
-        Ok(())
+        let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        for (label, data) in self.unseen(&own) {
+            missing.push((place1.join(label), "cgroup", data));
+        }
+        if missing.is_empty() {
+            return Vec::new();
+        }
+        if let Err(error) = leave_mount_namespace() {
+            return vec![error];
+        }
+        let mounted = missing.iter().map(|(place, kind, data)| mount_at(place, kind, data));
+        let mut failures: Vec<_> = mounted.filter_map(Result::err).collect();
+        match Self::probe() {
+            Ok(found) => *self = found,
+            Err(error) => failures.push(error),
+        }
+        failures
     }
 
-    fn from_mounts(mounts: &[MountInfo]) -> Self {
+    /// The version 1 hierarchies in a text of proc_pid_cgroup(5) that were not found among the mounts: what a directory
+    /// for each may be called, and the options that mount it.
+    fn unseen(&self, own: &str) -> Vec<(String, String)> {
+        let mut unseen = Vec::new();
+        for line in own.lines() {
+            let mut fields = line.splitn(3, ':');
+            let (Some(number), Some(what)) = (fields.next(), fields.next()) else { continue };
+            if number == "0" || what.is_empty() {
+                continue;
+            }
+            let name = what.split(',').find_map(|word| word.strip_prefix("name="));
+            let controllers: BTreeSet<&str> = what.split(',').filter(|word| !word.contains('=')).collect();
+            let is_seen = self.version1.iter().any(|hierarchy| {
+                let theirs: BTreeSet<&str> = hierarchy.controllers.iter().map(String::as_str).collect();
+                if controllers.is_empty() { hierarchy.name.as_deref() == name } else { theirs == controllers }
+            });
+            if !is_seen {
+                let none = if controllers.is_empty() { "none," } else { "" };
+                let label = what.replace("name=", "").replace('/', "_");
+                unseen.push((label, format!("{none}{what}")));
+            }
+        }
+        unseen
+    }
+
+    /// The open roots of all hierarchies.
+    pub fn roots(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let version2 = self.version2.iter().map(|hierarchy| &hierarchy.root);
+        let version1 = self.version1.iter().map(|hierarchy| &hierarchy.root);
+        version2.chain(version1).filter_map(Root::descriptor)
+    }
+
+    /// The hierarchies among mounts; `visible` opens the root of a mount, or says that it is not to be seen.
+    fn from_mounts(mounts: &[MountInfo], visible: impl Fn(&MountInfo) -> Option<Root>) -> Self {
         let mut found = Self::default();
         for mount in mounts.iter().filter(|mount| mount.root.as_os_str() == "/") {
             match mount.kind.as_str() {
                 "cgroup2" if found.version2.is_none() => {
-                    found.version2 =
-                        Some(Version2 { mounted: mount.target.clone(), controllers: Vec::new() });
+                    found.version2 = visible(mount).map(|root| Version2 {
+                        mounted: mount.target.clone(),
+                        controllers: Vec::new(),
+                        root,
+                    });
                 }
                 "cgroup" => {
                     let hierarchy = version1(mount);
-                    if !found.version1.iter().any(|other| other.label() == hierarchy.label()) {
-                        found.version1.push(hierarchy);
+                    if found.version1.iter().any(|other| other.label() == hierarchy.label()) {
+                        continue;
                     }
+                    found.version1.extend(visible(mount).map(|root| Version1 { root, ..hierarchy }));
                 }
                 _ => {}
             }
@@ -126,6 +219,31 @@ impl Hierarchies {
     }
 }
 
+/// Opens the root of a mount, unless a later mount hides it: what is at the path then belongs to another mount.
+fn visible_root(mount: &MountInfo) -> Option<Root> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let root = open(&mount.target, flags, Mode::empty()).ok()?;
+    // proc_pid_fdinfo(5), since 3.15.
+    let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", root.as_raw_fd())).ok()?;
+    let id = about.lines().find_map(|line| line.strip_prefix("mnt_id:"))?;
+    (id.trim().parse() == Ok(mount.id)).then(|| Root(Some(Rc::new(root))))
+}
+
+fn leave_mount_namespace() -> Result<()> {
+    call!(unshare(CloneFlags::CLONE_NEWNS), "unshare(CLONE_NEWNS)")?;
+    let slave = MsFlags::MS_REC | MsFlags::MS_SLAVE;
+    call!(mount(None::<&str>, "/", None::<&str>, slave, None::<&str>), "mount(/, slave)")?;
+    Ok(())
+}
+
+fn mount_at(place: &Path, kind: &str, data: &str) -> Result<()> {
+    std::fs::create_dir_all(place).with_context(|| format!("create {}", place.display()))?;
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    let mounted = mount(Some(kind), place, Some(kind), flags, Some(data));
+    call!(mounted, "mount({kind}, {}, {data:?})", place.display())?;
+    Ok(())
+}
+
 fn version1(mount: &MountInfo) -> Version1 {
     const OPTIONS: [&str; 8] =
         ["rw", "ro", "xattr", "noprefix", "clone_children", "cpuset_v2_mode", "favordynmods", "none"];
@@ -134,6 +252,7 @@ fn version1(mount: &MountInfo) -> Version1 {
         name: None,
         noprefix: mount.super_options.iter().any(|option| option == "noprefix"),
         mounted: mount.target.clone(),
+        root: Root::default(),
     };
     for option in &mount.super_options {
         if let Some(name) = option.strip_prefix("name=") {
@@ -158,7 +277,7 @@ mod tests {
               33 29 0:29 / /dev/cpuset rw - cgroup none rw,cpuset,noprefix,release_agent=/sbin/cpuset_release_agent\n\
               34 29 0:28 /sub /elsewhere rw - cgroup cgroup rw,cpu,cpuacct\n",
         );
-        let found = Hierarchies::from_mounts(&mounts);
+        let found = Hierarchies::from_mounts(&mounts, |_| Some(Root::default()));
         assert_eq!(
             found.version2.as_ref().map(|v2| v2.mounted.as_path()),
             Some("/sys/fs/cgroup/unified".as_ref())
@@ -167,5 +286,27 @@ mod tests {
         assert_eq!(labels, ["systemd", "cpu,cpuacct", "cpuset"]);
         assert!(found.version1[2].noprefix);
         assert_eq!(found.version1_with("cpuacct").map(Version1::label).as_deref(), Some("cpu,cpuacct"));
+    }
+
+    #[test]
+    fn a_hierarchy_that_a_later_mount_hides_is_none() {
+        let mounts = info::parse(
+            b"31 29 0:27 / /sys/fs/cgroup/freezer rw - cgroup cgroup rw,freezer\n\
+              32 29 0:28 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset\n\
+              33 29 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n\
+              34 29 0:28 / /dev/cpuset rw - cgroup cgroup rw,cpuset\n",
+        );
+        let found = Hierarchies::from_mounts(&mounts, |mount| (mount.id > 32).then(Root::default));
+        assert_eq!(found.version2.as_ref().map(|v2| v2.mounted.as_path()), Some("/sys/fs/cgroup".as_ref()));
+        let mounted: Vec<&Path> =
+            found.version1.iter().map(|hierarchy| hierarchy.mounted.as_path()).collect();
+        assert_eq!(mounted, [Path::new("/dev/cpuset")]);
+        let own = "5:freezer:/\n4:name=systemd:/init\n3:cpuset:/\n1:cpuacct,cpu:/a:b\n0::/\n";
+        let unseen = found.unseen(own);
+        let unseen: Vec<_> = unseen.iter().map(|(label, data)| (label.as_str(), data.as_str())).collect();
+        assert_eq!(
+            unseen,
+            [("freezer", "freezer"), ("systemd", "none,name=systemd"), ("cpuacct,cpu", "cpuacct,cpu")]
+        );
     }
 }

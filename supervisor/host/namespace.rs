@@ -20,7 +20,7 @@ pub struct Kind {
     pub shares: &'static str,
 }
 
-/// The kinds that containers use. User namespaces are left out on purpose: the container's root has to mount
+/// The kinds that containers are made of. User namespaces are left out on purpose: the container's root has to mount
 /// real file systems.
 pub const KINDS: [Kind; 6] = [
     Kind { file: "mnt", flag: libc::CLONE_NEWNS, option: "CONFIG_NAMESPACES", shares: "mounts" },
@@ -46,22 +46,23 @@ pub const KINDS: [Kind; 6] = [
 pub struct Namespaces(pub libc::c_int);
 
 impl Namespaces {
-    /// Tries each kind in a child of its own, so that even a filter that kills for the call is only a "no".
+    /// Tries each kind, and user namespaces, in a child of its own, so that even a filter that kills for the call is only a "no".
     ///
     /// # Errors
     /// When no child can be forked.
     pub fn probe() -> Result<Self> {
         let mut found = 0;
-        for kind in KINDS {
+        // Containers may make user namespaces inside.
+        for flag in KINDS.iter().map(|kind| kind.flag).chain([libc::CLONE_NEWUSER]) {
             let child = match call!(fork(), "fork")? {
                 Fork::Parent(child) => child,
                 Fork::Child => {
-                    let made = unshare(CloneFlags::from_bits_truncate(kind.flag)).is_ok();
+                    let made = unshare(CloneFlags::from_bits_truncate(flag)).is_ok();
                     exit_immediately(i32::from(!made))
                 }
             };
             if matches!(call!(waitpid(child, None), "waitpid({child})")?, WaitStatus::Exited(_, 0)) {
-                found |= kind.flag;
+                found |= flag;
             }
         }
         Ok(Self(found))

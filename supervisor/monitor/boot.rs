@@ -101,6 +101,7 @@ impl Monitor {
                     let (Some(master), Some(peer)) = (sides.next(), sides.next()) else {
                         bail!("no console came along");
                     };
+                    self.silent = sides.next();
                     self.console.connect(Pty { master, peer })?;
                     fault::point("connected")?;
                 }
@@ -108,6 +109,7 @@ impl Monitor {
                     Some(report) => socket::send(report, &Report::Warning(text), &[])?,
                     None => log::warn!("{}: {text}", self.config.name),
                 },
+                FromChild::Begun => {}
                 FromChild::Ready => ready = true,
                 FromChild::Failed(chain) => return Err(rebuild(chain)),
             }

@@ -152,6 +152,7 @@ impl Monitor {
         self.asking = None;
         self.ready = false;
         self.console.finish();
+        self.silent = None;
         let uptime_s = self.started_s.take().map_or(0, |started| now().as_secs().saturating_sub(started));
         let stopping = matches!(self.phase, Phase::Stopping { restart: false });
         let asked_for = matches!(self.phase, Phase::Stopping { restart: true });
@@ -192,8 +193,11 @@ impl Monitor {
         }
         fault::point("rebooting")?;
         self.cgroup.kill();
-        self.cgroup.remove()?;
         let mut warnings = Vec::new();
+        if let Err(error) = self.cgroup.remove() {
+            // What stays is joined as it is.
+            warnings.push(format!("{error:#}"));
+        }
         self.cgroup = create_cgroup(&self.config, &self.paths, &self.host, &self.plan, &mut warnings)?;
         for warning in warnings {
             log::warn!("{}: {warning}", self.config.name);

@@ -104,6 +104,8 @@ struct Monitor {
     cgroup: Cgroup,
     notify: Option<Notify>,
     console: Console,
+    /// The other side of files inside that programs wait on ([`crate::mount::op::Operation::Silence`]).
+    silent: Option<OwnedFd>,
     signals: Signals,
     listener: OwnedFd,
     clients: Vec<Client>,
@@ -129,7 +131,7 @@ pub fn run(setup: Setup) -> ! {
     let name = config.name.clone();
     let mut early = Early::default();
     // What a failure has to undo by hand; groups undo themselves when they are dropped.
-    let started = detach(&origin.listener, &origin.report, name.as_str())
+    let started = detach(&origin, &host, name.as_str())
         .inspect(|_| sinks::take_role(Role::daemon(&settings, &paths.supervisor_log(), false)))
         .and_then(|proc| Monitor::prepare(config, paths.clone(), host, proc, &origin, &mut early))
         .and_then(|mut monitor| {
@@ -161,12 +163,13 @@ pub fn run(setup: Setup) -> ! {
 }
 
 /// Leaves the worker's session, its client and its descriptors behind.
-fn detach(listener: &OwnedFd, report: &OwnedFd, name: &str) -> Result<OwnedFd> {
+fn detach(origin: &Origin, host: &Host, name: &str) -> Result<OwnedFd> {
     call!(setsid(), "setsid")?;
     // The worker's log closes its descriptors itself, before they are closed under it.
     sinks::take_role(Role::Client);
     let proc = trusted_proc()?;
-    let kept = [listener.as_fd(), report.as_fd()];
+    let kept: Vec<_> =
+        [origin.listener.as_fd(), origin.report.as_fd()].into_iter().chain(host.cgroups.roots()).collect();
     call!(descriptor::close_others(&kept, proc.as_fd()), "close the worker's descriptors")?;
     let null = call!(nix::fcntl::open("/dev/null", OFlag::O_RDWR, Mode::empty()), "open(/dev/null)")?;
     for number in 0..=2 {
@@ -223,6 +226,7 @@ impl Monitor {
             cgroup,
             notify,
             console,
+            silent: None,
             signals,
             listener,
             clients: Vec::new(),

@@ -68,10 +68,11 @@ impl Monitor {
     pub(super) fn kill(&mut self) {
         self.deadline = None;
         self.asking = None;
-        self.cgroup.thaw();
         if let Some(init) = self.init {
             let _ = process::kill(init, libc::SIGKILL);
         }
+        // Root inside may have frozen it, and may have a process that does so again.
+        self.cgroup.kill();
     }
 }
 

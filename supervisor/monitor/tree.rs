@@ -126,6 +126,7 @@ fn attach(
     let label = config.container.image_label.as_deref().filter(|_| Selinux::probe() != Selinux::Off);
     let request = Request {
         image,
+        partition: config.container.image_partition,
         mount_point: &place.join(config.name.as_str()),
         access: if config.container.volatile { Access::ReadOnly } else { Access::ReadWrite },
         fsck: match config.container.fsck {

@@ -95,6 +95,11 @@ pub enum Operation {
         /// What.
         target: String,
     },
+    /// Hides a file that programs wait on behind one whose readers go on waiting, if it is there.
+    Silence {
+        /// What.
+        target: String,
+    },
     /// Turns a mount made by an earlier step read-only.
     Seal {
         /// Its mount point.
@@ -145,6 +150,7 @@ impl fmt::Display for Operation {
             Self::ReadOnly { target } => write!(f, "{target} {target} none bind,ro,nofail"),
             Self::Writable { target } => write!(f, "{target} {target} none bind,rw,nofail"),
             Self::Mask { target } => write!(f, "none {target} mask nofail"),
+            Self::Silence { target } => write!(f, "none {target} fifo nofail"),
             Self::Seal { target } => write!(f, "none {target} none remount,bind,ro"),
         }
     }

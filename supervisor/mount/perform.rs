@@ -18,7 +18,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat, makedev, mkdirat, mknodat, umask};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
-use nix::unistd::{fchdir, symlinkat};
+use nix::unistd::{UnlinkatFlags, fchdir, symlinkat, unlinkat};
 
 use super::info;
 use super::op::Operation;
@@ -61,6 +61,8 @@ pub struct Performer {
     last_parent: RefCell<Option<(String, Rc<OwnedFd>)>>,
     /// The host's /dev/null, the source of masks: 1:3 was checked before any tree was in reach.
     null: OwnedFd,
+    /// Both sides of the FIFO that silent files are covered by.
+    silent: RefCell<Option<OwnedFd>>,
     /// The host's mounts are followed here, so what is bound from them has to be cut off from it.
     follows: bool,
 }
@@ -83,7 +85,7 @@ impl Performer {
             bail!("/dev/null is not the null device");
         }
         umask(Mode::empty());
-        Ok(Self { root, last_parent: RefCell::new(None), null, follows: false })
+        Ok(Self { root, last_parent: RefCell::new(None), null, silent: RefCell::new(None), follows: false })
     }
 
     /// The mounts of this namespace follow the host's (MS_SLAVE): from now on each mount is cut off from that, the tree's
@@ -146,6 +148,7 @@ impl Performer {
                 }
             }
             Operation::Mask { target } => self.mask(target)?,
+            Operation::Silence { target } => self.silence(target)?,
             Operation::Seal { target } => self.seal(target)?,
         }
         Ok(None)
@@ -306,6 +309,26 @@ impl Performer {
             return Ok(());
         }
         bind(&self.null, &found, MsFlags::empty())
+    }
+
+    /// Covers a file by a FIFO. The null device would be at its end at once, and a program that expects more to come
+    /// reads it for ever. A FIFO whose other side is open has nothing to read and no end.
+    fn silence(&self, target: &str) -> Result<()> {
+        const NAME: &str = ".silent";
+        let Some(found) = self.present(target)? else { return Ok(()) };
+        let place = self.root.real_directory("dev")?;
+        call!(mknodat(&place, NAME, SFlag::S_IFIFO, Mode::S_IRUSR, 0), "mkfifo(/dev/{NAME})")?;
+        let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let fifo = call!(openat(&place, NAME, flags, Mode::empty()), "open(/dev/{NAME})")?;
+        bind(&fifo, &found, MsFlags::empty())?;
+        call!(unlinkat(&place, NAME, UnlinkatFlags::NoRemoveDir), "unlink(/dev/{NAME})")?;
+        *self.silent.borrow_mut() = Some(fifo);
+        Ok(())
+    }
+
+    /// Both sides of the FIFO behind [`Operation::Silence`]: whoever keeps this descriptor keeps its readers waiting.
+    pub fn take_silent(&self) -> Option<OwnedFd> {
+        self.silent.borrow_mut().take()
     }
 
     /// Turns the mount at `target` read-only and makes sure that it is.

@@ -87,6 +87,11 @@ pub fn build(config: &Config, host: &Host, guest: &Guest) -> Result<Plan> {
     let layout = cgroups::layout(config, host, guest, &mut warnings);
     let privileged = config.security.privileged;
     let init = config.container.init.as_str().to_owned();
+    let filters = privileges::filters(config, host);
+    // systemd takes for granted that mounts propagate, as it arranges on a machine: credentials are mounted in a
+    // namespace of their own, and services would not see them. Where nothing makes namespaces, nothing propagates.
+    let propagates =
+        guest.first == FirstProcess::Systemd && !filters.contains(&privileges::Filter::Namespaces);
     Ok(Plan {
         hostname: config.hostname().to_string(),
         root: config.container.root.clone(),
@@ -95,9 +100,9 @@ pub fn build(config: &Config, host: &Host, guest: &Guest) -> Result<Plan> {
         environment: environment(config, guest),
         namespaces,
         operations: mounts::operations(config, host, guest, layout),
-        shared: privileged.shared(),
+        shared: privileged.shared() || propagates,
         dropped: privileges::dropped(config),
-        filters: privileges::filters(config, host),
+        filters,
         layout,
         limits: config.limits,
         oom_score: config.container.oom_score,

@@ -17,8 +17,9 @@ use crate::rootfs::guest::Guest;
 pub const NOTIFY_SOCKET: &str = "/run/host/notify";
 
 /// Files of /proc that can harm the host, or that tell about it, whatever the network mode is.
-const PROC_MASKED: [&str; 5] =
-    ["/proc/kcore", "/proc/keys", "/proc/kmsg", "/proc/sched_debug", "/proc/timer_list"];
+const PROC_MASKED: [&str; 4] = ["/proc/kcore", "/proc/keys", "/proc/sched_debug", "/proc/timer_list"];
+/// Files of that kind that programs wait on: the kernel log, as rsyslogd and klogd read it.
+const PROC_SILENT: [&str; 1] = ["/proc/kmsg"];
 /// Parts of /proc that may be read but not written.
 const PROC_READ_ONLY: [&str; 7] = [
     "/proc/sys",
@@ -42,7 +43,7 @@ pub fn operations(config: &Config, host: &Host, guest: &Guest, layout: Layout) -
     let mut list = base(config.security.privileged.nomask(), own_network);
     list.extend(cgroups(host, layout));
     list.push(Operation::mount("tmpfs", "/run", MsFlags::MS_NOSUID | MsFlags::MS_NODEV, "mode=755"));
-    list.extend(seed::operations(config, guest));
+    list.extend(seed::operations(config, host, guest));
     list.push(Operation::Seal { target: "/sys".into() });
     list.extend(binds(config));
     list
@@ -108,7 +109,8 @@ fn masks(own_network: bool) -> impl Iterator<Item = Operation> {
     // A network namespace has its own /proc/sys/net; the host's is the host's business.
     let hole = own_network.then(|| Operation::Writable { target: "/proc/sys/net".into() });
     let masked = PROC_MASKED.map(|target| Operation::Mask { target: target.into() });
-    read_only.into_iter().chain(hole).chain(masked)
+    let silent = PROC_SILENT.map(|target| Operation::Silence { target: target.into() });
+    read_only.into_iter().chain(hole).chain(masked).chain(silent)
 }
 
 fn cgroups(host: &Host, layout: Layout) -> Vec<Operation> {

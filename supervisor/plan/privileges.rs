@@ -8,7 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::config::Config;
-use crate::config::value::{DeadlockShield, HardwareAccess, NetworkMode};
+use crate::config::value::{DeadlockShield, HardwareAccess, NetworkMode, UserNamespaces};
 use crate::host::Host;
 
 /// A capability by number and name.
@@ -39,6 +39,9 @@ impl<'de> Deserialize<'de> for Capability {
     }
 }
 
+/// Reading and clearing the kernel log.
+const SYSLOG: Capability = capability(34, "CAP_SYSLOG");
+
 /// Never kept: code in the kernel is beyond every container.
 const SYS_MODULE: Capability = capability(16, "CAP_SYS_MODULE");
 
@@ -56,7 +59,7 @@ const DROPPED: [Capability; 11] = [
     capability(32, "CAP_MAC_OVERRIDE"),
     capability(33, "CAP_MAC_ADMIN"),
     // The kernel log is the host's.
-    capability(34, "CAP_SYSLOG"),
+    SYSLOG,
     // Waking the phone and keeping it awake is the supervisor's business.
     capability(35, "CAP_WAKE_ALARM"),
     capability(36, "CAP_BLOCK_SUSPEND"),
@@ -83,8 +86,11 @@ pub fn dropped(config: &Config) -> Vec<Capability> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Filter {
     /// Loading kernels and modules, the calls by which a root manager hands out its powers, the kernel's socket
-    /// interface to ciphers, and typing on a terminal in somebody else's place: EPERM.
+    /// interface to ciphers, typing on a terminal, and taking over the machine's console: EPERM.
     Machine,
+    /// The kernel log by syslog(2): EPERM. Older kernels take CAP_SYS_ADMIN, which containers keep, for CAP_SYSLOG, and a
+    /// message that klogd reads inside is lost to the host's own.
+    KernelLog,
     /// Session keyrings: ENOSYS. On kernels before 5.0 a new one loses the keys of Android's encrypted files.
     Keyring,
     /// New namespaces: EPERM. On kernels before 5.0 systemd's sandboxes can deadlock the mount code.
@@ -98,8 +104,10 @@ impl fmt::Display for Filter {
         f.write_str(match self {
             Self::Machine => {
                 "machine: kexec_load, kexec_file_load, init_module, finit_module, delete_module, \
-                 reboot and prctl of KernelSU, socket(AF_ALG), ioctl(TIOCSTI, TIOCLINUX)"
+                 reboot and prctl of KernelSU, socket(AF_ALG), ioctl(TIOCSTI, TIOCLINUX, \
+                 TIOCCONS)"
             }
+            Self::KernelLog => "kernel log: syslog",
             Self::Keyring => "keyring: keyctl, add_key, request_key",
             Self::Namespaces => "namespaces: unshare, clone, clone3, setns",
             Self::UserNamespaces => "user namespaces: unshare, clone, clone3",
@@ -114,16 +122,80 @@ pub fn filters(config: &Config, host: &Host) -> Vec<Filter> {
     if security.privileged.noseccomp() {
         return Vec::new();
     }
-    let old = host.version() < (5, 0);
+    let old = is_old(host);
     let mut filters = vec![Filter::Machine];
+    if dropped(config).contains(&SYSLOG) {
+        filters.push(Filter::KernelLog);
+    }
     if old {
         filters.push(Filter::Keyring);
     }
     match security.deadlock_shield {
         DeadlockShield::Yes => filters.push(Filter::Namespaces),
         DeadlockShield::Auto if old => filters.push(Filter::Namespaces),
-        _ if !security.user_namespaces => filters.push(Filter::UserNamespaces),
-        _ => {}
+        _ => match security.user_namespaces {
+            UserNamespaces::No => filters.push(Filter::UserNamespaces),
+            UserNamespaces::Auto if old => filters.push(Filter::UserNamespaces),
+            _ => {}
+        },
     }
     filters
+}
+
+/// Before 5.0: a new session keyring loses the keys of Android's encrypted files, new mount namespaces can deadlock, and
+/// with user namespaces any user inside could make some.
+fn is_old(host: &Host) -> bool {
+    host.version() < (5, 0)
+}
+
+/// Whether processes inside can make user namespaces: this kernel has them, and no filter refuses.
+#[must_use]
+pub fn has_user_namespaces(config: &Config, host: &Host) -> bool {
+    let refusals = [Filter::Namespaces, Filter::UserNamespaces];
+    let refused = filters(config, host).iter().any(|filter| refusals.contains(filter));
+    host.namespaces.has(libc::CLONE_NEWUSER) && !refused
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::value::Name;
+    use crate::host::{Hierarchies, Namespaces};
+
+    fn host(release: &str, namespaces: libc::c_int) -> Host {
+        Host {
+            android: true,
+            release: release.into(),
+            machine: "aarch64".into(),
+            namespaces: Namespaces(namespaces),
+            cgroups: Hierarchies::default(),
+        }
+    }
+
+    fn config(set: &[(&str, &str)]) -> Config {
+        let name: Name = "web".parse().unwrap();
+        Config::transient(&name, &[&[("rootfs", "/srv/web")], set].concat()).unwrap()
+    }
+
+    #[test]
+    fn user_namespaces_are_there_where_the_kernel_is_new_enough_or_the_user_says_so() {
+        const KEY: &str = "security.user-namespaces";
+        let (all, no_users) = (!0, !libc::CLONE_NEWUSER);
+        for (release, namespaces, set, expected) in [
+            ("5.0.0", all, vec![], true),
+            ("6.1.57-android14", all, vec![(KEY, "auto")], true),
+            ("6.1.57-android14", no_users, vec![], false),
+            ("4.19.110", all, vec![], false),
+            ("6.1.57", all, vec![(KEY, "no")], false),
+            ("6.1.57", all, vec![("security.deadlock-shield", "yes")], false),
+            ("6.1.57", all, vec![(KEY, "yes"), ("security.deadlock-shield", "yes")], false),
+            ("4.19.110", all, vec![(KEY, "yes")], false),
+            ("4.19.110", all, vec![(KEY, "yes"), ("security.deadlock-shield", "no")], true),
+            ("4.19.110", all, vec![("security.deadlock-shield", "no")], false),
+            ("4.19.110", all, vec![("security.privileged", "noseccomp")], true),
+        ] {
+            let has = has_user_namespaces(&config(&set), &host(release, namespaces));
+            assert_eq!(has, expected, "{release} {namespaces:#x} {set:?}");
+        }
+    }
 }

@@ -5,12 +5,14 @@
 
 use crate::config::Config;
 use crate::config::value::NetworkMode;
+use crate::host::Host;
 use crate::mount::op::Operation;
+use crate::plan::privileges;
 use crate::rootfs::guest::{FirstProcess, Guest};
 
 /// Steps that fill /run.
 #[must_use]
-pub fn operations(config: &Config, guest: &Guest) -> Vec<Operation> {
+pub fn operations(config: &Config, host: &Host, guest: &Guest) -> Vec<Operation> {
     let mut list = vec![
         file("/run/systemd/container", "droidspaces\n"),
         file("/run/host/container-manager", "droidspaces\n"),
@@ -21,6 +23,7 @@ pub fn operations(config: &Config, guest: &Guest) -> Vec<Operation> {
     if guest.first == FirstProcess::Systemd {
         list.extend(network(config.network.mode));
         list.push(udev());
+        list.extend((!privileges::has_user_namespaces(config, host)).then(same_users));
     }
     list
 }
@@ -33,8 +36,9 @@ fn mask(unit: &str) -> Operation {
     Operation::Symlink { target: format!("/run/systemd/system/{unit}"), to: "/dev/null".into() }
 }
 
-/// In the host's network nothing inside may configure it: systemd-networkd sees every interface as none of its
-/// business (systemd.network(5), Unmanaged=). In a network of its own, the phone's interfaces have their weights.
+/// In the host's network nothing inside may configure it: systemd-networkd and NetworkManager leave every interface and
+/// the name servers alone (systemd.network(5), Unmanaged=; NetworkManager.conf(5), managed= and dns=). In a network of
+/// its own, the phone's interfaces have their weights.
 fn network(mode: NetworkMode) -> Vec<Operation> {
     match mode {
         NetworkMode::Host => vec![
@@ -44,6 +48,10 @@ fn network(mode: NetworkMode) -> Vec<Operation> {
                 "[Match]\nName=*\n\n[Link]\nUnmanaged=yes\n",
             ),
             mask("systemd-networkd-wait-online.service"),
+            file(
+                "/run/NetworkManager/conf.d/05-droidspaces-host.conf",
+                "[main]\ndns=none\n\n[device-droidspaces-host]\nmatch-device=*\nmanaged=0\n",
+            ),
         ],
         NetworkMode::None => Vec::new(),
         NetworkMode::Nat => {
@@ -60,6 +68,12 @@ fn network(mode: NetworkMode) -> Vec<Operation> {
                 .into()
         }
     }
+}
+
+/// Where no user namespace can be made, a service with PrivateUsers=yes would not start: of all sandboxing options this
+/// is the one that systemd insists on (systemd.exec(5)). Services then go on without it. Read by systemd from 244 on.
+fn same_users() -> Operation {
+    file("/run/systemd/system/service.d/50-droidspaces-users.conf", "[Service]\nPrivateUsers=no\n")
 }
 
 /// Replaying the events of every device hangs or reboots some phones, whose drivers do not expect it. Whenever

@@ -23,9 +23,10 @@ const KERNELSU: u32 = 0xdead_beef;
 /// `AF_ALG`: ciphers of the kernel, with a history of faults that any user can reach; programs have their own.
 const CIPHERS: u32 = 38;
 
-/// Requests of ioctl_tty(2) that type on a terminal: TIOCSTI, and TIOCLINUX's pasting on a virtual console. A command
-/// that was given the terminal of somebody outside could make that shell run anything (CVE-2017-5226).
-const TYPING: [u32; 2] = [0x5412, 0x541c];
+/// Requests of ioctl_tty(2) that reach beyond the caller's own terminal session. TIOCSTI types, and so does TIOCLINUX's
+/// pasting on a virtual console: a command that was given the terminal of a shell outside could make that shell run
+/// anything (CVE-2017-5226). TIOCCONS redirects the output of the machine's console to the caller.
+const TERMINALS: [u32; 3] = [0x5412, 0x541c, 0x541d];
 
 /// When a rule applies. Arguments are compared by their lower half: each one here is an `int`, or flags below bit 32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,9 +63,10 @@ fn rules(filter: Filter, calls: &Calls) -> Vec<Rule> {
             rules.push((calls.reboot, When::Is(KERNELSU), libc::EPERM));
             rules.push((calls.prctl, When::Is(KERNELSU), libc::EPERM));
             rules.push((calls.socket, When::Is(CIPHERS), libc::EPERM));
-            rules.extend(TYPING.map(|request| (calls.ioctl, When::SecondIs(request), libc::EPERM)));
+            rules.extend(TERMINALS.map(|request| (calls.ioctl, When::SecondIs(request), libc::EPERM)));
             rules
         }
+        Filter::KernelLog => always(&[calls.syslog], libc::EPERM),
         Filter::Keyring => always(&[calls.keyctl, calls.add_key, calls.request_key], libc::ENOSYS),
         Filter::Namespaces => [new(NAMESPACES), always(&[calls.setns], libc::EPERM)].concat(),
         Filter::UserNamespaces => new(NEW_USER),
@@ -248,7 +250,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const ALL: [Filter; 4] = [Filter::Machine, Filter::Keyring, Filter::Namespaces, Filter::UserNamespaces];
+    const ALL: [Filter; 5] =
+        [Filter::Machine, Filter::KernelLog, Filter::Keyring, Filter::Namespaces, Filter::UserNamespaces];
     const MACHINES: [&str; 5] = ["aarch64", "arm", "x86_64", "x86", "riscv64"];
 
     const AARCH64: u32 = 0xc000_00b7;
@@ -329,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_types_on_a_terminal_from_inside() {
+    fn requests_that_reach_other_terminals_are_refused() {
         for (machine, architecture, ioctl) in
             [("aarch64", AARCH64, 29), ("aarch64", ARM, 54), ("x86_64", X86_64, 16), ("x86_64", I386, 54)]
         {
@@ -338,7 +341,20 @@ mod tests {
             assert_eq!(run(0x5412), REFUSED, "TIOCSTI");
             assert_eq!(run(0x1_0000_5412), REFUSED, "the kernel reads an int (CVE-2019-10063)");
             assert_eq!(run(0x541c), REFUSED, "TIOCLINUX");
+            assert_eq!(run(0x541d), REFUSED, "TIOCCONS");
             assert_eq!(run(0x5413), Ok(()), "TIOCGWINSZ");
+        }
+    }
+
+    #[test]
+    fn the_kernel_log_is_refused_to_native_and_32_bit_programs() {
+        for (machine, architecture, syslog) in
+            [("aarch64", AARCH64, 116), ("aarch64", ARM, 103), ("x86_64", X86_64, 103), ("x86_64", I386, 103)]
+        {
+            let program = program(machine, &[Filter::KernelLog]);
+            for action in 0..=10 {
+                assert_eq!(run(&program, architecture, syslog, action), REFUSED, "{architecture:#x}");
+            }
         }
     }
 
@@ -432,9 +448,9 @@ mod tests {
         /// Halving the table changes nothing about what is refused, and how.
         #[test]
         fn a_program_decides_as_its_rules_do(
-            chosen in prop::sample::subsequence(ALL.to_vec(), 0..=4),
+            chosen in prop::sample::subsequence(ALL.to_vec(), 0..=5),
             number in prop_oneof![0_u32..512, 170_u32..180, 435_u32..436, 16_u32..17],
-            second in prop_oneof![any::<u64>(), Just(0x5412), Just(0x541c)],
+            second in prop_oneof![any::<u64>(), Just(0x5412), Just(0x541c), Just(0x541d)],
             first in prop_oneof![any::<u64>(), Just(0xdead_beef), Just(38), Just(0x1000_0000)],
             machine in 0..MACHINES.len(),
         ) {

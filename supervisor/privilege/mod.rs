@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn filters_become_one_program_and_none_becomes_none() {
         assert!(compile(&[]).unwrap().is_empty());
-        let all = [Filter::Machine, Filter::Keyring, Filter::Namespaces, Filter::UserNamespaces];
+        let all = [Filter::Machine, Filter::KernelLog, Filter::Keyring, Filter::UserNamespaces];
         assert_eq!(compile(&all).unwrap().len(), 1);
     }
 }

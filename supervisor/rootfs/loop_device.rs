@@ -18,7 +18,7 @@ use nix::sys::stat::{Mode, SFlag, fstat, makedev, mknod};
 use super::root::file_type;
 use crate::call;
 use crate::fault;
-use crate::sys::loop_device::{self as sys, AUTOCLEAR, READ_ONLY};
+use crate::sys::loop_device::{self as sys, AUTOCLEAR, Part, READ_ONLY};
 
 /// Major number of loop devices, and that of loop-control, a misc device: devices.txt of the kernel.
 const LOOP_MAJOR: u64 = 7;
@@ -115,11 +115,17 @@ pub struct LoopDevice {
     _open: OwnedFd,
 }
 
-/// Attaches a file that was opened for reading, or for reading and writing. `shown` is what losetup(8) shows.
+/// Attaches a part of a file that was opened for reading, or for reading and writing. `shown` is what losetup(8) shows.
 ///
 /// # Errors
 /// When there is no device left, or the kernel has none.
-pub fn attach(file: BorrowedFd<'_>, read_only: bool, shown: &Path, nodes: &Nodes) -> Result<LoopDevice> {
+pub fn attach(
+    file: BorrowedFd<'_>,
+    part: Part,
+    read_only: bool,
+    shown: &Path,
+    nodes: &Nodes,
+) -> Result<LoopDevice> {
     let control = nodes.open_control()?;
     let mut free = || {
         fault::point("loop-free").map_err(|_| Errno::ENOSPC)?;
@@ -129,7 +135,7 @@ pub fn attach(file: BorrowedFd<'_>, read_only: bool, shown: &Path, nodes: &Nodes
     let mut take = |number| {
         let (device, path) = nodes.open(number, access)?;
         let flags = AUTOCLEAR | if read_only { READ_ONLY } else { 0 };
-        set_up(device.as_fd(), file, flags, shown.as_os_str().as_bytes())?;
+        set_up(device.as_fd(), file, part, flags, shown.as_os_str().as_bytes())?;
         // Kernels that keep a mounted device from being written to (CONFIG_BLK_DEV_WRITE_MOUNTED=n) refuse to mount
         // one that is open for writing.
         let open = call!(
@@ -164,13 +170,13 @@ fn win<T>(free: &mut dyn FnMut() -> Result<u32, Errno>, take: &mut dyn FnMut(u32
 }
 
 /// Attaches in one step, or in two on kernels before 5.8.
-fn set_up(device: BorrowedFd<'_>, file: BorrowedFd<'_>, flags: u32, name: &[u8]) -> Result<()> {
-    match sys::configure(device, file, flags, name) {
+fn set_up(device: BorrowedFd<'_>, file: BorrowedFd<'_>, part: Part, flags: u32, name: &[u8]) -> Result<()> {
+    match sys::configure(device, file, part, flags, name) {
         Err(Errno::EINVAL | Errno::ENOTTY | Errno::ENOSYS) => {}
         other => return Ok(call!(other, "ioctl(LOOP_CONFIGURE)")?),
     }
     call!(sys::set_file(device, file), "ioctl(LOOP_SET_FD)")?;
-    if let Err(errno) = settled(&mut || sys::set_status(device, flags, name)) {
+    if let Err(errno) = settled(&mut || sys::set_status(device, part, flags, name)) {
         let _ = sys::clear(device);
         call!(Err(errno), "ioctl(LOOP_SET_STATUS64)")?;
     }

@@ -3,6 +3,8 @@
 //! Parses bytes that anybody may have written, and opens nothing. Documentation/filesystems/ext4/globals.rst of the
 //! kernel ("Super Block"); of the others the magic numbers alone, linux/magic.h.
 
+use super::stranger::{Stranger, recognise};
+
 /// How many bytes from the front of an image [`probe`] wants: up to the end of the super block of btrfs.
 pub const PROBED: usize = 0x1_1000;
 
@@ -35,7 +37,11 @@ pub enum FileSystem {
     Erofs,
     /// Read-only by nature.
     Squashfs,
-    /// Something that has a name and cannot be booted from.
+    /// A disk with partitions, which hold the file systems.
+    Partitioned,
+    /// No file system at all.
+    Foreign(Stranger),
+    /// A file system or the like that has a name and cannot be booted from.
     Other(&'static str),
     /// Nothing that is known here.
     Unknown,
@@ -87,6 +93,8 @@ impl FileSystem {
             Self::Btrfs => "btrfs",
             Self::Erofs => "erofs",
             Self::Squashfs => "squashfs",
+            Self::Partitioned => "a disk with partitions",
+            Self::Foreign(stranger) => stranger.what,
             Self::Other(name) => name,
             Self::Unknown => "unknown",
         }
@@ -136,19 +144,14 @@ pub fn probe(front: &[u8]) -> FileSystem {
         () if has(0, b"XFSB") => FileSystem::Other("xfs"),
         () if has(4086, b"SWAPSPACE2") => FileSystem::Other("swap"),
         () if has(0, b"LUKS\xBA\xBE") => FileSystem::Other("an encrypted volume (LUKS)"),
-        () if has(0, &[0x3A, 0xFF, 0x26, 0xED]) => FileSystem::Other("an Android sparse image, see simg2img"),
-        () if has(0, b"QFI\xFB") => FileSystem::Other("a qcow2 disk, see qemu-img"),
-        () if has(0, &[0x1F, 0x8B]) || has(0, b"\xFD7zXZ") || has(0, &[0x28, 0xB5, 0x2F, 0xFD]) => {
-            FileSystem::Other("an archive, see 'ds create --from'")
-        }
-        () if has(0x8001, b"CD001") => FileSystem::Other("iso9660"),
         () if has(3, b"NTFS    ") => FileSystem::Other("ntfs"),
         () if has(3, b"EXFAT   ") => FileSystem::Other("exfat"),
         () if has(82, b"FAT32   ") || has(54, b"FAT1") => FileSystem::Other("vfat"),
-        () if has(512, b"EFI PART") || has(510, &[0x55, 0xAA]) => {
-            FileSystem::Other("a disk with partitions; name one of them")
-        }
-        () => FileSystem::Unknown,
+        () => match recognise(front) {
+            Some(stranger) => FileSystem::Foreign(stranger),
+            None if has(510, &[0x55, 0xAA]) => FileSystem::Partitioned,
+            None => FileSystem::Unknown,
+        },
     }
 }
 

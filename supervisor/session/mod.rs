@@ -50,6 +50,8 @@ pub struct Outcome {
     pub code: ExitCode,
     /// Why it did not run.
     pub failure: Option<String>,
+    /// The kernel killed the process at its birth, since the group that it was born in had been killed once.
+    pub stillborn: bool,
 }
 
 /// The exit code for the way in which a program ended.
@@ -66,7 +68,7 @@ pub fn exit_code(ended: Ended) -> ExitCode {
 /// # Errors
 /// What poll(2) answers; the program is then killed as this process ends.
 pub fn attend(client: &Client, running: Running) -> Result<Outcome> {
-    let Running { child, wire, terminal } = running;
+    let Running { child, wire, terminal, says_begun } = running;
     let end = End::of(child)?;
     let screen = terminal.map(|pty| Screen::new(client, pty)).transpose()?;
     let mut session = Session {
@@ -83,11 +85,15 @@ pub fn attend(client: &Client, running: Running) -> Result<Outcome> {
         session.forward(libc::SIGKILL);
     }
     let code = session.ended.map_or(ExitCode::Signal(HANG_UP), exit_code);
-    Ok(Outcome { code, failure: last_words(&wire) })
+    let Words { begun, failure } = last_words(&wire);
+    let stillborn = says_begun && !begun && code == ExitCode::Signal(KILLED);
+    Ok(Outcome { code, failure, stillborn })
 }
 
 /// SIGHUP, the same number on every machine (signal(7)).
 const HANG_UP: u8 = 1;
+/// SIGKILL.
+const KILLED: u8 = 9;
 
 struct Session<'a> {
     client: &'a Client,
@@ -277,17 +283,27 @@ impl Session<'_> {
     }
 }
 
-/// Why the program was not executed, if it was not. Asked once it has ended: to hear that all went well, nobody has to
-/// be woken.
-fn last_words(wire: &OwnedFd) -> Option<String> {
+/// What a child said before it became the program, or instead.
+#[derive(Debug, Default)]
+struct Words {
+    begun: bool,
+    /// Why the program was not executed, if it was not.
+    failure: Option<String>,
+}
+
+/// Asked once it has ended: to hear that all went well, nobody has to be woken.
+fn last_words(wire: &OwnedFd) -> Words {
+    let mut words = Words::default();
     let mut polled = [PollFd::new(wire.as_fd(), PollFlags::POLLIN)];
-    if poll(&mut polled, PollTimeout::ZERO).ok()? == 0 {
-        return None;
+    while poll(&mut polled, PollTimeout::ZERO).is_ok_and(|count| count > 0) {
+        let Ok(Some(received)) = socket::receive::<FromChild>(wire) else { break };
+        match received.message {
+            FromChild::Begun => words.begun = true,
+            FromChild::Failed(chain) => words.failure = Some(chain.join(": ")),
+            _ => {}
+        }
     }
-    match socket::receive::<FromChild>(wire).ok()??.message {
-        FromChild::Failed(chain) => Some(chain.join(": ")),
-        _ => None,
-    }
+    words
 }
 
 impl<'a> Screen<'a> {
@@ -387,7 +403,7 @@ mod tests {
         }
         drop(child_end);
         let child = Pid::from_raw(i32::try_from(child.id()).unwrap());
-        attend(&Client::new(None), Running { child, wire, terminal: None }).unwrap()
+        attend(&Client::new(None), Running { child, wire, terminal: None, says_begun: false }).unwrap()
     }
 
     #[test]

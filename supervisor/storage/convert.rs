@@ -128,6 +128,7 @@ fn from_tree(source: &Root, vessel: &Vessel<'_>, container: &Path, reporter: &mu
 fn from_image(held: &Held, vessel: &Vessel<'_>, container: &Path, reporter: &mut Reporter) -> Result<()> {
     let mounting = Mounting {
         image: held.config.container.root.path().as_path(),
+        partition: held.config.container.image_partition,
         staging: vessel.staging,
         access: Access::ReadOnly,
         fsck: Fsck::Auto,
@@ -178,8 +179,12 @@ fn switch(env: &Env, held: &Held, form: Form, staging: &Staging) -> Result<()> {
     sync_directory(&container)?;
     fault::point("job-placed")?;
     let (key, other) = form.keys();
-    let value = place.display().to_string();
-    Config::edit(&env.paths.container_ini(&held.name), &held.name, &[(other, ""), (key, &value)])?;
+    let value = form.own_path();
+    Config::edit(
+        &env.paths.container_ini(&held.name),
+        &held.name,
+        &[(other, ""), ("image-partition", ""), (key, &value)],
+    )?;
     fault::point("job-switched")
 }
 

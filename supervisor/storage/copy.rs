@@ -72,13 +72,14 @@ fn configure(env: &Env, held: &Held, to: &Name, form: Form, staging: &Staging) -
     let file = env.paths.container_ini(&held.name);
     let text =
         durable::read(&file, LARGEST_CONFIGURATION).with_context(|| format!("read {}", file.display()))?;
-    let root = env.paths.container(to).join(form.file_name()).display().to_string();
+    let text = Config::detached(&text, &file, &held.name)?;
     let (key, other) = form.keys();
+    let root = form.own_path();
     let mut changes = vec![(other, ""), (key, root.as_str())];
     if held.config.container.autostart {
         changes.push(("autostart", "no"));
     }
-    Config::derive(&text, &held.name, &staging.join("container.ini"), to, &changes)?;
+    Config::derive(text.as_bytes(), &staging.join("container.ini"), to, &changes)?;
     Ok(())
 }
 

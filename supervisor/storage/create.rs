@@ -1,4 +1,4 @@
-//! `ds create --from`: a new container with a root file system of its own, unpacked from an archive.
+//! `ds create`: a new container, with a root file system of its own, unpacked from an archive, or with one in place.
 
 use std::cell::RefCell;
 
@@ -14,10 +14,11 @@ use super::mounted::label;
 use super::source::{Incoming, Source};
 use super::space;
 use super::staging::Staging;
+use super::stranger;
 use crate::archive::unpack::{Rules, unpack};
 use crate::config::Config;
 use crate::config::value::{ContainerPath, Name};
-use crate::container::Lock;
+use crate::container::{Lock, occupied};
 use crate::fault;
 use crate::rootfs::root::Root;
 use crate::sys::errno_of;
@@ -56,7 +57,7 @@ pub fn create(env: &Env, creation: &Creation<'_>, watcher: Watcher<'_>) -> Resul
     // What is compressed comes to more, but to less it does not.
     space::require(&containers, source.length.unwrap_or(0))?;
     let staging = Staging::for_new(&env.paths, name)?;
-    let root = env.paths.container(name).join(form.file_name()).display().to_string();
+    let root = form.own_path();
     let mut all = vec![(form.keys().0, root.as_str())];
     all.extend(*settings);
     let config = Config::create(&staging.join("container.ini"), name, &all)?;
@@ -76,6 +77,24 @@ pub fn create(env: &Env, creation: &Creation<'_>, watcher: Watcher<'_>) -> Resul
     fault::point("job-renamed")
 }
 
+/// Makes the container `name` with a root file system that is used where it is.
+///
+/// # Errors
+/// When there is one of that name, or a setting is not valid: then there is none.
+pub fn in_place(env: &Env, name: &Name, settings: &[(&str, &str)]) -> Result<()> {
+    let _lock = Lock::take(&env.paths, name)?;
+    occupied::refuse(&env.paths, name)?;
+    if env.paths.container(name).symlink_metadata().is_ok() {
+        bail!("there is a container of this name; choose another, or change it with 'ds set'");
+    }
+    let staging = Staging::for_new(&env.paths, name)?;
+    fault::point("create-begun")?;
+    Config::create(&staging.join("container.ini"), name, settings)?;
+    fault::point("create-written")?;
+    staging.publish(&env.paths, name)?;
+    fault::point("create-done")
+}
+
 /// Unpacks a root file system and says what is odd about it.
 ///
 /// # Errors
@@ -90,6 +109,14 @@ pub(super) fn unpack_all(
 ) -> Result<()> {
     reporter.step("unpack", source.length)?;
     let mut incoming = source.stream(Some(most))?;
+    let compression = incoming.compression();
+    // What is damaged is told with the rest.
+    let stranger = incoming.front().ok().and_then(|front| stranger::of_front(front, compression));
+    if let Some(stranger) = stranger {
+        return Err(incoming
+            .failure()
+            .map_or_else(|| Error::msg(format!("{}: {stranger}", source.name)), Error::msg));
+    }
     let unpacked = {
         let shared = RefCell::new(&mut incoming);
         let mut reading = Reading(&shared);
@@ -100,8 +127,8 @@ pub(super) fn unpack_all(
     };
     let unpacked = match unpacked {
         Ok(unpacked) => unpacked,
-        Err(error) if errno_of(&error).is_none() && !incoming.exceeded() => {
-            return Err(incoming.failure().map_or_else(|| error.context(source.name.clone()), Error::msg));
+        Err(error) if errno_of(&error) != Some(Errno::ENOSPC) && !incoming.exceeded() => {
+            return Err(incoming.failure().map_or_else(|| blame(error, source), Error::msg));
         }
         Err(error) => return refuse(error, &mut incoming, form, root),
     };
@@ -118,10 +145,16 @@ pub(super) fn unpack_all(
         reporter
             .warn(format!("everything in the archive is below {top}/, which became the root directory"))?;
     }
+    stranger::refuse(root, init).with_context(|| source.name.clone())?;
     if root.resolve(init.as_str().as_ref()).is_err_and(|errno| errno == Errno::ENOENT) {
         reporter.warn(format!("no init found inside: there is no {init}; install one, or set 'init'"))?;
     }
     Ok(())
+}
+
+/// Names the archive in a fault of its own; a system call that failed names what it was about.
+fn blame(error: Error, source: &Source) -> Error {
+    if errno_of(&error).is_none() { error.context(source.name.clone()) } else { error }
 }
 
 fn refuse(error: Error, incoming: &mut Incoming, form: Form, root: &Root) -> Result<()> {

@@ -1,7 +1,7 @@
 //! `ds export`: a stopped container in one file.
 //!
 //! The file is written under another name in its directory and renamed when it is whole on the medium; what a killed
-//! export left is swept by the next one into the same directory. Standard output is written as it comes.
+//! export left is swept after its death, and by the next one into the same directory. Standard output is written as it comes.
 
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
@@ -19,6 +19,7 @@ use super::held::Held;
 use super::job::{self, Reporter, Watcher};
 use super::mounted::{Mounting, label, mount};
 use super::staging::{Staging, rename_to_free, sync_directory};
+use super::sweep;
 use crate::archive::compress;
 use crate::archive::pack::pack;
 use crate::archive::writer::Writer;
@@ -66,9 +67,12 @@ pub fn export(env: &Env, name: &Name, target: &Target, watcher: Watcher<'_>) -> 
     let tree = held.tree()?;
     // For the mount point of an image.
     let staging = Staging::beside(&env.paths.container(name))?;
+    if let Some(directory) = writing.as_ref().and_then(|writing| writing.temporary.parent()) {
+        sweep::writes_in(staging.path(), directory)?;
+    }
     let text =
         durable::read(&env.paths.container_ini(name), LARGEST_CONFIGURATION).context("read container.ini")?;
-    let text = Config::portable(&text, &env.paths.container_ini(name))?;
+    let text = Config::portable(&text, &env.paths.container_ini(name), name)?;
     let output: OwnedFd = match &writing {
         Some(writing) => writing.file.as_fd().try_clone_to_owned().context("dup")?,
         None => io::stdout().as_fd().try_clone_to_owned().context("dup")?,
@@ -94,6 +98,7 @@ fn write_image(
     let image = held.config.container.root.path().as_path();
     let mounting = Mounting {
         image,
+        partition: held.config.container.image_partition,
         staging: staging.path(),
         access: Access::ReadOnly,
         fsck: Fsck::Auto,
@@ -108,7 +113,8 @@ fn write_image(
         reason = "the C library's types differ between processors"
     )]
     let blocks = u64::try_from(about.blocks())?.saturating_mul(u64::try_from(about.fragment_size())?);
-    let size = fs::metadata(image).map_or(0, |about| about.len());
+    let whole = || fs::metadata(image).map_or(0, |about| about.len());
+    let size = attached.partition_size().unwrap_or_else(whole);
     write(attached.root(), held, Some(if size > 0 { size } else { blocks }), text, output, reporter)?;
     attached.detach()
 }

@@ -47,6 +47,12 @@ impl Form {
         }
     }
 
+    /// Where it is, as a configuration says it.
+    #[must_use]
+    pub fn own_path(self) -> String {
+        format!("./{}", self.file_name())
+    }
+
     /// The key that names it in a configuration, and the one that must not be there then.
     #[must_use]
     pub fn keys(self) -> (&'static str, &'static str) {
@@ -119,6 +125,7 @@ impl Vessel<'_> {
                 fault::point("job-made")?;
                 let mounting = Mounting {
                     image: &path,
+                    partition: None,
                     staging: self.staging,
                     access: Access::ReadWrite,
                     fsck: Fsck::Never,

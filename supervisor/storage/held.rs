@@ -69,7 +69,8 @@ impl Held {
     pub fn lock_unchanged(&self, env: &Env) -> Result<Lock> {
         let lock = Lock::take(&env.paths, &self.name)?;
         let now = Config::load(&env.paths.container_ini(&self.name), &self.name)?;
-        if now.container.root != self.config.container.root {
+        let (now, before) = (now.container, &self.config.container);
+        if (&now.root, now.image_partition) != (&before.root, before.image_partition) {
             bail!("its root file system was changed in its configuration meanwhile; try again");
         }
         Ok(lock)

@@ -18,7 +18,7 @@ use crate::rootfs::root::{Root, file_type};
 use nix::sys::stat::SFlag;
 
 /// What a tree of a system has at its top, one of them at least.
-const OF_A_SYSTEM: [&str; 4] = ["etc", "usr", "bin", "sbin"];
+pub(super) const OF_A_SYSTEM: [&str; 4] = ["etc", "usr", "bin", "sbin"];
 /// The name that the directory has meanwhile; an archive that has it, too, fails.
 const ASIDE: &str = ".ds-top";
 
@@ -60,13 +60,13 @@ pub fn hoist(root: &Root) -> Result<Option<String>> {
     Ok(Some(only.to_string_lossy().into_owned()))
 }
 
-fn open(parent: impl AsFd, name: &std::ffi::CStr) -> Result<Dir> {
+pub(super) fn open(parent: impl AsFd, name: &std::ffi::CStr) -> Result<Dir> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let directory = call!(openat(parent, name, flags, Mode::empty()), "open({})", name.to_string_lossy())?;
     Dir::from_fd(directory).context("opendir")
 }
 
-fn entries(directory: &Dir) -> Result<Vec<CString>> {
+pub(super) fn entries(directory: &Dir) -> Result<Vec<CString>> {
     let own = open(directory.as_fd(), c".")?;
     let mut names = Vec::new();
     for entry in own {

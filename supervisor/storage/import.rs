@@ -4,7 +4,6 @@
 //! its own, does not start by itself, and no directories of the host; what was left out is told.
 
 use std::io::Read;
-use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -40,10 +39,9 @@ pub fn import(env: &Env, source: &Source, name: &Name, watcher: Watcher<'_>) -> 
     let new = NewName::take(env, name, "made")?;
     space::require(&env.paths.containers(), source.length.unwrap_or(0))?;
     let staging = Staging::for_new(&env.paths, name)?;
-    let container = env.paths.container(name);
     job::run(env, watcher, &mut |reporter| {
         let mut checking = Checking::new(source.stream(None)?);
-        let (complete, entries) = read(&mut checking, source.length, &staging, &container, name, reporter)?;
+        let (complete, entries) = read(&mut checking, source.length, &staging, name, reporter)?;
         checking.finish(&complete, entries)?.finish()?;
         Ok(Value::Null)
     })?;
@@ -59,7 +57,6 @@ fn read(
     checking: &mut Checking<Incoming>,
     length: Option<u64>,
     staging: &Staging,
-    container: &Path,
     name: &Name,
     reporter: &mut Reporter,
 ) -> Result<(Complete, u64)> {
@@ -70,7 +67,7 @@ fn read(
     let manifest = Manifest::parse(&manifest)?;
     let text = small(&mut members, CONFIGURATION, LARGEST_CONFIGURATION)?;
     let form = form(&manifest)?;
-    let config = configure(&text, &manifest, form, container, staging, name, reporter)?;
+    let config = configure(&text, form, staging, name, reporter)?;
     if form == fill::Form::Directory {
         space::require(staging.path(), manifest.bytes)?;
     }
@@ -134,18 +131,16 @@ fn form(manifest: &Manifest) -> Result<fill::Form> {
 /// Writes the configuration, and tells what was left out.
 fn configure(
     text: &[u8],
-    manifest: &Manifest,
     form: fill::Form,
-    container: &Path,
     staging: &Staging,
     name: &Name,
     reporter: &mut Reporter,
 ) -> Result<Config> {
-    let root = container.join(form.file_name()).display().to_string();
+    let root = form.own_path();
     let (key, other) = form.keys();
-    let mut changes = vec![(other, ""), (key, root.as_str())];
+    let mut changes = vec![(other, ""), ("image-partition", ""), (key, root.as_str())];
     let file = staging.join("container.ini");
-    let before = Config::derive(text, &manifest.name, &file, name, &changes).context("its configuration")?;
+    let before = Config::derive(text, &file, name, &changes).context("its configuration")?;
     if before.container.autostart {
         changes.push(("autostart", "no"));
         reporter.warn(format!(
@@ -169,7 +164,7 @@ fn configure(
         }
     }
     std::fs::remove_file(&file).context("remove what was written first")?;
-    Ok(Config::derive(text, &manifest.name, &file, name, &changes)?)
+    Ok(Config::derive(text, &file, name, &changes)?)
 }
 
 /// The content of the member that comes next, which must have this name.

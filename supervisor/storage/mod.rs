@@ -25,6 +25,7 @@ pub mod resize;
 pub mod source;
 pub mod space;
 pub mod staging;
+pub mod stranger;
 pub mod sweep;
 pub mod transfer;
 pub mod unpacked;

@@ -19,6 +19,8 @@ pub const PLACE: &str = "mount";
 pub struct Mounting<'a> {
     /// The image or block device.
     pub image: &'a Path,
+    /// The partition that is meant, where the image is that of a disk.
+    pub partition: Option<u32>,
     /// The job's directory.
     pub staging: &'a Path,
     /// What is done with it.
@@ -38,6 +40,7 @@ pub fn mount(mounting: &Mounting<'_>, reporter: &mut Reporter) -> Result<Attachm
     let mount_point = mounting.staging.join(PLACE).join("tree");
     let request = Request {
         image: mounting.image,
+        partition: mounting.partition,
         mount_point: &mount_point,
         access: mounting.access,
         fsck: mounting.fsck,

@@ -19,6 +19,7 @@ use super::staging::{Staging, sync_directory};
 use crate::config::RootSource;
 use crate::config::value::Name;
 use crate::fault;
+use crate::rootfs::image::inspect;
 use crate::worker::Env;
 
 /// What came of it, bytes.
@@ -45,6 +46,10 @@ pub fn resize(env: &Env, name: &Name, size: u64, watcher: Watcher<'_>) -> Result
         !claim.is_device(),
         "{} is a block device; use the tools it was partitioned with",
         path.display()
+    );
+    ensure!(
+        inspect(&path, held.config.container.image_partition)?.partition.is_none(),
+        "it is a disk with partitions; 'ds convert {name} dir' and 'ds convert {name} image' make one that can be resized"
     );
     let original = File::from(claim.file().try_clone_to_owned().context("dup")?);
     let before = original.metadata().context("stat")?.len();

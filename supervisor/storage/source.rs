@@ -15,6 +15,7 @@ use nix::fcntl::OFlag;
 use super::remote::Remote;
 use crate::archive::decompress::{self, Stream};
 use crate::catalogue::feeder::Feeder;
+use crate::rootfs::superblock::PROBED;
 
 /// How long the end of a download is waited for when what came of it is damaged.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -98,7 +99,7 @@ impl Source {
             // What came was cut short: why that is says more than what was found then.
             Err(error) => return Err(position.failure().map_or(error, Error::msg)),
         };
-        Ok(Incoming { stream, position, count: 0, most, exceeded: false })
+        Ok(Incoming { stream, position, ahead: Vec::new(), taken: 0, count: 0, most, exceeded: false })
     }
 }
 
@@ -134,6 +135,9 @@ impl Position {
 pub struct Incoming {
     stream: Stream,
     position: Position,
+    /// What was looked at before it was read, and how much of it was read since.
+    ahead: Vec<u8>,
+    taken: usize,
     count: u64,
     most: Option<u64>,
     exceeded: bool,
@@ -147,6 +151,21 @@ impl Incoming {
             Position::Feeder(feeder) => feeder.progress(),
             Position::Unknown => self.count,
         }
+    }
+
+    /// What it is compressed with.
+    #[must_use]
+    pub fn compression(&self) -> Option<&'static str> {
+        self.stream.compression()
+    }
+
+    /// The first bytes, before any was read: as many as tell one thing from another. Reading gives them again.
+    ///
+    /// # Errors
+    /// What reading answers.
+    pub fn front(&mut self) -> io::Result<&[u8]> {
+        (&mut self.stream).take(PROBED as u64).read_to_end(&mut self.ahead)?;
+        Ok(&self.ahead)
     }
 
     /// From now on no more than `most` bytes may come out of it.
@@ -206,7 +225,15 @@ impl Incoming {
 
 impl Read for Incoming {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.stream.read(buffer)?;
+        let count = if self.taken < self.ahead.len() {
+            let count = (&self.ahead[self.taken..]).read(buffer)?;
+            self.taken += count;
+            count
+        } else {
+            self.ahead = Vec::new();
+            self.taken = 0;
+            self.stream.read(buffer)?
+        };
         self.count += u64::try_from(count).unwrap_or(0);
         if self.most.is_some_and(|most| self.count > most) {
             self.exceeded = true;

@@ -98,6 +98,10 @@ impl Staging {
         // It is empty again, if it is there at all.
         let _ = fs::remove_dir(self.join(PLACE));
         sync_directory(&self.path)?;
+        // Of a container that had this name before: it may have been renamed or deleted by one that was killed then.
+        if paths.container(name).symlink_metadata().is_err() {
+            let _ = fs::remove_file(paths.last_exit(name));
+        }
         rename_to_free(&self.path, &paths.container(name))?;
         self.published = true;
         sync_directory(&paths.containers())

@@ -5,6 +5,7 @@
 //! left alone, and so is everything that no job of ours has written down.
 
 use std::fs::{self, File};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -21,6 +22,8 @@ use crate::paths::names_in;
 
 /// The file of an [`Intent`].
 pub const INTENT: &str = "intent";
+/// A link to the directory outside of ours in which a job writes a file.
+const ELSEWHERE: &str = "elsewhere";
 /// Where what is let go of waits for its end.
 pub const LET_GO: &str = "let-go";
 /// Largest intent that is read, bytes.
@@ -68,17 +71,50 @@ impl Intent {
     }
 }
 
-/// Whether there is anything that may have to be swept: new containers and deleted ones that are half done, and jobs.
+/// Notes in which directory, not one of ours, a job writes a file that is to be removed if it dies.
+///
+/// # Errors
+/// When the note cannot be made.
+pub fn writes_in(staging: &Path, directory: &Path) -> Result<()> {
+    let directory = fs::canonicalize(directory).with_context(|| format!("find {}", directory.display()))?;
+    symlink(directory, staging.join(ELSEWHERE)).context("note where the job writes")
+}
+
+/// What of ours lies about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Leftovers {
+    /// Nothing.
+    None,
+    /// Only what a living process holds.
+    Held,
+    /// Something that no process holds any more.
+    Dead,
+}
+
+/// Looks for new containers and deleted ones that are half done, jobs, and files that were never finished.
 #[must_use]
-pub fn is_needed(paths: &Paths) -> bool {
-    let is_left = |name: &str| name.starts_with(NEW) || name.starts_with(TRASH);
-    entries(&paths.containers()).iter().any(|path| file_name(path).is_some_and(is_left))
-        || names_in(&paths.containers()).iter().any(|name| !jobs(paths, name).is_empty())
+pub fn look(paths: &Paths) -> Leftovers {
+    let names = names_in(&paths.containers());
+    if writing_places(paths).iter().any(|place| durable::has_stale_temporaries(place)) {
+        return Leftovers::Dead;
+    }
+    let jobs = names.iter().flat_map(|name| jobs(paths, name));
+    let directories = entries(&paths.containers()).into_iter().filter(|path| is_unfinished(path)).chain(jobs);
+    let held = directories.map(|path| match staging::lock(&path) {
+        Ok(None) if path.symlink_metadata().is_err() => Leftovers::None,
+        Ok(None) => Leftovers::Held,
+        _ => Leftovers::Dead,
+    });
+    held.max().unwrap_or(Leftovers::None)
 }
 
 /// Sweeps everything. For a process that holds no container's lock.
 pub fn all(paths: &Paths) {
     containers(paths);
+    for place in writing_places(paths) {
+        // What cannot be read has nothing that could be removed.
+        let _ = durable::remove_stale_temporaries(&place);
+    }
     for name in names_in(&paths.containers()) {
         if jobs(paths, &name).is_empty() {
             continue;
@@ -95,13 +131,22 @@ pub fn all(paths: &Paths) {
     }
 }
 
+/// The directories in which files of ours are replaced.
+fn writing_places(paths: &Paths) -> Vec<PathBuf> {
+    let containers = names_in(&paths.containers()).into_iter().map(|name| paths.container(&name));
+    let run = names_in(&paths.run_containers()).into_iter().map(|name| paths.run_container(&name));
+    [paths.data.clone(), paths.run.clone()].into_iter().chain(containers).chain(run).collect()
+}
+
+/// Whether this is a container that never came to be, or one that is being deleted.
+fn is_unfinished(path: &Path) -> bool {
+    file_name(path).is_some_and(|name| (name.starts_with(NEW) && is_staging(name)) || name.starts_with(TRASH))
+}
+
 /// Sweeps new containers that never came to be, and deletions that were cut short.
 pub fn containers(paths: &Paths) {
-    for path in entries(&paths.containers()) {
-        let Some(name) = file_name(&path) else { continue };
-        if (name.starts_with(NEW) && is_staging(name)) || name.starts_with(TRASH) {
-            report(&path, remove(&path));
-        }
+    for path in entries(&paths.containers()).iter().filter(|path| is_unfinished(path)) {
+        report(path, remove(path));
     }
 }
 
@@ -153,6 +198,10 @@ fn places(paths: &Paths, name: &Name) -> Vec<PathBuf> {
 /// Settles one directory; nothing when a living process has it.
 fn end(paths: &Paths, name: &Name, path: &Path) -> Result<Option<File>> {
     let Some(lock) = staging::lock(path)? else { return Ok(None) };
+    if let Ok(place) = fs::read_link(path.join(ELSEWHERE)) {
+        // It may be on a medium that is gone.
+        let _ = durable::remove_stale_temporaries(&place);
+    }
     if let Ok(bytes) = durable::read(&path.join(INTENT), LARGEST) {
         let intent: Intent = serde_json::from_slice(&bytes).context("its intent cannot be read")?;
         // A configuration that is broken decides nothing; the next sweep finds it mended.
@@ -241,10 +290,10 @@ mod tests {
         for (key, root, old, left) in cases {
             let machine = Machine::new(key, root);
             machine.die(&intent("rootfs.img", old));
-            assert!(is_needed(&machine.paths));
+            assert_eq!(look(&machine.paths), Leftovers::Dead);
             all(&machine.paths);
             assert_eq!(machine.names(), left, "{root} {old:?}");
-            assert!(!is_needed(&machine.paths));
+            assert_eq!(look(&machine.paths), Leftovers::None);
         }
     }
 
@@ -263,6 +312,7 @@ mod tests {
         let machine = Machine::new("rootfs", "rootfs");
         let new = Staging::for_new(&machine.paths, &"other".parse().unwrap()).unwrap();
         let job = Staging::beside(&machine.paths.container(&machine.name)).unwrap();
+        assert_eq!(look(&machine.paths), Leftovers::Held);
         all(&machine.paths);
         assert!(new.path().exists() && job.path().exists());
         // A process that dies does not clean up.
@@ -287,7 +337,7 @@ mod tests {
         let others = elsewhere.path().join(".ds-job-mine");
         fs::create_dir(&left).unwrap();
         fs::create_dir(&others).unwrap();
-        assert!(is_needed(&machine.paths));
+        assert_eq!(look(&machine.paths), Leftovers::Dead);
         all(&machine.paths);
         assert!(!left.exists() && others.exists());
     }

@@ -38,7 +38,7 @@ struct Info {
 }
 
 impl Info {
-    fn new(flags: u32, name: &[u8]) -> Self {
+    fn new(flags: u32, name: &[u8], part: Part) -> Self {
         let mut file_name = [0; 64];
         for (place, byte) in file_name.iter_mut().take(63).zip(name) {
             *place = *byte;
@@ -47,8 +47,8 @@ impl Info {
             device: 0,
             inode: 0,
             real_device: 0,
-            offset: 0,
-            size_limit: 0,
+            offset: part.offset,
+            size_limit: part.length,
             number: 0,
             encryption: 0,
             key_size: 0,
@@ -59,6 +59,15 @@ impl Info {
             init: [0; 2],
         }
     }
+}
+
+/// Which part of its file a device is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Part {
+    /// Where it begins, bytes; a multiple of 512.
+    pub offset: u64,
+    /// Bytes; 0 for all that follow.
+    pub length: u64,
 }
 
 /// `struct loop_config`, 5.8.
@@ -95,9 +104,16 @@ pub fn free_number(control: BorrowedFd<'_>) -> Result<u32, Errno> {
 ///
 /// # Errors
 /// EBUSY when the device is taken, EINVAL or ENOTTY before 5.8.
-pub fn configure(device: BorrowedFd<'_>, file: BorrowedFd<'_>, flags: u32, name: &[u8]) -> Result<(), Errno> {
+pub fn configure(
+    device: BorrowedFd<'_>,
+    file: BorrowedFd<'_>,
+    part: Part,
+    flags: u32,
+    name: &[u8],
+) -> Result<(), Errno> {
     let file = file.as_raw_fd().unsigned_abs();
-    let configuration = Configuration { file, block_size: 0, info: Info::new(flags, name), reserved: [0; 8] };
+    let configuration =
+        Configuration { file, block_size: 0, info: Info::new(flags, name, part), reserved: [0; 8] };
     // SAFETY: the structure lives across the call, which only reads it.
     check(libc::c_long::from(unsafe {
         libc::ioctl(device.as_raw_fd(), request(LOOP_CONFIGURE), &raw const configuration)
@@ -113,12 +129,12 @@ pub fn set_file(device: BorrowedFd<'_>, file: BorrowedFd<'_>) -> Result<(), Errn
     call(device, LOOP_SET_FD, libc::c_ulong::from(file.as_raw_fd().unsigned_abs())).map(drop)
 }
 
-/// Sets flags and name, LOOP_SET_STATUS64.
+/// Sets part, flags and name, LOOP_SET_STATUS64.
 ///
 /// # Errors
 /// EAGAIN while the kernel still drops old pages of the device (4.14 and others): to be tried again.
-pub fn set_status(device: BorrowedFd<'_>, flags: u32, name: &[u8]) -> Result<(), Errno> {
-    let info = Info::new(flags, name);
+pub fn set_status(device: BorrowedFd<'_>, part: Part, flags: u32, name: &[u8]) -> Result<(), Errno> {
+    let info = Info::new(flags, name, part);
     // SAFETY: the structure lives across the call, which only reads it.
     check(libc::c_long::from(unsafe {
         libc::ioctl(device.as_raw_fd(), request(LOOP_SET_STATUS64), &raw const info)
@@ -131,7 +147,7 @@ pub fn set_status(device: BorrowedFd<'_>, flags: u32, name: &[u8]) -> Result<(),
 /// # Errors
 /// ENXIO when it is free.
 pub fn backing(device: BorrowedFd<'_>) -> Result<Backing, Errno> {
-    let mut info = Info::new(0, &[]);
+    let mut info = Info::new(0, &[], Part::default());
     // SAFETY: the structure lives across the call, which fills it in.
     check(libc::c_long::from(unsafe {
         libc::ioctl(device.as_raw_fd(), request(LOOP_GET_STATUS64), &raw mut info)

@@ -5,6 +5,7 @@
 
 pub mod capability;
 pub mod descriptor;
+pub mod inherited;
 pub mod loop_device;
 pub mod memory;
 pub mod mount;

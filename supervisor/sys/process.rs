@@ -76,7 +76,8 @@ pub struct Cloned {
 /// given: clone3(2) (5.3, CLONE_INTO_CGROUP 5.7), else clone(2).
 ///
 /// # Errors
-/// EDEADLK when this process has more than one thread, otherwise what the kernel answers.
+/// EDEADLK when this process has more than one thread, EOPNOTSUPP or EBUSY for a group that takes no processes, otherwise
+/// what the kernel answers.
 pub fn clone(flags: libc::c_int, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned, Errno> {
     refuse_threads()?;
     let namespaces = u64::from(flags.unsigned_abs());
@@ -90,8 +91,9 @@ pub fn clone(flags: libc::c_int, cgroup: Option<BorrowedFd<'_>>) -> Result<Clone
         };
         match clone3(&arguments) {
             Ok(side) => return Ok(Cloned { side, in_cgroup: true }),
-            // E2BIG: a kernel whose structure ends before `cgroup`; EINVAL: it has no such flag.
-            Err(errno) if unsupported(errno) || matches!(errno, Errno::E2BIG | Errno::EINVAL) => {}
+            // E2BIG: a kernel whose structure ends before `cgroup`; EINVAL: it has no such flag. EOPNOTSUPP is about
+            // the group.
+            Err(Errno::ENOSYS | Errno::E2BIG | Errno::EINVAL) => {}
             Err(errno) => return Err(errno),
         }
     }

@@ -6,6 +6,9 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask};
 
+/// The first real-time signal of the kernel, signal(7).
+const FIRST_REAL_TIME: libc::c_int = 32;
+
 /// Puts every signal back to its default action and unblocks all: what a new program expects to find.
 ///
 /// # Errors
@@ -18,6 +21,13 @@ pub fn reset_all() -> Result<(), Errno> {
         }
         // SAFETY: the default action runs no code of ours.
         unsafe { sigaction(signal, &default) }?;
+    }
+    // The C library refuses those that it keeps for itself; a process may have them ignored all the same.
+    for number in FIRST_REAL_TIME..=libc::SIGRTMAX() {
+        let default = [0 as libc::c_ulong; 8];
+        let (old, length) = (std::ptr::null_mut::<libc::c_ulong>(), size_of::<u64>());
+        // SAFETY: a kernel_sigaction of zeroes, whatever its layout: the default action, no flag, nothing blocked.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, number, default.as_ptr(), old, length) };
     }
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
@@ -100,6 +101,33 @@ fn it_owes_nothing_to_the_shell_that_started_it() {
     // The signals that its launcher ignored work again.
     kill(pid, Signal::SIGTERM).unwrap();
     wait_for("the end of the supervisor", || machine.supervisor().is_none().then_some(()));
+}
+
+#[test]
+fn what_it_writes_is_for_root_alone_whatever_the_umask() {
+    let Some(machine) = Machine::new("supervisor::what_it_writes_is_for_root_alone_whatever_the_umask")
+    else {
+        return;
+    };
+    let script = "umask 0; \"$0\" supervise --no-autostart && \"$0\" create web --rootfs tree --set autostart=yes \
+                  --set start-after=network && \"$0\" start web; \"$0\" supervisor stop; \"$0\" supervise && \"$0\" list";
+    machine.tree("tree");
+    let mut shell = machine.command("/bin/sh");
+    shell.current_dir(machine.path("")).args(["-c", script]).arg(crate::machine::binary());
+    // There is no init in the tree: the start fails.
+    assert_eq!(Done::of(shell.output().unwrap()).code, Some(0));
+    wait_for("the list of who waits", || machine.paths.waiting().exists().then_some(()));
+    let mut left = vec![machine.paths.data.clone(), machine.paths.run.clone()];
+    let mut count = 0;
+    while let Some(path) = left.pop() {
+        let about = fs::symlink_metadata(&path).unwrap();
+        assert_eq!(about.permissions().mode() & 0o077, 0, "{}: {about:?}", path.display());
+        count += 1;
+        if about.is_dir() {
+            left.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+    }
+    assert!(count > 10, "only {count} files were found");
 }
 
 #[test]

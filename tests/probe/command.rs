@@ -3,6 +3,7 @@
 //! | words | what |
 //! |---|---|
 //! | `report` | the report on stdout |
+//! | `inherited` | what it has from whoever started it, by the names of the table of `ds` |
 //! | `exit N`, `kill N` | ends with this code, or by this signal |
 //! | `sum` | length and hash of stdin, until its end |
 //! | `generate N SEED` | N pseudo-random bytes on stdout |
@@ -13,7 +14,7 @@
 //! | `write FILE TEXT` | tries to write a file, says what the kernel answers |
 //! | `signal-init N` | a signal for PID 1 |
 
-use crate::{report, sys};
+use crate::{inherit, report, sys};
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use std::fs::OpenOptions;
@@ -30,6 +31,7 @@ const PRIME: u64 = 0x0100_0000_01b3;
 pub fn run(words: &[&str]) -> Result<u8> {
     match words {
         ["report"] => print(&report::collect()?.to_string())?,
+        ["inherited"] => print(&serde_json::Value::from(inherit::collect()).to_string())?,
         ["exit", code] => return Ok(code.parse()?),
         ["kill", number] => {
             sys::kill(i32::try_from(std::process::id())?, number.parse()?)?;

@@ -2,12 +2,14 @@
 //!
 //! As PID 1 of a container it reports what it sees and does what it was told to (`init`). As a command inside it
 //! shows one thing (`command`). Outside it makes the namespaces that a test lives in (`sandbox`), enters them
-//! (`enter`), and runs a program without the system calls that older kernels lack (`deny`).
+//! (`enter`), and runs a program without the system calls that older kernels lack (`deny`) or with everything odd that a
+//! shell can hand down (`odd`).
 //! It decides nothing: whatever is right or wrong is for the tests to say.
 
 mod command;
 mod deny;
 mod enter;
+mod inherit;
 mod init;
 mod report;
 mod sandbox;
@@ -39,6 +41,7 @@ fn role(words: &[&str]) -> Result<u8> {
         [_, "sandbox", rest @ ..] => sandbox::run(rest),
         [_, "enter", rest @ ..] => enter::run(rest),
         [_, "deny", rest @ ..] => deny::run(rest),
+        [_, "odd", rest @ ..] => inherit::odd(rest),
         [_, rest @ ..] if !rest.is_empty() => command::run(rest),
         _ => bail!("say what to do"),
     }

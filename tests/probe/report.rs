@@ -3,7 +3,7 @@
 //! Owns the collecting. Nothing is judged and, except where a path is opened for writing and closed again, nothing is
 //! touched. proc(5), capabilities(7), namespaces(7), cgroups(7).
 
-use crate::sys;
+use crate::{inherit, sys};
 use anyhow::Result;
 use nix::sys::stat::{major, minor};
 use serde_json::{Map, Value, json};
@@ -53,6 +53,7 @@ pub fn collect() -> Result<Value> {
         "parent_death_signal": sys::parent_death_signal(),
         "oom_score": read("/proc/self/oom_score_adj"),
         "limits": limits(),
+        "inherited": inherit::collect(),
         "descriptors": descriptors()?,
         "namespaces": namespaces()?,
         "mounts": mounts(),

@@ -304,7 +304,17 @@ fn an_interrupted_download_ends_at_once_and_goes_on_later() {
     configure(&sandbox, &server.address());
     let trust = format!("SSL_CERT_FILE={}", server.authority.display());
     let binary = sandbox.binary();
-    let mut terminal = sandbox.on_terminal(&["env", &trust, text(&binary), "create", "web", "--from", "debian:13", "--arch", "amd64"]);
+    let mut terminal = sandbox.on_terminal(&[
+        "env",
+        &trust,
+        text(&binary),
+        "create",
+        "web",
+        "--from",
+        "debian:13",
+        "--arch",
+        "amd64",
+    ]);
     let part = sandbox.data(&format!("cache/{}.part", sum(&image)));
     wait_for("a beginning", || fs::metadata(&part).ok().filter(|about| about.len() > 60_000));
     terminal.expect("of ");

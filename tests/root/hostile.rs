@@ -122,9 +122,13 @@ fn an_init_that_cannot_be_executed_is_told_before_anything_is_changed() {
     wrong[18] = 0xf3;
     fs::write(&init, wrong).unwrap();
     fs::set_permissions(&init, PermissionsExt::from_mode(0o755)).unwrap();
-    refuse(&["another processor"]);
+    refuse(&["/sbin/init: ", "another processor"]);
     fs::write(&init, "#!/no/such/interpreter\n").unwrap();
-    refuse(&["No such file"]);
+    refuse(&["its interpreter /no/such/interpreter is not in the container"]);
+    fs::write(&init, "#!/bin/sh\r\nexec /bin/probe\r\n").unwrap();
+    refuse(&["end as on Windows (CRLF)", "dos2unix"]);
+    fs::write(&init, "exec /bin/probe\n").unwrap();
+    refuse(&["nor a script with '#!'"]);
     assert_eq!(tree.boots(), 0);
 }
 

@@ -100,6 +100,11 @@ impl Sandbox {
         self.root().join("run").join(path)
     }
 
+    /// PID 1 of this machine, by its number outside.
+    pub fn init(&self) -> i32 {
+        self.init
+    }
+
     /// A path for something of the test's own.
     pub fn path(&self, name: &str) -> PathBuf {
         self.root().join("own").join(name)

@@ -58,37 +58,45 @@ pub fn archive(sandbox: &Sandbox, tree: &Tree, name: &str, options: &[&str]) -> 
 
 /// The root file system that a container has now.
 pub fn root_of(sandbox: &Sandbox, name: &str) -> (String, PathBuf) {
-    let ini = fs::read_to_string(sandbox.data(&format!("containers/{name}/container.ini"))).expect("read");
+    let own = sandbox.data(&format!("containers/{name}"));
+    let ini = fs::read_to_string(own.join("container.ini")).expect("read");
     let roots: Vec<(&str, &str)> = ini
         .lines()
         .filter_map(|line| line.split_once(" = "))
         .filter(|(key, _)| ["rootfs", "image"].contains(key))
         .collect();
     assert_eq!(roots.len(), 1, "{ini}");
-    (roots[0].0.to_owned(), roots[0].1.into())
+    let (key, path) = roots[0];
+    (key.to_owned(), own.join(path.trim_start_matches("./")))
 }
 
 /// A container's directory holds what belongs to it, and the containers' directory nothing but containers.
 #[track_caller]
 pub fn assert_tidy(sandbox: &Sandbox) {
+    assert_eq!(left_over(sandbox), [""; 0]);
+}
+
+/// Whatever is below the containers' directory and belongs to no container, or is missing.
+pub fn left_over(sandbox: &Sandbox) -> Vec<String> {
     let names = |path: &Path| -> Vec<String> {
         let entries = fs::read_dir(path).into_iter().flatten();
         entries.map(|entry| entry.expect("entry").file_name().into_string().expect("UTF-8")).collect()
     };
     let containers = sandbox.data("containers");
-    for name in names(&containers) {
-        assert!(!name.starts_with('.'), "left: {name}");
-        let inside = names(&containers.join(&name));
+    let (hidden, visible): (Vec<String>, Vec<String>) =
+        names(&containers).into_iter().partition(|name| name.starts_with('.'));
+    let mut left = hidden;
+    for name in visible {
         let (_, root) = root_of(sandbox, &name);
         let own = root.file_name().expect("a name").to_str().expect("UTF-8");
-        for file in &inside {
-            let known = ["container.ini", "log"].contains(&file.as_str()) || file == own;
-            assert!(known, "left in {name}: {file}");
-        }
-        if root.starts_with(&containers) {
-            assert!(root.exists(), "{name} has lost {}", root.display());
+        let known = |file: &String| ["container.ini", "log"].contains(&file.as_str()) || file == own;
+        let inside = names(&containers.join(&name));
+        left.extend(inside.iter().filter(|file| !known(file)).map(|file| format!("{name}/{file}")));
+        if root.starts_with(&containers) && !root.exists() {
+            left.push(format!("{name} has lost {}", root.display()));
         }
     }
+    left
 }
 
 /// It starts and stops.

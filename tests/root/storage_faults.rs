@@ -4,7 +4,7 @@
 use crate::process::{self, Process};
 use crate::root_fs::Tree;
 use crate::sandbox::{Sandbox, Setting};
-use crate::storage::{archive, assert_boots, assert_tidy, full_tree, root_of, text};
+use crate::storage::{archive, assert_boots, assert_tidy, full_tree, left_over, root_of, text};
 use crate::{skip, wait_for};
 use nix::sys::signal::Signal;
 use std::fs;
@@ -265,6 +265,10 @@ fn a_job_ends_with_its_client_its_worker_and_the_machine() {
                 assert!(errors.contains("interrupted"), "{errors}");
                 assert_tidy(&machine.sandbox);
             }
+            if victim != "everybody" {
+                // Without any other command, and by this supervisor.
+                wait_for("the clean-up", || left_over(&machine.sandbox).is_empty().then_some(()));
+            }
             machine.assert_recovers(job);
         }
     }
@@ -301,6 +305,121 @@ fn nothing_else_is_done_with_a_container_while_a_job_has_it() {
     process::kill(paused.pid);
     client.wait_with_output().expect("wait");
     machine.assert_recovers(&TO_IMAGE);
+}
+
+#[test]
+fn a_file_that_an_export_began_goes_with_its_worker() {
+    if !has_faults("storage_faults::a_file_that_an_export_began_goes_with_its_worker") {
+        return;
+    }
+    let machine = Machine::new("job-prepared", "pause");
+    let place = machine.sandbox.path("");
+    let names = || fs::read_dir(&place).expect("list").count();
+    let before = names();
+    let job = Job { words: &["export", "dir", "-o", "own/out.tar.zst"], stages: &[] };
+    let client = machine.begin(&job);
+    let paused = machine.paused();
+    assert_eq!(names(), before + 1);
+    process::kill(paused.parent);
+    client.wait_with_output().expect("wait");
+    wait_for("the clean-up", || (names() == before).then_some(()));
+    wait_for("the clean-up", || left_over(&machine.sandbox).is_empty().then_some(()));
+}
+
+#[test]
+fn a_job_of_an_earlier_supervisor_is_cleaned_up_after_as_well() {
+    if !has_faults("storage_faults::a_job_of_an_earlier_supervisor_is_cleaned_up_after_as_well") {
+        return;
+    }
+    let mut machine = Machine::new("job-copied", "pause");
+    let client = machine.begin(&TO_IMAGE);
+    let paused = machine.paused();
+    machine.sandbox.kill_supervisor();
+    machine.sandbox.forget_fault();
+    machine.sandbox.ds(&["list"]).succeeds();
+    assert_ne!(left_over(&machine.sandbox), [""; 0], "it is being done");
+    process::kill(paused.parent);
+    client.wait_with_output().expect("wait");
+    wait_for("the clean-up", || left_over(&machine.sandbox).is_empty().then_some(()));
+}
+
+const RENAMING: [&str; 4] = ["rename-begun", "rename-prepared", "rename-done", "rename-recorded"];
+
+#[test]
+fn a_rename_is_one_step_or_none() {
+    if !has_faults("storage_faults::a_rename_is_one_step_or_none") {
+        return;
+    }
+    for (stage, from) in RENAMING.iter().flat_map(|stage| [(stage, "dir"), (stage, "img")]) {
+        for action in ["fail", "kill", "pause"] {
+            let mut machine = Machine::new(stage, action);
+            let sandbox = &machine.sandbox;
+            let own = sandbox.data("containers").join(from);
+            let shared = format!("mounts.bind={}/shared:/mnt", text(&own));
+            fs::create_dir(own.join("shared")).expect("mkdir");
+            sandbox.ds(&["set", from, &shared]).succeeds();
+            let renaming = sandbox.spawn_ds(&["rename", from, "new"]);
+            if action == "pause" {
+                process::kill(machine.paused().pid);
+            }
+            assert_eq!(renaming.wait_with_output().expect("wait").status.code(), Some(1));
+            machine.sandbox.forget_fault();
+            machine.sandbox.kill_supervisor();
+            let sandbox = &machine.sandbox;
+            let is_done = ["rename-done", "rename-recorded"].contains(stage);
+            let (name, free) = if is_done { ("new", from) } else { (from, "new") };
+            sandbox.ds(&["info", free]).fails(1, &["no such container"]);
+            // A new one of the other name has nothing in common with it.
+            let tree = full_tree(&sandbox.path("another"));
+            sandbox.create(free, &tree.0, &[]);
+            assert_eq!(sandbox.info(free)["last_exit"], serde_json::Value::Null);
+            let place = sandbox.data("containers").join(name);
+            assert_eq!(root_of(sandbox, name).1.parent(), Some(&*place), "{stage} {action}");
+            let bind = sandbox.ds(&["get", name, "mounts.bind"]).succeeds();
+            assert_eq!(bind, format!("{}/shared:/mnt\n", text(&place)));
+            assert_boots(sandbox, name);
+            assert_boots(sandbox, free);
+            sandbox.ds(&["rm", free]).succeeds();
+            fs::remove_dir(place.join("shared")).expect("rmdir");
+            assert_tidy(sandbox);
+        }
+    }
+}
+
+const CREATING: [&str; 3] = ["create-begun", "create-written", "create-done"];
+
+#[test]
+fn a_container_in_place_is_there_whole_or_not_at_all() {
+    if !has_faults("storage_faults::a_container_in_place_is_there_whole_or_not_at_all") {
+        return;
+    }
+    for stage in CREATING {
+        for action in ["fail", "kill", "pause"] {
+            let setting = Setting { fault: Some(format!("{stage}:{action}")), ..Setting::default() };
+            let mut sandbox = Sandbox::with(setting);
+            let tree = full_tree(&sandbox.path("tree"));
+            let creating = sandbox.spawn_ds(&["create", "web", "--rootfs", text(&tree.0)]);
+            let is_there = stage == "create-done";
+            if action == "pause" {
+                let is_paused = |one: &Process| one.name == "paused";
+                let paused = wait_for("the stage", || sandbox.processes().into_iter().find(is_paused));
+                let listed = if is_there { "web\n" } else { "" };
+                assert_eq!(sandbox.ds(&["list", "--names"]).succeeds(), listed);
+                process::kill(paused.pid);
+            }
+            assert_eq!(creating.wait_with_output().expect("wait").status.code(), Some(1));
+            if action == "pause" {
+                wait_for("the clean-up", || left_over(&sandbox).is_empty().then_some(()));
+            }
+            sandbox.forget_fault();
+            sandbox.kill_supervisor();
+            let again = sandbox.ds(&["create", "web", "--rootfs", text(&tree.0)]);
+            assert_eq!(again.code, i32::from(is_there), "{stage} {action}");
+            assert_boots(&sandbox, "web");
+            wait_for("the clean-up", || left_over(&sandbox).is_empty().then_some(()));
+            sandbox.ds(&["rm", "web"]).succeeds();
+        }
+    }
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn a_copy_is_a_container_of_its_own() {
     let text_of = |name: &str| {
         fs::read_to_string(sandbox.data(&format!("containers/{name}/container.ini"))).expect("read")
     };
-    assert!(text_of("dir2").contains("# a note\n") && text_of("dir2").starts_with("# Container dir2."));
+    assert!(text_of("dir2").contains("# a note\n") && text_of("dir2").starts_with("# 'ds get NAME'"));
     assert!(text_of("dir2").contains("autostart = no"));
     for (one, other) in [("dir", "dir2"), ("img", "img2")] {
         let uuids = [one, other].map(|name| sandbox.ds(&["get", name, "uuid"]).succeeds());

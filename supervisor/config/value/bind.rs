@@ -48,6 +48,22 @@ impl BindList {
         &self.0
     }
 
+    /// The list `text` with other sources, wherever `change` has one; none when it has none at all. The rest stays as
+    /// it is written, valid or not.
+    pub fn with_sources(text: &str, change: &dyn Fn(&str) -> Option<String>) -> Option<String> {
+        let mut changed = false;
+        let items = split(text, ',').into_iter().map(|(_, item)| {
+            let (source, rest) =
+                unescaped(item, ':').next().map_or((item, ""), |(colon, _)| item.split_at(colon));
+            let blanks = source.len() - source.trim_start().len();
+            let new = unescape((0, &source[blanks..])).ok().and_then(|source| change(&source));
+            changed |= new.is_some();
+            new.map_or_else(|| item.to_owned(), |new| format!("{}{}{rest}", &source[..blanks], Escaped(&new)))
+        });
+        let list = items.collect::<Vec<_>>().join(",");
+        changed.then_some(list)
+    }
+
     /// The bind mounts, by value.
     pub fn into_vec(self) -> Vec<Bind> {
         self.0
@@ -168,8 +184,13 @@ fn split(text: &str, separator: char) -> Vec<(usize, &str)> {
     parts
 }
 
-/// The path in one field, its escapes taken away.
+/// The path in one field.
 fn field<T: FromStr<Err = Invalid>>((offset, text): (usize, &str)) -> Result<T, Invalid> {
+    unescape((offset, text))?.parse::<T>().map_err(|fault| fault.moved(offset))
+}
+
+/// A field, its escapes taken away.
+fn unescape((offset, text): (usize, &str)) -> Result<String, Invalid> {
     let mut path = String::with_capacity(text.len());
     let mut characters = text.char_indices();
     while let Some((place, character)) = characters.next() {
@@ -184,7 +205,7 @@ fn field<T: FromStr<Err = Invalid>>((offset, text): (usize, &str)) -> Result<T, 
             other => other,
         });
     }
-    path.parse::<T>().map_err(|fault| fault.moved(offset))
+    Ok(path)
 }
 
 text_in_serde!(Bind, BindList);

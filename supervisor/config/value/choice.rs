@@ -7,7 +7,8 @@ use std::str::FromStr;
 
 use super::{Invalid, quoted};
 
-/// An enumeration whose text form is a fixed word per variant; read in either case.
+/// An enumeration whose text form is a fixed word per variant; read in either case. Where `yes` or `no` is one of the
+/// words, the other spellings of a [`Switch`] are read as well.
 macro_rules! choice {
     ($(#[$about:meta])* $name:ident { $($(#[$meaning:meta])* $variant:ident = $word:literal,)+ }) => {
         $(#[$about])*
@@ -23,7 +24,12 @@ macro_rules! choice {
             type Err = Invalid;
 
             fn from_str(text: &str) -> Result<Self, Invalid> {
-                match text.to_ascii_lowercase().as_str() {
+                let lower = text.to_ascii_lowercase();
+                let plain = match lower.parse::<Switch>() {
+                    Ok(switch) if Self::WORDS.contains(&switch.word()) => switch.word(),
+                    _ => &lower,
+                };
+                match plain {
                     $($word => Ok(Self::$variant),)+
                     _ => Err(not_one_of(text, Self::WORDS)),
                 }
@@ -127,6 +133,18 @@ choice! {
 }
 
 choice! {
+    /// Whether processes inside may create user namespaces.
+    UserNamespaces {
+        /// Allowed on kernels from 5.0 on.
+        Auto = "auto",
+        /// Allowed.
+        Yes = "yes",
+        /// Refused.
+        No = "no",
+    }
+}
+
+choice! {
     /// Whether the container may create namespaces of its own; old kernels can deadlock when systemd does.
     DeadlockShield {
         /// Refused on kernels before 5.0.
@@ -164,6 +182,11 @@ pub struct Switch(pub bool);
 impl Switch {
     /// The words it is written with.
     pub const WORDS: &'static [&'static str] = &["yes", "no"];
+
+    /// The word it is written with.
+    pub const fn word(self) -> &'static str {
+        if self.0 { "yes" } else { "no" }
+    }
 }
 
 impl FromStr for Switch {
@@ -180,7 +203,7 @@ impl FromStr for Switch {
 
 impl fmt::Display for Switch {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.pad(if self.0 { "yes" } else { "no" })
+        formatter.pad(self.word())
     }
 }
 
@@ -277,6 +300,22 @@ mod tests {
         }
         let fault = "bridge".parse::<NetworkMode>().unwrap_err();
         assert_eq!(fault.to_string(), "'bridge' is not a known word; use one of host, none, nat");
+    }
+
+    #[test]
+    fn a_choice_with_the_words_of_a_switch_takes_its_other_spellings() {
+        for (text, value) in [
+            ("auto", UserNamespaces::Auto),
+            ("yes", UserNamespaces::Yes),
+            ("TRUE", UserNamespaces::Yes),
+            ("1", UserNamespaces::Yes),
+            ("off", UserNamespaces::No),
+        ] {
+            assert_eq!(text.parse::<UserNamespaces>().unwrap(), value, "{text}");
+        }
+        assert_eq!("false".parse::<RestartPolicy>().unwrap(), RestartPolicy::No);
+        assert!("true".parse::<RestartPolicy>().is_err(), "there is no yes");
+        assert!("1".parse::<NetworkMode>().is_err());
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub use android::{NameServers, SharedStorage};
 pub use bind::{Bind, BindList};
 pub use choice::{
     CgroupLayout, DeadlockShield, Fsck, HardwareAccess, LogLevel, NetworkMode, Privileged, RestartPolicy,
-    StartAfter, Switch, WakelockPolicy,
+    StartAfter, Switch, UserNamespaces, WakelockPolicy,
 };
 pub use label::ImageLabel;
 pub use mirror::Mirrors;

@@ -111,9 +111,9 @@ pub const FEATURES: &[Feature] = &[
         "user namespaces",
         "3.8",
         "CONFIG_USER_NS",
-        "sandboxes of browsers and Flatpak inside",
-        "security.user-namespaces = yes has no effect",
-        |_| trial::unshares(libc::CLONE_NEWUSER),
+        "PrivateUsers= of services, sandboxes of browsers and Flatpak inside",
+        "services go on without; browsers and Flatpak do not work",
+        |ground| ground.host.namespaces.has(libc::CLONE_NEWUSER),
     ),
     optional(
         "pivot_root",

@@ -49,11 +49,6 @@ pub fn mounts(kind: &str, data: &str) -> bool {
     succeeds(|| mount_at_place(kind, data))
 }
 
-/// Making a namespace, unshare(2).
-pub fn unshares(flag: libc::c_int) -> bool {
-    succeeds(|| Ok(unshare(CloneFlags::from_bits_retain(flag))?))
-}
-
 /// Something in a network namespace of its own, network_namespaces(7).
 pub fn network(trial: impl FnOnce() -> Result<()>) -> bool {
     succeeds(|| {

@@ -13,6 +13,7 @@ use nix::unistd::sync;
 
 use super::claim::{Claim, claim};
 use super::look::{look, suits};
+use super::place::{Place, find};
 use super::{Access, Event, Request, check};
 use crate::call;
 use crate::fault;
@@ -39,6 +40,7 @@ pub struct Attachment {
 #[derive(Debug)]
 struct Mounted {
     place: PathBuf,
+    part: Place,
     number: Option<u32>,
     kind: &'static str,
     nodes: Nodes,
@@ -59,20 +61,20 @@ fn attach_it(request: &Request<'_>, events: &mut dyn FnMut(Event)) -> Result<Att
     let scratch = make_place(request.mount_point)?;
     let nodes = Nodes::system(Some(scratch));
     let mut claim = claim(request.image, request.access, &nodes, request.interrupt)?;
-    let mut system = look(claim.file(), claim.size())?;
-    suits(&system, claim.size(), request.access)?;
+    let (part, mut system) = find(claim.file(), claim.size(), request.partition, claim.is_device())?;
+    suits(&system, part.length, request.access)?;
     if let FileSystem::Ext(ext) = &system {
-        check::check(request, &claim, ext, events)?;
-        system = look(claim.file(), claim.size())?;
+        check::check(request, &claim, part, ext, events)?;
+        system = look(claim.file(), part)?;
     }
     claim.share();
     if let Some(wanted) = request.label.filter(|_| !claim.is_device()) {
         label::ensure(claim.file(), wanted)?;
     }
     fault::point("checked")?;
-    let number = persist(&mut settle, &mut || mount_once(request, &claim, &system, &nodes, events))?;
+    let number = persist(&mut settle, &mut || mount_once(request, &claim, part, &system, &nodes, events))?;
     let (place, kind) = (request.mount_point.to_owned(), system.name());
-    let mounted = Mounted { place, number, kind, nodes, released: false, claim };
+    let mounted = Mounted { place, part, number, kind, nodes, released: false, claim };
     fault::point("attached")?;
     Ok(Attachment { root: Root::open(&mounted.place)?, mounted })
 }
@@ -125,6 +127,7 @@ fn settle(tried: u32) {
 fn mount_once(
     request: &Request<'_>,
     claim: &Claim,
+    part: Place,
     system: &FileSystem,
     nodes: &Nodes,
     events: &mut dyn FnMut(Event),
@@ -135,7 +138,7 @@ fn mount_once(
         return Ok(None);
     }
     let read_only = request.access == Access::ReadOnly;
-    let device = loop_device::attach(claim.file(), read_only, request.image, nodes)?;
+    let device = loop_device::attach(claim.file(), part.of_loop_device(), read_only, request.image, nodes)?;
     let mounted = mount_device(request, &device.path.to_string_lossy(), system, events);
     let unlabelled = request.label.is_none() && label::is_enforced();
     match mounted {
@@ -208,6 +211,13 @@ impl Attachment {
         if let Some(number) = self.mounted.number {
             loop_device::go_direct(number, &self.mounted.nodes);
         }
+    }
+
+    /// Bytes of the partition that holds it, when the image is that of a disk.
+    #[must_use]
+    pub fn partition_size(&self) -> Option<u64> {
+        let part = self.mounted.part;
+        part.partition.map(|_| part.length)
     }
 
     /// The type of its file system.

@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use nix::sys::signal::Signal;
 
 use super::claim::Claim;
+use super::place::Place;
 use super::{Event, Fsck, Request};
 use crate::fault;
 use crate::rootfs::superblock::Ext;
@@ -16,6 +17,9 @@ use crate::tool::{Invocation, Outcome, Tool};
 const PASSES: [u64; 6] = [0, 70, 90, 92, 95, 100];
 /// Exit codes are bits: from this one on, something is wrong still.
 const NOT_CORRECTED: i32 = 4;
+/// Most lines of e2fsck that go to the log, and how much of each, characters.
+const MOST_LOGGED: usize = 200;
+const LONGEST_LINE: usize = 200;
 
 /// Checks the file system if that is asked for and due.
 ///
@@ -24,6 +28,7 @@ const NOT_CORRECTED: i32 = 4;
 pub(super) fn check(
     request: &Request<'_>,
     claim: &Claim,
+    place: Place,
     ext: &Ext,
     events: &mut dyn FnMut(Event),
 ) -> Result<()> {
@@ -52,16 +57,34 @@ pub(super) fn check(
     };
     fault::point("checking")?;
     events(Event::Checking { percent: None });
-    let outcome = run(&tool, request, claim, events)?;
-    judge(&outcome, request, events)
+    let mut findings = Findings::default();
+    let outcome = run(&tool, request, claim, place, &mut findings, events)?;
+    if outcome.code != Some(0) {
+        findings.log(request);
+    }
+    judge(&outcome, findings.repairs, request, events)
 }
 
-fn run(tool: &Tool, request: &Request<'_>, claim: &Claim, events: &mut dyn FnMut(Event)) -> Result<Outcome> {
-    let path = claim.path();
+fn run(
+    tool: &Tool,
+    request: &Request<'_>,
+    claim: &Claim,
+    place: Place,
+    findings: &mut Findings,
+    events: &mut dyn FnMut(Event),
+) -> Result<Outcome> {
+    // e2fsck takes what follows a question mark for options of whoever reads the image.
+    let path = match place.offset {
+        0 => claim.path(),
+        offset => format!("{}?offset={offset}", claim.path()),
+    };
     let arguments = ["-f", "-y", "-C", "1", path.as_str()].map(OsStr::new);
     let mut told = None;
     let mut lines = |line: &str| {
         let percent = progress(line);
+        if percent.is_none() {
+            findings.hear(line);
+        }
         if percent.is_some() && percent != told {
             told = percent;
         } else if !line.is_empty() {
@@ -79,6 +102,40 @@ fn run(tool: &Tool, request: &Request<'_>, claim: &Claim, events: &mut dyn FnMut
     })
 }
 
+/// What e2fsck says that it has found.
+#[derive(Debug, Default)]
+struct Findings {
+    lines: Vec<String>,
+    further: u64,
+    repairs: u64,
+}
+
+impl Findings {
+    fn hear(&mut self, line: &str) {
+        let line = line.trim();
+        // With -y each question answers itself: "Clear? yes".
+        self.repairs += u64::from(line.ends_with("? yes"));
+        if line.is_empty() || line.starts_with("Pass ") {
+            return;
+        }
+        if self.lines.len() < MOST_LOGGED {
+            self.lines.push(line.chars().take(LONGEST_LINE).flat_map(char::escape_debug).collect());
+        } else {
+            self.further += 1;
+        }
+    }
+
+    fn log(&self, request: &Request<'_>) {
+        let image = request.image.display();
+        for line in &self.lines {
+            log::info!("{image}: e2fsck: {line}");
+        }
+        if self.further > 0 {
+            log::info!("{image}: e2fsck: and {} lines more", self.further);
+        }
+    }
+}
+
 /// How far a line of progress is, `PASS CURRENT ALL DEVICE`; nothing for any other line.
 fn progress(line: &str) -> Option<u8> {
     let mut words = line.split_ascii_whitespace();
@@ -92,13 +149,25 @@ fn progress(line: &str) -> Option<u8> {
     u8::try_from(from + done).ok()
 }
 
-fn judge(outcome: &Outcome, request: &Request<'_>, events: &mut dyn FnMut(Event)) -> Result<()> {
+fn judge(
+    outcome: &Outcome,
+    repairs: u64,
+    request: &Request<'_>,
+    events: &mut dyn FnMut(Event),
+) -> Result<()> {
     let image = request.image.display();
     match (outcome.code, outcome.signal) {
         _ if outcome.interrupted => bail!("interrupted"),
         (Some(0), _) => Ok(()),
         (Some(code), _) if code & !(NOT_CORRECTED - 1) == 0 => {
-            events(Event::Warning("e2fsck has repaired the image; files may be in lost+found".into()));
+            let times = match repairs {
+                0 => String::new(),
+                1 => " (1 repair)".into(),
+                repairs => format!(" ({repairs} repairs)"),
+            };
+            events(Event::Warning(format!(
+                "e2fsck has repaired the image{times}; files may be in lost+found, and the log has the details"
+            )));
             Ok(())
         }
         (Some(code), _) => bail!(
@@ -135,6 +204,7 @@ mod tests {
         let outcome = Outcome { code, signal, said: "one\nthe reason\n\n".into(), interrupted };
         let request = Request {
             image: Path::new("/data/a.img"),
+            partition: None,
             mount_point: Path::new("/mnt/x"),
             access: Access::ReadWrite,
             fsck: Fsck::Always,
@@ -142,7 +212,7 @@ mod tests {
             interrupt: None,
         };
         let mut warnings = 0;
-        let result = judge(&outcome, &request, &mut |_| warnings += 1);
+        let result = judge(&outcome, 2, &request, &mut |_| warnings += 1);
         (result, warnings)
     }
 
@@ -160,6 +230,18 @@ mod tests {
         }
         assert!(judged(None, Some(Signal::SIGKILL), false).0.unwrap_err().to_string().contains("SIGKILL"));
         assert_eq!(judged(Some(32), None, true).0.unwrap_err().to_string(), "interrupted");
+    }
+
+    #[test]
+    fn repairs_are_counted_and_kept_for_the_log() {
+        let mut findings = Findings::default();
+        let said = "Pass 1: Checking inodes\nEntry 'x' in / (2) has deleted inode 5.  Clear? yes\n\nUnattached inode 12\n\
+                    Connect to /lost+found? yes\n\u{1b}[2J";
+        said.lines().for_each(|line| findings.hear(line));
+        assert_eq!((findings.repairs, findings.lines.len()), (2, 4));
+        assert_eq!(findings.lines[3], "\\u{1b}[2J");
+        (0..1000).for_each(|_| findings.hear("x? yes"));
+        assert_eq!((findings.repairs, findings.lines.len(), findings.further), (1002, MOST_LOGGED, 804));
     }
 
     proptest::proptest! {

@@ -11,6 +11,7 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, SFlag, fstat};
 
 use super::Access;
+use super::place::{Place, find};
 use crate::call;
 use crate::rootfs::root::{file_type, reopen};
 use crate::rootfs::superblock::{Ext, FileSystem, PROBED, probe};
@@ -20,17 +21,19 @@ use crate::rootfs::superblock::{Ext, FileSystem, PROBED, probe};
 pub struct Facts {
     /// What it holds.
     pub system: FileSystem,
-    /// Bytes of the file or device.
+    /// Bytes that it has in the file or device.
     pub size: u64,
+    /// The partition that holds it, when the image is that of a disk.
+    pub partition: Option<u32>,
     /// Bytes that the file takes on its own file system; none of a device.
     pub allocated: Option<u64>,
 }
 
-/// Looks at an image.
+/// Looks at an image, at this partition of it if it has any.
 ///
 /// # Errors
-/// When it is no file and no block device, empty, or cannot be read.
-pub fn inspect(image: &Path) -> Result<Facts> {
+/// When it is no file and no block device, empty, or cannot be read; when it has no such partition, or several.
+pub fn inspect(image: &Path, partition: Option<u32>) -> Result<Facts> {
     let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
     let found = call!(nix::fcntl::open(image, flags, Mode::empty()), "open({})", image.display())?;
     let status = call!(fstat(&found), "fstat({})", image.display())?;
@@ -38,7 +41,9 @@ pub fn inspect(image: &Path) -> Result<Facts> {
     let mut file = reopen(found.as_fd(), OFlag::O_RDONLY | OFlag::O_NONBLOCK)?;
     let size = call!(file.seek(SeekFrom::End(0)), "lseek({})", image.display())?;
     let allocated = u64::try_from(status.st_blocks).unwrap_or(0) * 512;
-    Ok(Facts { system: look(file.as_fd(), size)?, size, allocated: is_file.then_some(allocated) })
+    let (place, system) = find(file.as_fd(), size, partition, !is_file)?;
+    let allocated = is_file.then_some(allocated);
+    Ok(Facts { system, size: place.length, partition: place.partition, allocated })
 }
 
 /// Refuses what can be no image; `true` for a file, `false` for a block device.
@@ -63,16 +68,16 @@ impl Facts {
     }
 }
 
-/// Looks at the front of the image.
-pub(super) fn look(image: BorrowedFd<'_>, size: u64) -> Result<FileSystem> {
-    if size == 0 {
+/// Looks at the front of a place.
+pub(super) fn look(image: BorrowedFd<'_>, place: Place) -> Result<FileSystem> {
+    if place.length == 0 {
         bail!("it is empty; 'ds create NAME --from ARCHIVE --size SIZE' fills a new one");
     }
     let file = File::from(image.try_clone_to_owned().context("dup")?);
-    let mut front = vec![0; PROBED];
+    let mut front = vec![0; PROBED.min(usize::try_from(place.length).unwrap_or(PROBED))];
     let mut length = 0;
     while length < front.len() {
-        match file.read_at(&mut front[length..], length as u64) {
+        match file.read_at(&mut front[length..], place.offset + length as u64) {
             Ok(0) => break,
             Ok(count) => length += count,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -92,6 +97,12 @@ pub(super) fn suits(system: &FileSystem, size: u64, access: Access) -> Result<()
         FileSystem::Btrfs | FileSystem::Erofs | FileSystem::Squashfs => Ok(()),
         FileSystem::Other(name) => {
             bail!("it holds {name}; ext4 is what can be used, or btrfs, erofs and squashfs with volatile=yes")
+        }
+        FileSystem::Foreign(stranger) => {
+            bail!("it is {}, not an image of a file system; {}", stranger.what, stranger.way)
+        }
+        FileSystem::Partitioned => {
+            bail!("it is a disk with partitions, and none of them is read inside another")
         }
         FileSystem::Unknown => bail!(
             "there is no file system in it that is known here; use an ext4 image, or a directory with --rootfs"
@@ -121,7 +132,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("image");
         fs::write(&path, content).unwrap();
-        let answer = inspect(&path).and_then(|facts| suits(&facts.system, facts.size, access));
+        let answer = inspect(&path, None).and_then(|facts| suits(&facts.system, facts.size, access));
         assert_eq!(fs::read(&path).unwrap(), content);
         answer.map_or_else(|error| format!("{error:#}"), |()| "suits".into())
     }

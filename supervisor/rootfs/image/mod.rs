@@ -8,6 +8,7 @@ mod attach;
 mod check;
 pub mod claim;
 mod look;
+mod place;
 
 use std::os::fd::BorrowedFd;
 use std::path::Path;
@@ -40,6 +41,8 @@ pub enum Fsck {
 pub struct Request<'a> {
     /// The image or block device.
     pub image: &'a Path,
+    /// The partition that is meant, where the image is that of a disk.
+    pub partition: Option<u32>,
     /// Where it is mounted. Its parent is covered by a small tmpfs of the caller's namespace, so that the host gets no
     /// directories and removes none under us.
     pub mount_point: &'a Path,

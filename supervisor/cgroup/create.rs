@@ -1,0 +1,81 @@
+//! Making the groups of a container.
+
+use anyhow::{Result, bail};
+use nix::errno::Errno;
+
+use super::PAYLOAD;
+use super::group::Group;
+use crate::host::cgroup::{Version1, Version2};
+use crate::sys::errno_of;
+
+/// How often the directory of all containers may vanish meanwhile: the last one of the others takes it along.
+const ATTEMPTS: u32 = 10;
+
+/// The groups of one container in one hierarchy.
+#[derive(Debug)]
+pub(super) struct Made {
+    /// The directory that carries the limits.
+    pub(super) group: Group,
+    /// The namespace root was made just now: nothing was ever killed in it.
+    pub(super) fresh: bool,
+}
+
+/// Makes the groups of version 2, with all controllers.
+///
+/// # Errors
+/// What the kernel answers; a controller that cannot be passed on is a warning.
+pub(super) fn version2(
+    hierarchy: &Version2,
+    base: &str,
+    container: &str,
+    warnings: &mut Vec<String>,
+) -> Result<Made> {
+    let top = Group::of(hierarchy.root.open(&hierarchy.mounted)?, &hierarchy.mounted);
+    let (base, group) = directories(&top, base, container)?;
+    let (_, fresh) = group.make(PAYLOAD)?;
+    for level in [&top, &base, &group] {
+        let passed = level.read("cgroup.subtree_control").unwrap_or_default();
+        for controller in &hierarchy.controllers {
+            if passed.split_whitespace().any(|name| name == controller) {
+                continue;
+            }
+            if let Err(error) = level.write("cgroup.subtree_control", &format!("+{controller}")) {
+                warnings.push(format!("controller {controller} is not delegated: {error:#}"));
+            }
+        }
+    }
+    Ok(Made { group, fresh })
+}
+
+/// Makes the groups of a version 1 hierarchy; the namespace root only if `payload`.
+///
+/// # Errors
+/// What the kernel answers.
+pub(super) fn version1(hierarchy: &Version1, base: &str, container: &str, payload: bool) -> Result<Group> {
+    let top = Group::of(hierarchy.root.open(&hierarchy.mounted)?, &hierarchy.mounted);
+    let (base, group) = directories(&top, base, container)?;
+    let lowest = if payload { Some(group.make(PAYLOAD)?.0) } else { None };
+    if hierarchy.controllers.iter().any(|name| name == "cpuset") {
+        // A new cpuset is empty and takes no process until it has processors and memory nodes.
+        let prefix = if hierarchy.noprefix { "" } else { "cpuset." };
+        for file in ["cpus", "mems"].map(|file| format!("{prefix}{file}")) {
+            let value = top.read(&file).unwrap_or_default();
+            for level in [&base, &group].into_iter().chain(&lowest) {
+                level.write(&file, value.trim_end())?;
+            }
+        }
+    }
+    Ok(group)
+}
+
+fn directories(top: &Group, base: &str, container: &str) -> Result<(Group, Group)> {
+    for _ in 0..ATTEMPTS {
+        let made = top.make(base).and_then(|(base, _)| Ok((base.make(container)?.0, base)));
+        match made {
+            Ok((group, base)) => return Ok((base, group)),
+            Err(error) if errno_of(&error) == Some(Errno::ENOENT) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bail!("create cgroup {}: it vanishes again and again", top.path.join(base).join(container).display())
+}

@@ -1,0 +1,149 @@
+//! How a new process gets into the groups of a container.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+
+use super::PAYLOAD;
+use super::freezer::Freezer;
+use super::group::Group;
+use crate::host::Hierarchies;
+use crate::sys::errno_of;
+
+/// Where sessions live on version 2: systemd forbids processes in the namespace root itself.
+const SESSIONS: &str = "ds-session";
+
+/// The group that sessions live in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leaf {
+    /// As it is, or made first.
+    Present,
+    /// Made anew where nobody is in it: root inside has spoilt it.
+    Renewed,
+}
+
+/// Open files by which a new process joins: made before it is cloned.
+#[derive(Debug, Default)]
+pub struct Joining {
+    /// The version 2 group.
+    directory: Option<OwnedFd>,
+    /// Its `cgroup.procs`.
+    procs: Option<File>,
+    /// Whether a process may be cloned into the version 2 group.
+    takes_births: bool,
+    tasks: Vec<File>,
+}
+
+impl Joining {
+    /// Adds the version 2 group. Since 6.13 the kernel kills whatever is cloned into a group that was killed once.
+    pub(super) fn version2(&mut self, group: Group, takes_births: bool) -> Result<()> {
+        self.procs = Some(group.open_to_write("cgroup.procs")?);
+        self.directory = Some(group.into_descriptor());
+        self.takes_births = takes_births;
+        Ok(())
+    }
+
+    /// Adds a version 1 group: its namespace root, if it has one.
+    pub(super) fn version1(&mut self, group: &Group) -> Result<()> {
+        let payload = group.child(PAYLOAD)?;
+        self.tasks.push(payload.as_ref().unwrap_or(group).open_to_write("tasks")?);
+        Ok(())
+    }
+
+    /// Opens what a session in a running container needs to join; makes the leaf that sessions live in.
+    ///
+    /// # Errors
+    /// When the container is frozen, or a group cannot be opened; a hierarchy without a group of the container is none
+    /// of its.
+    pub fn of_session(hierarchies: &Hierarchies, base: &str, container: &str, leaf: Leaf) -> Result<Self> {
+        let below: PathBuf = [base, container].iter().collect();
+        let mut joining = Self::default();
+        if let Some(hierarchy) = &hierarchies.version2 {
+            let top = hierarchy.root.open(&hierarchy.mounted)?;
+            if let Some(payload) = Group::open(top, &hierarchy.mounted, &below.join(PAYLOAD))? {
+                let (group, takes_births) = sessions(&payload, container, leaf)?;
+                joining.version2(group, takes_births)?;
+            }
+        }
+        for hierarchy in &hierarchies.version1 {
+            let top = hierarchy.root.open(&hierarchy.mounted)?;
+            let Some(group) = Group::open(top, &hierarchy.mounted, &below)? else { continue };
+            if hierarchy.has_freezer() && Freezer::Version1.holds(&group) {
+                return refuse(container);
+            }
+            joining.version1(&group)?;
+        }
+        Ok(joining)
+    }
+
+    /// The version 2 group that clone3(2) can start a process in.
+    #[must_use]
+    pub fn directory(&self) -> Option<BorrowedFd<'_>> {
+        self.directory.as_ref().filter(|_| self.takes_births).map(AsFd::as_fd)
+    }
+
+    /// Moves the calling process; `born_inside` says that it was cloned into the version 2 group already.
+    ///
+    /// Version 1 gets the one thread there is through `tasks`: unlike `cgroup.procs` it takes no lock that waits for
+    /// every process of the machine.
+    ///
+    /// # Errors
+    /// What the kernel answers to the write.
+    pub fn join(&self, born_inside: bool) -> Result<()> {
+        if let (false, Some(mut procs)) = (born_inside, self.procs.as_ref()) {
+            procs.write_all(b"0").context("join the cgroup (v2)")?;
+        }
+        for mut tasks in &self.tasks {
+            tasks.write_all(b"0").context("join the cgroup (v1)")?;
+        }
+        Ok(())
+    }
+}
+
+/// The leaf of sessions below a namespace root, made first if need be, and whether processes may be cloned into it. Root
+/// inside can spoil it: one that is frozen is thawed, and where no group may be made, the limit is lifted.
+fn sessions(payload: &Group, container: &str, leaf: Leaf) -> Result<(Group, bool)> {
+    if leaf == Leaf::Renewed
+        && let Some(spoilt) = payload.child(SESSIONS)?
+    {
+        let _ = spoilt.remove();
+    }
+    let (group, made) = match make(payload) {
+        // The limit is the machine's, or the group stays as it is.
+        Err(error) if errno_of(&error) == Some(Errno::EAGAIN) => (payload.again()?, false),
+        other => other?,
+    };
+    if Freezer::Version2.is_frozen(&group) {
+        if Freezer::Version2.is_frozen(payload) {
+            return refuse(container);
+        }
+        Freezer::Version2.thaw(&group)?;
+    }
+    Ok((group, made || leaf == Leaf::Present))
+}
+
+fn make(payload: &Group) -> Result<(Group, bool)> {
+    match payload.make(SESSIONS) {
+        Err(error) if errno_of(&error) == Some(Errno::EAGAIN) => {
+            for limit in ["cgroup.max.descendants", "cgroup.max.depth"] {
+                let _ = payload.write(limit, "max");
+            }
+            payload.make(SESSIONS)
+        }
+        other => other,
+    }
+}
+
+fn refuse<T>(container: &str) -> Result<T> {
+    bail!("it is frozen; thaw it with 'ds thaw {container}'")
+}
+
+impl Group {
+    fn again(&self) -> Result<Self> {
+        Self::open(self, &self.path, Path::new("."))?.context("it has vanished")
+    }
+}

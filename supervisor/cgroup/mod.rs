@@ -1,0 +1,298 @@
+//! The control groups of one container: cgroups(7), Documentation/admin-guide/cgroup-v2.rst of the kernel.
+//!
+//! In each hierarchy: `droidspaces/NAME/` carries the limits, its child `payload/` is the root of the container's cgroup
+//! namespace. So the container cannot lift its own limits, and no process of ours sits in a group that it delegates
+//! from. Nothing outside these directories is changed, except that version 2 controllers are switched on on the way
+//! down to them.
+//!
+//! Whatever is below belongs to root of the container, who may freeze it, limit it, and make groups without end. What is
+//! done to it is done by descriptor, at every level, and within a time.
+
+mod create;
+mod freezer;
+mod group;
+mod joining;
+mod kill;
+mod limits;
+mod remove;
+mod walk;
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::errno::Errno;
+
+use crate::config::Limits;
+use crate::host::Hierarchies;
+use crate::plan::cgroups::Layout;
+use freezer::Freezer;
+use group::Group;
+pub use joining::{Joining, Leaf};
+use limits::Row;
+
+/// The namespace root inside a container's directory.
+const PAYLOAD: &str = "payload";
+/// How long all groups of a container together may need to become empty once they were killed.
+const EMPTYING: Duration = Duration::from_secs(5);
+/// How long thawing and killing every level may take.
+const ROUND: Duration = Duration::from_secs(2);
+/// How long processes may need to stop, or to go on.
+const FREEZING: Duration = Duration::from_secs(10);
+
+/// The groups of one container.
+#[derive(Debug)]
+pub struct Cgroup {
+    version2: Option<Group>,
+    version1: Vec<Group>,
+    /// Which of version 1 has the freezer.
+    freezer1: Option<usize>,
+    /// Whether PID 1 may be cloned into the version 2 group.
+    fresh: bool,
+    /// Removed at the end of life; sessions only borrow the groups.
+    owned: bool,
+}
+
+impl Cgroup {
+    /// Makes the groups. What cannot be had is a warning; a limit that cannot be set is one too.
+    ///
+    /// # Errors
+    /// When the directories of the chosen layout cannot be made.
+    pub fn create(
+        hierarchies: &Hierarchies,
+        base: &str,
+        container: &str,
+        layout: Layout,
+        limits: &Limits,
+        warnings: &mut Vec<String>,
+    ) -> Result<Self> {
+        let mut cgroup =
+            Self { version2: None, version1: Vec::new(), freezer1: None, fresh: false, owned: true };
+        // In every hierarchy, shown or not: a container can mount any of them, and sees whatever lies below the group
+        // that it was in when its namespace was made (cgroup_namespaces(7)).
+        if let Some(hierarchy) = &hierarchies.version2 {
+            let made = create::version2(hierarchy, base, container, warnings);
+            if let Some(made) = required(made, layout == Layout::Version2, "v2", warnings)? {
+                (cgroup.version2, cgroup.fresh) = (Some(made.group), made.fresh);
+            }
+        }
+        let limits = limits::table(limits);
+        for hierarchy in &hierarchies.version1 {
+            // Without limits, and not shown, the namespace may as well begin at the directory itself.
+            let limited = limits.iter().any(|row| {
+                !hierarchies.version2_has(row.controller)
+                    && hierarchies.version1_with(row.controller) == Some(hierarchy)
+            });
+            let payload = layout == Layout::Version1 || limited;
+            let made = create::version1(hierarchy, base, container, payload);
+            let Some(group) = required(made, false, &hierarchy.label(), warnings)? else { continue };
+            if hierarchy.has_freezer() {
+                cgroup.freezer1 = Some(cgroup.version1.len());
+            }
+            cgroup.version1.push(group);
+        }
+        for row in &limits {
+            if let Err(error) = cgroup.limit(hierarchies, row) {
+                warnings.push(format!("limits.{} has no effect: {error:#}", row.key()));
+            }
+        }
+        Ok(cgroup)
+    }
+
+    /// Writes one limit where its controller lives, whichever version that is.
+    fn limit(&self, hierarchies: &Hierarchies, row: &Row) -> Result<()> {
+        let controller = row.controller;
+        if hierarchies.version2_has(controller) {
+            let Some(group) = &self.version2 else {
+                bail!("cgroup v2 has the {controller} controller, and the container uses v1");
+            };
+            return group.write(row.version2.0, &row.version2.1);
+        }
+        let Some(hierarchy) = hierarchies.version1_with(controller) else {
+            bail!("kernel has no {controller} controller; see 'ds check'");
+        };
+        let is_there = |group: &&Group| group.path.ancestors().nth(2) == Some(hierarchy.mounted.as_path());
+        let group = self.version1.iter().find(is_there);
+        let group = group.context("the container has no group there")?;
+        row.version1.iter().try_for_each(|(file, value)| group.write(file, value))
+    }
+
+    /// The groups that a container has, whoever made them.
+    #[must_use]
+    pub fn existing(hierarchies: &Hierarchies, base: &str, container: &str) -> Self {
+        let below: PathBuf = [base, container].iter().collect();
+        let group = |top: Result<OwnedFd, Errno>, mounted: &Path| {
+            Group::open(top.ok()?, mounted, &below).ok().flatten()
+        };
+        let version2 = hierarchies.version2.as_ref();
+        let mut found = Self {
+            version2: version2
+                .and_then(|hierarchy| group(hierarchy.root.open(&hierarchy.mounted), &hierarchy.mounted)),
+            version1: Vec::new(),
+            freezer1: None,
+            fresh: false,
+            owned: false,
+        };
+        for hierarchy in &hierarchies.version1 {
+            let Some(group) = group(hierarchy.root.open(&hierarchy.mounted), &hierarchy.mounted) else {
+                continue;
+            };
+            if hierarchy.has_freezer() {
+                found.freezer1 = Some(found.version1.len());
+            }
+            found.version1.push(group);
+        }
+        found
+    }
+
+    /// The directory that carries the limits: version 2's, else the first of version 1.
+    #[must_use]
+    pub fn directory(&self) -> Option<&Path> {
+        self.groups().next().map(|group| group.path.as_path())
+    }
+
+    fn groups(&self) -> impl Iterator<Item = &Group> {
+        self.version2.iter().chain(&self.version1)
+    }
+
+    /// The groups that processes can be frozen in.
+    fn freezers(&self) -> impl Iterator<Item = (Freezer, &Group)> {
+        let version2 = self.version2.iter().map(|group| (Freezer::Version2, group));
+        let version1 = self.freezer1.and_then(|index| self.version1.get(index));
+        version2.chain(version1.map(|group| (Freezer::Version1, group)))
+    }
+
+    /// Opens what PID 1 needs to join.
+    ///
+    /// # Errors
+    /// When a group has vanished.
+    pub fn joining_payload(&self) -> Result<Joining> {
+        let mut joining = Joining::default();
+        if let Some(group) = &self.version2 {
+            let payload = group.child(PAYLOAD)?.context("the container's cgroup has vanished")?;
+            joining.version2(payload, self.fresh)?;
+        }
+        self.version1.iter().try_for_each(|group| joining.version1(group))?;
+        Ok(joining)
+    }
+
+    /// Whether all processes are frozen, by either version.
+    #[must_use]
+    pub fn frozen(&self) -> bool {
+        self.freezers().any(|(freezer, group)| freezer.holds(group))
+    }
+
+    /// Freezes every process, and returns once all have stopped.
+    ///
+    /// # Errors
+    /// When the kernel has no freezer, or a process does not stop; then all go on.
+    pub fn freeze(&self) -> Result<()> {
+        ensure!(self.directory().is_some(), "it has no control groups; see 'ds check'");
+        let begun = self.freezers().find(|(freezer, group)| freezer.freeze(group).is_ok());
+        let Some((freezer, group)) = begun else {
+            bail!("kernel has no freezer: neither cgroup v2 of 5.2 nor the freezer of v1; see 'ds check'");
+        };
+        if until(FREEZING, || freezer.is_frozen(group)) {
+            return Ok(());
+        }
+        freezer.thaw(group)?;
+        bail!("its processes did not stop within {} s; they go on", FREEZING.as_secs())
+    }
+
+    /// Lets a container go on that was frozen as a whole, by either version; what is frozen further down stays so.
+    ///
+    /// # Errors
+    /// When something else keeps it frozen.
+    pub fn resume(&self) -> Result<()> {
+        self.freezers().try_for_each(|(freezer, group)| freezer.thaw(group))?;
+        if until(FREEZING, || !self.frozen()) {
+            return Ok(());
+        }
+        let path = self.directory().unwrap_or(Path::new(""));
+        bail!("a group above {} keeps it frozen", path.display())
+    }
+
+    /// Lets every process go on, at whatever level it is frozen, so that it can take a signal.
+    pub fn thaw(&self) {
+        let deadline = Instant::now() + ROUND;
+        self.freezers().for_each(|(freezer, group)| freezer.thaw_all(group, deadline));
+    }
+
+    /// Ends every process in the groups, whatever namespace it is in. One that is frozen ends once it was thawed, and
+    /// one that freezes others was killed before they are.
+    pub fn kill(&self) {
+        let deadline = Instant::now() + ROUND;
+        self.groups().for_each(|group| kill::kill(group, deadline));
+        self.freezers().for_each(|(freezer, group)| freezer.thaw_all(group, deadline));
+    }
+
+    /// Removes the groups once they are empty.
+    ///
+    /// # Errors
+    /// The first group that stays; the others are removed all the same.
+    pub fn remove(&mut self) -> Result<()> {
+        self.owned = false;
+        let groups: Vec<&Group> = self.groups().collect();
+        // The last container takes the common directory along.
+        let bases: Vec<Group> = groups.iter().filter_map(|group| group.above()).collect();
+        let removed = remove::remove(&groups, Instant::now() + EMPTYING, || self.kill());
+        for base in bases {
+            let _ = base.remove();
+        }
+        removed
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        if self.owned {
+            self.kill();
+            if let Err(error) = self.remove() {
+                log::warn!("{error:#}");
+            }
+        }
+    }
+}
+
+/// Removes whatever groups a container left behind: its monitor was killed, or the machine is another one now.
+pub fn sweep(hierarchies: &Hierarchies, base: &str, container: &str) {
+    let mut left = Cgroup::existing(hierarchies, base, container);
+    if left.directory().is_some() {
+        left.kill();
+        if let Err(error) = left.remove() {
+            log::warn!("{error:#}");
+        }
+    }
+}
+
+/// What cannot be had is an error where it is needed, and a warning elsewhere.
+fn required<T>(
+    created: Result<T>,
+    needed: bool,
+    hierarchy: &str,
+    warnings: &mut Vec<String>,
+) -> Result<Option<T>> {
+    match created {
+        Err(error) if !needed => {
+            warnings.push(format!("no cgroup in {hierarchy}: {error:#}"));
+            Ok(None)
+        }
+        other => other.map(Some),
+    }
+}
+
+/// Waits until something holds; `false` when it did not in time.
+fn until(time: Duration, holds: impl Fn() -> bool) -> bool {
+    let deadline = Instant::now() + time;
+    let mut wait = Duration::from_millis(1);
+    while !holds() {
+        if Instant::now() > deadline {
+            return false;
+        }
+        sleep(wait);
+        wait = (wait * 2).min(Duration::from_millis(50));
+    }
+    true
+}

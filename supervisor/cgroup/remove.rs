@@ -1,0 +1,93 @@
+//! Removing groups with everything below them, once their processes are gone.
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::Mode;
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+use super::group::Group;
+use super::walk::{Visitor, walk};
+
+/// The first and the longest wait for processes that are about to be gone.
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);
+const LONGEST_WAIT: Duration = Duration::from_millis(50);
+
+/// Removes groups. Where that fails, `clear` is called to end what is inside, and they are tried again until `deadline`.
+///
+/// # Errors
+/// The first group that stays; the others are removed all the same.
+pub(super) fn remove(groups: &[&Group], deadline: Instant, mut clear: impl FnMut()) -> Result<()> {
+    let mut left = groups.to_vec();
+    let mut wait = SHORTEST_WAIT;
+    loop {
+        let mut failure = None;
+        left.retain(|group| match remove_tree(group, deadline) {
+            Ok(()) => false,
+            Err(errno) => {
+                failure.get_or_insert_with(|| (group.path.clone(), errno));
+                true
+            }
+        });
+        let Some((path, errno)) = failure else { return Ok(()) };
+        let Some(time) = deadline.checked_duration_since(Instant::now()) else {
+            return Err(errno).with_context(|| format!("remove cgroup {}", path.display()));
+        };
+        clear();
+        for group in left.iter().take(1) {
+            wait_for_change(group, wait.min(time));
+        }
+        wait = (wait * 2).min(LONGEST_WAIT);
+    }
+}
+
+fn remove_tree(group: &Group, deadline: Instant) -> Result<(), Errno> {
+    let mut remover = Remover(Ok(()));
+    let walked = match walk(group, deadline, &mut remover) {
+        // It was removed meanwhile.
+        Err(Errno::ENOENT | Errno::ENODEV) => Ok(()),
+        other => other,
+    };
+    match group.remove() {
+        // Why something below it stays says more.
+        Err(Errno::EBUSY | Errno::ENOTEMPTY) => remover.0.and(walked).and(Err(Errno::EBUSY)),
+        other => other,
+    }
+}
+
+struct Remover(Result<(), Errno>);
+
+impl Visitor for Remover {
+    fn leave(&mut self, above: BorrowedFd<'_>, name: &CStr) {
+        match unlinkat(above, name, UnlinkatFlags::RemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(errno) => self.0 = self.0.and(Err(errno)),
+        }
+    }
+}
+
+/// Waits until the number of processes changes, or for so long. Version 2 tells by a poll event; version 1 has no event
+/// to wait for.
+fn wait_for_change(group: &Group, time: Duration) {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    let Ok(events) = openat(group, "cgroup.events", flags, Mode::empty()).map(File::from) else {
+        sleep(time);
+        return;
+    };
+    let populated =
+        std::io::read_to_string(&events).is_ok_and(|text| text.lines().any(|line| line == "populated 1"));
+    if populated {
+        // One more, so that a wait of less than a millisecond is one.
+        let timeout = PollTimeout::try_from(time + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
+        let _ = poll(&mut [PollFd::new(events.as_fd(), PollFlags::POLLPRI)], timeout);
+    } else {
+        sleep(time);
+    }
+}

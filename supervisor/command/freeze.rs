@@ -1,0 +1,72 @@
+//! `ds freeze` and `ds thaw`: stop every process of a container where it is, and let all go on.
+//!
+//! Works on the control groups alone: a frozen container has nobody inside who could be asked. What its own init system
+//! has frozen further down is that one's business.
+
+use std::io;
+
+use anyhow::{Result, bail};
+
+use super::{Env, complain, names, print};
+use crate::cgroup::Cgroup;
+use crate::cli;
+use crate::config::value::Name;
+use crate::container::status;
+use crate::exit::ExitCode;
+use crate::monitor::protocol::State;
+
+/// Freezes what the command line names.
+///
+/// # Errors
+/// When standard output cannot be written; a container that does not freeze is told in a line of its own.
+pub fn freeze(arguments: &cli::Freeze, env: &Env) -> Result<ExitCode> {
+    each(env, "freeze", &arguments.names, |name, state, groups| match state {
+        State::Frozen => Ok(format!("{name} is frozen already\n")),
+        State::Running => groups.freeze().map(|()| format!("{name} is frozen\n")),
+        state => bail!("it is {}; freeze it when it runs", state.as_str()),
+    })
+}
+
+/// Thaws what the command line names.
+///
+/// # Errors
+/// When standard output cannot be written; a container that does not thaw is told in a line of its own.
+pub fn thaw(arguments: &cli::Thaw, env: &Env) -> Result<ExitCode> {
+    each(env, "thaw", &arguments.names, |name, _, groups| {
+        if !groups.frozen() {
+            return Ok(format!("{name} is not frozen\n"));
+        }
+        groups.resume().map(|()| format!("{name} goes on\n"))
+    })
+}
+
+fn each(
+    env: &Env,
+    verb: &str,
+    given: &[String],
+    change: impl Fn(&Name, State, &Cgroup) -> Result<String>,
+) -> Result<ExitCode> {
+    let mut code = ExitCode::Done;
+    for name in names(env, given, false)? {
+        let changed = running(env, &name).and_then(|state| {
+            let groups = Cgroup::existing(&env.host.cgroups, &env.paths.cgroup, name.as_str());
+            change(&name, state, &groups)
+        });
+        match changed {
+            Ok(line) => drop(print(&mut io::stdout(), &line)?),
+            Err(error) => {
+                complain(verb, Some(&name), &error);
+                code = ExitCode::Failed;
+            }
+        }
+    }
+    Ok(code)
+}
+
+fn running(env: &Env, name: &Name) -> Result<State> {
+    match status(&env.paths, name)? {
+        Some(status) => Ok(status.state),
+        None if env.paths.container(name).is_dir() => bail!("not running; start it with 'ds start {name}'"),
+        None => bail!("no such container; see 'ds list'"),
+    }
+}

@@ -1,0 +1,166 @@
+//! Where in an image the file system is: all of it, or one partition of a disk.
+//!
+//! Chooses the partition that was asked for, or the only one with a file system of Linux; never guesses between two.
+
+use std::fs::File;
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::FileExt;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::look::look;
+use crate::rootfs::partition::{self, Partition, SECTORS};
+use crate::rootfs::superblock::FileSystem;
+use crate::sys::loop_device::Part;
+
+/// Most partitions that a message names.
+const MOST_NAMED: usize = 16;
+
+/// A part of an image, or all of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Where it begins, bytes.
+    pub offset: u64,
+    /// Bytes.
+    pub length: u64,
+    /// The partition that it is.
+    pub partition: Option<u32>,
+}
+
+impl Place {
+    /// What of the image a loop device is to show; all of it grows with the file.
+    pub(super) fn of_loop_device(self) -> Part {
+        match self.partition {
+            Some(_) => Part { offset: self.offset, length: self.length },
+            None => Part::default(),
+        }
+    }
+}
+
+/// A partition with what is in it.
+type Held = (Partition, FileSystem);
+
+/// Finds the file system in an image of `size` bytes, or in its partition `wanted`.
+///
+/// # Errors
+/// Which partitions there are when it is not clear which is meant.
+pub(super) fn find(
+    image: BorrowedFd<'_>,
+    size: u64,
+    wanted: Option<u32>,
+    is_device: bool,
+) -> Result<(Place, FileSystem)> {
+    let whole = Place { offset: 0, length: size, partition: None };
+    let system = look(image, whole)?;
+    if wanted.is_none() && system != FileSystem::Partitioned {
+        return Ok((whole, system));
+    }
+    let held = partitions(image, size)?;
+    if is_device && !held.is_empty() {
+        bail!("it is a disk with partitions; name the device of one of them, see 'lsblk'");
+    }
+    let (chosen, system) = choose(held, wanted)?;
+    ensure!(
+        chosen.start.checked_add(chosen.length).is_some_and(|end| end <= size),
+        "it is cut off: its partition {} ends behind it; take it from a copy, since a part is gone",
+        chosen.number
+    );
+    ensure!(
+        chosen.start > 0 && chosen.length > 0,
+        "its partition {} has no place; see 'sfdisk -l'",
+        chosen.number
+    );
+    Ok((Place { offset: chosen.start, length: chosen.length, partition: Some(chosen.number) }, system))
+}
+
+/// The partitions of an image. The unit of an MBR is not in it: it is the one with which something is found.
+fn partitions(image: BorrowedFd<'_>, size: u64) -> Result<Vec<Held>> {
+    let file = File::from(image.try_clone_to_owned().context("dup")?);
+    let mut first = Vec::new();
+    for sector in SECTORS {
+        let found = partition::read(size, sector, &mut |at, buffer| file.read_exact_at(buffer, at))?;
+        let held: Vec<Held> = found.into_iter().map(|found| (found, content(image, size, found))).collect();
+        if held.iter().any(|(_, system)| *system != FileSystem::Unknown) {
+            return Ok(held);
+        }
+        if first.is_empty() {
+            first = held;
+        }
+    }
+    Ok(first)
+}
+
+fn content(image: BorrowedFd<'_>, size: u64, partition: Partition) -> FileSystem {
+    let length = size.saturating_sub(partition.start).min(partition.length);
+    let place = Place { offset: partition.start, length, partition: Some(partition.number) };
+    look(image, place).unwrap_or(FileSystem::Unknown)
+}
+
+fn choose(held: Vec<Held>, wanted: Option<u32>) -> Result<Held> {
+    ensure!(
+        !held.is_empty(),
+        "it has no partitions; take 'image-partition' away with 'ds set NAME image-partition='"
+    );
+    let list = list(&held);
+    if let Some(wanted) = wanted {
+        let found = held.into_iter().find(|(partition, _)| partition.number == wanted);
+        return found.with_context(|| {
+            format!("it has no partition {wanted}; set 'image-partition' to one of {list}")
+        });
+    }
+    let mut linux = held.into_iter().filter(|(_, system)| is_of_linux(system));
+    match (linux.next(), linux.next()) {
+        (Some(only), None) => Ok(only),
+        (None, _) => bail!("none of its partitions has a file system of Linux; there are {list}"),
+        (Some(_), Some(_)) => {
+            bail!("several of its partitions may be meant; set 'image-partition' to one of {list}")
+        }
+    }
+}
+
+/// Whether a root file system may be in it, even one that cannot be used here.
+fn is_of_linux(system: &FileSystem) -> bool {
+    match system {
+        FileSystem::Ext(_) | FileSystem::Btrfs | FileSystem::Erofs | FileSystem::Squashfs => true,
+        FileSystem::Other(name) => ["f2fs", "xfs"].contains(name) || name.contains("LUKS"),
+        FileSystem::Partitioned | FileSystem::Foreign(_) | FileSystem::Unknown => false,
+    }
+}
+
+fn list(held: &[Held]) -> String {
+    let named = held.iter().take(MOST_NAMED).map(|(partition, system)| {
+        let label = match system {
+            FileSystem::Ext(ext) if !ext.label.is_empty() => format!(" {:?}", ext.label),
+            _ => String::new(),
+        };
+        format!("{} ({}{label}, {} MiB)", partition.number, system.name(), partition.length.div_ceil(1 << 20))
+    });
+    named.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(systems: &[(u32, FileSystem)]) -> Vec<Held> {
+        let place = |number| Partition { number, start: 1 << 20, length: 3 << 20 };
+        systems.iter().map(|(number, system)| (place(*number), system.clone())).collect()
+    }
+
+    #[test]
+    fn the_only_file_system_of_linux_is_taken_and_no_other_is_guessed() {
+        let boot = (1, FileSystem::Other("vfat"));
+        let swap = (5, FileSystem::Other("swap"));
+        let one = held(&[boot.clone(), (2, FileSystem::Erofs), swap.clone()]);
+        assert_eq!(choose(one.clone(), None).unwrap().0.number, 2);
+        assert_eq!(choose(one.clone(), Some(5)).unwrap().0.number, 5);
+        let told = choose(one, Some(3)).unwrap_err().to_string();
+        assert!(told.ends_with("one of 1 (vfat, 3 MiB), 2 (erofs, 3 MiB), 5 (swap, 3 MiB)"), "{told}");
+        let two = held(&[(1, FileSystem::Squashfs), (2, FileSystem::Other("xfs"))]);
+        assert!(choose(two, None).unwrap_err().to_string().starts_with("several of its partitions"));
+        assert!(
+            choose(held(&[boot, swap]), None).unwrap_err().to_string().starts_with("none of its partitions")
+        );
+        assert!(choose(Vec::new(), Some(1)).unwrap_err().to_string().starts_with("it has no partitions"));
+    }
+}

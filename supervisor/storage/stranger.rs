@@ -1,0 +1,238 @@
+//! Archives that hold something else than a root file system: what they look like, and the way from there.
+//!
+//! Looks at the first bytes before anything is unpacked, and at the tree after it. Changes nothing, and follows no link
+//! out of the tree.
+
+use std::ffi::{CStr, OsStr};
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use anyhow::{Result, bail};
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::{Mode, SFlag, fstat};
+
+use super::hoist::{OF_A_SYSTEM, entries, open};
+use crate::archive::header::{BLOCK, Block, Header};
+use crate::archive::name::shown;
+use crate::config::value::ContainerPath;
+use crate::rootfs::root::{Root, exists_at, file_type, reopen};
+use crate::rootfs::superblock::{FileSystem, PROBED, probe};
+
+/// Most entries at the top that are looked into or named.
+const MOST_FILES: usize = 32;
+const MOST_NAMED: usize = 5;
+/// How the tree below a directory of an archive is given alone.
+const ALONE: &str = "tar -C DIRECTORY -c . | ds create NAME --from -";
+
+/// Why the bytes at the front of something are not those of an archive, and what to do with it; `None` where they may
+/// be. `compression` is what it was compressed with.
+#[must_use]
+pub fn of_front(front: &[u8], compression: Option<&str>) -> Option<String> {
+    if is_tar(front) {
+        return None;
+    }
+    let unpacked = match compression {
+        Some("gzip") => "unpack it with 'gzip -dk', and use that with --image",
+        Some("xz") => "unpack it with 'xz -dk', and use that with --image",
+        Some(_) => "unpack it with 'zstd -d', and use that with --image",
+        None => "use it with --image",
+    };
+    Some(match probe(front) {
+        FileSystem::Unknown => return None,
+        // A damaged header.
+        FileSystem::Foreign(stranger) if stranger.what.contains("tar archive") => return None,
+        FileSystem::Foreign(stranger) => {
+            format!("it is {}, not a tar archive; {}", stranger.what, stranger.way)
+        }
+        FileSystem::Partitioned => {
+            format!("it is an image of a disk with partitions, not an archive; {unpacked}")
+        }
+        system @ (FileSystem::Btrfs | FileSystem::Erofs | FileSystem::Squashfs) => {
+            format!(
+                "it is an image of a {} file system, not an archive; {unpacked} and volatile=yes",
+                system.name()
+            )
+        }
+        FileSystem::Other(name) => {
+            format!("it holds {name}, not an archive; give a tar archive of the tree in it")
+        }
+        system @ FileSystem::Ext(_) => {
+            format!("it is an image of a file system ({}), not an archive; {unpacked}", system.name())
+        }
+    })
+}
+
+/// Whether a member's header is at the front.
+#[must_use]
+pub fn is_tar(front: &[u8]) -> bool {
+    front.first_chunk::<BLOCK>().is_some_and(|block: &Block| Header::verify(block).is_ok())
+}
+
+/// Refuses a tree that is no root file system. One that has the program which is to become PID 1 is one, whatever else
+/// it has.
+///
+/// # Errors
+/// What it looks like, and what to do.
+pub fn refuse(root: &Root, init: &ContainerPath) -> Result<()> {
+    let top = open(root.directory(), c".")?;
+    if is_system(top.as_fd()) || root.resolve(init.as_str().as_ref()).is_ok() {
+        return Ok(());
+    }
+    let mut names: Vec<_> =
+        entries(&top)?.into_iter().filter(|name| name.as_bytes() != b"lost+found").collect();
+    names.sort();
+    if let Some(known) = image_in_parts(top.as_fd()) {
+        bail!("the archive is no root file system: {known}");
+    }
+    if let [only] = &names[..]
+        && let Ok(inner) = open(top.as_fd(), only)
+    {
+        let place = shown(only.to_bytes());
+        match image_in_parts(inner.as_fd()) {
+            Some(known) => bail!("the archive is no root file system: below {place}/, {known}"),
+            None => tree_below(inner.as_fd(), &format!("{place}/"))?,
+        }
+        bail!(
+            "the archive is no root file system: everything is below {place}/, and none of {} is there; \
+             give one of the tree itself",
+            OF_A_SYSTEM.join(", ")
+        );
+    }
+    tree_below(top.as_fd(), "")?;
+    for name in names.iter().take(MOST_FILES) {
+        if let Some(what) = file_in(top.as_fd(), name) {
+            bail!("the archive is no root file system: {what}");
+        }
+    }
+    let more = if names.len() > MOST_NAMED { ", …" } else { "" };
+    let named: Vec<String> = names.iter().take(MOST_NAMED).map(|name| shown(name.to_bytes())).collect();
+    bail!(
+        "the archive is no root file system: at its top is none of {}, but {}{more}; give one of the tree itself",
+        OF_A_SYSTEM.join(", "),
+        named.join(", ")
+    )
+}
+
+fn has(directory: BorrowedFd<'_>, name: &str) -> bool {
+    exists_at(directory, OsStr::new(name))
+}
+
+fn is_system(directory: BorrowedFd<'_>) -> bool {
+    OF_A_SYSTEM.iter().any(|name| has(directory, name))
+}
+
+/// Images of other programs, which have a tree in parts or beside other things.
+fn image_in_parts(top: BorrowedFd<'_>) -> Option<&'static str> {
+    let layers = "it is an image in layers (OCI), not one tree; 'podman load', 'podman create' and 'podman export' make one";
+    match () {
+        () if has(top, "metadata.yaml") && has(top, "rootfs") => Some(
+            "it is a unified image of LXD or Incus, with the tree in rootfs/ beside metadata.yaml; \
+             unpack it, and give the tree alone: tar -C rootfs -c . | ds create NAME --from -",
+        ),
+        () if has(top, "metadata.yaml") => Some(
+            "it is the half of an LXD or Incus image that has no tree (metadata.yaml); use the other one, rootfs.tar.xz or rootfs.squashfs",
+        ),
+        () if has(top, "manifest.json") => Some(
+            "it is a Docker image in layers (docker save), not one tree; 'docker create IMAGE' and 'docker export CONTAINER' make one",
+        ),
+        () if has(top, "oci-layout") || has(top, "index.json") && has(top, "blobs") => Some(layers),
+        () => None,
+    }
+}
+
+/// A directory that holds a system, beside others.
+fn tree_below(top: BorrowedFd<'_>, place: &str) -> Result<()> {
+    let mut names = entries(&open(top, c".")?)?;
+    names.sort();
+    for name in names.iter().take(MOST_FILES) {
+        if open(top, name).is_ok_and(|inner| is_system(inner.as_fd())) {
+            bail!(
+                "the archive is no root file system: there is one below {place}{}/, beside other things; \
+                 unpack it, and give the tree alone: {ALONE}",
+                shown(name.to_bytes())
+            );
+        }
+    }
+    Ok(())
+}
+
+/// What a file at the top is, if the system may be in that.
+fn file_in(top: BorrowedFd<'_>, name: &CStr) -> Option<String> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let found: OwnedFd = openat(top, name, flags, Mode::empty()).ok()?;
+    if file_type(&fstat(&found).ok()?) != SFlag::S_IFREG {
+        return None;
+    }
+    let mut front = Vec::new();
+    let file: File = reopen(found.as_fd(), OFlag::O_RDONLY).ok()?;
+    file.take(PROBED as u64).read_to_end(&mut front).ok()?;
+    let file = shown(name.to_bytes());
+    match probe(&front) {
+        FileSystem::Unknown => None,
+        FileSystem::Foreign(stranger) => {
+            Some(format!("it holds {file}, which is {}; unpack that, and {}", stranger.what, stranger.way))
+        }
+        FileSystem::Partitioned => {
+            Some(format!("it holds {file}, an image of a disk; unpack that, and use it with --image"))
+        }
+        system => Some(format!(
+            "it holds {file}, an image of a file system ({}); unpack that, and use it with --image",
+            system.name()
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::path::Path;
+
+    fn refused(files: &[&str]) -> String {
+        let directory = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = directory.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, if file.ends_with(".img") { &b"hsqs"[..] } else { b"PK\x03\x04" }).unwrap();
+        }
+        let root = Root::open(Path::new(directory.path())).unwrap();
+        let refused = refuse(&root, &"/sbin/init".parse().unwrap());
+        refused.map_or_else(|error| error.to_string(), |()| String::new())
+    }
+
+    #[test]
+    fn what_an_archive_looks_like_is_told() {
+        for (files, told) in [
+            (&["etc/passwd"][..], ""),
+            (&["manifest.json", "abc/layer.tar"], "a Docker image in layers"),
+            (&["index.json", "oci-layout", "blobs/sha256/x"], "an image in layers (OCI)"),
+            (&["metadata.yaml", "rootfs/etc/passwd", "templates/x"], "a unified image of LXD or Incus"),
+            (&["metadata.yaml", "templates/x"], "the half of an LXD or Incus image"),
+            (
+                &["image/metadata.yaml", "image/rootfs/etc/passwd"],
+                "below image/, it is a unified image of LXD",
+            ),
+            (&["config", "rootfs/etc/passwd"], "there is one below rootfs/"),
+            (&["backup/config", "backup/rootfs/etc/passwd"], "there is one below backup/rootfs/"),
+            (&["source/README"], "everything is below source/"),
+            (&["readme", "system.img"], "it holds readme, which is a zip archive"),
+            (&["disk.img", "readme"], "it holds disk.img, an image of a file system (squashfs)"),
+            (&["a/x", "b/x"], "at its top is none of etc, usr, bin, sbin, but a, b; give"),
+        ] {
+            let text = refused(files);
+            assert!(text.contains(told) && text.is_empty() == told.is_empty(), "{files:?}: {text}");
+            assert_eq!(text.lines().count(), usize::from(!told.is_empty()));
+        }
+    }
+
+    #[test]
+    fn the_front_tells_images_from_archives() {
+        let squashfs = [&b"hsqs"[..], &[0; 2000]].concat();
+        assert!(of_front(&squashfs, None).unwrap().contains("use it with --image and volatile=yes"));
+        assert!(of_front(&squashfs, Some("xz")).unwrap().contains("unpack it with 'xz -dk'"));
+        assert!(of_front(b"PK\x03\x04", None).unwrap().contains("a zip archive, not a tar archive"));
+        assert_eq!(of_front(&[7; 2000], None), None);
+        assert_eq!(of_front(b"", None), None);
+    }
+}

@@ -1,0 +1,238 @@
+//! Containers that are frozen, limited or filled with groups, by the host and by root inside: every verb still ends.
+
+use crate::root_fs::Tree;
+use crate::sandbox::Sandbox;
+use crate::{skip, wait_for};
+use nix::fcntl::{OFlag, open, openat};
+use nix::sys::stat::{Mode, mkdirat};
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// More than any of it should need, and less than for ever.
+const SOON: Duration = Duration::from_secs(30);
+
+fn boot(sandbox: &Sandbox, settings: &[&str]) -> Tree {
+    let tree = sandbox.container("web", settings);
+    sandbox.ds(&["start", "web"]).succeeds();
+    wait_for("the report", || tree.report());
+    tree
+}
+
+/// The container's directory in the hierarchy whose groups have this file.
+fn group_with(sandbox: &Sandbox, file: &str) -> Option<PathBuf> {
+    sandbox.group_directories().into_iter().map(|top| top.join("web")).find(|group| group.join(file).exists())
+}
+
+/// Whoever can freeze on this machine: the file, what freezes, and what thaws.
+fn freezers(sandbox: &Sandbox) -> Vec<(PathBuf, &'static str, &'static str)> {
+    let kinds = [("cgroup.freeze", "1", "0"), ("freezer.state", "FROZEN", "THAWED")];
+    let found = kinds
+        .into_iter()
+        .filter_map(|(file, frozen, thawed)| Some((group_with(sandbox, file)?.join(file), frozen, thawed)));
+    found.collect()
+}
+
+/// Runs a verb and says how it ended; it ends soon.
+#[track_caller]
+fn ends(sandbox: &Sandbox, words: &[&str]) -> crate::sandbox::Done {
+    let begun = Instant::now();
+    let done = sandbox.ds(words);
+    assert!(begun.elapsed() < SOON, "ds {} took {:?}", words.join(" "), begun.elapsed());
+    done
+}
+
+/// Makes a group below the one that has PID 1 of the container, and moves PID 1 there.
+fn moved_down(sandbox: &Sandbox, group: &Path, names: &[&str]) -> PathBuf {
+    let mut below = group.to_owned();
+    for name in names {
+        below.push(name);
+        fs::create_dir(&below).unwrap();
+    }
+    let first = sandbox.first_process("web").unwrap().pid;
+    fs::write(below.join("cgroup.procs"), first.to_string()).unwrap();
+    below
+}
+
+#[test]
+fn a_frozen_container_is_shown_as_frozen_and_stops_whichever_version_froze_it() {
+    let sandbox = Sandbox::new();
+    sandbox.container("web", &[]);
+    sandbox.ds(&["start", "web"]).succeeds();
+    let all = freezers(&sandbox);
+    if all.is_empty() {
+        skip(
+            "frozen::a_frozen_container_is_shown_as_frozen_and_stops_whichever_version_froze_it",
+            "there is no freezer",
+        );
+        return;
+    }
+    sandbox.ds(&["stop", "web"]).succeeds();
+    for (file, frozen, thawed) in all {
+        for stop in [&["stop", "web"][..], &["stop", "web", "--kill"], &["restart", "web"]] {
+            sandbox.ds(&["start", "web"]).succeeds();
+            fs::write(&file, frozen).unwrap();
+            sandbox.wait_for_state("web", "frozen");
+            let list = sandbox.ds(&["list"]).succeeds();
+            assert!(list.contains("frozen"), "{list}");
+            for verb in [&["run", "web", "--", "/bin/true"][..], &["enter", "web"]] {
+                let code = if verb[0] == "run" { 125 } else { 1 };
+                ends(&sandbox, verb).fails(code, &["frozen", "ds thaw web"]);
+            }
+            fs::write(&file, thawed).unwrap();
+            sandbox.wait_for_state("web", "running");
+            fs::write(&file, frozen).unwrap();
+            sandbox.wait_for_state("web", "frozen");
+            ends(&sandbox, stop).succeeds();
+            let state = sandbox.state("web");
+            assert_eq!(state, if stop[0] == "restart" { "running" } else { "stopped" }, "{}", file.display());
+        }
+        sandbox.ds(&["stop", "web"]).succeeds();
+    }
+}
+
+#[test]
+fn freeze_and_thaw_stop_every_process_and_let_it_go_on() {
+    let sandbox = Sandbox::new();
+    boot(&sandbox, &[]);
+    if freezers(&sandbox).is_empty() {
+        skip("frozen::freeze_and_thaw_stop_every_process_and_let_it_go_on", "there is no freezer");
+        return;
+    }
+    assert_eq!(sandbox.ds(&["freeze", "web"]).succeeds(), "web is frozen\n");
+    assert_eq!(sandbox.state("web"), "frozen");
+    assert_eq!(sandbox.ds(&["freeze", "web"]).succeeds(), "web is frozen already\n");
+    assert_eq!(sandbox.ds(&["thaw", "web"]).succeeds(), "web goes on\n");
+    assert_eq!(sandbox.state("web"), "running");
+    assert_eq!(sandbox.ds(&["thaw", "web"]).succeeds(), "web is not frozen\n");
+    sandbox.ds(&["run", "web", "--", "/bin/true"]).succeeds();
+    // By whichever version it was frozen.
+    for (file, frozen, _) in freezers(&sandbox) {
+        fs::write(&file, frozen).unwrap();
+        sandbox.wait_for_state("web", "frozen");
+        assert_eq!(sandbox.ds(&["thaw", "web"]).succeeds(), "web goes on\n");
+    }
+    sandbox.ds(&["stop", "web"]).succeeds();
+    sandbox.ds(&["freeze", "web"]).fails(1, &["freeze web", "not running", "ds start web"]);
+    sandbox.ds(&["thaw", "none"]).fails(1, &["thaw none", "no such container"]);
+    sandbox.ds(&["freeze"]).ends_with(2);
+}
+
+#[test]
+fn what_is_frozen_at_any_depth_hinders_no_end() {
+    let sandbox = Sandbox::new();
+    sandbox.container("web", &["restart=no"]);
+    for stop in [&["stop", "web"][..], &["stop", "web", "--kill"], &["rm", "web", "--force"]] {
+        sandbox.ds(&["start", "web"]).succeeds();
+        for (file, frozen, _) in freezers(&sandbox) {
+            let group = file.parent().unwrap();
+            let payload = group.join("payload");
+            let top = if payload.exists() { &payload } else { group };
+            let below = moved_down(&sandbox, top, &["a", "b", "c"]);
+            let name = file.file_name().unwrap();
+            for level in [&below, &below.parent().unwrap().to_owned()] {
+                fs::write(level.join(name), frozen).unwrap();
+            }
+        }
+        ends(&sandbox, stop).succeeds();
+        assert!(sandbox.monitor("web").is_none());
+    }
+    sandbox.assert_no_containers();
+}
+
+#[test]
+fn a_frozen_container_whose_monitor_was_killed_is_swept_and_starts_again() {
+    let sandbox = Sandbox::new();
+    sandbox.container("web", &["restart=no"]);
+    sandbox.ds(&["start", "web"]).succeeds();
+    for (file, frozen, _) in freezers(&sandbox) {
+        let group = file.parent().unwrap();
+        let payload = group.join("payload");
+        let below = moved_down(&sandbox, if payload.exists() { &payload } else { group }, &["a", "b"]);
+        fs::write(below.join(file.file_name().unwrap()), frozen).unwrap();
+    }
+    crate::process::kill(sandbox.monitor("web").unwrap().pid);
+    ends(&sandbox, &["start", "web"]).succeeds();
+    assert_eq!(sandbox.state("web"), "running");
+    ends(&sandbox, &["stop", "web"]).succeeds();
+    sandbox.assert_no_containers();
+}
+
+/// Makes groups below one another whose path is longer than any that the kernel takes; a process in the lowest.
+fn deep_groups(sandbox: &Sandbox, top: &Path) {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+    let mut here = open(top, flags, Mode::empty()).unwrap();
+    for depth in 0..30 {
+        for name in [format!("{depth:0200}"), "beside".to_owned()] {
+            mkdirat(&here, name.as_str(), Mode::from_bits_truncate(0o755)).unwrap();
+        }
+        here = openat(&here, format!("{depth:0200}").as_str(), flags, Mode::empty()).unwrap();
+    }
+    let first = sandbox.first_process("web").unwrap().pid;
+    let procs = openat(&here, "cgroup.procs", OFlag::O_WRONLY, Mode::empty()).unwrap();
+    fs::File::from(procs).write_all(first.to_string().as_bytes()).unwrap();
+    // At the lowest level, too.
+    for (file, frozen) in [("cgroup.freeze", "1"), ("freezer.state", "FROZEN")] {
+        if let Ok(file) = openat(&here, file, OFlag::O_WRONLY, Mode::empty()) {
+            fs::File::from(file).write_all(frozen.as_bytes()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn groups_beyond_the_longest_path_are_removed() {
+    let sandbox = Sandbox::new();
+    sandbox.container("web", &["restart=no"]);
+    for stop in [&["restart", "web"][..], &["stop", "web", "--kill"]] {
+        ends(&sandbox, &["start", "web"]).succeeds();
+        for (file, ..) in freezers(&sandbox) {
+            let group = file.parent().unwrap();
+            let payload = group.join("payload");
+            deep_groups(&sandbox, if payload.exists() { &payload } else { group });
+        }
+        ends(&sandbox, stop).succeeds();
+        assert_eq!(sandbox.state("web"), if stop[0] == "restart" { "running" } else { "stopped" });
+    }
+    sandbox.assert_no_containers();
+    ends(&sandbox, &["start", "web"]).succeeds();
+    for (file, ..) in freezers(&sandbox) {
+        let group = file.parent().unwrap();
+        let payload = group.join("payload");
+        deep_groups(&sandbox, if payload.exists() { &payload } else { group });
+    }
+    crate::process::kill(sandbox.monitor("web").unwrap().pid);
+    ends(&sandbox, &["start", "web"]).succeeds();
+}
+
+#[test]
+fn root_inside_cannot_keep_sessions_out_by_the_sessions_group() {
+    let sandbox = Sandbox::new();
+    boot(&sandbox, &[]);
+    let Some(group) = group_with(&sandbox, "cgroup.events") else {
+        skip("frozen::root_inside_cannot_keep_sessions_out_by_the_sessions_group", "no cgroup v2");
+        return;
+    };
+    let payload = group.join("payload");
+    let session = payload.join("ds-session");
+    let run = || ends(&sandbox, &["run", "web", "--", "/bin/sh", "-c", "echo here"]).succeeds();
+    for file in ["cgroup.max.descendants", "cgroup.max.depth"] {
+        fs::write(payload.join(file), "0").unwrap();
+        assert_eq!(run(), "here\n", "{file}");
+        fs::remove_dir(&session).unwrap();
+    }
+    run();
+    let files = [("cgroup.freeze", "1"), ("cgroup.kill", "1"), ("cgroup.type", "threaded")];
+    for (file, value) in files {
+        if !session.join(file).exists() {
+            continue;
+        }
+        fs::write(session.join(file), value).unwrap();
+        assert_eq!(run(), "here\n", "{file}");
+    }
+    // All of it at once, with the container's own group killed, too.
+    fs::write(session.join("cgroup.freeze"), "1").unwrap();
+    ends(&sandbox, &["stop", "web"]).succeeds();
+    ends(&sandbox, &["start", "web"]).succeeds();
+    assert_eq!(run(), "here\n");
+}

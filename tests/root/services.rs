@@ -1,0 +1,129 @@
+//! The services that people run: each is up, and a container in which nothing happens takes next to no processor time.
+
+use crate::sandbox::Sandbox;
+use crate::wait_for;
+use std::fs;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// Units of the fixture that run on a machine of its own, each with a command by which it answers.
+const SERVICES: [(&str, &str); 16] = [
+    ("rsyslog", "logger -t test heard; sleep 0.2; grep -q 'test: heard' /var/log/syslog"),
+    ("cron", ""),
+    ("ssh", "bash -c 'read -t 5 banner </dev/tcp/127.0.0.1/22; [[ $banner == SSH-2.0-* ]]'"),
+    (
+        "nginx",
+        "bash -c 'exec 3<>/dev/tcp/127.0.0.1/80; echo -e \"GET / HTTP/1.0\\n\" >&3; grep -q nginx <&3'",
+    ),
+    ("postgresql@15-main", "su postgres -c 'psql -Atc \"select 6 * 7\"' | grep -qx 42"),
+    ("mariadb", "mariadb -BNe 'select 6 * 7' | grep -qx 42"),
+    ("redis-server", "redis-cli ping | grep -qx PONG"),
+    ("exim4", "bash -c 'read -t 5 banner </dev/tcp/127.0.0.1/25; [[ $banner == 220* ]]'"),
+    ("avahi-daemon", ""),
+    ("NetworkManager", "nmcli -t -f RUNNING general | grep -qx running"),
+    ("smbd", "smbstatus --brief >/dev/null"),
+    ("nmbd", ""),
+    ("fail2ban", "fail2ban-client ping | grep -q pong"),
+    ("udisks2", "udisksctl status >/dev/null"),
+    ("cups", "test -S /run/cups/cups.sock"),
+    ("systemd-logind", "loginctl --no-legend list-seats >/dev/null"),
+];
+
+fn run(sandbox: &Sandbox, script: &str) -> String {
+    sandbox.ds(&["run", "web", "--", "/bin/sh", "-c", script]).succeeds()
+}
+
+/// An interface of the machine that is up and has an address, as nmbd wants one before it starts.
+fn connect(sandbox: &Sandbox) {
+    let script = "ip link set lo up && ip link add here type veth peer name there && \
+                  ip addr add 192.0.2.1/24 dev here && ip link set here up && ip link set there up && \
+                  ip link add unused type bridge && ip route add default via 192.0.2.254";
+    sandbox.run(&["sh", "-c", script]).succeeds();
+}
+
+/// Links, addresses and routes of the machine, without what the kernel changes by itself.
+fn network(sandbox: &Sandbox) -> String {
+    sandbox.run(&["sh", "-c", "ip -o -4 addr; ip -o link; ip route"]).succeeds()
+}
+
+/// Processor time that all processes of the container have taken.
+fn used(sandbox: &Sandbox) -> Duration {
+    let groups: Vec<_> = sandbox.group_directories().into_iter().map(|top| top.join("web")).collect();
+    let version2 = groups.iter().find_map(|group| {
+        let text = fs::read_to_string(group.join("cpu.stat")).ok()?;
+        text.lines().find_map(|line| line.strip_prefix("usage_usec ")?.parse().ok())
+    });
+    let version1 = || {
+        let text = groups.iter().find_map(|group| fs::read_to_string(group.join("cpuacct.usage")).ok())?;
+        text.trim().parse().ok().map(Duration::from_nanos)
+    };
+    version2.map(Duration::from_micros).or_else(version1).expect("a group that counts processor time")
+}
+
+/// The part of one processor that is taken while this waits.
+fn load(sandbox: &Sandbox, wait: Duration) -> f64 {
+    let (begun, before) = (Instant::now(), used(sandbox));
+    sleep(wait);
+    (used(sandbox) - before).as_secs_f64() / begun.elapsed().as_secs_f64()
+}
+
+#[test]
+fn the_usual_services_run_and_are_quiet() {
+    let mut sandbox = Sandbox::new();
+    connect(&sandbox);
+    let before = network(&sandbox);
+    sandbox.distribution("web", "services", &[]);
+    assert_eq!(sandbox.ds(&["start", "web", "--wait=110"]).succeeds(), "web is up\n");
+    let state = run(&sandbox, "systemctl is-system-running --wait; systemctl --failed --no-legend --plain");
+    assert_eq!(state, "running\n", "nothing failed");
+    for (unit, question) in SERVICES {
+        assert_eq!(run(&sandbox, &format!("systemctl is-active {unit}; true")), "active\n", "{unit}");
+        run(&sandbox, question);
+    }
+    // The clock is the host's: chrony has nothing to do, and knows it.
+    assert_eq!(run(&sandbox, "systemctl show -P ConditionResult chrony"), "no\n");
+    assert_eq!(network(&sandbox), before, "the host's network is not the container's to change");
+    assert_eq!(run(&sandbox, "nmcli -t -f STATE device | sort -u"), "unmanaged\n");
+
+    wait_for("the services to settle", || (load(&sandbox, Duration::from_secs(2)) < 0.02).then_some(()));
+    // A job of a timer may fall into one minute, but not into two.
+    let quiet = (0..2).any(|_| load(&sandbox, Duration::from_secs(60)) < 0.005);
+    assert!(quiet, "{}", run(&sandbox, "head -n1 /sys/fs/cgroup/system.slice/*/cpu.stat"));
+}
+
+/// What a program waits on is never at its end: not after a restart, and not for a session or a throw-away container.
+#[test]
+fn who_reads_the_kernel_log_waits() {
+    let script = "head -c 1 /proc/kmsg & sleep 0.3; cat /proc/$!/stat | busybox cut -d' ' -f3; kill $!; \
+                  ls /dev/kmsg 2>&1";
+    let sandbox = Sandbox::new();
+    let tree = sandbox.container("web", &[]);
+    let expected = "S\nls: /dev/kmsg: No such file or directory\n";
+    sandbox.ds(&["start", "web"]).succeeds();
+    for _ in 0..2 {
+        let report = wait_for("the report", || tree.report());
+        assert_eq!(report["files"]["/proc/kmsg"]["read"], "EAGAIN");
+        let read = sandbox.ds(&["run", "web", "--", "/bin/sh", "-c", script]);
+        assert_eq!(read.text(), expected, "{}", read.errors);
+        fs::remove_file(tree.path("report.json")).unwrap();
+        sandbox.ds(&["restart", "web"]).succeeds();
+    }
+    let path = tree.0.to_str().unwrap();
+    assert_eq!(sandbox.ds(&["shell", path, "/bin/sh", "-c", script]).text(), expected);
+}
+
+/// Ways to the terminals and the kernel log of the host that no file leads to.
+#[test]
+fn requests_that_reach_beyond_the_container_are_refused() {
+    let mut sandbox = Sandbox::new();
+    sandbox.distribution("web", "bookworm", &[]);
+    let script = "foreach my $request (0x5412, 0x541c, 0x541d, 0x5413) { \
+                  ioctl(STDIN, $request, my $nothing = \"x\" x 64); print \"$!\\n\"; }";
+    let tree = sandbox.path("web").display().to_string();
+    let done = sandbox.ds(&["shell", &tree, "/usr/bin/perl", "-e", script]).succeeds();
+    // TIOCSTI, TIOCLINUX, TIOCCONS; TIOCGWINSZ comes as far as the null device, which is no terminal.
+    let refused = "Operation not permitted\n";
+    assert_eq!(done, format!("{}Inappropriate ioctl for device\n", refused.repeat(3)));
+    let log = sandbox.ds(&["shell", &tree, "/usr/bin/dmesg"]);
+    assert!(log.errors.contains("Operation not permitted"), "{}", log.errors);
+}
