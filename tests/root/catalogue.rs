@@ -158,7 +158,7 @@ fn an_address_is_as_good_as_a_name() {
     let done = ds(&sandbox, &server, &["create", "x", "--from", "http://example.org/rootfs.tar.xz"]);
     done.fails(1, &["is not encrypted; use https"]);
     // A certificate of nobody's.
-    let done = sandbox.ds(&["create", "x", "--from", &address, "--sha256", &sum(&image)]);
+    let done = sandbox.ds(&["create", "x", "--from", &address, "--sha256", &wrong]);
     done.fails(1, &["the certificate of localhost is not trusted"]);
     assert_tidy(&sandbox);
 }
