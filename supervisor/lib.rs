@@ -38,6 +38,7 @@ pub mod platform;
 pub mod privilege;
 pub mod pty;
 pub mod rootfs;
+pub mod screen;
 pub mod session;
 pub mod signals;
 pub mod socket;

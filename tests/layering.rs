@@ -24,12 +24,12 @@ const LAYERS: &[&[&str]] = &[
     &["android", "host", "log", "paths"],
     &["cli", "compat", "config", "mount", "pty"],
     &["archive", "rootfs", "socket"],
-    &["clock", "durable", "exit", "fault", "nearest", "platform", "signals", "tool"],
+    &["clock", "durable", "exit", "fault", "nearest", "platform", "screen", "signals", "tool"],
     &["sys"],
 ];
 
 /// All that `plan` may know: what is asked for, what there is, and its own vocabulary.
-const OF_PLAN: &[&str] = &["config", "host", "mount::op", "plan", "rootfs::guest"];
+const OF_PLAN: &[&str] = &["config", "host", "mount::op", "plan", "rootfs::files", "rootfs::guest"];
 
 /// Names that say nothing about what is inside.
 const NO_NAMES: &[&str] = &["utils", "util", "common", "helpers", "helper", "misc"];

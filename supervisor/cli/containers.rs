@@ -94,7 +94,7 @@ pub struct Start {
     /// with --from: unpack into a fresh ext4 image of this size
     #[argh(option, arg_name = "SIZE", from_str_fn(size))]
     pub size: Option<u64>,
-    /// keep every change in memory, as --set volatile=yes does
+    /// keep every change of this start in memory and lose it at the stop; --set volatile=yes does so for good
     #[argh(switch)]
     pub volatile: bool,
     /// write this into the container's configuration first; may be repeated
@@ -124,16 +124,9 @@ impl Start {
             sha256: None,
             arch: None,
             size: self.size,
-            set: self.settings(),
+            set: self.set.clone(),
             json: false,
         })
-    }
-
-    /// What is to be written into the configuration first.
-    #[must_use]
-    pub fn settings(&self) -> Vec<Assignment> {
-        let volatile = self.volatile.then(|| Assignment::new("volatile", "yes"));
-        volatile.into_iter().chain(self.set.iter().cloned()).collect()
     }
 }
 

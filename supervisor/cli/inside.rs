@@ -103,4 +103,7 @@ pub struct Logs {
     /// only the last so many lines
     #[argh(option, short = 'n', arg_name = "LINES", from_str_fn(lines))]
     pub lines: Option<u32>,
+    /// on a terminal, too, print what the container wrote as it is, terminal queries and all
+    #[argh(switch)]
+    pub raw: bool,
 }

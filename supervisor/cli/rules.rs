@@ -4,6 +4,7 @@
 //! said by its type, and how many operands there are by `table`. No configuration key is known here.
 
 use super::{Command, Create, Form, Pull, Start, SupervisorAction, normalise::shown, table};
+use crate::config::value::Name;
 use crate::nearest::nearest;
 
 /// Checks a command that argh has built.
@@ -11,6 +12,9 @@ use crate::nearest::nearest;
 /// # Errors
 /// What is wrong, without the `ds: VERB: ` in front.
 pub fn check(command: &Command) -> Result<(), String> {
+    for name in names(command) {
+        name.parse::<Name>().map_err(|fault| fault.to_string())?;
+    }
     match command {
         Command::Create(create) => check_create(create),
         Command::Start(start) => check_start(start),
@@ -37,6 +41,32 @@ pub fn check(command: &Command) -> Result<(), String> {
         }
         Command::Help(help) => help.verb.as_deref().map_or(Ok(()), check_verb),
         _ => Ok(()),
+    }
+}
+
+/// The names of containers on a command line.
+fn names(command: &Command) -> Vec<&str> {
+    match command {
+        Command::Start(start) => start.names.iter().map(String::as_str).collect(),
+        Command::Stop(stop) => stop.names.iter().map(String::as_str).collect(),
+        Command::Restart(restart) => restart.names.iter().map(String::as_str).collect(),
+        Command::Stats(stats) => stats.name.as_deref().into_iter().collect(),
+        Command::Rename(rename) => vec![&rename.name, &rename.new_name],
+        Command::Copy(copy) => vec![&copy.name, &copy.new_name],
+        Command::Create(create) => vec![&create.name],
+        Command::Info(info) => vec![&info.name],
+        Command::Get(get) => vec![&get.name],
+        Command::Set(set) => vec![&set.name],
+        Command::Run(run) => vec![&run.name],
+        Command::Enter(enter) => vec![&enter.name],
+        Command::Console(console) => vec![&console.name],
+        Command::Logs(logs) => vec![&logs.name],
+        Command::Remove(remove) => vec![&remove.name],
+        Command::Export(export) => vec![&export.name],
+        Command::Import(import) => vec![&import.name],
+        Command::Resize(resize) => vec![&resize.name],
+        Command::Convert(convert) => vec![&convert.name],
+        _ => Vec::new(),
     }
 }
 

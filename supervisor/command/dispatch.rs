@@ -11,7 +11,7 @@ use super::{
     supervisor,
 };
 use crate::cli::{self, Command};
-use crate::config::value::Name;
+use crate::config::{self, value::Name};
 use crate::exit::ExitCode;
 use crate::worker::Env;
 
@@ -45,7 +45,8 @@ fn run(command: &Command, env: &Env) -> ExitCode {
     done.unwrap_or_else(|error| {
         let (verb, name) = subject(command);
         complain(verb, name.and_then(|name| name.parse::<Name>().ok()).as_ref(), &error);
-        failure(command)
+        let fault = error.downcast_ref::<config::Error>();
+        if fault.is_some_and(config::Error::is_of_command_line) { ExitCode::Usage } else { failure(command) }
     })
 }
 

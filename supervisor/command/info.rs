@@ -9,6 +9,7 @@ use std::path::Path;
 use std::slice::from_ref;
 
 use anyhow::Result;
+use nix::sys::signal::Signal;
 use serde::Serialize;
 
 use super::state::{Known, Summary, existing, known};
@@ -23,6 +24,7 @@ use crate::rootfs::image::inspect;
 use crate::rootfs::root::Root;
 use crate::rootfs::size::Usage;
 use crate::rootfs::superblock::FileSystem;
+use crate::screen;
 use crate::worker::Env;
 
 /// What `--json` prints.
@@ -162,7 +164,7 @@ fn text(document: &Document) -> Result<String> {
     let summary = &document.summary;
     let mut text = String::new();
     let mut line = |key: &str, value: Option<String>| match value {
-        Some(value) => writeln!(text, "{key:<11} {value}"),
+        Some(value) => writeln!(text, "{key:<11} {}", screen::line(&value)),
         None => Ok(()),
     };
     line("name", Some(summary.name.to_string()))?;
@@ -203,15 +205,52 @@ fn text(document: &Document) -> Result<String> {
 
 /// How a container ended, for people.
 fn exit(exit: &Exit) -> String {
-    use crate::monitor::protocol::ExitReason::{Exited, Killed, Lost, PoweredOff, StartFailed, Stopped};
+    use crate::monitor::protocol::ExitReason::{
+        Exited, Killed, Lost, PoweredOff, Rebooted, Restarted, StartFailed, Stopped,
+    };
+    let killed = exit.signal == Some(libc::SIGKILL);
     let how = match exit.reason {
+        Stopped if killed => "killed by 'ds stop'".to_owned(),
         Stopped => "stopped".to_owned(),
+        Restarted if killed => "killed by 'ds restart'".to_owned(),
+        Restarted => "restarted".to_owned(),
+        Rebooted => "rebooted from inside".to_owned(),
         PoweredOff => "powered off from inside".to_owned(),
         Exited => format!("its init exited with {}", exit.code.unwrap_or_default()),
-        Killed => format!("its init was ended by signal {}", exit.signal.unwrap_or_default()),
+        Killed => format!("its init was killed by {}", signal_name(exit.signal.unwrap_or_default())),
         StartFailed => "it did not start".to_owned(),
         Lost => "its monitor was killed".to_owned(),
     };
     let message = exit.message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
     format!("{how} after {}{message}", output::duration(exit.uptime_s))
+}
+
+fn signal_name(number: i32) -> String {
+    Signal::try_from(number).map_or_else(|_| format!("signal {number}"), |signal| signal.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor::protocol::ExitReason;
+
+    #[test]
+    fn an_end_is_told_from_every_other() {
+        let told =
+            |reason, signal| exit(&Exit { reason, code: Some(3), signal, message: None, at: 0, uptime_s: 6 });
+        let cases = [
+            (ExitReason::Stopped, None, "stopped after 6 s"),
+            (ExitReason::Stopped, Some(9), "killed by 'ds stop' after 6 s"),
+            (ExitReason::Restarted, None, "restarted after 6 s"),
+            (ExitReason::Restarted, Some(9), "killed by 'ds restart' after 6 s"),
+            (ExitReason::Rebooted, None, "rebooted from inside after 6 s"),
+            (ExitReason::PoweredOff, None, "powered off from inside after 6 s"),
+            (ExitReason::Exited, None, "its init exited with 3 after 6 s"),
+            (ExitReason::Killed, Some(11), "its init was killed by SIGSEGV after 6 s"),
+            (ExitReason::Killed, Some(40), "its init was killed by signal 40 after 6 s"),
+        ];
+        for (reason, signal, expected) in cases {
+            assert_eq!(told(reason, signal), expected);
+        }
+    }
 }

@@ -4,7 +4,7 @@
 //! puts a full log aside as `console.log.1`; following survives that. inotify(7).
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{self, ErrorKind, IsTerminal, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -18,6 +18,7 @@ use crate::call;
 use crate::cli;
 use crate::config::value::Name;
 use crate::exit::ExitCode;
+use crate::screen::Filter;
 use crate::worker::Env;
 
 /// Bytes that are looked at in one go when lines are counted from the end.
@@ -34,9 +35,11 @@ pub fn run(arguments: &cli::Logs, env: &Env) -> Result<ExitCode> {
     }
     let log = Log { path: env.paths.console_log(&name) };
     // Anybody who writes to descriptor 1 directly must not have to wait for a buffer of ours.
-    let mut output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    let filters = io::stdout().is_terminal() && !arguments.raw;
+    let mut output = Output { file, filter: filters.then(Filter::default) };
     let printed = match arguments.follow {
-        false => log.print(arguments.lines, &mut output).map(drop),
+        false => log.print(arguments.lines, &mut output).and_then(|_| Ok(output.finish()?)),
         true => log.follow(arguments.lines, &mut output),
     };
     match printed {
@@ -50,6 +53,35 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }
 
+/// Where it is printed. A terminal would answer what a container asks of it, and gets no more than text and colours;
+/// all others get what was written.
+struct Output {
+    file: File,
+    filter: Option<Filter>,
+}
+
+impl Output {
+    fn finish(&mut self) -> io::Result<()> {
+        let mut rest = Vec::new();
+        self.filter.iter_mut().for_each(|filter| filter.finish(&mut rest));
+        self.file.write_all(&rest)
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Some(filter) = &mut self.filter else { return self.file.write(bytes) };
+        let mut shown = Vec::with_capacity(bytes.len());
+        filter.push(bytes, &mut shown);
+        self.file.write_all(&shown)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
 /// A console log: a file, and an older one that was put aside.
 struct Log {
     path: PathBuf,
@@ -57,7 +89,7 @@ struct Log {
 
 impl Log {
     /// Prints what is there, or its last `lines`. The current file, read to its end.
-    fn print(&self, lines: Option<u32>, output: &mut File) -> Result<Option<File>> {
+    fn print(&self, lines: Option<u32>, output: &mut Output) -> Result<Option<File>> {
         let mut current = open(&self.path)?;
         let mut older = open(&self.older())?;
         if let Some(lines) = lines {
@@ -74,7 +106,7 @@ impl Log {
     }
 
     /// Prints what is there and then what comes.
-    fn follow(&self, lines: Option<u32>, output: &mut File) -> Result<()> {
+    fn follow(&self, lines: Option<u32>, output: &mut Output) -> Result<()> {
         let directory = self.path.parent().context("the log has no directory")?;
         crate::paths::create_private(directory)?;
         let inotify = call!(Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK), "inotify_init1")?;
@@ -86,14 +118,14 @@ impl Log {
         call!(inotify.add_watch(directory, interesting), "inotify_add_watch({})", directory.display())?;
         // Watched first and read then: nothing is lost in between.
         let mut current = self.print(lines, output)?;
-        while wait(&inotify, output)? {
+        while wait(&inotify, &output.file)? {
             current = self.catch_up(current, output)?;
         }
         Ok(())
     }
 
     /// Prints what has come since, in the file that was read so far and in the one that has taken its place.
-    fn catch_up(&self, mut current: Option<File>, output: &mut File) -> Result<Option<File>> {
+    fn catch_up(&self, mut current: Option<File>, output: &mut Output) -> Result<Option<File>> {
         if let Some(file) = &mut current {
             let length = file.metadata()?.len();
             if length < file.stream_position()? {

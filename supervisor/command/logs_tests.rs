@@ -38,8 +38,9 @@ impl Place {
         Log { path: self.0.join("console.log") }
     }
 
-    fn output(&self) -> File {
-        OpenOptions::new().create(true).append(true).read(true).open(self.0.join("output")).unwrap()
+    fn output(&self) -> Output {
+        let options = OpenOptions::new().create(true).append(true).read(true).open(self.0.join("output"));
+        Output { file: options.unwrap(), filter: None }
     }
 
     fn printed(&self) -> String {

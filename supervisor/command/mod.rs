@@ -51,6 +51,7 @@ use crate::config::{self, value::Name};
 use crate::container::occupied;
 use crate::exit::ExitCode;
 use crate::log as sinks;
+use crate::screen;
 use crate::worker::Env;
 
 /// The containers that a command line means, in the order given.
@@ -91,7 +92,8 @@ fn assignments(given: &[Assignment]) -> Vec<(&str, &str)> {
 /// Without a client it goes to the log.
 pub fn complain(verb: &str, name: Option<&Name>, error: &anyhow::Error) {
     let name = name.map(|name| format!(" {name}")).unwrap_or_default();
-    let line = format!("{verb}{name}: {error:#}").replace('\n', " ");
+    let line = format!("{verb}{name}: {error:#}");
+    let line = screen::line(&line);
     if sinks::is_daemon() {
         log::error!("{line}");
         return;

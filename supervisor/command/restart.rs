@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 
 use super::{complain, names, print};
 use crate::cli;
+use crate::config::Once;
 use crate::config::value::Name;
 use crate::container::monitor;
 use crate::container::start::{begin, finish};
@@ -29,7 +30,7 @@ pub fn run(arguments: &cli::Restart, env: &Env) -> Result<ExitCode> {
     for (name, connection) in asked {
         let restarted = connection.and_then(|connection| match connection {
             Some(connection) => until_done(env, &connection),
-            None => finish(env, &name, begin(env, &name)?).map(drop),
+            None => finish(env, &name, begin(env, &name, Once::default())?).map(drop),
         });
         match restarted {
             Ok(()) => drop(print(&mut io::stdout(), &format!("{name} restarted\n"))?),

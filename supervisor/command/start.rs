@@ -2,19 +2,17 @@
 
 use std::fmt::Write;
 use std::io;
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::progress::Progress;
 use super::{assignments, complain, create, names, print};
 use crate::child::android;
 use crate::cli::{self, Wait};
 use crate::config::value::Name;
-use crate::config::{Config, RootSource};
+use crate::config::{Config, Once, RootSource};
 use crate::container::start::{Outcome, Starting, begin, finish};
 use crate::container::{ask, monitor};
 use crate::exit::ExitCode;
@@ -27,22 +25,28 @@ use crate::session::console::{Left, look};
 use crate::socket;
 use crate::worker::Env;
 
+/// How long `--wait` waits when it names no limit.
+const LIMIT: Duration = Duration::from_secs(120);
+/// How often an init system is looked at that does not say that it is up.
+const INTERVAL: Duration = Duration::from_millis(250);
+
 /// Starts what the command line names.
 ///
 /// # Errors
 /// When nothing could be tried; a container that does not start is told in a line of its own.
 pub fn run(arguments: &cli::Start, env: &Env) -> Result<ExitCode> {
     make_or_change(arguments, env)?;
+    let once = Once { volatile: arguments.volatile };
     let names = names(env, &arguments.names, arguments.all)?;
     if arguments.dry_run {
-        return names.iter().try_fold(ExitCode::Done, |_, name| dry_run(env, name));
+        return names.iter().try_fold(ExitCode::Done, |_, name| dry_run(env, name, once));
     }
     // All monitors are forked before the first one is waited for.
     let begun: Vec<(Name, Result<Starting>)> =
-        names.into_iter().map(|name| (name.clone(), begin(env, &name))).collect();
+        names.into_iter().map(|name| (name.clone(), begin(env, &name, once))).collect();
     let mut code = ExitCode::Done;
     for (name, starting) in begun {
-        let started = starting.and_then(|starting| complete(env, &name, starting, arguments.wait));
+        let started = starting.and_then(|starting| complete(env, &name, starting, (arguments.wait, once)));
         match started {
             Ok(line) => drop(print(&mut io::stdout(), &line)?),
             Err(error) => {
@@ -68,22 +72,39 @@ fn make_or_change(arguments: &cli::Start, env: &Env) -> Result<()> {
             there.clear();
         }
     }
-    let settings = arguments.settings();
-    if settings.is_empty() {
+    if arguments.set.is_empty() {
         return Ok(());
     }
     for name in there {
         let name: Name = name.parse()?;
-        Config::edit(&env.paths.container_ini(&name), &name, &assignments(&settings))?;
+        Config::edit(&env.paths.container_ini(&name), &name, &assignments(&arguments.set))?;
     }
+    tell_what_was_written(arguments, env);
     Ok(())
 }
 
-fn complete(env: &Env, name: &Name, starting: Starting, waiting: Option<Wait>) -> Result<String> {
+/// The options of older tools look like wishes for one start, and are written down.
+fn tell_what_was_written(arguments: &cli::Start, env: &Env) {
+    let program = env.argv.first().and_then(|program| Path::new(program).file_name());
+    if program.is_none_or(|program| program == "ds") {
+        return;
+    }
+    let written: Vec<String> = arguments.set.iter().map(|set| format!("{}={}", set.key, set.value)).collect();
+    for name in &arguments.names {
+        log::warn!("{name}: written to its configuration, for later starts as well: {}", written.join(" "));
+    }
+}
+
+fn complete(
+    env: &Env,
+    name: &Name,
+    starting: Starting,
+    (waiting, once): (Option<Wait>, Once),
+) -> Result<String> {
     let mut outcome = finish(env, name, starting)?;
     while outcome == Outcome::Ended {
         // Somebody stopped it while we waited for it to come up.
-        outcome = finish(env, name, begin(env, name)?)?;
+        outcome = finish(env, name, begin(env, name, once)?)?;
     }
     if let Some(waiting) = waiting {
         until_ready(env, name, waiting)?;
@@ -95,24 +116,25 @@ fn complete(env: &Env, name: &Name, starting: Starting, waiting: Option<Wait>) -
     })
 }
 
-/// Waits until the init system says that it is up.
+/// Waits until the init system is up, by its own word or by what it shows when it is looked at.
 fn until_ready(env: &Env, name: &Name, waiting: Wait) -> Result<()> {
-    let deadline = waiting.timeout.map(|timeout| Instant::now() + timeout);
+    let limit = waiting.timeout.unwrap_or(LIMIT);
+    let deadline = Instant::now() + limit;
     let connection = monitor(&env.paths, name)?.context("it ended before it was up; see 'ds logs'")?;
     socket::send(&connection, &Request::Watch, &[])?;
     loop {
-        match deadline {
-            None => env.client.wait_for(&connection)?,
-            Some(deadline) => {
-                let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
-                let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-                let mut polled = [PollFd::new(connection.as_fd(), PollFlags::POLLIN)];
-                if poll(&mut polled, timeout)? == 0 {
-                    bail!(
-                        "it runs, but its init system did not say in time that it is up; see 'ds logs {name}'"
-                    );
-                }
+        let next = Instant::now() + INTERVAL;
+        if !env.client.wait_until(&connection, Some(next.min(deadline)))? {
+            if Instant::now() >= deadline {
+                bail!(
+                    "it runs, but its init system did not say within {} s that it is up; see 'ds logs {name}', or \
+                     wait longer with --wait=SECONDS",
+                    limit.as_secs()
+                );
             }
+            // Being asked is what makes the monitor look. One that has ended shows it below.
+            let _ = socket::send(&connection, &Request::Status, &[]);
+            continue;
         }
         match socket::receive::<Answer>(&connection)?.map(|received| received.message) {
             Some(Answer::Status(status)) if status.ready => return Ok(()),
@@ -123,8 +145,9 @@ fn until_ready(env: &Env, name: &Name, waiting: Wait) -> Result<()> {
 }
 
 /// Prints the plan and changes nothing.
-fn dry_run(env: &Env, name: &Name) -> Result<ExitCode> {
+fn dry_run(env: &Env, name: &Name, once: Once) -> Result<ExitCode> {
     let mut config = Config::load(&env.paths.container_ini(name), name)?;
+    once.apply(&mut config);
     let guest = match &config.container.root {
         RootSource::Directory(path) => {
             Guest::inspect(&Root::open(path.as_path())?, Path::new(config.container.init.as_str()))?
@@ -135,7 +158,7 @@ fn dry_run(env: &Env, name: &Name) -> Result<ExitCode> {
                 .and_then(|facts| facts.usable())
                 .with_context(|| format!("the image {path}"))?;
             log::warn!("{name}: its init system is not known; the image is looked into when it is mounted");
-            Guest { first: FirstProcess::Other, openrc: false, systemd_version: None }
+            Guest { first: FirstProcess::Other, openrc: false, flags_in_run: false, systemd_version: None }
         }
     };
     android::complete(&mut config, &env.host);

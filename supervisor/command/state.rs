@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::clock::now;
 use crate::config::value::Name;
-use crate::config::{Config, Kind};
+use crate::config::{Config, Kind, Once};
 use crate::container::monitor;
 use crate::daemon::guard;
 use crate::durable;
@@ -106,7 +106,10 @@ pub fn known(env: &Env, name: &Name) -> Result<Known> {
     let autostart = config.as_ref().is_ok_and(|config| config.container.autostart);
     let autostart_off = if autostart { reason_of_no_autostart(env, name) } else { None };
     let started = status.as_ref().and_then(|status| status.started_s);
-    let config = config.ok();
+    let mut config = config.ok();
+    if let (Some(config), Some(status)) = (&mut config, &status) {
+        Once { volatile: status.volatile }.apply(config);
+    }
     let summary = Summary {
         name: name.clone(),
         state,

@@ -90,6 +90,11 @@ impl Error {
         self.kind
     }
 
+    /// Whether it is a fault of a command line: of a key or a value that no file has.
+    pub fn is_of_command_line(&self) -> bool {
+        self.place.is_none() && matches!(self.kind, Kind::Syntax | Kind::Unknown | Kind::Value | Kind::Text)
+    }
+
     /// The section, key or other thing that is wrong; empty when it is the text itself.
     pub fn what(&self) -> &str {
         &self.what

@@ -11,6 +11,7 @@ mod container;
 mod error;
 mod images;
 pub mod ini;
+mod once;
 mod own;
 mod schema;
 mod supervisor;
@@ -19,6 +20,7 @@ pub mod value;
 pub use container::{KEYS, SCHEMA};
 pub use error::{Error, Kind};
 pub use images::Images;
+pub use once::Once;
 pub use schema::{Form, Key, Schema};
 pub use supervisor::Supervisor;
 
@@ -294,7 +296,7 @@ impl Config {
         let (section, name) = SCHEMA.resolve(key)?;
         self.text_of(section, name).ok_or_else(|| {
             let fault = Invalid::new("the variable is not set", "set it with 'ds set'");
-            Error::new(Kind::Unknown, format!("{section}.{name}"), &fault)
+            Error::new(Kind::Missing, format!("{section}.{name}"), &fault)
         })
     }
 

@@ -7,8 +7,8 @@ use anyhow::{Result, bail};
 
 use super::{Lock, monitor, occupied, sweep};
 use crate::call;
-use crate::config::Config;
 use crate::config::value::Name;
+use crate::config::{Config, Once};
 use crate::fault;
 use crate::monitor::protocol::{Answer, Report, Request, State};
 use crate::monitor::{Origin, Setup};
@@ -36,11 +36,11 @@ pub enum Starting {
     Theirs(OwnedFd),
 }
 
-/// Begins a start: returns as soon as the monitor is forked.
+/// Begins a start: returns as soon as the monitor is forked. What `once` asks for holds until the container ends.
 ///
 /// # Errors
 /// A configuration that is not valid, or a run directory that cannot be written.
-pub fn begin(env: &Env, name: &Name) -> Result<Starting> {
+pub fn begin(env: &Env, name: &Name, once: Once) -> Result<Starting> {
     if !env.paths.container(name).is_dir() {
         bail!("no such container; make it with 'ds create', see 'ds list'");
     }
@@ -51,7 +51,8 @@ pub fn begin(env: &Env, name: &Name) -> Result<Starting> {
         return Ok(Starting::Theirs(connection));
     }
     occupied::refuse(&env.paths, name)?;
-    let config = Config::load(&env.paths.container_ini(name), name)?;
+    let mut config = Config::load(&env.paths.container_ini(name), name)?;
+    once.apply(&mut config);
     sweep(&env.paths, &env.host, name);
     let (ours, theirs) = socket::pair()?;
     let listener = socket::listen_at(&env.paths.control(name))?;
@@ -69,7 +70,7 @@ pub fn begin(env: &Env, name: &Name) -> Result<Starting> {
             drop(ours);
             let origin = Origin { listener, report: theirs };
             let (paths, host, settings) = (env.paths.clone(), env.host.clone(), env.knowledge.settings);
-            crate::monitor::run(Setup { config, paths, host, settings, origin })
+            crate::monitor::run(Setup { config, once, paths, host, settings, origin })
         }
     }
 }

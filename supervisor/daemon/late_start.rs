@@ -188,7 +188,9 @@ impl Server {
     /// A container has ended.
     pub(super) fn container_is_gone(&mut self, name: &Name, reason: ExitReason) {
         match reason {
-            ExitReason::Stopped | ExitReason::PoweredOff => self.guard.ended_well(&self.paths, name),
+            ExitReason::Stopped | ExitReason::PoweredOff | ExitReason::Rebooted | ExitReason::Restarted => {
+                self.guard.ended_well(&self.paths, name);
+            }
             _ => self.guard.ended(&self.paths, name),
         }
     }

@@ -17,6 +17,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::config::Supervisor as Settings;
 use crate::config::value::LogLevel;
+use crate::screen;
 use file::RotatedFile;
 use system::{Logd, Syslog};
 
@@ -172,14 +173,14 @@ fn word(level: Level) -> &'static str {
     }
 }
 
-/// The message without anything that could end the line or move the cursor, and not too long.
+/// The message without anything that could end the line, move the cursor or hide text, and not too long.
 fn one_line(message: &str) -> Cow<'_, str> {
     let end = (0..=message.len().min(LONGEST)).rev().find(|index| message.is_char_boundary(*index));
     let message = &message[..end.unwrap_or(0)];
-    if !message.contains(char::is_control) {
+    if !message.chars().any(screen::is_hidden) {
         return Cow::Borrowed(message);
     }
-    let clean = |character: char| if character.is_control() { ' ' } else { character };
+    let clean = |character: char| if screen::is_hidden(character) { ' ' } else { character };
     Cow::Owned(message.chars().map(clean).collect())
 }
 

@@ -16,10 +16,12 @@ use crate::child::android;
 use crate::child::init::{self, Prepared};
 use crate::child::wire::{FromChild, Wire};
 use crate::clock::now;
+use crate::config::value::Uuid;
 use crate::fault;
 use crate::monitor::protocol::Report;
 use crate::mount::op::Operation;
 use crate::plan::mounts::NOTIFY_SOCKET;
+use crate::plan::seed;
 use crate::pty::Pty;
 use crate::socket;
 use crate::sys::process::{self, Fork};
@@ -30,6 +32,7 @@ impl Monitor {
     pub(super) fn boot(&mut self, report: Option<&OwnedFd>) -> Result<()> {
         let joining = self.cgroup.joining_payload()?;
         let mut operations: Vec<Operation> = self.notification().into_iter().collect();
+        operations.extend(seed::boot_id(&Uuid::random().context("make a boot id")?));
         operations.extend(android::operations(&self.config, &self.host, &self.paths, self.tree.root())?);
         let command = strings(self.plan.command.iter().cloned())?;
         let environment =

@@ -51,6 +51,9 @@ impl Monitor {
             Some(Ok(Some(received))) => received,
             _ => return false,
         };
+        if matches!(received.message, Request::Status | Request::Watch) {
+            self.look_for_readiness();
+        }
         let answer = match received.message {
             Request::Status => Answer::Status(Box::new(self.status())),
             Request::Watch => {

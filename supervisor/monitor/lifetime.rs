@@ -1,6 +1,7 @@
 //! The monitor's loop, from the first boot to the end: what happens when PID 1 ends, and what is left of it.
 
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -11,6 +12,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::protocol::{Answer, Exit, ExitReason};
+use super::readiness::Sign;
 use super::{Monitor, Phase, create_cgroup, writers};
 use crate::android::wakelock;
 use crate::child::android;
@@ -20,9 +22,13 @@ use crate::config::{Config, RootSource};
 use crate::fault;
 use crate::paths::Paths;
 use crate::plan;
+use crate::rootfs::deadline::within;
 use crate::rootfs::guest::Guest;
+use crate::rootfs::root::Root;
 use crate::sys::memory::sleep;
 
+/// How long files inside may take to be read.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// A boot that ended sooner than this, in seconds, was no boot.
 const HASTY_S: u64 = 3;
 /// Hasty boots in a row after which a container that keeps rebooting is given up.
@@ -67,6 +73,9 @@ impl Monitor {
                         }
                     }
                 }
+            }
+            if std::mem::take(&mut self.unannounced) {
+                self.announce();
             }
             if self.asking.is_some_and(|asking| asking.at <= Instant::now()) {
                 self.ask();
@@ -132,6 +141,28 @@ impl Monitor {
         }
     }
 
+    /// Somebody wants to know: looks for the sign that the guest is up. One that does not let us look is not asked again.
+    pub(super) fn look_for_readiness(&mut self) {
+        let (sign, Some(init)) = (self.sign, self.init) else { return };
+        if self.ready || sign == Sign::None || self.phase != Phase::Running {
+            return;
+        }
+        let looked = within(PATIENCE, || {
+            let root = Root::open(Path::new(&format!("/proc/{init}/root/")))?;
+            Ok(vec![u8::from(sign.shows(&root, init).unwrap_or(false))])
+        });
+        match looked {
+            Ok(answer) => {
+                self.ready = answer == [1];
+                self.unannounced |= self.ready;
+            }
+            Err(error) => {
+                log::warn!("{}: whether it is up cannot be seen: {error:#}", self.config.name);
+                self.sign = Sign::None;
+            }
+        }
+    }
+
     fn becomes_ready(&mut self) {
         if !std::mem::replace(&mut self.ready, true) {
             self.announce();
@@ -158,7 +189,7 @@ impl Monitor {
         let asked_for = matches!(self.phase, Phase::Stopping { restart: true });
         let wants_reboot =
             asked_for || (!stopping && matches!(status, WaitStatus::Signaled(_, Signal::SIGHUP, _)));
-        let exit = exit_of(status, stopping, uptime_s);
+        let exit = exit_of(status, self.phase, uptime_s);
         if !wants_reboot {
             return Some(exit);
         }
@@ -208,10 +239,12 @@ impl Monitor {
     fn reload(&mut self) -> Result<()> {
         let name = &self.config.name;
         let mut config = Config::load(&self.paths.container_ini(name), name)?;
+        self.once.apply(&mut config);
         android::complete(&mut config, &self.host);
         self.keep_image(&mut config);
         self.tree.renew(&config)?;
         let guest = Guest::inspect(self.tree.root(), config.container.init.as_str().as_ref())?;
+        self.sign = Sign::of(&guest);
         let plan = plan::build(&config, &self.host, &guest)?;
         self.filters = crate::privilege::compile(&plan.filters)?;
         self.writers = writers(self.tree.root(), &config);
@@ -259,17 +292,20 @@ impl Monitor {
     }
 }
 
-fn exit_of(status: WaitStatus, stopping: bool, uptime_s: u64) -> Exit {
+fn exit_of(status: WaitStatus, phase: Phase, uptime_s: u64) -> Exit {
     let (mut reason, mut code, mut signal) = (ExitReason::Killed, None, None);
     match status {
         WaitStatus::Exited(_, number) => (reason, code) = (ExitReason::Exited, Some(number)),
         // reboot(2): in a PID namespace the kernel ends PID 1 with SIGHUP for a restart, with SIGINT for the rest.
         WaitStatus::Signaled(_, Signal::SIGINT, _) => reason = ExitReason::PoweredOff,
+        WaitStatus::Signaled(_, Signal::SIGHUP, _) => reason = ExitReason::Rebooted,
         WaitStatus::Signaled(_, number, _) => signal = Some(number as i32),
         _ => {}
     }
-    if stopping {
-        reason = ExitReason::Stopped;
+    if let Phase::Stopping { restart } = phase {
+        reason = if restart { ExitReason::Restarted } else { ExitReason::Stopped };
+        // Any other signal is the kernel's way to say that it shut down.
+        signal = signal.filter(|signal| *signal == libc::SIGKILL);
     }
     Exit { reason, code, signal, message: None, at: unix_s(), uptime_s }
 }

@@ -12,6 +12,7 @@ mod early;
 mod lifetime;
 mod notify;
 pub mod protocol;
+mod readiness;
 mod stopping;
 mod tree;
 
@@ -32,12 +33,13 @@ use self::control::Client;
 use self::early::Early;
 use self::notify::Notify;
 use self::protocol::{Answer, Exit, State, Status};
+use self::readiness::Sign;
 use self::stopping::Asking;
 use self::tree::Tree;
 use crate::call;
 use crate::cgroup::Cgroup;
 use crate::child::android;
-use crate::config::{Config, Supervisor as Settings};
+use crate::config::{Config, Once, Supervisor as Settings};
 use crate::fault;
 use crate::host::Host;
 use crate::log::{self as sinks, Role};
@@ -57,6 +59,8 @@ use crate::sys::{descriptor, process};
 pub struct Setup {
     /// The container.
     pub config: Config,
+    /// What was asked for beyond its file; already in `config`.
+    pub once: Once,
     /// Where everything of ours is.
     pub paths: Paths,
     /// What this machine is.
@@ -92,6 +96,8 @@ enum Phase {
 #[derive(Debug)]
 struct Monitor {
     config: Config,
+    /// What holds beside the file until the end.
+    once: Once,
     paths: Paths,
     host: Rc<Host>,
     plan: Plan,
@@ -119,6 +125,10 @@ struct Monitor {
     asking: Option<Asking>,
     phase: Phase,
     ready: bool,
+    /// How the guest shows that it is up, when it does not say so.
+    sign: Sign,
+    /// Whoever watches has not heard of it yet.
+    unannounced: bool,
     boots: u32,
     /// Boots in a row that ended at once.
     hasty: u32,
@@ -127,13 +137,13 @@ struct Monitor {
 
 /// The monitor's whole life. Runs in the freshly forked process and never returns.
 pub fn run(setup: Setup) -> ! {
-    let Setup { config, paths, host, settings, origin } = setup;
+    let Setup { config, once, paths, host, settings, origin } = setup;
     let name = config.name.clone();
     let mut early = Early::default();
     // What a failure has to undo by hand; groups undo themselves when they are dropped.
     let started = detach(&origin, &host, name.as_str())
         .inspect(|_| sinks::take_role(Role::daemon(&settings, &paths.supervisor_log(), false)))
-        .and_then(|proc| Monitor::prepare(config, paths.clone(), host, proc, &origin, &mut early))
+        .and_then(|proc| Monitor::prepare((config, once), paths.clone(), host, proc, &origin, &mut early))
         .and_then(|mut monitor| {
             monitor.boot(Some(&origin.report))?;
             Ok(monitor)
@@ -184,7 +194,7 @@ fn detach(origin: &Origin, host: &Host, name: &str) -> Result<OwnedFd> {
 
 impl Monitor {
     fn prepare(
-        mut config: Config,
+        (mut config, once): (Config, Once),
         paths: Paths,
         host: Rc<Host>,
         proc: OwnedFd,
@@ -216,6 +226,7 @@ impl Monitor {
         let console = Console::new(paths.console_log(&config.name));
         Ok(Self {
             config,
+            once,
             paths,
             host,
             plan,
@@ -237,6 +248,8 @@ impl Monitor {
             asking: None,
             phase: Phase::Starting,
             ready: false,
+            sign: Sign::of(&guest),
+            unannounced: false,
             boots: 0,
             hasty: 0,
             last_exit: None,
@@ -278,6 +291,7 @@ impl Monitor {
             cgroup: self.cgroup.directory().map(|path| path.display().to_string()),
             namespaces: self.plan.namespaces,
             terms: Some(Box::new(self.terms())),
+            volatile: self.config.container.volatile,
             network: self.config.network.mode.to_string(),
             addresses: Vec::new(),
             last_exit: self.last_exit.clone(),

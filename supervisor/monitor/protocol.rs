@@ -140,6 +140,9 @@ pub struct Status {
     /// What holds for every process inside; absent from monitors of before there was this.
     #[serde(default)]
     pub terms: Option<Box<Terms>>,
+    /// Whether every change is kept in memory, by the file or by the start.
+    #[serde(default)]
+    pub volatile: bool,
     /// Network mode: a word of the contract.
     pub network: String,
     /// Addresses inside, when the container has a network of its own.
@@ -152,8 +155,12 @@ pub struct Status {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ExitReason {
-    /// `ds stop`: not restarted by any policy.
+    /// `ds stop`: not restarted by any policy. With a signal if PID 1 had to be killed.
     Stopped,
+    /// A reboot inside; it has been booted again since.
+    Rebooted,
+    /// `ds restart`; it has been booted again since. With a signal if PID 1 had to be killed.
+    Restarted,
     /// `poweroff` or `halt` inside.
     PoweredOff,
     /// PID 1 ended with a code.
@@ -173,7 +180,7 @@ pub struct Exit {
     pub reason: ExitReason,
     /// Exit code of PID 1, with `Exited`.
     pub code: Option<i32>,
-    /// Signal that ended PID 1, with `Killed`.
+    /// Signal that ended PID 1, with `Killed`, and SIGKILL where it did not end when it was asked to.
     pub signal: Option<i32>,
     /// One line for people, with `StartFailed`.
     pub message: Option<String>,
@@ -188,7 +195,9 @@ impl Exit {
     #[must_use]
     pub fn is_failure(&self) -> bool {
         match self.reason {
-            ExitReason::Stopped | ExitReason::PoweredOff => false,
+            ExitReason::Stopped | ExitReason::PoweredOff | ExitReason::Rebooted | ExitReason::Restarted => {
+                false
+            }
             ExitReason::Exited => self.code != Some(0),
             ExitReason::Killed | ExitReason::StartFailed | ExitReason::Lost => true,
         }

@@ -1,22 +1,20 @@
 //! Asking an init system to shut down, each in its own language, and the ladder after that.
 
-use std::fs::Permissions;
-use std::io::Write;
-use std::os::fd::AsFd;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
-use nix::fcntl::{OFlag, readlinkat};
-use nix::sys::stat::{SFlag, fstat};
+use anyhow::Result;
 use nix::unistd::Pid;
 
 use super::{Monitor, Phase};
 use crate::plan::stop::{Stop, StopRequest};
-use crate::rootfs::root::{Root, file_type, reopen};
+use crate::rootfs::deadline::within;
+use crate::rootfs::files;
+use crate::rootfs::root::Root;
 use crate::sys::{process, signal};
 
+/// How long files inside may take to be written.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// The first and the last wait before PID 1 is asked again; each is twice as long as the one before.
 const SHORTEST_WAIT: Duration = Duration::from_millis(10);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
@@ -77,10 +75,23 @@ impl Monitor {
 }
 
 fn request(stop: StopRequest, init: Pid) -> Result<()> {
+    // Its files may lie on a file system that the guest itself has mounted.
+    let inside = |work: fn(&Root, bool) -> Result<()>, choice: bool| {
+        within(PATIENCE, || {
+            let root = Root::open(Path::new(&format!("/proc/{init}/root/")))?;
+            work(&root, choice).map(|()| Vec::new())
+        })
+    };
     match stop {
-        StopRequest::RunlevelZero if request_runlevel_zero(init).is_ok() => return Ok(()),
-        StopRequest::RunitFlags => set_runit_flags(init)?,
-        _ => {}
+        StopRequest::RunlevelZero => {
+            if let Err(error) = inside(|root, _| request_runlevel_zero(root), false) {
+                log::debug!("SIGPWR takes the place of the request: {error:#}");
+            } else {
+                return Ok(());
+            }
+        }
+        StopRequest::RunitFlags { in_run } => drop(inside(set_runit_flags, in_run)?),
+        StopRequest::Signal(_) => {}
     }
     Ok(process::kill(init, signal_of(stop))?)
 }
@@ -91,7 +102,7 @@ fn signal_of(stop: StopRequest) -> libc::c_int {
         StopRequest::Signal(Stop::RealtimePlus3) => signal::realtime_minimum() + 3,
         StopRequest::Signal(Stop::Number(number)) => number,
         StopRequest::RunlevelZero => libc::SIGPWR,
-        StopRequest::RunitFlags => libc::SIGCONT,
+        StopRequest::RunitFlags { .. } => libc::SIGCONT,
     }
 }
 
@@ -108,7 +119,7 @@ fn hears(stop: StopRequest, init: Pid) -> bool {
 
 /// sysvinit's `struct init_request`, 384 bytes: magic, command (1: change the runlevel), runlevel, seconds between
 /// SIGTERM and SIGKILL, padding.
-fn request_runlevel_zero(init: Pid) -> Result<()> {
+fn request_runlevel_zero(root: &Root) -> Result<()> {
     const LENGTH: usize = 384;
     const MAGIC: i32 = 0x0309_1969;
     const CHANGE_RUNLEVEL: i32 = 1;
@@ -118,35 +129,22 @@ fn request_runlevel_zero(init: Pid) -> Result<()> {
         message.extend_from_slice(&field.to_ne_bytes());
     }
     message.resize(LENGTH, 0);
-    let root = Root::open(Path::new(&format!("/proc/{init}/root/")))?;
-    for path in ["/run/initctl", "/dev/initctl"] {
-        let Ok(found) = root.resolve_no_follow(Path::new(path)) else { continue };
-        if file_type(&fstat(&found)?) == SFlag::S_IFIFO {
-            let mut fifo = reopen(found.as_fd(), OFlag::O_WRONLY | OFlag::O_NONBLOCK)?;
-            return Ok(fifo.write_all(&message)?);
-        }
-    }
-    bail!("there is no initctl FIFO")
+    root.write_to_fifo(files::INITCTL, &message).or_else(|_| root.write_to_fifo(files::INITCTL_OLD, &message))
 }
 
 /// runit stops when its file `stopit` may be executed by its owner, and then halts unless `reboot` may be.
 /// Where the files are depends on how runit was built: Debian has them in /run, others in /etc/runit, often as
 /// links into /run.
-fn set_runit_flags(init: Pid) -> Result<()> {
-    let program = std::fs::read(format!("/proc/{init}/exe")).context("read runit's program")?;
-    let place = b"/run/runit.stopit";
-    let prefix = if program.windows(place.len()).any(|window| window == place) {
-        "/run/runit."
+fn set_runit_flags(root: &Root, in_run: bool) -> Result<()> {
+    let files = if in_run {
+        [files::RUNIT_REBOOT, files::RUNIT_STOPIT]
     } else {
-        "/etc/runit/"
+        [files::RUNIT_REBOOT_OLD, files::RUNIT_STOPIT_OLD]
     };
-    let root = Root::open(Path::new(&format!("/proc/{init}/root/")))?;
-    for (flag, mode) in [("reboot", 0o000), ("stopit", 0o100)] {
-        let path = PathBuf::from(format!("{prefix}{flag}"));
+    for (file, mode) in files.into_iter().zip([0o000, 0o100]) {
         // The files behind such links come and go with /run.
-        let target = root.resolve_no_follow(&path).and_then(|found| readlinkat(&found, ""));
-        let file = root.make_file(&target.map_or(path, |target| Path::new("/etc/runit").join(target)))?;
-        reopen(file.as_fd(), OFlag::O_RDONLY)?.set_permissions(Permissions::from_mode(mode))?;
+        let target = root.read_link(file.path()).map(|target| Path::new("/etc/runit").join(target));
+        root.set_mode(target.as_deref().unwrap_or(file.path()), mode)?;
     }
     Ok(())
 }

@@ -78,6 +78,7 @@ impl Monitor {
             cgroup: None,
             namespaces: 0,
             terms: None,
+            volatile: false,
             network: "host".into(),
             addresses: Vec::new(),
             last_exit: None,

@@ -3,6 +3,7 @@
 use crate::root_fs::Tree;
 use crate::sandbox::Sandbox;
 use crate::wait_for;
+use std::fs;
 use std::io::Read;
 
 fn boot(sandbox: &Sandbox, settings: &[&str]) -> Tree {
@@ -123,4 +124,40 @@ fn in_the_foreground_the_console_comes_along() {
     terminal.expect("probe: report: /report.json");
     assert_eq!(terminal.wait(), 0, "{}", terminal.shown());
     assert_eq!(sandbox.state("web"), "stopped");
+}
+
+#[test]
+fn a_terminal_gets_no_queries_from_a_log() {
+    let sandbox = Sandbox::new();
+    sandbox.container("web", &[]);
+    let log = sandbox.data("containers/web/log");
+    fs::create_dir_all(&log).expect("mkdir");
+    let written = b"\x1b[18t\x1b[6n\x1b[0;32mOK\x1b[0m \xe2\x80\xaeevil\x1b]52;c;QQ==\x07 end\r\n";
+    fs::write(log.join("console.log"), written).expect("write");
+    assert_eq!(sandbox.ds(&["logs", "web"]).succeeds().as_bytes(), written, "as it was written");
+    let mut terminal = sandbox.ds_on_terminal(&["logs", "web"]);
+    assert_eq!(terminal.wait(), 0);
+    let shown = terminal.shown();
+    assert!(shown.contains("\x1b[0;32mOK\x1b[0m evil end"), "{shown:?}");
+    assert!(
+        !shown.contains("\x1b[6n") && !shown.contains("\u{202e}") && !shown.contains("\x1b]52"),
+        "{shown:?}"
+    );
+    let mut terminal = sandbox.ds_on_terminal(&["logs", "web", "--raw"]);
+    assert_eq!(terminal.wait(), 0);
+    assert!(terminal.shown().contains("\x1b[6n"));
+}
+
+#[test]
+fn what_a_container_calls_itself_is_shown_as_text() {
+    let sandbox = Sandbox::new();
+    let tree = sandbox.container("web", &[]);
+    let evil = "PRETTY_NAME=\"a\u{202e}b\u{2066}c\u{9b}6n\u{200b}d\"\n";
+    fs::write(tree.path("etc/os-release"), evil).expect("write");
+    for words in [&["info", "web"][..], &["info", "web", "--json"]] {
+        let shown = sandbox.ds(words).succeeds();
+        let hidden =
+            |one: char| one != '\n' && (one.is_control() || "\u{202e}\u{2066}\u{200b}".contains(one));
+        assert!(!shown.contains(hidden), "{shown:?}");
+    }
 }

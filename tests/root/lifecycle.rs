@@ -325,6 +325,6 @@ fn settings_are_kept_with_their_comments() {
     assert_eq!(sandbox.ds(&["get", "web", "limits.memory"]).succeeds(), "512M\n");
     let after = std::fs::read_to_string(&file).unwrap();
     assert!(after.starts_with("# mine\n") && after.contains("; and this"), "{after}");
-    sandbox.ds(&["set", "web", "prioritty=3"]).fails(1, &["container.priority"]);
+    sandbox.ds(&["set", "web", "prioritty=3"]).fails(2, &["container.priority"]);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), after);
 }

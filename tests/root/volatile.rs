@@ -217,7 +217,10 @@ fn the_command_line_of_droidspaces_boots_a_volatile_image() {
     let line = |words: &[&str]| {
         let mut all = vec![text(&name).to_owned(), "--name=old".to_owned()];
         all.extend(words.iter().map(ToString::to_string));
-        sandbox.run(&all).succeeds()
+        let done = sandbox.run(&all);
+        let told = "old: written to its configuration, for later starts as well: volatile=yes";
+        assert_eq!(done.errors.contains(told), words.contains(&"start"), "{}", done.errors);
+        done.succeeds()
     };
     line(&[&format!("--rootfs-img={}", path.display()), "--volatile", "start"]);
     let info = sandbox.info("old");
@@ -226,8 +229,36 @@ fn the_command_line_of_droidspaces_boots_a_volatile_image() {
     line(&["stop"]);
     sandbox.ds(&["set", "old", "volatile=no", "fsck=never"]).succeeds();
     assert!(fs::read(&path).expect("read").len() == before.len());
-    sandbox.ds(&["start", "old", "--volatile"]).succeeds();
-    assert_eq!(sandbox.ds(&["get", "old", "volatile"]).succeeds(), "yes\n");
+    sandbox.ds(&["start", "old"]).succeeds();
     sh(&sandbox, "old", "! /bin/busybox test -e /made");
     sandbox.ds(&["stop", "old"]).succeeds();
+}
+
+#[test]
+fn a_volatile_start_is_for_that_start_alone() {
+    let sandbox = Sandbox::new();
+    let tree = sandbox.container("web", &[]);
+    let before = fs::read(sandbox.data("containers/web/container.ini")).expect("read");
+    sandbox.ds(&["start", "web", "--volatile"]).succeeds();
+    assert_eq!(sandbox.info("web")["volatile"], true);
+    assert_eq!(sandbox.ds(&["get", "web", "volatile"]).succeeds(), "no\n");
+    sh(&sandbox, "web", "echo x >/lost");
+    // The same life goes on, also after a change of the file.
+    sandbox.ds(&["restart", "web"]).succeeds();
+    assert_eq!(sandbox.info("web")["volatile"], true);
+    sh(&sandbox, "web", "! /bin/busybox test -e /lost; echo x >/lost");
+    sandbox.ds(&["stop", "web"]).succeeds();
+    assert!(!tree.path("lost").exists());
+    assert_eq!(fs::read(sandbox.data("containers/web/container.ini")).expect("read"), before);
+    sandbox.ds(&["start", "web"]).succeeds();
+    assert_eq!(sandbox.info("web")["volatile"], false);
+    sh(&sandbox, "web", "echo x >/kept");
+    sandbox.ds(&["stop", "web"]).succeeds();
+    assert!(tree.path("kept").exists());
+    // Made on the way, it is as one that was there.
+    let other = crate::storage::full_tree(&sandbox.path("other"));
+    sandbox.ds(&["start", "new", "--rootfs", text(&other.0), "--volatile"]).succeeds();
+    assert_eq!(sandbox.info("new")["volatile"], true);
+    assert_eq!(sandbox.ds(&["get", "new", "volatile"]).succeeds(), "no\n");
+    sandbox.ds(&["stop", "new"]).succeeds();
 }

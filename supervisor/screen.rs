@@ -1,0 +1,283 @@
+//! What a container wrote, as it may be shown on a terminal: text, new lines, tabs and colours.
+//!
+//! A terminal answers queries into the shell that reads from it, and bidirectional controls make a line look like
+//! another one. Owns both ways to show such text: [`Filter`] for a stream, [`line`] for a name or a message. The one
+//! place that knows which characters are not shown. ECMA-48, console_codes(4), Unicode Standard Annex 9.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+/// Most bytes between `ESC [` and the `m` of a colour.
+const LONGEST_COLOUR: usize = 64;
+const ESCAPE: u8 = 0x1b;
+const RESET: &[u8] = b"\x1b[0m";
+
+/// Whether a character is no text: it controls the terminal, the order or the look of other characters, or is not seen.
+#[must_use]
+pub fn is_hidden(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+                | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+                | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+                | '\u{e0000}'..='\u{e0fff}'
+        )
+}
+
+/// The text in one line, what is not shown written as `\u{…}`.
+#[must_use]
+pub fn line(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_hidden) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\n' | '\t' => shown.push(' '),
+            hidden if is_hidden(hidden) => drop(write!(shown, "{}", hidden.escape_unicode())),
+            other => shown.push(other),
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// Lets text, new lines, tabs and colours through, however the input is cut into pieces. Escape sequences and hidden
+/// characters are left out; a carriage return within a line begins a new one; what is not UTF-8 becomes U+FFFD.
+#[derive(Debug, Default)]
+pub struct Filter {
+    state: State,
+    /// The parameters of a control sequence, or the beginning of a character.
+    pending: Vec<u8>,
+    /// A carriage return came last.
+    returned: bool,
+    /// The line has text.
+    begun: bool,
+    coloured: bool,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum State {
+    #[default]
+    Text,
+    /// After ESC.
+    Escape,
+    /// After ESC and an intermediate byte.
+    Intermediate,
+    /// After ESC [; whether it may still be a colour.
+    Control(bool),
+    /// In a string that ends with BEL or ST: OSC, DCS, SOS, PM, APC.
+    String,
+}
+
+impl Filter {
+    /// Takes the next bytes and appends what may be shown.
+    pub fn push(&mut self, input: &[u8], output: &mut Vec<u8>) {
+        for byte in input {
+            self.take(*byte, output);
+        }
+    }
+
+    /// The end of the input: an unfinished sequence is dropped, and no colour stays.
+    pub fn finish(&mut self, output: &mut Vec<u8>) {
+        if self.state == State::Text && !self.pending.is_empty() {
+            self.show(char::REPLACEMENT_CHARACTER, output);
+        }
+        if self.coloured {
+            output.extend_from_slice(RESET);
+        }
+        *self = Self::default();
+    }
+
+    fn take(&mut self, byte: u8, output: &mut Vec<u8>) {
+        match (self.state, byte) {
+            (State::Text, _) => self.text(byte, output),
+            (_, ESCAPE) => self.enter(State::Escape),
+            // A sequence does not go beyond its line: one that is cut off would swallow the rest.
+            (_, b'\n' | b'\r') => {
+                self.enter(State::Text);
+                self.text(byte, output);
+            }
+            (State::Escape, b'[') => self.enter(State::Control(true)),
+            (State::Escape, b']' | b'P' | b'X' | b'^' | b'_') => self.enter(State::String),
+            (State::Escape | State::Intermediate, 0x20..=0x2f) => self.enter(State::Intermediate),
+            (State::Control(is_colour), 0x20..=0x3f) => {
+                let is_parameter = matches!(byte, b'0'..=b'9' | b';' | b':');
+                let fits = self.pending.len() < LONGEST_COLOUR;
+                self.state = State::Control(is_colour && is_parameter && fits);
+                if fits {
+                    self.pending.push(byte);
+                }
+            }
+            (State::Control(true), b'm') => self.colour(output),
+            (State::String, 0x07 | 0x18 | 0x1a) => self.enter(State::Text),
+            (State::String, _) => {}
+            (State::Escape | State::Intermediate | State::Control(_), 0x20..=0x7e) => self.enter(State::Text),
+            // It was no sequence.
+            _ => {
+                self.enter(State::Text);
+                self.text(byte, output);
+            }
+        }
+    }
+
+    fn enter(&mut self, state: State) {
+        self.pending.clear();
+        self.state = state;
+    }
+
+    fn colour(&mut self, output: &mut Vec<u8>) {
+        self.settle_return(output);
+        output.extend_from_slice(b"\x1b[");
+        output.extend_from_slice(&self.pending);
+        output.push(b'm');
+        self.coloured = !self.pending.iter().all(|byte| *byte == b'0');
+        self.enter(State::Text);
+    }
+
+    fn text(&mut self, byte: u8, output: &mut Vec<u8>) {
+        self.pending.push(byte);
+        let wrong = match std::str::from_utf8(&self.pending) {
+            Ok(text) => {
+                let character = text.chars().next().unwrap_or_default();
+                self.pending.clear();
+                return self.show(character, output);
+            }
+            Err(error) => error.error_len(),
+        };
+        let Some(wrong) = wrong else { return };
+        let rest = self.pending.split_off(wrong);
+        self.pending.clear();
+        self.show(char::REPLACEMENT_CHARACTER, output);
+        self.push(&rest, output);
+    }
+
+    fn show(&mut self, character: char, output: &mut Vec<u8>) {
+        match character {
+            '\u{1b}' => self.state = State::Escape,
+            '\r' => self.returned = true,
+            '\n' => {
+                (self.returned, self.begun) = (false, false);
+                output.push(b'\n');
+            }
+            '\t' => {
+                self.settle_return(output);
+                output.push(b'\t');
+            }
+            hidden if is_hidden(hidden) => {}
+            shown => {
+                self.settle_return(output);
+                self.begun = true;
+                output.extend_from_slice(shown.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+        }
+    }
+
+    /// What would overwrite the line stands below it.
+    fn settle_return(&mut self, output: &mut Vec<u8>) {
+        if std::mem::take(&mut self.returned) && std::mem::take(&mut self.begun) {
+            output.push(b'\n');
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn filtered(pieces: &[&[u8]]) -> Vec<u8> {
+        let (mut filter, mut output) = (Filter::default(), Vec::new());
+        pieces.iter().for_each(|piece| filter.push(piece, &mut output));
+        filter.finish(&mut output);
+        output
+    }
+
+    fn shown(input: &[u8]) -> String {
+        String::from_utf8(filtered(&[input])).unwrap()
+    }
+
+    #[test]
+    fn text_and_colours_pass_and_nothing_else() {
+        let cases: [(&[u8], &str); 20] = [
+            (b"a\tb\r\nc\n", "a\tb\nc\n"),
+            (b"[ \x1b[0;32m  OK  \x1b[0m ] up", "[ \x1b[0;32m  OK  \x1b[0m ] up"),
+            (b"\x1b[38:2::1:2:3mx", "\x1b[38:2::1:2:3mx\x1b[0m"),
+            (b"\x1b[18tx\x1b[6ny\x1b[cz\x1b[>cz\x1b[?6n", "xyzz"),
+            (b"\x1b[>4;1mx\x1b[?1mx\x1b[1 mx", "xxx"),
+            (b"\x1b]52;c;QQ==\x07x\x1b]0;title\x1b\\y", "xy"),
+            (b"\x1bP$qm\x1b\\x\x1b_G\x1b\\y\x1bXs\x1b\\z\x1b^p\x1b\\.", "xyz."),
+            (b"\x1b]52;c;\nnext", "\nnext"),
+            (b"\x1bZ\x1bc\x1b(B\x1b#8\x1b7x", "x"),
+            (b"\x9b6nx", "\u{fffd}6nx"),
+            (b"\xc2\x9b6nx", "6nx"),
+            (b"\x05\x08\x07\x7f\x0e\x00x", "x"),
+            ("a\u{202e}b\u{2066}c\u{200b}d\u{feff}e".as_bytes(), "abcde"),
+            ("gr\u{fc}\u{df} \u{4e2d} \u{1f600}".as_bytes(), "gr\u{fc}\u{df} \u{4e2d} \u{1f600}"),
+            (b"\xe2\x82ax\xf0\x9f", "\u{fffd}ax\u{fffd}"),
+            (b"50 %\r60 %\r\n", "50 %\n60 %\n"),
+            (b"\r\rx\r", "x"),
+            (b"\x1b[3\x1b[31mx", "\x1b[31mx\x1b[0m"),
+            (b"\x1b", ""),
+            (b"\x1b[31", ""),
+        ];
+        for (input, expected) in cases {
+            assert_eq!(shown(input), expected, "{input:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_seen_is_written_out_in_a_line() {
+        assert_eq!(line("plain \u{e9}"), "plain \u{e9}");
+        assert_eq!(line("a\u{202e}b\x1b[6n\u{9b}\nc"), "a\\u{202e}b\\u{1b}[6n\\u{9b} c");
+    }
+
+    /// Pieces of what terminals understand, cut off anywhere.
+    fn hostile() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            Just(b"\x1b".to_vec()),
+            Just(b"\x1b[".to_vec()),
+            Just(b"\x1b]".to_vec()),
+            Just(b"\x1bP".to_vec()),
+            Just(b"\x1b\\".to_vec()),
+            Just("\u{9b}\u{202e}\u{2067}\u{200d}".as_bytes().to_vec()),
+            "[0-9;:?> mntc\r\n\t]{0,5}".prop_map(String::into_bytes),
+            prop::collection::vec(any::<u8>(), 0..4),
+            "\\PC{0,3}".prop_map(String::into_bytes),
+        ];
+        prop::collection::vec(piece, 0..20).prop_map(|pieces| pieces.concat())
+    }
+
+    /// The text with its colours taken away.
+    fn without_colours(text: &str) -> String {
+        let mut parts = text.split("\x1b[");
+        let first = parts.next().unwrap_or_default().to_owned();
+        parts.fold(first, |text, part| {
+            let (parameters, rest) = part.split_once('m').expect("a colour");
+            assert!(
+                parameters.chars().all(|one| one.is_ascii_digit() || ";:".contains(one)),
+                "{parameters:?}"
+            );
+            text + rest
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_hidden_comes_out_and_cuts_do_not_matter(input in hostile(), cuts: Vec<u8>) {
+            let whole = filtered(&[&input]);
+            let (mut rest, mut pieces) = (&input[..], Vec::new());
+            for cut in cuts {
+                let (piece, after) = rest.split_at(usize::from(cut).min(rest.len()));
+                pieces.push(piece);
+                rest = after;
+            }
+            pieces.push(rest);
+            prop_assert_eq!(&filtered(&pieces), &whole);
+            let text = without_colours(&String::from_utf8(whole).unwrap());
+            prop_assert!(!text.chars().any(|one| is_hidden(one) && !"\n\t".contains(one)), "{:?}", text);
+            prop_assert!(!line(&String::from_utf8_lossy(&input)).chars().any(is_hidden));
+        }
+    }
+}
