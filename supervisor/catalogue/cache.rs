@@ -177,7 +177,7 @@ impl Cache {
     ///
     /// # Errors
     /// When it cannot be written; then it is still a beginning.
-    pub fn keep(&self, part: Part, sha256: &str, source: &str) -> Result<()> {
+    pub fn keep(&self, part: &Part, sha256: &str, source: &str) -> Result<()> {
         let about = About { source: source.to_owned(), fetched: now() };
         let path = self.directory.join(sha256);
         call!(nix::unistd::fsync(part.file.as_fd()), "fsync({}.part)", part.key)?;
@@ -317,7 +317,7 @@ mod tests {
     fn add(cache: &Cache, letter: char, size: usize) {
         let part = cache.part(&sum(letter)).unwrap();
         part.file().write_all(&vec![b'x'; size]).unwrap();
-        cache.keep(part, &sum(letter), "debian:trixie").unwrap();
+        cache.keep(&part, &sum(letter), "debian:trixie").unwrap();
     }
 
     #[test]

@@ -186,7 +186,7 @@ fn current(images: &[&Image], distribution: &str, today: Month, wanted: Usual) -
         "debian" => wanted == Usual::Newest || number.0 <= debian_stable(today),
         "ubuntu" => {
             let month = Month { year: 2000 + number.0, month: number.1 };
-            let long_term = number.0 % 2 == 0 && number.1 == 4;
+            let long_term = number.0.is_multiple_of(2) && number.1 == 4;
             month <= today && (wanted == Usual::Newest || long_term)
         }
         _ => wanted != Usual::Lts,

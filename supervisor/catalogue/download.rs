@@ -304,7 +304,7 @@ impl Pump<'_, '_> {
         }
         fault::point("pull-verified")?;
         if let Some(part) = self.part.take() {
-            self.cache.keep(part, &found, &self.item.source)?;
+            self.cache.keep(&part, &found, &self.item.source)?;
         }
         fault::point("pull-kept")?;
         Ok(Delivery::Whole(found))

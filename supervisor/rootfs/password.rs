@@ -1,28 +1,26 @@
 //! Passwords in /etc/shadow of a tree: shadow(5), crypt(5).
 
-use std::path::Path;
-
 use anyhow::{Context, Result, ensure};
 use sha_crypt::{PasswordHasher, ShaCrypt};
 
+use super::files::SHADOW;
 use super::root::Root;
 
 /// The most bytes of /etc/shadow.
 const MOST: u64 = 1 << 20;
-const SHADOW: &str = "/etc/shadow";
 
 /// Gives an account this password.
 ///
 /// # Errors
 /// When there is no such account, or /etc/shadow cannot be written.
 pub fn set(root: &Root, account: &str, password: &str) -> Result<()> {
-    let text = root.read(Path::new(SHADOW), MOST).with_context(|| format!("read {SHADOW}"))?;
-    let text = String::from_utf8(text).with_context(|| format!("{SHADOW} is not text"))?;
+    let text = root.read(SHADOW, MOST).context("read /etc/shadow")?;
+    let text = String::from_utf8(text).context("/etc/shadow is not text")?;
     let hash =
         ShaCrypt::default().hash_password(password.as_bytes()).map_err(|error| anyhow::anyhow!("{error}"))?;
-    let changed = change(&text, account, &hash.to_string());
+    let changed = change(&text, account, hash.as_ref());
     ensure!(changed.is_some(), "there is no account {account}");
-    root.replace(Path::new(SHADOW), changed.unwrap_or_default().as_bytes(), 0o640)
+    root.replace(SHADOW, changed.unwrap_or_default().as_bytes(), 0o640)
 }
 
 /// The text with another hash for one account; none when the account is not there.

@@ -13,6 +13,7 @@ use super::job::{self, Watcher};
 use super::source::Source;
 use super::space;
 use super::staging::{Staging, rename_to_free, sync_directory};
+use crate::rootfs::files::RESOLV_CONF;
 use crate::rootfs::password;
 use crate::rootfs::root::Root;
 use crate::worker::Env;
@@ -64,7 +65,7 @@ fn personalise(root: &Root, target: &Target<'_>) -> Result<()> {
         password::set(root, "root", password).context("set root's password")?;
     }
     if let Some(server) = &target.name_server {
-        root.replace(Path::new("/etc/resolv.conf"), format!("nameserver {server}\n").as_bytes(), 0o644)?;
+        root.replace(RESOLV_CONF, format!("nameserver {server}\n").as_bytes(), 0o644)?;
     }
     Ok(())
 }
