@@ -232,7 +232,10 @@ impl Attachment<'_> {
         let (ours, theirs) = socket::pair()?;
         let cloned = call!(process::clone(0, joining.directory()), "clone")?;
         match cloned.side {
-            Fork::Parent(child) => Ok(Running { child, wire: ours, terminal, says_begun: cloned.in_cgroup }),
+            Fork::Parent(child) => {
+                let (says_begun, groups) = (cloned.in_cgroup, Some(joining));
+                Ok(Running { child, wire: ours, terminal, says_begun, groups })
+            }
             Fork::Child => {
                 drop(ours);
                 let child = Child { attachment: self, joining, in_cgroup: cloned.in_cgroup, proc };
