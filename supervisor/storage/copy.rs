@@ -66,7 +66,7 @@ pub fn copy(env: &Env, from: &Name, to: &Name, watcher: Watcher<'_>) -> Result<b
         }
         Ok(Value::Null)
     })?;
-    let _lock = Lock::take(&env.paths, to)?;
+    let _lock = Lock::take_for(env, to)?;
     fault::point("job-done")?;
     refuse_existing(env, &new.name)?;
     staging.publish(&env.paths, to)?;

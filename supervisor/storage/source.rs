@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,8 +15,11 @@ use nix::fcntl::OFlag;
 
 use super::remote::Remote;
 use crate::archive::decompress::{self, Stream};
+use crate::call;
 use crate::catalogue::feeder::Feeder;
 use crate::rootfs::superblock::PROBED;
+use crate::sys::descriptor::set_blocking;
+use crate::worker::client::Client;
 
 /// How long the end of a download is waited for when what came of it is damaged.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -50,11 +54,11 @@ impl Source {
     /// Opens it.
     ///
     /// # Errors
-    /// When there is no such file, or it is a directory.
-    pub fn open(place: &Place) -> Result<Self> {
+    /// When there is no such file, or it is a directory; that the client interrupted the wait for a named pipe's writer.
+    pub fn open(client: &Client, place: &Place) -> Result<Self> {
         let file = match place {
             Place::Input => File::from(io::stdin().as_fd().try_clone_to_owned().context("dup")?),
-            Place::File(path) => open(path)?,
+            Place::File(path) => open(client, path)?,
         };
         let about = file.metadata().context("stat")?;
         ensure!(
@@ -103,10 +107,16 @@ impl Source {
     }
 }
 
-fn open(path: &Path) -> Result<File> {
-    // A named pipe is as good as any other.
-    let file = nix::fcntl::open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty());
-    Ok(File::from(file.with_context(|| format!("open {}", path.display()))?))
+/// A named pipe is as good as any other; its writer is waited for as long as the client does, and not in open(2).
+fn open(client: &Client, path: &Path) -> Result<File> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let file = nix::fcntl::open(path, flags, nix::sys::stat::Mode::empty());
+    let file = File::from(file.with_context(|| format!("open {}", path.display()))?);
+    if file.metadata().context("stat")?.file_type().is_fifo() {
+        client.wait(Some(file.as_fd()), None)?;
+    }
+    call!(set_blocking(file.as_fd()), "fcntl({})", path.display())?;
+    Ok(file)
 }
 
 /// Who knows how far the source has been read.

@@ -42,12 +42,14 @@ mod partitions;
 mod pty;
 mod recovery;
 mod services;
+mod silence;
 mod stop;
 mod storage;
 mod storage_faults;
 mod storage_moving;
 mod supervisor;
 mod unit_options;
+mod verbs;
 mod volatile;
 
 use std::env;
