@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::cache::{Cache, Part};
-use super::fetch::{Failure, Fetch, Network, Remedy, Request};
+use super::failure::{Failure, Remedy};
+use super::fetch::{Fetch, Network, Request};
 use crate::fault;
 use crate::sys::errno_of;
 

@@ -11,13 +11,15 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Error, Result, bail};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use ureq::http::{Response, Uri};
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Body, Proxy};
 
+use super::address::{check, join};
+use super::failure::{Failure, Remedy};
 use super::names::Names;
 use super::trust;
 use crate::archive::child::{Child, Confinement, Ended, large_pipe, start};
@@ -107,36 +109,6 @@ pub struct Head {
     pub tag: Option<String>,
     /// Whether it calls it a page to read.
     pub is_page: bool,
-}
-
-/// Whether another try makes sense.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Remedy {
-    /// The same again, after a while.
-    Wait,
-    /// The server does not have it: another server, or a newer index.
-    Elsewhere,
-    /// None.
-    None,
-}
-
-/// Why it did not come, or not whole.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
-    /// One line.
-    pub text: String,
-    /// What may help.
-    pub remedy: Remedy,
-}
-
-impl Failure {
-    fn last(text: impl Into<String>) -> Self {
-        Self { text: text.into(), remedy: Remedy::None }
-    }
-
-    fn passing(text: impl Into<String>) -> Self {
-        Self { text: text.into(), remedy: Remedy::Wait }
-    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -248,52 +220,6 @@ fn follow_redirects(request: &Request<'_>, network: &Network) -> Result<(Uri, Re
         uri = target;
     }
     Err(Failure::last(format!("{} redirects more than {MOST_REDIRECTS} times", request.address)))
-}
-
-/// Whether an address may be asked at all.
-///
-/// # Errors
-/// That it is not encrypted, or no address.
-pub fn check_address(address: &str) -> Result<()> {
-    let uri: Result<Uri, _> = address.parse();
-    match uri.map(|uri| check(&uri)) {
-        Ok(checked) => checked.map_err(|failure| Error::msg(failure.text)),
-        Err(error) => bail!("{address} is not an address: {error}"),
-    }
-}
-
-/// Encrypted, or of this machine.
-fn check(uri: &Uri) -> Result<(), Failure> {
-    let host = uri.host().unwrap_or_default();
-    match uri.scheme_str() {
-        _ if host.is_empty() => Err(Failure::last(format!("{uri} names no host"))),
-        Some("https") => Ok(()),
-        Some("http") if is_loopback(host) => Ok(()),
-        Some("http") => Err(Failure::last(format!("{uri} is not encrypted; use https"))),
-        _ => Err(Failure::last(format!("{uri} is not an https address"))),
-    }
-}
-
-fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    bare == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-/// Where a redirect leads. RFC 3986, 5.2, without dot segments, which servers understand themselves.
-fn join(base: &Uri, location: &str) -> Option<Uri> {
-    let authority = base.authority()?;
-    let scheme = base.scheme_str()?;
-    let text = if location.contains("://") {
-        location.to_owned()
-    } else if let Some(rest) = location.strip_prefix("//") {
-        format!("{scheme}://{rest}")
-    } else if location.starts_with('/') {
-        format!("{scheme}://{authority}{location}")
-    } else {
-        let directory = base.path().rsplit_once('/').map_or("", |(directory, _)| directory);
-        format!("{scheme}://{authority}{directory}/{location}")
-    };
-    text.split('#').next()?.parse().ok().filter(|uri: &Uri| uri.authority().is_some())
 }
 
 fn call(uri: &Uri, request: &Request<'_>, network: &Network) -> Result<Response<Body>, Failure> {
@@ -459,41 +385,6 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn uri(text: &str) -> Uri {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn redirects_lead_where_they_say() {
-        let base = uri("https://a.example/x/y?z");
-        for (location, expected) in [
-            ("https://b.example/q", "https://b.example/q"),
-            ("//b.example/q", "https://b.example/q"),
-            ("/q", "https://a.example/q"),
-            ("q", "https://a.example/x/q"),
-            ("http://b.example/", "http://b.example/"),
-        ] {
-            assert_eq!(
-                join(&base, location).map(|uri| uri.to_string()).as_deref(),
-                Some(expected),
-                "{location}"
-            );
-        }
-        assert!(join(&base, "https://").is_none());
-    }
-
-    #[test]
-    fn plain_http_is_for_this_machine_alone() {
-        for good in ["https://example.org/", "http://127.0.0.1:8080/", "http://localhost/", "http://[::1]/"] {
-            assert!(check(&uri(good)).is_ok(), "{good}");
-        }
-        for bad in
-            ["http://example.org/", "ftp://example.org/", "http://127.0.0.1.example.org/", "/etc/passwd"]
-        {
-            assert!(check(&uri(bad)).is_err(), "{bad}");
-        }
-    }
-
     #[test]
     fn ranges_are_read() {
         assert_eq!(content_range("bytes 5-9/10"), Some((5, Some(10))));
@@ -507,7 +398,6 @@ mod tests {
         #[test]
         fn no_header_panics(text in ".{0,40}") {
             let _ = content_range(&text);
-            let _ = join(&uri("https://a.example/x"), &text);
         }
     }
 }

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::cache::Cache;
 use super::download::Item;
-use super::fetch::{Failure, Network, whole};
+use super::failure::Failure;
+use super::fetch::{Network, whole};
 use super::index::{self, Image};
 use crate::durable;
 

@@ -4,9 +4,11 @@
 //! child (`fetch`), and nothing on disk but the cache directory. It never unpacks: it hands on bytes, and says at their
 //! end whether they were the right ones.
 
+pub mod address;
 pub mod cache;
 pub mod choose;
 pub mod download;
+pub mod failure;
 pub mod feeder;
 pub mod fetch;
 pub mod index;

@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::Env;
 use super::progress::Progress;
+use crate::catalogue::address::check_address;
 use crate::catalogue::choose::{Query, architecture};
-use crate::catalogue::fetch::check_address;
 use crate::catalogue::index::is_sha256;
 use crate::cli;
 use crate::exit::ExitCode;
