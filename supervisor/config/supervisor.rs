@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use super::error::{Error, Kind};
+use super::images;
 use super::ini::Document;
 use super::load_document;
 use super::schema::{Form, Key, Schema, value_error};
@@ -76,6 +77,8 @@ const KEYS: &[Key] = &[
         "a start by autostart counts as survived after this time; 0 turns the boot-loop guard off",
         "300",
     ),
+    images::MIRROR,
+    images::CACHE_SIZE,
     seeding::UDEV_SUBSYSTEMS,
 ];
 

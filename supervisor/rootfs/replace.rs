@@ -13,16 +13,18 @@ use nix::fcntl::{OFlag, openat, renameat};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat};
 use nix::unistd::{UnlinkatFlags, fchown, unlinkat};
 
+use super::files::GuestFile;
 use super::root::{Root, file_type, reopen};
 use crate::call;
 
 impl Root {
-    /// Gives `path` this content. Whatever had the name is replaced, a link as well; the owner and mode of a regular file
+    /// Gives a file this content. Whatever had the name is replaced, a link as well; the owner and mode of a regular file
     /// are kept, a new one has `mode`. The directory of the path is resolved inside the tree.
     ///
     /// # Errors
     /// When the directory cannot be made or written; then nothing has changed.
-    pub fn replace(&self, path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    pub fn replace(&self, file: GuestFile, bytes: &[u8], mode: u32) -> Result<()> {
+        let path = file.path();
         let name = path.file_name().with_context(|| format!("{} has no name", path.display()))?;
         let parent = path.parent().unwrap_or(Path::new("/"));
         let place = self.make_directories(parent)?;
@@ -67,6 +69,7 @@ fn temporary(name: &OsStr) -> OsString {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rootfs::files::{RESOLV_CONF, SHADOW};
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
@@ -78,13 +81,13 @@ mod tests {
         fs::create_dir_all(tree.path().join("root/etc")).unwrap();
         symlink(&outside, tree.path().join("root/etc/resolv.conf")).unwrap();
         let root = Root::open(&tree.path().join("root")).unwrap();
-        root.replace(Path::new("/etc/resolv.conf"), b"new", 0o644).unwrap();
+        root.replace(RESOLV_CONF, b"new", 0o644).unwrap();
         assert_eq!(fs::read(&outside).unwrap(), b"x");
         assert_eq!(fs::read(tree.path().join("root/etc/resolv.conf")).unwrap(), b"new");
         let shadow = tree.path().join("root/etc/shadow");
         fs::write(&shadow, "old").unwrap();
         fs::set_permissions(&shadow, fs::Permissions::from_mode(0o640)).unwrap();
-        root.replace(Path::new("/etc/shadow"), b"new", 0o600).unwrap();
+        root.replace(SHADOW, b"new", 0o600).unwrap();
         assert_eq!(fs::metadata(&shadow).unwrap().permissions().mode() & 0o777, 0o640);
         let left: Vec<_> = fs::read_dir(tree.path().join("root/etc")).unwrap().collect();
         assert_eq!(left.len(), 2);

@@ -15,6 +15,7 @@ use super::items::{ITEMS, Item};
 use super::ledger::{Before, Entry, Ledger};
 use super::{Facts, unknown_layout};
 use crate::call;
+use crate::rootfs::files::{self, GuestFile};
 use crate::rootfs::root::{Root, file_type, open_regular};
 
 /// A larger file is none that people edit.
@@ -121,7 +122,7 @@ fn one(root: &Root, item: &Item, facts: &Facts, keeper: &mut Keeper<'_>, report:
     let entry = Entry { before, wrote: wanted.clone(), told: None };
     keeper.ledger.files.insert(name.to_owned(), entry);
     keeper.save()?;
-    root.replace(item.file.path(), wanted.as_bytes(), item.mode)
+    root.replace(item.file, wanted.as_bytes(), item.mode)
 }
 
 /// Gives a tree back what was there before it was seeded.
@@ -132,8 +133,11 @@ pub fn undo(root: &Root, path: &Path, manner: Manner) -> Result<Report> {
     let mut report = Report::default();
     let mut ledger = Ledger::load(path)?;
     for (name, entry) in ledger.clone().files {
-        let file = Path::new(&name);
-        let current = match look(root, file)? {
+        let Some(file) = files::ALL.iter().find(|file| file.as_str() == name).copied() else {
+            report.warnings.push(format!("{name} was changed by another version of ds and is left as it is"));
+            continue;
+        };
+        let current = match look(root, file.path())? {
             Found::Nothing => None,
             Found::File(current) => Some(current.content),
             Found::Other => {
@@ -161,9 +165,10 @@ pub fn undo(root: &Root, path: &Path, manner: Manner) -> Result<Report> {
     Ok(report)
 }
 
-fn restore(root: &Root, path: &Path, before: Option<&Before>) -> Result<()> {
+fn restore(root: &Root, file: GuestFile, before: Option<&Before>) -> Result<()> {
+    let path = file.path();
     match before {
-        Some(before) => root.replace(path, before.content.as_bytes(), before.mode),
+        Some(before) => root.replace(file, before.content.as_bytes(), before.mode),
         None => {
             let parent = path.parent().context("it has no directory")?;
             let name = path.file_name().context("it has no name")?;
