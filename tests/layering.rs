@@ -20,10 +20,11 @@ const LAYERS: &[&[&str]] = &[
     &["worker"],
     &["monitor"],
     &["child"],
+    &["catalogue"],
     &["cgroup", "privilege"],
     &["plan"],
     &["android", "host"],
-    &["archive", "cli", "log", "mount", "paths", "pty"],
+    &["archive", "cli", "log", "mount", "paths", "pty", "seed"],
     &["config", "rootfs"],
     &[
         "clock",

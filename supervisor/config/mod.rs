@@ -7,19 +7,23 @@
 mod container;
 mod edit;
 mod error;
+mod images;
 pub mod ini;
 mod load;
 mod once;
 mod own;
 mod schema;
 mod sections;
+mod seeding;
 mod supervisor;
 pub mod value;
 
 pub use container::{KEYS, SCHEMA};
 pub use edit::assignment;
 pub use error::{Error, Kind};
+pub use images::Images;
 pub use once::Once;
 pub use schema::{Form, Key, Schema};
 pub use sections::{Android, Config, Container, Hardware, Limits, Mounts, Network, RootSource, Security};
+pub use seeding::Seeding;
 pub use supervisor::Supervisor;

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use super::value::{
     Bind, CgroupLayout, ContainerPath, Cpus, DeadlockShield, EnvironmentName, Fsck, HardwareAccess, HostPath,
-    Hostname, ImageLabel, Name, NameServers, NetworkMode, Priority, Privileged, RestartPolicy, Seconds, Size,
-    StartAfter, UserNamespaces, Uuid, WakelockPolicy,
+    Hostname, ImageLabel, Name, NameServers, NetworkMode, Priority, Privileged, RestartPolicy, Seconds, Seed,
+    Size, StartAfter, UserNamespaces, Uuid, WakelockPolicy,
 };
 
 /// One container as configured.
@@ -66,6 +66,8 @@ pub struct Container {
     pub cgroup: CgroupLayout,
     /// Its identity, the same for life.
     pub uuid: Uuid,
+    /// What is put into its root file system and its /run, so that the distribution is at home.
+    pub seed: Seed,
     /// The `oom_score_adj` of its processes, −1000 to 1000 (proc_pid_oom_score_adj(5)).
     pub oom_score: i32,
 }

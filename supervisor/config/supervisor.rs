@@ -8,7 +8,7 @@ use super::error::{Error, Kind};
 use super::ini::Document;
 use super::load::load_document;
 use super::schema::{Form, Key, Schema, value_error};
-use super::value::{Invalid, LogLevel, Seconds, Size, Switch, Whole};
+use super::value::{Invalid, LogLevel, Seconds, Size, Subsystems, Switch, Whole};
 
 /// The least size of a log: one that is smaller is rotated all the time.
 const LEAST_LOG: u64 = 4 << 10;
@@ -74,6 +74,30 @@ const KEYS: &[Key] = &[
         Form::Text("SECONDS"),
         "a start by autostart counts as survived after this time; 0 turns the boot-loop guard off",
         "300",
+    ),
+    Key::new(
+        "images",
+        "mirror",
+        "https://images.linuxcontainers.org",
+        Form::Text("ADDRESSES"),
+        "servers laid out as images.linuxcontainers.org, with commas, tried in order",
+        "https://mirror.nju.edu.cn/lxc-images,https://images.linuxcontainers.org",
+    ),
+    Key::new(
+        "images",
+        "cache-size",
+        "2G",
+        Form::Text("SIZE"),
+        "how much of what was downloaded is kept; what was used longest ago goes first",
+        "500M",
+    ),
+    Key::new(
+        "seed",
+        "udev-subsystems",
+        Subsystems::DEFAULT,
+        Form::Text("NAMES"),
+        "subsystems whose devices udev inside containers may replay at boot, with commas",
+        "usb,input",
     ),
 ];
 
@@ -197,7 +221,7 @@ mod tests {
     fn every_default_and_example_is_valid() {
         for key in KEYS {
             for value in [key.default, key.example] {
-                parse(&format!("[supervisor]\n{} = {value}\n", key.name)).unwrap();
+                parse(&format!("[{}]\n{} = {value}\n", key.section, key.name)).unwrap();
             }
         }
     }

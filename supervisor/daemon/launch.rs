@@ -11,6 +11,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
@@ -33,6 +35,8 @@ use crate::sys::process::{Fork, exit_immediately, fork, pidfd_open};
 /// What the supervisor writes to the pipe once it listens; anything else is the reason why it does not.
 const READY: &str = "ready";
 
+/// How long a supervisor may take to begin.
+const LAUNCHING: Duration = Duration::from_secs(30);
 /// How long a supervisor may take to end once its socket is gone, milliseconds.
 const ENDING: u16 = 5000;
 
@@ -125,9 +129,18 @@ pub fn supervise(paths: &Paths, options: Options) -> Result<Stage> {
 pub fn lock(paths: &Paths) -> Result<Flock<File>> {
     let path = paths.launch_lock();
     paths::create_private(&paths.run).with_context(|| format!("create {}", paths.run.display()))?;
-    let file = open_lock(&path)?;
-    let locked = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno);
-    Ok(call!(locked, "flock({})", path.display())?)
+    let mut file = open_lock(&path)?;
+    let deadline = Instant::now() + LAUNCHING;
+    loop {
+        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Err((file, Errno::EWOULDBLOCK)) if Instant::now() < deadline => file,
+            Err((_, Errno::EWOULDBLOCK)) => {
+                bail!("another process has been launching a supervisor for {} s; end it", LAUNCHING.as_secs())
+            }
+            other => return Ok(call!(other.map_err(|(_, errno)| errno), "flock({})", path.display())?),
+        };
+        sleep(Duration::from_millis(10));
+    }
 }
 
 /// Starts a supervisor in the background and returns once it listens. The caller holds the [`lock`] and has seen to
@@ -145,6 +158,8 @@ pub fn start(paths: &Paths, autostart: bool) -> Result<()> {
         Fork::Parent(child) => {
             drop(writer);
             let mut answer = String::new();
+            let came = wait_for_input(reader.as_fd(), PollTimeout::try_from(LAUNCHING)?) != Ok(false);
+            ensure!(came, "it did not come up within {} s", LAUNCHING.as_secs());
             File::from(reader).read_to_string(&mut answer).context("wait for the supervisor")?;
             // The first child ends at once; there is nothing to learn from it.
             let _ = waitpid(child, None);

@@ -92,7 +92,7 @@ impl Monitors {
         if self.has(name) {
             return None;
         }
-        match socket::connect_to(&self.paths.control(name)) {
+        match socket::connect_now(&self.paths.control(name)) {
             Ok(connection) => {
                 let connection = connection?;
                 socket::send(&connection, &Request::Watch, &[]).ok()?;

@@ -303,17 +303,40 @@ impl Workers {
         over.iter().for_each(|(_, asker)| self.tell(*asker, &FromSupervisor::Done));
     }
 
-    /// Takes the end of one child, a worker or an orphan that came to us; none when no child has ended. What a worker
-    /// said before it ended counts, also when its end is noticed first.
-    pub fn reap(&mut self) -> Option<Vec<WorkerEvent>> {
-        let status = waitpid(None, Some(WaitPidFlag::WNOHANG)).ok()?;
-        let pid = status.pid()?;
+    /// One that stands by and is stopped would serve nobody: another one takes its place.
+    fn child_stopped(&self, pid: Pid, signal: Signal) {
+        log::warn!("process {pid} was stopped by {signal}");
+        if self.standby == Some(pid) {
+            let _ = kill(pid, Signal::SIGKILL);
+        }
+    }
+
+    /// Takes what a worker has said and nobody has heard.
+    fn last_words(&mut self, pid: Pid) -> Vec<WorkerEvent> {
         let mut events = Vec::new();
         let is_waiting =
             |child: &Child| child.connection.as_ref().is_some_and(|line| poll::is_readable(line.as_fd()));
         while self.children.get(&pid).is_some_and(is_waiting) {
             events.extend(self.hear(pid));
         }
+        events
+    }
+
+    /// Takes what the worker has said that stands by: one that has just taken a client stands by no more.
+    pub fn hear_standby(&mut self) -> Vec<WorkerEvent> {
+        self.standby.map(|standby| self.last_words(standby)).unwrap_or_default()
+    }
+
+    /// Takes the end of one child, a worker or an orphan that came to us; none when no child has ended. What a worker
+    /// said before it ended counts, also when its end is noticed first.
+    pub fn reap(&mut self) -> Option<Vec<WorkerEvent>> {
+        let status = waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)).ok()?;
+        let pid = status.pid()?;
+        if let WaitStatus::Stopped(_, signal) = status {
+            self.child_stopped(pid, signal);
+            return Some(Vec::new());
+        }
+        let mut events = self.last_words(pid);
         events.extend(is_abnormal(status).then_some(WorkerEvent::Died));
         let Some(child) = self.children.remove(&pid) else { return Some(events) };
         // A worker that was interrupted with its client ends by SIGIO; nothing else ends one from outside.

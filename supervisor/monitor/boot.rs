@@ -2,29 +2,44 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use nix::poll::PollTimeout;
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
-use super::state::{Monitor, Phase};
+use super::state::{Monitor, Phase, STOPPED};
 use crate::call;
 use crate::child::android;
 use crate::child::init::{self, Prepared};
 use crate::child::wire::{FromChild, Wire};
 use crate::clock::now;
+use crate::config::Seeding;
 use crate::config::value::Uuid;
 use crate::fault;
 use crate::monitor::protocol::Report;
 use crate::mount::op::Operation;
 use crate::plan::mounts::NOTIFY_SOCKET;
 use crate::plan::seed;
-use crate::poll::PollSet;
+use crate::poll::{PollSet, timeout};
 use crate::proc_stat;
 use crate::pty::Pty;
+use crate::seed::Facts;
 use crate::socket;
 use crate::sys::process::{self, Fork};
+
+/// How long the child may take to execute the init program. It mounts and nothing else; only a host that hangs, or
+/// somebody who froze it, keeps it.
+const BOOTING: Duration = Duration::from_secs(60);
+
+/// What poll(2) has found something for.
+#[derive(Debug)]
+enum Ready {
+    Child,
+    Worker,
+    Listener,
+    Client(u64),
+}
 
 impl Monitor {
     /// Starts PID 1 and returns once it was executed. With `report`, its end means that nobody waits any more, and
@@ -44,7 +59,11 @@ impl Monitor {
             Fork::Parent(pid) => pid,
             Fork::Child => {
                 drop(ours);
+                let seeding = Seeding::load_or_default(&self.paths.supervisor_ini());
+                let facts = Facts::new(&self.config, self.host.android, &seeding);
+                let ledger = self.paths.seed_ledger(&self.config.name);
                 let prepared = Prepared {
+                    seed: (&facts, &ledger),
                     plan: &self.plan,
                     operations: &operations,
                     root_path: self.tree.path(),
@@ -88,11 +107,12 @@ impl Monitor {
         })
     }
 
-    /// Listens to the child until the program was executed.
+    /// Listens to the child until the program was executed. Clients are served meanwhile.
     fn hear(&mut self, wire: &OwnedFd, report: Option<&OwnedFd>) -> Result<()> {
         let mut ready = false;
+        let deadline = Instant::now() + BOOTING;
         loop {
-            wait(wire, report)?;
+            self.wait_for_child(wire, report, deadline)?;
             let Some(received) = socket::receive::<FromChild>(wire)? else {
                 if ready {
                     return fault::point("executed");
@@ -119,20 +139,35 @@ impl Monitor {
             }
         }
     }
-}
 
-/// Waits for the child; the worker's end of `report` going away ends the wait.
-fn wait(wire: &OwnedFd, report: Option<&OwnedFd>) -> Result<()> {
-    loop {
-        let mut set = PollSet::default();
-        set.input(true, wire.as_fd());
-        if let Some(report) = report {
-            set.input(false, report.as_fd());
-        }
-        match call!(set.wait(PollTimeout::NONE), "poll")?.first() {
-            Some(true) => return Ok(()),
-            Some(false) => bail!("interrupted"),
-            None => {}
+    /// Waits until the child says something; whoever asked for the boot and is gone, or asks for the end, ends the wait.
+    fn wait_for_child(&mut self, wire: &OwnedFd, report: Option<&OwnedFd>, deadline: Instant) -> Result<()> {
+        loop {
+            let mut set = PollSet::default();
+            set.input(Ready::Child, wire.as_fd());
+            if let Some(report) = report {
+                set.input(Ready::Worker, report.as_fd());
+            }
+            set.input(Ready::Listener, self.listener.as_fd());
+            for client in &self.clients {
+                set.input(Ready::Client(client.id), client.fd());
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            let ready = call!(set.wait(timeout(Some(left))), "poll")?;
+            for ready in ready {
+                match ready {
+                    Ready::Child => return Ok(()),
+                    Ready::Worker => bail!("interrupted"),
+                    Ready::Listener => self.accept(),
+                    Ready::Client(id) => self.hear_client(id),
+                }
+            }
+            if Instant::now() >= deadline {
+                bail!("its first process did not come to run within {} s", BOOTING.as_secs());
+            }
+            if self.phase == (Phase::Stopping { restart: false }) {
+                bail!(STOPPED);
+            }
         }
     }
 }

@@ -1,85 +1,146 @@
 //! What is asked on the container's control socket, and the ladder from a request to shut down to SIGKILL.
+//!
+//! A client is addressed by its number, never by its place in the list: whatever tells all clients something may remove
+//! any of them.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use super::clients::Client;
 use super::protocol::{Answer, Request};
 use super::state::{Monitor, Phase};
-use super::stopping::{Asking, hears, request};
+use super::stopping::{Asking, hears, is_stopped, request};
+use crate::poll;
 use crate::socket;
 use crate::sys::process;
+
+/// How long a PID 1 that was killed may take before it is thawed and killed again.
+const KILLED_AGAIN: Duration = Duration::from_secs(1);
+
+/// Why nobody gets a restart any more.
+pub(super) const STOPPED: &str = "the container was stopped, which cancelled the restart";
 
 impl Monitor {
     /// Accepts whoever may speak to us.
     pub(super) fn accept(&mut self) {
-        self.clients.extend(Client::accept(self.listener.as_fd(), self.namespace));
+        // What poll(2) said may be out of date: a boot has served everybody meanwhile.
+        if !poll::is_readable(self.listener.as_fd()) {
+            return;
+        }
+        self.last_client += 1;
+        self.clients.extend(Client::accept(self.listener.as_fd(), self.namespace, self.last_client));
     }
 
-    /// Hears a client out; `false` once it is gone.
-    pub(super) fn hear_client(&mut self, index: usize) -> bool {
-        let received = match self.clients.get(index).map(|client| socket::receive::<Request>(client.fd())) {
+    /// Hears one request of a client, and forgets the client once it is gone. What is asked for may remove any other
+    /// client from the list.
+    pub(super) fn hear_client(&mut self, id: u64) {
+        let readable = self.client(id).filter(|client| poll::is_readable(client.fd()));
+        let received = match readable.map(|client| socket::receive::<Request>(client.fd())) {
+            // Gone, or heard already: what poll(2) said may be out of date.
+            None => return,
             Some(Ok(Some(received))) => received,
-            _ => return false,
+            Some(_) => return self.drop_client(id),
         };
         if matches!(received.message, Request::Status | Request::Watch) {
             self.look_for_readiness();
         }
-        let answer = match received.message {
-            Request::Status => Answer::Status(Box::new(self.status())),
+        match received.message {
+            Request::Status => self.answer(id, &Answer::Status(Box::new(self.status())), &[]),
             Request::Watch => {
-                self.clients[index].watching = true;
-                Answer::Status(Box::new(self.status()))
+                if let Some(client) = self.client(id) {
+                    client.watching = true;
+                }
+                self.answer(id, &Answer::Status(Box::new(self.status())), &[]);
             }
             Request::Stop { timeout_s, kill } => {
-                self.stop(timeout_s, kill, false);
-                Answer::Done
+                self.stop(timeout_s, kill);
+                self.answer(id, &Answer::Done, &[]);
             }
-            Request::Restart { timeout_s } => {
-                self.stop(timeout_s, false, true);
-                self.clients[index].waits_for_restart = true;
-                return true;
-            }
-            Request::Console => return self.attach_console(index),
-            Request::Resize(size) => {
-                self.console.resize(size);
-                return true;
-            }
-        };
-        self.clients[index].send(&answer, &[]).is_ok()
-    }
-
-    fn attach_console(&mut self, index: usize) -> bool {
-        match self.console.attach() {
-            Ok(stream) => self.clients[index].send(&Answer::Done, &[stream.as_fd()]).is_ok(),
-            Err(error) => self.clients[index].send(&Answer::Failed(format!("{error:#}")), &[]).is_ok(),
+            Request::Restart { timeout_s } => match self.restart(timeout_s) {
+                Ok(boot) => {
+                    if let Some(client) = self.client(id) {
+                        client.waits_for_boot = Some(boot);
+                    }
+                }
+                Err(refusal) => self.answer(id, &Answer::Failed(refusal.to_owned()), &[]),
+            },
+            Request::Console => match self.console.attach() {
+                Ok(stream) => self.answer(id, &Answer::Done, &[stream.as_fd()]),
+                Err(error) => self.answer(id, &Answer::Failed(format!("{error:#}")), &[]),
+            },
+            Request::Resize(size) => self.console.resize(size),
         }
     }
 
-    /// Answers those who wait for a restart.
-    pub(super) fn restarted(&mut self, answer: &Answer) {
+    fn client(&mut self, id: u64) -> Option<&mut Client> {
+        self.clients.iter_mut().find(|client| client.id == id)
+    }
+
+    fn drop_client(&mut self, id: u64) {
+        self.clients.retain(|client| client.id != id);
+    }
+
+    fn answer(&mut self, id: u64, answer: &Answer, descriptors: &[BorrowedFd<'_>]) {
+        let taken = self.client(id).is_none_or(|client| client.send(answer, descriptors).is_ok());
+        if !taken {
+            self.drop_client(id);
+        }
+    }
+
+    /// Answers those who wait for a boot that has come, or for any boot when none will come.
+    pub(super) fn answer_waiting(&mut self, answer: &Answer) {
+        let boots = if matches!(answer, Answer::Done) { self.boots } else { u32::MAX };
         for client in &mut self.clients {
-            if std::mem::take(&mut client.waits_for_restart) {
+            if client.waits_for_boot.is_some_and(|boot| boot <= boots) {
+                client.waits_for_boot = None;
                 let _ = client.send(answer, &[]);
             }
         }
     }
 
-    /// Asks for the end, or for the end and a new boot. Asked again, the earlier deadline counts, and the last wish.
-    pub(super) fn stop(&mut self, timeout_s: Option<u32>, kill: bool, restart: bool) {
-        if self.init.is_none() {
-            return;
+    /// Whether somebody waits for a boot that has not come.
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.clients.iter().any(|client| client.waits_for_boot.is_some())
+    }
+}
+
+impl Monitor {
+    /// Asks for the end, which nothing takes back: whoever waits for a restart is told that there will be none. Asked
+    /// again, the earlier deadline counts.
+    pub(super) fn stop(&mut self, timeout_s: Option<u32>, kill: bool) {
+        self.answer_waiting(&Answer::Failed(STOPPED.to_owned()));
+        self.end_boot(timeout_s, kill, false);
+    }
+
+    /// Asks for the end and a new boot; the number of the boot that this will be.
+    ///
+    /// # Errors
+    /// That the container is being stopped: a stop wins over a restart.
+    pub(super) fn restart(&mut self, timeout_s: Option<u32>) -> Result<u32, &'static str> {
+        if self.phase == (Phase::Stopping { restart: false }) {
+            return Err("it is being stopped; 'ds start' boots it again");
         }
+        if self.init.is_none() {
+            // The boot that is under way has read its configuration already.
+            return Ok(self.boots + 2);
+        }
+        self.end_boot(timeout_s, false, true);
+        Ok(self.boots + 1)
+    }
+
+    fn end_boot(&mut self, timeout_s: Option<u32>, kill: bool, restart: bool) {
         let again = matches!(self.phase, Phase::Stopping { .. });
         self.phase = Phase::Stopping { restart };
-        let timeout = Duration::from_secs(u64::from(timeout_s.unwrap_or(self.plan.stop_timeout_s)));
-        let due = Instant::now() + timeout;
-        self.deadline = Some(self.deadline.map_or(due, |deadline| deadline.min(due)));
-        if kill {
-            self.kill();
-        } else if !again {
-            self.cgroup.thaw();
-            self.ask();
+        if self.init.is_some() {
+            let timeout = Duration::from_secs(u64::from(timeout_s.unwrap_or(self.plan.stop_timeout_s)));
+            let due = Instant::now() + timeout;
+            self.deadline = Some(self.deadline.map_or(due, |deadline| deadline.min(due)));
+            if kill {
+                self.kill();
+            } else if !again {
+                self.cgroup.thaw();
+                self.ask();
+            }
         }
         self.announce();
     }
@@ -89,8 +150,13 @@ impl Monitor {
     pub(super) fn ask(&mut self) {
         let Some(init) = self.init else { return };
         let again = Asking::after(self.asking.take());
-        let heard = hears(self.plan.stop, init);
-        if let Err(error) = request(self.plan.stop, init) {
+        let (heard, stopped) = (hears(self.plan.stop, init), is_stopped(init));
+        let asked = request(self.plan.stop, init);
+        if stopped {
+            // What is stopped hears nothing.
+            let _ = process::kill(init, libc::SIGCONT);
+        }
+        if let Err(error) = asked {
             log::warn!("{}: {error:#}; it is killed", self.config.name);
             self.kill();
         } else if !heard {
@@ -98,9 +164,16 @@ impl Monitor {
         }
     }
 
-    /// SIGKILL for PID 1, with which the kernel ends every process of its namespace.
+    /// How long PID 1 may still take, when it was asked to end.
+    pub(super) fn ends_within_s(&self) -> Option<u64> {
+        let deadline = self.deadline.filter(|_| matches!(self.phase, Phase::Stopping { .. }))?;
+        Some(deadline.saturating_duration_since(Instant::now()).as_secs() + 1)
+    }
+
+    /// SIGKILL for PID 1, with which the kernel ends every process of its namespace. It is repeated, since root inside
+    /// can freeze a process that is about to die.
     pub(super) fn kill(&mut self) {
-        self.deadline = None;
+        self.deadline = Some(Instant::now() + KILLED_AGAIN);
         self.asking = None;
         if let Some(init) = self.init {
             let _ = process::kill(init, libc::SIGKILL);

@@ -19,8 +19,10 @@ use crate::socket;
 #[derive(Debug, Default)]
 pub(super) struct Early {
     pub(super) clients: Vec<Client>,
-    /// Somebody wants the end: the time for it, and whether it may be a clean one.
-    pub(super) stop: Option<(Option<u32>, bool)>,
+    /// The number of the client that connected last.
+    pub(super) last_client: u64,
+    /// Somebody wants the end.
+    pub(super) stop: bool,
     /// How far the check was when that was told last.
     told: Option<u8>,
 }
@@ -29,7 +31,8 @@ impl Early {
     /// Accepts whoever has come and answers what can be answered; waits for nothing.
     pub(super) fn serve(&mut self, listener: BorrowedFd<'_>, namespace: PidNamespace, config: &Config) {
         while poll::is_readable(listener) {
-            self.clients.extend(Client::accept(listener, namespace));
+            self.last_client += 1;
+            self.clients.extend(Client::accept(listener, namespace, self.last_client));
         }
         let stop = &mut self.stop;
         self.clients.retain_mut(|client| !poll::is_readable(client.fd()) || hear(client, stop, config));
@@ -57,7 +60,7 @@ impl Early {
 }
 
 /// Hears one request; `false` once the client is gone.
-fn hear(client: &mut Client, stop: &mut Option<(Option<u32>, bool)>, config: &Config) -> bool {
+fn hear(client: &mut Client, stop: &mut bool, config: &Config) -> bool {
     let Ok(Some(received)) = socket::receive::<Request>(client.fd()) else { return false };
     let answer = match received.message {
         Request::Status => Answer::Status(Box::new(status(config))),
@@ -65,13 +68,13 @@ fn hear(client: &mut Client, stop: &mut Option<(Option<u32>, bool)>, config: &Co
             client.watching = true;
             Answer::Status(Box::new(status(config)))
         }
-        Request::Stop { timeout_s, kill } => {
-            *stop = Some((timeout_s, kill));
+        Request::Stop { .. } => {
+            *stop = true;
             Answer::Done
         }
         // It comes up with the configuration that it would have after a restart.
         Request::Restart { .. } => {
-            client.waits_for_restart = true;
+            client.waits_for_boot = Some(1);
             return true;
         }
         Request::Console => Answer::Failed("it is starting; try again when it runs".into()),
@@ -100,5 +103,6 @@ fn status(config: &Config) -> Status {
         network: config.network.mode.to_string(),
         addresses: Vec::new(),
         last_exit: None,
+        ends_within_s: None,
     }
 }

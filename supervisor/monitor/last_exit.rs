@@ -29,10 +29,10 @@ pub fn write(paths: &Paths, name: &Name, exit: &Exit) -> Result<()> {
     durable::write(&path, &text, 0o600).with_context(|| format!("write {}", path.display()))
 }
 
-/// Writes down that a container never came to run.
-pub fn write_failed_start(paths: &Paths, name: &Name, message: &str) {
+/// Writes down that a container never came to run; or that it was stopped before it did.
+pub fn write_failed_start(paths: &Paths, name: &Name, message: &str, stopped: bool) {
     let exit = Exit {
-        reason: ExitReason::StartFailed,
+        reason: if stopped { ExitReason::Stopped } else { ExitReason::StartFailed },
         code: None,
         signal: None,
         message: Some(message.to_owned()),

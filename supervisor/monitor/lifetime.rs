@@ -19,7 +19,7 @@ use crate::android::wakelock;
 use crate::child::android;
 use crate::clock::{now, unix_s};
 use crate::config::value::WakelockPolicy;
-use crate::config::{Config, RootSource};
+use crate::config::{Config, RootSource, Seeding};
 use crate::fault;
 use crate::plan;
 use crate::poll::{PollSet, timeout};
@@ -42,15 +42,15 @@ enum Ready {
     Notify,
     Console,
     Viewer(usize),
-    Client(usize),
+    Client(u64),
 }
 
 impl Monitor {
     /// Stays with the container until it has ended for good; the exit code of the monitor.
     pub(super) fn live(mut self) -> i32 {
-        self.announce();
+        self.booted();
         loop {
-            // From the highest index down, so that removing one leaves the others where they are.
+            // From the last viewer to the first, so that removing one leaves the others where they are.
             for source in self.wait().into_iter().rev() {
                 match source {
                     Ready::Listener => self.accept(),
@@ -59,14 +59,10 @@ impl Monitor {
                     Ready::Viewer(index) => {
                         self.console.serve(index);
                     }
-                    Ready::Client(index) => {
-                        if !self.hear_client(index) && index < self.clients.len() {
-                            self.clients.remove(index);
-                        }
-                    }
+                    Ready::Client(id) => self.hear_client(id),
                     Ready::Signals => {
                         if self.signals.take().contains(&libc::SIGTERM) {
-                            self.stop(None, false, false);
+                            self.stop(None, false);
                         }
                         if let Some(exit) = self.reap() {
                             return self.end(&exit);
@@ -86,14 +82,24 @@ impl Monitor {
         }
     }
 
+    /// A boot has come: tells who waited for it.
+    fn booted(&mut self) {
+        self.answer_waiting(&Answer::Done);
+        self.announce();
+        if self.is_waited_for() {
+            // Asked for while this boot was under way, which had read its configuration already.
+            let _ = self.restart(None);
+        }
+    }
+
     fn wait(&self) -> Vec<Ready> {
         let mut set = PollSet::default();
         set.input(Ready::Listener, self.listener.as_fd());
         if let Some(notify) = &self.notify {
             set.input(Ready::Notify, notify.fd());
         }
-        for (index, client) in self.clients.iter().enumerate() {
-            set.input(Ready::Client(index), client.fd());
+        for client in &self.clients {
+            set.input(Ready::Client(client.id), client.fd());
         }
         for (index, (stream, reads, writes)) in self.console.viewers().enumerate() {
             set.add(Ready::Viewer(index), stream, events(reads, writes));
@@ -184,13 +190,15 @@ impl Monitor {
         self.announce();
         match self.boot_again() {
             Ok(()) => {
-                self.restarted(&Answer::Done);
-                self.announce();
+                self.booted();
                 None
             }
             Err(error) => {
+                if self.phase == (Phase::Stopping { restart: false }) {
+                    return Some(Exit { reason: ExitReason::Stopped, ..exit });
+                }
                 let text = format!("{error:#}");
-                self.restarted(&Answer::Failed(text.clone()));
+                self.answer_waiting(&Answer::Failed(text.clone()));
                 Some(Exit { reason: ExitReason::StartFailed, message: Some(text), ..exit })
             }
         }
@@ -225,7 +233,12 @@ impl Monitor {
         self.tree.renew(&config)?;
         let guest = Guest::inspect(self.tree.root(), config.container.init.as_str().as_ref())?;
         self.sign = Sign::of(&guest);
-        let plan = plan::build(&config, &self.host, &guest)?;
+        let plan = plan::build(
+            &config,
+            &self.host,
+            &guest,
+            &Seeding::load_or_default(&self.paths.supervisor_ini()),
+        )?;
         self.filters = crate::privilege::compile(&plan.filters)?;
         self.writers = writers(self.tree.root(), &config);
         (self.config, self.plan) = (config, plan);

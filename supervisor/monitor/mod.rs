@@ -23,3 +23,4 @@ mod tree;
 
 pub use self::run::run;
 pub use self::setup::{Origin, Setup};
+pub use self::stopping::is_stopped;

@@ -5,13 +5,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use anyhow::{Context, Result};
 use nix::fcntl::OFlag;
 use nix::sys::prctl;
+use nix::sys::socket::{Backlog, listen};
 use nix::sys::stat::Mode;
 use nix::unistd::{chdir, setsid};
 
 use super::early::Early;
 use super::protocol::{Answer, Report};
 use super::setup::{Origin, Setup};
-use super::state::Monitor;
+use super::state::{Monitor, STOPPED};
 use super::{clients, last_exit};
 use crate::call;
 use crate::host::Host;
@@ -29,23 +30,19 @@ pub fn run(setup: Setup) -> ! {
     let started = detach(&origin, &host, name.as_str())
         .inspect(|_| sinks::take_role(Role::daemon(&settings, &paths.supervisor_log(), false)))
         .and_then(|proc| Monitor::prepare((config, once), paths.clone(), host, proc, &origin, &mut early))
-        .and_then(|mut monitor| {
-            monitor.boot(Some(&origin.report))?;
-            Ok(monitor)
-        });
+        .and_then(|monitor| monitor.first_boot(&origin.report, &mut early));
     let Origin { listener, report } = origin;
     match started {
-        Ok(mut monitor) => {
+        Ok(monitor) => {
             let _ = socket::send(&report, &Report::Running, &[]);
             drop(report);
-            monitor.take_over(early);
             monitor.tree.booted();
             let code = monitor.live();
             process::exit_immediately(code)
         }
         Err(error) => {
-            let text = format!("{error:#}");
-            last_exit::write_failed_start(&paths, &name, &text);
+            let text = if early.stop { STOPPED.to_owned() } else { format!("{error:#}") };
+            last_exit::write_failed_start(&paths, &name, &text, early.stop);
             let _ = std::fs::remove_file(paths.notify(&name));
             let _ = std::fs::remove_file(paths.control(&name));
             let answer = Answer::Failed(text.clone());
@@ -60,6 +57,8 @@ pub fn run(setup: Setup) -> ! {
 /// Leaves the worker's session, its client and its descriptors behind.
 fn detach(origin: &Origin, host: &Host, name: &str) -> Result<OwnedFd> {
     call!(setsid(), "setsid")?;
+    // Again, by this process: whoever connects learns from the kernel that it is the monitor (SO_PEERCRED).
+    call!(listen(&origin.listener, Backlog::MAXCONN), "listen")?;
     // The worker's log closes its descriptors itself, before they are closed under it.
     sinks::take_role(Role::Client);
     let proc = trusted_proc()?;

@@ -1,11 +1,12 @@
 //! A container with everything that its monitor has for it: how that is prepared, and what is told of it.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 use nix::sys::signal::Signal;
+use nix::sys::socket::{Shutdown, shutdown};
 use nix::unistd::Pid;
 use seccompiler::BpfProgram;
 
@@ -20,7 +21,7 @@ use super::stopping::Asking;
 use super::tree::Tree;
 use crate::cgroup::Cgroup;
 use crate::child::android;
-use crate::config::{Config, Once};
+use crate::config::{Config, Once, Seeding};
 use crate::fault;
 use crate::host::Host;
 use crate::paths::Paths;
@@ -69,11 +70,13 @@ pub(super) struct Monitor {
     /// Our own: who asks from another one is refused.
     pub(super) namespace: PidNamespace,
     pub(super) clients: Vec<Client>,
+    /// The number of the client that connected last.
+    pub(super) last_client: u64,
     pub(super) init: Option<Pid>,
     pub(super) pid_started: Option<u64>,
     /// When PID 1 was started, CLOCK_BOOTTIME seconds.
     pub(super) started_s: Option<u64>,
-    /// When SIGKILL is due.
+    /// When SIGKILL is due, also once more.
     pub(super) deadline: Option<Instant>,
     /// The request to shut down waits for a PID 1 that listens.
     pub(super) asking: Option<Asking>,
@@ -88,6 +91,9 @@ pub(super) struct Monitor {
     pub(super) hasty: u32,
     pub(super) last_exit: Option<Exit>,
 }
+
+/// Why a start has come to nothing that was called off.
+pub(super) const STOPPED: &str = "it was stopped while it started";
 
 impl Monitor {
     pub(super) fn prepare(
@@ -106,11 +112,15 @@ impl Monitor {
         let mut tell = |told: Report| {
             early.report(report.as_fd(), &told);
             early.serve(listener.as_fd(), namespace, &config);
+            if early.stop {
+                // Ends what watches the worker's end, as the end of the worker would.
+                let _ = shutdown(report.as_raw_fd(), Shutdown::Read);
+            }
         };
         let tree = Tree::open(&config, &paths.run_container(&config.name), report.as_fd(), &mut tell)?;
         let guest = Guest::inspect(tree.root(), config.container.init.as_str().as_ref())?;
         android::complete(&mut config, &host);
-        let plan = plan::build(&config, &host, &guest)?;
+        let plan = plan::build(&config, &host, &guest, &Seeding::load_or_default(&paths.supervisor_ini()))?;
         let mut warnings = plan.warnings.clone();
         let cgroup = create_cgroup(&config, &paths, &host, &plan, &mut warnings)?;
         fault::point("grouped")?;
@@ -139,7 +149,8 @@ impl Monitor {
             signals,
             listener,
             namespace,
-            clients: Vec::new(),
+            clients: std::mem::take(&mut early.clients),
+            last_client: early.last_client,
             init: None,
             pid_started: None,
             started_s: None,
@@ -155,13 +166,15 @@ impl Monitor {
         })
     }
 
-    /// Takes over who has connected while it was prepared, and does what they want.
-    pub(super) fn take_over(&mut self, early: Early) {
-        self.clients = early.clients;
-        self.restarted(&Answer::Done);
-        if let Some((timeout_s, kill)) = early.stop {
-            self.stop(timeout_s, kill, false);
+    /// Boots for the first time, unless somebody has asked for the end meanwhile. What fails leaves to `early` whoever
+    /// has to be told.
+    pub(super) fn first_boot(mut self, report: &OwnedFd, early: &mut Early) -> Result<Self> {
+        let booted = if early.stop { Err(Error::msg(STOPPED)) } else { self.boot(Some(report)) };
+        if booted.is_err() {
+            early.stop |= self.phase == (Phase::Stopping { restart: false });
+            early.clients = std::mem::take(&mut self.clients);
         }
+        booted.map(|()| self)
     }
 
     pub(super) fn state(&self) -> State {
@@ -194,6 +207,7 @@ impl Monitor {
             network: self.config.network.mode.to_string(),
             addresses: Vec::new(),
             last_exit: self.last_exit.clone(),
+            ends_within_s: self.ends_within_s(),
         }
     }
 

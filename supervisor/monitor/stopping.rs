@@ -68,6 +68,13 @@ fn signal_of(stop: StopRequest) -> libc::c_int {
     }
 }
 
+/// Whether a process is stopped by a signal or a tracer, proc_pid_stat(5).
+#[must_use]
+pub fn is_stopped(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['T', 't']))
+}
+
 /// Whether PID 1 certainly takes the signal: it has a handler, or has blocked it, as for signalfd(2). One that is in
 /// sigwaitinfo(2) takes it, too, and does not show it: proc_pid_status(5).
 pub(super) fn hears(stop: StopRequest, init: Pid) -> bool {

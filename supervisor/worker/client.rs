@@ -5,7 +5,6 @@
 
 use std::cell::RefCell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use nix::poll::PollTimeout;
@@ -13,7 +12,7 @@ use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 
 use super::protocol::{FromWorker, ToWorker};
 use crate::call;
-use crate::poll::{PollSet, timeout, wait_for_input};
+use crate::poll::wait_for_input;
 use crate::socket;
 use crate::sys::signal::raise_on_input;
 
@@ -67,32 +66,7 @@ impl Client {
     /// # Errors
     /// That it was interrupted.
     pub fn wait_for(&self, descriptor: &OwnedFd) -> Result<()> {
-        self.wait_until(descriptor, None).map(drop)
-    }
-
-    /// The same, but no longer than to a certain moment; whether the descriptor is readable.
-    ///
-    /// # Errors
-    /// That it was interrupted.
-    pub fn wait_until(&self, descriptor: &OwnedFd, until: Option<Instant>) -> Result<bool> {
-        loop {
-            let mut set = PollSet::default();
-            set.input(true, descriptor.as_fd());
-            if let Some(client) = self.fd() {
-                set.input(false, client);
-            }
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            match call!(set.wait(timeout(left)), "poll")?.first() {
-                Some(true) => return Ok(true),
-                Some(false) => match self.receive().context("the client")? {
-                    FromClient::Signal(libc::SIGINT | libc::SIGTERM | libc::SIGHUP | libc::SIGQUIT)
-                    | FromClient::HungUp => bail!("interrupted"),
-                    FromClient::Signal(_) => {}
-                },
-                None if until.is_some_and(|until| until <= Instant::now()) => return Ok(false),
-                None => {}
-            }
-        }
+        self.wait(Some(descriptor.as_fd()), None).map(drop)
     }
 
     /// The next message; waits for it.

@@ -13,9 +13,11 @@ mod process;
 mod root_fs;
 mod sandbox;
 mod terminal;
+mod web;
 
 mod android;
 mod archives;
+mod catalogue;
 mod cgroups;
 mod console;
 mod devices;
@@ -39,13 +41,16 @@ mod network;
 mod partitions;
 mod pty;
 mod recovery;
+mod seeding;
 mod services;
+mod silence;
 mod stop;
 mod storage;
 mod storage_faults;
 mod storage_moving;
 mod supervisor;
 mod unit_options;
+mod verbs;
 mod volatile;
 
 use std::env;

@@ -26,9 +26,11 @@ mod bind;
 mod choice;
 mod invalid;
 mod label;
+mod mirror;
 mod name;
 mod number;
 mod path;
+mod seed;
 mod user;
 
 pub use android::{NameServers, SharedStorage};
@@ -40,7 +42,9 @@ pub use choice::{
 pub use invalid::Invalid;
 pub(crate) use invalid::{quoted, refuse_control_characters};
 pub use label::ImageLabel;
+pub use mirror::Mirrors;
 pub use name::{EnvironmentName, EnvironmentValue, Hostname, Name, Uuid};
 pub use number::{Cpus, Priority, Seconds, Size, Whole};
 pub use path::{ContainerPath, HostPath};
+pub use seed::{Seed, SeedItem, Subsystems};
 pub use user::{Account, AccountName, UserSpec};

@@ -302,6 +302,9 @@ impl Server {
                     // Nobody finds the socket from now on; who has connected already sees the connection end. The
                     // lock comes second: the socket that the next one makes is not ours to remove.
                     let _ = std::fs::remove_file(self.paths.supervisor_socket());
+                    // One that has just taken a client, and has said so, is no standby any more.
+                    let events = self.workers.hear_standby();
+                    self.take_worker_events(events)?;
                     self.workers.kill_standby();
                     self.autostart.end();
                     self.module.clear();
