@@ -13,6 +13,7 @@
 
 pub mod android;
 pub mod archive;
+pub mod catalogue;
 pub mod cgroup;
 pub mod child;
 pub mod cli;

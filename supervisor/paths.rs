@@ -78,6 +78,12 @@ impl Paths {
         self.data.join("log/supervisor.log")
     }
 
+    /// Directory of what was downloaded.
+    #[must_use]
+    pub fn cache(&self) -> PathBuf {
+        self.data.join("cache")
+    }
+
     /// Directory of all containers.
     #[must_use]
     pub fn containers(&self) -> PathBuf {

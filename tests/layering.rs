@@ -18,6 +18,7 @@ const LAYERS: &[&[&str]] = &[
     &["worker"],
     &["monitor"],
     &["child"],
+    &["catalogue"],
     &["cgroup", "privilege"],
     &["plan"],
     &["android", "host", "log", "paths"],

@@ -100,7 +100,7 @@ macro_rules! described {
 }
 
 /// All verbs, in the order of the overview.
-const VERBS: [(&str, Describe); 33] = described![
+const VERBS: [(&str, Describe); 34] = described![
     Create,
     Start,
     Stop,
@@ -126,6 +126,7 @@ const VERBS: [(&str, Describe); 33] = described![
     Convert,
     Images,
     Pull,
+    Cache,
     Check,
     Doctor,
     Supervise,
@@ -247,7 +248,7 @@ mod tests {
     #[test]
     fn every_verb_of_the_contract_is_there() {
         let expected = "create start stop restart freeze thaw list info stats get set run enter shell console logs rm rename \
-                        copy export import resize convert images pull check doctor supervise supervisor rpc version \
+                        copy export import resize convert images pull cache check doctor supervise supervisor rpc version \
                         completions help";
         let names: Vec<&str> = verbs().iter().map(|verb| verb.name).collect();
         assert_eq!(names, expected.split_whitespace().collect::<Vec<_>>());

@@ -6,8 +6,9 @@ use anyhow::{Error, Result};
 
 use super::complain;
 use super::{
-    check, console, convert, copy, create, doctor, enter, export, freeze, get, import, info, list, logs,
-    not_yet, rename, resize, restart, rm, run as run_verb, set, shell, start, stats, stop, supervisor,
+    cache, check, console, convert, copy, create, doctor, enter, export, freeze, get, images, import, info,
+    list, logs, not_yet, pull, rename, resize, restart, rm, run as run_verb, set, shell, start, stats, stop,
+    supervisor,
 };
 use crate::cli::{self, Command};
 use crate::config::{self, value::Name};
@@ -77,6 +78,9 @@ fn dispatch(command: &Command, env: &Env) -> Result<ExitCode> {
         Command::Copy(arguments) => copy::run(arguments, env),
         Command::Export(arguments) => export::run(arguments, env),
         Command::Import(arguments) => import::run(arguments, env),
+        Command::Images(arguments) => images::run(arguments, env),
+        Command::Pull(arguments) => pull::run(arguments, env),
+        Command::Cache(arguments) => cache::run(arguments, env),
         _ => not_yet::run(),
     }
 }
@@ -98,6 +102,8 @@ fn hears_client(command: &Command) -> bool {
             | Command::Copy(_)
             | Command::Export(_)
             | Command::Import(_)
+            | Command::Images(_)
+            | Command::Pull(_)
     )
 }
 
@@ -139,6 +145,7 @@ pub fn subject(command: &Command) -> (&'static str, Option<&str>) {
         Command::Convert(arguments) => ("convert", Some(&arguments.name)),
         Command::Images(_) => ("images", None),
         Command::Pull(_) => ("pull", None),
+        Command::Cache(_) => ("cache", None),
         Command::Check(_) => ("check", None),
         Command::Doctor(_) => ("doctor", None),
         Command::Supervise(_) => ("supervise", None),

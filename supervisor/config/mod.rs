@@ -9,6 +9,7 @@ use std::path::Path;
 
 mod container;
 mod error;
+mod images;
 pub mod ini;
 mod once;
 mod own;
@@ -18,6 +19,7 @@ pub mod value;
 
 pub use container::{KEYS, SCHEMA};
 pub use error::{Error, Kind};
+pub use images::Images;
 pub use once::Once;
 pub use schema::{Form, Key, Schema};
 pub use supervisor::Supervisor;

@@ -37,6 +37,8 @@ table! {
     PASSWD = "/etc/passwd";
     /// Groups, group(5).
     GROUP = "/etc/group";
+    /// Passwords, shadow(5).
+    SHADOW = "/etc/shadow";
     /// What the distribution calls itself, os-release(5).
     OS_RELEASE = "/etc/os-release";
     /// The same as the distribution ships it.

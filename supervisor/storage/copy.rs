@@ -108,16 +108,23 @@ fn copy_tree(
     })
 }
 
-/// A file system that cannot be written, such as squashfs, keeps what it has.
+/// An image without a machine id stays what it is, byte for byte: mounting it to be written would change it.
 fn renew_identity(image: &Path, held: &Held, staging: &Staging, reporter: &mut Reporter) -> Result<()> {
     let mounting = Mounting {
         image,
         staging: staging.path(),
         partition: held.config.container.image_partition,
-        access: Access::ReadWrite,
+        access: Access::ReadOnly,
         fsck: Fsck::Auto,
         label: label(&held.config),
     };
+    let attached = mount(&mounting, reporter)?;
+    let has_one = identity::has_one(attached.root());
+    attached.detach()?;
+    if !has_one {
+        return Ok(());
+    }
+    let mounting = Mounting { access: Access::ReadWrite, fsck: Fsck::Never, ..mounting };
     let attached = mount(&mounting, reporter)?;
     identity::renew(attached.root())?;
     attached.detach()?;

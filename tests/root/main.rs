@@ -13,9 +13,11 @@ mod process;
 mod root_fs;
 mod sandbox;
 mod terminal;
+mod web;
 
 mod android;
 mod archives;
+mod catalogue;
 mod cgroups;
 mod console;
 mod devices;

@@ -28,6 +28,7 @@ mod android;
 mod bind;
 mod choice;
 mod label;
+mod mirror;
 mod name;
 mod number;
 mod path;
@@ -40,6 +41,7 @@ pub use choice::{
     StartAfter, Switch, UserNamespaces, WakelockPolicy,
 };
 pub use label::ImageLabel;
+pub use mirror::Mirrors;
 pub use name::{EnvironmentName, EnvironmentValue, Hostname, Name, Uuid};
 pub use number::{Cpus, Priority, Seconds, Size, Whole};
 pub use path::{ContainerPath, HostPath};
