@@ -26,6 +26,7 @@ use super::policy::Policy;
 use super::{launch, seal};
 use crate::call;
 use crate::config::value::Name;
+use crate::paths::Paths;
 use crate::sys::descriptor::executable_memfd;
 use crate::tool::{Invocation, Tool, descriptor_path};
 
@@ -107,7 +108,7 @@ pub(super) fn origin() -> Option<CString> {
 ///
 /// # Errors
 /// In one line why it cannot.
-pub fn examine(path: &Path, scratch: &Path) -> Result<Successor> {
+pub fn examine(path: &Path, paths: &Paths) -> Result<Successor> {
     let mut file = File::open(path).with_context(|| format!("open {}", path.display()))?;
     let own = machine(&mut File::open("/proc/self/exe").context("open /proc/self/exe")?)?;
     ensure!(
@@ -116,7 +117,7 @@ pub fn examine(path: &Path, scratch: &Path) -> Result<Successor> {
         path.display()
     );
     let mut version = None;
-    let program = seal::copy_that_runs(path, scratch, &mut |copy| {
+    let program = seal::copy_that_runs(path, paths, &mut |copy| {
         version = Some(ask_version(copy)?);
         Ok(())
     });
@@ -211,11 +212,14 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ds");
         std::fs::write(&path, "#!/bin/sh\necho '{\"version\":\"9\"}'\n").unwrap();
-        assert!(format!("{:#}", examine(&path, directory.path()).unwrap_err()).contains("not a program"));
+        assert!(
+            format!("{:#}", examine(&path, &Paths::below(directory.path())).unwrap_err())
+                .contains("not a program")
+        );
         let mut other = std::fs::read("/proc/self/exe").unwrap()[..ELF_HEADER].to_vec();
         other[18] ^= 0xff;
         std::fs::write(&path, other).unwrap();
-        let refusal = format!("{:#}", examine(&path, directory.path()).unwrap_err());
+        let refusal = format!("{:#}", examine(&path, &Paths::below(directory.path())).unwrap_err());
         assert!(refusal.contains("not a program for this machine"), "{refusal}");
     }
 }

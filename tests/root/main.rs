@@ -34,6 +34,7 @@ mod lifecycle;
 mod limits;
 mod mounts;
 mod network;
+mod own_program;
 mod partitions;
 mod pty;
 mod recovery;
