@@ -1,9 +1,9 @@
 //! One supervisor becomes the next: the process stays, its program changes, and everything that it holds goes along.
 //!
-//! Owns the document that the old program leaves for the new one, in a memfd beside the descriptors that it names, and
-//! the look at a successor before anything is given up. What is in the document may come from an older program and be
-//! read by a newer one: unknown fields are passed over and missing ones are at their defaults. execve(2),
-//! memfd_create(2), sigprocmask(2), elf(5).
+//! Owns the document that the old program leaves for the new one, in an anonymous file beside the descriptors that it
+//! names, and the look at a successor before anything is given up. What is in the document may come from an older
+//! program and be read by a newer one: unknown fields are passed over and missing ones are at their defaults. execve(2),
+//! memfd_create(2), open(2) O_TMPFILE, sigprocmask(2), elf(5).
 
 use std::convert::Infallible;
 use std::env;
@@ -11,7 +11,7 @@ use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -161,9 +161,9 @@ impl State {
     /// everything is as it was.
     ///
     /// # Errors
-    /// What execve(2) or memfd_create(2) answers.
-    pub fn hand_over(&self, program: &OwnedFd, kept: &[BorrowedFd<'_>]) -> Result<Infallible> {
-        let mut document = File::from(call!(executable_memfd(c"ds-state"), "memfd_create")?);
+    /// What execve(2) or open(2) answers.
+    pub fn hand_over(&self, program: &OwnedFd, kept: &[BorrowedFd<'_>], paths: &Paths) -> Result<Infallible> {
+        let mut document = anonymous_file(&paths.run)?;
         document.write_all(&serde_json::to_vec(self)?).context("write the state")?;
         let arguments: Vec<CString> = env::args().map(CString::new).collect::<Result<_, _>>()?;
         let marker = format!("{}{}", launch::SUCCESSOR, document.as_raw_fd());
@@ -180,6 +180,20 @@ impl State {
             Ok(never) => match never {},
             Err(error) => bail!("{error:#}; the supervisor stays as it is"),
         }
+    }
+}
+
+/// A file without a name: in memory, or in this directory on kernels without memfd_create(2).
+fn anonymous_file(directory: &Path) -> Result<File> {
+    match executable_memfd(c"ds-state") {
+        Ok(file) => Ok(file.into()),
+        Err(_) => File::options()
+            .read(true)
+            .write(true)
+            .mode(0o600)
+            .custom_flags(libc::O_TMPFILE | libc::O_EXCL)
+            .open(directory)
+            .with_context(|| format!("open({}, O_TMPFILE)", directory.display())),
     }
 }
 
