@@ -59,8 +59,7 @@ pub fn open(root: &Root) -> Result<Pty> {
         bail!("/dev/pts of the container is not a terminal file system (devpts)");
     }
     let device = call!(fstat(&directory), "fstat(/dev/pts)")?.st_dev;
-    let master = open_device(&directory, "ptmx")?;
-    verify("ptmx", &master, device, MULTIPLEXER)?;
+    let master = open_device(&directory, "ptmx", device, MULTIPLEXER)?;
     // Some 4.9 kernels refuse this on an instance of its own, where the other side is not locked in the first
     // place; where it is locked, opening that side fails below.
     let _ = unlock_peer(master.as_fd());
@@ -86,24 +85,25 @@ pub fn open_again(peer: &OwnedFd) -> Result<OwnedFd> {
 fn open_peer_by_number(directory: &OwnedFd, master: BorrowedFd<'_>, device: libc::dev_t) -> Result<OwnedFd> {
     let number = call!(peer_number(master), "ioctl(ptmx, TIOCGPTN)")?;
     let name = number.to_string();
-    let peer = open_device(directory, &name)?;
-    verify(&name, &peer, device, (PEER_MAJOR, u64::from(number)))?;
-    Ok(peer)
+    open_device(directory, &name, device, (PEER_MAJOR, u64::from(number)))
 }
 
-fn open_device(directory: &OwnedFd, name: &str) -> Result<OwnedFd> {
-    let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-    Ok(call!(openat(directory, name, flags, Mode::empty()), "open(/dev/pts/{name})")?)
-}
-
-/// Makes sure that an opened device is the expected one of that devpts, and not something mounted over it.
-fn verify(name: &str, opened: &OwnedFd, device: libc::dev_t, expected: (u64, u64)) -> Result<()> {
-    let status = call!(fstat(opened), "fstat(/dev/pts/{name})")?;
+/// Opens the expected device of that devpts, and nothing that was mounted over it: what it is is known before it is
+/// opened, since opening another one might have an effect, or not return.
+fn open_device(
+    directory: &OwnedFd,
+    name: &str,
+    device: libc::dev_t,
+    expected: (u64, u64),
+) -> Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let found = call!(openat(directory, name, flags, Mode::empty()), "open(/dev/pts/{name})")?;
+    let status = call!(fstat(&found), "fstat(/dev/pts/{name})")?;
     let number = (major(status.st_rdev), minor(status.st_rdev));
     if file_type(&status) != SFlag::S_IFCHR || status.st_dev != device || number != expected {
         bail!("/dev/pts/{name} of the container is not the terminal that belongs there");
     }
-    Ok(())
+    Ok(reopen(found.as_fd(), OFlag::O_RDWR)?.into())
 }
 
 #[cfg(test)]
@@ -137,8 +137,11 @@ mod tests {
         let by_number = open_peer_by_number(&directory, pty.master.as_fd(), device).unwrap();
         let identity = |peer: &OwnedFd| fstat(peer).map(|status| (status.st_dev, status.st_rdev)).unwrap();
         assert_eq!(identity(&by_number), identity(&pty.peer));
-        assert!(verify("x", &pty.peer, device, MULTIPLEXER).is_err(), "another device is refused");
-        assert!(verify("x", &by_number, device + 1, (136, 0)).is_err(), "another file system is refused");
+        let number = peer_number(pty.master.as_fd()).unwrap();
+        let opens = |device, kind| open_device(&directory, &number.to_string(), device, kind).is_ok();
+        assert!(!opens(device, MULTIPLEXER), "another device is refused");
+        assert!(!opens(device + 1, (PEER_MAJOR, u64::from(number))), "another file system is refused");
+        assert!(opens(device, (PEER_MAJOR, u64::from(number))));
     }
 
     #[test]

@@ -28,7 +28,7 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// All that `plan` may know: what is asked for, what there is, and its own vocabulary.
-const OF_PLAN: &[&str] = &["config", "host", "mount::op", "plan", "rootfs::guest"];
+const OF_PLAN: &[&str] = &["config", "host", "mount::op", "plan", "rootfs::files", "rootfs::guest"];
 
 /// Names that say nothing about what is inside.
 const NO_NAMES: &[&str] = &["utils", "util", "common", "helpers", "helper", "misc"];

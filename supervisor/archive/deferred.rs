@@ -17,6 +17,7 @@ use super::acl;
 use super::reader::Status;
 use super::status::Settings;
 use crate::call;
+use crate::rootfs::files;
 use crate::rootfs::root::Root;
 
 /// Bytes of paths and lists that are kept; what comes after that is looked up at once, with what there is.
@@ -126,8 +127,8 @@ fn give(
 
 impl Names {
     fn of(top: &Root) -> Self {
-        let table = |path: &str| top.read(Path::new(path), LARGEST_TABLE).unwrap_or_default();
-        Self { users: numbers(&table("/etc/passwd")), groups: numbers(&table("/etc/group")) }
+        let table = |file| top.read(file, LARGEST_TABLE).unwrap_or_default();
+        Self { users: numbers(&table(files::PASSWD)), groups: numbers(&table(files::GROUP)) }
     }
 }
 

@@ -36,6 +36,8 @@ pub struct Joining {
     /// Whether a process may be cloned into the version 2 group.
     takes_births: bool,
     tasks: Vec<File>,
+    /// The group of version 1 that can be frozen.
+    freezer: Option<OwnedFd>,
 }
 
 impl Joining {
@@ -76,8 +78,21 @@ impl Joining {
                 return refuse(container);
             }
             joining.version1(&group)?;
+            if hierarchy.has_freezer() {
+                let payload = group.child(PAYLOAD)?;
+                joining.freezer = Some(payload.unwrap_or(group).into_descriptor());
+            }
         }
         Ok(joining)
+    }
+
+    /// Whether whatever is in the groups is frozen, by either version.
+    #[must_use]
+    pub fn is_frozen(&self) -> bool {
+        let is_frozen = |freezer: Freezer, group: &Option<OwnedFd>| {
+            group.as_ref().is_some_and(|group| freezer.is_frozen(group))
+        };
+        is_frozen(Freezer::Version2, &self.directory) || is_frozen(Freezer::Version1, &self.freezer)
     }
 
     /// The version 2 group that clone3(2) can start a process in.

@@ -13,6 +13,7 @@ use crate::config::value::{NameServers, NetworkMode};
 use crate::host::Host;
 use crate::mount::op::Operation;
 use crate::paths::Paths;
+use crate::rootfs::files::RESOLV_CONF;
 use crate::rootfs::root::Root;
 
 /// Where shared storage is shown.
@@ -21,8 +22,6 @@ pub const STORAGE: &str = "/mnt/storage";
 const TABLES: &str = "/data/misc/net/rt_tables";
 /// Answers when the phone's network names no server yet.
 const FALLBACK: [&str; 2] = ["1.1.1.1", "8.8.8.8"];
-/// The file with a system's name servers, resolv.conf(5).
-const CONFIGURATION: &str = "/etc/resolv.conf";
 /// The name of the variable, environ(7).
 const ZONE: &str = "TZ";
 
@@ -80,7 +79,7 @@ fn name_servers(config: &Config, root: &Root) -> Vec<Operation> {
         },
     };
     let lines: String = servers.iter().map(|server| format!("nameserver {server}\n")).collect();
-    match root.read_link(Path::new(CONFIGURATION)).map(|link| absolute(&link)) {
+    match root.read_link(RESOLV_CONF.path()).map(|link| absolute(&link)) {
         Some(path) if path.starts_with("/run/systemd/resolve") => {
             // systemd-resolved writes that file itself, and takes its servers from here (resolved.conf(5)).
             let text = format!("[Resolve]\nDNS={}\n", servers.join(" "));
@@ -88,10 +87,10 @@ fn name_servers(config: &Config, root: &Root) -> Vec<Operation> {
         }
         // The image has it in /run, where nothing is yet.
         Some(path) if path.starts_with("/run/") => vec![file(&path, lines)],
-        Some(_) if root.resolve(Path::new(CONFIGURATION)).is_err() => Vec::new(),
+        Some(_) if root.resolve(RESOLV_CONF.path()).is_err() => Vec::new(),
         _ => vec![
             file("/run/host/resolv.conf", lines),
-            Operation::Cover { source: "/run/host/resolv.conf".into(), target: CONFIGURATION.into() },
+            Operation::Cover { source: "/run/host/resolv.conf".into(), target: RESOLV_CONF.as_str().into() },
         ],
     }
 }

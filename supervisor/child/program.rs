@@ -20,6 +20,7 @@ use seccompiler::BpfProgram;
 use super::refusal;
 use super::user::{Identity, look_up};
 use super::wire::Wire;
+use crate::cgroup::Joining;
 use crate::cli::value::Assignment;
 use crate::config::value::UserSpec;
 use crate::exit::ExitCode;
@@ -85,6 +86,8 @@ pub struct Running {
     pub terminal: Option<Pty>,
     /// Whether the child says first of all that it runs.
     pub says_begun: bool,
+    /// The groups that it is in, if it is in any of a container's.
+    pub groups: Option<Joining>,
 }
 
 /// Why the program does not run, and the exit code that says so.

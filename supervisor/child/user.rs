@@ -3,13 +3,12 @@
 //! Reads the container's /etc/passwd and /etc/group through [`Root`], with a limit, and never asks the host's name
 //! services. Digits are numbers and nothing else (`config::value::UserSpec`). passwd(5), group(5), initgroups(3).
 
-use std::path::Path;
-
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::unistd::{Gid, Uid};
 
 use crate::config::value::{Account, UserSpec};
+use crate::rootfs::files::{self, GuestFile};
 use crate::rootfs::root::Root;
 use crate::sys::errno_of;
 
@@ -62,24 +61,24 @@ struct Entry {
 pub fn look_up(root: &Root, wanted: Option<&UserSpec>) -> Result<Identity> {
     // Root can be had without the files, to repair them.
     let is_root = wanted.is_none_or(|wanted| wanted.user == Account::Id(0) && wanted.group.is_none());
-    let read = |path| match read(root, path) {
+    let read = |file| match read(root, file) {
         Err(error) if is_root => {
             log::warn!("{error:#}; going on without it");
             Ok(String::new())
         }
         other => other,
     };
-    resolve(&read("/etc/passwd")?, &read("/etc/group")?, wanted)
+    resolve(&read(files::PASSWD)?, &read(files::GROUP)?, wanted)
 }
 
 /// The content of a file; empty when there is none.
-fn read(root: &Root, path: &str) -> Result<String> {
-    let bytes = match root.read(Path::new(path), LARGEST + 1) {
+fn read(root: &Root, file: GuestFile) -> Result<String> {
+    let bytes = match root.read(file, LARGEST + 1) {
         Err(error) if errno_of(&error) == Some(Errno::ENOENT) => return Ok(String::new()),
         other => other.context("look up the user in the container")?,
     };
     if bytes.len() as u64 > LARGEST {
-        bail!("{path} of the container is larger than {LARGEST} bytes");
+        bail!("{} of the container is larger than {LARGEST} bytes", file.as_str());
     }
     // Whatever is not UTF-8 is in a field that nobody needs, or in a line that nobody asks for.
     Ok(String::from_utf8_lossy(&bytes).into_owned())

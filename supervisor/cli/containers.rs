@@ -150,11 +150,14 @@ pub struct Stop {
 
 /// Shut containers down and boot them again. A container that is stopped is booted.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
-#[argh(subcommand, name = "restart", example = "ds restart web")]
+#[argh(subcommand, name = "restart", example = "ds restart web", example = "ds restart web --wait")]
 pub struct Restart {
     /// the containers to restart
     #[argh(positional, arg_name = "NAME")]
     pub names: Vec<String>,
+    /// return when the init system says it is up, or fail after so many seconds
+    #[argh(option, arg_name = "[=SECONDS]")]
+    pub wait: Option<Wait>,
 }
 
 /// Stop containers where they are, until they are thawed. Their processes keep their memory and use no processor.

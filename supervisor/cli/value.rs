@@ -37,7 +37,7 @@ impl FromStr for Assignment {
 /// How long `start --wait` waits for the init system to say that it is up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wait {
-    /// `None` (plain `--wait`): as long as it takes.
+    /// `None` (plain `--wait`): two minutes.
     pub timeout: Option<Duration>,
 }
 

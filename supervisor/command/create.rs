@@ -63,7 +63,7 @@ fn unpacked(
     {
         bail!("the catalogue is not there yet; give the path of an archive, or '-' for standard input");
     }
-    let source = Archive::open(&place)?;
+    let source = Archive::open(&env.client, &place)?;
     let creation = Creation { name, source: &source, size, settings };
     storage::create::create(env, &creation, &mut |event| progress.show(event))
 }
@@ -101,16 +101,17 @@ fn image(env: &Env, path: &Path, settings: &[(&str, &str)]) -> Result<String> {
     let wanted = wanted.and_then(|(_, value)| value.parse().ok());
     let facts = inspect(&resolved, wanted).with_context(named)?;
     if matches!(facts.system, FileSystem::Foreign(_)) {
-        refuse_packed(&resolved).with_context(named)?;
+        refuse_packed(env, &resolved).with_context(named)?;
     }
     facts.usable().with_context(named)?;
     text_of(resolved)
 }
 
 /// Names the way for an archive, and for an image that is compressed.
-fn refuse_packed(path: &Path) -> Result<()> {
+fn refuse_packed(env: &Env, path: &Path) -> Result<()> {
     // What cannot be unpacked here is named without.
-    let Ok(mut incoming) = Archive::open(&Place::File(path.to_owned()))?.stream(None) else { return Ok(()) };
+    let source = Archive::open(&env.client, &Place::File(path.to_owned()))?;
+    let Ok(mut incoming) = source.stream(None) else { return Ok(()) };
     let compression = incoming.compression();
     let front = incoming.front().unwrap_or_default();
     let with = compression.map(|name| format!(", compressed with {name}")).unwrap_or_default();

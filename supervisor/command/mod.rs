@@ -66,6 +66,8 @@ fn names(env: &Env, given: &[String], all: bool) -> Result<Vec<Name>> {
     let mut names: Vec<Name> = std::fs::read_dir(env.paths.containers())
         .context("list the containers")?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        // A stray file is no container.
+        .filter(|name| env.paths.container(name).is_dir())
         .collect();
     names.sort();
     Ok(names)

@@ -7,7 +7,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::progress::Progress;
 use super::{assignments, complain, create, names, print};
@@ -16,7 +15,7 @@ use crate::cli::{self, Wait};
 use crate::config::value::Name;
 use crate::config::{Config, Once, RootSource};
 use crate::container::start::{Outcome, Starting, begin, finish};
-use crate::container::{ask, monitor};
+use crate::container::talk::Talk;
 use crate::exit::ExitCode;
 use crate::monitor::protocol::{Answer, Request};
 use crate::plan;
@@ -24,8 +23,13 @@ use crate::rootfs::guest::{FirstProcess, Guest};
 use crate::rootfs::image::inspect;
 use crate::rootfs::root::Root;
 use crate::session::console::{Left, look};
-use crate::socket;
 use crate::worker::Env;
+use crate::worker::waiting::PATIENCE;
+
+/// How long `--wait` waits when it names no limit.
+const LIMIT: Duration = Duration::from_secs(120);
+/// How often an init system is looked at that does not say that it is up.
+const INTERVAL: Duration = Duration::from_millis(250);
 
 /// Starts what the command line names.
 ///
@@ -39,21 +43,21 @@ pub fn run(arguments: &cli::Start, env: &Env) -> Result<ExitCode> {
         return names.iter().try_fold(ExitCode::Done, |_, name| dry_run(env, name, once));
     }
     // All monitors are forked before the first one is waited for.
-    let begun: Vec<(Name, Result<Starting>)> =
-        names.into_iter().map(|name| (name.clone(), begin(env, &name, once))).collect();
+    let begun: Vec<(&Name, Result<Starting<'_>>)> =
+        names.iter().map(|name| (name, begin(env, name, once))).collect();
     let mut code = ExitCode::Done;
     for (name, starting) in begun {
-        let started = starting.and_then(|starting| complete(env, &name, starting, (arguments.wait, once)));
+        let started = starting.and_then(|starting| complete(env, name, starting, (arguments.wait, once)));
         match started {
             Ok(line) => drop(print(&mut io::stdout(), &line)?),
             Err(error) => {
-                complain("start", Some(&name), &error);
+                complain("start", Some(name), &error);
                 code = ExitCode::Failed;
             }
         }
         if arguments.foreground && code == ExitCode::Done {
             // One container only; one that has ended meanwhile has nothing more to show.
-            return Ok(look(env, &name)?.map_or(ExitCode::Done, Left::code));
+            return Ok(look(env, name)?.map_or(ExitCode::Done, Left::code));
         }
     }
     Ok(code)
@@ -95,7 +99,7 @@ fn tell_what_was_written(arguments: &cli::Start, env: &Env) {
 fn complete(
     env: &Env,
     name: &Name,
-    starting: Starting,
+    starting: Starting<'_>,
     (waiting, once): (Option<Wait>, Once),
 ) -> Result<String> {
     let mut outcome = finish(env, name, starting)?;
@@ -113,26 +117,38 @@ fn complete(
     })
 }
 
-/// Waits until the init system says that it is up.
-fn until_ready(env: &Env, name: &Name, waiting: Wait) -> Result<()> {
-    let deadline = waiting.timeout.map(|timeout| Instant::now() + timeout);
-    let connection = monitor(&env.paths, name)?.context("it ended before it was up; see 'ds logs'")?;
-    socket::send(&connection, &Request::Watch, &[])?;
+/// Waits until the init system is up, by its own word or by what it shows when it is looked at.
+///
+/// # Errors
+/// That it ended, or is not up in time.
+pub(super) fn until_ready(env: &Env, name: &Name, waiting: Wait) -> Result<()> {
+    let limit = waiting.timeout.unwrap_or(LIMIT);
+    let deadline = Instant::now() + limit;
+    let talk = Talk::open(&env.paths, &env.client, name)?;
+    let talk = talk.context("it ended before it was up; see 'ds logs'")?;
+    talk.say(&Request::Watch)?;
+    // A monitor that is asked answers at once.
+    let mut silent = Instant::now() + PATIENCE;
     loop {
-        match deadline {
-            None => env.client.wait_for(&connection)?,
-            Some(deadline) => {
-                let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
-                let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-                let mut polled = [PollFd::new(connection.as_fd(), PollFlags::POLLIN)];
-                if poll(&mut polled, timeout)? == 0 {
-                    bail!(
-                        "it runs, but its init system did not say in time that it is up; see 'ds logs {name}'"
-                    );
-                }
+        let next = (Instant::now() + INTERVAL).min(deadline);
+        if !env.client.wait(Some(talk.connection.as_fd()), Some(next))? {
+            let now = Instant::now();
+            if now >= silent {
+                return Err(talk.silent("does not answer").into());
             }
+            if now >= deadline {
+                bail!(
+                    "it runs, but its init system did not say within {} s that it is up; see 'ds logs {name}', or \
+                     wait longer with --wait=SECONDS",
+                    limit.as_secs()
+                );
+            }
+            // Being asked is what makes the monitor look. One that has ended shows it below.
+            talk.say(&Request::Status)?;
+            continue;
         }
-        match socket::receive::<Answer>(&connection)?.map(|received| received.message) {
+        silent = Instant::now() + PATIENCE;
+        match talk.answer(None)? {
             Some(Answer::Status(status)) if status.ready => return Ok(()),
             Some(_) => {}
             None => bail!("it ended before it was up; see 'ds logs {name}'"),
@@ -154,15 +170,15 @@ fn dry_run(env: &Env, name: &Name, once: Once) -> Result<ExitCode> {
                 .and_then(|facts| facts.usable())
                 .with_context(|| format!("the image {path}"))?;
             log::warn!("{name}: its init system is not known; the image is looked into when it is mounted");
-            Guest { first: FirstProcess::Other, openrc: false, systemd_version: None }
+            Guest { first: FirstProcess::Other, openrc: false, flags_in_run: false, systemd_version: None }
         }
     };
     android::complete(&mut config, &env.host);
     let plan = plan::build(&config, &env.host, &guest)?;
     let mut text = String::new();
     writeln!(text, "{plan}")?;
-    if let Some(connection) = monitor(&env.paths, name)?
-        && let Ok(Answer::Status(status)) = ask(&connection, &Request::Status)
+    if let Some(talk) = Talk::open(&env.paths, &env.client, name)?
+        && let Ok(Some(status)) = talk.status()
     {
         log::warn!("{name} is {}; this is for its next start", status.state.as_str());
     }

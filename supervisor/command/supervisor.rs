@@ -56,7 +56,7 @@ pub fn run(arguments: &cli::Supervisor, env: &Env) -> Result<ExitCode> {
         SupervisorAction::Status => status(arguments.json, env),
         SupervisorAction::Stop => {
             call!(kill(supervisor, Signal::SIGTERM), "kill({supervisor}, SIGTERM)")?;
-            env.supervisor.wait_for_end()?;
+            env.supervisor.wait_for_end(&env.client)?;
             print(&mut io::stdout(), "the supervisor ended; containers keep running\n")
         }
         SupervisorAction::Reload => reload(arguments.binary.as_deref(), env),

@@ -68,7 +68,7 @@ impl ThrowAway<'_> {
         };
         drop(theirs);
         let terminal = if self.terminal { Some(hear_of_terminal(&ours)?) } else { None };
-        Ok(Running { child, wire: ours, terminal, says_begun: false })
+        Ok(Running { child, wire: ours, terminal, says_begun: false, groups: None })
     }
 
     /// The life of PID 1.

@@ -13,6 +13,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
@@ -41,6 +43,8 @@ pub(super) const SUCCESSOR: &str = "successor:";
 /// What the supervisor writes to the pipe once it listens; anything else is the reason why it does not.
 const READY: &str = "ready";
 
+/// How long a supervisor may take to begin.
+const LAUNCHING: Duration = Duration::from_secs(30);
 /// How long a supervisor may take to end once its socket is gone, milliseconds.
 const ENDING: u16 = 5000;
 
@@ -137,9 +141,18 @@ pub fn supervise(paths: &Paths, options: Options) -> Result<Stage> {
 pub fn lock(paths: &Paths) -> Result<Flock<File>> {
     let path = paths.launch_lock();
     paths::create_private(&paths.run).with_context(|| format!("create {}", paths.run.display()))?;
-    let file = open_lock(&path)?;
-    let locked = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno);
-    Ok(call!(locked, "flock({})", path.display())?)
+    let mut file = open_lock(&path)?;
+    let deadline = Instant::now() + LAUNCHING;
+    loop {
+        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Err((file, Errno::EWOULDBLOCK)) if Instant::now() < deadline => file,
+            Err((_, Errno::EWOULDBLOCK)) => {
+                bail!("another process has been launching a supervisor for {} s; end it", LAUNCHING.as_secs())
+            }
+            other => return Ok(call!(other.map_err(|(_, errno)| errno), "flock({})", path.display())?),
+        };
+        sleep(Duration::from_millis(10));
+    }
 }
 
 /// Starts a supervisor in the background and returns once it listens. The caller holds the [`lock`] and has seen to
@@ -157,6 +170,9 @@ pub fn start(paths: &Paths, autostart: bool) -> Result<()> {
         Fork::Parent(child) => {
             drop(writer);
             let mut answer = String::new();
+            let mut polled = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
+            let limit = PollTimeout::try_from(LAUNCHING)?;
+            ensure!(poll(&mut polled, limit) != Ok(0), "it did not come up within {} s", LAUNCHING.as_secs());
             File::from(reader).read_to_string(&mut answer).context("wait for the supervisor")?;
             // The first child ends at once; there is nothing to learn from it.
             let _ = waitpid(child, None);

@@ -1,6 +1,7 @@
 //! The monitor's loop, from the first boot to the end: what happens when PID 1 ends, and what is left of it.
 
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -11,6 +12,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::protocol::{Answer, Exit, ExitReason};
+use super::readiness::Sign;
 use super::{Monitor, Phase, create_cgroup, writers};
 use crate::android::wakelock;
 use crate::child::android;
@@ -20,9 +22,13 @@ use crate::config::{Config, RootSource};
 use crate::fault;
 use crate::paths::Paths;
 use crate::plan;
+use crate::rootfs::deadline::within;
 use crate::rootfs::guest::Guest;
+use crate::rootfs::root::Root;
 use crate::sys::memory::sleep;
 
+/// How long files inside may take to be read.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// A boot that ended sooner than this, in seconds, was no boot.
 const HASTY_S: u64 = 3;
 /// Hasty boots in a row after which a container that keeps rebooting is given up.
@@ -36,15 +42,15 @@ enum Source {
     Notify,
     Console,
     Viewer(usize),
-    Client(usize),
+    Client(u64),
 }
 
 impl Monitor {
     /// Stays with the container until it has ended for good; the exit code of the monitor.
     pub(super) fn live(mut self) -> i32 {
-        self.announce();
+        self.booted();
         loop {
-            // From the highest index down, so that removing one leaves the others where they are.
+            // From the last viewer to the first, so that removing one leaves the others where they are.
             for source in self.wait().into_iter().rev() {
                 match source {
                     Source::Listener => self.accept(),
@@ -53,14 +59,10 @@ impl Monitor {
                     Source::Viewer(index) => {
                         self.console.serve(index);
                     }
-                    Source::Client(index) => {
-                        if !self.hear_client(index) && index < self.clients.len() {
-                            self.clients.remove(index);
-                        }
-                    }
+                    Source::Client(id) => self.hear_client(id),
                     Source::Signals => {
                         if self.signals.take().contains(&libc::SIGTERM) {
-                            self.stop(None, false, false);
+                            self.stop(None, false);
                         }
                         if let Some(exit) = self.reap() {
                             return self.end(&exit);
@@ -68,12 +70,25 @@ impl Monitor {
                     }
                 }
             }
+            if std::mem::take(&mut self.unannounced) {
+                self.announce();
+            }
             if self.asking.is_some_and(|asking| asking.at <= Instant::now()) {
                 self.ask();
             }
             if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 self.kill();
             }
+        }
+    }
+
+    /// A boot has come: tells who waited for it.
+    fn booted(&mut self) {
+        self.answer_waiting(&Answer::Done);
+        self.announce();
+        if self.is_waited_for() {
+            // Asked for while this boot was under way, which had read its configuration already.
+            let _ = self.restart(None);
         }
     }
 
@@ -90,8 +105,8 @@ impl Monitor {
         if let Some(notify) = &self.notify {
             add(Source::Notify, notify.fd(), true, false);
         }
-        for (index, client) in self.clients.iter().enumerate() {
-            add(Source::Client(index), client.fd(), true, false);
+        for client in &self.clients {
+            add(Source::Client(client.id), client.fd(), true, false);
         }
         for (index, (stream, reads, writes)) in self.console.viewers().enumerate() {
             add(Source::Viewer(index), stream, reads, writes);
@@ -129,6 +144,28 @@ impl Monitor {
         self.console.writable();
         if self.console.readable() && self.notify.is_none() {
             self.becomes_ready();
+        }
+    }
+
+    /// Somebody wants to know: looks for the sign that the guest is up. One that does not let us look is not asked again.
+    pub(super) fn look_for_readiness(&mut self) {
+        let (sign, Some(init)) = (self.sign, self.init) else { return };
+        if self.ready || sign == Sign::None || self.phase != Phase::Running {
+            return;
+        }
+        let looked = within(PATIENCE, || {
+            let root = Root::open(Path::new(&format!("/proc/{init}/root/")))?;
+            Ok(vec![u8::from(sign.shows(&root, init).unwrap_or(false))])
+        });
+        match looked {
+            Ok(answer) => {
+                self.ready = answer == [1];
+                self.unannounced |= self.ready;
+            }
+            Err(error) => {
+                log::warn!("{}: whether it is up cannot be seen: {error:#}", self.config.name);
+                self.sign = Sign::None;
+            }
         }
     }
 
@@ -173,13 +210,15 @@ impl Monitor {
         self.announce();
         match self.boot_again() {
             Ok(()) => {
-                self.restarted(&Answer::Done);
-                self.announce();
+                self.booted();
                 None
             }
             Err(error) => {
+                if self.phase == (Phase::Stopping { restart: false }) {
+                    return Some(Exit { reason: ExitReason::Stopped, ..exit });
+                }
                 let text = format!("{error:#}");
-                self.restarted(&Answer::Failed(text.clone()));
+                self.answer_waiting(&Answer::Failed(text.clone()));
                 Some(Exit { reason: ExitReason::StartFailed, message: Some(text), ..exit })
             }
         }
@@ -213,6 +252,7 @@ impl Monitor {
         self.keep_image(&mut config);
         self.tree.renew(&config)?;
         let guest = Guest::inspect(self.tree.root(), config.container.init.as_str().as_ref())?;
+        self.sign = Sign::of(&guest);
         let plan = plan::build(&config, &self.host, &guest)?;
         self.filters = crate::privilege::compile(&plan.filters)?;
         self.writers = writers(self.tree.root(), &config);
@@ -278,10 +318,10 @@ fn exit_of(status: WaitStatus, phase: Phase, uptime_s: u64) -> Exit {
     Exit { reason, code, signal, message: None, at: unix_s(), uptime_s }
 }
 
-/// Writes down that a container never came to run.
-pub(super) fn record_failed_start(paths: &Paths, name: &Name, message: &str) {
+/// Writes down that a container never came to run; or that it was stopped before it did.
+pub(super) fn record_failed_start(paths: &Paths, name: &Name, message: &str, stopped: bool) {
     let exit = Exit {
-        reason: ExitReason::StartFailed,
+        reason: if stopped { ExitReason::Stopped } else { ExitReason::StartFailed },
         code: None,
         signal: None,
         message: Some(message.to_owned()),
@@ -293,7 +333,11 @@ pub(super) fn record_failed_start(paths: &Paths, name: &Name, message: &str) {
     }
 }
 
-fn record(paths: &Paths, name: &Name, exit: &Exit) -> Result<()> {
+/// Writes down how a container ended.
+///
+/// # Errors
+/// When the run directory cannot be written.
+pub fn record(paths: &Paths, name: &Name, exit: &Exit) -> Result<()> {
     let text = serde_json::to_vec(exit).context("encode the end")?;
     crate::durable::write(&paths.last_exit(name), &text, 0o600)?;
     Ok(())

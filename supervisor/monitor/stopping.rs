@@ -1,25 +1,27 @@
 //! Asking an init system to shut down, each in its own language, and the ladder after that.
 
-use std::fs::Permissions;
-use std::io::Write;
-use std::os::fd::AsFd;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
-use nix::fcntl::{OFlag, readlinkat};
-use nix::sys::stat::{SFlag, fstat};
+use anyhow::Result;
 use nix::unistd::Pid;
 
+use super::protocol::Answer;
 use super::{Monitor, Phase};
 use crate::plan::stop::{Stop, StopRequest};
-use crate::rootfs::root::{Root, file_type, reopen};
+use crate::rootfs::deadline::within;
+use crate::rootfs::files;
+use crate::rootfs::root::Root;
 use crate::sys::{process, signal};
 
+/// How long files inside may take to be written.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// The first and the last wait before PID 1 is asked again; each is twice as long as the one before.
 const SHORTEST_WAIT: Duration = Duration::from_millis(10);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// How long a PID 1 that was killed may take before it is thawed and killed again.
+const KILLED_AGAIN: Duration = Duration::from_secs(1);
 
 /// A request that PID 1 has perhaps not heard.
 #[derive(Debug, Clone, Copy)]
@@ -30,22 +32,46 @@ pub(super) struct Asking {
     wait: Duration,
 }
 
+/// Why nobody gets a restart any more.
+pub(super) const STOPPED: &str = "the container was stopped, which cancelled the restart";
+
 impl Monitor {
-    /// Asks for the end, or for the end and a new boot. Asked again, the earlier deadline counts, and the last wish.
-    pub(super) fn stop(&mut self, timeout_s: Option<u32>, kill: bool, restart: bool) {
-        if self.init.is_none() {
-            return;
+    /// Asks for the end, which nothing takes back: whoever waits for a restart is told that there will be none. Asked
+    /// again, the earlier deadline counts.
+    pub(super) fn stop(&mut self, timeout_s: Option<u32>, kill: bool) {
+        self.answer_waiting(&Answer::Failed(STOPPED.to_owned()));
+        self.end_boot(timeout_s, kill, false);
+    }
+
+    /// Asks for the end and a new boot; the number of the boot that this will be.
+    ///
+    /// # Errors
+    /// That the container is being stopped: a stop wins over a restart.
+    pub(super) fn restart(&mut self, timeout_s: Option<u32>) -> Result<u32, &'static str> {
+        if self.phase == (Phase::Stopping { restart: false }) {
+            return Err("it is being stopped; 'ds start' boots it again");
         }
+        if self.init.is_none() {
+            // The boot that is under way has read its configuration already.
+            return Ok(self.boots + 2);
+        }
+        self.end_boot(timeout_s, false, true);
+        Ok(self.boots + 1)
+    }
+
+    fn end_boot(&mut self, timeout_s: Option<u32>, kill: bool, restart: bool) {
         let again = matches!(self.phase, Phase::Stopping { .. });
         self.phase = Phase::Stopping { restart };
-        let timeout = Duration::from_secs(u64::from(timeout_s.unwrap_or(self.plan.stop_timeout_s)));
-        let due = Instant::now() + timeout;
-        self.deadline = Some(self.deadline.map_or(due, |deadline| deadline.min(due)));
-        if kill {
-            self.kill();
-        } else if !again {
-            self.cgroup.thaw();
-            self.ask();
+        if self.init.is_some() {
+            let timeout = Duration::from_secs(u64::from(timeout_s.unwrap_or(self.plan.stop_timeout_s)));
+            let due = Instant::now() + timeout;
+            self.deadline = Some(self.deadline.map_or(due, |deadline| deadline.min(due)));
+            if kill {
+                self.kill();
+            } else if !again {
+                self.cgroup.thaw();
+                self.ask();
+            }
         }
         self.announce();
     }
@@ -55,8 +81,13 @@ impl Monitor {
     pub(super) fn ask(&mut self) {
         let Some(init) = self.init else { return };
         let wait = self.asking.take().map_or(SHORTEST_WAIT, |asking| asking.wait * 2);
-        let heard = hears(self.plan.stop, init);
-        if let Err(error) = request(self.plan.stop, init) {
+        let (heard, stopped) = (hears(self.plan.stop, init), is_stopped(init));
+        let asked = request(self.plan.stop, init);
+        if stopped {
+            // What is stopped hears nothing.
+            let _ = process::kill(init, libc::SIGCONT);
+        }
+        if let Err(error) = asked {
             log::warn!("{}: {error:#}; it is killed", self.config.name);
             self.kill();
         } else if !heard && wait <= LONGEST_WAIT {
@@ -64,9 +95,16 @@ impl Monitor {
         }
     }
 
-    /// SIGKILL for PID 1, with which the kernel ends every process of its namespace.
+    /// How long PID 1 may still take, when it was asked to end.
+    pub(super) fn ends_within_s(&self) -> Option<u64> {
+        let deadline = self.deadline.filter(|_| matches!(self.phase, Phase::Stopping { .. }))?;
+        Some(deadline.saturating_duration_since(Instant::now()).as_secs() + 1)
+    }
+
+    /// SIGKILL for PID 1, with which the kernel ends every process of its namespace. It is repeated, since root inside
+    /// can freeze a process that is about to die.
     pub(super) fn kill(&mut self) {
-        self.deadline = None;
+        self.deadline = Some(Instant::now() + KILLED_AGAIN);
         self.asking = None;
         if let Some(init) = self.init {
             let _ = process::kill(init, libc::SIGKILL);
@@ -77,10 +115,23 @@ impl Monitor {
 }
 
 fn request(stop: StopRequest, init: Pid) -> Result<()> {
+    // Its files may lie on a file system that the guest itself has mounted.
+    let inside = |work: fn(&Root, bool) -> Result<()>, choice: bool| {
+        within(PATIENCE, || {
+            let root = Root::open(Path::new(&format!("/proc/{init}/root/")))?;
+            work(&root, choice).map(|()| Vec::new())
+        })
+    };
     match stop {
-        StopRequest::RunlevelZero if request_runlevel_zero(init).is_ok() => return Ok(()),
-        StopRequest::RunitFlags => set_runit_flags(init)?,
-        _ => {}
+        StopRequest::RunlevelZero => {
+            if let Err(error) = inside(|root, _| request_runlevel_zero(root), false) {
+                log::debug!("SIGPWR takes the place of the request: {error:#}");
+            } else {
+                return Ok(());
+            }
+        }
+        StopRequest::RunitFlags { in_run } => drop(inside(set_runit_flags, in_run)?),
+        StopRequest::Signal(_) => {}
     }
     Ok(process::kill(init, signal_of(stop))?)
 }
@@ -91,8 +142,15 @@ fn signal_of(stop: StopRequest) -> libc::c_int {
         StopRequest::Signal(Stop::RealtimePlus3) => signal::realtime_minimum() + 3,
         StopRequest::Signal(Stop::Number(number)) => number,
         StopRequest::RunlevelZero => libc::SIGPWR,
-        StopRequest::RunitFlags => libc::SIGCONT,
+        StopRequest::RunitFlags { .. } => libc::SIGCONT,
     }
+}
+
+/// Whether a process is stopped by a signal or a tracer, proc_pid_stat(5).
+#[must_use]
+pub fn is_stopped(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['T', 't']))
 }
 
 /// Whether PID 1 certainly takes the signal: it has a handler, or has blocked it, as for signalfd(2). One that is in
@@ -108,7 +166,7 @@ fn hears(stop: StopRequest, init: Pid) -> bool {
 
 /// sysvinit's `struct init_request`, 384 bytes: magic, command (1: change the runlevel), runlevel, seconds between
 /// SIGTERM and SIGKILL, padding.
-fn request_runlevel_zero(init: Pid) -> Result<()> {
+fn request_runlevel_zero(root: &Root) -> Result<()> {
     const LENGTH: usize = 384;
     const MAGIC: i32 = 0x0309_1969;
     const CHANGE_RUNLEVEL: i32 = 1;
@@ -118,35 +176,22 @@ fn request_runlevel_zero(init: Pid) -> Result<()> {
         message.extend_from_slice(&field.to_ne_bytes());
     }
     message.resize(LENGTH, 0);
-    let root = Root::open(Path::new(&format!("/proc/{init}/root/")))?;
-    for path in ["/run/initctl", "/dev/initctl"] {
-        let Ok(found) = root.resolve_no_follow(Path::new(path)) else { continue };
-        if file_type(&fstat(&found)?) == SFlag::S_IFIFO {
-            let mut fifo = reopen(found.as_fd(), OFlag::O_WRONLY | OFlag::O_NONBLOCK)?;
-            return Ok(fifo.write_all(&message)?);
-        }
-    }
-    bail!("there is no initctl FIFO")
+    root.write_to_fifo(files::INITCTL, &message).or_else(|_| root.write_to_fifo(files::INITCTL_OLD, &message))
 }
 
 /// runit stops when its file `stopit` may be executed by its owner, and then halts unless `reboot` may be.
 /// Where the files are depends on how runit was built: Debian has them in /run, others in /etc/runit, often as
 /// links into /run.
-fn set_runit_flags(init: Pid) -> Result<()> {
-    let program = std::fs::read(format!("/proc/{init}/exe")).context("read runit's program")?;
-    let place = b"/run/runit.stopit";
-    let prefix = if program.windows(place.len()).any(|window| window == place) {
-        "/run/runit."
+fn set_runit_flags(root: &Root, in_run: bool) -> Result<()> {
+    let files = if in_run {
+        [files::RUNIT_REBOOT, files::RUNIT_STOPIT]
     } else {
-        "/etc/runit/"
+        [files::RUNIT_REBOOT_OLD, files::RUNIT_STOPIT_OLD]
     };
-    let root = Root::open(Path::new(&format!("/proc/{init}/root/")))?;
-    for (flag, mode) in [("reboot", 0o000), ("stopit", 0o100)] {
-        let path = PathBuf::from(format!("{prefix}{flag}"));
+    for (file, mode) in files.into_iter().zip([0o000, 0o100]) {
         // The files behind such links come and go with /run.
-        let target = root.resolve_no_follow(&path).and_then(|found| readlinkat(&found, ""));
-        let file = root.make_file(&target.map_or(path, |target| Path::new("/etc/runit").join(target)))?;
-        reopen(file.as_fd(), OFlag::O_RDONLY)?.set_permissions(Permissions::from_mode(mode))?;
+        let target = root.read_link(file.path()).map(|target| Path::new("/etc/runit").join(target));
+        root.set_mode(target.as_deref().unwrap_or(file.path()), mode)?;
     }
     Ok(())
 }

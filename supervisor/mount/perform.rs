@@ -134,7 +134,13 @@ impl Performer {
                 let origin = call!(open_path(Path::new(source)), "open({source})")?;
                 bind(&origin, &self.root.make_directories(Path::new(target))?, MsFlags::MS_REC)?;
             }
-            Operation::Cover { source, target } => self.cover(source, target)?,
+            Operation::Cover { source, target } => {
+                // Whatever its owner has put there is no reason not to start.
+                let covered = self.cover(source, target);
+                return Ok(covered
+                    .err()
+                    .map(|error| format!("{target} is not what it should be: {error:#}")));
+            }
             Operation::ReadOnly { target } => {
                 if let Some(found) = self.present(target)? {
                     bind(&found, &found, MsFlags::empty())?;

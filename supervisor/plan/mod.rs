@@ -106,7 +106,7 @@ pub fn build(config: &Config, host: &Host, guest: &Guest) -> Result<Plan> {
         layout,
         limits: config.limits,
         oom_score: config.container.oom_score,
-        stop: stop::request(guest.first),
+        stop: stop::request(guest),
         stop_timeout_s: config.container.stop_timeout.get(),
         init: guest.to_string(),
         notifies: guest.first == FirstProcess::Systemd,

@@ -4,10 +4,11 @@
 //! weights are there for every image, also after an upgrade of the distribution, and gone with the container.
 
 use crate::config::Config;
-use crate::config::value::NetworkMode;
+use crate::config::value::{NetworkMode, Uuid};
 use crate::host::Host;
 use crate::mount::op::Operation;
 use crate::plan::privileges;
+use crate::rootfs::files;
 use crate::rootfs::guest::{FirstProcess, Guest};
 
 /// Steps that fill /run.
@@ -18,7 +19,7 @@ pub fn operations(config: &Config, host: &Host, guest: &Guest) -> Vec<Operation>
         file("/run/host/container-manager", "droidspaces\n"),
         file("/run/host/container-uuid", &format!("{}\n", config.container.uuid)),
         file("/run/host/hostname", &format!("{}\n", config.hostname())),
-        Operation::Cover { source: "/run/host/hostname".into(), target: "/etc/hostname".into() },
+        Operation::Cover { source: "/run/host/hostname".into(), target: files::HOSTNAME.as_str().into() },
     ];
     if guest.first == FirstProcess::Systemd {
         list.extend(network(config.network.mode));
@@ -26,6 +27,21 @@ pub fn operations(config: &Config, host: &Host, guest: &Guest) -> Vec<Operation>
         list.extend((!privileges::has_user_namespaces(config, host)).then(same_users));
     }
     list
+}
+
+/// Steps that give one boot an id of its own, random(4): without it, the kernel tells every boot of every container the
+/// host's, and journalctl(1) takes all of them for one.
+#[must_use]
+pub fn boot_id(id: &Uuid) -> [Operation; 3] {
+    const SHOWN: &str = "/proc/sys/kernel/random/boot_id";
+    let digits = id.to_string();
+    let parts = [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]];
+    let source = "/run/host/boot-id";
+    [
+        file(source, &format!("{}\n", parts.join("-"))),
+        Operation::Cover { source: source.into(), target: SHOWN.into() },
+        Operation::ReadOnly { target: SHOWN.into() },
+    ]
 }
 
 fn file(target: &str, content: &str) -> Operation {

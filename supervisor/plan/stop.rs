@@ -1,6 +1,6 @@
 //! How each init system is asked to shut down. Owns the table; `monitor::stopping` carries it out.
 
-use crate::rootfs::guest::FirstProcess;
+use crate::rootfs::guest::{FirstProcess, Guest};
 
 /// How a container is asked to shut down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,7 +10,10 @@ pub enum StopRequest {
     /// sysvinit's request for runlevel 0 through its FIFO (initctl.h of sysvinit), else SIGPWR.
     RunlevelZero,
     /// runit's flag files, then SIGCONT: runit(8), "Signals".
-    RunitFlags,
+    RunitFlags {
+        /// They are in /run, and not in /etc/runit.
+        in_run: bool,
+    },
 }
 
 /// Signals that init programs understand.
@@ -24,12 +27,12 @@ pub enum Stop {
 
 /// The request that an init system understands.
 #[must_use]
-pub fn request(first: FirstProcess) -> StopRequest {
-    match first {
+pub fn request(guest: &Guest) -> StopRequest {
+    match guest.first {
         FirstProcess::Systemd => StopRequest::Signal(Stop::RealtimePlus3),
         FirstProcess::Sysvinit => StopRequest::RunlevelZero,
         FirstProcess::OpenrcInit => StopRequest::Signal(Stop::Number(libc::SIGTERM)),
-        FirstProcess::Runit => StopRequest::RunitFlags,
+        FirstProcess::Runit => StopRequest::RunitFlags { in_run: guest.flags_in_run },
         FirstProcess::S6 | FirstProcess::Busybox | FirstProcess::Procd => {
             StopRequest::Signal(Stop::Number(libc::SIGUSR2))
         }

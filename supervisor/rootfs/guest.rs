@@ -14,7 +14,8 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, SFlag, fstat};
 
-use super::root::{Root, file_type, reopen};
+use super::files;
+use super::root::{Root, file_type, open_regular};
 use crate::call;
 
 /// Bytes of an init program that are searched for its name.
@@ -28,6 +29,14 @@ const MARKS: [(&str, FirstProcess); 5] = [
     ("/run/initctl", FirstProcess::Sysvinit),
     ("/dev/initctl", FirstProcess::Sysvinit),
 ];
+
+/// The same for scripts.
+const SCRIPT_MARKS: [(&str, FirstProcess); 2] =
+    [("systemd", FirstProcess::Systemd), ("s6-", FirstProcess::S6)];
+/// Bytes of a script that are searched.
+const SCRIPT: u64 = 16 * 1024;
+/// Entries of a directory that are looked at.
+const LISTED: usize = 100_000;
 
 /// Kinds of program that run as PID 1. Each has its own way to be told to shut down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +66,8 @@ pub struct Guest {
     pub first: FirstProcess,
     /// OpenRC runs the services, whatever PID 1 is.
     pub openrc: bool,
+    /// This runit has its flags in /run: [`files::RUNIT_STOPIT`].
+    pub flags_in_run: bool,
     /// Version of systemd, when it is there and tells.
     pub systemd_version: Option<u32>,
 }
@@ -100,15 +111,20 @@ impl Guest {
         }
         let link = std::fs::read_link(format!("/proc/self/fd/{}", program.as_raw_fd())).unwrap_or_default();
         let first = by_name(link.file_name().unwrap_or_default()).or_else(|| {
-            let content = reopen(program.as_fd(), OFlag::O_RDONLY).ok()?;
+            let content = open_regular(program.as_fd()).ok()?;
             by_content(content.take(SEARCHED)).ok()?
         });
         let first = first.unwrap_or(FirstProcess::Other);
-        let openrc = ["/sbin/openrc", "/usr/sbin/openrc", "/usr/bin/openrc"]
+        let openrc = [files::OPENRC, files::OPENRC_MERGED, files::OPENRC_BIN]
             .iter()
-            .any(|path| root.resolve(Path::new(path)).is_ok());
+            .any(|file| root.resolve(file.path()).is_ok());
+        let search = |mark| {
+            let content = open_regular(program.as_fd()).ok()?;
+            search(content.take(SEARCHED), &[mark]).ok()?
+        };
+        let flags_in_run = first == FirstProcess::Runit && search(files::RUNIT_STOPIT.as_str()).is_some();
         let systemd_version = if first == FirstProcess::Systemd { systemd_version(root) } else { None };
-        Ok(Self { first, openrc, systemd_version })
+        Ok(Self { first, openrc, flags_in_run, systemd_version })
     }
 }
 
@@ -124,24 +140,32 @@ fn by_name(file_name: &OsStr) -> Option<FirstProcess> {
     })
 }
 
-/// Finds the first mark in order of the table. Reads in pieces: a large buffer would stay with the monitor for life.
+/// Finds the first mark in order of the table; a script says in its first lines what it executes.
 fn by_content(mut content: impl Read) -> io::Result<Option<FirstProcess>> {
+    let mut beginning = [0; 2];
+    if content.read_exact(&mut beginning).is_err() {
+        return Ok(None);
+    }
+    if &beginning == b"#!" {
+        let found = search(content.take(SCRIPT), &SCRIPT_MARKS.map(|(mark, _)| mark))?;
+        return Ok(found.map(|index| SCRIPT_MARKS[index].1));
+    }
+    let content = beginning.as_slice().chain(content);
+    Ok(search(content, &MARKS.map(|(mark, _)| mark))?.map(|index| MARKS[index].1))
+}
+
+/// The first of the marks that is found. Reads in pieces: a large buffer would stay with the monitor for life.
+fn search(mut content: impl Read, marks: &[&str]) -> io::Result<Option<usize>> {
     const PIECE: usize = 16 * 1024;
-    const LONGEST_MARK: usize = 16;
+    const LONGEST_MARK: usize = 20;
     let mut buffer = Vec::with_capacity(PIECE + LONGEST_MARK);
-    let mut best = MARKS.len();
-    let mut begins = true;
+    let mut best = marks.len();
     while content.by_ref().take(PIECE as u64).read_to_end(&mut buffer)? > 0 {
-        if std::mem::take(&mut begins) && buffer.starts_with(b"#!") {
-            let script = [("systemd", FirstProcess::Systemd), ("s6-", FirstProcess::S6)];
-            let known = script.into_iter().find(|(mark, _)| find(&buffer, mark));
-            return Ok(known.map(|(_, first)| first));
-        }
-        best = (0..best).find(|index| find(&buffer, MARKS[*index].0)).unwrap_or(best);
+        best = (0..best).find(|index| find(&buffer, marks[*index])).unwrap_or(best);
         // A mark may lie across the border of two pieces.
         buffer.drain(..buffer.len().saturating_sub(LONGEST_MARK));
     }
-    Ok(MARKS.get(best).map(|(_, first)| *first))
+    Ok((best < marks.len()).then_some(best))
 }
 
 fn find(text: &[u8], mark: &str) -> bool {
@@ -169,6 +193,7 @@ fn names(root: &Root, directory: &str) -> Vec<String> {
     let Ok(mut listing) = Dir::openat(&found, ".", flags, Mode::empty()) else { return Vec::new() };
     listing
         .iter()
+        .take(LISTED)
         .filter_map(Result::ok)
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect()
@@ -177,9 +202,9 @@ fn names(root: &Root, directory: &str) -> Vec<String> {
 /// The value of a key in os-release(5), such as `PRETTY_NAME`.
 #[must_use]
 pub fn os_release(root: &Root, key: &str) -> Option<String> {
-    let content = ["/etc/os-release", "/usr/lib/os-release"]
+    let content = [files::OS_RELEASE, files::OS_RELEASE_SHIPPED]
         .iter()
-        .find_map(|path| root.read(Path::new(path), 16 * 1024).ok())?;
+        .find_map(|file| root.read(*file, 16 * 1024).ok())?;
     let text = String::from_utf8_lossy(&content);
     let value = text.lines().find_map(|line| line.trim().strip_prefix(key)?.strip_prefix('='))?;
     let value = value.trim().trim_matches(|c| c == '"' || c == '\'');

@@ -1,5 +1,7 @@
 //! Root file systems: looking into one safely, and mounting those that are images.
 
+pub mod deadline;
+pub mod files;
 pub mod guest;
 pub mod image;
 pub mod label;

@@ -7,22 +7,27 @@
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
+use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstat, mkdirat};
 
+use super::deadline::within;
+use super::files::GuestFile;
 use crate::call;
 use crate::sys::descriptor::{try_lock, try_lock_shared};
 use crate::sys::unsupported;
 
 /// Most links that one resolution follows, as in the kernel (path_resolution(7)).
 const MOST_LINKS: u32 = 40;
+/// How long a file system that was mounted inside may take.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The root of an untrusted tree.
 #[derive(Debug)]
@@ -247,10 +252,71 @@ impl Root {
     /// Content of a regular file, at most `limit` bytes of it.
     ///
     /// # Errors
-    /// When it is missing or anything but a regular file.
-    pub fn read(&self, path: &Path, limit: u64) -> Result<Vec<u8>> {
+    /// When it is missing or anything but a regular file, or lies on a file system that does not answer.
+    pub fn read(&self, file: GuestFile, limit: u64) -> Result<Vec<u8>> {
+        let path = file.path();
+        let read = |found: Result<OwnedFd, Errno>| {
+            let found = call!(found, "open({})", path.display())?;
+            read_regular(found.as_fd(), limit).with_context(|| format!("read {}", path.display()))
+        };
+        match self.resolve_on_this_mount(path) {
+            // Something is mounted there, perhaps by the guest.
+            Err(Errno::EXDEV) => within(PATIENCE, || read(self.resolve(path))),
+            Err(errno) if unsupported(errno) || [Errno::EPERM, Errno::EAGAIN].contains(&errno) => {
+                read(self.resolve(path))
+            }
+            found => read(found),
+        }
+    }
+
+    /// Like [`Root::resolve`], where the kernel has openat2(2); EXDEV where the way leads to another mount.
+    fn resolve_on_this_mount(&self, path: &Path) -> Result<OwnedFd, Errno> {
+        if self.walk_only {
+            return Err(Errno::ENOSYS);
+        }
+        let resolve =
+            ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS | ResolveFlag::RESOLVE_NO_XDEV;
+        let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(resolve);
+        openat2(&self.directory, path, how)
+    }
+
+    /// Replaces the content of a regular file that is there; mode, owner and label stay.
+    ///
+    /// # Errors
+    /// When it is missing, anything but a regular file, or cannot be written.
+    pub fn overwrite(&self, file: GuestFile, content: &[u8]) -> Result<()> {
+        let path = file.path();
         let found = call!(self.resolve(path), "open({})", path.display())?;
-        read_regular(found.as_fd(), limit).with_context(|| format!("read {}", path.display()))
+        require_regular(found.as_fd()).with_context(|| path.display().to_string())?;
+        let flags = OFlag::O_WRONLY | OFlag::O_TRUNC | OFlag::O_NONBLOCK;
+        reopen(found.as_fd(), flags)?.write_all(content).with_context(|| format!("write {}", path.display()))
+    }
+
+    /// Sets the mode of a regular file, which is made when missing. Opens nothing.
+    ///
+    /// # Errors
+    /// When it is anything but a regular file, or cannot be made or changed.
+    pub fn set_mode(&self, path: &Path, mode: u32) -> Result<()> {
+        let found = self.make_file(path)?;
+        require_regular(found.as_fd()).with_context(|| path.display().to_string())?;
+        let name = format!("/proc/self/fd/{}", found.as_raw_fd());
+        let mode = Mode::from_bits_truncate(mode);
+        let changed = fchmodat(AT_FDCWD, name.as_str(), mode, FchmodatFlags::FollowSymlink);
+        Ok(call!(changed, "chmod({})", path.display())?)
+    }
+
+    /// Writes to the FIFO at `path`, if a process reads it, and waits for nothing.
+    ///
+    /// # Errors
+    /// ENXIO when no process reads it, EAGAIN when it is full; that it is no FIFO.
+    pub fn write_to_fifo(&self, file: GuestFile, message: &[u8]) -> Result<()> {
+        let path = file.path();
+        let found = call!(self.resolve_no_follow(path), "open({})", path.display())?;
+        if file_type(&call!(fstat(&found), "fstat")?) != SFlag::S_IFIFO {
+            bail!("{} is no FIFO", path.display());
+        }
+        let mut fifo = reopen(found.as_fd(), OFlag::O_WRONLY | OFlag::O_NONBLOCK)?;
+        fifo.write_all(message).with_context(|| format!("write to {}", path.display()))
     }
 }
 
@@ -259,15 +325,35 @@ impl Root {
 /// # Errors
 /// When it is anything but a regular file: a FIFO or a device is never opened.
 fn read_regular(found: BorrowedFd<'_>, limit: u64) -> Result<Vec<u8>> {
-    let status = call!(fstat(found), "fstat")?;
-    if file_type(&status) != SFlag::S_IFREG {
-        bail!("not a regular file");
-    }
+    let status = require_regular(found)?;
     // One byte more, in which the end is found.
     let expected = u64::try_from(status.st_size).unwrap_or(0).min(limit) + 1;
     let mut content = Vec::with_capacity(usize::try_from(expected).unwrap_or(0));
-    reopen(found, OFlag::O_RDONLY)?.take(limit).read_to_end(&mut content)?;
+    open_regular(found)?.take(limit).read_to_end(&mut content)?;
     Ok(content)
+}
+
+/// Opens the regular file behind an O_PATH descriptor for reading. Anything else is refused unopened, since opening a
+/// device may have an effect, and opening a FIFO may take for ever.
+///
+/// # Errors
+/// What it is instead, or what open(2) answers; EWOULDBLOCK where a process inside has a lease on it (fcntl(2)).
+pub fn open_regular(found: BorrowedFd<'_>) -> Result<File> {
+    require_regular(found)?;
+    reopen(found, OFlag::O_RDONLY | OFlag::O_NONBLOCK)
+}
+
+fn require_regular(found: BorrowedFd<'_>) -> Result<FileStat> {
+    let status = call!(fstat(found), "fstat")?;
+    let kind = match file_type(&status) {
+        SFlag::S_IFREG => return Ok(status),
+        SFlag::S_IFDIR => "a directory",
+        SFlag::S_IFIFO => "a FIFO",
+        SFlag::S_IFSOCK => "a socket",
+        SFlag::S_IFLNK => "a link",
+        _ => "a device",
+    };
+    bail!("it is {kind}, not a regular file")
 }
 
 /// Opens what an O_PATH descriptor stands for, through /proc/self/fd (proc_pid_fd(5)).
@@ -355,8 +441,9 @@ mod tests {
             assert_eq!(location(&tree, root.resolve(Path::new("/loop"))), Err(Errno::ELOOP));
             assert_eq!(location(&tree, root.resolve(Path::new("/a/file/x"))), Err(Errno::ENOTDIR));
             assert_eq!(location(&tree, root.resolve(Path::new("/"))), Ok("/".into()));
-            assert_eq!(root.read(Path::new("/a/b/up"), 3).unwrap(), b"ins");
-            assert!(root.read(Path::new("/a"), 3).is_err());
+            let read = |path| read_regular(root.resolve(Path::new(path)).unwrap().as_fd(), 3);
+            assert_eq!(read("/a/b/up").unwrap(), b"ins");
+            assert_eq!(read("/a").unwrap_err().to_string(), "it is a directory, not a regular file");
         }
     }
 

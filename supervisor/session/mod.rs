@@ -24,6 +24,7 @@ use self::bridge::{Bridge, Edge, Typed};
 use self::flow::Source;
 use self::terminal::RawMode;
 use crate::call;
+use crate::cgroup::Joining;
 use crate::child::program::Running;
 use crate::child::wire::FromChild;
 use crate::exit::ExitCode;
@@ -68,7 +69,7 @@ pub fn exit_code(ended: Ended) -> ExitCode {
 /// # Errors
 /// What poll(2) answers; the program is then killed as this process ends.
 pub fn attend(client: &Client, running: Running) -> Result<Outcome> {
-    let Running { child, wire, terminal, says_begun } = running;
+    let Running { child, wire, terminal, says_begun, groups } = running;
     let end = End::of(child)?;
     let screen = terminal.map(|pty| Screen::new(client, pty)).transpose()?;
     let mut session = Session {
@@ -79,13 +80,18 @@ pub fn attend(client: &Client, running: Running) -> Result<Outcome> {
         client_gone: client.fd().is_none(),
         ended: None,
         killing: None,
+        groups,
+        given_up: None,
     };
     session.run()?;
     if session.ended.is_none() {
         session.forward(libc::SIGKILL);
     }
-    let code = session.ended.map_or(ExitCode::Signal(HANG_UP), exit_code);
-    let Words { begun, failure } = last_words(&wire);
+    let code = session.ended.map_or(ExitCode::Signal(session.given_up.unwrap_or(HANG_UP)), exit_code);
+    let Words { begun, mut failure } = last_words(&wire);
+    if session.given_up.is_some() && session.ended.is_none() {
+        failure.get_or_insert_with(|| "the container is frozen; the command was killed".into());
+    }
     let stillborn = says_begun && !begun && code == ExitCode::Signal(KILLED);
     Ok(Outcome { code, failure, stillborn })
 }
@@ -103,6 +109,10 @@ struct Session<'a> {
     client_gone: bool,
     ended: Option<Ended>,
     killing: Option<Instant>,
+    /// Tell whether the program is frozen.
+    groups: Option<Joining>,
+    /// The signal that ended the session of a program that could not take it.
+    given_up: Option<u8>,
 }
 
 /// The terminal of a session, on both sides.
@@ -239,9 +249,22 @@ impl Session<'_> {
                     screen.resize();
                 }
             }
-            FromClient::Signal(number) => self.forward(number),
+            FromClient::Signal(number) => {
+                self.forward(number);
+                self.give_up(number);
+            }
         }
         Ok(())
+    }
+
+    /// Ends the session when the client was asked to end and the program is frozen: it takes the signal once it is
+    /// thawed, and nobody knows when that will be.
+    fn give_up(&mut self, number: i32) {
+        let ends = matches!(number, libc::SIGTERM | libc::SIGINT | libc::SIGHUP | libc::SIGQUIT);
+        if ends && self.groups.as_ref().is_some_and(Joining::is_frozen) {
+            self.given_up = u8::try_from(number).ok();
+            self.killing = Some(Instant::now());
+        }
     }
 
     /// To the whole process group; until the child leads one, to the child.
@@ -403,7 +426,8 @@ mod tests {
         }
         drop(child_end);
         let child = Pid::from_raw(i32::try_from(child.id()).unwrap());
-        attend(&Client::new(None), Running { child, wire, terminal: None, says_begun: false }).unwrap()
+        attend(&Client::new(None), Running { child, wire, terminal: None, says_begun: false, groups: None })
+            .unwrap()
     }
 
     #[test]

@@ -10,8 +10,9 @@ use serde_json::Value;
 use super::duplicate::{duplicate, duplicate_attributes};
 use super::fill::{Form, Vessel, explain};
 use super::held::{Held, NewName, refuse_existing};
+use super::identity;
 use super::job::{self, Reporter, Watcher};
-use super::mounted::label;
+use super::mounted::{Mounting, label, mount};
 use super::space;
 use super::staging::Staging;
 use super::transfer::transfer;
@@ -20,6 +21,7 @@ use crate::config::value::Name;
 use crate::container::Lock;
 use crate::durable;
 use crate::fault;
+use crate::rootfs::image::{Access, Fsck};
 use crate::rootfs::root::Root;
 use crate::rootfs::size::measure;
 use crate::worker::Env;
@@ -54,13 +56,17 @@ pub fn copy(env: &Env, from: &Name, to: &Name, watcher: Watcher<'_>) -> Result<b
             (Some(tree), _) => copy_tree(&tree.root, &held, to, &staging, &containers, reporter)?,
             (None, Some(image)) => {
                 let file = File::from(image.file().try_clone_to_owned().context("dup")?);
-                copy_image(&file, &staging.join(form.file_name()), &containers, reporter)?;
+                let path = staging.join(form.file_name());
+                copy_image(&file, &path, &containers, reporter)?;
+                if let Err(error) = renew_identity(&path, &held, &staging, reporter) {
+                    reporter.warn(format!("the copy keeps the machine id of the original: {error:#}"))?;
+                }
             }
             (None, None) => {}
         }
         Ok(Value::Null)
     })?;
-    let _lock = Lock::take(&env.paths, to)?;
+    let _lock = Lock::take_for(env, to)?;
     fault::point("job-done")?;
     refuse_existing(env, &new.name)?;
     staging.publish(&env.paths, to)?;
@@ -97,8 +103,25 @@ fn copy_tree(
     let vessel = Vessel { form, staging: staging.path(), name: to, label: label(&held.config) };
     vessel.fill(reporter, &mut |target, reporter| {
         reporter.step("copy", Some(usage.bytes))?;
-        transfer(source, target, reporter).or_else(|error| explain(error, form, target, &mut || None))
+        transfer(source, target, reporter).or_else(|error| explain(error, form, target, &mut || None))?;
+        identity::renew(target)
     })
+}
+
+/// A file system that cannot be written, such as squashfs, keeps what it has.
+fn renew_identity(image: &Path, held: &Held, staging: &Staging, reporter: &mut Reporter) -> Result<()> {
+    let mounting = Mounting {
+        image,
+        staging: staging.path(),
+        partition: held.config.container.image_partition,
+        access: Access::ReadWrite,
+        fsck: Fsck::Auto,
+        label: label(&held.config),
+    };
+    let attached = mount(&mounting, reporter)?;
+    identity::renew(attached.root())?;
+    attached.detach()?;
+    File::open(image).context("open the copy")?.sync_all().context("write the image")
 }
 
 fn copy_image(source: &File, path: &Path, containers: &Path, reporter: &mut Reporter) -> Result<()> {

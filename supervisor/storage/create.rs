@@ -70,7 +70,7 @@ pub fn create(env: &Env, creation: &Creation<'_>, watcher: Watcher<'_>) -> Resul
         })?;
         Ok(Value::Null)
     })?;
-    let _lock = Lock::take(&env.paths, name)?;
+    let _lock = Lock::take_for(env, name)?;
     fault::point("job-done")?;
     refuse_existing(env, &new.name)?;
     staging.publish(&env.paths, name)?;
@@ -82,7 +82,7 @@ pub fn create(env: &Env, creation: &Creation<'_>, watcher: Watcher<'_>) -> Resul
 /// # Errors
 /// When there is one of that name, or a setting is not valid: then there is none.
 pub fn in_place(env: &Env, name: &Name, settings: &[(&str, &str)]) -> Result<()> {
-    let _lock = Lock::take(&env.paths, name)?;
+    let _lock = Lock::take_for(env, name)?;
     occupied::refuse(&env.paths, name)?;
     if env.paths.container(name).symlink_metadata().is_ok() {
         bail!("there is a container of this name; choose another, or change it with 'ds set'");

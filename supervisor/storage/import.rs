@@ -12,6 +12,7 @@ use super::copy::LARGEST_CONFIGURATION;
 use super::fill::{self, Vessel, explain};
 use super::format::{COMPLETE, CONFIGURATION, Checking, Complete, Form, MANIFEST, Manifest, TREE};
 use super::held::{NewName, refuse_existing};
+use super::identity;
 use super::job::{self, Reporter, Watcher};
 use super::mounted::label;
 use super::source::{Incoming, Source};
@@ -45,7 +46,7 @@ pub fn import(env: &Env, source: &Source, name: &Name, watcher: Watcher<'_>) -> 
         checking.finish(&complete, entries)?.finish()?;
         Ok(Value::Null)
     })?;
-    let _lock = Lock::take(&env.paths, name)?;
+    let _lock = Lock::take_for(env, name)?;
     fault::point("job-done")?;
     refuse_existing(env, &new.name)?;
     staging.publish(&env.paths, name)?;
@@ -85,7 +86,7 @@ fn read(
             Ok(last) => last,
             Err(error) => return explain(error, form, root, &mut || None),
         });
-        Ok(())
+        identity::renew(root)
     })?;
     let (complete, entries, warnings) = last.context("nothing was unpacked")?;
     for warning in &warnings {

@@ -17,6 +17,7 @@ pub mod fill;
 pub mod format;
 pub mod held;
 pub mod hoist;
+pub mod identity;
 pub mod import;
 pub mod job;
 pub mod mounted;

@@ -6,13 +6,17 @@
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use nix::fcntl::OFlag;
 
 use crate::archive::decompress::{self, Stream};
+use crate::call;
 use crate::rootfs::superblock::PROBED;
+use crate::sys::descriptor::set_blocking;
+use crate::worker::client::Client;
 
 /// Where an archive comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,11 +41,11 @@ impl Source {
     /// Opens it.
     ///
     /// # Errors
-    /// When there is no such file, or it is a directory.
-    pub fn open(place: &Place) -> Result<Self> {
+    /// When there is no such file, or it is a directory; that the client interrupted the wait for a named pipe's writer.
+    pub fn open(client: &Client, place: &Place) -> Result<Self> {
         let file = match place {
             Place::Input => File::from(io::stdin().as_fd().try_clone_to_owned().context("dup")?),
-            Place::File(path) => open(path)?,
+            Place::File(path) => open(client, path)?,
         };
         let about = file.metadata().context("stat")?;
         ensure!(
@@ -67,10 +71,16 @@ impl Source {
     }
 }
 
-fn open(path: &Path) -> Result<File> {
-    // A named pipe is as good as any other.
-    let file = nix::fcntl::open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty());
-    Ok(File::from(file.with_context(|| format!("open {}", path.display()))?))
+/// A named pipe is as good as any other; its writer is waited for as long as the client does, and not in open(2).
+fn open(client: &Client, path: &Path) -> Result<File> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let file = nix::fcntl::open(path, flags, nix::sys::stat::Mode::empty());
+    let file = File::from(file.with_context(|| format!("open {}", path.display()))?);
+    if file.metadata().context("stat")?.file_type().is_fifo() {
+        client.wait(Some(file.as_fd()), None)?;
+    }
+    call!(set_blocking(file.as_fd()), "fcntl({})", path.display())?;
+    Ok(file)
 }
 
 /// Plain bytes that come out of an archive.

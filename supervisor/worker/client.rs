@@ -7,7 +7,6 @@ use std::cell::RefCell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result, bail};
-use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 
@@ -67,25 +66,7 @@ impl Client {
     /// # Errors
     /// That it was interrupted.
     pub fn wait_for(&self, descriptor: &OwnedFd) -> Result<()> {
-        loop {
-            let mut polled = vec![PollFd::new(descriptor.as_fd(), PollFlags::POLLIN)];
-            polled.extend(self.fd().map(|client| PollFd::new(client, PollFlags::POLLIN)));
-            match poll(&mut polled, PollTimeout::NONE) {
-                Err(Errno::EINTR) => continue,
-                other => call!(other, "poll")?,
-            };
-            let ready: Vec<bool> = polled.iter().map(|entry| entry.any().unwrap_or(false)).collect();
-            if ready[0] {
-                return Ok(());
-            }
-            if ready.get(1) == Some(&true) {
-                match self.receive().context("the client")? {
-                    FromClient::Signal(libc::SIGINT | libc::SIGTERM | libc::SIGHUP | libc::SIGQUIT)
-                    | FromClient::HungUp => bail!("interrupted"),
-                    FromClient::Signal(_) => {}
-                }
-            }
-        }
+        self.wait(Some(descriptor.as_fd()), None).map(drop)
     }
 
     /// The next message; waits for it.

@@ -22,8 +22,8 @@ fn a_container_is_made_whole_or_not_at_all() {
     let tree = machine.tree("tree");
     let tree = tree.to_str().unwrap();
     let create = |more: &[&str]| machine.ds(&[&["create", "web", "--rootfs", tree][..], more].concat());
-    assert_eq!(create(&["--set", "limits.memory=much"]).code, Some(1));
-    assert_eq!(create(&["--set", "hostnam=x"]).code, Some(1));
+    assert_eq!(create(&["--set", "limits.memory=much"]).code, Some(2));
+    assert_eq!(create(&["--set", "hostnam=x"]).code, Some(2));
     assert_eq!(machine.ds(&["create", "web", "--rootfs", "/nonexistent"]).code, Some(1));
     let file = machine.path("file");
     fs::write(&file, "").unwrap();
@@ -65,7 +65,7 @@ fn settings_are_changed_and_comments_kept() {
     let listed = machine.listed("web");
     assert_eq!((&listed["autostart"], &listed["priority"]), (&true.into(), &(-3).into()));
     assert!(machine.ds(&["get", "web"]).succeeds().contains("limits.memory = 512M\n"));
-    assert_eq!(machine.ds(&["set", "web", "priority=x"]).code, Some(1));
+    assert_eq!(machine.ds(&["set", "web", "priority=x"]).code, Some(2));
     machine.ds(&["set", "wbe", "priority=1"]).fails(1, "ds: set wbe: no such container; did you mean 'web'?");
     // A file that somebody broke: every verb says where, and the list goes on.
     fs::write(&file, "[container]\nrootfs = /x\nautostart = perhaps\n").unwrap();

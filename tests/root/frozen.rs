@@ -236,3 +236,28 @@ fn root_inside_cannot_keep_sessions_out_by_the_sessions_group() {
     ends(&sandbox, &["start", "web"]).succeeds();
     assert_eq!(run(), "here\n");
 }
+
+#[test]
+fn a_session_that_was_frozen_ends_when_its_client_is_asked_to() {
+    let sandbox = Sandbox::new();
+    boot(&sandbox, &[]);
+    // The frozen command keeps what it has open.
+    let errors = sandbox.path("errors");
+    for (file, frozen, thawed) in freezers(&sandbox) {
+        let name = file.file_name().unwrap().to_string_lossy();
+        // The shell that is signalled is the client's: it becomes it.
+        let line = format!(
+            "( sleep 0.5; echo {frozen} > $(echo /sys/fs/cgroup/*/*/web/{name}); sleep 0.3; kill -TERM $$ ) & \
+             exec '{}' run web -- /bin/probe hold > /dev/null 2> {}",
+            sandbox.binary().display(),
+            errors.display()
+        );
+        let done = sandbox.run(&["sh", "-c", &line]);
+        assert_eq!(done.code, 128 + libc::SIGTERM, "{name}: {done:?}");
+        let told = fs::read_to_string(&errors).unwrap();
+        assert!(told.contains("frozen"), "{name}: {told}");
+        fs::write(&file, thawed).unwrap();
+        let is_gone = || sandbox.process(&["/bin/probe", "hold"]).is_none().then_some(());
+        wait_for("the end of the session", is_gone);
+    }
+}

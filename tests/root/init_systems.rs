@@ -201,3 +201,45 @@ fn busybox_reboots_and_powers_off() {
     let sandbox = boot("busybox", &[]);
     reboot_and_power_off(&sandbox, "reboot", "poweroff");
 }
+
+/// Boots without a login prompt anywhere: `--wait` ends because of what the init system has reached.
+fn is_up_without_a_prompt(fixture: &str, script: &str) {
+    let mut sandbox = Sandbox::new();
+    sandbox.distribution("web", fixture, &[]);
+    let tree = sandbox.path("web");
+    sandbox.run(&["sh", "-c", &format!("cd {} && {script}", tree.display())]).succeeds();
+    assert_eq!(sandbox.ds(&["start", "web", "--wait=90"]).succeeds(), "web is up\n");
+    assert_eq!(sandbox.info("web")["ready"], true);
+    let log = sandbox.ds(&["logs", "web"]).succeeds();
+    assert!(!log.contains("login:"), "{log}");
+    sandbox.ds(&["stop", "web", "--timeout", "10"]).succeeds();
+}
+
+#[test]
+fn openrc_is_up_in_its_run_level() {
+    is_up_without_a_prompt("openrc", "sed -i '/getty/d' etc/inittab");
+}
+
+#[test]
+fn sysvinit_is_up_in_its_run_level() {
+    is_up_without_a_prompt("sysvinit", "sed -i '/getty/d' etc/inittab");
+}
+
+#[test]
+fn runit_is_up_when_it_supervises() {
+    is_up_without_a_prompt("runit", "rm -f etc/service/getty-* etc/runit/runsvdir/*/getty-*");
+}
+
+#[test]
+fn busybox_is_up_when_its_last_sysinit_has_ended() {
+    is_up_without_a_prompt("busybox", "sed -i 's,console::respawn.*,::respawn:/bin/sleep 1000,' etc/inittab");
+}
+
+#[test]
+fn waiting_has_a_limit() {
+    let sandbox = Sandbox::new();
+    sandbox.container("web", &[]);
+    let waited = sandbox.ds(&["start", "web", "--wait=1"]);
+    waited.fails(1, &["it runs", "within 1 s", "--wait=SECONDS"]);
+    assert_eq!(sandbox.state("web"), "running");
+}

@@ -328,6 +328,7 @@ impl Sandbox {
             self.ds(&["supervisor", "stop"]).succeeds();
         }
         self.assert_clean();
+        assert!(!self.log().contains("internal error"), "a process of ours had a fault; see its log");
     }
 
     /// Nothing is left of any container, and there is no supervisor.

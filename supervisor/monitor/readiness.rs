@@ -1,0 +1,169 @@
+//! Whether a guest is up whose init system does not say so: what it leaves in its fresh /run, and what its children are.
+//!
+//! Looked at when somebody asks, and never by the clock: a guest that is waited for is asked about by whoever waits. What
+//! is found is the guest's own word and is trusted for nothing else. utmp(5), openrc(8), runit(8), BusyBox init.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use anyhow::Result;
+use nix::unistd::Pid;
+
+use crate::rootfs::files::{self, GuestFile};
+use crate::rootfs::guest::{FirstProcess, Guest};
+use crate::rootfs::root::Root;
+
+/// Most bytes that are read of a file.
+const LARGEST: u64 = 64 * 1024;
+/// Length of a record of utmp, and where its fields are: utmp(5), the same on every processor with a 32-bit time in it.
+const RECORD: usize = 384;
+/// Run levels in which OpenRC is not up yet, or no more.
+const EARLY: [&str; 5] = ["", "sysinit", "boot", "shutdown", "reboot"];
+
+/// How a guest shows that it is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sign {
+    /// It says so, or only its login prompt shows it.
+    None,
+    /// OpenRC has reached its run level.
+    OpenRc,
+    /// sysvinit has reached a run level, and its script has ended.
+    RunLevel,
+    /// runit's second stage supervises services.
+    Supervisor,
+    /// BusyBox has begun what it keeps running.
+    Respawned,
+}
+
+impl Sign {
+    pub(super) fn of(guest: &Guest) -> Self {
+        match guest.first {
+            FirstProcess::Systemd | FirstProcess::S6 | FirstProcess::Procd => Self::None,
+            _ if guest.openrc => Self::OpenRc,
+            FirstProcess::Sysvinit => Self::RunLevel,
+            FirstProcess::Runit => Self::Supervisor,
+            FirstProcess::Busybox => Self::Respawned,
+            FirstProcess::OpenrcInit | FirstProcess::Other => Self::None,
+        }
+    }
+
+    /// Whether the guest shows it now. `root` is the running guest's.
+    pub(super) fn shows(self, root: &Root, init: Pid) -> Result<bool> {
+        let text = |file: GuestFile| {
+            root.read(file, LARGEST).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        };
+        Ok(match self {
+            Self::None => false,
+            Self::OpenRc => {
+                let changing = root.resolve(files::OPENRC_STARTING.path()).is_ok();
+                !changing && !EARLY.contains(&text(files::SOFTLEVEL)?.trim())
+            }
+            Self::RunLevel => level_reached(&root.read(files::UTMP, LARGEST)?),
+            Self::Supervisor => children(init).iter().any(|name| name == "runsvdir"),
+            Self::Respawned => {
+                let kept = kept(&text(files::INITTAB).unwrap_or_else(|_| DEFAULT_INITTAB.into()));
+                children(init).iter().any(|name| kept.iter().any(|kept| kept == name))
+            }
+        })
+    }
+}
+
+/// What BusyBox does without a table: it asks on the console for a shell.
+const DEFAULT_INITTAB: &str = "::askfirst:-/bin/sh\n";
+
+/// Names of the processes that BusyBox init begins when all of `sysinit`, `wait` and `once` are done.
+fn kept(table: &str) -> Vec<String> {
+    /// Longest name of a process, proc_pid_comm(5).
+    const NAME: usize = 15;
+    let lines = table.lines().map(str::trim).filter(|line| !line.starts_with('#'));
+    let name = |line: &str| {
+        let mut fields = line.splitn(4, ':').skip(2);
+        match (fields.next()?, fields.next()?) {
+            // Until the key is pressed it is a copy of init.
+            ("askfirst", _) => Some("init".to_owned()),
+            ("respawn", command) => {
+                let program = command.trim_start_matches('-').split_whitespace().next()?;
+                Some(program.rsplit('/').next()?.chars().take(NAME).collect())
+            }
+            _ => None,
+        }
+    };
+    lines.filter_map(name).collect()
+}
+
+/// Whether sysvinit has entered one of the levels 2 to 5, and the process that brings it about has ended: the one with
+/// the id `lN`, as the inittab(5) of every distribution calls it.
+fn level_reached(utmp: &[u8]) -> bool {
+    const RUN_LVL: u16 = 1;
+    const INIT_PROCESS: u16 = 5;
+    let records = || {
+        utmp.chunks_exact(RECORD).map(|record| {
+            let kind = u16::from_ne_bytes([record[0], record[1]]);
+            // The level is the low byte of the field for a process id.
+            let number = i32::from_ne_bytes([record[4], record[5], record[6], record[7]]);
+            (kind, number.to_le_bytes()[0], [record[40], record[41], record[42]])
+        })
+    };
+    let Some((_, level, _)) = records().find(|(kind, ..)| *kind == RUN_LVL) else { return false };
+    let busy = records().any(|(kind, _, id)| kind == INIT_PROCESS && id == [b'l', level, 0]);
+    (b'2'..=b'5').contains(&level) && !busy
+}
+
+/// Names of the children of a process, as the host's /proc has them.
+fn children(parent: Pid) -> Vec<String> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
+    let is_number = |name: &OsStr| name.to_string_lossy().bytes().all(|byte| byte.is_ascii_digit());
+    entries
+        .filter(|entry| is_number(&entry.file_name()))
+        .filter_map(|entry| child_name(&entry.path(), parent))
+        .collect()
+}
+
+fn child_name(process: &Path, parent: Pid) -> Option<String> {
+    let bytes = std::fs::read(process.join("stat")).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    // The name in parentheses may contain anything: proc_pid_stat(5).
+    let (before, after) = text.rsplit_once(')')?;
+    let number: i32 = after.split_whitespace().nth(1)?.parse().ok()?;
+    (number == parent.as_raw()).then(|| before.split_once('(').map(|(_, name)| name.to_owned()))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(kind: u16, number: i32, id: &str) -> Vec<u8> {
+        let mut record = vec![0; RECORD];
+        record[..2].copy_from_slice(&kind.to_ne_bytes());
+        record[4..8].copy_from_slice(&number.to_ne_bytes());
+        record[40..40 + id.len()].copy_from_slice(id.as_bytes());
+        record
+    }
+
+    #[test]
+    fn a_run_level_is_reached_when_its_script_has_ended() {
+        let level = |level: u8| record(1, i32::from(b'N') * 256 + i32::from(level), "~~");
+        assert!(!level_reached(&[]));
+        assert!(!level_reached(&level(b'S')));
+        assert!(!level_reached(&level(b'6')));
+        assert!(level_reached(&level(b'2')));
+        assert!(!level_reached(&[level(b'2'), record(5, 77, "l2")].concat()), "its script runs");
+        assert!(level_reached(&[level(b'2'), record(8, 77, "l2"), record(5, 78, "1")].concat()));
+        assert!(level_reached(&[level(b'5'), vec![0; 100]].concat()), "cut off");
+    }
+
+    #[test]
+    fn what_busybox_keeps_is_read_from_its_table() {
+        let table = "# ::respawn:/bin/no\n::sysinit:/etc/init.d/rcS\ntty1::respawn:/sbin/getty 38400 tty1\n\
+                     ::askfirst:-/bin/sh\n::respawn:-/bin/a-name-that-is-too-long\nbroken\n::once:/bin/x\n";
+        assert_eq!(kept(table), ["getty", "init", "a-name-that-is-"]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn nothing_that_a_guest_writes_panics(bytes in proptest::collection::vec(0_u8.., 0..2000)) {
+            level_reached(&bytes);
+            kept(&String::from_utf8_lossy(&bytes));
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Work on a guest's files that may never end, in a child that is killed when its time is over.
+//!
+//! A file system that was mounted inside may ask a process of the guest for each answer (FUSE, autofs, NFS), and no flag
+//! of open(2) limits that wait; the kernel ends it for SIGKILL alone. The child shares nothing with us but a pipe.
+
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+use nix::sys::wait::waitpid;
+use nix::unistd::pipe2;
+
+use crate::call;
+use crate::sys::process::{self, Fork};
+
+/// First byte of an answer.
+const DONE: u8 = 0;
+const FAILED: u8 = 1;
+/// How long the kernel may take to end a child that was killed.
+const END: Duration = Duration::from_secs(1);
+
+/// Does `work` in a child; what it returns.
+///
+/// # Errors
+/// The text of its error, or that it did not end within `limit`.
+pub fn within(limit: Duration, work: impl FnOnce() -> Result<Vec<u8>>) -> Result<Vec<u8>> {
+    let (ours, theirs) = call!(pipe2(OFlag::O_CLOEXEC), "pipe")?;
+    let child = match call!(process::fork(), "fork")? {
+        Fork::Parent(child) => child,
+        Fork::Child => {
+            drop(ours);
+            let _ = process::set_parent_death_signal(Signal::SIGKILL);
+            let answer = match work() {
+                Ok(bytes) => [&[DONE][..], &bytes].concat(),
+                Err(error) => [&[FAILED][..], format!("{error:#}").as_bytes()].concat(),
+            };
+            let written = std::fs::File::from(theirs).write_all(&answer);
+            process::exit_immediately(i32::from(written.is_err()))
+        }
+    };
+    drop(theirs);
+    let mut pipe = std::fs::File::from(ours);
+    let mut answer = Vec::new();
+    let ended = receive(&mut pipe, &mut answer, Instant::now() + limit);
+    if !matches!(ended, Ok(true)) {
+        let _ = process::kill(child, libc::SIGKILL);
+        // One that does not end even so is left to init: waiting for it is what must not happen.
+        if !matches!(receive(&mut pipe, &mut Vec::new(), Instant::now() + END), Ok(true)) {
+            bail!("a file system of the container does not answer");
+        }
+    }
+    let _ = waitpid(child, None);
+    if !ended? {
+        bail!("a file system of the container does not answer within {} s", limit.as_secs());
+    }
+    match answer.split_first() {
+        Some((&DONE, bytes)) => Ok(bytes.to_vec()),
+        Some((_, text)) => bail!("{}", String::from_utf8_lossy(text)),
+        None => bail!("the process that looked into the container died"),
+    }
+}
+
+/// Reads to the end; `false` when the time is over before that.
+fn receive(pipe: &mut std::fs::File, into: &mut Vec<u8>, until: Instant) -> Result<bool> {
+    let mut piece = [0; 16 * 1024];
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], timeout) {
+            Ok(0) => return Ok(false),
+            Err(nix::errno::Errno::EINTR) => continue,
+            other => call!(other, "poll")?,
+        };
+        match pipe.read(&mut piece).context("read")? {
+            0 => return Ok(true),
+            length => into.extend_from_slice(&piece[..length]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::process::with_one_thread;
+
+    #[test]
+    fn an_answer_comes_whole_and_what_never_ends_is_killed() {
+        let checked = with_one_thread(|| {
+            let text = |error: anyhow::Error| format!("{error:#}");
+            let long = vec![7; 300_000];
+            let given = within(Duration::from_secs(30), || Ok(long.clone())).map_err(text)?;
+            if given != long {
+                return Err("not what was sent".into());
+            }
+            let failed = within(Duration::from_secs(30), || bail!("no")).map_err(text);
+            let endless = within(Duration::from_millis(50), || {
+                std::thread::sleep(Duration::from_secs(600));
+                Ok(Vec::new())
+            });
+            match (failed, endless.map_err(text)) {
+                (Err(no), Err(late)) if no == "no" && late.contains("does not answer") => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        });
+        assert_eq!(checked, Ok(()));
+    }
+}

@@ -1,0 +1,78 @@
+//! The files of a guest that are read, written or looked for by a name of ours. All of them are in this table.
+//!
+//! Whoever owns the guest decides what lies at these paths: nothing, a FIFO, a device, a directory, a link, an endless
+//! file. [`super::root::Root::read`] takes nothing but a [`GuestFile`], and only this module makes one, so that the test
+//! which replaces each of them by each of those cannot miss a new one.
+
+use std::path::Path;
+
+/// A path inside a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GuestFile(&'static str);
+
+impl GuestFile {
+    /// Where it is, absolute, inside the guest.
+    #[must_use]
+    pub fn path(self) -> &'static Path {
+        Path::new(self.0)
+    }
+
+    /// The same as text.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.0
+    }
+}
+
+macro_rules! table {
+    ($($(#[$what:meta])* $name:ident = $path:literal;)*) => {
+        $($(#[$what])* pub const $name: GuestFile = GuestFile($path);)*
+        /// Each of them.
+        pub const ALL: &[GuestFile] = &[$($name),*];
+    };
+}
+
+table! {
+    /// Users, passwd(5).
+    PASSWD = "/etc/passwd";
+    /// Groups, group(5).
+    GROUP = "/etc/group";
+    /// What the distribution calls itself, os-release(5).
+    OS_RELEASE = "/etc/os-release";
+    /// The same as the distribution ships it.
+    OS_RELEASE_SHIPPED = "/usr/lib/os-release";
+    /// OpenRC, where Alpine and Debian have it.
+    OPENRC = "/sbin/openrc";
+    /// OpenRC in a merged /usr.
+    OPENRC_MERGED = "/usr/sbin/openrc";
+    /// OpenRC where there is no sbin.
+    OPENRC_BIN = "/usr/bin/openrc";
+    /// The host name, hostname(5); a file of ours covers it.
+    HOSTNAME = "/etc/hostname";
+    /// Name servers, resolv.conf(5); on a phone, a file of ours covers it.
+    RESOLV_CONF = "/etc/resolv.conf";
+    /// Where sysvinit takes requests: init(8).
+    INITCTL = "/run/initctl";
+    /// Where it took them before 2.89.
+    INITCTL_OLD = "/dev/initctl";
+    /// runit's flags as Debian builds it: runit(8).
+    RUNIT_STOPIT = "/run/runit.stopit";
+    /// The second one.
+    RUNIT_REBOOT = "/run/runit.reboot";
+    /// runit's flags elsewhere, often links into /run.
+    RUNIT_STOPIT_OLD = "/etc/runit/stopit";
+    /// The second one.
+    RUNIT_REBOOT_OLD = "/etc/runit/reboot";
+    /// The run level, utmp(5).
+    UTMP = "/run/utmp";
+    /// OpenRC's run level.
+    SOFTLEVEL = "/run/openrc/softlevel";
+    /// There while OpenRC changes it.
+    OPENRC_STARTING = "/run/openrc/rc.starting";
+    /// What init does: inittab(5).
+    INITTAB = "/etc/inittab";
+    /// The identity of the system, machine-id(5).
+    MACHINE_ID = "/etc/machine-id";
+    /// The same for D-Bus before there was that one.
+    MACHINE_ID_OF_DBUS = "/var/lib/dbus/machine-id";
+}
