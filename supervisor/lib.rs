@@ -39,6 +39,7 @@ pub mod privilege;
 pub mod pty;
 pub mod rootfs;
 pub mod screen;
+pub mod seed;
 pub mod session;
 pub mod signals;
 pub mod socket;

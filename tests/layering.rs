@@ -21,7 +21,7 @@ const LAYERS: &[&[&str]] = &[
     &["catalogue"],
     &["cgroup", "privilege"],
     &["plan"],
-    &["android", "host", "log", "paths"],
+    &["android", "host", "log", "paths", "seed"],
     &["cli", "compat", "config", "mount", "pty"],
     &["archive", "rootfs", "socket"],
     &["clock", "durable", "exit", "fault", "nearest", "platform", "screen", "signals", "tool"],

@@ -136,6 +136,22 @@ pub struct Convert {
     pub json: bool,
 }
 
+/// Make a distribution at home in a container. Its root file system gets what a start would change there: its own name,
+/// a safe udev trigger and, on Android, network groups. The container must be stopped.
+#[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
+#[argh(subcommand, name = "seed", example = "ds seed web --dry-run", example = "ds seed web --undo")]
+pub struct Seed {
+    /// the container
+    #[argh(positional, arg_name = "NAME")]
+    pub name: String,
+    /// print what would be changed and change nothing
+    #[argh(switch)]
+    pub dry_run: bool,
+    /// give back what was there before, byte for byte
+    #[argh(switch)]
+    pub undo: bool,
+}
+
 /// List the systems of the catalogue. Only those for this machine's architecture are shown.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(subcommand, name = "images", example = "ds images", example = "ds images debian")]

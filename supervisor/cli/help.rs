@@ -12,7 +12,7 @@ const WIDTH: usize = 80;
 const GROUPS: &[(&str, &str)] = &[
     ("Containers", "create start stop restart freeze thaw list info stats get set"),
     ("Inside a container", "run enter shell console logs"),
-    ("Data", "rm rename copy export import resize convert images pull cache"),
+    ("Data", "rm rename copy export import resize convert seed images pull cache"),
     ("This machine", "check doctor supervise supervisor rpc version completions help"),
 ];
 

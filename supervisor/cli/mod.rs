@@ -17,7 +17,7 @@ pub mod value;
 
 pub use containers::{Create, Freeze, Get, Info, List, Restart, Set, Source, Start, Stats, Stop, Thaw};
 pub use data::{
-    Cache, CacheAction, Convert, Copy, Export, Form, Images, Import, Pull, Remove, Rename, Resize,
+    Cache, CacheAction, Convert, Copy, Export, Form, Images, Import, Pull, Remove, Rename, Resize, Seed,
 };
 pub use inside::{Console, Enter, Logs, Run, Shell};
 pub use machine::{
@@ -59,6 +59,7 @@ pub enum Command {
     Import(Import),
     Resize(Resize),
     Convert(Convert),
+    Seed(Seed),
     Images(Images),
     Pull(Pull),
     Cache(Cache),

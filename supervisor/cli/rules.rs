@@ -66,6 +66,7 @@ fn names(command: &Command) -> Vec<&str> {
         Command::Import(import) => vec![&import.name],
         Command::Resize(resize) => vec![&resize.name],
         Command::Convert(convert) => vec![&convert.name],
+        Command::Seed(seed) => vec![&seed.name],
         _ => Vec::new(),
     }
 }

@@ -100,7 +100,7 @@ macro_rules! described {
 }
 
 /// All verbs, in the order of the overview.
-const VERBS: [(&str, Describe); 34] = described![
+const VERBS: [(&str, Describe); 35] = described![
     Create,
     Start,
     Stop,
@@ -124,6 +124,7 @@ const VERBS: [(&str, Describe); 34] = described![
     Import,
     Resize,
     Convert,
+    Seed,
     Images,
     Pull,
     Cache,
@@ -248,7 +249,7 @@ mod tests {
     #[test]
     fn every_verb_of_the_contract_is_there() {
         let expected = "create start stop restart freeze thaw list info stats get set run enter shell console logs rm rename \
-                        copy export import resize convert images pull cache check doctor supervise supervisor rpc version \
+                        copy export import resize convert seed images pull cache check doctor supervise supervisor rpc version \
                         completions help";
         let names: Vec<&str> = verbs().iter().map(|verb| verb.name).collect();
         assert_eq!(names, expected.split_whitespace().collect::<Vec<_>>());

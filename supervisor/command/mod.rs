@@ -32,6 +32,7 @@ pub mod resize;
 pub mod restart;
 pub mod rm;
 pub mod run;
+pub mod seed;
 pub mod set;
 pub mod shell;
 pub mod start;

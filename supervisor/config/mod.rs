@@ -14,6 +14,7 @@ pub mod ini;
 mod once;
 mod own;
 mod schema;
+mod seeding;
 mod supervisor;
 pub mod value;
 
@@ -22,6 +23,7 @@ pub use error::{Error, Kind};
 pub use images::Images;
 pub use once::Once;
 pub use schema::{Form, Key, Schema};
+pub use seeding::Seeding;
 pub use supervisor::Supervisor;
 
 use crate::durable;
@@ -30,7 +32,7 @@ use ini::Document;
 use value::{
     Bind, CgroupLayout, ContainerPath, Cpus, DeadlockShield, EnvironmentName, Fsck, HardwareAccess, HostPath,
     Hostname, ImageLabel, Invalid, Name, NameServers, NetworkMode, Priority, Privileged, RestartPolicy,
-    Seconds, Size, StartAfter, UserNamespaces, Uuid, WakelockPolicy,
+    Seconds, Seed, Size, StartAfter, UserNamespaces, Uuid, WakelockPolicy,
 };
 
 /// One container as configured.
@@ -89,6 +91,8 @@ pub struct Container {
     pub cgroup: CgroupLayout,
     /// Its identity, the same for life.
     pub uuid: Uuid,
+    /// What is put into its root file system and its /run, so that the distribution is at home.
+    pub seed: Seed,
     /// The `oom_score_adj` of its processes, −1000 to 1000 (proc_pid_oom_score_adj(5)).
     pub oom_score: i32,
 }

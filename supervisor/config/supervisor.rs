@@ -9,6 +9,7 @@ use super::images;
 use super::ini::Document;
 use super::load_document;
 use super::schema::{Form, Key, Schema, value_error};
+use super::seeding;
 use super::value::{Invalid, LogLevel, Seconds, Size, Switch, Whole};
 
 /// The least size of a log: one that is smaller is rotated all the time.
@@ -78,6 +79,7 @@ const KEYS: &[Key] = &[
     ),
     images::MIRROR,
     images::CACHE_SIZE,
+    seeding::UDEV_SUBSYSTEMS,
 ];
 
 /// The configuration of the supervisor.

@@ -21,9 +21,11 @@ use crate::config::value::Name;
 use crate::container::Lock;
 use crate::durable;
 use crate::fault;
+use crate::paths::SEED_LEDGER;
 use crate::rootfs::image::{Access, Fsck};
 use crate::rootfs::root::Root;
 use crate::rootfs::size::measure;
+use crate::seed::ledger::Ledger;
 use crate::worker::Env;
 
 /// Largest configuration that is read, bytes.
@@ -86,7 +88,7 @@ fn configure(env: &Env, held: &Held, to: &Name, form: Form, staging: &Staging) -
         changes.push(("autostart", "no"));
     }
     Config::derive(text.as_bytes(), &staging.join("container.ini"), to, &changes)?;
-    Ok(())
+    Ledger::load(&env.paths.seed_ledger(&held.name))?.save(&staging.join(SEED_LEDGER))
 }
 
 fn copy_tree(

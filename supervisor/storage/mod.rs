@@ -23,6 +23,7 @@ pub mod job;
 pub mod mounted;
 pub mod remote;
 pub mod resize;
+pub mod seed;
 pub mod source;
 pub mod space;
 pub mod staging;

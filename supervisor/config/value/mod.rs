@@ -32,6 +32,7 @@ mod mirror;
 mod name;
 mod number;
 mod path;
+mod seed;
 mod user;
 
 pub use android::{NameServers, SharedStorage};
@@ -45,6 +46,7 @@ pub use mirror::Mirrors;
 pub use name::{EnvironmentName, EnvironmentValue, Hostname, Name, Uuid};
 pub use number::{Cpus, Priority, Seconds, Size, Whole};
 pub use path::{ContainerPath, HostPath};
+pub use seed::{Seed, SeedItem, Subsystems};
 pub use user::{Account, AccountName, UserSpec};
 
 /// Why a text is not a value of the wanted type, and what to write instead.
