@@ -114,10 +114,12 @@ pub struct Mounts {
 }
 
 /// The container's network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Network {
     /// What kind it is.
     pub mode: NetworkMode,
+    /// The container's name servers.
+    pub dns: NameServers,
 }
 
 /// The hardware the container sees.
@@ -147,8 +149,6 @@ pub struct Android {
     pub wakelock: WakelockPolicy,
     /// Whether the container gets the phone's time zone.
     pub timezone: bool,
-    /// Its name servers.
-    pub dns: NameServers,
 }
 
 /// What the container may use at most; no limit where `None`.
@@ -374,6 +374,10 @@ fn apply(
             (Err(error), _) => return Err(error),
         };
         let full_name = format!("{section}.{name}");
+        // The key takes the place of its old spelling.
+        if let Some((old_section, old_name)) = SCHEMA.old_spelling(section, name) {
+            document.unset(old_section, old_name);
+        }
         if value.is_empty() {
             document.unset(section, name);
         } else {
