@@ -71,7 +71,7 @@ fn reload(binary: Option<&Path>, env: &Env) -> Result<ExitCode> {
         Some(path) => env.path(path)?,
         None => environment::installed().context("nobody knows where it was installed; use --binary")?,
     };
-    let successor = handover::examine(&path, &env.paths.run)?;
+    let successor = handover::examine(&path, &env.paths)?;
     env.supervisor.succeed(successor.program.as_fd())?;
     if successor.version == VERSION {
         return Ok(ExitCode::Done);

@@ -212,6 +212,10 @@ fn apply(
             (Err(error), _) => return Err(error),
         };
         let full_name = format!("{section}.{name}");
+        // The key takes the place of its old spelling.
+        if let Some((old_section, old_name)) = SCHEMA.old_spelling(section, name) {
+            document.unset(old_section, old_name);
+        }
         if value.is_empty() {
             document.unset(section, name);
         } else {

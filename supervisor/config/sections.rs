@@ -89,10 +89,12 @@ pub struct Mounts {
 }
 
 /// The container's network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Network {
     /// What kind it is.
     pub mode: NetworkMode,
+    /// The container's name servers.
+    pub dns: NameServers,
 }
 
 /// The hardware the container sees.
@@ -122,8 +124,6 @@ pub struct Android {
     pub wakelock: WakelockPolicy,
     /// Whether the container gets the phone's time zone.
     pub timezone: bool,
-    /// Its name servers.
-    pub dns: NameServers,
 }
 
 /// What the container may use at most; no limit where `None`.

@@ -14,7 +14,7 @@ use super::value::{Invalid, LogLevel, Seconds, Size, Subsystems, Switch, Whole};
 const LEAST_LOG: u64 = 4 << 10;
 
 /// The keys of `supervisor.ini`.
-pub const SCHEMA: Schema = Schema { main: SECTION, keys: KEYS, environment: None };
+pub const SCHEMA: Schema = Schema { main: SECTION, keys: KEYS, environment: None, old: &[] };
 
 const SECTION: &str = "supervisor";
 

@@ -12,7 +12,7 @@ use anyhow::Result;
 use crate::fault;
 use crate::platform;
 
-/// The environment variable that the sealed copy finds: `foreground`, the number of the readiness pipe, or what a
+/// The environment variable that the copy finds: `foreground`, the number of the readiness pipe, or what a
 /// program leaves to its successor.
 pub(super) const MARKER: &str = "DS_SUPERVISOR";
 pub(super) const FOREGROUND: &str = "foreground";

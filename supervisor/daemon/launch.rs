@@ -1,6 +1,6 @@
 //! From a shell to a running supervisor: refuses places that would spoil it, forks it off, waits until it listens.
 //!
-//! Owns the launch lock and the readiness pipe. The process is replaced once, by a sealed copy of the program with
+//! Owns the launch lock and the readiness pipe. The process is replaced by a protected copy of the program with
 //! a clean environment; [`MARKER`] tells the copy what it is. fork(2), setsid(2), flock(2), pipe(7).
 
 use std::convert::Infallible;
@@ -97,6 +97,10 @@ impl Readiness {
 /// # Errors
 /// Why there is no new supervisor; that there is one already, for example.
 pub fn supervise(paths: &Paths, options: Options) -> Result<Stage> {
+    if env::var_os(MARKER).is_some() {
+        // Before anything is taken from the descriptors: they are still inherited by whatever this executes.
+        seal::leave_writable_copy();
+    }
     match env::var(MARKER) {
         Ok(marker) if marker == FOREGROUND => Ok(Stage::Supervisor(Readiness { pipe: None })),
         Ok(marker) if marker.starts_with(SUCCESSOR) => {
@@ -190,7 +194,7 @@ fn become_daemon(paths: &Paths, autostart: bool, pipe: &OwnedFd) -> ! {
     exit_immediately(0)
 }
 
-/// Becomes the supervisor: a sealed copy of the program, a known environment, no descriptor but the standard ones.
+/// Becomes the supervisor: a protected copy of the program, a known environment, no descriptor but the standard ones.
 fn execute(paths: &Paths, options: Options, pipe: Option<&OwnedFd>) -> Result<Infallible> {
     paths::create_private(&paths.run).with_context(|| format!("create {}", paths.run.display()))?;
     detach::before_execution();
@@ -207,7 +211,7 @@ fn execute(paths: &Paths, options: Options, pipe: Option<&OwnedFd>) -> Result<In
     let mut arguments = vec![c"ds".to_owned(), c"supervise".to_owned()];
     arguments.extend(options.foreground.then(|| c"--foreground".to_owned()));
     arguments.extend((!options.autostart).then(|| c"--no-autostart".to_owned()));
-    seal::execute_copy(&arguments, &environment(&marker)?, &paths.run)
+    seal::execute_copy(&arguments, &environment(&marker)?, paths)
 }
 
 /// Refuses to launch a supervisor from a process that would hand down what nobody can undo: seccomp filters, and that no

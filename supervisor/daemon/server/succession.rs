@@ -57,7 +57,7 @@ impl Server {
         };
         self.workers.describe(&mut state);
         let kept: Vec<_> = self.workers.descriptors().chain([lock.as_fd()]).collect();
-        let Err(error) = state.hand_over(program, &kept);
+        let Err(error) = state.hand_over(program, &kept, &self.paths);
         self.policy = state.policy;
         self.autostart.resume(state.pending, state.guard);
         self.autostart.look_for_storage();
