@@ -91,6 +91,10 @@ impl Source {
             }
         }
         for path in code.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':')) {
+            // What ends in `::` stands in front of a group, which is an import's.
+            if path.ends_with("::") {
+                continue;
+            }
             let path: Vec<String> =
                 path.split("::").filter(|part| !part.is_empty()).map(str::to_owned).collect();
             if path.len() > 1 {
