@@ -36,9 +36,15 @@ pub struct Create {
     /// use this file system image or block device in place
     #[argh(option, arg_name = "FILE")]
     pub image: Option<PathBuf>,
-    /// unpack this tarball, or this system from the catalogue (debian:13)
+    /// unpack this tarball, the one at this https address, or this system from the catalogue (debian:13)
     #[argh(option, arg_name = "SRC")]
     pub from: Option<String>,
+    /// with --from and an address: what the file's checksum must be
+    #[argh(option, arg_name = "DIGITS")]
+    pub sha256: Option<String>,
+    /// with --from and a system of the catalogue: its architecture, if not this machine's
+    #[argh(option, arg_name = "ARCH")]
+    pub arch: Option<String>,
     /// with --from: unpack into a fresh ext4 image of this size, not into a directory
     #[argh(option, arg_name = "SIZE", from_str_fn(size))]
     pub size: Option<u64>,
@@ -115,6 +121,8 @@ impl Start {
             rootfs: self.rootfs.clone(),
             image: self.image.clone(),
             from: self.from.clone(),
+            sha256: None,
+            arch: None,
             size: self.size,
             set: self.set.clone(),
             json: false,

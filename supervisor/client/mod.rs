@@ -108,7 +108,7 @@ fn converse(connection: &OwnedFd, argv: &[String]) -> Result<Option<u8>> {
             .ok()
             .and_then(|path| path.into_os_string().into_string().ok())
             .unwrap_or_default(),
-        environment: ENVIRONMENT.into_iter().filter_map(set).collect::<BTreeMap<_, _>>(),
+        environment: ENVIRONMENT.iter().copied().filter_map(set).collect::<BTreeMap<_, _>>(),
     };
     wait_for_supervisor(connection)?;
     // A supervisor that refuses has perhaps closed the connection already; its reason is there to be read.

@@ -13,7 +13,7 @@ use super::{assignments, complain, create, names, print};
 use crate::child::android;
 use crate::cli::{self, Wait};
 use crate::config::value::Name;
-use crate::config::{Config, Once, RootSource};
+use crate::config::{Config, Once, RootSource, Seeding};
 use crate::container::start::{Outcome, Starting, begin, finish};
 use crate::container::talk::Talk;
 use crate::exit::ExitCode;
@@ -174,7 +174,8 @@ fn dry_run(env: &Env, name: &Name, once: Once) -> Result<ExitCode> {
         }
     };
     android::complete(&mut config, &env.host);
-    let plan = plan::build(&config, &env.host, &guest)?;
+    let plan =
+        plan::build(&config, &env.host, &guest, &Seeding::load_or_default(&env.paths.supervisor_ini()))?;
     let mut text = String::new();
     writeln!(text, "{plan}")?;
     if let Some(talk) = Talk::open(&env.paths, &env.client, name)?

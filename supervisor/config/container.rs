@@ -10,8 +10,8 @@ use super::ini::Document;
 use super::schema::{Form, Key, Schema, value_error};
 use super::value::{
     Bind, BindList, CgroupLayout, DeadlockShield, EnvironmentName, EnvironmentValue, Fsck, HardwareAccess,
-    HostPath, Invalid, Name, NetworkMode, Privileged, RestartPolicy, SharedStorage, Size, StartAfter, Switch,
-    UserNamespaces, Uuid, WakelockPolicy, Whole,
+    HostPath, Invalid, Name, NetworkMode, Privileged, RestartPolicy, Seed, SharedStorage, Size, StartAfter,
+    Switch, UserNamespaces, Uuid, WakelockPolicy, Whole,
 };
 use super::{Android, Config, Container, Hardware, Limits, Mounts, Network, RootSource, Security};
 
@@ -157,6 +157,14 @@ pub const KEYS: &[Key] = &[
         "3f2b8c1d9a7e4f60b5c2d1e0f9a8b7c6",
     ),
     Key::new(
+        "container",
+        "seed",
+        "yes",
+        Form::SomeOf(Seed::WORDS),
+        "what is put in so that the distribution is at home: everything, nothing, or some of it",
+        "udev,hosts",
+    ),
+    Key::new(
         "mounts",
         "bind",
         "",
@@ -295,6 +303,7 @@ fn read_container(document: &Document, name: &Name) -> Result<Container, Error> 
         stop_timeout: SCHEMA.read(document, SECTION, "stop-timeout")?,
         cgroup: SCHEMA.read(document, SECTION, "cgroup")?,
         uuid: SCHEMA.read_optional(document, SECTION, "uuid")?.unwrap_or_else(derived),
+        seed: SCHEMA.read(document, SECTION, "seed")?,
         oom_score: SCHEMA.read::<Whole<-1000, 1000>>(document, SECTION, "oom-score")?.get(),
     })
 }
@@ -374,6 +383,7 @@ impl Config {
             ("container", "stop-timeout") => container.stop_timeout.to_string(),
             ("container", "cgroup") => container.cgroup.to_string(),
             ("container", "oom-score") => container.oom_score.to_string(),
+            ("container", "seed") => container.seed.to_string(),
             ("container", "uuid") => container.uuid.to_string(),
             ("mounts", "bind") => self.mounts.bind.iter().map(Bind::to_string).collect::<Vec<_>>().join(","),
             ("network", "mode") => self.network.mode.to_string(),

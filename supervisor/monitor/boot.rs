@@ -17,6 +17,7 @@ use crate::child::android;
 use crate::child::init::{self, Prepared};
 use crate::child::wire::{FromChild, Wire};
 use crate::clock::now;
+use crate::config::Seeding;
 use crate::config::value::Uuid;
 use crate::fault;
 use crate::monitor::protocol::Report;
@@ -24,6 +25,7 @@ use crate::mount::op::Operation;
 use crate::plan::mounts::NOTIFY_SOCKET;
 use crate::plan::seed;
 use crate::pty::Pty;
+use crate::seed::Facts;
 use crate::socket;
 use crate::sys::process::{self, Fork};
 
@@ -49,7 +51,11 @@ impl Monitor {
             Fork::Parent(pid) => pid,
             Fork::Child => {
                 drop(ours);
+                let seeding = Seeding::load_or_default(&self.paths.supervisor_ini());
+                let facts = Facts::new(&self.config, self.host.android, &seeding);
+                let ledger = self.paths.seed_ledger(&self.config.name);
                 let prepared = Prepared {
+                    seed: (&facts, &ledger),
                     plan: &self.plan,
                     operations: &operations,
                     root_path: self.tree.path(),

@@ -18,7 +18,7 @@ use crate::android::wakelock;
 use crate::child::android;
 use crate::clock::{now, unix_s};
 use crate::config::value::{Name, WakelockPolicy};
-use crate::config::{Config, RootSource};
+use crate::config::{Config, RootSource, Seeding};
 use crate::fault;
 use crate::paths::Paths;
 use crate::plan;
@@ -253,7 +253,12 @@ impl Monitor {
         self.tree.renew(&config)?;
         let guest = Guest::inspect(self.tree.root(), config.container.init.as_str().as_ref())?;
         self.sign = Sign::of(&guest);
-        let plan = plan::build(&config, &self.host, &guest)?;
+        let plan = plan::build(
+            &config,
+            &self.host,
+            &guest,
+            &Seeding::load_or_default(&self.paths.supervisor_ini()),
+        )?;
         self.filters = crate::privilege::compile(&plan.filters)?;
         self.writers = writers(self.tree.root(), &config);
         (self.config, self.plan) = (config, plan);

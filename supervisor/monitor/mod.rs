@@ -42,7 +42,7 @@ use self::tree::Tree;
 use crate::call;
 use crate::cgroup::Cgroup;
 use crate::child::android;
-use crate::config::{Config, Once, Supervisor as Settings};
+use crate::config::{Config, Once, Seeding, Supervisor as Settings};
 use crate::fault;
 use crate::host::Host;
 use crate::log::{self as sinks, Role};
@@ -222,7 +222,7 @@ impl Monitor {
         let tree = Tree::open(&config, &paths.run_container(&config.name), report.as_fd(), &mut tell)?;
         let guest = Guest::inspect(tree.root(), config.container.init.as_str().as_ref())?;
         android::complete(&mut config, &host);
-        let plan = plan::build(&config, &host, &guest)?;
+        let plan = plan::build(&config, &host, &guest, &Seeding::load_or_default(&paths.supervisor_ini()))?;
         let mut warnings = plan.warnings.clone();
         let cgroup = create_cgroup(&config, &paths, &host, &plan, &mut warnings)?;
         fault::point("grouped")?;

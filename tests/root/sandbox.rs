@@ -82,6 +82,11 @@ impl Sandbox {
         sandbox
     }
 
+    /// PID 1 of the sandbox, by its number outside.
+    pub fn init_pid(&self) -> i32 {
+        self.init
+    }
+
     /// `$DS_ROOT`.
     pub fn root(&self) -> &Path {
         self.directory.path()
