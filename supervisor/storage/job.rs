@@ -178,7 +178,7 @@ fn prepare(reporter: &Reporter) -> Result<()> {
     // The parent may have gone before that. It cannot be asked for by its number from another PID namespace.
     let mut polled = [PollFd::new(std::os::fd::AsFd::as_fd(&reporter.socket), PollFlags::empty())];
     if poll(&mut polled, PollTimeout::ZERO).is_ok_and(|count| count > 0) {
-        bail!("nobody waits any more");
+        bail!("the client is gone");
     }
     let _ = prctl::set_name(c"ds:job");
     // Again, for a child that could only be forked.
@@ -231,9 +231,9 @@ fn hear(env: &Env, watcher: Watcher<'_>, socket: &OwnedFd, mut child: Child) -> 
             }
             None => match child.wait() {
                 Some(WaitStatus::Signaled(_, signal, _)) => {
-                    bail!("the job was ended by {signal}; nothing has changed")
+                    bail!("the job was killed by {signal}; nothing has changed")
                 }
-                _ => bail!("the job ended before it was done; nothing has changed"),
+                _ => bail!("the job ended before it was complete; nothing has changed"),
             },
         }
     }
