@@ -13,6 +13,7 @@
 
 pub mod android;
 pub mod archive;
+pub mod catalogue;
 pub mod cgroup;
 pub mod child;
 pub mod cli;
@@ -38,6 +39,7 @@ pub mod privilege;
 pub mod pty;
 pub mod rootfs;
 pub mod screen;
+pub mod seed;
 pub mod session;
 pub mod signals;
 pub mod socket;

@@ -18,6 +18,9 @@ use anyhow::{Context, Result};
 
 use crate::config::value::Name;
 
+/// Name of the record of seeding in the directory of a container.
+pub const SEED_LEDGER: &str = "seed.json";
+
 /// Where the data and the run directory are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Paths {
@@ -78,6 +81,12 @@ impl Paths {
         self.data.join("log/supervisor.log")
     }
 
+    /// Directory of what was downloaded.
+    #[must_use]
+    pub fn cache(&self) -> PathBuf {
+        self.data.join("cache")
+    }
+
     /// Directory of all containers.
     #[must_use]
     pub fn containers(&self) -> PathBuf {
@@ -94,6 +103,12 @@ impl Paths {
     #[must_use]
     pub fn container_ini(&self, name: &Name) -> PathBuf {
         self.container(name).join("container.ini")
+    }
+
+    /// What seeding has changed in the root file system of one container.
+    #[must_use]
+    pub fn seed_ledger(&self, name: &Name) -> PathBuf {
+        self.container(name).join(SEED_LEDGER)
     }
 
     /// Console log of one container.

@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
@@ -19,10 +20,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::call;
+use crate::sys::descriptor::set_blocking;
 use crate::sys::socket as packets;
 
 /// Longest packet: the kernel's default send buffer is larger, and no message of ours comes near it.
 pub const LONGEST_PACKET: usize = 128 * 1024;
+
+/// Pauses between tries to connect: 5 s in all.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const PAUSES: usize = 10;
 
 /// A message with the descriptors that came along.
 #[derive(Debug)]
@@ -33,8 +39,8 @@ pub struct Received<T> {
     pub descriptors: Vec<OwnedFd>,
 }
 
-fn new_socket() -> Result<OwnedFd> {
-    let flags = SockFlag::SOCK_CLOEXEC;
+fn new_socket(flags: SockFlag) -> Result<OwnedFd> {
+    let flags = flags | SockFlag::SOCK_CLOEXEC;
     Ok(call!(socket(AddressFamily::Unix, SockType::SeqPacket, flags, None), "socket(unix, seqpacket)")?)
 }
 
@@ -75,7 +81,7 @@ fn address(path: &Path) -> Result<(UnixAddr, Option<File>)> {
 /// When the directory is missing or not writable.
 pub fn listen_at(path: &Path) -> Result<OwnedFd> {
     remove_stale(path)?;
-    let listener = new_socket()?;
+    let listener = new_socket(SockFlag::empty())?;
     bind_at(&listener, path)?;
     call!(listen(&listener, Backlog::MAXCONN), "listen({})", path.display())?;
     Ok(listener)
@@ -110,19 +116,40 @@ fn bind_at(socket: &OwnedFd, path: &Path) -> Result<()> {
         .with_context(|| format!("chmod {}", path.display()))
 }
 
-/// Connects to the process that listens at `path`; `None` when nobody does.
+/// Connects to the process that listens at `path`; `None` when nobody does. Where many wait already to be accepted, it
+/// is tried again for a while.
 ///
 /// # Errors
-/// Anything but a missing or dead listener.
+/// Anything but a missing or dead listener; EAGAIN when the process accepts nobody.
 pub fn connect_to(path: &Path) -> Result<Option<OwnedFd>> {
-    let connection = new_socket()?;
+    let mut pauses = std::iter::successors(Some(FIRST_PAUSE), |pause| Some(*pause * 2)).take(PAUSES);
+    loop {
+        match connect_now(path) {
+            Err(error) if crate::sys::errno_of(&error) == Some(Errno::EAGAIN) => match pauses.next() {
+                Some(pause) => std::thread::sleep(pause),
+                None => return Err(error.context("it accepts no connection")),
+            },
+            other => return other,
+        }
+    }
+}
+
+/// The same, but EAGAIN at once where many wait already.
+///
+/// # Errors
+/// As for [`connect_to`].
+pub fn connect_now(path: &Path) -> Result<Option<OwnedFd>> {
+    let connection = new_socket(SockFlag::SOCK_NONBLOCK)?;
     let (address, _directory) = match address(path) {
         Ok(parts) => parts,
         Err(error) if crate::sys::errno_of(&error) == Some(Errno::ENOENT) => return Ok(None),
         Err(error) => return Err(error),
     };
     match connect(connection.as_raw_fd(), &address) {
-        Ok(()) => Ok(Some(connection)),
+        Ok(()) => {
+            call!(set_blocking(connection.as_fd()), "fcntl(O_NONBLOCK)")?;
+            Ok(Some(connection))
+        }
         Err(Errno::ENOENT | Errno::ECONNREFUSED | Errno::ENOTDIR) => Ok(None),
         Err(errno) => Ok(Some(call!(Err(errno), "connect({})", path.display())?)),
     }
@@ -186,10 +213,16 @@ fn receive_packet(socket: BorrowedFd<'_>) -> Result<Option<(Vec<u8>, Vec<OwnedFd
         return Ok(None);
     }
     if packet.truncated {
-        bail!("a message is longer than {LONGEST_PACKET} bytes");
+        bail!("a message is longer than {LONGEST_PACKET} bytes, or brings too many descriptors");
     }
     buffer.truncate(packet.length);
     Ok(Some((buffer, packet.descriptors)))
+}
+
+/// Whether sending has failed because the other side is gone.
+#[must_use]
+pub fn is_end(error: &anyhow::Error) -> bool {
+    matches!(crate::sys::errno_of(error), Some(Errno::EPIPE | Errno::ECONNRESET))
 }
 
 /// Whether something has come, or the other side has gone; it is not waited for.
@@ -219,6 +252,26 @@ mod tests {
         assert_eq!(received.message, ("hello".to_owned(), 7));
         assert_eq!(received.descriptors.len(), 1);
         assert!(receive::<(String, i32)>(&right).unwrap().is_none());
+    }
+
+    #[test]
+    fn too_many_descriptors_are_refused_and_none_is_kept() {
+        let (left, right) = pair().unwrap();
+        let null = File::open("/dev/null").unwrap();
+        let count = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+        send(&left, &"warm", &[]).unwrap();
+        receive::<String>(&right).unwrap();
+        for many in [5, 6, 20, 100] {
+            send(&left, &"many", &vec![null.as_fd(); many]).unwrap();
+            // Other tests open and close at the same time, but not so many for so long.
+            assert!(receive::<String>(&right).unwrap_err().to_string().contains("descriptors"));
+        }
+        let before = count();
+        for _ in 0..50 {
+            send(&left, &"many", &[null.as_fd(); 100]).unwrap();
+            receive::<String>(&right).unwrap_err();
+        }
+        assert!(count() < before + 1000, "{before} became {}", count());
     }
 
     #[test]

@@ -33,8 +33,27 @@ const NOT_BEGUN: u8 = 100;
 pub enum Confinement {
     /// Read its input, write its output, use memory and end.
     Strict,
+    /// That, and talk to the network; what else it asks of the kernel is refused.
+    Network,
     /// Whatever we may.
     None,
+}
+
+impl Confinement {
+    fn filter(self) -> Option<Vec<sock_filter>> {
+        const KILL: u32 = 0x8000_0000;
+        const ERROR: u32 = 0x0005_0000;
+        match self {
+            Self::Strict => Some(only(&allowed(), KILL)),
+            // Libraries ask for this and that, and do without.
+            Self::Network => Some(only(&[allowed(), of_the_network()].concat(), ERROR | errno(Errno::EPERM))),
+            Self::None => None,
+        }
+    }
+}
+
+fn errno(errno: Errno) -> u32 {
+    u32::try_from(errno as i32).unwrap_or_default()
 }
 
 /// A running child. It is killed when this is dropped.
@@ -94,9 +113,8 @@ fn prepare(
     // They are closed, and no longer ours to close.
     std::mem::forget((input, output, proc));
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
-    if confinement == Confinement::Strict {
+    if let Some(program) = confinement.filter() {
         setrlimit(Resource::RLIMIT_AS, MEMORY, MEMORY)?;
-        let program = only_bytes_and_memory();
         match seccomp::install(&program) {
             // A kernel without filters: the limits above have to do.
             Ok(()) | Err(Errno::EINVAL | Errno::ENOSYS) => {}
@@ -168,6 +186,46 @@ fn allowed() -> Vec<libc::c_long> {
     calls
 }
 
+/// What talking to servers takes besides.
+fn of_the_network() -> Vec<libc::c_long> {
+    let mut calls = vec![
+        libc::SYS_socket,
+        libc::SYS_connect,
+        libc::SYS_bind,
+        libc::SYS_sendto,
+        libc::SYS_recvfrom,
+        libc::SYS_sendmsg,
+        libc::SYS_recvmsg,
+        libc::SYS_shutdown,
+        libc::SYS_setsockopt,
+        libc::SYS_getsockopt,
+        libc::SYS_getsockname,
+        libc::SYS_getpeername,
+        libc::SYS_ppoll,
+        libc::SYS_close,
+        libc::SYS_fcntl,
+        // FIONBIO of connect with a time limit.
+        libc::SYS_ioctl,
+        libc::SYS_clock_gettime,
+        libc::SYS_clock_nanosleep,
+        libc::SYS_nanosleep,
+        libc::SYS_getrandom,
+        libc::SYS_sched_yield,
+        libc::SYS_getpid,
+        libc::SYS_gettid,
+    ];
+    #[cfg(any(target_arch = "x86_64", target_arch = "x86", target_arch = "arm"))]
+    calls.push(libc::SYS_poll);
+    #[cfg(any(target_arch = "x86", target_arch = "arm"))]
+    calls.extend([
+        libc::SYS_fcntl64,
+        libc::SYS_clock_gettime64,
+        libc::SYS_clock_nanosleep_time64,
+        libc::SYS_ppoll_time64,
+    ]);
+    calls
+}
+
 /// The machine, as linux/audit.h calls it; `None` where we know none.
 const ARCHITECTURE: Option<u32> = if cfg!(target_arch = "x86_64") {
     Some(0xc000_003e)
@@ -181,8 +239,8 @@ const ARCHITECTURE: Option<u32> = if cfg!(target_arch = "x86_64") {
     None
 };
 
-/// A filter (linux/seccomp.h, linux/bpf_common.h) that kills the process at any other call.
-fn only_bytes_and_memory() -> Vec<sock_filter> {
+/// A filter (linux/seccomp.h, linux/bpf_common.h) that lets these calls through and has another answer for all others.
+fn only(calls: &[libc::c_long], otherwise: u32) -> Vec<sock_filter> {
     const LOAD: u16 = 0x20;
     const JUMP_EQUAL: u16 = 0x15;
     const RETURN: u16 = 0x06;
@@ -197,11 +255,11 @@ fn only_bytes_and_memory() -> Vec<sock_filter> {
         step(RETURN, 0, 0, KILL),
         step(LOAD, 0, 0, 0),
     ];
-    for number in allowed() {
-        program.push(step(JUMP_EQUAL, 0, 1, u32::try_from(number).unwrap_or(u32::MAX)));
+    for number in calls {
+        program.push(step(JUMP_EQUAL, 0, 1, u32::try_from(*number).unwrap_or(u32::MAX)));
         program.push(allow.clone());
     }
-    program.push(step(RETURN, 0, 0, KILL));
+    program.push(step(RETURN, 0, 0, otherwise));
     program
 }
 

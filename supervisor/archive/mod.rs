@@ -6,7 +6,7 @@
 //! containers, progress bars or files on the host: callers give streams and roots.
 
 pub mod acl;
-mod child;
+pub mod child;
 pub mod codec;
 pub mod compare;
 pub mod compress;

@@ -276,7 +276,7 @@ fn lies() -> Vec<(Vec<u8>, Outcome)> {
             whole(&[fields(b'L', b"p", b"", 4 << 30).block().to_vec()]),
             Refused("a member has a name of 4294967296 bytes; 4095 is the most"),
         ),
-        (whole(&[member(b'?', "a", "", b"")]), Refused("a: members of type '?' are unknown")),
+        (whole(&[member(b'?', "a", "", b"")]), Refused("a: members of type '?' are unsupported")),
         (
             whole(&[member(b'M', "a", "", b"")]),
             Refused("a: it began in another volume; join the volumes first"),

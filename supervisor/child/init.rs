@@ -30,8 +30,10 @@ use crate::mount::op::Operation;
 use crate::mount::perform::{Performer, bind_onto_itself, bind_over, enter_proc};
 use crate::plan::{Plan, Volatile};
 use crate::rootfs::overlay;
+use crate::rootfs::root::Root;
+use crate::seed::apply::Manner;
 use crate::sys::{descriptor, network, process, signal};
-use crate::{call, privilege, pty};
+use crate::{call, privilege, pty, seed};
 
 /// Magic number of ramfs, statfs(2): the root of a machine that still runs from its initramfs.
 const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
@@ -51,6 +53,8 @@ pub struct Prepared<'a> {
     pub proc: BorrowedFd<'a>,
     /// The groups to join.
     pub joining: &'a Joining,
+    /// What is changed in the tree first, and where that is recorded.
+    pub seed: (&'a seed::Facts, &'a Path),
     /// Compiled filters.
     pub filters: &'a [BpfProgram],
     /// PID 1 with its arguments.
@@ -127,6 +131,7 @@ fn build_tree(prepared: &Prepared<'_>, wire: &Wire) -> Result<OwnedFd> {
     if let Some(Volatile { size }) = plan.volatile {
         root = overlay::cover(&root, prepared.root_path, size.map(Size::bytes))?;
     }
+    sow(prepared, &root, wire)?;
     let mut performer = Performer::new(root)?;
     if follows {
         performer.follow_what_is_asked_for()?;
@@ -141,6 +146,17 @@ fn build_tree(prepared: &Prepared<'_>, wire: &Wire) -> Result<OwnedFd> {
     wire.send_terminal(&console, performer.take_silent().as_ref())?;
     call!(fchdir(performer.root().directory()), "fchdir(the new root)")?;
     Ok(console.peer)
+}
+
+/// Seeds the tree. What cannot be done there is a warning: the container starts without it.
+fn sow(prepared: &Prepared<'_>, root: &Root, wire: &Wire) -> Result<()> {
+    let (facts, ledger) = prepared.seed;
+    let manner = if prepared.plan.volatile.is_some() { Manner::Passing } else { Manner::Lasting };
+    let warnings = match seed::apply::apply(root, ledger, facts, manner) {
+        Ok(report) => report.warnings,
+        Err(error) => vec![format!("its root file system is not seeded: {error:#}")],
+    };
+    warnings.into_iter().try_for_each(|warning| wire.send(&FromChild::Warning(warning)))
 }
 
 /// Makes the working directory the root and lets go of the host's tree; a warning where that cannot be done for good.

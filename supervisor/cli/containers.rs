@@ -36,9 +36,15 @@ pub struct Create {
     /// use this file system image or block device in place
     #[argh(option, arg_name = "FILE")]
     pub image: Option<PathBuf>,
-    /// unpack this tarball, or this system from the catalogue (debian:13)
+    /// unpack this tarball, the one at this https address, or this system from the catalogue (debian:13)
     #[argh(option, arg_name = "SRC")]
     pub from: Option<String>,
+    /// with --from and an address: what the file's checksum must be
+    #[argh(option, arg_name = "DIGITS")]
+    pub sha256: Option<String>,
+    /// with --from and a system of the catalogue: its architecture, if not this machine's
+    #[argh(option, arg_name = "ARCH")]
+    pub arch: Option<String>,
     /// with --from: unpack into a fresh ext4 image of this size, not into a directory
     #[argh(option, arg_name = "SIZE", from_str_fn(size))]
     pub size: Option<u64>,
@@ -115,6 +121,8 @@ impl Start {
             rootfs: self.rootfs.clone(),
             image: self.image.clone(),
             from: self.from.clone(),
+            sha256: None,
+            arch: None,
             size: self.size,
             set: self.set.clone(),
             json: false,
@@ -150,11 +158,14 @@ pub struct Stop {
 
 /// Shut containers down and boot them again. A container that is stopped is booted.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
-#[argh(subcommand, name = "restart", example = "ds restart web")]
+#[argh(subcommand, name = "restart", example = "ds restart web", example = "ds restart web --wait")]
 pub struct Restart {
     /// the containers to restart
     #[argh(positional, arg_name = "NAME")]
     pub names: Vec<String>,
+    /// return when the init system says it is up, or fail after so many seconds
+    #[argh(option, arg_name = "[=SECONDS]")]
+    pub wait: Option<Wait>,
 }
 
 /// Stop containers where they are, until they are thawed. Their processes keep their memory and use no processor.

@@ -5,6 +5,7 @@
 
 use super::value::size;
 use argh::{ArgsInfo, FromArgValue, FromArgs};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// Delete a container. Its configuration, its logs and the root file system it owns go; a root file system used in
@@ -135,6 +136,22 @@ pub struct Convert {
     pub json: bool,
 }
 
+/// Make a distribution at home in a container. Its root file system gets what a start would change there: its own name,
+/// a safe udev trigger and, on Android, network groups. The container must be stopped.
+#[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
+#[argh(subcommand, name = "seed", example = "ds seed web --dry-run", example = "ds seed web --undo")]
+pub struct Seed {
+    /// the container
+    #[argh(positional, arg_name = "NAME")]
+    pub name: String,
+    /// print what would be changed and change nothing
+    #[argh(switch)]
+    pub dry_run: bool,
+    /// give back what was there before, byte for byte
+    #[argh(switch)]
+    pub undo: bool,
+}
+
 /// List the systems of the catalogue. Only those for this machine's architecture are shown.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(subcommand, name = "images", example = "ds images", example = "ds images debian")]
@@ -142,25 +159,63 @@ pub struct Images {
     /// only those whose name contains this
     #[argh(positional, arg_name = "SEARCH")]
     pub search: Option<String>,
+    /// for this architecture (arm64, amd64, armhf, riscv64), or 'all'
+    #[argh(option, arg_name = "ARCH")]
+    pub arch: Option<String>,
     /// print one JSON document
     #[argh(switch)]
     pub json: bool,
 }
 
-/// Fetch a system of the catalogue into the cache and verify it.
+/// Fetch a system of the catalogue into the cache and verify it. An https address of an archive does as well.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(subcommand, name = "pull", example = "ds pull debian:13", example = "ds pull alpine:edge -o ./alpine")]
 pub struct Pull {
-    /// the system: distribution:release, as 'ds images' lists them
+    /// the system: distribution[:release[:variant]], as 'ds images' lists them, or an address
     #[argh(positional, arg_name = "SRC")]
     pub source: String,
+    /// for this architecture instead of this machine's
+    #[argh(option, arg_name = "ARCH")]
+    pub arch: Option<String>,
+    /// with an address: what the file's checksum must be
+    #[argh(option, arg_name = "DIGITS")]
+    pub sha256: Option<String>,
     /// unpack it into this directory too, which must not exist yet
     #[argh(option, short = 'o', arg_name = "DIR")]
     pub output: Option<PathBuf>,
     /// unpack it into ./DISTRIBUTION_RELEASE too
     #[argh(switch)]
     pub unpack: bool,
+    /// with -o or --unpack: root's password inside
+    #[argh(option, arg_name = "PASSWORD")]
+    pub password: Option<String>,
+    /// with -o or --unpack: the name server for /etc/resolv.conf inside
+    #[argh(option, arg_name = "ADDRESS")]
+    pub dns: Option<IpAddr>,
     /// print progress as one JSON event a line
+    #[argh(switch)]
+    pub json: bool,
+}
+
+/// What is done with the cache.
+#[derive(FromArgValue, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheAction {
+    /// Show what is kept.
+    #[argh(name = "list")]
+    List,
+    /// Remove all of it.
+    #[argh(name = "prune")]
+    Prune,
+}
+
+/// List what was downloaded, or remove it. What another command is downloading now stays.
+#[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
+#[argh(subcommand, name = "cache", example = "ds cache list", example = "ds cache prune")]
+pub struct Cache {
+    /// what to do
+    #[argh(positional, arg_name = "list|prune")]
+    pub action: CacheAction,
+    /// print one JSON document
     #[argh(switch)]
     pub json: bool,
 }

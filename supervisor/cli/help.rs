@@ -12,7 +12,7 @@ const WIDTH: usize = 80;
 const GROUPS: &[(&str, &str)] = &[
     ("Containers", "create start stop restart freeze thaw list info stats get set"),
     ("Inside a container", "run enter shell console logs"),
-    ("Data", "rm rename copy export import resize convert images pull"),
+    ("Data", "rm rename copy export import resize convert seed images pull cache"),
     ("This machine", "check doctor supervise supervisor rpc version completions help"),
 ];
 
@@ -227,12 +227,12 @@ mod tests {
             ("run", "ds run NAME [-u USER] [-w WORKDIR] [-e VAR=VALUE]... [-t] [--] CMD..."),
             ("stop", "ds stop NAME...|--all [--timeout SECONDS] [--kill]"),
             ("convert", "ds convert NAME image|dir [--size SIZE] [--json]"),
-            ("images", "ds images [SEARCH] [--json]"),
+            ("images", "ds images [SEARCH] [--arch ARCH] [--json]"),
             ("help", "ds help [VERB]"),
             (
                 "create",
-                "ds create NEW_NAME (--rootfs DIR | --image FILE | --from SRC) [--size SIZE] [--set KEY=VALUE]... \
-                 [--json]",
+                "ds create NEW_NAME (--rootfs DIR | --image FILE | --from SRC) [--sha256 DIGITS] [--arch ARCH] \
+                 [--size SIZE] [--set KEY=VALUE]... [--json]",
             ),
         ];
         for (name, expected) in lines {

@@ -16,7 +16,9 @@ pub mod table;
 pub mod value;
 
 pub use containers::{Create, Freeze, Get, Info, List, Restart, Set, Source, Start, Stats, Stop, Thaw};
-pub use data::{Convert, Copy, Export, Form, Images, Import, Pull, Remove, Rename, Resize};
+pub use data::{
+    Cache, CacheAction, Convert, Copy, Export, Form, Images, Import, Pull, Remove, Rename, Resize, Seed,
+};
 pub use inside::{Console, Enter, Logs, Run, Shell};
 pub use machine::{
     Check, Completions, Doctor, Help, Module, ModuleAction, Rpc, ShellKind, Supervise, Supervisor,
@@ -57,8 +59,10 @@ pub enum Command {
     Import(Import),
     Resize(Resize),
     Convert(Convert),
+    Seed(Seed),
     Images(Images),
     Pull(Pull),
+    Cache(Cache),
     Check(Check),
     Doctor(Doctor),
     Supervise(Supervise),

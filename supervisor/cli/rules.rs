@@ -3,7 +3,7 @@
 //! Owns which options exclude or need each other, and says so in one line. What can be said about a single argument is
 //! said by its type, and how many operands there are by `table`. No configuration key is known here.
 
-use super::{Command, Create, Form, Start, SupervisorAction, normalise::shown, table};
+use super::{Command, Create, Form, Pull, Start, SupervisorAction, normalise::shown, table};
 use crate::config::value::Name;
 use crate::nearest::nearest;
 
@@ -28,7 +28,7 @@ pub fn check(command: &Command) -> Result<(), String> {
             let to_stdout = export.output.as_ref().is_some_and(|file| file.as_os_str() == "-");
             exclusive(&[("--json", export.json), ("--output -", to_stdout)])
         }
-        Command::Pull(pull) => exclusive(&[("--output", pull.output.is_some()), ("--unpack", pull.unpack)]),
+        Command::Pull(pull) => check_pull(pull),
         Command::Supervisor(supervisor)
             if supervisor.json && supervisor.action != SupervisorAction::Status =>
         {
@@ -66,8 +66,20 @@ fn names(command: &Command) -> Vec<&str> {
         Command::Import(import) => vec![&import.name],
         Command::Resize(resize) => vec![&resize.name],
         Command::Convert(convert) => vec![&convert.name],
+        Command::Seed(seed) => vec![&seed.name],
         _ => Vec::new(),
     }
+}
+
+fn check_pull(pull: &Pull) -> Result<(), String> {
+    exclusive(&[("--output", pull.output.is_some()), ("--unpack", pull.unpack)])?;
+    let unpacks = pull.output.is_some() || pull.unpack;
+    for (option, given) in [("--password", pull.password.is_some()), ("--dns", pull.dns.is_some())] {
+        if given && !unpacks {
+            return Err(format!("{option} goes with --output or --unpack only"));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a verb there is none of, naming the nearest one.

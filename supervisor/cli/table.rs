@@ -100,7 +100,7 @@ macro_rules! described {
 }
 
 /// All verbs, in the order of the overview.
-const VERBS: [(&str, Describe); 33] = described![
+const VERBS: [(&str, Describe); 35] = described![
     Create,
     Start,
     Stop,
@@ -124,8 +124,10 @@ const VERBS: [(&str, Describe); 33] = described![
     Import,
     Resize,
     Convert,
+    Seed,
     Images,
     Pull,
+    Cache,
     Check,
     Doctor,
     Supervise,
@@ -247,7 +249,7 @@ mod tests {
     #[test]
     fn every_verb_of_the_contract_is_there() {
         let expected = "create start stop restart freeze thaw list info stats get set run enter shell console logs rm rename \
-                        copy export import resize convert images pull check doctor supervise supervisor rpc version \
+                        copy export import resize convert seed images pull cache check doctor supervise supervisor rpc version \
                         completions help";
         let names: Vec<&str> = verbs().iter().map(|verb| verb.name).collect();
         assert_eq!(names, expected.split_whitespace().collect::<Vec<_>>());

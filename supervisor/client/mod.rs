@@ -4,6 +4,7 @@
 //! what it does is on the way of every `ds run`. Where no supervisor listens, it starts one. termios(3), signal(7).
 
 mod raw_mode;
+mod silence;
 
 use std::collections::BTreeMap;
 use std::env;
@@ -12,10 +13,11 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{Signal, raise};
 use nix::unistd::geteuid;
 
+use self::silence::{Silence, Verdict, wait_for_supervisor};
 use crate::call;
 use crate::daemon::launch;
 use crate::paths::Paths;
@@ -106,14 +108,16 @@ fn converse(connection: &OwnedFd, argv: &[String]) -> Result<Option<u8>> {
             .ok()
             .and_then(|path| path.into_os_string().into_string().ok())
             .unwrap_or_default(),
-        environment: ENVIRONMENT.into_iter().filter_map(set).collect::<BTreeMap<_, _>>(),
+        environment: ENVIRONMENT.iter().copied().filter_map(set).collect::<BTreeMap<_, _>>(),
     };
+    wait_for_supervisor(connection)?;
     // A supervisor that refuses has perhaps closed the connection already; its reason is there to be read.
     let sent = socket::send(connection, &request, &[stdin().as_fd(), stdout().as_fd(), stderr().as_fd()]);
     // Until here a signal ends the client, and with it the worker. This is done while the worker already works.
     let signals = Signals::listen(&ENDING)?;
     let mut terminal = Terminal { of_terminal: None };
-    let mut conversation = Conversation { connection, signals, last_signal: None };
+    let silence = Silence::new();
+    let mut conversation = Conversation { connection, signals, silence, last_signal: None };
     let end = conversation.follow(&mut terminal);
     drop(terminal);
     match end? {
@@ -123,6 +127,7 @@ fn converse(connection: &OwnedFd, argv: &[String]) -> Result<Option<u8>> {
             Ok(Some(code))
         }
         End::NotServed => Ok(None),
+        End::Unheard => conversation.end_as_signalled(),
         End::Silent => match sent {
             Err(error) if errno_of(&error) == Some(Errno::EPIPE) => Ok(None),
             sent => {
@@ -141,11 +146,14 @@ enum End {
     Silent,
     /// Before the request was read.
     NotServed,
+    /// It does not read what the client has been told.
+    Unheard,
 }
 
 struct Conversation<'a> {
     connection: &'a OwnedFd,
     signals: Signals,
+    silence: Silence,
     last_signal: Option<i32>,
 }
 
@@ -160,7 +168,7 @@ impl Conversation<'_> {
             polled.extend(
                 terminal.of_terminal.as_ref().map(|signals| PollFd::new(signals.fd(), PollFlags::POLLIN)),
             );
-            match poll(&mut polled, PollTimeout::NONE) {
+            match poll(&mut polled, self.silence.timeout()) {
                 Err(Errno::EINTR) => continue,
                 other => call!(other, "poll")?,
             };
@@ -171,6 +179,7 @@ impl Conversation<'_> {
             if ready[1] {
                 for number in self.signals.take() {
                     self.last_signal = Some(number);
+                    self.silence.signalled();
                     forward(self.connection, number);
                 }
             }
@@ -191,6 +200,8 @@ impl Conversation<'_> {
                     None if unread && self.last_signal.is_none() => return Ok(End::NotServed),
                     None => return Ok(End::Silent),
                 }
+            } else if self.silence.judge(self.connection)? == Verdict::EndAsSignalled {
+                return Ok(End::Unheard);
             }
         }
     }

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use super::import::place;
 use super::progress::Progress;
+use super::pull::{unverified, wanted};
 use super::{assignments, forget};
 use crate::cli::{self, Source};
 use crate::config::value::Name;
@@ -17,6 +18,7 @@ use crate::rootfs::image::inspect;
 use crate::rootfs::superblock::FileSystem;
 use crate::storage;
 use crate::storage::create::Creation;
+use crate::storage::remote::{Remote, Wanted};
 use crate::storage::source::{Place, Source as Archive};
 use crate::worker::Env;
 
@@ -40,37 +42,47 @@ pub fn create(arguments: &cli::Create, env: &Env, progress: &mut Progress) -> Re
     let made = match arguments.source() {
         Some(Source::Directory(path)) => in_place(env, &name, "rootfs", &directory(env, &path)?, &settings),
         Some(Source::Image(path)) => in_place(env, &name, "image", &image(env, &path, &settings)?, &settings),
-        Some(Source::Archive(source)) => unpacked(env, &name, &source, arguments.size, &settings, progress),
+        Some(Source::Archive(source)) => unpacked(env, &name, &source, arguments, &settings, progress),
         None => bail!("no root file system; say --rootfs DIR, --image FILE or --from SRC"),
     };
     forget(env, &name);
     made.map(|()| name)
 }
 
-/// A container of its own root file system, from an archive.
+/// A container of its own root file system, from an archive or the catalogue.
 fn unpacked(
     env: &Env,
     name: &Name,
     from: &str,
-    size: Option<u64>,
+    arguments: &cli::Create,
     settings: &[(&str, &str)],
     progress: &mut Progress,
 ) -> Result<()> {
-    let place = place(env, Path::new(from))?;
-    if let Place::File(path) = &place
-        && is_of_catalogue(from)
-        && path.symlink_metadata().is_err()
-    {
-        bail!("the catalogue is not there yet; give the path of an archive, or '-' for standard input");
-    }
-    let source = Archive::open(&place)?;
-    let creation = Creation { name, source: &source, size, settings };
+    let source = source(env, from, arguments, progress)?;
+    let creation = Creation { name, source: &source, size: arguments.size, settings };
     storage::create::create(env, &creation, &mut |event| progress.show(event))
 }
 
-/// `debian:13`, as against the path of a file.
-fn is_of_catalogue(from: &str) -> bool {
-    !from.contains('/') && from.split_once(':').is_some_and(|(distribution, _)| !distribution.is_empty())
+/// A file where there is one of that name, otherwise what a server has.
+fn source(env: &Env, from: &str, arguments: &cli::Create, progress: &mut Progress) -> Result<Archive> {
+    let (arch, sha256) = (arguments.arch.as_deref(), arguments.sha256.as_deref());
+    let place = place(env, Path::new(from))?;
+    let is_there = match &place {
+        Place::File(path) => path.symlink_metadata().is_ok(),
+        Place::Input => true,
+    };
+    let wanted = if is_there { None } else { wanted(from, arch, sha256)? };
+    let Some(wanted) = wanted else {
+        ensure!(
+            arch.is_none() && sha256.is_none(),
+            "--arch and --sha256 go with what a server has, not with a file"
+        );
+        return Archive::open(&env.client, &place);
+    };
+    if matches!(wanted, Wanted::Address(_, None)) {
+        progress.note(&unverified(from));
+    }
+    Ok(Archive::of_server(Remote::find(env, wanted, &mut |event| progress.show(event))?))
 }
 
 fn in_place(env: &Env, name: &Name, key: &str, root: &str, settings: &[(&str, &str)]) -> Result<()> {
@@ -101,16 +113,17 @@ fn image(env: &Env, path: &Path, settings: &[(&str, &str)]) -> Result<String> {
     let wanted = wanted.and_then(|(_, value)| value.parse().ok());
     let facts = inspect(&resolved, wanted).with_context(named)?;
     if matches!(facts.system, FileSystem::Foreign(_)) {
-        refuse_packed(&resolved).with_context(named)?;
+        refuse_packed(env, &resolved).with_context(named)?;
     }
     facts.usable().with_context(named)?;
     text_of(resolved)
 }
 
 /// Names the way for an archive, and for an image that is compressed.
-fn refuse_packed(path: &Path) -> Result<()> {
+fn refuse_packed(env: &Env, path: &Path) -> Result<()> {
     // What cannot be unpacked here is named without.
-    let Ok(mut incoming) = Archive::open(&Place::File(path.to_owned()))?.stream(None) else { return Ok(()) };
+    let source = Archive::open(&env.client, &Place::File(path.to_owned()))?;
+    let Ok(mut incoming) = source.stream(None) else { return Ok(()) };
     let compression = incoming.compression();
     let front = incoming.front().unwrap_or_default();
     let with = compression.map(|name| format!(", compressed with {name}")).unwrap_or_default();

@@ -6,8 +6,9 @@ use anyhow::{Error, Result};
 
 use super::complain;
 use super::{
-    check, console, convert, copy, create, doctor, enter, export, freeze, get, import, info, list, logs,
-    not_yet, rename, resize, restart, rm, run as run_verb, set, shell, start, stats, stop, supervisor,
+    cache, check, console, convert, copy, create, doctor, enter, export, freeze, get, images, import, info,
+    list, logs, not_yet, pull, rename, resize, restart, rm, run as run_verb, seed, set, shell, start, stats,
+    stop, supervisor,
 };
 use crate::cli::{self, Command};
 use crate::config::{self, value::Name};
@@ -74,9 +75,13 @@ fn dispatch(command: &Command, env: &Env) -> Result<ExitCode> {
         Command::Logs(arguments) => logs::run(arguments, env),
         Command::Resize(arguments) => resize::run(arguments, env),
         Command::Convert(arguments) => convert::run(arguments, env),
+        Command::Seed(arguments) => seed::run(arguments, env),
         Command::Copy(arguments) => copy::run(arguments, env),
         Command::Export(arguments) => export::run(arguments, env),
         Command::Import(arguments) => import::run(arguments, env),
+        Command::Images(arguments) => images::run(arguments, env),
+        Command::Pull(arguments) => pull::run(arguments, env),
+        Command::Cache(arguments) => cache::run(arguments, env),
         _ => not_yet::run(),
     }
 }
@@ -95,9 +100,12 @@ fn hears_client(command: &Command) -> bool {
             | Command::Create(_)
             | Command::Resize(_)
             | Command::Convert(_)
+            | Command::Seed(_)
             | Command::Copy(_)
             | Command::Export(_)
             | Command::Import(_)
+            | Command::Images(_)
+            | Command::Pull(_)
     )
 }
 
@@ -137,8 +145,10 @@ pub fn subject(command: &Command) -> (&'static str, Option<&str>) {
         Command::Import(arguments) => ("import", Some(&arguments.name)),
         Command::Resize(arguments) => ("resize", Some(&arguments.name)),
         Command::Convert(arguments) => ("convert", Some(&arguments.name)),
+        Command::Seed(arguments) => ("seed", Some(&arguments.name)),
         Command::Images(_) => ("images", None),
         Command::Pull(_) => ("pull", None),
+        Command::Cache(_) => ("cache", None),
         Command::Check(_) => ("check", None),
         Command::Doctor(_) => ("doctor", None),
         Command::Supervise(_) => ("supervise", None),

@@ -11,7 +11,7 @@ use super::{Env, complain, names, print};
 use crate::cgroup::Cgroup;
 use crate::cli;
 use crate::config::value::Name;
-use crate::container::status;
+use crate::container::talk::Talk;
 use crate::exit::ExitCode;
 use crate::monitor::protocol::State;
 
@@ -64,7 +64,8 @@ fn each(
 }
 
 fn running(env: &Env, name: &Name) -> Result<State> {
-    match status(&env.paths, name)? {
+    let talk = Talk::open(&env.paths, &env.client, name)?;
+    match talk.map(|talk| talk.status()).transpose()?.flatten() {
         Some(status) => Ok(status.state),
         None if env.paths.container(name).is_dir() => bail!("not running; start it with 'ds start {name}'"),
         None => bail!("no such container; see 'ds list'"),

@@ -18,7 +18,7 @@ use crate::worker::Env;
 /// When the file is not whole, or of another kind; then there is no container.
 pub fn run(arguments: &cli::Import, env: &Env) -> Result<ExitCode> {
     let name: Name = arguments.name.parse()?;
-    let source = Source::open(&place(env, &arguments.file)?)?;
+    let source = Source::open(&env.client, &place(env, &arguments.file)?)?;
     let mut progress = Progress::new(arguments.json);
     let imported = import(env, &source, &name, &mut |event| progress.show(event));
     forget(env, &name);

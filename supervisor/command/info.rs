@@ -25,6 +25,7 @@ use crate::rootfs::root::Root;
 use crate::rootfs::size::Usage;
 use crate::rootfs::superblock::FileSystem;
 use crate::screen;
+use crate::seed::ledger::Ledger;
 use crate::worker::Env;
 
 /// What `--json` prints.
@@ -41,6 +42,10 @@ pub(super) struct Document {
     hostname: Option<String>,
     network: Option<Network>,
     os: Option<String>,
+    /// What is asked for.
+    seed: Option<String>,
+    /// Files of its root file system that were changed.
+    seeded: Vec<String>,
     boots: u32,
     monitor_version: Option<String>,
     last_exit: Option<Exit>,
@@ -80,12 +85,13 @@ pub fn run(arguments: &cli::Info, env: &Env) -> Result<ExitCode> {
         print(&mut io::stdout(), &pid.map_or_else(|| "NONE\n".to_owned(), |pid| format!("{pid}\n")))?;
         return Ok(if pid.is_some() { ExitCode::Done } else { ExitCode::Failed });
     }
-    let document = document(known);
+    let document = document(known, env);
     if arguments.json { output::json(&document) } else { print(&mut io::stdout(), &text(&document)?) }
 }
 
 /// Puts it together.
-pub(super) fn document(known: Known) -> Document {
+pub(super) fn document(known: Known, env: &Env) -> Document {
+    let ledger = Ledger::load(&env.paths.seed_ledger(&known.summary.name)).unwrap_or_default();
     let Known { summary, config, status, last_exit } = known;
     let root = config.as_ref().and_then(|config| root(config, summary.pid));
     let init = status.as_ref().map(|status| status.init.clone()).or_else(|| {
@@ -111,6 +117,8 @@ pub(super) fn document(known: Known) -> Document {
             mode,
             addresses: status.as_ref().map(|status| status.addresses.clone()).unwrap_or_default(),
         }),
+        seed: config.as_ref().map(|config| config.container.seed.to_string()),
+        seeded: ledger.files.into_keys().collect(),
         os: root.as_ref().and_then(|root| os_release(root, "PRETTY_NAME")),
         monitor_version: status.as_ref().map(|status| status.version.clone()),
         boots: status.as_ref().map_or(0, |status| status.boots),
@@ -190,6 +198,8 @@ fn text(document: &Document) -> Result<String> {
             .map(|network| [from_ref(&network.mode), &network.addresses].concat().join(" ")),
     )?;
     line("cgroup", document.cgroup.clone())?;
+    let seed = document.seed.iter().chain(&document.seeded);
+    line("seed", document.seed.as_ref().map(|_| seed.map(String::as_str).collect::<Vec<_>>().join(" ")))?;
     let autostart =
         if summary.autostart { format!("yes, priority {}", summary.priority) } else { "no".to_owned() };
     line("autostart", Some(autostart))?;

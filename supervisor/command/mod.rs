@@ -3,6 +3,7 @@
 //! Owns what several verbs share in saying. A command writes its result to stdout through `output`, warns
 //! through `log::warn!`, and returns everything else as an error, which becomes one line on stderr.
 
+pub mod cache;
 pub mod check;
 pub mod completions;
 pub mod console;
@@ -16,6 +17,7 @@ pub mod export;
 pub mod freeze;
 pub mod get;
 pub mod help;
+pub mod images;
 pub mod import;
 pub mod info;
 pub mod list;
@@ -24,11 +26,13 @@ pub mod module;
 pub mod not_yet;
 pub mod output;
 pub mod progress;
+pub mod pull;
 pub mod rename;
 pub mod resize;
 pub mod restart;
 pub mod rm;
 pub mod run;
+pub mod seed;
 pub mod set;
 pub mod shell;
 pub mod start;
@@ -66,6 +70,8 @@ fn names(env: &Env, given: &[String], all: bool) -> Result<Vec<Name>> {
     let mut names: Vec<Name> = std::fs::read_dir(env.paths.containers())
         .context("list the containers")?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        // A stray file is no container.
+        .filter(|name| env.paths.container(name).is_dir())
         .collect();
     names.sort();
     Ok(names)

@@ -32,7 +32,7 @@ pub fn run(arguments: &cli::Rename, env: &Env) -> Result<ExitCode> {
     if new == old {
         return Ok(ExitCode::Done);
     }
-    env.supervisor.cancel_restart(&old)?;
+    env.cancel_restart(&old)?;
     let renamed = rename(env, &old, &new);
     // One of them is no container.
     [&old, &new].into_iter().for_each(|name| forget(env, name));
@@ -42,7 +42,7 @@ pub fn run(arguments: &cli::Rename, env: &Env) -> Result<ExitCode> {
 fn rename(env: &Env, old: &Name, new: &Name) -> Result<ExitCode> {
     // Always in the same order, so that two renames never wait for each other.
     let (first, second) = if old < new { (old, new) } else { (new, old) };
-    let _locks = (Lock::take(&env.paths, first)?, Lock::take(&env.paths, second)?);
+    let _locks = (Lock::take_for(env, first)?, Lock::take_for(env, second)?);
     if monitor(&env.paths, old)?.is_some() {
         bail!("it is running; stop it first");
     }

@@ -1,41 +1,46 @@
 //! `ds restart`: a new boot under the same monitor; the root file system stays attached.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+use super::start::until_ready;
 use super::{complain, names, print};
 use crate::cli;
 use crate::config::Once;
 use crate::config::value::Name;
-use crate::container::monitor;
 use crate::container::start::{begin, finish};
+use crate::container::talk::Talk;
 use crate::exit::ExitCode;
 use crate::monitor::protocol::{Answer, Request};
-use crate::socket;
 use crate::worker::Env;
+use crate::worker::waiting::PATIENCE;
+
+/// How long the new boot may take beyond the time that PID 1 has for its end.
+const BOOTING: Duration = Duration::from_secs(120);
 
 /// Restarts what the command line names; a container that is stopped is started.
 ///
 /// # Errors
 /// When nothing could be tried; a container that does not come back is told in a line of its own.
 pub fn run(arguments: &cli::Restart, env: &Env) -> Result<ExitCode> {
-    let mut asked = Vec::new();
-    for name in names(env, &arguments.names, false)? {
-        let connection = ask_for_it(env, &name);
-        asked.push((name, connection));
-    }
+    let names = names(env, &arguments.names, false)?;
+    let asked: Vec<(&Name, Result<Option<Talk<'_>>>)> =
+        names.iter().map(|name| (name, ask_for_it(env, name))).collect();
     let mut code = ExitCode::Done;
-    for (name, connection) in asked {
-        let restarted = connection.and_then(|connection| match connection {
-            Some(connection) => until_done(env, &connection),
-            None => finish(env, &name, begin(env, &name, Once::default())?).map(drop),
-        });
+    for (name, talk) in asked {
+        let restarted = talk
+            .and_then(|talk| match talk {
+                Some(talk) => until_done(&talk),
+                None => finish(env, name, begin(env, name, Once::default())?).map(drop),
+            })
+            .and_then(|()| arguments.wait.map_or(Ok(()), |waiting| until_ready(env, name, waiting)));
         match restarted {
+            Ok(()) if arguments.wait.is_some() => drop(print(&mut io::stdout(), &format!("{name} is up\n"))?),
             Ok(()) => drop(print(&mut io::stdout(), &format!("{name} restarted\n"))?),
             Err(error) => {
-                complain("restart", Some(&name), &error);
+                complain("restart", Some(name), &error);
                 code = ExitCode::Failed;
             }
         }
@@ -43,20 +48,28 @@ pub fn run(arguments: &cli::Restart, env: &Env) -> Result<ExitCode> {
     Ok(code)
 }
 
-fn ask_for_it(env: &Env, name: &Name) -> Result<Option<OwnedFd>> {
-    env.supervisor.cancel_restart(name)?;
-    let connection = monitor(&env.paths, name)?;
-    if let Some(connection) = &connection {
-        socket::send(connection, &Request::Restart { timeout_s: None }, &[])?;
+fn ask_for_it<'a>(env: &'a Env, name: &'a Name) -> Result<Option<Talk<'a>>> {
+    env.cancel_restart(name)?;
+    let talk = Talk::open(&env.paths, &env.client, name)?;
+    if let Some(talk) = &talk {
+        talk.say(&Request::Restart { timeout_s: None })?;
+        talk.say(&Request::Status)?;
     }
-    Ok(connection)
+    Ok(talk)
 }
 
-fn until_done(env: &Env, connection: &OwnedFd) -> Result<()> {
-    env.client.wait_for(connection)?;
-    match socket::receive::<Answer>(connection)?.map(|received| received.message) {
-        Some(Answer::Failed(text)) => bail!("{text}"),
-        Some(_) => Ok(()),
-        None => bail!("it ended and did not come back; see 'ds logs'"),
+fn until_done(talk: &Talk<'_>) -> Result<()> {
+    // The monitor says at once how it is, and that it has done it when it has.
+    let mut deadline = Instant::now() + PATIENCE;
+    loop {
+        match talk.answer(Some(deadline))? {
+            Some(Answer::Status(status)) => {
+                deadline =
+                    Instant::now() + Duration::from_secs(status.ends_within_s.unwrap_or(300)) + BOOTING;
+            }
+            Some(Answer::Failed(text)) => bail!("{text}"),
+            Some(Answer::Done) => return Ok(()),
+            None => bail!("it ended and did not come back; see 'ds logs'"),
+        }
     }
 }

@@ -13,13 +13,12 @@ use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 
 use super::state::existing;
+use super::stop::kill;
 use super::{forget, print};
 use crate::cli;
 use crate::config::value::Name;
-use crate::container::{Lock, ask, monitor, occupied, sweep};
+use crate::container::{Lock, monitor, occupied, sweep};
 use crate::exit::ExitCode;
-use crate::monitor::protocol::{Answer, Request};
-use crate::socket;
 use crate::storage;
 use crate::storage::delete::{delete, refuse_mounts};
 use crate::storage::staging::{self, TRASH};
@@ -44,8 +43,8 @@ pub fn run(arguments: &cli::Remove, env: &Env) -> Result<ExitCode> {
     if arguments.force {
         kill(env, &name)?;
     }
-    env.supervisor.cancel_restart(&name)?;
-    let _lock = Lock::take(&env.paths, &name)?;
+    env.cancel_restart(&name)?;
+    let lock = Lock::take_for(env, &name)?;
     if monitor(&env.paths, &name)?.is_some() {
         bail!("it is running; stop it first, or use --force");
     }
@@ -60,6 +59,8 @@ pub fn run(arguments: &cli::Remove, env: &Env) -> Result<ExitCode> {
         let _held = staging::lock(&place)?;
         fs::rename(&place, &trash)
             .with_context(|| format!("rename {} to {}", place.display(), trash.display()))?;
+        // There is no container of this name any more, and deleting takes its time.
+        drop(lock);
         delete(&trash).with_context(|| format!("delete {}", trash.display()))?;
     }
     forget(env, &name);
@@ -75,22 +76,6 @@ fn refuse_use_by_others(env: &Env, name: &Name) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Ends a container at once and waits for its end.
-fn kill(env: &Env, name: &Name) -> Result<()> {
-    env.supervisor.cancel_restart(name)?;
-    let Some(connection) = monitor(&env.paths, name)? else { return Ok(()) };
-    // One that ends on its own meanwhile is what is wanted.
-    if ask(&connection, &Request::Stop { timeout_s: None, kill: true }).is_err() {
-        return Ok(());
-    }
-    loop {
-        env.client.wait_for(&connection)?;
-        if socket::receive::<Answer>(&connection)?.is_none() {
-            return Ok(());
-        }
-    }
 }
 
 /// Completes deletions that were cut short; says whether one was of the container `name`.

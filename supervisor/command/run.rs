@@ -61,7 +61,15 @@ impl Visit<'_> {
     pub fn pay(&self, env: &Env) -> Result<ExitCode> {
         let user = self.user.map(str::parse::<UserSpec>).transpose()?;
         let said = env.knowledge.statuses.get(&self.name).map(Box::as_ref);
-        let target = Target::find(&env.paths, &self.name, said)?;
+        let target = Target::find(&env.paths, &env.client, &self.name, said)?;
+        let life = target.life()?;
+        // Whatever fails because the container ends: that is the reason.
+        let mut outcome = self.enter(env, target, user.as_ref()).map_err(|error| life.explain(error))?;
+        outcome.failure = outcome.failure.map(|text| life.explain(Error::msg(text)).to_string());
+        Ok(conclude(self.verb, Some(&self.name), outcome))
+    }
+
+    fn enter(&self, env: &Env, target: Target, user: Option<&UserSpec>) -> Result<Outcome> {
         let terms = match target.terms() {
             Some(terms) => terms.clone(),
             // Its monitor is of an older version.
@@ -72,7 +80,7 @@ impl Visit<'_> {
         };
         let wish = Wish {
             words: self.words,
-            user: user.as_ref(),
+            user,
             directory: self.directory,
             variables: self.variables,
             configured: &terms.environment,
@@ -88,7 +96,7 @@ impl Visit<'_> {
             let running = attachment.start_again(&env.host, &env.paths, &self.name)?;
             outcome = session::attend(&env.client, running)?;
         }
-        Ok(conclude(self.verb, Some(&self.name), outcome))
+        Ok(outcome)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -12,9 +13,9 @@ use super::{assignments, complain, create, names, print};
 use crate::child::android;
 use crate::cli::{self, Wait};
 use crate::config::value::Name;
-use crate::config::{Config, Once, RootSource};
+use crate::config::{Config, Once, RootSource, Seeding};
 use crate::container::start::{Outcome, Starting, begin, finish};
-use crate::container::{ask, monitor};
+use crate::container::talk::Talk;
 use crate::exit::ExitCode;
 use crate::monitor::protocol::{Answer, Request};
 use crate::plan;
@@ -22,8 +23,8 @@ use crate::rootfs::guest::{FirstProcess, Guest};
 use crate::rootfs::image::inspect;
 use crate::rootfs::root::Root;
 use crate::session::console::{Left, look};
-use crate::socket;
 use crate::worker::Env;
+use crate::worker::waiting::PATIENCE;
 
 /// How long `--wait` waits when it names no limit.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -42,21 +43,21 @@ pub fn run(arguments: &cli::Start, env: &Env) -> Result<ExitCode> {
         return names.iter().try_fold(ExitCode::Done, |_, name| dry_run(env, name, once));
     }
     // All monitors are forked before the first one is waited for.
-    let begun: Vec<(Name, Result<Starting>)> =
-        names.into_iter().map(|name| (name.clone(), begin(env, &name, once))).collect();
+    let begun: Vec<(&Name, Result<Starting<'_>>)> =
+        names.iter().map(|name| (name, begin(env, name, once))).collect();
     let mut code = ExitCode::Done;
     for (name, starting) in begun {
-        let started = starting.and_then(|starting| complete(env, &name, starting, (arguments.wait, once)));
+        let started = starting.and_then(|starting| complete(env, name, starting, (arguments.wait, once)));
         match started {
             Ok(line) => drop(print(&mut io::stdout(), &line)?),
             Err(error) => {
-                complain("start", Some(&name), &error);
+                complain("start", Some(name), &error);
                 code = ExitCode::Failed;
             }
         }
         if arguments.foreground && code == ExitCode::Done {
             // One container only; one that has ended meanwhile has nothing more to show.
-            return Ok(look(env, &name)?.map_or(ExitCode::Done, Left::code));
+            return Ok(look(env, name)?.map_or(ExitCode::Done, Left::code));
         }
     }
     Ok(code)
@@ -98,7 +99,7 @@ fn tell_what_was_written(arguments: &cli::Start, env: &Env) {
 fn complete(
     env: &Env,
     name: &Name,
-    starting: Starting,
+    starting: Starting<'_>,
     (waiting, once): (Option<Wait>, Once),
 ) -> Result<String> {
     let mut outcome = finish(env, name, starting)?;
@@ -117,15 +118,25 @@ fn complete(
 }
 
 /// Waits until the init system is up, by its own word or by what it shows when it is looked at.
-fn until_ready(env: &Env, name: &Name, waiting: Wait) -> Result<()> {
+///
+/// # Errors
+/// That it ended, or is not up in time.
+pub(super) fn until_ready(env: &Env, name: &Name, waiting: Wait) -> Result<()> {
     let limit = waiting.timeout.unwrap_or(LIMIT);
     let deadline = Instant::now() + limit;
-    let connection = monitor(&env.paths, name)?.context("it ended before it was up; see 'ds logs'")?;
-    socket::send(&connection, &Request::Watch, &[])?;
+    let talk = Talk::open(&env.paths, &env.client, name)?;
+    let talk = talk.context("it ended before it was up; see 'ds logs'")?;
+    talk.say(&Request::Watch)?;
+    // A monitor that is asked answers at once.
+    let mut silent = Instant::now() + PATIENCE;
     loop {
-        let next = Instant::now() + INTERVAL;
-        if !env.client.wait_until(&connection, Some(next.min(deadline)))? {
-            if Instant::now() >= deadline {
+        let next = (Instant::now() + INTERVAL).min(deadline);
+        if !env.client.wait(Some(talk.connection.as_fd()), Some(next))? {
+            let now = Instant::now();
+            if now >= silent {
+                return Err(talk.silent("does not answer").into());
+            }
+            if now >= deadline {
                 bail!(
                     "it runs, but its init system did not say within {} s that it is up; see 'ds logs {name}', or \
                      wait longer with --wait=SECONDS",
@@ -133,10 +144,11 @@ fn until_ready(env: &Env, name: &Name, waiting: Wait) -> Result<()> {
                 );
             }
             // Being asked is what makes the monitor look. One that has ended shows it below.
-            let _ = socket::send(&connection, &Request::Status, &[]);
+            talk.say(&Request::Status)?;
             continue;
         }
-        match socket::receive::<Answer>(&connection)?.map(|received| received.message) {
+        silent = Instant::now() + PATIENCE;
+        match talk.answer(None)? {
             Some(Answer::Status(status)) if status.ready => return Ok(()),
             Some(_) => {}
             None => bail!("it ended before it was up; see 'ds logs {name}'"),
@@ -162,11 +174,12 @@ fn dry_run(env: &Env, name: &Name, once: Once) -> Result<ExitCode> {
         }
     };
     android::complete(&mut config, &env.host);
-    let plan = plan::build(&config, &env.host, &guest)?;
+    let plan =
+        plan::build(&config, &env.host, &guest, &Seeding::load_or_default(&env.paths.supervisor_ini()))?;
     let mut text = String::new();
     writeln!(text, "{plan}")?;
-    if let Some(connection) = monitor(&env.paths, name)?
-        && let Ok(Answer::Status(status)) = ask(&connection, &Request::Status)
+    if let Some(talk) = Talk::open(&env.paths, &env.client, name)?
+        && let Ok(Some(status)) = talk.status()
     {
         log::warn!("{name} is {}; this is for its next start", status.state.as_str());
     }

@@ -3,26 +3,25 @@
 //! Asks a monitor with a limit of time, so that one that hangs does not take `ds list` with it. Changes nothing.
 
 use std::collections::BTreeSet;
-use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
 use anyhow::{Error, Result, bail};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
 
 use crate::clock::now;
 use crate::config::value::Name;
 use crate::config::{Config, Kind, Once};
 use crate::container::monitor;
+use crate::container::talk::Talk;
 use crate::daemon::guard;
 use crate::durable;
 use crate::monitor::protocol::{Answer, Exit, Request, State, Status};
 use crate::nearest::nearest;
 use crate::paths::names_in;
-use crate::socket;
 use crate::worker::Env;
 
-/// How long a monitor may take to answer, milliseconds. It takes far less than one.
-const PATIENCE: u16 = 2000;
+/// How long a monitor may take to answer. It takes far less than a millisecond.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Largest record of an end that is read, bytes.
 const LARGEST_RECORD: u64 = 64 << 10;
 
@@ -70,6 +69,8 @@ pub struct Known {
 #[must_use]
 pub fn names(env: &Env) -> BTreeSet<Name> {
     let mut names = names_in(&env.paths.containers());
+    // A stray file is no container.
+    names.retain(|name| env.paths.container(name).is_dir());
     names.extend(env.supervisor.containers().watched.iter().cloned());
     names
 }
@@ -158,15 +159,9 @@ pub fn unknown(env: &Env, name: &Name) -> Error {
 }
 
 fn ask(env: &Env, name: &Name) -> Result<Option<Status>> {
-    let Some(connection) = monitor(&env.paths, name)? else { return Ok(None) };
-    if socket::send(&connection, &Request::Status, &[]).is_err() {
-        return Ok(None);
-    }
-    let mut polled = [PollFd::new(connection.as_fd(), PollFlags::POLLIN)];
-    if poll(&mut polled, PollTimeout::from(PATIENCE))? == 0 {
-        bail!("its monitor does not answer");
-    }
-    match socket::receive::<Answer>(&connection)?.map(|received| received.message) {
+    let Some(talk) = Talk::open(&env.paths, &env.client, name)? else { return Ok(None) };
+    talk.say(&Request::Status)?;
+    match talk.answer(Some(Instant::now() + PATIENCE))? {
         Some(Answer::Status(status)) => Ok(Some(*status)),
         Some(Answer::Failed(text)) => bail!("{text}"),
         Some(Answer::Done) => bail!("its monitor answers something else"),

@@ -1,18 +1,24 @@
 //! `ds stop`: asks init systems to shut down, and sees to it that they do.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
 use super::{complain, names, print};
 use crate::cli;
+use crate::config::Config;
 use crate::config::value::Name;
-use crate::container::{ask, monitor};
+use crate::container::talk::{Silent, Talk};
 use crate::exit::ExitCode;
 use crate::monitor::protocol::{Answer, Exit, Request};
-use crate::socket;
 use crate::worker::Env;
+use crate::worker::waiting::PATIENCE;
+
+/// How long the end may take beyond the time that PID 1 has for it: processes are killed, file systems written back.
+const CLEARING: Duration = Duration::from_secs(60);
+/// The same when nothing was to be waited for.
+const DYING: Duration = Duration::from_secs(10);
 
 /// Stops what the command line names.
 ///
@@ -21,18 +27,17 @@ use crate::worker::Env;
 pub fn run(arguments: &cli::Stop, env: &Env) -> Result<ExitCode> {
     let timeout_s = arguments.timeout.and_then(|timeout| u32::try_from(timeout.as_secs()).ok());
     let request = Request::Stop { timeout_s, kill: arguments.kill };
+    let names = names(env, &arguments.names, arguments.all)?;
     // All are asked before the first one is waited for.
-    let asked: Vec<(Name, Result<Option<OwnedFd>>)> = names(env, &arguments.names, arguments.all)?
-        .into_iter()
-        .map(|name| (name.clone(), begin(env, &name, &request)))
-        .collect();
+    let asked: Vec<(&Name, Result<Stopping<'_>>)> =
+        names.iter().map(|name| (name, Stopping::begin(env, name, &request))).collect();
     let mut code = ExitCode::Done;
     for (name, stopping) in asked {
-        match stopping.and_then(|stopping| finish(env, &name, stopping)) {
-            Ok(line) if arguments.all && line.ends_with("not running\n") => {}
-            Ok(line) => drop(print(&mut io::stdout(), &line)?),
+        match stopping.and_then(|stopping| stopping.finish(env)) {
+            Ok(End::NotRunning) if arguments.all => {}
+            Ok(end) => drop(print(&mut io::stdout(), &format!("{name} {}\n", end.text()))?),
             Err(error) => {
-                complain("stop", Some(&name), &error);
+                complain("stop", Some(name), &error);
                 code = ExitCode::Failed;
             }
         }
@@ -40,40 +45,108 @@ pub fn run(arguments: &cli::Stop, env: &Env) -> Result<ExitCode> {
     Ok(code)
 }
 
-/// Asks one container to stop; `None` when it does not run.
-fn begin(env: &Env, name: &Name, request: &Request) -> Result<Option<OwnedFd>> {
-    env.supervisor.cancel_restart(name)?;
-    let Some(connection) = monitor(&env.paths, name)? else {
-        if !env.paths.container(name).is_dir() {
-            bail!("no such container; see 'ds list'");
-        }
-        return Ok(None);
-    };
-    // One that ends on its own meanwhile has stopped, too.
-    match ask(&connection, request) {
-        Ok(_) => Ok(Some(connection)),
-        Err(error) => {
-            if monitor(&env.paths, name)?.is_some() {
-                return Err(error);
-            }
-            Ok(None)
+/// How a stop has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    NotRunning,
+    /// It was about to be started again, and is so no longer.
+    Cancelled,
+    Stopped,
+    Killed,
+}
+
+impl End {
+    fn text(self) -> &'static str {
+        match self {
+            Self::NotRunning => "is not running",
+            Self::Cancelled => "is not running; its restart was cancelled",
+            Self::Stopped => "stopped",
+            Self::Killed => "stopped (killed)",
         }
     }
 }
 
-/// Waits for the end of the monitor, which is the end of everything that belongs to the container.
-fn finish(env: &Env, name: &Name, stopping: Option<OwnedFd>) -> Result<String> {
-    let Some(connection) = stopping else { return Ok(format!("{name} is not running\n")) };
-    loop {
-        env.client.wait_for(&connection)?;
-        if socket::receive::<Answer>(&connection)?.is_none() {
-            break;
+/// A container that was asked to stop.
+struct Stopping<'a> {
+    name: &'a Name,
+    /// None when it did not run.
+    talk: Option<Talk<'a>>,
+    /// A restart was pending.
+    restarts: bool,
+    kill: bool,
+    asked: Instant,
+}
+
+impl<'a> Stopping<'a> {
+    fn begin(env: &'a Env, name: &'a Name, request: &Request) -> Result<Self> {
+        let restarts = env.supervisor.containers().restarts.contains_key(name);
+        env.cancel_restart(name)?;
+        let talk = Talk::open(&env.paths, &env.client, name)?;
+        match &talk {
+            Some(talk) => {
+                talk.say(request)?;
+                talk.say(&Request::Status)?;
+            }
+            None if !env.paths.container(name).is_dir() => bail!("no such container; see 'ds list'"),
+            None => {}
+        }
+        let kill = matches!(request, Request::Stop { kill: true, .. });
+        Ok(Self { name, talk, restarts, kill, asked: Instant::now() })
+    }
+
+    /// Waits for the end of the monitor, which is the end of everything that belongs to the container.
+    fn finish(self, env: &Env) -> Result<End> {
+        let Some(talk) = &self.talk else {
+            return Ok(if self.restarts { End::Cancelled } else { End::NotRunning });
+        };
+        match self.follow(env, talk) {
+            Err(error) if self.kill && error.is::<Silent>() => {
+                talk.end_by_force(env)?;
+                return Ok(End::Killed);
+            }
+            other => other?,
+        }
+        let exit = std::fs::read(env.paths.last_exit(self.name)).ok();
+        let exit: Option<Exit> = exit.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        Ok(match exit.and_then(|exit| exit.signal) {
+            Some(libc::SIGKILL) => End::Killed,
+            _ => End::Stopped,
+        })
+    }
+
+    fn follow(&self, env: &Env, talk: &Talk<'_>) -> Result<()> {
+        // The monitor takes the request at once, and says how long the rest may take.
+        let mut deadline = self.asked + PATIENCE;
+        loop {
+            match talk.answer(Some(deadline)) {
+                Ok(None) => return Ok(()),
+                Ok(Some(Answer::Status(status))) => {
+                    let seconds = status.ends_within_s.or_else(|| configured(env, self.name)).unwrap_or(0);
+                    let rest = if self.kill { DYING } else { CLEARING };
+                    deadline = Instant::now() + Duration::from_secs(seconds) + rest;
+                }
+                // A start that has failed has left nothing that runs.
+                Ok(Some(Answer::Done | Answer::Failed(_))) => {}
+                Err(error) if error.is::<Silent>() && self.asked.elapsed() > PATIENCE * 2 => {
+                    let seconds = self.asked.elapsed().as_secs();
+                    return Err(error.context(format!("it has not ended within {seconds} s")));
+                }
+                Err(error) => return Err(error),
+            }
         }
     }
-    let exit = std::fs::read(env.paths.last_exit(name)).ok();
-    let exit: Option<Exit> = exit.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    Ok(match exit.and_then(|exit| exit.signal) {
-        Some(libc::SIGKILL) => format!("{name} stopped (killed)\n"),
-        _ => format!("{name} stopped\n"),
-    })
+}
+
+/// What a monitor of an older version goes by.
+fn configured(env: &Env, name: &Name) -> Option<u64> {
+    let config = Config::load(&env.paths.container_ini(name), name).ok()?;
+    Some(config.container.stop_timeout.get().into())
+}
+
+/// Ends a container at once and waits for its end.
+///
+/// # Errors
+/// When it does not end.
+pub fn kill(env: &Env, name: &Name) -> Result<()> {
+    Stopping::begin(env, name, &Request::Stop { timeout_s: None, kill: true })?.finish(env).map(drop)
 }

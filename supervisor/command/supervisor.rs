@@ -56,7 +56,7 @@ pub fn run(arguments: &cli::Supervisor, env: &Env) -> Result<ExitCode> {
         SupervisorAction::Status => status(arguments.json, env),
         SupervisorAction::Stop => {
             call!(kill(supervisor, Signal::SIGTERM), "kill({supervisor}, SIGTERM)")?;
-            env.supervisor.wait_for_end()?;
+            env.supervisor.wait_for_end(&env.client)?;
             print(&mut io::stdout(), "the supervisor ended; containers keep running\n")
         }
         SupervisorAction::Reload => reload(arguments.binary.as_deref(), env),
@@ -71,7 +71,7 @@ fn reload(binary: Option<&Path>, env: &Env) -> Result<ExitCode> {
         Some(path) => env.path(path)?,
         None => handover::installed().context("nobody knows where it was installed; use --binary")?,
     };
-    let successor = handover::examine(&path, &env.paths.run)?;
+    let successor = handover::examine(&path, &env.paths)?;
     env.supervisor.succeed(successor.program.as_fd())?;
     if successor.version == VERSION {
         return Ok(ExitCode::Done);

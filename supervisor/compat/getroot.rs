@@ -1,9 +1,9 @@
 //! `getroot DISTRO[:RELEASE] [-o DIR]`, `getroot --list`, `getroot --search DISTRO` → `ds pull` and `ds images`.
 //!
 //! Owns the option names of getroot. Like the original it leaves a directory behind, named after the system unless
-//! `-o` says otherwise; unlike it, the download is verified, and no password is set.
+//! `-o` says otherwise, with root's password `1` and a public name server; unlike it, the download is verified.
 
-use super::{OldOption, Refusal, Tool, not_there_yet, operand, read, words};
+use super::{OldOption, Refusal, Tool, operand, read, words};
 use crate::cli::table::Arity;
 
 /// What `getroot --help` prints.
@@ -54,12 +54,13 @@ pub(super) fn translate(given: &[String]) -> Result<Vec<String>, Refusal> {
     }
     let line = read(Tool::Getroot, HELP, OPTIONS, vec![operand("DISTRO", Arity::Optional)], given)?;
     let (mut distribution, mut release, mut output) = (line.operands.first().cloned(), None, None);
+    let mut architecture = None;
     for (option, value) in &line.options {
         match option.meaning {
             Meaning::List => return Ok(words(["images"])),
             Meaning::Search => return Ok(words(["images", "--", value])),
             Meaning::Version => return Ok(words(["version"])),
-            Meaning::Architecture => return Err(not_there_yet("--arch")),
+            Meaning::Architecture => architecture = Some(value.clone()),
             Meaning::Distribution if distribution.is_some() => {
                 return Err(Refusal::Mistake("the distribution is given twice".to_owned()));
             }
@@ -78,5 +79,9 @@ pub(super) fn translate(given: &[String]) -> Result<Vec<String>, Refusal> {
         source = format!("{source}:{release}");
     }
     let directory = output.map_or_else(|| "--unpack".to_owned(), |directory| format!("--output={directory}"));
-    Ok(vec!["pull".to_owned(), directory, "--".to_owned(), source])
+    let mut words = vec!["pull".to_owned(), directory];
+    words.extend(["--password=1", "--dns=1.1.1.1"].map(str::to_owned));
+    words.extend(architecture.map(|architecture| format!("--arch={architecture}")));
+    words.extend(["--".to_owned(), source]);
+    Ok(words)
 }

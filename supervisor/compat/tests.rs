@@ -88,9 +88,9 @@ fn the_readme_of_nspawn() {
             "nspawn --net --port-range 80:8080 <rootfs>   # with port forwarding",
             "ds shell <rootfs> --set network.mode=nat --set network.ports=80-8080",
         ),
-        ("sudo ./getroot debian:13", "ds pull debian:13 --unpack"),
-        ("sudo ./getroot alpine:edge", "ds pull alpine:edge --unpack"),
-        ("sudo ./getroot ubuntu:24", "ds pull ubuntu:24 --unpack"),
+        ("sudo ./getroot debian:13", "ds pull debian:13 --unpack --password 1 --dns 1.1.1.1"),
+        ("sudo ./getroot alpine:edge", "ds pull alpine:edge --unpack --password 1 --dns 1.1.1.1"),
+        ("sudo ./getroot ubuntu:24", "ds pull ubuntu:24 --unpack --password 1 --dns 1.1.1.1"),
         ("sudo ./nspawn debian_trixie", "ds shell debian_trixie"),
         ("sudo ./nspawn --net debian_trixie", "ds shell debian_trixie --set network.mode=nat"),
         ("sudo ./nspawn debian_trixie /bin/bash -l", "ds shell debian_trixie /bin/bash -l"),
@@ -106,8 +106,11 @@ fn the_readme_of_nspawn() {
             "sudo ./nspawn --net --port-range 80:8080 my_server",
             "ds shell my_server --set network.mode=nat --set network.ports=80-8080",
         ),
-        ("sudo ./getroot ubuntu:24.04", "ds pull ubuntu:24.04 --unpack"),
-        ("sudo ./getroot debian:13 -o my_debian", "ds pull debian:13 -o my_debian"),
+        ("sudo ./getroot ubuntu:24.04", "ds pull ubuntu:24.04 --unpack --password 1 --dns 1.1.1.1"),
+        (
+            "sudo ./getroot debian:13 -o my_debian",
+            "ds pull debian:13 -o my_debian --password 1 --dns 1.1.1.1",
+        ),
         ("sudo ./getroot --list", "ds images"),
         ("sudo ./getroot --search debian", "ds images debian"),
     ] {
@@ -199,7 +202,6 @@ fn what_is_not_there_yet_says_so() {
     refused("droidspaces show --format", "droidspaces: --format is not there yet");
     refused("droidspaces scan", "droidspaces: scan: not needed; ds finds running containers by itself");
     refused("nspawn --cleanup-route", "nspawn: --cleanup-route is not there yet");
-    refused("getroot -a arm64 debian:13", "getroot: --arch is not there yet");
 }
 
 const OLD_BUT_NOT_YET: &str = "--conf=f --config=f --reset --nat-ip=1.2.3.4 --upstream=wlan0 --port=80:80 --gateway=g \
@@ -260,8 +262,9 @@ fn order_and_spelling_of_nspawn_and_getroot_options_do_not_matter() {
     means("nspawn -R tun0 -N r", "ds shell r --set network.upstream=tun0 --set network.mode=nat");
     means("nspawn -NP80:8080 r id -N", "nspawn --net --port-range=80:8080 -- r id -N");
     means("nspawn -V", "ds version");
-    means("getroot -d debian -r trixie -o d", "ds pull debian:trixie -o d");
-    means("getroot debian -r trixie", "ds pull debian:trixie --unpack");
+    means("getroot -d debian -r trixie -o d", "ds pull debian:trixie -o d --password 1 --dns 1.1.1.1");
+    means("getroot debian -r trixie", "ds pull debian:trixie --unpack --password 1 --dns 1.1.1.1");
+    means("getroot -a arm64 debian", "ds pull debian --unpack --password 1 --dns 1.1.1.1 --arch arm64");
     means("getroot -l", "ds images");
     means("getroot -s debian", "ds images debian");
 }

@@ -9,17 +9,21 @@ use std::path::Path;
 
 mod container;
 mod error;
+mod images;
 pub mod ini;
 mod once;
 mod own;
 mod schema;
+mod seeding;
 mod supervisor;
 pub mod value;
 
 pub use container::{KEYS, SCHEMA};
 pub use error::{Error, Kind};
+pub use images::Images;
 pub use once::Once;
 pub use schema::{Form, Key, Schema};
+pub use seeding::Seeding;
 pub use supervisor::Supervisor;
 
 use crate::durable;
@@ -28,7 +32,7 @@ use ini::Document;
 use value::{
     Bind, CgroupLayout, ContainerPath, Cpus, DeadlockShield, EnvironmentName, Fsck, HardwareAccess, HostPath,
     Hostname, ImageLabel, Invalid, Name, NameServers, NetworkMode, Priority, Privileged, RestartPolicy,
-    Seconds, Size, StartAfter, UserNamespaces, Uuid, WakelockPolicy,
+    Seconds, Seed, Size, StartAfter, UserNamespaces, Uuid, WakelockPolicy,
 };
 
 /// One container as configured.
@@ -87,6 +91,8 @@ pub struct Container {
     pub cgroup: CgroupLayout,
     /// Its identity, the same for life.
     pub uuid: Uuid,
+    /// What is put into its root file system and its /run, so that the distribution is at home.
+    pub seed: Seed,
     /// The `oom_score_adj` of its processes, −1000 to 1000 (proc_pid_oom_score_adj(5)).
     pub oom_score: i32,
 }

@@ -5,9 +5,11 @@
 use std::path::Path;
 
 use super::error::{Error, Kind};
+use super::images;
 use super::ini::Document;
 use super::load_document;
 use super::schema::{Form, Key, Schema, value_error};
+use super::seeding;
 use super::value::{Invalid, LogLevel, Seconds, Size, Switch, Whole};
 
 /// The least size of a log: one that is smaller is rotated all the time.
@@ -68,6 +70,9 @@ const KEYS: &[Key] = &[
         "time after which a start by autostart counts as successful; 0 disables the boot-loop guard",
         "300",
     ),
+    images::MIRROR,
+    images::CACHE_SIZE,
+    seeding::UDEV_SUBSYSTEMS,
 ];
 
 /// The configuration of the supervisor.
@@ -190,7 +195,7 @@ mod tests {
     fn every_default_and_example_is_valid() {
         for key in KEYS {
             for value in [key.default, key.example] {
-                parse(&format!("[supervisor]\n{} = {value}\n", key.name)).unwrap();
+                parse(&format!("[{}]\n{} = {value}\n", key.section, key.name)).unwrap();
             }
         }
     }

@@ -10,14 +10,14 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::prctl;
 use nix::sys::stat::{Mode, fstat, stat};
 use nix::unistd::{Pid, chroot, fchdir};
 
-use super::status;
+use super::talk::Talk;
 use crate::call;
 use crate::cgroup::{Joining, Leaf};
 use crate::child::program::{Failure, Program, Running};
@@ -35,6 +35,7 @@ use crate::rootfs::root::Root;
 use crate::socket;
 use crate::sys::process::{self, Fork};
 use crate::sys::{errno_of, unsupported};
+use crate::worker::client::Client;
 
 /// A running container, by its PID 1.
 #[derive(Debug)]
@@ -57,19 +58,48 @@ enum Handle {
     Files(Vec<(libc::c_int, OwnedFd)>),
 }
 
+/// The error for a container that ended while it was looked at.
+const GONE: &str = "it ended meanwhile";
+
+fn ended(error: impl Into<Error>) -> Error {
+    let error = error.into();
+    match errno_of(&error) {
+        Some(Errno::ENOENT | Errno::ESRCH) => Error::msg(GONE),
+        _ => error,
+    }
+}
+
+/// A container's PID 1, for a later look.
+#[derive(Debug)]
+pub struct Life {
+    process: OwnedFd,
+}
+
+impl Life {
+    /// In place of an error that the container's end has caused.
+    #[must_use]
+    pub fn explain(&self, error: Error) -> Error {
+        let lives = stat_line(&self.process).is_some_and(|line| !line.starts_with(['Z', 'X']));
+        // A process that is about to end has no namespaces any more, a moment before it shows.
+        let ends = format!("{error:#}").contains("(ESRCH)");
+        if lives && !ends { error } else { Error::msg(GONE) }
+    }
+}
+
 impl Target {
     /// Finds the PID 1 of a running container. `said` is what its monitor said last, which saves asking it again: a
     /// process that is still the same is still the container's.
     ///
     /// # Errors
     /// When the container does not run.
-    pub fn find(paths: &Paths, name: &Name, said: Option<&Status>) -> Result<Self> {
+    pub fn find(paths: &Paths, client: &Client, name: &Name, said: Option<&Status>) -> Result<Self> {
         if let Some(status) = said.filter(|status| status.state == State::Running)
             && let Ok(target) = Self::of(status)
         {
             return Ok(target);
         }
-        match status(paths, name)? {
+        let talk = Talk::open(paths, client, name)?;
+        match talk.map(|talk| talk.status()).transpose()?.flatten() {
             Some(status) if status.state == State::Starting || status.state == State::Restarting => {
                 bail!("it is {}; wait with 'ds start --wait {name}'", status.state.as_str())
             }
@@ -80,24 +110,23 @@ impl Target {
     }
 
     fn of(status: &Status) -> Result<Self> {
-        const GONE: &str = "it ended meanwhile";
         let (Some(pid), Some(started)) = (status.pid, status.pid_started) else { bail!(GONE) };
         let pid = Pid::from_raw(pid);
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let path = format!("/proc/{pid}");
         let process =
-            call!(nix::fcntl::open(path.as_str(), flags, Mode::empty()), "open({path})").context(GONE)?;
+            call!(nix::fcntl::open(path.as_str(), flags, Mode::empty()), "open({path})").map_err(ended)?;
         let pidfd = match process::pidfd_open(pid) {
             Ok(pidfd) => Some(pidfd),
             Err(errno) if unsupported(errno) || errno == Errno::EPERM => None,
-            Err(errno) => Some(call!(Err(errno), "pidfd_open({pid})").context(GONE)?),
+            Err(errno) => Some(call!(Err(errno), "pidfd_open({pid})").map_err(ended)?),
         };
         // After both were opened: while this holds, the number has been that process's all the time.
         if start_time(&process) != Some(started) {
             bail!(GONE);
         }
         let root =
-            call!(openat(&process, "root", flags, Mode::empty()), "open({path}/root)").context(GONE)?;
+            call!(openat(&process, "root", flags, Mode::empty()), "open({path}/root)").map_err(ended)?;
         let identity = |status: nix::sys::stat::FileStat| (status.st_dev, status.st_ino);
         if identity(call!(fstat(&root), "fstat")?) == identity(call!(stat("/"), "stat(/)")?) {
             bail!("its root directory is the host's");
@@ -105,6 +134,14 @@ impl Target {
         let handle = pidfd.map_or_else(|| Handle::Files(Vec::new()), Handle::Process);
         let (namespaces, terms) = (status.namespaces, status.terms.clone());
         Ok(Self { process, handle, namespaces, terms, root: Root::new(root) })
+    }
+
+    /// Tells later whether the container has ended.
+    ///
+    /// # Errors
+    /// When there is no descriptor left.
+    pub fn life(&self) -> Result<Life> {
+        Ok(Life { process: self.process.try_clone().context("dup")? })
     }
 
     /// What holds for every process inside, if its monitor has told.
@@ -175,6 +212,11 @@ impl Target {
 
 /// Field 22 of /proc/PID/stat (proc_pid_stat(5)).
 fn start_time(process: &OwnedFd) -> Option<u64> {
+    stat_line(process)?.split_whitespace().nth(19)?.parse().ok()
+}
+
+/// What /proc/PID/stat says, from field 3 on.
+fn stat_line(process: &OwnedFd) -> Option<String> {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
     let mut file = File::from(openat(process, "stat", flags, Mode::empty()).ok()?);
     // The kernel writes the line into one read: 52 numbers and a name of 64 bytes at most.
@@ -182,7 +224,7 @@ fn start_time(process: &OwnedFd) -> Option<u64> {
     let length = file.read(&mut buffer).ok()?;
     let text = String::from_utf8_lossy(&buffer[..length]);
     // The name in parentheses may contain anything, so count from its end.
-    text.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+    Some(text.rsplit_once(')')?.1.trim_start().to_owned())
 }
 
 /// What is needed to start a program in a running container.

@@ -1,13 +1,24 @@
-//! The lock of one container. Owns the file `lock` in its run directory. flock(2).
+//! The lock of one container. Owns the file `lock` in its run directory, and how long others wait for it. flock(2).
 
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::ErrorKind;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::config::value::Name;
 use crate::paths::{self, Paths};
+use crate::worker::Env;
+use crate::worker::client::Client;
+
+/// How long a lock is waited for. It is held for decisions, which take milliseconds, and for a sweep at most.
+const LONGEST_HOLD: Duration = Duration::from_secs(30);
+/// The longest pause between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serialises the verbs that set up, change or delete one container.
 #[derive(Debug)]
@@ -21,14 +32,71 @@ impl Lock {
     /// # Errors
     /// When the run directory cannot be written.
     pub fn take(paths: &Paths, name: &Name) -> Result<Self> {
-        paths::create_private(&paths.run_container(name))
-            .with_context(|| format!("create {}", paths.run_container(name).display()))?;
+        Self::wait_for(paths, name, &Client::new(None))
+    }
+
+    /// Waits for the lock of a container, for as long as the client does.
+    ///
+    /// # Errors
+    /// That the client interrupted; that who has it keeps it; when the run directory cannot be written.
+    pub fn take_for(env: &Env, name: &Name) -> Result<Self> {
+        Self::wait_for(&env.paths, name, &env.client)
+    }
+
+    fn wait_for(paths: &Paths, name: &Name, client: &Client) -> Result<Self> {
+        let deadline = Instant::now() + LONGEST_HOLD;
         let path = paths.lock(name);
-        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
-        let file = file.with_context(|| format!("open {}", path.display()))?;
-        match Flock::lock(file, FlockArg::LockExclusive) {
-            Ok(file) => Ok(Self { _file: file }),
-            Err((_, errno)) => Err(errno).with_context(|| format!("lock {}", path.display())),
+        loop {
+            paths::create_private(&paths.run_container(name))
+                .with_context(|| format!("create {}", paths.run_container(name).display()))?;
+            let file = match OpenOptions::new().create(true).append(true).mode(0o600).open(&path) {
+                // Whoever had it has just removed the container's directory.
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                other => other.with_context(|| format!("open {}", path.display()))?,
+            };
+            let file = lock(file, &path, client, deadline)?;
+            // It counts only as long as others find the same file.
+            if is_at(&file, &path) {
+                return Ok(Self { _file: file });
+            }
         }
+    }
+}
+
+fn lock(mut file: File, path: &Path, client: &Client, deadline: Instant) -> Result<Flock<File>> {
+    let mut wait = Duration::from_millis(1);
+    loop {
+        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(file) => return Ok(file),
+            Err((file, Errno::EWOULDBLOCK)) => file,
+            Err((_, errno)) => return Err(errno).with_context(|| format!("lock {}", path.display())),
+        };
+        if Instant::now() >= deadline {
+            bail!("{}", held(path));
+        }
+        client.pause(wait)?;
+        wait = (wait * 2).min(LONGEST_PAUSE);
+    }
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    let ours = file.metadata().map(|status| (status.dev(), status.ino())).ok();
+    ours.is_some() && std::fs::metadata(path).map(|status| (status.dev(), status.ino())).ok() == ours
+}
+
+/// Names the process that holds a lock, proc_locks(5).
+fn held(path: &Path) -> String {
+    let inode = std::fs::metadata(path).map(|status| format!(":{}", status.ino())).unwrap_or_default();
+    let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+    let is_it = |line: &&str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        fields.get(1) == Some(&"FLOCK") && fields.get(5).is_some_and(|file| file.ends_with(&inode))
+    };
+    let holder = locks.lines().find(is_it).and_then(|line| line.split_whitespace().nth(4));
+    match holder {
+        Some(pid) => format!(
+            "another command (pid {pid}) keeps it locked; end that with 'kill -KILL {pid}', or try again"
+        ),
+        None => "another command keeps it locked; try again".to_owned(),
     }
 }

@@ -9,8 +9,9 @@ pub mod occupied;
 pub mod shell;
 pub mod start;
 pub mod status;
+pub mod talk;
 pub mod usage;
 
 pub use self::leftovers::sweep;
 pub use self::lock::Lock;
-pub use self::status::{ask, monitor, status};
+pub use self::status::monitor;

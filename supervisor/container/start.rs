@@ -1,20 +1,24 @@
 //! Starting a container, as the worker sees it: lock, fork the monitor, wait for its report.
 
 use std::io::{IsTerminal, Write, stderr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
+use nix::unistd::Pid;
 
-use super::{Lock, monitor, occupied, sweep};
+use super::talk::Talk;
+use super::{Lock, occupied, sweep};
 use crate::call;
 use crate::config::value::Name;
 use crate::config::{Config, Once};
 use crate::fault;
 use crate::monitor::protocol::{Answer, Report, Request, State};
-use crate::monitor::{Origin, Setup};
+use crate::monitor::{Origin, Setup, is_stopped};
 use crate::socket;
 use crate::sys::process::{Fork, fork};
 use crate::worker::Env;
+use crate::worker::waiting::PATIENCE;
 
 /// What became of a start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,26 +33,26 @@ pub enum Outcome {
 
 /// A monitor that has been forked and prepares its container.
 #[derive(Debug)]
-pub enum Starting {
+pub enum Starting<'a> {
     /// Ours: its reports come here.
-    Ours(OwnedFd),
+    Ours(OwnedFd, Pid),
     /// Another worker's: its state comes here.
-    Theirs(OwnedFd),
+    Theirs(Talk<'a>),
 }
 
 /// Begins a start: returns as soon as the monitor is forked. What `once` asks for holds until the container ends.
 ///
 /// # Errors
 /// A configuration that is not valid, or a run directory that cannot be written.
-pub fn begin(env: &Env, name: &Name, once: Once) -> Result<Starting> {
+pub fn begin<'a>(env: &'a Env, name: &'a Name, once: Once) -> Result<Starting<'a>> {
     if !env.paths.container(name).is_dir() {
         bail!("no such container; make it with 'ds create', see 'ds list'");
     }
-    let _lock = Lock::take(&env.paths, name)?;
+    let _lock = Lock::take_for(env, name)?;
     fault::point("locked")?;
-    if let Some(connection) = monitor(&env.paths, name)? {
-        socket::send(&connection, &Request::Watch, &[])?;
-        return Ok(Starting::Theirs(connection));
+    if let Some(talk) = Talk::open(&env.paths, &env.client, name)? {
+        talk.say(&Request::Watch)?;
+        return Ok(Starting::Theirs(talk));
     }
     occupied::refuse(&env.paths, name)?;
     let mut config = Config::load(&env.paths.container_ini(name), name)?;
@@ -61,10 +65,10 @@ pub fn begin(env: &Env, name: &Name, once: Once) -> Result<Starting> {
         let _ = std::fs::remove_file(env.paths.control(name));
     }
     match forked? {
-        Fork::Parent(_) => {
+        Fork::Parent(monitor) => {
             env.supervisor.started(name);
             fault::point("forked")?;
-            Ok(Starting::Ours(ours))
+            Ok(Starting::Ours(ours, monitor))
         }
         Fork::Child => {
             drop(ours);
@@ -79,12 +83,18 @@ pub fn begin(env: &Env, name: &Name, once: Once) -> Result<Starting> {
 ///
 /// # Errors
 /// Why it did not come to run, in the monitor's or the child's own words.
-pub fn finish(env: &Env, name: &Name, starting: Starting) -> Result<Outcome> {
+pub fn finish(env: &Env, name: &Name, starting: Starting<'_>) -> Result<Outcome> {
     match starting {
-        Starting::Ours(report) => {
+        Starting::Ours(report, monitor) => {
             let mut meter = Meter::default();
             loop {
-                env.client.wait_for(&report)?;
+                while !env.client.wait(Some(report.as_fd()), Some(Instant::now() + PATIENCE))? {
+                    // The check of an image takes its time; a process that was stopped does nothing.
+                    ensure!(
+                        !is_stopped(monitor),
+                        "its monitor (pid {monitor}) is stopped; the start is given up"
+                    );
+                }
                 let received = socket::receive::<Report>(&report)?.map(|received| received.message);
                 if let Some(Report::Checking { percent }) = received {
                     meter.show(name, percent);
@@ -99,7 +109,7 @@ pub fn finish(env: &Env, name: &Name, starting: Starting) -> Result<Outcome> {
                 }
             }
         }
-        Starting::Theirs(connection) => watch(env, &connection),
+        Starting::Theirs(talk) => watch(&talk),
     }
 }
 
@@ -133,19 +143,21 @@ impl Drop for Meter {
     }
 }
 
-fn watch(env: &Env, connection: &OwnedFd) -> Result<Outcome> {
-    let mut stopping = false;
+fn watch(talk: &Talk<'_>) -> Result<Outcome> {
+    let (mut starting, mut stopping) = (false, false);
+    // It says at once how it is.
+    let mut deadline = Some(Instant::now() + PATIENCE);
     loop {
-        env.client.wait_for(connection)?;
-        match socket::receive::<Answer>(connection)?.map(|received| received.message) {
+        match talk.answer(deadline.take())? {
             Some(Answer::Status(status)) => match status.state {
-                State::Starting | State::Restarting => {}
+                State::Starting | State::Restarting => starting = true,
                 State::Stopping => stopping = true,
                 _ => return Ok(Outcome::AlreadyRunning),
             },
             Some(Answer::Failed(text)) => bail!("{text}"),
             Some(Answer::Done) => {}
-            None if stopping => return Ok(Outcome::Ended),
+            // It was running, and is over.
+            None if stopping || !starting => return Ok(Outcome::Ended),
             None => bail!("it did not come to run; see 'ds info'"),
         }
     }

@@ -1,9 +1,9 @@
 //! One supervisor becomes the next: the process stays, its program changes, and everything that it holds goes along.
 //!
-//! Owns the document that the old program leaves for the new one, in a memfd beside the descriptors that it names, and
-//! the look at a successor before anything is given up. What is in the document may come from an older program and be
-//! read by a newer one: unknown fields are passed over and missing ones are at their defaults. execve(2),
-//! memfd_create(2), sigprocmask(2), elf(5).
+//! Owns the document that the old program leaves for the new one, in an anonymous file beside the descriptors that it
+//! names, and the look at a successor before anything is given up. What is in the document may come from an older
+//! program and be read by a newer one: unknown fields are passed over and missing ones are at their defaults. execve(2),
+//! memfd_create(2), open(2) O_TMPFILE, sigprocmask(2), elf(5).
 
 use std::convert::Infallible;
 use std::env;
@@ -11,7 +11,7 @@ use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -26,6 +26,7 @@ use super::policy::Policy;
 use super::{launch, seal};
 use crate::call;
 use crate::config::value::Name;
+use crate::paths::Paths;
 use crate::sys::descriptor::executable_memfd;
 use crate::tool::{Invocation, Tool, descriptor_path};
 
@@ -107,7 +108,7 @@ pub(super) fn origin() -> Option<CString> {
 ///
 /// # Errors
 /// In one line why it cannot.
-pub fn examine(path: &Path, scratch: &Path) -> Result<Successor> {
+pub fn examine(path: &Path, paths: &Paths) -> Result<Successor> {
     let mut file = File::open(path).with_context(|| format!("open {}", path.display()))?;
     let own = machine(&mut File::open("/proc/self/exe").context("open /proc/self/exe")?)?;
     ensure!(
@@ -116,7 +117,7 @@ pub fn examine(path: &Path, scratch: &Path) -> Result<Successor> {
         path.display()
     );
     let mut version = None;
-    let program = seal::copy_that_runs(path, scratch, &mut |copy| {
+    let program = seal::copy_that_runs(path, paths, &mut |copy| {
         version = Some(ask_version(copy)?);
         Ok(())
     });
@@ -160,9 +161,9 @@ impl State {
     /// everything is as it was.
     ///
     /// # Errors
-    /// What execve(2) or memfd_create(2) answers.
-    pub fn hand_over(&self, program: &OwnedFd, kept: &[BorrowedFd<'_>]) -> Result<Infallible> {
-        let mut document = File::from(call!(executable_memfd(c"ds-state"), "memfd_create")?);
+    /// What execve(2) or open(2) answers.
+    pub fn hand_over(&self, program: &OwnedFd, kept: &[BorrowedFd<'_>], paths: &Paths) -> Result<Infallible> {
+        let mut document = anonymous_file(&paths.run)?;
         document.write_all(&serde_json::to_vec(self)?).context("write the state")?;
         let arguments: Vec<CString> = env::args().map(CString::new).collect::<Result<_, _>>()?;
         let marker = format!("{}{}", launch::SUCCESSOR, document.as_raw_fd());
@@ -179,6 +180,20 @@ impl State {
             Ok(never) => match never {},
             Err(error) => bail!("{error:#}; the supervisor stays as it is"),
         }
+    }
+}
+
+/// A file without a name: in memory, or in this directory on kernels without memfd_create(2).
+fn anonymous_file(directory: &Path) -> Result<File> {
+    match executable_memfd(c"ds-state") {
+        Ok(file) => Ok(file.into()),
+        Err(_) => File::options()
+            .read(true)
+            .write(true)
+            .mode(0o600)
+            .custom_flags(libc::O_TMPFILE | libc::O_EXCL)
+            .open(directory)
+            .with_context(|| format!("open({}, O_TMPFILE)", directory.display())),
     }
 }
 
@@ -211,11 +226,14 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ds");
         std::fs::write(&path, "#!/bin/sh\necho '{\"version\":\"9\"}'\n").unwrap();
-        assert!(format!("{:#}", examine(&path, directory.path()).unwrap_err()).contains("not a program"));
+        assert!(
+            format!("{:#}", examine(&path, &Paths::below(directory.path())).unwrap_err())
+                .contains("not a program")
+        );
         let mut other = std::fs::read("/proc/self/exe").unwrap()[..ELF_HEADER].to_vec();
         other[18] ^= 0xff;
         std::fs::write(&path, other).unwrap();
-        let refusal = format!("{:#}", examine(&path, directory.path()).unwrap_err());
+        let refusal = format!("{:#}", examine(&path, &Paths::below(directory.path())).unwrap_err());
         assert!(refusal.contains("not a program for this machine"), "{refusal}");
     }
 }

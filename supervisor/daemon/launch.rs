@@ -1,6 +1,6 @@
 //! From a shell to a running supervisor: refuses places that would spoil it, forks it off, waits until it listens.
 //!
-//! Owns the launch lock and the readiness pipe. The process is replaced once, by a sealed copy of the program with
+//! Owns the launch lock and the readiness pipe. The process is replaced by a protected copy of the program with
 //! a clean environment; [`MARKER`] tells the copy what it is. fork(2), setsid(2), flock(2), pipe(7).
 
 use std::convert::Infallible;
@@ -13,6 +13,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
@@ -32,7 +34,7 @@ use crate::sys::descriptor::{adopt, close_on_exec_from, make_standard, try_lock}
 use crate::sys::inherited::{self, ProcessOption};
 use crate::sys::process::{Fork, exit_immediately, fork, pidfd_open};
 
-/// The environment variable that the sealed copy finds: `foreground`, the number of the readiness pipe, or what a
+/// The environment variable that the copy finds: `foreground`, the number of the readiness pipe, or what a
 /// program leaves to its successor.
 const MARKER: &str = "DS_SUPERVISOR";
 const FOREGROUND: &str = "foreground";
@@ -41,6 +43,8 @@ pub(super) const SUCCESSOR: &str = "successor:";
 /// What the supervisor writes to the pipe once it listens; anything else is the reason why it does not.
 const READY: &str = "ready";
 
+/// How long a supervisor may take to begin.
+const LAUNCHING: Duration = Duration::from_secs(30);
 /// How long a supervisor may take to end once its socket is gone, milliseconds.
 const ENDING: u16 = 5000;
 
@@ -101,6 +105,10 @@ impl Readiness {
 /// # Errors
 /// Why there is no new supervisor; that there is one already, for example.
 pub fn supervise(paths: &Paths, options: Options) -> Result<Stage> {
+    if env::var_os(MARKER).is_some() {
+        // Before anything is taken from the descriptors: they are still inherited by whatever this executes.
+        seal::leave_writable_copy();
+    }
     match env::var(MARKER) {
         Ok(marker) if marker == FOREGROUND => Ok(Stage::Supervisor(Readiness { pipe: None })),
         Ok(marker) if marker.starts_with(SUCCESSOR) => {
@@ -133,9 +141,18 @@ pub fn supervise(paths: &Paths, options: Options) -> Result<Stage> {
 pub fn lock(paths: &Paths) -> Result<Flock<File>> {
     let path = paths.launch_lock();
     paths::create_private(&paths.run).with_context(|| format!("create {}", paths.run.display()))?;
-    let file = open_lock(&path)?;
-    let locked = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno);
-    Ok(call!(locked, "flock({})", path.display())?)
+    let mut file = open_lock(&path)?;
+    let deadline = Instant::now() + LAUNCHING;
+    loop {
+        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Err((file, Errno::EWOULDBLOCK)) if Instant::now() < deadline => file,
+            Err((_, Errno::EWOULDBLOCK)) => {
+                bail!("another process has been launching a supervisor for {} s; end it", LAUNCHING.as_secs())
+            }
+            other => return Ok(call!(other.map_err(|(_, errno)| errno), "flock({})", path.display())?),
+        };
+        sleep(Duration::from_millis(10));
+    }
 }
 
 /// Starts a supervisor in the background and returns once it listens. The caller holds the [`lock`] and has seen to
@@ -153,6 +170,9 @@ pub fn start(paths: &Paths, autostart: bool) -> Result<()> {
         Fork::Parent(child) => {
             drop(writer);
             let mut answer = String::new();
+            let mut polled = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
+            let limit = PollTimeout::try_from(LAUNCHING)?;
+            ensure!(poll(&mut polled, limit) != Ok(0), "it did not come up within {} s", LAUNCHING.as_secs());
             File::from(reader).read_to_string(&mut answer).context("wait for the supervisor")?;
             // The first child ends at once; there is nothing to learn from it.
             let _ = waitpid(child, None);
@@ -183,7 +203,7 @@ fn become_daemon(paths: &Paths, autostart: bool, pipe: &OwnedFd) -> ! {
     exit_immediately(0)
 }
 
-/// Becomes the supervisor: a sealed copy of the program, a known environment, no descriptor but the standard ones.
+/// Becomes the supervisor: a protected copy of the program, a known environment, no descriptor but the standard ones.
 fn execute(paths: &Paths, options: Options, pipe: Option<&OwnedFd>) -> Result<Infallible> {
     paths::create_private(&paths.run).with_context(|| format!("create {}", paths.run.display()))?;
     detach::before_execution();
@@ -200,7 +220,7 @@ fn execute(paths: &Paths, options: Options, pipe: Option<&OwnedFd>) -> Result<In
     let mut arguments = vec![c"ds".to_owned(), c"supervise".to_owned()];
     arguments.extend(options.foreground.then(|| c"--foreground".to_owned()));
     arguments.extend((!options.autostart).then(|| c"--no-autostart".to_owned()));
-    seal::execute_copy(&arguments, &environment(&marker)?, &paths.run)
+    seal::execute_copy(&arguments, &environment(&marker)?, paths)
 }
 
 /// The supervisor's whole environment.

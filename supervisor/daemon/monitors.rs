@@ -85,7 +85,7 @@ impl Monitors {
     /// # Errors
     /// When it is there but cannot be spoken to.
     pub fn watch(&mut self, paths: &Paths, name: &Name) -> Result<bool> {
-        let Some(connection) = socket::connect_to(&paths.control(name))? else { return Ok(false) };
+        let Some(connection) = socket::connect_now(&paths.control(name))? else { return Ok(false) };
         if socket::send(&connection, &Request::Watch, &[]).is_err() {
             return Ok(false);
         }

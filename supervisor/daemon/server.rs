@@ -257,6 +257,10 @@ impl Server {
                     // Nobody finds the socket from now on; who has connected already sees the connection end. The
                     // lock comes second: the socket that the next one makes is not ours to remove.
                     let _ = std::fs::remove_file(self.paths.supervisor_socket());
+                    // One that has just taken a client, and has said so, is no standby any more.
+                    if let Some(standby) = self.standby {
+                        self.hear_last_words(standby)?;
+                    }
                     self.dismiss_standby();
                     self.take_leave();
                     self.lock = None;

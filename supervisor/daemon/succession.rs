@@ -45,7 +45,7 @@ impl Server {
         let lines = self.workers.values().filter_map(|worker| worker.line.as_ref());
         let kept: Vec<BorrowedFd<'_>> =
             [&self.listener, lock].into_iter().chain(lines).map(AsFd::as_fd).collect();
-        let Err(error) = state.hand_over(program, &kept);
+        let Err(error) = state.hand_over(program, &kept, &self.paths);
         self.policy = state.policy;
         self.conditions.pending = state.pending;
         self.guard = state.guard;

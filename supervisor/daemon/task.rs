@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use nix::errno::Errno;
@@ -33,6 +34,11 @@ use crate::worker::client::Client;
 use crate::worker::protocol::{FromWorker, GENERATION, Request};
 use crate::worker::supervisor::Supervisor;
 use crate::worker::{Env, Knowledge};
+
+/// How soon a client makes its request. Until then nobody else is served, so that a command need not wait for a fork.
+const PROMPTLY: Duration = Duration::from_millis(20);
+/// How long a client may be silent altogether.
+const AT_ALL: Duration = Duration::from_secs(10);
 
 /// What a worker is forked for.
 #[derive(Debug)]
@@ -165,7 +171,12 @@ fn is_nobody(errno: Errno) -> bool {
 }
 
 fn serve(connection: OwnedFd, supervisor: Supervisor, knowledge: Knowledge, machine: &Machine<'_>) -> u8 {
+    if !says_something(&connection, &supervisor) {
+        return 0;
+    }
     let request = match socket::receive::<Request>(&connection) {
+        // A client that did not wait for its turn wants nothing any more.
+        Ok(Some(_)) if socket::is_ready(connection.as_fd(), PollFlags::empty()) => return 0,
         Ok(Some(received)) => accept(received),
         // A client that says nothing has thought better of it.
         Ok(None) => return 0,
@@ -190,6 +201,18 @@ fn serve(connection: OwnedFd, supervisor: Supervisor, knowledge: Knowledge, mach
             let _ = socket::send(&connection, &FromWorker::Refused(format!("{error:#}")), &[]);
             1
         }
+    }
+}
+
+/// Waits for a client's request, but does not keep others waiting for a client that says nothing.
+fn says_something(connection: &OwnedFd, supervisor: &Supervisor) -> bool {
+    let nobody = Client::new(None);
+    let speaks = |within: Duration| {
+        nobody.wait(Some(connection.as_fd()), Some(Instant::now() + within)).unwrap_or(false)
+    };
+    speaks(PROMPTLY) || {
+        supervisor.taken();
+        speaks(AT_ALL)
     }
 }
 

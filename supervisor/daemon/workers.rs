@@ -187,8 +187,12 @@ impl Server {
 
     /// Takes every child that has ended: workers, and orphans that came to us.
     pub(super) fn reap(&mut self) -> ControlFlow<Outcome> {
-        while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+        while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)) {
             let Some(pid) = status.pid() else { break };
+            if let WaitStatus::Stopped(_, signal) = status {
+                self.child_stopped(pid, signal);
+                continue;
+            }
             self.hear_last_words(pid)?;
             self.may_be_untidy |= is_abnormal(status);
             let Some(worker) = self.workers.remove(&pid) else { continue };
@@ -219,8 +223,16 @@ impl Server {
         ControlFlow::Continue(())
     }
 
+    /// One that stands by and is stopped would serve nobody: another one takes its place.
+    fn child_stopped(&mut self, pid: Pid, signal: Signal) {
+        log::warn!("process {pid} was stopped by {signal}");
+        if self.standby == Some(pid) {
+            let _ = kill(pid, Signal::SIGKILL);
+        }
+    }
+
     /// What a worker said before it ended counts, also when its end is noticed first.
-    fn hear_last_words(&mut self, pid: Pid) -> ControlFlow<Outcome> {
+    pub(super) fn hear_last_words(&mut self, pid: Pid) -> ControlFlow<Outcome> {
         let is_waiting =
             |worker: &Worker| worker.line.as_ref().is_some_and(|line| socket::is_readable(line.as_fd()));
         while self.workers.get(&pid).is_some_and(is_waiting) {

@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use nix::errno::Errno;
@@ -10,12 +11,13 @@ use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
 use super::lifetime::start_time;
-use super::{Monitor, Phase};
+use super::{Monitor, Phase, STOPPED};
 use crate::call;
 use crate::child::android;
 use crate::child::init::{self, Prepared};
 use crate::child::wire::{FromChild, Wire};
 use crate::clock::now;
+use crate::config::Seeding;
 use crate::config::value::Uuid;
 use crate::fault;
 use crate::monitor::protocol::Report;
@@ -23,8 +25,13 @@ use crate::mount::op::Operation;
 use crate::plan::mounts::NOTIFY_SOCKET;
 use crate::plan::seed;
 use crate::pty::Pty;
+use crate::seed::Facts;
 use crate::socket;
 use crate::sys::process::{self, Fork};
+
+/// How long the child may take to execute the init program. It mounts and nothing else; only a host that hangs, or
+/// somebody who froze it, keeps it.
+const BOOTING: Duration = Duration::from_secs(60);
 
 impl Monitor {
     /// Starts PID 1 and returns once it was executed. With `report`, its end means that nobody waits any more, and
@@ -44,7 +51,11 @@ impl Monitor {
             Fork::Parent(pid) => pid,
             Fork::Child => {
                 drop(ours);
+                let seeding = Seeding::load_or_default(&self.paths.supervisor_ini());
+                let facts = Facts::new(&self.config, self.host.android, &seeding);
+                let ledger = self.paths.seed_ledger(&self.config.name);
                 let prepared = Prepared {
+                    seed: (&facts, &ledger),
                     plan: &self.plan,
                     operations: &operations,
                     root_path: self.tree.path(),
@@ -87,11 +98,12 @@ impl Monitor {
         })
     }
 
-    /// Listens to the child until the program was executed.
+    /// Listens to the child until the program was executed. Clients are served meanwhile.
     fn hear(&mut self, wire: &OwnedFd, report: Option<&OwnedFd>) -> Result<()> {
         let mut ready = false;
+        let deadline = Instant::now() + BOOTING;
         loop {
-            wait(wire, report)?;
+            self.wait_for_child(wire, report, deadline)?;
             let Some(received) = socket::receive::<FromChild>(wire)? else {
                 if ready {
                     return fault::point("executed");
@@ -118,22 +130,36 @@ impl Monitor {
             }
         }
     }
-}
 
-/// Waits for the child; the worker's end of `report` going away ends the wait.
-fn wait(wire: &OwnedFd, report: Option<&OwnedFd>) -> Result<()> {
-    loop {
-        let mut polled = vec![PollFd::new(wire.as_fd(), PollFlags::POLLIN)];
-        polled.extend(report.map(|report| PollFd::new(report.as_fd(), PollFlags::POLLIN)));
-        match poll(&mut polled, PollTimeout::NONE) {
-            Err(Errno::EINTR) => continue,
-            other => call!(other, "poll")?,
-        };
-        if polled[0].any().unwrap_or(false) {
-            return Ok(());
-        }
-        if polled.get(1).is_some_and(|entry| entry.any().unwrap_or(false)) {
-            bail!("interrupted");
+    /// Waits until the child says something; whoever asked for the boot and is gone, or asks for the end, ends the wait.
+    fn wait_for_child(&mut self, wire: &OwnedFd, report: Option<&OwnedFd>, deadline: Instant) -> Result<()> {
+        loop {
+            let mut polled = vec![PollFd::new(wire.as_fd(), PollFlags::POLLIN)];
+            polled.push(PollFd::new(self.listener.as_fd(), PollFlags::POLLIN));
+            polled.extend(self.clients.iter().map(|client| PollFd::new(client.fd(), PollFlags::POLLIN)));
+            polled.extend(report.map(|report| PollFd::new(report.as_fd(), PollFlags::POLLIN)));
+            let left = deadline.saturating_duration_since(Instant::now());
+            match poll(&mut polled, PollTimeout::try_from(left)?) {
+                Err(Errno::EINTR) => continue,
+                Ok(0) => bail!("its first process did not come to run within {} s", BOOTING.as_secs()),
+                other => call!(other, "poll")?,
+            };
+            let ready: Vec<bool> = polled.iter().map(|entry| entry.any().unwrap_or(false)).collect();
+            if ready[0] {
+                return Ok(());
+            }
+            if report.is_some() && ready.last() == Some(&true) {
+                bail!("interrupted");
+            }
+            let heard = self.clients.iter().zip(&ready[2..]).filter(|(_, ready)| **ready);
+            let heard: Vec<u64> = heard.map(|(client, _)| client.id).collect();
+            if ready[1] {
+                self.accept();
+            }
+            heard.into_iter().for_each(|id| self.hear_client(id));
+            if self.phase == (Phase::Stopping { restart: false }) {
+                bail!(STOPPED);
+            }
         }
     }
 }

@@ -18,8 +18,10 @@ use crate::sys::socket::peer;
 #[derive(Debug, Default)]
 pub(super) struct Early {
     pub(super) clients: Vec<Client>,
-    /// Somebody wants the end: the time for it, and whether it may be a clean one.
-    pub(super) stop: Option<(Option<u32>, bool)>,
+    /// The number of the client that connected last.
+    pub(super) last_client: u64,
+    /// Somebody wants the end.
+    pub(super) stop: bool,
     /// How far the check was when that was told last.
     told: Option<u8>,
 }
@@ -30,7 +32,8 @@ impl Early {
         while socket::is_readable(listener) {
             let Ok(connection) = socket::accept_from(listener) else { return };
             if peer(connection.as_fd()).is_ok_and(|peer| peer.uid() == 0) {
-                self.clients.push(Client { connection, watching: false, waits_for_restart: false });
+                self.last_client += 1;
+                self.clients.push(Client::new(self.last_client, connection));
             }
         }
         let stop = &mut self.stop;
@@ -59,7 +62,7 @@ impl Early {
 }
 
 /// Hears one request; `false` once the client is gone.
-fn hear(client: &mut Client, stop: &mut Option<(Option<u32>, bool)>, config: &Config) -> bool {
+fn hear(client: &mut Client, stop: &mut bool, config: &Config) -> bool {
     let Ok(Some(received)) = socket::receive::<Request>(client.fd()) else { return false };
     let answer = match received.message {
         Request::Status => Answer::Status(Box::new(status(config))),
@@ -67,13 +70,13 @@ fn hear(client: &mut Client, stop: &mut Option<(Option<u32>, bool)>, config: &Co
             client.watching = true;
             Answer::Status(Box::new(status(config)))
         }
-        Request::Stop { timeout_s, kill } => {
-            *stop = Some((timeout_s, kill));
+        Request::Stop { .. } => {
+            *stop = true;
             Answer::Done
         }
         // It comes up with the configuration that it would have after a restart.
         Request::Restart { .. } => {
-            client.waits_for_restart = true;
+            client.waits_for_boot = Some(1);
             return true;
         }
         Request::Console => Answer::Failed("it is starting; try again when it runs".into()),
@@ -102,5 +105,6 @@ fn status(config: &Config) -> Status {
         network: config.network.mode.to_string(),
         addresses: Vec::new(),
         last_exit: None,
+        ends_within_s: None,
     }
 }

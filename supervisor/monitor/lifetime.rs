@@ -18,7 +18,7 @@ use crate::android::wakelock;
 use crate::child::android;
 use crate::clock::{now, unix_s};
 use crate::config::value::{Name, WakelockPolicy};
-use crate::config::{Config, RootSource};
+use crate::config::{Config, RootSource, Seeding};
 use crate::fault;
 use crate::paths::Paths;
 use crate::plan;
@@ -42,15 +42,15 @@ enum Source {
     Notify,
     Console,
     Viewer(usize),
-    Client(usize),
+    Client(u64),
 }
 
 impl Monitor {
     /// Stays with the container until it has ended for good; the exit code of the monitor.
     pub(super) fn live(mut self) -> i32 {
-        self.announce();
+        self.booted();
         loop {
-            // From the highest index down, so that removing one leaves the others where they are.
+            // From the last viewer to the first, so that removing one leaves the others where they are.
             for source in self.wait().into_iter().rev() {
                 match source {
                     Source::Listener => self.accept(),
@@ -59,14 +59,10 @@ impl Monitor {
                     Source::Viewer(index) => {
                         self.console.serve(index);
                     }
-                    Source::Client(index) => {
-                        if !self.hear_client(index) && index < self.clients.len() {
-                            self.clients.remove(index);
-                        }
-                    }
+                    Source::Client(id) => self.hear_client(id),
                     Source::Signals => {
                         if self.signals.take().contains(&libc::SIGTERM) {
-                            self.stop(None, false, false);
+                            self.stop(None, false);
                         }
                         if let Some(exit) = self.reap() {
                             return self.end(&exit);
@@ -86,6 +82,16 @@ impl Monitor {
         }
     }
 
+    /// A boot has come: tells who waited for it.
+    fn booted(&mut self) {
+        self.answer_waiting(&Answer::Done);
+        self.announce();
+        if self.is_waited_for() {
+            // Asked for while this boot was under way, which had read its configuration already.
+            let _ = self.restart(None);
+        }
+    }
+
     fn wait(&self) -> Vec<Source> {
         let mut sources = vec![Source::Listener];
         let mut polled = vec![PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)];
@@ -99,8 +105,8 @@ impl Monitor {
         if let Some(notify) = &self.notify {
             add(Source::Notify, notify.fd(), true, false);
         }
-        for (index, client) in self.clients.iter().enumerate() {
-            add(Source::Client(index), client.fd(), true, false);
+        for client in &self.clients {
+            add(Source::Client(client.id), client.fd(), true, false);
         }
         for (index, (stream, reads, writes)) in self.console.viewers().enumerate() {
             add(Source::Viewer(index), stream, reads, writes);
@@ -204,13 +210,15 @@ impl Monitor {
         self.announce();
         match self.boot_again() {
             Ok(()) => {
-                self.restarted(&Answer::Done);
-                self.announce();
+                self.booted();
                 None
             }
             Err(error) => {
+                if self.phase == (Phase::Stopping { restart: false }) {
+                    return Some(Exit { reason: ExitReason::Stopped, ..exit });
+                }
                 let text = format!("{error:#}");
-                self.restarted(&Answer::Failed(text.clone()));
+                self.answer_waiting(&Answer::Failed(text.clone()));
                 Some(Exit { reason: ExitReason::StartFailed, message: Some(text), ..exit })
             }
         }
@@ -245,7 +253,12 @@ impl Monitor {
         self.tree.renew(&config)?;
         let guest = Guest::inspect(self.tree.root(), config.container.init.as_str().as_ref())?;
         self.sign = Sign::of(&guest);
-        let plan = plan::build(&config, &self.host, &guest)?;
+        let plan = plan::build(
+            &config,
+            &self.host,
+            &guest,
+            &Seeding::load_or_default(&self.paths.supervisor_ini()),
+        )?;
         self.filters = crate::privilege::compile(&plan.filters)?;
         self.writers = writers(self.tree.root(), &config);
         (self.config, self.plan) = (config, plan);
@@ -310,10 +323,10 @@ fn exit_of(status: WaitStatus, phase: Phase, uptime_s: u64) -> Exit {
     Exit { reason, code, signal, message: None, at: unix_s(), uptime_s }
 }
 
-/// Writes down that a container never came to run.
-pub(super) fn record_failed_start(paths: &Paths, name: &Name, message: &str) {
+/// Writes down that a container never came to run; or that it was stopped before it did.
+pub(super) fn record_failed_start(paths: &Paths, name: &Name, message: &str, stopped: bool) {
     let exit = Exit {
-        reason: ExitReason::StartFailed,
+        reason: if stopped { ExitReason::Stopped } else { ExitReason::StartFailed },
         code: None,
         signal: None,
         message: Some(message.to_owned()),
@@ -325,7 +338,11 @@ pub(super) fn record_failed_start(paths: &Paths, name: &Name, message: &str) {
     }
 }
 
-fn record(paths: &Paths, name: &Name, exit: &Exit) -> Result<()> {
+/// Writes down how a container ended.
+///
+/// # Errors
+/// When the run directory cannot be written.
+pub fn record(paths: &Paths, name: &Name, exit: &Exit) -> Result<()> {
     let text = serde_json::to_vec(exit).context("encode the end")?;
     crate::durable::write(&paths.last_exit(name), &text, 0o600)?;
     Ok(())

@@ -16,14 +16,15 @@ mod readiness;
 mod stopping;
 mod tree;
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 use nix::fcntl::OFlag;
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
+use nix::sys::socket::{Backlog, Shutdown, listen, shutdown};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, chdir, setsid};
 use seccompiler::BpfProgram;
@@ -31,15 +32,17 @@ use seccompiler::BpfProgram;
 use self::console::Console;
 use self::control::Client;
 use self::early::Early;
+pub use self::lifetime::record;
 use self::notify::Notify;
 use self::protocol::{Answer, Exit, State, Status};
 use self::readiness::Sign;
 use self::stopping::Asking;
+pub use self::stopping::is_stopped;
 use self::tree::Tree;
 use crate::call;
 use crate::cgroup::Cgroup;
 use crate::child::android;
-use crate::config::{Config, Once, Supervisor as Settings};
+use crate::config::{Config, Once, Seeding, Supervisor as Settings};
 use crate::fault;
 use crate::host::Host;
 use crate::log::{self as sinks, Role};
@@ -115,11 +118,13 @@ struct Monitor {
     signals: Signals,
     listener: OwnedFd,
     clients: Vec<Client>,
+    /// The number of the client that connected last.
+    last_client: u64,
     init: Option<Pid>,
     pid_started: Option<u64>,
     /// When PID 1 was started, CLOCK_BOOTTIME seconds.
     started_s: Option<u64>,
-    /// When SIGKILL is due.
+    /// When SIGKILL is due, also once more.
     deadline: Option<Instant>,
     /// The request to shut down waits for a PID 1 that listens.
     asking: Option<Asking>,
@@ -135,6 +140,9 @@ struct Monitor {
     last_exit: Option<Exit>,
 }
 
+/// Why a start has come to nothing that was called off.
+const STOPPED: &str = "it was stopped while it started";
+
 /// The monitor's whole life. Runs in the freshly forked process and never returns.
 pub fn run(setup: Setup) -> ! {
     let Setup { config, once, paths, host, settings, origin } = setup;
@@ -144,23 +152,19 @@ pub fn run(setup: Setup) -> ! {
     let started = detach(&origin, &host, name.as_str())
         .inspect(|_| sinks::take_role(Role::daemon(&settings, &paths.supervisor_log(), false)))
         .and_then(|proc| Monitor::prepare((config, once), paths.clone(), host, proc, &origin, &mut early))
-        .and_then(|mut monitor| {
-            monitor.boot(Some(&origin.report))?;
-            Ok(monitor)
-        });
+        .and_then(|monitor| monitor.first_boot(&origin.report, &mut early));
     let Origin { listener, report } = origin;
     match started {
-        Ok(mut monitor) => {
+        Ok(monitor) => {
             let _ = socket::send(&report, &Report::Running, &[]);
             drop(report);
-            monitor.take_over(early);
             monitor.tree.booted();
             let code = monitor.live();
             process::exit_immediately(code)
         }
         Err(error) => {
-            let text = format!("{error:#}");
-            lifetime::record_failed_start(&paths, &name, &text);
+            let text = if early.stop { STOPPED.to_owned() } else { format!("{error:#}") };
+            lifetime::record_failed_start(&paths, &name, &text, early.stop);
             let _ = std::fs::remove_file(paths.notify(&name));
             let _ = std::fs::remove_file(paths.control(&name));
             let answer = Answer::Failed(text.clone());
@@ -175,6 +179,8 @@ pub fn run(setup: Setup) -> ! {
 /// Leaves the worker's session, its client and its descriptors behind.
 fn detach(origin: &Origin, host: &Host, name: &str) -> Result<OwnedFd> {
     call!(setsid(), "setsid")?;
+    // Again, by this process: whoever connects learns from the kernel that it is the monitor (SO_PEERCRED).
+    call!(listen(&origin.listener, Backlog::MAXCONN), "listen")?;
     // The worker's log closes its descriptors itself, before they are closed under it.
     sinks::take_role(Role::Client);
     let proc = trusted_proc()?;
@@ -208,11 +214,15 @@ impl Monitor {
         let mut tell = |told: Report| {
             early.report(report.as_fd(), &told);
             early.serve(listener.as_fd(), &config);
+            if early.stop {
+                // Ends what watches the worker's end, as the end of the worker would.
+                let _ = shutdown(report.as_raw_fd(), Shutdown::Read);
+            }
         };
         let tree = Tree::open(&config, &paths.run_container(&config.name), report.as_fd(), &mut tell)?;
         let guest = Guest::inspect(tree.root(), config.container.init.as_str().as_ref())?;
         android::complete(&mut config, &host);
-        let plan = plan::build(&config, &host, &guest)?;
+        let plan = plan::build(&config, &host, &guest, &Seeding::load_or_default(&paths.supervisor_ini()))?;
         let mut warnings = plan.warnings.clone();
         let cgroup = create_cgroup(&config, &paths, &host, &plan, &mut warnings)?;
         fault::point("grouped")?;
@@ -240,7 +250,8 @@ impl Monitor {
             silent: None,
             signals,
             listener,
-            clients: Vec::new(),
+            clients: std::mem::take(&mut early.clients),
+            last_client: early.last_client,
             init: None,
             pid_started: None,
             started_s: None,
@@ -256,13 +267,15 @@ impl Monitor {
         })
     }
 
-    /// Takes over who has connected while it was prepared, and does what they want.
-    fn take_over(&mut self, early: Early) {
-        self.clients = early.clients;
-        self.restarted(&Answer::Done);
-        if let Some((timeout_s, kill)) = early.stop {
-            self.stop(timeout_s, kill, false);
+    /// Boots for the first time, unless somebody has asked for the end meanwhile. What fails leaves to `early` whoever
+    /// has to be told.
+    fn first_boot(mut self, report: &OwnedFd, early: &mut Early) -> Result<Self> {
+        let booted = if early.stop { Err(Error::msg(STOPPED)) } else { self.boot(Some(report)) };
+        if booted.is_err() {
+            early.stop |= self.phase == (Phase::Stopping { restart: false });
+            early.clients = std::mem::take(&mut self.clients);
         }
+        booted.map(|()| self)
     }
 
     fn state(&self) -> State {
@@ -295,6 +308,7 @@ impl Monitor {
             network: self.config.network.mode.to_string(),
             addresses: Vec::new(),
             last_exit: self.last_exit.clone(),
+            ends_within_s: self.ends_within_s(),
         }
     }
 

@@ -4,8 +4,8 @@
 //! |---|---|
 //! | Status | one Status |
 //! | Watch | a Status now and after every change, until the monitor ends |
-//! | Stop | Done once the request is taken; the end of the connection is the end of the container |
-//! | Restart | Done once the new PID 1 runs, or Failed |
+//! | Stop | Done once the request is taken, which nothing takes back; the end of the connection is the end of the container |
+//! | Restart | Done once the new PID 1 runs; or Failed, at once while the container is being stopped, and as soon as a Stop comes in between |
 //! | Console | Done with one stream descriptor: the container's /dev/console |
 //! | Resize | nothing: the console gets the size |
 
@@ -149,6 +149,9 @@ pub struct Status {
     pub addresses: Vec<String>,
     /// How the last boot ended, when there was one before.
     pub last_exit: Option<Exit>,
+    /// Seconds until PID 1 is killed, when it was asked to end; absent from monitors of before there was this.
+    #[serde(default)]
+    pub ends_within_s: Option<u64>,
 }
 
 /// Why a container ended.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use nix::unistd::Pid;
 
+use super::protocol::Answer;
 use super::{Monitor, Phase};
 use crate::plan::stop::{Stop, StopRequest};
 use crate::rootfs::deadline::within;
@@ -19,6 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const SHORTEST_WAIT: Duration = Duration::from_millis(10);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
+/// How long a PID 1 that was killed may take before it is thawed and killed again.
+const KILLED_AGAIN: Duration = Duration::from_secs(1);
+
 /// A request that PID 1 has perhaps not heard.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asking {
@@ -28,22 +32,46 @@ pub(super) struct Asking {
     wait: Duration,
 }
 
+/// Why nobody gets a restart any more.
+pub(super) const STOPPED: &str = "the container was stopped, which cancelled the restart";
+
 impl Monitor {
-    /// Asks for the end, or for the end and a new boot. Asked again, the earlier deadline counts, and the last wish.
-    pub(super) fn stop(&mut self, timeout_s: Option<u32>, kill: bool, restart: bool) {
-        if self.init.is_none() {
-            return;
+    /// Asks for the end, which nothing takes back: whoever waits for a restart is told that there will be none. Asked
+    /// again, the earlier deadline counts.
+    pub(super) fn stop(&mut self, timeout_s: Option<u32>, kill: bool) {
+        self.answer_waiting(&Answer::Failed(STOPPED.to_owned()));
+        self.end_boot(timeout_s, kill, false);
+    }
+
+    /// Asks for the end and a new boot; the number of the boot that this will be.
+    ///
+    /// # Errors
+    /// That the container is being stopped: a stop wins over a restart.
+    pub(super) fn restart(&mut self, timeout_s: Option<u32>) -> Result<u32, &'static str> {
+        if self.phase == (Phase::Stopping { restart: false }) {
+            return Err("it is being stopped; 'ds start' boots it again");
         }
+        if self.init.is_none() {
+            // The boot that is under way has read its configuration already.
+            return Ok(self.boots + 2);
+        }
+        self.end_boot(timeout_s, false, true);
+        Ok(self.boots + 1)
+    }
+
+    fn end_boot(&mut self, timeout_s: Option<u32>, kill: bool, restart: bool) {
         let again = matches!(self.phase, Phase::Stopping { .. });
         self.phase = Phase::Stopping { restart };
-        let timeout = Duration::from_secs(u64::from(timeout_s.unwrap_or(self.plan.stop_timeout_s)));
-        let due = Instant::now() + timeout;
-        self.deadline = Some(self.deadline.map_or(due, |deadline| deadline.min(due)));
-        if kill {
-            self.kill();
-        } else if !again {
-            self.cgroup.thaw();
-            self.ask();
+        if self.init.is_some() {
+            let timeout = Duration::from_secs(u64::from(timeout_s.unwrap_or(self.plan.stop_timeout_s)));
+            let due = Instant::now() + timeout;
+            self.deadline = Some(self.deadline.map_or(due, |deadline| deadline.min(due)));
+            if kill {
+                self.kill();
+            } else if !again {
+                self.cgroup.thaw();
+                self.ask();
+            }
         }
         self.announce();
     }
@@ -53,8 +81,13 @@ impl Monitor {
     pub(super) fn ask(&mut self) {
         let Some(init) = self.init else { return };
         let wait = self.asking.take().map_or(SHORTEST_WAIT, |asking| asking.wait * 2);
-        let heard = hears(self.plan.stop, init);
-        if let Err(error) = request(self.plan.stop, init) {
+        let (heard, stopped) = (hears(self.plan.stop, init), is_stopped(init));
+        let asked = request(self.plan.stop, init);
+        if stopped {
+            // What is stopped hears nothing.
+            let _ = process::kill(init, libc::SIGCONT);
+        }
+        if let Err(error) = asked {
             log::warn!("{}: {error:#}; it is killed", self.config.name);
             self.kill();
         } else if !heard && wait <= LONGEST_WAIT {
@@ -62,9 +95,16 @@ impl Monitor {
         }
     }
 
-    /// SIGKILL for PID 1, with which the kernel ends every process of its namespace.
+    /// How long PID 1 may still take, when it was asked to end.
+    pub(super) fn ends_within_s(&self) -> Option<u64> {
+        let deadline = self.deadline.filter(|_| matches!(self.phase, Phase::Stopping { .. }))?;
+        Some(deadline.saturating_duration_since(Instant::now()).as_secs() + 1)
+    }
+
+    /// SIGKILL for PID 1, with which the kernel ends every process of its namespace. It is repeated, since root inside
+    /// can freeze a process that is about to die.
     pub(super) fn kill(&mut self) {
-        self.deadline = None;
+        self.deadline = Some(Instant::now() + KILLED_AGAIN);
         self.asking = None;
         if let Some(init) = self.init {
             let _ = process::kill(init, libc::SIGKILL);
@@ -104,6 +144,13 @@ fn signal_of(stop: StopRequest) -> libc::c_int {
         StopRequest::RunlevelZero => libc::SIGPWR,
         StopRequest::RunitFlags { .. } => libc::SIGCONT,
     }
+}
+
+/// Whether a process is stopped by a signal or a tracer, proc_pid_stat(5).
+#[must_use]
+pub fn is_stopped(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['T', 't']))
 }
 
 /// Whether PID 1 certainly takes the signal: it has a handler, or has blocked it, as for signalfd(2). One that is in

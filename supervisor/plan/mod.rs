@@ -9,6 +9,7 @@ pub mod privileges;
 pub mod seed;
 pub mod shell;
 pub mod stop;
+mod systemd;
 pub mod terms;
 
 use std::fmt;
@@ -18,7 +19,7 @@ use anyhow::{Result, bail};
 use self::cgroups::Layout;
 use self::stop::StopRequest;
 use crate::config::value::{HardwareAccess, NetworkMode, Size};
-use crate::config::{Config, Limits, RootSource};
+use crate::config::{Config, Limits, RootSource, Seeding};
 use crate::host::Host;
 use crate::mount::op::Operation;
 use crate::rootfs::guest::{FirstProcess, Guest};
@@ -75,7 +76,7 @@ pub struct Plan {
 ///
 /// # Errors
 /// When the kernel lacks what no container can do without, or the configuration asks for what is not there yet.
-pub fn build(config: &Config, host: &Host, guest: &Guest) -> Result<Plan> {
+pub fn build(config: &Config, host: &Host, guest: &Guest, seeding: &Seeding) -> Result<Plan> {
     if config.network.mode == NetworkMode::Nat {
         bail!("network.mode = nat is not there yet; use host or none");
     }
@@ -99,7 +100,7 @@ pub fn build(config: &Config, host: &Host, guest: &Guest) -> Result<Plan> {
         command: command(init, layout, guest),
         environment: environment(config, guest),
         namespaces,
-        operations: mounts::operations(config, host, guest, layout),
+        operations: mounts::operations(config, host, guest, layout, seeding),
         shared: privileged.shared() || propagates,
         dropped: privileges::dropped(config),
         filters,

@@ -7,8 +7,8 @@ use nix::mount::MsFlags;
 
 use super::cgroups::Layout;
 use super::{devices, seed};
-use crate::config::Config;
 use crate::config::value::NetworkMode;
+use crate::config::{Config, Seeding};
 use crate::host::Host;
 use crate::mount::op::Operation;
 use crate::rootfs::guest::Guest;
@@ -38,12 +38,18 @@ const INERT: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags
 
 /// All steps for a container that boots.
 #[must_use]
-pub fn operations(config: &Config, host: &Host, guest: &Guest, layout: Layout) -> Vec<Operation> {
+pub fn operations(
+    config: &Config,
+    host: &Host,
+    guest: &Guest,
+    layout: Layout,
+    seeding: &Seeding,
+) -> Vec<Operation> {
     let own_network = config.network.mode != NetworkMode::Host;
     let mut list = base(config.security.privileged.nomask(), own_network);
     list.extend(cgroups(host, layout));
     list.push(Operation::mount("tmpfs", "/run", MsFlags::MS_NOSUID | MsFlags::MS_NODEV, "mode=755"));
-    list.extend(seed::operations(config, host, guest));
+    list.extend(seed::operations(config, host, guest, seeding));
     list.push(Operation::Seal { target: "/sys".into() });
     list.extend(binds(config));
     list

@@ -37,6 +37,8 @@ table! {
     PASSWD = "/etc/passwd";
     /// Groups, group(5).
     GROUP = "/etc/group";
+    /// Passwords, shadow(5).
+    SHADOW = "/etc/shadow";
     /// What the distribution calls itself, os-release(5).
     OS_RELEASE = "/etc/os-release";
     /// The same as the distribution ships it.
@@ -71,6 +73,24 @@ table! {
     OPENRC_STARTING = "/run/openrc/rc.starting";
     /// What init does: inittab(5).
     INITTAB = "/etc/inittab";
+    /// Names and their addresses, hosts(5).
+    HOSTS = "/etc/hosts";
+    /// Groups' passwords, gshadow(5).
+    GSHADOW = "/etc/gshadow";
+    /// Defaults of adduser(8).
+    ADDUSER_CONF = "/etc/adduser.conf";
+    /// OpenRC's coldplug.
+    OPENRC_UDEV_TRIGGER = "/etc/init.d/udev-trigger";
+    /// udev's script where sysvinit runs it.
+    SYSVINIT_UDEV = "/etc/init.d/udev";
+    /// The same of eudev.
+    SYSVINIT_EUDEV = "/etc/init.d/eudev";
+    /// Void's coldplug.
+    RUNIT_UDEV = "/etc/runit/core-services/02-udev.sh";
+    /// NixOS.
+    NIX_STORE = "/nix/store";
+    /// Guix.
+    GUIX_STORE = "/gnu/store";
     /// The identity of the system, machine-id(5).
     MACHINE_ID = "/etc/machine-id";
     /// The same for D-Bus before there was that one.

@@ -8,6 +8,8 @@ pub mod label;
 pub mod loop_device;
 pub mod overlay;
 pub mod partition;
+pub mod password;
+mod replace;
 pub mod root;
 pub mod size;
 pub mod stranger;

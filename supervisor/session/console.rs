@@ -5,6 +5,7 @@
 
 use std::io::{Write, stderr};
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
@@ -15,13 +16,14 @@ use super::terminal::{self, RawMode};
 use super::{ASKING, escape};
 use crate::call;
 use crate::config::value::Name;
-use crate::container::monitor;
+use crate::container::talk::Talk;
 use crate::exit::ExitCode;
 use crate::monitor::protocol::{Answer, Request};
 use crate::socket;
 use crate::sys::terminal::WindowSize;
 use crate::worker::Env;
 use crate::worker::client::FromClient;
+use crate::worker::waiting::PATIENCE;
 
 /// Why nobody looks any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,9 +52,10 @@ impl Left {
 /// # Errors
 /// When the monitor cannot be reached or refuses.
 pub fn look(env: &Env, name: &Name) -> Result<Option<Left>> {
-    let Some(connection) = monitor(&env.paths, name)? else { return Ok(None) };
-    socket::send(&connection, &Request::Console, &[])?;
-    let answer = socket::receive::<Answer>(&connection)?.context("the container ended meanwhile")?;
+    let Some(talk) = Talk::open(&env.paths, &env.client, name)? else { return Ok(None) };
+    talk.say(&Request::Console)?;
+    let answer = talk.hear(Some(Instant::now() + PATIENCE))?.context("the container ended meanwhile")?;
+    let connection = talk.connection;
     let stream = match answer.message {
         Answer::Done => answer.descriptors.into_iter().next().context("no console came along")?,
         Answer::Failed(text) => bail!("{text}"),

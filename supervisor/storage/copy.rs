@@ -21,9 +21,11 @@ use crate::config::value::Name;
 use crate::container::Lock;
 use crate::durable;
 use crate::fault;
+use crate::paths::SEED_LEDGER;
 use crate::rootfs::image::{Access, Fsck};
 use crate::rootfs::root::Root;
 use crate::rootfs::size::measure;
+use crate::seed::ledger::Ledger;
 use crate::worker::Env;
 
 /// Largest configuration that is read, bytes.
@@ -66,7 +68,7 @@ pub fn copy(env: &Env, from: &Name, to: &Name, watcher: Watcher<'_>) -> Result<b
         }
         Ok(Value::Null)
     })?;
-    let _lock = Lock::take(&env.paths, to)?;
+    let _lock = Lock::take_for(env, to)?;
     fault::point("job-done")?;
     refuse_existing(env, &new.name)?;
     staging.publish(&env.paths, to)?;
@@ -86,7 +88,7 @@ fn configure(env: &Env, held: &Held, to: &Name, form: Form, staging: &Staging) -
         changes.push(("autostart", "no"));
     }
     Config::derive(text.as_bytes(), &staging.join("container.ini"), to, &changes)?;
-    Ok(())
+    Ledger::load(&env.paths.seed_ledger(&held.name))?.save(&staging.join(SEED_LEDGER))
 }
 
 fn copy_tree(
@@ -108,16 +110,23 @@ fn copy_tree(
     })
 }
 
-/// A file system that cannot be written, such as squashfs, keeps what it has.
+/// An image without a machine id stays what it is, byte for byte: mounting it to be written would change it.
 fn renew_identity(image: &Path, held: &Held, staging: &Staging, reporter: &mut Reporter) -> Result<()> {
     let mounting = Mounting {
         image,
         staging: staging.path(),
         partition: held.config.container.image_partition,
-        access: Access::ReadWrite,
+        access: Access::ReadOnly,
         fsck: Fsck::Auto,
         label: label(&held.config),
     };
+    let attached = mount(&mounting, reporter)?;
+    let has_one = identity::has_one(attached.root());
+    attached.detach()?;
+    if !has_one {
+        return Ok(());
+    }
+    let mounting = Mounting { access: Access::ReadWrite, fsck: Fsck::Never, ..mounting };
     let attached = mount(&mounting, reporter)?;
     identity::renew(attached.root())?;
     attached.detach()?;

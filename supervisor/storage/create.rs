@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 use nix::errno::Errno;
 use serde_json::Value;
 
@@ -70,7 +70,7 @@ pub fn create(env: &Env, creation: &Creation<'_>, watcher: Watcher<'_>) -> Resul
         })?;
         Ok(Value::Null)
     })?;
-    let _lock = Lock::take(&env.paths, name)?;
+    let _lock = Lock::take_for(env, name)?;
     fault::point("job-done")?;
     refuse_existing(env, &new.name)?;
     staging.publish(&env.paths, name)?;
@@ -82,7 +82,7 @@ pub fn create(env: &Env, creation: &Creation<'_>, watcher: Watcher<'_>) -> Resul
 /// # Errors
 /// When there is one of that name, or a setting is not valid: then there is none.
 pub fn in_place(env: &Env, name: &Name, settings: &[(&str, &str)]) -> Result<()> {
-    let _lock = Lock::take(&env.paths, name)?;
+    let _lock = Lock::take_for(env, name)?;
     occupied::refuse(&env.paths, name)?;
     if env.paths.container(name).symlink_metadata().is_ok() {
         bail!(
@@ -97,7 +97,11 @@ pub fn in_place(env: &Env, name: &Name, settings: &[(&str, &str)]) -> Result<()>
     fault::point("create-done")
 }
 
-fn unpack_all(
+/// Unpacks a root file system and says what is odd about it.
+///
+/// # Errors
+/// What is wrong with the source, or that there is not enough room.
+pub(super) fn unpack_all(
     source: &Source,
     most: u64,
     form: Form,
@@ -111,7 +115,9 @@ fn unpack_all(
     // What is damaged is told with the rest.
     let stranger = incoming.front().ok().and_then(|front| stranger::of_front(front, compression));
     if let Some(stranger) = stranger {
-        bail!("{}: {stranger}", source.name);
+        return Err(incoming
+            .failure()
+            .map_or_else(|| Error::msg(format!("{}: {stranger}", source.name)), Error::msg));
     }
     let unpacked = {
         let shared = RefCell::new(&mut incoming);
@@ -123,7 +129,10 @@ fn unpack_all(
     };
     let unpacked = match unpacked {
         Ok(unpacked) => unpacked,
-        Err(error) => return refuse(error, &source.name, &mut incoming, form, root),
+        Err(error) if errno_of(&error) != Some(Errno::ENOSPC) && !incoming.exceeded() => {
+            return Err(incoming.failure().map_or_else(|| blame(error, source), Error::msg));
+        }
+        Err(error) => return refuse(error, &mut incoming, form, root),
     };
     for warning in &unpacked.warnings {
         reporter.warn(warning.as_str())?;
@@ -147,7 +156,12 @@ fn unpack_all(
     Ok(())
 }
 
-fn refuse(error: anyhow::Error, name: &str, incoming: &mut Incoming, form: Form, root: &Root) -> Result<()> {
+/// Names the archive in a fault of its own; a system call that failed names what it was about.
+fn blame(error: Error, source: &Source) -> Error {
+    if errno_of(&error).is_none() { error.context(source.name.clone()) } else { error }
+}
+
+fn refuse(error: Error, incoming: &mut Incoming, form: Form, root: &Root) -> Result<()> {
     if incoming.exceeded() {
         return match form {
             Form::Directory => Err(error.context("there is not enough space; free some space first")),
@@ -160,7 +174,6 @@ fn refuse(error: anyhow::Error, name: &str, incoming: &mut Incoming, form: Form,
         Form::Directory => 0,
         Form::Image { size, .. } => size.saturating_mul(64),
     };
-    let error = if errno_of(&error).is_none() { error.context(name.to_owned()) } else { error };
     explain(error, form, root, &mut || incoming.drain(most).map(|total| space::shown(needed(total))))
 }
 

@@ -39,8 +39,8 @@ impl Held {
     /// # Errors
     /// While it runs or another job has it, or when its configuration is not valid.
     pub fn take(env: &Env, name: &Name, doing: &str) -> Result<Self> {
-        env.supervisor.cancel_restart(name)?;
-        let lock = Lock::take(&env.paths, name)?;
+        env.cancel_restart(name)?;
+        let lock = Lock::take_for(env, name)?;
         if monitor(&env.paths, name)?.is_some() {
             bail!("it is running; stop it first");
         }
@@ -67,7 +67,7 @@ impl Held {
     /// # Errors
     /// When it has been changed.
     pub fn lock_unchanged(&self, env: &Env) -> Result<Lock> {
-        let lock = Lock::take(&env.paths, &self.name)?;
+        let lock = Lock::take_for(env, &self.name)?;
         let now = Config::load(&env.paths.container_ini(&self.name), &self.name)?;
         let (now, before) = (now.container, &self.config.container);
         if (&now.root, now.image_partition) != (&before.root, before.image_partition) {
@@ -131,7 +131,7 @@ impl NewName {
     /// # Errors
     /// When there is a container of that name, or one is being made.
     pub fn take(env: &Env, name: &Name, doing: &str) -> Result<Self> {
-        let lock = Lock::take(&env.paths, name)?;
+        let lock = Lock::take_for(env, name)?;
         occupied::refuse(&env.paths, name)?;
         refuse_existing(env, name)?;
         let occupation = Occupation::begin(&env.paths, name, doing)?;

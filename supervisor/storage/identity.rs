@@ -6,8 +6,25 @@
 use anyhow::{Context, Result};
 
 use crate::config::value::Uuid;
-use crate::rootfs::files;
+use crate::rootfs::files::{self, GuestFile};
 use crate::rootfs::root::Root;
+
+/// Where an id may be.
+const FILES: [GuestFile; 2] = [files::MACHINE_ID, files::MACHINE_ID_OF_DBUS];
+
+/// Whether a tree has an id to be replaced.
+#[must_use]
+pub fn has_one(tree: &Root) -> bool {
+    FILES.iter().any(|file| is_id(&content(tree, *file)))
+}
+
+fn content(tree: &Root, file: GuestFile) -> String {
+    String::from_utf8_lossy(&tree.read(file, 64).unwrap_or_default()).into_owned()
+}
+
+fn is_id(text: &str) -> bool {
+    text.trim().parse::<Uuid>().is_ok()
+}
 
 /// Gives a tree that nothing else uses a machine id of its own.
 ///
@@ -15,13 +32,11 @@ use crate::rootfs::root::Root;
 /// When the file can be read and not written.
 pub fn renew(tree: &Root) -> Result<()> {
     let id = format!("{}\n", Uuid::random().context("make a machine id")?);
-    for file in [files::MACHINE_ID, files::MACHINE_ID_OF_DBUS] {
+    for file in FILES {
         // A link to the first one leads to what has been written.
         let is_link = tree.read_link(file.path()).is_some();
-        let old = tree.read(file, 64).unwrap_or_default();
-        let old = String::from_utf8_lossy(&old);
-        let has_one = old.trim().parse::<Uuid>().is_ok();
-        if has_one && !(is_link && old == id) {
+        let old = content(tree, file);
+        if is_id(&old) && !(is_link && old == id) {
             tree.overwrite(file, id.as_bytes())?;
         }
     }

@@ -46,7 +46,7 @@ pub fn import(env: &Env, source: &Source, name: &Name, watcher: Watcher<'_>) -> 
         checking.finish(&complete, entries)?.finish()?;
         Ok(Value::Null)
     })?;
-    let _lock = Lock::take(&env.paths, name)?;
+    let _lock = Lock::take_for(env, name)?;
     fault::point("job-done")?;
     refuse_existing(env, &new.name)?;
     staging.publish(&env.paths, name)?;

@@ -1,4 +1,4 @@
-//! An archive that somebody gives: a file or the standard input, compressed or not.
+//! An archive that somebody gives: a file, the standard input or a server, compressed or not.
 //!
 //! Owns how far it has been read, for progress, and how much has come out of it, so that what unpacks to more than
 //! there is room for ends early. lseek(2).
@@ -6,13 +6,23 @@
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Error, Result, ensure};
 use nix::fcntl::OFlag;
 
+use super::remote::Remote;
 use crate::archive::decompress::{self, Stream};
+use crate::call;
+use crate::catalogue::feeder::Feeder;
 use crate::rootfs::superblock::PROBED;
+use crate::sys::descriptor::set_blocking;
+use crate::worker::client::Client;
+
+/// How long the end of a download is waited for when what came of it is damaged.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where an archive comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,10 +33,17 @@ pub enum Place {
     Input,
 }
 
+/// Where the bytes come from.
+#[derive(Debug)]
+enum Origin {
+    File(File),
+    Server(Box<Remote>),
+}
+
 /// A source that has been opened, in the worker.
 #[derive(Debug)]
 pub struct Source {
-    file: File,
+    origin: Origin,
     /// What it is called in messages.
     pub name: String,
     /// Its length, when it is a regular file.
@@ -37,11 +54,11 @@ impl Source {
     /// Opens it.
     ///
     /// # Errors
-    /// When there is no such file, or it is a directory.
-    pub fn open(place: &Place) -> Result<Self> {
+    /// When there is no such file, or it is a directory; that the client interrupted the wait for a named pipe's writer.
+    pub fn open(client: &Client, place: &Place) -> Result<Self> {
         let file = match place {
             Place::Input => File::from(io::stdin().as_fd().try_clone_to_owned().context("dup")?),
-            Place::File(path) => open(path)?,
+            Place::File(path) => open(client, path)?,
         };
         let about = file.metadata().context("stat")?;
         ensure!(
@@ -52,7 +69,14 @@ impl Source {
             Place::Input => "standard input".to_owned(),
             Place::File(path) => path.display().to_string(),
         };
-        Ok(Self { length: about.is_file().then_some(about.len()), file, name })
+        Ok(Self { length: about.is_file().then_some(about.len()), origin: Origin::File(file), name })
+    }
+
+    /// A file of a server; it is fetched while it is read.
+    #[must_use]
+    pub fn of_server(remote: Remote) -> Self {
+        let (name, length) = (remote.item.source.clone(), remote.item.size);
+        Self { origin: Origin::Server(Box::new(remote)), name, length }
     }
 
     /// Begins to read. In the job's process: decompression forks another one.
@@ -60,25 +84,67 @@ impl Source {
     /// # Errors
     /// An unknown compression.
     pub fn stream(&self, most: Option<u64>) -> Result<Incoming> {
-        let input = self.file.as_fd().try_clone_to_owned().context("dup")?;
-        let position = self.length.is_some().then(|| self.file.try_clone()).transpose().context("dup")?;
-        let stream = decompress::open(input)?;
+        let (input, position) = match &self.origin {
+            Origin::File(file) => {
+                let position = self.length.is_some().then(|| file.try_clone()).transpose().context("dup")?;
+                (
+                    file.as_fd().try_clone_to_owned().context("dup")?,
+                    position.map_or(Position::Unknown, Position::File),
+                )
+            }
+            Origin::Server(remote) => {
+                let again = || remote.find_again();
+                let (feeder, bytes) = Feeder::begin(&remote.item, &remote.cache, &remote.network, &again)?;
+                (bytes, Position::Feeder(feeder))
+            }
+        };
+        let stream = match decompress::open(input) {
+            Ok(stream) => stream,
+            // What came was cut short: why that is says more than what was found then.
+            Err(error) => return Err(position.failure().map_or(error, Error::msg)),
+        };
         Ok(Incoming { stream, position, ahead: Vec::new(), taken: 0, count: 0, most, exceeded: false })
     }
 }
 
-fn open(path: &Path) -> Result<File> {
-    // A named pipe is as good as any other.
-    let file = nix::fcntl::open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty());
-    Ok(File::from(file.with_context(|| format!("open {}", path.display()))?))
+/// A named pipe is as good as any other; its writer is waited for as long as the client does, and not in open(2).
+fn open(client: &Client, path: &Path) -> Result<File> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let file = nix::fcntl::open(path, flags, nix::sys::stat::Mode::empty());
+    let file = File::from(file.with_context(|| format!("open {}", path.display()))?);
+    if file.metadata().context("stat")?.file_type().is_fifo() {
+        client.wait(Some(file.as_fd()), None)?;
+    }
+    call!(set_blocking(file.as_fd()), "fcntl({})", path.display())?;
+    Ok(file)
+}
+
+/// Who knows how far the source has been read.
+#[derive(Debug)]
+enum Position {
+    /// Shares its offset with whoever decompresses.
+    File(File),
+    /// Downloads it.
+    Feeder(Feeder),
+    /// Nobody.
+    Unknown,
+}
+
+impl Position {
+    /// Why a download ended early, if it did.
+    fn failure(self) -> Option<String> {
+        match self {
+            Self::Feeder(mut feeder) => feeder.finish().err().map(|error| format!("{error:#}")),
+            Self::File(_) | Self::Unknown => None,
+        }
+    }
 }
 
 /// Plain bytes that come out of an archive.
 #[derive(Debug)]
 pub struct Incoming {
     stream: Stream,
-    /// Shares its offset with whoever decompresses.
-    position: Option<File>,
+    position: Position,
     /// What was looked at before it was read, and how much of it was read since.
     ahead: Vec<u8>,
     taken: usize,
@@ -90,8 +156,11 @@ pub struct Incoming {
 impl Incoming {
     /// How far the file has been read, or how many bytes have come out of a pipe.
     pub fn progress(&mut self) -> u64 {
-        let position = self.position.as_mut().map(|file| file.stream_position().unwrap_or(0));
-        position.unwrap_or(self.count)
+        match &mut self.position {
+            Position::File(file) => file.stream_position().unwrap_or(0),
+            Position::Feeder(feeder) => feeder.progress(),
+            Position::Unknown => self.count,
+        }
     }
 
     /// What it is compressed with.
@@ -138,9 +207,29 @@ impl Incoming {
     /// Makes sure that it was whole.
     ///
     /// # Errors
-    /// That it is damaged or cut off.
+    /// That it is damaged or cut off, or not what a server should have sent.
     pub fn finish(self) -> Result<()> {
-        self.stream.finish()
+        let whole = self.stream.finish();
+        match self.position {
+            Position::Feeder(mut feeder) => {
+                // A download that failed is why the archive is not whole.
+                feeder.finish()?;
+                whole
+            }
+            Position::File(_) | Position::Unknown => whole,
+        }
+    }
+
+    /// Why a download does not count, whatever else is wrong with what came: the server's fault comes before those of
+    /// the archive that it sent.
+    #[must_use]
+    pub fn failure(self) -> Option<String> {
+        // Nobody reads any more, and the download goes on to its checksum.
+        drop(self.stream);
+        match self.position {
+            Position::Feeder(mut feeder) => feeder.failure(PATIENCE),
+            Position::File(_) | Position::Unknown => None,
+        }
     }
 }
 

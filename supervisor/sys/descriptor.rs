@@ -166,6 +166,15 @@ pub fn set_nonblocking(descriptor: BorrowedFd<'_>) -> Result<(), Errno> {
     fcntl(descriptor, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).map(drop)
 }
 
+/// Makes reads and writes wait again, fcntl(2).
+///
+/// # Errors
+/// What fcntl(2) answers.
+pub fn set_blocking(descriptor: BorrowedFd<'_>) -> Result<(), Errno> {
+    let flags = OFlag::from_bits_retain(fcntl(descriptor, FcntlArg::F_GETFL)?);
+    fcntl(descriptor, FcntlArg::F_SETFL(flags - OFlag::O_NONBLOCK)).map(drop)
+}
+
 /// An anonymous file that can be sealed and executed, memfd_create(2) (3.17).
 ///
 /// # Errors

@@ -1,16 +1,17 @@
 //! Unix sockets: descriptors in control messages and the peer's identity. unix(7), cmsg(3).
 
-use std::io::{IoSlice, IoSliceMut};
+use std::io::IoSlice;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, UnixCredentials, getsockopt, recv,
-    recvmsg, sendmsg, sockopt,
+    ControlMessage, MsgFlags, SockaddrStorage, UnixCredentials, getsockopt, recv, sendmsg, sockopt,
 };
 
 use super::descriptor;
 
+/// Most descriptors that the kernel sends in one packet.
+const SCM_MAX_FD: usize = 253;
 /// Most descriptors that one packet of ours carries.
 pub const MOST_DESCRIPTORS: usize = 4;
 
@@ -42,28 +43,71 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]
     }
 }
 
-/// Receives one packet with its descriptors, recvmsg(2) with MSG_CMSG_CLOEXEC.
+/// Receives one packet with its descriptors, recvmsg(2) with MSG_CMSG_CLOEXEC. A packet that brings more descriptors than
+/// any of ours counts as truncated, and they are closed.
 ///
 /// # Errors
 /// What recvmsg(2) answers.
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Packet, Errno> {
-    let mut space = nix::cmsg_space!([RawFd; MOST_DESCRIPTORS]);
-    let mut data = [IoSliceMut::new(buffer)];
-    let message = loop {
-        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-        match recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut data, Some(&mut space), flags) {
+    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // Room for as many as the kernel sends at most: what does not fit would be lost, and what does fit would leak.
+    let mut space = nix::cmsg_space!([RawFd; SCM_MAX_FD]);
+    // SAFETY: a msghdr of zeros is one without a name, data and control messages.
+    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    header.msg_iov = &raw mut part;
+    header.msg_iovlen = 1;
+    header.msg_control = space.as_mut_ptr().cast();
+    header.msg_controllen = space.capacity() as _;
+    let length = loop {
+        // SAFETY: the header describes the buffer and the space, which outlive the call.
+        let received = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, libc::MSG_CMSG_CLOEXEC) };
+        match Errno::result(received) {
             Err(Errno::EINTR) => {}
-            other => break other?,
+            other => break usize::try_from(other?).map_err(|_| Errno::EINVAL)?,
         }
     };
-    let mut descriptors = Vec::new();
-    for control in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(numbers) = control {
-            descriptors.extend(numbers.into_iter().map(descriptor::adopt));
+    let mut descriptors = rights(&header);
+    let cut = header.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0;
+    let truncated = cut || descriptors.len() > MOST_DESCRIPTORS;
+    if truncated {
+        descriptors.clear();
+    }
+    Ok(Packet { length, truncated, descriptors })
+}
+
+/// Every descriptor that came along, cmsg(3): also those of a message that was cut off.
+fn rights(header: &libc::msghdr) -> Vec<OwnedFd> {
+    let mut found = Vec::new();
+    // SAFETY: recvmsg(2) has filled in the control messages and their length; these macros stay within that, and the data
+    // of an SCM_RIGHTS message are descriptors, which now are ours and nobody else's.
+    unsafe {
+        let mut control = libc::CMSG_FIRSTHDR(header);
+        while let Some(about) = control.as_ref() {
+            if (about.cmsg_level, about.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
+                let data = libc::CMSG_DATA(control);
+                #[allow(clippy::unnecessary_cast, reason = "its type differs between C libraries")]
+                let end = (control as usize) + about.cmsg_len as usize;
+                let count = end.saturating_sub(data as usize) / size_of::<RawFd>();
+                for index in 0..count {
+                    found.push(descriptor::adopt(data.cast::<RawFd>().add(index).read_unaligned()));
+                }
+            }
+            control = libc::CMSG_NXTHDR(header, control);
         }
     }
-    let truncated = message.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC);
-    Ok(Packet { length: message.bytes, truncated, descriptors })
+    found
+}
+
+/// How much of what was sent the other side has not read yet, in bytes of the kernel's memory: SIOCOUTQ of unix(7), which
+/// is TIOCOUTQ by another name.
+///
+/// # Errors
+/// What ioctl(2) answers.
+pub fn unread(socket: BorrowedFd<'_>) -> Result<usize, Errno> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: the kernel writes one int.
+    Errno::result(unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut count) })?;
+    Ok(usize::try_from(count).unwrap_or(0))
 }
 
 /// Length of the next packet, which stays where it is: recv(2) with MSG_PEEK and MSG_TRUNC. Waits for one; 0 is the

@@ -5,10 +5,8 @@
 
 use std::cell::RefCell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 
@@ -68,40 +66,7 @@ impl Client {
     /// # Errors
     /// That it was interrupted.
     pub fn wait_for(&self, descriptor: &OwnedFd) -> Result<()> {
-        self.wait_until(descriptor, None).map(drop)
-    }
-
-    /// The same, but no longer than to a certain moment; whether the descriptor is readable.
-    ///
-    /// # Errors
-    /// That it was interrupted.
-    pub fn wait_until(&self, descriptor: &OwnedFd, until: Option<Instant>) -> Result<bool> {
-        loop {
-            let timeout = until.map_or(PollTimeout::NONE, |until| {
-                // One millisecond more, so that the moment has passed when poll returns.
-                let left = until.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
-                PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
-            });
-            let mut polled = vec![PollFd::new(descriptor.as_fd(), PollFlags::POLLIN)];
-            polled.extend(self.fd().map(|client| PollFd::new(client, PollFlags::POLLIN)));
-            match poll(&mut polled, timeout) {
-                Ok(0) if until.is_none_or(|until| until > Instant::now()) => continue,
-                Ok(0) => return Ok(false),
-                Err(Errno::EINTR) => continue,
-                other => call!(other, "poll")?,
-            };
-            let ready: Vec<bool> = polled.iter().map(|entry| entry.any().unwrap_or(false)).collect();
-            if ready[0] {
-                return Ok(true);
-            }
-            if ready.get(1) == Some(&true) {
-                match self.receive().context("the client")? {
-                    FromClient::Signal(libc::SIGINT | libc::SIGTERM | libc::SIGHUP | libc::SIGQUIT)
-                    | FromClient::HungUp => bail!("interrupted"),
-                    FromClient::Signal(_) => {}
-                }
-            }
-        }
+        self.wait(Some(descriptor.as_fd()), None).map(drop)
     }
 
     /// The next message; waits for it.

@@ -6,6 +6,7 @@
 pub mod client;
 pub mod protocol;
 pub mod supervisor;
+pub mod waiting;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -57,6 +58,15 @@ pub struct Knowledge {
 }
 
 impl Env {
+    /// Calls off whatever the supervisor has planned to start a container. Where the supervisor does not answer, that is
+    /// a warning: it finds out by itself that the container was stopped.
+    ///
+    /// # Errors
+    /// That the client interrupted.
+    pub fn cancel_restart(&self, name: &Name) -> Result<()> {
+        self.supervisor.cancel_restart(&self.client, name)
+    }
+
     /// What the user means by `path`: relative to the client's working directory.
     ///
     /// # Errors

@@ -21,7 +21,23 @@ use crate::config::value::Name;
 pub const GENERATION: u32 = 1;
 
 /// Names of the environment variables that a client hands on.
-pub const ENVIRONMENT: [&str; 4] = ["TERM", "COLORTERM", "NO_COLOR", "COLUMNS"];
+pub const ENVIRONMENT: &[&str] = &[
+    "TERM",
+    "COLORTERM",
+    "NO_COLOR",
+    "COLUMNS",
+    // For downloads.
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "https_proxy",
+    "HTTPS_PROXY",
+    "http_proxy",
+    "HTTP_PROXY",
+    "all_proxy",
+    "ALL_PROXY",
+    "no_proxy",
+    "NO_PROXY",
+];
 
 /// One command line.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -3,27 +3,55 @@
 //! Owns the worker's end of the socket that the supervisor made when it forked the worker. A supervisor that is gone
 //! fails no command.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
+use std::error::Error;
+use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use nix::unistd::getppid;
 
+use super::client::Client;
 use super::protocol::{Containers, FromSupervisor, ToSupervisor};
 use crate::config::value::Name;
 use crate::socket;
+use crate::worker::waiting::PATIENCE;
+
+/// How long a supervisor may take to end.
+const ENDING: Duration = Duration::from_secs(10);
+
+/// A supervisor that does not answer.
+#[derive(Debug)]
+struct Silent;
+
+impl fmt::Display for Silent {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // It lives, or the line to it would have ended; so the number is its own.
+        let pid = getppid();
+        write!(
+            formatter,
+            "the supervisor (pid {pid}) does not answer; 'kill -KILL {pid}' ends it, containers keep running"
+        )
+    }
+}
+
+impl Error for Silent {}
 
 /// The worker's line to the supervisor that forked it.
 #[derive(Debug)]
 pub struct Supervisor {
     connection: OwnedFd,
     containers: OnceCell<Containers>,
+    /// It has been waited for in vain: not once more.
+    is_silent: Cell<bool>,
 }
 
 impl Supervisor {
     /// The worker's end of the line.
     #[must_use]
     pub fn new(connection: OwnedFd) -> Self {
-        Self { connection, containers: OnceCell::new() }
+        Self { connection, containers: OnceCell::new(), is_silent: Cell::new(false) }
     }
 
     /// Readable when the supervisor has something to say, or is gone.
@@ -39,9 +67,13 @@ impl Supervisor {
         let _ = socket::send(&self.connection, &ToSupervisor::Taken, &[]);
     }
 
-    /// The answer to a question; none from a supervisor that is gone.
-    fn answer(&self) -> Result<Option<FromSupervisor>> {
+    /// The answer to a question, which is waited for no longer than `until`; none from a supervisor that is gone.
+    fn answer(&self, client: &Client, until: Option<Instant>) -> Result<Option<FromSupervisor>> {
         loop {
+            if !client.wait(Some(self.fd()), until)? {
+                self.is_silent.set(true);
+                return Err(Silent.into());
+            }
             match socket::receive::<FromSupervisor>(&self.connection)?.map(|received| received.message) {
                 // It crossed the client that came.
                 Some(FromSupervisor::Dismissed) => {}
@@ -54,8 +86,13 @@ impl Supervisor {
     pub fn containers(&self) -> &Containers {
         self.containers.get_or_init(|| {
             let asked = socket::send(&self.connection, &ToSupervisor::Containers, &[]);
-            match asked.and_then(|()| self.answer()) {
+            let nobody = Client::new(None);
+            match asked.and_then(|()| self.answer(&nobody, Some(Instant::now() + PATIENCE))) {
                 Ok(Some(FromSupervisor::Containers(known))) => known,
+                Err(error) if error.is::<Silent>() => {
+                    log::warn!("{error}");
+                    Containers::default()
+                }
                 _ => Containers::default(),
             }
         })
@@ -72,9 +109,14 @@ impl Supervisor {
     ///
     /// # Errors
     /// When the connection fails; a supervisor that is gone restarts nothing, which is success.
-    pub fn cancel_restart(&self, name: &Name) -> Result<()> {
-        if socket::send(&self.connection, &ToSupervisor::Cancel(name.as_str().to_owned()), &[]).is_ok() {
-            self.answer()?;
+    pub fn cancel_restart(&self, client: &Client, name: &Name) -> Result<()> {
+        let asked = socket::send(&self.connection, &ToSupervisor::Cancel(name.as_str().to_owned()), &[]);
+        if self.is_silent.get() || asked.is_err() {
+            return Ok(());
+        }
+        match self.answer(client, Some(Instant::now() + PATIENCE)) {
+            Err(error) if error.is::<Silent>() => log::warn!("{error}"),
+            other => drop(other?),
         }
         Ok(())
     }
@@ -85,7 +127,7 @@ impl Supervisor {
     /// Why it did not.
     pub fn succeed(&self, program: BorrowedFd<'_>) -> Result<()> {
         socket::send(&self.connection, &ToSupervisor::Succeed, &[program])?;
-        match self.answer()? {
+        match self.answer(&Client::new(None), None)? {
             Some(FromSupervisor::Done) => Ok(()),
             Some(FromSupervisor::Failed(reason)) => bail!("{reason}"),
             _ => bail!("the new program ended at once; the next command starts a supervisor; see its log"),
@@ -96,8 +138,13 @@ impl Supervisor {
     ///
     /// # Errors
     /// When the connection fails.
-    pub fn wait_for_end(&self) -> Result<()> {
-        while socket::receive::<FromSupervisor>(&self.connection)?.is_some() {}
-        Ok(())
+    pub fn wait_for_end(&self, client: &Client) -> Result<()> {
+        let deadline = Instant::now() + ENDING;
+        while client.wait(Some(self.fd()), Some(deadline))? {
+            if socket::receive::<FromSupervisor>(&self.connection)?.is_none() {
+                return Ok(());
+            }
+        }
+        Err(Silent.into())
     }
 }

@@ -82,6 +82,7 @@ impl Monitor {
             network: "host".into(),
             addresses: Vec::new(),
             last_exit: None,
+            ends_within_s: None,
         }
     }
 

@@ -82,6 +82,11 @@ impl Sandbox {
         sandbox
     }
 
+    /// PID 1 of the sandbox, by its number outside.
+    pub fn init_pid(&self) -> i32 {
+        self.init
+    }
+
     /// `$DS_ROOT`.
     pub fn root(&self) -> &Path {
         self.directory.path()
@@ -328,6 +333,7 @@ impl Sandbox {
             self.ds(&["supervisor", "stop"]).succeeds();
         }
         self.assert_clean();
+        assert!(!self.log().contains("internal error"), "a process of ours had a fault; see its log");
     }
 
     /// Nothing is left of any container, and there is no supervisor.

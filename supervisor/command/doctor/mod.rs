@@ -155,7 +155,7 @@ impl Bundle {
             self.add(&format!("{below}/mountinfo"), read(Path::new(&format!("/proc/{pid}/mountinfo"))))?;
             self.add(&format!("{below}/cgroup"), read(Path::new(&format!("/proc/{pid}/cgroup"))))?;
         }
-        let state = serde_json::to_vec_pretty(&info::document(known)).context("encode");
+        let state = serde_json::to_vec_pretty(&info::document(known, env)).context("encode");
         self.add(&format!("{below}/state.json"), state)
     }
 }

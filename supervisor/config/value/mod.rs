@@ -28,9 +28,11 @@ mod android;
 mod bind;
 mod choice;
 mod label;
+mod mirror;
 mod name;
 mod number;
 mod path;
+mod seed;
 mod user;
 
 pub use android::{NameServers, SharedStorage};
@@ -40,9 +42,11 @@ pub use choice::{
     StartAfter, Switch, UserNamespaces, WakelockPolicy,
 };
 pub use label::ImageLabel;
+pub use mirror::Mirrors;
 pub use name::{EnvironmentName, EnvironmentValue, Hostname, Name, Uuid};
 pub use number::{Cpus, Priority, Seconds, Size, Whole};
 pub use path::{ContainerPath, HostPath};
+pub use seed::{Seed, SeedItem, Subsystems};
 pub use user::{Account, AccountName, UserSpec};
 
 /// Why a text is not a value of the wanted type, and what to write instead.

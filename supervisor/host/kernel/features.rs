@@ -301,8 +301,8 @@ pub const FEATURES: &[Feature] = &[
         "executable memfd",
         "3.17",
         "CONFIG_MEMFD_CREATE",
-        "a copy of ds that no container can change",
-        "an unlinked copy on disk",
+        "a copy of ds that no container can change, where the data directory takes none",
+        "an unlinked copy in the run directory",
         |_| trial::sealed_program(),
     ),
     optional(

@@ -1,0 +1,363 @@
+//! What was downloaded: whole files by their SHA-256, and the beginnings of others.
+//!
+//! Owns `data/cache/`: `SHA256` is a whole and verified file, `SHA256.json` what it is, `KEY.part` the beginning of one
+//! that comes, locked while a process writes it, `KEY.tag` what the server called that version, `index.json` the last
+//! list of images. A name without a suffix appears by rename, after its bytes are on the medium. flock(2), fsync(2).
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Seek};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+
+use super::index::is_sha256;
+use crate::call;
+use crate::durable;
+use crate::paths::Paths;
+use crate::sys::descriptor::try_lock;
+
+/// The most bytes of a description.
+const MOST: u64 = 64 << 10;
+
+/// The cache.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    directory: PathBuf,
+    /// The most bytes that it may keep.
+    most: u64,
+}
+
+/// What a whole file is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    /// What it was asked for as: the name of an image with its build, or an address.
+    pub source: String,
+    /// When it was fetched, seconds since 1970.
+    pub fetched: u64,
+}
+
+/// One file of the cache, as people see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Entry {
+    /// What it was asked for as.
+    pub source: String,
+    /// Its SHA-256; none while it is not whole.
+    pub sha256: Option<String>,
+    /// Bytes.
+    pub size: u64,
+    /// When it was used last, seconds since 1970.
+    pub used: u64,
+    #[serde(skip)]
+    path: PathBuf,
+}
+
+/// The beginning of a file. The lock goes with it.
+#[derive(Debug)]
+pub struct Part {
+    key: String,
+    file: Flock<File>,
+}
+
+impl Cache {
+    /// The cache of this machine.
+    ///
+    /// # Errors
+    /// When its directory cannot be made.
+    pub fn open(paths: &Paths, most: u64) -> Result<Self> {
+        let directory = paths.cache();
+        match fs::DirBuilder::new().mode(0o700).create(&directory) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                Err(error).with_context(|| format!("create {}", directory.display()))
+            }
+            _ => Ok(Self { directory, most }),
+        }
+    }
+
+    /// Where a description of all images is kept.
+    pub(super) fn listing(&self) -> PathBuf {
+        self.directory.join("index.json")
+    }
+
+    /// A whole file, to be read from its beginning; marked as used now.
+    ///
+    /// # Errors
+    /// When it is there and cannot be read.
+    pub fn whole(&self, sha256: &str) -> Result<Option<File>> {
+        let path = self.directory.join(sha256);
+        match File::open(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            other => {
+                let file = other.with_context(|| format!("open {}", path.display()))?;
+                // On a read-only medium it keeps the old time.
+                let _ = file.set_modified(SystemTime::now());
+                Ok(Some(file))
+            }
+        }
+    }
+
+    /// Removes a whole file that is not what its name says.
+    pub fn discard(&self, sha256: &str) {
+        for path in [self.directory.join(sha256), self.described(sha256)] {
+            // What is gone is gone.
+            let _ = fs::remove_file(path);
+        }
+    }
+
+    fn described(&self, sha256: &str) -> PathBuf {
+        self.directory.join(format!("{sha256}.json"))
+    }
+
+    /// The beginning of a file, perhaps empty. Waits for whoever writes it now.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn part(&self, key: &str) -> Result<Part> {
+        let path = self.part_path(key);
+        loop {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(&path);
+            let file = file.with_context(|| format!("create {}", path.display()))?;
+            let file = match Flock::lock(file, FlockArg::LockExclusive) {
+                Ok(file) => file,
+                Err((_, Errno::EINTR)) => continue,
+                Err((_, errno)) => return Err(errno).with_context(|| format!("lock {}", path.display())),
+            };
+            // Whoever had it before may have given it its name, or removed it.
+            let same = fs::symlink_metadata(&path).is_ok_and(|there| {
+                file.metadata().is_ok_and(|ours| (ours.dev(), ours.ino()) == (there.dev(), there.ino()))
+            });
+            if same {
+                return Ok(Part { key: key.to_owned(), file });
+            }
+        }
+    }
+
+    fn part_path(&self, key: &str) -> PathBuf {
+        self.directory.join(format!("{key}.part"))
+    }
+
+    fn tag_path(&self, key: &str) -> PathBuf {
+        self.directory.join(format!("{key}.tag"))
+    }
+
+    /// What the server called the version whose beginning is there.
+    #[must_use]
+    pub fn tag(&self, key: &str) -> Option<String> {
+        String::from_utf8(durable::read(&self.tag_path(key), MOST).ok()?).ok()
+    }
+
+    /// Remembers what the server calls the version that comes.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn set_tag(&self, key: &str, tag: Option<&str>) -> Result<()> {
+        let path = self.tag_path(key);
+        match tag {
+            Some(tag) => durable::write(&path, tag.as_bytes(), 0o600)
+                .with_context(|| format!("write {}", path.display())),
+            None => {
+                let _ = fs::remove_file(path);
+                Ok(())
+            }
+        }
+    }
+
+    /// Makes a beginning that has become whole a file of the cache, and makes room for it.
+    ///
+    /// # Errors
+    /// When it cannot be written; then it is still a beginning.
+    pub fn keep(&self, part: &Part, sha256: &str, source: &str) -> Result<()> {
+        let about = About { source: source.to_owned(), fetched: now() };
+        let path = self.directory.join(sha256);
+        call!(nix::unistd::fsync(part.file.as_fd()), "fsync({}.part)", part.key)?;
+        durable::write(&self.described(sha256), &serde_json::to_vec(&about)?, 0o600)?;
+        fs::rename(self.part_path(&part.key), &path)
+            .with_context(|| format!("rename to {}", path.display()))?;
+        File::open(&self.directory)?.sync_all().context("write the cache's directory")?;
+        self.set_tag(&part.key, None)?;
+        let _ = part.file.set_modified(SystemTime::now());
+        self.make_room(sha256);
+        Ok(())
+    }
+
+    /// Throws a beginning away.
+    pub fn abandon(&self, part: Part) {
+        let _ = fs::remove_file(self.part_path(&part.key));
+        let _ = fs::remove_file(self.tag_path(&part.key));
+        drop(part);
+    }
+
+    /// What is kept, the most recently used first.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn entries(&self) -> Result<Vec<Entry>> {
+        let listed =
+            fs::read_dir(&self.directory).with_context(|| format!("list {}", self.directory.display()))?;
+        let mut entries: Vec<Entry> = listed.filter_map(|entry| self.entry(&entry.ok()?.path())).collect();
+        entries.sort_by(|a, b| (b.used, &a.path).cmp(&(a.used, &b.path)));
+        Ok(entries)
+    }
+
+    fn entry(&self, path: &Path) -> Option<Entry> {
+        let name = path.file_name()?.to_str()?;
+        let about = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file)?;
+        let whole = is_sha256(name);
+        let key = name.strip_suffix(".part").filter(|_| !whole);
+        if !whole && key.is_none() {
+            return None;
+        }
+        let described = durable::read(&self.described(name), MOST).ok();
+        let described = described.and_then(|bytes| serde_json::from_slice::<About>(&bytes).ok());
+        let source = described
+            .map_or_else(|| if whole { "?".into() } else { "(incomplete)".into() }, |about| about.source);
+        Some(Entry {
+            source,
+            sha256: whole.then(|| name.to_owned()),
+            size: about.len(),
+            used: u64::try_from(about.mtime()).unwrap_or(0),
+            path: path.to_owned(),
+        })
+    }
+
+    /// Removes everything that is not in use, and says how many files and bytes that were.
+    ///
+    /// # Errors
+    /// When the directory cannot be read, or a file cannot be removed.
+    pub fn prune(&self) -> Result<(usize, u64)> {
+        let (mut files, mut bytes) = (0, 0);
+        for entry in self.entries()? {
+            if self.remove(&entry)? {
+                (files, bytes) = (files + 1, bytes + entry.size);
+            }
+        }
+        let _ = fs::remove_file(self.listing());
+        Ok((files, bytes))
+    }
+
+    /// Removes what was used longest ago until the rest fits.
+    fn make_room(&self, newest: &str) {
+        let Ok(mut entries) = self.entries() else { return };
+        let mut total: u64 = entries.iter().map(|entry| entry.size).sum();
+        while total > self.most
+            && let Some(entry) = entries.pop()
+        {
+            if entry.sha256.as_deref() != Some(newest) && self.remove(&entry).unwrap_or(false) {
+                total -= entry.size;
+            }
+        }
+    }
+
+    /// Removes a file unless a process writes it.
+    fn remove(&self, entry: &Entry) -> Result<bool> {
+        if entry.sha256.is_none() {
+            let Ok(file) = File::open(&entry.path) else { return Ok(false) };
+            if try_lock(file.as_fd()).is_err() {
+                return Ok(false);
+            }
+            let _ = fs::remove_file(entry.path.with_extension("tag"));
+        }
+        fs::remove_file(&entry.path).with_context(|| format!("remove {}", entry.path.display()))?;
+        if let Some(sha256) = &entry.sha256 {
+            let _ = fs::remove_file(self.described(sha256));
+        }
+        Ok(true)
+    }
+}
+
+impl Part {
+    /// The file, to be read and written.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Empties it.
+    ///
+    /// # Errors
+    /// What ftruncate(2) answers.
+    pub fn clear(&mut self) -> Result<()> {
+        self.file.set_len(0).context("empty the beginning of a download")?;
+        self.file.rewind().context("lseek")
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn cache(most: u64) -> (tempfile::TempDir, Cache) {
+        let directory = tempfile::tempdir().unwrap();
+        let paths = Paths::below(directory.path());
+        paths.create().unwrap();
+        let cache = Cache::open(&paths, most).unwrap();
+        (directory, cache)
+    }
+
+    fn sum(letter: char) -> String {
+        letter.to_string().repeat(64)
+    }
+
+    fn add(cache: &Cache, letter: char, size: usize) {
+        let part = cache.part(&sum(letter)).unwrap();
+        part.file().write_all(&vec![b'x'; size]).unwrap();
+        cache.keep(&part, &sum(letter), "debian:trixie").unwrap();
+    }
+
+    #[test]
+    fn a_file_is_kept_and_found() {
+        let (_directory, cache) = cache(1 << 20);
+        assert!(cache.whole(&sum('a')).unwrap().is_none());
+        add(&cache, 'a', 10);
+        assert_eq!(cache.whole(&sum('a')).unwrap().unwrap().metadata().unwrap().len(), 10);
+        let entries = cache.entries().unwrap();
+        assert_eq!((entries.len(), entries[0].source.as_str(), entries[0].size), (1, "debian:trixie", 10));
+        cache.discard(&sum('a'));
+        assert!(cache.entries().unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_was_used_longest_ago_makes_room() {
+        let (_directory, cache) = cache(25);
+        add(&cache, 'a', 10);
+        add(&cache, 'b', 10);
+        let old = SystemTime::now() - std::time::Duration::from_secs(100);
+        File::open(cache.directory.join(sum('a'))).unwrap().set_modified(old).unwrap();
+        add(&cache, 'c', 10);
+        let left: Vec<_> = cache.entries().unwrap().into_iter().filter_map(|entry| entry.sha256).collect();
+        assert!(left.contains(&sum('b')) && left.contains(&sum('c')) && left.len() == 2, "{left:?}");
+        add(&cache, 'd', 100);
+        assert_eq!(cache.entries().unwrap().len(), 1, "one that is larger than the limit is kept alone");
+    }
+
+    #[test]
+    fn pruning_leaves_what_is_written_now() {
+        let (_directory, cache) = cache(1 << 20);
+        add(&cache, 'a', 10);
+        let mut part = cache.part("u-1").unwrap();
+        part.file().write_all(b"abc").unwrap();
+        cache.set_tag("u-1", Some("\"v1\"")).unwrap();
+        assert_eq!(cache.prune().unwrap(), (1, 10));
+        assert_eq!(cache.tag("u-1").as_deref(), Some("\"v1\""));
+        part.clear().unwrap();
+        drop(part);
+        assert_eq!(cache.prune().unwrap(), (1, 0));
+        assert_eq!(cache.tag("u-1"), None);
+    }
+}

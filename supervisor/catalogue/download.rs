@@ -1,0 +1,332 @@
+//! One verified file: out of the cache, or from the first server that has it, resumed where it was cut off.
+//!
+//! Owns the order of servers, retries with growing waits, resuming, and the checksum: what does not have it is not kept.
+//! Bytes go to the cache and, as they come, to whoever unpacks them; they count only when [`deliver`] has returned.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::cache::{Cache, Part};
+use super::failure::{Failure, Remedy};
+use super::fetch::{Fetch, Network, Request};
+use crate::fault;
+use crate::sys::errno_of;
+
+/// Attempts in a row that bring nothing new.
+const ATTEMPTS: u32 = 5;
+/// The wait after the first of them; each further one is twice as long.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+/// Bytes that are moved at a time.
+const CHUNK: usize = 256 << 10;
+
+/// A file to have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Item {
+    /// Where it can be had, in the order to try.
+    pub addresses: Vec<String>,
+    /// Its SHA-256, where that is known.
+    pub sha256: Option<String>,
+    /// Its length, where that is known.
+    pub size: Option<u64>,
+    /// What it is, for people.
+    pub source: String,
+}
+
+/// How a delivery ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Delivery {
+    /// Every byte was delivered; its SHA-256.
+    Whole(String),
+    /// No server has it any more; nothing was delivered.
+    NowhereFound(String),
+}
+
+impl Item {
+    /// The file at an address that the user gave.
+    #[must_use]
+    pub fn at(address: &str, sha256: Option<&str>) -> Self {
+        Self {
+            addresses: vec![address.to_owned()],
+            sha256: sha256.map(str::to_ascii_lowercase),
+            size: None,
+            source: address.to_owned(),
+        }
+    }
+
+    /// What its beginning is called in the cache.
+    fn key(&self) -> String {
+        match &self.sha256 {
+            Some(sha256) => sha256.clone(),
+            None => format!("u-{}", &hexadecimal(&Sha256::digest(self.source.as_bytes()))[..32]),
+        }
+    }
+}
+
+/// Delivers the file to `sink`, if there is one, and into the cache. `progress` is told how many bytes have come.
+///
+/// # Errors
+/// Why it cannot be had, in one line. What was delivered then does not count.
+pub fn deliver(
+    item: &Item,
+    cache: &Cache,
+    network: &Network,
+    sink: Option<&mut File>,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Delivery> {
+    if let Some(sha256) = &item.sha256
+        && let Some(file) = cache.whole(sha256)?
+    {
+        return from_cache(&file, sha256, cache, sink, progress);
+    }
+    let part = cache.part(&item.key())?;
+    // Another process may just have completed it.
+    if let Some(sha256) = &item.sha256
+        && let Some(file) = cache.whole(sha256)?
+    {
+        cache.abandon(part);
+        return from_cache(&file, sha256, cache, sink, progress);
+    }
+    let mut pump = Pump {
+        item,
+        cache,
+        part: Some(part),
+        sink,
+        progress,
+        sum: Sha256::new(),
+        have: 0,
+        tag: cache.tag(&item.key()),
+    };
+    pump.replay()?;
+    if let Some(text) = pump.fetch(network)? {
+        return Ok(Delivery::NowhereFound(text));
+    }
+    pump.conclude()
+}
+
+fn from_cache(
+    mut file: &File,
+    sha256: &str,
+    cache: &Cache,
+    mut sink: Option<&mut File>,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Delivery> {
+    let (mut sum, mut have, mut buffer) = (Sha256::new(), 0, vec![0; CHUNK]);
+    loop {
+        let length = file.read(&mut buffer).context("read the cache")?;
+        if length == 0 {
+            break;
+        }
+        sum.update(&buffer[..length]);
+        hand_on(&mut sink, &buffer[..length])?;
+        have += u64::try_from(length)?;
+        progress(have);
+    }
+    if hexadecimal(&sum.finalize()) != sha256 {
+        cache.discard(sha256);
+        bail!("the copy in the cache was damaged and has been removed; try again");
+    }
+    Ok(Delivery::Whole(sha256.to_owned()))
+}
+
+/// A delivery under way.
+struct Pump<'a, 'b> {
+    item: &'a Item,
+    cache: &'a Cache,
+    /// None once the cache has no room: then nothing is kept.
+    part: Option<Part>,
+    sink: Option<&'b mut File>,
+    progress: &'b mut dyn FnMut(u64),
+    sum: Sha256,
+    /// Bytes that have been delivered.
+    have: u64,
+    tag: Option<String>,
+}
+
+impl Pump<'_, '_> {
+    /// Delivers the beginning that an earlier attempt has left.
+    fn replay(&mut self) -> Result<()> {
+        let Some(part) = &mut self.part else { return Ok(()) };
+        let resumable = self.item.sha256.is_some() || self.tag.is_some();
+        if !resumable
+            || self.item.size.is_some_and(|size| part.file().metadata().is_ok_and(|about| about.len() > size))
+        {
+            part.clear()?;
+            return Ok(());
+        }
+        let mut file = part.file();
+        file.rewind().context("lseek")?;
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            let length = file.read(&mut buffer).context("read the cache")?;
+            if length == 0 {
+                return Ok(());
+            }
+            self.sum.update(&buffer[..length]);
+            hand_on(&mut self.sink, &buffer[..length])?;
+            self.have += u64::try_from(length)?;
+            (self.progress)(self.have);
+        }
+    }
+
+    /// Fetches the rest. The text of the last refusal when no server has the file.
+    fn fetch(&mut self, network: &Network) -> Result<Option<String>> {
+        let mut vain = 0;
+        let mut missing = 0;
+        let mut wait = FIRST_WAIT;
+        for address in self.item.addresses.iter().cycle() {
+            if self.item.size == Some(self.have) {
+                return Ok(None);
+            }
+            let before = self.have;
+            let Err(failure) = self.fetch_from(address, network)? else { return Ok(None) };
+            if self.have > before {
+                (vain, missing, wait) = (0, 0, FIRST_WAIT);
+            }
+            vain += 1;
+            let servers = u32::try_from(self.item.addresses.len())?;
+            match failure.remedy {
+                Remedy::Elsewhere => {
+                    missing += 1;
+                    if missing >= servers {
+                        ensure!(self.have == 0, "{}", failure.text);
+                        self.drop_part();
+                        return Ok(Some(failure.text));
+                    }
+                    continue;
+                }
+                Remedy::None if vain >= servers => bail!("{}", failure.text),
+                Remedy::None => continue,
+                Remedy::Wait => {}
+            }
+            if vain >= ATTEMPTS.max(servers) {
+                bail!("{}; gave up after {vain} attempts, what has come is kept for the next", failure.text);
+            }
+            log::info!("{}: {}; trying again", self.item.source, failure.text);
+            sleep(wait);
+            wait *= 2;
+        }
+        bail!("no server is configured; set 'images.mirror' in supervisor.ini")
+    }
+
+    fn fetch_from(&mut self, address: &str, network: &Network) -> Result<Result<(), Failure>> {
+        let request = Request { address, from: self.have, tag: self.tag.as_deref() };
+        let (mut fetch, head) = match Fetch::begin(&request, network)? {
+            Ok(begun) => begun,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        fault::point("pull-begun")?;
+        ensure!(!head.is_page, "{address}: the answer is a web page; is this network waiting for a login?");
+        if let (Some(size), Some(total)) = (self.item.size, head.total) {
+            ensure!(size == total, "{address}: the server has {total} bytes, the index says {size}; refused");
+        }
+        if head.from == 0 {
+            self.begin_again(address, head.tag.as_deref())?;
+        }
+        // A server that cannot resume sends again what is there already.
+        let mut surplus = self.have - head.from;
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            let length = match fetch.read(&mut buffer) {
+                Ok(0) => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                other => other.context("read from the network")?,
+            };
+            let known = usize::try_from(surplus.min(u64::try_from(length)?))?;
+            surplus -= u64::try_from(known)?;
+            self.take(&buffer[known..length])?;
+            if let Some(size) = self.item.size {
+                ensure!(
+                    self.have <= size,
+                    "{address}: more than the {size} bytes that the index says; refused"
+                );
+            }
+        }
+        fetch.finish()
+    }
+
+    /// The server sends the file from its first byte on: the same version, or another one.
+    fn begin_again(&mut self, address: &str, tag: Option<&str>) -> Result<()> {
+        if self.item.sha256.is_none() {
+            let same = self.have == 0 || (self.tag.is_some() && self.tag.as_deref() == tag);
+            if !same {
+                self.drop_part();
+                bail!("{address}: the file has changed on the server; try again");
+            }
+            self.tag = tag.map(str::to_owned);
+            self.cache.set_tag(&self.item.key(), tag)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<()> {
+        self.sum.update(bytes);
+        self.have += u64::try_from(bytes.len())?;
+        if let Some(part) = &self.part {
+            let mut file = part.file();
+            let at = self.have - u64::try_from(bytes.len())?;
+            let written = file.seek(SeekFrom::Start(at)).and_then(|_| file.write_all(bytes));
+            if let Err(error) = written {
+                let error = anyhow::Error::from(error).context("write the cache");
+                // A container may be made all the same; a download without a cache is for nothing.
+                if self.sink.is_none() || errno_of(&error) != Some(nix::errno::Errno::ENOSPC) {
+                    return Err(error);
+                }
+                log::warn!("there is no room in the cache; the download is not kept");
+                self.drop_part();
+            }
+        }
+        hand_on(&mut self.sink, bytes)?;
+        (self.progress)(self.have);
+        fault::point("pull-chunk")
+    }
+
+    fn drop_part(&mut self) {
+        if let Some(part) = self.part.take() {
+            self.cache.abandon(part);
+        }
+    }
+
+    fn conclude(mut self) -> Result<Delivery> {
+        let found = hexadecimal(&std::mem::take(&mut self.sum).finalize());
+        if let Some(expected) = &self.item.sha256
+            && *expected != found
+        {
+            self.drop_part();
+            bail!(
+                "{}: the checksum is wrong (expected {expected}, received {found}); nothing was kept",
+                self.item.source
+            );
+        }
+        fault::point("pull-verified")?;
+        if let Some(part) = self.part.take() {
+            self.cache.keep(&part, &found, &self.item.source)?;
+        }
+        fault::point("pull-kept")?;
+        Ok(Delivery::Whole(found))
+    }
+}
+
+/// A reader that is gone has what it needs, or has failed and says so itself: the download goes on for the cache.
+fn hand_on(sink: &mut Option<&mut File>, bytes: &[u8]) -> Result<()> {
+    match sink.as_mut().map(|sink| sink.write_all(bytes)) {
+        Some(Err(error)) if error.kind() == ErrorKind::BrokenPipe => *sink = None,
+        Some(other) => other.context("hand on what was downloaded")?,
+        None => {}
+    }
+    Ok(())
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}

@@ -1,0 +1,143 @@
+//! A process that downloads while another one unpacks: it fills a pipe, and says at the end whether that counts.
+//!
+//! Owns the process and its verdict. It is killed when this is dropped, and ends with its parent.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde::{Deserialize, Serialize};
+
+use super::cache::Cache;
+use super::download::{Delivery, Item, deliver};
+use super::fetch::Network;
+use crate::archive::child::{Child, Confinement, large_pipe, start};
+use crate::socket;
+
+/// How often progress is told.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Message {
+    Progress(u64),
+    /// The SHA-256 of the whole file.
+    Whole(String),
+    Failed(String),
+}
+
+/// How a file is looked for again that no server has any more.
+pub type Relocate<'a> = &'a dyn Fn() -> Result<Item>;
+
+/// The process.
+#[derive(Debug)]
+pub struct Feeder {
+    messages: OwnedFd,
+    _child: Child,
+    have: u64,
+    verdict: Option<Result<String, String>>,
+}
+
+impl Feeder {
+    /// Begins; the bytes come out of the descriptor that is returned.
+    ///
+    /// # Errors
+    /// When no process can be forked.
+    pub fn begin(
+        item: &Item,
+        cache: &Cache,
+        network: &Network,
+        relocate: Relocate<'_>,
+    ) -> Result<(Self, OwnedFd)> {
+        let (reading, writing) = large_pipe()?;
+        let (messages, theirs) = socket::pair()?;
+        let mut work =
+            |messages: &mut File, pipe: &mut File| feed(messages, pipe, item, cache, network, relocate);
+        let child = start(&theirs, &writing, Confinement::None, &mut work)?;
+        drop((theirs, writing));
+        Ok((Self { messages, _child: child, have: 0, verdict: None }, reading))
+    }
+
+    /// How many bytes have come.
+    pub fn progress(&mut self) -> u64 {
+        while self.verdict.is_none() && socket::is_readable(self.messages.as_fd()) {
+            self.hear();
+        }
+        self.have
+    }
+
+    fn hear(&mut self) {
+        let failed = |text: String| Some(Err(text));
+        match socket::receive::<Message>(&self.messages)
+            .map(|received| received.map(|received| received.message))
+        {
+            Ok(Some(Message::Progress(have))) => self.have = have,
+            Ok(Some(Message::Whole(sha256))) => self.verdict = Some(Ok(sha256)),
+            Ok(Some(Message::Failed(text))) => self.verdict = failed(text),
+            Ok(None) => self.verdict = failed("the download ended before its time".to_owned()),
+            Err(error) => self.verdict = failed(format!("{error:#}")),
+        }
+    }
+
+    /// Waits for the verdict: the SHA-256 of what came.
+    ///
+    /// # Errors
+    /// Why what came does not count.
+    pub fn finish(&mut self) -> Result<String> {
+        loop {
+            match &self.verdict {
+                Some(Ok(sha256)) => return Ok(sha256.clone()),
+                Some(Err(text)) => bail!("{text}"),
+                None => self.hear(),
+            }
+        }
+    }
+
+    /// Why what came does not count, if that is known, or becomes known within `patience`.
+    #[must_use]
+    pub fn failure(&mut self, patience: Duration) -> Option<String> {
+        let until = Instant::now() + patience;
+        while self.verdict.is_none() {
+            let left = until.saturating_duration_since(Instant::now());
+            let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+            let mut polled = [PollFd::new(self.messages.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut polled, left) {
+                Ok(0) => return None,
+                Ok(_) => self.hear(),
+                Err(Errno::EINTR) => {}
+                Err(_) => return None,
+            }
+        }
+        self.verdict.clone().and_then(Result::err)
+    }
+}
+
+fn feed(
+    messages: &mut File,
+    pipe: &mut File,
+    item: &Item,
+    cache: &Cache,
+    network: &Network,
+    relocate: Relocate<'_>,
+) -> u8 {
+    let mut told = Instant::now();
+    let mut progress = |have: u64| {
+        if told.elapsed() >= INTERVAL {
+            told = Instant::now();
+            let _ = socket::send(messages.as_fd(), &Message::Progress(have), &[]);
+        }
+    };
+    let mut attempt = |item: &Item| deliver(item, cache, network, Some(pipe), &mut progress);
+    let done = attempt(item).and_then(|delivery| match delivery {
+        Delivery::NowhereFound(_) => attempt(&relocate()?),
+        whole => Ok(whole),
+    });
+    let message = match done {
+        Ok(Delivery::Whole(sha256)) => Message::Whole(sha256),
+        Ok(Delivery::NowhereFound(text)) => Message::Failed(text),
+        Err(error) => Message::Failed(format!("{error:#}")),
+    };
+    u8::from(socket::send(messages.as_fd(), &message, &[]).is_err())
+}

@@ -1,0 +1,403 @@
+//! One file from a server, read by a confined child that can do nothing but talk to the network.
+//!
+//! Owns what an answer must be to count: the scheme, redirects, status codes, lengths and ranges. TLS and HTTP are
+//! libraries' work (rustls with ring: the smallest provider that needs no assembler or CMake to build; ureq). The child
+//! has two descriptors, one for the bytes and one for messages; the caller must have one thread. RFC 9110.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use ureq::http::{Response, Uri};
+use ureq::tls::{RootCerts, TlsConfig};
+use ureq::unversioned::transport::DefaultConnector;
+use ureq::{Agent, Body, Proxy};
+
+use super::address::{check, join};
+use super::failure::{Failure, Remedy};
+use super::names::Names;
+use super::trust;
+use crate::archive::child::{Child, Confinement, Ended, large_pipe, start};
+use crate::socket;
+
+/// How we call ourselves.
+const AGENT: &str = concat!("droidspaces-supervisor/", env!("CARGO_PKG_VERSION"));
+/// The most redirects in a row.
+const MOST_REDIRECTS: usize = 5;
+/// How long a connection may take to come about, and how long an answer may be silent.
+const CONNECT: Duration = Duration::from_secs(15);
+const SILENCE: Duration = Duration::from_secs(30);
+/// A server must send at least so many bytes in each stretch of this length.
+const STRETCH: Duration = Duration::from_secs(30);
+const LEAST_IN_STRETCH: u64 = 16 << 10;
+/// Bytes that are moved at a time.
+const CHUNK: usize = 128 << 10;
+
+/// The way to the network as the machine and the user have set it.
+#[derive(Debug, Clone)]
+pub struct Network {
+    roots: RootCerts,
+    names: Names,
+    /// `https_proxy` and its like.
+    environment: BTreeMap<String, String>,
+}
+
+impl Network {
+    /// Reads certificates and the files that name hosts and servers; `environment` is the client's.
+    ///
+    /// # Errors
+    /// When certificates that the user named cannot be read.
+    pub fn load(environment: &BTreeMap<String, String>) -> Result<Self> {
+        let roots = trust::roots(environment)?;
+        Ok(Self { roots, names: Names::load(), environment: environment.clone() })
+    }
+
+    fn proxy(&self, uri: &Uri) -> Result<Option<Proxy>, Failure> {
+        let scheme = uri.scheme_str().unwrap_or("https");
+        let names = [
+            format!("{scheme}_proxy"),
+            format!("{}_PROXY", scheme.to_uppercase()),
+            "all_proxy".into(),
+            "ALL_PROXY".into(),
+        ];
+        let value = |name: &String| self.environment.get(name).filter(|value| !value.is_empty());
+        let Some((name, text)) = names.iter().find_map(|name| Some((name, value(name)?))) else {
+            return Ok(None);
+        };
+        let unusable = |error: ureq::Error| {
+            Failure::last(format!("{name}: '{text}' is not the address of a proxy: {error}"))
+        };
+        let proxy = Proxy::new(text).map_err(unusable)?;
+        let mut builder = Proxy::builder(proxy.protocol()).host(proxy.host()).port(proxy.port());
+        if let (Some(user), Some(password)) = (proxy.username(), proxy.password()) {
+            builder = builder.username(user).password(password);
+        }
+        let except = ["no_proxy", "NO_PROXY"].iter().find_map(|name| self.environment.get(*name));
+        for host in
+            except.into_iter().flat_map(|list| list.split(',')).map(str::trim).filter(|host| !host.is_empty())
+        {
+            builder = builder.no_proxy(host);
+        }
+        builder.build().map(Some).map_err(unusable)
+    }
+}
+
+/// What is wanted.
+#[derive(Debug, Clone)]
+pub struct Request<'a> {
+    /// Its address.
+    pub address: &'a str,
+    /// The first byte that is wanted: what is before it is there already.
+    pub from: u64,
+    /// What the server called that version of the file.
+    pub tag: Option<&'a str>,
+}
+
+/// What the server says before the bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// The first byte that comes: the one that was asked for, or 0.
+    pub from: u64,
+    /// Length of the whole file, if the server says it.
+    pub total: Option<u64>,
+    /// What the server calls this version of the file.
+    pub tag: Option<String>,
+    /// Whether it calls it a page to read.
+    pub is_page: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Message {
+    Head(Head),
+    Done,
+    Failed(Failure),
+}
+
+/// A file that comes.
+#[derive(Debug)]
+pub struct Fetch {
+    child: Child,
+    body: File,
+    messages: OwnedFd,
+}
+
+impl Fetch {
+    /// Asks for it and waits for the server's first answer.
+    ///
+    /// # Errors
+    /// When no child can be forked; the inner one says why the server's answer does not do.
+    pub fn begin(request: &Request<'_>, network: &Network) -> Result<Result<(Self, Head), Failure>> {
+        let (body, writing) = large_pipe()?;
+        let (messages, theirs) = socket::pair()?;
+        let mut work = |messages: &mut File, body: &mut File| serve(messages, body, request, network);
+        let child = start(&theirs, &writing, Confinement::Network, &mut work)?;
+        drop((writing, theirs));
+        let mut fetch = Self { child, body: File::from(body), messages };
+        Ok(match socket::receive::<Message>(&fetch.messages)?.map(|received| received.message) {
+            Some(Message::Head(head)) => Ok((fetch, head)),
+            Some(Message::Failed(failure)) => Err(failure),
+            Some(Message::Done) | None => Err(fetch.died()),
+        })
+    }
+
+    /// What came of it; to be asked at the end of the bytes.
+    ///
+    /// # Errors
+    /// When the child cannot be heard; the inner one says what is missing.
+    pub fn finish(mut self) -> Result<Result<(), Failure>> {
+        Ok(match socket::receive::<Message>(&self.messages)?.map(|received| received.message) {
+            Some(Message::Done) => Ok(()),
+            Some(Message::Failed(failure)) => Err(failure),
+            Some(Message::Head(_)) | None => Err(self.died()),
+        })
+    }
+
+    fn died(&mut self) -> Failure {
+        match self.child.wait() {
+            Ok(Ended::Killed(signal)) => Failure::last(format!("the download was killed by {signal}")),
+            _ => Failure::last("the download ended at once"),
+        }
+    }
+}
+
+impl Read for Fetch {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.body.read(buffer)
+    }
+}
+
+/// The child's whole life.
+fn serve(messages: &mut File, body: &mut File, request: &Request<'_>, network: &Network) -> u8 {
+    let done = receive(messages, body, request, network);
+    let message = match done {
+        Ok(()) => Message::Done,
+        Err(failure) => Message::Failed(failure),
+    };
+    // A caller that is gone hears nothing.
+    u8::from(socket::send(messages.as_fd(), &message, &[]).is_err())
+}
+
+fn receive(
+    messages: &File,
+    body: &mut File,
+    request: &Request<'_>,
+    network: &Network,
+) -> Result<(), Failure> {
+    let (uri, response) = follow_redirects(request, network)?;
+    let head = head_of(&uri, &response, request.from)?;
+    let expected = head.total.map(|total| total - head.from);
+    socket::send(messages.as_fd(), &Message::Head(head), &[])
+        .map_err(|error| Failure::last(format!("{error:#}")))?;
+    copy(response.into_body(), body, expected, uri.host().unwrap_or_default())
+}
+
+fn follow_redirects(request: &Request<'_>, network: &Network) -> Result<(Uri, Response<Body>), Failure> {
+    let mut uri: Uri = request
+        .address
+        .parse()
+        .map_err(|error| Failure::last(format!("{} is not an address: {error}", request.address)))?;
+    for _ in 0..=MOST_REDIRECTS {
+        check(&uri)?;
+        let response = call(&uri, request, network)?;
+        if !response.status().is_redirection() {
+            return Ok((uri, response));
+        }
+        let location = response.headers().get("location").and_then(|value| value.to_str().ok());
+        let location = location.ok_or_else(|| Failure::last(format!("{uri} redirects to nowhere")))?;
+        let target = join(&uri, location).ok_or_else(|| {
+            Failure::last(format!("{uri} redirects to '{location}', which is not an address"))
+        })?;
+        if uri.scheme_str() == Some("https") && target.scheme_str() != Some("https") {
+            return Err(Failure::last(format!(
+                "{uri} redirects to {target}, which is not encrypted; refused"
+            )));
+        }
+        uri = target;
+    }
+    Err(Failure::last(format!("{} redirects more than {MOST_REDIRECTS} times", request.address)))
+}
+
+fn call(uri: &Uri, request: &Request<'_>, network: &Network) -> Result<Response<Body>, Failure> {
+    let tls = TlsConfig::builder()
+        .root_certs(network.roots.clone())
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .build();
+    let config = Agent::config_builder()
+        .tls_config(tls)
+        .proxy(network.proxy(uri)?)
+        .user_agent(AGENT)
+        .max_redirects(0)
+        .http_status_as_error(false)
+        .timeout_connect(Some(CONNECT))
+        .timeout_recv_response(Some(SILENCE))
+        .timeout_per_read(Some(SILENCE))
+        .build();
+    let agent = Agent::with_parts(config, DefaultConnector::new(), network.names.clone());
+    let mut call = agent.get(uri).header("Accept-Encoding", "identity");
+    if request.from > 0 {
+        call = call.header("Range", format!("bytes={}-", request.from));
+        if let Some(tag) = request.tag {
+            call = call.header("If-Range", tag);
+        }
+    }
+    call.call().map_err(|error| explain(uri, &error))
+}
+
+/// What went wrong on the way, and whether it may pass.
+fn explain(uri: &Uri, error: &ureq::Error) -> Failure {
+    let host = uri.host().unwrap_or_default();
+    let passing = |text: String| Failure { text, remedy: Remedy::Wait };
+    match error {
+        ureq::Error::HostNotFound => {
+            passing(format!("{host}: no such host; check the network and its name servers"))
+        }
+        ureq::Error::Timeout(_) => passing(format!("{host} does not answer in time")),
+        ureq::Error::Io(cause) => {
+            match cause.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>()) {
+                Some(cause) => untrusted(host, cause),
+                None => passing(format!("{host}: {cause}")),
+            }
+        }
+        ureq::Error::Rustls(cause) => untrusted(host, cause),
+        ureq::Error::ConnectionFailed => passing(format!("{host}: the connection failed")),
+        other => Failure::last(format!("{host}: {other}")),
+    }
+}
+
+fn untrusted(host: &str, cause: &rustls::Error) -> Failure {
+    match cause {
+        rustls::Error::InvalidCertificate(reason) => Failure::last(format!(
+            "the certificate of {host} is not trusted ({reason:?}); check the clock and the network, or name your authority in SSL_CERT_FILE"
+        )),
+        other => Failure { text: format!("{host}: {other}"), remedy: Remedy::Wait },
+    }
+}
+
+fn head_of(uri: &Uri, response: &Response<Body>, from: u64) -> Result<Head, Failure> {
+    let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
+    let status = response.status().as_u16();
+    let length = header("content-length").and_then(|text| text.parse::<u64>().ok());
+    let (from, total) = match status {
+        200 => (0, length),
+        206 => {
+            let range = header("content-range").and_then(content_range);
+            let range =
+                range.ok_or_else(|| Failure::last(format!("{uri}: the server's range makes no sense")))?;
+            if range.0 != from {
+                return Err(Failure::last(format!(
+                    "{uri}: the server sends another range than was asked for"
+                )));
+            }
+            range
+        }
+        404 | 410 => {
+            return Err(Failure {
+                text: format!("{uri}: the server does not have it ({status})"),
+                remedy: Remedy::Elsewhere,
+            });
+        }
+        408 | 425 | 429 | 500..=599 => {
+            return Err(Failure::passing(format!("{uri}: the server fails ({status})")));
+        }
+        416 => return Err(Failure::passing(format!("{uri}: the server refuses to resume ({status})"))),
+        _ => return Err(Failure::last(format!("{uri}: the server answers {status}"))),
+    };
+    if let Some(coding) = header("content-encoding").filter(|coding| *coding != "identity") {
+        return Err(Failure::last(format!(
+            "{uri}: the server encodes the file as {coding}, which was not asked for"
+        )));
+    }
+    let is_page = header("content-type").is_some_and(|kind| kind.starts_with("text/html"));
+    // Only a strong tag names one sequence of bytes.
+    let tag = header("etag").filter(|tag| !tag.starts_with("W/")).map(str::to_owned);
+    Ok(Head { from, total, tag, is_page })
+}
+
+/// First byte and length of the whole: `bytes 5-9/10`.
+fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
+    let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    let (first, last): (u64, u64) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+    let total = if total.trim() == "*" { None } else { Some(total.trim().parse().ok()?) };
+    (first <= last && total.is_none_or(|total: u64| last < total)).then_some((first, total))
+}
+
+fn copy(body: Body, output: &mut File, expected: Option<u64>, host: &str) -> Result<(), Failure> {
+    let mut reader = body.into_with_config().limit(u64::MAX).reader();
+    let mut buffer = vec![0; CHUNK];
+    let (mut count, mut stretch, mut since) = (0_u64, 0_u64, Instant::now());
+    loop {
+        let length = match reader.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(length) => length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(Failure::passing(format!("{host}: the connection broke: {error}"))),
+        };
+        // A reader that is gone has had enough.
+        output.write_all(&buffer[..length]).map_err(|error| Failure::last(error.to_string()))?;
+        let length = u64::try_from(length).unwrap_or(u64::MAX);
+        (count, stretch) = (count + length, stretch + length);
+        if since.elapsed() >= STRETCH {
+            if stretch < LEAST_IN_STRETCH {
+                return Err(Failure::passing(format!("{host} sends too slowly")));
+            }
+            (stretch, since) = (0, Instant::now());
+        }
+    }
+    match expected {
+        Some(expected) if count < expected => {
+            Err(Failure::passing(format!("{host} closed the connection too early")))
+        }
+        Some(expected) if count > expected => Err(Failure::last(format!("{host} sends more than it said"))),
+        _ => Ok(()),
+    }
+}
+
+/// A small file as a whole.
+///
+/// # Errors
+/// When no child can be forked, or the file has more than `most` bytes; the inner one says why it did not come.
+pub fn whole(address: &str, most: u64, network: &Network) -> Result<Result<Vec<u8>, Failure>> {
+    let (mut fetch, head) = match Fetch::begin(&Request { address, from: 0, tag: None }, network)? {
+        Ok(begun) => begun,
+        Err(failure) => return Ok(Err(failure)),
+    };
+    if head.is_page {
+        return Ok(Err(Failure::last(format!(
+            "{address}: the answer is a web page; is this network waiting for a login?"
+        ))));
+    }
+    let mut bytes = Vec::new();
+    (&mut fetch).take(most + 1).read_to_end(&mut bytes).context("read from the network")?;
+    if u64::try_from(bytes.len())? > most {
+        bail!("{address} is larger than {most} bytes; refused");
+    }
+    Ok(fetch.finish()?.map(|()| bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn ranges_are_read() {
+        assert_eq!(content_range("bytes 5-9/10"), Some((5, Some(10))));
+        assert_eq!(content_range("bytes 5-9/*"), Some((5, None)));
+        for wrong in ["bytes 9-5/10", "bytes 5-9/9", "5-9/10", "bytes */10", "bytes 5-9"] {
+            assert_eq!(content_range(wrong), None, "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_panics(text in ".{0,40}") {
+            let _ = content_range(&text);
+        }
+    }
+}

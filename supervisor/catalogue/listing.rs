@@ -1,0 +1,125 @@
+//! The list of all images: from the first mirror that answers, kept for an hour, and as old as it is without a network.
+//!
+//! Owns when it is fetched anew, and what of it becomes a file to download. The kept list is ours: what a server said
+//! has been checked field by field before it is written.
+
+use std::fs;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use super::cache::Cache;
+use super::download::Item;
+use super::failure::Failure;
+use super::fetch::{Network, whole};
+use super::index::{self, Image};
+use crate::durable;
+
+/// How long a list is good without asking again.
+const FRESH: Duration = Duration::from_secs(3600);
+/// The most bytes of a file with checksums.
+const MOST_SUMS: u64 = 1 << 20;
+
+/// What a mirror offers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Listing {
+    /// The address of the mirror, without a slash at its end.
+    pub mirror: String,
+    /// Its images.
+    pub images: Vec<Image>,
+}
+
+impl Listing {
+    /// The list that is kept, however old.
+    #[must_use]
+    pub fn kept(cache: &Cache) -> Option<Self> {
+        serde_json::from_slice(&durable::read(&cache.listing(), index::MOST).ok()?).ok()
+    }
+
+    fn is_fresh(cache: &Cache) -> bool {
+        let changed = fs::metadata(cache.listing()).and_then(|about| about.modified());
+        changed.is_ok_and(|changed| SystemTime::now().duration_since(changed).is_ok_and(|age| age < FRESH))
+    }
+
+    /// The kept list if it is fresh and of a configured mirror, else a new one, else the old one with a warning.
+    /// With `anew`, never the kept one.
+    ///
+    /// # Errors
+    /// When no mirror answers and no list is kept: what each of them said.
+    pub fn load(
+        cache: &Cache,
+        mirrors: &[String],
+        network: &Network,
+        anew: bool,
+        warn: &mut dyn FnMut(String),
+    ) -> Result<Self> {
+        let kept = Self::kept(cache).filter(|listing| mirrors.contains(&listing.mirror));
+        if let Some(listing) = kept.clone().filter(|_| !anew && Self::is_fresh(cache)) {
+            return Ok(listing);
+        }
+        let mut faults = Vec::new();
+        for mirror in mirrors {
+            match fetch(mirror, network)? {
+                Ok(images) => {
+                    let listing = Self { mirror: mirror.clone(), images };
+                    let text = serde_json::to_vec(&listing)?;
+                    durable::write(&cache.listing(), &text, 0o600).context("write the list of images")?;
+                    return Ok(listing);
+                }
+                Err(text) => faults.push(text),
+            }
+        }
+        match kept.filter(|_| !anew) {
+            Some(listing) => {
+                warn(format!("{}; using the list of images that is kept", faults.join("; ")));
+                Ok(listing)
+            }
+            None => bail!("the list of images cannot be had: {}", faults.join("; ")),
+        }
+    }
+
+    /// The file of an image, from this mirror first and then from the others.
+    ///
+    /// # Errors
+    /// When no checksum of it can be had.
+    pub fn item(&self, image: &Image, mirrors: &[String], network: &Network) -> Result<Item> {
+        let others = mirrors.iter().filter(|mirror| **mirror != self.mirror);
+        let servers = [&self.mirror].into_iter().chain(others);
+        let addresses: Vec<String> = servers.map(|server| format!("{server}/{}", image.path)).collect();
+        let source = format!("{} ({})", image.name(), image.build);
+        let sha256 = match &image.sha256 {
+            Some(sha256) => sha256.clone(),
+            None => self.sum(image, network).with_context(|| source.clone())?,
+        };
+        Ok(Item { addresses, sha256: Some(sha256), size: image.size, source })
+    }
+
+    /// The checksum of an image of a text index: beside the image.
+    fn sum(&self, image: &Image, network: &Network) -> Result<String> {
+        let (directory, name) = image.path.rsplit_once('/').context("it has no directory")?;
+        let address = format!("{}/{directory}/SHA256SUMS", self.mirror);
+        match whole(&address, MOST_SUMS, network)? {
+            Ok(sums) => index::sum_of(name, &sums)
+                .with_context(|| format!("{address} has no checksum of {name}; refused")),
+            Err(Failure { text, .. }) => bail!("{text}"),
+        }
+    }
+}
+
+/// The images of one mirror, in the better of the two formats that it has.
+fn fetch(mirror: &str, network: &Network) -> Result<Result<Vec<Image>, String>> {
+    let streams = format!("{mirror}/{}", index::STREAMS);
+    let first = match whole(&streams, index::MOST, network)? {
+        Ok(bytes) => match index::parse_streams(&bytes) {
+            Ok(images) => return Ok(Ok(images)),
+            Err(error) => format!("{streams}: {error:#}"),
+        },
+        Err(failure) => failure.text,
+    };
+    let text = format!("{mirror}/{}", index::TEXT);
+    Ok(match whole(&text, index::MOST, network)? {
+        Ok(bytes) => index::parse_text(&bytes).map_err(|error| format!("{text}: {error:#}")),
+        Err(_) => Err(first),
+    })
+}

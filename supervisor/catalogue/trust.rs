@@ -1,0 +1,63 @@
+//! Which certificate authorities are trusted: Mozilla's, Android's, and those that `SSL_CERT_FILE` and `SSL_CERT_DIR`
+//! name, as in OpenSSL.
+//!
+//! Reads files, before the process that uses them is confined. Certificates that cannot be read are left out: they
+//! only lessen whom is trusted.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use ureq::tls::{Certificate, PemItem, RootCerts, parse_pem};
+
+/// Where Android keeps the authorities of the system: since 14, and before.
+const ANDROID: [&str; 2] = ["/apex/com.android.conscrypt/cacerts", "/system/etc/security/cacerts"];
+/// The most bytes of one file, and the most files of a directory.
+const MOST: u64 = 4 << 20;
+const MOST_FILES: usize = 2000;
+
+/// The authorities to trust.
+///
+/// # Errors
+/// When a file or directory that the user named cannot be read.
+pub(super) fn roots(environment: &BTreeMap<String, String>) -> Result<RootCerts> {
+    let named = |name: &str| environment.get(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let (file, directory) = (named("SSL_CERT_FILE"), named("SSL_CERT_DIR"));
+    let android = ANDROID.iter().map(Path::new).find(|path| path.is_dir());
+    let mut found = Vec::new();
+    if let Some(file) = file {
+        found.extend(read(&file).with_context(|| format!("SSL_CERT_FILE: read {}", file.display()))?);
+    }
+    for directory in
+        directory.iter().flat_map(|list| list.to_str().into_iter().flat_map(|text| text.split(':')))
+    {
+        found.extend(
+            read_all(Path::new(directory)).with_context(|| format!("SSL_CERT_DIR: read {directory}"))?,
+        );
+    }
+    if let Some(android) = android {
+        found.extend(read_all(android).unwrap_or_default());
+    }
+    let built_in = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter();
+    found.extend(built_in.map(|der| Certificate::from_der(der).to_owned()));
+    Ok(RootCerts::from(found))
+}
+
+fn read(path: &Path) -> Result<Vec<Certificate<'static>>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MOST).read_to_end(&mut bytes)?;
+    Ok(parse_pem(&bytes)
+        .filter_map(|item| match item {
+            Ok(PemItem::Certificate(certificate)) => Some(certificate),
+            _ => None,
+        })
+        .collect())
+}
+
+fn read_all(directory: &Path) -> Result<Vec<Certificate<'static>>> {
+    let entries = fs::read_dir(directory)?.take(MOST_FILES).filter_map(Result::ok);
+    let files = entries.map(|entry| entry.path()).filter(|path| path.is_file());
+    Ok(files.filter_map(|path| read(&path).ok()).flatten().collect())
+}

@@ -1,0 +1,54 @@
+//! `ds cache`: what was downloaded and is kept.
+
+use std::io;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Result;
+use serde_json::json;
+
+use super::{Env, output, print};
+use crate::catalogue::cache::Entry;
+use crate::cli;
+use crate::exit::ExitCode;
+use crate::storage::remote;
+
+/// Lists the cache, or empties it.
+///
+/// # Errors
+/// When the cache cannot be read or a file cannot be removed.
+pub fn run(arguments: &cli::Cache, env: &Env) -> Result<ExitCode> {
+    let cache = remote::cache(&env.paths)?;
+    match arguments.action {
+        cli::CacheAction::List => {
+            let entries = cache.entries()?;
+            if arguments.json {
+                return output::json(&json!({ "files": entries }));
+            }
+            if entries.is_empty() {
+                return print(&mut io::stdout(), "the cache is empty\n");
+            }
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+            let heading = ["SOURCE", "SIZE", "LAST USED", "SHA-256"].map(str::to_owned);
+            let rows: Vec<_> =
+                [heading].into_iter().chain(entries.iter().map(|entry| row(entry, now))).collect();
+            output::table(&rows)
+        }
+        cli::CacheAction::Prune => {
+            let (files, bytes) = cache.prune()?;
+            if arguments.json {
+                return output::json(&json!({ "event": "pruned", "files": files, "bytes": bytes }));
+            }
+            print(&mut io::stdout(), &format!("{files} files removed, {} freed\n", output::size(bytes)))
+        }
+    }
+}
+
+fn row(entry: &Entry, now: u64) -> [String; 4] {
+    let short = |sha256: &String| sha256.chars().take(12).collect();
+    [
+        entry.source.clone(),
+        output::size(entry.size),
+        format!("{} ago", output::duration(now.saturating_sub(entry.used))),
+        entry.sha256.as_ref().map_or_else(|| "-".to_owned(), short),
+    ]
+}

@@ -1,0 +1,96 @@
+//! `ds images`: what the catalogue offers.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, bail};
+use serde::Serialize;
+
+use super::progress::Progress;
+use super::{Env, output};
+use crate::catalogue::choose::architecture;
+use crate::catalogue::index::Image;
+use crate::cli;
+use crate::exit::ExitCode;
+use crate::storage::remote;
+
+#[derive(Serialize)]
+struct Document<'a> {
+    mirror: &'a str,
+    images: Vec<Entry<'a>>,
+}
+
+#[derive(Serialize)]
+struct Entry<'a> {
+    name: String,
+    distribution: &'a str,
+    release: &'a str,
+    aliases: &'a [String],
+    architecture: &'a str,
+    variant: &'a str,
+    build: &'a str,
+    size: Option<u64>,
+}
+
+/// Prints the list.
+///
+/// # Errors
+/// When no server answers and no list is kept, or nothing fits.
+pub fn run(arguments: &cli::Images, env: &Env) -> Result<ExitCode> {
+    let mut progress = Progress::new(false);
+    let listing = remote::list(env, &mut |event| progress.show(event));
+    progress.clear();
+    let listing = listing?;
+    let wanted = arguments.arch.as_deref().unwrap_or_else(|| architecture());
+    let search = arguments.search.as_deref().unwrap_or_default().to_lowercase();
+    let fits = |image: &&Image| {
+        (wanted == "all" || image.architecture == wanted)
+            && (matches(&image.name(), &search)
+                || image
+                    .aliases
+                    .iter()
+                    .any(|alias| matches(&format!("{}:{alias}", image.distribution), &search)))
+    };
+    let images: Vec<&Image> = listing.images.iter().filter(fits).collect();
+    if arguments.json {
+        let images = images.iter().map(|image| entry(image)).collect();
+        return output::json(&Document { mirror: &listing.mirror, images });
+    }
+    if images.is_empty() {
+        let there: BTreeMap<&str, ()> =
+            listing.images.iter().map(|image| (image.distribution.as_str(), ())).collect();
+        let there: Vec<&str> = there.into_keys().collect();
+        bail!("no image for {wanted} fits '{search}'; there are {}", there.join(", "));
+    }
+    let heading = ["NAME", "ALSO", "ARCHITECTURE", "BUILD", "SIZE"].map(str::to_owned);
+    let rows: Vec<_> = [heading].into_iter().chain(images.iter().map(|image| row(image))).collect();
+    output::table(&rows)
+}
+
+fn matches(name: &str, search: &str) -> bool {
+    name.to_lowercase().contains(search) || name.replace(':', "/").to_lowercase().contains(search)
+}
+
+fn entry(image: &Image) -> Entry<'_> {
+    Entry {
+        name: image.name(),
+        distribution: &image.distribution,
+        release: &image.release,
+        aliases: &image.aliases,
+        architecture: &image.architecture,
+        variant: &image.variant,
+        build: &image.build,
+        size: image.size,
+    }
+}
+
+fn row(image: &Image) -> [String; 5] {
+    let also: Vec<String> =
+        image.aliases.iter().map(|alias| format!("{}:{alias}", image.distribution)).collect();
+    [
+        image.name(),
+        also.join(" "),
+        image.architecture.clone(),
+        image.build.clone(),
+        image.size.map_or_else(|| "-".to_owned(), output::size),
+    ]
+}

@@ -1,0 +1,101 @@
+//! `ds pull`: a root file system of the catalogue, or of an address, into the cache; and out of it into a directory.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::json;
+
+use super::Env;
+use super::progress::Progress;
+use crate::catalogue::address::check_address;
+use crate::catalogue::choose::{Query, architecture};
+use crate::catalogue::index::is_sha256;
+use crate::cli;
+use crate::exit::ExitCode;
+use crate::storage::remote::{Remote, Wanted};
+use crate::storage::source::Source;
+use crate::storage::unpacked::{Target, unpack};
+
+/// Fetches and verifies what the command line names, and unpacks it if asked to.
+///
+/// # Errors
+/// When it cannot be had, or the directory is there already.
+pub fn run(arguments: &cli::Pull, env: &Env) -> Result<ExitCode> {
+    let source = &arguments.source;
+    let wanted =
+        wanted(source, arguments.arch.as_deref(), arguments.sha256.as_deref())?.with_context(|| {
+            format!("'{source}' is neither the name of an image nor an address; see 'ds images'")
+        })?;
+    let mut progress = Progress::new(arguments.json);
+    if matches!(wanted, Wanted::Address(_, None)) {
+        progress.note(&unverified(source));
+    }
+    let remote = Remote::find(env, wanted, &mut |event| progress.show(event))?;
+    let name = remote.item.source.clone();
+    let Some(directory) = directory(arguments, env, &name)? else {
+        let sha256 = remote.pull(env, &mut |event| progress.show(event))?;
+        let event = json!({ "event": "pulled", "source": name, "sha256": sha256 });
+        return progress.done(&event, &format!("{name} is in the cache\n"));
+    };
+    ensure!(
+        directory.symlink_metadata().is_err(),
+        "{} exists already; choose another directory",
+        directory.display()
+    );
+    let target = Target {
+        directory: &directory,
+        password: arguments.password.as_deref(),
+        name_server: arguments.dns.map(|address| address.to_string()),
+    };
+    unpack(env, &Source::of_server(remote), &target, &mut |event| progress.show(event))?;
+    if let Some(password) = &arguments.password {
+        progress.note(&format!(
+            "root's password is '{password}'; change it with 'passwd' before you start a service"
+        ));
+    }
+    let event = json!({ "event": "unpacked", "source": name, "directory": directory });
+    progress.done(&event, &format!("{name} is in {}\n", directory.display()))
+}
+
+/// What a word means that may be an address or a name of the catalogue; none when it is neither.
+///
+/// # Errors
+/// A checksum that is none, or one where it is not needed.
+pub fn wanted(source: &str, arch: Option<&str>, sha256: Option<&str>) -> Result<Option<Wanted>> {
+    if let Some(sha256) = sha256 {
+        ensure!(is_sha256(sha256), "--sha256: '{sha256}' is not a SHA-256; it has 64 hexadecimal digits");
+    }
+    if source.starts_with("https://") || source.starts_with("http://") {
+        ensure!(arch.is_none(), "--arch goes with a name of the catalogue only");
+        check_address(source)?;
+        return Ok(Some(Wanted::Address(source.to_owned(), sha256.map(str::to_owned))));
+    }
+    if !crate::catalogue::choose::is_name(source) {
+        return Ok(None);
+    }
+    ensure!(sha256.is_none(), "--sha256 goes with an address only; the catalogue has its own checksums");
+    let architecture = arch.unwrap_or_else(|| architecture()).to_owned();
+    Ok(Some(Wanted::Image(Query::parse(source)?, architecture)))
+}
+
+/// What is said of a download without a checksum.
+#[must_use]
+pub fn unverified(address: &str) -> String {
+    format!("{address}: no checksum was given, so only the server's certificate vouches for it; add --sha256")
+}
+
+/// Where it is to be unpacked, if anywhere.
+fn directory(arguments: &cli::Pull, env: &Env, name: &str) -> Result<Option<PathBuf>> {
+    if let Some(output) = &arguments.output {
+        return env.path(output).map(Some);
+    }
+    if !arguments.unpack {
+        return Ok(None);
+    }
+    // `debian:trixie (20260821_05:24)`
+    let plain = name.split(' ').next().unwrap_or_default().replace(':', "_");
+    if plain.is_empty() || plain.contains('/') {
+        bail!("an address has no name for a directory; use --output DIR");
+    }
+    env.path(Path::new(&plain)).map(Some)
+}

@@ -1,0 +1,84 @@
+//! Section `images` of `supervisor.ini`: where root file systems come from.
+//!
+//! Read when it is needed, by the command that needs it: the supervisor itself has no use for it.
+
+use std::path::Path;
+
+use super::error::{Error, Kind};
+use super::ini::Document;
+use super::load_document;
+use super::schema::{Form, Key};
+use super::supervisor::SCHEMA;
+use super::value::{Mirrors, Size};
+
+/// The section's name.
+pub(super) const SECTION: &str = "images";
+
+/// Its first key: the servers.
+pub(super) const MIRROR: Key = Key::new(
+    SECTION,
+    "mirror",
+    "https://images.linuxcontainers.org",
+    Form::Text("ADDRESSES"),
+    "servers laid out as images.linuxcontainers.org, with commas, tried in order",
+    "https://mirror.nju.edu.cn/lxc-images,https://images.linuxcontainers.org",
+);
+
+/// Its second key: how much is kept.
+pub(super) const CACHE_SIZE: Key = Key::new(
+    SECTION,
+    "cache-size",
+    "2G",
+    Form::Text("SIZE"),
+    "how much of what was downloaded is kept; what was used longest ago goes first",
+    "500M",
+);
+
+/// Where root file systems come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Images {
+    /// Addresses of servers, without a slash at their ends.
+    pub mirrors: Vec<String>,
+    /// How much of what was downloaded is kept.
+    pub cache_size: Size,
+}
+
+impl Images {
+    /// Reads the file `path`; without one, everything is at its default.
+    ///
+    /// # Errors
+    /// The first fault in the file, or why it cannot be read.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        let document = match load_document(path) {
+            Err(error) if error.kind() == Kind::NotFound => Document::empty(path),
+            document => document?,
+        };
+        SCHEMA.check(&document)?;
+        Ok(Self {
+            mirrors: SCHEMA.read::<Mirrors>(&document, SECTION, "mirror")?.into_vec(),
+            cache_size: SCHEMA.read(&document, SECTION, "cache-size")?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_section_has_defaults_and_places_for_faults() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("supervisor.ini");
+        let images = Images::load(&path).unwrap();
+        assert_eq!(
+            (images.mirrors.as_slice(), images.cache_size.bytes()),
+            (&["https://images.linuxcontainers.org".to_owned()][..], 2 << 30)
+        );
+        std::fs::write(&path, "[images]\nmirror = http://example.org\n").unwrap();
+        let fault = Images::load(&path).unwrap_err().to_string();
+        assert!(
+            fault.contains("supervisor.ini:2:10: images.mirror: 'http://example.org' is not encrypted"),
+            "{fault}"
+        );
+    }
+}

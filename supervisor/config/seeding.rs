@@ -1,0 +1,65 @@
+//! Section `seed` of `supervisor.ini`: what seeding is like on this machine.
+
+use std::path::Path;
+
+use super::error::{Error, Kind};
+use super::ini::Document;
+use super::load_document;
+use super::schema::{Form, Key};
+use super::supervisor::SCHEMA;
+use super::value::Subsystems;
+
+/// The section's name.
+const SECTION: &str = "seed";
+
+/// Its key.
+pub(super) const UDEV_SUBSYSTEMS: Key = Key::new(
+    SECTION,
+    "udev-subsystems",
+    Subsystems::DEFAULT,
+    Form::Text("NAMES"),
+    "subsystems whose devices udev inside containers may replay at boot, with commas",
+    "usb,input",
+);
+
+/// What seeding is like on this machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Seeding {
+    /// What udev may replay.
+    pub subsystems: Subsystems,
+}
+
+impl Seeding {
+    /// Reads the file `path`; without one, everything is at its default.
+    ///
+    /// # Errors
+    /// The first fault in the file, or why it cannot be read.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        let document = match load_document(path) {
+            Err(error) if error.kind() == Kind::NotFound => Document::empty(path),
+            document => document?,
+        };
+        Ok(Self { subsystems: SCHEMA.read(&document, SECTION, UDEV_SUBSYSTEMS.name)? })
+    }
+
+    /// The same for a start, which a fault in that file does not keep from happening: the supervisor names it.
+    #[must_use]
+    pub fn load_or_default(path: &Path) -> Self {
+        Self::load(path).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_section_has_a_default_and_places_for_faults() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("supervisor.ini");
+        assert_eq!(Seeding::load(&path).unwrap().subsystems.to_string(), "usb,block,input,tty");
+        std::fs::write(&path, "[seed]\nudev-subsystems = usb, a b\n").unwrap();
+        let fault = Seeding::load(&path).unwrap_err().to_string();
+        assert!(fault.contains("seed.udev-subsystems: 'a b' is not a name of a subsystem"), "{fault}");
+    }
+}

@@ -1,0 +1,172 @@
+//! Talking to a monitor, which may be stopped or frozen: no answer is waited for without a limit.
+//!
+//! Owns how silence is noticed and told, and how a container ends whose monitor cannot end it. The monitor is known by
+//! the connection itself: SO_PEERCRED of unix(7) names the process that listens.
+
+use std::error::Error;
+use std::fmt;
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::unistd::Pid;
+
+use super::{Lock, monitor, sweep};
+use crate::cgroup::Cgroup;
+use crate::config::value::Name;
+use crate::monitor::protocol::{Answer, Exit, ExitReason, Request, Status};
+use crate::monitor::{is_stopped, record};
+use crate::paths::Paths;
+use crate::socket::{self, Received};
+use crate::sys::process;
+use crate::sys::socket::peer;
+use crate::worker::Env;
+use crate::worker::client::Client;
+use crate::worker::waiting::PATIENCE;
+
+/// How often a process that says nothing is looked at.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// A connection to a monitor.
+#[derive(Debug)]
+pub struct Talk<'a> {
+    client: &'a Client,
+    name: &'a Name,
+    /// The connection, for who polls it himself.
+    pub connection: OwnedFd,
+}
+
+/// A monitor that does not answer.
+#[derive(Debug)]
+pub struct Silent {
+    monitor: Option<Pid>,
+    what: &'static str,
+    name: String,
+}
+
+impl fmt::Display for Silent {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pid = self.monitor.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+        let Self { what, name, .. } = self;
+        write!(formatter, "its monitor{pid} {what}; 'ds stop {name} --kill' ends both")
+    }
+}
+
+impl Error for Silent {}
+
+impl<'a> Talk<'a> {
+    /// Connects to the monitor of a container; `None` when it is not running.
+    ///
+    /// # Errors
+    /// When the run directory cannot be read, or so many wait already that nobody can join them.
+    pub fn open(paths: &Paths, client: &'a Client, name: &'a Name) -> Result<Option<Self>> {
+        Ok(monitor(paths, name)?.map(|connection| Self { client, name, connection }))
+    }
+
+    /// Makes a request; one that has ended meanwhile is noticed by [`Talk::hear`].
+    ///
+    /// # Errors
+    /// A message that is too long.
+    pub fn say(&self, request: &Request) -> Result<()> {
+        match socket::send(&self.connection, request, &[]) {
+            Err(error) if socket::is_end(&error) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// The next answer; `None` once the monitor has ended.
+    ///
+    /// # Errors
+    /// [`Silent`] when nothing has come `until` then, or when the monitor is stopped; that the client interrupted.
+    pub fn hear(&self, until: Option<Instant>) -> Result<Option<Received<Answer>>> {
+        loop {
+            let look = Instant::now() + LOOK;
+            let next = until.map_or(look, |until| until.min(look));
+            if self.client.wait(Some(self.connection.as_fd()), Some(next))? {
+                return socket::receive(&self.connection);
+            }
+            let stopped = self.monitor().is_some_and(is_stopped);
+            if stopped || until.is_some_and(|until| until <= Instant::now()) {
+                return Err(self.silent(if stopped { "is stopped" } else { "does not answer" }).into());
+            }
+        }
+    }
+
+    /// The next answer; `None` once the monitor has ended.
+    ///
+    /// # Errors
+    /// As for [`Talk::hear`].
+    pub fn answer(&self, until: Option<Instant>) -> Result<Option<Answer>> {
+        Ok(self.hear(until)?.map(|received| received.message))
+    }
+
+    /// How the container is; `None` once the monitor has ended.
+    ///
+    /// # Errors
+    /// As for [`Talk::hear`]; that the start has failed.
+    pub fn status(&self) -> Result<Option<Box<Status>>> {
+        self.say(&Request::Status)?;
+        match self.answer(Some(Instant::now() + PATIENCE))? {
+            Some(Answer::Status(status)) => Ok(Some(status)),
+            Some(Answer::Failed(text)) => bail!("{text}"),
+            Some(Answer::Done) => bail!("the monitor answered something else"),
+            None => Ok(None),
+        }
+    }
+
+    /// The monitor's process id; none for one of an older version, of which it cannot be known.
+    #[must_use]
+    pub fn monitor(&self) -> Option<Pid> {
+        let pid = Pid::from_raw(peer(self.connection.as_fd()).ok()?.pid());
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+        // The kernel keeps 15 bytes.
+        let title = format!("ds:{}", self.name);
+        (name.trim_end() == title.get(..15).unwrap_or(&title)).then_some(pid)
+    }
+
+    /// The error for a monitor that has fallen silent.
+    #[must_use]
+    pub fn silent(&self, what: &'static str) -> Silent {
+        Silent { monitor: self.monitor(), what, name: self.name.to_string() }
+    }
+
+    /// Ends the container together with its monitor, and removes what they leave.
+    ///
+    /// # Errors
+    /// When the monitor cannot be found or does not end.
+    pub fn end_by_force(&self, env: &Env) -> Result<()> {
+        let monitor = self.monitor().context("its monitor does not answer and cannot be found in /proc")?;
+        let _lock = Lock::take_for(env, self.name)?;
+        // First of all, so that whoever sees the end of the monitor finds that it was asked for.
+        record(&env.paths, self.name, &killed())?;
+        let _ = fs::remove_file(env.paths.control(self.name));
+        match process::kill(monitor, libc::SIGKILL) {
+            Err(Errno::ESRCH) | Ok(()) => {}
+            Err(errno) => return Err(errno).with_context(|| format!("kill its monitor ({monitor})")),
+        }
+        let groups = Cgroup::existing(&env.host.cgroups, &env.paths.cgroup, self.name.as_str());
+        groups.thaw();
+        groups.kill();
+        let deadline = Instant::now() + PATIENCE;
+        while self.client.wait(Some(self.connection.as_fd()), Some(deadline))? {
+            if socket::receive::<Answer>(&self.connection)?.is_none() {
+                sweep(&env.paths, &env.host, self.name);
+                return Ok(());
+            }
+        }
+        bail!("its monitor (pid {monitor}) was killed and does not end; the kernel holds it")
+    }
+}
+
+fn killed() -> Exit {
+    Exit {
+        reason: ExitReason::Stopped,
+        code: None,
+        signal: Some(libc::SIGKILL),
+        message: None,
+        at: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+        uptime_s: 0,
+    }
+}

@@ -1,0 +1,250 @@
+//! What systemd finds in /run so that a distribution is at home in a container: units, drop-ins and configuration.
+//!
+//! systemd reads all of it from /run as it does from /etc, and what an administrator writes to /etc takes precedence
+//! over whole files here. Nothing is left behind, and each boot gets what its network mode needs. systemd.unit(5),
+//! systemd.network(5), journald.conf(5), logind.conf(5), udev(7).
+
+use crate::config::value::{NetworkMode, Seed, SeedItem, Subsystems};
+use crate::mount::op::Operation;
+
+/// Exists while the container is in the host's network: units of network managers have a condition on it.
+const SHARED_NETWORK: &str = "/run/host/network-is-shared";
+
+/// Units that configure interfaces and cannot be told to leave all of them alone, with the sockets that start them.
+/// systemd-networkd among them: at its start it removes routing rules and routes that it does not know.
+const MANAGERS: [&str; 15] = [
+    "connman.service",
+    "dhcpcd.service",
+    "dhcpcd@.service",
+    "ifup@.service",
+    "iwd.service",
+    "networking.service",
+    "systemd-networkd.service",
+    "systemd-networkd.socket",
+    "systemd-networkd-resolve-hook.socket",
+    "systemd-networkd-varlink.socket",
+    "systemd-networkd-varlink-metrics.socket",
+    "wickedd.service",
+    "wicked.service",
+    "wpa_supplicant.service",
+    "wpa_supplicant@.service",
+];
+
+/// Units that wait for an interface to come up, which none does that nothing inside configures.
+const WAITING: [&str; 4] = [
+    "NetworkManager-wait-online.service",
+    "connman-wait-online.service",
+    "ifupdown-wait-online.service",
+    "systemd-networkd-wait-online.service",
+];
+
+/// Rules of udev that rename interfaces or bring them up.
+const NETWORK_RULES: [&str; 2] = ["80-ifupdown.rules", "80-net-setup-link.rules"];
+
+/// Units of udev that are skipped where /sys is read-only (systemd.unit(5), `ConditionPathIsReadWrite=`).
+const UDEV_UNITS: [&str; 4] = [
+    "systemd-udevd.service",
+    "systemd-udevd-control.socket",
+    "systemd-udevd-kernel.socket",
+    "systemd-udevd-varlink.socket",
+];
+
+/// The unit in place of the distribution's coldplug.
+const TRIGGER: &str = "droidspaces-udev-trigger.service";
+
+/// Answers when a network names no server.
+const FALLBACK: &str = "1.1.1.1 8.8.8.8 2606:4700:4700::1111";
+
+/// Everything that `seed` names.
+pub(super) fn operations(seed: Seed, mode: NetworkMode, subsystems: &Subsystems) -> Vec<Operation> {
+    let mut list = Vec::new();
+    if seed.has(SeedItem::Udev) {
+        list.extend(udev(subsystems));
+    }
+    if seed.has(SeedItem::Network) {
+        list.extend(network(mode));
+    }
+    if seed.has(SeedItem::Journal) {
+        list.extend(journal());
+    }
+    if seed.has(SeedItem::Login) {
+        list.extend(login());
+    }
+    list
+}
+
+fn file(target: &str, content: &str) -> Operation {
+    Operation::File { target: target.into(), content: content.into() }
+}
+
+/// A part of a unit: the rest of it is the distribution's.
+fn drop_in(unit: &str, content: &str) -> Operation {
+    file(&format!("/run/systemd/system/{unit}.d/50-droidspaces.conf"), content)
+}
+
+fn mask(unit: &str) -> Operation {
+    link(&format!("/run/systemd/system/{unit}"), "/dev/null")
+}
+
+fn link(target: &str, to: &str) -> Operation {
+    Operation::Symlink { target: target.into(), to: to.into() }
+}
+
+/// Replaying the events of every device hangs or reboots some phones, whose drivers do not expect it. The
+/// distribution's coldplug gives way to one that replays only the classes that are safe and that people plug in. udevd
+/// runs although /sys is read-only, and sees what is plugged in later.
+fn udev(subsystems: &Subsystems) -> Vec<Operation> {
+    let matches: String = subsystems.iter().map(|name| format!(" --subsystem-match={name}")).collect();
+    let unit = format!(
+        "[Unit]\nDescription=Coldplug of safe udev devices\nDocumentation=man:udevadm(8)\n\
+         DefaultDependencies=no\nWants=systemd-udevd.service\n\
+         After=systemd-udevd-kernel.socket systemd-udevd-control.socket\nBefore=sysinit.target\n\
+         ConditionPathExists=/run/udev/control\n\n[Service]\nType=oneshot\nRemainAfterExit=yes\n\
+         ExecStart=-/usr/bin/env udevadm trigger --type=devices --action=add{matches}\n"
+    );
+    let mut list: Vec<Operation> =
+        ["systemd-udev-trigger.service", "systemd-udev-settle.service"].map(mask).into();
+    list.push(file(&format!("/run/systemd/system/{TRIGGER}"), &unit));
+    list.push(link(&format!("/run/systemd/system/sysinit.target.wants/{TRIGGER}"), &format!("../{TRIGGER}")));
+    list.extend(UDEV_UNITS.map(|unit| drop_in(unit, "[Unit]\nConditionPathIsReadWrite=\n")));
+    list
+}
+
+/// In the host's network nothing inside may configure it. NetworkManager runs, for the programs that ask it, and leaves
+/// every interface and the name servers alone (NetworkManager.conf(5), managed= and dns=); other managers do not start.
+/// In a network of its own, the phone's interfaces have their weights.
+fn network(mode: NetworkMode) -> Vec<Operation> {
+    let mut list = match mode {
+        NetworkMode::Host => hands_off(),
+        NetworkMode::None | NetworkMode::Nat => weights(),
+    };
+    if mode != NetworkMode::Nat {
+        list.extend(WAITING.map(mask));
+    }
+    let fallback = format!("[Resolve]\nFallbackDNS={FALLBACK}\n");
+    list.push(file("/run/systemd/resolved.conf.d/10-droidspaces-fallback.conf", &fallback));
+    list
+}
+
+fn hands_off() -> Vec<Operation> {
+    let condition = format!("[Unit]\nConditionPathExists=!{SHARED_NETWORK}\n");
+    let mut list = vec![
+        file(SHARED_NETWORK, "The network of this container is the host's, and the host configures it.\n"),
+        // For one whose condition an administrator took away.
+        file(
+            "/run/systemd/network/05-droidspaces-host.network",
+            "[Match]\nName=*\n\n[Link]\nUnmanaged=yes\n",
+        ),
+        file(
+            "/run/systemd/networkd.conf.d/50-droidspaces-host.conf",
+            "[Network]\nManageForeignRoutingPolicyRules=no\nManageForeignRoutes=no\n",
+        ),
+        file(
+            "/run/NetworkManager/conf.d/05-droidspaces-host.conf",
+            "[main]\ndns=none\n\n[device-droidspaces-host]\nmatch-device=*\nmanaged=0\n",
+        ),
+    ];
+    list.extend(MANAGERS.map(|unit| drop_in(unit, &condition)));
+    list.extend(NETWORK_RULES.map(|rules| link(&format!("/run/udev/rules.d/{rules}"), "/dev/null")));
+    list
+}
+
+fn weights() -> Vec<Operation> {
+    [("wifi", "wlan*", 100), ("mobile", "rmnet* pdp* ccmni*", 200), ("wired", "eth* usb*", 300)]
+        .map(|(name, pattern, metric)| {
+            let path = format!("/run/systemd/network/50-droidspaces-{name}.network");
+            let routes = format!("[DHCPv4]\nRouteMetric={metric}\n\n[IPv6AcceptRA]\nRouteMetric={metric}\n");
+            let text =
+                format!("[Match]\nName={pattern}\n\n[Network]\nDHCP=yes\nIPv6AcceptRA=yes\n\n{routes}");
+            file(&path, &text)
+        })
+        .into()
+}
+
+/// The kernel's log and audit are the host's. A phone's storage is small, and nothing on it looks after journals.
+fn journal() -> Vec<Operation> {
+    let text = "[Journal]\nReadKMsg=no\nAudit=no\nSystemMaxUse=200M\nRuntimeMaxUse=32M\n";
+    vec![
+        file("/run/systemd/journald.conf.d/10-droidspaces.conf", text),
+        mask("systemd-journald-audit.socket"),
+    ]
+}
+
+/// The power key and the lid are the host's, and so are the terminals of its screen.
+fn login() -> Vec<Operation> {
+    const KEYS: [&str; 7] = [
+        "PowerKey",
+        "SuspendKey",
+        "HibernateKey",
+        "RebootKey",
+        "LidSwitch",
+        "LidSwitchExternalPower",
+        "LidSwitchDocked",
+    ];
+    let keys: String = KEYS.iter().map(|key| format!("Handle{key}=ignore\n")).collect();
+    let text = format!("[Login]\nNAutoVTs=0\nReserveVT=0\n{keys}");
+    let mut list = vec![file("/run/systemd/logind.conf.d/10-droidspaces.conf", &text)];
+    let exists = "[Unit]\nConditionPathExists=/dev/%I\n";
+    list.extend(["getty@.service", "serial-getty@.service"].map(|unit| drop_in(unit, exists)));
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(seed: &str, mode: NetworkMode) -> Vec<String> {
+        let subsystems = "usb,tty".parse().unwrap();
+        operations(seed.parse().unwrap(), mode, &subsystems)
+            .into_iter()
+            .map(|operation| match operation {
+                Operation::File { target, content } => format!("{target}: {content}"),
+                Operation::Symlink { target, to } => format!("{target} -> {to}"),
+                other => panic!("{other}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn nothing_comes_unasked_for() {
+        assert!(shown("no", NetworkMode::Host).is_empty());
+        assert!(shown("hosts,groups", NetworkMode::Host).is_empty());
+    }
+
+    #[test]
+    fn no_path_is_made_twice() {
+        for mode in [NetworkMode::Host, NetworkMode::None, NetworkMode::Nat] {
+            let mut paths: Vec<_> = shown("yes", mode)
+                .iter()
+                .filter_map(|line| Some(line.split_once([':', ' '])?.0.to_owned()))
+                .collect();
+            let all = paths.len();
+            paths.sort();
+            paths.dedup();
+            assert_eq!(paths.len(), all);
+            assert!(paths.iter().all(|path| path.starts_with("/run/")));
+        }
+    }
+
+    #[test]
+    fn the_trigger_replays_what_is_allowed() {
+        let list = shown("udev", NetworkMode::Host);
+        let unit = list.iter().find(|line| line.contains("ExecStart")).unwrap();
+        assert!(unit.contains("--action=add --subsystem-match=usb --subsystem-match=tty\n"), "{unit}");
+        assert!(list.contains(&"/run/systemd/system/systemd-udev-trigger.service -> /dev/null".to_owned()));
+    }
+
+    #[test]
+    fn managers_keep_off_the_hosts_network_alone() {
+        let conditions =
+            |mode| shown("network", mode).iter().filter(|line| line.contains(SHARED_NETWORK)).count();
+        assert_eq!(conditions(NetworkMode::Host), MANAGERS.len() + 1);
+        assert_eq!(conditions(NetworkMode::None), 0);
+        let weights = shown("network", NetworkMode::None);
+        assert!(
+            weights
+                .iter()
+                .any(|line| line.contains("Name=rmnet* pdp* ccmni*") && line.contains("RouteMetric=200"))
+        );
+    }
+}

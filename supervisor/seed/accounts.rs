@@ -1,0 +1,120 @@
+//! Android's network groups in the files of accounts. passwd(5), group(5), gshadow(5), adduser.conf(5).
+//!
+//! Its kernels let a process make sockets only when it is in such a group (CONFIG_ANDROID_PARANOID_NETWORK), and netd's
+//! programs look at them as well (system/core: android_filesystem_config.h). The files are changed directly: the tools of
+//! a distribution are not run.
+
+use super::Facts;
+
+/// Sockets, raw sockets, configuration of interfaces.
+const GROUPS: [(&str, u32); 3] = [("aid_inet", 3003), ("aid_net_raw", 3004), ("aid_net_admin", 3005)];
+/// Accounts that are in all of them, where they exist.
+const MEMBERS: &str = "root";
+/// apt's own account; it keeps nothing but its primary group (apt.conf(5), `APT::Sandbox::User`).
+const APT: &str = "_apt";
+/// The key of adduser.conf(5).
+const EXTRA: &str = "EXTRA_GROUPS";
+
+/// Lines that end, and one more text.
+fn with_lines(text: &str, lines: &str) -> String {
+    let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+    format!("{text}{end}{lines}")
+}
+
+fn field(line: &str, number: usize) -> Option<&str> {
+    line.split(':').nth(number)
+}
+
+/// Adds the groups that no other group stands for.
+pub(super) fn group(facts: &Facts, text: Option<&str>) -> Option<String> {
+    let text = text.filter(|_| facts.android)?;
+    let mut missing = String::new();
+    for (name, number) in GROUPS {
+        let id = number.to_string();
+        let known = text.lines().any(|line| field(line, 2) == Some(&id) || field(line, 0) == Some(name));
+        if !known {
+            missing.push_str(&format!("{name}:x:{number}:{MEMBERS}\n"));
+        }
+    }
+    (!missing.is_empty()).then(|| with_lines(text, &missing))
+}
+
+/// Adds them to the file of their passwords, which they do not have.
+pub(super) fn gshadow(facts: &Facts, text: Option<&str>) -> Option<String> {
+    let text = text.filter(|_| facts.android)?;
+    let known = |name: &str| text.lines().any(|line| field(line, 0) == Some(name));
+    let missing: String = GROUPS
+        .iter()
+        .filter(|(name, _)| !known(name))
+        .map(|(name, _)| format!("{name}:!::{MEMBERS}\n"))
+        .collect();
+    (!missing.is_empty()).then(|| with_lines(text, &missing))
+}
+
+/// Gives apt's account the first of them as its primary group.
+pub(super) fn passwd(facts: &Facts, text: Option<&str>) -> Option<String> {
+    let text = text.filter(|_| facts.android)?;
+    let id = GROUPS[0].1.to_string();
+    let new: String = text
+        .split_inclusive('\n')
+        .map(|line| {
+            let mut fields: Vec<&str> = line.split(':').collect();
+            if fields.len() > 4 && fields[0] == APT {
+                fields[3] = &id;
+            }
+            fields.join(":")
+        })
+        .collect();
+    (new != text).then_some(new)
+}
+
+/// Has adduser(8) put new users into those that ordinary programs need.
+pub(super) fn adduser(facts: &Facts, text: Option<&str>) -> Option<String> {
+    let text = text.filter(|_| facts.android)?;
+    if text.lines().any(|line| line.trim_start().starts_with(EXTRA)) {
+        return None;
+    }
+    let lines = format!("{EXTRA}=\"aid_inet aid_net_raw\"\nADD_{EXTRA}=1\n");
+    Some(with_lines(text, &lines))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(android: bool) -> Facts {
+        Facts {
+            hostname: "web".into(),
+            android,
+            subsystems: "usb".parse().unwrap(),
+            seed: "yes".parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn groups_are_added_once_and_on_android_only() {
+        let phone = facts(true);
+        assert_eq!(group(&facts(false), Some("root:x:0:\n")), None);
+        assert_eq!(group(&phone, None), None);
+        let new = group(&phone, Some("root:x:0:\ninet:x:3003:me")).unwrap();
+        assert_eq!(new, "root:x:0:\ninet:x:3003:me\naid_net_raw:x:3004:root\naid_net_admin:x:3005:root\n");
+        assert_eq!(group(&phone, Some(&new)), None);
+        assert_eq!(
+            gshadow(&phone, Some("root:*::\n")).unwrap(),
+            "root:*::\naid_inet:!::root\naid_net_raw:!::root\naid_net_admin:!::root\n"
+        );
+    }
+
+    #[test]
+    fn apt_and_new_users_are_in_them() {
+        let phone = facts(true);
+        let text = "root:x:0:0:root:/root:/bin/sh\n_apt:x:42:65534::/nonexistent:/usr/sbin/nologin\n";
+        let new = passwd(&phone, Some(text)).unwrap();
+        assert_eq!(new, text.replace(":65534:", ":3003:"));
+        assert_eq!(passwd(&phone, Some(&new)), None);
+        let new = adduser(&phone, Some("#EXTRA_GROUPS=\"users\"\n")).unwrap();
+        assert!(new.contains("\nEXTRA_GROUPS=\"aid_inet aid_net_raw\"\nADD_EXTRA_GROUPS=1\n"), "{new}");
+        assert_eq!(adduser(&phone, Some(&new)), None);
+        assert_eq!(adduser(&phone, Some("EXTRA_GROUPS=\"mine\"\n")), None);
+    }
+}

@@ -1,0 +1,352 @@
+//! Carrying out the table in a tree, and taking it back.
+//!
+//! What a user has edited is kept and named once. A file that cannot be changed is a warning and no reason not to start.
+
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::sys::stat::{SFlag, fstat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+use super::items::{ITEMS, Item};
+use super::ledger::{Before, Entry, Ledger};
+use super::{Facts, unknown_layout};
+use crate::call;
+use crate::rootfs::files::{self, GuestFile};
+use crate::rootfs::root::{Root, file_type, open_regular};
+
+/// A larger file is none that people edit.
+const LARGEST: u64 = 1 << 20;
+
+/// How it is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// In a tree that stays.
+    Lasting,
+    /// In a tree that is gone with the boot: what was there before needs no record.
+    Passing,
+    /// Not at all: it is only told.
+    Told,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Files that were changed, or would be.
+    pub changed: Vec<String>,
+    /// One line each.
+    pub warnings: Vec<String>,
+}
+
+/// What is at a path.
+enum Found {
+    Nothing,
+    File(Before),
+    /// A link, a directory, a device, something large, or not text: none of ours.
+    Other,
+}
+
+/// Seeds a tree. `path` is the ledger.
+///
+/// # Errors
+/// When what was there before is not known or cannot be recorded.
+pub fn apply(root: &Root, path: &Path, facts: &Facts, manner: Manner) -> Result<Report> {
+    let mut report = Report::default();
+    let items: Vec<&Item> = ITEMS.iter().filter(|item| facts.seed.has(item.part)).collect();
+    if items.is_empty() || unknown_layout(root).is_some() {
+        return Ok(report);
+    }
+    let mut ledger = Ledger::load(path)?;
+    let mut keeper = Keeper { path, manner, ledger: &mut ledger };
+    for item in items {
+        let name = item.file.as_str();
+        if let Err(error) = one(root, item, facts, &mut keeper, &mut report) {
+            report.warnings.push(format!("{name} is not seeded: {error:#}"));
+        }
+    }
+    Ok(report)
+}
+
+/// The ledger, and whether it is written.
+struct Keeper<'a> {
+    path: &'a Path,
+    manner: Manner,
+    ledger: &'a mut Ledger,
+}
+
+impl Keeper<'_> {
+    fn save(&self) -> Result<()> {
+        if self.manner == Manner::Lasting { self.ledger.save(self.path) } else { Ok(()) }
+    }
+}
+
+fn one(root: &Root, item: &Item, facts: &Facts, keeper: &mut Keeper<'_>, report: &mut Report) -> Result<()> {
+    let name = item.file.as_str();
+    let current = match look(root, item.file.path())? {
+        Found::Nothing => None,
+        Found::File(file) => Some(file),
+        Found::Other => return Ok(()),
+    };
+    let says = current.as_ref().map(|file| file.content.as_str());
+    // An entry whose file is as it was before belongs to a change that did not come about.
+    let entry = keeper.ledger.files.get(name).filter(|entry| {
+        entry.before.as_ref().map(|before| before.content.as_str()) != says || says == Some(&entry.wrote)
+    });
+    let before = match entry {
+        None => current.clone(),
+        Some(entry) if says == Some(&entry.wrote) => entry.before.clone(),
+        Some(entry) => {
+            let found = says.unwrap_or_default().to_owned();
+            if (item.make)(facts, says).is_some() && entry.told.as_ref() != Some(&found) {
+                report.warnings.push(format!("{name} was changed by hand and is left as it is"));
+                if let Some(entry) = keeper.ledger.files.get_mut(name) {
+                    entry.told = Some(found);
+                }
+                keeper.save()?;
+            }
+            return Ok(());
+        }
+    };
+    let original = before.as_ref().map(|before| before.content.as_str());
+    let Some(wanted) = (item.make)(facts, original) else { return Ok(()) };
+    if says == Some(&wanted) {
+        return Ok(());
+    }
+    report.changed.push(name.to_owned());
+    if keeper.manner == Manner::Told {
+        return Ok(());
+    }
+    let entry = Entry { before, wrote: wanted.clone(), told: None };
+    keeper.ledger.files.insert(name.to_owned(), entry);
+    keeper.save()?;
+    root.replace(item.file, wanted.as_bytes(), item.mode)
+}
+
+/// Gives a tree back what was there before it was seeded.
+///
+/// # Errors
+/// When a file cannot be changed, or that cannot be recorded.
+pub fn undo(root: &Root, path: &Path, manner: Manner) -> Result<Report> {
+    let mut report = Report::default();
+    let mut ledger = Ledger::load(path)?;
+    for (name, entry) in ledger.clone().files {
+        let Some(file) = files::ALL.iter().find(|file| file.as_str() == name).copied() else {
+            report.warnings.push(format!("{name} was changed by another version of ds and is left as it is"));
+            continue;
+        };
+        let current = match look(root, file.path())? {
+            Found::Nothing => None,
+            Found::File(current) => Some(current.content),
+            Found::Other => {
+                report.warnings.push(format!("{name} is no longer a file and is left as it is"));
+                continue;
+            }
+        };
+        let before = entry.before.as_ref().map(|before| before.content.clone());
+        if current != before && current.as_ref() != Some(&entry.wrote) {
+            report.warnings.push(format!("{name} was changed by hand and is left as it is"));
+            continue;
+        }
+        if current != before {
+            report.changed.push(name.clone());
+        }
+        if manner == Manner::Told {
+            continue;
+        }
+        if current != before {
+            restore(root, file, entry.before.as_ref())?;
+        }
+        ledger.files.remove(&name);
+        ledger.save(path)?;
+    }
+    Ok(report)
+}
+
+fn restore(root: &Root, file: GuestFile, before: Option<&Before>) -> Result<()> {
+    let path = file.path();
+    match before {
+        Some(before) => root.replace(file, before.content.as_bytes(), before.mode),
+        None => {
+            let parent = path.parent().context("it has no directory")?;
+            let name = path.file_name().context("it has no name")?;
+            let directory = call!(root.resolve(parent), "open({})", parent.display())?;
+            Ok(call!(unlinkat(&directory, name, UnlinkatFlags::NoRemoveDir), "unlink({})", path.display())?)
+        }
+    }
+}
+
+fn look(root: &Root, path: &Path) -> Result<Found> {
+    let found = match root.resolve_no_follow(path) {
+        Ok(found) => found,
+        // Where there is no directory for it, none is made.
+        Err(Errno::ENOENT) if path.parent().is_some_and(|parent| root.resolve(parent).is_ok()) => {
+            return Ok(Found::Nothing);
+        }
+        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => return Ok(Found::Other),
+        Err(errno) => call!(Err(errno), "open({})", path.display())?,
+    };
+    let status = call!(fstat(&found), "fstat({})", path.display())?;
+    if file_type(&status) != SFlag::S_IFREG || u64::try_from(status.st_size).is_ok_and(|size| size > LARGEST)
+    {
+        return Ok(Found::Other);
+    }
+    let mut content = Vec::new();
+    let file = open_regular(found.as_fd())?;
+    file.take(LARGEST).read_to_end(&mut content).with_context(|| format!("read {}", path.display()))?;
+    Ok(match String::from_utf8(content) {
+        Ok(content) => Found::File(Before {
+            content,
+            mode: status.st_mode & 0o7777,
+            user: status.st_uid,
+            group: status.st_gid,
+        }),
+        Err(_) => Found::Other,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::path::PathBuf;
+
+    use super::*;
+    use tempfile::TempDir;
+
+    struct Case {
+        directory: TempDir,
+        root: Root,
+        facts: Facts,
+    }
+
+    impl Case {
+        fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            fs::create_dir_all(directory.path().join("tree/etc")).unwrap();
+            let root = Root::open(&directory.path().join("tree")).unwrap();
+            let facts = Facts {
+                hostname: "web".into(),
+                android: true,
+                subsystems: "usb".parse().unwrap(),
+                seed: "yes".parse().unwrap(),
+            };
+            let case = Self { directory, root, facts };
+            case.write("passwd", "root:x:0:0::/:/bin/sh\n_apt:x:42:65534::/:/x\n");
+            case.write("group", "root:x:0:\n");
+            case
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.directory.path().join("tree/etc").join(name)
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            fs::write(self.path(name), text).unwrap();
+        }
+
+        fn read(&self, name: &str) -> String {
+            fs::read_to_string(self.path(name)).unwrap()
+        }
+
+        fn ledger(&self) -> PathBuf {
+            self.directory.path().join("seed.json")
+        }
+
+        fn seed(&self, manner: Manner) -> Report {
+            apply(&self.root, &self.ledger(), &self.facts, manner).unwrap()
+        }
+
+        fn undo(&self) -> Report {
+            undo(&self.root, &self.ledger(), Manner::Lasting).unwrap()
+        }
+
+        fn all(&self) -> Vec<(String, Vec<u8>, u32)> {
+            let entries = fs::read_dir(self.path("")).unwrap().map(Result::unwrap);
+            let mut all: Vec<_> = entries
+                .map(|entry| {
+                    let mode = entry.metadata().unwrap().permissions().mode();
+                    (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap(), mode)
+                })
+                .collect();
+            all.sort();
+            all
+        }
+    }
+
+    #[test]
+    fn it_is_done_once_and_undone_to_the_byte() {
+        let mut case = Case::new();
+        case.write("hosts", "127.0.0.1 localhost");
+        fs::set_permissions(case.path("hosts"), fs::Permissions::from_mode(0o640)).unwrap();
+        let before = case.all();
+        let told = case.seed(Manner::Told);
+        assert_eq!((case.all(), case.ledger().exists()), (before.clone(), false));
+        assert_eq!(case.seed(Manner::Lasting), told);
+        assert_eq!(told.changed, ["/etc/hostname", "/etc/hosts", "/etc/group", "/etc/passwd"]);
+        let seeded = case.all();
+        assert_eq!(case.seed(Manner::Lasting), Report::default());
+        assert_eq!(case.all(), seeded);
+        // Another version of ours, with other facts, keeps the record of the first.
+        case.facts.hostname = "db".into();
+        assert_eq!(case.seed(Manner::Lasting).changed, ["/etc/hostname", "/etc/hosts"]);
+        assert!(case.read("hosts").contains("\tdb\t") && !case.read("hosts").contains("web"));
+        assert_eq!(case.undo().warnings, Vec::<String>::new());
+        assert_eq!((case.all(), case.ledger().exists()), (before, false));
+    }
+
+    #[test]
+    fn what_a_user_edited_is_kept_and_named_once() {
+        let mut case = Case::new();
+        case.seed(Manner::Lasting);
+        let with_a_line = format!("{}10.0.0.1 nas\n", case.read("hosts"));
+        case.write("hosts", &with_a_line);
+        assert_eq!(case.seed(Manner::Lasting), Report::default(), "all is there that shall be");
+        case.write("hosts", "127.0.0.1 localhost\n");
+        let told = vec!["/etc/hosts was changed by hand and is left as it is".to_owned()];
+        assert_eq!(case.seed(Manner::Lasting).warnings, told);
+        assert_eq!(case.seed(Manner::Lasting).warnings, Vec::<String>::new());
+        case.facts.hostname = "web".into();
+        let undone = case.undo();
+        assert_eq!((undone.warnings, case.read("hosts")), (told, "127.0.0.1 localhost\n".into()));
+        assert!(!case.path("hostname").exists());
+    }
+
+    #[test]
+    fn a_change_that_did_not_come_about_is_made_again() {
+        let case = Case::new();
+        case.write("hosts", "127.0.0.1 localhost\n");
+        let before = case.all();
+        case.seed(Manner::Lasting);
+        // As after a power cut between the ledger and the file.
+        case.write("hosts", "127.0.0.1 localhost\n");
+        assert_eq!(case.seed(Manner::Lasting).changed, ["/etc/hosts"]);
+        case.undo();
+        assert_eq!(case.all(), before);
+    }
+
+    #[test]
+    fn links_lead_nowhere_and_passing_trees_leave_no_record() {
+        let case = Case::new();
+        let outside = case.directory.path().join("outside");
+        fs::write(&outside, "x").unwrap();
+        symlink(&outside, case.path("hosts")).unwrap();
+        symlink("/etc/hosts", case.path("hostname")).unwrap();
+        let report = case.seed(Manner::Passing);
+        assert_eq!(
+            (report.changed, report.warnings.len()),
+            (vec!["/etc/group".into(), "/etc/passwd".into()], 0)
+        );
+        assert_eq!((fs::read(&outside).unwrap(), case.ledger().exists()), (b"x".to_vec(), false));
+    }
+
+    #[test]
+    fn unknown_layouts_are_left_alone() {
+        let case = Case::new();
+        fs::create_dir_all(case.directory.path().join("tree/nix/store")).unwrap();
+        assert!(unknown_layout(&case.root).unwrap().starts_with("NixOS"));
+        assert_eq!(case.seed(Manner::Lasting), Report::default());
+    }
+}

@@ -1,0 +1,106 @@
+//! The table of changes to files of a distribution: one row each.
+//!
+//! A row is a pure function from what the file says to what it shall say. It keeps every line that it does not own, and
+//! what it makes of its own result is that result.
+
+use super::{Facts, accounts, hosts};
+use crate::config::value::SeedItem;
+use crate::rootfs::files::{self, GuestFile};
+
+/// What a file shall say; `None` when it stays as it is. The content is absent when there is no such file.
+type Make = fn(&Facts, Option<&str>) -> Option<String>;
+
+/// One change.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Item {
+    /// The part of seeding that it belongs to.
+    pub part: SeedItem,
+    /// The file.
+    pub file: GuestFile,
+    /// Permission bits of a file that was not there.
+    pub mode: u32,
+    /// What becomes of it.
+    pub make: Make,
+}
+
+const fn row(part: SeedItem, file: GuestFile, mode: u32, make: Make) -> Item {
+    Item { part, file, mode, make }
+}
+
+/// Every change.
+pub(super) const ITEMS: &[Item] = &[
+    row(SeedItem::Hosts, files::HOSTNAME, 0o644, hosts::hostname),
+    row(SeedItem::Hosts, files::HOSTS, 0o644, hosts::hosts),
+    row(SeedItem::Udev, files::OPENRC_UDEV_TRIGGER, 0o755, trigger),
+    row(SeedItem::Udev, files::SYSVINIT_UDEV, 0o755, trigger),
+    row(SeedItem::Udev, files::SYSVINIT_EUDEV, 0o755, trigger),
+    row(SeedItem::Udev, files::RUNIT_UDEV, 0o644, trigger),
+    row(SeedItem::Groups, files::GROUP, 0o644, accounts::group),
+    row(SeedItem::Groups, files::GSHADOW, 0o640, accounts::gshadow),
+    row(SeedItem::Groups, files::PASSWD, 0o644, accounts::passwd),
+    row(SeedItem::Groups, files::ADDUSER_CONF, 0o644, accounts::adduser),
+];
+
+/// Limits every coldplug in a script to the subsystems that are safe.
+fn trigger(facts: &Facts, script: Option<&str>) -> Option<String> {
+    const CALL: &str = "udevadm trigger";
+    const LIMIT: &str = " --subsystem-match=";
+    let script = script?;
+    let matches: String = facts.subsystems.iter().map(|name| format!("{LIMIT}{name}")).collect();
+    let mut parts = script.split(CALL);
+    let mut text = parts.next()?.to_owned();
+    for part in parts {
+        text.push_str(CALL);
+        // What limits itself is the administrator's, or ours.
+        let line = part.lines().next().unwrap_or_default();
+        if !line.contains(LIMIT.trim_start()) {
+            text.push_str(&matches);
+        }
+        text.push_str(part);
+    }
+    (text != script).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn facts() -> Facts {
+        Facts {
+            hostname: "web.example.org".into(),
+            android: true,
+            subsystems: "usb,tty".parse().unwrap(),
+            seed: "yes".parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn every_coldplug_of_a_script_is_limited() {
+        let script = "start() {\n\tudevadm trigger --type=subsystems --action=add\n\tudevadm trigger --type=devices\n\
+                      \tudevadm trigger --subsystem-match=net\n\tudevadm settle\n}\n";
+        let limited = trigger(&facts(), Some(script)).unwrap();
+        assert_eq!(
+            limited,
+            "start() {\n\tudevadm trigger --subsystem-match=usb --subsystem-match=tty --type=subsystems --action=add\n\
+             \tudevadm trigger --subsystem-match=usb --subsystem-match=tty --type=devices\n\
+             \tudevadm trigger --subsystem-match=net\n\tudevadm settle\n}\n"
+        );
+        assert_eq!(trigger(&facts(), Some(&limited)), None);
+        assert_eq!(trigger(&facts(), None), None);
+    }
+
+    proptest! {
+        #[test]
+        fn every_row_leaves_its_own_result_alone(
+            text in "(((127.0.0.1|root:x:0|aid_inet:x:3003:|_apt:x:42:65534::/:/x|#?EXTRA_GROUPS=|udevadm trigger|LXC_NAME|web|[a-z: .#=]{0,8})[ :]?){0,4}\n){0,6}"
+        ) {
+            for item in ITEMS {
+                let made = (item.make)(&facts(), Some(&text));
+                if let Some(made) = made {
+                    prop_assert_eq!((item.make)(&facts(), Some(&made)), None, "{:?}: {:?}", item.file, made);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! `ds seed`: the root file system of a stopped container is seeded, or gets back what was there before.
+//!
+//! A directory is worked on in place, an image while it is mounted for the job alone. What is done there is `seed`'s
+//! business.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::held::Held;
+use super::job::{self, Reporter, Watcher};
+use super::mounted::{Mounting, label, mount};
+use super::staging::Staging;
+use crate::config::Seeding;
+use crate::config::value::Name;
+use crate::rootfs::image::{Access, Fsck};
+use crate::rootfs::root::Root;
+use crate::seed::apply::{Manner, apply, undo};
+use crate::seed::{Facts, unknown_layout};
+use crate::worker::Env;
+
+/// What is done.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted {
+    /// What was there before comes back.
+    pub undo: bool,
+    /// Nothing is changed.
+    pub dry_run: bool,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct Seeded {
+    /// Files that were changed, or would be.
+    pub changed: Vec<String>,
+    /// Why the tree was left alone.
+    pub unknown: Option<String>,
+}
+
+/// Seeds the root file system of a stopped container.
+///
+/// # Errors
+/// When it runs, or its root file system cannot be used.
+pub fn seed(env: &Env, name: &Name, wanted: Wanted, watcher: Watcher<'_>) -> Result<Seeded> {
+    let held = Held::take(env, name, "seeded")?;
+    let seeding = Seeding::load_or_default(&env.paths.supervisor_ini());
+    let facts = Facts::new(&held.config, env.host.android, &seeding);
+    let ledger = env.paths.seed_ledger(name);
+    let tree = held.tree()?;
+    let staging = Staging::beside(&env.paths.container(name))?;
+    let done = job::run(env, watcher, &mut |reporter| {
+        if let Some(tree) = &tree {
+            return work(&tree.root, &ledger, &facts, wanted, reporter);
+        }
+        let image = held.image()?;
+        let mounting = Mounting {
+            image: &image,
+            staging: staging.path(),
+            partition: held.config.container.image_partition,
+            access: if wanted.dry_run { Access::ReadOnly } else { Access::ReadWrite },
+            fsck: Fsck::Auto,
+            label: label(&held.config),
+        };
+        let attached = mount(&mounting, reporter)?;
+        let done = work(attached.root(), &ledger, &facts, wanted, reporter)?;
+        attached.detach()?;
+        Ok(done)
+    })?;
+    let changed = serde_json::from_value(done["changed"].clone()).context("what the job said")?;
+    Ok(Seeded { changed, unknown: done["unknown"].as_str().map(str::to_owned) })
+}
+
+fn work(root: &Root, ledger: &Path, facts: &Facts, wanted: Wanted, reporter: &mut Reporter) -> Result<Value> {
+    let manner = if wanted.dry_run { Manner::Told } else { Manner::Lasting };
+    let unknown = unknown_layout(root).filter(|_| !wanted.undo);
+    let report = if wanted.undo { undo(root, ledger, manner)? } else { apply(root, ledger, facts, manner)? };
+    for warning in report.warnings {
+        reporter.warn(warning)?;
+    }
+    Ok(json!({ "changed": report.changed, "unknown": unknown }))
+}

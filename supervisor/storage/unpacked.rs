@@ -1,0 +1,71 @@
+//! A root file system in a directory of the user's, for use in place.
+//!
+//! Owns that the directory appears whole or not at all.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use super::create::unpack_all;
+use super::fill::{Form, Vessel};
+use super::job::{self, Watcher};
+use super::source::Source;
+use super::space;
+use super::staging::{Staging, rename_to_free, sync_directory};
+use crate::rootfs::files::RESOLV_CONF;
+use crate::rootfs::password;
+use crate::rootfs::root::Root;
+use crate::worker::Env;
+
+/// The program that a root file system is expected to have.
+const INIT: &str = "/sbin/init";
+
+/// What is to be made.
+#[derive(Debug, Clone)]
+pub struct Target<'a> {
+    /// A directory that does not exist yet.
+    pub directory: &'a Path,
+    /// Root's password inside; none leaves it as it came.
+    pub password: Option<&'a str>,
+    /// A name server for /etc/resolv.conf.
+    pub name_server: Option<String>,
+}
+
+/// Unpacks `source` into it.
+///
+/// # Errors
+/// What is wrong with the source; then there is no directory.
+pub fn unpack(env: &Env, source: &Source, target: &Target<'_>, watcher: Watcher<'_>) -> Result<()> {
+    let parent = target.directory.parent().context("it has no parent directory")?;
+    space::require(parent, source.length.unwrap_or(0))?;
+    let staging = Staging::beside(parent)?;
+    let name = "unpacked".parse()?;
+    let vessel = Vessel { form: Form::Directory, staging: staging.path(), name: &name, label: None };
+    let room = space::free(parent)?;
+    let init = INIT.parse()?;
+    job::run(env, watcher, &mut |reporter| {
+        vessel.fill(reporter, &mut |root, reporter| {
+            unpack_all(source, room, Form::Directory, root, &init, reporter)?;
+            personalise(root, target)
+        })?;
+        Ok(Value::Null)
+    })?;
+    if let Err(error) = rename_to_free(&vessel.path(), target.directory) {
+        if target.directory.symlink_metadata().is_ok() {
+            bail!("{} exists already; choose another directory", target.directory.display());
+        }
+        return Err(error);
+    }
+    sync_directory(parent)
+}
+
+fn personalise(root: &Root, target: &Target<'_>) -> Result<()> {
+    if let Some(password) = target.password {
+        password::set(root, "root", password).context("set root's password")?;
+    }
+    if let Some(server) = &target.name_server {
+        root.replace(RESOLV_CONF, format!("nameserver {server}\n").as_bytes(), 0o644)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,212 @@
+//! What makes a distribution at home: in its root file system and in /run.
+
+use crate::sandbox::Sandbox;
+use crate::wait_for;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::{Path, PathBuf};
+
+fn run(sandbox: &Sandbox, script: &str) -> String {
+    sandbox.ds(&["run", "web", "--", "/bin/sh", "-c", script]).succeeds()
+}
+
+fn boot(fixture: &str, settings: &[&str]) -> Sandbox {
+    let mut sandbox = Sandbox::new();
+    sandbox.distribution("web", fixture, settings);
+    sandbox.ds(&["start", "web", "--wait=90"]).succeeds();
+    sandbox
+}
+
+/// The container's tree, which is mounted in the sandbox alone.
+fn top(sandbox: &Sandbox) -> PathBuf {
+    PathBuf::from(format!("/proc/{}/root{}", sandbox.init(), sandbox.path("web").display()))
+}
+
+/// Every entry of /etc with what it says, its mode and its owner.
+fn etc(tree: &Path) -> Vec<(String, Vec<u8>, u32, u32, u32)> {
+    let entries = fs::read_dir(tree.join("etc")).unwrap().map(Result::unwrap);
+    let mut all: Vec<_> = entries
+        .map(|entry| {
+            let about = entry.metadata().unwrap();
+            let content = if about.is_file() { fs::read(entry.path()).unwrap() } else { Vec::new() };
+            let name = entry.file_name().into_string().unwrap();
+            (name, content, about.mode(), about.uid(), about.gid())
+        })
+        .collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn every_distribution_knows_its_own_name() {
+    for fixture in ["bookworm", "forky", "openrc", "sysvinit", "runit"] {
+        let sandbox = boot(fixture, &["hostname=web.example.org"]);
+        assert_eq!(
+            run(&sandbox, "hostname; getent hosts $(hostname); getent hosts web").lines().collect::<Vec<_>>(),
+            ["web.example.org", "127.0.1.1       web.example.org web", "127.0.1.1       web.example.org web"],
+            "{fixture}"
+        );
+        let about = sandbox.info("web");
+        assert_eq!((&about["seed"], &about["seeded"][0]), (&"yes".into(), &"/etc/hosts".into()), "{about}");
+        sandbox.ds(&["stop", "web", "--kill"]).succeeds();
+    }
+}
+
+#[test]
+fn sudo_is_silent_and_nothing_fails() {
+    for (fixture, mode) in [("bookworm", "host"), ("forky", "host"), ("bookworm", "none")] {
+        let sandbox = boot(fixture, &[&format!("network.mode={mode}")]);
+        assert_eq!(run(&sandbox, "sudo true 2>&1; sudo -u user id -un 2>&1"), "user\n");
+        assert_eq!(
+            run(&sandbox, "systemctl is-system-running --wait; systemctl --failed --no-legend --plain"),
+            "running\n",
+            "{fixture} {mode}"
+        );
+        let masked =
+            "systemctl is-enabled systemd-journald-audit.socket systemd-networkd-wait-online.service; true";
+        assert_eq!(run(&sandbox, masked), "masked-runtime\nmasked-runtime\n");
+        assert_eq!(run(&sandbox, "journalctl -b -k -o cat | head -1"), "", "the kernel's log is the host's");
+        sandbox.ds(&["stop", "web", "--kill"]).succeeds();
+    }
+}
+
+#[test]
+fn interfaces_have_the_weights_of_a_phone() {
+    let sandbox = boot("bookworm", &["network.mode=none"]);
+    run(
+        &sandbox,
+        "for name in wlan0 rmnet_data0 eth0; do ip link add $name type veth; done; systemctl start systemd-networkd",
+    );
+    for (interface, metric) in [("wlan0", 100), ("rmnet_data0", 200), ("eth0", 300)] {
+        let script = format!(
+            "networkctl status {interface} | sed -n 's/.*Network File: //p' | xargs grep -h RouteMetric= | sort -u"
+        );
+        wait_for("the interface to be configured", || {
+            (run(&sandbox, &script) == format!("RouteMetric={metric}\n")).then_some(())
+        });
+    }
+}
+
+#[test]
+fn in_the_hosts_network_nothing_configures_it() {
+    let sandbox = boot("bookworm", &[]);
+    run(&sandbox, "systemctl start systemd-networkd systemd-networkd.socket 2>&1; true");
+    let script = "systemctl is-active systemd-networkd; systemctl show -P ConditionResult systemd-networkd; \
+                  test -e /run/host/network-is-shared && echo shared";
+    assert_eq!(run(&sandbox, script), "inactive\nno\nshared\n");
+}
+
+#[test]
+fn udev_replays_what_is_safe_and_nothing_else() {
+    let mut sandbox = Sandbox::new();
+    fs::create_dir_all(sandbox.data("")).unwrap();
+    fs::write(sandbox.data("supervisor.ini"), "[seed]\nudev-subsystems = input,tty\n").unwrap();
+    sandbox.distribution("web", "services", &[]);
+    sandbox.ds(&["start", "web"]).succeeds();
+    wait_for("udevd", || {
+        let script = "systemctl is-active systemd-udevd droidspaces-udev-trigger; true";
+        (run(&sandbox, script) == "active\nactive\n").then_some(())
+    });
+    let enabled = "systemctl is-enabled systemd-udev-trigger systemd-udev-settle; true";
+    assert_eq!(run(&sandbox, enabled), "masked-runtime\nmasked-runtime\n");
+    let unit = run(&sandbox, "systemctl cat droidspaces-udev-trigger | grep ExecStart=");
+    assert!(unit.ends_with("--action=add --subsystem-match=input --subsystem-match=tty\n"), "{unit}");
+    sandbox.ds(&["stop", "web", "--kill"]).succeeds();
+}
+
+#[test]
+fn a_container_that_wants_nothing_gets_nothing() {
+    let mut sandbox = Sandbox::new();
+    sandbox.distribution("web", "bookworm", &["seed=no"]);
+    let tree = top(&sandbox);
+    let before = etc(&tree);
+    sandbox.ds(&["start", "web", "--wait=90"]).succeeds();
+    assert_eq!(run(&sandbox, "ls /run/systemd/journald.conf.d /run/systemd/network 2>/dev/null; true"), "");
+    sandbox.ds(&["stop", "web"]).succeeds();
+    let hosts = |all: Vec<(String, Vec<u8>, u32, u32, u32)>| all.into_iter().find(|entry| entry.0 == "hosts");
+    assert_eq!(hosts(etc(&tree)), hosts(before));
+}
+
+#[test]
+fn a_volatile_container_is_seeded_and_its_tree_is_not() {
+    let mut sandbox = Sandbox::new();
+    sandbox.distribution("web", "busybox", &[]);
+    let before = etc(&top(&sandbox));
+    let told = sandbox.ds(&["seed", "web", "--dry-run"]).succeeds();
+    assert!(told.contains("would change /etc/hosts\n"), "{told}");
+    assert_eq!(etc(&top(&sandbox)), before);
+    let started = sandbox.ds(&["start", "web", "--volatile"]);
+    if started.code == 0 {
+        assert!(run(&sandbox, "cat /etc/hosts").contains("127.0.1.1\tweb"));
+        sandbox.ds(&["stop", "web", "--kill"]).succeeds();
+    }
+    let hosts =
+        |all: &[(String, Vec<u8>, u32, u32, u32)]| all.iter().find(|entry| entry.0 == "hosts").cloned();
+    assert_eq!(hosts(&etc(&top(&sandbox))), hosts(&before));
+    assert!(!sandbox.data("containers/web/seed.json").exists());
+}
+
+#[test]
+fn seeding_twice_changes_nothing_and_undoing_it_leaves_no_byte() {
+    for fixture in ["bookworm", "forky", "openrc", "sysvinit", "runit", "busybox"] {
+        let mut sandbox = Sandbox::new();
+        sandbox.distribution("web", fixture, &[]);
+        let tree = top(&sandbox);
+        fs::create_dir_all(tree.join("etc/init.d")).unwrap();
+        let script = "#!/sbin/openrc-run\nstart() {\n\tudevadm trigger --type=devices --action=add\n}\n";
+        fs::write(tree.join("etc/init.d/udev-trigger"), script).unwrap();
+        let before = etc(&tree);
+        let told = sandbox.ds(&["seed", "web", "--dry-run"]).succeeds();
+        assert_eq!(etc(&tree), before, "{fixture}");
+        let done = sandbox.ds(&["seed", "web"]).succeeds();
+        assert_eq!(done, told.replace("would change", "changed"), "{fixture}");
+        assert!(done.contains("changed /etc/hosts\n") && done.contains("changed /etc/init.d/udev-trigger\n"));
+        let limited = fs::read_to_string(tree.join("etc/init.d/udev-trigger")).unwrap();
+        assert!(
+            limited.contains("udevadm trigger --subsystem-match=usb --subsystem-match=block"),
+            "{limited}"
+        );
+        let seeded = etc(&tree);
+        assert_eq!(sandbox.ds(&["seed", "web"]).succeeds(), "web: there is nothing to change\n");
+        assert_eq!(etc(&tree), seeded, "{fixture}");
+        sandbox.ds(&["set", "web", "hostname=other"]).succeeds();
+        sandbox.ds(&["seed", "web"]).succeeds();
+        assert!(fs::read_to_string(tree.join("etc/hosts")).unwrap().contains("\tother\t"));
+        sandbox.ds(&["seed", "web", "--undo"]).succeeds();
+        assert_eq!(etc(&tree), before, "{fixture}");
+        assert_eq!(fs::read_to_string(tree.join("etc/init.d/udev-trigger")).unwrap(), script);
+    }
+}
+
+#[test]
+fn what_was_edited_survives() {
+    let mut sandbox = Sandbox::new();
+    sandbox.distribution("web", "busybox", &[]);
+    let hosts = top(&sandbox).join("etc/hosts");
+    sandbox.ds(&["seed", "web"]).succeeds();
+    fs::write(&hosts, "10.0.0.1 mine\n").unwrap();
+    let told = "/etc/hosts was changed by hand and is left as it is";
+    let second = sandbox.ds(&["seed", "web"]);
+    assert!(second.errors.contains(told), "{}", second.errors);
+    let third = sandbox.ds(&["seed", "web"]);
+    assert!(!third.errors.contains(told), "it is named once: {}", third.errors);
+    let undone = sandbox.ds(&["seed", "web", "--undo"]);
+    assert!(undone.code == 0 && undone.errors.contains(told), "{}", undone.errors);
+    assert_eq!(fs::read_to_string(&hosts).unwrap(), "10.0.0.1 mine\n");
+}
+
+#[test]
+fn nixos_is_left_alone_and_no_link_is_followed() {
+    let mut sandbox = Sandbox::new();
+    sandbox.distribution("web", "busybox", &[]);
+    let tree = top(&sandbox);
+    let outside = sandbox.path("outside");
+    fs::write(&outside, "of the host\n").unwrap();
+    let _ = fs::remove_file(tree.join("etc/hosts"));
+    symlink(&outside, tree.join("etc/hosts")).unwrap();
+    sandbox.ds(&["seed", "web"]).succeeds();
+    assert_eq!(fs::read_to_string(&outside).unwrap(), "of the host\n");
+    fs::create_dir_all(tree.join("nix/store")).unwrap();
+    let told = sandbox.ds(&["seed", "web"]).succeeds();
+    assert_eq!(told, "web: NixOS makes its files itself; its root file system is left alone\n");
+}

@@ -1,0 +1,250 @@
+//! Peers that fall silent: each process is stopped in turn, and every verb ends, can be interrupted, and says who does
+//! not answer. And whatever is opened and never gives anything.
+
+use crate::process::{self, Process};
+use crate::root_fs::Tree;
+use crate::sandbox::{Done, STANDBY, Sandbox};
+use crate::wait_for;
+use nix::sys::signal::Signal;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+use std::env;
+use std::fs;
+use std::os::fd::AsRawFd;
+use std::process::{Child, Command};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// Far more than any limit, and less than what a command may take at all.
+const LONGEST: u64 = 45;
+
+fn stop(process: &Process) {
+    process::signal(process.pid, Signal::SIGSTOP);
+}
+
+/// Runs all of these at once; each ends by itself.
+fn all_end(sandbox: &Sandbox, lines: &[&[&str]]) -> Vec<Done> {
+    let begun = Instant::now();
+    let clients: Vec<(String, Child)> =
+        lines.iter().map(|words| (words.join(" "), sandbox.spawn_ds(words))).collect();
+    let done: Vec<Done> = clients
+        .into_iter()
+        .map(|(words, child)| Done::new(words, child.wait_with_output().unwrap()))
+        .collect();
+    assert!(begun.elapsed().as_secs() < LONGEST, "{done:#?}");
+    for one in &done {
+        assert!(one.code != 124, "it did not end: {one:?}");
+        assert!(one.code == 0 || !one.errors.is_empty(), "a failure without a reason: {one:?}");
+    }
+    done
+}
+
+/// The client itself: what was spawned only enters the sandbox for it.
+fn client(spawned: &Child) -> Process {
+    let below = || process::below(spawned.id().try_into().unwrap());
+    wait_for("the client", || below().into_iter().find(|one| one.name == "ds"))
+}
+
+fn ends_soon(mut child: Child) -> i32 {
+    let begun = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code().unwrap_or(-1);
+        }
+        assert!(begun.elapsed().as_secs() < 20, "it cannot be interrupted");
+        sleep(Duration::from_millis(10));
+    }
+}
+
+fn running(sandbox: &Sandbox, settings: &[&str]) -> Tree {
+    let tree = sandbox.container("web", settings);
+    sandbox.ds(&["start", "web"]).succeeds();
+    wait_for("the report", || tree.report());
+    tree
+}
+
+#[test]
+fn with_a_stopped_monitor_every_verb_ends_and_a_kill_works() {
+    let sandbox = Sandbox::new();
+    running(&sandbox, &["restart=always"]);
+    let monitor = sandbox.monitor("web").unwrap();
+    stop(&monitor);
+    let done = all_end(
+        &sandbox,
+        &[
+            &["list"],
+            &["info", "web"],
+            &["stats", "web"],
+            &["get", "web"],
+            &["set", "web", "hostname=other"],
+            &["logs", "web"],
+            &["run", "web", "/bin/probe", "exit", "0"],
+            &["console", "web"],
+            &["stop", "web", "--timeout", "1"],
+            &["restart", "web"],
+            &["start", "web"],
+            &["start", "web", "--wait=2"],
+            &["rm", "web"],
+            &["rename", "web", "new"],
+            &["copy", "web", "new"],
+            &["export", "web", "-o", "/dev/null"],
+            &["supervisor", "status"],
+        ],
+    );
+    for verb in ["console", "stop", "restart", "start"] {
+        let one = done.iter().find(|one| one.errors.contains(&format!("ds: {verb} web: "))).unwrap();
+        assert!(one.errors.contains("its monitor (pid ") && one.errors.contains("--kill"), "{one:?}");
+    }
+    // Interrupted, and not only at its limit.
+    let patient = sandbox.spawn_ds(&["stop", "web", "--timeout", "300"]);
+    process::signal(client(&patient).pid, Signal::SIGINT);
+    assert_ne!(ends_soon(patient), 0);
+    assert_eq!(sandbox.ds(&["stop", "web", "--kill"]).succeeds(), "web stopped (killed)\n");
+    sandbox.assert_no_containers();
+    assert_eq!(sandbox.state("web"), "stopped", "it was asked for, and is not restarted");
+    assert_eq!(sandbox.ds(&["start", "web"]).succeeds(), "web started\n");
+    stop(&sandbox.monitor("web").unwrap());
+    sandbox.ds(&["rm", "--force", "web"]).succeeds();
+}
+
+#[test]
+fn with_a_stopped_supervisor_every_client_ends() {
+    let sandbox = Sandbox::new();
+    running(&sandbox, &["stop-timeout=5"]);
+    let standby = || sandbox.processes().into_iter().find(|one| one.name == STANDBY);
+    wait_for("the worker that stands by", standby);
+    let supervisor = sandbox.supervisor().unwrap();
+    stop(&supervisor);
+    // The worker that stands by serves one of them.
+    let done = all_end(
+        &sandbox,
+        &[&["stop", "web"], &["list"], &["run", "web", "/bin/probe", "exit", "0"], &["supervisor", "status"]],
+    );
+    let silent = done.iter().filter(|one| one.errors.contains("the supervisor (pid ")).count();
+    assert!(silent >= 3, "{done:#?}");
+    let waiting = sandbox.spawn_ds(&["info", "web"]);
+    process::signal(client(&waiting).pid, Signal::SIGTERM);
+    assert_eq!(ends_soon(waiting), 128 + 15);
+    // Nobody is left who wants what was asked for.
+    process::signal(supervisor.pid, Signal::SIGCONT);
+    sandbox.ds(&["list"]).succeeds();
+    stop(&sandbox.supervisor().unwrap());
+    sandbox.kill_supervisor();
+    sandbox.ds(&["list"]).succeeds();
+}
+
+#[test]
+fn with_a_stopped_worker_its_client_can_be_interrupted_and_nobody_else_minds() {
+    let sandbox = Sandbox::new();
+    running(&sandbox, &["environment.PROBE=deaf", "stop-timeout=30"]);
+    for words in [&["run", "web", "/bin/probe", "hold"][..], &["stop", "web"]] {
+        let child = sandbox.spawn_ds(words);
+        let client = client(&child);
+        let worker = || sandbox.processes().into_iter().find(|one| one.name == "ds:worker");
+        let worker = wait_for("its worker", worker);
+        sleep(Duration::from_millis(200));
+        stop(&worker);
+        all_end(&sandbox, &[&["list"], &["info", "web"]]);
+        process::signal(client.pid, Signal::SIGTERM);
+        assert_eq!(ends_soon(child), 128 + 15, "{words:?}");
+        process::signal(worker.pid, Signal::SIGCONT);
+        wait_for("the end of the worker", || Process::of(worker.pid).is_none().then_some(()));
+    }
+    sandbox.ds(&["stop", "web", "--kill"]).succeeds();
+}
+
+#[test]
+fn a_stopped_worker_that_stands_by_is_replaced() {
+    let sandbox = Sandbox::new();
+    sandbox.ds(&["list"]).succeeds();
+    sandbox.wait_for_standby();
+    let standby = || sandbox.processes().into_iter().find(|one| one.name == STANDBY);
+    stop(&wait_for("the worker that stands by", standby));
+    sandbox.ds(&["list"]).succeeds();
+}
+
+#[test]
+fn with_a_stopped_client_or_first_process_the_container_stops() {
+    let sandbox = Sandbox::new();
+    let tree = running(&sandbox, &["stop-timeout=20"]);
+    let session = sandbox.spawn_ds(&["run", "web", "/bin/probe", "hold"]);
+    let client = client(&session);
+    wait_for("the session", || sandbox.process(&["/bin/probe", "hold"]));
+    stop(&client);
+    stop(&sandbox.first_process("web").unwrap());
+    all_end(
+        &sandbox,
+        &[&["list"], &["info", "web"], &["run", "web", "/bin/probe", "exit", "0"], &["logs", "web"]],
+    );
+    let begun = Instant::now();
+    assert_eq!(sandbox.ds(&["stop", "web"]).succeeds(), "web stopped\n");
+    assert!(begun.elapsed().as_secs() < 15, "it was asked, and heard");
+    assert_eq!(tree.signals().first(), Some(&libc::SIGTERM));
+    process::signal(client.pid, Signal::SIGCONT);
+    assert_eq!(ends_soon(session), 128 + 9);
+}
+
+#[test]
+fn a_client_that_says_nothing_keeps_nobody_waiting() {
+    let sandbox = Sandbox::new();
+    sandbox.ds(&["list"]).succeeds();
+    let program = env::current_exe().unwrap();
+    let words =
+        [program.as_os_str(), "--exact".as_ref(), "silence::somebody_connects_and_says_nothing".as_ref()];
+    let mut command: Command = sandbox.command(&words);
+    command.env("SILENT", sandbox.run_directory("supervisor.sock"));
+    let mut silent: Vec<Child> = (0..5).map(|_| command.spawn().unwrap()).collect();
+    sleep(Duration::from_millis(300));
+    for _ in 0..3 {
+        all_end(&sandbox, &[&["list"], &["supervisor", "status"]])
+            .into_iter()
+            .for_each(|one| drop(one.succeeds()));
+    }
+    for one in &mut silent {
+        one.kill().unwrap();
+        one.wait().unwrap();
+    }
+}
+
+/// Not a test but the client of the one above.
+#[test]
+fn somebody_connects_and_says_nothing() {
+    let Some(path) = env::var_os("SILENT") else { return };
+    let own = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::empty(), None).unwrap();
+    connect(own.as_raw_fd(), &UnixAddr::new(std::path::Path::new(&path)).unwrap()).unwrap();
+    sleep(Duration::from_secs(60));
+}
+
+#[test]
+fn a_pipe_without_a_writer_is_waited_for_only_as_long_as_the_client_does() {
+    let sandbox = Sandbox::new();
+    fs::create_dir_all(sandbox.path("")).unwrap();
+    let pipe = sandbox.path("pipe");
+    mkfifo(&pipe, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+    let pipe = pipe.to_str().unwrap();
+    for words in [&["create", "new", "--from", pipe][..], &["import", pipe, "new"]] {
+        for signal in [Signal::SIGINT, Signal::SIGTERM] {
+            let child = sandbox.spawn_ds(words);
+            let client = client(&child);
+            sleep(Duration::from_millis(200));
+            process::signal(client.pid, signal);
+            assert_ne!(ends_soon(child), 0, "{words:?}");
+            wait_for("the end of the worker", || sandbox.only_supervisor().then_some(()));
+        }
+    }
+    assert!(!sandbox.data("containers/new").exists());
+}
+
+#[test]
+fn a_stray_file_or_pipe_among_the_containers_is_none() {
+    let sandbox = Sandbox::new();
+    running(&sandbox, &[]);
+    fs::write(sandbox.data("containers/stray"), "").unwrap();
+    mkfifo(&sandbox.data("containers/pipe"), Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+    let list = sandbox.ds(&["list"]).succeeds();
+    assert!(!list.contains("stray") && !list.contains("pipe"), "{list}");
+    sandbox.ds(&["start", "--all"]).succeeds();
+    assert_eq!(sandbox.ds(&["stop", "--all"]).succeeds(), "web stopped\n");
+    sandbox.ds(&["info", "stray"]).fails(1, &["no such container"]);
+}
