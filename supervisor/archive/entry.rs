@@ -99,7 +99,7 @@ impl Opener {
         };
         if wanted == OFlag::O_PATH && unknown != Type::Fifo {
             // The file system did not tell the type beforehand.
-            ensure!(listed.kind != Some(unknown), "{name} changes while it is read");
+            ensure!(listed.kind != Some(unknown), "{name} changed while it was read");
             return self.open(directory, &Listed { name: listed.name.clone(), kind: Some(unknown) });
         }
         let (major, minor) = (u32::try_from(major(stat.st_rdev))?, u32::try_from(minor(stat.st_rdev))?);

@@ -159,7 +159,7 @@ impl<'a> Reader<'a> {
             let header = Header::verify(&block).context(if self.began {
                 "the archive is damaged"
             } else {
-                "this is no tar archive"
+                "this is not a tar archive"
             })?;
             self.began = true;
             self.name = header.name();
@@ -273,7 +273,7 @@ impl<'a> Reader<'a> {
         }
         let Some(block) = self.block()? else {
             ensure!(self.began, "the archive is empty");
-            bail!("the archive ends without its end mark; it was cut off");
+            bail!("the archive is truncated: it has no end marker");
         };
         if block.iter().any(|byte| *byte != 0) {
             return Ok(Some(block));
@@ -310,7 +310,7 @@ impl<'a> Reader<'a> {
             let (key, value) = record?;
             extended
                 .set(key, value, &mut self.passed)
-                .with_context(|| format!("an extended header has a wrong {}", shown(key)))?;
+                .with_context(|| format!("an extended header has an invalid {}", shown(key)))?;
         }
         Ok(())
     }
@@ -449,7 +449,7 @@ fn kind(header: Header<'_>) -> Result<Kind> {
         b'5' | b'D' => Kind::Directory,
         b'6' => Kind::Fifo,
         b'M' => bail!("it began in another volume; join the volumes first"),
-        other => bail!("members of type {:?} are unknown", char::from(other)),
+        other => bail!("members of type {:?} are unsupported", char::from(other)),
     })
 }
 

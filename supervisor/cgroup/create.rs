@@ -76,5 +76,5 @@ fn directories(top: &Group, base: &str, container: &str) -> Result<(Group, Group
             Err(error) => return Err(error),
         }
     }
-    bail!("create cgroup {}: it vanishes again and again", top.path.join(base).join(container).display())
+    bail!("create cgroup {}: other processes keep removing it", top.path.join(base).join(container).display())
 }

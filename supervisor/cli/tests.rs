@@ -118,7 +118,7 @@ fn refused_values_are_shown_with_the_reason() {
         ("resize web big", "ds: resize: big is not a size; write it like 512M or 8G\n"),
         ("run web -e A id", "ds: run: --env: A has no '='; write key=value\n"),
         ("shell /srv --set A", "ds: shell: --set: A has no '='; write key=value\n"),
-        ("set web =b", "ds: set: =b has nothing before the '='\n"),
+        ("set web =b", "ds: set: =b has no key before the '='\n"),
     ] {
         assert_eq!(mistake(line), expected);
     }

@@ -19,14 +19,7 @@ pub const SCHEMA: Schema = Schema { main: SECTION, keys: KEYS, environment: None
 const SECTION: &str = "supervisor";
 
 const KEYS: &[Key] = &[
-    Key::new(
-        SECTION,
-        "log-level",
-        "info",
-        Form::OneOf(LogLevel::WORDS),
-        "least severe messages to log",
-        "debug",
-    ),
+    Key::new(SECTION, "log-level", "info", Form::OneOf(LogLevel::WORDS), "lowest severity to log", "debug"),
     Key::new(
         SECTION,
         "log-size",
@@ -48,7 +41,7 @@ const KEYS: &[Key] = &[
         "start-parallel",
         "0",
         Form::Text("NUMBER"),
-        "containers that may be starting at one time, 0 for no limit, up to 1024",
+        "containers that may start at the same time, up to 1024; 0 for no limit",
         "2",
     ),
     Key::new(
@@ -56,7 +49,7 @@ const KEYS: &[Key] = &[
         "autostart",
         "yes",
         Form::OneOf(Switch::WORDS),
-        "start the containers that have `autostart = yes`; `no` is for a device that does not boot otherwise",
+        "start the containers that have `autostart = yes`; set `no` if the device does not boot otherwise",
         "no",
     ),
     Key::new(
@@ -64,7 +57,7 @@ const KEYS: &[Key] = &[
         "network-wait",
         "120",
         Form::Text("SECONDS"),
-        "how long autostart waits for the network at most; 0 for not at all",
+        "maximum time that autostart waits for the network; 0 disables the wait",
         "5m",
     ),
     Key::new(
@@ -72,7 +65,7 @@ const KEYS: &[Key] = &[
         "guard-time",
         "120",
         Form::Text("SECONDS"),
-        "a start by autostart counts as survived after this time; 0 turns the boot-loop guard off",
+        "time after which a start by autostart counts as successful; 0 disables the boot-loop guard",
         "300",
     ),
     Key::new(

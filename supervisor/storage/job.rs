@@ -177,7 +177,7 @@ fn prepare(reporter: &Reporter) -> Result<()> {
     call!(set_parent_death_signal(Signal::SIGKILL), "prctl(PR_SET_PDEATHSIG)")?;
     // The parent may have gone before that. It cannot be asked for by its number from another PID namespace.
     if poll::is_hung_up(reporter.socket.as_fd()) {
-        bail!("nobody waits any more");
+        bail!("the client is gone");
     }
     let _ = prctl::set_name(c"ds:job");
     // Again, for a child that could only be forked.
@@ -230,9 +230,9 @@ fn hear(env: &Env, watcher: Watcher<'_>, socket: &OwnedFd, mut child: Child) -> 
             }
             None => match child.wait() {
                 Some(WaitStatus::Signaled(_, signal, _)) => {
-                    bail!("the job was ended by {signal}; nothing has changed")
+                    bail!("the job was killed by {signal}; nothing has changed")
                 }
-                _ => bail!("the job ended before it was done; nothing has changed"),
+                _ => bail!("the job ended before it was complete; nothing has changed"),
             },
         }
     }

@@ -94,7 +94,7 @@ fn a_start_that_fails_at_any_stage_is_one_line_and_leaves_nothing() {
     }
     for (stage, _) in START {
         let (mut sandbox, tree) = sandbox(stage, "fail");
-        sandbox.ds(&["start", "web"]).fails(1, &["ds: start web: ", &format!("fault injected at {stage}")]);
+        sandbox.ds(&["start", "web"]).fails(1, &["ds: start web: ", &format!("injected fault at {stage}")]);
         wait_for("the end of the monitor", || sandbox.monitor("web").is_none().then_some(()));
         sandbox.assert_no_containers();
         assert_recovers(&mut sandbox, &tree);
@@ -330,7 +330,7 @@ fn a_reboot_that_fails_is_told() {
     let (sandbox, tree) = sandbox("rebooting", "fail");
     sandbox.ds(&["start", "web"]).succeeds();
     wait_for("the report", || tree.report());
-    sandbox.ds(&["restart", "web"]).fails(1, &["ds: restart web: ", "fault injected at rebooting"]);
+    sandbox.ds(&["restart", "web"]).fails(1, &["ds: restart web: ", "injected fault at rebooting"]);
     sandbox.wait_for_state("web", "failed");
     wait_for("a clean machine", || sandbox.has_no_containers().then_some(()));
 }

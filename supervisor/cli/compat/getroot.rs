@@ -12,7 +12,7 @@ Usage: getroot DISTRO[:RELEASE] [-o DIR]
        getroot --list
        getroot --search DISTRO
 
-This is ds, called by the name of getroot: fetches a root file system and
+This is ds, called as getroot: it fetches a root file system and
 unpacks it into ./DISTRO_RELEASE, or into DIR. 'ds pull' and 'ds images' are
 the same and can do more.
 

@@ -10,7 +10,7 @@ use crate::cli::{normalise::shown, table::Arity};
 const HELP: &str = "\
 Usage: nspawn [--net [--route-via IF] [--port-range S:E]] ROOTFS [CMD...]
 
-This is ds, called by the name of nspawn.sh: a shell, or one command, in a
+This is ds, called as nspawn.sh: it runs a shell, or one command, in a
 throw-away container. 'ds shell ROOTFS [CMD...]' is the same and can do more.
 
 Options:

@@ -228,7 +228,7 @@ fn nothing_is_ignored() {
         ("droidspaces --name=a --user=b enter c", "droidspaces: enter: the user is given twice"),
         (
             "droidspaces --name=a --volatile stop",
-            "droidspaces: stop: --volatile goes with start; 'ds set' changes a container that is there",
+            "droidspaces: stop: --volatile goes with start; 'ds set' changes an existing container",
         ),
         ("droidspaces --name=a --user=b stop", "droidspaces: stop: --user goes with run and enter"),
         ("droidspaces -n a -r /r -i /i start", "ds: start: either --rootfs or --image, not both"),

@@ -84,7 +84,7 @@ fn attach_it(request: &ImageRequest<'_>, events: &mut dyn FnMut(ImageEvent)) -> 
 fn make_place(mount_point: &Path) -> Result<&Path> {
     let Some((parent, above)) = mount_point.parent().and_then(|parent| Some((parent, parent.parent()?)))
     else {
-        bail!("{} is no place for a mount", mount_point.display());
+        bail!("{} cannot be a mount point", mount_point.display());
     };
     std::fs::create_dir_all(parent).with_context(|| format!("create {}", parent.display()))?;
     let device = |path: &Path| call!(stat(path), "stat({})", path.display()).map(|status| status.st_dev);
@@ -144,7 +144,7 @@ fn mount_once(
     let unlabelled = request.label.is_none() && label::is_enforced();
     match mounted {
         Err(error) if unlabelled && errno_of(&error) == Some(Errno::EIO) => Err(error.context(
-            "the kernel cannot read it, and SELinux may be why; leave container.image-label at its default",
+            "the kernel cannot read it, possibly because of SELinux; set container.image-label to its default",
         )),
         other => other.map(|()| Some(device.number)),
     }
@@ -252,7 +252,7 @@ impl Mounted {
         let Some(number) = self.number else { return Ok(()) };
         // The same number may have another file already.
         if !wait_until(PATIENCE, &mut || !self.claim.is_attached_to(number, &self.nodes)) {
-            bail!("loop{number} still has the image; something that ran inside is left");
+            bail!("loop{number} is still attached to the image; a process of the container still uses it");
         }
         Ok(())
     }

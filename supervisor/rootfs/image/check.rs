@@ -43,14 +43,12 @@ pub(super) fn check(
     }
     if !claim.may_be_checked() {
         if let Some(why) = due.filter(|_| claim.is_alone()) {
-            events(ImageEvent::Warning(format!(
-                "the image is not checked, though {why}: it cannot be written to"
-            )));
+            events(ImageEvent::Warning(format!("the image is not checked although {why}: it is read-only")));
         }
         return Ok(());
     }
     let Some(tool) = Tool::find("e2fsck") else {
-        let text = "the image is not checked: there is no e2fsck; install e2fsprogs, or set fsck=never";
+        let text = "the image is not checked: found no e2fsck; install e2fsprogs, or set fsck=never";
         events(ImageEvent::Warning(text.into()));
         return Ok(());
     };
@@ -130,7 +128,7 @@ impl Findings {
             log::info!("{image}: e2fsck: {line}");
         }
         if self.further > 0 {
-            log::info!("{image}: e2fsck: and {} lines more", self.further);
+            log::info!("{image}: e2fsck: and {} more lines", self.further);
         }
     }
 }
@@ -175,7 +173,7 @@ fn judge(
         ),
         (None, signal) => {
             let signal = signal.map_or_else(|| "a signal".to_owned(), |signal| signal.to_string());
-            bail!("e2fsck was ended by {signal}; run 'e2fsck -f {image}'")
+            bail!("e2fsck was killed by {signal}; run 'e2fsck -f {image}'")
         }
     }
 }

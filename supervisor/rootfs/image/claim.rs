@@ -101,7 +101,7 @@ fn refuse_attached(others: &mut dyn FnMut() -> Vec<Attached>) -> Result<()> {
     match last.first() {
         None => Ok(()),
         Some(other) => {
-            bail!("something else uses the image by way of loop{}; detach it, see 'losetup -l'", other.number)
+            bail!("another program uses the image through loop{}; detach it, see 'losetup -l'", other.number)
         }
     }
 }

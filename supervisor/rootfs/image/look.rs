@@ -51,24 +51,26 @@ pub(super) fn suits(system: &FileSystem, size: u64, access: Access) -> Result<()
         }
         FileSystem::Btrfs | FileSystem::Erofs | FileSystem::Squashfs => Ok(()),
         FileSystem::Other(name) => {
-            bail!("it holds {name}; ext4 is what can be used, or btrfs, erofs and squashfs with volatile=yes")
+            bail!(
+                "it holds {name}, which is unsupported; use ext4, or btrfs, erofs or squashfs with volatile=yes"
+            )
         }
         FileSystem::Foreign(stranger) => {
             bail!("it is {}, not an image of a file system; {}", stranger.what, stranger.way)
         }
         FileSystem::Partitioned => {
-            bail!("it is a disk with partitions, and none of them is read inside another")
+            bail!("it is a disk with partitions inside a partition, which is unsupported")
         }
-        FileSystem::Unknown => bail!(
-            "there is no file system in it that is known here; use an ext4 image, or a directory with --rootfs"
-        ),
+        FileSystem::Unknown => {
+            bail!("ds supports no file system in it; use an ext4 image, or a directory with --rootfs")
+        }
     }
 }
 
 fn ext_suits(ext: &Ext, size: u64) -> Result<()> {
     if ext.bytes() > size {
         bail!(
-            "it is cut off: its file system has {} bytes and the file {size}; take it from a copy, since a part is gone",
+            "it is truncated: its file system has {} bytes and the file {size}; restore it from a copy",
             ext.bytes()
         );
     }
@@ -104,6 +106,6 @@ mod tests {
         cut_off[1024 + 4..1024 + 8].copy_from_slice(&1000_u32.to_le_bytes());
         cut_off[1024 + 0x38..1024 + 0x3A].copy_from_slice(&[0x53, 0xEF]);
         let told = looked_at(&cut_off, Access::ReadOnly);
-        assert!(told.contains("cut off") && told.contains("1024000") && told.contains("4096"), "{told}");
+        assert!(told.contains("truncated") && told.contains("1024000") && told.contains("4096"), "{told}");
     }
 }

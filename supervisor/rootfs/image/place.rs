@@ -41,12 +41,12 @@ pub(super) fn find(
     let (chosen, system) = choose(held, wanted)?;
     ensure!(
         chosen.start.checked_add(chosen.length).is_some_and(|end| end <= size),
-        "it is cut off: its partition {} ends behind it; take it from a copy, since a part is gone",
+        "it is truncated: its partition {} ends beyond the end of the image; restore it from a copy",
         chosen.number
     );
     ensure!(
         chosen.start > 0 && chosen.length > 0,
-        "its partition {} has no place; see 'sfdisk -l'",
+        "its partition {} has no start or no length; see 'sfdisk -l'",
         chosen.number
     );
     Ok((Place { offset: chosen.start, length: chosen.length, partition: Some(chosen.number) }, system))
@@ -78,7 +78,7 @@ fn content(image: BorrowedFd<'_>, size: u64, partition: Partition) -> FileSystem
 fn choose(held: Vec<Held>, wanted: Option<u32>) -> Result<Held> {
     ensure!(
         !held.is_empty(),
-        "it has no partitions; take 'image-partition' away with 'ds set NAME image-partition='"
+        "it has no partitions; remove 'image-partition' with 'ds set NAME image-partition='"
     );
     let list = list(&held);
     if let Some(wanted) = wanted {
@@ -90,9 +90,11 @@ fn choose(held: Vec<Held>, wanted: Option<u32>) -> Result<Held> {
     let mut linux = held.into_iter().filter(|(_, system)| is_of_linux(system));
     match (linux.next(), linux.next()) {
         (Some(only), None) => Ok(only),
-        (None, _) => bail!("none of its partitions has a file system of Linux; there are {list}"),
+        (None, _) => bail!("none of its partitions has a Linux file system; it has {list}"),
         (Some(_), Some(_)) => {
-            bail!("several of its partitions may be meant; set 'image-partition' to one of {list}")
+            bail!(
+                "several of its partitions have a Linux file system; set 'image-partition' to one of {list}"
+            )
         }
     }
 }
