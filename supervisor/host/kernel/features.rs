@@ -6,7 +6,8 @@ use std::path::Path;
 
 use nix::unistd::geteuid;
 
-use super::{Feature, Ground, link, trial};
+use super::feature::{Feature, Ground};
+use super::{link, trial};
 use crate::tool::Tool;
 
 /// A required feature.
