@@ -44,7 +44,7 @@ fn act(stage: &str, action: &str) -> Result<()> {
     }
 }
 
-/// The variable as it is handed on to the sealed copy of the program, whose environment is otherwise clean.
+/// The variable as it is handed on to the copy of the program, whose environment is otherwise clean.
 #[must_use]
 pub fn inherited() -> Option<CString> {
     let chosen = std::env::var(VARIABLE).ok().filter(|_| cfg!(debug_assertions))?;

@@ -4,7 +4,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::archive::reader::Time;
+use super::time::Time;
 
 /// The records of an extended header, in order.
 #[derive(Debug)]

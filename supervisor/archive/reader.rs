@@ -13,6 +13,7 @@ use super::header::{BLOCK, Block, Header, id};
 use super::name::shown;
 use super::pax::{Records, decimal, decode_key, integer, time};
 use super::sparse::{self, Segment};
+use super::time::Time;
 use super::vocabulary::{ATTRIBUTE, ATTRIBUTE_IN_BASE64, PassedOver, from_base64, from_url};
 use super::{carries, name};
 
@@ -24,15 +25,6 @@ const LARGEST_HEADER: u64 = 8 << 20;
 const LARGEST_GLOBAL: u64 = 64 << 10;
 /// Largest long name as GNU tar writes it; what is too long for a path is refused later, with its name.
 const LARGEST_NAME: u64 = 64 << 10;
-
-/// Seconds since 1970 and nanoseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Time {
-    /// Whole seconds, rounded down.
-    pub seconds: i64,
-    /// Below 1,000,000,000.
-    pub nanoseconds: u32,
-}
 
 /// What a member is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,7 +18,8 @@ use nix::unistd::{Gid, Uid, fchown, fchownat, getegid, geteuid};
 
 use super::acl::{self, Acl};
 use super::name::shown;
-use super::reader::{Attribute, Status, Time};
+use super::reader::{Attribute, Status};
+use super::time::Time;
 use crate::call;
 use crate::sys::xattr;
 

@@ -3,8 +3,7 @@
 use anyhow::{Result, bail};
 use nix::errno::Errno;
 
-use super::PAYLOAD;
-use super::group::Group;
+use super::group::{Group, PAYLOAD};
 use crate::host::cgroup::{Version1, Version2};
 use crate::sys::errno_of;
 

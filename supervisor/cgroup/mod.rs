@@ -29,12 +29,10 @@ use crate::config::Limits;
 use crate::host::Hierarchies;
 use crate::plan::cgroups::Layout;
 use freezer::Freezer;
-use group::Group;
+use group::{Group, PAYLOAD};
 pub use joining::{Joining, Leaf};
 use limits::Row;
 
-/// The namespace root inside a container's directory.
-const PAYLOAD: &str = "payload";
 /// How long all groups of a container together may need to become empty once they were killed.
 const EMPTYING: Duration = Duration::from_secs(5);
 /// How long thawing and killing every level may take.

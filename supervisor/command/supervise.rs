@@ -56,9 +56,7 @@ fn supervise(paths: &Paths, readiness: Readiness, autostart: bool) -> Result<Exi
     for failure in failures {
         log::warn!("{failure:#}");
     }
-    if !seal::is_copy() {
-        log::warn!("this runs from the file on disk, which the root user of a container could overwrite");
-    }
+    warn_unprotected();
     readiness.ready();
     Ok(run_server(server, &host, paths, autostart))
 }
@@ -74,7 +72,15 @@ fn succeed(paths: &Paths, state: State, options: Options) -> Result<ExitCode> {
     for failure in failures {
         log::warn!("{failure:#}");
     }
+    warn_unprotected();
     Ok(run_server(server, &host, paths, options.autostart))
+}
+
+/// Root inside a container can reach what its session runs from.
+fn warn_unprotected() {
+    if !seal::is_protected() {
+        log::warn!("this runs from a file that the root user of a container could overwrite");
+    }
 }
 
 fn probe(paths: &Paths, failures: &mut Vec<Error>) -> Result<Rc<Host>> {

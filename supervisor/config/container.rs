@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 
 use super::error::{Error, Kind};
 use super::ini::Document;
-use super::schema::{Form, Key, Schema, value_error};
+use super::schema::{Form, Key, Renamed, Schema, value_error};
+use super::sections::{Android, Config, Container, Hardware, Limits, Mounts, Network, RootSource, Security};
 use super::value::{
     Bind, BindList, CgroupLayout, DeadlockShield, EnvironmentName, EnvironmentValue, Fsck, HardwareAccess,
     HostPath, Invalid, Name, NetworkMode, Privileged, RestartPolicy, Seed, SharedStorage, Size, StartAfter,
     Switch, UserNamespaces, Uuid, WakelockPolicy, Whole,
 };
-use super::{Android, Config, Container, Hardware, Limits, Mounts, Network, RootSource, Security};
 
 /// The least memory limit: below it not even an init system starts.
 const LEAST_MEMORY: u64 = 4 << 20;
@@ -21,7 +21,11 @@ const LEAST_MEMORY: u64 = 4 << 20;
 const LEAST_VOLATILE: u64 = 1 << 20;
 
 /// The keys of `container.ini`.
-pub const SCHEMA: Schema = Schema { main: "container", keys: KEYS, environment: Some("environment") };
+pub const SCHEMA: Schema =
+    Schema { main: "container", keys: KEYS, environment: Some("environment"), old: OLD };
+
+/// Keys that had another section.
+const OLD: &[Renamed] = &[Renamed { old: ("android", "dns"), new: ("network", "dns") }];
 
 const SWITCH: Form = Form::OneOf(Switch::WORDS);
 
@@ -181,6 +185,14 @@ pub const KEYS: &[Key] = &[
         "none",
     ),
     Key::new(
+        "network",
+        "dns",
+        "auto",
+        Form::Text("auto, no or ADDRESS[,…]"),
+        "name servers in /etc/resolv.conf: those of the machine's network when the container starts, none, or these",
+        "9.9.9.9,2620:fe::fe",
+    ),
+    Key::new(
         "hardware",
         "access",
         "none",
@@ -236,14 +248,6 @@ pub const KEYS: &[Key] = &[
         "give the phone's time zone to the container, as TZ",
         "no",
     ),
-    Key::new(
-        "android",
-        "dns",
-        "auto",
-        Form::Text("auto, no or ADDRESS[,…]"),
-        "name servers in /etc/resolv.conf: those of the phone's network when the container starts, none, or these",
-        "9.9.9.9,2620:fe::fe",
-    ),
     Key::new("limits", "memory", "", Form::Text("SIZE"), "memory, at least 4M", "2G"),
     Key::new("limits", "cpus", "", Form::Text("DECIMAL"), "processors' worth of time, at least 0.01", "1.5"),
     Key::new("limits", "pids", "", Form::Text("NUMBER"), "processes and threads, 1 to 4194304", "4096"),
@@ -265,14 +269,16 @@ pub(super) fn read(document: &Document, name: &Name) -> Result<Config, Error> {
         name: name.clone(),
         container: read_container(document, name)?,
         mounts: Mounts { bind: SCHEMA.read::<BindList>(document, "mounts", "bind")?.into_vec() },
-        network: Network { mode: SCHEMA.read(document, "network", "mode")? },
+        network: Network {
+            mode: SCHEMA.read(document, "network", "mode")?,
+            dns: SCHEMA.read(document, "network", "dns")?,
+        },
         hardware: Hardware { access: SCHEMA.read(document, "hardware", "access")? },
         security,
         android: Android {
             storage: SCHEMA.read::<SharedStorage>(document, "android", "storage")?.into(),
             wakelock: SCHEMA.read(document, "android", "wakelock")?,
             timezone: SCHEMA.read::<Switch>(document, "android", "timezone")?.0,
-            dns: SCHEMA.read(document, "android", "dns")?,
         },
         limits: Limits {
             memory: read_size(document, "limits", "memory", LEAST_MEMORY)?,
@@ -387,6 +393,7 @@ impl Config {
             ("container", "uuid") => container.uuid.to_string(),
             ("mounts", "bind") => self.mounts.bind.iter().map(Bind::to_string).collect::<Vec<_>>().join(","),
             ("network", "mode") => self.network.mode.to_string(),
+            ("network", "dns") => self.network.dns.to_string(),
             ("hardware", "access") => self.hardware.access.to_string(),
             ("security", "privileged") => security.privileged.to_string(),
             ("security", "user-namespaces") => security.user_namespaces.to_string(),
@@ -394,7 +401,6 @@ impl Config {
             ("android", "storage") => SharedStorage::from(self.android.storage.clone()).to_string(),
             ("android", "wakelock") => self.android.wakelock.to_string(),
             ("android", "timezone") => switch(self.android.timezone),
-            ("android", "dns") => self.android.dns.to_string(),
             ("limits", "memory") => shown(limits.memory),
             ("limits", "cpus") => shown(limits.cpus),
             ("limits", "pids") => shown(limits.pids),

@@ -214,3 +214,26 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_old_spelling_is_read_and_gives_way() {
+    let name: Name = "web".parse().unwrap();
+    let parse = |text: &str| Config::parse(text.as_bytes(), Path::new("f"), &name);
+    let text = "[container]\nrootfs=/r\n[android]\ndns=9.9.9.9\n";
+    let config = parse(text).unwrap();
+    assert_eq!(config.get("network.dns").unwrap(), "9.9.9.9");
+    assert_eq!(config.get("android.dns").unwrap(), "9.9.9.9");
+    let both = parse(&format!("{text}[network]\ndns=no\n")).unwrap();
+    assert_eq!(both.get("network.dns").unwrap(), "no", "the new one holds");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("container.ini");
+    std::fs::write(&path, text).unwrap();
+    let changed = Config::edit(&path, &name, &[("android.dns", "1.1.1.1")]).unwrap();
+    assert_eq!(changed.get("network.dns").unwrap(), "1.1.1.1");
+    let file = std::fs::read_to_string(&path).unwrap();
+    assert!(file.contains("[network]") && !file.contains("9.9.9.9"), "{file}");
+    assert_eq!(
+        Config::edit(&path, &name, &[("network.dns", "")]).unwrap().get("network.dns").unwrap(),
+        "auto"
+    );
+}

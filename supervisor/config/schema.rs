@@ -47,6 +47,17 @@ pub struct Schema {
     pub keys: &'static [Key],
     /// The section whose keys are names of environment variables, if there is one.
     pub environment: Option<&'static str>,
+    /// Keys that are still read by their old names.
+    pub old: &'static [Renamed],
+}
+
+/// A key that got another name. A file may have either; the new one holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Renamed {
+    /// Section and name as they were.
+    pub old: (&'static str, &'static str),
+    /// Section and name as they are.
+    pub new: (&'static str, &'static str),
 }
 
 impl Key {
@@ -79,7 +90,18 @@ impl Schema {
 
     /// The key `name` of `section`.
     pub fn find(&self, section: &str, name: &str) -> Option<&'static Key> {
+        let (section, name) = self.renamed(section, name).unwrap_or((section, name));
         self.keys.iter().find(|key| key.section == section && key.name == name)
+    }
+
+    /// What a key is called that got another name.
+    fn renamed(&self, section: &str, name: &str) -> Option<(&'static str, &'static str)> {
+        self.old.iter().find(|renamed| renamed.old == (section, name)).map(|renamed| renamed.new)
+    }
+
+    /// What a key was called before.
+    pub(super) fn old_spelling(&self, section: &str, name: &str) -> Option<(&'static str, &'static str)> {
+        self.old.iter().find(|renamed| renamed.new == (section, name)).map(|renamed| renamed.old)
     }
 
     /// The section and name that `text` from a command line means: `section.name`, or the name alone when its section
@@ -94,7 +116,7 @@ impl Schema {
         let (section, name) = text.split_once('.').unwrap_or((self.main, text));
         self.check_key(section, name)
             .map_err(|fault| Error::new(Kind::Unknown, text.escape_debug().to_string(), &fault))?;
-        Ok((section, name))
+        Ok(self.renamed(section, name).unwrap_or((section, name)))
     }
 
     /// Refuses sections and keys that the table does not have.
@@ -119,7 +141,9 @@ impl Schema {
     /// The text of a key's value: what the document says, or the default when it says nothing.
     fn value<'a>(&self, document: &'a Document, section: &str, name: &str) -> (Option<Entry<'a>>, &'a str) {
         let default = self.find(section, name).map_or("", |key| key.default);
-        let entry = document.entry(section, name).filter(|entry| !entry.value.is_empty());
+        let entry = |section, name| document.entry(section, name).filter(|entry| !entry.value.is_empty());
+        let old = || self.old_spelling(section, name).and_then(|(section, name)| entry(section, name));
+        let entry = entry(section, name).or_else(old);
         (entry, entry.map_or(default, |entry| entry.value))
     }
 

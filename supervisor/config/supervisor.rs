@@ -5,18 +5,16 @@
 use std::path::Path;
 
 use super::error::{Error, Kind};
-use super::images;
 use super::ini::Document;
-use super::load_document;
+use super::load::load_document;
 use super::schema::{Form, Key, Schema, value_error};
-use super::seeding;
-use super::value::{Invalid, LogLevel, Seconds, Size, Switch, Whole};
+use super::value::{Invalid, LogLevel, Seconds, Size, Subsystems, Switch, Whole};
 
 /// The least size of a log: one that is smaller is rotated all the time.
 const LEAST_LOG: u64 = 4 << 10;
 
 /// The keys of `supervisor.ini`.
-pub const SCHEMA: Schema = Schema { main: SECTION, keys: KEYS, environment: None };
+pub const SCHEMA: Schema = Schema { main: SECTION, keys: KEYS, environment: None, old: &[] };
 
 const SECTION: &str = "supervisor";
 
@@ -77,9 +75,30 @@ const KEYS: &[Key] = &[
         "a start by autostart counts as survived after this time; 0 turns the boot-loop guard off",
         "300",
     ),
-    images::MIRROR,
-    images::CACHE_SIZE,
-    seeding::UDEV_SUBSYSTEMS,
+    Key::new(
+        "images",
+        "mirror",
+        "https://images.linuxcontainers.org",
+        Form::Text("ADDRESSES"),
+        "servers laid out as images.linuxcontainers.org, with commas, tried in order",
+        "https://mirror.nju.edu.cn/lxc-images,https://images.linuxcontainers.org",
+    ),
+    Key::new(
+        "images",
+        "cache-size",
+        "2G",
+        Form::Text("SIZE"),
+        "how much of what was downloaded is kept; what was used longest ago goes first",
+        "500M",
+    ),
+    Key::new(
+        "seed",
+        "udev-subsystems",
+        Subsystems::DEFAULT,
+        Form::Text("NAMES"),
+        "subsystems whose devices udev inside containers may replay at boot, with commas",
+        "usb,input",
+    ),
 ];
 
 /// The configuration of the supervisor.

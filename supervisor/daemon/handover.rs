@@ -1,9 +1,9 @@
 //! One supervisor becomes the next: the process stays, its program changes, and everything that it holds goes along.
 //!
-//! Owns the document that the old program leaves for the new one, in a memfd beside the descriptors that it names, and
-//! the look at a successor before anything is given up. What is in the document may come from an older program and be
-//! read by a newer one: unknown fields are passed over and missing ones are at their defaults. execve(2),
-//! memfd_create(2), sigprocmask(2), elf(5).
+//! Owns the document that the old program leaves for the new one, in an anonymous file beside the descriptors that it
+//! names, and the look at a successor before anything is given up. What is in the document may come from an older
+//! program and be read by a newer one: unknown fields are passed over and missing ones are at their defaults. execve(2),
+//! memfd_create(2), open(2) O_TMPFILE, sigprocmask(2), elf(5).
 
 use std::convert::Infallible;
 use std::env;
@@ -11,8 +11,8 @@ use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -21,16 +21,16 @@ use nix::unistd::execve;
 use serde::{Deserialize, Serialize};
 
 use super::conditions::Pending;
+use super::environment::{SUCCESSOR, environment};
 use super::guard::Guard;
 use super::policy::Policy;
-use super::{launch, seal};
+use super::seal;
 use crate::call;
 use crate::config::value::Name;
+use crate::paths::Paths;
 use crate::sys::descriptor::executable_memfd;
 use crate::tool::{Invocation, Tool, descriptor_path};
 
-/// The environment variable that names the file on disk that the supervisor came from.
-const BINARY: &str = "DS_BINARY";
 /// Where an ELF file says for which machine it is: class and byte order, then the machine.
 const ELF_HEADER: usize = 20;
 
@@ -87,27 +87,11 @@ struct Version {
     version: String,
 }
 
-/// The file on disk that this supervisor came from.
-#[must_use]
-pub fn installed() -> Option<PathBuf> {
-    env::var_os(BINARY).map(PathBuf::from)
-}
-
-/// The variable that tells a supervisor of that file; none when there is no such file any more.
-#[must_use]
-pub(super) fn origin() -> Option<CString> {
-    let path = installed().or_else(|| std::fs::read_link("/proc/self/exe").ok())?;
-    let text = path.to_str()?;
-    // The kernel's word for a file that was replaced while it ran: what is there now is the newer one.
-    let text = text.strip_suffix(" (deleted)").unwrap_or(text);
-    CString::new(format!("{BINARY}={text}")).ok()
-}
-
 /// Copies a program and makes sure that it can take over: it is made for this machine, and it runs.
 ///
 /// # Errors
 /// In one line why it cannot.
-pub fn examine(path: &Path, scratch: &Path) -> Result<Successor> {
+pub fn examine(path: &Path, paths: &Paths) -> Result<Successor> {
     let mut file = File::open(path).with_context(|| format!("open {}", path.display()))?;
     let own = machine(&mut File::open("/proc/self/exe").context("open /proc/self/exe")?)?;
     ensure!(
@@ -116,7 +100,7 @@ pub fn examine(path: &Path, scratch: &Path) -> Result<Successor> {
         path.display()
     );
     let mut version = None;
-    let program = seal::copy_that_runs(path, scratch, &mut |copy| {
+    let program = seal::copy_that_runs(path, paths, &mut |copy| {
         version = Some(ask_version(copy)?);
         Ok(())
     });
@@ -160,13 +144,13 @@ impl State {
     /// everything is as it was.
     ///
     /// # Errors
-    /// What execve(2) or memfd_create(2) answers.
-    pub fn hand_over(&self, program: &OwnedFd, kept: &[BorrowedFd<'_>]) -> Result<Infallible> {
-        let mut document = File::from(call!(executable_memfd(c"ds-state"), "memfd_create")?);
+    /// What execve(2) or open(2) answers.
+    pub fn hand_over(&self, program: &OwnedFd, kept: &[BorrowedFd<'_>], paths: &Paths) -> Result<Infallible> {
+        let mut document = anonymous_file(&paths.run)?;
         document.write_all(&serde_json::to_vec(self)?).context("write the state")?;
         let arguments: Vec<CString> = env::args().map(CString::new).collect::<Result<_, _>>()?;
-        let marker = format!("{}{}", launch::SUCCESSOR, document.as_raw_fd());
-        let environment = launch::environment(&marker)?;
+        let marker = format!("{}{}", SUCCESSOR, document.as_raw_fd());
+        let environment = environment(&marker)?;
         let path = CString::new(descriptor_path(program.as_fd()))?;
         let kept: Vec<BorrowedFd<'_>> = kept.iter().copied().chain([document.as_fd()]).collect();
         // What is signalled from here on waits until the new program listens.
@@ -179,6 +163,20 @@ impl State {
             Ok(never) => match never {},
             Err(error) => bail!("{error:#}; the supervisor stays as it is"),
         }
+    }
+}
+
+/// A file without a name: in memory, or in this directory on kernels without memfd_create(2).
+fn anonymous_file(directory: &Path) -> Result<File> {
+    match executable_memfd(c"ds-state") {
+        Ok(file) => Ok(file.into()),
+        Err(_) => File::options()
+            .read(true)
+            .write(true)
+            .mode(0o600)
+            .custom_flags(libc::O_TMPFILE | libc::O_EXCL)
+            .open(directory)
+            .with_context(|| format!("open({}, O_TMPFILE)", directory.display())),
     }
 }
 
@@ -211,11 +209,14 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ds");
         std::fs::write(&path, "#!/bin/sh\necho '{\"version\":\"9\"}'\n").unwrap();
-        assert!(format!("{:#}", examine(&path, directory.path()).unwrap_err()).contains("not a program"));
+        assert!(
+            format!("{:#}", examine(&path, &Paths::below(directory.path())).unwrap_err())
+                .contains("not a program")
+        );
         let mut other = std::fs::read("/proc/self/exe").unwrap()[..ELF_HEADER].to_vec();
         other[18] ^= 0xff;
         std::fs::write(&path, other).unwrap();
-        let refusal = format!("{:#}", examine(&path, directory.path()).unwrap_err());
+        let refusal = format!("{:#}", examine(&path, &Paths::below(directory.path())).unwrap_err());
         assert!(refusal.contains("not a program for this machine"), "{refusal}");
     }
 }

@@ -1,15 +1,13 @@
 //! From a shell to a running supervisor: refuses places that would spoil it, forks it off, waits until it listens.
 //!
-//! Owns the launch lock and the readiness pipe. The process is replaced once, by a sealed copy of the program with
+//! Owns the launch lock and the readiness pipe. The process is replaced by a protected copy of the program with
 //! a clean environment; [`MARKER`] tells the copy what it is. fork(2), setsid(2), flock(2), pipe(7).
 
 use std::convert::Infallible;
 use std::env;
-use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process;
@@ -19,27 +17,21 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, Flock, FlockArg, OFlag, fcntl};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollTimeout;
 use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, chdir, pipe2, setsid};
 
-use super::handover::{self, State};
+use super::environment::{FOREGROUND, MARKER, SUCCESSOR, environment};
+use super::handover::State;
 use super::{detach, seal};
 use crate::call;
-use crate::fault;
 use crate::paths::{self, Paths};
-use crate::platform;
+use crate::poll::wait_for_input;
 use crate::socket;
 use crate::sys::descriptor::{adopt, close_on_exec_from, make_standard, try_lock};
 use crate::sys::inherited::{self, ProcessOption};
 use crate::sys::process::{Fork, exit_immediately, fork, pidfd_open};
 
-/// The environment variable that the sealed copy finds: `foreground`, the number of the readiness pipe, or what a
-/// program leaves to its successor.
-const MARKER: &str = "DS_SUPERVISOR";
-const FOREGROUND: &str = "foreground";
-/// What is in [`MARKER`] in front of the number of a descriptor with the state of the program before.
-pub(super) const SUCCESSOR: &str = "successor:";
 /// What the supervisor writes to the pipe once it listens; anything else is the reason why it does not.
 const READY: &str = "ready";
 
@@ -105,6 +97,10 @@ impl Readiness {
 /// # Errors
 /// Why there is no new supervisor; that there is one already, for example.
 pub fn supervise(paths: &Paths, options: Options) -> Result<Stage> {
+    if env::var_os(MARKER).is_some() {
+        // Before anything is taken from the descriptors: they are still inherited by whatever this executes.
+        seal::leave_writable_copy();
+    }
     match env::var(MARKER) {
         Ok(marker) if marker == FOREGROUND => Ok(Stage::Supervisor(Readiness { pipe: None })),
         Ok(marker) if marker.starts_with(SUCCESSOR) => {
@@ -166,9 +162,8 @@ pub fn start(paths: &Paths, autostart: bool) -> Result<()> {
         Fork::Parent(child) => {
             drop(writer);
             let mut answer = String::new();
-            let mut polled = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
-            let limit = PollTimeout::try_from(LAUNCHING)?;
-            ensure!(poll(&mut polled, limit) != Ok(0), "it did not come up within {} s", LAUNCHING.as_secs());
+            let came = wait_for_input(reader.as_fd(), PollTimeout::try_from(LAUNCHING)?) != Ok(false);
+            ensure!(came, "it did not come up within {} s", LAUNCHING.as_secs());
             File::from(reader).read_to_string(&mut answer).context("wait for the supervisor")?;
             // The first child ends at once; there is nothing to learn from it.
             let _ = waitpid(child, None);
@@ -199,7 +194,7 @@ fn become_daemon(paths: &Paths, autostart: bool, pipe: &OwnedFd) -> ! {
     exit_immediately(0)
 }
 
-/// Becomes the supervisor: a sealed copy of the program, a known environment, no descriptor but the standard ones.
+/// Becomes the supervisor: a protected copy of the program, a known environment, no descriptor but the standard ones.
 fn execute(paths: &Paths, options: Options, pipe: Option<&OwnedFd>) -> Result<Infallible> {
     paths::create_private(&paths.run).with_context(|| format!("create {}", paths.run.display()))?;
     detach::before_execution();
@@ -216,23 +211,7 @@ fn execute(paths: &Paths, options: Options, pipe: Option<&OwnedFd>) -> Result<In
     let mut arguments = vec![c"ds".to_owned(), c"supervise".to_owned()];
     arguments.extend(options.foreground.then(|| c"--foreground".to_owned()));
     arguments.extend((!options.autostart).then(|| c"--no-autostart".to_owned()));
-    seal::execute_copy(&arguments, &environment(&marker)?, &paths.run)
-}
-
-/// The supervisor's whole environment.
-pub(super) fn environment(marker: &str) -> Result<Vec<CString>> {
-    let path = if platform::is_android() {
-        "PATH=/system/bin:/system/xbin:/vendor/bin:/product/bin"
-    } else {
-        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    };
-    let mut variables = vec![CString::new(path)?, CString::new(format!("{MARKER}={marker}"))?];
-    variables.extend(fault::inherited());
-    variables.extend(handover::origin());
-    if let Some(root) = env::var_os("DS_ROOT") {
-        variables.push(CString::new([b"DS_ROOT=", root.as_bytes()].concat())?);
-    }
-    Ok(variables)
+    seal::execute_copy(&arguments, &environment(&marker)?, paths)
 }
 
 /// Refuses to launch a supervisor from a process that would hand down what nobody can undo: seccomp filters, and that no
@@ -324,10 +303,7 @@ pub fn claim(paths: &Paths) -> Result<OwnedFd> {
 fn ends_soon(pid: &str) -> bool {
     let Ok(pid) = pid.parse() else { return false };
     match pidfd_open(Pid::from_raw(pid)) {
-        Ok(process) => {
-            let mut polled = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
-            poll(&mut polled, PollTimeout::from(ENDING)).is_ok_and(|ready| ready > 0)
-        }
+        Ok(process) => wait_for_input(process.as_fd(), PollTimeout::from(ENDING)).unwrap_or(false),
         Err(errno) => errno == Errno::ESRCH,
     }
 }

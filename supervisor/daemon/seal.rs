@@ -1,43 +1,49 @@
-//! Runs the program again from a copy of itself that nothing can change.
+//! Runs the program again from a copy of itself that no container can change.
 //!
 //! Workers, monitors and the first moments of a container's PID 1 are forks of the supervisor, so a container can
-//! reach its program through /proc/PID/exe. That must not be the file on disk (CVE-2019-5736): it is a sealed memfd,
-//! or on kernels and policies that refuse to run one, an unlinked copy that nobody has open for writing.
-//! memfd_create(2), fcntl(2) F_ADD_SEALS, open(2) O_TMPFILE, execve(2).
+//! reach its program through /proc/PID/exe. That must not be the file on disk (CVE-2019-5736). It is a new file without
+//! a name on the file system of the data directory, whose pages the kernel can drop and read again. While a process
+//! executes it, nobody can open it for writing (ETXTBSY); once no process does, none ever will again. Kernels 6.11 and
+//! 6.12 went without ETXTBSY for a while, and some file systems are shared with other machines: then it is a sealed
+//! memfd, which stays in memory. memfd_create(2), fcntl(2) F_ADD_SEALS, open(2) O_TMPFILE, execve(2), statfs(2).
 
 use std::convert::Infallible;
+use std::env;
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::statfs::{BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, FsType, OVERLAYFS_SUPER_MAGIC, fstatfs};
 use nix::unistd::execve;
 
 use crate::call;
+use crate::paths::{self, Paths};
 use crate::sys::descriptor::executable_memfd;
 
 const PROGRAM: &str = "/proc/self/exe";
 
 /// From the best to the last.
-const WAYS: [fn(&Path, &Path) -> Result<OwnedFd>; 3] = [sealed, unlinked, on_disk];
+const WAYS: [fn(&Path, &Paths) -> Result<OwnedFd>; 4] = [in_data, sealed, in_run, on_disk];
 
-/// Replaces this process image by a copy of its program; `scratch` is a directory for the copy when there is no
-/// memfd to be had. Returns only when nothing could be executed at all.
+/// File systems of this machine alone, which keep a file that has no name until it is closed: ext2 to ext4, btrfs,
+/// overlayfs, XFS and F2FS. The rest may be changed by another machine, answer late, or be memory themselves.
+const LOCAL: [FsType; 5] =
+    [EXT4_SUPER_MAGIC, BTRFS_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC, FsType(0x5846_5342), FsType(0xF2F5_2010)];
+
+/// Replaces this process image by a copy of its program. Returns only when nothing could be executed at all.
 ///
 /// # Errors
 /// Why not even the file on disk could be executed.
-pub fn execute_copy(arguments: &[CString], environment: &[CString], scratch: &Path) -> Result<Infallible> {
+pub fn execute_copy(arguments: &[CString], environment: &[CString], paths: &Paths) -> Result<Infallible> {
     let mut failure = anyhow::anyhow!("no way to run {PROGRAM}");
     for way in WAYS {
-        let executed = way(Path::new(PROGRAM), scratch).and_then(|program| {
-            // Not fexecve(3): TOMOYO on kernels before 6 looks for /dev/fd, which not every machine has.
-            let path = CString::new(format!("/proc/self/fd/{}", program.as_raw_fd()))?;
-            Ok(call!(execve(&path, arguments, environment), "execve({PROGRAM})")?)
-        });
+        let executed = way(Path::new(PROGRAM), paths).and_then(|copy| execute(&copy, arguments, environment));
         match executed {
             Ok(never) => match never {},
             Err(error) => failure = error,
@@ -46,18 +52,37 @@ pub fn execute_copy(arguments: &[CString], environment: &[CString], scratch: &Pa
     Err(failure)
 }
 
+/// In a program that was just executed: moves to a sealed memfd when what it runs from can be written. Returns when
+/// there is no need, or no way; [`is_protected`] then says which.
+pub fn leave_writable_copy() {
+    if is_protected() {
+        return;
+    }
+    let words =
+        |words: &mut dyn Iterator<Item = Vec<u8>>| words.map(CString::new).collect::<Result<Vec<_>, _>>();
+    let joined = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        [name.into_vec(), value.into_vec()].join(&b'=')
+    };
+    let arguments = words(&mut env::args_os().map(OsStringExt::into_vec));
+    let environment = words(&mut env::vars_os().map(joined));
+    if let (Ok(arguments), Ok(environment), Ok(copy)) = (arguments, environment, memfd(Path::new(PROGRAM))) {
+        // What is left is said by the supervisor once it has a log.
+        let _ = execute(&copy, &arguments, &environment);
+    }
+}
+
 /// A copy of another program, or where there is none to be had, the program itself, that `runs` is content with.
 ///
 /// # Errors
 /// What was wrong with the last of them.
 pub fn copy_that_runs(
     program: &Path,
-    scratch: &Path,
+    paths: &Paths,
     runs: &mut dyn FnMut(BorrowedFd<'_>) -> Result<()>,
 ) -> Result<OwnedFd> {
     let mut failure = anyhow::anyhow!("it cannot be run");
     for way in WAYS {
-        match way(program, scratch).and_then(|copy| runs(copy.as_fd()).map(|()| copy)) {
+        match way(program, paths).and_then(|copy| runs(copy.as_fd()).map(|()| copy)) {
             Ok(copy) => return Ok(copy),
             Err(error) => failure = error,
         }
@@ -65,14 +90,53 @@ pub fn copy_that_runs(
     Err(failure)
 }
 
-/// Whether this process runs from an anonymous copy.
+/// Whether this process runs from a copy without a name that cannot be written.
 #[must_use]
-pub fn is_copy() -> bool {
-    use std::os::unix::fs::MetadataExt;
-    std::fs::metadata(PROGRAM).is_ok_and(|program| program.nlink() == 0)
+pub fn is_protected() -> bool {
+    let Ok(program) = File::open(PROGRAM) else { return false };
+    if !program.metadata().is_ok_and(|program| program.nlink() == 0) {
+        return false;
+    }
+    // A sealed memfd can be opened for writing, and not be written.
+    if fcntl(&program, FcntlArg::F_GET_SEALS).is_ok_and(|seals| seals & SealFlag::F_SEAL_WRITE.bits() != 0) {
+        return true;
+    }
+    let opened = OpenOptions::new().write(true).open(PROGRAM);
+    opened.is_err_and(|error| error.raw_os_error() == Some(libc::ETXTBSY))
 }
 
-fn sealed(program: &Path, _scratch: &Path) -> Result<OwnedFd> {
+fn execute(program: &OwnedFd, arguments: &[CString], environment: &[CString]) -> Result<Infallible> {
+    // Not fexecve(3): TOMOYO on kernels before 6 looks for /dev/fd, which not every machine has.
+    let path = CString::new(format!("/proc/self/fd/{}", program.as_raw_fd()))?;
+    Ok(call!(execve(&path, arguments, environment), "execve({PROGRAM})")?)
+}
+
+fn in_data(program: &Path, paths: &Paths) -> Result<OwnedFd> {
+    let directory = &paths.data;
+    paths::create_private(directory).with_context(|| format!("create {}", directory.display()))?;
+    let opened = File::open(directory).with_context(|| format!("open {}", directory.display()))?;
+    let kind = call!(fstatfs(&opened), "fstatfs({})", directory.display())?.filesystem_type();
+    ensure!(
+        LOCAL.contains(&kind),
+        "{} is on a file system that may not be of this machine",
+        directory.display()
+    );
+    unlinked(program, directory)
+}
+
+fn sealed(program: &Path, _paths: &Paths) -> Result<OwnedFd> {
+    memfd(program)
+}
+
+fn in_run(program: &Path, paths: &Paths) -> Result<OwnedFd> {
+    unlinked(program, &paths.run)
+}
+
+fn on_disk(program: &Path, _paths: &Paths) -> Result<OwnedFd> {
+    Ok(File::open(program).with_context(|| format!("open {}", program.display()))?.into())
+}
+
+fn memfd(program: &Path) -> Result<OwnedFd> {
     let mut copy = File::from(call!(executable_memfd(c"ds"), "memfd_create")?);
     copy_program(program, &mut copy)?;
     let seals =
@@ -81,22 +145,19 @@ fn sealed(program: &Path, _scratch: &Path) -> Result<OwnedFd> {
     Ok(copy.into())
 }
 
-fn unlinked(program: &Path, scratch: &Path) -> Result<OwnedFd> {
+fn unlinked(program: &Path, directory: &Path) -> Result<OwnedFd> {
     let mut copy = OpenOptions::new()
         .read(true)
         .write(true)
         .mode(0o500)
-        .custom_flags(libc::O_TMPFILE)
-        .open(scratch)
-        .with_context(|| format!("open({}, O_TMPFILE)", scratch.display()))?;
+        // With O_EXCL it can never be given a name.
+        .custom_flags(libc::O_TMPFILE | libc::O_EXCL)
+        .open(directory)
+        .with_context(|| format!("open({}, O_TMPFILE)", directory.display()))?;
     copy_program(program, &mut copy)?;
     // A file that is open for writing cannot be executed (ETXTBSY), and one that is executed not be written.
     let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
     Ok(File::open(&path).with_context(|| format!("open {path}"))?.into())
-}
-
-fn on_disk(program: &Path, _scratch: &Path) -> Result<OwnedFd> {
-    Ok(File::open(program).with_context(|| format!("open {}", program.display()))?.into())
 }
 
 fn copy_program(program: &Path, copy: &mut File) -> Result<()> {
@@ -112,7 +173,7 @@ mod tests {
 
     #[test]
     fn the_sealed_copy_is_whole_and_cannot_be_written() {
-        let copy = File::from(sealed(Path::new(PROGRAM), Path::new("/nonexistent")).unwrap());
+        let copy = File::from(memfd(Path::new(PROGRAM)).unwrap());
         assert_eq!(copy.metadata().unwrap().len(), std::fs::metadata(PROGRAM).unwrap().len());
         let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
         let mut writable = OpenOptions::new().write(true).open(path).unwrap();
@@ -121,10 +182,15 @@ mod tests {
 
     #[test]
     fn the_unlinked_copy_is_whole_and_has_no_name() {
-        use std::os::unix::fs::MetadataExt;
         let copy = File::from(unlinked(Path::new(PROGRAM), &std::env::temp_dir()).unwrap());
         assert_eq!(copy.metadata().unwrap().len(), std::fs::metadata(PROGRAM).unwrap().len());
         assert_eq!(copy.metadata().unwrap().nlink(), 0);
         assert!((&copy).write_all(b"x").is_err());
+    }
+
+    #[test]
+    fn the_data_directory_of_a_file_system_in_memory_has_no_copy() {
+        let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+        assert!(in_data(Path::new(PROGRAM), &Paths::below(directory.path())).is_err());
     }
 }

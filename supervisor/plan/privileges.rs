@@ -86,7 +86,7 @@ pub fn dropped(config: &Config) -> Vec<Capability> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Filter {
     /// Loading kernels and modules, the calls by which a root manager hands out its powers, the kernel's socket
-    /// interface to ciphers, typing on a terminal, and taking over the machine's console: EPERM.
+    /// interface to ciphers, typing on a terminal, taking over the machine's console, and halting file systems: EPERM.
     Machine,
     /// The kernel log by syslog(2): EPERM. Older kernels take CAP_SYS_ADMIN, which containers keep, for CAP_SYSLOG, and a
     /// message that klogd reads inside is lost to the host's own.
@@ -105,7 +105,7 @@ impl fmt::Display for Filter {
             Self::Machine => {
                 "machine: kexec_load, kexec_file_load, init_module, finit_module, delete_module, \
                  reboot and prctl of KernelSU, socket(AF_ALG), ioctl(TIOCSTI, TIOCLINUX, \
-                 TIOCCONS)"
+                 TIOCCONS, FIFREEZE, FITHAW, EXT4_IOC_SHUTDOWN)"
             }
             Self::KernelLog => "kernel log: syslog",
             Self::Keyring => "keyring: keyctl, add_key, request_key",

@@ -28,6 +28,10 @@ const CIPHERS: u32 = 38;
 /// anything (CVE-2017-5226). TIOCCONS redirects the output of the machine's console to the caller.
 const TERMINALS: [u32; 3] = [0x5412, 0x541c, 0x541d];
 
+/// FIFREEZE, FITHAW, and the shutdown of ext4, XFS and F2FS, which is one number: any open file is enough to bring the whole
+/// file system to a halt, and a container has files of the host's, its root directory or a session's program among them.
+const FILE_SYSTEMS: [u32; 3] = [0xc004_5877, 0xc004_5878, 0x8004_587d];
+
 /// When a rule applies. Arguments are compared by their lower half: each one here is an `int`, or flags below bit 32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum When {
@@ -63,7 +67,8 @@ fn rules(filter: Filter, calls: &Calls) -> Vec<Rule> {
             rules.push((calls.reboot, When::Is(KERNELSU), libc::EPERM));
             rules.push((calls.prctl, When::Is(KERNELSU), libc::EPERM));
             rules.push((calls.socket, When::Is(CIPHERS), libc::EPERM));
-            rules.extend(TERMINALS.map(|request| (calls.ioctl, When::SecondIs(request), libc::EPERM)));
+            let requests = TERMINALS.into_iter().chain(FILE_SYSTEMS);
+            rules.extend(requests.map(|request| (calls.ioctl, When::SecondIs(request), libc::EPERM)));
             rules
         }
         Filter::KernelLog => always(&[calls.syslog], libc::EPERM),
@@ -343,6 +348,9 @@ mod tests {
             assert_eq!(run(0x541c), REFUSED, "TIOCLINUX");
             assert_eq!(run(0x541d), REFUSED, "TIOCCONS");
             assert_eq!(run(0x5413), Ok(()), "TIOCGWINSZ");
+            assert_eq!(run(0xc004_5877), REFUSED, "FIFREEZE");
+            assert_eq!(run(0x8004_587d), REFUSED, "EXT4_IOC_SHUTDOWN");
+            assert_eq!(run(0xc018_5879), Ok(()), "FITRIM");
         }
     }
 

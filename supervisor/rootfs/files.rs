@@ -53,6 +53,10 @@ table! {
     HOSTNAME = "/etc/hostname";
     /// Name servers, resolv.conf(5); on a phone, a file of ours covers it.
     RESOLV_CONF = "/etc/resolv.conf";
+    /// systemd-resolved is enabled: its name on the bus.
+    RESOLVED_ENABLED = "/etc/systemd/system/dbus-org.freedesktop.resolve1.service";
+    /// The same: what starts it.
+    RESOLVED_WANTED = "/etc/systemd/system/sysinit.target.wants/systemd-resolved.service";
     /// Where sysvinit takes requests: init(8).
     INITCTL = "/run/initctl";
     /// Where it took them before 2.89.

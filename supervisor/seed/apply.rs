@@ -285,7 +285,10 @@ mod tests {
         let told = case.seed(Manner::Told);
         assert_eq!((case.all(), case.ledger().exists()), (before.clone(), false));
         assert_eq!(case.seed(Manner::Lasting), told);
-        assert_eq!(told.changed, ["/etc/hostname", "/etc/hosts", "/etc/group", "/etc/passwd"]);
+        assert_eq!(
+            told.changed,
+            ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/etc/group", "/etc/passwd"]
+        );
         let seeded = case.all();
         assert_eq!(case.seed(Manner::Lasting), Report::default());
         assert_eq!(case.all(), seeded);
@@ -337,7 +340,7 @@ mod tests {
         let report = case.seed(Manner::Passing);
         assert_eq!(
             (report.changed, report.warnings.len()),
-            (vec!["/etc/group".into(), "/etc/passwd".into()], 0)
+            (["/etc/resolv.conf", "/etc/group", "/etc/passwd"].map(str::to_owned).to_vec(), 0)
         );
         assert_eq!((fs::read(&outside).unwrap(), case.ledger().exists()), (b"x".to_vec(), false));
     }

@@ -24,6 +24,11 @@ pub(super) fn hostname(facts: &Facts, text: Option<&str>) -> Option<String> {
     }
 }
 
+/// A file that the one with the name servers can cover.
+pub(super) fn resolv_conf(_: &Facts, text: Option<&str>) -> Option<String> {
+    text.is_none().then(|| "# The name servers of network.dns show here while the container runs.\n".into())
+}
+
 /// Makes the container's name known to itself; every other line stays.
 pub(super) fn hosts(facts: &Facts, text: Option<&str>) -> Option<String> {
     let name = facts.hostname.as_str();

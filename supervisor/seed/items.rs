@@ -31,6 +31,7 @@ const fn row(part: SeedItem, file: GuestFile, mode: u32, make: Make) -> Item {
 pub(super) const ITEMS: &[Item] = &[
     row(SeedItem::Hosts, files::HOSTNAME, 0o644, hosts::hostname),
     row(SeedItem::Hosts, files::HOSTS, 0o644, hosts::hosts),
+    row(SeedItem::Hosts, files::RESOLV_CONF, 0o644, hosts::resolv_conf),
     row(SeedItem::Udev, files::OPENRC_UDEV_TRIGGER, 0o755, trigger),
     row(SeedItem::Udev, files::SYSVINIT_UDEV, 0o755, trigger),
     row(SeedItem::Udev, files::SYSVINIT_EUDEV, 0o755, trigger),

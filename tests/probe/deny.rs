@@ -134,6 +134,12 @@ fn rules_of(word: &str) -> Result<Vec<Rule>> {
         let answer = Answer::Errno(libc::ENOTTY);
         return Ok(vec![Rule { call: libc::SYS_ioctl, when: When::Equal(1, GET_PEER), answer }]);
     }
+    if word == "tmpfile" {
+        // The bit of O_TMPFILE that it does not share with O_DIRECTORY.
+        let bit = libc::O_TMPFILE.unsigned_abs() & !libc::O_DIRECTORY.unsigned_abs();
+        let answer = Answer::Errno(libc::EOPNOTSUPP);
+        return Ok(vec![Rule { call: libc::SYS_openat, when: When::Bit(2, bit), answer }]);
+    }
     if word == "loop_configure" {
         let answer = Answer::Errno(libc::EINVAL);
         return Ok(vec![Rule { call: libc::SYS_ioctl, when: When::Equal(1, LOOP_CONFIGURE), answer }]);

@@ -13,7 +13,10 @@ fn program(sandbox: &Sandbox, name: &str, content: &[u8]) -> PathBuf {
     fs::create_dir_all(path.parent().expect("a parent")).expect("mkdir");
     // Written beside it and renamed, as an installer does: the one before may be running.
     let new = path.with_extension("new");
-    fs::write(&new, content).expect("write");
+    fs::write(path.with_extension("content"), content).expect("write");
+    // Another test may fork while this process has a file open for writing, and its child keeps it open: such a file
+    // cannot be executed (ETXTBSY). This one is only ever written by cp.
+    sandbox.run(&[Path::new("cp"), &path.with_extension("content"), &new]).succeeds();
     fs::set_permissions(&new, PermissionsExt::from_mode(0o755)).expect("chmod");
     fs::rename(&new, &path).expect("rename");
     path

@@ -38,6 +38,7 @@ mod lifecycle;
 mod limits;
 mod mounts;
 mod network;
+mod own_program;
 mod partitions;
 mod pty;
 mod recovery;

@@ -117,13 +117,13 @@ fn who_reads_the_kernel_log_waits() {
 fn requests_that_reach_beyond_the_container_are_refused() {
     let mut sandbox = Sandbox::new();
     sandbox.distribution("web", "bookworm", &[]);
-    let script = "foreach my $request (0x5412, 0x541c, 0x541d, 0x5413) { \
+    let script = "foreach my $request (0x5412, 0x541c, 0x541d, 0xc0045877, 0x5413) { \
                   ioctl(STDIN, $request, my $nothing = \"x\" x 64); print \"$!\\n\"; }";
     let tree = sandbox.path("web").display().to_string();
     let done = sandbox.ds(&["shell", &tree, "/usr/bin/perl", "-e", script]).succeeds();
-    // TIOCSTI, TIOCLINUX, TIOCCONS; TIOCGWINSZ comes as far as the null device, which is no terminal.
+    // TIOCSTI, TIOCLINUX, TIOCCONS, FIFREEZE; TIOCGWINSZ comes as far as the null device, which is no terminal.
     let refused = "Operation not permitted\n";
-    assert_eq!(done, format!("{}Inappropriate ioctl for device\n", refused.repeat(3)));
+    assert_eq!(done, format!("{}Inappropriate ioctl for device\n", refused.repeat(4)));
     let log = sandbox.ds(&["shell", &tree, "/usr/bin/dmesg"]);
     assert!(log.errors.contains("Operation not permitted"), "{}", log.errors);
 }

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use nix::unistd::geteuid;
 
-use super::{Feature, Ground, link, trial};
+use super::feature::{Feature, Ground};
+use super::{link, trial};
 use crate::tool::Tool;
 
 /// A required feature.
@@ -303,8 +304,8 @@ pub const FEATURES: &[Feature] = &[
         "memfd that runs",
         "3.17",
         "CONFIG_MEMFD_CREATE",
-        "a copy of ds that no container can change",
-        "an unlinked copy on disk",
+        "a copy of ds that no container can change, where the data directory takes none",
+        "an unlinked copy in the run directory",
         |_| trial::sealed_program(),
     ),
     optional(

@@ -11,10 +11,11 @@ use nix::sys::stat::stat;
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use nix::unistd::sync;
 
+use super::check;
 use super::claim::{Claim, claim};
 use super::look::{look, suits};
-use super::place::{Place, find};
-use super::{Access, Event, Request, check};
+use super::place::find;
+use super::request::{Access, ImageEvent, ImageRequest, Place};
 use crate::call;
 use crate::fault;
 use crate::rootfs::label;
@@ -53,11 +54,11 @@ struct Mounted {
 ///
 /// # Errors
 /// Why it cannot be used, in one line; then nothing is left mounted, attached or locked.
-pub fn attach(request: &Request<'_>, events: &mut dyn FnMut(Event)) -> Result<Attachment> {
+pub fn attach(request: &ImageRequest<'_>, events: &mut dyn FnMut(ImageEvent)) -> Result<Attachment> {
     attach_it(request, events).with_context(|| format!("the image {}", request.image.display()))
 }
 
-fn attach_it(request: &Request<'_>, events: &mut dyn FnMut(Event)) -> Result<Attachment> {
+fn attach_it(request: &ImageRequest<'_>, events: &mut dyn FnMut(ImageEvent)) -> Result<Attachment> {
     let scratch = make_place(request.mount_point)?;
     let nodes = Nodes::system(Some(scratch));
     let mut claim = claim(request.image, request.access, &nodes, request.interrupt)?;
@@ -125,12 +126,12 @@ fn settle(tried: u32) {
 }
 
 fn mount_once(
-    request: &Request<'_>,
+    request: &ImageRequest<'_>,
     claim: &Claim,
     part: Place,
     system: &FileSystem,
     nodes: &Nodes,
-    events: &mut dyn FnMut(Event),
+    events: &mut dyn FnMut(ImageEvent),
 ) -> Result<Option<u32>> {
     fault::point("attaching")?;
     if claim.is_device() {
@@ -150,10 +151,10 @@ fn mount_once(
 }
 
 fn mount_device(
-    request: &Request<'_>,
+    request: &ImageRequest<'_>,
     device: &str,
     system: &FileSystem,
-    events: &mut dyn FnMut(Event),
+    events: &mut dyn FnMut(ImageEvent),
 ) -> Result<()> {
     // Every kernel for containers mounts all three as ext4.
     let kind = if matches!(system, FileSystem::Ext(_)) { "ext4" } else { system.name() };
@@ -165,7 +166,7 @@ fn mount_device(
             flags = MsFlags::MS_RDONLY;
             data = Some("noload");
             let text = "the image was not unmounted; what was written to it last may be missing";
-            events(Event::Warning(text.into()));
+            events(ImageEvent::Warning(text.into()));
         }
         (Access::ReadOnly, _) => flags = MsFlags::MS_RDONLY,
     }

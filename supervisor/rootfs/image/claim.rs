@@ -16,8 +16,8 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 
-use super::Access;
 use super::look::is_image;
+use super::request::Access;
 use crate::call;
 use crate::rootfs::loop_device::{Attached, Nodes, attached_as, has, wait_until};
 use crate::rootfs::root::{file_type, reopen};

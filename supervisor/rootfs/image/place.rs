@@ -9,33 +9,12 @@ use std::os::unix::fs::FileExt;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::look::look;
+use super::request::Place;
 use crate::rootfs::partition::{self, Partition, SECTORS};
 use crate::rootfs::superblock::FileSystem;
-use crate::sys::loop_device::Part;
 
 /// Most partitions that a message names.
 const MOST_NAMED: usize = 16;
-
-/// A part of an image, or all of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
-    /// Where it begins, bytes.
-    pub offset: u64,
-    /// Bytes.
-    pub length: u64,
-    /// The partition that it is.
-    pub partition: Option<u32>,
-}
-
-impl Place {
-    /// What of the image a loop device is to show; all of it grows with the file.
-    pub(super) fn of_loop_device(self) -> Part {
-        match self.partition {
-            Some(_) => Part { offset: self.offset, length: self.length },
-            None => Part::default(),
-        }
-    }
-}
 
 /// A partition with what is in it.
 type Held = (Partition, FileSystem);

@@ -3,7 +3,7 @@
 //! Owns the option names of nspawn.sh and what they mean in terms of container.ini. The order of the options does not
 //! matter here; the original insists on `--net` coming first.
 
-use super::{OldOption, Refusal, Tool, not_there_yet, operand, read, words};
+use super::grammar::{OldOption, Refusal, Tool, not_there_yet, operand, read, words};
 use crate::cli::{normalise::shown, table::Arity};
 
 /// What `nspawn --help` prints.

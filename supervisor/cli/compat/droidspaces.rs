@@ -4,7 +4,7 @@
 //! both sides of the command, what follows `run` belongs to the command run, and `start` writes its options into the
 //! container's configuration. Unlike there, an option that a command has no use for is refused.
 
-use super::{OldOption, Refusal, Tool, not_there_yet, operand, read, words};
+use super::grammar::{OldOption, Refusal, Tool, not_there_yet, operand, read, words};
 use crate::{
     cli::{normalise::shown, table::Arity},
     nearest::nearest,

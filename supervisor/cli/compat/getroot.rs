@@ -3,7 +3,7 @@
 //! Owns the option names of getroot. Like the original it leaves a directory behind, named after the system unless
 //! `-o` says otherwise, with root's password `1` and a public name server; unlike it, the download is verified.
 
-use super::{OldOption, Refusal, Tool, operand, read, words};
+use super::grammar::{OldOption, Refusal, Tool, operand, read, words};
 use crate::cli::table::Arity;
 
 /// What `getroot --help` prints.
