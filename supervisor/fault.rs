@@ -40,7 +40,7 @@ fn act(stage: &str, action: &str) -> Result<()> {
                 pause();
             }
         }
-        _ => bail!("fault injected at {stage}"),
+        _ => bail!("injected fault at {stage}"),
     }
 }
 

@@ -1,7 +1,8 @@
 //! `ds`: argv in, exit code out. Chooses what this process is: a client, the supervisor, or something that needs
 //! neither.
 
-use ds::cli::{self, Command, Usage};
+use ds::cli::usage::Usage;
+use ds::cli::{Command, parse};
 use ds::command::{self, dispatch};
 use ds::exit::ExitCode;
 use ds::paths::Paths;
@@ -13,9 +14,9 @@ use std::os::fd::OwnedFd;
 use std::process;
 
 fn main() -> process::ExitCode {
-    let parsed = cli::arguments(env::args_os()).and_then(|(program, words)| {
+    let parsed = parse::arguments(env::args_os()).and_then(|(program, words)| {
         let early = client::knock(&words);
-        let invocation = cli::parse(&program, &words)?;
+        let invocation = parse::command_line(&program, &words)?;
         Ok((invocation.command, [vec![program], words].concat(), early))
     });
     match parsed {

@@ -101,7 +101,7 @@ fn open_device(
     let status = call!(fstat(&found), "fstat(/dev/pts/{name})")?;
     let number = (major(status.st_rdev), minor(status.st_rdev));
     if file_type(&status) != SFlag::S_IFCHR || status.st_dev != device || number != expected {
-        bail!("/dev/pts/{name} of the container is not the terminal that belongs there");
+        bail!("/dev/pts/{name} of the container is not the expected terminal");
     }
     Ok(reopen(found.as_fd(), OFlag::O_RDWR)?.into())
 }

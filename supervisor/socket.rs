@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept4, bind, connect, listen, socket, socketpair,
 };
@@ -223,19 +222,6 @@ fn receive_packet(socket: BorrowedFd<'_>) -> Result<Option<(Vec<u8>, Vec<OwnedFd
 #[must_use]
 pub fn is_end(error: &anyhow::Error) -> bool {
     matches!(crate::sys::errno_of(error), Some(Errno::EPIPE | Errno::ECONNRESET))
-}
-
-/// Whether something has come, or the other side has gone; it is not waited for.
-#[must_use]
-pub fn is_readable(socket: BorrowedFd<'_>) -> bool {
-    is_ready(socket, PollFlags::POLLIN)
-}
-
-/// Whether poll(2) has one of the events at once.
-#[must_use]
-pub fn is_ready(socket: BorrowedFd<'_>, events: PollFlags) -> bool {
-    let mut polled = [PollFd::new(socket, events)];
-    poll(&mut polled, PollTimeout::ZERO).is_ok_and(|count| count > 0)
 }
 
 #[cfg(test)]

@@ -88,7 +88,7 @@ impl Outcome {
     /// Its last words on one line, for an error.
     #[must_use]
     pub fn last_words(&self) -> &str {
-        self.said.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it said nothing")
+        self.said.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it printed nothing")
     }
 }
 
@@ -298,7 +298,7 @@ mod tests {
         let (sh, arguments) = script("kill -9 $$");
         let outcome = sh.run(&mut Invocation::new(&arguments)).unwrap();
         assert_eq!((outcome.code, outcome.signal), (None, Some(Signal::SIGKILL)));
-        assert_eq!(outcome.last_words(), "it said nothing");
+        assert_eq!(outcome.last_words(), "it printed nothing");
     }
 
     #[test]

@@ -214,7 +214,7 @@ fn command_lines_are_understood() {
                 // Only the name of a verb.
                 continue;
             }
-            if let Err(usage) = cli::parse(program, rest) {
+            if let Err(usage) = cli::parse::command_line(program, rest) {
                 assert!(usage.to_stdout, "{}: {line}: {}", page.path.display(), usage.text);
             }
         }

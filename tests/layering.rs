@@ -1,17 +1,19 @@
-//! The shape of the source: which module may use which, what a file looks like.
+//! The shape of the source: which module may use which, which file imports which, what a file looks like.
 //!
-//! Reads the sources as text. [`LAYERS`] is the drawing of ARCHITECTURE.md; a module uses those below it and those beside
-//! it. That `unsafe` stays in `sys` is the compiler's business (`unsafe_code` in Cargo.toml).
+//! Reads the sources as text. [`LAYERS`] is the drawing of ARCHITECTURE.md: a module uses those in layers below its own
+//! and no other. Inside a module, imports between files have no circle. That `unsafe` stays in `sys` is the compiler's
+//! business (`unsafe_code` in Cargo.toml).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From top to bottom.
 const LAYERS: &[&[&str]] = &[
-    &["client", "command"],
+    &["command"],
+    &["client"],
     &["daemon"],
     &["session", "storage"],
     &["container"],
@@ -21,10 +23,24 @@ const LAYERS: &[&[&str]] = &[
     &["catalogue"],
     &["cgroup", "privilege"],
     &["plan"],
-    &["android", "host", "log", "paths", "seed"],
-    &["cli", "compat", "config", "mount", "pty"],
-    &["archive", "rootfs", "socket"],
-    &["clock", "durable", "exit", "fault", "nearest", "platform", "screen", "signals", "tool"],
+    &["android", "host"],
+    &["archive", "cli", "log", "mount", "paths", "pty", "seed"],
+    &["config", "rootfs"],
+    &[
+        "clock",
+        "durable",
+        "exit",
+        "fault",
+        "nearest",
+        "peer",
+        "platform",
+        "poll",
+        "proc_stat",
+        "screen",
+        "signals",
+        "socket",
+        "tool",
+    ],
     &["sys"],
 ];
 
@@ -43,41 +59,147 @@ struct Source {
 }
 
 impl Source {
-    /// The module at the top of the crate that it belongs to.
-    fn module(&self) -> String {
-        let below = self.path.strip_prefix("supervisor").expect("below supervisor");
-        let first = below.iter().next().and_then(|part| part.to_str()).expect("UTF-8");
-        first.trim_end_matches(".rs").to_owned()
+    /// Its path as a module: `["monitor", "boot"]`; empty for the crate's root.
+    fn module(&self) -> Vec<String> {
+        let below = self.path.strip_prefix("supervisor").expect("below supervisor").with_extension("");
+        let mut parts: Vec<String> =
+            below.iter().map(|part| part.to_str().expect("UTF-8").to_owned()).collect();
+        if parts.last().is_some_and(|last| last == "mod" || last == "lib") {
+            parts.pop();
+        }
+        parts
     }
 
-    /// What comes behind `crate::`, one path for each name of a group.
-    fn uses(&self) -> BTreeSet<String> {
-        let word = |rest: &str| {
-            rest.split(|c: char| !c.is_alphanumeric() && c != '_' && c != ':').next().map(str::to_owned)
-        };
+    /// The module at the top of the crate that it belongs to.
+    fn room(&self) -> Option<String> {
+        self.module().into_iter().next().filter(|room| room != "main")
+    }
+
+    /// Every path of the crate that it names, from the crate's root on, in imports and in the code.
+    fn uses(&self) -> BTreeSet<Vec<String>> {
+        let own = self.module();
         let mut found = BTreeSet::new();
-        for rest in self.text.split("crate::").skip(1) {
-            match rest.strip_prefix('{').and_then(|rest| rest.split_once("};")) {
-                None => found.extend(word(rest)),
-                Some((group, _)) => {
-                    let mut depth = 0_usize;
-                    let mut names = vec![String::new()];
-                    for c in group.chars().filter(|c| !c.is_whitespace()) {
-                        match c {
-                            '{' => depth += 1,
-                            '}' => depth -= 1,
-                            ',' if depth == 0 => names.push(String::new()),
-                            _ if depth == 0 => names.last_mut().expect("a name").push(c),
-                            _ => {}
-                        }
-                    }
-                    found.extend(names.iter().filter_map(|name| word(name)));
-                }
+        let code: String = self
+            .text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"))
+            .collect::<Vec<_>>()
+            .join("\n");
+        for statement in imports(&code) {
+            for path in leaves(&statement) {
+                found.extend(absolute(&own, &path));
             }
         }
-        found.retain(|name| !name.is_empty());
+        for path in code.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':')) {
+            // What ends in `::` stands in front of a group, which is an import's.
+            if path.ends_with("::") {
+                continue;
+            }
+            let path: Vec<String> =
+                path.split("::").filter(|part| !part.is_empty()).map(str::to_owned).collect();
+            if path.len() > 1 {
+                found.extend(absolute(&own, &path));
+            }
+        }
         found
     }
+}
+
+/// The texts between `use` and `;`.
+fn imports(code: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (at, _) in code.match_indices("use ") {
+        let before = code[..at].rsplit('\n').next().unwrap_or_default().trim();
+        if before.is_empty() || before.starts_with("pub") {
+            found.extend(code[at + 4..].split_once(';').map(|(text, _)| text.to_owned()));
+        }
+    }
+    found
+}
+
+/// One path for each name that an import brings.
+fn leaves(tree: &str) -> Vec<Vec<String>> {
+    let tree = tree.trim();
+    let (prefix, group) = match tree.split_once('{') {
+        Some((prefix, rest)) => (prefix, rest.rsplit_once('}').map_or(rest, |(group, _)| group)),
+        None => {
+            let path = tree.split(" as ").next().unwrap_or_default();
+            return vec![
+                path.split("::").map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect(),
+            ];
+        }
+    };
+    let prefix: Vec<String> =
+        prefix.split("::").map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect();
+    let (mut depth, mut from, mut found) = (0_usize, 0, Vec::new());
+    for (at, c) in group.char_indices().chain([(group.len(), ',')]) {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                let inner = group[from..at].trim();
+                from = at + 1;
+                if !inner.is_empty() {
+                    found.extend(leaves(inner).into_iter().map(|leaf| [prefix.clone(), leaf].concat()));
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// A path as it is written in the module `own`, from the crate's root on; none if it leads out of the crate.
+fn absolute(own: &[String], path: &[String]) -> Option<Vec<String>> {
+    let up = path.iter().take_while(|part| *part == "super").count();
+    let rest = path[up.max(usize::from(["crate", "self"].contains(&path.first()?.as_str())))..].iter();
+    let rest = rest.filter(|part| *part != "self" && *part != "*").cloned();
+    match path.first()?.as_str() {
+        "crate" => Some(rest.collect()),
+        "self" => Some(own.iter().cloned().chain(rest).collect()),
+        "super" => Some(own[..own.len().checked_sub(up)?].iter().cloned().chain(rest).collect()),
+        // A child's name, or the name of another crate.
+        _ => Some(own.iter().cloned().chain(rest).collect()),
+    }
+}
+
+/// Which file uses which, as indices into `sources`.
+fn arrows(sources: &[Source]) -> Vec<BTreeSet<usize>> {
+    let places: BTreeMap<Vec<String>, usize> =
+        sources.iter().enumerate().map(|(index, source)| (source.module(), index)).collect();
+    let target =
+        |path: &Vec<String>| (1..=path.len()).rev().find_map(|length| places.get(&path[..length]).copied());
+    let of = |(index, source): (usize, &Source)| {
+        source.uses().iter().filter_map(target).filter(|used| *used != index).collect()
+    };
+    sources.iter().enumerate().map(of).collect()
+}
+
+/// A way from a file back to itself, if there is one.
+fn circle(arrows: &[BTreeSet<usize>]) -> Option<Vec<usize>> {
+    fn visit(
+        at: usize,
+        arrows: &[BTreeSet<usize>],
+        way: &mut Vec<usize>,
+        done: &mut BTreeSet<usize>,
+    ) -> bool {
+        if let Some(from) = way.iter().position(|visited| *visited == at) {
+            way.drain(..from);
+            return true;
+        }
+        if done.contains(&at) {
+            return false;
+        }
+        way.push(at);
+        if arrows[at].iter().any(|next| visit(*next, arrows, way, done)) {
+            return true;
+        }
+        way.pop();
+        done.insert(at);
+        false
+    }
+    let (mut way, mut done) = (Vec::new(), BTreeSet::new());
+    (0..arrows.len()).any(|from| visit(from, arrows, &mut way, &mut done)).then_some(way)
 }
 
 fn sources() -> Vec<Source> {
@@ -106,29 +228,44 @@ fn layer(module: &str) -> Option<usize> {
 }
 
 #[test]
-fn modules_use_what_is_below_or_beside_them() {
+fn modules_use_what_is_below_them() {
     for source in sources() {
-        let module = source.module();
-        if ["lib", "main"].contains(&module.as_str()) {
-            continue;
-        }
+        let Some(module) = source.room() else { continue };
         let own = layer(&module).unwrap_or_else(|| panic!("{module} has no layer; give it one in LAYERS"));
         for path in source.uses() {
-            let used = path.split("::").next().unwrap_or_default();
+            let Some(used) = path.first().filter(|used| **used != module) else { continue };
             // A macro or an item at the top of the crate has no layer.
-            if layer(used).is_some_and(|used| used < own) {
-                panic!("{}: {module} is below {used} and must not use it", source.path.display());
-            }
+            let below = layer(used).is_none_or(|used| used > own);
+            assert!(below, "{}: {used} is not below {module}", source.path.display());
         }
     }
 }
 
 #[test]
+fn files_import_each_other_in_no_circle() {
+    let sources = sources();
+    if let Some(way) = circle(&arrows(&sources)) {
+        let names: Vec<String> = way.iter().map(|index| sources[*index].path.display().to_string()).collect();
+        panic!("these files import each other in a circle: {}", names.join(" -> "));
+    }
+}
+
+#[test]
+fn modules_with_files_of_their_own_are_written_one_way() {
+    for source in sources() {
+        let folder = source.path.with_extension("");
+        assert!(!folder.is_dir(), "{}: move it to {}/mod.rs", source.path.display(), folder.display());
+    }
+}
+
+#[test]
 fn a_plan_is_made_of_facts_and_wishes_alone() {
-    for source in sources().iter().filter(|source| source.module() == "plan") {
+    for source in sources().iter().filter(|source| source.room().as_deref() == Some("plan")) {
         for path in source.uses() {
+            let path = path.join("::");
+            let outside = layer(path.split("::").next().unwrap_or_default()).is_some();
             let known = OF_PLAN.iter().any(|known| path.starts_with(known));
-            assert!(known, "{}: plan must not use {path}", source.path.display());
+            assert!(known || !outside, "{}: plan must not use {path}", source.path.display());
         }
         for forbidden in ["std::fs", "std::process", "libc::syscall", "nix::unistd", "nix::fcntl"] {
             assert!(!source.text.contains(forbidden), "{}: {forbidden}", source.path.display());
@@ -150,8 +287,19 @@ fn files_say_what_they_own_and_are_not_long() {
 
 #[test]
 fn uses_are_found_in_every_form() {
-    let text = "use crate::paths;\nuse crate::{call, plan::{self, seed}, sys};\nuse crate::mount::op::Operation;\nlet x = crate::nearest::nearest(a);\n";
-    let source = Source { path: "supervisor/x.rs".into(), text: text.into() };
-    let found: Vec<_> = source.uses().into_iter().collect();
-    assert_eq!(found, ["call", "mount::op::Operation", "nearest::nearest", "paths", "plan::", "sys"]);
+    let text = "use crate::paths;\nuse crate::{call, plan::{self, seed}, sys};\npub use self::b::B;\nuse super::c;\n\
+                // use crate::not;\nlet x = crate::nearest::nearest(a);\n";
+    let source = Source { path: "supervisor/x/mod.rs".into(), text: text.into() };
+    let found: BTreeSet<String> = source.uses().into_iter().map(|path| path.join("::")).collect();
+    for expected in ["paths", "call", "plan", "plan::seed", "sys", "x::b::B", "c", "nearest::nearest"] {
+        assert!(found.contains(expected), "{expected} is not in {found:?}");
+    }
+    assert!(!found.contains("not"));
+}
+
+#[test]
+fn a_circle_is_found_and_a_diamond_is_none() {
+    let to = |indices: &[usize]| indices.iter().copied().collect();
+    assert_eq!(circle(&[to(&[1, 2]), to(&[3]), to(&[3]), to(&[])]), None);
+    assert_eq!(circle(&[to(&[1]), to(&[2]), to(&[1])]), Some(vec![1, 2]));
 }

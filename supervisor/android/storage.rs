@@ -72,7 +72,7 @@ pub fn give(paths: &Paths) -> Result<()> {
             Ok(0)
         })?;
         let _ = fs::remove_file(pending_file(paths, &change));
-        log::info!("shared storage {source} is there for containers");
+        log::info!("shared storage {source} is available to containers");
     }
     Ok(())
 }
@@ -117,7 +117,7 @@ fn pending(paths: &Paths) -> Vec<(String, String)> {
 /// How many mounts lie on one another at a place: none, the place's own, and the storage.
 fn layers(place: &Path) -> Result<u8> {
     let count = info::read("self")?.iter().filter(|mount| mount.target == place).count();
-    u8::try_from(count).context("more mounts than can be")
+    u8::try_from(count).context("too many mounts")
 }
 
 /// Makes a place a mount that others can follow.
@@ -158,6 +158,6 @@ fn in_init_namespace(act: &dyn Fn() -> Result<u8>) -> Result<u8> {
     };
     let status = call!(waitpid(child, None), "waitpid")?;
     let code = if let WaitStatus::Exited(_, code) = status { code } else { FAILED };
-    ensure!(code != FAILED, "it could not be mounted in init's namespace");
+    ensure!(code != FAILED, "cannot mount it in init's mount namespace");
     u8::try_from(code).context("an exit code")
 }

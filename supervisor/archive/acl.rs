@@ -189,7 +189,7 @@ impl Acl {
         match self.0.insert((tag, id), permissions) {
             // Two names of one user: what both allow.
             Some(before) if id != NO_ID => self.0.insert((tag, id), before & permissions),
-            Some(_) => bail!("it has the same entry twice"),
+            Some(_) => bail!("it has a duplicate entry"),
             None => None,
         };
         Ok(())
@@ -241,7 +241,7 @@ impl Acl {
     /// # Errors
     /// When it is of another version, or malformed.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let wrong = "it is no access control list";
+        let wrong = "it is not an access control list";
         let (version, entries) = bytes.split_first_chunk::<4>().context(wrong)?;
         ensure!(u32::from_le_bytes(*version) == VERSION && entries.len() % 8 == 0, "{wrong}");
         let mut list = Self::default();

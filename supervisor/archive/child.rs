@@ -130,7 +130,7 @@ impl Child {
     /// # Errors
     /// When it cannot be waited for.
     pub fn wait(&mut self) -> Result<Ended> {
-        let pid = self.0.take().context("it was waited for before")?;
+        let pid = self.0.take().context("the child was already waited for")?;
         loop {
             match waitpid(pid, None) {
                 Ok(WaitStatus::Exited(_, code)) => return Ok(Ended::With(u8::try_from(code)?)),

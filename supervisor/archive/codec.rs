@@ -99,10 +99,10 @@ impl Fault {
         match self {
             Self::Corrupt => "data is corrupt",
             Self::TooShort => "data ends too soon; the file is incomplete",
-            Self::TooMuchMemory => "data needs too much memory to decompress",
-            Self::Garbage => "data is followed by something else",
+            Self::TooMuchMemory => "data needs too much memory to be decompressed",
+            Self::Garbage => "data is followed by unexpected data",
             Self::Unreadable => "data cannot be read",
-            Self::Unwanted => "data was not taken",
+            Self::Unwanted => "data was not read to its end",
         }
     }
 }

@@ -86,7 +86,7 @@ impl Comparison<'_> {
                 let targets = [left.target()?, right.target()?];
                 if targets[0] != targets[1] {
                     let [left, right] = targets.map(|target| shown(&target));
-                    self.tell(name, format!("it leads to {left} and to {right}"));
+                    self.tell(name, format!("the link targets are {left} and {right}"));
                 }
             }
             What::Kind(Kind::File) => self.contents(left, right, name).with_context(|| shown(name))?,
@@ -96,7 +96,7 @@ impl Comparison<'_> {
             let (one, other) = (left.stat.st_ino, right.stat.st_ino);
             let [to_right, to_left] = &mut self.names;
             if *to_right.entry(one).or_insert(other) != other || *to_left.entry(other).or_insert(one) != one {
-                self.tell(name, "it is another name of different files".into());
+                self.tell(name, "its hard links are different files".into());
             }
         }
         Ok(())
@@ -231,6 +231,6 @@ fn what(what: What) -> String {
         What::Kind(Kind::Fifo) => "a named pipe".into(),
         What::Kind(Kind::File | Kind::HardLink) => "a file".into(),
         What::Socket => "a socket".into(),
-        What::Mounted => "something mounted".into(),
+        What::Mounted => "a mount point".into(),
     }
 }

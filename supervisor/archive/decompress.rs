@@ -41,7 +41,7 @@ pub fn open(input: OwnedFd) -> Result<Stream> {
     (&mut file).take(most).read_to_end(&mut first).context("read the archive")?;
     let format = match recognise(&first) {
         Ok(format) => format,
-        Err(name) => bail!("this is compressed with {name}; gzip, xz and zstd can be read"),
+        Err(name) => bail!("compression with {name} is unsupported; use gzip, xz or zstd"),
     };
     let Some(format) = format else { return Ok(Stream { first, file, child: None, failed: None }) };
     let (reading, writing) = large_pipe()?;
@@ -86,7 +86,7 @@ impl Stream {
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     Err(error) => bail!("{error}"),
                 }
-                ensure!(behind <= MOST_BEHIND, "there is more data behind the end of the archive");
+                ensure!(behind <= MOST_BEHIND, "unexpected data follows the end of the archive");
             }
         }
         match self.failed {

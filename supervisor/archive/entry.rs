@@ -18,8 +18,9 @@ use nix::unistd::{Whence, lseek};
 use super::acl::Texts;
 use super::carries;
 use super::name::shown;
-use super::reader::{Kind, Status, Time};
+use super::reader::{Kind, Status};
 use super::sparse::{Segment, push};
+use super::time::Time;
 use crate::call;
 use crate::rootfs::root::{Root, file_type};
 use crate::sys::{unsupported, xattr};
@@ -98,7 +99,7 @@ impl Opener {
         };
         if wanted == OFlag::O_PATH && unknown != Type::Fifo {
             // The file system did not tell the type beforehand.
-            ensure!(listed.kind != Some(unknown), "{name} changes while it is read");
+            ensure!(listed.kind != Some(unknown), "{name} changed while it was read");
             return self.open(directory, &Listed { name: listed.name.clone(), kind: Some(unknown) });
         }
         let (major, minor) = (u32::try_from(major(stat.st_rdev))?, u32::try_from(minor(stat.st_rdev))?);

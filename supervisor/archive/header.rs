@@ -129,7 +129,7 @@ impl<'a> Header<'a> {
     }
 
     fn signed(self, place: Field, what: &str) -> Result<i64> {
-        number(field(self.0, place)).with_context(|| format!("its {what} is no number"))
+        number(field(self.0, place)).with_context(|| format!("its {what} is not a number"))
     }
 
     fn unsigned(self, place: Field, what: &str) -> Result<u64> {
@@ -144,7 +144,7 @@ impl<'a> Header<'a> {
 /// When it is outside of what an id can be.
 pub fn id(value: i64) -> Result<u32> {
     let id = u32::try_from(value).ok().filter(|id| *id != u32::MAX);
-    id.with_context(|| format!("{value} is no user or group id"))
+    id.with_context(|| format!("{value} is not a user or group ID"))
 }
 
 /// A number field: octal between blanks and NULs, empty for 0, or base-256.

@@ -20,6 +20,7 @@ pub mod pax;
 pub mod reader;
 pub mod sparse;
 pub mod status;
+pub mod time;
 mod tree;
 pub mod unpack;
 mod vocabulary;

@@ -20,12 +20,12 @@ const SHOWN: usize = 120;
 /// A name that leads upwards, has a NUL in it, or is too long or deep.
 pub fn parts(name: &[u8]) -> Result<Vec<&[u8]>> {
     ensure!(name.len() <= LONGEST, "{}: the name is longer than {LONGEST} bytes", shown(name));
-    ensure!(!name.contains(&0), "{}: the name has a NUL in it", shown(name));
+    ensure!(!name.contains(&0), "{}: the name contains a NUL byte", shown(name));
     let mut parts = Vec::new();
     for part in name.split(|byte| *byte == b'/') {
         match part {
             b"" | b"." => {}
-            b".." => bail!("{}: the name leads out of the tree", shown(name)),
+            b".." => bail!("{}: the name leads outside the tree", shown(name)),
             _ if part.len() > LONGEST_PART => {
                 bail!("{}: a part of the name is longer than {LONGEST_PART} bytes", shown(name))
             }
@@ -61,9 +61,9 @@ mod tests {
         assert_eq!(parts(b"...").unwrap(), [b"..."]);
         assert_eq!(parts(b"a/\xff/\n").unwrap(), [b"a".as_slice(), b"\xff", b"\n"]);
         for (name, why) in [
-            (b"../a".as_slice(), "../a: the name leads out of the tree"),
-            (b"a/..", "a/..: the name leads out of the tree"),
-            (b"a\0b", "a\\0b: the name has a NUL in it"),
+            (b"../a".as_slice(), "../a: the name leads outside the tree"),
+            (b"a/..", "a/..: the name leads outside the tree"),
+            (b"a\0b", "a\\0b: the name contains a NUL byte"),
         ] {
             assert_eq!(parts(name).unwrap_err().to_string(), why);
         }

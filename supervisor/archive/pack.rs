@@ -84,7 +84,7 @@ impl Packing<'_, '_> {
                 Ok(())
             }
             What::Mounted => {
-                self.skip(name, "something is mounted there");
+                self.skip(name, "it is a mount point");
                 let directory = file_type(&entry.stat) == SFlag::S_IFDIR;
                 if directory { self.member(&entry, Kind::Directory, name) } else { Ok(()) }
             }

@@ -4,7 +4,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::archive::reader::Time;
+use super::time::Time;
 
 /// The records of an extended header, in order.
 #[derive(Debug)]
@@ -83,7 +83,7 @@ pub fn decode_key(mut key: &[u8]) -> Vec<u8> {
 /// # Errors
 /// When it is not made of digits alone, or does not fit.
 pub fn decimal(text: &[u8]) -> Result<u64> {
-    ensure!(!text.is_empty() && text.iter().all(u8::is_ascii_digit), "it is no number");
+    ensure!(!text.is_empty() && text.iter().all(u8::is_ascii_digit), "it is not a number");
     Ok(std::str::from_utf8(text)?.parse()?)
 }
 
@@ -106,7 +106,7 @@ pub fn time(text: &[u8]) -> Result<Time> {
     let whole = halves.next().unwrap_or_default();
     let fraction = halves.next().unwrap_or_default();
     let seconds = integer(whole)?;
-    ensure!(fraction.iter().all(u8::is_ascii_digit), "it is no time");
+    ensure!(fraction.iter().all(u8::is_ascii_digit), "it is not a time");
     let digits = fraction.iter().copied().chain(std::iter::repeat(b'0')).take(9);
     let nanoseconds = digits.fold(0_u32, |sum, digit| sum * 10 + u32::from(digit - b'0'));
     if whole.first() == Some(&b'-') && nanoseconds > 0 {

@@ -13,6 +13,7 @@ use super::header::{BLOCK, Block, Header, id};
 use super::name::shown;
 use super::pax::{Records, decimal, decode_key, integer, time};
 use super::sparse::{self, Segment};
+use super::time::Time;
 use super::vocabulary::{ATTRIBUTE, ATTRIBUTE_IN_BASE64, PassedOver, from_base64, from_url};
 use super::{carries, name};
 
@@ -24,15 +25,6 @@ const LARGEST_HEADER: u64 = 8 << 20;
 const LARGEST_GLOBAL: u64 = 64 << 10;
 /// Largest long name as GNU tar writes it; what is too long for a path is refused later, with its name.
 const LARGEST_NAME: u64 = 64 << 10;
-
-/// Seconds since 1970 and nanoseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Time {
-    /// Whole seconds, rounded down.
-    pub seconds: i64,
-    /// Below 1,000,000,000.
-    pub nanoseconds: u32,
-}
 
 /// What a member is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,7 +159,7 @@ impl<'a> Reader<'a> {
             let header = Header::verify(&block).context(if self.began {
                 "the archive is damaged"
             } else {
-                "this is no tar archive"
+                "this is not a tar archive"
             })?;
             self.began = true;
             self.name = header.name();
@@ -281,7 +273,7 @@ impl<'a> Reader<'a> {
         }
         let Some(block) = self.block()? else {
             ensure!(self.began, "the archive is empty");
-            bail!("the archive ends without its end mark; it was cut off");
+            bail!("the archive is truncated: it has no end marker");
         };
         if block.iter().any(|byte| *byte != 0) {
             return Ok(Some(block));
@@ -318,7 +310,7 @@ impl<'a> Reader<'a> {
             let (key, value) = record?;
             extended
                 .set(key, value, &mut self.passed)
-                .with_context(|| format!("an extended header has a wrong {}", shown(key)))?;
+                .with_context(|| format!("an extended header has an invalid {}", shown(key)))?;
         }
         Ok(())
     }
@@ -457,7 +449,7 @@ fn kind(header: Header<'_>) -> Result<Kind> {
         b'5' | b'D' => Kind::Directory,
         b'6' => Kind::Fifo,
         b'M' => bail!("it began in another volume; join the volumes first"),
-        other => bail!("members of type {:?} are unknown", char::from(other)),
+        other => bail!("members of type {:?} are unsupported", char::from(other)),
     })
 }
 

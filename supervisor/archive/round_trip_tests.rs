@@ -158,8 +158,8 @@ fn differences_are_found() {
     let found = differences(one.path(), changed).join("\n");
     for line in [
         "./sparse: the contents differ at byte 6291456",
-        "./dangling: it leads to nowhere and to elsewhere",
-        "./hard: it is another name of different files",
+        "./dangling: the link targets are nowhere and elsewhere",
+        "./hard: its hard links are different files",
         "./pipe: the mode is 640 and 600",
         "./hole: it is only in the first tree",
         "./more: it is only in the second tree",

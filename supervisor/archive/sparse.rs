@@ -66,7 +66,7 @@ fn entries(block: &Block, (from, count): (usize, usize), map: &mut Vec<Segment>)
 /// # Errors
 /// When there are too many.
 pub fn push(map: &mut Vec<Segment>, offset: u64, length: u64) -> Result<()> {
-    ensure!(map.len() < MOST, "it has more than {MOST} pieces of data");
+    ensure!(map.len() < MOST, "it has more than {MOST} data segments");
     map.push(Segment { offset, length });
     Ok(())
 }
@@ -136,12 +136,12 @@ pub fn to_front(map: &[Segment]) -> Vec<u8> {
 pub fn check(map: &[Segment], size: u64, data: u64) -> Result<()> {
     let (mut end, mut sum) = (0, 0_u64);
     for segment in map {
-        ensure!(segment.offset >= end, "its pieces of data overlap or go backwards");
+        ensure!(segment.offset >= end, "its data segments overlap or are out of order");
         end = segment.offset.checked_add(segment.length).context(MALFORMED)?;
-        ensure!(end <= size, "a piece of its data ends behind the file");
+        ensure!(end <= size, "a data segment ends beyond the end of the file");
         sum += segment.length;
     }
-    ensure!(sum == data, "its pieces of data are {sum} bytes together and the archive has {data}");
+    ensure!(sum == data, "its data segments total {sum} bytes, but the archive has {data}");
     Ok(())
 }
 

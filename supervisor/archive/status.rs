@@ -18,7 +18,8 @@ use nix::unistd::{Gid, Uid, fchown, fchownat, getegid, geteuid};
 
 use super::acl::{self, Acl};
 use super::name::shown;
-use super::reader::{Attribute, Status, Time};
+use super::reader::{Attribute, Status};
+use super::time::Time;
 use crate::call;
 use crate::sys::xattr;
 
@@ -231,7 +232,7 @@ impl Settings {
             let Refused { errno, first, files } = refused;
             let others = if files > 1 { format!(" and {} others", files - 1) } else { String::new() };
             let narrowed =
-                if attribute == acl::ACCESS { "; the group got no more than its own share" } else { "" };
+                if attribute == acl::ACCESS { "; the group got only its own permissions" } else { "" };
             let (attribute, why) = (shown(&attribute), crate::sys::describe(errno));
             self.warnings
                 .push(format!("{first}{others}: the attribute {attribute} was left out: {why}{narrowed}"));

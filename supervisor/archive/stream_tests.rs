@@ -133,7 +133,7 @@ fn a_bomb_behind_the_archive_is_not_read_to_its_end() {
         let stream = open(File::open(&path).map_err(text)?.into()).map_err(text)?;
         stream.finish().map_err(|error| one_line(&error))
     });
-    assert_eq!(done, Err("there is more data behind the end of the archive".into()));
+    assert_eq!(done, Err("unexpected data follows the end of the archive".into()));
 }
 
 #[test]
@@ -151,5 +151,5 @@ fn a_full_disk_and_a_foreign_compression_are_told() {
     let place = tempfile::tempdir().unwrap();
     fs::write(place.path().join("x"), b"BZh91AY&SY").unwrap();
     let refused = open(File::open(place.path().join("x")).unwrap().into()).unwrap_err();
-    assert_eq!(one_line(&refused), "this is compressed with bzip2; gzip, xz and zstd can be read");
+    assert_eq!(one_line(&refused), "compression with bzip2 is unsupported; use gzip, xz or zstd");
 }

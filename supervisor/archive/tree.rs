@@ -105,7 +105,7 @@ impl Tree {
             match found.as_ref().map(|found| readlinkat(found, "")) {
                 Some(Ok(target)) => {
                     links += 1;
-                    ensure!(links <= MOST_LINKS, "{}: there are too many links in its way", shown(&part));
+                    ensure!(links <= MOST_LINKS, "{}: too many symbolic links in the path", shown(&part));
                     let target = target.into_vec();
                     if target.starts_with(b"/") {
                         way.clear();
@@ -310,7 +310,7 @@ pub fn clear(directory: BorrowedFd<'_>, last: &[u8]) -> Result<()> {
     }
     match unlinkat(directory, last, UnlinkatFlags::RemoveDir) {
         Ok(()) | Err(Errno::ENOENT) => Ok(()),
-        Err(Errno::ENOTEMPTY | Errno::EEXIST) => bail!("a directory with something in it is in its place"),
+        Err(Errno::ENOTEMPTY | Errno::EEXIST) => bail!("a non-empty directory exists at this path"),
         Err(errno) => Ok(call!(Err(errno), "rmdir({})", shown(last))?),
     }
 }

@@ -192,9 +192,9 @@ impl<'a> Unpacker<'a> {
         };
         if member.kind == Kind::SymbolicLink {
             let target = &member.link;
-            ensure!(!target.is_empty(), "a link without a target");
+            ensure!(!target.is_empty(), "the link has no target");
             ensure!(target.len() <= LONGEST, "the target of the link is longer than {LONGEST} bytes");
-            ensure!(!target.contains(&0), "the target of the link has a NUL in it");
+            ensure!(!target.contains(&0), "the target of the link contains a NUL byte");
         }
         replace(directory, last, &mut make)?;
         let made = (member.kind != Kind::SymbolicLink).then_some(Made { mode, inherits });

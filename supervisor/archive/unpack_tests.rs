@@ -147,11 +147,11 @@ fn names() -> Vec<(Vec<u8>, Outcome)> {
     vec![
         (
             whole(&[file("../outside/secret", "x")]),
-            Refused("../outside/secret: the name leads out of the tree"),
+            Refused("../outside/secret: the name leads outside the tree"),
         ),
         (
             whole(&[file("a/../../outside/new", "x")]),
-            Refused("a/../../outside/new: the name leads out of the tree"),
+            Refused("a/../../outside/new: the name leads outside the tree"),
         ),
         (whole(&[file("/outside/secret", "in")]), Fine(|tree| text(tree, "outside/secret") == "in")),
         (whole(&[file("//./etc//x", "in")]), Fine(|tree| text(tree, "etc/x") == "in")),
@@ -165,18 +165,18 @@ fn names() -> Vec<(Vec<u8>, Outcome)> {
         (whole(&[hard("a", "")]), Refused("a: the target of the link is the top of the tree")),
         (whole(&[file(".", "x")]), Refused(".: the top of the tree must be a directory")),
         (whole(&[link(".", "x")]), Refused(".: the top of the tree must be a directory")),
-        (whole(&[pax(&[("path", b"a\0b")]), file("a", "x")]), Refused("a\\0b: the name has a NUL in it")),
+        (whole(&[pax(&[("path", b"a\0b")]), file("a", "x")]), Refused("a\\0b: the name contains a NUL byte")),
         (
             whole(&[pax(&[("path", b"../outside/secret")]), file("good", "x")]),
-            Refused("../outside/secret: the name leads out of the tree"),
+            Refused("../outside/secret: the name leads outside the tree"),
         ),
         (
             whole(&[pax(&[("GNU.sparse.name", b"../x"), ("path", b"good")]), file("good", "x")]),
-            Refused("../x: the name leads out of the tree"),
+            Refused("../x: the name leads outside the tree"),
         ),
         (
             whole(&[member(b'L', "././@LongLink", "", b"../../x\0"), file("good", "x")]),
-            Refused("../../x: the name leads out of the tree"),
+            Refused("../../x: the name leads outside the tree"),
         ),
         (whole(&[file("line\nfeed\x1b[0m", "x")]), Fine(|tree| text(tree, "line\nfeed\x1b[0m") == "x")),
         (
@@ -215,9 +215,9 @@ fn lies() -> Vec<(Vec<u8>, Outcome)> {
     };
     vec![
         (Vec::new(), Refused("the archive is empty")),
-        (vec![b'x'; 2000], Refused("this is no tar archive: a header has a wrong checksum")),
+        (vec![b'x'; 2000], Refused("this is not a tar archive: a header has a wrong checksum")),
         (b"short".to_vec(), Refused("the archive ends in the middle of a block")),
-        (one.clone(), Refused("the archive ends without its end mark; it was cut off")),
+        (one.clone(), Refused("the archive is truncated: it has no end marker")),
         (one[..600].to_vec(), Refused("the archive ends in the middle of a")),
         (
             [one.clone(), vec![b'x'; BLOCK]].concat(),
@@ -242,23 +242,23 @@ fn lies() -> Vec<(Vec<u8>, Outcome)> {
         ),
         (
             whole(&[patched(one.clone(), 124, b"12x45678901\0")]),
-            Refused("a: its size is no number: it is not octal"),
+            Refused("a: its size is not a number: it is not octal"),
         ),
         (
             whole(&[pax(&[("size", b"-1")]), one.clone()]),
-            Refused("an extended header has a wrong size: it is no number"),
+            Refused("an extended header has an invalid size: it is not a number"),
         ),
         (
             whole(&[pax(&[("size", b"99999999999999999999999")]), one.clone()]),
-            Refused("an extended header has a wrong size: number too large to fit in target type"),
+            Refused("an extended header has an invalid size: number too large to fit in target type"),
         ),
         (
             whole(&[pax(&[("uid", b"4294967295")]), one.clone()]),
-            Refused("an extended header has a wrong uid: 4294967295 is no user or group id"),
+            Refused("an extended header has an invalid uid: 4294967295 is not a user or group ID"),
         ),
         (
             whole(&[pax(&[("mtime", b"soon")]), one.clone()]),
-            Refused("an extended header has a wrong mtime: it is no number"),
+            Refused("an extended header has an invalid mtime: it is not a number"),
         ),
         (
             whole(&[member(b'x', "p", "", b"999 path=x\n"), one.clone()]),
@@ -276,7 +276,7 @@ fn lies() -> Vec<(Vec<u8>, Outcome)> {
             whole(&[fields(b'L', b"p", b"", 4 << 30).block().to_vec()]),
             Refused("a member has a name of 4294967296 bytes; 4095 is the most"),
         ),
-        (whole(&[member(b'?', "a", "", b"")]), Refused("a: members of type '?' are unknown")),
+        (whole(&[member(b'?', "a", "", b"")]), Refused("a: members of type '?' are unsupported")),
         (
             whole(&[member(b'M', "a", "", b"")]),
             Refused("a: it began in another volume; join the volumes first"),
@@ -291,23 +291,23 @@ fn lies() -> Vec<(Vec<u8>, Outcome)> {
         ),
         (
             whole(&[directory("d"), file("d/x", "1"), file("d", "2")]),
-            Refused("d: a directory with something in it is in its place"),
+            Refused("d: a non-empty directory exists at this path"),
         ),
         (
             whole(&[old_sparse(&[(4, 2), (0, 2)], 8, b"1234")]),
-            Refused("sparse: its pieces of data overlap or go backwards"),
+            Refused("sparse: its data segments overlap or are out of order"),
         ),
         (
             whole(&[old_sparse(&[(0, 2), (1, 2)], 8, b"1234")]),
-            Refused("sparse: its pieces of data overlap or go backwards"),
+            Refused("sparse: its data segments overlap or are out of order"),
         ),
         (
             whole(&[old_sparse(&[(0, 4)], 2, b"1234")]),
-            Refused("sparse: a piece of its data ends behind the file"),
+            Refused("sparse: a data segment ends beyond the end of the file"),
         ),
         (
             whole(&[old_sparse(&[(0, 2)], 8, b"1234")]),
-            Refused("sparse: its pieces of data are 2 bytes together and the archive has 4"),
+            Refused("sparse: its data segments total 2 bytes, but the archive has 4"),
         ),
         (
             whole(&[old_sparse(&[(0, 2), (6, 2)], 8, b"1234")]),
@@ -317,13 +317,15 @@ fn lies() -> Vec<(Vec<u8>, Outcome)> {
         (sparse("18446744073709551615,4", "8"), Refused("sparse: its map of data and holes is malformed")),
         (
             sparse("0,4,", "99999999999999999999"),
-            Refused("an extended header has a wrong GNU.sparse.size: number too large to fit in target type"),
+            Refused(
+                "an extended header has an invalid GNU.sparse.size: number too large to fit in target type",
+            ),
         ),
         (sparse("0,4", "9223372036854775808"), Refused("sparse: it is larger than 1048576 bytes")),
         (in_front("2\n0\n2\n6\n2\n", "8"), Fine(|tree| text(tree, "sparse") == "12\0\0\0\x0034")),
-        (in_front("1\n0\n9\n", "8"), Refused("sparse: a piece of its data ends behind the file")),
+        (in_front("1\n0\n9\n", "8"), Refused("sparse: a data segment ends beyond the end of the file")),
         (in_front("99999999\n0\n9\n", "8"), Refused("sparse: its map of data and holes is malformed")),
-        (in_front("x\n", "8"), Refused("sparse: its map of data and holes is malformed: it is no number")),
+        (in_front("x\n", "8"), Refused("sparse: its map of data and holes is malformed: it is not a number")),
         (
             whole(&[old_sparse(&[(0, 4), (1 << 30, 0)], 1 << 30, b"1234")]),
             Refused("sparse: it is larger than 1048576 bytes"),
@@ -370,7 +372,7 @@ fn a_prefix_is_taken_off_and_nothing_else_is_let_in() {
             vec![file("rootfs/a", "1"), hard("rootfs/b", "a")],
             "rootfs/b: the target of the link: a: it is not in rootfs",
         ),
-        (vec![file("rootfs/../a", "1")], "rootfs/../a: the name leads out of the tree"),
+        (vec![file("rootfs/../a", "1")], "rootfs/../a: the name leads outside the tree"),
     ] {
         assert_eq!(format!("{:#}", place.unpack(&whole(&members), &rules).unwrap_err()), why);
     }

@@ -88,11 +88,15 @@ impl PassedOver {
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let line = |(keyword, count): (&Vec<u8>, &u64)| {
-            format!("{} of {} was left out: ds does not know what it means", shown(keyword), members(*count))
+            format!(
+                "{} of {} was left out: ds does not support this keyword",
+                shown(keyword),
+                members(*count)
+            )
         };
         let mut lines: Vec<String> = self.counts.iter().map(line).collect();
         if self.further > 0 {
-            lines.push(format!("{} have still other keywords that ds does not know", members(self.further)));
+            lines.push(format!("{} have further keywords that ds does not support", members(self.further)));
         }
         if self.unreadable_lists > 0 {
             let members = members(self.unreadable_lists);

@@ -10,8 +10,9 @@ use anyhow::{Context, Result, ensure};
 use super::acl::{self, Acl};
 use super::header::{BLOCK, Fields, MOST_LONG, MOST_SHORT};
 use super::pax::{encode_key, put, time_text};
-use super::reader::{Kind, Member, Status, Time};
+use super::reader::{Kind, Member, Status};
 use super::sparse::to_front;
+use super::time::Time;
 
 /// How much is written at once, bytes.
 const AT_ONCE: usize = 256 << 10;

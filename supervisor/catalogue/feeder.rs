@@ -15,6 +15,7 @@ use super::cache::Cache;
 use super::download::{Delivery, Item, deliver};
 use super::fetch::Network;
 use crate::archive::child::{Child, Confinement, large_pipe, start};
+use crate::poll;
 use crate::socket;
 
 /// How often progress is told.
@@ -62,7 +63,7 @@ impl Feeder {
 
     /// How many bytes have come.
     pub fn progress(&mut self) -> u64 {
-        while self.verdict.is_none() && socket::is_readable(self.messages.as_fd()) {
+        while self.verdict.is_none() && poll::is_readable(self.messages.as_fd()) {
             self.hear();
         }
         self.have

@@ -3,8 +3,7 @@
 use anyhow::{Result, bail};
 use nix::errno::Errno;
 
-use super::PAYLOAD;
-use super::group::Group;
+use super::group::{Group, PAYLOAD};
 use crate::host::cgroup::{Version1, Version2};
 use crate::sys::errno_of;
 
@@ -77,5 +76,5 @@ fn directories(top: &Group, base: &str, container: &str) -> Result<(Group, Group
             Err(error) => return Err(error),
         }
     }
-    bail!("create cgroup {}: it vanishes again and again", top.path.join(base).join(container).display())
+    bail!("create cgroup {}: other processes keep removing it", top.path.join(base).join(container).display())
 }

@@ -8,8 +8,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use super::PAYLOAD;
-use super::group::{self, Group};
+use super::group::{self, Group, PAYLOAD};
 use super::walk::{Visitor, walk};
 
 /// How a group's processes are frozen.

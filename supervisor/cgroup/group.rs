@@ -16,6 +16,9 @@ use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
+/// The namespace root inside a container's directory.
+pub const PAYLOAD: &str = "payload";
+
 /// A directory of a hierarchy. It stays the same one whatever is made in its place.
 #[derive(Debug)]
 pub(super) struct Group {

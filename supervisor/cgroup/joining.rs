@@ -8,9 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 
-use super::PAYLOAD;
 use super::freezer::Freezer;
-use super::group::Group;
+use super::group::{Group, PAYLOAD};
 use crate::host::Hierarchies;
 use crate::sys::errno_of;
 

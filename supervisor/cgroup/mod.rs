@@ -29,12 +29,10 @@ use crate::config::Limits;
 use crate::host::Hierarchies;
 use crate::plan::cgroups::Layout;
 use freezer::Freezer;
-use group::Group;
+use group::{Group, PAYLOAD};
 pub use joining::{Joining, Leaf};
 use limits::Row;
 
-/// The namespace root inside a container's directory.
-const PAYLOAD: &str = "payload";
 /// How long all groups of a container together may need to become empty once they were killed.
 const EMPTYING: Duration = Duration::from_secs(5);
 /// How long thawing and killing every level may take.
@@ -106,7 +104,7 @@ impl Cgroup {
         let controller = row.controller;
         if hierarchies.version2_has(controller) {
             let Some(group) = &self.version2 else {
-                bail!("cgroup v2 has the {controller} controller, and the container uses v1");
+                bail!("the {controller} controller is on cgroup v2, but the container uses v1");
             };
             return group.write(row.version2.0, &row.version2.1);
         }
@@ -198,7 +196,7 @@ impl Cgroup {
             return Ok(());
         }
         freezer.thaw(group)?;
-        bail!("its processes did not stop within {} s; they go on", FREEZING.as_secs())
+        bail!("its processes did not freeze within {} s; they keep running", FREEZING.as_secs())
     }
 
     /// Lets a container go on that was frozen as a whole, by either version; what is frozen further down stays so.
@@ -211,7 +209,7 @@ impl Cgroup {
             return Ok(());
         }
         let path = self.directory().unwrap_or(Path::new(""));
-        bail!("a group above {} keeps it frozen", path.display())
+        bail!("a parent group of {} is frozen", path.display())
     }
 
     /// Lets every process go on, at whatever level it is frozen, so that it can take a signal.

@@ -14,9 +14,9 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::Result;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
 
+use crate::poll;
 use crate::pty::Pty;
 use crate::socket;
 
@@ -67,8 +67,7 @@ impl Wire {
     /// Whether the monitor is gone. A parent outside of the child's PID namespace cannot be asked for by getppid(2).
     #[must_use]
     pub fn is_abandoned(&self) -> bool {
-        let mut polled = [PollFd::new(self.0.as_fd(), PollFlags::empty())];
-        poll(&mut polled, PollTimeout::ZERO).is_ok_and(|count| count > 0)
+        poll::is_hung_up(self.0.as_fd())
     }
 
     /// Sends a whole error, which ends the conversation.

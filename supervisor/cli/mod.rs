@@ -5,14 +5,17 @@
 //! the help text); `normalise` stands in front of argh because argh itself knows neither `--opt=value` nor bundled
 //! short options, and `compat` translates the command lines of older tools into the same structs.
 
+pub mod compat;
 mod containers;
 mod data;
 pub mod help;
 mod inside;
 mod machine;
 pub(crate) mod normalise;
+pub mod parse;
 mod rules;
 pub mod table;
+pub mod usage;
 pub mod value;
 
 pub use containers::{Create, Freeze, Get, Info, List, Restart, Set, Source, Start, Stats, Stop, Thaw};
@@ -26,10 +29,7 @@ pub use machine::{
 };
 pub use value::{Assignment, Wait};
 
-use crate::{compat, exit::ExitCode};
-use argh::{ArgsInfo, EarlyExit, FromArgs};
-use normalise::{Normalised, normalise, shown};
-use std::{ffi::OsString, path::Path};
+use argh::{ArgsInfo, FromArgs};
 
 /// Everything `ds` can be asked to do.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
@@ -72,122 +72,6 @@ pub enum Command {
     Completions(Completions),
     Help(Help),
     Module(Module),
-}
-
-/// A command line that was understood.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Invocation {
-    /// What to do, with its arguments.
-    pub command: Command,
-}
-
-/// A command line that ends here: it asked for help, or it is wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Usage {
-    /// What to print, ending in a newline. One line when the command line is wrong.
-    pub text: String,
-    /// Help that was asked for goes to stdout; everything else to stderr.
-    pub to_stdout: bool,
-}
-
-impl Usage {
-    /// 0 when help was asked for, 2 when the command line is wrong.
-    #[must_use]
-    pub const fn exit_code(&self) -> ExitCode {
-        if self.to_stdout { ExitCode::Done } else { ExitCode::Usage }
-    }
-}
-
-impl Usage {
-    /// Help that was asked for.
-    #[must_use]
-    pub fn help(text: impl Into<String>) -> Self {
-        Self { text: text.into(), to_stdout: true }
-    }
-
-    /// A mistake: one line, with what made it in front.
-    #[must_use]
-    pub fn mistake(who: &str, what: &str) -> Self {
-        Self { text: format!("{who}: {what}\n"), to_stdout: false }
-    }
-}
-
-/// Splits what the kernel passed to the process into argv[0] and the words after it.
-///
-/// # Errors
-/// A word that is not UTF-8: names, keys and JSON are, and a path that is not cannot be shown in any of them.
-pub fn arguments(argv: impl IntoIterator<Item = OsString>) -> Result<(String, Vec<String>), Usage> {
-    let mut argv = argv.into_iter();
-    let program = argv.next().map_or_else(|| "ds".to_owned(), |name| name.to_string_lossy().into_owned());
-    let words = argv.enumerate().map(|(index, word)| {
-        word.into_string().map_err(|word| {
-            let what = format!("argument {} is not UTF-8: {}", index + 1, shown(&word.to_string_lossy()));
-            Usage::mistake("ds", &what)
-        })
-    });
-    Ok((program, words.collect::<Result<_, _>>()?))
-}
-
-/// Reads a command line. `program` is argv[0], whose last component chooses the grammar: the names of the older tools
-/// that `compat` knows, or else that of `ds`. `words` are the arguments after it.
-///
-/// # Errors
-/// The help that was asked for, or one line saying what is wrong.
-pub fn parse(program: &str, words: &[String]) -> Result<Invocation, Usage> {
-    let name = Path::new(program).file_name().and_then(|name| name.to_str()).unwrap_or("ds");
-    let command = match compat::Tool::named(name) {
-        Some(tool) => parse_ds(&compat::translate(tool, words)?),
-        None => parse_ds(words),
-    }?;
-    Ok(Invocation { command })
-}
-
-/// Reads the words after `ds`.
-fn parse_ds(words: &[String]) -> Result<Command, Usage> {
-    let Some((first, rest)) = words.split_first() else {
-        return Err(Usage::help(help::overview()));
-    };
-    match first.as_str() {
-        "--help" | "-h" => build("help", rest),
-        "--version" | "-V" => build("version", rest),
-        "--" => parse_ds(rest),
-        option if option.starts_with('-') => {
-            let what =
-                format!("unknown option {}; options come after the verb; see 'ds help'", shown(option));
-            Err(Usage::mistake("ds", &what))
-        }
-        name => build(name, rest),
-    }
-}
-
-/// Builds the command of the verb `name` from the words after it.
-fn build(name: &str, words: &[String]) -> Result<Command, Usage> {
-    let Some(verb) = table::verb(name) else {
-        let what = rules::check_verb(name).err().unwrap_or_default();
-        return Err(Usage::mistake("ds", &what));
-    };
-    let mistake = |what: String| Usage::mistake(&format!("ds: {name}"), &what);
-    let words = match normalise(&verb, words).map_err(mistake)? {
-        Normalised::Help => return Err(Usage::help(help::verb(&verb))),
-        Normalised::Words(words) => words,
-    };
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let command = Command::from_args(&["ds", name], &words).map_err(|exit| mistake(explain(&exit)))?;
-    rules::check(&command).map_err(mistake)?;
-    Ok(command)
-}
-
-/// argh's complaint about a value in our words; any other in its own, on one line.
-fn explain(exit: &EarlyExit) -> String {
-    let text = exit.output.trim();
-    let parts = text.split_once("' with value '");
-    match parts.and_then(|(what, rest)| Some((what, rest.rsplit_once("': ")?))) {
-        Some((what, (value, why))) => match what.strip_prefix("Error parsing option '") {
-            Some(option) => format!("{option}: {} {why}", shown(value)),
-            None => format!("{} {why}", shown(value)),
-        },
-        None => text.split_whitespace().collect::<Vec<_>>().join(" "),
-    }
 }
 
 #[cfg(test)]

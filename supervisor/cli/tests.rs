@@ -1,6 +1,7 @@
 //! Tests of whole command lines; those of the parts are beside the parts.
 
 use super::*;
+use crate::exit::ExitCode;
 use proptest::prelude::*;
 use std::{path::PathBuf, time::Duration};
 
@@ -10,7 +11,7 @@ fn words(line: &str) -> Vec<String> {
 
 #[track_caller]
 fn command(line: &str) -> Command {
-    match parse("ds", &words(line)) {
+    match parse::command_line("ds", &words(line)) {
         Ok(invocation) => invocation.command,
         Err(usage) => panic!("{line}: {}", usage.text),
     }
@@ -18,7 +19,7 @@ fn command(line: &str) -> Command {
 
 #[track_caller]
 fn mistake(line: &str) -> String {
-    match parse("ds", &words(line)) {
+    match parse::command_line("ds", &words(line)) {
         Ok(invocation) => panic!("{line}: {:?}", invocation.command),
         Err(usage) => {
             assert!(!usage.to_stdout, "{line}: {}", usage.text);
@@ -117,7 +118,7 @@ fn refused_values_are_shown_with_the_reason() {
         ("resize web big", "ds: resize: big is not a size; write it like 512M or 8G\n"),
         ("run web -e A id", "ds: run: --env: A has no '='; write key=value\n"),
         ("shell /srv --set A", "ds: shell: --set: A has no '='; write key=value\n"),
-        ("set web =b", "ds: set: =b has nothing before the '='\n"),
+        ("set web =b", "ds: set: =b has no key before the '='\n"),
     ] {
         assert_eq!(mistake(line), expected);
     }
@@ -172,11 +173,11 @@ fn every_verb_elsewhere_leads_to_a_verb_here() {
 
 #[test]
 fn help_goes_to_stdout_with_exit_code_0() {
-    let overview = parse("ds", &[]).expect_err("ds alone is help");
+    let overview = parse::command_line("ds", &[]).expect_err("ds alone is help");
     assert_eq!((overview.to_stdout, overview.exit_code()), (true, ExitCode::Done));
     assert_eq!(overview.text, help::overview());
     for verb in table::verbs() {
-        let usage = parse("ds", &words(&format!("{} --help", verb.name))).expect_err("help");
+        let usage = parse::command_line("ds", &words(&format!("{} --help", verb.name))).expect_err("help");
         assert!(usage.to_stdout);
         assert_eq!(usage.text, help::verb(&verb));
     }
@@ -192,27 +193,30 @@ fn every_example_is_a_command_line() {
             // What a shell would do with the line is no business of ours.
             let own = example.split([';', '|', '>']).next().unwrap_or_default();
             let line = own.strip_prefix("ds ").expect("examples begin with ds");
-            parse("ds", &words(line)).unwrap_or_else(|usage| panic!("{example}: {}", usage.text));
+            parse::command_line("ds", &words(line))
+                .unwrap_or_else(|usage| panic!("{example}: {}", usage.text));
         }
     }
 }
 
 #[test]
 fn the_program_name_chooses_the_grammar() {
-    assert!(parse("/data/adb/ds/bin/ds", &words("list")).is_ok());
-    assert!(parse("", &words("list")).is_ok());
-    let old = parse("/system/bin/droidspaces", &words("show")).map(|invocation| invocation.command);
+    assert!(parse::command_line("/data/adb/ds/bin/ds", &words("list")).is_ok());
+    assert!(parse::command_line("", &words("list")).is_ok());
+    let old =
+        parse::command_line("/system/bin/droidspaces", &words("show")).map(|invocation| invocation.command);
     assert_eq!(old, Ok(command("list")));
 }
 
 #[test]
 fn argv_must_be_utf8() {
+    use std::ffi::OsString;
     use std::os::unix::ffi::OsStringExt;
     let broken = OsString::from_vec(vec![b'a', 0xff]);
-    let usage = arguments(["ds".into(), "info".into(), broken]).expect_err("not UTF-8");
+    let usage = parse::arguments(["ds".into(), "info".into(), broken]).expect_err("not UTF-8");
     assert_eq!(usage.text, "ds: argument 2 is not UTF-8: a\u{fffd}\n");
-    assert_eq!(arguments(["ds".into(), "list".into()]), Ok(("ds".to_owned(), words("list"))));
-    assert_eq!(arguments([]), Ok(("ds".to_owned(), Vec::new())));
+    assert_eq!(parse::arguments(["ds".into(), "list".into()]), Ok(("ds".to_owned(), words("list"))));
+    assert_eq!(parse::arguments([]), Ok(("ds".to_owned(), Vec::new())));
 }
 
 /// Words likely to be near the grammar's corners, and some that are far from anything.
@@ -240,7 +244,7 @@ proptest! {
         program in prop::sample::select(vec!["ds", "droidspaces", "nspawn", "getroot"]),
         words in prop::collection::vec(word(), 0..6),
     ) {
-        if let Err(usage) = parse(program, &words) {
+        if let Err(usage) = parse::command_line(program, &words) {
             prop_assert!(usage.text.ends_with('\n'));
             prop_assert_eq!(usage.exit_code().number(), if usage.to_stdout { 0 } else { 2 });
             if !usage.to_stdout {
@@ -254,7 +258,7 @@ proptest! {
     fn no_word_of_a_command_is_lost(words in prop::collection::vec(any::<String>(), 1..6)) {
         let mut line = vec!["run".to_owned(), "web".to_owned(), "--".to_owned()];
         line.extend(words.iter().cloned());
-        match parse("ds", &line).map(|invocation| invocation.command) {
+        match parse::command_line("ds", &line).map(|invocation| invocation.command) {
             Ok(Command::Run(run)) => prop_assert_eq!(run.command, words),
             other => prop_assert!(false, "{:?}", other),
         }

@@ -27,7 +27,7 @@ impl FromStr for Assignment {
 
     fn from_str(word: &str) -> Result<Self, Self::Err> {
         match word.split_once('=') {
-            Some(("", _)) => Err("has nothing before the '='".to_owned()),
+            Some(("", _)) => Err("has no key before the '='".to_owned()),
             Some((key, value)) => Ok(Self::new(key, value)),
             None => Err("has no '='; write key=value".to_owned()),
         }
@@ -101,7 +101,7 @@ pub fn size(word: &str) -> Result<u64, String> {
     }
     let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
     match bytes {
-        Some(0) => Err("is no size at all".to_owned()),
+        Some(0) => Err("must be larger than 0".to_owned()),
         Some(bytes) => Ok(bytes),
         None => Err("is too large".to_owned()),
     }

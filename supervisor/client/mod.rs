@@ -13,7 +13,6 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{Signal, raise};
 use nix::unistd::geteuid;
 
@@ -21,6 +20,7 @@ use self::silence::{Silence, Verdict, wait_for_supervisor};
 use crate::call;
 use crate::daemon::launch;
 use crate::paths::Paths;
+use crate::poll::PollSet;
 use crate::signals::Signals;
 use crate::socket;
 use crate::sys::errno_of;
@@ -150,6 +150,14 @@ enum End {
     Unheard,
 }
 
+/// What poll(2) has found something for.
+#[derive(Debug, PartialEq, Eq)]
+enum Ready {
+    Terminal,
+    Signals,
+    Worker,
+}
+
 struct Conversation<'a> {
     connection: &'a OwnedFd,
     signals: Signals,
@@ -161,29 +169,24 @@ impl Conversation<'_> {
     /// Forwards signals and follows the worker until it has said the exit code, or says no more.
     fn follow(&mut self, terminal: &mut Terminal) -> Result<End> {
         loop {
-            let mut polled = vec![
-                PollFd::new(self.connection.as_fd(), PollFlags::POLLIN),
-                PollFd::new(self.signals.fd(), PollFlags::POLLIN),
-            ];
-            polled.extend(
-                terminal.of_terminal.as_ref().map(|signals| PollFd::new(signals.fd(), PollFlags::POLLIN)),
-            );
-            match poll(&mut polled, self.silence.timeout()) {
-                Err(Errno::EINTR) => continue,
-                other => call!(other, "poll")?,
-            };
-            let ready: Vec<bool> = polled.iter().map(|entry| entry.any().unwrap_or(false)).collect();
-            if ready.get(2) == Some(&true) {
+            let mut set = PollSet::default();
+            if let Some(signals) = &terminal.of_terminal {
+                set.input(Ready::Terminal, signals.fd());
+            }
+            set.input(Ready::Signals, self.signals.fd());
+            set.input(Ready::Worker, self.connection.as_fd());
+            let ready = call!(set.wait(self.silence.timeout()), "poll")?;
+            if ready.contains(&Ready::Terminal) {
                 terminal.signalled(self.connection)?;
             }
-            if ready[1] {
+            if ready.contains(&Ready::Signals) {
                 for number in self.signals.take() {
                     self.last_signal = Some(number);
                     self.silence.signalled();
                     forward(self.connection, number);
                 }
             }
-            if ready[0] {
+            if ready.contains(&Ready::Worker) {
                 // What was sent and is not read when the other end is closed comes back as this error (unix(7)), before
                 // what the other end may have said all the same.
                 let unread = next_length(self.connection.as_fd()) == Err(Errno::ECONNRESET);

@@ -209,9 +209,11 @@ mod tests {
             "Android, kernel 5.10.1 (aarch64), SELinux permissive, system call filters: 1 asleep"
         ));
         let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
-        assert!(line("IPC namespaces").contains("no     System V IPC"));
-        assert!(line("IPC namespaces").ends_with("CONFIG_IPC_NS  a warning; shares the host's"));
-        assert!(line("UTS namespaces").ends_with("yes    a host name of the container's own"));
+        assert!(line("IPC namespaces").contains("no     separate System V IPC"));
+        assert!(
+            line("IPC namespaces").ends_with("CONFIG_IPC_NS  a warning; the container shares the host's")
+        );
+        assert!(line("UTS namespaces").ends_with("yes    a separate host name for each container"));
         assert!(line("PID namespaces").contains("required: "));
         assert!(text.lines().last().unwrap().starts_with("containers with an init system can run here"));
         let json = serde_json::to_value(report(&["PID namespaces"])).unwrap();

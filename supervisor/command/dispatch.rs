@@ -10,7 +10,7 @@ use super::{
     list, logs, not_yet, pull, rename, resize, restart, rm, run as run_verb, seed, set, shell, start, stats,
     stop, supervisor,
 };
-use crate::cli::{self, Command};
+use crate::cli::{Command, parse};
 use crate::config::{self, value::Name};
 use crate::exit::ExitCode;
 use crate::worker::Env;
@@ -20,7 +20,7 @@ use crate::worker::Env;
 pub fn serve(env: &Env) -> u8 {
     let (program, words) =
         env.argv.split_first().map_or(("ds", &[][..]), |(first, rest)| (first.as_str(), rest));
-    let parsed = cli::parse(program, words);
+    let parsed = parse::command_line(program, words);
     let code = match parsed {
         Ok(invocation) => {
             if !matches!(invocation.command, Command::Run(_) | Command::Enter(_) | Command::Shell(_)) {

@@ -14,7 +14,7 @@ use crate::config::{Config, Kind, Once};
 use crate::container::monitor;
 use crate::container::talk::Talk;
 use crate::daemon::guard;
-use crate::durable;
+use crate::monitor::last_exit;
 use crate::monitor::protocol::{Answer, Exit, Request, State, Status};
 use crate::nearest::nearest;
 use crate::paths::names_in;
@@ -22,8 +22,6 @@ use crate::worker::Env;
 
 /// How long a monitor may take to answer. It takes far less than a millisecond.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Largest record of an end that is read, bytes.
-const LARGEST_RECORD: u64 = 64 << 10;
 
 /// What `ds list` says about a container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -93,7 +91,8 @@ pub fn known(env: &Env, name: &Name) -> Result<Known> {
     // A monitor that does not answer is there all the same.
     let unanswered = answer.is_err();
     let status = answer.ok().flatten();
-    let last_exit = status.as_ref().map_or_else(|| recorded(env, name), |status| status.last_exit.clone());
+    let last_exit =
+        status.as_ref().map_or_else(|| last_exit::read(&env.paths, name), |status| status.last_exit.clone());
     let restart_at = env.supervisor.containers().restarts.get(name).filter(|_| status.is_none());
     let state = match &status {
         Some(status) => status.state,
@@ -168,9 +167,4 @@ fn ask(env: &Env, name: &Name) -> Result<Option<Status>> {
         // It has just ended.
         None => Ok(None),
     }
-}
-
-fn recorded(env: &Env, name: &Name) -> Option<Exit> {
-    let bytes = durable::read(&env.paths.last_exit(name), LARGEST_RECORD).ok()?;
-    serde_json::from_slice(&bytes).ok()
 }

@@ -11,7 +11,8 @@ use crate::config::Config;
 use crate::config::value::Name;
 use crate::container::talk::{Silent, Talk};
 use crate::exit::ExitCode;
-use crate::monitor::protocol::{Answer, Exit, Request};
+use crate::monitor::last_exit;
+use crate::monitor::protocol::{Answer, Request};
 use crate::worker::Env;
 use crate::worker::waiting::PATIENCE;
 
@@ -106,8 +107,7 @@ impl<'a> Stopping<'a> {
             }
             other => other?,
         }
-        let exit = std::fs::read(env.paths.last_exit(self.name)).ok();
-        let exit: Option<Exit> = exit.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let exit = last_exit::read(&env.paths, self.name);
         Ok(match exit.and_then(|exit| exit.signal) {
             Some(libc::SIGKILL) => End::Killed,
             _ => End::Stopped,

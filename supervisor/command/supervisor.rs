@@ -16,7 +16,7 @@ use crate::cli::{self, SupervisorAction};
 use crate::clock::now;
 use crate::config::Supervisor as Settings;
 use crate::config::value::Name;
-use crate::daemon::handover;
+use crate::daemon::{environment, handover};
 use crate::exit::ExitCode;
 use crate::worker::Env;
 
@@ -69,7 +69,7 @@ fn reload(binary: Option<&Path>, env: &Env) -> Result<ExitCode> {
     Settings::load(&env.paths.supervisor_ini())?;
     let path = match binary {
         Some(path) => env.path(path)?,
-        None => handover::installed().context("nobody knows where it was installed; use --binary")?,
+        None => environment::installed().context("nobody knows where it was installed; use --binary")?,
     };
     let successor = handover::examine(&path, &env.paths)?;
     env.supervisor.succeed(successor.program.as_fd())?;

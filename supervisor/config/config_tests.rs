@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use tempfile::{TempDir, tempdir};
 
 use super::*;
+use crate::config::schema::{Form, Schema};
+use crate::config::supervisor;
 
 const NONE: &[(&str, &str)] = &[];
 

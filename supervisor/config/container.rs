@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use super::error::{Error, Kind};
 use super::ini::Document;
 use super::schema::{Form, Key, Renamed, Schema, value_error};
+use super::sections::{Android, Config, Container, Hardware, Limits, Mounts, Network, RootSource, Security};
 use super::value::{
     Bind, BindList, CgroupLayout, DeadlockShield, EnvironmentName, EnvironmentValue, Fsck, HardwareAccess,
     HostPath, Invalid, Name, NetworkMode, Privileged, RestartPolicy, Seed, SharedStorage, Size, StartAfter,
     Switch, UserNamespaces, Uuid, WakelockPolicy, Whole,
 };
-use super::{Android, Config, Container, Hardware, Limits, Mounts, Network, RootSource, Security};
 
 /// The least memory limit: below it not even an init system starts.
 const LEAST_MEMORY: u64 = 4 << 20;
@@ -36,7 +36,7 @@ pub const KEYS: &[Key] = &[
         "hostname",
         "",
         Form::Text("HOSTNAME"),
-        "host name; made from the container's name when absent",
+        "host name; derived from the container's name if unset",
         "web.example.org",
     ),
     Key::new(
@@ -60,7 +60,7 @@ pub const KEYS: &[Key] = &[
         "image-partition",
         "",
         Form::Text("NUMBER"),
-        "partition to use of a disk image; the only one with a file system of Linux when absent",
+        "partition of a disk image to use; if unset, the only one with a Linux file system",
         "2",
     ),
     Key::new(
@@ -68,7 +68,7 @@ pub const KEYS: &[Key] = &[
         "volatile",
         "no",
         SWITCH,
-        "keep every change in memory and lose it at the stop",
+        "keep all changes in memory and discard them when the container stops",
         "yes",
     ),
     Key::new(
@@ -76,7 +76,7 @@ pub const KEYS: &[Key] = &[
         "volatile-size",
         "",
         Form::Text("SIZE"),
-        "memory for those changes, at least 1M; half of the machine's when absent",
+        "memory limit for these changes, at least 1M; half of the machine's memory if unset",
         "512M",
     ),
     Key::new(
@@ -84,7 +84,7 @@ pub const KEYS: &[Key] = &[
         "fsck",
         "always",
         Form::OneOf(Fsck::WORDS),
-        "check an image before it is mounted: always, when it was not unmounted cleanly, or never",
+        "check an image before it is mounted: always, if it was not unmounted cleanly, or never",
         "auto",
     ),
     Key::new(
@@ -92,7 +92,7 @@ pub const KEYS: &[Key] = &[
         "image-label",
         "u:object_r:vold_data_file:s0",
         Form::Text("LABEL"),
-        "SELinux label that an image file gets before it is used, where there is SELinux; `no` leaves it alone",
+        "SELinux label to set on an image file before use, if SELinux is enabled; `no` keeps the existing label",
         "no",
     ),
     Key::new("container", "autostart", "no", SWITCH, "start with the supervisor", "yes"),
@@ -101,7 +101,7 @@ pub const KEYS: &[Key] = &[
         "start-after",
         "auto",
         Form::OneOf(StartAfter::WORDS),
-        "what autostart waits for; `auto` is `boot` without a network of the host's, else `network`",
+        "what autostart waits for; `auto` is `network` if the container uses the host's network, else `boot`",
         "unlock",
     ),
     Key::new(
@@ -109,7 +109,7 @@ pub const KEYS: &[Key] = &[
         "priority",
         "0",
         Form::Text("NUMBER"),
-        "order of autostart: lower numbers first, equal ones together",
+        "order of autostart: lower numbers first, equal numbers at the same time",
         "-10",
     ),
     Key::new(
@@ -117,7 +117,7 @@ pub const KEYS: &[Key] = &[
         "restart",
         "no",
         Form::OneOf(RestartPolicy::WORDS),
-        "start again after an end that nobody asked for",
+        "restart the container if it ends without being stopped",
         "on-failure",
     ),
     Key::new(
@@ -125,7 +125,7 @@ pub const KEYS: &[Key] = &[
         "init",
         "/sbin/init",
         Form::Text("PATH"),
-        "program that becomes PID 1, as seen inside",
+        "program to run as PID 1, as seen in the container",
         "/lib/systemd/systemd",
     ),
     Key::new(
@@ -141,7 +141,7 @@ pub const KEYS: &[Key] = &[
         "cgroup",
         "auto",
         Form::OneOf(CgroupLayout::WORDS),
-        "cgroup hierarchies to show; `auto` is what the host has and the init system understands",
+        "cgroup version to use; `auto` selects one that the host has and the init system supports",
         "v2",
     ),
     Key::new(
@@ -149,7 +149,7 @@ pub const KEYS: &[Key] = &[
         "oom-score",
         "0",
         Form::Text("NUMBER"),
-        "bias of the out-of-memory killer, -1000 (never) to 1000 (first)",
+        "adjustment of the out-of-memory killer, -1000 (never kill) to 1000 (kill first)",
         "200",
     ),
     Key::new(
@@ -157,7 +157,7 @@ pub const KEYS: &[Key] = &[
         "uuid",
         "",
         Form::Text("UUID"),
-        "identity for life, made by `ds create`",
+        "permanent identity, generated by `ds create`",
         "3f2b8c1d9a7e4f60b5c2d1e0f9a8b7c6",
     ),
     Key::new(
@@ -165,7 +165,7 @@ pub const KEYS: &[Key] = &[
         "seed",
         "yes",
         Form::SomeOf(Seed::WORDS),
-        "what is put in so that the distribution is at home: everything, nothing, or some of it",
+        "adaptations of the distribution to apply at the start: all, none, or the listed ones",
         "udev,hosts",
     ),
     Key::new(
@@ -173,7 +173,7 @@ pub const KEYS: &[Key] = &[
         "bind",
         "",
         Form::Text("SOURCE:TARGET[:ro][,…]"),
-        "directories and files of the host to show inside, at most 16",
+        "directories and files of the host to mount in the container, at most 16",
         "/sdcard:/mnt/sdcard,/etc/hosts:/etc/hosts:ro",
     ),
     Key::new(
@@ -181,7 +181,7 @@ pub const KEYS: &[Key] = &[
         "mode",
         "host",
         Form::OneOf(NetworkMode::WORDS),
-        "network: the host's own, only `lo`, or behind address translation",
+        "network: the host's, only `lo`, or one behind address translation",
         "none",
     ),
     Key::new(
@@ -189,7 +189,7 @@ pub const KEYS: &[Key] = &[
         "dns",
         "auto",
         Form::Text("auto, no or ADDRESS[,…]"),
-        "name servers in /etc/resolv.conf: those of the machine's network when the container starts, none, or these",
+        "name servers in /etc/resolv.conf: those of the machine's network at the start, none, or this list",
         "9.9.9.9,2620:fe::fe",
     ),
     Key::new(
@@ -197,7 +197,7 @@ pub const KEYS: &[Key] = &[
         "access",
         "none",
         Form::OneOf(HardwareAccess::WORDS),
-        "device nodes: the standard ones, graphics processors too, or all (which can harm the host)",
+        "device nodes: the standard ones, also graphics processors, or all (can harm the host)",
         "gpu",
     ),
     Key::new(
@@ -205,7 +205,7 @@ pub const KEYS: &[Key] = &[
         "privileged",
         "no",
         Form::SomeOf(Privileged::WORDS),
-        "protections to go without",
+        "protections to disable",
         "nomask,noseccomp",
     ),
     Key::new(
@@ -213,7 +213,7 @@ pub const KEYS: &[Key] = &[
         "user-namespaces",
         "auto",
         Form::OneOf(UserNamespaces::WORDS),
-        "let processes inside create user namespaces, as services, browsers and Flatpak do; `auto` is on kernels from 5.0 on",
+        "allow processes in the container to create user namespaces, as services, browsers and Flatpak do; `auto` allows it on kernel 5.0 and later",
         "no",
     ),
     Key::new(
@@ -221,7 +221,7 @@ pub const KEYS: &[Key] = &[
         "deadlock-shield",
         "auto",
         Form::OneOf(DeadlockShield::WORDS),
-        "keep processes inside from creating namespaces; `auto` is on kernels before 5.0, which can deadlock",
+        "prevent processes in the container from creating namespaces; `auto` prevents it on kernels before 5.0, which can deadlock",
         "no",
     ),
     Key::new(
@@ -229,7 +229,7 @@ pub const KEYS: &[Key] = &[
         "storage",
         "no",
         Form::Text("no, yes or DIRECTORY"),
-        "show the phone's shared storage at /mnt/storage: /data/media/0, or another directory such as the FUSE view",
+        "mount the phone's shared storage at /mnt/storage: /data/media/0, or another directory such as the FUSE view",
         "/storage/emulated/0",
     ),
     Key::new(
@@ -237,7 +237,7 @@ pub const KEYS: &[Key] = &[
         "wakelock",
         "no",
         Form::OneOf(WakelockPolicy::WORDS),
-        "keep the phone from suspending while the container runs, or also while it waits to be started",
+        "prevent the phone from suspending while the container runs, or also while it waits for its start",
         "running",
     ),
     Key::new(

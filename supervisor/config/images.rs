@@ -6,33 +6,12 @@ use std::path::Path;
 
 use super::error::{Error, Kind};
 use super::ini::Document;
-use super::load_document;
-use super::schema::{Form, Key};
+use super::load::load_document;
 use super::supervisor::SCHEMA;
 use super::value::{Mirrors, Size};
 
 /// The section's name.
-pub(super) const SECTION: &str = "images";
-
-/// Its first key: the servers.
-pub(super) const MIRROR: Key = Key::new(
-    SECTION,
-    "mirror",
-    "https://images.linuxcontainers.org",
-    Form::Text("ADDRESSES"),
-    "servers laid out as images.linuxcontainers.org, with commas, tried in order",
-    "https://mirror.nju.edu.cn/lxc-images,https://images.linuxcontainers.org",
-);
-
-/// Its second key: how much is kept.
-pub(super) const CACHE_SIZE: Key = Key::new(
-    SECTION,
-    "cache-size",
-    "2G",
-    Form::Text("SIZE"),
-    "how much of what was downloaded is kept; what was used longest ago goes first",
-    "500M",
-);
+const SECTION: &str = "images";
 
 /// Where root file systems come from.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -337,7 +337,7 @@ fn refuse_control_characters_but_tabs(text: &str) -> Result<(), Invalid> {
         return Ok(());
     };
     let hint = match character {
-        '\0' => "the file is damaged or no text; restore it or write it anew",
+        '\0' => "the file is damaged or not text; restore it or write it again",
         _ => "remove it",
     };
     Err(Invalid::new(format!("control character U+{:04X}", u32::from(character)), hint).at(offset))

@@ -3,7 +3,7 @@
 //! Owns how that is laid over a configuration. The monitor lays it over every reading of the file, so that it holds for
 //! reboots in the same life of the container.
 
-use super::Config;
+use super::sections::Config;
 
 /// The wishes of one `ds start`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -4,23 +4,12 @@ use std::path::Path;
 
 use super::error::{Error, Kind};
 use super::ini::Document;
-use super::load_document;
-use super::schema::{Form, Key};
+use super::load::load_document;
 use super::supervisor::SCHEMA;
 use super::value::Subsystems;
 
 /// The section's name.
 const SECTION: &str = "seed";
-
-/// Its key.
-pub(super) const UDEV_SUBSYSTEMS: Key = Key::new(
-    SECTION,
-    "udev-subsystems",
-    Subsystems::DEFAULT,
-    Form::Text("NAMES"),
-    "subsystems whose devices udev inside containers may replay at boot, with commas",
-    "usb,input",
-);
 
 /// What seeding is like on this machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,7 +28,7 @@ impl Seeding {
             Err(error) if error.kind() == Kind::NotFound => Document::empty(path),
             document => document?,
         };
-        Ok(Self { subsystems: SCHEMA.read(&document, SECTION, UDEV_SUBSYSTEMS.name)? })
+        Ok(Self { subsystems: SCHEMA.read(&document, SECTION, "udev-subsystems")? })
     }
 
     /// The same for a start, which a fault in that file does not keep from happening: the supervisor names it.

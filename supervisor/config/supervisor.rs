@@ -5,12 +5,10 @@
 use std::path::Path;
 
 use super::error::{Error, Kind};
-use super::images;
 use super::ini::Document;
-use super::load_document;
+use super::load::load_document;
 use super::schema::{Form, Key, Schema, value_error};
-use super::seeding;
-use super::value::{Invalid, LogLevel, Seconds, Size, Switch, Whole};
+use super::value::{Invalid, LogLevel, Seconds, Size, Subsystems, Switch, Whole};
 
 /// The least size of a log: one that is smaller is rotated all the time.
 const LEAST_LOG: u64 = 4 << 10;
@@ -21,14 +19,7 @@ pub const SCHEMA: Schema = Schema { main: SECTION, keys: KEYS, environment: None
 const SECTION: &str = "supervisor";
 
 const KEYS: &[Key] = &[
-    Key::new(
-        SECTION,
-        "log-level",
-        "info",
-        Form::OneOf(LogLevel::WORDS),
-        "least severe messages to log",
-        "debug",
-    ),
+    Key::new(SECTION, "log-level", "info", Form::OneOf(LogLevel::WORDS), "lowest severity to log", "debug"),
     Key::new(
         SECTION,
         "log-size",
@@ -50,7 +41,7 @@ const KEYS: &[Key] = &[
         "start-parallel",
         "0",
         Form::Text("NUMBER"),
-        "containers that may be starting at one time, 0 for no limit, up to 1024",
+        "containers that may start at the same time, up to 1024; 0 for no limit",
         "2",
     ),
     Key::new(
@@ -58,7 +49,7 @@ const KEYS: &[Key] = &[
         "autostart",
         "yes",
         Form::OneOf(Switch::WORDS),
-        "start the containers that have `autostart = yes`; `no` is for a device that does not boot otherwise",
+        "start the containers that have `autostart = yes`; set `no` if the device does not boot otherwise",
         "no",
     ),
     Key::new(
@@ -66,7 +57,7 @@ const KEYS: &[Key] = &[
         "network-wait",
         "120",
         Form::Text("SECONDS"),
-        "how long autostart waits for the network at most; 0 for not at all",
+        "maximum time that autostart waits for the network; 0 disables the wait",
         "5m",
     ),
     Key::new(
@@ -74,12 +65,33 @@ const KEYS: &[Key] = &[
         "guard-time",
         "120",
         Form::Text("SECONDS"),
-        "a start by autostart counts as survived after this time; 0 turns the boot-loop guard off",
+        "time after which a start by autostart counts as successful; 0 disables the boot-loop guard",
         "300",
     ),
-    images::MIRROR,
-    images::CACHE_SIZE,
-    seeding::UDEV_SUBSYSTEMS,
+    Key::new(
+        "images",
+        "mirror",
+        "https://images.linuxcontainers.org",
+        Form::Text("ADDRESSES"),
+        "servers laid out as images.linuxcontainers.org, with commas, tried in order",
+        "https://mirror.nju.edu.cn/lxc-images,https://images.linuxcontainers.org",
+    ),
+    Key::new(
+        "images",
+        "cache-size",
+        "2G",
+        Form::Text("SIZE"),
+        "how much of what was downloaded is kept; what was used longest ago goes first",
+        "500M",
+    ),
+    Key::new(
+        "seed",
+        "udev-subsystems",
+        Subsystems::DEFAULT,
+        Form::Text("NAMES"),
+        "subsystems whose devices udev inside containers may replay at boot, with commas",
+        "usb,input",
+    ),
 ];
 
 /// The configuration of the supervisor.

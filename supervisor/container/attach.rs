@@ -210,7 +210,7 @@ impl Target {
     }
 }
 
-/// Field 22 of /proc/PID/stat (proc_pid_stat(5)).
+/// When a process started, from its directory in /proc.
 fn start_time(process: &OwnedFd) -> Option<u64> {
     stat_line(process)?.split_whitespace().nth(19)?.parse().ok()
 }

@@ -7,7 +7,7 @@ use std::error::Error;
 use std::fmt;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
@@ -15,9 +15,10 @@ use nix::unistd::Pid;
 
 use super::{Lock, monitor, sweep};
 use crate::cgroup::Cgroup;
+use crate::clock::unix_s;
 use crate::config::value::Name;
 use crate::monitor::protocol::{Answer, Exit, ExitReason, Request, Status};
-use crate::monitor::{is_stopped, record};
+use crate::monitor::{is_stopped, last_exit};
 use crate::paths::Paths;
 use crate::socket::{self, Received};
 use crate::sys::process;
@@ -140,7 +141,7 @@ impl<'a> Talk<'a> {
         let monitor = self.monitor().context("its monitor does not answer and cannot be found in /proc")?;
         let _lock = Lock::take_for(env, self.name)?;
         // First of all, so that whoever sees the end of the monitor finds that it was asked for.
-        record(&env.paths, self.name, &killed())?;
+        last_exit::write(&env.paths, self.name, &killed())?;
         let _ = fs::remove_file(env.paths.control(self.name));
         match process::kill(monitor, libc::SIGKILL) {
             Err(Errno::ESRCH) | Ok(()) => {}
@@ -166,7 +167,7 @@ fn killed() -> Exit {
         code: None,
         signal: Some(libc::SIGKILL),
         message: None,
-        at: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+        at: unix_s(),
         uptime_s: 0,
     }
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::policy::Candidate;
 use crate::config::Config;
-use crate::config::value::{Name, NetworkMode, StartAfter, WakelockPolicy};
+use crate::config::value::{Name, NetworkMode, StartAfter};
 use crate::host::uplink::{self, Uplink};
 
 /// How often the lock is looked at while somebody waits for it and no mount changes.
@@ -35,7 +35,7 @@ pub struct Pending {
 /// Who waits for what, and how its coming is heard of.
 #[derive(Debug, Default)]
 pub struct Conditions {
-    pub(super) pending: Pending,
+    pending: Pending,
     uplink: Option<Uplink>,
     /// /proc/self/mountinfo while somebody waits for the user.
     mounts: Option<File>,
@@ -54,17 +54,41 @@ pub fn needed(config: &Config) -> StartAfter {
     }
 }
 
-/// Whether a container that waits keeps the machine awake.
-#[must_use]
-pub fn wakes_while_waiting(config: &Config) -> bool {
-    config.android.wakelock == WakelockPolicy::Always
-}
-
 impl Conditions {
     /// Takes over who waited.
     #[must_use]
     pub fn of(pending: Pending) -> Self {
         Self { pending, ..Self::default() }
+    }
+
+    /// Who waits.
+    #[must_use]
+    pub fn pending(&self) -> &Pending {
+        &self.pending
+    }
+
+    /// Hands over who waits.
+    #[must_use]
+    pub fn into_pending(self) -> Pending {
+        self.pending
+    }
+
+    /// Nothing starts by itself in this boot, because of this.
+    pub fn hold_back(&mut self, reason: String) {
+        self.pending.held_back = Some(reason);
+    }
+
+    /// These wait for the network, until then, and those for the user.
+    pub fn wait(&mut self, network: Vec<Candidate>, until: Duration, unlock: Vec<Candidate>) {
+        self.pending.network.extend(network);
+        self.pending.network_until = Some(until);
+        self.pending.unlock.extend(unlock);
+    }
+
+    /// Whether the wait for the network is over in any case.
+    #[must_use]
+    pub fn is_network_overdue(&self, now: Duration) -> bool {
+        self.pending.network_until.is_some_and(|until| until <= now)
     }
 
     /// The word for what a container waits for.

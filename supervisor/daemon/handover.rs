@@ -12,7 +12,7 @@ use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -21,17 +21,16 @@ use nix::unistd::execve;
 use serde::{Deserialize, Serialize};
 
 use super::conditions::Pending;
+use super::environment::{SUCCESSOR, environment};
 use super::guard::Guard;
 use super::policy::Policy;
-use super::{launch, seal};
+use super::seal;
 use crate::call;
 use crate::config::value::Name;
 use crate::paths::Paths;
 use crate::sys::descriptor::executable_memfd;
 use crate::tool::{Invocation, Tool, descriptor_path};
 
-/// The environment variable that names the file on disk that the supervisor came from.
-const BINARY: &str = "DS_BINARY";
 /// Where an ELF file says for which machine it is: class and byte order, then the machine.
 const ELF_HEADER: usize = 20;
 
@@ -86,22 +85,6 @@ pub struct Successor {
 #[derive(Deserialize)]
 struct Version {
     version: String,
-}
-
-/// The file on disk that this supervisor came from.
-#[must_use]
-pub fn installed() -> Option<PathBuf> {
-    env::var_os(BINARY).map(PathBuf::from)
-}
-
-/// The variable that tells a supervisor of that file; none when there is no such file any more.
-#[must_use]
-pub(super) fn origin() -> Option<CString> {
-    let path = installed().or_else(|| std::fs::read_link("/proc/self/exe").ok())?;
-    let text = path.to_str()?;
-    // The kernel's word for a file that was replaced while it ran: what is there now is the newer one.
-    let text = text.strip_suffix(" (deleted)").unwrap_or(text);
-    CString::new(format!("{BINARY}={text}")).ok()
 }
 
 /// Copies a program and makes sure that it can take over: it is made for this machine, and it runs.
@@ -166,8 +149,8 @@ impl State {
         let mut document = anonymous_file(&paths.run)?;
         document.write_all(&serde_json::to_vec(self)?).context("write the state")?;
         let arguments: Vec<CString> = env::args().map(CString::new).collect::<Result<_, _>>()?;
-        let marker = format!("{}{}", launch::SUCCESSOR, document.as_raw_fd());
-        let environment = launch::environment(&marker)?;
+        let marker = format!("{}{}", SUCCESSOR, document.as_raw_fd());
+        let environment = environment(&marker)?;
         let path = CString::new(descriptor_path(program.as_fd()))?;
         let kept: Vec<BorrowedFd<'_>> = kept.iter().copied().chain([document.as_fd()]).collect();
         // What is signalled from here on waits until the new program listens.

@@ -5,11 +5,9 @@
 
 use std::convert::Infallible;
 use std::env;
-use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process;
@@ -19,27 +17,21 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, Flock, FlockArg, OFlag, fcntl};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollTimeout;
 use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, chdir, pipe2, setsid};
 
-use super::handover::{self, State};
+use super::environment::{FOREGROUND, MARKER, SUCCESSOR, environment};
+use super::handover::State;
 use super::{detach, seal};
 use crate::call;
-use crate::fault;
 use crate::paths::{self, Paths};
-use crate::platform;
+use crate::poll::wait_for_input;
 use crate::socket;
 use crate::sys::descriptor::{adopt, close_on_exec_from, make_standard, try_lock};
 use crate::sys::inherited::{self, ProcessOption};
 use crate::sys::process::{Fork, exit_immediately, fork, pidfd_open};
 
-/// The environment variable that the copy finds: `foreground`, the number of the readiness pipe, or what a
-/// program leaves to its successor.
-const MARKER: &str = "DS_SUPERVISOR";
-const FOREGROUND: &str = "foreground";
-/// What is in [`MARKER`] in front of the number of a descriptor with the state of the program before.
-pub(super) const SUCCESSOR: &str = "successor:";
 /// What the supervisor writes to the pipe once it listens; anything else is the reason why it does not.
 const READY: &str = "ready";
 
@@ -170,9 +162,8 @@ pub fn start(paths: &Paths, autostart: bool) -> Result<()> {
         Fork::Parent(child) => {
             drop(writer);
             let mut answer = String::new();
-            let mut polled = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
-            let limit = PollTimeout::try_from(LAUNCHING)?;
-            ensure!(poll(&mut polled, limit) != Ok(0), "it did not come up within {} s", LAUNCHING.as_secs());
+            let came = wait_for_input(reader.as_fd(), PollTimeout::try_from(LAUNCHING)?) != Ok(false);
+            ensure!(came, "it did not come up within {} s", LAUNCHING.as_secs());
             File::from(reader).read_to_string(&mut answer).context("wait for the supervisor")?;
             // The first child ends at once; there is nothing to learn from it.
             let _ = waitpid(child, None);
@@ -221,22 +212,6 @@ fn execute(paths: &Paths, options: Options, pipe: Option<&OwnedFd>) -> Result<In
     arguments.extend(options.foreground.then(|| c"--foreground".to_owned()));
     arguments.extend((!options.autostart).then(|| c"--no-autostart".to_owned()));
     seal::execute_copy(&arguments, &environment(&marker)?, paths)
-}
-
-/// The supervisor's whole environment.
-pub(super) fn environment(marker: &str) -> Result<Vec<CString>> {
-    let path = if platform::is_android() {
-        "PATH=/system/bin:/system/xbin:/vendor/bin:/product/bin"
-    } else {
-        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    };
-    let mut variables = vec![CString::new(path)?, CString::new(format!("{MARKER}={marker}"))?];
-    variables.extend(fault::inherited());
-    variables.extend(handover::origin());
-    if let Some(root) = env::var_os("DS_ROOT") {
-        variables.push(CString::new([b"DS_ROOT=", root.as_bytes()].concat())?);
-    }
-    Ok(variables)
 }
 
 /// Refuses to launch a supervisor from a process that would hand down what nobody can undo: seccomp filters, and that no
@@ -328,10 +303,7 @@ pub fn claim(paths: &Paths) -> Result<OwnedFd> {
 fn ends_soon(pid: &str) -> bool {
     let Ok(pid) = pid.parse() else { return false };
     match pidfd_open(Pid::from_raw(pid)) {
-        Ok(process) => {
-            let mut polled = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
-            poll(&mut polled, PollTimeout::from(ENDING)).is_ok_and(|ready| ready > 0)
-        }
+        Ok(process) => wait_for_input(process.as_fd(), PollTimeout::from(ENDING)).unwrap_or(false),
         Err(errno) => errno == Errno::ESRCH,
     }
 }

@@ -4,19 +4,20 @@
 //! in `policy`; `launch`, `seal` and `detach` are the way from a shell to a clean process; `server` is the loop.
 
 mod adoption;
+mod autostart;
 mod conditions;
-mod containers;
 pub mod detach;
+pub mod environment;
 pub mod guard;
 pub mod handover;
-mod late_start;
 pub mod launch;
+mod module_status;
 pub mod monitors;
-pub mod peer;
 pub mod policy;
 pub mod seal;
 pub mod server;
-mod succession;
 pub mod task;
+mod tidiness;
+mod wakefulness;
 pub mod watch;
 mod workers;

@@ -1,23 +1,26 @@
 //! The monitors that the supervisor watches: one connection to each, which ends when the monitor does.
 //!
-//! Owns the connections and what was said on them last. A monitor is alive exactly while its control socket
+//! Owns the connections and what was said on them last; what it hears comes out as a [`MonitorEvent`]. A monitor is alive exactly while its control socket
 //! answers; there is no number of a process to trust.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 
-use anyhow::Result;
+use nix::errno::Errno;
 
-use super::watch::{Changes, RunDirectories};
+use super::watch::RunDirectories;
+use crate::clock::{now, unix_s};
 use crate::config::value::Name;
-use crate::monitor::protocol::{Answer, Request, Status};
-use crate::paths::Paths;
+use crate::monitor::last_exit;
+use crate::monitor::protocol::{Answer, Exit, ExitReason, Request, State, Status};
+use crate::paths::{Paths, names_in};
 use crate::socket;
+use crate::sys::errno_of;
 
 /// All monitors that answer.
 #[derive(Debug)]
 pub struct Monitors {
+    paths: Paths,
     watched: BTreeMap<Name, Watched>,
     directories: Option<RunDirectories>,
 }
@@ -28,26 +31,28 @@ struct Watched {
     status: Option<Box<Status>>,
 }
 
-/// What [`Monitors::hear`] heard.
+/// What a monitor said, or that one came or went.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Heard {
+pub enum MonitorEvent {
+    /// It answers, and was not watched before.
+    Watched(Name),
+    /// It answers, as it did for the program before this one.
+    Resumed(Name),
     /// A state, and whether it differs from the one before.
-    Status(Box<Status>, bool),
-    /// Nothing of interest.
-    Nothing,
-    /// The monitor is gone; what it had said last.
-    Gone(Option<Box<Status>>),
+    State(Name, State, bool),
+    /// It is gone, and its container ended this way.
+    Gone(Name, Exit),
 }
 
 impl Monitors {
-    /// None yet; `directory` is where their run directories are.
+    /// None yet.
     #[must_use]
-    pub fn new(directory: &Path) -> Self {
-        let directories = RunDirectories::watch(directory);
+    pub fn new(paths: Paths) -> Self {
+        let directories = RunDirectories::watch(&paths.run_containers());
         if let Err(error) = &directories {
             log::warn!("{error:#}; containers started without this supervisor are noticed late");
         }
-        Self { watched: BTreeMap::new(), directories: directories.ok() }
+        Self { paths, watched: BTreeMap::new(), directories: directories.ok() }
     }
 
     /// The connections to poll.
@@ -68,10 +73,12 @@ impl Monitors {
         self.directories.as_ref().map(RunDirectories::fd)
     }
 
-    /// The containers whose monitor may have come to life.
+    /// Connects to the monitors that may have come to life.
     #[must_use]
-    pub fn changed(&mut self) -> Changes {
-        self.directories.as_mut().map(RunDirectories::changed).unwrap_or_default()
+    pub fn directories_changed(&mut self) -> Vec<MonitorEvent> {
+        let changes = self.directories.as_mut().map(RunDirectories::changed).unwrap_or_default();
+        let names = if changes.lost { names_in(&self.paths.run_containers()) } else { changes.names };
+        names.iter().filter_map(|name| self.watch(name)).collect()
     }
 
     /// Whether the monitor of this container is watched.
@@ -80,44 +87,89 @@ impl Monitors {
         self.watched.contains_key(name)
     }
 
-    /// Connects to a monitor, if it answers; says whether it does.
-    ///
-    /// # Errors
-    /// When it is there but cannot be spoken to.
-    pub fn watch(&mut self, paths: &Paths, name: &Name) -> Result<bool> {
-        let Some(connection) = socket::connect_now(&paths.control(name))? else { return Ok(false) };
-        if socket::send(&connection, &Request::Watch, &[]).is_err() {
-            return Ok(false);
+    /// Connects to a monitor that is not watched yet, if it answers.
+    pub fn watch(&mut self, name: &Name) -> Option<MonitorEvent> {
+        if self.has(name) {
+            return None;
         }
-        self.watched.insert(name.clone(), Watched { connection, status: None });
-        Ok(true)
+        match socket::connect_now(&self.paths.control(name)) {
+            Ok(connection) => {
+                let connection = connection?;
+                socket::send(&connection, &Request::Watch, &[]).ok()?;
+                self.watched.insert(name.clone(), Watched { connection, status: None });
+                Some(MonitorEvent::Watched(name.clone()))
+            }
+            Err(error) => {
+                log::error!("{name}: {error:#}");
+                None
+            }
+        }
+    }
+
+    /// A worker has forked a monitor. One that was killed before it could be watched has left its socket behind: one
+    /// that ends in order takes it away first.
+    pub fn started(&mut self, name: &Name) -> Option<MonitorEvent> {
+        let watched = self.watch(name);
+        if self.has(name) || !self.paths.control(name).exists() {
+            return watched;
+        }
+        Some(self.gone(name, None))
+    }
+
+    /// Takes the end of a monitor, unless the next one of the same container is there already.
+    #[must_use]
+    pub fn gone(&mut self, name: &Name, last: Option<&Status>) -> MonitorEvent {
+        self.watch(name).unwrap_or_else(|| MonitorEvent::Gone(name.clone(), self.exit(name, last)))
+    }
+
+    /// How a container ended: what its monitor wrote down before it took its socket away, or that it is lost.
+    fn exit(&self, name: &Name, last: Option<&Status>) -> Exit {
+        if !self.paths.control(name).exists()
+            && let Some(exit) = last_exit::read(&self.paths, name)
+        {
+            return exit;
+        }
+        let started = last.and_then(|status| status.started_s);
+        let exit = Exit {
+            reason: ExitReason::Lost,
+            code: None,
+            signal: None,
+            message: None,
+            at: unix_s(),
+            uptime_s: started.map_or(0, |started| now().as_secs().saturating_sub(started)),
+        };
+        // Without a run directory the container was deleted meanwhile.
+        if let Err(error) = last_exit::write(&self.paths, name, &exit)
+            && errno_of(&error) != Some(Errno::ENOENT)
+        {
+            log::error!("{error:#}");
+        }
+        exit
     }
 
     /// Takes what a monitor said.
-    pub fn hear(&mut self, name: &Name) -> Heard {
-        let Some(watched) = self.watched.get_mut(name) else { return Heard::Nothing };
+    pub fn hear(&mut self, name: &Name) -> Option<MonitorEvent> {
+        let watched = self.watched.get_mut(name)?;
         let received = socket::receive::<Answer>(&watched.connection);
         if let Err(error) = &received
             && error.downcast_ref::<serde_json::Error>().is_some()
         {
             // A monitor of another version says something new. It lives.
             log::warn!("{name}: {error:#}");
-            return Heard::Nothing;
+            return None;
         }
         match received {
-            Ok(Some(received)) => match received.message {
-                Answer::Status(status) => {
-                    let before = watched.status.replace(status.clone());
-                    let changed = before.is_none_or(|before| before.state != status.state);
-                    Heard::Status(status, changed)
-                }
-                Answer::Done | Answer::Failed(_) => Heard::Nothing,
-            },
-            Ok(None) => Heard::Gone(self.watched.remove(name).and_then(|watched| watched.status)),
-            Err(error) => {
-                log::error!("{name}: {error:#}");
-                Heard::Gone(self.watched.remove(name).and_then(|watched| watched.status))
+            Ok(Some(received)) => {
+                let Answer::Status(status) = received.message else { return None };
+                let state = status.state;
+                let before = watched.status.replace(status);
+                let changed = before.is_none_or(|before| before.state != state);
+                return Some(MonitorEvent::State(name.clone(), state, changed));
             }
+            Ok(None) => {}
+            Err(error) => log::error!("{name}: {error:#}"),
         }
+        let last = self.watched.remove(name).and_then(|watched| watched.status);
+        Some(self.gone(name, last.as_deref()))
     }
 }

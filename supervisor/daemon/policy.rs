@@ -25,7 +25,7 @@ const UNDER_WAY: Duration = Duration::MAX;
 
 /// What happened.
 #[derive(Debug, Clone)]
-pub enum Event {
+pub enum PolicyEvent {
     /// These containers start by themselves.
     Autostart(Vec<Candidate>),
     /// The monitor of a container answers.
@@ -56,9 +56,9 @@ pub struct Candidate {
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Start the container, then report [`Event::StartEnded`].
+    /// Start the container, then report [`PolicyEvent::StartEnded`].
     Start(Name),
-    /// Remove what the container left on the host, then report [`Event::Swept`].
+    /// Remove what the container left on the host, then report [`PolicyEvent::Swept`].
     Sweep(Name),
 }
 
@@ -147,38 +147,38 @@ impl Policy {
     }
 
     /// Takes one event and says what is to be done now.
-    pub fn on(&mut self, now: Duration, event: Event) -> Vec<Action> {
+    pub fn on(&mut self, now: Duration, event: PolicyEvent) -> Vec<Action> {
         match event {
-            Event::Autostart(candidates) => self.autostart(candidates),
-            Event::Watched(name) => {
+            PolicyEvent::Autostart(candidates) => self.autostart(candidates),
+            PolicyEvent::Watched(name) => {
                 self.entry(name).watched();
                 Vec::new()
             }
-            Event::Status(name, state) => {
+            PolicyEvent::Status(name, state) => {
                 self.entry(name).status(state);
                 Vec::new()
             }
-            Event::Gone(name, exit, restart) => {
+            PolicyEvent::Gone(name, exit, restart) => {
                 let begins = self.entry(name.clone()).gone(exit, restart);
                 begins.then_some(Action::Sweep(name)).into_iter().collect()
             }
-            Event::Swept(name, clean) => {
+            PolicyEvent::Swept(name, clean) => {
                 let begins = self.entry(name.clone()).swept(now, clean);
                 self.decide(now, &name);
                 begins.then_some(Action::Sweep(name)).into_iter().collect()
             }
-            Event::StartEnded(name, running, restart) => {
+            PolicyEvent::StartEnded(name, running, restart) => {
                 self.entry(name.clone()).start_ended(running, restart);
                 self.decide(now, &name);
                 self.group.remove(&name);
                 self.next_group()
             }
-            Event::Cancelled(name) => self.cancelled(&name),
-            Event::Tick => self.tick(now),
+            PolicyEvent::Cancelled(name) => self.cancelled(&name),
+            PolicyEvent::Tick => self.tick(now),
         }
     }
 
-    /// When the next [`Event::Tick`] is due.
+    /// When the next [`PolicyEvent::Tick`] is due.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
         let entries = self.containers.values();

@@ -19,27 +19,29 @@ fn exit(reason: ExitReason, uptime_s: u64) -> Exit {
 /// A policy with one container that runs, started by the user.
 fn running(container: &str) -> Policy {
     let mut policy = Policy::default();
-    policy.on(seconds(0), Event::Watched(name(container)));
-    policy.on(seconds(0), Event::Status(name(container), State::Running));
+    policy.on(seconds(0), PolicyEvent::Watched(name(container)));
+    policy.on(seconds(0), PolicyEvent::Status(name(container), State::Running));
     policy
 }
 
 /// The container ends and is swept; says when it is restarted.
 fn ends(policy: &mut Policy, now: u64, exit: Exit, restart: RestartPolicy) -> Option<u64> {
     assert_eq!(
-        policy.on(seconds(now), Event::Gone(name("web"), exit, restart)),
+        policy.on(seconds(now), PolicyEvent::Gone(name("web"), exit, restart)),
         [Action::Sweep(name("web"))]
     );
-    assert!(policy.on(seconds(now), Event::Swept(name("web"), true)).is_empty());
+    assert!(policy.on(seconds(now), PolicyEvent::Swept(name("web"), true)).is_empty());
     policy.deadline().map(|at| at.as_secs() - now)
 }
 
 /// The deadline comes, the container starts and runs.
 fn comes_up(policy: &mut Policy, now: u64) {
-    assert_eq!(policy.on(seconds(now), Event::Tick), [Action::Start(name("web"))]);
-    policy.on(seconds(now), Event::Watched(name("web")));
-    policy.on(seconds(now), Event::Status(name("web"), State::Running));
-    assert!(policy.on(seconds(now), Event::StartEnded(name("web"), true, RestartPolicy::Always)).is_empty());
+    assert_eq!(policy.on(seconds(now), PolicyEvent::Tick), [Action::Start(name("web"))]);
+    policy.on(seconds(now), PolicyEvent::Watched(name("web")));
+    policy.on(seconds(now), PolicyEvent::Status(name("web"), State::Running));
+    assert!(
+        policy.on(seconds(now), PolicyEvent::StartEnded(name("web"), true, RestartPolicy::Always)).is_empty()
+    );
 }
 
 #[test]
@@ -87,24 +89,24 @@ fn the_waits_double_up_to_five_minutes_and_start_over_after_ten_minutes_up() {
 #[test]
 fn a_failed_start_of_ours_is_repeated_and_one_of_the_user_is_not() {
     let mut policy = Policy::default();
-    policy.on(seconds(0), Event::Watched(name("web")));
+    policy.on(seconds(0), PolicyEvent::Watched(name("web")));
     assert_eq!(ends(&mut policy, 0, exit(ExitReason::StartFailed, 0), RestartPolicy::Always), None);
 
     let mut policy = running("web");
     assert_eq!(ends(&mut policy, 0, exit(ExitReason::Killed, 3), RestartPolicy::Always), Some(1));
-    assert_eq!(policy.on(seconds(1), Event::Tick), [Action::Start(name("web"))]);
+    assert_eq!(policy.on(seconds(1), PolicyEvent::Tick), [Action::Start(name("web"))]);
     assert!(policy.is_starting(&name("web")));
     // There was never a monitor.
-    policy.on(seconds(1), Event::StartEnded(name("web"), false, RestartPolicy::Always));
+    policy.on(seconds(1), PolicyEvent::StartEnded(name("web"), false, RestartPolicy::Always));
     assert_eq!(policy.restarts(), BTreeMap::from([(name("web"), seconds(3))]));
-    assert_eq!(policy.on(seconds(3), Event::Tick), [Action::Start(name("web"))]);
+    assert_eq!(policy.on(seconds(3), PolicyEvent::Tick), [Action::Start(name("web"))]);
     // There was one, and its end is told before or after that of the start.
-    policy.on(seconds(3), Event::Watched(name("web")));
+    policy.on(seconds(3), PolicyEvent::Watched(name("web")));
     let failed = exit(ExitReason::StartFailed, 0);
-    policy.on(seconds(3), Event::Gone(name("web"), failed, RestartPolicy::Always));
-    policy.on(seconds(3), Event::StartEnded(name("web"), false, RestartPolicy::Always));
+    policy.on(seconds(3), PolicyEvent::Gone(name("web"), failed, RestartPolicy::Always));
+    policy.on(seconds(3), PolicyEvent::StartEnded(name("web"), false, RestartPolicy::Always));
     assert_eq!(policy.restarts(), BTreeMap::new(), "the sweep comes first");
-    policy.on(seconds(3), Event::Swept(name("web"), true));
+    policy.on(seconds(3), PolicyEvent::Swept(name("web"), true));
     assert_eq!(policy.restarts(), BTreeMap::from([(name("web"), seconds(7))]));
 }
 
@@ -113,10 +115,10 @@ fn a_start_by_hand_takes_the_place_of_the_pending_one_and_clears_the_record() {
     let mut policy = running("web");
     for _ in 0..4 {
         ends(&mut policy, 0, exit(ExitReason::Killed, 1), RestartPolicy::Always);
-        policy.on(seconds(0), Event::Watched(name("web")));
+        policy.on(seconds(0), PolicyEvent::Watched(name("web")));
         assert_eq!(policy.deadline(), None);
     }
-    policy.on(seconds(0), Event::Status(name("web"), State::Running));
+    policy.on(seconds(0), PolicyEvent::Status(name("web"), State::Running));
     assert_eq!(ends(&mut policy, 0, exit(ExitReason::Killed, 1), RestartPolicy::Always), Some(1));
 }
 
@@ -124,42 +126,42 @@ fn a_start_by_hand_takes_the_place_of_the_pending_one_and_clears_the_record() {
 fn a_stop_cancels_what_is_pending_and_what_is_under_way() {
     let mut policy = running("web");
     ends(&mut policy, 0, exit(ExitReason::Killed, 1), RestartPolicy::Always);
-    policy.on(seconds(0), Event::Cancelled(name("web")));
+    policy.on(seconds(0), PolicyEvent::Cancelled(name("web")));
     assert_eq!(policy.deadline(), None);
     assert!(policy.containers.is_empty());
 
     let mut policy = running("web");
     ends(&mut policy, 0, exit(ExitReason::Killed, 1), RestartPolicy::Always);
-    policy.on(seconds(1), Event::Tick);
-    policy.on(seconds(1), Event::Cancelled(name("web")));
-    policy.on(seconds(1), Event::StartEnded(name("web"), false, RestartPolicy::Always));
+    policy.on(seconds(1), PolicyEvent::Tick);
+    policy.on(seconds(1), PolicyEvent::Cancelled(name("web")));
+    policy.on(seconds(1), PolicyEvent::StartEnded(name("web"), false, RestartPolicy::Always));
     assert!(policy.containers.is_empty());
 }
 
 #[test]
 fn a_monitor_that_dies_while_it_stops_is_not_a_failure() {
     let mut policy = running("web");
-    policy.on(seconds(1), Event::Status(name("web"), State::Stopping));
+    policy.on(seconds(1), PolicyEvent::Status(name("web"), State::Stopping));
     assert_eq!(ends(&mut policy, 1, exit(ExitReason::Lost, 1), RestartPolicy::Always), None);
     // A restart passes through stopping, too, and ends it.
     let mut policy = running("web");
-    policy.on(seconds(1), Event::Status(name("web"), State::Stopping));
-    policy.on(seconds(1), Event::Status(name("web"), State::Running));
+    policy.on(seconds(1), PolicyEvent::Status(name("web"), State::Stopping));
+    policy.on(seconds(1), PolicyEvent::Status(name("web"), State::Running));
     assert_eq!(ends(&mut policy, 1, exit(ExitReason::Lost, 1), RestartPolicy::Always), Some(1));
 }
 
 #[test]
 fn a_sweep_is_repeated_while_something_is_left_and_given_up_in_the_end() {
     let mut policy = running("web");
-    policy.on(seconds(0), Event::Gone(name("web"), exit(ExitReason::Lost, 1), RestartPolicy::Always));
+    policy.on(seconds(0), PolicyEvent::Gone(name("web"), exit(ExitReason::Lost, 1), RestartPolicy::Always));
     let mut now = seconds(0);
     for _ in 1..SWEEPS {
-        policy.on(now, Event::Swept(name("web"), false));
+        policy.on(now, PolicyEvent::Swept(name("web"), false));
         now = policy.deadline().unwrap();
-        assert_eq!(policy.on(now, Event::Tick), [Action::Sweep(name("web"))]);
+        assert_eq!(policy.on(now, PolicyEvent::Tick), [Action::Sweep(name("web"))]);
     }
     assert_eq!(now.as_millis(), 6350);
-    policy.on(now, Event::Swept(name("web"), false));
+    policy.on(now, PolicyEvent::Swept(name("web"), false));
     assert_eq!(policy.restarts().len(), 1, "what is left does not keep the container down");
 }
 
@@ -175,31 +177,31 @@ fn groups_start_one_after_another_and_equal_priorities_together() {
         candidate("first", -1),
         candidate("last", 30),
     ];
-    let started = policy.on(seconds(0), Event::Autostart(all));
+    let started = policy.on(seconds(0), PolicyEvent::Autostart(all));
     assert_eq!(started, [Action::Start(name("first"))]);
     // The group of the container that runs already is passed over; a failure does not hold the others up.
-    let started = policy.on(seconds(1), Event::StartEnded(name("first"), false, RestartPolicy::No));
+    let started = policy.on(seconds(1), PolicyEvent::StartEnded(name("first"), false, RestartPolicy::No));
     assert_eq!(started, [Action::Start(name("a")), Action::Start(name("b"))]);
-    assert!(policy.on(seconds(2), Event::StartEnded(name("b"), true, RestartPolicy::No)).is_empty());
-    policy.on(seconds(2), Event::Cancelled(name("late")));
-    let started = policy.on(seconds(3), Event::StartEnded(name("a"), true, RestartPolicy::No));
+    assert!(policy.on(seconds(2), PolicyEvent::StartEnded(name("b"), true, RestartPolicy::No)).is_empty());
+    policy.on(seconds(2), PolicyEvent::Cancelled(name("late")));
+    let started = policy.on(seconds(3), PolicyEvent::StartEnded(name("a"), true, RestartPolicy::No));
     assert_eq!(started, [Action::Start(name("last"))]);
 }
 
 #[test]
 fn a_limit_holds_the_rest_of_a_group_back() {
     let candidate = |text: &str, priority| Candidate { name: name(text), priority };
-    let ended = |text: &str| Event::StartEnded(name(text), true, RestartPolicy::No);
+    let ended = |text: &str| PolicyEvent::StartEnded(name(text), true, RestartPolicy::No);
     let mut policy = Policy::new(Some(2));
     let all = vec![candidate("a", 1), candidate("b", 1), candidate("c", 1), candidate("d", 2)];
-    let started = policy.on(seconds(0), Event::Autostart(all));
+    let started = policy.on(seconds(0), PolicyEvent::Autostart(all));
     assert_eq!(started, [Action::Start(name("a")), Action::Start(name("b"))]);
     assert_eq!(policy.on(seconds(0), ended("b")), [Action::Start(name("c"))]);
     assert!(policy.on(seconds(0), ended("a")).is_empty(), "the next group waits for c");
     assert_eq!(policy.on(seconds(0), ended("c")), [Action::Start(name("d"))]);
 }
 
-fn any_event() -> impl Strategy<Value = Event> {
+fn any_event() -> impl Strategy<Value = PolicyEvent> {
     let names = prop_oneof![Just(name("a")), Just(name("b")), Just(name("c"))];
     let reasons = prop_oneof![
         Just(ExitReason::Stopped),
@@ -210,15 +212,16 @@ fn any_event() -> impl Strategy<Value = Event> {
     let policies =
         prop_oneof![Just(RestartPolicy::No), Just(RestartPolicy::OnFailure), Just(RestartPolicy::Always)];
     prop_oneof![
-        names.clone().prop_map(Event::Watched),
-        names.clone().prop_map(|name| Event::Status(name, State::Running)),
-        (names.clone(), reasons, 0..1200_u64, policies.clone())
-            .prop_map(|(name, reason, uptime, restart)| Event::Gone(name, exit(reason, uptime), restart)),
-        (names.clone(), any::<bool>()).prop_map(|(name, clean)| Event::Swept(name, clean)),
+        names.clone().prop_map(PolicyEvent::Watched),
+        names.clone().prop_map(|name| PolicyEvent::Status(name, State::Running)),
+        (names.clone(), reasons, 0..1200_u64, policies.clone()).prop_map(
+            |(name, reason, uptime, restart)| PolicyEvent::Gone(name, exit(reason, uptime), restart)
+        ),
+        (names.clone(), any::<bool>()).prop_map(|(name, clean)| PolicyEvent::Swept(name, clean)),
         (names.clone(), any::<bool>(), policies)
-            .prop_map(|(name, running, restart)| Event::StartEnded(name, running, restart)),
-        names.prop_map(Event::Cancelled),
-        Just(Event::Tick),
+            .prop_map(|(name, running, restart)| PolicyEvent::StartEnded(name, running, restart)),
+        names.prop_map(PolicyEvent::Cancelled),
+        Just(PolicyEvent::Tick),
     ]
 }
 
@@ -232,9 +235,9 @@ proptest! {
         for (event, pause) in events {
             now += seconds(pause);
             match &event {
-                Event::Watched(name) => drop(watched.insert(name.clone())),
-                Event::Gone(name, ..) => drop(watched.remove(name)),
-                Event::StartEnded(name, ..) => drop(starting.remove(name)),
+                PolicyEvent::Watched(name) => drop(watched.insert(name.clone())),
+                PolicyEvent::Gone(name, ..) => drop(watched.remove(name)),
+                PolicyEvent::StartEnded(name, ..) => drop(starting.remove(name)),
                 _ => {}
             }
             for action in policy.on(now, event) {
@@ -269,10 +272,10 @@ impl UnderWay {
     }
 
     /// Whether the event can happen: only what is under way can end.
-    fn allows(&mut self, event: &Event) -> bool {
+    fn allows(&mut self, event: &PolicyEvent) -> bool {
         match event {
-            Event::Swept(name, _) => self.sweeps.remove(name).is_some(),
-            Event::StartEnded(name, ..) => self.starts.remove(name).is_some(),
+            PolicyEvent::Swept(name, _) => self.sweeps.remove(name).is_some(),
+            PolicyEvent::StartEnded(name, ..) => self.starts.remove(name).is_some(),
             _ => true,
         }
     }
@@ -281,17 +284,17 @@ impl UnderWay {
 #[test]
 fn a_sweep_that_never_ends_is_not_joined_by_another() {
     let mut policy = running("web");
-    let gone = || Event::Gone(name("web"), exit(ExitReason::Lost, 1), RestartPolicy::No);
+    let gone = || PolicyEvent::Gone(name("web"), exit(ExitReason::Lost, 1), RestartPolicy::No);
     assert_eq!(policy.on(seconds(0), gone()), [Action::Sweep(name("web"))]);
     for now in 0..1000 {
-        assert!(policy.on(seconds(now), Event::Tick).is_empty());
+        assert!(policy.on(seconds(now), PolicyEvent::Tick).is_empty());
     }
     assert_eq!(policy.deadline(), None, "nothing is due while it is under way");
     // The next life of the container begins and ends meanwhile.
-    policy.on(seconds(1), Event::Watched(name("web")));
+    policy.on(seconds(1), PolicyEvent::Watched(name("web")));
     assert!(policy.on(seconds(2), gone()).is_empty());
-    assert_eq!(policy.on(seconds(3), Event::Swept(name("web"), true)), [Action::Sweep(name("web"))]);
-    assert!(policy.on(seconds(4), Event::Swept(name("web"), true)).is_empty());
+    assert_eq!(policy.on(seconds(3), PolicyEvent::Swept(name("web"), true)), [Action::Sweep(name("web"))]);
+    assert!(policy.on(seconds(4), PolicyEvent::Swept(name("web"), true)).is_empty());
     assert!(policy.containers.is_empty());
 }
 
@@ -309,17 +312,17 @@ proptest! {
                 continue;
             }
             under_way.begin(policy.on(now, event))?;
-            under_way.begin(policy.on(now, Event::Tick))?;
-            prop_assert_eq!(policy.on(now, Event::Tick), [], "the first tick has done everything that is due");
+            under_way.begin(policy.on(now, PolicyEvent::Tick))?;
+            prop_assert_eq!(policy.on(now, PolicyEvent::Tick), [], "the first tick has done everything that is due");
             prop_assert!(policy.deadline().is_none_or(|at| at > now), "a deadline that has passed is no deadline");
         }
         // Whatever is left: every sweep leaves something, and the work still comes to an end.
         let mut rounds = 0;
         while let Some(container) = under_way.sweeps.keys().next().cloned() {
             under_way.sweeps.remove(&container);
-            under_way.begin(policy.on(now, Event::Swept(container, false)))?;
+            under_way.begin(policy.on(now, PolicyEvent::Swept(container, false)))?;
             now = policy.deadline().unwrap_or(now).max(now);
-            let due = policy.on(now, Event::Tick);
+            let due = policy.on(now, PolicyEvent::Tick);
             under_way.begin(due.into_iter().filter(|action| matches!(action, Action::Sweep(_))).collect())?;
             rounds += 1;
             prop_assert!(rounds <= 3 * 2 * SWEEPS, "sweeps without an end");

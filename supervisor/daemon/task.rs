@@ -16,7 +16,6 @@ use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::prctl;
 use nix::unistd::{chdir, setsid};
 
-use super::peer::{self, PidNamespace};
 use crate::android::{manager, property, storage};
 use crate::call;
 use crate::config::value::Name;
@@ -24,6 +23,8 @@ use crate::container::leftovers;
 use crate::host::Host;
 use crate::log::{self as sinks, Role};
 use crate::paths::Paths;
+use crate::peer::{self, PidNamespace};
+use crate::poll;
 use crate::socket::{self, Received};
 use crate::storage::sweep;
 use crate::sys::descriptor::make_standard;
@@ -176,7 +177,7 @@ fn serve(connection: OwnedFd, supervisor: Supervisor, knowledge: Knowledge, mach
     }
     let request = match socket::receive::<Request>(&connection) {
         // A client that did not wait for its turn wants nothing any more.
-        Ok(Some(_)) if socket::is_ready(connection.as_fd(), PollFlags::empty()) => return 0,
+        Ok(Some(_)) if poll::is_ready(connection.as_fd(), PollFlags::empty()) => return 0,
         Ok(Some(received)) => accept(received),
         // A client that says nothing has thought better of it.
         Ok(None) => return 0,

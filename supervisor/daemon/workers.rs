@@ -1,47 +1,81 @@
-//! The workers of the supervisor: how they are forked, what they say, and their ends.
+//! The workers: how they are forked, what they say, and their ends.
 //!
-//! The other half of [`Server`] towards its children. Every one is a fork that leaves the loop; what is known of it is
-//! its duty and the line to it. fork(2), waitpid(2), kill(2).
+//! Owns every child that has not been reaped, the socket to each, which of them stands by, and the socket where clients
+//! connect. Knows nothing of containers: what a worker says, and how one ended, comes out as a [`WorkerEvent`]. Every
+//! worker is a fork that leaves the supervisor's loop. fork(2), waitpid(2), kill(2).
 
-use std::ops::ControlFlow;
-use std::os::fd::{AsFd, OwnedFd};
+use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
+use anyhow::Result;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::policy::Event;
-use super::server::{Outcome, Server};
-use super::task::{Assignment, Task};
+use super::handover;
+use super::task::Task;
 use crate::call;
 use crate::clock::now;
 use crate::config::value::Name;
 use crate::exit::FAULT;
+use crate::peer::PidNamespace;
+use crate::poll;
 use crate::socket;
-use crate::storage::sweep::{self, Leftovers};
+use crate::sys::descriptor::adopt;
 use crate::sys::process::{Fork, fork};
-use crate::worker::Knowledge;
-use crate::worker::protocol::{Containers, FromSupervisor, ToSupervisor};
+use crate::worker::protocol::{FromSupervisor, ToSupervisor};
 
-/// How long no worker is forked when the kernel has no descriptor or process left.
-const BREATH: Duration = Duration::from_secs(1);
+/// How long no worker is forked for a client after one could not be forked or was killed.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// How often one looks whether a process that is not our child still has its job in its hands.
-const GLANCE: Duration = Duration::from_secs(2);
+/// What a worker said, or how one ended.
+#[derive(Debug)]
+pub enum WorkerEvent {
+    /// It asks what is known of the containers.
+    Asks(Pid),
+    /// It has forked the monitor of this container.
+    Started(Name),
+    /// It asks that this container be started no more.
+    Cancel(Name, Pid),
+    /// It asks that the supervisor become this program.
+    Succeed(Pid, OwnedFd),
+    /// A start has ended; whether it succeeded.
+    StartEnded(Name, bool),
+    /// A sweep has ended; whether nothing is left.
+    Swept(Name, bool),
+    /// A child, or an orphan that came to us, was killed or failed: it has cleaned nothing up.
+    Died,
+    /// What dead jobs had left was removed, as far as that is possible.
+    Tidied,
+    /// The phone's lock was looked at; whether the user has unlocked it.
+    LookedAtLock(bool),
+}
+
+/// What [`Workers::fork_next`] has done.
+#[derive(Debug)]
+pub enum Forked {
+    /// No task was waiting.
+    Nothing,
+    /// This process goes on as before.
+    Parent,
+    /// This process is the worker for this task, with the worker's end of the socket.
+    Child(Task, OwnedFd),
+    /// A task of the policy's could not be begun, which is an end of it.
+    Failed(WorkerEvent),
+}
 
 /// A child that has not been reaped.
 #[derive(Debug)]
-pub(super) struct Worker {
-    /// The line to it, until it closes it.
-    pub(super) line: Option<OwnedFd>,
-    /// What it does.
-    pub(super) duty: Duty,
+struct Child {
+    /// The socket to it, until it closes it.
+    connection: Option<OwnedFd>,
+    duty: Duty,
 }
 
 /// What a worker does.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Duty {
+enum Duty {
     Client,
     Start(Name),
     Sweep(Name),
@@ -50,258 +84,295 @@ pub(super) enum Duty {
     Tidy,
 }
 
-impl Server {
+/// All workers.
+#[derive(Debug)]
+pub struct Workers {
+    listener: OwnedFd,
+    namespace: PidNamespace,
+    children: BTreeMap<Pid, Child>,
+    /// Tasks that no worker has been forked for yet.
+    tasks: VecDeque<Task>,
+    /// The worker that waits for the next client.
+    standby: Option<Pid>,
+    /// It was forked before something changed that it knows from its birth.
+    standby_is_stale: bool,
+    /// Workers to be answered once the start of a container that they cancelled has ended.
+    cancelling: Vec<(Name, Pid)>,
+    /// No worker is forked for a client before.
+    retry_at: Option<Duration>,
+}
+
+impl Workers {
+    /// None yet, for clients of this socket.
+    ///
+    /// # Errors
+    /// When /proc does not show our own namespace.
+    pub fn new(listener: OwnedFd) -> Result<Self> {
+        Ok(Self {
+            listener,
+            namespace: PidNamespace::of("self")?,
+            children: BTreeMap::new(),
+            tasks: VecDeque::new(),
+            standby: None,
+            standby_is_stale: false,
+            cancelling: Vec::new(),
+            retry_at: None,
+        })
+    }
+
+    /// Takes over the children of the program before.
+    pub fn resume(&mut self, workers: Vec<handover::Worker>, cancelling: Vec<(Name, i32)>) {
+        for worker in workers {
+            let duty = match (worker.starts, worker.sweeps) {
+                (Some(name), _) => Duty::Start(name),
+                (_, Some(name)) => Duty::Sweep(name),
+                _ => Duty::Client,
+            };
+            let connection = worker.line.map(adopt);
+            self.children.insert(Pid::from_raw(worker.pid), Child { connection, duty });
+        }
+        self.cancelling = cancelling.into_iter().map(|(name, pid)| (name, Pid::from_raw(pid))).collect();
+    }
+
+    /// Writes into `state` what another program has to know of the children.
+    pub fn describe(&self, state: &mut handover::State) {
+        state.listener = self.listener.as_raw_fd();
+        state.workers = self.children.iter().map(|(pid, child)| child.handed(*pid)).collect();
+        state.cancelling = self.cancelling.iter().map(|(name, pid)| (name.clone(), pid.as_raw())).collect();
+    }
+
+    /// The descriptors that go along to another program.
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let connections = self.children.values().filter_map(|child| child.connection.as_ref());
+        [&self.listener].into_iter().chain(connections).map(AsFd::as_fd)
+    }
+
+    /// The sockets to poll.
+    pub fn connections(&self) -> impl Iterator<Item = (Pid, BorrowedFd<'_>)> {
+        self.children.iter().filter_map(|(pid, child)| Some((*pid, child.connection.as_ref()?.as_fd())))
+    }
+
+    /// When [`Workers::keep_one_standing_by`] is to be called without any event.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Duration> {
+        self.retry_at
+    }
+
+    /// Whether a worker does anything else than to stand by.
+    #[must_use]
+    pub fn is_at_work(&self) -> bool {
+        self.children.keys().any(|pid| Some(*pid) != self.standby)
+    }
+
+    /// Whether a worker removes what dead jobs have left.
+    #[must_use]
+    pub fn is_tidying(&self) -> bool {
+        self.children.values().any(|child| child.duty == Duty::Tidy)
+    }
+
+    /// Something has changed that a worker knows from its birth.
+    pub fn outdate(&mut self) {
+        self.standby_is_stale = true;
+    }
+
     /// Ends the worker that stands by. It is our child and not reaped, so the number is its own.
-    pub(super) fn dismiss_standby(&mut self) {
+    pub fn kill_standby(&mut self) {
         if let Some(standby) = self.standby.take() {
             let _ = kill(standby, Signal::SIGKILL);
             let _ = waitpid(standby, None);
-            self.workers.remove(&standby);
+            self.children.remove(&standby);
         }
     }
 
-    /// Sends a worker away that does not know the latest, once nothing is under way that may change it again. A client
-    /// that has just come to it is served all the same.
-    pub(super) fn renew_standby(&mut self) {
-        if !self.standby_is_stale || self.is_at_work() {
-            return;
-        }
-        self.standby_is_stale = false;
+    /// Sends the worker away that stands by. A client that has just come to it is served all the same.
+    pub fn dismiss_standby(&mut self) {
         if let Some(standby) = self.standby.take() {
             self.tell(standby, &FromSupervisor::Dismissed);
         }
     }
 
+    /// Sends a worker away that does not know the latest, once nothing is under way that may change it again.
+    pub fn renew_standby(&mut self) {
+        if self.standby_is_stale && !self.is_at_work() {
+            self.standby_is_stale = false;
+            self.dismiss_standby();
+        }
+    }
+
     /// Sees to it that a worker stands by for the next client.
-    pub(super) fn keep_one_standing_by(&mut self) -> ControlFlow<Outcome> {
-        self.breath = self.breath.filter(|until| *until > now());
-        if self.standby.is_some() || self.breath.is_some() {
-            return ControlFlow::Continue(());
+    pub fn keep_one_standing_by(&mut self) {
+        self.retry_at = self.retry_at.filter(|until| *until > now());
+        if self.standby.is_some() || self.retry_at.is_some() {
+            return;
         }
         match self.listener.try_clone() {
             Ok(listener) => self.employ(Task::Client(listener, self.namespace)),
             Err(error) => {
                 log::error!("no worker: {error:#}");
-                self.breath = Some(now() + BREATH);
-                ControlFlow::Continue(())
+                self.retry_at = Some(now() + RETRY_DELAY);
             }
         }
     }
 
-    /// Forks a worker. The child comes out of the loop.
-    pub(super) fn employ(&mut self, task: Task) -> ControlFlow<Outcome> {
+    /// Has a task done by a worker of its own, with the next [`Workers::fork_next`].
+    pub fn employ(&mut self, task: Task) {
+        self.tasks.push_back(task);
+    }
+
+    /// Forks a worker for the next task. The child has to leave the supervisor's loop.
+    pub fn fork_next(&mut self) -> Forked {
+        let Some(task) = self.tasks.pop_front() else { return Forked::Nothing };
         let forked = socket::pair().and_then(|(ours, theirs)| Ok((call!(fork(), "fork")?, ours, theirs)));
         match forked {
             Ok((Fork::Parent(pid), ours, _)) => {
                 if matches!(task, Task::Client(..)) {
                     self.standby = Some(pid);
                 }
-                self.workers.insert(pid, Worker { line: Some(ours), duty: Duty::of(&task) });
-                ControlFlow::Continue(())
+                self.children.insert(pid, Child { connection: Some(ours), duty: Duty::of(&task) });
+                Forked::Parent
             }
-            Ok((Fork::Child, _, line)) => {
-                let knowledge = self.knowledge();
-                ControlFlow::Break(Outcome::Worker(Box::new(Assignment { task, line, knowledge })))
-            }
+            Ok((Fork::Child, _, theirs)) => Forked::Child(task, theirs),
             Err(error) => {
                 log::error!("no worker: {error:#}");
                 match task {
                     Task::Client(..) => {
-                        self.breath = Some(now() + BREATH);
-                        ControlFlow::Continue(())
+                        self.retry_at = Some(now() + RETRY_DELAY);
+                        Forked::Parent
                     }
-                    Task::Start(name) => self.start_ended(&name, false),
-                    Task::Sweep(name) => self.decide(Event::Swept(name, false)),
+                    Task::Start(name) => Forked::Failed(WorkerEvent::StartEnded(name, false)),
+                    Task::Sweep(name) => Forked::Failed(WorkerEvent::Swept(name, false)),
                     // The next occasion, or the next supervisor, tries again.
-                    Task::Unlock | Task::Describe(..) | Task::Tidy => ControlFlow::Continue(()),
+                    Task::Unlock | Task::Describe(..) | Task::Tidy => Forked::Parent,
                 }
             }
         }
     }
 
-    pub(super) fn hear_worker(&mut self, pid: Pid) -> ControlFlow<Outcome> {
-        let Some(worker) = self.workers.get_mut(&pid) else { return ControlFlow::Continue(()) };
-        let Some(line) = &worker.line else { return ControlFlow::Continue(()) };
-        let (message, descriptors) = match socket::receive::<ToSupervisor>(line) {
-            Ok(Some(received)) => (received.message, received.descriptors),
-            Ok(None) => {
-                worker.line = None;
-                return ControlFlow::Continue(());
-            }
-            Err(error) => {
-                log::error!("worker {pid}: {error:#}");
-                worker.line = None;
-                return ControlFlow::Continue(());
-            }
+    /// Takes what a worker says.
+    pub fn hear(&mut self, pid: Pid) -> Option<WorkerEvent> {
+        let child = self.children.get_mut(&pid)?;
+        let received = socket::receive::<ToSupervisor>(child.connection.as_ref()?);
+        let received = received.unwrap_or_else(|error| {
+            log::error!("worker {pid}: {error:#}");
+            None
+        });
+        let Some(received) = received else {
+            child.connection = None;
+            return None;
         };
-        match message {
+        match received.message {
             ToSupervisor::Taken => {
                 self.standby = self.standby.filter(|standby| *standby != pid);
-                ControlFlow::Continue(())
+                None
             }
-            ToSupervisor::Containers => {
-                self.tell(pid, &FromSupervisor::Containers(self.containers()));
-                ControlFlow::Continue(())
+            ToSupervisor::Containers => Some(WorkerEvent::Asks(pid)),
+            ToSupervisor::Started(name) => Some(WorkerEvent::Started(name.parse().ok()?)),
+            ToSupervisor::Cancel(name) => Some(WorkerEvent::Cancel(name.parse().ok()?, pid)),
+            ToSupervisor::Succeed => {
+                Some(WorkerEvent::Succeed(pid, received.descriptors.into_iter().next()?))
             }
-            ToSupervisor::Started(name) => match name.parse() {
-                Ok(name) => self.started(&name),
-                Err(_) => ControlFlow::Continue(()),
-            },
-            ToSupervisor::Cancel(name) => match name.parse() {
-                Ok(name) => self.cancel(name, pid),
-                Err(_) => ControlFlow::Continue(()),
-            },
-            ToSupervisor::Succeed => match descriptors.first() {
-                Some(program) => self.hand_over(pid, program),
-                None => ControlFlow::Continue(()),
-            },
         }
     }
 
-    /// Calls off whatever was to start a container, and tells the worker when nothing can any more.
-    fn cancel(&mut self, name: Name, asker: Pid) -> ControlFlow<Outcome> {
-        self.container_is_unwanted(&name);
-        self.decide(Event::Cancelled(name.clone()))?;
-        let starter = self.workers.iter().find(|(_, worker)| worker.duty == Duty::Start(name.clone()));
-        match starter {
+    /// Answers a worker.
+    pub fn tell(&self, worker: Pid, answer: &FromSupervisor) {
+        if let Some(connection) = self.children.get(&worker).and_then(|child| child.connection.as_ref()) {
+            // It may have been interrupted meanwhile.
+            let _ = socket::send(connection, answer, &[]);
+        }
+    }
+
+    /// Kills the worker that starts a container, and answers `asker` when that has ended; at once if there is none.
+    pub fn cancel_start(&mut self, name: Name, asker: Pid) {
+        let duty = Duty::Start(name.clone());
+        match self.children.iter().find(|(_, child)| child.duty == duty) {
             Some((starter, _)) => {
                 // Its monitor undoes what is half done. It is our child and not reaped, so the number is its own.
                 let _ = kill(*starter, Signal::SIGKILL);
                 self.cancelling.push((name, asker));
             }
-            None => self.cancelled(asker),
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn cancelled(&self, asker: Pid) {
-        self.tell(asker, &FromSupervisor::Done);
-    }
-
-    pub(super) fn tell(&self, worker: Pid, answer: &FromSupervisor) {
-        if let Some(line) = self.workers.get(&worker).and_then(|worker| worker.line.as_ref()) {
-            // It may have been interrupted meanwhile.
-            let _ = socket::send(line, answer, &[]);
+            None => self.tell(asker, &FromSupervisor::Done),
         }
     }
 
-    /// Takes every child that has ended: workers, and orphans that came to us.
-    pub(super) fn reap(&mut self) -> ControlFlow<Outcome> {
-        while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)) {
-            let Some(pid) = status.pid() else { break };
-            if let WaitStatus::Stopped(_, signal) = status {
-                self.child_stopped(pid, signal);
-                continue;
-            }
-            self.hear_last_words(pid)?;
-            self.may_be_untidy |= is_abnormal(status);
-            let Some(worker) = self.workers.remove(&pid) else { continue };
-            if self.standby == Some(pid) {
-                self.standby = None;
-                if matches!(status, WaitStatus::Signaled(_, signal, _) if signal != Signal::SIGIO) {
-                    // Whatever killed it may kill the next one, too.
-                    self.breath = Some(now() + BREATH);
-                }
-            }
-            let done = matches!(status, WaitStatus::Exited(_, 0));
-            match worker.duty {
-                Duty::Client => self.worker_ended(pid, status),
-                Duty::Tidy => self.tidied(pid, status),
-                Duty::Sweep(name) => self.decide(Event::Swept(name, done))?,
-                Duty::Unlock => self.looked_at_lock(done)?,
-                Duty::Describe => {}
-                Duty::Start(name) => {
-                    self.start_ended(&name, done)?;
-                    let cancelling = std::mem::take(&mut self.cancelling);
-                    let (told, rest) = cancelling.into_iter().partition(|(of, _)| *of == name);
-                    self.cancelling = rest;
-                    let told: Vec<(Name, Pid)> = told;
-                    told.iter().for_each(|(_, asker)| self.cancelled(*asker));
-                }
-            }
-        }
-        ControlFlow::Continue(())
+    /// Answers those who cancelled the start of this container, which has ended.
+    pub fn start_is_over(&mut self, name: &Name) {
+        let cancelling = std::mem::take(&mut self.cancelling);
+        let (over, rest): (Vec<_>, Vec<_>) = cancelling.into_iter().partition(|(of, _)| of == name);
+        self.cancelling = rest;
+        over.iter().for_each(|(_, asker)| self.tell(*asker, &FromSupervisor::Done));
     }
 
     /// One that stands by and is stopped would serve nobody: another one takes its place.
-    fn child_stopped(&mut self, pid: Pid, signal: Signal) {
+    fn child_stopped(&self, pid: Pid, signal: Signal) {
         log::warn!("process {pid} was stopped by {signal}");
         if self.standby == Some(pid) {
             let _ = kill(pid, Signal::SIGKILL);
         }
     }
 
-    /// What a worker said before it ended counts, also when its end is noticed first.
-    pub(super) fn hear_last_words(&mut self, pid: Pid) -> ControlFlow<Outcome> {
+    /// Takes what a worker has said and nobody has heard.
+    fn last_words(&mut self, pid: Pid) -> Vec<WorkerEvent> {
+        let mut events = Vec::new();
         let is_waiting =
-            |worker: &Worker| worker.line.as_ref().is_some_and(|line| socket::is_readable(line.as_fd()));
-        while self.workers.get(&pid).is_some_and(is_waiting) {
-            self.hear_worker(pid)?;
+            |child: &Child| child.connection.as_ref().is_some_and(|line| poll::is_readable(line.as_fd()));
+        while self.children.get(&pid).is_some_and(is_waiting) {
+            events.extend(self.hear(pid));
         }
-        ControlFlow::Continue(())
+        events
     }
 
-    /// A worker that was interrupted with its client ends by SIGIO; nothing else ends one from outside.
-    fn worker_ended(&self, pid: Pid, status: WaitStatus) {
-        match status {
-            WaitStatus::Signaled(_, Signal::SIGIO, _) => {}
-            WaitStatus::Signaled(_, signal, _) => log::error!("worker {pid} was ended by {signal}"),
-            _ => {}
-        }
+    /// Takes what the worker has said that stands by: one that has just taken a client stands by no more.
+    pub fn hear_standby(&mut self) -> Vec<WorkerEvent> {
+        self.standby.map(|standby| self.last_words(standby)).unwrap_or_default()
     }
 
-    /// Has a worker remove what dead jobs have left, if there is anything and none is at it.
-    pub(super) fn tidy(&mut self) -> ControlFlow<Outcome> {
-        self.may_be_untidy |= self.tidy_at.is_some_and(|at| at <= now());
-        if !self.may_be_untidy || self.workers.values().any(|worker| worker.duty == Duty::Tidy) {
-            return ControlFlow::Continue(());
+    /// Takes the end of one child, a worker or an orphan that came to us; none when no child has ended. What a worker
+    /// said before it ended counts, also when its end is noticed first.
+    pub fn reap(&mut self) -> Option<Vec<WorkerEvent>> {
+        let status = waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)).ok()?;
+        let pid = status.pid()?;
+        if let WaitStatus::Stopped(_, signal) = status {
+            self.child_stopped(pid, signal);
+            return Some(Vec::new());
         }
-        (self.may_be_untidy, self.tidy_at) = (false, None);
-        match sweep::look(&self.paths) {
-            Leftovers::None => ControlFlow::Continue(()),
-            Leftovers::Held => {
-                self.tidy_at = Some(now() + GLANCE);
-                ControlFlow::Continue(())
-            }
-            Leftovers::Dead => self.employ(Task::Tidy),
+        let mut events = self.last_words(pid);
+        events.extend(is_abnormal(status).then_some(WorkerEvent::Died));
+        let Some(child) = self.children.remove(&pid) else { return Some(events) };
+        // A worker that was interrupted with its client ends by SIGIO; nothing else ends one from outside.
+        let killer = match status {
+            WaitStatus::Signaled(_, signal, _) if signal != Signal::SIGIO => Some(signal),
+            _ => None,
+        };
+        if self.standby == Some(pid) {
+            self.standby = None;
+            // Whatever killed it may kill the next one, too.
+            self.retry_at = killer.map(|_| now() + RETRY_DELAY).or(self.retry_at);
         }
-    }
-
-    /// What is left now cannot be removed, or some process holds it: one that is not our child dies unnoticed.
-    fn tidied(&mut self, pid: Pid, status: WaitStatus) {
-        self.worker_ended(pid, status);
-        if sweep::look(&self.paths) == Leftovers::Held {
-            self.tidy_at = Some(now() + GLANCE);
+        let done = matches!(status, WaitStatus::Exited(_, 0));
+        if let (Duty::Client | Duty::Tidy, Some(signal)) = (&child.duty, killer) {
+            log::error!("worker {pid} was ended by {signal}");
         }
-    }
-
-    /// What a worker may know, which this process has become.
-    fn knowledge(&mut self) -> Knowledge {
-        Knowledge {
-            pid: self.pid.as_raw(),
-            since: self.since,
-            statuses: self.monitors.take_statuses(),
-            settings: self.settings,
+        match child.duty {
+            Duty::Client | Duty::Describe => {}
+            Duty::Tidy => events.push(WorkerEvent::Tidied),
+            Duty::Sweep(name) => events.push(WorkerEvent::Swept(name, done)),
+            Duty::Unlock => events.push(WorkerEvent::LookedAtLock(done)),
+            Duty::Start(name) => events.push(WorkerEvent::StartEnded(name, done)),
         }
-    }
-
-    fn containers(&self) -> Containers {
-        Containers {
-            watched: self.monitors.connections().map(|(name, _)| name.clone()).collect(),
-            restarts: self.policy.restarts(),
-            waiting: self.waiting().into_iter().map(|(name, what)| (name, what.to_owned())).collect(),
-            held_back: self.conditions.pending.held_back.clone(),
-        }
+        Some(events)
     }
 }
 
-/// Whether a child was killed or fell over: it has cleaned nothing up. SIGIO ends a worker with its client, and only
-/// where there is nothing to clean up. An orphan of a job comes to us after all others of that job.
-fn is_abnormal(status: WaitStatus) -> bool {
-    match status {
-        WaitStatus::Signaled(_, signal, _) => signal != Signal::SIGIO,
-        WaitStatus::Exited(_, code) => code == FAULT,
-        _ => false,
+impl Child {
+    fn handed(&self, pid: Pid) -> handover::Worker {
+        let (starts, sweeps) = match &self.duty {
+            Duty::Start(name) => (Some(name.clone()), None),
+            Duty::Sweep(name) => (None, Some(name.clone())),
+            Duty::Client | Duty::Unlock | Duty::Describe | Duty::Tidy => (None, None),
+        };
+        let line = self.connection.as_ref().map(AsRawFd::as_raw_fd);
+        handover::Worker { pid: pid.as_raw(), line, starts, sweeps }
     }
 }
 
@@ -315,5 +386,15 @@ impl Duty {
             Task::Describe(..) => Self::Describe,
             Task::Tidy => Self::Tidy,
         }
+    }
+}
+
+/// Whether a child was killed or fell over: it has cleaned nothing up. SIGIO ends a worker with its client, and only
+/// where there is nothing to clean up. An orphan of a job comes to us after all others of that job.
+fn is_abnormal(status: WaitStatus) -> bool {
+    match status {
+        WaitStatus::Signaled(_, signal, _) => signal != Signal::SIGIO,
+        WaitStatus::Exited(_, code) => code == FAULT,
+        _ => false,
     }
 }

@@ -112,7 +112,7 @@ fn ask(socket: &OwnedFd, request: u16, answer: u16, family: libc::c_int) -> Resu
     loop {
         let length = call!(recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty()), "recv(netlink)")?;
         if length == 0 {
-            bail!("rtnetlink ended its answer");
+            bail!("rtnetlink closed the connection");
         }
         let (leads_out, ended) = look(&buffer[..length], answer);
         found |= leads_out;

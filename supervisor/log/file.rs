@@ -14,7 +14,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use log::Level;
 use nix::fcntl::{Flock, FlockArg};
 
-use super::{Bounds, word};
+/// The longest line of any sink, bytes.
+pub const LONGEST: usize = 4000;
+
+/// Bounds of the log file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Size at which a file is put aside, bytes.
+    pub size: u64,
+    /// How many files that were put aside are kept.
+    pub count: u32,
+}
 
 /// A log file and those that it was put aside as: `supervisor.log`, `supervisor.log.1`, …
 #[derive(Debug)]
@@ -53,7 +63,7 @@ impl RotatedFile {
     /// Opens the file at the path, after putting it aside if it is full.
     fn renew(&mut self) -> io::Result<()> {
         let file = self.open()?;
-        if file.metadata()?.len() + super::LONGEST as u64 <= self.bounds.size {
+        if file.metadata()?.len() + LONGEST as u64 <= self.bounds.size {
             self.file = Some(file);
             return Ok(());
         }
@@ -114,6 +124,16 @@ fn timestamp(seconds: u64) -> String {
     let year = era * 400 + year + carry;
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     format!("{year:04}-{month:02}-{day_of_month:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// The level as people read it.
+pub fn word(level: Level) -> &'static str {
+    match level {
+        Level::Error => "error",
+        Level::Warn => "warning",
+        Level::Info => "info",
+        Level::Debug | Level::Trace => "debug",
+    }
 }
 
 #[cfg(test)]

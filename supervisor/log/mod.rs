@@ -18,24 +18,14 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use crate::config::Supervisor as Settings;
 use crate::config::value::LogLevel;
 use crate::screen;
-use file::RotatedFile;
+pub use file::Bounds;
+use file::{LONGEST, RotatedFile, word};
 use system::{Logd, Syslog};
 
 /// Android's logger daemon, liblog's `logdw`.
 const LOGD: &str = "/dev/socket/logdw";
 /// The socket of syslog(3).
 const SYSLOG: &str = "/dev/log";
-/// The longest line of any sink, bytes.
-const LONGEST: usize = 4000;
-
-/// Bounds of the log file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounds {
-    /// Size at which a file is put aside, bytes.
-    pub size: u64,
-    /// How many files that were put aside are kept.
-    pub count: u32,
-}
 
 /// What this process is, as far as logging goes.
 #[derive(Debug, Clone, Copy)]
@@ -161,16 +151,6 @@ impl Sink {
 fn is_passing(error: &io::Error) -> bool {
     use io::ErrorKind::{Interrupted, ReadOnlyFilesystem, StorageFull, WouldBlock};
     matches!(error.kind(), WouldBlock | Interrupted | StorageFull | ReadOnlyFilesystem)
-}
-
-/// The level as people read it.
-fn word(level: Level) -> &'static str {
-    match level {
-        Level::Error => "error",
-        Level::Warn => "warning",
-        Level::Info => "info",
-        Level::Debug | Level::Trace => "debug",
-    }
 }
 
 /// The message without anything that could end the line, move the cursor or hide text, and not too long.

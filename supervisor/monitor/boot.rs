@@ -5,13 +5,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
-use super::lifetime::start_time;
-use super::{Monitor, Phase, STOPPED};
+use super::state::{Monitor, Phase, STOPPED};
 use crate::call;
 use crate::child::android;
 use crate::child::init::{self, Prepared};
@@ -24,6 +21,8 @@ use crate::monitor::protocol::Report;
 use crate::mount::op::Operation;
 use crate::plan::mounts::NOTIFY_SOCKET;
 use crate::plan::seed;
+use crate::poll::{PollSet, timeout};
+use crate::proc_stat;
 use crate::pty::Pty;
 use crate::seed::Facts;
 use crate::socket;
@@ -32,6 +31,15 @@ use crate::sys::process::{self, Fork};
 /// How long the child may take to execute the init program. It mounts and nothing else; only a host that hangs, or
 /// somebody who froze it, keeps it.
 const BOOTING: Duration = Duration::from_secs(60);
+
+/// What poll(2) has found something for.
+#[derive(Debug)]
+enum Ready {
+    Child,
+    Worker,
+    Listener,
+    Client(u64),
+}
 
 impl Monitor {
     /// Starts PID 1 and returns once it was executed. With `report`, its end means that nobody waits any more, and
@@ -81,7 +89,8 @@ impl Monitor {
 
     fn runs(&mut self, pid: Pid) {
         self.init = Some(pid);
-        self.pid_started = start_time(pid);
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok();
+        self.pid_started = stat.and_then(|stat| proc_stat::start_time(&stat));
         self.started_s = Some(now().as_secs());
         self.phase = Phase::Running;
         self.ready = false;
@@ -134,29 +143,28 @@ impl Monitor {
     /// Waits until the child says something; whoever asked for the boot and is gone, or asks for the end, ends the wait.
     fn wait_for_child(&mut self, wire: &OwnedFd, report: Option<&OwnedFd>, deadline: Instant) -> Result<()> {
         loop {
-            let mut polled = vec![PollFd::new(wire.as_fd(), PollFlags::POLLIN)];
-            polled.push(PollFd::new(self.listener.as_fd(), PollFlags::POLLIN));
-            polled.extend(self.clients.iter().map(|client| PollFd::new(client.fd(), PollFlags::POLLIN)));
-            polled.extend(report.map(|report| PollFd::new(report.as_fd(), PollFlags::POLLIN)));
+            let mut set = PollSet::default();
+            set.input(Ready::Child, wire.as_fd());
+            if let Some(report) = report {
+                set.input(Ready::Worker, report.as_fd());
+            }
+            set.input(Ready::Listener, self.listener.as_fd());
+            for client in &self.clients {
+                set.input(Ready::Client(client.id), client.fd());
+            }
             let left = deadline.saturating_duration_since(Instant::now());
-            match poll(&mut polled, PollTimeout::try_from(left)?) {
-                Err(Errno::EINTR) => continue,
-                Ok(0) => bail!("its first process did not come to run within {} s", BOOTING.as_secs()),
-                other => call!(other, "poll")?,
-            };
-            let ready: Vec<bool> = polled.iter().map(|entry| entry.any().unwrap_or(false)).collect();
-            if ready[0] {
-                return Ok(());
+            let ready = call!(set.wait(timeout(Some(left))), "poll")?;
+            for ready in ready {
+                match ready {
+                    Ready::Child => return Ok(()),
+                    Ready::Worker => bail!("interrupted"),
+                    Ready::Listener => self.accept(),
+                    Ready::Client(id) => self.hear_client(id),
+                }
             }
-            if report.is_some() && ready.last() == Some(&true) {
-                bail!("interrupted");
+            if Instant::now() >= deadline {
+                bail!("its first process did not come to run within {} s", BOOTING.as_secs());
             }
-            let heard = self.clients.iter().zip(&ready[2..]).filter(|(_, ready)| **ready);
-            let heard: Vec<u64> = heard.map(|(client, _)| client.id).collect();
-            if ready[1] {
-                self.accept();
-            }
-            heard.into_iter().for_each(|id| self.hear_client(id));
             if self.phase == (Phase::Stopping { restart: false }) {
                 bail!(STOPPED);
             }

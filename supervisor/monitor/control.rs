@@ -1,67 +1,40 @@
-//! The container's control socket: who is connected, and what they ask.
+//! What is asked on the container's control socket, and the ladder from a request to shut down to SIGKILL.
 //!
-//! Owns the list of clients and who of them waits for what. A client is addressed by its number, never by its place in
-//! the list: whatever tells all clients something may remove any of them.
+//! A client is addressed by its number, never by its place in the list: whatever tells all clients something may remove
+//! any of them.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
-use nix::poll::PollFlags;
-
-use super::Monitor;
+use super::clients::Client;
 use super::protocol::{Answer, Request};
+use super::state::{Monitor, Phase};
+use super::stopping::{Asking, hears, is_stopped, request};
+use crate::poll;
 use crate::socket;
-use crate::sys::socket::peer;
+use crate::sys::process;
 
-/// Somebody who is connected.
-#[derive(Debug)]
-pub(super) struct Client {
-    /// Names the client for as long as the monitor lives: its place in the list changes.
-    pub(super) id: u64,
-    pub(super) connection: OwnedFd,
-    /// Wants to hear of every change.
-    pub(super) watching: bool,
-    /// Waits until the container has booted so many times.
-    pub(super) waits_for_boot: Option<u32>,
-}
+/// How long a PID 1 that was killed may take before it is thawed and killed again.
+const KILLED_AGAIN: Duration = Duration::from_secs(1);
 
-impl Client {
-    /// A client that has just connected.
-    pub(super) fn new(id: u64, connection: OwnedFd) -> Self {
-        Self { id, connection, watching: false, waits_for_boot: None }
-    }
-
-    pub(super) fn fd(&self) -> BorrowedFd<'_> {
-        self.connection.as_fd()
-    }
-
-    /// Sends without waiting; somebody who does not read is dropped by the caller.
-    pub(super) fn send(&self, answer: &Answer, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
-        if !socket::is_ready(self.fd(), PollFlags::POLLOUT) {
-            anyhow::bail!("the client does not read");
-        }
-        socket::send(&self.connection, answer, descriptors)
-    }
-}
+/// Why nobody gets a restart any more.
+pub(super) const STOPPED: &str = "the container was stopped, which cancelled the restart";
 
 impl Monitor {
-    /// Accepts a connection of root; anybody else's is closed at once.
+    /// Accepts whoever may speak to us.
     pub(super) fn accept(&mut self) {
         // What poll(2) said may be out of date: a boot has served everybody meanwhile.
-        if !socket::is_readable(self.listener.as_fd()) {
+        if !poll::is_readable(self.listener.as_fd()) {
             return;
         }
-        let Ok(connection) = socket::accept_from(self.listener.as_fd()) else { return };
-        if peer(connection.as_fd()).is_ok_and(|peer| peer.uid() == 0) {
-            self.last_client += 1;
-            self.clients.push(Client::new(self.last_client, connection));
-        }
+        self.last_client += 1;
+        self.clients.extend(Client::accept(self.listener.as_fd(), self.namespace, self.last_client));
     }
 
     /// Hears one request of a client, and forgets the client once it is gone. What is asked for may remove any other
     /// client from the list.
     pub(super) fn hear_client(&mut self, id: u64) {
-        let readable = self.client(id).filter(|client| socket::is_readable(client.fd()));
+        let readable = self.client(id).filter(|client| poll::is_readable(client.fd()));
         let received = match readable.map(|client| socket::receive::<Request>(client.fd())) {
             // Gone, or heard already: what poll(2) said may be out of date.
             None => return,
@@ -131,10 +104,81 @@ impl Monitor {
     }
 }
 
-/// Gives one answer to everybody who has connected and not been heard: the start has failed.
-pub(super) fn answer_everybody(listener: &OwnedFd, answer: &Answer) {
-    while socket::is_readable(listener.as_fd()) {
-        let Ok(connection) = socket::accept_from(listener.as_fd()) else { return };
-        let _ = socket::send(&connection, answer, &[]);
+impl Monitor {
+    /// Asks for the end, which nothing takes back: whoever waits for a restart is told that there will be none. Asked
+    /// again, the earlier deadline counts.
+    pub(super) fn stop(&mut self, timeout_s: Option<u32>, kill: bool) {
+        self.answer_waiting(&Answer::Failed(STOPPED.to_owned()));
+        self.end_boot(timeout_s, kill, false);
+    }
+
+    /// Asks for the end and a new boot; the number of the boot that this will be.
+    ///
+    /// # Errors
+    /// That the container is being stopped: a stop wins over a restart.
+    pub(super) fn restart(&mut self, timeout_s: Option<u32>) -> Result<u32, &'static str> {
+        if self.phase == (Phase::Stopping { restart: false }) {
+            return Err("it is being stopped; 'ds start' boots it again");
+        }
+        if self.init.is_none() {
+            // The boot that is under way has read its configuration already.
+            return Ok(self.boots + 2);
+        }
+        self.end_boot(timeout_s, false, true);
+        Ok(self.boots + 1)
+    }
+
+    fn end_boot(&mut self, timeout_s: Option<u32>, kill: bool, restart: bool) {
+        let again = matches!(self.phase, Phase::Stopping { .. });
+        self.phase = Phase::Stopping { restart };
+        if self.init.is_some() {
+            let timeout = Duration::from_secs(u64::from(timeout_s.unwrap_or(self.plan.stop_timeout_s)));
+            let due = Instant::now() + timeout;
+            self.deadline = Some(self.deadline.map_or(due, |deadline| deadline.min(due)));
+            if kill {
+                self.kill();
+            } else if !again {
+                self.cgroup.thaw();
+                self.ask();
+            }
+        }
+        self.announce();
+    }
+
+    /// Asks PID 1 to end. One that has only just been executed cannot hear: the kernel drops what PID 1 has no handler
+    /// for (pid_namespaces(7)). It is asked again, for a second or two.
+    pub(super) fn ask(&mut self) {
+        let Some(init) = self.init else { return };
+        let again = Asking::after(self.asking.take());
+        let (heard, stopped) = (hears(self.plan.stop, init), is_stopped(init));
+        let asked = request(self.plan.stop, init);
+        if stopped {
+            // What is stopped hears nothing.
+            let _ = process::kill(init, libc::SIGCONT);
+        }
+        if let Err(error) = asked {
+            log::warn!("{}: {error:#}; it is killed", self.config.name);
+            self.kill();
+        } else if !heard {
+            self.asking = again;
+        }
+    }
+
+    /// How long PID 1 may still take, when it was asked to end.
+    pub(super) fn ends_within_s(&self) -> Option<u64> {
+        let deadline = self.deadline.filter(|_| matches!(self.phase, Phase::Stopping { .. }))?;
+        Some(deadline.saturating_duration_since(Instant::now()).as_secs() + 1)
+    }
+
+    /// SIGKILL for PID 1, with which the kernel ends every process of its namespace. It is repeated, since root inside
+    /// can freeze a process that is about to die.
+    pub(super) fn kill(&mut self) {
+        self.deadline = Some(Instant::now() + KILLED_AGAIN);
+        self.asking = None;
+        if let Some(init) = self.init {
+            let _ = process::kill(init, libc::SIGKILL);
+        }
+        // Root inside may have frozen it, and may have a process that does so again.
+        self.cgroup.kill();
     }
 }

@@ -3,16 +3,17 @@
 //!
 //! Answers how the container is, and keeps everything else for the moment when it runs.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 use nix::poll::PollFlags;
 
-use super::control::Client;
+use super::clients::Client;
 use super::protocol::{Answer, PROTOCOL, Request, State, Status};
 use crate::config::Config;
 use crate::monitor::protocol::Report;
+use crate::peer::PidNamespace;
+use crate::poll;
 use crate::socket;
-use crate::sys::socket::peer;
 
 /// The connections so far.
 #[derive(Debug, Default)]
@@ -28,16 +29,13 @@ pub(super) struct Early {
 
 impl Early {
     /// Accepts whoever has come and answers what can be answered; waits for nothing.
-    pub(super) fn serve(&mut self, listener: BorrowedFd<'_>, config: &Config) {
-        while socket::is_readable(listener) {
-            let Ok(connection) = socket::accept_from(listener) else { return };
-            if peer(connection.as_fd()).is_ok_and(|peer| peer.uid() == 0) {
-                self.last_client += 1;
-                self.clients.push(Client::new(self.last_client, connection));
-            }
+    pub(super) fn serve(&mut self, listener: BorrowedFd<'_>, namespace: PidNamespace, config: &Config) {
+        while poll::is_readable(listener) {
+            self.last_client += 1;
+            self.clients.extend(Client::accept(listener, namespace, self.last_client));
         }
         let stop = &mut self.stop;
-        self.clients.retain_mut(|client| !socket::is_readable(client.fd()) || hear(client, stop, config));
+        self.clients.retain_mut(|client| !poll::is_readable(client.fd()) || hear(client, stop, config));
     }
 
     /// Tells the worker. How far a check is, it hears once, and only if it listens: it may be busy with another start. A
@@ -45,7 +43,7 @@ impl Early {
     pub(super) fn report(&mut self, report: BorrowedFd<'_>, told: &Report) {
         if let Report::Checking { percent } = told {
             let known = percent.is_some() && *percent == self.told;
-            if known || !socket::is_ready(report, PollFlags::POLLOUT) {
+            if known || !poll::is_ready(report, PollFlags::POLLOUT) {
                 return;
             }
             self.told = *percent;

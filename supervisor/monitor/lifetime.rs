@@ -4,28 +4,28 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::poll::PollFlags;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
 
+use super::last_exit;
+use super::notify::Notify;
 use super::protocol::{Answer, Exit, ExitReason};
 use super::readiness::Sign;
-use super::{Monitor, Phase, create_cgroup, writers};
+use super::state::{Monitor, Phase, create_cgroup, writers};
 use crate::android::wakelock;
 use crate::child::android;
 use crate::clock::{now, unix_s};
-use crate::config::value::{Name, WakelockPolicy};
+use crate::config::value::WakelockPolicy;
 use crate::config::{Config, RootSource, Seeding};
 use crate::fault;
-use crate::paths::Paths;
 use crate::plan;
+use crate::poll::{PollSet, timeout};
 use crate::rootfs::deadline::within;
 use crate::rootfs::guest::Guest;
 use crate::rootfs::root::Root;
-use crate::sys::memory::sleep;
 
 /// How long files inside may take to be read.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -36,7 +36,7 @@ const MOST_HASTY: u32 = 5;
 
 /// What poll(2) has found something for.
 #[derive(Debug, Clone, Copy)]
-enum Source {
+enum Ready {
     Signals,
     Listener,
     Notify,
@@ -53,14 +53,14 @@ impl Monitor {
             // From the last viewer to the first, so that removing one leaves the others where they are.
             for source in self.wait().into_iter().rev() {
                 match source {
-                    Source::Listener => self.accept(),
-                    Source::Notify => self.notified(),
-                    Source::Console => self.console_event(),
-                    Source::Viewer(index) => {
+                    Ready::Listener => self.accept(),
+                    Ready::Notify => self.notified(),
+                    Ready::Console => self.console_event(),
+                    Ready::Viewer(index) => {
                         self.console.serve(index);
                     }
-                    Source::Client(id) => self.hear_client(id),
-                    Source::Signals => {
+                    Ready::Client(id) => self.hear_client(id),
+                    Ready::Signals => {
                         if self.signals.take().contains(&libc::SIGTERM) {
                             self.stop(None, false);
                         }
@@ -92,50 +92,30 @@ impl Monitor {
         }
     }
 
-    fn wait(&self) -> Vec<Source> {
-        let mut sources = vec![Source::Listener];
-        let mut polled = vec![PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)];
-        let mut add = |source, descriptor, reads: bool, writes: bool| {
-            let mut events = PollFlags::empty();
-            events.set(PollFlags::POLLIN, reads);
-            events.set(PollFlags::POLLOUT, writes);
-            sources.push(source);
-            polled.push(PollFd::new(descriptor, events));
-        };
+    fn wait(&self) -> Vec<Ready> {
+        let mut set = PollSet::default();
+        set.input(Ready::Listener, self.listener.as_fd());
         if let Some(notify) = &self.notify {
-            add(Source::Notify, notify.fd(), true, false);
+            set.input(Ready::Notify, notify.fd());
         }
         for client in &self.clients {
-            add(Source::Client(client.id), client.fd(), true, false);
+            set.input(Ready::Client(client.id), client.fd());
         }
         for (index, (stream, reads, writes)) in self.console.viewers().enumerate() {
-            add(Source::Viewer(index), stream, reads, writes);
+            set.add(Ready::Viewer(index), stream, events(reads, writes));
         }
         if let Some((master, writes)) = self.console.master() {
-            add(Source::Console, master, true, writes);
+            set.add(Ready::Console, master, events(true, writes));
         }
         // Signals come last and are handled first.
-        add(Source::Signals, self.signals.fd(), true, false);
-        let timeout = match self.deadline.into_iter().chain(self.asking.map(|asking| asking.at)).min() {
-            None => PollTimeout::NONE,
-            Some(next) => {
-                // One millisecond more, so that the moment has passed when poll returns.
-                let left = next.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
-                PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
-            }
-        };
-        match sleep(&mut polled, timeout) {
-            Err(_) => Vec::new(),
-            Ok(_) => polled
-                .iter()
-                .zip(sources)
-                .filter_map(|(entry, source)| entry.any().unwrap_or(false).then_some(source))
-                .collect(),
-        }
+        set.input(Ready::Signals, self.signals.fd());
+        let next = self.deadline.into_iter().chain(self.asking.map(|asking| asking.at)).min();
+        let left = next.map(|next| next.saturating_duration_since(Instant::now()));
+        set.sleep(timeout(left)).unwrap_or_default()
     }
 
     fn notified(&mut self) {
-        if self.notify.as_ref().is_some_and(super::Notify::is_ready) {
+        if self.notify.as_ref().is_some_and(Notify::is_ready) {
             self.becomes_ready();
         }
     }
@@ -295,7 +275,7 @@ impl Monitor {
             log::warn!("{name}: {error:#}");
         }
         let _ = fault::point("released");
-        if let Err(error) = record(&self.paths, &name, exit) {
+        if let Err(error) = last_exit::write(&self.paths, &name, exit) {
             log::warn!("{name}: {error:#}");
         }
         let _ = fault::point("recorded");
@@ -303,6 +283,13 @@ impl Monitor {
         let _ = std::fs::remove_file(self.paths.control(&name));
         i32::from(exit.is_failure())
     }
+}
+
+fn events(reads: bool, writes: bool) -> PollFlags {
+    let mut events = PollFlags::empty();
+    events.set(PollFlags::POLLIN, reads);
+    events.set(PollFlags::POLLOUT, writes);
+    events
 }
 
 fn exit_of(status: WaitStatus, phase: Phase, uptime_s: u64) -> Exit {
@@ -321,36 +308,4 @@ fn exit_of(status: WaitStatus, phase: Phase, uptime_s: u64) -> Exit {
         signal = signal.filter(|signal| *signal == libc::SIGKILL);
     }
     Exit { reason, code, signal, message: None, at: unix_s(), uptime_s }
-}
-
-/// Writes down that a container never came to run; or that it was stopped before it did.
-pub(super) fn record_failed_start(paths: &Paths, name: &Name, message: &str, stopped: bool) {
-    let exit = Exit {
-        reason: if stopped { ExitReason::Stopped } else { ExitReason::StartFailed },
-        code: None,
-        signal: None,
-        message: Some(message.to_owned()),
-        at: unix_s(),
-        uptime_s: 0,
-    };
-    if let Err(error) = record(paths, name, &exit) {
-        log::warn!("{name}: {error:#}");
-    }
-}
-
-/// Writes down how a container ended.
-///
-/// # Errors
-/// When the run directory cannot be written.
-pub fn record(paths: &Paths, name: &Name, exit: &Exit) -> Result<()> {
-    let text = serde_json::to_vec(exit).context("encode the end")?;
-    crate::durable::write(&paths.last_exit(name), &text, 0o600)?;
-    Ok(())
-}
-
-/// Field 22 of /proc/PID/stat: with the number it names one process and no later one.
-pub(super) fn start_time(pid: Pid) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may contain anything, so count from its end.
-    text.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }

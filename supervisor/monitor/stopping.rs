@@ -1,4 +1,4 @@
-//! Asking an init system to shut down, each in its own language, and the ladder after that.
+//! Asking an init system to shut down, each in its own language. Which one that is, is decided in `plan::stop`.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -6,8 +6,6 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use nix::unistd::Pid;
 
-use super::protocol::Answer;
-use super::{Monitor, Phase};
 use crate::plan::stop::{Stop, StopRequest};
 use crate::rootfs::deadline::within;
 use crate::rootfs::files;
@@ -20,9 +18,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const SHORTEST_WAIT: Duration = Duration::from_millis(10);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
-/// How long a PID 1 that was killed may take before it is thawed and killed again.
-const KILLED_AGAIN: Duration = Duration::from_secs(1);
-
 /// A request that PID 1 has perhaps not heard.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asking {
@@ -32,89 +27,16 @@ pub(super) struct Asking {
     wait: Duration,
 }
 
-/// Why nobody gets a restart any more.
-pub(super) const STOPPED: &str = "the container was stopped, which cancelled the restart";
-
-impl Monitor {
-    /// Asks for the end, which nothing takes back: whoever waits for a restart is told that there will be none. Asked
-    /// again, the earlier deadline counts.
-    pub(super) fn stop(&mut self, timeout_s: Option<u32>, kill: bool) {
-        self.answer_waiting(&Answer::Failed(STOPPED.to_owned()));
-        self.end_boot(timeout_s, kill, false);
-    }
-
-    /// Asks for the end and a new boot; the number of the boot that this will be.
-    ///
-    /// # Errors
-    /// That the container is being stopped: a stop wins over a restart.
-    pub(super) fn restart(&mut self, timeout_s: Option<u32>) -> Result<u32, &'static str> {
-        if self.phase == (Phase::Stopping { restart: false }) {
-            return Err("it is being stopped; 'ds start' boots it again");
-        }
-        if self.init.is_none() {
-            // The boot that is under way has read its configuration already.
-            return Ok(self.boots + 2);
-        }
-        self.end_boot(timeout_s, false, true);
-        Ok(self.boots + 1)
-    }
-
-    fn end_boot(&mut self, timeout_s: Option<u32>, kill: bool, restart: bool) {
-        let again = matches!(self.phase, Phase::Stopping { .. });
-        self.phase = Phase::Stopping { restart };
-        if self.init.is_some() {
-            let timeout = Duration::from_secs(u64::from(timeout_s.unwrap_or(self.plan.stop_timeout_s)));
-            let due = Instant::now() + timeout;
-            self.deadline = Some(self.deadline.map_or(due, |deadline| deadline.min(due)));
-            if kill {
-                self.kill();
-            } else if !again {
-                self.cgroup.thaw();
-                self.ask();
-            }
-        }
-        self.announce();
-    }
-
-    /// Asks PID 1 to end. One that has only just been executed cannot hear: the kernel drops what PID 1 has no handler
-    /// for (pid_namespaces(7)). It is asked again, for a second or two.
-    pub(super) fn ask(&mut self) {
-        let Some(init) = self.init else { return };
-        let wait = self.asking.take().map_or(SHORTEST_WAIT, |asking| asking.wait * 2);
-        let (heard, stopped) = (hears(self.plan.stop, init), is_stopped(init));
-        let asked = request(self.plan.stop, init);
-        if stopped {
-            // What is stopped hears nothing.
-            let _ = process::kill(init, libc::SIGCONT);
-        }
-        if let Err(error) = asked {
-            log::warn!("{}: {error:#}; it is killed", self.config.name);
-            self.kill();
-        } else if !heard && wait <= LONGEST_WAIT {
-            self.asking = Some(Asking { at: Instant::now() + wait, wait });
-        }
-    }
-
-    /// How long PID 1 may still take, when it was asked to end.
-    pub(super) fn ends_within_s(&self) -> Option<u64> {
-        let deadline = self.deadline.filter(|_| matches!(self.phase, Phase::Stopping { .. }))?;
-        Some(deadline.saturating_duration_since(Instant::now()).as_secs() + 1)
-    }
-
-    /// SIGKILL for PID 1, with which the kernel ends every process of its namespace. It is repeated, since root inside
-    /// can freeze a process that is about to die.
-    pub(super) fn kill(&mut self) {
-        self.deadline = Some(Instant::now() + KILLED_AGAIN);
-        self.asking = None;
-        if let Some(init) = self.init {
-            let _ = process::kill(init, libc::SIGKILL);
-        }
-        // Root inside may have frozen it, and may have a process that does so again.
-        self.cgroup.kill();
+impl Asking {
+    /// The repetition that follows `before`, or the first one; none once it has waited long enough.
+    pub(super) fn after(before: Option<Self>) -> Option<Self> {
+        let wait = before.map_or(SHORTEST_WAIT, |asking| asking.wait * 2);
+        (wait <= LONGEST_WAIT).then(|| Self { at: Instant::now() + wait, wait })
     }
 }
 
-fn request(stop: StopRequest, init: Pid) -> Result<()> {
+/// Asks PID 1 to end.
+pub(super) fn request(stop: StopRequest, init: Pid) -> Result<()> {
     // Its files may lie on a file system that the guest itself has mounted.
     let inside = |work: fn(&Root, bool) -> Result<()>, choice: bool| {
         within(PATIENCE, || {
@@ -155,7 +77,7 @@ pub fn is_stopped(pid: Pid) -> bool {
 
 /// Whether PID 1 certainly takes the signal: it has a handler, or has blocked it, as for signalfd(2). One that is in
 /// sigwaitinfo(2) takes it, too, and does not show it: proc_pid_status(5).
-fn hears(stop: StopRequest, init: Pid) -> bool {
+pub(super) fn hears(stop: StopRequest, init: Pid) -> bool {
     let Ok(status) = std::fs::read_to_string(format!("/proc/{init}/status")) else { return true };
     let heard = |field: &str| {
         let mask = status.lines().find_map(|line| line.strip_prefix(field));

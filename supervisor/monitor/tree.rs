@@ -15,7 +15,7 @@ use crate::config::value::Fsck;
 use crate::config::{Config, RootSource};
 use crate::host::security::Selinux;
 use crate::monitor::protocol::Report;
-use crate::rootfs::image::{self, Access, Attachment, Event, Request};
+use crate::rootfs::image::{self, Access, Attachment, ImageEvent, ImageRequest};
 use crate::rootfs::root::Root;
 
 /// Where images are mounted, each in a directory of its container's name.
@@ -124,7 +124,7 @@ fn attach(
         Err(_) => fallback,
     };
     let label = config.container.image_label.as_deref().filter(|_| Selinux::probe() != Selinux::Off);
-    let request = Request {
+    let request = ImageRequest {
         image,
         partition: config.container.image_partition,
         mount_point: &place.join(config.name.as_str()),
@@ -139,8 +139,8 @@ fn attach(
     };
     image::attach(&request, &mut |event| {
         tell(match event {
-            Event::Checking { percent } => Report::Checking { percent },
-            Event::Warning(text) => Report::Warning(text),
+            ImageEvent::Checking { percent } => Report::Checking { percent },
+            ImageEvent::Warning(text) => Report::Warning(text),
         });
     })
 }

@@ -137,9 +137,7 @@ impl Performer {
             Operation::Cover { source, target } => {
                 // Whatever its owner has put there is no reason not to start.
                 let covered = self.cover(source, target);
-                return Ok(covered
-                    .err()
-                    .map(|error| format!("{target} is not what it should be: {error:#}")));
+                return Ok(covered.err().map(|error| format!("{target} is not provided: {error:#}")));
             }
             Operation::ReadOnly { target } => {
                 if let Some(found) = self.present(target)? {

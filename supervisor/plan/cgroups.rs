@@ -28,7 +28,7 @@ pub fn layout(config: &Config, host: &Host, guest: &Guest, warnings: &mut Vec<St
     };
     let chosen = match config.container.cgroup {
         CgroupLayout::V1 if newest => {
-            warnings.push("this systemd knows no cgroup v1; using v2 in spite of cgroup = v1".into());
+            warnings.push("this systemd does not support cgroup v1; using v2 despite cgroup = v1".into());
             Layout::Version2
         }
         CgroupLayout::V1 => Layout::Version1,

@@ -123,7 +123,7 @@ fn namespaces(config: &Config, host: &Host, warnings: &mut Vec<String>) -> Resul
     }
     for kind in host.namespaces.lacking(wanted) {
         match kind.flag {
-            libc::CLONE_NEWNS => bail!("kernel makes no mount namespaces ({}); see 'ds check'", kind.option),
+            libc::CLONE_NEWNS => bail!("kernel has no mount namespaces ({}); see 'ds check'", kind.option),
             libc::CLONE_NEWPID => bail!(
                 "kernel has no {}, and an init system must be PID 1; use 'ds shell', see 'ds check'",
                 kind.option

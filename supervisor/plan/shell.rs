@@ -59,7 +59,7 @@ fn namespaces(own_network: bool, host: &Host, warnings: &mut Vec<String>) -> Res
     }
     for kind in host.namespaces.lacking(wanted) {
         match kind.flag {
-            libc::CLONE_NEWNS => bail!("kernel makes no mount namespaces ({}); see 'ds check'", kind.option),
+            libc::CLONE_NEWNS => bail!("kernel has no mount namespaces ({}); see 'ds check'", kind.option),
             libc::CLONE_NEWNET => {
                 bail!("kernel has no {}, which network.mode = none needs; use host", kind.option)
             }

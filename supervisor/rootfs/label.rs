@@ -39,7 +39,7 @@ fn apply(
     }
     let value = [wanted.as_bytes(), b"\0"].concat();
     call!(set(&value), "setxattr(security.selinux, {wanted})").with_context(|| {
-        "the image does not get the SELinux label that the kernel needs to use it; set container.image-label to \
+        "cannot set the SELinux label that the kernel needs to use the image; set container.image-label to \
          another one, or to 'no'"
     })
 }

@@ -90,7 +90,7 @@ impl Nodes {
                 return Ok((device, path));
             }
         }
-        let Some(scratch) = &self.scratch else { bail!("there is no node of {name} in /dev") };
+        let Some(scratch) = &self.scratch else { bail!("/dev has no node for {name}") };
         let path = scratch.join(name);
         match mknod(&path, kind, Mode::from_bits_truncate(0o600), number) {
             Ok(()) | Err(Errno::EEXIST) => {}
@@ -155,8 +155,7 @@ fn win<T>(free: &mut dyn FnMut() -> Result<u32, Errno>, take: &mut dyn FnMut(u32
         let number = match free() {
             Err(errno) => {
                 let error = call!(Err(errno), "ioctl(LOOP_CTL_GET_FREE)");
-                return error
-                    .context("no loop device is left; detach one that is not used, see 'losetup -l'");
+                return error.context("no loop device is free; detach an unused one, see 'losetup -l'");
             }
             Ok(number) => number,
         };
@@ -166,7 +165,7 @@ fn win<T>(free: &mut dyn FnMut() -> Result<u32, Errno>, take: &mut dyn FnMut(u32
         }
     }
     let busy: Result<T, _> = call!(Err(Errno::EBUSY), "ioctl(LOOP_CONFIGURE)");
-    busy.context("other programs take every free loop device")
+    busy.context("other programs took every free loop device; try again")
 }
 
 /// Attaches in one step, or in two on kernels before 5.8.
@@ -292,7 +291,7 @@ mod tests {
         fs::write(directory.path().join("block/loop4000"), "").unwrap();
         symlink("/dev/null", directory.path().join("dev/loop4000")).unwrap();
         let error = nodes.open(4000, OFlag::O_RDONLY).unwrap_err();
-        assert!(error.to_string().contains("no node of loop4000"), "{error:#}");
+        assert!(error.to_string().contains("no node for loop4000"), "{error:#}");
     }
 
     #[test]
@@ -313,7 +312,7 @@ mod tests {
             Ok(call!(Err(Errno::EBUSY), "ioctl(LOOP_CONFIGURE)")?)
         };
         let error = win(&mut free, &mut take).unwrap_err();
-        assert!(format!("{error:#}").contains("take every free loop device"), "{error:#}");
+        assert!(format!("{error:#}").contains("took every free loop device"), "{error:#}");
         assert_eq!(tries, MOST_RACES);
     }
 
@@ -327,7 +326,7 @@ mod tests {
         assert!(win(&mut || Ok(1), &mut take).is_err());
         assert_eq!(tries, 1);
         let error = win(&mut || Err(Errno::ENOSPC), &mut |_| Ok(())).unwrap_err();
-        assert!(error.to_string().contains("no loop device is left"), "{error:#}");
+        assert!(error.to_string().contains("no loop device is free"), "{error:#}");
     }
 
     #[test]

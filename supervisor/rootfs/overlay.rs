@@ -76,7 +76,7 @@ fn explain(kind: Option<FsType>, errno: Errno) -> Error {
     }
     let suspect = SUSPECTS.iter().find(|(magic, _)| kind == Some(*magic));
     anyhow!(
-        "overlayfs does not take the root file system{} for a volatile container: {}; use an image, which 'ds \
+        "overlayfs does not support the root file system{} for a volatile container: {}; use an image, which 'ds \
          convert NAME image' makes of a directory",
         suspect.map(|(_, name)| format!(" on {name}")).unwrap_or_default(),
         describe(errno)

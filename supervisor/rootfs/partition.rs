@@ -103,10 +103,7 @@ fn logical(base: u64, size: u64, sector: u64, found: &mut Vec<Partition>, at: Re
         let Some(next) = next else { return Ok(()) };
         // Each record lies behind the one before, so the chain ends.
         let further = base.saturating_add(next.start.saturating_mul(sector));
-        ensure!(
-            further > place,
-            "its partition table is damaged: its logical partitions go round in a circle"
-        );
+        ensure!(further > place, "its partition table is damaged: its logical partitions form a loop");
         place = further;
     }
     Ok(())
@@ -238,7 +235,7 @@ mod tests {
         assert_eq!(table(&disk, 512).unwrap(), expected);
         assert_eq!(table(&disk, 4096).unwrap()[0], (1, 4096, 9 * 4096));
         entry(&mut disk, 30 * 512, 1, 0x05, 10, 9);
-        assert!(table(&disk, 512).unwrap_err().to_string().contains("circle"));
+        assert!(table(&disk, 512).unwrap_err().to_string().contains("form a loop"));
         assert_eq!(table(&vec![0; 4096], 512).unwrap(), []);
         assert_eq!(table(b"short", 512).unwrap(), []);
     }

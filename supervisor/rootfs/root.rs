@@ -240,7 +240,7 @@ impl Root {
             Err(errno) => call!(Err(errno), "open({})", path.display())?,
         }
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-            bail!("{} names no file", path.display());
+            bail!("{} does not name a file", path.display());
         };
         let directory = self.make_directories(parent)?;
         let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
@@ -313,7 +313,7 @@ impl Root {
         let path = file.path();
         let found = call!(self.resolve_no_follow(path), "open({})", path.display())?;
         if file_type(&call!(fstat(&found), "fstat")?) != SFlag::S_IFIFO {
-            bail!("{} is no FIFO", path.display());
+            bail!("{} is not a FIFO", path.display());
         }
         let mut fifo = reopen(found.as_fd(), OFlag::O_WRONLY | OFlag::O_NONBLOCK)?;
         fifo.write_all(message).with_context(|| format!("write to {}", path.display()))

@@ -15,9 +15,8 @@ pub struct Stranger {
 type Row = (usize, &'static [u8], &'static str, &'static str);
 
 const CONVERT: &str = "make a raw image of it with 'qemu-img convert -O raw', and use that with --image";
-const INSTALL: &str = "install it inside of a container that has a package manager";
-const REPACK: &str =
-    "unpack it; if there is a tree in it, use that with --rootfs, and a tar archive with --from";
+const INSTALL: &str = "install it in a container that has a package manager";
+const REPACK: &str = "unpack it; use a tree in it with --rootfs, or a tar archive with --from";
 const MEDIUM: &str =
     "it starts an installer; use a root file system that is installed, such as the squashfs file in it";
 
@@ -52,32 +51,37 @@ const KNOWN: &[Row] = &[
         0,
         b"<!DOCTYPE",
         "a web page",
-        "what was downloaded is not the file; look into it and download it again",
+        "the download returned a page instead of the file; read the page, then download the file again",
     ),
     (
         0,
         b"<!doctype",
         "a web page",
-        "what was downloaded is not the file; look into it and download it again",
+        "the download returned a page instead of the file; read the page, then download the file again",
     ),
-    (0, b"<html", "a web page", "what was downloaded is not the file; look into it and download it again"),
+    (
+        0,
+        b"<html",
+        "a web page",
+        "the download returned a page instead of the file; read the page, then download the file again",
+    ),
     (
         0,
         &[0x1F, 0x8B],
         "compressed with gzip",
-        "unpack it with 'gzip -dk', or use it with --from if an archive is in it",
+        "unpack it with 'gzip -dk', or, if it contains an archive, use it with --from",
     ),
     (
         0,
         b"\xFD7zXZ",
         "compressed with xz",
-        "unpack it with 'xz -dk', or use it with --from if an archive is in it",
+        "unpack it with 'xz -dk', or, if it contains an archive, use it with --from",
     ),
     (
         0,
         &[0x28, 0xB5, 0x2F, 0xFD],
         "compressed with zstd",
-        "unpack it with 'zstd -d', or use it with --from if an archive is in it",
+        "unpack it with 'zstd -d', or, if it contains an archive, use it with --from",
     ),
     (0, b"BZh", "compressed with bzip2", "unpack it with 'bzip2 -dk'"),
     (0, &[0x04, 0x22, 0x4D, 0x18], "compressed with lz4", "unpack it with 'lz4 -d'"),

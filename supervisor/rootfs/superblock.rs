@@ -120,7 +120,7 @@ impl Ext {
         } else if !self.clean || self.needs_recovery {
             Some("it was not unmounted")
         } else if most > 0 && mounts >= most {
-            Some("it was mounted often enough since the last check")
+            Some("it reached its maximum number of mounts since the last check")
         } else if interval > 0 && checked.saturating_add(interval) < now {
             Some("its last check is too long ago")
         } else {
@@ -248,7 +248,7 @@ mod tests {
         assert!(parsed(|block| block[0x60] |= 4).due(0).unwrap().contains("not unmounted"));
         assert!(parsed(|block| block[0x3A] = 3).due(0).unwrap().contains("errors"));
         let often = parsed(|block| (block[0x34], block[0x36], block[0x37]) = (20, 20, 0));
-        assert!(often.due(0).unwrap().contains("often"));
+        assert!(often.due(0).unwrap().contains("maximum number of mounts"));
         let once = parsed(|block| (block[0x34], block[0x36], block[0x37]) = (19, 20, 0));
         assert_eq!(once.due(0), None);
         let interval = parsed(|block| block[0x44] = 100);

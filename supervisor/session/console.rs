@@ -8,8 +8,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::bridge::{Bridge, Edge, Typed};
 use super::terminal::{self, RawMode};
@@ -19,6 +17,7 @@ use crate::config::value::Name;
 use crate::container::talk::Talk;
 use crate::exit::ExitCode;
 use crate::monitor::protocol::{Answer, Request};
+use crate::poll::{PollSet, timeout};
 use crate::socket;
 use crate::sys::terminal::WindowSize;
 use crate::worker::Env;
@@ -88,7 +87,7 @@ struct Looking<'a> {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Event {
+enum Ready {
     Client,
     Edge(Edge),
 }
@@ -97,10 +96,10 @@ impl Looking<'_> {
     fn run(mut self) -> Result<Left> {
         self.resize();
         loop {
-            for event in self.wait()? {
-                let left = match event {
-                    Event::Client => self.hear_client()?,
-                    Event::Edge(edge) => self.cross(edge),
+            for ready in self.wait()? {
+                let left = match ready {
+                    Ready::Client => self.hear_client()?,
+                    Ready::Edge(edge) => self.cross(edge),
                 };
                 if let Some(left) = left {
                     return Ok(left);
@@ -115,23 +114,15 @@ impl Looking<'_> {
         }
     }
 
-    fn wait(&self) -> Result<Vec<Event>> {
-        let (mut events, mut polled) = (Vec::new(), Vec::new());
+    fn wait(&self) -> Result<Vec<Ready>> {
+        let mut set = PollSet::default();
         if let Some(client) = self.env.client.fd() {
-            events.push(Event::Client);
-            polled.push(PollFd::new(client, PollFlags::POLLIN));
+            set.input(Ready::Client, client);
         }
         for (edge, descriptor, flags) in self.bridge.edges() {
-            events.push(Event::Edge(edge));
-            polled.push(PollFd::new(descriptor, flags));
+            set.add(Ready::Edge(edge), descriptor, flags);
         }
-        let timeout = if self.asking { PollTimeout::try_from(ASKING)? } else { PollTimeout::NONE };
-        match poll(&mut polled, timeout) {
-            Err(Errno::EINTR) => return Ok(Vec::new()),
-            other => call!(other, "poll")?,
-        };
-        let ready = polled.iter().map(|entry| entry.any().unwrap_or(false));
-        Ok(ready.zip(events).filter_map(|(ready, event)| ready.then_some(event)).collect())
+        Ok(call!(set.wait(timeout(self.asking.then_some(ASKING))), "poll")?)
     }
 
     fn hear_client(&mut self) -> Result<Option<Left>> {

@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
@@ -28,6 +27,7 @@ use crate::cgroup::Joining;
 use crate::child::program::Running;
 use crate::child::wire::FromChild;
 use crate::exit::ExitCode;
+use crate::poll::{PollSet, is_readable, timeout};
 use crate::pty::{Pty, open_again};
 use crate::signals::Signals;
 use crate::socket;
@@ -157,7 +157,7 @@ impl End {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Event {
+enum Ready {
     End,
     Client,
     Edge(Edge),
@@ -168,14 +168,14 @@ impl Session<'_> {
         // It may have ended before anybody listened to SIGCHLD.
         self.reap()?;
         while !self.is_over() {
-            for event in self.wait()? {
-                match event {
-                    Event::Client => self.hear_client()?,
-                    Event::End => {
+            for ready in self.wait()? {
+                match ready {
+                    Ready::Client => self.hear_client()?,
+                    Ready::End => {
                         self.end.heard();
                         self.reap()?;
                     }
-                    Event::Edge(edge) => self.cross(edge),
+                    Ready::Edge(edge) => self.cross(edge),
                 }
             }
             if let Some(screen) = &mut self.screen {
@@ -190,39 +190,27 @@ impl Session<'_> {
         (self.ended.is_some() && shown) || self.killing.is_some_and(|deadline| deadline <= Instant::now())
     }
 
-    fn wait(&self) -> Result<Vec<Event>> {
-        let (mut events, mut polled) = (Vec::with_capacity(6), Vec::with_capacity(6));
-        let mut add = |event: Event, descriptor, flags| {
-            events.push(event);
-            polled.push(PollFd::new(descriptor, flags));
-        };
+    fn wait(&self) -> Result<Vec<Ready>> {
+        let mut set = PollSet::default();
         if self.ended.is_none() {
-            add(Event::End, self.end.fd(), PollFlags::POLLIN);
+            set.input(Ready::End, self.end.fd());
         }
         if let Some(connection) = self.client.fd().filter(|_| !self.client_gone) {
-            add(Event::Client, connection, PollFlags::POLLIN);
+            set.input(Ready::Client, connection);
         }
         for (edge, descriptor, flags) in self.screen.iter().flat_map(|screen| screen.bridge.edges()) {
-            add(Event::Edge(edge), descriptor, flags);
+            set.add(Ready::Edge(edge), descriptor, flags);
         }
-        match poll(&mut polled, self.timeout()) {
-            Err(Errno::EINTR) => return Ok(Vec::new()),
-            other => call!(other, "poll")?,
-        };
-        let ready = polled.iter().map(|entry| entry.any().unwrap_or(false));
-        Ok(ready.zip(events).filter_map(|(ready, event)| ready.then_some(event)).collect())
+        Ok(call!(set.wait(timeout(self.time_left())), "poll")?)
     }
 
-    fn timeout(&self) -> PollTimeout {
+    /// Until something is due without any event.
+    fn time_left(&self) -> Option<Duration> {
         let screen = self.screen.as_ref();
         let asking = screen.filter(|screen| screen.asking).map(|_| ASKING);
-        let until = |deadline: Instant| {
-            // One millisecond more, so that the deadline has passed when poll returns.
-            deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1)
-        };
+        let until = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
         let telling = screen.and_then(|screen| screen.telling).map(|(next, _)| until(next));
-        let soonest = [asking, telling, self.killing.map(until)].into_iter().flatten().min();
-        soonest.map_or(PollTimeout::NONE, |left| PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX))
+        [asking, telling, self.killing.map(until)].into_iter().flatten().min()
     }
 
     fn reap(&mut self) -> Result<()> {
@@ -317,8 +305,7 @@ struct Words {
 /// Asked once it has ended: to hear that all went well, nobody has to be woken.
 fn last_words(wire: &OwnedFd) -> Words {
     let mut words = Words::default();
-    let mut polled = [PollFd::new(wire.as_fd(), PollFlags::POLLIN)];
-    while poll(&mut polled, PollTimeout::ZERO).is_ok_and(|count| count > 0) {
+    while is_readable(wire.as_fd()) {
         let Ok(Some(received)) = socket::receive::<FromChild>(wire) else { break };
         match received.message {
             FromChild::Begun => words.begun = true,

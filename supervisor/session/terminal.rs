@@ -10,6 +10,7 @@ use anyhow::Result;
 use nix::sys::stat::fstat;
 use nix::unistd::isatty;
 
+use crate::proc_stat;
 use crate::sys::socket::peer;
 use crate::sys::terminal::{WindowSize, window_size};
 use crate::worker::client::Client;
@@ -42,7 +43,7 @@ pub fn tells_its_size(client: &Client) -> bool {
     let controlling = || {
         let pid = peer(client.fd()?).ok()?.pid();
         let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        let number: i64 = text.rsplit_once(')')?.1.split_whitespace().nth(4)?.parse().ok()?;
+        let number: i64 = proc_stat::field(&text, 7)?.parse().ok()?;
         Some(number)
     };
     let Ok(status) = fstat(stdin()) else { return true };

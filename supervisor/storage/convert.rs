@@ -82,7 +82,7 @@ pub fn convert(
         None => Form::Directory,
     };
     let place = container.join(form.file_name());
-    ensure!(place.symlink_metadata().is_err(), "{} is in the way; move it away", place.display());
+    ensure!(place.symlink_metadata().is_err(), "{} already exists; move it away", place.display());
     let staging = Staging::beside(&container)?;
     let vessel = Vessel { form, staging: staging.path(), name, label: label(&held.config) };
     job::run(env, watcher, &mut |reporter| {

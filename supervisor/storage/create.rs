@@ -85,7 +85,9 @@ pub fn in_place(env: &Env, name: &Name, settings: &[(&str, &str)]) -> Result<()>
     let _lock = Lock::take_for(env, name)?;
     occupied::refuse(&env.paths, name)?;
     if env.paths.container(name).symlink_metadata().is_ok() {
-        bail!("there is a container of this name; choose another, or change it with 'ds set'");
+        bail!(
+            "a container with this name exists; choose another name, or change the container with 'ds set'"
+        );
     }
     let staging = Staging::for_new(&env.paths, name)?;
     fault::point("create-begun")?;
@@ -147,7 +149,9 @@ pub(super) fn unpack_all(
     }
     stranger::refuse(root, init).with_context(|| source.name.clone())?;
     if root.resolve(init.as_str().as_ref()).is_err_and(|errno| errno == Errno::ENOENT) {
-        reporter.warn(format!("no init found inside: there is no {init}; install one, or set 'init'"))?;
+        reporter.warn(format!(
+            "no init system found: {init} does not exist; install an init system, or set 'init'"
+        ))?;
     }
     Ok(())
 }
@@ -160,7 +164,7 @@ fn blame(error: Error, source: &Source) -> Error {
 fn refuse(error: Error, incoming: &mut Incoming, form: Form, root: &Root) -> Result<()> {
     if incoming.exceeded() {
         return match form {
-            Form::Directory => Err(error.context("there is not enough room; make room first")),
+            Form::Directory => Err(error.context("there is not enough space; free some space first")),
             Form::Image { size, .. } => {
                 bail!("the archive holds far more than fits in an image of {}", space::shown(size))
             }

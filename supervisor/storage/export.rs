@@ -174,7 +174,7 @@ impl Writing {
     fn begin(path: &Path, replace: bool) -> Result<Self> {
         match fs::symlink_metadata(path) {
             Ok(about) if about.is_dir() => bail!("{} is a directory; name a file", path.display()),
-            Ok(_) if !replace => bail!("{} is there already; use --force to overwrite it", path.display()),
+            Ok(_) if !replace => bail!("{} already exists; use --force to overwrite it", path.display()),
             _ => {}
         }
         let directory = match path.parent() {

@@ -29,7 +29,7 @@ large_file,huge_file,dir_nlink,extra_isize,metadata_csum";
 /// # Errors
 /// That it is not there.
 fn tool(name: &str) -> Result<Tool> {
-    Tool::find(name).with_context(|| format!("{name} is not on this system; install e2fsprogs"))
+    Tool::find(name).with_context(|| format!("{name} is not installed; install e2fsprogs"))
 }
 
 /// Makes the sparse file `path` of `size` bytes, mode 0600, with an empty file system for at least `inodes` files.
@@ -103,7 +103,7 @@ pub fn least(path: &Path, block: u64) -> Result<u64> {
     let said = run(&tool("resize2fs")?, &["-P"], path)?;
     ensure!(said.is_success(), "resize2fs: {}", said.last_words());
     parse_least(&said.said).map(|blocks| blocks.saturating_mul(block)).with_context(|| {
-        format!("resize2fs does not tell how small the file system can be: {}", said.last_words())
+        format!("resize2fs does not report the minimum size of the file system: {}", said.last_words())
     })
 }
 
@@ -155,7 +155,7 @@ pub fn block_size(file: &File) -> Result<u64> {
     let shift = u32::from_le_bytes([superblock[0x18], superblock[0x19], superblock[0x1a], superblock[0x1b]]);
     ensure!(
         read.is_ok() && magic == 0xef53 && shift <= 6,
-        "there is no ext4 file system in it, and no other can be resized"
+        "it has no ext4 file system, and ds cannot resize others"
     );
     Ok(1024 << shift)
 }

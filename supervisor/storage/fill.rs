@@ -96,7 +96,7 @@ impl Vessel<'_> {
         // Where an image is sparse, a full disk below it is an input/output error above it, or none on old kernels.
         if matches!(self.form, Form::Image { .. }) && space::is_full(self.staging)? {
             bail!(
-                "there is no room left in {}; make room first",
+                "there is no space left in {}; free some space first",
                 self.staging.parent().unwrap_or(self.staging).display()
             );
         }
@@ -165,12 +165,12 @@ pub fn explain(
         return Err(error);
     }
     match form {
-        Form::Directory => Err(error.context("there is no room left; make room first")),
+        Form::Directory => Err(error.context("there is no space left; free some space first")),
         Form::Image { size, .. } => {
             let given = space::shown(size);
             let place = crate::rootfs::root::reopen(root.directory(), nix::fcntl::OFlag::O_RDONLY)?;
             if call!(fstatvfs(&place), "fstatvfs")?.files_free() == 0 {
-                bail!("an image of {given} has no room for so many files; use a larger one");
+                bail!("an image of {given} has no space for so many files; use a larger one");
             }
             match needed() {
                 Some(needed) => bail!("an image of {given} is too small: it needs {needed}"),

@@ -147,7 +147,7 @@ impl NewName {
 /// That it has.
 pub fn refuse_existing(env: &Env, name: &Name) -> Result<()> {
     if env.paths.container(name).symlink_metadata().is_ok() {
-        bail!("there is a container {name} already; choose another name");
+        bail!("a container {name} already exists; choose another name");
     }
     Ok(())
 }

@@ -102,7 +102,7 @@ fn unpack(
 ) -> Result<(Complete, u64, Vec<String>)> {
     let mut unpacker = Unpacker::new(root, Rules { strip_prefix: Some(TREE), ..Rules::default() })?;
     loop {
-        let Some(member) = members.next()? else { bail!("it is cut off: its last part is missing") };
+        let Some(member) = members.next()? else { bail!("it is truncated: its last part is missing") };
         if member.name == COMPLETE.as_bytes() {
             let complete = content(members, &member, LARGEST_MANIFEST)?;
             let complete: Complete =
@@ -144,9 +144,8 @@ fn configure(
     let before = Config::derive(text, &file, name, &changes).context("its configuration")?;
     if before.container.autostart {
         changes.push(("autostart", "no"));
-        reporter.warn(format!(
-            "it does not start by itself any more; 'ds set {name} autostart=yes' if it shall"
-        ))?;
+        reporter
+            .warn(format!("autostart is disabled for it; to enable it, run 'ds set {name} autostart=yes'"))?;
     }
     if !before.mounts.bind.is_empty() {
         changes.push(("mounts.bind", ""));
@@ -160,7 +159,7 @@ fn configure(
         let value = before.get(key).unwrap_or_default();
         if !value.is_empty() && value != harmless {
             reporter.warn(format!(
-                "it comes with {key}={value}; 'ds set {name} {key}={harmless}' takes that away"
+                "its configuration sets {key}={value}; to reset that, run 'ds set {name} {key}={harmless}'"
             ))?;
         }
     }
@@ -179,7 +178,7 @@ fn small(members: &mut Reader<'_>, name: &str, most: u64) -> Result<Vec<u8>> {
 
 fn content(members: &mut Reader<'_>, member: &Member, most: u64) -> Result<Vec<u8>> {
     let shown = String::from_utf8_lossy(&member.name);
-    ensure!(member.kind == Kind::File && member.map.is_none(), "{shown} in it is no file");
+    ensure!(member.kind == Kind::File && member.map.is_none(), "{shown} in it is not a file");
     members.all_data(most)
 }
 

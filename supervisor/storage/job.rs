@@ -5,13 +5,12 @@
 //! interrupts. What it has made counts only once the worker has put it into its place. clone(2),
 //! PR_SET_PDEATHSIG(2const), mount_namespaces(7), pid_namespaces(7).
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Error, Result, bail};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
@@ -22,6 +21,7 @@ use serde_json::Value;
 
 use crate::call;
 use crate::fault;
+use crate::poll;
 use crate::socket;
 use crate::sys::process::{Fork, clone, exit_immediately, fork, set_parent_death_signal};
 use crate::worker::Env;
@@ -176,8 +176,7 @@ fn begin(socket: OwnedFd, work: &mut dyn FnMut(&mut Reporter) -> Result<Value>) 
 fn prepare(reporter: &Reporter) -> Result<()> {
     call!(set_parent_death_signal(Signal::SIGKILL), "prctl(PR_SET_PDEATHSIG)")?;
     // The parent may have gone before that. It cannot be asked for by its number from another PID namespace.
-    let mut polled = [PollFd::new(std::os::fd::AsFd::as_fd(&reporter.socket), PollFlags::empty())];
-    if poll(&mut polled, PollTimeout::ZERO).is_ok_and(|count| count > 0) {
+    if poll::is_hung_up(reporter.socket.as_fd()) {
         bail!("nobody waits any more");
     }
     let _ = prctl::set_name(c"ds:job");
@@ -231,9 +230,9 @@ fn hear(env: &Env, watcher: Watcher<'_>, socket: &OwnedFd, mut child: Child) -> 
             }
             None => match child.wait() {
                 Some(WaitStatus::Signaled(_, signal, _)) => {
-                    bail!("the job was ended by {signal}; nothing has changed")
+                    bail!("the job was killed by {signal}; nothing has changed")
                 }
-                _ => bail!("the job ended before it was done; nothing has changed"),
+                _ => bail!("the job ended before it was complete; nothing has changed"),
             },
         }
     }

@@ -9,7 +9,7 @@ use anyhow::Result;
 use super::job::Reporter;
 use crate::config::Config;
 use crate::host::security::Selinux;
-use crate::rootfs::image::{self, Access, Attachment, Event, Fsck, Request};
+use crate::rootfs::image::{self, Access, Attachment, Fsck, ImageEvent, ImageRequest};
 
 /// The directory below which an image is mounted.
 pub const PLACE: &str = "mount";
@@ -38,7 +38,7 @@ pub struct Mounting<'a> {
 pub fn mount(mounting: &Mounting<'_>, reporter: &mut Reporter) -> Result<Attachment> {
     // The parent is covered, so it is a directory that has nothing else in it.
     let mount_point = mounting.staging.join(PLACE).join("tree");
-    let request = Request {
+    let request = ImageRequest {
         image: mounting.image,
         partition: mounting.partition,
         mount_point: &mount_point,
@@ -49,9 +49,9 @@ pub fn mount(mounting: &Mounting<'_>, reporter: &mut Reporter) -> Result<Attachm
     };
     let mut told = Ok(());
     let attached = image::attach(&request, &mut |event| match event {
-        Event::Checking { percent: None } => told = reporter.step_in_percent("check"),
-        Event::Checking { percent: Some(percent) } => reporter.progress(percent.into()),
-        Event::Warning(text) => told = reporter.warn(text),
+        ImageEvent::Checking { percent: None } => told = reporter.step_in_percent("check"),
+        ImageEvent::Checking { percent: Some(percent) } => reporter.progress(percent.into()),
+        ImageEvent::Warning(text) => told = reporter.warn(text),
     })?;
     told?;
     Ok(attached)

@@ -101,7 +101,7 @@ fn refuse_too_small(path: &Path, block: u64, size: u64) -> Result<()> {
     let typed = least.div_ceil(1 << 20);
     ensure!(
         size >= least,
-        "what is in it does not fit in {}; the least possible size is {typed}M",
+        "its content does not fit in {}; the minimum size is {typed}M",
         space::shown(size)
     );
     Ok(())

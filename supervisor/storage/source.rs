@@ -247,7 +247,7 @@ impl Read for Incoming {
         self.count += u64::try_from(count).unwrap_or(0);
         if self.most.is_some_and(|most| self.count > most) {
             self.exceeded = true;
-            return Err(io::Error::other("there is more in it than there is room for"));
+            return Err(io::Error::other("its content does not fit in the available space"));
         }
         Ok(count)
     }

@@ -50,7 +50,10 @@ pub fn require(path: &Path, needed: u64) -> Result<()> {
     let free = free(path)?;
     if needed > free {
         let (needed, free) = (shown(needed), shown(free));
-        bail!("about {needed} are needed in {}, and {free} are free; make room first", path.display());
+        bail!(
+            "about {needed} are needed in {}, but only {free} are free; free some space first",
+            path.display()
+        );
     }
     Ok(())
 }
@@ -76,7 +79,7 @@ mod tests {
         require(directory.path(), 0).unwrap();
         let error = require(directory.path(), 1 << 62).unwrap_err().to_string();
         assert!(error.starts_with("about 4294967296.0 GiB are needed in /"), "{error}");
-        assert!(error.ends_with(" are free; make room first"), "{error}");
+        assert!(error.ends_with(" are free; free some space first"), "{error}");
     }
 
     #[test]

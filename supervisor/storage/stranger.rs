@@ -83,18 +83,18 @@ pub fn refuse(root: &Root, init: &ContainerPath) -> Result<()> {
         entries(&top)?.into_iter().filter(|name| name.as_bytes() != b"lost+found").collect();
     names.sort();
     if let Some(known) = image_in_parts(top.as_fd()) {
-        bail!("the archive is no root file system: {known}");
+        bail!("the archive is not a root file system: {known}");
     }
     if let [only] = &names[..]
         && let Ok(inner) = open(top.as_fd(), only)
     {
         let place = shown(only.to_bytes());
         match image_in_parts(inner.as_fd()) {
-            Some(known) => bail!("the archive is no root file system: below {place}/, {known}"),
+            Some(known) => bail!("the archive is not a root file system: below {place}/, {known}"),
             None => tree_below(inner.as_fd(), &format!("{place}/"))?,
         }
         bail!(
-            "the archive is no root file system: everything is below {place}/, and none of {} is there; \
+            "the archive is not a root file system: everything is below {place}/, and it has none of {}; \
              give one of the tree itself",
             OF_A_SYSTEM.join(", ")
         );
@@ -102,13 +102,13 @@ pub fn refuse(root: &Root, init: &ContainerPath) -> Result<()> {
     tree_below(top.as_fd(), "")?;
     for name in names.iter().take(MOST_FILES) {
         if let Some(what) = file_in(top.as_fd(), name) {
-            bail!("the archive is no root file system: {what}");
+            bail!("the archive is not a root file system: {what}");
         }
     }
     let more = if names.len() > MOST_NAMED { ", …" } else { "" };
     let named: Vec<String> = names.iter().take(MOST_NAMED).map(|name| shown(name.to_bytes())).collect();
     bail!(
-        "the archive is no root file system: at its top is none of {}, but {}{more}; give one of the tree itself",
+        "the archive is not a root file system: at its top is none of {}, but {}{more}; give one of the tree itself",
         OF_A_SYSTEM.join(", "),
         named.join(", ")
     )
@@ -148,7 +148,7 @@ fn tree_below(top: BorrowedFd<'_>, place: &str) -> Result<()> {
     for name in names.iter().take(MOST_FILES) {
         if open(top, name).is_ok_and(|inner| is_system(inner.as_fd())) {
             bail!(
-                "the archive is no root file system: there is one below {place}{}/, beside other things; \
+                "the archive is not a root file system: there is one below {place}{}/, beside other things; \
                  unpack it, and give the tree alone: {ALONE}",
                 shown(name.to_bytes())
             );

@@ -45,7 +45,7 @@ impl Intent {
     /// When the file cannot be written.
     pub fn record(&self, staging: &Path) -> Result<()> {
         let bytes = serde_json::to_vec(self).context("encode the intent")?;
-        durable::write(&staging.join(INTENT), &bytes, 0o600).context("write down what is to be done")
+        durable::write(&staging.join(INTENT), &bytes, 0o600).context("record the intent")
     }
 
     /// Lets go of the root file system that does not count, in the container's directory `container`. `root` is the one
@@ -77,7 +77,7 @@ impl Intent {
 /// When the note cannot be made.
 pub fn writes_in(staging: &Path, directory: &Path) -> Result<()> {
     let directory = fs::canonicalize(directory).with_context(|| format!("find {}", directory.display()))?;
-    symlink(directory, staging.join(ELSEWHERE)).context("note where the job writes")
+    symlink(directory, staging.join(ELSEWHERE)).context("record where the job writes")
 }
 
 /// What of ours lies about.
@@ -126,7 +126,7 @@ pub fn all(paths: &Paths) {
         });
         match settled {
             Ok(dead) => dead.delete(),
-            Err(error) => log::warn!("{name}: what a job has left cannot be swept: {error:#}"),
+            Err(error) => log::warn!("{name}: the remains of a job cannot be removed: {error:#}"),
         }
     }
 }

@@ -58,7 +58,7 @@ pub fn transfer(from: &Root, to: &Root, reporter: &mut Reporter) -> Result<()> {
     let mut said = String::new();
     let heard = File::from(complaint).read_to_string(&mut said);
     while waitpid(child, None) == Err(Errno::EINTR) {}
-    heard.context("hear what packing says")?;
+    heard.context("read the messages of the packing process")?;
     let unpacked = match (unpacked, said.strip_prefix('\0')) {
         // Packing fails when unpacking does, and the other way round: the one that began is the one to tell.
         (Err(error), Some(reason)) if reason.contains("EPIPE") || reason.contains("Broken pipe") => {

@@ -7,11 +7,12 @@ use std::cell::RefCell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result, bail};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollTimeout;
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 
 use super::protocol::{FromWorker, ToWorker};
 use crate::call;
+use crate::poll::wait_for_input;
 use crate::socket;
 use crate::sys::signal::raise_on_input;
 
@@ -53,8 +54,7 @@ impl Client {
     pub fn dies_with_client(&self) -> Result<()> {
         let Some(connection) = self.fd() else { return Ok(()) };
         call!(raise_on_input(connection), "fcntl(O_ASYNC)")?;
-        let mut waiting = [PollFd::new(connection, PollFlags::POLLIN)];
-        if call!(poll(&mut waiting, PollTimeout::ZERO), "poll")? > 0 {
+        if call!(wait_for_input(connection, PollTimeout::ZERO), "poll")? {
             // It came before the kernel was told.
             bail!("interrupted");
         }

@@ -7,11 +7,10 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::client::{Client, FromClient};
 use crate::call;
+use crate::poll::{PollSet, timeout};
 
 /// How long a process of ours may take to answer. It takes far less than a millisecond.
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -24,21 +23,18 @@ impl Client {
     /// That the client interrupted it.
     pub fn wait(&self, descriptor: Option<BorrowedFd<'_>>, until: Option<Instant>) -> Result<bool> {
         loop {
-            let mut polled: Vec<PollFd<'_>> = [descriptor, self.fd()]
-                .into_iter()
-                .flatten()
-                .map(|one| PollFd::new(one, PollFlags::POLLIN))
-                .collect();
-            match poll(&mut polled, timeout(until)) {
-                Err(Errno::EINTR) => continue,
-                other => call!(other, "poll")?,
-            };
-            let ready: Vec<bool> = polled.iter().map(|entry| entry.any().unwrap_or(false)).collect();
-            if descriptor.is_some() && ready[0] {
-                return Ok(true);
+            let mut set = PollSet::default();
+            if let Some(descriptor) = descriptor {
+                set.input(true, descriptor);
             }
-            if self.fd().is_some() && ready.last() == Some(&true) {
-                self.interrupt()?;
+            if let Some(client) = self.fd() {
+                set.input(false, client);
+            }
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            match call!(set.wait(timeout(left)), "poll")?.first() {
+                Some(true) => return Ok(true),
+                Some(false) => self.interrupt()?,
+                None => {}
             }
             if until.is_some_and(|until| until <= Instant::now()) {
                 return Ok(false);
@@ -63,14 +59,6 @@ impl Client {
             FromClient::Signal(_) => Ok(()),
         }
     }
-}
-
-/// A millisecond more than there is, so that the moment has passed when poll(2) returns.
-fn timeout(until: Option<Instant>) -> PollTimeout {
-    until.map_or(PollTimeout::NONE, |until| {
-        let left = until.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
-        PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
-    })
 }
 
 #[cfg(test)]

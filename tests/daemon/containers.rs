@@ -101,7 +101,7 @@ fn what_ends_by_itself_is_restarted_with_growing_waits_until_it_is_stopped() {
     assert_eq!(listed["state"], "restarting");
     assert!(machine.ds(&["list"]).succeeds().contains("restarts in "));
     assert!(machine.log().contains("start web: "), "{}", machine.log());
-    assert_eq!(machine.ds(&["stop", "web"]).succeeds(), "web is not running\n");
+    assert_eq!(machine.ds(&["stop", "web"]).succeeds(), "web is not running; its restart was cancelled\n");
     let listed = machine.listed("web");
     assert_eq!((&listed["state"], &listed["restart_in_s"]), (&"failed".into(), &serde_json::Value::Null));
     let status = machine.json(&["supervisor", "status", "--json"]);
@@ -147,6 +147,6 @@ fn a_monitor_that_hangs_does_not_take_the_list_with_it() {
     fs::remove_file(machine.paths.control(&name)).unwrap();
     let _hanging = ds::socket::listen_at(&machine.paths.control(&name)).unwrap();
     let listed = machine.listed("web");
-    assert_eq!(listed["problem"], "its monitor does not answer");
+    assert_eq!(listed["problem"], "its monitor does not answer; 'ds stop web --kill' ends both");
     assert_eq!(listed["state"], "running");
 }

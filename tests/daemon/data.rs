@@ -40,8 +40,7 @@ fn a_container_is_made_whole_or_not_at_all() {
     nothing_is_left(&machine);
 
     assert_eq!(create(&["--set", "hostname=first"]).succeeds(), "web created\n");
-    let again =
-        "ds: create web: there is a container of this name; choose another, or change it with 'ds set'";
+    let again = "ds: create web: a container with this name exists; choose another name, or change the container with 'ds set'";
     create(&[]).fails(1, again);
     assert_eq!(machine.ds(&["get", "web", "hostname"]).succeeds(), "first\n");
     // A relative path is the client's.
@@ -104,7 +103,7 @@ fn a_renamed_container_keeps_what_is_its_own() {
     let own = machine.paths.container(&"web".parse().unwrap()).join("rootfs");
     fs::create_dir_all(own.join("etc")).unwrap();
     machine.ds(&["set", "web", &format!("rootfs={}", own.display())]).succeeds();
-    let taken = "ds: rename web: there is a container other already; choose another name";
+    let taken = "ds: rename web: a container other already exists; choose another name";
     machine.ds(&["rename", "web", "other"]).fails(1, taken);
     machine.ds(&["rename", "web", "www"]).succeeds();
     assert_eq!(machine.ds(&["list", "--names"]).succeeds(), "other\nwww\n");

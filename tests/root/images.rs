@@ -356,7 +356,7 @@ fn what_is_no_image_is_told_and_left_as_it_is() {
     let cases: [(&str, Vec<u8>, &str); 7] = [
         ("empty", Vec::new(), "is empty"),
         ("garbage", b"garbage\n".repeat(9000), "no file system in it"),
-        ("cut-off", whole[..whole.len() / 2].to_vec(), "cut off"),
+        ("cut-off", whole[..whole.len() / 2].to_vec(), "truncated"),
         ("short", whole[..1500].to_vec(), "no file system in it"),
         ("xfs", with(0, b"XFSB"), "holds xfs"),
         ("f2fs", with(1024, &[0x10, 0x20, 0xF5, 0xF2]), "holds f2fs"),

@@ -56,7 +56,7 @@ fn a_start_that_fails_or_dies_at_any_stage_of_an_image_leaves_nothing() {
             let done = sandbox.ds(&["start", "web"]);
             done.fails(
                 1,
-                if stage == "loop-free" && action == "fail" { &["no loop device is left"] } else { &[] },
+                if stage == "loop-free" && action == "fail" { &["no loop device is free"] } else { &[] },
             );
             wait_for(&format!("a clean machine after {stage}"), || sandbox.has_no_containers().then_some(()));
             assert_recovers(&mut sandbox, &path);

@@ -2,10 +2,14 @@
 
 use crate::process::{self, Process};
 use crate::root_fs::Tree;
-use crate::sandbox::{STANDBY, Sandbox, Setting};
+use crate::sandbox::{Done, STANDBY, Sandbox, Setting};
 use crate::{skip, wait_for};
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
+use std::fs::{self, File};
 use std::process::Child;
+use std::thread::sleep;
+use std::time::Duration;
 
 /// Every stage of a start, in order, and which process is at it.
 const START: [(&str, Part); 15] = [
@@ -90,7 +94,7 @@ fn a_start_that_fails_at_any_stage_is_one_line_and_leaves_nothing() {
     }
     for (stage, _) in START {
         let (mut sandbox, tree) = sandbox(stage, "fail");
-        sandbox.ds(&["start", "web"]).fails(1, &["ds: start web: ", &format!("fault injected at {stage}")]);
+        sandbox.ds(&["start", "web"]).fails(1, &["ds: start web: ", &format!("injected fault at {stage}")]);
         wait_for("the end of the monitor", || sandbox.monitor("web").is_none().then_some(()));
         sandbox.assert_no_containers();
         assert_recovers(&mut sandbox, &tree);
@@ -123,8 +127,16 @@ fn a_monitor_that_dies_before_the_supervisor_looks_leaves_nothing() {
     let (mut sandbox, tree) = sandbox("grouped", "kill");
     sandbox.wait_for_standby();
     let supervisor = sandbox.supervisor().expect("a supervisor").pid;
+    // The worker has taken its client, and gets no further before the supervisor is stopped.
+    let path = sandbox.run_directory("containers/web/lock");
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let lock = Flock::lock(File::create(path).unwrap(), FlockArg::LockExclusive).expect("lock");
+    let start = sandbox.spawn_ds(&["start", "web"]);
+    wait_for("the worker", || sandbox.processes().into_iter().find(|one| one.name == "ds:worker"));
+    sleep(Duration::from_millis(200));
     process::signal(supervisor, Signal::SIGSTOP);
-    sandbox.ds(&["start", "web"]).fails(1, &["ds: start web: "]);
+    drop(lock);
+    Done::new("start web".into(), start.wait_with_output().unwrap()).fails(1, &["ds: start web: "]);
     assert!(!sandbox.has_no_containers(), "there is something to remove");
     process::signal(supervisor, Signal::SIGCONT);
     wait_for("a clean machine", || sandbox.has_no_containers().then_some(()));
@@ -318,7 +330,7 @@ fn a_reboot_that_fails_is_told() {
     let (sandbox, tree) = sandbox("rebooting", "fail");
     sandbox.ds(&["start", "web"]).succeeds();
     wait_for("the report", || tree.report());
-    sandbox.ds(&["restart", "web"]).fails(1, &["ds: restart web: ", "fault injected at rebooting"]);
+    sandbox.ds(&["restart", "web"]).fails(1, &["ds: restart web: ", "injected fault at rebooting"]);
     sandbox.wait_for_state("web", "failed");
     wait_for("a clean machine", || sandbox.has_no_containers().then_some(()));
 }

@@ -184,7 +184,7 @@ fn a_tree_below_one_directory_and_one_without_init_are_told() {
     let empty = Tree::empty(&sandbox.path("empty"));
     let packed = archive(&sandbox, &empty, "empty.tar", &[]);
     let created = sandbox.ds(&["create", "none", "--from", text(&packed)]);
-    assert!(created.errors.contains("no init found inside: there is no /sbin/init"), "{}", created.errors);
+    assert!(created.errors.contains("no init system found: /sbin/init does not exist"), "{}", created.errors);
     created.succeeds();
 }
 
@@ -232,7 +232,7 @@ fn what_cannot_become_a_container_is_one_line_and_leaves_nothing() {
     assert_tidy(&sandbox);
     sandbox.ds(&["create", "web", "--from", text(&packed), "--size", "128M"]).succeeds();
     let again = sandbox.ds(&["create", "web", "--from", text(&packed)]);
-    again.fails(1, &["there is a container web already"]);
+    again.fails(1, &["a container web already exists"]);
 }
 
 #[test]
@@ -321,7 +321,7 @@ fn an_image_grows_and_shrinks_and_keeps_what_it_has() {
     assert_eq!(xattr::get(file.as_fd(), c"user.label"), Ok(b"kept".to_vec()));
     assert_eq!(field(&image, "Block count"), ((80 << 20) / 4096).to_string());
     let refused = sandbox.ds(&["resize", "web", "8M"]);
-    let line = refused.fails(1, &["does not fit in 8 MiB; the least possible size is "]);
+    let line = refused.fails(1, &["does not fit in 8 MiB; the minimum size is "]);
     let least = line.trim().rsplit(' ').next().expect("a size").to_owned();
     sandbox.ds(&["resize", "web", &least]).succeeds();
     assert_eq!(field(&image, "Filesystem state"), "clean");

@@ -149,7 +149,7 @@ fn fail_and_die(job: &Job, more: &[&str], prepare: impl Fn(&Machine)) {
             assert_eq!(done.status.code(), Some(1), "{stage} {action}: {errors}");
             assert_eq!(errors.matches('\n').count(), 1, "{stage} {action}: {errors}");
             if action == "fail" {
-                assert!(errors.contains(&format!("fault injected at {stage}")), "{errors}");
+                assert!(errors.contains(&format!("injected fault at {stage}")), "{errors}");
                 assert_tidy(&machine.sandbox);
             }
             machine.assert_recovers(job);

@@ -36,7 +36,7 @@ fn a_copy_is_a_container_of_its_own() {
     assert!(fs::metadata(&images[1]).expect("stat").blocks() * 512 < 48 << 20, "sparse");
     assert_boots(&sandbox, "img2");
     assert_boots(&sandbox, "dir2");
-    sandbox.ds(&["copy", "img", "dir"]).fails(1, &["there is a container dir already"]);
+    sandbox.ds(&["copy", "img", "dir"]).fails(1, &["a container dir already exists"]);
     sandbox.ds(&["copy", "img", "img"]).fails(1, &["another name"]);
     sandbox.ds(&["rm", "dir2"]).succeeds();
     assert_boots(&sandbox, "dir");
@@ -56,7 +56,7 @@ fn a_container_travels_in_one_file() {
     let file = sandbox.path("out.tar.zst");
     sandbox.ds(&["export", "dir", "-o", text(&file)]).succeeds();
     assert_eq!(fs::metadata(&file).expect("stat").mode() & 0o7777, 0o600);
-    sandbox.ds(&["export", "dir", "-o", text(&file)]).fails(1, &["is there already; use --force"]);
+    sandbox.ds(&["export", "dir", "-o", text(&file)]).fails(1, &["already exists; use --force"]);
     sandbox.ds(&["export", "dir", "-o", text(&file), "--force"]).succeeds();
     let imported = sandbox.ds(&["import", text(&file), "dir2"]);
     for word in ["does not start by itself", "mounts.bind was left out", "/srv:/srv"] {
@@ -121,7 +121,7 @@ fn a_file_that_is_not_whole_or_not_ours_is_refused() {
         let line = format!("zstd -dcq < {} | {script} | zstd -cq", text(&file));
         Command::new("/bin/bash").args(["-o", "pipefail", "-c", &line]).output().expect("bash").stdout
     };
-    refuse(&plain("{ head -c -2048; head -c 1024 /dev/zero; }"), &["cut off"]);
+    refuse(&plain("{ head -c -2048; head -c 1024 /dev/zero; }"), &["truncated"]);
     refuse(&plain("sed 's/hello/HELLO/'"), &["damaged", "checksum"]);
     let mut terminal = sandbox.ds_on_terminal(&["export", "web", "-o", "-"]);
     terminal.expect("standard output is a terminal");

@@ -171,7 +171,7 @@ fn what_overlayfs_does_not_take_is_told() {
     sandbox.create("web", &lower, &["volatile=yes"]);
     sandbox
         .ds(&["start", "web"])
-        .fails(1, &["overlayfs does not take", "on overlayfs", "'ds convert NAME image'"]);
+        .fails(1, &["overlayfs does not support", "on overlayfs", "'ds convert NAME image'"]);
     sandbox.ds(&["set", "web", "volatile=no"]).succeeds();
     sandbox.ds(&["start", "web"]).succeeds();
     sandbox.ds(&["stop", "web"]).succeeds();

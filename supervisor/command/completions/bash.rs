@@ -3,7 +3,7 @@
 //! The function needs nothing but bash 4: not the bash-completion package, which phones do not have. See bash(1),
 //! "Programmable Completion".
 
-use super::{Kind, is_last, keys};
+use super::kind::{Kind, is_last, keys};
 use crate::cli::table::{Arity, Flag, FlagValue, Operand, Placeholder, Verb};
 use std::fmt::Write;
 

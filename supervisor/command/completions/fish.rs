@@ -3,7 +3,7 @@
 //! See complete(1) of fish. Conditions look at the first word after `ds`, not at any word, so that a container called
 //! `start` confuses nobody.
 
-use super::{Kind, is_last, keys};
+use super::kind::{Kind, is_last, keys};
 use crate::cli::table::{Arity, Flag, FlagValue, Operand, Placeholder, Verb};
 use std::fmt::Write;
 

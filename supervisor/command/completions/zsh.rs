@@ -2,7 +2,7 @@
 //!
 //! It works both as a file `_ds` in a directory of `$fpath` and when it is sourced. See zshcompsys(1), `_arguments`.
 
-use super::{Kind, keys, quoted};
+use super::kind::{Kind, keys, quoted};
 use crate::cli::table::{Arity, Flag, FlagValue, Operand, Placeholder, Verb};
 use std::fmt::Write;
 

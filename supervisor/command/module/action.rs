@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use nix::unistd::execv;
 
 use super::manager::Manager;
-use super::{ID, MANAGERS};
+use super::place::{ID, MANAGERS};
 use crate::call;
 use crate::client;
 use crate::command::print;

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::{ID, MANAGERS};
+use super::place::{ID, MANAGERS};
 use crate::daemon::{detach, launch};
 use crate::durable;
 use crate::exit::ExitCode;

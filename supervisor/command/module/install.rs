@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 
 use super::links;
 use super::manager::{Caller, Manager};
-use super::{ID, MANAGERS};
+use super::place::{ID, MANAGERS};
 use crate::command::check::Report;
 use crate::command::version::VERSION;
 use crate::host::Host;

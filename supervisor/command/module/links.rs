@@ -11,8 +11,8 @@ use std::process;
 
 use anyhow::{Context, Result};
 
-use super::{ID, MANAGERS};
-use crate::compat::Tool;
+use super::place::{ID, MANAGERS};
+use crate::cli::compat::Tool;
 
 /// All names, that of the program first.
 pub const NAMES: [&str; 4] = ["ds", Tool::Droidspaces.name(), Tool::Nspawn.name(), Tool::Getroot.name()];

@@ -5,7 +5,7 @@
 
 use anyhow::{Result, bail};
 
-use super::MANAGERS;
+use super::place::MANAGERS;
 
 /// Oldest Android: 8.0. Kernels of older devices lack too much.
 const OLDEST_API: u32 = 26;

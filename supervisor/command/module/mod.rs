@@ -9,6 +9,7 @@ mod install;
 mod keep;
 mod links;
 mod manager;
+mod place;
 mod uninstall;
 
 use std::io;
@@ -20,12 +21,6 @@ use crate::cli::{Module, ModuleAction};
 use crate::exit::ExitCode;
 use crate::paths::Paths;
 use crate::platform::is_android;
-
-/// `id` of module.prop: the name of the module's directory.
-pub const ID: &str = "droidspaces-supervisor";
-
-/// Where root managers keep modules and their own programs.
-const MANAGERS: &str = "/data/adb";
 
 /// Does the work of one script.
 ///
@@ -50,7 +45,7 @@ pub fn run(arguments: &Module, paths: &Paths) -> Result<ExitCode> {
 
 #[cfg(test)]
 mod tests {
-    use super::ID;
+    use super::place::ID;
 
     #[test]
     fn the_identity_is_that_of_module_prop() {

@@ -4,7 +4,9 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use super::{HostPath, Invalid, Switch, quoted};
+use super::choice::Switch;
+use super::invalid::{Invalid, quoted};
+use super::path::HostPath;
 
 /// Where the phone keeps the files that all apps share, of its first user.
 const MEDIA: &str = "/data/media/0";

@@ -5,7 +5,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{ContainerPath, HostPath, Invalid, quoted};
+use super::invalid::{Invalid, quoted};
+use super::path::{ContainerPath, HostPath};
 
 /// One directory or file of the host that appears in the container.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Invalid, quoted};
+use super::invalid::{Invalid, quoted};
 
 /// An enumeration whose text form is a fixed word per variant; read in either case. Where `yes` or `no` is one of the
 /// words, the other spellings of a [`Switch`] are read as well.

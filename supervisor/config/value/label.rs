@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Invalid, quoted};
+use super::invalid::{Invalid, quoted};
 
 /// Longest label, bytes: far above what any policy has.
 const LONGEST: usize = 255;

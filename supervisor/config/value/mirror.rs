@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use super::{Invalid, quoted, refuse_control_characters};
+use super::invalid::{Invalid, quoted, refuse_control_characters};
 
 /// Servers laid out as images.linuxcontainers.org is, in the order to try; none has a slash at its end.
 #[derive(Debug, Clone, PartialEq, Eq)]

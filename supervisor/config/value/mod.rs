@@ -4,9 +4,6 @@
 //! control characters, and the one-line explanation of a bad value. Knows nothing of files, sections or keys
 //! (`config::ini`, `config::keys`) and never touches the file system.
 
-use std::error::Error;
-use std::fmt;
-
 /// Gives types that have a text form the same form in serde documents.
 macro_rules! text_in_serde {
     ($($type:ty),+ $(,)?) => {$(
@@ -27,6 +24,7 @@ macro_rules! text_in_serde {
 mod android;
 mod bind;
 mod choice;
+mod invalid;
 mod label;
 mod mirror;
 mod name;
@@ -41,6 +39,8 @@ pub use choice::{
     CgroupLayout, DeadlockShield, Fsck, HardwareAccess, LogLevel, NetworkMode, Privileged, RestartPolicy,
     StartAfter, Switch, UserNamespaces, WakelockPolicy,
 };
+pub use invalid::Invalid;
+pub(crate) use invalid::{quoted, refuse_control_characters};
 pub use label::ImageLabel;
 pub use mirror::Mirrors;
 pub use name::{EnvironmentName, EnvironmentValue, Hostname, Name, Uuid};
@@ -48,109 +48,3 @@ pub use number::{Cpus, Priority, Seconds, Size, Whole};
 pub use path::{ContainerPath, HostPath};
 pub use seed::{Seed, SeedItem, Subsystems};
 pub use user::{Account, AccountName, UserSpec};
-
-/// Why a text is not a value of the wanted type, and what to write instead.
-///
-/// Displays as one line, `why; what to do`, without control characters whatever the text contained.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Invalid {
-    why: String,
-    hint: String,
-    offset: usize,
-}
-
-impl Invalid {
-    /// A fault of the whole text.
-    pub(crate) fn new(why: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { why: why.into(), hint: hint.into(), offset: 0 }
-    }
-
-    /// The same fault, seen at byte `offset` of the text.
-    pub(crate) fn at(mut self, offset: usize) -> Self {
-        self.offset = offset;
-        self
-    }
-
-    /// The same fault, for a text that begins `bytes` further on in a larger one.
-    pub(crate) fn moved(mut self, bytes: usize) -> Self {
-        self.offset += bytes;
-        self
-    }
-
-    /// What is wrong.
-    pub fn why(&self) -> &str {
-        &self.why
-    }
-
-    /// What to do about it.
-    pub fn hint(&self) -> &str {
-        &self.hint
-    }
-
-    /// Where in the text the fault begins, in bytes; 0 when it is the whole text.
-    pub fn offset(&self) -> usize {
-        self.offset
-    }
-}
-
-impl fmt::Display for Invalid {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}; {}", self.why, self.hint)
-    }
-}
-
-impl Error for Invalid {}
-
-/// Refuses the characters that no value may contain: C0 (NUL, newline, tab, escape …), DEL and C1.
-///
-/// They would end a line of the file early (and so make a key of the rest), or steer the terminal that shows them.
-pub(crate) fn refuse_control_characters(text: &str) -> Result<(), Invalid> {
-    match text.char_indices().find(|(_, character)| character.is_control()) {
-        Some((offset, character)) => Err(Invalid::new(
-            format!("control character U+{:04X} in a value", u32::from(character)),
-            "remove it",
-        )
-        .at(offset)),
-        None => Ok(()),
-    }
-}
-
-/// `text` in quotes for an error message: cut at 60 characters, control characters escaped.
-pub(crate) fn quoted(text: &str) -> String {
-    const SHOWN: usize = 60;
-    let mut shown = String::from("'");
-    for character in text.chars().take(SHOWN) {
-        if character.is_control() {
-            shown.extend(character.escape_default());
-        } else {
-            shown.push(character);
-        }
-    }
-    if text.chars().nth(SHOWN).is_some() {
-        shown.push('…');
-    }
-    shown.push('\'');
-    shown
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quoting_shows_no_control_character_and_is_bounded() {
-        assert_eq!(quoted("a\u{1b}[2J"), "'a\\u{1b}[2J'");
-        assert_eq!(quoted(&"x".repeat(100)).chars().count(), 63);
-        assert_eq!(quoted(&"é".repeat(60)), format!("'{}'", "é".repeat(60)));
-    }
-
-    #[test]
-    fn control_characters_are_found_where_they_are() {
-        for bad in ['\0', '\n', '\r', '\t', '\u{1b}', '\u{7f}', '\u{85}', '\u{9f}'] {
-            let fault = refuse_control_characters(&format!("é{bad}")).unwrap_err();
-            assert_eq!(fault.offset(), 2);
-            assert!(!fault.to_string().chars().any(char::is_control));
-        }
-        assert!(refuse_control_characters("plain ünïcode").is_ok());
-    }
-}

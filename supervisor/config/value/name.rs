@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::str::FromStr;
 
-use super::{Invalid, quoted, refuse_control_characters};
+use super::invalid::{Invalid, quoted, refuse_control_characters};
 
 /// The name of a container: a letter or digit, then up to 63 more letters, digits, `_`, `.` or `-` (ASCII).
 ///

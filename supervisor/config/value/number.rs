@@ -7,7 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{Invalid, quoted};
+use super::invalid::{Invalid, quoted};
 
 /// An amount of memory or storage in bytes. `K`, `M`, `G`, `T` (either case) are powers of 1024; decimals are cut to
 /// whole bytes.

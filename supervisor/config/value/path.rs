@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use super::{Invalid, quoted, refuse_control_characters};
+use super::invalid::{Invalid, quoted, refuse_control_characters};
 
 /// `PATH_MAX` without its final NUL (limits.h).
 const LONGEST: usize = 4095;

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Invalid, Switch, quoted};
+use super::choice::Switch;
+use super::invalid::{Invalid, quoted};
 use crate::nearest::nearest;
 
 /// The longest name of a subsystem that is taken.

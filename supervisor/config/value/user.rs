@@ -7,7 +7,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Invalid, quoted};
+use super::invalid::{Invalid, quoted};
 
 /// The name of a user or group: a letter or `_`, then letters, digits, `_`, `.`, `-`, and a final `$` perhaps;
 /// 32 characters at most (useradd(8), systemd's "relaxed" names without the exotic ones).

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use nix::unistd::geteuid;
 
-use super::{Feature, Ground, link, trial};
+use super::feature::{Feature, Ground};
+use super::{link, trial};
 use crate::tool::Tool;
 
 /// A required feature.
@@ -42,8 +43,8 @@ pub const FEATURES: &[Feature] = &[
         "mount namespaces",
         "2.4.19",
         "CONFIG_NAMESPACES",
-        "a file tree of the container's own",
-        "nothing starts",
+        "a separate file tree for each container",
+        "no container starts",
         |ground| ground.host.namespaces.has(libc::CLONE_NEWNS),
     ),
     required(
@@ -51,27 +52,27 @@ pub const FEATURES: &[Feature] = &[
         "2.6.24",
         "CONFIG_PID_NS",
         "an init system as PID 1",
-        "'ds start' refuses; 'ds shell' works",
+        "'ds start' fails; 'ds shell' works",
         |ground| ground.host.namespaces.has(libc::CLONE_NEWPID),
     ),
-    required("proc", "1.0", "CONFIG_PROC_FS", "/proc", "nothing starts", |_| trial::mounts("proc", "")),
-    required("sysfs", "2.6.0", "CONFIG_SYSFS", "/sys", "nothing starts", |_| trial::mounts("sysfs", "")),
-    required("tmpfs", "2.4.0", "CONFIG_TMPFS", "/dev, /run and /dev/shm", "nothing starts", |_| {
+    required("proc", "1.0", "CONFIG_PROC_FS", "/proc", "no container starts", |_| trial::mounts("proc", "")),
+    required("sysfs", "2.6.0", "CONFIG_SYSFS", "/sys", "no container starts", |_| trial::mounts("sysfs", "")),
+    required("tmpfs", "2.4.0", "CONFIG_TMPFS", "/dev, /run and /dev/shm", "no container starts", |_| {
         trial::mounts("tmpfs", "mode=755")
     }),
     required(
         "devpts instances",
         "2.6.29",
         "CONFIG_UNIX98_PTYS",
-        "terminals of the container's own",
-        "nothing starts (before 4.7: CONFIG_DEVPTS_MULTIPLE_INSTANCES)",
+        "separate terminals for each container",
+        "no container starts (before 4.7: CONFIG_DEVPTS_MULTIPLE_INSTANCES)",
         |_| trial::mounts("devpts", "newinstance,ptmxmode=0666"),
     ),
     required(
         "system call filters",
         "3.5",
         "CONFIG_SECCOMP CONFIG_SECCOMP_FILTER",
-        "refusing what would harm the machine",
+        "blocking system calls that would harm the machine",
         "starts only with security.privileged = noseccomp",
         |_| trial::filter(),
     ),
@@ -79,16 +80,16 @@ pub const FEATURES: &[Feature] = &[
         "UTS namespaces",
         "2.6.19",
         "CONFIG_UTS_NS",
-        "a host name of the container's own",
-        "a warning; shares the host's name",
+        "a separate host name for each container",
+        "a warning; the container shares the host's name",
         |ground| ground.host.namespaces.has(libc::CLONE_NEWUTS),
     ),
     optional(
         "IPC namespaces",
         "2.6.19",
         "CONFIG_IPC_NS",
-        "System V IPC and message queues of its own",
-        "a warning; shares the host's",
+        "separate System V IPC and message queues",
+        "a warning; the container shares the host's",
         |ground| ground.host.namespaces.has(libc::CLONE_NEWIPC),
     ),
     optional(
@@ -96,7 +97,7 @@ pub const FEATURES: &[Feature] = &[
         "4.6",
         "CONFIG_CGROUPS",
         "hiding the host's control groups",
-        "a warning; sees the names of the host's groups",
+        "a warning; the container sees the names of the host's groups",
         |ground| ground.host.namespaces.has(libc::CLONE_NEWCGROUP),
     ),
     optional(
@@ -112,7 +113,7 @@ pub const FEATURES: &[Feature] = &[
         "3.8",
         "CONFIG_USER_NS",
         "PrivateUsers= of services, sandboxes of browsers and Flatpak inside",
-        "services go on without; browsers and Flatpak do not work",
+        "services run without it; browsers and Flatpak do not work",
         |ground| ground.host.namespaces.has(libc::CLONE_NEWUSER),
     ),
     optional(
@@ -120,14 +121,14 @@ pub const FEATURES: &[Feature] = &[
         "2.3.41",
         "",
         "leaving the host's file tree",
-        "on an initramfs: MS_MOVE and chroot, which root inside can undo",
+        "on an initramfs: MS_MOVE and chroot, which root in the container can undo",
         |_| trial::pivot(),
     ),
     optional(
         "cgroup v2",
         "4.5",
         "CONFIG_CGROUPS",
-        "systemd; from 258 on nothing else will do",
+        "systemd; required by version 258 and later",
         "cgroup v1, else no control groups",
         |ground| ground.host.cgroups.version2.is_some(),
     ),
@@ -162,16 +163,16 @@ pub const FEATURES: &[Feature] = &[
         "cgroup.kill",
         "5.14",
         "CONFIG_CGROUPS",
-        "ending all processes of a container at once",
-        "they are ended one by one",
+        "killing all processes of a container at once",
+        "they are killed one by one",
         |ground| trial::group_kill(ground.host),
     ),
     optional(
         "clone3 into a cgroup",
         "5.7",
         "CONFIG_CGROUPS",
-        "processes that are born in their group",
-        "clone; they join it before anything else",
+        "creating processes directly in their group",
+        "clone; the process joins its group first",
         |ground| trial::into_group(ground.host),
     ),
     optional(
@@ -212,9 +213,7 @@ pub const FEATURES: &[Feature] = &[
         "a warning; they are not checked",
         |_| Tool::find("e2fsck").is_some(),
     ),
-    optional("mke2fs", "", "", "making images", "only images that were made elsewhere", |_| {
-        Tool::find("mke2fs").is_some()
-    }),
+    optional("mke2fs", "", "", "creating images", "only existing images", |_| Tool::find("mke2fs").is_some()),
     optional("erofs", "5.4", "CONFIG_EROFS_FS", "images of this kind", "not mounted", |ground| {
         ground.has_filesystem("erofs")
     }),
@@ -263,15 +262,15 @@ pub const FEATURES: &[Feature] = &[
         "openat2",
         "5.6",
         "",
-        "looking into a root file system that nobody trusts",
-        "a walk, one component at a time",
+        "resolving paths in an untrusted root file system",
+        "resolution one component at a time",
         |_| trial::confined_open(),
     ),
     optional(
         "pidfd_open",
         "5.3",
         "",
-        "processes that cannot be mistaken",
+        "unambiguous references to processes",
         "process id and start time",
         |_| trial::pidfd(),
     ),
@@ -279,7 +278,7 @@ pub const FEATURES: &[Feature] = &[
         "setns with a pidfd",
         "5.8",
         "",
-        "joining all namespaces at once",
+        "joining all namespaces in one call",
         "one after the other, through /proc/PID/ns",
         |_| trial::joins_by_pidfd(),
     ),
@@ -287,7 +286,7 @@ pub const FEATURES: &[Feature] = &[
         "close_range",
         "5.11",
         "",
-        "no descriptor of ours reaches a container",
+        "keeping the descriptors of ds out of containers",
         "a walk over /proc/self/fd",
         |_| trial::close_range(),
     ),
@@ -295,12 +294,12 @@ pub const FEATURES: &[Feature] = &[
         "mount_setattr",
         "5.12",
         "",
-        "read-only binds with everything below them",
-        "mount by mount, and a look whether it is so",
+        "read-only bind mounts including their submounts",
+        "one mount at a time, then verification",
         |_| trial::mount_attributes(),
     ),
     optional(
-        "memfd that runs",
+        "executable memfd",
         "3.17",
         "CONFIG_MEMFD_CREATE",
         "a copy of ds that no container can change, where the data directory takes none",
@@ -311,8 +310,8 @@ pub const FEATURES: &[Feature] = &[
         "TIOCGPTPEER",
         "4.13",
         "",
-        "opening a terminal without its name",
-        "by its name, and a look whether it is the one",
+        "opening a terminal without its path",
+        "by its path, then verification",
         |_| trial::terminal_peer(),
     ),
 ];

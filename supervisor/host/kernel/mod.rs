@@ -4,31 +4,16 @@
 //! is needed later and looks at no version number; it changes nothing, because whatever could is tried in a child
 //! with namespaces of its own (`trial`). man pages: see each probe; options: Kconfig of the kernel.
 
+mod feature;
 mod features;
 mod link;
 mod trial;
 
+pub use feature::Feature;
 pub use features::FEATURES;
 
+use self::feature::Ground;
 use super::Host;
-
-/// One feature.
-#[derive(Debug, Clone, Copy)]
-pub struct Feature {
-    /// What it is called.
-    pub name: &'static str,
-    /// Without it no container with an init system runs.
-    pub required: bool,
-    /// The kernel version that brought it; empty for what is not the kernel's.
-    pub since: &'static str,
-    /// Kernel options to set, with blanks between them; empty where none helps.
-    pub option: &'static str,
-    /// What it is for.
-    pub purpose: &'static str,
-    /// What happens without it.
-    pub without: &'static str,
-    probe: fn(&Ground<'_>) -> bool,
-}
 
 /// A feature on this machine.
 #[derive(Debug, Clone, Copy)]
@@ -37,53 +22,6 @@ pub struct Found {
     pub feature: &'static Feature,
     /// Whether it is there.
     pub present: bool,
-}
-
-/// What probes look at.
-#[derive(Debug)]
-struct Ground<'a> {
-    host: &'a Host,
-    /// /proc/filesystems, proc_filesystems(5).
-    filesystems: String,
-    /// /proc/misc: the miscellaneous devices.
-    devices: String,
-    /// Modules that the kernel can have loaded on demand.
-    modules: String,
-}
-
-impl Ground<'_> {
-    fn new(host: &Host) -> Ground<'_> {
-        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-        let modules = format!("/lib/modules/{}/modules", host.release);
-        Ground {
-            host,
-            filesystems: read("/proc/filesystems"),
-            devices: read("/proc/misc"),
-            modules: read(&format!("{modules}.builtin")) + &read(&format!("{modules}.dep")),
-        }
-    }
-
-    fn has_module(&self, name: &str) -> bool {
-        let file = format!("/{name}.ko");
-        self.modules.lines().any(|line| {
-            let path = line.split(':').next().unwrap_or_default();
-            // Perhaps compressed: .ko.xz, .ko.zst.
-            path.rfind(&file).is_some_and(|at| !path[at + 1..].contains('/'))
-        })
-    }
-
-    fn has_filesystem(&self, name: &str) -> bool {
-        self.filesystems.split_whitespace().any(|word| word == name) || self.has_module(name)
-    }
-
-    fn has_device(&self, name: &str, module: &str) -> bool {
-        self.devices.split_whitespace().any(|word| word == name) || self.has_module(module)
-    }
-
-    fn has_controller(&self, name: &str) -> bool {
-        let cgroups = &self.host.cgroups;
-        cgroups.version2_has(name) || cgroups.version1_with(name).is_some()
-    }
 }
 
 /// Tries all features. Forks short-lived children; without root almost nothing can be tried and counts as missing.

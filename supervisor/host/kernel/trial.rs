@@ -103,7 +103,7 @@ pub fn into_group(host: &Host) -> bool {
             Fork::Child => exit_immediately(0),
             Fork::Parent(child) => waitpid(child, None)?,
         };
-        ensure!(cloned.in_cgroup, "it was born outside");
+        ensure!(cloned.in_cgroup, "the process was created outside the group");
         Ok(())
     })
 }

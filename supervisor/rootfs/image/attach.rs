@@ -11,10 +11,11 @@ use nix::sys::stat::stat;
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use nix::unistd::sync;
 
+use super::check;
 use super::claim::{Claim, claim};
 use super::look::{look, suits};
-use super::place::{Place, find};
-use super::{Access, Event, Request, check};
+use super::place::find;
+use super::request::{Access, ImageEvent, ImageRequest, Place};
 use crate::call;
 use crate::fault;
 use crate::rootfs::label;
@@ -53,11 +54,11 @@ struct Mounted {
 ///
 /// # Errors
 /// Why it cannot be used, in one line; then nothing is left mounted, attached or locked.
-pub fn attach(request: &Request<'_>, events: &mut dyn FnMut(Event)) -> Result<Attachment> {
+pub fn attach(request: &ImageRequest<'_>, events: &mut dyn FnMut(ImageEvent)) -> Result<Attachment> {
     attach_it(request, events).with_context(|| format!("the image {}", request.image.display()))
 }
 
-fn attach_it(request: &Request<'_>, events: &mut dyn FnMut(Event)) -> Result<Attachment> {
+fn attach_it(request: &ImageRequest<'_>, events: &mut dyn FnMut(ImageEvent)) -> Result<Attachment> {
     let scratch = make_place(request.mount_point)?;
     let nodes = Nodes::system(Some(scratch));
     let mut claim = claim(request.image, request.access, &nodes, request.interrupt)?;
@@ -83,7 +84,7 @@ fn attach_it(request: &Request<'_>, events: &mut dyn FnMut(Event)) -> Result<Att
 fn make_place(mount_point: &Path) -> Result<&Path> {
     let Some((parent, above)) = mount_point.parent().and_then(|parent| Some((parent, parent.parent()?)))
     else {
-        bail!("{} is no place for a mount", mount_point.display());
+        bail!("{} cannot be a mount point", mount_point.display());
     };
     std::fs::create_dir_all(parent).with_context(|| format!("create {}", parent.display()))?;
     let device = |path: &Path| call!(stat(path), "stat({})", path.display()).map(|status| status.st_dev);
@@ -125,12 +126,12 @@ fn settle(tried: u32) {
 }
 
 fn mount_once(
-    request: &Request<'_>,
+    request: &ImageRequest<'_>,
     claim: &Claim,
     part: Place,
     system: &FileSystem,
     nodes: &Nodes,
-    events: &mut dyn FnMut(Event),
+    events: &mut dyn FnMut(ImageEvent),
 ) -> Result<Option<u32>> {
     fault::point("attaching")?;
     if claim.is_device() {
@@ -143,17 +144,17 @@ fn mount_once(
     let unlabelled = request.label.is_none() && label::is_enforced();
     match mounted {
         Err(error) if unlabelled && errno_of(&error) == Some(Errno::EIO) => Err(error.context(
-            "the kernel cannot read it, and SELinux may be why; leave container.image-label at its default",
+            "the kernel cannot read it, possibly because of SELinux; set container.image-label to its default",
         )),
         other => other.map(|()| Some(device.number)),
     }
 }
 
 fn mount_device(
-    request: &Request<'_>,
+    request: &ImageRequest<'_>,
     device: &str,
     system: &FileSystem,
-    events: &mut dyn FnMut(Event),
+    events: &mut dyn FnMut(ImageEvent),
 ) -> Result<()> {
     // Every kernel for containers mounts all three as ext4.
     let kind = if matches!(system, FileSystem::Ext(_)) { "ext4" } else { system.name() };
@@ -165,7 +166,7 @@ fn mount_device(
             flags = MsFlags::MS_RDONLY;
             data = Some("noload");
             let text = "the image was not unmounted; what was written to it last may be missing";
-            events(Event::Warning(text.into()));
+            events(ImageEvent::Warning(text.into()));
         }
         (Access::ReadOnly, _) => flags = MsFlags::MS_RDONLY,
     }
@@ -251,7 +252,7 @@ impl Mounted {
         let Some(number) = self.number else { return Ok(()) };
         // The same number may have another file already.
         if !wait_until(PATIENCE, &mut || !self.claim.is_attached_to(number, &self.nodes)) {
-            bail!("loop{number} still has the image; something that ran inside is left");
+            bail!("loop{number} is still attached to the image; a process of the container still uses it");
         }
         Ok(())
     }

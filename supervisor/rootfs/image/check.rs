@@ -7,8 +7,7 @@ use anyhow::{Result, bail};
 use nix::sys::signal::Signal;
 
 use super::claim::Claim;
-use super::place::Place;
-use super::{Event, Fsck, Request};
+use super::request::{Fsck, ImageEvent, ImageRequest, Place};
 use crate::fault;
 use crate::rootfs::superblock::Ext;
 use crate::tool::{Invocation, Outcome, Tool};
@@ -26,11 +25,11 @@ const LONGEST_LINE: usize = 200;
 /// # Errors
 /// What cannot be repaired; then nothing may mount it.
 pub(super) fn check(
-    request: &Request<'_>,
+    request: &ImageRequest<'_>,
     claim: &Claim,
     place: Place,
     ext: &Ext,
-    events: &mut dyn FnMut(Event),
+    events: &mut dyn FnMut(ImageEvent),
 ) -> Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let due = ext.due(now);
@@ -44,7 +43,7 @@ pub(super) fn check(
     }
     if !claim.may_be_checked() {
         if let Some(why) = due.filter(|_| claim.is_alone()) {
-            events(Event::Warning(format!(
+            events(ImageEvent::Warning(format!(
                 "the image is not checked, though {why}: it cannot be written to"
             )));
         }
@@ -52,11 +51,11 @@ pub(super) fn check(
     }
     let Some(tool) = Tool::find("e2fsck") else {
         let text = "the image is not checked: there is no e2fsck; install e2fsprogs, or set fsck=never";
-        events(Event::Warning(text.into()));
+        events(ImageEvent::Warning(text.into()));
         return Ok(());
     };
     fault::point("checking")?;
-    events(Event::Checking { percent: None });
+    events(ImageEvent::Checking { percent: None });
     let mut findings = Findings::default();
     let outcome = run(&tool, request, claim, place, &mut findings, events)?;
     if outcome.code != Some(0) {
@@ -67,11 +66,11 @@ pub(super) fn check(
 
 fn run(
     tool: &Tool,
-    request: &Request<'_>,
+    request: &ImageRequest<'_>,
     claim: &Claim,
     place: Place,
     findings: &mut Findings,
-    events: &mut dyn FnMut(Event),
+    events: &mut dyn FnMut(ImageEvent),
 ) -> Result<Outcome> {
     // e2fsck takes what follows a question mark for options of whoever reads the image.
     let path = match place.offset {
@@ -90,7 +89,7 @@ fn run(
         } else if !line.is_empty() {
             return;
         }
-        events(Event::Checking { percent: told.or(Some(0)) });
+        events(ImageEvent::Checking { percent: told.or(Some(0)) });
     };
     tool.run(&mut Invocation {
         inherited: &[claim.file()],
@@ -125,13 +124,13 @@ impl Findings {
         }
     }
 
-    fn log(&self, request: &Request<'_>) {
+    fn log(&self, request: &ImageRequest<'_>) {
         let image = request.image.display();
         for line in &self.lines {
             log::info!("{image}: e2fsck: {line}");
         }
         if self.further > 0 {
-            log::info!("{image}: e2fsck: and {} lines more", self.further);
+            log::info!("{image}: e2fsck: and {} more lines", self.further);
         }
     }
 }
@@ -152,8 +151,8 @@ fn progress(line: &str) -> Option<u8> {
 fn judge(
     outcome: &Outcome,
     repairs: u64,
-    request: &Request<'_>,
-    events: &mut dyn FnMut(Event),
+    request: &ImageRequest<'_>,
+    events: &mut dyn FnMut(ImageEvent),
 ) -> Result<()> {
     let image = request.image.display();
     match (outcome.code, outcome.signal) {
@@ -165,7 +164,7 @@ fn judge(
                 1 => " (1 repair)".into(),
                 repairs => format!(" ({repairs} repairs)"),
             };
-            events(Event::Warning(format!(
+            events(ImageEvent::Warning(format!(
                 "e2fsck has repaired the image{times}; files may be in lost+found, and the log has the details"
             )));
             Ok(())
@@ -176,7 +175,7 @@ fn judge(
         ),
         (None, signal) => {
             let signal = signal.map_or_else(|| "a signal".to_owned(), |signal| signal.to_string());
-            bail!("e2fsck was ended by {signal}; run 'e2fsck -f {image}'")
+            bail!("e2fsck was killed by {signal}; run 'e2fsck -f {image}'")
         }
     }
 }
@@ -202,7 +201,7 @@ mod tests {
 
     fn judged(code: Option<i32>, signal: Option<Signal>, interrupted: bool) -> (Result<()>, usize) {
         let outcome = Outcome { code, signal, said: "one\nthe reason\n\n".into(), interrupted };
-        let request = Request {
+        let request = ImageRequest {
             image: Path::new("/data/a.img"),
             partition: None,
             mount_point: Path::new("/mnt/x"),

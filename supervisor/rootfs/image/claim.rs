@@ -16,8 +16,8 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 
-use super::Access;
 use super::look::is_image;
+use super::request::Access;
 use crate::call;
 use crate::rootfs::loop_device::{Attached, Nodes, attached_as, has, wait_until};
 use crate::rootfs::root::{file_type, reopen};
@@ -101,7 +101,7 @@ fn refuse_attached(others: &mut dyn FnMut() -> Vec<Attached>) -> Result<()> {
     match last.first() {
         None => Ok(()),
         Some(other) => {
-            bail!("something else uses the image by way of loop{}; detach it, see 'losetup -l'", other.number)
+            bail!("another program uses the image through loop{}; detach it, see 'losetup -l'", other.number)
         }
     }
 }

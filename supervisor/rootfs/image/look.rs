@@ -1,50 +1,15 @@
 //! Looking at an image without doing anything to it: what it holds, and whether that can be used.
 
 use std::fs::File;
-use std::io::{ErrorKind, Seek, SeekFrom};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io::ErrorKind;
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use nix::fcntl::OFlag;
-use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::sys::stat::SFlag;
 
-use super::Access;
-use super::place::{Place, find};
-use crate::call;
-use crate::rootfs::root::{file_type, reopen};
+use super::request::{Access, Place};
 use crate::rootfs::superblock::{Ext, FileSystem, PROBED, probe};
-
-/// What an image is, whether somebody uses it or not.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Facts {
-    /// What it holds.
-    pub system: FileSystem,
-    /// Bytes that it has in the file or device.
-    pub size: u64,
-    /// The partition that holds it, when the image is that of a disk.
-    pub partition: Option<u32>,
-    /// Bytes that the file takes on its own file system; none of a device.
-    pub allocated: Option<u64>,
-}
-
-/// Looks at an image, at this partition of it if it has any.
-///
-/// # Errors
-/// When it is no file and no block device, empty, or cannot be read; when it has no such partition, or several.
-pub fn inspect(image: &Path, partition: Option<u32>) -> Result<Facts> {
-    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
-    let found = call!(nix::fcntl::open(image, flags, Mode::empty()), "open({})", image.display())?;
-    let status = call!(fstat(&found), "fstat({})", image.display())?;
-    let is_file = is_image(file_type(&status))?;
-    let mut file = reopen(found.as_fd(), OFlag::O_RDONLY | OFlag::O_NONBLOCK)?;
-    let size = call!(file.seek(SeekFrom::End(0)), "lseek({})", image.display())?;
-    let allocated = u64::try_from(status.st_blocks).unwrap_or(0) * 512;
-    let (place, system) = find(file.as_fd(), size, partition, !is_file)?;
-    let allocated = is_file.then_some(allocated);
-    Ok(Facts { system, size: place.length, partition: place.partition, allocated })
-}
 
 /// Refuses what can be no image; `true` for a file, `false` for a block device.
 pub(super) fn is_image(kind: SFlag) -> Result<bool> {
@@ -55,16 +20,6 @@ pub(super) fn is_image(kind: SFlag) -> Result<bool> {
             bail!("it is a directory; use it with --rootfs, or set 'rootfs' instead of 'image'")
         }
         _ => bail!("it is neither a file nor a block device"),
-    }
-}
-
-impl Facts {
-    /// Refuses what no container can use, writing or not.
-    ///
-    /// # Errors
-    /// Why not.
-    pub fn usable(&self) -> Result<()> {
-        suits(&self.system, self.size, Access::ReadOnly)
     }
 }
 
@@ -96,24 +51,26 @@ pub(super) fn suits(system: &FileSystem, size: u64, access: Access) -> Result<()
         }
         FileSystem::Btrfs | FileSystem::Erofs | FileSystem::Squashfs => Ok(()),
         FileSystem::Other(name) => {
-            bail!("it holds {name}; ext4 is what can be used, or btrfs, erofs and squashfs with volatile=yes")
+            bail!(
+                "it holds {name}, which is unsupported; use ext4, or btrfs, erofs or squashfs with volatile=yes"
+            )
         }
         FileSystem::Foreign(stranger) => {
             bail!("it is {}, not an image of a file system; {}", stranger.what, stranger.way)
         }
         FileSystem::Partitioned => {
-            bail!("it is a disk with partitions, and none of them is read inside another")
+            bail!("it is a disk with partitions inside a partition, which is unsupported")
         }
-        FileSystem::Unknown => bail!(
-            "there is no file system in it that is known here; use an ext4 image, or a directory with --rootfs"
-        ),
+        FileSystem::Unknown => {
+            bail!("ds supports no file system in it; use an ext4 image, or a directory with --rootfs")
+        }
     }
 }
 
 fn ext_suits(ext: &Ext, size: u64) -> Result<()> {
     if ext.bytes() > size {
         bail!(
-            "it is cut off: its file system has {} bytes and the file {size}; take it from a copy, since a part is gone",
+            "it is truncated: its file system has {} bytes and the file {size}; restore it from a copy",
             ext.bytes()
         );
     }
@@ -126,6 +83,7 @@ fn ext_suits(ext: &Ext, size: u64) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rootfs::image::inspect::inspect;
     use std::fs;
 
     fn looked_at(content: &[u8], access: Access) -> String {
@@ -148,6 +106,6 @@ mod tests {
         cut_off[1024 + 4..1024 + 8].copy_from_slice(&1000_u32.to_le_bytes());
         cut_off[1024 + 0x38..1024 + 0x3A].copy_from_slice(&[0x53, 0xEF]);
         let told = looked_at(&cut_off, Access::ReadOnly);
-        assert!(told.contains("cut off") && told.contains("1024000") && told.contains("4096"), "{told}");
+        assert!(told.contains("truncated") && told.contains("1024000") && told.contains("4096"), "{told}");
     }
 }

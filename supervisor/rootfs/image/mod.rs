@@ -2,68 +2,16 @@
 //!
 //! Owns the order in which nothing can be lost: claim the inode, look at the super block, check, label, attach,
 //! mount. Works in a mount namespace that the caller made for itself, so that nothing survives the process. Starts
-//! no container and draws nothing: what happens is told as [`Event`]s. loop(4), mount(2), e2fsck(8).
+//! no container and draws nothing: what happens is told as [`ImageEvent`]s. loop(4), mount(2), e2fsck(8).
 
 mod attach;
 mod check;
 pub mod claim;
+mod inspect;
 mod look;
 mod place;
-
-use std::os::fd::BorrowedFd;
-use std::path::Path;
+mod request;
 
 pub use attach::{Attachment, attach};
-pub use look::{Facts, inspect};
-
-/// What is done with an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// One user, who changes it.
-    ReadWrite,
-    /// Any number of users, and nothing is changed.
-    ReadOnly,
-}
-
-/// When the file system is checked before it is mounted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fsck {
-    /// Before every mount.
-    Always,
-    /// When its super block calls it unclean or overdue.
-    Auto,
-    /// Not at all.
-    Never,
-}
-
-/// What is to be mounted, and how.
-#[derive(Debug, Clone, Copy)]
-pub struct Request<'a> {
-    /// The image or block device.
-    pub image: &'a Path,
-    /// The partition that is meant, where the image is that of a disk.
-    pub partition: Option<u32>,
-    /// Where it is mounted. Its parent is covered by a small tmpfs of the caller's namespace, so that the host gets no
-    /// directories and removes none under us.
-    pub mount_point: &'a Path,
-    /// What is done with it.
-    pub access: Access,
-    /// Whether it is checked.
-    pub fsck: Fsck,
-    /// The SELinux label to give a file; none to leave it alone.
-    pub label: Option<&'a str>,
-    /// A socket whose other end going away ends a check that is under way.
-    pub interrupt: Option<BorrowedFd<'a>>,
-}
-
-/// What happens meanwhile.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// The file system is being checked, so far done. Told again now and then while there is nothing new.
-    Checking {
-        /// Of all work, if that is known.
-        percent: Option<u8>,
-    },
-    /// Something that is not as it should be, one line for people.
-    Warning(String),
-}
+pub use inspect::{Facts, inspect};
+pub use request::{Access, Fsck, ImageEvent, ImageRequest};

@@ -9,33 +9,12 @@ use std::os::unix::fs::FileExt;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::look::look;
+use super::request::Place;
 use crate::rootfs::partition::{self, Partition, SECTORS};
 use crate::rootfs::superblock::FileSystem;
-use crate::sys::loop_device::Part;
 
 /// Most partitions that a message names.
 const MOST_NAMED: usize = 16;
-
-/// A part of an image, or all of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
-    /// Where it begins, bytes.
-    pub offset: u64,
-    /// Bytes.
-    pub length: u64,
-    /// The partition that it is.
-    pub partition: Option<u32>,
-}
-
-impl Place {
-    /// What of the image a loop device is to show; all of it grows with the file.
-    pub(super) fn of_loop_device(self) -> Part {
-        match self.partition {
-            Some(_) => Part { offset: self.offset, length: self.length },
-            None => Part::default(),
-        }
-    }
-}
 
 /// A partition with what is in it.
 type Held = (Partition, FileSystem);
@@ -62,12 +41,12 @@ pub(super) fn find(
     let (chosen, system) = choose(held, wanted)?;
     ensure!(
         chosen.start.checked_add(chosen.length).is_some_and(|end| end <= size),
-        "it is cut off: its partition {} ends behind it; take it from a copy, since a part is gone",
+        "it is truncated: its partition {} ends beyond the end of the image; restore it from a copy",
         chosen.number
     );
     ensure!(
         chosen.start > 0 && chosen.length > 0,
-        "its partition {} has no place; see 'sfdisk -l'",
+        "its partition {} has no start or no length; see 'sfdisk -l'",
         chosen.number
     );
     Ok((Place { offset: chosen.start, length: chosen.length, partition: Some(chosen.number) }, system))
@@ -99,7 +78,7 @@ fn content(image: BorrowedFd<'_>, size: u64, partition: Partition) -> FileSystem
 fn choose(held: Vec<Held>, wanted: Option<u32>) -> Result<Held> {
     ensure!(
         !held.is_empty(),
-        "it has no partitions; take 'image-partition' away with 'ds set NAME image-partition='"
+        "it has no partitions; remove 'image-partition' with 'ds set NAME image-partition='"
     );
     let list = list(&held);
     if let Some(wanted) = wanted {
@@ -111,9 +90,11 @@ fn choose(held: Vec<Held>, wanted: Option<u32>) -> Result<Held> {
     let mut linux = held.into_iter().filter(|(_, system)| is_of_linux(system));
     match (linux.next(), linux.next()) {
         (Some(only), None) => Ok(only),
-        (None, _) => bail!("none of its partitions has a file system of Linux; there are {list}"),
+        (None, _) => bail!("none of its partitions has a Linux file system; it has {list}"),
         (Some(_), Some(_)) => {
-            bail!("several of its partitions may be meant; set 'image-partition' to one of {list}")
+            bail!(
+                "several of its partitions have a Linux file system; set 'image-partition' to one of {list}"
+            )
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Who may speak to the supervisor: root, and only from the supervisor's own PID namespace.
+//! Who may speak to the supervisor and to monitors: root, and only from their own PID namespace.
 //!
 //! A container's root has uid 0 too; where it can reach the socket by some mistake, its PID namespace tells it from
 //! the host's. What cannot be found out is refused. unix(7) SO_PEERCRED, pid_namespaces(7), namespaces(7).

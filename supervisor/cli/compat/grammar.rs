@@ -1,18 +1,7 @@
-//! Command lines of older tools, for the multi-call names `droidspaces`, `nspawn` and `getroot`.
-//!
-//! Each is translated into the words of the `ds` command line that means the same, and read from there on like any
-//! other, so the same rules and the same errors hold. What `ds` cannot do yet is refused in one line, never ignored.
-//! The grammar of the options is `cli::normalise`'s; only their names and meanings are here.
+//! How the command lines of older tools are taken apart. Owns the form of their options; the tools' own tables use it.
 
-mod droidspaces;
-mod getroot;
-mod nspawn;
-
-use crate::cli::{
-    Usage,
-    normalise::{Normalised, normalise},
-    table::{Arity, Flag, FlagValue, Operand, Placeholder, Verb},
-};
+use crate::cli::normalise::{Normalised, normalise};
+use crate::cli::table::{Arity, Flag, FlagValue, Operand, Placeholder, Verb};
 
 /// A tool whose command lines are understood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,24 +32,8 @@ impl Tool {
     }
 }
 
-/// Translates the words after the name of `tool` into words to put after `ds`.
-///
-/// # Errors
-/// The tool's help text if it was asked for, or one line saying what is wrong or not there yet.
-pub fn translate(tool: Tool, words: &[String]) -> Result<Vec<String>, Usage> {
-    let translated = match tool {
-        Tool::Droidspaces => droidspaces::translate(words),
-        Tool::Nspawn => nspawn::translate(words),
-        Tool::Getroot => getroot::translate(words),
-    };
-    translated.map_err(|refusal| match refusal {
-        Refusal::Help(text) => Usage::help(text),
-        Refusal::Mistake(what) => Usage::mistake(tool.name(), &what),
-    })
-}
-
 /// Why there is no translation.
-enum Refusal {
+pub(super) enum Refusal {
     /// Help was asked for; this is it.
     Help(&'static str),
     /// What is wrong, in one line.
@@ -74,25 +47,30 @@ impl From<String> for Refusal {
 }
 
 /// One option of an older tool.
-struct OldOption<Meaning: 'static> {
-    long: &'static str,
-    short: Option<char>,
+pub(super) struct OldOption<Meaning: 'static> {
+    pub(super) long: &'static str,
+    pub(super) short: Option<char>,
     /// What its value is called; `None` for a switch.
     value: Option<&'static str>,
-    repeats: bool,
-    meaning: Meaning,
+    pub(super) repeats: bool,
+    pub(super) meaning: Meaning,
 }
 
 impl<Meaning> OldOption<Meaning> {
-    const fn switch(long: &'static str, short: Option<char>, meaning: Meaning) -> Self {
+    pub(super) const fn switch(long: &'static str, short: Option<char>, meaning: Meaning) -> Self {
         Self { long, short, value: None, repeats: true, meaning }
     }
 
-    const fn valued(long: &'static str, short: Option<char>, value: &'static str, meaning: Meaning) -> Self {
+    pub(super) const fn valued(
+        long: &'static str,
+        short: Option<char>,
+        value: &'static str,
+        meaning: Meaning,
+    ) -> Self {
         Self { long, short, value: Some(value), repeats: false, meaning }
     }
 
-    const fn repeated(
+    pub(super) const fn repeated(
         long: &'static str,
         short: Option<char>,
         value: &'static str,
@@ -103,14 +81,14 @@ impl<Meaning> OldOption<Meaning> {
 }
 
 /// An older command line, taken apart.
-struct OldLine<Meaning: 'static> {
+pub(super) struct OldLine<Meaning: 'static> {
     /// Options in the order given, each with its value (empty for a switch).
-    options: Vec<(&'static OldOption<Meaning>, String)>,
-    operands: Vec<String>,
+    pub(super) options: Vec<(&'static OldOption<Meaning>, String)>,
+    pub(super) operands: Vec<String>,
 }
 
 /// Takes a command line apart. Knows `--help` by itself, and `-h` where the tool gives it no other meaning.
-fn read<Meaning>(
+pub(super) fn read<Meaning>(
     tool: Tool,
     help: &'static str,
     known: &'static [OldOption<Meaning>],
@@ -148,18 +126,15 @@ fn read<Meaning>(
 }
 
 /// An operand of an older tool.
-const fn operand(name: &'static str, arity: Arity) -> Operand {
+pub(super) const fn operand(name: &'static str, arity: Arity) -> Operand {
     Operand { placeholder: Placeholder(name), arity, description: "" }
 }
 
-fn not_there_yet(what: &str) -> Refusal {
+pub(super) fn not_there_yet(what: &str) -> Refusal {
     Refusal::Mistake(format!("{what} is not there yet"))
 }
 
 /// Words from string slices.
-fn words<const N: usize>(words: [&str; N]) -> Vec<String> {
+pub(super) fn words<const N: usize>(words: [&str; N]) -> Vec<String> {
     words.map(str::to_owned).to_vec()
 }
-
-#[cfg(test)]
-mod tests;

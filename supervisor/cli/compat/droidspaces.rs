@@ -4,7 +4,7 @@
 //! both sides of the command, what follows `run` belongs to the command run, and `start` writes its options into the
 //! container's configuration. Unlike there, an option that a command has no use for is refused.
 
-use super::{OldOption, Refusal, Tool, not_there_yet, operand, read, words};
+use super::grammar::{OldOption, Refusal, Tool, not_there_yet, operand, read, words};
 use crate::{
     cli::{normalise::shown, table::Arity},
     nearest::nearest,
@@ -14,11 +14,11 @@ use crate::{
 const HELP: &str = "\
 Usage: droidspaces --name=NAME [OPTION...] COMMAND
 
-This is ds, called by the name of Droidspaces. 'ds help' shows what it can do
+This is ds, called as droidspaces. 'ds help' shows what it can do
 under its own name.
 
 Commands:
-  start                  boot; makes the container on the way
+  start                  boot; create the container if necessary
   stop                   shut down; --name takes a list: a,b
   restart                shut down and boot again
   enter [USER]           login shell
@@ -35,7 +35,7 @@ Options of start:
   -h, --hostname=NAME
       --net=host|nat|none
   -B, --bind-mount=SRC:DST[:ro][,...]
-  -V, --volatile         changes live in memory
+  -V, --volatile         keep all changes in memory
   -H, --hw-access        all devices
       --gpu              graphics only
       --memory=SIZE, --cpus=N, --pids-limit=N
@@ -220,9 +220,8 @@ impl Wishes {
     fn check_options(&self, command: &str) -> Result<(), Refusal> {
         match self.start_option {
             Some(option) if command != "start" => {
-                let what = format!(
-                    "{command}: --{option} goes with start; 'ds set' changes a container that is there"
-                );
+                let what =
+                    format!("{command}: --{option} goes with start; 'ds set' changes an existing container");
                 return Err(Refusal::Mistake(what));
             }
             _ => {}

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    cli::{Command, parse},
+    cli::{Command, parse::command_line},
     config::SCHEMA,
 };
 
@@ -15,7 +15,7 @@ fn read(line: &str) -> Result<Command, Usage> {
     let line = line.split(" #").next().unwrap_or_default();
     let words = split(line.strip_prefix("sudo ").unwrap_or(line));
     let (program, rest) = words.split_first().expect("a program");
-    parse(program, rest).map(|invocation| invocation.command)
+    command_line(program, rest).map(|invocation| invocation.command)
 }
 
 #[track_caller]
@@ -228,7 +228,7 @@ fn nothing_is_ignored() {
         ("droidspaces --name=a --user=b enter c", "droidspaces: enter: the user is given twice"),
         (
             "droidspaces --name=a --volatile stop",
-            "droidspaces: stop: --volatile goes with start; 'ds set' changes a container that is there",
+            "droidspaces: stop: --volatile goes with start; 'ds set' changes an existing container",
         ),
         ("droidspaces --name=a --user=b stop", "droidspaces: stop: --user goes with run and enter"),
         ("droidspaces -n a -r /r -i /i start", "ds: start: either --rootfs or --image, not both"),
@@ -251,7 +251,7 @@ fn nothing_is_ignored() {
 #[test]
 fn names_with_spaces_are_refused() {
     let words = ["--name=my box".to_owned(), "start".to_owned()];
-    let usage = parse("droidspaces", &words).expect_err("a space");
+    let usage = command_line("droidspaces", &words).expect_err("a space");
     let expected = "droidspaces: start: names have no spaces here: \"my box\"; call it my-box\n";
     assert_eq!(usage.text, expected);
 }

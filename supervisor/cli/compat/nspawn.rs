@@ -3,14 +3,14 @@
 //! Owns the option names of nspawn.sh and what they mean in terms of container.ini. The order of the options does not
 //! matter here; the original insists on `--net` coming first.
 
-use super::{OldOption, Refusal, Tool, not_there_yet, operand, read, words};
+use super::grammar::{OldOption, Refusal, Tool, not_there_yet, operand, read, words};
 use crate::cli::{normalise::shown, table::Arity};
 
 /// What `nspawn --help` prints.
 const HELP: &str = "\
 Usage: nspawn [--net [--route-via IF] [--port-range S:E]] ROOTFS [CMD...]
 
-This is ds, called by the name of nspawn.sh: a shell, or one command, in a
+This is ds, called as nspawn.sh: it runs a shell, or one command, in a
 throw-away container. 'ds shell ROOTFS [CMD...]' is the same and can do more.
 
 Options:

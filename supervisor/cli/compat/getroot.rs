@@ -3,7 +3,7 @@
 //! Owns the option names of getroot. Like the original it leaves a directory behind, named after the system unless
 //! `-o` says otherwise, with root's password `1` and a public name server; unlike it, the download is verified.
 
-use super::{OldOption, Refusal, Tool, operand, read, words};
+use super::grammar::{OldOption, Refusal, Tool, operand, read, words};
 use crate::cli::table::Arity;
 
 /// What `getroot --help` prints.
@@ -12,7 +12,7 @@ Usage: getroot DISTRO[:RELEASE] [-o DIR]
        getroot --list
        getroot --search DISTRO
 
-This is ds, called by the name of getroot: fetches a root file system and
+This is ds, called as getroot: it fetches a root file system and
 unpacks it into ./DISTRO_RELEASE, or into DIR. 'ds pull' and 'ds images' are
 the same and can do more.
 

@@ -1,0 +1,60 @@
+//! What can be put where a word of the command line stands, for every shell the same.
+
+use crate::cli::table::{Arity, Placeholder};
+use crate::config::{Key, SCHEMA};
+
+/// What can be put where a placeholder stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The name of a container that exists.
+    Containers,
+    /// A verb of `ds`.
+    Verbs,
+    /// A path of this machine.
+    Files,
+    /// A directory of this machine.
+    Directories,
+    /// One of a few words.
+    Words(Vec<&'static str>),
+    /// A key of container.ini.
+    Keys,
+    /// A key of container.ini with `=` behind it.
+    Settings,
+    /// Something we cannot know: a new name, a number, a command inside a container.
+    Anything,
+}
+
+impl Kind {
+    pub(super) fn of(placeholder: Placeholder) -> Self {
+        let choices = placeholder.choices();
+        if !choices.is_empty() {
+            return Self::Words(choices);
+        }
+        match placeholder.0 {
+            "NAME" => Self::Containers,
+            "VERB" => Self::Verbs,
+            // A tarball, where it is not the name of a system.
+            "FILE" | "SRC" => Self::Files,
+            "DIR" => Self::Directories,
+            "KEY" => Self::Keys,
+            "KEY=VALUE" => Self::Settings,
+            _ => Self::Anything,
+        }
+    }
+}
+
+/// The keys of container.ini as short as a command line takes them.
+pub(super) fn keys() -> Vec<String> {
+    let name = |key: &Key| if key.section == SCHEMA.main { key.name.to_owned() } else { key.full_name() };
+    SCHEMA.keys.iter().map(name).collect()
+}
+
+/// Whether words in this place go on to the end of the command line.
+pub(super) const fn is_last(arity: Arity) -> bool {
+    matches!(arity, Arity::Many | Arity::Command | Arity::OptionalCommand)
+}
+
+/// Text between single quotes, for a shell in which `'\''` stands for a quote.
+pub(super) fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}

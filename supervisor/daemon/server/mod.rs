@@ -1,0 +1,476 @@
+//! The supervisor's loop: poll, then hand what came to the part that owns it. Idle, it makes no system call.
+//!
+//! Each part ([`Workers`], [`Monitors`], [`Autostart`], [`ModuleStatus`], [`Wakefulness`]) owns its fields and answers
+//! with events; here they become inputs of the policy and tasks of workers. A fork comes out of the loop as
+//! [`Outcome::Worker`], so that the child drops everything of the supervisor's by leaving it. poll(2).
+
+mod account;
+mod succession;
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use anyhow::Result;
+use nix::poll::PollFlags;
+use nix::sys::signal::Signal;
+use nix::unistd::{Pid, getpid};
+
+use crate::call;
+use crate::clock::now;
+use crate::config::value::{Name, RestartPolicy};
+use crate::config::{Config, Supervisor as Settings};
+use crate::daemon::adoption;
+use crate::daemon::autostart::{Autostart, AutostartEvent};
+use crate::daemon::launch::{self, Readiness};
+use crate::daemon::module_status::ModuleStatus;
+use crate::daemon::monitors::{MonitorEvent, Monitors};
+use crate::daemon::policy::{Action, Candidate, Policy, PolicyEvent};
+use crate::daemon::task::{Assignment, Task};
+use crate::daemon::tidiness::Tidiness;
+use crate::daemon::wakefulness::Wakefulness;
+use crate::daemon::workers::{Forked, WorkerEvent, Workers};
+use crate::log::{self as sinks, Role};
+use crate::paths::Paths;
+use crate::poll::{PollSet, timeout};
+use crate::signals::Signals;
+use crate::socket;
+use crate::sys::descriptor::set_nonblocking;
+use crate::worker::Knowledge;
+use crate::worker::protocol::FromSupervisor;
+
+/// How the loop ends.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The supervisor was told to end.
+    Ended,
+    /// This process is a worker, with this to do.
+    Worker(Box<Assignment>),
+}
+
+/// The supervisor.
+#[derive(Debug)]
+pub struct Server {
+    paths: Paths,
+    settings: Settings,
+    policy: Policy,
+    monitors: Monitors,
+    workers: Workers,
+    autostart: Autostart,
+    wakefulness: Wakefulness,
+    tidiness: Tidiness,
+    module: ModuleStatus,
+    signals: Signals,
+    /// This process; a worker must not take it for its own.
+    pid: Pid,
+    since: Duration,
+    foreground: bool,
+    /// Held until the socket is gone.
+    lock: Option<OwnedFd>,
+    /// Who asked the program before to leave its place to this one.
+    asker: Option<Pid>,
+}
+
+/// What poll(2) has found something for.
+#[derive(Debug)]
+enum Ready {
+    Signals,
+    Directories,
+    Monitor(Name),
+    Worker(Pid),
+    Routes,
+    Mounts,
+}
+
+impl Server {
+    /// Claims the machine: directories, lock, log, socket. Clients are answered once [`Server::run`] runs.
+    ///
+    /// # Errors
+    /// That there is a supervisor already, or what is in the way.
+    pub fn begin(paths: Paths, readiness: &Readiness) -> Result<Self> {
+        paths.create()?;
+        let foreground = readiness.is_foreground();
+        // In the background, whoever launched this process holds it.
+        let _launching = foreground.then(|| launch::lock(&paths)).transpose()?;
+        let lock = launch::claim(&paths)?;
+        let listener = socket::listen_at(&paths.supervisor_socket())?;
+        // Two workers may stand by for a moment; the slower one must not wait in accept4(2).
+        call!(set_nonblocking(listener.as_fd()), "fcntl(O_NONBLOCK)")?;
+        let server = Self::assemble(paths, listener, lock, foreground)?;
+        log::info!("supervisor {} begins (pid {})", env!("CARGO_PKG_VERSION"), getpid());
+        Ok(server)
+    }
+
+    /// What a supervisor is that has the lock and the socket; takes over the log and the signals.
+    fn assemble(paths: Paths, listener: OwnedFd, lock: OwnedFd, foreground: bool) -> Result<Self> {
+        let loaded = Settings::load(&paths.supervisor_ini());
+        let settings = match &loaded {
+            Ok(settings) => *settings,
+            // A phone has to boot with a slip in the file, too.
+            Err(_) => Settings::parse(b"", &paths.supervisor_ini())?,
+        };
+        sinks::take_role(Role::daemon(&settings, &paths.supervisor_log(), foreground));
+        if let Err(error) = loaded {
+            log::error!("{error}; going on with the defaults");
+        }
+        let wanted = [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+        Ok(Self {
+            policy: Policy::new(settings.start_parallel),
+            monitors: Monitors::new(paths.clone()),
+            workers: Workers::new(listener)?,
+            autostart: Autostart::new(paths.clone(), settings),
+            wakefulness: Wakefulness::of(&paths.cgroup),
+            tidiness: Tidiness::new(paths.clone()),
+            module: ModuleStatus::default(),
+            signals: Signals::listen(&wanted)?,
+            settings,
+            pid: getpid(),
+            since: now(),
+            foreground,
+            lock: Some(lock),
+            asker: None,
+            paths,
+        })
+    }
+
+    /// Adopts the containers that run, starts those that start by themselves if `autostart`, then serves.
+    #[must_use]
+    pub fn run(mut self, autostart: bool) -> Outcome {
+        let mut next = self.adopt(autostart);
+        while next.is_continue() {
+            next = self.turn();
+        }
+        match next {
+            ControlFlow::Break(outcome) => outcome,
+            ControlFlow::Continue(()) => Outcome::Ended,
+        }
+    }
+
+    /// The beginning: watches the monitors that are there, takes the end of those that ended unwatched, and starts
+    /// what starts at boot.
+    fn adopt(&mut self, autostart: bool) -> ControlFlow<Outcome> {
+        let is_first = adoption::is_first_of_this_boot(&self.paths);
+        let autostart = autostart && self.settings.autostart;
+        if !is_first && autostart && self.asker.is_none() {
+            self.autostart.recall();
+        }
+        let events = adoption::resume(&mut self.monitors, &self.policy.watched());
+        self.take_monitor_events(events)?;
+        if let Some(asker) = self.asker.take() {
+            self.reap()?;
+            self.workers.tell(asker, &FromSupervisor::Done);
+        }
+        self.module.find(&self.paths);
+        self.autostart.look_for_attempts();
+        let waiting = self.autostart.waiting().into_iter().map(|(name, _)| name);
+        self.look_for_wakelocks(waiting.chain(self.policy.restarts().into_keys()));
+        let events = adoption::find(&mut self.monitors, &self.paths);
+        self.take_monitor_events(events)?;
+        if is_first && autostart {
+            let ready = self.autostart.begin(self.module.is_disabled());
+            let waiting = self.autostart.waiting().into_iter().map(|(name, _)| name);
+            self.look_for_wakelocks(waiting.chain(ready.iter().map(|one| one.name.clone())));
+            self.start_all(ready);
+        }
+        if self.module.is_there() {
+            self.autostart.look_for_left_out();
+        }
+        self.autostart.look_for_storage();
+        self.fork_workers()
+    }
+
+    fn look_for_wakelocks(&mut self, names: impl Iterator<Item = Name>) {
+        names.for_each(|name| self.wakefulness.look(&self.paths, &name));
+    }
+
+    fn turn(&mut self) -> ControlFlow<Outcome> {
+        self.update();
+        if !self.workers.is_tidying() && self.tidiness.is_work_due() {
+            self.workers.employ(Task::Tidy);
+        }
+        self.workers.renew_standby();
+        self.workers.keep_one_standing_by();
+        self.fork_workers()?;
+        for ready in self.wait() {
+            match ready {
+                Ready::Signals => self.take_signals()?,
+                Ready::Monitor(name) => {
+                    let event = self.monitors.hear(&name);
+                    self.take_monitor_events(event)?;
+                }
+                Ready::Directories => {
+                    let events = self.monitors.directories_changed();
+                    self.take_monitor_events(events)?;
+                }
+                Ready::Worker(pid) => {
+                    let event = self.workers.hear(pid);
+                    self.take_worker_events(event)?;
+                }
+                Ready::Routes => {
+                    let candidates = self.autostart.take_network();
+                    self.start_all(candidates);
+                }
+                Ready::Mounts => self.autostart.mounts_changed(),
+            }
+            self.fork_workers()?;
+        }
+        self.take_deadlines();
+        self.fork_workers()
+    }
+
+    /// Waits until something happens. Monitors and workers come before signals, so that what a process said last is
+    /// heard before its end is taken.
+    fn wait(&self) -> Vec<Ready> {
+        let mut set = PollSet::default();
+        for (name, connection) in self.monitors.connections() {
+            set.input(Ready::Monitor(name.clone()), connection);
+        }
+        for (pid, connection) in self.workers.connections() {
+            set.input(Ready::Worker(pid), connection);
+        }
+        set.input(Ready::Signals, self.signals.fd());
+        if let Some(descriptor) = self.monitors.directories() {
+            set.input(Ready::Directories, descriptor);
+        }
+        if let Some(descriptor) = self.autostart.routes() {
+            set.input(Ready::Routes, descriptor);
+        }
+        if let Some(descriptor) = self.autostart.mounts() {
+            set.add(Ready::Mounts, descriptor, PollFlags::POLLPRI);
+        }
+        let module = self.module.deadline(&self.summary());
+        let (autostart, tidiness) = (self.autostart.deadline(), self.tidiness.deadline());
+        let deadlines = [self.policy.deadline(), self.workers.deadline(), autostart, tidiness, module];
+        let left = deadlines.into_iter().flatten().min().map(|deadline| deadline.saturating_sub(now()));
+        // While a worker is at work, its end or the next client is near.
+        let ready =
+            if self.workers.is_at_work() { set.wait(timeout(left)) } else { set.sleep(timeout(left)) };
+        ready.unwrap_or_else(|errno| {
+            // ENOMEM: the next turn may find some.
+            log::error!("poll: {errno}");
+            Vec::new()
+        })
+    }
+
+    /// What is due without any event.
+    fn take_deadlines(&mut self) {
+        if self.autostart.deadline().is_some_and(|deadline| deadline <= now()) {
+            for event in self.autostart.tick() {
+                match event {
+                    AutostartEvent::Ready(candidates) => self.start_all(candidates),
+                    AutostartEvent::LookAtLock => self.workers.employ(Task::Unlock),
+                }
+            }
+        }
+        if self.policy.deadline().is_some_and(|deadline| deadline <= now()) {
+            self.decide(PolicyEvent::Tick);
+        }
+    }
+
+    /// Has a worker forked for every task that waits. In the child, what comes back is the worker's assignment.
+    fn fork_workers(&mut self) -> ControlFlow<Outcome> {
+        loop {
+            match self.workers.fork_next() {
+                Forked::Nothing => return ControlFlow::Continue(()),
+                Forked::Parent => {}
+                Forked::Failed(event) => self.take_worker_event(event),
+                Forked::Child(task, line) => {
+                    let knowledge = Knowledge {
+                        pid: self.pid.as_raw(),
+                        since: self.since,
+                        statuses: self.monitors.take_statuses(),
+                        settings: self.settings,
+                    };
+                    return ControlFlow::Break(Outcome::Worker(Box::new(Assignment {
+                        task,
+                        line,
+                        knowledge,
+                    })));
+                }
+            }
+        }
+    }
+
+    fn take_signals(&mut self) -> ControlFlow<Outcome> {
+        for number in self.signals.take() {
+            match number {
+                libc::SIGCHLD => self.reap()?,
+                libc::SIGHUP => self.reload(),
+                _ => {
+                    log::info!("supervisor ends; containers keep running");
+                    // Nobody finds the socket from now on; who has connected already sees the connection end. The
+                    // lock comes second: the socket that the next one makes is not ours to remove.
+                    let _ = std::fs::remove_file(self.paths.supervisor_socket());
+                    // One that has just taken a client, and has said so, is no standby any more.
+                    let events = self.workers.hear_standby();
+                    self.take_worker_events(events)?;
+                    self.workers.kill_standby();
+                    self.autostart.end();
+                    self.module.clear();
+                    self.lock = None;
+                    return ControlFlow::Break(Outcome::Ended);
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Takes every child that has ended.
+    fn reap(&mut self) -> ControlFlow<Outcome> {
+        while let Some(events) = self.workers.reap() {
+            self.take_worker_events(events)?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn reload(&mut self) {
+        match Settings::load(&self.paths.supervisor_ini()) {
+            Ok(settings) => {
+                self.settings = settings;
+                self.policy.limit(settings.start_parallel);
+                self.autostart.configure(settings);
+                sinks::take_role(Role::daemon(&settings, &self.paths.supervisor_log(), self.foreground));
+                self.workers.outdate();
+                log::info!("supervisor.ini was read again");
+            }
+            Err(error) => log::error!("{error}; nothing was changed"),
+        }
+    }
+
+    fn take_monitor_events(
+        &mut self,
+        events: impl IntoIterator<Item = MonitorEvent>,
+    ) -> ControlFlow<Outcome> {
+        for event in events {
+            self.take_monitor_event(event);
+            self.fork_workers()?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn take_monitor_event(&mut self, event: MonitorEvent) {
+        match event {
+            MonitorEvent::Resumed(name) => self.is_there(&name),
+            MonitorEvent::Watched(name) => {
+                self.is_there(&name);
+                self.decide(PolicyEvent::Watched(name));
+            }
+            MonitorEvent::State(name, state, changed) => {
+                if changed {
+                    self.autostart.look_for_storage();
+                    log::info!("{name}: {}", state.as_str());
+                    self.workers.outdate();
+                }
+                self.decide(PolicyEvent::Status(name, state));
+            }
+            MonitorEvent::Gone(name, exit) => {
+                match &exit.message {
+                    Some(message) => log::info!("{name}: ended ({:?}): {message}", exit.reason),
+                    None => log::info!("{name}: ended ({:?})", exit.reason),
+                }
+                self.autostart.is_gone(&name, exit.reason);
+                let restart = self.restart_policy(&name);
+                self.decide(PolicyEvent::Gone(name, exit, restart));
+            }
+        }
+    }
+
+    fn is_there(&mut self, name: &Name) {
+        self.autostart.is_there(name);
+        self.wakefulness.look(&self.paths, name);
+    }
+
+    fn take_worker_events(&mut self, events: impl IntoIterator<Item = WorkerEvent>) -> ControlFlow<Outcome> {
+        for event in events {
+            self.take_worker_event(event);
+            self.fork_workers()?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn take_worker_event(&mut self, event: WorkerEvent) {
+        match event {
+            WorkerEvent::Asks(worker) => {
+                self.workers.tell(worker, &FromSupervisor::Containers(self.containers()));
+            }
+            WorkerEvent::Started(name) => {
+                if let Some(event) = self.monitors.started(&name) {
+                    self.take_monitor_event(event);
+                }
+            }
+            WorkerEvent::Cancel(name, asker) => {
+                self.autostart.is_unwanted(&name);
+                self.decide(PolicyEvent::Cancelled(name.clone()));
+                self.workers.cancel_start(name, asker);
+            }
+            WorkerEvent::Succeed(asker, program) => self.hand_over(asker, &program),
+            WorkerEvent::StartEnded(name, done) => {
+                self.start_ended(&name, done);
+                self.workers.start_is_over(&name);
+            }
+            WorkerEvent::Swept(name, clean) => self.decide(PolicyEvent::Swept(name, clean)),
+            WorkerEvent::Died => self.tidiness.suspect(),
+            WorkerEvent::Tidied => self.tidiness.is_done(),
+            WorkerEvent::LookedAtLock(false) => {}
+            WorkerEvent::LookedAtLock(true) => {
+                let candidates = self.autostart.unlocked();
+                self.start_all(candidates);
+            }
+        }
+    }
+
+    /// A start of the policy's has ended.
+    fn start_ended(&mut self, name: &Name, done: bool) {
+        if let Some(event) = self.monitors.watch(name) {
+            self.take_monitor_event(event);
+        }
+        if done && !self.monitors.has(name) {
+            // It ran, and ended before anybody could watch.
+            let event = self.monitors.gone(name, None);
+            self.take_monitor_event(event);
+        }
+        let (running, restart) = (self.monitors.has(name), self.restart_policy(name));
+        self.decide(PolicyEvent::StartEnded(name.clone(), running, restart));
+    }
+
+    /// What the configuration says now. One that is gone or broken restarts nothing.
+    fn restart_policy(&self, name: &Name) -> RestartPolicy {
+        Config::load(&self.paths.container_ini(name), name)
+            .map_or(RestartPolicy::No, |config| config.container.restart)
+    }
+
+    fn start_all(&mut self, candidates: Vec<Candidate>) {
+        if !candidates.is_empty() {
+            self.workers.outdate();
+            self.decide(PolicyEvent::Autostart(candidates));
+        }
+    }
+
+    /// Lets the policy take an event, and has done what it says.
+    fn decide(&mut self, event: PolicyEvent) {
+        for action in self.policy.on(now(), event) {
+            self.workers.employ(match action {
+                Action::Start(name) => {
+                    self.autostart.starts(&name);
+                    Task::Start(name)
+                }
+                Action::Sweep(name) => Task::Sweep(name),
+            });
+        }
+    }
+
+    /// Brings what follows from everything else up to date: the list of those who wait, wakelocks, the module's line.
+    fn update(&mut self) {
+        self.autostart.remember();
+        let waiting: BTreeSet<Name> = self.autostart.waiting().into_iter().map(|(name, _)| name).collect();
+        let restarts = self.policy.restarts();
+        let waits = |name: &Name| {
+            restarts.contains_key(name) || waiting.contains(name) || self.policy.is_pending(name)
+        };
+        self.wakefulness.update(|name| self.monitors.has(name), waits);
+        if let Some((module, text)) = self.module.update(self.summary()) {
+            self.workers.employ(Task::Describe(module, text));
+        }
+    }
+}

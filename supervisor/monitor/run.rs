@@ -1,0 +1,77 @@
+//! The monitor's whole life: leaves the worker behind, prepares the container, boots it and stays with it.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use anyhow::{Context, Result};
+use nix::fcntl::OFlag;
+use nix::sys::prctl;
+use nix::sys::socket::{Backlog, listen};
+use nix::sys::stat::Mode;
+use nix::unistd::{chdir, setsid};
+
+use super::early::Early;
+use super::protocol::{Answer, Report};
+use super::setup::{Origin, Setup};
+use super::state::{Monitor, STOPPED};
+use super::{clients, last_exit};
+use crate::call;
+use crate::host::Host;
+use crate::log::{self as sinks, Role};
+use crate::mount::perform::trusted_proc;
+use crate::socket;
+use crate::sys::{descriptor, process};
+
+/// The monitor's whole life. Runs in the freshly forked process and never returns.
+pub fn run(setup: Setup) -> ! {
+    let Setup { config, once, paths, host, settings, origin } = setup;
+    let name = config.name.clone();
+    let mut early = Early::default();
+    // What a failure has to undo by hand; groups undo themselves when they are dropped.
+    let started = detach(&origin, &host, name.as_str())
+        .inspect(|_| sinks::take_role(Role::daemon(&settings, &paths.supervisor_log(), false)))
+        .and_then(|proc| Monitor::prepare((config, once), paths.clone(), host, proc, &origin, &mut early))
+        .and_then(|monitor| monitor.first_boot(&origin.report, &mut early));
+    let Origin { listener, report } = origin;
+    match started {
+        Ok(monitor) => {
+            let _ = socket::send(&report, &Report::Running, &[]);
+            drop(report);
+            monitor.tree.booted();
+            let code = monitor.live();
+            process::exit_immediately(code)
+        }
+        Err(error) => {
+            let text = if early.stop { STOPPED.to_owned() } else { format!("{error:#}") };
+            last_exit::write_failed_start(&paths, &name, &text, early.stop);
+            let _ = std::fs::remove_file(paths.notify(&name));
+            let _ = std::fs::remove_file(paths.control(&name));
+            let answer = Answer::Failed(text.clone());
+            early.fail(&answer);
+            clients::answer_everybody(&listener, &answer);
+            let _ = socket::send(&report, &Report::Failed(text), &[]);
+            process::exit_immediately(1)
+        }
+    }
+}
+
+/// Leaves the worker's session, its client and its descriptors behind.
+fn detach(origin: &Origin, host: &Host, name: &str) -> Result<OwnedFd> {
+    call!(setsid(), "setsid")?;
+    // Again, by this process: whoever connects learns from the kernel that it is the monitor (SO_PEERCRED).
+    call!(listen(&origin.listener, Backlog::MAXCONN), "listen")?;
+    // The worker's log closes its descriptors itself, before they are closed under it.
+    sinks::take_role(Role::Client);
+    let proc = trusted_proc()?;
+    let kept: Vec<_> =
+        [origin.listener.as_fd(), origin.report.as_fd()].into_iter().chain(host.cgroups.roots()).collect();
+    call!(descriptor::close_others(&kept, proc.as_fd()), "close the worker's descriptors")?;
+    let null = call!(nix::fcntl::open("/dev/null", OFlag::O_RDWR, Mode::empty()), "open(/dev/null)")?;
+    for number in 0..=2 {
+        call!(descriptor::make_standard(null.as_fd(), number), "dup2(/dev/null, {number})")?;
+    }
+    call!(chdir("/"), "chdir(/)")?;
+    // For ps(1): at most 15 characters.
+    let title = std::ffi::CString::new(format!("ds:{name}")).context("the name")?;
+    let _ = prctl::set_name(&title);
+    Ok(proc)
+}

@@ -1,0 +1,27 @@
+//! The fields of /proc/PID/stat, proc_pid_stat(5). Owns how they are counted; opens nothing.
+
+/// The field of this number, as the manual counts them; from the third on.
+#[must_use]
+pub fn field(text: &str, number: usize) -> Option<&str> {
+    // The name in parentheses may contain anything, so count from its end.
+    text.rsplit_once(')')?.1.split_whitespace().nth(number.checked_sub(3)?)
+}
+
+/// Field 22: when the process started, clock ticks after boot. With its number it names one process and no later one.
+#[must_use]
+pub fn start_time(text: &str) -> Option<u64> {
+    field(text, 22)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_looks_like_fields_misleads_nobody() {
+        let rest: Vec<String> = (3..=52).map(|number| number.to_string()).collect();
+        let text = format!("7 (a) b (c)) {}\n", rest.join(" "));
+        assert_eq!((field(&text, 3), field(&text, 7), start_time(&text)), (Some("3"), Some("7"), Some(22)));
+        assert_eq!((field(&text, 2), field("7 (x", 3), start_time("")), (None, None, None));
+    }
+}

@@ -1,0 +1,56 @@
+//! What an image is, whether somebody uses it or not. Changes nothing, and takes no lock.
+
+use std::io::{Seek, SeekFrom};
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use anyhow::Result;
+use nix::fcntl::OFlag;
+use nix::sys::stat::{Mode, fstat};
+
+use super::look::{is_image, suits};
+use super::place::find;
+use super::request::Access;
+use crate::call;
+use crate::rootfs::root::{file_type, reopen};
+use crate::rootfs::superblock::FileSystem;
+
+/// What an image is, whether somebody uses it or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// What it holds.
+    pub system: FileSystem,
+    /// Bytes that it has in the file or device.
+    pub size: u64,
+    /// The partition that holds it, when the image is that of a disk.
+    pub partition: Option<u32>,
+    /// Bytes that the file takes on its own file system; none of a device.
+    pub allocated: Option<u64>,
+}
+
+/// Looks at an image, at this partition of it if it has any.
+///
+/// # Errors
+/// When it is no file and no block device, empty, or cannot be read; when it has no such partition, or several.
+pub fn inspect(image: &Path, partition: Option<u32>) -> Result<Facts> {
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+    let found = call!(nix::fcntl::open(image, flags, Mode::empty()), "open({})", image.display())?;
+    let status = call!(fstat(&found), "fstat({})", image.display())?;
+    let is_file = is_image(file_type(&status))?;
+    let mut file = reopen(found.as_fd(), OFlag::O_RDONLY | OFlag::O_NONBLOCK)?;
+    let size = call!(file.seek(SeekFrom::End(0)), "lseek({})", image.display())?;
+    let allocated = u64::try_from(status.st_blocks).unwrap_or(0) * 512;
+    let (place, system) = find(file.as_fd(), size, partition, !is_file)?;
+    let allocated = is_file.then_some(allocated);
+    Ok(Facts { system, size: place.length, partition: place.partition, allocated })
+}
+
+impl Facts {
+    /// Refuses what no container can use, writing or not.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn usable(&self) -> Result<()> {
+        suits(&self.system, self.size, Access::ReadOnly)
+    }
+}
