@@ -101,7 +101,7 @@ pub const KEYS: &[Key] = &[
         "start-after",
         "auto",
         Form::OneOf(StartAfter::WORDS),
-        "what autostart waits for; `auto` is `network` if the container uses the host's network, else `boot`",
+        "what autostart waits for; `auto` is `boot` with `network.mode = none`, else `network`",
         "unlock",
     ),
     Key::new(
@@ -189,7 +189,7 @@ pub const KEYS: &[Key] = &[
         "dns",
         "auto",
         Form::Text("auto, no or ADDRESS[,…]"),
-        "name servers in /etc/resolv.conf: those of the machine's network when the container starts, none, or these",
+        "name servers in /etc/resolv.conf: those of the machine's network at the start, none, or this list",
         "9.9.9.9,2620:fe::fe",
     ),
     Key::new(

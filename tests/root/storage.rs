@@ -89,7 +89,8 @@ pub fn left_over(sandbox: &Sandbox) -> Vec<String> {
     for name in visible {
         let (_, root) = root_of(sandbox, &name);
         let own = root.file_name().expect("a name").to_str().expect("UTF-8");
-        let known = |file: &String| ["container.ini", "log", "seed.json"].contains(&file.as_str()) || file == own;
+        let known =
+            |file: &String| ["container.ini", "log", "seed.json"].contains(&file.as_str()) || file == own;
         let inside = names(&containers.join(&name));
         left.extend(inside.iter().filter(|file| !known(file)).map(|file| format!("{name}/{file}")));
         if root.starts_with(&containers) && !root.exists() {

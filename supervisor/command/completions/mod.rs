@@ -51,7 +51,10 @@ mod tests {
         let without_choices: Vec<&str> = names.into_iter().filter(|name| !name.contains('|')).collect();
         // Before a name is added here: does `Kind::of` say the right thing about it?
         let decided = [
+            "ADDRESS",
+            "ARCH",
             "CMD",
+            "DIGITS",
             "DIR",
             "FILE",
             "KEY",
@@ -59,6 +62,7 @@ mod tests {
             "LINES",
             "NAME",
             "NEW_NAME",
+            "PASSWORD",
             "REQUEST",
             "SEARCH",
             "SECONDS",
