@@ -18,7 +18,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
 use nix::sys::statfs::{FsType, TMPFS_MAGIC, statfs};
-use nix::unistd::{chdir, chroot, execve, fchdir, getcwd, pivot_root, sethostname, setsid};
+use nix::unistd::{chdir, chroot, execve, fchdir, pivot_root, sethostname, setsid};
 use seccompiler::BpfProgram;
 
 use super::refusal;
@@ -100,7 +100,7 @@ fn boot(prepared: &Prepared<'_>, wire: &Wire, in_cgroup: bool) -> Result<Infalli
     call!(descriptor::close_on_exec_from(3, prepared.proc), "close_range(3, CLOEXEC)")?;
     call!(signal::reset_all(), "sigaction")?;
     umask(Mode::from_bits_truncate(0o022));
-    if !call!(getcwd(), "getcwd")?.is_absolute() {
+    if !call!(process::working_directory_is_inside(), "getcwd")? {
         bail!("the working directory is outside the container");
     }
     fault::point("stripped")?;

@@ -5,6 +5,8 @@
 
 use std::{str::FromStr, time::Duration};
 
+use crate::config::value::{NoSize, Size};
+
 /// A `KEY=VALUE` word. The value starts after the first `=`, may be empty, and may itself contain `=`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assignment {
@@ -81,29 +83,16 @@ pub fn lines(word: &str) -> Result<u32, String> {
     word.parse().map_err(|_| "is too many lines".to_owned())
 }
 
-/// Reads a size in bytes: a whole number with an optional `K`, `M`, `G` or `T`, powers of 1024.
+/// Reads a size in bytes as the configuration does: a number with an optional `K`, `M`, `G` or `T`, powers of 1024.
 ///
 /// # Errors
-/// Any other word, zero, and what does not fit in 64 bits.
+/// Any other word, what is less than a byte, and what is too large for a file.
 pub fn size(word: &str) -> Result<u64, String> {
-    let shape = || "is not a size; write it like 512M or 8G".to_owned();
-    let last = word.chars().next_back().ok_or_else(shape)?;
-    let shift = match last.to_ascii_uppercase() {
-        'K' => 10,
-        'M' => 20,
-        'G' => 30,
-        'T' => 40,
-        _ => 0,
-    };
-    let number = if shift == 0 { word } else { &word[..word.len() - 1] };
-    if !digits(number) {
-        return Err(shape());
-    }
-    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
-    match bytes {
-        Some(0) => Err("must be larger than 0".to_owned()),
-        Some(bytes) => Ok(bytes),
-        None => Err("is too large".to_owned()),
+    match Size::read(word).map(Size::bytes) {
+        Ok(0) => Err("is no size at all".to_owned()),
+        Ok(bytes) => Ok(bytes),
+        Err(NoSize::Shape) => Err("is not a size; write it like 512M or 8G".to_owned()),
+        Err(NoSize::TooLarge) => Err("is too large".to_owned()),
     }
 }
 
@@ -139,7 +128,8 @@ mod tests {
         assert_eq!(size("512M"), Ok(512 << 20));
         assert_eq!(size("8G"), Ok(8 << 30));
         assert_eq!(size("2T"), Ok(2 << 40));
-        for word in ["", "G", "0", "0G", "1.5G", "-1G", "8GB", "8 G", "8Gé", "é", "99999999T"] {
+        assert_eq!(size("1.5G"), Ok(3 << 29));
+        for word in ["", "G", "0", "0G", "0.0001K", "-1G", "8GB", "8 G", "8Gé", "é", "99999999T"] {
             assert!(size(word).is_err(), "{word:?}");
         }
     }

@@ -13,13 +13,15 @@
 //! | `reboot`, `poweroff` | reboot(2) |
 //! | `write FILE TEXT` | tries to write a file, says what the kernel answers |
 //! | `signal-init N` | a signal for PID 1 |
+//! | `say SOCKET TEXT` | sends a packet to a socket and shows the answer, or `refused` |
 
 use crate::{inherit, report, sys};
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, send, socket};
 use std::fs::OpenOptions;
 use std::io::{Read, Write, stdin, stdout};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -51,6 +53,7 @@ pub fn run(words: &[&str]) -> Result<u8> {
         ["poweroff"] => sys::reboot(libc::RB_POWER_OFF)?,
         ["write", file, text] => write(file, text)?,
         ["signal-init", number] => sys::kill(1, number.parse()?)?,
+        ["say", path, text] => say(path, text)?,
         _ => bail!("{}: no such command", words.join(" ")),
     }
     Ok(0)
@@ -117,4 +120,17 @@ fn write(file: &str, text: &str) -> Result<()> {
         |()| "written".to_owned(),
     );
     print(&answer)
+}
+
+/// Whether anybody answers is the answer: the other end closes the connection of a peer that it refuses.
+fn say(path: &str, text: &str) -> Result<()> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let connection = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).context("socket")?;
+    connect(connection.as_raw_fd(), &UnixAddr::new(path)?).context("connect")?;
+    let mut answer = vec![0; 64 * 1024];
+    let sent = send(connection.as_raw_fd(), text.as_bytes(), MsgFlags::MSG_NOSIGNAL);
+    match sent.and_then(|_| recv(connection.as_raw_fd(), &mut answer, MsgFlags::empty())) {
+        Ok(0) | Err(_) => print("refused"),
+        Ok(length) => print(&String::from_utf8_lossy(&answer[..length])),
+    }
 }

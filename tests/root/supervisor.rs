@@ -133,6 +133,24 @@ fn a_containers_root_cannot_command_the_supervisor() {
 }
 
 #[test]
+fn a_containers_root_cannot_stop_its_neighbour_by_its_control_socket() {
+    let sandbox = Sandbox::new();
+    let run = sandbox.run_directory("");
+    fs::create_dir_all(&run).unwrap();
+    sandbox.container("web", &[&format!("mounts.bind={}:/mnt/run", run.display())]);
+    sandbox.container("victim", &[]);
+    sandbox.ds(&["start", "web", "victim"]).succeeds();
+    let stop = r#"{"Stop":{"timeout_s":null,"kill":true}}"#;
+    for request in [stop, "\"Status\"", "\"Console\""] {
+        let words = ["run", "web", "--", "/bin/probe", "say", "/mnt/run/containers/victim/control", request];
+        assert_eq!(sandbox.ds(&words).succeeds(), "refused\n", "{request}");
+    }
+    assert_eq!(sandbox.state("victim"), "running");
+    // From where it belongs, the same is heard.
+    sandbox.ds(&["stop", "victim", "--kill"]).succeeds();
+}
+
+#[test]
 fn the_log_does_not_grow_for_ever() {
     let sandbox = Sandbox::new();
     fs::create_dir_all(sandbox.data("")).unwrap();

@@ -44,7 +44,7 @@ pub(crate) use invalid::{quoted, refuse_control_characters};
 pub use label::ImageLabel;
 pub use mirror::Mirrors;
 pub use name::{EnvironmentName, EnvironmentValue, Hostname, Name, Uuid};
-pub use number::{Cpus, Priority, Seconds, Size, Whole};
+pub use number::{Cpus, NoSize, Priority, Seconds, Size, Whole};
 pub use path::{ContainerPath, HostPath};
 pub use seed::{Seed, SeedItem, Subsystems};
 pub use user::{Account, AccountName, UserSpec};

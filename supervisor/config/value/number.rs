@@ -28,23 +28,41 @@ impl Size {
     pub const fn bytes(self) -> u64 {
         self.0
     }
+
+    /// Reads a size, wherever it is written.
+    ///
+    /// # Errors
+    /// Which of the two ways there are to be no size.
+    pub fn read(text: &str) -> Result<Self, NoSize> {
+        let unit = Self::UNITS.iter().find(|(unit, _)| text.ends_with([*unit, unit.to_ascii_lowercase()]));
+        let (digits, shift) = unit.map_or((text, 0), |(_, shift)| (&text[..text.len() - 1], *shift));
+        let decimal = Decimal::parse(digits).ok_or(NoSize::Shape)?;
+        let bytes = decimal.scaled(1 << shift).filter(|bytes| *bytes <= u128::from(Self::MAX));
+        bytes.and_then(|bytes| u64::try_from(bytes).ok()).map(Self).ok_or(NoSize::TooLarge)
+    }
+}
+
+/// Why a text is no size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoSize {
+    /// It is not a number with an optional unit.
+    Shape,
+    /// It is above [`Size::MAX`].
+    TooLarge,
 }
 
 impl FromStr for Size {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        let fault = |why: &str| {
-            Invalid::new(
-                format!("size {} {why}", quoted(text)),
-                "write bytes, or a number with K, M, G or T, such as 512M",
-            )
-        };
-        let unit = Self::UNITS.iter().find(|(unit, _)| text.ends_with([*unit, unit.to_ascii_lowercase()]));
-        let (digits, shift) = unit.map_or((text, 0), |(_, shift)| (&text[..text.len() - 1], *shift));
-        let decimal = Decimal::parse(digits).ok_or_else(|| fault("is not a number with an optional unit"))?;
-        let bytes = decimal.scaled(1 << shift).filter(|bytes| *bytes <= u128::from(Self::MAX));
-        bytes.and_then(|bytes| u64::try_from(bytes).ok()).map(Self).ok_or_else(|| fault("is too large"))
+        Self::read(text).map_err(|fault| {
+            let why = match fault {
+                NoSize::Shape => "is not a number with an optional unit",
+                NoSize::TooLarge => "is too large",
+            };
+            let hint = "write bytes, or a number with K, M, G or T, such as 512M";
+            Invalid::new(format!("size {} {why}", quoted(text)), hint)
+        })
     }
 }
 
