@@ -39,7 +39,7 @@ pub fn run(arguments: &cli::Pull, env: &Env) -> Result<ExitCode> {
     };
     ensure!(
         directory.symlink_metadata().is_err(),
-        "{} exists already; choose another directory",
+        "{} already exists; choose another directory",
         directory.display()
     );
     let target = Target {

@@ -51,7 +51,7 @@ fn rename(env: &Env, old: &Name, new: &Name) -> Result<ExitCode> {
     }
     let (from, to) = (env.paths.container(old), env.paths.container(new));
     if to.symlink_metadata().is_ok() {
-        bail!("there is a container {new} already; choose another name");
+        bail!("a container {new} already exists; choose another name");
     }
     fault::point("rename-begun")?;
     // An older version may have written the directory's name down.

@@ -53,7 +53,7 @@ pub fn unpack(env: &Env, source: &Source, target: &Target<'_>, watcher: Watcher<
     })?;
     if let Err(error) = rename_to_free(&vessel.path(), target.directory) {
         if target.directory.symlink_metadata().is_ok() {
-            bail!("{} exists already; choose another directory", target.directory.display());
+            bail!("{} already exists; choose another directory", target.directory.display());
         }
         return Err(error);
     }

@@ -180,7 +180,10 @@ fn where_no_list_can_be_the_group_gets_its_own_share_alone() {
         let created = sandbox.ds(&["create", "web", "--from", text(&packed)]);
         let told =
             created.errors.lines().find(|line| line.contains("system.posix_acl_access")).expect("a warning");
-        assert!(told.contains("and 1 others") && told.contains("no more than its own share"), "{told}");
+        assert!(
+            told.contains("and 1 others") && told.contains("the group got only its own permissions"),
+            "{told}"
+        );
         created.succeeds();
         let modes = sandbox.run(&["stat", "-c", "%a", text(&containers.join("web/rootfs/srv/secret"))]);
         assert_eq!(modes.succeeds(), "600\n");

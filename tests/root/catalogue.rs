@@ -375,5 +375,5 @@ fn archives_with_everything_come_out_as_they_went_in() {
     ds(&sandbox, &server, &["pull", "debian:13", "--arch", "amd64", "-o", text(&target)]).succeeds();
     assert_eq!(fs::read_to_string(target.join("etc/motd.again")).expect("read"), "hello\n");
     let done = ds(&sandbox, &server, &["pull", "debian:13", "--arch", "amd64", "-o", text(&target)]);
-    done.fails(1, &["exists already"]);
+    done.fails(1, &["already exists"]);
 }

@@ -254,7 +254,7 @@ fn a_check_shows_how_far_it_is_and_can_be_interrupted() {
 }
 
 #[test]
-fn a_stop_during_a_check_is_done_when_the_container_runs() {
+fn a_stop_during_a_check_ends_the_start() {
     let mut sandbox = Sandbox::new();
     container(&sandbox, "web", &[]);
     let (began, go_on) = (sandbox.path("began"), sandbox.path("go-on"));
@@ -270,7 +270,9 @@ fn a_stop_during_a_check_is_done_when_the_container_runs() {
     assert_eq!(sandbox.state("web"), "starting");
     fs::write(&go_on, "x").expect("write");
     let [start, stop] = [start, stop].map(|child| child.wait_with_output().expect("wait"));
-    assert!(start.status.success() && stop.status.success(), "{start:?} {stop:?}");
+    assert!(stop.status.success(), "{stop:?}");
+    let said = String::from_utf8_lossy(&start.stderr);
+    assert!(start.status.code() == Some(1) && said.contains("it was stopped while it started"), "{start:?}");
     wait_for("the end", || (sandbox.state("web") == "stopped").then_some(()));
     assert_eq!(loop_devices(&sandbox), [""; 0]);
 }
