@@ -177,7 +177,11 @@ fn a_privileged_container_has_what_it_asked_for_and_no_more() {
 fn what_systemd_expects_of_a_container_is_there() {
     let sandbox = Sandbox::new();
     let tree = crate::root_fs::Tree::disguised(&sandbox.path("web"), "usr/lib/systemd/systemd");
-    sandbox.create("web", &tree.0, &["uuid=01234567-89ab-cdef-0123-456789abcdef", "environment.EXTRA=a b"]);
+    sandbox.create(
+        "web",
+        &tree.0,
+        &["uuid=01234567-89ab-cdef-0123-456789abcdef", "environment.EXTRA=a b", "seed=no"],
+    );
     sandbox.ds(&["start", "web"]).succeeds();
     let report = wait_for("the report", || tree.report());
     let environment = &report["environment"];
@@ -203,7 +207,7 @@ fn what_systemd_expects_of_a_container_is_there() {
     assert_eq!(
         fs::read_to_string(tree.path("etc/hostname")).unwrap_or_default(),
         "",
-        "the tree itself is not written"
+        "without seeding the tree itself is not written"
     );
 }
 

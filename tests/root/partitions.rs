@@ -116,7 +116,7 @@ fn of_several_partitions_one_is_asked_for() {
     sandbox.ds(&["stop", "web", "--kill"]).succeeds();
     sandbox.ds(&["set", "web", "image-partition="]).succeeds();
     sandbox.ds(&["start", "web"]).fails(1, &list);
-    sandbox.ds(&["set", "web", "image-partition=0"]).fails(1, &["image-partition"]);
+    sandbox.ds(&["set", "web", "image-partition=0"]).fails(2, &["image-partition"]);
     sandbox.ds(&["set", "web", "image-partition=1"]).succeeds();
     sandbox.ds(&["resize", "web", "128M"]).fails(1, &["a disk with partitions", "ds convert web dir"]);
     let exported = sandbox.path("exported");
@@ -165,7 +165,7 @@ fn what_is_given_for_another_thing_is_named_with_the_way() {
         ("--from", "disk.img", &["a disk with partitions", "use it with --image"]),
         ("--from", "disk.img.gz", &["a disk with partitions", "gzip -dk"]),
         ("--from", "x.zip", &["a zip archive", "--rootfs"]),
-        ("--from", "x.deb", &["a Debian package", "inside of a container"]),
+        ("--from", "x.deb", &["a Debian package", "in a container that has a package manager"]),
         ("--from", "docker.tar", &["a Docker image in layers", "docker export"]),
         ("--from", "incus.tar", &["LXD or Incus", "rootfs/", "tar -C rootfs"]),
         ("--from", "source.tar", &["everything is below hello-1.0/", "none of etc"]),
