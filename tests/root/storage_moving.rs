@@ -59,7 +59,7 @@ fn a_container_travels_in_one_file() {
     sandbox.ds(&["export", "dir", "-o", text(&file)]).fails(1, &["already exists; use --force"]);
     sandbox.ds(&["export", "dir", "-o", text(&file), "--force"]).succeeds();
     let imported = sandbox.ds(&["import", text(&file), "dir2"]);
-    for word in ["does not start by itself", "mounts.bind was left out", "/srv:/srv"] {
+    for word in ["autostart is disabled", "mounts.bind was left out", "/srv:/srv"] {
         assert!(imported.errors.contains(word), "{word}: {}", imported.errors);
     }
     assert_eq!(imported.succeeds(), "dir2 imported\n");
