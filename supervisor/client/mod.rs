@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use std::env;
 use std::io::{stderr, stdin, stdout};
 use std::os::fd::{AsFd, OwnedFd};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
@@ -35,6 +37,8 @@ const OF_TERMINAL: [Signal; 3] = [Signal::SIGWINCH, Signal::SIGCONT, Signal::SIG
 
 /// How often a request is made that nobody has read before the supervisor ended.
 const MOST_TRIES: u32 = 3;
+/// How long a client waits for a supervisor that another client launches.
+const COMING_UP: Duration = Duration::from_secs(5);
 
 /// Connects to the supervisor before the command line is understood, for verbs that people wait for: it forks a worker
 /// meanwhile, which ends at once if nothing is asked for. What is in the way is told by [`run`].
@@ -91,10 +95,20 @@ fn launch(paths: &Paths) -> Result<OwnedFd> {
     if let Some(connection) = socket::connect_to(&paths.supervisor_socket())? {
         return Ok(connection);
     }
-    launch::start(paths, true).context("cannot start the supervisor")?;
-    let connection = socket::connect_to(&paths.supervisor_socket())?;
-    connection
-        .with_context(|| format!("the supervisor ended at once; see {}", paths.supervisor_log().display()))
+    let started = launch::start(paths, true);
+    // If it failed, the supervisor of a client that was interrupted may still be coming up.
+    let until = Instant::now() + COMING_UP;
+    loop {
+        if let Some(connection) = socket::connect_to(&paths.supervisor_socket())? {
+            return Ok(connection);
+        }
+        if started.is_ok() || Instant::now() >= until {
+            break;
+        }
+        sleep(Duration::from_millis(10));
+    }
+    started.context("cannot start the supervisor")?;
+    bail!("the supervisor ended at once; see {}", paths.supervisor_log().display())
 }
 
 /// `None` when the supervisor went before anybody had read the request: it can be made again.

@@ -19,6 +19,7 @@ mod android;
 mod archives;
 mod catalogue;
 mod cgroups;
+mod chaos;
 mod console;
 mod devices;
 mod exec;
