@@ -81,8 +81,11 @@ fn names(env: &Env, given: &[String], all: bool) -> Result<Vec<Name>> {
 /// find no container.
 fn forget(env: &Env, name: &Name) {
     if env.paths.container(name).symlink_metadata().is_err() && !occupied::is_occupied(&env.paths, name) {
-        // What cannot be removed from a tmpfs is nothing to trouble anybody with.
-        let _ = std::fs::remove_dir_all(env.paths.run_container(name));
+        // The supervisor may record the end of the container's monitor meanwhile, which makes the directory non-empty
+        // again. Any other failure leaves a file on a tmpfs.
+        let directory = env.paths.run_container(name);
+        let refilled = |error: std::io::Error| error.kind() == std::io::ErrorKind::DirectoryNotEmpty;
+        while std::fs::remove_dir_all(&directory).is_err_and(refilled) {}
     }
 }
 

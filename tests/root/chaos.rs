@@ -121,7 +121,7 @@ fn whatever_happens_nothing_is_left_and_the_next_start_works() {
     for number in 0..rounds {
         let mut story = Story::default();
         let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            round(&sandbox, &mut chance, &mut story)
+            round(&sandbox, &mut chance, &mut story);
         }));
         if let Err(error) = done {
             eprintln!("DS_CHAOS_SEED={seed}, round {number}:\n{}", story.0.join("\n"));
