@@ -49,6 +49,10 @@ fn run(command: &Command, argv: &[String], early: Option<OwnedFd>) -> ExitCode {
         },
     };
     done.unwrap_or_else(|error| {
+        if matches!(command, Command::Rpc(_)) {
+            let told = command::rpc::unavailable(&format!("{error:#}"), output);
+            return told.unwrap_or(ExitCode::Failed);
+        }
         let (verb, name) = dispatch::subject(command);
         let name = name.map(|name| format!(" {name}")).unwrap_or_default();
         let _ = writeln!(io::stderr(), "ds: {verb}{name}: {error:#}");

@@ -117,6 +117,24 @@ impl Paths {
         self.container(name).join("log/console.log")
     }
 
+    /// Directory of the records of jobs that go on without their client.
+    #[must_use]
+    pub fn jobs(&self) -> PathBuf {
+        self.run.join("jobs")
+    }
+
+    /// Directory of the sockets of terminals that programs look at.
+    #[must_use]
+    pub fn terminals(&self) -> PathBuf {
+        self.run.join("terminals")
+    }
+
+    /// Directory of the server of `ds web`.
+    #[must_use]
+    pub fn web(&self) -> PathBuf {
+        self.run.join("web")
+    }
+
     /// Socket of the supervisor.
     #[must_use]
     pub fn supervisor_socket(&self) -> PathBuf {

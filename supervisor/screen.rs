@@ -26,6 +26,26 @@ pub fn is_hidden(character: char) -> bool {
         )
 }
 
+/// A JSON document without a percent sign and without hidden characters: what has to pass through shells, URLs and
+/// terminals. Both occur only inside strings, where an escape means the same.
+#[must_use]
+pub fn json(document: &str) -> Cow<'_, str> {
+    let is_escaped = |character: char| character == '%' || is_hidden(character);
+    if !document.contains(is_escaped) {
+        return Cow::Borrowed(document);
+    }
+    let mut escaped = String::with_capacity(document.len());
+    for character in document.chars() {
+        if is_escaped(character) {
+            let units = character.encode_utf16(&mut [0; 2]).to_vec();
+            units.iter().for_each(|unit| escaped.push_str(&format!("\\u{unit:04x}")));
+        } else {
+            escaped.push(character);
+        }
+    }
+    Cow::Owned(escaped)
+}
+
 /// The text in one line, what is not shown written as `\u{…}`.
 #[must_use]
 pub fn line(text: &str) -> Cow<'_, str> {

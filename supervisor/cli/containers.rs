@@ -236,6 +236,12 @@ pub struct Get {
     /// section.key; 'container.' may be left out
     #[argh(positional, arg_name = "KEY")]
     pub key: Option<String>,
+    /// print one JSON document: every key with its value, its default, what it does and what it may be
+    #[argh(switch)]
+    pub json: bool,
+    /// print container.ini as it is, comments included
+    #[argh(switch)]
+    pub file: bool,
 }
 
 /// Change a container's configuration. Comments and order are kept. A running container sees the change at its next
@@ -254,4 +260,10 @@ pub struct Set {
     /// section.key=value; 'container.' may be left out
     #[argh(positional, arg_name = "KEY=VALUE")]
     pub assignments: Vec<Assignment>,
+    /// take the whole container.ini from this file, or from stdin if it is '-'
+    #[argh(option, arg_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// say what is wrong with the new values, and change nothing
+    #[argh(switch)]
+    pub dry_run: bool,
 }

@@ -13,7 +13,7 @@ const GROUPS: &[(&str, &str)] = &[
     ("Containers", "create start stop restart freeze thaw list info stats get set"),
     ("Inside a container", "run enter shell console logs"),
     ("Data", "rm rename copy export import resize convert seed images pull cache"),
-    ("This machine", "check doctor supervise supervisor rpc version completions help"),
+    ("This machine", "check doctor supervise supervisor rpc web version completions help"),
 ];
 
 /// Options of which exactly one must be given, as `rules` checks.

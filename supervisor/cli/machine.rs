@@ -67,13 +67,32 @@ pub struct Supervisor {
     pub json: bool,
 }
 
-/// Answer one request of the WebUI.
+/// Answer one request of a program, such as the WebUI. The answer is JSON, one document a line.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(subcommand, name = "rpc", example = "ds rpc eyJhcmd2IjpbImxpc3QiXX0")]
 pub struct Rpc {
     /// a JSON document in base64url (RFC 4648 section 5)
     #[argh(positional, arg_name = "REQUEST")]
     pub request: String,
+}
+
+/// Serve the WebUI to one browser of this machine, and print its address, which works once. The server listens on
+/// 127.0.0.1 only and ends after ten idle minutes.
+#[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
+#[argh(subcommand, name = "web", example = "ds web", example = "ds web --stop")]
+pub struct Web {
+    /// end the server
+    #[argh(switch)]
+    pub stop: bool,
+    /// open the address in the browser; on Android only
+    #[argh(switch)]
+    pub open: bool,
+    /// serve the page in this directory, not the installed one
+    #[argh(option, arg_name = "DIR")]
+    pub pages: Option<PathBuf>,
+    /// print one JSON document
+    #[argh(switch)]
+    pub json: bool,
 }
 
 /// Which script of the flashable module asks.

@@ -25,7 +25,7 @@ pub use data::{
 pub use inside::{Console, Enter, Logs, Run, Shell};
 pub use machine::{
     Check, Completions, Doctor, Help, Module, ModuleAction, Rpc, ShellKind, Supervise, Supervisor,
-    SupervisorAction, Version,
+    SupervisorAction, Version, Web,
 };
 pub use value::{Assignment, Wait};
 
@@ -68,6 +68,7 @@ pub enum Command {
     Supervise(Supervise),
     Supervisor(Supervisor),
     Rpc(Rpc),
+    Web(Web),
     Version(Version),
     Completions(Completions),
     Help(Help),

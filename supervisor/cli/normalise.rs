@@ -214,6 +214,10 @@ impl Reader<'_> {
     fn check_many(&self, name: &str, words: &[String]) -> Result<(), String> {
         let has_all = self.verb.long("all").is_some();
         let all = self.given.contains(&"all");
+        // 'ds set NAME --file FILE' needs no KEY=VALUE; that it takes none is said by `rules`.
+        if words.is_empty() && self.given.contains(&"file") {
+            return Ok(());
+        }
         match words.first() {
             None if has_all && !all => Err(format!("{name} is missing; name one or more, or say --all")),
             None if !has_all => Err(format!("{name} is missing; see '{}'", self.verb.help_command)),

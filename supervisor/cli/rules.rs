@@ -19,7 +19,14 @@ pub fn check(command: &Command) -> Result<(), String> {
         Command::Create(create) => check_create(create),
         Command::Start(start) => check_start(start),
         Command::Stop(stop) => exclusive(&[("--kill", stop.kill), ("--timeout", stop.timeout.is_some())]),
+        Command::Web(web) => exclusive(&[("--stop", web.stop), ("--open", web.open), ("--json", web.json)]),
         Command::List(list) => exclusive(&[("--json", list.json), ("--names", list.names)]),
+        Command::Get(get) => {
+            exclusive(&[("KEY", get.key.is_some()), ("--json", get.json), ("--file", get.file)])
+        }
+        Command::Set(set) => {
+            exclusive(&[("KEY=VALUE", !set.assignments.is_empty()), ("--file", set.file.is_some())])
+        }
         Command::Info(info) => exclusive(&[("--json", info.json), ("--pid", info.pid)]),
         Command::Convert(convert) if convert.size.is_some() && convert.form == Form::Directory => {
             Err("--size goes with image only; a directory has no size of its own".to_owned())

@@ -249,7 +249,7 @@ mod tests {
     #[test]
     fn every_verb_of_the_contract_is_there() {
         let expected = "create start stop restart freeze thaw list info stats get set run enter shell console logs rm rename \
-                        copy export import resize convert seed images pull cache check doctor supervise supervisor rpc version \
+                        copy export import resize convert seed images pull cache check doctor supervise supervisor rpc web version \
                         completions help";
         let names: Vec<&str> = verbs().iter().map(|verb| verb.name).collect();
         assert_eq!(names, expected.split_whitespace().collect::<Vec<_>>());

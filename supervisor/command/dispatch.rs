@@ -2,13 +2,15 @@
 //!
 //! Owns the table of verbs, what an error looks like and which exit code it has, and who dies with his client.
 
-use anyhow::{Error, Result};
+use std::io;
+
+use anyhow::{Error, Result, bail};
 
 use super::complain;
 use super::{
-    cache, check, console, convert, copy, create, doctor, enter, export, freeze, get, images, import, info,
-    list, logs, not_yet, pull, rename, resize, restart, rm, run as run_verb, seed, set, shell, start, stats,
-    stop, supervisor,
+    cache, check, completions, console, convert, copy, create, doctor, enter, export, freeze, get, help,
+    images, import, info, list, logs, pull, rename, resize, restart, rm, rpc, run as run_verb, seed, set,
+    shell, start, stats, stop, supervisor, version, web,
 };
 use crate::cli::{Command, parse};
 use crate::config::{self, value::Name};
@@ -82,7 +84,15 @@ fn dispatch(command: &Command, env: &Env) -> Result<ExitCode> {
         Command::Images(arguments) => images::run(arguments, env),
         Command::Pull(arguments) => pull::run(arguments, env),
         Command::Cache(arguments) => cache::run(arguments, env),
-        _ => not_yet::run(),
+        Command::Rpc(arguments) => {
+            rpc::run(arguments, env, rpc::Verbs { perform: &|command| run(command, env), subject })
+        }
+        Command::Web(arguments) => web::run(arguments, env),
+        // The client does these itself; a request may ask for them all the same.
+        Command::Version(arguments) => version::run(arguments, &mut io::stdout()),
+        Command::Help(arguments) => help::run(arguments, &mut io::stdout()),
+        Command::Completions(arguments) => completions::run(arguments, &mut io::stdout()),
+        Command::Supervise(_) | Command::Module(_) => bail!("a worker does not do that"),
     }
 }
 
@@ -106,6 +116,7 @@ fn hears_client(command: &Command) -> bool {
             | Command::Import(_)
             | Command::Images(_)
             | Command::Pull(_)
+            | Command::Rpc(_)
     )
 }
 
@@ -154,6 +165,7 @@ pub fn subject(command: &Command) -> (&'static str, Option<&str>) {
         Command::Supervise(_) => ("supervise", None),
         Command::Supervisor(_) => ("supervisor", None),
         Command::Rpc(_) => ("rpc", None),
+        Command::Web(_) => ("web", None),
         Command::Version(_) => ("version", None),
         Command::Completions(_) => ("completions", None),
         Command::Help(_) => ("help", None),

@@ -5,7 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, IsTerminal, Read, Seek, SeekFrom, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -89,7 +89,7 @@ struct Log {
 
 impl Log {
     /// Prints what is there, or its last `lines`. The current file, read to its end.
-    fn print(&self, lines: Option<u32>, output: &mut Output) -> Result<Option<File>> {
+    fn print(&self, lines: Option<u32>, output: &mut impl Write) -> Result<Option<File>> {
         let mut current = open(&self.path)?;
         let mut older = open(&self.older())?;
         if let Some(lines) = lines {
@@ -106,26 +106,18 @@ impl Log {
     }
 
     /// Prints what is there and then what comes.
-    fn follow(&self, lines: Option<u32>, output: &mut Output) -> Result<()> {
-        let directory = self.path.parent().context("the log has no directory")?;
-        crate::paths::create_private(directory)?;
-        let inotify = call!(Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK), "inotify_init1")?;
-        let interesting = AddWatchFlags::IN_MODIFY
-            | AddWatchFlags::IN_CREATE
-            | AddWatchFlags::IN_MOVED_TO
-            | AddWatchFlags::IN_DELETE_SELF
-            | AddWatchFlags::IN_MOVE_SELF;
-        call!(inotify.add_watch(directory, interesting), "inotify_add_watch({})", directory.display())?;
-        // Watched first and read then: nothing is lost in between.
-        let mut current = self.print(lines, output)?;
-        while wait(&inotify, &output.file)? {
-            current = self.catch_up(current, output)?;
+    fn follow(self, lines: Option<u32>, output: &mut Output) -> Result<()> {
+        let mut follower = Follower::begin(self.path, lines, output)?;
+        loop {
+            wait(&follower.inotify, &output.file)?;
+            if !follower.goes_on(output)? {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     /// Prints what has come since, in the file that was read so far and in the one that has taken its place.
-    fn catch_up(&self, mut current: Option<File>, output: &mut Output) -> Result<Option<File>> {
+    fn catch_up(&self, mut current: Option<File>, output: &mut impl Write) -> Result<Option<File>> {
         if let Some(file) = &mut current {
             let length = file.metadata()?.len();
             if length < file.stream_position()? {
@@ -156,26 +148,73 @@ impl Log {
     }
 }
 
-/// Waits for a change; `false` when the directory is gone.
+/// Reads a log as it grows.
+pub(super) struct Follower {
+    log: Log,
+    inotify: Inotify,
+    current: Option<File>,
+}
+
+impl Follower {
+    /// Writes what is there, or its last `lines`.
+    ///
+    /// # Errors
+    /// When the log cannot be read or watched.
+    pub fn begin(path: PathBuf, lines: Option<u32>, output: &mut impl Write) -> Result<Self> {
+        let directory = path.parent().context("the log has no directory")?;
+        crate::paths::create_private(directory)?;
+        let inotify = call!(Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK), "inotify_init1")?;
+        let interesting = AddWatchFlags::IN_MODIFY
+            | AddWatchFlags::IN_CREATE
+            | AddWatchFlags::IN_MOVED_TO
+            | AddWatchFlags::IN_DELETE_SELF
+            | AddWatchFlags::IN_MOVE_SELF;
+        call!(inotify.add_watch(directory, interesting), "inotify_add_watch({})", directory.display())?;
+        // Watched first and read then: nothing is lost in between.
+        let log = Log { path };
+        let current = log.print(lines, output)?;
+        Ok(Self { log, inotify, current })
+    }
+
+    /// Readable when [`Follower::goes_on`] has something to do.
+    #[must_use]
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.inotify.as_fd()
+    }
+
+    /// Writes what has come since; `false` when the log's directory is gone.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn goes_on(&mut self, output: &mut impl Write) -> Result<bool> {
+        let gone = AddWatchFlags::IN_DELETE_SELF | AddWatchFlags::IN_MOVE_SELF | AddWatchFlags::IN_IGNORED;
+        let goes_on = match self.inotify.read_events() {
+            Ok(events) => !events.iter().any(|event| event.mask.intersects(gone)),
+            Err(Errno::EAGAIN) => true,
+            Err(errno) => call!(Err(errno), "read(inotify)")?,
+        };
+        if goes_on {
+            self.current = self.log.catch_up(self.current.take(), output)?;
+        }
+        Ok(goes_on)
+    }
+}
+
+/// Waits for a change.
 ///
 /// # Errors
 /// EPIPE when nobody reads the output any more.
-fn wait(inotify: &Inotify, output: &File) -> Result<bool> {
+fn wait(inotify: &Inotify, output: &File) -> Result<()> {
     let mut polled =
         [PollFd::new(inotify.as_fd(), PollFlags::POLLIN), PollFd::new(output.as_fd(), PollFlags::empty())];
     match poll(&mut polled, PollTimeout::NONE) {
-        Err(Errno::EINTR) => return Ok(true),
+        Err(Errno::EINTR) => return Ok(()),
         other => call!(other, "poll")?,
     };
     if polled[1].any().unwrap_or(false) {
         return Err(io::Error::from(ErrorKind::BrokenPipe).into());
     }
-    let gone = AddWatchFlags::IN_DELETE_SELF | AddWatchFlags::IN_MOVE_SELF | AddWatchFlags::IN_IGNORED;
-    match inotify.read_events() {
-        Ok(events) => Ok(!events.iter().any(|event| event.mask.intersects(gone))),
-        Err(Errno::EAGAIN) => Ok(true),
-        Err(errno) => Ok(call!(Err(errno), "read(inotify)")?),
-    }
+    Ok(())
 }
 
 /// Opens a log; `None` when there is none yet.

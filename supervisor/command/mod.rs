@@ -23,7 +23,6 @@ pub mod info;
 pub mod list;
 pub mod logs;
 pub mod module;
-pub mod not_yet;
 pub mod output;
 pub mod progress;
 pub mod pull;
@@ -31,6 +30,7 @@ pub mod rename;
 pub mod resize;
 pub mod restart;
 pub mod rm;
+pub mod rpc;
 pub mod run;
 pub mod seed;
 pub mod set;
@@ -42,10 +42,12 @@ pub mod stop;
 pub mod supervise;
 pub mod supervisor;
 pub mod version;
+pub mod web;
 
 use std::io::{ErrorKind, Write};
 
 use anyhow::{Context, Result};
+use serde_json::{Value, json};
 
 use crate::cli::value::Assignment;
 use crate::config::{self, value::Name};
@@ -95,11 +97,15 @@ fn assignments(given: &[Assignment]) -> Vec<(&str, &str)> {
 }
 
 /// Tells in one line what went wrong; below it, the line of the configuration file that is wrong, if one is.
-/// Without a client it goes to the log.
+/// Without a client it goes to the log; a program that is served gets it as JSON.
 pub fn complain(verb: &str, name: Option<&Name>, error: &anyhow::Error) {
     let name = name.map(|name| format!(" {name}")).unwrap_or_default();
     let line = format!("{verb}{name}: {error:#}");
     let line = screen::line(&line);
+    if sinks::sends_events() {
+        let _ = sinks::tell(&as_event(error, &line));
+        return;
+    }
     if sinks::is_daemon() {
         log::error!("{line}");
         return;
@@ -108,6 +114,18 @@ pub fn complain(verb: &str, name: Option<&Name>, error: &anyhow::Error) {
     let place = fault.map(config::Error::render).unwrap_or_default();
     let place = place.split_once('\n').map(|(_, place)| format!("{place}\n")).unwrap_or_default();
     let _ = write!(std::io::stderr(), "ds: {line}\n{place}");
+}
+
+/// An error as one JSON document: a code, a sentence, and what of a configuration is wrong where that is the reason.
+fn as_event(error: &anyhow::Error, sentence: &str) -> Value {
+    let Some(fault) = error.chain().find_map(|cause| cause.downcast_ref::<config::Error>()) else {
+        return json!({ "error": { "code": "failed", "message": sentence } });
+    };
+    let (line, column) = fault.position().unzip();
+    json!({ "error": {
+        "code": "setting", "message": sentence, "key": fault.what(), "line": line, "column": column,
+        "reason": fault.reason(),
+    } })
 }
 
 /// Prints a result. A reader that has gone away (`ds help | head -1`) has had enough, which is no error.

@@ -18,25 +18,7 @@ use crate::screen;
 /// When standard output cannot be written.
 pub fn json<T: Serialize>(document: &T) -> Result<ExitCode> {
     let text = serde_json::to_string(document).context("encode the result")?;
-    print(&mut io::stdout(), &format!("{}\n", escape(&text)))
-}
-
-/// JSON has no percent sign outside of strings, and nothing that a terminal would not show.
-fn escape(json: &str) -> String {
-    let is_escaped = |character: char| character == '%' || screen::is_hidden(character);
-    if !json.contains(is_escaped) {
-        return json.to_owned();
-    }
-    let mut escaped = String::with_capacity(json.len());
-    for character in json.chars() {
-        if is_escaped(character) {
-            let units = character.encode_utf16(&mut [0; 2]).to_vec();
-            units.iter().for_each(|unit| escaped.push_str(&format!("\\u{unit:04x}")));
-        } else {
-            escaped.push(character);
-        }
-    }
-    escaped
+    print(&mut io::stdout(), &format!("{}\n", screen::json(&text)))
 }
 
 /// Prints rows in columns, the first row being the heading.
@@ -136,7 +118,8 @@ mod tests {
         #[test]
         fn json_has_no_percent_sign_and_means_the_same(text: String, more in "[%\\\\u\"]{0,9}") {
             let document = (text, more);
-            let json = escape(&serde_json::to_string(&document).unwrap());
+            let text = serde_json::to_string(&document).unwrap();
+            let json = screen::json(&text);
             prop_assert!(!json.contains('%') && !json.chars().any(screen::is_hidden));
             prop_assert_eq!(serde_json::from_str::<(String, String)>(&json).unwrap(), document);
         }

@@ -1,28 +1,69 @@
 //! `ds set`: changes a container's configuration, comments and order kept.
 
-use anyhow::Result;
+use std::fs::File;
+use std::io::{self, Read};
+
+use anyhow::{Context, Result, ensure};
 
 use super::assignments;
 use super::state::existing;
 use crate::cli;
 use crate::config::Config;
+use crate::config::value::Name;
 use crate::container::Lock;
 use crate::daemon::guard;
 use crate::exit::ExitCode;
 use crate::worker::Env;
 
-/// Writes the new values; a running container sees them at its next start.
+/// Longest text that becomes a configuration file, bytes.
+const LONGEST: u64 = 1 << 20;
+
+/// Writes the new values, or only checks them; a running container sees them at its next start.
 ///
 /// # Errors
 /// When there is no such container or key, or a value is not valid; then nothing is changed.
 pub fn run(arguments: &cli::Set, env: &Env) -> Result<ExitCode> {
     let name = existing(env, &arguments.name)?;
+    let file = env.paths.container_ini(&name);
+    let settings = assignments(&arguments.assignments);
+    let text = text(arguments, env)?;
+    if arguments.dry_run {
+        match text {
+            Some(text) => Config::replace(&file, &name, &text, false)?,
+            None => Config::try_edit(&file, &name, &settings)?,
+        };
+        return Ok(ExitCode::Done);
+    }
     let _lock = Lock::take_for(env, &name)?;
-    Config::edit(&env.paths.container_ini(&name), &name, &assignments(&arguments.assignments))?;
+    if let Some(text) = text {
+        Config::replace(&file, &name, &text, true)?;
+        forgive(env, &name);
+        return Ok(ExitCode::Done);
+    }
+    Config::edit(&file, &name, &settings)?;
     let autostart = |key: &str| key.trim_start_matches("container.") == "autostart";
-    if arguments.assignments.iter().any(|assignment| autostart(&assignment.key)) {
-        // Whoever says so has seen to what was wrong.
-        guard::forgive(&env.paths, &name);
+    if settings.iter().any(|(key, _)| autostart(key)) {
+        forgive(env, &name);
     }
     Ok(ExitCode::Done)
+}
+
+/// Whoever says so has seen to what was wrong.
+fn forgive(env: &Env, name: &Name) {
+    guard::forgive(&env.paths, name);
+}
+
+/// The text that is to be the whole configuration, if one is given.
+fn text(arguments: &cli::Set, env: &Env) -> Result<Option<Vec<u8>>> {
+    let Some(path) = &arguments.file else { return Ok(None) };
+    let mut text = Vec::new();
+    if path.as_os_str() == "-" {
+        io::stdin().take(LONGEST + 1).read_to_end(&mut text).context("read standard input")?;
+    } else {
+        let path = env.path(path)?;
+        let file = File::open(&path).with_context(|| format!("open {}", path.display()))?;
+        file.take(LONGEST + 1).read_to_end(&mut text).with_context(|| format!("read {}", path.display()))?;
+    }
+    ensure!(text.len() as u64 <= LONGEST, "a configuration file has at most {LONGEST} bytes");
+    Ok(Some(text))
 }

@@ -93,7 +93,8 @@ pub fn known(env: &Env, name: &Name) -> Result<Known> {
     let status = answer.ok().flatten();
     let last_exit =
         status.as_ref().map_or_else(|| last_exit::read(&env.paths, name), |status| status.last_exit.clone());
-    let restart_at = env.supervisor.containers().restarts.get(name).filter(|_| status.is_none());
+    let containers = env.supervisor.containers();
+    let restart_at = containers.restarts.get(name).filter(|_| status.is_none());
     let state = match &status {
         Some(status) => status.state,
         None if unanswered => State::Running,
@@ -102,7 +103,7 @@ pub fn known(env: &Env, name: &Name) -> Result<Known> {
         None if env.paths.control(name).exists() => State::Failed,
         None => State::Stopped,
     };
-    let waits_for = env.supervisor.containers().waiting.get(name).cloned();
+    let waits_for = containers.waiting.get(name).cloned();
     let autostart = config.as_ref().is_ok_and(|config| config.container.autostart);
     let autostart_off = if autostart { reason_of_no_autostart(env, name) } else { None };
     let started = status.as_ref().and_then(|status| status.started_s);
@@ -130,7 +131,8 @@ fn reason_of_no_autostart(env: &Env, name: &Name) -> Option<String> {
     if guard::recall(&env.paths, name).is_some_and(|record| record.is_off()) {
         return Some(guard::REASON.to_owned());
     }
-    let held_back = env.supervisor.containers().held_back.as_ref()?;
+    let containers = env.supervisor.containers();
+    let held_back = containers.held_back.as_ref()?;
     Some(format!("autostart is off: {held_back}"))
 }
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::info::root_of;
 use super::output;
-use super::state::{Known, existing, known, names};
+use super::state::{Known, Summary, existing, known, names};
 use crate::cli;
 use crate::config::value::Name;
 use crate::config::{Config, RootSource};
@@ -31,7 +31,7 @@ struct Document {
 
 /// What one container uses; nothing but the disk when it does not run.
 #[derive(Debug, PartialEq, Serialize)]
-struct Row {
+pub(super) struct Row {
     name: Name,
     cpu_s: Option<f64>,
     /// 100 is one processor's whole time.
@@ -55,7 +55,7 @@ pub fn run(arguments: &cli::Stats, env: &Env) -> Result<ExitCode> {
             all.filter(|known| known.summary.pid.is_some()).collect()
         }
     };
-    let meters: Vec<Meter<'_>> = containers.iter().map(|known| Meter::new(env, known)).collect();
+    let meters: Vec<Meter<'_>> = containers.iter().map(|known| Meter::new(env, &known.summary)).collect();
     let first: Vec<_> = meters.iter().map(Meter::read).collect();
     let disks: Vec<_> = containers
         .iter()
@@ -86,42 +86,54 @@ fn disk(config: &Config, pid: Option<i32>) -> Option<u64> {
 }
 
 /// Where the numbers of one container come from.
-struct Meter<'a> {
+pub(super) struct Meter<'a> {
     groups: Groups<'a>,
     init: Option<i32>,
 }
 
 /// Processor time at a moment.
 #[derive(Debug, Clone, Copy)]
-struct Reading {
+pub(super) struct Reading {
     at: Instant,
     time: Duration,
 }
 
 impl<'a> Meter<'a> {
-    fn new(env: &'a Env, known: &Known) -> Self {
-        let groups = Groups::new(&env.host.cgroups, &env.paths.cgroup, known.summary.name.as_str());
-        Self { groups, init: known.summary.pid }
+    /// The meter of a container.
+    pub fn new(env: &'a Env, summary: &Summary) -> Self {
+        let groups = Groups::new(&env.host.cgroups, &env.paths.cgroup, summary.name.as_str());
+        Self { groups, init: summary.pid }
     }
 
-    fn read(&self) -> Option<Reading> {
+    /// Its processor time now; none when it does not run.
+    pub fn read(&self) -> Option<Reading> {
         let init = self.init?;
         let time = self.groups.processor_time().unwrap_or_else(|| Processes::of(init).processor_time());
         Some(Reading { at: Instant::now(), time })
     }
 
     fn row(&self, known: &Known, first: Option<&Reading>, disk: Option<u64>) -> Row {
-        let last = self.read();
+        self.row_at(&known.summary, first, self.read().as_ref(), disk)
+    }
+
+    /// What it uses, from two readings.
+    pub fn row_at(
+        &self,
+        summary: &Summary,
+        first: Option<&Reading>,
+        last: Option<&Reading>,
+        disk: Option<u64>,
+    ) -> Row {
         let memory = self.groups.memory().or_else(|| Some(Processes::of(self.init?).memory()));
         let pids = self.groups.tasks().or_else(|| Some(Processes::of(self.init?).tasks()));
         Row {
-            name: known.summary.name.clone(),
+            name: summary.name.clone(),
             cpu_s: last.map(|last| rounded(last.time.as_secs_f64(), 1000.0)),
-            cpu_percent: first.zip(last.as_ref()).map(|(first, last)| percent(first, last)),
+            cpu_percent: first.zip(last).map(|(first, last)| percent(first, last)),
             memory: memory.filter(|_| self.init.is_some()),
             pids: pids.filter(|_| self.init.is_some()),
             disk,
-            uptime_s: known.summary.uptime_s,
+            uptime_s: summary.uptime_s,
         }
     }
 }

@@ -82,20 +82,43 @@ impl Config {
         name: &Name,
         assignments: &[(impl AsRef<str>, impl AsRef<str>)],
     ) -> Result<Self, Error> {
-        let original = load_document(path)?;
-        let mut document = original.clone();
-        let assigned = apply(&mut document, assignments)?;
-        localise(&mut document, name);
-        let text = document.to_string();
-        let config = Self::parse(text.as_bytes(), path, name).map_err(|error| {
-            if assigned.contains(error.what()) {
-                return error.without_place();
-            }
-            // Lines may have moved; a fault that was there before is where the file on disk has it.
-            container::read(&expanded(original.clone(), name), name).err().unwrap_or(error)
-        })?;
-        if document != original {
+        let (changed, config) = edited(path, name, assignments)?;
+        if let Some(text) = changed {
             save(path, &text)?;
+        }
+        Ok(config)
+    }
+
+    /// What [`Config::edit`] would make of the file `path`; nothing is written.
+    ///
+    /// # Errors
+    /// As for [`Config::edit`].
+    pub fn try_edit(
+        path: &Path,
+        name: &Name,
+        assignments: &[(impl AsRef<str>, impl AsRef<str>)],
+    ) -> Result<Self, Error> {
+        Ok(edited(path, name, assignments)?.1)
+    }
+
+    /// Has `text` take the place of the file `path`, or only checks it if not `written`. A text without a UUID keeps
+    /// that of the file.
+    ///
+    /// # Errors
+    /// The first fault in the text, with its place, or why the file cannot be read or written.
+    pub fn replace(path: &Path, name: &Name, text: &[u8], written: bool) -> Result<Self, Error> {
+        let original = load_document(path)?;
+        let mut document = Document::parse(text, path)?;
+        if document.get("container", "uuid").is_none_or(str::is_empty)
+            && let Some(uuid) = original.get("container", "uuid")
+        {
+            let uuid = uuid.to_owned();
+            document.set("container", "uuid", &uuid).map_err(|fault| Error::new(Kind::Value, "", &fault))?;
+        }
+        let config = Self::parse(text, path, name)
+            .and_then(|_| Self::parse(document.to_string().as_bytes(), path, name))?;
+        if written {
+            save(path, &document.to_string())?;
         }
         Ok(config)
     }
@@ -164,6 +187,27 @@ impl Config {
             self.environment.iter().map(|(name, value)| (format!("environment.{name}"), value.clone()));
         known.chain(free).collect()
     }
+}
+
+/// The text of the file `path` with new values, unless it stays as it is, and the configuration that it is.
+fn edited(
+    path: &Path,
+    name: &Name,
+    assignments: &[(impl AsRef<str>, impl AsRef<str>)],
+) -> Result<(Option<String>, Config), Error> {
+    let original = load_document(path)?;
+    let mut document = original.clone();
+    let assigned = apply(&mut document, assignments)?;
+    localise(&mut document, name);
+    let text = document.to_string();
+    let config = Config::parse(text.as_bytes(), path, name).map_err(|error| {
+        if assigned.contains(error.what()) {
+            return error.without_place();
+        }
+        // Lines may have moved; a fault that was there before is where the file on disk has it.
+        container::read(&expanded(original.clone(), name), name).err().unwrap_or(error)
+    })?;
+    Ok(((document != original).then_some(text), config))
 }
 
 /// The first line of a new file.

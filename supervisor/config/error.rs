@@ -100,6 +100,11 @@ impl Error {
         &self.what
     }
 
+    /// Why it is wrong and what to do, without its place.
+    pub fn reason(&self) -> String {
+        if self.hint.is_empty() { self.why.clone() } else { format!("{}; {}", self.why, self.hint) }
+    }
+
     /// The file the fault is in, unless it came from elsewhere.
     pub fn file(&self) -> Option<&Path> {
         self.place.as_deref().map(|place| place.file.as_path())

@@ -1,6 +1,6 @@
 //! Where log lines go: the sinks behind the macros of the `log` crate, chosen by the role of the process.
 //!
-//! A client or worker warns on stderr. The supervisor and monitors write a bounded file and the system's log
+//! A client or worker warns on stderr, or with JSON events if it serves a program. The supervisor and monitors write a bounded file and the system's log
 //! (Android's logd or syslog), and stderr while in the foreground. Logging never fails and never blocks: a line that
 //! cannot be written is lost, and a sink that vanishes is dropped. What goes through here is one line each.
 
@@ -8,12 +8,14 @@ mod file;
 mod system;
 
 use std::borrow::Cow;
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
+use serde_json::{Value, json};
 
 use crate::config::Supervisor as Settings;
 use crate::config::value::LogLevel;
@@ -32,6 +34,8 @@ const SYSLOG: &str = "/dev/log";
 pub enum Role<'a> {
     /// A client, or a worker with a client: `ds: warning: …` on stderr.
     Client,
+    /// A worker that serves a program: warnings are JSON events, lines for [`tell`].
+    Events,
     /// The supervisor, a monitor, or a worker without a client.
     Daemon {
         /// The log file.
@@ -64,6 +68,7 @@ impl<'a> Role<'a> {
 #[derive(Debug)]
 enum Sink {
     Warnings,
+    Events,
     Stderr,
     File(RotatedFile),
     Logd(Logd),
@@ -78,6 +83,31 @@ struct Logger {
 static LOGGER: Logger = Logger { sinks: Mutex::new(Vec::new()) };
 
 static IS_DAEMON: AtomicBool = AtomicBool::new(false);
+static EVENTS: Mutex<Option<File>> = Mutex::new(None);
+
+/// Has warnings, errors and all else that is [told](tell) written to `file` as JSON lines; `None` ends that.
+pub fn send_events_to(file: Option<File>) {
+    *EVENTS.lock().unwrap_or_else(PoisonError::into_inner) = file;
+}
+
+/// Whether this process serves a program, which reads JSON lines.
+#[must_use]
+pub fn sends_events() -> bool {
+    EVENTS.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+}
+
+/// Writes one JSON document as a line for the program that is served, if there is one.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn tell(document: &Value) -> io::Result<()> {
+    let text = document.to_string();
+    let line = format!("{}\n", screen::json(&text));
+    match &mut *EVENTS.lock().unwrap_or_else(PoisonError::into_inner) {
+        Some(file) => file.write_all(line.as_bytes()),
+        None => Ok(()),
+    }
+}
 
 /// Whether this process has nobody at its stderr: what goes wrong belongs into the log.
 #[must_use]
@@ -89,6 +119,7 @@ pub fn is_daemon() -> bool {
 pub fn take_role(role: Role<'_>) {
     let (sinks, level) = match role {
         Role::Client => (vec![Sink::Warnings], LevelFilter::Warn),
+        Role::Events => (vec![Sink::Events], LevelFilter::Warn),
         Role::Daemon { file, bounds, level, foreground } => {
             let mut sinks = vec![Sink::File(RotatedFile::new(file, bounds))];
             match Logd::connect(Path::new(LOGD)) {
@@ -140,6 +171,7 @@ impl Sink {
                 let text = format!("ds: {}: {line}\n", word(level));
                 io::stderr().write_all(text.as_bytes())
             }
+            Self::Events => tell(&json!({ "event": "warning", "text": line })),
             Self::File(file) => file.write(level, line),
             Self::Logd(logd) => logd.write(level, line),
             Self::Syslog(syslog) => syslog.write(level, line),

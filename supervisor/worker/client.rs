@@ -3,8 +3,8 @@
 //! Owns the worker's end of the client's connection. Touches the client's terminal only to restore it for a client
 //! that was killed. Knows no command. termios(3).
 
-use std::cell::RefCell;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::cell::{Cell, RefCell};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result, bail};
 use nix::poll::PollTimeout;
@@ -31,19 +31,35 @@ pub struct Client {
     connection: Option<OwnedFd>,
     /// How the client's terminal was before it was made raw.
     saved: RefCell<Option<Termios>>,
+    /// It was sent away, and the command goes on without it.
+    left: Cell<bool>,
 }
 
 impl Client {
     /// The client of this connection, or nobody.
     #[must_use]
     pub fn new(connection: Option<OwnedFd>) -> Self {
-        Self { connection, saved: RefCell::new(None) }
+        Self { connection, saved: RefCell::new(None), left: Cell::new(false) }
     }
 
     /// Readable when [`Client::receive`] has something; none without a client.
     #[must_use]
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.connection.as_ref().map(AsFd::as_fd)
+        self.connection.as_ref().filter(|_| !self.left.get()).map(AsFd::as_fd)
+    }
+
+    /// Closes the connection in a process that was forked and serves nobody; the worker keeps its own.
+    pub fn close(&self) {
+        if let Some(connection) = self.fd() {
+            let _ = nix::unistd::close(connection.as_raw_fd());
+        }
+        self.left.set(true);
+    }
+
+    /// Tells the client its exit code and goes on without it: nothing that it does matters any more.
+    pub fn leave(&self, code: u8) {
+        self.exit(code);
+        self.left.set(true);
     }
 
     /// From now on, whatever the client sends ends this process at once, as the signal that the client got would have

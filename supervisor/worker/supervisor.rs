@@ -3,10 +3,11 @@
 //! Owns the worker's end of the socket that the supervisor made when it forked the worker. A supervisor that is gone
 //! fails no command.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::fmt;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -42,7 +43,7 @@ impl Error for Silent {}
 #[derive(Debug)]
 pub struct Supervisor {
     connection: OwnedFd,
-    containers: OnceCell<Containers>,
+    containers: RefCell<Option<Rc<Containers>>>,
     /// It has been waited for in vain: not once more.
     is_silent: Cell<bool>,
 }
@@ -51,13 +52,18 @@ impl Supervisor {
     /// The worker's end of the line.
     #[must_use]
     pub fn new(connection: OwnedFd) -> Self {
-        Self { connection, containers: OnceCell::new(), is_silent: Cell::new(false) }
+        Self { connection, containers: RefCell::new(None), is_silent: Cell::new(false) }
     }
 
     /// Readable when the supervisor has something to say, or is gone.
     #[must_use]
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.connection.as_fd()
+    }
+
+    /// Closes the connection in a process that was forked and is no worker; the worker keeps its own.
+    pub fn close(&self) {
+        let _ = nix::unistd::close(self.connection.as_raw_fd());
     }
 
     /// A client is served now: another worker may stand by. Said as soon as the command is known, or, by a command
@@ -82,20 +88,28 @@ impl Supervisor {
         }
     }
 
-    /// What it knows of the containers; asked once. A supervisor that is gone knows nothing.
-    pub fn containers(&self) -> &Containers {
-        self.containers.get_or_init(|| {
-            let asked = socket::send(&self.connection, &ToSupervisor::Containers, &[]);
-            let nobody = Client::new(None);
-            match asked.and_then(|()| self.answer(&nobody, Some(Instant::now() + PATIENCE))) {
-                Ok(Some(FromSupervisor::Containers(known))) => known,
-                Err(error) if error.is::<Silent>() => {
-                    log::warn!("{error}");
-                    Containers::default()
-                }
-                _ => Containers::default(),
+    /// What it knows of the containers; asked once, until [`Supervisor::forget`]. A supervisor that is gone knows nothing.
+    pub fn containers(&self) -> Rc<Containers> {
+        let mut known = self.containers.borrow_mut();
+        Rc::clone(known.get_or_insert_with(|| Rc::new(self.ask())))
+    }
+
+    /// Has it asked anew the next time.
+    pub fn forget(&self) {
+        *self.containers.borrow_mut() = None;
+    }
+
+    fn ask(&self) -> Containers {
+        let asked = socket::send(&self.connection, &ToSupervisor::Containers, &[]);
+        let nobody = Client::new(None);
+        match asked.and_then(|()| self.answer(&nobody, Some(Instant::now() + PATIENCE))) {
+            Ok(Some(FromSupervisor::Containers(known))) => known,
+            Err(error) if error.is::<Silent>() => {
+                log::warn!("{error}");
+                Containers::default()
             }
-        })
+            _ => Containers::default(),
+        }
     }
 
     /// A monitor has come to life: watch it.

@@ -12,4 +12,5 @@ mod monitor;
 mod clients;
 mod containers;
 mod data;
+mod rpc;
 mod supervisor;

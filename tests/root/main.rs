@@ -43,6 +43,7 @@ mod own_program;
 mod partitions;
 mod pty;
 mod recovery;
+mod rpc;
 mod seeding;
 mod services;
 mod silence;

@@ -10,6 +10,7 @@ mod droidspaces;
 mod fixture;
 mod interrupt;
 mod packages;
+mod page;
 mod process;
 mod suite;
 mod terminal;
@@ -40,6 +41,7 @@ enum Verb {
     Test(Test),
     Bench(Bench),
     Package(Package),
+    Page(Page),
     Stopwatch(Stopwatch),
 }
 
@@ -70,7 +72,7 @@ struct Demo {}
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "test")]
 struct Test {
-    /// only this suite (may be repeated): lint, unit, xtask, layering, docs, cli, daemon, root, module, vm
+    /// only this suite (may be repeated): lint, unit, xtask, layering, docs, cli, daemon, root, module, web, vm
     #[argh(option)]
     suite: Vec<String>,
     /// only tests whose name contains this
@@ -104,6 +106,11 @@ struct Package {
     #[argh(switch)]
     verify: bool,
 }
+
+/// build the page of the module, which is in webroot/
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "page")]
+struct Page {}
 
 /// print how many seconds each run of a command takes; bench calls this in other namespaces
 #[derive(FromArgs, Debug)]
@@ -146,6 +153,7 @@ fn perform(verb: Verb) -> Result<ExitCode> {
         Verb::Package(Package { architecture, verify }) => {
             zip::run(&workspace, &zip::Options { architectures: architecture, verify })?;
         }
+        Verb::Page(Page {}) => terminal::line(page::build(&workspace)?.display()),
         Verb::Stopwatch(Stopwatch { times, command }) => bench::print_times(times, &command)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -28,6 +28,10 @@ pub enum Verb {
     CompileForMusl,
     /// Linking for the processor that Debian calls so; `own` is this machine's.
     LinkFor(&'static str),
+    /// Building the page.
+    Page,
+    /// Trying the page.
+    Browser,
     /// Trying the module's scripts.
     Module,
 }
@@ -101,6 +105,9 @@ const PACKAGES: &[Package] = &[
     package("gcc-x86-64-linux-gnu", "x86_64-linux-gnu-gcc", Verb::LinkFor("amd64"), "links ds"),
     package("musl-dev:amd64", "", Verb::LinkFor("amd64"), "the C library in ds"),
     package("qemu-user-static", "qemu-x86_64-static", Verb::LinkFor("amd64"), "tries out what was built"),
+    package("nodejs", "node", Verb::Page, "builds the page"),
+    package("npm", "npm", Verb::Page, "fetches what it is built with"),
+    package("chromium", "chromium", Verb::Browser, "shows the page to the tests"),
     package("busybox-static", "", Verb::Module, "the shell of root managers"),
     package("mksh", "mksh", Verb::Module, "the shell of Android"),
     package("toybox", "toybox", Verb::Module, "the programs of Android"),

@@ -43,17 +43,18 @@ pub fn run(paths: &Paths) -> Result<ExitCode> {
     }
     let page = module.join("webroot/index.html").exists();
     if page && Manager::of(&|name| env::var(name).ok()) == Manager::Magisk {
-        return open_page(&mut output);
+        return open_page(&mut output, paths);
     }
     Ok(ExitCode::Done)
 }
 
-/// Becomes `am start` for the first app that is installed.
-fn open_page(output: &mut io::Stdout) -> Result<ExitCode> {
+/// Becomes `am start` for the first app that is installed, or opens the page in the browser.
+fn open_page(output: &mut io::Stdout, paths: &Paths) -> Result<ExitCode> {
     // Device-encrypted storage, which can be read before the first unlock, too.
     let installed = |package: &str| Path::new("/data/user_de/0").join(package).exists();
     let Some((package, activity, key)) = HOSTS.iter().find(|(package, ..)| installed(package)) else {
-        return print(output, "To see the module's page, install WebUI X or KsuWebUI.\n");
+        let words = ["ds", "web", "--open"].map(str::to_owned);
+        return Ok(ExitCode::from_number(client::run(paths, &words, None)?));
     };
     output.flush().context("cannot write the result")?;
     let component = format!("{package}/{activity}");

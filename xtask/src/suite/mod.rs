@@ -8,13 +8,13 @@ mod tally;
 use crate::binary::{self, Profile};
 use crate::terminal;
 use crate::workspace::Workspace;
-use crate::{fixture, packages, process, vm, zip};
+use crate::{fixture, packages, page, process, vm, zip};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
-use tally::Tally;
+pub use tally::Tally;
 
 /// One group of checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,13 +36,15 @@ enum Needs {
     Machine,
     /// Root, the probe, and the module's zip.
     Module,
+    /// What `Machine` needs, the page, and a browser.
+    Page,
     /// What `Machine` needs, what virtual machines boot, and the module's zip for all of them.
     VirtualMachine,
 }
 
 impl Needs {
     const fn root(self) -> bool {
-        matches!(self, Self::Machine | Self::Module | Self::VirtualMachine)
+        matches!(self, Self::Machine | Self::Module | Self::Page | Self::VirtualMachine)
     }
 }
 
@@ -71,6 +73,7 @@ const SUITES: &[Suite] = &[
         runner: &[],
         needs: Needs::Module,
     },
+    Suite { name: "web", cargo: &[], runner: &[], needs: Needs::Page },
     Suite {
         name: "vm",
         cargo: &["--package", "ds", "--test", "vm"],
@@ -90,10 +93,16 @@ pub fn run(workspace: &Workspace, names: &[String], filter: Option<&str>) -> Res
     let mut tally = Tally::default();
     for suite in &suites {
         terminal::line(format_args!("\n== {} ==", suite.name));
-        if suite.cargo.is_empty() {
-            lint(workspace, &mut tally)?;
-        } else {
-            cargo_test(workspace, suite, filter, &environment, &mut tally)?;
+        match suite.name {
+            "lint" => {
+                lint(workspace, &mut tally)?;
+                page::check(workspace, "lint", &mut tally)?;
+            }
+            "web" => {
+                page::check(workspace, "test", &mut tally)?;
+                page::browse(workspace, filter, &environment, &mut tally)?;
+            }
+            _ => cargo_test(workspace, suite, filter, &environment, &mut tally)?,
         }
     }
     try_alone(workspace, &suites, &environment, &mut tally)?;
@@ -103,7 +112,7 @@ pub fn run(workspace: &Workspace, names: &[String], filter: Option<&str>) -> Res
 fn choose(names: &[String], filtered: bool) -> Result<Vec<Suite>> {
     if names.is_empty() {
         // A filter names tests, and the lint suite has none.
-        return Ok(SUITES.iter().copied().filter(|suite| !filtered || !suite.cargo.is_empty()).collect());
+        return Ok(SUITES.iter().copied().filter(|suite| !filtered || suite.name != "lint").collect());
     }
     let known = || SUITES.iter().map(|suite| suite.name).collect::<Vec<_>>().join(", ");
     let find = |name: &String| SUITES.iter().copied().find(|suite| suite.name == *name);
@@ -124,10 +133,10 @@ fn prepare(workspace: &Workspace, suites: &[Suite]) -> Result<Environment> {
     let needed = |needs: &[Needs]| suites.iter().any(|suite| needs.contains(&suite.needs));
     if suites.iter().any(|suite| suite.needs.root()) && !rustix::process::geteuid().is_root() {
         bail!(
-            "the suites root, module and vm boot containers and need root; without it: --suite lint --suite unit --suite cli"
+            "the suites root, module, web and vm boot containers and need root; without it: --suite lint --suite unit --suite cli"
         );
     }
-    if needed(&[Needs::Binary, Needs::Machine, Needs::VirtualMachine]) {
+    if needed(&[Needs::Binary, Needs::Machine, Needs::Page, Needs::VirtualMachine]) {
         environment.push(("DS_BIN", binary::build(workspace, Profile::Release)?));
     }
     if needed(&[Needs::Machine, Needs::Module, Needs::VirtualMachine]) {
@@ -140,7 +149,10 @@ fn prepare(workspace: &Workspace, suites: &[Suite]) -> Result<Environment> {
         let phones = needed(&[Needs::VirtualMachine]);
         environment.push(("DS_MODULE", zip::run(workspace, &zip::Options::for_tests(phones)?)?));
     }
-    if needed(&[Needs::Machine, Needs::VirtualMachine]) {
+    if needed(&[Needs::Page]) {
+        page::build(workspace)?;
+    }
+    if needed(&[Needs::Machine, Needs::Page, Needs::VirtualMachine]) {
         fixture::ensure(workspace, &[])?;
         environment.push(("DS_FIXTURES", workspace.fixtures()));
     }

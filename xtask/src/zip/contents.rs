@@ -50,13 +50,14 @@ pub fn property(workspace: &Workspace, key: &str) -> Result<String> {
     Ok(value.with_context(|| format!("module.prop has no {key}"))?.to_owned())
 }
 
-/// All members of the zip. `programs` are the built ones; `scratch` is a folder that is made anew.
+/// All members of the zip. `programs` and the directory `page` are the built ones; `scratch` is a folder that is made anew.
 ///
 /// # Errors
 /// When a file is missing.
 pub fn collect(
     workspace: &Workspace,
     programs: &[(&Architecture, PathBuf)],
+    page: &Path,
     scratch: &Path,
 ) -> Result<Members> {
     let mut members = BTreeMap::new();
@@ -66,7 +67,7 @@ pub fn collect(
     for (architecture, program) in programs {
         members.insert(format!("bin/ds-{}", architecture.name), read(program)?);
     }
-    add_pages(&workspace.source("webroot"), "webroot", &mut members)?;
+    add_pages(page, "webroot", &mut members)?;
     let checksums = checksums(&members, scratch)?;
     members.insert(CHECKSUMS.to_owned(), checksums);
     Ok(in_order(members))
@@ -85,18 +86,15 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// The files of the module's page, once there is one.
+/// The files of the module's page.
 fn add_pages(folder: &Path, name: &str, members: &mut BTreeMap<String, Vec<u8>>) -> Result<()> {
-    if !folder.join("index.html").exists() && name == "webroot" {
-        return Ok(());
-    }
     for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
         let entry = entry?;
         let own = entry.file_name().into_string().ok().context("a name that is not UTF-8")?;
         let inside = format!("{name}/{own}");
         if entry.file_type()?.is_dir() {
             add_pages(&entry.path(), &inside, members)?;
-        } else if own != "README.md" {
+        } else {
             members.insert(inside, read(&entry.path())?);
         }
     }

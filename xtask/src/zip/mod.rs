@@ -9,6 +9,7 @@ mod compile;
 mod contents;
 mod linker;
 
+use crate::page;
 use crate::process;
 use crate::terminal;
 use crate::vm;
@@ -79,7 +80,8 @@ fn make(workspace: &Workspace, chosen: &[&'static Architecture]) -> Result<PathB
         programs.push((*architecture, program));
     }
     let folder = workspace.target("package");
-    let members = contents::collect(workspace, &programs, &folder.join("contents"))?;
+    let page = page::build(workspace)?;
+    let members = contents::collect(workspace, &programs, &page, &folder.join("contents"))?;
     let names: Vec<_> = chosen.iter().map(|architecture| format!("-{}", architecture.name)).collect();
     let suffix = if chosen.len() == ALL.len() { String::new() } else { names.concat() };
     let (id, version) = (contents::property(workspace, "id")?, contents::property(workspace, "version")?);

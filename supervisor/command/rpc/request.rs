@@ -1,0 +1,348 @@
+//! What a request is: base64url of a JSON object, checked before anything is done.
+//!
+//! Owns the version, the names of the fields and the codes of faults. Reads nothing but the text.
+
+use base64::Engine;
+use base64::alphabet::URL_SAFE;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::config::value::Name;
+use crate::exit::ExitCode;
+
+/// Raised when a field changes its meaning; requests of older pages name theirs.
+pub const VERSION: u64 = 1;
+/// Longest request, bytes of JSON. The kernel allows 128 KiB for one argument of a program (execve(2)).
+const LONGEST: usize = 128 * 1024;
+/// Most lines of a log that come before what is new.
+const MOST_LINES: u32 = 10_000;
+
+/// With or without padding.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &URL_SAFE,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// What is asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Call {
+    /// A command line.
+    Command(Line),
+    /// Events, until the client has enough.
+    Subscribe(Subscription),
+    /// Something about a terminal.
+    Terminal(Terminal),
+    /// The end of a job.
+    Cancel(String),
+    /// A job that has ended is listed no more.
+    Forget(String),
+}
+
+/// A command line.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Line {
+    /// The words after `ds`.
+    pub argv: Vec<String>,
+    /// Its standard input.
+    pub input: Option<String>,
+    /// Whether it goes on in the supervisor when its client has gone.
+    pub job: bool,
+}
+
+/// What a subscriber hears of.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Subscription {
+    /// Containers, and what they come to.
+    pub state: bool,
+    /// What they use, every other second.
+    pub stats: bool,
+    /// Jobs.
+    pub jobs: bool,
+    /// The console of this container, beginning with so many lines of its log.
+    pub log: Option<(Name, u32)>,
+    /// It ends by itself after so many seconds.
+    pub seconds: Option<u32>,
+}
+
+/// A request about a terminal.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "lowercase", tag = "action")]
+pub enum Terminal {
+    /// A login shell on a new one.
+    Open {
+        /// The container.
+        name: Name,
+        /// The user; root if unset.
+        user: Option<String>,
+        /// Its size.
+        #[serde(default = "columns")]
+        columns: u16,
+        /// Its size.
+        #[serde(default = "rows")]
+        rows: u16,
+    },
+    /// Its output from this byte on, as far as it is kept.
+    Attach {
+        /// Which.
+        id: String,
+        /// How many bytes are known already.
+        #[serde(default)]
+        from: u64,
+    },
+    /// Keys, in base64.
+    Input {
+        /// Which.
+        id: String,
+        /// Base64.
+        data: String,
+    },
+    /// A new size.
+    Resize {
+        /// Which.
+        id: String,
+        /// Its size.
+        columns: u16,
+        /// Its size.
+        rows: u16,
+    },
+    /// Its end.
+    Close {
+        /// Which.
+        id: String,
+    },
+    /// Which there are.
+    List,
+}
+
+fn columns() -> u16 {
+    80
+}
+
+fn rows() -> u16 {
+    24
+}
+
+/// The fields of a request.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields {
+    #[allow(dead_code, reason = "it is read before the rest")]
+    v: Option<u64>,
+    argv: Option<Vec<String>>,
+    #[serde(default)]
+    job: bool,
+    input: Option<String>,
+    subscribe: Option<Vec<Topic>>,
+    name: Option<Name>,
+    lines: Option<u32>,
+    seconds: Option<u32>,
+    terminal: Option<Terminal>,
+    cancel: Option<String>,
+    forget: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Topic {
+    State,
+    Stats,
+    Jobs,
+    Log,
+}
+
+/// What is wrong with a request, or why it was not answered.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Fault {
+    code: &'static str,
+    sentence: String,
+}
+
+impl Fault {
+    /// A fault with its code.
+    #[must_use]
+    pub fn new(code: &'static str, sentence: &str) -> Self {
+        Self { code, sentence: sentence.to_owned() }
+    }
+
+    /// The answer.
+    #[must_use]
+    pub fn document(&self) -> Value {
+        let sentence = crate::screen::line(&self.sentence);
+        json!({ "error": { "code": self.code, "message": sentence } })
+    }
+
+    /// The exit code that goes with it.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self.code {
+            "failed" => ExitCode::Failed,
+            _ => ExitCode::Usage,
+        }
+    }
+}
+
+impl From<anyhow::Error> for Fault {
+    fn from(error: anyhow::Error) -> Self {
+        Self::new("failed", &format!("{error:#}"))
+    }
+}
+
+fn malformed(sentence: &str) -> Fault {
+    Fault::new("malformed", &format!("the request is not valid: {sentence}"))
+}
+
+/// Reads a request.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn decode(text: &str) -> Result<Call, Fault> {
+    let bytes = BASE64.decode(text).map_err(|error| malformed(&format!("not base64url: {error}")))?;
+    if bytes.len() > LONGEST {
+        return Err(malformed(&format!("longer than {LONGEST} bytes")));
+    }
+    let value: Value =
+        serde_json::from_slice(&bytes).map_err(|error| malformed(&format!("not JSON: {error}")))?;
+    if !value.is_object() {
+        return Err(malformed("not a JSON object"));
+    }
+    match value.get("v").map(Value::as_u64) {
+        None | Some(Some(VERSION)) => {}
+        _ => {
+            let sentence = format!("this ds answers requests of version {VERSION}; load the page again");
+            return Err(Fault::new("version", &sentence));
+        }
+    }
+    let fields: Fields = serde_json::from_value(value).map_err(|error| malformed(&error.to_string()))?;
+    call(fields)
+}
+
+fn call(fields: Fields) -> Result<Call, Fault> {
+    let Fields { v: _, argv, job, input, subscribe, name, lines, seconds, terminal, cancel, forget } = fields;
+    if argv.is_none() && (job || input.is_some()) {
+        return Err(malformed("'job' and 'input' go with 'argv' only"));
+    }
+    if subscribe.is_none() && (name.is_some() || lines.is_some() || seconds.is_some()) {
+        return Err(malformed("'name', 'lines' and 'seconds' go with 'subscribe' only"));
+    }
+    let calls = [
+        argv.map(|argv| line(argv, input, job)),
+        subscribe.map(|topics| subscription(&topics, name, lines, seconds)),
+        terminal.map(|terminal| Ok(Call::Terminal(terminal))),
+        cancel.map(|id| Ok(Call::Cancel(id))),
+        forget.map(|id| Ok(Call::Forget(id))),
+    ];
+    let mut calls = calls.into_iter().flatten();
+    match (calls.next(), calls.next()) {
+        (Some(call), None) => call,
+        _ => {
+            Err(malformed("exactly one of 'argv', 'subscribe', 'terminal', 'cancel' and 'forget' is needed"))
+        }
+    }
+}
+
+fn line(argv: Vec<String>, input: Option<String>, job: bool) -> Result<Call, Fault> {
+    if argv.is_empty() {
+        return Err(malformed("'argv' has no verb"));
+    }
+    if argv.iter().any(|word| word.contains('\0')) {
+        return Err(malformed("a word has a NUL character, which no command line can have"));
+    }
+    Ok(Call::Command(Line { argv, input, job }))
+}
+
+fn subscription(
+    topics: &[Topic],
+    name: Option<Name>,
+    lines: Option<u32>,
+    seconds: Option<u32>,
+) -> Result<Call, Fault> {
+    let has = |topic| topics.contains(&topic);
+    if topics.is_empty() {
+        return Err(malformed("'subscribe' names no topic"));
+    }
+    if has(Topic::Log) != name.is_some() {
+        return Err(malformed("the topic 'log' and 'name' go together"));
+    }
+    Ok(Call::Subscribe(Subscription {
+        state: has(Topic::State),
+        stats: has(Topic::Stats),
+        jobs: has(Topic::Jobs),
+        log: name.map(|name| (name, lines.unwrap_or(200).min(MOST_LINES))),
+        seconds,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::prelude::{BASE64_URL_SAFE, BASE64_URL_SAFE_NO_PAD};
+    use proptest::prelude::*;
+
+    fn code(json: &str) -> &'static str {
+        decode(&BASE64_URL_SAFE_NO_PAD.encode(json)).unwrap_err().code
+    }
+
+    #[test]
+    fn a_command_line_is_read_with_and_without_padding() {
+        for engine in [BASE64_URL_SAFE, BASE64_URL_SAFE_NO_PAD] {
+            for json in
+                [r#"{"argv":["list"]}"#, r#"{"v":1,"argv":["list"]}"#, r#"{"argv":["list"],"job":false }"#]
+            {
+                let argv = vec!["list".to_owned()];
+                let expected = Call::Command(Line { argv, input: None, job: false });
+                assert_eq!(decode(&engine.encode(json)).unwrap(), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_request_is_told() {
+        for json in [
+            "",
+            "null",
+            "[]",
+            "{}",
+            r#"{"argv":"list"}"#,
+            r#"{"argv":[1]}"#,
+            r#"{"argv":["list"],"more":1}"#,
+            r#"{"argv":["a\u0000b"]}"#,
+            r#"{"argv":["list"],"subscribe":["state"]}"#,
+            r#"{"subscribe":[]}"#,
+            r#"{"subscribe":["weather"]}"#,
+            r#"{"subscribe":["log"]}"#,
+            r#"{"subscribe":["log"],"name":"../etc"}"#,
+            r#"{"subscribe":["state"],"job":true}"#,
+            r#"{"cancel":7}"#,
+            r#"{"terminal":{"action":"dance"}}"#,
+            r#"{"terminal":{"action":"resize","id":"a","columns":70000,"rows":1}}"#,
+        ] {
+            assert_eq!(code(json), "malformed", "{json}");
+        }
+        for json in [r#"{"v":2,"argv":["list"]}"#, r#"{"v":"1","future":true}"#, r#"{"v":null}"#] {
+            assert_eq!(code(json), "version", "{json}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_request_or_a_fault_with_a_sentence(text: String) {
+            if let Err(fault) = decode(&text) {
+                prop_assert!(!fault.sentence.is_empty());
+                prop_assert!(!fault.document().to_string().contains(char::is_control));
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_a_request_or_a_fault(bytes: Vec<u8>) {
+            let _ = decode(&BASE64_URL_SAFE_NO_PAD.encode(bytes));
+        }
+
+        #[test]
+        fn nearly_right_requests_do_no_harm(
+            text in r#"\{"(v|argv|subscribe|terminal|cancel|job)":("[a-z\\/"]*"|[0-9]{1,25}|\[("[a-z]*",?)*\]|null|\{\})\}"#
+        ) {
+            let _ = decode(&BASE64_URL_SAFE.encode(text));
+        }
+    }
+}

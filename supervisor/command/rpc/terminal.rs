@@ -1,0 +1,421 @@
+//! Terminals of containers for a page: a login shell whose output is kept and streamed, and which outlives the page.
+//!
+//! The worker that opened a terminal holds it. Others reach it by a socket in the run directory, which only root can:
+//! a viewer hands its standard output over and gets the output from a byte that it names, keys and sizes come as
+//! messages of their own. A viewer that does not read holds the program back, as any terminal does; without a viewer
+//! the oldest output is dropped, and after half an hour the shell is hung up. pty(7), unix(7).
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use nix::poll::PollFlags;
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::request::Terminal;
+use super::{output, told};
+use crate::call;
+use crate::child::program::{Program, Running, Wish};
+use crate::command::state::existing;
+use crate::config::Config;
+use crate::config::value::{Name, UserSpec, Uuid};
+use crate::container::attach::{Attachment, Target};
+use crate::exit::ExitCode;
+use crate::log as sinks;
+use crate::paths::{Paths, create_private};
+use crate::plan::terms::Terms;
+use crate::poll::{PollSet, is_ready, timeout};
+use crate::privilege;
+use crate::socket;
+use crate::sys::descriptor::{make_standard, set_nonblocking};
+use crate::sys::process::{kill, pidfd_open, reap};
+use crate::sys::terminal::{WindowSize, set_window_size};
+use crate::worker::Env;
+
+/// Bytes of output that are kept.
+const KEPT: usize = 256 * 1024;
+/// Bytes that a viewer may be behind before the program has to wait.
+const BEHIND: u64 = 128 * 1024;
+/// Bytes of output in one event: a line of JSON with them fits into PIPE_BUF, so it is written without waiting.
+const PIECE: usize = 2880;
+/// Bytes of keys that wait for a program that does not read.
+const MOST_KEYS: usize = 1 << 20;
+/// How long a shell is kept that nobody looks at.
+const UNSEEN: Duration = Duration::from_secs(30 * 60);
+/// How long a shell that was hung up may take to end.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What is said on the socket of a terminal.
+#[derive(Debug, Serialize, Deserialize)]
+enum Message {
+    /// The descriptor that comes along gets the output from this byte on.
+    Attach(u64),
+    /// Keys, in base64.
+    Input(String),
+    /// The new size.
+    Resize(WindowSize),
+    /// The end.
+    Close,
+}
+
+/// Answers one request about terminals.
+///
+/// # Errors
+/// When there is no such terminal, or no shell.
+pub(super) fn run(wish: Terminal, env: &Env) -> Result<ExitCode> {
+    let (id, message) = match wish {
+        Terminal::Open { name, user, columns, rows } => {
+            return open(&name, user.as_deref(), WindowSize { rows, columns }, env);
+        }
+        Terminal::List => return list(&env.paths),
+        Terminal::Attach { id, from } => return attach(&id, from, env),
+        Terminal::Input { id, data } => (id, Message::Input(data)),
+        Terminal::Resize { id, columns, rows } => (id, Message::Resize(WindowSize { rows, columns })),
+        Terminal::Close { id } => (id, Message::Close),
+    };
+    socket::send(&connect(&env.paths, &id)?, &message, &[])?;
+    output::json(&json!({ "done": true, "code": 0 }))
+}
+
+/// Where a terminal is reached: its directory has its name, its container and its socket.
+fn place(paths: &Paths, id: &str) -> Result<PathBuf> {
+    if id.is_empty() || !id.chars().all(|c| c.is_ascii_hexdigit() || c == '-') {
+        bail!("there is no such terminal");
+    }
+    Ok(paths.terminals().join(id))
+}
+
+fn connect(paths: &Paths, id: &str) -> Result<OwnedFd> {
+    socket::connect_to(&place(paths, id)?)?.context("there is no such terminal; its shell has ended")
+}
+
+fn list(paths: &Paths) -> Result<ExitCode> {
+    let mut terminals = Vec::new();
+    for entry in fs::read_dir(paths.terminals()).into_iter().flatten().filter_map(Result::ok) {
+        let name = entry.file_name().into_string().unwrap_or_default();
+        let Some(id) = name.strip_suffix(".json") else { continue };
+        if let Ok(Some(_)) = socket::connect_now(&paths.terminals().join(id)) {
+            terminals.extend(super::relay::read_document(&entry.path(), 4096));
+        } else {
+            let _ = fs::remove_file(entry.path());
+            let _ = fs::remove_file(paths.terminals().join(id));
+        }
+    }
+    output::json(&json!({ "terminals": terminals }))
+}
+
+/// Shows a terminal on the client's standard output until either is gone.
+fn attach(id: &str, from: u64, env: &Env) -> Result<ExitCode> {
+    let connection = connect(&env.paths, id)?;
+    socket::send(&connection, &Message::Attach(from), &[io::stdout().as_fd()])?;
+    let _ = env.client.wait(Some(connection.as_fd()), None);
+    Ok(ExitCode::Done)
+}
+
+fn open(name: &Name, user: Option<&str>, size: WindowSize, env: &Env) -> Result<ExitCode> {
+    let name = existing(env, name.as_str())?;
+    create_private(&env.paths.terminals()).context("make the directory of terminals")?;
+    let id = Uuid::random().context("read /dev/urandom")?.to_string();
+    let socket = place(&env.paths, &id)?;
+    let record = socket.with_extension("json");
+    let user_name = user.unwrap_or("root");
+    let text = json!({ "id": id, "name": name, "user": user_name }).to_string();
+    let mut running = start(&name, user, env)?;
+    let pty = running.terminal.take().context("the shell has no terminal")?;
+    call!(set_nonblocking(pty.master.as_fd()), "fcntl(O_NONBLOCK)")?;
+    let _ = set_window_size(pty.master.as_fd(), size);
+    let listener = socket::listen_at(&socket)?;
+    fs::write(&record, text).with_context(|| format!("write {}", record.display()))?;
+    told(&json!({ "event": "terminal", "id": id }))?;
+    let viewer =
+        Viewer { output: File::from(io::stdout().as_fd().try_clone_to_owned()?), connection: None, sent: 0 };
+    let null = File::options().read(true).write(true).open("/dev/null").context("open /dev/null")?;
+    sinks::send_events_to(None);
+    for number in 0..3 {
+        call!(make_standard(null.as_fd(), number), "dup2({number})")?;
+    }
+    // Without this there is no event of the shell's end but the terminal's, which needs that nobody else has it open.
+    let end = pidfd_open(running.child).ok();
+    let mut holder = Holder {
+        env,
+        peer: Some(pty.peer).filter(|_| end.is_some()),
+        end,
+        master: File::from(pty.master),
+        child: running.child,
+        ended: false,
+        listener,
+        visitors: Vec::new(),
+        viewer: Some(viewer),
+        has_client: true,
+        kept: VecDeque::new(),
+        total: 0,
+        keys: VecDeque::new(),
+        unseen: None,
+        killing: None,
+    };
+    let held = holder.hold();
+    let _ = fs::remove_file(&socket);
+    let _ = fs::remove_file(&record);
+    held.map(|()| ExitCode::Done)
+}
+
+/// A login shell on a terminal of the container's own.
+fn start(name: &Name, user: Option<&str>, env: &Env) -> Result<Running> {
+    let user = user.map(str::parse::<UserSpec>).transpose()?;
+    let target = Target::find(&env.paths, &env.client, name, None)?;
+    let terms = match target.terms() {
+        Some(terms) => terms.clone(),
+        None => Terms::new(&Config::load(&env.paths.container_ini(name), name)?, &env.host),
+    };
+    let mut environment = env.environment.clone();
+    environment.insert("TERM".to_owned(), "xterm-256color".to_owned());
+    environment.insert("COLORTERM".to_owned(), "truecolor".to_owned());
+    let wish = Wish {
+        words: &[],
+        user: user.as_ref(),
+        directory: None,
+        variables: &[],
+        configured: &terms.environment,
+        client: &environment,
+    };
+    let filters = privilege::compile(&terms.filters)?;
+    let program = Program::prepare(target.root(), &wish, filters)?;
+    let mut attachment = Attachment { target, program: &program, terms: &terms, terminal: true };
+    attachment.start(&env.host, &env.paths, name)
+}
+
+/// Who sees the output.
+struct Viewer {
+    output: File,
+    /// The one who brought the descriptor; none for the client that opened the terminal.
+    connection: Option<OwnedFd>,
+    /// Bytes of all output that it has had.
+    sent: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ready {
+    Client,
+    Listener,
+    Visitor(usize),
+    Output,
+    Keys,
+    End,
+    Viewer,
+    ViewerGone,
+}
+
+struct Holder<'a> {
+    env: &'a Env,
+    master: File,
+    /// Kept open so that the master never sees a hang-up while the shell lives.
+    peer: Option<OwnedFd>,
+    child: Pid,
+    /// Readable once the shell has ended.
+    end: Option<OwnedFd>,
+    ended: bool,
+    listener: OwnedFd,
+    visitors: Vec<OwnedFd>,
+    viewer: Option<Viewer>,
+    has_client: bool,
+    kept: VecDeque<u8>,
+    /// Bytes that the shell has written in all.
+    total: u64,
+    keys: VecDeque<u8>,
+    unseen: Option<Instant>,
+    killing: Option<Instant>,
+}
+
+impl Holder<'_> {
+    fn hold(&mut self) -> Result<()> {
+        loop {
+            for ready in self.wait()? {
+                match ready {
+                    Ready::Client => {
+                        // It went, or was told to end: others may come and look.
+                        self.has_client = false;
+                        self.viewer = self.viewer.take().filter(|viewer| viewer.connection.is_some());
+                        self.env.client.leave(0);
+                    }
+                    Ready::Listener => self.visitors.extend(socket::accept_from(self.listener.as_fd())),
+                    Ready::Visitor(number) => self.hear(number)?,
+                    Ready::Output => self.read(),
+                    Ready::End => {
+                        self.end = None;
+                        self.look_at_child();
+                    }
+                    Ready::Keys => self.write_keys(),
+                    Ready::Viewer => self.show(),
+                    Ready::ViewerGone => self.viewer = None,
+                }
+            }
+            self.unseen = match &self.viewer {
+                Some(_) => None,
+                None => self.unseen.or_else(|| Some(Instant::now() + UNSEEN)),
+            };
+            if self.unseen.is_some_and(|until| until <= Instant::now()) {
+                self.hang_up();
+            }
+            if self.killing.is_some_and(|until| until <= Instant::now()) {
+                let _ = kill(Pid::from_raw(-self.child.as_raw()), libc::SIGKILL);
+            }
+            self.look_at_child();
+            if self.ended && self.viewer.as_ref().is_none_or(|viewer| viewer.sent >= self.total) {
+                self.say_end();
+                return Ok(());
+            }
+        }
+    }
+
+    fn wait(&self) -> Result<Vec<Ready>> {
+        let mut set = PollSet::default();
+        if let Some(client) = self.env.client.fd().filter(|_| self.has_client) {
+            set.input(Ready::Client, client);
+        }
+        set.input(Ready::Listener, self.listener.as_fd());
+        if let Some(end) = &self.end {
+            set.input(Ready::End, end.as_fd());
+        }
+        for (number, visitor) in self.visitors.iter().enumerate() {
+            set.input(Ready::Visitor(number), visitor.as_fd());
+        }
+        let behind = self.viewer.as_ref().map_or(0, |viewer| self.total - viewer.sent);
+        if !self.ended && behind < BEHIND {
+            set.input(Ready::Output, self.master.as_fd());
+        }
+        if !self.ended && !self.keys.is_empty() {
+            set.add(Ready::Keys, self.master.as_fd(), PollFlags::POLLOUT);
+        }
+        if let Some(viewer) = &self.viewer {
+            if behind > 0 {
+                set.add(Ready::Viewer, viewer.output.as_fd(), PollFlags::POLLOUT);
+            }
+            if let Some(connection) = &viewer.connection {
+                set.input(Ready::ViewerGone, connection.as_fd());
+            }
+        }
+        let next = [self.unseen, self.killing].into_iter().flatten().min();
+        // A shell whose terminal something keeps open is looked at now and then.
+        let look = Instant::now() + Duration::from_secs(if self.killing.is_some() { 1 } else { 60 });
+        let left = next.map_or(look, |next| next.min(look)).saturating_duration_since(Instant::now());
+        Ok(call!(set.wait(timeout(Some(left))), "poll")?)
+    }
+
+    /// A message of a visitor; one that attaches becomes the viewer.
+    fn hear(&mut self, number: usize) -> Result<()> {
+        if number >= self.visitors.len() {
+            return Ok(());
+        }
+        let received = socket::receive::<Message>(&self.visitors[number]);
+        let Ok(Some(received)) = received else {
+            self.visitors.remove(number);
+            return Ok(());
+        };
+        match received.message {
+            Message::Attach(from) => {
+                let connection = self.visitors.remove(number);
+                if let Some(output) = received.descriptors.into_iter().next() {
+                    let sent = from.min(self.total);
+                    self.viewer =
+                        Some(Viewer { output: File::from(output), connection: Some(connection), sent });
+                }
+            }
+            Message::Input(data) => {
+                if let Ok(keys) = BASE64_STANDARD.decode(data)
+                    && self.keys.len() + keys.len() <= MOST_KEYS
+                {
+                    self.keys.extend(keys);
+                    self.write_keys();
+                }
+            }
+            Message::Resize(size) => drop(set_window_size(self.master.as_fd(), size)),
+            Message::Close => self.hang_up(),
+        }
+        Ok(())
+    }
+
+    fn write_keys(&mut self) {
+        while !self.keys.is_empty() {
+            let (front, _) = self.keys.as_slices();
+            match self.master.write(front) {
+                Ok(count) => drop(self.keys.drain(..count)),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                _ => return,
+            }
+        }
+    }
+
+    fn read(&mut self) {
+        let mut buffer = [0; 8192];
+        match self.master.read(&mut buffer) {
+            Ok(count) if count > 0 => {
+                self.kept.extend(&buffer[..count]);
+                self.total += count as u64;
+                let surplus = self.kept.len().saturating_sub(KEPT);
+                self.kept.drain(..surplus);
+                self.show();
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            _ => {
+                self.peer = None;
+                self.ended = true;
+            }
+        }
+    }
+
+    /// Writes to the viewer what fits without waiting.
+    fn show(&mut self) {
+        let first = self.total - self.kept.len() as u64;
+        let Some(viewer) = &mut self.viewer else { return };
+        while viewer.sent < self.total && is_ready(viewer.output.as_fd(), PollFlags::POLLOUT) {
+            let lost = first.saturating_sub(viewer.sent);
+            viewer.sent = viewer.sent.max(first);
+            let begin = usize::try_from(viewer.sent - first).unwrap_or(0);
+            let piece: Vec<u8> = self.kept.iter().skip(begin).take(PIECE).copied().collect();
+            let end = viewer.sent + piece.len() as u64;
+            let mut event = json!({ "event": "bytes", "to": end, "data": BASE64_STANDARD.encode(&piece) });
+            if lost > 0 {
+                event["lost"] = json!(lost);
+            }
+            if viewer.output.write_all(format!("{event}\n").as_bytes()).is_err() {
+                self.viewer = None;
+                return;
+            }
+            viewer.sent = end;
+        }
+    }
+
+    fn say_end(&mut self) {
+        if let Some(viewer) = &mut self.viewer {
+            let _ = viewer.output.write_all(b"{\"event\":\"end\",\"reason\":\"ended\"}\n");
+        }
+    }
+
+    fn look_at_child(&mut self) {
+        if let Ok(Some((pid, _))) = reap(Some(self.child))
+            && pid == self.child
+        {
+            // What it wrote last is still to be read; then the master ends.
+            self.peer = None;
+        }
+    }
+
+    /// What a shell does to its jobs when its terminal goes.
+    fn hang_up(&mut self) {
+        if self.killing.is_none() {
+            self.killing = Some(Instant::now() + GRACE);
+            for signal in [libc::SIGHUP, libc::SIGCONT] {
+                let _ = kill(Pid::from_raw(-self.child.as_raw()), signal);
+            }
+            self.peer = None;
+        }
+    }
+}

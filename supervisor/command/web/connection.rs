@@ -1,0 +1,213 @@
+//! One connection of a browser: its requests, one after the other.
+//!
+//! Whoever has no cookie learns nothing but that, and has ten seconds for a request, so that connections that say
+//! nothing do not add up. A request of the page goes to the supervisor as `ds rpc`, and its lines come back as they are
+//! said; when the browser goes, so does the command.
+
+use std::fs::File;
+use std::io::{Read, Write, pipe};
+use std::net::TcpStream;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use super::message::{self, COOKIE, Head, LONGEST_HEAD};
+use super::server::Site;
+use crate::poll::{PollSet, is_readable, timeout};
+use crate::socket;
+use crate::worker::protocol::{FromWorker, GENERATION, Request};
+
+/// How long a request may take to come.
+const PROMPTLY: Duration = Duration::from_secs(10);
+/// How long a connection is kept on which nothing is asked.
+const KEPT: Duration = Duration::from_secs(60);
+
+/// Answers until the browser has enough or misbehaves.
+pub(super) fn answer(stream: TcpStream, site: &Site<'_>) {
+    let mut connection = Connection { stream, site, read: Vec::new() };
+    let _ = connection.stream.set_nodelay(true);
+    let _ = connection.stream.set_write_timeout(Some(PROMPTLY));
+    while connection.turn().unwrap_or(false) {}
+}
+
+struct Connection<'a> {
+    stream: TcpStream,
+    site: &'a Site<'a>,
+    /// What was read and not used.
+    read: Vec<u8>,
+}
+
+impl Connection<'_> {
+    /// One request; `false` when it was the last one.
+    fn turn(&mut self) -> Result<bool> {
+        if self.read.is_empty() && !wait(&self.stream, KEPT) {
+            return Ok(false);
+        }
+        let deadline = Instant::now() + PROMPTLY;
+        let head = loop {
+            match message::head(&self.read, self.site.port) {
+                Ok(Some(head)) => break head,
+                Ok(None) if self.more(deadline)? => {}
+                Ok(None) => return self.refuse(408, "the request did not come in time"),
+                Err((status, sentence)) => return self.refuse(status, sentence),
+            }
+        };
+        self.read.drain(..head.length);
+        while self.read.len() < head.body {
+            if !self.more(deadline)? {
+                return self.refuse(408, "the request did not come in time");
+            }
+        }
+        let body: Vec<u8> = self.read.drain(..head.body).collect();
+        self.respond(&head, &body)?;
+        Ok(!head.closes)
+    }
+
+    /// Reads more; `false` when it is too late.
+    fn more(&mut self, deadline: Instant) -> Result<bool> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() || !wait(&self.stream, left) {
+            return Ok(false);
+        }
+        let mut buffer = [0; LONGEST_HEAD];
+        let count = self.stream.read(&mut buffer)?;
+        if count == 0 {
+            bail!("the browser is gone");
+        }
+        self.read.extend_from_slice(&buffer[..count]);
+        Ok(true)
+    }
+
+    fn refuse(&mut self, status: u16, sentence: &str) -> Result<bool> {
+        self.say(
+            status,
+            "text/plain; charset=utf-8",
+            format!("{sentence}\n").as_bytes(),
+            &["Connection: close".to_owned()],
+        )?;
+        Ok(false)
+    }
+
+    fn say(&mut self, status: u16, kind: &str, body: &[u8], more: &[String]) -> Result<()> {
+        let head = message::answer(status, kind, Some(body.len()), more);
+        self.stream.write_all(&[head.as_bytes(), body].concat())?;
+        Ok(())
+    }
+
+    fn respond(&mut self, head: &Head, body: &[u8]) -> Result<()> {
+        let session = self.site.session;
+        let secret = head.path.strip_prefix("/open/").filter(|_| !head.is_post);
+        if let Some(cookie) = secret.and_then(|secret| session.use_secret(secret)) {
+            // Not a redirection: a strict cookie is not sent on one that another page or app has caused.
+            let page =
+                "<!doctype html><meta http-equiv=\"refresh\" content=\"0;url=/\"><title>Droidspaces</title>";
+            let cookie = format!("Set-Cookie: {COOKIE}={cookie}; Path=/; HttpOnly; SameSite=Strict");
+            return self.say(200, "text/html; charset=utf-8", page.as_bytes(), &[cookie]);
+        }
+        if !head.cookie.as_ref().is_some_and(|cookie| session.knows(cookie)) {
+            let sentence = "This address has expired. Run 'ds web' again and open the new one.\n";
+            return self.say(403, "text/plain; charset=utf-8", sentence.as_bytes(), &[]);
+        }
+        match (head.is_post, head.path.as_str()) {
+            (true, "/rpc") => self.relay(body),
+            (false, path) => match self.site.pages.get(path) {
+                Some((bytes, kind)) => self.say(200, kind, &bytes, &[]),
+                None => self.say(404, "text/plain; charset=utf-8", b"There is no such file.\n", &[]),
+            },
+            _ => self.say(404, "text/plain; charset=utf-8", b"There is nothing.\n", &[]),
+        }
+    }
+
+    /// Has the supervisor answer a request, and passes its lines on in chunks.
+    fn relay(&mut self, body: &[u8]) -> Result<()> {
+        let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_=".contains(byte);
+        let Some(word) =
+            std::str::from_utf8(body).ok().filter(|word| word.bytes().all(|byte| is_word(&byte)))
+        else {
+            return self.say(400, "text/plain; charset=utf-8", b"The request is not base64url.\n", &[]);
+        };
+        let Ok(Some((supervisor, lines))) = ask(self.site, word) else {
+            return self.say(503, "text/plain; charset=utf-8", b"The supervisor does not answer.\n", &[]);
+        };
+        let head = message::answer(200, "application/x-ndjson", None, &[]);
+        self.stream.write_all(head.as_bytes())?;
+        self.pass(&supervisor, &mut File::from(lines))?;
+        Ok(self.stream.write_all(b"0\r\n\r\n")?)
+    }
+
+    /// Passes lines on until the command has ended.
+    fn pass(&mut self, supervisor: &OwnedFd, lines: &mut File) -> Result<()> {
+        let mut ended = false;
+        loop {
+            let mut set = PollSet::default();
+            set.input("lines", lines.as_fd());
+            if !ended {
+                set.input("supervisor", supervisor.as_fd());
+            }
+            set.input("browser", self.stream.as_fd());
+            // What the command leaves running may keep the pipe open.
+            let left = ended.then_some(Duration::ZERO);
+            let ready = set.wait(timeout(left))?;
+            if ready.contains(&"lines") {
+                let mut buffer = [0; 16 * 1024];
+                let count = lines.read(&mut buffer)?;
+                if count == 0 {
+                    return Ok(());
+                }
+                let chunk = [format!("{count:x}\r\n").as_bytes(), &buffer[..count], b"\r\n"].concat();
+                self.stream.write_all(&chunk)?;
+            } else if ready.contains(&"browser") {
+                self.hear()?;
+            } else if ready.contains(&"supervisor") {
+                ended = !matches!(
+                    socket::receive::<FromWorker>(supervisor).map(|got| got.map(|got| got.message)),
+                    Ok(Some(FromWorker::RawMode(_)))
+                );
+            } else if ended && !is_readable(lines.as_fd()) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The browser has sent something in between, or is gone.
+    fn hear(&mut self) -> Result<()> {
+        let mut buffer = [0; 4096];
+        let count = self.stream.read(&mut buffer)?;
+        if count == 0 || self.read.len() > LONGEST_HEAD {
+            bail!("the browser is gone");
+        }
+        self.read.extend_from_slice(&buffer[..count]);
+        Ok(())
+    }
+}
+
+fn wait(stream: &TcpStream, time: Duration) -> bool {
+    let deadline = Instant::now() + time;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let mut set = PollSet::default();
+        set.input((), stream.as_fd());
+        match set.wait(timeout(Some(left))) {
+            Ok(ready) if !ready.is_empty() => return true,
+            Ok(_) if left.is_zero() => return false,
+            Ok(_) => {}
+            Err(_) => return false,
+        }
+    }
+}
+
+/// Asks the supervisor; the connection to it, and the answer as it comes.
+fn ask(site: &Site<'_>, word: &str) -> Result<Option<(OwnedFd, OwnedFd)>> {
+    let Some(supervisor) = socket::connect_to(&site.paths.supervisor_socket())? else { return Ok(None) };
+    let (lines, end) = pipe().context("pipe")?;
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    let request = Request {
+        generation: GENERATION,
+        argv: ["ds", "rpc", word].map(str::to_owned).into(),
+        cwd: "/".to_owned(),
+        environment: std::collections::BTreeMap::new(),
+    };
+    socket::send(&supervisor, &request, &[null.as_fd(), end.as_fd(), null.as_fd()])?;
+    Ok(Some((supervisor, lines.into())))
+}

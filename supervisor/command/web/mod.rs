@@ -1,0 +1,120 @@
+//! `ds web`: the page of the module for one browser on this machine, where no root manager shows it.
+//!
+//! The server is a process of its own that a worker leaves behind. It listens on 127.0.0.1 at a port that the kernel
+//! chooses, answers nobody without the session cookie, and ends after ten idle minutes. A page's request becomes the
+//! command `ds rpc` of a new connection to the supervisor: the server itself can do nothing else.
+
+mod connection;
+mod message;
+mod pages;
+mod server;
+mod session;
+
+use std::fs::File;
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use nix::sys::prctl;
+use nix::unistd::setsid;
+
+use self::pages::Pages;
+use self::session::Session;
+use super::{output, print};
+use crate::call;
+use crate::cli;
+use crate::daemon::environment::installed;
+use crate::exit::ExitCode;
+use crate::log::{self as sinks, Role};
+use crate::sys::descriptor::make_standard;
+use crate::sys::process::{Fork, exit_immediately, fork};
+use crate::tool::{Invocation, Tool};
+use crate::worker::Env;
+
+/// Starts the server, or finds the one that runs, and prints an address that works once.
+///
+/// # Errors
+/// When there is no page, or the address cannot be opened.
+pub fn run(arguments: &cli::Web, env: &Env) -> Result<ExitCode> {
+    let session = Session::at(env.paths.web());
+    if arguments.stop {
+        session.stop();
+        return Ok(ExitCode::Done);
+    }
+    let port = match session.port() {
+        Some(port) => port,
+        None => launch(arguments, env, &session)?,
+    };
+    let address = format!("http://127.0.0.1:{port}/open/{}", session.new_secret()?);
+    if arguments.open {
+        open(&address)?;
+        return print(&mut io::stdout(), "The page opens in the browser.\n");
+    }
+    if arguments.json {
+        return output::json(&serde_json::json!({ "address": address }));
+    }
+    print(&mut io::stdout(), &format!("{address}\n"))
+}
+
+/// The port of a new server.
+fn launch(arguments: &cli::Web, env: &Env, session: &Session) -> Result<u16> {
+    let pages = match &arguments.pages {
+        Some(directory) => Pages::of(&env.path(directory)?)?,
+        None => Pages::of(&find(env)?)?,
+    };
+    let listener = TcpListener::bind(("127.0.0.1", 0)).context("listen on 127.0.0.1")?;
+    let port = listener.local_addr().context("the address")?.port();
+    session.begin()?;
+    match call!(fork(), "fork")? {
+        Fork::Parent(pid) => session.write_down(pid, port)?,
+        Fork::Child => {
+            detach(env);
+            server::serve(&listener, &server::Site { port, pages, session, paths: &env.paths });
+            session.end();
+            exit_immediately(0)
+        }
+    }
+    Ok(port)
+}
+
+/// Lets go of the client and of everything that is the worker's.
+fn detach(env: &Env) {
+    let _ = setsid();
+    let _ = prctl::set_name(c"ds:pages");
+    if let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
+        for number in 0..3 {
+            let _ = make_standard(null.as_fd(), number);
+        }
+    }
+    env.client.close();
+    env.supervisor.close();
+    sinks::take_role(Role::daemon(&env.knowledge.settings, &env.paths.supervisor_log(), false));
+}
+
+/// Where the page is: in the module, or beside the program.
+fn find(env: &Env) -> Result<PathBuf> {
+    let module = std::fs::read_to_string(env.paths.module()).ok();
+    let module = module.map(|text| PathBuf::from(text.trim()).join("webroot"));
+    let program = installed().unwrap_or_default();
+    let beside = program.ancestors().skip(1).take(3);
+    let beside =
+        beside.flat_map(|parent| ["webroot", "share/droidspaces/webroot"].map(|name| parent.join(name)));
+    let mut places = module.into_iter().chain(beside);
+    match places.find(|place| place.join("index.html").is_file()) {
+        Some(place) => Ok(place),
+        None => bail!("the page is not installed; build it with 'cargo xtask page', or name it with --pages"),
+    }
+}
+
+/// Opens an address in the phone's browser.
+fn open(address: &str) -> Result<()> {
+    let tool = Tool::find("am").context("this is no Android: open the address of 'ds web' yourself")?;
+    let words = ["start", "-a", "android.intent.action.VIEW", "-d", address].map(AsRef::as_ref);
+    let outcome = tool.run(&mut Invocation::new(&words))?;
+    if !outcome.is_success() {
+        bail!("am: {}", outcome.last_words());
+    }
+    Ok(())
+}

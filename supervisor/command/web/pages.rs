@@ -1,0 +1,94 @@
+//! The files of the page. The list is made when the server starts: no request names a path.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::durable;
+
+/// Largest file, bytes.
+const LARGEST: u64 = 8 << 20;
+/// Most files.
+const MOST: usize = 500;
+
+/// The files by the path that a browser asks for.
+#[derive(Debug)]
+pub(super) struct Pages {
+    files: BTreeMap<String, PathBuf>,
+}
+
+impl Pages {
+    /// The files below a directory. Links are not followed.
+    ///
+    /// # Errors
+    /// When there is no index.html.
+    pub fn of(directory: &Path) -> Result<Self> {
+        let mut files = BTreeMap::new();
+        collect(directory, "", &mut files).with_context(|| format!("read {}", directory.display()))?;
+        let index = files.get("/index.html").cloned();
+        let index = index.with_context(|| format!("{} has no index.html", directory.display()))?;
+        files.insert("/".to_owned(), index);
+        Ok(Self { files })
+    }
+
+    /// The bytes and the type of a file.
+    #[must_use]
+    pub fn get(&self, path: &str) -> Option<(Vec<u8>, &'static str)> {
+        let file = self.files.get(path)?;
+        Some((durable::read(file, LARGEST).ok()?, kind(file)))
+    }
+}
+
+fn collect(directory: &Path, below: &str, files: &mut BTreeMap<String, PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let (path, kind) = (format!("{below}/{name}"), entry.file_type()?);
+        if kind.is_dir() && below.matches('/').count() < 4 {
+            collect(&entry.path(), &path, files)?;
+        } else if kind.is_file() {
+            files.insert(path, entry.path());
+        }
+        ensure!(files.len() <= MOST, "more than {MOST} files");
+    }
+    Ok(())
+}
+
+fn kind(file: &Path) -> &'static str {
+    match file.extension().and_then(|extension| extension.to_str()) {
+        Some("html") => "text/html; charset=utf-8",
+        Some("js") => "text/javascript; charset=utf-8",
+        Some("css") => "text/css; charset=utf-8",
+        Some("json") => "application/json",
+        Some("svg") => "image/svg+xml",
+        Some("png") => "image/png",
+        _ => "application/octet-stream",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_in_the_list_is_given() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("webroot");
+        fs::create_dir_all(root.join("assets")).unwrap();
+        assert!(Pages::of(&root).is_err());
+        fs::write(root.join("index.html"), "page").unwrap();
+        fs::write(root.join("assets/a.js"), "code").unwrap();
+        fs::write(directory.path().join("secret"), "no").unwrap();
+        std::os::unix::fs::symlink(directory.path().join("secret"), root.join("link")).unwrap();
+        let pages = Pages::of(&root).unwrap();
+        assert_eq!(pages.get("/").unwrap().0, b"page");
+        assert_eq!(pages.get("/assets/a.js").unwrap().1, "text/javascript; charset=utf-8");
+        for path in
+            ["", "/../secret", "/assets/../../secret", "/link", "/assets", "/%2e%2e/secret", "//index.html"]
+        {
+            assert_eq!(pages.get(path), None, "{path}");
+        }
+    }
+}

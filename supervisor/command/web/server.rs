@@ -1,0 +1,88 @@
+//! The loop of the server: it accepts, has a process of its own answer each connection, and ends when nobody has been
+//! there for ten minutes. accept(2), fork(2).
+
+use std::io::pipe;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
+
+use super::connection;
+use super::pages::Pages;
+use super::session::Session;
+use crate::paths::Paths;
+use crate::poll::{PollSet, timeout};
+use crate::sys::process::{Fork, exit_immediately, fork};
+
+/// How long the server waits for somebody.
+const IDLE: Duration = Duration::from_secs(600);
+/// Connections at a time; a browser has six, and those that anybody else on this machine makes end soon.
+const MOST: usize = 40;
+
+/// What is served.
+#[derive(Debug)]
+pub(super) struct Site<'a> {
+    /// Its port.
+    pub port: u16,
+    /// Its files.
+    pub pages: Pages,
+    /// Who may see them.
+    pub session: &'a Session,
+    /// Where the supervisor is reached.
+    pub paths: &'a Paths,
+}
+
+/// Serves until nobody has come for a while.
+pub(super) fn serve(listener: &TcpListener, site: &Site<'_>) {
+    let mut connections: Vec<(Pid, OwnedFd)> = Vec::new();
+    let mut since = Instant::now();
+    loop {
+        let mut set = PollSet::default();
+        if connections.len() < MOST {
+            set.input(None, listener.as_fd());
+        }
+        for (pid, life) in &connections {
+            set.input(Some(*pid), life.as_fd());
+        }
+        let left = connections.is_empty().then(|| IDLE.saturating_sub(since.elapsed()));
+        let Ok(ready) = set.wait(timeout(left)) else { return };
+        for ready in ready {
+            match ready {
+                None => {
+                    if let Ok((stream, _)) = listener.accept() {
+                        connections.extend(begin(listener, stream, site));
+                    }
+                }
+                Some(pid) => {
+                    let _ = waitpid(pid, None);
+                    connections.retain(|(other, _)| *other != pid);
+                    since = Instant::now();
+                }
+            }
+        }
+        if connections.is_empty() && since.elapsed() >= IDLE {
+            return;
+        }
+    }
+}
+
+/// Has a connection answered. The descriptor ends with the process.
+fn begin(listener: &TcpListener, stream: TcpStream, site: &Site<'_>) -> Option<(Pid, OwnedFd)> {
+    let (life, end) = pipe().ok()?;
+    match fork().ok()? {
+        Fork::Parent(pid) => {
+            drop((stream, end));
+            Some((pid, life.into()))
+        }
+        Fork::Child => {
+            drop(life);
+            // The port must be free as soon as the server has ended.
+            let _ = nix::unistd::close(std::os::fd::AsRawFd::as_raw_fd(listener));
+            connection::answer(stream, site);
+            drop(end);
+            exit_immediately(0)
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! `ds rpc` with a container that runs: its log, its terminal, and text that means harm.
+
+use crate::sandbox::Sandbox;
+use crate::wait_for;
+use base64::Engine;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStdout};
+
+fn encoded(request: &Value) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(request.to_string())
+}
+
+fn ask(sandbox: &Sandbox, request: &Value) -> Vec<Value> {
+    let text = sandbox.ds(&["rpc", &encoded(request)]).succeeds();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+struct Stream {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+}
+
+impl Stream {
+    fn new(sandbox: &Sandbox, request: &Value) -> Self {
+        let mut child = sandbox.spawn_ds(&["rpc", &encoded(request)]);
+        let lines = BufReader::new(child.stdout.take().expect("stdout"));
+        Self { child, lines }
+    }
+
+    fn next(&mut self) -> Value {
+        let mut line = String::new();
+        assert!(self.lines.read_line(&mut line).unwrap() > 0, "the stream ended");
+        serde_json::from_str(&line).unwrap()
+    }
+
+    /// Output of a terminal until it has `wanted`.
+    fn until(&mut self, wanted: &str) -> u64 {
+        let mut seen = Vec::new();
+        loop {
+            let event = self.next();
+            seen.extend(BASE64_STANDARD.decode(event["data"].as_str().unwrap_or_default()).unwrap());
+            if String::from_utf8_lossy(&seen).contains(wanted) {
+                return event["to"].as_u64().unwrap();
+            }
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn booted(sandbox: &mut Sandbox) {
+    sandbox.distribution("web", "busybox", &[]);
+    sandbox.ds(&["start", "web", "--wait"]).succeeds();
+}
+
+#[test]
+fn a_terminal_is_typed_into_and_outlives_its_page() {
+    let mut sandbox = Sandbox::new();
+    booted(&mut sandbox);
+    let open = json!({ "terminal": { "action": "open", "name": "web", "columns": 100, "rows": 30 } });
+    let mut page = Stream::new(&sandbox, &open);
+    let id = page.next()["id"].as_str().unwrap().to_owned();
+    let types = |text: &str| {
+        let data = BASE64_STANDARD.encode(text);
+        ask(&sandbox, &json!({ "terminal": { "action": "input", "id": id, "data": data } }));
+    };
+    types("echo a$((1+1))b; stty size\n");
+    page.until("a2b");
+    let known = page.until("30 100");
+    drop(page);
+    types("echo c$((2+2))d\n");
+    let mut again =
+        Stream::new(&sandbox, &json!({ "terminal": { "action": "attach", "id": id, "from": known } }));
+    again.until("c4d");
+    ask(&sandbox, &json!({ "terminal": { "action": "resize", "id": id, "columns": 61, "rows": 17 } }));
+    types("stty size; seq 100000; echo e$((3+3))f\n");
+    again.until("17 61");
+    again.until("e6f");
+    assert_eq!(ask(&sandbox, &json!({ "terminal": { "action": "list" } }))[0]["terminals"][0]["name"], "web");
+    types("exit\n");
+    while again.next()["event"] != "end" {}
+    wait_for("the terminal to be gone", || {
+        let list = ask(&sandbox, &json!({ "terminal": { "action": "list" } }));
+        (list[0]["terminals"] == json!([])).then_some(())
+    });
+    let open = json!({ "terminal": { "action": "open", "name": "web" } });
+    let mut closed = Stream::new(&sandbox, &open);
+    let id = closed.next()["id"].clone();
+    ask(&sandbox, &json!({ "terminal": { "action": "close", "id": id } }));
+    while closed.next()["event"] != "end" {}
+    sandbox.ds(&["stop", "web"]).succeeds();
+}
+
+#[test]
+fn log_lines_and_output_arrive_as_text_whatever_they_are() {
+    let mut sandbox = Sandbox::new();
+    booted(&mut sandbox);
+    let mut log = Stream::new(&sandbox, &json!({ "subscribe": ["log"], "name": "web", "lines": 1 }));
+    let hostile = "<script>alert(1)</script> %22 $(reboot) \u{202e}\u{1b}]52;c;aGk=\u{7}";
+    let script = format!("printf '%s\\n' '{hostile}' > /dev/console");
+    let lines = ask(&sandbox, &json!({ "argv": ["run", "web", "--", "sh", "-c", script] }));
+    assert_eq!(lines.last(), Some(&json!({ "done": true, "code": 0 })));
+    let mut seen = String::new();
+    while !seen.contains(hostile) {
+        seen.push_str(log.next()["text"].as_str().unwrap());
+    }
+    let lines = ask(&sandbox, &json!({ "argv": ["run", "web", "--", "printf", "%s", hostile] }));
+    assert_eq!(lines[0], json!({ "event": "output", "text": hostile }));
+    drop(log);
+    sandbox.ds(&["stop", "web"]).succeeds();
+}

@@ -1,0 +1,154 @@
+// Small parts that every screen uses.
+
+import type { ComponentChildren } from 'preact';
+import { useState } from 'preact/hooks';
+import { t } from '../i18n';
+import { back } from '../router';
+import { DsError } from '../rpc';
+import { Icon, type IconName } from './icon';
+import { say } from './snackbar';
+
+interface IconButtonProps {
+  icon: IconName;
+  label: string;
+  onClick: () => void;
+  tonal?: boolean;
+  disabled?: boolean;
+}
+
+export function IconButton({ icon, label, onClick, tonal = false, disabled = false }: IconButtonProps) {
+  return (
+    <button
+      type="button"
+      class={tonal ? 'icon-button tonal' : 'icon-button'}
+      aria-label={label}
+      title={label}
+      disabled={disabled}
+      onClick={onClick}
+    >
+      <Icon name={icon} />
+    </button>
+  );
+}
+
+interface ButtonProps {
+  children: ComponentChildren;
+  onClick?: () => void;
+  kind?: 'filled' | 'tonal' | 'text' | 'danger';
+  disabled?: boolean;
+  type?: 'button' | 'submit';
+}
+
+export function Button({ children, onClick, kind = 'tonal', disabled = false, type = 'button' }: ButtonProps) {
+  return (
+    <button type={type} class={`button ${kind}`} disabled={disabled} onClick={onClick}>
+      {children}
+    </button>
+  );
+}
+
+export function TopBar({ title, children }: { title: string; children?: ComponentChildren }) {
+  return (
+    <header class="top-bar">
+      <IconButton icon="back" label={t('back')} onClick={back} />
+      <h1>{title}</h1>
+      {children}
+    </header>
+  );
+}
+
+export function Note({ kind = 'warn', children }: { kind?: 'warn' | 'bad' | 'info'; children: ComponentChildren }) {
+  return (
+    <div class={`note ${kind}`} role={kind === 'bad' ? 'alert' : 'status'}>
+      {children}
+    </div>
+  );
+}
+
+interface EmptyProps {
+  icon: IconName;
+  title: string;
+  text?: string;
+  children?: ComponentChildren;
+}
+
+export function Empty({ icon, title, text, children }: EmptyProps) {
+  return (
+    <div class="empty">
+      <Icon name={icon} />
+      <h2>{title}</h2>
+      {text && <p>{text}</p>}
+      {children}
+    </div>
+  );
+}
+
+export function Loading() {
+  return (
+    <div class="loading" role="status">
+      <span class="spinner" aria-hidden="true" />
+      <span>{t('loading')}</span>
+    </div>
+  );
+}
+
+interface FieldProps {
+  label: string;
+  value: string;
+  onInput: (value: string) => void;
+  help?: ComponentChildren;
+  error?: string | null;
+  placeholder?: string;
+  autofocus?: boolean;
+}
+
+let fields = 0;
+
+export function Field({ label, value, onInput, help, error, placeholder, autofocus = false }: FieldProps) {
+  const [id] = useState(() => `field-${++fields}`);
+  return (
+    <div class={error ? 'field faulty' : 'field'}>
+      <label for={id}>{label}</label>
+      <input
+        id={id}
+        type="text"
+        value={value}
+        placeholder={placeholder}
+        autofocus={autofocus}
+        autocapitalize="none"
+        autocomplete="off"
+        spellcheck={false}
+        aria-describedby={`${id}-help`}
+        aria-invalid={error ? true : undefined}
+        onInput={(event) => onInput(event.currentTarget.value)}
+      />
+      <div id={`${id}-help`} class={error ? 'help fault' : 'help'} aria-live="polite">
+        {error ?? help}
+      </div>
+    </div>
+  );
+}
+
+/** Text of ours with words between backquotes. */
+export function Prose({ text }: { text: string }) {
+  return <>{text.split('`').map((part, index) => (index % 2 ? <code>{part}</code> : part))}</>;
+}
+
+export function sentence(error: unknown): string {
+  if (error instanceof DsError) return error.fault.message;
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** Shows why something did not work. */
+export function complain(error: unknown): void {
+  say(`${t('failedTo')}: ${sentence(error)}`);
+}
+
+export async function copyText(text: string): Promise<void> {
+  try {
+    await navigator.clipboard.writeText(text);
+    say(t('copied'));
+  } catch (error) {
+    complain(error);
+  }
+}

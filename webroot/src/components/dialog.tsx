@@ -1,0 +1,52 @@
+// A dialog above the page. The back gesture, Escape and a tap beside it close it.
+
+import type { ComponentChildren } from 'preact';
+import { useEffect, useRef } from 'preact/hooks';
+import { overlay } from '../router';
+
+interface Props {
+  title: string;
+  onClose: () => void;
+  children: ComponentChildren;
+}
+
+let count = 0;
+
+export function Dialog({ title, onClose, children }: Props) {
+  const box = useRef<HTMLDivElement>(null);
+  const close = useRef<() => void>(onClose);
+  const id = useRef(`dialog-${++count}`).current;
+  useEffect(() => {
+    const before = document.activeElement;
+    let open = true;
+    const leave = overlay(() => {
+      open = false;
+      onClose();
+    });
+    close.current = leave;
+    const first = box.current?.querySelector<HTMLElement>('input, textarea, button');
+    first?.focus();
+    return () => {
+      if (open) leave();
+      if (before instanceof HTMLElement) before.focus();
+    };
+  }, []);
+  const keys = (event: KeyboardEvent): void => {
+    if (event.key === 'Escape') close.current();
+    if (event.key !== 'Tab' || !box.current) return;
+    const stops = [...box.current.querySelectorAll<HTMLElement>('input, select, textarea, button:not([disabled])')];
+    const edge = event.shiftKey ? stops[0] : stops[stops.length - 1];
+    if (document.activeElement === edge) {
+      event.preventDefault();
+      (event.shiftKey ? stops[stops.length - 1] : stops[0])?.focus();
+    }
+  };
+  return (
+    <div class="scrim" onClick={(event) => event.target === event.currentTarget && close.current()} onKeyDown={keys}>
+      <div class="dialog" role="dialog" aria-modal="true" aria-labelledby={id} ref={box}>
+        <h2 id={id}>{title}</h2>
+        {children}
+      </div>
+    </div>
+  );
+}

@@ -1,0 +1,19 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { expect, test } from 'vitest';
+
+type Messages = Record<string, string>;
+
+const folder = new URL('messages/', import.meta.url);
+const read = (file: string): Messages => JSON.parse(readFileSync(new URL(file, folder), 'utf8')) as Messages;
+const english = read('en.json');
+const files = readdirSync(folder).filter((file) => file.endsWith('.json'));
+
+test.each(files)('%s has every message, with the same values in it', (file) => {
+  const messages = read(file);
+  expect(Object.keys(messages).sort()).toEqual(Object.keys(english).sort());
+  for (const [key, text] of Object.entries(messages)) {
+    const values = (of: string): string[] => [...of.matchAll(/\{\w+\}/g)].map(([value]) => value).sort();
+    expect(text.trim(), key).not.toBe('');
+    expect(values(text), key).toEqual(values(english[key] ?? ''));
+  }
+});

@@ -1,0 +1,257 @@
+// Every setting of a container as a form, made from ds's own table of keys. ds itself checks what is typed.
+
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { Button, complain, Field, Loading, Note, Prose, sentence } from '../components/basics';
+import { say } from '../components/snackbar';
+import { type Key, t } from '../i18n';
+import type { Container, Setting } from '../model/types';
+import { DsError, ds } from '../rpc';
+
+/** How long after the last key ds is asked. */
+const PAUSE = 350;
+const SECTIONS = ['container', 'limits', 'network', 'mounts', 'hardware', 'security', 'android'] as const;
+
+type Values = Record<string, string>;
+
+interface Form {
+  settings: Setting[];
+  environment: Values;
+}
+
+async function load(name: string): Promise<Form> {
+  const { document } = await ds('get', name);
+  return document as unknown as Form;
+}
+
+export function SettingsTab({ container }: { container: Container }) {
+  const { name } = container;
+  const [form, setForm] = useState<Form | null>(null);
+  const [fault, setFault] = useState<unknown>(null);
+  const [changed, setChanged] = useState<Values>({});
+  const [faults, setFaults] = useState<Values>({});
+  const [search, setSearch] = useState('');
+  const [saving, setSaving] = useState(false);
+  const timers = useRef<Record<string, ReturnType<typeof setTimeout>>>({});
+  const reload = (): void => void load(name).then(setForm, setFault);
+  useEffect(reload, [name]);
+  if (fault) return <Note kind="bad">{sentence(fault)}</Note>;
+  if (!form) return <Loading />;
+
+  const change = (key: string, value: string, before: string): void => {
+    setChanged((all) => {
+      const next = { ...all, [key]: value };
+      return value === before ? without(next, key) : next;
+    });
+    setFaults((all) => without(all, key));
+    clearTimeout(timers.current[key]);
+    if (value === before) return;
+    timers.current[key] = setTimeout(() => {
+      ds('set', name, `${key}=${value}`, '--dry-run').catch((error: unknown) => {
+        if (error instanceof DsError) {
+          setFaults((all) => ({ ...all, [key]: error.fault.reason ?? error.fault.message }));
+        }
+      });
+    }, PAUSE);
+  };
+  const save = async (): Promise<void> => {
+    setSaving(true);
+    try {
+      await ds('set', name, ...Object.entries(changed).map(([key, value]) => `${key}=${value}`));
+      setChanged({});
+      say(t('saved'));
+      reload();
+    } catch (error) {
+      if (error instanceof DsError && error.fault.key !== undefined && error.fault.key in changed) {
+        setFaults({ [error.fault.key]: error.fault.reason ?? error.fault.message });
+      } else {
+        complain(error);
+      }
+    } finally {
+      setSaving(false);
+    }
+  };
+  const wanted = search.toLowerCase();
+  const fits = (setting: Setting): boolean => `${setting.key} ${setting.about}`.toLowerCase().includes(wanted);
+  const count = Object.keys(changed).length;
+  return (
+    <>
+      <input
+        class="search"
+        type="search"
+        aria-label={t('searchSettings')}
+        placeholder={t('searchSettings')}
+        value={search}
+        onInput={(event) => setSearch(event.currentTarget.value)}
+      />
+      {SECTIONS.map((section) => {
+        const settings = form.settings.filter((one) => one.section === section && one.name !== 'uuid' && fits(one));
+        if (settings.length === 0) return null;
+        return (
+          <section key={section}>
+            <h2>{t(`section.${section}` as Key)}</h2>
+            {settings.map((setting) => (
+              <SettingField
+                key={setting.key}
+                setting={setting}
+                value={changed[setting.key] ?? setting.value}
+                fault={faults[setting.key] ?? null}
+                onChange={(value) => change(setting.key, value, setting.value)}
+              />
+            ))}
+          </section>
+        );
+      })}
+      <Environment
+        values={form.environment}
+        changed={changed}
+        faults={faults}
+        onChange={(key, value) => change(key, value, form.environment[key.slice('environment.'.length)] ?? '')}
+      />
+      {count > 0 && (
+        <div class="save-bar">
+          <span>
+            {t('changes', { count })}
+            {container.pid !== null && <span class="sub">{t('atNextStart')}</span>}
+          </span>
+          <Button
+            kind="text"
+            onClick={() => {
+              setChanged({});
+              setFaults({});
+            }}
+          >
+            {t('discard')}
+          </Button>
+          <Button kind="filled" disabled={saving || Object.keys(faults).length > 0} onClick={() => void save()}>
+            {t('save')}
+          </Button>
+        </div>
+      )}
+    </>
+  );
+}
+
+function without(values: Values, key: string): Values {
+  return Object.fromEntries(Object.entries(values).filter(([other]) => other !== key));
+}
+
+/** `stop-timeout` as people write it. */
+export function label(name: string): string {
+  const words = name.replace(/-/g, ' ');
+  return words.charAt(0).toUpperCase() + words.slice(1);
+}
+
+interface FieldProps {
+  setting: Setting;
+  value: string;
+  fault: string | null;
+  onChange: (value: string) => void;
+}
+
+function SettingField({ setting, value, fault, onChange }: FieldProps) {
+  const isSwitch = setting.form === 'choice' && setting.words.join() === 'yes,no';
+  const id = `setting-${setting.key}`;
+  const help = (
+    <div id={`${id}-help`} class={fault ? 'help fault' : 'help'} aria-live="polite">
+      {fault ?? <Prose text={setting.about} />}
+    </div>
+  );
+  if (isSwitch) {
+    return (
+      <div class="field switch-field">
+        <label for={id}>{label(setting.name)}</label>
+        <input
+          id={id}
+          type="checkbox"
+          role="switch"
+          class="switch"
+          checked={value === 'yes'}
+          aria-describedby={`${id}-help`}
+          onChange={(event) => onChange(event.currentTarget.checked ? 'yes' : 'no')}
+        />
+        {help}
+      </div>
+    );
+  }
+  if (setting.form === 'choice') {
+    return (
+      <div class="field">
+        <label for={id}>{label(setting.name)}</label>
+        <select
+          id={id}
+          aria-describedby={`${id}-help`}
+          value={value}
+          onChange={(event) => onChange(event.currentTarget.value)}
+        >
+          {!setting.words.includes(value) && <option value={value}>{value || t('unset')}</option>}
+          {setting.words.map((word) => (
+            <option key={word} value={word}>
+              {word}
+            </option>
+          ))}
+        </select>
+        {help}
+      </div>
+    );
+  }
+  const hint = setting.default ? t('default', { value: setting.default }) : t('example', { value: setting.example });
+  return (
+    <Field
+      label={label(setting.name)}
+      value={value}
+      placeholder={hint}
+      error={fault}
+      help={<Prose text={setting.about} />}
+      onInput={onChange}
+    />
+  );
+}
+
+interface EnvironmentProps {
+  values: Values;
+  changed: Values;
+  faults: Values;
+  onChange: (key: string, value: string) => void;
+}
+
+function Environment({ values, changed, faults, onChange }: EnvironmentProps) {
+  const [name, setName] = useState('');
+  const added = Object.keys(changed).filter((key) => key.startsWith('environment.'));
+  const names = new Set([...Object.keys(values), ...added.map((key) => key.slice('environment.'.length))]);
+  return (
+    <section>
+      <h2>{t('section.environment')}</h2>
+      {[...names].map((variable) => {
+        const key = `environment.${variable}`;
+        return (
+          <Field
+            key={key}
+            label={variable}
+            value={changed[key] ?? values[variable] ?? ''}
+            error={faults[key] ?? null}
+            onInput={(value) => onChange(key, value)}
+          />
+        );
+      })}
+      <form
+        class="add-row"
+        onSubmit={(event) => {
+          event.preventDefault();
+          if (name) onChange(`environment.${name}`, ' ');
+          setName('');
+        }}
+      >
+        <input
+          type="text"
+          aria-label={t('variableName')}
+          placeholder={t('variableName')}
+          autocapitalize="none"
+          spellcheck={false}
+          value={name}
+          onInput={(event) => setName(event.currentTarget.value)}
+        />
+        <Button type="submit">{t('add')}</Button>
+      </form>
+    </section>
+  );
+}

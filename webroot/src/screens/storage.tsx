@@ -1,0 +1,139 @@
+// What is done with the data of a container: back up, copy, rename, resize, convert, delete. Long work is a job.
+
+import { useState } from 'preact/hooks';
+import { Button, complain, Field, sentence } from '../components/basics';
+import { Dialog } from '../components/dialog';
+import { say } from '../components/snackbar';
+import { t } from '../i18n';
+import type { Container } from '../model/types';
+import { ds, job } from '../rpc';
+import { go } from '../router';
+
+/** Milliseconds until the dialog's own entry has gone from the history. */
+const AFTER_BACK = 80;
+
+type Action = 'export' | 'copy' | 'rename' | 'resize' | 'convert' | 'rm';
+
+export function StorageTab({ container }: { container: Container }) {
+  const [action, setAction] = useState<Action | null>(null);
+  const isImage = container.rootfs?.kind === 'image';
+  const isStopped = container.pid === null && container.state !== 'starting' && !container.extra.busy;
+  const rows: [Action, string, string][] = [
+    ['export', t('backUp'), t('backUpText')],
+    ['copy', t('copyContainer'), t('copyText')],
+    ['rename', t('rename'), t('renameText')],
+    ...(isImage ? ([['resize', t('resize'), t('resizeText')]] as [Action, string, string][]) : []),
+    ['convert', t('convert'), isImage ? t('convertToDirectory') : t('convertToImage')],
+    ['rm', t('delete'), t('deleteText')],
+  ];
+  return (
+    <>
+      {!isStopped && <p class="quiet">{t('mustStop')}</p>}
+      <ul class="rows">
+        {rows.map(([id, title, text]) => (
+          <li key={id} class="row">
+            <span class="card-title">
+              <span class="name">{title}</span>
+              <span class="sub">{text}</span>
+            </span>
+            <Button kind={id === 'rm' ? 'danger' : 'tonal'} disabled={!isStopped} onClick={() => setAction(id)}>
+              {title}
+            </Button>
+          </li>
+        ))}
+      </ul>
+      {action && <ActionDialog action={action} container={container} onClose={() => setAction(null)} />}
+    </>
+  );
+}
+
+interface DialogProps {
+  action: Action;
+  container: Container;
+  onClose: () => void;
+}
+
+function ActionDialog({ action, container, onClose }: DialogProps) {
+  const { name } = container;
+  const isImage = container.rootfs?.kind === 'image';
+  const folder = navigator.userAgent.includes('Android') ? '/sdcard/Download' : '/root';
+  const [value, setValue] = useState(action === 'export' ? `${folder}/${name}.tar.zst` : '');
+  const [fault, setFault] = useState<string | null>(null);
+  const titles = {
+    export: t('backUp'),
+    copy: t('copyContainer'),
+    rename: t('rename'),
+    resize: t('resize'),
+    convert: t('convert'),
+    rm: t('delete'),
+  };
+  const labels = {
+    export: t('targetFile'),
+    copy: t('newName'),
+    rename: t('newName'),
+    resize: t('newSize'),
+    convert: t('newSize'),
+    rm: t('typeName', { name }),
+  };
+  const needsValue = !(action === 'convert' && isImage);
+  const isReady = action === 'rm' ? value === name : !needsValue || value.trim() !== '';
+  const perform = async (): Promise<void> => {
+    switch (action) {
+      case 'export':
+        return job('export', name, '-o', value);
+      case 'copy':
+        return job('copy', name, value);
+      case 'resize':
+        return job('resize', name, value);
+      case 'convert':
+        return isImage ? job('convert', name, 'dir') : job('convert', name, 'image', '--size', value);
+      case 'rename':
+        await ds('rename', name, value);
+        break;
+      case 'rm':
+        return job('rm', name);
+    }
+  };
+  const submit = (): void => {
+    perform().then(
+      () => {
+        onClose();
+        if (action === 'rename') setTimeout(() => go('containers'), AFTER_BACK);
+        else say(t('jobStarted'));
+        if (action === 'rm') setTimeout(() => go('containers'), AFTER_BACK);
+      },
+      (error: unknown) => (needsValue ? setFault(sentence(error)) : complain(error)),
+    );
+  };
+  return (
+    <Dialog title={`${titles[action]}: ${name}`} onClose={onClose}>
+      <form
+        onSubmit={(event) => {
+          event.preventDefault();
+          if (isReady) submit();
+        }}
+      >
+        {action === 'rm' && <p>{t('deleteText')}</p>}
+        {needsValue && (
+          <Field
+            label={labels[action]}
+            value={value}
+            error={fault}
+            onInput={(text) => {
+              setValue(text);
+              setFault(null);
+            }}
+          />
+        )}
+        <div class="dialog-actions">
+          <Button kind="text" onClick={onClose}>
+            {t('cancel')}
+          </Button>
+          <Button type="submit" kind={action === 'rm' ? 'danger' : 'filled'} disabled={!isReady}>
+            {titles[action]}
+          </Button>
+        </div>
+      </form>
+    </Dialog>
+  );
+}

@@ -1,0 +1,131 @@
+// A browser, and a root manager's app in it: the page at its real address, and `window.ksu` with the semantics of four
+// hosts. Commands are given to a real shell by its standard input, as libsu does.
+
+import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { extname, join, normalize } from 'node:path';
+import { chromium, type Browser, type BrowserContext, type Page } from 'playwright-core';
+import { BROWSER, type Machine, PAGE } from './machine';
+
+export const HOSTS = ['kernelsu', 'ksunext', 'apatch', 'webuix'] as const;
+export type HostKind = (typeof HOSTS)[number];
+
+const ORIGIN = 'https://mui.kernelsu.org';
+const USUAL = '/data/adb/modules/droidspaces-supervisor';
+const END = 'ds-test-end';
+const TYPES: Record<string, string> = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css' };
+
+export async function launch(): Promise<Browser> {
+  const executablePath = BROWSER.includes('/') ? BROWSER : `/usr/bin/${BROWSER}`;
+  return chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage'] });
+}
+
+/** What must not happen on a page. */
+export class Watch {
+  readonly troubles: string[] = [];
+
+  constructor(page: Page, origin: string) {
+    page.on('console', (message) => {
+      if (message.type() === 'error' || message.type() === 'warning') this.troubles.push(`console: ${message.text()}`);
+    });
+    page.on('pageerror', (error) => this.troubles.push(`error: ${error.message}`));
+    page.on('request', (request) => {
+      const url = request.url();
+      if (!url.startsWith(`${origin}/`) && !url.startsWith('data:')) this.troubles.push(`foreign: ${url}`);
+    });
+  }
+}
+
+export function phone(browser: Browser, dark = false): Promise<BrowserContext> {
+  return browser.newContext({
+    viewport: { width: 412, height: 915 },
+    deviceScaleFactor: 1,
+    hasTouch: true,
+    isMobile: true,
+    locale: 'en',
+    colorScheme: dark ? 'dark' : 'light',
+    reducedMotion: 'reduce',
+  });
+}
+
+export interface App {
+  page: Page;
+  watch: Watch;
+  /** Commands that were given to a shell. */
+  commands: string[];
+}
+
+/** Opens the page as a root manager's app does. */
+export async function openApp(browser: Browser, machine: Machine, kind: HostKind | 'none'): Promise<App> {
+  const context = await phone(browser);
+  const page = await context.newPage();
+  const watch = new Watch(page, ORIGIN);
+  const commands: string[] = [];
+  await context.route('**/*', (route) => {
+    const url = new URL(route.request().url());
+    if (url.origin !== ORIGIN) return route.abort();
+    if (url.pathname.startsWith('/internal/')) return route.fulfill({ contentType: 'text/css', body: '' });
+    try {
+      const body = readFileSync(join(PAGE, normalize(url.pathname)));
+      return route.fulfill({ contentType: TYPES[extname(url.pathname)] ?? 'text/plain', body });
+    } catch {
+      return route.fulfill({ status: 404, body: '' });
+    }
+  });
+  if (kind !== 'none') {
+    await context.exposeFunction('hostSpawn', (command: string, callback: string) => {
+      commands.push(command);
+      run(page, machine, kind, command, callback);
+    });
+    await context.addInitScript(
+      ({ module, hasInfo }) => {
+        const ksu: Record<string, unknown> = {
+          spawn: (command: string, words: string, options: string, callback: string) => {
+            if (words !== '[]' || options !== '{}') throw new Error('a word for a shell');
+            (window as unknown as { hostSpawn: (a: string, b: string) => void }).hostSpawn(command, callback);
+          },
+          exec: () => {
+            throw new Error('exec blocks the page');
+          },
+        };
+        if (hasInfo) ksu.moduleInfo = () => JSON.stringify({ moduleDir: module, id: 'droidspaces-supervisor' });
+        Object.assign(window, { ksu });
+      },
+      { module: machine.module, hasInfo: kind !== 'apatch' },
+    );
+  }
+  await page.goto(`${ORIGIN}/index.html`);
+  return { page, watch, commands };
+}
+
+function run(page: Page, machine: Machine, kind: HostKind, command: string, callback: string): void {
+  const shell = spawn('sh', [], { env: machine.environment, stdio: ['pipe', 'pipe', 'pipe'] });
+  // KernelSU and APatch give JavaScript to loadUrl(), which decodes what looks like percent-encoding.
+  const decodes = kind === 'kernelsu' || kind === 'apatch';
+  const deliver = (script: string): void => {
+    const seen = decodes
+      ? script.replace(/%([0-9a-f]{2})/gi, (_, digits: string) => String.fromCharCode(parseInt(digits, 16)))
+      : script;
+    page.evaluate(seen).catch(() => undefined);
+  };
+  const lines = (stream: NodeJS.ReadableStream, name: string, end: (code: number) => void): void => {
+    let rest = '';
+    stream.setEncoding('utf8');
+    stream.on('data', (text: string) => {
+      const all = (rest + text).split('\n');
+      rest = all.pop() ?? '';
+      for (const line of all) {
+        const marker = new RegExp(`^${END} (\\d+)$`).exec(line);
+        if (marker) end(Number(marker[1]));
+        else deliver(`window[${JSON.stringify(callback)}]?.${name}.emit('data', ${JSON.stringify(line)})`);
+      }
+    });
+  };
+  lines(shell.stdout, 'stdout', (code) => {
+    deliver(`window[${JSON.stringify(callback)}]?.emit('exit', ${code})`);
+    if (code !== 0) deliver(`window[${JSON.stringify(callback)}]?.emit('error', { exitCode: ${code} })`);
+    shell.stdin.end();
+  });
+  lines(shell.stderr, 'stderr', () => undefined);
+  shell.stdin.write(`${command.replace(USUAL, machine.module)}\necho ${END} $?\n`);
+}

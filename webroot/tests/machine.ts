@@ -1,0 +1,71 @@
+// One test's machine: a data directory of its own, a container that boots, and the real ds for both.
+
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+function given(name: string): string {
+  const value = process.env[name];
+  if (value === undefined) throw new Error(`$${name} is not set; run 'cargo xtask test --suite web'`);
+  return value;
+}
+
+export const PAGE = given('DS_PAGE');
+export const BROWSER = process.env.DS_BROWSER ?? 'chromium';
+
+export class Machine {
+  readonly root = mkdtempSync(join(tmpdir(), 'ds-web-'));
+  readonly environment = { ...process.env, DS_ROOT: this.root, TERM: 'dumb' };
+  /** What a root manager calls the module's directory. */
+  readonly module = join(this.root, 'module');
+
+  constructor() {
+    mkdirSync(join(this.module, 'bin'), { recursive: true });
+    symlinkSync(given('DS_BIN'), join(this.module, 'bin/ds'));
+  }
+
+  ds(...words: string[]): string {
+    return execFileSync(given('DS_BIN'), words, {
+      env: this.environment,
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+  }
+
+  spawn(...words: string[]): ChildProcess {
+    return spawn(given('DS_BIN'), words, { env: this.environment, stdio: 'ignore' });
+  }
+
+  /** A container on a copy of a real root file system. */
+  container(name: string, ...settings: string[]): void {
+    const tree = join(this.root, `tree-${name}`);
+    cpSync(join(given('DS_FIXTURES'), 'busybox'), tree, { recursive: true, verbatimSymlinks: true });
+    this.ds('create', name, '--rootfs', tree, ...settings.flatMap((setting) => ['--set', setting]));
+  }
+
+  /** Starts `ds web` and gives an address that works once. */
+  web(): string {
+    return this.ds('web', '--pages', PAGE).trim();
+  }
+
+  state(name: string): string {
+    const { state } = JSON.parse(this.ds('info', name, '--json')) as { state: string };
+    return state;
+  }
+
+  end(): void {
+    for (const words of [
+      ['web', '--stop'],
+      ['stop', '--all', '--kill'],
+      ['supervisor', 'stop'],
+    ]) {
+      try {
+        this.ds(...words);
+      } catch {
+        // The next one is tried all the same.
+      }
+    }
+    rmSync(this.root, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,335 @@
+// The page as `ds web` serves it, with a real browser, the real ds and a container that has booted.
+
+import { readFileSync, readdirSync } from 'node:fs';
+import { request as httpRequest } from 'node:http';
+import { createRequire } from 'node:module';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import type { Browser, BrowserContext, Page } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { launch, phone, Watch } from './host';
+import { Machine, PAGE } from './machine';
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+const HOSTILE = '<script>alert(1)</script> %22 $(reboot) \u202egnp\u001b]52;c;aGk=\u0007 \u001b[31mred\u001b[0m';
+
+let machine: Machine;
+let browser: Browser;
+let context: BrowserContext;
+let page: Page;
+let watch: Watch;
+let origin: string;
+
+beforeAll(async () => {
+  machine = new Machine();
+  machine.container('web', 'limits.memory=512M');
+  machine.container('db');
+  machine.ds('start', 'web', '--wait');
+  browser = await launch();
+  context = await phone(browser);
+  page = await context.newPage();
+  const address = machine.web();
+  origin = new URL(address).origin;
+  watch = new Watch(page, origin);
+  await page.goto(address);
+  await page.getByRole('heading', { name: 'Droidspaces' }).waitFor();
+});
+
+afterAll(async () => {
+  await browser.close();
+  machine.end();
+});
+
+async function axe(): Promise<string[]> {
+  await page.evaluate(AXE);
+  const found = await page.evaluate(async () => {
+    const { axe } = window as unknown as {
+      axe: { run: () => Promise<{ violations: { id: string; nodes: { html: string }[] }[] }> };
+    };
+    const { violations } = await axe.run();
+    return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 160)).join(' | ')}`);
+  });
+  return found;
+}
+
+async function goTo(...parts: string[]): Promise<void> {
+  await page.evaluate((hash) => (location.hash = hash), `#/${parts.join('/')}`);
+}
+
+const card = (name: string) => page.getByRole('article', { name });
+
+describe('the page', () => {
+  test('shows what runs, what it uses, and is accessible', async () => {
+    await card('web').getByText('Running').waitFor();
+    await card('db').getByText('Stopped').waitFor();
+    await page.getByText('1 of 2').waitFor();
+    await card('web')
+      .getByText(/of 512 MB/)
+      .waitFor();
+    await page.waitForFunction(() => /CPU \d/.test(document.body.innerText));
+    expect(await axe()).toEqual([]);
+    const small = await page
+      .locator('button')
+      .evaluateAll(
+        (buttons) =>
+          buttons.map((one) => one.getBoundingClientRect()).filter(({ height, width }) => height < 48 || width < 48)
+            .length,
+      );
+    expect(small, 'touch targets below 48 pixels').toBe(0);
+    expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(412);
+  });
+
+  test('starts, freezes and stops a container', async () => {
+    await card('db').getByRole('button', { name: 'Start' }).click();
+    await card('db').getByText('Running').waitFor();
+    await card('db').getByRole('button', { name: 'Freeze' }).click();
+    await card('db').getByText('Frozen').waitFor();
+    expect(machine.state('db')).toBe('frozen');
+    await card('db').getByRole('button', { name: 'Thaw' }).click();
+    await card('db').getByText('Running').waitFor();
+    await card('db').getByRole('button', { name: 'Stop' }).click();
+    await card('db').getByText('Stopped').waitFor();
+    expect(machine.state('db')).toBe('stopped');
+  });
+
+  test('hears of what is done elsewhere', async () => {
+    machine.ds('rename', 'db', 'store');
+    await card('store').waitFor();
+    await card('db').waitFor({ state: 'detached' });
+    machine.ds('rename', 'store', 'db');
+    await card('db').waitFor();
+  });
+
+  test('shows the console as text and colours, whatever it is', async () => {
+    await goTo('container', 'web', 'log');
+    machine.ds('run', 'web', '--', 'sh', '-c', `printf '%s\\n' "$1" >/dev/console`, 'sh', HOSTILE);
+    const line = page.getByText('<script>alert(1)</script> %22 $(reboot) gnp');
+    await line.waitFor();
+    expect(await page.locator('.log .c1').last().innerText()).toBe('red');
+    expect(await page.locator('.log script').count()).toBe(0);
+    expect(await axe()).toEqual([]);
+  });
+
+  test('explains and checks settings while one types, and writes them', async () => {
+    await goTo('container', 'web', 'settings');
+    const memory = page.getByLabel('Memory', { exact: true });
+    await memory.fill('much');
+    await page.getByText(/'much' is not a number/).waitFor();
+    expect(await page.getByRole('button', { name: 'Save' }).isDisabled()).toBe(true);
+    await memory.fill('256M');
+    await page.getByLabel('Autostart', { exact: true }).check();
+    await page.getByText('2 changed').waitFor();
+    expect(await axe()).toEqual([]);
+    await page.getByRole('button', { name: 'Save' }).click();
+    await page.getByText('Saved').waitFor();
+    expect(machine.ds('get', 'web', 'limits.memory').trim()).toBe('256M');
+    expect(machine.ds('get', 'web', 'autostart').trim()).toBe('yes');
+  });
+
+  test('edits the file and says where a fault is', async () => {
+    await goTo('container', 'web', 'file');
+    const area = page.getByRole('textbox', { name: 'File' });
+    const before = await area.inputValue();
+    await area.fill(`${before}\nnonsense`);
+    await page.getByText(/^Line \d+, column 1/).waitFor();
+    await area.fill(`# kept\n${before}`);
+    await page.getByRole('button', { name: 'Save' }).click();
+    await page.getByText('Saved').waitFor();
+    expect(machine.ds('get', 'web', '--file')).toBe(`# kept\n${before}`);
+  });
+
+  test('has a terminal that echoes, pastes, resizes and is found again', async () => {
+    await goTo('terminal', 'web');
+    const screen = page.locator('.xterm-rows');
+    await screen.getByText('#').first().waitFor();
+    await page.keyboard.type('echo a$((1+1))b\n');
+    await screen.getByText('a2b', { exact: true }).waitFor();
+    await page.getByRole('button', { name: 'Ctrl' }).click();
+    await page.keyboard.type('c');
+    await page.keyboard.type('stty size\n');
+    await screen
+      .getByText(/^\d+ \d+$/)
+      .first()
+      .waitFor();
+    const paste = 'x'.repeat(100_000);
+    await page.keyboard.type('stty -echo; n=$(head -c 100000 | wc -c); stty echo; echo got $n\n');
+    await page.evaluate(
+      (text) => {
+        const data = new DataTransfer();
+        data.setData('text/plain', text);
+        const event = new ClipboardEvent('paste', { clipboardData: data, bubbles: true });
+        document.querySelector('.xterm-helper-textarea')?.dispatchEvent(event);
+      },
+      paste.replace(/(.{1000})/g, '$1\n'),
+    );
+    await screen.getByText('got 100000').waitFor();
+    await page.keyboard.type('clear; echo stays\n');
+    await screen.getByText('stays', { exact: true }).waitFor();
+    await page.reload();
+    await screen.getByText('stays', { exact: true }).waitFor();
+    await page.keyboard.type('exit\n');
+    await page.getByText('The shell has ended.').waitFor();
+    await page.getByRole('button', { name: 'Back' }).click();
+  });
+
+  test('copies as a job that goes on without the page, and deletes by name', async () => {
+    await goTo('container', 'db', 'storage');
+    await page.getByRole('button', { name: 'Copy' }).click();
+    await page.getByLabel('New name').fill('twin');
+    await page.getByRole('dialog').getByRole('button', { name: 'Copy' }).click();
+    await page.getByRole('dialog').waitFor({ state: 'detached' });
+    await page.reload();
+    await goTo('jobs');
+    await page.getByRole('article', { name: 'Copy db' }).getByText('Done').waitFor();
+    expect(await axe()).toEqual([]);
+    await goTo('container', 'twin', 'storage');
+    await page.getByRole('button', { name: 'Delete' }).click();
+    const confirm = page.getByRole('dialog').getByRole('button', { name: 'Delete' });
+    await page.getByLabel('Type twin to confirm').fill('twi');
+    expect(await confirm.isDisabled()).toBe(true);
+    await page.goBack();
+    await page.getByRole('dialog').waitFor({ state: 'detached' });
+    await page.getByRole('button', { name: 'Delete' }).click();
+    await page.getByLabel('Type twin to confirm').fill('twin');
+    await confirm.click();
+    await expect.poll(() => machine.ds('list', '--names')).not.toContain('twin');
+  });
+
+  test('makes a container from a directory, and says what the machine can do', async () => {
+    await goTo('create');
+    await page.getByRole('button', { name: /^Directory/ }).click();
+    await page.getByLabel('Path on this device').fill(join(machine.root, 'tree-db'));
+    await page.getByLabel('Name').fill('web');
+    await page.getByText('There is a container of this name.').waitFor();
+    await page.getByLabel('Name').fill('new');
+    expect(await axe()).toEqual([]);
+    await page.getByRole('button', { name: 'Create' }).click();
+    await card('new').waitFor();
+    machine.ds('rm', 'new');
+    await goTo('system');
+    await page.getByText(/containers with an init system/).waitFor();
+    await page.getByLabel('Language').selectOption('de');
+    await page.getByText('Was dieser Kernel kann').waitFor();
+    await page.getByLabel('Sprache').selectOption('en');
+    await page.getByLabel('Theme').selectOption('dark');
+    expect(await axe()).toEqual([]);
+    await page.getByLabel('Theme').selectOption('auto');
+  });
+
+  test('has caused no console error and no foreign request', () => {
+    expect(watch.troubles).toEqual([]);
+  });
+
+  test('has at most 250 KB gzipped without the terminal', () => {
+    const files = readdirSync(join(PAGE, 'assets')).filter((name) => !name.startsWith('terminal'));
+    const sizes = [...files.map((name) => `assets/${name}`), 'index.html', 'check.js'].map(
+      (name) => gzipSync(readFileSync(join(PAGE, name))).length,
+    );
+    expect(sizes.reduce((sum, size) => sum + size, 0)).toBeLessThan(250 * 1024);
+  });
+});
+
+interface Reply {
+  status: number;
+  body: string;
+  cookies: string[];
+}
+
+function http(path: string, headers: Record<string, string> = {}, body?: string): Promise<Reply> {
+  const { hostname, port } = new URL(origin);
+  return new Promise((resolve, reject) => {
+    const sent = httpRequest(
+      { hostname, port, path, method: body === undefined ? 'GET' : 'POST', headers, agent: false },
+      (response) => {
+        let text = '';
+        response.setEncoding('utf8');
+        response.on('data', (part: string) => (text += part));
+        response.on('end', () =>
+          resolve({ status: response.statusCode ?? 0, body: text, cookies: response.headers['set-cookie'] ?? [] }),
+        );
+      },
+    );
+    sent.on('error', reject);
+    sent.end(body);
+  });
+}
+
+/** Sends bytes as they are, and gives what comes back until the end. */
+function raw(bytes: string): Promise<string> {
+  const { port } = new URL(origin);
+  return new Promise((resolve) => {
+    const socket = connect(Number(port), '127.0.0.1', () => socket.write(bytes));
+    let text = '';
+    socket.on('data', (part) => (text += part.toString()));
+    socket.on('close', () => resolve(text));
+    socket.on('error', () => resolve(text));
+  });
+}
+
+describe('ds web', () => {
+  const list = Buffer.from('{"argv":["list"]}').toString('base64url');
+  let cookie: string;
+
+  beforeAll(async () => {
+    const path = new URL(machine.web()).pathname;
+    const { status, cookies } = await http(path);
+    expect(status).toBe(200);
+    expect(cookies[0]).toMatch(/; Path=\/; HttpOnly; SameSite=Strict$/);
+    cookie = cookies[0]?.split(';')[0] ?? '';
+    expect((await http(path)).status, 'a second use of the secret').toBe(403);
+  });
+
+  test('answers nobody without the cookie', async () => {
+    for (const path of ['/', '/index.html', '/check.js', '/nothing', '/open/', `/open/${'0'.repeat(64)}`]) {
+      expect((await http(path)).status, path).toBe(403);
+      expect((await http(path, { Cookie: 'ds-session=' })).status, path).toBe(403);
+      expect((await http(path, { Cookie: `${cookie}0` })).status, path).toBe(403);
+    }
+    expect((await http('/rpc', { Origin: origin }, list)).status).toBe(403);
+    expect((await http('/', { Cookie: cookie })).status).toBe(200);
+  });
+
+  test('answers no other name, no other page and no other way', async () => {
+    const host = new URL(origin).host;
+    expect((await http('/', { Cookie: cookie, Host: 'evil.example' })).status).toBe(421);
+    expect((await http('/', { Cookie: cookie, Host: `${host}.evil.example` })).status).toBe(421);
+    expect((await http('/rpc', { Cookie: cookie, Origin: 'http://evil.example' }, list)).status).toBe(403);
+    expect((await http('/rpc', { Cookie: cookie }, list)).status).toBe(403);
+    expect((await http('/rpc', { Cookie: cookie, Origin: origin }, '$(reboot)')).status).toBe(400);
+    expect((await http('/rpc', { Cookie: cookie, Origin: origin }, 'A'.repeat(200_000))).status).toBe(413);
+    const answered = await http('/rpc', { Cookie: cookie, Origin: origin }, list);
+    expect(answered.status).toBe(200);
+    expect(JSON.parse(answered.body)).toHaveProperty('containers');
+  });
+
+  test('gives no other file, whatever the path', async () => {
+    for (const path of [
+      '/../module/bin/ds',
+      '/%2e%2e/x',
+      '/assets/../../x',
+      '//etc/passwd',
+      '/assets',
+      '/index.html/',
+    ]) {
+      expect((await http(path, { Cookie: cookie })).status, path).toBe(404);
+    }
+  });
+
+  test('ends what is no request, too long or too slow', async () => {
+    expect(await raw('nonsense\r\n\r\n')).toMatch(/^HTTP\/1.1 400 /);
+    expect(await raw(`GET / HTTP/1.1\r\nX: ${'x'.repeat(70_000)}`)).toMatch(/^(HTTP\/1.1 431 |$)/);
+    const begun = Date.now();
+    expect(await raw('GET / HTTP/1.1\r\nHost:')).toMatch(/^HTTP\/1.1 408 /);
+    expect(Date.now() - begun).toBeLessThan(40_000);
+  });
+
+  test('forgets the browser before when another one comes, and ends when it is told to', async () => {
+    const { cookies } = await http(new URL(machine.web()).pathname);
+    expect((await http('/', { Cookie: cookie })).status).toBe(403);
+    expect((await http('/', { Cookie: cookies[0]?.split(';')[0] ?? '' })).status).toBe(200);
+    machine.ds('web', '--stop');
+    await expect(http('/')).rejects.toThrow();
+    machine.ds('web', '--stop');
+  });
+});

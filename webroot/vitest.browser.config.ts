@@ -1,0 +1,12 @@
+import { defineConfig } from 'vitest/config';
+
+// Tests with a real browser and a real ds; `cargo xtask test --suite web` prepares what they need.
+export default defineConfig({
+  test: {
+    include: ['tests/**/*.test.ts'],
+    testTimeout: 60_000,
+    hookTimeout: 120_000,
+    fileParallelism: false,
+    retry: 0,
+  },
+});
