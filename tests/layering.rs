@@ -28,6 +28,7 @@ const LAYERS: &[&[&str]] = &[
     &["config", "rootfs"],
     &[
         "clock",
+        "confined",
         "durable",
         "exit",
         "fault",
@@ -39,7 +40,9 @@ const LAYERS: &[&[&str]] = &[
         "screen",
         "signals",
         "socket",
+        "subprocess",
         "tool",
+        "units",
     ],
     &["sys"],
 ];

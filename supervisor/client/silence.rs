@@ -12,6 +12,7 @@ use nix::poll::PollTimeout;
 use nix::unistd::Pid;
 
 use crate::monitor::is_stopped;
+use crate::poll::timeout_until;
 use crate::sys::socket::{peer, unread};
 
 /// How long a request may stay unread. A busy machine forks a worker within a fraction of that.
@@ -51,10 +52,7 @@ impl Silence {
     /// How long poll(2) may take.
     pub(super) fn timeout(&self) -> PollTimeout {
         let soonest = [self.request, self.signal].into_iter().flatten().min();
-        soonest.map_or(PollTimeout::NONE, |until| {
-            let left = until.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
-            PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
-        })
+        timeout_until(soonest)
     }
 
     /// Looks whether what was sent has been read, if that is due.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::poll::PollTimeout;
 use nix::sys::prctl;
 use nix::unistd::{chdir, setsid};
 
@@ -24,12 +24,11 @@ use crate::host::Host;
 use crate::log::{self as sinks, Role};
 use crate::paths::Paths;
 use crate::peer::{self, PidNamespace};
-use crate::poll;
+use crate::poll::{self, PollSet};
 use crate::socket::{self, Received};
 use crate::storage::sweep;
 use crate::sys::descriptor::make_standard;
 use crate::sys::errno_of;
-use crate::sys::memory::sleep;
 use crate::sys::process::exit_immediately;
 use crate::worker::client::Client;
 use crate::worker::protocol::{FromWorker, GENERATION, Request};
@@ -135,17 +134,23 @@ fn logged(what: &str, done: Result<()>) -> u8 {
     }
 }
 
+#[derive(PartialEq)]
+enum Ready {
+    Listener,
+    Supervisor,
+}
+
 /// Waits for a client, forked ahead of it: whoever asks need not wait for a fork.
 ///
 /// # Errors
 /// That nobody has come before the supervisor went or sent this worker away.
 fn stand_by(listener: &OwnedFd, namespace: PidNamespace, supervisor: &Supervisor) -> Result<OwnedFd> {
     loop {
-        let mut polled =
-            [listener.as_fd(), supervisor.fd()].map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN));
-        let ready = sleep(&mut polled, PollTimeout::NONE);
+        let mut set = PollSet::default();
+        set.input(Ready::Listener, listener.as_fd());
+        set.input(Ready::Supervisor, supervisor.fd());
         // Without a supervisor nobody is served: whoever has come asks again.
-        if ready.is_ok() && polled[1].any().unwrap_or(true) {
+        if set.sleep(PollTimeout::NONE).is_ok_and(|ready| ready.contains(&Ready::Supervisor)) {
             bail!("nobody has come");
         }
         // One that stood by before may have been quicker: then there is nobody to accept.
@@ -177,7 +182,7 @@ fn serve(connection: OwnedFd, supervisor: Supervisor, knowledge: Knowledge, mach
     }
     let request = match socket::receive::<Request>(&connection) {
         // A client that did not wait for its turn wants nothing any more.
-        Ok(Some(_)) if poll::is_ready(connection.as_fd(), PollFlags::empty()) => return 0,
+        Ok(Some(_)) if poll::is_hung_up(connection.as_fd()) => return 0,
         Ok(Some(received)) => accept(received),
         // A client that says nothing has thought better of it.
         Ok(None) => return 0,

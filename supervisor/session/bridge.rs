@@ -8,7 +8,7 @@ use std::io::{stdin, stdout};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 use nix::sys::termios::{SpecialCharacterIndices, tcgetattr};
 use nix::unistd::write;
 
@@ -17,6 +17,7 @@ use super::flow::{Flow, Source};
 use super::output::Output;
 use super::terminal::input_is_terminal;
 use crate::call;
+use crate::poll::is_readable;
 use crate::sys::descriptor::set_nonblocking;
 
 /// The character that ends the input of a terminal, unless the terminal was told another.
@@ -155,8 +156,7 @@ impl Bridge {
     /// To be repeated until the program ends: whether the character means the end depends on the mode in which the
     /// terminal is at the moment, and shells change that all the time.
     pub fn type_end(&mut self, peer: BorrowedFd<'_>) {
-        let mut typed = [PollFd::new(peer, PollFlags::POLLIN)];
-        if self.inward.wants_sink() || poll(&mut typed, PollTimeout::ZERO).is_ok_and(|count| count > 0) {
+        if self.inward.wants_sink() || is_readable(peer) {
             return;
         }
         let attributes = tcgetattr(&self.far).ok();

@@ -3,6 +3,7 @@
 //! The program has one thread by design. [`fork`] and [`clone`] are safe functions because they check that and
 //! refuse otherwise: the child of a single-threaded process may run ordinary Rust (fork(2), "Notes").
 
+use std::fmt;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
@@ -164,6 +165,19 @@ pub enum Ended {
     Signalled(u8),
 }
 
+impl fmt::Display for Ended {
+    /// `SIGKILL`, or `exit code 1`.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Exited(code) => write!(formatter, "exit code {code}"),
+            Self::Signalled(number) => match Signal::try_from(i32::from(number)) {
+                Ok(signal) => write!(formatter, "{signal}"),
+                Err(_) => write!(formatter, "signal {number}"),
+            },
+        }
+    }
+}
+
 /// Takes the end of a child, `None` for any child, if one has ended: waitpid(2) with WNOHANG.
 ///
 /// nix's own reports an error for a child that a real-time signal ended, and its status would be lost.
@@ -171,11 +185,22 @@ pub enum Ended {
 /// # Errors
 /// ECHILD when there is no such child.
 pub fn reap(child: Option<Pid>) -> Result<Option<(Pid, Ended)>, Errno> {
+    wait_with(child.map_or(-1, Pid::as_raw), libc::WNOHANG)
+}
+
+/// Waits for the end of a child, waitpid(2).
+///
+/// # Errors
+/// ECHILD when there is no such child.
+pub fn wait(child: Pid) -> Result<Ended, Errno> {
+    wait_with(child.as_raw(), 0)?.map(|(_, ended)| ended).ok_or(Errno::ECHILD)
+}
+
+fn wait_with(wanted: libc::pid_t, options: libc::c_int) -> Result<Option<(Pid, Ended)>, Errno> {
     let mut status: libc::c_int = 0;
-    let wanted = child.map_or(-1, Pid::as_raw);
     let number = loop {
         // SAFETY: the status is a valid integer that outlives the call, which fills it in.
-        match check(libc::c_long::from(unsafe { libc::waitpid(wanted, &raw mut status, libc::WNOHANG) })) {
+        match check(libc::c_long::from(unsafe { libc::waitpid(wanted, &raw mut status, options) })) {
             Err(Errno::EINTR) => {}
             other => break other?,
         }
