@@ -4,6 +4,7 @@
 //! that brought it. No policy lives here: a wrapper does one call, and the caller decides what a failure means.
 
 pub mod capability;
+pub mod clone;
 pub mod descriptor;
 pub mod inherited;
 pub mod loop_device;
