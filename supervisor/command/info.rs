@@ -18,7 +18,8 @@ use super::{output, print};
 use crate::cli;
 use crate::config::{Config, RootSource};
 use crate::exit::ExitCode;
-use crate::monitor::protocol::Exit;
+use crate::monitor::protocol::{Exit, Status};
+use crate::plan::devices::{Enforcement, Policy};
 use crate::rootfs::guest::{Guest, os_release};
 use crate::rootfs::image::inspect;
 use crate::rootfs::root::Root;
@@ -39,6 +40,7 @@ pub(super) struct Document {
     filesystem: Option<Filesystem>,
     volatile: bool,
     cgroup: Option<String>,
+    devices: Option<DevicePolicy>,
     hostname: Option<String>,
     network: Option<Network>,
     os: Option<String>,
@@ -55,6 +57,14 @@ pub(super) struct Document {
 struct RootFileSystem {
     kind: &'static str,
     path: String,
+}
+
+/// Which devices it may use.
+#[derive(Serialize)]
+struct DevicePolicy {
+    /// What enforces it; only while the container runs.
+    enforced_by: Option<Enforcement>,
+    rules: Vec<String>,
 }
 
 /// What is in an image.
@@ -108,6 +118,7 @@ pub(super) fn document(known: Known, env: &Env) -> Document {
         }),
         filesystem: config.as_ref().and_then(|config| filesystem(config, summary.pid)),
         volatile: config.as_ref().is_some_and(|config| config.container.volatile),
+        devices: devices(config.as_ref(), status.as_ref()),
         cgroup: status.as_ref().and_then(|status| status.cgroup.clone()),
         hostname: status
             .as_ref()
@@ -124,6 +135,31 @@ pub(super) fn document(known: Known, env: &Env) -> Document {
         boots: status.as_ref().map_or(0, |status| status.boots),
         summary,
         last_exit,
+    }
+}
+
+/// The policy in force; of a container that does not run, the one of its next start. A monitor of an older version
+/// restricts nothing.
+fn devices(config: Option<&Config>, status: Option<&Status>) -> Option<DevicePolicy> {
+    match status {
+        Some(status) if status.pid.is_some() => Some(match &status.devices {
+            Some(devices) => {
+                DevicePolicy { enforced_by: Some(devices.enforced_by), rules: devices.rules.clone() }
+            }
+            None => {
+                DevicePolicy { enforced_by: Some(Enforcement::Nothing), rules: Policy::Everything.lines() }
+            }
+        }),
+        _ => config.map(|config| DevicePolicy { enforced_by: None, rules: Policy::new(config).lines() }),
+    }
+}
+
+/// The policy in one line.
+fn devices_line(devices: &DevicePolicy) -> String {
+    let rules = devices.rules.join(", ");
+    match devices.enforced_by {
+        Some(enforcement) => format!("{rules} ({enforcement})"),
+        None => rules,
     }
 }
 
@@ -198,6 +234,7 @@ fn text(document: &Document) -> Result<String> {
             .map(|network| [from_ref(&network.mode), &network.addresses].concat().join(" ")),
     )?;
     line("cgroup", document.cgroup.clone())?;
+    line("devices", document.devices.as_ref().map(devices_line))?;
     let seed = document.seed.iter().chain(&document.seeded);
     line("seed", document.seed.as_ref().map(|_| seed.map(String::as_str).collect::<Vec<_>>().join(" ")))?;
     let autostart =

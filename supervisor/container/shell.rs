@@ -1,5 +1,6 @@
-//! A throw-away container: a tree of its own for one program, without an init system, a monitor or groups.
+//! A throw-away container: a tree of its own for one program, without an init system or a monitor.
 //!
+//! It has groups only to enforce its device policy, named after the worker, which removes them.
 //! worker ─ clone → PID 1 (ours: reaps, forwards signals) ─ fork → the program. Everything is in the child's mount
 //! namespace and goes with it. PID 1 dies with the worker, and every process inside with PID 1. Where the kernel has
 //! no PID namespaces, the same process does the same work under another number.
@@ -11,15 +12,19 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
-use nix::unistd::{Pid, fchdir, sethostname};
+use nix::unistd::{Pid, fchdir, getpid, sethostname};
 
 use super::attach::take_oom_score;
+use crate::cgroup::{self, Cgroup};
 use crate::child::init::enter_tree;
 use crate::child::program::{Program, Running};
 use crate::child::wire::{FromChild, Wire};
+use crate::host::Host;
 use crate::mount::perform::{Performer, bind_onto_itself, enter_proc, trusted_proc};
+use crate::paths::Paths;
 use crate::plan::shell::ShellPlan;
 use crate::pty::{self, Pty};
 use crate::rootfs::root::Root;
@@ -30,6 +35,27 @@ use crate::{call, privilege, socket};
 /// Exit code of PID 1 when it fails itself: that of `ds` for a program that was never started.
 const FAILED: i32 = 125;
 
+/// What the groups of throw-away containers begin with: no container has such a name.
+const GROUP: &str = ".shell-";
+
+/// Makes the groups of the throw-away container of this worker; they go when they are dropped.
+///
+/// # Errors
+/// When they cannot be made.
+pub fn groups(host: &Host, paths: &Paths, plan: &ShellPlan) -> Result<Cgroup> {
+    Cgroup::for_devices(&host.cgroups, &paths.cgroup, &format!("{GROUP}{}", getpid()), &plan.devices)
+}
+
+/// Removes the groups that killed workers have left.
+pub fn sweep(host: &Host, paths: &Paths) {
+    for name in cgroup::names(&host.cgroups, &paths.cgroup) {
+        let pid = name.strip_prefix(GROUP).and_then(|number| number.parse().ok());
+        if pid.is_some_and(|pid| process::kill(Pid::from_raw(pid), 0) == Err(Errno::ESRCH)) {
+            cgroup::sweep(&host.cgroups, &paths.cgroup, &name);
+        }
+    }
+}
+
 /// What a throw-away container is made from.
 #[derive(Debug)]
 pub struct ThrowAway<'a> {
@@ -39,6 +65,8 @@ pub struct ThrowAway<'a> {
     pub path: &'a Path,
     /// The same directory, opened when it was looked into.
     pub root: &'a Root,
+    /// The groups that enforce its device policy.
+    pub groups: &'a Cgroup,
     /// What runs in it.
     pub program: &'a Program,
     /// Whether it gets a terminal of its own.
@@ -55,13 +83,16 @@ impl ThrowAway<'_> {
         take_oom_score(proc.as_fd(), self.plan.terms.oom_score)?;
         call!(prctl::set_dumpable(false), "prctl(PR_SET_DUMPABLE)")?;
         let (ours, theirs) = socket::pair()?;
-        let flags = self.plan.namespaces;
-        let child = match call!(process::clone(flags, None), "clone({flags:#x})")?.side {
+        let joining = self.groups.joining_payload()?;
+        let flags = self.plan.namespaces & !libc::CLONE_NEWCGROUP;
+        let cloned = call!(process::clone(flags, joining.directory()), "clone({flags:#x})")?;
+        let child = match cloned.side {
             Fork::Parent(child) => child,
             Fork::Child => {
                 drop(ours);
                 let wire = Wire::new(theirs);
-                let Err(error) = self.become_first(&proc, &wire);
+                let joined = joining.join(cloned.in_cgroup);
+                let Err(error) = joined.and_then(|()| self.become_first(&proc, &wire));
                 wire.fail(&error);
                 process::exit_immediately(FAILED)
             }
@@ -76,6 +107,10 @@ impl ThrowAway<'_> {
         call!(process::set_parent_death_signal(Signal::SIGKILL), "prctl(PR_SET_PDEATHSIG)")?;
         if wire.is_abandoned() {
             bail!("nobody waits any more");
+        }
+        if self.plan.namespaces & libc::CLONE_NEWCGROUP != 0 {
+            // Only now, so that the namespace begins at the group that was just joined.
+            call!(unshare(CloneFlags::CLONE_NEWCGROUP), "unshare(CLONE_NEWCGROUP)")?;
         }
         let (terminal, silent) = self.build_tree(proc, wire)?;
         enter_tree(self.plan.shared)?;

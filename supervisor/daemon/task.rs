@@ -19,7 +19,7 @@ use nix::unistd::{chdir, setsid};
 use crate::android::{manager, property, storage};
 use crate::call;
 use crate::config::value::Name;
-use crate::container::leftovers;
+use crate::container::{leftovers, shell};
 use crate::host::Host;
 use crate::log::{self as sinks, Role};
 use crate::paths::Paths;
@@ -108,6 +108,7 @@ pub fn run(assignment: Assignment, machine: &Machine<'_>) -> ! {
         }),
         Task::Tidy => {
             sweep::all(machine.paths);
+            shell::sweep(machine.host, machine.paths);
             0
         }
         Task::Sweep(name) => match leftovers::sweep_dead(machine.paths, machine.host, &name) {

@@ -1,4 +1,4 @@
-//! What jobs leave half done when they are killed. Owns when that is looked for; a worker removes it.
+//! What jobs leave half done when they are killed, and the groups of a killed `ds shell`. Owns when that is looked for; a worker removes it.
 
 use std::time::Duration;
 
@@ -15,6 +15,8 @@ pub struct Tidiness {
     paths: Paths,
     /// A process has died that may have left something half done.
     is_suspected: bool,
+    /// A worker has died, perhaps with groups of its own.
+    has_died: bool,
     /// When to look again for what a process of another supervisor has in its hands.
     look_at: Option<Duration>,
 }
@@ -23,12 +25,12 @@ impl Tidiness {
     /// At the beginning there may be something.
     #[must_use]
     pub fn new(paths: Paths) -> Self {
-        Self { paths, is_suspected: true, look_at: None }
+        Self { paths, is_suspected: true, has_died: false, look_at: None }
     }
 
     /// A process has died that may have left something half done.
     pub fn suspect(&mut self) {
-        self.is_suspected = true;
+        (self.is_suspected, self.has_died) = (true, true);
     }
 
     /// When to look again without any event.
@@ -44,11 +46,12 @@ impl Tidiness {
             return false;
         }
         (self.is_suspected, self.look_at) = (false, None);
+        let has_died = std::mem::take(&mut self.has_died);
         match sweep::look(&self.paths) {
-            Leftovers::None => false,
+            Leftovers::None => has_died,
             Leftovers::Held => {
                 self.look_at = Some(now() + LOOK_AGAIN);
-                false
+                has_died
             }
             Leftovers::Dead => true,
         }

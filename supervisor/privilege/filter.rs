@@ -32,6 +32,9 @@ const TERMINALS: [u32; 3] = [0x5412, 0x541c, 0x541d];
 /// file system to a halt, and a container has files of the host's, its root directory or a session's program among them.
 const FILE_SYSTEMS: [u32; 3] = [0xc004_5877, 0xc004_5878, 0x8004_587d];
 
+/// A bit that the mode of device nodes has and the mode of FIFOs, sockets and regular files does not: inode(7).
+const DEVICE: u32 = 0o020_000;
+
 /// When a rule applies. Arguments are compared by their lower half: each one here is an `int`, or flags below bit 32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum When {
@@ -42,6 +45,10 @@ enum When {
     Is(u32),
     /// The second argument is this.
     SecondIs(u32),
+    /// The second argument has any of these bits.
+    SecondAny(u32),
+    /// The third argument has any of these bits.
+    ThirdAny(u32),
 }
 
 /// One refusal: number of the call, condition, error number.
@@ -75,6 +82,11 @@ fn rules(filter: Filter, calls: &Calls) -> Vec<Rule> {
         Filter::Keyring => always(&[calls.keyctl, calls.add_key, calls.request_key], libc::ENOSYS),
         Filter::Namespaces => [new(NAMESPACES), always(&[calls.setns], libc::EPERM)].concat(),
         Filter::UserNamespaces => new(NEW_USER),
+        Filter::Devices => {
+            let older = calls.mknod.map(|number| (number, When::SecondAny(DEVICE), libc::EPERM));
+            let newer = (calls.mknodat, When::ThirdAny(DEVICE), libc::EPERM);
+            older.into_iter().chain([newer]).collect()
+        }
     }
 }
 
@@ -90,6 +102,7 @@ const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
 const FIRST_ARGUMENT: u32 = 16;
 const SECOND_ARGUMENT: u32 = 24;
+const THIRD_ARGUMENT: u32 = 32;
 
 /// `SECCOMP_RET_ALLOW`.
 const ALLOW: u32 = 0x7fff_0000;
@@ -209,6 +222,8 @@ fn examine(conditions: &[(When, libc::c_int)]) -> (To, Vec<Step>) {
             When::Any(bits) => (FIRST_ARGUMENT, JUMP_ANY_BIT, *bits),
             When::Is(value) => (FIRST_ARGUMENT, JUMP_EQUAL, *value),
             When::SecondIs(value) => (SECOND_ARGUMENT, JUMP_EQUAL, *value),
+            When::SecondAny(bits) => (SECOND_ARGUMENT, JUMP_ANY_BIT, *bits),
+            When::ThirdAny(bits) => (THIRD_ARGUMENT, JUMP_ANY_BIT, *bits),
             When::Always => continue,
         };
         if loaded.replace(argument) != Some(argument) {
@@ -255,8 +270,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const ALL: [Filter; 5] =
-        [Filter::Machine, Filter::KernelLog, Filter::Keyring, Filter::Namespaces, Filter::UserNamespaces];
+    const ALL: [Filter; 6] = [
+        Filter::Machine,
+        Filter::KernelLog,
+        Filter::Keyring,
+        Filter::Namespaces,
+        Filter::UserNamespaces,
+        Filter::Devices,
+    ];
     const MACHINES: [&str; 5] = ["aarch64", "arm", "x86_64", "x86", "riscv64"];
 
     const AARCH64: u32 = 0xc000_00b7;
@@ -266,14 +287,14 @@ mod tests {
 
     /// What the kernel does with a program: `Ok` for allowed, else the error number. Every jump must stay inside.
     fn run(program: &[sock_filter], architecture: u32, number: u32, first: u64) -> Result<(), i32> {
-        run_with(program, architecture, number, [first, 0])
+        run_with(program, architecture, number, [first, 0, 0])
     }
 
     fn run_with(
         program: &[sock_filter],
         architecture: u32,
         number: u32,
-        arguments: [u64; 2],
+        arguments: [u64; 3],
     ) -> Result<(), i32> {
         let low = |argument: u64| u32::try_from(argument & 0xffff_ffff).unwrap();
         let (mut accumulator, mut at) = (0_u32, 0_usize);
@@ -288,6 +309,7 @@ mod tests {
                         ARCHITECTURE => architecture,
                         FIRST_ARGUMENT => low(arguments[0]),
                         SECOND_ARGUMENT => low(arguments[1]),
+                        THIRD_ARGUMENT => low(arguments[2]),
                         _ => panic!("load from {k}"),
                     };
                     continue;
@@ -342,7 +364,7 @@ mod tests {
             [("aarch64", AARCH64, 29), ("aarch64", ARM, 54), ("x86_64", X86_64, 16), ("x86_64", I386, 54)]
         {
             let program = program(machine, &[Filter::Machine]);
-            let run = |request| run_with(&program, architecture, ioctl, [0, request]);
+            let run = |request| run_with(&program, architecture, ioctl, [0, request, 0]);
             assert_eq!(run(0x5412), REFUSED, "TIOCSTI");
             assert_eq!(run(0x1_0000_5412), REFUSED, "the kernel reads an int (CVE-2019-10063)");
             assert_eq!(run(0x541c), REFUSED, "TIOCLINUX");
@@ -422,6 +444,33 @@ mod tests {
     }
 
     #[test]
+    fn device_nodes_are_refused_to_native_and_32_bit_programs() {
+        let table = [
+            ("aarch64", AARCH64, None, 33),
+            ("aarch64", ARM, Some(14), 324),
+            ("x86_64", X86_64, Some(133), 259),
+            ("x86_64", I386, Some(14), 297),
+        ];
+        for (machine, architecture, older, newer) in table {
+            let program = program(machine, &[Filter::Devices]);
+            for (mode, expected) in [
+                (libc::S_IFBLK, REFUSED),
+                (libc::S_IFCHR, REFUSED),
+                (libc::S_IFIFO, Ok(())),
+                (libc::S_IFSOCK, Ok(())),
+                (libc::S_IFREG, Ok(())),
+                (0, Ok(())),
+            ] {
+                let mode = u64::from(mode | 0o666);
+                assert_eq!(run_with(&program, architecture, newer, [3, 0, mode]), expected, "{mode:o}");
+                if let Some(older) = older {
+                    assert_eq!(run_with(&program, architecture, older, [0, mode, 0]), expected, "{mode:o}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn no_interface_is_a_way_round() {
         let program = program("x86_64", &[Filter::Machine]);
         assert_eq!(run(&program, X86_64, X32 | 39, 0), ABSENT, "x32");
@@ -433,13 +482,15 @@ mod tests {
     }
 
     /// The same decision, without any cleverness.
-    fn plainly(filters: &[Filter], calls: &Calls, number: u32, arguments: [u64; 2]) -> Result<(), i32> {
-        let [first, second] = arguments.map(|argument| u32::try_from(argument & 0xffff_ffff).unwrap());
+    fn plainly(filters: &[Filter], calls: &Calls, number: u32, arguments: [u64; 3]) -> Result<(), i32> {
+        let [first, second, third] = arguments.map(|argument| u32::try_from(argument & 0xffff_ffff).unwrap());
         let holds = |when: When| match when {
             When::Always => true,
             When::Any(bits) => first & bits != 0,
             When::Is(value) => first == value,
             When::SecondIs(value) => second == value,
+            When::SecondAny(bits) => second & bits != 0,
+            When::ThirdAny(bits) => third & bits != 0,
         };
         let mut rules = filters.iter().flat_map(|filter| rules(*filter, calls));
         rules.find(|rule| rule.0 == number && holds(rule.1)).map_or(Ok(()), |rule| Err(rule.2))
@@ -448,7 +499,7 @@ mod tests {
     #[test]
     fn no_call_takes_many_steps() {
         for machine in MACHINES {
-            assert!(program(machine, &ALL).len() < 100, "{machine}");
+            assert!(program(machine, &ALL).len() < 120, "{machine}");
         }
     }
 
@@ -456,17 +507,18 @@ mod tests {
         /// Halving the table changes nothing about what is refused, and how.
         #[test]
         fn a_program_decides_as_its_rules_do(
-            chosen in prop::sample::subsequence(ALL.to_vec(), 0..=5),
+            chosen in prop::sample::subsequence(ALL.to_vec(), 0..=6),
             number in prop_oneof![0_u32..512, 170_u32..180, 435_u32..436, 16_u32..17],
             second in prop_oneof![any::<u64>(), Just(0x5412), Just(0x541c), Just(0x541d)],
+            third in prop_oneof![any::<u64>(), Just(0o020_666), Just(0o010_666)],
             first in prop_oneof![any::<u64>(), Just(0xdead_beef), Just(38), Just(0x1000_0000)],
             machine in 0..MACHINES.len(),
         ) {
             let interfaces = abi::of(MACHINES[machine]);
             let program = assemble(&chosen, interfaces).unwrap();
             for interface in interfaces {
-                let expected = plainly(&chosen, interface.calls, number, [first, second]);
-                prop_assert_eq!(run_with(&program, interface.audit, number, [first, second]), expected);
+                let expected = plainly(&chosen, interface.calls, number, [first, second, third]);
+                prop_assert_eq!(run_with(&program, interface.audit, number, [first, second, third]), expected);
             }
         }
 

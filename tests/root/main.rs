@@ -21,6 +21,7 @@ mod catalogue;
 mod cgroups;
 mod chaos;
 mod console;
+mod device_policy;
 mod devices;
 mod exec;
 mod fallbacks;
