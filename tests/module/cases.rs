@@ -162,7 +162,7 @@ fn an_old_android_is_refused(installer: &Installer) {
     let device = Device::new(installer);
     device.describe("x86_64", 25);
     let text = device.flash(&zip::tested()).fails();
-    assert!(text.contains("! This Android is too old: its API level is 25, and 26"), "{text}");
+    assert!(text.contains("! This version of Android is too old: its API level is 25; 26"), "{text}");
     assert_nothing_is_left(&device);
 }
 
@@ -307,7 +307,10 @@ fn somebody_elses_programs_stay(installer: &Installer) {
     )
     .unwrap();
     let text = device.flash(&zip::tested()).succeeds();
-    assert!(text.contains("! There is another 'droidspaces' in the search path, which stays"), "{text}");
+    assert!(
+        text.contains("! Another program named 'droidspaces' is in the search path; it is kept"),
+        "{text}"
+    );
     device.reboot();
     assert_eq!(device.shell("droidspaces").succeeds(), "another one\n");
     device.shell("ds version").succeeds();
@@ -356,7 +359,7 @@ fn old_managers_and_recoveries_are_refused() {
     let magisk = Installer { manager: Manager::Magisk, own_script: None };
     let device = Device::new(&magisk);
     let text = device.flash_with(&zip::tested(), &[("VERSION_CODE", "20300")]).fails();
-    assert!(text.contains("! This Magisk is too old: its version code is 20300, and 20400"), "{text}");
+    assert!(text.contains("! This version of Magisk is too old: its version code is 20300; 20400"), "{text}");
     assert_nothing_is_left(&device);
     let text = device.flash_with(&zip::tested(), &[("BOOTMODE", "false")]).fails();
     assert!(text.contains("! Install this module in the app of your root manager"), "{text}");

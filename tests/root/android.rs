@@ -128,7 +128,9 @@ fn two_crashes_in_a_row_switch_autostart_off() {
     assert!(reason.contains("went down twice in a row"), "{reason}");
     let list = phone.sandbox.ds(&["list"]).succeeds();
     assert!(list.contains(" off ") && list.contains("went down twice in a row"), "{list}");
-    assert!(phone.sandbox.ds(&["info", "web"]).succeeds().contains("'ds set web autostart=yes' tries again"));
+    assert!(
+        phone.sandbox.ds(&["info", "web"]).succeeds().contains("to retry, run 'ds set web autostart=yes'")
+    );
     // It is still so after another boot, until the user says something else.
     phone.crash("fourth");
     phone.sandbox.ds(&["set", "web", "autostart=yes"]).succeeds();
