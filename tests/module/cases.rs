@@ -204,7 +204,7 @@ fn an_update_leaves_running_containers_alone(installer: &Installer) {
     let running = pid(&device);
     let text = device.flash(&zip::tested()).succeeds();
     assert!(text.contains("- Update from 0.0.9 to 0.1.0"), "{text}");
-    assert!(text.contains("Running containers go on"), "{text}");
+    assert!(text.contains("Running containers are not affected"), "{text}");
     let mut after = device.in_use();
     assert!(after.remove("update").is_some());
     assert!(after == before, "the module in use has changed");
@@ -247,7 +247,7 @@ fn a_downgrade_is_announced_and_settings_stay(installer: &Installer) {
     device.reboot();
     device.write("data/adb/droidspaces/supervisor.ini", "# mine\n");
     let text = device.flash(&zip::tested()).succeeds();
-    assert!(text.contains("- Downgrade from 9.9.9 to 0.1.0: settings stay"), "{text}");
+    assert!(text.contains("- Downgrade from 9.9.9 to 0.1.0: settings are kept"), "{text}");
     device.reboot();
     assert_eq!(fs::read_to_string(device.path("data/adb/droidspaces/supervisor.ini")).unwrap(), "# mine\n");
     device.shell("ds supervisor status").succeeds();
@@ -329,7 +329,7 @@ fn the_button_shows_what_runs(installer: &Installer) {
     device.shell("ds supervisor stop").succeeds();
     let text = device.shell(&action).succeeds();
     assert!(
-        text.contains("An update is installed") && text.contains("The supervisor does not run"),
+        text.contains("An update is installed") && text.contains("The supervisor is not running"),
         "{text}"
     );
 }
