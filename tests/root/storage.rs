@@ -253,7 +253,7 @@ fn a_directory_becomes_an_image_and_a_directory_again() {
     assert_eq!((key.as_str(), fs::metadata(&image).expect("stat").len()), ("image", 1 << 30));
     assert!(fs::read_to_string(&ini).expect("read").contains("# the identity\nuuid ="));
     assert_boots(&sandbox, "web");
-    assert_eq!(sandbox.ds(&["convert", "web", "image"]).succeeds(), "web is an image already\n");
+    assert_eq!(sandbox.ds(&["convert", "web", "image"]).succeeds(), "web is already an image\n");
     assert_eq!(sandbox.ds(&["convert", "web", "dir"]).succeeds(), "web is a directory now\n");
     assert_tidy(&sandbox);
     let back = directory(&sandbox, "web");
