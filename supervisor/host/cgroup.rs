@@ -64,10 +64,16 @@ pub struct Version1 {
 }
 
 impl Version1 {
+    /// Whether it has a controller.
+    #[must_use]
+    pub fn has(&self, controller: &str) -> bool {
+        self.controllers.iter().any(|name| name == controller)
+    }
+
     /// Whether processes can be frozen here.
     #[must_use]
     pub fn has_freezer(&self) -> bool {
-        self.controllers.iter().any(|name| name == "freezer")
+        self.has("freezer")
     }
 
     /// Mount option and customary directory name: `cpu,cpuacct`, or the name.
@@ -207,7 +213,7 @@ impl Hierarchies {
     /// The version 1 hierarchy that has a controller.
     #[must_use]
     pub fn version1_with(&self, controller: &str) -> Option<&Version1> {
-        self.version1.iter().find(|hierarchy| hierarchy.controllers.iter().any(|name| name == controller))
+        self.version1.iter().find(|hierarchy| hierarchy.has(controller))
     }
 
     /// Whether version 2 has a controller.

@@ -217,7 +217,8 @@ impl Monitor {
             // What stays is joined as it is.
             warnings.push(format!("{error:#}"));
         }
-        self.cgroup = create_cgroup(&self.config, &self.paths, &self.host, &self.plan, &mut warnings)?;
+        self.cgroup = create_cgroup(&self.config, &self.paths, &self.host, &mut self.plan, &mut warnings)?;
+        self.filters = crate::privilege::compile(&self.plan.filters)?;
         for warning in warnings {
             log::warn!("{}: {warning}", self.config.name);
         }
@@ -239,7 +240,6 @@ impl Monitor {
             &guest,
             &Seeding::load_or_default(&self.paths.supervisor_ini()),
         )?;
-        self.filters = crate::privilege::compile(&plan.filters)?;
         self.writers = writers(self.tree.root(), &config);
         (self.config, self.plan) = (config, plan);
         Ok(())

@@ -3,6 +3,7 @@
 //! Thin, total wrappers for what nix lacks or marks unsafe; every function names its man page and the kernel
 //! that brought it. No policy lives here: a wrapper does one call, and the caller decides what a failure means.
 
+pub mod bpf;
 pub mod capability;
 pub mod clone;
 pub mod descriptor;

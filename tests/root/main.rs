@@ -22,6 +22,7 @@ mod catalogue;
 mod cgroups;
 mod chaos;
 mod console;
+mod device_policy;
 mod devices;
 mod exec;
 mod fallbacks;

@@ -19,6 +19,7 @@ use seccompiler::sock_filter;
 use crate::host::Host;
 use crate::mount::namespace::enter_private_namespace;
 use crate::subprocess;
+use crate::sys::bpf::{self, Instruction};
 use crate::sys::process::{self, Fork, exit_immediately};
 use crate::sys::{descriptor, mount as mounting, seccomp, terminal};
 
@@ -53,6 +54,14 @@ pub fn filter() -> bool {
     const RETURN: u16 = 0x06;
     const ALLOW: u32 = 0x7fff_0000;
     succeeds(|| Ok(seccomp::install(&vec![sock_filter { code: RETURN, jt: 0, jf: 0, k: ALLOW }])?))
+}
+
+/// Loading a program that decides about devices, bpf(2): one that allows everything.
+pub fn device_program() -> bool {
+    const MOVE: u8 = 0xb7;
+    const EXIT: u8 = 0x95;
+    let step = |code, immediate| Instruction { code, registers: 0, offset: 0, immediate };
+    succeeds(|| Ok(bpf::load_device_program(&[step(MOVE, 1), step(EXIT, 0)]).map(drop)?))
 }
 
 /// Making a mount the root, pivot_root(2).
