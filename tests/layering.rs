@@ -25,10 +25,9 @@ const LAYERS: &[&[&str]] = &[
     &["plan"],
     &["android", "host"],
     &["archive", "cli", "log", "mount", "paths", "pty", "seed"],
-    &["config", "rootfs"],
+    &["config", "confined", "rootfs"],
     &[
         "clock",
-        "confined",
         "durable",
         "exit",
         "fault",
