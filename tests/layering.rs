@@ -26,6 +26,7 @@ const LAYERS: &[&[&str]] = &[
     &["android", "host"],
     &["archive", "cli", "log", "mount", "paths", "pty", "seed"],
     &["config", "confined", "rootfs"],
+    &["tool"],
     &[
         "clock",
         "durable",
@@ -40,7 +41,6 @@ const LAYERS: &[&[&str]] = &[
         "signals",
         "socket",
         "subprocess",
-        "tool",
         "units",
     ],
     &["sys"],
