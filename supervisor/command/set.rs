@@ -1,4 +1,4 @@
-//! `ds set`: changes a container's configuration, comments and order kept.
+//! `ds set`: changes a container's configuration; keeps comments and order.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -18,10 +18,10 @@ use crate::worker::Env;
 /// Longest text that becomes a configuration file, bytes.
 const LONGEST: u64 = 1 << 20;
 
-/// Writes the new values, or only checks them; a running container sees them at its next start.
+/// Writes or only checks the new values; they take effect at the next start of the container.
 ///
 /// # Errors
-/// When there is no such container or key, or a value is not valid; then nothing is changed.
+/// If there is no such container or key, or a value is not valid; nothing is then changed.
 pub fn run(arguments: &cli::Set, env: &Env) -> Result<ExitCode> {
     let name = existing(env, &arguments.name)?;
     let file = env.paths.container_ini(&name);

@@ -34,7 +34,8 @@ fn prepare(workspace: &Workspace) -> Result<()> {
         packages::ensure(packages::Verb::Page)?;
     }
     let stamp = workspace.source("webroot/node_modules/.installed");
-    let lock = fs::read(workspace.source("webroot/package-lock.json")).context("cannot read the lock file")?;
+    let lock =
+        fs::read(workspace.source("webroot/package-lock.json")).context("cannot read the lock file")?;
     if fs::read(&stamp).is_ok_and(|installed| installed == lock) {
         return Ok(());
     }
