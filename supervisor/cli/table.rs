@@ -100,7 +100,7 @@ macro_rules! described {
 }
 
 /// All verbs, in the order of the overview.
-const VERBS: [(&str, Describe); 35] = described![
+const VERBS: [(&str, Describe); 36] = described![
     Create,
     Start,
     Stop,
@@ -133,6 +133,7 @@ const VERBS: [(&str, Describe); 35] = described![
     Supervise,
     Supervisor,
     Rpc,
+    Web,
     Version,
     Completions,
     Help,

@@ -1,13 +1,30 @@
 // Messages in the user's language. English has every message and is what the others are measured by.
 
 import { signal } from '@preact/signals';
+import ar from './messages/ar.json';
 import de from './messages/de.json';
 import en from './messages/en.json';
+import es from './messages/es.json';
+import hi from './messages/hi.json';
+import id from './messages/id.json';
+import pt from './messages/pt.json';
+import ru from './messages/ru.json';
+import zh from './messages/zh.json';
 
 export type Key = keyof typeof en;
 
-const LANGUAGES: Record<string, Partial<Record<Key, string>>> = { en, de };
-export const NAMES: Record<string, string> = { en: 'English', de: 'Deutsch' };
+const LANGUAGES: Record<string, Partial<Record<Key, string>>> = { en, de, zh, es, pt, ru, hi, id, ar };
+export const NAMES: Record<string, string> = {
+  en: 'English',
+  de: 'Deutsch',
+  zh: '中文',
+  es: 'Español',
+  pt: 'Português',
+  ru: 'Русский',
+  hi: 'हिन्दी',
+  id: 'Bahasa Indonesia',
+  ar: 'العربية',
+};
 const RIGHT_TO_LEFT = ['ar'];
 /** The origin is shared by all modules of a host: names carry ours. */
 const STORED = 'droidspaces.language';

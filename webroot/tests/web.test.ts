@@ -67,7 +67,7 @@ describe('the page', () => {
     await card('web')
       .getByText(/of 512 MB/)
       .waitFor();
-    await page.waitForFunction(() => /CPU \d/.test(document.body.innerText));
+    await card('web').getByText(/^CPU \d/).waitFor();
     expect(await axe()).toEqual([]);
     const small = await page
       .locator('button')

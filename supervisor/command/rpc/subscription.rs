@@ -4,7 +4,7 @@
 //! jobs and logs. Only what has no event is measured by the clock, and only while somebody listens: what containers
 //! use, and whether an init system that says nothing is up by now. poll(2).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -19,6 +19,7 @@ use super::relay::Text;
 use super::request::Subscription;
 use super::{jobs, told};
 use crate::call;
+use crate::cgroup::Cgroup;
 use crate::command::info;
 use crate::command::logs::Follower;
 use crate::command::state::{Summary, known, names};
@@ -26,7 +27,7 @@ use crate::command::stats::{Meter, Reading};
 use crate::config::value::Name;
 use crate::container::{monitor, occupied};
 use crate::exit::ExitCode;
-use crate::monitor::protocol::{Answer, Request};
+use crate::monitor::protocol::{Answer, Request, State};
 use crate::paths::create_private;
 use crate::poll::{PollSet, timeout};
 use crate::socket;
@@ -292,14 +293,17 @@ impl Subscriber<'_> {
         }
         let comes_up =
             |summary: &Summary| !summary.ready && summary.uptime_s.is_some_and(|up| up < COMING_UP);
-        let coming: BTreeSet<Name> = meters
-            .iter()
-            .filter(|(summary, _)| comes_up(summary))
-            .map(|(summary, _)| summary.name.clone())
-            .collect();
+        // A group that is frozen tells nobody.
+        let turned = |summary: &Summary| {
+            let groups =
+                Cgroup::existing(&self.env.host.cgroups, &self.env.paths.cgroup, summary.name.as_str());
+            matches!(summary.state, State::Running | State::Frozen)
+                && groups.frozen() != (summary.state == State::Frozen)
+        };
+        let is_due = meters.iter().any(|(summary, _)| comes_up(summary) || turned(summary));
         drop(meters);
         self.measured = Some(Measured { at: Instant::now(), machine, containers: readings });
-        if !coming.is_empty() {
+        if is_due {
             // Being asked is what makes a monitor look.
             self.look_soon(Duration::ZERO);
         }
