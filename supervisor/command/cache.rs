@@ -1,4 +1,4 @@
-//! `ds cache`: what was downloaded and is kept.
+//! `ds cache`: lists or removes downloads. `catalogue::cache` owns the files; this module owns only the output.
 
 use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,10 +12,10 @@ use crate::cli;
 use crate::exit::ExitCode;
 use crate::storage::remote;
 
-/// Lists the cache, or empties it.
+/// Lists the cache or prunes it.
 ///
 /// # Errors
-/// When the cache cannot be read or a file cannot be removed.
+/// If the cache cannot be read or a file cannot be removed.
 pub fn run(arguments: &cli::Cache, env: &Env) -> Result<ExitCode> {
     let cache = remote::cache(&env.paths)?;
     match arguments.action {

@@ -1,7 +1,7 @@
-//! `ds info`: everything about one container.
+//! `ds info`: shows one container.
 //!
-//! What the container itself can write (its os-release, its init system) is read through `rootfs::root` and only
-//! shown.
+//! Owns the output. It reads files that the container can write (its os-release, its init system) through
+//! `rootfs::root`, and uses them only for display.
 
 use std::fmt::Write;
 use std::io;
@@ -28,23 +28,23 @@ use crate::screen;
 use crate::seed::ledger::Ledger;
 use crate::worker::Env;
 
-/// What `--json` prints.
+/// The document that `--json` prints.
 #[derive(Serialize)]
 pub(super) struct Document {
     #[serde(flatten)]
     summary: Summary,
     init: Option<String>,
     rootfs: Option<RootFileSystem>,
-    /// Of an image only.
+    /// Only for an image.
     filesystem: Option<Filesystem>,
     volatile: bool,
     cgroup: Option<String>,
     hostname: Option<String>,
     network: Option<Network>,
     os: Option<String>,
-    /// What is asked for.
+    /// The configured items.
     seed: Option<String>,
-    /// Files of its root file system that were changed.
+    /// The changed files of its root file system.
     seeded: Vec<String>,
     boots: u32,
     monitor_version: Option<String>,
@@ -57,13 +57,13 @@ struct RootFileSystem {
     path: String,
 }
 
-/// What is in an image.
+/// The properties of an image.
 #[derive(Serialize)]
 struct Filesystem {
     kind: &'static str,
-    /// Bytes that fit into it.
+    /// Size of the file system, in bytes.
     size: u64,
-    /// Bytes of them that are taken; of one that is not mounted, as of its last unmount, where it tells.
+    /// Used bytes. For an unmounted image, the state at its last unmount, if the file system records it.
     used: Option<u64>,
 }
 
@@ -73,10 +73,10 @@ struct Network {
     addresses: Vec<String>,
 }
 
-/// Prints what is known about a container.
+/// Prints the state of a container.
 ///
 /// # Errors
-/// When there is no such container.
+/// If there is no such container.
 pub fn run(arguments: &cli::Info, env: &Env) -> Result<ExitCode> {
     let name = existing(env, &arguments.name)?;
     let known = known(env, &name)?;
@@ -89,7 +89,7 @@ pub fn run(arguments: &cli::Info, env: &Env) -> Result<ExitCode> {
     if arguments.json { output::json(&document) } else { print(&mut io::stdout(), &text(&document)?) }
 }
 
-/// Puts it together.
+/// Collects the document.
 pub(super) fn document(known: Known, env: &Env) -> Document {
     let ledger = Ledger::load(&env.paths.seed_ledger(&known.summary.name)).unwrap_or_default();
     let Known { summary, config, status, last_exit } = known;
@@ -127,7 +127,7 @@ pub(super) fn document(known: Known, env: &Env) -> Document {
     }
 }
 
-/// The tree of a container; what is in an image shows only while it runs.
+/// The tree of a container. That of an image is available only while it runs.
 fn root(config: &Config, pid: Option<i32>) -> Option<Root> {
     match &config.container.root {
         RootSource::Directory(path) => Root::open(path.as_path()).ok(),
@@ -143,7 +143,7 @@ pub(super) fn root_of(pid: i32) -> Option<Root> {
 fn filesystem(config: &Config, pid: Option<i32>) -> Option<Filesystem> {
     let RootSource::Image(path) = &config.container.root else { return None };
     let facts = inspect(path.as_path(), config.container.image_partition).ok()?;
-    // A volatile container sees the memory that its changes are in.
+    // For a volatile container, the size of the memory that holds its changes.
     let mounted = pid.filter(|_| !config.container.volatile).and_then(root_of);
     let usage = mounted.and_then(|root| Usage::of(root.directory())).or(match &facts.system {
         FileSystem::Ext(ext) => Some(Usage::recorded(ext)),
@@ -156,7 +156,7 @@ fn filesystem(config: &Config, pid: Option<i32>) -> Option<Filesystem> {
     })
 }
 
-/// The root file system in one line: where it is, and what it is in parentheses.
+/// The root file system in one line: its path, and its properties in parentheses.
 fn root_line(document: &Document) -> Option<String> {
     let root = document.rootfs.as_ref()?;
     let mut parts = vec![root.kind.to_owned()];
@@ -185,7 +185,7 @@ fn text(document: &Document) -> Result<String> {
     line("uptime", summary.uptime_s.map(output::duration))?;
     line("boots", Some(document.boots.to_string()).filter(|_| document.boots > 1))?;
     let older = document.monitor_version.as_deref().filter(|version| *version != VERSION);
-    line("monitor", older.map(|version| format!("of another version ({version}) until it restarts")))?;
+    line("monitor", older.map(|version| format!("version {version}, until the container restarts")))?;
     line("os", document.os.clone())?;
     line("init", document.init.clone())?;
     line("rootfs", root_line(document))?;
@@ -204,7 +204,7 @@ fn text(document: &Document) -> Result<String> {
         if summary.autostart { format!("yes, priority {}", summary.priority) } else { "no".to_owned() };
     line("autostart", Some(autostart))?;
     let hint = if summary.waits_for.is_none() {
-        format!("; 'ds set {} autostart=yes' tries again", summary.name)
+        format!("; to retry, run 'ds set {} autostart=yes'", summary.name)
     } else {
         String::new()
     };
@@ -213,7 +213,7 @@ fn text(document: &Document) -> Result<String> {
     Ok(text)
 }
 
-/// How a container ended, for people.
+/// The last exit, in words.
 fn exit(exit: &Exit) -> String {
     use crate::monitor::protocol::ExitReason::{
         Exited, Killed, Lost, PoweredOff, Rebooted, Restarted, StartFailed, Stopped,

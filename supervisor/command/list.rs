@@ -1,4 +1,4 @@
-//! `ds list`: all containers and their states.
+//! `ds list`: all containers and their states. Changes nothing.
 
 use std::io;
 
@@ -20,14 +20,14 @@ struct Document {
 /// Prints the list.
 ///
 /// # Errors
-/// When standard output cannot be written.
+/// If standard output cannot be written.
 pub fn run(arguments: &cli::List, env: &Env) -> Result<ExitCode> {
     let names = names(env);
     if arguments.names {
         let text: String = names.iter().map(|name| format!("{name}\n")).collect();
         return print(&mut io::stdout(), &text);
     }
-    // One that was deleted between the two looks is no container any more.
+    // A container that was deleted in the meantime is left out.
     let find = |name: &Name| known(env, name).ok().map(|known| known.summary);
     let containers: Vec<Summary> = names.iter().filter_map(find).collect();
     if arguments.json {

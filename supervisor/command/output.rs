@@ -1,7 +1,7 @@
-//! How results look: JSON documents, and tables for people.
+//! The format of results: JSON documents and tables.
 //!
-//! The one place where JSON is written for others: `%` becomes `\u0025` in it, so that the text can pass through
-//! shells, URLs and printf(1) unharmed.
+//! Owns JSON for other programs: it writes `%` as `\u0025`, so that the text passes unchanged through shells, URLs and
+//! printf(1).
 
 use std::io;
 
@@ -15,13 +15,13 @@ use crate::screen;
 /// Prints one JSON document on one line.
 ///
 /// # Errors
-/// When standard output cannot be written.
+/// If standard output cannot be written.
 pub fn json<T: Serialize>(document: &T) -> Result<ExitCode> {
     let text = serde_json::to_string(document).context("encode the result")?;
     print(&mut io::stdout(), &format!("{}\n", escape(&text)))
 }
 
-/// JSON has no percent sign outside of strings, and nothing that a terminal would not show.
+/// JSON contains percent signs only in strings. All other characters are printable on a terminal.
 fn escape(json: &str) -> String {
     let is_escaped = |character: char| character == '%' || screen::is_hidden(character);
     if !json.contains(is_escaped) {
@@ -39,10 +39,10 @@ fn escape(json: &str) -> String {
     escaped
 }
 
-/// Prints rows in columns, the first row being the heading.
+/// Prints rows in columns; the first row is the heading.
 ///
 /// # Errors
-/// When standard output cannot be written.
+/// If standard output cannot be written.
 pub fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> Result<ExitCode> {
     print(&mut io::stdout(), &columns(rows))
 }
@@ -63,7 +63,7 @@ pub fn columns<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
     text
 }
 
-/// Seconds as people read them: the two largest units.
+/// A duration in seconds, with its two largest units.
 #[must_use]
 pub fn duration(seconds: u64) -> String {
     let units = [(86_400, "d"), (3600, "h"), (60, "min"), (1, "s")];
@@ -76,7 +76,7 @@ pub fn duration(seconds: u64) -> String {
     }
 }
 
-/// Bytes as people read them: three digits, in powers of 1024.
+/// A size in bytes, with three digits and a binary unit.
 #[must_use]
 pub fn size(bytes: u64) -> String {
     let units = ["KiB", "MiB", "GiB", "TiB"];

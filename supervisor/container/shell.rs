@@ -1,8 +1,9 @@
-//! A throw-away container: a tree of its own for one program, without an init system, a monitor or groups.
+//! A temporary container: a separate mount namespace for one program, without an init system, a monitor or control
+//! groups.
 //!
-//! worker ─ clone → PID 1 (ours: reaps, forwards signals) ─ fork → the program. Everything is in the child's mount
-//! namespace and goes with it. PID 1 dies with the worker, and every process inside with PID 1. Where the kernel has
-//! no PID namespaces, the same process does the same work under another number.
+//! worker ─ clone → PID 1 (of ds: reaps children, forwards signals) ─ fork → the program. All mounts are in the child's
+//! mount namespace and end with it. PID 1 dies with the worker, and every process inside with PID 1. On kernels without
+//! PID namespaces, the same process does the same work with another process id.
 
 use std::convert::Infallible;
 use std::os::fd::{AsFd, OwnedFd};
@@ -27,29 +28,29 @@ use crate::sys::process::{self, Ended, Fork};
 use crate::sys::{descriptor, network};
 use crate::{call, privilege, socket};
 
-/// Exit code of PID 1 when it fails itself: that of `ds` for a program that was never started.
+/// Exit code of PID 1 if it fails: that of `ds` for a program that was not started.
 const FAILED: i32 = 125;
 
-/// What a throw-away container is made from.
+/// The input of a temporary container.
 #[derive(Debug)]
 pub struct ThrowAway<'a> {
-    /// The decisions.
+    /// The plan.
     pub plan: &'a ShellPlan,
     /// The directory.
     pub path: &'a Path,
-    /// The same directory, opened when it was looked into.
+    /// The same directory, opened when it was inspected.
     pub root: &'a Root,
-    /// What runs in it.
+    /// The program to run.
     pub program: &'a Program,
-    /// Whether it gets a terminal of its own.
+    /// Whether to allocate a terminal.
     pub terminal: bool,
 }
 
 impl ThrowAway<'_> {
-    /// Makes the container and starts the program.
+    /// Creates the container and starts the program.
     ///
     /// # Errors
-    /// What went wrong before there was a terminal to tell it on; anything later is told on the wire.
+    /// Errors before the clone; later ones are reported on the wire.
     pub fn start(&self) -> Result<Running> {
         let proc = trusted_proc()?;
         take_oom_score(proc.as_fd(), self.plan.terms.oom_score)?;
@@ -71,11 +72,11 @@ impl ThrowAway<'_> {
         Ok(Running { child, wire: ours, terminal, says_begun: false, groups: None })
     }
 
-    /// The life of PID 1.
+    /// The main function of PID 1.
     fn become_first(&self, proc: &OwnedFd, wire: &Wire) -> Result<Infallible> {
         call!(process::set_parent_death_signal(Signal::SIGKILL), "prctl(PR_SET_PDEATHSIG)")?;
         if wire.is_abandoned() {
-            bail!("nobody waits any more");
+            bail!("the worker has ended");
         }
         let (terminal, silent) = self.build_tree(proc, wire)?;
         enter_tree(self.plan.shared)?;
@@ -86,7 +87,7 @@ impl ThrowAway<'_> {
             call!(network::bring_loopback_up(), "bring lo up")?;
         }
         privilege::drop_capabilities(&self.plan.terms.dropped)?;
-        // What comes from now on waits until it is asked for. The program unblocks everything for itself.
+        // Signals are pending until they are read. The program unblocks all of them for itself.
         call!(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None), "sigprocmask")?;
         match call!(process::fork(), "fork")? {
             Fork::Child => {
@@ -96,8 +97,8 @@ impl ThrowAway<'_> {
                 process::exit_immediately(failure.code.number().into())
             }
             Fork::Parent(program) => {
-                // The one descriptor that is kept has readers inside who wait for it. All others are closed, so that
-                // the end of the program's output is seen outside.
+                // One descriptor is kept, because processes in the container read from it. All others are closed, so
+                // that the end of the program's output is visible outside.
                 if let Some(silent) = &silent {
                     call!(descriptor::make_standard(silent.as_fd(), 0), "dup2(silent, 0)")?;
                 }
@@ -108,8 +109,8 @@ impl ThrowAway<'_> {
         }
     }
 
-    /// Builds the tree, which is then the working directory, and opens the terminal of the program; the second part of
-    /// the result keeps readers of silent files waiting.
+    /// Builds the tree, makes it the working directory, and opens the terminal of the program. The second part of the
+    /// result keeps readers of silent files blocked.
     fn build_tree(&self, proc: &OwnedFd, wire: &Wire) -> Result<(Option<Pty>, Option<OwnedFd>)> {
         enter_proc(proc.as_fd())?;
         let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
@@ -138,12 +139,12 @@ fn hear_of_terminal(wire: &OwnedFd) -> Result<Pty> {
     match (received.message, descriptors.next(), descriptors.next()) {
         (FromChild::Console, Some(master), Some(peer)) => Ok(Pty { master, peer }),
         (FromChild::Failed(chain), ..) => bail!("{}", chain.join(": ")),
-        _ => bail!("the new process said something else"),
+        _ => bail!("the new process sent an unexpected message"),
     }
 }
 
-/// What PID 1 does until the program has ended: takes the end of whoever is left to it, and passes signals on. The
-/// program's exit code, as a shell would say it.
+/// The loop of PID 1 until the program has ended: reaps orphans and forwards signals. Returns the program's exit code,
+/// as a shell would.
 fn tend(program: Pid) -> i32 {
     let all = SigSet::all();
     loop {
@@ -158,12 +159,12 @@ fn tend(program: Pid) -> i32 {
             Ok(Signal::SIGCHLD) => {}
             Ok(signal) => {
                 let number = signal as i32;
-                // The program leads a group of its own as soon as it runs.
+                // The program leads a process group as soon as it runs.
                 if process::kill(Pid::from_raw(-program.as_raw()), number) == Err(Errno::ESRCH) {
                     let _ = process::kill(program, number);
                 }
             }
-            // A real-time signal, which nobody here uses.
+            // A real-time signal, which ds does not use.
             Err(_) => {}
         }
     }

@@ -78,10 +78,10 @@ pub struct Plan {
 /// When the kernel lacks what no container can do without, or the configuration asks for what is not there yet.
 pub fn build(config: &Config, host: &Host, guest: &Guest, seeding: &Seeding) -> Result<Plan> {
     if config.network.mode == NetworkMode::Nat {
-        bail!("network.mode = nat is not there yet; use host or none");
+        bail!("network.mode = nat is not supported yet; use host or none");
     }
     if config.hardware.access != HardwareAccess::None {
-        bail!("hardware.access = {} is not there yet; use none", config.hardware.access);
+        bail!("hardware.access = {} is not supported yet; use none", config.hardware.access);
     }
     let mut warnings = Vec::new();
     let namespaces = namespaces(config, host, &mut warnings)?;

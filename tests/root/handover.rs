@@ -24,7 +24,7 @@ fn program(sandbox: &Sandbox, name: &str, content: &[u8]) -> PathBuf {
 
 /// How often another program has taken the place.
 fn handovers(sandbox: &Sandbox) -> usize {
-    sandbox.log().matches(" takes the place").count()
+    sandbox.log().matches(" takes over").count()
 }
 
 fn text(path: &Path) -> &str {

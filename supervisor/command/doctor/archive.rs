@@ -1,16 +1,16 @@
 //! A tar archive in memory: the `ustar` interchange format of POSIX.1-1988 pax(1), which every tar reads.
 //!
-//! Regular files for root alone, nothing else.
+//! Owns the format. It contains only regular files of root.
 
 use anyhow::{Context, Result, ensure};
 
 const BLOCK: usize = 512;
 
-/// An archive that grows.
+/// An archive under construction.
 #[derive(Debug)]
 pub struct Archive {
     bytes: Vec<u8>,
-    /// Time of all files, seconds since 1970.
+    /// Modification time of all files, in seconds since 1970.
     time: u64,
 }
 
@@ -24,7 +24,7 @@ impl Archive {
     /// Adds a file.
     ///
     /// # Errors
-    /// A name longer than the format's 100 bytes, or content of 8 GiB and more.
+    /// A name longer than the format's 100 bytes, or content of 8 GiB or more.
     pub fn add(&mut self, name: &str, content: &[u8]) -> Result<()> {
         self.bytes.extend(header(name, content.len(), self.time).with_context(|| format!("archive {name}"))?);
         self.bytes.extend(content);
@@ -32,7 +32,7 @@ impl Archive {
         Ok(())
     }
 
-    /// The archive with its end mark.
+    /// The complete archive, with its end marker.
     #[must_use]
     pub fn finish(mut self) -> Vec<u8> {
         self.bytes.extend([0; 2 * BLOCK]);
@@ -52,7 +52,7 @@ fn header(name: &str, length: usize, time: u64) -> Result<[u8; BLOCK]> {
     put(116, "0000000\0");
     put(124, &format!("{length:011o}\0"));
     put(136, &format!("{:011o}\0", time % (1 << 33)));
-    // The checksum is computed with blanks in its own place.
+    // The checksum is computed with blanks in its own field.
     put(148, "        ");
     put(156, "0");
     put(257, "ustar\x0000");

@@ -1,7 +1,7 @@
-//! `ds doctor`: what a bug report needs, in one archive.
+//! `ds doctor`: collects the data for a bug report in one archive.
 //!
-//! Owns what goes into it. Reads only; what cannot be read is named in `notes.txt` and does not stop the rest.
-//! Secrets stay out (`redact`), and the archive is for root alone.
+//! Owns the list of contents. It only reads. Unreadable files are listed in `notes.txt` and do not stop the command.
+//! Secrets are removed (`redact`), and only root can read the archive.
 
 mod archive;
 mod redact;
@@ -26,11 +26,12 @@ use crate::config::value::Name;
 use crate::exit::ExitCode;
 use crate::worker::Env;
 
-/// Directory of everything in the archive.
+/// The top directory of the archive.
 const TOP: &str = "ds-doctor";
-/// Most of any file that goes in, bytes. The end of a log counts, the beginning of anything else.
+/// Maximum size of a file in the archive, in bytes. Of a longer file, logs keep their end and all others their
+/// beginning.
 const MOST: u64 = 512 << 10;
-/// Kernel files that go in whole, below `TOP/kernel/`.
+/// Kernel files that are included unchanged, below `TOP/kernel/`.
 const KERNEL: [&str; 9] = [
     "/proc/version",
     "/proc/filesystems",
@@ -44,10 +45,10 @@ const KERNEL: [&str; 9] = [
 ];
 const GETPROP: &str = "/system/bin/getprop";
 
-/// Collects everything, writes the archive, and says where it is.
+/// Collects the data, writes the archive and prints its path.
 ///
 /// # Errors
-/// When the archive cannot be written.
+/// If the archive cannot be written.
 pub fn run(arguments: &cli::Doctor, env: &Env) -> Result<ExitCode> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let mut bundle = Bundle { archive: Archive::new(now), notes: String::new() };
@@ -62,10 +63,10 @@ pub fn run(arguments: &cli::Doctor, env: &Env) -> Result<ExitCode> {
         None => write_somewhere(env, &format!("{TOP}-{now}.tar"), &bytes)?,
     };
     let size = output::size(u64::try_from(bytes.len())?);
-    print(&mut io::stdout(), &format!("{}: {size}, without values of [environment]\n", path.display()))
+    print(&mut io::stdout(), &format!("{}: {size}; values of [environment] are left out\n", path.display()))
 }
 
-/// Into the client's working directory, or where ds keeps its data.
+/// Into the client's working directory; if that fails, into the data directory of ds.
 fn write_somewhere(env: &Env, name: &str, bytes: &[u8]) -> Result<PathBuf> {
     let here = env.directory.as_ref().map(|directory| directory.join(name));
     if let Some(path) = here.filter(|path| write(path, bytes, false).is_ok()) {
@@ -76,7 +77,7 @@ fn write_somewhere(env: &Env, name: &str, bytes: &[u8]) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// A new file for root alone. One that is there already, or a link, is replaced if `replace`, and never written into.
+/// Creates a file that only root can read. If `replace`, replaces an existing file or link; never writes into one.
 fn write(path: &Path, bytes: &[u8], replace: bool) -> Result<()> {
     if replace && fs::symlink_metadata(path).is_ok_and(|status| !status.is_dir()) {
         fs::remove_file(path).with_context(|| format!("remove {}", path.display()))?;
@@ -88,7 +89,7 @@ fn write(path: &Path, bytes: &[u8], replace: bool) -> Result<()> {
 
 struct Bundle {
     archive: Archive,
-    /// What could not be had.
+    /// Notes about missing data.
     notes: String,
 }
 
@@ -125,7 +126,7 @@ impl Bundle {
         Ok(self.archive.finish())
     }
 
-    /// Adds a file, or a note why it is missing.
+    /// Adds a file, or a note about why it is missing.
     fn add(&mut self, name: &str, content: Result<Vec<u8>>) -> Result<()> {
         match content {
             Ok(content) => self.archive.add(&format!("{TOP}/{name}"), &content),
@@ -160,7 +161,7 @@ impl Bundle {
     }
 }
 
-/// The beginning of a file.
+/// Reads the beginning of a file.
 fn read(path: &Path) -> Result<Vec<u8>> {
     let mut content = Vec::new();
     let file = open(path)?;
@@ -168,7 +169,7 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(content)
 }
 
-/// The end of a file, in whole lines.
+/// Reads the end of a file, in whole lines.
 fn tail(path: &Path) -> Result<Vec<u8>> {
     let mut file = open(path)?;
     let length = file.metadata()?.len();
@@ -199,7 +200,7 @@ fn kernel_log() -> Result<Vec<u8>> {
             Ok(0) => break,
             Ok(length) => records.extend(record(&String::from_utf8_lossy(&buffer[..length]))),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            // EPIPE: it was overwritten before we came to it; EINVAL: it is longer than the buffer.
+            // EPIPE: the record was overwritten before the read; EINVAL: it is longer than the buffer.
             Err(error) if matches!(error.raw_os_error(), Some(libc::EPIPE | libc::EINVAL)) => {}
             Err(error) => return Err(error).context("read /dev/kmsg"),
         }
@@ -214,14 +215,14 @@ fn kernel_log() -> Result<Vec<u8>> {
     Ok(records.split_off(records.len() - last).concat().into_bytes())
 }
 
-/// `6,339,5140900,-;text` and lines with more facts, which begin with a blank.
+/// Formats a record `6,339,5140900,-;text`. Further lines with details begin with a blank.
 fn record(text: &str) -> Option<String> {
     let (prefix, message) = text.lines().next()?.split_once(';')?;
     let microseconds: u64 = prefix.split(',').nth(2)?.parse().ok()?;
     Some(format!("[{:5}.{:06}] {message}\n", microseconds / 1_000_000, microseconds % 1_000_000))
 }
 
-/// Our groups in every hierarchy: path, processes, controllers passed on.
+/// The control groups of ds in every hierarchy: path, processes, delegated controllers.
 fn groups(env: &Env) -> String {
     let cgroups = &env.host.cgroups;
     let mounted = cgroups.version2.iter().map(|hierarchy| &hierarchy.mounted);
