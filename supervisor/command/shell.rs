@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use super::run::conclude;
 use crate::call;
@@ -10,10 +10,10 @@ use crate::child::program::{Program, Wish};
 use crate::cli;
 use crate::cli::value::Assignment;
 use crate::config::Config;
-use crate::config::value::{Name, UserSpec};
+use crate::config::value::{Name, UserSpec, Uuid};
 use crate::container::shell::ThrowAway;
 use crate::exit::ExitCode;
-use crate::plan::shell::build;
+use crate::plan::{seed, shell::build};
 use crate::privilege;
 use crate::rootfs::root::Root;
 use crate::session::{self, terminal};
@@ -31,7 +31,8 @@ pub fn run(arguments: &cli::Shell, env: &Env) -> Result<ExitCode> {
     let path = call!(std::fs::canonicalize(&asked), "{}", asked.display())?;
     let root = Root::open(&path)?;
     let config = configuration(&path, &arguments.set)?;
-    let plan = build(&config, &env.host)?;
+    let mut plan = build(&config, &env.host)?;
+    plan.operations.extend(seed::boot_id(&Uuid::random().context("make a boot id")?));
     for warning in &plan.warnings {
         log::warn!("{warning}");
     }
