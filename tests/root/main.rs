@@ -12,6 +12,7 @@ mod phone;
 mod process;
 mod root_fs;
 mod sandbox;
+mod strikes;
 mod terminal;
 mod web;
 
