@@ -14,6 +14,7 @@ use nix::poll::PollTimeout;
 use nix::unistd::Pid;
 
 use crate::monitor::is_stopped;
+use crate::poll::timeout_until;
 use crate::sys::socket::{peer, unread};
 
 /// The timeout for an unread request. Even a busy machine forks a worker in a fraction of it.
@@ -79,10 +80,7 @@ impl Silence {
     pub(super) fn timeout(&self) -> PollTimeout {
         let check = self.worker.as_ref().map(|watch| watch.next);
         let soonest = [self.request, self.signal, check].into_iter().flatten().min();
-        soonest.map_or(PollTimeout::NONE, |until| {
-            let left = until.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
-            PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
-        })
+        timeout_until(soonest)
     }
 
     /// Checks whether the messages have been read and whether the worker is stopped, if a check is due.

@@ -168,7 +168,9 @@ impl<'a> Strikes<'a> {
     /// hinders no `stop --kill`, but a supervisor or a worker that is stopped can do nothing.
     pub fn undo_ours(&mut self) {
         for pid in std::mem::take(&mut self.stopped) {
-            if Process::of(pid).is_some_and(|one| ["ds", "ds:worker", STANDBY].contains(&&*one.name)) {
+            if Process::of(pid)
+                .is_some_and(|one| ["ds", "ds:worker", "ds:job", STANDBY].contains(&&*one.name))
+            {
                 send(pid, Signal::SIGCONT);
             }
         }
