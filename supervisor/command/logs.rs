@@ -62,6 +62,13 @@ struct Output {
 }
 
 impl Output {
+    /// Resets the colours of the terminal. Must be called before each wait, because the process may be killed meanwhile.
+    fn rest(&mut self) -> io::Result<()> {
+        let mut end = Vec::new();
+        self.filter.iter_mut().for_each(|filter| filter.rest(&mut end));
+        self.file.write_all(&end)
+    }
+
     fn finish(&mut self) -> io::Result<()> {
         let mut rest = Vec::new();
         self.filter.iter_mut().for_each(|filter| filter.finish(&mut rest));
@@ -109,11 +116,13 @@ impl Log {
     /// Prints what is there and then what comes.
     fn follow(self, lines: Option<u32>, output: &mut Output) -> Result<()> {
         let mut follower = Follower::begin(self.path, lines, output)?;
+        output.rest()?;
         loop {
             wait(&follower.inotify, &output.file)?;
             if !follower.goes_on(output)? {
                 return Ok(());
             }
+            output.rest()?;
         }
     }
 

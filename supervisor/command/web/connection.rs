@@ -207,6 +207,7 @@ fn ask(site: &Site<'_>, word: &str) -> Result<Option<(OwnedFd, OwnedFd)>> {
         argv: ["ds", "rpc", word].map(str::to_owned).into(),
         cwd: "/".to_owned(),
         environment: std::collections::BTreeMap::new(),
+        watches: false,
     };
     socket::send(&supervisor, &request, &[null.as_fd(), end.as_fd(), null.as_fd()])?;
     Ok(Some((supervisor, lines.into())))
