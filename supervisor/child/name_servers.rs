@@ -18,6 +18,8 @@ use crate::rootfs::root::Root;
 
 /// Answers when the machine's network names no server.
 const FALLBACK: [&str; 2] = ["1.1.1.1", "8.8.8.8"];
+/// The servers that systemd-resolved of the host asks, systemd-resolved.service(8).
+const BEHIND_STUB: &str = "/run/systemd/resolve/resolv.conf";
 /// Bytes of the host's file that are read.
 const LIMIT: u64 = 64 << 10;
 /// More servers than this, resolvers do not ask.
@@ -28,7 +30,8 @@ pub(super) fn operations(config: &Config, host: &Host, root: &Root) -> Vec<Opera
     if config.network.mode == NetworkMode::None {
         return Vec::new();
     }
-    let own = || if host.android { property::name_servers() } else { of_host() };
+    let shared = config.network.mode == NetworkMode::Host;
+    let own = || if host.android { property::name_servers() } else { of_host(shared) };
     steps(&config.network.dns, root, host.android, &own)
 }
 
@@ -70,10 +73,29 @@ fn shown(servers: &[IpAddr]) -> Vec<String> {
     servers.iter().take(MOST).map(ToString::to_string).collect()
 }
 
-/// The host's own servers. The address of its stub is as good inside, where the host's network is.
-fn of_host() -> Vec<IpAddr> {
-    let text = durable::read(RESOLV_CONF.path(), LIMIT).unwrap_or_default();
-    servers_in(&String::from_utf8_lossy(&text))
+/// The host's own servers. The address of its stub is as good inside where the host's network is; elsewhere the
+/// servers behind the stub are asked.
+fn of_host(shared: bool) -> Vec<IpAddr> {
+    let read = |path: &Path| {
+        let text = durable::read(path, LIMIT).unwrap_or_default();
+        servers_in(&String::from_utf8_lossy(&text))
+    };
+    let servers = read(RESOLV_CONF.path());
+    if shared {
+        return servers;
+    }
+    let reachable = |servers: Vec<IpAddr>| servers.into_iter().filter(is_reachable).collect::<Vec<_>>();
+    let direct = reachable(servers);
+    if direct.is_empty() { reachable(read(Path::new(BEHIND_STUB))) } else { direct }
+}
+
+/// Whether a server can be reached from another network namespace of the machine.
+fn is_reachable(server: &IpAddr) -> bool {
+    let local = match server {
+        IpAddr::V4(server) => server.is_link_local(),
+        IpAddr::V6(server) => server.is_unicast_link_local(),
+    };
+    !server.is_loopback() && !server.is_unspecified() && !local
 }
 
 fn servers_in(text: &str) -> Vec<IpAddr> {

@@ -10,6 +10,7 @@ use crate::android::storage;
 use crate::cgroup::{self, Cgroup};
 use crate::config::value::Name;
 use crate::host::Host;
+use crate::network;
 use crate::paths::Paths;
 
 /// Removes what a container left behind that has no monitor any more: its groups and its socket. Everything else went
@@ -19,6 +20,9 @@ pub fn sweep(paths: &Paths, host: &Host, name: &Name) {
     let _ = std::fs::remove_file(paths.notify(name));
     cgroup::sweep(&host.cgroups, &paths.cgroup, name.as_str());
     storage::release(paths, name);
+    if let Err(error) = network::sweep(paths) {
+        log::warn!("{name}: its network: {error:#}");
+    }
 }
 
 /// Removes what a container without a monitor left behind.

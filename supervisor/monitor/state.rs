@@ -24,6 +24,7 @@ use crate::child::android;
 use crate::config::{Config, Once, Seeding};
 use crate::fault;
 use crate::host::Host;
+use crate::network::Attachment;
 use crate::paths::Paths;
 use crate::peer::PidNamespace;
 use crate::plan::terms::Terms;
@@ -61,6 +62,8 @@ pub(super) struct Monitor {
     pub(super) tree: Tree,
     pub(super) proc: OwnedFd,
     pub(super) cgroup: Cgroup,
+    /// Its place in a network, if it has one of its own.
+    pub(super) network: Option<Attachment>,
     pub(super) notify: Option<Notify>,
     pub(super) console: Console,
     /// The other side of files inside that programs wait on ([`crate::mount::op::Operation::Silence`]).
@@ -143,6 +146,7 @@ impl Monitor {
             tree,
             proc,
             cgroup,
+            network: None,
             notify,
             console,
             silent: None,
@@ -205,7 +209,7 @@ impl Monitor {
             terms: Some(Box::new(self.terms())),
             volatile: self.config.container.volatile,
             network: self.config.network.mode.to_string(),
-            addresses: Vec::new(),
+            addresses: self.network.as_ref().map(Attachment::addresses).unwrap_or_default(),
             last_exit: self.last_exit.clone(),
             ends_within_s: self.ends_within_s(),
         }

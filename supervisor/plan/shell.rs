@@ -35,7 +35,7 @@ pub struct ShellPlan {
 /// When the kernel has no mount namespaces, or the configuration asks for what a throw-away container does not have.
 pub fn build(config: &Config, host: &Host) -> Result<ShellPlan> {
     if config.network.mode == NetworkMode::Nat {
-        bail!("network.mode = nat is not there yet; use host or none");
+        bail!("network.mode = nat is for containers that boot; use host or none");
     }
     let own_network = config.network.mode == NetworkMode::None;
     let mut warnings = Vec::new();

@@ -14,6 +14,7 @@ mod root_fs;
 mod sandbox;
 mod terminal;
 mod web;
+mod world;
 
 mod android;
 mod archives;
@@ -38,6 +39,7 @@ mod leaks;
 mod lifecycle;
 mod limits;
 mod mounts;
+mod nat;
 mod network;
 mod own_program;
 mod partitions;

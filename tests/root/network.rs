@@ -1,4 +1,4 @@
-//! Network modes: the host's own, none at all, and one that is not there yet.
+//! Network modes: the host's own, and none at all; `nat` has a file of its own.
 
 use crate::sandbox::Sandbox;
 use crate::wait_for;
@@ -27,7 +27,10 @@ fn none_has_loopback_only_and_it_is_up() {
     let report = boot(&sandbox, &["network.mode=none"]);
     assert_eq!(report["interfaces"], json!(["lo"]));
     assert_eq!(report["loopback_up"], true);
-    assert_eq!(sandbox.info("web")["network"], json!({ "mode": "none", "addresses": [] }));
+    assert_eq!(
+        sandbox.info("web")["network"],
+        json!({ "mode": "none", "addresses": [], "ports": [], "uplink": null })
+    );
     assert_ne!(report["namespaces"]["net"], host_network(&sandbox));
     assert!(rules_its_network(&report));
     // Its own settings are its own business, the rest is not.
@@ -43,12 +46,4 @@ fn host_is_the_hosts() {
     assert_eq!(report["loopback_up"], false, "as it is on this host; nobody touched it");
     assert!(!rules_its_network(&report), "the host's network is the host's");
     assert_eq!(report["files"]["/proc/sys/net/ipv4/ip_forward"]["write"], "EROFS");
-}
-
-#[test]
-fn nat_says_that_it_is_not_there_yet() {
-    let sandbox = Sandbox::new();
-    sandbox.container("web", &["network.mode=nat"]);
-    sandbox.ds(&["start", "web"]).fails(1, &["ds: start web: ", "nat", "not there yet", "host or none"]);
-    assert_eq!(sandbox.state("web"), "failed");
 }
