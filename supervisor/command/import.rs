@@ -1,4 +1,4 @@
-//! `ds import`: a new container from a file that `ds export` wrote.
+//! `ds import`: creates a container from a file that `ds export` wrote. `storage::import` does the work.
 
 use anyhow::{Context, Result};
 use serde_json::json;
@@ -12,10 +12,10 @@ use crate::storage::import::import;
 use crate::storage::source::{Place, Source};
 use crate::worker::Env;
 
-/// Makes a container from a file, or from standard input.
+/// Creates a container from a file or from standard input.
 ///
 /// # Errors
-/// When the file is not whole, or of another kind; then there is no container.
+/// If the file is incomplete or has another format; no container is then created.
 pub fn run(arguments: &cli::Import, env: &Env) -> Result<ExitCode> {
     let name: Name = arguments.name.parse()?;
     let source = Source::open(&env.client, &place(env, &arguments.file)?)?;
@@ -26,10 +26,10 @@ pub fn run(arguments: &cli::Import, env: &Env) -> Result<ExitCode> {
     progress.done(&json!({ "event": "imported", "name": name }), &format!("{name} imported\n"))
 }
 
-/// A file, or `-` for the standard input.
+/// A file, or `-` for standard input.
 ///
 /// # Errors
-/// A relative path from a working directory that is not there.
+/// A relative path, if the working directory no longer exists.
 pub fn place(env: &Env, file: &std::path::Path) -> Result<Place> {
     Ok(if file.as_os_str() == "-" { Place::Input } else { Place::File(env.path(file)?) })
 }

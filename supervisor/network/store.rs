@@ -253,7 +253,7 @@ impl Network {
             if self.leases.iter().any(|(other, address)| *address == pinned && other != uuid) {
                 bail!("network.address: another container has {pinned}; use a different address");
             }
-            self.leases.insert(uuid.clone(), pinned);
+            self.leases.insert(*uuid, pinned);
             return Ok(pinned);
         }
         if let Some(address) = self.leases.get(uuid).filter(|address| self.subnet.contains(**address)) {
@@ -272,7 +272,7 @@ impl Network {
             }
         };
         let address = found.context("every address of the network is taken; use another network.name")?;
-        self.leases.insert(uuid.clone(), address);
+        self.leases.insert(*uuid, address);
         Ok(address)
     }
 

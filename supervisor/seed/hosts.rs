@@ -1,6 +1,7 @@
 //! The container's own name in /etc/hostname and /etc/hosts. hostname(5), hosts(5).
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use super::Facts;
 
@@ -8,6 +9,9 @@ use super::Facts;
 const PLACEHOLDER: &str = "LXC_NAME";
 /// The address that Debian gives to a name without one.
 const ADDRESS: &str = "127.0.1.1";
+/// The same of the other family: without it, whoever asks for that one alone (gethostbyname2(3), as exim does) waits for
+/// name servers, which may be out of reach.
+const ADDRESS_6: &str = "::1";
 /// Behind a line of ours.
 const MARK: &str = "# droidspaces";
 /// For a system that has no such file.
@@ -37,24 +41,36 @@ pub(super) fn hosts(facts: &Facts, text: Option<&str>) -> Option<String> {
         if old.contains(PLACEHOLDER) { old.replace(PLACEHOLDER, name).into() } else { old.into() };
     // A line of ours may have come along with a copy of another container.
     let mut new: String = filled.split_inclusive('\n').filter(|line| !stale(line, name)).collect();
-    if !new.lines().any(|line| names(line, name)) {
+    let known: Vec<IpAddr> = new.lines().filter_map(|line| address(line, name)).collect();
+    let short = name.split_once('.').map(|(short, _)| format!(" {short}")).unwrap_or_default();
+    let mut add = |address: &str| {
         if !new.is_empty() && !new.ends_with('\n') {
             new.push('\n');
         }
-        let short = name.split_once('.').map(|(short, _)| format!(" {short}")).unwrap_or_default();
-        new.push_str(&format!("{ADDRESS}\t{name}{short}\t{MARK}\n"));
+        new.push_str(&format!("{address}\t{name}{short}\t{MARK}\n"));
+    };
+    if known.is_empty() {
+        add(ADDRESS);
+    }
+    // A name that somebody gave the address of an interface keeps that one alone.
+    if known.iter().all(|address| address.is_ipv4() && address.is_loopback()) {
+        add(ADDRESS_6);
     }
     (text != Some(&new)).then_some(new)
 }
 
 /// A line of ours with another name.
 fn stale(line: &str, name: &str) -> bool {
-    line.trim_end().ends_with(MARK) && line.starts_with(ADDRESS) && !names(line, name)
+    let ours = [ADDRESS, ADDRESS_6].iter().any(|address| line.split_whitespace().next() == Some(address));
+    ours && line.trim_end().ends_with(MARK) && address(line, name).is_none()
 }
 
-fn names(line: &str, name: &str) -> bool {
+/// The address that a line gives to this name.
+fn address(line: &str, name: &str) -> Option<IpAddr> {
     let line = line.split('#').next().unwrap_or_default();
-    line.split_whitespace().skip(1).any(|word| word.eq_ignore_ascii_case(name))
+    let mut words = line.split_whitespace();
+    let address = words.next()?.parse().ok()?;
+    words.any(|word| word.eq_ignore_ascii_case(name)).then_some(address)
 }
 
 #[cfg(test)]
@@ -73,18 +89,26 @@ mod tests {
     #[test]
     fn the_own_name_is_known_and_other_lines_stay() {
         let web = facts("web");
-        assert_eq!(hosts(&web, None).unwrap(), format!("{LOOPBACK}127.0.1.1\tweb\t# droidspaces\n"));
+        let own = "127.0.1.1\tweb\t# droidspaces\n::1\tweb\t# droidspaces\n";
+        assert_eq!(hosts(&web, None).unwrap(), format!("{LOOPBACK}{own}"));
         let mine = "127.0.0.1 localhost\n10.0.0.7 nas # mine";
         let new = hosts(&web, Some(mine)).unwrap();
-        assert_eq!(new, format!("{mine}\n127.0.1.1\tweb\t# droidspaces\n"));
+        assert_eq!(new, format!("{mine}\n{own}"));
         assert_eq!(hosts(&web, Some(&new)), None);
-        assert_eq!(hosts(&web, Some("127.0.1.1 WEB\n")), None, "names have no case");
-        assert_eq!(hosts(&web, Some("127.0.1.1 LXC_NAME\n")).unwrap(), "127.0.1.1 web\n");
-        assert!(hosts(&web, Some("1.2.3.4 x # web\n")).unwrap().contains("# web\n127.0.1.1"));
-        assert_eq!(
-            hosts(&facts("db"), Some(&new)).unwrap(),
-            format!("{mine}\n127.0.1.1\tdb\t# droidspaces\n")
-        );
+        let other = "::1\tweb\t# droidspaces\n";
+        for (kept, added) in [
+            ("127.0.1.1 WEB\n", other),
+            ("127.0.1.1 web\n::1 localhost web\n", ""),
+            ("192.0.2.7 web\n", ""),
+            ("2001:db8::7 web\n", ""),
+            ("1.2.3.4 x # web\n", own),
+        ] {
+            let expected = Some(format!("{kept}{added}")).filter(|_| !added.is_empty());
+            assert_eq!(hosts(&web, Some(kept)), expected, "{kept}");
+        }
+        assert_eq!(hosts(&web, Some("127.0.1.1 LXC_NAME\n")).unwrap(), format!("127.0.1.1 web\n{other}"));
+        let db = own.replace("web", "db");
+        assert_eq!(hosts(&facts("db"), Some(&new)).unwrap(), format!("{mine}\n{db}"));
         assert!(hosts(&facts("a.b.c"), Some("")).unwrap().contains("\ta.b.c a\t"));
     }
 

@@ -72,7 +72,7 @@ fn the_usual_services_run_and_are_quiet() {
     let mut sandbox = Sandbox::new();
     connect(&sandbox);
     let before = network(&sandbox);
-    // The machine's name servers are out of reach here, and exim would wait for them.
+    // No name server is in reach here, and exim asks one for the name of whoever connects before it says a word.
     sandbox.distribution("web", "services", &["network.dns=no"]);
     assert_eq!(sandbox.ds(&["start", "web", "--wait=110"]).succeeds(), "web is up\n");
     let state = run(&sandbox, "systemctl is-system-running --wait; systemctl --failed --no-legend --plain");
