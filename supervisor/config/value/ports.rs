@@ -1,6 +1,6 @@
 //! Published ports as the configuration writes them: `[ADDRESS:]HOST:CONTAINER[/tcp|/udp]`, comma-separated.
 //!
-//! HOST and CONTAINER are ports or ranges of the same length. An IPv6 address is in brackets. Owns the grammar and what
+//! PORTS alone stand for PORTS:PORTS. HOST and CONTAINER are ports or ranges of the same length. An IPv6 address is in brackets. Owns the grammar and what
 //! overlaps; opens nothing.
 
 use std::fmt;
@@ -131,13 +131,14 @@ impl FromStr for Publication {
                 return Err(Invalid::new(why, HINT).at(rest.len() + 1));
             }
         };
-        let malformed = || Invalid::new(format!("{} is no published port", quoted(text)), HINT);
-        let (rest, container) = rest.rsplit_once(':').ok_or_else(malformed)?;
+        // Ports alone keep their numbers.
+        let (rest, container) = rest.rsplit_once(':').unwrap_or((rest, rest));
         let (address, host) = match rest.rsplit_once(':') {
             Some((address, host)) => (Some(read_address(address)?), host),
             None => (None, rest),
         };
-        let (start, middle) = (rest.len() - host.len(), rest.len() + 1);
+        let start = rest.len() - host.len();
+        let middle = if text.contains(':') { rest.len() + 1 } else { 0 };
         let host = read_range(host).map_err(|fault| fault.moved(start))?;
         let container = read_range(container).map_err(|fault| fault.moved(middle))?;
         if host.steps() != container.steps() {
@@ -282,6 +283,8 @@ mod tests {
             ("", ""),
             ("8080:80", "8080:80"),
             ("8080:80/tcp", "8080:80"),
+            ("80-90", "80-90:80-90"),
+            ("53/udp", "53:53/udp"),
             ("5000-5010:5000-5010/udp", "5000-5010:5000-5010/udp"),
             ("5000-5000:80", "5000:80"),
             ("127.0.0.1:2222:22", "127.0.0.1:2222:22"),
@@ -299,7 +302,7 @@ mod tests {
     #[test]
     fn what_is_no_port_is_refused_at_its_place() {
         for (text, offset) in [
-            ("80", 0),
+            ("x", 0),
             ("8080:80/sctp", 8),
             ("0:80", 0),
             ("80:0", 3),
