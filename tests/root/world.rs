@@ -4,9 +4,10 @@
 //! `lan0` leads to `near`, a neighbour (198.51.100.2). Neither has a route to networks of containers. Sockets are made
 //! by the test itself, in whichever namespace they are to be.
 
+use crate::done::Done;
 use crate::process::{Process, below};
 use crate::root_fs::Tree;
-use crate::sandbox::{Done, Sandbox};
+use crate::sandbox::Sandbox;
 use crate::{skip, wait_for};
 use nix::sched::{CloneFlags, setns};
 use std::fs::File;
