@@ -43,7 +43,7 @@ fn a_container_reaches_the_world_and_leaves_nothing() {
     let route = format!("ip route add {} via 192.0.2.1", addresses[0]);
     world.far.run(&world.sandbox, &route).succeeds();
     assert_eq!(call(world.far.pid, &format!("{}:80", addresses[0])), None);
-    assert_eq!(call(world.machine(), &format!("{}:80", addresses[0])).is_some(), true);
+    assert!(call(world.machine(), &format!("{}:80", addresses[0])).is_some());
     world.sandbox.ds(&["stop", "web"]).succeeds();
     same(&world.state(), &before);
     // The same addresses again, also after a restart.
