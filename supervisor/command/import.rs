@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use serde_json::json;
 
 use super::forget;
+use super::login::login;
 use super::progress::Progress;
 use crate::cli;
 use crate::config::value::Name;
@@ -19,8 +20,10 @@ use crate::worker::Env;
 pub fn run(arguments: &cli::Import, env: &Env) -> Result<ExitCode> {
     let name: Name = arguments.name.parse()?;
     let source = Source::open(&env.client, &place(env, &arguments.file)?)?;
+    let cli::Import { password, password_file, ssh_key, user, .. } = arguments;
+    let login = login(env, password.as_deref(), password_file.as_deref(), ssh_key, user.as_deref())?;
     let mut progress = Progress::new(arguments.json);
-    let imported = import(env, &source, &name, &mut |event| progress.show(event));
+    let imported = import(env, &source, &name, &login, &mut |event| progress.show(event));
     forget(env, &name);
     imported.with_context(|| arguments.file.display().to_string())?;
     progress.done(&json!({ "event": "imported", "name": name }), &format!("{name} imported\n"))

@@ -81,6 +81,14 @@ table! {
     HOSTS = "/etc/hosts";
     /// Groups' passwords, gshadow(5).
     GSHADOW = "/etc/gshadow";
+    /// What ds lets a user do with sudo, sudoers(5).
+    SUDOERS = "/etc/sudoers.d/50-droidspaces";
+    /// The same with doas, doas.conf(5).
+    DOAS_CONF = "/etc/doas.conf";
+    /// The same where there is a directory for it.
+    DOAS_OURS = "/etc/doas.d/50-droidspaces.conf";
+    /// Defaults of useradd(8).
+    LOGIN_DEFS = "/etc/login.defs";
     /// Defaults of adduser(8).
     ADDUSER_CONF = "/etc/adduser.conf";
     /// OpenRC's coldplug.

@@ -8,12 +8,20 @@ use super::Facts;
 
 /// Sockets, raw sockets, configuration of interfaces.
 const GROUPS: [(&str, u32); 3] = [("aid_inet", 3003), ("aid_net_raw", 3004), ("aid_net_admin", 3005)];
+/// How many of them an ordinary user needs: the first ones.
+const NEEDED: usize = 2;
 /// Accounts that are in all of them, where they exist.
 const MEMBERS: &str = "root";
 /// apt's own account; it keeps nothing but its primary group (apt.conf(5), `APT::Sandbox::User`).
 const APT: &str = "_apt";
 /// The key of adduser.conf(5).
 const EXTRA: &str = "EXTRA_GROUPS";
+
+/// The groups that an ordinary user needs on this machine to use the network.
+#[must_use]
+pub fn needed_groups(android: bool) -> &'static [(&'static str, u32)] {
+    if android { &GROUPS[..NEEDED] } else { &[] }
+}
 
 /// Lines that end, and one more text.
 fn with_lines(text: &str, lines: &str) -> String {

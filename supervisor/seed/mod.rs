@@ -10,6 +10,8 @@ mod hosts;
 mod items;
 pub mod ledger;
 
+pub use accounts::needed_groups;
+
 use crate::config::value::{Seed, Subsystems};
 use crate::config::{Config, Seeding};
 use crate::rootfs::files;

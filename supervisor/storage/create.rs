@@ -7,8 +7,10 @@ use nix::errno::Errno;
 use serde_json::Value;
 
 use super::fill::{Form, Vessel, explain};
-use super::held::{NewName, refuse_existing};
+use super::furnish::{Furnishing, let_in};
+use super::held::{Held, NewName, refuse_existing};
 use super::hoist::hoist;
+use super::inside::inside;
 use super::job::{self, Reporter, Watcher};
 use super::mounted::label;
 use super::source::{Incoming, Source};
@@ -20,6 +22,8 @@ use crate::config::Config;
 use crate::config::value::{ContainerPath, Name};
 use crate::container::{Lock, occupied};
 use crate::fault;
+use crate::rootfs::image::Access;
+use crate::rootfs::login::Login;
 use crate::rootfs::root::Root;
 use crate::sys::errno_of;
 use crate::worker::Env;
@@ -43,6 +47,8 @@ pub struct Creation<'a> {
     pub size: Option<u64>,
     /// Settings from the command line.
     pub settings: &'a [(&'a str, &'a str)],
+    /// Who may log in.
+    pub login: &'a Login,
 }
 
 /// Makes the container.
@@ -50,7 +56,7 @@ pub struct Creation<'a> {
 /// # Errors
 /// When there is one of that name, a setting is not valid, or the archive cannot be unpacked: then there is none.
 pub fn create(env: &Env, creation: &Creation<'_>, watcher: Watcher<'_>) -> Result<()> {
-    let Creation { name, source, size, settings } = creation;
+    let Creation { name, source, size, settings, login } = creation;
     let new = NewName::take(env, name, "made")?;
     let form = size.map_or(Form::Directory, |size| Form::Image { size, files: None });
     let containers = env.paths.containers();
@@ -62,11 +68,14 @@ pub fn create(env: &Env, creation: &Creation<'_>, watcher: Watcher<'_>) -> Resul
     all.extend(*settings);
     let config = Config::create(&staging.join("container.ini"), name, &all)?;
     let vessel = Vessel { form, staging: staging.path(), name, label: label(&config) };
+    let furnishing = Furnishing::new(env, &config, staging.path(), login);
     let room = space::free(&containers)?;
     job::run(env, watcher, &mut |reporter| {
         let most = size.map_or(room, |size| size.saturating_mul(SURPLUS).saturating_add(OVERHEAD));
         vessel.fill(reporter, &mut |root, reporter| {
-            unpack_all(source, most, form, root, &config.container.init, reporter)
+            unpack_all(source, most, form, root, &config.container.init, reporter)?;
+            furnishing.let_in(root, reporter)?;
+            furnishing.seed(root, reporter)
         })?;
         Ok(Value::Null)
     })?;
@@ -75,6 +84,30 @@ pub fn create(env: &Env, creation: &Creation<'_>, watcher: Watcher<'_>) -> Resul
     refuse_existing(env, &new.name)?;
     staging.publish(&env.paths, name)?;
     fault::point("job-renamed")
+}
+
+/// Makes the container `name` with a root file system that is used where it is, and lets people in.
+///
+/// # Errors
+/// When there is one of that name, a setting is not valid, or its accounts cannot be changed: then there is none.
+pub fn in_place_with(
+    env: &Env,
+    name: &Name,
+    settings: &[(&str, &str)],
+    login: &Login,
+    watcher: Watcher<'_>,
+) -> Result<()> {
+    let new = NewName::take(env, name, "made")?;
+    let staging = Staging::for_new(&env.paths, name)?;
+    let config = Config::create(&staging.join("container.ini"), name, settings)?;
+    let held = Held::of_new(new, config);
+    inside(env, &held, staging.path(), Access::ReadWrite, watcher, &mut |root, reporter| {
+        let_in(root, login, env.host.android, reporter)?;
+        Ok(Value::Null)
+    })?;
+    let _lock = Lock::take_for(env, name)?;
+    refuse_existing(env, name)?;
+    staging.publish(&env.paths, name)
 }
 
 /// Makes the container `name` with a root file system that is used where it is.

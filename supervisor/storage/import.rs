@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::copy::LARGEST_CONFIGURATION;
 use super::fill::{self, Vessel, explain};
 use super::format::{COMPLETE, CONFIGURATION, Checking, Complete, Form, MANIFEST, Manifest, TREE};
+use super::furnish::{Furnishing, let_in};
 use super::held::{NewName, refuse_existing};
 use super::identity;
 use super::job::{self, Reporter, Watcher};
@@ -24,6 +25,7 @@ use crate::config::Config;
 use crate::config::value::Name;
 use crate::container::Lock;
 use crate::fault;
+use crate::rootfs::login::Login;
 use crate::rootfs::root::Root;
 use crate::worker::Env;
 
@@ -36,13 +38,13 @@ const BYTES_FOR_AN_INODE: u64 = 16 << 10;
 ///
 /// # Errors
 /// When the file is damaged, cut off, or of another kind; then there is no container.
-pub fn import(env: &Env, source: &Source, name: &Name, watcher: Watcher<'_>) -> Result<()> {
+pub fn import(env: &Env, source: &Source, name: &Name, login: &Login, watcher: Watcher<'_>) -> Result<()> {
     let new = NewName::take(env, name, "made")?;
     space::require(&env.paths.containers(), source.length.unwrap_or(0))?;
     let staging = Staging::for_new(&env.paths, name)?;
     job::run(env, watcher, &mut |reporter| {
         let mut checking = Checking::new(source.stream(None)?);
-        let (complete, entries) = read(&mut checking, source.length, &staging, name, reporter)?;
+        let (complete, entries) = read(env, &mut checking, source.length, (&staging, name, login), reporter)?;
         checking.finish(&complete, entries)?.finish()?;
         Ok(Value::Null)
     })?;
@@ -55,10 +57,10 @@ pub fn import(env: &Env, source: &Source, name: &Name, watcher: Watcher<'_>) -> 
 
 /// Reads the archive to its last member.
 fn read(
+    env: &Env,
     checking: &mut Checking<Incoming>,
     length: Option<u64>,
-    staging: &Staging,
-    name: &Name,
+    (staging, name, login): (&Staging, &Name, &Login),
     reporter: &mut Reporter,
 ) -> Result<(Complete, u64)> {
     let shared = std::cell::RefCell::new(checking);
@@ -78,6 +80,7 @@ fn read(
     };
     shared.borrow_mut().get_mut().limit(most);
     let vessel = Vessel { form, staging: staging.path(), name, label: label(&config) };
+    let furnishing = Furnishing::new(env, &config, staging.path(), login);
     let mut last = None;
     vessel.fill(reporter, &mut |root, reporter| {
         reporter.step("import", length)?;
@@ -86,7 +89,9 @@ fn read(
             Ok(last) => last,
             Err(error) => return explain(error, form, root, &mut || None),
         });
-        identity::renew(root)
+        identity::renew(root)?;
+        let_in(root, login, env.host.android, reporter)?;
+        furnishing.seed(root, reporter)
     })?;
     let (complete, entries, warnings) = last.context("nothing was unpacked")?;
     for warning in &warnings {
