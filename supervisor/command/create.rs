@@ -43,11 +43,15 @@ pub fn create(arguments: &cli::Create, env: &Env, progress: &mut Progress) -> Re
     let settings = assignments(&arguments.set);
     let Create { password, password_file, ssh_key, user, .. } = arguments;
     let login = login(env, password.as_deref(), password_file.as_deref(), ssh_key, user.as_deref())?;
-    let mut in_place = |key: &str, root: &str| in_place(env, &name, &[&[(key, root)], &settings[..]].concat(), &login, progress);
+    let mut in_place = |key: &str, root: &str| {
+        in_place(env, &name, &[&[(key, root)], &settings[..]].concat(), &login, progress)
+    };
     let made = match arguments.source() {
         Some(Source::Directory(path)) => in_place("rootfs", &directory(env, &path)?),
         Some(Source::Image(path)) => in_place("image", &image(env, &path, &settings)?),
-        Some(Source::Archive(source)) => unpacked(env, &name, &source, arguments, (&settings, &login), progress),
+        Some(Source::Archive(source)) => {
+            unpacked(env, &name, &source, arguments, (&settings, &login), progress)
+        }
         None => bail!("no root file system; say --rootfs DIR, --image FILE or --from SRC"),
     };
     forget(env, &name);
@@ -64,7 +68,8 @@ fn unpacked(
     progress: &mut Progress,
 ) -> Result<()> {
     let source = source(env, from, arguments, progress)?;
-    let creation = Creation { name, source: &source, size: arguments.size, settings, login };
+    let creation =
+        Creation { name, source: &source, size: arguments.size, settings, login, packed_only: false };
     storage::create::create(env, &creation, &mut |event| progress.show(event))
 }
 

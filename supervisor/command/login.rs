@@ -33,7 +33,9 @@ pub fn login(
 ) -> Result<Login> {
     let password = match password_file {
         None => password.map(str::to_owned),
-        Some(file) => Some(password_in(env, file).with_context(|| format!("--password-file {}", file.display()))?),
+        Some(file) => {
+            Some(password_in(env, file).with_context(|| format!("--password-file {}", file.display()))?)
+        }
     };
     if let Some(password) = &password {
         ensure!(!password.is_empty(), "the password is empty; leave the option out to lock root");
@@ -112,9 +114,14 @@ mod tests {
         ] {
             assert!(is_key(key), "{key}");
         }
-        for other in
-            ["", "id_ed25519.pub", "ssh-ed25519", "ssh-rsa nothing", "ssh-rsa AAAA", "ssh-rsa AAAAB3NzaC1yc2\u{7}"]
-        {
+        for other in [
+            "",
+            "id_ed25519.pub",
+            "ssh-ed25519",
+            "ssh-rsa nothing",
+            "ssh-rsa AAAA",
+            "ssh-rsa AAAAB3NzaC1yc2\u{7}",
+        ] {
             assert!(!is_key(other), "{other}");
         }
     }

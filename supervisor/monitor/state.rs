@@ -13,6 +13,7 @@ use seccompiler::BpfProgram;
 use super::clients::Client;
 use super::console::Console;
 use super::early::Early;
+use super::name_servers::Follower;
 use super::notify::Notify;
 use super::protocol::{self, Answer, Exit, Report, State, Status};
 use super::readiness::Sign;
@@ -62,6 +63,8 @@ pub(super) struct Monitor {
     pub(super) proc: OwnedFd,
     pub(super) cgroup: Cgroup,
     pub(super) notify: Option<Notify>,
+    /// What hears of other name servers.
+    pub(super) follower: Option<Follower>,
     pub(super) console: Console,
     /// The other side of files inside that programs wait on ([`crate::mount::op::Operation::Silence`]).
     pub(super) silent: Option<OwnedFd>,
@@ -144,6 +147,7 @@ impl Monitor {
             proc,
             cgroup,
             notify,
+            follower: None,
             console,
             silent: None,
             signals,

@@ -6,6 +6,7 @@
 
 mod accounts;
 pub mod apply;
+mod console;
 mod hosts;
 mod items;
 pub mod ledger;

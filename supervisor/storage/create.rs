@@ -2,14 +2,15 @@
 
 use std::cell::RefCell;
 
-use anyhow::{Context, Error, Result, bail};
+use anyhow::{Context, Error, Result, bail, ensure};
 use nix::errno::Errno;
 use serde_json::Value;
 
 use super::fill::{Form, Vessel, explain};
 use super::furnish::{Furnishing, let_in};
 use super::held::{Held, NewName, refuse_existing};
-use super::hoist::hoist;
+use super::hoist::{Hoisted, hoist};
+use super::import::NOT_EXPORTED;
 use super::inside::inside;
 use super::job::{self, Reporter, Watcher};
 use super::mounted::label;
@@ -49,6 +50,8 @@ pub struct Creation<'a> {
     pub settings: &'a [(&'a str, &'a str)],
     /// Who may log in.
     pub login: &'a Login,
+    /// Nothing but an image or a backup of LXD, Incus or LXC is taken.
+    pub packed_only: bool,
 }
 
 /// Makes the container.
@@ -56,7 +59,7 @@ pub struct Creation<'a> {
 /// # Errors
 /// When there is one of that name, a setting is not valid, or the archive cannot be unpacked: then there is none.
 pub fn create(env: &Env, creation: &Creation<'_>, watcher: Watcher<'_>) -> Result<()> {
-    let Creation { name, source, size, settings, login } = creation;
+    let Creation { name, source, size, settings, login, packed_only } = creation;
     let new = NewName::take(env, name, "made")?;
     let form = size.map_or(Form::Directory, |size| Form::Image { size, files: None });
     let containers = env.paths.containers();
@@ -73,7 +76,8 @@ pub fn create(env: &Env, creation: &Creation<'_>, watcher: Watcher<'_>) -> Resul
     job::run(env, watcher, &mut |reporter| {
         let most = size.map_or(room, |size| size.saturating_mul(SURPLUS).saturating_add(OVERHEAD));
         vessel.fill(reporter, &mut |root, reporter| {
-            unpack_all(source, most, form, root, &config.container.init, reporter)?;
+            let packed = unpack_all(source, most, form, root, &config.container.init, reporter)?;
+            ensure!(packed || !packed_only, NOT_EXPORTED);
             furnishing.let_in(root, reporter)?;
             furnishing.seed(root, reporter)
         })?;
@@ -130,7 +134,7 @@ pub fn in_place(env: &Env, name: &Name, settings: &[(&str, &str)]) -> Result<()>
     fault::point("create-done")
 }
 
-/// Unpacks a root file system and says what is odd about it.
+/// Unpacks a root file system and says what is odd about it; whether it was in an image or a backup of LXD, Incus or LXC.
 ///
 /// # Errors
 /// What is wrong with the source, or that there is not enough room.
@@ -141,7 +145,7 @@ pub(super) fn unpack_all(
     root: &Root,
     init: &ContainerPath,
     reporter: &mut Reporter,
-) -> Result<()> {
+) -> Result<bool> {
     reporter.step("unpack", source.length)?;
     let mut incoming = source.stream(Some(most))?;
     let compression = incoming.compression();
@@ -165,7 +169,7 @@ pub(super) fn unpack_all(
         Err(error) if errno_of(&error) != Some(Errno::ENOSPC) && !incoming.exceeded() => {
             return Err(incoming.failure().map_or_else(|| blame(error, source), Error::msg));
         }
-        Err(error) => return refuse(error, &mut incoming, form, root),
+        Err(error) => return refuse(error, &mut incoming, form, root).map(|()| false),
     };
     for warning in &unpacked.warnings {
         reporter.warn(warning.as_str())?;
@@ -176,17 +180,32 @@ pub(super) fn unpack_all(
     if unpacked.entries == 0 {
         bail!("{}: the archive is empty", source.name);
     }
-    if let Some(top) = hoist(root)? {
-        reporter
-            .warn(format!("everything in the archive is below {top}/, which became the root directory"))?;
-    }
+    let packed = tell_hoisted(hoist(root).with_context(|| source.name.clone())?.as_ref(), reporter)?;
     stranger::refuse(root, init).with_context(|| source.name.clone())?;
     if root.resolve(init.as_str().as_ref()).is_err_and(|errno| errno == Errno::ENOENT) {
         reporter.warn(format!(
             "no init system found: {init} does not exist; install an init system, or set 'init'"
         ))?;
     }
-    Ok(())
+    Ok(packed)
+}
+
+fn tell_hoisted(hoisted: Option<&Hoisted>, reporter: &mut Reporter) -> Result<bool> {
+    let Some(Hoisted { path, packed, owner }) = hoisted else { return Ok(false) };
+    let what = if *packed {
+        format!(
+            "it is an image or a backup of LXD, Incus or LXC: what is below {path}/ became the root directory, and templates were not run"
+        )
+    } else {
+        format!("everything in the archive is below {path}/, which became the root directory")
+    };
+    reporter.warn(what)?;
+    if *packed && *owner != 0 {
+        reporter.warn(format!(
+            "its files belong to user {owner}, as in an unprivileged container; programs that need root will fail"
+        ))?;
+    }
+    Ok(*packed)
 }
 
 /// Names the archive in a fault of its own; a system call that failed names what it was about.

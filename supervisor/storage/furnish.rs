@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use super::job::Reporter;
 use crate::config::{Config, Seeding};
 use crate::paths::SEED_LEDGER;
+use crate::rootfs::files::{OS_RELEASE, OS_RELEASE_SHIPPED};
 use crate::rootfs::login::{self, Login};
 use crate::rootfs::root::Root;
 use crate::seed::apply::{Manner, apply};
@@ -42,9 +43,13 @@ impl<'a> Furnishing<'a> {
         Ok(())
     }
 
-    /// Seeds it. What cannot be seeded now is told, and tried again at the first start.
+    /// Seeds a distribution. What cannot be seeded now is told, and tried again at the first start.
     pub(super) fn seed(&self, root: &Root, reporter: &mut Reporter) -> Result<()> {
         let Some(ledger) = &self.ledger else { return Ok(()) };
+        // Whatever else this is, a start will see.
+        if ![OS_RELEASE, OS_RELEASE_SHIPPED].iter().any(|file| root.resolve(file.path()).is_ok()) {
+            return Ok(());
+        }
         let warnings = match apply(root, ledger, &self.facts, Manner::Lasting) {
             Ok(report) => report.warnings,
             Err(error) => vec![format!("its root file system is not seeded: {error:#}")],

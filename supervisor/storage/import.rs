@@ -19,6 +19,7 @@ use super::mounted::label;
 use super::source::{Incoming, Source};
 use super::space;
 use super::staging::Staging;
+use super::stranger::is_tar;
 use crate::archive::reader::{Kind, Member, Reader};
 use crate::archive::unpack::{Rules, Unpacker};
 use crate::config::Config;
@@ -33,6 +34,18 @@ use crate::worker::Env;
 const LARGEST_MANIFEST: u64 = 64 << 10;
 /// An inode for so many bytes is what an image has anyway.
 const BYTES_FOR_AN_INODE: u64 = 16 << 10;
+
+/// What is said of a file that is of another kind.
+pub(super) const NOT_EXPORTED: &str =
+    "'ds export' did not write it; for an ordinary archive use 'ds create NAME --from FILE'";
+
+/// Whether an archive begins as no other program's than ours; also when that cannot be seen.
+#[must_use]
+pub fn is_exported(source: &Source) -> bool {
+    let Ok(mut incoming) = source.stream(None) else { return true };
+    let front = incoming.front().unwrap_or_default();
+    front.starts_with(MANIFEST.as_bytes()) || !is_tar(front)
+}
 
 /// Makes the container `name` from what `source` holds.
 ///
@@ -176,7 +189,7 @@ fn configure(
 fn small(members: &mut Reader<'_>, name: &str, most: u64) -> Result<Vec<u8>> {
     let Some(member) = members.next()? else { bail!("it is empty") };
     if member.name != name.as_bytes() {
-        bail!("'ds export' did not write it; for an ordinary archive use 'ds create NAME --from FILE'");
+        bail!(NOT_EXPORTED);
     }
     content(members, &member, most)
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::held::Held;
 use super::inside::inside;
-use super::job::{Reporter, Watcher};
+use super::job::{Event, Reporter, Watcher};
 use super::staging::Staging;
 use crate::config::Seeding;
 use crate::config::value::Name;
@@ -54,6 +54,26 @@ pub fn seed(env: &Env, name: &Name, wanted: Wanted, watcher: Watcher<'_>) -> Res
     })?;
     let changed = serde_json::from_value(done["changed"].clone()).context("what the job said")?;
     Ok(Seeded { changed, unknown: done["unknown"].as_str().map(str::to_owned) })
+}
+
+/// Seeds the root file system of a container that has just got it, unless it is volatile. What cannot be seeded now is
+/// told, and tried again at the next start.
+pub(super) fn seed_held(env: &Env, held: &Held, watcher: Watcher<'_>) {
+    if held.config.container.volatile {
+        return;
+    }
+    let seeding = Seeding::load_or_default(&env.paths.supervisor_ini());
+    let facts = Facts::new(&held.config, env.host.android, &seeding);
+    let ledger = env.paths.seed_ledger(&held.name);
+    let wanted = Wanted { undo: false, dry_run: false };
+    let seeded = Staging::beside(&env.paths.container(&held.name)).and_then(|staging| {
+        inside(env, held, staging.path(), Access::ReadWrite, watcher, &mut |root, reporter| {
+            work(root, &ledger, &facts, wanted, reporter)
+        })
+    });
+    if let Err(error) = seeded {
+        watcher(&Event::Warning(format!("its root file system is not seeded: {error:#}")));
+    }
 }
 
 fn work(root: &Root, ledger: &Path, facts: &Facts, wanted: Wanted, reporter: &mut Reporter) -> Result<Value> {

@@ -16,7 +16,6 @@ use super::space;
 use super::staging::{Staging, rename_to_free, sync_directory};
 use crate::rootfs::files::RESOLV_CONF;
 use crate::rootfs::login::Login;
-use crate::rootfs::root::Root;
 use crate::worker::Env;
 
 /// The program that a root file system is expected to have.
@@ -47,7 +46,7 @@ pub fn unpack(env: &Env, source: &Source, target: &Target<'_>, watcher: Watcher<
     let init = INIT.parse()?;
     job::run(env, watcher, &mut |reporter| {
         vessel.fill(reporter, &mut |root, reporter| {
-            unpack_all(source, room, Form::Directory, root, &init, reporter)?;
+            let _ = unpack_all(source, room, Form::Directory, root, &init, reporter)?;
             let_in(root, target.login, env.host.android, reporter)?;
             if let Some(server) = &target.name_server {
                 root.replace(RESOLV_CONF, format!("nameserver {server}\n").as_bytes(), 0o644)?;

@@ -68,12 +68,12 @@ pub(super) fn furnish(root: &Root, home: &Path, owner: Owner, skeleton: bool) ->
     if skeleton && let Ok(found) = root.resolve(Path::new(SKELETON)) {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
         let source: OwnedFd = reopen(found.as_fd(), flags).context("open /etc/skel")?.into();
-        copy(source, &made, owner, 0, &mut 0).context("copy /etc/skel")?;
+        copy(&source, &made, owner, 0, &mut 0).context("copy /etc/skel")?;
     }
     Ok(made)
 }
 
-fn copy(source: OwnedFd, target: &OwnedFd, owner: Owner, depth: u32, count: &mut u32) -> Result<()> {
+fn copy(source: &OwnedFd, target: &OwnedFd, owner: Owner, depth: u32, count: &mut u32) -> Result<()> {
     ensure!(depth < DEEPEST, "it is deeper than {DEEPEST} directories");
     let listing = Dir::from_fd(source.try_clone().context("dup")?).context("opendir")?;
     for entry in listing {
@@ -84,7 +84,7 @@ fn copy(source: OwnedFd, target: &OwnedFd, owner: Owner, depth: u32, count: &mut
         }
         *count += 1;
         ensure!(*count <= MOST, "it has more than {MOST} files");
-        one(&source, target, name, owner, depth, count)
+        one(source, target, name, owner, depth, count)
             .with_context(|| name.to_string_lossy().into_owned())?;
     }
     Ok(())
@@ -109,7 +109,7 @@ fn one(
             let made = call!(directory(target, path), "open")?;
             owner.takes(&made, mode)?;
             let inner: OwnedFd = reopen(found.as_fd(), OFlag::O_RDONLY | OFlag::O_DIRECTORY)?.into();
-            copy(inner, &made, owner, depth + 1, count)
+            copy(&inner, &made, owner, depth + 1, count)
         }
         SFlag::S_IFLNK => {
             let to = call!(readlinkat(source, name), "readlink")?;
@@ -119,7 +119,8 @@ fn one(
             let mut content = Vec::new();
             open_regular(found.as_fd())?.take(LARGEST + 1).read_to_end(&mut content)?;
             ensure!(content.len() as u64 <= LARGEST, "it is larger than {LARGEST} bytes");
-            let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            let flags =
+                OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
             let made = call!(openat(target, name, flags, Mode::from_bits_truncate(0o600)), "create")?;
             let mut made = File::from(made);
             made.write_all(&content)?;
@@ -140,7 +141,9 @@ pub(super) fn authorize(home: &OwnedFd, owner: Owner, keys: &[String]) -> Result
         other => call!(other, "mkdir")?,
     }
     let place = match directory(home, Path::new(".ssh")) {
-        Err(Errno::ELOOP | Errno::ENOTDIR) => bail!("it is not a directory; remove it from the root file system"),
+        Err(Errno::ELOOP | Errno::ENOTDIR) => {
+            bail!("it is not a directory; remove it from the root file system")
+        }
         other => call!(other, "open")?,
     };
     owner.takes(&place, 0o700)?;

@@ -7,6 +7,8 @@ mod home;
 mod lines;
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -100,7 +102,12 @@ pub fn lock_root(root: &Root) -> Result<Option<String>> {
 }
 
 fn hash(password: &str) -> Result<String> {
-    let hash = ShaCrypt::default().hash_password(password.as_bytes());
+    // crypt(5) reads 16 characters of salt, which these become.
+    let mut salt = [0; 12];
+    File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut salt))
+        .context("read /dev/urandom")?;
+    let hash = ShaCrypt::default().hash_password_with_salt(password.as_bytes(), &salt);
     // The words of the error are the hasher's own and hold no password.
     let hash = hash.map_err(|error| anyhow!("hash the password: {error}"))?;
     let text: &str = hash.as_ref();
@@ -182,15 +189,19 @@ impl Accounts {
         let shadow = field(self.shadow.get(), name, lines::PASSWORD);
         let passwd = field(self.passwd.get(), name, lines::PASSWORD);
         // Without an `x` it is the file of users that counts.
-        if passwd == Some("x") { shadow } else { passwd }
+        if passwd != Some("x") {
+            return passwd;
+        }
+        // Whoever has no line there has no password either.
+        shadow.or(Some("*"))
     }
 
     fn set_hash(&mut self, name: &str, hash: &str) {
         let in_passwd = if self.shadow.text.is_some() {
             let new = with_field(self.shadow.get(), name, lines::PASSWORD, hash);
-            self.shadow.set(new.unwrap_or_else(|| {
-                with_line(self.shadow.get(), &format!("{name}:{hash}::0:99999:7:::"))
-            }));
+            self.shadow.set(
+                new.unwrap_or_else(|| with_line(self.shadow.get(), &format!("{name}:{hash}::0:99999:7:::"))),
+            );
             "x"
         } else {
             hash

@@ -49,6 +49,8 @@ fn a_user_comes_with_a_home_a_group_and_sudo() {
     let shadow = read(&directory, "etc/shadow");
     let lines: Vec<&str> = shadow.lines().collect();
     assert!(lines[0].starts_with("root:$6$") && lines[2].starts_with("me:$6$"), "{shadow}");
+    let salt = lines[0].split('$').nth(3).unwrap();
+    assert_eq!(salt.len(), 16, "crypt(5) reads no more: {salt}");
     assert_eq!(lines[1], "old:!:19000::::::");
     assert_eq!(read(&directory, "etc/sudoers.d/50-droidspaces"), "me ALL=(ALL:ALL) ALL\n");
     let home = directory.path().join("home/me");
