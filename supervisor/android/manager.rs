@@ -111,8 +111,8 @@ mod tests {
     fn a_state_comes_changes_and_goes() {
         let first = rewritten(SHIPPED, Some("running: web"));
         assert_eq!(value(&first, "description"), "[running: web] Boots Linux.");
-        let second = rewritten(&first, Some("nothing runs"));
-        assert_eq!(value(&second, "description"), "[nothing runs] Boots Linux.");
+        let second = rewritten(&first, Some("no container is running"));
+        assert_eq!(value(&second, "description"), "[no container is running] Boots Linux.");
         assert_eq!(rewritten(&second, None), SHIPPED);
         assert_eq!(rewritten(SHIPPED, None), SHIPPED);
     }

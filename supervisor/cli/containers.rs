@@ -1,7 +1,8 @@
-//! Verbs that make, boot, stop, show and configure containers.
+//! Verbs that create, boot, stop, show and configure containers.
 //!
-//! Argument structs only: one doc line each is the help text, and completions, usage lines and option spelling are
-//! derived from them (see `table`). Rules that span several fields are in `rules`.
+//! Owns the argument structs of these verbs and nothing else. The help text is the documentation of each field;
+//! completions, usage lines and the spelling of options are derived from the structs (see `table`). Rules about
+//! several fields are in `rules`.
 
 use super::value::{Assignment, Wait, seconds, size};
 use argh::{ArgsInfo, FromArgs};
@@ -18,7 +19,7 @@ pub enum Source {
     Archive(String),
 }
 
-/// Make a new container. Say where its root file system comes from with exactly one of --rootfs, --image and --from.
+/// Create a container. Exactly one of --rootfs, --image and --from selects its root file system.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(
     subcommand,
@@ -30,25 +31,25 @@ pub struct Create {
     /// the new container's name: letters, digits, '_', '.' and '-', at most 64
     #[argh(positional, arg_name = "NEW_NAME")]
     pub name: String,
-    /// use this directory in place
+    /// use this directory as the root file system, without a copy
     #[argh(option, arg_name = "DIR")]
     pub rootfs: Option<PathBuf>,
-    /// use this file system image or block device in place
+    /// use this file system image or block device, without a copy
     #[argh(option, arg_name = "FILE")]
     pub image: Option<PathBuf>,
-    /// unpack this tarball, the one at this https address, or this system from the catalogue (debian:13)
+    /// unpack a tarball, an https address of one, or a system of the catalogue (debian:13)
     #[argh(option, arg_name = "SRC")]
     pub from: Option<String>,
-    /// with --from and an address: what the file's checksum must be
+    /// with --from and an address: the expected SHA-256 checksum of the file
     #[argh(option, arg_name = "DIGITS")]
     pub sha256: Option<String>,
-    /// with --from and a system of the catalogue: its architecture, if not this machine's
+    /// with --from and a system of the catalogue: the architecture; the default is this machine's
     #[argh(option, arg_name = "ARCH")]
     pub arch: Option<String>,
-    /// with --from: unpack into a fresh ext4 image of this size, not into a directory
+    /// with --from: unpack into a new ext4 image of this size instead of a directory
     #[argh(option, arg_name = "SIZE", from_str_fn(size))]
     pub size: Option<u64>,
-    /// write this into the container's configuration; may be repeated
+    /// set this key in the container's configuration; may be repeated
     #[argh(option, arg_name = "KEY=VALUE")]
     pub set: Vec<Assignment>,
     /// root's password inside, and the user's; without one root is locked
@@ -68,8 +69,8 @@ pub struct Create {
     pub json: bool,
 }
 
-/// Boot containers. Starting one that runs already is no error. With --rootfs, --image or --from the container is
-/// made first if there is none of that name.
+/// Boot containers. Does nothing if a container is already running. With --rootfs, --image or --from, the container is
+/// created first if it does not exist.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(
     subcommand,
@@ -85,37 +86,38 @@ pub struct Start {
     /// every container
     #[argh(switch)]
     pub all: bool,
-    /// return when the init system says it is up, or fail after so many seconds
+    /// wait until the init system reports that it is up; fail after this timeout (default 120)
     #[argh(option, arg_name = "[=SECONDS]")]
     pub wait: Option<Wait>,
-    /// stay attached to the console; one container only
+    /// stay in the foreground, attached to the console; for one container only
     #[argh(switch, short = 'f')]
     pub foreground: bool,
-    /// print what would be done and change nothing
+    /// print the steps of the start and change nothing
     #[argh(switch)]
     pub dry_run: bool,
-    /// make the container from this directory, used in place
+    /// create the container with this directory as the root file system
     #[argh(option, arg_name = "DIR")]
     pub rootfs: Option<PathBuf>,
-    /// make the container from this file system image or block device
+    /// create the container with this file system image or block device
     #[argh(option, arg_name = "FILE")]
     pub image: Option<PathBuf>,
-    /// make the container from this tarball or catalogue system
+    /// create the container from this tarball or system of the catalogue
     #[argh(option, arg_name = "SRC")]
     pub from: Option<String>,
-    /// with --from: unpack into a fresh ext4 image of this size
+    /// with --from: unpack into a new ext4 image of this size
     #[argh(option, arg_name = "SIZE", from_str_fn(size))]
     pub size: Option<u64>,
-    /// keep every change of this start in memory and lose it at the stop; --set volatile=yes does so for good
+    /// keep changes to the root file system in memory and discard them at the stop, for this start only; to make it
+    /// permanent, use --set volatile=yes
     #[argh(switch)]
     pub volatile: bool,
-    /// write this into the container's configuration first; may be repeated
+    /// set this key in the container's configuration before the start; may be repeated
     #[argh(option, arg_name = "KEY=VALUE")]
     pub set: Vec<Assignment>,
 }
 
 impl Create {
-    /// Where the root file system comes from. `None` only for a struct that no command line could have produced.
+    /// Where the root file system comes from. `None` only for a struct that no command line can produce.
     #[must_use]
     pub fn source(&self) -> Option<Source> {
         source(self.rootfs.as_ref(), self.image.as_ref(), self.from.as_ref())
@@ -123,8 +125,8 @@ impl Create {
 }
 
 impl Start {
-    /// The `create` this command line asks for, if its container does not exist yet. `None` when it names no root
-    /// file system: then `set` applies to a container that must be there.
+    /// The `create` to perform if the container does not exist. `None` if the command line names no root file system:
+    /// then the container must exist, and `set` applies to it.
     #[must_use]
     pub fn creation(&self) -> Option<Create> {
         source(self.rootfs.as_ref(), self.image.as_ref(), self.from.as_ref())?;
@@ -153,8 +155,8 @@ fn source(rootfs: Option<&PathBuf>, image: Option<&PathBuf>, from: Option<&Strin
         .or_else(|| from.map(|name| Source::Archive(name.clone())))
 }
 
-/// Shut containers down. Their init system is asked first, and killed when it takes too long. Stopping one that is
-/// stopped is no error.
+/// Shut containers down. ds requests a clean shutdown from the init system and kills the container after a timeout.
+/// Does nothing if a container is already stopped.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(subcommand, name = "stop", example = "ds stop web", example = "ds stop --all --timeout 5")]
 pub struct Stop {
@@ -164,28 +166,28 @@ pub struct Stop {
     /// every running container
     #[argh(switch)]
     pub all: bool,
-    /// kill what is left after so many seconds, instead of the configured stop-timeout
+    /// kill the container after this timeout instead of the configured stop-timeout
     #[argh(option, arg_name = "SECONDS", from_str_fn(seconds))]
     pub timeout: Option<Duration>,
-    /// kill at once, without asking the init system
+    /// kill the container at once, without a clean shutdown
     #[argh(switch)]
     pub kill: bool,
 }
 
-/// Shut containers down and boot them again. A container that is stopped is booted.
+/// Shut containers down and boot them again. A stopped container is started.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(subcommand, name = "restart", example = "ds restart web", example = "ds restart web --wait")]
 pub struct Restart {
     /// the containers to restart
     #[argh(positional, arg_name = "NAME")]
     pub names: Vec<String>,
-    /// return when the init system says it is up, or fail after so many seconds
+    /// wait until the init system reports that it is up; fail after this timeout (default 120)
     #[argh(option, arg_name = "[=SECONDS]")]
     pub wait: Option<Wait>,
 }
 
-/// Stop containers where they are, until they are thawed. Their processes keep their memory and use no processor.
-/// Freezing one that is frozen is no error.
+/// Suspend all processes of containers. Frozen processes keep their memory and use no processor time. Does nothing if
+/// a container is already frozen.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(subcommand, name = "freeze", example = "ds freeze web", example = "ds freeze web db")]
 pub struct Freeze {
@@ -194,7 +196,7 @@ pub struct Freeze {
     pub names: Vec<String>,
 }
 
-/// Let frozen containers go on. Thawing one that is not frozen is no error.
+/// Resume all processes of frozen containers. Does nothing if a container is not frozen.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(subcommand, name = "thaw", example = "ds thaw web")]
 pub struct Thaw {
@@ -210,12 +212,12 @@ pub struct List {
     /// print one JSON document
     #[argh(switch)]
     pub json: bool,
-    /// print the names alone, one a line
+    /// print only the names, one per line
     #[argh(switch)]
     pub names: bool,
 }
 
-/// Show one container. Its state, PID 1, init system, root file system, network and last exit.
+/// Show one container. Prints its state, PID 1, init system, root file system, network and last exit.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(subcommand, name = "info", example = "ds info web", example = "ds info web --pid")]
 pub struct Info {
@@ -225,16 +227,16 @@ pub struct Info {
     /// print one JSON document
     #[argh(switch)]
     pub json: bool,
-    /// print only the PID, as the host sees it, of the container's PID 1; NONE, and exit code 1, when it does not run
+    /// print only the host's PID of the container's init; if it is not running, print NONE and exit with code 1
     #[argh(switch)]
     pub pid: bool,
 }
 
-/// Show what running containers use. Processor, memory, processes, disk and uptime.
+/// Show the resource usage of running containers. Prints processor, memory, processes, disk and uptime.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(subcommand, name = "stats", example = "ds stats", example = "ds stats web --json")]
 pub struct Stats {
-    /// this container only
+    /// only this container
     #[argh(positional, arg_name = "NAME")]
     pub name: Option<String>,
     /// print one JSON document
@@ -249,13 +251,13 @@ pub struct Get {
     /// the container
     #[argh(positional, arg_name = "NAME")]
     pub name: String,
-    /// section.key; 'container.' may be left out
+    /// section.key; the prefix 'container.' is optional
     #[argh(positional, arg_name = "KEY")]
     pub key: Option<String>,
 }
 
-/// Change a container's configuration. Comments and order are kept. A running container sees the change at its next
-/// start.
+/// Change a container's configuration. Comments and order in the file are kept. For a running container, the change
+/// takes effect at its next start.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(
     subcommand,
@@ -267,7 +269,7 @@ pub struct Set {
     /// the container
     #[argh(positional, arg_name = "NAME")]
     pub name: String,
-    /// section.key=value; 'container.' may be left out
+    /// section.key=value; the prefix 'container.' is optional
     #[argh(positional, arg_name = "KEY=VALUE")]
     pub assignments: Vec<Assignment>,
 }

@@ -1,39 +1,39 @@
-//! Verbs about the data of stopped containers, and about the catalogue they come from.
+//! Verbs for the data of stopped containers, and for the catalogue.
 //!
-//! Argument structs only: one doc line each is the help text, and completions, usage lines and option spelling are
-//! derived from them (see `table`).
+//! Owns the argument structs of these verbs and nothing else. The help text is the documentation of each field;
+//! completions, usage lines and the spelling of options are derived from the structs (see `table`).
 
 use super::value::size;
 use argh::{ArgsInfo, FromArgValue, FromArgs};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-/// Delete a container. Its configuration, its logs and the root file system it owns go; a root file system used in
-/// place stays, and nothing is ever deleted across a mount point.
+/// Delete a container. Removes its configuration, its logs and its own root file system. Keeps a root file system given
+/// with --rootfs or --image, and never deletes across a mount point.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(subcommand, name = "rm", example = "ds rm test")]
 pub struct Remove {
     /// the container
     #[argh(positional, arg_name = "NAME")]
     pub name: String,
-    /// kill it first if it runs
+    /// if the container is running, kill it first
     #[argh(switch)]
     pub force: bool,
 }
 
-/// Give a stopped container another name.
+/// Rename a stopped container.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(subcommand, name = "rename", example = "ds rename test web")]
 pub struct Rename {
     /// the container
     #[argh(positional, arg_name = "NAME")]
     pub name: String,
-    /// its new name
+    /// the new name
     #[argh(positional, arg_name = "NEW_NAME")]
     pub new_name: String,
 }
 
-/// Make a second container out of a stopped one.
+/// Copy a stopped container to a new one.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(subcommand, name = "copy", example = "ds copy web web-before-upgrade")]
 pub struct Copy {
@@ -43,12 +43,12 @@ pub struct Copy {
     /// the name of the copy
     #[argh(positional, arg_name = "NEW_NAME")]
     pub new_name: String,
-    /// print progress as one JSON event a line
+    /// print progress as JSON, one event per line
     #[argh(switch)]
     pub json: bool,
 }
 
-/// Write a stopped container into one file. Configuration and root file system are both in it.
+/// Export a stopped container to a file. The file contains the configuration and the root file system.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(
     subcommand,
@@ -60,18 +60,18 @@ pub struct Export {
     /// the container
     #[argh(positional, arg_name = "NAME")]
     pub name: String,
-    /// write to this file, or to stdout if it is '-', instead of NAME.tar.zst
+    /// the file to write, or '-' for stdout; the default is NAME.tar.zst
     #[argh(option, short = 'o', arg_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// overwrite a file that is there
+    /// overwrite an existing file
     #[argh(switch)]
     pub force: bool,
-    /// print progress as one JSON event a line
+    /// print progress as JSON, one event per line
     #[argh(switch)]
     pub json: bool,
 }
 
-/// Make a container from a file that 'ds export' wrote.
+/// Create a container from a file that 'ds export' wrote.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(subcommand, name = "import", example = "ds import web.tar.zst web")]
 pub struct Import {
@@ -93,27 +93,27 @@ pub struct Import {
     /// make an ordinary user who may become root with sudo or doas
     #[argh(option, arg_name = "NAME")]
     pub user: Option<String>,
-    /// print progress as one JSON event a line
+    /// print progress as JSON, one event per line
     #[argh(switch)]
     pub json: bool,
 }
 
-/// Grow or shrink the image of a stopped container. The file system in it is resized too.
+/// Grow or shrink the image of a stopped container. Also resizes the file system in the image.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(subcommand, name = "resize", example = "ds resize web 16G")]
 pub struct Resize {
     /// the container
     #[argh(positional, arg_name = "NAME")]
     pub name: String,
-    /// the new size: bytes, or a number with K, M, G or T
+    /// the new size, in bytes or with K, M, G or T
     #[argh(positional, arg_name = "SIZE", from_str_fn(size))]
     pub size: u64,
-    /// print progress as one JSON event a line
+    /// print progress as JSON, one event per line
     #[argh(switch)]
     pub json: bool,
 }
 
-/// What a container's root file system is kept in.
+/// The form of a container's root file system.
 #[derive(FromArgValue, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// An ext4 image.
@@ -124,8 +124,8 @@ pub enum Form {
     Directory,
 }
 
-/// Turn a container's directory into an image, or back. The container must be stopped; the old root file system is let
-/// go only when the new one has been compared with it.
+/// Convert a container's directory into an image, or back. The container must be stopped. ds
+/// compares the new root file system with the old one before it deletes the old one.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(
     subcommand,
@@ -137,41 +137,41 @@ pub struct Convert {
     /// the container
     #[argh(positional, arg_name = "NAME")]
     pub name: String,
-    /// what it shall become
+    /// the new form
     #[argh(positional, arg_name = "image|dir")]
     pub form: Form,
-    /// size of the image: bytes, or a number with K, M, G or T, instead of what is used, 30 % more and 512M
+    /// size of the image, in bytes or with K, M, G or T; the default is 130 % of the used space plus 512M
     #[argh(option, arg_name = "SIZE", from_str_fn(size))]
     pub size: Option<u64>,
-    /// print progress as one JSON event a line
+    /// print progress as JSON, one event per line
     #[argh(switch)]
     pub json: bool,
 }
 
-/// Make a distribution at home in a container. Its root file system gets what a start would change there: its own name,
-/// a safe udev trigger and, on Android, network groups. The container must be stopped.
+/// Adapt a root file system to run in a container. Makes the same changes as a start: the host name, a safe udev trigger
+/// and, on Android, network groups. The container must be stopped.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(subcommand, name = "seed", example = "ds seed web --dry-run", example = "ds seed web --undo")]
 pub struct Seed {
     /// the container
     #[argh(positional, arg_name = "NAME")]
     pub name: String,
-    /// print what would be changed and change nothing
+    /// print the changes and make none
     #[argh(switch)]
     pub dry_run: bool,
-    /// give back what was there before, byte for byte
+    /// restore the original files
     #[argh(switch)]
     pub undo: bool,
 }
 
-/// List the systems of the catalogue. Only those for this machine's architecture are shown.
+/// List the systems in the catalogue. By default, lists only those for this machine's architecture.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(subcommand, name = "images", example = "ds images", example = "ds images debian")]
 pub struct Images {
-    /// only those whose name contains this
+    /// only systems with this text in their name
     #[argh(positional, arg_name = "SEARCH")]
     pub search: Option<String>,
-    /// for this architecture (arm64, amd64, armhf, riscv64), or 'all'
+    /// the architecture: arm64, amd64, armhf, riscv64, or 'all'
     #[argh(option, arg_name = "ARCH")]
     pub arch: Option<String>,
     /// print one JSON document
@@ -179,23 +179,23 @@ pub struct Images {
     pub json: bool,
 }
 
-/// Fetch a system of the catalogue into the cache and verify it. An https address of an archive does as well.
+/// Download a system of the catalogue into the cache and verify it. Also downloads an archive from an https address.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(subcommand, name = "pull", example = "ds pull debian:13", example = "ds pull alpine:edge -o ./alpine")]
 pub struct Pull {
-    /// the system: distribution[:release[:variant]], as 'ds images' lists them, or an address
+    /// distribution[:release[:variant]] as listed by 'ds images', or an address
     #[argh(positional, arg_name = "SRC")]
     pub source: String,
-    /// for this architecture instead of this machine's
+    /// the architecture; the default is this machine's
     #[argh(option, arg_name = "ARCH")]
     pub arch: Option<String>,
-    /// with an address: what the file's checksum must be
+    /// with an address: the expected SHA-256 checksum of the file
     #[argh(option, arg_name = "DIGITS")]
     pub sha256: Option<String>,
-    /// unpack it into this directory too, which must not exist yet
+    /// unpack the system into this directory, which must not exist
     #[argh(option, short = 'o', arg_name = "DIR")]
     pub output: Option<PathBuf>,
-    /// unpack it into ./DISTRIBUTION_RELEASE too
+    /// unpack the system into ./DISTRIBUTION_RELEASE
     #[argh(switch)]
     pub unpack: bool,
     /// with -o or --unpack: root's password inside, and the user's
@@ -210,26 +210,26 @@ pub struct Pull {
     /// with -o or --unpack: make an ordinary user who may become root with sudo or doas
     #[argh(option, arg_name = "NAME")]
     pub user: Option<String>,
-    /// with -o or --unpack: the name server for /etc/resolv.conf inside
+    /// with -o or --unpack: write this name server to /etc/resolv.conf
     #[argh(option, arg_name = "ADDRESS")]
     pub dns: Option<IpAddr>,
-    /// print progress as one JSON event a line
+    /// print progress as JSON, one event per line
     #[argh(switch)]
     pub json: bool,
 }
 
-/// What is done with the cache.
+/// What to do with the cache.
 #[derive(FromArgValue, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheAction {
-    /// Show what is kept.
+    /// List the downloads in it.
     #[argh(name = "list")]
     List,
-    /// Remove all of it.
+    /// Remove all downloads from it.
     #[argh(name = "prune")]
     Prune,
 }
 
-/// List what was downloaded, or remove it. What another command is downloading now stays.
+/// List or remove the downloads in the cache. Keeps downloads that are in progress.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(subcommand, name = "cache", example = "ds cache list", example = "ds cache prune")]
 pub struct Cache {

@@ -1,14 +1,14 @@
-//! Help texts, written from `table`.
+//! Help texts, generated from `table`.
 //!
-//! Owns their layout: an overview in groups, and one page for each verb. Lines are at most 80 columns wide, which is
-//! what a terminal on a phone held sideways shows. It prints nothing itself.
+//! Owns their layout: an overview in groups, and one page for each verb. Lines have at most 80 columns, the width of a
+//! terminal on a phone in landscape orientation. It never prints.
 
 use super::table::{Arity, Flag, FlagValue, Operand, Verb, verbs};
 
 /// Columns of a help text.
 const WIDTH: usize = 80;
 
-/// Verbs in the overview; every verb is in exactly one group (a test holds us to it).
+/// Verbs in the overview. Every verb is in exactly one group, which a test verifies.
 const GROUPS: &[(&str, &str)] = &[
     ("Containers", "create start stop restart freeze thaw list info stats get set"),
     ("Inside a container", "run enter shell console logs"),
@@ -35,8 +35,8 @@ pub fn overview() -> String {
         }
     }
     page.line("");
-    page.line("'ds help VERB' explains a verb.");
-    page.line("Exit code: 0 done, or already so; 1 failed; 2 wrong usage.");
+    page.line("'ds help VERB' shows the help for a verb.");
+    page.line("Exit code: 0 success, or nothing to do; 1 failure; 2 wrong usage.");
     page.0
 }
 
@@ -137,7 +137,7 @@ impl Page {
         self.0.push('\n');
     }
 
-    /// A term and, from `column` on, its explanation; on the next line where the term is too long.
+    /// A term and, from `column` on, its explanation. If the term is too long, the explanation starts on the next line.
     fn entry(&mut self, term: &str, column: usize, text: &str) {
         if term.len() + 2 > column {
             self.line(term);
@@ -200,7 +200,7 @@ mod tests {
         for verb in verbs() {
             assert_eq!(groups.remove(verb.name), Some(1), "{}", verb.name);
         }
-        assert!(groups.is_empty(), "groups name verbs that are none: {groups:?}");
+        assert!(groups.is_empty(), "groups name unknown verbs: {groups:?}");
     }
 
     #[test]

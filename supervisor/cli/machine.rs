@@ -1,13 +1,14 @@
-//! Verbs about this machine and about ds itself.
+//! Verbs for this machine and for ds itself.
 //!
-//! Argument structs only: one doc line each is the help text, and completions, usage lines and option spelling are
-//! derived from them (see `table`). `help` implements argh's traits by hand because argh keeps that name to itself.
+//! Owns the argument structs of these verbs and nothing else. The help text is the documentation of each field;
+//! completions, usage lines and the spelling of options are derived from the structs (see `table`). `help` implements
+//! argh's traits by hand because argh reserves that name.
 
 use argh::{ArgsInfo, CommandInfo, CommandInfoWithArgs, EarlyExit, FromArgValue, FromArgs, SubCommand};
 use argh::{Optionality, PositionalInfo};
 use std::path::PathBuf;
 
-/// Say what this kernel can do for containers. Exit code 1 when something required is missing.
+/// Check the kernel for the features that containers need. Exit code 1 if a required feature is missing.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(subcommand, name = "check", example = "ds check", example = "ds check --json")]
 pub struct Check {
@@ -16,50 +17,50 @@ pub struct Check {
     pub json: bool,
 }
 
-/// Collect what a bug report needs into one archive.
+/// Collect the data for a bug report in one archive.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(subcommand, name = "doctor", example = "ds doctor -o /sdcard/Download/ds.tar")]
 pub struct Doctor {
-    /// write the archive to this file
+    /// the archive to write
     #[argh(option, short = 'o', arg_name = "FILE")]
     pub output: Option<PathBuf>,
 }
 
-/// Run the supervisor. There is one per machine; service.sh starts it on Android, and elsewhere the first command
-/// that needs it does.
+/// Run the supervisor. Each machine has one. On Android, service.sh starts it at boot; on other systems, the first
+/// command that needs it starts it.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(subcommand, name = "supervise", example = "ds supervise --foreground")]
 pub struct Supervise {
-    /// stay attached to this terminal and log to stderr as well
+    /// stay in the foreground and also log to stderr
     #[argh(switch, short = 'f')]
     pub foreground: bool,
-    /// start no container by itself this time
+    /// do not start containers automatically
     #[argh(switch)]
     pub no_autostart: bool,
 }
 
-/// What to ask of the supervisor.
+/// The request to the supervisor.
 #[derive(FromArgValue, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SupervisorAction {
-    /// End it; containers keep running.
+    /// Stop it; containers keep running.
     #[argh(name = "stop")]
     Stop,
-    /// Say whether it runs, since when, and what it watches.
+    /// Show its uptime and the containers that it monitors.
     #[argh(name = "status")]
     Status,
-    /// Go on with the program that is on disk now, and read supervisor.ini again.
+    /// Execute the installed program in its place, and read supervisor.ini again.
     #[argh(name = "reload")]
     Reload,
 }
 
-/// Control the running supervisor. Containers keep running when it stops, and the next one adopts them.
+/// Control the running supervisor. Containers keep running while it is stopped, and the next supervisor adopts them.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(subcommand, name = "supervisor", example = "ds supervisor status")]
 pub struct Supervisor {
-    /// stop it, show its status, or have it go on with the program and the configuration that are on disk now
+    /// stop the supervisor, show its status, or reload the program and the configuration from disk
     #[argh(positional, arg_name = "stop|status|reload")]
     pub action: SupervisorAction,
-    /// with reload: the program, if not the one that was installed
+    /// with reload: execute this program instead of the installed one
     #[argh(option, arg_name = "FILE")]
     pub binary: Option<PathBuf>,
     /// with status: print one JSON document
@@ -67,7 +68,7 @@ pub struct Supervisor {
     pub json: bool,
 }
 
-/// Answer one request of the WebUI.
+/// Process one request of the WebUI.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(subcommand, name = "rpc", example = "ds rpc eyJhcmd2IjpbImxpc3QiXX0")]
 pub struct Rpc {
@@ -76,7 +77,7 @@ pub struct Rpc {
     pub request: String,
 }
 
-/// Which script of the flashable module asks.
+/// The script of the flashable module that calls.
 #[derive(FromArgValue, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ModuleAction {
     /// `customize.sh`, in the installer of a root manager.
@@ -93,14 +94,14 @@ pub enum ModuleAction {
     Uninstall,
 }
 
-/// Do the work of one script of the flashable module. Only its scripts call this.
+/// Perform the task of one module script. Only the scripts of the module call this.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(subcommand, name = "module", example = "ds module action")]
 pub struct Module {
-    /// what the script is for
+    /// the script
     #[argh(positional, arg_name = "install|boot|action|uninstall")]
     pub action: ModuleAction,
-    /// with boot: the module's directory, if not the usual one
+    /// with boot: the module's directory, if it is not the default one
     #[argh(option, arg_name = "DIRECTORY")]
     pub module: Option<PathBuf>,
 }
@@ -114,7 +115,7 @@ pub struct Version {
     pub json: bool,
 }
 
-/// A shell that completions can be written for.
+/// A shell with a completion script.
 #[derive(FromArgValue, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ShellKind {
     /// GNU bash.
@@ -128,7 +129,7 @@ pub enum ShellKind {
     Fish,
 }
 
-/// Print a script that completes verbs, options and container names.
+/// Print a completion script for a shell. It completes verbs, options and container names.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(
     subcommand,
@@ -142,15 +143,15 @@ pub struct Completions {
     pub shell: ShellKind,
 }
 
-/// Explain one verb, or list them all.
+/// Show the help for a verb, or the list of verbs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Help {
-    /// The verb to explain; `None` asks for the overview.
+    /// The verb; `None` for the overview.
     pub verb: Option<String>,
 }
 
 impl Help {
-    const DESCRIPTION: &'static str = "Explain one verb, or list them all.";
+    const DESCRIPTION: &'static str = "Show the help for a verb, or the list of verbs.";
 }
 
 impl SubCommand for Help {
@@ -172,7 +173,7 @@ impl ArgsInfo for Help {
             examples: &["ds help start"],
             positionals: &[PositionalInfo {
                 name: "VERB",
-                description: "the verb to explain",
+                description: "the verb",
                 optionality: Optionality::Optional,
                 hidden: false,
             }],

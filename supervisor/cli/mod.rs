@@ -1,9 +1,9 @@
 //! The command line: argv in, one typed verb out.
 //!
-//! Owns the grammar of `ds` and the words of every usage error. It performs nothing, reads nothing but its arguments
-//! and knows nothing of configuration keys or of which containers exist. The structs are argh's (one doc line each is
-//! the help text); `normalise` stands in front of argh because argh itself knows neither `--opt=value` nor bundled
-//! short options, and `compat` translates the command lines of older tools into the same structs.
+//! Owns the grammar of `ds` and the text of every usage error. It reads nothing but its arguments, changes nothing, and
+//! knows neither configuration keys nor containers. The structs are argh's; the documentation of a field is its help
+//! text. `normalise` rewrites a command line before argh reads it, because argh supports neither `--opt=value` nor
+//! bundled short options. `compat` translates the command lines of older tools into the same structs.
 
 pub mod compat;
 mod containers;
@@ -31,7 +31,7 @@ pub use value::{Assignment, Wait};
 
 use argh::{ArgsInfo, FromArgs};
 
-/// Everything `ds` can be asked to do.
+/// All verbs of `ds`.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(subcommand)]
 #[allow(missing_docs, reason = "each variant is documented at the struct it holds")]

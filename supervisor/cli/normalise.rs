@@ -1,14 +1,14 @@
-//! The grammar in front of argh: what a user writes, turned into the one form argh reads.
+//! The grammar in front of argh: rewrites a command line into the one form that argh reads.
 //!
-//! Owns `--opt=value`, attached and bundled short options, options behind operands, `--`, trailing commands and
-//! optional values, and the words of every mistake in them. Which options take values comes from `table` alone. The
-//! result is always `--long value … -- operand …`. getopt(3) is the model.
+//! Owns `--opt=value`, attached and bundled short options, options after operands, `--`, trailing commands, optional
+//! values, and the text of every error in them. `table` says which options take values. The result always has the form
+//! `--long value … -- operand …`. The model is getopt(3).
 
 use super::table::{Arity, Flag, FlagValue, Verb};
 use crate::nearest::nearest;
 use std::{borrow::Cow, slice};
 
-/// A command line in argh's form, or a call for help.
+/// A command line in argh's form, or a request for help.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Normalised {
     /// `--help` or `-h` was among the options.
@@ -20,7 +20,7 @@ pub enum Normalised {
 /// Reads the words after the verb.
 ///
 /// # Errors
-/// What is wrong, without the `ds: VERB: ` in front and without a newline.
+/// The error message, without the leading `ds: VERB: ` and without a newline.
 pub fn normalise(verb: &Verb, words: &[String]) -> Result<Normalised, String> {
     let mut reader =
         Reader { verb, rest: words.iter(), options: Vec::new(), operands: Vec::new(), given: Vec::new() };
@@ -51,7 +51,7 @@ pub fn normalise(verb: &Verb, words: &[String]) -> Result<Normalised, String> {
     Ok(Normalised::Words(options))
 }
 
-/// A word as it may stand in a one-line message: control characters and empty words are made visible.
+/// Quotes a word for a one-line message: makes control characters and empty words visible.
 pub fn shown(word: &str) -> Cow<'_, str> {
     if word.is_empty() || word.chars().any(|letter| letter.is_control() || letter.is_whitespace()) {
         Cow::Owned(format!("{word:?}"))
@@ -87,7 +87,7 @@ impl Reader<'_> {
             let option = self.verb.short(letter).ok_or_else(|| self.unknown_short(letter, letters))?;
             let attached = match option.value {
                 FlagValue::None => None,
-                // Unlike getopt(3), `-n=5` means what it looks like.
+                // Unlike getopt(3), `-n=5` sets the value 5.
                 FlagValue::Required(_) | FlagValue::Optional(_) => {
                     let value = rest.as_str();
                     rest = "".chars();
@@ -101,7 +101,7 @@ impl Reader<'_> {
         Ok(false)
     }
 
-    /// Stores one option as argh reads it. `written` is how the user spelled it. True if it asks for help.
+    /// Stores one option in argh's form. `written` is the spelling of the user.
     fn take(&mut self, option: &Flag, written: &str, attached: Option<&str>) -> Result<bool, String> {
         let value = match (option.value, attached) {
             (FlagValue::None, Some(_)) => return Err(format!("{written} takes no value")),
@@ -125,7 +125,7 @@ impl Reader<'_> {
         Ok(false)
     }
 
-    /// The value in the next word. A word that is itself an option of this verb was hardly meant as one.
+    /// The value in the next word. A word that is itself an option of this verb is probably not a value.
     fn detached(&mut self, written: &str, name: &str) -> Result<String, String> {
         let missing = format!("{written} needs a value ({name})");
         match self.rest.next() {
@@ -185,7 +185,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Compares the number and the fixed words of the operands with what the verb takes.
+    /// Checks the number of operands, and operands with a fixed set of words.
     fn check_operands(&self) -> Result<(), String> {
         let help = || format!("see '{}'", self.verb.help_command);
         let mut given = self.operands.iter();
@@ -215,9 +215,9 @@ impl Reader<'_> {
         let has_all = self.verb.long("all").is_some();
         let all = self.given.contains(&"all");
         match words.first() {
-            None if has_all && !all => Err(format!("{name} is missing; name one or more, or say --all")),
+            None if has_all && !all => Err(format!("{name} is missing; give one or more names, or --all")),
             None if !has_all => Err(format!("{name} is missing; see '{}'", self.verb.help_command)),
-            Some(_) if all => Err(format!("either {name} or --all, not both")),
+            Some(_) if all => Err(format!("{name} and --all exclude each other; give one of them")),
             _ if words.iter().any(String::is_empty) => Err(format!("{name} is empty")),
             _ => Ok(()),
         }
@@ -327,8 +327,8 @@ mod tests {
             ("info", "NAME is missing; see 'ds help info'"),
             ("rename a", "NEW_NAME is missing; see 'ds help rename'"),
             ("info a b", "unexpected operand b; see 'ds help info'"),
-            ("start", "NAME is missing; name one or more, or say --all"),
-            ("start --all web", "either NAME or --all, not both"),
+            ("start", "NAME is missing; give one or more names, or --all"),
+            ("start --all web", "NAME and --all exclude each other; give one of them"),
             ("restart", "NAME is missing; see 'ds help restart'"),
             ("set web", "KEY=VALUE is missing; see 'ds help set'"),
             ("run web --", "CMD is missing; see 'ds help run'"),

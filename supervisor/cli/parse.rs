@@ -1,6 +1,7 @@
 //! From the words of a command line to one typed verb.
 //!
-//! Owns the order: older tools' words are translated, then normalised for argh, then checked by `rules`.
+//! Owns the order: `compat` translates the words of older tools, `normalise` prepares them for argh, and `rules` checks
+//! the result. Reads nothing but its arguments.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -11,17 +12,17 @@ use super::normalise::{Normalised, normalise, shown};
 use super::usage::Usage;
 use super::{Command, compat, help, rules, table};
 
-/// A command line that was understood.
+/// A valid command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invocation {
-    /// What to do, with its arguments.
+    /// The verb and its arguments.
     pub command: Command,
 }
 
-/// Splits what the kernel passed to the process into argv[0] and the words after it.
+/// Splits the arguments of the process into argv[0] and the rest.
 ///
 /// # Errors
-/// A word that is not UTF-8: names, keys and JSON are, and a path that is not cannot be shown in any of them.
+/// A word that is not UTF-8: names, keys and JSON are UTF-8, and a message cannot show any other path.
 pub fn arguments(argv: impl IntoIterator<Item = OsString>) -> Result<(String, Vec<String>), Usage> {
     let mut argv = argv.into_iter();
     let program = argv.next().map_or_else(|| "ds".to_owned(), |name| name.to_string_lossy().into_owned());
@@ -34,11 +35,11 @@ pub fn arguments(argv: impl IntoIterator<Item = OsString>) -> Result<(String, Ve
     Ok((program, words.collect::<Result<_, _>>()?))
 }
 
-/// Reads a command line. `program` is argv[0], whose last component chooses the grammar: the names of the older tools
-/// that `compat` knows, or else that of `ds`. `words` are the arguments after it.
+/// Parses a command line. `program` is argv[0], whose last component selects the grammar: that of an older tool that
+/// `compat` knows, or that of `ds`. `words` are the arguments after it.
 ///
 /// # Errors
-/// The help that was asked for, or one line saying what is wrong.
+/// The help, if it was requested, or a usage error of one line.
 pub fn command_line(program: &str, words: &[String]) -> Result<Invocation, Usage> {
     let name = Path::new(program).file_name().and_then(|name| name.to_str()).unwrap_or("ds");
     let command = match compat::Tool::named(name) {
@@ -48,7 +49,7 @@ pub fn command_line(program: &str, words: &[String]) -> Result<Invocation, Usage
     Ok(Invocation { command })
 }
 
-/// Reads the words after `ds`.
+/// Parses the words after `ds`.
 fn parse_ds(words: &[String]) -> Result<Command, Usage> {
     let Some((first, rest)) = words.split_first() else {
         return Err(Usage::help(help::overview()));
@@ -83,7 +84,7 @@ fn build(name: &str, words: &[String]) -> Result<Command, Usage> {
     Ok(command)
 }
 
-/// argh's complaint about a value in our words; any other in its own, on one line.
+/// Rephrases argh's message about an invalid value. Puts any other message on one line.
 fn explain(exit: &EarlyExit) -> String {
     let text = exit.output.trim();
     let parts = text.split_once("' with value '");

@@ -1,17 +1,17 @@
-//! Rules that span several arguments of one verb.
+//! Rules about several arguments of one verb.
 //!
-//! Owns which options exclude or need each other, and says so in one line. What can be said about a single argument is
-//! said by its type, and how many operands there are by `table`. No configuration key is known here.
+//! Owns which options exclude or need each other, and the messages about it. The type of an argument checks the
+//! argument alone; `table` has the number of operands. It never looks at configuration keys.
 
 use super::{Command, Create, Form, Import, Pull, Start, SupervisorAction, normalise::shown, table};
 use crate::config::value::{AccountName, Name};
 use crate::nearest::nearest;
 use std::path::Path;
 
-/// Checks a command that argh has built.
+/// Checks a command that argh has parsed.
 ///
 /// # Errors
-/// What is wrong, without the `ds: VERB: ` in front.
+/// The error message, without the leading `ds: VERB: `.
 pub fn check(command: &Command) -> Result<(), String> {
     for name in names(command) {
         name.parse::<Name>().map_err(|fault| fault.to_string())?;
@@ -23,7 +23,7 @@ pub fn check(command: &Command) -> Result<(), String> {
         Command::List(list) => exclusive(&[("--json", list.json), ("--names", list.names)]),
         Command::Info(info) => exclusive(&[("--json", info.json), ("--pid", info.pid)]),
         Command::Convert(convert) if convert.size.is_some() && convert.form == Form::Directory => {
-            Err("--size goes with image only; a directory has no size of its own".to_owned())
+            Err("--size is only valid with image; a directory has no fixed size".to_owned())
         }
         Command::Export(export) => {
             let to_stdout = export.output.as_ref().is_some_and(|file| file.as_os_str() == "-");
@@ -34,12 +34,12 @@ pub fn check(command: &Command) -> Result<(), String> {
         Command::Supervisor(supervisor)
             if supervisor.json && supervisor.action != SupervisorAction::Status =>
         {
-            Err("--json goes with status only".to_owned())
+            Err("--json is only valid with status".to_owned())
         }
         Command::Supervisor(supervisor)
             if supervisor.binary.is_some() && supervisor.action != SupervisorAction::Reload =>
         {
-            Err("--binary goes with reload only".to_owned())
+            Err("--binary is only valid with reload".to_owned())
         }
         Command::Help(help) => help.verb.as_deref().map_or(Ok(()), check_verb),
         _ => Ok(()),
@@ -84,7 +84,7 @@ fn check_pull(pull: &Pull) -> Result<(), String> {
         ("--dns", pull.dns.is_some()),
     ];
     if let Some((option, _)) = for_a_tree.iter().find(|(_, given)| *given && !unpacks) {
-        return Err(format!("{option} goes with --output or --unpack only"));
+        return Err(format!("{option} is only valid with --output or --unpack"));
     }
     let Pull { password, password_file, user, .. } = pull;
     check_login(password.as_deref(), password_file.as_deref(), user.as_deref(), false)
@@ -117,7 +117,7 @@ fn check_login(
     }
 }
 
-/// Refuses a verb there is none of, naming the nearest one.
+/// Refuses an unknown verb and suggests the nearest one.
 pub fn check_verb(name: &str) -> Result<(), String> {
     let verbs = table::verbs();
     if verbs.iter().any(|verb| verb.name == name) {
@@ -136,7 +136,7 @@ pub fn check_verb(name: &str) -> Result<(), String> {
     })
 }
 
-/// What other container tools call our verbs, where the spelling is no help.
+/// Names that other container tools use for our verbs, where the spelling does not lead to the right one.
 fn verb_elsewhere(name: &str) -> Option<&'static str> {
     Some(match name {
         "attach" => "console",
@@ -163,7 +163,7 @@ fn verb_elsewhere(name: &str) -> Option<&'static str> {
 fn exclusive(options: &[(&str, bool)]) -> Result<(), String> {
     let mut given = options.iter().filter(|(_, given)| *given).map(|(name, _)| name);
     match (given.next(), given.next()) {
-        (Some(one), Some(other)) => Err(format!("either {one} or {other}, not both")),
+        (Some(one), Some(other)) => Err(format!("{one} and {other} exclude each other; give one of them")),
         _ => Ok(()),
     }
 }
@@ -171,7 +171,9 @@ fn exclusive(options: &[(&str, bool)]) -> Result<(), String> {
 fn check_sources(rootfs: bool, image: bool, from: bool, size: bool) -> Result<(), String> {
     exclusive(&[("--rootfs", rootfs), ("--image", image), ("--from", from)])?;
     if size && !from {
-        return Err("--size goes with --from only; see 'ds help resize' for an existing image".to_owned());
+        return Err(
+            "--size is only valid with --from; to resize an existing image, use 'ds resize'".to_owned()
+        );
     }
     Ok(())
 }
@@ -184,7 +186,7 @@ fn check_create(create: &Create) -> Result<(), String> {
     check_login(password.as_deref(), password_file.as_deref(), user.as_deref(), from_input)?;
     match create.source() {
         Some(_) => Ok(()),
-        None => Err("no root file system; say --rootfs DIR, --image FILE or --from SRC".to_owned()),
+        None => Err("no root file system; give --rootfs DIR, --image FILE or --from SRC".to_owned()),
     }
 }
 
@@ -203,7 +205,7 @@ fn check_start(start: &Start) -> Result<(), String> {
         ("--foreground", start.foreground),
     ];
     match for_one.iter().find(|(_, given)| *given) {
-        Some((option, _)) => Err(format!("{option} goes with exactly one NAME")),
+        Some((option, _)) => Err(format!("{option} needs exactly one NAME")),
         None => Ok(()),
     }
 }

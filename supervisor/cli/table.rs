@@ -1,8 +1,8 @@
-//! What every verb takes, read off the argument structs.
+//! The grammar of every verb, derived from the argument structs.
 //!
-//! One table for the grammar, the help texts and the completions, so that they cannot drift apart. It is derived from
-//! argh's `ArgsInfo`; what argh cannot say is said in an `arg_name`: `[=X]` is a value that may be left out and is
-//! attached with `=`, `[X]` a trailing command that may be left out, `a|b` a choice of fixed words.
+//! Owns the one table from which the parser, the help texts and the completions are made, so that they always agree. It
+//! is derived from argh's `ArgsInfo`. An `arg_name` carries what argh cannot express: `[=X]` is an optional value,
+//! attached with `=`; `[X]` is an optional trailing command; `a|b` is a choice of fixed words.
 
 use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfo, FlagInfoKind, Optionality, PositionalInfo, SubCommand};
 
@@ -32,7 +32,7 @@ pub struct Flag {
     pub long: &'static str,
     /// One-letter name.
     pub short: Option<char>,
-    /// What follows it.
+    /// Its value.
     pub value: FlagValue,
     /// Whether it may be given more than once.
     pub repeats: bool,
@@ -40,7 +40,7 @@ pub struct Flag {
     pub description: &'static str,
 }
 
-/// What follows an option.
+/// The value of an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FlagValue {
     /// Nothing: a switch.
@@ -51,48 +51,48 @@ pub enum FlagValue {
     Optional(Placeholder),
 }
 
-/// How many words an operand stands for.
+/// The number of words of an operand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arity {
     /// Exactly one.
     One,
-    /// One or none.
+    /// None or one.
     Optional,
-    /// One or more; none when the verb has `--all` and it is given.
+    /// One or more; none if the verb has `--all` and the user gives it.
     Many,
     /// A command of at least one word, never read as options.
     Command,
-    /// The same, but it may be left out.
+    /// The same, but optional.
     OptionalCommand,
 }
 
 /// One operand.
 #[derive(Debug, Clone)]
 pub struct Operand {
-    /// What it is called in usage lines and errors.
+    /// Its name in usage lines and errors.
     pub placeholder: Placeholder,
-    /// How many words it stands for.
+    /// The number of its words.
     pub arity: Arity,
     /// What it is for.
     pub description: &'static str,
 }
 
-/// The name a value goes by in usage lines, which also says what may be put there.
+/// The name of a value in usage lines. It also determines the completion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Placeholder(pub &'static str);
 
 impl Placeholder {
-    /// The fixed words to choose from; empty when any word may stand there.
+    /// The fixed words to choose from; empty if any word is valid.
     #[must_use]
     pub fn choices(self) -> Vec<&'static str> {
         if self.0.contains('|') { self.0.split('|').collect() } else { Vec::new() }
     }
 }
 
-/// Where the description of a verb comes from.
+/// The source of a verb's description.
 type Describe = fn() -> CommandInfoWithArgs;
 
-/// Names and descriptions of verbs, so that reading a command line describes one verb and not all of them.
+/// Names and descriptions of verbs. They allow the parser to describe one verb instead of all.
 macro_rules! described {
     ($($verb:ident),+ $(,)?) => {
         [$((<super::$verb as SubCommand>::COMMAND.name, <super::$verb as ArgsInfo>::get_args_info as Describe)),+]
@@ -138,10 +138,10 @@ const VERBS: [(&str, Describe); 35] = described![
     Help,
 ];
 
-/// Verbs that nobody types: in no overview and no completion, but with a help text.
+/// Verbs for scripts: not in the overview or the completions, but with a help text.
 const HIDDEN: [(&str, Describe); 1] = described![Module];
 
-/// All verbs for people, in the order of the overview.
+/// All verbs for users, in the order of the overview.
 #[must_use]
 pub fn verbs() -> Vec<Verb> {
     VERBS.iter().map(|(_, describe)| Verb::from_info(&describe())).collect()
@@ -157,7 +157,7 @@ pub fn verb(name: &str) -> Option<Verb> {
 impl Verb {
     fn from_info(info: &CommandInfoWithArgs) -> Self {
         let own = info.flags.iter().filter(|flag| flag.long != "--help").map(Flag::from_info);
-        let help = Flag { short: Some('h'), description: "show this text", ..Flag::switch("help") };
+        let help = Flag { short: Some('h'), description: "show this help", ..Flag::switch("help") };
         Self {
             name: info.name,
             description: info.description,
@@ -187,7 +187,7 @@ impl Verb {
         self.options.iter().find(|option| option.short == Some(letter))
     }
 
-    /// How many operands come before the trailing command; `None` when the verb takes no command.
+    /// The number of operands before the trailing command; `None` if the verb takes no command.
     #[must_use]
     pub fn before_command(&self) -> Option<usize> {
         self.operands
@@ -197,7 +197,7 @@ impl Verb {
 }
 
 impl Flag {
-    /// An option that takes no value, has no one-letter name and says nothing about itself.
+    /// A switch without a one-letter name and without a description.
     #[must_use]
     pub const fn switch(long: &'static str) -> Self {
         Self { long, short: None, value: FlagValue::None, repeats: false, description: "" }

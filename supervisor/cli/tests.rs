@@ -127,22 +127,22 @@ fn refused_values_are_shown_with_the_reason() {
 #[test]
 fn options_that_exclude_or_need_each_other() {
     for (line, expected) in [
-        ("create a", "no root file system; say --rootfs DIR, --image FILE or --from SRC"),
-        ("create a --rootfs b --image c", "either --rootfs or --image, not both"),
+        ("create a", "no root file system; give --rootfs DIR, --image FILE or --from SRC"),
+        ("create a --rootfs b --image c", "--rootfs and --image exclude each other; give one of them"),
         (
             "create a --rootfs b --size 1G",
-            "--size goes with --from only; see 'ds help resize' for an existing image",
+            "--size is only valid with --from; to resize an existing image, use 'ds resize'",
         ),
-        ("start a b --rootfs c", "--rootfs goes with exactly one NAME"),
-        ("start --all --set a=b", "--set goes with exactly one NAME"),
-        ("start a b -f", "--foreground goes with exactly one NAME"),
-        ("stop a --kill --timeout 1", "either --kill or --timeout, not both"),
-        ("convert a dir --size 1G", "--size goes with image only; a directory has no size of its own"),
-        ("export a -o - --json", "either --json or --output -, not both"),
-        ("list --json --names", "either --json or --names, not both"),
-        ("info a --pid --json", "either --json or --pid, not both"),
-        ("pull a -o b --unpack", "either --output or --unpack, not both"),
-        ("supervisor stop --json", "--json goes with status only"),
+        ("start a b --rootfs c", "--rootfs needs exactly one NAME"),
+        ("start --all --set a=b", "--set needs exactly one NAME"),
+        ("start a b -f", "--foreground needs exactly one NAME"),
+        ("stop a --kill --timeout 1", "--kill and --timeout exclude each other; give one of them"),
+        ("convert a dir --size 1G", "--size is only valid with image; a directory has no fixed size"),
+        ("export a -o - --json", "--json and --output - exclude each other; give one of them"),
+        ("list --json --names", "--json and --names exclude each other; give one of them"),
+        ("info a --pid --json", "--json and --pid exclude each other; give one of them"),
+        ("pull a -o b --unpack", "--output and --unpack exclude each other; give one of them"),
+        ("supervisor stop --json", "--json is only valid with status"),
         ("help strat", "unknown verb strat; did you mean start?"),
     ] {
         let verb = line.split(' ').next().unwrap_or_default();

@@ -1,18 +1,19 @@
-//! A command line that ends here: what is printed, where, and with which exit code.
+//! The result of a command line that runs no verb: the text, its stream and the exit code. Owns nothing else; never
+//! prints.
 
 use crate::exit::ExitCode;
 
-/// A command line that ends here: it asked for help, or it is wrong.
+/// A command line that requests help or is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Usage {
-    /// What to print, ending in a newline. One line when the command line is wrong.
+    /// The text to print, ending in a newline. It has one line if the command line is wrong.
     pub text: String,
-    /// Help that was asked for goes to stdout; everything else to stderr.
+    /// True for requested help, which goes to stdout; everything else goes to stderr.
     pub to_stdout: bool,
 }
 
 impl Usage {
-    /// 0 when help was asked for, 2 when the command line is wrong.
+    /// 0 for requested help, 2 for a wrong command line.
     #[must_use]
     pub const fn exit_code(&self) -> ExitCode {
         if self.to_stdout { ExitCode::Done } else { ExitCode::Usage }
@@ -20,13 +21,13 @@ impl Usage {
 }
 
 impl Usage {
-    /// Help that was asked for.
+    /// The requested help.
     #[must_use]
     pub fn help(text: impl Into<String>) -> Self {
         Self { text: text.into(), to_stdout: true }
     }
 
-    /// A mistake: one line, with what made it in front.
+    /// A usage error: one line that begins with `who`.
     #[must_use]
     pub fn mistake(who: &str, what: &str) -> Self {
         Self { text: format!("{who}: {what}\n"), to_stdout: false }

@@ -1,7 +1,7 @@
-//! Values on the command line: the few types that are stricter than a string.
+//! Values on the command line that are stricter than a string.
 //!
-//! Owns how durations, counts, sizes and `KEY=VALUE` words are read, and the words used when one is refused. What a
-//! key means, and whether its value fits, is the business of `config`. Everything here is total: no input panics.
+//! Owns the syntax of durations, counts, sizes and `KEY=VALUE` words, and the messages about invalid ones. `config`
+//! decides what a key means and which values it accepts. No input causes a panic.
 
 use std::{str::FromStr, time::Duration};
 
@@ -17,7 +17,7 @@ pub struct Assignment {
 }
 
 impl Assignment {
-    /// An assignment made by the program itself rather than read from a command line.
+    /// An assignment by the program itself, not from a command line.
     #[must_use]
     pub fn new(key: impl Into<String>, value: impl Into<String>) -> Self {
         Self { key: key.into(), value: value.into() }
@@ -36,7 +36,7 @@ impl FromStr for Assignment {
     }
 }
 
-/// How long `start --wait` waits for the init system to say that it is up.
+/// The timeout of `start --wait`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wait {
     /// `None` (plain `--wait`): two minutes.
@@ -86,10 +86,10 @@ pub fn lines(word: &str) -> Result<u32, String> {
 /// Reads a size in bytes as the configuration does: a number with an optional `K`, `M`, `G` or `T`, powers of 1024.
 ///
 /// # Errors
-/// Any other word, what is less than a byte, and what is too large for a file.
+/// Any other word, a size of less than one byte, and a size that is too large for a file.
 pub fn size(word: &str) -> Result<u64, String> {
     match Size::read(word).map(Size::bytes) {
-        Ok(0) => Err("is no size at all".to_owned()),
+        Ok(0) => Err("must be at least 1 byte".to_owned()),
         Ok(bytes) => Ok(bytes),
         Err(NoSize::Shape) => Err("is not a size; write it like 512M or 8G".to_owned()),
         Err(NoSize::TooLarge) => Err("is too large".to_owned()),

@@ -1,7 +1,8 @@
-//! The client: hands a command line and its standard streams to the supervisor, and waits for the exit code.
+//! The client: sends a command line and its standard streams to the supervisor, and waits for the exit code.
 //!
-//! Owns the forwarding of signals; `raw_mode` has the terminal. Does nothing privileged and reads no configuration:
-//! what it does is on the way of every `ds run`. Where no supervisor listens, it starts one. termios(3), signal(7).
+//! Owns the forwarding of signals; `raw_mode` owns the terminal. If no supervisor listens, it starts one. It never
+//! reads configuration and performs no privileged operation, since every `ds run` depends on its speed. termios(3),
+//! signal(7).
 
 mod raw_mode;
 mod silence;
@@ -29,19 +30,19 @@ use crate::sys::errno_of;
 use crate::sys::socket::next_length;
 use crate::worker::protocol::{ENVIRONMENT, FromWorker, GENERATION, Request, ToWorker};
 
-/// Signals that would end the client: the command gets them instead, whatever it does.
+/// Signals that would end the client. They are forwarded to the command instead.
 const ENDING: [Signal; 6] =
     [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1, Signal::SIGUSR2];
-/// Signals that matter to a command while it has the terminal.
+/// Signals that are forwarded while the command has the terminal.
 const OF_TERMINAL: [Signal; 3] = [Signal::SIGWINCH, Signal::SIGCONT, Signal::SIGTSTP];
 
-/// How often a request is made that nobody has read before the supervisor ended.
+/// How often a request is repeated that no supervisor has read before it ended.
 const MOST_TRIES: u32 = 3;
-/// How long a client waits for a supervisor that another client launches.
+/// The timeout for a supervisor that another client launches.
 const COMING_UP: Duration = Duration::from_secs(5);
 
-/// Connects to the supervisor before the command line is understood, for verbs that people wait for: it forks a worker
-/// meanwhile, which ends at once if nothing is asked for. What is in the way is told by [`run`].
+/// Connects to the supervisor before the command line is parsed, for interactive verbs: the supervisor forks a worker
+/// at the same time. A worker without a request ends at once. [`run`] reports any error.
 #[must_use]
 pub fn knock(words: &[String]) -> Option<OwnedFd> {
     let waited_for = ["run", "enter", "shell"].contains(&words.first()?.as_str());
@@ -51,10 +52,10 @@ pub fn knock(words: &[String]) -> Option<OwnedFd> {
     socket::connect_to(&Paths::from_environment().supervisor_socket()).ok()?
 }
 
-/// Has the supervisor run a command line; `argv` begins with the program's name. `early` is what [`knock`] gave.
+/// Has the supervisor run a command line. `argv` begins with the program's name; `early` is the result of [`knock`].
 ///
 /// # Errors
-/// When it could not be run, or did not come to its end.
+/// If the command line could not be run, or was not completed.
 pub fn run(paths: &Paths, argv: &[String], early: Option<OwnedFd>) -> Result<u8> {
     require_root()?;
     let mut connected = match early {
@@ -70,10 +71,10 @@ pub fn run(paths: &Paths, argv: &[String], early: Option<OwnedFd>) -> Result<u8>
             return Ok(code);
         }
     }
-    bail!("the supervisor ended again and again; see {}", paths.supervisor_log().display())
+    bail!("the supervisor ended repeatedly; see {}", paths.supervisor_log().display())
 }
 
-/// The same, but `None` when there is no supervisor.
+/// Like [`run`], but `None` without a running supervisor.
 ///
 /// # Errors
 /// As for [`run`].
@@ -88,7 +89,7 @@ fn require_root() -> Result<()> {
     Ok(())
 }
 
-/// Starts a supervisor, unless another process has just done it.
+/// Starts a supervisor, unless another process has just done so.
 fn launch(paths: &Paths) -> Result<OwnedFd> {
     launch::refuse_spoiled()?;
     let _lock = launch::lock(paths)?;
@@ -96,7 +97,7 @@ fn launch(paths: &Paths) -> Result<OwnedFd> {
         return Ok(connection);
     }
     let started = launch::start(paths, true);
-    // If it failed, the supervisor of a client that was interrupted may still be coming up.
+    // The supervisor of an interrupted client may still be starting.
     let until = Instant::now() + COMING_UP;
     loop {
         if let Some(connection) = socket::connect_to(&paths.supervisor_socket())? {
@@ -108,16 +109,16 @@ fn launch(paths: &Paths) -> Result<OwnedFd> {
         sleep(Duration::from_millis(10));
     }
     started.context("cannot start the supervisor")?;
-    bail!("the supervisor ended at once; see {}", paths.supervisor_log().display())
+    bail!("the supervisor ended immediately after its start; see {}", paths.supervisor_log().display())
 }
 
-/// `None` when the supervisor went before anybody had read the request: it can be made again.
+/// `None` if the supervisor ended before anyone read the request: the request can be repeated.
 fn converse(connection: &OwnedFd, argv: &[String]) -> Result<Option<u8>> {
     let set = |name: &str| Some((name.to_owned(), env::var(name).ok()?));
     let request = Request {
         generation: GENERATION,
         argv: argv.to_vec(),
-        // Empty where there is none any more: the worker can make nothing of it either.
+        // Empty if the directory was deleted: the worker cannot use it either.
         cwd: env::current_dir()
             .ok()
             .and_then(|path| path.into_os_string().into_string().ok())
@@ -125,9 +126,9 @@ fn converse(connection: &OwnedFd, argv: &[String]) -> Result<Option<u8>> {
         environment: ENVIRONMENT.iter().copied().filter_map(set).collect::<BTreeMap<_, _>>(),
     };
     wait_for_supervisor(connection)?;
-    // A supervisor that refuses has perhaps closed the connection already; its reason is there to be read.
+    // A supervisor that refuses the request may already have closed the connection; its reason can still be read.
     let sent = socket::send(connection, &request, &[stdin().as_fd(), stdout().as_fd(), stderr().as_fd()]);
-    // Until here a signal ends the client, and with it the worker. This is done while the worker already works.
+    // Until here, a signal ends the client and with it the worker. The worker is already running.
     let signals = Signals::listen(&ENDING)?;
     let mut terminal = Terminal { of_terminal: None };
     let silence = Silence::new();
@@ -136,7 +137,7 @@ fn converse(connection: &OwnedFd, argv: &[String]) -> Result<Option<u8>> {
     drop(terminal);
     match end? {
         End::Code(code) => {
-            // The process ends now, and with it what its signals do.
+            // The process ends now, which discards its pending signals.
             std::mem::forget(conversation);
             Ok(Some(code))
         }
@@ -152,19 +153,19 @@ fn converse(connection: &OwnedFd, argv: &[String]) -> Result<Option<u8>> {
     }
 }
 
-/// How a conversation ended.
+/// The result of a conversation.
 enum End {
     /// With the exit code.
     Code(u8),
-    /// Without a word.
+    /// The connection was closed without an exit code.
     Silent,
-    /// Before the request was read.
+    /// The connection was closed before the request was read.
     NotServed,
-    /// It does not read what the client has been told.
+    /// The worker does not read the forwarded signal.
     Unheard,
 }
 
-/// What poll(2) has found something for.
+/// The event that poll(2) reported.
 #[derive(Debug, PartialEq, Eq)]
 enum Ready {
     Terminal,
@@ -180,7 +181,7 @@ struct Conversation<'a> {
 }
 
 impl Conversation<'_> {
-    /// Forwards signals and follows the worker until it has said the exit code, or says no more.
+    /// Forwards signals and reads messages until the worker sends the exit code or closes the connection.
     fn follow(&mut self, terminal: &mut Terminal) -> Result<End> {
         loop {
             let mut set = PollSet::default();
@@ -201,14 +202,14 @@ impl Conversation<'_> {
                 }
             }
             if ready.contains(&Ready::Worker) {
-                // What was sent and is not read when the other end is closed comes back as this error (unix(7)), before
-                // what the other end may have said all the same.
+                // If the other end is closed with unread data, the first read returns this error (unix(7)). The data
+                // that it had sent can be read afterwards.
                 let unread = next_length(self.connection.as_fd()) == Err(Errno::ECONNRESET);
                 match socket::receive::<FromWorker>(self.connection)?.map(|received| received.message) {
                     Some(FromWorker::RawMode(on)) => {
                         terminal.raw_mode(on)?;
                         if on {
-                            // The worker holds output back until it hears this.
+                            // The worker holds output back until it receives this.
                             forward(self.connection, Signal::SIGWINCH as i32);
                         }
                     }
@@ -223,25 +224,25 @@ impl Conversation<'_> {
         }
     }
 
-    /// The connection has ended without an exit code. A command that was interrupted ends the way any program does.
+    /// The connection was closed without an exit code. An interrupted command ends like any program.
     fn end_as_signalled(self) -> Result<Option<u8>> {
         let last = self.last_signal.and_then(|number| Signal::try_from(number).ok());
         drop(self.signals);
         if let Some(signal) = last {
             call!(raise(signal), "raise({signal})")?;
         }
-        bail!("the worker died; see 'ds logs' or supervisor.log")
+        bail!("the worker died; see supervisor.log")
     }
 }
 
-/// A worker that has just ended does not mind; its last word is still to be read.
+/// Ignores that the worker has just ended; its last message can still be read.
 fn forward(connection: &OwnedFd, number: i32) {
     let _ = socket::send(connection, &ToWorker::Signal(number), &[]);
 }
 
-/// The terminal on standard input, if there is one; as it was once this is dropped.
+/// The terminal on standard input, if any. Dropping this restores it.
 struct Terminal {
-    /// Heard while the terminal is raw.
+    /// Forwarded while the terminal is raw.
     of_terminal: Option<Signals>,
 }
 
@@ -261,11 +262,11 @@ impl Terminal {
         let Some(signals) = &self.of_terminal else { return Ok(()) };
         for number in signals.take() {
             if number == Signal::SIGTSTP as i32 {
-                // Sent by somebody else: in raw mode no key does it. Stop with the terminal in order.
+                // Another process sent it: in raw mode, no key does. Restore the terminal before stopping.
                 self.raw_mode(false)?;
                 call!(raise(Signal::SIGTSTP), "raise(SIGTSTP)")?;
                 self.raw_mode(true)?;
-                // The window may have changed meanwhile.
+                // The window size may have changed in the meantime.
                 forward(connection, Signal::SIGWINCH as i32);
                 return Ok(());
             }

@@ -1,4 +1,5 @@
-//! Raw mode of the terminal on standard input. Owns how it was before, and restores it also in a panic. termios(3).
+//! Raw mode of the terminal on standard input. Owns the saved attributes, and restores them also after a panic.
+//! termios(3).
 
 use std::io::stdin;
 use std::panic;
@@ -6,10 +7,10 @@ use std::sync::{Mutex, Once, PoisonError};
 
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 
-/// The terminal as it was before it was made raw; process-wide, for the panic hook.
+/// The saved attributes of the terminal; process-wide, for the panic hook.
 static SAVED: Mutex<Option<Termios>> = Mutex::new(None);
 
-/// Standard input that is no terminal stays as it is.
+/// Does nothing if standard input is not a terminal.
 pub(super) fn enter() {
     let mut saved = SAVED.lock().unwrap_or_else(PoisonError::into_inner);
     if saved.is_some() {
@@ -31,7 +32,7 @@ pub(super) fn enter() {
     let _ = tcsetattr(stdin(), SetArg::TCSADRAIN, &raw);
 }
 
-/// Not TCSADRAIN: output that nobody takes must not keep the client.
+/// Not TCSADRAIN: unread output must not block the client.
 pub(super) fn restore() {
     let saved = SAVED.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(saved) = saved {

@@ -1,7 +1,7 @@
-//! When the other side of the conversation does not read: how long the client goes on waiting.
+//! Timeouts for a worker or supervisor that does not read.
 //!
-//! Owns the client's patience. A request that nobody has read means a supervisor that is stopped or frozen; a signal that
-//! nobody has read, a worker that is. A command that runs and says nothing is waited for without a limit. unix(7).
+//! Owns the client's timeouts. An unread request means that the supervisor is stopped or frozen; an unread signal means
+//! that the worker is. There is no timeout for a running command without output. unix(7).
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::thread::sleep;
@@ -12,26 +12,27 @@ use nix::poll::PollTimeout;
 use nix::unistd::Pid;
 
 use crate::monitor::is_stopped;
+use crate::poll::timeout_until;
 use crate::sys::socket::{peer, unread};
 
-/// How long a request may stay unread. A busy machine forks a worker within a fraction of that.
+/// The timeout for an unread request. Even a busy machine forks a worker in a fraction of it.
 const UNREAD: Duration = Duration::from_secs(10);
-/// How long a signal may stay unread that would end any other program.
+/// The timeout for an unread signal that would end any other program.
 const UNHEARD: Duration = Duration::from_secs(2);
 
-/// What the client waits to be read.
+/// The unread messages.
 #[derive(Debug)]
 pub(super) struct Silence {
-    /// Until when the request has to be read; none once it is.
+    /// The deadline for the request; `None` once it has been read.
     request: Option<Instant>,
-    /// Until when the first signal has to be read; none before there is one, and once it is.
+    /// The deadline for the first signal; `None` before a signal, and once it has been read.
     signal: Option<Instant>,
 }
 
-/// What to do about it.
+/// The decision.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Go on waiting.
+    /// Continue to wait.
     Wait,
     /// End as the signal would have ended any program.
     EndAsSignalled,
@@ -48,26 +49,23 @@ impl Silence {
         self.signal.get_or_insert_with(|| Instant::now() + UNHEARD);
     }
 
-    /// How long poll(2) may take.
+    /// The timeout for poll(2).
     pub(super) fn timeout(&self) -> PollTimeout {
         let soonest = [self.request, self.signal].into_iter().flatten().min();
-        soonest.map_or(PollTimeout::NONE, |until| {
-            let left = until.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
-            PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
-        })
+        timeout_until(soonest)
     }
 
-    /// Looks whether what was sent has been read, if that is due.
+    /// Checks whether the messages have been read, if the check is due.
     ///
     /// # Errors
-    /// That the supervisor does not answer.
+    /// If the supervisor does not answer.
     pub(super) fn judge(&mut self, connection: &OwnedFd) -> Result<Verdict> {
         let now = Instant::now();
         let is_due = |until: Option<Instant>| until.is_some_and(|until| until <= now);
         if !is_due(self.request) && !is_due(self.signal) {
             return Ok(Verdict::Wait);
         }
-        // A kernel that does not tell is trusted.
+        // If the kernel cannot tell, assume that it has been read.
         if unread(connection.as_fd()).unwrap_or(0) == 0 {
             (self.request, self.signal) = (None, None);
             return Ok(Verdict::Wait);
@@ -83,11 +81,11 @@ impl Silence {
     }
 }
 
-/// Waits for a supervisor that is stopped. To be called before anything is sent: a request that waits to be read keeps
-/// the client's standard streams open, and with them whoever reads what the client prints.
+/// Waits for a stopped supervisor. Must be called before anything is sent: an unread request keeps the client's
+/// standard streams open, so that readers of the client's output would block.
 ///
 /// # Errors
-/// That it stays stopped.
+/// If it remains stopped.
 pub(super) fn wait_for_supervisor(connection: &OwnedFd) -> Result<()> {
     let supervisor = supervisor(connection);
     let deadline = Instant::now() + UNREAD;
@@ -107,8 +105,8 @@ fn supervisor(connection: &OwnedFd) -> Pid {
 
 fn silent(pid: Pid) -> String {
     format!(
-        "the supervisor (pid {pid}) does not answer; 'kill -CONT {pid}' if it is stopped, or 'kill -KILL {pid}': \
-         containers keep running, and the next command starts another"
+        "the supervisor (pid {pid}) does not answer; if it is stopped, run 'kill -CONT {pid}', else 'kill -KILL {pid}': \
+         containers keep running, and the next command starts a new supervisor"
     )
 }
 

@@ -1,6 +1,6 @@
-//! `ds check`: what this kernel can do for containers.
+//! `ds check`: the features of this kernel that containers need.
 //!
-//! Owns the wording of the verdict. What the features are and how they are tried is `host::kernel`'s business.
+//! Owns the output and the summary. `host::kernel` owns the features and their probes. Changes nothing.
 
 use std::fmt::Write;
 use std::io;
@@ -17,7 +17,7 @@ use crate::host::kernel::{self, Found};
 use crate::host::security::{Seccomp, Selinux};
 use crate::worker::Env;
 
-/// What was found, as `--json` prints it.
+/// The results, as `--json` prints them.
 #[derive(Debug, Serialize)]
 pub struct Report {
     ok: bool,
@@ -41,12 +41,12 @@ struct Row {
     without: &'static str,
 }
 
-/// Prints what the kernel can do; the exit code says whether containers with an init system can run.
+/// Prints the features. The exit code says whether containers with an init system can run.
 ///
 /// # Errors
-/// Without root, who alone can try it; when standard output cannot be written.
+/// Without root, which the probes need; if standard output cannot be written.
 pub fn run(arguments: &cli::Check, env: &Env) -> Result<ExitCode> {
-    ensure!(geteuid().is_root(), "only root can try what the kernel does; use 'su' or 'sudo'");
+    ensure!(geteuid().is_root(), "probing the kernel needs root; use 'su' or 'sudo'");
     let report = Report::new(&env.host);
     if arguments.json {
         output::json(&report)?;
@@ -57,7 +57,7 @@ pub fn run(arguments: &cli::Check, env: &Env) -> Result<ExitCode> {
 }
 
 impl Report {
-    /// Tries everything.
+    /// Probes all features.
     #[must_use]
     pub fn new(host: &Host) -> Self {
         let found = kernel::probe(host);
@@ -73,7 +73,7 @@ impl Report {
         }
     }
 
-    /// The report for people.
+    /// The report as text.
     ///
     /// # Errors
     /// None in practice.
@@ -83,7 +83,7 @@ impl Report {
         let mut text = format!(
             "{system}, kernel {kernel} ({machine}), SELinux {selinux}, system call filters: {seccomp}\n\n"
         );
-        let heading = ["FEATURE", "THERE", "FOR", "KERNEL OPTION", "WITHOUT IT"].map(str::to_owned);
+        let heading = ["FEATURE", "PRESENT", "USED FOR", "KERNEL OPTION", "IF MISSING"].map(str::to_owned);
         let rows: Vec<_> = [heading].into_iter().chain(self.features.iter().map(Row::cells)).collect();
         writeln!(text, "{}\n{}", output::columns(&rows), self.summary)?;
         Ok(text)
@@ -91,7 +91,7 @@ impl Report {
 }
 
 impl Report {
-    /// The report in plain sentences, for somebody who installs: the verdict, then what is missing.
+    /// The report for an installer: the summary, then one sentence for each missing feature.
     #[must_use]
     pub fn sentences(&self) -> Vec<String> {
         let missing = self.features.iter().filter(|row| !row.present).map(|row| {
@@ -111,7 +111,7 @@ impl From<Found> for Row {
 }
 
 impl Row {
-    /// What could be switched on, and what goes without it, matter only where it is missing.
+    /// Kernel option and consequence are shown only for missing features.
     fn cells(&self) -> [String; 5] {
         let (there, option, without) =
             if self.present { ("yes", "", "") } else { ("no", self.option, self.without) };
@@ -125,14 +125,14 @@ fn missing(found: &[Found], required: bool) -> Vec<&Found> {
     found.iter().filter(|found| !found.present && found.feature.required == required).collect()
 }
 
-/// The verdict, in one line.
+/// The summary, in one line.
 fn summary(found: &[Found]) -> String {
     let lacks = |name: &str| found.iter().any(|found| found.feature.name == name && !found.present);
     let required = missing(found, true);
     let names: Vec<&str> = required.iter().map(|found| found.feature.name).collect();
     if !required.is_empty() {
         let who = match names[..] {
-            ["PID namespaces"] => "only 'ds shell' can run here, no init system",
+            ["PID namespaces"] => "only 'ds shell' is supported here, no init system",
             _ => "no container can run here",
         };
         let options: Vec<&str> =
@@ -144,17 +144,16 @@ fn summary(found: &[Found]) -> String {
         return format!("{who}: no {}{remedy}", names.join(", no "));
     }
     if lacks("cgroup v1") && lacks("cgroup v2") {
-        return "containers with an init system can run here, but not with systemd; set CONFIG_CGROUPS in the \
+        return "containers with an init system can run here, except systemd; set CONFIG_CGROUPS in the \
                 kernel's configuration"
             .to_owned();
     }
     match missing(found, false).len() {
         0 => "containers with an init system can run here".to_owned(),
-        1 => "containers with an init system can run here; one feature that has a stand-in is missing"
-            .to_owned(),
-        count => format!(
-            "containers with an init system can run here; {count} features that have a stand-in are missing"
-        ),
+        1 => "containers with an init system can run here; 1 optional feature is missing".to_owned(),
+        count => {
+            format!("containers with an init system can run here; {count} optional features are missing")
+        }
     }
 }
 
@@ -175,7 +174,7 @@ mod tests {
         assert_eq!(summary(&without(&[])), "containers with an init system can run here");
         assert_eq!(
             summary(&without(&["PID namespaces", "openat2"])),
-            "only 'ds shell' can run here, no init system: no PID namespaces; \
+            "only 'ds shell' is supported here, no init system: no PID namespaces; \
              set CONFIG_PID_NS in the kernel's configuration"
         );
         assert_eq!(
@@ -184,9 +183,9 @@ mod tests {
              set CONFIG_NAMESPACES CONFIG_UNIX98_PTYS in the kernel's configuration"
         );
         assert_eq!(summary(&without(&["root"])), "no container can run here: no root");
-        assert!(summary(&without(&["cgroup v1", "cgroup v2"])).contains("not with systemd"));
-        assert!(summary(&without(&["cgroup v1"])).ends_with("one feature that has a stand-in is missing"));
-        assert!(summary(&without(&["openat2", "erofs"])).contains("; 2 features"));
+        assert!(summary(&without(&["cgroup v1", "cgroup v2"])).contains("except systemd"));
+        assert!(summary(&without(&["cgroup v1"])).ends_with("1 optional feature is missing"));
+        assert!(summary(&without(&["openat2", "erofs"])).contains("; 2 optional features"));
     }
 
     #[test]
@@ -209,11 +208,11 @@ mod tests {
             "Android, kernel 5.10.1 (aarch64), SELinux permissive, system call filters: 1 asleep"
         ));
         let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
-        assert!(line("IPC namespaces").contains("no     separate System V IPC"));
+        assert!(line("IPC namespaces").contains("no       separate System V IPC"));
         assert!(
             line("IPC namespaces").ends_with("CONFIG_IPC_NS  a warning; the container shares the host's")
         );
-        assert!(line("UTS namespaces").ends_with("yes    a separate host name for each container"));
+        assert!(line("UTS namespaces").ends_with("yes      a separate host name for each container"));
         assert!(line("PID namespaces").contains("required: "));
         assert!(text.lines().last().unwrap().starts_with("containers with an init system can run here"));
         let json = serde_json::to_value(report(&["PID namespaces"])).unwrap();

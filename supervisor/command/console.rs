@@ -1,4 +1,4 @@
-//! `ds console`: looks at /dev/console of a running container, and types on it.
+//! `ds console`: attaches the client's terminal to /dev/console of a running container. Never starts or stops it.
 
 use anyhow::{Result, bail};
 
@@ -8,10 +8,10 @@ use crate::exit::ExitCode;
 use crate::session::console::look;
 use crate::worker::Env;
 
-/// Attaches until the keys that leave are typed or the container ends.
+/// Attaches until the user types the detach keys or the container ends.
 ///
 /// # Errors
-/// When the container does not run.
+/// If the container is not running.
 pub fn run(arguments: &cli::Console, env: &Env) -> Result<ExitCode> {
     let name: Name = arguments.name.parse()?;
     match look(env, &name)? {

@@ -1,4 +1,4 @@
-//! `ds convert`: a directory becomes an image, or the other way round.
+//! `ds convert`: converts a root file system between a directory and an image. `storage::convert` does the work.
 
 use anyhow::Result;
 use serde_json::json;
@@ -13,7 +13,7 @@ use crate::worker::Env;
 /// Converts the root file system of a stopped container.
 ///
 /// # Errors
-/// When it cannot be; then it is as it was.
+/// If the conversion fails; the root file system is then unchanged.
 pub fn run(arguments: &cli::Convert, env: &Env) -> Result<ExitCode> {
     let name = existing(env, &arguments.name)?;
     let mut progress = Progress::new(arguments.json);
@@ -24,10 +24,10 @@ pub fn run(arguments: &cli::Convert, env: &Env) -> Result<ExitCode> {
         cli::Form::Directory => ("directory", "a directory"),
     };
     let (size, text) = match done {
-        Converted::Already => (None, format!("{name} is {article} already\n")),
+        Converted::Already => (None, format!("{name} is already {article}\n")),
         Converted::Done { size, left, .. } => {
             if let Some(left) = left {
-                progress.note(&format!("{} was used in place and stays as it is", left.display()));
+                progress.note(&format!("{} was used in place and is kept", left.display()));
             }
             (size, format!("{name} is {article} now\n"))
         }

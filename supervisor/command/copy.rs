@@ -1,4 +1,4 @@
-//! `ds copy`: a second container out of a stopped one.
+//! `ds copy`: copies a stopped container. `storage::copy` does the work.
 
 use anyhow::Result;
 use serde_json::json;
@@ -15,7 +15,7 @@ use crate::worker::Env;
 /// Copies a stopped container.
 ///
 /// # Errors
-/// When it cannot be copied; then there is no copy.
+/// If the copy fails; no copy is then left behind.
 pub fn run(arguments: &cli::Copy, env: &Env) -> Result<ExitCode> {
     let from = existing(env, &arguments.name)?;
     let to: Name = arguments.new_name.parse()?;
@@ -23,9 +23,7 @@ pub fn run(arguments: &cli::Copy, env: &Env) -> Result<ExitCode> {
     let copied = copy(env, &from, &to, &mut |event| progress.show(event));
     forget(env, &to);
     if copied? {
-        progress.note(&format!(
-            "{to} does not start by itself, as {from} does; 'ds set {to} autostart=yes' if it shall"
-        ));
+        progress.note(&format!("autostart is off for {to}; to turn it on, run 'ds set {to} autostart=yes'"));
     }
     progress
         .done(&json!({ "event": "copied", "name": to, "from": from }), &format!("{from} copied to {to}\n"))

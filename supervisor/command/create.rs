@@ -1,17 +1,16 @@
-//! `ds create`: a new container, on a root file system that is there already or with one of its own.
+//! `ds create`: creates a container with an existing root file system or with a new one.
 //!
-//! Owns what a command line means by a root file system, and checks it; making the container is `storage`'s work.
+//! Owns the checks of the root file system on the command line. `storage` creates the container.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
-use super::import::place;
 use super::login::login;
 use super::progress::Progress;
 use super::pull::{unverified, wanted};
-use super::{assignments, forget};
+use super::{assignments, forget, place};
 use crate::cli::{self, Create, Source};
 use crate::config::value::Name;
 use crate::exit::ExitCode;
@@ -24,17 +23,17 @@ use crate::storage::remote::{Remote, Wanted};
 use crate::storage::source::{Place, Source as Archive};
 use crate::worker::Env;
 
-/// Makes the container that a command line describes.
+/// Creates the container that a command line describes.
 ///
 /// # Errors
-/// When there is one of that name, its root file system is no directory, or a value is not valid.
+/// If the name is taken, the root file system is not usable, or a value is not valid.
 pub fn run(arguments: &cli::Create, env: &Env) -> Result<ExitCode> {
     let mut progress = Progress::new(arguments.json);
     let name = create(arguments, env, &mut progress)?;
     progress.done(&serde_json::json!({ "event": "created", "name": name }), &format!("{name} created\n"))
 }
 
-/// Makes the container, and says no more than how far it is.
+/// Creates the container. Prints only its progress.
 ///
 /// # Errors
 /// As for [`run`].
@@ -52,13 +51,13 @@ pub fn create(arguments: &cli::Create, env: &Env, progress: &mut Progress) -> Re
         Some(Source::Archive(source)) => {
             unpacked(env, &name, &source, arguments, (&settings, &login), progress)
         }
-        None => bail!("no root file system; say --rootfs DIR, --image FILE or --from SRC"),
+        None => bail!("no root file system; give --rootfs DIR, --image FILE or --from SRC"),
     };
     forget(env, &name);
     made.map(|()| name)
 }
 
-/// A container of its own root file system, from an archive or the catalogue.
+/// A container with its own root file system, from an archive or the catalogue.
 fn unpacked(
     env: &Env,
     name: &Name,
@@ -73,7 +72,7 @@ fn unpacked(
     storage::create::create(env, &creation, &mut |event| progress.show(event))
 }
 
-/// A file where there is one of that name, otherwise what a server has.
+/// The file of this name if it exists, otherwise a download.
 fn source(env: &Env, from: &str, arguments: &cli::Create, progress: &mut Progress) -> Result<Archive> {
     let (arch, sha256) = (arguments.arch.as_deref(), arguments.sha256.as_deref());
     let place = place(env, Path::new(from))?;
@@ -85,7 +84,7 @@ fn source(env: &Env, from: &str, arguments: &cli::Create, progress: &mut Progres
     let Some(wanted) = wanted else {
         ensure!(
             arch.is_none() && sha256.is_none(),
-            "--arch and --sha256 go with what a server has, not with a file"
+            "--arch and --sha256 are only valid for a download, not for a file"
         );
         return Archive::open(&env.client, &place);
     };
@@ -108,7 +107,7 @@ fn in_place(
     storage::create::in_place_with(env, name, settings, login, &mut |event| progress.show(event))
 }
 
-/// The directory as an absolute path without links, so that it means the same from everywhere.
+/// The directory as an absolute path without links, which does not depend on the working directory.
 fn directory(env: &Env, path: &Path) -> Result<String> {
     let path = env.path(path)?;
     let resolved: PathBuf =
@@ -121,14 +120,14 @@ fn directory(env: &Env, path: &Path) -> Result<String> {
     text_of(resolved)
 }
 
-/// The image or block device as an absolute path without links. What no container could use is refused here already.
+/// The image or block device as an absolute path without links. Refuses files that no container can use.
 fn image(env: &Env, path: &Path, settings: &[(&str, &str)]) -> Result<String> {
     let path = env.path(path)?;
     let named = || format!("the image {}", path.display());
     let resolved = fs::canonicalize(&path).with_context(named)?;
     let wanted =
         settings.iter().rev().find(|(key, _)| ["image-partition", "container.image-partition"].contains(key));
-    // A value that is no number is refused with the configuration.
+    // The check of the configuration refuses a value that is not a number.
     let wanted = wanted.and_then(|(_, value)| value.parse().ok());
     let facts = inspect(&resolved, wanted).with_context(named)?;
     if matches!(facts.system, FileSystem::Foreign(_)) {
@@ -138,9 +137,9 @@ fn image(env: &Env, path: &Path, settings: &[(&str, &str)]) -> Result<String> {
     text_of(resolved)
 }
 
-/// Names the way for an archive, and for an image that is compressed.
+/// Suggests the right option for an archive or a compressed image.
 fn refuse_packed(env: &Env, path: &Path) -> Result<()> {
-    // What cannot be unpacked here is named without.
+    // A compression that ds cannot unpack is not named.
     let source = Archive::open(&env.client, &Place::File(path.to_owned()))?;
     let Ok(mut incoming) = source.stream(None) else { return Ok(()) };
     let compression = incoming.compression();

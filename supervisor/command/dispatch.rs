@@ -1,6 +1,6 @@
-//! From a command line to the file of its verb, in a worker.
+//! From a command line to the module of its verb, in a worker.
 //!
-//! Owns the table of verbs, what an error looks like and which exit code it has, and who dies with his client.
+//! Owns the table of verbs, the format and exit code of errors, and which commands end with their client.
 
 use anyhow::{Error, Result};
 
@@ -15,7 +15,7 @@ use crate::config::{self, value::Name};
 use crate::exit::ExitCode;
 use crate::worker::Env;
 
-/// Runs one command line in a worker, tells the client its exit code and returns it.
+/// Runs one command line in a worker, sends the exit code to the client and returns it.
 #[must_use]
 pub fn serve(env: &Env) -> u8 {
     let (program, words) =
@@ -28,7 +28,7 @@ pub fn serve(env: &Env) -> u8 {
             }
             run(&invocation.command, env)
         }
-        // The client has parsed it, too: only one of another version gets here.
+        // The client checked the command line first: only a client of another version sends an invalid one.
         Err(usage) => {
             let code = usage.exit_code();
             complain("command line", None, &Error::msg(usage.text));
@@ -86,7 +86,7 @@ fn dispatch(command: &Command, env: &Env) -> Result<ExitCode> {
     }
 }
 
-/// Commands that listen to their client, and decide themselves what an interruption means. All others end at once.
+/// Commands that monitor their client and handle interruptions themselves. The others end immediately.
 fn hears_client(command: &Command) -> bool {
     matches!(
         command,
@@ -109,7 +109,7 @@ fn hears_client(command: &Command) -> bool {
     )
 }
 
-/// The exit code of a command that failed before it could say one itself.
+/// The exit code of a command that failed before it set one.
 #[must_use]
 pub fn failure(command: &Command) -> ExitCode {
     match command {
@@ -118,7 +118,7 @@ pub fn failure(command: &Command) -> ExitCode {
     }
 }
 
-/// What an error is about: the verb, and the container if there is one.
+/// The subject of an error message: the verb, and the container if the command has one.
 #[must_use]
 pub fn subject(command: &Command) -> (&'static str, Option<&str>) {
     match command {

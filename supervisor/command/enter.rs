@@ -1,4 +1,4 @@
-//! `ds enter`: a login shell in a running container, on a terminal of its own.
+//! `ds enter`: a login shell in a running container, on a separate terminal.
 
 use anyhow::Result;
 
@@ -7,10 +7,10 @@ use crate::cli;
 use crate::exit::ExitCode;
 use crate::worker::Env;
 
-/// Opens the shell; its exit code is the result.
+/// Runs the shell and returns its exit code.
 ///
 /// # Errors
-/// Why there is no shell.
+/// If the shell cannot be started.
 pub fn run(arguments: &cli::Enter, env: &Env) -> Result<ExitCode> {
     let visit = Visit {
         verb: "enter",

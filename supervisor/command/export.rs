@@ -1,4 +1,4 @@
-//! `ds export`: a stopped container in one file.
+//! `ds export`: exports a stopped container to one file. `storage::export` does the work.
 
 use std::path::PathBuf;
 
@@ -12,10 +12,10 @@ use crate::exit::ExitCode;
 use crate::storage::export::{Target, export};
 use crate::worker::Env;
 
-/// Writes a stopped container into a file, or to standard output.
+/// Exports a stopped container to a file or to standard output.
 ///
 /// # Errors
-/// When it cannot be written; then there is no such file, or the one that was there.
+/// If the export fails. An incomplete file is removed, and an existing one is unchanged.
 pub fn run(arguments: &cli::Export, env: &Env) -> Result<ExitCode> {
     let name = existing(env, &arguments.name)?;
     let target = match &arguments.output {
@@ -28,7 +28,7 @@ pub fn run(arguments: &cli::Export, env: &Env) -> Result<ExitCode> {
     let mut progress = Progress::new(arguments.json);
     export(env, &name, &target, &mut |event| progress.show(event))?;
     match target {
-        // What it prints is the export itself.
+        // Standard output carries the export itself.
         Target::Output => {
             progress.clear();
             Ok(ExitCode::Done)

@@ -1,7 +1,7 @@
-//! `ds freeze` and `ds thaw`: stop every process of a container where it is, and let all go on.
+//! `ds freeze` and `ds thaw`: suspend and resume all processes of a container.
 //!
-//! Works on the control groups alone: a frozen container has nobody inside who could be asked. What its own init system
-//! has frozen further down is that one's business.
+//! Works only on control groups, because a frozen container cannot answer requests. Never changes groups that the
+//! container's own init system has frozen below.
 
 use std::io;
 
@@ -15,28 +15,28 @@ use crate::container::talk::Talk;
 use crate::exit::ExitCode;
 use crate::monitor::protocol::State;
 
-/// Freezes what the command line names.
+/// Freezes the given containers.
 ///
 /// # Errors
-/// When standard output cannot be written; a container that does not freeze is told in a line of its own.
+/// If standard output cannot be written. A container that cannot be frozen gets an error line of its own.
 pub fn freeze(arguments: &cli::Freeze, env: &Env) -> Result<ExitCode> {
     each(env, "freeze", &arguments.names, |name, state, groups| match state {
-        State::Frozen => Ok(format!("{name} is frozen already\n")),
+        State::Frozen => Ok(format!("{name} is already frozen\n")),
         State::Running => groups.freeze().map(|()| format!("{name} is frozen\n")),
-        state => bail!("it is {}; freeze it when it runs", state.as_str()),
+        state => bail!("it is {}; only a running container can be frozen", state.as_str()),
     })
 }
 
-/// Thaws what the command line names.
+/// Thaws the given containers.
 ///
 /// # Errors
-/// When standard output cannot be written; a container that does not thaw is told in a line of its own.
+/// If standard output cannot be written. A container that cannot be thawed gets an error line of its own.
 pub fn thaw(arguments: &cli::Thaw, env: &Env) -> Result<ExitCode> {
     each(env, "thaw", &arguments.names, |name, _, groups| {
         if !groups.frozen() {
             return Ok(format!("{name} is not frozen\n"));
         }
-        groups.resume().map(|()| format!("{name} goes on\n"))
+        groups.resume().map(|()| format!("{name} is thawed\n"))
     })
 }
 

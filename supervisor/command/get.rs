@@ -1,4 +1,4 @@
-//! `ds get`: a container's configuration as it is in force at the next start, defaults included.
+//! `ds get`: prints a container's configuration as of its next start, including defaults. Changes nothing.
 
 use std::io;
 
@@ -14,7 +14,7 @@ use crate::worker::Env;
 /// Prints one value, or all keys with their values.
 ///
 /// # Errors
-/// When there is no such container or key, or its configuration is not valid.
+/// If there is no such container or key, or the configuration is not valid.
 pub fn run(arguments: &cli::Get, env: &Env) -> Result<ExitCode> {
     let name = existing(env, &arguments.name)?;
     let config = Config::load(&env.paths.container_ini(&name), &name)?;

@@ -1,7 +1,7 @@
-//! `ds help [VERB]`: the overview, or one verb explained.
+//! `ds help [VERB]`: the overview, or the help of one verb.
 //!
-//! Needs no supervisor, no root and no data directory. The texts themselves are written by `cli::help`, which
-//! `ds VERB --help` uses too, so the two never differ.
+//! `cli::help` owns the texts; `ds VERB --help` prints the same ones. Needs no supervisor, no root and no data
+//! directory.
 
 use crate::{
     cli::{Help, help, table},
@@ -11,10 +11,10 @@ use crate::{
 use anyhow::{Result, bail};
 use std::io::Write;
 
-/// Prints the help that `arguments` ask for.
+/// Prints the help that `arguments` request.
 ///
 /// # Errors
-/// When `output` cannot be written to, or for a verb that the command line's own check would have refused.
+/// If `output` cannot be written, or for a verb that the command line's own check would have refused.
 pub fn run(arguments: &Help, output: &mut impl Write) -> Result<ExitCode> {
     let text = match &arguments.verb {
         None => help::overview(),

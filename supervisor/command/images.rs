@@ -1,4 +1,4 @@
-//! `ds images`: what the catalogue offers.
+//! `ds images`: lists the systems in the catalogue.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +12,7 @@ use crate::catalogue::index::Image;
 use crate::cli;
 use crate::exit::ExitCode;
 use crate::storage::remote;
+use crate::units;
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -34,7 +35,7 @@ struct Entry<'a> {
 /// Prints the list.
 ///
 /// # Errors
-/// When no server answers and no list is kept, or nothing fits.
+/// If no server answers and no list is cached, or nothing matches.
 pub fn run(arguments: &cli::Images, env: &Env) -> Result<ExitCode> {
     let mut progress = Progress::new(false);
     let listing = remote::list(env, &mut |event| progress.show(event));
@@ -59,7 +60,7 @@ pub fn run(arguments: &cli::Images, env: &Env) -> Result<ExitCode> {
         let there: BTreeMap<&str, ()> =
             listing.images.iter().map(|image| (image.distribution.as_str(), ())).collect();
         let there: Vec<&str> = there.into_keys().collect();
-        bail!("no image for {wanted} fits '{search}'; there are {}", there.join(", "));
+        bail!("no image for {wanted} matches '{search}'; available distributions: {}", there.join(", "));
     }
     let heading = ["NAME", "ALSO", "ARCHITECTURE", "BUILD", "SIZE"].map(str::to_owned);
     let rows: Vec<_> = [heading].into_iter().chain(images.iter().map(|image| row(image))).collect();
@@ -91,6 +92,6 @@ fn row(image: &Image) -> [String; 5] {
         also.join(" "),
         image.architecture.clone(),
         image.build.clone(),
-        image.size.map_or_else(|| "-".to_owned(), output::size),
+        image.size.map_or_else(|| "-".to_owned(), units::size),
     ]
 }

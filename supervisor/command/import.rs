@@ -1,24 +1,24 @@
-//! `ds import`: a new container from a file that `ds export` wrote.
+//! `ds import`: creates a container from a file that `ds export` wrote. `storage::import` does the work.
 
 use anyhow::{Context, Result};
 use serde_json::json;
 
-use super::forget;
 use super::login::login;
 use super::progress::Progress;
+use super::{forget, place};
 use crate::cli;
 use crate::config::value::Name;
 use crate::exit::ExitCode;
 use crate::storage::create::{Creation, create};
 use crate::storage::import::{import, is_exported};
 use crate::storage::job::Event;
-use crate::storage::source::{Place, Source};
+use crate::storage::source::Source;
 use crate::worker::Env;
 
-/// Makes a container from a file, or from standard input.
+/// Creates a container from a file or from standard input.
 ///
 /// # Errors
-/// When the file is not whole, or of another kind; then there is no container.
+/// If the file is incomplete or has another format; no container is then created.
 pub fn run(arguments: &cli::Import, env: &Env) -> Result<ExitCode> {
     let name: Name = arguments.name.parse()?;
     let place = place(env, &arguments.file)?;
@@ -41,12 +41,4 @@ pub fn run(arguments: &cli::Import, env: &Env) -> Result<ExitCode> {
     forget(env, &name);
     imported.with_context(|| arguments.file.display().to_string())?;
     progress.done(&json!({ "event": "imported", "name": name }), &format!("{name} imported\n"))
-}
-
-/// A file, or `-` for the standard input.
-///
-/// # Errors
-/// A relative path from a working directory that is not there.
-pub fn place(env: &Env, file: &std::path::Path) -> Result<Place> {
-    Ok(if file.as_os_str() == "-" { Place::Input } else { Place::File(env.path(file)?) })
 }

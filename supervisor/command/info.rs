@@ -1,7 +1,7 @@
-//! `ds info`: everything about one container.
+//! `ds info`: shows one container.
 //!
-//! What the container itself can write (its os-release, its init system) is read through `rootfs::root` and only
-//! shown.
+//! Owns the output. It reads files that the container can write (its os-release, its init system) through
+//! `rootfs::root`, and uses them only for display.
 
 use std::fmt::Write;
 use std::io;
@@ -18,7 +18,8 @@ use super::{output, print};
 use crate::cli;
 use crate::config::{Config, RootSource};
 use crate::exit::ExitCode;
-use crate::monitor::protocol::Exit;
+use crate::monitor::protocol::{Exit, Status};
+use crate::plan::devices::{Enforcement, Policy};
 use crate::rootfs::guest::{Guest, os_release};
 use crate::rootfs::image::inspect;
 use crate::rootfs::root::Root;
@@ -26,25 +27,27 @@ use crate::rootfs::size::Usage;
 use crate::rootfs::superblock::FileSystem;
 use crate::screen;
 use crate::seed::ledger::Ledger;
+use crate::units;
 use crate::worker::Env;
 
-/// What `--json` prints.
+/// The document that `--json` prints.
 #[derive(Serialize)]
 pub(super) struct Document {
     #[serde(flatten)]
     summary: Summary,
     init: Option<String>,
     rootfs: Option<RootFileSystem>,
-    /// Of an image only.
+    /// Only for an image.
     filesystem: Option<Filesystem>,
     volatile: bool,
     cgroup: Option<String>,
+    devices: Option<DevicePolicy>,
     hostname: Option<String>,
     network: Option<Network>,
     os: Option<String>,
-    /// What is asked for.
+    /// The configured items.
     seed: Option<String>,
-    /// Files of its root file system that were changed.
+    /// The changed files of its root file system.
     seeded: Vec<String>,
     boots: u32,
     monitor_version: Option<String>,
@@ -57,13 +60,21 @@ struct RootFileSystem {
     path: String,
 }
 
-/// What is in an image.
+/// Which devices it may use.
+#[derive(Serialize)]
+struct DevicePolicy {
+    /// What enforces it; only while the container runs.
+    enforced_by: Option<Enforcement>,
+    rules: Vec<String>,
+}
+
+/// The properties of an image.
 #[derive(Serialize)]
 struct Filesystem {
     kind: &'static str,
-    /// Bytes that fit into it.
+    /// Size of the file system, in bytes.
     size: u64,
-    /// Bytes of them that are taken; of one that is not mounted, as of its last unmount, where it tells.
+    /// Used bytes. For an unmounted image, the state at its last unmount, if the file system records it.
     used: Option<u64>,
 }
 
@@ -73,10 +84,10 @@ struct Network {
     addresses: Vec<String>,
 }
 
-/// Prints what is known about a container.
+/// Prints the state of a container.
 ///
 /// # Errors
-/// When there is no such container.
+/// If there is no such container.
 pub fn run(arguments: &cli::Info, env: &Env) -> Result<ExitCode> {
     let name = existing(env, &arguments.name)?;
     let known = known(env, &name)?;
@@ -89,7 +100,7 @@ pub fn run(arguments: &cli::Info, env: &Env) -> Result<ExitCode> {
     if arguments.json { output::json(&document) } else { print(&mut io::stdout(), &text(&document)?) }
 }
 
-/// Puts it together.
+/// Collects the document.
 pub(super) fn document(known: Known, env: &Env) -> Document {
     let ledger = Ledger::load(&env.paths.seed_ledger(&known.summary.name)).unwrap_or_default();
     let Known { summary, config, status, last_exit } = known;
@@ -108,6 +119,7 @@ pub(super) fn document(known: Known, env: &Env) -> Document {
         }),
         filesystem: config.as_ref().and_then(|config| filesystem(config, summary.pid)),
         volatile: config.as_ref().is_some_and(|config| config.container.volatile),
+        devices: devices(config.as_ref(), status.as_ref()),
         cgroup: status.as_ref().and_then(|status| status.cgroup.clone()),
         hostname: status
             .as_ref()
@@ -127,7 +139,32 @@ pub(super) fn document(known: Known, env: &Env) -> Document {
     }
 }
 
-/// The tree of a container; what is in an image shows only while it runs.
+/// The policy in force; of a container that does not run, the one of its next start. A monitor of an older version
+/// restricts nothing.
+fn devices(config: Option<&Config>, status: Option<&Status>) -> Option<DevicePolicy> {
+    match status {
+        Some(status) if status.pid.is_some() => Some(match &status.devices {
+            Some(devices) => {
+                DevicePolicy { enforced_by: Some(devices.enforced_by), rules: devices.rules.clone() }
+            }
+            None => {
+                DevicePolicy { enforced_by: Some(Enforcement::Nothing), rules: Policy::Everything.lines() }
+            }
+        }),
+        _ => config.map(|config| DevicePolicy { enforced_by: None, rules: Policy::new(config).lines() }),
+    }
+}
+
+/// The policy in one line.
+fn devices_line(devices: &DevicePolicy) -> String {
+    let rules = devices.rules.join(", ");
+    match devices.enforced_by {
+        Some(enforcement) => format!("{rules} ({enforcement})"),
+        None => rules,
+    }
+}
+
+/// The tree of a container. That of an image is available only while it runs.
 fn root(config: &Config, pid: Option<i32>) -> Option<Root> {
     match &config.container.root {
         RootSource::Directory(path) => Root::open(path.as_path()).ok(),
@@ -143,7 +180,7 @@ pub(super) fn root_of(pid: i32) -> Option<Root> {
 fn filesystem(config: &Config, pid: Option<i32>) -> Option<Filesystem> {
     let RootSource::Image(path) = &config.container.root else { return None };
     let facts = inspect(path.as_path(), config.container.image_partition).ok()?;
-    // A volatile container sees the memory that its changes are in.
+    // For a volatile container, the size of the memory that holds its changes.
     let mounted = pid.filter(|_| !config.container.volatile).and_then(root_of);
     let usage = mounted.and_then(|root| Usage::of(root.directory())).or(match &facts.system {
         FileSystem::Ext(ext) => Some(Usage::recorded(ext)),
@@ -156,13 +193,13 @@ fn filesystem(config: &Config, pid: Option<i32>) -> Option<Filesystem> {
     })
 }
 
-/// The root file system in one line: where it is, and what it is in parentheses.
+/// The root file system in one line: its path, and its properties in parentheses.
 fn root_line(document: &Document) -> Option<String> {
     let root = document.rootfs.as_ref()?;
     let mut parts = vec![root.kind.to_owned()];
     if let Some(Filesystem { kind, size, used }) = &document.filesystem {
         parts.push((*kind).to_owned());
-        parts.extend(used.map(|used| format!("{} of {} used", output::size(used), output::size(*size))));
+        parts.extend(used.map(|used| format!("{} of {} used", units::size(used), units::size(*size))));
     }
     parts.extend(document.volatile.then(|| "volatile".to_owned()));
     Some(format!("{} ({})", root.path, parts.join(", ")))
@@ -179,13 +216,13 @@ fn text(document: &Document) -> Result<String> {
     let readiness = if summary.ready { " (up)" } else { "" };
     line("state", Some(format!("{}{readiness}", summary.state.as_str())))?;
     line("problem", summary.problem.clone())?;
-    line("restarts", summary.restart_in_s.map(|seconds| format!("in {}", output::duration(seconds))))?;
+    line("restarts", summary.restart_in_s.map(|seconds| format!("in {}", units::duration(seconds))))?;
     line("waits for", summary.waits_for.as_ref().map(|what| format!("the {what}")))?;
     line("pid", summary.pid.map(|pid| pid.to_string()))?;
-    line("uptime", summary.uptime_s.map(output::duration))?;
+    line("uptime", summary.uptime_s.map(units::duration))?;
     line("boots", Some(document.boots.to_string()).filter(|_| document.boots > 1))?;
     let older = document.monitor_version.as_deref().filter(|version| *version != VERSION);
-    line("monitor", older.map(|version| format!("of another version ({version}) until it restarts")))?;
+    line("monitor", older.map(|version| format!("version {version}, until the container restarts")))?;
     line("os", document.os.clone())?;
     line("init", document.init.clone())?;
     line("rootfs", root_line(document))?;
@@ -198,13 +235,14 @@ fn text(document: &Document) -> Result<String> {
             .map(|network| [from_ref(&network.mode), &network.addresses].concat().join(" ")),
     )?;
     line("cgroup", document.cgroup.clone())?;
+    line("devices", document.devices.as_ref().map(devices_line))?;
     let seed = document.seed.iter().chain(&document.seeded);
     line("seed", document.seed.as_ref().map(|_| seed.map(String::as_str).collect::<Vec<_>>().join(" ")))?;
     let autostart =
         if summary.autostart { format!("yes, priority {}", summary.priority) } else { "no".to_owned() };
     line("autostart", Some(autostart))?;
     let hint = if summary.waits_for.is_none() {
-        format!("; 'ds set {} autostart=yes' tries again", summary.name)
+        format!("; to retry, run 'ds set {} autostart=yes'", summary.name)
     } else {
         String::new()
     };
@@ -213,7 +251,7 @@ fn text(document: &Document) -> Result<String> {
     Ok(text)
 }
 
-/// How a container ended, for people.
+/// The last exit, in words.
 fn exit(exit: &Exit) -> String {
     use crate::monitor::protocol::ExitReason::{
         Exited, Killed, Lost, PoweredOff, Rebooted, Restarted, StartFailed, Stopped,
@@ -232,7 +270,7 @@ fn exit(exit: &Exit) -> String {
         Lost => "its monitor was killed".to_owned(),
     };
     let message = exit.message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
-    format!("{how} after {}{message}", output::duration(exit.uptime_s))
+    format!("{how} after {}{message}", units::duration(exit.uptime_s))
 }
 
 fn signal_name(number: i32) -> String {

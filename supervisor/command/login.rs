@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::import::place;
+use super::place;
 use crate::rootfs::login::Login;
 use crate::storage::source::opened;
 use crate::worker::Env;

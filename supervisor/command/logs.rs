@@ -1,7 +1,7 @@
-//! `ds logs`: what a container wrote to its console.
+//! `ds logs`: prints the console log of a container.
 //!
-//! The log is in our own directory, but is opened like anybody else's file: no link, a regular file. The monitor
-//! puts a full log aside as `console.log.1`; following survives that. inotify(7).
+//! The log is in our own directory, but is opened like an untrusted file: no link, only a regular file. The monitor
+//! renames a full log to `console.log.1`; `--follow` handles that. inotify(7).
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, IsTerminal, Read, Seek, SeekFrom, Write};
@@ -11,30 +11,31 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFlags, PollTimeout};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use crate::call;
 use crate::cli;
 use crate::config::value::Name;
 use crate::exit::ExitCode;
+use crate::poll::PollSet;
 use crate::screen::Filter;
 use crate::worker::Env;
 
-/// Bytes that are looked at in one go when lines are counted from the end.
+/// Size of the blocks that are read to count lines from the end, in bytes.
 const BLOCK: u64 = 64 * 1024;
 
-/// Prints the log, or its last lines; with `-f` goes on until the client or the reader is gone.
+/// Prints the log or its last lines. With `-f`, continues until the client ends or the output is closed.
 ///
 /// # Errors
-/// When there is no such container, or its log cannot be read.
+/// If there is no such container, or its log cannot be read.
 pub fn run(arguments: &cli::Logs, env: &Env) -> Result<ExitCode> {
     let name: Name = arguments.name.parse()?;
     if !env.paths.container(&name).is_dir() {
         bail!("no such container; see 'ds list'");
     }
     let log = Log { path: env.paths.console_log(&name) };
-    // Anybody who writes to descriptor 1 directly must not have to wait for a buffer of ours.
+    // The reader must get each line immediately, without a buffer.
     let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     let filters = io::stdout().is_terminal() && !arguments.raw;
     let mut output = Output { file, filter: filters.then(Filter::default) };
@@ -43,7 +44,7 @@ pub fn run(arguments: &cli::Logs, env: &Env) -> Result<ExitCode> {
         true => log.follow(arguments.lines, &mut output),
     };
     match printed {
-        // `ds logs | head`: the reader has had enough, which is no error.
+        // `ds logs | head`: the reader closed the pipe, which is not an error.
         Err(error) if is_broken_pipe(&error) => Ok(ExitCode::Done),
         other => other.map(|()| ExitCode::Done),
     }
@@ -53,8 +54,8 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }
 
-/// Where it is printed. A terminal would answer what a container asks of it, and gets no more than text and colours;
-/// all others get what was written.
+/// The output. A terminal would interpret escape sequences of the container, so it gets only text and colours. A file
+/// or pipe gets all bytes unchanged.
 struct Output {
     file: File,
     filter: Option<Filter>,
@@ -82,13 +83,13 @@ impl Write for Output {
     }
 }
 
-/// A console log: a file, and an older one that was put aside.
+/// A console log: the current file and the rotated one.
 struct Log {
     path: PathBuf,
 }
 
 impl Log {
-    /// Prints what is there, or its last `lines`. The current file, read to its end.
+    /// Prints the log or its last `lines`. Returns the current file, read to its end.
     fn print(&self, lines: Option<u32>, output: &mut Output) -> Result<Option<File>> {
         let mut current = open(&self.path)?;
         let mut older = open(&self.older())?;
@@ -105,7 +106,7 @@ impl Log {
         Ok(current)
     }
 
-    /// Prints what is there and then what comes.
+    /// Prints the log, and then new lines as they appear.
     fn follow(&self, lines: Option<u32>, output: &mut Output) -> Result<()> {
         let directory = self.path.parent().context("the log has no directory")?;
         crate::paths::create_private(directory)?;
@@ -116,7 +117,7 @@ impl Log {
             | AddWatchFlags::IN_DELETE_SELF
             | AddWatchFlags::IN_MOVE_SELF;
         call!(inotify.add_watch(directory, interesting), "inotify_add_watch({})", directory.display())?;
-        // Watched first and read then: nothing is lost in between.
+        // The watch is added before the file is read, so that nothing is lost in between.
         let mut current = self.print(lines, output)?;
         while wait(&inotify, &output.file)? {
             current = self.catch_up(current, output)?;
@@ -124,7 +125,7 @@ impl Log {
         Ok(())
     }
 
-    /// Prints what has come since, in the file that was read so far and in the one that has taken its place.
+    /// Prints the new bytes, first of the file that was read so far, then of the file that has replaced it.
     fn catch_up(&self, mut current: Option<File>, output: &mut Output) -> Result<Option<File>> {
         if let Some(file) = &mut current {
             let length = file.metadata()?.len();
@@ -140,7 +141,7 @@ impl Log {
         if old == Some(identity(&new)?) {
             return Ok(current);
         }
-        // It may have been put aside more than once.
+        // The log may have been rotated more than once.
         if let Some(mut older) = open(&self.older())?
             && old.is_some()
             && old != Some(identity(&older)?)
@@ -156,18 +157,15 @@ impl Log {
     }
 }
 
-/// Waits for a change; `false` when the directory is gone.
+/// Waits for a change; `false` if the directory was removed.
 ///
 /// # Errors
-/// EPIPE when nobody reads the output any more.
+/// EPIPE if the output was closed.
 fn wait(inotify: &Inotify, output: &File) -> Result<bool> {
-    let mut polled =
-        [PollFd::new(inotify.as_fd(), PollFlags::POLLIN), PollFd::new(output.as_fd(), PollFlags::empty())];
-    match poll(&mut polled, PollTimeout::NONE) {
-        Err(Errno::EINTR) => return Ok(true),
-        other => call!(other, "poll")?,
-    };
-    if polled[1].any().unwrap_or(false) {
+    let mut set = PollSet::default();
+    set.input(false, inotify.as_fd());
+    set.add(true, output.as_fd(), PollFlags::empty());
+    if call!(set.wait(PollTimeout::NONE), "poll")?.contains(&true) {
         return Err(io::Error::from(ErrorKind::BrokenPipe).into());
     }
     let gone = AddWatchFlags::IN_DELETE_SELF | AddWatchFlags::IN_MOVE_SELF | AddWatchFlags::IN_IGNORED;
@@ -178,9 +176,9 @@ fn wait(inotify: &Inotify, output: &File) -> Result<bool> {
     }
 }
 
-/// Opens a log; `None` when there is none yet.
+/// Opens a log; `None` if it does not exist.
 fn open(path: &Path) -> Result<Option<File>> {
-    // O_NONBLOCK: a FIFO in its place is told as what it is, and not waited for.
+    // O_NONBLOCK: open(2) of a FIFO would block; this way the type check below refuses it.
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -192,8 +190,7 @@ fn open(path: &Path) -> Result<Option<File>> {
     Ok(Some(file))
 }
 
-/// Puts the reading position before the last `wanted` lines and says how many there are, `wanted` at most. A last
-/// line that is not complete counts.
+/// Seeks to the last `wanted` lines and returns their number, `wanted` at most. An incomplete last line counts.
 fn seek_to_last(file: &mut (impl Read + Seek), wanted: u64) -> Result<u64> {
     let length = file.seek(SeekFrom::End(0))?;
     if wanted == 0 || length == 0 {
@@ -206,7 +203,7 @@ fn seek_to_last(file: &mut (impl Read + Seek), wanted: u64) -> Result<u64> {
         file.seek(SeekFrom::Start(start))?;
         file.take(end - start).read_to_end(&mut block)?;
         let newlines = block.iter().zip(start + 1..).filter(|(byte, _)| **byte == b'\n');
-        // The newline at the very end ends the last line and begins none.
+        // A newline at the very end ends the last line and begins no new one.
         let begins: Vec<u64> = newlines.map(|(_, after)| after).filter(|after| *after < length).collect();
         for begin in begins.into_iter().rev() {
             found += 1;

@@ -9,7 +9,7 @@ fn last(text: &str, wanted: u64) -> (String, u64) {
     let mut file = Cursor::new(text.as_bytes());
     let found = seek_to_last(&mut file, wanted).unwrap();
     let mut rest = String::new();
-    // With none wanted the position does not matter: it is at the end.
+    // With zero lines, the position does not matter: it is at the end.
     file.read_to_string(&mut rest).unwrap();
     (rest, found)
 }

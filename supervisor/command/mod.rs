@@ -1,7 +1,7 @@
-//! The verbs: one file each, `pub fn run(arguments, &Env) -> Result<ExitCode>`, run by a worker.
+//! The verbs, one file each: `pub fn run(arguments, &Env) -> Result<ExitCode>`, which a worker runs.
 //!
-//! Owns what several verbs share in saying. A command writes its result to stdout through `output`, warns
-//! through `log::warn!`, and returns everything else as an error, which becomes one line on stderr.
+//! Owns the parts of the output that verbs share. A command writes its result to stdout through `output` and its
+//! warnings through `log::warn!`. It returns any other problem as an error, which is printed as one line on stderr.
 
 pub mod cache;
 pub mod check;
@@ -45,6 +45,7 @@ pub mod supervisor;
 pub mod version;
 
 use std::io::{ErrorKind, Write};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 
@@ -54,9 +55,10 @@ use crate::container::occupied;
 use crate::exit::ExitCode;
 use crate::log as sinks;
 use crate::screen;
+use crate::storage::source::Place;
 use crate::worker::Env;
 
-/// The containers that a command line means, in the order given.
+/// The containers that a command line names, in the given order.
 fn names(env: &Env, given: &[String], all: bool) -> Result<Vec<Name>> {
     if !all {
         let mut names = Vec::with_capacity(given.len());
@@ -71,32 +73,40 @@ fn names(env: &Env, given: &[String], all: bool) -> Result<Vec<Name>> {
     let mut names: Vec<Name> = std::fs::read_dir(env.paths.containers())
         .context("list the containers")?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        // A stray file is no container.
+        // Other files in the directory are not containers.
         .filter(|name| env.paths.container(name).is_dir())
         .collect();
     names.sort();
     Ok(names)
 }
 
-/// Removes the run directory of a container that there is not, or no longer, and that no job is making. Whoever waits for the lock in it will
-/// find no container.
+/// Removes the run directory of a deleted or never created container, unless a job is creating it. A process that waits
+/// for the lock in it then finds no container.
 fn forget(env: &Env, name: &Name) {
     if env.paths.container(name).symlink_metadata().is_err() && !occupied::is_occupied(&env.paths, name) {
-        // The supervisor may record the end of the container's monitor meanwhile, which makes the directory non-empty
-        // again. Any other failure leaves a file on a tmpfs.
+        // The supervisor may write the last exit at the same time, which fills the directory again. Any other failure
+        // leaves a file on a tmpfs.
         let directory = env.paths.run_container(name);
         let refilled = |error: std::io::Error| error.kind() == std::io::ErrorKind::DirectoryNotEmpty;
         while std::fs::remove_dir_all(&directory).is_err_and(refilled) {}
     }
 }
 
-/// The keys and values on a command line, as the configuration takes them.
+/// A file, or `-` for standard input.
+///
+/// # Errors
+/// A relative path, if the working directory no longer exists.
+fn place(env: &Env, file: &Path) -> Result<Place> {
+    Ok(if file.as_os_str() == "-" { Place::Input } else { Place::File(env.path(file)?) })
+}
+
+/// The keys and values of a command line, in the form that the configuration expects.
 fn assignments(given: &[Assignment]) -> Vec<(&str, &str)> {
     given.iter().map(|assignment| (assignment.key.as_str(), assignment.value.as_str())).collect()
 }
 
-/// Tells in one line what went wrong; below it, the line of the configuration file that is wrong, if one is.
-/// Without a client it goes to the log.
+/// Reports an error in one line, followed by the invalid line of the configuration file if there is one. Without a
+/// client, it goes to the log.
 pub fn complain(verb: &str, name: Option<&Name>, error: &anyhow::Error) {
     let name = name.map(|name| format!(" {name}")).unwrap_or_default();
     let line = format!("{verb}{name}: {error:#}");
@@ -111,7 +121,7 @@ pub fn complain(verb: &str, name: Option<&Name>, error: &anyhow::Error) {
     let _ = write!(std::io::stderr(), "ds: {line}\n{place}");
 }
 
-/// Prints a result. A reader that has gone away (`ds help | head -1`) has had enough, which is no error.
+/// Prints a result. A closed pipe (`ds help | head -1`) is not an error.
 fn print(output: &mut impl Write, text: &str) -> Result<ExitCode> {
     match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("cannot write the result"),

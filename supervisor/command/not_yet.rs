@@ -1,13 +1,13 @@
-//! Verbs that the command line knows and the program does not have yet.
+//! Verbs of the command line that are not implemented yet. Owns their error message.
 
 use anyhow::{Result, bail};
 
 use crate::exit::ExitCode;
 
-/// Says so.
+/// Returns the error.
 ///
 /// # Errors
 /// Always.
 pub fn run() -> Result<ExitCode> {
-    bail!("not there yet")
+    bail!("not supported yet")
 }

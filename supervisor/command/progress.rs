@@ -1,7 +1,7 @@
-//! How far a long job is: a line on a terminal, or one JSON event a line, or nothing.
+//! The progress of a long job: a line on a terminal, or JSON events, or nothing.
 //!
-//! Owns the look of both. The line is redrawn in place on the client's standard error and never longer than the
-//! terminal is wide; what is not a terminal sees nothing of it. tty_ioctl(4).
+//! Owns the format of both. The line is redrawn in place on the client's standard error and is never wider than the
+//! terminal. If standard error is not a terminal, no line is printed. tty_ioctl(4).
 
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
@@ -14,17 +14,18 @@ use super::output;
 use crate::exit::ExitCode;
 use crate::storage::job::{Event, Unit};
 use crate::sys::terminal::window_size;
+use crate::units;
 
-/// Width of a terminal that does not tell.
+/// Width of a terminal that does not report it.
 const USUAL_WIDTH: u16 = 80;
-/// A rate is not told before so many seconds have passed.
+/// Seconds before a rate is shown.
 const SETTLED: f64 = 0.5;
 
 /// Shows the events of one job.
 #[derive(Debug)]
 pub struct Progress {
     json: bool,
-    /// Draws on standard error.
+    /// Whether the line is drawn on standard error.
     draws: bool,
     drawn: bool,
     step: String,
@@ -49,7 +50,7 @@ impl Progress {
         }
     }
 
-    /// Takes an event.
+    /// Handles an event.
     pub fn show(&mut self, event: &Event) {
         match event {
             Event::Step { step, unit, total } => {
@@ -62,7 +63,7 @@ impl Progress {
         }
     }
 
-    /// Something that somebody should know: a warning, or an event of it.
+    /// Reports a note: a warning, or a warning event.
     pub fn note(&mut self, text: &str) {
         self.clear();
         if self.json {
@@ -74,24 +75,24 @@ impl Progress {
 
     fn tell(&mut self, done: u64) {
         if self.json {
-            // A reader that has gone away has had enough.
+            // A closed pipe is not an error.
             let _ = output::json(
                 &json!({ "event": "progress", "step": self.step, "done": done, "total": self.total }),
             );
         } else if self.draws {
             let seconds = self.begun.elapsed().as_secs_f64();
             let width = window_size(io::stderr().as_fd()).map_or(USUAL_WIDTH, |size| size.columns);
-            // A terminal that has not been told its size says zero.
+            // A terminal without a known size reports zero.
             let width = if width == 0 { USUAL_WIDTH } else { width };
             let text = line(&self.step, self.unit, done, self.total, seconds);
             let text: String = text.chars().take(usize::from(width.saturating_sub(1))).collect();
-            // Back to the first column, the text, and the rest of the line erased.
+            // Return to the first column, print the text, and erase the rest of the line.
             let _ = write!(io::stderr(), "\r{text}\x1b[K");
             self.drawn = true;
         }
     }
 
-    /// Takes the line away.
+    /// Erases the line.
     pub fn clear(&mut self) {
         if self.drawn {
             self.drawn = false;
@@ -99,10 +100,10 @@ impl Progress {
         }
     }
 
-    /// The last event, or `text` for people.
+    /// Prints the last event, or `text` without `--json`.
     ///
     /// # Errors
-    /// When standard output cannot be written.
+    /// If standard output cannot be written.
     pub fn done(mut self, event: &serde_json::Value, text: &str) -> Result<ExitCode> {
         self.clear();
         if self.json { output::json(event) } else { super::print(&mut io::stdout(), text) }
@@ -115,10 +116,10 @@ impl Drop for Progress {
     }
 }
 
-/// One line: the step, how much of it, how fast, and how long it still takes.
+/// One line: the step, its progress, the rate, and the remaining time.
 fn line(step: &str, unit: Unit, done: u64, total: Option<u64>, seconds: f64) -> String {
     let total = total.filter(|total| *total > 0);
-    // A total may be an estimate: what goes beyond is not told.
+    // The total may be an estimate: progress beyond it is not shown.
     let share = total.map(|total| u128::from(done.min(total)) * 100 / u128::from(total));
     let mut text = format!("{step:<8}");
     if let Some(share) = share {
@@ -127,25 +128,25 @@ fn line(step: &str, unit: Unit, done: u64, total: Option<u64>, seconds: f64) -> 
     if unit == Unit::Percent {
         return text;
     }
-    text.push_str(&format!("  {}", output::size(done)));
+    text.push_str(&format!("  {}", units::size(done)));
     if let Some(total) = total {
-        text.push_str(&format!(" of {}", output::size(total)));
+        text.push_str(&format!(" of {}", units::size(total)));
     }
     if let Some(rate) = rate(done, seconds) {
-        text.push_str(&format!("  {}/s", output::size(rate)));
+        text.push_str(&format!("  {}/s", units::size(rate)));
         if let Some(total) = total.filter(|total| *total > done) {
-            text.push_str(&format!("  {} left", output::duration((total - done).div_ceil(rate))));
+            text.push_str(&format!("  {} left", units::duration((total - done).div_ceil(rate))));
         }
     }
     text
 }
 
-/// Bytes in a second, once that means something.
+/// The rate in bytes per second, after the first seconds.
 fn rate(done: u64, seconds: f64) -> Option<u64> {
     if seconds < SETTLED || done == 0 {
         return None;
     }
-    // Whole milliseconds are exact enough, and whole numbers are what is shown.
+    // Milliseconds and whole numbers are precise enough for the display.
     let milliseconds = std::time::Duration::from_secs_f64(seconds).as_millis().max(1);
     u64::try_from(u128::from(done) * 1000 / milliseconds).ok().filter(|rate| *rate > 0)
 }

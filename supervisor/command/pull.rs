@@ -1,4 +1,5 @@
-//! `ds pull`: a root file system of the catalogue, or of an address, into the cache; and out of it into a directory.
+//! `ds pull`: downloads a root file system into the cache and can unpack it into a directory. `catalogue` does the
+//! work.
 
 use std::path::{Path, PathBuf};
 
@@ -20,10 +21,10 @@ use crate::storage::unpacked::{Target, unpack};
 /// The password that getroot gives, which everybody knows; no other one is ever shown.
 const KNOWN: &str = "1";
 
-/// Fetches and verifies what the command line names, and unpacks it if asked to.
+/// Downloads and verifies the given system, and unpacks it if requested.
 ///
 /// # Errors
-/// When it cannot be had, or the directory is there already.
+/// If the download fails, or the directory already exists.
 pub fn run(arguments: &cli::Pull, env: &Env) -> Result<ExitCode> {
     let source = &arguments.source;
     let wanted =
@@ -63,34 +64,36 @@ pub fn run(arguments: &cli::Pull, env: &Env) -> Result<ExitCode> {
     progress.done(&event, &format!("{name} is in {}\n", directory.display()))
 }
 
-/// What a word means that may be an address or a name of the catalogue; none when it is neither.
+/// The meaning of a word: an address, or a name of the catalogue; `None` for anything else.
 ///
 /// # Errors
-/// A checksum that is none, or one where it is not needed.
+/// An invalid checksum, or an option that does not apply.
 pub fn wanted(source: &str, arch: Option<&str>, sha256: Option<&str>) -> Result<Option<Wanted>> {
     if let Some(sha256) = sha256 {
         ensure!(is_sha256(sha256), "--sha256: '{sha256}' is not a SHA-256; it has 64 hexadecimal digits");
     }
     if source.starts_with("https://") || source.starts_with("http://") {
-        ensure!(arch.is_none(), "--arch goes with a name of the catalogue only");
+        ensure!(arch.is_none(), "--arch is only valid with a system of the catalogue");
         check_address(source)?;
         return Ok(Some(Wanted::Address(source.to_owned(), sha256.map(str::to_owned))));
     }
     if !crate::catalogue::choose::is_name(source) {
         return Ok(None);
     }
-    ensure!(sha256.is_none(), "--sha256 goes with an address only; the catalogue has its own checksums");
+    ensure!(sha256.is_none(), "--sha256 is only valid with an address; the catalogue has its own checksums");
     let architecture = arch.unwrap_or_else(|| architecture()).to_owned();
     Ok(Some(Wanted::Image(Query::parse(source)?, architecture)))
 }
 
-/// What is said of a download without a checksum.
+/// The warning about a download without a checksum.
 #[must_use]
 pub fn unverified(address: &str) -> String {
-    format!("{address}: no checksum was given, so only the server's certificate vouches for it; add --sha256")
+    format!(
+        "{address}: without a checksum, only the server's certificate authenticates the file; add --sha256"
+    )
 }
 
-/// Where it is to be unpacked, if anywhere.
+/// The directory to unpack into, if any.
 fn directory(arguments: &cli::Pull, env: &Env, name: &str) -> Result<Option<PathBuf>> {
     if let Some(output) = &arguments.output {
         return env.path(output).map(Some);
@@ -101,7 +104,7 @@ fn directory(arguments: &cli::Pull, env: &Env, name: &str) -> Result<Option<Path
     // `debian:trixie (20260821_05:24)`
     let plain = name.split(' ').next().unwrap_or_default().replace(':', "_");
     if plain.is_empty() || plain.contains('/') {
-        bail!("an address has no name for a directory; use --output DIR");
+        bail!("--unpack needs the name of a system; for an address, use --output DIR");
     }
     env.path(Path::new(&plain)).map(Some)
 }

@@ -1,10 +1,7 @@
-//! `ds rename`: another name for a stopped container.
+//! `ds rename`: renames a stopped container.
 //!
-//! One rename(2), or nothing: no file of the container holds the name of its directory (`config::own`), so that there
-//! is nothing to follow afterwards. An interruption leaves the old name or the new one.
-
-use std::fs;
-use std::io::ErrorKind;
+//! The rename is one rename(2): no file of the container contains the name of its directory (`config::own`), so there
+//! is nothing else to change. An interruption leaves the old name or the new one.
 
 use anyhow::{Result, bail};
 
@@ -16,16 +13,17 @@ use crate::config::value::Name;
 use crate::container::{Lock, monitor, occupied};
 use crate::exit::ExitCode;
 use crate::fault;
+use crate::monitor::last_exit;
 use crate::storage::staging::{rename_to_free, sync_directory};
 use crate::worker::Env;
 
-/// No assignment: the configuration is only written as this version does.
+/// No assignment: the configuration is only rewritten in the format of this version.
 const UNCHANGED: [(&str, &str); 0] = [];
 
-/// Renames the container; a root file system in its directory goes along.
+/// Renames the container, including its own root file system.
 ///
 /// # Errors
-/// While it runs, or when the new name is taken.
+/// If it is running, or the new name is taken.
 pub fn run(arguments: &cli::Rename, env: &Env) -> Result<ExitCode> {
     let old = existing(env, &arguments.name)?;
     let new: Name = arguments.new_name.parse()?;
@@ -34,13 +32,13 @@ pub fn run(arguments: &cli::Rename, env: &Env) -> Result<ExitCode> {
     }
     env.cancel_restart(&old)?;
     let renamed = rename(env, &old, &new);
-    // One of them is no container.
+    // One of the names is not a container.
     [&old, &new].into_iter().for_each(|name| forget(env, name));
     renamed
 }
 
 fn rename(env: &Env, old: &Name, new: &Name) -> Result<ExitCode> {
-    // Always in the same order, so that two renames never wait for each other.
+    // The locks are always taken in the same order, so that two renames never deadlock.
     let (first, second) = if old < new { (old, new) } else { (new, old) };
     let _locks = (Lock::take_for(env, first)?, Lock::take_for(env, second)?);
     if monitor(&env.paths, old)?.is_some() {
@@ -54,18 +52,13 @@ fn rename(env: &Env, old: &Name, new: &Name) -> Result<ExitCode> {
         bail!("a container {new} already exists; choose another name");
     }
     fault::point("rename-begun")?;
-    // An older version may have written the directory's name down.
+    // Older versions wrote the path of the directory into the configuration.
     Config::edit(&env.paths.container_ini(old), old, &UNCHANGED)?;
     fault::point("rename-prepared")?;
     rename_to_free(&from, &to)?;
     fault::point("rename-done")?;
     sync_directory(&env.paths.containers())?;
-    match fs::rename(env.paths.last_exit(old), env.paths.last_exit(new)) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            log::warn!("the record of its last end is lost: {error}");
-        }
-        _ => {}
-    }
+    last_exit::rename(&env.paths, old, new);
     fault::point("rename-recorded")?;
     Ok(ExitCode::Done)
 }

@@ -1,4 +1,4 @@
-//! `ds restart`: a new boot under the same monitor; the root file system stays attached.
+//! `ds restart`: reboots a container under the same monitor; the root file system stays mounted.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -17,13 +17,13 @@ use crate::monitor::protocol::{Answer, Request};
 use crate::worker::Env;
 use crate::worker::waiting::PATIENCE;
 
-/// How long the new boot may take beyond the time that PID 1 has for its end.
+/// The timeout of the new boot, in addition to the stop timeout of PID 1.
 const BOOTING: Duration = Duration::from_secs(120);
 
-/// Restarts what the command line names; a container that is stopped is started.
+/// Restarts the given containers; a stopped container is started.
 ///
 /// # Errors
-/// When nothing could be tried; a container that does not come back is told in a line of its own.
+/// If no request could be sent. A container that fails gets an error line of its own.
 pub fn run(arguments: &cli::Restart, env: &Env) -> Result<ExitCode> {
     let names = names(env, &arguments.names, false)?;
     let asked: Vec<(&Name, Result<Option<Talk<'_>>>)> =
@@ -59,7 +59,7 @@ fn ask_for_it<'a>(env: &'a Env, name: &'a Name) -> Result<Option<Talk<'a>>> {
 }
 
 fn until_done(talk: &Talk<'_>) -> Result<()> {
-    // The monitor says at once how it is, and that it has done it when it has.
+    // The monitor first answers with its state, and then with `Done`.
     let mut deadline = Instant::now() + PATIENCE;
     loop {
         match talk.answer(Some(deadline))? {
@@ -69,7 +69,7 @@ fn until_done(talk: &Talk<'_>) -> Result<()> {
             }
             Some(Answer::Failed(text)) => bail!("{text}"),
             Some(Answer::Done) => return Ok(()),
-            None => bail!("it ended and did not come back; see 'ds logs'"),
+            None => bail!("it stopped and did not start again; see 'ds logs'"),
         }
     }
 }

@@ -1,8 +1,9 @@
-//! `ds rm`: deletes a container, and nothing else.
+//! `ds rm`: deletes a container.
 //!
-//! Owns what makes that safe: the container does not run, no mount lies in its directory, and the directory first
-//! gets a name that no container has, so that one whose deletion was cut short is never half a container. A root
-//! file system used in place lies elsewhere; nothing but seeding is undone in it. proc_pid_mountinfo(5), rename(2).
+//! Owns the conditions for a safe deletion: the container is not running, and no mount is in its directory. The
+//! directory is first renamed to a name that no container can have, so that an interrupted deletion never leaves a
+//! partial container. In a root file system
+//! outside that directory, it undoes seeding and touches nothing else. proc_pid_mountinfo(5), rename(2).
 
 use std::fs::{self, File};
 use std::io;
@@ -31,12 +32,12 @@ use crate::worker::Env;
 /// Deletes the container.
 ///
 /// # Errors
-/// While it runs (without `--force`), when something is mounted in it, or when it cannot be deleted whole.
+/// If it is running (without `--force`), if a mount is in its directory, or if it cannot be deleted completely.
 pub fn run(arguments: &cli::Remove, env: &Env) -> Result<ExitCode> {
     let cleared = clear_trash(env, &arguments.name);
     let name = match existing(env, &arguments.name) {
         Ok(name) => name,
-        // The deletion that was cut short has been completed just now.
+        // The interrupted deletion has just been completed.
         Err(_) if cleared => {
             forget(env, &arguments.name.parse()?);
             return print(&mut io::stdout(), &format!("{} deleted\n", arguments.name));
@@ -59,11 +60,11 @@ pub fn run(arguments: &cli::Remove, env: &Env) -> Result<ExitCode> {
     sweep(&env.paths, &env.host, &name);
     if place.symlink_metadata().is_ok() {
         let trash = env.paths.containers().join(format!("{TRASH}{name}-{}", process::id()));
-        // Held until it is gone, so that no sweep comes between.
+        // Held until the deletion is complete, so that no sweep interferes.
         let _held = staging::lock(&place)?;
         fs::rename(&place, &trash)
             .with_context(|| format!("rename {} to {}", place.display(), trash.display()))?;
-        // There is no container of this name any more, and deleting takes its time.
+        // From here on, the container no longer exists; the deletion may take some time.
         drop(lock);
         delete(&trash).with_context(|| format!("delete {}", trash.display()))?;
     }
@@ -94,13 +95,16 @@ fn refuse_use_by_others(env: &Env, name: &Name) -> Result<()> {
     for root in [env.paths.own_image(name), env.paths.own_directory(name)] {
         let Ok(file) = File::open(&root) else { continue };
         if try_lock(file.as_fd()) == Err(Errno::EWOULDBLOCK) {
-            bail!("{} is in use, by another container or a mount; stop that first", root.display());
+            bail!(
+                "{} is in use by another container or a mount; stop the container or unmount it first",
+                root.display()
+            );
         }
     }
     Ok(())
 }
 
-/// Completes deletions that were cut short; says whether one was of the container `name`.
+/// Completes interrupted deletions; returns whether one was that of the container `name`.
 fn clear_trash(env: &Env, name: &str) -> bool {
     let prefix = format!("{TRASH}{name}-");
     let is_of = |entry: &fs::DirEntry| {

@@ -1,8 +1,8 @@
-//! `ds run`: one command in a running container.
+//! `ds run`: runs one command in a running container. `session` transfers its input and output.
 
 use std::path::Path;
 
-use anyhow::{Error, Result};
+use anyhow::Result;
 
 use super::complain;
 use crate::child::program::{Program, Wish};
@@ -17,10 +17,10 @@ use crate::privilege;
 use crate::session::{self, Outcome};
 use crate::worker::Env;
 
-/// Runs the command; its exit code is the result.
+/// Runs the command and returns its exit code.
 ///
 /// # Errors
-/// Why it was not started.
+/// If the command was not started.
 pub fn run(arguments: &cli::Run, env: &Env) -> Result<ExitCode> {
     let visit = Visit {
         verb: "run",
@@ -41,38 +41,38 @@ pub(super) struct Visit<'a> {
     pub verb: &'static str,
     /// The container.
     pub name: Name,
-    /// The program and its arguments; a login shell when there are none.
+    /// The program and its arguments; a login shell if empty.
     pub words: &'a [String],
-    /// As whom.
+    /// The user.
     pub user: Option<&'a str>,
-    /// In which directory.
+    /// The working directory.
     pub directory: Option<&'a Path>,
-    /// Further variables.
+    /// Additional environment variables.
     pub variables: &'a [Assignment],
-    /// Whether it gets a terminal of its own.
+    /// Whether to allocate a terminal.
     pub terminal: bool,
 }
 
 impl Visit<'_> {
-    /// Runs the program to its end.
+    /// Runs the program until it ends.
     ///
     /// # Errors
-    /// Why it was not started, except that it was not found or not executable: that is said here.
+    /// If it was not started. A program that is missing or not executable is reported here instead.
     pub fn pay(&self, env: &Env) -> Result<ExitCode> {
         let user = self.user.map(str::parse::<UserSpec>).transpose()?;
         let said = env.knowledge.statuses.get(&self.name).map(Box::as_ref);
         let target = Target::find(&env.paths, &env.client, &self.name, said)?;
         let life = target.life()?;
-        // Whatever fails because the container ends: that is the reason.
+        // If the container ends, report that as the cause of any failure.
         let mut outcome = self.enter(env, target, user.as_ref()).map_err(|error| life.explain(error))?;
-        outcome.failure = outcome.failure.map(|text| life.explain(Error::msg(text)).to_string());
+        outcome.failure = outcome.failure.map(|error| life.explain(error));
         Ok(conclude(self.verb, Some(&self.name), outcome))
     }
 
     fn enter(&self, env: &Env, target: Target, user: Option<&UserSpec>) -> Result<Outcome> {
         let terms = match target.terms() {
             Some(terms) => terms.clone(),
-            // Its monitor is of an older version.
+            // The monitor is of an older version.
             None => {
                 let config = Config::load(&env.paths.container_ini(&self.name), &self.name)?;
                 Terms::new(&config, &env.host)
@@ -100,10 +100,10 @@ impl Visit<'_> {
     }
 }
 
-/// The exit code of a session, after saying why there was none.
+/// Reports a failure and returns the exit code of the session.
 pub(super) fn conclude(verb: &str, name: Option<&Name>, outcome: Outcome) -> ExitCode {
     if let Some(failure) = outcome.failure {
-        complain(verb, name, &Error::msg(failure));
+        complain(verb, name, &failure);
     }
     outcome.code
 }

@@ -1,4 +1,4 @@
-//! `ds seed`: seeds the root file system of a stopped container, or undoes it.
+//! `ds seed`: seeds the root file system of a stopped container, or undoes it. `storage::seed` does the work.
 
 use std::fmt::Write;
 use std::io;
@@ -13,10 +13,10 @@ use crate::exit::ExitCode;
 use crate::storage::seed::{Wanted, seed};
 use crate::worker::Env;
 
-/// Seeds a container, and prints which files were changed.
+/// Seeds a container and prints the changed files.
 ///
 /// # Errors
-/// When it runs, or its root file system cannot be used.
+/// If it is running, or its root file system cannot be used.
 pub fn run(arguments: &cli::Seed, env: &Env) -> Result<ExitCode> {
     let name = existing(env, &arguments.name)?;
     let mut progress = Progress::new(false);
@@ -26,7 +26,7 @@ pub fn run(arguments: &cli::Seed, env: &Env) -> Result<ExitCode> {
     if let Some(why) = done.unknown {
         writeln!(text, "{name}: {why}")?;
     } else if done.changed.is_empty() {
-        writeln!(text, "{name}: there is nothing to change")?;
+        writeln!(text, "{name}: nothing to change")?;
     }
     let verb = match (arguments.undo, arguments.dry_run) {
         (false, false) => "changed",

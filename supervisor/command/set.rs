@@ -1,4 +1,4 @@
-//! `ds set`: changes a container's configuration, comments and order kept.
+//! `ds set`: changes a container's configuration; keeps comments and order.
 
 use anyhow::Result;
 
@@ -11,17 +11,17 @@ use crate::daemon::guard;
 use crate::exit::ExitCode;
 use crate::worker::Env;
 
-/// Writes the new values; a running container sees them at its next start.
+/// Writes the new values; they take effect at the next start of the container.
 ///
 /// # Errors
-/// When there is no such container or key, or a value is not valid; then nothing is changed.
+/// If there is no such container or key, or a value is not valid; nothing is then changed.
 pub fn run(arguments: &cli::Set, env: &Env) -> Result<ExitCode> {
     let name = existing(env, &arguments.name)?;
     let _lock = Lock::take_for(env, &name)?;
     Config::edit(&env.paths.container_ini(&name), &name, &assignments(&arguments.assignments))?;
     let autostart = |key: &str| key.trim_start_matches("container.") == "autostart";
     if arguments.assignments.iter().any(|assignment| autostart(&assignment.key)) {
-        // Whoever says so has seen to what was wrong.
+        // A user who sets this has presumably fixed the cause.
         guard::forgive(&env.paths, &name);
     }
     Ok(ExitCode::Done)

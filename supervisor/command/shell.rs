@@ -1,4 +1,4 @@
-//! `ds shell`: a shell or one command in a throw-away container.
+//! `ds shell`: a shell or one command in a temporary container, without an init system and without a monitor.
 
 use std::path::{Path, PathBuf};
 
@@ -11,27 +11,33 @@ use crate::cli;
 use crate::cli::value::Assignment;
 use crate::config::Config;
 use crate::config::value::{Name, UserSpec};
-use crate::container::shell::ThrowAway;
+use crate::container::shell::{self, ThrowAway};
 use crate::exit::ExitCode;
+use crate::plan::privileges::without_device_control;
 use crate::plan::shell::build;
 use crate::privilege;
 use crate::rootfs::root::Root;
 use crate::session::{self, terminal};
 use crate::worker::Env;
 
-/// Settings that mean something to a container without a life.
+/// Sections of the configuration that apply to a temporary container.
 const SECTIONS: [&str; 4] = ["mounts", "network", "security", "environment"];
 
-/// Runs the command, or a login shell; its exit code is the result.
+/// Runs the command or a login shell and returns its exit code.
 ///
 /// # Errors
-/// Why it was not started.
+/// If the command was not started.
 pub fn run(arguments: &cli::Shell, env: &Env) -> Result<ExitCode> {
     let asked = env.path(&arguments.directory)?;
     let path = call!(std::fs::canonicalize(&asked), "{}", asked.display())?;
     let root = Root::open(&path)?;
     let config = configuration(&path, &arguments.set)?;
-    let plan = build(&config, &env.host)?;
+    let mut plan = build(&config, &env.host)?;
+    let mut groups = shell::groups(&env.host, &env.paths, &plan)?;
+    if let Some(fallback) = without_device_control(&config, &plan.devices, groups.devices()) {
+        plan.terms.filters.extend(fallback.filter);
+        plan.warnings.push(fallback.warning.to_owned());
+    }
     for warning in &plan.warnings {
         log::warn!("{warning}");
     }
@@ -49,30 +55,34 @@ pub fn run(arguments: &cli::Shell, env: &Env) -> Result<ExitCode> {
         plan: &plan,
         path: &path,
         root: &root,
+        groups: &groups,
         program: &program,
         terminal: terminal::is_interactive(),
     };
     let running = container.start()?;
     env.supervisor.taken();
     let outcome = session::attend(&env.client, running)?;
+    if let Err(error) = groups.remove() {
+        log::warn!("{error:#}");
+    }
     Ok(conclude("shell", None, outcome))
 }
 
-/// The configuration of a container that has none: what was asked for on the command line, and defaults.
+/// The configuration of a temporary container: the options of the command line, and defaults.
 fn configuration(path: &Path, set: &[Assignment]) -> Result<Config> {
     let mut assignments = vec![("rootfs".to_owned(), path.to_string_lossy().into_owned())];
     for assignment in set {
         let key = assignment.key.strip_prefix("container.").unwrap_or(&assignment.key);
         let section = key.split_once('.').map(|(section, _)| section);
         if key != "hostname" && !section.is_some_and(|section| SECTIONS.contains(&section)) {
-            bail!("{key}: it means nothing to a throw-away container; see 'ds help create'");
+            bail!("{key}: not supported for a temporary container; use 'ds create' and 'ds start'");
         }
         assignments.push((assignment.key.clone(), assignment.value.clone()));
     }
     Ok(Config::transient(&name(path), &assignments)?)
 }
 
-/// A name made from that of a directory.
+/// A name derived from that of the directory.
 fn name(path: &Path) -> Name {
     let text = path.file_name().unwrap_or_default().to_string_lossy();
     let kept = |character: char| character.is_ascii_alphanumeric() || "_.-".contains(character);
@@ -99,10 +109,10 @@ mod tests {
         assert_eq!(set(&["hostname=web"]).unwrap().hostname().to_string(), "web");
         assert_eq!(set(&["environment.A=b"]).unwrap().environment.len(), 1);
         for (word, part) in [
-            ("autostart=yes", "means nothing"),
-            ("container.restart=always", "means nothing"),
-            ("limits.memory=1G", "means nothing"),
-            ("rootfs=/", "means nothing"),
+            ("autostart=yes", "not supported"),
+            ("container.restart=always", "not supported"),
+            ("limits.memory=1G", "not supported"),
+            ("rootfs=/", "not supported"),
             ("security.privilege=yes", "privileged"),
         ] {
             let error = format!("{:#}", set(&[word]).unwrap_err());

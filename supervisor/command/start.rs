@@ -1,4 +1,4 @@
-//! `ds start`: boots containers, several at once.
+//! `ds start`: starts containers in parallel, and creates them if the command line says so.
 
 use std::fmt::Write;
 use std::io;
@@ -26,15 +26,15 @@ use crate::session::console::{Left, look};
 use crate::worker::Env;
 use crate::worker::waiting::PATIENCE;
 
-/// How long `--wait` waits when it names no limit.
+/// The default timeout of `--wait`.
 const LIMIT: Duration = Duration::from_secs(120);
-/// How often an init system is looked at that does not say that it is up.
+/// The interval at which an init system without readiness notification is checked.
 const INTERVAL: Duration = Duration::from_millis(250);
 
-/// Starts what the command line names.
+/// Starts the given containers.
 ///
 /// # Errors
-/// When nothing could be tried; a container that does not start is told in a line of its own.
+/// If no container could be tried. A container that fails to start gets an error line of its own.
 pub fn run(arguments: &cli::Start, env: &Env) -> Result<ExitCode> {
     make_or_change(arguments, env)?;
     let once = Once { volatile: arguments.volatile };
@@ -42,7 +42,7 @@ pub fn run(arguments: &cli::Start, env: &Env) -> Result<ExitCode> {
     if arguments.dry_run {
         return names.iter().try_fold(ExitCode::Done, |_, name| dry_run(env, name, once));
     }
-    // All monitors are forked before the first one is waited for.
+    // All monitors are forked before the first one is awaited.
     let begun: Vec<(&Name, Result<Starting<'_>>)> =
         names.iter().map(|name| (name, begin(env, name, once))).collect();
     let mut code = ExitCode::Done;
@@ -56,14 +56,14 @@ pub fn run(arguments: &cli::Start, env: &Env) -> Result<ExitCode> {
             }
         }
         if arguments.foreground && code == ExitCode::Done {
-            // One container only; one that has ended meanwhile has nothing more to show.
+            // `--foreground` allows one container only. One that has already ended has nothing more to print.
             return Ok(look(env, name)?.map_or(ExitCode::Done, Left::code));
         }
     }
     Ok(code)
 }
 
-/// Makes the container on the way, or changes the configuration of those that are there.
+/// Creates the container if it does not exist, or changes the configuration of existing ones.
 fn make_or_change(arguments: &cli::Start, env: &Env) -> Result<()> {
     let mut there = arguments.names.clone();
     if let Some(creation) = arguments.creation() {
@@ -84,7 +84,7 @@ fn make_or_change(arguments: &cli::Start, env: &Env) -> Result<()> {
     Ok(())
 }
 
-/// The options of older tools look like wishes for one start, and are written down.
+/// The options of older tools look as if they applied to one start, but they are written to the configuration.
 fn tell_what_was_written(arguments: &cli::Start, env: &Env) {
     let program = env.argv.first().and_then(|program| Path::new(program).file_name());
     if program.is_none_or(|program| program == "ds") {
@@ -92,7 +92,7 @@ fn tell_what_was_written(arguments: &cli::Start, env: &Env) {
     }
     let written: Vec<String> = arguments.set.iter().map(|set| format!("{}={}", set.key, set.value)).collect();
     for name in &arguments.names {
-        log::warn!("{name}: written to its configuration, for later starts as well: {}", written.join(" "));
+        log::warn!("{name}: saved in the configuration, also for later starts: {}", written.join(" "));
     }
 }
 
@@ -104,30 +104,30 @@ fn complete(
 ) -> Result<String> {
     let mut outcome = finish(env, name, starting)?;
     while outcome == Outcome::Ended {
-        // Somebody stopped it while we waited for it to come up.
+        // The container was stopped during the wait.
         outcome = finish(env, name, begin(env, name, once)?)?;
     }
     if let Some(waiting) = waiting {
         until_ready(env, name, waiting)?;
     }
     Ok(match outcome {
-        Outcome::AlreadyRunning => format!("{name} is running already\n"),
+        Outcome::AlreadyRunning => format!("{name} is already running\n"),
         _ if waiting.is_some() => format!("{name} is up\n"),
         _ => format!("{name} started\n"),
     })
 }
 
-/// Waits until the init system is up, by its own word or by what it shows when it is looked at.
+/// Waits until the init system reports that it is up, or until the check finds that it is.
 ///
 /// # Errors
-/// That it ended, or is not up in time.
+/// If the container ends, or is not up within the timeout.
 pub(super) fn until_ready(env: &Env, name: &Name, waiting: Wait) -> Result<()> {
     let limit = waiting.timeout.unwrap_or(LIMIT);
     let deadline = Instant::now() + limit;
     let talk = Talk::open(&env.paths, &env.client, name)?;
     let talk = talk.context("it ended before it was up; see 'ds logs'")?;
     talk.say(&Request::Watch)?;
-    // A monitor that is asked answers at once.
+    // A monitor answers a request immediately.
     let mut silent = Instant::now() + PATIENCE;
     loop {
         let next = (Instant::now() + INTERVAL).min(deadline);
@@ -138,12 +138,12 @@ pub(super) fn until_ready(env: &Env, name: &Name, waiting: Wait) -> Result<()> {
             }
             if now >= deadline {
                 bail!(
-                    "it runs, but its init system did not say within {} s that it is up; see 'ds logs {name}', or \
-                     wait longer with --wait=SECONDS",
+                    "it is running, but its init system did not report within {} s that it is up; see 'ds logs {name}', \
+                     or increase the timeout with --wait=SECONDS",
                     limit.as_secs()
                 );
             }
-            // Being asked is what makes the monitor look. One that has ended shows it below.
+            // The request causes the monitor to check. If the monitor has ended, the next lines notice.
             talk.say(&Request::Status)?;
             continue;
         }
@@ -164,12 +164,12 @@ fn dry_run(env: &Env, name: &Name, once: Once) -> Result<ExitCode> {
         RootSource::Directory(path) => {
             Guest::inspect(&Root::open(path.as_path())?, Path::new(config.container.init.as_str()))?
         }
-        // What is in an image shows only while it is mounted, and this is to change nothing.
+        // Reading an image requires a mount, and this command must change nothing.
         RootSource::Image(path) => {
             inspect(path.as_path(), config.container.image_partition)
                 .and_then(|facts| facts.usable())
                 .with_context(|| format!("the image {path}"))?;
-            log::warn!("{name}: its init system is not known; the image is looked into when it is mounted");
+            log::warn!("{name}: the init system is unknown until the image is mounted");
             Guest { first: FirstProcess::Other, openrc: false, flags_in_run: false, systemd_version: None }
         }
     };
@@ -181,7 +181,7 @@ fn dry_run(env: &Env, name: &Name, once: Once) -> Result<ExitCode> {
     if let Some(talk) = Talk::open(&env.paths, &env.client, name)?
         && let Ok(Some(status)) = talk.status()
     {
-        log::warn!("{name} is {}; this is for its next start", status.state.as_str());
+        log::warn!("{name} is {}; this plan is for its next start", status.state.as_str());
     }
     print(&mut io::stdout(), &text)
 }

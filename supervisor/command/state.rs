@@ -1,6 +1,7 @@
-//! What is known about a container: from its configuration, its monitor, and the record of its last end.
+//! The state of a container: from its configuration, its monitor, and the record of its last exit.
 //!
-//! Asks a monitor with a limit of time, so that one that hangs does not take `ds list` with it. Changes nothing.
+//! Owns the combination of these sources. Requests to a monitor have a timeout, so that one unresponsive monitor does
+//! not block `ds list`. Changes nothing.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -20,10 +21,10 @@ use crate::nearest::nearest;
 use crate::paths::names_in;
 use crate::worker::Env;
 
-/// How long a monitor may take to answer. It takes far less than a millisecond.
+/// The timeout for a monitor's answer. It normally takes far less than a millisecond.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What `ds list` says about a container.
+/// The entry of `ds list` for a container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Summary {
     /// Name.
@@ -32,51 +33,51 @@ pub struct Summary {
     pub state: State,
     /// PID 1 as the host sees it.
     pub pid: Option<i32>,
-    /// Whether it starts by itself.
+    /// Whether it starts automatically.
     pub autostart: bool,
-    /// Its place among those that do.
+    /// Its position among those that do.
     pub priority: i32,
-    /// How long PID 1 has been running, seconds.
+    /// Uptime of PID 1, in seconds.
     pub uptime_s: Option<u64>,
-    /// Whether its init system says that it is up.
+    /// Whether its init system has reported that it is up.
     pub ready: bool,
-    /// Seconds until it is started again.
+    /// Seconds until its restart.
     pub restart_in_s: Option<u64>,
-    /// What it waits for before it starts by itself: `network` or `unlock`.
+    /// What autostart waits for: `network` or `unlock`.
     pub waits_for: Option<String>,
-    /// Why it does not start by itself in spite of its configuration: one line.
+    /// Why autostart is off despite its configuration: one line.
     pub autostart_off: Option<String>,
-    /// What keeps it from starting, or its state from being known: one line.
+    /// Why it cannot start, or its state is unknown: one line.
     pub problem: Option<String>,
 }
 
-/// Everything that is known about a container.
+/// The complete state of a container.
 #[derive(Debug)]
 pub struct Known {
-    /// What it comes to.
+    /// The summary.
     pub summary: Summary,
-    /// Its configuration, if it is valid.
+    /// Its configuration, if valid.
     pub config: Option<Config>,
-    /// What its monitor says, if it runs.
+    /// The status that its monitor reports, if it is running.
     pub status: Option<Status>,
-    /// How it ended last.
+    /// Its last exit.
     pub last_exit: Option<Exit>,
 }
 
-/// The containers that have a directory, and those that run without one.
+/// The containers with a directory, and running containers without one.
 #[must_use]
 pub fn names(env: &Env) -> BTreeSet<Name> {
     let mut names = names_in(&env.paths.containers());
-    // A stray file is no container.
+    // Other files in the directory are not containers.
     names.retain(|name| env.paths.container(name).is_dir());
     names.extend(env.supervisor.containers().watched.iter().cloned());
     names
 }
 
-/// Finds out about a container.
+/// Determines the state of a container.
 ///
 /// # Errors
-/// When there is none of that name.
+/// If there is no container of this name.
 pub fn known(env: &Env, name: &Name) -> Result<Known> {
     let config = Config::load(&env.paths.container_ini(name), name);
     let answer = ask(env, name);
@@ -88,7 +89,7 @@ pub fn known(env: &Env, name: &Name) -> Result<Known> {
         (Err(error), _) => Some(error.to_string()),
         _ => None,
     };
-    // A monitor that does not answer is there all the same.
+    // A monitor that does not answer still exists.
     let unanswered = answer.is_err();
     let status = answer.ok().flatten();
     let last_exit =
@@ -134,10 +135,10 @@ fn reason_of_no_autostart(env: &Env, name: &Name) -> Option<String> {
     Some(format!("autostart is off: {held_back}"))
 }
 
-/// The name on a command line, of a container that exists or runs.
+/// Parses the name of a container that exists or is running.
 ///
 /// # Errors
-/// When it is no name, or there is no such container.
+/// If it is not a valid name, or there is no such container.
 pub fn existing(env: &Env, word: &str) -> Result<Name> {
     let name: Name = word.parse()?;
     if env.paths.container(&name).is_dir() || monitor(&env.paths, &name)?.is_some() {
@@ -146,14 +147,14 @@ pub fn existing(env: &Env, word: &str) -> Result<Name> {
     Err(unknown(env, &name))
 }
 
-/// The error for a container that there is not.
+/// The error for a container that does not exist.
 #[must_use]
 pub fn unknown(env: &Env, name: &Name) -> Error {
     let names = names(env);
     let near = nearest(name.as_str(), names.iter().map(Name::as_str));
     match near.filter(|near| near.is_typo_of(name.as_str())) {
         Some(near) => Error::msg(format!("no such container; did you mean '{}'?", near.word)),
-        None => Error::msg("no such container; 'ds list' shows those that there are"),
+        None => Error::msg("no such container; see 'ds list'"),
     }
 }
 
@@ -163,7 +164,7 @@ fn ask(env: &Env, name: &Name) -> Result<Option<Status>> {
     match talk.answer(Some(Instant::now() + PATIENCE))? {
         Some(Answer::Status(status)) => Ok(Some(*status)),
         Some(Answer::Failed(text)) => bail!("{text}"),
-        Some(Answer::Done) => bail!("its monitor answers something else"),
+        Some(Answer::Done) => bail!("its monitor sent an unexpected answer"),
         // It has just ended.
         None => Ok(None),
     }

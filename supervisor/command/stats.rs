@@ -1,6 +1,7 @@
-//! `ds stats`: what running containers use now.
+//! `ds stats`: the current resource usage of running containers.
 //!
-//! Reads the processor time twice, a moment apart; meanwhile the disk is looked at.
+//! Owns the output. It reads the processor time twice, and reads the disk usage between the two readings. Changes
+//! nothing.
 
 use std::slice::from_ref;
 use std::thread;
@@ -19,6 +20,7 @@ use crate::container::usage::{Groups, Processes};
 use crate::exit::ExitCode;
 use crate::rootfs::root::Root;
 use crate::rootfs::size::{self, Usage};
+use crate::units;
 use crate::worker::Env;
 
 /// Time between the two readings.
@@ -29,12 +31,12 @@ struct Document {
     containers: Vec<Row>,
 }
 
-/// What one container uses; nothing but the disk when it does not run.
+/// The usage of one container; only the disk if it is not running.
 #[derive(Debug, PartialEq, Serialize)]
 struct Row {
     name: Name,
     cpu_s: Option<f64>,
-    /// 100 is one processor's whole time.
+    /// 100 is the full time of one processor.
     cpu_percent: Option<f64>,
     memory: Option<u64>,
     /// Processes and threads.
@@ -43,10 +45,10 @@ struct Row {
     uptime_s: Option<u64>,
 }
 
-/// Prints what the running containers use, or the one that is named.
+/// Prints the usage of all running containers, or of the given one.
 ///
 /// # Errors
-/// When there is no container of that name.
+/// If there is no container of that name.
 pub fn run(arguments: &cli::Stats, env: &Env) -> Result<ExitCode> {
     let containers: Vec<Known> = match &arguments.name {
         Some(word) => vec![known(env, &existing(env, word)?)?],
@@ -71,7 +73,7 @@ pub fn run(arguments: &cli::Stats, env: &Env) -> Result<ExitCode> {
     if arguments.json { output::json(&document) } else { table(&document) }
 }
 
-/// Bytes that the root file system takes.
+/// Size of the root file system, in bytes.
 fn disk(config: &Config, pid: Option<i32>) -> Option<u64> {
     use std::os::unix::fs::MetadataExt;
     match &config.container.root {
@@ -79,19 +81,19 @@ fn disk(config: &Config, pid: Option<i32>) -> Option<u64> {
         RootSource::Image(path) => {
             let mounted = pid.filter(|_| !config.container.volatile).and_then(root_of);
             let used = mounted.and_then(|root| Some(Usage::of(root.directory())?.used));
-            // What a sparse image takes, not what it could take; st_blocks counts 512 bytes.
+            // The allocated size of a sparse image, not its maximum; st_blocks counts units of 512 bytes.
             used.or_else(|| Some(std::fs::metadata(path.as_path()).ok()?.blocks() * 512))
         }
     }
 }
 
-/// Where the numbers of one container come from.
+/// The sources of one container's numbers.
 struct Meter<'a> {
     groups: Groups<'a>,
     init: Option<i32>,
 }
 
-/// Processor time at a moment.
+/// Processor time at a point in time.
 #[derive(Debug, Clone, Copy)]
 struct Reading {
     at: Instant,
@@ -147,10 +149,10 @@ fn cells(row: &Row) -> [String; 7] {
         row.name.to_string(),
         shown(row.cpu_percent.map(|percent| format!("{percent:.1} %"))),
         shown(row.cpu_s.map(|seconds| format!("{seconds:.1} s"))),
-        shown(row.memory.map(output::size)),
+        shown(row.memory.map(units::size)),
         shown(row.pids.map(|count| count.to_string())),
-        shown(row.disk.map(output::size)),
-        shown(row.uptime_s.map(output::duration)),
+        shown(row.disk.map(units::size)),
+        shown(row.uptime_s.map(units::duration)),
     ]
 }
 

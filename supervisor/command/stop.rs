@@ -1,4 +1,4 @@
-//! `ds stop`: asks init systems to shut down, and sees to it that they do.
+//! `ds stop`: requests a shutdown from init systems and waits until the containers have ended.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -16,20 +16,20 @@ use crate::monitor::protocol::{Answer, Request};
 use crate::worker::Env;
 use crate::worker::waiting::PATIENCE;
 
-/// How long the end may take beyond the time that PID 1 has for it: processes are killed, file systems written back.
+/// The timeout for the end beyond the stop timeout of PID 1: processes are killed, file systems written back.
 const CLEARING: Duration = Duration::from_secs(60);
-/// The same when nothing was to be waited for.
+/// The same for an immediate kill.
 const DYING: Duration = Duration::from_secs(10);
 
-/// Stops what the command line names.
+/// Stops the given containers.
 ///
 /// # Errors
-/// When nothing could be tried; a container that does not stop is told in a line of its own.
+/// If no container could be tried. A container that does not stop gets an error line of its own.
 pub fn run(arguments: &cli::Stop, env: &Env) -> Result<ExitCode> {
     let timeout_s = arguments.timeout.and_then(|timeout| u32::try_from(timeout.as_secs()).ok());
     let request = Request::Stop { timeout_s, kill: arguments.kill };
     let names = names(env, &arguments.names, arguments.all)?;
-    // All are asked before the first one is waited for.
+    // All requests are sent before the first container is awaited.
     let asked: Vec<(&Name, Result<Stopping<'_>>)> =
         names.iter().map(|name| (name, Stopping::begin(env, name, &request))).collect();
     let mut code = ExitCode::Done;
@@ -46,11 +46,11 @@ pub fn run(arguments: &cli::Stop, env: &Env) -> Result<ExitCode> {
     Ok(code)
 }
 
-/// How a stop has ended.
+/// The result of a stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     NotRunning,
-    /// It was about to be started again, and is so no longer.
+    /// A restart was pending and has been cancelled.
     Cancelled,
     Stopped,
     Killed,
@@ -67,10 +67,10 @@ impl End {
     }
 }
 
-/// A container that was asked to stop.
+/// A container with a pending stop request.
 struct Stopping<'a> {
     name: &'a Name,
-    /// None when it did not run.
+    /// `None` if it was not running.
     talk: Option<Talk<'a>>,
     /// A restart was pending.
     restarts: bool,
@@ -95,7 +95,7 @@ impl<'a> Stopping<'a> {
         Ok(Self { name, talk, restarts, kill, asked: Instant::now() })
     }
 
-    /// Waits for the end of the monitor, which is the end of everything that belongs to the container.
+    /// Waits for the end of the monitor, which implies the end of all processes of the container.
     fn finish(self, env: &Env) -> Result<End> {
         let Some(talk) = &self.talk else {
             return Ok(if self.restarts { End::Cancelled } else { End::NotRunning });
@@ -115,7 +115,7 @@ impl<'a> Stopping<'a> {
     }
 
     fn follow(&self, env: &Env, talk: &Talk<'_>) -> Result<()> {
-        // The monitor takes the request at once, and says how long the rest may take.
+        // The monitor acknowledges the request and reports how long the rest may take.
         let mut deadline = self.asked + PATIENCE;
         loop {
             match talk.answer(Some(deadline)) {
@@ -125,11 +125,11 @@ impl<'a> Stopping<'a> {
                     let rest = if self.kill { DYING } else { CLEARING };
                     deadline = Instant::now() + Duration::from_secs(seconds) + rest;
                 }
-                // A start that has failed has left nothing that runs.
+                // A start that failed has left no process.
                 Ok(Some(Answer::Done | Answer::Failed(_))) => {}
                 Err(error) if error.is::<Silent>() && self.asked.elapsed() > PATIENCE * 2 => {
                     let seconds = self.asked.elapsed().as_secs();
-                    return Err(error.context(format!("it has not ended within {seconds} s")));
+                    return Err(error.context(format!("it has not stopped within {seconds} s")));
                 }
                 Err(error) => return Err(error),
             }
@@ -137,16 +137,16 @@ impl<'a> Stopping<'a> {
     }
 }
 
-/// What a monitor of an older version goes by.
+/// The values for a monitor of an older version.
 fn configured(env: &Env, name: &Name) -> Option<u64> {
     let config = Config::load(&env.paths.container_ini(name), name).ok()?;
     Some(config.container.stop_timeout.get().into())
 }
 
-/// Ends a container at once and waits for its end.
+/// Kills a container and waits for its end.
 ///
 /// # Errors
-/// When it does not end.
+/// If it does not end.
 pub fn kill(env: &Env, name: &Name) -> Result<()> {
     Stopping::begin(env, name, &Request::Stop { timeout_s: None, kill: true })?.finish(env).map(drop)
 }

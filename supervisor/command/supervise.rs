@@ -1,7 +1,7 @@
-//! `ds supervise`: launches the supervisor, or is it.
+//! `ds supervise`: launches the supervisor, or runs it.
 //!
-//! The one verb that no worker runs. Joins the supervisor, which knows no commands, to the commands, which it runs
-//! in its workers.
+//! The only verb that runs outside a worker. It connects the supervisor, which knows no commands, to the commands,
+//! which run in its workers.
 
 use std::panic;
 use std::rc::Rc;
@@ -11,6 +11,7 @@ use nix::unistd::geteuid;
 
 use super::dispatch;
 use crate::cli::Supervise;
+use crate::container::shell;
 use crate::daemon::handover::State;
 use crate::daemon::launch::{self, Options, Readiness, Stage};
 use crate::daemon::server::{Outcome, Server};
@@ -21,10 +22,10 @@ use crate::host::Host;
 use crate::paths::Paths;
 use crate::sys::process::exit_immediately;
 
-/// Launches a supervisor and returns once it listens; in the launched process, supervises until it is told to end.
+/// Launches a supervisor and returns once it listens. In the launched process, runs it until it is stopped.
 ///
 /// # Errors
-/// Why there is no supervisor, or that there is one already.
+/// If the supervisor cannot start, or is already running.
 pub fn run(arguments: &Supervise, paths: &Paths) -> Result<ExitCode> {
     ensure!(geteuid().is_root(), "must be root; use 'su' or 'sudo'");
     let options = Options { foreground: arguments.foreground, autostart: !arguments.no_autostart };
@@ -35,7 +36,7 @@ pub fn run(arguments: &Supervise, paths: &Paths) -> Result<ExitCode> {
     }
 }
 
-/// A fault in the program is told in the log, and ends this process alone.
+/// A panic is written to the log and ends only this process.
 fn log_faults() {
     panic::set_hook(Box::new(|fault| {
         log::error!("internal error: {fault}");
@@ -61,7 +62,7 @@ fn supervise(paths: &Paths, readiness: Readiness, autostart: bool) -> Result<Exi
     Ok(run_server(server, &host, paths, autostart))
 }
 
-/// Goes on where the program before this one has left off, in the same process.
+/// Continues as the supervisor after the previous program was replaced in this process.
 fn succeed(paths: &Paths, state: State, options: Options) -> Result<ExitCode> {
     log_faults();
     detach::from_predecessor();
@@ -76,16 +77,17 @@ fn succeed(paths: &Paths, state: State, options: Options) -> Result<ExitCode> {
     Ok(run_server(server, &host, paths, options.autostart))
 }
 
-/// Root inside a container can reach what its session runs from.
+/// Root in a container can reach the program from which its session runs.
 fn warn_unprotected() {
     if !seal::is_protected() {
-        log::warn!("this runs from a file that the root user of a container could overwrite");
+        log::warn!("the supervisor runs from a file that the root user of a container could overwrite");
     }
 }
 
 fn probe(paths: &Paths, failures: &mut Vec<Error>) -> Result<Rc<Host>> {
     let mut host = Host::probe()?;
     failures.extend(host.cgroups.complete(&paths.own_cgroup2(), &paths.own_cgroup1()));
+    shell::sweep(&host, paths);
     Ok(Rc::new(host))
 }
 

@@ -1,4 +1,4 @@
-//! `ds supervisor`: is it there, and what does it watch; end it; have it go on with what is on disk now.
+//! `ds supervisor`: shows the status of the supervisor, stops it, or reloads its program and configuration.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -18,6 +18,7 @@ use crate::config::Supervisor as Settings;
 use crate::config::value::Name;
 use crate::daemon::{environment, handover};
 use crate::exit::ExitCode;
+use crate::units;
 use crate::worker::Env;
 
 #[derive(Serialize)]
@@ -44,45 +45,47 @@ struct Restarting<'a> {
     restart_in_s: u64,
 }
 
-/// Does what is asked, from within a worker of the supervisor that it is about.
+/// Handles the request in a worker of the supervisor that it concerns.
 ///
 /// # Errors
-/// When the supervisor cannot be signalled.
+/// If the supervisor cannot be signalled.
 pub fn run(arguments: &cli::Supervisor, env: &Env) -> Result<ExitCode> {
     let supervisor = Pid::from_raw(env.knowledge.pid);
-    // It is this worker's parent, so the number is its own; one that died just now has left us to somebody else.
-    ensure!(getppid() == supervisor, "the supervisor died meanwhile");
+    // The supervisor is the parent of this worker. If it has just died, getppid(2) returns another process.
+    ensure!(getppid() == supervisor, "the supervisor ended during the request");
     match arguments.action {
         SupervisorAction::Status => status(arguments.json, env),
         SupervisorAction::Stop => {
             call!(kill(supervisor, Signal::SIGTERM), "kill({supervisor}, SIGTERM)")?;
             env.supervisor.wait_for_end(&env.client)?;
-            print(&mut io::stdout(), "the supervisor ended; containers keep running\n")
+            print(&mut io::stdout(), "the supervisor stopped; containers keep running\n")
         }
         SupervisorAction::Reload => reload(arguments.binary.as_deref(), env),
     }
 }
 
-/// The supervisor goes on with another program: that of this path, or what is installed now.
+/// Has the supervisor execute another program: the given one, or the installed one.
 fn reload(binary: Option<&Path>, env: &Env) -> Result<ExitCode> {
-    // What is wrong in it is told here, not only in the log.
+    // Report its errors here, not only in the log.
     Settings::load(&env.paths.supervisor_ini())?;
     let path = match binary {
         Some(path) => env.path(path)?,
-        None => environment::installed().context("nobody knows where it was installed; use --binary")?,
+        None => {
+            environment::installed().context("the path of the installed program is unknown; use --binary")?
+        }
     };
     let successor = handover::examine(&path, &env.paths)?;
     env.supervisor.succeed(successor.program.as_fd())?;
     if successor.version == VERSION {
         return Ok(ExitCode::Done);
     }
-    print(&mut io::stdout(), &format!("the supervisor is version {} now\n", successor.version))
+    print(&mut io::stdout(), &format!("the supervisor now runs version {}\n", successor.version))
 }
 
-/// What is to be said when there is no supervisor to ask: that, and no reason to start one.
+/// The answer without a supervisor. It does not start one.
 ///
 /// # Errors
-/// When standard output cannot be written.
+/// If standard output cannot be written.
 pub fn absent(arguments: &cli::Supervisor) -> Result<ExitCode> {
     if arguments.json {
         output::json(&serde_json::json!({ "running": false }))?;
@@ -111,22 +114,22 @@ fn status(json: bool, env: &Env) -> Result<ExitCode> {
         return output::json(&document);
     }
     let mut text = format!(
-        "running, pid {}, for {}, watches {}\n",
+        "running, pid {}, for {}, monitors {}\n",
         document.pid,
-        output::duration(document.uptime_s),
+        units::duration(document.uptime_s),
         match document.watched {
             [] => "no container".to_owned(),
             names => names.iter().map(Name::as_str).collect::<Vec<_>>().join(", "),
         }
     );
     for waiting in &document.restarting {
-        text.push_str(&format!("{} restarts in {}\n", waiting.name, output::duration(waiting.restart_in_s)));
+        text.push_str(&format!("{} restarts in {}\n", waiting.name, units::duration(waiting.restart_in_s)));
     }
     for waiting in &document.waiting {
         text.push_str(&format!("{} waits for the {}\n", waiting.name, waiting.waits_for));
     }
     if let Some(reason) = document.held_back {
-        text.push_str(&format!("no container starts by itself: {reason}\n"));
+        text.push_str(&format!("autostart is off: {reason}\n"));
     }
     print(&mut io::stdout(), &text)
 }

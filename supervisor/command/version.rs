@@ -1,7 +1,7 @@
-//! `ds version [--json]`: which build this is.
+//! `ds version [--json]`: the version of this build.
 //!
-//! Needs no supervisor, no root and no data directory. The protocol number tells a client and a supervisor of
-//! different builds whether they can talk to each other.
+//! Owns the version and the protocol number, from which a client and a supervisor of different builds know whether they
+//! are compatible. Needs no supervisor, no root and no data directory.
 
 use crate::{cli::Version, command::print, exit::ExitCode};
 use anyhow::Result;
@@ -11,7 +11,7 @@ use std::io::Write;
 /// The version of this build, as in Cargo.toml.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Number of the protocol between client and supervisor; goes up with every change an older side cannot follow.
+/// The protocol number between client and supervisor. It increases with every incompatible change.
 pub const PROTOCOL: u32 = 1;
 
 #[derive(Serialize)]
@@ -23,7 +23,7 @@ struct Document {
 /// Prints the version.
 ///
 /// # Errors
-/// When `output` cannot be written to.
+/// If `output` cannot be written.
 pub fn run(arguments: &Version, output: &mut impl Write) -> Result<ExitCode> {
     let text = if arguments.json {
         serde_json::to_string(&Document { version: VERSION, protocol: PROTOCOL })?

@@ -1,8 +1,8 @@
-//! Joining a running container: one more process in its namespaces and control groups.
+//! Joins a running container: one more process in its namespaces and control groups.
 //!
-//! Everything comes from one process that was verified to be the container's PID 1: a pidfd, or an open /proc/PID, and
-//! the start time that its monitor told. The worker itself joins nothing but the PID namespace, which is for its
-//! children only; the child joins the groups, then all other namespaces. setns(2), pidfd_open(2), namespaces(7).
+//! Everything is derived from one process that was verified to be the container's PID 1: its pidfd or open /proc/PID,
+//! and its start time according to its monitor. The worker itself joins only the PID namespace, which applies to its
+//! children; the child joins the groups, then all other namespaces. setns(2), pidfd_open(2), namespaces(7).
 
 use std::convert::Infallible;
 use std::fs::File;
@@ -14,7 +14,7 @@ use anyhow::{Context, Error, Result, bail};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::prctl;
-use nix::sys::stat::{Mode, fstat, stat};
+use nix::sys::stat::{self, Mode, fstat};
 use nix::unistd::{Pid, chroot, fchdir};
 
 use super::talk::Talk;
@@ -30,6 +30,7 @@ use crate::mount::perform::trusted_proc;
 use crate::paths::Paths;
 use crate::plan::terms::Terms;
 use crate::privilege;
+use crate::proc_stat;
 use crate::pty::{self, Pty};
 use crate::rootfs::root::Root;
 use crate::socket;
@@ -40,26 +41,26 @@ use crate::worker::client::Client;
 /// A running container, by its PID 1.
 #[derive(Debug)]
 pub struct Target {
-    /// /proc/PID of the process, which no later process with its number ever gets.
+    /// /proc/PID of the process; the descriptor never refers to a later process with the same number.
     process: OwnedFd,
     handle: Handle,
-    /// `CLONE_NEW*` of the namespaces that are the container's own.
+    /// `CLONE_NEW*` of the namespaces that belong to the container.
     namespaces: libc::c_int,
     terms: Option<Box<Terms>>,
     root: Root,
 }
 
-/// How setns(2) is told which namespaces.
+/// The arguments for setns(2).
 #[derive(Debug)]
 enum Handle {
     /// By the process itself (5.8).
     Process(OwnedFd),
-    /// By one file for each kind.
+    /// One file for each namespace.
     Files(Vec<(libc::c_int, OwnedFd)>),
 }
 
-/// The error for a container that ended while it was looked at.
-const GONE: &str = "it ended meanwhile";
+/// The error for a container that ended during the operation.
+const GONE: &str = "it ended in the meantime";
 
 fn ended(error: impl Into<Error>) -> Error {
     let error = error.into();
@@ -69,29 +70,29 @@ fn ended(error: impl Into<Error>) -> Error {
     }
 }
 
-/// A container's PID 1, for a later look.
+/// A container's PID 1, to check later whether it has ended.
 #[derive(Debug)]
 pub struct Life {
     process: OwnedFd,
 }
 
 impl Life {
-    /// In place of an error that the container's end has caused.
+    /// Replaces an error that the end of the container has caused.
     #[must_use]
     pub fn explain(&self, error: Error) -> Error {
-        let lives = stat_line(&self.process).is_some_and(|line| !line.starts_with(['Z', 'X']));
-        // A process that is about to end has no namespaces any more, a moment before it shows.
-        let ends = format!("{error:#}").contains("(ESRCH)");
-        if lives && !ends { error } else { Error::msg(GONE) }
+        let state = stat(&self.process).and_then(|text| Some(proc_stat::field(&text, 3)?.to_owned()));
+        let lives = state.is_some_and(|state| state != "Z" && state != "X");
+        // A dying process loses its namespaces before it becomes a zombie.
+        if lives && errno_of(&error) != Some(Errno::ESRCH) { error } else { Error::msg(GONE) }
     }
 }
 
 impl Target {
-    /// Finds the PID 1 of a running container. `said` is what its monitor said last, which saves asking it again: a
-    /// process that is still the same is still the container's.
+    /// Finds PID 1 of a running container. `said` is the last status of its monitor, which saves a request: if the
+    /// process is still the same, it is still the container's.
     ///
     /// # Errors
-    /// When the container does not run.
+    /// If the container is not running.
     pub fn find(paths: &Paths, client: &Client, name: &Name, said: Option<&Status>) -> Result<Self> {
         if let Some(status) = said.filter(|status| status.state == State::Running)
             && let Ok(target) = Self::of(status)
@@ -121,14 +122,14 @@ impl Target {
             Err(errno) if unsupported(errno) || errno == Errno::EPERM => None,
             Err(errno) => Some(call!(Err(errno), "pidfd_open({pid})").map_err(ended)?),
         };
-        // After both were opened: while this holds, the number has been that process's all the time.
-        if start_time(&process) != Some(started) {
+        // Checked after both were opened: if it holds, the number referred to that process all the time.
+        if stat(&process).and_then(|text| proc_stat::start_time(&text)) != Some(started) {
             bail!(GONE);
         }
         let root =
             call!(openat(&process, "root", flags, Mode::empty()), "open({path}/root)").map_err(ended)?;
-        let identity = |status: nix::sys::stat::FileStat| (status.st_dev, status.st_ino);
-        if identity(call!(fstat(&root), "fstat")?) == identity(call!(stat("/"), "stat(/)")?) {
+        let identity = |status: stat::FileStat| (status.st_dev, status.st_ino);
+        if identity(call!(fstat(&root), "fstat")?) == identity(call!(stat::stat("/"), "stat(/)")?) {
             bail!("its root directory is the host's");
         }
         let handle = pidfd.map_or_else(|| Handle::Files(Vec::new()), Handle::Process);
@@ -136,15 +137,15 @@ impl Target {
         Ok(Self { process, handle, namespaces, terms, root: Root::new(root) })
     }
 
-    /// Tells later whether the container has ended.
+    /// Returns a handle to check later whether the container has ended.
     ///
     /// # Errors
-    /// When there is no descriptor left.
+    /// If no descriptor is left.
     pub fn life(&self) -> Result<Life> {
         Ok(Life { process: self.process.try_clone().context("dup")? })
     }
 
-    /// What holds for every process inside, if its monitor has told.
+    /// The settings for every process in the container, if its monitor sent them.
     #[must_use]
     pub fn terms(&self) -> Option<&Terms> {
         self.terms.as_deref()
@@ -156,7 +157,7 @@ impl Target {
         &self.root
     }
 
-    /// Makes every later child of this process one of the container's PID namespace.
+    /// Makes later children of this process members of the container's PID namespace.
     fn children_join(&mut self) -> Result<()> {
         if let Handle::Process(pidfd) = &self.handle {
             match process::setns(pidfd.as_fd(), libc::CLONE_NEWPID) {
@@ -174,7 +175,7 @@ impl Target {
         Ok(())
     }
 
-    /// The namespace files, mnt last: from then on nothing outside can be named.
+    /// The namespace files, mnt last: after it, host paths cannot be resolved.
     fn open_files(&self) -> Result<Vec<(libc::c_int, OwnedFd)>> {
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
         let mut files = Vec::new();
@@ -186,7 +187,7 @@ impl Target {
         Ok(files)
     }
 
-    /// Joins every namespace but the PID one, and takes the root directory of PID 1.
+    /// Joins all namespaces except the PID namespace, and changes to the root directory of PID 1.
     fn join(&self) -> Result<()> {
         match &self.handle {
             Handle::Process(pidfd) => {
@@ -199,10 +200,10 @@ impl Target {
                 }
             }
         }
-        let identity = |status: nix::sys::stat::FileStat| (status.st_dev, status.st_ino);
+        let identity = |status: stat::FileStat| (status.st_dev, status.st_ino);
         let wanted = identity(call!(fstat(self.root.directory()), "fstat(the root)")?);
-        if identity(call!(stat("/"), "stat(/)")?) != wanted {
-            // PID 1 has changed its root directory since it was started, as from an initial RAM disk.
+        if identity(call!(stat::stat("/"), "stat(/)")?) != wanted {
+            // PID 1 has changed its root directory since its start, for example from an initial RAM disk.
             call!(fchdir(self.root.directory()), "fchdir(the root)")?;
             call!(chroot("."), "chroot(.)")?;
         }
@@ -210,41 +211,34 @@ impl Target {
     }
 }
 
-/// When a process started, from its directory in /proc.
-fn start_time(process: &OwnedFd) -> Option<u64> {
-    stat_line(process)?.split_whitespace().nth(19)?.parse().ok()
-}
-
-/// What /proc/PID/stat says, from field 3 on.
-fn stat_line(process: &OwnedFd) -> Option<String> {
+/// The content of /proc/PID/stat, from the directory of a process in /proc.
+fn stat(process: &OwnedFd) -> Option<String> {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
     let mut file = File::from(openat(process, "stat", flags, Mode::empty()).ok()?);
-    // The kernel writes the line into one read: 52 numbers and a name of 64 bytes at most.
+    // The kernel returns the line in one read: 52 numbers and a name of at most 64 bytes.
     let mut buffer = [0_u8; 2048];
     let length = file.read(&mut buffer).ok()?;
-    let text = String::from_utf8_lossy(&buffer[..length]);
-    // The name in parentheses may contain anything, so count from its end.
-    Some(text.rsplit_once(')')?.1.trim_start().to_owned())
+    Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
 }
 
-/// What is needed to start a program in a running container.
+/// The input for starting a program in a running container.
 #[derive(Debug)]
 pub struct Attachment<'a> {
     /// The container.
     pub target: Target,
     /// The program.
     pub program: &'a Program,
-    /// What holds for every process inside.
+    /// The settings for every process in the container.
     pub terms: &'a Terms,
-    /// Whether it gets a terminal of its own.
+    /// Whether to allocate a terminal.
     pub terminal: bool,
 }
 
 impl Attachment<'_> {
-    /// Starts the program. The worker keeps to its own namespaces, but may start nothing else afterwards.
+    /// Starts the program. The worker stays in its own namespaces, but must not start anything else afterwards.
     ///
     /// # Errors
-    /// When the container is frozen or ends meanwhile, or the kernel refuses.
+    /// If the container is frozen or ends in the meantime, or the kernel refuses.
     pub fn start(&mut self, host: &Host, paths: &Paths, name: &Name) -> Result<Running> {
         match self.start_in(Leaf::Present, host, paths, name) {
             Err(error) if errno_of(&error).is_some_and(group_refuses) => self.start_again(host, paths, name),
@@ -252,10 +246,10 @@ impl Attachment<'_> {
         }
     }
 
-    /// Starts the program once more, after a group that root inside has spoilt kept it from running.
+    /// Starts the program again, after its control group was found to kill new processes.
     ///
     /// # Errors
-    /// As [`Self::start`].
+    /// As for [`Self::start`].
     pub fn start_again(&mut self, host: &Host, paths: &Paths, name: &Name) -> Result<Running> {
         self.start_in(Leaf::Renewed, host, paths, name)
     }
@@ -287,13 +281,13 @@ impl Attachment<'_> {
     }
 }
 
-/// Whether a group takes no process: it is threaded, has controllers for groups below it, or as many processes as it
-/// may have.
+/// Whether a group accepts no process: it is threaded, has controllers for groups below it, or has reached its limit of
+/// processes.
 fn group_refuses(errno: Errno) -> bool {
     matches!(errno, Errno::EOPNOTSUPP | Errno::EBUSY | Errno::EAGAIN)
 }
 
-/// The new process, until it is the program.
+/// The new process, until it executes the program.
 struct Child<'a> {
     attachment: &'a Attachment<'a>,
     joining: Joining,
@@ -304,7 +298,7 @@ struct Child<'a> {
 impl Child<'_> {
     fn run(&self, terminal: Option<&Pty>, wire: &Wire) -> ! {
         if self.in_cgroup {
-            // Whoever waits for a session that is gone learns it otherwise.
+            // The end of the process also tells a session that has already gone on.
             let _ = wire.send(&FromChild::Begun);
         }
         let Err(Failure { code, error }) = self.become_program(terminal, wire);
@@ -314,20 +308,20 @@ impl Child<'_> {
 
     fn become_program(&self, terminal: Option<&Pty>, wire: &Wire) -> Result<Infallible, Failure> {
         let peer = terminal.map(|terminal| terminal.peer.as_fd());
-        // Before the namespaces: where the hierarchy is delegated by namespace, the way in is barred from inside.
+        // Before the namespaces: if the hierarchy is delegated by namespace, joining from inside is not permitted.
         self.joining.join(self.in_cgroup)?;
         self.attachment.target.join()?;
         Err(self.attachment.program.execute(peer, self.proc.as_fd(), wire))
     }
 }
 
-/// The worker's own score is the supervisor's, which is never to be killed; its child's is the container's.
+/// The worker has the supervisor's score, which protects it from the OOM killer; its child gets the container's score.
 pub(super) fn take_oom_score(proc: BorrowedFd<'_>, score: i32) -> Result<()> {
     let path = Path::new("self/oom_score_adj");
     let file =
         call!(openat(proc, path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty()), "open({path:?})")?;
     match File::from(file).write_all(score.to_string().as_bytes()) {
-        // Lowering it needs CAP_SYS_RESOURCE; then it stays as it is.
+        // Lowering it needs CAP_SYS_RESOURCE; without it, the score is unchanged.
         Err(error) if error.raw_os_error() == Some(libc::EACCES) => Ok(()),
         other => other.context("set oom_score_adj"),
     }

@@ -1,6 +1,6 @@
-//! What a container leaves on the host when its monitor died: control groups, sockets, its place in shared storage.
+//! The remains of a container whose monitor died: control groups, sockets, its mount in shared storage.
 //!
-//! Owns their removal. Touches nothing of a container whose monitor answers.
+//! Owns their removal. Never touches a container whose monitor answers.
 
 use anyhow::{Result, ensure};
 
@@ -12,8 +12,8 @@ use crate::config::value::Name;
 use crate::host::Host;
 use crate::paths::Paths;
 
-/// Removes what a container left behind that has no monitor any more: its groups and its socket. Everything else went
-/// with its namespaces.
+/// Removes the control groups and the socket of a container without a monitor. Everything else ended with its
+/// namespaces.
 pub fn sweep(paths: &Paths, host: &Host, name: &Name) {
     let _ = std::fs::remove_file(paths.control(name));
     let _ = std::fs::remove_file(paths.notify(name));
@@ -21,10 +21,10 @@ pub fn sweep(paths: &Paths, host: &Host, name: &Name) {
     storage::release(paths, name);
 }
 
-/// Removes what a container without a monitor left behind.
+/// Removes the remains of a container without a monitor.
 ///
 /// # Errors
-/// When its control groups are still in use.
+/// If its control groups are still in use.
 pub fn sweep_dead(paths: &Paths, host: &Host, name: &Name) -> Result<()> {
     if !paths.run_container(name).exists() {
         return Ok(());

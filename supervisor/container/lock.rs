@@ -1,4 +1,4 @@
-//! The lock of one container. Owns the file `lock` in its run directory, and how long others wait for it. flock(2).
+//! The lock of one container. Owns the file `lock` in its run directory, and the timeout for it. flock(2).
 
 use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
@@ -15,12 +15,12 @@ use crate::paths::{self, Paths};
 use crate::worker::Env;
 use crate::worker::client::Client;
 
-/// How long a lock is waited for. It is held for decisions, which take milliseconds, and for a sweep at most.
+/// The timeout for the lock. Holders need it for milliseconds, or at most for a sweep.
 const LONGEST_HOLD: Duration = Duration::from_secs(30);
-/// The longest pause between two tries.
+/// The maximum interval between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serialises the verbs that set up, change or delete one container.
+/// Serialises the verbs that create, change or delete one container.
 #[derive(Debug)]
 pub struct Lock {
     _file: Flock<File>,
@@ -30,15 +30,15 @@ impl Lock {
     /// Waits for the lock of a container.
     ///
     /// # Errors
-    /// When the run directory cannot be written.
+    /// If the run directory cannot be written.
     pub fn take(paths: &Paths, name: &Name) -> Result<Self> {
         Self::wait_for(paths, name, &Client::new(None))
     }
 
-    /// Waits for the lock of a container, for as long as the client does.
+    /// Waits for the lock of a container until the client interrupts.
     ///
     /// # Errors
-    /// That the client interrupted; that who has it keeps it; when the run directory cannot be written.
+    /// If the client interrupted, the lock was not released in time, or the run directory cannot be written.
     pub fn take_for(env: &Env, name: &Name) -> Result<Self> {
         Self::wait_for(&env.paths, name, &env.client)
     }
@@ -50,12 +50,12 @@ impl Lock {
             paths::create_private(&paths.run_container(name))
                 .with_context(|| format!("create {}", paths.run_container(name).display()))?;
             let file = match OpenOptions::new().create(true).append(true).mode(0o600).open(&path) {
-                // Whoever had it has just removed the container's directory.
+                // The previous holder has just removed the container's directory.
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 other => other.with_context(|| format!("open {}", path.display()))?,
             };
             let file = lock(file, &path, client, deadline)?;
-            // It counts only as long as others find the same file.
+            // The lock counts only if the path still refers to the same file.
             if is_at(&file, &path) {
                 return Ok(Self { _file: file });
             }
@@ -84,7 +84,7 @@ fn is_at(file: &File, path: &Path) -> bool {
     ours.is_some() && std::fs::metadata(path).map(|status| (status.dev(), status.ino())).ok() == ours
 }
 
-/// Names the process that holds a lock, proc_locks(5).
+/// The process that holds a lock, proc_locks(5).
 fn held(path: &Path) -> String {
     let inode = std::fs::metadata(path).map(|status| format!(":{}", status.ino())).unwrap_or_default();
     let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
@@ -95,8 +95,8 @@ fn held(path: &Path) -> String {
     let holder = locks.lines().find(is_it).and_then(|line| line.split_whitespace().nth(4));
     match holder {
         Some(pid) => format!(
-            "another command (pid {pid}) keeps it locked; end that with 'kill -KILL {pid}', or try again"
+            "another command (pid {pid}) has locked it; try again, or end that command with 'kill -KILL {pid}'"
         ),
-        None => "another command keeps it locked; try again".to_owned(),
+        None => "another command has locked it; try again".to_owned(),
     }
 }

@@ -1,6 +1,8 @@
-//! What the host does with one container: its lock, its state, starting and joining it, and what it leaves behind.
+//! The host's operations on one container: its lock, its state, starting and joining it, and the removal of its
+//! remains.
 //!
-//! Owns the run directory of a container and the way to its monitor. What runs after clone(2) is in `child`.
+//! Owns the run directory of a container and the connection to its monitor. `child` has the code that runs after
+//! clone(2).
 
 pub mod attach;
 pub mod leftovers;

@@ -1,8 +1,8 @@
-//! A container that a long job has in its hands: nothing else may start, change or delete it meanwhile.
+//! Reserves a container for a long job, so that no other command can start, change or delete it in the meantime.
 //!
-//! Owns one file, `job` in the container's run directory: it is locked as long as any process of the job lives and
-//! says in a few words what is being done. Whoever sets something up looks at it under the container's [`super::Lock`];
-//! a job itself holds that lock for its decisions only, so that nobody waits for a job without knowing. flock(2).
+//! Owns the file `job` in the container's run directory. It is locked while any process of the job lives, and contains
+//! a short description of the job. Commands check it under the container's [`super::Lock`]. A job holds that lock only
+//! for its decisions, so that other commands fail with a message instead of waiting. flock(2).
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -18,20 +18,20 @@ use crate::durable;
 use crate::paths::Paths;
 use crate::sys::descriptor::try_lock;
 
-/// Longest text in the file, bytes.
+/// Maximum length of the description, in bytes.
 const LONGEST: u64 = 200;
 
-/// A job's hold on a container. Forked processes share it: it ends with the last of them.
+/// The reservation of a container. Forked processes share it; it ends with the last of them.
 #[derive(Debug)]
 pub struct Occupation {
     _file: File,
 }
 
 impl Occupation {
-    /// Takes hold of a container; `doing` completes "it is being …". The caller holds the container's lock.
+    /// Reserves a container; `doing` completes "it is being …". The caller holds the container's lock.
     ///
     /// # Errors
-    /// What another job is doing with it, or that the run directory cannot be written.
+    /// If another job has reserved it, or the run directory cannot be written.
     pub fn begin(paths: &Paths, name: &Name, doing: &str) -> Result<Self> {
         let path = paths.job(name);
         let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
@@ -40,16 +40,16 @@ impl Occupation {
             Err(Errno::EWOULDBLOCK) => bail!("{}", reason(paths, name)),
             other => call!(other, "flock({})", path.display())?,
         }
-        // What it says is a courtesy; the lock is what counts.
+        // The description is optional; the lock is essential.
         let _ = file.set_len(0).and_then(|()| file.write_all(doing.as_bytes()));
         Ok(Self { _file: file })
     }
 }
 
-/// Refuses when a job has a container in its hands. The caller holds the container's lock.
+/// Fails if a job has reserved the container. The caller holds the container's lock.
 ///
 /// # Errors
-/// What is being done with it.
+/// The description of the job.
 pub fn refuse(paths: &Paths, name: &Name) -> Result<()> {
     if is_occupied(paths, name) {
         bail!("{}", reason(paths, name));
@@ -57,7 +57,7 @@ pub fn refuse(paths: &Paths, name: &Name) -> Result<()> {
     Ok(())
 }
 
-/// Whether a job has a container in its hands at this moment.
+/// Whether a job has reserved the container at this moment.
 #[must_use]
 pub fn is_occupied(paths: &Paths, name: &Name) -> bool {
     let file = File::open(paths.job(name));
@@ -66,8 +66,8 @@ pub fn is_occupied(paths: &Paths, name: &Name) -> bool {
 
 fn reason(paths: &Paths, name: &Name) -> String {
     let doing = durable::read(&paths.job(name), LONGEST).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    let doing = doing.filter(|doing| !doing.is_empty()).unwrap_or_else(|| "worked on".to_owned());
-    format!("it is being {doing}; wait for it")
+    let doing = doing.filter(|doing| !doing.is_empty()).unwrap_or_else(|| "changed".to_owned());
+    format!("it is being {doing}; wait until that is done")
 }
 
 #[cfg(test)]
@@ -82,7 +82,7 @@ mod tests {
         std::fs::create_dir_all(paths.run_container(&name)).unwrap();
         refuse(&paths, &name).unwrap();
         let job = Occupation::begin(&paths, &name, "converted").unwrap();
-        let expected = "it is being converted; wait for it";
+        let expected = "it is being converted; wait until that is done";
         assert_eq!(refuse(&paths, &name).unwrap_err().to_string(), expected);
         assert_eq!(Occupation::begin(&paths, &name, "copied").unwrap_err().to_string(), expected);
         drop(job);

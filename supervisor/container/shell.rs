@@ -1,8 +1,9 @@
-//! A throw-away container: a tree of its own for one program, without an init system, a monitor or groups.
+//! A temporary container: a separate mount namespace for one program, without an init system or a monitor.
 //!
-//! worker ─ clone → PID 1 (ours: reaps, forwards signals) ─ fork → the program. Everything is in the child's mount
-//! namespace and goes with it. PID 1 dies with the worker, and every process inside with PID 1. Where the kernel has
-//! no PID namespaces, the same process does the same work under another number.
+//! Its control groups only enforce its device policy. They are named after the worker, which removes them.
+//! worker ─ clone → PID 1 (of ds: reaps children, forwards signals) ─ fork → the program. All mounts are in the child's
+//! mount namespace and end with it. PID 1 dies with the worker, and every process inside with PID 1. On kernels without
+//! PID namespaces, the same process does the same work with another process id.
 
 use std::convert::Infallible;
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,15 +12,19 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
-use nix::unistd::{Pid, fchdir, sethostname};
+use nix::unistd::{Pid, fchdir, getpid, sethostname};
 
 use super::attach::take_oom_score;
+use crate::cgroup::{self, Cgroup};
 use crate::child::init::enter_tree;
 use crate::child::program::{Program, Running};
 use crate::child::wire::{FromChild, Wire};
+use crate::host::Host;
 use crate::mount::perform::{Performer, bind_onto_itself, enter_proc, trusted_proc};
+use crate::paths::Paths;
 use crate::plan::shell::ShellPlan;
 use crate::pty::{self, Pty};
 use crate::rootfs::root::Root;
@@ -27,41 +32,67 @@ use crate::sys::process::{self, Ended, Fork};
 use crate::sys::{descriptor, network};
 use crate::{call, privilege, socket};
 
-/// Exit code of PID 1 when it fails itself: that of `ds` for a program that was never started.
+/// Exit code of PID 1 if it fails: that of `ds` for a program that was not started.
 const FAILED: i32 = 125;
 
-/// What a throw-away container is made from.
+/// Prefix of the groups of temporary containers. No container has such a name.
+const GROUP: &str = ".shell-";
+
+/// Creates the groups of the temporary container of this worker; dropping them removes them.
+///
+/// # Errors
+/// If the kernel refuses.
+pub fn groups(host: &Host, paths: &Paths, plan: &ShellPlan) -> Result<Cgroup> {
+    Cgroup::for_devices(&host.cgroups, &paths.cgroup, &format!("{GROUP}{}", getpid()), &plan.devices)
+}
+
+/// Removes the groups of killed workers.
+pub fn sweep(host: &Host, paths: &Paths) {
+    for name in cgroup::names(&host.cgroups, &paths.cgroup) {
+        let pid = name.strip_prefix(GROUP).and_then(|number| number.parse().ok());
+        if pid.is_some_and(|pid| process::kill(Pid::from_raw(pid), 0) == Err(Errno::ESRCH)) {
+            cgroup::sweep(&host.cgroups, &paths.cgroup, &name);
+        }
+    }
+}
+
+/// The input of a temporary container.
 #[derive(Debug)]
 pub struct ThrowAway<'a> {
-    /// The decisions.
+    /// The plan.
     pub plan: &'a ShellPlan,
     /// The directory.
     pub path: &'a Path,
-    /// The same directory, opened when it was looked into.
+    /// The same directory, opened when it was inspected.
     pub root: &'a Root,
-    /// What runs in it.
+    /// The control groups that enforce its device policy.
+    pub groups: &'a Cgroup,
+    /// The program to run.
     pub program: &'a Program,
-    /// Whether it gets a terminal of its own.
+    /// Whether to allocate a terminal.
     pub terminal: bool,
 }
 
 impl ThrowAway<'_> {
-    /// Makes the container and starts the program.
+    /// Creates the container and starts the program.
     ///
     /// # Errors
-    /// What went wrong before there was a terminal to tell it on; anything later is told on the wire.
+    /// Errors before the clone; later ones are reported on the wire.
     pub fn start(&self) -> Result<Running> {
         let proc = trusted_proc()?;
         take_oom_score(proc.as_fd(), self.plan.terms.oom_score)?;
         call!(prctl::set_dumpable(false), "prctl(PR_SET_DUMPABLE)")?;
         let (ours, theirs) = socket::pair()?;
-        let flags = self.plan.namespaces;
-        let child = match call!(process::clone(flags, None), "clone({flags:#x})")?.side {
+        let joining = self.groups.joining_payload()?;
+        let flags = self.plan.namespaces & !libc::CLONE_NEWCGROUP;
+        let cloned = call!(process::clone(flags, joining.directory()), "clone({flags:#x})")?;
+        let child = match cloned.side {
             Fork::Parent(child) => child,
             Fork::Child => {
                 drop(ours);
                 let wire = Wire::new(theirs);
-                let Err(error) = self.become_first(&proc, &wire);
+                let joined = joining.join(cloned.in_cgroup);
+                let Err(error) = joined.and_then(|()| self.become_first(&proc, &wire));
                 wire.fail(&error);
                 process::exit_immediately(FAILED)
             }
@@ -71,11 +102,15 @@ impl ThrowAway<'_> {
         Ok(Running { child, wire: ours, terminal, says_begun: false, groups: None })
     }
 
-    /// The life of PID 1.
+    /// The main function of PID 1.
     fn become_first(&self, proc: &OwnedFd, wire: &Wire) -> Result<Infallible> {
         call!(process::set_parent_death_signal(Signal::SIGKILL), "prctl(PR_SET_PDEATHSIG)")?;
         if wire.is_abandoned() {
-            bail!("nobody waits any more");
+            bail!("the worker has ended");
+        }
+        if self.plan.namespaces & libc::CLONE_NEWCGROUP != 0 {
+            // Only now, so that the namespace begins at the group that was just joined.
+            call!(unshare(CloneFlags::CLONE_NEWCGROUP), "unshare(CLONE_NEWCGROUP)")?;
         }
         let (terminal, silent) = self.build_tree(proc, wire)?;
         enter_tree(self.plan.shared)?;
@@ -86,7 +121,7 @@ impl ThrowAway<'_> {
             call!(network::bring_loopback_up(), "bring lo up")?;
         }
         privilege::drop_capabilities(&self.plan.terms.dropped)?;
-        // What comes from now on waits until it is asked for. The program unblocks everything for itself.
+        // Signals are pending until they are read. The program unblocks all of them for itself.
         call!(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None), "sigprocmask")?;
         match call!(process::fork(), "fork")? {
             Fork::Child => {
@@ -96,8 +131,8 @@ impl ThrowAway<'_> {
                 process::exit_immediately(failure.code.number().into())
             }
             Fork::Parent(program) => {
-                // The one descriptor that is kept has readers inside who wait for it. All others are closed, so that
-                // the end of the program's output is seen outside.
+                // One descriptor is kept, because processes in the container read from it. All others are closed, so
+                // that the end of the program's output is visible outside.
                 if let Some(silent) = &silent {
                     call!(descriptor::make_standard(silent.as_fd(), 0), "dup2(silent, 0)")?;
                 }
@@ -108,8 +143,8 @@ impl ThrowAway<'_> {
         }
     }
 
-    /// Builds the tree, which is then the working directory, and opens the terminal of the program; the second part of
-    /// the result keeps readers of silent files waiting.
+    /// Builds the tree, makes it the working directory, and opens the terminal of the program. The second part of the
+    /// result keeps readers of silent files blocked.
     fn build_tree(&self, proc: &OwnedFd, wire: &Wire) -> Result<(Option<Pty>, Option<OwnedFd>)> {
         enter_proc(proc.as_fd())?;
         let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
@@ -137,13 +172,13 @@ fn hear_of_terminal(wire: &OwnedFd) -> Result<Pty> {
     let mut descriptors = received.descriptors.into_iter();
     match (received.message, descriptors.next(), descriptors.next()) {
         (FromChild::Console, Some(master), Some(peer)) => Ok(Pty { master, peer }),
-        (FromChild::Failed(chain), ..) => bail!("{}", chain.join(": ")),
-        _ => bail!("the new process said something else"),
+        (FromChild::Failed(failed), ..) => Err(failed.into()),
+        _ => bail!("the new process sent an unexpected message"),
     }
 }
 
-/// What PID 1 does until the program has ended: takes the end of whoever is left to it, and passes signals on. The
-/// program's exit code, as a shell would say it.
+/// The loop of PID 1 until the program has ended: reaps orphans and forwards signals. Returns the program's exit code,
+/// as a shell would.
 fn tend(program: Pid) -> i32 {
     let all = SigSet::all();
     loop {
@@ -158,12 +193,12 @@ fn tend(program: Pid) -> i32 {
             Ok(Signal::SIGCHLD) => {}
             Ok(signal) => {
                 let number = signal as i32;
-                // The program leads a group of its own as soon as it runs.
+                // The program leads a process group as soon as it runs.
                 if process::kill(Pid::from_raw(-program.as_raw()), number) == Err(Errno::ESRCH) {
                     let _ = process::kill(program, number);
                 }
             }
-            // A real-time signal, which nobody here uses.
+            // A real-time signal, which ds does not use.
             Err(_) => {}
         }
     }

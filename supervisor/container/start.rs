@@ -1,4 +1,5 @@
-//! Starting a container, as the worker sees it: lock, fork the monitor, wait for its report.
+//! Starts a container from a worker: takes the lock, forks the monitor, waits for its report. Never changes the
+//! container's files.
 
 use std::io::{IsTerminal, Write, stderr};
 use std::os::fd::{AsFd, OwnedFd};
@@ -20,33 +21,33 @@ use crate::sys::process::{Fork, fork};
 use crate::worker::Env;
 use crate::worker::waiting::PATIENCE;
 
-/// What became of a start.
+/// The result of a start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// PID 1 was started.
     Started,
-    /// It was running already, or somebody else started it meanwhile.
+    /// It was already running, or another command started it in the meantime.
     AlreadyRunning,
-    /// It ran, and ended while it was waited for: it can be started now.
+    /// It was running and ended during the wait: it can be started now.
     Ended,
 }
 
-/// A monitor that has been forked and prepares its container.
+/// A monitor that prepares its container.
 #[derive(Debug)]
 pub enum Starting<'a> {
-    /// Ours: its reports come here.
+    /// Forked by this worker: its reports arrive here.
     Ours(OwnedFd, Pid),
-    /// Another worker's: its state comes here.
+    /// Forked by another worker: its status arrives here.
     Theirs(Talk<'a>),
 }
 
-/// Begins a start: returns as soon as the monitor is forked. What `once` asks for holds until the container ends.
+/// Begins a start: returns as soon as the monitor is forked. The options in `once` apply until the container ends.
 ///
 /// # Errors
-/// A configuration that is not valid, or a run directory that cannot be written.
+/// If the configuration is not valid, or the run directory cannot be written.
 pub fn begin<'a>(env: &'a Env, name: &'a Name, once: Once) -> Result<Starting<'a>> {
     if !env.paths.container(name).is_dir() {
-        bail!("no such container; make it with 'ds create', see 'ds list'");
+        bail!("no such container; create it with 'ds create', or see 'ds list'");
     }
     let _lock = Lock::take_for(env, name)?;
     fault::point("locked")?;
@@ -79,20 +80,21 @@ pub fn begin<'a>(env: &'a Env, name: &'a Name, once: Once) -> Result<Starting<'a
     }
 }
 
-/// Waits until PID 1 runs. Warnings go to the log; the client's interrupt ends the start.
+/// Waits until PID 1 runs. Warnings go to the log; an interruption by the client ends the start.
 ///
 /// # Errors
-/// Why it did not come to run, in the monitor's or the child's own words.
+/// If it did not start, with the message of the monitor or the child.
 pub fn finish(env: &Env, name: &Name, starting: Starting<'_>) -> Result<Outcome> {
     match starting {
         Starting::Ours(report, monitor) => {
             let mut meter = Meter::default();
             loop {
                 while !env.client.wait(Some(report.as_fd()), Some(Instant::now() + PATIENCE))? {
-                    // The check of an image takes its time; a process that was stopped does nothing.
+                    // The check of an image may take long, so there is no timeout; but a stopped process makes no
+                    // progress.
                     ensure!(
                         !is_stopped(monitor),
-                        "its monitor (pid {monitor}) is stopped; the start is given up"
+                        "its monitor (pid {monitor}) is stopped; the start was cancelled"
                     );
                 }
                 let received = socket::receive::<Report>(&report)?.map(|received| received.message);
@@ -113,7 +115,7 @@ pub fn finish(env: &Env, name: &Name, starting: Starting<'_>) -> Result<Outcome>
     }
 }
 
-/// How far a check is, on a terminal and nowhere else.
+/// The progress of a check; printed only on a terminal.
 #[derive(Debug, Default)]
 struct Meter {
     shown: bool,
@@ -145,7 +147,7 @@ impl Drop for Meter {
 
 fn watch(talk: &Talk<'_>) -> Result<Outcome> {
     let (mut starting, mut stopping) = (false, false);
-    // It says at once how it is.
+    // The monitor first sends its status.
     let mut deadline = Some(Instant::now() + PATIENCE);
     loop {
         match talk.answer(deadline.take())? {
@@ -156,9 +158,9 @@ fn watch(talk: &Talk<'_>) -> Result<Outcome> {
             },
             Some(Answer::Failed(text)) => bail!("{text}"),
             Some(Answer::Done) => {}
-            // It was running, and is over.
+            // It was running and has ended.
             None if stopping || !starting => return Ok(Outcome::Ended),
-            None => bail!("it did not come to run; see 'ds info'"),
+            None => bail!("it failed to start; see 'ds info'"),
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Talking to a monitor, which may be stopped or frozen: no answer is waited for without a limit.
+//! Requests to a monitor, which may be stopped or frozen. Every wait for an answer has a timeout.
 //!
-//! Owns how silence is noticed and told, and how a container ends whose monitor cannot end it. The monitor is known by
-//! the connection itself: SO_PEERCRED of unix(7) names the process that listens.
+//! Owns the detection of an unresponsive monitor, and the end of a container whose monitor cannot end it. The
+//! connection itself identifies the monitor: SO_PEERCRED of unix(7) names the process that listens.
 
 use std::error::Error;
 use std::fmt;
@@ -27,7 +27,7 @@ use crate::worker::Env;
 use crate::worker::client::Client;
 use crate::worker::waiting::PATIENCE;
 
-/// How often a process that says nothing is looked at.
+/// The interval at which an unresponsive process is checked.
 const LOOK: Duration = Duration::from_secs(2);
 
 /// A connection to a monitor.
@@ -35,7 +35,7 @@ const LOOK: Duration = Duration::from_secs(2);
 pub struct Talk<'a> {
     client: &'a Client,
     name: &'a Name,
-    /// The connection, for who polls it himself.
+    /// The connection, for callers that poll it themselves.
     pub connection: OwnedFd,
 }
 
@@ -51,25 +51,25 @@ impl fmt::Display for Silent {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let pid = self.monitor.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
         let Self { what, name, .. } = self;
-        write!(formatter, "its monitor{pid} {what}; 'ds stop {name} --kill' ends both")
+        write!(formatter, "its monitor{pid} {what}; run 'ds stop {name} --kill' to end both")
     }
 }
 
 impl Error for Silent {}
 
 impl<'a> Talk<'a> {
-    /// Connects to the monitor of a container; `None` when it is not running.
+    /// Connects to the monitor of a container; `None` if it is not running.
     ///
     /// # Errors
-    /// When the run directory cannot be read, or so many wait already that nobody can join them.
+    /// If the run directory cannot be read, or the queue of the socket is full.
     pub fn open(paths: &Paths, client: &'a Client, name: &'a Name) -> Result<Option<Self>> {
         Ok(monitor(paths, name)?.map(|connection| Self { client, name, connection }))
     }
 
-    /// Makes a request; one that has ended meanwhile is noticed by [`Talk::hear`].
+    /// Sends a request. If the monitor has ended, [`Talk::hear`] notices.
     ///
     /// # Errors
-    /// A message that is too long.
+    /// If the message is too long.
     pub fn say(&self, request: &Request) -> Result<()> {
         match socket::send(&self.connection, request, &[]) {
             Err(error) if socket::is_end(&error) => Ok(()),
@@ -77,10 +77,10 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// The next answer; `None` once the monitor has ended.
+    /// Receives the next answer; `None` once the monitor has ended.
     ///
     /// # Errors
-    /// [`Silent`] when nothing has come `until` then, or when the monitor is stopped; that the client interrupted.
+    /// [`Silent`] after the deadline or if the monitor is stopped; or if the client interrupted.
     pub fn hear(&self, until: Option<Instant>) -> Result<Option<Received<Answer>>> {
         loop {
             let look = Instant::now() + LOOK;
@@ -95,7 +95,7 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// The next answer; `None` once the monitor has ended.
+    /// Receives the next answer; `None` once the monitor has ended.
     ///
     /// # Errors
     /// As for [`Talk::hear`].
@@ -103,44 +103,44 @@ impl<'a> Talk<'a> {
         Ok(self.hear(until)?.map(|received| received.message))
     }
 
-    /// How the container is; `None` once the monitor has ended.
+    /// The container's status; `None` once the monitor has ended.
     ///
     /// # Errors
-    /// As for [`Talk::hear`]; that the start has failed.
+    /// As for [`Talk::hear`]; if the start has failed.
     pub fn status(&self) -> Result<Option<Box<Status>>> {
         self.say(&Request::Status)?;
         match self.answer(Some(Instant::now() + PATIENCE))? {
             Some(Answer::Status(status)) => Ok(Some(status)),
             Some(Answer::Failed(text)) => bail!("{text}"),
-            Some(Answer::Done) => bail!("the monitor answered something else"),
+            Some(Answer::Done) => bail!("the monitor sent an unexpected answer"),
             None => Ok(None),
         }
     }
 
-    /// The monitor's process id; none for one of an older version, of which it cannot be known.
+    /// The monitor's process id; `None` for a monitor of an older version, which does not reveal it.
     #[must_use]
     pub fn monitor(&self) -> Option<Pid> {
         let pid = Pid::from_raw(peer(self.connection.as_fd()).ok()?.pid());
         let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-        // The kernel keeps 15 bytes.
+        // The kernel keeps 15 bytes of a name.
         let title = format!("ds:{}", self.name);
         (name.trim_end() == title.get(..15).unwrap_or(&title)).then_some(pid)
     }
 
-    /// The error for a monitor that has fallen silent.
+    /// The error for an unresponsive monitor.
     #[must_use]
     pub fn silent(&self, what: &'static str) -> Silent {
         Silent { monitor: self.monitor(), what, name: self.name.to_string() }
     }
 
-    /// Ends the container together with its monitor, and removes what they leave.
+    /// Kills the container and its monitor, and removes their remains.
     ///
     /// # Errors
-    /// When the monitor cannot be found or does not end.
+    /// If the monitor cannot be found or does not end.
     pub fn end_by_force(&self, env: &Env) -> Result<()> {
         let monitor = self.monitor().context("its monitor does not answer and cannot be found in /proc")?;
         let _lock = Lock::take_for(env, self.name)?;
-        // First of all, so that whoever sees the end of the monitor finds that it was asked for.
+        // This comes first, so that the supervisor, when the monitor ends, finds that the end was requested.
         last_exit::write(&env.paths, self.name, &killed())?;
         let _ = fs::remove_file(env.paths.control(self.name));
         match process::kill(monitor, libc::SIGKILL) {
@@ -157,7 +157,7 @@ impl<'a> Talk<'a> {
                 return Ok(());
             }
         }
-        bail!("its monitor (pid {monitor}) was killed and does not end; the kernel holds it")
+        bail!("its monitor (pid {monitor}) was killed but has not ended; it is blocked in the kernel")
     }
 }
 

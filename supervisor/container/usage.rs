@@ -1,7 +1,8 @@
-//! What a running container uses: processor time, memory, processes.
+//! The resource usage of a running container: processor time, memory, processes.
 //!
-//! Numbers come from the container's groups where their hierarchy counts them (cgroups(7), cgroup-v2.rst, cpuacct.rst,
-//! memory.rst), else from the processes in its PID namespace (proc_pid_stat(5), proc_pid_smaps(5)).
+//! The numbers come from the container's control groups if their hierarchy has the controller (cgroups(7),
+//! cgroup-v2.rst, cpuacct.rst, memory.rst), otherwise from the processes in its PID namespace (proc_pid_stat(5),
+//! proc_pid_smaps(5)). Only reads.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,11 +10,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::host::Hierarchies;
+use crate::proc_stat::field;
 
-/// One second in the times of /proc: `USER_HZ` is 100 on every machine we build for.
+/// One second in the times of /proc: `USER_HZ` is 100 on every supported machine.
 const TICKS: u64 = 100;
 
-/// The groups of one container, where they are.
+/// The control groups of one container.
 #[derive(Debug)]
 pub struct Groups<'a> {
     hierarchies: &'a Hierarchies,
@@ -43,7 +45,7 @@ impl<'a> Groups<'a> {
         self.version2(file)?.trim().parse().ok()
     }
 
-    /// Processor time of all processes that ever were in the groups.
+    /// Processor time of all processes that were ever in the groups.
     #[must_use]
     pub fn processor_time(&self) -> Option<Duration> {
         let version2 = || {
@@ -54,7 +56,7 @@ impl<'a> Groups<'a> {
         version2().or_else(|| Some(Duration::from_nanos(self.version1("cpuacct", "cpuacct.usage")?)))
     }
 
-    /// Bytes of memory, the page cache of the container included.
+    /// Memory in bytes, including the page cache of the container.
     #[must_use]
     pub fn memory(&self) -> Option<u64> {
         self.number("memory.current").or_else(|| self.version1("memory", "memory.usage_in_bytes"))
@@ -73,11 +75,11 @@ pub struct Processes {
     list: BTreeMap<i32, Stat>,
 }
 
-/// What is taken from /proc/PID/stat.
+/// The fields of /proc/PID/stat that are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stat {
     parent: i32,
-    /// Its own time, and that of its children that have ended and were waited for.
+    /// Its own time, and that of its terminated and reaped children.
     ticks: u64,
     threads: u64,
 }
@@ -99,19 +101,19 @@ impl Processes {
         Self { list: belonging(&all) }
     }
 
-    /// Processor time of those that run, and of those that have ended and were waited for.
+    /// Processor time of running processes, and of terminated and reaped ones.
     #[must_use]
     pub fn processor_time(&self) -> Duration {
         Duration::from_millis(self.list.values().map(|stat| stat.ticks).sum::<u64>() * (1000 / TICKS))
     }
 
-    /// Bytes of memory; what several processes share is divided among them.
+    /// Memory in bytes; shared pages are divided among the processes that share them.
     #[must_use]
     pub fn memory(&self) -> u64 {
         let kibibytes = |pid: &i32| {
             // smaps_rollup since 4.14.
-            field(&format!("/proc/{pid}/smaps_rollup"), "Pss:")
-                .or_else(|| field(&format!("/proc/{pid}/status"), "VmRSS:"))
+            labelled(&format!("/proc/{pid}/smaps_rollup"), "Pss:")
+                .or_else(|| labelled(&format!("/proc/{pid}/status"), "VmRSS:"))
         };
         self.list.keys().filter_map(kibibytes).sum::<u64>() * 1024
     }
@@ -123,10 +125,10 @@ impl Processes {
     }
 }
 
-/// Those inside (`true`), and all their descendants.
+/// The processes inside (`true`), and all their descendants.
 fn belonging(all: &BTreeMap<i32, (Stat, bool)>) -> BTreeMap<i32, Stat> {
     let is_inside = |pid: i32| {
-        // No chain of parents is longer than the list, unless it was read while it changed.
+        // A chain of parents is never longer than the list, unless the list changed while it was read.
         let mut next = pid;
         for _ in 0..=all.len() {
             match all.get(&next) {
@@ -140,19 +142,18 @@ fn belonging(all: &BTreeMap<i32, (Stat, bool)>) -> BTreeMap<i32, Stat> {
     all.iter().filter(|(pid, _)| is_inside(**pid)).map(|(pid, (stat, _))| (*pid, *stat)).collect()
 }
 
-/// Reads /proc/PID/stat; the name in parentheses may contain anything, so fields count from its end.
+/// Parses /proc/PID/stat.
 fn parse(text: &str) -> Option<Stat> {
-    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
-    let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
+    let number = |number| field(text, number)?.parse::<u64>().ok();
     Some(Stat {
-        parent: fields.get(1)?.parse().ok()?,
-        ticks: (11..15).map(number).sum::<Option<u64>>()?,
-        threads: number(17)?,
+        parent: field(text, 4)?.parse().ok()?,
+        ticks: (14..18).map(number).sum::<Option<u64>>()?,
+        threads: number(20)?,
     })
 }
 
 /// A line such as `Pss:   123 kB`.
-fn field(path: &str, name: &str) -> Option<u64> {
+fn labelled(path: &str, name: &str) -> Option<u64> {
     let text = fs::read_to_string(path).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse().ok()
@@ -175,7 +176,7 @@ mod tests {
     #[test]
     fn descendants_in_nested_namespaces_belong_and_sessions_too() {
         let stat = |parent| Stat { parent, ticks: 1, threads: 1 };
-        // 1 host, 10 container init, 11 nested init, 12 below it, 20 a session whose parent is outside.
+        // 1 host, 10 container init, 11 nested init, 12 its child, 20 a session whose parent is outside.
         let all = [
             (1, (stat(0), false)),
             (10, (stat(1), true)),

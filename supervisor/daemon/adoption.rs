@@ -1,5 +1,5 @@
-//! What a new supervisor does with monitors that live: it connects to every one that answers, and takes the end of
-//! those that ended unwatched.
+//! Adoption: a new supervisor connects to all monitors that answer, and processes the exits of those that ended without
+//! a supervisor.
 //!
 //! Owns the question whether this is the first supervisor since the machine booted. Starts nothing.
 
@@ -8,7 +8,7 @@ use crate::config::value::Name;
 use crate::durable;
 use crate::paths::{Paths, names_in};
 
-/// Connects again to the monitors that the program before this one was connected to.
+/// Reconnects to the monitors of the previous program.
 #[must_use]
 pub fn resume(monitors: &mut Monitors, known: &[Name]) -> Vec<MonitorEvent> {
     known
@@ -20,7 +20,7 @@ pub fn resume(monitors: &mut Monitors, known: &[Name]) -> Vec<MonitorEvent> {
         .collect()
 }
 
-/// Connects to the monitor behind every control socket that it finds.
+/// Connects to the monitors of all existing control sockets.
 #[must_use]
 pub fn find(monitors: &mut Monitors, paths: &Paths) -> Vec<MonitorEvent> {
     let mut events = Vec::new();
@@ -32,7 +32,7 @@ pub fn find(monitors: &mut Monitors, paths: &Paths) -> Vec<MonitorEvent> {
     events
 }
 
-/// True once after each boot of the kernel: a supervisor that comes back later starts nothing that was stopped since.
+/// True once after each boot of the kernel: a later supervisor must not start containers that were stopped since.
 #[must_use]
 pub fn is_first_of_this_boot(paths: &Paths) -> bool {
     let Ok(boot) = std::fs::read("/proc/sys/kernel/random/boot_id") else { return false };
@@ -41,7 +41,7 @@ pub fn is_first_of_this_boot(paths: &Paths) -> bool {
         return false;
     }
     if let Err(error) = durable::write(&record, &boot, 0o600) {
-        log::error!("write {}: {error}; no container starts by itself", record.display());
+        log::error!("write {}: {error}; autostart is off in this boot", record.display());
         return false;
     }
     true

@@ -1,7 +1,7 @@
-//! Which containers start by themselves after a boot of the machine, what they wait for, and the boot-loop guard.
+//! Autostart: which containers start after a boot of the machine, their conditions, and the boot-loop guard.
 //!
-//! Owns who waits (`conditions`), the guard's records (`guard`) and their files. Starts nothing: those whose turn has
-//! come are handed out as candidates, for `policy` to start in their order.
+//! Owns the list of waiting containers (`conditions`), the guard's records (`guard`) and their files. Starts nothing:
+//! it returns candidates, which `policy` starts in order.
 
 use std::collections::BTreeSet;
 use std::os::fd::BorrowedFd;
@@ -19,35 +19,35 @@ use crate::monitor::protocol::ExitReason;
 use crate::paths::{Paths, names_in};
 use crate::platform::is_android;
 
-/// Largest list of those who wait that is read, bytes.
+/// Maximum size of the file with the waiting containers, in bytes.
 const LARGEST_LIST: u64 = 1 << 20;
 
-/// What is due.
+/// A due action.
 #[derive(Debug)]
 pub enum AutostartEvent {
-    /// The wait of these is over.
+    /// The condition of these containers is met.
     Ready(Vec<Candidate>),
-    /// The phone's lock is to be looked at.
+    /// The phone's lock must be checked.
     LookAtLock,
 }
 
-/// Who starts by itself, and when.
+/// Which containers start automatically, and when.
 #[derive(Debug)]
 pub struct Autostart {
     paths: Paths,
     settings: Settings,
-    /// What containers wait for that start at boot.
+    /// The conditions of waiting containers.
     conditions: Conditions,
-    /// What was written down of that last.
+    /// The content of the file.
     remembered: String,
-    /// Which starts the machine has yet to survive.
+    /// Starts that the machine has yet to survive.
     guard: Guard,
-    /// Containers that the guard leaves out.
+    /// Containers whose autostart the guard has turned off.
     left_out: BTreeSet<Name>,
 }
 
 impl Autostart {
-    /// Nobody waits yet.
+    /// Without waiting containers.
     #[must_use]
     pub fn new(paths: Paths, settings: Settings) -> Self {
         Self {
@@ -60,28 +60,28 @@ impl Autostart {
         }
     }
 
-    /// The settings have changed.
+    /// Applies changed settings.
     pub fn configure(&mut self, settings: Settings) {
         self.settings = settings;
     }
 
-    /// Takes over from the program before.
+    /// Takes over the state of the previous program.
     pub fn resume(&mut self, pending: Pending, guard: Guard) {
         self.conditions = Conditions::of(pending);
         self.guard = guard;
     }
 
-    /// Hands everything over to another program; [`Autostart::resume`] takes it back.
+    /// Returns the state for the next program; [`Autostart::resume`] restores it.
     #[must_use]
     pub fn hand_over(&mut self) -> (Pending, Guard) {
         (std::mem::take(&mut self.conditions).into_pending(), std::mem::take(&mut self.guard))
     }
 
-    /// Has the containers with autostart wait for what each waits for; once after each boot of the machine. Those that
-    /// can start at once are returned. With `module_disabled`, and when Android is in safe mode, none starts.
+    /// Puts the containers with autostart in the queues of their conditions; once after each boot of the machine.
+    /// Returns those that can start immediately: none if `module_disabled` or Android is in safe mode.
     pub fn begin(&mut self, module_disabled: bool) -> Vec<Candidate> {
         if let Some(reason) = reason_to_hold_back(module_disabled) {
-            log::warn!("no container starts by itself: {reason}");
+            log::warn!("autostart is off: {reason}");
             self.conditions.hold_back(reason);
             return Vec::new();
         }
@@ -101,7 +101,7 @@ impl Autostart {
         ready
     }
 
-    /// The containers with autostart, and what each waits for.
+    /// The containers with autostart, and their conditions.
     fn candidates(&self) -> Vec<(Candidate, StartAfter)> {
         let mut found = Vec::new();
         for name in names_in(&self.paths.containers()) {
@@ -125,7 +125,7 @@ impl Autostart {
         now() + Duration::from(self.settings.guard_time)
     }
 
-    /// Writes down who waits, for a supervisor that comes after this one was killed.
+    /// Writes the list of waiting containers, for the next supervisor if this one is killed.
     pub fn remember(&mut self) {
         let Ok(text) = serde_json::to_string(self.conditions.pending()) else { return };
         if text == self.remembered {
@@ -137,7 +137,7 @@ impl Autostart {
         self.remembered = text;
     }
 
-    /// Takes over who waited when a supervisor before this one was killed in the same boot of the machine.
+    /// Reads the list of waiting containers if a previous supervisor was killed in the same boot of the machine.
     pub fn recall(&mut self) {
         let text = durable::read(&self.paths.waiting(), LARGEST_LIST).unwrap_or_default();
         if let Ok(pending) = serde_json::from_slice(&text) {
@@ -145,14 +145,14 @@ impl Autostart {
         }
     }
 
-    /// Takes those whose wait for the network is over.
+    /// Removes and returns the containers whose wait for the network is over.
     pub fn take_network(&mut self) -> Vec<Candidate> {
         let ready = self.conditions.take_network(now());
         self.conditions.listen(now());
         ready
     }
 
-    /// What is due without any event.
+    /// The actions that are due without an event.
     pub fn tick(&mut self) -> Vec<AutostartEvent> {
         let now = now();
         let mut events = Vec::new();
@@ -166,14 +166,14 @@ impl Autostart {
         events
     }
 
-    /// The user has unlocked the phone: takes those who waited for that.
+    /// The user has unlocked the phone: removes and returns the containers that waited for it.
     pub fn unlocked(&mut self) -> Vec<Candidate> {
         let ready = self.conditions.take_unlock();
         self.conditions.listen(now());
         ready
     }
 
-    /// When something is due here.
+    /// When the next action is due.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
         [self.conditions.deadline(), self.guard.deadline()].into_iter().flatten().min()
@@ -185,18 +185,18 @@ impl Autostart {
         self.conditions.routes()
     }
 
-    /// Has an exceptional condition when mounts have changed, poll(2) POLLPRI.
+    /// Reports POLLPRI when mounts have changed, see poll(2).
     #[must_use]
     pub fn mounts(&self) -> Option<BorrowedFd<'_>> {
         self.conditions.mounts()
     }
 
-    /// Mounts have changed: the lock is to be looked at.
+    /// Mounts have changed: schedules a check of the lock.
     pub fn mounts_changed(&mut self) {
         self.conditions.mounts_changed(now());
     }
 
-    /// A container is about to be started by the policy.
+    /// The policy is about to start a container.
     pub fn starts(&mut self, name: &Name) {
         self.guard.starts(&self.paths, name, self.survived_at());
     }
@@ -210,7 +210,7 @@ impl Autostart {
         self.conditions.listen(now());
     }
 
-    /// A container has come to run, or begun: it may have a place for storage that is not there yet.
+    /// A container is running or starting: it may have a mount point for shared storage that is not mounted yet.
     pub fn look_for_storage(&mut self) {
         self.conditions.storage_pending(storage::is_pending(&self.paths));
         self.conditions.listen(now());
@@ -226,38 +226,38 @@ impl Autostart {
         }
     }
 
-    /// The user has stopped a container, or will delete it.
+    /// The user stops or deletes a container.
     pub fn is_unwanted(&mut self, name: &Name) {
         self.conditions.forget(name);
         self.conditions.listen(now());
         self.guard.ended_well(&self.paths, name);
     }
 
-    /// The containers that wait for something of the machine, and for what.
+    /// The waiting containers and their conditions.
     #[must_use]
     pub fn waiting(&self) -> Vec<(Name, &'static str)> {
         self.conditions.waiting()
     }
 
-    /// Why nothing starts by itself in this boot.
+    /// Why autostart is off in this boot.
     #[must_use]
     pub fn held_back(&self) -> Option<&String> {
         self.conditions.pending().held_back.as_ref()
     }
 
-    /// The containers that the guard leaves out, as far as [`Autostart::look_for_left_out`] has seen.
+    /// The containers whose autostart the guard has turned off, as of the last [`Autostart::look_for_left_out`].
     #[must_use]
     pub fn left_out(&self) -> &BTreeSet<Name> {
         &self.left_out
     }
 
-    /// Finds out which containers the guard leaves out, when that may have changed.
+    /// Determines the containers whose autostart the guard has turned off, if that may have changed.
     pub fn look_for_left_out(&mut self) {
         let is_off = |name: &Name| guard::recall(&self.paths, name).is_some_and(|record| record.is_off());
         self.left_out = names_in(&self.paths.containers()).into_iter().filter(is_off).collect();
     }
 
-    /// The containers that were about to start when a program before this one was killed have yet to be survived.
+    /// The machine has yet to survive the starts that the previous program began before it was killed.
     pub fn look_for_attempts(&mut self) {
         let boot = guard::this_boot();
         for name in names_in(&self.paths.containers()) {
@@ -268,13 +268,13 @@ impl Autostart {
         }
     }
 
-    /// The supervisor ends and is not replaced: the guard sees no more.
+    /// The supervisor ends without a successor: the guard cannot observe any longer.
     pub fn end(&mut self) {
         self.guard.end(&self.paths);
     }
 }
 
-/// What the user has set against containers that start by themselves.
+/// Why the user has turned autostart off.
 fn reason_to_hold_back(module_disabled: bool) -> Option<String> {
     if module_disabled {
         return Some("the module is disabled".to_owned());

@@ -1,8 +1,8 @@
-//! What containers wait for when they start at boot: the network, and that the user unlocks the phone.
+//! The conditions of autostart: the network, and that the user has unlocked the phone.
 //!
-//! Owns who waits, and the descriptors that tell of changes, which are there only as long as somebody waits. Whether a
-//! condition is met is found out by [`uplink`] and by a worker (a property is read by running a program); that the user
-//! has unlocked shows in the mounts, which change then. rtnetlink(7), proc_pid_mountinfo(5).
+//! Owns the list of waiting containers, and the descriptors that report changes, which are open only while a container
+//! waits. [`uplink`] checks the network. A worker checks the lock, since reading a property runs a program; unlocking
+//! changes the mounts, which triggers the check. rtnetlink(7), proc_pid_mountinfo(5).
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -15,36 +15,36 @@ use crate::config::Config;
 use crate::config::value::{Name, NetworkMode, StartAfter};
 use crate::host::uplink::{self, Uplink};
 
-/// How often the lock is looked at while somebody waits for it and no mount changes.
+/// The interval at which the lock is checked while a container waits for it and no mount changes.
 const LOOK: Duration = Duration::from_secs(30);
 
-/// Who waits; as it is handed over to another program.
+/// The waiting containers, in the form for another program.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Pending {
     /// For the network.
     pub network: Vec<Candidate>,
-    /// Until when.
+    /// The deadline.
     pub network_until: Option<Duration>,
-    /// For the user.
+    /// For the user to unlock the phone.
     pub unlock: Vec<Candidate>,
-    /// Why nothing starts by itself in this boot.
+    /// Why autostart is off in this boot.
     pub held_back: Option<String>,
 }
 
-/// Who waits for what, and how its coming is heard of.
+/// The waiting containers, and the sources of events.
 #[derive(Debug, Default)]
 pub struct Conditions {
     pending: Pending,
     uplink: Option<Uplink>,
-    /// /proc/self/mountinfo while somebody waits for the user.
+    /// /proc/self/mountinfo, while a container waits for the user.
     mounts: Option<File>,
     next_look: Option<Duration>,
-    /// Containers that run wait for shared storage.
+    /// Running containers wait for shared storage.
     storage: bool,
 }
 
-/// What a container waits for.
+/// A condition of a container.
 #[must_use]
 pub fn needed(config: &Config) -> StartAfter {
     match config.container.start_after {
@@ -55,30 +55,30 @@ pub fn needed(config: &Config) -> StartAfter {
 }
 
 impl Conditions {
-    /// Takes over who waited.
+    /// Restores the waiting containers.
     #[must_use]
     pub fn of(pending: Pending) -> Self {
         Self { pending, ..Self::default() }
     }
 
-    /// Who waits.
+    /// The waiting containers.
     #[must_use]
     pub fn pending(&self) -> &Pending {
         &self.pending
     }
 
-    /// Hands over who waits.
+    /// Returns the waiting containers.
     #[must_use]
     pub fn into_pending(self) -> Pending {
         self.pending
     }
 
-    /// Nothing starts by itself in this boot, because of this.
+    /// Turns autostart off in this boot, for this reason.
     pub fn hold_back(&mut self, reason: String) {
         self.pending.held_back = Some(reason);
     }
 
-    /// These wait for the network, until then, and those for the user.
+    /// Adds containers that wait for the network until the deadline, and containers that wait for the user.
     pub fn wait(&mut self, network: Vec<Candidate>, until: Duration, unlock: Vec<Candidate>) {
         self.pending.network.extend(network);
         self.pending.network_until = Some(until);
@@ -91,14 +91,14 @@ impl Conditions {
         self.pending.network_until.is_some_and(|until| until <= now)
     }
 
-    /// The word for what a container waits for.
+    /// The word for a container's condition.
     #[must_use]
     pub fn waiting(&self) -> Vec<(Name, &'static str)> {
         let all = [(&self.pending.network, "network"), (&self.pending.unlock, "unlock")];
         all.iter().flat_map(|(list, word)| list.iter().map(|one| (one.name.clone(), *word))).collect()
     }
 
-    /// Somebody has to hear of routes and mounts, or nobody any more. To be called after every change of who waits.
+    /// Opens or closes the sources of events. Must be called after every change of the waiting containers.
     pub fn listen(&mut self, now: Duration) {
         if self.pending.network.is_empty() {
             (self.uplink, self.pending.network_until) = (None, None);
@@ -114,13 +114,13 @@ impl Conditions {
         }
     }
 
-    /// Whether anybody waits for the user: a container that is to start, or one that runs and waits for storage.
+    /// Whether a container waits for the user: one that must start, or a running one that waits for storage.
     #[must_use]
     pub fn waits_for_user(&self) -> bool {
         self.storage || !self.pending.unlock.is_empty()
     }
 
-    /// Containers that run wait for shared storage, or do not any more.
+    /// Sets whether running containers wait for shared storage.
     pub fn storage_pending(&mut self, pending: bool) {
         self.storage = pending;
     }
@@ -131,24 +131,24 @@ impl Conditions {
         self.uplink.as_ref().map(Uplink::fd)
     }
 
-    /// Has an exceptional condition when mounts have changed, poll(2) POLLPRI.
+    /// Reports POLLPRI when mounts have changed, see poll(2).
     #[must_use]
     pub fn mounts(&self) -> Option<BorrowedFd<'_>> {
         self.mounts.as_ref().map(AsFd::as_fd)
     }
 
-    /// When something is due without any event.
+    /// When the next check is due.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
         [self.pending.network_until, self.next_look].into_iter().flatten().min()
     }
 
-    /// Mounts have changed: the lock is to be looked at.
+    /// Mounts have changed: schedules a check of the lock.
     pub fn mounts_changed(&mut self, now: Duration) {
         self.next_look = Some(now);
     }
 
-    /// Whether the lock is to be looked at now; the next time comes later.
+    /// Whether a check of the lock is due; schedules the next one.
     pub fn is_look_due(&mut self, now: Duration) -> bool {
         let due = self.next_look.is_some_and(|at| at <= now);
         if due {
@@ -157,7 +157,7 @@ impl Conditions {
         due
     }
 
-    /// Takes those whose wait for the network is over.
+    /// Removes and returns the containers whose wait for the network is over.
     pub fn take_network(&mut self, now: Duration) -> Vec<Candidate> {
         if self.pending.network.is_empty() {
             return Vec::new();
@@ -166,25 +166,27 @@ impl Conditions {
             uplink.drain();
         }
         let up = uplink::is_up().unwrap_or_else(|error| {
-            log::warn!("whether the network is up: {error:#}");
+            log::warn!("cannot check whether the network is up: {error:#}");
             true
         });
         if !up {
             if self.pending.network_until.is_some_and(|until| until > now) {
                 return Vec::new();
             }
-            log::warn!("the network did not come up in time; the containers that wait for it start without");
+            log::warn!(
+                "the network is not up after the timeout; starting the containers that wait for it anyway"
+            );
         }
         std::mem::take(&mut self.pending.network)
     }
 
-    /// Takes those whose wait for the user is over.
+    /// Removes and returns the containers whose wait for the user is over.
     pub fn take_unlock(&mut self) -> Vec<Candidate> {
         self.storage = false;
         std::mem::take(&mut self.pending.unlock)
     }
 
-    /// The user stops a container, or starts it himself.
+    /// The user stops or starts a container.
     pub fn forget(&mut self, name: &Name) {
         for list in [&mut self.pending.network, &mut self.pending.unlock] {
             list.retain(|candidate| candidate.name != *name);
@@ -227,7 +229,7 @@ mod tests {
         conditions.listen(now);
         assert!(conditions.routes().is_some() && conditions.mounts().is_some());
         assert!(conditions.is_look_due(now) && !conditions.is_look_due(now));
-        // Their time is over, whether there is a network or not.
+        // Their timeout has expired, with or without a network.
         assert_eq!(conditions.take_network(now).len(), 1);
         conditions.forget(&"db".parse().unwrap());
         conditions.listen(now);

@@ -1,10 +1,11 @@
-//! Leaves behind what a shell hands down to its children: everything that could end, freeze, slow or limit the
-//! supervisor, and through it every container.
+//! Removes the process attributes inherited from a shell that could end, freeze, slow down or limit the supervisor and,
+//! through it, every container.
 //!
-//! Owns [`ATTRIBUTES`], the table of what fork(2) and execve(2) keep; a test sets each of them to something odd in the
-//! launching shell and looks for it in the supervisor and in a container. What kernel or sandbox do not let a process
-//! change may stay; what matters comes back as a list of warnings. What cannot be undone at all (seccomp filters,
-//! no_new_privs) is refused by `launch`. cgroups(7), proc_pid_oom_score_adj(5), prctl(2), setns(2), execve(2).
+//! Owns [`ATTRIBUTES`], the table of attributes that fork(2) and execve(2) keep. A test sets each of them to an unusual
+//! value in the launching shell and checks the supervisor and a container. An attribute that the kernel or a sandbox
+//! does not permit to change may remain; important ones are returned as a list of warnings. Attributes that can never
+//! be changed (seccomp filters, no_new_privs) are refused by `launch`. cgroups(7), proc_pid_oom_score_adj(5), prctl(2),
+//! setns(2), execve(2).
 
 use std::fs;
 use std::os::fd::AsFd;
@@ -23,46 +24,46 @@ use crate::sys::inherited::{self, Limit, ProcessOption};
 use crate::sys::process::setns;
 use crate::sys::signal;
 
-/// The time by which the kernel may delay a timer unless told otherwise, nanoseconds.
+/// The kernel's default timer slack, in nanoseconds.
 const TIMER_SLACK: libc::c_ulong = 50_000;
-/// What a core file has in it unless told otherwise, core(5).
+/// The kernel's default content of a core file, core(5).
 const DUMPED: &str = "0x33";
-/// A limit for open files above this is one that an init raised for itself: programs that walk over all numbers that
-/// they might have open would take minutes.
+/// A higher limit for open files is one that init has raised for itself: programs that iterate over all possible
+/// descriptors would take minutes.
 const MOST_OPEN_FILES: u64 = 1 << 19;
-/// The soft limit in its place: the kernel's default, and what systemd gives to services.
+/// The soft limit in this case: the kernel's default, which systemd also sets for services.
 const USUAL_OPEN_FILES: u64 = 1024;
-/// What the kernel gives to the first process, by the number of the resource (as far as that does not depend on the memory
-/// of the machine): less is worth a warning where it cannot be raised.
+/// The kernel's limits for the first process, by the number of the resource, unless they depend on the memory size. A
+/// lower limit that cannot be raised causes a warning.
 const ENOUGH: [u64; inherited::LIMITS] = {
     const NONE: u64 = u64::MAX;
     [NONE, NONE, NONE, 8 << 20, 0, NONE, 0, USUAL_OPEN_FILES, 64 << 10, NONE, NONE, 0, 819_200, 0, 0, NONE]
 };
-/// No login: the value of proc_pid_loginuid(5) that pam_loginuid(8) of a container may still replace.
+/// No login: the value of proc_pid_loginuid(5) that pam_loginuid(8) in a container may still replace.
 const NO_LOGIN: &str = "4294967295";
 
-/// Something that children get from their parent, and how it becomes what it is for a child of init.
+/// An inherited attribute, and how to set it to the value that a child of init has.
 #[derive(Debug)]
 pub struct Attribute {
-    /// What it is called, in messages and in the test.
+    /// Its name, in messages and in the test.
     pub name: &'static str,
-    /// Whether a supervisor that cannot change it says so.
+    /// Whether the supervisor warns if it cannot change it.
     matters: bool,
     reset: fn() -> Result<()>,
 }
 
-/// A row of [`ATTRIBUTES`] that ought to work everywhere.
+/// A row of [`ATTRIBUTES`] that should work everywhere.
 const fn required(name: &'static str, reset: fn() -> Result<()>) -> Attribute {
     Attribute { name, matters: true, reset }
 }
 
-/// A row of [`ATTRIBUTES`] that some kernels do not have, or some sandboxes deny.
+/// A row of [`ATTRIBUTES`] that some kernels lack or some sandboxes deny.
 const fn optional(name: &'static str, reset: fn() -> Result<()>) -> Attribute {
     Attribute { name, matters: false, reset }
 }
 
-/// Everything that is inherited and can be changed. Descriptors, the environment, the working directory, the session
-/// and the terminal are `launch`'s.
+/// All inherited attributes that can be changed. `launch` handles descriptors, the environment, the working directory,
+/// the session and the terminal.
 pub const ATTRIBUTES: &[Attribute] = &[
     required("users and groups", become_root),
     required("securebits", || option(ProcessOption::SecureBits, [0, 0])),
@@ -98,29 +99,29 @@ pub const ATTRIBUTES: &[Attribute] = &[
     optional("memory shortage", be_killed_last),
 ];
 
-/// The row that a program which takes over leaves alone: what is signalled meanwhile waits until it listens.
+/// The row that a successor leaves unchanged: signals stay pending until it listens.
 const SIGNALS: &str = "signals";
 
-/// Sets every attribute, before execve(2): a limit for the size of files or of memory would spoil that. What fails here
-/// fails again in [`from_launcher`], which tells.
+/// Sets every attribute before execve(2), because a limit for the size of files or of memory would break that. An
+/// attribute that fails here fails again in [`from_launcher`], which reports it.
 pub fn before_execution() {
     for attribute in ATTRIBUTES {
         let _ = (attribute.reset)();
     }
 }
 
-/// Makes this process independent of whoever launched it; `shared` is false for a supervisor with its own
-/// `$DS_ROOT`, which leaves the machine's cgroups alone.
+/// Makes this process independent of its launcher. `shared` is false for a supervisor with its own `$DS_ROOT`, which
+/// leaves the machine's cgroups unchanged.
 ///
 /// # Errors
-/// The list of what did not work and matters.
+/// The list of important attributes that could not be set.
 pub fn from_launcher(shared: bool) -> Vec<Error> {
     let mut failures = Vec::new();
     let mut try_to = |what: &'static str, result: Result<()>| {
         failures.extend(result.err().map(|error| error.context(what)));
     };
     if shared {
-        // First: the processors that a process may use follow from its cpuset.
+        // First, because the permitted processors depend on the cpuset.
         try_to("leave the launcher's control groups", leave_cgroups());
     }
     for attribute in ATTRIBUTES {
@@ -136,15 +137,15 @@ pub fn from_launcher(shared: bool) -> Vec<Error> {
     failures
 }
 
-/// Sets what the program before this one may not have known of.
+/// Sets the attributes that the previous program may not have known.
 pub fn from_predecessor() {
     for attribute in ATTRIBUTES.iter().filter(|attribute| attribute.name != SIGNALS) {
-        // It was told when the supervisor began.
+        // Already reported when the supervisor began.
         let _ = (attribute.reset)();
     }
 }
 
-/// Without CAP_SYS_RESOURCE the supervisor is killed like anybody else, but not sooner.
+/// Without CAP_SYS_RESOURCE, the supervisor keeps at least the default score.
 fn be_killed_last() -> Result<()> {
     const SCORE: &str = "/proc/self/oom_score_adj";
     Ok(fs::write(SCORE, "-1000").or_else(|_| fs::write(SCORE, "0"))?)
@@ -155,7 +156,7 @@ fn option(option: ProcessOption, arguments: [libc::c_ulong; 2]) -> Result<()> {
     Ok(())
 }
 
-/// `su` and `sg` change some of the ids, and root of an app's shell is in groups of Android's.
+/// `su` and `sg` change some of the ids, and root of an app's shell is a member of Android's groups.
 fn become_root() -> Result<()> {
     let (user, group) = (Uid::from_raw(0), Gid::from_raw(0));
     call!(setgroups(&[]), "setgroups")?;
@@ -164,7 +165,7 @@ fn become_root() -> Result<()> {
     Ok(())
 }
 
-/// What is missing in the bounding set never comes back.
+/// A capability that is missing in the bounding set can never be regained.
 fn compare_bounding_set() -> Result<()> {
     let set = |process: &str| -> Result<u64> {
         let text = fs::read_to_string(format!("/proc/{process}/status"))?;
@@ -174,14 +175,14 @@ fn compare_bounding_set() -> Result<()> {
     let missing = set("1")? & !set("self")?;
     if missing != 0 {
         bail!(
-            "the shell that started the supervisor lacks capabilities of init ({missing:x} of capabilities(7)), and \
-             with it every container; run 'ds supervisor stop', then 'ds supervise' from a boot script"
+            "the supervisor and its containers lack capabilities of init ({missing:x}, see capabilities(7)), because the \
+             shell that started it lacks them; run 'ds supervisor stop', then 'ds supervise' from a boot script"
         );
     }
     Ok(())
 }
 
-/// The limits of init; a soft limit for open files that it raised for itself alone is the usual one again.
+/// Sets init's limits. A soft limit for open files that init raised for itself is reset to the default.
 fn take_limits_of_init() -> Result<()> {
     let (init, own) = (Pid::from_raw(1), Pid::from_raw(0));
     let mut done = Ok(());
@@ -190,7 +191,7 @@ fn take_limits_of_init() -> Result<()> {
         let limit = for_children(resource, limit);
         let set = call!(inherited::set_limit(resource, limit), "prlimit({resource}, {limit:?})");
         if set.is_err() {
-            // Without CAP_SYS_RESOURCE a hard limit stays; as far as it reaches, the soft one follows.
+            // Without CAP_SYS_RESOURCE, the hard limit cannot be raised; the soft one is set as high as possible.
             let hard = call!(inherited::limit_of(own, resource), "prlimit(0, {resource})")?.hard;
             let reached = Limit { soft: limit.soft.min(hard), hard };
             call!(inherited::set_limit(resource, reached), "prlimit({resource}, {reached:?})")?;
@@ -209,7 +210,7 @@ fn for_children(resource: u32, limit: Limit) -> Limit {
     limit
 }
 
-/// The processors that init may use, those included that are switched off for the moment; else all that there are.
+/// The processors that init may use, including those that are offline; else all processors.
 fn take_processors_of_init() -> Result<()> {
     let status = fs::read_to_string("/proc/1/status").unwrap_or_default();
     if processors(&status).is_some_and(|mask| inherited::set_processors(&mask).is_ok()) {
@@ -219,7 +220,7 @@ fn take_processors_of_init() -> Result<()> {
     Ok(call!(inherited::set_processors(&all), "sched_setaffinity")?)
 }
 
-/// The mask in a /proc/PID/status: 32 processors in each group of digits, the first ones last.
+/// The mask in a /proc/PID/status: groups of digits for 32 processors each, the first processors last.
 fn processors(status: &str) -> Option<Vec<libc::c_ulong>> {
     const BYTES: usize = size_of::<libc::c_ulong>();
     let value = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed:"))?.trim();
@@ -231,32 +232,32 @@ fn processors(status: &str) -> Option<Vec<libc::c_ulong>> {
     Some(words.map(libc::c_ulong::from_le_bytes).collect())
 }
 
-/// Speculation past stores and over indirect branches is switched off for a process and its children.
+/// Speculative store bypass and indirect branch speculation are disabled for a process and its children.
 fn allow_speculation() -> Result<()> {
     const ENABLE: libc::c_ulong = 2;
     for kind in 0..3 {
-        // A processor that has no such weakness, or one whose kernel decides, has no such switch.
+        // A processor without the vulnerability, or a kernel with a fixed policy, has no such switch.
         let _ = option(ProcessOption::Speculation, [kind, ENABLE]);
     }
     Ok(())
 }
 
-/// Without the flag that keeps it over execve(2) the length is the system's again in the next program.
+/// Without the flag that keeps it across execve(2), the length is reset to the default in the next program.
 fn forget_vector_length() -> Result<()> {
     const LENGTH: libc::c_long = 0xffff;
     let length = inherited::set_option(ProcessOption::GetVectorLength, [0, 0])?;
     option(ProcessOption::SetVectorLength, [libc::c_ulong::try_from(length & LENGTH)?, 0])
 }
 
-/// A login's keyring is revoked with the login. Init has none, and so the user's counts, except on Android: there the keys
-/// of encrypted files are in init's, which every process has from it. No process can be given another's, and a new one
-/// would have no key.
+/// The session keyring is revoked at logout. Init has none, so the user keyring is used instead, except on Android:
+/// there, init's session keyring contains the keys of encrypted files, and every process inherits it. A process cannot
+/// join another process's keyring, and a new one would lack the keys.
 fn leave_session_keyring() -> Result<()> {
     if platform::is_android() { Ok(()) } else { Ok(inherited::use_keyring_of_user()?) }
 }
 
-/// A shell's `&` and `nohup` leave signals ignored. SIGPIPE stays so, and SIGXFSZ becomes so: a reader that went
-/// away and a file that may not grow are errors to handle.
+/// A shell's `&` and `nohup` leave signals ignored. SIGPIPE stays ignored, and SIGXFSZ becomes ignored: a closed pipe
+/// and a full file are errors to handle.
 fn reset_signals() -> Result<()> {
     call!(signal::reset_all(), "sigaction")?;
     for signal in [Signal::SIGPIPE, Signal::SIGXFSZ] {
@@ -265,28 +266,28 @@ fn reset_signals() -> Result<()> {
     Ok(())
 }
 
-/// What execve(2) undoes, and has to be done again by a program that takes over from another.
+/// Sets the attributes that execve(2) resets, also for a successor.
 ///
 /// # Errors
-/// What prctl(2) answers.
+/// If prctl(2) fails.
 pub fn after_execution() -> Result<()> {
-    // Only for the look of it in ps; a name cannot be refused.
+    // Only for ps(1); setting a name cannot fail.
     let _ = prctl::set_name(c"ds");
     Ok(call!(prctl::set_dumpable(false), "PR_SET_DUMPABLE")?)
 }
 
-/// Moves to the root of every hierarchy: an app's group is frozen and killed with the app.
+/// Moves to the root of every hierarchy: an app's control group is frozen and killed with the app.
 fn leave_cgroups() -> Result<()> {
     let mounts = info::read("self")?;
     for target in hierarchy_roots(&mounts) {
-        // Not every hierarchy takes processes at its root.
+        // Some hierarchies accept no processes in their root.
         let _ = fs::write(target.target.join("cgroup.procs"), std::process::id().to_string());
     }
     Ok(())
 }
 
-/// The mounts that show a cgroup hierarchy from its root, version 2 first; those of a part of one, such as a
-/// container's, are no place to go to.
+/// The mounts that show a cgroup hierarchy from its root, version 2 first. Mounts of a subtree, such as a container's,
+/// are left out.
 fn hierarchy_roots(mounts: &[MountInfo]) -> impl Iterator<Item = &MountInfo> {
     let of_kind = |kind: &'static str| {
         mounts.iter().filter(move |mount| mount.kind == kind && mount.root.as_os_str() == "/")
@@ -294,15 +295,15 @@ fn hierarchy_roots(mounts: &[MountInfo]) -> impl Iterator<Item = &MountInfo> {
     of_kind("cgroup2").chain(of_kind("cgroup"))
 }
 
-/// Joins init's mount namespace where this is Android.
+/// On Android, joins init's mount namespace.
 ///
 /// # Errors
-/// What setns(2) answers.
+/// If setns(2) fails.
 pub fn join_init() -> Result<()> {
     if platform::is_android() { join_init_mounts() } else { Ok(()) }
 }
 
-/// `su` may run in an app's mount namespace, where mounts are missing or added.
+/// `su` may run in an app's mount namespace, which differs from init's.
 fn join_init_mounts() -> Result<()> {
     const INIT: &str = "/proc/1/ns/mnt";
     let (init, own) =

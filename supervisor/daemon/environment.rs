@@ -1,6 +1,6 @@
-//! The environment of a supervisor: what it is told of its launch, and where its program is installed.
+//! The environment variables of a supervisor: how it was launched, and the path of its program.
 //!
-//! Owns the variables' names. Nothing of the launching shell's environment gets in.
+//! Owns their names. Nothing else of the launching shell's environment is passed on.
 
 use std::env;
 use std::ffi::CString;
@@ -12,31 +12,31 @@ use anyhow::Result;
 use crate::fault;
 use crate::platform;
 
-/// The environment variable that the copy finds: `foreground`, the number of the readiness pipe, or what a
-/// program leaves to its successor.
+/// The environment variable for the executed copy: `foreground`, the number of the readiness pipe, or the state from
+/// the previous program.
 pub(super) const MARKER: &str = "DS_SUPERVISOR";
 pub(super) const FOREGROUND: &str = "foreground";
-/// What is in [`MARKER`] in front of the number of a descriptor with the state of the program before.
+/// The prefix in [`MARKER`] before the number of the descriptor with the state of the previous program.
 pub(super) const SUCCESSOR: &str = "successor:";
-/// The environment variable that names the file on disk that the supervisor came from.
+/// The environment variable with the path of the installed program.
 const BINARY: &str = "DS_BINARY";
-/// The file on disk that this supervisor came from.
+/// The path of the program from which this supervisor was started.
 #[must_use]
 pub fn installed() -> Option<PathBuf> {
     env::var_os(BINARY).map(PathBuf::from)
 }
 
-/// The variable that tells a supervisor of that file; none when there is no such file any more.
+/// The variable with that path; `None` if the file no longer exists.
 #[must_use]
 fn origin() -> Option<CString> {
     let path = installed().or_else(|| std::fs::read_link("/proc/self/exe").ok())?;
     let text = path.to_str()?;
-    // The kernel's word for a file that was replaced while it ran: what is there now is the newer one.
+    // The kernel appends this if the file was replaced while it ran; the new file at the path is the newer version.
     let text = text.strip_suffix(" (deleted)").unwrap_or(text);
     CString::new(format!("{BINARY}={text}")).ok()
 }
 
-/// The supervisor's whole environment.
+/// The complete environment of the supervisor.
 pub(super) fn environment(marker: &str) -> Result<Vec<CString>> {
     let path = if platform::is_android() {
         "PATH=/system/bin:/system/xbin:/vendor/bin:/product/bin"

@@ -1,8 +1,9 @@
-//! The boot-loop guard: a container whose start at boot took the machine down twice in a row starts by itself no more.
+//! The boot-loop guard: turns autostart off for a container whose start at boot crashed the machine twice in a row.
 //!
-//! Before such a start a record is written beside the configuration, durably; once the machine has survived it for a
-//! while the record is removed. One that is found in a later boot of the machine tells of a start that was not
-//! survived. The decision is a function of the record and the boot; the rest is files and times. random(4), boot_id.
+//! Owns the records. Before such a start, a record is written durably beside the configuration. Once the machine has
+//! survived the start for a while, the record is removed. A record from an earlier boot means that the machine did not
+//! survive the start. The decision is a pure function of the record and the boot; the rest handles files and times.
+//! random(4), boot_id.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,36 +16,36 @@ use crate::config::value::Name;
 use crate::durable;
 use crate::paths::Paths;
 
-/// So many starts in a row that were not survived, and autostart is off.
+/// The number of consecutive failed boots after which autostart is turned off.
 pub const MOST_LOST: u32 = 2;
-/// Largest record that is read, bytes.
+/// Maximum size of a record, in bytes.
 const LARGEST: u64 = 4 << 10;
 /// The identity of this boot of the machine, random(4).
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 
-/// What is remembered of a container.
+/// The record of a container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// The boot of the machine in which it was started last.
+    /// The boot in which the container was last started.
     pub boot: String,
-    /// How many starts in a row were not survived.
+    /// The number of consecutive starts that the machine did not survive.
     #[serde(default)]
     pub lost: u32,
 }
 
 impl Record {
-    /// Whether autostart is off because of it.
+    /// Whether the guard has turned autostart off.
     #[must_use]
     pub fn is_off(&self) -> bool {
         self.lost >= MOST_LOST
     }
 }
 
-/// Why a container does not start by itself, for people.
-pub const REASON: &str = "autostart is off: the machine went down twice in a row soon after its start";
+/// Why autostart is off, for messages.
+pub const REASON: &str = "autostart is off: the machine crashed twice in a row soon after its start";
 
-/// What the record has to be before a start by autostart, and thereby whether there is to be one. `orderly`: the user
-/// ended the last boot, so nothing is to be learned from it.
+/// The new record before a start by autostart, which also decides whether to start. `orderly`: the user ended the last
+/// boot, so it counts neither for nor against the container.
 #[must_use]
 pub fn judge(record: Option<Record>, boot: &str, orderly: bool) -> Record {
     let boot = boot.to_owned();
@@ -55,30 +56,30 @@ pub fn judge(record: Option<Record>, boot: &str, orderly: bool) -> Record {
     }
 }
 
-/// The identity of this boot of the machine; empty where the kernel does not tell.
+/// The identity of this boot of the machine; empty if the kernel does not provide it.
 #[must_use]
 pub fn this_boot() -> String {
     fs::read_to_string(BOOT).map(|text| text.trim().to_owned()).unwrap_or_default()
 }
 
-/// What is remembered of a container.
+/// Reads the record of a container.
 #[must_use]
 pub fn recall(paths: &Paths, name: &Name) -> Option<Record> {
     let bytes = durable::read(&paths.boot_attempts(name), LARGEST).ok()?;
     serde_json::from_slice(&bytes).ok()
 }
 
-/// Forgets what is remembered of a container: it starts by itself again.
+/// Removes the record of a container, which turns autostart on again.
 pub fn forgive(paths: &Paths, name: &Name) {
     match fs::remove_file(paths.boot_attempts(name)) {
         Err(error) if error.kind() != ErrorKind::NotFound && error.kind() != ErrorKind::NotADirectory => {
-            log::error!("{name}: forget the attempts to boot: {error}");
+            log::error!("{name}: remove the boot-loop guard's record: {error}");
         }
         _ => {}
     }
 }
 
-/// The starts of this boot that have not been survived yet; as it is handed over to another program, too.
+/// The starts in this boot that the machine has yet to survive; in the form for another program.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Guard {
@@ -89,7 +90,7 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Whether a container may start by itself, once its turn comes.
+    /// Whether autostart is on for a container.
     pub fn admits(&mut self, paths: &Paths, name: &Name, orderly: bool) -> bool {
         let record = judge(recall(paths, name), &this_boot(), orderly);
         if record.is_off() {
@@ -101,7 +102,7 @@ impl Guard {
         true
     }
 
-    /// A container is about to start; if by autostart, that is written down, and survived at `deadline`.
+    /// Reports the start of a container. If autostart starts it, writes the record; it is survived at `deadline`.
     pub fn starts(&mut self, paths: &Paths, name: &Name, deadline: Duration) {
         if let Some(record) = self.due.remove(name) {
             write(paths, name, &record);
@@ -109,16 +110,16 @@ impl Guard {
         }
     }
 
-    /// A container runs, or was about to when the supervisor went: if something is remembered of it, it may prove
-    /// itself until `deadline`.
+    /// A container runs, or was starting when the supervisor ended: if it has a record, it counts as survived at
+    /// `deadline`.
     pub fn watch(&mut self, paths: &Paths, name: &Name, deadline: Duration) {
         if !self.survived.contains_key(name) && recall(paths, name).is_some() {
             self.survived.insert(name.clone(), deadline);
         }
     }
 
-    /// A container was stopped, or ended in good order: that is no crash of the machine. One whose autostart is off has
-    /// yet to prove itself.
+    /// A container was stopped or ended cleanly, which is not a crash of the machine. If its autostart is off, it must
+    /// still survive a start.
     pub fn ended_well(&mut self, paths: &Paths, name: &Name) {
         self.due.remove(name);
         if self.survived.remove(name).is_some() && !recall(paths, name).is_some_and(|record| record.is_off())
@@ -127,7 +128,7 @@ impl Guard {
         }
     }
 
-    /// A container that has to prove itself has ended in bad order; the machine has still to survive it.
+    /// A container with a record has failed; the machine has yet to survive it.
     pub fn ended(&mut self, paths: &Paths, name: &Name) {
         if recall(paths, name).is_some_and(|record| record.is_off()) {
             self.survived.remove(name);
@@ -140,7 +141,7 @@ impl Guard {
         self.survived.values().min().copied()
     }
 
-    /// Forgets the starts that are survived by now.
+    /// Removes the records of starts that the machine has survived.
     pub fn tick(&mut self, paths: &Paths, now: Duration) {
         self.survived.retain(|name, at| {
             let waits = *at > now;
@@ -151,8 +152,7 @@ impl Guard {
         });
     }
 
-    /// The supervisor ends in good order, and nobody will see how long the machine lives on: nothing speaks against
-    /// the starts so far.
+    /// The supervisor ends cleanly and cannot observe any longer: the starts so far count as survived.
     pub fn end(&mut self, paths: &Paths) {
         for name in std::mem::take(&mut self.survived).into_keys() {
             if recall(paths, &name).is_some_and(|record| !record.is_off()) {
@@ -166,7 +166,7 @@ fn write(paths: &Paths, name: &Name, record: &Record) {
     let path = paths.boot_attempts(name);
     let text = serde_json::to_vec(record).map_err(std::io::Error::from);
     if let Err(error) = text.and_then(|text| durable::write(&path, &text, 0o600)) {
-        log::error!("write {}: {error}; the boot-loop guard does not know of this start", path.display());
+        log::error!("write {}: {error}; the boot-loop guard ignores this start", path.display());
     }
 }
 
@@ -184,7 +184,7 @@ mod tests {
         for (before, orderly, after) in [
             (None, false, record("b", 0)),
             (None, true, record("b", 0)),
-            // This boot's own attempt: the supervisor was killed, not the machine.
+            // This boot's own record: the supervisor was killed, not the machine.
             (Some(record("b", 0)), false, record("b", 0)),
             (Some(record("b", 1)), false, record("b", 1)),
             (Some(record("a", 0)), false, record("b", 1)),
@@ -192,7 +192,7 @@ mod tests {
             // The user rebooted.
             (Some(record("a", 0)), true, record("b", 0)),
             (Some(record("a", 1)), true, record("b", 1)),
-            // Off stays off.
+            // Autostart stays off.
             (Some(record("a", 2)), false, record("a", 2)),
             (Some(record("a", 2)), true, record("a", 2)),
         ] {
@@ -200,7 +200,7 @@ mod tests {
         }
     }
 
-    /// What becomes of one boot of the machine with the container's start in it.
+    /// One boot of the machine with a start of the container.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     enum Boot {
         Lost,
@@ -262,7 +262,7 @@ mod tests {
         write(&paths, &name, &record("another boot", 1));
         assert!(!guard.admits(&paths, &name, false));
         assert!(recall(&paths, &name).unwrap().is_off());
-        // By hand, and stopped at once: it has not proved anything.
+        // Started by hand and stopped immediately, which proves nothing.
         guard.watch(&paths, &name, at(300));
         guard.ended_well(&paths, &name);
         guard.end(&paths);

@@ -1,8 +1,8 @@
-//! One supervisor becomes the next: the process stays, its program changes, and everything that it holds goes along.
+//! Replaces the supervisor's program in the same process.
 //!
-//! Owns the document that the old program leaves for the new one, in an anonymous file beside the descriptors that it
-//! names, and the look at a successor before anything is given up. What is in the document may come from an older
-//! program and be read by a newer one: unknown fields are passed over and missing ones are at their defaults. execve(2),
+//! Owns the document with the state that the old program leaves for the new one in an anonymous file, next to the
+//! inherited descriptors, and the check of a successor before anything is given up. The document may be written by an
+//! older program and read by a newer one: unknown fields are ignored, and missing ones have their defaults. execve(2),
 //! memfd_create(2), open(2) O_TMPFILE, sigprocmask(2), elf(5).
 
 use std::convert::Infallible;
@@ -28,31 +28,32 @@ use super::seal;
 use crate::call;
 use crate::config::value::Name;
 use crate::paths::Paths;
+use crate::sys::descriptor;
 use crate::sys::descriptor::executable_memfd;
-use crate::tool::{Invocation, Tool, descriptor_path};
+use crate::tool::{Invocation, Tool};
 
-/// Where an ELF file says for which machine it is: class and byte order, then the machine.
+/// The header fields of an ELF file that identify the machine: class and byte order, then the machine.
 const ELF_HEADER: usize = 20;
 
-/// What the old program leaves behind; descriptors by their numbers.
+/// The state of the old program; descriptors are represented by their numbers.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct State {
-    /// Where clients connect.
+    /// The socket for clients.
     pub listener: RawFd,
-    /// The lock of the one supervisor.
+    /// The lock of the supervisor.
     pub lock: RawFd,
-    /// When the first of the programs began, milliseconds on the clock of [`now`](crate::clock::now).
+    /// The start of the first program, in milliseconds on the clock of [`now`](crate::clock::now).
     pub since_ms: u64,
-    /// The worker that asked for all this.
+    /// The worker that requested the replacement.
     pub asker: i32,
     /// The children that have not been reaped.
     pub workers: Vec<Worker>,
-    /// Workers to be told once the start of a container that they cancelled has ended.
+    /// Workers that must be notified when the start that they cancelled has ended.
     pub cancelling: Vec<(Name, i32)>,
-    /// Everything that is decided and pending.
+    /// The state of the policy.
     pub policy: Policy,
-    /// What waits for something of the machine.
+    /// Containers that wait for a condition.
     pub pending: Pending,
     /// The starts that the machine has yet to survive.
     pub guard: Guard,
@@ -64,39 +65,39 @@ pub struct State {
 pub struct Worker {
     /// Its process id.
     pub pid: i32,
-    /// The line to it.
+    /// The connection to it.
     pub line: Option<RawFd>,
-    /// The container that it starts, if that is what it does.
+    /// The container that it starts, if that is its task.
     pub starts: Option<Name>,
-    /// The container that it sweeps up after, if that is what it does.
+    /// The container whose remains it removes, if that is its task.
     pub sweeps: Option<Name>,
 }
 
-/// A program that may take over.
+/// A verified successor.
 #[derive(Debug)]
 pub struct Successor {
-    /// A copy that nobody can change.
+    /// A copy that no other process can modify.
     pub program: OwnedFd,
-    /// What it says of itself.
+    /// Its version.
     pub version: String,
 }
 
-/// What `ds version --json` says.
+/// The output of `ds version --json`.
 #[derive(Deserialize)]
 struct Version {
     version: String,
 }
 
-/// Copies a program and makes sure that it can take over: it is made for this machine, and it runs.
+/// Copies a program and verifies that it can take over: it is made for this machine, and it runs.
 ///
 /// # Errors
-/// In one line why it cannot.
+/// Why it cannot, in one line.
 pub fn examine(path: &Path, paths: &Paths) -> Result<Successor> {
     let mut file = File::open(path).with_context(|| format!("open {}", path.display()))?;
     let own = machine(&mut File::open("/proc/self/exe").context("open /proc/self/exe")?)?;
     ensure!(
         machine(&mut file).with_context(|| path.display().to_string())? == own,
-        "{} is not a program for this machine; the supervisor stays as it is",
+        "{} is not a program for this machine; the supervisor is unchanged",
         path.display()
     );
     let mut version = None;
@@ -104,15 +105,15 @@ pub fn examine(path: &Path, paths: &Paths) -> Result<Successor> {
         version = Some(ask_version(copy)?);
         Ok(())
     });
-    let program = program.with_context(|| format!("{}; the supervisor stays as it is", path.display()))?;
+    let program = program.with_context(|| format!("{}; the supervisor is unchanged", path.display()))?;
     Ok(Successor { program, version: version.unwrap_or_default() })
 }
 
-/// The part of an ELF header that says for which machine a program is made.
+/// Reads the header fields of an ELF file that identify the machine.
 fn machine(file: &mut File) -> Result<[u8; 4]> {
     let mut header = [0; ELF_HEADER];
-    file.rewind().and_then(|()| file.read_exact(&mut header)).context("it is not a program")?;
-    ensure!(header.starts_with(b"\x7fELF"), "it is not a program");
+    file.rewind().and_then(|()| file.read_exact(&mut header)).context("it is not an executable")?;
+    ensure!(header.starts_with(b"\x7fELF"), "it is not an executable");
     Ok([header[4], header[5], header[18], header[19]])
 }
 
@@ -120,40 +121,40 @@ fn ask_version(copy: BorrowedFd<'_>) -> Result<String> {
     let arguments = [OsStr::new("version"), OsStr::new("--json")];
     let inherited = [copy];
     let mut invocation = Invocation { inherited: &inherited, ..Invocation::new(&arguments) };
-    let outcome = Tool::at(descriptor_path(copy).into()).run(&mut invocation)?;
+    let outcome = Tool::at(descriptor::path(copy).into()).run(&mut invocation)?;
     ensure!(outcome.is_success(), "it does not run: {}", outcome.last_words());
     let answer: Version =
-        serde_json::from_str(outcome.last_words()).context("it does not say its version")?;
+        serde_json::from_str(outcome.last_words()).context("it does not report its version")?;
     Ok(answer.version)
 }
 
 impl State {
-    /// What the old program has left in a descriptor.
+    /// Reads the state that the old program left in a descriptor.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// If it cannot be read.
     pub fn read(document: OwnedFd) -> Result<Self> {
         let file = File::from(document);
         let length = file.metadata().context("the state")?.len();
         let mut bytes = vec![0; usize::try_from(length).context("the state")?];
         file.read_exact_at(&mut bytes, 0).context("read the state")?;
-        serde_json::from_slice(&bytes).context("the state of the program before")
+        serde_json::from_slice(&bytes).context("the state of the previous program")
     }
 
-    /// Becomes the successor, which finds this state and the descriptors in `kept`. Returns only if that fails; then
-    /// everything is as it was.
+    /// Executes the successor, which inherits this state and the descriptors in `kept`. Returns only on failure;
+    /// nothing has then changed.
     ///
     /// # Errors
-    /// What execve(2) or open(2) answers.
+    /// If execve(2) or open(2) fails.
     pub fn hand_over(&self, program: &OwnedFd, kept: &[BorrowedFd<'_>], paths: &Paths) -> Result<Infallible> {
         let mut document = anonymous_file(&paths.run)?;
         document.write_all(&serde_json::to_vec(self)?).context("write the state")?;
         let arguments: Vec<CString> = env::args().map(CString::new).collect::<Result<_, _>>()?;
         let marker = format!("{}{}", SUCCESSOR, document.as_raw_fd());
         let environment = environment(&marker)?;
-        let path = CString::new(descriptor_path(program.as_fd()))?;
+        let path = CString::new(descriptor::path(program.as_fd()))?;
         let kept: Vec<BorrowedFd<'_>> = kept.iter().copied().chain([document.as_fd()]).collect();
-        // What is signalled from here on waits until the new program listens.
+        // Signals stay pending from here on until the new program listens.
         call!(SigSet::all().thread_block(), "sigprocmask")?;
         let done = mark(&kept, FdFlag::empty())
             .and_then(|()| Ok(call!(execve(&path, &arguments, &environment), "execve(the new program)")?));
@@ -161,12 +162,12 @@ impl State {
         call!(SigSet::all().thread_unblock(), "sigprocmask")?;
         match done {
             Ok(never) => match never {},
-            Err(error) => bail!("{error:#}; the supervisor stays as it is"),
+            Err(error) => bail!("{error:#}; the supervisor is unchanged"),
         }
     }
 }
 
-/// A file without a name: in memory, or in this directory on kernels without memfd_create(2).
+/// An unnamed file: in memory, or in this directory on kernels without memfd_create(2).
 fn anonymous_file(directory: &Path) -> Result<File> {
     match executable_memfd(c"ds-state") {
         Ok(file) => Ok(file.into()),
@@ -180,7 +181,7 @@ fn anonymous_file(directory: &Path) -> Result<File> {
     }
 }
 
-/// Says whether descriptors close when a program is executed.
+/// Sets whether descriptors close at execve(2).
 pub(super) fn mark(descriptors: &[BorrowedFd<'_>], flag: FdFlag) -> Result<()> {
     for descriptor in descriptors {
         call!(fcntl(descriptor, FcntlArg::F_SETFD(flag)), "fcntl(F_SETFD)")?;
@@ -211,7 +212,7 @@ mod tests {
         std::fs::write(&path, "#!/bin/sh\necho '{\"version\":\"9\"}'\n").unwrap();
         assert!(
             format!("{:#}", examine(&path, &Paths::below(directory.path())).unwrap_err())
-                .contains("not a program")
+                .contains("not an executable")
         );
         let mut other = std::fs::read("/proc/self/exe").unwrap()[..ELF_HEADER].to_vec();
         other[18] ^= 0xff;

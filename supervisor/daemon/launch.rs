@@ -1,7 +1,7 @@
-//! From a shell to a running supervisor: refuses places that would spoil it, forks it off, waits until it listens.
+//! Launches the supervisor from a shell: refuses unsuitable shells, forks, and waits until the supervisor listens.
 //!
-//! Owns the launch lock and the readiness pipe. The process is replaced by a protected copy of the program with
-//! a clean environment; [`MARKER`] tells the copy what it is. fork(2), setsid(2), flock(2), pipe(7).
+//! Owns the launch lock and the readiness pipe. The process executes a protected copy of the program with a clean
+//! environment; [`MARKER`] tells the copy its role. fork(2), setsid(2), flock(2), pipe(7).
 
 use std::convert::Infallible;
 use std::env;
@@ -32,53 +32,53 @@ use crate::sys::descriptor::{adopt, close_on_exec_from, make_standard, try_lock}
 use crate::sys::inherited::{self, ProcessOption};
 use crate::sys::process::{Fork, exit_immediately, fork, pidfd_open};
 
-/// What the supervisor writes to the pipe once it listens; anything else is the reason why it does not.
+/// What the supervisor writes to the pipe once it listens. Anything else is an error message.
 const READY: &str = "ready";
 
-/// How long a supervisor may take to begin.
+/// The timeout for the start of a supervisor.
 const LAUNCHING: Duration = Duration::from_secs(30);
-/// How long a supervisor may take to end once its socket is gone, milliseconds.
+/// The timeout for the end of a supervisor whose socket is gone, in milliseconds.
 const ENDING: u16 = 5000;
 
-/// How a supervisor is to be run.
+/// The options of a supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// Stay attached to the terminal.
+    /// Stay in the foreground.
     pub foreground: bool,
     /// Start the containers with `autostart = yes`, once after each boot.
     pub autostart: bool,
 }
 
-/// What [`supervise`] has come to.
+/// The role of this process after [`supervise`].
 #[derive(Debug)]
 pub enum Stage {
-    /// The supervisor runs in the background, and this process is done.
+    /// The supervisor runs in the background; this process can end.
     Launched,
     /// This process is the supervisor.
     Supervisor(Readiness),
-    /// This process has been the supervisor all the time, and now it is so with this program.
+    /// This process was already the supervisor and now executes this program.
     Successor(Box<State>),
 }
 
-/// The way to tell whoever launched this supervisor that it listens, or why not.
+/// The connection to the launcher: reports that this supervisor listens, or an error.
 #[derive(Debug)]
 pub struct Readiness {
     pipe: Option<File>,
 }
 
 impl Readiness {
-    /// Whether the supervisor stays attached to a terminal.
+    /// Whether the supervisor runs in the foreground.
     #[must_use]
     pub fn is_foreground(&self) -> bool {
         self.pipe.is_none()
     }
 
-    /// It listens.
+    /// Reports that it listens.
     pub fn ready(self) {
         self.tell(READY);
     }
 
-    /// It ends, because of this; says whether anybody was told.
+    /// Reports that it ends with this error; returns whether the launcher received it.
     #[must_use]
     pub fn failed(self, error: &anyhow::Error) -> bool {
         let told = self.pipe.is_some();
@@ -87,18 +87,18 @@ impl Readiness {
     }
 
     fn tell(self, text: &str) {
-        // Whoever waited for it may be gone.
+        // The launcher may have ended.
         let _ = self.pipe.map(|mut pipe| pipe.write_all(text.as_bytes()));
     }
 }
 
-/// `ds supervise`: launches a supervisor, or is the one that was launched.
+/// `ds supervise`: launches a supervisor, or is the launched process.
 ///
 /// # Errors
-/// Why there is no new supervisor; that there is one already, for example.
+/// Why there is no new supervisor, for example because one is already running.
 pub fn supervise(paths: &Paths, options: Options) -> Result<Stage> {
     if env::var_os(MARKER).is_some() {
-        // Before anything is taken from the descriptors: they are still inherited by whatever this executes.
+        // Before any descriptor is taken over: later programs still inherit them.
         seal::leave_writable_copy();
     }
     match env::var(MARKER) {
@@ -126,10 +126,10 @@ pub fn supervise(paths: &Paths, options: Options) -> Result<Stage> {
     }
 }
 
-/// Waits until no other process is about to launch a supervisor, and keeps others from it.
+/// Waits for the launch lock, so that only one process at a time launches a supervisor.
 ///
 /// # Errors
-/// When the run directory cannot be made.
+/// If the run directory cannot be created.
 pub fn lock(paths: &Paths) -> Result<Flock<File>> {
     let path = paths.launch_lock();
     paths::create_private(&paths.run).with_context(|| format!("create {}", paths.run.display()))?;
@@ -139,7 +139,7 @@ pub fn lock(paths: &Paths) -> Result<Flock<File>> {
         file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Err((file, Errno::EWOULDBLOCK)) if Instant::now() < deadline => file,
             Err((_, Errno::EWOULDBLOCK)) => {
-                bail!("another process has been launching a supervisor for {} s; end it", LAUNCHING.as_secs())
+                bail!("another process has held the launch lock for {} s; end it", LAUNCHING.as_secs())
             }
             other => return Ok(call!(other.map_err(|(_, errno)| errno), "flock({})", path.display())?),
         };
@@ -147,11 +147,11 @@ pub fn lock(paths: &Paths) -> Result<Flock<File>> {
     }
 }
 
-/// Starts a supervisor in the background and returns once it listens. The caller holds the [`lock`] and has seen to
+/// Launches a supervisor in the background and returns once it listens. The caller holds the [`lock`] and has called
 /// [`refuse_spoiled`].
 ///
 /// # Errors
-/// What kept the supervisor from listening, in its own words.
+/// The supervisor's own message why it does not listen.
 pub fn start(paths: &Paths, autostart: bool) -> Result<()> {
     let (reader, writer) = call!(pipe2(OFlag::O_CLOEXEC), "pipe2")?;
     match call!(fork(), "fork")? {
@@ -163,18 +163,18 @@ pub fn start(paths: &Paths, autostart: bool) -> Result<()> {
             drop(writer);
             let mut answer = String::new();
             let came = wait_for_input(reader.as_fd(), PollTimeout::try_from(LAUNCHING)?) != Ok(false);
-            ensure!(came, "it did not come up within {} s", LAUNCHING.as_secs());
+            ensure!(came, "it did not start within {} s", LAUNCHING.as_secs());
             File::from(reader).read_to_string(&mut answer).context("wait for the supervisor")?;
-            // The first child ends at once; there is nothing to learn from it.
+            // The first child ends at once; its status carries no information.
             let _ = waitpid(child, None);
-            ensure!(!answer.is_empty(), "the supervisor died while it started");
+            ensure!(!answer.is_empty(), "the supervisor died during its start");
             ensure!(answer == READY, "{answer}");
             Ok(())
         }
     }
 }
 
-/// Forks once more, so that init and not the launcher is the supervisor's parent.
+/// Forks again, so that the supervisor's parent is init and not the launcher.
 fn become_daemon(paths: &Paths, autostart: bool, pipe: &OwnedFd) -> ! {
     let readiness = pipe.try_clone();
     let become_it = || -> Result<()> {
@@ -194,7 +194,8 @@ fn become_daemon(paths: &Paths, autostart: bool, pipe: &OwnedFd) -> ! {
     exit_immediately(0)
 }
 
-/// Becomes the supervisor: a protected copy of the program, a known environment, no descriptor but the standard ones.
+/// Becomes the supervisor: executes a protected copy of the program with a clean environment and only the standard
+/// descriptors.
 fn execute(paths: &Paths, options: Options, pipe: Option<&OwnedFd>) -> Result<Infallible> {
     paths::create_private(&paths.run).with_context(|| format!("create {}", paths.run.display()))?;
     detach::before_execution();
@@ -214,8 +215,8 @@ fn execute(paths: &Paths, options: Options, pipe: Option<&OwnedFd>) -> Result<In
     seal::execute_copy(&arguments, &environment(&marker)?, paths)
 }
 
-/// Refuses to launch a supervisor from a process that would hand down what nobody can undo: seccomp filters, and that no
-/// program gets privileges.
+/// Refuses to launch a supervisor from a process with attributes that can never be changed: seccomp filters and
+/// no_new_privs.
 ///
 /// # Errors
 /// The reason.
@@ -224,18 +225,18 @@ pub fn refuse_spoiled() -> Result<()> {
     if let Some(reason) = spoiled(&status, env::var_os("DS_ROOT").is_some()) {
         bail!("{reason}");
     }
-    // A kernel before 6.3 has no such thing.
+    // Kernels before 6.3 lack it.
     let denies = inherited::set_option(ProcessOption::GetNoWriteExecute, [0, 0]).is_ok_and(|flags| flags > 0);
     ensure!(
         !denies,
-        "this shell may not make memory executable (PR_SET_MDWE), and neither could any container; \
+        "this shell must not make memory executable (PR_SET_MDWE), and containers would inherit that; \
          run 'ds supervise' from a boot script or another shell"
     );
     Ok(())
 }
 
-/// What in a /proc/PID/status speaks against it, proc_pid_status(5). With a private root, filters that sleep are
-/// passed over: nothing of the machine depends on that supervisor.
+/// The reason against a launch in /proc/PID/status, see proc_pid_status(5). With a private root, inactive filters are
+/// ignored: nothing on the machine depends on that supervisor.
 fn spoiled(status: &str, private: bool) -> Option<&'static str> {
     let field = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
@@ -249,14 +250,14 @@ fn spoiled(status: &str, private: bool) -> Option<&'static str> {
     }
     if field("NoNewPrivs") != 0 {
         return Some(
-            "this shell has no_new_privs set, which every container would inherit: sudo and su would not work there; \
+            "this shell has no_new_privs set, which every container would inherit, so that sudo and su would fail; \
              run 'ds supervise' from a boot script or another shell",
         );
     }
     if field("Seccomp_filters") != 0 && !private {
         return Some(
-            "this shell has a sleeping seccomp filter, which would awaken in every container; \
-             reboot once, so that the boot script starts the supervisor",
+            "this shell has an inactive seccomp filter, which would become active in every container; \
+             reboot, so that the boot script starts the supervisor",
         );
     }
     None
@@ -268,19 +269,19 @@ fn open_lock(path: &Path) -> Result<File> {
     options.open(path).with_context(|| format!("open {}", path.display()))
 }
 
-/// Whether there is a supervisor: the lock that it holds for as long as it lives is taken. Nobody is woken up. The caller
-/// holds the launch [`lock`].
+/// Whether a supervisor is running, i.e. its lock is held. Does not wake the supervisor. The caller holds the launch
+/// [`lock`].
 ///
 /// # Errors
-/// When the lock file cannot be opened.
+/// If the lock file cannot be opened.
 pub fn is_running(paths: &Paths) -> Result<bool> {
     Ok(try_lock(open_lock(&paths.supervisor_lock())?.as_fd()).is_err())
 }
 
-/// The supervisor's lock file: locked, with its process id in it.
+/// Takes the supervisor's lock; the file contains its process id.
 ///
 /// # Errors
-/// `already running (pid N)` when another supervisor holds it.
+/// `already running (pid N)` if another supervisor holds it.
 pub fn claim(paths: &Paths) -> Result<OwnedFd> {
     let path = paths.supervisor_lock();
     let mut file = open_lock(&path)?;
@@ -288,7 +289,7 @@ pub fn claim(paths: &Paths) -> Result<OwnedFd> {
         let mut pid = String::new();
         file.read_to_string(&mut pid).with_context(|| format!("read {}", path.display()))?;
         let pid = pid.trim();
-        // Nobody else starts while we do. Who has the lock and no socket is about to end.
+        // No other supervisor can start now. One that holds the lock without a socket is about to end.
         let listens = socket::connect_to(&paths.supervisor_socket())?.is_some();
         ensure!(!listens && ends_soon(pid) && try_lock(file.as_fd()).is_ok(), "already running (pid {pid})");
     }
@@ -299,7 +300,7 @@ pub fn claim(paths: &Paths) -> Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// Waits for the end of a process, but not for long.
+/// Waits for the end of a process, with a timeout.
 fn ends_soon(pid: &str) -> bool {
     let Ok(pid) = pid.parse() else { return false };
     match pidfd_open(Pid::from_raw(pid)) {
@@ -320,7 +321,7 @@ mod tests {
         for private in [false, true] {
             assert!(spoiled(&status(2, 1), private).unwrap().contains("under a seccomp filter"));
         }
-        assert!(spoiled(&status(0, 1), false).unwrap().contains("reboot once"));
+        assert!(spoiled(&status(0, 1), false).unwrap().contains("reboot, so that"));
         assert!(spoiled(&status(0, 1), true).is_none());
         for private in [false, true] {
             assert!(spoiled("Name:\tsh\nNoNewPrivs:\t1\n", private).unwrap().contains("no_new_privs"));

@@ -1,7 +1,7 @@
 //! The supervisor process: one poll loop that accepts clients, forks workers and watches monitors.
 //!
-//! Runs no command itself: what commands do is handed in as a function. What is decided (restarts, autostart) is
-//! in `policy`; `launch`, `seal` and `detach` are the way from a shell to a clean process; `server` is the loop.
+//! It never runs a command: the code for commands is passed in as a function. `policy` decides about restarts and
+//! autostart; `launch`, `seal` and `detach` lead from a shell to a clean process; `server` is the loop.
 
 mod adoption;
 mod autostart;

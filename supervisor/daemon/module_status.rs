@@ -1,6 +1,6 @@
-//! Our line in the root manager's list of modules: what it says, and how often it changes.
+//! The description of the module in the root manager's list: its text, and the rate of its changes.
 //!
-//! Owns the path of the module that started us, and the text that was shown last. A worker writes it.
+//! Owns the path of the module that started ds, and the last text. A worker writes it.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,31 +10,31 @@ use crate::clock::now;
 use crate::durable;
 use crate::paths::Paths;
 
-/// The shortest time between two changes.
+/// The minimum interval between two changes.
 const PACE: Duration = Duration::from_secs(2);
-/// Longest path of a module that is read, bytes.
+/// Maximum length of a module's path, in bytes.
 const LONGEST_PATH: u64 = 4096;
 
-/// The line, if a module has started us.
+/// The description, if a module has started ds.
 #[derive(Debug, Default)]
 pub struct ModuleStatus {
     /// The module's directory.
     module: Option<PathBuf>,
-    /// What was shown last.
+    /// The last text.
     shown: Option<String>,
-    /// Nothing is shown before.
+    /// There is no text before this.
     not_before: Option<Duration>,
 }
 
 impl ModuleStatus {
-    /// Finds out whether a module has started us in this boot.
+    /// Determines whether a module has started ds in this boot.
     pub fn find(&mut self, paths: &Paths) {
         let bytes = durable::read(&paths.module(), LONGEST_PATH).ok();
         let path = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
         self.module = path.filter(|path| Path::new(path).is_absolute()).map(PathBuf::from);
     }
 
-    /// Whether a module has started us.
+    /// Whether a module has started ds.
     #[must_use]
     pub fn is_there(&self) -> bool {
         self.module.is_some()
@@ -46,13 +46,13 @@ impl ModuleStatus {
         self.module.as_deref().is_some_and(manager::is_disabled)
     }
 
-    /// When `text` is to be shown, if it is not yet.
+    /// When `text` is due to be written, if it differs from the last one.
     #[must_use]
     pub fn deadline(&self, text: &str) -> Option<Duration> {
         self.not_before.filter(|_| self.differs(text))
     }
 
-    /// What is to be shown now, and where, if it is time.
+    /// The text and path to write now, if it is due.
     pub fn update(&mut self, text: String) -> Option<(PathBuf, String)> {
         let module = self.module.clone().filter(|_| self.differs(&text))?;
         if self.not_before.is_some_and(|at| at > now()) {
@@ -63,7 +63,7 @@ impl ModuleStatus {
         Some((module, text))
     }
 
-    /// Takes the line away.
+    /// Removes the description.
     pub fn clear(&self) {
         if let Some(module) = &self.module
             && let Err(error) = manager::describe(module, None)

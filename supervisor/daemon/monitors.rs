@@ -1,7 +1,7 @@
-//! The monitors that the supervisor watches: one connection to each, which ends when the monitor does.
+//! The connections to the monitors: one for each, which ends when the monitor does.
 //!
-//! Owns the connections and what was said on them last; what it hears comes out as a [`MonitorEvent`]. A monitor is alive exactly while its control socket
-//! answers; there is no number of a process to trust.
+//! Owns the connections and the last status of each monitor; reports changes as [`MonitorEvent`]. A monitor is alive
+//! exactly while its control socket answers; process ids are not used for this.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -17,7 +17,7 @@ use crate::paths::{Paths, names_in};
 use crate::socket;
 use crate::sys::errno_of;
 
-/// All monitors that answer.
+/// All connected monitors.
 #[derive(Debug)]
 pub struct Monitors {
     paths: Paths,
@@ -31,26 +31,26 @@ struct Watched {
     status: Option<Box<Status>>,
 }
 
-/// What a monitor said, or that one came or went.
+/// A message from a monitor, or a new or ended connection.
 #[derive(Debug, PartialEq, Eq)]
 pub enum MonitorEvent {
     /// It answers, and was not watched before.
     Watched(Name),
-    /// It answers, as it did for the program before this one.
+    /// It answers, as it did for the previous program.
     Resumed(Name),
-    /// A state, and whether it differs from the one before.
+    /// A status, and whether it differs from the previous one.
     State(Name, State, bool),
-    /// It is gone, and its container ended this way.
+    /// The monitor has ended; how its container exited.
     Gone(Name, Exit),
 }
 
 impl Monitors {
-    /// None yet.
+    /// Without monitors.
     #[must_use]
     pub fn new(paths: Paths) -> Self {
         let directories = RunDirectories::watch(&paths.run_containers());
         if let Err(error) = &directories {
-            log::warn!("{error:#}; containers started without this supervisor are noticed late");
+            log::warn!("{error:#}; containers that start without this supervisor are detected late");
         }
         Self { paths, watched: BTreeMap::new(), directories: directories.ok() }
     }
@@ -60,20 +60,20 @@ impl Monitors {
         self.watched.iter().map(|(name, watched)| (name, watched.connection.as_fd()))
     }
 
-    /// Hands over what each monitor said last, for a worker that leaves the supervisor behind.
+    /// The last status of each monitor, for a new worker.
     #[must_use]
     pub fn take_statuses(&mut self) -> BTreeMap<Name, Box<Status>> {
         let said = |(name, watched): (&Name, &mut Watched)| Some((name.clone(), watched.status.take()?));
         self.watched.iter_mut().filter_map(said).collect()
     }
 
-    /// Readable when [`Monitors::changed`] has something; none where the kernel does not tell.
+    /// Readable when [`Monitors::changed`] has events; `None` if the kernel does not support it.
     #[must_use]
     pub fn directories(&self) -> Option<BorrowedFd<'_>> {
         self.directories.as_ref().map(RunDirectories::fd)
     }
 
-    /// Connects to the monitors that may have come to life.
+    /// Connects to monitors that may have started.
     #[must_use]
     pub fn directories_changed(&mut self) -> Vec<MonitorEvent> {
         let changes = self.directories.as_mut().map(RunDirectories::changed).unwrap_or_default();
@@ -81,13 +81,13 @@ impl Monitors {
         names.iter().filter_map(|name| self.watch(name)).collect()
     }
 
-    /// Whether the monitor of this container is watched.
+    /// Whether the monitor of this container is connected.
     #[must_use]
     pub fn has(&self, name: &Name) -> bool {
         self.watched.contains_key(name)
     }
 
-    /// Connects to a monitor that is not watched yet, if it answers.
+    /// Connects to a monitor that is not connected yet, if it answers.
     pub fn watch(&mut self, name: &Name) -> Option<MonitorEvent> {
         if self.has(name) {
             return None;
@@ -106,8 +106,8 @@ impl Monitors {
         }
     }
 
-    /// A worker has forked a monitor. One that was killed before it could be watched has left its socket behind: one
-    /// that ends in order takes it away first.
+    /// A worker has forked a monitor. If that was killed before it could be connected, its socket still exists: a
+    /// monitor that ends cleanly removes it.
     pub fn started(&mut self, name: &Name) -> Option<MonitorEvent> {
         let watched = self.watch(name);
         if self.has(name) || !self.paths.control(name).exists() {
@@ -116,13 +116,13 @@ impl Monitors {
         Some(self.gone(name, None))
     }
 
-    /// Takes the end of a monitor, unless the next one of the same container is there already.
+    /// Processes the end of a monitor, unless the next one of the same container is already running.
     #[must_use]
     pub fn gone(&mut self, name: &Name, last: Option<&Status>) -> MonitorEvent {
         self.watch(name).unwrap_or_else(|| MonitorEvent::Gone(name.clone(), self.exit(name, last)))
     }
 
-    /// How a container ended: what its monitor wrote down before it took its socket away, or that it is lost.
+    /// How a container exited: the record that its monitor wrote before it removed its socket, or `lost`.
     fn exit(&self, name: &Name, last: Option<&Status>) -> Exit {
         if !self.paths.control(name).exists()
             && let Some(exit) = last_exit::read(&self.paths, name)
@@ -138,7 +138,7 @@ impl Monitors {
             at: unix_s(),
             uptime_s: started.map_or(0, |started| now().as_secs().saturating_sub(started)),
         };
-        // Without a run directory the container was deleted meanwhile.
+        // If there is no run directory, the container was deleted in the meantime.
         if let Err(error) = last_exit::write(&self.paths, name, &exit)
             && errno_of(&error) != Some(Errno::ENOENT)
         {
@@ -147,14 +147,14 @@ impl Monitors {
         exit
     }
 
-    /// Takes what a monitor said.
+    /// Processes a message from a monitor.
     pub fn hear(&mut self, name: &Name) -> Option<MonitorEvent> {
         let watched = self.watched.get_mut(name)?;
         let received = socket::receive::<Answer>(&watched.connection);
         if let Err(error) = &received
             && error.downcast_ref::<serde_json::Error>().is_some()
         {
-            // A monitor of another version says something new. It lives.
+            // A monitor of another version sent an unknown message. It is alive.
             log::warn!("{name}: {error:#}");
             return None;
         }

@@ -1,7 +1,7 @@
-//! What the supervisor decides: which container is started when. Events in, actions out.
+//! The supervisor's decisions: which container is started when. Events in, actions out.
 //!
-//! Owns autostart by priority, restarts with exponential back-off and the repetition of a sweep. Pure: no system
-//! call, no clock of its own; `now` is the time since boot, CLOCK_BOOTTIME of clock_gettime(2).
+//! Owns autostart by priority, restarts with exponential back-off, and repeated cleanups. Pure: it makes no system call
+//! and reads no clock; `now` is the time since boot, CLOCK_BOOTTIME of clock_gettime(2).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -11,36 +11,36 @@ use serde::{Deserialize, Serialize};
 use crate::config::value::{Name, RestartPolicy};
 use crate::monitor::protocol::{Exit, ExitReason, State};
 
-/// The first wait before a restart; each further one is twice as long.
+/// The first delay before a restart; each further one is twice as long.
 pub const SHORTEST_WAIT: Duration = Duration::from_secs(1);
-/// The longest wait before a restart.
+/// The maximum delay before a restart.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(300);
-/// A container that was up this long counts as healthy: its next wait is the shortest again.
+/// A container with this uptime counts as healthy: its next delay is the minimum again.
 pub const HEALTHY: Duration = Duration::from_secs(600);
-/// How often a sweep is tried while the kernel still tears the container down, with doubling waits: 6 s in all.
+/// How often a cleanup is tried while the kernel still tears the container down; delays double, 6 s in total.
 const SWEEPS: u32 = 8;
 const SWEEP_WAIT: Duration = Duration::from_millis(50);
-/// The time of a sweep that has begun and not ended.
+/// The time of a cleanup that is in progress.
 const UNDER_WAY: Duration = Duration::MAX;
 
-/// What happened.
+/// An input.
 #[derive(Debug, Clone)]
 pub enum PolicyEvent {
-    /// These containers start by themselves.
+    /// Start these containers automatically.
     Autostart(Vec<Candidate>),
     /// The monitor of a container answers.
     Watched(Name),
-    /// The monitor tells of a state.
+    /// The monitor reports a status.
     Status(Name, State),
-    /// The monitor is gone.
+    /// The monitor has ended.
     Gone(Name, Exit, RestartPolicy),
-    /// A sweep has ended; whether nothing is left.
+    /// A cleanup has ended; whether it is complete.
     Swept(Name, bool),
-    /// A start that was asked for by [`Action::Start`] has ended; whether the container runs, and its policy.
+    /// A start from [`Action::Start`] has ended; whether the container runs, and its restart policy.
     StartEnded(Name, bool, RestartPolicy),
-    /// The user stops, deletes or renames the container: whatever was to start it is off.
+    /// The user stops, deletes or renames the container: cancels all planned starts.
     Cancelled(Name),
-    /// A deadline is over.
+    /// A deadline has expired.
     Tick,
 }
 
@@ -49,28 +49,28 @@ pub enum PolicyEvent {
 pub struct Candidate {
     /// Its name.
     pub name: Name,
-    /// Lower numbers start first, equal ones together.
+    /// Lower numbers start first, equal ones in parallel.
     pub priority: i32,
 }
 
-/// What is to be done.
+/// An output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Start the container, then report [`PolicyEvent::StartEnded`].
     Start(Name),
-    /// Remove what the container left on the host, then report [`PolicyEvent::Swept`].
+    /// Remove the remains of the container on the host, then report [`PolicyEvent::Swept`].
     Sweep(Name),
 }
 
-/// Everything that is known and pending; as it is handed over to another program, too.
+/// The complete state; in the form for another program.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Policy {
     containers: BTreeMap<Name, Entry>,
     groups: VecDeque<VecDeque<Name>>,
-    /// Members of the present group whose start has not ended.
+    /// Members of the current group whose start has not ended.
     group: BTreeSet<Name>,
-    /// How many of a group may be starting at one time.
+    /// How many members of a group may start in parallel.
     limit: Option<usize>,
 }
 
@@ -79,43 +79,43 @@ pub struct Policy {
 struct Entry {
     /// The monitor answers.
     watched: bool,
-    /// It has been running in this life.
+    /// It has been running since this start.
     ran: bool,
-    /// It was asked to stop.
+    /// A stop was requested.
     stopping: bool,
-    /// A start of ours is under way.
+    /// A start by the policy is in progress.
     starting: bool,
-    /// This life, or the attempt at it, began with a start of ours.
+    /// The policy began the current start or run.
     ours: bool,
-    /// The start that is under way was called off.
+    /// The start in progress was cancelled.
     cancelled: bool,
-    /// How the last life ended, until it is decided what follows.
+    /// How the last run ended, until the decision about it.
     ended: Option<(Exit, RestartPolicy)>,
     sweep: Option<Sweep>,
     restart_at: Option<Duration>,
-    /// Wait before the next restart; none yet means the shortest.
+    /// Delay before the next restart; `None` means the minimum.
     wait: Option<Duration>,
 }
 
-/// The removal of what a monitor left. At most one is under way for each container.
+/// The removal of a monitor's remains. At most one is in progress for each container.
 #[derive(Debug, Serialize, Deserialize)]
 struct Sweep {
-    /// When the next one begins; [`UNDER_WAY`] until the present one has ended.
+    /// When the next one begins; [`UNDER_WAY`] while one is in progress.
     at: Duration,
-    /// How many have ended and left something.
+    /// The number of incomplete cleanups.
     done: u32,
-    /// What follows the one that is under way.
+    /// What follows the one in progress.
     #[serde(default)]
     then: Then,
 }
 
-/// What follows a sweep that is under way.
+/// What follows a cleanup that is in progress.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 enum Then {
-    /// Another one if something is left.
+    /// Another one if it is incomplete.
     #[default]
     Repeat,
-    /// Another one in any case: a further monitor has ended since it began.
+    /// Another one in any case: another monitor has ended since it began.
     Again,
     /// None: the container runs again.
     Nothing,
@@ -126,14 +126,14 @@ impl Sweep {
         self.at == UNDER_WAY
     }
 
-    /// When the next one is due; `None` while one is under way.
+    /// When the next one is due; `None` while one is in progress.
     fn due(&self) -> Option<Duration> {
         (!self.is_under_way()).then_some(self.at)
     }
 }
 
 impl Policy {
-    /// With so many containers starting at one time, or with no limit.
+    /// With a limit for parallel starts, or without one.
     #[must_use]
     pub fn new(limit: Option<u32>) -> Self {
         let mut policy = Self::default();
@@ -141,12 +141,12 @@ impl Policy {
         policy
     }
 
-    /// Changes how many containers may be starting at one time.
+    /// Changes the limit for parallel starts.
     pub fn limit(&mut self, limit: Option<u32>) {
         self.limit = limit.and_then(|limit| limit.try_into().ok());
     }
 
-    /// Takes one event and says what is to be done now.
+    /// Processes one event and returns the actions.
     pub fn on(&mut self, now: Duration, event: PolicyEvent) -> Vec<Action> {
         match event {
             PolicyEvent::Autostart(candidates) => self.autostart(candidates),
@@ -188,27 +188,27 @@ impl Policy {
             .min()
     }
 
-    /// The containers that wait for a restart, and when it begins.
+    /// The containers with a pending restart, and its time.
     #[must_use]
     pub fn restarts(&self) -> BTreeMap<Name, Duration> {
         let waiting = |(name, entry): (&Name, &Entry)| Some((name.clone(), entry.restart_at?));
         self.containers.iter().filter_map(waiting).collect()
     }
 
-    /// Whether the turn of this container comes, or has just come.
+    /// Whether this container is next, or has just been started.
     #[must_use]
     pub fn is_pending(&self, name: &Name) -> bool {
         self.is_starting(name) || self.groups.iter().any(|group| group.contains(name))
     }
 
-    /// The containers whose monitors answer, as far as was heard.
+    /// The containers with a running monitor.
     #[must_use]
     pub fn watched(&self) -> Vec<Name> {
         let watched = self.containers.iter().filter(|(_, entry)| entry.watched);
         watched.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Whether a start of ours is under way for this container.
+    /// Whether the policy has a start of this container in progress.
     #[must_use]
     pub fn is_starting(&self, name: &Name) -> bool {
         self.containers.get(name).is_some_and(|entry| entry.starting)
@@ -221,13 +221,13 @@ impl Policy {
     fn autostart(&mut self, mut candidates: Vec<Candidate>) -> Vec<Action> {
         candidates.sort_by(|a, b| (a.priority, &a.name).cmp(&(b.priority, &b.name)));
         let groups = candidates.chunk_by(|a, b| a.priority == b.priority);
-        // Those whose turn comes later go behind those that wait already.
+        // New containers with lower priority are queued after those that already wait.
         self.groups.extend(groups.map(|group| group.iter().map(|member| member.name.clone()).collect()));
         self.next_group()
     }
 
-    /// Starts what may start now: the rest of the present group as far as the limit allows, and when nothing is left
-    /// of it, the next one.
+    /// Starts as many members of the current group as the limit allows. When the group is empty, continues with the
+    /// next one.
     fn next_group(&mut self) -> Vec<Action> {
         let mut actions = Vec::new();
         while let Some(group) = self.groups.front_mut() {
@@ -279,7 +279,7 @@ impl Policy {
         actions
     }
 
-    /// Decides what follows the end of a container, once nothing of it is left.
+    /// Decides what follows the exit of a container, once its remains are removed.
     fn decide(&mut self, now: Duration, name: &Name) {
         let Some(entry) = self.containers.get_mut(name) else { return };
         if entry.watched || entry.starting || entry.sweep.is_some() {
@@ -319,7 +319,7 @@ impl Entry {
 
     fn watched(&mut self) {
         if !self.starting {
-            // Somebody else's start: a new life with a clean record.
+            // A start by a user: a new run without failures.
             self.ours = false;
             self.wait = None;
         }
@@ -327,7 +327,7 @@ impl Entry {
         self.ran = false;
         self.stopping = false;
         self.ended = None;
-        // One that is under way is remembered until its end, so that no second one begins beside it.
+        // A cleanup in progress is remembered until its end, so that no second one begins in parallel.
         self.sweep = self.sweep.take().filter(Sweep::is_under_way);
         if let Some(sweep) = &mut self.sweep {
             sweep.then = Then::Nothing;
@@ -346,9 +346,9 @@ impl Entry {
         }
     }
 
-    /// Whether a sweep begins.
+    /// Decides whether to begin a cleanup.
     fn gone(&mut self, exit: Exit, restart: RestartPolicy) -> bool {
-        // A monitor that is killed while it stops its container has still done what the user asked for.
+        // If a monitor is killed while it stops its container, the user's request is still fulfilled.
         let asked_for = self.cancelled || (self.stopping && exit.reason == ExitReason::Lost);
         self.ended = (!asked_for).then_some((exit, restart));
         self.watched = false;
@@ -360,7 +360,7 @@ impl Entry {
         true
     }
 
-    /// Whether another sweep begins.
+    /// Decides whether to repeat a cleanup.
     fn swept(&mut self, now: Duration, clean: bool) -> bool {
         let Some(sweep) = self.sweep.as_mut().filter(|sweep| sweep.is_under_way()) else { return false };
         if sweep.then == Then::Again {
@@ -382,7 +382,7 @@ impl Entry {
         if cancelled {
             self.ended = None;
         } else if !running && !self.watched && self.ended.is_none() {
-            // It failed before there was a monitor.
+            // It failed before a monitor existed.
             let exit = Exit {
                 reason: ExitReason::StartFailed,
                 code: None,
@@ -396,7 +396,7 @@ impl Entry {
     }
 
     fn wants_restart(&self, exit: &Exit, restart: RestartPolicy) -> bool {
-        // Whoever types `ds start` sees why it failed, and nothing goes on behind his back.
+        // A user who runs `ds start` sees the error, and the policy does not retry.
         if exit.reason == ExitReason::StartFailed && !self.ours && !self.ran {
             return false;
         }

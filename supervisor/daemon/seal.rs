@@ -1,18 +1,19 @@
-//! Runs the program again from a copy of itself that no container can change.
+//! Executes a copy of the program that no container can modify.
 //!
-//! Workers, monitors and the first moments of a container's PID 1 are forks of the supervisor, so a container can
-//! reach its program through /proc/PID/exe. That must not be the file on disk (CVE-2019-5736). It is a new file without
-//! a name on the file system of the data directory, whose pages the kernel can drop and read again. While a process
-//! executes it, nobody can open it for writing (ETXTBSY); once no process does, none ever will again. Kernels 6.11 and
-//! 6.12 went without ETXTBSY for a while, and some file systems are shared with other machines: then it is a sealed
-//! memfd, which stays in memory. memfd_create(2), fcntl(2) F_ADD_SEALS, open(2) O_TMPFILE, execve(2), statfs(2).
+//! Workers, monitors and the first stage of a container's PID 1 are forks of the supervisor, so a container can reach
+//! the supervisor's program through /proc/PID/exe. That must not be the file on disk (CVE-2019-5736). Owns the choice
+//! of the copy: an unnamed file on the file system of the data directory, whose pages the kernel can drop and read
+//! again. While a process executes it, it cannot be opened for writing (ETXTBSY); afterwards, no process ever executes
+//! it again. Kernels 6.11 and 6.12 temporarily lacked ETXTBSY, and some file systems are shared with other machines;
+//! then a sealed memfd is used, which stays in memory. memfd_create(2), fcntl(2) F_ADD_SEALS, open(2) O_TMPFILE,
+//! execve(2), statfs(2).
 
 use std::convert::Infallible;
 use std::env;
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -24,19 +25,20 @@ use nix::unistd::execve;
 
 use crate::call;
 use crate::paths::{self, Paths};
+use crate::sys::descriptor;
 use crate::sys::descriptor::executable_memfd;
 
 const PROGRAM: &str = "/proc/self/exe";
 
-/// From the best to the last.
+/// In order of preference.
 const WAYS: [fn(&Path, &Paths) -> Result<OwnedFd>; 4] = [in_data, sealed, in_run, on_disk];
 
-/// File systems of this machine alone, which keep a file that has no name until it is closed: ext2 to ext4, btrfs,
-/// overlayfs, XFS and F2FS. The rest may be changed by another machine, answer late, or be memory themselves.
+/// Local file systems on which an unnamed file exists until it is closed: ext2 to ext4, btrfs, overlayfs, XFS and F2FS.
+/// On others, another machine may change the file, access may be slow, or the file is in memory anyway.
 const LOCAL: [FsType; 5] =
     [EXT4_SUPER_MAGIC, BTRFS_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC, FsType(0x5846_5342), FsType(0xF2F5_2010)];
 
-/// Replaces this process image by a copy of its program. Returns only when nothing could be executed at all.
+/// Replaces this process image by a copy of its program. Returns only if nothing could be executed.
 ///
 /// # Errors
 /// Why not even the file on disk could be executed.
@@ -52,8 +54,8 @@ pub fn execute_copy(arguments: &[CString], environment: &[CString], paths: &Path
     Err(failure)
 }
 
-/// In a program that was just executed: moves to a sealed memfd when what it runs from can be written. Returns when
-/// there is no need, or no way; [`is_protected`] then says which.
+/// In a program that was just executed: switches to a sealed memfd if the program's file is writable. Returns if that
+/// is unnecessary or impossible; [`is_protected`] tells which.
 pub fn leave_writable_copy() {
     if is_protected() {
         return;
@@ -66,15 +68,15 @@ pub fn leave_writable_copy() {
     let arguments = words(&mut env::args_os().map(OsStringExt::into_vec));
     let environment = words(&mut env::vars_os().map(joined));
     if let (Ok(arguments), Ok(environment), Ok(copy)) = (arguments, environment, memfd(Path::new(PROGRAM))) {
-        // What is left is said by the supervisor once it has a log.
+        // The supervisor reports this once it has a log.
         let _ = execute(&copy, &arguments, &environment);
     }
 }
 
-/// A copy of another program, or where there is none to be had, the program itself, that `runs` is content with.
+/// A copy of another program, or the program itself if no copy works, that `runs` accepts.
 ///
 /// # Errors
-/// What was wrong with the last of them.
+/// The error of the last attempt.
 pub fn copy_that_runs(
     program: &Path,
     paths: &Paths,
@@ -90,14 +92,14 @@ pub fn copy_that_runs(
     Err(failure)
 }
 
-/// Whether this process runs from a copy without a name that cannot be written.
+/// Whether this process runs from an unnamed copy that cannot be written.
 #[must_use]
 pub fn is_protected() -> bool {
     let Ok(program) = File::open(PROGRAM) else { return false };
     if !program.metadata().is_ok_and(|program| program.nlink() == 0) {
         return false;
     }
-    // A sealed memfd can be opened for writing, and not be written.
+    // A sealed memfd can be opened for writing, but not written.
     if fcntl(&program, FcntlArg::F_GET_SEALS).is_ok_and(|seals| seals & SealFlag::F_SEAL_WRITE.bits() != 0) {
         return true;
     }
@@ -106,8 +108,8 @@ pub fn is_protected() -> bool {
 }
 
 fn execute(program: &OwnedFd, arguments: &[CString], environment: &[CString]) -> Result<Infallible> {
-    // Not fexecve(3): TOMOYO on kernels before 6 looks for /dev/fd, which not every machine has.
-    let path = CString::new(format!("/proc/self/fd/{}", program.as_raw_fd()))?;
+    // Not fexecve(3): TOMOYO on kernels before 6 needs /dev/fd, which some machines lack.
+    let path = CString::new(descriptor::path(program.as_fd()))?;
     Ok(call!(execve(&path, arguments, environment), "execve({PROGRAM})")?)
 }
 
@@ -116,11 +118,7 @@ fn in_data(program: &Path, paths: &Paths) -> Result<OwnedFd> {
     paths::create_private(directory).with_context(|| format!("create {}", directory.display()))?;
     let opened = File::open(directory).with_context(|| format!("open {}", directory.display()))?;
     let kind = call!(fstatfs(&opened), "fstatfs({})", directory.display())?.filesystem_type();
-    ensure!(
-        LOCAL.contains(&kind),
-        "{} is on a file system that may not be of this machine",
-        directory.display()
-    );
+    ensure!(LOCAL.contains(&kind), "{} is not on a local file system", directory.display());
     unlinked(program, directory)
 }
 
@@ -150,13 +148,13 @@ fn unlinked(program: &Path, directory: &Path) -> Result<OwnedFd> {
         .read(true)
         .write(true)
         .mode(0o500)
-        // With O_EXCL it can never be given a name.
+        // With O_EXCL, it can never get a name.
         .custom_flags(libc::O_TMPFILE | libc::O_EXCL)
         .open(directory)
         .with_context(|| format!("open({}, O_TMPFILE)", directory.display()))?;
     copy_program(program, &mut copy)?;
-    // A file that is open for writing cannot be executed (ETXTBSY), and one that is executed not be written.
-    let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
+    // A file that is open for writing cannot be executed (ETXTBSY), and an executing file cannot be written.
+    let path = descriptor::path(copy.as_fd());
     Ok(File::open(&path).with_context(|| format!("open {path}"))?.into())
 }
 
@@ -175,7 +173,7 @@ mod tests {
     fn the_sealed_copy_is_whole_and_cannot_be_written() {
         let copy = File::from(memfd(Path::new(PROGRAM)).unwrap());
         assert_eq!(copy.metadata().unwrap().len(), std::fs::metadata(PROGRAM).unwrap().len());
-        let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
+        let path = descriptor::path(copy.as_fd());
         let mut writable = OpenOptions::new().write(true).open(path).unwrap();
         assert_eq!(writable.write_all(b"x").unwrap_err().raw_os_error(), Some(libc::EPERM));
     }

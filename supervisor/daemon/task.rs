@@ -1,8 +1,7 @@
-//! What a worker is forked for, and how it does that: wait for a client and run its command, or a task of the
-//! supervisor's own.
+//! The tasks of workers: wait for a client and run its command, or a task of the supervisor.
 //!
-//! Knows no command: what to run is handed in. The supervisor's descriptors and signals are dropped before anything
-//! here begins. fork(2), setsid(2).
+//! Knows no command: the code for commands is passed in. The supervisor's descriptors and signals are dropped before a
+//! task begins. fork(2), setsid(2).
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -12,81 +11,80 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::poll::PollTimeout;
 use nix::sys::prctl;
 use nix::unistd::{chdir, setsid};
 
 use crate::android::{manager, property, storage};
 use crate::call;
 use crate::config::value::Name;
-use crate::container::leftovers;
+use crate::container::{leftovers, shell};
 use crate::host::Host;
 use crate::log::{self as sinks, Role};
 use crate::paths::Paths;
 use crate::peer::{self, PidNamespace};
-use crate::poll;
+use crate::poll::{self, PollSet};
 use crate::socket::{self, Received};
 use crate::storage::sweep;
 use crate::sys::descriptor::make_standard;
 use crate::sys::errno_of;
-use crate::sys::memory::sleep;
 use crate::sys::process::exit_immediately;
 use crate::worker::client::Client;
 use crate::worker::protocol::{FromWorker, GENERATION, Request};
 use crate::worker::supervisor::Supervisor;
 use crate::worker::{Env, Knowledge};
 
-/// How soon a client makes its request. Until then nobody else is served, so that a command need not wait for a fork.
+/// How long other clients wait for the request of a connected client, so that a command does not wait for a fork.
 const PROMPTLY: Duration = Duration::from_millis(20);
-/// How long a client may be silent altogether.
+/// The timeout for the request of a client.
 const AT_ALL: Duration = Duration::from_secs(10);
 
-/// What a worker is forked for.
+/// The task of a worker.
 #[derive(Debug)]
 pub enum Task {
-    /// Whatever the next client asks for who connects to this listener.
+    /// Run the command of the next client that connects to this listener.
     Client(OwnedFd, PidNamespace),
-    /// Starting a container, because the policy says so.
+    /// Start a container for the policy.
     Start(Name),
-    /// Removing what a container left behind.
+    /// Remove the remains of a container.
     Sweep(Name),
-    /// Finding out whether the user has unlocked the phone, and showing shared storage if so.
+    /// Check whether the user has unlocked the phone, and mount shared storage if so.
     Unlock,
-    /// Telling the root manager of this module what we do.
+    /// Write the module's description for the root manager.
     Describe(PathBuf, String),
-    /// Removing what jobs left behind that were killed, or died with the machine.
+    /// Remove the remains of jobs that were killed or ended by a power failure.
     Tidy,
 }
 
-/// What a worker takes along from the supervisor.
+/// The input of a worker.
 #[derive(Debug)]
 pub struct Assignment {
-    /// What to do.
+    /// The task.
     pub task: Task,
-    /// The line to the supervisor.
+    /// The connection to the supervisor.
     pub line: OwnedFd,
-    /// What the supervisor knew.
+    /// The supervisor's state.
     pub knowledge: Knowledge,
 }
 
-/// What is the same for every worker.
+/// The input that is the same for every worker.
 #[derive(Debug)]
 pub struct Machine<'a> {
-    /// Where everything of ours is.
+    /// The paths of ds.
     pub paths: &'a Paths,
-    /// What this machine is.
+    /// The properties of this machine.
     pub host: &'a Rc<Host>,
-    /// Runs one command line, and returns its exit code.
+    /// Runs one command line and returns its exit code.
     pub command: fn(&Env) -> u8,
 }
 
-/// Runs an assignment to its end, in the freshly forked process.
+/// Runs an assignment to its end, in the newly forked process.
 pub fn run(assignment: Assignment, machine: &Machine<'_>) -> ! {
     let Assignment { task, line, knowledge } = assignment;
-    // Out of the supervisor's process group: a terminal's ^C in the foreground is not for workers.
+    // Leaves the supervisor's process group, so that ^C on its terminal does not reach workers.
     let _ = setsid();
     let supervisor = Supervisor::new(line);
-    // For ps(1); one that is to stand by becomes a worker when somebody comes.
+    // For ps(1). A standby worker becomes a worker when a client connects.
     let _ = prctl::set_name(if matches!(task, Task::Client(..)) { c"ds:standby" } else { c"ds:worker" });
     let code = match task {
         Task::Client(listener, namespace) => match stand_by(&listener, namespace, &supervisor) {
@@ -108,6 +106,7 @@ pub fn run(assignment: Assignment, machine: &Machine<'_>) -> ! {
         }),
         Task::Tidy => {
             sweep::all(machine.paths);
+            shell::sweep(machine.host, machine.paths);
             0
         }
         Task::Sweep(name) => match leftovers::sweep_dead(machine.paths, machine.host, &name) {
@@ -124,7 +123,7 @@ pub fn run(assignment: Assignment, machine: &Machine<'_>) -> ! {
     exit_immediately(code.into())
 }
 
-/// The exit code of a task of the supervisor's own; what went wrong is in the log.
+/// The exit code of a task; errors are in the log.
 fn logged(what: &str, done: Result<()>) -> u8 {
     match done {
         Ok(()) => 0,
@@ -135,20 +134,26 @@ fn logged(what: &str, done: Result<()>) -> u8 {
     }
 }
 
-/// Waits for a client, forked ahead of it: whoever asks need not wait for a fork.
+#[derive(PartialEq)]
+enum Ready {
+    Listener,
+    Supervisor,
+}
+
+/// Waits for a client. The worker is forked in advance, so that clients do not wait for a fork.
 ///
 /// # Errors
-/// That nobody has come before the supervisor went or sent this worker away.
+/// If no client connected before the supervisor ended or dismissed this worker.
 fn stand_by(listener: &OwnedFd, namespace: PidNamespace, supervisor: &Supervisor) -> Result<OwnedFd> {
     loop {
-        let mut polled =
-            [listener.as_fd(), supervisor.fd()].map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN));
-        let ready = sleep(&mut polled, PollTimeout::NONE);
-        // Without a supervisor nobody is served: whoever has come asks again.
-        if ready.is_ok() && polled[1].any().unwrap_or(true) {
-            bail!("nobody has come");
+        let mut set = PollSet::default();
+        set.input(Ready::Listener, listener.as_fd());
+        set.input(Ready::Supervisor, supervisor.fd());
+        // Without a supervisor, no client is served; a connected one repeats its request.
+        if set.sleep(PollTimeout::NONE).is_ok_and(|ready| ready.contains(&Ready::Supervisor)) {
+            bail!("no client has connected");
         }
-        // One that stood by before may have been quicker: then there is nobody to accept.
+        // An earlier standby worker may have accepted the client.
         let connection = match socket::accept_from(listener.as_fd()) {
             Err(error) if errno_of(&error).is_some_and(is_nobody) => continue,
             other => other?,
@@ -176,10 +181,10 @@ fn serve(connection: OwnedFd, supervisor: Supervisor, knowledge: Knowledge, mach
         return 0;
     }
     let request = match socket::receive::<Request>(&connection) {
-        // A client that did not wait for its turn wants nothing any more.
-        Ok(Some(_)) if poll::is_ready(connection.as_fd(), PollFlags::empty()) => return 0,
+        // The client closed the connection and needs no answer.
+        Ok(Some(_)) if poll::is_hung_up(connection.as_fd()) => return 0,
         Ok(Some(received)) => accept(received),
-        // A client that says nothing has thought better of it.
+        // The client sent no request in time.
         Ok(None) => return 0,
         Err(error) => Err(error),
     };
@@ -189,7 +194,7 @@ fn serve(connection: OwnedFd, supervisor: Supervisor, knowledge: Knowledge, mach
             (machine.command)(&Env {
                 paths: machine.paths.clone(),
                 host: Rc::clone(machine.host),
-                // A directory that only the client has, or a deleted one, is none.
+                // A directory that the supervisor cannot reach, or that was deleted, counts as none.
                 directory: chdir(request.cwd.as_str()).is_ok().then(|| PathBuf::from(request.cwd)),
                 argv: request.argv,
                 environment: request.environment,
@@ -205,7 +210,7 @@ fn serve(connection: OwnedFd, supervisor: Supervisor, knowledge: Knowledge, mach
     }
 }
 
-/// Waits for a client's request, but does not keep others waiting for a client that says nothing.
+/// Waits for a client's request without blocking others.
 fn says_something(connection: &OwnedFd, supervisor: &Supervisor) -> bool {
     let nobody = Client::new(None);
     let speaks = |within: Duration| {
@@ -217,16 +222,16 @@ fn says_something(connection: &OwnedFd, supervisor: &Supervisor) -> bool {
     }
 }
 
-/// Takes the client's standard streams over.
+/// Takes over the client's standard streams.
 fn accept(received: Received<Request>) -> Result<Request> {
     let Received { message: request, descriptors } = received;
-    // Whatever has changed, stopping the old supervisor has to work.
+    // Stopping the old supervisor must work, whatever has changed.
     let stops = request.argv.get(1).is_some_and(|verb| verb == "supervisor");
     ensure!(
         request.generation == GENERATION || stops,
-        "the supervisor is of another version; run 'ds supervisor stop', containers keep running"
+        "the supervisor has another version; run 'ds supervisor stop' (containers keep running) and try again"
     );
-    ensure!(descriptors.len() == 3, "a request comes with three descriptors, not {}", descriptors.len());
+    ensure!(descriptors.len() == 3, "a request needs three descriptors, not {}", descriptors.len());
     for (descriptor, number) in descriptors.iter().zip(0..) {
         call!(make_standard(descriptor.as_fd(), number), "dup2({number})")?;
     }

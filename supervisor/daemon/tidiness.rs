@@ -1,4 +1,4 @@
-//! What jobs leave half done when they are killed. Owns when that is looked for; a worker removes it.
+//! Decides when to look for the remains of killed jobs, and for the groups of a killed `ds shell`. A worker removes them.
 
 use std::time::Duration;
 
@@ -6,56 +6,60 @@ use crate::clock::now;
 use crate::paths::Paths;
 use crate::storage::sweep::{self, Leftovers};
 
-/// How often one looks whether a process that is not our child still has its job in its hands.
+/// The interval at which a job of another supervisor's process is checked.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
-/// Whether there may be something to remove.
+/// Whether there may be remains.
 #[derive(Debug)]
 pub struct Tidiness {
     paths: Paths,
-    /// A process has died that may have left something half done.
+    /// A process that may leave remains has died.
     is_suspected: bool,
-    /// When to look again for what a process of another supervisor has in its hands.
+    /// A worker has died that may leave control groups.
+    has_died: bool,
+    /// When to check a job of another supervisor's process again.
     look_at: Option<Duration>,
 }
 
 impl Tidiness {
-    /// At the beginning there may be something.
+    /// At the start, there may be remains.
     #[must_use]
     pub fn new(paths: Paths) -> Self {
-        Self { paths, is_suspected: true, look_at: None }
+        Self { paths, is_suspected: true, has_died: false, look_at: None }
     }
 
-    /// A process has died that may have left something half done.
+    /// A process that may leave remains has died.
     pub fn suspect(&mut self) {
-        self.is_suspected = true;
+        (self.is_suspected, self.has_died) = (true, true);
     }
 
-    /// When to look again without any event.
+    /// When the next check is due.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
         self.look_at
     }
 
-    /// Looks, if there is a reason to; whether a worker is to remove something. Not to be called while one does.
+    /// Performs the check if there is a reason; returns whether a worker must remove remains. Must not be called while
+    /// one does.
     pub fn is_work_due(&mut self) -> bool {
         let is_time = self.look_at.is_some_and(|at| at <= now());
         if !self.is_suspected && !is_time {
             return false;
         }
         (self.is_suspected, self.look_at) = (false, None);
+        let has_died = std::mem::take(&mut self.has_died);
         match sweep::look(&self.paths) {
-            Leftovers::None => false,
+            Leftovers::None => has_died,
             Leftovers::Held => {
                 self.look_at = Some(now() + LOOK_AGAIN);
-                false
+                has_died
             }
             Leftovers::Dead => true,
         }
     }
 
-    /// A worker has removed what it could. What is left now cannot be removed, or some process holds it: one that is
-    /// not our child dies unnoticed.
+    /// A worker has removed what it could. The rest cannot be removed, or a process holds it that is not a child of
+    /// this supervisor, so that its end is not reported.
     pub fn is_done(&mut self) {
         if sweep::look(&self.paths) == Leftovers::Held {
             self.look_at = Some(now() + LOOK_AGAIN);

@@ -1,4 +1,4 @@
-//! Which containers keep the machine awake. Owns what each wants, and the wakelocks that follow from it.
+//! The wakelocks of containers. Owns the setting of each container, and the wakelocks that result.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,25 +11,25 @@ use crate::paths::Paths;
 #[derive(Debug)]
 pub struct Wakefulness {
     locks: Wakelocks,
-    /// What the containers that run or wait want.
+    /// The settings of running and waiting containers.
     wanted: BTreeMap<Name, WakelockPolicy>,
 }
 
 impl Wakefulness {
-    /// Takes over what the kernel says is held under the name of this control group.
+    /// Takes over the wakelocks that the kernel lists under the name of this control group.
     #[must_use]
     pub fn of(group: &str) -> Self {
         Self { locks: Wakelocks::of(group), wanted: BTreeMap::new() }
     }
 
-    /// Finds out what a container wants that runs or waits.
+    /// Reads the setting of a running or waiting container.
     pub fn look(&mut self, paths: &Paths, name: &Name) {
         let config = Config::load(&paths.container_ini(name), name);
         let policy = config.map_or(WakelockPolicy::No, |config| config.android.wakelock);
         self.wanted.insert(name.clone(), policy);
     }
 
-    /// Holds the wakelocks of those that run or wait, as each wants, and no other.
+    /// Holds exactly the wakelocks of the running and waiting containers.
     pub fn update(&mut self, runs: impl Fn(&Name) -> bool, waits: impl Fn(&Name) -> bool) {
         let mut held = BTreeSet::new();
         self.wanted.retain(|name, policy| {

@@ -1,8 +1,8 @@
-//! Tells when a container's run directory changes, so that no monitor stays unwatched.
+//! Detects changes of containers' run directories, so that every monitor is connected.
 //!
-//! A verb that starts a container closes its lock file when the monitor listens: that is the moment to connect. The
-//! workers of this supervisor say so themselves, too; this is for a worker that has outlived its supervisor. Where
-//! the kernel has no inotify left to give, the supervisor does without. inotify(7).
+//! A command that starts a container closes its lock file once the monitor listens; this is the moment to connect.
+//! Workers of this supervisor also report it; this module covers workers that have outlived their supervisor. If the
+//! kernel has no inotify instance left, the supervisor works without it. inotify(7).
 
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -26,20 +26,20 @@ pub struct RunDirectories {
     names: HashMap<WatchDescriptor, Name>,
 }
 
-/// What [`RunDirectories::changed`] found.
+/// The result of [`RunDirectories::changed`].
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Containers whose monitor may have come to life.
+    /// Containers whose monitor may have started.
     pub names: BTreeSet<Name>,
-    /// Events were lost: it may be any container.
+    /// Events were lost: any container may have changed.
     pub lost: bool,
 }
 
 impl RunDirectories {
-    /// Watches `path`, the directory of the containers' run directories, and what is in it.
+    /// Watches `path`, the parent of the containers' run directories, and its subdirectories.
     ///
     /// # Errors
-    /// When there is no inotify left, or no such directory.
+    /// If no inotify instance is left, or the directory does not exist.
     pub fn watch(path: &Path) -> Result<Self> {
         let inotify = call!(Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK), "inotify_init1")?;
         let events = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_ONLYDIR;
@@ -51,17 +51,17 @@ impl RunDirectories {
         Ok(directories)
     }
 
-    /// Readable when something changed.
+    /// Readable when a directory has changed.
     #[must_use]
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.inotify.as_fd()
     }
 
-    /// What changed since the last call.
+    /// The changes since the last call.
     #[must_use]
     pub fn changed(&mut self) -> Changes {
         let mut changes = Changes::default();
-        // Nonblocking: an error is nothing to read.
+        // Non-blocking: an error means that nothing can be read.
         for event in self.inotify.read_events().unwrap_or_default() {
             self.take(&event, &mut changes);
         }
@@ -80,14 +80,14 @@ impl RunDirectories {
         } else if let Some(name) = event.name.as_deref().and_then(|name| name.to_str()?.parse::<Name>().ok())
         {
             self.add(name.clone());
-            // Its lock may have been taken and left before it was watched.
+            // Its lock may have been taken and released before it was watched.
             changes.names.insert(name);
         }
     }
 
     fn add(&mut self, name: Name) {
         let events = AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_ONLYDIR;
-        // A directory that is gone again needs no watching.
+        // A directory that was removed again needs no watch.
         if let Ok(descriptor) = self.inotify.add_watch(&self.path.join(name.as_str()), events) {
             self.names.insert(descriptor, name);
         }

@@ -1,8 +1,8 @@
-//! The workers: how they are forked, what they say, and their ends.
+//! The workers: their forks, their messages, and their exits.
 //!
-//! Owns every child that has not been reaped, the socket to each, which of them stands by, and the socket where clients
-//! connect. Knows nothing of containers: what a worker says, and how one ended, comes out as a [`WorkerEvent`]. Every
-//! worker is a fork that leaves the supervisor's loop. fork(2), waitpid(2), kill(2).
+//! Owns every child that has not been reaped, the socket to each, the standby worker, and the socket where clients
+//! connect. Knows nothing of containers: messages and exits are reported as [`WorkerEvent`]. Every worker is a fork
+//! that leaves the supervisor's loop. fork(2), waitpid(2), kill(2).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -26,54 +26,54 @@ use crate::sys::descriptor::adopt;
 use crate::sys::process::{Fork, fork};
 use crate::worker::protocol::{FromSupervisor, ToSupervisor};
 
-/// How long no worker is forked for a client after one could not be forked or was killed.
+/// The delay before the next standby worker after a failed fork or a killed worker.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// What a worker said, or how one ended.
+/// A message of a worker, or its exit.
 #[derive(Debug)]
 pub enum WorkerEvent {
-    /// It asks what is known of the containers.
+    /// It requests the state of the containers.
     Asks(Pid),
     /// It has forked the monitor of this container.
     Started(Name),
-    /// It asks that this container be started no more.
+    /// It requests that no planned start of this container happen.
     Cancel(Name, Pid),
-    /// It asks that the supervisor become this program.
+    /// It requests that the supervisor execute this program.
     Succeed(Pid, OwnedFd),
     /// A start has ended; whether it succeeded.
     StartEnded(Name, bool),
-    /// A sweep has ended; whether nothing is left.
+    /// A cleanup has ended; whether it is complete.
     Swept(Name, bool),
-    /// A child, or an orphan that came to us, was killed or failed: it has cleaned nothing up.
+    /// A child, or an orphan adopted by the supervisor, was killed or failed: it has cleaned nothing up.
     Died,
-    /// What dead jobs had left was removed, as far as that is possible.
+    /// The remains of dead jobs were removed, as far as possible.
     Tidied,
-    /// The phone's lock was looked at; whether the user has unlocked it.
+    /// The phone's lock was checked; whether the user has unlocked it.
     LookedAtLock(bool),
 }
 
-/// What [`Workers::fork_next`] has done.
+/// The result of [`Workers::fork_next`].
 #[derive(Debug)]
 pub enum Forked {
-    /// No task was waiting.
+    /// No task is pending.
     Nothing,
-    /// This process goes on as before.
+    /// This process is the supervisor.
     Parent,
-    /// This process is the worker for this task, with the worker's end of the socket.
+    /// This process is the worker for this task, with its end of the socket.
     Child(Task, OwnedFd),
-    /// A task of the policy's could not be begun, which is an end of it.
+    /// A task of the policy could not be started, so it has ended.
     Failed(WorkerEvent),
 }
 
 /// A child that has not been reaped.
 #[derive(Debug)]
 struct Child {
-    /// The socket to it, until it closes it.
+    /// The socket to it, until the child closes it.
     connection: Option<OwnedFd>,
     duty: Duty,
 }
 
-/// What a worker does.
+/// The task of a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Duty {
     Client,
@@ -90,23 +90,23 @@ pub struct Workers {
     listener: OwnedFd,
     namespace: PidNamespace,
     children: BTreeMap<Pid, Child>,
-    /// Tasks that no worker has been forked for yet.
+    /// Tasks without a worker.
     tasks: VecDeque<Task>,
-    /// The worker that waits for the next client.
+    /// The standby worker, which waits for the next client.
     standby: Option<Pid>,
-    /// It was forked before something changed that it knows from its birth.
+    /// It was forked before a change of the state that it copied.
     standby_is_stale: bool,
-    /// Workers to be answered once the start of a container that they cancelled has ended.
+    /// Workers that must be notified when the start that they cancelled has ended.
     cancelling: Vec<(Name, Pid)>,
-    /// No worker is forked for a client before.
+    /// No standby worker is forked before this time.
     retry_at: Option<Duration>,
 }
 
 impl Workers {
-    /// None yet, for clients of this socket.
+    /// Without workers, for clients of this socket.
     ///
     /// # Errors
-    /// When /proc does not show our own namespace.
+    /// If /proc does not show the namespaces of this process.
     pub fn new(listener: OwnedFd) -> Result<Self> {
         Ok(Self {
             listener,
@@ -120,7 +120,7 @@ impl Workers {
         })
     }
 
-    /// Takes over the children of the program before.
+    /// Takes over the children of the previous program.
     pub fn resume(&mut self, workers: Vec<handover::Worker>, cancelling: Vec<(Name, i32)>) {
         for worker in workers {
             let duty = match (worker.starts, worker.sweeps) {
@@ -134,14 +134,14 @@ impl Workers {
         self.cancelling = cancelling.into_iter().map(|(name, pid)| (name, Pid::from_raw(pid))).collect();
     }
 
-    /// Writes into `state` what another program has to know of the children.
+    /// Writes the state of the children into `state`, for another program.
     pub fn describe(&self, state: &mut handover::State) {
         state.listener = self.listener.as_raw_fd();
         state.workers = self.children.iter().map(|(pid, child)| child.handed(*pid)).collect();
         state.cancelling = self.cancelling.iter().map(|(name, pid)| (name.clone(), pid.as_raw())).collect();
     }
 
-    /// The descriptors that go along to another program.
+    /// The descriptors for another program.
     pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let connections = self.children.values().filter_map(|child| child.connection.as_ref());
         [&self.listener].into_iter().chain(connections).map(AsFd::as_fd)
@@ -152,30 +152,30 @@ impl Workers {
         self.children.iter().filter_map(|(pid, child)| Some((*pid, child.connection.as_ref()?.as_fd())))
     }
 
-    /// When [`Workers::keep_one_standing_by`] is to be called without any event.
+    /// When [`Workers::keep_one_standing_by`] must be called next.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
         self.retry_at
     }
 
-    /// Whether a worker does anything else than to stand by.
+    /// Whether a worker is busy.
     #[must_use]
     pub fn is_at_work(&self) -> bool {
         self.children.keys().any(|pid| Some(*pid) != self.standby)
     }
 
-    /// Whether a worker removes what dead jobs have left.
+    /// Whether a worker removes the remains of dead jobs.
     #[must_use]
     pub fn is_tidying(&self) -> bool {
         self.children.values().any(|child| child.duty == Duty::Tidy)
     }
 
-    /// Something has changed that a worker knows from its birth.
+    /// A state that workers copy has changed.
     pub fn outdate(&mut self) {
         self.standby_is_stale = true;
     }
 
-    /// Ends the worker that stands by. It is our child and not reaped, so the number is its own.
+    /// Ends the standby worker. It is an unreaped child, so its process id is valid.
     pub fn kill_standby(&mut self) {
         if let Some(standby) = self.standby.take() {
             let _ = kill(standby, Signal::SIGKILL);
@@ -184,14 +184,14 @@ impl Workers {
         }
     }
 
-    /// Sends the worker away that stands by. A client that has just come to it is served all the same.
+    /// Dismisses the standby worker. A client that has just connected to it is still served.
     pub fn dismiss_standby(&mut self) {
         if let Some(standby) = self.standby.take() {
             self.tell(standby, &FromSupervisor::Dismissed);
         }
     }
 
-    /// Sends a worker away that does not know the latest, once nothing is under way that may change it again.
+    /// Dismisses an outdated standby worker, once no further change is in progress.
     pub fn renew_standby(&mut self) {
         if self.standby_is_stale && !self.is_at_work() {
             self.standby_is_stale = false;
@@ -199,7 +199,7 @@ impl Workers {
         }
     }
 
-    /// Sees to it that a worker stands by for the next client.
+    /// Forks a standby worker if there is none.
     pub fn keep_one_standing_by(&mut self) {
         self.retry_at = self.retry_at.filter(|until| *until > now());
         if self.standby.is_some() || self.retry_at.is_some() {
@@ -208,18 +208,18 @@ impl Workers {
         match self.listener.try_clone() {
             Ok(listener) => self.employ(Task::Client(listener, self.namespace)),
             Err(error) => {
-                log::error!("no worker: {error:#}");
+                log::error!("cannot fork a worker: {error:#}");
                 self.retry_at = Some(now() + RETRY_DELAY);
             }
         }
     }
 
-    /// Has a task done by a worker of its own, with the next [`Workers::fork_next`].
+    /// Queues a task for a new worker, which the next [`Workers::fork_next`] forks.
     pub fn employ(&mut self, task: Task) {
         self.tasks.push_back(task);
     }
 
-    /// Forks a worker for the next task. The child has to leave the supervisor's loop.
+    /// Forks a worker for the next task. The child must leave the supervisor's loop.
     pub fn fork_next(&mut self) -> Forked {
         let Some(task) = self.tasks.pop_front() else { return Forked::Nothing };
         let forked = socket::pair().and_then(|(ours, theirs)| Ok((call!(fork(), "fork")?, ours, theirs)));
@@ -233,7 +233,7 @@ impl Workers {
             }
             Ok((Fork::Child, _, theirs)) => Forked::Child(task, theirs),
             Err(error) => {
-                log::error!("no worker: {error:#}");
+                log::error!("cannot fork a worker: {error:#}");
                 match task {
                     Task::Client(..) => {
                         self.retry_at = Some(now() + RETRY_DELAY);
@@ -241,14 +241,14 @@ impl Workers {
                     }
                     Task::Start(name) => Forked::Failed(WorkerEvent::StartEnded(name, false)),
                     Task::Sweep(name) => Forked::Failed(WorkerEvent::Swept(name, false)),
-                    // The next occasion, or the next supervisor, tries again.
+                    // A later occasion, or the next supervisor, tries again.
                     Task::Unlock | Task::Describe(..) | Task::Tidy => Forked::Parent,
                 }
             }
         }
     }
 
-    /// Takes what a worker says.
+    /// Processes a message of a worker.
     pub fn hear(&mut self, pid: Pid) -> Option<WorkerEvent> {
         let child = self.children.get_mut(&pid)?;
         let received = socket::receive::<ToSupervisor>(child.connection.as_ref()?);
@@ -277,17 +277,17 @@ impl Workers {
     /// Answers a worker.
     pub fn tell(&self, worker: Pid, answer: &FromSupervisor) {
         if let Some(connection) = self.children.get(&worker).and_then(|child| child.connection.as_ref()) {
-            // It may have been interrupted meanwhile.
+            // It may have been interrupted in the meantime.
             let _ = socket::send(connection, answer, &[]);
         }
     }
 
-    /// Kills the worker that starts a container, and answers `asker` when that has ended; at once if there is none.
+    /// Kills the worker that starts a container, and answers `asker` once it has ended; immediately if there is none.
     pub fn cancel_start(&mut self, name: Name, asker: Pid) {
         let duty = Duty::Start(name.clone());
         match self.children.iter().find(|(_, child)| child.duty == duty) {
             Some((starter, _)) => {
-                // Its monitor undoes what is half done. It is our child and not reaped, so the number is its own.
+                // Its monitor undoes an incomplete start. It is an unreaped child, so its process id is valid.
                 let _ = kill(*starter, Signal::SIGKILL);
                 self.cancelling.push((name, asker));
             }
@@ -295,7 +295,7 @@ impl Workers {
         }
     }
 
-    /// Answers those who cancelled the start of this container, which has ended.
+    /// Answers the workers that cancelled the start of this container, which has ended.
     pub fn start_is_over(&mut self, name: &Name) {
         let cancelling = std::mem::take(&mut self.cancelling);
         let (over, rest): (Vec<_>, Vec<_>) = cancelling.into_iter().partition(|(of, _)| of == name);
@@ -303,7 +303,7 @@ impl Workers {
         over.iter().for_each(|(_, asker)| self.tell(*asker, &FromSupervisor::Done));
     }
 
-    /// One that stands by and is stopped would serve nobody: another one takes its place.
+    /// A stopped standby worker would serve no client: replaces it.
     fn child_stopped(&self, pid: Pid, signal: Signal) {
         log::warn!("process {pid} was stopped by {signal}");
         if self.standby == Some(pid) {
@@ -311,7 +311,7 @@ impl Workers {
         }
     }
 
-    /// Takes what a worker has said and nobody has heard.
+    /// Processes the unread messages of a worker.
     fn last_words(&mut self, pid: Pid) -> Vec<WorkerEvent> {
         let mut events = Vec::new();
         let is_waiting =
@@ -322,13 +322,13 @@ impl Workers {
         events
     }
 
-    /// Takes what the worker has said that stands by: one that has just taken a client stands by no more.
+    /// Processes the unread messages of the standby worker: if it has accepted a client, it no longer stands by.
     pub fn hear_standby(&mut self) -> Vec<WorkerEvent> {
         self.standby.map(|standby| self.last_words(standby)).unwrap_or_default()
     }
 
-    /// Takes the end of one child, a worker or an orphan that came to us; none when no child has ended. What a worker
-    /// said before it ended counts, also when its end is noticed first.
+    /// Processes the exit of one child, a worker or an adopted orphan; `None` if no child has ended. Messages that a
+    /// worker sent before its exit are processed first.
     pub fn reap(&mut self) -> Option<Vec<WorkerEvent>> {
         let status = waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)).ok()?;
         let pid = status.pid()?;
@@ -346,12 +346,12 @@ impl Workers {
         };
         if self.standby == Some(pid) {
             self.standby = None;
-            // Whatever killed it may kill the next one, too.
+            // The cause may also kill the next one.
             self.retry_at = killer.map(|_| now() + RETRY_DELAY).or(self.retry_at);
         }
         let done = matches!(status, WaitStatus::Exited(_, 0));
         if let (Duty::Client | Duty::Tidy, Some(signal)) = (&child.duty, killer) {
-            log::error!("worker {pid} was ended by {signal}");
+            log::error!("worker {pid} was killed by {signal}");
         }
         match child.duty {
             Duty::Client | Duty::Describe => {}
@@ -389,8 +389,8 @@ impl Duty {
     }
 }
 
-/// Whether a child was killed or fell over: it has cleaned nothing up. SIGIO ends a worker with its client, and only
-/// where there is nothing to clean up. An orphan of a job comes to us after all others of that job.
+/// Whether a child was killed or failed: it has cleaned nothing up. SIGIO ends a worker with its client, only if there
+/// is nothing to clean up. An orphan of a job is adopted after all other processes of that job.
 fn is_abnormal(status: WaitStatus) -> bool {
     match status {
         WaitStatus::Signaled(_, signal, _) => signal != Signal::SIGIO,

@@ -1,32 +1,33 @@
-//! The log file: appended to by several processes, put aside when it is full.
+//! The log file: several processes append to it, and a full one is rotated.
 //!
-//! Owns the file's format (time, process, level, text) and its rotation. The supervisor and every monitor have
-//! it open; whoever finds it full renames it, and the others see by the inode that theirs is not the one at the
-//! path any more. open(2) with O_APPEND, flock(2), rename(2).
+//! Owns the format of the file (time, process, level, text) and the rotation. The supervisor and every monitor have it
+//! open. A process that finds it full renames it; the others compare the inode of their file with that of the path.
+//! open(2) with O_APPEND, flock(2), rename(2).
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use log::Level;
 use nix::fcntl::{Flock, FlockArg};
 
-/// The longest line of any sink, bytes.
+use crate::clock::unix_s;
+
+/// Maximum length of a line of any sink, in bytes.
 pub const LONGEST: usize = 4000;
 
-/// Bounds of the log file.
+/// Limits of the log file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
-    /// Size at which a file is put aside, bytes.
+    /// Size at which a file is rotated, in bytes.
     pub size: u64,
-    /// How many files that were put aside are kept.
+    /// The number of rotated files that are kept.
     pub count: u32,
 }
 
-/// A log file and those that it was put aside as: `supervisor.log`, `supervisor.log.1`, …
+/// A log file and its rotated files: `supervisor.log`, `supervisor.log.1`, …
 #[derive(Debug)]
 pub struct RotatedFile {
     path: PathBuf,
@@ -35,14 +36,14 @@ pub struct RotatedFile {
 }
 
 impl RotatedFile {
-    /// The file at `path`; it is opened when there is something to write.
+    /// The file at `path`; it is opened for the first line.
     pub fn new(path: &Path, bounds: Bounds) -> Self {
         Self { path: path.to_owned(), bounds, file: None }
     }
 
     /// Appends one line.
     pub fn write(&mut self, level: Level, text: &str) -> io::Result<()> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let now = unix_s();
         let line = format!("{} {} {}: {text}\n", timestamp(now), process::id(), word(level));
         if self.size()?.is_none_or(|size| size > 0 && size + line.len() as u64 > self.bounds.size) {
             self.renew()?;
@@ -60,14 +61,14 @@ impl RotatedFile {
         Ok(same.then_some(ours.len()))
     }
 
-    /// Opens the file at the path, after putting it aside if it is full.
+    /// Opens the file at the path. Rotates it first if it is full.
     fn renew(&mut self) -> io::Result<()> {
         let file = self.open()?;
         if file.metadata()?.len() + LONGEST as u64 <= self.bounds.size {
             self.file = Some(file);
             return Ok(());
         }
-        // Only one process may rename; whoever finds it locked goes on in the old file, a little above the bound.
+        // Only one process may rename. The others continue in the old file, slightly above the limit.
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(locked) => {
                 let ours = locked.metadata()?;
@@ -91,8 +92,8 @@ impl RotatedFile {
         OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(flags).open(&self.path)
     }
 
-    /// `.2` becomes `.3`, `.1` becomes `.2`, the file becomes `.1`; a failure leaves a gap or an old file behind,
-    /// and the log goes on.
+    /// `.2` becomes `.3`, `.1` becomes `.2`, the file becomes `.1`. A failure leaves a gap or an old file behind, and
+    /// logging continues.
     fn put_aside(&self) {
         for number in (1..self.bounds.count).rev() {
             let _ = fs::rename(self.numbered(number), self.numbered(number + 1));
@@ -113,7 +114,7 @@ impl RotatedFile {
 /// `2026-09-21T12:34:56Z`, from seconds since 1970.
 fn timestamp(seconds: u64) -> String {
     let (days, second) = (seconds / 86_400, seconds % 86_400);
-    // Years that begin in March have their leap day at the end; 400 of them have 146097 days.
+    // In years that begin in March, the leap day is the last day; 400 of them have 146097 days.
     let days = days + 719_468;
     let (era, day) = (days / 146_097, days % 146_097);
     let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
@@ -126,7 +127,7 @@ fn timestamp(seconds: u64) -> String {
     format!("{year:04}-{month:02}-{day_of_month:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
-/// The level as people read it.
+/// The level as text.
 pub fn word(level: Level) -> &'static str {
     match level {
         Level::Error => "error",

@@ -1,8 +1,8 @@
-//! Where log lines go: the sinks behind the macros of the `log` crate, chosen by the role of the process.
+//! The destinations of log lines: the sinks behind the macros of the `log` crate, selected by the role of the process.
 //!
-//! A client or worker warns on stderr. The supervisor and monitors write a bounded file and the system's log
-//! (Android's logd or syslog), and stderr while in the foreground. Logging never fails and never blocks: a line that
-//! cannot be written is lost, and a sink that vanishes is dropped. What goes through here is one line each.
+//! Owns the sinks. A client or worker warns on stderr. The supervisor and monitors write a bounded file and the
+//! system's log (Android's logd or syslog), and in the foreground also stderr. Logging never fails and never blocks: a
+//! line that cannot be written is lost, and a sink that has disappeared is dropped. Every message is one line.
 
 mod file;
 mod system;
@@ -27,27 +27,27 @@ const LOGD: &str = "/dev/socket/logdw";
 /// The socket of syslog(3).
 const SYSLOG: &str = "/dev/log";
 
-/// What this process is, as far as logging goes.
+/// The role of this process.
 #[derive(Debug, Clone, Copy)]
 pub enum Role<'a> {
     /// A client, or a worker with a client: `ds: warning: …` on stderr.
     Client,
     /// The supervisor, a monitor, or a worker without a client.
     Daemon {
-        /// The log file.
+        /// The path of the log file.
         file: &'a Path,
-        /// Its bounds.
+        /// Its limits.
         bounds: Bounds,
-        /// The least severe lines that are written.
+        /// The lowest level that is written.
         level: LevelFilter,
-        /// Write to stderr, too.
+        /// Also write to stderr.
         foreground: bool,
     },
 }
 
 impl<'a> Role<'a> {
-    /// The role of the supervisor and its monitors as `supervisor.ini` has it; the file that is written counts among
-    /// its `log-files`.
+    /// The role of the supervisor and its monitors according to `supervisor.ini`. The current file counts as one of its
+    /// `log-files`.
     #[must_use]
     pub fn daemon(settings: &Settings, file: &'a Path, foreground: bool) -> Self {
         let level = match settings.log_level {
@@ -79,13 +79,13 @@ static LOGGER: Logger = Logger { sinks: Mutex::new(Vec::new()) };
 
 static IS_DAEMON: AtomicBool = AtomicBool::new(false);
 
-/// Whether this process has nobody at its stderr: what goes wrong belongs into the log.
+/// Whether no one reads stderr of this process, so that errors must go to the log.
 #[must_use]
 pub fn is_daemon() -> bool {
     IS_DAEMON.load(Ordering::Relaxed)
 }
 
-/// Sends the log lines of this process, from now on, where its role wants them.
+/// Sends the log lines of this process to the sinks of its role from now on.
 pub fn take_role(role: Role<'_>) {
     let (sinks, level) = match role {
         Role::Client => (vec![Sink::Warnings], LevelFilter::Warn),
@@ -103,7 +103,7 @@ pub fn take_role(role: Role<'_>) {
     };
     IS_DAEMON.store(matches!(role, Role::Daemon { .. }), Ordering::Relaxed);
     *LOGGER.lock() = sinks;
-    // Refused when it is set already, as in a worker that was forked from the supervisor.
+    // Fails if a logger is already set, as in a worker that was forked from the supervisor.
     let _ = log::set_logger(&LOGGER);
     log::set_max_level(level);
 }
@@ -147,13 +147,13 @@ impl Sink {
     }
 }
 
-/// Whether a sink is worth another try after this error.
+/// Whether a retry may succeed after this error.
 fn is_passing(error: &io::Error) -> bool {
     use io::ErrorKind::{Interrupted, ReadOnlyFilesystem, StorageFull, WouldBlock};
     matches!(error.kind(), WouldBlock | Interrupted | StorageFull | ReadOnlyFilesystem)
 }
 
-/// The message without anything that could end the line, move the cursor or hide text, and not too long.
+/// The message without characters that could end the line, move the cursor or hide text; truncated if it is too long.
 fn one_line(message: &str) -> Cow<'_, str> {
     let end = (0..=message.len().min(LONGEST)).rev().find(|index| message.is_char_boundary(*index));
     let message = &message[..end.unwrap_or(0)];

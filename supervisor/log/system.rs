@@ -1,7 +1,7 @@
 //! The system's own log: Android's logd, or syslog.
 //!
-//! Owns the two datagram formats. The sockets never block: a daemon that does not read loses our lines and holds
-//! nobody up. One that is gone is noticed at the next line, and the sink is dropped.
+//! Owns the two datagram formats. The sockets never block: a daemon that does not read loses lines and delays no one.
+//! If it has ended, the next line fails and the sink is dropped.
 
 use std::fmt::{self, Display};
 use std::io::{self, Write};
@@ -38,7 +38,7 @@ impl Logd {
     /// Sends one line to the main buffer.
     pub fn write(&mut self, level: Level, line: &str) -> io::Result<()> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        // 32 bits in the format; they last until 2106.
+        // The format has 32 bits, which last until 2106.
         let seconds = u32::try_from(now.as_secs()).unwrap_or(u32::MAX);
         let packet = logd_packet(level, line, process::id(), seconds, now.subsec_nanos());
         self.socket.send(&packet).map(drop)
@@ -100,8 +100,8 @@ impl Syslog {
     }
 }
 
-/// `<PRIORITY>ds[PID]: text`: without a time, which the daemon adds. The crate's own format asks for the local time
-/// zone and panics where that is unknown.
+/// `<PRIORITY>ds[PID]: text`, without a time, which the daemon adds. The crate's own formatter asks for the local time
+/// zone and panics if that is unknown.
 #[derive(Debug)]
 struct Format;
 

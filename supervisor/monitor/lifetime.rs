@@ -23,7 +23,8 @@ use crate::config::value::WakelockPolicy;
 use crate::config::{Config, RootSource, Seeding};
 use crate::fault;
 use crate::plan;
-use crate::poll::{PollSet, timeout};
+use crate::poll::PollSet;
+use crate::poll::timeout_until;
 use crate::rootfs::deadline::within;
 use crate::rootfs::guest::Guest;
 use crate::rootfs::root::Root;
@@ -122,8 +123,15 @@ impl Monitor {
         set.input(Ready::Signals, self.signals.fd());
         let due = self.follower.as_ref().and_then(Follower::due);
         let next = [self.deadline, self.asking.map(|asking| asking.at), due].into_iter().flatten().min();
-        let left = next.map(|next| next.saturating_duration_since(Instant::now()));
-        set.sleep(timeout(left)).unwrap_or_default()
+        set.sleep(timeout_until(next)).unwrap_or_default()
+    }
+
+    /// The servers of the machine may have changed.
+    fn follow_name_servers(&mut self) {
+        let (Some(follower), Some(init)) = (&mut self.follower, self.init) else { return };
+        if let Err(error) = follower.follow(self.host.android, init) {
+            log::warn!("{}: its name servers stay as they are: {error:#}", self.config.name);
+        }
     }
 
     fn notified(&mut self) {
@@ -229,7 +237,8 @@ impl Monitor {
             // What stays is joined as it is.
             warnings.push(format!("{error:#}"));
         }
-        self.cgroup = create_cgroup(&self.config, &self.paths, &self.host, &self.plan, &mut warnings)?;
+        self.cgroup = create_cgroup(&self.config, &self.paths, &self.host, &mut self.plan, &mut warnings)?;
+        self.filters = crate::privilege::compile(&self.plan.filters)?;
         for warning in warnings {
             log::warn!("{}: {warning}", self.config.name);
         }
@@ -251,7 +260,6 @@ impl Monitor {
             &guest,
             &Seeding::load_or_default(&self.paths.supervisor_ini()),
         )?;
-        self.filters = crate::privilege::compile(&plan.filters)?;
         self.writers = writers(self.tree.root(), &config);
         (self.config, self.plan) = (config, plan);
         Ok(())

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use nix::unistd::Pid;
 
-use super::state::Monitor;
 use crate::child::name_servers::{Following, following, renew};
 use crate::config::Config;
 use crate::host::Host;
@@ -84,8 +83,11 @@ impl Follower {
         self.due
     }
 
-    /// Looks, and writes what is new.
-    fn follow(&mut self, android: bool, init: Pid) -> Result<()> {
+    /// Looks if it is time, and writes what is new.
+    pub(super) fn follow(&mut self, android: bool, init: Pid) -> Result<()> {
+        if self.due.is_none_or(|due| due > Instant::now()) {
+            return Ok(());
+        }
         self.due = None;
         let following = &self.following;
         let new = within(PATIENCE, || {
@@ -99,18 +101,5 @@ impl Follower {
             }
         }
         Ok(())
-    }
-}
-
-impl Monitor {
-    /// The servers of the machine may have changed.
-    pub(super) fn follow_name_servers(&mut self) {
-        let (Some(follower), Some(init)) = (&mut self.follower, self.init) else { return };
-        if follower.due.is_none_or(|due| due > Instant::now()) {
-            return;
-        }
-        if let Err(error) = follower.follow(self.host.android, init) {
-            log::warn!("{}: its name servers stay as they are: {error:#}", self.config.name);
-        }
     }
 }

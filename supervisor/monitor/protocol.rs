@@ -11,6 +11,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::plan::devices::Enforcement;
 use crate::plan::terms::Terms;
 use crate::sys::terminal::WindowSize;
 
@@ -140,6 +141,9 @@ pub struct Status {
     /// What holds for every process inside; absent from monitors of before there was this.
     #[serde(default)]
     pub terms: Option<Box<Terms>>,
+    /// Which devices it may use; absent from monitors of before there was this, which restrict nothing.
+    #[serde(default)]
+    pub devices: Option<Devices>,
     /// Whether every change is kept in memory, by the file or by the start.
     #[serde(default)]
     pub volatile: bool,
@@ -152,6 +156,15 @@ pub struct Status {
     /// Seconds until PID 1 is killed, when it was asked to end; absent from monitors of before there was this.
     #[serde(default)]
     pub ends_within_s: Option<u64>,
+}
+
+/// Which devices the processes of a container may use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Devices {
+    /// What enforces it.
+    pub enforced_by: Enforcement,
+    /// One permission each, as the devices controller of version 1 writes them.
+    pub rules: Vec<String>,
 }
 
 /// Why a container ended.

@@ -58,6 +58,8 @@ pub struct Plan {
     pub layout: Layout,
     /// Limits.
     pub limits: Limits,
+    /// Which devices its processes may use.
+    pub devices: devices::Policy,
     /// `oom_score_adj` of PID 1.
     pub oom_score: i32,
     /// How to shut it down.
@@ -78,10 +80,10 @@ pub struct Plan {
 /// When the kernel lacks what no container can do without, or the configuration asks for what is not there yet.
 pub fn build(config: &Config, host: &Host, guest: &Guest, seeding: &Seeding) -> Result<Plan> {
     if config.network.mode == NetworkMode::Nat {
-        bail!("network.mode = nat is not there yet; use host or none");
+        bail!("network.mode = nat is not supported yet; use host or none");
     }
     if config.hardware.access != HardwareAccess::None {
-        bail!("hardware.access = {} is not there yet; use none", config.hardware.access);
+        bail!("hardware.access = {} is not supported yet; use none", config.hardware.access);
     }
     let mut warnings = Vec::new();
     let namespaces = namespaces(config, host, &mut warnings)?;
@@ -106,6 +108,7 @@ pub fn build(config: &Config, host: &Host, guest: &Guest, seeding: &Seeding) -> 
         filters,
         layout,
         limits: config.limits,
+        devices: devices::Policy::new(config),
         oom_score: config.container.oom_score,
         stop: stop::request(guest),
         stop_timeout_s: config.container.stop_timeout.get(),
@@ -180,6 +183,9 @@ impl fmt::Display for Plan {
         writeln!(f, "cgroups {:?}", self.layout)?;
         for operation in &self.operations {
             writeln!(f, "mount {operation}")?;
+        }
+        for line in self.devices.lines() {
+            writeln!(f, "device {line}")?;
         }
         for capability in &self.dropped {
             writeln!(f, "drop {}", capability.name)?;

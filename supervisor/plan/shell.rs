@@ -1,10 +1,11 @@
 //! What is to be done for a throw-away container: a shell or one command in a directory, without an init system.
 //!
 //! Pure, as all of `plan`. It needs mount namespaces and nothing else of the kernel; whatever is missing is a warning.
-//! It has no groups, no hardware and no life of its own: those parts of the configuration mean nothing here.
+//! It has no limits, no hardware and no life of its own: those parts of the configuration mean nothing here.
 
 use anyhow::{Result, bail};
 
+use super::devices::Policy;
 use super::mounts;
 use super::terms::Terms;
 use crate::config::Config;
@@ -25,6 +26,8 @@ pub struct ShellPlan {
     pub shared: bool,
     /// What holds for every process inside.
     pub terms: Terms,
+    /// Which devices they may use.
+    pub devices: Policy,
     /// What will not be as it should, one line each.
     pub warnings: Vec<String>,
 }
@@ -35,7 +38,7 @@ pub struct ShellPlan {
 /// When the kernel has no mount namespaces, or the configuration asks for what a throw-away container does not have.
 pub fn build(config: &Config, host: &Host) -> Result<ShellPlan> {
     if config.network.mode == NetworkMode::Nat {
-        bail!("network.mode = nat is not there yet; use host or none");
+        bail!("network.mode = nat is not supported yet; use host or none");
     }
     let own_network = config.network.mode == NetworkMode::None;
     let mut warnings = Vec::new();
@@ -47,6 +50,7 @@ pub fn build(config: &Config, host: &Host) -> Result<ShellPlan> {
         operations: mounts::shell(config),
         shared: privileged.shared(),
         terms: Terms::new(config, host),
+        devices: Policy::new(config),
         warnings,
     })
 }
@@ -110,7 +114,7 @@ mod tests {
         let alone = plan(&[("network.mode", "none")], !0).unwrap();
         assert_ne!(alone.namespaces & libc::CLONE_NEWNET, 0);
         assert!(plan(&[("network.mode", "none")], !libc::CLONE_NEWNET).is_err());
-        assert!(plan(&[("network.mode", "nat")], !0).unwrap_err().to_string().contains("not there yet"));
+        assert!(plan(&[("network.mode", "nat")], !0).unwrap_err().to_string().contains("not supported yet"));
     }
 
     #[test]

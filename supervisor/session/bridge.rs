@@ -1,14 +1,14 @@
-//! The bridge between the client's standard input and output and the far end of a session: the master of a terminal,
-//! or the stream of a console.
+//! The bridge between the client's standard streams and the far end of a session: the master of a terminal, or the
+//! stream of a console.
 //!
-//! Owns both directions and what the end of the input means. It never waits; the loops of `session` and
-//! `session::console` poll for it. The far end is a description of our own, and non-blocking.
+//! Owns both directions and the handling of end-of-file. It never waits; the loops of `session` and `session::console`
+//! poll for it. The far end is an open file description of our own and non-blocking.
 
 use std::io::{stdin, stdout};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 use nix::sys::termios::{SpecialCharacterIndices, tcgetattr};
 use nix::unistd::write;
 
@@ -17,43 +17,44 @@ use super::flow::{Flow, Source};
 use super::output::Output;
 use super::terminal::input_is_terminal;
 use crate::call;
+use crate::poll::is_readable;
 use crate::sys::descriptor::set_nonblocking;
 
-/// The character that ends the input of a terminal, unless the terminal was told another.
+/// The default end-of-file character of a terminal.
 const END_OF_INPUT: u8 = 4;
 
-/// What standard input is to the session.
+/// The kind of standard input.
 #[derive(Debug)]
 enum Input {
     /// The client's terminal.
     Keys,
-    /// The client's terminal, with a sequence of keys that leaves.
+    /// The client's terminal, with a detach sequence.
     KeysWithEscape(Escape),
-    /// A file or pipe in the place of a terminal: its end has to be typed there.
+    /// A file or pipe for a session with a terminal: its end must be typed as a character.
     Text,
-    /// A file or pipe for a console: its end means nothing.
+    /// A file or pipe for a console: its end has no meaning.
     Stream,
 }
 
-/// Something to poll for.
+/// A descriptor to poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Edge {
-    /// Standard input has something.
+    /// Standard input is readable.
     Input,
-    /// Standard output takes something.
+    /// Standard output is writable.
     Output,
-    /// The far end has or takes something.
+    /// The far end is readable or writable.
     Far,
 }
 
-/// What has become of standard input.
+/// The state of standard input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Typed {
-    /// It goes on, or has ended as files do.
+    /// It continues, or has reached end-of-file.
     Something,
-    /// The terminal is gone.
+    /// The terminal was hung up.
     HungUp,
-    /// The sequence that leaves was typed.
+    /// The detach sequence was typed.
     Left,
 }
 
@@ -65,7 +66,7 @@ pub struct Bridge {
     output: Output,
     input: Input,
     end_is_due: bool,
-    /// Nothing is written to standard output yet.
+    /// Standard output is held back.
     held: bool,
     inward: Flow,
     outward: Flow,
@@ -75,7 +76,7 @@ impl Bridge {
     /// A bridge to the master of a terminal.
     ///
     /// # Errors
-    /// What fcntl(2) answers.
+    /// If fcntl(2) fails.
     pub fn to_terminal(master: OwnedFd) -> Result<Self> {
         let input = if input_is_terminal() { Input::Keys } else { Input::Text };
         Self::new(master, stdin().as_fd(), stdout().as_fd(), input)
@@ -84,7 +85,7 @@ impl Bridge {
     /// A bridge to the stream of a console.
     ///
     /// # Errors
-    /// What fcntl(2) answers.
+    /// If fcntl(2) fails.
     pub fn to_console(stream: OwnedFd) -> Result<Self> {
         let keys = input_is_terminal();
         let input = if keys { Input::KeysWithEscape(Escape::default()) } else { Input::Stream };
@@ -105,7 +106,7 @@ impl Bridge {
         self.far.as_fd()
     }
 
-    /// What to poll for now.
+    /// The descriptors to poll now.
     #[must_use]
     pub fn edges(&self) -> Vec<(Edge, BorrowedFd<'_>, PollFlags)> {
         let mut edges = Vec::with_capacity(3);
@@ -124,7 +125,7 @@ impl Bridge {
         edges
     }
 
-    /// Takes what standard input has.
+    /// Reads standard input.
     pub fn take_input(&mut self) -> Typed {
         let input = &mut self.input;
         let mut left = false;
@@ -144,19 +145,18 @@ impl Bridge {
         Typed::Something
     }
 
-    /// Whether a file or pipe has ended, which the program on the terminal does not know yet.
+    /// Whether a file or pipe has ended and the program on the terminal has not been notified.
     #[must_use]
     pub fn end_is_due(&self) -> bool {
         self.end_is_due
     }
 
-    /// Types the character for the end of input, once the program has taken all that was typed before.
+    /// Types the end-of-file character, once the program has read all input before it.
     ///
-    /// To be repeated until the program ends: whether the character means the end depends on the mode in which the
-    /// terminal is at the moment, and shells change that all the time.
+    /// Must be repeated until the program ends: the character has its meaning only in some modes of the terminal, and
+    /// shells change the mode all the time.
     pub fn type_end(&mut self, peer: BorrowedFd<'_>) {
-        let mut typed = [PollFd::new(peer, PollFlags::POLLIN)];
-        if self.inward.wants_sink() || poll(&mut typed, PollTimeout::ZERO).is_ok_and(|count| count > 0) {
+        if self.inward.wants_sink() || is_readable(peer) {
             return;
         }
         let attributes = tcgetattr(&self.far).ok();
@@ -166,7 +166,7 @@ impl Bridge {
         self.pass_inward();
     }
 
-    /// Takes what the far end has, and gives it what it takes.
+    /// Reads from the far end, and writes to it.
     pub fn serve_far(&mut self) -> Source {
         self.pass_inward();
         let source = if self.outward.wants_source() {
@@ -182,17 +182,17 @@ impl Bridge {
         self.inward.drain(|bytes| write(&self.far, bytes));
     }
 
-    /// Writes nothing until [`Bridge::release`]: the client's terminal is not raw yet, and would change what it shows.
+    /// Holds output back until [`Bridge::release`]: until the client's terminal is raw, it would modify the output.
     pub fn hold(&mut self) {
         self.held = true;
     }
 
-    /// The client's terminal is raw.
+    /// Reports that the client's terminal is raw.
     pub fn release(&mut self) {
         self.held = false;
     }
 
-    /// Gives standard output what it takes.
+    /// Writes to standard output.
     pub fn pass_outward(&mut self) {
         if self.held {
             return;
@@ -200,18 +200,18 @@ impl Bridge {
         self.outward.drain(|bytes| self.output.write(bytes));
     }
 
-    /// The far end, which had ended, was opened again.
+    /// The far end was reopened after it had ended.
     pub fn resume(&mut self) {
         self.outward.resume_source();
     }
 
-    /// No more input: the program has ended.
+    /// Ends the input, because the program has ended.
     pub fn end_input(&mut self) {
         self.inward.abandon();
     }
 
-    /// Takes the last output of a program that has ended, as far as standard output takes it. The kernel hands the
-    /// reader everything that was written before it says that there is nothing.
+    /// Reads the last output of a program that has ended, as far as standard output accepts it. The kernel returns all
+    /// written data before it reports end-of-file.
     pub fn take_rest(&mut self) {
         while self.outward.wants_source() {
             if self.serve_far() != Source::Open {
@@ -221,13 +221,13 @@ impl Bridge {
         self.pass_outward();
     }
 
-    /// Whether all output has gone where it can go.
+    /// Whether all output has been written, as far as possible.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.outward.is_finished()
     }
 
-    /// Whether nobody reads standard output any more.
+    /// Whether standard output has no reader any more.
     #[must_use]
     pub fn lost_its_reader(&self) -> bool {
         self.outward.lost_its_sink()

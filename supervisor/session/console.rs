@@ -1,7 +1,7 @@
-//! Looking at a container's /dev/console, which its monitor owns.
+//! Attaches to a container's /dev/console, which its monitor owns.
 //!
-//! The container does not notice who looks: leaving ends nothing. The loop ends when the sequence of keys is typed,
-//! when the client is told to end, or when the monitor does.
+//! Owns the loop. The container does not notice an attached client; detaching never ends anything. The loop ends when
+//! the user types the detach sequence, when a signal ends the client, or when the monitor ends.
 
 use std::io::{Write, stderr};
 use std::os::fd::{AsFd, OwnedFd};
@@ -24,19 +24,19 @@ use crate::worker::Env;
 use crate::worker::client::FromClient;
 use crate::worker::waiting::PATIENCE;
 
-/// Why nobody looks any more.
+/// Why the client detached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Left {
-    /// The keys were typed, or the output has no reader any more.
+    /// The detach sequence was typed, or the output has no reader.
     Detached,
     /// The container's monitor has ended.
     Ended,
-    /// The client was told to end by this signal.
+    /// This signal ended the client.
     Signalled(u8),
 }
 
 impl Left {
-    /// The exit code of a command that did nothing but look.
+    /// The exit code of the command.
     #[must_use]
     pub fn code(self) -> ExitCode {
         match self {
@@ -46,22 +46,23 @@ impl Left {
     }
 }
 
-/// Looks at the console of a running container until something ends that; `None` when it does not run.
+/// Attaches to the console until one of the conditions above; `None` if the container is not running.
 ///
 /// # Errors
-/// When the monitor cannot be reached or refuses.
+/// If the monitor cannot be reached or refuses.
 pub fn look(env: &Env, name: &Name) -> Result<Option<Left>> {
     let Some(talk) = Talk::open(&env.paths, &env.client, name)? else { return Ok(None) };
     talk.say(&Request::Console)?;
-    let answer = talk.hear(Some(Instant::now() + PATIENCE))?.context("the container ended meanwhile")?;
+    let answer =
+        talk.hear(Some(Instant::now() + PATIENCE))?.context("the container ended in the meantime")?;
     let connection = talk.connection;
     let stream = match answer.message {
-        Answer::Done => answer.descriptors.into_iter().next().context("no console came along")?,
+        Answer::Done => answer.descriptors.into_iter().next().context("the monitor sent no console")?,
         Answer::Failed(text) => bail!("{text}"),
-        Answer::Status(_) => bail!("the monitor answered something else"),
+        Answer::Status(_) => bail!("the monitor sent an unexpected answer"),
     };
     if terminal::input_is_terminal() {
-        // Whoever reads it is not there: nobody to tell.
+        // Ignores a closed stderr.
         let _ = writeln!(stderr(), "ds: console {name}: {}", escape::HINT);
     }
     let raw = RawMode::begin(&env.client)?;
@@ -155,11 +156,11 @@ impl Looking<'_> {
         }
     }
 
-    /// Tells the monitor the size of the client's terminal, when it is another one.
+    /// Sends the size of the client's terminal to the monitor, if it has changed.
     fn resize(&mut self) {
         let size = terminal::size().filter(|size| size.rows > 0);
         if let Some(new) = size.filter(|_| size != self.size)
-            // A monitor that is gone closes the stream, too.
+            // If the monitor has ended, it has closed the stream too.
             && socket::send(self.connection.as_fd(), &Request::Resize(new), &[]).is_ok()
         {
             self.size = size;

@@ -1,23 +1,23 @@
-//! The keys that leave a console: Ctrl-] twice in a row.
+//! The detach sequence of a console: Ctrl-] twice in a row.
 //!
-//! One Ctrl-] alone waits for the next key and then goes through with it, so that everything but the sequence itself
-//! can be typed.
+//! Owns its recognition. A single Ctrl-] is held back until the next key and then passed on, so that everything except
+//! the sequence can be typed.
 
 /// Ctrl-].
 const KEY: u8 = 0x1d;
 
-/// What to tell people on a terminal.
-pub const HINT: &str = "leave with Ctrl-] Ctrl-]";
+/// The hint for a user at a terminal.
+pub const HINT: &str = "to detach, press Ctrl-] twice";
 
-/// Looks for the sequence in what is typed.
+/// Detects the sequence in the input.
 #[derive(Debug, Default)]
 pub struct Escape {
-    /// The last key was the first half of the sequence and has not been passed on.
+    /// The last key was the first half of the sequence and is held back.
     half: bool,
 }
 
 impl Escape {
-    /// Takes the sequence out of what was typed; `true` when it was there. What comes after it is dropped.
+    /// Removes the sequence from the input; `true` if it was found. Drops everything after it.
     pub fn filter(&mut self, typed: &mut Vec<u8>) -> bool {
         let mut passed = Vec::with_capacity(typed.len() + 1);
         for &byte in typed.iter() {
@@ -70,7 +70,7 @@ mod tests {
     }
 
     proptest! {
-        /// However the bytes are cut into pieces, what goes through is what is in front of the first pair.
+        /// However the bytes are split, the output is what precedes the first pair.
         #[test]
         fn pieces_make_no_difference(
             bytes in prop::collection::vec(prop_oneof![Just(KEY), any::<u8>()], 0..40),

@@ -1,7 +1,7 @@
-//! Bytes on their way in one direction: a bounded queue between a descriptor that is read and one that is written.
+//! One direction of a session: a bounded queue between a descriptor to read and one to write.
 //!
-//! Nothing here waits. A full queue is not read into, so whoever writes too fast is held back by the kernel, and no
-//! byte is lost. poll(2), pty(7).
+//! Owns the queue. It never waits. While the queue is full, nothing is read, so that the kernel blocks a fast writer,
+//! and no byte is lost. poll(2), pty(7).
 
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
@@ -9,9 +9,9 @@ use std::os::fd::BorrowedFd;
 use nix::errno::Errno;
 use nix::unistd::read;
 
-/// Most bytes that wait.
+/// Capacity of the queue, in bytes.
 pub const CAPACITY: usize = 64 * 1024;
-/// Most bytes of one read.
+/// Maximum size of one read, in bytes.
 const PIECE: usize = 16 * 1024;
 
 /// One direction.
@@ -22,64 +22,64 @@ pub struct Flow {
     sink_gone: bool,
 }
 
-/// What became of the source.
+/// The result of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// Something came.
+    /// Data was read.
     Open,
-    /// Nothing is there now.
+    /// No data is available.
     Idle,
-    /// That was all.
+    /// End-of-file.
     Ended,
 }
 
 impl Flow {
-    /// Whether to read: not while the queue is full.
+    /// Whether to poll for input: not while the queue is full.
     #[must_use]
     pub fn wants_source(&self) -> bool {
         !self.source_ended && !self.sink_gone && self.queue.len() < CAPACITY
     }
 
-    /// Whether something waits to be written.
+    /// Whether to poll for output.
     #[must_use]
     pub fn wants_sink(&self) -> bool {
         !self.sink_gone && !self.queue.is_empty()
     }
 
-    /// Whether nothing will be written any more.
+    /// Whether no output will follow.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.sink_gone || (self.source_ended && self.queue.is_empty())
     }
 
-    /// Whether the reader of what is written here has gone away.
+    /// Whether the reader of the output has closed it.
     #[must_use]
     pub fn lost_its_sink(&self) -> bool {
         self.sink_gone
     }
 
-    /// Adds bytes that come from nowhere else, past the bound.
+    /// Adds bytes that were not read from the source, also beyond the limit.
     pub fn append(&mut self, bytes: &[u8]) {
         self.queue.extend(bytes);
     }
 
-    /// Takes nothing more from the source.
+    /// Stops reading from the source.
     pub fn end_source(&mut self) {
         self.source_ended = true;
     }
 
-    /// Writes nothing more, not even what waits.
+    /// Stops writing and discards the queue.
     pub fn abandon(&mut self) {
         self.sink_gone = true;
         self.queue.clear();
     }
 
-    /// Takes from the source again, which had ended.
+    /// Resumes reading after the source has ended.
     pub fn resume_source(&mut self) {
         self.source_ended = false;
     }
 
-    /// Reads once. `pass` sees what came, and leaves of it what is to go on.
+    /// Reads once. `pass` may modify the bytes before they are queued.
     pub fn fill(&mut self, source: BorrowedFd<'_>, pass: impl FnOnce(&mut Vec<u8>)) -> Source {
         let mut bytes = vec![0_u8; CAPACITY.saturating_sub(self.queue.len()).min(PIECE)];
         match read(source, &mut bytes) {
@@ -90,7 +90,7 @@ impl Flow {
                 Source::Open
             }
             Err(Errno::EAGAIN | Errno::EINTR) => Source::Idle,
-            // EIO: a terminal whose other side is gone.
+            // EIO: a terminal whose other side is closed.
             Ok(_) | Err(_) => {
                 self.source_ended = true;
                 Source::Ended
@@ -98,7 +98,7 @@ impl Flow {
         }
     }
 
-    /// Writes what is taken without waiting.
+    /// Writes without blocking.
     pub fn drain(&mut self, mut write: impl FnMut(&[u8]) -> Result<usize, Errno>) {
         while !self.queue.is_empty() && !self.sink_gone {
             match write(self.queue.as_slices().0) {

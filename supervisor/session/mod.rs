@@ -1,8 +1,8 @@
-//! A session: a program inside a container, attended to from its start to its end.
+//! A session: a program in a container, from its start to its end.
 //!
-//! Owns the waiting: for the program's end, for the client's signals, and, when the program has a terminal, for the
-//! bytes on their way. Without a terminal the client's own descriptors are the program's, and nothing is copied
-//! here. How the program came to run is `container`'s business.
+//! Owns the loop that waits for the program's end, for the client's signals and, with a terminal, for the bytes in both
+//! directions. Without a terminal, the program has the client's own descriptors, and nothing is copied. `container`
+//! starts the program; this module never does.
 
 pub mod bridge;
 pub mod console;
@@ -14,6 +14,7 @@ pub mod terminal;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use anyhow::Error;
 use anyhow::Result;
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
@@ -35,23 +36,23 @@ use crate::sys::process::{self, Ended};
 use crate::sys::terminal::{WindowSize, set_window_size};
 use crate::worker::client::{Client, FromClient};
 
-/// How long a program that was hung up may take to end before it is killed.
+/// How long a program may take to end after a hangup before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
-/// How often a terminal that does not tell its size is asked.
+/// The interval at which a terminal without SIGWINCH is checked for its size.
 const ASKING: Duration = Duration::from_secs(1);
-/// How soon, and at most how often, a program is told that its input has ended.
+/// The minimum interval at which the end-of-file character is typed.
 const TELLING: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(320));
-/// The size of a terminal that nobody looks at.
+/// The size of a terminal without a viewer.
 const UNSEEN: WindowSize = WindowSize { rows: 24, columns: 80 };
 
-/// How a session ended.
+/// The result of a session.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The program's exit code, or the one that says why it did not run.
+    /// The program's exit code, or the one for a program that did not run.
     pub code: ExitCode,
     /// Why it did not run.
-    pub failure: Option<String>,
-    /// The kernel killed the process at its birth, since the group that it was born in had been killed once.
+    pub failure: Option<Error>,
+    /// The kernel killed the process at its creation, because its group had been killed before.
     pub stillborn: bool,
 }
 
@@ -64,10 +65,10 @@ pub fn exit_code(ended: Ended) -> ExitCode {
     }
 }
 
-/// Attends to a program until it has ended and its output is out.
+/// Serves a program until it has ended and all its output is written.
 ///
 /// # Errors
-/// What poll(2) answers; the program is then killed as this process ends.
+/// If poll(2) fails; the program is then killed when this process ends.
 pub fn attend(client: &Client, running: Running) -> Result<Outcome> {
     let Running { child, wire, terminal, says_begun, groups } = running;
     let end = End::of(child)?;
@@ -90,7 +91,7 @@ pub fn attend(client: &Client, running: Running) -> Result<Outcome> {
     let code = session.ended.map_or(ExitCode::Signal(session.given_up.unwrap_or(HANG_UP)), exit_code);
     let Words { begun, mut failure } = last_words(&wire);
     if session.given_up.is_some() && session.ended.is_none() {
-        failure.get_or_insert_with(|| "the container is frozen; the command was killed".into());
+        failure.get_or_insert_with(|| Error::msg("the container is frozen; the command was killed"));
     }
     let stillborn = says_begun && !begun && code == ExitCode::Signal(KILLED);
     Ok(Outcome { code, failure, stillborn })
@@ -109,16 +110,16 @@ struct Session<'a> {
     client_gone: bool,
     ended: Option<Ended>,
     killing: Option<Instant>,
-    /// Tell whether the program is frozen.
+    /// Report whether the program is frozen.
     groups: Option<Joining>,
-    /// The signal that ended the session of a program that could not take it.
+    /// The signal that ended the session of a frozen program.
     given_up: Option<u8>,
 }
 
-/// The terminal of a session, on both sides.
+/// Both sides of the terminal of a session.
 struct Screen<'a> {
     bridge: Bridge,
-    /// Kept open so that the master never sees a hang-up while the program lives.
+    /// Kept open so that the master sees no hangup while the program lives.
     peer: Option<OwnedFd>,
     size: Option<WindowSize>,
     asking: bool,
@@ -126,11 +127,11 @@ struct Screen<'a> {
     _raw: Option<RawMode<'a>>,
 }
 
-/// Where the end of the program is heard of.
+/// The source that reports the end of the program.
 enum End {
-    /// From the process itself (5.3).
+    /// The process itself (5.3).
     Process(OwnedFd),
-    /// From SIGCHLD.
+    /// SIGCHLD.
     Signals(Signals),
 }
 
@@ -165,7 +166,7 @@ enum Ready {
 
 impl Session<'_> {
     fn run(&mut self) -> Result<()> {
-        // It may have ended before anybody listened to SIGCHLD.
+        // It may have ended before SIGCHLD was handled.
         self.reap()?;
         while !self.is_over() {
             for ready in self.wait()? {
@@ -204,7 +205,7 @@ impl Session<'_> {
         Ok(call!(set.wait(timeout(self.time_left())), "poll")?)
     }
 
-    /// Until something is due without any event.
+    /// The time until a timer is due.
     fn time_left(&self) -> Option<Duration> {
         let screen = self.screen.as_ref();
         let asking = screen.filter(|screen| screen.asking).map(|_| ASKING);
@@ -245,8 +246,8 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Ends the session when the client was asked to end and the program is frozen: it takes the signal once it is
-    /// thawed, and nobody knows when that will be.
+    /// Ends the session if the client was asked to end and the program is frozen: the program receives the signal once
+    /// it is thawed, at an unknown time.
     fn give_up(&mut self, number: i32) {
         let ends = matches!(number, libc::SIGTERM | libc::SIGINT | libc::SIGHUP | libc::SIGQUIT);
         if ends && self.groups.as_ref().is_some_and(Joining::is_frozen) {
@@ -255,7 +256,7 @@ impl Session<'_> {
         }
     }
 
-    /// To the whole process group; until the child leads one, to the child.
+    /// Sends to the whole process group, or to the child until it leads one.
     fn forward(&self, number: i32) {
         if self.ended.is_none()
             && process::kill(Pid::from_raw(-self.child.as_raw()), number) == Err(Errno::ESRCH)
@@ -264,9 +265,9 @@ impl Session<'_> {
         }
     }
 
-    /// Nobody is there any more: what a shell does to its jobs when its terminal goes.
+    /// The client has ended: does what a shell does to its jobs when its terminal is hung up.
     fn hang_up(&mut self) {
-        // The kernel hangs the terminal up as the master is closed.
+        // The kernel hangs the terminal up when the master is closed.
         self.screen = None;
         self.forward(libc::SIGHUP);
         self.forward(libc::SIGCONT);
@@ -294,22 +295,22 @@ impl Session<'_> {
     }
 }
 
-/// What a child said before it became the program, or instead.
+/// The messages of a child before it executed the program, or instead.
 #[derive(Debug, Default)]
 struct Words {
     begun: bool,
-    /// Why the program was not executed, if it was not.
-    failure: Option<String>,
+    /// Why the program was not executed.
+    failure: Option<Error>,
 }
 
-/// Asked once it has ended: to hear that all went well, nobody has to be woken.
+/// Read after the child has ended: a successful start wakes no one.
 fn last_words(wire: &OwnedFd) -> Words {
     let mut words = Words::default();
     while is_readable(wire.as_fd()) {
         let Ok(Some(received)) = socket::receive::<FromChild>(wire) else { break };
         match received.message {
             FromChild::Begun => words.begun = true,
-            FromChild::Failed(chain) => words.failure = Some(chain.join(": ")),
+            FromChild::Failed(failed) => words.failure = Some(failed.into()),
             _ => {}
         }
     }
@@ -335,7 +336,7 @@ impl<'a> Screen<'a> {
         })
     }
 
-    /// Gives the terminal the size of the client's.
+    /// Gives the terminal the size of the client's terminal.
     fn resize(&mut self) {
         let size = terminal::size();
         if let Some(new) = size.filter(|_| size != self.size) {
@@ -344,7 +345,7 @@ impl<'a> Screen<'a> {
         self.size = size;
     }
 
-    /// `false` when the client's terminal is gone.
+    /// `false` if the client's terminal was closed.
     fn take_input(&mut self) -> bool {
         if self.bridge.take_input() == Typed::HungUp {
             return false;
@@ -355,10 +356,10 @@ impl<'a> Screen<'a> {
         true
     }
 
-    /// `false` when the terminal cannot be used any more.
+    /// `false` if the terminal can no longer be used.
     fn serve_far(&mut self) -> bool {
         if self.bridge.serve_far() == Source::Ended {
-            // Something inside has hung the terminal up for everybody, as login(1) does with vhangup(2).
+            // A process in the container has hung the terminal up, as login(1) does with vhangup(2).
             self.peer = self.peer.take().and_then(|peer| open_again(&peer).ok());
             if self.peer.is_none() {
                 return false;
@@ -368,7 +369,7 @@ impl<'a> Screen<'a> {
         true
     }
 
-    /// What is to be done now and then.
+    /// Performs the timed actions.
     fn tick(&mut self) {
         if self.asking {
             self.resize();
@@ -381,7 +382,7 @@ impl<'a> Screen<'a> {
         }
     }
 
-    /// The program has ended: what it wrote is still to come out, and nothing goes in any more.
+    /// The program has ended: writes its remaining output and accepts no more input.
     fn finish(&mut self) {
         self.peer = None;
         self.telling = None;
@@ -392,7 +393,7 @@ impl<'a> Screen<'a> {
 }
 
 fn set_size(terminal: BorrowedFd<'_>, size: WindowSize) {
-    // A terminal without a size works, too.
+    // A terminal without a size also works.
     let _ = set_window_size(terminal, size);
 }
 
@@ -423,14 +424,15 @@ mod tests {
             [("exit 0", 0), ("exit 42", 42), ("exit 255", 255), ("kill -TERM $$", 143), ("kill -40 $$", 168)]
         {
             let outcome = outcome(script, None);
-            assert_eq!((outcome.code.number(), outcome.failure), (code, None), "{script}");
+            assert_eq!((outcome.code.number(), outcome.failure.is_none()), (code, true), "{script}");
         }
     }
 
     #[test]
     fn a_failure_told_on_the_wire_comes_with_the_code() {
         let outcome = outcome("exit 127", Some("nope"));
-        assert_eq!((outcome.code.number(), outcome.failure.as_deref()), (127, Some("nope: cause")));
+        assert_eq!(outcome.code.number(), 127);
+        assert_eq!(format!("{:#}", outcome.failure.unwrap()), "nope: cause");
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! The client's standard output, written without waiting.
+//! Writes to the client's standard output without blocking.
 //!
-//! It belongs to the client's shell, too: making it non-blocking would break that. A terminal or pipe is opened a second
-//! time, a socket can be asked not to wait, and a file makes nobody wait. pipe(7), send(2), proc_pid_fd(5).
+//! Owns a second open file description of it where necessary. The first belongs to the client's shell as well, so it
+//! must stay blocking. A terminal or pipe is reopened, a socket is written with MSG_DONTWAIT, and a file never blocks.
+//! pipe(7), send(2), proc_pid_fd(5).
 
 use std::fs::File;
 use std::io;
@@ -9,34 +10,35 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 use nix::sys::socket::{MsgFlags, send};
 use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::{isatty, write};
 
+use crate::poll::is_ready;
 use crate::rootfs::root::{file_type, reopen};
 
-/// What a pipe takes without waiting once poll(2) has called it writable: PIPE_BUF of pipe(7).
+/// The size that a pipe accepts without blocking after poll(2) reported it writable: PIPE_BUF of pipe(7).
 const ATOMIC: usize = 4096;
 
-/// Somebody else's descriptor, to write to.
+/// A descriptor of another process, to write to.
 #[derive(Debug)]
 pub enum Output {
-    /// A file, which never makes anybody wait.
+    /// A file, which never blocks.
     File(OwnedFd),
-    /// A second, non-blocking opening of a terminal or pipe.
+    /// A second, non-blocking open of a terminal or pipe.
     Reopened(File),
     /// A socket.
     Socket(OwnedFd),
-    /// What cannot be opened again: one small piece at a time, whenever poll(2) says so.
+    /// A descriptor that cannot be reopened: one small piece at a time, after poll(2).
     Piecewise(OwnedFd),
 }
 
 impl Output {
-    /// Finds the way for a descriptor. Needs the host's /proc.
+    /// Selects the method for a descriptor. Needs the host's /proc.
     ///
     /// # Errors
-    /// What dup(2) answers.
+    /// If dup(2) fails.
     pub fn new(descriptor: BorrowedFd<'_>) -> io::Result<Self> {
         let kind = fstat(descriptor).map_or(SFlag::S_IFIFO, |status| file_type(&status));
         let waits = match kind {
@@ -54,7 +56,7 @@ impl Output {
         }
     }
 
-    /// What to poll.
+    /// The descriptor to poll.
     #[must_use]
     pub fn fd(&self) -> BorrowedFd<'_> {
         match self {
@@ -65,10 +67,10 @@ impl Output {
         }
     }
 
-    /// Writes what is taken now.
+    /// Writes as much as possible without blocking.
     ///
     /// # Errors
-    /// EAGAIN when that is nothing, EPIPE when nobody reads any more.
+    /// EAGAIN if that is nothing, EPIPE if the reader has closed it.
     pub fn write(&self, bytes: &[u8]) -> Result<usize, Errno> {
         match self {
             Self::File(descriptor) => write(descriptor, bytes),
@@ -77,8 +79,7 @@ impl Output {
                 send(descriptor.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)
             }
             Self::Piecewise(descriptor) => {
-                let mut ready = [PollFd::new(descriptor.as_fd(), PollFlags::POLLOUT)];
-                if poll(&mut ready, PollTimeout::ZERO)? == 0 {
+                if !is_ready(descriptor.as_fd(), PollFlags::POLLOUT) {
                     return Err(Errno::EAGAIN);
                 }
                 write(descriptor, &bytes[..bytes.len().min(ATOMIC)])

@@ -1,7 +1,7 @@
-//! The client's terminal: its size, and raw mode for as long as a session lasts.
+//! The client's terminal: its size, and raw mode for the duration of a session.
 //!
-//! The terminal belongs to the client's shell. What is changed here is changed back when [`RawMode`] is dropped, and by
-//! the client itself if this process dies. ioctl_tty(2), proc_pid_stat(5).
+//! Owns the changes to the terminal, which belongs to the client's shell. Dropping [`RawMode`] reverts them; if this
+//! process dies, the client does. ioctl_tty(2), proc_pid_stat(5).
 
 use std::io::{stderr, stdin, stdout};
 use std::os::fd::AsFd;
@@ -21,13 +21,13 @@ pub fn input_is_terminal() -> bool {
     isatty(stdin()).unwrap_or(false)
 }
 
-/// Whether both standard input and output are terminals: somebody sits there.
+/// Whether both standard input and output are terminals, so that a user can be asked.
 #[must_use]
 pub fn is_interactive() -> bool {
     input_is_terminal() && isatty(stdout()).unwrap_or(false)
 }
 
-/// The size of the client's terminal, whichever of its standard streams that is.
+/// The size of the client's terminal, from any of its standard streams.
 #[must_use]
 pub fn size() -> Option<WindowSize> {
     window_size(stdin().as_fd())
@@ -36,8 +36,8 @@ pub fn size() -> Option<WindowSize> {
         .ok()
 }
 
-/// Whether the kernel tells the client when its terminal changes size: only a controlling terminal does. Those that
-/// some root managers' `su` gives are none.
+/// Whether the kernel notifies the client of a new size, which it does only for a controlling terminal. The `su` of
+/// some root managers provides none.
 #[must_use]
 pub fn tells_its_size(client: &Client) -> bool {
     let controlling = || {
@@ -47,7 +47,7 @@ pub fn tells_its_size(client: &Client) -> bool {
         Some(number)
     };
     let Ok(status) = fstat(stdin()) else { return true };
-    // The kernel's 32-bit form, new_encode_dev() of kdev_t.h.
+    // The kernel's 32-bit format, new_encode_dev() of kdev_t.h.
     let (major, minor) = (libc::major(status.st_rdev), libc::minor(status.st_rdev));
     let expected = (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12);
     controlling().is_none_or(|number| number == i64::from(expected))
@@ -63,7 +63,7 @@ impl<'a> RawMode<'a> {
     /// Switches to raw mode if standard input is a terminal.
     ///
     /// # Errors
-    /// When the client is gone.
+    /// If the client has ended.
     pub fn begin(client: &'a Client) -> Result<Option<Self>> {
         if !input_is_terminal() {
             return Ok(None);
@@ -75,7 +75,7 @@ impl<'a> RawMode<'a> {
 
 impl Drop for RawMode<'_> {
     fn drop(&mut self) {
-        // A client that is gone has restored it, or was restored for.
+        // If the client has ended, its terminal was restored.
         let _ = self.client.raw_mode(false);
     }
 }

@@ -10,8 +10,9 @@ use crate::paths::SEED_LEDGER;
 use crate::rootfs::files::{OS_RELEASE, OS_RELEASE_SHIPPED};
 use crate::rootfs::login::{self, Login};
 use crate::rootfs::root::Root;
+use crate::seed::Facts;
+use crate::seed::accounts::needed_groups;
 use crate::seed::apply::{Manner, apply};
-use crate::seed::{Facts, needed_groups};
 use crate::worker::Env;
 
 /// What is done with it.

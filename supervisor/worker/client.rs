@@ -1,7 +1,7 @@
-//! The client, as its worker sees it: what it sends, its terminal, and how it is given the exit code.
+//! The client as seen by its worker: its messages, its terminal, and its exit code.
 //!
-//! Owns the worker's end of the client's connection. Touches the client's terminal only to restore it for a client
-//! that was killed. Knows no command. termios(3).
+//! Owns the worker's end of the client's connection. Changes the client's terminal only to restore it after a client
+//! was killed. Knows no command. termios(3).
 
 use std::cell::RefCell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,60 +16,60 @@ use crate::poll::wait_for_input;
 use crate::socket;
 use crate::sys::signal::raise_on_input;
 
-/// What the client has to say.
+/// A message from the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FromClient {
     /// The client received this signal.
     Signal(i32),
-    /// The client is gone: its session is to be hung up.
+    /// The client has ended: the session must be hung up.
     HungUp,
 }
 
-/// The client at the other end; or nobody, when the supervisor itself asked for the command.
+/// The client at the other end, or none if the supervisor requested the command.
 #[derive(Debug)]
 pub struct Client {
     connection: Option<OwnedFd>,
-    /// How the client's terminal was before it was made raw.
+    /// The attributes of the client's terminal before raw mode.
     saved: RefCell<Option<Termios>>,
 }
 
 impl Client {
-    /// The client of this connection, or nobody.
+    /// The client of this connection, if any.
     #[must_use]
     pub fn new(connection: Option<OwnedFd>) -> Self {
         Self { connection, saved: RefCell::new(None) }
     }
 
-    /// Readable when [`Client::receive`] has something; none without a client.
+    /// Readable when [`Client::receive`] returns a message; `None` without a client.
     #[must_use]
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.connection.as_ref().map(AsFd::as_fd)
     }
 
-    /// From now on, whatever the client sends ends this process at once, as the signal that the client got would have
-    /// ended a program of its own. For commands that leave nothing half done behind.
+    /// From now on, any message of the client ends this process at once, as a signal ends a program. For commands that
+    /// leave nothing incomplete behind.
     ///
     /// # Errors
-    /// What fcntl(2) answers; that the client has sent something already.
+    /// If fcntl(2) fails, or the client has already sent a message.
     pub fn dies_with_client(&self) -> Result<()> {
         let Some(connection) = self.fd() else { return Ok(()) };
         call!(raise_on_input(connection), "fcntl(O_ASYNC)")?;
         if call!(wait_for_input(connection, PollTimeout::ZERO), "poll")? {
-            // It came before the kernel was told.
+            // The message arrived before fcntl(2).
             bail!("interrupted");
         }
         Ok(())
     }
 
-    /// Waits until `descriptor` is readable; a client that goes away or interrupts ends the wait.
+    /// Waits until `descriptor` is readable. The client's end or interruption ends the wait.
     ///
     /// # Errors
-    /// That it was interrupted.
+    /// If the client interrupted.
     pub fn wait_for(&self, descriptor: &OwnedFd) -> Result<()> {
         self.wait(Some(descriptor.as_fd()), None).map(drop)
     }
 
-    /// The next message; waits for it.
+    /// Waits for the next message.
     ///
     /// # Errors
     /// Without a client, or when the connection fails.
@@ -87,33 +87,33 @@ impl Client {
         }
     }
 
-    /// Switches the client's terminal (standard input) to raw mode, or back. The client does it, and restores its
-    /// terminal when this process ends in whatever way.
+    /// Switches the client's terminal (standard input) to raw mode, or back. The client does this, and restores its
+    /// terminal when this process ends for any reason.
     ///
     /// # Errors
-    /// When the client is gone.
+    /// If the client has ended.
     pub fn raw_mode(&self, on: bool) -> Result<()> {
         let Some(connection) = self.fd() else { return Ok(()) };
         *self.saved.borrow_mut() = if on { tcgetattr(std::io::stdin()).ok() } else { None };
         socket::send(connection, &FromWorker::RawMode(on), &[])
     }
 
-    /// Restores the terminal for a client that was killed, unless somebody else has set it since.
+    /// Restores the terminal after the client was killed, unless another process has changed it since.
     fn restore_terminal(&self) {
         let Some(saved) = self.saved.borrow_mut().take() else { return };
         let mut raw = saved.clone();
         cfmakeraw(&mut raw);
         let terminal = std::io::stdin();
         if tcgetattr(&terminal).is_ok_and(|now| now == raw) {
-            // Nobody is left to tell.
+            // An error could not be reported to anyone.
             let _ = tcsetattr(&terminal, SetArg::TCSANOW, &saved);
         }
     }
 
-    /// Tells the client that the command has ended; the last thing that is said.
+    /// Sends the exit code to the client. This is the last message.
     pub fn exit(&self, code: u8) {
         if let Some(connection) = self.fd() {
-            // A client that is gone does not mind.
+            // Ignores that the client has ended.
             let _ = socket::send(connection, &FromWorker::Exit(code), &[]);
         }
     }

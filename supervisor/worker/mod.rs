@@ -1,7 +1,7 @@
-//! What a worker has: the command line, the client, the supervisor, and the facts of the machine.
+//! The context of a worker: the command line, the client, the supervisor, and the properties of the machine.
 //!
-//! Owns [`Env`], which every verb is given, and both of the worker's connections with their protocol. Makes no worker
-//! (that is `daemon`) and knows no verb (that is `command`).
+//! Owns [`Env`], which every verb receives, and the worker's two connections with their protocols. It never forks a
+//! worker (`daemon` does) and knows no verb (`command` does).
 
 pub mod client;
 pub mod protocol;
@@ -23,60 +23,60 @@ use crate::host::Host;
 use crate::monitor::protocol::Status;
 use crate::paths::Paths;
 
-/// What a command is given.
+/// The context of a command.
 #[derive(Debug)]
 pub struct Env {
-    /// The name that the program was called by, then its arguments.
+    /// The name by which the program was called, then its arguments.
     pub argv: Vec<String>,
-    /// Where everything of ours is.
+    /// The paths of ds.
     pub paths: Paths,
-    /// What this machine is; probed by the supervisor when it started.
+    /// The properties of this machine; the supervisor probed them at its start.
     pub host: Rc<Host>,
-    /// The client that asked, if one did.
+    /// The client, if there is one.
     pub client: Client,
     /// The supervisor that forked this worker.
     pub supervisor: Supervisor,
-    /// What the supervisor knew when it forked this worker.
+    /// The supervisor's state at the fork of this worker.
     pub knowledge: Knowledge,
-    /// The variables that the client handed on: `TERM` and its like.
+    /// The environment variables that the client sent, such as `TERM`.
     pub environment: BTreeMap<String, String>,
-    /// The client's working directory, when it exists for the supervisor, too.
+    /// The client's working directory, if the supervisor can reach it.
     pub directory: Option<PathBuf>,
 }
 
-/// What a worker knows of the supervisor that forked it.
+/// The supervisor's state at the fork of this worker.
 #[derive(Debug, Clone)]
 pub struct Knowledge {
     /// Its process id.
     pub pid: i32,
-    /// When it began, on the clock of [`now`](crate::clock::now).
+    /// The time of its start, on the clock of [`now`](crate::clock::now).
     pub since: Duration,
-    /// What the monitors said last: perhaps not true any more, to be verified by whoever relies on it.
+    /// The last status of each monitor. It may be outdated; verify it before use.
     pub statuses: BTreeMap<Name, Box<Status>>,
-    /// How it is configured.
+    /// Its configuration.
     pub settings: Settings,
 }
 
 impl Env {
-    /// Calls off whatever the supervisor has planned to start a container. Where the supervisor does not answer, that is
-    /// a warning: it finds out by itself that the container was stopped.
+    /// Cancels all planned starts of a container. If the supervisor does not answer, logs a warning: it will notice
+    /// that the container was stopped.
     ///
     /// # Errors
-    /// That the client interrupted.
+    /// If the client interrupted.
     pub fn cancel_restart(&self, name: &Name) -> Result<()> {
         self.supervisor.cancel_restart(&self.client, name)
     }
 
-    /// What the user means by `path`: relative to the client's working directory.
+    /// Resolves `path` relative to the client's working directory.
     ///
     /// # Errors
-    /// A relative path from a working directory that the supervisor cannot reach.
+    /// A relative path, if the supervisor cannot reach the working directory.
     pub fn path(&self, path: &Path) -> Result<PathBuf> {
         match &self.directory {
             _ if path.is_absolute() => Ok(path.to_owned()),
             Some(directory) => Ok(directory.join(path)),
             None => bail!(
-                "{}: the working directory is not there for the supervisor; use an absolute path",
+                "{}: the supervisor cannot access the working directory; use an absolute path",
                 path.display()
             ),
         }

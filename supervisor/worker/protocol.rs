@@ -1,14 +1,15 @@
-//! What client and worker say to each other, on one connection to `run/supervisor.sock`.
+//! The messages between client and worker, on one connection to `run/supervisor.sock`, and between worker and
+//! supervisor. Owns their types; sends nothing itself.
 //!
 //! | direction | message | then |
 //! |---|---|---|
-//! | client → | Request with the descriptors of stdin, stdout, stderr | the worker that took the connection serves it |
-//! | client → | Signal | the worker passes it on to the command |
-//! | ← worker | RawMode | the client switches its terminal, and says SIGWINCH once it is raw; it restores it at the end, however that comes |
+//!  client → | Request with the descriptors of stdin, stdout, stderr | the worker that accepted the connection serves it |
+//!  client → | Signal | the worker forwards it to the command |
+//!  ← worker | RawMode | the client switches its terminal and then sends SIGWINCH; it restores the terminal at its end |
 //! | ← worker | Exit | the client exits with the code |
-//! | ← worker | Refused | the client says why and fails |
+//!  ← worker | Refused | the client prints the reason and fails |
 //!
-//! The end of the connection without Exit means that the worker died; the end of the client hangs up its session.
+//! If the connection ends without Exit, the worker died. If the client ends, its session is hung up.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,10 +18,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::value::Name;
 
-/// Raised when a message changes its meaning; a client refuses a supervisor of another generation.
+/// Increases when the meaning of a message changes; a client refuses a supervisor of another generation.
 pub const GENERATION: u32 = 1;
 
-/// Names of the environment variables that a client hands on.
+/// Names of the environment variables that a client sends.
 pub const ENVIRONMENT: &[&str] = &[
     "TERM",
     "COLORTERM",
@@ -44,15 +45,15 @@ pub const ENVIRONMENT: &[&str] = &[
 pub struct Request {
     /// [`GENERATION`] of the client.
     pub generation: u32,
-    /// The name that the program was called by, then its arguments.
+    /// The name by which the program was called, then its arguments.
     pub argv: Vec<String>,
     /// The client's working directory, for relative paths.
     pub cwd: String,
-    /// The variables of [`ENVIRONMENT`] that the client has.
+    /// The values of [`ENVIRONMENT`] that are set in the client.
     pub environment: BTreeMap<String, String>,
 }
 
-/// From the client once the worker is there.
+/// From the client, after the request.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum ToWorker {
     /// A signal that the client received, by its Linux number.
@@ -66,50 +67,50 @@ pub enum FromWorker {
     RawMode(bool),
     /// The command has ended with this exit code.
     Exit(u8),
-    /// No request is taken from this client: one line.
+    /// The request is refused: a message of one line.
     Refused(String),
 }
 
-/// From a worker to the supervisor that forked it, on a socket of their own.
+/// From a worker to the supervisor that forked it, on a separate socket.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum ToSupervisor {
-    /// The worker that stood by serves a client now: another one may stand by.
+    /// The standby worker now serves a client: the supervisor may fork another one.
     Taken,
-    /// What do you know of the containers? Answered by [`FromSupervisor::Containers`].
+    /// Requests the state of the containers; the answer is [`FromSupervisor::Containers`].
     Containers,
-    /// The monitor of this container has come to life.
+    /// The monitor of this container is running.
     Started(String),
-    /// Restart this container no more; answered by [`FromSupervisor::Done`].
+    /// Cancels the restart of this container; the answer is [`FromSupervisor::Done`].
     Cancel(String),
-    /// Become the program whose descriptor comes along; answered by [`FromSupervisor::Done`] from that program, or by
-    /// [`FromSupervisor::Failed`].
+    /// Requests that the supervisor execute the program in the attached descriptor. The answer is
+    /// [`FromSupervisor::Done`], from that program, or [`FromSupervisor::Failed`].
     Succeed,
 }
 
-/// The supervisor's answer to a worker.
+/// From the supervisor to a worker.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum FromSupervisor {
-    /// It is so.
+    /// The request was completed.
     Done,
-    /// It is not: one line.
+    /// The request failed: a message of one line.
     Failed(String),
-    /// What it knows of the containers.
+    /// The state of the containers.
     Containers(Containers),
-    /// Stand by no longer; said unasked.
+    /// The standby worker must end; sent without a request.
     Dismissed,
 }
 
-/// What the supervisor knows of the containers and no monitor does.
+/// The state of the containers that only the supervisor knows.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Containers {
     /// Those whose monitors it watches.
     pub watched: Vec<Name>,
-    /// Those that wait for a restart, and when it begins, on the clock of [`now`](crate::clock::now).
+    /// Those with a pending restart, and its time on the clock of [`now`](crate::clock::now).
     pub restarts: BTreeMap<Name, Duration>,
-    /// Those that wait for something of the machine before they start by themselves: `network` or `unlock`.
+    /// Those whose autostart waits for a condition: `network` or `unlock`.
     #[serde(default)]
     pub waiting: BTreeMap<Name, String>,
-    /// Why nothing starts by itself in this boot of the machine: one line.
+    /// Why autostart is off in this boot of the machine: one line.
     #[serde(default)]
     pub held_back: Option<String>,
 }

@@ -1,7 +1,6 @@
-//! The supervisor, as its worker sees it: what a worker reports and asks.
+//! The supervisor as seen by its worker: reports and requests.
 //!
-//! Owns the worker's end of the socket that the supervisor made when it forked the worker. A supervisor that is gone
-//! fails no command.
+//! Owns the worker's end of the socket between them. If the supervisor has ended, no command fails.
 
 use std::cell::{Cell, OnceCell};
 use std::error::Error;
@@ -18,7 +17,7 @@ use crate::config::value::Name;
 use crate::socket;
 use crate::worker::waiting::PATIENCE;
 
-/// How long a supervisor may take to end.
+/// The timeout for the end of a supervisor.
 const ENDING: Duration = Duration::from_secs(10);
 
 /// A supervisor that does not answer.
@@ -27,47 +26,47 @@ struct Silent;
 
 impl fmt::Display for Silent {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // It lives, or the line to it would have ended; so the number is its own.
+        // It is alive, otherwise the connection would have ended; so the process id is valid.
         let pid = getppid();
         write!(
             formatter,
-            "the supervisor (pid {pid}) does not answer; 'kill -KILL {pid}' ends it, containers keep running"
+            "the supervisor (pid {pid}) does not answer; run 'kill -KILL {pid}' to end it; containers keep running"
         )
     }
 }
 
 impl Error for Silent {}
 
-/// The worker's line to the supervisor that forked it.
+/// The worker's connection to the supervisor that forked it.
 #[derive(Debug)]
 pub struct Supervisor {
     connection: OwnedFd,
     containers: OnceCell<Containers>,
-    /// It has been waited for in vain: not once more.
+    /// A request has timed out: do not wait again.
     is_silent: Cell<bool>,
 }
 
 impl Supervisor {
-    /// The worker's end of the line.
+    /// The worker's end of the connection.
     #[must_use]
     pub fn new(connection: OwnedFd) -> Self {
         Self { connection, containers: OnceCell::new(), is_silent: Cell::new(false) }
     }
 
-    /// Readable when the supervisor has something to say, or is gone.
+    /// Readable when the supervisor has sent a message or has ended.
     #[must_use]
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.connection.as_fd()
     }
 
-    /// A client is served now: another worker may stand by. Said as soon as the command is known, or, by a command
-    /// that starts a program at once, when it has: the fork of the next worker need not delay it.
+    /// Reports that the worker serves a client, so that the supervisor can fork another worker. Sent as soon as the
+    /// command is known. A command that starts a program at once sends it afterwards: the fork must not delay it.
     pub fn taken(&self) {
-        // A supervisor that is gone needs no other.
+        // A supervisor that has ended needs no report.
         let _ = socket::send(&self.connection, &ToSupervisor::Taken, &[]);
     }
 
-    /// The answer to a question, which is waited for no longer than `until`; none from a supervisor that is gone.
+    /// Waits for the answer until the deadline; `None` if the supervisor has ended.
     fn answer(&self, client: &Client, until: Option<Instant>) -> Result<Option<FromSupervisor>> {
         loop {
             if !client.wait(Some(self.fd()), until)? {
@@ -75,14 +74,14 @@ impl Supervisor {
                 return Err(Silent.into());
             }
             match socket::receive::<FromSupervisor>(&self.connection)?.map(|received| received.message) {
-                // It crossed the client that came.
+                // The message was sent while the client arrived.
                 Some(FromSupervisor::Dismissed) => {}
                 answer => return Ok(answer),
             }
         }
     }
 
-    /// What it knows of the containers; asked once. A supervisor that is gone knows nothing.
+    /// The state that only the supervisor knows; requested once. Empty if the supervisor has ended.
     pub fn containers(&self) -> &Containers {
         self.containers.get_or_init(|| {
             let asked = socket::send(&self.connection, &ToSupervisor::Containers, &[]);
@@ -98,17 +97,17 @@ impl Supervisor {
         })
     }
 
-    /// A monitor has come to life: watch it.
+    /// Reports that a monitor is running.
     pub fn started(&self, name: &Name) {
-        // A supervisor that is gone finds the monitor when it comes back.
+        // If the supervisor has ended, the next one finds the monitor.
         let _ = socket::send(&self.connection, &ToSupervisor::Started(name.as_str().to_owned()), &[]);
     }
 
-    /// Cancels the restart that `name` waits for and any start that the supervisor has under way; returns once
-    /// neither can happen any more. To be called before a container is stopped, deleted or renamed.
+    /// Cancels the pending restart of `name` and any start that the supervisor has in progress; returns when neither
+    /// can happen. Must be called before a container is stopped, deleted or renamed.
     ///
     /// # Errors
-    /// When the connection fails; a supervisor that is gone restarts nothing, which is success.
+    /// If the connection fails. If the supervisor has ended, it restarts nothing, which is success.
     pub fn cancel_restart(&self, client: &Client, name: &Name) -> Result<()> {
         let asked = socket::send(&self.connection, &ToSupervisor::Cancel(name.as_str().to_owned()), &[]);
         if self.is_silent.get() || asked.is_err() {
@@ -121,23 +120,25 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Has the supervisor become another program, and returns once that one serves.
+    /// Has the supervisor execute another program, and returns once that program serves.
     ///
     /// # Errors
-    /// Why it did not.
+    /// If it does not.
     pub fn succeed(&self, program: BorrowedFd<'_>) -> Result<()> {
         socket::send(&self.connection, &ToSupervisor::Succeed, &[program])?;
         match self.answer(&Client::new(None), None)? {
             Some(FromSupervisor::Done) => Ok(()),
             Some(FromSupervisor::Failed(reason)) => bail!("{reason}"),
-            _ => bail!("the new program ended at once; the next command starts a supervisor; see its log"),
+            _ => bail!(
+                "the new program ended immediately; see supervisor.log; the next command starts a supervisor"
+            ),
         }
     }
 
-    /// Waits until the supervisor has ended.
+    /// Waits for the end of the supervisor.
     ///
     /// # Errors
-    /// When the connection fails.
+    /// If the connection fails.
     pub fn wait_for_end(&self, client: &Client) -> Result<()> {
         let deadline = Instant::now() + ENDING;
         while client.wait(Some(self.fd()), Some(deadline))? {

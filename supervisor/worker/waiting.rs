@@ -1,7 +1,7 @@
-//! Waiting in a worker: for a descriptor or a moment, and always for whoever asked, too.
+//! Waiting in a worker for a descriptor or a deadline, and always for the client as well.
 //!
-//! Owns what an interruption by the client is. Every wait of a command that listens to its client goes through
-//! [`Client::wait`], so that none of them outlives the wish to wait. poll(2).
+//! Owns the definition of an interruption by the client. Every wait of a command that monitors its client uses
+//! [`Client::wait`], so that none of them outlives the client. poll(2).
 
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
@@ -10,17 +10,18 @@ use anyhow::{Context, Result, bail};
 
 use super::client::{Client, FromClient};
 use crate::call;
-use crate::poll::{PollSet, timeout};
+use crate::poll::PollSet;
+use crate::poll::timeout_until;
 
-/// How long a process of ours may take to answer. It takes far less than a millisecond.
+/// The timeout for an answer of our own processes. It normally takes far less than a millisecond.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Client {
-    /// Waits until `descriptor` is readable, but no longer than `until`; says whether it is. A client that goes away or
-    /// interrupts ends the wait.
+    /// Waits until `descriptor` is readable or the deadline has passed; returns whether it is readable. The client's
+    /// end or interruption ends the wait.
     ///
     /// # Errors
-    /// That the client interrupted it.
+    /// If the client interrupted.
     pub fn wait(&self, descriptor: Option<BorrowedFd<'_>>, until: Option<Instant>) -> Result<bool> {
         loop {
             let mut set = PollSet::default();
@@ -30,8 +31,7 @@ impl Client {
             if let Some(client) = self.fd() {
                 set.input(false, client);
             }
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            match call!(set.wait(timeout(left)), "poll")?.first() {
+            match call!(set.wait(timeout_until(until)), "poll")?.first() {
                 Some(true) => return Ok(true),
                 Some(false) => self.interrupt()?,
                 None => {}
@@ -42,10 +42,10 @@ impl Client {
         }
     }
 
-    /// Waits for so long, unless the client interrupts.
+    /// Sleeps, unless the client interrupts.
     ///
     /// # Errors
-    /// That the client interrupted it.
+    /// If the client interrupted.
     pub fn pause(&self, time: Duration) -> Result<()> {
         self.wait(None, Some(Instant::now() + time)).map(drop)
     }

@@ -68,8 +68,8 @@ fn the_death_of_a_worker_is_told() {
     wait_for("the request", || is_asked_to_stop(&monitor));
     kill(one_worker(&machine), Signal::SIGKILL).unwrap();
     let done = Done::of(client.wait_with_output().unwrap());
-    done.fails(1, "ds: stop: the worker died; see 'ds logs' or supervisor.log");
-    wait_for("a line in the log", || machine.log().contains("was ended by SIGKILL").then_some(()));
+    done.fails(1, "ds: stop: the worker died; see supervisor.log");
+    wait_for("a line in the log", || machine.log().contains("was killed by SIGKILL").then_some(()));
     machine.ds(&["list"]).succeeds();
 }
 
@@ -135,6 +135,6 @@ fn closed_streams_and_a_deleted_directory_are_survived() {
     let done = Done::of(shell.output().unwrap());
     done.fails(
         1,
-        "ds: create other: tree: the working directory is not there for the supervisor; use an absolute path",
+        "ds: create other: tree: the supervisor cannot access the working directory; use an absolute path",
     );
 }

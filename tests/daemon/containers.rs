@@ -147,6 +147,6 @@ fn a_monitor_that_hangs_does_not_take_the_list_with_it() {
     fs::remove_file(machine.paths.control(&name)).unwrap();
     let _hanging = ds::socket::listen_at(&machine.paths.control(&name)).unwrap();
     let listed = machine.listed("web");
-    assert_eq!(listed["problem"], "its monitor does not answer; 'ds stop web --kill' ends both");
+    assert_eq!(listed["problem"], "its monitor does not answer; run 'ds stop web --kill' to end both");
     assert_eq!(listed["state"], "running");
 }

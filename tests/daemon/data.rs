@@ -147,8 +147,6 @@ fn a_deletion_that_was_cut_short_is_completed() {
     fs::rename(containers.join("web"), containers.join(".trash-web-1234")).unwrap();
     assert_eq!(machine.ds(&["list", "--names"]).succeeds(), "");
     assert_eq!(machine.ds(&["rm", "web"]).succeeds(), "web deleted\n");
-    machine
-        .ds(&["rm", "web"])
-        .fails(1, "ds: rm web: no such container; 'ds list' shows those that there are");
+    machine.ds(&["rm", "web"]).fails(1, "ds: rm web: no such container; see 'ds list'");
     nothing_is_left(&machine);
 }

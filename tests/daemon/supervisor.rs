@@ -61,7 +61,7 @@ fn twenty_clients_at_once_share_one() {
             let done = Done::of(client.wait_with_output().unwrap());
             assert_eq!(done.succeeds(), "{\"containers\":[]}\n");
         }
-        assert_eq!(machine.log().matches(" begins ").count(), 1);
+        assert_eq!(machine.log().matches(" started (pid ").count(), 1);
     }
 }
 

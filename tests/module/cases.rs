@@ -162,7 +162,7 @@ fn an_old_android_is_refused(installer: &Installer) {
     let device = Device::new(installer);
     device.describe("x86_64", 25);
     let text = device.flash(&zip::tested()).fails();
-    assert!(text.contains("! This Android is too old: its API level is 25, and 26"), "{text}");
+    assert!(text.contains("! This version of Android is too old: its API level is 25; 26"), "{text}");
     assert_nothing_is_left(&device);
 }
 
@@ -204,7 +204,7 @@ fn an_update_leaves_running_containers_alone(installer: &Installer) {
     let running = pid(&device);
     let text = device.flash(&zip::tested()).succeeds();
     assert!(text.contains("- Update from 0.0.9 to 0.1.0"), "{text}");
-    assert!(text.contains("Running containers go on"), "{text}");
+    assert!(text.contains("Running containers are not affected"), "{text}");
     let mut after = device.in_use();
     assert!(after.remove("update").is_some());
     assert!(after == before, "the module in use has changed");
@@ -247,7 +247,7 @@ fn a_downgrade_is_announced_and_settings_stay(installer: &Installer) {
     device.reboot();
     device.write("data/adb/droidspaces/supervisor.ini", "# mine\n");
     let text = device.flash(&zip::tested()).succeeds();
-    assert!(text.contains("- Downgrade from 9.9.9 to 0.1.0: settings stay"), "{text}");
+    assert!(text.contains("- Downgrade from 9.9.9 to 0.1.0: settings are kept"), "{text}");
     device.reboot();
     assert_eq!(fs::read_to_string(device.path("data/adb/droidspaces/supervisor.ini")).unwrap(), "# mine\n");
     device.shell("ds supervisor status").succeeds();
@@ -307,7 +307,10 @@ fn somebody_elses_programs_stay(installer: &Installer) {
     )
     .unwrap();
     let text = device.flash(&zip::tested()).succeeds();
-    assert!(text.contains("! There is another 'droidspaces' in the search path, which stays"), "{text}");
+    assert!(
+        text.contains("! Another program named 'droidspaces' is in the search path; it is kept"),
+        "{text}"
+    );
     device.reboot();
     assert_eq!(device.shell("droidspaces").succeeds(), "another one\n");
     device.shell("ds version").succeeds();
@@ -326,7 +329,7 @@ fn the_button_shows_what_runs(installer: &Installer) {
     device.shell("ds supervisor stop").succeeds();
     let text = device.shell(&action).succeeds();
     assert!(
-        text.contains("An update is installed") && text.contains("The supervisor does not run"),
+        text.contains("An update is installed") && text.contains("The supervisor is not running"),
         "{text}"
     );
 }
@@ -356,7 +359,7 @@ fn old_managers_and_recoveries_are_refused() {
     let magisk = Installer { manager: Manager::Magisk, own_script: None };
     let device = Device::new(&magisk);
     let text = device.flash_with(&zip::tested(), &[("VERSION_CODE", "20300")]).fails();
-    assert!(text.contains("! This Magisk is too old: its version code is 20300, and 20400"), "{text}");
+    assert!(text.contains("! This version of Magisk is too old: its version code is 20300; 20400"), "{text}");
     assert_nothing_is_left(&device);
     let text = device.flash_with(&zip::tested(), &[("BOOTMODE", "false")]).fails();
     assert!(text.contains("! Install this module in the app of your root manager"), "{text}");

@@ -57,7 +57,7 @@ fn a_default_route_is_a_network_and_waiting_has_an_end() {
     std::fs::write(sandbox.data("supervisor.ini"), "[supervisor]\nnetwork-wait = 1\n").unwrap();
     sandbox.ds(&["supervise"]).succeeds();
     sandbox.wait_for_state("online", "running");
-    assert!(sandbox.log().contains("the network did not come up in time"), "{}", sandbox.log());
+    assert!(sandbox.log().contains("the network is not up after the timeout"), "{}", sandbox.log());
 
     let sandbox = Sandbox::new();
     sandbox.container("online", &["autostart=yes"]);
@@ -125,10 +125,12 @@ fn two_crashes_in_a_row_switch_autostart_off() {
     wait_for("the line", || phone.description().contains("boot-loop guard: other, web").then_some(()));
     assert!(["web", "other"].iter().all(|name| phone.sandbox.state(name) != "running"));
     let reason = phone.sandbox.info("web")["autostart_off"].as_str().unwrap().to_owned();
-    assert!(reason.contains("went down twice in a row"), "{reason}");
+    assert!(reason.contains("crashed twice in a row"), "{reason}");
     let list = phone.sandbox.ds(&["list"]).succeeds();
-    assert!(list.contains(" off ") && list.contains("went down twice in a row"), "{list}");
-    assert!(phone.sandbox.ds(&["info", "web"]).succeeds().contains("'ds set web autostart=yes' tries again"));
+    assert!(list.contains(" off ") && list.contains("crashed twice in a row"), "{list}");
+    assert!(
+        phone.sandbox.ds(&["info", "web"]).succeeds().contains("to retry, run 'ds set web autostart=yes'")
+    );
     // It is still so after another boot, until the user says something else.
     phone.crash("fourth");
     phone.sandbox.ds(&["set", "web", "autostart=yes"]).succeeds();
@@ -205,13 +207,13 @@ fn the_managers_list_says_what_runs() {
     let phone = Phone::new();
     phone.sandbox.container("web", &[]);
     phone.boot();
-    wait_for("the line", || (phone.description() == "[nothing runs] Boots Linux.").then_some(()));
+    wait_for("the line", || (phone.description() == "[no container is running] Boots Linux.").then_some(()));
     phone.sandbox.ds(&["start", "web"]).succeeds();
     wait_for("the line", || (phone.description() == "[running: web] Boots Linux.").then_some(()));
     // A supervisor that is killed leaves it as it is; the next one goes on.
     phone.sandbox.kill_supervisor();
     phone.sandbox.ds(&["stop", "web"]).succeeds();
-    wait_for("the line", || (phone.description() == "[nothing runs] Boots Linux.").then_some(()));
+    wait_for("the line", || (phone.description() == "[no container is running] Boots Linux.").then_some(()));
     phone.sandbox.ds(&["supervisor", "stop"]).succeeds();
     assert_eq!(phone.description(), "Boots Linux.");
 }

@@ -1,7 +1,8 @@
 //! From nothing to a container: the catalogue of a server, downloads, and what a bad server can do about it.
 
+use crate::done::Done;
 use crate::root_fs::Tree;
-use crate::sandbox::{Done, Sandbox, Setting};
+use crate::sandbox::{Sandbox, Setting};
 use crate::storage::{archive, assert_tidy, full_tree, text};
 use crate::wait_for;
 use crate::web::{Reply, Request, Server};
@@ -153,7 +154,7 @@ fn an_address_is_as_good_as_a_name() {
     assert_eq!(cached(&sandbox), Vec::<String>::new());
     ds(&sandbox, &server, &["create", "web", "--from", &address, "--sha256", &sum(&image)]).succeeds();
     let done = ds(&sandbox, &server, &["create", "db", "--from", &address]);
-    assert!(done.errors.contains("no checksum was given"), "{}", done.errors);
+    assert!(done.errors.contains("without a checksum"), "{}", done.errors);
     done.succeeds();
     let done = ds(&sandbox, &server, &["create", "x", "--from", "http://example.org/rootfs.tar.xz"]);
     done.fails(1, &["is not encrypted; use https"]);

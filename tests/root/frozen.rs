@@ -36,7 +36,7 @@ fn freezers(sandbox: &Sandbox) -> Vec<(PathBuf, &'static str, &'static str)> {
 
 /// Runs a verb and says how it ended; it ends soon.
 #[track_caller]
-fn ends(sandbox: &Sandbox, words: &[&str]) -> crate::sandbox::Done {
+fn ends(sandbox: &Sandbox, words: &[&str]) -> crate::done::Done {
     let begun = Instant::now();
     let done = sandbox.ds(words);
     assert!(begun.elapsed() < SOON, "ds {} took {:?}", words.join(" "), begun.elapsed());
@@ -102,8 +102,8 @@ fn freeze_and_thaw_stop_every_process_and_let_it_go_on() {
     }
     assert_eq!(sandbox.ds(&["freeze", "web"]).succeeds(), "web is frozen\n");
     assert_eq!(sandbox.state("web"), "frozen");
-    assert_eq!(sandbox.ds(&["freeze", "web"]).succeeds(), "web is frozen already\n");
-    assert_eq!(sandbox.ds(&["thaw", "web"]).succeeds(), "web goes on\n");
+    assert_eq!(sandbox.ds(&["freeze", "web"]).succeeds(), "web is already frozen\n");
+    assert_eq!(sandbox.ds(&["thaw", "web"]).succeeds(), "web is thawed\n");
     assert_eq!(sandbox.state("web"), "running");
     assert_eq!(sandbox.ds(&["thaw", "web"]).succeeds(), "web is not frozen\n");
     sandbox.ds(&["run", "web", "--", "/bin/true"]).succeeds();
@@ -111,7 +111,7 @@ fn freeze_and_thaw_stop_every_process_and_let_it_go_on() {
     for (file, frozen, _) in freezers(&sandbox) {
         fs::write(&file, frozen).unwrap();
         sandbox.wait_for_state("web", "frozen");
-        assert_eq!(sandbox.ds(&["thaw", "web"]).succeeds(), "web goes on\n");
+        assert_eq!(sandbox.ds(&["thaw", "web"]).succeeds(), "web is thawed\n");
     }
     sandbox.ds(&["stop", "web"]).succeeds();
     sandbox.ds(&["freeze", "web"]).fails(1, &["freeze web", "not running", "ds start web"]);

@@ -1,6 +1,7 @@
 //! One supervisor becomes the next while containers and sessions run; what is no successor changes nothing.
 
-use crate::sandbox::{Done, Sandbox};
+use crate::done::Done;
+use crate::sandbox::Sandbox;
 use crate::wait_for;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -24,7 +25,7 @@ fn program(sandbox: &Sandbox, name: &str, content: &[u8]) -> PathBuf {
 
 /// How often another program has taken the place.
 fn handovers(sandbox: &Sandbox) -> usize {
-    sandbox.log().matches(" takes the place").count()
+    sandbox.log().matches(" takes over").count()
 }
 
 fn text(path: &Path) -> &str {

@@ -189,7 +189,7 @@ fn a_shell_that_can_gain_no_privileges_is_refused_and_one_with_fewer_is_told_of(
     refused.fails(1, &["ds: start: ", "no_new_privs"]);
     assert!(sandbox.supervisor().is_none());
     sandbox.run(&["setpriv", "--bounding-set", "-syslog", ds, "list"]).succeeds();
-    wait_for("the warning", || sandbox.log().contains("lacks capabilities").then_some(()));
+    wait_for("the warning", || sandbox.log().contains("lack capabilities of init").then_some(()));
     // Whoever asks a supervisor that runs may be as it likes.
     sandbox.run(&["setpriv", "--no-new-privs", ds, "start", "web"]).succeeds();
 }

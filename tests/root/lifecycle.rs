@@ -41,7 +41,7 @@ fn what_is_so_already_is_success() {
     assert_eq!(sandbox.ds(&["stop", "web"]).succeeds(), "web is not running\n");
     sandbox.ds(&["start", "web"]).succeeds();
     let before = sandbox.info("web");
-    assert_eq!(sandbox.ds(&["start", "web"]).succeeds(), "web is running already\n");
+    assert_eq!(sandbox.ds(&["start", "web"]).succeeds(), "web is already running\n");
     assert_eq!(sandbox.info("web")["pid"], before["pid"]);
 }
 
@@ -151,7 +151,7 @@ fn two_starts_of_one_name_both_succeed_and_one_wins() {
     }
     lines.sort();
     assert_eq!(lines[7], "web started\n");
-    assert!(lines[..7].iter().all(|line| line == "web is running already\n"), "{lines:?}");
+    assert!(lines[..7].iter().all(|line| line == "web is already running\n"), "{lines:?}");
     wait_for("the report", || tree.report());
     assert_eq!(tree.boots(), 1);
 }
@@ -282,7 +282,7 @@ fn start_makes_the_container_on_the_way() {
     sandbox.ds(&["start", "web", "--rootfs", path, "--set", "hostname=fresh"]).succeeds();
     assert_eq!(sandbox.info("web")["hostname"], "fresh");
     assert_eq!(sandbox.state("web"), "running");
-    assert_eq!(sandbox.ds(&["start", "web", "--rootfs", path]).succeeds(), "web is running already\n");
+    assert_eq!(sandbox.ds(&["start", "web", "--rootfs", path]).succeeds(), "web is already running\n");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Network modes: the host's own, none at all, and one that is not there yet.
+//! Network modes: the host's own, none at all, and one that is not supported yet.
 
 use crate::sandbox::Sandbox;
 use crate::wait_for;
@@ -86,6 +86,6 @@ fn name_servers_follow_the_machine_unless_somebody_inside_changes_them() {
 fn nat_says_that_it_is_not_there_yet() {
     let sandbox = Sandbox::new();
     sandbox.container("web", &["network.mode=nat"]);
-    sandbox.ds(&["start", "web"]).fails(1, &["ds: start web: ", "nat", "not there yet", "host or none"]);
+    sandbox.ds(&["start", "web"]).fails(1, &["ds: start web: ", "nat", "not supported yet", "host or none"]);
     assert_eq!(sandbox.state("web"), "failed");
 }

@@ -181,7 +181,7 @@ fn seeding_twice_changes_nothing_and_undoing_it_leaves_no_byte() {
             "{limited}"
         );
         let seeded = etc(&tree);
-        assert_eq!(sandbox.ds(&["seed", "web"]).succeeds(), "web: there is nothing to change\n");
+        assert_eq!(sandbox.ds(&["seed", "web"]).succeeds(), "web: nothing to change\n");
         assert_eq!(etc(&tree), seeded, "{fixture}");
         sandbox.ds(&["set", "web", "hostname=other"]).succeeds();
         sandbox.ds(&["seed", "web"]).succeeds();

@@ -253,7 +253,7 @@ fn a_directory_becomes_an_image_and_a_directory_again() {
     assert_eq!((key.as_str(), fs::metadata(&image).expect("stat").len()), ("image", 1 << 30));
     assert!(fs::read_to_string(&ini).expect("read").contains("# the identity\nuuid ="));
     assert_boots(&sandbox, "web");
-    assert_eq!(sandbox.ds(&["convert", "web", "image"]).succeeds(), "web is an image already\n");
+    assert_eq!(sandbox.ds(&["convert", "web", "image"]).succeeds(), "web is already an image\n");
     assert_eq!(sandbox.ds(&["convert", "web", "dir"]).succeeds(), "web is a directory now\n");
     assert_tidy(&sandbox);
     let back = directory(&sandbox, "web");
@@ -278,7 +278,7 @@ fn what_is_used_in_place_is_never_deleted() {
     let tree = full_tree(&sandbox.path("tree"));
     sandbox.ds(&["create", "web", "--rootfs", text(&tree.0)]).succeeds();
     let converted = sandbox.ds(&["convert", "web", "image", "--size", "128M"]);
-    assert!(converted.errors.contains("was used in place and stays as it is"), "{}", converted.errors);
+    assert!(converted.errors.contains("was used in place and is kept"), "{}", converted.errors);
     converted.succeeds();
     assert!(tree.path("etc/motd").exists());
     assert_tidy(&sandbox);
@@ -314,7 +314,7 @@ fn an_image_grows_and_shrinks_and_keeps_what_it_has() {
     drop(file);
     let done = sandbox.ds(&["resize", "web", "256M"]);
     assert_eq!(done.succeeds(), "web resized from 96 MiB to 256 MiB\n");
-    assert_eq!(sandbox.ds(&["resize", "web", "256M"]).succeeds(), "web has that size already\n");
+    assert_eq!(sandbox.ds(&["resize", "web", "256M"]).succeeds(), "web already has that size\n");
     assert_boots(&sandbox, "web");
     sandbox.ds(&["resize", "web", "80M"]).succeeds();
     let about = fs::metadata(&image).expect("stat");

@@ -282,7 +282,7 @@ fn nothing_else_is_done_with_a_container_while_a_job_has_it() {
     let mut machine = Machine::new("job-copied", "pause");
     let client = machine.begin(&TO_IMAGE);
     let paused = machine.paused();
-    let reason = "it is being converted; wait for it";
+    let reason = "it is being converted; wait until that is done";
     let refused: [&[&str]; 8] = [
         &["start", "dir"],
         &["rm", "dir"],
@@ -437,7 +437,7 @@ fn a_new_name_is_taken_while_its_container_is_made() {
         &["rename", "img", "new"],
         &["copy", "img", "new"],
     ] {
-        machine.sandbox.ds(words).fails(1, &["it is being made; wait for it"]);
+        machine.sandbox.ds(words).fails(1, &["it is being made; wait until that is done"]);
     }
     machine.sandbox.ds(&["info", "new"]).fails(1, &["no such container"]);
     assert_eq!(machine.sandbox.ds(&["list", "--names"]).succeeds(), "dir\nimg\n");

@@ -218,7 +218,7 @@ fn the_command_line_of_droidspaces_boots_a_volatile_image() {
         let mut all = vec![text(&name).to_owned(), "--name=old".to_owned()];
         all.extend(words.iter().map(ToString::to_string));
         let done = sandbox.run(&all);
-        let told = "old: written to its configuration, for later starts as well: volatile=yes";
+        let told = "old: saved in the configuration, also for later starts: volatile=yes";
         assert_eq!(done.errors.contains(told), words.contains(&"start"), "{}", done.errors);
         done.succeeds()
     };

@@ -1,10 +1,10 @@
 //! `droidspaces --name=NAME [OPTION…] COMMAND` → the verbs of `ds`.
 //!
-//! Owns the option names of Droidspaces and what they mean in terms of container.ini. As there, options may stand on
-//! both sides of the command, what follows `run` belongs to the command run, and `start` writes its options into the
-//! container's configuration. Unlike there, an option that a command has no use for is refused.
+//! Owns the option names of Droidspaces and the keys of container.ini that they set. As in the original, options may
+//! stand on both sides of the command, everything after `run` belongs to the command, and `start` writes its options
+//! into the container's configuration. Unlike the original, it refuses an option that the command does not use.
 
-use super::grammar::{OldOption, Refusal, Tool, not_there_yet, operand, read, words};
+use super::grammar::{OldOption, Refusal, Tool, not_supported_yet, operand, read, words};
 use crate::{
     cli::{normalise::shown, table::Arity},
     nearest::nearest,
@@ -14,18 +14,17 @@ use crate::{
 const HELP: &str = "\
 Usage: droidspaces --name=NAME [OPTION...] COMMAND
 
-This is ds, called as droidspaces. 'ds help' shows what it can do
-under its own name.
+This is ds, called as droidspaces. 'ds help' shows its own command line.
 
 Commands:
   start                  boot; create the container if necessary
   stop                   shut down; --name takes a list: a,b
   restart                shut down and boot again
   enter [USER]           login shell
-  run CMD...             one command; options go before 'run'
-  info, usage, pid       about one container
+  run CMD...             run one command; options go before 'run'
+  info, usage, pid       show one container
   show                   list the containers
-  check                  what this kernel can do
+  check                  check the features of the kernel
   daemon                 run the supervisor
   help, docs, version
 
@@ -45,7 +44,7 @@ Options of start:
   -f, --foreground       stay attached to the console
 ";
 
-/// What an option means to us.
+/// The meaning of an option.
 #[derive(Clone, Copy)]
 enum Meaning {
     Name,
@@ -115,12 +114,12 @@ const COMMANDS: &[&str] = &[
     "docs", "version", "scan", "mode",
 ];
 
-/// What the options of one command line come to.
+/// The options of one command line.
 #[derive(Default)]
 struct Wishes {
     name: Option<String>,
     user: Option<String>,
-    /// Options of `ds start`, and the old option that asked for the first of them.
+    /// Options of `ds start`, and the old option that caused the first of them.
     start: Vec<String>,
     start_option: Option<&'static str>,
     binds: Vec<String>,
@@ -161,7 +160,7 @@ fn check_command(command: &str) -> Result<(), Refusal> {
 }
 
 impl Wishes {
-    /// Takes in the options up to the first operand; returns that operand and everything after it, untouched.
+    /// Reads the options up to the first operand. Returns that operand and all words after it, unchanged.
     fn collect(&mut self, given: &[String]) -> Result<Vec<String>, Refusal> {
         let operands = vec![operand("COMMAND", Arity::OptionalCommand)];
         let line = read(Tool::Droidspaces, HELP, OPTIONS, operands, given)?;
@@ -173,13 +172,13 @@ impl Wishes {
                 Meaning::Foreground => self.start(option.long, "--foreground".to_owned()),
                 Meaning::Set(key) => self.start(option.long, format!("--set={key}={value}")),
                 Meaning::SetTo(key, fixed) => self.start(option.long, format!("--set={key}={fixed}")),
-                Meaning::NetworkMode if value == "gateway" => return Err(not_there_yet("--net=gateway")),
+                Meaning::NetworkMode if value == "gateway" => return Err(not_supported_yet("--net=gateway")),
                 Meaning::NetworkMode => self.start(option.long, format!("--set=network.mode={value}")),
                 Meaning::Bind => {
                     self.start_option.get_or_insert(option.long);
                     self.binds.push(value);
                 }
-                Meaning::NotYet => return Err(not_there_yet(&format!("--{}", option.long))),
+                Meaning::NotYet => return Err(not_supported_yet(&format!("--{}", option.long))),
             }
         }
         Ok(line.operands)
@@ -212,22 +211,23 @@ impl Wishes {
             "scan" => {
                 Err(Refusal::Mistake("scan: not needed; ds finds running containers by itself".to_owned()))
             }
-            other => Err(not_there_yet(other)),
+            other => Err(not_supported_yet(other)),
         }
     }
 
-    /// Refuses options that `command` would have to ignore.
+    /// Refuses options that have no meaning for `command`.
     fn check_options(&self, command: &str) -> Result<(), Refusal> {
         match self.start_option {
             Some(option) if command != "start" => {
-                let what =
-                    format!("{command}: --{option} goes with start; 'ds set' changes an existing container");
+                let what = format!(
+                    "{command}: --{option} is only valid with start; to change an existing container, use 'ds set'"
+                );
                 return Err(Refusal::Mistake(what));
             }
             _ => {}
         }
         if self.user.is_some() && !matches!(command, "run" | "enter") {
-            return Err(Refusal::Mistake(format!("{command}: --user goes with run and enter")));
+            return Err(Refusal::Mistake(format!("{command}: --user is only valid with run and enter")));
         }
         Ok(())
     }
@@ -279,15 +279,15 @@ fn no_operands(command: &str, operands: &[String]) -> Result<(), Refusal> {
     }
 }
 
-/// Droidspaces lets names have spaces, and keeps "a b" and "a-b" in one place; here they are refused.
+/// Droidspaces allows spaces in names, but treats "a b" and "a-b" as the same container. Here, spaces are refused.
 fn checked(name: &str, command: &str) -> Result<String, Refusal> {
     if name.is_empty() {
-        let what = format!("{command}: the name is missing; say which container with --name=NAME");
+        let what = format!("{command}: the name is missing; give it with --name=NAME");
         return Err(Refusal::Mistake(what));
     }
     if name.contains(char::is_whitespace) {
         let dashes = name.split_whitespace().collect::<Vec<_>>().join("-");
-        let what = format!("{command}: names have no spaces here: {name:?}; call it {dashes}");
+        let what = format!("{command}: names must not contain spaces: {name:?}; use {dashes}");
         return Err(Refusal::Mistake(what));
     }
     Ok(name.to_owned())

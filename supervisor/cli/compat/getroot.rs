@@ -1,7 +1,8 @@
 //! `getroot DISTRO[:RELEASE] [-o DIR]`, `getroot --list`, `getroot --search DISTRO` → `ds pull` and `ds images`.
 //!
-//! Owns the option names of getroot. Like the original it leaves a directory behind, named after the system unless
-//! `-o` says otherwise, with root's password `1` and a public name server; unlike it, the download is verified.
+//! Owns the option names of getroot. Like the original, it creates a directory named after the system, or the one given
+//! with `-o`, sets root's password to `1` and writes a public name server. Unlike the original, it verifies the
+//! download.
 
 use super::grammar::{OldOption, Refusal, Tool, operand, read, words};
 use crate::cli::table::Arity;
@@ -12,9 +13,9 @@ Usage: getroot DISTRO[:RELEASE] [-o DIR]
        getroot --list
        getroot --search DISTRO
 
-This is ds, called as getroot: it fetches a root file system and
+This is ds, called as getroot: it downloads a root file system and
 unpacks it into ./DISTRO_RELEASE, or into DIR. 'ds pull' and 'ds images' are
-the same and can do more.
+the same with more options.
 
 Options:
   -d, --distro DISTRO   the distribution
@@ -23,7 +24,7 @@ Options:
   -l, --list            list all systems
   -s, --search DISTRO   list the releases of a distribution
   -v, --version         print the version
-  -h, --help            show this text
+  -h, --help            show this help
 ";
 
 #[derive(Clone, Copy)]

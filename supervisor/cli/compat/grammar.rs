@@ -1,27 +1,28 @@
-//! How the command lines of older tools are taken apart. Owns the form of their options; the tools' own tables use it.
+//! The grammar of older command lines. Owns how their words are split into options and operands; the tables of the
+//! tools use it.
 
 use crate::cli::normalise::{Normalised, normalise};
 use crate::cli::table::{Arity, Flag, FlagValue, Operand, Placeholder, Verb};
 
-/// A tool whose command lines are understood.
+/// A tool with a supported command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tool {
     /// Droidspaces: containers with an init system.
     Droidspaces,
-    /// nspawn.sh: a shell in a throw-away container.
+    /// nspawn.sh: a shell in a temporary container.
     Nspawn,
-    /// getroot, of nspawn.sh: fetches root file systems.
+    /// getroot, of nspawn.sh: downloads root file systems.
     Getroot,
 }
 
 impl Tool {
-    /// The tool of this program name, if it is one.
+    /// The tool with this program name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         [Self::Droidspaces, Self::Nspawn, Self::Getroot].into_iter().find(|tool| tool.name() == name)
     }
 
-    /// The name it is called by.
+    /// Its program name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -34,9 +35,9 @@ impl Tool {
 
 /// Why there is no translation.
 pub(super) enum Refusal {
-    /// Help was asked for; this is it.
+    /// The requested help.
     Help(&'static str),
-    /// What is wrong, in one line.
+    /// An error message of one line.
     Mistake(String),
 }
 
@@ -80,14 +81,14 @@ impl<Meaning> OldOption<Meaning> {
     }
 }
 
-/// An older command line, taken apart.
+/// The parsed words of an older command line.
 pub(super) struct OldLine<Meaning: 'static> {
     /// Options in the order given, each with its value (empty for a switch).
     pub(super) options: Vec<(&'static OldOption<Meaning>, String)>,
     pub(super) operands: Vec<String>,
 }
 
-/// Takes a command line apart. Knows `--help` by itself, and `-h` where the tool gives it no other meaning.
+/// Splits a command line. Handles `--help`, and `-h` unless the tool gives it another meaning.
 pub(super) fn read<Meaning>(
     tool: Tool,
     help: &'static str,
@@ -130,8 +131,8 @@ pub(super) const fn operand(name: &'static str, arity: Arity) -> Operand {
     Operand { placeholder: Placeholder(name), arity, description: "" }
 }
 
-pub(super) fn not_there_yet(what: &str) -> Refusal {
-    Refusal::Mistake(format!("{what} is not there yet"))
+pub(super) fn not_supported_yet(what: &str) -> Refusal {
+    Refusal::Mistake(format!("{what} is not supported yet"))
 }
 
 /// Words from string slices.

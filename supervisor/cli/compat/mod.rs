@@ -1,8 +1,8 @@
 //! Command lines of older tools, for the multi-call names `droidspaces`, `nspawn` and `getroot`.
 //!
-//! Each is translated into the words of the `ds` command line that means the same, and read from there on like any
-//! other, so the same rules and the same errors hold. What `ds` cannot do yet is refused in one line, never ignored.
-//! The grammar of the options is `cli::normalise`'s; only their names and meanings are here.
+//! Owns the names of their options and what they mean for `ds`. Each command line is translated into the equivalent
+//! words of `ds`, which are then parsed as usual, with the same rules and errors. Features that `ds` does not have yet
+//! are refused in one line and never ignored. The grammar of options is that of `cli::normalise`.
 
 mod droidspaces;
 mod getroot;
@@ -14,10 +14,10 @@ pub use grammar::Tool;
 use self::grammar::Refusal;
 use crate::cli::usage::Usage;
 
-/// Translates the words after the name of `tool` into words to put after `ds`.
+/// Translates the words after the name of `tool` into the words after `ds`.
 ///
 /// # Errors
-/// The tool's help text if it was asked for, or one line saying what is wrong or not there yet.
+/// The help of the tool, if it was requested, or one line about a mistake or a missing feature.
 pub fn translate(tool: Tool, words: &[String]) -> Result<Vec<String>, Usage> {
     let translated = match tool {
         Tool::Droidspaces => droidspaces::translate(words),

@@ -1,9 +1,9 @@
 //! `nspawn [--net] [--route-via IF] [--port-range S:E] ROOTFS [CMD…]` → `ds shell`.
 //!
-//! Owns the option names of nspawn.sh and what they mean in terms of container.ini. The order of the options does not
-//! matter here; the original insists on `--net` coming first.
+//! Owns the option names of nspawn.sh and the keys of container.ini that they set. Options are valid in any order; the
+//! original requires `--net` first.
 
-use super::grammar::{OldOption, Refusal, Tool, not_there_yet, operand, read, words};
+use super::grammar::{OldOption, Refusal, Tool, not_supported_yet, operand, read, words};
 use crate::cli::{normalise::shown, table::Arity};
 
 /// What `nspawn --help` prints.
@@ -11,14 +11,14 @@ const HELP: &str = "\
 Usage: nspawn [--net [--route-via IF] [--port-range S:E]] ROOTFS [CMD...]
 
 This is ds, called as nspawn.sh: it runs a shell, or one command, in a
-throw-away container. 'ds shell ROOTFS [CMD...]' is the same and can do more.
+temporary container. 'ds shell ROOTFS [CMD...]' is the same with more options.
 
 Options:
-  -N, --net             give the container a network of its own
+  -N, --net             create a separate network for the container
   -R, --route-via IF    with --net: use this uplink
   -P, --port-range S:E  with --net: forward the ports from S to E
   -V, --version         print the version
-  -h, --help            show this text
+  -h, --help            show this help
 ";
 
 #[derive(PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub(super) fn translate(given: &[String]) -> Result<Vec<String>, Refusal> {
     if given.is_empty() {
         return Err(Refusal::Help(HELP));
     }
-    // The original acts on --version at once, so no root file system is needed with it.
+    // The original handles --version first, so --version needs no root file system.
     let operands = vec![operand("ROOTFS", Arity::Optional), operand("CMD", Arity::OptionalCommand)];
     let line = read(Tool::Nspawn, HELP, OPTIONS, operands, given)?;
     let has_net = line.options.iter().any(|(option, _)| option.meaning == Meaning::Net);
@@ -51,7 +51,7 @@ pub(super) fn translate(given: &[String]) -> Result<Vec<String>, Refusal> {
     for (option, value) in &line.options {
         let setting = match option.meaning {
             Meaning::Version => return Ok(words(["version"])),
-            Meaning::CleanupRoute => return Err(not_there_yet("--cleanup-route")),
+            Meaning::CleanupRoute => return Err(not_supported_yet("--cleanup-route")),
             Meaning::RouteVia | Meaning::PortRange if !has_net => {
                 return Err(Refusal::Mistake(format!("--{} needs --net", option.long)));
             }

@@ -190,18 +190,18 @@ fn every_key_is_one_of_container_ini() {
 }
 
 #[test]
-fn what_is_not_there_yet_says_so() {
+fn what_is_not_supported_yet_says_so() {
     for option in OLD_BUT_NOT_YET.split_whitespace() {
         let name = option.split('=').next().unwrap_or_default();
-        let expected = format!("droidspaces: {name} is not there yet");
+        let expected = format!("droidspaces: {name} is not supported yet");
         refused(&format!("droidspaces --name=a {option} start"), &expected);
     }
-    refused("droidspaces -I -n a start", "droidspaces: --disable-ipv6 is not there yet");
-    refused("droidspaces --net=gateway -n a start", "droidspaces: --net=gateway is not there yet");
-    refused("droidspaces mode", "droidspaces: mode is not there yet");
-    refused("droidspaces show --format", "droidspaces: --format is not there yet");
+    refused("droidspaces -I -n a start", "droidspaces: --disable-ipv6 is not supported yet");
+    refused("droidspaces --net=gateway -n a start", "droidspaces: --net=gateway is not supported yet");
+    refused("droidspaces mode", "droidspaces: mode is not supported yet");
+    refused("droidspaces show --format", "droidspaces: --format is not supported yet");
     refused("droidspaces scan", "droidspaces: scan: not needed; ds finds running containers by itself");
-    refused("nspawn --cleanup-route", "nspawn: --cleanup-route is not there yet");
+    refused("nspawn --cleanup-route", "nspawn: --cleanup-route is not supported yet");
 }
 
 const OLD_BUT_NOT_YET: &str = "--conf=f --config=f --reset --nat-ip=1.2.3.4 --upstream=wlan0 --port=80:80 --gateway=g \
@@ -215,23 +215,20 @@ fn nothing_is_ignored() {
         ("droidspaces --nmae=a start", "droidspaces: unknown option --nmae; did you mean --name?"),
         ("droidspaces --name=a strat", "droidspaces: unknown command strat; nearest is start"),
         ("droidspaces --name=a", "droidspaces: COMMAND is missing; see 'droidspaces --help'"),
-        (
-            "droidspaces start",
-            "droidspaces: start: the name is missing; say which container with --name=NAME",
-        ),
-        (
-            "droidspaces --name=a,,b stop",
-            "droidspaces: stop: the name is missing; say which container with --name=NAME",
-        ),
+        ("droidspaces start", "droidspaces: start: the name is missing; give it with --name=NAME"),
+        ("droidspaces --name=a,,b stop", "droidspaces: stop: the name is missing; give it with --name=NAME"),
         ("droidspaces --name=a start b", "droidspaces: start: unexpected operand b"),
         ("droidspaces --name=a enter b c", "droidspaces: enter: unexpected operand c"),
         ("droidspaces --name=a --user=b enter c", "droidspaces: enter: the user is given twice"),
         (
             "droidspaces --name=a --volatile stop",
-            "droidspaces: stop: --volatile goes with start; 'ds set' changes an existing container",
+            "droidspaces: stop: --volatile is only valid with start; to change an existing container, use 'ds set'",
         ),
-        ("droidspaces --name=a --user=b stop", "droidspaces: stop: --user goes with run and enter"),
-        ("droidspaces -n a -r /r -i /i start", "ds: start: either --rootfs or --image, not both"),
+        ("droidspaces --name=a --user=b stop", "droidspaces: stop: --user is only valid with run and enter"),
+        (
+            "droidspaces -n a -r /r -i /i start",
+            "ds: start: --rootfs and --image exclude each other; give one of them",
+        ),
         ("droidspaces --name=a run", "ds: run: CMD is missing; see 'ds help run'"),
         ("nspawn --net", "nspawn: ROOTFS is missing; see 'nspawn --help'"),
         ("nspawn --route-via tun0 r", "nspawn: --route-via needs --net"),
@@ -252,7 +249,7 @@ fn nothing_is_ignored() {
 fn names_with_spaces_are_refused() {
     let words = ["--name=my box".to_owned(), "start".to_owned()];
     let usage = command_line("droidspaces", &words).expect_err("a space");
-    let expected = "droidspaces: start: names have no spaces here: \"my box\"; call it my-box\n";
+    let expected = "droidspaces: start: names must not contain spaces: \"my box\"; use my-box\n";
     assert_eq!(usage.text, expected);
 }
 

@@ -1,13 +1,13 @@
-//! The completion script for bash: tables written from `cli::table`, and one fixed function that walks the words.
+//! The completion script for bash: tables generated from `cli::table`, and one fixed function that walks the words.
 //!
-//! The function needs nothing but bash 4: not the bash-completion package, which phones do not have. See bash(1),
-//! "Programmable Completion".
+//! The function needs only bash 4, not the bash-completion package, which phones lack. See bash(1), "Programmable
+//! Completion".
 
 use super::kind::{Kind, is_last, keys};
 use crate::cli::table::{Arity, Flag, FlagValue, Operand, Placeholder, Verb};
 use std::fmt::Write;
 
-/// The part that is the same whatever the verbs are.
+/// The part that does not depend on the verbs.
 const WALK: &str = r#"
 _ds() {
     local current=${COMP_WORDS[COMP_CWORD]} word kind='' verb='' ended='' index count=0
@@ -126,7 +126,7 @@ fn operand_kind(operand: &Operand) -> String {
     }
 }
 
-/// The value of `kind` for what may stand in this place.
+/// The value of `kind` for this operand or option value.
 fn word(placeholder: Placeholder) -> String {
     match Kind::of(placeholder) {
         Kind::Containers => "names".to_owned(),

@@ -1,7 +1,7 @@
-//! The completion script for fish: one `complete` line for each verb, option and operand, written from `cli::table`.
+//! The completion script for fish: one `complete` line for each verb, option and operand, generated from `cli::table`.
 //!
-//! See complete(1) of fish. Conditions look at the first word after `ds`, not at any word, so that a container called
-//! `start` confuses nobody.
+//! See complete(1) of fish. Conditions check the first word after `ds` and no other word, so that a container may have
+//! the name of a verb.
 
 use super::kind::{Kind, is_last, keys};
 use crate::cli::table::{Arity, Flag, FlagValue, Operand, Placeholder, Verb};
@@ -78,7 +78,7 @@ fn operand_line(verb: &Verb, number: usize, operand: &Operand, verbs: &[&str]) -
     Some(format!("complete -c ds -n '{condition}' {}", offer(operand.placeholder, verbs)?))
 }
 
-/// The options of `complete` that offer the words for a place; `None` where nothing can be offered.
+/// The options of `complete` that offer the candidates; `None` if there are none.
 fn offer(placeholder: Placeholder, verbs: &[&str]) -> Option<String> {
     Some(match Kind::of(placeholder) {
         Kind::Containers => "-f -a '(__ds_names)'".to_owned(),
@@ -92,7 +92,7 @@ fn offer(placeholder: Placeholder, verbs: &[&str]) -> Option<String> {
     })
 }
 
-/// Text between single quotes, inside which fish knows `\'` and `\\`.
+/// Text in single quotes, in which fish interprets `\'` and `\\`.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\\', r"\\").replace('\'', r"\'"))
 }

@@ -1,12 +1,12 @@
-//! What can be put where a word of the command line stands, for every shell the same.
+//! The kinds of words on a command line, from which each completion script derives its candidates. Changes nothing.
 
 use crate::cli::table::{Arity, Placeholder};
 use crate::config::{Key, SCHEMA};
 
-/// What can be put where a placeholder stands.
+/// The kind of word that a placeholder stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// The name of a container that exists.
+    /// The name of an existing container.
     Containers,
     /// A verb of `ds`.
     Verbs,
@@ -18,9 +18,9 @@ pub(super) enum Kind {
     Words(Vec<&'static str>),
     /// A key of container.ini.
     Keys,
-    /// A key of container.ini with `=` behind it.
+    /// A key of container.ini followed by `=`.
     Settings,
-    /// Something we cannot know: a new name, a number, a command inside a container.
+    /// A word without candidates: a new name, a number, a command in a container.
     Anything,
 }
 
@@ -33,7 +33,7 @@ impl Kind {
         match placeholder.0 {
             "NAME" => Self::Containers,
             "VERB" => Self::Verbs,
-            // A tarball, where it is not the name of a system.
+            // A tarball, or the name of a system.
             "FILE" | "SRC" => Self::Files,
             "DIR" => Self::Directories,
             "KEY" => Self::Keys,
@@ -43,18 +43,18 @@ impl Kind {
     }
 }
 
-/// The keys of container.ini as short as a command line takes them.
+/// The keys of container.ini in their shortest form.
 pub(super) fn keys() -> Vec<String> {
     let name = |key: &Key| if key.section == SCHEMA.main { key.name.to_owned() } else { key.full_name() };
     SCHEMA.keys.iter().map(name).collect()
 }
 
-/// Whether words in this place go on to the end of the command line.
+/// Whether the words of this operand extend to the end of the command line.
 pub(super) const fn is_last(arity: Arity) -> bool {
     matches!(arity, Arity::Many | Arity::Command | Arity::OptionalCommand)
 }
 
-/// Text between single quotes, for a shell in which `'\''` stands for a quote.
+/// Text in single quotes, for a shell in which `'\''` stands for a quote.
 pub(super) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }

@@ -1,8 +1,8 @@
 //! `ds completions SHELL`: a script that completes verbs, options, container names and files.
 //!
-//! Needs no supervisor, no root and no data directory. Everything in the scripts is read off `cli::table`, so a new
-//! option completes by itself, and keys off `config::SCHEMA`; container names are asked of `ds list --names` each time
-//! the user presses the key.
+//! Owns the generation of the scripts. Options come from `cli::table` and keys from `config::SCHEMA`, so a new option
+//! is completed automatically. The scripts run `ds list --names` for the names of containers. Needs no supervisor, no
+//! root and no data directory.
 
 mod bash;
 mod fish;
@@ -17,10 +17,10 @@ use crate::{
 use anyhow::Result;
 use std::io::Write;
 
-/// Prints the script for the shell that `arguments` name.
+/// Prints the script for the shell in `arguments`.
 ///
 /// # Errors
-/// When `output` cannot be written to.
+/// If `output` cannot be written.
 pub fn run(arguments: &Completions, output: &mut impl Write) -> Result<ExitCode> {
     let verbs = table::verbs();
     let script = match arguments.shell {
@@ -49,7 +49,7 @@ mod tests {
             }));
         }
         let without_choices: Vec<&str> = names.into_iter().filter(|name| !name.contains('|')).collect();
-        // Before a name is added here: does `Kind::of` say the right thing about it?
+        // Before you add a name here, check what `Kind::of` returns for it.
         let decided = [
             "ADDRESS",
             "ARCH",

@@ -1,4 +1,4 @@
-//! The completion script for zsh: one `_arguments` call for each verb, written from `cli::table`.
+//! The completion script for zsh: one `_arguments` call for each verb, generated from `cli::table`.
 //!
 //! It works both as a file `_ds` in a directory of `$fpath` and when it is sourced. See zshcompsys(1), `_arguments`.
 
@@ -71,7 +71,7 @@ pub(super) fn script(verbs: &[Verb]) -> String {
     text
 }
 
-/// One option in the language of `_arguments`.
+/// One option in the syntax of `_arguments`.
 fn option(option: &Flag) -> String {
     let long = format!("--{}", option.long);
     let (long_mark, short_mark, value) = match option.value {
@@ -90,7 +90,7 @@ fn option(option: &Flag) -> String {
     }
 }
 
-/// One operand in the language of `_arguments`; `number` counts from 1.
+/// One operand in the syntax of `_arguments`; `number` counts from 1.
 fn place(number: usize, operand: &Operand) -> String {
     let name = escaped(operand.placeholder.0);
     let what = action(operand.placeholder);
@@ -98,12 +98,12 @@ fn place(number: usize, operand: &Operand) -> String {
         Arity::One => format!("{number}:{name}:{what}"),
         Arity::Optional => format!("{number}::{name}:{what}"),
         Arity::Many => format!("*:{name}:{what}"),
-        // Not `*:::`, after which zsh would offer no options between NAME and the command either.
+        // Not `*:::`: with it, zsh offers no options between NAME and the command.
         Arity::Command | Arity::OptionalCommand => format!("*:{name}: "),
     })
 }
 
-/// What offers the words for a place.
+/// The action that offers the candidates.
 fn action(placeholder: Placeholder) -> String {
     match Kind::of(placeholder) {
         Kind::Containers => "_ds_names".to_owned(),
@@ -117,7 +117,7 @@ fn action(placeholder: Placeholder) -> String {
     }
 }
 
-/// Characters that `_arguments` and `_describe` give a meaning to.
+/// Characters with a meaning for `_arguments` and `_describe`.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {

@@ -1,9 +1,8 @@
-//! `ds doctor`: what a bug report needs, in one archive.
+//! `ds doctor`: collects the data for a bug report in one archive.
 //!
-//! Owns what goes into it. Reads only; what cannot be read is named in `notes.txt` and does not stop the rest.
-//! Secrets stay out (`redact`), and the archive is for root alone.
+//! Owns the list of contents. It only reads. Unreadable files are listed in `notes.txt` and do not stop the command.
+//! Secrets are removed (`redact`), and only root can read the archive.
 
-mod archive;
 mod redact;
 
 use std::fmt::Write as _;
@@ -12,25 +11,27 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 
-use self::archive::Archive;
 use super::check::Report;
 use super::state::{known, names};
 use super::version::{PROTOCOL, VERSION};
-use super::{info, output, print};
+use super::{info, print};
+use crate::archive::writer::Writer;
 use crate::cli;
+use crate::clock::unix_s;
 use crate::config::value::Name;
 use crate::exit::ExitCode;
+use crate::units;
 use crate::worker::Env;
 
-/// Directory of everything in the archive.
+/// The top directory of the archive.
 const TOP: &str = "ds-doctor";
-/// Most of any file that goes in, bytes. The end of a log counts, the beginning of anything else.
+/// Maximum size of a file in the archive, in bytes. Of a longer file, logs keep their end and all others their
+/// beginning.
 const MOST: u64 = 512 << 10;
-/// Kernel files that go in whole, below `TOP/kernel/`.
+/// Kernel files that are included unchanged, below `TOP/kernel/`.
 const KERNEL: [&str; 9] = [
     "/proc/version",
     "/proc/filesystems",
@@ -44,15 +45,17 @@ const KERNEL: [&str; 9] = [
 ];
 const GETPROP: &str = "/system/bin/getprop";
 
-/// Collects everything, writes the archive, and says where it is.
+/// Collects the data, writes the archive and prints its path.
 ///
 /// # Errors
-/// When the archive cannot be written.
+/// If the archive cannot be written.
 pub fn run(arguments: &cli::Doctor, env: &Env) -> Result<ExitCode> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let mut bundle = Bundle { archive: Archive::new(now), notes: String::new() };
+    let now = unix_s();
+    let mut bytes = Vec::new();
+    let mut bundle =
+        Bundle { archive: Writer::new(&mut bytes), time: i64::try_from(now)?, notes: String::new() };
     bundle.collect(env)?;
-    let bytes = bundle.finish()?;
+    bundle.finish()?;
     let path = match &arguments.output {
         Some(path) => {
             let path = env.path(path)?;
@@ -61,11 +64,11 @@ pub fn run(arguments: &cli::Doctor, env: &Env) -> Result<ExitCode> {
         }
         None => write_somewhere(env, &format!("{TOP}-{now}.tar"), &bytes)?,
     };
-    let size = output::size(u64::try_from(bytes.len())?);
-    print(&mut io::stdout(), &format!("{}: {size}, without values of [environment]\n", path.display()))
+    let size = units::size(u64::try_from(bytes.len())?);
+    print(&mut io::stdout(), &format!("{}: {size}; values of [environment] are left out\n", path.display()))
 }
 
-/// Into the client's working directory, or where ds keeps its data.
+/// Into the client's working directory; if that fails, into the data directory of ds.
 fn write_somewhere(env: &Env, name: &str, bytes: &[u8]) -> Result<PathBuf> {
     let here = env.directory.as_ref().map(|directory| directory.join(name));
     if let Some(path) = here.filter(|path| write(path, bytes, false).is_ok()) {
@@ -76,7 +79,7 @@ fn write_somewhere(env: &Env, name: &str, bytes: &[u8]) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// A new file for root alone. One that is there already, or a link, is replaced if `replace`, and never written into.
+/// Creates a file that only root can read. If `replace`, replaces an existing file or link; never writes into one.
 fn write(path: &Path, bytes: &[u8], replace: bool) -> Result<()> {
     if replace && fs::symlink_metadata(path).is_ok_and(|status| !status.is_dir()) {
         fs::remove_file(path).with_context(|| format!("remove {}", path.display()))?;
@@ -86,21 +89,23 @@ fn write(path: &Path, bytes: &[u8], replace: bool) -> Result<()> {
     file.write_all(bytes).with_context(|| format!("write {}", path.display()))
 }
 
-struct Bundle {
-    archive: Archive,
-    /// What could not be had.
+struct Bundle<'a> {
+    archive: Writer<'a>,
+    /// Time of all files, seconds since 1970.
+    time: i64,
+    /// Notes about missing data.
     notes: String,
 }
 
-impl Bundle {
+impl Bundle<'_> {
     fn collect(&mut self, env: &Env) -> Result<()> {
         let host = &env.host;
         let version =
             format!("ds {VERSION} (protocol {PROTOCOL})\nkernel {} {}\n", host.release, host.machine);
-        self.archive.add(&format!("{TOP}/version.txt"), version.as_bytes())?;
+        self.add("version.txt", Ok(version.into_bytes()))?;
         let report = Report::new(host);
-        self.archive.add(&format!("{TOP}/check.txt"), report.text()?.as_bytes())?;
-        self.archive.add(&format!("{TOP}/check.json"), &serde_json::to_vec_pretty(&report)?)?;
+        self.add("check.txt", Ok(report.text()?.into_bytes()))?;
+        self.add("check.json", Ok(serde_json::to_vec_pretty(&report)?))?;
         for path in KERNEL {
             self.add(&format!("kernel{path}"), read(Path::new(path)))?;
         }
@@ -120,15 +125,16 @@ impl Bundle {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Vec<u8>> {
-        self.archive.add(&format!("{TOP}/notes.txt"), self.notes.as_bytes())?;
-        Ok(self.archive.finish())
+    fn finish(mut self) -> Result<()> {
+        let notes = std::mem::take(&mut self.notes);
+        self.add("notes.txt", Ok(notes.into_bytes()))?;
+        self.archive.end()
     }
 
-    /// Adds a file, or a note why it is missing.
+    /// Adds a file, or a note about why it is missing.
     fn add(&mut self, name: &str, content: Result<Vec<u8>>) -> Result<()> {
         match content {
-            Ok(content) => self.archive.add(&format!("{TOP}/{name}"), &content),
+            Ok(content) => self.archive.file(&format!("{TOP}/{name}"), &content, self.time),
             Err(error) => Ok(writeln!(self.notes, "{name}: {error:#}")?),
         }
     }
@@ -160,7 +166,7 @@ impl Bundle {
     }
 }
 
-/// The beginning of a file.
+/// Reads the beginning of a file.
 fn read(path: &Path) -> Result<Vec<u8>> {
     let mut content = Vec::new();
     let file = open(path)?;
@@ -168,7 +174,7 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(content)
 }
 
-/// The end of a file, in whole lines.
+/// Reads the end of a file, in whole lines.
 fn tail(path: &Path) -> Result<Vec<u8>> {
     let mut file = open(path)?;
     let length = file.metadata()?.len();
@@ -199,7 +205,7 @@ fn kernel_log() -> Result<Vec<u8>> {
             Ok(0) => break,
             Ok(length) => records.extend(record(&String::from_utf8_lossy(&buffer[..length]))),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            // EPIPE: it was overwritten before we came to it; EINVAL: it is longer than the buffer.
+            // EPIPE: the record was overwritten before the read; EINVAL: it is longer than the buffer.
             Err(error) if matches!(error.raw_os_error(), Some(libc::EPIPE | libc::EINVAL)) => {}
             Err(error) => return Err(error).context("read /dev/kmsg"),
         }
@@ -214,14 +220,14 @@ fn kernel_log() -> Result<Vec<u8>> {
     Ok(records.split_off(records.len() - last).concat().into_bytes())
 }
 
-/// `6,339,5140900,-;text` and lines with more facts, which begin with a blank.
+/// Formats a record `6,339,5140900,-;text`. Further lines with details begin with a blank.
 fn record(text: &str) -> Option<String> {
     let (prefix, message) = text.lines().next()?.split_once(';')?;
     let microseconds: u64 = prefix.split(',').nth(2)?.parse().ok()?;
     Some(format!("[{:5}.{:06}] {message}\n", microseconds / 1_000_000, microseconds % 1_000_000))
 }
 
-/// Our groups in every hierarchy: path, processes, controllers passed on.
+/// The control groups of ds in every hierarchy: path, processes, delegated controllers.
 fn groups(env: &Env) -> String {
     let cgroups = &env.host.cgroups;
     let mounted = cgroups.version2.iter().map(|hierarchy| &hierarchy.mounted);

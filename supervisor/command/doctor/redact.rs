@@ -1,15 +1,15 @@
-//! What a bug report must not tell: the environment of containers, and numbers that identify a phone.
+//! Removes private data from a bug report: the environment of containers, and numbers that identify a phone.
 //!
-//! Pure text. Works line by line on files that may be broken, so in doubt it leaves out too much.
+//! Works on text only, line by line, on files that may be damaged. In doubt it removes too much.
 
 const HIDDEN: &str = "(left out)";
-/// The section of container.ini whose values are nobody's business.
+/// The section of container.ini with private values.
 const SECTION: &str = "environment";
-/// Parts of the names of Android properties whose values identify the phone or its owner.
+/// Parts of names of Android properties whose values identify the phone or its owner.
 const IDENTIFYING: [&str; 10] =
     ["serial", "imei", "meid", "iccid", "imsi", "msisdn", "mac", "ssid", "account", "operator"];
 
-/// container.ini without the values below `[environment]`, comments included.
+/// Returns container.ini without the values in `[environment]` and without the comments there.
 #[must_use]
 pub fn configuration(text: &str) -> String {
     let mut hides = false;
@@ -32,7 +32,7 @@ pub fn configuration(text: &str) -> String {
     lines.map(|line| line + "\n").collect()
 }
 
-/// The output of getprop without what identifies the phone: lines such as `[ro.serialno]: [ABC]`.
+/// Returns the output of getprop without values that identify the phone. A line looks like `[ro.serialno]: [ABC]`.
 #[must_use]
 pub fn properties(text: &str) -> String {
     let mut hides = false;
@@ -47,7 +47,7 @@ pub fn properties(text: &str) -> String {
                     continue;
                 }
             }
-            // A value of several lines goes on.
+            // A value of several lines continues.
             None if hides => continue,
             None => {}
         }

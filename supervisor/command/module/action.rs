@@ -1,7 +1,7 @@
-//! `ds module action`: what the button in a root manager's app shows.
+//! `ds module action`: the output of the button in a root manager's app.
 //!
-//! Owns its wording, and the apps that can show a module's page where the manager cannot (Magisk's). Starts nothing
-//! but such an app.
+//! Owns its text, and the list of apps that can show a module's page where the manager cannot (Magisk). It starts
+//! nothing but such an app.
 
 use std::env;
 use std::ffi::CString;
@@ -20,26 +20,29 @@ use crate::command::version::VERSION;
 use crate::exit::ExitCode;
 use crate::paths::Paths;
 
-/// Apps that show pages of modules: package, activity, and what the activity wants to be told the module by.
+/// Apps that show pages of modules: package, activity, and the name of the extra with the module's id.
 const HOSTS: [(&str, &str, &str); 2] = [
     ("io.github.a13e300.ksuwebui", ".WebUIActivity", "id"),
     ("com.dergoogler.mmrl.wx", ".ui.activity.webui.WebUIActivity", "MOD_ID"),
 ];
 
-/// Shows versions, containers and what waits for a reboot; where Magisk calls, opens the module's page.
+/// Prints versions, containers and pending updates. With Magisk, opens the module's page.
 ///
 /// # Errors
-/// When the supervisor cannot be asked.
+/// If the supervisor cannot be reached.
 pub fn run(paths: &Paths) -> Result<ExitCode> {
     let module = Path::new(MANAGERS).join("modules").join(ID);
     let mut output = io::stdout();
     print(&mut output, &format!("ds {VERSION}\n"))?;
     if module.join("update").exists() {
-        print(&mut output, "An update is installed and starts with the next boot.\n")?;
+        print(&mut output, "An update is installed. It takes effect at the next boot.\n")?;
     }
     let words = ["ds", "list"].map(str::to_owned);
     if client::run_if_there(paths, &words)?.is_none() {
-        print(&mut output, "The supervisor does not run. It starts at boot, or now with: ds supervise\n")?;
+        print(
+            &mut output,
+            "The supervisor is not running. It starts at boot. To start it now, run: ds supervise\n",
+        )?;
     }
     let page = module.join("webroot/index.html").exists();
     if page && Manager::of(&|name| env::var(name).ok()) == Manager::Magisk {
@@ -48,9 +51,9 @@ pub fn run(paths: &Paths) -> Result<ExitCode> {
     Ok(ExitCode::Done)
 }
 
-/// Becomes `am start` for the first app that is installed.
+/// Executes `am start` for the first installed app.
 fn open_page(output: &mut io::Stdout) -> Result<ExitCode> {
-    // Device-encrypted storage, which can be read before the first unlock, too.
+    // Includes device-encrypted storage, which is readable before the first unlock.
     let installed = |package: &str| Path::new("/data/user_de/0").join(package).exists();
     let Some((package, activity, key)) = HOSTS.iter().find(|(package, ..)| installed(package)) else {
         return print(output, "To see the module's page, install WebUI X or KsuWebUI.\n");

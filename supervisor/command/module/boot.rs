@@ -1,7 +1,7 @@
-//! `ds module boot`, what service.sh calls at late_start: launches the supervisor, however often it is called.
+//! `ds module boot`, which service.sh calls at late_start: launches the supervisor. Repeated calls are harmless.
 //!
-//! The script's surroundings are the root manager's: its umask, its descriptors, perhaps an app's mount namespace.
-//! They end here; what the supervisor itself leaves behind is in `daemon::detach`. umask(2), setns(2).
+//! The root manager determines the environment of the script: its umask, its descriptors, perhaps an app's mount
+//! namespace. This module leaves them; `daemon::detach` removes the rest for the supervisor. umask(2), setns(2).
 
 use std::path::Path;
 
@@ -13,16 +13,16 @@ use crate::durable;
 use crate::exit::ExitCode;
 use crate::paths::{self, Paths};
 
-/// Launches the supervisor unless there is one, and tells it where the module is.
+/// Launches the supervisor if it is not running, and passes it the path of the module.
 ///
 /// # Errors
-/// Why there is no supervisor.
+/// If the supervisor cannot be started.
 pub fn run(module: Option<&Path>, paths: &Paths) -> Result<ExitCode> {
     if let Err(error) = detach::join_init() {
         log::warn!("{error:#}");
     }
     launch::refuse_spoiled()?;
-    // Without the copy, everything works until an update is cut short.
+    // The copy is needed only after an interrupted update.
     if let Err(error) = super::keep::keep(paths) {
         log::warn!("module boot: cannot keep a copy of ds: {error:#}");
     }
@@ -34,7 +34,7 @@ pub fn run(module: Option<&Path>, paths: &Paths) -> Result<ExitCode> {
     Ok(ExitCode::Done)
 }
 
-/// Writes down that the module has come to its turn in this boot of the machine, and where it is.
+/// Records that the module has started in this boot of the machine, and its path.
 fn mark(module: Option<&Path>, paths: &Paths) -> Result<()> {
     paths::create_private(&paths.run).with_context(|| format!("create {}", paths.run.display()))?;
     let file = paths.module();

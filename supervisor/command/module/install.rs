@@ -1,7 +1,7 @@
-//! `ds module install`: what `customize.sh` calls once the program is in place.
+//! `ds module install`, which `customize.sh` calls once the program is in place.
 //!
-//! Owns the checks of device and manager, the links for the search path, and everything the user reads meanwhile.
-//! It changes nothing in the module that is installed, nor in the data: until the next boot, both are in use.
+//! Owns the checks of device and manager, the links for the search path, and the report that the user reads. It never
+//! changes the installed module or the data: until the next boot, both are in use.
 
 use std::env;
 use std::fmt::Write;
@@ -18,13 +18,13 @@ use crate::command::version::VERSION;
 use crate::host::Host;
 use crate::paths::Paths;
 
-/// Where Android's own programs are, and where Magisk shows those of modules.
+/// The directory of Android's own programs, over which Magisk mounts those of modules.
 const SYSTEM_PROGRAMS: &str = "/system/bin";
 
-/// Checks, makes the links, and gives the report that the user reads.
+/// Checks the device, creates the links and returns the report for the user.
 ///
 /// # Errors
-/// The one sentence that says why the module cannot be installed here.
+/// One sentence that says why the module cannot be installed.
 pub fn run(paths: &Paths) -> Result<String> {
     let caller = Caller::read(&|name| env::var(name).ok())?;
     caller.check()?;
@@ -47,7 +47,7 @@ pub fn run(paths: &Paths) -> Result<String> {
     Ok(report)
 }
 
-/// Puts the names of `ds` where the manager's root shell finds them.
+/// Links the names of `ds` into the search path of the manager's root shell.
 fn link(manager: Manager, new: &Path) -> Result<String> {
     let taken = match manager.programs() {
         Some(directory) => links::make(Path::new(&directory), None)?,
@@ -55,7 +55,7 @@ fn link(manager: Manager, new: &Path) -> Result<String> {
     };
     let mut report = String::new();
     for name in &taken {
-        writeln!(report, "! There is another '{name}' in the search path, which stays")?;
+        writeln!(report, "! Another program named '{name}' is in the search path; it is kept")?;
     }
     if taken.contains(&links::NAMES[0]) {
         writeln!(report, "- After the next boot, call {}", links::program().display())?;
@@ -72,7 +72,7 @@ struct Properties {
     code: u64,
 }
 
-/// Reads module.prop; `None` where there is none.
+/// Reads module.prop; `None` if it does not exist.
 fn properties(path: &Path) -> Option<Properties> {
     Some(parse(&fs::read_to_string(path).ok()?))
 }
@@ -85,21 +85,24 @@ fn parse(text: &str) -> Properties {
     Properties { version: value("version"), code: value("versionCode").parse().unwrap_or_default() }
 }
 
-/// What this installation is to the one that is there.
+/// The relation of this version to the installed one.
 fn compare(old: &Option<Properties>, new: &Option<Properties>) -> Vec<String> {
     let (Some(old), Some(new)) = (old, new) else {
         return vec!["First installation".to_owned()];
     };
     let change = match new.code.cmp(&old.code) {
         std::cmp::Ordering::Greater => format!("Update from {} to {}", old.version, new.version),
-        std::cmp::Ordering::Equal => format!("Version {} once more", new.version),
+        std::cmp::Ordering::Equal => format!("Reinstallation of version {}", new.version),
         std::cmp::Ordering::Less => format!(
-            "Downgrade from {} to {}: settings stay as they are, and a container with one that the older version does \
-             not know will not start",
+            "Downgrade from {} to {}: settings are kept; a container with a setting that the older version does \
+             not know fails to start",
             old.version, new.version
         ),
     };
-    vec![change, "Running containers go on; the new version starts with the next boot".to_owned()]
+    vec![
+        change,
+        "Running containers are not affected; the new version takes effect at the next boot".to_owned(),
+    ]
 }
 
 #[cfg(test)]
@@ -116,7 +119,7 @@ mod tests {
         let first = |old, new| compare(&old, &new).remove(0);
         assert_eq!(first(None, version("0.1.0", 100)), "First installation");
         assert_eq!(first(version("0.1.0", 100), version("0.2.0", 200)), "Update from 0.1.0 to 0.2.0");
-        assert_eq!(first(version("0.1.0", 100), version("0.1.0", 100)), "Version 0.1.0 once more");
+        assert_eq!(first(version("0.1.0", 100), version("0.1.0", 100)), "Reinstallation of version 0.1.0");
         assert!(
             first(version("0.2.0", 200), version("0.1.0", 100)).starts_with("Downgrade from 0.2.0 to 0.1.0")
         );

@@ -1,7 +1,7 @@
-//! A copy of the program with the data, for a boot after an update that was cut short.
+//! A copy of the program in the data directory, for the boot after an interrupted update.
 //!
-//! Root managers put what they had unpacked until then in the place of the old module, and its program may be missing.
-//! `service.sh` then calls this copy: the last program that came as far as a boot.
+//! Owns that copy. When an update is interrupted, root managers replace the old module with the partly unpacked one,
+//! whose program may be missing. `service.sh` then calls this copy, the last program that reached a boot.
 
 use std::fs;
 use std::path::Path;
@@ -13,10 +13,10 @@ use crate::paths::{Paths, create_private};
 
 const OWN_PROGRAM: &str = "/proc/self/exe";
 
-/// Copies this program to `bin/ds` in the data directory, unless it is there already.
+/// Copies this program to `bin/ds` in the data directory, unless the same copy exists.
 ///
 /// # Errors
-/// When there is no room for it.
+/// If the disk is full or cannot be written.
 pub fn keep(paths: &Paths) -> Result<()> {
     let directory = paths.data.join("bin");
     create_private(&directory).with_context(|| format!("create {}", directory.display()))?;
@@ -28,7 +28,7 @@ fn copy(program: &Path, kept: &Path) -> Result<()> {
     if fs::read(kept).is_ok_and(|there| there == bytes) {
         return Ok(());
     }
-    // A new file takes the place of the old one, which may be running.
+    // A new file replaces the old one, which may be running.
     durable::write(kept, &bytes, 0o700).with_context(|| format!("write {}", kept.display()))
 }
 

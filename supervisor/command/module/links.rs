@@ -1,7 +1,7 @@
 //! The names of `ds` in a search path: symbolic links to the program in the installed module.
 //!
-//! Owns which links there are and whose they may replace: a link of ours, or nothing. They lead to the module's own
-//! directory, where the program arrives with the next boot, so an update never touches what runs. symlink(2), rename(2).
+//! Owns these links. It replaces its own links and never another file. The links point to the module's own directory,
+//! where the program arrives at the next boot, so an update never changes a running program. symlink(2), rename(2).
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use super::place::{ID, MANAGERS};
 use crate::cli::compat::Tool;
 
-/// All names, that of the program first.
+/// All names, first that of the program.
 pub const NAMES: [&str; 4] = ["ds", Tool::Droidspaces.name(), Tool::Nspawn.name(), Tool::Getroot.name()];
 
 /// The program in the installed module.
@@ -22,11 +22,11 @@ pub fn program() -> PathBuf {
     Path::new(MANAGERS).join("modules").join(ID).join("bin/ds")
 }
 
-/// Makes the links in `directory`, except those whose names somebody else has: there, or in `shadowed`, which they
-/// would take the place of. Gives the names that are taken.
+/// Creates the links in `directory`, except for names that another program has there or in `shadowed`, which the links
+/// would hide. Returns those names.
 ///
 /// # Errors
-/// When the directory or a link cannot be made.
+/// If the directory or a link cannot be created.
 pub fn make(directory: &Path, shadowed: Option<&Path>) -> Result<Vec<&'static str>> {
     if !directory.is_dir() {
         // Installers run with umask 0.
@@ -52,10 +52,10 @@ pub fn make(directory: &Path, shadowed: Option<&Path>) -> Result<Vec<&'static st
     Ok(taken)
 }
 
-/// Removes the links that are ours.
+/// Removes our own links.
 ///
 /// # Errors
-/// When one cannot be removed.
+/// If one cannot be removed.
 pub fn remove(directory: &Path) -> Result<()> {
     for name in NAMES {
         let link = directory.join(name);
@@ -70,7 +70,7 @@ fn is_ours(link: &Path) -> bool {
     fs::read_link(link).is_ok_and(|target| target == program())
 }
 
-/// Whether there is something, and it is not ours.
+/// Whether the file exists and is not our own link.
 fn is_foreign(path: &Path) -> bool {
     let exists = match path.symlink_metadata() {
         Ok(_) => true,

@@ -1,13 +1,13 @@
-//! Root managers: which one calls, and which versions of it the module can be installed with.
+//! Root managers: detects the calling one, and checks its version.
 //!
-//! Owns the variables that tell them apart and the oldest versions. All three set `MAGISK_VER_CODE`, so the order in
-//! which the others are asked for matters: `KSU` is KernelSU's and its relatives', `APATCH` is APatch's.
+//! Owns the variables that identify them and the minimum versions. All three set `MAGISK_VER_CODE`, so `KSU` (KernelSU
+//! and its forks) and `APATCH` (APatch) are checked first.
 
 use anyhow::{Result, bail};
 
 use super::place::MANAGERS;
 
-/// Oldest Android: 8.0. Kernels of older devices lack too much.
+/// Minimum Android version: 8.0. Kernels of older devices lack too many features.
 const OLDEST_API: u32 = 26;
 
 /// A root manager.
@@ -15,16 +15,16 @@ const OLDEST_API: u32 = 26;
 pub enum Manager {
     /// Magisk and its forks.
     Magisk,
-    /// KernelSU, KernelSU-Next and other relatives.
+    /// KernelSU, KernelSU-Next and other forks.
     KernelSu,
     /// APatch.
     APatch,
 }
 
-/// What an installer tells of itself and of the device.
+/// The environment that an installer sets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    /// Whose installer it is.
+    /// The manager.
     pub manager: Manager,
     /// Its version code.
     pub version: u32,
@@ -33,7 +33,7 @@ pub struct Caller {
 }
 
 impl Manager {
-    /// The manager whose variables are set.
+    /// Detects the manager from its variables.
     pub fn of(variable: &dyn Fn(&str) -> Option<String>) -> Self {
         let is_set = |name: &str| variable(name).as_deref() == Some("true");
         if is_set("KSU") {
@@ -45,7 +45,7 @@ impl Manager {
         }
     }
 
-    /// What it calls itself.
+    /// Its name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Magisk => "Magisk",
@@ -54,10 +54,10 @@ impl Manager {
         }
     }
 
-    /// The variable that has its version code, and the oldest one.
+    /// The variable with its version code, and the minimum version.
     ///
-    /// Magisk 20.4 is the first to run a module's scripts in its own BusyBox. The other two are the oldest that have a
-    /// directory of programs in the search path of their root shell.
+    /// Magisk 20.4 is the first version that runs a module's scripts in its own BusyBox. For the other two, it is the
+    /// first version with a directory of programs in the search path of their root shell.
     const fn oldest(self) -> (&'static str, u32) {
         match self {
             Self::Magisk => ("MAGISK_VER_CODE", 20400),
@@ -66,8 +66,8 @@ impl Manager {
         }
     }
 
-    /// Its directory of programs, which is in the search path of its root shell; Magisk has none, and mounts what a
-    /// module has in `system/` instead. The others mount nothing by themselves.
+    /// Its directory of programs, which is in the search path of its root shell. Magisk has none and mounts the
+    /// module's `system/` instead. The others mount nothing by default.
     pub fn programs(self) -> Option<String> {
         match self {
             Self::Magisk => None,
@@ -78,10 +78,10 @@ impl Manager {
 }
 
 impl Caller {
-    /// Reads what an installer set.
+    /// Reads the variables that an installer set.
     ///
     /// # Errors
-    /// A variable that should be a number and is not.
+    /// If a variable is missing or is not a number.
     pub fn read(variable: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
         let number = |name: &str| match variable(name).unwrap_or_default().parse() {
             Ok(number) => Ok(number),
@@ -91,21 +91,21 @@ impl Caller {
         Ok(Self { manager, version: number(manager.oldest().0)?, api: number("API")? })
     }
 
-    /// Refuses what is too old.
+    /// Refuses versions that are too old.
     ///
     /// # Errors
-    /// One sentence that names the version needed.
+    /// One sentence with the required version.
     pub fn check(&self) -> Result<()> {
         let Self { manager, version, api } = *self;
         let (name, (_, oldest)) = (manager.name(), manager.oldest());
         if api < OLDEST_API {
             bail!(
-                "This Android is too old: its API level is {api}, and {OLDEST_API} (Android 8.0) is needed"
+                "This version of Android is too old: its API level is {api}; {OLDEST_API} (Android 8.0) or later is required"
             );
         }
         if version < oldest {
             bail!(
-                "This {name} is too old: its version code is {version}, and {oldest} is needed; update its app"
+                "This version of {name} is too old: its version code is {version}; {oldest} or later is required; update the app"
             );
         }
         Ok(())
@@ -141,8 +141,8 @@ mod tests {
             let caller = read(&[("MAGISK_VER_CODE", version), ("API", api)]).unwrap();
             caller.check().unwrap_err().to_string()
         };
-        assert!(refusal("30700", "25").contains("API level is 25, and 26"));
-        assert!(refusal("19000", "30").contains("Magisk is too old: its version code is 19000, and 20400"));
+        assert!(refusal("30700", "25").contains("API level is 25; 26"));
+        assert!(refusal("19000", "30").contains("Magisk is too old: its version code is 19000; 20400"));
     }
 
     #[test]

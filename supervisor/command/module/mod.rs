@@ -1,7 +1,7 @@
-//! `ds module ACTION`: the work of the flashable module's scripts, which do nothing but call this.
+//! `ds module ACTION`: the tasks of the flashable module's scripts, which only call this.
 //!
-//! Owns the module's identity and the choice of the script. No worker runs it: the first call comes from an installer,
-//! before there is a supervisor of this version. It never touches a container.
+//! Owns the module's identity and the dispatch of the scripts. It runs without a worker, because an installer makes the
+//! first call before a supervisor of this version exists. It never changes a container.
 
 mod action;
 mod boot;
@@ -22,14 +22,14 @@ use crate::exit::ExitCode;
 use crate::paths::Paths;
 use crate::platform::is_android;
 
-/// Does the work of one script.
+/// Performs the task of one script.
 ///
 /// # Errors
-/// Away from Android, and what the script's own work answers.
+/// If the system is not Android, or the task fails.
 pub fn run(arguments: &Module, paths: &Paths) -> Result<ExitCode> {
-    ensure!(is_android(), "this is no Android; the module's scripts call it there");
+    ensure!(is_android(), "this system is not Android; only the module's scripts on Android call this verb");
     match arguments.action {
-        // The installer shows what is printed, and nothing else.
+        // The installer shows only standard output.
         ModuleAction::Install => match install::run(paths) {
             Ok(report) => print(&mut io::stdout(), &report),
             Err(refusal) => {

@@ -1,7 +1,7 @@
-//! `ds module uninstall`: what `uninstall.sh` calls in the first boot after the module was removed.
+//! `ds module uninstall`, which `uninstall.sh` calls in the first boot after the module was removed.
 //!
-//! Owns what goes with the module: the links, and the data only where the user left a marker for it. The boot waits
-//! for this to return, so deleting happens in a process of its own. setsid(2).
+//! Owns the cleanup: it removes the links, and removes the data only if the user created the marker file. The boot
+//! waits for this command, so a separate process deletes the data. setsid(2).
 
 use std::fs::{self, File};
 use std::os::fd::AsFd;
@@ -21,13 +21,13 @@ use crate::paths::Paths;
 use crate::storage::delete;
 use crate::sys::process::{Fork, exit_immediately, fork};
 
-/// The file in the data directory that asks for the data to go with the module.
+/// The file in the data directory that requests the removal of the data.
 const MARKER: &str = "purge";
 
-/// Removes the links, and begins to delete the data if that was asked for.
+/// Removes the links, and starts to delete the data if requested.
 ///
 /// # Errors
-/// When containers still run, or a link cannot be removed.
+/// If containers are running, or a link cannot be removed.
 pub fn run(paths: &Paths) -> Result<ExitCode> {
     for directory in [Manager::KernelSu, Manager::APatch].iter().filter_map(|manager| manager.programs()) {
         links::remove(Path::new(&directory))?;
@@ -43,24 +43,27 @@ pub fn run(paths: &Paths) -> Result<ExitCode> {
     Ok(ExitCode::Done)
 }
 
-/// Some managers remove a module from a running system.
+/// Some managers remove a module without a reboot.
 fn ensure_nothing_runs(paths: &Paths) -> Result<()> {
     for entry in fs::read_dir(paths.run_containers()).into_iter().flatten() {
         let name: Option<Name> = entry?.file_name().to_str().and_then(|name| name.parse().ok());
         let Some(name) = name else { continue };
-        ensure!(monitor(paths, &name)?.is_none(), "container {name} runs; nothing is deleted");
+        ensure!(
+            monitor(paths, &name)?.is_none(),
+            "container {name} is running, so nothing was deleted; stop it first"
+        );
     }
     Ok(())
 }
 
-/// Leaves the process group and control group that init kills when the manager's process ends.
+/// Leaves the process group and control group, which init kills when the manager's process ends.
 fn leave() -> Result<()> {
     call!(setsid(), "setsid")?;
     let null = File::options().read(true).write(true).open("/dev/null").context("open /dev/null")?;
     call!(dup2_stdin(null.as_fd()), "dup2")?;
     call!(dup2_stdout(null.as_fd()), "dup2")?;
     call!(dup2_stderr(null.as_fd()), "dup2")?;
-    // Whatever of it fails, the data is still to be deleted.
+    // The data is deleted even if one of these steps fails.
     let _ = detach::from_launcher(true);
     Ok(())
 }

@@ -1,11 +1,11 @@
-//! What the supervisor says of all containers: in the root manager's list, and to workers that ask.
+//! The supervisor's view of all containers: for the root manager's list, and for workers. Changes nothing.
 
 use super::Server;
 use crate::config::value::Name;
 use crate::worker::protocol::Containers;
 
 impl Server {
-    /// The state of everything in a few words; empty where nobody reads it.
+    /// The state of all containers in a few words; empty without a module.
     pub(super) fn summary(&self) -> String {
         if !self.module.is_there() {
             return String::new();
@@ -13,7 +13,7 @@ impl Server {
         let names = |names: Vec<&Name>| names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
         let running: Vec<&Name> = self.monitors.connections().map(|(name, _)| name).collect();
         let mut parts = vec![match running.as_slice() {
-            [] => "nothing runs".to_owned(),
+            [] => "no container is running".to_owned(),
             _ => format!("running: {}", names(running)),
         }];
         let waiting = self.autostart.waiting();
@@ -27,7 +27,7 @@ impl Server {
         parts.join("; ")
     }
 
-    /// What workers are told of the containers.
+    /// The state of the containers for a worker.
     pub(super) fn containers(&self) -> Containers {
         let waiting = self.autostart.waiting().into_iter();
         Containers {

@@ -1,8 +1,8 @@
-//! The supervisor's loop: poll, then hand what came to the part that owns it. Idle, it makes no system call.
+//! The supervisor's loop: polls, then passes each event to the part that owns it. When idle, it makes no system call.
 //!
-//! Each part ([`Workers`], [`Monitors`], [`Autostart`], [`ModuleStatus`], [`Wakefulness`]) owns its fields and answers
-//! with events; here they become inputs of the policy and tasks of workers. A fork comes out of the loop as
-//! [`Outcome::Worker`], so that the child drops everything of the supervisor's by leaving it. poll(2).
+//! Each part ([`Workers`], [`Monitors`], [`Autostart`], [`ModuleStatus`], [`Wakefulness`]) owns its fields and reports
+//! events, which become inputs of the policy and tasks of workers. A fork leaves the loop as [`Outcome::Worker`], so
+//! that the child drops all state of the supervisor. poll(2).
 
 mod account;
 mod succession;
@@ -40,12 +40,12 @@ use crate::sys::descriptor::set_nonblocking;
 use crate::worker::Knowledge;
 use crate::worker::protocol::FromSupervisor;
 
-/// How the loop ends.
+/// The result of the loop.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The supervisor was told to end.
+    /// The supervisor was asked to end.
     Ended,
-    /// This process is a worker, with this to do.
+    /// This process is a worker with this assignment.
     Worker(Box<Assignment>),
 }
 
@@ -62,17 +62,17 @@ pub struct Server {
     tidiness: Tidiness,
     module: ModuleStatus,
     signals: Signals,
-    /// This process; a worker must not take it for its own.
+    /// This process, so that a worker does not take itself for the supervisor.
     pid: Pid,
     since: Duration,
     foreground: bool,
-    /// Held until the socket is gone.
+    /// Held until the socket is removed.
     lock: Option<OwnedFd>,
-    /// Who asked the program before to leave its place to this one.
+    /// The worker that requested the replacement by this program.
     asker: Option<Pid>,
 }
 
-/// What poll(2) has found something for.
+/// The event that poll(2) reported.
 #[derive(Debug)]
 enum Ready {
     Signals,
@@ -84,35 +84,35 @@ enum Ready {
 }
 
 impl Server {
-    /// Claims the machine: directories, lock, log, socket. Clients are answered once [`Server::run`] runs.
+    /// Prepares the directories, lock, log and socket. Clients are served once [`Server::run`] runs.
     ///
     /// # Errors
-    /// That there is a supervisor already, or what is in the way.
+    /// If a supervisor is already running, or on any other failure.
     pub fn begin(paths: Paths, readiness: &Readiness) -> Result<Self> {
         paths.create()?;
         let foreground = readiness.is_foreground();
-        // In the background, whoever launched this process holds it.
+        // In the background, the launcher holds it.
         let _launching = foreground.then(|| launch::lock(&paths)).transpose()?;
         let lock = launch::claim(&paths)?;
         let listener = socket::listen_at(&paths.supervisor_socket())?;
-        // Two workers may stand by for a moment; the slower one must not wait in accept4(2).
+        // Two workers may stand by for a moment; the slower one must not block in accept4(2).
         call!(set_nonblocking(listener.as_fd()), "fcntl(O_NONBLOCK)")?;
         let server = Self::assemble(paths, listener, lock, foreground)?;
-        log::info!("supervisor {} begins (pid {})", env!("CARGO_PKG_VERSION"), getpid());
+        log::info!("supervisor {} started (pid {})", env!("CARGO_PKG_VERSION"), getpid());
         Ok(server)
     }
 
-    /// What a supervisor is that has the lock and the socket; takes over the log and the signals.
+    /// The supervisor after it has the lock and the socket; initialises the log and the signals.
     fn assemble(paths: Paths, listener: OwnedFd, lock: OwnedFd, foreground: bool) -> Result<Self> {
         let loaded = Settings::load(&paths.supervisor_ini());
         let settings = match &loaded {
             Ok(settings) => *settings,
-            // A phone has to boot with a slip in the file, too.
+            // A phone must boot even if the file contains an error.
             Err(_) => Settings::parse(b"", &paths.supervisor_ini())?,
         };
         sinks::take_role(Role::daemon(&settings, &paths.supervisor_log(), foreground));
         if let Err(error) = loaded {
-            log::error!("{error}; going on with the defaults");
+            log::error!("{error}; using the defaults");
         }
         let wanted = [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
         Ok(Self {
@@ -134,7 +134,7 @@ impl Server {
         })
     }
 
-    /// Adopts the containers that run, starts those that start by themselves if `autostart`, then serves.
+    /// Adopts running containers, starts those with autostart if `autostart`, then serves.
     #[must_use]
     pub fn run(mut self, autostart: bool) -> Outcome {
         let mut next = self.adopt(autostart);
@@ -147,8 +147,8 @@ impl Server {
         }
     }
 
-    /// The beginning: watches the monitors that are there, takes the end of those that ended unwatched, and starts
-    /// what starts at boot.
+    /// Connects to the running monitors, processes the exits of those that ended without a supervisor, and begins
+    /// autostart.
     fn adopt(&mut self, autostart: bool) -> ControlFlow<Outcome> {
         let is_first = adoption::is_first_of_this_boot(&self.paths);
         let autostart = autostart && self.settings.autostart;
@@ -219,8 +219,8 @@ impl Server {
         self.fork_workers()
     }
 
-    /// Waits until something happens. Monitors and workers come before signals, so that what a process said last is
-    /// heard before its end is taken.
+    /// Waits for an event. Monitors and workers come before signals, so that the last message of a process is read
+    /// before its exit is processed.
     fn wait(&self) -> Vec<Ready> {
         let mut set = PollSet::default();
         for (name, connection) in self.monitors.connections() {
@@ -243,17 +243,17 @@ impl Server {
         let (autostart, tidiness) = (self.autostart.deadline(), self.tidiness.deadline());
         let deadlines = [self.policy.deadline(), self.workers.deadline(), autostart, tidiness, module];
         let left = deadlines.into_iter().flatten().min().map(|deadline| deadline.saturating_sub(now()));
-        // While a worker is at work, its end or the next client is near.
+        // While a worker is busy, its end or the next client is likely soon.
         let ready =
             if self.workers.is_at_work() { set.wait(timeout(left)) } else { set.sleep(timeout(left)) };
         ready.unwrap_or_else(|errno| {
-            // ENOMEM: the next turn may find some.
+            // ENOMEM: the next attempt may succeed.
             log::error!("poll: {errno}");
             Vec::new()
         })
     }
 
-    /// What is due without any event.
+    /// Performs the actions that are due.
     fn take_deadlines(&mut self) {
         if self.autostart.deadline().is_some_and(|deadline| deadline <= now()) {
             for event in self.autostart.tick() {
@@ -268,7 +268,7 @@ impl Server {
         }
     }
 
-    /// Has a worker forked for every task that waits. In the child, what comes back is the worker's assignment.
+    /// Forks a worker for every pending task. In the child, returns the worker's assignment.
     fn fork_workers(&mut self) -> ControlFlow<Outcome> {
         loop {
             match self.workers.fork_next() {
@@ -299,10 +299,10 @@ impl Server {
                 libc::SIGHUP => self.reload(),
                 _ => {
                     log::info!("supervisor ends; containers keep running");
-                    // Nobody finds the socket from now on; who has connected already sees the connection end. The
-                    // lock comes second: the socket that the next one makes is not ours to remove.
+                    // The socket is removed first: no client can connect, and connected ones see the connection end.
+                    // The lock is released second: a new supervisor's socket must not be removed here.
                     let _ = std::fs::remove_file(self.paths.supervisor_socket());
-                    // One that has just taken a client, and has said so, is no standby any more.
+                    // A worker that has just accepted a client and reported it is no longer the standby worker.
                     let events = self.workers.hear_standby();
                     self.take_worker_events(events)?;
                     self.workers.kill_standby();
@@ -316,7 +316,7 @@ impl Server {
         ControlFlow::Continue(())
     }
 
-    /// Takes every child that has ended.
+    /// Processes the exit of every child that has ended.
     fn reap(&mut self) -> ControlFlow<Outcome> {
         while let Some(events) = self.workers.reap() {
             self.take_worker_events(events)?;
@@ -332,9 +332,9 @@ impl Server {
                 self.autostart.configure(settings);
                 sinks::take_role(Role::daemon(&settings, &self.paths.supervisor_log(), self.foreground));
                 self.workers.outdate();
-                log::info!("supervisor.ini was read again");
+                log::info!("supervisor.ini was reloaded");
             }
-            Err(error) => log::error!("{error}; nothing was changed"),
+            Err(error) => log::error!("{error}; the settings are unchanged"),
         }
     }
 
@@ -420,13 +420,13 @@ impl Server {
         }
     }
 
-    /// A start of the policy's has ended.
+    /// A start by the policy has ended.
     fn start_ended(&mut self, name: &Name, done: bool) {
         if let Some(event) = self.monitors.watch(name) {
             self.take_monitor_event(event);
         }
         if done && !self.monitors.has(name) {
-            // It ran, and ended before anybody could watch.
+            // It was running, and ended before it could be connected.
             let event = self.monitors.gone(name, None);
             self.take_monitor_event(event);
         }
@@ -434,7 +434,7 @@ impl Server {
         self.decide(PolicyEvent::StartEnded(name.clone(), running, restart));
     }
 
-    /// What the configuration says now. One that is gone or broken restarts nothing.
+    /// The current restart policy in the configuration. A deleted or invalid one restarts nothing.
     fn restart_policy(&self, name: &Name) -> RestartPolicy {
         Config::load(&self.paths.container_ini(name), name)
             .map_or(RestartPolicy::No, |config| config.container.restart)
@@ -447,7 +447,7 @@ impl Server {
         }
     }
 
-    /// Lets the policy take an event, and has done what it says.
+    /// Passes an event to the policy and performs its actions.
     fn decide(&mut self, event: PolicyEvent) {
         for action in self.policy.on(now(), event) {
             self.workers.employ(match action {
@@ -460,7 +460,7 @@ impl Server {
         }
     }
 
-    /// Brings what follows from everything else up to date: the list of those who wait, wakelocks, the module's line.
+    /// Updates the derived state: the list of waiting containers, wakelocks, the module's description.
     fn update(&mut self) {
         self.autostart.remember();
         let waiting: BTreeSet<Name> = self.autostart.waiting().into_iter().map(|(name, _)| name).collect();

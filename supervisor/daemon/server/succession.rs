@@ -1,7 +1,8 @@
-//! How the running supervisor leaves its place to another program, and how that one takes it.
+//! How the running supervisor executes another program in its place, and how that program takes over.
 //!
-//! The process, its lock, its socket and its children stay; see `handover` for what goes along. Clients that connect
-//! meanwhile wait in the socket's queue. Monitors are found again as after a crash, by their control sockets.
+//! The process, its lock, its socket and its children are kept; see `handover` for the transferred state. Clients that
+//! connect in the meantime wait in the socket's queue. Monitors are reconnected as after a crash, through their control
+//! sockets.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
@@ -19,10 +20,10 @@ use crate::sys::descriptor::adopt;
 use crate::worker::protocol::FromSupervisor;
 
 impl Server {
-    /// Takes the place of the program before, in the same process: the lock, the socket and the children stay.
+    /// Takes over from the previous program in the same process: the lock, the socket and the children are kept.
     ///
     /// # Errors
-    /// What is in the way; the place is empty then.
+    /// On any failure; there is then no supervisor.
     pub fn succeed(paths: Paths, state: State, foreground: bool) -> Result<Self> {
         let (listener, lock) = (adopt(state.listener), adopt(state.lock));
         let mut server = Self::assemble(paths, listener, lock, foreground)?;
@@ -36,14 +37,14 @@ impl Server {
         server.policy.limit(server.settings.start_parallel);
         server.autostart.resume(state.pending, state.guard);
         server.asker = Some(Pid::from_raw(state.asker));
-        log::info!("supervisor {} takes the place", env!("CARGO_PKG_VERSION"));
+        log::info!("supervisor {} takes over", env!("CARGO_PKG_VERSION"));
         Ok(server)
     }
 
-    /// Becomes another program. Returns only when that did not work, and then everything goes on as before.
+    /// Executes another program. Returns only on failure, and then the supervisor continues unchanged.
     pub(super) fn hand_over(&mut self, asker: Pid, program: &OwnedFd) {
         self.workers.dismiss_standby();
-        log::info!("supervisor {} leaves its place to another program", env!("CARGO_PKG_VERSION"));
+        log::info!("supervisor {} executes another program", env!("CARGO_PKG_VERSION"));
         let Some(lock) = &self.lock else { return };
         let (pending, guard) = self.autostart.hand_over();
         let mut state = State {

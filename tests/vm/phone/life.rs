@@ -129,7 +129,7 @@ fn update_while_it_runs(phone: &mut Phone) {
     let program = "stat -L -c %i $(readlink -f $(which ds))";
     let before = phone.root(program).succeeds();
     let said = phone.run("manager install /mnt/vm/ds.zip").succeeds();
-    assert!(said.contains("Running containers go on"), "{said}");
+    assert!(said.contains("Running containers are not affected"), "{said}");
     assert_eq!(phone.pid("debian"), pid, "nothing was disturbed");
     assert_eq!(phone.root(program).succeeds(), before);
     // No manager flushes what it installs; Android does so every few seconds.
@@ -144,12 +144,12 @@ fn update_while_it_runs(phone: &mut Phone) {
 /// The boot above was the first after a crash; after the second, the container does not start by itself.
 fn two_crashes_are_enough(phone: &mut Phone) {
     phone.crash();
-    phone.wait_for("ds list | grep '^debian' | grep -q 'the machine went down twice'");
+    phone.wait_for("ds list | grep '^debian' | grep -q 'the machine crashed twice'");
     assert!(!phone.root("ds list").succeeds().contains("running"));
     phone.wait_for(&format!("grep '^description=' {MODULE}/module.prop | grep -q debian"));
     // The user says so; the file system is whole in spite of all.
     phone.root("ds set debian autostart=yes").succeeds();
-    assert!(!phone.root("ds list").succeeds().contains("went down"));
+    assert!(!phone.root("ds list").succeeds().contains("crashed"));
     phone.root("ds start debian && ds run debian -- cat /etc/debian_version").succeeds();
 }
 
