@@ -50,7 +50,7 @@ enum Ready {
 
 impl Monitor {
     /// Stays with the container until it has ended for good; the exit code of the monitor.
-    pub(super) fn live(mut self) -> i32 {
+    pub(super) fn live(mut self: Box<Self>) -> i32 {
         self.booted();
         loop {
             // From the last viewer to the first, so that removing one leaves the others where they are.
@@ -277,7 +277,7 @@ impl Monitor {
     }
 
     /// Leaves nothing behind but the record of how it ended. The connections end with the process, last of all.
-    fn end(mut self, exit: &Exit) -> i32 {
+    fn end(mut self: Box<Self>, exit: &Exit) -> i32 {
         let name = self.config.name.clone();
         let _ = fault::point("ended");
         self.cgroup.kill();
