@@ -13,6 +13,7 @@ use seccompiler::BpfProgram;
 use super::clients::Client;
 use super::console::Console;
 use super::early::Early;
+use super::name_servers::Follower;
 use super::notify::Notify;
 use super::protocol::{self, Answer, Devices, Exit, Report, State, Status};
 use super::readiness::Sign;
@@ -67,6 +68,8 @@ pub(super) struct Monitor {
     /// Its place in a network, if it has one of its own.
     pub(super) network: Option<Attachment>,
     pub(super) notify: Option<Notify>,
+    /// What hears of other name servers.
+    pub(super) follower: Option<Follower>,
     pub(super) console: Console,
     /// The other side of files inside that programs wait on ([`crate::mount::op::Operation::Silence`]).
     pub(super) silent: Option<OwnedFd>,
@@ -134,7 +137,6 @@ impl Monitor {
             let _ = socket::send(report, &Report::Warning(warning), &[]);
         }
         let writers = writers(tree.root(), &config);
-        let filters = crate::privilege::compile(&plan.filters)?;
         let notify = if plan.notifies { Some(Notify::listen(&paths.notify(&config.name))?) } else { None };
         fault::point("notified")?;
         Ok(Self {
@@ -143,14 +145,15 @@ impl Monitor {
             once,
             paths,
             host,
+            filters: crate::privilege::compile(&plan.filters)?,
             plan,
-            filters,
             writers,
             tree,
             proc,
             cgroup,
             network: None,
             notify,
+            follower: None,
             silent: None,
             signals,
             listener,
