@@ -9,16 +9,18 @@ use super::assignments;
 use super::state::existing;
 use crate::cli;
 use crate::config::Config;
-use crate::config::value::Name;
 use crate::container::Lock;
 use crate::daemon::guard;
+use crate::durable;
 use crate::exit::ExitCode;
+use crate::network;
 use crate::worker::Env;
 
 /// Longest text that becomes a configuration file, bytes.
 const LONGEST: u64 = 1 << 20;
 
-/// Writes or only checks the new values; they take effect at the next start of the container.
+/// Writes or only checks the new values; they take effect at the next start of the container, those of its published
+/// ports and of who reaches it at once.
 ///
 /// # Errors
 /// If there is no such container or key, or a value is not valid; nothing is then changed.
@@ -35,22 +37,22 @@ pub fn run(arguments: &cli::Set, env: &Env) -> Result<ExitCode> {
         return Ok(ExitCode::Done);
     }
     let _lock = Lock::take_for(env, &name)?;
-    if let Some(text) = text {
-        Config::replace(&file, &name, &text, true)?;
-        forgive(env, &name);
-        return Ok(ExitCode::Done);
+    let before = durable::read(&file, u64::MAX).with_context(|| format!("read {}", file.display()))?;
+    let config = match &text {
+        Some(text) => Config::replace(&file, &name, text, true)?,
+        None => Config::edit(&file, &name, &settings)?,
+    };
+    if let Err(error) = network::follow(&env.paths, &config) {
+        // Its network goes on as it was, and so does its configuration.
+        durable::write(&file, &before, 0o600).with_context(|| format!("write {}", file.display()))?;
+        return Err(error);
     }
-    Config::edit(&file, &name, &settings)?;
     let autostart = |key: &str| key.trim_start_matches("container.") == "autostart";
-    if settings.iter().any(|(key, _)| autostart(key)) {
-        forgive(env, &name);
+    if text.is_some() || settings.iter().any(|(key, _)| autostart(key)) {
+        // A user who sets this has presumably fixed the cause.
+        guard::forgive(&env.paths, &name);
     }
     Ok(ExitCode::Done)
-}
-
-/// Whoever says so has seen to what was wrong.
-fn forgive(env: &Env, name: &Name) {
-    guard::forgive(&env.paths, name);
 }
 
 /// The text that is to be the whole configuration, if one is given.

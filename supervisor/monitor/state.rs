@@ -13,6 +13,7 @@ use seccompiler::BpfProgram;
 use super::clients::Client;
 use super::console::Console;
 use super::early::Early;
+use super::name_servers::Follower;
 use super::notify::Notify;
 use super::protocol::{self, Answer, Devices, Exit, Report, State, Status};
 use super::readiness::Sign;
@@ -24,6 +25,7 @@ use crate::child::android;
 use crate::config::{Config, Once, Seeding};
 use crate::fault;
 use crate::host::Host;
+use crate::network::Attachment;
 use crate::paths::Paths;
 use crate::peer::PidNamespace;
 use crate::plan::devices::Enforcement;
@@ -63,7 +65,11 @@ pub(super) struct Monitor {
     pub(super) tree: Tree,
     pub(super) proc: OwnedFd,
     pub(super) cgroup: Cgroup,
+    /// Its place in a network, if it has one of its own.
+    pub(super) network: Option<Attachment>,
     pub(super) notify: Option<Notify>,
+    /// What hears of other name servers.
+    pub(super) follower: Option<Follower>,
     pub(super) console: Console,
     /// The other side of files inside that programs wait on ([`crate::mount::op::Operation::Silence`]).
     pub(super) silent: Option<OwnedFd>,
@@ -131,23 +137,23 @@ impl Monitor {
             let _ = socket::send(report, &Report::Warning(warning), &[]);
         }
         let writers = writers(tree.root(), &config);
-        let filters = crate::privilege::compile(&plan.filters)?;
         let notify = if plan.notifies { Some(Notify::listen(&paths.notify(&config.name))?) } else { None };
         fault::point("notified")?;
-        let console = Console::new(paths.console_log(&config.name));
         Ok(Self {
+            console: Console::new(paths.console_log(&config.name)),
             config,
             once,
             paths,
             host,
+            filters: crate::privilege::compile(&plan.filters)?,
             plan,
-            filters,
             writers,
             tree,
             proc,
             cgroup,
+            network: None,
             notify,
-            console,
+            follower: None,
             silent: None,
             signals,
             listener,
@@ -209,7 +215,7 @@ impl Monitor {
             devices: Some(self.devices()),
             volatile: self.config.container.volatile,
             network: self.config.network.mode.to_string(),
-            addresses: Vec::new(),
+            addresses: self.network.as_ref().map(Attachment::addresses).unwrap_or_default(),
             last_exit: self.last_exit.clone(),
             ends_within_s: self.ends_within_s(),
         }
