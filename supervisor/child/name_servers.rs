@@ -1,8 +1,8 @@
-//! The name servers of a container: /etc/resolv.conf, or what systemd-resolved takes in its place. resolv.conf(5),
+//! The name servers of a container: /etc/resolv.conf, or the configuration of systemd-resolved. resolv.conf(5),
 //! resolved.conf(5).
 //!
-//! Found out at each boot. Nothing is written into the tree: the file is in /run and covers the tree's own, if that has
-//! no servers or is told to give way.
+//! Determined at each boot. Nothing is written into the tree: the file is in /run and is mounted over the tree's own
+//! file, if that has no servers or the configuration says so.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -16,14 +16,14 @@ use crate::mount::op::Operation;
 use crate::rootfs::files::{RESOLV_CONF, RESOLVED_ENABLED, RESOLVED_WANTED};
 use crate::rootfs::root::Root;
 
-/// Answers when the machine's network names no server.
+/// Used if the machine's network provides no server.
 const FALLBACK: [&str; 2] = ["1.1.1.1", "8.8.8.8"];
-/// Bytes of the host's file that are read.
+/// Maximum size of the host's file, in bytes.
 const LIMIT: u64 = 64 << 10;
-/// More servers than this, resolvers do not ask.
+/// Resolvers use at most this number of servers.
 const MOST: usize = 3;
 
-/// The steps that give a container its name servers.
+/// The steps that configure the name servers of a container.
 pub(super) fn operations(config: &Config, host: &Host, root: &Root) -> Vec<Operation> {
     if config.network.mode == NetworkMode::None {
         return Vec::new();
@@ -32,19 +32,20 @@ pub(super) fn operations(config: &Config, host: &Host, root: &Root) -> Vec<Opera
     steps(&config.network.dns, root, host.android, &own)
 }
 
-/// `own` finds the servers of the machine's network.
+/// `own` determines the servers of the machine's network.
 fn steps(wanted: &NameServers, root: &Root, android: bool, own: &dyn Fn() -> Vec<IpAddr>) -> Vec<Operation> {
     let servers = match wanted {
         NameServers::No => return Vec::new(),
         NameServers::These(servers) => shown(servers),
-        // A file with servers holds. A phone's change with its network, and no image knows them.
+        // A file with servers is kept. On a phone the servers change with the network, so no image can contain them.
         NameServers::Auto if !android && has_servers(root) => return Vec::new(),
         NameServers::Auto => shown(&own()),
     };
     let lines: String = servers.iter().map(|server| format!("nameserver {server}\n")).collect();
     match root.read_link(RESOLV_CONF.path()).map(|link| absolute(&link)) {
         Some(path) if path.starts_with("/run/systemd/resolve") && resolved_runs(root) => {
-            // It writes that file itself, and takes its servers from here. Its own stub is no server for it.
+            // systemd-resolved writes that file itself, and reads its servers from here. Its own stub is not a server
+            // for it.
             let asked: Vec<_> =
                 servers.iter().filter(|server| !is_stub(server)).map(String::as_str).collect();
             if asked.is_empty() {
@@ -53,7 +54,7 @@ fn steps(wanted: &NameServers, root: &Root, android: bool, own: &dyn Fn() -> Vec
             let text = format!("[Resolve]\nDNS={}\n", asked.join(" "));
             vec![file("/run/systemd/resolved.conf.d/50-droidspaces.conf", text)]
         }
-        // The image has it in /run, where nothing is yet.
+        // The image's file is in /run, which is empty at boot.
         Some(path) if path.starts_with("/run/") => vec![file(&path, lines)],
         Some(_) if root.resolve(RESOLV_CONF.path()).is_err() => Vec::new(),
         _ => vec![
@@ -70,7 +71,7 @@ fn shown(servers: &[IpAddr]) -> Vec<String> {
     servers.iter().take(MOST).map(ToString::to_string).collect()
 }
 
-/// The host's own servers. The address of its stub is as good inside, where the host's network is.
+/// The host's own servers. The address of its stub also works in a container with the host's network.
 fn of_host() -> Vec<IpAddr> {
     let text = durable::read(RESOLV_CONF.path(), LIMIT).unwrap_or_default();
     servers_in(&String::from_utf8_lossy(&text))
@@ -84,7 +85,7 @@ fn servers_in(text: &str) -> Vec<IpAddr> {
     text.lines().filter_map(server).collect()
 }
 
-/// The tree's own file names servers.
+/// The tree's own file contains name servers.
 fn has_servers(root: &Root) -> bool {
     root.read(RESOLV_CONF, LIMIT).is_ok_and(|text| !servers_in(&String::from_utf8_lossy(&text)).is_empty())
 }
@@ -98,7 +99,7 @@ fn is_stub(server: &str) -> bool {
     server == "127.0.0.53" || server == "127.0.0.54"
 }
 
-/// Where a link in /etc leads, by its words alone.
+/// The target of a link in /etc, resolved only by its text.
 fn absolute(link: &Path) -> String {
     let mut parts: Vec<&str> = Vec::new();
     let from = Path::new("/etc").join(link);
