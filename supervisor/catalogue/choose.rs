@@ -338,8 +338,8 @@ mod tests {
     fn what_is_not_there_is_answered_with_what_is() {
         assert!(chosen("debain", "20260821").contains("did you mean 'debian'?"));
         let text = chosen("debian:99", "20260821");
-        assert!(text.starts_with("debian has no release '99'; there are forky/14, trixie/13,"), "{text}");
-        assert!(chosen("debian:13:desktop", "20260821").contains("there are default, cloud"));
+        assert!(text.starts_with("debian has no release '99'; available: forky/14, trixie/13,"), "{text}");
+        assert!(chosen("debian:13:desktop", "20260821").contains("available: default, cloud"));
         let images = catalogue("20260821");
         let error = Query::parse("debian").unwrap().select(&images, "riscv64").unwrap_err().to_string();
         assert!(error.contains("only for amd64, arm64; use --arch"), "{error}");

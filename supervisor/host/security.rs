@@ -81,10 +81,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn filters_awake_and_asleep_are_told_apart() {
+    fn active_and_inactive_filters_are_distinguished() {
         let shown = |text: &str| Seccomp::from_status(text).to_string();
         assert_eq!(shown("Name:\tsh\nSeccomp:\t0\nSeccomp_filters:\t0\n"), "none");
-        assert_eq!(shown("Seccomp:\t0\nSeccomp_filters:\t1\n"), "1 asleep");
+        assert_eq!(shown("Seccomp:\t0\nSeccomp_filters:\t1\n"), "1 inactive");
         assert_eq!(shown("Seccomp:\t2\nSeccomp_filters:\t3\n"), "mode 2, 3 filters");
         assert_eq!(shown(""), "none");
     }

@@ -209,7 +209,7 @@ impl Monitor {
         match self.reload() {
             Ok(()) => {}
             Err(error) => {
-                log::warn!("{}: the previous configuration remains in effect: {error:#}", self.config.name)
+                log::warn!("{}: the previous configuration remains in effect: {error:#}", self.config.name);
             }
         }
         fault::point("rebooting")?;

@@ -1,4 +1,4 @@
-//! The device nodes of a container's /dev.
+//! The device nodes of a container's /dev. Owns their table; creates nothing.
 //!
 //! Numbers are those of Documentation/admin-guide/devices.txt in the kernel sources.
 

@@ -1,4 +1,4 @@
-//! Passwords in /etc/shadow of a tree: shadow(5), crypt(5).
+//! Passwords in /etc/shadow of a tree: shadow(5), crypt(5). Owns the change of one line; keeps all others.
 
 use anyhow::{Context, Result, ensure};
 use sha_crypt::{PasswordHasher, ShaCrypt};
@@ -6,13 +6,13 @@ use sha_crypt::{PasswordHasher, ShaCrypt};
 use super::files::SHADOW;
 use super::root::Root;
 
-/// The most bytes of /etc/shadow.
+/// Maximum size of /etc/shadow, in bytes.
 const MOST: u64 = 1 << 20;
 
-/// Gives an account this password.
+/// Sets the password of an account.
 ///
 /// # Errors
-/// When there is no such account, or /etc/shadow cannot be written.
+/// If there is no such account, or /etc/shadow cannot be written.
 pub fn set(root: &Root, account: &str, password: &str) -> Result<()> {
     let text = root.read(SHADOW, MOST).context("read /etc/shadow")?;
     let text = String::from_utf8(text).context("/etc/shadow is not text")?;
@@ -23,7 +23,7 @@ pub fn set(root: &Root, account: &str, password: &str) -> Result<()> {
     root.replace(SHADOW, changed.unwrap_or_default().as_bytes(), 0o640)
 }
 
-/// The text with another hash for one account; none when the account is not there.
+/// The text with another hash for one account; `None` if the account does not exist.
 fn change(text: &str, account: &str, hash: &str) -> Option<String> {
     let mut found = false;
     let lines: Vec<String> = text

@@ -309,7 +309,7 @@ mod tests {
         case.write("hosts", &with_a_line);
         assert_eq!(case.seed(Manner::Lasting), Report::default(), "all is there that shall be");
         case.write("hosts", "127.0.0.1 localhost\n");
-        let told = vec!["/etc/hosts was changed by hand and is left as it is".to_owned()];
+        let told = vec!["/etc/hosts was edited by the user and is kept".to_owned()];
         assert_eq!(case.seed(Manner::Lasting).warnings, told);
         assert_eq!(case.seed(Manner::Lasting).warnings, Vec::<String>::new());
         case.facts.hostname = "web".into();

@@ -1,6 +1,6 @@
-//! Archives that hold a tree below one directory: what is below becomes the tree.
+//! Archives with a tree below one directory: moves the content of the directory up.
 //!
-//! Works on descriptors of a tree that was just unpacked: nothing is followed, nothing outside is named.
+//! Works on descriptors of a newly unpacked tree: it follows no link and addresses nothing outside.
 
 use std::ffi::CString;
 use std::os::fd::AsFd;
@@ -17,15 +17,15 @@ use crate::call;
 use crate::rootfs::root::{Root, file_type};
 use nix::sys::stat::SFlag;
 
-/// What a tree of a system has at its top, one of them at least.
+/// Directories at the top of a system; at least one must exist.
 pub(super) const OF_A_SYSTEM: [&str; 4] = ["etc", "usr", "bin", "sbin"];
-/// The name that the directory has meanwhile; an archive that has it, too, fails.
+/// The temporary name of the directory; an archive that also contains it is refused.
 const ASIDE: &str = ".ds-top";
 
-/// If the tree is nothing but one directory that holds a system, moves everything in it up; its name.
+/// If the tree contains only one directory and that contains a system, moves its content up; returns its name.
 ///
 /// # Errors
-/// What the calls answer.
+/// If a system call fails.
 pub fn hoist(root: &Root) -> Result<Option<String>> {
     let top = open(root.directory(), c".")?;
     let names = entries(&top)?;
@@ -42,7 +42,7 @@ pub fn hoist(root: &Root) -> Result<Option<String>> {
     }
     // Moving changes its time.
     let status = call!(fstat(&inner), "stat")?;
-    // Something in it may have its name.
+    // An entry in it may have the same name.
     call!(renameat(&top, only.as_c_str(), &top, ASIDE), "rename")?;
     for name in entries(&inner)? {
         call!(

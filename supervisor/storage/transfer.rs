@@ -1,6 +1,6 @@
-//! One tree into another, as an archive that is never written: what belongs to an archive belongs to the copy.
+//! Copies one tree into another, as an archive in a pipe: the copy contains exactly what an archive contains.
 //!
-//! A child packs into a pipe what this process unpacks, so that both work at a time. fork(2), pipe(2).
+//! A child packs into a pipe and this process unpacks it, so that both work in parallel. fork(2), pipe(2).
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -21,15 +21,15 @@ use crate::rootfs::root::Root;
 use crate::storage::job::Reporter;
 use crate::sys::process::{Fork, exit_immediately, fork, set_parent_death_signal};
 
-/// What the pipe between them holds at most, bytes; the kernel may refuse so much, and then it holds less.
+/// Size of the pipe in bytes; if the kernel refuses it, the default is used.
 const PIPE: i32 = 1 << 20;
-/// Differences that are named.
+/// Maximum number of differences in a message.
 const NAMED: usize = 3;
 
-/// Copies the tree `from` into the empty tree `to`; `progress` is told the bytes written.
+/// Copies the tree `from` into the empty tree `to`; `progress` receives the number of written bytes.
 ///
 /// # Errors
-/// What cannot be read or written, with its name.
+/// If a file cannot be read or written, with its name.
 pub fn transfer(from: &Root, to: &Root, reporter: &mut Reporter) -> Result<()> {
     let (reading, writing) = call!(pipe2(OFlag::O_CLOEXEC), "pipe2")?;
     let (complaint, complaining) = call!(pipe2(OFlag::O_CLOEXEC), "pipe2")?;
@@ -53,14 +53,14 @@ pub fn transfer(from: &Root, to: &Root, reporter: &mut Reporter) -> Result<()> {
     drop((writing, complaining));
     let mut stream = File::from(reading);
     let unpacked = unpack(&mut stream, to, &Rules::default(), &mut |done| reporter.progress(done));
-    // Whoever still packs gets EPIPE.
+    // The packing process gets EPIPE.
     drop(stream);
     let mut said = String::new();
     let heard = File::from(complaint).read_to_string(&mut said);
     while waitpid(child, None) == Err(Errno::EINTR) {}
     heard.context("read the messages of the packing process")?;
     let unpacked = match (unpacked, said.strip_prefix('\0')) {
-        // Packing fails when unpacking does, and the other way round: the one that began is the one to tell.
+        // If one side fails, the other one fails too: report the first error.
         (Err(error), Some(reason)) if reason.contains("EPIPE") || reason.contains("Broken pipe") => {
             return Err(error);
         }
@@ -73,10 +73,10 @@ pub fn transfer(from: &Root, to: &Root, reporter: &mut Reporter) -> Result<()> {
     reporter.finish(unpacked.bytes)
 }
 
-/// Makes sure that a copy is one.
+/// Verifies a copy.
 ///
 /// # Errors
-/// In what they differ.
+/// The differences.
 pub fn verify(from: &Root, to: &Root, reporter: &mut Reporter) -> Result<()> {
     let differences = compare(from, to, &mut |done| reporter.progress(done))?;
     if differences.is_empty() {

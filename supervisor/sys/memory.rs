@@ -1,18 +1,18 @@
-//! Sleeping without holding memory: malloc_trim(3), poll(2).
+//! Sleeping with little memory: malloc_trim(3), poll(2).
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollTimeout, poll};
 
-/// How long nothing happens before a process counts as asleep, milliseconds.
+/// How long a process must be idle before it releases memory, in milliseconds.
 const QUIET: u16 = 200;
 
-/// poll(2), for a process that may sleep for days: when nothing has come for a while, it first gives back the part of
-/// its heap that only the past needed. The pages of the program itself are the kernel's to drop: they are a file's.
+/// poll(2) for a process that may sleep for days: after a short idle time, it returns unused heap memory to the kernel.
+/// The kernel can drop the pages of the program itself, since they belong to a file.
 ///
 /// # Errors
-/// What poll(2) answers.
+/// If poll(2) fails.
 pub fn sleep(polled: &mut [PollFd<'_>], timeout: PollTimeout) -> Result<libc::c_int, Errno> {
-    // A negative limit is none.
+    // A negative timeout is infinite.
     if (0..=i32::from(QUIET)).contains(&i32::from(timeout)) {
         return poll(polled, timeout);
     }

@@ -13,16 +13,16 @@ use nix::unistd::Pid;
 
 use super::{check, descriptor, unsupported};
 
-/// Which side of a fork this is.
+/// The parent or the child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fork {
-    /// The new process.
+    /// The child.
     Child,
-    /// The old one, with the new one's id.
+    /// The parent, with the child's id.
     Parent(Pid),
 }
 
-/// Number of threads of this process: the links of /proc/self/task less `.` and `..`; 1 where /proc cannot tell.
+/// Number of threads of this process: the links of /proc/self/task without `.` and `..`; 1 if /proc is not available.
 fn threads() -> libc::nlink_t {
     stat("/proc/self/task").map_or(1, |status| status.st_nlink.saturating_sub(2))
 }
@@ -34,7 +34,7 @@ fn refuse_threads() -> Result<(), Errno> {
 /// A copy of this process, fork(2).
 ///
 /// # Errors
-/// EDEADLK when this process has more than one thread, otherwise what fork(2) answers.
+/// EDEADLK when this process has more than one thread, or if fork(2) fails.
 pub fn fork() -> Result<Fork, Errno> {
     refuse_threads()?;
     // SAFETY: there is no second thread that could hold a lock in the child.
@@ -66,18 +66,18 @@ const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 /// A new process in new namespaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cloned {
-    /// Which side this is.
+    /// The parent or the child.
     pub side: Fork,
-    /// Whether the child was born in the cgroup asked for; if not it has to move itself.
+    /// Whether the child was created in the requested cgroup; otherwise it must join it.
     pub in_cgroup: bool,
 }
 
-/// A copy of this process in new namespaces (`flags`: `CLONE_NEW*` only), born in a version 2 cgroup if one is
+/// A copy of this process in new namespaces (`flags`: `CLONE_NEW*` only), created in a version 2 cgroup if one is
 /// given: clone3(2) (5.3, CLONE_INTO_CGROUP 5.7), else clone(2).
 ///
 /// # Errors
-/// EDEADLK when this process has more than one thread, EOPNOTSUPP or EBUSY for a group that takes no processes, otherwise
-/// what the kernel answers.
+/// EDEADLK if this process has more than one thread, EOPNOTSUPP or EBUSY for a group that accepts no processes; if the
+/// call fails.
 pub fn clone(flags: libc::c_int, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned, Errno> {
     refuse_threads()?;
     let namespaces = u64::from(flags.unsigned_abs());
@@ -91,8 +91,8 @@ pub fn clone(flags: libc::c_int, cgroup: Option<BorrowedFd<'_>>) -> Result<Clone
         };
         match clone3(&arguments) {
             Ok(side) => return Ok(Cloned { side, in_cgroup: true }),
-            // E2BIG: a kernel whose structure ends before `cgroup`; EINVAL: it has no such flag. EOPNOTSUPP is about
-            // the group.
+            // E2BIG: the kernel's structure ends before `cgroup`; EINVAL: it lacks the flag. EOPNOTSUPP is about the
+            // group.
             Err(Errno::ENOSYS | Errno::E2BIG | Errno::EINVAL) => {}
             Err(errno) => return Err(errno),
         }
@@ -127,7 +127,8 @@ fn side(pid: libc::c_long) -> Result<Fork, Errno> {
     }
 }
 
-/// A descriptor of a process that stays that process's, pidfd_open(2) (5.3). Readable once it has ended.
+/// A descriptor of a process that never refers to another one, pidfd_open(2) (5.3). Readable once the process has
+/// ended.
 ///
 /// # Errors
 /// ESRCH when there is no such process, ENOSYS before 5.3.
@@ -146,10 +147,10 @@ pub fn setns(target: BorrowedFd<'_>, flags: libc::c_int) -> Result<(), Errno> {
     check(libc::c_long::from(unsafe { libc::setns(target.as_raw_fd(), flags) })).map(drop)
 }
 
-/// Signals a real-time or ordinary signal by number; nix's enumeration has no real-time signals. kill(2).
+/// Sends a real-time or ordinary signal by number; nix's enumeration has no real-time signals. kill(2).
 ///
 /// # Errors
-/// What kill(2) answers.
+/// If kill(2) fails.
 pub fn kill(pid: Pid, signal: libc::c_int) -> Result<(), Errno> {
     // SAFETY: plain integers.
     check(libc::c_long::from(unsafe { libc::kill(pid.as_raw(), signal) })).map(drop)
@@ -158,15 +159,15 @@ pub fn kill(pid: Pid, signal: libc::c_int) -> Result<(), Errno> {
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// By itself, with this code.
+    /// It exited with this code.
     Exited(u8),
-    /// By a signal, real-time ones included.
+    /// This signal killed it; includes real-time signals.
     Signalled(u8),
 }
 
-/// Takes the end of a child, `None` for any child, if one has ended: waitpid(2) with WNOHANG.
+/// Reaps a child, or any child for `None`, if it has ended: waitpid(2) with WNOHANG.
 ///
-/// nix's own reports an error for a child that a real-time signal ended, and its status would be lost.
+/// nix's own function returns an error for a child that a real-time signal killed, and its status would be lost.
 ///
 /// # Errors
 /// ECHILD when there is no such child.
@@ -189,35 +190,34 @@ pub fn reap(child: Option<Pid>) -> Result<Option<(Pid, Ended)>, Errno> {
     })
 }
 
-/// Whether the working directory is inside this process's root, getcwd(2): the kernel's path of one that is not begins
-/// with `(unreachable)`. The C library's function hides that.
+/// Whether the working directory is inside this process's root, getcwd(2): otherwise the kernel's path begins with
+/// `(unreachable)`. The C library's function hides that.
 ///
 /// # Errors
-/// ENOENT when the directory was deleted, otherwise what the kernel answers.
+/// ENOENT when the directory was deleted, or another error.
 pub fn working_directory_is_inside() -> Result<bool, Errno> {
-    // PATH_MAX; on the stack, since this is asked between fork and execve.
+    // PATH_MAX; on the stack, because this is called between fork and execve.
     let mut path = [0_u8; 4096];
     // SAFETY: the buffer is valid for its whole length, which is passed.
     check(unsafe { libc::syscall(libc::SYS_getcwd, path.as_mut_ptr(), path.len()) })?;
     Ok(path[0] == b'/')
 }
 
-/// Asks for `signal` when the parent ends, PR_SET_PDEATHSIG. The caller has to check afterwards that the
-/// parent is still there.
+/// Requests `signal` when the parent ends, PR_SET_PDEATHSIG. The caller must check afterwards that the parent is alive.
 ///
 /// # Errors
-/// What prctl(2) answers.
+/// If prctl(2) fails.
 pub fn set_parent_death_signal(signal: Signal) -> Result<(), Errno> {
     prctl::set_pdeathsig(signal)
 }
 
-/// Ends this process at once: no destructor, no buffer of the parent's flushed twice. _exit(2).
+/// Ends this process immediately: runs no destructor and flushes no inherited buffer. _exit(2).
 pub fn exit_immediately(code: i32) -> ! {
     // SAFETY: _exit does not return and touches nothing.
     unsafe { libc::_exit(code) }
 }
 
-/// Runs `work` in a copy of this process that has one thread, for tests of what forks: libtest itself has many.
+/// Runs `work` in a copy of this process with one thread, for tests that fork: libtest itself has several.
 ///
 /// # Errors
 /// What `work` returns, or that it panicked.
