@@ -3,7 +3,7 @@
 //! Owns the handling of interrupted calls, expired deadlines and errors of a descriptor. Makes no decisions.
 
 use std::os::fd::BorrowedFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::Result;
 use nix::errno::Errno;
@@ -82,6 +82,26 @@ pub fn timeout(left: Option<Duration>) -> PollTimeout {
 /// If poll(2) fails, including EINTR.
 pub fn wait_for_input(descriptor: BorrowedFd<'_>, timeout: PollTimeout) -> Result<bool> {
     Ok(poll(&mut [PollFd::new(descriptor, PollFlags::POLLIN)], timeout)? > 0)
+}
+
+/// The timeout until a point in time, or for ever.
+#[must_use]
+pub fn timeout_until(deadline: Option<Instant>) -> PollTimeout {
+    timeout(deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())))
+}
+
+/// Waits until `descriptor` has input, an error or its end, whatever signals come meanwhile; `false` when the deadline
+/// passes first.
+///
+/// # Errors
+/// If poll(2) fails.
+pub fn wait_until(descriptor: BorrowedFd<'_>, deadline: Instant) -> Result<bool> {
+    loop {
+        match wait_for_input(descriptor, timeout_until(Some(deadline))) {
+            Err(Errno::EINTR) => {}
+            other => return other,
+        }
+    }
 }
 
 /// Whether one of these events, an error or a hangup is pending.

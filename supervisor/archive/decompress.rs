@@ -1,6 +1,6 @@
 //! The plain bytes of an archive, compressed or not.
 //!
-//! Decompression runs in a confined child ([`super::child`]), in parallel with the caller and without access to
+//! Decompression runs in a confined child ([`crate::confined`]), in parallel with the caller and without access to
 //! anything else. The caller must have one thread. Errors are reported at the end of the bytes.
 
 use std::fs::File;
@@ -10,8 +10,10 @@ use std::os::fd::OwnedFd;
 use anyhow::{Context, Result, bail, ensure};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
-use super::child::{Child, Confinement, Ended, large_pipe, start};
 use super::codec::{ENOUGH, FAULTS, Fault, Format, decode, recognise};
+use crate::confined::{Confinement, large_pipe, start};
+use crate::subprocess::Subprocess;
+use crate::sys::process::Ended;
 
 /// Maximum number of bytes after the end of the archive in its compressed stream: the rest of a tape block.
 const MOST_BEHIND: u64 = 64 << 20;
@@ -23,7 +25,7 @@ pub struct Stream {
     first: Vec<u8>,
     /// The source of the rest: the input itself, or the child.
     file: File,
-    child: Option<(Child, Format)>,
+    child: Option<(Subprocess, Format)>,
     /// The exit of the child.
     failed: Option<String>,
 }
@@ -100,13 +102,13 @@ impl Stream {
         if let Some((mut child, format)) = self.child.take() {
             let name = format.name();
             self.failed = match child.wait() {
-                Ok(Ended::With(0)) => None,
-                Ok(Ended::With(code)) => {
+                Ok(Ended::Exited(0)) => None,
+                Ok(Ended::Exited(code)) => {
                     let fault = FAULTS.get(usize::from(code) - 1);
                     let text = fault.map_or("data could not be decompressed", |fault| fault.text());
                     Some(format!("the {name} {text}"))
                 }
-                Ok(Ended::Killed(signal)) => Some(format!("decompression of {name} was killed by {signal}")),
+                Ok(killed) => Some(format!("decompression of {name} was killed by {killed}")),
                 Err(error) => Some(format!("{error:#}")),
             };
         }

@@ -6,7 +6,6 @@
 //! display or files on the host: callers pass streams and roots.
 
 pub mod acl;
-pub mod child;
 pub mod codec;
 pub mod compare;
 pub mod compress;

@@ -4,6 +4,7 @@ use anyhow::{Error, Result, bail};
 use ureq::http::Uri;
 
 use super::failure::Failure;
+use crate::config::value::is_loopback;
 
 /// Checks whether an address is permitted.
 ///
@@ -27,11 +28,6 @@ pub(super) fn check(uri: &Uri) -> Result<(), Failure> {
         Some("http") => Err(Failure::last(format!("{uri} is not encrypted; use https"))),
         _ => Err(Failure::last(format!("{uri} is not an https address"))),
     }
-}
-
-fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    bare == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// The target of a redirect. RFC 3986, 5.2, without the removal of dot segments, which servers do themselves.

@@ -46,25 +46,49 @@ pub(super) fn version2(
     Ok(Made { group, fresh })
 }
 
-/// Creates the groups of a version 1 hierarchy; the namespace root only if `payload`.
+/// Creates the groups of version 2, without controllers.
 ///
 /// # Errors
 /// If a system call fails.
-pub(super) fn version1(hierarchy: &Version1, base: &str, container: &str, payload: bool) -> Result<Group> {
+pub(super) fn bare2(hierarchy: &Version2, base: &str, container: &str) -> Result<Made> {
+    let top = Group::of(hierarchy.root.open(&hierarchy.mounted)?, &hierarchy.mounted);
+    let (_, group) = directories(&top, base, container)?;
+    let (_, fresh) = group.make(PAYLOAD)?;
+    Ok(Made { group, fresh })
+}
+
+/// Creates the group of a version 1 hierarchy with the limits.
+///
+/// # Errors
+/// If a system call fails.
+pub(super) fn version1(hierarchy: &Version1, base: &str, container: &str) -> Result<Group> {
     let top = Group::of(hierarchy.root.open(&hierarchy.mounted)?, &hierarchy.mounted);
     let (base, group) = directories(&top, base, container)?;
-    let lowest = if payload { Some(group.make(PAYLOAD)?.0) } else { None };
-    if hierarchy.controllers.iter().any(|name| name == "cpuset") {
-        // A new cpuset is empty and accepts no process until it has processors and memory nodes.
+    equip(hierarchy, &top, &[&base, &group])?;
+    Ok(group)
+}
+
+/// Creates the namespace root below the group of a version 1 hierarchy.
+///
+/// # Errors
+/// If a system call fails.
+pub(super) fn payload1(hierarchy: &Version1, group: &Group) -> Result<()> {
+    let (payload, _) = group.make(PAYLOAD)?;
+    equip(hierarchy, group, &[&payload])
+}
+
+/// Initialises a cpuset: a new one is empty and accepts no process until it has processors and memory nodes.
+fn equip(hierarchy: &Version1, above: &Group, levels: &[&Group]) -> Result<()> {
+    if hierarchy.has("cpuset") {
         let prefix = if hierarchy.noprefix { "" } else { "cpuset." };
         for file in ["cpus", "mems"].map(|file| format!("{prefix}{file}")) {
-            let value = top.read(&file).unwrap_or_default();
-            for level in [&base, &group].into_iter().chain(&lowest) {
+            let value = above.read(&file).unwrap_or_default();
+            for level in levels {
                 level.write(&file, value.trim_end())?;
             }
         }
     }
-    Ok(group)
+    Ok(())
 }
 
 fn directories(top: &Group, base: &str, container: &str) -> Result<(Group, Group)> {

@@ -9,6 +9,7 @@
 //! Operations on them use descriptors, cover every level, and have a timeout.
 
 mod create;
+mod devices;
 mod freezer;
 mod group;
 mod joining;
@@ -17,6 +18,7 @@ mod limits;
 mod remove;
 mod walk;
 
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -26,8 +28,10 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 
 use crate::config::Limits;
+use crate::fault;
 use crate::host::Hierarchies;
 use crate::plan::cgroups::Layout;
+use crate::plan::devices::{Enforcement, Policy, Rule};
 use freezer::Freezer;
 use group::{Group, PAYLOAD};
 pub use joining::{Joining, Leaf};
@@ -40,6 +44,17 @@ const ROUND: Duration = Duration::from_secs(2);
 /// The timeout for processes to stop or to resume.
 const FREEZING: Duration = Duration::from_secs(10);
 
+/// What the groups of a container are to be like.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// The version that the container sees.
+    pub layout: Layout,
+    /// Limits.
+    pub limits: &'a Limits,
+    /// Which devices its processes may use.
+    pub devices: &'a Policy,
+}
+
 /// The groups of one container.
 #[derive(Debug)]
 pub struct Cgroup {
@@ -49,6 +64,8 @@ pub struct Cgroup {
     freezer1: Option<usize>,
     /// Whether PID 1 may be cloned into the version 2 group.
     fresh: bool,
+    /// What enforces the device policy: never the system call filter, which is not of these groups.
+    devices: Enforcement,
     /// Whether the groups are removed when this is dropped; sessions only borrow them.
     owned: bool,
 }
@@ -62,12 +79,11 @@ impl Cgroup {
         hierarchies: &Hierarchies,
         base: &str,
         container: &str,
-        layout: Layout,
-        limits: &Limits,
+        wanted: Wanted<'_>,
         warnings: &mut Vec<String>,
     ) -> Result<Self> {
-        let mut cgroup =
-            Self { version2: None, version1: Vec::new(), freezer1: None, fresh: false, owned: true };
+        let mut cgroup = Self::none();
+        let Wanted { layout, limits, devices } = wanted;
         // In every hierarchy, visible or not: a container can mount any of them, and sees everything below the group
         // that it was in when its namespace was created (cgroup_namespaces(7)).
         if let Some(hierarchy) = &hierarchies.version2 {
@@ -76,6 +92,7 @@ impl Cgroup {
                 (cgroup.version2, cgroup.fresh) = (Some(made.group), made.fresh);
             }
         }
+        let mut unenforced = cgroup.enforce_by_program(devices);
         let limits = limits::table(limits);
         for hierarchy in &hierarchies.version1 {
             // A hierarchy that has no limits and is not visible needs no separate namespace root.
@@ -83,9 +100,16 @@ impl Cgroup {
                 !hierarchies.version2_has(row.controller)
                     && hierarchies.version1_with(row.controller) == Some(hierarchy)
             });
-            let payload = layout == Layout::Version1 || limited;
-            let made = create::version1(hierarchy, base, container, payload);
+            let made = create::version1(hierarchy, base, container);
             let Some(group) = required(made, false, &hierarchy.label(), warnings)? else { continue };
+            let mut payload = layout == Layout::Version1 || limited;
+            if hierarchy.has("devices") && cgroup.enforce_by_list(&group, devices, &mut unenforced) {
+                payload = true;
+            }
+            if payload {
+                let made = create::payload1(hierarchy, &group);
+                required(made, false, &hierarchy.label(), warnings)?;
+            }
             if hierarchy.has_freezer() {
                 cgroup.freezer1 = Some(cgroup.version1.len());
             }
@@ -96,7 +120,90 @@ impl Cgroup {
                 warnings.push(format!("limits.{} has no effect: {error:#}", row.key()));
             }
         }
+        if cgroup.devices == Enforcement::Nothing {
+            warnings.extend(unenforced.iter().map(|error| format!("device policy: {error:#}")));
+        }
         Ok(cgroup)
+    }
+
+    /// Makes groups for nothing but a device policy, where it can be enforced: for a container without limits and without
+    /// a view of control groups. Empty groups mean that it cannot.
+    ///
+    /// # Errors
+    /// If a group cannot be made.
+    pub fn for_devices(
+        hierarchies: &Hierarchies,
+        base: &str,
+        container: &str,
+        devices: &Policy,
+    ) -> Result<Self> {
+        let mut cgroup = Self::none();
+        if *devices == Policy::Everything {
+            return Ok(cgroup);
+        }
+        if let Some(hierarchy) = &hierarchies.version2 {
+            let made = create::bare2(hierarchy, base, container)?;
+            (cgroup.version2, cgroup.fresh) = (Some(made.group), made.fresh);
+        }
+        let mut unenforced = cgroup.enforce_by_program(devices);
+        if cgroup.devices == Enforcement::Nothing {
+            cgroup.remove()?;
+            (cgroup.version2, cgroup.owned) = (None, true);
+            if let Some(hierarchy) = hierarchies.version1_with("devices") {
+                let group = create::version1(hierarchy, base, container)?;
+                if cgroup.enforce_by_list(&group, devices, &mut unenforced) {
+                    create::payload1(hierarchy, &group)?;
+                }
+                cgroup.version1.push(group);
+            }
+        }
+        Ok(cgroup)
+    }
+
+    fn none() -> Self {
+        Self {
+            version2: None,
+            version1: Vec::new(),
+            freezer1: None,
+            fresh: false,
+            devices: Enforcement::Nothing,
+            owned: true,
+        }
+    }
+
+    /// What enforces the device policy.
+    #[must_use]
+    pub fn devices(&self) -> Enforcement {
+        self.devices
+    }
+
+    /// Attaches the program to the version 2 group; why that failed, where there is one.
+    fn enforce_by_program(&mut self, policy: &Policy) -> Option<anyhow::Error> {
+        let (Policy::Only(rules), Some(group)) = (policy, &self.version2) else { return None };
+        match fault::point("devices").and_then(|()| devices::attach(group, rules)) {
+            Ok(()) => self.devices = Enforcement::Program,
+            Err(error) => return Some(error),
+        }
+        None
+    }
+
+    /// Writes the list of a version 1 group that has none below it yet, unless the policy is enforced already; whether
+    /// it is enforced there now.
+    fn enforce_by_list(
+        &mut self,
+        group: &Group,
+        policy: &Policy,
+        unenforced: &mut Option<anyhow::Error>,
+    ) -> bool {
+        let Policy::Only(rules) = policy else { return false };
+        if self.devices != Enforcement::Nothing {
+            return false;
+        }
+        match write_list(group, rules) {
+            Ok(()) => self.devices = Enforcement::Controller,
+            Err(error) => *unenforced = Some(error),
+        }
+        self.devices == Enforcement::Controller
     }
 
     /// Writes one limit to the version that has its controller.
@@ -125,14 +232,10 @@ impl Cgroup {
             Group::open(top.ok()?, mounted, &below).ok().flatten()
         };
         let version2 = hierarchies.version2.as_ref();
-        let mut found = Self {
-            version2: version2
-                .and_then(|hierarchy| group(hierarchy.root.open(&hierarchy.mounted), &hierarchy.mounted)),
-            version1: Vec::new(),
-            freezer1: None,
-            fresh: false,
-            owned: false,
-        };
+        let mut found = Self::none();
+        found.owned = false;
+        found.version2 =
+            version2.and_then(|hierarchy| group(hierarchy.root.open(&hierarchy.mounted), &hierarchy.mounted));
         for hierarchy in &hierarchies.version1 {
             let Some(group) = group(hierarchy.root.open(&hierarchy.mounted), &hierarchy.mounted) else {
                 continue;
@@ -254,6 +357,18 @@ impl Drop for Cgroup {
     }
 }
 
+/// The names of all groups below our directory, in any hierarchy.
+#[must_use]
+pub fn names(hierarchies: &Hierarchies, base: &str) -> BTreeSet<String> {
+    let version2 = hierarchies.version2.iter().map(|hierarchy| (&hierarchy.root, &hierarchy.mounted));
+    let version1 = hierarchies.version1.iter().map(|hierarchy| (&hierarchy.root, &hierarchy.mounted));
+    let bases = version2.chain(version1).filter_map(|(root, mounted)| {
+        Group::open(root.open(mounted).ok()?, mounted, Path::new(base)).ok().flatten()
+    });
+    let names = bases.flat_map(|base| group::children(&base).unwrap_or_default());
+    names.filter_map(|name| name.into_string().ok()).collect()
+}
+
 /// Removes the groups of a container whose monitor was killed.
 pub fn sweep(hierarchies: &Hierarchies, base: &str, container: &str) {
     let mut left = Cgroup::existing(hierarchies, base, container);
@@ -263,6 +378,11 @@ pub fn sweep(hierarchies: &Hierarchies, base: &str, container: &str) {
             log::warn!("{error:#}");
         }
     }
+}
+
+fn write_list(group: &Group, rules: &[Rule]) -> Result<()> {
+    fault::point("devices")?;
+    devices::list(group, rules)
 }
 
 /// A missing hierarchy is an error if it is needed, and otherwise a warning.

@@ -18,7 +18,8 @@ use super::{output, print};
 use crate::cli;
 use crate::config::{Config, RootSource};
 use crate::exit::ExitCode;
-use crate::monitor::protocol::Exit;
+use crate::monitor::protocol::{Exit, Status};
+use crate::plan::devices::{Enforcement, Policy};
 use crate::rootfs::guest::{Guest, os_release};
 use crate::rootfs::image::inspect;
 use crate::rootfs::root::Root;
@@ -26,6 +27,7 @@ use crate::rootfs::size::Usage;
 use crate::rootfs::superblock::FileSystem;
 use crate::screen;
 use crate::seed::ledger::Ledger;
+use crate::units;
 use crate::worker::Env;
 
 /// The document that `--json` prints.
@@ -39,6 +41,7 @@ pub(super) struct Document {
     filesystem: Option<Filesystem>,
     volatile: bool,
     cgroup: Option<String>,
+    devices: Option<DevicePolicy>,
     hostname: Option<String>,
     network: Option<Network>,
     os: Option<String>,
@@ -55,6 +58,14 @@ pub(super) struct Document {
 struct RootFileSystem {
     kind: &'static str,
     path: String,
+}
+
+/// Which devices it may use.
+#[derive(Serialize)]
+struct DevicePolicy {
+    /// What enforces it; only while the container runs.
+    enforced_by: Option<Enforcement>,
+    rules: Vec<String>,
 }
 
 /// The properties of an image.
@@ -108,6 +119,7 @@ pub(super) fn document(known: Known, env: &Env) -> Document {
         }),
         filesystem: config.as_ref().and_then(|config| filesystem(config, summary.pid)),
         volatile: config.as_ref().is_some_and(|config| config.container.volatile),
+        devices: devices(config.as_ref(), status.as_ref()),
         cgroup: status.as_ref().and_then(|status| status.cgroup.clone()),
         hostname: status
             .as_ref()
@@ -124,6 +136,31 @@ pub(super) fn document(known: Known, env: &Env) -> Document {
         boots: status.as_ref().map_or(0, |status| status.boots),
         summary,
         last_exit,
+    }
+}
+
+/// The policy in force; of a container that does not run, the one of its next start. A monitor of an older version
+/// restricts nothing.
+fn devices(config: Option<&Config>, status: Option<&Status>) -> Option<DevicePolicy> {
+    match status {
+        Some(status) if status.pid.is_some() => Some(match &status.devices {
+            Some(devices) => {
+                DevicePolicy { enforced_by: Some(devices.enforced_by), rules: devices.rules.clone() }
+            }
+            None => {
+                DevicePolicy { enforced_by: Some(Enforcement::Nothing), rules: Policy::Everything.lines() }
+            }
+        }),
+        _ => config.map(|config| DevicePolicy { enforced_by: None, rules: Policy::new(config).lines() }),
+    }
+}
+
+/// The policy in one line.
+fn devices_line(devices: &DevicePolicy) -> String {
+    let rules = devices.rules.join(", ");
+    match devices.enforced_by {
+        Some(enforcement) => format!("{rules} ({enforcement})"),
+        None => rules,
     }
 }
 
@@ -162,7 +199,7 @@ fn root_line(document: &Document) -> Option<String> {
     let mut parts = vec![root.kind.to_owned()];
     if let Some(Filesystem { kind, size, used }) = &document.filesystem {
         parts.push((*kind).to_owned());
-        parts.extend(used.map(|used| format!("{} of {} used", output::size(used), output::size(*size))));
+        parts.extend(used.map(|used| format!("{} of {} used", units::size(used), units::size(*size))));
     }
     parts.extend(document.volatile.then(|| "volatile".to_owned()));
     Some(format!("{} ({})", root.path, parts.join(", ")))
@@ -179,10 +216,10 @@ fn text(document: &Document) -> Result<String> {
     let readiness = if summary.ready { " (up)" } else { "" };
     line("state", Some(format!("{}{readiness}", summary.state.as_str())))?;
     line("problem", summary.problem.clone())?;
-    line("restarts", summary.restart_in_s.map(|seconds| format!("in {}", output::duration(seconds))))?;
+    line("restarts", summary.restart_in_s.map(|seconds| format!("in {}", units::duration(seconds))))?;
     line("waits for", summary.waits_for.as_ref().map(|what| format!("the {what}")))?;
     line("pid", summary.pid.map(|pid| pid.to_string()))?;
-    line("uptime", summary.uptime_s.map(output::duration))?;
+    line("uptime", summary.uptime_s.map(units::duration))?;
     line("boots", Some(document.boots.to_string()).filter(|_| document.boots > 1))?;
     let older = document.monitor_version.as_deref().filter(|version| *version != VERSION);
     line("monitor", older.map(|version| format!("version {version}, until the container restarts")))?;
@@ -198,6 +235,7 @@ fn text(document: &Document) -> Result<String> {
             .map(|network| [from_ref(&network.mode), &network.addresses].concat().join(" ")),
     )?;
     line("cgroup", document.cgroup.clone())?;
+    line("devices", document.devices.as_ref().map(devices_line))?;
     let seed = document.seed.iter().chain(&document.seeded);
     line("seed", document.seed.as_ref().map(|_| seed.map(String::as_str).collect::<Vec<_>>().join(" ")))?;
     let autostart =
@@ -232,7 +270,7 @@ fn exit(exit: &Exit) -> String {
         Lost => "its monitor was killed".to_owned(),
     };
     let message = exit.message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
-    format!("{how} after {}{message}", output::duration(exit.uptime_s))
+    format!("{how} after {}{message}", units::duration(exit.uptime_s))
 }
 
 fn signal_name(number: i32) -> String {

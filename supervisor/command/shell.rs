@@ -11,8 +11,9 @@ use crate::cli;
 use crate::cli::value::Assignment;
 use crate::config::Config;
 use crate::config::value::{Name, UserSpec};
-use crate::container::shell::ThrowAway;
+use crate::container::shell::{self, ThrowAway};
 use crate::exit::ExitCode;
+use crate::plan::privileges::without_device_control;
 use crate::plan::shell::build;
 use crate::privilege;
 use crate::rootfs::root::Root;
@@ -31,7 +32,12 @@ pub fn run(arguments: &cli::Shell, env: &Env) -> Result<ExitCode> {
     let path = call!(std::fs::canonicalize(&asked), "{}", asked.display())?;
     let root = Root::open(&path)?;
     let config = configuration(&path, &arguments.set)?;
-    let plan = build(&config, &env.host)?;
+    let mut plan = build(&config, &env.host)?;
+    let mut groups = shell::groups(&env.host, &env.paths, &plan)?;
+    if let Some(fallback) = without_device_control(&config, &plan.devices, groups.devices()) {
+        plan.terms.filters.extend(fallback.filter);
+        plan.warnings.push(fallback.warning.to_owned());
+    }
     for warning in &plan.warnings {
         log::warn!("{warning}");
     }
@@ -49,12 +55,16 @@ pub fn run(arguments: &cli::Shell, env: &Env) -> Result<ExitCode> {
         plan: &plan,
         path: &path,
         root: &root,
+        groups: &groups,
         program: &program,
         terminal: terminal::is_interactive(),
     };
     let running = container.start()?;
     env.supervisor.taken();
     let outcome = session::attend(&env.client, running)?;
+    if let Err(error) = groups.remove() {
+        log::warn!("{error:#}");
+    }
     Ok(conclude("shell", None, outcome))
 }
 

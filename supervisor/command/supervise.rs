@@ -11,6 +11,7 @@ use nix::unistd::geteuid;
 
 use super::dispatch;
 use crate::cli::Supervise;
+use crate::container::shell;
 use crate::daemon::handover::State;
 use crate::daemon::launch::{self, Options, Readiness, Stage};
 use crate::daemon::server::{Outcome, Server};
@@ -86,6 +87,7 @@ fn warn_unprotected() {
 fn probe(paths: &Paths, failures: &mut Vec<Error>) -> Result<Rc<Host>> {
     let mut host = Host::probe()?;
     failures.extend(host.cgroups.complete(&paths.own_cgroup2(), &paths.own_cgroup1()));
+    shell::sweep(&host, paths);
     Ok(Rc::new(host))
 }
 

@@ -1,6 +1,6 @@
-//! A temporary container: a separate mount namespace for one program, without an init system, a monitor or control
-//! groups.
+//! A temporary container: a separate mount namespace for one program, without an init system or a monitor.
 //!
+//! Its control groups only enforce its device policy. They are named after the worker, which removes them.
 //! worker ─ clone → PID 1 (of ds: reaps children, forwards signals) ─ fork → the program. All mounts are in the child's
 //! mount namespace and end with it. PID 1 dies with the worker, and every process inside with PID 1. On kernels without
 //! PID namespaces, the same process does the same work with another process id.
@@ -12,15 +12,19 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
-use nix::unistd::{Pid, fchdir, sethostname};
+use nix::unistd::{Pid, fchdir, getpid, sethostname};
 
 use super::attach::take_oom_score;
+use crate::cgroup::{self, Cgroup};
 use crate::child::init::enter_tree;
 use crate::child::program::{Program, Running};
 use crate::child::wire::{FromChild, Wire};
+use crate::host::Host;
 use crate::mount::perform::{Performer, bind_onto_itself, enter_proc, trusted_proc};
+use crate::paths::Paths;
 use crate::plan::shell::ShellPlan;
 use crate::pty::{self, Pty};
 use crate::rootfs::root::Root;
@@ -31,6 +35,27 @@ use crate::{call, privilege, socket};
 /// Exit code of PID 1 if it fails: that of `ds` for a program that was not started.
 const FAILED: i32 = 125;
 
+/// Prefix of the groups of temporary containers. No container has such a name.
+const GROUP: &str = ".shell-";
+
+/// Creates the groups of the temporary container of this worker; dropping them removes them.
+///
+/// # Errors
+/// If the kernel refuses.
+pub fn groups(host: &Host, paths: &Paths, plan: &ShellPlan) -> Result<Cgroup> {
+    Cgroup::for_devices(&host.cgroups, &paths.cgroup, &format!("{GROUP}{}", getpid()), &plan.devices)
+}
+
+/// Removes the groups of killed workers.
+pub fn sweep(host: &Host, paths: &Paths) {
+    for name in cgroup::names(&host.cgroups, &paths.cgroup) {
+        let pid = name.strip_prefix(GROUP).and_then(|number| number.parse().ok());
+        if pid.is_some_and(|pid| process::kill(Pid::from_raw(pid), 0) == Err(Errno::ESRCH)) {
+            cgroup::sweep(&host.cgroups, &paths.cgroup, &name);
+        }
+    }
+}
+
 /// The input of a temporary container.
 #[derive(Debug)]
 pub struct ThrowAway<'a> {
@@ -40,6 +65,8 @@ pub struct ThrowAway<'a> {
     pub path: &'a Path,
     /// The same directory, opened when it was inspected.
     pub root: &'a Root,
+    /// The control groups that enforce its device policy.
+    pub groups: &'a Cgroup,
     /// The program to run.
     pub program: &'a Program,
     /// Whether to allocate a terminal.
@@ -56,13 +83,16 @@ impl ThrowAway<'_> {
         take_oom_score(proc.as_fd(), self.plan.terms.oom_score)?;
         call!(prctl::set_dumpable(false), "prctl(PR_SET_DUMPABLE)")?;
         let (ours, theirs) = socket::pair()?;
-        let flags = self.plan.namespaces;
-        let child = match call!(process::clone(flags, None), "clone({flags:#x})")?.side {
+        let joining = self.groups.joining_payload()?;
+        let flags = self.plan.namespaces & !libc::CLONE_NEWCGROUP;
+        let cloned = call!(process::clone(flags, joining.directory()), "clone({flags:#x})")?;
+        let child = match cloned.side {
             Fork::Parent(child) => child,
             Fork::Child => {
                 drop(ours);
                 let wire = Wire::new(theirs);
-                let Err(error) = self.become_first(&proc, &wire);
+                let joined = joining.join(cloned.in_cgroup);
+                let Err(error) = joined.and_then(|()| self.become_first(&proc, &wire));
                 wire.fail(&error);
                 process::exit_immediately(FAILED)
             }
@@ -77,6 +107,10 @@ impl ThrowAway<'_> {
         call!(process::set_parent_death_signal(Signal::SIGKILL), "prctl(PR_SET_PDEATHSIG)")?;
         if wire.is_abandoned() {
             bail!("the worker has ended");
+        }
+        if self.plan.namespaces & libc::CLONE_NEWCGROUP != 0 {
+            // Only now, so that the namespace begins at the group that was just joined.
+            call!(unshare(CloneFlags::CLONE_NEWCGROUP), "unshare(CLONE_NEWCGROUP)")?;
         }
         let (terminal, silent) = self.build_tree(proc, wire)?;
         enter_tree(self.plan.shared)?;
@@ -138,7 +172,7 @@ fn hear_of_terminal(wire: &OwnedFd) -> Result<Pty> {
     let mut descriptors = received.descriptors.into_iter();
     match (received.message, descriptors.next(), descriptors.next()) {
         (FromChild::Console, Some(master), Some(peer)) => Ok(Pty { master, peer }),
-        (FromChild::Failed(chain), ..) => bail!("{}", chain.join(": ")),
+        (FromChild::Failed(failed), ..) => Err(failed.into()),
         _ => bail!("the new process sent an unexpected message"),
     }
 }

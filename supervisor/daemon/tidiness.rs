@@ -1,4 +1,4 @@
-//! Decides when to look for the remains of killed jobs. A worker removes them.
+//! Decides when to look for the remains of killed jobs, and for the groups of a killed `ds shell`. A worker removes them.
 
 use std::time::Duration;
 
@@ -15,6 +15,8 @@ pub struct Tidiness {
     paths: Paths,
     /// A process that may leave remains has died.
     is_suspected: bool,
+    /// A worker has died that may leave control groups.
+    has_died: bool,
     /// When to check a job of another supervisor's process again.
     look_at: Option<Duration>,
 }
@@ -23,12 +25,12 @@ impl Tidiness {
     /// At the start, there may be remains.
     #[must_use]
     pub fn new(paths: Paths) -> Self {
-        Self { paths, is_suspected: true, look_at: None }
+        Self { paths, is_suspected: true, has_died: false, look_at: None }
     }
 
     /// A process that may leave remains has died.
     pub fn suspect(&mut self) {
-        self.is_suspected = true;
+        (self.is_suspected, self.has_died) = (true, true);
     }
 
     /// When the next check is due.
@@ -45,11 +47,12 @@ impl Tidiness {
             return false;
         }
         (self.is_suspected, self.look_at) = (false, None);
+        let has_died = std::mem::take(&mut self.has_died);
         match sweep::look(&self.paths) {
-            Leftovers::None => false,
+            Leftovers::None => has_died,
             Leftovers::Held => {
                 self.look_at = Some(now() + LOOK_AGAIN);
-                false
+                has_died
             }
             Leftovers::Dead => true,
         }

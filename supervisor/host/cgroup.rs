@@ -13,11 +13,11 @@ use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
 use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;
 
 use crate::call;
 use crate::mount::info::{self, MountInfo};
+use crate::mount::namespace::enter_private_namespace;
 
 /// The root of a hierarchy, open if possible. All values compare equal: it is a means of access, not an identity.
 #[derive(Debug, Clone, Default)]
@@ -58,17 +58,23 @@ pub struct Version1 {
     pub name: Option<String>,
     /// Mounted with `noprefix`: file names lack the controller's name.
     pub noprefix: bool,
-    /// The mount point of its root.
+    /// Where its root is mounted.
     pub mounted: PathBuf,
     /// Its root.
     pub root: Root,
 }
 
 impl Version1 {
+    /// Whether it has a controller.
+    #[must_use]
+    pub fn has(&self, controller: &str) -> bool {
+        self.controllers.iter().any(|name| name == controller)
+    }
+
     /// Whether it can freeze processes.
     #[must_use]
     pub fn has_freezer(&self) -> bool {
-        self.controllers.iter().any(|name| name == "freezer")
+        self.has("freezer")
     }
 
     /// Mount option and conventional directory name: `cpu,cpuacct`, or the name.
@@ -81,7 +87,7 @@ impl Version1 {
 /// The version 2 hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version2 {
-    /// The mount point of its root.
+    /// Where its root is mounted.
     pub mounted: PathBuf,
     /// Controllers that are not in use by a version 1 hierarchy.
     pub controllers: Vec<String>,
@@ -137,8 +143,8 @@ impl Hierarchies {
         if missing.is_empty() {
             return Vec::new();
         }
-        if let Err(error) = leave_mount_namespace() {
-            return vec![error];
+        if let Err(error) = enter_private_namespace() {
+            return vec![error.into()];
         }
         let mounted = missing.iter().map(|(place, kind, data)| mount_at(place, kind, data));
         let mut failures: Vec<_> = mounted.filter_map(Result::err).collect();
@@ -209,7 +215,7 @@ impl Hierarchies {
     /// The version 1 hierarchy that has a controller.
     #[must_use]
     pub fn version1_with(&self, controller: &str) -> Option<&Version1> {
-        self.version1.iter().find(|hierarchy| hierarchy.controllers.iter().any(|name| name == controller))
+        self.version1.iter().find(|hierarchy| hierarchy.has(controller))
     }
 
     /// Whether version 2 has a controller.
@@ -229,13 +235,6 @@ fn visible_root(mount: &MountInfo) -> Option<Root> {
     let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", root.as_raw_fd())).ok()?;
     let id = about.lines().find_map(|line| line.strip_prefix("mnt_id:"))?;
     (id.trim().parse() == Ok(mount.id)).then(|| Root(Some(Rc::new(root))))
-}
-
-fn leave_mount_namespace() -> Result<()> {
-    call!(unshare(CloneFlags::CLONE_NEWNS), "unshare(CLONE_NEWNS)")?;
-    let slave = MsFlags::MS_REC | MsFlags::MS_SLAVE;
-    call!(mount(None::<&str>, "/", None::<&str>, slave, None::<&str>), "mount(/, slave)")?;
-    Ok(())
 }
 
 fn mount_at(place: &Path, kind: &str, data: &str) -> Result<()> {

@@ -3,10 +3,8 @@
 
 use anyhow::Result;
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::wait::{WaitStatus, waitpid};
 
-use crate::call;
-use crate::sys::process::{Fork, exit_immediately, fork};
+use crate::subprocess::succeeds;
 
 /// One kind of namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,14 +54,7 @@ impl Namespaces {
         let mut found = 0;
         // For processes in containers.
         for flag in KINDS.iter().map(|kind| kind.flag).chain([libc::CLONE_NEWUSER]) {
-            let child = match call!(fork(), "fork")? {
-                Fork::Parent(child) => child,
-                Fork::Child => {
-                    let made = unshare(CloneFlags::from_bits_truncate(flag)).is_ok();
-                    exit_immediately(i32::from(!made))
-                }
-            };
-            if matches!(call!(waitpid(child, None), "waitpid({child})")?, WaitStatus::Exited(_, 0)) {
+            if succeeds(|| unshare(CloneFlags::from_bits_truncate(flag)).is_ok())? {
                 found |= flag;
             }
         }

@@ -99,6 +99,7 @@ fn status(config: &Config) -> Status {
         cgroup: None,
         namespaces: 0,
         terms: None,
+        devices: None,
         volatile: config.container.volatile,
         network: config.network.mode.to_string(),
         addresses: Vec::new(),

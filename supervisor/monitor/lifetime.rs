@@ -22,7 +22,8 @@ use crate::config::value::WakelockPolicy;
 use crate::config::{Config, RootSource, Seeding};
 use crate::fault;
 use crate::plan;
-use crate::poll::{PollSet, timeout};
+use crate::poll::PollSet;
+use crate::poll::timeout_until;
 use crate::rootfs::deadline::within;
 use crate::rootfs::guest::Guest;
 use crate::rootfs::root::Root;
@@ -110,8 +111,7 @@ impl Monitor {
         // Signals were received last, but are handled first.
         set.input(Ready::Signals, self.signals.fd());
         let next = self.deadline.into_iter().chain(self.asking.map(|asking| asking.at)).min();
-        let left = next.map(|next| next.saturating_duration_since(Instant::now()));
-        set.sleep(timeout(left)).unwrap_or_default()
+        set.sleep(timeout_until(next)).unwrap_or_default()
     }
 
     fn notified(&mut self) {
@@ -219,7 +219,8 @@ impl Monitor {
             // Existing control groups are joined unchanged.
             warnings.push(format!("{error:#}"));
         }
-        self.cgroup = create_cgroup(&self.config, &self.paths, &self.host, &self.plan, &mut warnings)?;
+        self.cgroup = create_cgroup(&self.config, &self.paths, &self.host, &mut self.plan, &mut warnings)?;
+        self.filters = crate::privilege::compile(&self.plan.filters)?;
         for warning in warnings {
             log::warn!("{}: {warning}", self.config.name);
         }
@@ -241,7 +242,6 @@ impl Monitor {
             &guest,
             &Seeding::load_or_default(&self.paths.supervisor_ini()),
         )?;
-        self.filters = crate::privilege::compile(&plan.filters)?;
         self.writers = writers(self.tree.root(), &config);
         (self.config, self.plan) = (config, plan);
         Ok(())

@@ -12,6 +12,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::plan::devices::Enforcement;
 use crate::plan::terms::Terms;
 use crate::sys::terminal::WindowSize;
 
@@ -28,14 +29,14 @@ pub enum Request {
     Watch,
     /// Shut the container down.
     Stop {
-        /// Seconds until SIGKILL; the configured timeout if absent.
+        /// Seconds until SIGKILL; the configuration's when absent.
         timeout_s: Option<u32>,
         /// SIGKILL immediately.
         kill: bool,
     },
     /// Shut down and boot again; the root file system stays mounted.
     Restart {
-        /// Seconds until SIGKILL; the configured timeout if absent.
+        /// Seconds until SIGKILL; the configuration's when absent.
         timeout_s: Option<u32>,
     },
     /// Attach to /dev/console.
@@ -142,6 +143,9 @@ pub struct Status {
     /// The settings for every process in the container; absent if the monitor predates this field.
     #[serde(default)]
     pub terms: Option<Box<Terms>>,
+    /// Which devices it may use; absent from monitors of before there was this, which restrict nothing.
+    #[serde(default)]
+    pub devices: Option<Devices>,
     /// Whether changes are kept in memory, because of the file or of the start.
     #[serde(default)]
     pub volatile: bool,
@@ -154,6 +158,15 @@ pub struct Status {
     /// Seconds until PID 1 is killed, after a shutdown request; absent if the monitor predates this field.
     #[serde(default)]
     pub ends_within_s: Option<u64>,
+}
+
+/// Which devices the processes of a container may use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Devices {
+    /// What enforces it.
+    pub enforced_by: Enforcement,
+    /// One permission each, as the devices controller of version 1 writes them.
+    pub rules: Vec<String>,
 }
 
 /// Why a container ended.

@@ -14,18 +14,20 @@ use super::clients::Client;
 use super::console::Console;
 use super::early::Early;
 use super::notify::Notify;
-use super::protocol::{self, Answer, Exit, Report, State, Status};
+use super::protocol::{self, Answer, Devices, Exit, Report, State, Status};
 use super::readiness::Sign;
 use super::setup::Origin;
 use super::stopping::Asking;
 use super::tree::Tree;
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, Wanted};
 use crate::child::android;
 use crate::config::{Config, Once, Seeding};
 use crate::fault;
 use crate::host::Host;
 use crate::paths::Paths;
 use crate::peer::PidNamespace;
+use crate::plan::devices::Enforcement;
+use crate::plan::privileges::{self, Filter};
 use crate::plan::terms::Terms;
 use crate::plan::{self, Plan};
 use crate::rootfs::guest::Guest;
@@ -120,9 +122,10 @@ impl Monitor {
         let tree = Tree::open(&config, &paths.run_container(&config.name), report.as_fd(), &mut tell)?;
         let guest = Guest::inspect(tree.root(), config.container.init.as_str().as_ref())?;
         android::complete(&mut config, &host);
-        let plan = plan::build(&config, &host, &guest, &Seeding::load_or_default(&paths.supervisor_ini()))?;
+        let mut plan =
+            plan::build(&config, &host, &guest, &Seeding::load_or_default(&paths.supervisor_ini()))?;
         let mut warnings = plan.warnings.clone();
-        let cgroup = create_cgroup(&config, &paths, &host, &plan, &mut warnings)?;
+        let cgroup = create_cgroup(&config, &paths, &host, &mut plan, &mut warnings)?;
         fault::point("grouped")?;
         for warning in warnings {
             let _ = socket::send(report, &Report::Warning(warning), &[]);
@@ -203,6 +206,7 @@ impl Monitor {
             cgroup: self.cgroup.directory().map(|path| path.display().to_string()),
             namespaces: self.plan.namespaces,
             terms: Some(Box::new(self.terms())),
+            devices: Some(self.devices()),
             volatile: self.config.container.volatile,
             network: self.config.network.mode.to_string(),
             addresses: Vec::new(),
@@ -218,6 +222,14 @@ impl Monitor {
             filters: self.plan.filters.clone(),
             oom_score: self.plan.oom_score,
         }
+    }
+
+    fn devices(&self) -> Devices {
+        let enforced_by = match self.cgroup.devices() {
+            Enforcement::Nothing if self.plan.filters.contains(&Filter::Devices) => Enforcement::Filter,
+            other => other,
+        };
+        Devices { enforced_by, rules: self.plan.devices.lines() }
     }
 
     /// Notifies all subscribers.
@@ -236,12 +248,20 @@ pub(super) fn writers(root: &Root, config: &Config) -> Vec<OwnedFd> {
     own.into_iter().chain(directories).collect()
 }
 
+/// Makes the groups. Where they cannot enforce the device policy, the system call filters of the plan do what they can.
 pub(super) fn create_cgroup(
     config: &Config,
     paths: &Paths,
     host: &Host,
-    plan: &Plan,
+    plan: &mut Plan,
     warnings: &mut Vec<String>,
 ) -> Result<Cgroup> {
-    Cgroup::create(&host.cgroups, &paths.cgroup, config.name.as_str(), plan.layout, &plan.limits, warnings)
+    let wanted = Wanted { layout: plan.layout, limits: &plan.limits, devices: &plan.devices };
+    let cgroup = Cgroup::create(&host.cgroups, &paths.cgroup, config.name.as_str(), wanted, warnings)?;
+    let fallback = privileges::without_device_control(config, &plan.devices, cgroup.devices());
+    if let Some(fallback) = fallback {
+        warnings.push(fallback.warning.to_owned());
+        plan.filters.extend(fallback.filter.filter(|filter| !plan.filters.contains(filter)));
+    }
+    Ok(cgroup)
 }

@@ -1,5 +1,6 @@
 //! Mounts: the list of existing ones, planned operations, and their execution. Decides nothing; `plan` does.
 
 pub mod info;
+pub mod namespace;
 pub mod op;
 pub mod perform;

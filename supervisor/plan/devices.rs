@@ -1,7 +1,14 @@
-//! The device nodes of a container's /dev. Owns their table; creates nothing.
+//! The devices of a container: the nodes of its /dev and, from the same table, the devices that its processes may open.
 //!
+//! Owns that table; creates nothing. A node is only a name: root in the container can create one for any device of the
+//! machine. The policy decides what can be opened, and `cgroup` enforces it on the control group of the container.
 //! Numbers are those of Documentation/admin-guide/devices.txt in the kernel sources.
 
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
 use crate::mount::op::Operation;
 
 /// Name below /dev, major, minor, permission bits.
@@ -26,6 +33,9 @@ const LINKS: [(&str, &str); 6] = [
     ("ptmx", "pts/ptmx"),
 ];
 
+/// Pseudoterminals, which devpts(5) makes: /dev/ptmx, and the other side of each.
+const TERMINALS: [(u32, Option<u32>); 2] = [(5, Some(2)), (136, None)];
+
 /// Steps that fill a fresh /dev.
 pub fn operations() -> impl Iterator<Item = Operation> {
     let directory = Operation::Directory { target: "/dev/net".into(), mode: 0o755 };
@@ -39,4 +49,150 @@ pub fn operations() -> impl Iterator<Item = Operation> {
         .into_iter()
         .map(|(name, to)| Operation::Symlink { target: format!("/dev/{name}"), to: to.into() });
     std::iter::once(directory).chain(nodes).chain(links)
+}
+
+/// Kind of a device file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// A character device.
+    Character,
+    /// A block device.
+    Block,
+}
+
+/// What may be done: a set of the bits of `BPF_DEVCG_ACC_*` in linux/bpf.h.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Access(u8);
+
+impl Access {
+    /// Making a node, mknod(2).
+    pub const MAKE: Self = Self(1);
+    /// Opening for reading.
+    pub const READ: Self = Self(2);
+    /// Opening for writing.
+    pub const WRITE: Self = Self(4);
+    /// All three.
+    pub const ALL: Self = Self(7);
+
+    /// The bits.
+    #[must_use]
+    pub fn bits(self) -> u8 {
+        self.0
+    }
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (access, letter) in [(Self::READ, "r"), (Self::WRITE, "w"), (Self::MAKE, "m")] {
+            if self.0 & access.0 != 0 {
+                f.write_str(letter)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One permission. `Display` is the line that the devices controller of version 1 takes: `c 1:3 rwm`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rule {
+    /// Kind of the devices.
+    pub kind: Kind,
+    /// Major number; every one when `None`.
+    pub major: Option<u32>,
+    /// Minor number; every one when `None`.
+    pub minor: Option<u32>,
+    /// What may be done with them.
+    pub access: Access,
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let number = |number: Option<u32>| number.map_or_else(|| "*".to_owned(), |number| number.to_string());
+        let kind = if self.kind == Kind::Character { 'c' } else { 'b' };
+        write!(f, "{kind} {}:{} {}", number(self.major), number(self.minor), self.access)
+    }
+}
+
+/// Which devices the processes of a container may use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Policy {
+    /// Every one of the machine.
+    Everything,
+    /// What one of the rules allows, and nothing else.
+    Only(Vec<Rule>),
+}
+
+impl Policy {
+    /// The policy of a configuration.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        if config.security.privileged.unfiltered_dev() { Self::Everything } else { Self::Only(rules()) }
+    }
+
+    /// The rules as text.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        match self {
+            Self::Everything => vec!["a *:* rwm".to_owned()],
+            Self::Only(rules) => rules.iter().map(Rule::to_string).collect(),
+        }
+    }
+}
+
+/// What every container has. A node of any device may be made, as archives, debootstrap(8) and container engines inside
+/// do: opening it is another matter. An engine on version 1 cannot allow its containers what it is not allowed itself.
+fn rules() -> Vec<Rule> {
+    let node = |kind| Rule { kind, major: None, minor: None, access: Access::MAKE };
+    let character =
+        |major, minor| Rule { kind: Kind::Character, major: Some(major), minor, access: Access::ALL };
+    let nodes = NODES.into_iter().map(|(_, major, minor, _)| character(major, Some(minor)));
+    let terminals = TERMINALS.into_iter().map(|(major, minor)| character(major, minor));
+    [node(Kind::Character), node(Kind::Block)].into_iter().chain(nodes).chain(terminals).collect()
+}
+
+/// What enforces a policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Enforcement {
+    /// A program on the control group of version 2.
+    Program,
+    /// The devices controller of version 1.
+    Controller,
+    /// The system call filter, which refuses to make nodes; the kernel has no control over opening them.
+    Filter,
+    /// Nothing: every device is allowed, or what could restrict them is switched off.
+    Nothing,
+}
+
+impl fmt::Display for Enforcement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Program => "cgroup v2",
+            Self::Controller => "cgroup v1",
+            Self::Filter => "not enforced by the kernel; mknod is refused",
+            Self::Nothing => "not enforced",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(set: &[(&str, &str)]) -> Policy {
+        let name = "web".parse().unwrap();
+        Policy::new(&Config::transient(&name, &[&[("rootfs", "/srv/web")], set].concat()).unwrap())
+    }
+
+    #[test]
+    fn the_policy_follows_from_the_nodes() {
+        let lines = policy(&[]).lines();
+        for (_, major, minor, _) in NODES {
+            assert!(lines.contains(&format!("c {major}:{minor} rwm")));
+        }
+        assert!(lines.contains(&"c 136:* rwm".to_owned()));
+        assert!(lines.iter().all(|line| !line.starts_with('b') || line.ends_with(" m")), "{lines:?}");
+        assert_eq!(policy(&[("security.privileged", "unfiltered-dev")]), Policy::Everything);
+        assert_ne!(policy(&[("security.privileged", "nomask,nocaps,noseccomp,shared")]), Policy::Everything);
+    }
 }

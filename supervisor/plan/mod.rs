@@ -59,6 +59,8 @@ pub struct Plan {
     pub layout: Layout,
     /// Limits.
     pub limits: Limits,
+    /// Which devices its processes may use.
+    pub devices: devices::Policy,
     /// `oom_score_adj` of PID 1.
     pub oom_score: i32,
     /// The shutdown request.
@@ -107,6 +109,7 @@ pub fn build(config: &Config, host: &Host, guest: &Guest, seeding: &Seeding) -> 
         filters,
         layout,
         limits: config.limits,
+        devices: devices::Policy::new(config),
         oom_score: config.container.oom_score,
         stop: stop::request(guest),
         stop_timeout_s: config.container.stop_timeout.get(),
@@ -181,6 +184,9 @@ impl fmt::Display for Plan {
         writeln!(f, "cgroups {:?}", self.layout)?;
         for operation in &self.operations {
             writeln!(f, "mount {operation}")?;
+        }
+        for line in self.devices.lines() {
+            writeln!(f, "device {line}")?;
         }
         for capability in &self.dropped {
             writeln!(f, "drop {}", capability.name)?;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::config::Config;
 use crate::config::value::{DeadlockShield, HardwareAccess, NetworkMode, UserNamespaces};
 use crate::host::Host;
+use crate::plan::devices::{Enforcement, Policy};
 
 /// A capability by number and name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +98,8 @@ pub enum Filter {
     Namespaces,
     /// EPERM for new user namespaces.
     UserNamespaces,
+    /// Device nodes by mknod(2): EPERM. Where the kernel cannot control which devices are opened.
+    Devices,
 }
 
 impl fmt::Display for Filter {
@@ -111,6 +114,7 @@ impl fmt::Display for Filter {
             Self::Keyring => "keyring: keyctl, add_key, request_key",
             Self::Namespaces => "namespaces: unshare, clone, clone3, setns",
             Self::UserNamespaces => "user namespaces: unshare, clone, clone3",
+            Self::Devices => "devices: mknod, mknodat",
         })
     }
 }
@@ -140,6 +144,40 @@ pub fn filters(config: &Config, host: &Host) -> Vec<Filter> {
         },
     }
     filters
+}
+
+/// What is done where control groups cannot enforce a device policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WithoutDeviceControl {
+    /// The filter that stands in, unless filters are switched off.
+    pub filter: Option<Filter>,
+    /// What the user is told.
+    pub warning: &'static str,
+}
+
+/// What is done where `enforcement` is all that control groups can do about a policy; `None` where it is enough.
+#[must_use]
+pub fn without_device_control(
+    config: &Config,
+    policy: &Policy,
+    enforcement: Enforcement,
+) -> Option<WithoutDeviceControl> {
+    if enforcement != Enforcement::Nothing || *policy == Policy::Everything {
+        return None;
+    }
+    Some(if config.security.privileged.noseccomp() {
+        WithoutDeviceControl {
+            filter: None,
+            warning: "kernel cannot restrict devices (CONFIG_CGROUP_BPF, CONFIG_CGROUP_DEVICE), and \
+                      security.privileged = noseccomp: root inside can open every device of the host",
+        }
+    } else {
+        WithoutDeviceControl {
+            filter: Some(Filter::Devices),
+            warning: "kernel cannot restrict devices (CONFIG_CGROUP_BPF, CONFIG_CGROUP_DEVICE): mknod is \
+                      refused instead",
+        }
+    })
 }
 
 /// Before 5.0: a new session keyring loses the keys of Android's encrypted files, new mount namespaces can deadlock,

@@ -1,10 +1,11 @@
 //! The decisions for a temporary container: a shell or one command in a directory, without an init system.
 //!
-//! Pure, as all of `plan`. It requires only mount namespaces; any other missing feature is a warning. It has no control
-//! groups, no hardware and no autostart: those parts of the configuration do not apply.
+//! Pure, as all of `plan`. It requires only mount namespaces; any other missing feature is a warning. It has no limits,
+//! no hardware and no autostart: those parts of the configuration do not apply.
 
 use anyhow::{Result, bail};
 
+use super::devices::Policy;
 use super::mounts;
 use super::terms::Terms;
 use crate::config::Config;
@@ -25,6 +26,8 @@ pub struct ShellPlan {
     pub shared: bool,
     /// The settings for every process in the container.
     pub terms: Terms,
+    /// Which devices they may use.
+    pub devices: Policy,
     /// Settings without effect, one line each.
     pub warnings: Vec<String>,
 }
@@ -47,6 +50,7 @@ pub fn build(config: &Config, host: &Host) -> Result<ShellPlan> {
         operations: mounts::shell(config),
         shared: privileged.shared(),
         terms: Terms::new(config, host),
+        devices: Policy::new(config),
         warnings,
     })
 }

@@ -37,6 +37,9 @@ pub struct Calls {
     pub clone3: u32,
     pub unshare: u32,
     pub setns: u32,
+    /// Absent where only the newer call exists.
+    pub mknod: Option<u32>,
+    pub mknodat: u32,
 }
 
 const GENERIC: Calls = Calls {
@@ -57,6 +60,8 @@ const GENERIC: Calls = Calls {
     clone3: 435,
     unshare: 97,
     setns: 268,
+    mknod: None,
+    mknodat: 33,
 };
 
 const ARM: Calls = Calls {
@@ -77,6 +82,8 @@ const ARM: Calls = Calls {
     clone3: 435,
     unshare: 337,
     setns: 375,
+    mknod: Some(14),
+    mknodat: 324,
 };
 
 const X86_32: Calls = Calls {
@@ -97,6 +104,8 @@ const X86_32: Calls = Calls {
     clone3: 435,
     unshare: 310,
     setns: 346,
+    mknod: Some(14),
+    mknodat: 297,
 };
 
 const X86_64: Calls = Calls {
@@ -117,6 +126,8 @@ const X86_64: Calls = Calls {
     clone3: 435,
     unshare: 272,
     setns: 308,
+    mknod: Some(133),
+    mknodat: 259,
 };
 
 /// `__AUDIT_ARCH_LE`; the machine's number in ELF headers (linux/elf-em.h) is added.
@@ -176,6 +187,7 @@ mod tests {
             (calls.clone3, libc::SYS_clone3),
             (calls.unshare, libc::SYS_unshare),
             (calls.setns, libc::SYS_setns),
+            (calls.mknodat, libc::SYS_mknodat),
         ];
         for (ours, theirs) in table {
             assert_eq!(i64::from(ours), theirs);
@@ -212,6 +224,8 @@ mod tests {
             (X86_32.clone3, "clone3"),
             (X86_32.unshare, "unshare"),
             (X86_32.setns, "setns"),
+            (X86_32.mknod.unwrap(), "mknod"),
+            (X86_32.mknodat, "mknodat"),
         ];
         for (ours, name) in table {
             assert_eq!(number(name), Some(ours), "{name}");

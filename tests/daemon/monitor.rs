@@ -77,6 +77,7 @@ impl Monitor {
             hostname: self.name.to_string(),
             cgroup: None,
             namespaces: 0,
+            devices: None,
             terms: None,
             volatile: false,
             network: "host".into(),

@@ -69,6 +69,7 @@ const CALLS: &[(&str, &[libc::c_long])] = &[
     ("faccessat2", &[libc::SYS_faccessat2]),
     ("statx", &[libc::SYS_statx]),
     ("rseq", &[libc::SYS_rseq]),
+    ("bpf", &[libc::SYS_bpf]),
 ];
 
 /// Namespaces that the kernel may have been built without.

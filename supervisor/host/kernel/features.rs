@@ -160,6 +160,22 @@ pub const FEATURES: &[Feature] = &[
         |ground| ground.has_controller("pids"),
     ),
     optional(
+        "device programs",
+        "4.15",
+        "CONFIG_CGROUP_BPF",
+        "restricting the devices that a container can open, on cgroup v2",
+        "the devices controller",
+        |ground| ground.host.cgroups.version2.is_some() && trial::device_program(),
+    ),
+    optional(
+        "devices controller",
+        "2.6.26",
+        "CONFIG_CGROUP_DEVICE",
+        "the same, on cgroup v1",
+        "device programs; without both, mknod is refused, and root inside has other ways to the host's devices",
+        |ground| ground.host.cgroups.version1_with("devices").is_some(),
+    ),
+    optional(
         "cgroup.kill",
         "5.14",
         "CONFIG_CGROUPS",
