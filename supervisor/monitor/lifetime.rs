@@ -48,7 +48,7 @@ enum Ready {
 
 impl Monitor {
     /// Runs until the container has ended for good; returns the exit code of the monitor.
-    pub(super) fn live(mut self) -> i32 {
+    pub(super) fn live(mut self: Box<Self>) -> i32 {
         self.booted();
         loop {
             // From the last viewer to the first, so that a removal does not change the indices of the others.
@@ -262,7 +262,7 @@ impl Monitor {
     }
 
     /// Removes everything except the record of the last exit. The connections end last, with the process.
-    fn end(mut self, exit: &Exit) -> i32 {
+    fn end(mut self: Box<Self>, exit: &Exit) -> i32 {
         let name = self.config.name.clone();
         let _ = fault::point("ended");
         self.cgroup.kill();

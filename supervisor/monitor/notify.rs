@@ -28,6 +28,7 @@ impl Notify {
     }
 
     /// Reads all datagrams; returns whether the init system reported that it is up.
+    #[inline(never)] // Its buffer would stay on the stack of the monitor.
     pub(super) fn is_ready(&self) -> bool {
         let mut buffer = [0_u8; LONGEST];
         let mut ready = false;

@@ -23,6 +23,16 @@ use crate::sys::{descriptor, process};
 
 /// The main function of the monitor. Runs in the newly forked process and never returns.
 pub fn run(setup: Setup) -> ! {
+    match begin(setup) {
+        Some(monitor) => process::exit_immediately(monitor.live()),
+        None => process::exit_immediately(1),
+    }
+}
+
+/// Boots the container; `None` if that failed and everything is undone. Not inlined: what it has on the stack would stay
+/// in memory for as long as the container runs.
+#[inline(never)]
+fn begin(setup: Setup) -> Option<Box<Monitor>> {
     let Setup { config, once, paths, host, settings, origin } = setup;
     let name = config.name.clone();
     let mut early = Early::default();
@@ -35,10 +45,8 @@ pub fn run(setup: Setup) -> ! {
     match started {
         Ok(monitor) => {
             let _ = socket::send(&report, &Report::Running, &[]);
-            drop(report);
             monitor.tree.booted();
-            let code = monitor.live();
-            process::exit_immediately(code)
+            Some(Box::new(monitor))
         }
         Err(error) => {
             let text = if early.stop { STOPPED.to_owned() } else { format!("{error:#}") };
@@ -49,7 +57,7 @@ pub fn run(setup: Setup) -> ! {
             early.fail(&answer);
             clients::answer_everybody(&listener, &answer);
             let _ = socket::send(&report, &Report::Failed(text), &[]);
-            process::exit_immediately(1)
+            None
         }
     }
 }

@@ -13,6 +13,7 @@ mod phone;
 mod process;
 mod root_fs;
 mod sandbox;
+mod strikes;
 mod terminal;
 mod web;
 
