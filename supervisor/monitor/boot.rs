@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
+use super::name_servers::Follower;
 use super::state::{Monitor, Phase, STOPPED};
 use crate::call;
 use crate::child::android;
@@ -51,7 +52,9 @@ impl Monitor {
         let joining = self.cgroup.joining_payload()?;
         let mut operations: Vec<Operation> = self.notification().into_iter().collect();
         operations.extend(seed::boot_id(&Uuid::random().context("generate a boot id")?));
-        operations.extend(android::operations(&self.config, &self.host, &self.paths, self.tree.root())?);
+        let own = android::operations(&self.config, &self.host, &self.paths, self.tree.root())?;
+        self.follower = Follower::begin(&self.config, &self.host, &own);
+        operations.extend(own);
         let command = strings(self.plan.command.iter().cloned())?;
         let environment =
             strings(self.plan.environment.iter().map(|(name, value)| format!("{name}={value}")))?;

@@ -11,6 +11,7 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 use super::last_exit;
+use super::name_servers::Follower;
 use super::notify::Notify;
 use super::protocol::{Answer, Exit, ExitReason};
 use super::readiness::Sign;
@@ -41,6 +42,7 @@ enum Ready {
     Signals,
     Listener,
     Notify,
+    NameServers,
     Console,
     Viewer(usize),
     Client(u64),
@@ -56,6 +58,11 @@ impl Monitor {
                 match source {
                     Ready::Listener => self.accept(),
                     Ready::Notify => self.notified(),
+                    Ready::NameServers => {
+                        if let Some(follower) = &mut self.follower {
+                            follower.heard();
+                        }
+                    }
                     Ready::Console => self.console_event(),
                     Ready::Viewer(index) => {
                         self.console.serve(index);
@@ -74,6 +81,7 @@ impl Monitor {
             if std::mem::take(&mut self.unannounced) {
                 self.announce();
             }
+            self.follow_name_servers();
             if self.asking.is_some_and(|asking| asking.at <= Instant::now()) {
                 self.ask();
             }
@@ -99,6 +107,9 @@ impl Monitor {
         if let Some(notify) = &self.notify {
             set.input(Ready::Notify, notify.fd());
         }
+        if let Some(follower) = &self.follower {
+            set.input(Ready::NameServers, follower.fd());
+        }
         for client in &self.clients {
             set.input(Ready::Client(client.id), client.fd());
         }
@@ -110,8 +121,17 @@ impl Monitor {
         }
         // Signals were received last, but are handled first.
         set.input(Ready::Signals, self.signals.fd());
-        let next = self.deadline.into_iter().chain(self.asking.map(|asking| asking.at)).min();
+        let due = self.follower.as_ref().and_then(Follower::due);
+        let next = [self.deadline, self.asking.map(|asking| asking.at), due].into_iter().flatten().min();
         set.sleep(timeout_until(next)).unwrap_or_default()
+    }
+
+    /// The servers of the machine may have changed.
+    fn follow_name_servers(&mut self) {
+        let (Some(follower), Some(init)) = (&mut self.follower, self.init) else { return };
+        if let Err(error) = follower.follow(self.host.android, init) {
+            log::warn!("{}: its name servers stay as they are: {error:#}", self.config.name);
+        }
     }
 
     fn notified(&mut self) {

@@ -13,6 +13,7 @@ mod control;
 mod early;
 pub mod last_exit;
 mod lifetime;
+mod name_servers;
 mod notify;
 pub mod protocol;
 mod readiness;

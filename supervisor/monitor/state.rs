@@ -13,6 +13,7 @@ use seccompiler::BpfProgram;
 use super::clients::Client;
 use super::console::Console;
 use super::early::Early;
+use super::name_servers::Follower;
 use super::notify::Notify;
 use super::protocol::{self, Answer, Devices, Exit, Report, State, Status};
 use super::readiness::Sign;
@@ -64,6 +65,8 @@ pub(super) struct Monitor {
     pub(super) proc: OwnedFd,
     pub(super) cgroup: Cgroup,
     pub(super) notify: Option<Notify>,
+    /// What hears of other name servers.
+    pub(super) follower: Option<Follower>,
     pub(super) console: Console,
     /// The other ends of files on which programs in the container block ([`crate::mount::op::Operation::Silence`]).
     pub(super) silent: Option<OwnedFd>,
@@ -131,7 +134,6 @@ impl Monitor {
             let _ = socket::send(report, &Report::Warning(warning), &[]);
         }
         let writers = writers(tree.root(), &config);
-        let filters = crate::privilege::compile(&plan.filters)?;
         let notify = if plan.notifies { Some(Notify::listen(&paths.notify(&config.name))?) } else { None };
         fault::point("notified")?;
         let console = Console::new(paths.console_log(&config.name));
@@ -140,13 +142,14 @@ impl Monitor {
             once,
             paths,
             host,
+            filters: crate::privilege::compile(&plan.filters)?,
             plan,
-            filters,
             writers,
             tree,
             proc,
             cgroup,
             notify,
+            follower: None,
             console,
             silent: None,
             signals,

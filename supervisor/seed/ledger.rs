@@ -35,6 +35,12 @@ pub struct Entry {
     pub before: Option<Before>,
     /// The last written content.
     pub wrote: String,
+    /// It is a symbolic link, which says that; before, there was nothing.
+    #[serde(default)]
+    pub link: bool,
+    /// Its directory was made with it.
+    #[serde(default)]
+    pub directory: bool,
     /// The content that was found when the user's edit was reported.
     #[serde(default)]
     pub told: Option<String>,

@@ -4,8 +4,9 @@
 //! The tree is untrusted: files are accessed by descriptor, and only regular files are changed. Settings that can be in
 //! /run are placed there instead and need no undo (`plan`). It never runs a program of the distribution.
 
-mod accounts;
+pub mod accounts;
 pub mod apply;
+mod console;
 mod hosts;
 mod items;
 pub mod ledger;

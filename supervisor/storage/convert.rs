@@ -14,6 +14,7 @@ use super::fill::{Form, Vessel, explain};
 use super::held::Held;
 use super::job::{self, Reporter, Watcher};
 use super::mounted::{Mounting, label, mount};
+use super::seed::seed_held;
 use super::staging::{Staging, rename_to_free, sync_directory};
 use super::sweep::Intent;
 use super::transfer::{transfer, verify};
@@ -66,7 +67,7 @@ pub fn convert(
     size: Option<u64>,
     watcher: Watcher<'_>,
 ) -> Result<Converted> {
-    let held = Held::take(env, name, "converted")?;
+    let mut held = Held::take(env, name, "converted")?;
     match (&held.config.container.root, form) {
         (RootSource::Directory(_), cli::Form::Directory) | (RootSource::Image(_), cli::Form::Image) => {
             return Ok(Converted::Already);
@@ -95,9 +96,11 @@ pub fn convert(
     })?;
     // The job had exclusive access while it was mounted; from here on, no other process may begin.
     let path = held.config.container.root.path().as_path().to_owned();
-    let _image = tree.is_none().then(|| held.claim_image(&path)).transpose()?;
+    let image = tree.is_none().then(|| held.claim_image(&path)).transpose()?;
     let owned = held.owns_root(env);
-    commit(env, &held, form, &staging, owned)?;
+    held.config = commit(env, &held, form, &staging, owned)?;
+    drop((image, tree));
+    seed_held(env, &held, watcher);
     let size = match form {
         Form::Directory => None,
         Form::Image { size, .. } => Some(size),
@@ -154,7 +157,7 @@ fn copy(source: &Root, target: &Root, usage: TreeUsage, form: Form, reporter: &m
 }
 
 /// Switches to the new root file system.
-fn commit(env: &Env, held: &Held, form: Form, staging: &Staging, owned: bool) -> Result<()> {
+fn commit(env: &Env, held: &Held, form: Form, staging: &Staging, owned: bool) -> Result<Config> {
     let container = env.paths.container(&held.name);
     let _lock = held.lock_unchanged(env)?;
     fault::point("job-done")?;
@@ -170,7 +173,8 @@ fn commit(env: &Env, held: &Held, form: Form, staging: &Staging, owned: bool) ->
     let settled = intent.settle(&container, now.container.root.path().as_path(), staging.path());
     done?;
     settled?;
-    fault::point("job-let-go")
+    fault::point("job-let-go")?;
+    Ok(now)
 }
 
 fn switch(env: &Env, held: &Held, form: Form, staging: &Staging) -> Result<()> {

@@ -3,13 +3,16 @@
 
 use std::cell::RefCell;
 
-use anyhow::{Context, Error, Result, bail};
+use anyhow::{Context, Error, Result, bail, ensure};
 use nix::errno::Errno;
 use serde_json::Value;
 
 use super::fill::{Form, Vessel, explain};
-use super::held::NewName;
-use super::hoist::hoist;
+use super::furnish::{Furnishing, let_in};
+use super::held::{Held, NewName};
+use super::hoist::{Hoisted, hoist};
+use super::import::NOT_EXPORTED;
+use super::inside::inside;
 use super::job::{self, Reporter, Watcher};
 use super::mounted::label;
 use super::source::{Incoming, Source};
@@ -21,6 +24,8 @@ use crate::config::Config;
 use crate::config::value::{ContainerPath, Name};
 use crate::container::{Lock, occupied};
 use crate::fault;
+use crate::rootfs::image::Access;
+use crate::rootfs::login::Login;
 use crate::rootfs::root::Root;
 use crate::sys::errno_of;
 use crate::units::size_rounded_up;
@@ -45,6 +50,10 @@ pub struct Creation<'a> {
     pub size: Option<u64>,
     /// Settings from the command line.
     pub settings: &'a [(&'a str, &'a str)],
+    /// Who may log in.
+    pub login: &'a Login,
+    /// Nothing but an image or a backup of LXD, Incus or LXC is taken.
+    pub packed_only: bool,
 }
 
 /// Creates the container.
@@ -52,7 +61,7 @@ pub struct Creation<'a> {
 /// # Errors
 /// If the name is taken, a setting is invalid, or the archive cannot be unpacked: there is then no container.
 pub fn create(env: &Env, creation: &Creation<'_>, watcher: Watcher<'_>) -> Result<()> {
-    let Creation { name, source, size, settings } = creation;
+    let Creation { name, source, size, settings, login, packed_only } = creation;
     let new = NewName::take(env, name, "made")?;
     let form = size.map_or(Form::Directory, |size| Form::Image { size, files: None });
     let containers = env.paths.containers();
@@ -64,15 +73,41 @@ pub fn create(env: &Env, creation: &Creation<'_>, watcher: Watcher<'_>) -> Resul
     all.extend(*settings);
     let config = Config::create(&staging.join("container.ini"), name, &all)?;
     let vessel = Vessel { form, staging: staging.path(), name, label: label(&config) };
+    let furnishing = Furnishing::new(env, &config, staging.path(), login);
     let room = space::free(&containers)?;
     job::run(env, watcher, &mut |reporter| {
         let most = size.map_or(room, |size| size.saturating_mul(SURPLUS).saturating_add(OVERHEAD));
         vessel.fill(reporter, &mut |root, reporter| {
-            unpack_all(source, most, form, root, &config.container.init, reporter)
+            let packed = unpack_all(source, most, form, root, &config.container.init, reporter)?;
+            ensure!(packed || !packed_only, NOT_EXPORTED);
+            furnishing.let_in(root, reporter)?;
+            furnishing.seed(root, reporter)
         })?;
         Ok(Value::Null)
     })?;
     new.publish(env, staging)
+}
+
+/// Makes the container `name` with a root file system that is used where it is, and lets people in.
+///
+/// # Errors
+/// When there is one of that name, a setting is not valid, or its accounts cannot be changed: then there is none.
+pub fn in_place_with(
+    env: &Env,
+    name: &Name,
+    settings: &[(&str, &str)],
+    login: &Login,
+    watcher: Watcher<'_>,
+) -> Result<()> {
+    let new = NewName::take(env, name, "made")?;
+    let staging = Staging::for_new(&env.paths, name)?;
+    let config = Config::create(&staging.join("container.ini"), name, settings)?;
+    let held = Held::of_new(new, config);
+    inside(env, &held, staging.path(), Access::ReadWrite, watcher, &mut |root, reporter| {
+        let_in(root, login, env.host.android, reporter)?;
+        Ok(Value::Null)
+    })?;
+    held.publish(env, staging)
 }
 
 /// Creates the container `name` with a root file system that is used in place.
@@ -95,7 +130,7 @@ pub fn in_place(env: &Env, name: &Name, settings: &[(&str, &str)]) -> Result<()>
     fault::point("create-done")
 }
 
-/// Unpacks a root file system and reports anomalies.
+/// Unpacks a root file system and says what is odd about it; whether it was in an image or a backup of LXD, Incus or LXC.
 ///
 /// # Errors
 /// If the source is invalid or the space is insufficient.
@@ -106,7 +141,7 @@ pub(super) fn unpack_all(
     root: &Root,
     init: &ContainerPath,
     reporter: &mut Reporter,
-) -> Result<()> {
+) -> Result<bool> {
     reporter.step("unpack", source.length)?;
     let mut incoming = source.stream(Some(most))?;
     let compression = incoming.compression();
@@ -130,7 +165,7 @@ pub(super) fn unpack_all(
         Err(error) if errno_of(&error) != Some(Errno::ENOSPC) && !incoming.exceeded() => {
             return Err(incoming.failure().map_or_else(|| blame(error, source), Error::msg));
         }
-        Err(error) => return refuse(error, &mut incoming, form, root),
+        Err(error) => return refuse(error, &mut incoming, form, root).map(|()| false),
     };
     for warning in &unpacked.warnings {
         reporter.warn(warning.as_str())?;
@@ -141,17 +176,32 @@ pub(super) fn unpack_all(
     if unpacked.entries == 0 {
         bail!("{}: the archive is empty", source.name);
     }
-    if let Some(top) = hoist(root)? {
-        reporter
-            .warn(format!("everything in the archive is below {top}/, which became the root directory"))?;
-    }
+    let packed = tell_hoisted(hoist(root).with_context(|| source.name.clone())?.as_ref(), reporter)?;
     stranger::refuse(root, init).with_context(|| source.name.clone())?;
     if root.resolve(init.as_str().as_ref()).is_err_and(|errno| errno == Errno::ENOENT) {
         reporter.warn(format!(
             "no init system found: {init} does not exist; install an init system, or set 'init'"
         ))?;
     }
-    Ok(())
+    Ok(packed)
+}
+
+fn tell_hoisted(hoisted: Option<&Hoisted>, reporter: &mut Reporter) -> Result<bool> {
+    let Some(Hoisted { path, packed, owner }) = hoisted else { return Ok(false) };
+    let what = if *packed {
+        format!(
+            "it is an image or a backup of LXD, Incus or LXC: what is below {path}/ became the root directory, and templates were not run"
+        )
+    } else {
+        format!("everything in the archive is below {path}/, which became the root directory")
+    };
+    reporter.warn(what)?;
+    if *packed && *owner != 0 {
+        reporter.warn(format!(
+            "its files belong to user {owner}, as in an unprivileged container; programs that need root will fail"
+        ))?;
+    }
+    Ok(*packed)
 }
 
 /// Adds the archive's name to errors about its content; a failed system call already names its arguments.

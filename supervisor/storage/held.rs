@@ -54,6 +54,20 @@ impl Held {
         Ok(Self { name: name.clone(), config, _occupation: occupation })
     }
 
+    /// One that is being made, under a name that it holds.
+    #[must_use]
+    pub fn of_new(new: NewName, config: Config) -> Self {
+        Self { name: new.name, config, _occupation: new._occupation }
+    }
+
+    /// The same as [`NewName::publish`], for one that was being made.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn publish(self, env: &Env, staging: Staging) -> Result<()> {
+        NewName { name: self.name, _occupation: self._occupation }.publish(env, staging)
+    }
+
     /// The image as a path without links. Only for a container with an image.
     ///
     /// # Errors

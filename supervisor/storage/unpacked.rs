@@ -9,13 +9,13 @@ use serde_json::Value;
 
 use super::create::unpack_all;
 use super::fill::{Form, Vessel};
+use super::furnish::let_in;
 use super::job::{self, Watcher};
 use super::source::Source;
 use super::space;
 use super::staging::{Staging, rename_to_free, sync_directory};
 use crate::rootfs::files::RESOLV_CONF;
-use crate::rootfs::password;
-use crate::rootfs::root::Root;
+use crate::rootfs::login::Login;
 use crate::worker::Env;
 
 /// The program that a root file system should contain.
@@ -26,8 +26,8 @@ const INIT: &str = "/sbin/init";
 pub struct Target<'a> {
     /// Its path; it must not exist.
     pub directory: &'a Path,
-    /// The password of root; unchanged if absent.
-    pub password: Option<&'a str>,
+    /// Who may log in; without anything, accounts stay as they came.
+    pub login: &'a Login,
     /// A name server for /etc/resolv.conf.
     pub name_server: Option<String>,
 }
@@ -46,8 +46,12 @@ pub fn unpack(env: &Env, source: &Source, target: &Target<'_>, watcher: Watcher<
     let init = INIT.parse()?;
     job::run(env, watcher, &mut |reporter| {
         vessel.fill(reporter, &mut |root, reporter| {
-            unpack_all(source, room, Form::Directory, root, &init, reporter)?;
-            personalise(root, target)
+            let _ = unpack_all(source, room, Form::Directory, root, &init, reporter)?;
+            let_in(root, target.login, env.host.android, reporter)?;
+            if let Some(server) = &target.name_server {
+                root.replace(RESOLV_CONF, format!("nameserver {server}\n").as_bytes(), 0o644)?;
+            }
+            Ok(())
         })?;
         Ok(Value::Null)
     })?;
@@ -58,14 +62,4 @@ pub fn unpack(env: &Env, source: &Source, target: &Target<'_>, watcher: Watcher<
         return Err(error);
     }
     sync_directory(parent)
-}
-
-fn personalise(root: &Root, target: &Target<'_>) -> Result<()> {
-    if let Some(password) = target.password {
-        password::set(root, "root", password).context("set root's password")?;
-    }
-    if let Some(server) = &target.name_server {
-        root.replace(RESOLV_CONF, format!("nameserver {server}\n").as_bytes(), 0o644)?;
-    }
-    Ok(())
 }
