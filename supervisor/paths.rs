@@ -141,6 +141,18 @@ impl Paths {
         self.run.join("waiting")
     }
 
+    /// What networks of ours remember: subnets and addresses.
+    #[must_use]
+    pub fn networks(&self) -> PathBuf {
+        self.data.join("network")
+    }
+
+    /// Which containers are in networks of ours now, and what was changed on the host for them.
+    #[must_use]
+    pub fn network_members(&self) -> PathBuf {
+        self.run.join("network")
+    }
+
     /// The record of changes on the host for containers.
     #[must_use]
     pub fn changes(&self) -> PathBuf {

@@ -24,6 +24,8 @@ use crate::rootfs::root::Root;
 
 /// Used if the machine's network provides no server.
 const FALLBACK: [&str; 2] = ["1.1.1.1", "8.8.8.8"];
+/// The servers that systemd-resolved of the host asks, systemd-resolved.service(8).
+const BEHIND_STUB: &str = "/run/systemd/resolve/resolv.conf";
 /// Maximum size of the host's file, in bytes.
 const LIMIT: u64 = 64 << 10;
 /// How a line with a server begins.
@@ -36,7 +38,8 @@ pub(super) fn operations(config: &Config, host: &Host, root: &Root) -> Vec<Opera
     if config.network.mode == NetworkMode::None {
         return Vec::new();
     }
-    let own = || if host.android { property::name_servers() } else { of_host() };
+    let shared = config.network.mode == NetworkMode::Host;
+    let own = || if host.android { property::name_servers() } else { of_host(shared) };
     steps(&config.network.dns, root, host.android, &own)
 }
 
@@ -49,6 +52,8 @@ pub struct Following {
     pub written: String,
     /// systemd-resolved reads it, when it begins.
     pub for_resolved: bool,
+    /// The container is in the host's network.
+    shared: bool,
 }
 
 /// What of the steps of a boot follows the machine; none where the servers are fixed.
@@ -57,13 +62,14 @@ pub fn following(config: &Config, steps: &[Operation]) -> Option<Following> {
     if config.network.mode == NetworkMode::None || config.network.dns != NameServers::Auto {
         return None;
     }
+    let shared = config.network.mode == NetworkMode::Host;
     steps.iter().find_map(|step| match step {
         Operation::File { target, content } if target == RESOLVED_SERVERS.as_str() => {
-            Some(Following { file: RESOLVED_SERVERS, written: content.clone(), for_resolved: true })
+            Some(Following { file: RESOLVED_SERVERS, written: content.clone(), for_resolved: true, shared })
         }
         // Wherever that is, the usual name leads there.
         Operation::File { content, .. } if content.starts_with(SERVER) => {
-            Some(Following { file: RESOLV_CONF, written: content.clone(), for_resolved: false })
+            Some(Following { file: RESOLV_CONF, written: content.clone(), for_resolved: false, shared })
         }
         _ => None,
     })
@@ -75,7 +81,7 @@ pub fn following(config: &Config, steps: &[Operation]) -> Option<Following> {
 /// # Errors
 /// When the file cannot be read or written.
 pub fn renew(following: &Following, root: &Root, android: bool) -> Result<Option<String>> {
-    let servers = if android { property::name_servers() } else { of_host() };
+    let servers = if android { property::name_servers() } else { of_host(following.shared) };
     let new = match following.for_resolved {
         true => for_resolved(&shown(&servers)),
         false => Some(lines(&shown(&servers))),
@@ -158,10 +164,29 @@ fn shown(servers: &[IpAddr]) -> Vec<String> {
     servers.iter().take(MOST).map(ToString::to_string).collect()
 }
 
-/// The host's own servers. The address of its stub also works in a container with the host's network.
-fn of_host() -> Vec<IpAddr> {
-    let text = durable::read(Path::new(resolv_conf::PATH), LIMIT).unwrap_or_default();
-    servers_in(&String::from_utf8_lossy(&text))
+/// The host's own servers. The address of its stub is as good inside where the host's network is; elsewhere the
+/// servers behind the stub are asked.
+fn of_host(shared: bool) -> Vec<IpAddr> {
+    let read = |path: &Path| {
+        let text = durable::read(path, LIMIT).unwrap_or_default();
+        servers_in(&String::from_utf8_lossy(&text))
+    };
+    let servers = read(Path::new(resolv_conf::PATH));
+    if shared {
+        return servers;
+    }
+    let reachable = |servers: Vec<IpAddr>| servers.into_iter().filter(is_reachable).collect::<Vec<_>>();
+    let direct = reachable(servers);
+    if direct.is_empty() { reachable(read(Path::new(BEHIND_STUB))) } else { direct }
+}
+
+/// Whether a server can be reached from another network namespace of the machine.
+fn is_reachable(server: &IpAddr) -> bool {
+    let local = match server {
+        IpAddr::V4(server) => server.is_link_local(),
+        IpAddr::V6(server) => server.is_unicast_link_local(),
+    };
+    !server.is_loopback() && !server.is_unspecified() && !local
 }
 
 fn servers_in(text: &str) -> Vec<IpAddr> {

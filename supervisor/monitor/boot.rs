@@ -18,10 +18,11 @@ use crate::child::init::{self, Prepared};
 use crate::child::wire::{FromChild, Wire};
 use crate::clock::now;
 use crate::config::Seeding;
-use crate::config::value::Uuid;
+use crate::config::value::{NetworkMode, Uuid};
 use crate::fault;
 use crate::monitor::protocol::Report;
 use crate::mount::op::Operation;
+use crate::network::Attachment;
 use crate::plan::mounts::NOTIFY_SOCKET;
 use crate::plan::seed;
 use crate::poll::PollSet;
@@ -58,11 +59,20 @@ impl Monitor {
         let command = strings(self.plan.command.iter().cloned())?;
         let environment =
             strings(self.plan.environment.iter().map(|(name, value)| format!("{name}={value}")))?;
+        self.join_network(report)?;
         let (ours, theirs) = socket::pair()?;
-        let flags = self.plan.namespaces & !libc::CLONE_NEWCGROUP;
+        let mut flags = self.plan.namespaces & !libc::CLONE_NEWCGROUP;
+        let inside = self.network.as_ref().map(Attachment::enter).transpose()?;
+        if inside.is_some() {
+            // The child is born in the namespace that is ready for it.
+            flags &= !libc::CLONE_NEWNET;
+        }
         let cloned = call!(process::clone(flags, joining.directory()), "clone({flags:#x})")?;
         let pid = match cloned.side {
-            Fork::Parent(pid) => pid,
+            Fork::Parent(pid) => {
+                drop(inside);
+                pid
+            }
             Fork::Child => {
                 drop(ours);
                 let seeding = Seeding::load_or_default(&self.paths.supervisor_ini());
@@ -91,6 +101,28 @@ impl Monitor {
         }
         self.runs(pid);
         Ok(())
+    }
+
+    /// Makes the container's place in a network anew: the configuration may have changed.
+    fn join_network(&mut self, report: Option<&OwnedFd>) -> Result<()> {
+        self.network = None;
+        if self.config.network.mode != NetworkMode::Nat {
+            return Ok(());
+        }
+        let mut warnings = Vec::new();
+        self.network = Some(Attachment::make(&self.config, &self.paths, &self.host, &mut warnings)?);
+        warnings.into_iter().try_for_each(|text| self.warn(report, text))
+    }
+
+    /// Tells who waits for the boot, or the log.
+    fn warn(&self, report: Option<&OwnedFd>, text: String) -> Result<()> {
+        match report {
+            Some(report) => socket::send(report, &Report::Warning(text), &[]),
+            None => {
+                log::warn!("{}: {text}", self.config.name);
+                Ok(())
+            }
+        }
     }
 
     fn runs(&mut self, pid: Pid) {
@@ -135,10 +167,7 @@ impl Monitor {
                     self.console.connect(Pty { master, peer })?;
                     fault::point("connected")?;
                 }
-                FromChild::Warning(text) => match report {
-                    Some(report) => socket::send(report, &Report::Warning(text), &[])?,
-                    None => log::warn!("{}: {text}", self.config.name),
-                },
+                FromChild::Warning(text) => self.warn(report, text)?,
                 FromChild::Begun => {}
                 FromChild::Ready => ready = true,
                 FromChild::Failed(failed) => return Err(Error::from(failed).context("in the container")),

@@ -289,6 +289,7 @@ impl Monitor {
         if let Err(error) = self.cgroup.remove() {
             log::warn!("{name}: {error:#}");
         }
+        self.network = None;
         if self.config.android.wakelock != WakelockPolicy::No {
             // There may be no supervisor to do it.
             wakelock::released(&self.paths.cgroup, name.as_str());

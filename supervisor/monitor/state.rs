@@ -25,6 +25,7 @@ use crate::child::android;
 use crate::config::{Config, Once, Seeding};
 use crate::fault;
 use crate::host::Host;
+use crate::network::Attachment;
 use crate::paths::Paths;
 use crate::peer::PidNamespace;
 use crate::plan::devices::Enforcement;
@@ -64,6 +65,8 @@ pub(super) struct Monitor {
     pub(super) tree: Tree,
     pub(super) proc: OwnedFd,
     pub(super) cgroup: Cgroup,
+    /// Its place in a network, if it has one of its own.
+    pub(super) network: Option<Attachment>,
     pub(super) notify: Option<Notify>,
     /// What hears of other name servers.
     pub(super) follower: Option<Follower>,
@@ -136,8 +139,8 @@ impl Monitor {
         let writers = writers(tree.root(), &config);
         let notify = if plan.notifies { Some(Notify::listen(&paths.notify(&config.name))?) } else { None };
         fault::point("notified")?;
-        let console = Console::new(paths.console_log(&config.name));
         Ok(Self {
+            console: Console::new(paths.console_log(&config.name)),
             config,
             once,
             paths,
@@ -148,9 +151,9 @@ impl Monitor {
             tree,
             proc,
             cgroup,
+            network: None,
             notify,
             follower: None,
-            console,
             silent: None,
             signals,
             listener,
@@ -212,7 +215,7 @@ impl Monitor {
             devices: Some(self.devices()),
             volatile: self.config.container.volatile,
             network: self.config.network.mode.to_string(),
-            addresses: Vec::new(),
+            addresses: self.network.as_ref().map(Attachment::addresses).unwrap_or_default(),
             last_exit: self.last_exit.clone(),
             ends_within_s: self.ends_within_s(),
         }

@@ -80,9 +80,6 @@ pub struct Plan {
 /// # Errors
 /// If the kernel lacks a required feature, or the configuration requests an unsupported one.
 pub fn build(config: &Config, host: &Host, guest: &Guest, seeding: &Seeding) -> Result<Plan> {
-    if config.network.mode == NetworkMode::Nat {
-        bail!("network.mode = nat is not supported yet; use host or none");
-    }
     if config.hardware.access != HardwareAccess::None {
         bail!("hardware.access = {} is not supported yet; use none", config.hardware.access);
     }
@@ -122,7 +119,7 @@ pub fn build(config: &Config, host: &Host, guest: &Guest, seeding: &Seeding) -> 
 fn namespaces(config: &Config, host: &Host, warnings: &mut Vec<String>) -> Result<libc::c_int> {
     let mut wanted = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
     wanted |= libc::CLONE_NEWCGROUP;
-    if config.network.mode == NetworkMode::None {
+    if config.network.mode != NetworkMode::Host {
         wanted |= libc::CLONE_NEWNET;
     }
     for kind in host.namespaces.lacking(wanted) {
@@ -133,7 +130,8 @@ fn namespaces(config: &Config, host: &Host, warnings: &mut Vec<String>) -> Resul
                 kind.option
             ),
             libc::CLONE_NEWNET => {
-                bail!("kernel has no {}, which network.mode = none needs; use host", kind.option)
+                let mode = config.network.mode;
+                bail!("kernel has no {}, which network.mode = {mode} needs; use host", kind.option)
             }
             _ => warnings.push(format!(
                 "kernel has no {}: the container shares {} with the host",

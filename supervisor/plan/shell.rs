@@ -38,7 +38,7 @@ pub struct ShellPlan {
 /// If the kernel has no mount namespaces, or the configuration requests a feature that a temporary container lacks.
 pub fn build(config: &Config, host: &Host) -> Result<ShellPlan> {
     if config.network.mode == NetworkMode::Nat {
-        bail!("network.mode = nat is not supported yet; use host or none");
+        bail!("network.mode = nat needs an init system; use host or none");
     }
     let own_network = config.network.mode == NetworkMode::None;
     let mut warnings = Vec::new();
@@ -114,7 +114,9 @@ mod tests {
         let alone = plan(&[("network.mode", "none")], !0).unwrap();
         assert_ne!(alone.namespaces & libc::CLONE_NEWNET, 0);
         assert!(plan(&[("network.mode", "none")], !libc::CLONE_NEWNET).is_err());
-        assert!(plan(&[("network.mode", "nat")], !0).unwrap_err().to_string().contains("not supported yet"));
+        assert!(
+            plan(&[("network.mode", "nat")], !0).unwrap_err().to_string().contains("needs an init system")
+        );
     }
 
     #[test]

@@ -112,15 +112,14 @@ fn udev(subsystems: &Subsystems) -> Vec<Operation> {
 
 /// With the host's network, no process in the container may configure it. NetworkManager runs for the programs that
 /// query it, and leaves all interfaces and the name servers unmanaged (NetworkManager.conf(5), managed= and dns=);
-/// other managers do not start. With a separate network, the phone's interfaces get weights.
+/// In a `nat` network `eth0` is ready. In a network of its own, the phone's interfaces have their weights.
 fn network(mode: NetworkMode) -> Vec<Operation> {
     let mut list = match mode {
         NetworkMode::Host => hands_off(),
-        NetworkMode::None | NetworkMode::Nat => weights(),
+        NetworkMode::None => weights(),
+        NetworkMode::Nat => ready(),
     };
-    if mode != NetworkMode::Nat {
-        list.extend(WAITING.map(mask));
-    }
+    list.extend(WAITING.map(mask));
     let fallback = format!("[Resolve]\nFallbackDNS={FALLBACK}\n");
     list.push(file("/run/systemd/resolved.conf.d/10-droidspaces-fallback.conf", &fallback));
     list
@@ -145,6 +144,23 @@ fn hands_off() -> Vec<Operation> {
         ),
     ];
     list.extend(MANAGERS.map(|unit| drop_in(unit, &condition)));
+    list.extend(NETWORK_RULES.map(|rules| link(&format!("/run/udev/rules.d/{rules}"), "/dev/null")));
+    list
+}
+
+/// `eth0` has everything before the first process runs: managers leave it as it is. One that took it over would remove
+/// its addresses first.
+fn ready() -> Vec<Operation> {
+    let mut list = vec![
+        file(
+            "/run/systemd/network/05-droidspaces-nat.network",
+            "[Match]\nName=eth0\n\n[Link]\nUnmanaged=yes\n",
+        ),
+        file(
+            "/run/NetworkManager/conf.d/05-droidspaces-nat.conf",
+            "[device-droidspaces-nat]\nmatch-device=interface-name:eth0\nmanaged=0\n",
+        ),
+    ];
     list.extend(NETWORK_RULES.map(|rules| link(&format!("/run/udev/rules.d/{rules}"), "/dev/null")));
     list
 }
@@ -241,6 +257,8 @@ mod tests {
             |mode| shown("network", mode).iter().filter(|line| line.contains(SHARED_NETWORK)).count();
         assert_eq!(conditions(NetworkMode::Host), MANAGERS.len() + 1);
         assert_eq!(conditions(NetworkMode::None), 0);
+        assert_eq!(conditions(NetworkMode::Nat), 0);
+        assert!(shown("network", NetworkMode::Nat).iter().any(|line| line.contains("Name=eth0")));
         let weights = shown("network", NetworkMode::None);
         assert!(
             weights

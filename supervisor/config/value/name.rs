@@ -162,7 +162,7 @@ impl FromStr for EnvironmentValue {
 }
 
 /// A container's 128-bit identity, written as 32 lower-case hexadecimal digits; read with or without dashes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Uuid(u128);
 
 impl Uuid {
