@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use super::message::{self, COOKIE, Head, LONGEST_HEAD};
-use super::server::Site;
+use super::site::Site;
 use crate::poll::{PollSet, is_readable, timeout};
 use crate::socket;
 use crate::worker::protocol::{FromWorker, GENERATION, Request};

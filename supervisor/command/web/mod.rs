@@ -9,6 +9,7 @@ mod message;
 mod pages;
 mod server;
 mod session;
+mod site;
 
 use std::fs::File;
 use std::io;
@@ -22,6 +23,7 @@ use nix::unistd::setsid;
 
 use self::pages::Pages;
 use self::session::Session;
+use self::site::Site;
 use super::{output, print};
 use crate::call;
 use crate::cli;
@@ -71,7 +73,7 @@ fn launch(arguments: &cli::Web, env: &Env, session: &Session) -> Result<u16> {
         Fork::Parent(pid) => session.write_down(pid, port)?,
         Fork::Child => {
             detach(env);
-            server::serve(&listener, &server::Site { port, pages, session, paths: &env.paths });
+            server::serve(&listener, &Site { port, pages, session, paths: &env.paths });
             session.end();
             exit_immediately(0)
         }

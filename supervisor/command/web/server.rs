@@ -10,9 +10,7 @@ use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
 use super::connection;
-use super::pages::Pages;
-use super::session::Session;
-use crate::paths::Paths;
+use super::site::Site;
 use crate::poll::{PollSet, timeout};
 use crate::sys::process::{Fork, exit_immediately, fork};
 
@@ -20,19 +18,6 @@ use crate::sys::process::{Fork, exit_immediately, fork};
 const IDLE: Duration = Duration::from_secs(600);
 /// Connections at a time; a browser has six, and those that anybody else on this machine makes end soon.
 const MOST: usize = 40;
-
-/// What is served.
-#[derive(Debug)]
-pub(super) struct Site<'a> {
-    /// Its port.
-    pub port: u16,
-    /// Its files.
-    pub pages: Pages,
-    /// Who may see them.
-    pub session: &'a Session,
-    /// Where the supervisor is reached.
-    pub paths: &'a Paths,
-}
 
 /// Serves until nobody has come for a while.
 pub(super) fn serve(listener: &TcpListener, site: &Site<'_>) {
