@@ -17,7 +17,7 @@ use nix::unistd::{Pid, getpid};
 use serde_json::{Map, Value, json};
 
 use super::relay::read_document;
-use super::{Verbs, told};
+use super::voice::{Verbs, told};
 use crate::call;
 use crate::cli::Command;
 use crate::clock::unix_s;

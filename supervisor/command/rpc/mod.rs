@@ -12,32 +12,25 @@ mod relay;
 mod request;
 mod subscription;
 mod terminal;
+mod voice;
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 
 use anyhow::{Context, Result};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use self::relay::Relay;
 use self::request::{Call, Fault, Line};
+pub use self::voice::Verbs;
+use self::voice::told;
 use super::{output, print};
 use crate::cli::usage::Usage;
 use crate::cli::{self, Command, parse, table};
 use crate::exit::ExitCode;
 use crate::log::{self as sinks, Role};
 use crate::worker::Env;
-
-/// How a verb of the command line is run: the table of verbs is above this module.
-#[derive(Clone, Copy)]
-#[allow(missing_debug_implementations, reason = "functions have no text")]
-pub struct Verbs<'a> {
-    /// Runs a verb to its end and tells what went wrong.
-    pub perform: &'a dyn Fn(&Command) -> ExitCode,
-    /// The verb, and the container that it is about.
-    pub subject: fn(&Command) -> (&'static str, Option<&str>),
-}
 
 /// Answers one request.
 ///
@@ -112,11 +105,6 @@ fn parsed(words: &[String]) -> Result<(Command, bool), Usage> {
     with_json.insert(1, "--json".to_owned());
     // Some options exclude it: what they print is text.
     Ok(read(&with_json).map_or((plain, false), |command| (command, true)))
-}
-
-/// Says something to the program that asked.
-fn told(document: &Value) -> Result<()> {
-    sinks::tell(document).context("write the answer")
 }
 
 /// What a client says for whom no supervisor can be asked.

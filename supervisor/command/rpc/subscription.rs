@@ -14,10 +14,11 @@ use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use serde_json::{Value, json};
 
+use super::jobs;
 use super::machine;
 use super::relay::Text;
 use super::request::Subscription;
-use super::{jobs, told};
+use super::voice::told;
 use crate::call;
 use crate::cgroup::Cgroup;
 use crate::command::info;

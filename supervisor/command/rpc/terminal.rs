@@ -21,9 +21,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::request::Terminal;
-use super::{output, told};
+use super::voice::told;
 use crate::call;
 use crate::child::program::{Program, Running, Wish};
+use crate::command::output;
 use crate::command::state::existing;
 use crate::config::Config;
 use crate::config::value::{Name, UserSpec, Uuid};
