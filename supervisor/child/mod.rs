@@ -5,6 +5,7 @@
 //! no lock.
 
 pub mod android;
+pub mod clocks;
 pub mod init;
 mod name_servers;
 pub mod program;

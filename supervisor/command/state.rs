@@ -10,7 +10,7 @@ use anyhow::{Error, Result, bail};
 use serde::Serialize;
 
 use crate::clock::now;
-use crate::config::value::Name;
+use crate::config::value::{Name, Privileged};
 use crate::config::{Config, Kind, Once};
 use crate::container::monitor;
 use crate::container::talk::Talk;
@@ -47,6 +47,8 @@ pub struct Summary {
     pub waits_for: Option<String>,
     /// Why autostart is off despite its configuration: one line.
     pub autostart_off: Option<String>,
+    /// The protections that it does without: `no`, `full`, or their names with commas.
+    pub privileged: String,
     /// Why it cannot start, or its state is unknown: one line.
     pub problem: Option<String>,
 }
@@ -122,9 +124,18 @@ pub fn known(env: &Env, name: &Name) -> Result<Known> {
         restart_in_s: restart_at.map(|at| at.saturating_sub(now()).as_secs()),
         waits_for,
         autostart_off,
+        privileged: privileged(config.as_ref(), status.as_ref()),
         problem,
     };
     Ok(Known { summary, config, status, last_exit })
+}
+
+/// Of a running container what it was started with, else what its next start does.
+fn privileged(config: Option<&Config>, status: Option<&Status>) -> String {
+    let running = status.map(|status| status.privileged.clone()).filter(|text| !text.is_empty());
+    running
+        .or_else(|| Some(config?.security.privileged.to_string()))
+        .unwrap_or_else(|| Privileged::NO.to_string())
 }
 
 fn reason_of_no_autostart(env: &Env, name: &Name) -> Option<String> {

@@ -12,7 +12,7 @@ use super::sections::{Android, Config, Container, Hardware, Limits, Mounts, Netw
 use super::value::{
     Bind, BindList, CgroupLayout, DeadlockShield, EnvironmentName, EnvironmentValue, Fsck, HardwareAccess,
     HostPath, Invalid, Name, NetworkMode, Privileged, RestartPolicy, Seed, SharedStorage, Size, StartAfter,
-    Switch, UserNamespaces, Uuid, WakelockPolicy, Whole,
+    Switch, Tmpfs, TmpfsList, UserNamespaces, Uuid, WakelockPolicy, Whole,
 };
 
 /// The least memory limit: below it not even an init system starts.
@@ -172,9 +172,17 @@ pub const KEYS: &[Key] = &[
         "mounts",
         "bind",
         "",
-        Form::Text("SOURCE:TARGET[:ro][,…]"),
-        "directories and files of the host to mount in the container, at most 16",
-        "/sdcard:/mnt/sdcard,/etc/hosts:/etc/hosts:ro",
+        Form::Text("SOURCE:TARGET[:OPTION…][,…]"),
+        "directories and files of the host to mount in the container, at most 16; options, which also apply to mounts below: `ro`, `nosuid`, `nodev`, `noexec`",
+        "/sdcard:/mnt/sdcard,/etc/hosts:/etc/hosts:ro:noexec",
+    ),
+    Key::new(
+        "mounts",
+        "tmpfs",
+        "",
+        Form::Text("TARGET[:OPTION…][,…]"),
+        "memory file systems to mount in the container, at most 16; options: `size=SIZE`, `mode=OCTAL` (1777), `noexec`",
+        "/tmp:size=256M,/var/cache/apt:mode=755",
     ),
     Key::new(
         "network",
@@ -208,6 +216,7 @@ pub const KEYS: &[Key] = &[
         "protections to disable",
         "nomask,noseccomp",
     ),
+    Key::new("security", "nesting", "no", SWITCH, "support Docker, podman and ds in the container", "yes"),
     Key::new(
         "security",
         "user-namespaces",
@@ -268,6 +277,7 @@ pub(super) fn read(document: &Document, name: &Name) -> Result<Config, Error> {
     SCHEMA.check(document)?;
     let security = Security {
         privileged: SCHEMA.read(document, "security", "privileged")?,
+        nesting: SCHEMA.read::<Switch>(document, "security", "nesting")?.0,
         user_namespaces: SCHEMA.read(document, "security", "user-namespaces")?,
         deadlock_shield: SCHEMA.read(document, "security", "deadlock-shield")?,
     };
@@ -275,7 +285,7 @@ pub(super) fn read(document: &Document, name: &Name) -> Result<Config, Error> {
     Ok(Config {
         name: name.clone(),
         container: read_container(document, name)?,
-        mounts: Mounts { bind: SCHEMA.read::<BindList>(document, "mounts", "bind")?.into_vec() },
+        mounts: read_mounts(document)?,
         network: Network {
             mode: SCHEMA.read(document, "network", "mode")?,
             dns: SCHEMA.read(document, "network", "dns")?,
@@ -344,6 +354,17 @@ fn read_root(document: &Document) -> Result<RootSource, Error> {
     }
 }
 
+fn read_mounts(document: &Document) -> Result<Mounts, Error> {
+    let bind = SCHEMA.read::<BindList>(document, "mounts", "bind")?.into_vec();
+    let tmpfs = SCHEMA.read::<TmpfsList>(document, "mounts", "tmpfs")?.into_vec();
+    if let Some(both) = tmpfs.iter().find(|tmpfs| bind.iter().any(|bind| bind.target == tmpfs.target)) {
+        let why = format!("a bind mount has the target '{}' as well", both.target);
+        let fault = Invalid::new(why, "remove one of them");
+        return Err(value_error(document, document.entry("mounts", "tmpfs"), "mounts", "tmpfs", &fault));
+    }
+    Ok(Mounts { bind, tmpfs })
+}
+
 fn read_size(document: &Document, section: &str, name: &str, least: u64) -> Result<Option<Size>, Error> {
     let size = SCHEMA.read_optional::<Size>(document, section, name)?;
     match (size, Size::from_bytes(least)) {
@@ -402,6 +423,10 @@ impl Config {
             ("network", "mode") => self.network.mode.to_string(),
             ("network", "dns") => self.network.dns.to_string(),
             ("hardware", "access") => self.hardware.access.to_string(),
+            ("mounts", "tmpfs") => {
+                self.mounts.tmpfs.iter().map(Tmpfs::to_string).collect::<Vec<_>>().join(",")
+            }
+            ("security", "nesting") => switch(security.nesting),
             ("security", "privileged") => security.privileged.to_string(),
             ("security", "user-namespaces") => security.user_namespaces.to_string(),
             ("security", "deadlock-shield") => security.deadlock_shield.to_string(),

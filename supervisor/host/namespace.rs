@@ -7,6 +7,9 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use crate::call;
 use crate::sys::process::{Fork, exit_immediately, fork};
 
+/// `CLONE_NEWTIME` of linux/sched.h (5.6), time_namespaces(7). clone(2) takes the bit for one of a signal number.
+pub const NEW_TIME: libc::c_int = 0x80;
+
 /// One kind of namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kind {
@@ -22,7 +25,7 @@ pub struct Kind {
 
 /// The kinds that containers are made of. User namespaces are left out on purpose: the container's root has to mount
 /// real file systems.
-pub const KINDS: [Kind; 6] = [
+pub const KINDS: [Kind; 7] = [
     Kind { file: "mnt", flag: libc::CLONE_NEWNS, option: "CONFIG_NAMESPACES", shares: "mounts" },
     Kind { file: "pid", flag: libc::CLONE_NEWPID, option: "CONFIG_PID_NS", shares: "processes" },
     Kind { file: "uts", flag: libc::CLONE_NEWUTS, option: "CONFIG_UTS_NS", shares: "the host name" },
@@ -38,6 +41,7 @@ pub const KINDS: [Kind; 6] = [
         option: "CONFIG_CGROUPS",
         shares: "the view of control groups",
     },
+    Kind { file: "time", flag: NEW_TIME, option: "CONFIG_TIME_NS", shares: "the clocks since boot" },
     Kind { file: "net", flag: libc::CLONE_NEWNET, option: "CONFIG_NET_NS", shares: "the network" },
 ];
 
@@ -57,7 +61,7 @@ impl Namespaces {
             let child = match call!(fork(), "fork")? {
                 Fork::Parent(child) => child,
                 Fork::Child => {
-                    let made = unshare(CloneFlags::from_bits_truncate(flag)).is_ok();
+                    let made = unshare(CloneFlags::from_bits_retain(flag)).is_ok();
                     exit_immediately(i32::from(!made))
                 }
             };

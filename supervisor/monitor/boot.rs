@@ -5,18 +5,21 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
+use nix::mount::MsFlags;
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
 use super::state::{Monitor, Phase, STOPPED};
 use crate::call;
 use crate::child::android;
+use crate::child::clocks::Clocks;
 use crate::child::init::{self, Prepared};
 use crate::child::wire::{FromChild, Wire};
 use crate::clock::now;
 use crate::config::Seeding;
 use crate::config::value::Uuid;
 use crate::fault;
+use crate::host::namespace::NEW_TIME;
 use crate::monitor::protocol::Report;
 use crate::mount::op::Operation;
 use crate::plan::mounts::NOTIFY_SOCKET;
@@ -53,8 +56,14 @@ impl Monitor {
         let environment =
             strings(self.plan.environment.iter().map(|(name, value)| format!("{name}={value}")))?;
         let (ours, theirs) = socket::pair()?;
-        let flags = self.plan.namespaces & !libc::CLONE_NEWCGROUP;
-        let cloned = call!(process::clone(flags, joining.directory()), "clone({flags:#x})")?;
+        // The child joins its cgroup before it makes that namespace, and it is born into its time namespace.
+        let flags = self.plan.namespaces & !(libc::CLONE_NEWCGROUP | NEW_TIME);
+        let clocks = Clocks::begin(self.proc.as_fd(), self.plan.namespaces)?;
+        let cloned = call!(process::clone(flags, joining.directory()), "clone({flags:#x})");
+        if let (Some(clocks), false) = (clocks, matches!(&cloned, Ok(cloned) if cloned.side == Fork::Child)) {
+            clocks.end()?;
+        }
+        let cloned = cloned?;
         let pid = match cloned.side {
             Fork::Parent(pid) => pid,
             Fork::Child => {
@@ -102,7 +111,7 @@ impl Monitor {
         Some(Operation::Bind {
             source: socket.to_string_lossy().into_owned(),
             target: NOTIFY_SOCKET.into(),
-            read_only: false,
+            flags: MsFlags::empty(),
             required: true,
         })
     }

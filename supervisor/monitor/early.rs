@@ -100,6 +100,7 @@ fn status(config: &Config) -> Status {
         namespaces: 0,
         terms: None,
         devices: None,
+        privileged: config.security.privileged.to_string(),
         volatile: config.container.volatile,
         network: config.network.mode.to_string(),
         addresses: Vec::new(),

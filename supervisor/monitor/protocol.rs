@@ -144,6 +144,9 @@ pub struct Status {
     /// Which devices it may use; absent from monitors of before there was this, which restrict nothing.
     #[serde(default)]
     pub devices: Option<Devices>,
+    /// The protections that it goes without, `no` for none; empty from monitors of before there was this.
+    #[serde(default)]
+    pub privileged: String,
     /// Whether every change is kept in memory, by the file or by the start.
     #[serde(default)]
     pub volatile: bool,

@@ -78,6 +78,7 @@ impl Monitor {
             cgroup: None,
             namespaces: 0,
             devices: None,
+            privileged: "no".into(),
             terms: None,
             volatile: false,
             network: "host".into(),

@@ -31,10 +31,11 @@ mod name;
 mod number;
 mod path;
 mod seed;
+mod tmpfs;
 mod user;
 
 pub use android::{NameServers, SharedStorage};
-pub use bind::{Bind, BindList};
+pub use bind::{Bind, BindList, BindOptions};
 pub use choice::{
     CgroupLayout, DeadlockShield, Fsck, HardwareAccess, LogLevel, NetworkMode, Privileged, RestartPolicy,
     StartAfter, Switch, UserNamespaces, WakelockPolicy,
@@ -47,4 +48,5 @@ pub use name::{EnvironmentName, EnvironmentValue, Hostname, Name, Uuid};
 pub use number::{Cpus, NoSize, Priority, Seconds, Size, Whole};
 pub use path::{ContainerPath, HostPath};
 pub use seed::{Seed, SeedItem, Subsystems};
+pub use tmpfs::{Tmpfs, TmpfsList};
 pub use user::{Account, AccountName, UserSpec};
