@@ -33,7 +33,7 @@ const REFUSED: [(&str, &str, &str); 8] = [
     ("busybox date -s @1000000000", "not permitted", "set the clock"),
     (
         "(echo 'monotonic 5 0' >/proc/self/timens_offsets)",
-        "denied",
+        "not permitted",
         "change the offsets of its time namespace",
     ),
     ("busybox dmesg -c", "not permitted", "read or clear the kernel log"),
@@ -65,7 +65,7 @@ const POSSIBLE: [(&str, &str); 4] = [
     ),
     ("mkdir -p /root/s && busybox mount -t sysfs sysfs /root/s && [ -d /root/s/kernel ]", "mount sysfs"),
     ("mkdir -p /root/d && busybox mount -t devtmpfs dev /root/d && ls /root/d/null", "mount devtmpfs"),
-    ("busybox umount /proc/kcore", "remove masks"),
+    ("busybox umount -l /proc/sys", "remove masks"),
 ];
 
 #[test]
@@ -89,7 +89,7 @@ fn what_root_inside_can_do_is_in_the_threat_model() {
 #[test]
 fn a_fork_bomb_and_full_memory_file_systems_leave_the_machine_alone() {
     let (sandbox, _) = boot(Setting::default(), &["limits.pids=60", "limits.memory=256M"]);
-    let bomb = "bomb() { bomb | bomb & }; bomb; busybox sleep 1; echo survived";
+    let bomb = "while true; do busybox sleep 100 & done";
     let mut child = sandbox.spawn_ds(&["run", "web", "--", "/bin/sh", "-c", bomb]);
     let fill =
         "for place in /run /dev/shm; do busybox dd if=/dev/zero of=$place/big bs=65536 2>/dev/null; done";
