@@ -21,6 +21,7 @@ pub mod client;
 pub mod clock;
 pub mod command;
 pub mod config;
+pub mod confined;
 pub mod container;
 pub mod daemon;
 pub mod durable;
@@ -46,7 +47,9 @@ pub mod session;
 pub mod signals;
 pub mod socket;
 pub mod storage;
+pub mod subprocess;
 #[expect(unsafe_code, reason = "system calls live here and nowhere else")]
 pub mod sys;
 pub mod tool;
+pub mod units;
 pub mod worker;

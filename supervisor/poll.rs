@@ -3,7 +3,7 @@
 //! Owns how an interrupted call, a passed deadline and an error of one descriptor are understood. Decides nothing.
 
 use std::os::fd::BorrowedFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::Result;
 use nix::errno::Errno;
@@ -82,6 +82,26 @@ pub fn timeout(left: Option<Duration>) -> PollTimeout {
 /// What poll(2) answers; EINTR, too.
 pub fn wait_for_input(descriptor: BorrowedFd<'_>, timeout: PollTimeout) -> Result<bool> {
     Ok(poll(&mut [PollFd::new(descriptor, PollFlags::POLLIN)], timeout)? > 0)
+}
+
+/// The timeout until a point in time, or for ever.
+#[must_use]
+pub fn timeout_until(deadline: Option<Instant>) -> PollTimeout {
+    timeout(deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())))
+}
+
+/// Waits until `descriptor` has input, an error or its end, whatever signals come meanwhile; `false` when the deadline
+/// passes first.
+///
+/// # Errors
+/// What poll(2) answers.
+pub fn wait_until(descriptor: BorrowedFd<'_>, deadline: Instant) -> Result<bool> {
+    loop {
+        match wait_for_input(descriptor, timeout_until(Some(deadline))) {
+            Err(Errno::EINTR) => {}
+            other => return other,
+        }
+    }
 }
 
 /// Whether one of these events, an error or a hang-up is there at this moment.

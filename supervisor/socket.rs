@@ -19,6 +19,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::call;
+use crate::sys::descriptor;
 use crate::sys::descriptor::set_blocking;
 use crate::sys::socket as packets;
 
@@ -68,7 +69,7 @@ fn address(path: &Path) -> Result<(UnixAddr, Option<File>)> {
         .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
         .open(directory)
         .with_context(|| format!("open {}", directory.display()))?;
-    let short = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd())).join(name);
+    let short = PathBuf::from(descriptor::path(directory.as_fd())).join(name);
     Ok((call!(UnixAddr::new(&short), "socket address {}", path.display())?, Some(directory)))
 }
 

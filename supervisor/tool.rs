@@ -7,20 +7,20 @@ use std::env;
 use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use nix::fcntl::OFlag;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
-use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{AccessFlags, Pid, access, pipe2};
 
 use crate::call;
-use crate::sys::process::kill;
+use crate::poll::PollSet;
+use crate::sys::process::{self, Ended, kill};
 use crate::sys::spawn::{Program, spawn};
 
 /// Where programs are that are not in PATH: Android's first, then those that other systems leave out for users.
@@ -40,7 +40,7 @@ pub struct Tool {
 pub struct Invocation<'a> {
     /// Its arguments, the name left out.
     pub arguments: &'a [&'a OsStr],
-    /// Descriptors that it gets under their numbers; [`descriptor_path`] is how an argument names one.
+    /// Descriptors that it gets under their numbers; [`crate::sys::descriptor::path`] is how an argument names one.
     pub inherited: &'a [BorrowedFd<'a>],
     /// Called for each line of its output and its errors, carriage returns ending one as well. Backspaces stay in. With
     /// `interrupt`, also called with an empty line now and then while the program says nothing.
@@ -68,10 +68,8 @@ impl<'a> Invocation<'a> {
 /// How a program ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// Its exit code; none when a signal ended it.
-    pub code: Option<i32>,
-    /// The signal that ended it.
-    pub signal: Option<Signal>,
+    /// Its exit code, or the signal that ended it.
+    pub ended: Ended,
     /// The end of what it said, output and errors in the order they came.
     pub said: String,
     /// It was told to end, since nobody waited any more.
@@ -82,7 +80,7 @@ impl Outcome {
     /// Whether it ended with 0.
     #[must_use]
     pub fn is_success(&self) -> bool {
-        self.code == Some(0)
+        self.ended == Ended::Exited(0)
     }
 
     /// Its last words on one line, for an error.
@@ -90,12 +88,6 @@ impl Outcome {
     pub fn last_words(&self) -> &str {
         self.said.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it printed nothing")
     }
-}
-
-/// How an argument names an inherited descriptor.
-#[must_use]
-pub fn descriptor_path(descriptor: BorrowedFd<'_>) -> String {
-    format!("/proc/self/fd/{}", descriptor.as_raw_fd())
 }
 
 impl Tool {
@@ -173,20 +165,15 @@ impl Tool {
         let (said, line) = (Vec::new(), Vec::new());
         let mut speech = Speech { interrupt: invocation.interrupt, pid, interrupted: false, said, line };
         speech.listen(&mut File::from(input), &mut invocation.lines);
-        let (code, signal) = match call!(waitpid(pid, None), "waitpid({shown})")? {
-            WaitStatus::Exited(_, code) => (Some(code), None),
-            WaitStatus::Signaled(_, signal, _) => (None, Some(signal)),
-            _ => (None, None),
-        };
-        Ok(Outcome { code, signal, said: speech.said(), interrupted: speech.interrupted })
+        let ended = call!(process::wait(pid), "waitpid({shown})")?;
+        Ok(Outcome { ended, said: speech.said(), interrupted: speech.interrupted })
     }
 }
 
-/// Whether the other end of a socket is gone.
-#[must_use]
-pub fn is_hung_up(socket: BorrowedFd<'_>) -> bool {
-    let mut polled = [PollFd::new(socket, PollFlags::empty())];
-    poll(&mut polled, PollTimeout::ZERO).is_ok_and(|count| count > 0)
+#[derive(PartialEq)]
+enum Ready {
+    Interrupt,
+    Output,
 }
 
 /// What a program says while it runs.
@@ -233,19 +220,19 @@ impl Speech<'_> {
     /// Waits for output. Nobody waiting for us any more ends the program, whose output is then read to its end.
     fn wait(&mut self, input: &File, lines: &mut Option<&mut dyn FnMut(&str)>) {
         while let Some(interrupt) = self.interrupt {
-            let mut polled =
-                [PollFd::new(input.as_fd(), PollFlags::POLLIN), PollFd::new(interrupt, PollFlags::empty())];
-            match poll(&mut polled, PULSE) {
-                Ok(0) => lines.iter_mut().for_each(|tell| tell("")),
-                Ok(_) => {}
-                Err(_) => continue,
+            let mut set = PollSet::default();
+            set.add(Ready::Interrupt, interrupt, PollFlags::empty());
+            set.input(Ready::Output, input.as_fd());
+            let Ok(ready) = set.wait(PULSE.into()) else { continue };
+            if ready.is_empty() {
+                lines.iter_mut().for_each(|tell| tell(""));
             }
-            if polled[1].any().unwrap_or(false) {
+            if ready.contains(&Ready::Interrupt) {
                 self.interrupt = None;
                 self.interrupted = true;
                 let _ = kill(self.pid, libc::SIGTERM);
             }
-            if polled[0].any().unwrap_or(false) {
+            if ready.contains(&Ready::Output) {
                 return;
             }
         }
@@ -260,6 +247,7 @@ impl Speech<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::descriptor;
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::net::UnixStream;
@@ -292,12 +280,12 @@ mod tests {
         let mut lines = |line: &str| heard.push(line.to_owned());
         let outcome =
             sh.run(&mut Invocation { lines: Some(&mut lines), ..Invocation::new(&arguments) }).unwrap();
-        assert_eq!((outcome.code, outcome.signal), (Some(3), None));
+        assert_eq!(outcome.ended, Ended::Exited(3));
         assert_eq!(heard, ["one", "two", "a", "b"]);
         assert_eq!(outcome.said, "one\ntwo\na\rb");
         let (sh, arguments) = script("kill -9 $$");
         let outcome = sh.run(&mut Invocation::new(&arguments)).unwrap();
-        assert_eq!((outcome.code, outcome.signal), (None, Some(Signal::SIGKILL)));
+        assert_eq!(outcome.ended, Ended::Signalled(9));
         assert_eq!(outcome.last_words(), "it printed nothing");
     }
 
@@ -309,7 +297,7 @@ mod tests {
         let file = File::open(&path).unwrap();
         let text = format!(
             "read x || echo empty; echo $LC_ALL; cat {}; ls /proc/self/fd",
-            descriptor_path(file.as_fd())
+            descriptor::path(file.as_fd())
         );
         let (sh, arguments) = script(&text);
         let inherited = [file.as_fd()];
@@ -344,7 +332,7 @@ mod tests {
         let lines: Option<&mut dyn FnMut(&str)> = Some(&mut lines);
         let outcome = sh.run(&mut Invocation { lines, interrupt, ..Invocation::new(&arguments) }).unwrap();
         assert!(outcome.interrupted);
-        assert_eq!((outcome.code, outcome.last_words()), (Some(9), "tidied"));
+        assert_eq!((outcome.ended, outcome.last_words()), (Ended::Exited(9), "tidied"));
         drop(theirs);
     }
 

@@ -25,7 +25,8 @@ const LAYERS: &[&[&str]] = &[
     &["plan"],
     &["android", "host"],
     &["archive", "cli", "log", "mount", "paths", "pty", "seed"],
-    &["config", "rootfs"],
+    &["config", "confined", "rootfs"],
+    &["tool"],
     &[
         "clock",
         "durable",
@@ -39,7 +40,8 @@ const LAYERS: &[&[&str]] = &[
         "screen",
         "signals",
         "socket",
-        "tool",
+        "subprocess",
+        "units",
     ],
     &["sys"],
 ];

@@ -13,8 +13,10 @@ use nix::errno::Errno;
 use zstd_safe::zstd_sys::ZSTD_EndDirective;
 use zstd_safe::{CCtx, CParameter, InBuffer, OutBuffer};
 
-use super::child::{Child, Confinement, Ended, large_pipe, start};
+use crate::confined::{Confinement, large_pipe, start};
+use crate::subprocess::Subprocess;
 use crate::sys::describe;
+use crate::sys::process::Ended;
 
 /// Level of compression: what zstd(1) has by default.
 const LEVEL: i32 = 3;
@@ -28,7 +30,7 @@ const NOT_COMPRESSED: u8 = 200;
 #[derive(Debug)]
 pub struct Sink {
     pipe: Option<File>,
-    child: Child,
+    child: Subprocess,
 }
 
 /// Begins to compress into `output`, which may be a pipe.
@@ -58,13 +60,13 @@ impl Sink {
 
     fn verdict(&mut self) -> Result<()> {
         match self.child.wait()? {
-            Ended::With(0) => Ok(()),
-            Ended::With(code) if code < NOT_COMPRESSED => {
+            Ended::Exited(0) => Ok(()),
+            Ended::Exited(code) if code < NOT_COMPRESSED => {
                 let why = describe(Errno::from_raw(code.into()));
                 bail!("the compressed archive cannot be written: {why}")
             }
-            Ended::With(_) => bail!("the archive cannot be compressed"),
-            Ended::Killed(signal) => bail!("compression was killed by {signal}"),
+            Ended::Exited(_) => bail!("the archive cannot be compressed"),
+            killed => bail!("compression was killed by {killed}"),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! An archive as it comes, compressed or not: what is read from here is plain.
 //!
-//! Decompression runs in a confined child ([`super::child`]), so that it overlaps with whatever the caller does with the
+//! Decompression runs in a confined child ([`crate::confined`]), so that it overlaps with whatever the caller does with the
 //! bytes and can harm nobody. The caller must have one thread. What went wrong is told where the bytes end.
 
 use std::fs::File;
@@ -10,8 +10,10 @@ use std::os::fd::OwnedFd;
 use anyhow::{Context, Result, bail, ensure};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
-use super::child::{Child, Confinement, Ended, large_pipe, start};
 use super::codec::{ENOUGH, FAULTS, Fault, Format, decode, recognise};
+use crate::confined::{Confinement, large_pipe, start};
+use crate::subprocess::Subprocess;
+use crate::sys::process::Ended;
 
 /// What may follow the end of an archive inside of its compressed stream, bytes: the rest of a tape's block.
 const MOST_BEHIND: u64 = 64 << 20;
@@ -23,7 +25,7 @@ pub struct Stream {
     first: Vec<u8>,
     /// Where the rest comes from: the input itself, or the child.
     file: File,
-    child: Option<(Child, Format)>,
+    child: Option<(Subprocess, Format)>,
     /// What the child has said at its end.
     failed: Option<String>,
 }
@@ -100,13 +102,13 @@ impl Stream {
         if let Some((mut child, format)) = self.child.take() {
             let name = format.name();
             self.failed = match child.wait() {
-                Ok(Ended::With(0)) => None,
-                Ok(Ended::With(code)) => {
+                Ok(Ended::Exited(0)) => None,
+                Ok(Ended::Exited(code)) => {
                     let fault = FAULTS.get(usize::from(code) - 1);
                     let text = fault.map_or("data could not be decompressed", |fault| fault.text());
                     Some(format!("the {name} {text}"))
                 }
-                Ok(Ended::Killed(signal)) => Some(format!("decompression of {name} was killed by {signal}")),
+                Ok(killed) => Some(format!("decompression of {name} was killed by {killed}")),
                 Err(error) => Some(format!("{error:#}")),
             };
         }

@@ -6,7 +6,6 @@
 //! containers, progress bars or files on the host: callers give streams and roots.
 
 pub mod acl;
-pub mod child;
 pub mod codec;
 pub mod compare;
 pub mod compress;

@@ -21,6 +21,7 @@ use super::name::shown;
 use super::reader::{Attribute, Status};
 use super::time::Time;
 use crate::call;
+use crate::sys::descriptor;
 use crate::sys::xattr;
 
 /// Most warnings that are kept.
@@ -116,7 +117,7 @@ impl Settings {
             let mode = self.attributes(found.as_fd(), status, how, name)?;
             if made.is_some() {
                 // fchmod(2) takes no O_PATH descriptor before 6.6.
-                let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&found));
+                let path = descriptor::path(found.as_fd());
                 let mode = Mode::from_bits_truncate(mode);
                 let flags = nix::sys::stat::FchmodatFlags::FollowSymlink;
                 let done = nix::sys::stat::fchmodat(directory, path.as_str(), mode, flags);

@@ -4,6 +4,7 @@ use anyhow::{Error, Result, bail};
 use ureq::http::Uri;
 
 use super::failure::Failure;
+use crate::config::value::is_loopback;
 
 /// Whether an address may be asked at all.
 ///
@@ -27,11 +28,6 @@ pub(super) fn check(uri: &Uri) -> Result<(), Failure> {
         Some("http") => Err(Failure::last(format!("{uri} is not encrypted; use https"))),
         _ => Err(Failure::last(format!("{uri} is not an https address"))),
     }
-}
-
-fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    bare == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// Where a redirect leads. RFC 3986, 5.2, without dot segments, which servers understand themselves.

@@ -9,7 +9,7 @@ use std::io::{ErrorKind, Seek};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::index::is_sha256;
 use crate::call;
+use crate::clock::unix_s;
 use crate::durable;
 use crate::paths::Paths;
 use crate::sys::descriptor::try_lock;
@@ -178,7 +179,7 @@ impl Cache {
     /// # Errors
     /// When it cannot be written; then it is still a beginning.
     pub fn keep(&self, part: &Part, sha256: &str, source: &str) -> Result<()> {
-        let about = About { source: source.to_owned(), fetched: now() };
+        let about = About { source: source.to_owned(), fetched: unix_s() };
         let path = self.directory.join(sha256);
         call!(nix::unistd::fsync(part.file.as_fd()), "fsync({}.part)", part.key)?;
         durable::write(&self.described(sha256), &serde_json::to_vec(&about)?, 0o600)?;
@@ -291,10 +292,6 @@ impl Part {
         self.file.set_len(0).context("empty the beginning of a download")?;
         self.file.rewind().context("lseek")
     }
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]

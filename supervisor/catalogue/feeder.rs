@@ -7,16 +7,15 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
 
 use super::cache::Cache;
 use super::download::{Delivery, Item, deliver};
 use super::fetch::Network;
-use crate::archive::child::{Child, Confinement, large_pipe, start};
+use crate::confined::{Confinement, large_pipe, start};
 use crate::poll;
 use crate::socket;
+use crate::subprocess::Subprocess;
 
 /// How often progress is told.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -36,7 +35,7 @@ pub type Relocate<'a> = &'a dyn Fn() -> Result<Item>;
 #[derive(Debug)]
 pub struct Feeder {
     messages: OwnedFd,
-    _child: Child,
+    _child: Subprocess,
     have: u64,
     verdict: Option<Result<String, String>>,
 }
@@ -101,15 +100,10 @@ impl Feeder {
     pub fn failure(&mut self, patience: Duration) -> Option<String> {
         let until = Instant::now() + patience;
         while self.verdict.is_none() {
-            let left = until.saturating_duration_since(Instant::now());
-            let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
-            let mut polled = [PollFd::new(self.messages.as_fd(), PollFlags::POLLIN)];
-            match poll(&mut polled, left) {
-                Ok(0) => return None,
-                Ok(_) => self.hear(),
-                Err(Errno::EINTR) => {}
-                Err(_) => return None,
+            if poll::wait_until(self.messages.as_fd(), until) != Ok(true) {
+                return None;
             }
+            self.hear();
         }
         self.verdict.clone().and_then(Result::err)
     }

@@ -22,8 +22,10 @@ use super::address::{check, join};
 use super::failure::{Failure, Remedy};
 use super::names::Names;
 use super::trust;
-use crate::archive::child::{Child, Confinement, Ended, large_pipe, start};
+use crate::confined::{Confinement, large_pipe, start};
 use crate::socket;
+use crate::subprocess::Subprocess;
+use crate::sys::process::Ended;
 
 /// How we call ourselves.
 const AGENT: &str = concat!("droidspaces-supervisor/", env!("CARGO_PKG_VERSION"));
@@ -121,7 +123,7 @@ enum Message {
 /// A file that comes.
 #[derive(Debug)]
 pub struct Fetch {
-    child: Child,
+    child: Subprocess,
     body: File,
     messages: OwnedFd,
 }
@@ -159,7 +161,7 @@ impl Fetch {
 
     fn died(&mut self) -> Failure {
         match self.child.wait() {
-            Ok(Ended::Killed(signal)) => Failure::last(format!("the download was killed by {signal}")),
+            Ok(killed @ Ended::Signalled(_)) => Failure::last(format!("the download was killed by {killed}")),
             _ => Failure::last("the download ended at once"),
         }
     }

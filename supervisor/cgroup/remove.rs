@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::group::Group;
 use super::walk::{Visitor, walk};
+use crate::poll::{PollSet, timeout};
 
 /// The first and the longest wait for processes that are about to be gone.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
@@ -84,9 +85,9 @@ fn wait_for_change(group: &Group, time: Duration) {
     let populated =
         std::io::read_to_string(&events).is_ok_and(|text| text.lines().any(|line| line == "populated 1"));
     if populated {
-        // One more, so that a wait of less than a millisecond is one.
-        let timeout = PollTimeout::try_from(time + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
-        let _ = poll(&mut [PollFd::new(events.as_fd(), PollFlags::POLLPRI)], timeout);
+        let mut set = PollSet::default();
+        set.add((), events.as_fd(), PollFlags::POLLPRI);
+        let _ = set.wait(timeout(Some(time)));
     } else {
         sleep(time);
     }

@@ -13,12 +13,14 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use anyhow::Result;
+use anyhow::{Error, Result};
+use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::poll;
 use crate::pty::Pty;
 use crate::socket;
+use crate::sys::{RemoteError, errno_of};
 
 /// A message of the child.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,8 +33,37 @@ pub enum FromChild {
     Warning(String),
     /// The next step is execve.
     Ready,
+    /// Why it ends.
+    Failed(Failed),
+}
+
+/// An error of the child.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failed {
     /// The chain of errors, outermost first.
-    Failed(Vec<String>),
+    chain: Vec<String>,
+    /// The error number at its root.
+    errno: Option<i32>,
+}
+
+impl From<&Error> for Failed {
+    fn from(error: &Error) -> Self {
+        let chain = error.chain().map(ToString::to_string).collect();
+        Self { chain, errno: errno_of(error).map(|errno| errno as i32) }
+    }
+}
+
+impl From<Failed> for Error {
+    /// The error as if it had happened here.
+    fn from(failed: Failed) -> Self {
+        let mut causes = failed.chain.into_iter().rev();
+        let text = causes.next().unwrap_or_else(|| "no reason was given".into());
+        let root = match failed.errno {
+            Some(number) => Self::new(RemoteError { text, errno: Errno::from_raw(number) }),
+            None => Self::msg(text),
+        };
+        causes.fold(root, Self::context)
+    }
 }
 
 /// The child's end.
@@ -71,8 +102,8 @@ impl Wire {
     }
 
     /// Sends a whole error, which ends the conversation.
-    pub fn fail(&self, error: &anyhow::Error) {
+    pub fn fail(&self, error: &Error) {
         // A monitor that is gone has nobody to tell.
-        let _ = self.send(&FromChild::Failed(error.chain().map(ToString::to_string).collect()));
+        let _ = self.send(&FromChild::Failed(error.into()));
     }
 }

@@ -12,6 +12,7 @@ use nix::poll::PollTimeout;
 use nix::unistd::Pid;
 
 use crate::monitor::is_stopped;
+use crate::poll::timeout_until;
 use crate::sys::socket::{peer, unread};
 
 /// The timeout for an unread request. Even a busy machine forks a worker in a fraction of it.
@@ -51,10 +52,7 @@ impl Silence {
     /// The timeout for poll(2).
     pub(super) fn timeout(&self) -> PollTimeout {
         let soonest = [self.request, self.signal].into_iter().flatten().min();
-        soonest.map_or(PollTimeout::NONE, |until| {
-            let left = until.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
-            PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
-        })
+        timeout_until(soonest)
     }
 
     /// Checks whether the messages have been read, if the check is due.

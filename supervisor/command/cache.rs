@@ -1,7 +1,6 @@
 //! `ds cache`: lists or removes downloads. `catalogue::cache` owns the files; this module owns only the output.
 
 use std::io;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use serde_json::json;
@@ -9,8 +8,10 @@ use serde_json::json;
 use super::{Env, output, print};
 use crate::catalogue::cache::Entry;
 use crate::cli;
+use crate::clock::unix_s;
 use crate::exit::ExitCode;
 use crate::storage::remote;
+use crate::units;
 
 /// Lists the cache or prunes it.
 ///
@@ -27,7 +28,7 @@ pub fn run(arguments: &cli::Cache, env: &Env) -> Result<ExitCode> {
             if entries.is_empty() {
                 return print(&mut io::stdout(), "the cache is empty\n");
             }
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+            let now = unix_s();
             let heading = ["SOURCE", "SIZE", "LAST USED", "SHA-256"].map(str::to_owned);
             let rows: Vec<_> =
                 [heading].into_iter().chain(entries.iter().map(|entry| row(entry, now))).collect();
@@ -38,7 +39,7 @@ pub fn run(arguments: &cli::Cache, env: &Env) -> Result<ExitCode> {
             if arguments.json {
                 return output::json(&json!({ "event": "pruned", "files": files, "bytes": bytes }));
             }
-            print(&mut io::stdout(), &format!("{files} files removed, {} freed\n", output::size(bytes)))
+            print(&mut io::stdout(), &format!("{files} files removed, {} freed\n", units::size(bytes)))
         }
     }
 }
@@ -47,8 +48,8 @@ fn row(entry: &Entry, now: u64) -> [String; 4] {
     let short = |sha256: &String| sha256.chars().take(12).collect();
     [
         entry.source.clone(),
-        output::size(entry.size),
-        format!("{} ago", output::duration(now.saturating_sub(entry.used))),
+        units::size(entry.size),
+        format!("{} ago", units::duration(now.saturating_sub(entry.used))),
         entry.sha256.as_ref().map_or_else(|| "-".to_owned(), short),
     ]
 }

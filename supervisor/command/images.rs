@@ -12,6 +12,7 @@ use crate::catalogue::index::Image;
 use crate::cli;
 use crate::exit::ExitCode;
 use crate::storage::remote;
+use crate::units;
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -91,6 +92,6 @@ fn row(image: &Image) -> [String; 5] {
         also.join(" "),
         image.architecture.clone(),
         image.build.clone(),
-        image.size.map_or_else(|| "-".to_owned(), output::size),
+        image.size.map_or_else(|| "-".to_owned(), units::size),
     ]
 }

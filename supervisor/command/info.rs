@@ -27,6 +27,7 @@ use crate::rootfs::size::Usage;
 use crate::rootfs::superblock::FileSystem;
 use crate::screen;
 use crate::seed::ledger::Ledger;
+use crate::units;
 use crate::worker::Env;
 
 /// The document that `--json` prints.
@@ -198,7 +199,7 @@ fn root_line(document: &Document) -> Option<String> {
     let mut parts = vec![root.kind.to_owned()];
     if let Some(Filesystem { kind, size, used }) = &document.filesystem {
         parts.push((*kind).to_owned());
-        parts.extend(used.map(|used| format!("{} of {} used", output::size(used), output::size(*size))));
+        parts.extend(used.map(|used| format!("{} of {} used", units::size(used), units::size(*size))));
     }
     parts.extend(document.volatile.then(|| "volatile".to_owned()));
     Some(format!("{} ({})", root.path, parts.join(", ")))
@@ -215,10 +216,10 @@ fn text(document: &Document) -> Result<String> {
     let readiness = if summary.ready { " (up)" } else { "" };
     line("state", Some(format!("{}{readiness}", summary.state.as_str())))?;
     line("problem", summary.problem.clone())?;
-    line("restarts", summary.restart_in_s.map(|seconds| format!("in {}", output::duration(seconds))))?;
+    line("restarts", summary.restart_in_s.map(|seconds| format!("in {}", units::duration(seconds))))?;
     line("waits for", summary.waits_for.as_ref().map(|what| format!("the {what}")))?;
     line("pid", summary.pid.map(|pid| pid.to_string()))?;
-    line("uptime", summary.uptime_s.map(output::duration))?;
+    line("uptime", summary.uptime_s.map(units::duration))?;
     line("boots", Some(document.boots.to_string()).filter(|_| document.boots > 1))?;
     let older = document.monitor_version.as_deref().filter(|version| *version != VERSION);
     line("monitor", older.map(|version| format!("version {version}, until the container restarts")))?;
@@ -270,7 +271,7 @@ fn exit(exit: &Exit) -> String {
         Lost => "its monitor was killed".to_owned(),
     };
     let message = exit.message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
-    format!("{how} after {}{message}", output::duration(exit.uptime_s))
+    format!("{how} after {}{message}", units::duration(exit.uptime_s))
 }
 
 fn signal_name(number: i32) -> String {

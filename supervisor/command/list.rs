@@ -10,6 +10,7 @@ use super::{output, print};
 use crate::cli;
 use crate::config::value::Name;
 use crate::exit::ExitCode;
+use crate::units;
 use crate::worker::Env;
 
 #[derive(Serialize)]
@@ -41,7 +42,7 @@ pub fn run(arguments: &cli::List, env: &Env) -> Result<ExitCode> {
 fn row(container: &Summary) -> [String; 7] {
     let dash = || "-".to_owned();
     let restarts =
-        || container.restart_in_s.map(|seconds| format!("restarts in {}", output::duration(seconds)));
+        || container.restart_in_s.map(|seconds| format!("restarts in {}", units::duration(seconds)));
     let waits = || container.waits_for.as_ref().map(|what| format!("waits for the {what}"));
     let note = container.problem.clone().or_else(restarts).or_else(waits);
     let note = note.or_else(|| container.autostart_off.clone());
@@ -58,7 +59,7 @@ fn row(container: &Summary) -> [String; 7] {
         container.pid.map_or_else(dash, |pid| pid.to_string()),
         autostart.to_owned(),
         container.priority.to_string(),
-        container.uptime_s.map_or_else(dash, output::duration),
+        container.uptime_s.map_or_else(dash, units::duration),
         note,
     ]
 }

@@ -11,13 +11,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFlags, PollTimeout};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use crate::call;
 use crate::cli;
 use crate::config::value::Name;
 use crate::exit::ExitCode;
+use crate::poll::PollSet;
 use crate::screen::Filter;
 use crate::worker::Env;
 
@@ -161,13 +162,10 @@ impl Log {
 /// # Errors
 /// EPIPE if the output was closed.
 fn wait(inotify: &Inotify, output: &File) -> Result<bool> {
-    let mut polled =
-        [PollFd::new(inotify.as_fd(), PollFlags::POLLIN), PollFd::new(output.as_fd(), PollFlags::empty())];
-    match poll(&mut polled, PollTimeout::NONE) {
-        Err(Errno::EINTR) => return Ok(true),
-        other => call!(other, "poll")?,
-    };
-    if polled[1].any().unwrap_or(false) {
+    let mut set = PollSet::default();
+    set.input(false, inotify.as_fd());
+    set.add(true, output.as_fd(), PollFlags::empty());
+    if call!(set.wait(PollTimeout::NONE), "poll")?.contains(&true) {
         return Err(io::Error::from(ErrorKind::BrokenPipe).into());
     }
     let gone = AddWatchFlags::IN_DELETE_SELF | AddWatchFlags::IN_MOVE_SELF | AddWatchFlags::IN_IGNORED;

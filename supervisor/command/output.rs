@@ -63,74 +63,10 @@ pub fn columns<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
     text
 }
 
-/// A duration in seconds, with its two largest units.
-#[must_use]
-pub fn duration(seconds: u64) -> String {
-    let units = [(86_400, "d"), (3600, "h"), (60, "min"), (1, "s")];
-    let first = units.iter().position(|(size, _)| seconds >= *size).unwrap_or(units.len() - 1);
-    let (size, unit) = units[first];
-    let large = format!("{} {unit}", seconds / size);
-    match units.get(first + 1) {
-        Some((next, unit)) if seconds % size >= *next => format!("{large} {} {unit}", seconds % size / next),
-        _ => large,
-    }
-}
-
-/// A size in bytes, with three digits and a binary unit.
-#[must_use]
-pub fn size(bytes: u64) -> String {
-    let units = ["KiB", "MiB", "GiB", "TiB"];
-    let mut tenths = u128::from(bytes) * 10;
-    let mut unit = "B";
-    for larger in units {
-        if tenths < 10_240 {
-            break;
-        }
-        tenths = (tenths + 512) / 1024;
-        unit = larger;
-    }
-    if tenths % 10 == 0 || tenths >= 1000 {
-        format!("{} {unit}", (tenths + 5) / 10)
-    } else {
-        format!("{}.{} {unit}", tenths / 10, tenths % 10)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    #[test]
-    fn durations_have_two_units_at_most() {
-        for (seconds, text) in [
-            (0, "0 s"),
-            (59, "59 s"),
-            (60, "1 min"),
-            (3599, "59 min 59 s"),
-            (3600, "1 h"),
-            (7265, "2 h 1 min"),
-            (90_000, "1 d 1 h"),
-            (86_459, "1 d"),
-        ] {
-            assert_eq!(duration(seconds), text);
-        }
-    }
-
-    #[test]
-    fn sizes_have_three_digits() {
-        for (bytes, text) in [
-            (0, "0 B"),
-            (1023, "1023 B"),
-            (1024, "1 KiB"),
-            (1536, "1.5 KiB"),
-            (123_456, "121 KiB"),
-            (5 << 30, "5 GiB"),
-            (1 << 60, "1048576 TiB"),
-        ] {
-            assert_eq!(size(bytes), text);
-        }
-    }
 
     proptest! {
         #[test]

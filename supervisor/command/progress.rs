@@ -14,6 +14,7 @@ use super::output;
 use crate::exit::ExitCode;
 use crate::storage::job::{Event, Unit};
 use crate::sys::terminal::window_size;
+use crate::units;
 
 /// Width of a terminal that does not report it.
 const USUAL_WIDTH: u16 = 80;
@@ -127,14 +128,14 @@ fn line(step: &str, unit: Unit, done: u64, total: Option<u64>, seconds: f64) -> 
     if unit == Unit::Percent {
         return text;
     }
-    text.push_str(&format!("  {}", output::size(done)));
+    text.push_str(&format!("  {}", units::size(done)));
     if let Some(total) = total {
-        text.push_str(&format!(" of {}", output::size(total)));
+        text.push_str(&format!(" of {}", units::size(total)));
     }
     if let Some(rate) = rate(done, seconds) {
-        text.push_str(&format!("  {}/s", output::size(rate)));
+        text.push_str(&format!("  {}/s", units::size(rate)));
         if let Some(total) = total.filter(|total| *total > done) {
-            text.push_str(&format!("  {} left", output::duration((total - done).div_ceil(rate))));
+            text.push_str(&format!("  {} left", units::duration((total - done).div_ceil(rate))));
         }
     }
     text

@@ -3,9 +3,6 @@
 //! The rename is one rename(2): no file of the container contains the name of its directory (`config::own`), so there
 //! is nothing else to change. An interruption leaves the old name or the new one.
 
-use std::fs;
-use std::io::ErrorKind;
-
 use anyhow::{Result, bail};
 
 use super::forget;
@@ -16,6 +13,7 @@ use crate::config::value::Name;
 use crate::container::{Lock, monitor, occupied};
 use crate::exit::ExitCode;
 use crate::fault;
+use crate::monitor::last_exit;
 use crate::storage::staging::{rename_to_free, sync_directory};
 use crate::worker::Env;
 
@@ -60,12 +58,7 @@ fn rename(env: &Env, old: &Name, new: &Name) -> Result<ExitCode> {
     rename_to_free(&from, &to)?;
     fault::point("rename-done")?;
     sync_directory(&env.paths.containers())?;
-    match fs::rename(env.paths.last_exit(old), env.paths.last_exit(new)) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            log::warn!("the record of its last exit is lost: {error}");
-        }
-        _ => {}
-    }
+    last_exit::rename(&env.paths, old, new);
     fault::point("rename-recorded")?;
     Ok(ExitCode::Done)
 }

@@ -3,12 +3,12 @@
 use anyhow::Result;
 use serde_json::json;
 
-use super::output;
 use super::progress::Progress;
 use super::state::existing;
 use crate::cli;
 use crate::exit::ExitCode;
 use crate::storage::resize::resize;
+use crate::units;
 use crate::worker::Env;
 
 /// Resizes the image of a stopped container.
@@ -23,7 +23,7 @@ pub fn run(arguments: &cli::Resize, env: &Env) -> Result<ExitCode> {
     let text = match done.before == done.after {
         true => format!("{name} already has that size\n"),
         false => {
-            format!("{name} resized from {} to {}\n", output::size(done.before), output::size(done.after))
+            format!("{name} resized from {} to {}\n", units::size(done.before), units::size(done.after))
         }
     };
     progress.done(&event, &text)

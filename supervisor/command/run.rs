@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Error, Result};
+use anyhow::Result;
 
 use super::complain;
 use crate::child::program::{Program, Wish};
@@ -65,7 +65,7 @@ impl Visit<'_> {
         let life = target.life()?;
         // If the container ends, report that as the cause of any failure.
         let mut outcome = self.enter(env, target, user.as_ref()).map_err(|error| life.explain(error))?;
-        outcome.failure = outcome.failure.map(|text| life.explain(Error::msg(text)).to_string());
+        outcome.failure = outcome.failure.map(|error| life.explain(error));
         Ok(conclude(self.verb, Some(&self.name), outcome))
     }
 
@@ -103,7 +103,7 @@ impl Visit<'_> {
 /// Reports a failure and returns the exit code of the session.
 pub(super) fn conclude(verb: &str, name: Option<&Name>, outcome: Outcome) -> ExitCode {
     if let Some(failure) = outcome.failure {
-        complain(verb, name, &Error::msg(failure));
+        complain(verb, name, &failure);
     }
     outcome.code
 }

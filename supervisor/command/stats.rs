@@ -20,6 +20,7 @@ use crate::container::usage::{Groups, Processes};
 use crate::exit::ExitCode;
 use crate::rootfs::root::Root;
 use crate::rootfs::size::{self, Usage};
+use crate::units;
 use crate::worker::Env;
 
 /// Time between the two readings.
@@ -148,10 +149,10 @@ fn cells(row: &Row) -> [String; 7] {
         row.name.to_string(),
         shown(row.cpu_percent.map(|percent| format!("{percent:.1} %"))),
         shown(row.cpu_s.map(|seconds| format!("{seconds:.1} s"))),
-        shown(row.memory.map(output::size)),
+        shown(row.memory.map(units::size)),
         shown(row.pids.map(|count| count.to_string())),
-        shown(row.disk.map(output::size)),
-        shown(row.uptime_s.map(output::duration)),
+        shown(row.disk.map(units::size)),
+        shown(row.uptime_s.map(units::duration)),
     ]
 }
 

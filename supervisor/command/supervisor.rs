@@ -18,6 +18,7 @@ use crate::config::Supervisor as Settings;
 use crate::config::value::Name;
 use crate::daemon::{environment, handover};
 use crate::exit::ExitCode;
+use crate::units;
 use crate::worker::Env;
 
 #[derive(Serialize)]
@@ -115,14 +116,14 @@ fn status(json: bool, env: &Env) -> Result<ExitCode> {
     let mut text = format!(
         "running, pid {}, for {}, monitors {}\n",
         document.pid,
-        output::duration(document.uptime_s),
+        units::duration(document.uptime_s),
         match document.watched {
             [] => "no container".to_owned(),
             names => names.iter().map(Name::as_str).collect::<Vec<_>>().join(", "),
         }
     );
     for waiting in &document.restarting {
-        text.push_str(&format!("{} restarts in {}\n", waiting.name, output::duration(waiting.restart_in_s)));
+        text.push_str(&format!("{} restarts in {}\n", waiting.name, units::duration(waiting.restart_in_s)));
     }
     for waiting in &document.waiting {
         text.push_str(&format!("{} waits for the {}\n", waiting.name, waiting.waits_for));

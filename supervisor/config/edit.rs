@@ -63,6 +63,11 @@ impl Config {
         }
         let mut document = Document::parse(HEADING.as_bytes(), path)?;
         apply(&mut document, &sorted(assignments))?;
+        Self::write_new(document, path, name)
+    }
+
+    /// Writes the new file `path` with `document`, completed.
+    fn write_new(mut document: Document, path: &Path, name: &Name) -> Result<Self, Error> {
         complete(&mut document)?;
         localise(&mut document, name);
         let text = document.to_string();
@@ -115,12 +120,7 @@ impl Config {
         let mut document = Document::parse(&text, path)?;
         document.unset("container", "uuid");
         apply(&mut document, assignments)?;
-        complete(&mut document)?;
-        localise(&mut document, name);
-        let text = document.to_string();
-        let config = Self::parse(text.as_bytes(), path, name).map_err(Error::without_place)?;
-        save(path, &text)?;
-        Ok(config)
+        Self::write_new(document, path, name)
     }
 
     /// The text of the configuration of the container `name` with every path in full, so that it means the same

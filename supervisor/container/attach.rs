@@ -14,7 +14,7 @@ use anyhow::{Context, Error, Result, bail};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::prctl;
-use nix::sys::stat::{Mode, fstat, stat};
+use nix::sys::stat::{self, Mode, fstat};
 use nix::unistd::{Pid, chroot, fchdir};
 
 use super::talk::Talk;
@@ -30,6 +30,7 @@ use crate::mount::perform::trusted_proc;
 use crate::paths::Paths;
 use crate::plan::terms::Terms;
 use crate::privilege;
+use crate::proc_stat;
 use crate::pty::{self, Pty};
 use crate::rootfs::root::Root;
 use crate::socket;
@@ -79,10 +80,10 @@ impl Life {
     /// Replaces an error that the end of the container has caused.
     #[must_use]
     pub fn explain(&self, error: Error) -> Error {
-        let lives = stat_line(&self.process).is_some_and(|line| !line.starts_with(['Z', 'X']));
+        let state = stat(&self.process).and_then(|text| Some(proc_stat::field(&text, 3)?.to_owned()));
+        let lives = state.is_some_and(|state| state != "Z" && state != "X");
         // A dying process loses its namespaces before it becomes a zombie.
-        let ends = format!("{error:#}").contains("(ESRCH)");
-        if lives && !ends { error } else { Error::msg(GONE) }
+        if lives && errno_of(&error) != Some(Errno::ESRCH) { error } else { Error::msg(GONE) }
     }
 }
 
@@ -122,13 +123,13 @@ impl Target {
             Err(errno) => Some(call!(Err(errno), "pidfd_open({pid})").map_err(ended)?),
         };
         // Checked after both were opened: if it holds, the number referred to that process all the time.
-        if start_time(&process) != Some(started) {
+        if stat(&process).and_then(|text| proc_stat::start_time(&text)) != Some(started) {
             bail!(GONE);
         }
         let root =
             call!(openat(&process, "root", flags, Mode::empty()), "open({path}/root)").map_err(ended)?;
-        let identity = |status: nix::sys::stat::FileStat| (status.st_dev, status.st_ino);
-        if identity(call!(fstat(&root), "fstat")?) == identity(call!(stat("/"), "stat(/)")?) {
+        let identity = |status: stat::FileStat| (status.st_dev, status.st_ino);
+        if identity(call!(fstat(&root), "fstat")?) == identity(call!(stat::stat("/"), "stat(/)")?) {
             bail!("its root directory is the host's");
         }
         let handle = pidfd.map_or_else(|| Handle::Files(Vec::new()), Handle::Process);
@@ -199,9 +200,9 @@ impl Target {
                 }
             }
         }
-        let identity = |status: nix::sys::stat::FileStat| (status.st_dev, status.st_ino);
+        let identity = |status: stat::FileStat| (status.st_dev, status.st_ino);
         let wanted = identity(call!(fstat(self.root.directory()), "fstat(the root)")?);
-        if identity(call!(stat("/"), "stat(/)")?) != wanted {
+        if identity(call!(stat::stat("/"), "stat(/)")?) != wanted {
             // PID 1 has changed its root directory since its start, for example from an initial RAM disk.
             call!(fchdir(self.root.directory()), "fchdir(the root)")?;
             call!(chroot("."), "chroot(.)")?;
@@ -210,21 +211,14 @@ impl Target {
     }
 }
 
-/// The start time of a process, from its directory in /proc.
-fn start_time(process: &OwnedFd) -> Option<u64> {
-    stat_line(process)?.split_whitespace().nth(19)?.parse().ok()
-}
-
-/// The fields of /proc/PID/stat, from field 3 on.
-fn stat_line(process: &OwnedFd) -> Option<String> {
+/// The content of /proc/PID/stat, from the directory of a process in /proc.
+fn stat(process: &OwnedFd) -> Option<String> {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
     let mut file = File::from(openat(process, "stat", flags, Mode::empty()).ok()?);
     // The kernel returns the line in one read: 52 numbers and a name of at most 64 bytes.
     let mut buffer = [0_u8; 2048];
     let length = file.read(&mut buffer).ok()?;
-    let text = String::from_utf8_lossy(&buffer[..length]);
-    // The name in parentheses may contain anything, so the fields are counted from its end.
-    Some(text.rsplit_once(')')?.1.trim_start().to_owned())
+    Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
 }
 
 /// The input for starting a program in a running container.

@@ -176,7 +176,7 @@ fn hear_of_terminal(wire: &OwnedFd) -> Result<Pty> {
     let mut descriptors = received.descriptors.into_iter();
     match (received.message, descriptors.next(), descriptors.next()) {
         (FromChild::Console, Some(master), Some(peer)) => Ok(Pty { master, peer }),
-        (FromChild::Failed(chain), ..) => bail!("{}", chain.join(": ")),
+        (FromChild::Failed(failed), ..) => Err(failed.into()),
         _ => bail!("the new process sent an unexpected message"),
     }
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::host::Hierarchies;
+use crate::proc_stat::field;
 
 /// One second in the times of /proc: `USER_HZ` is 100 on every supported machine.
 const TICKS: u64 = 100;
@@ -111,8 +112,8 @@ impl Processes {
     pub fn memory(&self) -> u64 {
         let kibibytes = |pid: &i32| {
             // smaps_rollup since 4.14.
-            field(&format!("/proc/{pid}/smaps_rollup"), "Pss:")
-                .or_else(|| field(&format!("/proc/{pid}/status"), "VmRSS:"))
+            labelled(&format!("/proc/{pid}/smaps_rollup"), "Pss:")
+                .or_else(|| labelled(&format!("/proc/{pid}/status"), "VmRSS:"))
         };
         self.list.keys().filter_map(kibibytes).sum::<u64>() * 1024
     }
@@ -141,19 +142,18 @@ fn belonging(all: &BTreeMap<i32, (Stat, bool)>) -> BTreeMap<i32, Stat> {
     all.iter().filter(|(pid, _)| is_inside(**pid)).map(|(pid, (stat, _))| (*pid, *stat)).collect()
 }
 
-/// Parses /proc/PID/stat. The name in parentheses may contain anything, so fields are counted from its end.
+/// Parses /proc/PID/stat.
 fn parse(text: &str) -> Option<Stat> {
-    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
-    let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
+    let number = |number| field(text, number)?.parse::<u64>().ok();
     Some(Stat {
-        parent: fields.get(1)?.parse().ok()?,
-        ticks: (11..15).map(number).sum::<Option<u64>>()?,
-        threads: number(17)?,
+        parent: field(text, 4)?.parse().ok()?,
+        ticks: (14..18).map(number).sum::<Option<u64>>()?,
+        threads: number(20)?,
     })
 }
 
 /// A line such as `Pss:   123 kB`.
-fn field(path: &str, name: &str) -> Option<u64> {
+fn labelled(path: &str, name: &str) -> Option<u64> {
     let text = fs::read_to_string(path).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse().ok()

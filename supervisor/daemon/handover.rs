@@ -28,8 +28,9 @@ use super::seal;
 use crate::call;
 use crate::config::value::Name;
 use crate::paths::Paths;
+use crate::sys::descriptor;
 use crate::sys::descriptor::executable_memfd;
-use crate::tool::{Invocation, Tool, descriptor_path};
+use crate::tool::{Invocation, Tool};
 
 /// The header fields of an ELF file that identify the machine: class and byte order, then the machine.
 const ELF_HEADER: usize = 20;
@@ -120,7 +121,7 @@ fn ask_version(copy: BorrowedFd<'_>) -> Result<String> {
     let arguments = [OsStr::new("version"), OsStr::new("--json")];
     let inherited = [copy];
     let mut invocation = Invocation { inherited: &inherited, ..Invocation::new(&arguments) };
-    let outcome = Tool::at(descriptor_path(copy).into()).run(&mut invocation)?;
+    let outcome = Tool::at(descriptor::path(copy).into()).run(&mut invocation)?;
     ensure!(outcome.is_success(), "it does not run: {}", outcome.last_words());
     let answer: Version =
         serde_json::from_str(outcome.last_words()).context("it does not report its version")?;
@@ -151,7 +152,7 @@ impl State {
         let arguments: Vec<CString> = env::args().map(CString::new).collect::<Result<_, _>>()?;
         let marker = format!("{}{}", SUCCESSOR, document.as_raw_fd());
         let environment = environment(&marker)?;
-        let path = CString::new(descriptor_path(program.as_fd()))?;
+        let path = CString::new(descriptor::path(program.as_fd()))?;
         let kept: Vec<BorrowedFd<'_>> = kept.iter().copied().chain([document.as_fd()]).collect();
         // Signals stay pending from here on until the new program listens.
         call!(SigSet::all().thread_block(), "sigprocmask")?;

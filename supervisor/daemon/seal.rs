@@ -13,7 +13,7 @@ use std::env;
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -25,6 +25,7 @@ use nix::unistd::execve;
 
 use crate::call;
 use crate::paths::{self, Paths};
+use crate::sys::descriptor;
 use crate::sys::descriptor::executable_memfd;
 
 const PROGRAM: &str = "/proc/self/exe";
@@ -108,7 +109,7 @@ pub fn is_protected() -> bool {
 
 fn execute(program: &OwnedFd, arguments: &[CString], environment: &[CString]) -> Result<Infallible> {
     // Not fexecve(3): TOMOYO on kernels before 6 needs /dev/fd, which some machines lack.
-    let path = CString::new(format!("/proc/self/fd/{}", program.as_raw_fd()))?;
+    let path = CString::new(descriptor::path(program.as_fd()))?;
     Ok(call!(execve(&path, arguments, environment), "execve({PROGRAM})")?)
 }
 
@@ -153,7 +154,7 @@ fn unlinked(program: &Path, directory: &Path) -> Result<OwnedFd> {
         .with_context(|| format!("open({}, O_TMPFILE)", directory.display()))?;
     copy_program(program, &mut copy)?;
     // A file that is open for writing cannot be executed (ETXTBSY), and an executing file cannot be written.
-    let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
+    let path = descriptor::path(copy.as_fd());
     Ok(File::open(&path).with_context(|| format!("open {path}"))?.into())
 }
 
@@ -172,7 +173,7 @@ mod tests {
     fn the_sealed_copy_is_whole_and_cannot_be_written() {
         let copy = File::from(memfd(Path::new(PROGRAM)).unwrap());
         assert_eq!(copy.metadata().unwrap().len(), std::fs::metadata(PROGRAM).unwrap().len());
-        let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
+        let path = descriptor::path(copy.as_fd());
         let mut writable = OpenOptions::new().write(true).open(path).unwrap();
         assert_eq!(writable.write_all(b"x").unwrap_err().raw_os_error(), Some(libc::EPERM));
     }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::poll::PollTimeout;
 use nix::sys::prctl;
 use nix::unistd::{chdir, setsid};
 
@@ -23,12 +23,11 @@ use crate::host::Host;
 use crate::log::{self as sinks, Role};
 use crate::paths::Paths;
 use crate::peer::{self, PidNamespace};
-use crate::poll;
+use crate::poll::{self, PollSet};
 use crate::socket::{self, Received};
 use crate::storage::sweep;
 use crate::sys::descriptor::make_standard;
 use crate::sys::errno_of;
-use crate::sys::memory::sleep;
 use crate::sys::process::exit_immediately;
 use crate::worker::client::Client;
 use crate::worker::protocol::{FromWorker, GENERATION, Request};
@@ -135,17 +134,23 @@ fn logged(what: &str, done: Result<()>) -> u8 {
     }
 }
 
+#[derive(PartialEq)]
+enum Ready {
+    Listener,
+    Supervisor,
+}
+
 /// Waits for a client. The worker is forked in advance, so that clients do not wait for a fork.
 ///
 /// # Errors
 /// If no client connected before the supervisor ended or dismissed this worker.
 fn stand_by(listener: &OwnedFd, namespace: PidNamespace, supervisor: &Supervisor) -> Result<OwnedFd> {
     loop {
-        let mut polled =
-            [listener.as_fd(), supervisor.fd()].map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN));
-        let ready = sleep(&mut polled, PollTimeout::NONE);
+        let mut set = PollSet::default();
+        set.input(Ready::Listener, listener.as_fd());
+        set.input(Ready::Supervisor, supervisor.fd());
         // Without a supervisor, no client is served; a connected one repeats its request.
-        if ready.is_ok() && polled[1].any().unwrap_or(true) {
+        if set.sleep(PollTimeout::NONE).is_ok_and(|ready| ready.contains(&Ready::Supervisor)) {
             bail!("no client has connected");
         }
         // An earlier standby worker may have accepted the client.
@@ -177,7 +182,7 @@ fn serve(connection: OwnedFd, supervisor: Supervisor, knowledge: Knowledge, mach
     }
     let request = match socket::receive::<Request>(&connection) {
         // The client closed the connection and needs no answer.
-        Ok(Some(_)) if poll::is_ready(connection.as_fd(), PollFlags::empty()) => return 0,
+        Ok(Some(_)) if poll::is_hung_up(connection.as_fd()) => return 0,
         Ok(Some(received)) => accept(received),
         // The client sent no request in time.
         Ok(None) => return 0,

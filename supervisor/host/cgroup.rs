@@ -12,11 +12,11 @@ use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
 use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;
 
 use crate::call;
 use crate::mount::info::{self, MountInfo};
+use crate::mount::namespace::enter_private_namespace;
 
 /// The root of a hierarchy, open if it could be opened. All are equal: it says how a hierarchy is reached, not which.
 #[derive(Debug, Clone, Default)]
@@ -141,8 +141,8 @@ impl Hierarchies {
         if missing.is_empty() {
             return Vec::new();
         }
-        if let Err(error) = leave_mount_namespace() {
-            return vec![error];
+        if let Err(error) = enter_private_namespace() {
+            return vec![error.into()];
         }
         let mounted = missing.iter().map(|(place, kind, data)| mount_at(place, kind, data));
         let mut failures: Vec<_> = mounted.filter_map(Result::err).collect();
@@ -233,13 +233,6 @@ fn visible_root(mount: &MountInfo) -> Option<Root> {
     let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", root.as_raw_fd())).ok()?;
     let id = about.lines().find_map(|line| line.strip_prefix("mnt_id:"))?;
     (id.trim().parse() == Ok(mount.id)).then(|| Root(Some(Rc::new(root))))
-}
-
-fn leave_mount_namespace() -> Result<()> {
-    call!(unshare(CloneFlags::CLONE_NEWNS), "unshare(CLONE_NEWNS)")?;
-    let slave = MsFlags::MS_REC | MsFlags::MS_SLAVE;
-    call!(mount(None::<&str>, "/", None::<&str>, slave, None::<&str>), "mount(/, slave)")?;
-    Ok(())
 }
 
 fn mount_at(place: &Path, kind: &str, data: &str) -> Result<()> {

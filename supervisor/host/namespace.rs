@@ -2,10 +2,8 @@
 
 use anyhow::Result;
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::wait::{WaitStatus, waitpid};
 
-use crate::call;
-use crate::sys::process::{Fork, exit_immediately, fork};
+use crate::subprocess::succeeds;
 
 /// `CLONE_NEWTIME` of linux/sched.h (5.6), time_namespaces(7). clone(2) takes the bit for one of a signal number.
 pub const NEW_TIME: libc::c_int = 0x80;
@@ -58,14 +56,7 @@ impl Namespaces {
         let mut found = 0;
         // Containers may make user namespaces inside.
         for flag in KINDS.iter().map(|kind| kind.flag).chain([libc::CLONE_NEWUSER]) {
-            let child = match call!(fork(), "fork")? {
-                Fork::Parent(child) => child,
-                Fork::Child => {
-                    let made = unshare(CloneFlags::from_bits_retain(flag)).is_ok();
-                    exit_immediately(i32::from(!made))
-                }
-            };
-            if matches!(call!(waitpid(child, None), "waitpid({child})")?, WaitStatus::Exited(_, 0)) {
+            if succeeds(|| unshare(CloneFlags::from_bits_retain(flag)).is_ok())? {
                 found |= flag;
             }
         }

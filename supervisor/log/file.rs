@@ -9,10 +9,11 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use log::Level;
 use nix::fcntl::{Flock, FlockArg};
+
+use crate::clock::unix_s;
 
 /// Maximum length of a line of any sink, in bytes.
 pub const LONGEST: usize = 4000;
@@ -42,7 +43,7 @@ impl RotatedFile {
 
     /// Appends one line.
     pub fn write(&mut self, level: Level, text: &str) -> io::Result<()> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let now = unix_s();
         let line = format!("{} {} {}: {text}\n", timestamp(now), process::id(), word(level));
         if self.size()?.is_none_or(|size| size > 0 && size + line.len() as u64 > self.bounds.size) {
             self.renew()?;

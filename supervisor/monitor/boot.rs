@@ -4,7 +4,8 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::Error;
+use anyhow::{Context, Result, bail};
 use nix::mount::MsFlags;
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
@@ -24,7 +25,8 @@ use crate::monitor::protocol::Report;
 use crate::mount::op::Operation;
 use crate::plan::mounts::NOTIFY_SOCKET;
 use crate::plan::seed;
-use crate::poll::{PollSet, timeout};
+use crate::poll::PollSet;
+use crate::poll::timeout_until;
 use crate::proc_stat;
 use crate::pty::Pty;
 use crate::seed::Facts;
@@ -144,7 +146,7 @@ impl Monitor {
                 },
                 FromChild::Begun => {}
                 FromChild::Ready => ready = true,
-                FromChild::Failed(chain) => return Err(rebuild(chain)),
+                FromChild::Failed(failed) => return Err(Error::from(failed).context("in the container")),
             }
         }
     }
@@ -161,8 +163,7 @@ impl Monitor {
             for client in &self.clients {
                 set.input(Ready::Client(client.id), client.fd());
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            let ready = call!(set.wait(timeout(Some(left))), "poll")?;
+            let ready = call!(set.wait(timeout_until(Some(deadline))), "poll")?;
             for ready in ready {
                 match ready {
                     Ready::Child => return Ok(()),
@@ -179,13 +180,6 @@ impl Monitor {
             }
         }
     }
-}
-
-/// The child's chain of errors, as if it had happened here.
-fn rebuild(chain: Vec<String>) -> anyhow::Error {
-    let mut causes = chain.into_iter().rev();
-    let root = anyhow!(causes.next().unwrap_or_else(|| "no reason was given".into()));
-    causes.fold(root, |error, text| error.context(text)).context("in the container")
 }
 
 fn strings(texts: impl Iterator<Item = String>) -> Result<Vec<CString>> {

@@ -1,6 +1,9 @@
 //! The record of how a container ended last: `last-exit` in its run directory. Owns its form; a monitor writes it, and
 //! the supervisor when the monitor could not.
 
+use std::fs;
+use std::io::ErrorKind;
+
 use anyhow::{Context, Result};
 
 use super::protocol::{Exit, ExitReason};
@@ -27,6 +30,21 @@ pub fn write(paths: &Paths, name: &Name, exit: &Exit) -> Result<()> {
     let text = serde_json::to_vec(exit).context("encode the end")?;
     let path = paths.last_exit(name);
     durable::write(&path, &text, 0o600).with_context(|| format!("write {}", path.display()))
+}
+
+/// Forgets how the container ended last.
+pub fn forget(paths: &Paths, name: &Name) {
+    let _ = fs::remove_file(paths.last_exit(name));
+}
+
+/// The record of `old` becomes that of `new`, if there is one.
+pub fn rename(paths: &Paths, old: &Name, new: &Name) {
+    match fs::rename(paths.last_exit(old), paths.last_exit(new)) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            log::warn!("the record of its last end is lost: {error}");
+        }
+        _ => {}
+    }
 }
 
 /// Writes down that a container never came to run; or that it was stopped before it did.

@@ -22,7 +22,8 @@ use crate::config::value::WakelockPolicy;
 use crate::config::{Config, RootSource, Seeding};
 use crate::fault;
 use crate::plan;
-use crate::poll::{PollSet, timeout};
+use crate::poll::PollSet;
+use crate::poll::timeout_until;
 use crate::rootfs::deadline::within;
 use crate::rootfs::guest::Guest;
 use crate::rootfs::root::Root;
@@ -110,8 +111,7 @@ impl Monitor {
         // Signals come last and are handled first.
         set.input(Ready::Signals, self.signals.fd());
         let next = self.deadline.into_iter().chain(self.asking.map(|asking| asking.at)).min();
-        let left = next.map(|next| next.saturating_duration_since(Instant::now()));
-        set.sleep(timeout(left)).unwrap_or_default()
+        set.sleep(timeout_until(next)).unwrap_or_default()
     }
 
     fn notified(&mut self) {

@@ -7,14 +7,12 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
 
-use crate::call;
 use crate::config::value::Fsck;
 use crate::config::{Config, RootSource};
 use crate::host::security::Selinux;
 use crate::monitor::protocol::Report;
+use crate::mount::namespace::enter_private_namespace;
 use crate::rootfs::image::{self, Access, Attachment, ImageEvent, ImageRequest};
 use crate::rootfs::root::Root;
 
@@ -114,10 +112,7 @@ fn attach(
     report: BorrowedFd<'_>,
     tell: &mut dyn FnMut(Report),
 ) -> Result<Attachment> {
-    call!(unshare(CloneFlags::CLONE_NEWNS), "unshare(CLONE_NEWNS)")?;
-    // What the host mounts later still arrives, and nothing of ours gets to the host.
-    let slave = MsFlags::MS_REC | MsFlags::MS_SLAVE;
-    call!(mount(None::<&str>, "/", None::<&str>, slave, None::<&str>), "mount(/, slave)")?;
+    enter_private_namespace()?;
     // The root of a phone is read-only, and /mnt may be missing.
     let place = match std::fs::create_dir_all(PLACE) {
         Ok(()) => Path::new(PLACE),

@@ -24,6 +24,7 @@ use super::info;
 use super::op::Operation;
 use crate::call;
 use crate::rootfs::root::{Root, file_type};
+use crate::sys::descriptor;
 use crate::sys::mount::restrict_recursive;
 use crate::sys::unsupported;
 
@@ -284,7 +285,7 @@ impl Performer {
 
     /// Restricts every mount below, one after the other, for kernels without mount_setattr(2).
     fn restrict_below(&self, target: &str, bound: &OwnedFd, flags: MsFlags) -> Result<()> {
-        let top = std::fs::read_link(format!("/proc/self/fd/{}", bound.as_raw_fd()))?;
+        let top = std::fs::read_link(descriptor::path(bound.as_fd()))?;
         let mounts = info::read("self")?;
         let below: Vec<PathBuf> = info::below(&mounts, &top)
             .filter_map(|mount| mount.target.strip_prefix(&top).ok().map(Path::to_owned))

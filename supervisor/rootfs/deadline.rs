@@ -9,13 +9,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::fcntl::OFlag;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::Signal;
-use nix::sys::wait::waitpid;
 use nix::unistd::pipe2;
 
 use crate::call;
-use crate::sys::process::{self, Fork};
+use crate::poll::wait_until;
+use crate::subprocess::Subprocess;
 
 /// First byte of an answer.
 const DONE: u8 = 0;
@@ -29,31 +27,25 @@ const END: Duration = Duration::from_secs(1);
 /// The text of its error, or that it did not end within `limit`.
 pub fn within(limit: Duration, work: impl FnOnce() -> Result<Vec<u8>>) -> Result<Vec<u8>> {
     let (ours, theirs) = call!(pipe2(OFlag::O_CLOEXEC), "pipe")?;
-    let child = match call!(process::fork(), "fork")? {
-        Fork::Parent(child) => child,
-        Fork::Child => {
-            drop(ours);
-            let _ = process::set_parent_death_signal(Signal::SIGKILL);
-            let answer = match work() {
-                Ok(bytes) => [&[DONE][..], &bytes].concat(),
-                Err(error) => [&[FAILED][..], format!("{error:#}").as_bytes()].concat(),
-            };
-            let written = std::fs::File::from(theirs).write_all(&answer);
-            process::exit_immediately(i32::from(written.is_err()))
-        }
-    };
-    drop(theirs);
+    let mut child = Subprocess::fork(move || {
+        let answer = match work() {
+            Ok(bytes) => [&[DONE][..], &bytes].concat(),
+            Err(error) => [&[FAILED][..], format!("{error:#}").as_bytes()].concat(),
+        };
+        u8::from(std::fs::File::from(theirs).write_all(&answer).is_err())
+    })?;
     let mut pipe = std::fs::File::from(ours);
     let mut answer = Vec::new();
     let ended = receive(&mut pipe, &mut answer, Instant::now() + limit);
     if !matches!(ended, Ok(true)) {
-        let _ = process::kill(child, libc::SIGKILL);
+        child.kill();
         // One that does not end even so is left to init: waiting for it is what must not happen.
         if !matches!(receive(&mut pipe, &mut Vec::new(), Instant::now() + END), Ok(true)) {
+            child.abandon();
             bail!("a file system of the container does not answer");
         }
     }
-    let _ = waitpid(child, None);
+    child.wait()?;
     if !ended? {
         bail!("a file system of the container does not answer within {} s", limit.as_secs());
     }
@@ -67,19 +59,13 @@ pub fn within(limit: Duration, work: impl FnOnce() -> Result<Vec<u8>>) -> Result
 /// Reads to the end; `false` when the time is over before that.
 fn receive(pipe: &mut std::fs::File, into: &mut Vec<u8>, until: Instant) -> Result<bool> {
     let mut piece = [0; 16 * 1024];
-    loop {
-        let left = until.saturating_duration_since(Instant::now());
-        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-        match poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], timeout) {
-            Ok(0) => return Ok(false),
-            Err(nix::errno::Errno::EINTR) => continue,
-            other => call!(other, "poll")?,
-        };
+    while call!(wait_until(pipe.as_fd(), until), "poll")? {
         match pipe.read(&mut piece).context("read")? {
             0 => return Ok(true),
             length => into.extend_from_slice(&piece[..length]),
         }
     }
+    Ok(false)
 }
 
 #[cfg(test)]

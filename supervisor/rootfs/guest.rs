@@ -5,7 +5,7 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use anyhow::{Result, bail};
@@ -17,6 +17,7 @@ use nix::sys::stat::{Mode, SFlag, fstat};
 use super::files;
 use super::root::{Root, file_type, open_regular};
 use crate::call;
+use crate::sys::descriptor;
 
 /// Bytes of an init program that are searched for its name.
 const SEARCHED: u64 = 512 * 1024;
@@ -109,7 +110,7 @@ impl Guest {
         if file_type(&status) != SFlag::S_IFREG || status.st_mode & 0o111 == 0 {
             bail!("{} in the root file system is not an executable file; set 'init' to one", init.display());
         }
-        let link = std::fs::read_link(format!("/proc/self/fd/{}", program.as_raw_fd())).unwrap_or_default();
+        let link = std::fs::read_link(descriptor::path(program.as_fd())).unwrap_or_default();
         let first = by_name(link.file_name().unwrap_or_default()).or_else(|| {
             let content = open_regular(program.as_fd()).ok()?;
             by_content(content.take(SEARCHED)).ok()?

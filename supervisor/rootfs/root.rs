@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
@@ -21,6 +21,7 @@ use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstat, mkdi
 use super::deadline::within;
 use super::files::GuestFile;
 use crate::call;
+use crate::sys::descriptor;
 use crate::sys::descriptor::{try_lock, try_lock_shared};
 use crate::sys::unsupported;
 
@@ -299,7 +300,7 @@ impl Root {
     pub fn set_mode(&self, path: &Path, mode: u32) -> Result<()> {
         let found = self.make_file(path)?;
         require_regular(found.as_fd()).with_context(|| path.display().to_string())?;
-        let name = format!("/proc/self/fd/{}", found.as_raw_fd());
+        let name = descriptor::path(found.as_fd());
         let mode = Mode::from_bits_truncate(mode);
         let changed = fchmodat(AT_FDCWD, name.as_str(), mode, FchmodatFlags::FollowSymlink);
         Ok(call!(changed, "chmod({})", path.display())?)
@@ -361,7 +362,7 @@ fn require_regular(found: BorrowedFd<'_>) -> Result<FileStat> {
 /// # Errors
 /// What open(2) answers.
 pub fn reopen(found: BorrowedFd<'_>, flags: OFlag) -> Result<File> {
-    let path = format!("/proc/self/fd/{}", found.as_raw_fd());
+    let path = descriptor::path(found.as_fd());
     let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
     Ok(File::from(call!(nix::fcntl::open(path.as_str(), flags, Mode::empty()), "open({path})")?))
 }
@@ -424,7 +425,7 @@ mod tests {
 
     fn location(tree: &Tree, found: Result<OwnedFd, Errno>) -> Result<PathBuf, Errno> {
         let found = found?;
-        let link = std::fs::read_link(format!("/proc/self/fd/{}", found.as_raw_fd())).unwrap();
+        let link = std::fs::read_link(descriptor::path(found.as_fd())).unwrap();
         Ok(Path::new("/").join(link.strip_prefix(&tree.0).expect("inside the tree")))
     }
 

@@ -8,7 +8,7 @@ use std::io::{stdin, stdout};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 use nix::sys::termios::{SpecialCharacterIndices, tcgetattr};
 use nix::unistd::write;
 
@@ -17,6 +17,7 @@ use super::flow::{Flow, Source};
 use super::output::Output;
 use super::terminal::input_is_terminal;
 use crate::call;
+use crate::poll::is_readable;
 use crate::sys::descriptor::set_nonblocking;
 
 /// The default end-of-file character of a terminal.
@@ -155,8 +156,7 @@ impl Bridge {
     /// Must be repeated until the program ends: the character has its meaning only in some modes of the terminal, and
     /// shells change the mode all the time.
     pub fn type_end(&mut self, peer: BorrowedFd<'_>) {
-        let mut typed = [PollFd::new(peer, PollFlags::POLLIN)];
-        if self.inward.wants_sink() || poll(&mut typed, PollTimeout::ZERO).is_ok_and(|count| count > 0) {
+        if self.inward.wants_sink() || is_readable(peer) {
             return;
         }
         let attributes = tcgetattr(&self.far).ok();

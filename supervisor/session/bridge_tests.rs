@@ -5,9 +5,11 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use nix::poll::PollTimeout;
 use nix::unistd::pipe;
 
 use super::*;
+use crate::poll::PollSet;
 use crate::pty;
 use crate::rootfs::root::Root;
 
@@ -20,15 +22,10 @@ fn megabyte() -> Vec<u8> {
 fn cross(mut bridge: Bridge) -> Bridge {
     while !bridge.is_finished() {
         let edges = bridge.edges();
-        let mut polled: Vec<PollFd<'_>> =
-            edges.iter().map(|(_, fd, events)| PollFd::new(*fd, *events)).collect();
-        assert!(poll(&mut polled, PollTimeout::from(10_000_u16)).unwrap() > 0, "nothing moves any more");
-        let ready: Vec<Edge> = polled
-            .iter()
-            .zip(&edges)
-            .filter(|(entry, _)| entry.any() == Some(true))
-            .map(|(_, edge)| edge.0)
-            .collect();
+        let mut set = PollSet::default();
+        edges.iter().for_each(|(edge, descriptor, events)| set.add(*edge, *descriptor, *events));
+        let ready = set.wait(PollTimeout::from(10_000_u16)).unwrap();
+        assert!(!ready.is_empty(), "nothing moves any more");
         for edge in ready {
             match edge {
                 Edge::Input => drop(bridge.take_input()),

@@ -14,6 +14,7 @@ pub mod terminal;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use anyhow::Error;
 use anyhow::Result;
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
@@ -50,7 +51,7 @@ pub struct Outcome {
     /// The program's exit code, or the one for a program that did not run.
     pub code: ExitCode,
     /// Why it did not run.
-    pub failure: Option<String>,
+    pub failure: Option<Error>,
     /// The kernel killed the process at its creation, because its group had been killed before.
     pub stillborn: bool,
 }
@@ -90,7 +91,7 @@ pub fn attend(client: &Client, running: Running) -> Result<Outcome> {
     let code = session.ended.map_or(ExitCode::Signal(session.given_up.unwrap_or(HANG_UP)), exit_code);
     let Words { begun, mut failure } = last_words(&wire);
     if session.given_up.is_some() && session.ended.is_none() {
-        failure.get_or_insert_with(|| "the container is frozen; the command was killed".into());
+        failure.get_or_insert_with(|| Error::msg("the container is frozen; the command was killed"));
     }
     let stillborn = says_begun && !begun && code == ExitCode::Signal(KILLED);
     Ok(Outcome { code, failure, stillborn })
@@ -299,7 +300,7 @@ impl Session<'_> {
 struct Words {
     begun: bool,
     /// Why the program was not executed.
-    failure: Option<String>,
+    failure: Option<Error>,
 }
 
 /// Read after the child has ended: a successful start wakes no one.
@@ -309,7 +310,7 @@ fn last_words(wire: &OwnedFd) -> Words {
         let Ok(Some(received)) = socket::receive::<FromChild>(wire) else { break };
         match received.message {
             FromChild::Begun => words.begun = true,
-            FromChild::Failed(chain) => words.failure = Some(chain.join(": ")),
+            FromChild::Failed(failed) => words.failure = Some(failed.into()),
             _ => {}
         }
     }
@@ -423,14 +424,15 @@ mod tests {
             [("exit 0", 0), ("exit 42", 42), ("exit 255", 255), ("kill -TERM $$", 143), ("kill -40 $$", 168)]
         {
             let outcome = outcome(script, None);
-            assert_eq!((outcome.code.number(), outcome.failure), (code, None), "{script}");
+            assert_eq!((outcome.code.number(), outcome.failure.is_none()), (code, true), "{script}");
         }
     }
 
     #[test]
     fn a_failure_told_on_the_wire_comes_with_the_code() {
         let outcome = outcome("exit 127", Some("nope"));
-        assert_eq!((outcome.code.number(), outcome.failure.as_deref()), (127, Some("nope: cause")));
+        assert_eq!(outcome.code.number(), 127);
+        assert_eq!(format!("{:#}", outcome.failure.unwrap()), "nope: cause");
     }
 
     #[test]

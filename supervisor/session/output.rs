@@ -10,11 +10,12 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 use nix::sys::socket::{MsgFlags, send};
 use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::{isatty, write};
 
+use crate::poll::is_ready;
 use crate::rootfs::root::{file_type, reopen};
 
 /// The size that a pipe accepts without blocking after poll(2) reported it writable: PIPE_BUF of pipe(7).
@@ -78,8 +79,7 @@ impl Output {
                 send(descriptor.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)
             }
             Self::Piecewise(descriptor) => {
-                let mut ready = [PollFd::new(descriptor.as_fd(), PollFlags::POLLOUT)];
-                if poll(&mut ready, PollTimeout::ZERO)? == 0 {
+                if !is_ready(descriptor.as_fd(), PollFlags::POLLOUT) {
                     return Err(Errno::EAGAIN);
                 }
                 write(descriptor, &bytes[..bytes.len().min(ATOMIC)])

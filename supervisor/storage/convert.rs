@@ -25,6 +25,7 @@ use crate::fault;
 use crate::rootfs::image::{Access, Fsck};
 use crate::rootfs::root::Root;
 use crate::rootfs::size::{TreeUsage, measure};
+use crate::units::size_rounded_up;
 use crate::worker::Env;
 
 /// Sizes that are chosen for an image are multiples of this.
@@ -112,8 +113,8 @@ fn image_for(usage: TreeUsage, asked: Option<u64>) -> Result<Form> {
     ensure!(
         size >= least,
         "an image of {} is too small: it needs at least {}",
-        space::shown(size),
-        space::shown(least)
+        size_rounded_up(size),
+        size_rounded_up(least)
     );
     let files = usage.files + usage.files / 4 + 1000;
     Ok(Form::Image { size, files: Some(files).filter(|files| *files > size / BYTES_FOR_AN_INODE) })
@@ -205,7 +206,7 @@ mod tests {
         assert_eq!(chosen(10 << 30, 100_000, None).unwrap().0, (13 << 30) + (512 << 20));
         assert_eq!(chosen(1 << 20, 1, Some(64 << 20)).unwrap().0, 64 << 20);
         let error = chosen(1 << 30, 1, Some(1 << 30)).unwrap_err().to_string();
-        assert_eq!(error, "an image of 1.0 GiB is too small: it needs at least 1.1 GiB");
+        assert_eq!(error, "an image of 1 GiB is too small: it needs at least 1.1 GiB");
     }
 
     #[test]

@@ -1,15 +1,14 @@
 //! `ds copy`: a second container with a root file system, a configuration and an identity of its own.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::duplicate::{duplicate, duplicate_attributes};
+use super::duplicate::duplicate_image;
 use super::fill::{Form, Vessel, explain};
-use super::held::{Held, NewName, refuse_existing};
+use super::held::{Held, NewName};
 use super::identity;
 use super::job::{self, Reporter, Watcher};
 use super::mounted::{Mounting, label, mount};
@@ -18,9 +17,7 @@ use super::staging::Staging;
 use super::transfer::transfer;
 use crate::config::Config;
 use crate::config::value::Name;
-use crate::container::Lock;
 use crate::durable;
-use crate::fault;
 use crate::paths::SEED_LEDGER;
 use crate::rootfs::image::{Access, Fsck};
 use crate::rootfs::root::Root;
@@ -68,11 +65,7 @@ pub fn copy(env: &Env, from: &Name, to: &Name, watcher: Watcher<'_>) -> Result<b
         }
         Ok(Value::Null)
     })?;
-    let _lock = Lock::take_for(env, to)?;
-    fault::point("job-done")?;
-    refuse_existing(env, &new.name)?;
-    staging.publish(&env.paths, to)?;
-    fault::point("job-renamed")?;
+    new.publish(env, staging)?;
     Ok(held.config.container.autostart)
 }
 
@@ -134,14 +127,7 @@ fn renew_identity(image: &Path, held: &Held, staging: &Staging, reporter: &mut R
 }
 
 fn copy_image(source: &File, path: &Path, containers: &Path, reporter: &mut Reporter) -> Result<()> {
-    let options = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path);
-    let target = options.with_context(|| format!("create {}", path.display()))?;
-    let length = source.metadata().context("stat")?.len();
-    reporter.step("copy", Some(length))?;
-    duplicate(source, &target, containers, &mut |done| reporter.progress(done)).context("copy the image")?;
-    reporter.finish(length)?;
-    fault::point("job-copied")?;
-    duplicate_attributes(source, &target)?;
+    let target = duplicate_image(source, path, containers, reporter)?;
     reporter.step("flush", None)?;
     target.sync_all().context("write the image")
 }

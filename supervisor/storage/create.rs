@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use serde_json::Value;
 
 use super::fill::{Form, Vessel, explain};
-use super::held::{NewName, refuse_existing};
+use super::held::NewName;
 use super::hoist::hoist;
 use super::job::{self, Reporter, Watcher};
 use super::mounted::label;
@@ -22,6 +22,7 @@ use crate::container::{Lock, occupied};
 use crate::fault;
 use crate::rootfs::root::Root;
 use crate::sys::errno_of;
+use crate::units::size_rounded_up;
 use crate::worker::Env;
 
 /// How much more than the size of an image may come out of an archive before it is given up: headers and filling,
@@ -70,11 +71,7 @@ pub fn create(env: &Env, creation: &Creation<'_>, watcher: Watcher<'_>) -> Resul
         })?;
         Ok(Value::Null)
     })?;
-    let _lock = Lock::take_for(env, name)?;
-    fault::point("job-done")?;
-    refuse_existing(env, &new.name)?;
-    staging.publish(&env.paths, name)?;
-    fault::point("job-renamed")
+    new.publish(env, staging)
 }
 
 /// Makes the container `name` with a root file system that is used where it is.
@@ -166,7 +163,7 @@ fn refuse(error: Error, incoming: &mut Incoming, form: Form, root: &Root) -> Res
         return match form {
             Form::Directory => Err(error.context("there is not enough space; free some space first")),
             Form::Image { size, .. } => {
-                bail!("the archive holds far more than fits in an image of {}", space::shown(size))
+                bail!("the archive holds far more than fits in an image of {}", size_rounded_up(size))
             }
         };
     }
@@ -174,7 +171,7 @@ fn refuse(error: Error, incoming: &mut Incoming, form: Form, root: &Root) -> Res
         Form::Directory => 0,
         Form::Image { size, .. } => size.saturating_mul(64),
     };
-    explain(error, form, root, &mut || incoming.drain(most).map(|total| space::shown(needed(total))))
+    explain(error, form, root, &mut || incoming.drain(most).map(|total| size_rounded_up(needed(total))))
 }
 
 /// The size of an image for an archive of so many bytes: what is in it, a quarter for the blocks that files do not

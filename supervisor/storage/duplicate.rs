@@ -3,10 +3,10 @@
 //! ioctl_ficlone(2) (4.5), copy_file_range(2) (4.5), lseek(2) with SEEK_DATA and SEEK_HOLE. Each falls back to the
 //! next when the file system has it not. Owner, mode and extended attributes go along, the SELinux label among them.
 
-use std::fs::{File, Permissions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -14,8 +14,10 @@ use nix::errno::Errno;
 use nix::fcntl::copy_file_range;
 use nix::unistd::{Whence, lseek};
 
+use super::job::Reporter;
 use super::space;
 use crate::call;
+use crate::fault;
 use crate::sys::descriptor::share_blocks;
 use crate::sys::xattr;
 
@@ -24,12 +26,28 @@ const PORTION: usize = 16 << 20;
 /// The buffer where the kernel does not copy by itself.
 const BUFFER: usize = 1 << 20;
 
+/// Copies the image `from` to the new file `path` on the file system of `place`, as a step of a job.
+///
+/// # Errors
+/// When the file exists or there is not enough room; what reading or writing answers.
+pub fn duplicate_image(from: &File, path: &Path, place: &Path, reporter: &mut Reporter) -> Result<File> {
+    let options = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path);
+    let to = options.with_context(|| format!("create {}", path.display()))?;
+    let length = from.metadata().context("stat")?.len();
+    reporter.step("copy", Some(length))?;
+    duplicate(from, &to, place, &mut |done| reporter.progress(done)).context("copy the image")?;
+    reporter.finish(length)?;
+    fault::point("job-copied")?;
+    duplicate_attributes(from, &to)?;
+    Ok(to)
+}
+
 /// Makes the empty file `to`, which lies in `place`, equal to `from`; tells how many of its bytes are done. True when
 /// the blocks are shared, so that the copy takes no room.
 ///
 /// # Errors
 /// That there is not enough room, before anything is written; what reading or writing answers.
-pub fn duplicate(from: &File, to: &File, place: &Path, progress: &mut dyn FnMut(u64)) -> Result<bool> {
+fn duplicate(from: &File, to: &File, place: &Path, progress: &mut dyn FnMut(u64)) -> Result<bool> {
     if share_blocks(from.as_fd(), to.as_fd()).is_ok() {
         return Ok(true);
     }
@@ -51,7 +69,7 @@ pub fn duplicate(from: &File, to: &File, place: &Path, progress: &mut dyn FnMut(
 ///
 /// # Errors
 /// When one cannot be set that `from` has.
-pub fn duplicate_attributes(from: &File, to: &File) -> Result<()> {
+fn duplicate_attributes(from: &File, to: &File) -> Result<()> {
     let about = from.metadata().context("stat")?;
     fchown(to, Some(about.uid()), Some(about.gid())).context("chown")?;
     // After the owner, which takes bits of the mode away.
@@ -127,7 +145,6 @@ fn copy_by_hand(from: &File, to: &File, begin: u64, end: u64, progress: &mut dyn
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::OpenOptions;
     use std::os::unix::fs::FileExt;
 
     fn file(directory: &Path, name: &str) -> File {

@@ -11,6 +11,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::config::value::Name;
+use crate::sys::process::Ended;
 use crate::tool::{Invocation, Outcome, Tool};
 
 /// Unit of an image's size, bytes: the block size.
@@ -88,9 +89,9 @@ pub fn verify(path: &Path) -> Result<()> {
 /// When it is still damaged after that.
 pub fn repair(path: &Path) -> Result<()> {
     let checked = run(&tool("e2fsck")?, &["-f", "-y"], path)?;
-    match checked.code {
+    match checked.ended {
         // Bits: corrected, and to be mounted anew; from 4 on something is wrong still.
-        Some(0..=3) => Ok(()),
+        Ended::Exited(0..=3) => Ok(()),
         _ => bail!("e2fsck cannot repair the file system: {}", checked.last_words()),
     }
 }

@@ -22,6 +22,7 @@ use crate::fault;
 use crate::rootfs::image::{Access, Fsck};
 use crate::rootfs::root::Root;
 use crate::sys::errno_of;
+use crate::units::size_rounded_up;
 
 /// What it is kept in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,7 +168,7 @@ pub fn explain(
     match form {
         Form::Directory => Err(error.context("there is no space left; free some space first")),
         Form::Image { size, .. } => {
-            let given = space::shown(size);
+            let given = size_rounded_up(size);
             let place = crate::rootfs::root::reopen(root.directory(), nix::fcntl::OFlag::O_RDONLY)?;
             if call!(fstatvfs(&place), "fstatvfs")?.files_free() == 0 {
                 bail!("an image of {given} has no space for so many files; use a larger one");

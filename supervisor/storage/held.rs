@@ -10,12 +10,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 
+use super::staging::Staging;
 use super::sweep;
 use crate::call;
 use crate::config::value::Name;
 use crate::config::{Config, RootSource};
 use crate::container::occupied::{self, Occupation};
 use crate::container::{Lock, monitor};
+use crate::fault;
 use crate::rootfs::image::Access;
 use crate::rootfs::image::claim::{Claim, claim};
 use crate::rootfs::loop_device::Nodes;
@@ -120,8 +122,7 @@ pub struct Tree {
 /// A name that no container has yet and nobody else can take.
 #[derive(Debug)]
 pub struct NewName {
-    /// The name.
-    pub name: Name,
+    name: Name,
     _occupation: Occupation,
 }
 
@@ -139,13 +140,22 @@ impl NewName {
         sweep::containers(&env.paths);
         Ok(Self { name: name.clone(), _occupation: occupation })
     }
+
+    /// Makes what a job has put into `staging` the container of this name.
+    ///
+    /// # Errors
+    /// When there is a container of that name meanwhile; then nothing has changed.
+    pub fn publish(self, env: &Env, staging: Staging) -> Result<()> {
+        let _lock = Lock::take_for(env, &self.name)?;
+        fault::point("job-done")?;
+        refuse_existing(env, &self.name)?;
+        staging.publish(&env.paths, &self.name)?;
+        fault::point("job-renamed")
+    }
 }
 
 /// Refuses a name that a container has.
-///
-/// # Errors
-/// That it has.
-pub fn refuse_existing(env: &Env, name: &Name) -> Result<()> {
+fn refuse_existing(env: &Env, name: &Name) -> Result<()> {
     if env.paths.container(name).symlink_metadata().is_ok() {
         bail!("a container {name} already exists; choose another name");
     }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::copy::LARGEST_CONFIGURATION;
 use super::fill::{self, Vessel, explain};
 use super::format::{COMPLETE, CONFIGURATION, Checking, Complete, Form, MANIFEST, Manifest, TREE};
-use super::held::{NewName, refuse_existing};
+use super::held::NewName;
 use super::identity;
 use super::job::{self, Reporter, Watcher};
 use super::mounted::label;
@@ -22,7 +22,6 @@ use crate::archive::reader::{Kind, Member, Reader};
 use crate::archive::unpack::{Rules, Unpacker};
 use crate::config::Config;
 use crate::config::value::Name;
-use crate::container::Lock;
 use crate::fault;
 use crate::rootfs::root::Root;
 use crate::worker::Env;
@@ -46,11 +45,7 @@ pub fn import(env: &Env, source: &Source, name: &Name, watcher: Watcher<'_>) -> 
         checking.finish(&complete, entries)?.finish()?;
         Ok(Value::Null)
     })?;
-    let _lock = Lock::take_for(env, name)?;
-    fault::point("job-done")?;
-    refuse_existing(env, &new.name)?;
-    staging.publish(&env.paths, name)?;
-    fault::point("job-renamed")
+    new.publish(env, staging)
 }
 
 /// Reads the archive to its last member.

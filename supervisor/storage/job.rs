@@ -10,20 +10,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Error, Result, bail};
 use nix::errno::Errno;
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
-use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::call;
 use crate::fault;
+use crate::mount::namespace::enter_private_namespace;
 use crate::poll;
 use crate::socket;
-use crate::sys::process::{Fork, clone, exit_immediately, fork, set_parent_death_signal};
+use crate::subprocess::Subprocess;
+use crate::sys::process::{Ended, Fork, clone, exit_immediately, fork, set_parent_death_signal};
 use crate::worker::Env;
 
 /// How often progress is told.
@@ -154,8 +152,7 @@ pub fn run(
         }
         Fork::Parent(pid) => {
             drop(theirs);
-            let child = Child { pid, ended: false };
-            hear(env, watcher, &ours, child)
+            hear(env, watcher, &ours, Subprocess::own(pid))
         }
     }
 }
@@ -181,56 +178,26 @@ fn prepare(reporter: &Reporter) -> Result<()> {
     }
     let _ = prctl::set_name(c"ds:job");
     // Again, for a child that could only be forked.
-    call!(unshare(CloneFlags::CLONE_NEWNS), "unshare(CLONE_NEWNS)")?;
-    let slave = MsFlags::MS_REC | MsFlags::MS_SLAVE;
-    call!(mount(None::<&str>, "/", None::<&str>, slave, None::<&str>), "mount(/, rslave)")?;
+    enter_private_namespace()?;
     fault::point("job-prepared")
 }
 
-/// The child; killed and waited for when this is dropped.
-struct Child {
-    pid: Pid,
-    ended: bool,
-}
-
-impl Child {
-    fn wait(&mut self) -> Option<WaitStatus> {
-        self.ended = true;
-        loop {
-            match waitpid(self.pid, None) {
-                Err(Errno::EINTR) => {}
-                other => return other.ok(),
-            }
-        }
-    }
-}
-
-impl Drop for Child {
-    fn drop(&mut self) {
-        if !self.ended {
-            // It is our child and not reaped, so the number is its own.
-            let _ = kill(self.pid, Signal::SIGKILL);
-            self.wait();
-        }
-    }
-}
-
-fn hear(env: &Env, watcher: Watcher<'_>, socket: &OwnedFd, mut child: Child) -> Result<Value> {
+fn hear(env: &Env, watcher: Watcher<'_>, socket: &OwnedFd, mut child: Subprocess) -> Result<Value> {
     loop {
         env.client.wait_for(socket)?;
         match socket::receive::<Message>(socket)?.map(|received| received.message) {
             Some(Message::Event(event)) => watcher(&event),
             Some(Message::Done(value)) => {
-                child.wait();
+                let _ = child.wait();
                 return Ok(value);
             }
             Some(Message::Failed(text)) => {
-                child.wait();
+                let _ = child.wait();
                 return Err(Error::msg(text));
             }
             None => match child.wait() {
-                Some(WaitStatus::Signaled(_, signal, _)) => {
-                    bail!("the job was killed by {signal}; nothing has changed")
+                Ok(killed @ Ended::Signalled(_)) => {
+                    bail!("the job was killed by {killed}; nothing has changed")
                 }
                 _ => bail!("the job ended before it was complete; nothing has changed"),
             },

@@ -3,23 +3,22 @@
 //! resize2fs(8) cannot be interrupted without damage, so it works on a copy, which then takes the place of the original
 //! by rename(2). Where the file system can, the copy shares the original's blocks.
 
-use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{self, File};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use super::duplicate::{duplicate, duplicate_attributes};
+use super::duplicate::duplicate_image;
 use super::ext4::{self, BLOCK};
 use super::held::Held;
 use super::job::{self, Reporter, Watcher};
-use super::space;
 use super::staging::{Staging, sync_directory};
 use crate::config::RootSource;
 use crate::config::value::Name;
 use crate::fault;
 use crate::rootfs::image::inspect;
+use crate::units::size_rounded_up;
 use crate::worker::Env;
 
 /// What came of it, bytes.
@@ -76,14 +75,7 @@ pub fn resize(env: &Env, name: &Name, size: u64, watcher: Watcher<'_>) -> Result
 }
 
 fn work(original: &File, path: &Path, place: &Path, size: u64, reporter: &mut Reporter) -> Result<()> {
-    let options = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path);
-    let copy = options.with_context(|| format!("create {}", path.display()))?;
-    let length = original.metadata().context("stat")?.len();
-    reporter.step("copy", Some(length))?;
-    duplicate(original, &copy, place, &mut |done| reporter.progress(done)).context("copy the image")?;
-    reporter.finish(length)?;
-    fault::point("job-copied")?;
-    duplicate_attributes(original, &copy)?;
+    let copy = duplicate_image(original, path, place, reporter)?;
     reporter.step("check", None)?;
     ext4::repair(path)?;
     refuse_too_small(path, ext4::block_size(&copy)?, size)?;
@@ -102,7 +94,7 @@ fn refuse_too_small(path: &Path, block: u64, size: u64) -> Result<()> {
     ensure!(
         size >= least,
         "its content does not fit in {}; the minimum size is {typed}M",
-        space::shown(size)
+        size_rounded_up(size)
     );
     Ok(())
 }

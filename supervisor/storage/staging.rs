@@ -19,6 +19,7 @@ use super::delete::delete;
 use super::mounted::PLACE;
 use crate::call;
 use crate::config::value::Name;
+use crate::monitor::last_exit;
 use crate::paths::Paths;
 use crate::sys::descriptor::try_lock;
 use crate::sys::rename::rename_no_replace;
@@ -100,7 +101,7 @@ impl Staging {
         sync_directory(&self.path)?;
         // Of a container that had this name before: it may have been renamed or deleted by one that was killed then.
         if paths.container(name).symlink_metadata().is_err() {
-            let _ = fs::remove_file(paths.last_exit(name));
+            last_exit::forget(paths, name);
         }
         rename_to_free(&self.path, &paths.container(name))?;
         self.published = true;

@@ -3,13 +3,10 @@
 //! A child packs into a pipe what this process unpacks, so that both work at a time. fork(2), pipe(2).
 
 use std::fs::File;
-use std::io::{Read, Write};
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::signal::Signal;
-use nix::sys::wait::waitpid;
+use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 
 use crate::archive::compare::compare;
@@ -17,12 +14,15 @@ use crate::archive::pack::pack;
 use crate::archive::unpack::{Rules, unpack};
 use crate::archive::writer::Writer;
 use crate::call;
+use crate::confined::large_pipe;
 use crate::rootfs::root::Root;
 use crate::storage::job::Reporter;
-use crate::sys::process::{Fork, exit_immediately, fork, set_parent_death_signal};
+use crate::subprocess::Subprocess;
+use crate::sys::errno_of;
 
-/// What the pipe between them holds at most, bytes; the kernel may refuse so much, and then it holds less.
-const PIPE: i32 = 1 << 20;
+/// What the packing process reports: what it skipped; or whether its reader was gone, and its error.
+type Packed = Result<Vec<String>, (bool, String)>;
+
 /// Differences that are named.
 const NAMED: usize = 3;
 
@@ -31,43 +31,34 @@ const NAMED: usize = 3;
 /// # Errors
 /// What cannot be read or written, with its name.
 pub fn transfer(from: &Root, to: &Root, reporter: &mut Reporter) -> Result<()> {
-    let (reading, writing) = call!(pipe2(OFlag::O_CLOEXEC), "pipe2")?;
-    let (complaint, complaining) = call!(pipe2(OFlag::O_CLOEXEC), "pipe2")?;
-    let _ = fcntl(&writing, FcntlArg::F_SETPIPE_SZ(PIPE));
-    let child = match call!(fork(), "fork")? {
-        Fork::Parent(pid) => pid,
-        Fork::Child => {
-            drop((reading, complaint));
-            let _ = set_parent_death_signal(Signal::SIGKILL);
-            let mut pipe = File::from(writing);
-            let packed = pack(from, ".", &mut pipe, &mut |_| {});
-            let packed = packed.and_then(|packed| Writer::new(&mut pipe).end().map(|()| packed));
-            let said = match packed {
-                Ok(packed) => packed.skipped.join("\n"),
-                Err(error) => format!("\0{error:#}"),
-            };
-            let _ = File::from(complaining).write_all(said.as_bytes());
-            exit_immediately(0)
-        }
-    };
-    drop((writing, complaining));
-    let mut stream = File::from(reading);
+    let (reading, writing) = large_pipe()?;
+    let (result, theirs) = call!(pipe2(OFlag::O_CLOEXEC), "pipe2")?;
+    let mut ours = Some((File::from(reading), File::from(result)));
+    let in_child = &mut ours;
+    let mut child = Subprocess::fork(move || {
+        // Its writes fail with EPIPE only if it holds no reading end itself.
+        drop(in_child.take());
+        let mut pipe = File::from(writing);
+        let packed = pack(from, ".", &mut pipe, &mut |_| {});
+        let packed = packed.and_then(|packed| Writer::new(&mut pipe).end().map(|()| packed.skipped));
+        let packed: Packed =
+            packed.map_err(|error| (errno_of(&error) == Some(Errno::EPIPE), format!("{error:#}")));
+        u8::from(serde_json::to_writer(File::from(theirs), &packed).is_err())
+    })?;
+    let (mut stream, result) = ours.context("the pipes")?;
     let unpacked = unpack(&mut stream, to, &Rules::default(), &mut |done| reporter.progress(done));
     // Whoever still packs gets EPIPE.
     drop(stream);
-    let mut said = String::new();
-    let heard = File::from(complaint).read_to_string(&mut said);
-    while waitpid(child, None) == Err(Errno::EINTR) {}
-    heard.context("read the messages of the packing process")?;
-    let unpacked = match (unpacked, said.strip_prefix('\0')) {
-        // Packing fails when unpacking does, and the other way round: the one that began is the one to tell.
-        (Err(error), Some(reason)) if reason.contains("EPIPE") || reason.contains("Broken pipe") => {
-            return Err(error);
-        }
-        (_, Some(reason)) => bail!("{reason}"),
-        (unpacked, None) => unpacked?,
+    let packed = std::io::read_to_string(result).context("read the messages of the packing process")?;
+    child.wait()?;
+    let packed: Packed = serde_json::from_str(&packed).context("the packing process died")?;
+    let (skipped, unpacked) = match (packed, unpacked) {
+        // Packing fails when unpacking does, and the other way round: the one that failed first is reported.
+        (Err((true, _)), Err(error)) => return Err(error),
+        (Err((_, reason)), _) => bail!("{reason}"),
+        (Ok(skipped), unpacked) => (skipped, unpacked?),
     };
-    for line in said.lines().chain(unpacked.warnings.iter().map(String::as_str)) {
+    for line in skipped.iter().chain(&unpacked.warnings) {
         reporter.warn(line)?;
     }
     reporter.finish(unpacked.bytes)

@@ -25,6 +25,12 @@ pub fn adopt(number: RawFd) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(number) }
 }
 
+/// A path to what a descriptor of this process stands for, proc_pid_fd(5); a link to the path that it was opened by.
+#[must_use]
+pub fn path(descriptor: BorrowedFd<'_>) -> String {
+    format!("/proc/self/fd/{}", descriptor.as_raw_fd())
+}
+
 /// Marks every descriptor from `first` on close-on-exec; the walk over /proc/self/fd on kernels without
 /// [`close_range_on_exec`] needs `proc`, a trusted procfs directory.
 ///

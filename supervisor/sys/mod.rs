@@ -5,6 +5,7 @@
 
 pub mod bpf;
 pub mod capability;
+pub mod clone;
 pub mod descriptor;
 pub mod inherited;
 pub mod loop_device;
@@ -40,6 +41,23 @@ impl fmt::Display for CallError {
 }
 
 impl std::error::Error for CallError {}
+
+/// An error of another process, in its own words, and the error number at its root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteError {
+    /// The words.
+    pub text: String,
+    /// The number.
+    pub errno: Errno,
+}
+
+impl fmt::Display for RemoteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for RemoteError {}
 
 /// `EPERM (Operation not permitted)`.
 #[must_use]
@@ -89,6 +107,7 @@ pub fn errno_of(error: &anyhow::Error) -> Option<Errno> {
         cause
             .downcast_ref::<CallError>()
             .map(|call| call.errno)
+            .or_else(|| cause.downcast_ref::<RemoteError>().map(|remote| remote.errno))
             .or_else(|| cause.downcast_ref::<Errno>().copied())
             .or_else(|| cause.downcast_ref::<std::io::Error>().map(AsErrno::as_errno))
     })

@@ -1,131 +1,15 @@
-//! Processes: fork(2), clone(2), clone3(2), pidfd_open(2), pidfd_send_signal(2).
-//!
-//! The program has one thread by design. [`fork`] and [`clone`] are safe functions because they check that and
-//! refuse otherwise: the child of a single-threaded process may run ordinary Rust (fork(2), "Notes").
+//! Processes other than new ones: wait, signals, namespaces. waitpid(2), kill(2), pidfd_open(2), setns(2), prctl(2).
 
+use std::fmt;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
-use nix::sys::stat::stat;
 use nix::unistd::Pid;
 
-use super::{check, descriptor, unsupported};
-
-/// Which side of a fork this is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fork {
-    /// The new process.
-    Child,
-    /// The old one, with the new one's id.
-    Parent(Pid),
-}
-
-/// Number of threads of this process: the links of /proc/self/task less `.` and `..`; 1 where /proc cannot tell.
-fn threads() -> libc::nlink_t {
-    stat("/proc/self/task").map_or(1, |status| status.st_nlink.saturating_sub(2))
-}
-
-fn refuse_threads() -> Result<(), Errno> {
-    if threads() > 1 { Err(Errno::EDEADLK) } else { Ok(()) }
-}
-
-/// A copy of this process, fork(2).
-///
-/// # Errors
-/// EDEADLK when this process has more than one thread, otherwise what fork(2) answers.
-pub fn fork() -> Result<Fork, Errno> {
-    refuse_threads()?;
-    // SAFETY: there is no second thread that could hold a lock in the child.
-    match check(libc::c_long::from(unsafe { libc::fork() }))? {
-        0 => Ok(Fork::Child),
-        pid => Ok(Fork::Parent(Pid::from_raw(libc::pid_t::try_from(pid).map_err(|_| Errno::EINVAL)?))),
-    }
-}
-
-#[repr(C)]
-#[derive(Default)]
-struct CloneArguments {
-    flags: u64,
-    pidfd: u64,
-    child_tid: u64,
-    parent_tid: u64,
-    exit_signal: u64,
-    stack: u64,
-    stack_size: u64,
-    tls: u64,
-    set_tid: u64,
-    set_tid_size: u64,
-    cgroup: u64,
-}
-
-/// `CLONE_INTO_CGROUP`, since 5.7.
-const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
-
-/// A new process in new namespaces.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cloned {
-    /// Which side this is.
-    pub side: Fork,
-    /// Whether the child was born in the cgroup asked for; if not it has to move itself.
-    pub in_cgroup: bool,
-}
-
-/// A copy of this process in new namespaces (`flags`: `CLONE_NEW*` only), born in a version 2 cgroup if one is
-/// given: clone3(2) (5.3, CLONE_INTO_CGROUP 5.7), else clone(2).
-///
-/// # Errors
-/// EDEADLK when this process has more than one thread, EOPNOTSUPP or EBUSY for a group that takes no processes, otherwise
-/// what the kernel answers.
-pub fn clone(flags: libc::c_int, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned, Errno> {
-    refuse_threads()?;
-    let namespaces = u64::from(flags.unsigned_abs());
-    let exit_signal = u64::from(libc::SIGCHLD.unsigned_abs());
-    if let Some(directory) = cgroup {
-        let arguments = CloneArguments {
-            flags: namespaces | CLONE_INTO_CGROUP,
-            exit_signal,
-            cgroup: u64::from(directory.as_raw_fd().unsigned_abs()),
-            ..CloneArguments::default()
-        };
-        match clone3(&arguments) {
-            Ok(side) => return Ok(Cloned { side, in_cgroup: true }),
-            // E2BIG: a kernel whose structure ends before `cgroup`; EINVAL: it has no such flag. EOPNOTSUPP is about
-            // the group.
-            Err(Errno::ENOSYS | Errno::E2BIG | Errno::EINVAL) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    let arguments = CloneArguments { flags: namespaces, exit_signal, ..CloneArguments::default() };
-    let side = match clone3(&arguments) {
-        Err(errno) if unsupported(errno) => clone2(flags)?,
-        other => other?,
-    };
-    Ok(Cloned { side, in_cgroup: false })
-}
-
-fn clone3(arguments: &CloneArguments) -> Result<Fork, Errno> {
-    // SAFETY: no CLONE_VM and no stack: the child gets a copy of everything, as with fork(2); the structure
-    // lives across the call and its true size is passed.
-    let pid = check(unsafe {
-        libc::syscall(libc::SYS_clone3, std::ptr::from_ref(arguments), size_of::<CloneArguments>())
-    })?;
-    side(pid)
-}
-
-fn clone2(flags: libc::c_int) -> Result<Fork, Errno> {
-    let flags = libc::c_long::from(flags | libc::SIGCHLD);
-    // SAFETY: a null stack without CLONE_VM means a copy, as with fork(2); all pointers are null.
-    side(check(unsafe { libc::syscall(libc::SYS_clone, flags, 0_usize, 0_usize, 0_usize, 0_usize) })?)
-}
-
-fn side(pid: libc::c_long) -> Result<Fork, Errno> {
-    match pid {
-        0 => Ok(Fork::Child),
-        pid => Ok(Fork::Parent(Pid::from_raw(libc::pid_t::try_from(pid).map_err(|_| Errno::EINVAL)?))),
-    }
-}
+pub use super::clone::{Cloned, Fork, clone, fork};
+use super::{check, descriptor};
 
 /// A descriptor of a process that stays that process's, pidfd_open(2) (5.3). Readable once it has ended.
 ///
@@ -164,6 +48,19 @@ pub enum Ended {
     Signalled(u8),
 }
 
+impl fmt::Display for Ended {
+    /// `SIGKILL`, or `exit code 1`.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Exited(code) => write!(formatter, "exit code {code}"),
+            Self::Signalled(number) => match Signal::try_from(i32::from(number)) {
+                Ok(signal) => write!(formatter, "{signal}"),
+                Err(_) => write!(formatter, "signal {number}"),
+            },
+        }
+    }
+}
+
 /// Takes the end of a child, `None` for any child, if one has ended: waitpid(2) with WNOHANG.
 ///
 /// nix's own reports an error for a child that a real-time signal ended, and its status would be lost.
@@ -171,11 +68,22 @@ pub enum Ended {
 /// # Errors
 /// ECHILD when there is no such child.
 pub fn reap(child: Option<Pid>) -> Result<Option<(Pid, Ended)>, Errno> {
+    wait_with(child.map_or(-1, Pid::as_raw), libc::WNOHANG)
+}
+
+/// Waits for the end of a child, waitpid(2).
+///
+/// # Errors
+/// ECHILD when there is no such child.
+pub fn wait(child: Pid) -> Result<Ended, Errno> {
+    wait_with(child.as_raw(), 0)?.map(|(_, ended)| ended).ok_or(Errno::ECHILD)
+}
+
+fn wait_with(wanted: libc::pid_t, options: libc::c_int) -> Result<Option<(Pid, Ended)>, Errno> {
     let mut status: libc::c_int = 0;
-    let wanted = child.map_or(-1, Pid::as_raw);
     let number = loop {
         // SAFETY: the status is a valid integer that outlives the call, which fills it in.
-        match check(libc::c_long::from(unsafe { libc::waitpid(wanted, &raw mut status, libc::WNOHANG) })) {
+        match check(libc::c_long::from(unsafe { libc::waitpid(wanted, &raw mut status, options) })) {
             Err(Errno::EINTR) => {}
             other => break other?,
         }
@@ -243,18 +151,4 @@ pub fn with_one_thread(work: impl FnOnce() -> Result<(), String>) -> Result<(), 
     reader.read_to_string(&mut text).map_err(|error| error.to_string())?;
     nix::sys::wait::waitpid(Pid::from_raw(pid), None).map_err(|error| error.to_string())?;
     if text == "ok" { Ok(()) } else { Err(text) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_threaded_process_may_not_fork() {
-        // The test harness itself always runs threads.
-        let handle = std::thread::spawn(|| (fork(), clone(0, None)));
-        let (forked, cloned) = handle.join().unwrap();
-        assert_eq!(forked, Err(Errno::EDEADLK));
-        assert_eq!(cloned, Err(Errno::EDEADLK));
-    }
 }

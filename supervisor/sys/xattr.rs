@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use nix::errno::Errno;
 
 use super::check;
+use crate::sys::descriptor;
 
 /// What a value may be at most, `XATTR_SIZE_MAX` of linux/limits.h.
 pub const LARGEST_VALUE: usize = 64 << 10;
@@ -90,7 +91,7 @@ pub fn remove(target: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
 }
 
 fn path_of(target: BorrowedFd<'_>) -> CString {
-    CString::new(format!("/proc/self/fd/{}", target.as_raw_fd())).unwrap_or_default()
+    CString::new(descriptor::path(target)).unwrap_or_default()
 }
 
 fn check_size(value: libc::ssize_t) -> Result<usize, Errno> {

@@ -10,7 +10,8 @@ use anyhow::{Context, Result, bail};
 
 use super::client::{Client, FromClient};
 use crate::call;
-use crate::poll::{PollSet, timeout};
+use crate::poll::PollSet;
+use crate::poll::timeout_until;
 
 /// The timeout for an answer of our own processes. It normally takes far less than a millisecond.
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -30,8 +31,7 @@ impl Client {
             if let Some(client) = self.fd() {
                 set.input(false, client);
             }
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            match call!(set.wait(timeout(left)), "poll")?.first() {
+            match call!(set.wait(timeout_until(until)), "poll")?.first() {
                 Some(true) => return Ok(true),
                 Some(false) => self.interrupt()?,
                 None => {}

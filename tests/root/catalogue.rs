@@ -1,7 +1,8 @@
 //! From nothing to a container: the catalogue of a server, downloads, and what a bad server can do about it.
 
+use crate::done::Done;
 use crate::root_fs::Tree;
-use crate::sandbox::{Done, Sandbox, Setting};
+use crate::sandbox::{Sandbox, Setting};
 use crate::storage::{archive, assert_tidy, full_tree, text};
 use crate::wait_for;
 use crate::web::{Reply, Request, Server};

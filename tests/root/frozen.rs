@@ -36,7 +36,7 @@ fn freezers(sandbox: &Sandbox) -> Vec<(PathBuf, &'static str, &'static str)> {
 
 /// Runs a verb and says how it ended; it ends soon.
 #[track_caller]
-fn ends(sandbox: &Sandbox, words: &[&str]) -> crate::sandbox::Done {
+fn ends(sandbox: &Sandbox, words: &[&str]) -> crate::done::Done {
     let begun = Instant::now();
     let done = sandbox.ds(words);
     assert!(begun.elapsed() < SOON, "ds {} took {:?}", words.join(" "), begun.elapsed());

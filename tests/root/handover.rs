@@ -1,6 +1,7 @@
 //! One supervisor becomes the next while containers and sessions run; what is no successor changes nothing.
 
-use crate::sandbox::{Done, Sandbox};
+use crate::done::Done;
+use crate::sandbox::Sandbox;
 use crate::wait_for;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "a test may panic")]
 #![allow(missing_docs, clippy::absolute_paths, reason = "tests are their own documentation")]
 
+mod done;
 mod phone;
 mod process;
 mod root_fs;

@@ -1,8 +1,9 @@
 //! Faults at any moment: whoever is killed, nothing is left, and the next start works.
 
+use crate::done::Done;
 use crate::process::{self, Process};
 use crate::root_fs::Tree;
-use crate::sandbox::{Done, STANDBY, Sandbox, Setting};
+use crate::sandbox::{STANDBY, Sandbox, Setting};
 use crate::{skip, wait_for};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;

@@ -1,6 +1,7 @@
 //! The place of one test: namespaces, control groups, a private `$DS_ROOT`, and the check that all of it is clean
 //! in the end.
 
+use crate::done::Done;
 use crate::process::{self, Process, below};
 use crate::root_fs::Tree;
 use crate::terminal::Terminal;
@@ -12,7 +13,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::panicking;
 
@@ -441,63 +442,6 @@ impl Drop for Sandbox {
             std::panic::resume_unwind(fault);
         }
         assert!(failed || status.success(), "the sandbox could not be removed: {status}");
-    }
-}
-
-/// A finished command.
-#[derive(Debug)]
-pub struct Done {
-    shown: String,
-    pub code: i32,
-    pub output: Vec<u8>,
-    pub errors: String,
-}
-
-impl Done {
-    pub fn new(shown: String, output: Output) -> Self {
-        Self {
-            shown,
-            code: output.status.code().unwrap_or(-1),
-            output: output.stdout,
-            errors: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
-    }
-
-    pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.output).into_owned()
-    }
-
-    /// Exit code 0; what it printed.
-    #[track_caller]
-    pub fn succeeds(self) -> String {
-        self.ends_with(0)
-    }
-
-    /// This exit code; what it printed.
-    #[track_caller]
-    pub fn ends_with(self, code: i32) -> String {
-        assert_eq!(self.code, code, "{}: {}{}", self.shown, self.text(), self.errors);
-        self.text()
-    }
-
-    /// This exit code and one line of error, with all these words in it.
-    #[track_caller]
-    pub fn fails(self, code: i32, words: &[&str]) -> String {
-        assert_eq!(self.code, code, "{}: {}{}", self.shown, self.text(), self.errors);
-        assert_eq!(self.errors.matches('\n').count(), 1, "{}: not one line: {}", self.shown, self.errors);
-        assert!(self.errors.starts_with("ds: "), "{}: {}", self.shown, self.errors);
-        for word in words {
-            assert!(self.errors.contains(word), "{}: no '{word}' in: {}", self.shown, self.errors);
-        }
-        self.errors
-    }
-
-    /// Exit code 0 and one JSON document.
-    #[track_caller]
-    pub fn json(self) -> Value {
-        assert_eq!(self.code, 0, "{}: {}{}", self.shown, self.text(), self.errors);
-        let document = serde_json::from_slice(&self.output);
-        document.unwrap_or_else(|error| panic!("{}: {error}: {}", self.shown, self.text()))
     }
 }
 

@@ -1,9 +1,10 @@
 //! Peers that fall silent: each process is stopped in turn, and every verb ends, can be interrupted, and says who does
 //! not answer. And whatever is opened and never gives anything.
 
+use crate::done::Done;
 use crate::process::{self, Process};
 use crate::root_fs::Tree;
-use crate::sandbox::{Done, STANDBY, Sandbox};
+use crate::sandbox::{STANDBY, Sandbox};
 use crate::wait_for;
 use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};

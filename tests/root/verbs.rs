@@ -1,7 +1,8 @@
 //! Verbs at the same time: whatever eight clients ask of one container at once, each call ends with a true answer, and
 //! what is left is a container that is whole or none.
 
-use crate::sandbox::{Done, Sandbox};
+use crate::done::Done;
+use crate::sandbox::Sandbox;
 use crate::wait_for;
 use std::process::Child;
 use std::time::Instant;

@@ -3,7 +3,6 @@
 //! Owns the list of contents. It only reads. Unreadable files are listed in `notes.txt` and do not stop the command.
 //! Secrets are removed (`redact`), and only root can read the archive.
 
-mod archive;
 mod redact;
 
 use std::fmt::Write as _;
@@ -12,18 +11,19 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 
-use self::archive::Archive;
 use super::check::Report;
 use super::state::{known, names};
 use super::version::{PROTOCOL, VERSION};
-use super::{info, output, print};
+use super::{info, print};
+use crate::archive::writer::Writer;
 use crate::cli;
+use crate::clock::unix_s;
 use crate::config::value::Name;
 use crate::exit::ExitCode;
+use crate::units;
 use crate::worker::Env;
 
 /// The top directory of the archive.
@@ -50,10 +50,12 @@ const GETPROP: &str = "/system/bin/getprop";
 /// # Errors
 /// If the archive cannot be written.
 pub fn run(arguments: &cli::Doctor, env: &Env) -> Result<ExitCode> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let mut bundle = Bundle { archive: Archive::new(now), notes: String::new() };
+    let now = unix_s();
+    let mut bytes = Vec::new();
+    let mut bundle =
+        Bundle { archive: Writer::new(&mut bytes), time: i64::try_from(now)?, notes: String::new() };
     bundle.collect(env)?;
-    let bytes = bundle.finish()?;
+    bundle.finish()?;
     let path = match &arguments.output {
         Some(path) => {
             let path = env.path(path)?;
@@ -62,7 +64,7 @@ pub fn run(arguments: &cli::Doctor, env: &Env) -> Result<ExitCode> {
         }
         None => write_somewhere(env, &format!("{TOP}-{now}.tar"), &bytes)?,
     };
-    let size = output::size(u64::try_from(bytes.len())?);
+    let size = units::size(u64::try_from(bytes.len())?);
     print(&mut io::stdout(), &format!("{}: {size}; values of [environment] are left out\n", path.display()))
 }
 
@@ -87,21 +89,23 @@ fn write(path: &Path, bytes: &[u8], replace: bool) -> Result<()> {
     file.write_all(bytes).with_context(|| format!("write {}", path.display()))
 }
 
-struct Bundle {
-    archive: Archive,
+struct Bundle<'a> {
+    archive: Writer<'a>,
+    /// Time of all files, seconds since 1970.
+    time: i64,
     /// Notes about missing data.
     notes: String,
 }
 
-impl Bundle {
+impl Bundle<'_> {
     fn collect(&mut self, env: &Env) -> Result<()> {
         let host = &env.host;
         let version =
             format!("ds {VERSION} (protocol {PROTOCOL})\nkernel {} {}\n", host.release, host.machine);
-        self.archive.add(&format!("{TOP}/version.txt"), version.as_bytes())?;
+        self.add("version.txt", Ok(version.into_bytes()))?;
         let report = Report::new(host);
-        self.archive.add(&format!("{TOP}/check.txt"), report.text()?.as_bytes())?;
-        self.archive.add(&format!("{TOP}/check.json"), &serde_json::to_vec_pretty(&report)?)?;
+        self.add("check.txt", Ok(report.text()?.into_bytes()))?;
+        self.add("check.json", Ok(serde_json::to_vec_pretty(&report)?))?;
         for path in KERNEL {
             self.add(&format!("kernel{path}"), read(Path::new(path)))?;
         }
@@ -121,15 +125,16 @@ impl Bundle {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Vec<u8>> {
-        self.archive.add(&format!("{TOP}/notes.txt"), self.notes.as_bytes())?;
-        Ok(self.archive.finish())
+    fn finish(mut self) -> Result<()> {
+        let notes = std::mem::take(&mut self.notes);
+        self.add("notes.txt", Ok(notes.into_bytes()))?;
+        self.archive.end()
     }
 
     /// Adds a file, or a note about why it is missing.
     fn add(&mut self, name: &str, content: Result<Vec<u8>>) -> Result<()> {
         match content {
-            Ok(content) => self.archive.add(&format!("{TOP}/{name}"), &content),
+            Ok(content) => self.archive.file(&format!("{TOP}/{name}"), &content, self.time),
             Err(error) => Ok(writeln!(self.notes, "{name}: {error:#}")?),
         }
     }

@@ -45,19 +45,21 @@ fn mirror(text: &str) -> Result<String, Invalid> {
     if authority.is_empty() || rest.contains(|c: char| c.is_whitespace() || matches!(c, '?' | '#' | '@')) {
         return Err(fault("is not the address of a server", "write https://SERVER or https://SERVER/PATH"));
     }
-    if plain.is_some() && !is_loopback(authority) {
+    let host = match authority.split_once(']') {
+        Some((host, _)) => host,
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    if plain.is_some() && !is_loopback(host) {
         return Err(fault("is not encrypted", "use https; http is for this machine's own addresses"));
     }
     Ok(text.trim_end_matches('/').to_owned())
 }
 
-/// Whether `HOST[:PORT]` can only mean this machine.
-fn is_loopback(authority: &str) -> bool {
-    let host = match authority.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => authority.split(':').next().unwrap_or_default(),
-    };
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+/// Whether a host, an IPv6 address in brackets, can only mean this machine.
+#[must_use]
+pub fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    bare == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 impl fmt::Display for Mirrors {

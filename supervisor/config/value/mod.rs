@@ -43,7 +43,7 @@ pub use choice::{
 pub use invalid::Invalid;
 pub(crate) use invalid::{quoted, refuse_control_characters};
 pub use label::ImageLabel;
-pub use mirror::Mirrors;
+pub use mirror::{Mirrors, is_loopback};
 pub use name::{EnvironmentName, EnvironmentValue, Hostname, Name, Uuid};
 pub use number::{Cpus, NoSize, Priority, Seconds, Size, Whole};
 pub use path::{ContainerPath, HostPath};

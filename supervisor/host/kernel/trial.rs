@@ -5,7 +5,7 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -13,13 +13,14 @@ use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, open, openat2};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;
-use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{chdir, execve, getpid, mkdir, pivot_root};
 use seccompiler::sock_filter;
 
 use crate::host::Host;
+use crate::mount::namespace::enter_private_namespace;
+use crate::subprocess;
 use crate::sys::bpf::{self, Instruction};
-use crate::sys::process::{self, Fork, exit_immediately, fork};
+use crate::sys::process::{self, Fork, exit_immediately};
 use crate::sys::{descriptor, mount as mounting, seccomp, terminal};
 
 /// Where the child mounts: a directory that every Linux has. What was there is there again when the child ends.
@@ -27,21 +28,11 @@ const PLACE: &str = "/dev";
 
 /// Whether `trial` succeeds in a child of its own.
 fn succeeds(trial: impl FnOnce() -> Result<()>) -> bool {
-    match fork() {
-        Err(_) => false,
-        Ok(Fork::Child) => exit_immediately(i32::from(trial().is_err())),
-        Ok(Fork::Parent(child)) => matches!(waitpid(child, None), Ok(WaitStatus::Exited(_, 0))),
-    }
-}
-
-fn own_mounts() -> Result<()> {
-    unshare(CloneFlags::CLONE_NEWNS)?;
-    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    Ok(mount(None::<&str>, "/", None::<&str>, private, None::<&str>)?)
+    subprocess::succeeds(|| trial().is_ok()).unwrap_or(false)
 }
 
 fn mount_at_place(kind: &str, data: &str) -> Result<()> {
-    own_mounts()?;
+    enter_private_namespace()?;
     Ok(mount(Some(kind), PLACE, Some(kind), MsFlags::empty(), Some(data))?)
 }
 
@@ -110,7 +101,7 @@ pub fn into_group(host: &Host) -> bool {
         let cloned = process::clone(0, Some(group.as_fd()))?;
         match cloned.side {
             Fork::Child => exit_immediately(0),
-            Fork::Parent(child) => waitpid(child, None)?,
+            Fork::Parent(child) => process::wait(child)?,
         };
         ensure!(cloned.in_cgroup, "the process was created outside the group");
         Ok(())
@@ -185,7 +176,7 @@ pub fn sealed_program() -> bool {
             descriptor::make_standard(null.as_fd(), number)?;
         }
         let arguments = ["ds", "version"].map(CString::new).into_iter().collect::<Result<Vec<_>, _>>()?;
-        let path = CString::new(format!("/proc/self/fd/{}", copy.as_raw_fd()))?;
+        let path = CString::new(descriptor::path(copy.as_fd()))?;
         match execve(&path, &arguments, &[] as &[CString])? {}
     })
 }

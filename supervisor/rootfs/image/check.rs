@@ -1,21 +1,22 @@
 //! e2fsck(8) before a mount: when, with what progress, and what its exit codes mean.
 
 use std::ffi::OsStr;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
 use nix::sys::signal::Signal;
 
 use super::claim::Claim;
 use super::request::{Fsck, ImageEvent, ImageRequest, Place};
+use crate::clock::unix_s;
 use crate::fault;
 use crate::rootfs::superblock::Ext;
+use crate::sys::process::Ended;
 use crate::tool::{Invocation, Outcome, Tool};
 
 /// How much of all work is done after each of the five passes, percent; e2fsck's own bar has the same weights.
 const PASSES: [u64; 6] = [0, 70, 90, 92, 95, 100];
 /// Exit codes are bits: from this one on, something is wrong still.
-const NOT_CORRECTED: i32 = 4;
+const NOT_CORRECTED: u8 = 4;
 /// Most lines of e2fsck that go to the log, and how much of each, characters.
 const MOST_LOGGED: usize = 200;
 const LONGEST_LINE: usize = 200;
@@ -31,7 +32,7 @@ pub(super) fn check(
     ext: &Ext,
     events: &mut dyn FnMut(ImageEvent),
 ) -> Result<()> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let now = unix_s();
     let due = ext.due(now);
     let wanted = match request.fsck {
         Fsck::Always => true,
@@ -56,7 +57,7 @@ pub(super) fn check(
     events(ImageEvent::Checking { percent: None });
     let mut findings = Findings::default();
     let outcome = run(&tool, request, claim, place, &mut findings, events)?;
-    if outcome.code != Some(0) {
+    if !outcome.is_success() {
         findings.log(request);
     }
     judge(&outcome, findings.repairs, request, events)
@@ -153,10 +154,10 @@ fn judge(
     events: &mut dyn FnMut(ImageEvent),
 ) -> Result<()> {
     let image = request.image.display();
-    match (outcome.code, outcome.signal) {
+    match outcome.ended {
         _ if outcome.interrupted => bail!("interrupted"),
-        (Some(0), _) => Ok(()),
-        (Some(code), _) if code & !(NOT_CORRECTED - 1) == 0 => {
+        Ended::Exited(0) => Ok(()),
+        Ended::Exited(code) if code & !(NOT_CORRECTED - 1) == 0 => {
             let times = match repairs {
                 0 => String::new(),
                 1 => " (1 repair)".into(),
@@ -167,14 +168,11 @@ fn judge(
             )));
             Ok(())
         }
-        (Some(code), _) => bail!(
+        Ended::Exited(code) => bail!(
             "e2fsck cannot repair the image (exit code {code}): {}; keep a copy of it, then run 'e2fsck -f {image}'",
             outcome.last_words()
         ),
-        (None, signal) => {
-            let signal = signal.map_or_else(|| "a signal".to_owned(), |signal| signal.to_string());
-            bail!("e2fsck was killed by {signal}; run 'e2fsck -f {image}'")
-        }
+        killed => bail!("e2fsck was killed by {killed}; run 'e2fsck -f {image}'"),
     }
 }
 
@@ -197,8 +195,8 @@ mod tests {
         }
     }
 
-    fn judged(code: Option<i32>, signal: Option<Signal>, interrupted: bool) -> (Result<()>, usize) {
-        let outcome = Outcome { code, signal, said: "one\nthe reason\n\n".into(), interrupted };
+    fn judged(ended: Ended, interrupted: bool) -> (Result<()>, usize) {
+        let outcome = Outcome { ended, said: "one\nthe reason\n\n".into(), interrupted };
         let request = ImageRequest {
             image: Path::new("/data/a.img"),
             partition: None,
@@ -216,17 +214,17 @@ mod tests {
     #[test]
     fn exit_codes_are_obeyed() {
         for (code, warnings) in [(0, 0), (1, 1), (2, 1), (3, 1)] {
-            let (result, told) = judged(Some(code), None, false);
+            let (result, told) = judged(Ended::Exited(code), false);
             assert!(result.is_ok(), "{code}");
             assert_eq!(told, warnings, "{code}");
         }
         for code in [4, 5, 7, 8, 12, 16, 32, 128] {
-            let text = format!("{:#}", judged(Some(code), None, false).0.unwrap_err());
+            let text = format!("{:#}", judged(Ended::Exited(code), false).0.unwrap_err());
             assert!(text.contains(&format!("exit code {code}): the reason;")), "{text}");
             assert!(text.contains("e2fsck -f /data/a.img"), "{text}");
         }
-        assert!(judged(None, Some(Signal::SIGKILL), false).0.unwrap_err().to_string().contains("SIGKILL"));
-        assert_eq!(judged(Some(32), None, true).0.unwrap_err().to_string(), "interrupted");
+        assert!(judged(Ended::Signalled(9), false).0.unwrap_err().to_string().contains("SIGKILL"));
+        assert_eq!(judged(Ended::Exited(32), true).0.unwrap_err().to_string(), "interrupted");
     }
 
     #[test]

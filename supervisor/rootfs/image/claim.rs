@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,10 +19,10 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use super::look::is_image;
 use super::request::Access;
 use crate::call;
+use crate::poll::is_hung_up;
 use crate::rootfs::loop_device::{Attached, Nodes, attached_as, has, wait_until};
 use crate::rootfs::root::{file_type, reopen};
 use crate::sys::descriptor;
-use crate::tool::is_hung_up;
 
 /// How long a device that is about to let go of a file is waited for: its last user was killed just now.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -216,7 +216,7 @@ impl Claim {
     /// A path that leads to the opened image and to nothing else.
     #[must_use]
     pub fn path(&self) -> String {
-        format!("/proc/self/fd/{}", self.file.as_raw_fd())
+        descriptor::path(self.file.as_fd())
     }
 }
 

@@ -12,6 +12,7 @@ use super::look::look;
 use super::request::Place;
 use crate::rootfs::partition::{self, Partition, SECTORS};
 use crate::rootfs::superblock::FileSystem;
+use crate::units::size_rounded_up;
 
 /// Most partitions that a message names.
 const MOST_NAMED: usize = 16;
@@ -114,7 +115,8 @@ fn list(held: &[Held]) -> String {
             FileSystem::Ext(ext) if !ext.label.is_empty() => format!(" {:?}", ext.label),
             _ => String::new(),
         };
-        format!("{} ({}{label}, {} MiB)", partition.number, system.name(), partition.length.div_ceil(1 << 20))
+        let size = size_rounded_up(partition.length);
+        format!("{} ({}{label}, {size})", partition.number, system.name())
     });
     named.collect::<Vec<_>>().join(", ")
 }

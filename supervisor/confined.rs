@@ -1,24 +1,23 @@
-//! A process of our own that turns one stream into another, while we go on with the other end.
+//! A process of our own between an input and an output, confined to what its work needs.
 //!
-//! It is forked, keeps an input and an output and nothing else, and ends with the caller. A process that reads what
-//! strangers made is confined besides: no system call but those that move bytes and memory, and a limit on memory.
-//! fork(2), prctl(2), seccomp(2), getrlimit(2).
+//! Owns what such a process may do: read what strangers made (decompression) or talk to servers (downloads), under a
+//! system call filter and a limit on memory. It keeps an input and an output and nothing else, and ends with its parent.
+//! Does not know what the bytes mean. prctl(2), seccomp(2), getrlimit(2).
 
 use std::fs::File;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
-use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{Pid, getpid, getppid, pipe2};
+use nix::unistd::pipe2;
 use seccompiler::sock_filter;
 
 use crate::call;
-use crate::sys::process::{self, Fork, exit_immediately};
+use crate::subprocess::Subprocess;
 use crate::sys::{descriptor, seccomp};
 
 /// What a pipe holds, bytes, where the user's limit (pipe(7), `pipe-max-size`) allows it.
@@ -56,19 +55,6 @@ fn errno(errno: Errno) -> u32 {
     u32::try_from(errno as i32).unwrap_or_default()
 }
 
-/// A running child. It is killed when this is dropped.
-#[derive(Debug)]
-pub struct Child(Option<Pid>);
-
-/// How a child ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    /// With this code of its own.
-    With(u8),
-    /// Somebody or something killed it.
-    Killed(Signal),
-}
-
 /// Forks a child that runs `work` with its input and output and ends with the code that it returns.
 ///
 /// # Errors
@@ -78,31 +64,22 @@ pub fn start(
     output: &OwnedFd,
     confinement: Confinement,
     work: &mut dyn FnMut(&mut File, &mut File) -> u8,
-) -> Result<Child> {
-    let parent = getpid();
-    match call!(process::fork(), "fork")? {
-        Fork::Parent(pid) => Ok(Child(Some(pid))),
-        Fork::Child => {
-            let (mut input, mut output) = match prepare(input.as_fd(), output.as_fd(), confinement, parent) {
-                Ok(streams) => streams,
-                Err(_) => exit_immediately(NOT_BEGUN.into()),
-            };
-            // Nothing is dropped: the filter lets nobody close anything.
-            exit_immediately(work(&mut input, &mut output).into())
+) -> Result<Subprocess> {
+    Subprocess::fork(|| match prepare(input.as_fd(), output.as_fd(), confinement) {
+        // Nothing is dropped: the filter lets nobody close anything.
+        Ok(streams) => {
+            let (input, output) = &mut *ManuallyDrop::new(streams);
+            work(input, output)
         }
-    }
+        Err(_) => NOT_BEGUN,
+    })
 }
 
 fn prepare(
     input: BorrowedFd<'_>,
     output: BorrowedFd<'_>,
     confinement: Confinement,
-    parent: Pid,
 ) -> Result<(File, File), Errno> {
-    process::set_parent_death_signal(Signal::SIGKILL)?;
-    if getppid() != parent {
-        return Err(Errno::ESRCH);
-    }
     // Out of the way of the standard streams, and then in their place.
     let above = |descriptor: BorrowedFd<'_>| fcntl(descriptor, FcntlArg::F_DUPFD_CLOEXEC(3));
     let (input, output) = (descriptor::adopt(above(input)?), descriptor::adopt(above(output)?));
@@ -122,33 +99,6 @@ fn prepare(
         }
     }
     Ok((File::from(descriptor::adopt(0)), File::from(descriptor::adopt(1))))
-}
-
-impl Child {
-    /// Waits for its end.
-    ///
-    /// # Errors
-    /// When it cannot be waited for.
-    pub fn wait(&mut self) -> Result<Ended> {
-        let pid = self.0.take().context("the child was already waited for")?;
-        loop {
-            match waitpid(pid, None) {
-                Ok(WaitStatus::Exited(_, code)) => return Ok(Ended::With(u8::try_from(code)?)),
-                Ok(WaitStatus::Signaled(_, signal, _)) => return Ok(Ended::Killed(signal)),
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(errno) => call!(Err(errno), "waitpid({pid})")?,
-            }
-        }
-    }
-}
-
-impl Drop for Child {
-    fn drop(&mut self) {
-        if let Some(pid) = self.0 {
-            let _ = nix::sys::signal::kill(pid, Signal::SIGKILL);
-            let _ = self.wait();
-        }
-    }
 }
 
 /// A pipe as large as allowed: reading end, writing end.
@@ -266,8 +216,11 @@ fn only(calls: &[libc::c_long], otherwise: u32) -> Vec<sock_filter> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::process::with_one_thread;
+    use crate::sys::process::{Ended, with_one_thread};
+    use nix::sys::wait::waitpid;
     use std::io::{Read, Write};
+
+    const SIGSYS: u8 = 31;
 
     type Work = fn(&mut File, &mut File) -> u8;
 
@@ -307,20 +260,20 @@ mod tests {
     #[test]
     fn bytes_go_through_and_the_code_comes_back() {
         for confinement in [Confinement::Strict, Confinement::None] {
-            expect(b"abc", confinement, copy, Ended::With(7), b"abc");
+            expect(b"abc", confinement, copy, Ended::Exited(7), b"abc");
         }
     }
 
     #[test]
     fn a_confined_child_opens_nothing_and_has_nothing_open() {
         let open: Work = |_, _| u8::from(File::open("/etc/passwd").is_ok());
-        expect(b"", Confinement::Strict, open, Ended::Killed(Signal::SIGSYS), b"");
+        expect(b"", Confinement::Strict, open, Ended::Signalled(SIGSYS), b"");
         let list: Work = |_, _| {
             let entries = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
             // Input, output and the listing.
             u8::try_from(entries).unwrap_or(0)
         };
-        expect(b"", Confinement::None, list, Ended::With(3), b"");
+        expect(b"", Confinement::None, list, Ended::Exited(3), b"");
     }
 
     #[test]

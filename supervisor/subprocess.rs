@@ -1,0 +1,88 @@
+//! Child processes that do one piece of work for their parent: killed and reaped when their owner is dropped.
+//!
+//! Owns fork, the parent-death signal and the wait. Does not decide what a child does. fork(2), waitpid(2),
+//! PR_SET_PDEATHSIG(2const).
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, getpid, getppid};
+
+use crate::call;
+use crate::sys::process::{self, Ended, Fork, exit_immediately};
+
+/// Exit code of a child whose parent died before the child began.
+const ORPHANED: u8 = 100;
+
+/// A child process. It is killed and reaped when this is dropped.
+#[derive(Debug)]
+pub struct Subprocess(Option<Pid>);
+
+impl Subprocess {
+    /// Takes over a child that has not been reaped.
+    #[must_use]
+    pub fn own(child: Pid) -> Self {
+        Self(Some(child))
+    }
+
+    /// Forks a child that runs `work`, exits with the code it returns, and is killed when this process ends.
+    ///
+    /// # Errors
+    /// EDEADLK when this process has more than one thread, otherwise what fork(2) answers.
+    pub fn fork(work: impl FnOnce() -> u8) -> Result<Self> {
+        let parent = getpid();
+        match call!(process::fork(), "fork")? {
+            Fork::Parent(child) => Ok(Self::own(child)),
+            Fork::Child => exit_immediately(match die_with(parent) {
+                Ok(()) => work().into(),
+                Err(_) => ORPHANED.into(),
+            }),
+        }
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// When it was waited for before.
+    pub fn wait(&mut self) -> Result<Ended> {
+        let child = self.0.take().context("the child was already waited for")?;
+        Ok(call!(process::wait(child), "waitpid({child})")?)
+    }
+
+    /// Kills it. Does not wait for its end.
+    pub fn kill(&self) {
+        if let Some(child) = self.0 {
+            // It is our child and not reaped, so the number is its own.
+            let _ = kill(child, Signal::SIGKILL);
+        }
+    }
+
+    /// Leaves it to run; init reaps it.
+    pub fn abandon(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Subprocess {
+    fn drop(&mut self) {
+        self.kill();
+        let _ = self.wait();
+    }
+}
+
+fn die_with(parent: Pid) -> Result<(), Errno> {
+    process::set_parent_death_signal(Signal::SIGKILL)?;
+    // 0: the parent is in another PID namespace.
+    match getppid() {
+        now if now == parent || now.as_raw() == 0 => Ok(()),
+        _ => Err(Errno::ESRCH),
+    }
+}
+
+/// Whether `trial` succeeds in a child: it may be killed for what it tries.
+///
+/// # Errors
+/// When no child can be forked.
+pub fn succeeds(trial: impl FnOnce() -> bool) -> Result<bool> {
+    Ok(Subprocess::fork(|| u8::from(!trial()))?.wait()? == Ended::Exited(0))
+}
