@@ -1,14 +1,15 @@
-//! Root file systems: looking into one safely, and mounting those that are images.
+//! Root file systems: safe access to one, and mounting of images. Owns the access to files of a guest; decides nothing
+//! about containers.
 
 pub mod deadline;
 pub mod files;
 pub mod guest;
 pub mod image;
 pub mod label;
+pub mod login;
 pub mod loop_device;
 pub mod overlay;
 pub mod partition;
-pub mod password;
 mod replace;
 pub mod root;
 pub mod size;

@@ -1,62 +1,65 @@
-//! Carrying out the table in a tree, and taking it back.
+//! Applies the table of changes to a tree, and undoes them.
 //!
-//! What a user has edited is kept and named once. A file that cannot be changed is a warning and no reason not to start.
+//! Owns both operations. A file that the user has edited is kept and reported once. A file that cannot be changed
+//! causes a warning, and the start continues.
 
+use std::ffi::OsStr;
 use std::io::Read;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::sys::stat::{SFlag, fstat};
-use nix::unistd::{UnlinkatFlags, unlinkat};
+use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 
-use super::items::{ITEMS, Item};
+use super::items::{ITEMS, Item, NEW, New, What};
 use super::ledger::{Before, Entry, Ledger};
 use super::{Facts, unknown_layout};
 use crate::call;
 use crate::rootfs::files::{self, GuestFile};
 use crate::rootfs::root::{Root, file_type, open_regular};
 
-/// A larger file is none that people edit.
+/// Files above this size are not edited.
 const LARGEST: u64 = 1 << 20;
 
-/// How it is done.
+/// The mode of operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manner {
-    /// In a tree that stays.
+    /// In a persistent tree.
     Lasting,
-    /// In a tree that is gone with the boot: what was there before needs no record.
+    /// In a tree that is discarded after the boot: the original files need no record.
     Passing,
-    /// Not at all: it is only told.
+    /// No change: only a report.
     Told,
 }
 
-/// What came of it.
+/// The result.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     /// Files that were changed, or would be.
     pub changed: Vec<String>,
-    /// One line each.
+    /// Warnings of one line each.
     pub warnings: Vec<String>,
 }
 
-/// What is at a path.
+/// The kind of file at a path.
 enum Found {
     Nothing,
     File(Before),
-    /// A link, a directory, a device, something large, or not text: none of ours.
+    /// A link, a directory, a device, a large file, or not text: never changed.
     Other,
 }
 
-/// Seeds a tree. `path` is the ledger.
+/// Seeds a tree. `path` is that of the ledger.
 ///
 /// # Errors
-/// When what was there before is not known or cannot be recorded.
+/// If the original files are unknown or cannot be recorded.
 pub fn apply(root: &Root, path: &Path, facts: &Facts, manner: Manner) -> Result<Report> {
     let mut report = Report::default();
     let items: Vec<&Item> = ITEMS.iter().filter(|item| facts.seed.has(item.part)).collect();
-    if items.is_empty() || unknown_layout(root).is_some() {
+    let all_new: Vec<&New> = NEW.iter().filter(|new| facts.seed.has(new.part)).collect();
+    if items.is_empty() && all_new.is_empty() || unknown_layout(root).is_some() {
         return Ok(report);
     }
     let mut ledger = Ledger::load(path)?;
@@ -64,13 +67,19 @@ pub fn apply(root: &Root, path: &Path, facts: &Facts, manner: Manner) -> Result<
     for item in items {
         let name = item.file.as_str();
         if let Err(error) = one(root, item, facts, &mut keeper, &mut report) {
-            report.warnings.push(format!("{name} is not seeded: {error:#}"));
+            report.warnings.push(format!("cannot seed {name}: {error:#}"));
+        }
+    }
+    for new in all_new {
+        let name = new.file.as_str();
+        if let Err(error) = make(root, new, &mut keeper, &mut report) {
+            report.warnings.push(format!("cannot seed {name}: {error:#}"));
         }
     }
     Ok(report)
 }
 
-/// The ledger, and whether it is written.
+/// The ledger, and whether to write it.
 struct Keeper<'a> {
     path: &'a Path,
     manner: Manner,
@@ -91,7 +100,7 @@ fn one(root: &Root, item: &Item, facts: &Facts, keeper: &mut Keeper<'_>, report:
         Found::Other => return Ok(()),
     };
     let says = current.as_ref().map(|file| file.content.as_str());
-    // An entry whose file is as it was before belongs to a change that did not come about.
+    // An entry whose file is unchanged belongs to an interrupted change.
     let entry = keeper.ledger.files.get(name).filter(|entry| {
         entry.before.as_ref().map(|before| before.content.as_str()) != says || says == Some(&entry.wrote)
     });
@@ -101,7 +110,7 @@ fn one(root: &Root, item: &Item, facts: &Facts, keeper: &mut Keeper<'_>, report:
         Some(entry) => {
             let found = says.unwrap_or_default().to_owned();
             if (item.make)(facts, says).is_some() && entry.told.as_ref() != Some(&found) {
-                report.warnings.push(format!("{name} was changed by hand and is left as it is"));
+                report.warnings.push(format!("{name} was edited by the user and is kept"));
                 if let Some(entry) = keeper.ledger.files.get_mut(name) {
                     entry.told = Some(found);
                 }
@@ -119,35 +128,99 @@ fn one(root: &Root, item: &Item, facts: &Facts, keeper: &mut Keeper<'_>, report:
     if keeper.manner == Manner::Told {
         return Ok(());
     }
-    let entry = Entry { before, wrote: wanted.clone(), told: None };
+    let entry = Entry { before, wrote: wanted.clone(), link: false, directory: false, told: None };
     keeper.ledger.files.insert(name.to_owned(), entry);
     keeper.save()?;
     root.replace(item.file, wanted.as_bytes(), item.mode)
 }
 
-/// Gives a tree back what was there before it was seeded.
+/// Makes what is not there. What a user has removed or changed stays as it is: whoever does that does not want it.
+fn make(root: &Root, new: &New, keeper: &mut Keeper<'_>, report: &mut Report) -> Result<()> {
+    let name = new.file.as_str();
+    let is_there = |path: &Path| root.resolve_no_follow(path).is_ok();
+    let wanted = is_there(Path::new(new.needs)) && !new.without.is_some_and(|file| is_there(file.path()));
+    if !wanted || is_there(new.file.path()) || keeper.ledger.files.contains_key(name) {
+        return Ok(());
+    }
+    let has_directory = new.file.path().parent().is_some_and(|parent| root.resolve(parent).is_ok());
+    if !has_directory && matches!(new.what, What::Link(_)) {
+        return Ok(());
+    }
+    report.changed.push(name.to_owned());
+    if keeper.manner == Manner::Told {
+        return Ok(());
+    }
+    let (wrote, link) = match new.what {
+        What::Link(to) => (to, true),
+        What::Program(text) => (text, false),
+    };
+    // Something beside it may have been made just before.
+    let beside = keeper
+        .ledger
+        .files
+        .iter()
+        .any(|(path, entry)| entry.directory && Path::new(path).parent() == new.file.path().parent());
+    let directory = !has_directory || beside;
+    let entry = Entry { before: None, wrote: wrote.to_owned(), link, directory, told: None };
+    keeper.ledger.files.insert(name.to_owned(), entry);
+    keeper.save()?;
+    if !link {
+        return root.replace(new.file, wrote.as_bytes(), 0o755);
+    }
+    let (directory, file_name) = place(root, new.file)?;
+    Ok(call!(symlinkat(wrote, &directory, file_name), "symlink({name})")?)
+}
+
+/// Takes a link away that is still as it was made; whether there was one.
+fn remove_link(root: &Root, file: GuestFile, to: &str, manner: Manner) -> Result<Option<bool>> {
+    match root.read_link(file.path()) {
+        Some(found) if found == Path::new(to) => {
+            if manner != Manner::Told {
+                restore(root, file, None)?;
+            }
+            Ok(Some(true))
+        }
+        None if root.resolve_no_follow(file.path()).is_err() => Ok(Some(false)),
+        _ => Ok(None),
+    }
+}
+
+/// Restores the original files of a seeded tree.
 ///
 /// # Errors
-/// When a file cannot be changed, or that cannot be recorded.
+/// If a file cannot be changed, or the change cannot be recorded.
 pub fn undo(root: &Root, path: &Path, manner: Manner) -> Result<Report> {
     let mut report = Report::default();
     let mut ledger = Ledger::load(path)?;
     for (name, entry) in ledger.clone().files {
         let Some(file) = files::ALL.iter().find(|file| file.as_str() == name).copied() else {
-            report.warnings.push(format!("{name} was changed by another version of ds and is left as it is"));
+            report.warnings.push(format!("{name} was changed by another version of ds and is kept"));
             continue;
         };
+        if entry.link {
+            match remove_link(root, file, &entry.wrote, manner)? {
+                None => {
+                    report.warnings.push(format!("{name} was changed by hand and is left as it is"));
+                    continue;
+                }
+                Some(removed) => report.changed.extend(removed.then(|| name.clone())),
+            }
+            if manner != Manner::Told {
+                forget(root, file, &entry, &mut ledger, path)?;
+            }
+            continue;
+        }
         let current = match look(root, file.path())? {
             Found::Nothing => None,
             Found::File(current) => Some(current.content),
             Found::Other => {
-                report.warnings.push(format!("{name} is no longer a file and is left as it is"));
+                report.warnings.push(format!("{name} is no longer a regular file and is kept"));
                 continue;
             }
         };
         let before = entry.before.as_ref().map(|before| before.content.clone());
         if current != before && current.as_ref() != Some(&entry.wrote) {
-            report.warnings.push(format!("{name} was changed by hand and is left as it is"));
+            report.warnings.push(format!("{name} was edited by the user and is kept"));
             continue;
         }
         if current != before {
@@ -159,29 +232,45 @@ pub fn undo(root: &Root, path: &Path, manner: Manner) -> Result<Report> {
         if current != before {
             restore(root, file, entry.before.as_ref())?;
         }
-        ledger.files.remove(&name);
-        ledger.save(path)?;
+        forget(root, file, &entry, &mut ledger, path)?;
     }
     Ok(report)
 }
 
+/// Nothing of a file is ours any more; the directory that was made for it goes unless something else is in it.
+fn forget(root: &Root, file: GuestFile, entry: &Entry, ledger: &mut Ledger, path: &Path) -> Result<()> {
+    if entry.directory
+        && let Some(directory) = file.path().parent()
+        && let (Some(above), Some(name)) = (directory.parent(), directory.file_name())
+        && let Ok(above) = root.resolve(above)
+    {
+        let _ = unlinkat(&above, name, UnlinkatFlags::RemoveDir);
+    }
+    ledger.files.remove(file.as_str());
+    ledger.save(path)
+}
+
 fn restore(root: &Root, file: GuestFile, before: Option<&Before>) -> Result<()> {
-    let path = file.path();
     match before {
         Some(before) => root.replace(file, before.content.as_bytes(), before.mode),
         None => {
-            let parent = path.parent().context("it has no directory")?;
-            let name = path.file_name().context("it has no name")?;
-            let directory = call!(root.resolve(parent), "open({})", parent.display())?;
-            Ok(call!(unlinkat(&directory, name, UnlinkatFlags::NoRemoveDir), "unlink({})", path.display())?)
+            let (directory, name) = place(root, file)?;
+            Ok(call!(unlinkat(&directory, name, UnlinkatFlags::NoRemoveDir), "unlink({})", file.as_str())?)
         }
     }
+}
+
+/// The directory of a file, and its name there.
+fn place(root: &Root, file: GuestFile) -> Result<(OwnedFd, &'static OsStr)> {
+    let parent = file.path().parent().context("it has no directory")?;
+    let name = file.path().file_name().context("it has no name")?;
+    Ok((call!(root.resolve(parent), "open({})", parent.display())?, name))
 }
 
 fn look(root: &Root, path: &Path) -> Result<Found> {
     let found = match root.resolve_no_follow(path) {
         Ok(found) => found,
-        // Where there is no directory for it, none is made.
+        // If the parent directory does not exist, it is not created.
         Err(Errno::ENOENT) if path.parent().is_some_and(|parent| root.resolve(parent).is_ok()) => {
             return Ok(Found::Nothing);
         }
@@ -292,7 +381,7 @@ mod tests {
         let seeded = case.all();
         assert_eq!(case.seed(Manner::Lasting), Report::default());
         assert_eq!(case.all(), seeded);
-        // Another version of ours, with other facts, keeps the record of the first.
+        // Another version with other facts keeps the record of the first one.
         case.facts.hostname = "db".into();
         assert_eq!(case.seed(Manner::Lasting).changed, ["/etc/hostname", "/etc/hosts"]);
         assert!(case.read("hosts").contains("\tdb\t") && !case.read("hosts").contains("web"));
@@ -308,7 +397,7 @@ mod tests {
         case.write("hosts", &with_a_line);
         assert_eq!(case.seed(Manner::Lasting), Report::default(), "all is there that shall be");
         case.write("hosts", "127.0.0.1 localhost\n");
-        let told = vec!["/etc/hosts was changed by hand and is left as it is".to_owned()];
+        let told = vec!["/etc/hosts was edited by the user and is kept".to_owned()];
         assert_eq!(case.seed(Manner::Lasting).warnings, told);
         assert_eq!(case.seed(Manner::Lasting).warnings, Vec::<String>::new());
         case.facts.hostname = "web".into();
@@ -323,7 +412,7 @@ mod tests {
         case.write("hosts", "127.0.0.1 localhost\n");
         let before = case.all();
         case.seed(Manner::Lasting);
-        // As after a power cut between the ledger and the file.
+        // As after a power failure between writing the ledger and the file.
         case.write("hosts", "127.0.0.1 localhost\n");
         assert_eq!(case.seed(Manner::Lasting).changed, ["/etc/hosts"]);
         case.undo();
@@ -343,6 +432,37 @@ mod tests {
             (["/etc/resolv.conf", "/etc/group", "/etc/passwd"].map(str::to_owned).to_vec(), 0)
         );
         assert_eq!((fs::read(&outside).unwrap(), case.ledger().exists()), (b"x".to_vec(), false));
+    }
+
+    #[test]
+    fn a_service_is_enabled_by_a_link_that_goes_again() {
+        let case = Case::new();
+        fs::create_dir_all(case.path("sv/agetty-console")).unwrap();
+        fs::write(case.path("sv/agetty-console/run"), "").unwrap();
+        fs::create_dir_all(case.path("runit/runsvdir/default")).unwrap();
+        let link = case.path("runit/runsvdir/default/agetty-console");
+        let name = "/etc/runit/runsvdir/default/agetty-console".to_owned();
+        assert!(case.seed(Manner::Lasting).changed.contains(&name));
+        assert_eq!(fs::read_link(&link).unwrap(), Path::new("/etc/sv/agetty-console"));
+        assert_eq!(case.seed(Manner::Lasting), Report::default());
+        fs::remove_file(&link).unwrap();
+        assert_eq!(case.seed(Manner::Lasting), Report::default(), "a user does not want it");
+        symlink("/etc/sv/agetty-console", &link).unwrap();
+        assert!(case.undo().changed.contains(&name));
+        assert!(fs::symlink_metadata(&link).is_err() && !case.ledger().exists());
+        // Debian's runit has no such service, and gets one.
+        fs::remove_dir_all(case.path("sv")).unwrap();
+        fs::create_dir_all(case.path("sv/getty-tty1")).unwrap();
+        fs::write(case.path("sv/getty-tty1/run"), "").unwrap();
+        case.seed(Manner::Lasting);
+        assert!(case.read("sv/getty-console/run").contains("getty --noclear"));
+        assert_eq!(
+            fs::metadata(case.path("sv/getty-console/run")).unwrap().permissions().mode() & 0o777,
+            0o755
+        );
+        assert_eq!(case.seed(Manner::Lasting), Report::default());
+        case.undo();
+        assert!(!case.path("sv/getty-console").exists() && !case.ledger().exists());
     }
 
     #[test]

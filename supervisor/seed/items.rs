@@ -1,25 +1,25 @@
-//! The table of changes to files of a distribution: one row each.
+//! The table of changes to files of a distribution, one row each.
 //!
-//! A row is a pure function from what the file says to what it shall say. It keeps every line that it does not own, and
-//! what it makes of its own result is that result.
+//! Owns the changes. A row is a pure function from the current to the new content of a file. It keeps every line that
+//! it does not own, and it is idempotent.
 
-use super::{Facts, accounts, hosts};
+use super::{Facts, accounts, console, hosts};
 use crate::config::value::SeedItem;
 use crate::rootfs::files::{self, GuestFile};
 
-/// What a file shall say; `None` when it stays as it is. The content is absent when there is no such file.
+/// The new content of a file; `None` if it is unchanged. The current content is absent if the file does not exist.
 type Make = fn(&Facts, Option<&str>) -> Option<String>;
 
 /// One change.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Item {
-    /// The part of seeding that it belongs to.
+    /// The part of seeding.
     pub part: SeedItem,
     /// The file.
     pub file: GuestFile,
-    /// Permission bits of a file that was not there.
+    /// Permission bits of a new file.
     pub mode: u32,
-    /// What becomes of it.
+    /// The function.
     pub make: Make,
 }
 
@@ -27,7 +27,7 @@ const fn row(part: SeedItem, file: GuestFile, mode: u32, make: Make) -> Item {
     Item { part, file, mode, make }
 }
 
-/// Every change.
+/// All changes.
 pub(super) const ITEMS: &[Item] = &[
     row(SeedItem::Hosts, files::HOSTNAME, 0o644, hosts::hostname),
     row(SeedItem::Hosts, files::HOSTS, 0o644, hosts::hosts),
@@ -36,13 +36,70 @@ pub(super) const ITEMS: &[Item] = &[
     row(SeedItem::Udev, files::SYSVINIT_UDEV, 0o755, trigger),
     row(SeedItem::Udev, files::SYSVINIT_EUDEV, 0o755, trigger),
     row(SeedItem::Udev, files::RUNIT_UDEV, 0o644, trigger),
+    row(SeedItem::Login, files::INITTAB, 0o644, console::inittab),
     row(SeedItem::Groups, files::GROUP, 0o644, accounts::group),
     row(SeedItem::Groups, files::GSHADOW, 0o640, accounts::gshadow),
     row(SeedItem::Groups, files::PASSWD, 0o644, accounts::passwd),
     row(SeedItem::Groups, files::ADDUSER_CONF, 0o644, accounts::adduser),
+    row(SeedItem::Groups, files::USERADD, 0o644, accounts::useradd),
+    row(SeedItem::Groups, files::LOGIN_DEFS, 0o644, accounts::login_defs),
 ];
 
-/// Limits every coldplug in a script to the subsystems that are safe.
+/// What is made where there is nothing.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum What {
+    /// A symbolic link that says this.
+    Link(&'static str),
+    /// A program. Its directory is made with it.
+    Program(&'static str),
+}
+
+/// One thing that is made where there is nothing.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct New {
+    /// The part of seeding that it belongs to.
+    pub part: SeedItem,
+    /// Where.
+    pub file: GuestFile,
+    /// What.
+    pub what: What,
+    /// It is made if there is such a path inside,
+    pub needs: &'static str,
+    /// and none like this.
+    pub without: Option<GuestFile>,
+}
+
+const fn new(file: GuestFile, what: What, needs: &'static str, without: Option<GuestFile>) -> New {
+    New { part: SeedItem::Login, file, what, needs, without }
+}
+
+/// Every one of them: services that ask for a login on the console.
+pub(super) const NEW: &[New] = &[
+    new(files::RUNIT_AGETTY, What::Link("/etc/sv/agetty-console"), "/etc/sv/agetty-console/run", None),
+    // Debian has a service for each terminal and none for the console.
+    new(
+        files::RUNIT_GETTY_RUN,
+        What::Program("#!/bin/sh -eu\nexec chpst -P getty --noclear 38400 console linux\n"),
+        "/etc/sv/getty-tty1/run",
+        Some(files::RUNIT_GETTY),
+    ),
+    new(
+        files::RUNIT_GETTY_SUPERVISE,
+        What::Link("/run/runit/supervise/getty-console"),
+        "/etc/sv/getty-console/run",
+        Some(files::RUNIT_GETTY),
+    ),
+    new(files::RUNIT_GETTY, What::Link("/etc/sv/getty-console"), "/etc/sv/getty-console/run", None),
+    new(files::OPENRC_AGETTY, What::Link("agetty"), "/etc/init.d/agetty", Some(files::INITTAB)),
+    new(
+        files::OPENRC_AGETTY_WANTED,
+        What::Link("/etc/init.d/agetty.console"),
+        "/etc/init.d/agetty",
+        Some(files::INITTAB),
+    ),
+];
+
+/// Limits every `udevadm trigger` in a script to safe subsystems.
 fn trigger(facts: &Facts, script: Option<&str>) -> Option<String> {
     const CALL: &str = "udevadm trigger";
     const LIMIT: &str = " --subsystem-match=";
@@ -52,7 +109,7 @@ fn trigger(facts: &Facts, script: Option<&str>) -> Option<String> {
     let mut text = parts.next()?.to_owned();
     for part in parts {
         text.push_str(CALL);
-        // What limits itself is the administrator's, or ours.
+        // A call with a limit was written by the administrator, or by ds.
         let line = part.lines().next().unwrap_or_default();
         if !line.contains(LIMIT.trim_start()) {
             text.push_str(&matches);
@@ -94,7 +151,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_row_leaves_its_own_result_alone(
-            text in "(((127.0.0.1|root:x:0|aid_inet:x:3003:|_apt:x:42:65534::/:/x|#?EXTRA_GROUPS=|udevadm trigger|LXC_NAME|web|[a-z: .#=]{0,8})[ :]?){0,4}\n){0,6}"
+            text in "(((127.0.0.1|::1|1:2345:respawn:/sbin/getty|tty1|console|initdefault|root:x:0|aid_inet:x:3003:|_apt:x:42:65534::/:/x|#?EXTRA_GROUPS=|udevadm trigger|LXC_NAME|web|[a-z: .#=]{0,8})[ :]?){0,4}\n){0,6}"
         ) {
             for item in ITEMS {
                 let made = (item.make)(&facts(), Some(&text));

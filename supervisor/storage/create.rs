@@ -1,14 +1,18 @@
-//! `ds create`: a new container, with a root file system of its own, unpacked from an archive, or with one in place.
+//! `ds create`: a new container, with its own root file system from an archive, or with an existing one. Never changes
+//! an existing root file system.
 
 use std::cell::RefCell;
 
-use anyhow::{Context, Error, Result, bail};
+use anyhow::{Context, Error, Result, bail, ensure};
 use nix::errno::Errno;
 use serde_json::Value;
 
 use super::fill::{Form, Vessel, explain};
-use super::held::NewName;
-use super::hoist::hoist;
+use super::furnish::{Furnishing, let_in};
+use super::held::{Held, NewName};
+use super::hoist::{Hoisted, hoist};
+use super::import::NOT_EXPORTED;
+use super::inside::inside;
 use super::job::{self, Reporter, Watcher};
 use super::mounted::label;
 use super::source::{Incoming, Source};
@@ -20,42 +24,48 @@ use crate::config::Config;
 use crate::config::value::{ContainerPath, Name};
 use crate::container::{Lock, occupied};
 use crate::fault;
+use crate::rootfs::image::Access;
+use crate::rootfs::login::Login;
 use crate::rootfs::root::Root;
 use crate::sys::errno_of;
 use crate::units::size_rounded_up;
 use crate::worker::Env;
 
-/// How much more than the size of an image may come out of an archive before it is given up: headers and filling,
-/// and files that the archive has more than once.
+/// How many times the size of an image may be read from an archive before the job is cancelled: headers and padding,
+/// and files that the archive contains more than once.
 const SURPLUS: u64 = 4;
-/// What an image needs beside what is in it: journal and tables.
+/// Overhead of an image in addition to its content: journal and tables.
 const OVERHEAD: u64 = 64 << 20;
-/// Sizes are told in multiples of this.
+/// Sizes in messages are multiples of this.
 const ROUND: u64 = 64 << 20;
 
-/// What is to be made.
+/// The container to create.
 #[derive(Debug)]
 pub struct Creation<'a> {
     /// The container.
     pub name: &'a Name,
     /// The archive.
     pub source: &'a Source,
-    /// Size of the image; a directory without.
+    /// Size of the image; a directory if absent.
     pub size: Option<u64>,
     /// Settings from the command line.
     pub settings: &'a [(&'a str, &'a str)],
+    /// Who may log in.
+    pub login: &'a Login,
+    /// Nothing but an image or a backup of LXD, Incus or LXC is taken.
+    pub packed_only: bool,
 }
 
-/// Makes the container.
+/// Creates the container.
 ///
 /// # Errors
-/// When there is one of that name, a setting is not valid, or the archive cannot be unpacked: then there is none.
+/// If the name is taken, a setting is invalid, or the archive cannot be unpacked: there is then no container.
 pub fn create(env: &Env, creation: &Creation<'_>, watcher: Watcher<'_>) -> Result<()> {
-    let Creation { name, source, size, settings } = creation;
+    let Creation { name, source, size, settings, login, packed_only } = creation;
     let new = NewName::take(env, name, "made")?;
     let form = size.map_or(Form::Directory, |size| Form::Image { size, files: None });
     let containers = env.paths.containers();
-    // What is compressed comes to more, but to less it does not.
+    // A compressed archive is larger when unpacked, never smaller.
     space::require(&containers, source.length.unwrap_or(0))?;
     let staging = Staging::for_new(&env.paths, name)?;
     let root = form.own_path();
@@ -63,21 +73,47 @@ pub fn create(env: &Env, creation: &Creation<'_>, watcher: Watcher<'_>) -> Resul
     all.extend(*settings);
     let config = Config::create(&staging.join("container.ini"), name, &all)?;
     let vessel = Vessel { form, staging: staging.path(), name, label: label(&config) };
+    let furnishing = Furnishing::new(env, &config, staging.path(), login);
     let room = space::free(&containers)?;
     job::run(env, watcher, &mut |reporter| {
         let most = size.map_or(room, |size| size.saturating_mul(SURPLUS).saturating_add(OVERHEAD));
         vessel.fill(reporter, &mut |root, reporter| {
-            unpack_all(source, most, form, root, &config.container.init, reporter)
+            let packed = unpack_all(source, most, form, root, &config.container.init, reporter)?;
+            ensure!(packed || !packed_only, NOT_EXPORTED);
+            furnishing.let_in(root, reporter)?;
+            furnishing.seed(root, reporter)
         })?;
         Ok(Value::Null)
     })?;
     new.publish(env, staging)
 }
 
-/// Makes the container `name` with a root file system that is used where it is.
+/// Makes the container `name` with a root file system that is used where it is, and lets people in.
 ///
 /// # Errors
-/// When there is one of that name, or a setting is not valid: then there is none.
+/// When there is one of that name, a setting is not valid, or its accounts cannot be changed: then there is none.
+pub fn in_place_with(
+    env: &Env,
+    name: &Name,
+    settings: &[(&str, &str)],
+    login: &Login,
+    watcher: Watcher<'_>,
+) -> Result<()> {
+    let new = NewName::take(env, name, "made")?;
+    let staging = Staging::for_new(&env.paths, name)?;
+    let config = Config::create(&staging.join("container.ini"), name, settings)?;
+    let held = Held::of_new(new, config);
+    inside(env, &held, staging.path(), Access::ReadWrite, watcher, &mut |root, reporter| {
+        let_in(root, login, env.host.android, reporter)?;
+        Ok(Value::Null)
+    })?;
+    held.publish(env, staging)
+}
+
+/// Creates the container `name` with a root file system that is used in place.
+///
+/// # Errors
+/// If the name is taken or a setting is invalid: there is then no container.
 pub fn in_place(env: &Env, name: &Name, settings: &[(&str, &str)]) -> Result<()> {
     let _lock = Lock::take_for(env, name)?;
     occupied::refuse(&env.paths, name)?;
@@ -94,10 +130,10 @@ pub fn in_place(env: &Env, name: &Name, settings: &[(&str, &str)]) -> Result<()>
     fault::point("create-done")
 }
 
-/// Unpacks a root file system and says what is odd about it.
+/// Unpacks a root file system and says what is odd about it; whether it was in an image or a backup of LXD, Incus or LXC.
 ///
 /// # Errors
-/// What is wrong with the source, or that there is not enough room.
+/// If the source is invalid or the space is insufficient.
 pub(super) fn unpack_all(
     source: &Source,
     most: u64,
@@ -105,11 +141,11 @@ pub(super) fn unpack_all(
     root: &Root,
     init: &ContainerPath,
     reporter: &mut Reporter,
-) -> Result<()> {
+) -> Result<bool> {
     reporter.step("unpack", source.length)?;
     let mut incoming = source.stream(Some(most))?;
     let compression = incoming.compression();
-    // What is damaged is told with the rest.
+    // Damage of the archive is reported together with the rest.
     let stranger = incoming.front().ok().and_then(|front| stranger::of_front(front, compression));
     if let Some(stranger) = stranger {
         return Err(incoming
@@ -129,7 +165,7 @@ pub(super) fn unpack_all(
         Err(error) if errno_of(&error) != Some(Errno::ENOSPC) && !incoming.exceeded() => {
             return Err(incoming.failure().map_or_else(|| blame(error, source), Error::msg));
         }
-        Err(error) => return refuse(error, &mut incoming, form, root),
+        Err(error) => return refuse(error, &mut incoming, form, root).map(|()| false),
     };
     for warning in &unpacked.warnings {
         reporter.warn(warning.as_str())?;
@@ -140,20 +176,35 @@ pub(super) fn unpack_all(
     if unpacked.entries == 0 {
         bail!("{}: the archive is empty", source.name);
     }
-    if let Some(top) = hoist(root)? {
-        reporter
-            .warn(format!("everything in the archive is below {top}/, which became the root directory"))?;
-    }
+    let packed = tell_hoisted(hoist(root).with_context(|| source.name.clone())?.as_ref(), reporter)?;
     stranger::refuse(root, init).with_context(|| source.name.clone())?;
     if root.resolve(init.as_str().as_ref()).is_err_and(|errno| errno == Errno::ENOENT) {
         reporter.warn(format!(
             "no init system found: {init} does not exist; install an init system, or set 'init'"
         ))?;
     }
-    Ok(())
+    Ok(packed)
 }
 
-/// Names the archive in a fault of its own; a system call that failed names what it was about.
+fn tell_hoisted(hoisted: Option<&Hoisted>, reporter: &mut Reporter) -> Result<bool> {
+    let Some(Hoisted { path, packed, owner }) = hoisted else { return Ok(false) };
+    let what = if *packed {
+        format!(
+            "it is an image or a backup of LXD, Incus or LXC: what is below {path}/ became the root directory, and templates were not run"
+        )
+    } else {
+        format!("everything in the archive is below {path}/, which became the root directory")
+    };
+    reporter.warn(what)?;
+    if *packed && *owner != 0 {
+        reporter.warn(format!(
+            "its files belong to user {owner}, as in an unprivileged container; programs that need root will fail"
+        ))?;
+    }
+    Ok(*packed)
+}
+
+/// Adds the archive's name to errors about its content; a failed system call already names its arguments.
 fn blame(error: Error, source: &Source) -> Error {
     if errno_of(&error).is_none() { error.context(source.name.clone()) } else { error }
 }
@@ -174,13 +225,13 @@ fn refuse(error: Error, incoming: &mut Incoming, form: Form, root: &Root) -> Res
     explain(error, form, root, &mut || incoming.drain(most).map(|total| size_rounded_up(needed(total))))
 }
 
-/// The size of an image for an archive of so many bytes: what is in it, a quarter for the blocks that files do not
-/// fill, and the file system's own.
+/// The size of an image for an archive of this length: the content, a quarter for partly filled blocks, and the
+/// overhead of the file system.
 fn needed(total: u64) -> u64 {
     (total + total / 4 + OVERHEAD).div_ceil(ROUND) * ROUND
 }
 
-/// The stream and its progress are looked at by turns.
+/// The stream and its progress are used alternately.
 struct Reading<'a, 'b>(&'a RefCell<&'b mut Incoming>);
 
 impl std::io::Read for Reading<'_, '_> {

@@ -1,7 +1,7 @@
-//! `ds import`: a new container from a file that `ds export` wrote.
+//! `ds import`: creates a container from a file that `ds export` wrote.
 //!
-//! The configuration is the file's, but for what belongs to another machine or would surprise: it gets an identity of
-//! its own, does not start by itself, and no directories of the host; what was left out is told.
+//! Owns which settings are imported. The container gets its own identity, autostart is turned off, and directories of
+//! the other host are removed; each change is reported.
 
 use std::io::Read;
 
@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::copy::LARGEST_CONFIGURATION;
 use super::fill::{self, Vessel, explain};
 use super::format::{COMPLETE, CONFIGURATION, Checking, Complete, Form, MANIFEST, Manifest, TREE};
+use super::furnish::{Furnishing, let_in};
 use super::held::NewName;
 use super::identity;
 use super::job::{self, Reporter, Watcher};
@@ -18,42 +19,56 @@ use super::mounted::label;
 use super::source::{Incoming, Source};
 use super::space;
 use super::staging::Staging;
+use super::stranger::is_tar;
 use crate::archive::reader::{Kind, Member, Reader};
 use crate::archive::unpack::{Rules, Unpacker};
 use crate::config::Config;
 use crate::config::value::Name;
 use crate::fault;
+use crate::rootfs::login::Login;
 use crate::rootfs::root::Root;
 use crate::worker::Env;
 
-/// Largest manifest that is read, bytes.
+/// Maximum size of a manifest, in bytes.
 const LARGEST_MANIFEST: u64 = 64 << 10;
-/// An inode for so many bytes is what an image has anyway.
+/// The default ratio of an image: one inode for this number of bytes.
 const BYTES_FOR_AN_INODE: u64 = 16 << 10;
 
-/// Makes the container `name` from what `source` holds.
+/// What is said of a file that is of another kind.
+pub(super) const NOT_EXPORTED: &str =
+    "'ds export' did not write it; for an ordinary archive use 'ds create NAME --from FILE'";
+
+/// Whether an archive begins as no other program's than ours; also when that cannot be seen.
+#[must_use]
+pub fn is_exported(source: &Source) -> bool {
+    let Ok(mut incoming) = source.stream(None) else { return true };
+    let front = incoming.front().unwrap_or_default();
+    front.starts_with(MANIFEST.as_bytes()) || !is_tar(front)
+}
+
+/// Creates the container `name` from `source`.
 ///
 /// # Errors
-/// When the file is damaged, cut off, or of another kind; then there is no container.
-pub fn import(env: &Env, source: &Source, name: &Name, watcher: Watcher<'_>) -> Result<()> {
+/// If the file is damaged, truncated, or of another format; there is then no container.
+pub fn import(env: &Env, source: &Source, name: &Name, login: &Login, watcher: Watcher<'_>) -> Result<()> {
     let new = NewName::take(env, name, "made")?;
     space::require(&env.paths.containers(), source.length.unwrap_or(0))?;
     let staging = Staging::for_new(&env.paths, name)?;
     job::run(env, watcher, &mut |reporter| {
         let mut checking = Checking::new(source.stream(None)?);
-        let (complete, entries) = read(&mut checking, source.length, &staging, name, reporter)?;
+        let (complete, entries) = read(env, &mut checking, source.length, (&staging, name, login), reporter)?;
         checking.finish(&complete, entries)?.finish()?;
         Ok(Value::Null)
     })?;
     new.publish(env, staging)
 }
 
-/// Reads the archive to its last member.
+/// Reads the archive up to its last member.
 fn read(
+    env: &Env,
     checking: &mut Checking<Incoming>,
     length: Option<u64>,
-    staging: &Staging,
-    name: &Name,
+    (staging, name, login): (&Staging, &Name, &Login),
     reporter: &mut Reporter,
 ) -> Result<(Complete, u64)> {
     let shared = std::cell::RefCell::new(checking);
@@ -73,6 +88,7 @@ fn read(
     };
     shared.borrow_mut().get_mut().limit(most);
     let vessel = Vessel { form, staging: staging.path(), name, label: label(&config) };
+    let furnishing = Furnishing::new(env, &config, staging.path(), login);
     let mut last = None;
     vessel.fill(reporter, &mut |root, reporter| {
         reporter.step("import", length)?;
@@ -81,7 +97,9 @@ fn read(
             Ok(last) => last,
             Err(error) => return explain(error, form, root, &mut || None),
         });
-        identity::renew(root)
+        identity::renew(root)?;
+        let_in(root, login, env.host.android, reporter)?;
+        furnishing.seed(root, reporter)
     })?;
     let (complete, entries, warnings) = last.context("nothing was unpacked")?;
     for warning in &warnings {
@@ -111,7 +129,7 @@ fn unpack(
     }
 }
 
-/// The image is of the size that it was, and has inodes for as many files.
+/// The image has the original size, and at least as many inodes as files.
 fn form(manifest: &Manifest) -> Result<fill::Form> {
     match manifest.form {
         Form::Directory => Ok(fill::Form::Directory),
@@ -124,7 +142,7 @@ fn form(manifest: &Manifest) -> Result<fill::Form> {
     }
 }
 
-/// Writes the configuration, and tells what was left out.
+/// Writes the configuration and reports removed settings.
 fn configure(
     text: &[u8],
     form: fill::Form,
@@ -162,11 +180,11 @@ fn configure(
     Ok(Config::derive(text, &file, name, &changes)?)
 }
 
-/// The content of the member that comes next, which must have this name.
+/// The content of the next member, which must have this name.
 fn small(members: &mut Reader<'_>, name: &str, most: u64) -> Result<Vec<u8>> {
     let Some(member) = members.next()? else { bail!("it is empty") };
     if member.name != name.as_bytes() {
-        bail!("'ds export' did not write it; for an ordinary archive use 'ds create NAME --from FILE'");
+        bail!(NOT_EXPORTED);
     }
     content(members, &member, most)
 }
@@ -177,7 +195,7 @@ fn content(members: &mut Reader<'_>, member: &Member, most: u64) -> Result<Vec<u
     members.all_data(most)
 }
 
-/// The stream and its progress are looked at by turns.
+/// The stream and its progress are used alternately.
 struct Reading<'a, 'b>(&'a std::cell::RefCell<&'b mut Checking<Incoming>>);
 
 impl Read for Reading<'_, '_> {

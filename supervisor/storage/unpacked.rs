@@ -1,6 +1,6 @@
-//! A root file system in a directory of the user's, for use in place.
+//! Unpacks a root file system into a directory of the user, for use in place.
 //!
-//! Owns that the directory appears whole or not at all.
+//! Owns that the directory appears completely or not at all.
 
 use std::path::Path;
 
@@ -9,25 +9,25 @@ use serde_json::Value;
 
 use super::create::unpack_all;
 use super::fill::{Form, Vessel};
+use super::furnish::let_in;
 use super::job::{self, Watcher};
 use super::source::Source;
 use super::space;
 use super::staging::{Staging, rename_to_free, sync_directory};
 use crate::rootfs::files::RESOLV_CONF;
-use crate::rootfs::password;
-use crate::rootfs::root::Root;
+use crate::rootfs::login::Login;
 use crate::worker::Env;
 
-/// The program that a root file system is expected to have.
+/// The program that a root file system should contain.
 const INIT: &str = "/sbin/init";
 
-/// What is to be made.
+/// The directory to create.
 #[derive(Debug, Clone)]
 pub struct Target<'a> {
-    /// A directory that does not exist yet.
+    /// Its path; it must not exist.
     pub directory: &'a Path,
-    /// Root's password inside; none leaves it as it came.
-    pub password: Option<&'a str>,
+    /// Who may log in; without anything, accounts stay as they came.
+    pub login: &'a Login,
     /// A name server for /etc/resolv.conf.
     pub name_server: Option<String>,
 }
@@ -35,7 +35,7 @@ pub struct Target<'a> {
 /// Unpacks `source` into it.
 ///
 /// # Errors
-/// What is wrong with the source; then there is no directory.
+/// If the source is invalid; there is then no directory.
 pub fn unpack(env: &Env, source: &Source, target: &Target<'_>, watcher: Watcher<'_>) -> Result<()> {
     let parent = target.directory.parent().context("it has no parent directory")?;
     space::require(parent, source.length.unwrap_or(0))?;
@@ -46,8 +46,12 @@ pub fn unpack(env: &Env, source: &Source, target: &Target<'_>, watcher: Watcher<
     let init = INIT.parse()?;
     job::run(env, watcher, &mut |reporter| {
         vessel.fill(reporter, &mut |root, reporter| {
-            unpack_all(source, room, Form::Directory, root, &init, reporter)?;
-            personalise(root, target)
+            let _ = unpack_all(source, room, Form::Directory, root, &init, reporter)?;
+            let_in(root, target.login, env.host.android, reporter)?;
+            if let Some(server) = &target.name_server {
+                root.replace(RESOLV_CONF, format!("nameserver {server}\n").as_bytes(), 0o644)?;
+            }
+            Ok(())
         })?;
         Ok(Value::Null)
     })?;
@@ -58,14 +62,4 @@ pub fn unpack(env: &Env, source: &Source, target: &Target<'_>, watcher: Watcher<
         return Err(error);
     }
     sync_directory(parent)
-}
-
-fn personalise(root: &Root, target: &Target<'_>) -> Result<()> {
-    if let Some(password) = target.password {
-        password::set(root, "root", password).context("set root's password")?;
-    }
-    if let Some(server) = &target.name_server {
-        root.replace(RESOLV_CONF, format!("nameserver {server}\n").as_bytes(), 0o644)?;
-    }
-    Ok(())
 }

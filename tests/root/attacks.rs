@@ -38,7 +38,7 @@ const REFUSED: [(&str, &str, &str); 8] = [
     ),
     ("busybox dmesg -c", "not permitted", "read or clear the kernel log"),
     ("(: >>/proc/sys/kernel/core_pattern)", "Read-only", "write /proc/sys"),
-    ("(: >/proc/fs/new)", "Read-only", "/proc/sysrq-trigger"),
+    ("(: >>/proc/sys/kernel/printk)", "Read-only", "/proc/sysrq-trigger"),
     ("(: >>/sys/kernel/uevent_seqnum)", "Read-only", "or /sys as it finds them"),
     ("busybox mount -t cgroup2 none /root && ls /root/../droidspaces", "No such file", "see or join a group"),
 ];

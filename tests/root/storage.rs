@@ -211,7 +211,7 @@ fn what_cannot_become_a_container_is_one_line_and_leaves_nothing() {
         (&["--from", &path("hostile")], &[".."]),
         (&["--from", &path("tree")], &["it is a directory"]),
         (&["--from", &path("missing")], &["ENOENT"]),
-        (&["--from", "debian:13"], &["the list of images cannot be had"]),
+        (&["--from", "debian:13"], &["cannot download the list of images"]),
         (&["--from", text(&packed), "--size", "8M"], &["at least 16M"]),
         (&["--from", text(&packed), "--set", "priority=high"], &["priority"]),
     ];
@@ -372,4 +372,26 @@ fn a_distribution_becomes_an_image_and_boots() {
     let (_, image) = root_of(&sandbox, "web");
     assert_eq!(field(&image, "Filesystem state"), "clean");
     wait_for("its loop device to be free", || loop_devices(&sandbox).is_empty().then_some(()));
+}
+
+#[test]
+fn a_container_whose_directory_another_one_uses_is_not_renamed() {
+    let sandbox = Sandbox::new();
+    let tree = Tree::with_probe(&sandbox.path("tree"));
+    sandbox.create("other", &tree.0, &[]);
+    sandbox.ds(&["copy", "other", "web"]).succeeds();
+    let inside = sandbox.data("containers/web/rootfs");
+    sandbox.create("other", &inside, &[]);
+    sandbox
+        .ds(&["rename", "web", "new"])
+        .fails(1, &["rename web", "rootfs of other", "ds set other rootfs="]);
+    let linked = sandbox.path("linked");
+    std::os::unix::fs::symlink(&inside, &linked).expect("symlink");
+    sandbox.create("other", &linked, &[]);
+    sandbox.ds(&["rename", "web", "new"]).fails(1, &["rename web", "rootfs of other"]);
+    sandbox.create("other", &tree.0, &[&format!("mounts.bind={}:/srv", inside.display())]);
+    sandbox.ds(&["rename", "web", "new"]).fails(1, &["rename web", "mounts.bind of other"]);
+    sandbox.create("other", &tree.0, &[]);
+    sandbox.ds(&["rename", "web", "new"]).succeeds();
+    sandbox.ds(&["start", "new"]).succeeds();
 }

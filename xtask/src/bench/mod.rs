@@ -5,11 +5,13 @@
 //! numbers of one machine say nothing about another.
 
 mod boot;
+mod catalogue;
 mod images;
 mod machine;
 mod many;
 mod resident;
 mod rivals;
+mod seeding;
 mod sessions;
 mod stopwatch;
 mod table;
@@ -37,6 +39,8 @@ const MEASURES: &[(&str, Measure)] = &[
     ("many", many::measure),
     ("images", images::measure_start),
     ("archives", images::measure_archives),
+    ("catalogue", catalogue::measure),
+    ("seeding", seeding::measure),
 ];
 
 /// The `ds` under test and the folder everything happens in.
@@ -92,7 +96,7 @@ pub struct Options {
 /// Measures and prints the table; true when every target was reached.
 ///
 /// # Errors
-/// When nothing can be measured at all. What fails on its own is a row of the table.
+/// If nothing can be measured at all. What fails on its own is a row of the table.
 pub fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
     let chosen = choose(&options.names)?;
     if !rustix::process::geteuid().is_root() {
@@ -144,7 +148,7 @@ fn choose(names: &[String]) -> Result<Vec<(&'static str, Measure)>> {
 /// mount namespace than ours.
 ///
 /// # Errors
-/// When the command fails.
+/// If the command fails.
 pub fn print_times(times: u32, command: &[String]) -> Result<()> {
     let (program, arguments) = command.split_first().context("no command to measure")?;
     for _ in 0..times {
