@@ -27,7 +27,7 @@ use crate::signals::Signals;
 use crate::socket;
 use crate::sys::errno_of;
 use crate::sys::socket::next_length;
-use crate::worker::protocol::{ENVIRONMENT, FromWorker, GENERATION, Request, ToWorker};
+use crate::worker::protocol::{CommandRequest, ENVIRONMENT, FromWorker, GENERATION, ToWorker};
 
 /// Signals that would end the client: the command gets them instead, whatever it does.
 const ENDING: [Signal; 6] =
@@ -114,7 +114,7 @@ fn launch(paths: &Paths) -> Result<OwnedFd> {
 /// `None` when the supervisor went before anybody had read the request: it can be made again.
 fn converse(connection: &OwnedFd, argv: &[String]) -> Result<Option<u8>> {
     let set = |name: &str| Some((name.to_owned(), env::var(name).ok()?));
-    let request = Request {
+    let request = CommandRequest {
         generation: GENERATION,
         argv: argv.to_vec(),
         // Empty where there is none any more: the worker can make nothing of it either.

@@ -12,7 +12,6 @@ use nix::fcntl::{Flock, FlockArg};
 
 use crate::config::value::Name;
 use crate::paths::{self, Paths};
-use crate::worker::Env;
 use crate::worker::client::Client;
 
 /// How long a lock is waited for. It is held for decisions, which take milliseconds, and for a sweep at most.
@@ -32,18 +31,14 @@ impl Lock {
     /// # Errors
     /// When the run directory cannot be written.
     pub fn take(paths: &Paths, name: &Name) -> Result<Self> {
-        Self::wait_for(paths, name, &Client::new(None))
+        Self::take_for(paths, &Client::new(None), name)
     }
 
     /// Waits for the lock of a container, for as long as the client does.
     ///
     /// # Errors
     /// That the client interrupted; that who has it keeps it; when the run directory cannot be written.
-    pub fn take_for(env: &Env, name: &Name) -> Result<Self> {
-        Self::wait_for(&env.paths, name, &env.client)
-    }
-
-    fn wait_for(paths: &Paths, name: &Name, client: &Client) -> Result<Self> {
+    pub fn take_for(paths: &Paths, client: &Client, name: &Name) -> Result<Self> {
         let deadline = Instant::now() + LONGEST_HOLD;
         let path = paths.lock(name);
         loop {

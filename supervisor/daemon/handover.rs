@@ -65,8 +65,9 @@ pub struct State {
 pub struct Worker {
     /// Its process id.
     pub pid: i32,
-    /// The line to it.
-    pub line: Option<RawFd>,
+    /// The connection to it.
+    #[serde(rename = "line")]
+    pub connection: Option<RawFd>,
     /// The container that it starts, if that is what it does.
     pub starts: Option<Name>,
     /// The container that it sweeps up after, if that is what it does.

@@ -31,7 +31,7 @@ use crate::sys::descriptor::make_standard;
 use crate::sys::errno_of;
 use crate::sys::process::exit_immediately;
 use crate::worker::client::Client;
-use crate::worker::protocol::{FromWorker, GENERATION, Request};
+use crate::worker::protocol::{CommandRequest, FromWorker, GENERATION};
 use crate::worker::supervisor::Supervisor;
 use crate::worker::{Env, Knowledge};
 
@@ -62,8 +62,8 @@ pub enum Task {
 pub struct Assignment {
     /// What to do.
     pub task: Task,
-    /// The line to the supervisor.
-    pub line: OwnedFd,
+    /// The connection to the supervisor.
+    pub connection: OwnedFd,
     /// What the supervisor knew.
     pub knowledge: Knowledge,
 }
@@ -81,10 +81,10 @@ pub struct Machine<'a> {
 
 /// Runs an assignment to its end, in the freshly forked process.
 pub fn run(assignment: Assignment, machine: &Machine<'_>) -> ! {
-    let Assignment { task, line, knowledge } = assignment;
+    let Assignment { task, connection, knowledge } = assignment;
     // Out of the supervisor's process group: a terminal's ^C in the foreground is not for workers.
     let _ = setsid();
-    let supervisor = Supervisor::new(line);
+    let supervisor = Supervisor::new(connection);
     // For ps(1); one that is to stand by becomes a worker when somebody comes.
     let _ = prctl::set_name(if matches!(task, Task::Client(..)) { c"ds:standby" } else { c"ds:worker" });
     let code = match task {
@@ -180,7 +180,7 @@ fn serve(connection: OwnedFd, supervisor: Supervisor, knowledge: Knowledge, mach
     if !says_something(&connection, &supervisor) {
         return 0;
     }
-    let request = match socket::receive::<Request>(&connection) {
+    let request = match socket::receive::<CommandRequest>(&connection) {
         // A client that did not wait for its turn wants nothing any more.
         Ok(Some(_)) if poll::is_hung_up(connection.as_fd()) => return 0,
         Ok(Some(received)) => accept(received),
@@ -223,7 +223,7 @@ fn says_something(connection: &OwnedFd, supervisor: &Supervisor) -> bool {
 }
 
 /// Takes the client's standard streams over.
-fn accept(received: Received<Request>) -> Result<Request> {
+fn accept(received: Received<CommandRequest>) -> Result<CommandRequest> {
     let Received { message: request, descriptors } = received;
     // Whatever has changed, stopping the old supervisor has to work.
     let stops = request.argv.get(1).is_some_and(|verb| verb == "supervisor");

@@ -21,7 +21,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use self::bridge::{Bridge, Edge, Typed};
-use self::flow::Source;
+use self::flow::SourceState;
 use self::terminal::RawMode;
 use crate::call;
 use crate::cgroup::Joining;
@@ -358,7 +358,7 @@ impl<'a> Screen<'a> {
 
     /// `false` when the terminal cannot be used any more.
     fn serve_far(&mut self) -> bool {
-        if self.bridge.serve_far() == Source::Ended {
+        if self.bridge.serve_far() == SourceState::Ended {
             // Something inside has hung the terminal up for everybody, as login(1) does with vhangup(2).
             self.peer = self.peer.take().and_then(|peer| open_again(&peer).ok());
             if self.peer.is_none() {

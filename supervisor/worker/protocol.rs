@@ -2,7 +2,7 @@
 //!
 //! | direction | message | then |
 //! |---|---|---|
-//! | client → | Request with the descriptors of stdin, stdout, stderr | the worker that took the connection serves it |
+//! | client → | CommandRequest with the descriptors of stdin, stdout, stderr | the worker that took the connection serves it |
 //! | client → | Signal | the worker passes it on to the command |
 //! | ← worker | RawMode | the client switches its terminal, and says SIGWINCH once it is raw; it restores it at the end, however that comes |
 //! | ← worker | Exit | the client exits with the code |
@@ -41,7 +41,7 @@ pub const ENVIRONMENT: &[&str] = &[
 
 /// One command line.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Request {
+pub struct CommandRequest {
     /// [`GENERATION`] of the client.
     pub generation: u32,
     /// The name that the program was called by, then its arguments.

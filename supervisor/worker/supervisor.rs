@@ -27,7 +27,7 @@ struct Silent;
 
 impl fmt::Display for Silent {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // It lives, or the line to it would have ended; so the number is its own.
+        // It lives, or the connection to it would have ended; so the number is its own.
         let pid = getppid();
         write!(
             formatter,
@@ -38,7 +38,7 @@ impl fmt::Display for Silent {
 
 impl Error for Silent {}
 
-/// The worker's line to the supervisor that forked it.
+/// The worker's connection to the supervisor that forked it.
 #[derive(Debug)]
 pub struct Supervisor {
     connection: OwnedFd,
@@ -48,7 +48,7 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// The worker's end of the line.
+    /// The worker's end of the connection.
     #[must_use]
     pub fn new(connection: OwnedFd) -> Self {
         Self { connection, containers: OnceCell::new(), is_silent: Cell::new(false) }
