@@ -128,7 +128,7 @@ impl Filter {
     }
 
     fn colour(&mut self, output: &mut Vec<u8>) {
-        self.settle_return(output);
+        self.flush_return(output);
         output.extend_from_slice(b"\x1b[");
         output.extend_from_slice(&self.pending);
         output.push(b'm');
@@ -162,12 +162,12 @@ impl Filter {
                 output.push(b'\n');
             }
             '\t' => {
-                self.settle_return(output);
+                self.flush_return(output);
                 output.push(b'\t');
             }
             hidden if is_hidden(hidden) => {}
             shown => {
-                self.settle_return(output);
+                self.flush_return(output);
                 self.begun = true;
                 output.extend_from_slice(shown.encode_utf8(&mut [0; 4]).as_bytes());
             }
@@ -175,7 +175,7 @@ impl Filter {
     }
 
     /// What would overwrite the line stands below it.
-    fn settle_return(&mut self, output: &mut Vec<u8>) {
+    fn flush_return(&mut self, output: &mut Vec<u8>) {
         if std::mem::take(&mut self.returned) && std::mem::take(&mut self.begun) {
             output.push(b'\n');
         }

@@ -11,7 +11,7 @@ use super::import::place;
 use super::progress::Progress;
 use super::pull::{unverified, wanted};
 use super::{assignments, forget};
-use crate::cli::{self, Source};
+use crate::cli::{self, RootOption};
 use crate::config::value::Name;
 use crate::exit::ExitCode;
 use crate::rootfs::image::inspect;
@@ -19,7 +19,7 @@ use crate::rootfs::superblock::FileSystem;
 use crate::storage;
 use crate::storage::create::Creation;
 use crate::storage::remote::{Remote, Wanted};
-use crate::storage::source::{Place, Source as Archive};
+use crate::storage::source::{ArchiveSource, Place};
 use crate::worker::Env;
 
 /// Creates the container that a command line describes.
@@ -40,9 +40,9 @@ pub fn create(arguments: &cli::Create, env: &Env, progress: &mut Progress) -> Re
     let name: Name = arguments.name.parse()?;
     let settings = assignments(&arguments.set);
     let made = match arguments.source() {
-        Some(Source::Directory(path)) => in_place(env, &name, "rootfs", &directory(env, &path)?, &settings),
-        Some(Source::Image(path)) => in_place(env, &name, "image", &image(env, &path, &settings)?, &settings),
-        Some(Source::Archive(source)) => unpacked(env, &name, &source, arguments, &settings, progress),
+        Some(RootOption::Directory(path)) => in_place(env, &name, "rootfs", &directory(env, &path)?, &settings),
+        Some(RootOption::Image(path)) => in_place(env, &name, "image", &image(env, &path, &settings)?, &settings),
+        Some(RootOption::Archive(source)) => unpacked(env, &name, &source, arguments, &settings, progress),
         None => bail!("no root file system; give --rootfs DIR, --image FILE or --from SRC"),
     };
     forget(env, &name);
@@ -60,11 +60,11 @@ fn unpacked(
 ) -> Result<()> {
     let source = source(env, from, arguments, progress)?;
     let creation = Creation { name, source: &source, size: arguments.size, settings };
-    storage::create::create(env, &creation, &mut |event| progress.show(event))
+    storage::create::create(&env.paths, &env.client, &creation, &mut |event| progress.show(event))
 }
 
 /// The file of this name if it exists, otherwise a download.
-fn source(env: &Env, from: &str, arguments: &cli::Create, progress: &mut Progress) -> Result<Archive> {
+fn source(env: &Env, from: &str, arguments: &cli::Create, progress: &mut Progress) -> Result<ArchiveSource> {
     let (arch, sha256) = (arguments.arch.as_deref(), arguments.sha256.as_deref());
     let place = place(env, Path::new(from))?;
     let is_there = match &place {
@@ -77,16 +77,16 @@ fn source(env: &Env, from: &str, arguments: &cli::Create, progress: &mut Progres
             arch.is_none() && sha256.is_none(),
             "--arch and --sha256 are only valid for a download, not for a file"
         );
-        return Archive::open(&env.client, &place);
+        return ArchiveSource::open(&env.client, &place);
     };
     if matches!(wanted, Wanted::Address(_, None)) {
         progress.note(&unverified(from));
     }
-    Ok(Archive::of_server(Remote::find(env, wanted, &mut |event| progress.show(event))?))
+    Ok(ArchiveSource::of_server(Remote::find(env, wanted, &mut |event| progress.show(event))?))
 }
 
 fn in_place(env: &Env, name: &Name, key: &str, root: &str, settings: &[(&str, &str)]) -> Result<()> {
-    storage::create::in_place(env, name, &[&[(key, root)], settings].concat())
+    storage::create::in_place(&env.paths, &env.client, name, &[&[(key, root)], settings].concat())
 }
 
 /// The directory as an absolute path without links, which does not depend on the working directory.
@@ -122,7 +122,7 @@ fn image(env: &Env, path: &Path, settings: &[(&str, &str)]) -> Result<String> {
 /// Suggests the right option for an archive or a compressed image.
 fn refuse_packed(env: &Env, path: &Path) -> Result<()> {
     // A compression that ds cannot unpack is not named.
-    let source = Archive::open(&env.client, &Place::File(path.to_owned()))?;
+    let source = ArchiveSource::open(&env.client, &Place::File(path.to_owned()))?;
     let Ok(mut incoming) = source.stream(None) else { return Ok(()) };
     let compression = incoming.compression();
     let front = incoming.front().unwrap_or_default();

@@ -9,7 +9,7 @@ use crate::cli;
 use crate::config::value::Name;
 use crate::exit::ExitCode;
 use crate::storage::import::import;
-use crate::storage::source::{Place, Source};
+use crate::storage::source::{ArchiveSource, Place};
 use crate::worker::Env;
 
 /// Creates a container from a file or from standard input.
@@ -18,9 +18,9 @@ use crate::worker::Env;
 /// If the file is incomplete or has another format; no container is then created.
 pub fn run(arguments: &cli::Import, env: &Env) -> Result<ExitCode> {
     let name: Name = arguments.name.parse()?;
-    let source = Source::open(&env.client, &place(env, &arguments.file)?)?;
+    let source = ArchiveSource::open(&env.client, &place(env, &arguments.file)?)?;
     let mut progress = Progress::new(arguments.json);
-    let imported = import(env, &source, &name, &mut |event| progress.show(event));
+    let imported = import(&env.paths, &env.client, &source, &name, &mut |event| progress.show(event));
     forget(env, &name);
     imported.with_context(|| arguments.file.display().to_string())?;
     progress.done(&json!({ "event": "imported", "name": name }), &format!("{name} imported\n"))

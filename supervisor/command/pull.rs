@@ -14,7 +14,7 @@ use crate::catalogue::index::is_sha256;
 use crate::cli;
 use crate::exit::ExitCode;
 use crate::storage::remote::{Remote, Wanted};
-use crate::storage::source::Source;
+use crate::storage::source::ArchiveSource;
 use crate::storage::unpacked::{Target, unpack};
 
 /// Downloads and verifies the given system, and unpacks it if requested.
@@ -34,7 +34,7 @@ pub fn run(arguments: &cli::Pull, env: &Env) -> Result<ExitCode> {
     let remote = Remote::find(env, wanted, &mut |event| progress.show(event))?;
     let name = remote.item.source.clone();
     let Some(directory) = directory(arguments, env, &name)? else {
-        let sha256 = remote.pull(env, &mut |event| progress.show(event))?;
+        let sha256 = remote.pull(&env.client, &mut |event| progress.show(event))?;
         let event = json!({ "event": "pulled", "source": name, "sha256": sha256 });
         return progress.done(&event, &format!("{name} is in the cache\n"));
     };
@@ -48,7 +48,7 @@ pub fn run(arguments: &cli::Pull, env: &Env) -> Result<ExitCode> {
         password: arguments.password.as_deref(),
         name_server: arguments.dns.map(|address| address.to_string()),
     };
-    unpack(env, &Source::of_server(remote), &target, &mut |event| progress.show(event))?;
+    unpack(&env.client, &ArchiveSource::of_server(remote), &target, &mut |event| progress.show(event))?;
     if let Some(password) = &arguments.password {
         progress.note(&format!(
             "root's password is '{password}'; change it with 'passwd' before you start a service"

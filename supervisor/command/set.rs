@@ -17,7 +17,7 @@ use crate::worker::Env;
 /// If there is no such container or key, or a value is not valid; nothing is then changed.
 pub fn run(arguments: &cli::Set, env: &Env) -> Result<ExitCode> {
     let name = existing(env, &arguments.name)?;
-    let _lock = Lock::take_for(env, &name)?;
+    let _lock = Lock::take_for(&env.paths, &env.client, &name)?;
     Config::edit(&env.paths.container_ini(&name), &name, &assignments(&arguments.assignments))?;
     let autostart = |key: &str| key.trim_start_matches("container.") == "autostart";
     if arguments.assignments.iter().any(|assignment| autostart(&assignment.key)) {

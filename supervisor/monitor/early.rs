@@ -5,37 +5,62 @@
 
 use std::os::fd::BorrowedFd;
 
+use anyhow::{Context, Result};
 use nix::poll::PollFlags;
 
-use super::clients::Client;
-use super::protocol::{Answer, PROTOCOL, Request, State, Status};
+use super::clients::Clients;
+use super::protocol::{Answer, ControlRequest, PROTOCOL, State, Status};
 use crate::config::Config;
 use crate::monitor::protocol::Report;
-use crate::peer::PidNamespace;
 use crate::poll;
 use crate::socket;
 
-/// The connections so far.
-#[derive(Debug, Default)]
+/// What is asked before there is a container.
+#[derive(Debug)]
 pub(super) struct Early {
-    pub(super) clients: Vec<Client>,
-    /// The number of the client that connected last.
-    pub(super) last_client: u64,
+    /// None once the container has them.
+    clients: Option<Clients>,
     /// Somebody wants the end.
-    pub(super) stop: bool,
+    stop: bool,
     /// How far the check was when that was told last.
     told: Option<u8>,
 }
 
 impl Early {
+    pub(super) fn new(clients: Clients) -> Self {
+        Self { clients: Some(clients), stop: false, told: None }
+    }
+
+    /// Whether somebody wants the end.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stop
+    }
+
+    /// Hands the connections to the container.
+    ///
+    /// # Errors
+    /// When it has them.
+    pub(super) fn take_clients(&mut self) -> Result<Clients> {
+        self.clients.take().context("the control socket")
+    }
+
+    /// Takes them back from a container that did not come to run.
+    pub(super) fn give_back(&mut self, clients: Clients, stopped: bool) {
+        self.clients = Some(clients);
+        self.stop |= stopped;
+    }
+
     /// Accepts whoever has come and answers what can be answered; waits for nothing.
-    pub(super) fn serve(&mut self, listener: BorrowedFd<'_>, namespace: PidNamespace, config: &Config) {
-        while poll::is_readable(listener) {
-            self.last_client += 1;
-            self.clients.extend(Client::accept(listener, namespace, self.last_client));
+    pub(super) fn serve(&mut self, config: &Config) {
+        let Some(clients) = &mut self.clients else { return };
+        while clients.accept() {}
+        let all: Vec<u64> = clients.connections().map(|(id, _)| id).collect();
+        for id in all {
+            if let Some(request) = clients.request(id) {
+                self.stop |= matches!(request, ControlRequest::Stop { .. });
+                hear(clients, id, &request, config);
+            }
         }
-        let stop = &mut self.stop;
-        self.clients.retain_mut(|client| !poll::is_readable(client.fd()) || hear(client, stop, config));
     }
 
     /// Tells the worker. How far a check is, it hears once, and only if it listens: it may be busy with another start. A
@@ -53,34 +78,24 @@ impl Early {
 
     /// Tells everybody that there will be no container.
     pub(super) fn fail(&self, answer: &Answer) {
-        for client in &self.clients {
-            let _ = client.send(answer, &[]);
-        }
+        self.clients.iter().for_each(|clients| clients.answer_everyone(answer));
     }
 }
 
-/// Hears one request; `false` once the client is gone.
-fn hear(client: &mut Client, stop: &mut bool, config: &Config) -> bool {
-    let Ok(Some(received)) = socket::receive::<Request>(client.fd()) else { return false };
-    let answer = match received.message {
-        Request::Status => Answer::Status(Box::new(status(config))),
-        Request::Watch => {
-            client.watching = true;
+fn hear(clients: &mut Clients, id: u64, request: &ControlRequest, config: &Config) {
+    let answer = match request {
+        ControlRequest::Status => Answer::Status(Box::new(status(config))),
+        ControlRequest::Watch => {
+            clients.watch(id);
             Answer::Status(Box::new(status(config)))
         }
-        Request::Stop { .. } => {
-            *stop = true;
-            Answer::Done
-        }
+        ControlRequest::Stop { .. } => Answer::Done,
         // It comes up with the configuration that it would have after a restart.
-        Request::Restart { .. } => {
-            client.waits_for_boot = Some(1);
-            return true;
-        }
-        Request::Console => Answer::Failed("it is starting; try again when it runs".into()),
-        Request::Resize(_) => return true,
+        ControlRequest::Restart { .. } => return clients.wait_for_boot(id, 1),
+        ControlRequest::Console => Answer::Failed("it is starting; try again when it runs".into()),
+        ControlRequest::Resize(_) => return,
     };
-    client.send(&answer, &[]).is_ok()
+    clients.answer(id, &answer, &[]);
 }
 
 fn status(config: &Config) -> Status {

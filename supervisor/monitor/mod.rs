@@ -5,13 +5,11 @@
 //! happens. When it ends, in whatever way, PID 1 ends with it (PR_SET_PDEATHSIG) and every mount goes with the
 //! mount namespace.
 
-mod boot;
 mod clients;
 mod console;
-mod control;
 mod early;
+mod first_process;
 pub mod last_exit;
-mod lifetime;
 mod notify;
 pub mod protocol;
 mod readiness;

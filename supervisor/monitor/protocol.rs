@@ -21,7 +21,7 @@ pub const PROTOCOL: u32 = 1;
 
 /// A request to the monitor.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub enum Request {
+pub enum ControlRequest {
     /// How are you?
     Status,
     /// Tell me of every change.

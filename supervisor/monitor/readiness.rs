@@ -5,14 +5,20 @@
 
 use std::ffi::OsStr;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Result;
 use nix::unistd::Pid;
 
+use super::notify::Notify;
+use crate::config::value::Name;
+use crate::rootfs::deadline::within;
 use crate::rootfs::files::{self, GuestFile};
 use crate::rootfs::guest::{FirstProcess, Guest};
 use crate::rootfs::root::Root;
 
+/// How long files inside may take to be read.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Most bytes that are read of a file.
 const LARGEST: u64 = 64 * 1024;
 /// Length of a record of utmp, and where its fields are: utmp(5), the same on every processor with a 32-bit time in it.
@@ -65,6 +71,82 @@ impl Sign {
                 children(init).iter().any(|name| kept.iter().any(|kept| kept == name))
             }
         })
+    }
+}
+
+/// Whether the guest is up, by whichever way it shows.
+#[derive(Debug)]
+pub(super) struct Readiness {
+    ready: bool,
+    /// How the guest shows it, when it does not say so.
+    sign: Sign,
+    /// Where it says so.
+    notify: Option<Notify>,
+    /// Whoever watches has not heard of it yet.
+    unannounced: bool,
+}
+
+impl Readiness {
+    pub(super) fn new(sign: Sign, notify: Option<Notify>) -> Self {
+        Self { ready: false, sign, notify, unannounced: false }
+    }
+
+    /// Not any more; how the next boot shows it is `sign`, if that is another.
+    pub(super) fn reset(&mut self, sign: Option<Sign>) {
+        self.ready = false;
+        self.sign = sign.unwrap_or(self.sign);
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready
+    }
+
+    /// The socket where an init system says so, if it does.
+    pub(super) fn notify(&self) -> Option<&Notify> {
+        self.notify.as_ref()
+    }
+
+    /// The socket has something. Everyone who watches is to be told of the change.
+    pub(super) fn notified(&mut self) {
+        if self.notify.as_ref().is_some_and(Notify::is_ready) {
+            self.becomes_ready();
+        }
+    }
+
+    /// A login prompt has come on the console, which counts where nothing better does.
+    pub(super) fn prompted(&mut self) {
+        if self.notify.is_none() {
+            self.becomes_ready();
+        }
+    }
+
+    fn becomes_ready(&mut self) {
+        self.unannounced |= !std::mem::replace(&mut self.ready, true);
+    }
+
+    /// Whether there is a change that nobody was told of; there is none afterwards.
+    pub(super) fn take_change(&mut self) -> bool {
+        std::mem::take(&mut self.unannounced)
+    }
+
+    /// Looks for the sign. A guest that does not let us look is not asked again.
+    pub(super) fn look(&mut self, init: Pid, name: &Name) {
+        let sign = self.sign;
+        if self.ready || sign == Sign::None {
+            return;
+        }
+        let looked = within(PATIENCE, || {
+            let root = Root::open(Path::new(&format!("/proc/{init}/root/")))?;
+            Ok(vec![u8::from(sign.shows(&root, init).unwrap_or(false))])
+        });
+        match looked {
+            Ok(answer) if answer == [1] => self.becomes_ready(),
+            Ok(_) => {}
+            Err(error) => {
+                log::warn!("{name}: whether it is up cannot be seen: {error:#}");
+                self.sign = Sign::None;
+            }
+        }
     }
 }
 

@@ -22,6 +22,7 @@ use crate::cli;
 use crate::config::value::Name;
 use crate::config::{Config, RootSource};
 use crate::fault;
+use crate::paths::Paths;
 use crate::rootfs::image::{Access, Fsck};
 use crate::rootfs::root::Root;
 use crate::rootfs::size::{TreeUsage, measure};
@@ -74,7 +75,7 @@ pub fn convert(
         _ => {}
     }
     let container = env.paths.container(name);
-    if held.owns_root(env) {
+    if held.owns_root(&env.paths) {
         refuse_mounts(held.config.container.root.path().as_path())?;
     }
     let tree = held.tree()?;
@@ -86,7 +87,7 @@ pub fn convert(
     ensure!(place.symlink_metadata().is_err(), "{} already exists; move it away", place.display());
     let staging = Staging::beside(&container)?;
     let vessel = Vessel { form, staging: staging.path(), name, label: label(&held.config) };
-    job::run(env, watcher, &mut |reporter| {
+    job::run(&env.client, watcher, &mut |reporter| {
         match &tree {
             Some(tree) => from_tree(&tree.root, &vessel, &container, reporter)?,
             None => from_image(&held, &vessel, &container, reporter)?,
@@ -96,7 +97,7 @@ pub fn convert(
     // The job had it to itself as long as it was mounted; from here on nobody else may begin.
     let path = held.config.container.root.path().as_path().to_owned();
     let _image = tree.is_none().then(|| held.claim_image(&path)).transpose()?;
-    let owned = held.owns_root(env);
+    let owned = held.owns_root(&env.paths);
     commit(env, &held, form, &staging, owned)?;
     let size = match form {
         Form::Directory => None,
@@ -156,7 +157,7 @@ fn copy(source: &Root, target: &Root, usage: TreeUsage, form: Form, reporter: &m
 /// Makes the new root file system the one that counts.
 fn commit(env: &Env, held: &Held, form: Form, staging: &Staging, owned: bool) -> Result<()> {
     let container = env.paths.container(&held.name);
-    let _lock = held.lock_unchanged(env)?;
+    let _lock = held.lock_unchanged(&env.paths, &env.client)?;
     fault::point("job-done")?;
     let old = held.config.container.root.path().as_path();
     let old = old.file_name().and_then(|name| name.to_str()).filter(|_| owned);
@@ -164,17 +165,17 @@ fn commit(env: &Env, held: &Held, form: Form, staging: &Staging, owned: bool) ->
     intent.record(staging.path())?;
     sync_directory(&container)?;
     fault::point("job-decided")?;
-    let done = switch(env, held, form, staging);
+    let done = switch(&env.paths, held, form, staging);
     // Whatever has failed, the configuration says which of the two counts.
     let now = Config::load(&env.paths.container_ini(&held.name), &held.name)?;
-    let settled = intent.settle(&container, now.container.root.path().as_path(), staging.path());
+    let recovered = intent.recover(&container, now.container.root.path().as_path(), staging.path());
     done?;
-    settled?;
+    recovered?;
     fault::point("job-let-go")
 }
 
-fn switch(env: &Env, held: &Held, form: Form, staging: &Staging) -> Result<()> {
-    let container = env.paths.container(&held.name);
+fn switch(paths: &Paths, held: &Held, form: Form, staging: &Staging) -> Result<()> {
+    let container = paths.container(&held.name);
     let place = container.join(form.file_name());
     rename_to_free(&staging.join(form.file_name()), &place)?;
     sync_directory(&container)?;
@@ -182,7 +183,7 @@ fn switch(env: &Env, held: &Held, form: Form, staging: &Staging) -> Result<()> {
     let (key, other) = form.keys();
     let value = form.own_path();
     Config::edit(
-        &env.paths.container_ini(&held.name),
+        paths.container_ini(&held.name),
         &held.name,
         &[(other, ""), ("image-partition", ""), (key, &value)],
     )?;

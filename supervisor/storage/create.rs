@@ -11,7 +11,7 @@ use super::held::NewName;
 use super::hoist::hoist;
 use super::job::{self, Reporter, Watcher};
 use super::mounted::label;
-use super::source::{Incoming, Source};
+use super::source::{ArchiveSource, Incoming};
 use super::space;
 use super::staging::Staging;
 use super::stranger;
@@ -20,10 +20,11 @@ use crate::config::Config;
 use crate::config::value::{ContainerPath, Name};
 use crate::container::{Lock, occupied};
 use crate::fault;
+use crate::paths::Paths;
 use crate::rootfs::root::Root;
 use crate::sys::errno_of;
 use crate::units::size_rounded_up;
-use crate::worker::Env;
+use crate::worker::client::Client;
 
 /// How much more than the size of an image may come out of an archive before it is given up: headers and filling,
 /// and files that the archive has more than once.
@@ -39,7 +40,7 @@ pub struct Creation<'a> {
     /// The container.
     pub name: &'a Name,
     /// The archive.
-    pub source: &'a Source,
+    pub source: &'a ArchiveSource,
     /// Size of the image; a directory without.
     pub size: Option<u64>,
     /// Settings from the command line.
@@ -50,47 +51,47 @@ pub struct Creation<'a> {
 ///
 /// # Errors
 /// When there is one of that name, a setting is not valid, or the archive cannot be unpacked: then there is none.
-pub fn create(env: &Env, creation: &Creation<'_>, watcher: Watcher<'_>) -> Result<()> {
+pub fn create(paths: &Paths, client: &Client, creation: &Creation<'_>, watcher: Watcher<'_>) -> Result<()> {
     let Creation { name, source, size, settings } = creation;
-    let new = NewName::take(env, name, "made")?;
+    let new = NewName::take(paths, client, name, "made")?;
     let form = size.map_or(Form::Directory, |size| Form::Image { size, files: None });
-    let containers = env.paths.containers();
+    let containers = paths.containers();
     // What is compressed comes to more, but to less it does not.
     space::require(&containers, source.length.unwrap_or(0))?;
-    let staging = Staging::for_new(&env.paths, name)?;
+    let staging = Staging::for_new(paths, name)?;
     let root = form.own_path();
     let mut all = vec![(form.keys().0, root.as_str())];
     all.extend(*settings);
     let config = Config::create(&staging.join("container.ini"), name, &all)?;
     let vessel = Vessel { form, staging: staging.path(), name, label: label(&config) };
     let room = space::free(&containers)?;
-    job::run(env, watcher, &mut |reporter| {
+    job::run(client, watcher, &mut |reporter| {
         let most = size.map_or(room, |size| size.saturating_mul(SURPLUS).saturating_add(OVERHEAD));
         vessel.fill(reporter, &mut |root, reporter| {
             unpack_all(source, most, form, root, &config.container.init, reporter)
         })?;
         Ok(Value::Null)
     })?;
-    new.publish(env, staging)
+    new.publish(paths, client, staging)
 }
 
 /// Makes the container `name` with a root file system that is used where it is.
 ///
 /// # Errors
 /// When there is one of that name, or a setting is not valid: then there is none.
-pub fn in_place(env: &Env, name: &Name, settings: &[(&str, &str)]) -> Result<()> {
-    let _lock = Lock::take_for(env, name)?;
-    occupied::refuse(&env.paths, name)?;
-    if env.paths.container(name).symlink_metadata().is_ok() {
+pub fn in_place(paths: &Paths, client: &Client, name: &Name, settings: &[(&str, &str)]) -> Result<()> {
+    let _lock = Lock::take_for(paths, client, name)?;
+    occupied::refuse(paths, name)?;
+    if paths.container(name).symlink_metadata().is_ok() {
         bail!(
             "a container with this name exists; choose another name, or change the container with 'ds set'"
         );
     }
-    let staging = Staging::for_new(&env.paths, name)?;
+    let staging = Staging::for_new(paths, name)?;
     fault::point("create-begun")?;
     Config::create(&staging.join("container.ini"), name, settings)?;
     fault::point("create-written")?;
-    staging.publish(&env.paths, name)?;
+    staging.publish(paths, name)?;
     fault::point("create-done")
 }
 
@@ -99,7 +100,7 @@ pub fn in_place(env: &Env, name: &Name, settings: &[(&str, &str)]) -> Result<()>
 /// # Errors
 /// What is wrong with the source, or that there is not enough room.
 pub(super) fn unpack_all(
-    source: &Source,
+    source: &ArchiveSource,
     most: u64,
     form: Form,
     root: &Root,
@@ -154,7 +155,7 @@ pub(super) fn unpack_all(
 }
 
 /// Names the archive in a fault of its own; a system call that failed names what it was about.
-fn blame(error: Error, source: &Source) -> Error {
+fn blame(error: Error, source: &ArchiveSource) -> Error {
     if errno_of(&error).is_none() { error.context(source.name.clone()) } else { error }
 }
 

@@ -15,7 +15,7 @@ use super::held::NewName;
 use super::identity;
 use super::job::{self, Reporter, Watcher};
 use super::mounted::label;
-use super::source::{Incoming, Source};
+use super::source::{ArchiveSource, Incoming};
 use super::space;
 use super::staging::Staging;
 use crate::archive::reader::{Kind, Member, Reader};
@@ -23,8 +23,9 @@ use crate::archive::unpack::{Rules, Unpacker};
 use crate::config::Config;
 use crate::config::value::Name;
 use crate::fault;
+use crate::paths::Paths;
 use crate::rootfs::root::Root;
-use crate::worker::Env;
+use crate::worker::client::Client;
 
 /// Largest manifest that is read, bytes.
 const LARGEST_MANIFEST: u64 = 64 << 10;
@@ -35,17 +36,23 @@ const BYTES_FOR_AN_INODE: u64 = 16 << 10;
 ///
 /// # Errors
 /// When the file is damaged, cut off, or of another kind; then there is no container.
-pub fn import(env: &Env, source: &Source, name: &Name, watcher: Watcher<'_>) -> Result<()> {
-    let new = NewName::take(env, name, "made")?;
-    space::require(&env.paths.containers(), source.length.unwrap_or(0))?;
-    let staging = Staging::for_new(&env.paths, name)?;
-    job::run(env, watcher, &mut |reporter| {
+pub fn import(
+    paths: &Paths,
+    client: &Client,
+    source: &ArchiveSource,
+    name: &Name,
+    watcher: Watcher<'_>,
+) -> Result<()> {
+    let new = NewName::take(paths, client, name, "made")?;
+    space::require(paths.containers(), source.length.unwrap_or(0))?;
+    let staging = Staging::for_new(paths, name)?;
+    job::run(client, watcher, &mut |reporter| {
         let mut checking = Checking::new(source.stream(None)?);
         let (complete, entries) = read(&mut checking, source.length, &staging, name, reporter)?;
         checking.finish(&complete, entries)?.finish()?;
         Ok(Value::Null)
     })?;
-    new.publish(env, staging)
+    new.publish(paths, client, staging)
 }
 
 /// Reads the archive to its last member.

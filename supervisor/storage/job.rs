@@ -22,7 +22,7 @@ use crate::poll;
 use crate::socket;
 use crate::subprocess::Subprocess;
 use crate::sys::process::{Ended, Fork, clone, exit_immediately, fork, set_parent_death_signal};
-use crate::worker::Env;
+use crate::worker::client::Client;
 
 /// How often progress is told.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -38,7 +38,7 @@ pub enum Unit {
 
 /// What a job tells.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Event {
+pub enum JobEvent {
     /// A step begins.
     Step {
         /// One word: what is done.
@@ -57,7 +57,7 @@ pub enum Event {
 /// What the child says.
 #[derive(Debug, Serialize, Deserialize)]
 enum Message {
-    Event(Event),
+    JobEvent(JobEvent),
     /// It is done, and this came of it.
     Done(Value),
     /// Why it could not be done.
@@ -90,7 +90,7 @@ impl Reporter {
 
     fn begin(&mut self, step: &str, unit: Unit, total: Option<u64>) -> Result<()> {
         self.told = None;
-        self.tell(Event::Step { step: step.to_owned(), unit, total })
+        self.tell(JobEvent::Step { step: step.to_owned(), unit, total })
     }
 
     /// How far the step is. Told now and then; a worker that is gone takes this process along.
@@ -98,7 +98,7 @@ impl Reporter {
         let now = Instant::now();
         if self.told.is_none_or(|told| now.duration_since(told) >= INTERVAL) {
             self.told = Some(now);
-            let _ = self.tell(Event::Progress(done));
+            let _ = self.tell(JobEvent::Progress(done));
         }
     }
 
@@ -107,7 +107,7 @@ impl Reporter {
     /// # Errors
     /// When the worker is gone.
     pub fn finish(&mut self, done: u64) -> Result<()> {
-        self.tell(Event::Progress(done))
+        self.tell(JobEvent::Progress(done))
     }
 
     /// One line of warning.
@@ -115,16 +115,16 @@ impl Reporter {
     /// # Errors
     /// When the worker is gone.
     pub fn warn(&mut self, text: impl Into<String>) -> Result<()> {
-        self.tell(Event::Warning(text.into()))
+        self.tell(JobEvent::Warning(text.into()))
     }
 
-    fn tell(&mut self, event: Event) -> Result<()> {
+    fn tell(&mut self, event: JobEvent) -> Result<()> {
         socket::send(&self.socket, &Message::Event(event), &[])
     }
 }
 
 /// What hears the events of a job, in the worker.
-pub type Watcher<'a> = &'a mut dyn FnMut(&Event);
+pub type Watcher<'a> = &'a mut dyn FnMut(&JobEvent);
 
 /// Does `work` in a process of its own and waits for its end; what it returns is handed on.
 ///
@@ -132,7 +132,7 @@ pub type Watcher<'a> = &'a mut dyn FnMut(&Event);
 /// Why it failed, in its own words; that the client interrupted it; that it was killed. It has ended in any case,
 /// with everything that it had started.
 pub fn run(
-    env: &Env,
+    client: &Client,
     watcher: Watcher<'_>,
     work: &mut dyn FnMut(&mut Reporter) -> Result<Value>,
 ) -> Result<Value> {
@@ -152,7 +152,7 @@ pub fn run(
         }
         Fork::Parent(pid) => {
             drop(theirs);
-            hear(env, watcher, &ours, Subprocess::own(pid))
+            hear(client, watcher, &ours, Subprocess::own(pid))
         }
     }
 }
@@ -182,9 +182,9 @@ fn prepare(reporter: &Reporter) -> Result<()> {
     fault::point("job-prepared")
 }
 
-fn hear(env: &Env, watcher: Watcher<'_>, socket: &OwnedFd, mut child: Subprocess) -> Result<Value> {
+fn hear(client: &Client, watcher: Watcher<'_>, socket: &OwnedFd, mut child: Subprocess) -> Result<Value> {
     loop {
-        env.client.wait_for(socket)?;
+        client.wait_for(socket)?;
         match socket::receive::<Message>(socket)?.map(|received| received.message) {
             Some(Message::Event(event)) => watcher(&event),
             Some(Message::Done(value)) => {

@@ -49,7 +49,7 @@ pub fn seed(env: &Env, name: &Name, wanted: Wanted, watcher: Watcher<'_>) -> Res
     let ledger = env.paths.seed_ledger(name);
     let tree = held.tree()?;
     let staging = Staging::beside(&env.paths.container(name))?;
-    let done = job::run(env, watcher, &mut |reporter| {
+    let done = job::run(&env.client, watcher, &mut |reporter| {
         if let Some(tree) = &tree {
             return work(&tree.root, &ledger, &facts, wanted, reporter);
         }

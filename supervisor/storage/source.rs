@@ -42,7 +42,7 @@ enum Origin {
 
 /// A source that has been opened, in the worker.
 #[derive(Debug)]
-pub struct Source {
+pub struct ArchiveSource {
     origin: Origin,
     /// What it is called in messages.
     pub name: String,
@@ -50,7 +50,7 @@ pub struct Source {
     pub length: Option<u64>,
 }
 
-impl Source {
+impl ArchiveSource {
     /// Opens it.
     ///
     /// # Errors

@@ -10,13 +10,13 @@ use serde_json::Value;
 use super::create::unpack_all;
 use super::fill::{Form, Vessel};
 use super::job::{self, Watcher};
-use super::source::Source;
+use super::source::ArchiveSource;
 use super::space;
 use super::staging::{Staging, rename_to_free, sync_directory};
 use crate::rootfs::files::RESOLV_CONF;
 use crate::rootfs::password;
 use crate::rootfs::root::Root;
-use crate::worker::Env;
+use crate::worker::client::Client;
 
 /// The program that a root file system is expected to have.
 const INIT: &str = "/sbin/init";
@@ -36,7 +36,12 @@ pub struct Target<'a> {
 ///
 /// # Errors
 /// What is wrong with the source; then there is no directory.
-pub fn unpack(env: &Env, source: &Source, target: &Target<'_>, watcher: Watcher<'_>) -> Result<()> {
+pub fn unpack(
+    client: &Client,
+    source: &ArchiveSource,
+    target: &Target<'_>,
+    watcher: Watcher<'_>,
+) -> Result<()> {
     let parent = target.directory.parent().context("it has no parent directory")?;
     space::require(parent, source.length.unwrap_or(0))?;
     let staging = Staging::beside(parent)?;
@@ -44,7 +49,7 @@ pub fn unpack(env: &Env, source: &Source, target: &Target<'_>, watcher: Watcher<
     let vessel = Vessel { form: Form::Directory, staging: staging.path(), name: &name, label: None };
     let room = space::free(parent)?;
     let init = INIT.parse()?;
-    job::run(env, watcher, &mut |reporter| {
+    job::run(client, watcher, &mut |reporter| {
         vessel.fill(reporter, &mut |root, reporter| {
             unpack_all(source, room, Form::Directory, root, &init, reporter)?;
             personalise(root, target)

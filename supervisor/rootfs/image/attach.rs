@@ -73,7 +73,9 @@ fn attach_it(request: &ImageRequest<'_>, events: &mut dyn FnMut(ImageEvent)) -> 
         label::ensure(claim.file(), wanted)?;
     }
     fault::point("checked")?;
-    let number = persist(&mut settle, &mut || mount_once(request, &claim, part, &system, &nodes, events))?;
+    let number = persist(&mut let_devices_be_freed, &mut || {
+        mount_once(request, &claim, part, &system, &nodes, events)
+    })?;
     let (place, kind) = (request.mount_point.to_owned(), system.name());
     let mounted = Mounted { place, part, number, kind, nodes, released: false, claim };
     fault::point("attached")?;
@@ -103,12 +105,12 @@ fn make_place(mount_point: &Path) -> Result<&Path> {
 }
 
 /// Tries several times what fails because the kernel has not finished something else yet.
-fn persist<T>(settle: &mut dyn FnMut(u32), attempt: &mut dyn FnMut() -> Result<T>) -> Result<T> {
+fn persist<T>(before_retry: &mut dyn FnMut(u32), attempt: &mut dyn FnMut() -> Result<T>) -> Result<T> {
     let mut tried = 0;
     loop {
         tried += 1;
         match attempt() {
-            Err(error) if tried < ATTEMPTS && is_passing(&error) => settle(tried),
+            Err(error) if tried < ATTEMPTS && is_passing(&error) => before_retry(tried),
             other => return other,
         }
     }
@@ -120,7 +122,7 @@ fn is_passing(error: &anyhow::Error) -> bool {
 }
 
 /// What was written gets to the medium, and the kernel finishes freeing devices.
-fn settle(tried: u32) {
+fn let_devices_be_freed(tried: u32) {
     sync();
     sleep(Duration::from_millis(200) * tried);
 }

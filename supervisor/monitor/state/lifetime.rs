@@ -1,35 +1,25 @@
 //! The monitor's loop, from the first boot to the end: what happens when PID 1 ends, and what is left of it.
 
-use std::os::fd::AsFd;
-use std::path::Path;
-use std::time::{Duration, Instant};
-
-use anyhow::Result;
-use nix::errno::Errno;
 use nix::poll::PollFlags;
 use nix::sys::signal::Signal;
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::WaitStatus;
 
-use super::last_exit;
-use super::notify::Notify;
-use super::protocol::{Answer, Exit, ExitReason};
-use super::readiness::Sign;
-use super::state::{Monitor, Phase, create_cgroup, writers};
+use anyhow::Result;
+
+use super::{Monitor, Phase, create_cgroup, writers};
 use crate::android::wakelock;
 use crate::child::android;
-use crate::clock::{now, unix_s};
+use crate::clock::unix_s;
 use crate::config::value::WakelockPolicy;
 use crate::config::{Config, RootSource, Seeding};
 use crate::fault;
+use crate::monitor::last_exit;
+use crate::monitor::protocol::{Answer, Exit, ExitReason};
+use crate::monitor::readiness::Sign;
 use crate::plan;
-use crate::poll::PollSet;
-use crate::poll::timeout_until;
-use crate::rootfs::deadline::within;
+use crate::poll::{PollSet, timeout_until};
 use crate::rootfs::guest::Guest;
-use crate::rootfs::root::Root;
 
-/// How long files inside may take to be read.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// A boot that ended sooner than this, in seconds, was no boot.
 const HASTY_S: u64 = 3;
 /// Hasty boots in a row after which a container that keeps rebooting is given up.
@@ -49,13 +39,14 @@ enum Ready {
 impl Monitor {
     /// Stays with the container until it has ended for good; the exit code of the monitor.
     pub(super) fn live(mut self) -> i32 {
+        self.tree.booted();
         self.booted();
         loop {
             // From the last viewer to the first, so that removing one leaves the others where they are.
-            for source in self.wait().into_iter().rev() {
-                match source {
-                    Ready::Listener => self.accept(),
-                    Ready::Notify => self.notified(),
+            for ready in self.wait().into_iter().rev() {
+                match ready {
+                    Ready::Listener => drop(self.clients.accept()),
+                    Ready::Notify => self.readiness.notified(),
                     Ready::Console => self.console_event(),
                     Ready::Viewer(index) => {
                         self.console.serve(index);
@@ -71,13 +62,13 @@ impl Monitor {
                     }
                 }
             }
-            if std::mem::take(&mut self.unannounced) {
+            if self.readiness.take_change() {
                 self.announce();
             }
-            if self.asking.is_some_and(|asking| asking.at <= Instant::now()) {
+            if self.init.is_to_be_asked() {
                 self.ask();
             }
-            if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            if self.init.is_overdue() {
                 self.kill();
             }
         }
@@ -87,7 +78,7 @@ impl Monitor {
     fn booted(&mut self) {
         self.answer_waiting(&Answer::Done);
         self.announce();
-        if self.is_waited_for() {
+        if self.clients.is_waited_for() {
             // Asked for while this boot was under way, which had read its configuration already.
             let _ = self.restart(None);
         }
@@ -95,12 +86,12 @@ impl Monitor {
 
     fn wait(&self) -> Vec<Ready> {
         let mut set = PollSet::default();
-        set.input(Ready::Listener, self.listener.as_fd());
-        if let Some(notify) = &self.notify {
+        set.input(Ready::Listener, self.clients.listener());
+        if let Some(notify) = self.readiness.notify() {
             set.input(Ready::Notify, notify.fd());
         }
-        for client in &self.clients {
-            set.input(Ready::Client(client.id), client.fd());
+        for (id, connection) in self.clients.connections() {
+            set.input(Ready::Client(id), connection);
         }
         for (index, (stream, reads, writes)) in self.console.viewers().enumerate() {
             set.add(Ready::Viewer(index), stream, events(reads, writes));
@@ -110,67 +101,22 @@ impl Monitor {
         }
         // Signals come last and are handled first.
         set.input(Ready::Signals, self.signals.fd());
-        let next = self.deadline.into_iter().chain(self.asking.map(|asking| asking.at)).min();
-        set.sleep(timeout_until(next)).unwrap_or_default()
-    }
-
-    fn notified(&mut self) {
-        if self.notify.as_ref().is_some_and(Notify::is_ready) {
-            self.becomes_ready();
-        }
+        set.sleep(timeout_until(self.init.next_due())).unwrap_or_default()
     }
 
     fn console_event(&mut self) {
         self.console.writable();
-        if self.console.readable() && self.notify.is_none() {
-            self.becomes_ready();
-        }
-    }
-
-    /// Somebody wants to know: looks for the sign that the guest is up. One that does not let us look is not asked again.
-    pub(super) fn look_for_readiness(&mut self) {
-        let (sign, Some(init)) = (self.sign, self.init) else { return };
-        if self.ready || sign == Sign::None || self.phase != Phase::Running {
-            return;
-        }
-        let looked = within(PATIENCE, || {
-            let root = Root::open(Path::new(&format!("/proc/{init}/root/")))?;
-            Ok(vec![u8::from(sign.shows(&root, init).unwrap_or(false))])
-        });
-        match looked {
-            Ok(answer) => {
-                self.ready = answer == [1];
-                self.unannounced |= self.ready;
-            }
-            Err(error) => {
-                log::warn!("{}: whether it is up cannot be seen: {error:#}", self.config.name);
-                self.sign = Sign::None;
-            }
-        }
-    }
-
-    fn becomes_ready(&mut self) {
-        if !std::mem::replace(&mut self.ready, true) {
-            self.announce();
+        if self.console.readable() {
+            self.readiness.prompted();
         }
     }
 
     /// Takes the end of PID 1, if it has ended: boots again, or says how the container ended.
     fn reap(&mut self) -> Option<Exit> {
-        let init = self.init?;
-        let status = match waitpid(init, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => return None,
-            Ok(status) => status,
-            Err(_) => WaitStatus::Exited(init, 1),
-        };
-        self.init = None;
-        self.pid_started = None;
-        self.deadline = None;
-        self.asking = None;
-        self.ready = false;
+        let (status, uptime_s) = self.init.reap()?;
+        self.readiness.reset(None);
         self.console.finish();
         self.silent = None;
-        let uptime_s = self.started_s.take().map_or(0, |started| now().as_secs().saturating_sub(started));
         let stopping = matches!(self.phase, Phase::Stopping { restart: false });
         let asked_for = matches!(self.phase, Phase::Stopping { restart: true });
         let wants_reboot =
@@ -233,7 +179,7 @@ impl Monitor {
         self.keep_image(&mut config);
         self.tree.renew(&config)?;
         let guest = Guest::inspect(self.tree.root(), config.container.init.as_str().as_ref())?;
-        self.sign = Sign::of(&guest);
+        self.readiness.reset(Some(Sign::of(&guest)));
         let plan = plan::build(
             &config,
             &self.host,

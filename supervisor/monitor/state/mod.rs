@@ -1,23 +1,34 @@
 //! A container with everything that its monitor has for it: how that is prepared, and what is told of it.
+//!
+//! Owns the parts and their order. `boot` starts PID 1, `lifetime` is the loop, `control` answers requests.
+
+mod boot;
+mod control;
+mod lifetime;
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
-use std::time::Instant;
 
-use anyhow::{Context, Error, Result};
+use anyhow::{Error, Result};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{Shutdown, shutdown};
 use nix::unistd::Pid;
 use seccompiler::BpfProgram;
 
-use super::clients::Client;
+use super::clients::Clients;
 use super::console::Console;
 use super::early::Early;
+use super::first_process::FirstProcess;
 use super::notify::Notify;
+<<<<<<< HEAD:supervisor/monitor/state.rs
 use super::protocol::{self, Answer, Devices, Exit, Report, State, Status};
 use super::readiness::Sign;
 use super::setup::Origin;
 use super::stopping::Asking;
+=======
+use super::protocol::{self, Answer, Exit, Report, State, Status};
+use super::readiness::{Readiness, Sign};
+>>>>>>> w-eight-edit:supervisor/monitor/state/mod.rs
 use super::tree::Tree;
 use crate::cgroup::{Cgroup, Wanted};
 use crate::child::android;
@@ -25,9 +36,12 @@ use crate::config::{Config, Once, Seeding};
 use crate::fault;
 use crate::host::Host;
 use crate::paths::Paths;
+<<<<<<< HEAD:supervisor/monitor/state.rs
 use crate::peer::PidNamespace;
 use crate::plan::devices::Enforcement;
 use crate::plan::privileges::{self, Filter};
+=======
+>>>>>>> w-eight-edit:supervisor/monitor/state/mod.rs
 use crate::plan::terms::Terms;
 use crate::plan::{self, Plan};
 use crate::rootfs::guest::Guest;
@@ -37,7 +51,7 @@ use crate::socket;
 
 /// Where in its life the container is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
+enum Phase {
     Starting,
     Running,
     /// Asked to end; to boot again afterwards or not.
@@ -50,48 +64,31 @@ pub(super) enum Phase {
 /// A container with its monitor's possessions.
 #[derive(Debug)]
 pub(super) struct Monitor {
-    pub(super) config: Config,
+    config: Config,
     /// What holds beside the file until the end.
-    pub(super) once: Once,
-    pub(super) paths: Paths,
-    pub(super) host: Rc<Host>,
-    pub(super) plan: Plan,
-    pub(super) filters: Vec<BpfProgram>,
+    once: Once,
+    paths: Paths,
+    host: Rc<Host>,
+    plan: Plan,
+    filters: Vec<BpfProgram>,
     /// What keeps the host's file systems from being made read-only from inside. Before the tree: an image with a
     /// file open cannot be unmounted.
-    pub(super) writers: Vec<OwnedFd>,
-    pub(super) tree: Tree,
-    pub(super) proc: OwnedFd,
-    pub(super) cgroup: Cgroup,
-    pub(super) notify: Option<Notify>,
-    pub(super) console: Console,
+    writers: Vec<OwnedFd>,
+    tree: Tree,
+    proc: OwnedFd,
+    cgroup: Cgroup,
+    console: Console,
     /// The other side of files inside that programs wait on ([`crate::mount::op::Operation::Silence`]).
-    pub(super) silent: Option<OwnedFd>,
-    pub(super) signals: Signals,
-    pub(super) listener: OwnedFd,
-    /// Our own: who asks from another one is refused.
-    pub(super) namespace: PidNamespace,
-    pub(super) clients: Vec<Client>,
-    /// The number of the client that connected last.
-    pub(super) last_client: u64,
-    pub(super) init: Option<Pid>,
-    pub(super) pid_started: Option<u64>,
-    /// When PID 1 was started, CLOCK_BOOTTIME seconds.
-    pub(super) started_s: Option<u64>,
-    /// When SIGKILL is due, also once more.
-    pub(super) deadline: Option<Instant>,
-    /// The request to shut down waits for a PID 1 that listens.
-    pub(super) asking: Option<Asking>,
-    pub(super) phase: Phase,
-    pub(super) ready: bool,
-    /// How the guest shows that it is up, when it does not say so.
-    pub(super) sign: Sign,
-    /// Whoever watches has not heard of it yet.
-    pub(super) unannounced: bool,
-    pub(super) boots: u32,
+    silent: Option<OwnedFd>,
+    signals: Signals,
+    clients: Clients,
+    init: FirstProcess,
+    readiness: Readiness,
+    phase: Phase,
+    boots: u32,
     /// Boots in a row that ended at once.
-    pub(super) hasty: u32,
-    pub(super) last_exit: Option<Exit>,
+    hasty: u32,
+    last_exit: Option<Exit>,
 }
 
 /// Why a start has come to nothing that was called off.
@@ -103,18 +100,15 @@ impl Monitor {
         paths: Paths,
         host: Rc<Host>,
         proc: OwnedFd,
-        origin: &Origin,
+        report: &OwnedFd,
         early: &mut Early,
     ) -> Result<Self> {
         fault::point("detached")?;
-        let report = &origin.report;
-        let listener = origin.listener.try_clone().context("dup")?;
-        let namespace = PidNamespace::of("self")?;
         let signals = Signals::listen(&[Signal::SIGCHLD, Signal::SIGTERM])?;
         let mut tell = |told: Report| {
             early.report(report.as_fd(), &told);
-            early.serve(listener.as_fd(), namespace, &config);
-            if early.stop {
+            early.serve(&config);
+            if early.is_stopped() {
                 // Ends what watches the worker's end, as the end of the worker would.
                 let _ = shutdown(report.as_raw_fd(), Shutdown::Read);
             }
@@ -146,23 +140,13 @@ impl Monitor {
             tree,
             proc,
             cgroup,
-            notify,
             console,
             silent: None,
             signals,
-            listener,
-            namespace,
-            clients: std::mem::take(&mut early.clients),
-            last_client: early.last_client,
-            init: None,
-            pid_started: None,
-            started_s: None,
-            deadline: None,
-            asking: None,
+            clients: early.take_clients()?,
+            init: FirstProcess::default(),
+            readiness: Readiness::new(Sign::of(&guest), notify),
             phase: Phase::Starting,
-            ready: false,
-            sign: Sign::of(&guest),
-            unannounced: false,
             boots: 0,
             hasty: 0,
             last_exit: None,
@@ -172,15 +156,17 @@ impl Monitor {
     /// Boots for the first time, unless somebody has asked for the end meanwhile. What fails leaves to `early` whoever
     /// has to be told.
     pub(super) fn first_boot(mut self, report: &OwnedFd, early: &mut Early) -> Result<Self> {
-        let booted = if early.stop { Err(Error::msg(STOPPED)) } else { self.boot(Some(report)) };
-        if booted.is_err() {
-            early.stop |= self.phase == (Phase::Stopping { restart: false });
-            early.clients = std::mem::take(&mut self.clients);
+        let stopped = early.is_stopped();
+        match if stopped { Err(Error::msg(STOPPED)) } else { self.boot(Some(report)) } {
+            Ok(()) => Ok(self),
+            Err(error) => {
+                early.give_back(self.clients, self.phase == (Phase::Stopping { restart: false }));
+                Err(error)
+            }
         }
-        booted.map(|()| self)
     }
 
-    pub(super) fn state(&self) -> State {
+    fn state(&self) -> State {
         match self.phase {
             Phase::Starting => State::Starting,
             Phase::Running if self.cgroup.frozen() => State::Frozen,
@@ -190,17 +176,17 @@ impl Monitor {
         }
     }
 
-    pub(super) fn status(&self) -> Status {
+    fn status(&self) -> Status {
         Status {
             protocol: protocol::PROTOCOL,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             state: self.state(),
-            pid: self.init.map(Pid::as_raw),
-            pid_started: self.pid_started,
+            pid: self.init.pid().map(Pid::as_raw),
+            pid_started: self.init.started(),
             monitor: nix::unistd::getpid().as_raw(),
             init: self.plan.init.clone(),
-            ready: self.ready,
-            started_s: self.started_s,
+            ready: self.readiness.is_ready(),
+            started_s: self.init.started_s(),
             boots: self.boots,
             hostname: self.plan.hostname.clone(),
             cgroup: self.cgroup.directory().map(|path| path.display().to_string()),
@@ -215,7 +201,7 @@ impl Monitor {
         }
     }
 
-    pub(super) fn terms(&self) -> Terms {
+    fn terms(&self) -> Terms {
         Terms {
             environment: plan::terms::environment(&self.config),
             dropped: self.plan.dropped.clone(),
@@ -233,14 +219,14 @@ impl Monitor {
     }
 
     /// Tells everybody who watches.
-    pub(super) fn announce(&mut self) {
+    fn announce(&mut self) {
         let answer = Answer::Status(Box::new(self.status()));
-        self.clients.retain(|client| !client.watching || client.send(&answer, &[]).is_ok());
+        self.clients.announce(&answer);
     }
 }
 
 /// Keeps the file systems writable that the container sees and the host owns.
-pub(super) fn writers(root: &Root, config: &Config) -> Vec<OwnedFd> {
+fn writers(root: &Root, config: &Config) -> Vec<OwnedFd> {
     let bound = config.mounts.bind.iter().filter(|bind| !bind.read_only);
     let directories = bound.filter_map(|bind| Root::open(bind.source.as_path()).ok()?.keep_writable());
     // A volatile container has a file system of its own on top.
@@ -248,8 +234,12 @@ pub(super) fn writers(root: &Root, config: &Config) -> Vec<OwnedFd> {
     own.into_iter().chain(directories).collect()
 }
 
+<<<<<<< HEAD:supervisor/monitor/state.rs
 /// Makes the groups. Where they cannot enforce the device policy, the system call filters of the plan do what they can.
 pub(super) fn create_cgroup(
+=======
+fn create_cgroup(
+>>>>>>> w-eight-edit:supervisor/monitor/state/mod.rs
     config: &Config,
     paths: &Paths,
     host: &Host,

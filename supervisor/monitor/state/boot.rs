@@ -4,17 +4,14 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use anyhow::Error;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 use nix::sys::wait::waitpid;
-use nix::unistd::Pid;
 
-use super::state::{Monitor, Phase, STOPPED};
+use super::{Monitor, Phase, STOPPED};
 use crate::call;
 use crate::child::android;
 use crate::child::init::{self, Prepared};
 use crate::child::wire::{FromChild, Wire};
-use crate::clock::now;
 use crate::config::Seeding;
 use crate::config::value::Uuid;
 use crate::fault;
@@ -22,9 +19,7 @@ use crate::monitor::protocol::Report;
 use crate::mount::op::Operation;
 use crate::plan::mounts::NOTIFY_SOCKET;
 use crate::plan::seed;
-use crate::poll::PollSet;
-use crate::poll::timeout_until;
-use crate::proc_stat;
+use crate::poll::{PollSet, timeout_until};
 use crate::pty::Pty;
 use crate::seed::Facts;
 use crate::socket;
@@ -85,22 +80,15 @@ impl Monitor {
             let _ = waitpid(pid, None);
             return Err(error);
         }
-        self.runs(pid);
+        self.init.runs(pid);
+        self.phase = Phase::Running;
+        self.readiness.reset(None);
+        self.boots += 1;
         Ok(())
     }
 
-    fn runs(&mut self, pid: Pid) {
-        self.init = Some(pid);
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok();
-        self.pid_started = stat.and_then(|stat| proc_stat::start_time(&stat));
-        self.started_s = Some(now().as_secs());
-        self.phase = Phase::Running;
-        self.ready = false;
-        self.boots += 1;
-    }
-
     fn notification(&self) -> Option<Operation> {
-        let socket = self.notify.is_some().then(|| self.paths.notify(&self.config.name))?;
+        let socket = self.readiness.notify().is_some().then(|| self.paths.notify(&self.config.name))?;
         Some(Operation::Bind {
             source: socket.to_string_lossy().into_owned(),
             target: NOTIFY_SOCKET.into(),
@@ -150,16 +138,16 @@ impl Monitor {
             if let Some(report) = report {
                 set.input(Ready::Worker, report.as_fd());
             }
-            set.input(Ready::Listener, self.listener.as_fd());
-            for client in &self.clients {
-                set.input(Ready::Client(client.id), client.fd());
+            set.input(Ready::Listener, self.clients.listener());
+            for (id, connection) in self.clients.connections() {
+                set.input(Ready::Client(id), connection);
             }
             let ready = call!(set.wait(timeout_until(Some(deadline))), "poll")?;
             for ready in ready {
                 match ready {
                     Ready::Child => return Ok(()),
                     Ready::Worker => bail!("interrupted"),
-                    Ready::Listener => self.accept(),
+                    Ready::Listener => drop(self.clients.accept()),
                     Ready::Client(id) => self.hear_client(id),
                 }
             }
