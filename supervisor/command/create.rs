@@ -40,8 +40,12 @@ pub fn create(arguments: &cli::Create, env: &Env, progress: &mut Progress) -> Re
     let name: Name = arguments.name.parse()?;
     let settings = assignments(&arguments.set);
     let made = match arguments.source() {
-        Some(RootOption::Directory(path)) => in_place(env, &name, "rootfs", &directory(env, &path)?, &settings),
-        Some(RootOption::Image(path)) => in_place(env, &name, "image", &image(env, &path, &settings)?, &settings),
+        Some(RootOption::Directory(path)) => {
+            in_place(env, &name, "rootfs", &directory(env, &path)?, &settings)
+        }
+        Some(RootOption::Image(path)) => {
+            in_place(env, &name, "image", &image(env, &path, &settings)?, &settings)
+        }
         Some(RootOption::Archive(source)) => unpacked(env, &name, &source, arguments, &settings, progress),
         None => bail!("no root file system; give --rootfs DIR, --image FILE or --from SRC"),
     };

@@ -272,7 +272,7 @@ impl Attachment<'_> {
                 let (says_begun, groups) = (cloned.in_cgroup, Some(joining));
                 Ok(Running { child, wire: ours, terminal, says_begun, groups })
             }
-            Fork::SessionProcess => {
+            Fork::Child => {
                 drop(ours);
                 let child = SessionProcess { attachment: self, joining, in_cgroup: cloned.in_cgroup, proc };
                 child.run(terminal.as_ref(), &Wire::new(theirs))

@@ -183,7 +183,7 @@ fn switch(paths: &Paths, held: &Held, form: Form, staging: &Staging) -> Result<(
     let (key, other) = form.keys();
     let value = form.own_path();
     Config::edit(
-        paths.container_ini(&held.name),
+        &paths.container_ini(&held.name),
         &held.name,
         &[(other, ""), ("image-partition", ""), (key, &value)],
     )?;

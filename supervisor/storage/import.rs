@@ -44,7 +44,7 @@ pub fn import(
     watcher: Watcher<'_>,
 ) -> Result<()> {
     let new = NewName::take(paths, client, name, "made")?;
-    space::require(paths.containers(), source.length.unwrap_or(0))?;
+    space::require(&paths.containers(), source.length.unwrap_or(0))?;
     let staging = Staging::for_new(paths, name)?;
     job::run(client, watcher, &mut |reporter| {
         let mut checking = Checking::new(source.stream(None)?);

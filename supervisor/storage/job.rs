@@ -57,7 +57,7 @@ pub enum JobEvent {
 /// What the child says.
 #[derive(Debug, Serialize, Deserialize)]
 enum Message {
-    JobEvent(JobEvent),
+    Event(JobEvent),
     /// It is done, and this came of it.
     Done(Value),
     /// Why it could not be done.

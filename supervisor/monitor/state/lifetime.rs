@@ -38,7 +38,7 @@ enum Ready {
 
 impl Monitor {
     /// Stays with the container until it has ended for good; the exit code of the monitor.
-    pub(super) fn live(mut self) -> i32 {
+    pub(in crate::monitor) fn live(mut self) -> i32 {
         self.tree.booted();
         self.booted();
         loop {

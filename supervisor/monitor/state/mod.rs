@@ -20,15 +20,8 @@ use super::console::Console;
 use super::early::Early;
 use super::first_process::FirstProcess;
 use super::notify::Notify;
-<<<<<<< HEAD:supervisor/monitor/state.rs
 use super::protocol::{self, Answer, Devices, Exit, Report, State, Status};
-use super::readiness::Sign;
-use super::setup::Origin;
-use super::stopping::Asking;
-=======
-use super::protocol::{self, Answer, Exit, Report, State, Status};
 use super::readiness::{Readiness, Sign};
->>>>>>> w-eight-edit:supervisor/monitor/state/mod.rs
 use super::tree::Tree;
 use crate::cgroup::{Cgroup, Wanted};
 use crate::child::android;
@@ -36,12 +29,8 @@ use crate::config::{Config, Once, Seeding};
 use crate::fault;
 use crate::host::Host;
 use crate::paths::Paths;
-<<<<<<< HEAD:supervisor/monitor/state.rs
-use crate::peer::PidNamespace;
 use crate::plan::devices::Enforcement;
 use crate::plan::privileges::{self, Filter};
-=======
->>>>>>> w-eight-edit:supervisor/monitor/state/mod.rs
 use crate::plan::terms::Terms;
 use crate::plan::{self, Plan};
 use crate::rootfs::guest::Guest;
@@ -234,12 +223,8 @@ fn writers(root: &Root, config: &Config) -> Vec<OwnedFd> {
     own.into_iter().chain(directories).collect()
 }
 
-<<<<<<< HEAD:supervisor/monitor/state.rs
 /// Makes the groups. Where they cannot enforce the device policy, the system call filters of the plan do what they can.
-pub(super) fn create_cgroup(
-=======
 fn create_cgroup(
->>>>>>> w-eight-edit:supervisor/monitor/state/mod.rs
     config: &Config,
     paths: &Paths,
     host: &Host,
