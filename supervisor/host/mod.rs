@@ -1,7 +1,8 @@
 //! What this machine is: facts, probed once by the supervisor and inherited by the processes it forks.
 //!
-//! No decisions are made here. A namespace counts as there when the kernel really makes one; the answer does not
-//! depend on version numbers or on a readable kernel configuration.
+//! Owns the probes. Makes no decisions, and changes nothing but mounts in its own namespace. A namespace counts as there
+//! when the kernel really makes one; the answer does not depend on version numbers or on a readable kernel
+//! configuration.
 
 pub mod cgroup;
 pub mod kernel;
