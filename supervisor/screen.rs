@@ -9,6 +9,8 @@ use std::fmt::Write;
 
 /// Most bytes between `ESC [` and the `m` of a colour.
 const LONGEST_COLOUR: usize = 64;
+/// Most bytes of colours that are remembered.
+const MOST_COLOURS: usize = 1024;
 const ESCAPE: u8 = 0x1b;
 const RESET: &[u8] = b"\x1b[0m";
 
@@ -54,7 +56,10 @@ pub struct Filter {
     returned: bool,
     /// The line has text.
     begun: bool,
-    coloured: bool,
+    /// The control sequences that set the current colours; empty for the default colours.
+    colours: Vec<u8>,
+    /// The colours were reset by [`Filter::rest`].
+    rests: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +79,9 @@ enum State {
 impl Filter {
     /// Takes the next bytes and appends what may be shown.
     pub fn push(&mut self, input: &[u8], output: &mut Vec<u8>) {
+        if std::mem::take(&mut self.rests) {
+            output.extend_from_slice(&self.colours);
+        }
         for byte in input {
             self.take(*byte, output);
         }
@@ -84,10 +92,16 @@ impl Filter {
         if self.state == State::Text && !self.pending.is_empty() {
             self.show(char::REPLACEMENT_CHARACTER, output);
         }
-        if self.coloured {
-            output.extend_from_slice(RESET);
-        }
+        self.rest(output);
         *self = Self::default();
+    }
+
+    /// Resets the colours before a wait, in which the process may be killed. They are set again with the next bytes.
+    pub fn rest(&mut self, output: &mut Vec<u8>) {
+        if !self.colours.is_empty() && !self.rests {
+            output.extend_from_slice(RESET);
+            self.rests = true;
+        }
     }
 
     fn take(&mut self, byte: u8, output: &mut Vec<u8>) {
@@ -129,10 +143,17 @@ impl Filter {
 
     fn colour(&mut self, output: &mut Vec<u8>) {
         self.flush_return(output);
-        output.extend_from_slice(b"\x1b[");
-        output.extend_from_slice(&self.pending);
-        output.push(b'm');
-        self.coloured = !self.pending.iter().all(|byte| *byte == b'0');
+        let sequence = [b"\x1b[", &*self.pending, b"m"].concat();
+        output.extend_from_slice(&sequence);
+        if self.pending.iter().all(|byte| *byte == b'0') {
+            self.colours.clear();
+        } else {
+            // Most programs set a few colours and then reset them. If they never do, the oldest are dropped.
+            if self.colours.len() + sequence.len() > MOST_COLOURS {
+                self.colours.clear();
+            }
+            self.colours.extend_from_slice(&sequence);
+        }
         self.enter(State::Text);
     }
 

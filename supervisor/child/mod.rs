@@ -6,7 +6,7 @@
 
 pub mod android;
 pub mod init;
-mod name_servers;
+pub mod name_servers;
 pub mod program;
 mod refusal;
 pub mod user;

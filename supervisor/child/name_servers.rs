@@ -1,25 +1,33 @@
 //! The name servers of a container: /etc/resolv.conf, or what systemd-resolved takes in its place. resolv.conf(5),
 //! resolved.conf(5).
 //!
-//! Found out at each boot. Nothing is written into the tree: the file is in /run and covers the tree's own, if that has
+//! Found out at each boot, and again when the machine's change. Nothing is written into the tree: the file is in /run and covers the tree's own, if that has
 //! no servers or is told to give way.
 
+use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
+
+use anyhow::Result;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::android::property;
 use crate::config::Config;
 use crate::config::value::{NameServers, NetworkMode};
 use crate::durable;
 use crate::host::Host;
+use crate::host::resolv_conf;
 use crate::mount::op::Operation;
-use crate::rootfs::files::{RESOLV_CONF, RESOLVED_ENABLED, RESOLVED_WANTED};
+use crate::rootfs::files::{GuestFile, RESOLV_CONF, RESOLVED_ENABLED, RESOLVED_SERVERS, RESOLVED_WANTED};
 use crate::rootfs::root::Root;
 
 /// Answers when the machine's network names no server.
 const FALLBACK: [&str; 2] = ["1.1.1.1", "8.8.8.8"];
 /// Bytes of the host's file that are read.
 const LIMIT: u64 = 64 << 10;
+/// How a line with a server begins.
+const SERVER: &str = "nameserver ";
 /// More servers than this, resolvers do not ask.
 const MOST: usize = 3;
 
@@ -32,6 +40,91 @@ pub(super) fn operations(config: &Config, host: &Host, root: &Root) -> Vec<Opera
     steps(&config.network.dns, root, host.android, &own)
 }
 
+/// What follows the machine while a container runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Following {
+    /// The file inside.
+    file: GuestFile,
+    /// What was written into it last.
+    pub written: String,
+    /// systemd-resolved reads it, when it begins.
+    pub for_resolved: bool,
+}
+
+/// What of the steps of a boot follows the machine; none where the servers are fixed.
+#[must_use]
+pub fn following(config: &Config, steps: &[Operation]) -> Option<Following> {
+    if config.network.mode == NetworkMode::None || config.network.dns != NameServers::Auto {
+        return None;
+    }
+    steps.iter().find_map(|step| match step {
+        Operation::File { target, content } if target == RESOLVED_SERVERS.as_str() => {
+            Some(Following { file: RESOLVED_SERVERS, written: content.clone(), for_resolved: true })
+        }
+        // Wherever that is, the usual name leads there.
+        Operation::File { content, .. } if content.starts_with(SERVER) => {
+            Some(Following { file: RESOLV_CONF, written: content.clone(), for_resolved: false })
+        }
+        _ => None,
+    })
+}
+
+/// Writes the machine's servers of now into a running container; what was written. A file that somebody inside has
+/// changed stays as it is, and so does one while the machine names no server.
+///
+/// # Errors
+/// When the file cannot be read or written.
+pub fn renew(following: &Following, root: &Root, android: bool) -> Result<Option<String>> {
+    let servers = if android { property::name_servers() } else { of_host() };
+    let new = match following.for_resolved {
+        true => for_resolved(&shown(&servers)),
+        false => Some(lines(&shown(&servers))),
+    };
+    let Some(new) = new.filter(|new| !servers.is_empty() && *new != following.written) else {
+        return Ok(None);
+    };
+    if root.read(following.file, LIMIT)? != following.written.as_bytes() {
+        return Ok(None);
+    }
+    root.overwrite(following.file, new.as_bytes())?;
+    Ok(Some(new))
+}
+
+impl Following {
+    /// Ends systemd-resolved in the PID namespace of `init`: its unit begins it again (systemd-resolved.service(8),
+    /// `Restart=always`), and it reads what is new. Versions before 255 cannot be told to.
+    pub fn restart_resolved(&self, init: Pid) {
+        const NAME: &str = "systemd-resolve";
+        let namespace = |process: &Path| fs::read_link(process.join("ns/pid")).ok();
+        let own = namespace(Path::new(&format!("/proc/{init}")));
+        let processes = fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
+        for process in processes.map(|entry| entry.path()) {
+            let Some(pid) = process.file_name().and_then(|name| name.to_str()?.parse().ok()) else {
+                continue;
+            };
+            let is_named = || fs::read_to_string(process.join("comm")).is_ok_and(|name| name.trim() == NAME);
+            let is_unit = || {
+                let groups = fs::read_to_string(process.join("cgroup"));
+                groups.is_ok_and(|groups| groups.contains("/systemd-resolved.service"))
+            };
+            if is_named() && own.is_some() && namespace(&process) == own && is_unit() {
+                // It may have ended meanwhile.
+                let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+            }
+        }
+    }
+}
+
+fn lines(servers: &[String]) -> String {
+    servers.iter().map(|server| format!("{SERVER}{server}\n")).collect()
+}
+
+/// What systemd-resolved takes; its own stub is no server for it.
+fn for_resolved(servers: &[String]) -> Option<String> {
+    let asked: Vec<&str> = servers.iter().filter(|server| !is_stub(server)).map(String::as_str).collect();
+    (!asked.is_empty()).then(|| format!("[Resolve]\nDNS={}\n", asked.join(" ")))
+}
+
 /// `own` finds the servers of the machine's network.
 fn steps(wanted: &NameServers, root: &Root, android: bool, own: &dyn Fn() -> Vec<IpAddr>) -> Vec<Operation> {
     let servers = match wanted {
@@ -41,17 +134,12 @@ fn steps(wanted: &NameServers, root: &Root, android: bool, own: &dyn Fn() -> Vec
         NameServers::Auto if !android && has_servers(root) => return Vec::new(),
         NameServers::Auto => shown(&own()),
     };
-    let lines: String = servers.iter().map(|server| format!("nameserver {server}\n")).collect();
+    let lines = lines(&servers);
     match root.read_link(RESOLV_CONF.path()).map(|link| absolute(&link)) {
         Some(path) if path.starts_with("/run/systemd/resolve") && resolved_runs(root) => {
-            // It writes that file itself, and takes its servers from here. Its own stub is no server for it.
-            let asked: Vec<_> =
-                servers.iter().filter(|server| !is_stub(server)).map(String::as_str).collect();
-            if asked.is_empty() {
-                return Vec::new();
-            }
-            let text = format!("[Resolve]\nDNS={}\n", asked.join(" "));
-            vec![file("/run/systemd/resolved.conf.d/50-droidspaces.conf", text)]
+            // It writes that file itself, and takes its servers from here.
+            let text = for_resolved(&servers);
+            text.map(|text| file(RESOLVED_SERVERS.as_str(), text)).into_iter().collect()
         }
         // The image has it in /run, where nothing is yet.
         Some(path) if path.starts_with("/run/") => vec![file(&path, lines)],
@@ -72,7 +160,7 @@ fn shown(servers: &[IpAddr]) -> Vec<String> {
 
 /// The host's own servers. The address of its stub is as good inside, where the host's network is.
 fn of_host() -> Vec<IpAddr> {
-    let text = durable::read(RESOLV_CONF.path(), LIMIT).unwrap_or_default();
+    let text = durable::read(Path::new(resolv_conf::PATH), LIMIT).unwrap_or_default();
     servers_in(&String::from_utf8_lossy(&text))
 }
 
@@ -117,7 +205,6 @@ fn file(target: &str, content: String) -> Operation {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::os::unix::fs::symlink;
 
     use super::*;
@@ -173,6 +260,24 @@ mod tests {
         let drop_in = "none /run/systemd/resolved.conf.d/50-droidspaces.conf file size=";
         assert_eq!(shown("9.9.9.9,::1", false), format!("{drop_in}26"));
         assert_eq!(shown("auto", false), format!("{drop_in}23"), "its own stub is no server");
+    }
+
+    #[test]
+    fn what_was_written_follows_and_nothing_else() {
+        let config = |dns: &str| {
+            let text = format!("[container]\nrootfs=/r\n[network]\ndns={dns}\n");
+            Config::parse(text.as_bytes(), Path::new("f"), &"web".parse().unwrap()).unwrap()
+        };
+        let lines =
+            [file("/run/x/y", "nameserver 10.0.0.1\n".into()), file("/run/host/timezone", "UTC\n".into())];
+        let found = following(&config("auto"), &lines).unwrap();
+        assert_eq!((found.file, found.for_resolved), (RESOLV_CONF, false));
+        assert_eq!(following(&config("9.9.9.9"), &lines), None);
+        assert_eq!(following(&config("auto"), &lines[1..]), None);
+        let drop_in = [file(RESOLVED_SERVERS.as_str(), for_resolved(&["10.0.0.1".into()]).unwrap())];
+        let found = following(&config("auto"), &drop_in).unwrap();
+        assert_eq!((found.file, found.for_resolved), (RESOLVED_SERVERS, true));
+        assert_eq!(for_resolved(&["127.0.0.53".into()]), None);
     }
 
     #[test]

@@ -81,6 +81,18 @@ pub struct Import {
     /// the new container's name
     #[argh(positional, arg_name = "NEW_NAME")]
     pub name: String,
+    /// root's password inside, and the user's
+    #[argh(option, arg_name = "PASSWORD")]
+    pub password: Option<String>,
+    /// read the password from this file, or from stdin if it is '-'
+    #[argh(option, arg_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+    /// let this key in over SSH, or those in this file; may be repeated
+    #[argh(option, arg_name = "KEY|FILE")]
+    pub ssh_key: Vec<String>,
+    /// make an ordinary user who may become root with sudo or doas
+    #[argh(option, arg_name = "NAME")]
+    pub user: Option<String>,
     /// print progress as JSON, one event per line
     #[argh(switch)]
     pub json: bool,
@@ -186,9 +198,18 @@ pub struct Pull {
     /// unpack the system into ./DISTRIBUTION_RELEASE
     #[argh(switch)]
     pub unpack: bool,
-    /// with -o or --unpack: set this password for root
+    /// with -o or --unpack: root's password inside, and the user's
     #[argh(option, arg_name = "PASSWORD")]
     pub password: Option<String>,
+    /// with -o or --unpack: read the password from this file, or from stdin if it is '-'
+    #[argh(option, arg_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+    /// with -o or --unpack: let this key in over SSH, or those in this file; may be repeated
+    #[argh(option, arg_name = "KEY|FILE")]
+    pub ssh_key: Vec<String>,
+    /// with -o or --unpack: make an ordinary user who may become root with sudo or doas
+    #[argh(option, arg_name = "NAME")]
+    pub user: Option<String>,
     /// with -o or --unpack: write this name server to /etc/resolv.conf
     #[argh(option, arg_name = "ADDRESS")]
     pub dns: Option<IpAddr>,

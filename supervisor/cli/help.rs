@@ -232,7 +232,8 @@ mod tests {
             (
                 "create",
                 "ds create NEW_NAME (--rootfs DIR | --image FILE | --from SRC) [--sha256 DIGITS] [--arch ARCH] \
-                 [--size SIZE] [--set KEY=VALUE]... [--json]",
+                 [--size SIZE] [--set KEY=VALUE]... [--password PASSWORD] [--password-file FILE] \
+                 [--ssh-key KEY|FILE]... [--user NAME] [--json]",
             ),
         ];
         for (name, expected) in lines {

@@ -3,9 +3,10 @@
 //! Owns which options exclude or need each other, and the messages about it. The type of an argument checks the
 //! argument alone; `table` has the number of operands. It never looks at configuration keys.
 
-use super::{Command, Create, Form, Pull, Start, SupervisorAction, normalise::shown, table};
-use crate::config::value::Name;
+use super::{Command, Create, Form, Import, Pull, Start, SupervisorAction, normalise::shown, table};
+use crate::config::value::{AccountName, Name};
 use crate::nearest::nearest;
+use std::path::Path;
 
 /// Checks a command that argh has parsed.
 ///
@@ -28,6 +29,7 @@ pub fn check(command: &Command) -> Result<(), String> {
             let to_stdout = export.output.as_ref().is_some_and(|file| file.as_os_str() == "-");
             exclusive(&[("--json", export.json), ("--output -", to_stdout)])
         }
+        Command::Import(import) => check_import(import),
         Command::Pull(pull) => check_pull(pull),
         Command::Supervisor(supervisor)
             if supervisor.json && supervisor.action != SupervisorAction::Status =>
@@ -74,12 +76,45 @@ fn names(command: &Command) -> Vec<&str> {
 fn check_pull(pull: &Pull) -> Result<(), String> {
     exclusive(&[("--output", pull.output.is_some()), ("--unpack", pull.unpack)])?;
     let unpacks = pull.output.is_some() || pull.unpack;
-    for (option, given) in [("--password", pull.password.is_some()), ("--dns", pull.dns.is_some())] {
-        if given && !unpacks {
-            return Err(format!("{option} is only valid with --output or --unpack"));
-        }
+    let for_a_tree = [
+        ("--password", pull.password.is_some()),
+        ("--password-file", pull.password_file.is_some()),
+        ("--ssh-key", !pull.ssh_key.is_empty()),
+        ("--user", pull.user.is_some()),
+        ("--dns", pull.dns.is_some()),
+    ];
+    if let Some((option, _)) = for_a_tree.iter().find(|(_, given)| *given && !unpacks) {
+        return Err(format!("{option} is only valid with --output or --unpack"));
     }
-    Ok(())
+    let Pull { password, password_file, user, .. } = pull;
+    check_login(password.as_deref(), password_file.as_deref(), user.as_deref(), false)
+}
+
+fn check_import(import: &Import) -> Result<(), String> {
+    let Import { file, password, password_file, user, .. } = import;
+    let from_input = file.as_os_str() == "-";
+    check_login(password.as_deref(), password_file.as_deref(), user.as_deref(), from_input)
+}
+
+/// What is said of who may log in; `from_input` when standard input is an archive.
+fn check_login(
+    password: Option<&str>,
+    file: Option<&Path>,
+    user: Option<&str>,
+    from_input: bool,
+) -> Result<(), String> {
+    exclusive(&[("--password", password.is_some()), ("--password-file", file.is_some())])?;
+    if from_input && file.is_some_and(|file| file.as_os_str() == "-") {
+        return Err("the archive is read from stdin; --password-file must be a file".to_owned());
+    }
+    match user {
+        Some("root") => Err("--user: root exists in every system; name an ordinary user".to_owned()),
+        Some(user) if user.contains(['$', '.']) => {
+            Err(format!("--user: {} is not a name for a user; use letters, digits, '_' and '-'", shown(user)))
+        }
+        Some(user) => user.parse::<AccountName>().map(drop).map_err(|fault| format!("--user: {fault}")),
+        None => Ok(()),
+    }
 }
 
 /// Refuses an unknown verb and suggests the nearest one.
@@ -146,6 +181,9 @@ fn check_sources(rootfs: bool, image: bool, from: bool, size: bool) -> Result<()
 fn check_create(create: &Create) -> Result<(), String> {
     let Create { rootfs, image, from, size, .. } = create;
     check_sources(rootfs.is_some(), image.is_some(), from.is_some(), size.is_some())?;
+    let Create { password, password_file, user, .. } = create;
+    let from_input = from.as_deref() == Some("-");
+    check_login(password.as_deref(), password_file.as_deref(), user.as_deref(), from_input)?;
     match create.source() {
         Some(_) => Ok(()),
         None => Err("no root file system; give --rootfs DIR, --image FILE or --from SRC".to_owned()),

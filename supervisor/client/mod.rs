@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, raise};
-use nix::unistd::geteuid;
+use nix::unistd::{Pid, geteuid};
 
 use self::silence::{Silence, Verdict, wait_for_supervisor};
 use crate::call;
@@ -124,6 +124,7 @@ fn converse(connection: &OwnedFd, argv: &[String]) -> Result<Option<u8>> {
             .and_then(|path| path.into_os_string().into_string().ok())
             .unwrap_or_default(),
         environment: ENVIRONMENT.iter().copied().filter_map(set).collect::<BTreeMap<_, _>>(),
+        watches: true,
     };
     wait_for_supervisor(connection)?;
     // A supervisor that refuses the request may already have closed the connection; its reason can still be read.
@@ -206,6 +207,7 @@ impl Conversation<'_> {
                 // that it had sent can be read afterwards.
                 let unread = next_length(self.connection.as_fd()) == Err(Errno::ECONNRESET);
                 match socket::receive::<FromWorker>(self.connection)?.map(|received| received.message) {
+                    Some(FromWorker::Serving(worker)) => self.silence.served_by(Pid::from_raw(worker)),
                     Some(FromWorker::RawMode(on)) => {
                         terminal.raw_mode(on)?;
                         if on {

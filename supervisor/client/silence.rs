@@ -1,8 +1,10 @@
 //! Timeouts for a worker or supervisor that does not read.
 //!
 //! Owns the client's timeouts. An unread request means that the supervisor is stopped or frozen; an unread signal means
-//! that the worker is. There is no timeout for a running command without output. unix(7).
+//! that the worker is. There is no timeout for a running command without output, unless its worker is stopped. unix(7),
+//! proc_pid_stat(5).
 
+use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -20,13 +22,31 @@ const UNREAD: Duration = Duration::from_secs(10);
 /// The timeout for an unread signal that would end any other program.
 const UNHEARD: Duration = Duration::from_secs(2);
 
-/// The unread messages.
+/// When the client checks for the first time whether its worker is stopped. The intervals double up to the longest,
+/// because a session may last for days.
+const FIRST_CHECK: Duration = Duration::from_secs(8);
+const LONGEST_INTERVAL: Duration = Duration::from_secs(60);
+/// How long a worker may be stopped.
+const STOPPED: Duration = Duration::from_secs(5);
+
+/// The unread messages, and the worker.
 #[derive(Debug)]
 pub(super) struct Silence {
     /// The deadline for the request; `None` once it has been read.
     request: Option<Instant>,
     /// The deadline for the first signal; `None` before a signal, and once it has been read.
     signal: Option<Instant>,
+    worker: Option<Watch>,
+}
+
+/// The worker, and when the next check is due.
+#[derive(Debug)]
+struct Watch {
+    worker: Pid,
+    next: Instant,
+    interval: Duration,
+    /// It was stopped at the last check.
+    stopped: bool,
 }
 
 /// The decision.
@@ -41,7 +61,14 @@ pub(super) enum Verdict {
 impl Silence {
     /// The request has just been sent.
     pub(super) fn new() -> Self {
-        Self { request: Some(Instant::now() + UNREAD), signal: None }
+        Self { request: Some(Instant::now() + UNREAD), signal: None, worker: None }
+    }
+
+    /// The worker with this number has read the request.
+    pub(super) fn served_by(&mut self, worker: Pid) {
+        self.request = None;
+        self.worker =
+            Some(Watch { worker, next: Instant::now() + FIRST_CHECK, interval: FIRST_CHECK, stopped: false });
     }
 
     /// A signal has just been forwarded.
@@ -51,16 +78,20 @@ impl Silence {
 
     /// The timeout for poll(2).
     pub(super) fn timeout(&self) -> PollTimeout {
-        let soonest = [self.request, self.signal].into_iter().flatten().min();
+        let check = self.worker.as_ref().map(|watch| watch.next);
+        let soonest = [self.request, self.signal, check].into_iter().flatten().min();
         timeout_until(soonest)
     }
 
-    /// Checks whether the messages have been read, if the check is due.
+    /// Checks whether the messages have been read and whether the worker is stopped, if a check is due.
     ///
     /// # Errors
-    /// If the supervisor does not answer.
+    /// If the supervisor or the worker does not answer.
     pub(super) fn judge(&mut self, connection: &OwnedFd) -> Result<Verdict> {
         let now = Instant::now();
+        if let Some(watch) = self.worker.as_mut().filter(|watch| watch.next <= now) {
+            watch.check(now)?;
+        }
         let is_due = |until: Option<Instant>| until.is_some_and(|until| until <= now);
         if !is_due(self.request) && !is_due(self.signal) {
             return Ok(Verdict::Wait);
@@ -81,7 +112,21 @@ impl Silence {
     }
 }
 
-/// Waits for a stopped supervisor. Must be called before anything is sent: an unread request keeps the client's
+impl Watch {
+    fn check(&mut self, now: Instant) -> Result<()> {
+        let is_stopped = is_stopped(self.worker);
+        if is_stopped && self.stopped {
+            let pid = self.worker;
+            bail!("its worker (pid {pid}) is stopped; continue it with 'kill -CONT {pid}' and try again");
+        }
+        self.stopped = is_stopped;
+        self.interval = if is_stopped { STOPPED } else { (self.interval * 2).min(LONGEST_INTERVAL) };
+        self.next = now + self.interval;
+        Ok(())
+    }
+}
+
+/// Waits for a stopped or frozen supervisor. Must be called before anything is sent: an unread request keeps the client's
 /// standard streams open, so that readers of the client's output would block.
 ///
 /// # Errors
@@ -89,13 +134,30 @@ impl Silence {
 pub(super) fn wait_for_supervisor(connection: &OwnedFd) -> Result<()> {
     let supervisor = supervisor(connection);
     let deadline = Instant::now() + UNREAD;
-    while is_stopped(supervisor) {
+    // A process that waits for a disk has the same state as a frozen one.
+    let mut wait = Duration::from_millis(1);
+    while stands_still(supervisor) {
         if Instant::now() >= deadline {
             bail!(silent(supervisor));
         }
-        sleep(Duration::from_millis(50));
+        sleep(wait);
+        wait = (wait * 2).min(Duration::from_millis(50));
     }
     Ok(())
+}
+
+/// Whether a process is stopped, is frozen, or waits for a disk: the freezer of control groups version 1 has the same state
+/// as the last. A process that version 2 has frozen sleeps in the delivery of signals, proc_pid_wchan(5). If the kernel
+/// does not show where it sleeps, it is assumed to run.
+fn stands_still(pid: Pid) -> bool {
+    let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let stat = read("stat");
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    match state {
+        Some('T' | 't' | 'D') => true,
+        Some('S') => ["get_signal", "do_freezer_trap", "do_signal_stop"].contains(&read("wchan").trim()),
+        _ => false,
+    }
 }
 
 /// The process that listens at the other end of a connection.
@@ -120,13 +182,39 @@ mod tests {
         let (ours, theirs) = socket::pair().unwrap();
         let due = || Some(Instant::now());
         socket::send(&ours, &"request", &[]).unwrap();
-        let text = Silence { request: due(), signal: None }.judge(&ours).unwrap_err().to_string();
+        let text =
+            Silence { request: due(), signal: None, worker: None }.judge(&ours).unwrap_err().to_string();
         assert!(text.contains("the supervisor (pid "), "{text}");
-        let mut signalled = Silence { request: due(), signal: due() };
+        let mut signalled = Silence { request: due(), signal: due(), worker: None };
         assert_eq!(signalled.judge(&ours).unwrap(), Verdict::EndAsSignalled);
         assert_eq!(Silence::new().judge(&ours).unwrap(), Verdict::Wait, "it is not due");
         socket::receive::<String>(&theirs).unwrap().unwrap();
         assert_eq!(signalled.judge(&ours).unwrap(), Verdict::Wait);
         assert_eq!(signalled.timeout(), PollTimeout::NONE);
+    }
+
+    #[test]
+    fn a_worker_that_stays_stopped_is_told_and_one_that_runs_is_waited_for() {
+        let (ours, _theirs) = socket::pair().unwrap();
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let worker = Pid::from_raw(child.id().try_into().unwrap());
+        let mut silence = Silence::new();
+        silence.served_by(worker);
+        let look = |silence: &mut Silence| {
+            silence.worker.as_mut().unwrap().next = Instant::now();
+            silence.judge(&ours)
+        };
+        assert_eq!(look(&mut silence).unwrap(), Verdict::Wait);
+        assert!(!stands_still(worker) || !is_stopped(worker));
+        nix::sys::signal::kill(worker, nix::sys::signal::Signal::SIGSTOP).unwrap();
+        while !is_stopped(worker) {
+            sleep(Duration::from_millis(1));
+        }
+        assert!(stands_still(worker));
+        assert_eq!(look(&mut silence).unwrap(), Verdict::Wait, "it may go on");
+        let text = look(&mut silence).unwrap_err().to_string();
+        assert!(text.contains(&format!("its worker (pid {worker})")), "{text}");
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 }

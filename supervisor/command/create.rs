@@ -7,14 +7,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
-use super::import::place;
+use super::login::login;
 use super::progress::Progress;
 use super::pull::{unverified, wanted};
-use super::{assignments, forget};
-use crate::cli::{self, RootOption};
+use super::{assignments, forget, place};
+use crate::cli::{self, Create, RootOption};
 use crate::config::value::Name;
 use crate::exit::ExitCode;
 use crate::rootfs::image::inspect;
+use crate::rootfs::login::Login;
 use crate::rootfs::superblock::FileSystem;
 use crate::storage;
 use crate::storage::create::Creation;
@@ -39,14 +40,17 @@ pub fn run(arguments: &cli::Create, env: &Env) -> Result<ExitCode> {
 pub fn create(arguments: &cli::Create, env: &Env, progress: &mut Progress) -> Result<Name> {
     let name: Name = arguments.name.parse()?;
     let settings = assignments(&arguments.set);
+    let Create { password, password_file, ssh_key, user, .. } = arguments;
+    let login = login(env, password.as_deref(), password_file.as_deref(), ssh_key, user.as_deref())?;
+    let mut in_place = |key: &str, root: &str| {
+        in_place(env, &name, &[&[(key, root)], &settings[..]].concat(), &login, progress)
+    };
     let made = match arguments.source() {
-        Some(RootOption::Directory(path)) => {
-            in_place(env, &name, "rootfs", &directory(env, &path)?, &settings)
+        Some(RootOption::Directory(path)) => in_place("rootfs", &directory(env, &path)?),
+        Some(RootOption::Image(path)) => in_place("image", &image(env, &path, &settings)?),
+        Some(RootOption::Archive(source)) => {
+            unpacked(env, &name, &source, arguments, (&settings, &login), progress)
         }
-        Some(RootOption::Image(path)) => {
-            in_place(env, &name, "image", &image(env, &path, &settings)?, &settings)
-        }
-        Some(RootOption::Archive(source)) => unpacked(env, &name, &source, arguments, &settings, progress),
         None => bail!("no root file system; give --rootfs DIR, --image FILE or --from SRC"),
     };
     forget(env, &name);
@@ -59,12 +63,13 @@ fn unpacked(
     name: &Name,
     from: &str,
     arguments: &cli::Create,
-    settings: &[(&str, &str)],
+    (settings, login): (&[(&str, &str)], &Login),
     progress: &mut Progress,
 ) -> Result<()> {
     let source = source(env, from, arguments, progress)?;
-    let creation = Creation { name, source: &source, size: arguments.size, settings };
-    storage::create::create(&env.paths, &env.client, &creation, &mut |event| progress.show(event))
+    let creation =
+        Creation { name, source: &source, size: arguments.size, settings, login, packed_only: false };
+    storage::create::create(env, &creation, &mut |event| progress.show(event))
 }
 
 /// The file of this name if it exists, otherwise a download.
@@ -89,8 +94,17 @@ fn source(env: &Env, from: &str, arguments: &cli::Create, progress: &mut Progres
     Ok(ArchiveSource::of_server(Remote::find(env, wanted, &mut |event| progress.show(event))?))
 }
 
-fn in_place(env: &Env, name: &Name, key: &str, root: &str, settings: &[(&str, &str)]) -> Result<()> {
-    storage::create::in_place(&env.paths, &env.client, name, &[&[(key, root)], settings].concat())
+fn in_place(
+    env: &Env,
+    name: &Name,
+    settings: &[(&str, &str)],
+    login: &Login,
+    progress: &mut Progress,
+) -> Result<()> {
+    if login.is_empty() {
+        return storage::create::in_place(env, name, settings);
+    }
+    storage::create::in_place_with(env, name, settings, login, &mut |event| progress.show(event))
 }
 
 /// The directory as an absolute path without links, which does not depend on the working directory.

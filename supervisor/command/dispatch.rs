@@ -50,38 +50,45 @@ fn run(command: &Command, env: &Env) -> ExitCode {
     })
 }
 
+/// Calls a verb in a stack frame of its own. The monitor of a container keeps the frames of the start below which it was
+/// forked; if all verbs were inlined here, it would keep theirs, too.
+#[inline(never)]
+fn apart(verb: impl FnOnce() -> Result<ExitCode>) -> Result<ExitCode> {
+    verb()
+}
+
 fn dispatch(command: &Command, env: &Env) -> Result<ExitCode> {
     match command {
-        Command::Start(arguments) => start::run(arguments, env),
-        Command::Stop(arguments) => stop::run(arguments, env),
-        Command::Restart(arguments) => restart::run(arguments, env),
-        Command::Freeze(arguments) => freeze::freeze(arguments, env),
-        Command::Thaw(arguments) => freeze::thaw(arguments, env),
-        Command::Create(arguments) => create::run(arguments, env),
-        Command::Remove(arguments) => rm::run(arguments, env),
-        Command::Rename(arguments) => rename::run(arguments, env),
-        Command::List(arguments) => list::run(arguments, env),
-        Command::Info(arguments) => info::run(arguments, env),
-        Command::Stats(arguments) => stats::run(arguments, env),
-        Command::Get(arguments) => get::run(arguments, env),
-        Command::Set(arguments) => set::run(arguments, env),
-        Command::Check(arguments) => check::run(arguments, env),
-        Command::Doctor(arguments) => doctor::run(arguments, env),
-        Command::Supervisor(arguments) => supervisor::run(arguments, env),
-        Command::Run(arguments) => run_verb::run(arguments, env),
-        Command::Enter(arguments) => enter::run(arguments, env),
-        Command::Shell(arguments) => shell::run(arguments, env),
-        Command::Console(arguments) => console::run(arguments, env),
-        Command::Logs(arguments) => logs::run(arguments, env),
-        Command::Resize(arguments) => resize::run(arguments, env),
-        Command::Convert(arguments) => convert::run(arguments, env),
-        Command::Seed(arguments) => seed::run(arguments, env),
-        Command::Copy(arguments) => copy::run(arguments, env),
-        Command::Export(arguments) => export::run(arguments, env),
-        Command::Import(arguments) => import::run(arguments, env),
-        Command::Images(arguments) => images::run(arguments, env),
-        Command::Pull(arguments) => pull::run(arguments, env),
-        Command::Cache(arguments) => cache::run(arguments, env),
+        Command::Start(arguments) => apart(|| start::run(arguments, env)),
+        Command::Stop(arguments) => apart(|| stop::run(arguments, env)),
+        Command::Restart(arguments) => apart(|| restart::run(arguments, env)),
+        Command::Freeze(arguments) => apart(|| freeze::freeze(arguments, env)),
+        Command::Thaw(arguments) => apart(|| freeze::thaw(arguments, env)),
+        Command::Create(arguments) => apart(|| create::run(arguments, env)),
+        Command::Remove(arguments) => apart(|| rm::run(arguments, env)),
+        Command::Rename(arguments) => apart(|| rename::run(arguments, env)),
+        Command::List(arguments) => apart(|| list::run(arguments, env)),
+        Command::Info(arguments) => apart(|| info::run(arguments, env)),
+        Command::Stats(arguments) => apart(|| stats::run(arguments, env)),
+        Command::Get(arguments) => apart(|| get::run(arguments, env)),
+        Command::Set(arguments) => apart(|| set::run(arguments, env)),
+        Command::Check(arguments) => apart(|| check::run(arguments, env)),
+        Command::Doctor(arguments) => apart(|| doctor::run(arguments, env)),
+        Command::Supervisor(arguments) => apart(|| supervisor::run(arguments, env)),
+        Command::Run(arguments) => apart(|| run_verb::run(arguments, env)),
+        Command::Enter(arguments) => apart(|| enter::run(arguments, env)),
+        Command::Shell(arguments) => apart(|| shell::run(arguments, env)),
+        Command::Console(arguments) => apart(|| console::run(arguments, env)),
+        Command::Logs(arguments) => apart(|| logs::run(arguments, env)),
+        Command::Resize(arguments) => apart(|| resize::run(arguments, env)),
+        Command::Convert(arguments) => apart(|| convert::run(arguments, env)),
+        Command::Seed(arguments) => apart(|| seed::run(arguments, env)),
+        Command::Copy(arguments) => apart(|| copy::run(arguments, env)),
+        Command::Export(arguments) => apart(|| export::run(arguments, env)),
+        Command::Import(arguments) => apart(|| import::run(arguments, env)),
+        Command::Images(arguments) => apart(|| images::run(arguments, env)),
+        Command::Pull(arguments) => apart(|| pull::run(arguments, env)),
+        Command::Cache(arguments) => apart(|| cache::run(arguments, env)),
         _ => not_yet::run(),
     }
 }

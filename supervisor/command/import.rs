@@ -3,13 +3,16 @@
 use anyhow::{Context, Result};
 use serde_json::json;
 
-use super::forget;
+use super::login::login;
 use super::progress::Progress;
+use super::{forget, place};
 use crate::cli;
 use crate::config::value::Name;
 use crate::exit::ExitCode;
-use crate::storage::import::import;
-use crate::storage::source::{ArchiveSource, Place};
+use crate::storage::create::{Creation, create};
+use crate::storage::import::{import, is_exported};
+use crate::storage::job::JobEvent;
+use crate::storage::source::ArchiveSource;
 use crate::worker::Env;
 
 /// Creates a container from a file or from standard input.
@@ -18,18 +21,24 @@ use crate::worker::Env;
 /// If the file is incomplete or has another format; no container is then created.
 pub fn run(arguments: &cli::Import, env: &Env) -> Result<ExitCode> {
     let name: Name = arguments.name.parse()?;
-    let source = ArchiveSource::open(&env.client, &place(env, &arguments.file)?)?;
+    let place = place(env, &arguments.file)?;
+    let source = ArchiveSource::open(&env.client, &place)?;
+    // What is read of a pipe is gone. Looking moves the position of a file.
+    let exported = source.length.is_none() || is_exported(&source);
+    let source = if source.length.is_some() { ArchiveSource::open(&env.client, &place)? } else { source };
+    let cli::Import { password, password_file, ssh_key, user, .. } = arguments;
+    let login = login(env, password.as_deref(), password_file.as_deref(), ssh_key, user.as_deref())?;
     let mut progress = Progress::new(arguments.json);
-    let imported = import(&env.paths, &env.client, &source, &name, &mut |event| progress.show(event));
+    let mut watcher = |event: &JobEvent| progress.show(event);
+    let imported = if exported {
+        import(env, &source, &name, &login, &mut watcher)
+    } else {
+        let (settings, login) = (&[], &login);
+        let creation =
+            Creation { name: &name, source: &source, size: None, settings, login, packed_only: true };
+        create(env, &creation, &mut watcher)
+    };
     forget(env, &name);
     imported.with_context(|| arguments.file.display().to_string())?;
     progress.done(&json!({ "event": "imported", "name": name }), &format!("{name} imported\n"))
-}
-
-/// A file, or `-` for standard input.
-///
-/// # Errors
-/// A relative path, if the working directory no longer exists.
-pub fn place(env: &Env, file: &std::path::Path) -> Result<Place> {
-    Ok(if file.as_os_str() == "-" { Place::Input } else { Place::File(env.path(file)?) })
 }

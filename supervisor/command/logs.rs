@@ -62,6 +62,13 @@ struct Output {
 }
 
 impl Output {
+    /// Resets the colours of the terminal. Must be called before each wait, because the process may be killed meanwhile.
+    fn rest(&mut self) -> io::Result<()> {
+        let mut end = Vec::new();
+        self.filter.iter_mut().for_each(|filter| filter.rest(&mut end));
+        self.file.write_all(&end)
+    }
+
     fn finish(&mut self) -> io::Result<()> {
         let mut rest = Vec::new();
         self.filter.iter_mut().for_each(|filter| filter.finish(&mut rest));
@@ -119,8 +126,10 @@ impl Log {
         call!(inotify.add_watch(directory, interesting), "inotify_add_watch({})", directory.display())?;
         // The watch is added before the file is read, so that nothing is lost in between.
         let mut current = self.print(lines, output)?;
+        output.rest()?;
         while wait(&inotify, &output.file)? {
             current = self.catch_up(current, output)?;
+            output.rest()?;
         }
         Ok(())
     }

@@ -21,7 +21,8 @@ pub mod images;
 pub mod import;
 pub mod info;
 pub mod list;
-pub mod logs;
+pub mod login;
+mod logs;
 pub mod module;
 pub mod not_yet;
 pub mod output;
@@ -44,6 +45,7 @@ pub mod supervisor;
 pub mod version;
 
 use std::io::{ErrorKind, Write};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 
@@ -53,6 +55,7 @@ use crate::container::occupied;
 use crate::exit::ExitCode;
 use crate::log as sinks;
 use crate::screen;
+use crate::storage::source::Place;
 use crate::worker::Env;
 
 /// The containers that a command line names, in the given order.
@@ -87,6 +90,14 @@ fn forget(env: &Env, name: &Name) {
         let refilled = |error: std::io::Error| error.kind() == std::io::ErrorKind::DirectoryNotEmpty;
         while std::fs::remove_dir_all(&directory).is_err_and(refilled) {}
     }
+}
+
+/// A file, or `-` for standard input.
+///
+/// # Errors
+/// A relative path, if the working directory no longer exists.
+fn place(env: &Env, file: &Path) -> Result<Place> {
+    Ok(if file.as_os_str() == "-" { Place::Input } else { Place::File(env.path(file)?) })
 }
 
 /// The keys and values of a command line, in the form that the configuration expects.

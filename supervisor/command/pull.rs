@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 
 use super::Env;
+use super::login::login;
 use super::progress::Progress;
 use crate::catalogue::address::check_address;
 use crate::catalogue::choose::{Query, architecture};
@@ -16,6 +17,9 @@ use crate::exit::ExitCode;
 use crate::storage::remote::{Remote, Wanted};
 use crate::storage::source::ArchiveSource;
 use crate::storage::unpacked::{Target, unpack};
+
+/// The password that getroot gives, which everybody knows; no other one is ever shown.
+const KNOWN: &str = "1";
 
 /// Downloads and verifies the given system, and unpacks it if requested.
 ///
@@ -34,7 +38,7 @@ pub fn run(arguments: &cli::Pull, env: &Env) -> Result<ExitCode> {
     let remote = Remote::find(env, wanted, &mut |event| progress.show(event))?;
     let name = remote.item.source.clone();
     let Some(directory) = directory(arguments, env, &name)? else {
-        let sha256 = remote.pull(&env.client, &mut |event| progress.show(event))?;
+        let sha256 = remote.pull(env, &mut |event| progress.show(event))?;
         let event = json!({ "event": "pulled", "source": name, "sha256": sha256 });
         return progress.done(&event, &format!("{name} is in the cache\n"));
     };
@@ -43,15 +47,17 @@ pub fn run(arguments: &cli::Pull, env: &Env) -> Result<ExitCode> {
         "{} already exists; choose another directory",
         directory.display()
     );
+    let cli::Pull { password, password_file, ssh_key, user, .. } = arguments;
+    let login = login(env, password.as_deref(), password_file.as_deref(), ssh_key, user.as_deref())?;
     let target = Target {
         directory: &directory,
-        password: arguments.password.as_deref(),
+        login: &login,
         name_server: arguments.dns.map(|address| address.to_string()),
     };
-    unpack(&env.client, &ArchiveSource::of_server(remote), &target, &mut |event| progress.show(event))?;
-    if let Some(password) = &arguments.password {
+    unpack(env, &ArchiveSource::of_server(remote), &target, &mut |event| progress.show(event))?;
+    if login.password.as_deref() == Some(KNOWN) {
         progress.note(&format!(
-            "root's password is '{password}'; change it with 'passwd' before you start a service"
+            "root's password is '{KNOWN}'; change it with 'passwd' before you start a service"
         ));
     }
     let event = json!({ "event": "unpacked", "source": name, "directory": directory });

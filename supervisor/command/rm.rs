@@ -2,7 +2,8 @@
 //!
 //! Owns the conditions for a safe deletion: the container is not running, and no mount is in its directory. The
 //! directory is first renamed to a name that no container can have, so that an interrupted deletion never leaves a
-//! partial container. It never touches a root file system outside that directory. proc_pid_mountinfo(5), rename(2).
+//! partial container. In a root file system
+//! outside that directory, it undoes seeding and touches nothing else. proc_pid_mountinfo(5), rename(2).
 
 use std::fs::{self, File};
 use std::io;
@@ -12,15 +13,18 @@ use std::process;
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 
+use super::progress::Progress;
 use super::state::existing;
 use super::stop::kill;
 use super::{forget, print};
 use crate::cli;
+use crate::config::Config;
 use crate::config::value::Name;
 use crate::container::{Lock, monitor, occupied, sweep};
 use crate::exit::ExitCode;
 use crate::storage;
 use crate::storage::delete::{delete, refuse_mounts};
+use crate::storage::seed::{Wanted, seed};
 use crate::storage::staging::{self, TRASH};
 use crate::sys::descriptor::try_lock;
 use crate::worker::Env;
@@ -43,6 +47,7 @@ pub fn run(arguments: &cli::Remove, env: &Env) -> Result<ExitCode> {
     if arguments.force {
         kill(env, &name)?;
     }
+    undo_seeding(env, &name);
     env.cancel_restart(&name)?;
     let lock = Lock::take_for(&env.paths, &env.client, &name)?;
     if monitor(&env.paths, &name)?.is_some() {
@@ -65,6 +70,24 @@ pub fn run(arguments: &cli::Remove, env: &Env) -> Result<ExitCode> {
     }
     forget(env, &name);
     print(&mut io::stdout(), &format!("{name} deleted\n"))
+}
+
+/// A root file system that is used in place stays, and with the container goes the record of what seeding has changed in
+/// it: it gets back what was there before.
+fn undo_seeding(env: &Env, name: &Name) {
+    let Ok(config) = Config::load(&env.paths.container_ini(name), name) else { return };
+    let root = config.container.root.path().as_path();
+    let is_own = root == env.paths.own_directory(name) || root == env.paths.own_image(name);
+    // What runs is refused below.
+    let runs = monitor(&env.paths, name).is_ok_and(|monitor| monitor.is_some());
+    if is_own || runs || !env.paths.seed_ledger(name).exists() || root.symlink_metadata().is_err() {
+        return;
+    }
+    let wanted = Wanted { undo: true, dry_run: false };
+    let mut progress = Progress::new(false);
+    if let Err(error) = seed(env, name, wanted, &mut |event| progress.show(event)) {
+        progress.note(&format!("what seeding changed in {} stays: {error:#}", root.display()));
+    }
 }
 
 /// Another container may use this one's image or tree by its path.

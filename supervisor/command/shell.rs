@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use super::run::conclude;
 use crate::call;
@@ -10,11 +10,11 @@ use crate::child::program::{Program, Wish};
 use crate::cli;
 use crate::cli::value::Assignment;
 use crate::config::Config;
-use crate::config::value::{Name, UserSpec};
+use crate::config::value::{Name, UserSpec, Uuid};
 use crate::container::shell::{self, ThrowAway};
 use crate::exit::ExitCode;
 use crate::plan::privileges::without_device_control;
-use crate::plan::shell::build;
+use crate::plan::{seed, shell::build};
 use crate::privilege;
 use crate::rootfs::root::Root;
 use crate::session::{self, terminal};
@@ -33,6 +33,7 @@ pub fn run(arguments: &cli::Shell, env: &Env) -> Result<ExitCode> {
     let root = Root::open(&path)?;
     let config = configuration(&path, &arguments.set)?;
     let mut plan = build(&config, &env.host)?;
+    plan.operations.extend(seed::boot_id(&Uuid::random().context("make a boot id")?));
     let mut groups = shell::groups(&env.host, &env.paths, &plan)?;
     if let Some(fallback) = without_device_control(&config, &plan.devices, groups.devices()) {
         plan.terms.filters.extend(fallback.filter);

@@ -29,11 +29,12 @@ use crate::sys::process::exit_immediately;
 pub fn run(arguments: &Supervise, paths: &Paths) -> Result<ExitCode> {
     ensure!(geteuid().is_root(), "must be root; use 'su' or 'sudo'");
     let options = Options { foreground: arguments.foreground, autostart: !arguments.no_autostart };
-    match launch::supervise(paths, options)? {
-        Stage::Launched => Ok(ExitCode::Done),
-        Stage::Supervisor(readiness) => supervise(paths, readiness, options.autostart),
-        Stage::Successor(state) => succeed(paths, *state, options),
-    }
+    let begun = match launch::supervise(paths, options)? {
+        Stage::Launched => return Ok(ExitCode::Done),
+        Stage::Supervisor(readiness) => supervise(paths, readiness)?,
+        Stage::Successor(state) => Some(succeed(paths, *state, options)?),
+    };
+    Ok(begun.map_or(ExitCode::Failed, |(server, host)| run_server(server, &host, paths, options.autostart)))
 }
 
 /// A panic is written to the log and ends only this process.
@@ -44,7 +45,12 @@ fn log_faults() {
     }));
 }
 
-fn supervise(paths: &Paths, readiness: Readiness, autostart: bool) -> Result<ExitCode> {
+/// What a supervisor runs with. Monitors are forks of it and keep its stack: what led here is not inlined above it.
+type Begun = (Box<Server>, Rc<Host>);
+
+/// `None` if it failed and whoever launched it has the reason.
+#[inline(never)]
+fn supervise(paths: &Paths, readiness: Readiness) -> Result<Option<Begun>> {
     log_faults();
     let own_machine = std::env::var_os("DS_ROOT").is_none();
     let mut failures = detach::from_launcher(own_machine);
@@ -52,18 +58,19 @@ fn supervise(paths: &Paths, readiness: Readiness, autostart: bool) -> Result<Exi
         .and_then(|server| Ok((server, probe(paths, &mut failures)?)));
     let (server, host) = match begun {
         Ok(begun) => begun,
-        Err(error) => return if readiness.failed(&error) { Ok(ExitCode::Failed) } else { Err(error) },
+        Err(error) => return if readiness.failed(&error) { Ok(None) } else { Err(error) },
     };
     for failure in failures {
         log::warn!("{failure:#}");
     }
     warn_unprotected();
     readiness.ready();
-    Ok(run_server(server, &host, paths, autostart))
+    Ok(Some((Box::new(server), host)))
 }
 
 /// Continues as the supervisor after the previous program was replaced in this process.
-fn succeed(paths: &Paths, state: State, options: Options) -> Result<ExitCode> {
+#[inline(never)]
+fn succeed(paths: &Paths, state: State, options: Options) -> Result<Begun> {
     log_faults();
     detach::from_predecessor();
     let mut failures: Vec<Error> = detach::after_execution().err().into_iter().collect();
@@ -74,7 +81,7 @@ fn succeed(paths: &Paths, state: State, options: Options) -> Result<ExitCode> {
         log::warn!("{failure:#}");
     }
     warn_unprotected();
-    Ok(run_server(server, &host, paths, options.autostart))
+    Ok((Box::new(server), host))
 }
 
 /// Root in a container can reach the program from which its session runs.
@@ -91,7 +98,8 @@ fn probe(paths: &Paths, failures: &mut Vec<Error>) -> Result<Rc<Host>> {
     Ok(Rc::new(host))
 }
 
-fn run_server(server: Server, host: &Rc<Host>, paths: &Paths, autostart: bool) -> ExitCode {
+#[inline(never)]
+fn run_server(server: Box<Server>, host: &Rc<Host>, paths: &Paths, autostart: bool) -> ExitCode {
     match server.run(autostart) {
         Outcome::Ended => ExitCode::Done,
         Outcome::Worker(assignment) => {

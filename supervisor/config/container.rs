@@ -189,7 +189,7 @@ pub const KEYS: &[Key] = &[
         "dns",
         "auto",
         Form::Text("auto, no or ADDRESS[,…]"),
-        "name servers in /etc/resolv.conf: those of the machine's network at the start, none, or this list",
+        "name servers in /etc/resolv.conf: those of the machine's network, also when they change, none, or this list",
         "9.9.9.9,2620:fe::fe",
     ),
     Key::new(

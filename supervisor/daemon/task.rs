@@ -13,7 +13,7 @@ use anyhow::{Result, bail, ensure};
 use nix::errno::Errno;
 use nix::poll::PollTimeout;
 use nix::sys::prctl;
-use nix::unistd::{chdir, setsid};
+use nix::unistd::{chdir, getpid, setsid};
 
 use crate::android::{manager, property, storage};
 use crate::call;
@@ -190,6 +190,9 @@ fn serve(connection: OwnedFd, supervisor: Supervisor, knowledge: Knowledge, mach
     };
     match request {
         Ok(request) => {
+            if request.watches {
+                let _ = socket::send(&connection, &FromWorker::Serving(getpid().as_raw()), &[]);
+            }
             sinks::take_role(Role::Client);
             (machine.command)(&Env {
                 paths: machine.paths.clone(),

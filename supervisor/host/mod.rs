@@ -7,6 +7,7 @@
 pub mod cgroup;
 pub mod kernel;
 pub mod namespace;
+pub mod resolv_conf;
 pub mod security;
 pub mod uplink;
 

@@ -10,6 +10,7 @@ mod console;
 mod early;
 mod first_process;
 pub mod last_exit;
+mod name_servers;
 mod notify;
 pub mod protocol;
 mod readiness;

@@ -28,6 +28,7 @@ impl Notify {
     }
 
     /// Takes all that has come; whether the init system said that it is up.
+    #[inline(never)] // Its buffer would stay on the stack of the monitor.
     pub(super) fn is_ready(&self) -> bool {
         let mut buffer = [0_u8; LONGEST];
         let mut ready = false;

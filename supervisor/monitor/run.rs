@@ -24,6 +24,16 @@ use crate::sys::{descriptor, process};
 
 /// The monitor's whole life. Runs in the freshly forked process and never returns.
 pub fn run(setup: Setup) -> ! {
+    match begin(setup) {
+        Some(monitor) => process::exit_immediately(monitor.live()),
+        None => process::exit_immediately(1),
+    }
+}
+
+/// Boots the container; `None` if that failed and everything is undone. Not inlined: what it has on the stack would stay
+/// in memory for as long as the container runs.
+#[inline(never)]
+fn begin(setup: Setup) -> Option<Box<Monitor>> {
     let Setup { config, once, paths, host, settings, origin } = setup;
     let name = config.name.clone();
     let Origin { listener, report } = origin;
@@ -38,9 +48,7 @@ pub fn run(setup: Setup) -> ! {
     match started {
         Ok(monitor) => {
             let _ = socket::send(&report, &Report::Running, &[]);
-            drop(report);
-            let code = monitor.live();
-            process::exit_immediately(code)
+            Some(Box::new(monitor))
         }
         Err(error) => {
             let text = if early.is_stopped() { STOPPED.to_owned() } else { format!("{error:#}") };
@@ -50,7 +58,7 @@ pub fn run(setup: Setup) -> ! {
             let answer = Answer::Failed(text.clone());
             early.fail(&answer);
             let _ = socket::send(&report, &Report::Failed(text), &[]);
-            process::exit_immediately(1)
+            None
         }
     }
 }

@@ -57,6 +57,8 @@ table! {
     RESOLVED_ENABLED = "/etc/systemd/system/dbus-org.freedesktop.resolve1.service";
     /// The same: what starts it.
     RESOLVED_WANTED = "/etc/systemd/system/sysinit.target.wants/systemd-resolved.service";
+    /// Servers for systemd-resolved: a file of ours in the container's fresh /run.
+    RESOLVED_SERVERS = "/run/systemd/resolved.conf.d/50-droidspaces.conf";
     /// Where sysvinit takes requests: init(8).
     INITCTL = "/run/initctl";
     /// Where it took them before 2.89.
@@ -81,6 +83,28 @@ table! {
     HOSTS = "/etc/hosts";
     /// Groups' passwords, gshadow(5).
     GSHADOW = "/etc/gshadow";
+    /// What ds lets a user do with sudo, sudoers(5).
+    SUDOERS = "/etc/sudoers.d/50-droidspaces";
+    /// The same with doas, doas.conf(5).
+    DOAS_CONF = "/etc/doas.conf";
+    /// The same where there is a directory for it.
+    DOAS_OURS = "/etc/doas.d/50-droidspaces.conf";
+    /// Defaults of useradd(8).
+    USERADD = "/etc/default/useradd";
+    /// Defaults of login(1) where there is no PAM, login.defs(5).
+    LOGIN_DEFS = "/etc/login.defs";
+    /// Void's login prompt on the console, enabled.
+    RUNIT_AGETTY = "/etc/runit/runsvdir/default/agetty-console";
+    /// The same of Debian's runit.
+    RUNIT_GETTY = "/etc/runit/runsvdir/default/getty-console";
+    /// Its program, where ds has made it.
+    RUNIT_GETTY_RUN = "/etc/sv/getty-console/run";
+    /// Where runsv(8) keeps its state.
+    RUNIT_GETTY_SUPERVISE = "/etc/sv/getty-console/supervise";
+    /// The same of OpenRC where no inittab starts one.
+    OPENRC_AGETTY = "/etc/init.d/agetty.console";
+    /// The same, enabled.
+    OPENRC_AGETTY_WANTED = "/etc/runlevels/default/agetty.console";
     /// Defaults of adduser(8).
     ADDUSER_CONF = "/etc/adduser.conf";
     /// OpenRC's coldplug.

@@ -8,12 +8,20 @@ use super::Facts;
 
 /// Sockets, raw sockets, configuration of interfaces.
 const GROUPS: [(&str, u32); 3] = [("aid_inet", 3003), ("aid_net_raw", 3004), ("aid_net_admin", 3005)];
+/// How many of them an ordinary user needs: the first ones.
+const NEEDED: usize = 2;
 /// Accounts that are in all of them, where they exist.
 const MEMBERS: &str = "root";
 /// apt's own account; it keeps nothing but its primary group (apt.conf(5), `APT::Sandbox::User`).
 const APT: &str = "_apt";
 /// The key of adduser.conf(5).
 const EXTRA: &str = "EXTRA_GROUPS";
+
+/// The groups that an ordinary user needs on this machine to use the network.
+#[must_use]
+pub fn needed_groups(android: bool) -> &'static [(&'static str, u32)] {
+    if android { &GROUPS[..NEEDED] } else { &[] }
+}
 
 /// Lines that end, and one more text.
 fn with_lines(text: &str, lines: &str) -> String {
@@ -78,6 +86,23 @@ pub(super) fn adduser(facts: &Facts, text: Option<&str>) -> Option<String> {
     Some(with_lines(text, &lines))
 }
 
+/// The same for useradd(8), which knows this key since shadow 4.14; ids, since the groups may have other names.
+pub(super) fn useradd(facts: &Facts, text: Option<&str>) -> Option<String> {
+    let text = text.filter(|_| facts.android)?;
+    let set = text.lines().any(|line| line.trim_start().starts_with("GROUPS="));
+    let ids: Vec<String> = needed_groups(true).iter().map(|(_, id)| id.to_string()).collect();
+    (!set).then(|| with_lines(text, &format!("GROUPS={}\n", ids.join(","))))
+}
+
+/// Where login(1) works without PAM, it puts whoever logs in on the console into them.
+pub(super) fn login_defs(facts: &Facts, text: Option<&str>) -> Option<String> {
+    const KEY: &str = "CONSOLE_GROUPS";
+    let text = text.filter(|_| facts.android)?;
+    let set = text.lines().any(|line| line.split_whitespace().next() == Some(KEY));
+    let names: Vec<&str> = needed_groups(true).iter().map(|(name, _)| *name).collect();
+    (!set).then(|| with_lines(text, &format!("{KEY}\t{}\n", names.join(":"))))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,5 +141,11 @@ mod tests {
         assert!(new.contains("\nEXTRA_GROUPS=\"aid_inet aid_net_raw\"\nADD_EXTRA_GROUPS=1\n"), "{new}");
         assert_eq!(adduser(&phone, Some(&new)), None);
         assert_eq!(adduser(&phone, Some("EXTRA_GROUPS=\"mine\"\n")), None);
+        assert_eq!(useradd(&phone, Some("# GROUPS=\n")).unwrap(), "# GROUPS=\nGROUPS=3003,3004\n");
+        assert_eq!(useradd(&phone, Some("GROUPS=mine\n")), None);
+        let new = login_defs(&phone, Some("#CONSOLE_GROUPS x\n")).unwrap();
+        assert_eq!(new, "#CONSOLE_GROUPS x\nCONSOLE_GROUPS\taid_inet:aid_net_raw\n");
+        assert_eq!(login_defs(&phone, Some(&new)), None);
+        assert_eq!(login_defs(&facts(false), Some("")), None);
     }
 }

@@ -2,16 +2,17 @@
 //!
 //! What a user has edited is kept and named once. A file that cannot be changed is a warning and no reason not to start.
 
+use std::ffi::OsStr;
 use std::io::Read;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::sys::stat::{SFlag, fstat};
-use nix::unistd::{UnlinkatFlags, unlinkat};
+use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 
-use super::items::{ITEMS, Item};
+use super::items::{ITEMS, Item, NEW, New, What};
 use super::ledger::{Before, Entry, Ledger};
 use super::{Facts, unknown_layout};
 use crate::call;
@@ -56,7 +57,8 @@ enum Found {
 pub fn apply(root: &Root, path: &Path, facts: &Facts, manner: Manner) -> Result<Report> {
     let mut report = Report::default();
     let items: Vec<&Item> = ITEMS.iter().filter(|item| facts.seed.has(item.part)).collect();
-    if items.is_empty() || unknown_layout(root).is_some() {
+    let all_new: Vec<&New> = NEW.iter().filter(|new| facts.seed.has(new.part)).collect();
+    if items.is_empty() && all_new.is_empty() || unknown_layout(root).is_some() {
         return Ok(report);
     }
     let mut ledger = Ledger::load(path)?;
@@ -64,6 +66,12 @@ pub fn apply(root: &Root, path: &Path, facts: &Facts, manner: Manner) -> Result<
     for item in items {
         let name = item.file.as_str();
         if let Err(error) = one(root, item, facts, &mut keeper, &mut report) {
+            report.warnings.push(format!("{name} is not seeded: {error:#}"));
+        }
+    }
+    for new in all_new {
+        let name = new.file.as_str();
+        if let Err(error) = make(root, new, &mut keeper, &mut report) {
             report.warnings.push(format!("{name} is not seeded: {error:#}"));
         }
     }
@@ -119,10 +127,61 @@ fn one(root: &Root, item: &Item, facts: &Facts, keeper: &mut Keeper<'_>, report:
     if keeper.manner == Manner::Told {
         return Ok(());
     }
-    let entry = Entry { before, wrote: wanted.clone(), told: None };
+    let entry = Entry { before, wrote: wanted.clone(), link: false, directory: false, told: None };
     keeper.ledger.files.insert(name.to_owned(), entry);
     keeper.save()?;
     root.replace(item.file, wanted.as_bytes(), item.mode)
+}
+
+/// Makes what is not there. What a user has removed or changed stays as it is: whoever does that does not want it.
+fn make(root: &Root, new: &New, keeper: &mut Keeper<'_>, report: &mut Report) -> Result<()> {
+    let name = new.file.as_str();
+    let is_there = |path: &Path| root.resolve_no_follow(path).is_ok();
+    let wanted = is_there(Path::new(new.needs)) && !new.without.is_some_and(|file| is_there(file.path()));
+    if !wanted || is_there(new.file.path()) || keeper.ledger.files.contains_key(name) {
+        return Ok(());
+    }
+    let has_directory = new.file.path().parent().is_some_and(|parent| root.resolve(parent).is_ok());
+    if !has_directory && matches!(new.what, What::Link(_)) {
+        return Ok(());
+    }
+    report.changed.push(name.to_owned());
+    if keeper.manner == Manner::Told {
+        return Ok(());
+    }
+    let (wrote, link) = match new.what {
+        What::Link(to) => (to, true),
+        What::Program(text) => (text, false),
+    };
+    // Something beside it may have been made just before.
+    let beside = keeper
+        .ledger
+        .files
+        .iter()
+        .any(|(path, entry)| entry.directory && Path::new(path).parent() == new.file.path().parent());
+    let directory = !has_directory || beside;
+    let entry = Entry { before: None, wrote: wrote.to_owned(), link, directory, told: None };
+    keeper.ledger.files.insert(name.to_owned(), entry);
+    keeper.save()?;
+    if !link {
+        return root.replace(new.file, wrote.as_bytes(), 0o755);
+    }
+    let (directory, file_name) = place(root, new.file)?;
+    Ok(call!(symlinkat(wrote, &directory, file_name), "symlink({name})")?)
+}
+
+/// Takes a link away that is still as it was made; whether there was one.
+fn remove_link(root: &Root, file: GuestFile, to: &str, manner: Manner) -> Result<Option<bool>> {
+    match root.read_link(file.path()) {
+        Some(found) if found == Path::new(to) => {
+            if manner != Manner::Told {
+                restore(root, file, None)?;
+            }
+            Ok(Some(true))
+        }
+        None if root.resolve_no_follow(file.path()).is_err() => Ok(Some(false)),
+        _ => Ok(None),
+    }
 }
 
 /// Gives a tree back what was there before it was seeded.
@@ -137,6 +196,19 @@ pub fn undo(root: &Root, path: &Path, manner: Manner) -> Result<Report> {
             report.warnings.push(format!("{name} was changed by another version of ds and is left as it is"));
             continue;
         };
+        if entry.link {
+            match remove_link(root, file, &entry.wrote, manner)? {
+                None => {
+                    report.warnings.push(format!("{name} was changed by hand and is left as it is"));
+                    continue;
+                }
+                Some(removed) => report.changed.extend(removed.then(|| name.clone())),
+            }
+            if manner != Manner::Told {
+                forget(root, file, &entry, &mut ledger, path)?;
+            }
+            continue;
+        }
         let current = match look(root, file.path())? {
             Found::Nothing => None,
             Found::File(current) => Some(current.content),
@@ -159,23 +231,39 @@ pub fn undo(root: &Root, path: &Path, manner: Manner) -> Result<Report> {
         if current != before {
             restore(root, file, entry.before.as_ref())?;
         }
-        ledger.files.remove(&name);
-        ledger.save(path)?;
+        forget(root, file, &entry, &mut ledger, path)?;
     }
     Ok(report)
 }
 
+/// Nothing of a file is ours any more; the directory that was made for it goes unless something else is in it.
+fn forget(root: &Root, file: GuestFile, entry: &Entry, ledger: &mut Ledger, path: &Path) -> Result<()> {
+    if entry.directory
+        && let Some(directory) = file.path().parent()
+        && let (Some(above), Some(name)) = (directory.parent(), directory.file_name())
+        && let Ok(above) = root.resolve(above)
+    {
+        let _ = unlinkat(&above, name, UnlinkatFlags::RemoveDir);
+    }
+    ledger.files.remove(file.as_str());
+    ledger.save(path)
+}
+
 fn restore(root: &Root, file: GuestFile, before: Option<&Before>) -> Result<()> {
-    let path = file.path();
     match before {
         Some(before) => root.replace(file, before.content.as_bytes(), before.mode),
         None => {
-            let parent = path.parent().context("it has no directory")?;
-            let name = path.file_name().context("it has no name")?;
-            let directory = call!(root.resolve(parent), "open({})", parent.display())?;
-            Ok(call!(unlinkat(&directory, name, UnlinkatFlags::NoRemoveDir), "unlink({})", path.display())?)
+            let (directory, name) = place(root, file)?;
+            Ok(call!(unlinkat(&directory, name, UnlinkatFlags::NoRemoveDir), "unlink({})", file.as_str())?)
         }
     }
+}
+
+/// The directory of a file, and its name there.
+fn place(root: &Root, file: GuestFile) -> Result<(OwnedFd, &'static OsStr)> {
+    let parent = file.path().parent().context("it has no directory")?;
+    let name = file.path().file_name().context("it has no name")?;
+    Ok((call!(root.resolve(parent), "open({})", parent.display())?, name))
 }
 
 fn look(root: &Root, path: &Path) -> Result<Found> {
@@ -343,6 +431,37 @@ mod tests {
             (["/etc/resolv.conf", "/etc/group", "/etc/passwd"].map(str::to_owned).to_vec(), 0)
         );
         assert_eq!((fs::read(&outside).unwrap(), case.ledger().exists()), (b"x".to_vec(), false));
+    }
+
+    #[test]
+    fn a_service_is_enabled_by_a_link_that_goes_again() {
+        let case = Case::new();
+        fs::create_dir_all(case.path("sv/agetty-console")).unwrap();
+        fs::write(case.path("sv/agetty-console/run"), "").unwrap();
+        fs::create_dir_all(case.path("runit/runsvdir/default")).unwrap();
+        let link = case.path("runit/runsvdir/default/agetty-console");
+        let name = "/etc/runit/runsvdir/default/agetty-console".to_owned();
+        assert!(case.seed(Manner::Lasting).changed.contains(&name));
+        assert_eq!(fs::read_link(&link).unwrap(), Path::new("/etc/sv/agetty-console"));
+        assert_eq!(case.seed(Manner::Lasting), Report::default());
+        fs::remove_file(&link).unwrap();
+        assert_eq!(case.seed(Manner::Lasting), Report::default(), "a user does not want it");
+        symlink("/etc/sv/agetty-console", &link).unwrap();
+        assert!(case.undo().changed.contains(&name));
+        assert!(fs::symlink_metadata(&link).is_err() && !case.ledger().exists());
+        // Debian's runit has no such service, and gets one.
+        fs::remove_dir_all(case.path("sv")).unwrap();
+        fs::create_dir_all(case.path("sv/getty-tty1")).unwrap();
+        fs::write(case.path("sv/getty-tty1/run"), "").unwrap();
+        case.seed(Manner::Lasting);
+        assert!(case.read("sv/getty-console/run").contains("getty --noclear"));
+        assert_eq!(
+            fs::metadata(case.path("sv/getty-console/run")).unwrap().permissions().mode() & 0o777,
+            0o755
+        );
+        assert_eq!(case.seed(Manner::Lasting), Report::default());
+        case.undo();
+        assert!(!case.path("sv/getty-console").exists() && !case.ledger().exists());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! A row is a pure function from what the file says to what it shall say. It keeps every line that it does not own, and
 //! what it makes of its own result is that result.
 
-use super::{Facts, accounts, hosts};
+use super::{Facts, accounts, console, hosts};
 use crate::config::value::SeedItem;
 use crate::rootfs::files::{self, GuestFile};
 
@@ -36,10 +36,67 @@ pub(super) const ITEMS: &[Item] = &[
     row(SeedItem::Udev, files::SYSVINIT_UDEV, 0o755, trigger),
     row(SeedItem::Udev, files::SYSVINIT_EUDEV, 0o755, trigger),
     row(SeedItem::Udev, files::RUNIT_UDEV, 0o644, trigger),
+    row(SeedItem::Login, files::INITTAB, 0o644, console::inittab),
     row(SeedItem::Groups, files::GROUP, 0o644, accounts::group),
     row(SeedItem::Groups, files::GSHADOW, 0o640, accounts::gshadow),
     row(SeedItem::Groups, files::PASSWD, 0o644, accounts::passwd),
     row(SeedItem::Groups, files::ADDUSER_CONF, 0o644, accounts::adduser),
+    row(SeedItem::Groups, files::USERADD, 0o644, accounts::useradd),
+    row(SeedItem::Groups, files::LOGIN_DEFS, 0o644, accounts::login_defs),
+];
+
+/// What is made where there is nothing.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum What {
+    /// A symbolic link that says this.
+    Link(&'static str),
+    /// A program. Its directory is made with it.
+    Program(&'static str),
+}
+
+/// One thing that is made where there is nothing.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct New {
+    /// The part of seeding that it belongs to.
+    pub part: SeedItem,
+    /// Where.
+    pub file: GuestFile,
+    /// What.
+    pub what: What,
+    /// It is made if there is such a path inside,
+    pub needs: &'static str,
+    /// and none like this.
+    pub without: Option<GuestFile>,
+}
+
+const fn new(file: GuestFile, what: What, needs: &'static str, without: Option<GuestFile>) -> New {
+    New { part: SeedItem::Login, file, what, needs, without }
+}
+
+/// Every one of them: services that ask for a login on the console.
+pub(super) const NEW: &[New] = &[
+    new(files::RUNIT_AGETTY, What::Link("/etc/sv/agetty-console"), "/etc/sv/agetty-console/run", None),
+    // Debian has a service for each terminal and none for the console.
+    new(
+        files::RUNIT_GETTY_RUN,
+        What::Program("#!/bin/sh -eu\nexec chpst -P getty --noclear 38400 console linux\n"),
+        "/etc/sv/getty-tty1/run",
+        Some(files::RUNIT_GETTY),
+    ),
+    new(
+        files::RUNIT_GETTY_SUPERVISE,
+        What::Link("/run/runit/supervise/getty-console"),
+        "/etc/sv/getty-console/run",
+        Some(files::RUNIT_GETTY),
+    ),
+    new(files::RUNIT_GETTY, What::Link("/etc/sv/getty-console"), "/etc/sv/getty-console/run", None),
+    new(files::OPENRC_AGETTY, What::Link("agetty"), "/etc/init.d/agetty", Some(files::INITTAB)),
+    new(
+        files::OPENRC_AGETTY_WANTED,
+        What::Link("/etc/init.d/agetty.console"),
+        "/etc/init.d/agetty",
+        Some(files::INITTAB),
+    ),
 ];
 
 /// Limits every coldplug in a script to the subsystems that are safe.
@@ -94,7 +151,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_row_leaves_its_own_result_alone(
-            text in "(((127.0.0.1|root:x:0|aid_inet:x:3003:|_apt:x:42:65534::/:/x|#?EXTRA_GROUPS=|udevadm trigger|LXC_NAME|web|[a-z: .#=]{0,8})[ :]?){0,4}\n){0,6}"
+            text in "(((127.0.0.1|::1|1:2345:respawn:/sbin/getty|tty1|console|initdefault|root:x:0|aid_inet:x:3003:|_apt:x:42:65534::/:/x|#?EXTRA_GROUPS=|udevadm trigger|LXC_NAME|web|[a-z: .#=]{0,8})[ :]?){0,4}\n){0,6}"
         ) {
             for item in ITEMS {
                 let made = (item.make)(&facts(), Some(&text));

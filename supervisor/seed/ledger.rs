@@ -34,6 +34,12 @@ pub struct Entry {
     pub before: Option<Before>,
     /// What was written last.
     pub wrote: String,
+    /// It is a symbolic link, which says that; before, there was nothing.
+    #[serde(default)]
+    pub link: bool,
+    /// Its directory was made with it.
+    #[serde(default)]
+    pub directory: bool,
     /// What was found instead of that when it was told that somebody had changed it.
     #[serde(default)]
     pub told: Option<String>,

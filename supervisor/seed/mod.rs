@@ -4,8 +4,9 @@
 //! out ([`apply`]), in a tree that its owner may have built to mislead us: by descriptor, and only regular files. What
 //! can be in /run is there instead and needs no undoing (`plan`). Runs no program of the distribution.
 
-mod accounts;
+pub mod accounts;
 pub mod apply;
+mod console;
 mod hosts;
 mod items;
 pub mod ledger;

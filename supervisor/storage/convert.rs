@@ -14,6 +14,7 @@ use super::fill::{Form, Vessel, explain};
 use super::held::Held;
 use super::job::{self, Reporter, Watcher};
 use super::mounted::{Mounting, label, mount};
+use super::seed::seed_held;
 use super::staging::{Staging, rename_to_free, sync_directory};
 use super::sweep::Intent;
 use super::transfer::{transfer, verify};
@@ -22,7 +23,6 @@ use crate::cli;
 use crate::config::value::Name;
 use crate::config::{Config, RootSource};
 use crate::fault;
-use crate::paths::Paths;
 use crate::rootfs::image::{Access, Fsck};
 use crate::rootfs::root::Root;
 use crate::rootfs::size::{TreeUsage, measure};
@@ -67,7 +67,7 @@ pub fn convert(
     size: Option<u64>,
     watcher: Watcher<'_>,
 ) -> Result<Converted> {
-    let held = Held::take(env, name, "converted")?;
+    let mut held = Held::take(env, name, "converted")?;
     match (&held.config.container.root, form) {
         (RootSource::Directory(_), cli::Form::Directory) | (RootSource::Image(_), cli::Form::Image) => {
             return Ok(Converted::Already);
@@ -75,7 +75,7 @@ pub fn convert(
         _ => {}
     }
     let container = env.paths.container(name);
-    if held.owns_root(&env.paths) {
+    if held.owns_root(env) {
         refuse_mounts(held.config.container.root.path().as_path())?;
     }
     let tree = held.tree()?;
@@ -87,7 +87,7 @@ pub fn convert(
     ensure!(place.symlink_metadata().is_err(), "{} already exists; move it away", place.display());
     let staging = Staging::beside(&container)?;
     let vessel = Vessel { form, staging: staging.path(), name, label: label(&held.config) };
-    job::run(&env.client, watcher, &mut |reporter| {
+    job::run(env, watcher, &mut |reporter| {
         match &tree {
             Some(tree) => from_tree(&tree.root, &vessel, &container, reporter)?,
             None => from_image(&held, &vessel, &container, reporter)?,
@@ -96,9 +96,11 @@ pub fn convert(
     })?;
     // The job had it to itself as long as it was mounted; from here on nobody else may begin.
     let path = held.config.container.root.path().as_path().to_owned();
-    let _image = tree.is_none().then(|| held.claim_image(&path)).transpose()?;
-    let owned = held.owns_root(&env.paths);
-    commit(env, &held, form, &staging, owned)?;
+    let image = tree.is_none().then(|| held.claim_image(&path)).transpose()?;
+    let owned = held.owns_root(env);
+    held.config = commit(env, &held, form, &staging, owned)?;
+    drop((image, tree));
+    seed_held(env, &held, watcher);
     let size = match form {
         Form::Directory => None,
         Form::Image { size, .. } => Some(size),
@@ -155,9 +157,9 @@ fn copy(source: &Root, target: &Root, usage: TreeUsage, form: Form, reporter: &m
 }
 
 /// Makes the new root file system the one that counts.
-fn commit(env: &Env, held: &Held, form: Form, staging: &Staging, owned: bool) -> Result<()> {
+fn commit(env: &Env, held: &Held, form: Form, staging: &Staging, owned: bool) -> Result<Config> {
     let container = env.paths.container(&held.name);
-    let _lock = held.lock_unchanged(&env.paths, &env.client)?;
+    let _lock = held.lock_unchanged(env)?;
     fault::point("job-done")?;
     let old = held.config.container.root.path().as_path();
     let old = old.file_name().and_then(|name| name.to_str()).filter(|_| owned);
@@ -165,17 +167,18 @@ fn commit(env: &Env, held: &Held, form: Form, staging: &Staging, owned: bool) ->
     intent.record(staging.path())?;
     sync_directory(&container)?;
     fault::point("job-decided")?;
-    let done = switch(&env.paths, held, form, staging);
+    let done = switch(env, held, form, staging);
     // Whatever has failed, the configuration says which of the two counts.
     let now = Config::load(&env.paths.container_ini(&held.name), &held.name)?;
     let recovered = intent.recover(&container, now.container.root.path().as_path(), staging.path());
     done?;
     recovered?;
-    fault::point("job-let-go")
+    fault::point("job-let-go")?;
+    Ok(now)
 }
 
-fn switch(paths: &Paths, held: &Held, form: Form, staging: &Staging) -> Result<()> {
-    let container = paths.container(&held.name);
+fn switch(env: &Env, held: &Held, form: Form, staging: &Staging) -> Result<()> {
+    let container = env.paths.container(&held.name);
     let place = container.join(form.file_name());
     rename_to_free(&staging.join(form.file_name()), &place)?;
     sync_directory(&container)?;
@@ -183,7 +186,7 @@ fn switch(paths: &Paths, held: &Held, form: Form, staging: &Staging) -> Result<(
     let (key, other) = form.keys();
     let value = form.own_path();
     Config::edit(
-        &paths.container_ini(&held.name),
+        &env.paths.container_ini(&held.name),
         &held.name,
         &[(other, ""), ("image-partition", ""), (key, &value)],
     )?;

@@ -18,7 +18,7 @@ use super::transfer::transfer;
 use crate::config::Config;
 use crate::config::value::Name;
 use crate::durable;
-use crate::paths::{Paths, SEED_LEDGER};
+use crate::paths::SEED_LEDGER;
 use crate::rootfs::image::{Access, Fsck};
 use crate::rootfs::root::Root;
 use crate::rootfs::size::measure;
@@ -35,7 +35,7 @@ pub const LARGEST_CONFIGURATION: u64 = 1 << 20;
 pub fn copy(env: &Env, from: &Name, to: &Name, watcher: Watcher<'_>) -> Result<bool> {
     ensure!(from != to, "the copy needs another name");
     let held = Held::take(env, from, "copied")?;
-    let new = NewName::take(&env.paths, &env.client, to, "made")?;
+    let new = NewName::take(env, to, "made")?;
     let tree = held.tree()?;
     let form = if tree.is_some() { Form::Directory } else { Form::Image { size: 0, files: None } };
     let image = match &tree {
@@ -48,9 +48,9 @@ pub fn copy(env: &Env, from: &Name, to: &Name, watcher: Watcher<'_>) -> Result<b
         }
     };
     let staging = Staging::for_new(&env.paths, to)?;
-    configure(&env.paths, &held, to, form, &staging)?;
+    configure(env, &held, to, form, &staging)?;
     let containers = env.paths.containers();
-    job::run(&env.client, watcher, &mut |reporter| {
+    job::run(env, watcher, &mut |reporter| {
         match (&tree, &image) {
             (Some(tree), _) => copy_tree(&tree.root, &held, to, &staging, &containers, reporter)?,
             (None, Some(image)) => {
@@ -65,12 +65,12 @@ pub fn copy(env: &Env, from: &Name, to: &Name, watcher: Watcher<'_>) -> Result<b
         }
         Ok(Value::Null)
     })?;
-    new.publish(&env.paths, &env.client, staging)?;
+    new.publish(env, staging)?;
     Ok(held.config.container.autostart)
 }
 
-fn configure(paths: &Paths, held: &Held, to: &Name, form: Form, staging: &Staging) -> Result<()> {
-    let file = paths.container_ini(&held.name);
+fn configure(env: &Env, held: &Held, to: &Name, form: Form, staging: &Staging) -> Result<()> {
+    let file = env.paths.container_ini(&held.name);
     let text =
         durable::read(&file, LARGEST_CONFIGURATION).with_context(|| format!("read {}", file.display()))?;
     let text = Config::detached(&text, &file, &held.name)?;
@@ -81,7 +81,7 @@ fn configure(paths: &Paths, held: &Held, to: &Name, form: Form, staging: &Stagin
         changes.push(("autostart", "no"));
     }
     Config::derive(text.as_bytes(), &staging.join("container.ini"), to, &changes)?;
-    Ledger::load(&paths.seed_ledger(&held.name))?.save(&staging.join(SEED_LEDGER))
+    Ledger::load(&env.paths.seed_ledger(&held.name))?.save(&staging.join(SEED_LEDGER))
 }
 
 fn copy_tree(

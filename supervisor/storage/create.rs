@@ -2,13 +2,16 @@
 
 use std::cell::RefCell;
 
-use anyhow::{Context, Error, Result, bail};
+use anyhow::{Context, Error, Result, bail, ensure};
 use nix::errno::Errno;
 use serde_json::Value;
 
 use super::fill::{Form, Vessel, explain};
-use super::held::NewName;
-use super::hoist::hoist;
+use super::furnish::{Furnishing, let_in};
+use super::held::{Held, NewName};
+use super::hoist::{Hoisted, hoist};
+use super::import::NOT_EXPORTED;
+use super::inside::inside;
 use super::job::{self, Reporter, Watcher};
 use super::mounted::label;
 use super::source::{ArchiveSource, Incoming};
@@ -20,11 +23,12 @@ use crate::config::Config;
 use crate::config::value::{ContainerPath, Name};
 use crate::container::{Lock, occupied};
 use crate::fault;
-use crate::paths::Paths;
+use crate::rootfs::image::Access;
+use crate::rootfs::login::Login;
 use crate::rootfs::root::Root;
 use crate::sys::errno_of;
 use crate::units::size_rounded_up;
-use crate::worker::client::Client;
+use crate::worker::Env;
 
 /// How much more than the size of an image may come out of an archive before it is given up: headers and filling,
 /// and files that the archive has more than once.
@@ -45,57 +49,87 @@ pub struct Creation<'a> {
     pub size: Option<u64>,
     /// Settings from the command line.
     pub settings: &'a [(&'a str, &'a str)],
+    /// Who may log in.
+    pub login: &'a Login,
+    /// Nothing but an image or a backup of LXD, Incus or LXC is taken.
+    pub packed_only: bool,
 }
 
 /// Makes the container.
 ///
 /// # Errors
 /// When there is one of that name, a setting is not valid, or the archive cannot be unpacked: then there is none.
-pub fn create(paths: &Paths, client: &Client, creation: &Creation<'_>, watcher: Watcher<'_>) -> Result<()> {
-    let Creation { name, source, size, settings } = creation;
-    let new = NewName::take(paths, client, name, "made")?;
+pub fn create(env: &Env, creation: &Creation<'_>, watcher: Watcher<'_>) -> Result<()> {
+    let Creation { name, source, size, settings, login, packed_only } = creation;
+    let new = NewName::take(env, name, "made")?;
     let form = size.map_or(Form::Directory, |size| Form::Image { size, files: None });
-    let containers = paths.containers();
+    let containers = env.paths.containers();
     // What is compressed comes to more, but to less it does not.
     space::require(&containers, source.length.unwrap_or(0))?;
-    let staging = Staging::for_new(paths, name)?;
+    let staging = Staging::for_new(&env.paths, name)?;
     let root = form.own_path();
     let mut all = vec![(form.keys().0, root.as_str())];
     all.extend(*settings);
     let config = Config::create(&staging.join("container.ini"), name, &all)?;
     let vessel = Vessel { form, staging: staging.path(), name, label: label(&config) };
+    let furnishing = Furnishing::new(env, &config, staging.path(), login);
     let room = space::free(&containers)?;
-    job::run(client, watcher, &mut |reporter| {
+    job::run(env, watcher, &mut |reporter| {
         let most = size.map_or(room, |size| size.saturating_mul(SURPLUS).saturating_add(OVERHEAD));
         vessel.fill(reporter, &mut |root, reporter| {
-            unpack_all(source, most, form, root, &config.container.init, reporter)
+            let packed = unpack_all(source, most, form, root, &config.container.init, reporter)?;
+            ensure!(packed || !packed_only, NOT_EXPORTED);
+            furnishing.let_in(root, reporter)?;
+            furnishing.seed(root, reporter)
         })?;
         Ok(Value::Null)
     })?;
-    new.publish(paths, client, staging)
+    new.publish(env, staging)
+}
+
+/// Makes the container `name` with a root file system that is used where it is, and lets people in.
+///
+/// # Errors
+/// When there is one of that name, a setting is not valid, or its accounts cannot be changed: then there is none.
+pub fn in_place_with(
+    env: &Env,
+    name: &Name,
+    settings: &[(&str, &str)],
+    login: &Login,
+    watcher: Watcher<'_>,
+) -> Result<()> {
+    let new = NewName::take(env, name, "made")?;
+    let staging = Staging::for_new(&env.paths, name)?;
+    let config = Config::create(&staging.join("container.ini"), name, settings)?;
+    let held = Held::of_new(new, config);
+    inside(env, &held, staging.path(), Access::ReadWrite, watcher, &mut |root, reporter| {
+        let_in(root, login, env.host.android, reporter)?;
+        Ok(Value::Null)
+    })?;
+    held.publish(env, staging)
 }
 
 /// Makes the container `name` with a root file system that is used where it is.
 ///
 /// # Errors
 /// When there is one of that name, or a setting is not valid: then there is none.
-pub fn in_place(paths: &Paths, client: &Client, name: &Name, settings: &[(&str, &str)]) -> Result<()> {
-    let _lock = Lock::take_for(paths, client, name)?;
-    occupied::refuse(paths, name)?;
-    if paths.container(name).symlink_metadata().is_ok() {
+pub fn in_place(env: &Env, name: &Name, settings: &[(&str, &str)]) -> Result<()> {
+    let _lock = Lock::take_for(&env.paths, &env.client, name)?;
+    occupied::refuse(&env.paths, name)?;
+    if env.paths.container(name).symlink_metadata().is_ok() {
         bail!(
             "a container with this name exists; choose another name, or change the container with 'ds set'"
         );
     }
-    let staging = Staging::for_new(paths, name)?;
+    let staging = Staging::for_new(&env.paths, name)?;
     fault::point("create-begun")?;
     Config::create(&staging.join("container.ini"), name, settings)?;
     fault::point("create-written")?;
-    staging.publish(paths, name)?;
+    staging.publish(&env.paths, name)?;
     fault::point("create-done")
 }
 
-/// Unpacks a root file system and says what is odd about it.
+/// Unpacks a root file system and says what is odd about it; whether it was in an image or a backup of LXD, Incus or LXC.
 ///
 /// # Errors
 /// What is wrong with the source, or that there is not enough room.
@@ -106,7 +140,7 @@ pub(super) fn unpack_all(
     root: &Root,
     init: &ContainerPath,
     reporter: &mut Reporter,
-) -> Result<()> {
+) -> Result<bool> {
     reporter.step("unpack", source.length)?;
     let mut incoming = source.stream(Some(most))?;
     let compression = incoming.compression();
@@ -130,7 +164,7 @@ pub(super) fn unpack_all(
         Err(error) if errno_of(&error) != Some(Errno::ENOSPC) && !incoming.exceeded() => {
             return Err(incoming.failure().map_or_else(|| blame(error, source), Error::msg));
         }
-        Err(error) => return refuse(error, &mut incoming, form, root),
+        Err(error) => return refuse(error, &mut incoming, form, root).map(|()| false),
     };
     for warning in &unpacked.warnings {
         reporter.warn(warning.as_str())?;
@@ -141,17 +175,32 @@ pub(super) fn unpack_all(
     if unpacked.entries == 0 {
         bail!("{}: the archive is empty", source.name);
     }
-    if let Some(top) = hoist(root)? {
-        reporter
-            .warn(format!("everything in the archive is below {top}/, which became the root directory"))?;
-    }
+    let packed = tell_hoisted(hoist(root).with_context(|| source.name.clone())?.as_ref(), reporter)?;
     stranger::refuse(root, init).with_context(|| source.name.clone())?;
     if root.resolve(init.as_str().as_ref()).is_err_and(|errno| errno == Errno::ENOENT) {
         reporter.warn(format!(
             "no init system found: {init} does not exist; install an init system, or set 'init'"
         ))?;
     }
-    Ok(())
+    Ok(packed)
+}
+
+fn tell_hoisted(hoisted: Option<&Hoisted>, reporter: &mut Reporter) -> Result<bool> {
+    let Some(Hoisted { path, packed, owner }) = hoisted else { return Ok(false) };
+    let what = if *packed {
+        format!(
+            "it is an image or a backup of LXD, Incus or LXC: what is below {path}/ became the root directory, and templates were not run"
+        )
+    } else {
+        format!("everything in the archive is below {path}/, which became the root directory")
+    };
+    reporter.warn(what)?;
+    if *packed && *owner != 0 {
+        reporter.warn(format!(
+            "its files belong to user {owner}, as in an unprivileged container; programs that need root will fail"
+        ))?;
+    }
+    Ok(*packed)
 }
 
 /// Names the archive in a fault of its own; a system call that failed names what it was about.

@@ -48,12 +48,33 @@ pub fn refuse_mounts(directory: &Path) -> Result<()> {
 /// A directory of another file system in it, or what the kernel answers. What could be deleted until then is gone.
 pub fn delete(path: &Path) -> Result<()> {
     let top = call!(openat(AT_FDCWD, path, directory_flags(), Mode::empty()), "open({})", path.display())?;
-    let device = call!(fstat(&top), "fstat({})", path.display())?.st_dev;
+    empty(top).with_context(|| path.display().to_string())?;
+    call!(unlinkat(AT_FDCWD, path, UnlinkatFlags::RemoveDir), "rmdir({})", path.display())?;
+    Ok(())
+}
+
+/// Deletes one entry of a directory, and everything in it.
+///
+/// # Errors
+/// As for [`delete`].
+pub(super) fn delete_entry(parent: impl AsFd, name: &CStr) -> Result<()> {
+    let shown = name.to_string_lossy();
+    match unlinkat(&parent, name, UnlinkatFlags::NoRemoveDir) {
+        Ok(()) => return Ok(()),
+        // EPERM is what POSIX has for a directory.
+        Err(Errno::EISDIR | Errno::EPERM) => {}
+        Err(errno) => call!(Err(errno), "unlink({shown})")?,
+    }
+    empty(call!(openat(&parent, name, directory_flags(), Mode::empty()), "open({shown})")?)?;
+    Ok(call!(unlinkat(&parent, name, UnlinkatFlags::RemoveDir), "rmdir({shown})")?)
+}
+
+fn empty(top: OwnedFd) -> Result<()> {
+    let device = call!(fstat(&top), "fstat")?.st_dev;
     let mut deletion = Deletion { top, device, moved: 0 };
     let top = deletion.top.try_clone()?;
     // What is moved up arrives at the top while it is being emptied, so empty it until nothing is left.
     while deletion.empty(top.as_fd(), 0)? {}
-    call!(unlinkat(AT_FDCWD, path, UnlinkatFlags::RemoveDir), "rmdir({})", path.display())?;
     Ok(())
 }
 

@@ -77,7 +77,7 @@ pub fn export(env: &Env, name: &Name, target: &Target, watcher: Watcher<'_>) -> 
         Some(writing) => writing.file.as_fd().try_clone_to_owned().context("dup")?,
         None => io::stdout().as_fd().try_clone_to_owned().context("dup")?,
     };
-    job::run(&env.client, watcher, &mut |reporter| {
+    job::run(env, watcher, &mut |reporter| {
         match &tree {
             Some(tree) => write(&tree.root, &held, None, &text, &output, reporter)?,
             None => write_image(&held, &staging, &text, &output, reporter)?,

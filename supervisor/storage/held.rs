@@ -18,14 +18,12 @@ use crate::config::{Config, RootSource};
 use crate::container::occupied::{self, Occupation};
 use crate::container::{Lock, monitor};
 use crate::fault;
-use crate::paths::Paths;
 use crate::rootfs::image::Access;
 use crate::rootfs::image::claim::{Claim, claim};
 use crate::rootfs::loop_device::Nodes;
 use crate::rootfs::root::Root;
 use crate::sys::descriptor::try_lock;
 use crate::worker::Env;
-use crate::worker::client::Client;
 
 /// A stopped container that nobody else can start, change or delete.
 #[derive(Debug)]
@@ -56,6 +54,20 @@ impl Held {
         Ok(Self { name: name.clone(), config, _occupation: occupation })
     }
 
+    /// One that is being made, under a name that it holds.
+    #[must_use]
+    pub fn of_new(new: NewName, config: Config) -> Self {
+        Self { name: new.name, config, _occupation: new._occupation }
+    }
+
+    /// The same as [`NewName::publish`], for one that was being made.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn publish(self, env: &Env, staging: Staging) -> Result<()> {
+        NewName { name: self.name, _occupation: self._occupation }.publish(env, staging)
+    }
+
     /// The image, as the path that is no link. Only for a container that has one.
     ///
     /// # Errors
@@ -70,9 +82,9 @@ impl Held {
     ///
     /// # Errors
     /// When it has been changed.
-    pub fn lock_unchanged(&self, paths: &Paths, client: &Client) -> Result<Lock> {
-        let lock = Lock::take_for(paths, client, &self.name)?;
-        let now = Config::load(&paths.container_ini(&self.name), &self.name)?;
+    pub fn lock_unchanged(&self, env: &Env) -> Result<Lock> {
+        let lock = Lock::take_for(&env.paths, &env.client, &self.name)?;
+        let now = Config::load(&env.paths.container_ini(&self.name), &self.name)?;
         let (now, before) = (now.container, &self.config.container);
         if (&now.root, now.image_partition) != (&before.root, before.image_partition) {
             bail!("its root file system was changed in its configuration meanwhile; try again");
@@ -91,9 +103,9 @@ impl Held {
 
     /// Whether its root file system lies in its own directory: otherwise it is used in place, and somebody else's.
     #[must_use]
-    pub fn owns_root(&self, paths: &Paths) -> bool {
+    pub fn owns_root(&self, env: &Env) -> bool {
         let path = self.config.container.root.path().as_path();
-        path == paths.own_directory(&self.name) || path == paths.own_image(&self.name)
+        path == env.paths.own_directory(&self.name) || path == env.paths.own_image(&self.name)
     }
 
     /// Takes hold of its tree as a monitor does; `None` for an image.
@@ -133,13 +145,13 @@ impl NewName {
     ///
     /// # Errors
     /// When there is a container of that name, or one is being made.
-    pub fn take(paths: &Paths, client: &Client, name: &Name, doing: &str) -> Result<Self> {
-        let lock = Lock::take_for(paths, client, name)?;
-        occupied::refuse(paths, name)?;
-        refuse_existing(paths, name)?;
-        let occupation = Occupation::begin(paths, name, doing)?;
+    pub fn take(env: &Env, name: &Name, doing: &str) -> Result<Self> {
+        let lock = Lock::take_for(&env.paths, &env.client, name)?;
+        occupied::refuse(&env.paths, name)?;
+        refuse_existing(env, name)?;
+        let occupation = Occupation::begin(&env.paths, name, doing)?;
         drop(lock);
-        sweep::containers(paths);
+        sweep::containers(&env.paths);
         Ok(Self { name: name.clone(), _occupation: occupation })
     }
 
@@ -147,18 +159,18 @@ impl NewName {
     ///
     /// # Errors
     /// When there is a container of that name meanwhile; then nothing has changed.
-    pub fn publish(self, paths: &Paths, client: &Client, staging: Staging) -> Result<()> {
-        let _lock = Lock::take_for(paths, client, &self.name)?;
+    pub fn publish(self, env: &Env, staging: Staging) -> Result<()> {
+        let _lock = Lock::take_for(&env.paths, &env.client, &self.name)?;
         fault::point("job-done")?;
-        refuse_existing(paths, &self.name)?;
-        staging.publish(paths, &self.name)?;
+        refuse_existing(env, &self.name)?;
+        staging.publish(&env.paths, &self.name)?;
         fault::point("job-renamed")
     }
 }
 
 /// Refuses a name that a container has.
-fn refuse_existing(paths: &Paths, name: &Name) -> Result<()> {
-    if paths.container(name).symlink_metadata().is_ok() {
+fn refuse_existing(env: &Env, name: &Name) -> Result<()> {
+    if env.paths.container(name).symlink_metadata().is_ok() {
         bail!("a container {name} already exists; choose another name");
     }
     Ok(())

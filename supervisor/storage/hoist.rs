@@ -2,62 +2,160 @@
 //!
 //! Works on descriptors of a tree that was just unpacked: nothing is followed, nothing outside is named.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::AsFd;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use nix::dir::Dir;
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
-use nix::sys::stat::{Mode, UtimensatFlags, fchmod, fstat, fstatat, utimensat};
+use nix::sys::stat::{Mode, SFlag, UtimensatFlags, fchmod, fstat, fstatat, utimensat};
 use nix::sys::time::TimeSpec;
-use nix::unistd::{Gid, Uid};
-use nix::unistd::{UnlinkatFlags, fchown, unlinkat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
 
+use super::delete::delete_entry;
+use crate::archive::name;
 use crate::call;
-use crate::rootfs::root::{Root, file_type};
-use nix::sys::stat::SFlag;
+use crate::rootfs::root::{Root, exists_at, file_type};
 
 /// What a tree of a system has at its top, one of them at least.
 pub(super) const OF_A_SYSTEM: [&str; 4] = ["etc", "usr", "bin", "sbin"];
+/// What every new ext4 has at its top.
+const LOST_AND_FOUND: &[u8] = b"lost+found";
 /// The name that the directory has meanwhile; an archive that has it, too, fails.
 const ASIDE: &str = ".ds-top";
 
-/// If the tree is nothing but one directory that holds a system, moves everything in it up; its name.
+/// What every program of the family calls the directory of a tree.
+const ROOTFS: &CStr = c"rootfs";
+/// What lies beside it: of an image of LXD or Incus, of a backup of theirs, of a container of LXC.
+const BESIDE: [&str; 3] = ["metadata.yaml", "backup.yaml", "config"];
+/// Directories above it, at most: `backup/container/rootfs`.
+const DEEPEST: usize = 2;
+/// Entries of a directory that are looked into.
+const MOST: usize = 256;
+
+/// Where the tree was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hoisted {
+    /// The directory in the archive.
+    pub path: String,
+    /// There were other things beside it, which are gone: it was an image or a backup of LXD, Incus or LXC.
+    pub packed: bool,
+    /// Who owns it.
+    pub owner: u32,
+}
+
+/// If the tree is nothing but one directory that holds a system, moves everything in it up. So it is with the `rootfs`
+/// of an image or a backup of LXD, Incus or LXC; what lies beside that is deleted.
 ///
 /// # Errors
-/// What the calls answer.
-pub fn hoist(root: &Root) -> Result<Option<String>> {
+/// That there are several, that it is a link, or what the calls answer.
+pub fn hoist(root: &Root) -> Result<Option<Hoisted>> {
     let top = open(root.directory(), c".")?;
+    if OF_A_SYSTEM.iter().any(|name| exists(&top, OsStr::new(name))) {
+        return Ok(None);
+    }
+    let mut found = Vec::new();
+    search(&top, &mut Vec::new(), &mut found)?;
+    match &found[..] {
+        [] => {}
+        [path] => {
+            let owner = raise(&top, path)?;
+            return Ok(Some(Hoisted { path: shown(path), packed: true, owner }));
+        }
+        [one, other, ..] => bail!(
+            "it holds several root file systems, {} and {}; give an archive of one of them",
+            shown(one),
+            shown(other)
+        ),
+    }
     let names = entries(&top)?;
-    let mut others = names.iter().filter(|name| name.as_bytes() != b"lost+found");
+    let mut others = names.iter().filter(|name| name.as_bytes() != LOST_AND_FOUND);
     let (Some(only), None) = (others.next(), others.next()) else { return Ok(None) };
-    let status = call!(fstatat(&top, only.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW), "stat")?;
-    if file_type(&status) != SFlag::S_IFDIR {
+    let Ok(inner) = open(&top, only) else { return Ok(None) };
+    if !OF_A_SYSTEM.iter().any(|name| exists(&inner, OsStr::new(name))) {
         return Ok(None);
     }
-    let inner = open(top.as_fd(), only)?;
-    let has = |name: &&str| fstatat(&inner, *name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok();
-    if !OF_A_SYSTEM.iter().any(has) {
-        return Ok(None);
+    let path = vec![only.clone()];
+    let owner = raise(&top, &path)?;
+    Ok(Some(Hoisted { path: shown(&path), packed: false, owner }))
+}
+
+/// Looks for directories that have a system in `rootfs`, and beside it what tells who has packed it.
+fn search(directory: &Dir, above: &mut Vec<CString>, found: &mut Vec<Vec<CString>>) -> Result<()> {
+    let container = above.last().is_some_and(|name| name.as_bytes() == b"container");
+    let marked = container || BESIDE.iter().any(|name| exists(directory, OsStr::new(name)));
+    if marked && let Ok(status) = fstatat(directory, ROOTFS, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        let path = [&above[..], &[ROOTFS.to_owned()]].concat();
+        ensure!(
+            file_type(&status) == SFlag::S_IFDIR,
+            "{} in it is not a directory but a link or a file; it is refused",
+            shown(&path)
+        );
+        let inner = open(directory, ROOTFS)?;
+        if OF_A_SYSTEM.iter().any(|name| exists(&inner, OsStr::new(name))) {
+            found.push(path);
+            return Ok(());
+        }
     }
+    if above.len() == DEEPEST {
+        return Ok(());
+    }
+    for name in entries(directory)?.into_iter().take(MOST) {
+        // Snapshots of LXD lie beside the container itself.
+        if name.as_bytes() == b"snapshots" || name.as_c_str() == ROOTFS {
+            continue;
+        }
+        // A link is never followed.
+        if let Ok(inner) = open(directory, &name) {
+            above.push(name);
+            search(&inner, above, found)?;
+            above.pop();
+        }
+    }
+    Ok(())
+}
+
+/// Makes what is in a directory below the top the only thing that is there; who owns it.
+fn raise(top: &Dir, path: &[CString]) -> Result<u32> {
+    let mut parent = open(top, c".")?;
+    let (name, above) = path.split_last().context("it has no name")?;
+    for part in above {
+        parent = open(&parent, part)?;
+    }
+    let inner = open(&parent, name)?;
     // Moving changes its time.
     let status = call!(fstat(&inner), "stat")?;
     // Something in it may have its name.
-    call!(renameat(&top, only.as_c_str(), &top, ASIDE), "rename")?;
-    for name in entries(&inner)? {
-        call!(
-            renameat(&inner, name.as_c_str(), &top, name.as_c_str()),
-            "rename({})",
-            name.to_string_lossy()
-        )?;
+    call!(renameat(&parent, name.as_c_str(), top, ASIDE), "rename")?;
+    for other in entries(top)? {
+        if other.as_bytes() != ASIDE.as_bytes() && other.as_bytes() != LOST_AND_FOUND {
+            delete_entry(top, &other)?;
+        }
     }
-    call!(unlinkat(&top, ASIDE, UnlinkatFlags::RemoveDir), "rmdir")?;
+    for name in entries(&inner)? {
+        // The one of the image in which this is stays.
+        if name.as_bytes() == LOST_AND_FOUND && exists(top, OsStr::new("lost+found")) {
+            delete_entry(&inner, &name)?;
+            continue;
+        }
+        call!(renameat(&inner, name.as_c_str(), top, name.as_c_str()), "rename({})", name.to_string_lossy())?;
+    }
+    call!(unlinkat(top, ASIDE, UnlinkatFlags::RemoveDir), "rmdir")?;
     let owner = (Uid::from_raw(status.st_uid), Gid::from_raw(status.st_gid));
-    call!(fchown(&top, Some(owner.0), Some(owner.1)), "chown")?;
-    call!(fchmod(&top, Mode::from_bits_truncate(status.st_mode & 0o7777)), "chmod")?;
+    call!(fchown(top, Some(owner.0), Some(owner.1)), "chown")?;
+    call!(fchmod(top, Mode::from_bits_truncate(status.st_mode & 0o7777)), "chmod")?;
     let modified = TimeSpec::new(status.st_mtime, status.st_mtime_nsec);
-    call!(utimensat(&top, ".", &modified, &modified, UtimensatFlags::FollowSymlink), "utimensat")?;
-    Ok(Some(only.to_string_lossy().into_owned()))
+    call!(utimensat(top, ".", &modified, &modified, UtimensatFlags::FollowSymlink), "utimensat")?;
+    Ok(status.st_uid)
+}
+
+fn exists(directory: &Dir, name: &OsStr) -> bool {
+    exists_at(directory.as_fd(), name)
+}
+
+fn shown(path: &[CString]) -> String {
+    let parts: Vec<String> = path.iter().map(|part| name::shown(part.to_bytes())).collect();
+    parts.join("/")
 }
 
 pub(super) fn open(parent: impl AsFd, name: &std::ffi::CStr) -> Result<Dir> {
@@ -86,7 +184,70 @@ mod tests {
     use std::path::Path;
 
     fn hoisted(directory: &Path) -> Option<String> {
-        hoist(&Root::open(directory).unwrap()).unwrap()
+        hoist(&Root::open(directory).unwrap()).unwrap().map(|hoisted| hoisted.path)
+    }
+
+    fn files(top: &Path, names: &[&str]) {
+        for name in names {
+            fs::create_dir_all(top.join(name).parent().unwrap()).unwrap();
+            fs::write(top.join(name), *name).unwrap();
+        }
+    }
+
+    #[test]
+    fn images_and_backups_of_lxd_and_lxc_are_unwrapped() {
+        for (names, place) in [
+            (&["metadata.yaml", "templates/hostname.tpl", "rootfs/etc/passwd"][..], "rootfs"),
+            (&["image/metadata.yaml", "image/rootfs/etc/passwd"], "image/rootfs"),
+            (
+                &[
+                    "backup/index.yaml",
+                    "backup/container/backup.yaml",
+                    "backup/container/rootfs/etc/passwd",
+                    "backup/snapshots/one/rootfs/etc/passwd",
+                    "backup/snapshots/one/backup.yaml",
+                ],
+                "backup/container/rootfs",
+            ),
+            (&["config", "rootfs/etc/passwd"], "rootfs"),
+            (&["web/config", "web/rootfs/etc/passwd", "web/rootfs/rootfs/etc/x", "web/fstab"], "web/rootfs"),
+        ] {
+            let directory = tempfile::tempdir().unwrap();
+            files(directory.path(), names);
+            let hoisted = hoist(&Root::open(directory.path()).unwrap()).unwrap().unwrap();
+            assert_eq!((hoisted.path.as_str(), hoisted.packed), (place, true));
+            let left: Vec<_> =
+                fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            assert!(
+                left.contains(&"etc".into()) && left.iter().all(|name| name == "etc" || name == "rootfs"),
+                "{left:?}"
+            );
+            assert!(directory.path().join("etc/passwd").is_file());
+        }
+    }
+
+    #[test]
+    fn what_is_ambiguous_or_a_link_is_refused_in_one_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let top = directory.path();
+        files(top, &["a/config", "a/rootfs/etc/passwd", "b/config", "b/rootfs/etc/passwd"]);
+        let refused = |top: &Path| hoist(&Root::open(top).unwrap()).unwrap_err().to_string();
+        let error = refused(top);
+        assert!(error.contains("several root file systems, ") && error.contains("a/rootfs"), "{error}");
+        let directory = tempfile::tempdir().unwrap();
+        let top = directory.path();
+        files(top, &["metadata.yaml", "elsewhere/etc/passwd"]);
+        symlink("elsewhere", top.join("rootfs")).unwrap();
+        assert!(refused(top).contains("rootfs in it is not a directory but a link"));
+        // One above it is not followed, and then there is none.
+        let directory = tempfile::tempdir().unwrap();
+        let top = directory.path();
+        files(top, &["real/container/backup.yaml"]);
+        symlink("/", top.join("backup")).unwrap();
+        assert_eq!(hoisted(top), None);
+        // A system that happens to have such things is one.
+        files(top, &["etc/passwd", "metadata.yaml", "rootfs/etc/passwd"]);
+        assert_eq!(hoisted(top), None);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::copy::LARGEST_CONFIGURATION;
 use super::fill::{self, Vessel, explain};
 use super::format::{COMPLETE, CONFIGURATION, Checking, Complete, Form, MANIFEST, Manifest, TREE};
+use super::furnish::{Furnishing, let_in};
 use super::held::NewName;
 use super::identity;
 use super::job::{self, Reporter, Watcher};
@@ -18,49 +19,62 @@ use super::mounted::label;
 use super::source::{ArchiveSource, Incoming};
 use super::space;
 use super::staging::Staging;
+use super::stranger::is_tar;
 use crate::archive::reader::{Kind, Member, Reader};
 use crate::archive::unpack::{Rules, Unpacker};
 use crate::config::Config;
 use crate::config::value::Name;
 use crate::fault;
-use crate::paths::Paths;
+use crate::rootfs::login::Login;
 use crate::rootfs::root::Root;
-use crate::worker::client::Client;
+use crate::worker::Env;
 
 /// Largest manifest that is read, bytes.
 const LARGEST_MANIFEST: u64 = 64 << 10;
 /// An inode for so many bytes is what an image has anyway.
 const BYTES_FOR_AN_INODE: u64 = 16 << 10;
 
+/// What is said of a file that is of another kind.
+pub(super) const NOT_EXPORTED: &str =
+    "'ds export' did not write it; for an ordinary archive use 'ds create NAME --from FILE'";
+
+/// Whether an archive begins as no other program's than ours; also when that cannot be seen.
+#[must_use]
+pub fn is_exported(source: &ArchiveSource) -> bool {
+    let Ok(mut incoming) = source.stream(None) else { return true };
+    let front = incoming.front().unwrap_or_default();
+    front.starts_with(MANIFEST.as_bytes()) || !is_tar(front)
+}
+
 /// Makes the container `name` from what `source` holds.
 ///
 /// # Errors
 /// When the file is damaged, cut off, or of another kind; then there is no container.
 pub fn import(
-    paths: &Paths,
-    client: &Client,
+    env: &Env,
     source: &ArchiveSource,
     name: &Name,
+    login: &Login,
     watcher: Watcher<'_>,
 ) -> Result<()> {
-    let new = NewName::take(paths, client, name, "made")?;
-    space::require(&paths.containers(), source.length.unwrap_or(0))?;
-    let staging = Staging::for_new(paths, name)?;
-    job::run(client, watcher, &mut |reporter| {
+    let new = NewName::take(env, name, "made")?;
+    space::require(&env.paths.containers(), source.length.unwrap_or(0))?;
+    let staging = Staging::for_new(&env.paths, name)?;
+    job::run(env, watcher, &mut |reporter| {
         let mut checking = Checking::new(source.stream(None)?);
-        let (complete, entries) = read(&mut checking, source.length, &staging, name, reporter)?;
+        let (complete, entries) = read(env, &mut checking, source.length, (&staging, name, login), reporter)?;
         checking.finish(&complete, entries)?.finish()?;
         Ok(Value::Null)
     })?;
-    new.publish(paths, client, staging)
+    new.publish(env, staging)
 }
 
 /// Reads the archive to its last member.
 fn read(
+    env: &Env,
     checking: &mut Checking<Incoming>,
     length: Option<u64>,
-    staging: &Staging,
-    name: &Name,
+    (staging, name, login): (&Staging, &Name, &Login),
     reporter: &mut Reporter,
 ) -> Result<(Complete, u64)> {
     let shared = std::cell::RefCell::new(checking);
@@ -80,6 +94,7 @@ fn read(
     };
     shared.borrow_mut().get_mut().limit(most);
     let vessel = Vessel { form, staging: staging.path(), name, label: label(&config) };
+    let furnishing = Furnishing::new(env, &config, staging.path(), login);
     let mut last = None;
     vessel.fill(reporter, &mut |root, reporter| {
         reporter.step("import", length)?;
@@ -88,7 +103,9 @@ fn read(
             Ok(last) => last,
             Err(error) => return explain(error, form, root, &mut || None),
         });
-        identity::renew(root)
+        identity::renew(root)?;
+        let_in(root, login, env.host.android, reporter)?;
+        furnishing.seed(root, reporter)
     })?;
     let (complete, entries, warnings) = last.context("nothing was unpacked")?;
     for warning in &warnings {
@@ -173,7 +190,7 @@ fn configure(
 fn small(members: &mut Reader<'_>, name: &str, most: u64) -> Result<Vec<u8>> {
     let Some(member) = members.next()? else { bail!("it is empty") };
     if member.name != name.as_bytes() {
-        bail!("'ds export' did not write it; for an ordinary archive use 'ds create NAME --from FILE'");
+        bail!(NOT_EXPORTED);
     }
     content(members, &member, most)
 }

@@ -22,7 +22,7 @@ use crate::poll;
 use crate::socket;
 use crate::subprocess::Subprocess;
 use crate::sys::process::{Ended, Fork, clone, exit_immediately, fork, set_parent_death_signal};
-use crate::worker::client::Client;
+use crate::worker::Env;
 
 /// How often progress is told.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -132,7 +132,7 @@ pub type Watcher<'a> = &'a mut dyn FnMut(&JobEvent);
 /// Why it failed, in its own words; that the client interrupted it; that it was killed. It has ended in any case,
 /// with everything that it had started.
 pub fn run(
-    client: &Client,
+    env: &Env,
     watcher: Watcher<'_>,
     work: &mut dyn FnMut(&mut Reporter) -> Result<Value>,
 ) -> Result<Value> {
@@ -152,7 +152,7 @@ pub fn run(
         }
         Fork::Parent(pid) => {
             drop(theirs);
-            hear(client, watcher, &ours, Subprocess::own(pid))
+            hear(env, watcher, &ours, Subprocess::own(pid))
         }
     }
 }
@@ -182,9 +182,9 @@ fn prepare(reporter: &Reporter) -> Result<()> {
     fault::point("job-prepared")
 }
 
-fn hear(client: &Client, watcher: Watcher<'_>, socket: &OwnedFd, mut child: Subprocess) -> Result<Value> {
+fn hear(env: &Env, watcher: Watcher<'_>, socket: &OwnedFd, mut child: Subprocess) -> Result<Value> {
     loop {
-        client.wait_for(socket)?;
+        env.client.wait_for(socket)?;
         match socket::receive::<Message>(socket)?.map(|received| received.message) {
             Some(Message::Event(event)) => watcher(&event),
             Some(Message::Done(value)) => {

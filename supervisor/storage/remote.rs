@@ -15,7 +15,6 @@ use crate::catalogue::listing::Listing;
 use crate::config::Images;
 use crate::paths::Paths;
 use crate::worker::Env;
-use crate::worker::client::Client;
 
 /// What to fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +48,7 @@ impl Remote {
         let item = match &wanted {
             Wanted::Address(address, sha256) => Item::at(address, sha256.as_deref()),
             Wanted::Image(query, architecture) => {
-                let found = job::run(&env.client, watcher, &mut |reporter| {
+                let found = job::run(env, watcher, &mut |reporter| {
                     let item =
                         locate(query, architecture, (&cache, &network, &mirrors), false, Some(reporter))?;
                     Ok(serde_json::to_value(item)?)
@@ -77,8 +76,8 @@ impl Remote {
     ///
     /// # Errors
     /// Why it cannot be had. What has come is kept for the next attempt.
-    pub fn pull(&self, client: &Client, watcher: Watcher<'_>) -> Result<String> {
-        let pulled = job::run(client, watcher, &mut |reporter| {
+    pub fn pull(&self, env: &Env, watcher: Watcher<'_>) -> Result<String> {
+        let pulled = job::run(env, watcher, &mut |reporter| {
             reporter.step("download", self.item.size)?;
             let sha256 = self.deliver_to_cache(reporter)?;
             Ok(sha256.into())
@@ -112,7 +111,7 @@ impl Remote {
 /// When no server answers and no list is kept.
 pub fn list(env: &Env, watcher: Watcher<'_>) -> Result<Listing> {
     let (cache, network, mirrors) = surroundings(&env.paths, &env.environment)?;
-    job::run(&env.client, watcher, &mut |reporter| {
+    job::run(env, watcher, &mut |reporter| {
         reporter.step("index", None)?;
         let mut warnings = Vec::new();
         Listing::load(&cache, &mirrors, &network, false, &mut |text| warnings.push(text))?;

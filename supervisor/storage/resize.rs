@@ -62,11 +62,11 @@ pub fn resize(env: &Env, name: &Name, size: u64, watcher: Watcher<'_>) -> Result
     let place = path.parent().context("the image has no directory")?;
     let staging = Staging::beside(place)?;
     let copy = staging.join("image");
-    job::run(&env.client, watcher, &mut |reporter| {
+    job::run(env, watcher, &mut |reporter| {
         work(&original, &copy, place, size, reporter)?;
         Ok(Value::Null)
     })?;
-    let _lock = held.lock_unchanged(&env.paths, &env.client)?;
+    let _lock = held.lock_unchanged(env)?;
     fault::point("job-done")?;
     fs::rename(&copy, &path).with_context(|| format!("rename {} to {}", copy.display(), path.display()))?;
     fault::point("job-renamed")?;

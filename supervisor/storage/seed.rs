@@ -9,12 +9,12 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::held::Held;
-use super::job::{self, Reporter, Watcher};
-use super::mounted::{Mounting, label, mount};
+use super::inside::inside;
+use super::job::{JobEvent, Reporter, Watcher};
 use super::staging::Staging;
 use crate::config::Seeding;
 use crate::config::value::Name;
-use crate::rootfs::image::{Access, Fsck};
+use crate::rootfs::image::Access;
 use crate::rootfs::root::Root;
 use crate::seed::apply::{Manner, apply, undo};
 use crate::seed::{Facts, unknown_layout};
@@ -47,28 +47,33 @@ pub fn seed(env: &Env, name: &Name, wanted: Wanted, watcher: Watcher<'_>) -> Res
     let seeding = Seeding::load_or_default(&env.paths.supervisor_ini());
     let facts = Facts::new(&held.config, env.host.android, &seeding);
     let ledger = env.paths.seed_ledger(name);
-    let tree = held.tree()?;
     let staging = Staging::beside(&env.paths.container(name))?;
-    let done = job::run(&env.client, watcher, &mut |reporter| {
-        if let Some(tree) = &tree {
-            return work(&tree.root, &ledger, &facts, wanted, reporter);
-        }
-        let image = held.image()?;
-        let mounting = Mounting {
-            image: &image,
-            staging: staging.path(),
-            partition: held.config.container.image_partition,
-            access: if wanted.dry_run { Access::ReadOnly } else { Access::ReadWrite },
-            fsck: Fsck::Auto,
-            label: label(&held.config),
-        };
-        let attached = mount(&mounting, reporter)?;
-        let done = work(attached.root(), &ledger, &facts, wanted, reporter)?;
-        attached.detach()?;
-        Ok(done)
+    let access = if wanted.dry_run { Access::ReadOnly } else { Access::ReadWrite };
+    let done = inside(env, &held, staging.path(), access, watcher, &mut |root, reporter| {
+        work(root, &ledger, &facts, wanted, reporter)
     })?;
     let changed = serde_json::from_value(done["changed"].clone()).context("what the job said")?;
     Ok(Seeded { changed, unknown: done["unknown"].as_str().map(str::to_owned) })
+}
+
+/// Seeds the root file system of a container that has just got it, unless it is volatile. What cannot be seeded now is
+/// told, and tried again at the next start.
+pub(super) fn seed_held(env: &Env, held: &Held, watcher: Watcher<'_>) {
+    if held.config.container.volatile {
+        return;
+    }
+    let seeding = Seeding::load_or_default(&env.paths.supervisor_ini());
+    let facts = Facts::new(&held.config, env.host.android, &seeding);
+    let ledger = env.paths.seed_ledger(&held.name);
+    let wanted = Wanted { undo: false, dry_run: false };
+    let seeded = Staging::beside(&env.paths.container(&held.name)).and_then(|staging| {
+        inside(env, held, staging.path(), Access::ReadWrite, watcher, &mut |root, reporter| {
+            work(root, &ledger, &facts, wanted, reporter)
+        })
+    });
+    if let Err(error) = seeded {
+        watcher(&JobEvent::Warning(format!("its root file system is not seeded: {error:#}")));
+    }
 }
 
 fn work(root: &Root, ledger: &Path, facts: &Facts, wanted: Wanted, reporter: &mut Reporter) -> Result<Value> {

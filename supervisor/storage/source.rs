@@ -50,16 +50,24 @@ pub struct ArchiveSource {
     pub length: Option<u64>,
 }
 
+/// Opens a file, or the standard input. A named pipe waits for its writer as long as the client does.
+///
+/// # Errors
+/// When there is no such file; that the client interrupted the wait.
+pub fn opened(client: &Client, place: &Place) -> Result<File> {
+    match place {
+        Place::Input => Ok(File::from(io::stdin().as_fd().try_clone_to_owned().context("dup")?)),
+        Place::File(path) => open(client, path),
+    }
+}
+
 impl ArchiveSource {
     /// Opens it.
     ///
     /// # Errors
     /// When there is no such file, or it is a directory; that the client interrupted the wait for a named pipe's writer.
     pub fn open(client: &Client, place: &Place) -> Result<Self> {
-        let file = match place {
-            Place::Input => File::from(io::stdin().as_fd().try_clone_to_owned().context("dup")?),
-            Place::File(path) => open(client, path)?,
-        };
+        let file = opened(client, place)?;
         let about = file.metadata().context("stat")?;
         ensure!(
             !about.is_dir(),

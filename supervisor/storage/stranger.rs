@@ -126,10 +126,6 @@ fn is_system(directory: BorrowedFd<'_>) -> bool {
 fn image_in_parts(top: BorrowedFd<'_>) -> Option<&'static str> {
     let layers = "it is an image in layers (OCI), not one tree; 'podman load', 'podman create' and 'podman export' make one";
     match () {
-        () if has(top, "metadata.yaml") && has(top, "rootfs") => Some(
-            "it is a unified image of LXD or Incus, with the tree in rootfs/ beside metadata.yaml; \
-             unpack it, and give the tree alone: tar -C rootfs -c . | ds create NAME --from -",
-        ),
         () if has(top, "metadata.yaml") => Some(
             "it is the half of an LXD or Incus image that has no tree (metadata.yaml); use the other one, rootfs.tar.xz or rootfs.squashfs",
         ),
@@ -207,14 +203,9 @@ mod tests {
             (&["etc/passwd"][..], ""),
             (&["manifest.json", "abc/layer.tar"], "a Docker image in layers"),
             (&["index.json", "oci-layout", "blobs/sha256/x"], "an image in layers (OCI)"),
-            (&["metadata.yaml", "rootfs/etc/passwd", "templates/x"], "a unified image of LXD or Incus"),
             (&["metadata.yaml", "templates/x"], "the half of an LXD or Incus image"),
-            (
-                &["image/metadata.yaml", "image/rootfs/etc/passwd"],
-                "below image/, it is a unified image of LXD",
-            ),
-            (&["config", "rootfs/etc/passwd"], "there is one below rootfs/"),
-            (&["backup/config", "backup/rootfs/etc/passwd"], "there is one below backup/rootfs/"),
+            (&["readme", "rootfs/etc/passwd"], "there is one below rootfs/"),
+            (&["backup/readme", "backup/rootfs/etc/passwd"], "there is one below backup/rootfs/"),
             (&["source/README"], "everything is below source/"),
             (&["readme", "system.img"], "it holds readme, which is a zip archive"),
             (&["disk.img", "readme"], "it holds disk.img, an image of a file system (squashfs)"),

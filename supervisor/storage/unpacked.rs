@@ -9,14 +9,14 @@ use serde_json::Value;
 
 use super::create::unpack_all;
 use super::fill::{Form, Vessel};
+use super::furnish::let_in;
 use super::job::{self, Watcher};
 use super::source::ArchiveSource;
 use super::space;
 use super::staging::{Staging, rename_to_free, sync_directory};
 use crate::rootfs::files::RESOLV_CONF;
-use crate::rootfs::password;
-use crate::rootfs::root::Root;
-use crate::worker::client::Client;
+use crate::rootfs::login::Login;
+use crate::worker::Env;
 
 /// The program that a root file system is expected to have.
 const INIT: &str = "/sbin/init";
@@ -26,8 +26,8 @@ const INIT: &str = "/sbin/init";
 pub struct Target<'a> {
     /// A directory that does not exist yet.
     pub directory: &'a Path,
-    /// Root's password inside; none leaves it as it came.
-    pub password: Option<&'a str>,
+    /// Who may log in; without anything, accounts stay as they came.
+    pub login: &'a Login,
     /// A name server for /etc/resolv.conf.
     pub name_server: Option<String>,
 }
@@ -36,12 +36,7 @@ pub struct Target<'a> {
 ///
 /// # Errors
 /// What is wrong with the source; then there is no directory.
-pub fn unpack(
-    client: &Client,
-    source: &ArchiveSource,
-    target: &Target<'_>,
-    watcher: Watcher<'_>,
-) -> Result<()> {
+pub fn unpack(env: &Env, source: &ArchiveSource, target: &Target<'_>, watcher: Watcher<'_>) -> Result<()> {
     let parent = target.directory.parent().context("it has no parent directory")?;
     space::require(parent, source.length.unwrap_or(0))?;
     let staging = Staging::beside(parent)?;
@@ -49,10 +44,14 @@ pub fn unpack(
     let vessel = Vessel { form: Form::Directory, staging: staging.path(), name: &name, label: None };
     let room = space::free(parent)?;
     let init = INIT.parse()?;
-    job::run(client, watcher, &mut |reporter| {
+    job::run(env, watcher, &mut |reporter| {
         vessel.fill(reporter, &mut |root, reporter| {
-            unpack_all(source, room, Form::Directory, root, &init, reporter)?;
-            personalise(root, target)
+            let _ = unpack_all(source, room, Form::Directory, root, &init, reporter)?;
+            let_in(root, target.login, env.host.android, reporter)?;
+            if let Some(server) = &target.name_server {
+                root.replace(RESOLV_CONF, format!("nameserver {server}\n").as_bytes(), 0o644)?;
+            }
+            Ok(())
         })?;
         Ok(Value::Null)
     })?;
@@ -63,14 +62,4 @@ pub fn unpack(
         return Err(error);
     }
     sync_directory(parent)
-}
-
-fn personalise(root: &Root, target: &Target<'_>) -> Result<()> {
-    if let Some(password) = target.password {
-        password::set(root, "root", password).context("set root's password")?;
-    }
-    if let Some(server) = &target.name_server {
-        root.replace(RESOLV_CONF, format!("nameserver {server}\n").as_bytes(), 0o644)?;
-    }
-    Ok(())
 }

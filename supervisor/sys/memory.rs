@@ -1,4 +1,4 @@
-//! Sleeping without holding memory: malloc_trim(3), poll(2).
+//! Sleeping without holding memory: malloc_trim(3), madvise(2), getauxval(3), poll(2).
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollTimeout, poll};
@@ -6,8 +6,15 @@ use nix::poll::{PollFd, PollTimeout, poll};
 /// How long nothing happens before a process counts as asleep, milliseconds.
 const QUIET: u16 = 200;
 
-/// poll(2), for a process that may sleep for days: when nothing has come for a while, it first gives back the part of
-/// its heap that only the past needed. The pages of the program itself are the kernel's to drop: they are a file's.
+/// How far below its caller [`release_stack`] reaches, bytes. The kernel keeps 256 pages (`stack_guard_gap`, since Linux
+/// 4.12 and the stable series of its time) between the stack and any mapping below it, and places no mapping within
+/// 128 MiB of the stack's top (`mmap_base`). Pages have at least 4 KiB.
+const STACK: usize = 1 << 20;
+/// Kept below the caller for the calls that are about to be made, bytes. The red zone of x86-64 is 128.
+const SPARE: usize = 4096;
+
+/// poll(2), for a process that may sleep for days: when nothing has come for a while, it first frees the parts of its
+/// heap and of its stack that are not in use. The pages of the program itself are a file's: the kernel can drop them.
 ///
 /// # Errors
 /// What poll(2) answers.
@@ -25,14 +32,72 @@ pub fn sleep(polled: &mut [PollFd<'_>], timeout: PollTimeout) -> Result<libc::c_
     unsafe {
         libc::malloc_trim(0);
     }
+    release_stack();
     poll(polled, timeout)
+}
+
+/// Frees the pages below the stack pointer, which deeper calls have written to: a monitor starts a container with 48 KiB
+/// of stack and waits for its end with 16 KiB.
+#[inline(never)]
+fn release_stack() {
+    let here = 0_u8;
+    let here = (&raw const here).addr();
+    // SAFETY: getauxval and sysconf read values.
+    let (top, page) = unsafe { (libc::getauxval(libc::AT_EXECFN), libc::sysconf(libc::_SC_PAGESIZE)) };
+    let (Ok(top), Ok(page)) = (usize::try_from(top), usize::try_from(page)) else { return };
+    let Some((start, length)) = unused_stack(here, top, page) else { return };
+    // SAFETY: the range ends at least SPARE bytes below this frame, and no frame below it is in use: no handler of a
+    // signal runs during the call. It contains pages of this thread's stack and addresses without a mapping, nothing
+    // else (see STACK). The kernel fills a freed page with zeros when it is used again. The call skips what is not
+    // mapped, and its ENOMEM for that means nothing here.
+    unsafe { libc::madvise(std::ptr::without_provenance_mut(start), length, libc::MADV_DONTNEED) };
+}
+
+/// The range below the address `here` of the stack that no frame uses, as start and length. The name of the program
+/// (AT_EXECFN) is at the top of the first thread's stack. `None` where `here` is in another stack: other threads have
+/// theirs among the mappings, next to anything.
+fn unused_stack(here: usize, top: usize, page: usize) -> Option<(usize, usize)> {
+    if page == 0 || !(here..here.saturating_add(STACK)).contains(&top) {
+        return None;
+    }
+    let end = here.checked_sub(SPARE)? / page * page;
+    let start = here.checked_sub(STACK)?.div_ceil(page) * page;
+    Some((start, end.checked_sub(start).filter(|length| *length > 0)?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use nix::poll::PollFlags;
+    use proptest::prelude::*;
     use std::os::fd::AsFd;
+
+    proptest! {
+        #[test]
+        fn only_whole_pages_below_the_caller_are_unused(
+            here in any::<usize>(),
+            above in 0..2 * STACK,
+            page in prop::sample::select(vec![4096_usize, 16_384, 65_536]),
+        ) {
+            let found = unused_stack(here, here.saturating_add(above), page);
+            prop_assert!(found.is_none() || above < STACK, "only near the top of the first stack");
+            if let Some((start, length)) = found {
+                prop_assert_eq!((start % page, length % page), (0, 0));
+                prop_assert!(start + length <= here - SPARE && here - start <= STACK);
+            }
+        }
+    }
+
+    #[test]
+    fn another_threads_stack_is_left_alone() {
+        // SAFETY: getauxval reads a value.
+        let top = usize::try_from(unsafe { libc::getauxval(libc::AT_EXECFN) }).unwrap();
+        let local = std::thread::spawn(|| {
+            let local = 0_u8;
+            (&raw const local).addr()
+        });
+        assert_eq!(unused_stack(local.join().unwrap(), top, 4096), None);
+    }
 
     #[test]
     fn the_program_goes_on_after_its_sleep() {

@@ -3,11 +3,12 @@
 //!
 //! | direction | message | then |
 //! |---|---|---|
-//!  client → | CommandRequest with the descriptors of stdin, stdout, stderr | the worker that accepted the connection serves it |
-//!  client → | Signal | the worker forwards it to the command |
-//!  ← worker | RawMode | the client switches its terminal and then sends SIGWINCH; it restores the terminal at its end |
+//! | client → | CommandRequest with the descriptors of stdin, stdout, stderr | the worker that accepted the connection serves it |
+//! | client → | Signal | the worker forwards it to the command |
+//! | ← worker | Serving, if the request asks for it | the client checks now and then whether the worker is stopped |
+//! | ← worker | RawMode | the client switches its terminal and then sends SIGWINCH; it restores the terminal at its end |
 //! | ← worker | Exit | the client exits with the code |
-//!  ← worker | Refused | the client prints the reason and fails |
+//! | ← worker | Refused | the client prints the reason and fails |
 //!
 //! If the connection ends without Exit, the worker died. If the client ends, its session is hung up.
 
@@ -51,6 +52,9 @@ pub struct CommandRequest {
     pub cwd: String,
     /// The values of [`ENVIRONMENT`] that are set in the client.
     pub environment: BTreeMap<String, String>,
+    /// Whether the client understands [`FromWorker::Serving`].
+    #[serde(default)]
+    pub watches: bool,
 }
 
 /// From the client, after the request.
@@ -63,6 +67,8 @@ pub enum ToWorker {
 /// From the worker.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum FromWorker {
+    /// The process with this number serves the request.
+    Serving(i32),
     /// Switch the terminal on standard input to raw mode, or back.
     RawMode(bool),
     /// The command has ended with this exit code.

@@ -290,6 +290,12 @@ fn a_container_lives_in_the_phones_time_zone_and_network() {
     assert_eq!(session["environment"]["TZ"], "Europe/Berlin");
     let own = std::fs::read_to_string(tree.path("etc/resolv.conf")).unwrap();
     assert_eq!(own, "nameserver 127.0.0.1\n", "the image is as it was");
+    // The phone changes its network, and Android its routes.
+    phone.write("system/connectivity", &network.replace("192.168.1.1", "10.20.30.40"));
+    let route = "ip link set lo up && ip route add 192.0.2.0/24 dev lo";
+    phone.sandbox.run(&["sh", "-c", route]).succeeds();
+    let expected = Some("nameserver 10.20.30.40\n");
+    wait_for("its servers", || (phone.inside("web", "etc/resolv.conf").as_deref() == expected).then_some(()));
     // Each of them can be had otherwise.
     let settings = ["set", "web", "android.timezone=no", "android.dns=9.9.9.9,::1"];
     phone.sandbox.ds(&settings).succeeds();

@@ -1,131 +1,164 @@
-//! Chaos with a seed: random verbs at once, random processes killed or stopped, clients interrupted. After each round
-//! every command has ended, nothing is left, and the next start works.
+//! Chaos with a seed: random verbs at once, random processes killed, stopped, frozen, clients interrupted. After each
+//! round every command has ended, nothing is left, and the next start works.
 //!
-//! `$DS_CHAOS_SEED` repeats a run that failed, `$DS_CHAOS_ROUNDS` makes it longer: 200 rounds take some two minutes.
+//! `$DS_CHAOS_SEED` repeats a sandbox that failed, `$DS_CHAOS_ROUNDS` is the number of rounds in all.
 
-use crate::process::below;
-use crate::sandbox::Sandbox;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use std::process::Child;
-use std::thread::sleep;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use std::{env, fmt};
+use crate::images;
+use crate::sandbox::{Sandbox, files_below};
+use crate::strikes::{Chance, Story, Strikes};
+use crate::wait_for;
+use std::env;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Containers that take part.
-const NAMES: [&str; 2] = ["one", "two"];
+/// Containers that take part: two of directories, one of an image.
+const NAMES: [&str; 3] = ["one", "two", "image"];
+/// What jobs make, in any order.
+const MADE: [&str; 2] = ["copied", "renamed"];
 /// What is done with a container, `NAME` standing for it.
-const VERBS: [&[&str]; 11] = [
+const VERBS: [&[&str]; 20] = [
     &["start", "NAME"],
-    &["start", "NAME", "--wait=5"],
+    &["start", "NAME"],
+    &["start", "NAME", "--wait=1"],
+    &["start", "--all"],
     &["stop", "NAME", "--timeout", "1"],
     &["stop", "NAME", "--kill"],
     &["restart", "NAME"],
+    &["run", "NAME", "--", "/bin/sleep", "0.05"],
     &["run", "NAME", "--", "/bin/sleep", "0.05"],
     &["freeze", "NAME"],
     &["thaw", "NAME"],
     &["info", "NAME"],
     &["list", "--json"],
     &["set", "NAME", "priority=3"],
+    &["copy", "NAME", "copied"],
+    &["rename", "copied", "renamed"],
+    &["start", "renamed"],
+    &["rm", "copied", "--force"],
+    &["rm", "renamed", "--force"],
+    &["export", "NAME", "--output", "EXPORT"],
 ];
-
-/// xorshift64*: numbers that a seed repeats.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let number = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33;
-        usize::try_from(number).unwrap() % limit
-    }
-}
-
-/// What a round did, for somebody who wonders why it failed.
-#[derive(Default)]
-struct Story(Vec<String>);
-
-impl Story {
-    fn add(&mut self, what: impl fmt::Display) {
-        self.0.push(what.to_string());
-    }
-}
+/// Sandboxes at once: most of a round is waiting.
+const SANDBOXES: u64 = 4;
+/// Longer than any command may take whose peers are stopped or frozen.
+const LONGEST: Duration = Duration::from_secs(50);
 
 fn setting(name: &str) -> Option<u64> {
     env::var(name).ok().and_then(|text| text.parse().ok())
 }
 
-/// It may have ended by itself in the meantime.
-fn signal(pid: i32, signal: Signal) {
-    let _ = kill(Pid::from_raw(pid), signal);
-}
-
-/// Kills a process of ours or of a container, or interrupts a client.
-fn strike(sandbox: &Sandbox, chance: &mut Chance, clients: &[Child], story: &mut Story) {
-    if chance.below(3) == 0 {
-        let client = &clients[chance.below(clients.len())];
-        let all = below(i32::try_from(client.id()).unwrap());
-        if let Some(process) = all.iter().find(|process| process.name == "ds") {
-            story.add(format_args!("SIGINT to the client {}", process.pid));
-            signal(process.pid, Signal::SIGINT);
-        }
-        return;
-    }
-    let processes = sandbox.processes();
-    if processes.is_empty() {
-        return;
-    }
-    let victim = &processes[chance.below(processes.len())];
-    story.add(format_args!("SIGKILL to {} ({})", victim.pid, victim.name));
-    signal(victim.pid, Signal::SIGKILL);
-}
-
 fn round(sandbox: &Sandbox, chance: &mut Chance, story: &mut Story) {
-    let mut clients = Vec::new();
+    let begun = Instant::now();
+    let mut strikes = Strikes::new(sandbox);
+    let export = sandbox.path("export.ds");
+    let (mut clients, mut lasting) = (Vec::new(), Vec::new());
     for _ in 0..=chance.below(3) {
         let name = NAMES[chance.below(NAMES.len())];
-        let verb = VERBS[chance.below(VERBS.len())];
-        let words: Vec<&str> = verb.iter().map(|word| if *word == "NAME" { name } else { *word }).collect();
+        let in_place = |word: &&'static str| match *word {
+            "NAME" => name,
+            "EXPORT" => export.to_str().unwrap(),
+            word => word,
+        };
+        let words: Vec<&str> = VERBS[chance.below(VERBS.len())].iter().map(in_place).collect();
+        if ["run", "start", "restart"].contains(&words[0]) {
+            lasting.push(name);
+        }
         story.add(format_args!("ds {}", words.join(" ")));
         clients.push(sandbox.spawn_ds(&words));
     }
-    for _ in 0..chance.below(3) {
-        sleep(Duration::from_millis(u64::try_from(chance.below(40)).unwrap()));
-        strike(sandbox, chance, &clients, story);
+    for _ in 0..chance.below(4) {
+        thread::sleep(Duration::from_millis(u64::try_from(chance.below(40)).unwrap()));
+        strikes.strike(chance, &clients, story);
+    }
+    // In most rounds it lasts no longer; in the others, commands have to end on their own.
+    if chance.below(10) != 0 {
+        thread::sleep(Duration::from_millis(u64::try_from(chance.below(20)).unwrap()));
+        strikes.undo_ours();
+    }
+    strikes.continue_clients(&clients);
+    // A command lasts for as long as its processes are frozen, and a start up to its limit of a minute.
+    if !lasting.is_empty() {
+        strikes.thaw_containers();
+    }
+    for name in lasting {
+        sandbox.ds(&["thaw", name]);
     }
     for client in clients {
         let output = client.wait_with_output().expect("wait");
-        // A client that had to be killed for its patience would have a code of its own.
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(!errors.contains("panicked"), "{errors}");
         story.add(format_args!("{:?} {}", output.status.code(), errors.trim()));
+        assert!(!errors.contains("panicked"), "{errors}");
+        // The code of a client that had to be killed.
+        assert!(output.status.code() != Some(124), "a command that does not end");
     }
+    assert!(begun.elapsed() < LONGEST, "commands that took {:?}", begun.elapsed());
+    strikes.undo_ours();
+    story.add("now the end");
     sandbox.ds(&["stop", "--all", "--kill"]).succeeds();
+    drop(strikes);
     sandbox.assert_no_containers();
+    wait_for("the end of unfinished files", || unfinished(sandbox).is_empty().then_some(()));
+    let _ = std::fs::remove_file(export);
+    for name in MADE {
+        if sandbox.data(&format!("containers/{name}")).exists() && chance.below(3) == 0 {
+            sandbox.ds(&["start", name]).succeeds();
+            sandbox.ds(&["rm", name, "--force"]).succeeds();
+        }
+    }
+    // The next round finds it running.
     let name = NAMES[chance.below(NAMES.len())];
     sandbox.ds(&["start", name]).succeeds();
-    sandbox.ds(&["stop", name, "--kill"]).succeeds();
+}
+
+/// What jobs, deletions and files that are written leave for as long as they are not finished.
+fn unfinished(sandbox: &Sandbox) -> Vec<PathBuf> {
+    let is_unfinished = |path: &Path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        [".ds-", ".new-", ".trash-"].iter().any(|prefix| name.starts_with(prefix)) || name.ends_with(".tmp")
+    };
+    ["data", "run", "own"]
+        .iter()
+        .flat_map(|top| files_below(&sandbox.root().join(top), &is_unfinished))
+        .collect()
+}
+
+/// One sandbox's share of the rounds.
+fn rounds(seed: u64, number: u64) {
+    let sandbox = Sandbox::new();
+    for name in &NAMES[..2] {
+        sandbox.container(name, &[]);
+    }
+    images::container(&sandbox, NAMES[2], &[]);
+    let mut chance = Chance::new(seed);
+    for number in 0..number {
+        let mut story = Story::default();
+        let begun = Instant::now();
+        let done = catch_unwind(AssertUnwindSafe(|| round(&sandbox, &mut chance, &mut story)));
+        if env::var_os("DS_CHAOS_TIMES").is_some() {
+            eprintln!("{seed} {number}: {:?}: {}", begun.elapsed(), story.0.join("; "));
+        }
+        if let Err(error) = done {
+            eprintln!("DS_CHAOS_SEED={seed}, round {number}:\n{}", story.0.join("\n"));
+            resume_unwind(error);
+        }
+    }
 }
 
 #[test]
 fn whatever_happens_nothing_is_left_and_the_next_start_works() {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the time").as_secs();
-    let seed = setting("DS_CHAOS_SEED").unwrap_or(now);
-    let rounds = setting("DS_CHAOS_ROUNDS").unwrap_or(20);
-    let sandbox = Sandbox::new();
-    for name in NAMES {
-        sandbox.container(name, &[]);
+    let number = setting("DS_CHAOS_ROUNDS").unwrap_or(200);
+    if let Some(seed) = setting("DS_CHAOS_SEED") {
+        return rounds(seed, number);
     }
-    let mut chance = Chance(seed | 1);
-    for number in 0..rounds {
-        let mut story = Story::default();
-        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            round(&sandbox, &mut chance, &mut story);
-        }));
-        if let Err(error) = done {
-            eprintln!("DS_CHAOS_SEED={seed}, round {number}:\n{}", story.0.join("\n"));
-            std::panic::resume_unwind(error);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the time").as_secs();
+    let share = number.div_ceil(SANDBOXES);
+    let all: Vec<_> =
+        (0..SANDBOXES).map(|count| thread::spawn(move || rounds(now * 10 + count, share))).collect();
+    for one in all {
+        if let Err(error) = one.join() {
+            resume_unwind(error);
         }
     }
 }

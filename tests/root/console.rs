@@ -149,6 +149,23 @@ fn a_terminal_gets_no_queries_from_a_log() {
 }
 
 #[test]
+fn following_a_log_leaves_no_colour_on_the_terminal() {
+    let sandbox = Sandbox::new();
+    sandbox.container("web", &[]);
+    let log = sandbox.data("containers/web/log");
+    fs::create_dir_all(&log).expect("mkdir");
+    fs::write(log.join("console.log"), "\x1b[1m\x1b[31mred").expect("write");
+    let mut terminal = sandbox.ds_on_terminal(&["logs", "-f", "web"]);
+    terminal.expect("\x1b[1m\x1b[31mred\x1b[0m");
+    let mut file = fs::OpenOptions::new().append(true).open(log.join("console.log")).expect("open");
+    std::io::Write::write_all(&mut file, b" still").expect("write");
+    terminal.expect("\x1b[1m\x1b[31m still\x1b[0m");
+    terminal.send(&[3]);
+    assert_ne!(terminal.wait(), 0, "it was interrupted");
+    assert!(terminal.shown().trim_end_matches("^C").ends_with("\x1b[0m"), "{:?}", terminal.shown());
+}
+
+#[test]
 fn what_a_container_calls_itself_is_shown_as_text() {
     let sandbox = Sandbox::new();
     let tree = sandbox.container("web", &[]);

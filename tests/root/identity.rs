@@ -1,5 +1,6 @@
 //! Who a container is: an id for each boot, and a machine id of one's own for each copy.
 
+use crate::root_fs::Tree;
 use crate::sandbox::Sandbox;
 use crate::wait_for;
 use std::collections::BTreeSet;
@@ -23,6 +24,19 @@ fn each_boot_has_an_id_of_its_own() {
     }
     let script = "echo x > /proc/sys/kernel/random/boot_id";
     assert_ne!(sandbox.ds(&["run", "web", "--", "sh", "-c", script]).code, 0, "it cannot be written");
+}
+
+#[test]
+fn each_throw_away_container_has_a_boot_id_of_its_own() {
+    let sandbox = Sandbox::new();
+    let tree = Tree::with_probe(&sandbox.path("tree"));
+    let path = tree.0.to_str().unwrap();
+    let mut seen = BTreeSet::from([fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap()]);
+    for _ in 0..3 {
+        let id = sandbox.ds(&["shell", path, "cat", "/proc/sys/kernel/random/boot_id"]).succeeds();
+        assert_eq!(id.len(), 37, "{id}");
+        assert!(seen.insert(id), "{seen:?}");
+    }
 }
 
 #[test]

@@ -76,6 +76,31 @@ fn reboots_leave_the_monitor_as_it_was() {
     assert!(after.1 <= memory + 64, "the monitor has grown from {memory} to {} KiB", after.1);
 }
 
+/// What a monitor that waits uses of its stack at most, KiB: a build for debugging has larger frames.
+const LIVE_STACK: u64 = 44;
+
+/// The dirty part of a process' stack in KiB, proc_pid_smaps(5).
+fn stack_kib(process: &Process) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{}/smaps", process.pid)).ok()?;
+    let (_, stack) = text.split_once("[stack]")?;
+    let line = stack.lines().find_map(|line| line.strip_prefix("Anonymous:"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+#[test]
+fn a_monitor_that_sleeps_keeps_no_stack_of_its_start() {
+    let sandbox = Sandbox::new();
+    sandbox.container("web", &[]);
+    sandbox.ds(&["start", "web"]).succeeds();
+    let monitor = sandbox.monitor("web").expect("a monitor");
+    // It needs 48 KiB and more to start a container.
+    wait_for("a small stack", || stack_kib(&monitor).filter(|size| *size <= LIVE_STACK));
+    sandbox.ds(&["restart", "web"]).succeeds();
+    wait_for("a small stack after another start", || stack_kib(&monitor).filter(|size| *size <= LIVE_STACK));
+    assert_eq!(sandbox.state("web"), "running");
+    sandbox.ds(&["stop", "web"]).succeeds();
+}
+
 #[test]
 fn commands_leave_nothing_in_the_supervisor() {
     let sandbox = Sandbox::new();

@@ -1,5 +1,6 @@
 //! The ordinary life of containers: create, start, look, restart, stop, delete. And what it looks like in JSON.
 
+use crate::process;
 use crate::sandbox::{Sandbox, files_below};
 use crate::wait_for;
 use serde_json::Value;
@@ -327,4 +328,33 @@ fn settings_are_kept_with_their_comments() {
     assert!(after.starts_with("# mine\n") && after.contains("; and this"), "{after}");
     sandbox.ds(&["set", "web", "prioritty=3"]).fails(2, &["container.priority"]);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), after);
+}
+
+#[test]
+fn info_tells_how_a_container_ended() {
+    let sandbox = Sandbox::new();
+    let tree = sandbox.container("web", &["restart=no"]);
+    let last = || {
+        let text = sandbox.ds(&["info", "web"]).succeeds();
+        let line = text.lines().find_map(|line| line.trim_start().strip_prefix("last exit")).map(str::trim);
+        line.unwrap_or_else(|| panic!("no end in {text}")).to_owned()
+    };
+    let ends: [(&dyn Fn(), &str); 6] = [
+        (&|| drop(sandbox.ds(&["stop", "web"]).succeeds()), "stopped"),
+        (&|| drop(sandbox.ds(&["stop", "web", "--kill"]).succeeds()), "killed by 'ds stop'"),
+        (&|| drop(sandbox.ds(&["restart", "web"]).succeeds()), "restarted"),
+        (&|| drop(sandbox.ds(&["run", "web", "--", "/bin/probe", "reboot"])), "rebooted from inside"),
+        (&|| process::kill(sandbox.first_process("web").unwrap().pid), "its init was killed by SIGKILL"),
+        (&|| process::kill(sandbox.monitor("web").unwrap().pid), "its monitor was killed"),
+    ];
+    for (end, words) in ends {
+        let boots = tree.boots();
+        sandbox.ds(&["start", "web"]).succeeds();
+        wait_for("the boot", || (tree.boots() > boots).then_some(()));
+        end();
+        wait_for(words, || sandbox.ds(&["info", "web"]).text().contains(words).then_some(()));
+        assert!(last().starts_with(words), "{}", last());
+        sandbox.ds(&["stop", "web", "--kill"]).succeeds();
+        wait_for("the end", || sandbox.has_no_containers().then_some(()));
+    }
 }

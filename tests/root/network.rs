@@ -46,6 +46,43 @@ fn host_is_the_hosts() {
 }
 
 #[test]
+fn name_servers_follow_the_machine_unless_somebody_inside_changes_them() {
+    let mut sandbox = Sandbox::new();
+    let etc = sandbox.path("etc");
+    std::fs::create_dir_all(&etc).unwrap();
+    sandbox.run(&["cp", "-a", "/etc/.", etc.to_str().unwrap()]).succeeds();
+    let file = etc.join("resolv.conf");
+    let _ = std::fs::remove_file(&file);
+    std::fs::write(&file, "nameserver 192.0.2.1\n").unwrap();
+    sandbox.mount(&["--bind", etc.to_str().unwrap(), "/etc"]);
+    for (name, dns) in [("web", "auto"), ("mine", "auto"), ("fixed", "192.0.2.9")] {
+        sandbox.container(name, &[&format!("network.dns={dns}")]);
+        sandbox.ds(&["start", name]).succeeds();
+    }
+    let path =
+        |name: &str| format!("/proc/{}/root/etc/resolv.conf", sandbox.first_process(name).unwrap().pid);
+    let inside = |name: &str| std::fs::read_to_string(path(name)).unwrap();
+    assert_eq!(inside("web"), "nameserver 192.0.2.1\n");
+    std::fs::write(path("mine"), "nameserver 192.0.2.7\n").unwrap();
+    let replace = |text: &str| {
+        std::fs::write(etc.join("new"), text).unwrap();
+        std::fs::rename(etc.join("new"), &file).unwrap();
+    };
+    replace("search lan\nnameserver 192.0.2.2\nnameserver 2001:db8::2\n");
+    let expected = "nameserver 192.0.2.2\nnameserver 2001:db8::2\n";
+    wait_for("the new servers", || (inside("web") == expected).then_some(()));
+    // A network that goes takes no server along, and the next one counts.
+    replace("# none\n");
+    replace("nameserver 192.0.2.3\n");
+    wait_for("the next server", || (inside("web") == "nameserver 192.0.2.3\n").then_some(()));
+    assert_eq!(inside("mine"), "nameserver 192.0.2.7\n");
+    assert_eq!(inside("fixed"), "nameserver 192.0.2.9\n");
+    sandbox.ds(&["restart", "web"]).succeeds();
+    replace("nameserver 192.0.2.4\n");
+    wait_for("a server after a restart", || (inside("web") == "nameserver 192.0.2.4\n").then_some(()));
+}
+
+#[test]
 fn nat_says_that_it_is_not_there_yet() {
     let sandbox = Sandbox::new();
     sandbox.container("web", &["network.mode=nat"]);

@@ -151,9 +151,9 @@ fn what_is_given_for_another_thing_is_named_with_the_way() {
     fs::write(sandbox.path("x.deb"), "!<arch>\ndebian-binary   0").expect("write");
     for (name, top, files) in [
         ("docker", "", &["manifest.json", "0/layer.tar"][..]),
-        ("incus", "", &["metadata.yaml", "rootfs/etc/passwd"]),
+        ("incus", "", &["metadata.yaml", "templates/x"]),
         ("source", "hello-1.0/", &["README", "src/main.c"]),
-        ("backup", "", &["config", "rootfs/etc/passwd"]),
+        ("backup", "", &["readme", "rootfs/etc/passwd"]),
     ] {
         let tree = Tree(sandbox.path(&format!("{name}.d")));
         files.iter().for_each(|file| tree.write(&format!("{top}{file}"), "x"));
@@ -167,7 +167,7 @@ fn what_is_given_for_another_thing_is_named_with_the_way() {
         ("--from", "x.zip", &["a zip archive", "--rootfs"]),
         ("--from", "x.deb", &["a Debian package", "in a container that has a package manager"]),
         ("--from", "docker.tar", &["a Docker image in layers", "docker export"]),
-        ("--from", "incus.tar", &["LXD or Incus", "rootfs/", "tar -C rootfs"]),
+        ("--from", "incus.tar", &["LXD or Incus", "use the other one"]),
         ("--from", "source.tar", &["everything is below hello-1.0/", "none of etc"]),
         ("--from", "backup.tar", &["there is one below rootfs/"]),
         ("--image", "one.fs.xz", &["compressed", "xz -dk", "--image"]),

@@ -306,6 +306,11 @@ impl Sandbox {
         found
     }
 
+    /// The groups that the sandbox's own processes are in, as seen from outside.
+    pub fn own_groups(&self) -> Vec<PathBuf> {
+        self.group_roots().iter().map(|top| top.join("inside")).collect()
+    }
+
     /// The sandbox's own group in every hierarchy of the machine.
     fn group_roots(&self) -> Vec<PathBuf> {
         let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");

@@ -1,6 +1,8 @@
 //! What makes a distribution at home: in its root file system and in /run.
 
+use crate::root_fs::Tree;
 use crate::sandbox::Sandbox;
+use crate::storage::{archive, assert_same, directory, text};
 use crate::wait_for;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -221,4 +223,122 @@ fn nixos_is_left_alone_and_no_link_is_followed() {
     fs::create_dir_all(tree.join("nix/store")).unwrap();
     let told = sandbox.ds(&["seed", "web"]).succeeds();
     assert_eq!(told, "web: NixOS makes its files itself; its root file system is left alone\n");
+}
+
+/// A small tree that calls itself a distribution.
+fn small(path: &Path) -> Tree {
+    let tree = Tree::with_probe(path);
+    tree.write("etc/os-release", "ID=test\n");
+    tree.write("etc/hosts", "127.0.0.1 localhost\n");
+    tree
+}
+
+#[test]
+fn what_is_made_is_seeded_at_once_and_can_be_undone() {
+    let sandbox = Sandbox::new();
+    let tree = small(&sandbox.path("tree"));
+    let packed = archive(&sandbox, &tree, "tree.tar", &[]);
+    let from = ["--from", text(&packed)];
+    for (name, more) in [("dir", &[][..]), ("img", &["--size", "64M"])] {
+        sandbox.ds(&[&["create", name], &from[..], more].concat()).succeeds();
+        assert!(sandbox.data(&format!("containers/{name}/seed.json")).exists());
+        let again = sandbox.ds(&["seed", name, "--dry-run"]).succeeds();
+        assert_eq!(again, format!("{name}: there is nothing to change\n"));
+    }
+    let hosts = |name: &str| fs::read_to_string(directory(&sandbox, name).join("etc/hosts")).unwrap();
+    assert!(hosts("dir").contains("127.0.1.1\tdir"));
+    sandbox.ds(&["convert", "img", "dir"]).succeeds();
+    sandbox.ds(&["export", "dir", "-o", text(&sandbox.path("out"))]).succeeds();
+    sandbox.ds(&["import", text(&sandbox.path("out")), "new"]).succeeds();
+    assert!(hosts("new").contains("127.0.1.1\tnew") && !hosts("new").contains("\tdir"), "{}", hosts("new"));
+    for name in ["dir", "img"] {
+        sandbox.ds(&["seed", name, "--undo"]).succeeds();
+        assert_eq!(etc(&directory(&sandbox, name)), etc(&tree.0));
+    }
+    sandbox.ds(&[&["create", "plain", "--set", "seed=no"], &from[..]].concat()).succeeds();
+    sandbox.ds(&[&["create", "gone", "--set", "volatile=yes"], &from[..]].concat()).succeeds();
+    for name in ["plain", "gone"] {
+        assert_same(&tree.0, &directory(&sandbox, name));
+    }
+    // What was used in place and not seeded is, once it is the container's own.
+    sandbox.ds(&["create", "place", "--rootfs", text(&tree.0)]).succeeds();
+    sandbox.ds(&["convert", "place", "image", "--size", "64M"]).succeeds();
+    assert_eq!(sandbox.ds(&["seed", "place"]).succeeds(), "place: there is nothing to change\n");
+    assert_eq!(fs::read_to_string(tree.path("etc/hosts")).unwrap(), "127.0.0.1 localhost\n");
+}
+
+#[test]
+fn a_tree_in_place_is_as_it_was_when_its_container_goes() {
+    let sandbox = Sandbox::new();
+    let tree = small(&sandbox.path("tree"));
+    let before = etc(&tree.0);
+    sandbox.ds(&["create", "web", "--rootfs", text(&tree.0)]).succeeds();
+    sandbox.ds(&["seed", "web"]).succeeds();
+    assert_ne!(etc(&tree.0), before);
+    assert_eq!(sandbox.ds(&["rm", "web"]).succeeds(), "web deleted\n");
+    assert_eq!(etc(&tree.0), before);
+    // An image as well, after it has run.
+    let packed = archive(&sandbox, &tree, "tree.tar", &[]);
+    sandbox.ds(&["create", "img", "--from", text(&packed), "--size", "64M", "--set", "seed=no"]).succeeds();
+    let own = sandbox.path("own.img");
+    fs::rename(sandbox.data("containers/img/rootfs.img"), &own).unwrap();
+    sandbox.ds(&["create", "web", "--image", text(&own)]).succeeds();
+    sandbox.ds(&["start", "web"]).succeeds();
+    assert!(run(&sandbox, "cat /etc/hosts").contains("127.0.1.1\tweb"));
+    assert_eq!(sandbox.ds(&["rm", "web", "--force"]).succeeds(), "web deleted\n");
+    sandbox.ds(&["create", "web", "--image", text(&own), "--set", "seed=no"]).succeeds();
+    sandbox.ds(&["start", "web"]).succeeds();
+    assert_eq!(run(&sandbox, "cat /etc/hosts"), "127.0.0.1 localhost\n");
+}
+
+/// As the distribution ships it: prompts on terminals that no container has, and none on the console.
+fn without_console(tree: &Path, fixture: &str) {
+    let inittab = tree.join("etc/inittab");
+    if fixture == "runit" {
+        fs::remove_file(tree.join("etc/runit/runsvdir/default/getty-console")).unwrap();
+        fs::remove_dir_all(tree.join("etc/sv/getty-console")).unwrap();
+        return;
+    }
+    let text = fs::read_to_string(&inittab).unwrap();
+    let mut lines: Vec<String> =
+        text.lines().filter(|line| !line.contains("getty")).map(str::to_owned).collect();
+    lines.extend((1..=6).map(|number| match fixture {
+        "busybox" => format!("tty{number}::respawn:/sbin/getty 38400 tty{number}"),
+        _ => format!("{number}:2345:respawn:/sbin/getty 38400 tty{number}"),
+    }));
+    fs::write(&inittab, lines.join("\n") + "\n").unwrap();
+}
+
+#[test]
+fn every_init_system_asks_on_the_console_and_nowhere_else() {
+    for fixture in ["openrc", "sysvinit", "runit", "busybox"] {
+        let mut sandbox = Sandbox::new();
+        sandbox.distribution("web", fixture, &[]);
+        let tree = top(&sandbox);
+        without_console(&tree, fixture);
+        let before = etc(&tree);
+        sandbox.ds(&["start", "web"]).succeeds();
+        let mut console = sandbox.ds_on_terminal(&["console", "web"]);
+        console.send(b"\r");
+        console.expect("login: ");
+        console.send(b"root\r");
+        console.expect("# ");
+        console.send(b"\x1d\x1d");
+        console.wait();
+        let gettys =
+            "ps | grep -c '[g]etty.*tty[0-9]'; ps ax 2>/dev/null | grep -c '[g]etty.*tty[0-9]'; true";
+        // Debian's services of runit end by themselves.
+        assert!(
+            fixture == "runit"
+                || !run(&sandbox, gettys).contains(|letter: char| ('1'..='9').contains(&letter)),
+            "{fixture}"
+        );
+        sandbox.ds(&["stop", "web", "--kill"]).succeeds();
+        sandbox.ds(&["seed", "web", "--undo"]).succeeds();
+        let changed = |all: Vec<(String, Vec<u8>, u32, u32, u32)>| {
+            all.into_iter().find(|entry| entry.0 == "inittab").map(|entry| entry.1)
+        };
+        assert_eq!(changed(etc(&tree)), changed(before), "{fixture}");
+        assert!(!tree.join("etc/sv/getty-console").exists() || fixture != "runit");
+    }
 }

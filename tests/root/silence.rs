@@ -5,7 +5,7 @@ use crate::done::Done;
 use crate::process::{self, Process};
 use crate::root_fs::Tree;
 use crate::sandbox::{STANDBY, Sandbox};
-use crate::wait_for;
+use crate::{skip, wait_for};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use nix::sys::stat::Mode;
@@ -153,6 +153,71 @@ fn with_a_stopped_worker_its_client_can_be_interrupted_and_nobody_else_minds() {
         wait_for("the end of the worker", || Process::of(worker.pid).is_none().then_some(()));
     }
     sandbox.ds(&["stop", "web", "--kill"]).succeeds();
+}
+
+#[test]
+fn a_client_whose_worker_stays_stopped_ends_and_says_so() {
+    let sandbox = Sandbox::new();
+    running(&sandbox, &["environment.PROBE=deaf", "stop-timeout=30"]);
+    let lines = [&["run", "web", "/bin/probe", "hold"][..], &["stop", "web"]];
+    let begin = |words: &&[&str]| {
+        let known: Vec<i32> = workers(&sandbox).iter().map(|one| one.pid).collect();
+        let child = sandbox.spawn_ds(words);
+        let fresh = || workers(&sandbox).into_iter().find(|one| !known.contains(&one.pid));
+        let worker = wait_for("its worker", fresh);
+        sleep(Duration::from_millis(300));
+        stop(&worker);
+        (child, worker)
+    };
+    let begun: Vec<(Child, Process)> = lines.iter().map(begin).collect();
+    for ((mut child, worker), words) in begun.into_iter().zip(lines) {
+        wait_for("the end of the client", || child.try_wait().unwrap());
+        let number = worker.inner_pid().unwrap();
+        // The command has its streams until the worker goes on and ends it.
+        process::signal(worker.pid, Signal::SIGCONT);
+        let done = Done::new(words.join(" "), child.wait_with_output().unwrap());
+        let told = format!("its worker (pid {number}) is stopped");
+        assert!(done.code != 0 && done.code != 124 && done.errors.contains(&told), "{done:?}");
+        wait_for("the end of the worker", || Process::of(worker.pid).is_none().then_some(()));
+    }
+    let is_gone = || sandbox.process(&["/bin/probe", "hold"]).is_none().then_some(());
+    wait_for("the end of the command", is_gone);
+    sandbox.ds(&["stop", "web", "--kill"]).succeeds();
+}
+
+fn workers(sandbox: &Sandbox) -> Vec<Process> {
+    sandbox.processes().into_iter().filter(|one| one.name == "ds:worker").collect()
+}
+
+#[test]
+fn a_supervisor_that_is_frozen_keeps_no_stream_of_a_client() {
+    let kinds = [("cgroup.freeze", "1", "0"), ("freezer.state", "FROZEN", "THAWED")];
+    for (file, frozen, thawed) in kinds {
+        let sandbox = Sandbox::new();
+        let Some(inside) = sandbox.own_groups().into_iter().find(|group| group.join(file).exists()) else {
+            skip("silence::a_supervisor_that_is_frozen_keeps_no_stream_of_a_client", "a freezer is missing");
+            return;
+        };
+        sandbox.ds(&["list"]).succeeds();
+        sandbox.wait_for_standby();
+        let group = inside.join("frozen");
+        let move_to = |group: &std::path::Path, process: &Process| {
+            fs::write(group.join("cgroup.procs"), process.pid.to_string()).unwrap();
+        };
+        fs::create_dir(&group).unwrap();
+        let ours = sandbox.processes();
+        ours.iter().for_each(|process| move_to(&group, process));
+        fs::write(group.join(file), frozen).unwrap();
+        sleep(Duration::from_millis(100));
+        // The end of its output is waited for, which is the end of everybody who could write there.
+        sandbox.ds(&["list"]).fails(1, &["the supervisor (pid ", "does not answer"]);
+        fs::write(group.join(file), thawed).unwrap();
+        for process in sandbox.processes() {
+            move_to(&inside, &process);
+        }
+        sandbox.ds(&["list"]).succeeds();
+        wait_for("an empty group", || fs::remove_dir(&group).ok());
+    }
 }
 
 #[test]

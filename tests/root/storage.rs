@@ -373,3 +373,25 @@ fn a_distribution_becomes_an_image_and_boots() {
     assert_eq!(field(&image, "Filesystem state"), "clean");
     wait_for("its loop device to be free", || loop_devices(&sandbox).is_empty().then_some(()));
 }
+
+#[test]
+fn a_container_whose_directory_another_one_uses_is_not_renamed() {
+    let sandbox = Sandbox::new();
+    let tree = Tree::with_probe(&sandbox.path("tree"));
+    sandbox.create("other", &tree.0, &[]);
+    sandbox.ds(&["copy", "other", "web"]).succeeds();
+    let inside = sandbox.data("containers/web/rootfs");
+    sandbox.create("other", &inside, &[]);
+    sandbox
+        .ds(&["rename", "web", "new"])
+        .fails(1, &["rename web", "rootfs of other", "ds set other rootfs="]);
+    let linked = sandbox.path("linked");
+    std::os::unix::fs::symlink(&inside, &linked).expect("symlink");
+    sandbox.create("other", &linked, &[]);
+    sandbox.ds(&["rename", "web", "new"]).fails(1, &["rename web", "rootfs of other"]);
+    sandbox.create("other", &tree.0, &[&format!("mounts.bind={}:/srv", inside.display())]);
+    sandbox.ds(&["rename", "web", "new"]).fails(1, &["rename web", "mounts.bind of other"]);
+    sandbox.create("other", &tree.0, &[]);
+    sandbox.ds(&["rename", "web", "new"]).succeeds();
+    sandbox.ds(&["start", "new"]).succeeds();
+}

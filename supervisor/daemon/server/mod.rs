@@ -136,7 +136,7 @@ impl Server {
 
     /// Adopts running containers, starts those with autostart if `autostart`, then serves.
     #[must_use]
-    pub fn run(mut self, autostart: bool) -> Outcome {
+    pub fn run(mut self: Box<Self>, autostart: bool) -> Outcome {
         let mut next = self.adopt(autostart);
         while next.is_continue() {
             next = self.turn();

@@ -15,6 +15,7 @@ use crate::child::wire::{FromChild, Wire};
 use crate::config::Seeding;
 use crate::config::value::Uuid;
 use crate::fault;
+use crate::monitor::name_servers::Follower;
 use crate::monitor::protocol::Report;
 use crate::mount::op::Operation;
 use crate::plan::mounts::NOTIFY_SOCKET;
@@ -45,7 +46,9 @@ impl Monitor {
         let joining = self.cgroup.joining_payload()?;
         let mut operations: Vec<Operation> = self.notification().into_iter().collect();
         operations.extend(seed::boot_id(&Uuid::random().context("make a boot id")?));
-        operations.extend(android::operations(&self.config, &self.host, &self.paths, self.tree.root())?);
+        let own = android::operations(&self.config, &self.host, &self.paths, self.tree.root())?;
+        self.follower = Follower::begin(&self.config, &self.host, &own);
+        operations.extend(own);
         let command = strings(self.plan.command.iter().cloned())?;
         let environment =
             strings(self.plan.environment.iter().map(|(name, value)| format!("{name}={value}")))?;

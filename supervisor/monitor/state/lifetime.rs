@@ -14,6 +14,7 @@ use crate::config::value::WakelockPolicy;
 use crate::config::{Config, RootSource, Seeding};
 use crate::fault;
 use crate::monitor::last_exit;
+use crate::monitor::name_servers::Follower;
 use crate::monitor::protocol::{Answer, Exit, ExitReason};
 use crate::monitor::readiness::Sign;
 use crate::plan;
@@ -31,6 +32,7 @@ enum Ready {
     Signals,
     Listener,
     Notify,
+    NameServers,
     Console,
     Viewer(usize),
     Client(u64),
@@ -38,7 +40,7 @@ enum Ready {
 
 impl Monitor {
     /// Stays with the container until it has ended for good; the exit code of the monitor.
-    pub(in crate::monitor) fn live(mut self) -> i32 {
+    pub(in crate::monitor) fn live(mut self: Box<Self>) -> i32 {
         self.tree.booted();
         self.booted();
         loop {
@@ -47,6 +49,11 @@ impl Monitor {
                 match ready {
                     Ready::Listener => drop(self.clients.accept()),
                     Ready::Notify => self.readiness.notified(),
+                    Ready::NameServers => {
+                        if let Some(follower) = &mut self.follower {
+                            follower.heard();
+                        }
+                    }
                     Ready::Console => self.console_event(),
                     Ready::Viewer(index) => {
                         self.console.serve(index);
@@ -65,6 +72,7 @@ impl Monitor {
             if self.readiness.take_change() {
                 self.announce();
             }
+            self.follow_name_servers();
             if self.init.is_to_be_asked() {
                 self.ask();
             }
@@ -90,6 +98,9 @@ impl Monitor {
         if let Some(notify) = self.readiness.notify() {
             set.input(Ready::Notify, notify.fd());
         }
+        if let Some(follower) = &self.follower {
+            set.input(Ready::NameServers, follower.fd());
+        }
         for (id, connection) in self.clients.connections() {
             set.input(Ready::Client(id), connection);
         }
@@ -101,7 +112,17 @@ impl Monitor {
         }
         // Signals come last and are handled first.
         set.input(Ready::Signals, self.signals.fd());
-        set.sleep(timeout_until(self.init.next_due())).unwrap_or_default()
+        let due = self.follower.as_ref().and_then(Follower::due);
+        let next = [self.init.next_due(), due].into_iter().flatten().min();
+        set.sleep(timeout_until(next)).unwrap_or_default()
+    }
+
+    /// The servers of the machine may have changed.
+    fn follow_name_servers(&mut self) {
+        let (Some(follower), Some(init)) = (&mut self.follower, self.init.pid()) else { return };
+        if let Err(error) = follower.follow(self.host.android, init) {
+            log::warn!("{}: its name servers stay as they are: {error:#}", self.config.name);
+        }
     }
 
     fn console_event(&mut self) {
@@ -203,7 +224,7 @@ impl Monitor {
     }
 
     /// Leaves nothing behind but the record of how it ended. The connections end with the process, last of all.
-    fn end(mut self, exit: &Exit) -> i32 {
+    fn end(mut self: Box<Self>, exit: &Exit) -> i32 {
         let name = self.config.name.clone();
         let _ = fault::point("ended");
         self.cgroup.kill();

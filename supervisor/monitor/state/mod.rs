@@ -19,6 +19,7 @@ use super::clients::Clients;
 use super::console::Console;
 use super::early::Early;
 use super::first_process::FirstProcess;
+use super::name_servers::Follower;
 use super::notify::Notify;
 use super::protocol::{self, Answer, Devices, Exit, Report, State, Status};
 use super::readiness::{Readiness, Sign};
@@ -66,6 +67,8 @@ pub(super) struct Monitor {
     tree: Tree,
     proc: OwnedFd,
     cgroup: Cgroup,
+    /// What hears of other name servers.
+    follower: Option<Follower>,
     console: Console,
     /// The other side of files inside that programs wait on ([`crate::mount::op::Operation::Silence`]).
     silent: Option<OwnedFd>,
@@ -114,7 +117,6 @@ impl Monitor {
             let _ = socket::send(report, &Report::Warning(warning), &[]);
         }
         let writers = writers(tree.root(), &config);
-        let filters = crate::privilege::compile(&plan.filters)?;
         let notify = if plan.notifies { Some(Notify::listen(&paths.notify(&config.name))?) } else { None };
         fault::point("notified")?;
         let console = Console::new(paths.console_log(&config.name));
@@ -123,12 +125,13 @@ impl Monitor {
             once,
             paths,
             host,
+            filters: crate::privilege::compile(&plan.filters)?,
             plan,
-            filters,
             writers,
             tree,
             proc,
             cgroup,
+            follower: None,
             console,
             silent: None,
             signals,

@@ -67,7 +67,7 @@ fn rows(times: &Times) -> Vec<Row> {
             &itself,
             Some(1.1),
         ),
-        Row::ratio("the same", &times.up, "LXC", &times.lxc_up, None),
+        Row::ratio("the same, seeded", &times.up, "LXC, not seeded", &times.lxc_up, Some(0.8)),
         Row::ratio("the same", &times.up, "systemd-nspawn", &times.nspawn_up, None),
         Row::limit("`ds stop` returns after the end of PID 1", stop, 10.0, "ms"),
     ]

@@ -157,12 +157,12 @@ fn private_shell(script: &str, arguments: &[&str]) -> Command {
     command
 }
 
-fn shell(script: &str, arguments: &[&str]) -> Result<()> {
+pub(super) fn shell(script: &str, arguments: &[&str]) -> Result<()> {
     process::run_quietly(&mut private_shell(script, arguments)).map(drop)
 }
 
 /// A round of a rival; its first failure takes the place of all its samples.
-fn attempt(samples: &mut Result<Samples>, script: &str, arguments: &[&str]) {
+pub(super) fn attempt(samples: &mut Result<Samples>, script: &str, arguments: &[&str]) {
     if let Ok(good) = samples {
         match stopwatch::time(&mut private_shell(script, arguments)) {
             Ok(took) => good.push(took),

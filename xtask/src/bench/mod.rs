@@ -5,11 +5,13 @@
 //! numbers of one machine say nothing about another.
 
 mod boot;
+mod catalogue;
 mod images;
 mod machine;
 mod many;
 mod resident;
 mod rivals;
+mod seeding;
 mod sessions;
 mod stopwatch;
 mod table;
@@ -37,6 +39,8 @@ const MEASURES: &[(&str, Measure)] = &[
     ("many", many::measure),
     ("images", images::measure_start),
     ("archives", images::measure_archives),
+    ("catalogue", catalogue::measure),
+    ("seeding", seeding::measure),
 ];
 
 /// The `ds` under test and the folder everything happens in.

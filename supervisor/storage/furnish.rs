@@ -1,0 +1,69 @@
+//! What a new root file system gets before it counts: who may log in, and what a start would change in it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::job::Reporter;
+use crate::config::{Config, Seeding};
+use crate::paths::SEED_LEDGER;
+use crate::rootfs::files::{OS_RELEASE, OS_RELEASE_SHIPPED};
+use crate::rootfs::login::{self, Login};
+use crate::rootfs::root::Root;
+use crate::seed::Facts;
+use crate::seed::accounts::needed_groups;
+use crate::seed::apply::{Manner, apply};
+use crate::worker::Env;
+
+/// What is done with it.
+#[derive(Debug)]
+pub(super) struct Furnishing<'a> {
+    login: &'a Login,
+    facts: Facts,
+    /// The record of seeding; none where the tree stays as it is.
+    ledger: Option<PathBuf>,
+}
+
+impl<'a> Furnishing<'a> {
+    /// For the container that is made in `staging`.
+    pub(super) fn new(env: &Env, config: &Config, staging: &Path, login: &'a Login) -> Self {
+        let seeding = Seeding::load_or_default(&env.paths.supervisor_ini());
+        let facts = Facts::new(config, env.host.android, &seeding);
+        let ledger = (!config.container.volatile).then(|| staging.join(SEED_LEDGER));
+        Self { login, facts, ledger }
+    }
+
+    /// Lets people in, and locks root where nothing else is said.
+    pub(super) fn let_in(&self, root: &Root, reporter: &mut Reporter) -> Result<()> {
+        let_in(root, self.login, self.facts.android, reporter)?;
+        if self.login.is_empty()
+            && let Some(warning) = login::lock_root(root).context("lock root")?
+        {
+            reporter.warn(warning)?;
+        }
+        Ok(())
+    }
+
+    /// Seeds a distribution. What cannot be seeded now is told, and tried again at the first start.
+    pub(super) fn seed(&self, root: &Root, reporter: &mut Reporter) -> Result<()> {
+        let Some(ledger) = &self.ledger else { return Ok(()) };
+        // Whatever else this is, a start will see.
+        if ![OS_RELEASE, OS_RELEASE_SHIPPED].iter().any(|file| root.resolve(file.path()).is_ok()) {
+            return Ok(());
+        }
+        let warnings = match apply(root, ledger, &self.facts, Manner::Lasting) {
+            Ok(report) => report.warnings,
+            Err(error) => vec![format!("its root file system is not seeded: {error:#}")],
+        };
+        warnings.into_iter().try_for_each(|warning| reporter.warn(warning))
+    }
+}
+
+/// Gives a tree what `login` asks for.
+///
+/// # Errors
+/// When its files of accounts cannot be used.
+pub(super) fn let_in(root: &Root, login: &Login, android: bool, reporter: &mut Reporter) -> Result<()> {
+    let warnings = login::apply(root, login, needed_groups(android)).context("its accounts")?;
+    warnings.into_iter().try_for_each(|warning| reporter.warn(warning))
+}

@@ -1,0 +1,36 @@
+//! What seeding adds to a start when there is nothing to change.
+
+use super::stopwatch::{self, Samples};
+use super::table::Row;
+use super::{Bench, Rounds};
+use anyhow::Result;
+
+const NAME: &str = "seeding";
+/// Starts in one round: the difference is small.
+const STARTS: u32 = 4;
+/// How much longer a start may take.
+const MORE_MS: f64 = 1.0;
+
+/// Starts of a seeded Debian against starts of the same one with `seed=no`.
+///
+/// # Errors
+/// When `ds` fails.
+pub fn measure(bench: &Bench, rounds: &Rounds) -> Result<Vec<Row>> {
+    let rootfs = bench.rootfs("bookworm", NAME)?;
+    bench.ds.quiet(&["create", NAME, "--rootfs", &rootfs])?;
+    bench.ds.quiet(&["seed", NAME])?;
+    let (mut with, mut without) = (Samples::default(), Samples::default());
+    rounds.each("seeding", |_| {
+        for _ in 0..STARTS {
+            for (value, samples) in [("seed=yes", &mut with), ("seed=no", &mut without)] {
+                bench.ds.quiet(&["set", NAME, value])?;
+                samples.push(stopwatch::time(&mut bench.ds.command(&["start", NAME]))?);
+                bench.ds.quiet(&["stop", NAME, "--kill"])?;
+            }
+        }
+        Ok(())
+    })?;
+    bench.ds.quiet(&["rm", NAME])?;
+    let more = (with.median().unwrap_or_default() - without.median().unwrap_or_default()) * 1e3;
+    Ok(vec![Row::limit("seeding in `ds start`, with nothing to change", more, MORE_MS, "ms")])
+}
