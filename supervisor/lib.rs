@@ -32,6 +32,7 @@ pub mod log;
 pub mod monitor;
 pub mod mount;
 pub mod nearest;
+pub mod network;
 pub mod paths;
 pub mod peer;
 pub mod plan;

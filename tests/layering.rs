@@ -21,7 +21,7 @@ const LAYERS: &[&[&str]] = &[
     &["monitor"],
     &["child"],
     &["catalogue"],
-    &["cgroup", "privilege"],
+    &["cgroup", "network", "privilege"],
     &["plan"],
     &["android", "host"],
     &["archive", "cli", "log", "mount", "paths", "pty", "seed"],

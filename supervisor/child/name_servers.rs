@@ -1,8 +1,8 @@
-//! The name servers of a container: /etc/resolv.conf, or what systemd-resolved takes in its place. resolv.conf(5),
+//! The name servers of a container: /etc/resolv.conf, or the configuration of systemd-resolved. resolv.conf(5),
 //! resolved.conf(5).
 //!
 //! Found out at each boot, and again when the machine's change. Nothing is written into the tree: the file is in /run and covers the tree's own, if that has
-//! no servers or is told to give way.
+//! file, if that has no servers or the configuration says so.
 
 use std::fs;
 use std::net::IpAddr;
@@ -22,21 +22,24 @@ use crate::mount::op::Operation;
 use crate::rootfs::files::{GuestFile, RESOLV_CONF, RESOLVED_ENABLED, RESOLVED_SERVERS, RESOLVED_WANTED};
 use crate::rootfs::root::Root;
 
-/// Answers when the machine's network names no server.
+/// Used if the machine's network provides no server.
 const FALLBACK: [&str; 2] = ["1.1.1.1", "8.8.8.8"];
-/// Bytes of the host's file that are read.
+/// The servers that systemd-resolved of the host asks, systemd-resolved.service(8).
+const BEHIND_STUB: &str = "/run/systemd/resolve/resolv.conf";
+/// Maximum size of the host's file, in bytes.
 const LIMIT: u64 = 64 << 10;
 /// How a line with a server begins.
 const SERVER: &str = "nameserver ";
-/// More servers than this, resolvers do not ask.
+/// Resolvers use at most this number of servers.
 const MOST: usize = 3;
 
-/// The steps that give a container its name servers.
+/// The steps that configure the name servers of a container.
 pub(super) fn operations(config: &Config, host: &Host, root: &Root) -> Vec<Operation> {
     if config.network.mode == NetworkMode::None {
         return Vec::new();
     }
-    let own = || if host.android { property::name_servers() } else { of_host() };
+    let shared = config.network.mode == NetworkMode::Host;
+    let own = || if host.android { property::name_servers() } else { of_host(shared) };
     steps(&config.network.dns, root, host.android, &own)
 }
 
@@ -49,6 +52,8 @@ pub struct Following {
     pub written: String,
     /// systemd-resolved reads it, when it begins.
     pub for_resolved: bool,
+    /// The container is in the host's network.
+    shared: bool,
 }
 
 /// What of the steps of a boot follows the machine; none where the servers are fixed.
@@ -57,13 +62,14 @@ pub fn following(config: &Config, steps: &[Operation]) -> Option<Following> {
     if config.network.mode == NetworkMode::None || config.network.dns != NameServers::Auto {
         return None;
     }
+    let shared = config.network.mode == NetworkMode::Host;
     steps.iter().find_map(|step| match step {
         Operation::File { target, content } if target == RESOLVED_SERVERS.as_str() => {
-            Some(Following { file: RESOLVED_SERVERS, written: content.clone(), for_resolved: true })
+            Some(Following { file: RESOLVED_SERVERS, written: content.clone(), for_resolved: true, shared })
         }
         // Wherever that is, the usual name leads there.
         Operation::File { content, .. } if content.starts_with(SERVER) => {
-            Some(Following { file: RESOLV_CONF, written: content.clone(), for_resolved: false })
+            Some(Following { file: RESOLV_CONF, written: content.clone(), for_resolved: false, shared })
         }
         _ => None,
     })
@@ -75,7 +81,7 @@ pub fn following(config: &Config, steps: &[Operation]) -> Option<Following> {
 /// # Errors
 /// When the file cannot be read or written.
 pub fn renew(following: &Following, root: &Root, android: bool) -> Result<Option<String>> {
-    let servers = if android { property::name_servers() } else { of_host() };
+    let servers = if android { property::name_servers() } else { of_host(following.shared) };
     let new = match following.for_resolved {
         true => for_resolved(&shown(&servers)),
         false => Some(lines(&shown(&servers))),
@@ -125,12 +131,12 @@ fn for_resolved(servers: &[String]) -> Option<String> {
     (!asked.is_empty()).then(|| format!("[Resolve]\nDNS={}\n", asked.join(" ")))
 }
 
-/// `own` finds the servers of the machine's network.
+/// `own` determines the servers of the machine's network.
 fn steps(wanted: &NameServers, root: &Root, android: bool, own: &dyn Fn() -> Vec<IpAddr>) -> Vec<Operation> {
     let servers = match wanted {
         NameServers::No => return Vec::new(),
         NameServers::These(servers) => shown(servers),
-        // A file with servers holds. A phone's change with its network, and no image knows them.
+        // A file with servers is kept. On a phone the servers change with the network, so no image can contain them.
         NameServers::Auto if !android && has_servers(root) => return Vec::new(),
         NameServers::Auto => shown(&own()),
     };
@@ -141,7 +147,7 @@ fn steps(wanted: &NameServers, root: &Root, android: bool, own: &dyn Fn() -> Vec
             let text = for_resolved(&servers);
             text.map(|text| file(RESOLVED_SERVERS.as_str(), text)).into_iter().collect()
         }
-        // The image has it in /run, where nothing is yet.
+        // The image's file is in /run, which is empty at boot.
         Some(path) if path.starts_with("/run/") => vec![file(&path, lines)],
         Some(_) if root.resolve(RESOLV_CONF.path()).is_err() => Vec::new(),
         _ => vec![
@@ -158,10 +164,29 @@ fn shown(servers: &[IpAddr]) -> Vec<String> {
     servers.iter().take(MOST).map(ToString::to_string).collect()
 }
 
-/// The host's own servers. The address of its stub is as good inside, where the host's network is.
-fn of_host() -> Vec<IpAddr> {
-    let text = durable::read(Path::new(resolv_conf::PATH), LIMIT).unwrap_or_default();
-    servers_in(&String::from_utf8_lossy(&text))
+/// The host's own servers. The address of its stub is as good inside where the host's network is; elsewhere the
+/// servers behind the stub are asked.
+fn of_host(shared: bool) -> Vec<IpAddr> {
+    let read = |path: &Path| {
+        let text = durable::read(path, LIMIT).unwrap_or_default();
+        servers_in(&String::from_utf8_lossy(&text))
+    };
+    let servers = read(Path::new(resolv_conf::PATH));
+    if shared {
+        return servers;
+    }
+    let reachable = |servers: Vec<IpAddr>| servers.into_iter().filter(is_reachable).collect::<Vec<_>>();
+    let direct = reachable(servers);
+    if direct.is_empty() { reachable(read(Path::new(BEHIND_STUB))) } else { direct }
+}
+
+/// Whether a server can be reached from another network namespace of the machine.
+fn is_reachable(server: &IpAddr) -> bool {
+    let local = match server {
+        IpAddr::V4(server) => server.is_link_local(),
+        IpAddr::V6(server) => server.is_unicast_link_local(),
+    };
+    !server.is_loopback() && !server.is_unspecified() && !local
 }
 
 fn servers_in(text: &str) -> Vec<IpAddr> {
@@ -172,7 +197,7 @@ fn servers_in(text: &str) -> Vec<IpAddr> {
     text.lines().filter_map(server).collect()
 }
 
-/// The tree's own file names servers.
+/// The tree's own file contains name servers.
 fn has_servers(root: &Root) -> bool {
     root.read(RESOLV_CONF, LIMIT).is_ok_and(|text| !servers_in(&String::from_utf8_lossy(&text)).is_empty())
 }
@@ -186,7 +211,7 @@ fn is_stub(server: &str) -> bool {
     server == "127.0.0.53" || server == "127.0.0.54"
 }
 
-/// Where a link in /etc leads, by its words alone.
+/// The target of a link in /etc, resolved only by its text.
 fn absolute(link: &Path) -> String {
     let mut parts: Vec<&str> = Vec::new();
     let from = Path::new("/etc").join(link);

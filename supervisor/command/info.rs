@@ -43,7 +43,6 @@ pub(super) struct Document {
     cgroup: Option<String>,
     devices: Option<DevicePolicy>,
     hostname: Option<String>,
-    network: Option<Network>,
     os: Option<String>,
     /// The configured items.
     seed: Option<String>,
@@ -78,12 +77,6 @@ struct Filesystem {
     used: Option<u64>,
 }
 
-#[derive(Serialize)]
-struct Network {
-    mode: String,
-    addresses: Vec<String>,
-}
-
 /// Prints the state of a container.
 ///
 /// # Errors
@@ -109,8 +102,6 @@ pub(super) fn document(known: Known, env: &Env) -> Document {
         let init = config.as_ref()?.container.init.as_str();
         Guest::inspect(root.as_ref()?, Path::new(init)).ok().map(|guest| guest.to_string())
     });
-    let mode = status.as_ref().map(|status| status.network.clone());
-    let mode = mode.or_else(|| Some(config.as_ref()?.network.mode.to_string()));
     Document {
         init,
         rootfs: config.as_ref().map(|config| match &config.container.root {
@@ -125,10 +116,6 @@ pub(super) fn document(known: Known, env: &Env) -> Document {
             .as_ref()
             .map(|status| status.hostname.clone())
             .or_else(|| Some(config.as_ref()?.hostname().to_string())),
-        network: mode.map(|mode| Network {
-            mode,
-            addresses: status.as_ref().map(|status| status.addresses.clone()).unwrap_or_default(),
-        }),
         seed: config.as_ref().map(|config| config.container.seed.to_string()),
         seeded: ledger.files.into_keys().collect(),
         os: root.as_ref().and_then(|root| os_release(root, "PRETTY_NAME")),
@@ -227,13 +214,11 @@ fn text(document: &Document) -> Result<String> {
     line("init", document.init.clone())?;
     line("rootfs", root_line(document))?;
     line("hostname", document.hostname.clone())?;
-    line(
-        "network",
-        document
-            .network
-            .as_ref()
-            .map(|network| [from_ref(&network.mode), &network.addresses].concat().join(" ")),
-    )?;
+    let network = summary.network.as_ref();
+    line("network", network.map(|network| [from_ref(&network.mode), &network.addresses].concat().join(" ")))?;
+    line("uplink", network.and_then(|network| network.uplink.clone()))?;
+    let ports = network.map(|network| network.ports.join(" "));
+    line("ports", ports.filter(|ports| !ports.is_empty()))?;
     line("cgroup", document.cgroup.clone())?;
     line("devices", document.devices.as_ref().map(devices_line))?;
     let seed = document.seed.iter().chain(&document.seeded);

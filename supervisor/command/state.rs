@@ -10,7 +10,7 @@ use anyhow::{Error, Result, bail};
 use serde::Serialize;
 
 use crate::clock::now;
-use crate::config::value::Name;
+use crate::config::value::{Name, NetworkMode};
 use crate::config::{Config, Kind, Once};
 use crate::container::monitor;
 use crate::container::talk::Talk;
@@ -18,6 +18,7 @@ use crate::daemon::guard;
 use crate::monitor::last_exit;
 use crate::monitor::protocol::{Answer, ControlRequest, Exit, State, Status};
 use crate::nearest::nearest;
+use crate::network::uplink;
 use crate::paths::names_in;
 use crate::worker::Env;
 
@@ -49,6 +50,21 @@ pub struct Summary {
     pub autostart_off: Option<String>,
     /// Why it cannot start, or its state is unknown: one line.
     pub problem: Option<String>,
+    /// Its network, as it is or is to be.
+    pub network: Option<Network>,
+}
+
+/// What `ds list` says about a container's network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Network {
+    /// A word of the contract.
+    pub mode: String,
+    /// Addresses inside, if it has a network of its own and runs.
+    pub addresses: Vec<String>,
+    /// What is published on the host.
+    pub ports: Vec<String>,
+    /// The interface of the host through which packets leave now, if it has a network of its own and runs.
+    pub uplink: Option<String>,
 }
 
 /// The complete state of a container.
@@ -123,8 +139,24 @@ pub fn known(env: &Env, name: &Name) -> Result<Known> {
         waits_for,
         autostart_off,
         problem,
+        network: network(config.as_ref(), status.as_ref()),
     };
     Ok(Known { summary, config, status, last_exit })
+}
+
+/// From the monitor where it runs, else from the configuration.
+fn network(config: Option<&Config>, status: Option<&Status>) -> Option<Network> {
+    let mode = status.map(|status| status.network.clone());
+    let mode = mode.or_else(|| Some(config?.network.mode.to_string()))?;
+    let own = mode == NetworkMode::Nat.to_string();
+    let addresses = status.map(|status| status.addresses.clone()).unwrap_or_default();
+    let published = config.filter(|_| own).map(|config| config.network.ports.as_slice()).unwrap_or_default();
+    Some(Network {
+        uplink: if own && !addresses.is_empty() { uplink().ok().flatten() } else { None },
+        ports: published.iter().map(ToString::to_string).collect(),
+        mode,
+        addresses,
+    })
 }
 
 fn reason_of_no_autostart(env: &Env, name: &Name) -> Option<String> {

@@ -11,8 +11,8 @@ use super::schema::{Form, Key, Renamed, Schema, value_error};
 use super::sections::{Android, Config, Container, Hardware, Limits, Mounts, Network, RootSource, Security};
 use super::value::{
     Bind, BindList, CgroupLayout, DeadlockShield, EnvironmentName, EnvironmentValue, Fsck, HardwareAccess,
-    HostPath, Invalid, Name, NetworkMode, Privileged, RestartPolicy, Seed, SharedStorage, Size, StartAfter,
-    Switch, UserNamespaces, Uuid, WakelockPolicy, Whole,
+    HostPath, Invalid, Name, NetworkAddress, NetworkMode, Privileged, RestartPolicy, Seed, SharedStorage,
+    Size, StartAfter, Switch, UserNamespaces, Uuid, WakelockPolicy, Whole,
 };
 
 /// The least memory limit: below it not even an init system starts.
@@ -193,6 +193,46 @@ pub const KEYS: &[Key] = &[
         "9.9.9.9,2620:fe::fe",
     ),
     Key::new(
+        "network",
+        "address",
+        "",
+        Form::Text("ADDRESS"),
+        "IPv4 address in a `nat` network; if unset, a free one that the container keeps",
+        "10.89.40.10",
+    ),
+    Key::new(
+        "network",
+        "name",
+        "default",
+        Form::Text("NAME"),
+        "`nat` network to join; containers of different networks do not reach each other",
+        "lab",
+    ),
+    Key::new(
+        "network",
+        "isolated",
+        "no",
+        SWITCH,
+        "block traffic between this container and others of its `nat` network",
+        "yes",
+    ),
+    Key::new(
+        "network",
+        "ports",
+        "",
+        Form::Text("[ADDRESS:]PORTS:PORTS[/udp][,…]"),
+        "ports of the host that lead to ports of a container with `network.mode = nat`",
+        "8080:80,127.0.0.1:2222:22",
+    ),
+    Key::new(
+        "network",
+        "host-access",
+        "no",
+        SWITCH,
+        "let a container with `network.mode = nat` reach services of the host, beside name resolution",
+        "yes",
+    ),
+    Key::new(
         "hardware",
         "access",
         "none",
@@ -279,6 +319,13 @@ pub(super) fn read(document: &Document, name: &Name) -> Result<Config, Error> {
         network: Network {
             mode: SCHEMA.read(document, "network", "mode")?,
             dns: SCHEMA.read(document, "network", "dns")?,
+            address: SCHEMA
+                .read_optional::<NetworkAddress>(document, "network", "address")?
+                .map(|address| address.0),
+            name: SCHEMA.read(document, "network", "name")?,
+            isolated: SCHEMA.read::<Switch>(document, "network", "isolated")?.0,
+            ports: SCHEMA.read(document, "network", "ports")?,
+            host_access: SCHEMA.read::<Switch>(document, "network", "host-access")?.0,
         },
         hardware: Hardware { access: SCHEMA.read(document, "hardware", "access")? },
         security,
@@ -401,6 +448,11 @@ impl Config {
             ("mounts", "bind") => self.mounts.bind.iter().map(Bind::to_string).collect::<Vec<_>>().join(","),
             ("network", "mode") => self.network.mode.to_string(),
             ("network", "dns") => self.network.dns.to_string(),
+            ("network", "address") => shown(self.network.address),
+            ("network", "name") => self.network.name.to_string(),
+            ("network", "isolated") => switch(self.network.isolated),
+            ("network", "ports") => self.network.ports.to_string(),
+            ("network", "host-access") => switch(self.network.host_access),
             ("hardware", "access") => self.hardware.access.to_string(),
             ("security", "privileged") => security.privileged.to_string(),
             ("security", "user-namespaces") => security.user_namespaces.to_string(),

@@ -169,6 +169,9 @@ fn settings() -> impl Strategy<Value = Vec<(&'static str, &'static str, String)>
                 .boxed(),
             (_, "storage") => "(yes|no|/[a-z]{1,5})".boxed(),
             (_, "dns") => "(auto|no|1\\.1\\.1\\.1(,[0-9a-f]{1,4}::1)?)".boxed(),
+            (_, "address") => "10\\.1\\.2\\.[1-9][0-9]".boxed(),
+            (_, "name") => "[a-z]{1,5}".boxed(),
+            (_, "ports") => "8080:80(,127\\.0\\.0\\.1:1-2:3-4/udp)?".boxed(),
             (_, "oom-score") => (-1000..=1000).prop_map(|score: i32| score.to_string()).boxed(),
             _ => number().boxed(),
         }

@@ -3,11 +3,12 @@
 //! Owns the structs; `container` reads them from a file, and `edit` writes.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use super::value::{
     Bind, CgroupLayout, ContainerPath, Cpus, DeadlockShield, EnvironmentName, Fsck, HardwareAccess, HostPath,
-    Hostname, ImageLabel, Name, NameServers, NetworkMode, Priority, Privileged, RestartPolicy, Seconds, Seed,
-    Size, StartAfter, UserNamespaces, Uuid, WakelockPolicy,
+    Hostname, ImageLabel, Name, NameServers, NetworkMode, PortList, Priority, Privileged, RestartPolicy,
+    Seconds, Seed, Size, StartAfter, UserNamespaces, Uuid, WakelockPolicy,
 };
 
 /// One container as configured.
@@ -95,6 +96,16 @@ pub struct Network {
     pub mode: NetworkMode,
     /// The container's name servers.
     pub dns: NameServers,
+    /// The address that it gets; any when `None`.
+    pub address: Option<Ipv4Addr>,
+    /// The network that it is in, if it has one of its own.
+    pub name: Name,
+    /// It and other containers of its network do not reach each other.
+    pub isolated: bool,
+    /// What is published on the host.
+    pub ports: PortList,
+    /// It reaches services of the host.
+    pub host_access: bool,
 }
 
 /// The hardware the container sees.

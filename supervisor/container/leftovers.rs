@@ -10,6 +10,7 @@ use crate::android::storage;
 use crate::cgroup::{self, Cgroup};
 use crate::config::value::Name;
 use crate::host::Host;
+use crate::network;
 use crate::paths::Paths;
 
 /// Removes the control groups and the socket of a container without a monitor. Everything else ended with its
@@ -19,6 +20,9 @@ pub fn sweep(paths: &Paths, host: &Host, name: &Name) {
     let _ = std::fs::remove_file(paths.notify(name));
     cgroup::sweep(&host.cgroups, &paths.cgroup, name.as_str());
     storage::release(paths, name);
+    if let Err(error) = network::sweep(paths) {
+        log::warn!("{name}: its network: {error:#}");
+    }
 }
 
 /// Removes the remains of a container without a monitor.

@@ -1,70 +1,45 @@
-//! Who asks while the container is being prepared: a check of a large image takes minutes, and nobody may take the
-//! monitor for dead meanwhile.
+//! Clients during the preparation of a container: the check of a large image takes minutes, and the monitor must answer
+//! in the meantime.
 //!
-//! Answers how the container is, and keeps everything else for the moment when it runs.
+//! Owns the clients until then. It answers status requests and defers all others until the container runs.
 
 use std::os::fd::BorrowedFd;
 
-use anyhow::{Context, Result};
 use nix::poll::PollFlags;
 
-use super::clients::Clients;
+use super::clients::Client;
 use super::protocol::{Answer, ControlRequest, PROTOCOL, State, Status};
 use crate::config::Config;
 use crate::monitor::protocol::Report;
+use crate::peer::PidNamespace;
 use crate::poll;
 use crate::socket;
 
-/// What is asked before there is a container.
-#[derive(Debug)]
+/// The connections so far.
+#[derive(Debug, Default)]
 pub(super) struct Early {
-    /// None once the container has them.
-    clients: Option<Clients>,
-    /// Somebody wants the end.
-    stop: bool,
-    /// How far the check was when that was told last.
+    pub(super) clients: Vec<Client>,
+    /// The number of the client that connected last.
+    pub(super) last_client: u64,
+    /// A stop was requested.
+    pub(super) stop: bool,
+    /// The last reported progress of the check.
     told: Option<u8>,
 }
 
 impl Early {
-    pub(super) fn new(clients: Clients) -> Self {
-        Self { clients: Some(clients), stop: false, told: None }
-    }
-
-    /// Whether somebody wants the end.
-    pub(super) fn is_stopped(&self) -> bool {
-        self.stop
-    }
-
-    /// Hands the connections to the container.
-    ///
-    /// # Errors
-    /// When it has them.
-    pub(super) fn take_clients(&mut self) -> Result<Clients> {
-        self.clients.take().context("the control socket")
-    }
-
-    /// Takes them back from a container that did not come to run.
-    pub(super) fn give_back(&mut self, clients: Clients, stopped: bool) {
-        self.clients = Some(clients);
-        self.stop |= stopped;
-    }
-
-    /// Accepts whoever has come and answers what can be answered; waits for nothing.
-    pub(super) fn serve(&mut self, config: &Config) {
-        let Some(clients) = &mut self.clients else { return };
-        while clients.accept() {}
-        let all: Vec<u64> = clients.connections().map(|(id, _)| id).collect();
-        for id in all {
-            if let Some(request) = clients.request(id) {
-                self.stop |= matches!(request, ControlRequest::Stop { .. });
-                hear(clients, id, &request, config);
-            }
+    /// Accepts clients and answers what can be answered; never blocks.
+    pub(super) fn serve(&mut self, listener: BorrowedFd<'_>, namespace: PidNamespace, config: &Config) {
+        while poll::is_readable(listener) {
+            self.last_client += 1;
+            self.clients.extend(Client::accept(listener, namespace, self.last_client));
         }
+        let stop = &mut self.stop;
+        self.clients.retain_mut(|client| !poll::is_readable(client.fd()) || hear(client, stop, config));
     }
 
-    /// Tells the worker. How far a check is, it hears once, and only if it listens: it may be busy with another start. A
-    /// worker that is gone is noticed where it matters.
+    /// Reports to the worker. The progress of a check is sent without blocking, since the worker may be busy with
+    /// another start. The end of the worker is detected elsewhere.
     pub(super) fn report(&mut self, report: BorrowedFd<'_>, told: &Report) {
         if let Report::Checking { percent } = told {
             let known = percent.is_some() && *percent == self.told;
@@ -76,26 +51,36 @@ impl Early {
         let _ = socket::send(report, told, &[]);
     }
 
-    /// Tells everybody that there will be no container.
+    /// Reports to all clients that the start has failed.
     pub(super) fn fail(&self, answer: &Answer) {
-        self.clients.iter().for_each(|clients| clients.answer_everyone(answer));
+        for client in &self.clients {
+            let _ = client.send(answer, &[]);
+        }
     }
 }
 
-fn hear(clients: &mut Clients, id: u64, request: &ControlRequest, config: &Config) {
-    let answer = match request {
+/// Handles one request; `false` if the client has ended.
+fn hear(client: &mut Client, stop: &mut bool, config: &Config) -> bool {
+    let Ok(Some(received)) = socket::receive::<ControlRequest>(client.fd()) else { return false };
+    let answer = match received.message {
         ControlRequest::Status => Answer::Status(Box::new(status(config))),
         ControlRequest::Watch => {
-            clients.watch(id);
+            client.watching = true;
             Answer::Status(Box::new(status(config)))
         }
-        ControlRequest::Stop { .. } => Answer::Done,
-        // It comes up with the configuration that it would have after a restart.
-        ControlRequest::Restart { .. } => return clients.wait_for_boot(id, 1),
-        ControlRequest::Console => Answer::Failed("it is starting; try again when it runs".into()),
-        ControlRequest::Resize(_) => return,
+        ControlRequest::Stop { .. } => {
+            *stop = true;
+            Answer::Done
+        }
+        // The start uses the same configuration as a restart would.
+        ControlRequest::Restart { .. } => {
+            client.waits_for_boot = Some(1);
+            return true;
+        }
+        ControlRequest::Console => Answer::Failed("it is starting; try again when it is running".into()),
+        ControlRequest::Resize(_) => return true,
     };
-    clients.answer(id, &answer, &[]);
+    client.send(&answer, &[]).is_ok()
 }
 
 fn status(config: &Config) -> Status {

@@ -1,6 +1,6 @@
-//! The monitor's whole life: leaves the worker behind, prepares the container, boots it and stays with it.
+//! The lifecycle of a monitor: detaches from the worker, prepares the container, boots it and runs until it ends.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use nix::fcntl::OFlag;
@@ -9,12 +9,11 @@ use nix::sys::socket::{Backlog, listen};
 use nix::sys::stat::Mode;
 use nix::unistd::{chdir, setsid};
 
-use super::clients::Clients;
 use super::early::Early;
-use super::last_exit;
 use super::protocol::{Answer, Report};
 use super::setup::{Origin, Setup};
 use super::state::{Monitor, STOPPED};
+use super::{clients, last_exit};
 use crate::call;
 use crate::host::Host;
 use crate::log::{self as sinks, Role};
@@ -22,7 +21,7 @@ use crate::mount::perform::trusted_proc;
 use crate::socket;
 use crate::sys::{descriptor, process};
 
-/// The monitor's whole life. Runs in the freshly forked process and never returns.
+/// The main function of the monitor. Runs in the newly forked process and never returns.
 pub fn run(setup: Setup) -> ! {
     match begin(setup) {
         Some(monitor) => process::exit_immediately(monitor.live()),
@@ -36,49 +35,50 @@ pub fn run(setup: Setup) -> ! {
 fn begin(setup: Setup) -> Option<Box<Monitor>> {
     let Setup { config, once, paths, host, settings, origin } = setup;
     let name = config.name.clone();
+    let mut early = Early::default();
+    // The state that a failure must undo; control groups are removed when they are dropped.
+    let started = detach(&origin, &host, name.as_str())
+        .inspect(|_| sinks::take_role(Role::daemon(&settings, &paths.supervisor_log(), false)))
+        .and_then(|proc| Monitor::prepare((config, once), paths.clone(), host, proc, &origin, &mut early))
+        .and_then(|monitor| monitor.first_boot(&origin.report, &mut early));
     let Origin { listener, report } = origin;
-    let clients = Clients::new(listener);
-    // What a failure has to undo by hand; groups undo themselves when they are dropped.
-    let detached = detach(clients.listener(), report.as_fd(), &host, name.as_str())
-        .inspect(|_| sinks::take_role(Role::daemon(&settings, &paths.supervisor_log(), false)));
-    let mut early = Early::new(clients);
-    let started = detached
-        .and_then(|proc| Monitor::prepare((config, once), paths.clone(), host, proc, &report, &mut early))
-        .and_then(|monitor| monitor.first_boot(&report, &mut early));
     match started {
         Ok(monitor) => {
             let _ = socket::send(&report, &Report::Running, &[]);
+            monitor.tree.booted();
             Some(Box::new(monitor))
         }
         Err(error) => {
-            let text = if early.is_stopped() { STOPPED.to_owned() } else { format!("{error:#}") };
-            last_exit::write_failed_start(&paths, &name, &text, early.is_stopped());
+            let text = if early.stop { STOPPED.to_owned() } else { format!("{error:#}") };
+            last_exit::write_failed_start(&paths, &name, &text, early.stop);
             let _ = std::fs::remove_file(paths.notify(&name));
             let _ = std::fs::remove_file(paths.control(&name));
             let answer = Answer::Failed(text.clone());
             early.fail(&answer);
+            clients::answer_everybody(&listener, &answer);
             let _ = socket::send(&report, &Report::Failed(text), &[]);
             None
         }
     }
 }
 
-/// Leaves the worker's session, its client and its descriptors behind.
-fn detach(listener: BorrowedFd<'_>, report: BorrowedFd<'_>, host: &Host, name: &str) -> Result<OwnedFd> {
+/// Detaches from the worker's session, client and descriptors.
+fn detach(origin: &Origin, host: &Host, name: &str) -> Result<OwnedFd> {
     call!(setsid(), "setsid")?;
-    // Again, by this process: whoever connects learns from the kernel that it is the monitor (SO_PEERCRED).
-    call!(listen(&listener, Backlog::MAXCONN), "listen")?;
-    // The worker's log closes its descriptors itself, before they are closed under it.
+    // Called again in this process, so that the kernel names it as the monitor to clients (SO_PEERCRED).
+    call!(listen(&origin.listener, Backlog::MAXCONN), "listen")?;
+    // The worker's log must close its descriptors itself.
     sinks::take_role(Role::Client);
     let proc = trusted_proc()?;
-    let kept: Vec<_> = [listener, report].into_iter().chain(host.cgroups.roots()).collect();
+    let kept: Vec<_> =
+        [origin.listener.as_fd(), origin.report.as_fd()].into_iter().chain(host.cgroups.roots()).collect();
     call!(descriptor::close_others(&kept, proc.as_fd()), "close the worker's descriptors")?;
     let null = call!(nix::fcntl::open("/dev/null", OFlag::O_RDWR, Mode::empty()), "open(/dev/null)")?;
     for number in 0..=2 {
         call!(descriptor::make_standard(null.as_fd(), number), "dup2(/dev/null, {number})")?;
     }
     call!(chdir("/"), "chdir(/)")?;
-    // For ps(1): at most 15 characters.
+    // For ps(1); at most 15 characters.
     let title = std::ffi::CString::new(format!("ds:{name}")).context("the name")?;
     let _ = prctl::set_name(&title);
     Ok(proc)

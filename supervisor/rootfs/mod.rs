@@ -1,7 +1,5 @@
-//! Root file systems: looking into one safely, and mounting those that are images.
-//!
-//! Owns path resolution inside an untrusted tree (`root`), the recognition of its init system (`guest`), and images and
-//! their loop devices (`image`). Never follows a path out of the tree, and knows no container and no configuration key.
+//! Root file systems: safe access to one, and mounting of images. Owns the access to files of a guest; decides nothing
+//! about containers.
 
 pub mod deadline;
 pub mod files;

@@ -93,7 +93,10 @@ fn list_and_info_have_the_promised_keys() {
     assert_eq!(info["priority"], 7);
     assert_eq!(info["hostname"], "www.example.org");
     assert_eq!(info["init"], "other");
-    assert_eq!(info["network"], serde_json::json!({ "mode": "host", "addresses": [] }));
+    assert_eq!(
+        info["network"],
+        serde_json::json!({ "mode": "host", "addresses": [], "ports": [], "uplink": null })
+    );
     assert_eq!(info["last_exit"], Value::Null);
     assert_eq!(keys(&info["rootfs"]), ["kind", "path"]);
     assert_eq!(info["rootfs"]["path"], sandbox.path("web").to_str().unwrap());

@@ -16,6 +16,7 @@ mod sandbox;
 mod strikes;
 mod terminal;
 mod web;
+mod world;
 
 mod android;
 mod archives;
@@ -43,6 +44,7 @@ mod lifecycle;
 mod limits;
 mod login;
 mod mounts;
+mod nat;
 mod network;
 mod own_program;
 mod partitions;

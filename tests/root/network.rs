@@ -1,4 +1,4 @@
-//! Network modes: the host's own, none at all, and one that is not supported yet.
+//! Network modes: the host's own, and none at all; `nat` has a file of its own.
 
 use crate::sandbox::Sandbox;
 use crate::wait_for;
@@ -27,7 +27,10 @@ fn none_has_loopback_only_and_it_is_up() {
     let report = boot(&sandbox, &["network.mode=none"]);
     assert_eq!(report["interfaces"], json!(["lo"]));
     assert_eq!(report["loopback_up"], true);
-    assert_eq!(sandbox.info("web")["network"], json!({ "mode": "none", "addresses": [] }));
+    assert_eq!(
+        sandbox.info("web")["network"],
+        json!({ "mode": "none", "addresses": [], "ports": [], "uplink": null })
+    );
     assert_ne!(report["namespaces"]["net"], host_network(&sandbox));
     assert!(rules_its_network(&report));
     // Its own settings are its own business, the rest is not.
@@ -80,12 +83,4 @@ fn name_servers_follow_the_machine_unless_somebody_inside_changes_them() {
     sandbox.ds(&["restart", "web"]).succeeds();
     replace("nameserver 192.0.2.4\n");
     wait_for("a server after a restart", || (inside("web") == "nameserver 192.0.2.4\n").then_some(()));
-}
-
-#[test]
-fn nat_says_that_it_is_not_there_yet() {
-    let sandbox = Sandbox::new();
-    sandbox.container("web", &["network.mode=nat"]);
-    sandbox.ds(&["start", "web"]).fails(1, &["ds: start web: ", "nat", "not supported yet", "host or none"]);
-    assert_eq!(sandbox.state("web"), "failed");
 }

@@ -23,6 +23,8 @@ use crate::cli;
 use crate::clock::unix_s;
 use crate::config::value::Name;
 use crate::exit::ExitCode;
+use crate::network::store;
+use crate::tool::Tool;
 use crate::units;
 use crate::worker::Env;
 
@@ -42,6 +44,27 @@ const KERNEL: [&str; 9] = [
     "/proc/self/mountinfo",
     "/proc/self/status",
     "/proc/self/attr/current",
+];
+/// What the kernel tells of the network, below `TOP/network/`.
+const NETWORK: [&str; 6] = [
+    "/proc/net/dev",
+    "/proc/net/route",
+    "/proc/net/ipv6_route",
+    "/proc/net/if_inet6",
+    "/proc/sys/net/ipv4/ip_forward",
+    "/proc/net/ip_tables_names",
+];
+/// What programs tell of it, where they are.
+const TABLES: [(&str, &str, &[&str]); 9] = [
+    ("links", "ip", &["-details", "link"]),
+    ("addresses", "ip", &["addr"]),
+    ("rules", "ip", &["rule"]),
+    ("rules-6", "ip", &["-6", "rule"]),
+    ("routes", "ip", &["route", "show", "table", "all"]),
+    ("routes-6", "ip", &["-6", "route", "show", "table", "all"]),
+    ("iptables", "iptables-save", &[]),
+    ("ip6tables", "ip6tables-save", &[]),
+    ("nftables", "nft", &["list", "ruleset"]),
 ];
 const GETPROP: &str = "/system/bin/getprop";
 
@@ -111,6 +134,14 @@ impl Bundle<'_> {
         }
         self.kernel_config(&host.release)?;
         self.add("kernel/dmesg.txt", kernel_log())?;
+        for path in NETWORK {
+            self.add(&format!("network{path}"), read(Path::new(path)))?;
+        }
+        for (name, program, arguments) in TABLES {
+            self.add(&format!("network/{name}.txt"), said(program, arguments))?;
+        }
+        let networks = serde_json::to_vec_pretty(&store::members(&env.paths)).context("encode");
+        self.add("network/members.json", networks)?;
         self.add("groups.txt", Ok(groups(env).into_bytes()))?;
         self.add("supervisor.ini", read(&env.paths.supervisor_ini()))?;
         let log = env.paths.supervisor_log();
@@ -252,6 +283,15 @@ fn list_groups(group: &Path, depth: u32, text: &mut String) {
     for entry in below.filter(|_| depth > 0) {
         list_groups(&entry.path(), depth - 1, text);
     }
+}
+
+/// What a program prints.
+fn said(program: &str, arguments: &[&str]) -> Result<Vec<u8>> {
+    let tool = Tool::find(program).with_context(|| format!("there is no {program}"))?;
+    let output = Command::new(tool.path()).args(arguments).output();
+    let mut text = output.with_context(|| format!("run {program}"))?.stdout;
+    text.truncate(usize::try_from(MOST).unwrap_or(usize::MAX));
+    Ok(text)
 }
 
 fn properties() -> Result<Vec<u8>> {

@@ -30,6 +30,7 @@ mod mirror;
 mod name;
 mod number;
 mod path;
+mod ports;
 mod seed;
 mod user;
 
@@ -46,5 +47,6 @@ pub use mirror::{Mirrors, is_loopback};
 pub use name::{EnvironmentName, EnvironmentValue, Hostname, Name, Uuid};
 pub use number::{Cpus, NoSize, Priority, Seconds, Size, Whole};
 pub use path::{ContainerPath, HostPath};
+pub use ports::{NetworkAddress, PortList, PortRange, Protocol, Publication};
 pub use seed::{Seed, SeedItem, Subsystems};
 pub use user::{Account, AccountName, UserSpec};

@@ -162,14 +162,14 @@ impl FromStr for EnvironmentValue {
 }
 
 /// A container's 128-bit identity, written as 32 lower-case hexadecimal digits; read with or without dashes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Uuid(u128);
 
 impl Uuid {
     /// A new random (version 4, RFC 9562 §5.4) UUID from the kernel's generator.
     ///
     /// # Errors
-    /// When /dev/urandom cannot be read.
+    /// If /dev/urandom cannot be read.
     pub fn random() -> io::Result<Self> {
         let mut bytes = [0; 16];
         File::open("/dev/urandom")?.read_exact(&mut bytes)?;

@@ -253,9 +253,14 @@ pub const FEATURES: &[Feature] = &[
     optional("veth", "2.6.24", "CONFIG_VETH", "network.mode = nat", "only host and none", |_| {
         trial::network(|| link::create("veth"))
     }),
-    optional("bridge", "2.4", "CONFIG_BRIDGE", "network.mode = nat", "only host and none", |_| {
-        trial::network(|| link::create("bridge"))
-    }),
+    optional(
+        "bridge",
+        "2.4",
+        "CONFIG_BRIDGE",
+        "network.mode = nat",
+        "a routed link for each container",
+        |_| trial::network(|| link::create("bridge")),
+    ),
     optional(
         "nftables",
         "3.13",
@@ -273,6 +278,14 @@ pub const FEATURES: &[Feature] = &[
         |ground| {
             link::iptables() || ground.has_module("xt_MASQUERADE") || ground.has_module("ipt_MASQUERADE")
         },
+    ),
+    optional(
+        "IPv6 address translation",
+        "3.7",
+        "CONFIG_IP6_NF_NAT",
+        "IPv6 with network.mode = nat",
+        "a warning; IPv4 alone",
+        |ground| trial::network(link::nftables) || ground.has_module("ip6table_nat"),
     ),
     optional(
         "openat2",

@@ -1,36 +1,43 @@
-//! One boot: clone the child, hear its report on the wire, and know that PID 1 runs.
+//! One boot: clones the child, receives its reports on the wire, and returns when PID 1 runs. Never changes the root
+//! file system itself.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Error, Result, bail};
+use anyhow::Error;
+use anyhow::{Context, Result, bail};
 use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
 
-use super::{Monitor, Phase, STOPPED};
+use super::name_servers::Follower;
+use super::state::{Monitor, Phase, STOPPED};
 use crate::call;
 use crate::child::android;
 use crate::child::init::{self, Prepared};
 use crate::child::wire::{FromChild, Wire};
+use crate::clock::now;
 use crate::config::Seeding;
-use crate::config::value::Uuid;
+use crate::config::value::{NetworkMode, Uuid};
 use crate::fault;
-use crate::monitor::name_servers::Follower;
 use crate::monitor::protocol::Report;
 use crate::mount::op::Operation;
+use crate::network::Attachment;
 use crate::plan::mounts::NOTIFY_SOCKET;
 use crate::plan::seed;
-use crate::poll::{PollSet, timeout_until};
+use crate::poll::PollSet;
+use crate::poll::timeout_until;
+use crate::proc_stat;
 use crate::pty::Pty;
 use crate::seed::Facts;
 use crate::socket;
 use crate::sys::process::{self, Fork};
 
-/// How long the child may take to execute the init program. It mounts and nothing else; only a host that hangs, or
-/// somebody who froze it, keeps it.
+/// The timeout for the child to execute the init program. It only mounts file systems, so it exceeds the timeout only
+/// if the host hangs or a process has frozen it.
 const BOOTING: Duration = Duration::from_secs(60);
 
-/// What poll(2) has found something for.
+/// The event that poll(2) reported.
 #[derive(Debug)]
 enum Ready {
     Child,
@@ -40,23 +47,32 @@ enum Ready {
 }
 
 impl Monitor {
-    /// Starts PID 1 and returns once it was executed. With `report`, its end means that nobody waits any more, and
-    /// the boot is given up.
+    /// Starts PID 1 and returns once it was executed. If `report` is closed, no one waits for the boot any more, and it
+    /// is cancelled.
     pub(super) fn boot(&mut self, report: Option<&OwnedFd>) -> Result<()> {
         let joining = self.cgroup.joining_payload()?;
         let mut operations: Vec<Operation> = self.notification().into_iter().collect();
-        operations.extend(seed::boot_id(&Uuid::random().context("make a boot id")?));
+        operations.extend(seed::boot_id(&Uuid::random().context("generate a boot id")?));
         let own = android::operations(&self.config, &self.host, &self.paths, self.tree.root())?;
         self.follower = Follower::begin(&self.config, &self.host, &own);
         operations.extend(own);
         let command = strings(self.plan.command.iter().cloned())?;
         let environment =
             strings(self.plan.environment.iter().map(|(name, value)| format!("{name}={value}")))?;
+        self.join_network(report)?;
         let (ours, theirs) = socket::pair()?;
-        let flags = self.plan.namespaces & !libc::CLONE_NEWCGROUP;
+        let mut flags = self.plan.namespaces & !libc::CLONE_NEWCGROUP;
+        let inside = self.network.as_ref().map(Attachment::enter).transpose()?;
+        if inside.is_some() {
+            // The child is born in the namespace that is ready for it.
+            flags &= !libc::CLONE_NEWNET;
+        }
         let cloned = call!(process::clone(flags, joining.directory()), "clone({flags:#x})")?;
         let pid = match cloned.side {
-            Fork::Parent(pid) => pid,
+            Fork::Parent(pid) => {
+                drop(inside);
+                pid
+            }
             Fork::Child => {
                 drop(ours);
                 let seeding = Seeding::load_or_default(&self.paths.supervisor_ini());
@@ -83,15 +99,44 @@ impl Monitor {
             let _ = waitpid(pid, None);
             return Err(error);
         }
-        self.init.runs(pid);
-        self.phase = Phase::Running;
-        self.readiness.reset(None);
-        self.boots += 1;
+        self.runs(pid);
         Ok(())
     }
 
+    /// Makes the container's place in a network anew: the configuration may have changed.
+    fn join_network(&mut self, report: Option<&OwnedFd>) -> Result<()> {
+        self.network = None;
+        if self.config.network.mode != NetworkMode::Nat {
+            return Ok(());
+        }
+        let mut warnings = Vec::new();
+        self.network = Some(Attachment::make(&self.config, &self.paths, &self.host, &mut warnings)?);
+        warnings.into_iter().try_for_each(|text| self.warn(report, text))
+    }
+
+    /// Tells who waits for the boot, or the log.
+    fn warn(&self, report: Option<&OwnedFd>, text: String) -> Result<()> {
+        match report {
+            Some(report) => socket::send(report, &Report::Warning(text), &[]),
+            None => {
+                log::warn!("{}: {text}", self.config.name);
+                Ok(())
+            }
+        }
+    }
+
+    fn runs(&mut self, pid: Pid) {
+        self.init = Some(pid);
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok();
+        self.pid_started = stat.and_then(|stat| proc_stat::start_time(&stat));
+        self.started_s = Some(now().as_secs());
+        self.phase = Phase::Running;
+        self.ready = false;
+        self.boots += 1;
+    }
+
     fn notification(&self) -> Option<Operation> {
-        let socket = self.readiness.notify().is_some().then(|| self.paths.notify(&self.config.name))?;
+        let socket = self.notify.is_some().then(|| self.paths.notify(&self.config.name))?;
         Some(Operation::Bind {
             source: socket.to_string_lossy().into_owned(),
             target: NOTIFY_SOCKET.into(),
@@ -100,7 +145,7 @@ impl Monitor {
         })
     }
 
-    /// Listens to the child until the program was executed. Clients are served meanwhile.
+    /// Receives messages of the child until it has executed the program. Clients are served in the meantime.
     fn hear(&mut self, wire: &OwnedFd, report: Option<&OwnedFd>) -> Result<()> {
         let mut ready = false;
         let deadline = Instant::now() + BOOTING;
@@ -116,16 +161,13 @@ impl Monitor {
                 FromChild::Console => {
                     let mut sides = received.descriptors.into_iter();
                     let (Some(master), Some(peer)) = (sides.next(), sides.next()) else {
-                        bail!("no console came along");
+                        bail!("the new process sent no console");
                     };
                     self.silent = sides.next();
                     self.console.connect(Pty { master, peer })?;
                     fault::point("connected")?;
                 }
-                FromChild::Warning(text) => match report {
-                    Some(report) => socket::send(report, &Report::Warning(text), &[])?,
-                    None => log::warn!("{}: {text}", self.config.name),
-                },
+                FromChild::Warning(text) => self.warn(report, text)?,
                 FromChild::Begun => {}
                 FromChild::Ready => ready = true,
                 FromChild::Failed(failed) => return Err(Error::from(failed).context("in the container")),
@@ -133,7 +175,8 @@ impl Monitor {
         }
     }
 
-    /// Waits until the child says something; whoever asked for the boot and is gone, or asks for the end, ends the wait.
+    /// Waits for a message of the child. The end of the process that requested the boot, or a stop request, ends the
+    /// wait.
     fn wait_for_child(&mut self, wire: &OwnedFd, report: Option<&OwnedFd>, deadline: Instant) -> Result<()> {
         loop {
             let mut set = PollSet::default();
@@ -141,21 +184,21 @@ impl Monitor {
             if let Some(report) = report {
                 set.input(Ready::Worker, report.as_fd());
             }
-            set.input(Ready::Listener, self.clients.listener());
-            for (id, connection) in self.clients.connections() {
-                set.input(Ready::Client(id), connection);
+            set.input(Ready::Listener, self.listener.as_fd());
+            for client in &self.clients {
+                set.input(Ready::Client(client.id), client.fd());
             }
             let ready = call!(set.wait(timeout_until(Some(deadline))), "poll")?;
             for ready in ready {
                 match ready {
                     Ready::Child => return Ok(()),
                     Ready::Worker => bail!("interrupted"),
-                    Ready::Listener => drop(self.clients.accept()),
+                    Ready::Listener => self.accept(),
                     Ready::Client(id) => self.hear_client(id),
                 }
             }
             if Instant::now() >= deadline {
-                bail!("its first process did not come to run within {} s", BOOTING.as_secs());
+                bail!("PID 1 did not start within {} s", BOOTING.as_secs());
             }
             if self.phase == (Phase::Stopping { restart: false }) {
                 bail!(STOPPED);
@@ -165,5 +208,7 @@ impl Monitor {
 }
 
 fn strings(texts: impl Iterator<Item = String>) -> Result<Vec<CString>> {
-    texts.map(|text| CString::new(text).context("a NUL in the command or environment")).collect()
+    texts
+        .map(|text| CString::new(text).context("the command or the environment contains a NUL character"))
+        .collect()
 }

@@ -1,35 +1,33 @@
-//! A container with everything that its monitor has for it: how that is prepared, and what is told of it.
-//!
-//! Owns the parts and their order. `boot` starts PID 1, `lifetime` is the loop, `control` answers requests.
-
-mod boot;
-mod control;
-mod lifetime;
+//! The state of a monitor: the container and its resources. Owns their preparation and the status that clients see.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
+use std::time::Instant;
 
-use anyhow::{Error, Result};
+use anyhow::{Context, Error, Result};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{Shutdown, shutdown};
 use nix::unistd::Pid;
 use seccompiler::BpfProgram;
 
-use super::clients::Clients;
+use super::clients::Client;
 use super::console::Console;
 use super::early::Early;
-use super::first_process::FirstProcess;
 use super::name_servers::Follower;
 use super::notify::Notify;
 use super::protocol::{self, Answer, Devices, Exit, Report, State, Status};
-use super::readiness::{Readiness, Sign};
+use super::readiness::Sign;
+use super::setup::Origin;
+use super::stopping::Asking;
 use super::tree::Tree;
 use crate::cgroup::{Cgroup, Wanted};
 use crate::child::android;
 use crate::config::{Config, Once, Seeding};
 use crate::fault;
 use crate::host::Host;
+use crate::network::Attachment;
 use crate::paths::Paths;
+use crate::peer::PidNamespace;
 use crate::plan::devices::Enforcement;
 use crate::plan::privileges::{self, Filter};
 use crate::plan::terms::Terms;
@@ -39,51 +37,70 @@ use crate::rootfs::root::Root;
 use crate::signals::Signals;
 use crate::socket;
 
-/// Where in its life the container is.
+/// The phase of the container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     Starting,
     Running,
-    /// Asked to end; to boot again afterwards or not.
+    /// A shutdown was requested; whether to boot again afterwards.
     Stopping {
         restart: bool,
     },
     Restarting,
 }
 
-/// A container with its monitor's possessions.
+/// A container with the resources of its monitor.
 #[derive(Debug)]
 pub(super) struct Monitor {
-    config: Config,
-    /// What holds beside the file until the end.
-    once: Once,
-    paths: Paths,
-    host: Rc<Host>,
-    plan: Plan,
-    filters: Vec<BpfProgram>,
-    /// What keeps the host's file systems from being made read-only from inside. Before the tree: an image with a
-    /// file open cannot be unmounted.
-    writers: Vec<OwnedFd>,
-    tree: Tree,
-    proc: OwnedFd,
-    cgroup: Cgroup,
+    pub(super) config: Config,
+    /// The options in addition to the file, until the end.
+    pub(super) once: Once,
+    pub(super) paths: Paths,
+    pub(super) host: Rc<Host>,
+    pub(super) plan: Plan,
+    pub(super) filters: Vec<BpfProgram>,
+    /// Keeps the host's file systems from being remounted read-only in the container. Declared before the tree: an
+    /// image with an open file cannot be unmounted.
+    pub(super) writers: Vec<OwnedFd>,
+    pub(super) tree: Tree,
+    pub(super) proc: OwnedFd,
+    pub(super) cgroup: Cgroup,
+    /// Its place in a network, if it has one of its own.
+    pub(super) network: Option<Attachment>,
+    pub(super) notify: Option<Notify>,
     /// What hears of other name servers.
-    follower: Option<Follower>,
-    console: Console,
-    /// The other side of files inside that programs wait on ([`crate::mount::op::Operation::Silence`]).
-    silent: Option<OwnedFd>,
-    signals: Signals,
-    clients: Clients,
-    init: FirstProcess,
-    readiness: Readiness,
-    phase: Phase,
-    boots: u32,
-    /// Boots in a row that ended at once.
-    hasty: u32,
-    last_exit: Option<Exit>,
+    pub(super) follower: Option<Follower>,
+    pub(super) console: Console,
+    /// The other ends of files on which programs in the container block ([`crate::mount::op::Operation::Silence`]).
+    pub(super) silent: Option<OwnedFd>,
+    pub(super) signals: Signals,
+    pub(super) listener: OwnedFd,
+    /// The monitor's own PID namespace: peers from another one are refused.
+    pub(super) namespace: PidNamespace,
+    pub(super) clients: Vec<Client>,
+    /// The number of the client that connected last.
+    pub(super) last_client: u64,
+    pub(super) init: Option<Pid>,
+    pub(super) pid_started: Option<u64>,
+    /// Start time of PID 1, in seconds of CLOCK_BOOTTIME.
+    pub(super) started_s: Option<u64>,
+    /// When to send SIGKILL, also repeatedly.
+    pub(super) deadline: Option<Instant>,
+    /// The shutdown request is repeated until PID 1 can handle it.
+    pub(super) asking: Option<Asking>,
+    pub(super) phase: Phase,
+    pub(super) ready: bool,
+    /// The sign that the guest is up, if it does not send a notification.
+    pub(super) sign: Sign,
+    /// Subscribers have not been notified yet.
+    pub(super) unannounced: bool,
+    pub(super) boots: u32,
+    /// Consecutive boots that ended immediately.
+    pub(super) hasty: u32,
+    pub(super) last_exit: Option<Exit>,
 }
 
-/// Why a start has come to nothing that was called off.
+/// The error for a cancelled start.
 pub(super) const STOPPED: &str = "it was stopped while it started";
 
 impl Monitor {
@@ -92,16 +109,19 @@ impl Monitor {
         paths: Paths,
         host: Rc<Host>,
         proc: OwnedFd,
-        report: &OwnedFd,
+        origin: &Origin,
         early: &mut Early,
     ) -> Result<Self> {
         fault::point("detached")?;
+        let report = &origin.report;
+        let listener = origin.listener.try_clone().context("dup")?;
+        let namespace = PidNamespace::of("self")?;
         let signals = Signals::listen(&[Signal::SIGCHLD, Signal::SIGTERM])?;
         let mut tell = |told: Report| {
             early.report(report.as_fd(), &told);
-            early.serve(&config);
-            if early.is_stopped() {
-                // Ends what watches the worker's end, as the end of the worker would.
+            early.serve(listener.as_fd(), namespace, &config);
+            if early.stop {
+                // Ends the process that watches the worker, as the worker's end would.
                 let _ = shutdown(report.as_raw_fd(), Shutdown::Read);
             }
         };
@@ -119,8 +139,8 @@ impl Monitor {
         let writers = writers(tree.root(), &config);
         let notify = if plan.notifies { Some(Notify::listen(&paths.notify(&config.name))?) } else { None };
         fault::point("notified")?;
-        let console = Console::new(paths.console_log(&config.name));
         Ok(Self {
+            console: Console::new(paths.console_log(&config.name)),
             config,
             once,
             paths,
@@ -131,34 +151,42 @@ impl Monitor {
             tree,
             proc,
             cgroup,
+            network: None,
+            notify,
             follower: None,
-            console,
             silent: None,
             signals,
-            clients: early.take_clients()?,
-            init: FirstProcess::default(),
-            readiness: Readiness::new(Sign::of(&guest), notify),
+            listener,
+            namespace,
+            clients: std::mem::take(&mut early.clients),
+            last_client: early.last_client,
+            init: None,
+            pid_started: None,
+            started_s: None,
+            deadline: None,
+            asking: None,
             phase: Phase::Starting,
+            ready: false,
+            sign: Sign::of(&guest),
+            unannounced: false,
             boots: 0,
             hasty: 0,
             last_exit: None,
         })
     }
 
-    /// Boots for the first time, unless somebody has asked for the end meanwhile. What fails leaves to `early` whoever
-    /// has to be told.
+    /// Boots for the first time, unless a stop was requested in the meantime. On failure, `early` keeps the clients to
+    /// notify.
     pub(super) fn first_boot(mut self, report: &OwnedFd, early: &mut Early) -> Result<Self> {
-        let stopped = early.is_stopped();
-        match if stopped { Err(Error::msg(STOPPED)) } else { self.boot(Some(report)) } {
-            Ok(()) => Ok(self),
-            Err(error) => {
-                early.give_back(self.clients, self.phase == (Phase::Stopping { restart: false }));
-                Err(error)
-            }
+        let booted = if early.stop { Err(Error::msg(STOPPED)) } else { self.boot(Some(report)) };
+        if booted.is_err() {
+            early.stop |= self.phase == (Phase::Stopping { restart: false });
+            early.clients = std::mem::take(&mut self.clients);
         }
+        booted.map(|()| self)
     }
 
-    fn state(&self) -> State {
+    pub(super) fn state(&self) -> State {
         match self.phase {
             Phase::Starting => State::Starting,
             Phase::Running if self.cgroup.frozen() => State::Frozen,
@@ -168,17 +196,17 @@ impl Monitor {
         }
     }
 
-    fn status(&self) -> Status {
+    pub(super) fn status(&self) -> Status {
         Status {
             protocol: protocol::PROTOCOL,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             state: self.state(),
-            pid: self.init.pid().map(Pid::as_raw),
-            pid_started: self.init.started(),
+            pid: self.init.map(Pid::as_raw),
+            pid_started: self.pid_started,
             monitor: nix::unistd::getpid().as_raw(),
             init: self.plan.init.clone(),
-            ready: self.readiness.is_ready(),
-            started_s: self.init.started_s(),
+            ready: self.ready,
+            started_s: self.started_s,
             boots: self.boots,
             hostname: self.plan.hostname.clone(),
             cgroup: self.cgroup.directory().map(|path| path.display().to_string()),
@@ -187,13 +215,13 @@ impl Monitor {
             devices: Some(self.devices()),
             volatile: self.config.container.volatile,
             network: self.config.network.mode.to_string(),
-            addresses: Vec::new(),
+            addresses: self.network.as_ref().map(Attachment::addresses).unwrap_or_default(),
             last_exit: self.last_exit.clone(),
             ends_within_s: self.ends_within_s(),
         }
     }
 
-    fn terms(&self) -> Terms {
+    pub(super) fn terms(&self) -> Terms {
         Terms {
             environment: plan::terms::environment(&self.config),
             dropped: self.plan.dropped.clone(),
@@ -210,24 +238,24 @@ impl Monitor {
         Devices { enforced_by, rules: self.plan.devices.lines() }
     }
 
-    /// Tells everybody who watches.
-    fn announce(&mut self) {
+    /// Notifies all subscribers.
+    pub(super) fn announce(&mut self) {
         let answer = Answer::Status(Box::new(self.status()));
-        self.clients.announce(&answer);
+        self.clients.retain(|client| !client.watching || client.send(&answer, &[]).is_ok());
     }
 }
 
-/// Keeps the file systems writable that the container sees and the host owns.
-fn writers(root: &Root, config: &Config) -> Vec<OwnedFd> {
+/// Keeps file systems writable that belong to the host and are visible in the container.
+pub(super) fn writers(root: &Root, config: &Config) -> Vec<OwnedFd> {
     let bound = config.mounts.bind.iter().filter(|bind| !bind.read_only);
     let directories = bound.filter_map(|bind| Root::open(bind.source.as_path()).ok()?.keep_writable());
-    // A volatile container has a file system of its own on top.
+    // A volatile container has its own file system on top.
     let own = root.keep_writable().filter(|_| !config.container.volatile);
     own.into_iter().chain(directories).collect()
 }
 
 /// Makes the groups. Where they cannot enforce the device policy, the system call filters of the plan do what they can.
-fn create_cgroup(
+pub(super) fn create_cgroup(
     config: &Config,
     paths: &Paths,
     host: &Host,

@@ -1,32 +1,42 @@
-//! The monitor's loop, from the first boot to the end: what happens when PID 1 ends, and what is left of it.
+//! The monitor's loop, from the first boot to the end. Owns what happens when PID 1 ends, and the cleanup.
 
-use nix::poll::PollFlags;
-use nix::sys::signal::Signal;
-use nix::sys::wait::WaitStatus;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use nix::errno::Errno;
+use nix::poll::PollFlags;
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
-use super::{Monitor, Phase, create_cgroup, writers};
+use super::last_exit;
+use super::name_servers::Follower;
+use super::notify::Notify;
+use super::protocol::{Answer, Exit, ExitReason};
+use super::readiness::Sign;
+use super::state::{Monitor, Phase, create_cgroup, writers};
 use crate::android::wakelock;
 use crate::child::android;
-use crate::clock::unix_s;
+use crate::clock::{now, unix_s};
 use crate::config::value::WakelockPolicy;
 use crate::config::{Config, RootSource, Seeding};
 use crate::fault;
-use crate::monitor::last_exit;
-use crate::monitor::name_servers::Follower;
-use crate::monitor::protocol::{Answer, Exit, ExitReason};
-use crate::monitor::readiness::Sign;
 use crate::plan;
-use crate::poll::{PollSet, timeout_until};
+use crate::poll::PollSet;
+use crate::poll::timeout_until;
+use crate::rootfs::deadline::within;
 use crate::rootfs::guest::Guest;
+use crate::rootfs::root::Root;
 
-/// A boot that ended sooner than this, in seconds, was no boot.
+/// The timeout for reading files of the container.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// A boot that ended sooner than this, in seconds, counts as failed.
 const HASTY_S: u64 = 3;
-/// Hasty boots in a row after which a container that keeps rebooting is given up.
+/// The number of consecutive failed boots after which a container that keeps rebooting is stopped.
 const MOST_HASTY: u32 = 5;
 
-/// What poll(2) has found something for.
+/// The event that poll(2) reported.
 #[derive(Debug, Clone, Copy)]
 enum Ready {
     Signals,
@@ -39,16 +49,15 @@ enum Ready {
 }
 
 impl Monitor {
-    /// Stays with the container until it has ended for good; the exit code of the monitor.
-    pub(in crate::monitor) fn live(mut self: Box<Self>) -> i32 {
-        self.tree.booted();
+    /// Runs until the container has ended for good; returns the exit code of the monitor.
+    pub(super) fn live(mut self: Box<Self>) -> i32 {
         self.booted();
         loop {
-            // From the last viewer to the first, so that removing one leaves the others where they are.
-            for ready in self.wait().into_iter().rev() {
-                match ready {
-                    Ready::Listener => drop(self.clients.accept()),
-                    Ready::Notify => self.readiness.notified(),
+            // From the last viewer to the first, so that a removal does not change the indices of the others.
+            for source in self.wait().into_iter().rev() {
+                match source {
+                    Ready::Listener => self.accept(),
+                    Ready::Notify => self.notified(),
                     Ready::NameServers => {
                         if let Some(follower) = &mut self.follower {
                             follower.heard();
@@ -69,40 +78,40 @@ impl Monitor {
                     }
                 }
             }
-            if self.readiness.take_change() {
+            if std::mem::take(&mut self.unannounced) {
                 self.announce();
             }
             self.follow_name_servers();
-            if self.init.is_to_be_asked() {
+            if self.asking.is_some_and(|asking| asking.at <= Instant::now()) {
                 self.ask();
             }
-            if self.init.is_overdue() {
+            if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 self.kill();
             }
         }
     }
 
-    /// A boot has come: tells who waited for it.
+    /// A boot has completed: answers the clients that waited for it.
     fn booted(&mut self) {
         self.answer_waiting(&Answer::Done);
         self.announce();
-        if self.clients.is_waited_for() {
-            // Asked for while this boot was under way, which had read its configuration already.
+        if self.is_waited_for() {
+            // Requested while this boot was in progress, which had already read its configuration.
             let _ = self.restart(None);
         }
     }
 
     fn wait(&self) -> Vec<Ready> {
         let mut set = PollSet::default();
-        set.input(Ready::Listener, self.clients.listener());
-        if let Some(notify) = self.readiness.notify() {
+        set.input(Ready::Listener, self.listener.as_fd());
+        if let Some(notify) = &self.notify {
             set.input(Ready::Notify, notify.fd());
         }
         if let Some(follower) = &self.follower {
             set.input(Ready::NameServers, follower.fd());
         }
-        for (id, connection) in self.clients.connections() {
-            set.input(Ready::Client(id), connection);
+        for client in &self.clients {
+            set.input(Ready::Client(client.id), client.fd());
         }
         for (index, (stream, reads, writes)) in self.console.viewers().enumerate() {
             set.add(Ready::Viewer(index), stream, events(reads, writes));
@@ -110,34 +119,78 @@ impl Monitor {
         if let Some((master, writes)) = self.console.master() {
             set.add(Ready::Console, master, events(true, writes));
         }
-        // Signals come last and are handled first.
+        // Signals were received last, but are handled first.
         set.input(Ready::Signals, self.signals.fd());
         let due = self.follower.as_ref().and_then(Follower::due);
-        let next = [self.init.next_due(), due].into_iter().flatten().min();
+        let next = [self.deadline, self.asking.map(|asking| asking.at), due].into_iter().flatten().min();
         set.sleep(timeout_until(next)).unwrap_or_default()
     }
 
     /// The servers of the machine may have changed.
     fn follow_name_servers(&mut self) {
-        let (Some(follower), Some(init)) = (&mut self.follower, self.init.pid()) else { return };
+        let (Some(follower), Some(init)) = (&mut self.follower, self.init) else { return };
         if let Err(error) = follower.follow(self.host.android, init) {
             log::warn!("{}: its name servers stay as they are: {error:#}", self.config.name);
         }
     }
 
-    fn console_event(&mut self) {
-        self.console.writable();
-        if self.console.readable() {
-            self.readiness.prompted();
+    fn notified(&mut self) {
+        if self.notify.as_ref().is_some_and(Notify::is_ready) {
+            self.becomes_ready();
         }
     }
 
-    /// Takes the end of PID 1, if it has ended: boots again, or says how the container ended.
+    fn console_event(&mut self) {
+        self.console.writable();
+        if self.console.readable() && self.notify.is_none() {
+            self.becomes_ready();
+        }
+    }
+
+    /// A client wants to know: checks whether the guest is up. A guest that cannot be checked is not checked again.
+    pub(super) fn look_for_readiness(&mut self) {
+        let (sign, Some(init)) = (self.sign, self.init) else { return };
+        if self.ready || sign == Sign::None || self.phase != Phase::Running {
+            return;
+        }
+        let looked = within(PATIENCE, || {
+            let root = Root::open(Path::new(&format!("/proc/{init}/root/")))?;
+            Ok(vec![u8::from(sign.shows(&root, init).unwrap_or(false))])
+        });
+        match looked {
+            Ok(answer) => {
+                self.ready = answer == [1];
+                self.unannounced |= self.ready;
+            }
+            Err(error) => {
+                log::warn!("{}: cannot determine whether it is up: {error:#}", self.config.name);
+                self.sign = Sign::None;
+            }
+        }
+    }
+
+    fn becomes_ready(&mut self) {
+        if !std::mem::replace(&mut self.ready, true) {
+            self.announce();
+        }
+    }
+
+    /// Processes the exit of PID 1, if it has ended: boots again, or returns how the container ended.
     fn reap(&mut self) -> Option<Exit> {
-        let (status, uptime_s) = self.init.reap()?;
-        self.readiness.reset(None);
+        let init = self.init?;
+        let status = match waitpid(init, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => return None,
+            Ok(status) => status,
+            Err(_) => WaitStatus::Exited(init, 1),
+        };
+        self.init = None;
+        self.pid_started = None;
+        self.deadline = None;
+        self.asking = None;
+        self.ready = false;
         self.console.finish();
         self.silent = None;
+        let uptime_s = self.started_s.take().map_or(0, |started| now().as_secs().saturating_sub(started));
         let stopping = matches!(self.phase, Phase::Stopping { restart: false });
         let asked_for = matches!(self.phase, Phase::Stopping { restart: true });
         let wants_reboot =
@@ -146,7 +199,7 @@ impl Monitor {
         if !wants_reboot {
             return Some(exit);
         }
-        // Only what the container does by itself can go round in circles.
+        // Only reboots by the container itself can form an endless loop.
         self.hasty = if uptime_s < HASTY_S && !asked_for { self.hasty + 1 } else { 0 };
         if self.hasty >= MOST_HASTY {
             let message = format!("it rebooted {MOST_HASTY} times within seconds; see 'ds logs'");
@@ -171,17 +224,19 @@ impl Monitor {
         }
     }
 
-    /// A new boot from the configuration as it is now; one that has become invalid leaves the old one in force.
+    /// Boots again with the current configuration. If that is invalid, the old one remains in effect.
     fn boot_again(&mut self) -> Result<()> {
         match self.reload() {
             Ok(()) => {}
-            Err(error) => log::warn!("{}: the old configuration stays: {error:#}", self.config.name),
+            Err(error) => {
+                log::warn!("{}: the previous configuration remains in effect: {error:#}", self.config.name);
+            }
         }
         fault::point("rebooting")?;
         self.cgroup.kill();
         let mut warnings = Vec::new();
         if let Err(error) = self.cgroup.remove() {
-            // What stays is joined as it is.
+            // Existing control groups are joined unchanged.
             warnings.push(format!("{error:#}"));
         }
         self.cgroup = create_cgroup(&self.config, &self.paths, &self.host, &mut self.plan, &mut warnings)?;
@@ -200,7 +255,7 @@ impl Monitor {
         self.keep_image(&mut config);
         self.tree.renew(&config)?;
         let guest = Guest::inspect(self.tree.root(), config.container.init.as_str().as_ref())?;
-        self.readiness.reset(Some(Sign::of(&guest)));
+        self.sign = Sign::of(&guest);
         let plan = plan::build(
             &config,
             &self.host,
@@ -212,18 +267,21 @@ impl Monitor {
         Ok(())
     }
 
-    /// An image stays mounted, and mounted as it is, until the container is stopped.
+    /// An image stays mounted, with the same options, until the container is stopped.
     fn keep_image(&self, config: &mut Config) {
         let (old, new) = (&self.config.container, &mut config.container);
         let directories = [&old.root, &new.root].map(|root| matches!(root, RootSource::Directory(_)));
         if directories == [true, true] || (&old.root, old.volatile) == (&new.root, new.volatile) {
             return;
         }
-        log::warn!("{}: another root file system is for the next start; stop it first", self.config.name);
+        log::warn!(
+            "{}: the new root file system takes effect at the next start; stop the container first",
+            self.config.name
+        );
         (new.root, new.volatile) = (old.root.clone(), old.volatile);
     }
 
-    /// Leaves nothing behind but the record of how it ended. The connections end with the process, last of all.
+    /// Removes everything except the record of the last exit. The connections end last, with the process.
     fn end(mut self: Box<Self>, exit: &Exit) -> i32 {
         let name = self.config.name.clone();
         let _ = fault::point("ended");
@@ -231,12 +289,13 @@ impl Monitor {
         if let Err(error) = self.cgroup.remove() {
             log::warn!("{name}: {error:#}");
         }
+        self.network = None;
         if self.config.android.wakelock != WakelockPolicy::No {
             // There may be no supervisor to do it.
             wakelock::released(&self.paths.cgroup, name.as_str());
         }
         let _ = fault::point("emptied");
-        // Before anybody hears of the end: the image is free again by then.
+        // Before any client learns of the end: the image is then free again.
         self.writers.clear();
         if let Err(error) = self.tree.release() {
             log::warn!("{name}: {error:#}");
@@ -263,7 +322,7 @@ fn exit_of(status: WaitStatus, phase: Phase, uptime_s: u64) -> Exit {
     let (mut reason, mut code, mut signal) = (ExitReason::Killed, None, None);
     match status {
         WaitStatus::Exited(_, number) => (reason, code) = (ExitReason::Exited, Some(number)),
-        // reboot(2): in a PID namespace the kernel ends PID 1 with SIGHUP for a restart, with SIGINT for the rest.
+        // reboot(2): in a PID namespace, the kernel ends PID 1 with SIGHUP for a restart, and otherwise with SIGINT.
         WaitStatus::Signaled(_, Signal::SIGINT, _) => reason = ExitReason::PoweredOff,
         WaitStatus::Signaled(_, Signal::SIGHUP, _) => reason = ExitReason::Rebooted,
         WaitStatus::Signaled(_, number, _) => signal = Some(number as i32),
@@ -271,7 +330,7 @@ fn exit_of(status: WaitStatus, phase: Phase, uptime_s: u64) -> Exit {
     }
     if let Phase::Stopping { restart } = phase {
         reason = if restart { ExitReason::Restarted } else { ExitReason::Stopped };
-        // Any other signal is the kernel's way to say that it shut down.
+        // For any other signal, the container was shut down by the kernel.
         signal = signal.filter(|signal| *signal == libc::SIGKILL);
     }
     Exit { reason, code, signal, message: None, at: unix_s(), uptime_s }

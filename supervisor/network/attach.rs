@@ -1,0 +1,469 @@
+//! One container's place in a network, from before its first process until after its last.
+//!
+//! Owns the network namespace with `eth0`, the host's end of the link, and the bridge that this is a port of.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::net::{IpAddr, Ipv6Addr};
+use std::os::fd::{AsFd, OwnedFd};
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::stat::Mode;
+use nix::unistd::getpid;
+
+use super::firewall::Firewall;
+use super::link::{Link, Mac, step};
+use super::netlink::Netlink;
+use super::settle::{Changes, Tag, settle};
+use super::store::{Member, Network, Store};
+use super::subnet::{self, Subnet};
+use super::{ports, sysctl};
+use crate::call;
+use crate::config::Config;
+use crate::config::value::{Name, Uuid};
+use crate::fault;
+use crate::host::Host;
+use crate::paths::Paths;
+use crate::proc_stat;
+
+/// The name of the interface inside.
+const INSIDE: &str = "eth0";
+/// The host's address on the link, for IPv6.
+const GATEWAY_6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+/// The largest packet where there is no uplink to ask.
+const USUAL_MTU: u32 = 1500;
+/// The least that IPv6 needs, RFC 8200.
+const LEAST_MTU: u32 = 1280;
+
+/// A container's place in a network. When it is dropped, the host is as it was.
+#[derive(Debug)]
+pub struct Attachment {
+    paths: Paths,
+    member: Member,
+    /// The namespace that was made for the container, and our own.
+    namespace: OwnedFd,
+    own: OwnedFd,
+}
+
+/// The time that this process spends in the container's network namespace.
+#[derive(Debug)]
+pub struct Inside<'a>(&'a OwnedFd);
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        if let Err(errno) = setns(self.0, CloneFlags::CLONE_NEWNET) {
+            log::error!("setns(the host's network): {errno}");
+        }
+    }
+}
+
+impl Attachment {
+    /// Makes a network namespace whose `eth0` leads to the network that is asked for, and everything else that this
+    /// takes. What is not as asked for is added to `warnings`.
+    ///
+    /// # Errors
+    /// When the kernel lacks something, or an address or a port is another's. Nothing is left then.
+    pub fn make(config: &Config, paths: &Paths, host: &Host, warnings: &mut Vec<String>) -> Result<Self> {
+        let store = Store::open(paths)?;
+        let tag = Tag::of(paths);
+        let route = Netlink::route()?;
+        let others: Vec<Member> =
+            store.members().into_iter().filter(|member| member.name != config.name).collect();
+        let wanted = config.network.ports.as_slice();
+        ports::check(wanted, &others)?;
+        let mut changes: Changes = store.changes()?.unwrap_or(Changes::new(Firewall::choose()?));
+        let network = network(&store, config, &route, &tag, &others)?;
+        let address = network.leases.get(&config.container.uuid).copied().context("no address")?;
+        let ipv6 = changes.firewall.ipv6;
+        if !ipv6 {
+            warnings.push(
+                "the packet filter cannot translate IPv6 addresses: the container has IPv4 alone".into(),
+            );
+        }
+        let settings = changes.forwarding.record(host.android, ipv6)?;
+        store.remember_changes(&changes)?;
+        let mac = mac(&config.container.uuid);
+        let mtu = uplink_mtu(&route)?;
+        let mut member = Member {
+            name: config.name.clone(),
+            hostname: config.hostname().to_string(),
+            network: config.network.name.clone(),
+            subnet: network.subnet,
+            address,
+            address6: ipv6.then(|| network.address6(address)),
+            mac,
+            interface: interface_name(&config.name, &mac),
+            bridge: None,
+            ports: Vec::new(),
+            isolated: false,
+            host_access: false,
+            monitor: this_process()?,
+        };
+        member.follow(config);
+        let made = changes.forwarding.enable(&settings).and_then(|()| {
+            let bridge = bridge(&route, &tag, &network, &config.network.name, ipv6, mtu, &others)?;
+            member.bridge = bridge.as_ref().map(|bridge| bridge.name.clone());
+            let (namespace, own) = pair(&route, &tag, &member, mtu)?;
+            connect(&route, &member, bridge.as_ref(), warnings)?;
+            store.join(&member)?;
+            fault::point("joined-network")?;
+            Ok(Self { paths: paths.clone(), member: member.clone(), namespace, own })
+        });
+        if made.is_err() {
+            store.leave(&config.name);
+        }
+        // Also after a failure: what is there follows from who is there.
+        let settled = settle(&store, paths);
+        drop(store);
+        // From here on the attachment undoes itself.
+        let attachment = made?;
+        settled?;
+        Ok(attachment)
+    }
+
+    /// Goes where the container's network is, until the result is dropped.
+    ///
+    /// # Errors
+    /// What setns(2) answers.
+    pub fn enter(&self) -> Result<Inside<'_>> {
+        call!(setns(&self.namespace, CloneFlags::CLONE_NEWNET), "setns(the container's network)")?;
+        Ok(Inside(&self.own))
+    }
+
+    /// The container's addresses.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<String> {
+        let six = self.member.address6.iter().map(Ipv6Addr::to_string);
+        std::iter::once(self.member.address.to_string()).chain(six).collect()
+    }
+
+    /// What the network knows of the container.
+    #[must_use]
+    pub fn member(&self) -> &Member {
+        &self.member
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        let left = Store::open(&self.paths).and_then(|store| {
+            store.leave(&self.member.name);
+            self.member.forget_neighbours();
+            settle(&store, &self.paths)
+        });
+        if let Err(error) = left {
+            log::warn!("{}: leave network {}: {error:#}", self.member.name, self.member.network);
+        }
+    }
+}
+
+impl Member {
+    /// The host need not know any more who has its addresses.
+    fn forget_neighbours(&self) {
+        let Ok(route) = Netlink::route() else { return };
+        if let Ok(Some(bridge)) = route.link(self.behind()) {
+            for address in self.all_addresses() {
+                let _ = route.delete_neighbour(bridge.index, address);
+            }
+        }
+    }
+
+    fn all_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        [Some(IpAddr::V4(self.address)), self.address6.map(IpAddr::V6)].into_iter().flatten()
+    }
+}
+
+/// The network that is asked for, with an address for the container; it is remembered.
+fn network(store: &Store, config: &Config, route: &Netlink, tag: &Tag, others: &[Member]) -> Result<Network> {
+    let name = &config.network.name;
+    let pinned = config.network.address;
+    let in_use = others.iter().any(|member| member.network == *name);
+    let known = store.network(name)?;
+    let mut network = match known {
+        Some(network) if in_use => network,
+        known => {
+            let mut taken = taken(route, tag)?;
+            taken.extend(store.subnets_beside(name));
+            let fresh = || -> Result<Network> {
+                let asked = pinned.map(Subnet::around).filter(|subnet| subnet::is_free(*subnet, &taken));
+                let subnet = asked.or_else(|| subnet::choose(&taken));
+                let subnet =
+                    subnet.context("every private network that ds tries is taken on this machine")?;
+                Ok(Network { subnet, prefix: random_prefix()?, leases: BTreeMap::new() })
+            };
+            match known {
+                Some(network) if subnet::is_free(network.subnet, &taken) => {
+                    // A network that nobody has an address of may move to where it is asked for.
+                    let uuid = &config.container.uuid;
+                    let unused = network.leases.keys().all(|other| other == uuid);
+                    let moves = pinned.is_some_and(|pinned| unused && !network.subnet.contains(pinned));
+                    if moves { fresh()? } else { network }
+                }
+                Some(network) => {
+                    let new = fresh()?;
+                    log::warn!(
+                        "network {name}: {} is in use on this machine; it moves to {}",
+                        network.subnet,
+                        new.subnet
+                    );
+                    new
+                }
+                None => fresh()?,
+            }
+        }
+    };
+    network.lease(&config.container.uuid, pinned, &|| store.containers())?;
+    store.remember(name, &network)?;
+    Ok(network)
+}
+
+/// What is in use on this machine beside interfaces of ours, in any routing table.
+fn taken(route: &Netlink, tag: &Tag) -> Result<Vec<Subnet>> {
+    let links = route.links()?;
+    let ours = |index: u32| links.iter().any(|link| link.index == index && tag.owns(link));
+    let routes = route.routes()?.into_iter().filter(|route| !route.out.is_some_and(ours));
+    let routes = routes.map(|route| route.to).filter(|to| to.length() > 0);
+    let addresses = route.addresses()?.into_iter().filter(|(index, _)| !ours(*index));
+    Ok(routes.chain(addresses.map(|(_, own)| own)).collect())
+}
+
+/// Whether the packet filter looks at what stays on a bridge (br_netfilter). A published port of a neighbour is then
+/// not routed but bridged, from one isolated port to another, which drops it. Others may rely on the setting.
+fn filters_bridges() -> bool {
+    ["iptables", "ip6tables"]
+        .iter()
+        .any(|what| sysctl::get(&format!("bridge/bridge-nf-call-{what}")).as_deref() == Some("1"))
+}
+
+/// The bridge of a network; `None` where links are routed, since the kernel has none or would filter on it.
+fn bridge(
+    route: &Netlink,
+    tag: &Tag,
+    network: &Network,
+    name: &Name,
+    ipv6: bool,
+    mtu: u32,
+    others: &[Member],
+) -> Result<Option<Link>> {
+    let alias = tag.bridge(name);
+    let links = route.links()?;
+    if others.iter().any(|member| member.network == *name && member.bridge.is_none()) || filters_bridges() {
+        return Ok(None);
+    }
+    let bridge = match links.iter().find(|link| link.alias == alias) {
+        Some(bridge) => bridge.clone(),
+        None => {
+            let free = |name: &String| !links.iter().any(|link| link.name == *name);
+            let free = (0..=1000).map(|number| format!("ds-br{number}")).find(free);
+            let interface = free.context("every name for a bridge is taken")?;
+            // The first three octets are those of no manufacturer.
+            let [_, _, third, _] = network.subnet.first().octets();
+            let mac = [0x02, 0x64, 0x73, 0, third, 1];
+            match route.add_bridge(&interface, mac, mtu) {
+                Err(Errno::EOPNOTSUPP | Errno::ENODEV | Errno::ENOENT) => return Ok(None),
+                other => step(other, &format!("make the bridge {interface}"))?,
+            }
+            let link = route.link(&interface)?.context("the new bridge is gone")?;
+            step(route.set_alias(link.index, &alias), "name the bridge")?;
+            link
+        }
+    };
+    host_side(route, &bridge, network, ipv6)?;
+    let gateway = network.subnet.gateway();
+    step(
+        route.add_address(bridge.index, gateway.into(), Subnet::LENGTH),
+        &format!("give {} its address", bridge.name),
+    )?;
+    // Ports do not hear each other: the host answers for all, and passes on what may pass.
+    sysctl::set(&format!("ipv4/conf/{}/proxy_arp_pvlan", bridge.name), "1")?;
+    // It need not wait for another one that might.
+    sysctl::set(&format!("ipv4/neigh/{}/proxy_delay", bridge.name), "0")?;
+    if ipv6 {
+        step(
+            route.add_address(bridge.index, network.address6(gateway).into(), 64),
+            "give the bridge its IPv6 address",
+        )?;
+    }
+    Ok(Some(bridge))
+}
+
+/// The host's interface that containers are behind, a bridge or one end of a link.
+fn host_side(route: &Netlink, link: &Link, network: &Network, ipv6: bool) -> Result<()> {
+    let name = &link.name;
+    for (setting, value) in [
+        ("rp_filter", "1"),
+        ("accept_redirects", "0"),
+        ("send_redirects", "0"),
+        // The host's own connections to published ports come from 127.0.0.1. What a container sends there is dropped.
+        ("route_localnet", "1"),
+    ] {
+        sysctl::set(&format!("ipv4/conf/{name}/{setting}"), value)?;
+    }
+    sysctl::try_set(&format!("ipv6/conf/{name}/accept_ra"), "0");
+    sysctl::try_set(&format!("ipv6/conf/{name}/disable_ipv6"), if ipv6 { "0" } else { "1" });
+    step(route.bring_up(link.index), &format!("switch {name} on"))?;
+    if ipv6 {
+        let step_name = format!("give {name} an address for network {}", network.subnet);
+        step(route.add_address(link.index, GATEWAY_6.into(), 64), &step_name)?;
+    }
+    Ok(())
+}
+
+/// Makes the namespace with `eth0`, whose other end is here; and opens our own.
+fn pair(route: &Netlink, tag: &Tag, member: &Member, mtu: u32) -> Result<(OwnedFd, OwnedFd)> {
+    // Of an earlier boot, whose namespace is not gone yet.
+    if let Some(link) = route.link(&member.interface)?.filter(|link| tag.owns(link)) {
+        let _ = route.delete_link(link.index);
+    }
+    let namespace = || {
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        Ok::<_, crate::sys::CallError>(call!(
+            open("/proc/self/ns/net", flags, Mode::empty()),
+            "open(/proc/self/ns/net)"
+        )?)
+    };
+    let own = namespace()?;
+    call!(unshare(CloneFlags::CLONE_NEWNET), "unshare(CLONE_NEWNET)")?;
+    let inside = Inside(&own);
+    let new = namespace()?;
+    let made = furnish(member, &own, mtu);
+    drop(inside);
+    made?;
+    let link = route.link(&member.interface)?.context("the new link is gone")?;
+    step(route.set_alias(link.index, &tag.member(&member.name)), "name the link")?;
+    Ok((new, own))
+}
+
+/// Makes `eth0` in the namespace that this process is in.
+fn furnish(member: &Member, host: &OwnedFd, mtu: u32) -> Result<()> {
+    let route = Netlink::route()?;
+    let made = route.add_pair((INSIDE, member.mac), (&member.interface, host.as_fd()), mtu);
+    match made {
+        Err(Errno::EOPNOTSUPP) => {
+            bail!("kernel has no CONFIG_VETH, which network.mode = nat needs; use host or none")
+        }
+        other => step(other, "make the link to the container")?,
+    }
+    sysctl::try_set(
+        &format!("ipv6/conf/{INSIDE}/disable_ipv6"),
+        if member.address6.is_some() { "0" } else { "1" },
+    );
+    let link = route.link(INSIDE)?.context("the new eth0 is gone")?;
+    step(route.bring_up(link.index), "switch eth0 on")?;
+    let length = if member.bridge.is_some() { Subnet::LENGTH } else { 32 };
+    step(route.add_address(link.index, member.address.into(), length), "give eth0 its address")?;
+    step(route.add_default_route(link.index, member.subnet.gateway().into()), "give eth0 its route")?;
+    if let Some(address) = member.address6 {
+        step(route.add_address(link.index, address.into(), 128), "give eth0 its IPv6 address")?;
+        step(route.add_default_route(link.index, GATEWAY_6.into()), "give eth0 its IPv6 route")?;
+    }
+    Ok(())
+}
+
+/// Connects the host's end.
+fn connect(
+    route: &Netlink,
+    member: &Member,
+    bridge: Option<&Link>,
+    warnings: &mut Vec<String>,
+) -> Result<()> {
+    let link = route.link(&member.interface)?.context("the new link is gone")?;
+    let Some(bridge) = bridge else {
+        let prefix =
+            member.address6.map_or(Ipv6Addr::UNSPECIFIED, |own| Ipv6Addr::from(u128::from(own) >> 64 << 64));
+        let network = Network { subnet: member.subnet, prefix, leases: BTreeMap::new() };
+        host_side(route, &link, &network, member.address6.is_some())?;
+        step(route.add_address(link.index, member.subnet.gateway().into(), 32), "give the link its address")?;
+        for address in member.all_addresses() {
+            step(route.add_host_route(link.index, address), &format!("route {address}"))?;
+            step(route.add_neighbour(link.index, address, member.mac), &format!("know {address}"))?;
+        }
+        return Ok(());
+    };
+    sysctl::try_set(&format!("ipv6/conf/{}/disable_ipv6", member.interface), "1");
+    step(route.set_master(link.index, bridge.index), &format!("connect {} to {}", link.name, bridge.name))?;
+    if !call!(route.confine_port(link.index, member.mac), "confine the link")? {
+        warnings.push("kernel does not isolate ports of a bridge (5.18): other containers of its network can pretend to be this one".into());
+    }
+    step(route.bring_up(link.index), &format!("switch {} on", link.name))?;
+    for address in member.all_addresses() {
+        // Not learned: a neighbour could claim it.
+        step(route.add_neighbour(bridge.index, address, member.mac), &format!("know {address}"))?;
+    }
+    Ok(())
+}
+
+/// The largest packet of the way out.
+fn uplink_mtu(route: &Netlink) -> Result<u32> {
+    let mtu = uplink_of(route)?.map_or(USUAL_MTU, |link| link.mtu);
+    Ok(mtu.clamp(LEAST_MTU, 65_535))
+}
+
+/// The interface that packets of containers leave through now, if there is a way out.
+///
+/// # Errors
+/// When the kernel does not answer.
+pub fn uplink() -> Result<Option<String>> {
+    Ok(uplink_of(&Netlink::route()?)?.map(|link| link.name))
+}
+
+fn uplink_of(route: &Netlink) -> Result<Option<Link>> {
+    let mut defaults: Vec<_> = route.routes()?.into_iter().filter(|route| route.to.length() == 0).collect();
+    // The main table's first; on Android it has none.
+    defaults.sort_by_key(|route| route.table != 254);
+    let Some(out) = defaults.first().and_then(|route| route.out) else { return Ok(None) };
+    Ok(route.links()?.into_iter().find(|link| link.index == out))
+}
+
+/// The link-layer address of a container: always the same, administered locally (IEEE 802).
+fn mac(uuid: &Uuid) -> Mac {
+    let text = uuid.to_string();
+    let octets: Vec<u8> = (0..16)
+        .filter_map(|index| u8::from_str_radix(text.get(index * 2..index * 2 + 2)?, 16).ok())
+        .collect();
+    let folded = |index: usize| {
+        let octet = |at: usize| octets.get(at).copied().unwrap_or_default();
+        octet(index) ^ octet(index + 8)
+    };
+    [0x02, folded(1), folded(2), folded(3), folded(4), folded(5)]
+}
+
+/// The host's end: some of the container's name, and what tells it from others. At most 15 characters.
+fn interface_name(name: &Name, mac: &Mac) -> String {
+    let plain: String = name.as_str().chars().filter(char::is_ascii_alphanumeric).take(7).collect();
+    format!("ds-{plain}-{:02x}{:02x}", mac[4], mac[5])
+}
+
+/// 64 bits of addresses of our own, RFC 4193.
+fn random_prefix() -> Result<Ipv6Addr> {
+    let mut octets = [0; 16];
+    octets[0] = 0xfd;
+    let random = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut octets[1..6]));
+    random.context("read /dev/urandom")?;
+    Ok(octets.into())
+}
+
+/// By what others know that this monitor lives.
+fn this_process() -> Result<(i32, u64)> {
+    let text = std::fs::read_to_string("/proc/self/stat").context("read /proc/self/stat")?;
+    Ok((getpid().as_raw(), proc_stat::start_time(&text).context("/proc/self/stat has no start time")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_addresses_of_links_fit() {
+        let uuid: Uuid = "00112233445566778899aabbccddeeff".parse().unwrap();
+        let mac = mac(&uuid);
+        assert_eq!(mac, [0x02, 0x88, 0x88, 0x88, 0x88, 0x88]);
+        let name: Name = "a.very-long_name".parse().unwrap();
+        assert_eq!(interface_name(&name, &mac), "ds-averylo-8888");
+        assert_ne!(super::mac(&Uuid::derived_from("web1")), super::mac(&Uuid::derived_from("web2")));
+    }
+}

@@ -1,0 +1,252 @@
+//! The rules as input of iptables-restore: chains of our own, which the built-in ones jump to.
+//!
+//! Owns the text, and the chains of our prefix. Nothing is flushed but these, no policy is changed, and no rule is
+//! deleted but our own jumps. One run for a family, under the lock of xtables. iptables-restore(8).
+
+use std::ffi::OsStr;
+use std::net::IpAddr;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::Signal;
+
+use super::rules::{Chain, Match, Rule, Verdict};
+use crate::tool::{Invocation, Tool};
+
+/// The tables that have chains of ours.
+const TABLES: [&str; 3] = ["filter", "mangle", "nat"];
+
+/// Where a chain is jumped from: its table, the built-in chain, and our name for it.
+fn place(chain: Chain) -> (&'static str, &'static str, &'static str) {
+    match chain {
+        Chain::Sources => ("mangle", "PREROUTING", "sources"),
+        Chain::Input => ("filter", "INPUT", "input"),
+        Chain::Forward => ("filter", "FORWARD", "forward"),
+        Chain::Clamp => ("mangle", "FORWARD", "clamp"),
+        Chain::Publish => ("nat", "PREROUTING", "publish"),
+        Chain::PublishLocally => ("nat", "OUTPUT", "publish-locally"),
+        Chain::Translate => ("nat", "POSTROUTING", "translate"),
+    }
+}
+
+/// The programs of one family.
+#[derive(Debug)]
+pub struct Programs {
+    save: Tool,
+    restore: Tool,
+    ipv4: bool,
+}
+
+impl Programs {
+    /// Those of a family, of one kind: `-nft`, `-legacy`, or whatever the system prefers.
+    #[must_use]
+    pub fn find(ipv4: bool, kind: &str) -> Option<Self> {
+        let name = if ipv4 { "iptables" } else { "ip6tables" };
+        let tool = |verb: &str| Tool::find(&format!("{name}{kind}-{verb}"));
+        Some(Self { save: tool("save")?, restore: tool("restore")?, ipv4 })
+    }
+
+    /// The lines of a table; `None` where the kernel lacks it.
+    #[must_use]
+    pub fn table(&self, table: &str) -> Option<Vec<String>> {
+        let arguments = ["-t", table].map(OsStr::new);
+        let mut said = Vec::new();
+        let mut take = |line: &str| said.push(line.trim().to_owned());
+        let mut invocation = Invocation {
+            lines: Some(&mut take),
+            death_signal: Signal::SIGKILL,
+            ..Invocation::new(&arguments)
+        };
+        let outcome = self.save.run(&mut invocation).ok()?;
+        outcome.is_success().then_some(said)
+    }
+
+    /// Replaces what there is of ours by these rules, where some are of this family.
+    ///
+    /// # Errors
+    /// When iptables refuses them.
+    pub fn apply(&self, prefix: &str, rules: &[Rule], local: Option<&[IpAddr]>, file: &Path) -> Result<()> {
+        let rules: Vec<&Rule> = rules.iter().filter(|rule| rule.ipv4 == self.ipv4).collect();
+        if rules.is_empty() {
+            return self.remove(prefix, file);
+        }
+        let mut text = String::new();
+        for table in TABLES {
+            let saved = self.table(table).with_context(|| format!("the kernel has no table '{table}'"))?;
+            text.push_str(&filled(prefix, table, &saved, &rules, local));
+        }
+        self.restore(&text, file)
+    }
+
+    /// Removes what there is of ours.
+    ///
+    /// # Errors
+    /// When iptables refuses to.
+    pub fn remove(&self, prefix: &str, file: &Path) -> Result<()> {
+        let text: String =
+            TABLES.iter().filter_map(|table| emptied(prefix, table, &self.table(table)?)).collect();
+        if text.is_empty() { Ok(()) } else { self.restore(&text, file) }
+    }
+
+    fn restore(&self, text: &str, file: &Path) -> Result<()> {
+        std::fs::write(file, text).with_context(|| format!("write {}", file.display()))?;
+        let arguments = [OsStr::new("-w"), OsStr::new("--noflush"), file.as_os_str()];
+        let outcome = self.restore.run(&mut Invocation::new(&arguments))?;
+        let _ = std::fs::remove_file(file);
+        if !outcome.is_success() {
+            bail!("{}: {}", self.restore.path().display(), outcome.last_words());
+        }
+        Ok(())
+    }
+}
+
+/// One table with these rules. Naming a chain makes it or empties it.
+fn filled(prefix: &str, table: &str, saved: &[String], rules: &[&Rule], local: Option<&[IpAddr]>) -> String {
+    let chains = || Chain::ALL.into_iter().map(place).filter(|(other, _, _)| *other == table);
+    let mut text = format!("*{table}\n");
+    for (_, _, name) in chains() {
+        text.push_str(&format!(":{prefix}{name} - [0:0]\n"));
+    }
+    for (_, origin, name) in chains() {
+        let jump = format!("-A {origin} -j {prefix}{name}");
+        if !saved.contains(&jump) {
+            text.push_str(&format!("-I {origin} 1 -j {prefix}{name}\n"));
+        }
+    }
+    for rule in rules.iter().filter(|rule| place(rule.chain).0 == table) {
+        let (_, _, name) = place(rule.chain);
+        for words in words(rule, local) {
+            text.push_str(&format!("-A {prefix}{name} {words}\n"));
+        }
+    }
+    text.push_str("COMMIT\n");
+    text
+}
+
+/// One table without our chains; `None` where it has none.
+fn emptied(prefix: &str, table: &str, saved: &[String]) -> Option<String> {
+    let chains = || Chain::ALL.into_iter().map(place).filter(|(other, _, _)| *other == table);
+    let mut text = String::new();
+    for (_, origin, name) in chains() {
+        let jump = format!("-A {origin} -j {prefix}{name}");
+        for _ in saved.iter().filter(|line| **line == jump) {
+            text.push_str(&format!("-D {origin} -j {prefix}{name}\n"));
+        }
+    }
+    let ours: Vec<_> = chains()
+        .map(|(_, _, name)| format!("{prefix}{name}"))
+        .filter(|name| saved.iter().any(|line| line.starts_with(&format!(":{name} "))))
+        .collect();
+    for verb in ["-F", "-X"] {
+        for name in &ours {
+            text.push_str(&format!("{verb} {name}\n"));
+        }
+    }
+    (!text.is_empty()).then(|| format!("*{table}\n{text}COMMIT\n"))
+}
+
+/// A rule in words. Where the kernel cannot tell the host's addresses, one for each of `local`.
+fn words(rule: &Rule, local: Option<&[IpAddr]>) -> Vec<String> {
+    let to_host = rule.matches.contains(&Match::ToHost);
+    let addresses: Vec<Option<IpAddr>> = match local.filter(|_| to_host) {
+        Some(local) => local.iter().filter(|own| own.is_ipv4() == rule.ipv4).map(|own| Some(*own)).collect(),
+        None => vec![None],
+    };
+    let one = |own: Option<IpAddr>| {
+        let mut words: Vec<String> =
+            rule.matches.iter().map(|matched| condition(matched, rule.ipv4, own)).collect();
+        words.push(verdict(&rule.verdict));
+        words.join(" ")
+    };
+    addresses.into_iter().map(one).collect()
+}
+
+fn condition(matched: &Match, ipv4: bool, own: Option<IpAddr>) -> String {
+    let not = |equal: &bool| if *equal { "" } else { "! " };
+    match matched {
+        Match::In(name, equal) => format!("{}-i {name}", not(equal)),
+        Match::Out(name, equal) => format!("{}-o {name}", not(equal)),
+        Match::From(address, length) => format!("-s {address}/{length}"),
+        Match::To(address, length) => format!("-d {address}/{length}"),
+        Match::ToHost => match own {
+            Some(own) => format!("-d {own}"),
+            None => "-m addrtype --dst-type LOCAL".into(),
+        },
+        Match::Sender(mac) => {
+            let octets = mac.map(|octet| format!("{octet:02x}"));
+            format!("-m mac --mac-source {}", octets.join(":"))
+        }
+        Match::Ports(protocol, range) => {
+            format!("-p {protocol} -m {protocol} --dport {}:{}", range.first(), range.last())
+        }
+        Match::Port(protocol, port) => format!("-p {protocol} -m {protocol} --dport {port}"),
+        Match::Icmp if ipv4 => "-p icmp".into(),
+        Match::Icmp => "-p icmpv6".into(),
+        Match::Answer => "-m conntrack --ctstate RELATED,ESTABLISHED".into(),
+        Match::Published => "-m conntrack --ctstate DNAT".into(),
+    }
+}
+
+fn verdict(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Accept => "-j ACCEPT".into(),
+        Verdict::Return => "-j RETURN".into(),
+        Verdict::Drop => "-j DROP".into(),
+        Verdict::Redirect(address, None) => format!("-j DNAT --to-destination {address}"),
+        Verdict::Redirect(IpAddr::V6(address), Some(port)) => {
+            format!("-j DNAT --to-destination [{address}]:{port}")
+        }
+        Verdict::Redirect(address, Some(port)) => format!("-j DNAT --to-destination {address}:{port}"),
+        Verdict::Masquerade => "-j MASQUERADE".into(),
+        Verdict::Clamp => "-p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_filled_is_emptied() {
+        let rule = Rule {
+            chain: Chain::Publish,
+            ipv4: true,
+            matches: vec![Match::ToHost, Match::Port(crate::config::value::Protocol::Tcp, 8080)],
+            verdict: Verdict::Redirect("10.89.40.2".parse().unwrap(), Some(80)),
+        };
+        let text = filled("ds-", "nat", &[], &[&rule], None);
+        assert_eq!(
+            text.lines().collect::<Vec<_>>(),
+            [
+                "*nat",
+                ":ds-publish - [0:0]",
+                ":ds-publish-locally - [0:0]",
+                ":ds-translate - [0:0]",
+                "-I PREROUTING 1 -j ds-publish",
+                "-I OUTPUT 1 -j ds-publish-locally",
+                "-I POSTROUTING 1 -j ds-translate",
+                "-A ds-publish -m addrtype --dst-type LOCAL -p tcp -m tcp --dport 8080 -j DNAT --to-destination 10.89.40.2:80",
+                "COMMIT",
+            ]
+        );
+        let saved: Vec<String> = [
+            "*nat",
+            ":ds-publish - [0:0]",
+            ":mine - [0:0]",
+            "-A PREROUTING -j ds-publish",
+            "-A PREROUTING -j mine",
+        ]
+        .map(str::to_owned)
+        .into();
+        assert!(!filled("ds-", "nat", &saved, &[&rule], None).contains("-I PREROUTING"));
+        assert_eq!(
+            emptied("ds-", "nat", &saved).unwrap(),
+            "*nat\n-D PREROUTING -j ds-publish\n-F ds-publish\n-X ds-publish\nCOMMIT\n"
+        );
+        assert_eq!(emptied("ds-", "nat", &saved[2..3]), None);
+        let own: Vec<IpAddr> = ["192.0.2.1", "127.0.0.1", "::1"].map(|own| own.parse().unwrap()).into();
+        let listed = words(&rule, Some(&own));
+        assert_eq!(listed.len(), 2);
+        assert!(listed[0].starts_with("-d 192.0.2.1 -p tcp"), "{listed:?}");
+    }
+}

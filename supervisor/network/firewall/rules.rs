@@ -1,0 +1,313 @@
+//! What the packet filter does for networks of ours, in the words of neither iptables nor nf_tables.
+//!
+//! Owns the decision: [`rules`] makes all rules from all members, and always the same from the same. Changes nothing.
+//!
+//! What comes from a container passes only with its own addresses. It reaches other containers of its network, and the
+//! world; of the host it reaches name resolution and what answers a connection of the host's. What comes from outside
+//! reaches a container only as an answer or through a published port.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::config::value::{PortRange, Protocol, Publication};
+use crate::network::link::Mac;
+use crate::network::store::Member;
+use crate::network::subnet::Subnet;
+
+/// Loopback addresses, which the host's own traffic to published ports comes from.
+const LOOPBACK: (Ipv4Addr, u8) = (Ipv4Addr::new(127, 0, 0, 0), 8);
+/// The port of name servers.
+const DNS: u16 = 53;
+
+/// Where a rule is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Chain {
+    /// Everything that comes in, before anything is changed: who may say what.
+    Sources,
+    /// What is for the host.
+    Input,
+    /// What is passed on.
+    Forward,
+    /// What is passed on, and may be changed.
+    Clamp,
+    /// What comes in, on its way to where it is going.
+    Publish,
+    /// The same for what the host itself sends.
+    PublishLocally,
+    /// What leaves.
+    Translate,
+}
+
+impl Chain {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Sources,
+        Self::Input,
+        Self::Forward,
+        Self::Clamp,
+        Self::Publish,
+        Self::PublishLocally,
+        Self::Translate,
+    ];
+}
+
+/// A condition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Match {
+    /// It comes in here, or anywhere else.
+    In(String, bool),
+    /// It leaves here, or anywhere else.
+    Out(String, bool),
+    /// It comes from these addresses.
+    From(IpAddr, u8),
+    /// It goes to these addresses.
+    To(IpAddr, u8),
+    /// It goes to an address of the host.
+    ToHost,
+    /// Its link-layer sender.
+    Sender(Mac),
+    /// Its protocol, and its destination ports.
+    Ports(Protocol, PortRange),
+    /// One port.
+    Port(Protocol, u16),
+    /// ICMP, or ICMPv6.
+    Icmp,
+    /// It answers what was let through.
+    Answer,
+    /// Its destination was changed by a published port.
+    Published,
+}
+
+/// What is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It passes.
+    Accept,
+    /// It passes this chain of ours.
+    Return,
+    /// It does not pass.
+    Drop,
+    /// It goes there instead; the port stays when it is `None`.
+    Redirect(IpAddr, Option<u16>),
+    /// It leaves with the host's address.
+    Masquerade,
+    /// A connection's packets are made small enough for the way.
+    Clamp,
+}
+
+/// One rule of one family.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// Where.
+    pub chain: Chain,
+    /// IPv4, or IPv6.
+    pub ipv4: bool,
+    /// All of these hold.
+    pub matches: Vec<Match>,
+    /// Then this.
+    pub verdict: Verdict,
+}
+
+/// The list that is being made.
+struct List {
+    rules: Vec<Rule>,
+    ipv4: bool,
+}
+
+impl List {
+    fn add(&mut self, chain: Chain, matches: impl Into<Vec<Match>>, verdict: Verdict) {
+        self.rules.push(Rule { chain, ipv4: self.ipv4, matches: matches.into(), verdict });
+    }
+}
+
+fn from(interface: &str) -> Match {
+    Match::In(interface.to_owned(), true)
+}
+
+fn to(interface: &str) -> Match {
+    Match::Out(interface.to_owned(), true)
+}
+
+/// An address of a member in one family.
+fn address(member: &Member, ipv4: bool) -> Option<IpAddr> {
+    if ipv4 { Some(member.address.into()) } else { member.address6.map(IpAddr::V6) }
+}
+
+/// The addresses of a member's network in one family.
+fn subnet(member: &Member, ipv4: bool) -> Option<(IpAddr, u8)> {
+    if ipv4 {
+        return Some((member.subnet.first().into(), Subnet::LENGTH));
+    }
+    let prefix = u128::from(member.address6?) >> 64 << 64;
+    Some((Ipv6Addr::from(prefix).into(), 64))
+}
+
+fn whole(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+/// All rules for these members.
+#[must_use]
+pub fn rules(members: &[Member]) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    for ipv4 in [true, false] {
+        let here: Vec<&Member> = members.iter().filter(|member| address(member, ipv4).is_some()).collect();
+        if !here.is_empty() {
+            let mut list = List { rules, ipv4 };
+            sources(&mut list, &here);
+            host(&mut list, &here);
+            passage(&mut list, &here);
+            published(&mut list, &here);
+            translation(&mut list, &here);
+            rules = list.rules;
+        }
+    }
+    rules
+}
+
+/// The host's interfaces behind which members are, each with one of its members.
+fn interfaces<'a>(members: &[&'a Member]) -> Vec<&'a Member> {
+    let mut found: Vec<&Member> = Vec::new();
+    for member in members {
+        if !found.iter().any(|other| other.behind() == member.behind()) {
+            found.push(member);
+        }
+    }
+    found
+}
+
+/// A container speaks with its own addresses alone, and not to the host's loopback.
+fn sources(list: &mut List, members: &[&Member]) {
+    if list.ipv4 {
+        for member in interfaces(members) {
+            let loopback = Match::To(LOOPBACK.0.into(), LOOPBACK.1);
+            list.add(Chain::Sources, [from(member.behind()), loopback], Verdict::Drop);
+        }
+    }
+    for member in members {
+        let Some(own) = address(member, list.ipv4) else { continue };
+        let sender = [from(member.behind()), Match::Sender(member.mac), Match::From(own, whole(own))];
+        list.add(Chain::Sources, sender, Verdict::Return);
+    }
+    for member in interfaces(members) {
+        if !list.ipv4 {
+            // Neighbour discovery speaks with addresses of the link alone.
+            let link = Match::From(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0).into(), 10);
+            list.add(Chain::Sources, [from(member.behind()), Match::Icmp, link], Verdict::Return);
+            let none = Match::From(Ipv6Addr::UNSPECIFIED.into(), 128);
+            list.add(Chain::Sources, [from(member.behind()), Match::Icmp, none], Verdict::Return);
+        }
+        list.add(Chain::Sources, [from(member.behind())], Verdict::Drop);
+    }
+}
+
+/// What of the host a container reaches.
+fn host(list: &mut List, members: &[&Member]) {
+    for member in members.iter().filter(|member| member.host_access) {
+        if let Some(own) = address(member, list.ipv4) {
+            let all = [from(member.behind()), Match::From(own, whole(own))];
+            list.add(Chain::Input, all, Verdict::Accept);
+        }
+    }
+    for member in interfaces(members) {
+        let here = from(member.behind());
+        list.add(Chain::Input, [here.clone(), Match::Answer], Verdict::Accept);
+        list.add(Chain::Input, [here.clone(), Match::Icmp], Verdict::Accept);
+        let gateway = if list.ipv4 { Some(member.subnet.gateway()) } else { None };
+        for protocol in gateway.iter().flat_map(|_| [Protocol::Udp, Protocol::Tcp]) {
+            let server = gateway.map_or(Match::ToHost, |gateway| Match::To(gateway.into(), 32));
+            list.add(Chain::Input, [here.clone(), server, Match::Port(protocol, DNS)], Verdict::Accept);
+        }
+        list.add(Chain::Input, [here], Verdict::Drop);
+    }
+}
+
+/// What is passed on.
+fn passage(list: &mut List, members: &[&Member]) {
+    let interfaces = interfaces(members);
+    for member in &interfaces {
+        for side in [from(member.behind()), to(member.behind())] {
+            list.add(Chain::Clamp, [side], Verdict::Clamp);
+        }
+    }
+    for member in &interfaces {
+        list.add(Chain::Forward, [to(member.behind()), Match::Answer], Verdict::Accept);
+        list.add(Chain::Forward, [to(member.behind()), Match::Published], Verdict::Accept);
+    }
+    for member in members.iter().filter(|member| member.isolated) {
+        let Some(own) = address(member, list.ipv4) else { continue };
+        for other in interfaces.iter().filter(|other| other.network == member.network) {
+            let sends = [from(member.behind()), to(other.behind()), Match::From(own, whole(own))];
+            list.add(Chain::Forward, sends, Verdict::Drop);
+            let receives = [from(other.behind()), to(member.behind()), Match::To(own, whole(own))];
+            list.add(Chain::Forward, receives, Verdict::Drop);
+        }
+    }
+    for member in &interfaces {
+        for other in interfaces.iter().filter(|other| other.network == member.network) {
+            list.add(Chain::Forward, [from(other.behind()), to(member.behind())], Verdict::Accept);
+        }
+        // Neither from other networks of ours nor from outside.
+        list.add(Chain::Forward, [to(member.behind())], Verdict::Drop);
+    }
+    for member in &interfaces {
+        list.add(Chain::Forward, [from(member.behind())], Verdict::Accept);
+    }
+}
+
+/// Ports of the host that lead to containers.
+fn published(list: &mut List, members: &[&Member]) {
+    for member in members {
+        let Some(own) = address(member, list.ipv4) else { continue };
+        let ipv4 = list.ipv4;
+        for port in member.ports.iter().filter(|port| port.is_for(ipv4)) {
+            let destination = port.bound_to().map_or(Match::ToHost, |bound| Match::To(bound, whole(bound)));
+            for (matched, moved) in steps(port) {
+                let verdict = Verdict::Redirect(own, moved);
+                let loopback = port.bound_to().is_some_and(|bound| bound.is_loopback());
+                if !loopback {
+                    list.add(Chain::Publish, [destination.clone(), matched.clone()], verdict.clone());
+                }
+                // The kernel sends nothing from ::1 to another interface.
+                if list.ipv4 || !loopback {
+                    list.add(Chain::PublishLocally, [destination.clone(), matched], verdict);
+                }
+            }
+        }
+    }
+}
+
+/// A range in one rule where its numbers stay, else a rule for each port.
+fn steps(port: &Publication) -> Vec<(Match, Option<u16>)> {
+    if port.host == port.container {
+        return vec![(Match::Ports(port.protocol, port.host), None)];
+    }
+    port.pairs().map(|(host, container)| (Match::Port(port.protocol, host), Some(container))).collect()
+}
+
+/// What leaves with the host's address: what goes out of the network, and what comes back to it through the host.
+fn translation(list: &mut List, members: &[&Member]) {
+    for member in interfaces(members) {
+        let Some((first, length)) = subnet(member, list.ipv4) else { continue };
+        let out = Match::Out(member.behind().to_owned(), false);
+        let back = to(member.behind());
+        let own = match address(member, list.ipv4) {
+            Some(own) if member.bridge.is_none() => Match::From(own, whole(own)),
+            _ => Match::From(first, length),
+        };
+        // Between members without a bridge, addresses stay.
+        if member.bridge.is_none() {
+            for other in interfaces(members).iter().filter(|other| other.network == member.network) {
+                if other.behind() != member.behind() {
+                    list.add(Chain::Translate, [own.clone(), to(other.behind())], Verdict::Return);
+                }
+            }
+        }
+        list.add(Chain::Translate, [own.clone(), out], Verdict::Masquerade);
+        // A container that calls a published port of its own network by the host's address.
+        list.add(Chain::Translate, [own, back.clone(), Match::Published], Verdict::Masquerade);
+        if list.ipv4 {
+            let loopback = Match::From(LOOPBACK.0.into(), LOOPBACK.1);
+            list.add(Chain::Translate, [loopback, back], Verdict::Masquerade);
+        }
+    }
+}

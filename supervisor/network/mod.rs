@@ -1,0 +1,27 @@
+//! Networks of our own: links, addresses, the packet filter, published ports. `network.mode = nat`.
+//!
+//! ```text
+//! container  eth0 ── veth ── ds-br0 ── forwarding, packet filter ── the host's interfaces
+//! ```
+//!
+//! A container is born into its network: the monitor makes a network namespace with everything in it, enters it for the
+//! clone(2), and leaves. What the kernel does not take back by itself (bridge, rules, forwarding) follows from the list
+//! of members ([`store`]): whoever changes the list sets all of it anew, and who finds that a monitor died takes its
+//! entry away. Everything that is changed on the host is recorded first, and undone when the last member leaves.
+//!
+//! Owns the host's side and the interface `eth0` inside. Touches no rule, interface or setting of others, except for
+//! forwarding.
+
+mod attach;
+pub mod firewall;
+mod link;
+mod listeners;
+mod netlink;
+mod ports;
+mod settle;
+pub mod store;
+pub mod subnet;
+mod sysctl;
+
+pub use self::attach::{Attachment, Inside, uplink};
+pub use self::settle::{follow, sweep};

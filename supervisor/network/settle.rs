@@ -1,0 +1,138 @@
+//! Makes the host what the list of members says: rules, bridges, links, and forwarding.
+//!
+//! Idempotent: whoever finds the list changed calls [`settle`], under the lock of the list.
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use super::firewall::Firewall;
+use super::firewall::rules::rules;
+use super::link::Link;
+use super::netlink::Netlink;
+use super::ports;
+use super::store::{Member, Store};
+use super::sysctl::Forwarding;
+use crate::config::Config;
+use crate::config::value::Name;
+use crate::paths::Paths;
+
+/// What was changed on the host for all networks together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Changes {
+    /// The packet filter that has rules of ours.
+    pub(super) firewall: Firewall,
+    /// What forwarding was before.
+    pub(super) forwarding: Forwarding,
+}
+
+impl Changes {
+    pub(super) fn new(firewall: Firewall) -> Self {
+        Self { firewall, forwarding: Forwarding::default() }
+    }
+}
+
+/// How interfaces of ours are known: by their alias, which names the data directory's owner.
+#[derive(Debug)]
+pub(super) struct Tag(String);
+
+impl Tag {
+    pub(super) fn of(paths: &Paths) -> Self {
+        Self(paths.cgroup.clone())
+    }
+
+    /// Of the bridge of a network.
+    pub(super) fn bridge(&self, network: &Name) -> String {
+        format!("{} network {network}", self.0)
+    }
+
+    /// Of the link of a container.
+    pub(super) fn member(&self, name: &Name) -> String {
+        format!("{} container {name}", self.0)
+    }
+
+    /// Whether an interface is ours.
+    pub(super) fn owns(&self, link: &Link) -> bool {
+        link.alias.strip_prefix(&self.0).is_some_and(|rest| rest.starts_with(' '))
+    }
+}
+
+/// Makes the host what the members need; nothing of ours is left when there are none.
+///
+/// # Errors
+/// When the packet filter cannot be set. Everything else is done all the same.
+pub(super) fn settle(store: &Store, paths: &Paths) -> Result<()> {
+    let members = store.members();
+    let file = paths.network_members().join("rules");
+    let changes: Option<Changes> = store.changes()?;
+    let Some(changes) = changes else { return remove_links(paths, &members) };
+    if members.is_empty() {
+        let removed =
+            changes.firewall.remove(&paths.cgroup, &file).context("remove the packet filter's rules");
+        let links = remove_links(paths, &members);
+        changes.forwarding.restore();
+        removed?;
+        links?;
+        store.forget_changes();
+        return Ok(());
+    }
+    let applied = changes.firewall.apply(&paths.cgroup, &rules(&members), &file);
+    remove_links(paths, &members)?;
+    applied
+}
+
+/// Removes bridges and links of ours that no member needs, and what the host knows of former members.
+fn remove_links(paths: &Paths, members: &[Member]) -> Result<()> {
+    let (route, tag) = (Netlink::route()?, Tag::of(paths));
+    let needed = |link: &Link| {
+        members.iter().any(|member| {
+            link.alias == tag.bridge(&member.network) && member.bridge.as_deref() == Some(link.name.as_str())
+                || link.alias == tag.member(&member.name) && member.interface == link.name
+        })
+    };
+    for link in route.links()?.into_iter().filter(|link| tag.owns(link)) {
+        if !needed(&link) {
+            // It may have gone with its namespace meanwhile.
+            let _ = route.delete_link(link.index);
+        }
+    }
+    Ok(())
+}
+
+/// Takes what `config` changes of a running container's network: ports, and who reaches whom. Whether it has one.
+///
+/// # Errors
+/// When a port is another's, or the packet filter refuses.
+pub fn follow(paths: &Paths, config: &Config) -> Result<bool> {
+    if !Store::is_used(paths) {
+        return Ok(false);
+    }
+    let store = Store::open(paths)?;
+    let (mine, others): (Vec<_>, Vec<_>) =
+        store.members().into_iter().partition(|member| member.name == config.name);
+    let Some(old) = mine.into_iter().next() else { return Ok(false) };
+    let mut new = old.clone();
+    new.follow(config);
+    if new == old {
+        return Ok(true);
+    }
+    ports::check(&new.ports, &others)?;
+    store.join(&new)?;
+    if let Err(error) = settle(&store, paths) {
+        store.join(&old)?;
+        settle(&store, paths)?;
+        return Err(error);
+    }
+    Ok(true)
+}
+
+/// Removes what dead monitors left in networks.
+///
+/// # Errors
+/// When something cannot be removed.
+pub fn sweep(paths: &Paths) -> Result<()> {
+    if !Store::is_used(paths) {
+        return Ok(());
+    }
+    let store = Store::open(paths)?;
+    settle(&store, paths)
+}

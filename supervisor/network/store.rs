@@ -1,0 +1,343 @@
+//! What is known of networks: their subnets and leases, in the data directory; their members now, in the run directory.
+//!
+//! Owns these files and the lock around them. A member is alive while its monitor is: what a killed one leaves is found
+//! by whoever comes next. Changes nothing else on the host.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, anyhow, bail};
+use nix::fcntl::{Flock, FlockArg};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::link::Mac;
+use super::subnet::Subnet;
+use crate::config::Config;
+use crate::config::value::{Name, Publication, Uuid};
+use crate::durable;
+use crate::paths::{self, Paths, names_in};
+use crate::proc_stat;
+
+/// Bytes of a file that are read.
+const LIMIT: u64 = 4 << 20;
+/// Permission bits of files.
+const MODE: u32 = 0o600;
+
+/// A network, as it is remembered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// Its IPv4 addresses.
+    pub subnet: Subnet,
+    /// Its IPv6 prefix of 64 bits: random, RFC 4193.
+    pub prefix: Ipv6Addr,
+    /// Who has which address, by the container's UUID.
+    #[serde(default)]
+    pub leases: BTreeMap<Uuid, Ipv4Addr>,
+}
+
+/// A container that is in a network now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its name.
+    pub name: Name,
+    /// Its host name, by which others find it.
+    pub hostname: String,
+    /// The network's name.
+    pub network: Name,
+    /// Its network's addresses.
+    pub subnet: Subnet,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Its IPv6 address; none where the host cannot translate it.
+    pub address6: Option<Ipv6Addr>,
+    /// The link-layer address of its eth0.
+    pub mac: Mac,
+    /// The host's end of its link.
+    pub interface: String,
+    /// The bridge that it is a port of; none where the kernel has no bridges.
+    pub bridge: Option<String>,
+    /// What it publishes.
+    pub ports: Vec<Publication>,
+    /// Other members and it do not reach each other.
+    pub isolated: bool,
+    /// It reaches services of the host.
+    pub host_access: bool,
+    /// Process id of its monitor, and when that started, clock ticks after boot.
+    pub monitor: (i32, u64),
+}
+
+impl Member {
+    /// The interface of the host behind which it is.
+    #[must_use]
+    pub fn behind(&self) -> &str {
+        self.bridge.as_deref().unwrap_or(&self.interface)
+    }
+
+    fn is_alive(&self) -> bool {
+        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.monitor.0)).unwrap_or_default();
+        let dead = matches!(proc_stat::field(&text, 3), None | Some("Z" | "X"));
+        !dead && proc_stat::start_time(&text) == Some(self.monitor.1)
+    }
+
+    /// Takes what may change while it runs.
+    pub fn follow(&mut self, config: &Config) {
+        self.ports = config.network.ports.as_slice().to_vec();
+        self.isolated = config.network.isolated;
+        self.host_access = config.network.host_access;
+    }
+}
+
+/// The files of all networks, locked.
+#[derive(Debug)]
+pub struct Store {
+    paths: Paths,
+    _lock: Flock<File>,
+}
+
+impl Store {
+    /// Waits for the lock.
+    ///
+    /// # Errors
+    /// When the directories cannot be made.
+    pub fn open(paths: &Paths) -> Result<Self> {
+        for directory in [paths.networks(), paths.network_members()] {
+            paths::create_private(&directory).with_context(|| format!("create {}", directory.display()))?;
+        }
+        let path = paths.network_members().join("lock");
+        let file = OpenOptions::new().create(true).append(true).mode(MODE).open(&path);
+        let file = file.with_context(|| format!("open {}", path.display()))?;
+        let lock = Flock::lock(file, FlockArg::LockExclusive);
+        let lock = lock.map_err(|(_, errno)| anyhow!("lock {}: {errno}", path.display()))?;
+        Ok(Self { paths: paths.clone(), _lock: lock })
+    }
+
+    /// Whether there is anything of networks in the run directory.
+    #[must_use]
+    pub fn is_used(paths: &Paths) -> bool {
+        paths.network_members().exists()
+    }
+
+    fn member_file(&self, name: &Name) -> PathBuf {
+        self.paths.network_members().join(format!("{name}.json"))
+    }
+
+    /// Who is in a network now. Those whose monitor is gone are forgotten.
+    #[must_use]
+    pub fn members(&self) -> Vec<Member> {
+        let members = members(&self.paths);
+        let (alive, dead): (Vec<_>, Vec<_>) = members.into_iter().partition(Member::is_alive);
+        for member in dead {
+            log::info!("{}: its place in network {} is taken back", member.name, member.network);
+            self.leave(&member.name);
+        }
+        alive
+    }
+
+    /// A container is in a network from now on.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn join(&self, member: &Member) -> Result<()> {
+        write(&self.member_file(&member.name), member)
+    }
+
+    /// A container is in no network any more.
+    pub fn leave(&self, name: &Name) {
+        let _ = std::fs::remove_file(self.member_file(name));
+    }
+
+    /// What is remembered of a network.
+    ///
+    /// # Errors
+    /// When the file is damaged.
+    pub fn network(&self, name: &Name) -> Result<Option<Network>> {
+        read(&self.network_file(name))
+    }
+
+    /// Remembers a network. Leases of containers that are gone are forgotten when addresses run short.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn remember(&self, name: &Name, network: &Network) -> Result<()> {
+        write(&self.network_file(name), network)
+    }
+
+    /// Subnets of the other networks.
+    #[must_use]
+    pub fn subnets_beside(&self, name: &Name) -> Vec<Subnet> {
+        let entries = std::fs::read_dir(self.paths.networks()).into_iter().flatten().filter_map(Result::ok);
+        let names = entries
+            .filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".json")?.parse::<Name>().ok());
+        let others = names.filter(|other| other != name);
+        others.filter_map(|other| Some(self.network(&other).ok()??.subnet)).collect()
+    }
+
+    /// The UUIDs of all containers that exist.
+    #[must_use]
+    pub fn containers(&self) -> Vec<Uuid> {
+        let load = |name: &Name| Config::load(&self.paths.container_ini(name), name).ok();
+        names_in(&self.paths.containers())
+            .iter()
+            .filter_map(load)
+            .map(|config| config.container.uuid)
+            .collect()
+    }
+
+    fn network_file(&self, name: &Name) -> PathBuf {
+        self.paths.networks().join(format!("{name}.json"))
+    }
+
+    /// What was changed on the host for all networks together.
+    ///
+    /// # Errors
+    /// When the file is damaged.
+    pub fn changes<T: DeserializeOwned>(&self) -> Result<Option<T>> {
+        read(&self.changes_file())
+    }
+
+    /// Remembers that.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn remember_changes(&self, changes: &impl Serialize) -> Result<()> {
+        write(&self.changes_file(), changes)
+    }
+
+    /// Everything is undone.
+    pub fn forget_changes(&self) {
+        let _ = std::fs::remove_file(self.changes_file());
+    }
+
+    fn changes_file(&self) -> PathBuf {
+        self.paths.network_members().join("host")
+    }
+}
+
+/// Who is said to be in a network, without the lock: for those who only show it.
+#[must_use]
+pub fn members(paths: &Paths) -> Vec<Member> {
+    let entries = std::fs::read_dir(paths.network_members()).into_iter().flatten().filter_map(Result::ok);
+    let files =
+        entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "json"));
+    let mut members: Vec<Member> = files.filter_map(|path| read(&path).ok().flatten()).collect();
+    members.sort_by(|one, other| one.name.cmp(&other.name));
+    members
+}
+
+impl Network {
+    /// The address of a container: the pinned one, the one it had, or a free one.
+    ///
+    /// # Errors
+    /// When the pinned one is another's or of another network, or none is free.
+    pub fn lease(
+        &mut self,
+        uuid: &Uuid,
+        pinned: Option<Ipv4Addr>,
+        existing: &dyn Fn() -> Vec<Uuid>,
+    ) -> Result<Ipv4Addr> {
+        if let Some(pinned) = pinned {
+            if !self.subnet.contains(pinned) {
+                let subnet = self.subnet;
+                bail!("network.address: {pinned} is not in this network; use an address of {subnet}");
+            }
+            if self.leases.iter().any(|(other, address)| *address == pinned && other != uuid) {
+                // A container that is gone has no claim.
+                let existing = existing();
+                self.leases.retain(|other, _| existing.contains(other));
+            }
+            if self.leases.iter().any(|(other, address)| *address == pinned && other != uuid) {
+                bail!("network.address: another container has {pinned}; use a different address");
+            }
+            self.leases.insert(*uuid, pinned);
+            return Ok(pinned);
+        }
+        if let Some(address) = self.leases.get(uuid).filter(|address| self.subnet.contains(**address)) {
+            return Ok(*address);
+        }
+        let free = |leases: &BTreeMap<Uuid, Ipv4Addr>| {
+            let taken: Vec<_> = leases.values().collect();
+            self.subnet.hosts().find(|address| !taken.contains(&address))
+        };
+        let found = match free(&self.leases) {
+            Some(address) => Some(address),
+            None => {
+                let existing = existing();
+                self.leases.retain(|other, _| existing.contains(other));
+                free(&self.leases)
+            }
+        };
+        let address = found.context("every address of the network is taken; use another network.name")?;
+        self.leases.insert(*uuid, address);
+        Ok(address)
+    }
+
+    /// The IPv6 address that belongs to an IPv4 address.
+    #[must_use]
+    pub fn address6(&self, address: Ipv4Addr) -> Ipv6Addr {
+        let last = u128::from(address.octets()[3]);
+        Ipv6Addr::from(u128::from(self.prefix) | last)
+    }
+}
+
+fn read<T: DeserializeOwned>(path: &std::path::Path) -> Result<Option<T>> {
+    match durable::read(path, LIMIT) {
+        Ok(bytes) => {
+            let read = serde_json::from_slice(&bytes);
+            Ok(Some(read.with_context(|| format!("read {}; remove it", path.display()))?))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
+    }
+}
+
+fn write(path: &std::path::Path, value: &impl Serialize) -> Result<()> {
+    let bytes = serde_json::to_vec(value)?;
+    durable::write(path, &bytes, MODE).with_context(|| format!("write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn network() -> Network {
+        let subnet = "10.89.40.0/24".parse().unwrap();
+        Network { subnet, prefix: "fd00:1::".parse().unwrap(), leases: BTreeMap::new() }
+    }
+
+    fn uuid(text: &str) -> Uuid {
+        Uuid::derived_from(text)
+    }
+
+    #[test]
+    fn addresses_stay_and_are_given_once() {
+        let mut network = network();
+        let none = || Vec::new();
+        let web = network.lease(&uuid("web"), None, &none).unwrap();
+        let db = network.lease(&uuid("db"), None, &none).unwrap();
+        assert_eq!([web, db].map(|address| address.to_string()), ["10.89.40.2", "10.89.40.3"]);
+        assert_eq!(network.lease(&uuid("web"), None, &none).unwrap(), web);
+        let both = || vec![uuid("web"), uuid("db")];
+        let refused = network.lease(&uuid("x"), Some(db), &both).unwrap_err();
+        assert!(refused.to_string().contains("another container has 10.89.40.3"), "{refused}");
+        let gone = || vec![uuid("web")];
+        assert_eq!(network.lease(&uuid("x"), Some(db), &gone).unwrap(), db);
+        assert!(network.lease(&uuid("y"), Some("10.1.1.2".parse().unwrap()), &gone).is_err());
+        assert_eq!(network.address6(db).to_string(), "fd00:1::3");
+    }
+
+    #[test]
+    fn the_dead_make_room() {
+        let mut network = network();
+        for number in 0..253 {
+            network.lease(&uuid(&number.to_string()), None, &|| Vec::new()).unwrap();
+        }
+        let all: Vec<_> = network.leases.keys().cloned().collect();
+        assert!(network.lease(&uuid("late"), None, &|| all.clone()).is_err());
+        assert!(network.lease(&uuid("late"), None, &|| all[1..].to_vec()).is_ok());
+    }
+}

@@ -1,0 +1,150 @@
+//! Settings of the kernel in /proc/sys/net: ip-sysctl.rst of the kernel's documentation.
+//!
+//! Owns forwarding: what it was is recorded before it is switched on, and restored after the last stop. Settings of
+//! interfaces of our own go with them. They are those of the network namespace that the caller is in.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::tool::{Invocation, Tool};
+
+/// Whether IPv4 packets are forwarded.
+const FORWARD: &str = "ipv4/ip_forward";
+/// The settings of all interfaces for IPv6.
+const SIX: &str = "ipv6/conf";
+/// The name under which Android's netd knows us.
+const REQUESTER: &str = "droidspaces";
+
+/// What was changed on the host beside interfaces and rules: settings and their values before.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forwarding {
+    /// Paths below /proc/sys/net.
+    before: BTreeMap<String, String>,
+    /// netd was asked.
+    netd: bool,
+}
+
+fn path(name: &str) -> String {
+    format!("/proc/sys/net/{name}")
+}
+
+/// A setting, if the kernel has it.
+#[must_use]
+pub fn get(name: &str) -> Option<String> {
+    fs::read_to_string(path(name)).ok().map(|text| text.trim().to_owned())
+}
+
+/// Changes a setting.
+///
+/// # Errors
+/// When the kernel does not have it, or refuses the value.
+pub fn set(name: &str, value: &str) -> Result<()> {
+    fs::write(path(name), value).with_context(|| format!("write {value} to {}", path(name)))
+}
+
+/// Changes a setting that older kernels lack.
+pub fn try_set(name: &str, value: &str) {
+    if let Err(error) = set(name, value) {
+        log::debug!("{error:#}");
+    }
+}
+
+impl Forwarding {
+    /// Adds to the record what forwarding will change, also of IPv6 if that is wanted; the settings to make.
+    ///
+    /// # Errors
+    /// When the kernel has no forwarding.
+    pub fn record(&mut self, android: bool, ipv6: bool) -> Result<Vec<(String, &'static str)>> {
+        self.netd |= android;
+        let mut list = Vec::new();
+        self.note(&mut list, FORWARD, "1")?;
+        let all = format!("{SIX}/all/forwarding");
+        if !ipv6 || get(&all).as_deref() == Some("1") {
+            return Ok(list);
+        }
+        for name in interfaces() {
+            // A router takes no advertisements, unless it is told to: those that did go on.
+            let setting = format!("{SIX}/{name}/accept_ra");
+            if get(&setting).as_deref() == Some("1") {
+                self.note(&mut list, &setting, "2")?;
+            }
+            // Switching it on for all overwrites the setting of each.
+            let setting = format!("{SIX}/{name}/forwarding");
+            if let Some(value) = get(&setting) {
+                self.before.entry(setting).or_insert(value);
+            }
+        }
+        self.note(&mut list, &all, "1")?;
+        Ok(list)
+    }
+
+    fn note(
+        &mut self,
+        list: &mut Vec<(String, &'static str)>,
+        name: &str,
+        value: &'static str,
+    ) -> Result<()> {
+        let old = get(name).with_context(|| format!("the kernel has no {}", path(name)))?;
+        if old != value {
+            // The first value counts: a later one may be our own, or of a program that came after us.
+            self.before.entry(name.to_owned()).or_insert(old);
+            list.push((name.to_owned(), value));
+        }
+        Ok(())
+    }
+
+    /// Switches on what was recorded.
+    ///
+    /// # Errors
+    /// When the kernel refuses it.
+    pub fn enable(&self, settings: &[(String, &'static str)]) -> Result<()> {
+        if self.netd {
+            ndc("enable");
+        }
+        settings.iter().try_for_each(|(name, value)| set(name, value))
+    }
+
+    /// Restores what was changed and is still as we left it.
+    pub fn restore(&self) {
+        let all = format!("{SIX}/all/forwarding");
+        let mut overwritten = false;
+        if let Some(value) = self.before.get(&all).filter(|_| get(&all).as_deref() == Some("1")) {
+            overwritten = true;
+            try_set(&all, value);
+        }
+        for (name, value) in self.before.iter().filter(|(name, _)| **name != all) {
+            let ours = match name.rsplit('/').next() {
+                Some("accept_ra") => get(name).as_deref() == Some("2"),
+                Some("forwarding") => overwritten && get(name).is_some_and(|now| now != *value),
+                _ => get(name).as_deref() == Some("1"),
+            };
+            if ours {
+                try_set(name, value);
+            }
+        }
+        if self.netd {
+            ndc("disable");
+        }
+    }
+}
+
+fn interfaces() -> Vec<String> {
+    let entries = fs::read_dir(path(SIX)).into_iter().flatten().filter_map(Result::ok);
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter(|name| name != "all" && !name.starts_with("ds-")).collect()
+}
+
+/// Tells netd, which sets forwarding from the list of those who want it.
+fn ndc(verb: &str) {
+    let arguments = ["ipfwd", verb, REQUESTER].map(OsStr::new);
+    match Tool::find("ndc").map(|ndc| ndc.run(&mut Invocation::new(&arguments))) {
+        Some(Ok(outcome)) if outcome.is_success() => {}
+        Some(Ok(outcome)) => log::warn!("ndc ipfwd {verb}: {}", outcome.last_words()),
+        Some(Err(error)) => log::warn!("ndc ipfwd {verb}: {error:#}"),
+        None => log::debug!("there is no ndc"),
+    }
+}

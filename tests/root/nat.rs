@@ -1,0 +1,308 @@
+//! Networks of our own: `network.mode = nat`, with real packets between containers, the machine and its neighbours.
+
+use crate::process;
+use crate::wait_for;
+use crate::world::{World, call, call_udp, serve, serve_udp};
+use serde_json::json;
+
+fn said(word: &str, from: &str) -> Option<String> {
+    Some(format!("{word} {from}"))
+}
+
+/// Two states of the machine, the difference shown line by line.
+#[track_caller]
+fn same(now: &str, before: &str) {
+    let beside = |one: &str, other: &str| {
+        one.lines()
+            .filter(|line| !other.lines().any(|has| has == *line))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!((beside(now, before), beside(before, now)), (Vec::new(), Vec::new()));
+}
+
+#[test]
+fn a_container_reaches_the_world_and_leaves_nothing() {
+    let Some(world) = World::new("a_container_reaches_the_world_and_leaves_nothing") else { return };
+    serve(world.far.pid, "192.0.2.2:80", "world");
+    serve(world.far.pid, "[2001:db8:1::2]:80", "world");
+    let before = world.state();
+    let tree = world.boot("web", &[]);
+    let report = tree.report().unwrap();
+    assert_eq!(report["interfaces"], json!(["lo", "eth0"]));
+    assert_eq!(report["loopback_up"], true);
+    let web = world.pid("web");
+    assert_eq!(call(web, "192.0.2.2:80"), said("world", "192.0.2.1"));
+    assert_eq!(call(web, "[2001:db8:1::2]:80"), said("world", "2001:db8:1::1"));
+    assert!(world.pings("web", "192.0.2.2"));
+    let addresses = world.addresses("web");
+    let link = world.inside("web", "busybox ip addr show eth0").succeeds();
+    assert!(link.contains("mtu 1400") && link.contains(&format!("inet {}/24", addresses[0])), "{link}");
+    // Nothing comes in that is no answer.
+    serve(web, "0.0.0.0:80", "web");
+    let route = format!("ip route add {} via 192.0.2.1", addresses[0]);
+    world.far.run(&world.sandbox, &route).succeeds();
+    assert_eq!(call(world.far.pid, &format!("{}:80", addresses[0])), None);
+    assert!(call(world.machine(), &format!("{}:80", addresses[0])).is_some());
+    world.sandbox.ds(&["stop", "web"]).succeeds();
+    same(&world.state(), &before);
+    // The same addresses again, also after a restart.
+    world.sandbox.ds(&["start", "web"]).succeeds();
+    assert_eq!(world.addresses("web"), addresses);
+    world.sandbox.ds(&["restart", "web"]).succeeds();
+    assert_eq!(world.addresses("web"), addresses);
+    assert_eq!(call(world.pid("web"), "192.0.2.2:80"), said("world", "192.0.2.1"));
+    world.sandbox.ds(&["stop", "web"]).succeeds();
+    same(&world.state(), &before);
+}
+
+#[test]
+fn ports_are_published_on_every_side_and_nowhere_else() {
+    let Some(world) = World::new("ports_are_published_on_every_side_and_nowhere_else") else { return };
+    let ports = "network.ports=8080:80, 5000-5010:5000-5010/udp, 127.0.0.1:2222:22, 198.51.100.1:99:80, 7001-7002:8001-8002";
+    world.boot("web", &[ports]);
+    world.boot("db", &[]);
+    let (web, db, machine) = (world.pid("web"), world.pid("db"), world.machine());
+    let (far, near) = (world.far.pid, world.near.pid);
+    serve(web, "[::]:80", "web");
+    serve(web, "0.0.0.0:22", "shell");
+    serve(web, "0.0.0.0:8002", "second");
+    serve_udp(web, "0.0.0.0:5005", "voice");
+    let heard = |at: &str, from| call(from, at).map(|answer| answer.split(' ').next().unwrap().to_owned());
+    let web_word = Some("web".to_owned());
+    // From the network, with the caller's own address.
+    let near_said = call(near, "198.51.100.1:8080").unwrap_or_default();
+    assert!(near_said.starts_with("web ") && near_said.ends_with("198.51.100.2"), "{near_said}");
+    assert_eq!(heard("192.0.2.1:8080", far), web_word);
+    assert_eq!(call(near, "[2001:db8:2::1]:8080"), said("web", "2001:db8:2::2"));
+    // From the machine itself, by each of its addresses.
+    for at in ["127.0.0.1:8080", "192.0.2.1:8080", "198.51.100.1:8080", "[2001:db8:2::1]:8080"] {
+        assert_eq!(heard(at, machine), web_word, "{at}");
+    }
+    // From another container, and from itself.
+    for from in [db, web] {
+        assert_eq!(heard("192.0.2.1:8080", from), web_word);
+    }
+    // Ranges, and ports that move.
+    assert_eq!(call_udp(near, "198.51.100.1:5005"), said("voice", "198.51.100.2"));
+    assert!(call_udp(machine, "127.0.0.1:5005").is_some());
+    assert_eq!(call(near, "198.51.100.1:7002"), said("second", "198.51.100.2"));
+    // What is bound to an address is nowhere else.
+    assert_eq!(heard("127.0.0.1:2222", machine).as_deref(), Some("shell"));
+    assert_eq!(call(near, "198.51.100.1:2222"), None);
+    assert_eq!(call(db, "192.0.2.1:2222"), None);
+    assert_eq!(heard("198.51.100.1:99", near), web_word);
+    assert_eq!(call(far, "192.0.2.1:99"), None);
+    // A change holds at once, and connections that are no longer published end nobody.
+    world.sandbox.ds(&["set", "web", "network.ports=8081:80"]).succeeds();
+    assert_eq!(heard("198.51.100.1:8081", near), web_word);
+    assert_eq!(call(near, "198.51.100.1:8080"), None);
+    assert_eq!(world.sandbox.info("web")["network"]["ports"], json!(["8081:80"]));
+}
+
+#[test]
+fn a_port_that_is_taken_is_named_before_the_start() {
+    let Some(world) = World::new("a_port_that_is_taken_is_named_before_the_start") else { return };
+    world.boot("web", &["network.ports=8080:80"]);
+    serve(world.machine(), "127.0.0.1:9000", "host");
+    world.sandbox.container("db", &["network.mode=nat", "network.ports=8000-8100:8000-8100"]);
+    let taken = ["ds: start db: network.ports: 8000-8100", "container web publishes 8080:80"];
+    world.sandbox.ds(&["start", "db"]).fails(1, &taken);
+    world.sandbox.ds(&["set", "db", "network.ports=9000:9000"]).succeeds();
+    let taken = ["ds: start db: network.ports: 9000:9000", "a program of the host", "port 9000/tcp"];
+    world.sandbox.ds(&["start", "db"]).fails(1, &taken);
+    world.sandbox.ds(&["set", "db", "network.ports=9000:9000/udp, 192.0.2.1:9000:9000"]).succeeds();
+    world.sandbox.ds(&["start", "db"]).succeeds();
+    // A change that cannot be is none, in the file as well.
+    world.sandbox.ds(&["set", "db", "network.ports=8080:1"]).fails(1, &["ds: set db: ", "container web"]);
+    let kept = world.sandbox.ds(&["get", "db", "network.ports"]).succeeds();
+    assert_eq!(kept.trim(), "9000:9000/udp,192.0.2.1:9000:9000");
+    world.sandbox.container("x", &["network.mode=nat", &format!("network.address={}", world.address("db"))]);
+    world.sandbox.ds(&["start", "x"]).fails(1, &["network.address", "another container has"]);
+    world.sandbox.ds(&["set", "x", "network.address=10.1.2.3"]).succeeds();
+    world.sandbox.ds(&["start", "x"]).fails(1, &["network.address", "10.1.2.3 is not in this network"]);
+    let pinned = world.address("db").rsplit_once('.').map(|(start, _)| format!("{start}.77")).unwrap();
+    world.sandbox.ds(&["set", "x", &format!("network.address={pinned}")]).succeeds();
+    world.sandbox.ds(&["start", "x"]).succeeds();
+    assert_eq!(world.address("x"), pinned);
+}
+
+#[test]
+fn containers_reach_each_other_and_not_the_host() {
+    let Some(world) = World::new("containers_reach_each_other_and_not_the_host") else { return };
+    for (name, setting) in
+        [("web", "network.name=default"), ("db", "network.host-access=yes"), ("lab", "network.name=lab")]
+    {
+        world.boot(name, &[setting]);
+        serve(world.pid(name), "[::]:80", "here");
+    }
+    world.boot("alone", &["network.isolated=yes"]);
+    serve(world.pid("alone"), "[::]:80", "here");
+    let at = |name: &str| format!("{}:80", world.address(name));
+    let six = |name: &str| format!("[{}]:80", world.addresses(name)[1]);
+    let (web, db, lab) = (world.pid("web"), world.pid("db"), world.pid("lab"));
+    // With its own address, so that services can tell who calls.
+    assert!(call(web, &at("db")).unwrap().ends_with(&world.address("web")));
+    assert_eq!(call(db, &six("web")), said("here", &world.addresses("db")[1]));
+    for from in [lab, world.pid("alone")] {
+        assert_eq!((call(from, &at("web")), call(from, &six("web"))), (None, None));
+    }
+    for to in ["lab", "alone"] {
+        assert_eq!((call(web, &at(to)), call(web, &six(to))), (None, None));
+    }
+    // It is for one who runs as well that this changes.
+    world.sandbox.ds(&["set", "alone", "network.isolated=no"]).succeeds();
+    assert!(call(web, &at("alone")).is_some());
+    // Services of the host, at every address that it has.
+    serve(world.machine(), "[::]:7000", "host");
+    let gateway = world.address("web").rsplit_once('.').map(|(start, _)| format!("{start}.1:7000")).unwrap();
+    for at in [gateway.as_str(), "192.0.2.1:7000", "[2001:db8:2::1]:7000"] {
+        assert_eq!(call(web, at), None, "{at}");
+        assert!(call(db, at).is_some(), "{at}");
+    }
+    // Not even then its loopback.
+    serve(world.machine(), "127.0.0.1:7001", "host");
+    world.inside("db", "busybox ip route add 127.0.0.1/32 via ${0%.*}.1 2>/dev/null; true").succeeds();
+    // The host reaches them all.
+    for name in ["web", "db", "lab"] {
+        assert!(call(world.machine(), &at(name)).is_some(), "{name}");
+    }
+}
+
+#[test]
+fn a_container_speaks_for_itself_alone() {
+    let Some(world) = World::new("a_container_speaks_for_itself_alone") else { return };
+    world.boot("web", &[]);
+    world.boot("db", &[]);
+    serve(world.pid("db"), "0.0.0.0:80", "db");
+    let (web, db) = (world.address("web"), world.address("db"));
+    let start = web.rsplit_once('.').unwrap().0.to_owned();
+    assert!(world.pings("web", "192.0.2.2"));
+    // Another address, a neighbour's address, somebody else's altogether.
+    for other in [format!("{start}.200"), "203.0.113.9".to_owned()] {
+        world.inside("web", &format!("busybox ip addr add {other}/32 dev eth0")).succeeds();
+        assert!(!world.pings("web", &format!("-I {other} 192.0.2.2")), "{other}");
+        assert!(!world.pings("web", &format!("-I {other} {db}")), "{other}");
+    }
+    // A neighbour's address, told to everybody: the neighbour keeps it.
+    world.inside("web", &format!("busybox ip addr add {db}/32 dev eth0; busybox arping -U -c 2 -I eth0 {db}; busybox arping -A -c 2 -I eth0 {db}; busybox ip addr del {db}/32 dev eth0"));
+    let at = format!("{db}:80");
+    assert!(call(world.machine(), &at).is_some_and(|answer| answer.starts_with("db")));
+    assert!(call(world.pid("web"), &at).is_some_and(|answer| answer.starts_with("db")));
+    // Another link-layer address.
+    world.inside("web", "busybox ip link set eth0 address 02:00:00:00:00:99").succeeds();
+    assert!(!world.pings("web", "192.0.2.2"));
+    assert!(call(world.machine(), &at).is_some_and(|answer| answer.starts_with("db")));
+}
+
+#[test]
+fn what_a_killed_monitor_leaves_is_removed() {
+    let Some(world) = World::new("what_a_killed_monitor_leaves_is_removed") else { return };
+    let before = world.state();
+    world.boot("web", &["network.ports=8080:80"]);
+    world.boot("db", &["network.ports=8081:80"]);
+    let kill = |name: &str| process::kill(world.sandbox.monitor(name).expect("a monitor").pid);
+    kill("web");
+    wait_for("web's ports to be free", || (!world.shell("nft list ruleset").contains("8080")).then_some(()));
+    serve(world.pid("db"), "0.0.0.0:80", "db");
+    assert!(call(world.near.pid, "198.51.100.1:8081").is_some(), "the other one is as it was");
+    // With the supervisor: the next one finds what both left.
+    world.sandbox.kill_supervisor();
+    kill("db");
+    world.sandbox.ds(&["list"]).succeeds();
+    wait_for("the bridge to be gone", || (!world.shell("ip link").contains("ds-")).then_some(()));
+    wait_for("the rules to be gone", || {
+        (!world.shell("nft list ruleset").contains("droidspaces")).then_some(())
+    });
+    same(&world.state(), &before);
+}
+
+#[test]
+fn filters_of_others_stay_as_they_are() {
+    const TEST: &str = "filters_of_others_stay_as_they_are";
+    let Some(world) = World::new(TEST) else { return };
+    for kind in ["legacy", "nft"] {
+        let script = format!(
+            "for one in iptables ip6tables; do for table in nat mangle; do $one-{kind} -t $table -S >/dev/null || exit 1; done;
+             $one-{kind} -P FORWARD DROP && $one-{kind} -A INPUT -p tcp --dport 1 -j DROP &&
+             $one-{kind} -t nat -N ds-not-ours && $one-{kind} -t nat -A POSTROUTING -j ds-not-ours || exit 1; done"
+        );
+        if world.sandbox.run(&["sh", "-c", &script]).code != 0 {
+            crate::skip(TEST, "no iptables");
+            return;
+        }
+        let rules = || {
+            let script = format!(
+                "for one in iptables ip6tables; do $one-{kind}-save | grep -v '^#' | sed 's/\\[.*//'; done"
+            );
+            world.shell(&script)
+        };
+        let before = (rules(), world.state());
+        let ports = "network.ports=8080:80,9000-9001:90-91/udp";
+        let web = format!("web-{kind}");
+        world.boot(&web, &[ports]);
+        serve(world.pid(&web), "0.0.0.0:80", "web");
+        // In spite of the machine's policy, which is that of Docker.
+        assert!(world.pings(&web, "192.0.2.2"), "{kind}");
+        assert_eq!(call(world.near.pid, "198.51.100.1:8080"), said("web", "198.51.100.2"), "{kind}");
+        assert!(call(world.machine(), "127.0.0.1:8080").is_some(), "{kind}");
+        let during = rules();
+        assert!(during.contains("-A PREROUTING -j ds-"), "{during}");
+        world.sandbox.ds(&["set", &web, ports]).succeeds();
+        assert_eq!(rules(), during, "nothing is there twice");
+        world.sandbox.ds(&["stop", &web]).succeeds();
+        same(&rules(), &before.0);
+        same(&world.state(), &before.1);
+        // The next kind finds a machine that uses it alone.
+        world.shell(&format!("for one in iptables ip6tables; do $one-{kind} -P FORWARD ACCEPT; $one-{kind} -F; $one-{kind} -t nat -F; $one-{kind} -t nat -X; done; nft flush ruleset"));
+    }
+}
+
+#[test]
+fn without_bridges_links_are_routed() {
+    let Some(world) = World::new("without_bridges_links_are_routed") else { return };
+    if world.sandbox.run(&["sh", "-c", "echo 1 >/proc/sys/net/bridge/bridge-nf-call-iptables"]).code != 0 {
+        crate::skip("without_bridges_links_are_routed", "the kernel has no br_netfilter");
+        return;
+    }
+    let before = world.state();
+    world.boot("web", &["network.ports=8080:80"]);
+    world.boot("db", &[]);
+    assert!(!world.shell("ip link").contains("ds-br"));
+    serve(world.pid("web"), "[::]:80", "web");
+    assert!(world.pings("web", "192.0.2.2"));
+    assert!(
+        call(world.pid("db"), &format!("{}:80", world.address("web")))
+            .unwrap()
+            .ends_with(&world.address("db"))
+    );
+    assert_eq!(call(world.near.pid, "198.51.100.1:8080").map(|answer| answer.starts_with("web")), Some(true));
+    for from in [world.machine(), world.pid("db"), world.pid("web")] {
+        assert!(call(from, "192.0.2.1:8080").is_some());
+    }
+    let other = world.address("web").rsplit_once('.').map(|(start, _)| format!("{start}.200")).unwrap();
+    world.inside("web", &format!("busybox ip addr add {other}/32 dev eth0")).succeeds();
+    assert!(!world.pings("web", &format!("-I {other} 192.0.2.2")));
+    world.sandbox.ds(&["stop", "--all"]).succeeds();
+    same(&world.state(), &before);
+}
+
+#[test]
+fn debian_with_networkd_keeps_its_address() {
+    let Some(mut world) = World::new("debian_with_networkd_keeps_its_address") else { return };
+    let changes = world.sandbox.distribution("deb", "bookworm", &["network.mode=nat"]);
+    changes.write("etc/systemd/network/eth0.network", "[Match]\nName=eth0\n\n[Network]\nDHCP=yes\n");
+    let wants = changes.path("etc/systemd/system/multi-user.target.wants");
+    std::fs::create_dir_all(&wants).unwrap();
+    let unit = "/lib/systemd/system/systemd-networkd.service";
+    std::os::unix::fs::symlink(unit, wants.join("systemd-networkd.service")).unwrap();
+    world.sandbox.ds(&["start", "deb", "--wait"]).succeeds();
+    let run = |words: &[&str]| world.sandbox.ds(&[&["run", "deb", "--"], words].concat()).succeeds();
+    assert_eq!(run(&["systemctl", "is-active", "systemd-networkd"]).trim(), "active");
+    serve(world.far.pid, "192.0.2.2:80", "world");
+    assert_eq!(call(world.pid("deb"), "192.0.2.2:80"), said("world", "192.0.2.1"));
+    // Also after its manager took another look at everything.
+    run(&["systemctl", "restart", "systemd-networkd"]);
+    assert_eq!(call(world.pid("deb"), "192.0.2.2:80"), said("world", "192.0.2.1"));
+    world.sandbox.ds(&["stop", "deb"]).succeeds();
+}
