@@ -16,7 +16,7 @@ use crate::container::monitor;
 use crate::container::talk::Talk;
 use crate::daemon::guard;
 use crate::monitor::last_exit;
-use crate::monitor::protocol::{Answer, Exit, Request, State, Status};
+use crate::monitor::protocol::{Answer, ControlRequest, Exit, State, Status};
 use crate::nearest::nearest;
 use crate::network::uplink;
 use crate::paths::names_in;
@@ -203,7 +203,7 @@ pub fn unknown(env: &Env, name: &Name) -> Error {
 
 fn ask(env: &Env, name: &Name) -> Result<Option<Status>> {
     let Some(talk) = Talk::open(&env.paths, &env.client, name)? else { return Ok(None) };
-    talk.say(&Request::Status)?;
+    talk.say(&ControlRequest::Status)?;
     match talk.answer(Some(Instant::now() + PATIENCE))? {
         Some(Answer::Status(status)) => Ok(Some(*status)),
         Some(Answer::Failed(text)) => bail!("{text}"),

@@ -22,7 +22,7 @@ pub const PROTOCOL: u32 = 1;
 
 /// A request to the monitor.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub enum Request {
+pub enum ControlRequest {
     /// Requests the status.
     Status,
     /// Subscribes to status changes.
