@@ -36,7 +36,7 @@ pub fn run(arguments: &cli::Set, env: &Env) -> Result<ExitCode> {
         };
         return Ok(ExitCode::Done);
     }
-    let _lock = Lock::take_for(env, &name)?;
+    let _lock = Lock::take_for(&env.paths, &env.client, &name)?;
     let before = durable::read(&file, u64::MAX).with_context(|| format!("read {}", file.display()))?;
     let config = match &text {
         Some(text) => Config::replace(&file, &name, text, true)?,
