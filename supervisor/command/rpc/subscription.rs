@@ -28,7 +28,7 @@ use crate::command::stats::{Meter, Reading};
 use crate::config::value::Name;
 use crate::container::{monitor, occupied};
 use crate::exit::ExitCode;
-use crate::monitor::protocol::{Answer, Request, State};
+use crate::monitor::protocol::{Answer, ControlRequest, State};
 use crate::paths::create_private;
 use crate::poll::{PollSet, timeout};
 use crate::socket;
@@ -270,7 +270,7 @@ impl Subscriber<'_> {
     /// Has a monitor tell every change, if there is one.
     fn connect(&self, name: &Name) -> Option<OwnedFd> {
         let connection = monitor(&self.env.paths, name).ok()??;
-        socket::send(&connection, &Request::Watch, &[]).ok()?;
+        socket::send(&connection, &ControlRequest::Watch, &[]).ok()?;
         Some(connection)
     }
 

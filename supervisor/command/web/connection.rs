@@ -16,7 +16,7 @@ use super::message::{self, COOKIE, Head, LONGEST_HEAD};
 use super::site::Site;
 use crate::poll::{PollSet, is_readable, timeout};
 use crate::socket;
-use crate::worker::protocol::{FromWorker, GENERATION, Request};
+use crate::worker::protocol::{CommandRequest, FromWorker, GENERATION};
 
 /// How long a request may take to come.
 const PROMPTLY: Duration = Duration::from_secs(10);
@@ -202,7 +202,7 @@ fn ask(site: &Site<'_>, word: &str) -> Result<Option<(OwnedFd, OwnedFd)>> {
     let Some(supervisor) = socket::connect_to(&site.paths.supervisor_socket())? else { return Ok(None) };
     let (lines, end) = pipe().context("pipe")?;
     let null = File::options().read(true).write(true).open("/dev/null")?;
-    let request = Request {
+    let request = CommandRequest {
         generation: GENERATION,
         argv: ["ds", "rpc", word].map(str::to_owned).into(),
         cwd: "/".to_owned(),
