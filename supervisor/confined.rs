@@ -1,8 +1,8 @@
-//! A process of our own between an input and an output, confined to what its work needs.
+//! A child between an input and an output, confined to what its work needs.
 //!
-//! Owns what such a process may do: read what strangers made (decompression) or talk to servers (downloads), under a
-//! system call filter and a limit on memory. It keeps an input and an output and nothing else, and ends with its parent.
-//! Does not know what the bytes mean. prctl(2), seccomp(2), getrlimit(2).
+//! Owns the permissions of such a child: to parse untrusted data (decompression) or to use the network (downloads),
+//! under a system call filter and a memory limit. It has only an input and an output, and ends with its parent. Does
+//! not know what the bytes mean. prctl(2), seccomp(2), getrlimit(2).
 
 use std::fs::File;
 use std::mem::ManuallyDrop;
@@ -20,21 +20,21 @@ use crate::call;
 use crate::subprocess::Subprocess;
 use crate::sys::{descriptor, seccomp};
 
-/// What a pipe holds, bytes, where the user's limit (pipe(7), `pipe-max-size`) allows it.
+/// Size of a pipe in bytes, if the user's limit (pipe(7), `pipe-max-size`) permits it.
 const PIPE: i32 = 1 << 20;
 /// Address space of a confined process, bytes.
 const MEMORY: u64 = 1 << 30;
-/// Exit code of a process that could not begin.
+/// Exit code of a child that failed before its work.
 const NOT_BEGUN: u8 = 100;
 
-/// What a child may do.
+/// The permissions of a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Confinement {
     /// Read its input, write its output, use memory and end.
     Strict,
-    /// That, and talk to the network; what else it asks of the kernel is refused.
+    /// The same, and use the network; other system calls fail.
     Network,
-    /// Whatever we may.
+    /// All permissions of the parent.
     None,
 }
 
@@ -44,7 +44,7 @@ impl Confinement {
         const ERROR: u32 = 0x0005_0000;
         match self {
             Self::Strict => Some(only(&allowed(), KILL)),
-            // Libraries ask for this and that, and do without.
+            // Libraries make optional system calls.
             Self::Network => Some(only(&[allowed(), of_the_network()].concat(), ERROR | errno(Errno::EPERM))),
             Self::None => None,
         }
@@ -55,10 +55,10 @@ fn errno(errno: Errno) -> u32 {
     u32::try_from(errno as i32).unwrap_or_default()
 }
 
-/// Forks a child that runs `work` with its input and output and ends with the code that it returns.
+/// Forks a child that runs `work` with its input and output and exits with the returned code.
 ///
 /// # Errors
-/// EDEADLK when this process has more than one thread, otherwise what fork(2) answers.
+/// EDEADLK if this process has more than one thread; if fork(2) fails.
 pub fn start(
     input: &OwnedFd,
     output: &OwnedFd,
@@ -80,20 +80,20 @@ fn prepare(
     output: BorrowedFd<'_>,
     confinement: Confinement,
 ) -> Result<(File, File), Errno> {
-    // Out of the way of the standard streams, and then in their place.
+    // First to numbers above the standard streams, then to their places.
     let above = |descriptor: BorrowedFd<'_>| fcntl(descriptor, FcntlArg::F_DUPFD_CLOEXEC(3));
     let (input, output) = (descriptor::adopt(above(input)?), descriptor::adopt(above(output)?));
     let proc = open("/proc", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty());
     descriptor::make_standard(input.as_fd(), 0)?;
     descriptor::make_standard(output.as_fd(), 1)?;
     descriptor::close_from(2, proc.as_ref().map_or(input.as_fd(), AsFd::as_fd))?;
-    // They are closed, and no longer ours to close.
+    // They are closed, and must not be closed again.
     std::mem::forget((input, output, proc));
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     if let Some(program) = confinement.filter() {
         setrlimit(Resource::RLIMIT_AS, MEMORY, MEMORY)?;
         match seccomp::install(&program) {
-            // A kernel without filters: the limits above have to do.
+            // A kernel without filters: only the limits above apply.
             Ok(()) | Err(Errno::EINVAL | Errno::ENOSYS) => {}
             Err(errno) => return Err(errno),
         }
@@ -101,17 +101,17 @@ fn prepare(
     Ok((File::from(descriptor::adopt(0)), File::from(descriptor::adopt(1))))
 }
 
-/// A pipe as large as allowed: reading end, writing end.
+/// A pipe with the largest permitted size: reading end, writing end.
 ///
 /// # Errors
-/// What pipe2(2) answers.
+/// If pipe2(2) fails.
 pub fn large_pipe() -> Result<(OwnedFd, OwnedFd)> {
     let (reading, writing) = call!(pipe2(OFlag::O_CLOEXEC), "pipe2")?;
     let _ = fcntl(&writing, FcntlArg::F_SETPIPE_SZ(PIPE));
     Ok((reading, writing))
 }
 
-/// The calls that remain, by the numbers of the machine we are built for.
+/// The permitted calls, by the numbers of this build's architecture.
 fn allowed() -> Vec<libc::c_long> {
     let mut calls = vec![
         libc::SYS_read,
@@ -136,7 +136,7 @@ fn allowed() -> Vec<libc::c_long> {
     calls
 }
 
-/// What talking to servers takes besides.
+/// The additional calls for the network.
 fn of_the_network() -> Vec<libc::c_long> {
     let mut calls = vec![
         libc::SYS_socket,
@@ -154,7 +154,7 @@ fn of_the_network() -> Vec<libc::c_long> {
         libc::SYS_ppoll,
         libc::SYS_close,
         libc::SYS_fcntl,
-        // FIONBIO of connect with a time limit.
+        // FIONBIO, for connect with a timeout.
         libc::SYS_ioctl,
         libc::SYS_clock_gettime,
         libc::SYS_clock_nanosleep,
@@ -176,7 +176,7 @@ fn of_the_network() -> Vec<libc::c_long> {
     calls
 }
 
-/// The machine, as linux/audit.h calls it; `None` where we know none.
+/// The architecture in linux/audit.h; `None` if unknown.
 const ARCHITECTURE: Option<u32> = if cfg!(target_arch = "x86_64") {
     Some(0xc000_003e)
 } else if cfg!(target_arch = "aarch64") {
@@ -189,7 +189,7 @@ const ARCHITECTURE: Option<u32> = if cfg!(target_arch = "x86_64") {
     None
 };
 
-/// A filter (linux/seccomp.h, linux/bpf_common.h) that lets these calls through and has another answer for all others.
+/// A filter (linux/seccomp.h, linux/bpf_common.h) that permits these calls and has another answer for all others.
 fn only(calls: &[libc::c_long], otherwise: u32) -> Vec<sock_filter> {
     const LOAD: u16 = 0x20;
     const JUMP_EQUAL: u16 = 0x15;
@@ -224,7 +224,7 @@ mod tests {
 
     type Work = fn(&mut File, &mut File) -> u8;
 
-    /// Output and end of a child that is given `input`.
+    /// Output and exit of a child with the given `input`.
     fn run(input: &[u8], confinement: Confinement, mut work: Work) -> Result<(Vec<u8>, Ended), String> {
         let text = |error: anyhow::Error| format!("{error:#}");
         let (reading, writing) = large_pipe().map_err(text)?;
@@ -245,7 +245,7 @@ mod tests {
         assert_eq!(done, Ok(()));
     }
 
-    /// Reads and writes, without asking for sizes first as read_to_end does.
+    /// Copies without the fstat(2) of read_to_end.
     fn copy(input: &mut File, output: &mut File) -> u8 {
         let mut buffer = vec![0; 1 << 10];
         loop {
@@ -270,7 +270,7 @@ mod tests {
         expect(b"", Confinement::Strict, open, Ended::Signalled(SIGSYS), b"");
         let list: Work = |_, _| {
             let entries = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
-            // Input, output and the listing.
+            // Input, output and the directory listing.
             u8::try_from(entries).unwrap_or(0)
         };
         expect(b"", Confinement::None, list, Ended::Exited(3), b"");

@@ -1,10 +1,10 @@
-//! Files that survive a cut power supply: after a crash a reader finds the old content or the new, never half of one.
+//! Files that survive a power failure: after a crash, a reader finds the complete old or new content.
 //!
-//! Owns the write-to-temporary, fsync, rename, fsync-directory sequence and the sweeping of temporaries that a crash
-//! left. Knows nothing of what the files contain. open(2), fsync(2), rename(2), flock(2).
+//! Owns the sequence of writing a temporary file, fsync, rename and fsync of the directory, and the removal of
+//! temporary files after a crash. Knows nothing about the content. open(2), fsync(2), rename(2), flock(2).
 //!
-//! A temporary is named `.ds-HEX.tmp` and holds an flock as long as its writer lives, so a sweep can tell a stale one
-//! from one in use without trusting times or process ids.
+//! A temporary file is named `.ds-HEX.tmp`. Its writer holds a lock on it with flock(2), so that a sweep can
+//! distinguish abandoned files from those in use, without times or process ids.
 
 use std::ffi::{CString, OsStr};
 use std::fs::File;
@@ -20,17 +20,16 @@ use nix::fcntl::{Flock, FlockArg, OFlag, open, openat, renameat};
 use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-/// How often a temporary's name may be taken, or swept in the instant before it is locked.
+/// The number of attempts if a temporary file's name is taken, or a sweep removes the file before it is locked.
 const ATTEMPTS: usize = 16;
 
-/// Replaces the file at `path` by one with the content `bytes` and the permission bits `mode`, durably.
+/// Atomically replaces the file at `path` by one with the content `bytes` and the permission bits `mode`.
 ///
-/// The directory must exist. A symbolic link at `path` is itself replaced, not followed. Whatever happens, no
-/// temporary file stays.
+/// The directory must exist. A symbolic link at `path` is replaced, not followed. No temporary file is left behind.
 ///
 /// # Errors
-/// The system call's error. Nothing has changed then, unless the very last step failed, the flush of the directory:
-/// then the new content is in place but may not survive a power cut.
+/// The system call's error. Nothing has then changed, unless the last step failed, the fsync of the directory: then the
+/// new content is in place but may not survive a power failure.
 pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let Some(Component::Normal(name)) = path.components().next_back() else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path does not end in a file name"));
@@ -49,8 +48,8 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
 /// The content of the regular file at `path`, if it has at most `limit` bytes.
 ///
 /// # Errors
-/// The system call's error; [`io::ErrorKind::InvalidInput`] when it is no regular file (a FIFO would block, a device
-/// might never end); [`io::ErrorKind::FileTooLarge`] when it is larger than `limit`.
+/// The system call's error; [`io::ErrorKind::InvalidInput`] if it is not a regular file (a FIFO would block, a device
+/// might never end); [`io::ErrorKind::FileTooLarge`] if it is larger than `limit`.
 pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let file = File::from(open(path, flags, Mode::empty())?);
@@ -65,10 +64,10 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {limit} bytes")))
 }
 
-/// Removes the temporaries that writers which no longer live left in `directory`; returns how many.
+/// Removes temporary files of dead writers in `directory`; returns their number.
 ///
 /// # Errors
-/// When the directory cannot be read. A temporary that cannot be removed is left for the next time.
+/// If the directory cannot be read. A file that cannot be removed is left for the next sweep.
 pub fn remove_stale_temporaries(directory: &Path) -> io::Result<usize> {
     let directory = open_directory(directory)?;
     let stale = stale_temporaries(&directory)?;
@@ -76,14 +75,14 @@ pub fn remove_stale_temporaries(directory: &Path) -> io::Result<usize> {
     Ok(stale.iter().filter(|(name, _lock)| remove(name)).count())
 }
 
-/// Whether a writer that no longer lives left a temporary in `directory`.
+/// Whether `directory` contains a temporary file of a dead writer.
 #[must_use]
 pub fn has_stale_temporaries(directory: &Path) -> bool {
     let stale = open_directory(directory).and_then(|directory| stale_temporaries(&directory));
     stale.is_ok_and(|stale| !stale.is_empty())
 }
 
-/// The temporaries whose writers are gone, each with its lock.
+/// The temporary files of dead writers, each with its lock.
 fn stale_temporaries(directory: &OwnedFd) -> io::Result<Vec<(CString, Flock<File>)>> {
     let mut stale = Vec::new();
     for entry in Dir::from_fd(directory.try_clone()?)? {
@@ -109,7 +108,7 @@ fn is_temporary_name(name: &str) -> bool {
     digits.is_some_and(|digits| digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
-/// A new, locked file in `directory` that is removed again unless it gets its final name.
+/// A new, locked file in `directory` that is removed unless it gets its final name.
 struct Temporary<'a> {
     directory: &'a OwnedFd,
     name: String,
@@ -121,7 +120,7 @@ impl<'a> Temporary<'a> {
     fn create(directory: &'a OwnedFd) -> io::Result<Self> {
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         for attempt in 0..ATTEMPTS {
-            // The hasher's keys are random for each process and differ from instance to instance.
+            // The hasher's keys are random for each process and differ between instances.
             let name = format!(".ds-{:016x}.tmp", RandomState::new().hash_one(attempt));
             let file = match openat(directory, name.as_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR) {
                 Ok(file) => File::from(file),
@@ -129,7 +128,7 @@ impl<'a> Temporary<'a> {
                 Err(error) => return Err(error.into()),
             };
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                // A sweep may have come between creation and lock; then the file has no name any more.
+                // A sweep between creation and lock may have removed the file.
                 Ok(file) if file.metadata()?.nlink() > 0 => {
                     return Ok(Self { directory, name, file, renamed: false });
                 }
@@ -153,7 +152,7 @@ impl<'a> Temporary<'a> {
 impl Drop for Temporary<'_> {
     fn drop(&mut self) {
         if !self.renamed {
-            // The error that led here is the one to report; a temporary that stays is swept later.
+            // The original error is reported; a remaining temporary file is swept later.
             let _ = unlinkat(self.directory, self.name.as_str(), UnlinkatFlags::NoRemoveDir);
         }
     }
@@ -226,7 +225,7 @@ mod tests {
         assert_eq!(write(&missing, b"", 0o600).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
-    /// Runs `act` on a directory of a file system of its own, in a mount namespace that only this test's thread has.
+    /// Runs `act` in a directory on a separate file system, in a mount namespace of this test's thread.
     fn on_tmpfs(options: &'static str, act: impl FnOnce(&Path) + Send + 'static) {
         if !Uid::effective().is_root() {
             eprintln!("skipped: mounting a tmpfs needs root");
@@ -292,7 +291,7 @@ mod tests {
                 }
                 done.store(true, Ordering::SeqCst);
             });
-            // Sweeping meanwhile must not take a temporary away from its writer.
+            // A concurrent sweep must not remove a temporary file in use.
             while !done.load(Ordering::SeqCst) {
                 assert!(contents.contains(&fs::read(&path).unwrap()));
                 remove_stale_temporaries(directory.path()).unwrap();

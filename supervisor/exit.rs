@@ -1,36 +1,36 @@
-//! Exit codes: the documented numbers a `ds` command ends with, and nothing else.
+//! Exit codes: the documented codes of a `ds` command.
 //!
-//! Owns the meaning of each number. It does not end the process and does not decide which code an error deserves.
-//! 125, 126 and 127 follow env(1) and timeout(1); 128+N is what POSIX shells report for a command ended by signal N.
+//! Owns the meaning of each number. It neither ends the process nor selects the code for an error. 125, 126 and 127
+//! follow env(1) and timeout(1); 128+N is what POSIX shells report for a command that signal N killed.
 
 use std::{fmt, process};
 
-/// What a process of ours ends with that found a fault in its program, as Rust has it.
+/// The exit code of a process after a panic, as in Rust.
 pub const FAULT: i32 = 101;
 
-/// How a `ds` command ended, as its caller sees it.
+/// The result of a `ds` command for its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExitCode {
-    /// 0: done, or it was already so.
+    /// 0: success, or nothing to do.
     Done,
-    /// 1: failed.
+    /// 1: failure.
     Failed,
-    /// 2: the command line is wrong.
+    /// 2: wrong usage.
     Usage,
-    /// 125: `ds run` itself failed; the command was never started.
+    /// 125: `ds run` failed; the command was not started.
     RunFailed,
-    /// 126: the command was found but cannot be executed.
+    /// 126: the command is not executable.
     NotExecutable,
-    /// 127: there is no such command.
+    /// 127: the command was not found.
     NotFound,
-    /// The command of `ds run` ended with this code of its own.
+    /// The own exit code of the command of `ds run`.
     Command(u8),
-    /// 128+N: the command of `ds run` was ended by signal N.
+    /// 128+N: signal N killed the command of `ds run`.
     Signal(u8),
 }
 
 impl ExitCode {
-    /// Translates an exit code that came back over a socket or from waitpid(2); every number has a meaning.
+    /// Converts an exit code from a socket or from waitpid(2); every number is valid.
     #[must_use]
     pub const fn from_number(number: u8) -> Self {
         match number {
@@ -39,7 +39,7 @@ impl ExitCode {
         }
     }
 
-    /// The number the process ends with. Signal numbers end at 64 on Linux, so 128+N always fits.
+    /// The exit code of the process. Signal numbers on Linux are at most 64, so 128+N always fits.
     #[must_use]
     pub const fn number(self) -> u8 {
         match self {

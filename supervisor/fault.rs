@@ -1,8 +1,8 @@
-//! Faults on purpose, for tests: a start can be made to fail, die or stand still at any of its stages.
+//! Fault injection for tests: a start can fail, die or hang at any of its stages.
 //!
-//! `DS_FAIL_AT=STAGE:ACTION` in the environment of the supervisor, in builds with debug assertions only; in what is
-//! shipped, [`point`] does nothing and the variable has no meaning. Actions: `fail` (an error), `kill` (the process
-//! that reaches the stage is gone at once), `pause` (it stands still for ever, under the name `paused`).
+//! Owns `DS_FAIL_AT=STAGE:ACTION` in the environment of the supervisor, only in builds with debug assertions. In
+//! release builds, [`point`] does nothing and the variable is ignored. Actions: `fail` (an error), `kill` (the process
+//! ends immediately), `pause` (it hangs, with the name `paused`).
 
 use std::ffi::CString;
 
@@ -12,13 +12,13 @@ use nix::unistd::pause;
 
 use crate::sys::process::exit_immediately;
 
-/// The variable that says where, and how.
+/// The variable with stage and action.
 const VARIABLE: &str = "DS_FAIL_AT";
 
-/// A stage that a test may choose.
+/// A stage that a test may select.
 ///
 /// # Errors
-/// When the stage is to fail.
+/// If the stage must fail.
 pub fn point(stage: &str) -> Result<()> {
     if !cfg!(debug_assertions) {
         return Ok(());
@@ -30,7 +30,7 @@ pub fn point(stage: &str) -> Result<()> {
     }
 }
 
-/// No signal is used: PID 1 of a namespace cannot kill or stop itself.
+/// No signal is used, because PID 1 of a namespace cannot kill or stop itself.
 fn act(stage: &str, action: &str) -> Result<()> {
     match action {
         "kill" => exit_immediately(1),
@@ -44,7 +44,7 @@ fn act(stage: &str, action: &str) -> Result<()> {
     }
 }
 
-/// The variable as it is handed on to the copy of the program, whose environment is otherwise clean.
+/// The variable for the executed copy of the program, whose environment is otherwise clean.
 #[must_use]
 pub fn inherited() -> Option<CString> {
     let chosen = std::env::var(VARIABLE).ok().filter(|_| cfg!(debug_assertions))?;

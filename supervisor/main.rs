@@ -1,5 +1,5 @@
-//! `ds`: argv in, exit code out. Chooses what this process is: a client, the supervisor, or something that needs
-//! neither.
+//! `ds`: argv in, exit code out. Selects the role of this process: a client, the supervisor, or a verb that needs
+//! neither. Owns nothing else.
 
 use ds::cli::usage::Usage;
 use ds::cli::{Command, parse};
@@ -43,7 +43,7 @@ fn run(command: &Command, argv: &[String], early: Option<OwnedFd>) -> ExitCode {
             Err(error) => Err(error),
         },
         _ => match client::run(&Paths::from_environment(), argv, early) {
-            // Nothing is left to be done, and somebody waits.
+            // Nothing is left to be done; end without delay.
             Ok(code) => exit_immediately(code.into()),
             Err(error) => Err(error),
         },
@@ -56,7 +56,7 @@ fn run(command: &Command, argv: &[String], early: Option<OwnedFd>) -> ExitCode {
     })
 }
 
-/// A reader that has gone away is nobody to tell.
+/// Ignores a closed pipe.
 fn show(usage: &Usage) {
     let _ = if usage.to_stdout {
         io::stdout().write_all(usage.text.as_bytes())

@@ -1,29 +1,30 @@
 //! The nearest known word to a mistyped one.
 //!
-//! Owns the distance between two words: optimal string alignment (Damerau-Levenshtein without overlapping swaps), where
-//! an insertion, a deletion, a replacement and a swap of neighbours cost one each. It decides no wording.
+//! Owns the distance between two words: optimal string alignment (Damerau-Levenshtein without overlapping
+//! transpositions), in which an insertion, a deletion, a substitution and a transposition cost one each. Messages are
+//! up to the caller.
 
-/// Words longer than this are compared by their beginning, so that a pasted novel costs no time.
+/// Only this number of characters is compared, to limit the time for long input.
 const LONGEST: usize = 64;
 
-/// A known word and how far the mistyped one is from it.
+/// A known word and its distance from the mistyped one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Nearest<'a> {
     /// The known word.
     pub word: &'a str,
-    /// Number of single edits between the two.
+    /// Number of edits between the two.
     pub distance: usize,
 }
 
 impl Nearest<'_> {
-    /// Whether the two are near enough for a typing error: one edit for every three letters, one at least.
+    /// Whether the distance suggests a typing error: one edit for every three letters, but at least one.
     #[must_use]
     pub fn is_typo_of(&self, typed: &str) -> bool {
         self.distance <= (typed.chars().count() / 3).max(1)
     }
 }
 
-/// The known word nearest to `typed`; of several equally near, the first. `None` only when nothing is known.
+/// The known word nearest to `typed`; the first one of several with the same distance. `None` if no words are known.
 #[must_use]
 pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<Nearest<'a>> {
     known
@@ -32,12 +33,12 @@ pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
         .min_by_key(|candidate| candidate.distance)
 }
 
-/// Number of single edits that make one word of the other; letters beyond the 64th do not count.
+/// The number of edits that transform one word into the other; letters beyond the 64th are ignored.
 #[must_use]
 pub fn distance(from: &str, to: &str) -> usize {
     let from: Vec<char> = from.chars().take(LONGEST).collect();
     let to: Vec<char> = to.chars().take(LONGEST).collect();
-    // Three rows of the usual table: a swap looks two rows back.
+    // Three rows of the usual table, because a transposition uses the row before the previous one.
     let mut before_last: Vec<usize> = vec![0; to.len() + 1];
     let mut last: Vec<usize> = (0..=to.len()).collect();
     for (row, left) in from.iter().enumerate() {

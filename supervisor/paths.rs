@@ -1,11 +1,11 @@
-//! Every path of ours on disk, in one place.
+//! All paths of ds on disk. Owns these paths; creates only the top directories.
 //!
 //! | | Android | elsewhere | `$DS_ROOT` set |
 //! |---|---|---|---|
 //! | data | /data/adb/droidspaces | /var/lib/droidspaces | $DS_ROOT/data |
 //! | run (tmpfs) | /dev/droidspaces | /run/droidspaces | $DS_ROOT/run |
 //!
-//! Nothing below a container's root file system is named here: that is `rootfs::root`'s business.
+//! Paths inside a container's root file system are not defined here; `rootfs::root` resolves them.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -21,19 +21,19 @@ use crate::config::value::Name;
 /// Name of the record of seeding in the directory of a container.
 pub const SEED_LEDGER: &str = "seed.json";
 
-/// Where the data and the run directory are.
+/// The data and the run directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Paths {
     /// Configuration, root file systems, logs; survives a reboot.
     pub data: PathBuf,
-    /// Sockets and locks; on a tmpfs, gone at reboot.
+    /// Sockets and locks; on a tmpfs, lost at a reboot.
     pub run: PathBuf,
-    /// Name of our directory in every cgroup hierarchy; its own for each `$DS_ROOT`.
+    /// Name of ds's directory in every cgroup hierarchy; different for each `$DS_ROOT`.
     pub cgroup: String,
 }
 
 impl Paths {
-    /// The paths of this machine, or those below `$DS_ROOT`.
+    /// The paths of this machine, or those in `$DS_ROOT`.
     #[must_use]
     pub fn from_environment() -> Self {
         match env::var_os("DS_ROOT").filter(|value| !value.is_empty()) {
@@ -43,10 +43,10 @@ impl Paths {
         }
     }
 
-    /// Data and run directory below one directory, as tests use them.
+    /// The data and run directory below one directory, as tests use them.
     #[must_use]
     pub fn below(root: &Path) -> Self {
-        // FNV-1a: short, stable, and two roots need only differ.
+        // FNV-1a: short, stable, and sufficient to distinguish roots.
         let digest =
             root.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
                 (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
@@ -58,10 +58,10 @@ impl Paths {
         Self { data: data.into(), run: run.into(), cgroup: "droidspaces".into() }
     }
 
-    /// Creates the directories that everything else relies on, mode 0700.
+    /// Creates the top directories with mode 0700.
     ///
     /// # Errors
-    /// When one cannot be made, for example because the medium is read-only.
+    /// If one cannot be created, for example on a read-only file system.
     pub fn create(&self) -> Result<()> {
         for directory in [&self.data, &self.containers(), &self.run, &self.run_containers()] {
             create_private(directory).with_context(|| format!("create {}", directory.display()))?;
@@ -81,7 +81,7 @@ impl Paths {
         self.data.join("log/supervisor.log")
     }
 
-    /// Directory of what was downloaded.
+    /// Directory of the download cache.
     #[must_use]
     pub fn cache(&self) -> PathBuf {
         self.data.join("cache")
@@ -105,7 +105,7 @@ impl Paths {
         self.container(name).join("container.ini")
     }
 
-    /// What seeding has changed in the root file system of one container.
+    /// The record of seeding of one container.
     #[must_use]
     pub fn seed_ledger(&self, name: &Name) -> PathBuf {
         self.container(name).join(SEED_LEDGER)
@@ -123,19 +123,19 @@ impl Paths {
         self.run.join("supervisor.sock")
     }
 
-    /// Held by the one supervisor for as long as it lives.
+    /// Locked by the supervisor while it runs.
     #[must_use]
     pub fn supervisor_lock(&self) -> PathBuf {
         self.run.join("supervisor.lock")
     }
 
-    /// Names the boot of the machine in which containers were started by themselves.
+    /// The boot of the machine in which autostart was done.
     #[must_use]
     pub fn autostarted(&self) -> PathBuf {
         self.run.join("autostarted")
     }
 
-    /// Who waits for something of the machine before it starts by itself.
+    /// The containers whose autostart waits for a condition.
     #[must_use]
     pub fn waiting(&self) -> PathBuf {
         self.run.join("waiting")
@@ -153,43 +153,43 @@ impl Paths {
         self.run.join("network")
     }
 
-    /// Who relies on what was changed on the host.
+    /// The record of changes on the host for containers.
     #[must_use]
     pub fn changes(&self) -> PathBuf {
         self.run.join("changes")
     }
 
-    /// Where shared storage is mounted for containers to follow.
+    /// The shared mounts for shared storage.
     #[must_use]
     pub fn storage(&self) -> PathBuf {
         self.run.join("storage")
     }
 
-    /// What the boot-loop guard remembers of a container.
+    /// The boot-loop guard's record of a container.
     #[must_use]
     pub fn boot_attempts(&self, name: &Name) -> PathBuf {
         self.container(name).join("boot-attempts")
     }
 
-    /// The directory of the flashable module, written when its turn comes in a boot of the machine.
+    /// The directory of the flashable module, written at each boot of the machine.
     #[must_use]
     pub fn module(&self) -> PathBuf {
         self.run.join("module")
     }
 
-    /// Held by a client while it starts a supervisor.
+    /// Locked by a client while it launches a supervisor.
     #[must_use]
     pub fn launch_lock(&self) -> PathBuf {
         self.run.join("launch.lock")
     }
 
-    /// Where version 2 control groups are mounted for ourselves when the host has not.
+    /// The private mount point of cgroup version 2, if the host has not mounted it.
     #[must_use]
     pub fn own_cgroup2(&self) -> PathBuf {
         self.run.join("cgroup2")
     }
 
-    /// Where hierarchies of version 1 are mounted for ourselves that are not to be seen on the host.
+    /// The private mount points of version 1 hierarchies that are not visible on the host.
     #[must_use]
     pub fn own_cgroup1(&self) -> PathBuf {
         self.run.join("cgroup1")
@@ -207,53 +207,53 @@ impl Paths {
         self.run_containers().join(name.as_str())
     }
 
-    /// Control socket of a container's monitor; it answers exactly while the monitor lives.
+    /// Control socket of a container's monitor; it answers while the monitor lives.
     #[must_use]
     pub fn control(&self, name: &Name) -> PathBuf {
         self.run_container(name).join("control")
     }
 
-    /// Held by a verb while it sets up, changes or deletes a container.
+    /// Locked while a command creates, changes or deletes a container.
     #[must_use]
     pub fn lock(&self, name: &Name) -> PathBuf {
         self.run_container(name).join("lock")
     }
 
-    /// Held by a long job as long as it has the container in its hands.
+    /// Locked while a long job has reserved the container.
     #[must_use]
     pub fn job(&self, name: &Name) -> PathBuf {
         self.run_container(name).join("job")
     }
 
-    /// The root file system of a container's own, if it is a directory.
+    /// A container's own root file system as a directory.
     #[must_use]
     pub fn own_directory(&self, name: &Name) -> PathBuf {
         self.container(name).join("rootfs")
     }
 
-    /// The root file system of a container's own, if it is an image.
+    /// A container's own root file system as an image.
     #[must_use]
     pub fn own_image(&self, name: &Name) -> PathBuf {
         self.container(name).join("rootfs.img")
     }
 
-    /// Where a container's init system tells that it is up.
+    /// The socket for readiness notifications of a container's init system.
     #[must_use]
     pub fn notify(&self, name: &Name) -> PathBuf {
         self.run_container(name).join("notify")
     }
 
-    /// How the container ended last.
+    /// The record of the last exit.
     #[must_use]
     pub fn last_exit(&self, name: &Name) -> PathBuf {
         self.run_container(name).join("last-exit")
     }
 }
 
-/// A directory for root alone, with its parents; an existing one is left as it is.
+/// Creates a directory for root alone, with its parents; an existing one is unchanged.
 ///
 /// # Errors
-/// What mkdir(2) answers.
+/// If mkdir(2) fails.
 pub fn create_private(directory: &Path) -> io::Result<()> {
     if directory.is_dir() {
         return Ok(());
@@ -262,7 +262,7 @@ pub fn create_private(directory: &Path) -> io::Result<()> {
     std::fs::set_permissions(directory, Permissions::from_mode(0o700))
 }
 
-/// The container names among the entries of a directory.
+/// The names of containers among the entries of a directory.
 #[must_use]
 pub fn names_in(directory: &Path) -> BTreeSet<Name> {
     let entries = std::fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok);

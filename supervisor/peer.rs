@@ -1,7 +1,8 @@
-//! Who may speak to the supervisor and to monitors: root, and only from their own PID namespace.
+//! Access control for the sockets of the supervisor and of monitors: root, and only from the same PID namespace.
 //!
-//! A container's root has uid 0 too; where it can reach the socket by some mistake, its PID namespace tells it from
-//! the host's. What cannot be found out is refused. unix(7) SO_PEERCRED, pid_namespaces(7), namespaces(7).
+//! Owns that check. Root of a container also has uid 0; if it reaches the socket by mistake, its PID namespace differs
+//! from the host's. If the check itself fails, access is refused. unix(7) SO_PEERCRED, pid_namespaces(7),
+//! namespaces(7).
 
 use std::os::fd::BorrowedFd;
 
@@ -11,15 +12,15 @@ use nix::sys::stat::stat;
 use crate::call;
 use crate::sys::socket::peer;
 
-/// A PID namespace, by device and inode of its file in /proc.
+/// A PID namespace, identified by device and inode of its file in /proc.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PidNamespace(u64, u64);
 
 impl PidNamespace {
-    /// The namespace of a process, as /proc shows it; `self` for this one.
+    /// The namespace of a process according to /proc; `self` for this process.
     ///
     /// # Errors
-    /// When the process is gone, or not ours to look at.
+    /// If the process has ended, or access is denied.
     pub fn of(process: &str) -> Result<Self> {
         let path = format!("/proc/{process}/ns/pid");
         let status = call!(stat(path.as_str()), "stat({path})")?;
@@ -30,11 +31,11 @@ impl PidNamespace {
 /// Checks the process at the other end of a connection.
 ///
 /// # Errors
-/// One line that says why it is refused.
+/// One line with the reason for the refusal.
 pub fn check(connection: BorrowedFd<'_>, own: PidNamespace) -> Result<()> {
     let credentials = call!(peer(connection), "getsockopt(SO_PEERCRED)")?;
     ensure!(credentials.uid() == 0, "must be root");
-    // A process outside of our namespace has no number in it.
+    // A process outside this PID namespace has no process id in it.
     ensure!(credentials.pid() > 0, "asked from another PID namespace");
     let theirs = PidNamespace::of(&credentials.pid().to_string()).context("cannot tell who asks")?;
     ensure!(theirs == own, "asked from another PID namespace");

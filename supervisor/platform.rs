@@ -1,8 +1,8 @@
-//! Which kind of system this is. Owns that one question; reads nothing but whether files exist.
+//! Detects the kind of system. Owns that one question; only checks whether files exist.
 
 use std::path::Path;
 
-/// Whether this is an Android system: its runtime is there and this is not the recovery.
+/// Whether this is a running Android system: its runtime exists, and this is not the recovery.
 #[must_use]
 pub fn is_android() -> bool {
     !Path::new("/system/bin/recovery").exists()

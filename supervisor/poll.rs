@@ -1,6 +1,6 @@
-//! Waiting for descriptors: a set in which each has a name, and deadlines as timeouts. poll(2).
+//! Waits for descriptors: a set in which each descriptor has a name, with deadlines as timeouts. poll(2).
 //!
-//! Owns how an interrupted call, a passed deadline and an error of one descriptor are understood. Decides nothing.
+//! Owns the handling of interrupted calls, expired deadlines and errors of a descriptor. Makes no decisions.
 
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::sys::memory::sleep;
 
-/// What is waited for: descriptors, each with what it stands for.
+/// The descriptors to wait for, each with its name.
 #[derive(Debug)]
 pub struct PollSet<'a, T> {
     names: Vec<T>,
@@ -25,27 +25,27 @@ impl<T> Default for PollSet<'_, T> {
 }
 
 impl<'a, T> PollSet<'a, T> {
-    /// Waits for input, too.
+    /// Adds a descriptor to wait for input.
     pub fn input(&mut self, name: T, descriptor: BorrowedFd<'a>) {
         self.add(name, descriptor, PollFlags::POLLIN);
     }
 
-    /// Waits for these events, and for errors and hang-ups, too.
+    /// Adds a descriptor to wait for these events, and always for errors and hangups.
     pub fn add(&mut self, name: T, descriptor: BorrowedFd<'a>, events: PollFlags) {
         self.names.push(name);
         self.polled.push(PollFd::new(descriptor, events));
     }
 
-    /// Waits; the names of those that are ready, in the order in which they were added. None when a signal came first,
-    /// or the time is over.
+    /// Waits; returns the names of the ready descriptors in the order of their addition. Empty after a signal or the
+    /// timeout.
     ///
     /// # Errors
-    /// What poll(2) answers, other than EINTR.
+    /// If poll(2) fails with anything but EINTR.
     pub fn wait(self, timeout: PollTimeout) -> Result<Vec<T>> {
         self.wait_with(poll::<PollTimeout>, timeout)
     }
 
-    /// The same for a wait that is probably long: memory that is not needed meanwhile is given back first.
+    /// The same for a wait that is probably long: first returns unused memory to the kernel.
     ///
     /// # Errors
     /// As for [`PollSet::wait`].
@@ -68,7 +68,7 @@ impl<'a, T> PollSet<'a, T> {
     }
 }
 
-/// The timeout for so much time, or for ever: a millisecond more, so that it has passed when poll(2) returns.
+/// The timeout for a duration, or infinite: rounded up, so that it has passed when poll(2) returns.
 #[must_use]
 pub fn timeout(left: Option<Duration>) -> PollTimeout {
     left.map_or(PollTimeout::NONE, |left| {
@@ -76,10 +76,10 @@ pub fn timeout(left: Option<Duration>) -> PollTimeout {
     })
 }
 
-/// Waits until `descriptor` has input, an error or its end; `false` when the time is over first.
+/// Waits until `descriptor` has input, an error or end-of-file; `false` after the timeout.
 ///
 /// # Errors
-/// What poll(2) answers; EINTR, too.
+/// If poll(2) fails, including EINTR.
 pub fn wait_for_input(descriptor: BorrowedFd<'_>, timeout: PollTimeout) -> Result<bool> {
     Ok(poll(&mut [PollFd::new(descriptor, PollFlags::POLLIN)], timeout)? > 0)
 }
@@ -94,7 +94,7 @@ pub fn timeout_until(deadline: Option<Instant>) -> PollTimeout {
 /// passes first.
 ///
 /// # Errors
-/// What poll(2) answers.
+/// If poll(2) fails.
 pub fn wait_until(descriptor: BorrowedFd<'_>, deadline: Instant) -> Result<bool> {
     loop {
         match wait_for_input(descriptor, timeout_until(Some(deadline))) {
@@ -104,19 +104,19 @@ pub fn wait_until(descriptor: BorrowedFd<'_>, deadline: Instant) -> Result<bool>
     }
 }
 
-/// Whether one of these events, an error or a hang-up is there at this moment.
+/// Whether one of these events, an error or a hangup is pending.
 #[must_use]
 pub fn is_ready(descriptor: BorrowedFd<'_>, events: PollFlags) -> bool {
     poll(&mut [PollFd::new(descriptor, events)], PollTimeout::ZERO).is_ok_and(|count| count > 0)
 }
 
-/// Whether there is input, an error or the end at this moment.
+/// Whether input, an error or end-of-file is pending.
 #[must_use]
 pub fn is_readable(descriptor: BorrowedFd<'_>) -> bool {
     is_ready(descriptor, PollFlags::POLLIN)
 }
 
-/// Whether the other end is gone.
+/// Whether the other end is closed.
 #[must_use]
 pub fn is_hung_up(descriptor: BorrowedFd<'_>) -> bool {
     is_ready(descriptor, PollFlags::empty())

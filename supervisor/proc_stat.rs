@@ -1,13 +1,13 @@
-//! The fields of /proc/PID/stat, proc_pid_stat(5). Owns how they are counted; opens nothing.
+//! The fields of /proc/PID/stat, proc_pid_stat(5). Owns the parser; opens nothing.
 
-/// The field of this number, as the manual counts them; from the third on.
+/// The field with this number in the manual; from the third on.
 #[must_use]
 pub fn field(text: &str, number: usize) -> Option<&str> {
-    // The name in parentheses may contain anything, so count from its end.
+    // The name in parentheses may contain anything, so fields are counted from its end.
     text.rsplit_once(')')?.1.split_whitespace().nth(number.checked_sub(3)?)
 }
 
-/// Field 22: when the process started, clock ticks after boot. With its number it names one process and no later one.
+/// Field 22: the start time in clock ticks after boot. Together with the process id, it identifies one process.
 #[must_use]
 pub fn start_time(text: &str) -> Option<u64> {
     field(text, 22)?.parse().ok()

@@ -1,8 +1,8 @@
 //! Pseudoterminals on a container's own devpts: pty(7), pts(4), ioctl_tty(2).
 //!
-//! Owns how a pair is opened safely. The container's tree is not trusted: /dev/pts has to be a devpts, the multiplexer
-//! has to be one of that very file system, and the other side comes from the master itself and not from a path.
-//! Nothing is copied here; that is `session`'s business.
+//! Owns the safe opening of a pair. The container's tree is untrusted: /dev/pts must be a devpts, the multiplexer must
+//! be on the same file system, and the peer is opened through the master and not by a path. `session` transfers the
+//! data.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -26,20 +26,20 @@ const PEER_MAJOR: u64 = 136;
 /// Group of terminals, the same number in every distribution; the devpts of a container is mounted with it.
 const TERMINAL_GROUP: Gid = Gid::from_raw(5);
 
-/// Both sides of a pseudoterminal, close-on-exec, and the controlling terminal of nobody.
+/// Both sides of a pseudoterminal, close-on-exec, and not a controlling terminal.
 #[derive(Debug)]
 pub struct Pty {
-    /// The side that a terminal emulator would have.
+    /// The side of a terminal emulator.
     pub master: OwnedFd,
-    /// The terminal that programs see.
+    /// The side of the programs.
     pub peer: OwnedFd,
 }
 
 impl Pty {
-    /// Gives the terminal to a user, with the mode of login(1): the owner reads and writes, the group `tty` writes.
+    /// Gives the terminal to a user with the mode of login(1): the owner reads and writes, the group `tty` writes.
     ///
     /// # Errors
-    /// What fchown(2) or fchmod(2) answers.
+    /// If fchown(2) or fchmod(2) fails.
     pub fn give_to(&self, user: Uid) -> Result<()> {
         call!(fchown(&self.peer, Some(user), Some(TERMINAL_GROUP)), "fchown(terminal, {user}:5)")?;
         call!(fchmod(&self.peer, Mode::from_bits_truncate(0o620)), "fchmod(terminal, 0620)")?;
@@ -50,7 +50,7 @@ impl Pty {
 /// Opens a new pair on the devpts at /dev/pts of a tree.
 ///
 /// # Errors
-/// When /dev/pts is a link or anything but a devpts, or has no free terminal.
+/// If /dev/pts is a link or not a devpts, or has no free terminal.
 pub fn open(root: &Root) -> Result<Pty> {
     let directory = call!(root.resolve_no_follow(Path::new("/dev/pts")), "open(/dev/pts)")
         .context("the container has no /dev/pts")?;
@@ -60,8 +60,8 @@ pub fn open(root: &Root) -> Result<Pty> {
     }
     let device = call!(fstat(&directory), "fstat(/dev/pts)")?.st_dev;
     let master = open_device(&directory, "ptmx", device, MULTIPLEXER)?;
-    // Some 4.9 kernels refuse this on an instance of its own, where the other side is not locked in the first
-    // place; where it is locked, opening that side fails below.
+    // Some 4.9 kernels refuse this on a separate instance, where the peer is not locked anyway. If it is locked,
+    // opening the peer fails below.
     let _ = unlock_peer(master.as_fd());
     let peer = match open_peer(master.as_fd()) {
         Err(errno) if unsupported(errno) || matches!(errno, Errno::ENOTTY | Errno::EINVAL) => {
@@ -72,24 +72,24 @@ pub fn open(root: &Root) -> Result<Pty> {
     Ok(Pty { master, peer })
 }
 
-/// Opens the other side once more, after vhangup(2) has taken it from everybody who had it open: through the descriptor,
-/// which still names the same file. Needs the host's /proc.
+/// Reopens the peer after vhangup(2) has closed it for all processes, through the descriptor, which still refers to the
+/// same file. Needs the host's /proc.
 ///
 /// # Errors
-/// What open(2) answers.
+/// If open(2) fails.
 pub fn open_again(peer: &OwnedFd) -> Result<OwnedFd> {
     Ok(reopen(peer.as_fd(), OFlag::O_RDWR)?.into())
 }
 
-/// The other side by its name, for kernels before 4.13.
+/// Opens the peer by its name, for kernels before 4.13.
 fn open_peer_by_number(directory: &OwnedFd, master: BorrowedFd<'_>, device: libc::dev_t) -> Result<OwnedFd> {
     let number = call!(peer_number(master), "ioctl(ptmx, TIOCGPTN)")?;
     let name = number.to_string();
     open_device(directory, &name, device, (PEER_MAJOR, u64::from(number)))
 }
 
-/// Opens the expected device of that devpts, and nothing that was mounted over it: what it is is known before it is
-/// opened, since opening another one might have an effect, or not return.
+/// Opens the expected device of that devpts, and nothing that was mounted over it. It is checked before it is opened,
+/// because opening another device might have an effect or block.
 fn open_device(
     directory: &OwnedFd,
     name: &str,

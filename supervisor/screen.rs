@@ -1,20 +1,20 @@
-//! What a container wrote, as it may be shown on a terminal: text, new lines, tabs and colours.
+//! Makes text of a container safe for a terminal: only text, newlines, tabs and colours.
 //!
-//! A terminal answers queries into the shell that reads from it, and bidirectional controls make a line look like
-//! another one. Owns both ways to show such text: [`Filter`] for a stream, [`line`] for a name or a message. The one
-//! place that knows which characters are not shown. ECMA-48, console_codes(4), Unicode Standard Annex 9.
+//! A terminal answers queries with input to the shell, and bidirectional controls can make a line look like another
+//! one. Owns the list of hidden characters and both ways to show such text: [`Filter`] for a stream, [`line`] for a
+//! name or a message. ECMA-48, console_codes(4), Unicode Standard Annex 9.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// Most bytes between `ESC [` and the `m` of a colour.
+/// Maximum length of a colour sequence, between `ESC [` and `m`.
 const LONGEST_COLOUR: usize = 64;
 /// Most bytes of colours that are remembered.
 const MOST_COLOURS: usize = 1024;
 const ESCAPE: u8 = 0x1b;
 const RESET: &[u8] = b"\x1b[0m";
 
-/// Whether a character is no text: it controls the terminal, the order or the look of other characters, or is not seen.
+/// Whether a character is hidden: it controls the terminal or the order or look of other characters, or is invisible.
 #[must_use]
 pub fn is_hidden(character: char) -> bool {
     character.is_control()
@@ -28,7 +28,7 @@ pub fn is_hidden(character: char) -> bool {
         )
 }
 
-/// The text in one line, what is not shown written as `\u{…}`.
+/// The text in one line; hidden characters are written as `\u{…}`.
 #[must_use]
 pub fn line(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_hidden) {
@@ -45,16 +45,16 @@ pub fn line(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Lets text, new lines, tabs and colours through, however the input is cut into pieces. Escape sequences and hidden
-/// characters are left out; a carriage return within a line begins a new one; what is not UTF-8 becomes U+FFFD.
+/// Passes text, newlines, tabs and colours, however the input is split. Drops escape sequences and hidden characters. A
+/// carriage return within a line starts a new line; invalid UTF-8 becomes U+FFFD.
 #[derive(Debug, Default)]
 pub struct Filter {
     state: State,
     /// The parameters of a control sequence, or the beginning of a character.
     pending: Vec<u8>,
-    /// A carriage return came last.
+    /// The last character was a carriage return.
     returned: bool,
-    /// The line has text.
+    /// The line contains text.
     begun: bool,
     /// The control sequences that set the current colours; empty for the default colours.
     colours: Vec<u8>,
@@ -70,14 +70,14 @@ enum State {
     Escape,
     /// After ESC and an intermediate byte.
     Intermediate,
-    /// After ESC [; whether it may still be a colour.
+    /// After ESC [; whether it can still be a colour.
     Control(bool),
-    /// In a string that ends with BEL or ST: OSC, DCS, SOS, PM, APC.
+    /// In a string that BEL or ST ends: OSC, DCS, SOS, PM, APC.
     String,
 }
 
 impl Filter {
-    /// Takes the next bytes and appends what may be shown.
+    /// Processes bytes and appends the safe output.
     pub fn push(&mut self, input: &[u8], output: &mut Vec<u8>) {
         if std::mem::take(&mut self.rests) {
             output.extend_from_slice(&self.colours);
@@ -87,7 +87,7 @@ impl Filter {
         }
     }
 
-    /// The end of the input: an unfinished sequence is dropped, and no colour stays.
+    /// The end of the input: drops an incomplete sequence and resets the colour.
     pub fn finish(&mut self, output: &mut Vec<u8>) {
         if self.state == State::Text && !self.pending.is_empty() {
             self.show(char::REPLACEMENT_CHARACTER, output);
@@ -108,7 +108,7 @@ impl Filter {
         match (self.state, byte) {
             (State::Text, _) => self.text(byte, output),
             (_, ESCAPE) => self.enter(State::Escape),
-            // A sequence does not go beyond its line: one that is cut off would swallow the rest.
+            // A sequence never extends beyond its line: a truncated one would hide the rest.
             (_, b'\n' | b'\r') => {
                 self.enter(State::Text);
                 self.text(byte, output);
@@ -128,7 +128,7 @@ impl Filter {
             (State::String, 0x07 | 0x18 | 0x1a) => self.enter(State::Text),
             (State::String, _) => {}
             (State::Escape | State::Intermediate | State::Control(_), 0x20..=0x7e) => self.enter(State::Text),
-            // It was no sequence.
+            // It was not a sequence.
             _ => {
                 self.enter(State::Text);
                 self.text(byte, output);
@@ -195,7 +195,7 @@ impl Filter {
         }
     }
 
-    /// What would overwrite the line stands below it.
+    /// Text that would overwrite the line is shown below it.
     fn settle_return(&mut self, output: &mut Vec<u8>) {
         if std::mem::take(&mut self.returned) && std::mem::take(&mut self.begun) {
             output.push(b'\n');
@@ -254,7 +254,7 @@ mod tests {
         assert_eq!(line("a\u{202e}b\x1b[6n\u{9b}\nc"), "a\\u{202e}b\\u{1b}[6n\\u{9b} c");
     }
 
-    /// Pieces of what terminals understand, cut off anywhere.
+    /// Pieces of terminal sequences, truncated anywhere.
     fn hostile() -> impl Strategy<Value = Vec<u8>> {
         let piece = prop_oneof![
             Just(b"\x1b".to_vec()),
@@ -270,7 +270,7 @@ mod tests {
         prop::collection::vec(piece, 0..20).prop_map(|pieces| pieces.concat())
     }
 
-    /// The text with its colours taken away.
+    /// The text without its colours.
     fn without_colours(text: &str) -> String {
         let mut parts = text.split("\x1b[");
         let first = parts.next().unwrap_or_default().to_owned();

@@ -1,8 +1,8 @@
-//! Signals as something to poll: a self-pipe and one flag for each signal.
+//! Signals as a descriptor to poll: a self-pipe and one flag for each signal.
 //!
-//! Owns which signals of this process are listened to. Dropping a [`Signals`] puts their default actions back, so
-//! a forked child starts clean by dropping its parent's and listening to its own. Handlers run no code of ours:
-//! they are signal-hook's, which set the flag and write a byte. signal(7), pipe(7), sigaction(2).
+//! Owns the set of handled signals of this process. Dropping [`Signals`] restores the default actions, so that a forked
+//! child drops its parent's and creates its own. The handlers are signal-hook's, which only set the flag and write a
+//! byte. signal(7), pipe(7), sigaction(2).
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -21,11 +21,11 @@ use signal_hook::low_level::{pipe, unregister};
 use crate::call;
 use crate::sys::signal::{Disposition, restore, set_default};
 
-/// signal-hook installs its handler once in the life of a process image and never again. What a drop replaced by
-/// the default action is kept here, to be put back when somebody listens to the signal again.
+/// signal-hook installs its handler only once in the life of a process image. The handlers that a drop has replaced by
+/// the default action are stored here, to be restored when the signal is handled again.
 static REPLACED: Mutex<BTreeMap<i32, Disposition>> = Mutex::new(BTreeMap::new());
 
-/// Signals that wait to be taken.
+/// Pending signals.
 #[derive(Debug)]
 pub struct Signals {
     input: OwnedFd,
@@ -40,15 +40,15 @@ struct Heard {
 }
 
 impl Signals {
-    /// Listens to `signals` from now on.
+    /// Handles `signals` from now on.
     ///
     /// # Errors
-    /// When there is no descriptor left, or for a signal that cannot be caught.
+    /// If no descriptor is left, or a signal cannot be caught.
     pub fn listen(signals: &[Signal]) -> Result<Self> {
         let (input, output) = call!(pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK), "pipe2")?;
         let mut listening = Self { input, heard: Vec::with_capacity(signals.len()) };
         for signal in signals {
-            listening.add(*signal, &output).with_context(|| format!("listen to {signal}"))?;
+            listening.add(*signal, &output).with_context(|| format!("handle {signal}"))?;
         }
         Ok(listening)
     }
@@ -59,7 +59,7 @@ impl Signals {
             bail!("it cannot be caught");
         }
         let pending = Arc::new(AtomicBool::new(false));
-        // The flag first: handlers run in this order, and the byte says that a flag is up.
+        // The flag is first: handlers run in this order, and the byte announces a set flag.
         let flag = signal_hook::flag::register(number, Arc::clone(&pending))?;
         let byte = pipe::register(number, output.try_clone().context("dup")?)?;
         self.heard.push(Heard { signal, pending, registrations: [flag, byte] });
@@ -69,13 +69,13 @@ impl Signals {
         Ok(())
     }
 
-    /// Readable while a signal may be waiting.
+    /// Readable while a signal may be pending.
     #[must_use]
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.input.as_fd()
     }
 
-    /// The numbers of the signals that came since the last call, each once, in the order they were listened to.
+    /// The signals since the last call, each once, in the order of registration.
     #[must_use]
     pub fn take(&self) -> Vec<i32> {
         let mut buffer = [0_u8; 64];
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_signal_is_told_once_and_the_default_comes_back() {
-        // SIGURG and SIGWINCH are ignored by default, so the rest of the test program does not mind them.
+        // SIGURG and SIGWINCH are ignored by default, so they do not affect the rest of the test program.
         for _ in 0..2 {
             let signals = Signals::listen(&[Signal::SIGURG, Signal::SIGWINCH]).unwrap();
             assert!(signals.take().is_empty());

@@ -1,7 +1,7 @@
-//! Our control sockets: SOCK_SEQPACKET, one JSON document in each packet.
+//! The control sockets: SOCK_SEQPACKET with one JSON document in each packet.
 //!
-//! Packets keep their borders, the end of the peer is an empty packet, and descriptors travel along. Paths may be
-//! longer than the 107 bytes that unix(7) allows: they are reached through their directory's descriptor.
+//! Owns the transfer of messages and descriptors. Packets keep their boundaries, and the end of the peer is an empty
+//! packet. Paths longer than the 107 bytes of unix(7) are reached through the descriptor of their directory.
 
 use std::fs::{File, Permissions};
 use std::io;
@@ -23,14 +23,14 @@ use crate::sys::descriptor;
 use crate::sys::descriptor::set_blocking;
 use crate::sys::socket as packets;
 
-/// Longest packet: the kernel's default send buffer is larger, and no message of ours comes near it.
+/// Maximum length of a packet: the kernel's default send buffer is larger, and messages are much shorter.
 pub const LONGEST_PACKET: usize = 128 * 1024;
 
-/// Pauses between tries to connect: 5 s in all.
+/// Delays between attempts to connect: 5 s in total.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const PAUSES: usize = 10;
 
-/// A message with the descriptors that came along.
+/// A message with its descriptors.
 #[derive(Debug)]
 pub struct Received<T> {
     /// The message.
@@ -44,10 +44,10 @@ fn new_socket(flags: SockFlag) -> Result<OwnedFd> {
     Ok(call!(socket(AddressFamily::Unix, SockType::SeqPacket, flags, None), "socket(unix, seqpacket)")?)
 }
 
-/// Two connected sockets.
+/// Creates two connected sockets.
 ///
 /// # Errors
-/// What socketpair(2) answers.
+/// If socketpair(2) fails.
 pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
     let flags = SockFlag::SOCK_CLOEXEC;
     Ok(call!(
@@ -73,12 +73,12 @@ fn address(path: &Path) -> Result<(UnixAddr, Option<File>)> {
     Ok((call!(UnixAddr::new(&short), "socket address {}", path.display())?, Some(directory)))
 }
 
-/// Listens at `path`, mode 0600; a socket left over from a dead process is replaced.
+/// Listens at `path`, mode 0600; replaces the socket of a dead process.
 ///
-/// The caller holds the lock that makes it the only one who may listen there.
+/// The caller holds the lock that makes it the only listener.
 ///
 /// # Errors
-/// When the directory is missing or not writable.
+/// If the directory does not exist or is not writable.
 pub fn listen_at(path: &Path) -> Result<OwnedFd> {
     remove_stale(path)?;
     let listener = new_socket(SockFlag::empty())?;
@@ -87,10 +87,10 @@ pub fn listen_at(path: &Path) -> Result<OwnedFd> {
     Ok(listener)
 }
 
-/// A datagram socket at `path`, mode 0600, that never makes its reader wait.
+/// Creates a non-blocking datagram socket at `path`, mode 0600.
 ///
 /// # Errors
-/// When the directory is missing or not writable.
+/// If the directory does not exist or is not writable.
 pub fn datagrams_at(path: &Path) -> Result<OwnedFd> {
     remove_stale(path)?;
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
@@ -116,11 +116,11 @@ fn bind_at(socket: &OwnedFd, path: &Path) -> Result<()> {
         .with_context(|| format!("chmod {}", path.display()))
 }
 
-/// Connects to the process that listens at `path`; `None` when nobody does. Where many wait already to be accepted, it
-/// is tried again for a while.
+/// Connects to the process that listens at `path`; `None` if no process does. If its queue is full, retries for a
+/// while.
 ///
 /// # Errors
-/// Anything but a missing or dead listener; EAGAIN when the process accepts nobody.
+/// Any error except a missing or dead listener; EAGAIN if the queue stays full.
 pub fn connect_to(path: &Path) -> Result<Option<OwnedFd>> {
     let mut pauses = std::iter::successors(Some(FIRST_PAUSE), |pause| Some(*pause * 2)).take(PAUSES);
     loop {
@@ -134,7 +134,7 @@ pub fn connect_to(path: &Path) -> Result<Option<OwnedFd>> {
     }
 }
 
-/// The same, but EAGAIN at once where many wait already.
+/// The same, but returns EAGAIN immediately if the queue is full.
 ///
 /// # Errors
 /// As for [`connect_to`].
@@ -158,7 +158,7 @@ pub fn connect_now(path: &Path) -> Result<Option<OwnedFd>> {
 /// Accepts one connection.
 ///
 /// # Errors
-/// What accept4(2) answers.
+/// If accept4(2) fails.
 pub fn accept_from(listener: BorrowedFd<'_>) -> Result<OwnedFd> {
     let number = call!(accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC), "accept4")?;
     Ok(crate::sys::descriptor::adopt(number))
@@ -167,13 +167,13 @@ pub fn accept_from(listener: BorrowedFd<'_>) -> Result<OwnedFd> {
 /// Sends one message.
 ///
 /// # Errors
-/// EPIPE when the peer is gone.
+/// EPIPE if the peer has closed the connection.
 pub fn send<T: Serialize>(socket: impl AsFd, message: &T, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
     let bytes = serde_json::to_vec(message).context("encode a message")?;
     send_packet(socket.as_fd(), &bytes, descriptors)
 }
 
-// What does not depend on the message is compiled once.
+// The part that does not depend on the type is compiled once.
 fn send_packet(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<()> {
     if bytes.len() > LONGEST_PACKET {
         bail!("a message of {} bytes is longer than the {LONGEST_PACKET} allowed", bytes.len());
@@ -185,8 +185,7 @@ fn send_packet(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'
 /// Receives one message; `None` at the end of the connection.
 ///
 /// # Errors
-/// A message that is too long or not understood, or what recvmsg(2) answers; a peer that vanished counts as the
-/// end of the connection.
+/// If a message is too long or invalid, or recvmsg(2) fails; a peer that died counts as the end of the connection.
 pub fn receive<T: DeserializeOwned>(socket: impl AsFd) -> Result<Option<Received<T>>> {
     let Some((bytes, descriptors)) = receive_packet(socket.as_fd())? else { return Ok(None) };
     let message = serde_json::from_slice(&bytes).context("decode a message")?;
@@ -195,7 +194,7 @@ pub fn receive<T: DeserializeOwned>(socket: impl AsFd) -> Result<Option<Received
 
 fn receive_packet(socket: BorrowedFd<'_>) -> Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
     let length = match packets::next_length(socket) {
-        // The peer closed with something of ours unread. That is told once and first; what it said last comes after.
+        // The peer closed with unread data. The kernel reports this once and first; the peer's last messages follow.
         Err(Errno::ECONNRESET) => packets::next_length(socket),
         other => other,
     };
@@ -203,7 +202,7 @@ fn receive_packet(socket: BorrowedFd<'_>) -> Result<Option<(Vec<u8>, Vec<OwnedFd
         Err(Errno::ECONNRESET | Errno::EPIPE) => return Ok(None),
         other => call!(other, "recvmsg(peek)")?,
     };
-    // Room for what is there and no more: a fixed large buffer would stay in the heap of every monitor.
+    // The buffer has the size of the packet: a fixed large buffer would stay in the heap of every monitor.
     let mut buffer = vec![0_u8; length.clamp(1, LONGEST_PACKET)];
     let packet = match packets::receive(socket, &mut buffer) {
         Err(Errno::ECONNRESET | Errno::EPIPE) => return Ok(None),
@@ -219,7 +218,7 @@ fn receive_packet(socket: BorrowedFd<'_>) -> Result<Option<(Vec<u8>, Vec<OwnedFd
     Ok(Some((buffer, packet.descriptors)))
 }
 
-/// Whether sending has failed because the other side is gone.
+/// Whether sending has failed because the peer has closed the connection.
 #[must_use]
 pub fn is_end(error: &anyhow::Error) -> bool {
     matches!(crate::sys::errno_of(error), Some(Errno::EPIPE | Errno::ECONNRESET))
@@ -250,7 +249,7 @@ mod tests {
         receive::<String>(&right).unwrap();
         for many in [5, 6, 20, 100] {
             send(&left, &"many", &vec![null.as_fd(); many]).unwrap();
-            // Other tests open and close at the same time, but not so many for so long.
+            // Other tests open and close descriptors at the same time, but only a few and only briefly.
             assert!(receive::<String>(&right).unwrap_err().to_string().contains("descriptors"));
         }
         let before = count();

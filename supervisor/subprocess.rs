@@ -28,7 +28,7 @@ impl Subprocess {
     /// Forks a child that runs `work`, exits with the code it returns, and is killed when this process ends.
     ///
     /// # Errors
-    /// EDEADLK when this process has more than one thread, otherwise what fork(2) answers.
+    /// EDEADLK when this process has more than one thread, or if fork(2) fails.
     pub fn fork(work: impl FnOnce() -> u8) -> Result<Self> {
         let parent = getpid();
         match call!(process::fork(), "fork")? {
@@ -43,7 +43,7 @@ impl Subprocess {
     /// Waits for its end.
     ///
     /// # Errors
-    /// When it was waited for before.
+    /// If it was waited for before.
     pub fn wait(&mut self) -> Result<Ended> {
         let child = self.0.take().context("the child was already waited for")?;
         Ok(call!(process::wait(child), "waitpid({child})")?)
@@ -82,7 +82,7 @@ fn die_with(parent: Pid) -> Result<(), Errno> {
 /// Whether `trial` succeeds in a child: it may be killed for what it tries.
 ///
 /// # Errors
-/// When no child can be forked.
+/// If no child can be forked.
 pub fn succeeds(trial: impl FnOnce() -> bool) -> Result<bool> {
     Ok(Subprocess::fork(|| u8::from(!trial()))?.wait()? == Ended::Exited(0))
 }

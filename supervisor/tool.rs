@@ -1,7 +1,7 @@
-//! Programs of the host that know a file system better than we do: e2fsck(8), mke2fs(8), resize2fs(8), tune2fs(8).
+//! Runs programs of the host that know a file system in depth: e2fsck(8), mke2fs(8), resize2fs(8), tune2fs(8).
 //!
-//! Owns how they are found and how they are run: without input, in the C locale, with descriptors instead of paths
-//! that could change meanwhile, and never outliving us. What their exit codes mean is the caller's business.
+//! Owns how they are found and run: without input, in the C locale, with descriptors instead of paths that could
+//! change, and never longer than this process. The caller interprets their exit codes.
 
 use std::env;
 use std::ffi::{CString, OsStr};
@@ -23,11 +23,11 @@ use crate::poll::PollSet;
 use crate::sys::process::{self, Ended, kill};
 use crate::sys::spawn::{Program, spawn};
 
-/// Where programs are that are not in PATH: Android's first, then those that other systems leave out for users.
+/// Directories that may not be in PATH: Android's first, then those of system programs.
 const PLACES: [&str; 6] = ["/system/bin", "/vendor/bin", "/sbin", "/usr/sbin", "/bin", "/usr/bin"];
-/// How long a program may say nothing before it is told to who listens, milliseconds.
+/// How long a program may be silent before the listener is called, in milliseconds.
 const PULSE: u16 = 250;
-/// How much of what a program says is kept, bytes: its last words tell why it failed.
+/// The size of the kept output, in bytes: its end explains a failure.
 const KEPT: usize = 4 << 10;
 
 /// A program that was found.
@@ -38,16 +38,16 @@ pub struct Tool {
 
 /// How a program is run.
 pub struct Invocation<'a> {
-    /// Its arguments, the name left out.
+    /// Its arguments, without the name.
     pub arguments: &'a [&'a OsStr],
     /// Descriptors that it gets under their numbers; [`crate::sys::descriptor::path`] is how an argument names one.
     pub inherited: &'a [BorrowedFd<'a>],
-    /// Called for each line of its output and its errors, carriage returns ending one as well. Backspaces stay in. With
-    /// `interrupt`, also called with an empty line now and then while the program says nothing.
+    /// Called for each line of its output and errors; carriage returns also end a line. Backspaces are kept. With
+    /// `interrupt`, also called periodically with an empty line while the program is silent.
     pub lines: Option<&'a mut dyn FnMut(&str)>,
-    /// What it is sent when this process ends.
+    /// The signal that it receives when this process ends.
     pub death_signal: Signal,
-    /// A socket whose other end going away ends the program with SIGTERM.
+    /// A socket; when its other end is closed, the program is ended with SIGTERM.
     pub interrupt: Option<BorrowedFd<'a>>,
 }
 
@@ -58,32 +58,32 @@ impl std::fmt::Debug for Invocation<'_> {
 }
 
 impl<'a> Invocation<'a> {
-    /// Arguments alone: no descriptor, nobody listens, SIGKILL when we end.
+    /// Only arguments: no descriptor, no listener, SIGKILL when this process ends.
     #[must_use]
     pub fn new(arguments: &'a [&'a OsStr]) -> Self {
         Self { arguments, inherited: &[], lines: None, death_signal: Signal::SIGKILL, interrupt: None }
     }
 }
 
-/// How a program ended.
+/// The result of a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
     /// Its exit code, or the signal that ended it.
     pub ended: Ended,
-    /// The end of what it said, output and errors in the order they came.
+    /// The end of its output and errors, in the order of writing.
     pub said: String,
-    /// It was told to end, since nobody waited any more.
+    /// It was ended because the caller's client had ended.
     pub interrupted: bool,
 }
 
 impl Outcome {
-    /// Whether it ended with 0.
+    /// Whether its exit code is 0.
     #[must_use]
     pub fn is_success(&self) -> bool {
         self.ended == Ended::Exited(0)
     }
 
-    /// Its last words on one line, for an error.
+    /// Its last line of output, for an error message.
     #[must_use]
     pub fn last_words(&self) -> &str {
         self.said.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it printed nothing")
@@ -97,7 +97,7 @@ impl Tool {
         Self { path }
     }
 
-    /// Looks for a program in PATH, then where systems keep such programs.
+    /// Searches for a program in PATH, then in the usual directories.
     #[must_use]
     pub fn find(name: &str) -> Option<Self> {
         let path = env::var_os("PATH").unwrap_or_default();
@@ -112,24 +112,24 @@ impl Tool {
             .map(|path| Self { path })
     }
 
-    /// Its file.
+    /// Its path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Runs it and waits for its end. Its input is empty and its environment PATH and the C locale.
+    /// Runs it and waits for its end. It has no input, and its environment is PATH and the C locale.
     ///
     /// # Errors
-    /// When it cannot be started. What it answers is in the [`Outcome`].
+    /// If it cannot be started. Its exit code and output are in the [`Outcome`].
     pub fn run(&self, invocation: &mut Invocation<'_>) -> Result<Outcome> {
         self.run_with(invocation, &[])
     }
 
-    /// The same, with more variables, `NAME=value`.
+    /// The same with more variables, `NAME=value`.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// If it cannot be started.
     pub fn run_with(&self, invocation: &mut Invocation<'_>, variables: &[&str]) -> Result<Outcome> {
         let shown = self.path.display();
         let path = CString::new(self.path.as_os_str().as_bytes()).context("the program's name")?;
@@ -176,7 +176,7 @@ enum Ready {
     Output,
 }
 
-/// What a program says while it runs.
+/// The output of a running program.
 struct Speech<'a> {
     interrupt: Option<BorrowedFd<'a>>,
     pid: Pid,
@@ -186,7 +186,7 @@ struct Speech<'a> {
 }
 
 impl Speech<'_> {
-    /// Reads to the end, line by line, and keeps the last of it.
+    /// Reads the output to its end, line by line, and keeps its last part.
     fn listen(&mut self, input: &mut File, lines: &mut Option<&mut dyn FnMut(&str)>) {
         let mut buffer = [0_u8; 4096];
         loop {
@@ -217,7 +217,7 @@ impl Speech<'_> {
         }
     }
 
-    /// Waits for output. Nobody waiting for us any more ends the program, whose output is then read to its end.
+    /// Waits for output. If the client has ended, ends the program and reads its remaining output.
     fn wait(&mut self, input: &File, lines: &mut Option<&mut dyn FnMut(&str)>) {
         while let Some(interrupt) = self.interrupt {
             let mut set = PollSet::default();

@@ -1,7 +1,7 @@
-//! What was changed on the host for containers, and for whom: so that the last one who leaves takes it back.
+//! The record of changes on the host for containers, so that the change is undone when the last of them ends.
 //!
-//! A directory for each change below `run/changes`, in it an empty file for each container that relies on it. On a
-//! tmpfs as the changes themselves: both end with the machine.
+//! Owns `run/changes`: a directory for each change, with an empty file for each container that uses it. It is on a
+//! tmpfs, like the changes: both end at a reboot.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use crate::config::value::Name;
 use crate::durable;
 use crate::paths::{self, Paths};
 
-/// Writes down that a container relies on a change; before the change is made.
+/// Records that a container uses a change; must be called before the change is made.
 ///
 /// # Errors
-/// When the run directory cannot be written.
+/// If the run directory cannot be written.
 pub fn rely(paths: &Paths, change: &str, container: &Name) -> Result<()> {
     let directory = paths.changes().join(change);
     paths::create_private(&directory).with_context(|| format!("create {}", directory.display()))?;
@@ -23,7 +23,8 @@ pub fn rely(paths: &Paths, change: &str, container: &Name) -> Result<()> {
     durable::write(&file, b"", 0o600).with_context(|| format!("write {}", file.display()))
 }
 
-/// Forgets a container; returns the changes that nobody relies on any more, to be undone and then [`forget`]ed.
+/// Removes a container from the records; returns the changes that are no longer used, to be undone and then
+/// [`forget`]ed.
 #[must_use]
 pub fn leave(paths: &Paths, container: &Name) -> Vec<String> {
     let changes = entries(&paths.changes());
@@ -34,9 +35,9 @@ pub fn leave(paths: &Paths, container: &Name) -> Vec<String> {
     names.filter_map(|change| Some(change.file_name()?.to_str()?.to_owned())).collect()
 }
 
-/// Removes the record of a change that was undone.
+/// Removes the record of an undone change.
 pub fn forget(paths: &Paths, change: &str) {
-    // Somebody who relies on it since then keeps it.
+    // A container that uses it since then keeps it.
     let _ = fs::remove_dir(paths.changes().join(change));
 }
 

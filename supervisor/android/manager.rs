@@ -1,8 +1,7 @@
-//! The line about us in the root manager's list of modules, and whether the user has switched the module off there.
+//! The module in the root manager's list: its description with the state of ds, and whether the user has disabled it.
 //!
-//! Magisk and APatch show what `description=` in the module's live module.prop says; KernelSU keeps an override beside
-//! it. The state stands in brackets in front of the text that was shipped, so that it can always be taken off again,
-//! whoever was killed in between.
+//! Magisk and APatch show `description=` of the installed module.prop; KernelSU stores an override separately. Owns the
+//! state, which precedes the original text in brackets, so that it can always be removed again, even after a crash.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -12,9 +11,9 @@ use anyhow::{Context, Result, ensure};
 use crate::durable;
 use crate::tool::{Invocation, Tool};
 
-/// Largest module.prop that is read, bytes.
+/// Maximum size of module.prop, in bytes.
 const LARGEST: u64 = 64 << 10;
-/// Where KernelSU keeps its program.
+/// The path of KernelSU's program.
 const KSUD: [&str; 2] = ["/data/adb/ksu/bin/ksud", "/data/adb/ksud"];
 
 fn ksud() -> Option<Tool> {
@@ -22,16 +21,16 @@ fn ksud() -> Option<Tool> {
     Some(Tool::at(path.into()))
 }
 
-/// Whether the user has switched the module off, which holds from the next boot on.
+/// Whether the user has disabled the module, which takes effect at the next boot.
 #[must_use]
 pub fn is_disabled(module: &Path) -> bool {
     module.join("disable").exists() || module.join("remove").exists()
 }
 
-/// Shows a state in the manager's list; none restores the text that was shipped.
+/// Sets the state in the manager's list; `None` restores the original text.
 ///
 /// # Errors
-/// When module.prop cannot be read or written.
+/// If module.prop cannot be read or written.
 pub fn describe(module: &Path, state: Option<&str>) -> Result<()> {
     let file = module.join("module.prop");
     let bytes = durable::read(&file, LARGEST).with_context(|| format!("read {}", file.display()))?;
@@ -62,7 +61,7 @@ fn tell_kernelsu(ksud: &Tool, id: &str, description: Option<&str>) -> Result<()>
     Ok(())
 }
 
-/// module.prop with the state in its description, or without one.
+/// module.prop with the state in its description, or without a state.
 fn rewritten(text: &str, state: Option<&str>) -> String {
     let mut changed = String::with_capacity(text.len());
     for line in text.split_inclusive('\n') {
@@ -84,13 +83,13 @@ fn rewritten(text: &str, state: Option<&str>) -> String {
     changed
 }
 
-/// The state in front of the text; nothing in it may end the line or the brackets.
+/// The state followed by the text. Removes characters from the state that would end the line or the brackets.
 fn described(state: &str, shipped: &str) -> String {
     let state: String = state.chars().filter(|c| !c.is_control() && !matches!(c, '[' | ']')).collect();
     format!("[{state}] {shipped}")
 }
 
-/// The text that was shipped.
+/// The original text.
 fn bare(description: &str) -> &str {
     let state = description.strip_prefix('[').and_then(|rest| rest.split_once("] "));
     state.map_or(description, |(_, shipped)| shipped)

@@ -1,7 +1,7 @@
-//! Android as the machine below: its properties, its shared storage, its wakelocks, and the list of modules.
+//! Android as the host: its properties, its shared storage, its wakelocks, and the root manager's list of modules.
 //!
-//! Facts, and effects on the host that are undone again. No process of ours is known here. Everything is found through
-//! the programs and files that every Android has, so that a directory tree with the same files will do for tests.
+//! Owns facts, and changes on the host that are undone again. It knows no process of ds. It uses only programs and
+//! files that every Android has, so that tests can simulate them with a directory tree.
 
 pub mod changes;
 pub mod manager;

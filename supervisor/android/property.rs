@@ -1,16 +1,17 @@
-//! System properties, read by running `/system/bin/getprop`: bionic's own way is not open to a static program.
+//! System properties, read with `/system/bin/getprop`: bionic's own interface is not available to a static program.
+//! Changes nothing.
 
 use std::ffi::OsStr;
 use std::net::IpAddr;
 
 use crate::tool::{Invocation, Tool};
 
-/// The most name servers that resolv.conf(5) takes.
+/// The maximum number of name servers in resolv.conf(5).
 const MOST_SERVERS: usize = 3;
-/// Seconds that the connectivity service may take to describe itself.
+/// The timeout for the connectivity service's dump, in seconds.
 const PATIENCE: &str = "3";
 
-/// The value of a property; empty when there is none, or no getprop.
+/// The value of a property; empty if it is not set or there is no getprop.
 #[must_use]
 pub fn get(name: &str) -> String {
     let Some(tool) = Tool::find("getprop") else { return String::new() };
@@ -21,32 +22,33 @@ pub fn get(name: &str) -> String {
     }
 }
 
-/// Whether the storage of the first user can be read: the user has unlocked since boot, or nothing is encrypted.
+/// Whether the storage of the first user is readable: the user has unlocked the phone since boot, or nothing is
+/// encrypted.
 #[must_use]
 pub fn is_unlocked() -> bool {
     get("sys.user.0.ce_available") == "true" || get("ro.crypto.state") == "unencrypted"
 }
 
-/// Whether Android runs in safe mode, or is told to with the next boot.
+/// Whether Android runs in safe mode, or will at the next boot.
 #[must_use]
 pub fn is_safe_mode() -> bool {
     ["ro.sys.safemode", "persist.sys.safemode"].iter().any(|name| get(name) == "1")
 }
 
-/// Whether the last boot ended because the user chose so in Android's menu.
+/// Whether the user requested the last reboot in Android's menu.
 #[must_use]
 pub fn was_rebooted_by_user() -> bool {
     ["sys.boot.reason.last", "sys.boot.reason"].iter().any(|name| get(name).ends_with("userrequested"))
 }
 
-/// The name of the time zone, such as `Europe/Berlin`, if it is one.
+/// The name of the time zone, such as `Europe/Berlin`, if it is valid.
 #[must_use]
 pub fn timezone() -> Option<String> {
     let zone = get("persist.sys.timezone");
     is_zone(&zone).then_some(zone)
 }
 
-/// It becomes the value of an environment variable and part of a path.
+/// It is used as the value of an environment variable and as part of a path.
 fn is_zone(zone: &str) -> bool {
     let is_part = |part: &str| {
         part.starts_with(|c: char| c.is_ascii_alphabetic())
@@ -55,7 +57,7 @@ fn is_zone(zone: &str) -> bool {
     zone.len() < 64 && zone.split('/').all(is_part)
 }
 
-/// The name servers of the network that Android uses, as its connectivity service tells; none when it does not run yet.
+/// The name servers of Android's default network, from its connectivity service; empty if that is not running yet.
 #[must_use]
 pub fn name_servers() -> Vec<IpAddr> {
     let Some(tool) = Tool::find("dumpsys") else { return Vec::new() };
@@ -69,7 +71,7 @@ pub fn name_servers() -> Vec<IpAddr> {
     }
 }
 
-/// The way through the lines of `dumpsys connectivity`.
+/// The parser for the output of `dumpsys connectivity`.
 #[derive(Debug, Default)]
 struct Search {
     network: Option<String>,
@@ -89,7 +91,7 @@ impl Search {
         }
         let list = line.split_once("DnsAddresses: [").and_then(|(_, rest)| rest.split_once(']'));
         let items = list.map_or("", |(items, _)| items).split([',', ' ', '/']);
-        // A link-local address is of no use without the name of its interface.
+        // A link-local address is useless without the name of its interface.
         let address = |item: &str| item.split('%').next()?.parse::<IpAddr>().ok();
         let usable =
             |address: &IpAddr| !matches!(address, IpAddr::V6(v6) if v6.segments()[0] & 0xffc0 == 0xfe80);

@@ -1,8 +1,8 @@
-//! Shared storage: shown to containers, those included that run before the user unlocks the phone.
+//! Shared storage in containers, also for those that start before the user unlocks the phone.
 //!
-//! Each directory that is shown has a place below `run/storage`, a mount that is shared. A container binds the place and
-//! follows it (MS_SLAVE), so what is mounted there later appears inside; no process has to enter the container.
-//! All of it happens in init's mount namespace, which outlives every supervisor. mount_namespaces(7).
+//! Owns `run/storage`, with a shared mount for each directory. A container bind-mounts it as a slave (MS_SLAVE), so
+//! that later mounts appear inside; no process has to enter the container. All mounts are made in init's mount
+//! namespace, which outlives every supervisor. mount_namespaces(7).
 
 use std::fs::{self, File};
 use std::os::fd::AsFd;
@@ -21,15 +21,15 @@ use crate::mount::info;
 use crate::paths::{self, Paths};
 use crate::sys::process::{Fork, exit_immediately, fork, setns};
 
-/// What a change of this kind is called in the record.
+/// The prefix of these changes in the record.
 const CHANGE: &str = "storage";
-/// The directory of files, one for each place, that name what has not been mounted there yet.
+/// The directory of files that each name storage that is not mounted yet.
 const PENDING: &str = ".pending";
 
-/// Prepares the place for a container that starts, with the storage in it if the user has unlocked. Returns the place.
+/// Prepares the mount for a starting container, with the storage in it if the user has unlocked. Returns its path.
 ///
 /// # Errors
-/// When a mount fails.
+/// If a mount fails.
 pub fn prepare(paths: &Paths, source: &HostPath, container: &Name) -> Result<PathBuf> {
     let change = format!("{CHANGE}{}", source.as_str().replace('-', "--").replace('/', "-"));
     let place = place(paths, &change);
@@ -49,16 +49,16 @@ pub fn prepare(paths: &Paths, source: &HostPath, container: &Name) -> Result<Pat
     Ok(place)
 }
 
-/// Whether some container waits for storage that has not been mounted.
+/// Whether a container waits for storage that is not mounted yet.
 #[must_use]
 pub fn is_pending(paths: &Paths) -> bool {
     !pending(paths).is_empty()
 }
 
-/// Mounts what is pending; to be called once the user has unlocked.
+/// Mounts pending storage; must be called once the user has unlocked.
 ///
 /// # Errors
-/// When a mount fails; that one stays pending.
+/// If a mount fails; that one stays pending.
 pub fn give(paths: &Paths) -> Result<()> {
     for (change, source) in pending(paths) {
         let place = place(paths, &change);
@@ -77,7 +77,7 @@ pub fn give(paths: &Paths) -> Result<()> {
     Ok(())
 }
 
-/// A container has ended: what it relied on and nobody else does is unmounted.
+/// A container has ended: unmounts storage that no other container uses.
 pub fn release(paths: &Paths, container: &Name) {
     for change in changes::leave(paths, container) {
         let place = place(paths, &change);
@@ -105,7 +105,7 @@ fn pending_file(paths: &Paths, change: &str) -> PathBuf {
     paths.storage().join(PENDING).join(change)
 }
 
-/// Places without their storage, and what belongs there.
+/// Mounts without their storage, and the source of that.
 fn pending(paths: &Paths) -> Vec<(String, String)> {
     let entries = fs::read_dir(paths.storage().join(PENDING)).into_iter().flatten().filter_map(Result::ok);
     let one = |entry: fs::DirEntry| {
@@ -114,13 +114,13 @@ fn pending(paths: &Paths) -> Vec<(String, String)> {
     entries.filter_map(one).collect()
 }
 
-/// How many mounts lie on one another at a place: none, the place's own, and the storage.
+/// The number of mounts stacked at a path: none, the shared mount, and the storage.
 fn layers(place: &Path) -> Result<u8> {
     let count = info::read("self")?.iter().filter(|mount| mount.target == place).count();
     u8::try_from(count).context("too many mounts")
 }
 
-/// Makes a place a mount that others can follow.
+/// Makes a directory a shared mount.
 fn share(place: &Path) -> Result<()> {
     let none = None::<&str>;
     call!(mount(Some(place), place, none, MsFlags::MS_BIND, none), "mount({}, bind)", place.display())?;
@@ -128,7 +128,7 @@ fn share(place: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Does something in init's mount namespace, in a process of its own unless this one is there.
+/// Runs a function in init's mount namespace, in a child unless this process is already there.
 fn in_init_namespace(act: &dyn Fn() -> Result<u8>) -> Result<u8> {
     const INIT: &str = "/proc/1/ns/mnt";
     let (init, own) =
@@ -136,7 +136,7 @@ fn in_init_namespace(act: &dyn Fn() -> Result<u8>) -> Result<u8> {
     if (init.st_dev, init.st_ino) == (own.st_dev, own.st_ino) {
         return act();
     }
-    // The number that comes back is an exit code; this one says that there is none.
+    // The result is an exit code; this one means failure.
     const FAILED: i32 = 255;
     let child = match call!(fork(), "fork")? {
         Fork::Parent(child) => child,

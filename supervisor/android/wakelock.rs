@@ -1,7 +1,7 @@
 //! Wakelocks: while one is held, the phone does not suspend (Documentation/power/wakelocks of the kernel).
 //!
-//! Ours are named after our control group and the container, so those that a killed process left can be told from
-//! other people's. The kernel's own list is the record of what is held.
+//! Owns the wakelocks whose names begin with the control group of ds and contain the container, so that those of a
+//! killed process can be identified. The kernel's list is the only record of held wakelocks.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,23 +15,23 @@ const UNLOCK: &str = "/sys/power/wake_unlock";
 pub struct Wakelocks {
     prefix: String,
     held: BTreeSet<String>,
-    /// The kernel has none, which was said.
+    /// The kernel has no wakelocks, and the warning was printed.
     missing: bool,
 }
 
 impl Wakelocks {
-    /// Takes over what the kernel says is held under our names.
+    /// Takes over the wakelocks in the kernel's list with our prefix.
     #[must_use]
     pub fn of(group: &str) -> Self {
         let prefix = format!("{group}.");
-        // Without the file nothing is held.
+        // Without the file, none is held.
         let list = fs::read_to_string(LOCK).unwrap_or_default();
         let held = list.split_whitespace().filter_map(|name| name.strip_prefix(&prefix));
         let held = held.map(str::to_owned).collect();
         Self { prefix, held, missing: false }
     }
 
-    /// Holds one for each of these containers, and no other.
+    /// Holds exactly one for each of these containers.
     pub fn hold(&mut self, wanted: &BTreeSet<String>) {
         for name in self.held.difference(wanted).cloned().collect::<Vec<_>>() {
             release(&self.prefix, &name);
@@ -62,7 +62,7 @@ pub fn released(group: &str, container: &str) {
 }
 
 fn release(prefix: &str, name: &str) {
-    // The kernel does not know one that was never held, or is released already.
+    // The kernel does not know it if it was never held or is already released.
     if let Err(error) = fs::write(UNLOCK, format!("{prefix}{name}"))
         && ![ErrorKind::NotFound, ErrorKind::InvalidInput, ErrorKind::PermissionDenied]
             .contains(&error.kind())

@@ -1,7 +1,8 @@
-//! POSIX access control lists: the text that archives have of them, and the attribute that the kernel has.
+//! POSIX access control lists: the text in archives, and the kernel's attribute.
 //!
-//! Reads every spelling that star, GNU tar, bsdtar and setfacl(1) write, and writes one. Looks up no user and touches no
-//! file: names are resolved by who knows them. acl(5), "Long text form" and "Short text form"; linux/posix_acl_xattr.h.
+//! Owns both formats. It parses every form that star, GNU tar, bsdtar and setfacl(1) write, and writes one form. It
+//! looks up no user and accesses no file: the caller resolves names. acl(5), "Long text form" and "Short text form";
+//! linux/posix_acl_xattr.h.
 
 use std::collections::BTreeMap;
 
@@ -10,18 +11,18 @@ use anyhow::{Context, Result, bail, ensure};
 use super::header::id;
 use super::pax::integer;
 
-/// The attribute that decides about access.
+/// The attribute for access.
 pub const ACCESS: &[u8] = b"system.posix_acl_access";
-/// The attribute of a directory that is given to what is made in it.
+/// The attribute of a directory that new entries inherit.
 pub const DEFAULT: &[u8] = b"system.posix_acl_default";
 
-/// Version of the attribute, and the id of an entry that has none.
+/// Version of the attribute, and the id of an entry without one.
 const VERSION: u32 = 2;
 const NO_ID: u32 = u32::MAX;
-/// Most entries of one list; the attribute has room for some 8000, and file systems for far fewer.
+/// Maximum number of entries of a list; the attribute can hold about 8000, and file systems far fewer.
 const MOST_ENTRIES: usize = 1000;
 
-/// Whom an entry is about, with the tags of the attribute; in the order that the kernel wants.
+/// The subject of an entry, with the tags of the attribute; in the order that the kernel requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tag {
     /// The owner.
@@ -32,20 +33,20 @@ pub enum Tag {
     OwningGroup = 0x04,
     /// A group.
     Group = 0x08,
-    /// What all but the owner and others have at most.
+    /// The mask: the maximum for all except the owner and others.
     Mask = 0x10,
-    /// Everybody else.
+    /// All others.
     Other = 0x20,
 }
 
 const TAGS: [Tag; 6] = [Tag::Owner, Tag::User, Tag::OwningGroup, Tag::Group, Tag::Mask, Tag::Other];
 
-/// A user or a group as a text names it.
+/// A user or a group in a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
-    /// Its name; empty where the text has the number alone.
+    /// Its name; empty if the text has only a number.
     pub name: Vec<u8>,
-    /// Its number, where the text has it.
+    /// Its number, if the text has one.
     pub id: Option<u32>,
 }
 
@@ -57,24 +58,24 @@ struct Entry {
     permissions: u8,
 }
 
-/// The lists of one member as the archive has them: names and numbers.
+/// The lists of one member in the archive: names and numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Texts {
     access: Vec<Entry>,
     default: Vec<Entry>,
-    /// A text could not be read, and whoever the list kept out must stay out.
+    /// A text was invalid; users that the list excluded must stay excluded.
     unreadable: bool,
 }
 
-/// A list as the kernel has it: one entry for each tag and id.
+/// A list in the kernel's form: one entry for each tag and id.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Acl(BTreeMap<(Tag, u32), u8>);
 
 impl Texts {
-    /// Takes what a record says. `default` for the record of the default list; an entry may say so as well.
+    /// Parses a record. `default` for the record of the default list; an entry may be marked as default as well.
     ///
     /// # Errors
-    /// Why it cannot be read; [`Texts::narrowed`] then keeps the file's group out.
+    /// Why it is invalid; [`Texts::narrowed`] then denies access to the file's group.
     pub fn add(&mut self, text: &[u8], default: bool) -> Result<()> {
         let read = self.read(text, default);
         self.unreadable |= read.is_err() && !default;
@@ -103,7 +104,8 @@ impl Texts {
         Ok(())
     }
 
-    /// Forgets what the attributes say as well: those are exact, and the text has the names of another system.
+    /// Discards texts that the attributes contain too: attributes are exact, and a text has the names of another
+    /// system.
     pub fn yield_to(&mut self, attributes: &[(Vec<u8>, Vec<u8>)]) {
         let has = |wanted: &[u8]| attributes.iter().any(|(name, _)| name == wanted);
         if has(ACCESS) {
@@ -115,28 +117,27 @@ impl Texts {
         }
     }
 
-    /// Whether there is none.
+    /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.access.is_empty() && self.default.is_empty() && !self.unreadable
     }
 
-    /// Whether a name has to be looked up.
+    /// Whether a name must be looked up.
     #[must_use]
     pub fn has_names(&self) -> bool {
         let named = |entry: &Entry| entry.who.as_ref().is_some_and(|who| !who.name.is_empty());
         self.access.iter().chain(&self.default).any(named)
     }
 
-    /// Bytes of memory, about.
+    /// Approximate memory usage, in bytes.
     #[must_use]
     pub fn weight(&self) -> usize {
         let entries = self.access.iter().chain(&self.default);
         entries.map(|entry| 64 + entry.who.as_ref().map_or(0, |who| who.name.len())).sum()
     }
 
-    /// The mode of a file that is without its list: the group gets what the list gives it, and not what the mask allows
-    /// others.
+    /// The mode of a file without its list: the group gets its own permissions in the list, not those of the mask.
     #[must_use]
     pub fn narrowed(&self, mode: u32) -> u32 {
         let of = |tag: Tag| {
@@ -150,11 +151,11 @@ impl Texts {
         }
     }
 
-    /// The lists with numbers: for access, and of a directory. `look_up` knows users (`true`) and groups by name; who is
-    /// unknown is handed to `unknown` and left out. What a list does not say is as in `mode`.
+    /// The lists with numbers: for access, and the default of a directory. `look_up` resolves users (`true`) and
+    /// groups; unknown ones are passed to `unknown` and skipped. Missing entries are derived from `mode`.
     ///
     /// # Errors
-    /// When a list contradicts itself.
+    /// If a list is contradictory.
     pub fn resolve(
         &self,
         mode: u32,
@@ -187,7 +188,7 @@ impl Texts {
 impl Acl {
     fn put(&mut self, tag: Tag, id: u32, permissions: u8) -> Result<()> {
         match self.0.insert((tag, id), permissions) {
-            // Two names of one user: what both allow.
+            // Two names of one user: the permissions that both have.
             Some(before) if id != NO_ID => self.0.insert((tag, id), before & permissions),
             Some(_) => bail!("it has a duplicate entry"),
             None => None,
@@ -195,7 +196,7 @@ impl Acl {
         Ok(())
     }
 
-    /// What has to be there is taken from the mode, whose group bits are the mask where there is one.
+    /// Adds required entries from the mode, whose group bits are the mask if there is one.
     fn complete(&mut self, mode: u32) {
         let bits = |shift: u32| u8::try_from(mode >> shift & 7).unwrap_or(0);
         self.0.entry((Tag::Owner, NO_ID)).or_insert(bits(6));
@@ -210,13 +211,13 @@ impl Acl {
         self.0.get(&(tag, NO_ID)).copied()
     }
 
-    /// Whether it says nothing that permission bits could not.
+    /// Whether permission bits can represent it completely.
     #[must_use]
     pub fn is_trivial(&self) -> bool {
         self.0.len() <= 3
     }
 
-    /// The mode of a file that has this list.
+    /// The mode of a file with this list.
     #[must_use]
     pub fn mode(&self, mode: u32) -> u32 {
         let group = self.of(Tag::Mask).or(self.of(Tag::OwningGroup)).unwrap_or(0);
@@ -236,10 +237,10 @@ impl Acl {
         bytes
     }
 
-    /// Reads the value of the attribute.
+    /// Parses the value of the attribute.
     ///
     /// # Errors
-    /// When it is of another version, or malformed.
+    /// If it has another version, or is malformed.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let wrong = "it is not an access control list";
         let (version, entries) = bytes.split_first_chunk::<4>().context(wrong)?;
@@ -257,7 +258,7 @@ impl Acl {
         Ok(list)
     }
 
-    /// The text of an archive, with numbers: what GNU tar, star and bsdtar read.
+    /// The text for an archive, with numbers: GNU tar, star and bsdtar can read it.
     #[must_use]
     pub fn to_text(&self) -> String {
         let line = |((tag, id), permissions): (&(Tag, u32), &u8)| {
@@ -275,7 +276,7 @@ impl Acl {
     }
 }
 
-/// The mode of a file that cannot have the list whose attribute this is; the same rule as for [`Texts::narrowed`].
+/// The mode of a file that cannot have the list in this attribute; the same rule as for [`Texts::narrowed`].
 #[must_use]
 pub fn narrowed(mode: u32, value: &[u8]) -> u32 {
     let list = Acl::from_bytes(value).ok();
@@ -283,8 +284,8 @@ pub fn narrowed(mode: u32, value: &[u8]) -> u32 {
     mode & (!0o070 | u32::from(group.unwrap_or(0)) << 3)
 }
 
-/// `[default:]TAG:[WHO]:PERMISSIONS[:ID]`, the second field left out at will where it is empty anyway; whether it is
-/// marked as one of a default list.
+/// `[default:]TAG:[WHO]:PERMISSIONS[:ID]`; the second field may be omitted if it is always empty. Also returns whether
+/// it is marked as default.
 fn read_entry(text: &[u8]) -> Result<(Entry, bool)> {
     let mut fields: Vec<&[u8]> = text.split(|byte| *byte == b':').map(<[u8]>::trim_ascii).collect();
     let marked = matches!(fields[0], b"default" | b"d") && fields.len() > 1;
@@ -339,7 +340,7 @@ fn read_permissions(text: &[u8]) -> Result<u8> {
     })
 }
 
-/// acl_to_any_text(3) writes what would end a name as a backslash and three octal digits.
+/// acl_to_any_text(3) escapes characters that would end a name with a backslash and three octal digits.
 fn unquoted(mut text: &[u8]) -> Vec<u8> {
     let mut name = Vec::with_capacity(text.len());
     while let Some((first, rest)) = text.split_first() {

@@ -1,4 +1,4 @@
-//! Texts of every program, and random ones.
+//! The texts of all supported programs, and random ones.
 
 use super::*;
 use proptest::prelude::*;
@@ -10,7 +10,7 @@ fn read(access: &[u8], default: &[u8]) -> Result<Texts> {
     Ok(texts)
 }
 
-/// What a text becomes where lisa is 1000 and the group staff 50; the text of that, and who was unknown.
+/// The parsed form of a text with the user lisa 1000 and the group staff 50, as text, and the unknown names.
 fn resolved(text: &[u8], mode: u32) -> (Acl, Vec<String>) {
     let mut unknown = Vec::new();
     let mut look_up = |user: bool, name: &[u8]| match (user, name) {

@@ -1,7 +1,7 @@
 //! Compressed streams: gzip (RFC 1952), xz (the .xz file format 1.2), zstd (RFC 8878).
 //!
-//! From a reader to a writer, in the process that calls it, with a limit on memory and none on the output. What stands
-//! behind the end of a stream is another stream, or zeros up to the end of a block of tape; anything else is an error.
+//! Owns the decompression from a reader to a writer, in the calling process, with limited memory and unlimited output.
+//! A stream may be followed by another stream, or by zeros up to the end of a tape block; anything else is an error.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 
@@ -11,16 +11,16 @@ use miniz_oxide::inflate::core::inflate_flags::TINFL_FLAG_HAS_MORE_INPUT;
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
 use zstd_safe::{DCtx, InBuffer, OutBuffer};
 
-/// How much is read at once, bytes.
+/// Size of the input buffer, in bytes.
 const INPUT: usize = 256 << 10;
-/// How much is written at once, bytes.
+/// Size of the output buffer, in bytes.
 const OUTPUT: usize = 256 << 10;
-/// Memory for an xz dictionary, KiB: `xz -9` has 64 MiB.
+/// Maximum size of an xz dictionary, in KiB: `xz -9` uses 64 MiB.
 const XZ_MEMORY: u32 = 200 << 10;
-/// `ZSTD_error_frameParameter_windowTooLarge` of zstd_errors.h; without asking for it, 128 MiB is the most.
+/// `ZSTD_error_frameParameter_windowTooLarge` of zstd_errors.h; by default, the maximum is 128 MiB.
 const WINDOW_TOO_LARGE: usize = 16;
 
-/// How a stream is compressed.
+/// The compression of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// gzip(1).
@@ -32,7 +32,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// As it is called in messages.
+    /// Its name in messages.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -43,13 +43,13 @@ impl Format {
     }
 }
 
-/// Bytes that are enough for [`recognise`].
+/// The number of bytes that [`recognise`] needs.
 pub const ENOUGH: usize = 6;
 
-/// What the first bytes of a stream say: `Ok(None)` is a stream that is not compressed.
+/// Detects the compression from the first bytes; `Ok(None)` for an uncompressed stream.
 ///
 /// # Errors
-/// The name of a compression that is known but cannot be read.
+/// The name of a known but unsupported compression.
 pub fn recognise(first: &[u8]) -> Result<Option<Format>, &'static str> {
     const SKIPPABLE: &[u8] = b"\x2a\x4d\x18";
     match first {
@@ -68,21 +68,21 @@ pub fn recognise(first: &[u8]) -> Result<Option<Format>, &'static str> {
 /// Why a stream could not be decompressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// It is not what its format allows, or a checksum is wrong.
+    /// Its format is invalid, or a checksum is wrong.
     Corrupt,
-    /// It ends before its end.
+    /// It is truncated.
     TooShort,
-    /// It needs more memory than is allowed.
+    /// It needs more memory than permitted.
     TooMuchMemory,
-    /// Something that is no stream stands behind its end.
+    /// Its end is followed by other data.
     Garbage,
     /// The input could not be read.
     Unreadable,
-    /// Nobody wants the output any more.
+    /// The reader of the output has closed it.
     Unwanted,
 }
 
-/// Where a message would not get through: an exit code.
+/// An exit code, for processes that cannot send a message.
 pub const FAULTS: [Fault; 6] = [
     Fault::Corrupt,
     Fault::TooShort,
@@ -107,7 +107,7 @@ impl Fault {
     }
 }
 
-/// Decompresses everything.
+/// Decompresses the whole input.
 ///
 /// # Errors
 /// See [`Fault`].
@@ -122,9 +122,9 @@ pub fn decode(format: Format, input: &mut dyn Read, output: &mut dyn Write) -> R
 
 type Input<'a> = BufReader<&'a mut dyn Read>;
 
-/// What is there; empty at the end.
+/// The buffered input; empty at the end.
 fn peek<'a>(input: &'a mut Input<'_>) -> Result<&'a [u8], Fault> {
-    // The buffer is looked at twice because a loop may not return what it borrows.
+    // The buffer is accessed twice, because a loop cannot return what it borrows.
     while let Err(error) = input.fill_buf() {
         if error.kind() != io::ErrorKind::Interrupted {
             return Err(Fault::Unreadable);
@@ -137,7 +137,7 @@ fn put(output: &mut dyn Write, bytes: &[u8]) -> Result<(), Fault> {
     output.write_all(bytes).map_err(|_| Fault::Unwanted)
 }
 
-/// Passes over zeros, as tapes have them behind a stream; says whether anything else follows.
+/// Skips zeros, as after a stream on tape; returns whether anything else follows.
 fn something_follows(input: &mut Input<'_>) -> Result<bool, Fault> {
     loop {
         let rest = peek(input)?;
@@ -251,7 +251,7 @@ fn gzip_header(input: &mut Input<'_>, first: bool) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Checksum and length, modulo 2^32, of what was written.
+/// Checksum and length, modulo 2^32, of the output.
 fn inflate(
     state: &mut DecompressorOxide,
     window: &mut [u8],
@@ -261,7 +261,7 @@ fn inflate(
     let (mut sum, mut length, mut position) = (Checksum::new(), 0_u32, 0);
     loop {
         let rest = peek(input)?;
-        // Without more input to come, the decompressor says so itself.
+        // If the input has ended, the decompressor reports that.
         let flags = if rest.is_empty() { 0 } else { TINFL_FLAG_HAS_MORE_INPUT };
         let (status, taken, made) = decompress(state, rest, window, position, flags);
         input.consume(taken);
@@ -269,7 +269,7 @@ fn inflate(
         sum.add(new);
         length = length.wrapping_add(u32::try_from(made).unwrap_or(0));
         position += made;
-        // The window is a ring; it is written a turn at a time.
+        // The window is a ring buffer; it is written one revolution at a time.
         let done = status == TINFLStatus::Done;
         if position == window.len() || done {
             put(output, &window[..position])?;
@@ -284,7 +284,7 @@ fn inflate(
     }
 }
 
-/// CRC-32 of RFC 1952, eight bytes in a step.
+/// CRC-32 of RFC 1952, eight bytes per step.
 struct Checksum(u32);
 
 const TABLES: [[u32; 256]; 8] = tables();

@@ -1,4 +1,5 @@
-//! The programs' own output is read, whatever they were told; anything else is refused for its reason.
+//! The output of the original programs can be read with any of their options; everything else is refused with the right
+//! error.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -29,7 +30,7 @@ fn decoded(bytes: &[u8]) -> Result<Vec<u8>, Fault> {
     decode(format, &mut &bytes[..], &mut output).map(|()| output)
 }
 
-/// Something that compresses, but not to nothing, and larger than the buffers.
+/// Compressible data that is larger than the buffers, but does not shrink to almost nothing.
 fn plain() -> Vec<u8> {
     let mut state = 1_u32;
     (0..700_000_u32)
@@ -98,7 +99,7 @@ fn zeros_behind_the_end_of_a_tape_are_passed_over() {
 fn too_much_memory_is_refused() {
     let xz = run("xz", &["-c", "--lzma2=preset=0,dict=512MiB"], b"x");
     assert_eq!(decoded(&xz), Err(Fault::TooMuchMemory));
-    // A frame of zstd that says its window is 2 GiB, RFC 8878, 3.1.1.1.
+    // A zstd frame with a window of 2 GiB, RFC 8878, 3.1.1.1.
     assert_eq!(decoded(b"\x28\xb5\x2f\xfd\x00\xa8\x01\x00\x00"), Err(Fault::TooMuchMemory));
 }
 

@@ -1,9 +1,9 @@
-//! Whether two trees are the same, as far as an archive or another file system can keep them so.
+//! Compares two trees, as far as an archive or another file system can preserve them.
 //!
-//! Names, types, contents, owners, permission bits, times of the last change, devices, link targets, which names are one
-//! file, and the extended attributes that [`super::carries`] lists. Not compared: SELinux labels and signatures (the
-//! target system's own), sizes and link counts of directories, times of access, where holes are; sockets, which no
-//! archive holds; an empty `lost+found` at the top, which belongs to ext4.
+//! Compared are names, types, contents, owners, permission bits, modification times, devices, link targets, hard links,
+//! and the extended attributes that [`super::carries`] lists. Not compared are SELinux labels and signatures (they
+//! belong to the target system), sizes and link counts of directories, access times, positions of holes, sockets (no
+//! archive can hold them), and an empty `lost+found` at the top, which belongs to ext4. Changes nothing.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -21,17 +21,17 @@ use super::sparse::Segment;
 use crate::call;
 use crate::rootfs::root::Root;
 
-/// Most differences that are looked for.
+/// Maximum number of reported differences.
 pub const MOST: usize = 100;
-/// How much is compared at once, bytes.
+/// Size of the buffer, in bytes.
 const AT_ONCE: usize = 256 << 10;
 
-/// Something that is not the same.
+/// A difference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// Where, for a message.
+    /// The path, for a message.
     pub name: String,
-    /// What: the rest of a sentence.
+    /// The kind: the rest of a sentence.
     pub what: String,
 }
 
@@ -41,11 +41,11 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Compares two trees that are at rest; `progress` is told the bytes of file data compared so far. Stops after [`MOST`]
+/// Compares two trees that do not change; `progress` receives the number of compared bytes. Stops after [`MOST`]
 /// differences.
 ///
 /// # Errors
-/// When either cannot be read.
+/// If either cannot be read.
 pub fn compare(left: &Root, right: &Root, progress: &mut dyn FnMut(u64)) -> Result<Vec<Difference>> {
     let (left, left_top) = Opener::new(left)?;
     let (right, right_top) = Opener::new(right)?;
@@ -68,7 +68,7 @@ struct Comparison<'a> {
     progress: &'a mut dyn FnMut(u64),
     bytes: u64,
     buffers: [Vec<u8>; 2],
-    /// Files with several names: the other tree's file for each tree's.
+    /// Hard links: the file of the other tree for each file of the first one.
     names: [HashMap<libc::ino_t, libc::ino_t>; 2],
     found: Vec<Difference>,
 }
@@ -125,7 +125,7 @@ impl Comparison<'_> {
         Ok(())
     }
 
-    /// What one or both trees have of a name.
+    /// An entry in one or both trees.
     fn pair(
         &mut self,
         left: &Entry,
@@ -215,7 +215,7 @@ fn read(file: &File, buffer: &mut [u8], at: u64) -> Result<()> {
     Ok(call!(file.read_exact_at(buffer, at), "pread")?)
 }
 
-/// Whether something may be in one tree alone.
+/// Whether an entry may exist in only one of the trees.
 fn is_expected(entry: &Entry, name: &[u8]) -> Result<bool> {
     let directory = entry.what == What::Kind(Kind::Directory);
     let recovery = directory && name == b"./lost+found" && entry.list()?.is_empty();

@@ -1,7 +1,7 @@
-//! What is written here comes out compressed with zstd (RFC 8878), with a checksum.
+//! Compresses a stream with zstd (RFC 8878), with a checksum.
 //!
-//! A child compresses with as many threads as there are processors, so the caller keeps its one thread and may fork
-//! afterwards. Nothing is flushed to the disk.
+//! Owns a child that uses one thread for each processor, so that the caller keeps its single thread and may fork
+//! afterwards. Flushes nothing to disk.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -18,25 +18,25 @@ use crate::subprocess::Subprocess;
 use crate::sys::describe;
 use crate::sys::process::Ended;
 
-/// Level of compression: what zstd(1) has by default.
+/// Compression level: the default of zstd(1).
 const LEVEL: i32 = 3;
-/// How much is read and written at once, bytes.
+/// Size of the buffers, in bytes.
 const BUFFER: usize = 256 << 10;
 
-/// Exit code of a child that could not compress; codes below are the error numbers of the call that failed.
+/// Exit code of a child that could not compress; smaller codes are the error number of a failed call.
 const NOT_COMPRESSED: u8 = 200;
 
-/// Takes plain bytes.
+/// The sink for plain bytes.
 #[derive(Debug)]
 pub struct Sink {
     pipe: Option<File>,
     child: Subprocess,
 }
 
-/// Begins to compress into `output`, which may be a pipe.
+/// Starts to compress into `output`, which may be a pipe.
 ///
 /// # Errors
-/// What the calls answer; EDEADLK in a process with more than one thread.
+/// If a system call fails; EDEADLK in a process with more than one thread.
 pub fn open(output: &OwnedFd) -> Result<Sink> {
     let (reading, writing) = large_pipe()?;
     let child = start(&reading, output, Confinement::None, &mut |input, output| match encode(
@@ -49,10 +49,10 @@ pub fn open(output: &OwnedFd) -> Result<Sink> {
 }
 
 impl Sink {
-    /// Ends the stream and waits until all of it is written. Without it, what was written so far is not whole.
+    /// Ends the stream and waits until it is written. Without this, the output is incomplete.
     ///
     /// # Errors
-    /// One line: why the output cannot be written.
+    /// Why the output cannot be written, in one line.
     pub fn finish(mut self) -> Result<()> {
         drop(self.pipe.take());
         self.verdict()
@@ -75,7 +75,7 @@ impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let Some(pipe) = &mut self.pipe else { return Err(io::ErrorKind::BrokenPipe.into()) };
         match pipe.write(bytes) {
-            // The child knows why.
+            // The child has the reason.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 self.pipe = None;
                 Err(self.verdict().err().map_or(error, |why| io::Error::other(format!("{why:#}"))))
@@ -89,17 +89,18 @@ impl Write for Sink {
     }
 }
 
-/// Compresses everything with as many threads as there are processors.
+/// Compresses the whole input with one thread for each processor.
 ///
 /// # Errors
-/// What reading and writing answer; without an error number when the compressor failed.
+/// If reading or writing fails; without an error number if the compressor failed.
 fn encode(level: i32, input: &mut dyn Read, output: &mut dyn Write) -> io::Result<()> {
     let failed = |_| io::Error::other("zstd");
     let mut context = CCtx::try_create().ok_or(io::ErrorKind::OutOfMemory)?;
     context.set_parameter(CParameter::CompressionLevel(level)).map_err(failed)?;
     context.set_parameter(CParameter::ChecksumFlag(true)).map_err(failed)?;
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-    // One thread is started even for one processor: it compresses while we read. A library without threads refuses.
+    // One thread is started even for one processor: it compresses while this one reads. A library without threads
+    // refuses.
     let workers = u32::try_from(processors).unwrap_or(1);
     context.set_parameter(CParameter::NbWorkers(workers)).map_err(failed)?;
     let (mut plain, mut packed) = (vec![0; BUFFER], vec![0; BUFFER]);

@@ -1,7 +1,7 @@
-//! An archive as it comes, compressed or not: what is read from here is plain.
+//! The plain bytes of an archive, compressed or not.
 //!
-//! Decompression runs in a confined child ([`crate::confined`]), so that it overlaps with whatever the caller does with the
-//! bytes and can harm nobody. The caller must have one thread. What went wrong is told where the bytes end.
+//! Decompression runs in a confined child ([`crate::confined`]), in parallel with the caller and without access to
+//! anything else. The caller must have one thread. Errors are reported at the end of the bytes.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -15,28 +15,28 @@ use crate::confined::{Confinement, large_pipe, start};
 use crate::subprocess::Subprocess;
 use crate::sys::process::Ended;
 
-/// What may follow the end of an archive inside of its compressed stream, bytes: the rest of a tape's block.
+/// Maximum number of bytes after the end of the archive in its compressed stream: the rest of a tape block.
 const MOST_BEHIND: u64 = 64 << 20;
 
-/// Plain bytes.
+/// The source of plain bytes.
 #[derive(Debug)]
 pub struct Stream {
-    /// The first bytes of what is not compressed.
+    /// The first bytes of an uncompressed stream.
     first: Vec<u8>,
-    /// Where the rest comes from: the input itself, or the child.
+    /// The source of the rest: the input itself, or the child.
     file: File,
     child: Option<(Subprocess, Format)>,
-    /// What the child has said at its end.
+    /// The exit of the child.
     failed: Option<String>,
 }
 
-/// Looks at the first bytes, works on pipes as well, and begins.
+/// Detects the compression, also on pipes, and starts.
 ///
 /// # Errors
-/// An unknown compression, or what the calls answer; EDEADLK in a process with more than one thread.
+/// If the compression is unknown or a system call fails; EDEADLK in a process with more than one thread.
 pub fn open(input: OwnedFd) -> Result<Stream> {
     let mut file = File::from(input);
-    // A hint for the kernel to read ahead; a pipe takes none.
+    // A hint for the kernel to read ahead; pipes ignore it.
     let _ = posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_SEQUENTIAL);
     let mut first = Vec::new();
     let most = u64::try_from(ENOUGH)?;
@@ -60,24 +60,24 @@ pub fn open(input: OwnedFd) -> Result<Stream> {
     Ok(Stream { first: Vec::new(), file, child: Some((child, format)), failed: None })
 }
 
-/// Exit code of a fault, from 1 on.
+/// Exit code of a fault; the first one is 1.
 fn code(fault: Fault) -> u8 {
     let index = FAULTS.iter().position(|known| *known == fault);
     index.and_then(|index| u8::try_from(index + 1).ok()).unwrap_or(u8::MAX)
 }
 
 impl Stream {
-    /// What it was compressed with.
+    /// Its compression.
     #[must_use]
     pub fn compression(&self) -> Option<&'static str> {
         self.child.as_ref().map(|(_, format)| format.name())
     }
 
-    /// Verifies what is left: a compressed stream must be whole, even when the archive in it has already ended. What
-    /// follows an archive that is not compressed is not looked at.
+    /// Verifies the rest: a compressed stream must be complete, even if the archive in it has already ended. Data after
+    /// an uncompressed archive is ignored.
     ///
     /// # Errors
-    /// One line: corrupt, truncated, or much more data behind the archive.
+    /// One line: corrupt, truncated, or too much data after the archive.
     pub fn finish(mut self) -> Result<()> {
         if self.child.is_some() {
             let (mut buffer, mut behind) = (vec![0; 64 << 10], 0);
@@ -97,7 +97,7 @@ impl Stream {
         }
     }
 
-    /// The end of the child's output: it has succeeded, or that is an error.
+    /// The end of the child's output: success, or an error.
     fn end(&mut self) -> io::Result<usize> {
         if let Some((mut child, format)) = self.child.take() {
             let name = format.name();

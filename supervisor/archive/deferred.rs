@@ -1,8 +1,8 @@
-//! Access control lists that name users and groups: what a name means is in the tree that is being unpacked, and its
-//! passwd may come last.
+//! Access control lists with names of users and groups: the names are defined in the unpacked tree, whose passwd may
+//! come last in the archive.
 //!
-//! Until then such a file has a mode that gives its group no more than its own share. A file is found again by its path
-//! inside the tree, and is left alone when it is another one by then. passwd(5), group(5).
+//! Owns the deferred lists. Until they are set, the mode of such a file gives its group no more than the group's own
+//! entry. A file is found again by its path in the tree, and is skipped if it has been replaced. passwd(5), group(5).
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
@@ -20,23 +20,23 @@ use crate::call;
 use crate::rootfs::files;
 use crate::rootfs::root::Root;
 
-/// Bytes of paths and lists that are kept; what comes after that is looked up at once, with what there is.
+/// Maximum memory for paths and lists, in bytes; lists beyond it are resolved immediately, as far as possible.
 const MOST: usize = 32 << 20;
-/// Largest passwd or group that is read, bytes.
+/// Maximum size of passwd or group, in bytes.
 const LARGEST_TABLE: u64 = 4 << 20;
 
-/// A file that waits for its lists.
+/// A file with deferred lists.
 #[derive(Debug)]
 struct Waiting {
     file: (libc::dev_t, libc::ino_t),
     status: Status,
 }
 
-/// All that wait.
+/// All deferred lists.
 #[derive(Debug)]
 pub struct Deferred {
     top: Root,
-    /// By path inside the tree.
+    /// By path in the tree.
     waiting: BTreeMap<Vec<u8>, Waiting>,
     weight: usize,
 }
@@ -49,16 +49,16 @@ struct Names {
 }
 
 impl Deferred {
-    /// None yet, of the tree below `top`.
+    /// Empty, for the tree below `top`.
     #[must_use]
     pub fn new(top: OwnedFd) -> Self {
         Self { top: Root::new(top), waiting: BTreeMap::new(), weight: 0 }
     }
 
-    /// Takes a file that was just made: where it is inside the tree, and what it is.
+    /// Adds a new file: its path in the tree, and its identity.
     ///
     /// # Errors
-    /// When a list cannot be given at once.
+    /// If a list cannot be set immediately.
     pub fn add(
         &mut self,
         path: Vec<u8>,
@@ -72,21 +72,21 @@ impl Deferred {
         if self.weight > MOST { self.settle(settings) } else { Ok(()) }
     }
 
-    /// Something else was made in a file's place; its inode may be used again.
+    /// A file was replaced; its inode number may be reused.
     pub fn forget(&mut self, path: &[u8]) {
         self.waiting.remove(path);
     }
 
-    /// Whether none waits.
+    /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
-    /// Gives every file that waits its lists.
+    /// Sets all deferred lists.
     ///
     /// # Errors
-    /// When there is no room for one.
+    /// If there is no space for one.
     pub fn settle(&mut self, settings: &mut Settings) -> Result<()> {
         let waiting = std::mem::take(&mut self.waiting);
         self.weight = 0;
@@ -132,7 +132,7 @@ impl Names {
     }
 }
 
-/// Both tables have the name in the first field and the number in the third; the first line of a name counts.
+/// Both tables have the name in the first field and the number in the third; the first line of a name is used.
 fn numbers(table: &[u8]) -> HashMap<Vec<u8>, u32> {
     let mut numbers = HashMap::new();
     for line in table.split(|byte| *byte == b'\n') {

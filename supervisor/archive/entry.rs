@@ -1,7 +1,7 @@
-//! What is in a directory of a tree that is packed or compared: everything about an entry, through one descriptor.
+//! The entries of a directory in a tree that is packed or compared, each accessed through one descriptor.
 //!
-//! Nothing is followed, no device or FIFO is opened, and nothing that is mounted inside is entered. The time of the last
-//! access is not touched where the kernel allows that. getdents(2), openat2(2), fstat(2), lseek(2).
+//! Follows no link, opens no device or FIFO, and enters no submount. Preserves access times if the kernel permits it.
+//! getdents(2), openat2(2), fstat(2), lseek(2).
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -25,34 +25,34 @@ use crate::call;
 use crate::rootfs::root::{Root, file_type};
 use crate::sys::{unsupported, xattr};
 
-/// What a directory lists.
+/// An entry in a directory listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
     /// Its name.
     pub name: CString,
-    /// Its type, where the file system tells it.
+    /// Its type, if the file system reports it.
     kind: Option<Type>,
 }
 
-/// What something is that may be in a tree.
+/// The kind of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum What {
-    /// Something that an archive can hold; never [`Kind::HardLink`].
+    /// A kind that an archive can hold; never [`Kind::HardLink`].
     Kind(Kind),
-    /// A socket: it means nothing without the process that made it.
+    /// A socket, which is useless without its process.
     Socket,
-    /// Something is mounted there.
+    /// A mount point.
     Mounted,
 }
 
 /// One entry.
 #[derive(Debug)]
 pub struct Entry {
-    /// Open for reading when it is a file or a directory, otherwise O_PATH.
+    /// Open for reading if it is a file or a directory, otherwise O_PATH.
     pub file: File,
-    /// What it is.
+    /// Its kind.
     pub what: What,
-    /// stat(2).
+    /// Its stat(2).
     pub stat: FileStat,
     /// Owner, permissions, time and attributes.
     pub status: Status,
@@ -62,15 +62,15 @@ pub struct Entry {
 #[derive(Debug)]
 pub struct Opener {
     device: libc::dev_t,
-    /// Whether the kernel can be told to stay on one mount (5.6); otherwise the file system's number must do.
+    /// Whether openat2(2) can refuse mount points (5.6); otherwise device numbers are compared.
     stays: bool,
 }
 
 impl Opener {
-    /// For the tree below `root`, with its top.
+    /// For the tree below `root`; also returns its top.
     ///
     /// # Errors
-    /// When it cannot be opened.
+    /// If it cannot be opened.
     pub fn new(root: &Root) -> Result<(Self, Entry)> {
         let mut opener = Self { device: call!(fstat(root.directory()), "fstat(.)")?.st_dev, stays: true };
         let top = Listed { name: c".".to_owned(), kind: Some(Type::Directory) };
@@ -81,7 +81,7 @@ impl Opener {
     /// Opens an entry of a directory.
     ///
     /// # Errors
-    /// What the calls answer.
+    /// If a system call fails.
     pub fn open(&mut self, directory: BorrowedFd<'_>, listed: &Listed) -> Result<Entry> {
         let name = shown(listed.name.to_bytes());
         let wanted = match listed.kind {
@@ -98,7 +98,7 @@ impl Opener {
             _ => Type::Fifo,
         };
         if wanted == OFlag::O_PATH && unknown != Type::Fifo {
-            // The file system did not tell the type beforehand.
+            // The file system did not report the type.
             ensure!(listed.kind != Some(unknown), "{name} changed while it was read");
             return self.open(directory, &Listed { name: listed.name.clone(), kind: Some(unknown) });
         }
@@ -128,7 +128,7 @@ impl Opener {
         Ok(Entry { file: File::from(descriptor), what, stat, status })
     }
 
-    /// Opens without following anything; says whether it is on another mount.
+    /// Opens without following links; returns whether it is on another mount.
     fn open_here(
         &mut self,
         directory: BorrowedFd<'_>,
@@ -144,7 +144,7 @@ impl Opener {
                 Ok(found) => return Ok((found, false)),
                 Err(Errno::EXDEV) => return Ok((openat(directory, name, flags, Mode::empty())?, true)),
                 Err(errno) if unsupported(errno) => self.stays = false,
-                // A filter that refuses the call, or the flag on what belongs to another; the next way decides.
+                // A filter denies the call, or O_NOATIME is denied for a file of another owner; try the next way.
                 Err(Errno::EPERM | Errno::EAGAIN) => {}
                 Err(errno) => return Err(errno),
             }
@@ -157,12 +157,12 @@ impl Opener {
 }
 
 impl Entry {
-    /// What is in a directory, sorted by name; the lists of two equal trees are equal.
+    /// The entries of a directory, sorted by name; equal trees have equal lists.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// If it cannot be read.
     pub fn list(&self) -> Result<Vec<Listed>> {
-        // A copy of the descriptor would share its place in the listing.
+        // A duplicated descriptor would share the position in the listing.
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let mut directory = call!(Dir::openat(&self.file, ".", flags, Mode::empty()), "open(.)")?;
         let mut list = Vec::new();
@@ -177,10 +177,10 @@ impl Entry {
         Ok(list)
     }
 
-    /// Where a symbolic link leads.
+    /// The target of a symbolic link.
     ///
     /// # Errors
-    /// When it is none.
+    /// If it is not a link.
     pub fn target(&self) -> Result<Vec<u8>> {
         Ok(call!(readlinkat(&self.file, ""), "readlink")?.into_vec())
     }
@@ -191,10 +191,10 @@ impl Entry {
         u64::try_from(self.stat.st_size).unwrap_or(0)
     }
 
-    /// The parts of a file that have data; `None` when it has no holes, or too many.
+    /// The segments of a file with data; `None` if it has no holes, or too many.
     ///
     /// # Errors
-    /// What lseek(2) answers.
+    /// If lseek(2) fails.
     pub fn map(&self) -> Result<Option<Vec<Segment>>> {
         let size = self.stat.st_size;
         if self.stat.st_blocks.saturating_mul(512) >= size {
@@ -218,7 +218,7 @@ impl Entry {
     }
 }
 
-/// Attributes that belong to the file, sorted by name.
+/// The attributes that belong to the file, sorted by name.
 fn attributes(file: BorrowedFd<'_>, name: &str) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let names = match xattr::list(file) {
         Err(errno) if unsupported(errno) => return Ok(Vec::new()),
@@ -228,7 +228,7 @@ fn attributes(file: BorrowedFd<'_>, name: &str) -> Result<Vec<(Vec<u8>, Vec<u8>)
     for attribute in names.into_iter().filter(|attribute| carries(attribute.to_bytes())) {
         match xattr::get(file, &attribute) {
             Ok(value) => attributes.push((attribute.into_bytes(), value)),
-            // Removed meanwhile, or one that only its owner may read.
+            // Removed in the meantime, or readable only by its owner.
             Err(Errno::ENODATA) => {}
             Err(errno) => call!(Err(errno), "fgetxattr({name}, {})", attribute.to_string_lossy())?,
         }

@@ -1,16 +1,16 @@
-//! The 512-byte header of a member: POSIX.1-1988 ustar, and what GNU tar made of it.
+//! The 512-byte header of a member: POSIX.1-1988 ustar, with the extensions of GNU tar.
 //!
-//! Reads and writes the fields of one block and its checksum; knows nothing of what comes before or behind it. Numbers
-//! are octal, or base-256 where the first byte has its highest bit set (GNU tar's manual, "Extensions").
+//! Owns the fields of one block and its checksum; knows nothing about the blocks before and after it. Numbers are
+//! octal, or base-256 if the highest bit of the first byte is set (GNU tar's manual, "Extensions").
 
 use anyhow::{Context, Result, ensure};
 
-/// Everything in an archive is a multiple of this.
+/// Size of a block, of which everything in an archive is a multiple.
 pub const BLOCK: usize = 512;
 /// One block.
 pub type Block = [u8; BLOCK];
 
-/// A field: where it begins, and how long it is.
+/// A field: its offset and its length.
 type Field = (usize, usize);
 
 const NAME: Field = (0, 100);
@@ -30,15 +30,15 @@ const PREFIX: Field = (345, 155);
 const USTAR: &[u8; 8] = b"ustar\x0000";
 const GNU: &[u8; 8] = b"ustar  \0";
 
-/// A header as it stands, checksum verified.
+/// A header with a verified checksum.
 #[derive(Debug, Clone, Copy)]
 pub struct Header<'a>(&'a Block);
 
 impl<'a> Header<'a> {
-    /// Verifies the checksum; some old programs added up signed bytes.
+    /// Verifies the checksum; some old programs sum signed bytes.
     ///
     /// # Errors
-    /// When neither sum is the one in the header.
+    /// If neither sum is correct.
     pub fn verify(block: &'a Block) -> Result<Self> {
         let wanted = number(field(block, CHECKSUM)).ok();
         let (from, length) = CHECKSUM;
@@ -63,27 +63,27 @@ impl<'a> Header<'a> {
     pub fn name(self) -> Vec<u8> {
         let name = text(field(self.0, NAME));
         let prefix = text(field(self.0, PREFIX));
-        // What GNU tar and the oldest programs have in the prefix's place is something else.
+        // GNU tar and the oldest programs use the space of the prefix for other data.
         let has_prefix = field(self.0, MAGIC)[..6] == USTAR[..6] && !prefix.is_empty();
         if has_prefix { [prefix, b"/", name].concat() } else { name.to_vec() }
     }
 
-    /// What a link points to.
+    /// The target of a link.
     #[must_use]
     pub fn link(self) -> &'a [u8] {
         text(field(self.0, LINK))
     }
 
-    /// Whether GNU tar wrote it: then the fields of old sparse members mean something.
+    /// Whether GNU tar wrote it, so that the fields of old sparse members are valid.
     #[must_use]
     pub fn is_gnu(self) -> bool {
         field(self.0, MAGIC) == GNU
     }
 
-    /// Bytes that follow.
+    /// Length of the data.
     ///
     /// # Errors
-    /// When it is no number, or negative.
+    /// If it is no number, or negative.
     pub fn size(self) -> Result<u64> {
         self.unsigned(SIZE, "size")
     }
@@ -91,7 +91,7 @@ impl<'a> Header<'a> {
     /// Permission bits; file type bits, which some programs put there, are dropped.
     ///
     /// # Errors
-    /// When it is no number, or negative.
+    /// If it is no number, or negative.
     pub fn mode(self) -> Result<u32> {
         Ok(u32::try_from(self.unsigned(MODE, "mode")? & 0o7777)?)
     }
@@ -99,7 +99,7 @@ impl<'a> Header<'a> {
     /// Owner and group.
     ///
     /// # Errors
-    /// When one is no number, or not one that an id can have.
+    /// If one is no number, or not one that an id can have.
     pub fn owner(self) -> Result<(u32, u32)> {
         Ok((id(self.signed(USER, "owner")?)?, id(self.signed(GROUP, "group")?)?))
     }
@@ -107,7 +107,7 @@ impl<'a> Header<'a> {
     /// Time of the last change, seconds since 1970.
     ///
     /// # Errors
-    /// When it is no number.
+    /// If it is no number.
     pub fn modified(self) -> Result<i64> {
         self.signed(MODIFIED, "time")
     }
@@ -115,7 +115,7 @@ impl<'a> Header<'a> {
     /// Major and minor number of a device.
     ///
     /// # Errors
-    /// When one is no number, or larger than Linux has them (12 and 20 bits).
+    /// If one is no number, or larger than Linux has them (12 and 20 bits).
     pub fn device(self) -> Result<(u32, u32)> {
         let (major, minor) = (self.unsigned(MAJOR, "device")?, self.unsigned(MINOR, "device")?);
         ensure!(major < 1 << 12 && minor < 1 << 20, "the device number {major}:{minor} is too large");
@@ -138,10 +138,10 @@ impl<'a> Header<'a> {
     }
 }
 
-/// A user or group id: -1 means "leave alone" to chown(2), so it is none.
+/// A user or group id: -1 means "unchanged" for chown(2), so it is invalid.
 ///
 /// # Errors
-/// When it is outside of what an id can be.
+/// If it is outside of what an id can be.
 pub fn id(value: i64) -> Result<u32> {
     let id = u32::try_from(value).ok().filter(|id| *id != u32::MAX);
     id.with_context(|| format!("{value} is not a user or group ID"))
@@ -150,7 +150,7 @@ pub fn id(value: i64) -> Result<u32> {
 /// A number field: octal between blanks and NULs, empty for 0, or base-256.
 ///
 /// # Errors
-/// When it is neither, or does not fit.
+/// If it is neither, or does not fit.
 pub fn number(field: &[u8]) -> Result<i64> {
     if let Some((first, rest)) = field.split_first().filter(|(first, _)| *first & 0x80 != 0) {
         // Two's complement with the highest bit as a mark; the next one is the sign.
@@ -176,20 +176,20 @@ fn text(field: &[u8]) -> &[u8] {
     field.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
-/// What goes into a header that we write; what does not fit is left to pax records.
+/// The fields of a header to write; pax records contain values that do not fit.
 #[derive(Debug, Clone, Copy)]
 pub struct Fields<'a> {
     /// The type flag.
     pub kind: u8,
-    /// Name; cut off where it is too long.
+    /// Name; truncated if it is too long.
     pub name: &'a [u8],
-    /// What a link points to; cut off where it is too long.
+    /// The target of a link; truncated if it is too long.
     pub link: &'a [u8],
     /// Permission bits.
     pub mode: u32,
     /// Owner and group; 0 when too large.
     pub owner: (u32, u32),
-    /// Bytes that follow; 0 when too large.
+    /// Length of the data; 0 if too large.
     pub size: u64,
     /// Seconds since 1970; 0 when before or too large.
     pub modified: i64,

@@ -1,9 +1,9 @@
-//! Tar streams in and out of a directory tree, and their compression; nothing else.
+//! Reads and writes tar streams from and to a directory tree, and their compression.
 //!
-//! An archive is untrusted: no member may be made outside of the tree that it is unpacked into, whatever it says, and
-//! none may take more space or memory than the caller allows. The format is that of POSIX.1-2001 pax(1) with the
-//! extensions of GNU tar (its manual, "Tar Internals") and the attributes of star (SCHILY.xattr). Nothing here knows of
-//! containers, progress bars or files on the host: callers give streams and roots.
+//! An archive is untrusted: whatever it contains, no member is created outside the target tree, and no member uses more
+//! space or memory than the caller permits. The format is that of POSIX.1-2001 pax(1) with the extensions of GNU tar
+//! (its manual, "Tar Internals") and the attributes of star (SCHILY.xattr). It knows nothing about containers, progress
+//! display or files on the host: callers pass streams and roots.
 
 pub mod acl;
 pub mod codec;
@@ -25,9 +25,9 @@ pub mod unpack;
 mod vocabulary;
 pub mod writer;
 
-/// The extended attributes that belong to a file and not to the file system or the policy it happens to live under:
-/// the ones that are packed, unpacked and compared. SELinux labels, IMA and EVM signatures are left out: they are the
-/// target system's own, and would be wrong or refused there. xattr(7).
+/// The extended attributes that belong to a file and not to the file system or its policy; they are packed, unpacked
+/// and compared. SELinux labels and IMA and EVM signatures are excluded: they belong to the target system, and would be
+/// wrong or refused there. xattr(7).
 #[must_use]
 pub fn carries(attribute: &[u8]) -> bool {
     const NAMES: [&[u8]; 3] =

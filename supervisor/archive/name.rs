@@ -1,7 +1,7 @@
-//! Names of members: which are allowed, and how they are shown.
+//! Names of members: which ones are permitted, and how they are displayed.
 //!
-//! A leading `/` and any `.` are dropped as GNU tar does; `..` is refused, as is what the kernel could not have as a
-//! path (path_resolution(7), PATH_MAX and NAME_MAX of limits.h). Nothing here looks at a file system.
+//! Owns the rules. A leading `/` and all `.` components are dropped, as in GNU tar; `..` is refused, and so are paths
+//! that the kernel refuses (path_resolution(7), PATH_MAX and NAME_MAX of limits.h). Never accesses a file system.
 
 use anyhow::{Result, bail, ensure};
 
@@ -9,15 +9,15 @@ use anyhow::{Result, bail, ensure};
 pub const LONGEST: usize = 4095;
 /// NAME_MAX.
 const LONGEST_PART: usize = 255;
-/// Directories above each other: each one is held open while something is made below it.
+/// Maximum depth of directories: each one is held open while something is created below it.
 pub const DEEPEST: usize = 256;
-/// How much of a name a message shows, characters.
+/// Maximum length of a name in a message, in characters.
 const SHOWN: usize = 120;
 
-/// The parts of a member's name; none for the top of the tree, which an empty name stands for as well.
+/// The components of a member's name; empty for the top of the tree, for which an empty name also stands.
 ///
 /// # Errors
-/// A name that leads upwards, has a NUL in it, or is too long or deep.
+/// A name with `..` or a NUL, or one that is too long or too deep.
 pub fn parts(name: &[u8]) -> Result<Vec<&[u8]>> {
     ensure!(name.len() <= LONGEST, "{}: the name is longer than {LONGEST} bytes", shown(name));
     ensure!(!name.contains(&0), "{}: the name contains a NUL byte", shown(name));
@@ -36,7 +36,7 @@ pub fn parts(name: &[u8]) -> Result<Vec<&[u8]>> {
     Ok(parts)
 }
 
-/// A name for a message: one line, no control characters, not endless.
+/// A name for a message: one line, without control characters, truncated.
 #[must_use]
 pub fn shown(name: &[u8]) -> String {
     let text = String::from_utf8_lossy(name);

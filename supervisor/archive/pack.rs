@@ -1,8 +1,8 @@
-//! A tree becomes members of an archive, always in the same order.
+//! Packs a tree into members of an archive, in a reproducible order.
 //!
-//! Names sorted within each directory, a file with several names once and then as links to the first. Follows nothing
-//! and enters nothing that is mounted inside; sockets are left out, and told. The tree must be at rest: what changes
-//! while it is read is an error.
+//! Names are sorted within each directory. A file with several names is packed once, followed by hard links. Follows no
+//! link and enters no submount; sockets are skipped with a warning. The tree must not change: a change during the
+//! operation is an error.
 
 use std::collections::HashMap;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -17,19 +17,19 @@ use super::reader::{Kind, Member};
 use super::writer::Writer;
 use crate::rootfs::root::{Root, file_type};
 
-/// What was done.
+/// The result.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Packed {
     /// Members.
     pub entries: u64,
     /// Bytes of file data.
     pub bytes: u64,
-    /// What was left out and why, one line each.
+    /// Skipped entries with the reason, one line each.
     pub skipped: Vec<String>,
 }
 
-/// Packs the tree below `source` with names that begin with `prefix`, `.` for none; `progress` is told the bytes of
-/// file data so far. Members alone: an end mark ([`Writer::end`]) is the caller's to write.
+/// Packs the tree below `source` with names that begin with `prefix`, or `.`; `progress` receives the number of bytes
+/// of file data. Writes only members: the caller writes the end mark ([`Writer::end`]).
 ///
 /// # Errors
 /// One line that names the entry.
@@ -54,19 +54,19 @@ struct Packing<'a, 'b> {
     opener: Opener,
     writer: &'a mut Writer<'b>,
     progress: &'a mut dyn FnMut(u64),
-    /// First names of files that have several.
+    /// The first name of each file with several names.
     linked: HashMap<libc::ino_t, Vec<u8>>,
     packed: Packed,
 }
 
 impl Packing<'_, '_> {
-    /// Packs an entry and all below it. `name` is its name in the archive, and is the same again afterwards.
+    /// Packs an entry and everything below it. `name` is its name in the archive, and is restored afterwards.
     fn entry(&mut self, entry: Entry, name: &mut Vec<u8>) -> Result<()> {
         match entry.what {
             What::Kind(Kind::Directory) => {
                 self.member(&entry, Kind::Directory, name).with_context(|| shown(name))?;
                 let list = entry.list().with_context(|| shown(name))?;
-                // Everything is opened relative to the descriptor; the status is done with.
+                // Entries are opened relative to the descriptor; the status is no longer needed.
                 let directory = entry.file;
                 let length = name.len();
                 for listed in list {
@@ -96,7 +96,7 @@ impl Packing<'_, '_> {
     }
 
     fn member(&mut self, entry: &Entry, kind: Kind, name: &[u8]) -> Result<()> {
-        // What could not be unpacked is not packed.
+        // Names that could not be unpacked are not packed.
         parts(name)?;
         self.packed.entries += 1;
         let mut member = Member {
@@ -114,7 +114,7 @@ impl Packing<'_, '_> {
                 if let Some(first) = self.linked.get(&entry.stat.st_ino) {
                     member.kind = Kind::HardLink;
                     member.link.clone_from(first);
-                    // They are the first name's.
+                    // The attributes are stored with the first name.
                     member.status.attributes.clear();
                     return self.writer.member(&member);
                 }
@@ -142,7 +142,7 @@ impl Packing<'_, '_> {
         };
         member.data = map.iter().map(|segment| segment.length).sum();
         let pieces = map.clone();
-        // As GNU tar marks a hole at the end.
+        // GNU tar marks a hole at the end in this way.
         if map.last().is_none_or(|last| last.offset + last.length < member.size) {
             super::sparse::push(&mut map, member.size, 0)?;
         }
@@ -155,7 +155,7 @@ impl Packing<'_, '_> {
         self.writer.fill_up()
     }
 
-    /// Copies data in steps, so that progress is told in between.
+    /// Copies data in steps, to report progress in between.
     fn data(&mut self, file: &mut dyn Read, mut length: u64) -> Result<()> {
         const STEP: u64 = 4 << 20;
         while length > 0 {

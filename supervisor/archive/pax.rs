@@ -1,6 +1,6 @@
-//! Records of extended headers, POSIX.1-2001 pax(1): `LENGTH KEY=VALUE\n`, where LENGTH counts itself.
+//! Records of extended headers, POSIX.1-2001 pax(1): `LENGTH KEY=VALUE `, where LENGTH counts itself.
 //!
-//! Splits and writes records; what a key means is the reader's and the writer's business.
+//! Owns splitting and writing of records; the reader and the writer interpret the keys.
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -14,7 +14,7 @@ impl<'a> Iterator for Records<'a> {
     type Item = Result<(&'a [u8], &'a [u8])>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        // Some programs fill the last block's rest into the header.
+        // Some programs include the padding of the last block in the header.
         if self.0.iter().all(|byte| *byte == 0) {
             return None;
         }
@@ -51,7 +51,7 @@ pub fn put(records: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     records.extend([key, b"=", value, b"\n"].concat());
 }
 
-/// The name of an attribute as GNU tar writes it behind `SCHILY.xattr.`: a `=` would end the key.
+/// The name of an attribute in GNU tar's form after `SCHILY.xattr.`: a `=` would end the key.
 #[must_use]
 pub fn encode_key(name: &[u8]) -> Vec<u8> {
     let escaped = |byte: &u8| match byte {
@@ -81,7 +81,7 @@ pub fn decode_key(mut key: &[u8]) -> Vec<u8> {
 /// A number without sign.
 ///
 /// # Errors
-/// When it is not made of digits alone, or does not fit.
+/// If it is not made of digits alone, or does not fit.
 pub fn decimal(text: &[u8]) -> Result<u64> {
     ensure!(!text.is_empty() && text.iter().all(u8::is_ascii_digit), "it is not a number");
     Ok(std::str::from_utf8(text)?.parse()?)
@@ -97,10 +97,10 @@ pub fn integer(text: &[u8]) -> Result<i64> {
     Ok(if negative { -value } else { value })
 }
 
-/// A time, `SECONDS[.FRACTION]`; what is finer than a nanosecond is cut off.
+/// A time, `SECONDS[.FRACTION]`; digits beyond nanoseconds are dropped.
 ///
 /// # Errors
-/// When it is malformed or does not fit.
+/// If it is malformed or does not fit.
 pub fn time(text: &[u8]) -> Result<Time> {
     let mut halves = text.splitn(2, |byte| *byte == b'.');
     let whole = halves.next().unwrap_or_default();

@@ -1,8 +1,8 @@
-//! The members of an archive, one after another, as its headers describe them.
+//! The members of an archive, in order, as its headers describe them.
 //!
-//! Joins header blocks, long names of GNU tar, extended headers and sparse maps into one [`Member`] and hands out its
-//! data. Whatever the archive claims, no more is held in memory than a header may have. Touches no file; says nothing
-//! about whether a name is one to be made ([`super::name`]).
+//! Owns the combination of header blocks, long names of GNU tar, extended headers and sparse maps into one [`Member`],
+//! and returns its data. Memory is limited, whatever the archive claims. Accesses no file, and does not check whether a
+//! name is permitted ([`super::name`]).
 
 use std::io::Read;
 
@@ -17,27 +17,28 @@ use super::time::Time;
 use super::vocabulary::{ATTRIBUTE, ATTRIBUTE_IN_BASE64, PassedOver, from_base64, from_url};
 use super::{carries, name};
 
-/// How much is read at once, bytes.
+/// Size of the buffer, in bytes.
 const AT_ONCE: usize = 256 << 10;
-/// Largest extended header, bytes: enough for the attributes of any file, and for maps of large sparse files.
+/// Maximum size of an extended header in bytes: sufficient for the attributes of any file, and for maps of large sparse
+/// files.
 const LARGEST_HEADER: u64 = 8 << 20;
-/// Largest extended header for all members; it is copied for each.
+/// Maximum size of a global extended header, which is copied for each member.
 const LARGEST_GLOBAL: u64 = 64 << 10;
-/// Largest long name as GNU tar writes it; what is too long for a path is refused later, with its name.
+/// Maximum size of a long name in GNU tar's form; a name that is too long for a path is refused later, with its name.
 const LARGEST_NAME: u64 = 64 << 10;
 
-/// What a member is.
+/// The type of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A file with data.
     File,
-    /// Another name of a file that came before: [`Member::link`].
+    /// A hard link to an earlier file: [`Member::link`].
     HardLink,
-    /// A link to the path [`Member::link`].
+    /// A symbolic link to the path [`Member::link`].
     SymbolicLink,
-    /// A device by characters, major and minor number.
+    /// A character device, major and minor number.
     CharacterDevice(u32, u32),
-    /// A device by blocks, major and minor number.
+    /// A block device, major and minor number.
     BlockDevice(u32, u32),
     /// A directory.
     Directory,
@@ -57,34 +58,34 @@ pub struct Status {
     pub user: u32,
     /// Group id.
     pub group: u32,
-    /// Time of the last change.
+    /// Modification time.
     pub modified: Time,
     /// Extended attributes, only those that [`carries`] allows.
     pub attributes: Vec<Attribute>,
-    /// Access control lists that an archive has as text.
+    /// Access control lists in text form.
     pub lists: Texts,
 }
 
 /// One member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
-    /// The name as it stands in the archive.
+    /// The name in the archive, unchanged.
     pub name: Vec<u8>,
-    /// Where a link leads, as it stands in the archive; empty for anything else.
+    /// The target of a link in the archive, unchanged; empty for other types.
     pub link: Vec<u8>,
-    /// What it is.
+    /// Its type.
     pub kind: Kind,
     /// Owner, permissions, time and attributes.
     pub status: Status,
     /// Size of a file, holes included; 0 for anything else.
     pub size: u64,
-    /// Bytes of a file that the archive has: the size, less the holes.
+    /// Length of the file data in the archive: the size without holes.
     pub data: u64,
     /// The parts of a sparse file.
     pub map: Option<Vec<Segment>>,
 }
 
-/// What came in extended headers for the next member.
+/// The values of extended headers for the next member.
 #[derive(Debug, Clone, Default)]
 struct Extended {
     path: Option<Vec<u8>>,
@@ -98,7 +99,7 @@ struct Extended {
     sparse: Sparse,
 }
 
-/// What came about a sparse file.
+/// The values for a sparse file.
 #[derive(Debug, Clone, Default)]
 struct Sparse {
     major: Option<u64>,
@@ -113,15 +114,15 @@ struct Sparse {
 pub struct Reader<'a> {
     stream: &'a mut dyn Read,
     buffer: Vec<u8>,
-    /// What of the buffer is still to be used.
+    /// The unused part of the buffer.
     start: usize,
     end: usize,
-    /// Data of the present member that was not taken.
+    /// Unread data of the current member.
     left: u64,
-    /// Filling behind it.
+    /// The padding after it.
     padding: u64,
     global: Extended,
-    /// Name of the present member, for messages.
+    /// Name of the current member, for messages.
     name: Vec<u8>,
     began: bool,
     ended: bool,
@@ -146,10 +147,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The next member; `None` behind the last one. Data of the one before that was not taken is passed over.
+    /// The next member; `None` after the last one. Skips unread data of the previous one.
     ///
     /// # Errors
-    /// A malformed or truncated archive, or what the stream answers. Nothing can be read after that.
+    /// If the archive is malformed or truncated, or reading fails. Nothing can be read after that.
     #[expect(clippy::should_implement_trait, reason = "an iterator could not lend its data")]
     pub fn next(&mut self) -> Result<Option<Member>> {
         self.pass(self.left + self.padding)?;
@@ -174,7 +175,7 @@ impl<'a> Reader<'a> {
                     self.global = global;
                     extended = self.global.clone();
                 }
-                // A label of the volume, or names of an old GNU tar: nothing that is made.
+                // A volume label, or names of an old GNU tar, which create nothing.
                 b'V' | b'N' => {
                     self.pass(size.checked_next_multiple_of(512).context("its size is too large")?)?;
                 }
@@ -183,10 +184,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Up to `most` bytes of the present member's data; empty when all of it was taken, or `most` is 0.
+    /// Up to `most` bytes of the current member's data; empty if all of it was read, or `most` is 0.
     ///
     /// # Errors
-    /// When the archive ends too soon, or what the stream answers.
+    /// If the archive is truncated, or reading fails.
     pub fn data(&mut self, most: u64) -> Result<&[u8]> {
         let wanted = most.min(self.left);
         if wanted == 0 {
@@ -203,10 +204,10 @@ impl<'a> Reader<'a> {
         Ok(&self.buffer[from..from + length])
     }
 
-    /// All data of the present member, which must not be more than `most` bytes; holes are left out.
+    /// All data of the current member, at most `most` bytes, without holes.
     ///
     /// # Errors
-    /// When it is larger, and as for [`Reader::data`].
+    /// If it is larger; as for [`Reader::data`].
     pub fn all_data(&mut self, most: u64) -> Result<Vec<u8>> {
         ensure!(self.left <= most, "{} is larger than {most} bytes", shown(&self.name));
         let mut all = Vec::with_capacity(usize::try_from(self.left)?);
@@ -216,7 +217,7 @@ impl<'a> Reader<'a> {
         Ok(all)
     }
 
-    /// What the archive has said so far that means nothing here, one line each.
+    /// Ignored information of the archive so far, one line each.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         self.passed.warnings()
@@ -247,7 +248,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// One block; `None` when the stream ends before it.
+    /// One block; `None` if the stream ends before it.
     fn block(&mut self) -> Result<Option<Block>> {
         let (mut block, mut filled) = ([0; BLOCK], 0);
         while filled < BLOCK {
@@ -266,7 +267,7 @@ impl<'a> Reader<'a> {
         Ok(Some(block))
     }
 
-    /// The block of a header; `None` at the end mark. An archive without one was cut off.
+    /// The block of a header; `None` at the end mark. An archive without one is truncated.
     fn header(&mut self) -> Result<Option<Block>> {
         if self.ended {
             return Ok(None);
@@ -278,7 +279,7 @@ impl<'a> Reader<'a> {
         if block.iter().any(|byte| *byte != 0) {
             return Ok(Some(block));
         }
-        // One block is enough at the very end, for programs that write no more.
+        // One block is sufficient at the very end, because some programs write only one.
         if let Some(next) = self.block()? {
             ensure!(next.iter().all(|byte| *byte == 0), "the archive has an empty block in the middle");
         }
@@ -286,7 +287,7 @@ impl<'a> Reader<'a> {
         Ok(None)
     }
 
-    /// Data of a header, with its filling.
+    /// Data of a header, with its padding.
     fn header_data(&mut self, size: u64, most: u64) -> Result<Vec<u8>> {
         ensure!(size <= most, "an extended header is larger than {most} bytes");
         self.left = size;
@@ -323,7 +324,7 @@ impl<'a> Reader<'a> {
         self.name = long.unwrap_or_else(|| header.name());
         let named = |name: &[u8]| shown(name);
         let mut kind = kind(header).with_context(|| named(&self.name))?;
-        // Before there was a type for it, a directory was a file whose name ends so.
+        // Before directories had a type, they were files whose names end with a slash.
         if kind == Kind::File && self.name.ends_with(b"/") {
             kind = Kind::Directory;
         }
@@ -363,7 +364,7 @@ impl<'a> Reader<'a> {
         Ok(member)
     }
 
-    /// The map of a sparse file and its size, checked; `None` for an ordinary file.
+    /// The verified map of a sparse file and its size; `None` for an ordinary file.
     fn map(
         &mut self,
         header: Header<'_>,
@@ -373,7 +374,7 @@ impl<'a> Reader<'a> {
     ) -> Result<Option<(Vec<Segment>, u64)>> {
         let truncated = "the archive ends in the middle of a map of data and holes";
         let (map, size) = if header.kind() == b'S' {
-            // These blocks stand in front of the data and are not counted in the size.
+            // These blocks precede the data and are not included in the size.
             sparse::old(header, &mut || self.block()?.context(truncated))?
         } else if in_front {
             let stored = self.left;
@@ -391,7 +392,7 @@ impl<'a> Reader<'a> {
 }
 
 impl Extended {
-    /// Takes one record; keys without a meaning here are passed over, and noted.
+    /// Processes one record; keys without a meaning for ds are skipped and noted.
     fn set(&mut self, key: &[u8], value: &[u8], passed: &mut PassedOver) -> Result<()> {
         match key {
             b"path" => self.path = Some(value.to_vec()),
@@ -438,7 +439,7 @@ impl Extended {
 fn kind(header: Header<'_>) -> Result<Kind> {
     let device = || header.device();
     Ok(match header.kind() {
-        // POSIX: what is not known is to be taken for a file; here it may well be something that must not be lost.
+        // POSIX says to treat unknown types as files, but that could lose data.
         b'0' | 0 | b'7' => Kind::File,
         b'S' if header.is_gnu() => Kind::File,
         b'1' => Kind::HardLink,
@@ -459,7 +460,7 @@ fn owner_and_time(
     group: Option<u32>,
     modified: Option<Time>,
 ) -> Result<((u32, u32), Time)> {
-    // What an extended header says, the fixed fields may be too small to say.
+    // The fixed fields may be too small for values in an extended header.
     let owner = match (user, group) {
         (Some(user), Some(group)) => (user, group),
         _ => header

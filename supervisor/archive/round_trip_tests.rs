@@ -1,4 +1,4 @@
-//! Trees that go in and come out the same: ours, GNU tar's, and random ones.
+//! Trees that are packed and unpacked again are unchanged: those of ds, GNU tar's, and random ones.
 
 use std::os::unix::net::UnixListener;
 
@@ -7,7 +7,7 @@ use crate::archive::compare::compare;
 use crate::archive::pack::pack;
 use crate::archive::writer::Writer;
 
-/// A tree with something of everything that does not need root.
+/// A tree with every kind of entry that does not need root.
 fn oddities(top: &Path) {
     let long = "n".repeat(200);
     fs::create_dir_all(top.join(&long).join(&long)).unwrap();
@@ -28,7 +28,7 @@ fn oddities(top: &Path) {
         fs::set_permissions(top.join(name), fs::Permissions::from_mode(mode)).unwrap();
     }
     if nix::unistd::geteuid().is_root() {
-        // Only root may.
+        // These need root.
         let device = makedev(7, 300);
         mknodat(
             nix::fcntl::AT_FDCWD,
@@ -48,7 +48,7 @@ fn oddities(top: &Path) {
     }
 }
 
-/// Sets every time to one that every format can say.
+/// Sets every time to a value that every format can represent.
 fn whole_seconds(path: &Path) {
     let time = nix::sys::time::TimeSpec::new(1_234_567_890, 0);
     if path.is_dir() && !path.is_symlink() {
@@ -93,7 +93,7 @@ fn what_gnu_tar_writes_is_read() {
     let source = tempfile::tempdir().unwrap();
     oddities(source.path());
     whole_seconds(source.path());
-    // What the old format cannot say is left out there.
+    // The old format cannot represent these.
     let plain = tempfile::tempdir().unwrap();
     fs::create_dir_all(plain.path().join("a".repeat(90)).join("b".repeat(90))).unwrap();
     fs::write(plain.path().join("a".repeat(90)).join("b".repeat(90)).join("c"), "x").unwrap();
@@ -118,7 +118,7 @@ fn what_gnu_tar_writes_is_read() {
         tar(&[&fixed[..], &options[..], &["."]].concat());
         place.unpack(&fs::read(&archive).unwrap(), &Rules::default()).unwrap();
         let mut different = differences(source.path(), &place.path("tree"));
-        // Without --xattrs they are not in the archive.
+        // Without --xattrs, the archive lacks them.
         different.retain(|line| {
             format == "pax" || !line.ends_with("the attribute security.capability is different")
         });
@@ -182,7 +182,7 @@ fn a_socket_is_left_out_and_told() {
     assert_eq!(differences(source.path(), &place.path("tree")), [""; 0]);
 }
 
-/// What a random tree is made of: a name, of a few that repeat, and what.
+/// The elements of a random tree: one of a few names, and a kind.
 fn random_tree() -> impl Strategy<Value = Vec<(Vec<u8>, u8, Vec<u8>, u16)>> {
     let part =
         prop_oneof![Just(b"a".to_vec()), Just(b"b".to_vec()), proptest::collection::vec(1_u8.., 1..120)];

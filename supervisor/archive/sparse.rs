@@ -1,36 +1,37 @@
-//! Maps of sparse members: which parts of a file an archive holds.
+//! Maps of sparse members: the parts of a file that an archive contains.
 //!
-//! Four spellings (GNU tar's manual, "Sparse Formats"): old GNU headers, and the pax formats 0.0, 0.1 and 1.0. All end as
-//! one list of segments that is checked once: in order, apart, inside the file, and as long together as the data.
+//! Owns the parser of four formats (GNU tar's manual, "Sparse Formats"): old GNU headers, and the pax formats 0.0, 0.1
+//! and 1.0. All result in one list of segments that is verified once: ordered, disjoint, inside the file, and with the
+//! total length of the data.
 
 use anyhow::{Context, Result, ensure};
 
 use super::header::{BLOCK, Block, Header, number};
 use super::pax::decimal;
 
-/// Most segments of one file.
+/// Maximum number of segments of a file.
 const MOST: usize = 1 << 20;
-/// What of an old GNU header are maps: four entries, more follow, real size.
+/// The fields of the map in an old GNU header: four entries, a continuation flag, the real size.
 const FIRST: (usize, usize) = (386, 4);
 const MORE_FOLLOWS: usize = 482;
 const REAL_SIZE: usize = 483;
-/// The same of a block that continues it.
+/// The same fields in a continuation block.
 const FURTHER: (usize, usize) = (0, 21);
 const STILL_MORE: usize = 504;
 
-/// A part of a file that has data.
+/// A segment with data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Segment {
-    /// Where it begins in the file.
+    /// Its offset in the file.
     pub offset: u64,
-    /// How long it is.
+    /// Its length.
     pub length: u64,
 }
 
-/// Reads a map that begins in an old GNU header and goes on in the blocks that `next` gives.
+/// Parses a map that begins in an old GNU header and continues in the blocks from `next`.
 ///
 /// # Errors
-/// What `next` answers, or a malformed entry. The map is not checked yet.
+/// If `next` fails, or an entry is malformed. The map is not verified yet.
 pub fn old(header: Header<'_>, next: &mut dyn FnMut() -> Result<Block>) -> Result<(Vec<Segment>, u64)> {
     let block = header.bytes();
     let size =
@@ -51,7 +52,7 @@ const MALFORMED: &str = "its map of data and holes is malformed";
 fn entries(block: &Block, (from, count): (usize, usize), map: &mut Vec<Segment>) -> Result<()> {
     for entry in block[from..from + count * 24].chunks_exact(24) {
         let (offset, length) = entry.split_at(12);
-        // An entry that is not used has no digits at all.
+        // An unused entry contains no digits.
         if length.iter().all(|byte| *byte == 0) {
             continue;
         }
@@ -64,7 +65,7 @@ fn entries(block: &Block, (from, count): (usize, usize), map: &mut Vec<Segment>)
 /// Adds a segment to a map.
 ///
 /// # Errors
-/// When there are too many.
+/// If there are too many.
 pub fn push(map: &mut Vec<Segment>, offset: u64, length: u64) -> Result<()> {
     ensure!(map.len() < MOST, "it has more than {MOST} data segments");
     map.push(Segment { offset, length });
@@ -74,7 +75,7 @@ pub fn push(map: &mut Vec<Segment>, offset: u64, length: u64) -> Result<()> {
 /// The map of format 0.1: `offset,length,offset,length,…`.
 ///
 /// # Errors
-/// When it is malformed.
+/// If it is malformed.
 pub fn listed(text: &[u8]) -> Result<Vec<Segment>> {
     let mut map = Vec::new();
     let mut numbers = text.split(|byte| *byte == b',').filter(|number| !number.is_empty());
@@ -85,11 +86,11 @@ pub fn listed(text: &[u8]) -> Result<Vec<Segment>> {
     Ok(map)
 }
 
-/// Reads the map of format 1.0, which stands in front of the data: a count and as many pairs, one number in a line, up
-/// to a whole block. Returns it with the number of bytes it took.
+/// Parses the map of format 1.0 before the data: a count and that many pairs, one number per line, padded to a whole
+/// block. Also returns the number of bytes that were read.
 ///
 /// # Errors
-/// What `next` answers, or a malformed map.
+/// If `next` fails, or the map is malformed.
 pub fn in_front(next: &mut dyn FnMut() -> Result<Block>) -> Result<(Vec<Segment>, u64)> {
     let (mut map, mut taken) = (Vec::new(), 0);
     let (mut count, mut offset) = (None, None);
@@ -117,7 +118,7 @@ pub fn in_front(next: &mut dyn FnMut() -> Result<Block>) -> Result<(Vec<Segment>
     }
 }
 
-/// The map as format 1.0 has it in front of the data.
+/// The map in format 1.0.
 #[must_use]
 pub fn to_front(map: &[Segment]) -> Vec<u8> {
     let mut text = format!("{}\n", map.len());
@@ -129,10 +130,10 @@ pub fn to_front(map: &[Segment]) -> Vec<u8> {
     bytes
 }
 
-/// Checks a map against the size of the file and the amount of data in the archive.
+/// Verifies a map against the size of the file and the length of the data in the archive.
 ///
 /// # Errors
-/// Segments that overlap, go backwards, end behind the file, or are not as long as the data.
+/// Segments that overlap, are not ordered, exceed the file, or do not match the length of the data.
 pub fn check(map: &[Segment], size: u64, data: u64) -> Result<()> {
     let (mut end, mut sum) = (0, 0_u64);
     for segment in map {

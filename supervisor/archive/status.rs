@@ -1,8 +1,8 @@
-//! Owner, permissions, extended attributes and times of what was just made, in the order in which one does not undo
-//! another: chown(2) drops set-user-ID bits and capabilities, an access control list changes the permission bits, and
-//! every change to a directory's content its time.
+//! Sets owner, permissions, extended attributes and times of a new entry, in an order in which no step undoes another:
+//! chown(2) clears set-user-ID bits and capabilities, an access control list changes the permission bits, and every
+//! change to a directory's content changes its time.
 //!
-//! Every call that would change nothing is left out: they are most of the time that unpacking takes.
+//! Owns that order. Calls that would change nothing are omitted, since they take most of the time of unpacking.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,19 +24,19 @@ use crate::call;
 use crate::sys::descriptor;
 use crate::sys::xattr;
 
-/// Most warnings that are kept.
+/// Maximum number of kept warnings.
 const MOST_WARNINGS: usize = 20;
 
-/// What all files that are made have in common, and what went wrong without being an error.
+/// Settings for all new entries, and the warnings so far.
 #[derive(Debug)]
 pub struct Settings {
     user: u32,
     group: u32,
     umask: u32,
     warnings: Vec<String>,
-    /// Attributes that the file system refused: why, of which file first, and of how many.
+    /// Attributes that the file system refused: the reason, the first file, and the number of files.
     refused: BTreeMap<Vec<u8>, Refused>,
-    /// Users and groups of access control lists that nobody knows.
+    /// Unknown users and groups of access control lists.
     unknown: BTreeSet<Vec<u8>>,
 }
 
@@ -48,17 +48,17 @@ struct Refused {
     files: u64,
 }
 
-/// How something was made.
+/// How an entry was created.
 #[derive(Debug, Clone, Copy)]
 pub struct Made {
-    /// The mode that open(2), mkdir(2) or mknod(2) was given.
+    /// The mode for open(2), mkdir(2) or mknod(2).
     pub mode: u32,
-    /// Whether its directory may have given it a group or an access control list.
+    /// Whether it may have inherited a group or an access control list from its directory.
     pub inherits: bool,
 }
 
 impl Settings {
-    /// Its ids and its umask.
+    /// The ids and umask of this process.
     #[must_use]
     pub fn of_this_process() -> Self {
         Self {
@@ -71,10 +71,10 @@ impl Settings {
         }
     }
 
-    /// Gives a file or a directory its status.
+    /// Sets the status of a file or a directory.
     ///
     /// # Errors
-    /// What the calls answer; attributes that the file system does not take are a warning.
+    /// If a system call fails; an attribute that the file system refuses is a warning.
     pub fn apply(&mut self, file: BorrowedFd<'_>, status: &Status, made: Made, name: &[u8]) -> Result<()> {
         let chown = self.must_chown(status, made);
         if chown {
@@ -82,7 +82,7 @@ impl Settings {
             call!(fchown(file, Some(user), Some(group)), "fchown({})", shown(name))?;
         }
         let mode = self.attributes(file, status, made, name)?;
-        // A list for access changes the bits of the group, and is changed by them: the mode comes last.
+        // An access list changes the group bits, and chmod(2) changes the list: the mode comes last.
         let plain = status.attributes.is_empty() && status.lists.is_empty();
         let settled = made.mode & !self.umask == mode && !made.inherits && plain;
         if !settled || (chown && mode & 0o6000 != 0) {
@@ -93,7 +93,7 @@ impl Settings {
         Ok(())
     }
 
-    /// Gives something that is not opened its status: a link, a device, a FIFO.
+    /// Sets the status of an entry that is not opened: a link, a device, a FIFO.
     ///
     /// # Errors
     /// As for [`Settings::apply`].
@@ -116,7 +116,7 @@ impl Settings {
             let found = call!(openat(directory, last, flags, Mode::empty()), "openat({})", shown(name))?;
             let mode = self.attributes(found.as_fd(), status, how, name)?;
             if made.is_some() {
-                // fchmod(2) takes no O_PATH descriptor before 6.6.
+                // fchmod(2) accepts no O_PATH descriptor before 6.6.
                 let path = descriptor::path(found.as_fd());
                 let mode = Mode::from_bits_truncate(mode);
                 let flags = nix::sys::stat::FchmodatFlags::FollowSymlink;
@@ -134,7 +134,8 @@ impl Settings {
         made.inherits || (status.user, status.group) != (self.user, self.group)
     }
 
-    /// Gives the attributes, and says which mode the file is to have: without its access control list a narrower one.
+    /// Sets the attributes and returns the mode of the file: a narrower one if its access control list could not be
+    /// set.
     fn attributes(&mut self, file: BorrowedFd<'_>, status: &Status, made: Made, name: &[u8]) -> Result<u32> {
         if made.inherits {
             for list in [c"system.posix_acl_access", c"system.posix_acl_default"] {
@@ -153,10 +154,10 @@ impl Settings {
         Ok(mode)
     }
 
-    /// Sets one attribute; false when the file system refuses it.
+    /// Sets one attribute; false if the file system refuses it.
     ///
     /// # Errors
-    /// When there is no room for it.
+    /// If there is no space for it.
     pub fn set(&mut self, file: BorrowedFd<'_>, attribute: &[u8], value: &[u8], name: &[u8]) -> Result<bool> {
         match xattr::set(file, &CString::new(attribute)?, value) {
             Ok(()) => Ok(true),
@@ -168,8 +169,8 @@ impl Settings {
         }
     }
 
-    /// The attributes with what the archive has as text, and the mode. Lists with names wait until all names can be
-    /// looked up ([`super::deferred`]).
+    /// The attributes, including those in text form in the archive, and the mode. Lists with names are deferred until
+    /// all names can be resolved ([`super::deferred`]).
     fn with_lists<'a>(&mut self, status: &'a Status) -> (Cow<'a, [Attribute]>, u32) {
         let (lists, mode) = (&status.lists, status.mode);
         if lists.is_empty() {
@@ -190,7 +191,7 @@ impl Settings {
         (Cow::Owned(attributes), mode)
     }
 
-    /// Both lists with numbers; `None` when they contradict themselves, which is told.
+    /// Both lists with numbers; `None` with a warning if they are contradictory.
     pub fn resolve(
         &mut self,
         status: &Status,
@@ -219,14 +220,14 @@ impl Settings {
         }
     }
 
-    /// Keeps a warning.
+    /// Stores a warning.
     pub fn warn(&mut self, warning: String) {
         if self.warnings.len() < MOST_WARNINGS {
             self.warnings.push(warning);
         }
     }
 
-    /// All warnings, with the one for each attribute and the one for all names.
+    /// All warnings, with one for each attribute and one for all names.
     #[must_use]
     pub fn into_warnings(mut self) -> Vec<String> {
         for (attribute, refused) in std::mem::take(&mut self.refused) {
@@ -249,7 +250,7 @@ impl Settings {
     }
 }
 
-/// The access time is left as it is. Where the C library counts seconds in 32 bits, times end in 2038.
+/// Keeps the access time. If the C library has 32-bit times, they end in 2038.
 #[allow(clippy::useless_conversion, reason = "the C library's types differ between processors")]
 fn times(modified: Time) -> (TimeSpec, TimeSpec) {
     let seconds = modified.seconds.try_into().unwrap_or(i32::MAX.into());
@@ -257,7 +258,7 @@ fn times(modified: Time) -> (TimeSpec, TimeSpec) {
     (TimeSpec::UTIME_OMIT, TimeSpec::new(seconds, nanoseconds.into()))
 }
 
-/// The umask, which umask(2) cannot tell without changing it; everything where /proc has none (before 4.7).
+/// The umask, which umask(2) cannot return without a change; all bits if /proc does not contain it (before 4.7).
 fn umask() -> u32 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));

@@ -1,4 +1,4 @@
-//! Streams through children of ours, in a process with one thread as they need it.
+//! Streams through children, in a process with one thread, which they require.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -20,7 +20,7 @@ fn one_line(error: &anyhow::Error) -> String {
     format!("{error:#}")
 }
 
-/// Larger than the pipes, and not all the same.
+/// Larger than the pipes, with varying content.
 fn plain() -> Vec<u8> {
     (0..3_000_000_u32).flat_map(|index| (index / 7).to_le_bytes()).take(5 << 20).collect()
 }
@@ -55,7 +55,7 @@ fn what_is_compressed_is_zstd_with_a_checksum_and_comes_out_again() {
     let path = place.path().join("x.zst");
     let done = with_one_thread(|| {
         compress_to(&path, &plain())?;
-        // More than one child after another.
+        // Several children, one after the other.
         compress_to(&path, &plain())?;
         if decompressed(&path)? == plain() { Ok(()) } else { Err("it is different".into()) }
     });

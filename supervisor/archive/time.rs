@@ -1,4 +1,4 @@
-//! A time as archives have it. Owns the type; `pax` has its text.
+//! A timestamp in archives. Owns the type; `pax` has its text form.
 
 /// Seconds since 1970 and nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,9 +1,9 @@
-//! The directories of the tree that is being filled: the way from its top to where the present member goes.
+//! The directories of the tree being filled: the path from its top to the current member's directory.
 //!
-//! Each is held by a descriptor that was opened without following a link, relative to the one above it; so whatever the
-//! archive makes of a name later, nothing is made behind it. A name that goes through a link of the tree is first turned
-//! into the one where that leads, as if the tree were the root directory (chroot(2)); then it is taken like any other.
-//! When the archive moves on, a directory gets its status, the deepest first. openat(2), mkdirat(2), readlinkat(2).
+//! Owns their descriptors. Each one was opened relative to its parent and without following a link, so that an archive
+//! cannot redirect it later. A name that goes through a link of the tree is first resolved as if the tree were the root
+//! directory (chroot(2)), and then used like any other. When the archive continues elsewhere, directories get their
+//! status, the deepest first. openat(2), mkdirat(2), readlinkat(2).
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -23,31 +23,31 @@ use crate::call;
 use crate::rootfs::root::Root;
 use crate::sys::xattr;
 
-/// Mode of a directory as long as it is being filled: it gives nothing to what is made in it.
+/// Mode of a directory while it is being filled; new entries inherit nothing from it.
 const PRIVATE: u32 = 0o700;
-/// Mode of a directory that the archive does not mention.
+/// Mode of a directory that is not in the archive.
 const USUAL: u32 = 0o755;
-/// Most links that one name goes through, as in the kernel (path_resolution(7)).
+/// Maximum number of links in one name, as in the kernel (path_resolution(7)).
 const MOST_LINKS: u32 = 40;
 
-/// One directory of the way.
+/// One directory of the path.
 #[derive(Debug)]
 struct Level {
     name: Vec<u8>,
     directory: OwnedFd,
-    /// What it is to become.
+    /// Its final status.
     status: Option<Status>,
-    /// How it was when it was entered, if it was there before: its time is given back.
+    /// Its original status, if it existed before: its times are restored.
     before: Option<FileStat>,
-    /// Whether what is made in it gets its group or an access control list from it.
+    /// Whether new entries inherit its group or an access control list.
     gives: bool,
 }
 
-/// The way.
+/// The path.
 #[derive(Debug)]
 pub struct Tree {
     levels: Vec<Level>,
-    /// Number of the mount's file system: nothing is made on another one.
+    /// Device number of the file system: no entry is created on another one.
     device: libc::dev_t,
 }
 
@@ -55,7 +55,7 @@ impl Tree {
     /// The tree below `top`.
     ///
     /// # Errors
-    /// When the directory cannot be opened.
+    /// If the directory cannot be opened.
     pub fn new(top: &Root) -> Result<Self> {
         let directory = call!(openat(top.directory(), ".", directory_flags(), Mode::empty()), "open(.)")?;
         let level = Level::existing(Vec::new(), directory)?;
@@ -63,14 +63,13 @@ impl Tree {
         Ok(Self { levels: vec![level], device })
     }
 
-    /// Where `parts` lead inside the tree when the links of all of them are followed: names of directories, and of what
-    /// is missing.
+    /// Resolves all links in `parts` in the tree; returns the names of directories and of missing components.
     ///
     /// # Errors
-    /// When there are too many links, or something else is in the way.
+    /// If there are too many links, or a component is not a directory.
     fn real(&self, parts: &[&[u8]]) -> Result<Vec<Vec<u8>>> {
         let same = self.known(parts);
-        // The levels are directories and no links.
+        // These levels are directories and not links.
         let mut way: Vec<(Vec<u8>, Option<OwnedFd>)> = Vec::new();
         for level in &self.levels[1..=same] {
             way.push((
@@ -89,7 +88,7 @@ impl Tree {
                 }
                 _ => {}
             }
-            // Below something that is missing, everything is.
+            // Everything below a missing component is missing too.
             let above = way
                 .last()
                 .map_or(Some(self.levels[0].directory.as_fd()), |(_, found)| found.as_ref().map(AsFd::as_fd));
@@ -125,24 +124,24 @@ impl Tree {
         Ok(way.into_iter().map(|(name, _)| name).collect())
     }
 
-    /// How many of `parts` are the way to where we are.
+    /// The number of leading `parts` that match the current path.
     fn known(&self, parts: &[&[u8]]) -> usize {
         self.levels[1..].iter().zip(parts).take_while(|(level, part)| level.name == **part).count()
     }
 
-    /// Goes to the directory that `parts` name, making what is missing. Links on the way are followed inside the tree.
+    /// Changes to the directory `parts`, and creates missing components. Links are resolved in the tree.
     ///
     /// # Errors
-    /// When something else is in the way.
+    /// If a component is not a directory.
     pub fn go(&mut self, parts: &[&[u8]], settings: &mut Settings) -> Result<()> {
-        // Most names go through no link: then this is all.
+        // Most names contain no link; then this is sufficient.
         let Err(error) = self.walk(parts, settings) else { return Ok(()) };
         let real = self.real(parts)?;
         let real: Vec<&[u8]> = real.iter().map(Vec::as_slice).collect();
         if real == parts { Err(error) } else { self.walk(&real, settings) }
     }
 
-    /// Goes there by way of directories alone.
+    /// Changes to a directory, without resolving links.
     fn walk(&mut self, parts: &[&[u8]], settings: &mut Settings) -> Result<()> {
         let same = self.known(parts);
         while self.levels.len() > same + 1 {
@@ -154,10 +153,10 @@ impl Tree {
         Ok(())
     }
 
-    /// Makes the directory `parts`, or takes the one that is there, and gives it a status once it is full.
+    /// Creates or reuses the directory `parts`, and sets its status once it is complete.
     ///
     /// # Errors
-    /// When what is in its place cannot be removed, and as for [`Tree::go`].
+    /// If an existing entry cannot be removed; as for [`Tree::go`].
     pub fn directory(&mut self, parts: &[&[u8]], status: &Status, settings: &mut Settings) -> Result<()> {
         match parts.split_last() {
             None => self.go(parts, settings)?,
@@ -176,27 +175,27 @@ impl Tree {
         Ok(())
     }
 
-    /// Where the present member is made, and whether it inherits anything there.
+    /// The directory for the current member, and whether the member inherits anything.
     ///
     /// # Errors
-    /// Never: the top is always there.
+    /// Never, since the top always exists.
     pub fn here(&self) -> Result<(BorrowedFd<'_>, bool)> {
         let level = self.levels.last().context("the tree has no top")?;
         Ok((level.directory.as_fd(), level.gives))
     }
 
-    /// The path inside the tree of `last` in the directory where the present member is made; of that itself for `None`.
+    /// The path in the tree of `last` in the current directory, or of the directory itself for `None`.
     #[must_use]
     pub fn path_of(&self, last: Option<&[u8]>) -> Vec<u8> {
         let names = self.levels[1..].iter().map(|level| level.name.as_slice()).chain(last);
         names.flat_map(|name| [b"/", name]).flatten().copied().collect()
     }
 
-    /// Opens the directory of a file that is there already, without making or leaving anything, and says whether it is
-    /// the one where the present member is made. Links on the way are followed inside the tree.
+    /// Opens the directory of an existing file without a change; returns whether it is the current directory. Links are
+    /// resolved in the tree.
     ///
     /// # Errors
-    /// When it is missing.
+    /// If it does not exist.
     pub fn look_up(&self, parts: &[&[u8]]) -> Result<(OwnedFd, bool)> {
         let is_here =
             |parts: &[&[u8]]| self.levels.len() == parts.len() + 1 && self.known(parts) == parts.len();
@@ -209,7 +208,7 @@ impl Tree {
         if real == parts { Err(error) } else { Ok((self.open(&real)?, is_here(&real))) }
     }
 
-    /// Opens a directory below the top, by way of directories alone.
+    /// Opens a directory below the top, without following links.
     fn open(&self, parts: &[&[u8]]) -> Result<OwnedFd> {
         let same = self.known(parts);
         let mut directory = call!(self.levels[same].directory.try_clone(), "dup(directory)")?;
@@ -225,10 +224,10 @@ impl Tree {
         Ok(directory)
     }
 
-    /// Leaves all directories, each with its status.
+    /// Leaves all directories and sets their status.
     ///
     /// # Errors
-    /// When a status cannot be given.
+    /// If a status cannot be set.
     pub fn finish(mut self, settings: &mut Settings) -> Result<()> {
         while !self.levels.is_empty() {
             self.leave(settings)?;
@@ -285,7 +284,7 @@ impl Tree {
 }
 
 impl Level {
-    /// A directory that was there before, or that the archive comes back to.
+    /// A directory that existed before, or that occurs again in the archive.
     fn existing(name: Vec<u8>, directory: OwnedFd) -> Result<Self> {
         let before = call!(fstat(&directory), "fstat({})", shown(&name))?;
         let set_group = before.st_mode & libc::S_ISGID != 0;
@@ -298,10 +297,10 @@ fn directory_flags() -> OFlag {
     OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC
 }
 
-/// Removes what is in a member's place; a directory only when it is empty.
+/// Removes an existing entry in a member's place; a directory only if it is empty.
 ///
 /// # Errors
-/// A directory with something in it, or what the kernel answers.
+/// A directory that is not empty, or if a system call fails.
 pub fn clear(directory: BorrowedFd<'_>, last: &[u8]) -> Result<()> {
     match unlinkat(directory, last, UnlinkatFlags::NoRemoveDir) {
         Ok(()) | Err(Errno::ENOENT) => return Ok(()),

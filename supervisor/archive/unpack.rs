@@ -1,8 +1,8 @@
-//! Members become files, directories, links and devices of a tree, and of nothing outside of it.
+//! Creates files, directories, links and devices from members, only inside the target tree.
 //!
-//! A member is made relative to the descriptor of its verified directory ([`super::tree`]), always new: what was in its
-//! place is removed and never opened, so no data, owner or mode goes through a link. Space and number are limited by
-//! [`Rules`]. Does not flush anything to the disk. openat(2), mknodat(2), symlinkat(2), linkat(2).
+//! A member is created relative to the descriptor of its verified directory ([`super::tree`]), and is always new: an
+//! existing entry is removed and never opened, so that no data, owner or mode is written through a link. [`Rules`]
+//! limit size and number. Flushes nothing to disk. openat(2), mknodat(2), symlinkat(2), linkat(2).
 
 use std::fs::File;
 use std::io::Read;
@@ -23,20 +23,20 @@ use super::tree::{Tree, clear};
 use crate::call;
 use crate::rootfs::root::Root;
 
-/// How many members are unpacked where nobody says otherwise.
+/// The default limit for the number of members.
 pub const MOST_ENTRIES: u64 = 10_000_000;
-/// Links and devices are counted as if they were this long, so that a limit on bytes holds for them as well.
+/// The size that links and devices count for the size limit.
 const SMALL: u64 = 256;
 
-/// What is allowed.
+/// The limits.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules<'a> {
-    /// Most bytes of file data; also the largest size that a file may claim, holes included. `None`: as many as there
-    /// is space for.
+    /// Maximum number of bytes of file data; also the maximum size of a file, including holes. `None`: only the free
+    /// space limits them.
     pub most_bytes: Option<u64>,
-    /// Most members.
+    /// Maximum number of members.
     pub most_entries: u64,
-    /// Members are below this directory of the archive, which becomes the top of the tree; others are refused.
+    /// The directory in the archive that becomes the top of the tree; members outside it are refused.
     pub strip_prefix: Option<&'a str>,
 }
 
@@ -46,21 +46,21 @@ impl Default for Rules<'_> {
     }
 }
 
-/// What was done.
+/// The result.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Unpacked {
-    /// Members that were made.
+    /// Number of created members.
     pub entries: u64,
-    /// Bytes of file data that were written.
+    /// Number of written bytes of file data.
     pub bytes: u64,
-    /// What could not be kept, one line each: attributes that the file system refused.
+    /// Information that was lost, one line each: attributes that the file system refused.
     pub warnings: Vec<String>,
 }
 
-/// Unpacks a whole archive; `progress` is told the bytes written so far.
+/// Unpacks a whole archive; `progress` receives the number of written bytes.
 ///
 /// # Errors
-/// One line that names the member. What was made until then stays.
+/// One line with the name of the member. Members before it are kept.
 pub fn unpack(
     stream: &mut dyn Read,
     target: &Root,
@@ -77,14 +77,14 @@ pub fn unpack(
     Ok(unpacked)
 }
 
-/// Unpacks one member after another, for who has to look at them first.
+/// Unpacks one member after another, for callers that inspect them first.
 #[derive(Debug)]
 pub struct Unpacker<'a> {
     rules: Rules<'a>,
     tree: Tree,
     settings: Settings,
     deferred: Deferred,
-    /// File data, and with [`SMALL`] for everything else.
+    /// File data, plus [`SMALL`] for all other entries.
     bytes: u64,
     counted: u64,
     entries: u64,
@@ -94,7 +94,7 @@ impl<'a> Unpacker<'a> {
     /// An unpacker into `target`.
     ///
     /// # Errors
-    /// When the directory cannot be opened.
+    /// If the directory cannot be opened.
     pub fn new(target: &Root, rules: Rules<'a>) -> Result<Self> {
         let tree = Tree::new(target)?;
         let settings = Settings::of_this_process();
@@ -102,10 +102,10 @@ impl<'a> Unpacker<'a> {
         Ok(Self { rules, tree, settings, deferred: Deferred::new(top), bytes: 0, counted: 0, entries: 0 })
     }
 
-    /// Makes one member, with the data that `reader` has next.
+    /// Creates one member, with the next data of `reader`.
     ///
     /// # Errors
-    /// One line that names the member.
+    /// One line with the name of the member.
     pub fn add(
         &mut self,
         member: &Member,
@@ -121,7 +121,7 @@ impl<'a> Unpacker<'a> {
         made.and_then(|()| self.defer(member, &inside)).with_context(|| shown(name))
     }
 
-    /// Remembers a member whose access control lists name users: who they are is in a file that may come later.
+    /// Defers access control lists with names, which may be defined in a later member.
     fn defer(&mut self, member: &Member, inside: &[&[u8]]) -> Result<()> {
         let (lists, kind) = (&member.status.lists, member.kind);
         let listed = lists.has_names() && kind != Kind::SymbolicLink;
@@ -141,17 +141,17 @@ impl<'a> Unpacker<'a> {
         self.deferred.add(self.tree.path_of(last), &about, &member.status, &mut self.settings)
     }
 
-    /// Gives the directories their status.
+    /// Sets the status of the directories.
     ///
     /// # Errors
-    /// When a call fails.
+    /// If a call fails.
     pub fn finish(mut self) -> Result<Unpacked> {
         self.tree.finish(&mut self.settings)?;
         self.deferred.settle(&mut self.settings)?;
         Ok(Unpacked { entries: self.entries, bytes: self.bytes, warnings: self.settings.into_warnings() })
     }
 
-    /// The parts of a name below the prefix.
+    /// The components of a name below the prefix.
     fn inside<'b>(&self, name: &'b [u8]) -> Result<Vec<&'b [u8]>> {
         let mut parts = parts(name)?;
         for part in self.rules.strip_prefix.unwrap_or_default().split('/').filter(|part| !part.is_empty()) {
@@ -215,7 +215,7 @@ impl<'a> Unpacker<'a> {
         ensure!(i64::try_from(member.size).is_ok(), "its size is too large");
         let (directory, inherits) = self.tree.here()?;
         let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
-        // Nothing that runs as somebody else for as long as it is not whole.
+        // No set-user-ID bits until the file is complete.
         let mode = member.status.mode & 0o777;
         let mut made = None;
         replace(directory, last, &mut || {
@@ -253,7 +253,7 @@ impl<'a> Unpacker<'a> {
         replace(directory, new, &mut make)
     }
 
-    /// Counts what is about to be made.
+    /// Counts an entry before it is created.
     fn count(&mut self, bytes: u64) -> Result<()> {
         self.counted = self.counted.saturating_add(bytes);
         match self.rules.most_bytes {
@@ -263,7 +263,7 @@ impl<'a> Unpacker<'a> {
     }
 }
 
-/// Makes something, and once more when what was in its place is gone.
+/// Creates an entry; if one exists, removes that and tries again.
 fn replace(
     directory: BorrowedFd<'_>,
     last: &[u8],
@@ -279,7 +279,7 @@ fn replace(
     Ok(call!(made, "create({})", shown(last))?)
 }
 
-/// Writes a file's data, holes left out.
+/// Writes a file's data, without holes.
 fn write(file: &File, member: &Member, reader: &mut Reader<'_>, written: &mut dyn FnMut(u64)) -> Result<()> {
     let whole = [super::sparse::Segment { offset: 0, length: member.data }];
     let map = member.map.as_deref().unwrap_or(&whole);

@@ -1,4 +1,5 @@
-//! Links of an archive, and what is made through them: it goes where they lead inside the tree, and no further.
+//! Links of an archive, and members that are created through them: they are resolved in the tree and never lead out of
+//! it.
 
 use super::*;
 

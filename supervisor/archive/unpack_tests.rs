@@ -1,4 +1,4 @@
-//! Archives that mean harm, byte by byte, and random ones.
+//! Malicious archives, byte by byte, and random ones.
 
 #[path = "unpack_link_tests.rs"]
 mod links;
@@ -18,7 +18,7 @@ use super::*;
 use crate::archive::header::{BLOCK, Fields};
 use crate::archive::pax::put;
 
-/// A tree to unpack into, with something beside it that must not be touched.
+/// A tree to unpack into, next to a file that must not change.
 struct Place(TempDir);
 
 impl Place {
@@ -40,7 +40,7 @@ impl Place {
         unpack(&mut Cursor::new(bytes), &root, rules, &mut |_| {})
     }
 
-    /// Everything about what is outside, and what is beside it.
+    /// The status of everything outside and next to the tree.
     fn outside(&self) -> Vec<(PathBuf, u32, u64, i64, u64)> {
         let mut found = Vec::new();
         for directory in ["", "outside", "outside/directory"] {
@@ -104,7 +104,7 @@ fn pax(records: &[(&str, &[u8])]) -> Vec<u8> {
     member(b'x', "PaxHeaders/x", "", &bytes)
 }
 
-/// A header with some bytes put in place, and a right checksum.
+/// A header with some bytes replaced, and a valid checksum.
 fn patched(mut block: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {
     block[at..at + bytes.len()].copy_from_slice(bytes);
     block[148..156].copy_from_slice(b"        ");
@@ -113,7 +113,7 @@ fn patched(mut block: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {
     block
 }
 
-/// A header of GNU tar for a sparse file; octal pairs, and its real size.
+/// A header of GNU tar for a sparse file: octal pairs and the real size.
 fn old_sparse(pairs: &[(u64, u64)], size: u64, data: &[u8]) -> Vec<u8> {
     let mut bytes = member(b'S', "sparse", "", data);
     let mut at = 386;
@@ -194,7 +194,7 @@ fn names() -> Vec<(Vec<u8>, Outcome)> {
     ]
 }
 
-/// Numbers and structures that lie.
+/// Invalid numbers and structures.
 #[expect(clippy::too_many_lines, reason = "a table")]
 fn lies() -> Vec<(Vec<u8>, Outcome)> {
     let one = file("a", "1");

@@ -1,35 +1,35 @@
-//! The keywords of extended headers: which of them mean something here, and which may be left alone. What is in
-//! neither row is told, so that nothing an archive says about its files is lost in silence.
+//! The keywords of extended headers: those that ds supports, and those that it may ignore. All others are reported, so
+//! that no information is lost silently.
 //!
-//! POSIX.1-2024 pax(1), "pax Extended Header Keywords"; star(5); the manuals of GNU tar and libarchive; the words of Red
-//! Hat's tar for SELinux.
+//! Owns both lists. POSIX.1-2024 pax(1), "pax Extended Header Keywords"; star(5); the manuals of GNU tar and
+//! libarchive; the keywords of Red Hat's tar for SELinux.
 
 use std::collections::BTreeMap;
 
 use super::name::shown;
 
-/// Most keywords that are told; a hostile archive could have a new one for each member.
+/// Maximum number of reported keywords; a malicious archive could have a new one in each member.
 const MOST_TOLD: usize = 10;
 
-/// What carries the attributes of files; the rest of the keyword is their name.
+/// The prefix of extended attributes; the rest of the keyword is their name.
 pub const ATTRIBUTE: &[u8] = b"SCHILY.xattr.";
-/// The same in the spelling of libarchive: the name as in a URL, the value in base64.
+/// The same in libarchive's form: the name in URL encoding, the value in base64.
 pub const ATTRIBUTE_IN_BASE64: &[u8] = b"LIBARCHIVE.xattr.";
 
-/// Keywords that say nothing a tree could keep, or what a header says as well; one that ends with a dot stands for all
-/// that begin so.
+/// Keywords without information for a tree, or with information that a header contains too; one that ends with a dot is
+/// a prefix.
 const LEFT_ALONE: &[&str] = &[
-    // Times that nobody can set, and names of owners, whose numbers count.
+    // Times that cannot be set, and names of owners, whose numbers are used.
     "atime",
     "ctime",
     "LIBARCHIVE.creationtime",
     "uname",
     "gname",
-    // Words for people, and how they are encoded.
+    // Comments, and their encoding.
     "comment",
     "charset",
     "hdrcharset",
-    // Where the file was, and what it was called there.
+    // The original position and name of the file.
     "SCHILY.dev",
     "SCHILY.devmajor",
     "SCHILY.devminor",
@@ -42,9 +42,9 @@ const LEFT_ALONE: &[&str] = &[
     "SCHILY.release",
     "SCHILY.volhdr.",
     "GNU.",
-    // Windows makes links to files and to directories; Linux makes links.
+    // Windows distinguishes links to files and to directories; Linux does not.
     "LIBARCHIVE.symlinktype",
-    // Inode flags such as immutable: a root file system that nobody can delete helps nobody.
+    // Inode flags such as immutable: a root file system must be deletable.
     "SCHILY.fflags",
     // The policy and the keys of another system: xattr(7), carries().
     "RHT.security.selinux",
@@ -56,7 +56,7 @@ const LEFT_ALONE: &[&str] = &[
     "LIBARCHIVE.xattr.security.evm",
 ];
 
-/// What an archive said that means nothing here.
+/// Ignored information of an archive.
 #[derive(Debug, Clone, Default)]
 pub struct PassedOver {
     counts: BTreeMap<Vec<u8>, u64>,
@@ -65,7 +65,7 @@ pub struct PassedOver {
 }
 
 impl PassedOver {
-    /// Notes a keyword that has no meaning here.
+    /// Notes an unsupported keyword.
     pub fn note(&mut self, keyword: &[u8]) {
         if may_be_left_alone(keyword) {
             return;
@@ -79,7 +79,7 @@ impl PassedOver {
         }
     }
 
-    /// Notes an access control list that cannot be read.
+    /// Notes an invalid access control list.
     pub fn note_unreadable(&mut self) {
         self.unreadable_lists += 1;
     }
@@ -119,7 +119,7 @@ fn may_be_left_alone(keyword: &[u8]) -> bool {
     })
 }
 
-/// A name as libarchive writes it: bytes that are not plain as `%` and two hexadecimal digits.
+/// A name in libarchive's form: special bytes as `%` and two hexadecimal digits.
 #[must_use]
 pub fn from_url(mut text: &[u8]) -> Vec<u8> {
     let mut name = Vec::with_capacity(text.len());
@@ -135,7 +135,7 @@ pub fn from_url(mut text: &[u8]) -> Vec<u8> {
     name
 }
 
-/// Base64 of RFC 4648, with or without `=` at its end; `None` when it is something else.
+/// Base64 of RFC 4648, with or without `=` at its end; `None` if it is invalid.
 #[must_use]
 pub fn from_base64(text: &[u8]) -> Option<Vec<u8>> {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

@@ -1,7 +1,8 @@
-//! Members as bytes of an archive: POSIX.1-2001 pax(1), which needs more than a plain ustar header only for what that
-//! cannot say: long names, large numbers, fractions of seconds, attributes, holes.
+//! Writes members as an archive: POSIX.1-2001 pax(1), with extended headers only for values that ustar cannot
+//! represent: long names, large numbers, fractions of seconds, attributes, holes.
 //!
-//! Collects small members and writes large pieces. Deterministic: the same members are the same bytes.
+//! Owns the output format. Buffers small members and writes large pieces. Deterministic: the same members result in the
+//! same bytes.
 
 use std::io::{Read, Write};
 
@@ -14,9 +15,9 @@ use super::reader::{Kind, Member, Status};
 use super::sparse::to_front;
 use super::time::Time;
 
-/// How much is written at once, bytes.
+/// Size of the buffer, in bytes.
 const AT_ONCE: usize = 256 << 10;
-/// Longest name that a header has space for.
+/// Maximum length of a name in a header.
 const SHORT: usize = 100;
 
 /// Writes an archive.
@@ -28,12 +29,12 @@ pub struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    /// A writer to `out`.
+    /// Writes to `out`.
     pub fn new(out: &'a mut dyn Write) -> Self {
         Self { out, buffer: vec![0; AT_ONCE], filled: 0 }
     }
 
-    /// Writes what comes in front of a member's data. As many bytes as [`Member::data`] says must follow, and then
+    /// Writes the header of a member. The caller must then write as many bytes as [`Member::data`] says, and call
     /// [`Writer::fill_up`].
     ///
     /// # Errors
@@ -87,7 +88,7 @@ impl<'a> Writer<'a> {
     /// Writes exactly `length` bytes of data from a file.
     ///
     /// # Errors
-    /// When the file has less, or what the streams answer.
+    /// If the file is shorter, or reading or writing fails.
     pub fn data(&mut self, file: &mut dyn Read, mut length: u64) -> Result<()> {
         while length > 0 {
             if self.filled == self.buffer.len() {
@@ -105,7 +106,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Fills the last block of data up.
+    /// Pads the last block of data.
     ///
     /// # Errors
     /// What the stream answers.
@@ -114,7 +115,7 @@ impl<'a> Writer<'a> {
         self.bytes(&[0; BLOCK][..rest])
     }
 
-    /// A whole file of root's with mode 0600.
+    /// Writes a complete file of root with mode 0600.
     ///
     /// # Errors
     /// What the stream answers.
@@ -134,7 +135,7 @@ impl<'a> Writer<'a> {
         self.fill_up()
     }
 
-    /// Writes the end mark. Without it the archive counts as cut off.
+    /// Writes the end mark. An archive without it counts as truncated.
     ///
     /// # Errors
     /// What the stream answers.
@@ -143,12 +144,12 @@ impl<'a> Writer<'a> {
         self.flush()
     }
 
-    /// Hands everything on to the stream.
+    /// Writes all buffered data.
     ///
     /// # Errors
     /// What the stream answers.
     pub fn flush(&mut self) -> Result<()> {
-        // Whole blocks: a buffer's length is a multiple of theirs.
+        // Whole blocks: the length of the buffer is a multiple of the block size.
         let done = self.out.write_all(&self.buffer[..self.filled]);
         self.filled = 0;
         done.context("write the archive")
@@ -168,7 +169,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// The key of an access control list as text.
+/// The key of an access control list in text form.
 fn list_key(attribute: &[u8]) -> Option<&'static [u8]> {
     match attribute {
         acl::ACCESS => Some(b"SCHILY.acl.access"),
@@ -177,7 +178,7 @@ fn list_key(attribute: &[u8]) -> Option<&'static [u8]> {
     }
 }
 
-/// The name for the header, and what else has to be said in an extended one.
+/// The name in the header, and the records of the extended header.
 fn extended(member: &Member, size: u64) -> (Vec<u8>, Vec<u8>) {
     let (mut name, mut records) = (member.name.clone(), Vec::new());
     let status = &member.status;
@@ -197,7 +198,7 @@ fn extended(member: &Member, size: u64) -> (Vec<u8>, Vec<u8>) {
         put(&mut records, b"linkpath", &member.link);
     }
     for (attribute, value) in &status.attributes {
-        // For programs that read no more than the text.
+        // For programs that support only the text form.
         if let (Some(key), Ok(list)) = (list_key(attribute), Acl::from_bytes(value)) {
             put(&mut records, key, list.to_text().as_bytes());
         }
@@ -208,7 +209,7 @@ fn extended(member: &Member, size: u64) -> (Vec<u8>, Vec<u8>) {
         put(&mut records, b"GNU.sparse.minor", b"0");
         put(&mut records, b"GNU.sparse.name", &member.name);
         put(&mut records, b"GNU.sparse.realsize", member.size.to_string().as_bytes());
-        // A program that knows nothing of this makes a file of this name, with the map in it.
+        // A program without support for sparse files creates a file with this name and the map in it.
         let at = name.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
         name.splice(at..at, *b"GNUSparseFile.0/");
     } else if name.len() > SHORT {

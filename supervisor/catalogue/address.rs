@@ -1,4 +1,4 @@
-//! Addresses: which may be asked, and where a redirect leads. RFC 3986.
+//! Addresses: which are permitted, and where a redirect leads. Owns these rules; opens no connection. RFC 3986.
 
 use anyhow::{Error, Result, bail};
 use ureq::http::Uri;
@@ -6,10 +6,10 @@ use ureq::http::Uri;
 use super::failure::Failure;
 use crate::config::value::is_loopback;
 
-/// Whether an address may be asked at all.
+/// Checks whether an address is permitted.
 ///
 /// # Errors
-/// That it is not encrypted, or no address.
+/// If it is not encrypted, or is not an address.
 pub fn check_address(address: &str) -> Result<()> {
     let uri: Result<Uri, _> = address.parse();
     match uri.map(|uri| check(&uri)) {
@@ -18,11 +18,11 @@ pub fn check_address(address: &str) -> Result<()> {
     }
 }
 
-/// Encrypted, or of this machine.
+/// Whether it is encrypted or on this machine.
 pub(super) fn check(uri: &Uri) -> Result<(), Failure> {
     let host = uri.host().unwrap_or_default();
     match uri.scheme_str() {
-        _ if host.is_empty() => Err(Failure::last(format!("{uri} names no host"))),
+        _ if host.is_empty() => Err(Failure::last(format!("{uri} contains no host name"))),
         Some("https") => Ok(()),
         Some("http") if is_loopback(host) => Ok(()),
         Some("http") => Err(Failure::last(format!("{uri} is not encrypted; use https"))),
@@ -30,7 +30,7 @@ pub(super) fn check(uri: &Uri) -> Result<(), Failure> {
     }
 }
 
-/// Where a redirect leads. RFC 3986, 5.2, without dot segments, which servers understand themselves.
+/// The target of a redirect. RFC 3986, 5.2, without the removal of dot segments, which servers do themselves.
 pub(super) fn join(base: &Uri, location: &str) -> Option<Uri> {
     let authority = base.authority()?;
     let scheme = base.scheme_str()?;

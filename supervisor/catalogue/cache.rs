@@ -1,8 +1,8 @@
-//! What was downloaded: whole files by their SHA-256, and the beginnings of others.
+//! The download cache: complete files by their SHA-256, and incomplete ones.
 //!
-//! Owns `data/cache/`: `SHA256` is a whole and verified file, `SHA256.json` what it is, `KEY.part` the beginning of one
-//! that comes, locked while a process writes it, `KEY.tag` what the server called that version, `index.json` the last
-//! list of images. A name without a suffix appears by rename, after its bytes are on the medium. flock(2), fsync(2).
+//! Owns `data/cache/`. `SHA256` is a complete and verified file and `SHA256.json` its description. `KEY.part` is an
+//! incomplete file, locked while a process writes it, and `KEY.tag` the server's tag for that version. `index.json` is
+//! the last list of images. A complete file gets its name by a rename after its data is on disk. flock(2), fsync(2).
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Seek};
@@ -23,42 +23,42 @@ use crate::durable;
 use crate::paths::Paths;
 use crate::sys::descriptor::try_lock;
 
-/// The most bytes of a description.
+/// Maximum size of a description, in bytes.
 const MOST: u64 = 64 << 10;
 
 /// The cache.
 #[derive(Debug, Clone)]
 pub struct Cache {
     directory: PathBuf,
-    /// The most bytes that it may keep.
+    /// The maximum total size, in bytes.
     most: u64,
 }
 
-/// What a whole file is.
+/// The description of a complete file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct About {
-    /// What it was asked for as: the name of an image with its build, or an address.
+    /// The source: the name of an image with its build, or an address.
     pub source: String,
-    /// When it was fetched, seconds since 1970.
+    /// Download time, in seconds since 1970.
     pub fetched: u64,
 }
 
-/// One file of the cache, as people see it.
+/// One file of the cache, for display.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Entry {
-    /// What it was asked for as.
+    /// The source.
     pub source: String,
-    /// Its SHA-256; none while it is not whole.
+    /// Its SHA-256; `None` while it is incomplete.
     pub sha256: Option<String>,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// When it was used last, seconds since 1970.
+    /// Time of the last use, in seconds since 1970.
     pub used: u64,
     #[serde(skip)]
     path: PathBuf,
 }
 
-/// The beginning of a file. The lock goes with it.
+/// An incomplete file. Dropping it releases the lock.
 #[derive(Debug)]
 pub struct Part {
     key: String,
@@ -69,7 +69,7 @@ impl Cache {
     /// The cache of this machine.
     ///
     /// # Errors
-    /// When its directory cannot be made.
+    /// If its directory cannot be created.
     pub fn open(paths: &Paths, most: u64) -> Result<Self> {
         let directory = paths.cache();
         match fs::DirBuilder::new().mode(0o700).create(&directory) {
@@ -80,32 +80,32 @@ impl Cache {
         }
     }
 
-    /// Where a description of all images is kept.
+    /// The path of the list of images.
     pub(super) fn listing(&self) -> PathBuf {
         self.directory.join("index.json")
     }
 
-    /// A whole file, to be read from its beginning; marked as used now.
+    /// Opens a complete file and marks it as used now.
     ///
     /// # Errors
-    /// When it is there and cannot be read.
+    /// If it exists and cannot be read.
     pub fn whole(&self, sha256: &str) -> Result<Option<File>> {
         let path = self.directory.join(sha256);
         match File::open(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             other => {
                 let file = other.with_context(|| format!("open {}", path.display()))?;
-                // On a read-only medium it keeps the old time.
+                // On a read-only file system, it keeps the old time.
                 let _ = file.set_modified(SystemTime::now());
                 Ok(Some(file))
             }
         }
     }
 
-    /// Removes a whole file that is not what its name says.
+    /// Removes a complete file whose content does not match its name.
     pub fn discard(&self, sha256: &str) {
         for path in [self.directory.join(sha256), self.described(sha256)] {
-            // What is gone is gone.
+            // The file may already have been removed.
             let _ = fs::remove_file(path);
         }
     }
@@ -114,10 +114,10 @@ impl Cache {
         self.directory.join(format!("{sha256}.json"))
     }
 
-    /// The beginning of a file, perhaps empty. Waits for whoever writes it now.
+    /// Opens an incomplete file, which may be empty. Waits for a process that writes it.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// If it cannot be created.
     pub fn part(&self, key: &str) -> Result<Part> {
         let path = self.part_path(key);
         loop {
@@ -134,7 +134,7 @@ impl Cache {
                 Err((_, Errno::EINTR)) => continue,
                 Err((_, errno)) => return Err(errno).with_context(|| format!("lock {}", path.display())),
             };
-            // Whoever had it before may have given it its name, or removed it.
+            // The previous owner may have renamed or removed it.
             let same = fs::symlink_metadata(&path).is_ok_and(|there| {
                 file.metadata().is_ok_and(|ours| (ours.dev(), ours.ino()) == (there.dev(), there.ino()))
             });
@@ -152,16 +152,16 @@ impl Cache {
         self.directory.join(format!("{key}.tag"))
     }
 
-    /// What the server called the version whose beginning is there.
+    /// The server's tag for the version of the incomplete file.
     #[must_use]
     pub fn tag(&self, key: &str) -> Option<String> {
         String::from_utf8(durable::read(&self.tag_path(key), MOST).ok()?).ok()
     }
 
-    /// Remembers what the server calls the version that comes.
+    /// Stores the server's tag for the version of this download.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// If it cannot be written.
     pub fn set_tag(&self, key: &str, tag: Option<&str>) -> Result<()> {
         let path = self.tag_path(key);
         match tag {
@@ -174,10 +174,10 @@ impl Cache {
         }
     }
 
-    /// Makes a beginning that has become whole a file of the cache, and makes room for it.
+    /// Makes a completed download a file of the cache, and makes room for it.
     ///
     /// # Errors
-    /// When it cannot be written; then it is still a beginning.
+    /// If it cannot be written; it then stays incomplete.
     pub fn keep(&self, part: &Part, sha256: &str, source: &str) -> Result<()> {
         let about = About { source: source.to_owned(), fetched: unix_s() };
         let path = self.directory.join(sha256);
@@ -192,17 +192,17 @@ impl Cache {
         Ok(())
     }
 
-    /// Throws a beginning away.
+    /// Deletes an incomplete file.
     pub fn abandon(&self, part: Part) {
         let _ = fs::remove_file(self.part_path(&part.key));
         let _ = fs::remove_file(self.tag_path(&part.key));
         drop(part);
     }
 
-    /// What is kept, the most recently used first.
+    /// The files, the most recently used first.
     ///
     /// # Errors
-    /// When the directory cannot be read.
+    /// If the directory cannot be read.
     pub fn entries(&self) -> Result<Vec<Entry>> {
         let listed =
             fs::read_dir(&self.directory).with_context(|| format!("list {}", self.directory.display()))?;
@@ -232,10 +232,10 @@ impl Cache {
         })
     }
 
-    /// Removes everything that is not in use, and says how many files and bytes that were.
+    /// Removes all files that are not in use; returns their number and total size in bytes.
     ///
     /// # Errors
-    /// When the directory cannot be read, or a file cannot be removed.
+    /// If the directory cannot be read, or a file cannot be removed.
     pub fn prune(&self) -> Result<(usize, u64)> {
         let (mut files, mut bytes) = (0, 0);
         for entry in self.entries()? {
@@ -247,7 +247,7 @@ impl Cache {
         Ok((files, bytes))
     }
 
-    /// Removes what was used longest ago until the rest fits.
+    /// Removes the least recently used files until the rest fits.
     fn make_room(&self, newest: &str) {
         let Ok(mut entries) = self.entries() else { return };
         let mut total: u64 = entries.iter().map(|entry| entry.size).sum();
@@ -278,18 +278,18 @@ impl Cache {
 }
 
 impl Part {
-    /// The file, to be read and written.
+    /// The file, for reading and writing.
     #[must_use]
     pub fn file(&self) -> &File {
         &self.file
     }
 
-    /// Empties it.
+    /// Truncates it.
     ///
     /// # Errors
-    /// What ftruncate(2) answers.
+    /// If ftruncate(2) fails.
     pub fn clear(&mut self) -> Result<()> {
-        self.file.set_len(0).context("empty the beginning of a download")?;
+        self.file.set_len(0).context("truncate the incomplete download")?;
         self.file.rewind().context("lseek")
     }
 }

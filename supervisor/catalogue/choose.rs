@@ -1,7 +1,7 @@
-//! Which image a name means: `debian:13`, `debian`, `ubuntu:lts`, `alpine:edge`, `archlinux`.
+//! Selects the image for a name: `debian:13`, `debian`, `ubuntu:lts`, `alpine:edge`, `archlinux`.
 //!
-//! Owns the rules, and no list of releases: what is current follows from the index and from its date, so that a name
-//! means the right thing years from now. Decides and touches nothing.
+//! Owns the rules, and no list of releases: the current release is derived from the index and its date, so that a name
+//! keeps its meaning in the future. Pure: it reads and changes nothing.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -11,23 +11,23 @@ use anyhow::{Result, bail, ensure};
 use super::index::Image;
 use crate::nearest::nearest;
 
-/// Variants that are made for other purposes, and chosen only by their name.
+/// Variants for special purposes, selected only by their name.
 const NEVER_BY_ITSELF: &[&str] = &["cloud", "tinycloud", "desktop"];
-/// Releases that are always in the making, from the most to the least desirable where there is nothing else.
+/// Rolling releases, in order of preference, if there is nothing else.
 const ROLLING: &[&str] = &["current", "tumbleweed", "edge", "unstable", "snapshot", "Sisyphus"];
 
-/// What was asked for.
+/// The parsed name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query {
-    /// The distribution, or the beginning of its name.
+    /// The distribution, or a prefix of its name.
     pub distribution: String,
-    /// The release, if one was named.
+    /// The release, if given.
     pub release: Option<String>,
-    /// The variant, if one was named.
+    /// The variant, if given.
     pub variant: Option<String>,
 }
 
-/// The architecture of this machine in the catalogue's words.
+/// The architecture of this machine in the terms of the catalogue.
 #[must_use]
 pub fn architecture() -> &'static str {
     match std::env::consts::ARCH {
@@ -40,7 +40,7 @@ pub fn architecture() -> &'static str {
     }
 }
 
-/// Whether a word can only be meant as a name of the catalogue: a plain word, or words with colons.
+/// Whether a word can only be a name of the catalogue: a plain word, or words with colons.
 #[must_use]
 pub fn is_name(word: &str) -> bool {
     let is_part = |part: &str| {
@@ -53,10 +53,10 @@ pub fn is_name(word: &str) -> bool {
 }
 
 impl Query {
-    /// Reads `DISTRIBUTION[:RELEASE[:VARIANT]]`. The separator may be a slash, and with two parts an underscore.
+    /// Parses `DISTRIBUTION[:RELEASE[:VARIANT]]`. The separator may be a slash and, with two parts, an underscore.
     ///
     /// # Errors
-    /// When there is no distribution, or more than three parts.
+    /// If the distribution is missing, or there are more than three parts.
     pub fn parse(text: &str) -> Result<Self> {
         let separator =
             [':', '/', '_'].into_iter().find(|separator| text.contains(*separator)).unwrap_or(':');
@@ -77,10 +77,10 @@ impl Query {
         Ok(query)
     }
 
-    /// The image that is meant.
+    /// The selected image.
     ///
     /// # Errors
-    /// When there is none; names what there is.
+    /// If there is none; the message lists the alternatives.
     pub fn select<'a>(&self, images: &'a [Image], architecture: &str) -> Result<&'a Image> {
         let distribution = self.distribution_of(images)?;
         let all: Vec<&Image> = images.iter().filter(|image| image.distribution == distribution).collect();
@@ -88,7 +88,7 @@ impl Query {
             all.iter().copied().filter(|image| image.architecture == architecture).collect();
         if fitting.is_empty() {
             let there: BTreeSet<&str> = all.iter().map(|image| image.architecture.as_str()).collect();
-            bail!("there is no {distribution} for {architecture}, only for {}; use --arch", list(there));
+            bail!("{distribution} is not available for {architecture}, only for {}; use --arch", list(there));
         }
         let release = self.release_of(&fitting, &distribution)?;
         let mut variants: Vec<&Image> =
@@ -102,7 +102,7 @@ impl Query {
         match chosen {
             Some(image) => Ok(image),
             None => bail!(
-                "{distribution}:{release} has no such variant; there are {}: write {distribution}:{release}:VARIANT",
+                "{distribution}:{release} has no such variant; available: {}; write {distribution}:{release}:VARIANT",
                 list(there)
             ),
         }
@@ -121,7 +121,7 @@ impl Query {
         let hint = nearest(wanted, names)
             .map(|found| format!("did you mean '{}'? ", found.word))
             .unwrap_or_default();
-        bail!("there is no distribution '{wanted}' in the catalogue; {hint}'ds images' lists all of them");
+        bail!("the catalogue has no distribution '{wanted}'; {hint}'ds images' lists all of them");
     }
 
     fn release_of(&self, images: &[&Image], distribution: &str) -> Result<String> {
@@ -153,13 +153,13 @@ impl Query {
         there.dedup();
         let there = list(there.iter().map(|(_, text)| text.as_str()));
         bail!(
-            "{distribution} has no release '{}'; there are {there}",
+            "{distribution} has no release '{}'; available: {there}",
             self.release.as_deref().unwrap_or("stable")
         );
     }
 }
 
-/// How near an image's release is to a name: 0 the same, 1 an alias, 2 the beginning of either; none otherwise.
+/// How well an image's release matches a name: 0 equal, 1 an alias, 2 a prefix of either; `None` otherwise.
 fn closeness(image: &Image, named: &str) -> Option<u8> {
     let begins = |release: &str| release.strip_prefix(named).is_some_and(|rest| rest.starts_with(['.', '-']));
     if image.release.eq_ignore_ascii_case(named) {
@@ -173,7 +173,7 @@ fn closeness(image: &Image, named: &str) -> Option<u8> {
     }
 }
 
-/// Which release is meant by a distribution alone.
+/// The release for a distribution without a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Usual {
     Stable,
@@ -203,12 +203,12 @@ fn current(images: &[&Image], distribution: &str, today: Month, wanted: Usual) -
         |image: &&&Image| ROLLING.iter().position(|name| *name == image.release).unwrap_or(ROLLING.len());
     let rolling =
         images.iter().min_by_key(by_preference).filter(|image| ROLLING.contains(&image.release.as_str()));
-    // Names without numbers are given in alphabetical order by those who give such names.
+    // Distributions whose releases have names without numbers use them in alphabetical order.
     let named = images.iter().max_by_key(|image| &image.release);
     rolling.or(named).map(|image| image.release.clone())
 }
 
-/// The stable Debian of a month: one comes out in the summer of each odd year, 11 in that of 2021.
+/// The stable Debian of a month: there is a release in the summer of each odd year; 11 was released in 2021.
 fn debian_stable(today: Month) -> u32 {
     let summers = today.year - u32::from(today.month < 9);
     11 + summers.saturating_sub(2021) / 2
@@ -227,7 +227,7 @@ impl Month {
     }
 }
 
-/// The number of a release: of its own name, or of an alias.
+/// The number of a release, from its own name or an alias.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Number(u32, u32);
 
@@ -254,7 +254,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What the catalogue had in the summer of 2026: `distribution release aliases variants`.
+    /// The catalogue in the summer of 2026: `distribution release aliases variants`.
     const CATALOGUE: &str = "\
         debian bullseye 11 default,cloud\ndebian bookworm 12 default,cloud\ndebian trixie 13 cloud,default\n\
         debian forky 14 default\nubuntu jammy 22.04 default\nubuntu noble 24.04 cloud,default,desktop\n\
@@ -338,8 +338,8 @@ mod tests {
     fn what_is_not_there_is_answered_with_what_is() {
         assert!(chosen("debain", "20260821").contains("did you mean 'debian'?"));
         let text = chosen("debian:99", "20260821");
-        assert!(text.starts_with("debian has no release '99'; there are forky/14, trixie/13,"), "{text}");
-        assert!(chosen("debian:13:desktop", "20260821").contains("there are default, cloud"));
+        assert!(text.starts_with("debian has no release '99'; available: forky/14, trixie/13,"), "{text}");
+        assert!(chosen("debian:13:desktop", "20260821").contains("available: default, cloud"));
         let images = catalogue("20260821");
         let error = Query::parse("debian").unwrap().select(&images, "riscv64").unwrap_err().to_string();
         assert!(error.contains("only for amd64, arm64; use --arch"), "{error}");

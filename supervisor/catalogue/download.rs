@@ -1,7 +1,8 @@
-//! One verified file: out of the cache, or from the first server that has it, resumed where it was cut off.
+//! Delivers one verified file: from the cache, or from the first server that has it, resuming an interrupted download.
 //!
-//! Owns the order of servers, retries with growing waits, resuming, and the checksum: what does not have it is not kept.
-//! Bytes go to the cache and, as they come, to whoever unpacks them; they count only when [`deliver`] has returned.
+//! Owns the order of servers, retries with increasing delays, resuming, and the checksum: a file with a wrong checksum
+//! is never kept. The bytes go to the cache and, at the same time, to the process that unpacks them; they are valid
+//! only when [`deliver`] has returned.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
@@ -18,37 +19,37 @@ use super::fetch::{Fetch, Network, Request};
 use crate::fault;
 use crate::sys::errno_of;
 
-/// Attempts in a row that bring nothing new.
+/// The maximum number of consecutive attempts without progress.
 const ATTEMPTS: u32 = 5;
-/// The wait after the first of them; each further one is twice as long.
+/// The delay after the first attempt; each further one is twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
-/// Bytes that are moved at a time.
+/// Size of the buffer, in bytes.
 const CHUNK: usize = 256 << 10;
 
-/// A file to have.
+/// A file to deliver.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Item {
-    /// Where it can be had, in the order to try.
+    /// Its addresses, in the order of attempts.
     pub addresses: Vec<String>,
-    /// Its SHA-256, where that is known.
+    /// Its SHA-256, if known.
     pub sha256: Option<String>,
-    /// Its length, where that is known.
+    /// Its length, if known.
     pub size: Option<u64>,
-    /// What it is, for people.
+    /// Its name in messages.
     pub source: String,
 }
 
-/// How a delivery ended.
+/// The result of a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Delivery {
-    /// Every byte was delivered; its SHA-256.
+    /// All bytes were delivered; the SHA-256.
     Whole(String),
-    /// No server has it any more; nothing was delivered.
+    /// No server has the file any more; nothing was delivered.
     NowhereFound(String),
 }
 
 impl Item {
-    /// The file at an address that the user gave.
+    /// The file at an address from the user.
     #[must_use]
     pub fn at(address: &str, sha256: Option<&str>) -> Self {
         Self {
@@ -59,7 +60,7 @@ impl Item {
         }
     }
 
-    /// What its beginning is called in the cache.
+    /// Its key for an incomplete file in the cache.
     fn key(&self) -> String {
         match &self.sha256 {
             Some(sha256) => sha256.clone(),
@@ -68,10 +69,10 @@ impl Item {
     }
 }
 
-/// Delivers the file to `sink`, if there is one, and into the cache. `progress` is told how many bytes have come.
+/// Delivers the file to `sink`, if any, and into the cache. `progress` receives the number of bytes.
 ///
 /// # Errors
-/// Why it cannot be had, in one line. What was delivered then does not count.
+/// Why it failed, in one line. Delivered bytes are then invalid.
 pub fn deliver(
     item: &Item,
     cache: &Cache,
@@ -85,7 +86,7 @@ pub fn deliver(
         return from_cache(&file, sha256, cache, sink, progress);
     }
     let part = cache.part(&item.key())?;
-    // Another process may just have completed it.
+    // Another process may have just completed it.
     if let Some(sha256) = &item.sha256
         && let Some(file) = cache.whole(sha256)?
     {
@@ -134,22 +135,22 @@ fn from_cache(
     Ok(Delivery::Whole(sha256.to_owned()))
 }
 
-/// A delivery under way.
+/// A delivery in progress.
 struct Pump<'a, 'b> {
     item: &'a Item,
     cache: &'a Cache,
-    /// None once the cache has no room: then nothing is kept.
+    /// `None` once the cache is full: then nothing is kept.
     part: Option<Part>,
     sink: Option<&'b mut File>,
     progress: &'b mut dyn FnMut(u64),
     sum: Sha256,
-    /// Bytes that have been delivered.
+    /// The number of delivered bytes.
     have: u64,
     tag: Option<String>,
 }
 
 impl Pump<'_, '_> {
-    /// Delivers the beginning that an earlier attempt has left.
+    /// Delivers the bytes of an earlier attempt.
     fn replay(&mut self) -> Result<()> {
         let Some(part) = &mut self.part else { return Ok(()) };
         let resumable = self.item.sha256.is_some() || self.tag.is_some();
@@ -174,7 +175,7 @@ impl Pump<'_, '_> {
         }
     }
 
-    /// Fetches the rest. The text of the last refusal when no server has the file.
+    /// Downloads the rest. Returns the last refusal if no server has the file.
     fn fetch(&mut self, network: &Network) -> Result<Option<String>> {
         let mut vain = 0;
         let mut missing = 0;
@@ -205,7 +206,7 @@ impl Pump<'_, '_> {
                 Remedy::Wait => {}
             }
             if vain >= ATTEMPTS.max(servers) {
-                bail!("{}; gave up after {vain} attempts, what has come is kept for the next", failure.text);
+                bail!("{}; giving up after {vain} attempts; a later download resumes here", failure.text);
             }
             log::info!("{}: {}; trying again", self.item.source, failure.text);
             sleep(wait);
@@ -221,14 +222,17 @@ impl Pump<'_, '_> {
             Err(failure) => return Ok(Err(failure)),
         };
         fault::point("pull-begun")?;
-        ensure!(!head.is_page, "{address}: the answer is a web page; is this network waiting for a login?");
+        ensure!(!head.is_page, "{address}: the answer is a web page; the network may require a login");
         if let (Some(size), Some(total)) = (self.item.size, head.total) {
-            ensure!(size == total, "{address}: the server has {total} bytes, the index says {size}; refused");
+            ensure!(
+                size == total,
+                "{address}: the file has {total} bytes on the server, but {size} in the index; refused"
+            );
         }
         if head.from == 0 {
             self.begin_again(address, head.tag.as_deref())?;
         }
-        // A server that cannot resume sends again what is there already.
+        // A server that does not support ranges sends the existing bytes again.
         let mut surplus = self.have - head.from;
         let mut buffer = vec![0; CHUNK];
         loop {
@@ -243,14 +247,14 @@ impl Pump<'_, '_> {
             if let Some(size) = self.item.size {
                 ensure!(
                     self.have <= size,
-                    "{address}: more than the {size} bytes that the index says; refused"
+                    "{address}: the file is larger than the {size} bytes in the index; refused"
                 );
             }
         }
         fetch.finish()
     }
 
-    /// The server sends the file from its first byte on: the same version, or another one.
+    /// The server sends the file from its first byte: the same version, or another one.
     fn begin_again(&mut self, address: &str, tag: Option<&str>) -> Result<()> {
         if self.item.sha256.is_none() {
             let same = self.have == 0 || (self.tag.is_some() && self.tag.as_deref() == tag);
@@ -273,11 +277,11 @@ impl Pump<'_, '_> {
             let written = file.seek(SeekFrom::Start(at)).and_then(|_| file.write_all(bytes));
             if let Err(error) = written {
                 let error = anyhow::Error::from(error).context("write the cache");
-                // A container may be made all the same; a download without a cache is for nothing.
+                // A container can be created without the cache, but a download for the cache alone is useless.
                 if self.sink.is_none() || errno_of(&error) != Some(nix::errno::Errno::ENOSPC) {
                     return Err(error);
                 }
-                log::warn!("there is no room in the cache; the download is not kept");
+                log::warn!("the cache is full; the download is not kept");
                 self.drop_part();
             }
         }
@@ -312,7 +316,7 @@ impl Pump<'_, '_> {
     }
 }
 
-/// A reader that is gone has what it needs, or has failed and says so itself: the download goes on for the cache.
+/// A closed reader has all it needs, or reports its own error: the download continues for the cache.
 fn hand_on(sink: &mut Option<&mut File>, bytes: &[u8]) -> Result<()> {
     match sink.as_mut().map(|sink| sink.write_all(bytes)) {
         Some(Err(error)) if error.kind() == ErrorKind::BrokenPipe => *sink = None,

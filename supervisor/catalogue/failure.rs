@@ -1,34 +1,34 @@
-//! Why a file does not come from a server, and what may help.
+//! Errors of a download, and whether a retry may help. Owns that classification.
 
 use serde::{Deserialize, Serialize};
 
-/// Whether another try makes sense.
+/// Whether a retry makes sense.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Remedy {
-    /// The same again, after a while.
+    /// The same request again, after a delay.
     Wait,
-    /// The server does not have it: another server, or a newer index.
+    /// The server does not have the file: another server, or a newer index.
     Elsewhere,
     /// None.
     None,
 }
 
-/// Why it did not come, or not whole.
+/// Why the file was not downloaded completely.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// One line.
+    /// The message, one line.
     pub text: String,
-    /// What may help.
+    /// The remedy.
     pub remedy: Remedy,
 }
 
 impl Failure {
-    /// One that nothing helps against.
+    /// A permanent error.
     pub(super) fn last(text: impl Into<String>) -> Self {
         Self { text: text.into(), remedy: Remedy::None }
     }
 
-    /// One that may pass.
+    /// A temporary error.
     pub(super) fn passing(text: impl Into<String>) -> Self {
         Self { text: text.into(), remedy: Remedy::Wait }
     }

@@ -1,6 +1,7 @@
-//! A process that downloads while another one unpacks: it fills a pipe, and says at the end whether that counts.
+//! A process that downloads while another one unpacks: it writes to a pipe and reports at the end whether the data is
+//! valid.
 //!
-//! Owns the process and its verdict. It is killed when this is dropped, and ends with its parent.
+//! Owns the process and its verdict. Dropping this kills the process, and it ends with its parent.
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,7 +18,7 @@ use crate::poll;
 use crate::socket;
 use crate::subprocess::Subprocess;
 
-/// How often progress is told.
+/// The interval of progress messages.
 const INTERVAL: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -28,7 +29,7 @@ enum Message {
     Failed(String),
 }
 
-/// How a file is looked for again that no server has any more.
+/// Finds a file again that no server has any more.
 pub type Relocate<'a> = &'a dyn Fn() -> Result<Item>;
 
 /// The process.
@@ -41,10 +42,10 @@ pub struct Feeder {
 }
 
 impl Feeder {
-    /// Begins; the bytes come out of the descriptor that is returned.
+    /// Starts the process; the returned descriptor delivers the bytes.
     ///
     /// # Errors
-    /// When no process can be forked.
+    /// If fork(2) fails.
     pub fn begin(
         item: &Item,
         cache: &Cache,
@@ -60,7 +61,7 @@ impl Feeder {
         Ok((Self { messages, _child: child, have: 0, verdict: None }, reading))
     }
 
-    /// How many bytes have come.
+    /// The number of downloaded bytes.
     pub fn progress(&mut self) -> u64 {
         while self.verdict.is_none() && poll::is_readable(self.messages.as_fd()) {
             self.hear();
@@ -76,15 +77,15 @@ impl Feeder {
             Ok(Some(Message::Progress(have))) => self.have = have,
             Ok(Some(Message::Whole(sha256))) => self.verdict = Some(Ok(sha256)),
             Ok(Some(Message::Failed(text))) => self.verdict = failed(text),
-            Ok(None) => self.verdict = failed("the download ended before its time".to_owned()),
+            Ok(None) => self.verdict = failed("the download ended unexpectedly".to_owned()),
             Err(error) => self.verdict = failed(format!("{error:#}")),
         }
     }
 
-    /// Waits for the verdict: the SHA-256 of what came.
+    /// Waits for the verdict: the SHA-256 of the data.
     ///
     /// # Errors
-    /// Why what came does not count.
+    /// Why the data is invalid.
     pub fn finish(&mut self) -> Result<String> {
         loop {
             match &self.verdict {
@@ -95,7 +96,7 @@ impl Feeder {
         }
     }
 
-    /// Why what came does not count, if that is known, or becomes known within `patience`.
+    /// Why the data is invalid, if that is known or becomes known within `patience`.
     #[must_use]
     pub fn failure(&mut self, patience: Duration) -> Option<String> {
         let until = Instant::now() + patience;

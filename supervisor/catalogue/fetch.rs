@@ -1,8 +1,8 @@
-//! One file from a server, read by a confined child that can do nothing but talk to the network.
+//! Downloads one file from a server in a confined child that can only use the network.
 //!
-//! Owns what an answer must be to count: the scheme, redirects, status codes, lengths and ranges. TLS and HTTP are
-//! libraries' work (rustls with ring: the smallest provider that needs no assembler or CMake to build; ureq). The child
-//! has two descriptors, one for the bytes and one for messages; the caller must have one thread. RFC 9110.
+//! Owns the requirements for an answer: the scheme, redirects, status codes, lengths and ranges. Libraries implement
+//! TLS and HTTP (ureq, and rustls with ring, the smallest provider that needs no assembler or CMake to build). The
+//! child has two descriptors, one for the data and one for messages; the caller must have one thread. RFC 9110.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -27,33 +27,33 @@ use crate::socket;
 use crate::subprocess::Subprocess;
 use crate::sys::process::Ended;
 
-/// How we call ourselves.
+/// The User-Agent.
 const AGENT: &str = concat!("droidspaces-supervisor/", env!("CARGO_PKG_VERSION"));
-/// The most redirects in a row.
+/// Maximum number of consecutive redirects.
 const MOST_REDIRECTS: usize = 5;
-/// How long a connection may take to come about, and how long an answer may be silent.
+/// The timeout for a connection, and for each part of an answer.
 const CONNECT: Duration = Duration::from_secs(15);
 const SILENCE: Duration = Duration::from_secs(30);
-/// A server must send at least so many bytes in each stretch of this length.
+/// Minimum number of bytes that a server must send in each period of this length.
 const STRETCH: Duration = Duration::from_secs(30);
 const LEAST_IN_STRETCH: u64 = 16 << 10;
-/// Bytes that are moved at a time.
+/// Size of the buffer, in bytes.
 const CHUNK: usize = 128 << 10;
 
-/// The way to the network as the machine and the user have set it.
+/// The network settings of the machine and the user.
 #[derive(Debug, Clone)]
 pub struct Network {
     roots: RootCerts,
     names: Names,
-    /// `https_proxy` and its like.
+    /// `https_proxy` and similar variables.
     environment: BTreeMap<String, String>,
 }
 
 impl Network {
-    /// Reads certificates and the files that name hosts and servers; `environment` is the client's.
+    /// Reads certificates and the files with hosts and name servers; `environment` is the client's.
     ///
     /// # Errors
-    /// When certificates that the user named cannot be read.
+    /// If certificates that the user specified cannot be read.
     pub fn load(environment: &BTreeMap<String, String>) -> Result<Self> {
         let roots = trust::roots(environment)?;
         Ok(Self { roots, names: Names::load(), environment: environment.clone() })
@@ -89,27 +89,27 @@ impl Network {
     }
 }
 
-/// What is wanted.
+/// A request.
 #[derive(Debug, Clone)]
 pub struct Request<'a> {
-    /// Its address.
+    /// The address.
     pub address: &'a str,
-    /// The first byte that is wanted: what is before it is there already.
+    /// The offset of the first byte.
     pub from: u64,
-    /// What the server called that version of the file.
+    /// The server's tag for that version of the file.
     pub tag: Option<&'a str>,
 }
 
-/// What the server says before the bytes.
+/// The header of the answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
-    /// The first byte that comes: the one that was asked for, or 0.
+    /// The offset of the first byte: the requested one, or 0.
     pub from: u64,
-    /// Length of the whole file, if the server says it.
+    /// Length of the whole file, if the server sends it.
     pub total: Option<u64>,
-    /// What the server calls this version of the file.
+    /// The server's tag for this version of the file.
     pub tag: Option<String>,
-    /// Whether it calls it a page to read.
+    /// Whether the content is a web page.
     pub is_page: bool,
 }
 
@@ -120,7 +120,7 @@ enum Message {
     Failed(Failure),
 }
 
-/// A file that comes.
+/// A download.
 #[derive(Debug)]
 pub struct Fetch {
     child: Subprocess,
@@ -129,10 +129,10 @@ pub struct Fetch {
 }
 
 impl Fetch {
-    /// Asks for it and waits for the server's first answer.
+    /// Sends the request and waits for the header of the answer.
     ///
     /// # Errors
-    /// When no child can be forked; the inner one says why the server's answer does not do.
+    /// If fork(2) fails; the inner error says why the answer is not acceptable.
     pub fn begin(request: &Request<'_>, network: &Network) -> Result<Result<(Self, Head), Failure>> {
         let (body, writing) = large_pipe()?;
         let (messages, theirs) = socket::pair()?;
@@ -147,10 +147,10 @@ impl Fetch {
         })
     }
 
-    /// What came of it; to be asked at the end of the bytes.
+    /// The result; must be called after the last byte.
     ///
     /// # Errors
-    /// When the child cannot be heard; the inner one says what is missing.
+    /// If the child cannot be read; the inner error says what is missing.
     pub fn finish(mut self) -> Result<Result<(), Failure>> {
         Ok(match socket::receive::<Message>(&self.messages)?.map(|received| received.message) {
             Some(Message::Done) => Ok(()),
@@ -162,7 +162,7 @@ impl Fetch {
     fn died(&mut self) -> Failure {
         match self.child.wait() {
             Ok(killed @ Ended::Signalled(_)) => Failure::last(format!("the download was killed by {killed}")),
-            _ => Failure::last("the download ended at once"),
+            _ => Failure::last("the download ended immediately"),
         }
     }
 }
@@ -173,14 +173,14 @@ impl Read for Fetch {
     }
 }
 
-/// The child's whole life.
+/// The main function of the child.
 fn serve(messages: &mut File, body: &mut File, request: &Request<'_>, network: &Network) -> u8 {
     let done = receive(messages, body, request, network);
     let message = match done {
         Ok(()) => Message::Done,
         Err(failure) => Message::Failed(failure),
     };
-    // A caller that is gone hears nothing.
+    // If the caller has ended, there is no recipient.
     u8::from(socket::send(messages.as_fd(), &message, &[]).is_err())
 }
 
@@ -210,7 +210,7 @@ fn follow_redirects(request: &Request<'_>, network: &Network) -> Result<(Uri, Re
             return Ok((uri, response));
         }
         let location = response.headers().get("location").and_then(|value| value.to_str().ok());
-        let location = location.ok_or_else(|| Failure::last(format!("{uri} redirects to nowhere")))?;
+        let location = location.ok_or_else(|| Failure::last(format!("{uri} redirects without a target")))?;
         let target = join(&uri, location).ok_or_else(|| {
             Failure::last(format!("{uri} redirects to '{location}', which is not an address"))
         })?;
@@ -250,7 +250,7 @@ fn call(uri: &Uri, request: &Request<'_>, network: &Network) -> Result<Response<
     call.call().map_err(|error| explain(uri, &error))
 }
 
-/// What went wrong on the way, and whether it may pass.
+/// Describes an error, and whether it is temporary.
 fn explain(uri: &Uri, error: &ureq::Error) -> Failure {
     let host = uri.host().unwrap_or_default();
     let passing = |text: String| Failure { text, remedy: Remedy::Wait };
@@ -258,7 +258,7 @@ fn explain(uri: &Uri, error: &ureq::Error) -> Failure {
         ureq::Error::HostNotFound => {
             passing(format!("{host}: no such host; check the network and its name servers"))
         }
-        ureq::Error::Timeout(_) => passing(format!("{host} does not answer in time")),
+        ureq::Error::Timeout(_) => passing(format!("{host} did not answer in time")),
         ureq::Error::Io(cause) => {
             match cause.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>()) {
                 Some(cause) => untrusted(host, cause),
@@ -274,7 +274,7 @@ fn explain(uri: &Uri, error: &ureq::Error) -> Failure {
 fn untrusted(host: &str, cause: &rustls::Error) -> Failure {
     match cause {
         rustls::Error::InvalidCertificate(reason) => Failure::last(format!(
-            "the certificate of {host} is not trusted ({reason:?}); check the clock and the network, or name your authority in SSL_CERT_FILE"
+            "the certificate of {host} is not trusted ({reason:?}); check the clock and the network, or set SSL_CERT_FILE to the certificates of your authority"
         )),
         other => Failure { text: format!("{host}: {other}"), remedy: Remedy::Wait },
     }
@@ -289,38 +289,38 @@ fn head_of(uri: &Uri, response: &Response<Body>, from: u64) -> Result<Head, Fail
         206 => {
             let range = header("content-range").and_then(content_range);
             let range =
-                range.ok_or_else(|| Failure::last(format!("{uri}: the server's range makes no sense")))?;
+                range.ok_or_else(|| Failure::last(format!("{uri}: the server sent an invalid range")))?;
             if range.0 != from {
                 return Err(Failure::last(format!(
-                    "{uri}: the server sends another range than was asked for"
+                    "{uri}: the server sent another range than the requested one"
                 )));
             }
             range
         }
         404 | 410 => {
             return Err(Failure {
-                text: format!("{uri}: the server does not have it ({status})"),
+                text: format!("{uri}: the server does not have the file ({status})"),
                 remedy: Remedy::Elsewhere,
             });
         }
         408 | 425 | 429 | 500..=599 => {
-            return Err(Failure::passing(format!("{uri}: the server fails ({status})")));
+            return Err(Failure::passing(format!("{uri}: the server reports an internal error ({status})")));
         }
         416 => return Err(Failure::passing(format!("{uri}: the server refuses to resume ({status})"))),
-        _ => return Err(Failure::last(format!("{uri}: the server answers {status}"))),
+        _ => return Err(Failure::last(format!("{uri}: the server answered with {status}"))),
     };
     if let Some(coding) = header("content-encoding").filter(|coding| *coding != "identity") {
         return Err(Failure::last(format!(
-            "{uri}: the server encodes the file as {coding}, which was not asked for"
+            "{uri}: the server encoded the file as {coding}, which was not requested"
         )));
     }
     let is_page = header("content-type").is_some_and(|kind| kind.starts_with("text/html"));
-    // Only a strong tag names one sequence of bytes.
+    // Only a strong tag identifies one sequence of bytes.
     let tag = header("etag").filter(|tag| !tag.starts_with("W/")).map(str::to_owned);
     Ok(Head { from, total, tag, is_page })
 }
 
-/// First byte and length of the whole: `bytes 5-9/10`.
+/// Offset of the first byte and length of the whole file: `bytes 5-9/10`.
 fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
     let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = range.split_once('-')?;
@@ -340,7 +340,7 @@ fn copy(body: Body, output: &mut File, expected: Option<u64>, host: &str) -> Res
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(Failure::passing(format!("{host}: the connection broke: {error}"))),
         };
-        // A reader that is gone has had enough.
+        // The reader has closed the pipe.
         output.write_all(&buffer[..length]).map_err(|error| Failure::last(error.to_string()))?;
         let length = u64::try_from(length).unwrap_or(u64::MAX);
         (count, stretch) = (count + length, stretch + length);
@@ -355,15 +355,17 @@ fn copy(body: Body, output: &mut File, expected: Option<u64>, host: &str) -> Res
         Some(expected) if count < expected => {
             Err(Failure::passing(format!("{host} closed the connection too early")))
         }
-        Some(expected) if count > expected => Err(Failure::last(format!("{host} sends more than it said"))),
+        Some(expected) if count > expected => {
+            Err(Failure::last(format!("{host} sent more data than announced")))
+        }
         _ => Ok(()),
     }
 }
 
-/// A small file as a whole.
+/// Downloads a small file completely.
 ///
 /// # Errors
-/// When no child can be forked, or the file has more than `most` bytes; the inner one says why it did not come.
+/// If fork(2) fails, or the file is larger than `most` bytes; the inner error says why the download failed.
 pub fn whole(address: &str, most: u64, network: &Network) -> Result<Result<Vec<u8>, Failure>> {
     let (mut fetch, head) = match Fetch::begin(&Request { address, from: 0, tag: None }, network)? {
         Ok(begun) => begun,
@@ -371,7 +373,7 @@ pub fn whole(address: &str, most: u64, network: &Network) -> Result<Result<Vec<u
     };
     if head.is_page {
         return Ok(Err(Failure::last(format!(
-            "{address}: the answer is a web page; is this network waiting for a login?"
+            "{address}: the answer is a web page; the network may require a login"
         ))));
     }
     let mut bytes = Vec::new();

@@ -1,7 +1,7 @@
-//! What a server offers: the two index formats of images.linuxcontainers.org and its mirrors.
+//! The list of images on a server, in the two index formats of images.linuxcontainers.org and its mirrors.
 //!
-//! Owns the parsing and the checks of every field; an entry that fails one is left out, since a server may know
-//! things that we do not. Reads bytes, and touches neither network nor disk. Formats: simplestreams `products:1.0`
+//! Owns the parser and the checks of every field. An entry with an invalid field is skipped, since a server may use
+//! newer features. Reads only bytes; never uses the network or the disk. Formats: simplestreams `products:1.0`
 //! (`streams/v1/images.json`), and the text index (`meta/1.0/index-system`).
 
 use std::collections::BTreeMap;
@@ -9,18 +9,18 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-/// Where the JSON index is on a server.
+/// Path of the JSON index on a server.
 pub const STREAMS: &str = "streams/v1/images.json";
-/// Where the text index is on a server.
+/// Path of the text index on a server.
 pub const TEXT: &str = "meta/1.0/index-system";
-/// The most bytes that an index may have.
+/// Maximum size of an index, in bytes.
 pub const MOST: u64 = 32 << 20;
-/// The most characters of one field.
+/// Maximum length of a field, in characters.
 const LONGEST_FIELD: usize = 64;
-/// The most characters of a path.
+/// Maximum length of a path, in characters.
 const LONGEST_PATH: usize = 512;
 
-/// One root file system that a server offers.
+/// A root file system on a server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Image {
     /// The distribution, such as `debian`.
@@ -29,11 +29,11 @@ pub struct Image {
     pub release: String,
     /// Other names of the release, such as `13`.
     pub aliases: Vec<String>,
-    /// The processor architecture in Debian's words, such as `arm64`.
+    /// The processor architecture in Debian's terms, such as `arm64`.
     pub architecture: String,
-    /// The variant, mostly `default`.
+    /// The variant, usually `default`.
     pub variant: String,
-    /// When it was built: `YYYYMMDD_HH:MM`, UTC.
+    /// Its build time: `YYYYMMDD_HH:MM`, UTC.
     pub build: String,
     /// Path of the tar archive below the server's address.
     pub path: String,
@@ -44,7 +44,7 @@ pub struct Image {
 }
 
 impl Image {
-    /// The name that selects it: `debian:trixie`, with the variant where that is not the usual one.
+    /// The name that selects it: `debian:trixie`, with the variant unless that is the default.
     #[must_use]
     pub fn name(&self) -> String {
         match self.variant.as_str() {
@@ -85,10 +85,10 @@ struct Item {
     size: Option<u64>,
 }
 
-/// Reads `streams/v1/images.json`: of each product the newest build that has a tar archive.
+/// Parses `streams/v1/images.json`: for each product, the newest build with a tar archive.
 ///
 /// # Errors
-/// When it is not such a document, or has no usable entry.
+/// If the document is invalid or has no usable entry.
 pub fn parse_streams(bytes: &[u8]) -> Result<Vec<Image>> {
     let document: Document = serde_json::from_slice(bytes).context("the index is not valid JSON")?;
     let images: Vec<Image> =
@@ -119,7 +119,7 @@ fn image(key: &str, product: &Product) -> Option<Image> {
     is_valid(&image).then_some(image)
 }
 
-/// The other names of a release, out of `debian/trixie/default,debian/13/default,debian/trixie,debian/13`.
+/// The other names of a release, from `debian/trixie/default,debian/13/default,debian/trixie,debian/13`.
 fn aliases(distribution: &str, release: &str, text: &str) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for alias in text.split(',') {
@@ -136,10 +136,10 @@ fn aliases(distribution: &str, release: &str, text: &str) -> Vec<String> {
     found
 }
 
-/// Reads `meta/1.0/index-system`: lines of `distribution;release;architecture;variant;build;path`.
+/// Parses `meta/1.0/index-system`: lines of `distribution;release;architecture;variant;build;path`.
 ///
 /// # Errors
-/// When no line is usable: it is something else, such as the login page of a network.
+/// If no line is usable, for example because it is the login page of a network.
 pub fn parse_text(bytes: &[u8]) -> Result<Vec<Image>> {
     let text = String::from_utf8_lossy(bytes);
     let images: Vec<Image> = text.lines().filter_map(line).collect();
@@ -167,13 +167,13 @@ fn line(line: &str) -> Option<Image> {
     (!directory.is_empty() && is_valid(&image)).then_some(image)
 }
 
-/// The SHA-256 of `name` in a file that sha256sum(1) wrote.
+/// The SHA-256 of `name` in the output of sha256sum(1).
 #[must_use]
 pub fn sum_of(name: &str, sums: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(sums);
     text.lines().find_map(|line| {
         let (digest, file) = line.split_once(' ')?;
-        // Two blanks, or a blank and an asterisk for binary mode.
+        // Two spaces, or a space and an asterisk for binary mode.
         let file = file.strip_prefix([' ', '*']).unwrap_or(file);
         (file.trim_start_matches("./") == name && is_sha256(digest)).then(|| digest.to_ascii_lowercase())
     })
@@ -194,7 +194,7 @@ fn is_valid(image: &Image) -> bool {
         && image.sha256.as_deref().is_none_or(is_sha256)
 }
 
-/// Fields become parts of paths and of what people read.
+/// Fields become parts of paths and of messages.
 fn is_field(text: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'+');
     !text.is_empty() && text.len() <= LONGEST_FIELD && !text.starts_with('.') && text.bytes().all(fits)
@@ -207,7 +207,7 @@ fn is_build(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'_' | b':'))
 }
 
-/// A relative path that stays below the server's address, without anything that an address gives a meaning to.
+/// A relative path below the server's address, without characters that have a meaning in an address.
 fn is_path(text: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#' | b'%' | b'\\' | b'"');
     !text.is_empty()

@@ -1,7 +1,8 @@
-//! The list of all images: from the first mirror that answers, kept for an hour, and as old as it is without a network.
+//! The list of all images: from the first mirror that answers, cached for an hour, and used beyond that without a
+//! network.
 //!
-//! Owns when it is fetched anew, and what of it becomes a file to download. The kept list is ours: what a server said
-//! has been checked field by field before it is written.
+//! Owns when the list is downloaded again, and how an image becomes a file to download. The cached list is trusted,
+//! because every field of a server's list is checked before it is written.
 
 use std::fs;
 use std::time::{Duration, SystemTime};
@@ -16,22 +17,22 @@ use super::fetch::{Network, whole};
 use super::index::{self, Image};
 use crate::durable;
 
-/// How long a list is good without asking again.
+/// How long a list is valid.
 const FRESH: Duration = Duration::from_secs(3600);
-/// The most bytes of a file with checksums.
+/// Maximum size of a file with checksums, in bytes.
 const MOST_SUMS: u64 = 1 << 20;
 
-/// What a mirror offers.
+/// The images of a mirror.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Listing {
-    /// The address of the mirror, without a slash at its end.
+    /// The address of the mirror, without a trailing slash.
     pub mirror: String,
     /// Its images.
     pub images: Vec<Image>,
 }
 
 impl Listing {
-    /// The list that is kept, however old.
+    /// The cached list, of any age.
     #[must_use]
     pub fn kept(cache: &Cache) -> Option<Self> {
         serde_json::from_slice(&durable::read(&cache.listing(), index::MOST).ok()?).ok()
@@ -42,11 +43,11 @@ impl Listing {
         changed.is_ok_and(|changed| SystemTime::now().duration_since(changed).is_ok_and(|age| age < FRESH))
     }
 
-    /// The kept list if it is fresh and of a configured mirror, else a new one, else the old one with a warning.
-    /// With `anew`, never the kept one.
+    /// The cached list if it is valid and from a configured mirror, otherwise a new one, otherwise the old one with a
+    /// warning. If `anew`, the cached list is only the last resort.
     ///
     /// # Errors
-    /// When no mirror answers and no list is kept: what each of them said.
+    /// If no mirror answers and no list is cached: the errors of all mirrors.
     pub fn load(
         cache: &Cache,
         mirrors: &[String],
@@ -72,17 +73,17 @@ impl Listing {
         }
         match kept.filter(|_| !anew) {
             Some(listing) => {
-                warn(format!("{}; using the list of images that is kept", faults.join("; ")));
+                warn(format!("{}; using the cached list of images", faults.join("; ")));
                 Ok(listing)
             }
-            None => bail!("the list of images cannot be had: {}", faults.join("; ")),
+            None => bail!("cannot download the list of images: {}", faults.join("; ")),
         }
     }
 
-    /// The file of an image, from this mirror first and then from the others.
+    /// The file of an image, first from this mirror and then from the others.
     ///
     /// # Errors
-    /// When no checksum of it can be had.
+    /// If its checksum cannot be determined.
     pub fn item(&self, image: &Image, mirrors: &[String], network: &Network) -> Result<Item> {
         let others = mirrors.iter().filter(|mirror| **mirror != self.mirror);
         let servers = [&self.mirror].into_iter().chain(others);
@@ -95,9 +96,9 @@ impl Listing {
         Ok(Item { addresses, sha256: Some(sha256), size: image.size, source })
     }
 
-    /// The checksum of an image of a text index: beside the image.
+    /// The checksum of an image of a text index, from the file next to the image.
     fn sum(&self, image: &Image, network: &Network) -> Result<String> {
-        let (directory, name) = image.path.rsplit_once('/').context("it has no directory")?;
+        let (directory, name) = image.path.rsplit_once('/').context("its path has no directory")?;
         let address = format!("{}/{directory}/SHA256SUMS", self.mirror);
         match whole(&address, MOST_SUMS, network)? {
             Ok(sums) => index::sum_of(name, &sums)
@@ -107,7 +108,7 @@ impl Listing {
     }
 }
 
-/// The images of one mirror, in the better of the two formats that it has.
+/// The images of one mirror, in the better of the two formats that it provides.
 fn fetch(mirror: &str, network: &Network) -> Result<Result<Vec<Image>, String>> {
     let streams = format!("{mirror}/{}", index::STREAMS);
     let first = match whole(&streams, index::MOST, network)? {

@@ -1,8 +1,8 @@
-//! The catalogue of distributions: what a server offers, which image a name means, and verified copies of it.
+//! The catalogue of distributions: the list of images, the selection of an image by name, and verified downloads.
 //!
-//! Owns the index, the choice of an image, the download and the cache. Touches the network only through a confined
-//! child (`fetch`), and nothing on disk but the cache directory. It never unpacks: it hands on bytes, and says at their
-//! end whether they were the right ones.
+//! Owns the index, the selection, the download and the cache. It uses the network only in a confined child (`fetch`),
+//! and writes only to the cache directory. It never unpacks: it delivers bytes and reports at the end whether they are
+//! valid.
 
 pub mod address;
 pub mod cache;

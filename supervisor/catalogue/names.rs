@@ -1,9 +1,8 @@
-//! Host names into addresses, where the C library cannot be asked: a static program has no NSS, and Android has no
-//! /etc/resolv.conf.
+//! Resolves host names without the C library: a static program has no NSS, and Android has no /etc/resolv.conf.
 //!
-//! Owns the order: an address itself, `localhost`, /etc/hosts, Android's resolver (netd's socket, which follows VPN
-//! and private DNS), the name servers of /etc/resolv.conf, those that Android names, and public ones as a last resort.
-//! Files are read before the process that asks is confined. hosts(5), resolv.conf(5), RFC 1035.
+//! Owns the order: a literal address, `localhost`, /etc/hosts, Android's resolver (netd's socket, which supports VPN
+//! and private DNS), the name servers of /etc/resolv.conf, those of Android's properties, and public ones as a last
+//! resort. Files are read before the process is confined. hosts(5), resolv.conf(5), RFC 1035.
 
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
@@ -22,23 +21,23 @@ use ureq::unversioned::transport::NextTimeout;
 use crate::android::property;
 use crate::platform::is_android;
 
-/// Where netd answers on Android.
+/// The socket of netd on Android.
 const NETD: &str = "/dev/socket/dnsproxyd";
-/// Asked where the machine names no server: Cloudflare's and Google's.
+/// Used if the machine has no name servers: Cloudflare's and Google's.
 const PUBLIC: [IpAddr; 4] = [
     IpAddr::V4(Ipv4Addr::new(1, 1, 1, 1)),
     IpAddr::V4(Ipv4Addr::new(8, 8, 8, 8)),
     IpAddr::V6(Ipv6Addr::new(0x2606, 0x4700, 0x4700, 0, 0, 0, 0, 0x1111)),
     IpAddr::V6(Ipv6Addr::new(0x2001, 0x4860, 0x4860, 0, 0, 0, 0, 0x8888)),
 ];
-/// How long one server may take for one question.
+/// The timeout for one question to one server.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// The most bytes that are read of a file.
+/// Maximum size of a file, in bytes.
 const MOST: u64 = 1 << 20;
-/// The most addresses of one name.
+/// Maximum number of addresses of a name.
 const MOST_ADDRESSES: usize = 8;
 
-/// All that is known before anything is asked.
+/// The configuration, read before the process is confined.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Names {
     hosts: Vec<(String, IpAddr)>,
@@ -147,7 +146,7 @@ fn parse_servers(text: &str) -> Vec<SocketAddr> {
     servers.take(3).collect()
 }
 
-/// One question to one server: by datagram, and by stream where the answer does not fit.
+/// Sends one question to one server: by UDP, and by TCP if the answer does not fit.
 fn ask(server: SocketAddr, host: &str, kind: TYPE) -> io::Result<Vec<IpAddr>> {
     let id = identifier(host, kind);
     let question = question(id, host, kind)?;
@@ -163,7 +162,7 @@ fn ask(server: SocketAddr, host: &str, kind: TYPE) -> io::Result<Vec<IpAddr>> {
         match answer(&buffer[..length], id, kind)? {
             Answer::Addresses(found) => return Ok(found),
             Answer::Truncated => return ask_by_stream(server, &question, id, kind),
-            // Of another question; the time limit of the socket ends this.
+            // The answer to another question; the socket's timeout limits this loop.
             Answer::Foreign => {}
         }
     }
@@ -180,11 +179,11 @@ fn ask_by_stream(server: SocketAddr, question: &[u8], id: u16, kind: TYPE) -> io
     stream.read_exact(&mut bytes)?;
     match answer(&bytes, id, kind)? {
         Answer::Addresses(found) => Ok(found),
-        Answer::Truncated | Answer::Foreign => Err(invalid("the name server's answer makes no sense")),
+        Answer::Truncated | Answer::Foreign => Err(invalid("the name server sent an invalid answer")),
     }
 }
 
-/// A number that a stranger cannot guess.
+/// An unpredictable number.
 fn identifier(host: &str, kind: TYPE) -> u16 {
     use std::hash::{BuildHasher, RandomState};
     let hash = RandomState::new().hash_one((host, u16::from(kind)));
@@ -192,11 +191,11 @@ fn identifier(host: &str, kind: TYPE) -> u16 {
 }
 
 fn question(id: u16, host: &str, kind: TYPE) -> io::Result<Vec<u8>> {
-    let name = Name::new(host).map_err(|_| invalid("this is not the name of a host"))?;
+    let name = Name::new(host).map_err(|_| invalid("invalid host name"))?;
     let mut packet = Packet::new_query(id);
     packet.set_flags(PacketFlag::RECURSION_DESIRED);
     packet.questions.push(Question::new(name, QTYPE::TYPE(kind), QCLASS::CLASS(CLASS::IN), false));
-    packet.build_bytes_vec().map_err(|_| invalid("this is not the name of a host"))
+    packet.build_bytes_vec().map_err(|_| invalid("invalid host name"))
 }
 
 enum Answer {
@@ -215,7 +214,7 @@ fn answer(bytes: &[u8], id: u16, kind: TYPE) -> io::Result<Answer> {
     }
     match packet.rcode() {
         RCODE::NoError | RCODE::NameError => {}
-        code => return Err(invalid(&format!("the name server answers {code:?}"))),
+        code => return Err(invalid(&format!("the name server answered {code:?}"))),
     }
     let addresses = packet.answers.iter().filter_map(|record| match (&record.rdata, kind) {
         (RData::A(a), TYPE::A) => Some(IpAddr::V4(Ipv4Addr::from(a.address))),
@@ -225,13 +224,13 @@ fn answer(bytes: &[u8], id: u16, kind: TYPE) -> io::Result<Answer> {
     Ok(Answer::Addresses(addresses.collect()))
 }
 
-/// Android's resolver: `getaddrinfo HOST SERVICE FLAGS FAMILY SOCKTYPE PROTOCOL NETID`, ended by a zero byte. The answer
-/// is a code of three digits and a zero byte, then for each address a 1 and five fields, and a 0 at the end; all numbers
-/// have four bytes, the most significant one first.
+/// Android's resolver. The request is `getaddrinfo HOST SERVICE FLAGS FAMILY SOCKTYPE PROTOCOL NETID` and a NUL. The
+/// answer is a code of three digits and a NUL, then a 1 and five fields for each address, and a 0 at the end. All
+/// numbers have four bytes in big-endian order.
 fn ask_netd(host: &str) -> io::Result<Vec<IpAddr>> {
     let mut stream = UnixStream::connect(NETD)?;
     stream.set_read_timeout(Some(PATIENCE * 3))?;
-    // AF_UNSPEC, SOCK_STREAM, and whatever network is the default one.
+    // AF_UNSPEC, SOCK_STREAM, and the default network.
     stream.write_all(format!("getaddrinfo {host} ^ 0 0 1 0 0\0").as_bytes())?;
     let mut code = [0; 4];
     stream.read_exact(&mut code)?;
@@ -260,18 +259,18 @@ fn number(stream: &mut impl Read) -> io::Result<u32> {
     Ok(u32::from_be_bytes(bytes))
 }
 
-/// A length and as many bytes.
+/// A length, followed by that many bytes.
 fn counted(stream: &mut impl Read) -> io::Result<Vec<u8>> {
     let length = number(stream)?;
     if length > 1024 {
-        return Err(invalid("netd's answer makes no sense"));
+        return Err(invalid("netd sent an invalid answer"));
     }
     let mut bytes = Vec::new();
     stream.take(length.into()).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// The address in a `struct sockaddr`, as ip(7) and ipv6(7) lay it out.
+/// The address in a `struct sockaddr`, in the layout of ip(7) and ipv6(7).
 fn socket_address(bytes: &[u8]) -> Option<IpAddr> {
     let family = i32::from(u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?));
     match family {

@@ -1,8 +1,8 @@
-//! Which certificate authorities are trusted: Mozilla's, Android's, and those that `SSL_CERT_FILE` and `SSL_CERT_DIR`
-//! name, as in OpenSSL.
+//! The trusted certificate authorities: Mozilla's, Android's, and those in `SSL_CERT_FILE` and `SSL_CERT_DIR`, as in
+//! OpenSSL.
 //!
-//! Reads files, before the process that uses them is confined. Certificates that cannot be read are left out: they
-//! only lessen whom is trusted.
+//! Owns that set. Reads the files before the process is confined. Unreadable certificates of the system are skipped,
+//! which only reduces the set.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -12,16 +12,16 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use ureq::tls::{Certificate, PemItem, RootCerts, parse_pem};
 
-/// Where Android keeps the authorities of the system: since 14, and before.
+/// Android's directories of system authorities: since 14, and before.
 const ANDROID: [&str; 2] = ["/apex/com.android.conscrypt/cacerts", "/system/etc/security/cacerts"];
-/// The most bytes of one file, and the most files of a directory.
+/// Maximum size of a file in bytes, and maximum number of files in a directory.
 const MOST: u64 = 4 << 20;
 const MOST_FILES: usize = 2000;
 
 /// The authorities to trust.
 ///
 /// # Errors
-/// When a file or directory that the user named cannot be read.
+/// If a file or directory that the user specified cannot be read.
 pub(super) fn roots(environment: &BTreeMap<String, String>) -> Result<RootCerts> {
     let named = |name: &str| environment.get(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let (file, directory) = (named("SSL_CERT_FILE"), named("SSL_CERT_DIR"));

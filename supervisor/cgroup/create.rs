@@ -1,4 +1,4 @@
-//! Making the groups of a container.
+//! Creates the groups of a container. Owns the order in which they are created and controllers are enabled.
 
 use anyhow::{Result, bail};
 use nix::errno::Errno;
@@ -7,22 +7,22 @@ use super::group::{Group, PAYLOAD};
 use crate::host::cgroup::{Version1, Version2};
 use crate::sys::errno_of;
 
-/// How often the directory of all containers may vanish meanwhile: the last one of the others takes it along.
+/// The number of attempts if the common directory is removed concurrently, with the last group of another container.
 const ATTEMPTS: u32 = 10;
 
 /// The groups of one container in one hierarchy.
 #[derive(Debug)]
 pub(super) struct Made {
-    /// The directory that carries the limits.
+    /// The directory with the limits.
     pub(super) group: Group,
-    /// The namespace root was made just now: nothing was ever killed in it.
+    /// The namespace root has just been created: no process was ever killed in it.
     pub(super) fresh: bool,
 }
 
-/// Makes the groups of version 2, with all controllers.
+/// Creates the groups of version 2, with all controllers.
 ///
 /// # Errors
-/// What the kernel answers; a controller that cannot be passed on is a warning.
+/// If a system call fails; a controller that cannot be enabled is a warning.
 pub(super) fn version2(
     hierarchy: &Version2,
     base: &str,
@@ -46,10 +46,10 @@ pub(super) fn version2(
     Ok(Made { group, fresh })
 }
 
-/// Makes the groups of version 2, with no controllers.
+/// Creates the groups of version 2, without controllers.
 ///
 /// # Errors
-/// What the kernel answers.
+/// If a system call fails.
 pub(super) fn bare2(hierarchy: &Version2, base: &str, container: &str) -> Result<Made> {
     let top = Group::of(hierarchy.root.open(&hierarchy.mounted)?, &hierarchy.mounted);
     let (_, group) = directories(&top, base, container)?;
@@ -57,10 +57,10 @@ pub(super) fn bare2(hierarchy: &Version2, base: &str, container: &str) -> Result
     Ok(Made { group, fresh })
 }
 
-/// Makes the group of a version 1 hierarchy that carries the limits.
+/// Creates the group of a version 1 hierarchy with the limits.
 ///
 /// # Errors
-/// What the kernel answers.
+/// If a system call fails.
 pub(super) fn version1(hierarchy: &Version1, base: &str, container: &str) -> Result<Group> {
     let top = Group::of(hierarchy.root.open(&hierarchy.mounted)?, &hierarchy.mounted);
     let (base, group) = directories(&top, base, container)?;
@@ -68,16 +68,16 @@ pub(super) fn version1(hierarchy: &Version1, base: &str, container: &str) -> Res
     Ok(group)
 }
 
-/// Makes the namespace root below the group of a version 1 hierarchy.
+/// Creates the namespace root below the group of a version 1 hierarchy.
 ///
 /// # Errors
-/// What the kernel answers.
+/// If a system call fails.
 pub(super) fn payload1(hierarchy: &Version1, group: &Group) -> Result<()> {
     let (payload, _) = group.make(PAYLOAD)?;
     equip(hierarchy, group, &[&payload])
 }
 
-/// A new cpuset is empty and takes no process until it has processors and memory nodes.
+/// Initialises a cpuset: a new one is empty and accepts no process until it has processors and memory nodes.
 fn equip(hierarchy: &Version1, above: &Group, levels: &[&Group]) -> Result<()> {
     if hierarchy.has("cpuset") {
         let prefix = if hierarchy.noprefix { "" } else { "cpuset." };

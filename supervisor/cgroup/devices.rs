@@ -51,7 +51,7 @@ const fn step(code: u8, destination: u8, source: u8, offset: i16, immediate: i32
 /// Has a version 2 group allow what the rules allow, and nothing else.
 ///
 /// # Errors
-/// When the kernel has no such programs (before 4.15, or without CONFIG_CGROUP_BPF), or refuses this one.
+/// If the kernel has no such programs (before 4.15, or without CONFIG_CGROUP_BPF), or refuses this one.
 pub(super) fn attach(group: &Group, rules: &[Rule]) -> Result<()> {
     let instructions = assemble(rules)?;
     let program = match bpf::load_device_program(&instructions) {

@@ -1,7 +1,7 @@
 //! Freezing and thawing: `cgroup.freeze` of version 2 (5.2), `freezer.state` of version 1 (freezer-subsystem.rst).
 //!
-//! A process that version 1 has frozen takes no signal, not even SIGKILL, and root of a container can freeze at any
-//! level below its own group. So whoever is to hear a signal is thawed at every level first.
+//! Owns both interfaces. A process that version 1 has frozen handles no signal, not even SIGKILL, and root of a
+//! container can freeze at any level below its own group. Therefore every level is thawed before a signal is sent.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
@@ -11,7 +11,7 @@ use anyhow::Result;
 use super::group::{self, Group, PAYLOAD};
 use super::walk::{Visitor, walk};
 
-/// How a group's processes are frozen.
+/// The freezer of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Freezer {
     /// Version 2.
@@ -35,10 +35,10 @@ impl Freezer {
         }
     }
 
-    /// Begins to freeze everything in the group.
+    /// Starts to freeze all processes in the group.
     ///
     /// # Errors
-    /// ENOENT before 5.2 with version 2, otherwise what the kernel answers.
+    /// ENOENT with version 2 before 5.2; if a system call fails.
     pub(super) fn freeze(self, group: &Group) -> Result<()> {
         group.write(
             self.file(),
@@ -49,7 +49,7 @@ impl Freezer {
         )
     }
 
-    /// Whether the group is frozen, by itself or by one above it.
+    /// Whether the group or one of its ancestors is frozen.
     pub(super) fn is_frozen(self, group: impl AsFd) -> bool {
         let file = match self {
             Self::Version2 => "cgroup.events",
@@ -58,12 +58,12 @@ impl Freezer {
         let text = group::read(group, file).unwrap_or_default();
         match self {
             Self::Version2 => text.lines().any(|line| line == "frozen 1"),
-            // FREEZING while a process has yet to stop.
+            // FREEZING while a process has not stopped yet.
             Self::Version1 => matches!(text.trim(), "FROZEN" | "FREEZING"),
         }
     }
 
-    /// Whether everything in a container's group is frozen.
+    /// Whether all processes in a container's group are frozen.
     pub(super) fn holds(self, group: &Group) -> bool {
         self.is_frozen(group)
             || group
@@ -71,11 +71,10 @@ impl Freezer {
                 .is_ok_and(|payload| payload.is_some_and(|payload| self.is_frozen(payload)))
     }
 
-    /// Thaws what freezes a container as a whole: its group, the root of its namespace, and the group of all
-    /// containers.
+    /// Thaws a container as a whole: its group, the root of its namespace, and the group of all containers.
     ///
     /// # Errors
-    /// What the kernel answers to a write.
+    /// If a write fails.
     pub(super) fn thaw(self, group: &Group) -> Result<()> {
         if let Some(base) = group.above().filter(|base| self.is_told_to_freeze(base)) {
             base.write(self.file(), self.thawed())?;
@@ -97,7 +96,7 @@ impl Freezer {
         group.read(file).is_some_and(|text| text.trim() == "1")
     }
 
-    /// Thaws a group, everything below it, and the group of all containers above it; goes on after failures.
+    /// Thaws a group, all groups below it, and the group of all containers above it; continues after failures.
     pub(super) fn thaw_all(self, group: &Group, deadline: Instant) {
         if let Some(base) = group.above().filter(|base| self.is_told_to_freeze(base)) {
             let _ = base.write(self.file(), self.thawed());

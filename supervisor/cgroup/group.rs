@@ -1,7 +1,7 @@
 //! One group: an open directory of a hierarchy, its files and its children.
 //!
-//! Everything is named by its directory's descriptor, so a path may be longer than the kernel takes, and a mount that
-//! comes over the hierarchy later leads nowhere else. openat(2), mkdirat(2), unlinkat(2).
+//! Owns the access to it. Everything is addressed relative to the directory's descriptor, so a path may exceed the
+//! kernel's limit, and a later mount over the hierarchy has no effect. openat(2), mkdirat(2), unlinkat(2).
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -19,7 +19,7 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 /// The namespace root inside a container's directory.
 pub const PAYLOAD: &str = "payload";
 
-/// A directory of a hierarchy. It stays the same one whatever is made in its place.
+/// A directory of a hierarchy. It stays the same one even if another one replaces it.
 #[derive(Debug)]
 pub(super) struct Group {
     /// Its path, for messages.
@@ -33,10 +33,10 @@ impl Group {
         Self { path: path.to_owned(), descriptor }
     }
 
-    /// Opens the group at `path` below the group `above`; `None` when there is none.
+    /// Opens the group at `path` below the group `above`; `None` if it does not exist.
     ///
     /// # Errors
-    /// What openat(2) answers.
+    /// If openat(2) fails.
     pub(super) fn open(above: impl AsFd, shown: &Path, path: &Path) -> Result<Option<Self>> {
         let whole = shown.join(path);
         match openat(above, path, directory_flags(), Mode::empty()) {
@@ -46,18 +46,18 @@ impl Group {
         }
     }
 
-    /// Opens a child; `None` when there is none.
+    /// Opens a child; `None` if it does not exist.
     ///
     /// # Errors
-    /// What openat(2) answers.
+    /// If openat(2) fails.
     pub(super) fn child(&self, name: &str) -> Result<Option<Self>> {
         Self::open(&self.descriptor, &self.path, Path::new(name))
     }
 
-    /// Opens a child and says whether it was made just now.
+    /// Opens or creates a child; returns whether it was created.
     ///
     /// # Errors
-    /// What mkdirat(2) or openat(2) answers.
+    /// If mkdirat(2) or openat(2) fails.
     pub(super) fn make(&self, name: &str) -> Result<(Self, bool)> {
         let path = self.path.join(name);
         let made = match mkdirat(&self.descriptor, name, Mode::from_bits_truncate(0o755)) {
@@ -72,13 +72,13 @@ impl Group {
     /// Writes one of its files.
     ///
     /// # Errors
-    /// What openat(2) or write(2) answers.
+    /// If openat(2) or write(2) fails.
     pub(super) fn write(&self, file: &str, value: &str) -> Result<()> {
         write(&self.descriptor, file, value)
             .with_context(|| format!("write {value} to {}", self.path.join(file).display()))
     }
 
-    /// Reads one of its files; `None` when it cannot be read.
+    /// Reads one of its files; `None` if that fails.
     pub(super) fn read(&self, file: &str) -> Option<String> {
         read(&self.descriptor, file).ok()
     }
@@ -91,17 +91,17 @@ impl Group {
     /// Opens one of its files for writing.
     ///
     /// # Errors
-    /// What openat(2) answers.
+    /// If openat(2) fails.
     pub(super) fn open_to_write(&self, file: &str) -> Result<File> {
         open(&self.descriptor, file, OFlag::O_WRONLY)
             .map(File::from)
             .with_context(|| format!("open {}", self.path.join(file).display()))
     }
 
-    /// Removes the group itself. Nothing happens when another one has its name.
+    /// Removes the group itself. Does nothing if another group has its name.
     ///
     /// # Errors
-    /// What unlinkat(2) answers: EBUSY while it has processes or children.
+    /// If unlinkat(2) fails: EBUSY while it has processes or children.
     pub(super) fn remove(&self) -> Result<(), Errno> {
         let Some(name) = self.path.file_name() else { return Err(Errno::EINVAL) };
         let above = match openat(&self.descriptor, "..", directory_flags(), Mode::empty()) {
@@ -120,7 +120,7 @@ impl Group {
         }
     }
 
-    /// The group above it; `None` when it cannot be opened.
+    /// The parent group; `None` if it cannot be opened.
     pub(super) fn above(&self) -> Option<Self> {
         let descriptor = openat(&self.descriptor, "..", directory_flags(), Mode::empty()).ok()?;
         Some(Self { path: self.path.parent()?.to_owned(), descriptor })
@@ -138,7 +138,7 @@ impl AsFd for Group {
     }
 }
 
-/// How a group's directory is opened.
+/// The flags for opening a group's directory.
 pub(super) fn directory_flags() -> OFlag {
     OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC
 }
@@ -159,9 +159,9 @@ pub(super) fn read(directory: impl AsFd, file: &str) -> io::Result<String> {
     Ok(text)
 }
 
-/// The names of a group's children. One that was removed has none.
+/// The names of a group's children; empty for a removed group.
 pub(super) fn children(directory: impl AsFd) -> Result<Vec<CString>, Errno> {
-    // A copy of the descriptor would share its place in the listing.
+    // A duplicated descriptor would share the position in the listing.
     let mut listing = Dir::openat(directory, ".", directory_flags(), Mode::empty())?;
     let mut names = Vec::new();
     for entry in listing.iter() {

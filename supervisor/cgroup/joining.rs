@@ -1,4 +1,4 @@
-//! How a new process gets into the groups of a container.
+//! How a new process joins the groups of a container. Owns the open files for it, and the group of sessions.
 
 use std::fs::File;
 use std::io::Write;
@@ -13,19 +13,19 @@ use super::group::{Group, PAYLOAD};
 use crate::host::Hierarchies;
 use crate::sys::errno_of;
 
-/// Where sessions live on version 2: systemd forbids processes in the namespace root itself.
+/// The group of sessions on version 2: systemd forbids processes in the namespace root itself.
 const SESSIONS: &str = "ds-session";
 
-/// The group that sessions live in.
+/// The state of the group of sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Leaf {
-    /// As it is, or made first.
+    /// Existing or new.
     Present,
-    /// Made anew where nobody is in it: root inside has spoilt it.
+    /// Recreated if it has no processes, because root in the container has made it unusable.
     Renewed,
 }
 
-/// Open files by which a new process joins: made before it is cloned.
+/// Open files with which a new process joins; opened before the clone.
 #[derive(Debug, Default)]
 pub struct Joining {
     /// The version 2 group.
@@ -35,12 +35,13 @@ pub struct Joining {
     /// Whether a process may be cloned into the version 2 group.
     takes_births: bool,
     tasks: Vec<File>,
-    /// The group of version 1 that can be frozen.
+    /// The version 1 group with the freezer.
     freezer: Option<OwnedFd>,
 }
 
 impl Joining {
-    /// Adds the version 2 group. Since 6.13 the kernel kills whatever is cloned into a group that was killed once.
+    /// Adds the version 2 group. Since 6.13, the kernel kills a process that is cloned into a group that was killed
+    /// before.
     pub(super) fn version2(&mut self, group: Group, takes_births: bool) -> Result<()> {
         self.procs = Some(group.open_to_write("cgroup.procs")?);
         self.directory = Some(group.into_descriptor());
@@ -55,11 +56,11 @@ impl Joining {
         Ok(())
     }
 
-    /// Opens what a session in a running container needs to join; makes the leaf that sessions live in.
+    /// Opens the files that a session in a running container needs to join; creates the group of sessions.
     ///
     /// # Errors
-    /// When the container is frozen, or a group cannot be opened; a hierarchy without a group of the container is none
-    /// of its.
+    /// If the container is frozen, or a group cannot be opened; a hierarchy in which the container has no group is
+    /// skipped.
     pub fn of_session(hierarchies: &Hierarchies, base: &str, container: &str, leaf: Leaf) -> Result<Self> {
         let below: PathBuf = [base, container].iter().collect();
         let mut joining = Self::default();
@@ -85,7 +86,7 @@ impl Joining {
         Ok(joining)
     }
 
-    /// Whether whatever is in the groups is frozen, by either version.
+    /// Whether all processes in the groups are frozen, by either version.
     #[must_use]
     pub fn is_frozen(&self) -> bool {
         let is_frozen = |freezer: Freezer, group: &Option<OwnedFd>| {
@@ -94,19 +95,19 @@ impl Joining {
         is_frozen(Freezer::Version2, &self.directory) || is_frozen(Freezer::Version1, &self.freezer)
     }
 
-    /// The version 2 group that clone3(2) can start a process in.
+    /// The version 2 group for clone3(2).
     #[must_use]
     pub fn directory(&self) -> Option<BorrowedFd<'_>> {
         self.directory.as_ref().filter(|_| self.takes_births).map(AsFd::as_fd)
     }
 
-    /// Moves the calling process; `born_inside` says that it was cloned into the version 2 group already.
+    /// Moves the calling process; `born_inside` if it was cloned into the version 2 group.
     ///
-    /// Version 1 gets the one thread there is through `tasks`: unlike `cgroup.procs` it takes no lock that waits for
+    /// For version 1, the single thread is written to `tasks`: unlike `cgroup.procs`, it takes no lock that waits for
     /// every process of the machine.
     ///
     /// # Errors
-    /// What the kernel answers to the write.
+    /// If the write fails.
     pub fn join(&self, born_inside: bool) -> Result<()> {
         if let (false, Some(mut procs)) = (born_inside, self.procs.as_ref()) {
             procs.write_all(b"0").context("join the cgroup (v2)")?;
@@ -118,8 +119,8 @@ impl Joining {
     }
 }
 
-/// The leaf of sessions below a namespace root, made first if need be, and whether processes may be cloned into it. Root
-/// inside can spoil it: one that is frozen is thawed, and where no group may be made, the limit is lifted.
+/// The group of sessions below a namespace root, created if necessary, and whether processes may be cloned into it.
+/// Root in the container can make it unusable: a frozen group is thawed, and a limit on the number of groups is lifted.
 fn sessions(payload: &Group, container: &str, leaf: Leaf) -> Result<(Group, bool)> {
     if leaf == Leaf::Renewed
         && let Some(spoilt) = payload.child(SESSIONS)?
@@ -127,7 +128,7 @@ fn sessions(payload: &Group, container: &str, leaf: Leaf) -> Result<(Group, bool
         let _ = spoilt.remove();
     }
     let (group, made) = match make(payload) {
-        // The limit is the machine's, or the group stays as it is.
+        // The limit belongs to the machine, or the group stays unchanged.
         Err(error) if errno_of(&error) == Some(Errno::EAGAIN) => (payload.again()?, false),
         other => other?,
     };

@@ -1,6 +1,6 @@
-//! SIGKILL for every process of a group and of those below it, whatever namespace it is in.
+//! Sends SIGKILL to every process of a group and of the groups below it, in any namespace.
 //!
-//! `cgroup.kill` of version 2 (5.14), else one process after the other.
+//! Uses `cgroup.kill` of version 2 (5.14), otherwise kills one process after the other. Removes nothing.
 
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
@@ -11,7 +11,7 @@ use super::group::{self, Group};
 use super::walk::{Visitor, walk};
 use crate::sys::process;
 
-/// Kills what is in a group and below it; goes on after failures.
+/// Kills all processes in a group and below it; continues after failures.
 pub(super) fn kill(group: &Group, deadline: Instant) {
     if group.write("cgroup.kill", "1").is_err() {
         let _ = walk(group, deadline, &mut Killer);
@@ -23,7 +23,7 @@ struct Killer;
 impl Visitor for Killer {
     fn enter(&mut self, group: BorrowedFd<'_>) {
         let text = group::read(group, "cgroup.procs").unwrap_or_default();
-        // 0 stands for a process that this PID namespace does not have.
+        // 0 represents a process outside this PID namespace.
         for pid in text.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0) {
             let _ = process::kill(Pid::from_raw(pid), libc::SIGKILL);
         }

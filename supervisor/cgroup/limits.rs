@@ -1,4 +1,5 @@
-//! Limits as the files of both versions have them: cgroup-v2.rst, memory.rst, sched-bwc.rst, pids.rst.
+//! The limits as files of both versions: cgroup-v2.rst, memory.rst, sched-bwc.rst, pids.rst. Owns their format; writes
+//! nothing.
 
 use crate::config::Limits;
 
@@ -22,7 +23,7 @@ impl Row {
     }
 }
 
-/// What is to be written.
+/// The limits to write.
 pub(super) fn table(limits: &Limits) -> Vec<Row> {
     let mut table = Vec::new();
     if let Some(memory) = limits.memory {

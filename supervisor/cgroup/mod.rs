@@ -1,12 +1,12 @@
 //! The control groups of one container: cgroups(7), Documentation/admin-guide/cgroup-v2.rst of the kernel.
 //!
-//! In each hierarchy: `droidspaces/NAME/` carries the limits, its child `payload/` is the root of the container's cgroup
-//! namespace. So the container cannot lift its own limits, and no process of ours sits in a group that it delegates
-//! from. Nothing outside these directories is changed, except that version 2 controllers are switched on on the way
-//! down to them.
+//! Owns `droidspaces/NAME/` in each hierarchy, which has the limits; its child `payload/` is the root of the
+//! container's cgroup namespace. So the container cannot raise its own limits, and no process of ds is in a group that
+//! the container delegates. Nothing outside these directories is changed, except that version 2 controllers are enabled
+//! in their ancestors.
 //!
-//! Whatever is below belongs to root of the container, who may freeze it, limit it, and make groups without end. What is
-//! done to it is done by descriptor, at every level, and within a time.
+//! The groups below belong to root of the container, who may freeze them, limit them, and create any number of them.
+//! Operations on them use descriptors, cover every level, and have a timeout.
 
 mod create;
 mod devices;
@@ -37,11 +37,11 @@ use group::{Group, PAYLOAD};
 pub use joining::{Joining, Leaf};
 use limits::Row;
 
-/// How long all groups of a container together may need to become empty once they were killed.
+/// The timeout for all groups of a container to become empty after a kill.
 const EMPTYING: Duration = Duration::from_secs(5);
-/// How long thawing and killing every level may take.
+/// The timeout for thawing and killing every level.
 const ROUND: Duration = Duration::from_secs(2);
-/// How long processes may need to stop, or to go on.
+/// The timeout for processes to stop or to resume.
 const FREEZING: Duration = Duration::from_secs(10);
 
 /// What the groups of a container are to be like.
@@ -60,21 +60,21 @@ pub struct Wanted<'a> {
 pub struct Cgroup {
     version2: Option<Group>,
     version1: Vec<Group>,
-    /// Which of version 1 has the freezer.
+    /// The version 1 hierarchy with the freezer.
     freezer1: Option<usize>,
     /// Whether PID 1 may be cloned into the version 2 group.
     fresh: bool,
     /// What enforces the device policy: never the system call filter, which is not of these groups.
     devices: Enforcement,
-    /// Removed at the end of life; sessions only borrow the groups.
+    /// Whether the groups are removed when this is dropped; sessions only borrow them.
     owned: bool,
 }
 
 impl Cgroup {
-    /// Makes the groups. What cannot be had is a warning; a limit that cannot be set is one too.
+    /// Creates the groups. A missing hierarchy or a limit that cannot be set is a warning.
     ///
     /// # Errors
-    /// When the directories of the chosen layout cannot be made.
+    /// If the directories of the selected version cannot be created.
     pub fn create(
         hierarchies: &Hierarchies,
         base: &str,
@@ -84,8 +84,8 @@ impl Cgroup {
     ) -> Result<Self> {
         let mut cgroup = Self::none();
         let Wanted { layout, limits, devices } = wanted;
-        // In every hierarchy, shown or not: a container can mount any of them, and sees whatever lies below the group
-        // that it was in when its namespace was made (cgroup_namespaces(7)).
+        // In every hierarchy, visible or not: a container can mount any of them, and sees everything below the group
+        // that it was in when its namespace was created (cgroup_namespaces(7)).
         if let Some(hierarchy) = &hierarchies.version2 {
             let made = create::version2(hierarchy, base, container, warnings);
             if let Some(made) = required(made, layout == Layout::Version2, "v2", warnings)? {
@@ -95,7 +95,7 @@ impl Cgroup {
         let mut unenforced = cgroup.enforce_by_program(devices);
         let limits = limits::table(limits);
         for hierarchy in &hierarchies.version1 {
-            // Without limits, and not shown, the namespace may as well begin at the directory itself.
+            // A hierarchy that has no limits and is not visible needs no separate namespace root.
             let limited = limits.iter().any(|row| {
                 !hierarchies.version2_has(row.controller)
                     && hierarchies.version1_with(row.controller) == Some(hierarchy)
@@ -130,7 +130,7 @@ impl Cgroup {
     /// a view of control groups. Empty groups mean that it cannot.
     ///
     /// # Errors
-    /// When a group cannot be made.
+    /// If a group cannot be made.
     pub fn for_devices(
         hierarchies: &Hierarchies,
         base: &str,
@@ -206,7 +206,7 @@ impl Cgroup {
         self.devices == Enforcement::Controller
     }
 
-    /// Writes one limit where its controller lives, whichever version that is.
+    /// Writes one limit to the version that has its controller.
     fn limit(&self, hierarchies: &Hierarchies, row: &Row) -> Result<()> {
         let controller = row.controller;
         if hierarchies.version2_has(controller) {
@@ -224,7 +224,7 @@ impl Cgroup {
         row.version1.iter().try_for_each(|(file, value)| group.write(file, value))
     }
 
-    /// The groups that a container has, whoever made them.
+    /// The existing groups of a container.
     #[must_use]
     pub fn existing(hierarchies: &Hierarchies, base: &str, container: &str) -> Self {
         let below: PathBuf = [base, container].iter().collect();
@@ -248,7 +248,7 @@ impl Cgroup {
         found
     }
 
-    /// The directory that carries the limits: version 2's, else the first of version 1.
+    /// The directory with the limits: that of version 2, else the first of version 1.
     #[must_use]
     pub fn directory(&self) -> Option<&Path> {
         self.groups().next().map(|group| group.path.as_path())
@@ -258,17 +258,17 @@ impl Cgroup {
         self.version2.iter().chain(&self.version1)
     }
 
-    /// The groups that processes can be frozen in.
+    /// The groups with a freezer.
     fn freezers(&self) -> impl Iterator<Item = (Freezer, &Group)> {
         let version2 = self.version2.iter().map(|group| (Freezer::Version2, group));
         let version1 = self.freezer1.and_then(|index| self.version1.get(index));
         version2.chain(version1.map(|group| (Freezer::Version1, group)))
     }
 
-    /// Opens what PID 1 needs to join.
+    /// Opens the files that PID 1 needs to join.
     ///
     /// # Errors
-    /// When a group has vanished.
+    /// If a group no longer exists.
     pub fn joining_payload(&self) -> Result<Joining> {
         let mut joining = Joining::default();
         if let Some(group) = &self.version2 {
@@ -288,7 +288,7 @@ impl Cgroup {
     /// Freezes every process, and returns once all have stopped.
     ///
     /// # Errors
-    /// When the kernel has no freezer, or a process does not stop; then all go on.
+    /// If the kernel has no freezer, or a process does not stop; then all are thawed.
     pub fn freeze(&self) -> Result<()> {
         ensure!(self.directory().is_some(), "it has no control groups; see 'ds check'");
         let begun = self.freezers().find(|(freezer, group)| freezer.freeze(group).is_ok());
@@ -302,10 +302,10 @@ impl Cgroup {
         bail!("its processes did not freeze within {} s; they keep running", FREEZING.as_secs())
     }
 
-    /// Lets a container go on that was frozen as a whole, by either version; what is frozen further down stays so.
+    /// Thaws a container as a whole, in both versions; groups that are frozen further down stay frozen.
     ///
     /// # Errors
-    /// When something else keeps it frozen.
+    /// If something else keeps it frozen.
     pub fn resume(&self) -> Result<()> {
         self.freezers().try_for_each(|(freezer, group)| freezer.thaw(group))?;
         if until(FREEZING, || !self.frozen()) {
@@ -315,14 +315,14 @@ impl Cgroup {
         bail!("a parent group of {} is frozen", path.display())
     }
 
-    /// Lets every process go on, at whatever level it is frozen, so that it can take a signal.
+    /// Thaws every level, so that every process can handle a signal.
     pub fn thaw(&self) {
         let deadline = Instant::now() + ROUND;
         self.freezers().for_each(|(freezer, group)| freezer.thaw_all(group, deadline));
     }
 
-    /// Ends every process in the groups, whatever namespace it is in. One that is frozen ends once it was thawed, and
-    /// one that freezes others was killed before they are.
+    /// Kills every process in the groups, in any namespace. A frozen process ends after it is thawed; a process that
+    /// freezes others is killed before that.
     pub fn kill(&self) {
         let deadline = Instant::now() + ROUND;
         self.groups().for_each(|group| kill::kill(group, deadline));
@@ -332,11 +332,11 @@ impl Cgroup {
     /// Removes the groups once they are empty.
     ///
     /// # Errors
-    /// The first group that stays; the others are removed all the same.
+    /// The first group that cannot be removed; the others are removed anyway.
     pub fn remove(&mut self) -> Result<()> {
         self.owned = false;
         let groups: Vec<&Group> = self.groups().collect();
-        // The last container takes the common directory along.
+        // The last container also removes the common directory.
         let bases: Vec<Group> = groups.iter().filter_map(|group| group.above()).collect();
         let removed = remove::remove(&groups, Instant::now() + EMPTYING, || self.kill());
         for base in bases {
@@ -369,7 +369,7 @@ pub fn names(hierarchies: &Hierarchies, base: &str) -> BTreeSet<String> {
     names.filter_map(|name| name.into_string().ok()).collect()
 }
 
-/// Removes whatever groups a container left behind: its monitor was killed, or the machine is another one now.
+/// Removes the groups of a container whose monitor was killed.
 pub fn sweep(hierarchies: &Hierarchies, base: &str, container: &str) {
     let mut left = Cgroup::existing(hierarchies, base, container);
     if left.directory().is_some() {
@@ -385,7 +385,7 @@ fn write_list(group: &Group, rules: &[Rule]) -> Result<()> {
     devices::list(group, rules)
 }
 
-/// What cannot be had is an error where it is needed, and a warning elsewhere.
+/// A missing hierarchy is an error if it is needed, and otherwise a warning.
 fn required<T>(
     created: Result<T>,
     needed: bool,
@@ -401,7 +401,7 @@ fn required<T>(
     }
 }
 
-/// Waits until something holds; `false` when it did not in time.
+/// Waits until a condition is true; `false` after the timeout.
 fn until(time: Duration, holds: impl Fn() -> bool) -> bool {
     let deadline = Instant::now() + time;
     let mut wait = Duration::from_millis(1);

@@ -1,4 +1,4 @@
-//! Removing groups with everything below them, once their processes are gone.
+//! Removes groups with everything below them, once their processes have ended. Owns the retries.
 
 use std::ffi::CStr;
 use std::fs::File;
@@ -17,14 +17,14 @@ use super::group::Group;
 use super::walk::{Visitor, walk};
 use crate::poll::{PollSet, timeout};
 
-/// The first and the longest wait for processes that are about to be gone.
+/// The first and the longest delay while processes are ending.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 const LONGEST_WAIT: Duration = Duration::from_millis(50);
 
-/// Removes groups. Where that fails, `clear` is called to end what is inside, and they are tried again until `deadline`.
+/// Removes groups. If that fails, calls `clear` to kill the processes in them, and retries until `deadline`.
 ///
 /// # Errors
-/// The first group that stays; the others are removed all the same.
+/// The first group that cannot be removed; the others are removed anyway.
 pub(super) fn remove(groups: &[&Group], deadline: Instant, mut clear: impl FnMut()) -> Result<()> {
     let mut left = groups.to_vec();
     let mut wait = SHORTEST_WAIT;
@@ -52,12 +52,12 @@ pub(super) fn remove(groups: &[&Group], deadline: Instant, mut clear: impl FnMut
 fn remove_tree(group: &Group, deadline: Instant) -> Result<(), Errno> {
     let mut remover = Remover(Ok(()));
     let walked = match walk(group, deadline, &mut remover) {
-        // It was removed meanwhile.
+        // It was removed in the meantime.
         Err(Errno::ENOENT | Errno::ENODEV) => Ok(()),
         other => other,
     };
     match group.remove() {
-        // Why something below it stays says more.
+        // The error of a group below is more specific.
         Err(Errno::EBUSY | Errno::ENOTEMPTY) => remover.0.and(walked).and(Err(Errno::EBUSY)),
         other => other,
     }
@@ -74,8 +74,8 @@ impl Visitor for Remover {
     }
 }
 
-/// Waits until the number of processes changes, or for so long. Version 2 tells by a poll event; version 1 has no event
-/// to wait for.
+/// Waits until the number of processes changes, or for this duration. Version 2 provides a poll event; version 1 does
+/// not.
 fn wait_for_change(group: &Group, time: Duration) {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
     let Ok(events) = openat(group, "cgroup.events", flags, Mode::empty()).map(File::from) else {

@@ -1,7 +1,8 @@
-//! A walk over a group and everything below it, however deep that is.
+//! A traversal of a group and all groups below it, at any depth.
 //!
-//! Root of a container makes groups as it likes, so the walk holds two descriptors and no path, goes back up by `..`,
-//! keeps what it has yet to see in memory of its own instead of on the stack, and goes on after a failure.
+//! Owns the traversal. Root of a container may create any number of groups, so it holds two descriptors and no path,
+//! returns to a parent through `..`, stores pending groups on the heap instead of the stack, and continues after a
+//! failure.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,21 +14,21 @@ use nix::sys::stat::{Mode, fstat};
 
 use super::group::{children, directory_flags};
 
-/// What is done at each group.
+/// The operation for each group.
 pub(super) trait Visitor {
-    /// On the way down, the first group included.
+    /// In pre-order, including the first group.
     fn enter(&mut self, _group: BorrowedFd<'_>) {}
 
-    /// On the way up, when everything below was left; without the first group. `name` is in the directory `above`.
+    /// In post-order, without the first group. `name` is in the directory `above`.
     fn leave(&mut self, _above: BorrowedFd<'_>, _name: &CStr) {}
 }
 
-/// A group on the way down to where the walk is.
+/// A group between the first and the current one.
 struct Level {
-    /// Its name in the group above.
+    /// Its name in its parent.
     name: CString,
     inode: libc::ino_t,
-    /// Children that have yet to be seen.
+    /// Children that have not been visited.
     left: Vec<CString>,
 }
 
@@ -37,10 +38,10 @@ impl Level {
     }
 }
 
-/// Walks over `top` and everything below it, until `deadline` at most.
+/// Traverses `top` and everything below it, until `deadline`.
 ///
 /// # Errors
-/// The first group that could not be looked into; the others were seen all the same. ETIME after the deadline.
+/// The first group that could not be read; the others were visited anyway. ETIME after the deadline.
 pub(super) fn walk(top: impl AsFd, deadline: Instant, visitor: &mut impl Visitor) -> Result<(), Errno> {
     let mut here = openat(top, ".", directory_flags(), Mode::empty())?;
     visitor.enter(here.as_fd());
@@ -56,7 +57,7 @@ pub(super) fn walk(top: impl AsFd, deadline: Instant, visitor: &mut impl Visitor
                     here = below;
                     levels.push(level);
                 }
-                // It was removed meanwhile.
+                // It was removed in the meantime.
                 Err(Errno::ENOENT | Errno::ENODEV) => {}
                 Err(errno) => result = result.and(Err(errno)),
             }
@@ -67,7 +68,7 @@ pub(super) fn walk(top: impl AsFd, deadline: Instant, visitor: &mut impl Visitor
         let Some(above) = levels.last() else { break };
         here = openat(&here, "..", directory_flags(), Mode::empty())?;
         if fstat(&here)?.st_ino != above.inode {
-            // No group ever gets another parent; better no walk than one somewhere else.
+            // A group never changes its parent; stop rather than continue in a wrong place.
             return Err(Errno::ESTALE);
         }
         visitor.leave(here.as_fd(), &name);
@@ -89,7 +90,7 @@ mod tests {
     use nix::unistd::{UnlinkatFlags, unlinkat};
     use std::time::Duration;
 
-    /// Removes what it leaves, and counts.
+    /// Removes the groups it leaves, and counts them.
     #[derive(Default)]
     struct Remover {
         entered: usize,

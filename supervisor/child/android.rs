@@ -1,7 +1,7 @@
-//! What a container takes part in on a phone: time zone, names of routing tables, shared storage.
+//! The parts of a phone that a container shares: time zone, names of routing tables, shared storage, name servers.
 //!
-//! Found out at each boot, because it changes while the phone runs. Nothing is written into the image: what is made
-//! here is in /run or a mount, and goes with the container. Elsewhere than on Android there are name servers alone.
+//! Determined at each boot, because they change while the phone runs. Nothing is written into the image: everything is
+//! in /run or in a mount and ends with the container. On other systems than Android, only the name servers apply.
 
 use std::path::Path;
 
@@ -16,14 +16,14 @@ use crate::mount::op::Operation;
 use crate::paths::Paths;
 use crate::rootfs::root::Root;
 
-/// Where shared storage is shown.
+/// The mount point of shared storage.
 pub const STORAGE: &str = "/mnt/storage";
 /// netd's names of routing tables, in the format of iproute2.
 const TABLES: &str = "/data/misc/net/rt_tables";
 /// The name of the variable, environ(7).
 const ZONE: &str = "TZ";
 
-/// Gives a configuration the variables of the phone that it does not set itself.
+/// Adds the variables of the phone that a configuration does not set itself.
 pub fn complete(config: &mut Config, host: &Host) {
     let is_set = config.environment.keys().any(|name| name.as_str() == ZONE);
     if !host.android || !config.android.timezone || is_set {
@@ -34,10 +34,10 @@ pub fn complete(config: &mut Config, host: &Host) {
     }
 }
 
-/// The steps of one boot, after all others. `config` is [`complete`]; `root` is the tree.
+/// The steps of one boot, after all others. `config` has passed [`complete`]; `root` is the tree.
 ///
 /// # Errors
-/// When shared storage cannot be prepared.
+/// If shared storage cannot be prepared.
 pub fn operations(config: &Config, host: &Host, paths: &Paths, root: &Root) -> Result<Vec<Operation>> {
     let mut list = name_servers::operations(config, host, root);
     if !host.android {
@@ -46,7 +46,7 @@ pub fn operations(config: &Config, host: &Host, paths: &Paths, root: &Root) -> R
     let zone = config.environment.iter().find(|(name, _)| config.android.timezone && name.as_str() == ZONE);
     if let Some((_, zone)) = zone {
         list.push(file("/run/host/timezone", format!("{zone}\n")));
-        // systemd hands none of its own variables to services.
+        // systemd does not pass its own variables to services.
         let manager = format!("[Manager]\nDefaultEnvironment={ZONE}={zone}\n");
         list.push(file("/run/systemd/system.conf.d/50-droidspaces-timezone.conf", manager));
     }

@@ -1,7 +1,7 @@
-//! From clone(2) to /sbin/init: what the new process does before it becomes PID 1 of the container.
+//! From clone(2) to /sbin/init: the steps of the new process before it becomes PID 1 of the container.
 //!
-//! A straight line of steps. Everything that can be prepared was prepared by the monitor before the clone; the child
-//! only makes system calls, tells its monitor about them on the wire, and never returns.
+//! Owns their order. The monitor prepares everything that can be prepared before the clone; the child only makes system
+//! calls, reports to its monitor on the wire, and never returns.
 
 use std::convert::Infallible;
 use std::ffi::CString;
@@ -35,35 +35,35 @@ use crate::seed::apply::Manner;
 use crate::sys::{descriptor, network, process, signal};
 use crate::{call, privilege, pty, seed};
 
-/// Magic number of ramfs, statfs(2): the root of a machine that still runs from its initramfs.
+/// Magic number of ramfs, statfs(2): the root file system of a machine that still runs from its initramfs.
 const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
 
-/// What the monitor prepared.
+/// The input of the child.
 #[derive(Debug)]
 pub struct Prepared<'a> {
-    /// The decisions.
+    /// The plan.
     pub plan: &'a Plan,
-    /// Steps that depend on this start, such as the notification socket.
+    /// Steps for this start, such as the notification socket.
     pub operations: &'a [Operation],
-    /// Where the root file system is on the host.
+    /// The path of the root file system on the host.
     pub root_path: &'a Path,
-    /// The same directory, opened when it was looked into.
+    /// The same directory, opened when it was inspected.
     pub root: BorrowedFd<'a>,
     /// The trusted /proc.
     pub proc: BorrowedFd<'a>,
-    /// The groups to join.
+    /// The control groups to join.
     pub joining: &'a Joining,
-    /// What is changed in the tree first, and where that is recorded.
+    /// The seeding of the tree, and the path of its record.
     pub seed: (&'a seed::Facts, &'a Path),
     /// Compiled filters.
     pub filters: &'a [BpfProgram],
-    /// PID 1 with its arguments.
+    /// The program of PID 1 with its arguments.
     pub command: &'a [CString],
     /// Its environment.
     pub environment: &'a [CString],
 }
 
-/// Becomes PID 1. On failure the monitor is told and the process ends.
+/// Becomes PID 1. On failure, reports to the monitor and ends.
 pub fn run(prepared: &Prepared<'_>, wire: &Wire, in_cgroup: bool) -> ! {
     let Err(error) = boot(prepared, wire, in_cgroup);
     wire.fail(&error);
@@ -77,7 +77,7 @@ fn boot(prepared: &Prepared<'_>, wire: &Wire, in_cgroup: bool) -> Result<Infalli
     prepared.joining.join(in_cgroup)?;
     fault::point("joined")?;
     if plan.namespaces & libc::CLONE_NEWCGROUP != 0 {
-        // Only now, so that the namespace begins at the group that was just joined.
+        // After joining, so that the namespace begins at the joined group.
         call!(unshare(CloneFlags::CLONE_NEWCGROUP), "unshare(CLONE_NEWCGROUP)")?;
     }
     set_oom_score(prepared.proc, plan.oom_score, wire)?;
@@ -113,7 +113,7 @@ fn set_oom_score(proc: BorrowedFd<'_>, score: i32, wire: &Wire) -> Result<()> {
     let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
     let file = call!(openat(proc, "self/oom_score_adj", flags, Mode::empty()), "open(self/oom_score_adj)")?;
     if let Err(error) = File::from(file).write_all(score.to_string().as_bytes()) {
-        wire.send(&FromChild::Warning(format!("oom score {score} is not set: {error}")))?;
+        wire.send(&FromChild::Warning(format!("cannot set the oom score {score}: {error}")))?;
     }
     Ok(())
 }
@@ -148,26 +148,30 @@ fn build_tree(prepared: &Prepared<'_>, wire: &Wire) -> Result<OwnedFd> {
     Ok(console.peer)
 }
 
-/// Seeds the tree. What cannot be done there is a warning: the container starts without it.
+/// Seeds the tree. An error is a warning: the container starts unseeded.
 fn sow(prepared: &Prepared<'_>, root: &Root, wire: &Wire) -> Result<()> {
     let (facts, ledger) = prepared.seed;
     let manner = if prepared.plan.volatile.is_some() { Manner::Passing } else { Manner::Lasting };
     let warnings = match seed::apply::apply(root, ledger, facts, manner) {
         Ok(report) => report.warnings,
-        Err(error) => vec![format!("its root file system is not seeded: {error:#}")],
+        Err(error) => vec![format!("cannot seed its root file system: {error:#}")],
     };
     warnings.into_iter().try_for_each(|warning| wire.send(&FromChild::Warning(warning)))
 }
 
-/// Makes the working directory the root and lets go of the host's tree; a warning where that cannot be done for good.
+/// Makes the working directory the root directory and detaches the host's tree; returns a warning if that can be
+/// undone.
 pub fn enter_tree(shared: bool) -> Result<Option<&'static str>> {
     let mut warning = None;
     match pivot_root(".", ".") {
-        // The old root is now mounted over the new one, at the same place: pivot_root(2), "pivot_root(".", ".")".
+        // The old root is now mounted over the new one, at the same path: pivot_root(2), "pivot_root(".", ".")".
         Ok(()) => call!(umount2(".", MntFlags::MNT_DETACH), "umount2(the old root)")?,
         Err(Errno::EINVAL) if is_initial_ramfs() => {
-            // The first root of all cannot be pivoted away. It is covered instead, and a cover can be taken off.
-            warning = Some("this machine runs from its initramfs: root inside can reach the host's files");
+            // The initial root cannot be replaced by pivot_root(2). A mount over it hides it, and root can remove that
+            // mount.
+            warning = Some(
+                "this machine runs from its initramfs: root in the container can reach the host's files",
+            );
             call!(mount(Some("."), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>), "mount(., /, move)")?;
             call!(chroot("."), "chroot(.)")?;
         }

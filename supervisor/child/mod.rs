@@ -1,8 +1,8 @@
-//! The code that runs after clone(2), until a program of the container is executed: PID 1's and every session's.
+//! The code that runs after clone(2) until a program of the container is executed: for PID 1 and for every session.
 //!
-//! Owns what the new process does in its namespaces, and what it tells its parent. Everything that can be decided or
-//! opened was decided and opened before the clone; here are system calls in an order. Knows no monitor, no worker and
-//! no lock.
+//! Owns the steps of the new process in its namespaces, and its messages to the parent. All decisions are made and all
+//! files are opened before the clone; this code only makes system calls in a fixed order. It knows no monitor, no
+//! worker and no lock.
 
 pub mod android;
 pub mod init;

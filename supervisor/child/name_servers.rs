@@ -1,8 +1,8 @@
-//! The name servers of a container: /etc/resolv.conf, or what systemd-resolved takes in its place. resolv.conf(5),
+//! The name servers of a container: /etc/resolv.conf, or the configuration of systemd-resolved. resolv.conf(5),
 //! resolved.conf(5).
 //!
 //! Found out at each boot, and again when the machine's change. Nothing is written into the tree: the file is in /run and covers the tree's own, if that has
-//! no servers or is told to give way.
+//! file, if that has no servers or the configuration says so.
 
 use std::fs;
 use std::net::IpAddr;
@@ -22,18 +22,18 @@ use crate::mount::op::Operation;
 use crate::rootfs::files::{GuestFile, RESOLV_CONF, RESOLVED_ENABLED, RESOLVED_SERVERS, RESOLVED_WANTED};
 use crate::rootfs::root::Root;
 
-/// Answers when the machine's network names no server.
+/// Used if the machine's network provides no server.
 const FALLBACK: [&str; 2] = ["1.1.1.1", "8.8.8.8"];
 /// The servers that systemd-resolved of the host asks, systemd-resolved.service(8).
 const BEHIND_STUB: &str = "/run/systemd/resolve/resolv.conf";
-/// Bytes of the host's file that are read.
+/// Maximum size of the host's file, in bytes.
 const LIMIT: u64 = 64 << 10;
 /// How a line with a server begins.
 const SERVER: &str = "nameserver ";
-/// More servers than this, resolvers do not ask.
+/// Resolvers use at most this number of servers.
 const MOST: usize = 3;
 
-/// The steps that give a container its name servers.
+/// The steps that configure the name servers of a container.
 pub(super) fn operations(config: &Config, host: &Host, root: &Root) -> Vec<Operation> {
     if config.network.mode == NetworkMode::None {
         return Vec::new();
@@ -147,12 +147,12 @@ fn own(config: &Config, host: &Host) -> Vec<IpAddr> {
     if host.android { property::name_servers() } else { of_host(config.network.mode == NetworkMode::Host) }
 }
 
-/// `own` finds the servers of the machine's network.
+/// `own` determines the servers of the machine's network.
 fn steps(wanted: &NameServers, root: &Root, android: bool, own: &dyn Fn() -> Vec<IpAddr>) -> Vec<Operation> {
     let servers = match wanted {
         NameServers::No => return Vec::new(),
         NameServers::These(servers) => shown(servers),
-        // A file with servers holds. A phone's change with its network, and no image knows them.
+        // A file with servers is kept. On a phone the servers change with the network, so no image can contain them.
         NameServers::Auto if !android && has_servers(root) => return Vec::new(),
         NameServers::Auto => shown(&own()),
     };
@@ -163,7 +163,7 @@ fn steps(wanted: &NameServers, root: &Root, android: bool, own: &dyn Fn() -> Vec
             let text = for_resolved(&servers);
             text.map(|text| file(RESOLVED_SERVERS.as_str(), text)).into_iter().collect()
         }
-        // The image has it in /run, where nothing is yet.
+        // The image's file is in /run, which is empty at boot.
         Some(path) if path.starts_with("/run/") => vec![file(&path, lines)],
         Some(_) if root.resolve(RESOLV_CONF.path()).is_err() => Vec::new(),
         _ => vec![
@@ -213,7 +213,7 @@ fn servers_in(text: &str) -> Vec<IpAddr> {
     text.lines().filter_map(server).collect()
 }
 
-/// The tree's own file names servers.
+/// The tree's own file contains name servers.
 fn has_servers(root: &Root) -> bool {
     root.read(RESOLV_CONF, LIMIT).is_ok_and(|text| !servers_in(&String::from_utf8_lossy(&text)).is_empty())
 }
@@ -227,7 +227,7 @@ fn is_stub(server: &str) -> bool {
     server == "127.0.0.53" || server == "127.0.0.54"
 }
 
-/// Where a link in /etc leads, by its words alone.
+/// The target of a link in /etc, resolved only by its text.
 fn absolute(link: &Path) -> String {
     let mut parts: Vec<&str> = Vec::new();
     let from = Path::new("/etc").join(link);

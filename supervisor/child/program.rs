@@ -1,9 +1,8 @@
-//! The program of a session, and how a new process becomes it.
+//! The program of a session, and its execution in a new process.
 //!
-//! [`Program::prepare`] decides everything while the host's /proc is at hand: user, environment, the files to try.
-//! [`Program::execute`] is the last stretch in the child, the same for a running container and for a throw-away one:
-//! only system calls, privileges given up in an order in which every step is still allowed. execve(2),
-//! credentials(7), environ(7).
+//! [`Program::prepare`] makes all decisions while the host's /proc is available: user, environment, candidate files.
+//! [`Program::execute`] runs in the child, for a running container and for a temporary one: it only makes system calls,
+//! and drops privileges in an order in which every step is still permitted. execve(2), credentials(7), environ(7).
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -29,23 +28,23 @@ use crate::rootfs::root::Root;
 use crate::sys::{descriptor, process, signal, terminal};
 use crate::{call, privilege};
 
-/// Where programs are looked for when the environment does not say.
+/// The default search path.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// Shells for a user whose own one is not there.
+/// Shells for a user whose own shell does not exist.
 const SHELLS: [&str; 2] = ["/bin/bash", "/bin/sh"];
-/// What a program may know of the client's terminal.
+/// Variables that describe the client's terminal.
 const OF_CLIENT: [&str; 3] = ["TERM", "COLORTERM", "NO_COLOR"];
 
-/// A program as it was asked for.
+/// The requested program.
 #[derive(Debug)]
 pub struct Wish<'a> {
-    /// Program and arguments; a login shell when there are none.
+    /// Program and arguments; a login shell if empty.
     pub words: &'a [String],
-    /// As whom; root when absent.
+    /// The user; root if absent.
     pub user: Option<&'a UserSpec>,
-    /// In which directory of the container.
+    /// The working directory in the container.
     pub directory: Option<&'a Path>,
-    /// Further variables.
+    /// Additional variables.
     pub variables: &'a [Assignment],
     /// Variables of the container.
     pub configured: &'a [(String, String)],
@@ -58,9 +57,9 @@ pub struct Wish<'a> {
 pub struct Program {
     identity: Identity,
     arguments: Vec<CString>,
-    /// Files to try in this order.
+    /// Candidate files, in this order.
     files: Vec<CString>,
-    /// Its name as it was asked for; none for a login shell.
+    /// The requested name; `None` for a login shell.
     name: Option<String>,
     environment: Vec<CString>,
     directory: Directory,
@@ -69,33 +68,33 @@ pub struct Program {
 
 #[derive(Debug)]
 enum Directory {
-    /// Or it is a failure.
+    /// A missing directory is an error.
     Required(String),
-    /// Or else the root directory.
+    /// A missing directory is replaced by the root directory.
     Home(String),
 }
 
-/// A program that was started.
+/// A running program.
 #[derive(Debug)]
 pub struct Running {
-    /// The process to wait for; the leader of a session of its own once the program runs.
+    /// The process to wait for; it leads its own session once the program runs.
     pub child: Pid,
-    /// Its wire: where it says why the program was not executed.
+    /// Its wire, for errors before the program is executed.
     pub wire: OwnedFd,
     /// Its terminal, if it has one.
     pub terminal: Option<Pty>,
-    /// Whether the child says first of all that it runs.
+    /// Whether the child first reports that it runs.
     pub says_begun: bool,
-    /// The groups that it is in, if it is in any of a container's.
+    /// The container's control groups that it is in, if any.
     pub groups: Option<Joining>,
 }
 
-/// Why the program does not run, and the exit code that says so.
+/// Why the program does not run, and the exit code for that.
 #[derive(Debug)]
 pub struct Failure {
     /// 125, 126 or 127.
     pub code: ExitCode,
-    /// In words.
+    /// The message.
     pub error: Error,
 }
 
@@ -106,20 +105,20 @@ impl From<Error> for Failure {
 }
 
 impl Program {
-    /// Decides everything that can be decided before the process exists. `root` is the container's tree.
+    /// Makes all decisions before the process exists. `root` is the container's tree.
     ///
     /// # Errors
-    /// A user that the container does not have, or who may not log in.
+    /// A user that does not exist in the container, or must not log in.
     pub fn prepare(root: &Root, wish: &Wish<'_>, filters: Vec<BpfProgram>) -> Result<Self> {
         let identity = look_up(root, wish.user)?;
         if let Some(bad) = wish.variables.iter().find(|variable| variable.key.contains('\0')) {
-            bail!("{}: not the name of a variable", bad.key.escape_debug());
+            bail!("{}: not a valid name of a variable", bad.key.escape_debug());
         }
         let login = wish.words.is_empty();
         if login && identity.may_not_log_in() {
             let name = identity.name.as_deref().unwrap_or_default();
             bail!(
-                "the login shell of {name} is {}, which lets nobody in; name a command instead",
+                "the login shell of {name} is {}, which refuses logins; give a command instead",
                 identity.shell
             );
         }
@@ -146,7 +145,7 @@ impl Program {
         })
     }
 
-    /// Starts in the user's home directory, or in / when that is not there, instead of /.
+    /// Uses the user's home directory, or / if it does not exist, as the working directory.
     #[must_use]
     pub fn at_home(mut self) -> Self {
         if matches!(self.directory, Directory::Home(_)) {
@@ -155,14 +154,14 @@ impl Program {
         self
     }
 
-    /// The user it will run as.
+    /// The user of the program.
     #[must_use]
     pub fn user(&self) -> Uid {
         self.identity.user
     }
 
-    /// Becomes the program. The calling process is inside the container and has nothing else to do. `terminal` becomes
-    /// its controlling terminal and its three standard streams; without one, they stay what they are.
+    /// Executes the program. The calling process is in the container and has no other task. `terminal` becomes its
+    /// controlling terminal and its standard streams; without one, they are unchanged.
     pub fn execute(&self, terminal: Option<BorrowedFd<'_>>, proc: BorrowedFd<'_>, wire: &Wire) -> Failure {
         match self.prepare_process(terminal, proc, wire) {
             Ok(()) => self.try_files(),
@@ -192,10 +191,10 @@ impl Program {
         call!(setgroups(groups), "setgroups")?;
         call!(setresgid(*group, *group, *group), "setresgid({group})")?;
         call!(setresuid(*user, *user, *user), "setresuid({user})")?;
-        // Not earlier: a change of user clears it.
+        // Not earlier, because changing the user clears it.
         call!(process::set_parent_death_signal(Signal::SIGKILL), "prctl(PR_SET_PDEATHSIG)")?;
         if wire.is_abandoned() {
-            bail!("nobody waits any more");
+            bail!("the client has ended");
         }
         self.enter_directory()
     }
@@ -204,7 +203,7 @@ impl Program {
         match &self.directory {
             Directory::Required(path) => {
                 call!(chdir(path.as_str()), "chdir({path})")
-                    .with_context(|| format!("cannot work in {path}"))?;
+                    .with_context(|| format!("cannot change to the directory {path}"))?;
             }
             Directory::Home(path) => {
                 if chdir(path.as_str()).is_err() {
@@ -212,15 +211,15 @@ impl Program {
                 }
             }
         }
-        // A path such as /proc/self/fd/7 may have led out (CVE-2024-21626).
+        // A path such as /proc/self/fd/7 may lead out of the container (CVE-2024-21626).
         if !call!(process::working_directory_is_inside(), "getcwd")? {
             bail!("the working directory is outside the container");
         }
         Ok(())
     }
 
-    /// As execvp(3): the first file that can be executed. One that is there and cannot is told rather than those that
-    /// are not there.
+    /// Like execvp(3): executes the first candidate that can be executed. An error about an existing file takes
+    /// precedence over one about a missing file.
     fn try_files(&self) -> Failure {
         let mut refused = None;
         for file in &self.files {
@@ -235,7 +234,7 @@ impl Program {
                 }
             }
         }
-        // A script whose interpreter is missing gives the same error as a script that is missing.
+        // A script whose interpreter is missing causes the same error as a missing script.
         let there = || self.files.iter().find(|file| stat(file.as_c_str()).is_ok());
         match refused.or_else(|| there().map(|file| (file, Errno::ENOENT))) {
             Some((file, errno)) => {
@@ -247,19 +246,19 @@ impl Program {
 
     fn not_found(&self) -> Failure {
         let error = match &self.name {
-            Some(name) if name.contains('/') => anyhow!("{name}: there is no such file in the container"),
-            Some(name) => anyhow!("{name}: there is no such command in the container; see its PATH"),
+            Some(name) if name.contains('/') => anyhow!("{name}: no such file in the container"),
+            Some(name) => anyhow!("{name}: command not found in the container; see its PATH"),
             None => {
                 let files: Vec<_> = self.files.iter().map(|file| file.to_string_lossy()).collect();
-                anyhow!("the container has no shell: none of {} is there", files.join(", "))
+                anyhow!("the container has no shell: none of {} exists", files.join(", "))
             }
         };
         Failure { code: ExitCode::NotFound, error }
     }
 }
 
-/// The container's variables, then who the user is, then what the client knows of its terminal, then what was asked
-/// for: later ones win.
+/// The variables in increasing precedence: the container's, the user's, those of the client's terminal, and the
+/// requested ones.
 fn environment(identity: &Identity, wish: &Wish<'_>) -> Vec<(String, String)> {
     let mut environment: Vec<(String, String)> = Vec::new();
     let mut set = |name: &str, value: &str| {
@@ -282,7 +281,7 @@ fn environment(identity: &Identity, wish: &Wish<'_>) -> Vec<(String, String)> {
     environment
 }
 
-/// The files that a command's name may mean: itself when it has a `/`, else one in each directory of PATH.
+/// The files that a command name may refer to: itself if it contains a `/`, otherwise one in each directory of PATH.
 fn candidates(name: &str, environment: &[(String, String)]) -> Vec<String> {
     if name.contains('/') {
         return vec![name.to_owned()];
@@ -299,21 +298,24 @@ fn candidates(name: &str, environment: &[(String, String)]) -> Vec<String> {
         .collect()
 }
 
-/// The user's own shell, then those that most containers have.
+/// The user's own shell, then common ones.
 fn login_shells(identity: &Identity) -> Vec<String> {
     let own = Some(identity.shell.as_str()).filter(|shell| shell.starts_with('/'));
     own.into_iter().chain(SHELLS.into_iter().filter(|shell| own != Some(shell))).map(str::to_owned).collect()
 }
 
-/// What makes a shell a login shell: its name with a `-` in front, and nothing else.
+/// The sign of a login shell: a name with a leading `-`.
 fn login_arguments(file: &CString) -> [CString; 1] {
     let name = file.as_bytes().rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-    // A part of a string without NUL has none.
+    // A part of a string without NUL contains none.
     [CString::new([b"-", name].concat()).unwrap_or_default()]
 }
 
 fn strings(texts: impl IntoIterator<Item = String>) -> Result<Vec<CString>> {
-    texts.into_iter().map(|text| CString::new(text).context("a NUL in the command or environment")).collect()
+    texts
+        .into_iter()
+        .map(|text| CString::new(text).context("the command or the environment contains a NUL character"))
+        .collect()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! Why the kernel did not execute a file of the container, as far as the file itself tells: execve(2) says ENOENT for a
-//! script whose interpreter is missing, and for one with line ends of Windows.
+//! Why the kernel did not execute a file of the container. For example, execve(2) reports ENOENT for a script whose
+//! interpreter is missing, and for a script with Windows line endings.
 //!
-//! Runs inside the container. What is opened may be anything: only a regular file is read, and little of it.
+//! Runs in the container. The file may be of any kind: only regular files are read, and only their beginning.
 
 use std::ffi::CStr;
 use std::fs::File;
@@ -15,10 +15,10 @@ use nix::sys::stat::{Mode, SFlag, fstat};
 use crate::rootfs::root::file_type;
 use crate::sys::describe;
 
-/// What the kernel reads of a script's first line, BINPRM_BUF_SIZE.
+/// The part of a script's first line that the kernel reads, BINPRM_BUF_SIZE.
 const FIRST_LINE: u64 = 256;
 
-/// The refusal of a file in one line.
+/// The error for a file, in one line.
 #[must_use]
 pub fn explain(file: &CStr, errno: Errno) -> Error {
     let shown = file.to_string_lossy();
@@ -29,7 +29,7 @@ pub fn explain(file: &CStr, errno: Errno) -> Error {
             if rest_of_line(rest).ends_with(b"\r") =>
         {
             anyhow!(
-                "{shown}: its lines end as on Windows (CRLF), so that its interpreter is not found; convert it with dos2unix"
+                "{shown}: it has Windows line endings (CRLF), so its interpreter is not found; convert it with dos2unix"
             )
         }
         (Errno::ENOENT | Errno::ENOTDIR, Some(rest)) => {
@@ -37,16 +37,16 @@ pub fn explain(file: &CStr, errno: Errno) -> Error {
             let interpreter = line.split(|byte| byte.is_ascii_whitespace()).next().unwrap_or_default();
             let interpreter = String::from_utf8_lossy(interpreter);
             anyhow!(
-                "{shown}: its interpreter {} is not in the container, or has no loader there",
+                "{shown}: its interpreter {} or the loader of that does not exist in the container",
                 interpreter.escape_debug()
             )
         }
-        (Errno::ENOENT, _) => anyhow!("{shown}: its interpreter or loader is not in the container"),
+        (Errno::ENOENT, _) => anyhow!("{shown}: its interpreter or loader does not exist in the container"),
         (Errno::ENOEXEC, _) if front.as_deref().is_some_and(|front| front.starts_with(b"\x7FELF")) => {
-            anyhow!("{shown}: it is made for another processor")
+            anyhow!("{shown}: it is for another processor architecture")
         }
         (Errno::ENOEXEC, _) => {
-            anyhow!("{shown}: neither a program for this processor nor a script with '#!'")
+            anyhow!("{shown}: it is neither a program for this processor architecture nor a script with '#!'")
         }
         (errno, _) => anyhow!("{shown}: it cannot be executed: {}", describe(errno)),
     }
@@ -56,7 +56,7 @@ fn rest_of_line(text: &[u8]) -> &[u8] {
     text.split(|byte| *byte == b'\n').next().unwrap_or_default()
 }
 
-/// The first bytes of a regular file that may be read.
+/// The first bytes of a regular file.
 fn front(file: &CStr) -> Option<Vec<u8>> {
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let opened = nix::fcntl::open(file, flags, Mode::empty()).ok()?;
@@ -83,8 +83,8 @@ mod tests {
         for (content, errno, told) in [
             ("#!/bin/sh\r\necho\r\n", Errno::ENOENT, "(CRLF)"),
             ("#!/bin/sh\r", Errno::ENOENT, "(CRLF)"),
-            ("#! /bin/none -x\necho\r\n", Errno::ENOENT, "its interpreter /bin/none is not"),
-            ("#!/bin/\u{1b}[2J\n", Errno::ENOENT, "its interpreter /bin/\\u{1b}[2J is not"),
+            ("#! /bin/none -x\necho\r\n", Errno::ENOENT, "its interpreter /bin/none or"),
+            ("#!/bin/\u{1b}[2J\n", Errno::ENOENT, "its interpreter /bin/\\u{1b}[2J or"),
             ("\x7FELF", Errno::ENOENT, "its interpreter or loader"),
             ("\x7FELF", Errno::ENOEXEC, "another processor"),
             ("echo", Errno::ENOEXEC, "neither a program"),

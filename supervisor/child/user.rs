@@ -1,7 +1,7 @@
-//! Who a command runs as: users and groups as the container's own files know them.
+//! The user of a command: users and groups according to the container's own files.
 //!
-//! Reads the container's /etc/passwd and /etc/group through [`Root`], with a limit, and never asks the host's name
-//! services. Digits are numbers and nothing else (`config::value::UserSpec`). passwd(5), group(5), initgroups(3).
+//! Reads the container's /etc/passwd and /etc/group through [`Root`], with a size limit, and never asks the host's name
+//! services. Digits are always a number, never a name (`config::value::UserSpec`). passwd(5), group(5), initgroups(3).
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
@@ -12,17 +12,17 @@ use crate::rootfs::files::{self, GuestFile};
 use crate::rootfs::root::Root;
 use crate::sys::errno_of;
 
-/// Most bytes that are read of either file.
+/// Maximum size of either file, in bytes.
 const LARGEST: u64 = 4 * 1024 * 1024;
-/// Most supplementary groups of a process, NGROUPS_MAX of the kernel.
+/// Maximum number of supplementary groups of a process, NGROUPS_MAX of the kernel.
 const MOST_GROUPS: usize = 65536;
-/// The group of a user that no file knows: nobody's, so that it opens nothing.
+/// The group of a user without an entry: the group `nobody`, which has no permissions.
 const NO_GROUP: u32 = 65534;
 
 /// A user, resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// Name, unless it is a number that the container has no name for.
+    /// The name; empty for a number without a name.
     pub name: Option<String>,
     /// User id.
     pub user: Uid,
@@ -32,12 +32,12 @@ pub struct Identity {
     pub groups: Vec<Gid>,
     /// Home directory.
     pub home: String,
-    /// Login shell; empty when the file has none.
+    /// Login shell; empty if the file has none.
     pub shell: String,
 }
 
 impl Identity {
-    /// Whether logging in is forbidden to this user: nologin(8), false(1).
+    /// Whether this user must not log in: nologin(8), false(1).
     #[must_use]
     pub fn may_not_log_in(&self) -> bool {
         ["nologin", "false"].contains(&self.shell.rsplit('/').next().unwrap_or_default())
@@ -54,16 +54,16 @@ struct Entry {
     shell: String,
 }
 
-/// Looks a user up in a container; root without `wanted`.
+/// Looks up a user in a container; root if `wanted` is absent.
 ///
 /// # Errors
-/// A name that the container does not have, or a file that cannot be read.
+/// A name that does not exist in the container, or a file that cannot be read.
 pub fn look_up(root: &Root, wanted: Option<&UserSpec>) -> Result<Identity> {
-    // Root can be had without the files, to repair them.
+    // Root works without the files, so that a user can repair them.
     let is_root = wanted.is_none_or(|wanted| wanted.user == Account::Id(0) && wanted.group.is_none());
     let read = |file| match read(root, file) {
         Err(error) if is_root => {
-            log::warn!("{error:#}; going on without it");
+            log::warn!("{error:#}; continuing without it");
             Ok(String::new())
         }
         other => other,
@@ -71,7 +71,7 @@ pub fn look_up(root: &Root, wanted: Option<&UserSpec>) -> Result<Identity> {
     resolve(&read(files::PASSWD)?, &read(files::GROUP)?, wanted)
 }
 
-/// The content of a file; empty when there is none.
+/// The content of a file; empty if it does not exist.
 fn read(root: &Root, file: GuestFile) -> Result<String> {
     let bytes = match root.read(file, LARGEST + 1) {
         Err(error) if errno_of(&error) == Some(Errno::ENOENT) => return Ok(String::new()),
@@ -80,7 +80,7 @@ fn read(root: &Root, file: GuestFile) -> Result<String> {
     if bytes.len() as u64 > LARGEST {
         bail!("{} of the container is larger than {LARGEST} bytes", file.as_str());
     }
-    // Whatever is not UTF-8 is in a field that nobody needs, or in a line that nobody asks for.
+    // Bytes that are not UTF-8 are in unused fields or lines.
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
@@ -123,7 +123,7 @@ fn resolve(users: &str, groups: &str, wanted: Option<&UserSpec>) -> Result<Ident
     })
 }
 
-/// A number without a line in the file. Root needs none: a container without /etc/passwd can be repaired.
+/// A number without an entry in the file. Root needs none, so that a container without /etc/passwd can be repaired.
 fn nameless(user: u32) -> Entry {
     let root = user == 0;
     Entry {
@@ -135,7 +135,7 @@ fn nameless(user: u32) -> Entry {
     }
 }
 
-/// The lines of passwd(5) that are whole; as in the C library, one that is not is nobody's.
+/// The valid lines of passwd(5); like the C library, it ignores invalid ones.
 fn entries(file: &str) -> impl Iterator<Item = Entry> {
     file.lines().filter_map(|line| {
         let fields: Vec<&str> = line.split(':').collect();
@@ -150,7 +150,7 @@ fn entries(file: &str) -> impl Iterator<Item = Entry> {
     })
 }
 
-/// Name, id and members of the lines of group(5) that are whole.
+/// Name, id and members of the valid lines of group(5).
 fn group_entries(file: &str) -> impl Iterator<Item = (&str, u32, &str)> {
     file.lines().filter_map(|line| {
         let fields: Vec<&str> = line.split(':').collect();
@@ -169,7 +169,7 @@ fn memberships<'a>(file: &'a str, user: &'a str) -> impl Iterator<Item = u32> + 
         .map(|(_, group, _)| group)
 }
 
-/// An id as digits; 4294967295 is setresuid(2)'s word for "leave as it is" and nobody's id.
+/// An id in digits; 4294967295 means "unchanged" for setresuid(2) and is not a valid id.
 fn id(text: &str) -> Option<u32> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|id| digits && *id != u32::MAX)

@@ -1,15 +1,16 @@
-//! What the child that is to become PID 1 tells its monitor.
+//! The messages of the child that becomes PID 1, or of a session, to its parent. Owns their types and the child's end
+//! of the socket.
 //!
 //! | message | meaning |
 //! |---|---|
-//! | Begun | the child runs: nothing killed it at its birth; sessions only |
-//! | Console, with descriptors | both sides of /dev/console; what keeps the readers of silent files waiting |
-//! | Warning | something is not as asked for, and the start goes on |
-//! | Ready | everything is prepared, execve(2) comes next |
-//! | Failed | it did not work: the child's own words |
-//! | end | after Ready: the program runs; before: the child died |
+//!  Begun | the child runs, so it was not killed at its creation; sessions only |
+//!  Console, with descriptors | both sides of /dev/console; the descriptor that blocks readers of silent files |
+//!  Warning | a setting has no effect; the start continues |
+//!  Ready | everything is prepared; execve(2) is next |
+//!  Failed | the start failed: the child's error |
+//!  end-of-file | after Ready: the program runs; before: the child died |
 //!
-//! The socket closes on exec, so its end after Ready is the proof that the program was executed.
+//! The socket closes on exec, so end-of-file after Ready proves that the program was executed.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -27,9 +28,9 @@ use crate::sys::{RemoteError, errno_of};
 pub enum FromChild {
     /// It runs.
     Begun,
-    /// The console comes along, and what [`crate::mount::perform::Performer::take_silent`] gives.
+    /// With the console, and the descriptor from [`crate::mount::perform::Performer::take_silent`].
     Console,
-    /// One line for people.
+    /// A message of one line.
     Warning(String),
     /// The next step is execve.
     Ready,
@@ -77,33 +78,33 @@ impl Wire {
         Self(end)
     }
 
-    /// Sends a message. A monitor that is gone fails the start.
+    /// Sends a message. If the monitor has ended, the start fails.
     ///
     /// # Errors
-    /// EPIPE when the monitor is gone.
+    /// EPIPE if the monitor has ended.
     pub fn send(&self, message: &FromChild) -> Result<()> {
         socket::send(&self.0, message, &[])
     }
 
-    /// Sends both sides of a terminal: of /dev/console, or of a session. A descriptor to be kept follows them.
+    /// Sends both sides of a terminal: of /dev/console, or of a session. The descriptor to keep follows them.
     ///
     /// # Errors
-    /// EPIPE when nobody waits any more.
+    /// EPIPE if the parent has ended.
     pub fn send_terminal(&self, terminal: &Pty, kept: Option<&OwnedFd>) -> Result<()> {
         let sides = [terminal.master.as_fd(), terminal.peer.as_fd()];
         let descriptors: Vec<_> = sides.into_iter().chain(kept.map(AsFd::as_fd)).collect();
         socket::send(&self.0, &FromChild::Console, &descriptors)
     }
 
-    /// Whether the monitor is gone. A parent outside of the child's PID namespace cannot be asked for by getppid(2).
+    /// Whether the monitor has ended. getppid(2) cannot tell, because the parent is outside the child's PID namespace.
     #[must_use]
     pub fn is_abandoned(&self) -> bool {
         poll::is_hung_up(self.0.as_fd())
     }
 
-    /// Sends a whole error, which ends the conversation.
+    /// Sends a complete error, which is the last message.
     pub fn fail(&self, error: &Error) {
-        // A monitor that is gone has nobody to tell.
+        // If the monitor has ended, there is no recipient.
         let _ = self.send(&FromChild::Failed(error.into()));
     }
 }

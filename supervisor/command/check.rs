@@ -205,7 +205,7 @@ mod tests {
         };
         let text = report(&["IPC namespaces"]).text().unwrap();
         assert!(text.starts_with(
-            "Android, kernel 5.10.1 (aarch64), SELinux permissive, system call filters: 1 asleep"
+            "Android, kernel 5.10.1 (aarch64), SELinux permissive, system call filters: 1 inactive"
         ));
         let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
         assert!(line("IPC namespaces").contains("no       separate System V IPC"));

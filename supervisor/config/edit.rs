@@ -147,7 +147,7 @@ impl Config {
     /// What `key` is now, defaults included; empty when it has no value. `container.` may be left out.
     ///
     /// # Errors
-    /// When there is no such key, or no such environment variable.
+    /// If there is no such key, or no such environment variable.
     pub fn get(&self, key: &str) -> Result<String, Error> {
         let (section, name) = SCHEMA.resolve(key)?;
         self.text_of(section, name).ok_or_else(|| {
@@ -187,7 +187,7 @@ fn localise(document: &mut Document, name: &Name) {
 /// The key and the value in `text`, `key=value` from a command line.
 ///
 /// # Errors
-/// When there is no `=`.
+/// If there is no `=`.
 pub fn assignment(text: &str) -> Result<(&str, &str), Error> {
     text.split_once('=').ok_or_else(|| {
         let fault = Invalid::new("no '=' in it", "write KEY=VALUE, or KEY= to go back to the default");

@@ -134,7 +134,7 @@ impl Document {
     /// the section at the end of the document. No other line changes.
     ///
     /// # Errors
-    /// When the text could not be read back as it is: control characters, blanks at an end, a section or key with
+    /// If the text could not be read back as it is: control characters, blanks at an end, a section or key with
     /// characters of the syntax, a line that gets too long.
     pub fn set(&mut self, section: &str, key: &str, value: &str) -> Result<(), Invalid> {
         representable(section, key, value)?;

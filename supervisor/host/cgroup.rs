@@ -1,7 +1,8 @@
-//! Which control group hierarchies are mounted and where: cgroups(7).
+//! The control group hierarchies and their mount points: cgroups(7).
 //!
-//! A mount that a later one hides is none: what is at its path is another file system, or another hierarchy. Each
-//! hierarchy is kept open from the moment it was found, so that a mount that comes later hides nothing.
+//! Owns their detection. A mount that is hidden by a later one is ignored, since its path leads to another file system
+//! or hierarchy. Each hierarchy is kept open from its detection on, so that a later mount cannot hide it. Mounts
+//! hierarchies only in the supervisor's own mount namespace.
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -18,7 +19,7 @@ use crate::call;
 use crate::mount::info::{self, MountInfo};
 use crate::mount::namespace::enter_private_namespace;
 
-/// The root of a hierarchy, open if it could be opened. All are equal: it says how a hierarchy is reached, not which.
+/// The root of a hierarchy, open if possible. All values compare equal: it is a means of access, not an identity.
 #[derive(Debug, Clone, Default)]
 pub struct Root(Option<Rc<OwnedFd>>);
 
@@ -31,10 +32,10 @@ impl PartialEq for Root {
 impl Eq for Root {}
 
 impl Root {
-    /// Opens the root for listing: the one that was found, or what is at `mounted` where none was opened.
+    /// Opens the root for listing: the open one, or the directory `mounted`.
     ///
     /// # Errors
-    /// What openat(2) answers.
+    /// If openat(2) fails.
     pub fn open(&self, mounted: &Path) -> Result<OwnedFd, Errno> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         match &self.0 {
@@ -51,7 +52,7 @@ impl Root {
 /// One version 1 hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version1 {
-    /// Controllers in the kernel's order, such as `cpu`, `cpuacct`; none for a named hierarchy.
+    /// Controllers in the kernel's order, such as `cpu`, `cpuacct`; empty for a named hierarchy.
     pub controllers: Vec<String>,
     /// Name of a hierarchy without controllers, such as `systemd`.
     pub name: Option<String>,
@@ -70,13 +71,13 @@ impl Version1 {
         self.controllers.iter().any(|name| name == controller)
     }
 
-    /// Whether processes can be frozen here.
+    /// Whether it can freeze processes.
     #[must_use]
     pub fn has_freezer(&self) -> bool {
         self.has("freezer")
     }
 
-    /// Mount option and customary directory name: `cpu,cpuacct`, or the name.
+    /// Mount option and conventional directory name: `cpu,cpuacct`, or the name.
     #[must_use]
     pub fn label(&self) -> String {
         self.name.clone().unwrap_or_else(|| self.controllers.join(","))
@@ -88,7 +89,7 @@ impl Version1 {
 pub struct Version2 {
     /// Where its root is mounted.
     pub mounted: PathBuf,
-    /// Controllers that are not taken by a version 1 hierarchy.
+    /// Controllers that are not in use by a version 1 hierarchy.
     pub controllers: Vec<String>,
     /// Its root.
     pub root: Root,
@@ -99,9 +100,9 @@ pub struct Version2 {
 pub struct Hierarchies {
     /// Version 1, in the order of the mounts.
     pub version1: Vec<Version1>,
-    /// Version 2, when it is mounted somewhere.
+    /// Version 2, if it is mounted.
     pub version2: Option<Version2>,
-    /// The kernel knows version 2, mounted or not.
+    /// Whether the kernel supports version 2, mounted or not.
     pub knows_version2: bool,
 }
 
@@ -109,7 +110,7 @@ impl Hierarchies {
     /// Reads the mounts of this process.
     ///
     /// # Errors
-    /// When /proc is not there.
+    /// If /proc is not mounted.
     pub fn probe() -> Result<Self> {
         let mut found = Self::from_mounts(&info::read("self")?, visible_root);
         let filesystems = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
@@ -122,12 +123,13 @@ impl Hierarchies {
         Ok(found)
     }
 
-    /// Mounts, for this process and the ones it forks, every hierarchy that there is and that is not to be seen: version
-    /// 2 where nobody has mounted it, and those of version 1 that are hidden or mounted in another namespace only. A
-    /// container needs a group of its own in each, or it could mount one and see the machine's.
+    /// Mounts every existing hierarchy that is not visible, for this process and its children: version 2 if it is not
+    /// mounted, and version 1 hierarchies that are hidden or mounted only in another namespace. A container needs a
+    /// group in each of them; otherwise it could mount one and see the machine's groups.
     ///
-    /// The host sees nothing of it: the mounts are in a mount namespace of our own, into which the host's later mounts and
-    /// unmounts still come (mount_namespaces(7), "slave"). What cannot be mounted is returned, and left out.
+    /// The host does not see these mounts: they are in a separate mount namespace, which still receives the host's
+    /// later mounts and unmounts (mount_namespaces(7), "slave"). Hierarchies that cannot be mounted are returned and
+    /// skipped.
     #[must_use]
     pub fn complete(&mut self, place2: &Path, place1: &Path) -> Vec<anyhow::Error> {
         let mut missing: Vec<(PathBuf, &str, String)> = Vec::new();
@@ -153,8 +155,8 @@ impl Hierarchies {
         failures
     }
 
-    /// The version 1 hierarchies in a text of proc_pid_cgroup(5) that were not found among the mounts: what a directory
-    /// for each may be called, and the options that mount it.
+    /// The version 1 hierarchies in the text of proc_pid_cgroup(5) that are not mounted: a directory name and the mount
+    /// options for each.
     fn unseen(&self, own: &str) -> Vec<(String, String)> {
         let mut unseen = Vec::new();
         for line in own.lines() {
@@ -185,7 +187,7 @@ impl Hierarchies {
         version2.chain(version1).filter_map(Root::descriptor)
     }
 
-    /// The hierarchies among mounts; `visible` opens the root of a mount, or says that it is not to be seen.
+    /// The hierarchies among the mounts; `visible` opens the root of a mount, or returns `None` if it is hidden.
     fn from_mounts(mounts: &[MountInfo], visible: impl Fn(&MountInfo) -> Option<Root>) -> Self {
         let mut found = Self::default();
         for mount in mounts.iter().filter(|mount| mount.root.as_os_str() == "/") {
@@ -225,7 +227,7 @@ impl Hierarchies {
     }
 }
 
-/// Opens the root of a mount, unless a later mount hides it: what is at the path then belongs to another mount.
+/// Opens the root of a mount, unless a later mount hides it: then the path leads to another mount.
 fn visible_root(mount: &MountInfo) -> Option<Root> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let root = open(&mount.target, flags, Mode::empty()).ok()?;

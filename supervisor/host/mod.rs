@@ -1,7 +1,7 @@
-//! What this machine is: facts, probed once by the supervisor and inherited by the processes it forks.
+//! The properties of this machine: probed once by the supervisor and inherited by its children.
 //!
-//! No decisions are made here. A namespace counts as there when the kernel really makes one; the answer does not
-//! depend on version numbers or on a readable kernel configuration.
+//! Owns facts only and makes no decisions. A namespace counts as supported if the kernel creates one; version numbers
+//! and the kernel configuration are not used. It never changes the machine.
 
 pub mod cgroup;
 pub mod kernel;
@@ -21,23 +21,23 @@ pub use namespace::Namespaces;
 /// Facts about this machine.
 #[derive(Debug, Clone)]
 pub struct Host {
-    /// This is Android.
+    /// Whether this is Android.
     pub android: bool,
     /// Kernel release, such as `5.10.198-android13`.
     pub release: String,
     /// Machine, such as `aarch64`.
     pub machine: String,
-    /// Namespaces that the kernel makes.
+    /// Supported namespaces.
     pub namespaces: Namespaces,
     /// Control group hierarchies.
     pub cgroups: Hierarchies,
 }
 
 impl Host {
-    /// Finds out. Forks one short-lived child for each kind of namespace.
+    /// Probes the machine. Forks one short-lived child for each kind of namespace.
     ///
     /// # Errors
-    /// When /proc is not there.
+    /// If /proc is not mounted.
     pub fn probe() -> Result<Self> {
         let name = uname()?;
         Ok(Self {
@@ -49,7 +49,7 @@ impl Host {
         })
     }
 
-    /// Major and minor kernel version, for the few rules that are about a kernel's known faults.
+    /// Major and minor kernel version, for the few rules about known bugs of a kernel.
     #[must_use]
     pub fn version(&self) -> (u32, u32) {
         let mut numbers =

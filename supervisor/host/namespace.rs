@@ -1,4 +1,5 @@
-//! Which kinds of namespace this kernel makes: namespaces(7), unshare(2).
+//! The kinds of namespaces that this kernel supports: namespaces(7), unshare(2). Owns their table and the probe, which
+//! changes nothing.
 
 use anyhow::Result;
 use nix::sched::{CloneFlags, unshare};
@@ -12,14 +13,14 @@ pub struct Kind {
     pub file: &'static str,
     /// Its clone(2) flag.
     pub flag: libc::c_int,
-    /// The kernel option that brings it.
+    /// The kernel option that enables it.
     pub option: &'static str,
     /// What a container without it shares with the host.
     pub shares: &'static str,
 }
 
-/// The kinds that containers are made of. User namespaces are left out on purpose: the container's root has to mount
-/// real file systems.
+/// The kinds that a container uses. User namespaces are excluded on purpose: the container's root must be able to mount
+/// file systems.
 pub const KINDS: [Kind; 6] = [
     Kind { file: "mnt", flag: libc::CLONE_NEWNS, option: "CONFIG_NAMESPACES", shares: "mounts" },
     Kind { file: "pid", flag: libc::CLONE_NEWPID, option: "CONFIG_PID_NS", shares: "processes" },
@@ -44,13 +45,14 @@ pub const KINDS: [Kind; 6] = [
 pub struct Namespaces(pub libc::c_int);
 
 impl Namespaces {
-    /// Tries each kind, and user namespaces, in a child of its own, so that even a filter that kills for the call is only a "no".
+    /// Probes each kind, and user namespaces, in a separate child, so that a filter that kills the process only means
+    /// "unsupported".
     ///
     /// # Errors
-    /// When no child can be forked.
+    /// If fork(2) fails.
     pub fn probe() -> Result<Self> {
         let mut found = 0;
-        // Containers may make user namespaces inside.
+        // For processes in containers.
         for flag in KINDS.iter().map(|kind| kind.flag).chain([libc::CLONE_NEWUSER]) {
             if succeeds(|| unshare(CloneFlags::from_bits_truncate(flag)).is_ok())? {
                 found |= flag;

@@ -1,6 +1,6 @@
-//! What watches over this process from the kernel's side: system call filters and SELinux.
+//! The kernel's restrictions of this process: system call filters and SELinux.
 //!
-//! Facts for `ds check` and `ds doctor`. proc_pid_status(5), selinux(8).
+//! Facts for `ds check` and `ds doctor`; changes nothing. proc_pid_status(5), selinux(8).
 
 use std::fmt;
 use std::fs;
@@ -11,16 +11,16 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Selinux {
-    /// Not in the kernel, or not switched on.
+    /// Not in the kernel, or disabled.
     Off,
     /// Violations are logged.
     Permissive,
-    /// Violations are refused.
+    /// Violations are denied.
     Enforcing,
 }
 
 impl Selinux {
-    /// Reads it.
+    /// Reads the state.
     #[must_use]
     pub fn probe() -> Self {
         match fs::read_to_string("/sys/fs/selinux/enforce").as_deref().map(str::trim) {
@@ -44,14 +44,14 @@ impl fmt::Display for Selinux {
 /// The system call filters of this process, which its children inherit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Seccomp {
-    /// 0 none, 1 strict, 2 filters.
+    /// 0 none, 1 strict, 2 filter mode.
     pub mode: u32,
-    /// Filters, awake or asleep; 0 on kernels before 5.9, which do not tell.
+    /// The number of filters, active or not; 0 on kernels before 5.9, which do not report it.
     pub filters: u32,
 }
 
 impl Seccomp {
-    /// Reads them.
+    /// Reads the state.
     #[must_use]
     pub fn probe() -> Self {
         Self::from_status(&fs::read_to_string("/proc/self/status").unwrap_or_default())
@@ -70,7 +70,7 @@ impl fmt::Display for Seccomp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self { mode: 0, filters: 0 } => f.write_str("none"),
-            Self { mode: 0, filters } => write!(f, "{filters} asleep"),
+            Self { mode: 0, filters } => write!(f, "{filters} inactive"),
             Self { mode, filters } => write!(f, "mode {mode}, {filters} filters"),
         }
     }
@@ -81,10 +81,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn filters_awake_and_asleep_are_told_apart() {
+    fn active_and_inactive_filters_are_distinguished() {
         let shown = |text: &str| Seccomp::from_status(text).to_string();
         assert_eq!(shown("Name:\tsh\nSeccomp:\t0\nSeccomp_filters:\t0\n"), "none");
-        assert_eq!(shown("Seccomp:\t0\nSeccomp_filters:\t1\n"), "1 asleep");
+        assert_eq!(shown("Seccomp:\t0\nSeccomp_filters:\t1\n"), "1 inactive");
         assert_eq!(shown("Seccomp:\t2\nSeccomp_filters:\t3\n"), "mode 2, 3 filters");
         assert_eq!(shown(""), "none");
     }

@@ -1,8 +1,8 @@
-//! Whether this machine has a way out: a default route, or the rule by which Android chooses its default network.
+//! Whether this machine has an uplink: a default route, or the rule with which Android selects its default network.
 //!
-//! Asks the kernel through rtnetlink(7), and hears from it when routes or rules change. Android leaves the main table
-//! empty: netd keeps a table for each network, and points to that of the default one by a rule of fixed priority
-//! (RouteController.h of netd: 31000, and 22000 before Android 12).
+//! Owns the query through rtnetlink(7), and the socket that reports changes of routes and rules. On Android the main
+//! table is empty: netd has a table for each network, and a rule of fixed priority selects that of the default network
+//! (RouteController.h of netd: 31000, and 22000 before Android 12). Changes nothing.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -14,9 +14,9 @@ use nix::sys::socket::{
 
 use crate::call;
 
-/// `RTMGRP_*` of linux/rtnetlink.h, one bit for each group: routes and rules of both families.
+/// `RTMGRP_*` of linux/rtnetlink.h: the groups of routes and rules of both address families.
 const GROUPS: u32 = 1 << 6 | 1 << 10 | 1 << 7 | 1 << 18;
-/// `RTM_GETROUTE`, `RTM_GETRULE`, and what answers them.
+/// `RTM_GETROUTE`, `RTM_GETRULE`, and their answers.
 const GET_ROUTE: u16 = 26;
 const NEW_ROUTE: u16 = 24;
 const GET_RULE: u16 = 34;
@@ -39,20 +39,20 @@ const MAIN: u32 = 254;
 const LOOPBACK: u32 = 1;
 /// Priorities of netd's rule for the default network.
 const DEFAULT_NETWORK: [u32; 2] = [31000, 22000];
-/// Room for one answer: the kernel's dumps come in pieces of at most 32 KiB.
+/// Size of the buffer for an answer: the kernel sends dumps in pieces of at most 32 KiB.
 const ROOM: usize = 32 << 10;
 
-/// Hears of changes.
+/// Reports changes.
 #[derive(Debug)]
 pub struct Uplink {
     socket: OwnedFd,
 }
 
 impl Uplink {
-    /// Listens from now on.
+    /// Subscribes to changes.
     ///
     /// # Errors
-    /// When the kernel has no rtnetlink.
+    /// If the kernel does not support rtnetlink.
     pub fn watch() -> Result<Self> {
         Ok(Self { socket: open(SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, GROUPS)? })
     }
@@ -63,10 +63,10 @@ impl Uplink {
         self.socket.as_fd()
     }
 
-    /// Forgets what was told so far: what counts is how it is now, see [`is_up`].
+    /// Discards the messages so far; [`is_up`] determines the current state.
     pub fn drain(&self) {
         let mut buffer = [0; 4096];
-        // More than could be kept (ENOBUFS) is a change like any other.
+        // An overflow (ENOBUFS) is also a change.
         while !matches!(
             recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::empty()),
             Err(errno) if errno != Errno::ENOBUFS && errno != Errno::EINTR
@@ -74,10 +74,10 @@ impl Uplink {
     }
 }
 
-/// Whether there is a way out.
+/// Whether there is an uplink.
 ///
 /// # Errors
-/// When the kernel does not answer.
+/// If the kernel does not answer.
 pub fn is_up() -> Result<bool> {
     let socket = open(SockFlag::SOCK_CLOEXEC, 0)?;
     for (request, answer) in [(GET_ROUTE, NEW_ROUTE), (GET_RULE, NEW_RULE)] {
@@ -97,7 +97,7 @@ fn open(flags: SockFlag, groups: u32) -> Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Asks for all of a kind; whether one of them leads out. The rest of the answer is read, too.
+/// Requests all routes or rules; returns whether one of them is an uplink. Always reads the complete answer.
 fn ask(socket: &OwnedFd, request: u16, answer: u16, family: libc::c_int) -> Result<bool> {
     let mut message = Vec::with_capacity(HEADER + BODY);
     message.extend(u32::try_from(HEADER + BODY)?.to_ne_bytes());
@@ -122,13 +122,13 @@ fn ask(socket: &OwnedFd, request: u16, answer: u16, family: libc::c_int) -> Resu
     }
 }
 
-/// Looks through one piece of an answer: whether something in it leads out, and whether it is the last.
+/// Parses one piece of an answer: whether it contains an uplink, and whether it is the last piece.
 fn look(mut bytes: &[u8], answer: u16) -> (bool, bool) {
     let mut found = false;
     while let Some((header, rest)) = bytes.split_at_checked(HEADER) {
         let length = usize::try_from(number(header, 0)).unwrap_or(0);
         let Some(body) = length.checked_sub(HEADER).and_then(|length| rest.get(..length)) else {
-            // Cut short: no more of it will come.
+            // Truncated: the rest is lost.
             return (found, true);
         };
         match short(header, 4) {
@@ -154,7 +154,7 @@ fn is_default_rule(body: &[u8]) -> bool {
         && attribute(body, PRIORITY).is_some_and(|priority| DEFAULT_NETWORK.contains(&priority))
 }
 
-/// The value of an attribute of 32 bits behind a body's fixed part.
+/// The value of a 32-bit attribute after the fixed part of a message.
 fn attribute(body: &[u8], wanted: u16) -> Option<u32> {
     let mut rest = body.get(BODY..)?;
     while rest.len() >= 4 {
@@ -224,7 +224,7 @@ mod tests {
         };
         assert_eq!(look(&rule(1, 31000), NEW_RULE), (true, false));
         assert_eq!(look(&rule(1, 22000), NEW_RULE), (true, false));
-        // The rule that ends Android's list: unreachable.
+        // The last rule of Android: unreachable.
         assert_eq!(look(&rule(7, 32000), NEW_RULE), (false, false));
         assert_eq!(look(&rule(1, 32766), NEW_RULE), (false, false));
     }

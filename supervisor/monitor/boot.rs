@@ -1,4 +1,5 @@
-//! One boot: clone the child, hear its report on the wire, and know that PID 1 runs.
+//! One boot: clones the child, receives its reports on the wire, and returns when PID 1 runs. Never changes the root
+//! file system itself.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -33,11 +34,11 @@ use crate::seed::Facts;
 use crate::socket;
 use crate::sys::process::{self, Fork};
 
-/// How long the child may take to execute the init program. It mounts and nothing else; only a host that hangs, or
-/// somebody who froze it, keeps it.
+/// The timeout for the child to execute the init program. It only mounts file systems, so it exceeds the timeout only
+/// if the host hangs or a process has frozen it.
 const BOOTING: Duration = Duration::from_secs(60);
 
-/// What poll(2) has found something for.
+/// The event that poll(2) reported.
 #[derive(Debug)]
 enum Ready {
     Child,
@@ -47,12 +48,12 @@ enum Ready {
 }
 
 impl Monitor {
-    /// Starts PID 1 and returns once it was executed. With `report`, its end means that nobody waits any more, and
-    /// the boot is given up.
+    /// Starts PID 1 and returns once it was executed. If `report` is closed, no one waits for the boot any more, and it
+    /// is cancelled.
     pub(super) fn boot(&mut self, report: Option<&OwnedFd>) -> Result<()> {
         let joining = self.cgroup.joining_payload()?;
         let mut operations: Vec<Operation> = self.notification().into_iter().collect();
-        operations.extend(seed::boot_id(&Uuid::random().context("make a boot id")?));
+        operations.extend(seed::boot_id(&Uuid::random().context("generate a boot id")?));
         let own = android::operations(&self.config, &self.host, &self.paths, self.tree.root())?;
         self.follower = Follower::begin(&self.config, &self.host, &own);
         operations.extend(own);
@@ -147,7 +148,7 @@ impl Monitor {
         })
     }
 
-    /// Listens to the child until the program was executed. Clients are served meanwhile.
+    /// Receives messages of the child until it has executed the program. Clients are served in the meantime.
     fn hear(&mut self, wire: &OwnedFd, report: Option<&OwnedFd>) -> Result<()> {
         let mut ready = false;
         let deadline = Instant::now() + BOOTING;
@@ -163,7 +164,7 @@ impl Monitor {
                 FromChild::Console => {
                     let mut sides = received.descriptors.into_iter();
                     let (Some(master), Some(peer)) = (sides.next(), sides.next()) else {
-                        bail!("no console came along");
+                        bail!("the new process sent no console");
                     };
                     self.silent = sides.next();
                     self.console.connect(Pty { master, peer })?;
@@ -177,7 +178,8 @@ impl Monitor {
         }
     }
 
-    /// Waits until the child says something; whoever asked for the boot and is gone, or asks for the end, ends the wait.
+    /// Waits for a message of the child. The end of the process that requested the boot, or a stop request, ends the
+    /// wait.
     fn wait_for_child(&mut self, wire: &OwnedFd, report: Option<&OwnedFd>, deadline: Instant) -> Result<()> {
         loop {
             let mut set = PollSet::default();
@@ -199,7 +201,7 @@ impl Monitor {
                 }
             }
             if Instant::now() >= deadline {
-                bail!("its first process did not come to run within {} s", BOOTING.as_secs());
+                bail!("PID 1 did not start within {} s", BOOTING.as_secs());
             }
             if self.phase == (Phase::Stopping { restart: false }) {
                 bail!(STOPPED);
@@ -209,5 +211,7 @@ impl Monitor {
 }
 
 fn strings(texts: impl Iterator<Item = String>) -> Result<Vec<CString>> {
-    texts.map(|text| CString::new(text).context("a NUL in the command or environment")).collect()
+    texts
+        .map(|text| CString::new(text).context("the command or the environment contains a NUL character"))
+        .collect()
 }

@@ -1,4 +1,4 @@
-//! Who is connected to the control socket. Owns the connections and who may have one; knows no request.
+//! The clients of the control socket. Owns the connections and the check of a peer; knows no request.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -10,20 +10,20 @@ use crate::peer::{self, PidNamespace};
 use crate::poll;
 use crate::socket;
 
-/// Somebody who is connected.
+/// A client.
 #[derive(Debug)]
 pub(super) struct Client {
-    /// Names the client for as long as the monitor lives: its place in the list changes.
+    /// The number of the client, unique while the monitor lives; its index in the list changes.
     pub(super) id: u64,
     pub(super) connection: OwnedFd,
-    /// Wants to hear of every change.
+    /// Subscribed to status changes.
     pub(super) watching: bool,
-    /// Waits until the container has booted so many times.
+    /// Waits until the container has booted this many times.
     pub(super) waits_for_boot: Option<u32>,
 }
 
 impl Client {
-    /// Accepts a connection; one of a peer that may not speak to us is closed at once.
+    /// Accepts a connection; closes it at once if the peer is not permitted.
     pub(super) fn accept(listener: BorrowedFd<'_>, namespace: PidNamespace, id: u64) -> Option<Self> {
         let connection = socket::accept_from(listener).ok()?;
         match peer::check(connection.as_fd(), namespace) {
@@ -39,7 +39,7 @@ impl Client {
         self.connection.as_fd()
     }
 
-    /// Sends without waiting; somebody who does not read is dropped by the caller.
+    /// Sends without blocking; the caller drops a client that does not read.
     pub(super) fn send(&self, answer: &Answer, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
         if !poll::is_ready(self.fd(), PollFlags::POLLOUT) {
             anyhow::bail!("the client does not read");
@@ -48,7 +48,7 @@ impl Client {
     }
 }
 
-/// Gives one answer to everybody who has connected and not been heard: the start has failed.
+/// Sends one answer to all clients with pending requests: the start has failed.
 pub(super) fn answer_everybody(listener: &OwnedFd, answer: &Answer) {
     while poll::is_readable(listener.as_fd()) {
         let Ok(connection) = socket::accept_from(listener.as_fd()) else { return };

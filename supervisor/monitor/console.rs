@@ -1,7 +1,7 @@
-//! /dev/console: always drained, written to a bounded log, and shown to whoever is attached.
+//! /dev/console: read continuously, written to a bounded log, and sent to attached viewers.
 //!
-//! An undrained terminal stops PID 1 after some 64 KB of output. So nothing here ever makes the reader wait: a viewer
-//! that does not keep up loses what does not fit into its buffer.
+//! Owns the console of one container. A full terminal buffer blocks PID 1 after about 64 KB of output, so nothing here
+//! ever blocks the reader: a slow viewer loses output that does not fit into its buffer.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
@@ -23,26 +23,26 @@ use crate::sys::terminal::{self, WindowSize};
 
 /// Size at which the log is rotated; one older file is kept.
 const LOG_SIZE: u64 = 1024 * 1024;
-/// What a slow viewer may be behind before it loses output.
+/// How far a slow viewer may fall behind before it loses output.
 const VIEWER_BUFFER: usize = 256 * 1024;
-/// What may wait to be typed into the container.
+/// The maximum pending input for the container.
 const INPUT_BUFFER: usize = 64 * 1024;
-/// The latest output, which a new viewer is shown first: a login prompt, or the first lines of a boot.
+/// The latest output, which a new viewer receives first: a login prompt, or the first lines of a boot.
 const HISTORY: usize = 16 * 1024;
-/// What getty(8) ends its prompt with.
+/// The end of the prompt of getty(8).
 const PROMPT: &[u8] = b"login: ";
 
 /// The console of one container.
 #[derive(Debug)]
 pub(super) struct Console {
     master: Option<OwnedFd>,
-    /// Kept open so that the master never sees a hang-up while nothing inside has the console open.
+    /// Kept open so that the master sees no hangup while no process in the container has the console open.
     peer: Option<OwnedFd>,
     input: VecDeque<u8>,
     viewers: Vec<Viewer>,
     log: Log,
     history: VecDeque<u8>,
-    /// There was a login prompt since the boot.
+    /// A login prompt has appeared since the boot.
     prompted: bool,
 }
 
@@ -57,7 +57,7 @@ struct Log {
     path: PathBuf,
     file: Option<File>,
     size: u64,
-    /// A log that cannot be written is reported once.
+    /// Write errors of the log are reported once.
     failed: bool,
 }
 
@@ -74,7 +74,7 @@ impl Console {
         }
     }
 
-    /// Takes the console of a new boot.
+    /// Takes over the console of a new boot.
     pub(super) fn connect(&mut self, console: Pty) -> Result<()> {
         call!(set_nonblocking(console.master.as_fd()), "fcntl(O_NONBLOCK)")?;
         self.peer = Some(console.peer);
@@ -85,14 +85,14 @@ impl Console {
         Ok(())
     }
 
-    /// The container has ended: takes the last output.
+    /// The container has ended: reads the last output.
     pub(super) fn finish(&mut self) {
         self.peer = None;
         self.readable();
         self.master = None;
     }
 
-    /// What to poll for: the master first, then each viewer.
+    /// The descriptors to poll: first the master, then each viewer.
     pub(super) fn master(&self) -> Option<(BorrowedFd<'_>, bool)> {
         self.master.as_ref().map(|master| (master.as_fd(), !self.input.is_empty()))
     }
@@ -102,7 +102,7 @@ impl Console {
         self.viewers.iter().map(move |viewer| (viewer.stream.as_fd(), room, !viewer.output.is_empty()))
     }
 
-    /// Takes what the container wrote. Whether it has shown a login prompt since the boot.
+    /// Reads the container's output. Returns whether a login prompt has appeared since the boot.
     pub(super) fn readable(&mut self) -> bool {
         let mut buffer = [0_u8; 16 * 1024];
         loop {
@@ -112,7 +112,8 @@ impl Console {
                 Ok(length) => self.take(&buffer[..length]),
                 Err(Errno::EINTR) => {}
                 Err(Errno::EIO) => {
-                    // Somebody inside hung the terminal up (vhangup(2)): open it anew, or poll would never rest.
+                    // A process in the container has hung the terminal up (vhangup(2)). Reopen it, otherwise poll(2)
+                    // would report it forever.
                     self.peer = self.peer.take().and_then(|peer| pty::open_again(&peer).ok());
                     if self.peer.is_none() {
                         self.master = None;
@@ -138,7 +139,7 @@ impl Console {
         self.history.drain(..surplus);
     }
 
-    /// Looks for a prompt in the last `fresh` bytes. Its beginning may have come before, and other output after it.
+    /// Searches for a prompt in the last `fresh` bytes. It may begin before them, and other output may follow.
     fn notice_prompt(&mut self, fresh: usize) {
         if !self.prompted {
             let begin = self.history.len().saturating_sub(fresh + PROMPT.len() - 1);
@@ -147,7 +148,7 @@ impl Console {
         }
     }
 
-    /// Passes on what viewers typed.
+    /// Forwards the input of viewers.
     pub(super) fn writable(&mut self) {
         let Some(master) = &self.master else {
             self.input.clear();
@@ -156,7 +157,7 @@ impl Console {
         drain(&mut self.input, master);
     }
 
-    /// Serves a viewer; `false` once it is gone.
+    /// Serves a viewer; `false` if it has ended.
     pub(super) fn serve(&mut self, index: usize) -> bool {
         let Some(viewer) = self.viewers.get_mut(index) else { return false };
         viewer.flush();
@@ -179,7 +180,7 @@ impl Console {
         alive
     }
 
-    /// Lets somebody look at the console: one end of a stream.
+    /// Attaches a viewer; returns its end of a stream.
     pub(super) fn attach(&mut self) -> Result<OwnedFd> {
         let (ours, theirs) = call!(
             socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC),
@@ -192,7 +193,7 @@ impl Console {
         Ok(theirs)
     }
 
-    /// Gives the terminal the size of the one that looks at it.
+    /// Gives the terminal the size of the viewer's terminal.
     pub(super) fn resize(&self, size: WindowSize) {
         if let Some(master) = &self.master {
             let _ = terminal::set_window_size(master.as_fd(), size);
@@ -206,7 +207,7 @@ impl Viewer {
     }
 }
 
-/// Writes as much of a queue as is taken without waiting.
+/// Writes as much of a queue as possible without blocking.
 fn drain(queue: &mut VecDeque<u8>, target: &OwnedFd) {
     while !queue.is_empty() {
         match write(target, queue.as_slices().0) {
@@ -249,7 +250,7 @@ impl Log {
         Ok(())
     }
 
-    /// Never through a link: the file is opened in our own directory, and must be the one that is named.
+    /// Never follows a link: the file is in our own directory, and must be a regular file there.
     fn open(&self) -> Result<File> {
         if let Some(directory) = self.path.parent() {
             paths::create_private(directory)?;

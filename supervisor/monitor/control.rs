@@ -1,7 +1,7 @@
-//! What is asked on the container's control socket, and the ladder from a request to shut down to SIGKILL.
+//! The requests on the container's control socket, and the escalation from a shutdown request to SIGKILL.
 //!
-//! A client is addressed by its number, never by its place in the list: whatever tells all clients something may remove
-//! any of them.
+//! Owns the execution of requests. A client is addressed by its number and never by its index, because any message to
+//! all clients may remove some of them.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
@@ -14,16 +14,16 @@ use crate::poll;
 use crate::socket;
 use crate::sys::process;
 
-/// How long a PID 1 that was killed may take before it is thawed and killed again.
+/// The delay before a killed PID 1 is thawed and killed again.
 const KILLED_AGAIN: Duration = Duration::from_secs(1);
 
-/// Why nobody gets a restart any more.
+/// The error for a cancelled restart.
 pub(super) const STOPPED: &str = "the container was stopped, which cancelled the restart";
 
 impl Monitor {
-    /// Accepts whoever may speak to us.
+    /// Accepts permitted clients.
     pub(super) fn accept(&mut self) {
-        // What poll(2) said may be out of date: a boot has served everybody meanwhile.
+        // The event may be outdated: a boot has served all clients in the meantime.
         if !poll::is_readable(self.listener.as_fd()) {
             return;
         }
@@ -31,12 +31,12 @@ impl Monitor {
         self.clients.extend(Client::accept(self.listener.as_fd(), self.namespace, self.last_client));
     }
 
-    /// Hears one request of a client, and forgets the client once it is gone. What is asked for may remove any other
-    /// client from the list.
+    /// Handles one request of a client, and forgets the client if it has ended. A request may remove any other client
+    /// from the list.
     pub(super) fn hear_client(&mut self, id: u64) {
         let readable = self.client(id).filter(|client| poll::is_readable(client.fd()));
         let received = match readable.map(|client| socket::receive::<Request>(client.fd())) {
-            // Gone, or heard already: what poll(2) said may be out of date.
+            // Ended or already handled: the event may be outdated.
             None => return,
             Some(Ok(Some(received))) => received,
             Some(_) => return self.drop_client(id),
@@ -87,7 +87,7 @@ impl Monitor {
         }
     }
 
-    /// Answers those who wait for a boot that has come, or for any boot when none will come.
+    /// Answers clients that wait for a boot, when it has completed or will not happen.
     pub(super) fn answer_waiting(&mut self, answer: &Answer) {
         let boots = if matches!(answer, Answer::Done) { self.boots } else { u32::MAX };
         for client in &mut self.clients {
@@ -98,30 +98,30 @@ impl Monitor {
         }
     }
 
-    /// Whether somebody waits for a boot that has not come.
+    /// Whether a client waits for a boot.
     pub(super) fn is_waited_for(&self) -> bool {
         self.clients.iter().any(|client| client.waits_for_boot.is_some())
     }
 }
 
 impl Monitor {
-    /// Asks for the end, which nothing takes back: whoever waits for a restart is told that there will be none. Asked
-    /// again, the earlier deadline counts.
+    /// Requests the end, which cannot be cancelled. Clients that wait for a restart get an error. Repeated requests can
+    /// only shorten the timeout.
     pub(super) fn stop(&mut self, timeout_s: Option<u32>, kill: bool) {
         self.answer_waiting(&Answer::Failed(STOPPED.to_owned()));
         self.end_boot(timeout_s, kill, false);
     }
 
-    /// Asks for the end and a new boot; the number of the boot that this will be.
+    /// Requests the end and another boot; returns the number of that boot.
     ///
     /// # Errors
-    /// That the container is being stopped: a stop wins over a restart.
+    /// If the container is being stopped: a stop takes precedence over a restart.
     pub(super) fn restart(&mut self, timeout_s: Option<u32>) -> Result<u32, &'static str> {
         if self.phase == (Phase::Stopping { restart: false }) {
-            return Err("it is being stopped; 'ds start' boots it again");
+            return Err("it is being stopped; to boot it again, use 'ds start'");
         }
         if self.init.is_none() {
-            // The boot that is under way has read its configuration already.
+            // The boot in progress has already read its configuration.
             return Ok(self.boots + 2);
         }
         self.end_boot(timeout_s, false, true);
@@ -145,40 +145,40 @@ impl Monitor {
         self.announce();
     }
 
-    /// Asks PID 1 to end. One that has only just been executed cannot hear: the kernel drops what PID 1 has no handler
-    /// for (pid_namespaces(7)). It is asked again, for a second or two.
+    /// Sends the shutdown request to PID 1. The kernel drops signals for which a newly executed PID 1 has no handler
+    /// yet (pid_namespaces(7)), so the request is repeated for a second or two.
     pub(super) fn ask(&mut self) {
         let Some(init) = self.init else { return };
         let again = Asking::after(self.asking.take());
         let (heard, stopped) = (hears(self.plan.stop, init), is_stopped(init));
         let asked = request(self.plan.stop, init);
         if stopped {
-            // What is stopped hears nothing.
+            // A stopped process cannot handle the request.
             let _ = process::kill(init, libc::SIGCONT);
         }
         if let Err(error) = asked {
-            log::warn!("{}: {error:#}; it is killed", self.config.name);
+            log::warn!("{}: {error:#}; killing it", self.config.name);
             self.kill();
         } else if !heard {
             self.asking = again;
         }
     }
 
-    /// How long PID 1 may still take, when it was asked to end.
+    /// The remaining time of PID 1, after a shutdown request.
     pub(super) fn ends_within_s(&self) -> Option<u64> {
         let deadline = self.deadline.filter(|_| matches!(self.phase, Phase::Stopping { .. }))?;
         Some(deadline.saturating_duration_since(Instant::now()).as_secs() + 1)
     }
 
-    /// SIGKILL for PID 1, with which the kernel ends every process of its namespace. It is repeated, since root inside
-    /// can freeze a process that is about to die.
+    /// Sends SIGKILL to PID 1; the kernel then kills every process of its namespace. Repeated, because root in the
+    /// container can freeze a dying process.
     pub(super) fn kill(&mut self) {
         self.deadline = Some(Instant::now() + KILLED_AGAIN);
         self.asking = None;
         if let Some(init) = self.init {
             let _ = process::kill(init, libc::SIGKILL);
         }
-        // Root inside may have frozen it, and may have a process that does so again.
+        // Root in the container may have frozen it, and a process of root may do so again.
         self.cgroup.kill();
     }
 }

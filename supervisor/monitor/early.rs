@@ -1,7 +1,7 @@
-//! Who asks while the container is being prepared: a check of a large image takes minutes, and nobody may take the
-//! monitor for dead meanwhile.
+//! Clients during the preparation of a container: the check of a large image takes minutes, and the monitor must answer
+//! in the meantime.
 //!
-//! Answers how the container is, and keeps everything else for the moment when it runs.
+//! Owns the clients until then. It answers status requests and defers all others until the container runs.
 
 use std::os::fd::BorrowedFd;
 
@@ -21,14 +21,14 @@ pub(super) struct Early {
     pub(super) clients: Vec<Client>,
     /// The number of the client that connected last.
     pub(super) last_client: u64,
-    /// Somebody wants the end.
+    /// A stop was requested.
     pub(super) stop: bool,
-    /// How far the check was when that was told last.
+    /// The last reported progress of the check.
     told: Option<u8>,
 }
 
 impl Early {
-    /// Accepts whoever has come and answers what can be answered; waits for nothing.
+    /// Accepts clients and answers what can be answered; never blocks.
     pub(super) fn serve(&mut self, listener: BorrowedFd<'_>, namespace: PidNamespace, config: &Config) {
         while poll::is_readable(listener) {
             self.last_client += 1;
@@ -38,8 +38,8 @@ impl Early {
         self.clients.retain_mut(|client| !poll::is_readable(client.fd()) || hear(client, stop, config));
     }
 
-    /// Tells the worker. How far a check is, it hears once, and only if it listens: it may be busy with another start. A
-    /// worker that is gone is noticed where it matters.
+    /// Reports to the worker. The progress of a check is sent without blocking, since the worker may be busy with
+    /// another start. The end of the worker is detected elsewhere.
     pub(super) fn report(&mut self, report: BorrowedFd<'_>, told: &Report) {
         if let Report::Checking { percent } = told {
             let known = percent.is_some() && *percent == self.told;
@@ -51,7 +51,7 @@ impl Early {
         let _ = socket::send(report, told, &[]);
     }
 
-    /// Tells everybody that there will be no container.
+    /// Reports to all clients that the start has failed.
     pub(super) fn fail(&self, answer: &Answer) {
         for client in &self.clients {
             let _ = client.send(answer, &[]);
@@ -59,7 +59,7 @@ impl Early {
     }
 }
 
-/// Hears one request; `false` once the client is gone.
+/// Handles one request; `false` if the client has ended.
 fn hear(client: &mut Client, stop: &mut bool, config: &Config) -> bool {
     let Ok(Some(received)) = socket::receive::<Request>(client.fd()) else { return false };
     let answer = match received.message {
@@ -72,12 +72,12 @@ fn hear(client: &mut Client, stop: &mut bool, config: &Config) -> bool {
             *stop = true;
             Answer::Done
         }
-        // It comes up with the configuration that it would have after a restart.
+        // The start uses the same configuration as a restart would.
         Request::Restart { .. } => {
             client.waits_for_boot = Some(1);
             return true;
         }
-        Request::Console => Answer::Failed("it is starting; try again when it runs".into()),
+        Request::Console => Answer::Failed("it is starting; try again when it is running".into()),
         Request::Resize(_) => return true,
     };
     client.send(&answer, &[]).is_ok()

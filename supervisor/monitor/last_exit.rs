@@ -1,5 +1,5 @@
-//! The record of how a container ended last: `last-exit` in its run directory. Owns its form; a monitor writes it, and
-//! the supervisor when the monitor could not.
+//! The record of a container's last exit: `last-exit` in its run directory. Owns its format. A monitor writes it; the
+//! supervisor does if the monitor could not.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -12,22 +12,22 @@ use crate::config::value::Name;
 use crate::durable;
 use crate::paths::Paths;
 
-/// Largest record that is read, bytes.
+/// Maximum size of a record, in bytes.
 const LARGEST: u64 = 64 << 10;
 
-/// How the container ended last; none when it never did, or that cannot be read.
+/// Reads the record; `None` if the container never ended or the record cannot be read.
 #[must_use]
 pub fn read(paths: &Paths, name: &Name) -> Option<Exit> {
     let bytes = durable::read(&paths.last_exit(name), LARGEST).ok()?;
     serde_json::from_slice(&bytes).ok()
 }
 
-/// Writes down how a container ended.
+/// Writes the record.
 ///
 /// # Errors
-/// When the file cannot be written.
+/// If the file cannot be written.
 pub fn write(paths: &Paths, name: &Name, exit: &Exit) -> Result<()> {
-    let text = serde_json::to_vec(exit).context("encode the end")?;
+    let text = serde_json::to_vec(exit).context("encode the last exit")?;
     let path = paths.last_exit(name);
     durable::write(&path, &text, 0o600).with_context(|| format!("write {}", path.display()))
 }
@@ -47,7 +47,7 @@ pub fn rename(paths: &Paths, old: &Name, new: &Name) {
     }
 }
 
-/// Writes down that a container never came to run; or that it was stopped before it did.
+/// Records that a container failed to start, or was stopped before it ran.
 pub fn write_failed_start(paths: &Paths, name: &Name, message: &str, stopped: bool) {
     let exit = Exit {
         reason: if stopped { ExitReason::Stopped } else { ExitReason::StartFailed },

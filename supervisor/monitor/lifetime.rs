@@ -1,4 +1,4 @@
-//! The monitor's loop, from the first boot to the end: what happens when PID 1 ends, and what is left of it.
+//! The monitor's loop, from the first boot to the end. Owns what happens when PID 1 ends, and the cleanup.
 
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -30,14 +30,14 @@ use crate::rootfs::deadline::within;
 use crate::rootfs::guest::Guest;
 use crate::rootfs::root::Root;
 
-/// How long files inside may take to be read.
+/// The timeout for reading files of the container.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// A boot that ended sooner than this, in seconds, was no boot.
+/// A boot that ended sooner than this, in seconds, counts as failed.
 const HASTY_S: u64 = 3;
-/// Hasty boots in a row after which a container that keeps rebooting is given up.
+/// The number of consecutive failed boots after which a container that keeps rebooting is stopped.
 const MOST_HASTY: u32 = 5;
 
-/// What poll(2) has found something for.
+/// The event that poll(2) reported.
 #[derive(Debug, Clone, Copy)]
 enum Ready {
     Signals,
@@ -51,11 +51,11 @@ enum Ready {
 }
 
 impl Monitor {
-    /// Stays with the container until it has ended for good; the exit code of the monitor.
+    /// Runs until the container has ended for good; returns the exit code of the monitor.
     pub(super) fn live(mut self: Box<Self>) -> i32 {
         self.booted();
         loop {
-            // From the last viewer to the first, so that removing one leaves the others where they are.
+            // From the last viewer to the first, so that a removal does not change the indices of the others.
             for source in self.wait().into_iter().rev() {
                 match source {
                     Ready::Listener => self.accept(),
@@ -94,12 +94,12 @@ impl Monitor {
         }
     }
 
-    /// A boot has come: tells who waited for it.
+    /// A boot has completed: answers the clients that waited for it.
     fn booted(&mut self) {
         self.answer_waiting(&Answer::Done);
         self.announce();
         if self.is_waited_for() {
-            // Asked for while this boot was under way, which had read its configuration already.
+            // Requested while this boot was in progress, which had already read its configuration.
             let _ = self.restart(None);
         }
     }
@@ -125,7 +125,7 @@ impl Monitor {
         if let Some(asked) = self.network.as_ref().and_then(Attachment::fd) {
             set.input(Ready::Network, asked);
         }
-        // Signals come last and are handled first.
+        // Signals were received last, but are handled first.
         set.input(Ready::Signals, self.signals.fd());
         let due = self.follower.as_ref().and_then(Follower::due);
         let next = [self.deadline, self.asking.map(|asking| asking.at), due].into_iter().flatten().min();
@@ -153,7 +153,7 @@ impl Monitor {
         }
     }
 
-    /// Somebody wants to know: looks for the sign that the guest is up. One that does not let us look is not asked again.
+    /// A client wants to know: checks whether the guest is up. A guest that cannot be checked is not checked again.
     pub(super) fn look_for_readiness(&mut self) {
         let (sign, Some(init)) = (self.sign, self.init) else { return };
         if self.ready || sign == Sign::None || self.phase != Phase::Running {
@@ -169,7 +169,7 @@ impl Monitor {
                 self.unannounced |= self.ready;
             }
             Err(error) => {
-                log::warn!("{}: whether it is up cannot be seen: {error:#}", self.config.name);
+                log::warn!("{}: cannot determine whether it is up: {error:#}", self.config.name);
                 self.sign = Sign::None;
             }
         }
@@ -181,7 +181,7 @@ impl Monitor {
         }
     }
 
-    /// Takes the end of PID 1, if it has ended: boots again, or says how the container ended.
+    /// Processes the exit of PID 1, if it has ended: boots again, or returns how the container ended.
     fn reap(&mut self) -> Option<Exit> {
         let init = self.init?;
         let status = match waitpid(init, Some(WaitPidFlag::WNOHANG)) {
@@ -205,7 +205,7 @@ impl Monitor {
         if !wants_reboot {
             return Some(exit);
         }
-        // Only what the container does by itself can go round in circles.
+        // Only reboots by the container itself can form an endless loop.
         self.hasty = if uptime_s < HASTY_S && !asked_for { self.hasty + 1 } else { 0 };
         if self.hasty >= MOST_HASTY {
             let message = format!("it rebooted {MOST_HASTY} times within seconds; see 'ds logs'");
@@ -230,17 +230,19 @@ impl Monitor {
         }
     }
 
-    /// A new boot from the configuration as it is now; one that has become invalid leaves the old one in force.
+    /// Boots again with the current configuration. If that is invalid, the old one remains in effect.
     fn boot_again(&mut self) -> Result<()> {
         match self.reload() {
             Ok(()) => {}
-            Err(error) => log::warn!("{}: the old configuration stays: {error:#}", self.config.name),
+            Err(error) => {
+                log::warn!("{}: the previous configuration remains in effect: {error:#}", self.config.name);
+            }
         }
         fault::point("rebooting")?;
         self.cgroup.kill();
         let mut warnings = Vec::new();
         if let Err(error) = self.cgroup.remove() {
-            // What stays is joined as it is.
+            // Existing control groups are joined unchanged.
             warnings.push(format!("{error:#}"));
         }
         self.cgroup = create_cgroup(&self.config, &self.paths, &self.host, &mut self.plan, &mut warnings)?;
@@ -271,18 +273,21 @@ impl Monitor {
         Ok(())
     }
 
-    /// An image stays mounted, and mounted as it is, until the container is stopped.
+    /// An image stays mounted, with the same options, until the container is stopped.
     fn keep_image(&self, config: &mut Config) {
         let (old, new) = (&self.config.container, &mut config.container);
         let directories = [&old.root, &new.root].map(|root| matches!(root, RootSource::Directory(_)));
         if directories == [true, true] || (&old.root, old.volatile) == (&new.root, new.volatile) {
             return;
         }
-        log::warn!("{}: another root file system is for the next start; stop it first", self.config.name);
+        log::warn!(
+            "{}: the new root file system takes effect at the next start; stop the container first",
+            self.config.name
+        );
         (new.root, new.volatile) = (old.root.clone(), old.volatile);
     }
 
-    /// Leaves nothing behind but the record of how it ended. The connections end with the process, last of all.
+    /// Removes everything except the record of the last exit. The connections end last, with the process.
     fn end(mut self: Box<Self>, exit: &Exit) -> i32 {
         let name = self.config.name.clone();
         let _ = fault::point("ended");
@@ -296,7 +301,7 @@ impl Monitor {
             wakelock::released(&self.paths.cgroup, name.as_str());
         }
         let _ = fault::point("emptied");
-        // Before anybody hears of the end: the image is free again by then.
+        // Before any client learns of the end: the image is then free again.
         self.writers.clear();
         if let Err(error) = self.tree.release() {
             log::warn!("{name}: {error:#}");
@@ -323,7 +328,7 @@ fn exit_of(status: WaitStatus, phase: Phase, uptime_s: u64) -> Exit {
     let (mut reason, mut code, mut signal) = (ExitReason::Killed, None, None);
     match status {
         WaitStatus::Exited(_, number) => (reason, code) = (ExitReason::Exited, Some(number)),
-        // reboot(2): in a PID namespace the kernel ends PID 1 with SIGHUP for a restart, with SIGINT for the rest.
+        // reboot(2): in a PID namespace, the kernel ends PID 1 with SIGHUP for a restart, and otherwise with SIGINT.
         WaitStatus::Signaled(_, Signal::SIGINT, _) => reason = ExitReason::PoweredOff,
         WaitStatus::Signaled(_, Signal::SIGHUP, _) => reason = ExitReason::Rebooted,
         WaitStatus::Signaled(_, number, _) => signal = Some(number as i32),
@@ -331,7 +336,7 @@ fn exit_of(status: WaitStatus, phase: Phase, uptime_s: u64) -> Exit {
     }
     if let Phase::Stopping { restart } = phase {
         reason = if restart { ExitReason::Restarted } else { ExitReason::Stopped };
-        // Any other signal is the kernel's way to say that it shut down.
+        // For any other signal, the container was shut down by the kernel.
         signal = signal.filter(|signal| *signal == libc::SIGKILL);
     }
     Exit { reason, code, signal, message: None, at: unix_s(), uptime_s }

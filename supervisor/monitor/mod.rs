@@ -1,9 +1,10 @@
-//! The process that stays with one container: parent of its PID 1, owner of its console, its groups and its socket.
+//! The process that monitors one container: parent of its PID 1, owner of its console, its control groups and its
+//! socket.
 //!
-//! Forked by the worker of `ds start`. It lives until the container ends for good; a reboot inside, or `ds restart`,
-//! loops here, so that the root file system stays attached. Single-threaded, one poll loop, asleep unless something
-//! happens. When it ends, in whatever way, PID 1 ends with it (PR_SET_PDEATHSIG) and every mount goes with the
-//! mount namespace.
+//! The worker of `ds start` forks it. It lives until the container ends for good; a reboot inside, or `ds restart`, is
+//! a loop in the monitor, so that the root file system stays mounted. It has one thread and one poll loop, and sleeps
+//! until an event occurs. When it ends for any reason, PID 1 ends with it (PR_SET_PDEATHSIG), and every mount ends with
+//! the mount namespace.
 
 mod boot;
 mod clients;

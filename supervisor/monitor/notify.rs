@@ -1,6 +1,6 @@
-//! The readiness of the init system: sd_notify(3), as systemd sends it from inside a container.
+//! The readiness notification of the init system: sd_notify(3), as systemd sends it from a container.
 //!
-//! The datagrams come from the container and are trusted for nothing but this one word.
+//! Owns the socket. The datagrams come from the container and are used only for `READY=1`.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -10,15 +10,15 @@ use nix::sys::socket::{MsgFlags, recv};
 
 use crate::socket;
 
-/// Longest datagram that is looked at.
+/// Maximum length of a datagram.
 const LONGEST: usize = 4096;
 
-/// A socket that systemd tells its state to.
+/// The socket for systemd's notifications.
 #[derive(Debug)]
 pub(super) struct Notify(OwnedFd);
 
 impl Notify {
-    /// Listens at `path`, which is bound into the container.
+    /// Listens at `path`, which is bind-mounted into the container.
     pub(super) fn listen(path: &Path) -> Result<Self> {
         Ok(Self(socket::datagrams_at(path)?))
     }
@@ -27,7 +27,7 @@ impl Notify {
         self.0.as_fd()
     }
 
-    /// Takes all that has come; whether the init system said that it is up.
+    /// Reads all datagrams; returns whether the init system reported that it is up.
     #[inline(never)] // Its buffer would stay on the stack of the monitor.
     pub(super) fn is_ready(&self) -> bool {
         let mut buffer = [0_u8; LONGEST];

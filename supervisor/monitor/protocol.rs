@@ -1,13 +1,14 @@
-//! What is said on a container's control socket, `run/containers/NAME/control`.
+//! The messages on a container's control socket, `run/containers/NAME/control`, and from a monitor to its worker. Owns
+//! their types and the state of a container; sends nothing itself.
 //!
 //! | request | answer |
 //! |---|---|
 //! | Status | one Status |
 //! | Watch | a Status now and after every change, until the monitor ends |
-//! | Stop | Done once the request is taken, which nothing takes back; the end of the connection is the end of the container |
-//! | Restart | Done once the new PID 1 runs; or Failed, at once while the container is being stopped, and as soon as a Stop comes in between |
+//!  Stop | Done once the request is accepted, which cannot be cancelled; the connection ends with the container |
+//!  Restart | Done once the new PID 1 runs. Failed if the container is being stopped, or a Stop arrives in the meantime |
 //! | Console | Done with one stream descriptor: the container's /dev/console |
-//! | Resize | nothing: the console gets the size |
+//!  Resize | none: the console gets the size |
 
 use serde::{Deserialize, Serialize};
 
@@ -15,59 +16,59 @@ use crate::plan::devices::Enforcement;
 use crate::plan::terms::Terms;
 use crate::sys::terminal::WindowSize;
 
-/// Raised when something new is said on the control socket. Either side may be the older one: what is not understood is
-/// passed over, what is missing is at its default.
+/// Increases when a message is added to the control socket. Either side may be older: unknown messages are ignored, and
+/// missing fields have their defaults.
 pub const PROTOCOL: u32 = 1;
 
 /// A request to the monitor.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Request {
-    /// How are you?
+    /// Requests the status.
     Status,
-    /// Tell me of every change.
+    /// Subscribes to status changes.
     Watch,
     /// Shut the container down.
     Stop {
         /// Seconds until SIGKILL; the configuration's when absent.
         timeout_s: Option<u32>,
-        /// SIGKILL at once.
+        /// SIGKILL immediately.
         kill: bool,
     },
-    /// Shut down and boot again; the root file system stays attached.
+    /// Shut down and boot again; the root file system stays mounted.
     Restart {
         /// Seconds until SIGKILL; the configuration's when absent.
         timeout_s: Option<u32>,
     },
     /// Attach to /dev/console.
     Console,
-    /// Size of the terminal that looks at /dev/console.
+    /// Size of the viewer's terminal.
     Resize(WindowSize),
 }
 
-/// What the monitor answers.
+/// An answer of the monitor.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Answer {
     /// The container's state.
     Status(Box<Status>),
-    /// The request is carried out (Stop: taken).
+    /// The request was completed (Stop: accepted).
     Done,
-    /// The request failed: one line.
+    /// The request failed: a message of one line.
     Failed(String),
 }
 
-/// What a monitor reports to the worker that forked it, until PID 1 runs.
+/// A report of a monitor to the worker that forked it, until PID 1 runs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Report {
-    /// Something is not as asked for.
+    /// A warning: a setting has no effect.
     Warning(String),
-    /// The image is being checked, so much of it is done.
+    /// The progress of the check of an image.
     Checking {
-        /// Of all work, if that is known.
+        /// Relative to the total, if that is known.
         percent: Option<u8>,
     },
     /// PID 1 runs.
     Running,
-    /// It did not work; everything is undone.
+    /// The start failed; everything was undone.
     Failed(String),
 }
 
@@ -75,24 +76,24 @@ pub enum Report {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// No monitor, and the last end was asked for or clean.
+    /// No monitor, and the last exit was requested or clean.
     Stopped,
     /// Being prepared.
     Starting,
     /// PID 1 runs.
     Running,
-    /// Asked to shut down.
+    /// A shutdown was requested.
     Stopping,
     /// Between two boots.
     Restarting,
-    /// No monitor, and the last start or end was a failure.
+    /// No monitor, and the last start or exit was a failure.
     Failed,
     /// Running, with all its processes frozen.
     Frozen,
 }
 
 impl State {
-    /// The word of the contract.
+    /// The word in the JSON output.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -107,53 +108,54 @@ impl State {
     }
 }
 
-/// Everything a monitor tells about its container.
+/// The status that a monitor reports about its container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
-    /// [`PROTOCOL`] of the monitor, which keeps its program until its container restarts; 0 before there was this.
+    /// [`PROTOCOL`] of the monitor, which keeps its program until its container restarts; 0 if it predates this field.
     #[serde(default)]
     pub protocol: u32,
-    /// Version of the monitor's program; empty before there was this.
+    /// Version of the monitor's program; empty if it predates this field.
     #[serde(default)]
     pub version: String,
     /// State.
     pub state: State,
-    /// PID 1 as the host sees it; none while there is none.
+    /// The host's process id of PID 1, if it exists.
     pub pid: Option<i32>,
-    /// Start time of PID 1 in clock ticks after boot (field 22 of /proc/PID/stat): with `pid` it names one process.
+    /// Start time of PID 1 in clock ticks after boot (field 22 of /proc/PID/stat). Together with `pid`, it identifies
+    /// one process.
     pub pid_started: Option<u64>,
     /// Process id of the monitor.
     pub monitor: i32,
-    /// Kind of init system: a word of the contract.
+    /// Kind of init system: a word of the JSON output.
     pub init: String,
-    /// The init system says that it is up.
+    /// The init system has reported that it is up.
     pub ready: bool,
-    /// When PID 1 was started, CLOCK_BOOTTIME seconds.
+    /// Start time of PID 1, in seconds of CLOCK_BOOTTIME.
     pub started_s: Option<u64>,
-    /// Boots since the monitor began; above 1 after a reboot.
+    /// Boots since the monitor began; more than 1 after a reboot.
     pub boots: u32,
-    /// Host name inside.
+    /// Host name in the container.
     pub hostname: String,
-    /// The container's cgroup on the host: the directory that carries the limits.
+    /// The container's cgroup on the host: the directory with the limits.
     pub cgroup: Option<String>,
-    /// The namespace flags (`CLONE_NEW*`) that the container has of its own.
+    /// The namespaces (`CLONE_NEW*`) that belong to the container.
     pub namespaces: i32,
-    /// What holds for every process inside; absent from monitors of before there was this.
+    /// The settings for every process in the container; absent if the monitor predates this field.
     #[serde(default)]
     pub terms: Option<Box<Terms>>,
     /// Which devices it may use; absent from monitors of before there was this, which restrict nothing.
     #[serde(default)]
     pub devices: Option<Devices>,
-    /// Whether every change is kept in memory, by the file or by the start.
+    /// Whether changes are kept in memory, because of the file or of the start.
     #[serde(default)]
     pub volatile: bool,
-    /// Network mode: a word of the contract.
+    /// Network mode: a word of the JSON output.
     pub network: String,
-    /// Addresses inside, when the container has a network of its own.
+    /// Addresses in the container, if it has its own network.
     pub addresses: Vec<String>,
-    /// How the last boot ended, when there was one before.
+    /// How the previous boot ended, if there was one.
     pub last_exit: Option<Exit>,
-    /// Seconds until PID 1 is killed, when it was asked to end; absent from monitors of before there was this.
+    /// Seconds until PID 1 is killed, after a shutdown request; absent if the monitor predates this field.
     #[serde(default)]
     pub ends_within_s: Option<u64>,
 }
@@ -171,43 +173,43 @@ pub struct Devices {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ExitReason {
-    /// `ds stop`: not restarted by any policy. With a signal if PID 1 had to be killed.
+    /// `ds stop`: no policy restarts it. With a signal if PID 1 had to be killed.
     Stopped,
-    /// A reboot inside; it has been booted again since.
+    /// A reboot inside; the container has booted again.
     Rebooted,
-    /// `ds restart`; it has been booted again since. With a signal if PID 1 had to be killed.
+    /// `ds restart`; the container has booted again. With a signal if PID 1 had to be killed.
     Restarted,
     /// `poweroff` or `halt` inside.
     PoweredOff,
-    /// PID 1 ended with a code.
+    /// PID 1 exited with a code.
     Exited,
-    /// A signal ended PID 1.
+    /// A signal killed PID 1.
     Killed,
-    /// It never came to run.
+    /// The start failed.
     StartFailed,
-    /// The monitor vanished.
+    /// The monitor was killed.
     Lost,
 }
 
 /// How a container ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exit {
-    /// Why.
+    /// The reason.
     pub reason: ExitReason,
     /// Exit code of PID 1, with `Exited`.
     pub code: Option<i32>,
-    /// Signal that ended PID 1, with `Killed`, and SIGKILL where it did not end when it was asked to.
+    /// The signal that killed PID 1, with `Killed`; SIGKILL if PID 1 did not end in time.
     pub signal: Option<i32>,
-    /// One line for people, with `StartFailed`.
+    /// A message of one line, with `StartFailed`.
     pub message: Option<String>,
-    /// When, seconds since 1970.
+    /// The time, in seconds since 1970.
     pub at: u64,
-    /// How long PID 1 had been running, seconds.
+    /// The uptime of PID 1, in seconds.
     pub uptime_s: u64,
 }
 
 impl Exit {
-    /// Whether `restart = on-failure` would start the container again.
+    /// Whether `restart = on-failure` restarts the container.
     #[must_use]
     pub fn is_failure(&self) -> bool {
         match self.reason {

@@ -1,7 +1,8 @@
-//! Whether a guest is up whose init system does not say so: what it leaves in its fresh /run, and what its children are.
+//! Detects whether a guest without readiness notification is up, from files in its /run and from its processes.
 //!
-//! Looked at when somebody asks, and never by the clock: a guest that is waited for is asked about by whoever waits. What
-//! is found is the guest's own word and is trusted for nothing else. utmp(5), openrc(8), runit(8), BusyBox init.
+//! Owns the signs of each init system. It checks only on request and never periodically; a client that waits repeats
+//! the request. The container controls the result, so it is used for nothing else. utmp(5), openrc(8), runit(8),
+//! BusyBox init.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -13,17 +14,18 @@ use crate::rootfs::files::{self, GuestFile};
 use crate::rootfs::guest::{FirstProcess, Guest};
 use crate::rootfs::root::Root;
 
-/// Most bytes that are read of a file.
+/// Maximum size of a file that is read, in bytes.
 const LARGEST: u64 = 64 * 1024;
-/// Length of a record of utmp, and where its fields are: utmp(5), the same on every processor with a 32-bit time in it.
+/// Length of a record of utmp, and the offsets of its fields: utmp(5), the same on every processor with a 32-bit time
+/// in it.
 const RECORD: usize = 384;
-/// Run levels in which OpenRC is not up yet, or no more.
+/// Run levels of OpenRC in which it is not up.
 const EARLY: [&str; 5] = ["", "sysinit", "boot", "shutdown", "reboot"];
 
-/// How a guest shows that it is up.
+/// The sign that a guest is up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sign {
-    /// It says so, or only its login prompt shows it.
+    /// A notification, or the login prompt.
     None,
     /// OpenRC has reached its run level.
     OpenRc,
@@ -31,7 +33,7 @@ pub(super) enum Sign {
     RunLevel,
     /// runit's second stage supervises services.
     Supervisor,
-    /// BusyBox has begun what it keeps running.
+    /// BusyBox has started its permanent processes.
     Respawned,
 }
 
@@ -47,7 +49,7 @@ impl Sign {
         }
     }
 
-    /// Whether the guest shows it now. `root` is the running guest's.
+    /// Whether the guest shows the sign now. `root` is that of the running guest.
     pub(super) fn shows(self, root: &Root, init: Pid) -> Result<bool> {
         let text = |file: GuestFile| {
             root.read(file, LARGEST).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
@@ -68,18 +70,18 @@ impl Sign {
     }
 }
 
-/// What BusyBox does without a table: it asks on the console for a shell.
+/// The default of BusyBox without a table: it offers a shell on the console.
 const DEFAULT_INITTAB: &str = "::askfirst:-/bin/sh\n";
 
-/// Names of the processes that BusyBox init begins when all of `sysinit`, `wait` and `once` are done.
+/// Names of the processes that BusyBox init starts after `sysinit`, `wait` and `once`.
 fn kept(table: &str) -> Vec<String> {
-    /// Longest name of a process, proc_pid_comm(5).
+    /// Maximum length of a process name, proc_pid_comm(5).
     const NAME: usize = 15;
     let lines = table.lines().map(str::trim).filter(|line| !line.starts_with('#'));
     let name = |line: &str| {
         let mut fields = line.splitn(4, ':').skip(2);
         match (fields.next()?, fields.next()?) {
-            // Until the key is pressed it is a copy of init.
+            // Until a key is pressed, it is a copy of init.
             ("askfirst", _) => Some("init".to_owned()),
             ("respawn", command) => {
                 let program = command.trim_start_matches('-').split_whitespace().next()?;
@@ -91,15 +93,15 @@ fn kept(table: &str) -> Vec<String> {
     lines.filter_map(name).collect()
 }
 
-/// Whether sysvinit has entered one of the levels 2 to 5, and the process that brings it about has ended: the one with
-/// the id `lN`, as the inittab(5) of every distribution calls it.
+/// Whether sysvinit has entered one of the run levels 2 to 5, and its script has ended: the process with the id `lN`,
+/// as in the inittab(5) of every distribution.
 fn level_reached(utmp: &[u8]) -> bool {
     const RUN_LVL: u16 = 1;
     const INIT_PROCESS: u16 = 5;
     let records = || {
         utmp.chunks_exact(RECORD).map(|record| {
             let kind = u16::from_ne_bytes([record[0], record[1]]);
-            // The level is the low byte of the field for a process id.
+            // The run level is the low byte of the process id field.
             let number = i32::from_ne_bytes([record[4], record[5], record[6], record[7]]);
             (kind, number.to_le_bytes()[0], [record[40], record[41], record[42]])
         })
@@ -109,7 +111,7 @@ fn level_reached(utmp: &[u8]) -> bool {
     (b'2'..=b'5').contains(&level) && !busy
 }
 
-/// Names of the children of a process, as the host's /proc has them.
+/// Names of the children of a process, from the host's /proc.
 fn children(parent: Pid) -> Vec<String> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
     let is_number = |name: &OsStr| name.to_string_lossy().bytes().all(|byte| byte.is_ascii_digit());

@@ -1,4 +1,4 @@
-//! The monitor's whole life: leaves the worker behind, prepares the container, boots it and stays with it.
+//! The lifecycle of a monitor: detaches from the worker, prepares the container, boots it and runs until it ends.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -21,7 +21,7 @@ use crate::mount::perform::trusted_proc;
 use crate::socket;
 use crate::sys::{descriptor, process};
 
-/// The monitor's whole life. Runs in the freshly forked process and never returns.
+/// The main function of the monitor. Runs in the newly forked process and never returns.
 pub fn run(setup: Setup) -> ! {
     match begin(setup) {
         Some(monitor) => process::exit_immediately(monitor.live()),
@@ -36,7 +36,7 @@ fn begin(setup: Setup) -> Option<Box<Monitor>> {
     let Setup { config, once, paths, host, settings, origin } = setup;
     let name = config.name.clone();
     let mut early = Early::default();
-    // What a failure has to undo by hand; groups undo themselves when they are dropped.
+    // The state that a failure must undo; control groups are removed when they are dropped.
     let started = detach(&origin, &host, name.as_str())
         .inspect(|_| sinks::take_role(Role::daemon(&settings, &paths.supervisor_log(), false)))
         .and_then(|proc| Monitor::prepare((config, once), paths.clone(), host, proc, &origin, &mut early))
@@ -62,12 +62,12 @@ fn begin(setup: Setup) -> Option<Box<Monitor>> {
     }
 }
 
-/// Leaves the worker's session, its client and its descriptors behind.
+/// Detaches from the worker's session, client and descriptors.
 fn detach(origin: &Origin, host: &Host, name: &str) -> Result<OwnedFd> {
     call!(setsid(), "setsid")?;
-    // Again, by this process: whoever connects learns from the kernel that it is the monitor (SO_PEERCRED).
+    // Called again in this process, so that the kernel names it as the monitor to clients (SO_PEERCRED).
     call!(listen(&origin.listener, Backlog::MAXCONN), "listen")?;
-    // The worker's log closes its descriptors itself, before they are closed under it.
+    // The worker's log must close its descriptors itself.
     sinks::take_role(Role::Client);
     let proc = trusted_proc()?;
     let kept: Vec<_> =
@@ -78,7 +78,7 @@ fn detach(origin: &Origin, host: &Host, name: &str) -> Result<OwnedFd> {
         call!(descriptor::make_standard(null.as_fd(), number), "dup2(/dev/null, {number})")?;
     }
     call!(chdir("/"), "chdir(/)")?;
-    // For ps(1): at most 15 characters.
+    // For ps(1); at most 15 characters.
     let title = std::ffi::CString::new(format!("ds:{name}")).context("the name")?;
     let _ = prctl::set_name(&title);
     Ok(proc)

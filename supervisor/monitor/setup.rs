@@ -1,4 +1,4 @@
-//! What a monitor is given by the worker that forks it.
+//! The input of a monitor from the worker that forks it. Owns these types only.
 
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -7,18 +7,18 @@ use crate::config::{Config, Once, Supervisor as Settings};
 use crate::host::Host;
 use crate::paths::Paths;
 
-/// What a worker hands to the monitor that it forks.
+/// The input of a monitor.
 #[derive(Debug)]
 pub struct Setup {
     /// The container.
     pub config: Config,
-    /// What was asked for beyond its file; already in `config`.
+    /// The options of this start in addition to the file; already applied to `config`.
     pub once: Once,
-    /// Where everything of ours is.
+    /// The paths of ds.
     pub paths: Paths,
-    /// What this machine is.
+    /// The properties of this machine.
     pub host: Rc<Host>,
-    /// How the supervisor is configured.
+    /// The configuration of the supervisor.
     pub settings: Settings,
     /// The sockets.
     pub origin: Origin,
@@ -29,6 +29,6 @@ pub struct Setup {
 pub struct Origin {
     /// The container's control socket.
     pub listener: OwnedFd,
-    /// Where the start is reported, until PID 1 runs.
+    /// The connection to the worker, until PID 1 runs.
     pub report: OwnedFd,
 }

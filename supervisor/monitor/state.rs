@@ -1,4 +1,4 @@
-//! A container with everything that its monitor has for it: how that is prepared, and what is told of it.
+//! The state of a monitor: the container and its resources. Owns their preparation and the status that clients see.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
@@ -37,30 +37,30 @@ use crate::rootfs::root::Root;
 use crate::signals::Signals;
 use crate::socket;
 
-/// Where in its life the container is.
+/// The phase of the container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     Starting,
     Running,
-    /// Asked to end; to boot again afterwards or not.
+    /// A shutdown was requested; whether to boot again afterwards.
     Stopping {
         restart: bool,
     },
     Restarting,
 }
 
-/// A container with its monitor's possessions.
+/// A container with the resources of its monitor.
 #[derive(Debug)]
 pub(super) struct Monitor {
     pub(super) config: Config,
-    /// What holds beside the file until the end.
+    /// The options in addition to the file, until the end.
     pub(super) once: Once,
     pub(super) paths: Paths,
     pub(super) host: Rc<Host>,
     pub(super) plan: Plan,
     pub(super) filters: Vec<BpfProgram>,
-    /// What keeps the host's file systems from being made read-only from inside. Before the tree: an image with a
-    /// file open cannot be unmounted.
+    /// Keeps the host's file systems from being remounted read-only in the container. Declared before the tree: an
+    /// image with an open file cannot be unmounted.
     pub(super) writers: Vec<OwnedFd>,
     pub(super) tree: Tree,
     pub(super) proc: OwnedFd,
@@ -71,36 +71,36 @@ pub(super) struct Monitor {
     /// What hears of other name servers.
     pub(super) follower: Option<Follower>,
     pub(super) console: Console,
-    /// The other side of files inside that programs wait on ([`crate::mount::op::Operation::Silence`]).
+    /// The other ends of files on which programs in the container block ([`crate::mount::op::Operation::Silence`]).
     pub(super) silent: Option<OwnedFd>,
     pub(super) signals: Signals,
     pub(super) listener: OwnedFd,
-    /// Our own: who asks from another one is refused.
+    /// The monitor's own PID namespace: peers from another one are refused.
     pub(super) namespace: PidNamespace,
     pub(super) clients: Vec<Client>,
     /// The number of the client that connected last.
     pub(super) last_client: u64,
     pub(super) init: Option<Pid>,
     pub(super) pid_started: Option<u64>,
-    /// When PID 1 was started, CLOCK_BOOTTIME seconds.
+    /// Start time of PID 1, in seconds of CLOCK_BOOTTIME.
     pub(super) started_s: Option<u64>,
-    /// When SIGKILL is due, also once more.
+    /// When to send SIGKILL, also repeatedly.
     pub(super) deadline: Option<Instant>,
-    /// The request to shut down waits for a PID 1 that listens.
+    /// The shutdown request is repeated until PID 1 can handle it.
     pub(super) asking: Option<Asking>,
     pub(super) phase: Phase,
     pub(super) ready: bool,
-    /// How the guest shows that it is up, when it does not say so.
+    /// The sign that the guest is up, if it does not send a notification.
     pub(super) sign: Sign,
-    /// Whoever watches has not heard of it yet.
+    /// Subscribers have not been notified yet.
     pub(super) unannounced: bool,
     pub(super) boots: u32,
-    /// Boots in a row that ended at once.
+    /// Consecutive boots that ended immediately.
     pub(super) hasty: u32,
     pub(super) last_exit: Option<Exit>,
 }
 
-/// Why a start has come to nothing that was called off.
+/// The error for a cancelled start.
 pub(super) const STOPPED: &str = "it was stopped while it started";
 
 impl Monitor {
@@ -121,7 +121,7 @@ impl Monitor {
             early.report(report.as_fd(), &told);
             early.serve(listener.as_fd(), namespace, &config);
             if early.stop {
-                // Ends what watches the worker's end, as the end of the worker would.
+                // Ends the process that watches the worker, as the worker's end would.
                 let _ = shutdown(report.as_raw_fd(), Shutdown::Read);
             }
         };
@@ -175,8 +175,8 @@ impl Monitor {
         })
     }
 
-    /// Boots for the first time, unless somebody has asked for the end meanwhile. What fails leaves to `early` whoever
-    /// has to be told.
+    /// Boots for the first time, unless a stop was requested in the meantime. On failure, `early` keeps the clients to
+    /// notify.
     pub(super) fn first_boot(mut self, report: &OwnedFd, early: &mut Early) -> Result<Self> {
         let booted = if early.stop { Err(Error::msg(STOPPED)) } else { self.boot(Some(report)) };
         if booted.is_err() {
@@ -238,18 +238,18 @@ impl Monitor {
         Devices { enforced_by, rules: self.plan.devices.lines() }
     }
 
-    /// Tells everybody who watches.
+    /// Notifies all subscribers.
     pub(super) fn announce(&mut self) {
         let answer = Answer::Status(Box::new(self.status()));
         self.clients.retain(|client| !client.watching || client.send(&answer, &[]).is_ok());
     }
 }
 
-/// Keeps the file systems writable that the container sees and the host owns.
+/// Keeps file systems writable that belong to the host and are visible in the container.
 pub(super) fn writers(root: &Root, config: &Config) -> Vec<OwnedFd> {
     let bound = config.mounts.bind.iter().filter(|bind| !bind.read_only);
     let directories = bound.filter_map(|bind| Root::open(bind.source.as_path()).ok()?.keep_writable());
-    // A volatile container has a file system of its own on top.
+    // A volatile container has its own file system on top.
     let own = root.keep_writable().filter(|_| !config.container.volatile);
     own.into_iter().chain(directories).collect()
 }

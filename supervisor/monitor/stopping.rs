@@ -1,4 +1,4 @@
-//! Asking an init system to shut down, each in its own language. Which one that is, is decided in `plan::stop`.
+//! Sends the shutdown request of each init system. `plan::stop` selects the request; this module only sends it.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -12,32 +12,32 @@ use crate::rootfs::files;
 use crate::rootfs::root::Root;
 use crate::sys::{process, signal};
 
-/// How long files inside may take to be written.
+/// The timeout for writing files of the container.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// The first and the last wait before PID 1 is asked again; each is twice as long as the one before.
+/// The first and the last delay before the request is repeated; each delay is twice as long as the previous one.
 const SHORTEST_WAIT: Duration = Duration::from_millis(10);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
-/// A request that PID 1 has perhaps not heard.
+/// A request that PID 1 may not have handled.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asking {
     /// When it is repeated.
     pub(super) at: Instant,
-    /// How long it has waited by then.
+    /// The delay so far.
     wait: Duration,
 }
 
 impl Asking {
-    /// The repetition that follows `before`, or the first one; none once it has waited long enough.
+    /// The repetition after `before`, or the first one; `None` after the last one.
     pub(super) fn after(before: Option<Self>) -> Option<Self> {
         let wait = before.map_or(SHORTEST_WAIT, |asking| asking.wait * 2);
         (wait <= LONGEST_WAIT).then(|| Self { at: Instant::now() + wait, wait })
     }
 }
 
-/// Asks PID 1 to end.
+/// Requests the shutdown from PID 1.
 pub(super) fn request(stop: StopRequest, init: Pid) -> Result<()> {
-    // Its files may lie on a file system that the guest itself has mounted.
+    // Its files may be on a file system that the guest itself has mounted.
     let inside = |work: fn(&Root, bool) -> Result<()>, choice: bool| {
         within(PATIENCE, || {
             let root = Root::open(Path::new(&format!("/proc/{init}/root/")))?;
@@ -47,7 +47,7 @@ pub(super) fn request(stop: StopRequest, init: Pid) -> Result<()> {
     match stop {
         StopRequest::RunlevelZero => {
             if let Err(error) = inside(|root, _| request_runlevel_zero(root), false) {
-                log::debug!("SIGPWR takes the place of the request: {error:#}");
+                log::debug!("using SIGPWR instead of the request: {error:#}");
             } else {
                 return Ok(());
             }
@@ -58,7 +58,7 @@ pub(super) fn request(stop: StopRequest, init: Pid) -> Result<()> {
     Ok(process::kill(init, signal_of(stop))?)
 }
 
-/// The signal that asks, or that asks where a better way fails.
+/// The signal for the request, or the fallback signal.
 fn signal_of(stop: StopRequest) -> libc::c_int {
     match stop {
         StopRequest::Signal(Stop::RealtimePlus3) => signal::realtime_minimum() + 3,
@@ -68,15 +68,15 @@ fn signal_of(stop: StopRequest) -> libc::c_int {
     }
 }
 
-/// Whether a process is stopped by a signal or a tracer, proc_pid_stat(5).
+/// Whether a process is stopped by a signal or a tracer, see proc_pid_stat(5).
 #[must_use]
 pub fn is_stopped(pid: Pid) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['T', 't']))
 }
 
-/// Whether PID 1 certainly takes the signal: it has a handler, or has blocked it, as for signalfd(2). One that is in
-/// sigwaitinfo(2) takes it, too, and does not show it: proc_pid_status(5).
+/// Whether PID 1 handles the signal: it has a handler, or has blocked it, as for signalfd(2). A process in
+/// sigwaitinfo(2) also handles it, but this is not visible: proc_pid_status(5).
 pub(super) fn hears(stop: StopRequest, init: Pid) -> bool {
     let Ok(status) = std::fs::read_to_string(format!("/proc/{init}/status")) else { return true };
     let heard = |field: &str| {
@@ -101,9 +101,8 @@ fn request_runlevel_zero(root: &Root) -> Result<()> {
     root.write_to_fifo(files::INITCTL, &message).or_else(|_| root.write_to_fifo(files::INITCTL_OLD, &message))
 }
 
-/// runit stops when its file `stopit` may be executed by its owner, and then halts unless `reboot` may be.
-/// Where the files are depends on how runit was built: Debian has them in /run, others in /etc/runit, often as
-/// links into /run.
+/// runit stops when its file `stopit` is executable by its owner; it then halts unless `reboot` is executable. The
+/// directory depends on how runit was built: /run on Debian, /etc/runit elsewhere, often with links into /run.
 fn set_runit_flags(root: &Root, in_run: bool) -> Result<()> {
     let files = if in_run {
         [files::RUNIT_REBOOT, files::RUNIT_STOPIT]
@@ -111,7 +110,7 @@ fn set_runit_flags(root: &Root, in_run: bool) -> Result<()> {
         [files::RUNIT_REBOOT_OLD, files::RUNIT_STOPIT_OLD]
     };
     for (file, mode) in files.into_iter().zip([0o000, 0o100]) {
-        // The files behind such links come and go with /run.
+        // The targets of such links are created and removed with /run.
         let target = root.read_link(file.path()).map(|target| Path::new("/etc/runit").join(target));
         root.set_mode(target.as_deref().unwrap_or(file.path()), mode)?;
     }

@@ -1,7 +1,7 @@
-//! The root file system of one container, for as long as its monitor lives: a directory, or an image that is mounted.
+//! The root file system of one container while its monitor lives: a directory, or a mounted image.
 //!
-//! Owns the monitor's own mount namespace, which only an image needs. A reboot inside and `ds restart` use the same
-//! mount again; it goes before the monitor does, and with it if that is killed. mount_namespaces(7).
+//! Owns the monitor's mount namespace, which only an image needs. A reboot inside and `ds restart` reuse the mount. The
+//! monitor unmounts it before it ends; if it is killed, the mount ends with the namespace. mount_namespaces(7).
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -16,23 +16,23 @@ use crate::mount::namespace::enter_private_namespace;
 use crate::rootfs::image::{self, Access, Attachment, ImageEvent, ImageRequest};
 use crate::rootfs::root::Root;
 
-/// Where images are mounted, each in a directory of its container's name.
+/// The directory with the mount points of images, one for each container.
 const PLACE: &str = "/mnt/Droidspaces";
 
-/// What the container's tree is made of.
+/// The kind of the container's tree.
 #[derive(Debug)]
 pub(super) enum Tree {
     Directory {
         root: Root,
         path: PathBuf,
-        /// Held for as long as the tree is in use; none when another container has it.
+        /// Held while the tree is in use; `None` if another container has it.
         _in_use: Option<OwnedFd>,
     },
     Image(Box<Attachment>),
 }
 
 impl Tree {
-    /// Opens a directory, or mounts an image and tells how far that is.
+    /// Opens a directory, or mounts an image and reports the progress.
     pub(super) fn open(
         config: &Config,
         fallback: &Path,
@@ -53,7 +53,7 @@ impl Tree {
         }
     }
 
-    /// For the next boot: a directory is opened again, an image is as it was.
+    /// Prepares the next boot: reopens a directory, and reuses the mount of an image.
     pub(super) fn renew(&mut self, config: &Config) -> Result<()> {
         if let (Self::Directory { root, path, .. }, RootSource::Directory(configured)) =
             (self, &config.container.root)
@@ -71,7 +71,7 @@ impl Tree {
         }
     }
 
-    /// Where the tree is, for a process in the monitor's mount namespace.
+    /// The path of the tree in the monitor's mount namespace.
     pub(super) fn path(&self) -> &Path {
         match self {
             Self::Directory { path, .. } => path,
@@ -79,14 +79,14 @@ impl Tree {
         }
     }
 
-    /// PID 1 runs: from here on it is memory that counts, and no longer the time of the start.
+    /// PID 1 runs: from now on, less memory is more important than a fast start.
     pub(super) fn booted(&self) {
         if let Self::Image(attachment) = self {
             attachment.go_direct();
         }
     }
 
-    /// Lets go of it; of an image when its loop device has.
+    /// Releases the tree: returns after the loop device of an image is released.
     pub(super) fn release(self) -> Result<()> {
         match self {
             Self::Directory { .. } => Ok(()),

@@ -1,4 +1,4 @@
-//! The kernel's list of mounts: /proc/PID/mountinfo, proc_pid_mountinfo(5).
+//! The kernel's list of mounts: /proc/PID/mountinfo, proc_pid_mountinfo(5). Owns the parser; changes nothing.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -11,35 +11,35 @@ use anyhow::{Context, Result};
 pub struct MountInfo {
     /// Identity of the mount.
     pub id: u32,
-    /// Identity of the mount that it is mounted on; its own at the top.
+    /// Identity of the parent mount; its own at the top.
     pub parent: u32,
-    /// The directory of the file system that is this mount's root.
+    /// The directory in the file system that is the root of this mount.
     pub root: PathBuf,
-    /// Where it is mounted, as seen from the process's root.
+    /// The mount point, as seen from the process's root.
     pub target: PathBuf,
     /// Options of the mount, such as `ro` and `nosuid`.
     pub options: Vec<String>,
-    /// Whether events travel to a peer group (`shared:N`).
+    /// Whether it propagates to a peer group (`shared:N`).
     pub shared: bool,
     /// Type, such as `ext4`.
     pub kind: String,
-    /// Device or whatever stands for it.
+    /// Device, or a substitute for it.
     pub source: String,
-    /// Options of the file system itself.
+    /// Options of the file system.
     pub super_options: Vec<String>,
 }
 
 /// Reads the mounts of this process, or of `pid`.
 ///
 /// # Errors
-/// When /proc is not there or the process is gone.
+/// If /proc is not mounted, or the process has ended.
 pub fn read(process: &str) -> Result<Vec<MountInfo>> {
     let path = format!("/proc/{process}/mountinfo");
     let bytes = std::fs::read(&path).with_context(|| format!("read {path}"))?;
     Ok(parse(&bytes))
 }
 
-/// Parses mountinfo; a line that is not understood is left out.
+/// Parses mountinfo; skips invalid lines.
 #[must_use]
 pub fn parse(bytes: &[u8]) -> Vec<MountInfo> {
     bytes.split(|byte| *byte == b'\n').filter_map(parse_line).collect()

@@ -1,4 +1,4 @@
-//! Mounts: what is there, and how a planned one is made.
+//! Mounts: the list of existing ones, planned operations, and their execution. Decides nothing; `plan` does.
 
 pub mod info;
 pub mod namespace;

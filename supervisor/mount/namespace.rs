@@ -10,7 +10,7 @@ use crate::sys::CallError;
 /// the mounts made here.
 ///
 /// # Errors
-/// What unshare(2) or mount(2) answers.
+/// If unshare(2) or mount(2) fails.
 pub fn enter_private_namespace() -> Result<(), CallError> {
     call!(unshare(CloneFlags::CLONE_NEWNS), "unshare(CLONE_NEWNS)")?;
     let slave = MsFlags::MS_REC | MsFlags::MS_SLAVE;

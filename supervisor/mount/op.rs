@@ -1,38 +1,38 @@
-//! One step of building a container's file tree, as data.
+//! One step in building a container's file tree, as data.
 //!
-//! A plan is a list of these; [`super::perform`] carries them out in order. `Display` is a line in the manner of
-//! fstab(5), used by `--dry-run`, by the debug log and in errors.
+//! Owns the kinds of steps. A plan is a list of them; [`super::perform`] performs them in order. `Display` is a line in
+//! the style of fstab(5), for `--dry-run`, the debug log and errors.
 
 use std::fmt;
 
 use nix::mount::MsFlags;
 
-/// A step. Targets are paths inside the container, absolute and resolved there.
+/// A step. Targets are absolute paths in the container and are resolved there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Operation {
-    /// Mounts a fresh file system on a directory, which is made when missing and must not be a link.
+    /// Mounts a new file system on a directory, which is created if it does not exist and must not be a link.
     Mount {
         /// Type, such as `tmpfs`.
         kind: &'static str,
-        /// Where.
+        /// The mount point.
         target: String,
         /// Flags of mount(2).
         flags: MsFlags,
         /// Options of the file system.
         data: String,
-        /// A kernel without this type is an error and not only a warning.
+        /// If the kernel lacks this type, fail instead of warn.
         required: bool,
     },
-    /// Makes a directory on one of our own fresh file systems.
+    /// Creates a directory on a new file system of the container.
     Directory {
-        /// Where.
+        /// Its path.
         target: String,
         /// Permission bits.
         mode: u32,
     },
-    /// Makes a character device on our own /dev; where mknod(2) is refused, binds the host's.
+    /// Creates a character device on the container's new /dev; if mknod(2) is denied, binds that of the host.
     Device {
-        /// Where, below /dev.
+        /// Its path below /dev.
         target: String,
         /// Major number (Documentation/admin-guide/devices.txt).
         major: u32,
@@ -41,66 +41,66 @@ pub enum Operation {
         /// Permission bits.
         mode: u32,
     },
-    /// Makes a symbolic link on one of our own fresh file systems.
+    /// Creates a symbolic link on a new file system of the container.
     Symlink {
-        /// Where.
+        /// Its path.
         target: String,
-        /// What it says.
+        /// Its target.
         to: String,
     },
-    /// Writes a file on one of our own fresh file systems, with its directories.
+    /// Writes a file on a new file system of the container, and creates its parent directories.
     File {
-        /// Where.
+        /// Its path.
         target: String,
-        /// What it says.
+        /// Its content.
         content: String,
     },
     /// Binds a directory or file of the host.
     Bind {
-        /// On the host.
+        /// The path on the host.
         source: String,
-        /// In the container; made when missing.
+        /// The path in the container; created if it does not exist.
         target: String,
-        /// Also everything below it.
+        /// Include submounts.
         read_only: bool,
-        /// A missing source is an error and not only a warning.
+        /// If the source does not exist, fail instead of warn.
         required: bool,
     },
-    /// Binds a directory of the host, and goes on to show what the host mounts there and takes away again.
+    /// Binds a directory of the host with propagation of the host's later mounts and unmounts.
     Follow {
-        /// On the host.
+        /// The path on the host.
         source: String,
-        /// In the container; made when missing.
+        /// The path in the container; created if it does not exist.
         target: String,
     },
-    /// Binds a file that an earlier step made over another one of the container.
+    /// Binds a file from an earlier step over another one of the container.
     Cover {
-        /// The file that shows, a path in the container.
+        /// The path of the source in the container.
         source: String,
-        /// The file that is covered; made when missing.
+        /// The path of the target; created if it does not exist.
         target: String,
     },
-    /// Makes what is there read-only, if it is there.
+    /// Makes an existing file or directory read-only.
     ReadOnly {
-        /// What.
+        /// Its path.
         target: String,
     },
-    /// Makes a part of something read-only writable again, if it is there.
+    /// Makes an existing part of a read-only tree writable again.
     Writable {
-        /// What.
+        /// Its path.
         target: String,
     },
-    /// Hides a file behind an empty device, or a directory behind an empty file system, if it is there.
+    /// Masks an existing file with the null device, or an existing directory with an empty file system.
     Mask {
-        /// What.
+        /// Its path.
         target: String,
     },
-    /// Hides a file that programs wait on behind one whose readers go on waiting, if it is there.
+    /// Masks an existing file with one on which readers block.
     Silence {
-        /// What.
+        /// Its path.
         target: String,
     },
-    /// Turns a mount made by an earlier step read-only.
+    /// Makes a mount from an earlier step read-only.
     Seal {
         /// Its mount point.
         target: String,
@@ -108,7 +108,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// Makes an entry of a directory, and mounts nothing.
+    /// Whether it only creates a directory entry and mounts nothing.
     #[must_use]
     pub fn makes_an_entry(&self) -> bool {
         matches!(

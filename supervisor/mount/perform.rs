@@ -1,8 +1,8 @@
-//! Carrying out mount operations inside a container's tree, from the child that is to become PID 1.
+//! Performs mount operations in a container's tree, in the child that becomes PID 1.
 //!
-//! mount(2) takes paths, and a path can be changed between two looks at it. Here every target is resolved once to a
-//! descriptor, and mount(2) is given `self/fd/N` with a trusted /proc as the working directory: one way for
-//! every kernel from 4.9 on. It works as long as the host's /proc is attached, that is, before the old root goes.
+//! Owns their safety. mount(2) takes paths, and a path can be changed between two lookups. Here every target is
+//! resolved once to a descriptor, and mount(2) is called with `self/fd/N` and a trusted /proc as the working directory.
+//! This works on every kernel from 4.9 on, until the old root is unmounted with the host's /proc.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -31,10 +31,10 @@ use crate::sys::unsupported;
 /// Inode number of the root directory of every procfs (proc_fs.h of the kernel).
 const PROC_ROOT_INODE: libc::ino_t = 1;
 
-/// Opens the host's /proc and makes sure that it is one.
+/// Opens the host's /proc and verifies it.
 ///
 /// # Errors
-/// When /proc is missing or something else.
+/// If /proc does not exist or is something else.
 pub fn trusted_proc() -> Result<OwnedFd> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let proc = call!(nix::fcntl::open("/proc", flags, Mode::empty()), "open(/proc)")?;
@@ -45,26 +45,26 @@ pub fn trusted_proc() -> Result<OwnedFd> {
     Ok(proc)
 }
 
-/// Makes the trusted /proc the working directory, which every operation here relies on.
+/// Makes the trusted /proc the working directory, which every operation here requires.
 ///
 /// # Errors
-/// What fchdir(2) answers.
+/// If fchdir(2) fails.
 pub fn enter_proc(proc: BorrowedFd<'_>) -> Result<()> {
     Ok(call!(fchdir(proc), "fchdir(/proc)")?)
 }
 
-/// Carries out operations in one tree. The working directory is the trusted /proc for as long as this lives.
+/// Performs operations in one tree. The working directory must be the trusted /proc while this lives.
 #[derive(Debug)]
 pub struct Performer {
     root: Root,
-    /// The directory that the last entry was made in, and its path: most steps of a plan fill one directory after the
-    /// other. Forgotten with every mount, which may put another directory in its place.
+    /// The parent directory of the last new entry, and its path: most steps of a plan fill one directory after the
+    /// other. Reset by every mount, which may replace the directory.
     last_parent: RefCell<Option<(String, Rc<OwnedFd>)>>,
-    /// The host's /dev/null, the source of masks: 1:3 was checked before any tree was in reach.
+    /// The host's /dev/null, the source of masks: 1:3 is verified before any tree is accessible.
     null: OwnedFd,
-    /// Both sides of the FIFO that silent files are covered by.
+    /// Both sides of the FIFO that masks silent files.
     silent: RefCell<Option<OwnedFd>>,
-    /// The host's mounts are followed here, so what is bound from them has to be cut off from it.
+    /// The host's mounts propagate here, so new bind mounts must be made private.
     follows: bool,
 }
 
@@ -74,10 +74,10 @@ fn name(descriptor: impl AsFd) -> String {
 }
 
 impl Performer {
-    /// Prepares for a tree; [`enter_proc`] has been called.
+    /// Prepares for a tree; [`enter_proc`] must have been called.
     ///
     /// # Errors
-    /// When /dev/null is not what it should be.
+    /// If /dev/null is not the expected device.
     pub fn new(root: Root) -> Result<Self> {
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let null = call!(nix::fcntl::open("/dev/null", flags, Mode::empty()), "open(/dev/null)")?;
@@ -89,11 +89,11 @@ impl Performer {
         Ok(Self { root, last_parent: RefCell::new(None), null, silent: RefCell::new(None), follows: false })
     }
 
-    /// The mounts of this namespace follow the host's (MS_SLAVE): from now on each mount is cut off from that, the tree's
-    /// own first, except for those that are meant to follow.
+    /// The mounts of this namespace are slaves of the host's (MS_SLAVE). From now on each mount is made private, first
+    /// that of the tree, except those with requested propagation.
     ///
     /// # Errors
-    /// What mount(2) answers.
+    /// If mount(2) fails.
     pub fn follow_what_is_asked_for(&mut self) -> Result<()> {
         self.follows = true;
         make_private(self.root.directory())
@@ -105,7 +105,7 @@ impl Performer {
         &self.root
     }
 
-    /// Carries out one operation. `Ok(Some(text))` is a warning: it did not come about and is not required.
+    /// Performs one operation. `Ok(Some(text))` is a warning: it failed but is not required.
     ///
     /// # Errors
     /// The operation and the system call that failed.
@@ -136,7 +136,7 @@ impl Performer {
                 bind(&origin, &self.root.make_directories(Path::new(target))?, MsFlags::MS_REC)?;
             }
             Operation::Cover { source, target } => {
-                // Whatever its owner has put there is no reason not to start.
+                // The owner of the tree may have put anything there, so this must not prevent the start.
                 let covered = self.cover(source, target);
                 return Ok(covered.err().map(|error| format!("{target} is not provided: {error:#}")));
             }
@@ -159,7 +159,7 @@ impl Performer {
         Ok(None)
     }
 
-    /// The directory of a path on one of our own file systems, and the last component.
+    /// The parent directory of a path on a new file system, and the last component.
     fn parent<'a>(&self, target: &'a str) -> Result<(Rc<OwnedFd>, &'a str)> {
         let Some((parent, last)) = target.rsplit_once('/') else { bail!("{target} is not absolute") };
         let parent = if parent.is_empty() { "/" } else { parent };
@@ -222,7 +222,7 @@ impl Performer {
         let number = makedev(u64::from(major), u64::from(minor));
         match mknodat(&parent, last, SFlag::S_IFCHR, permissions, number) {
             Ok(()) => Ok(()),
-            // No CAP_MKNOD, or a device controller that refuses: the host's own node does as well.
+            // CAP_MKNOD is missing, or a device controller denies it: use the host's node instead.
             Err(Errno::EPERM) => {
                 let host = call!(open_path(Path::new(target)), "open({target}) on the host")?;
                 let status = call!(fstat(&host), "fstat({target})")?;
@@ -282,7 +282,7 @@ impl Performer {
         Ok(None)
     }
 
-    /// Read-only for every mount below, one after the other, for kernels without mount_setattr(2).
+    /// Makes every submount read-only, one after the other, for kernels without mount_setattr(2).
     fn seal_below(&self, target: &str, bound: &OwnedFd) -> Result<()> {
         let top = std::fs::read_link(descriptor::path(bound.as_fd()))?;
         let mounts = info::read("self")?;
@@ -316,8 +316,8 @@ impl Performer {
         bind(&self.null, &found, MsFlags::empty())
     }
 
-    /// Covers a file by a FIFO. The null device would be at its end at once, and a program that expects more to come
-    /// reads it for ever. A FIFO whose other side is open has nothing to read and no end.
+    /// Masks a file with a FIFO. The null device would return end-of-file immediately, and a program that expects more
+    /// data would read in an endless loop. A FIFO with an open writer blocks its readers.
     fn silence(&self, target: &str) -> Result<()> {
         const NAME: &str = ".silent";
         let Some(found) = self.present(target)? else { return Ok(()) };
@@ -331,29 +331,29 @@ impl Performer {
         Ok(())
     }
 
-    /// Both sides of the FIFO behind [`Operation::Silence`]: whoever keeps this descriptor keeps its readers waiting.
+    /// Both sides of the FIFO of [`Operation::Silence`]: readers block while this descriptor is open.
     pub fn take_silent(&self) -> Option<OwnedFd> {
         self.silent.borrow_mut().take()
     }
 
-    /// Turns the mount at `target` read-only and makes sure that it is.
+    /// Makes the mount at `target` read-only and verifies it.
     fn seal(&self, target: &str) -> Result<()> {
         self.remount(target, |flags| flags | MsFlags::MS_RDONLY)?;
         let sealed = call!(self.root.resolve_no_follow(Path::new(target)), "open({target})")?;
         verify_read_only(&sealed, target)
     }
 
-    /// Changes the flags of the mount at `target`, keeping all others: mount(2), "Remounting an existing mount".
+    /// Changes flags of the mount at `target` and keeps all others: mount(2), "Remounting an existing mount".
     fn remount(&self, target: &str, change: impl Fn(MsFlags) -> MsFlags) -> Result<()> {
         let mounted = call!(self.root.resolve_no_follow(Path::new(target)), "open({target})")?;
         remount(&mounted, change).with_context(|| format!("remount {target}"))
     }
 }
 
-/// Changes the flags of the mount whose root a descriptor is, keeping all others.
+/// Changes flags of the mount whose root is a descriptor, and keeps all others.
 ///
 /// # Errors
-/// What mount(2) answers; EINVAL when the descriptor is not the root of a mount.
+/// If mount(2) fails; EINVAL if the descriptor is not the root of a mount.
 pub fn remount(mounted: &OwnedFd, change: impl Fn(MsFlags) -> MsFlags) -> Result<()> {
     let flags = change(mount_flags(mounted)?) | MsFlags::MS_REMOUNT | MsFlags::MS_BIND;
     call!(
@@ -363,7 +363,7 @@ pub fn remount(mounted: &OwnedFd, change: impl Fn(MsFlags) -> MsFlags) -> Result
     Ok(())
 }
 
-/// Cuts a mount and those below it off from the host's.
+/// Makes a mount and its submounts private.
 fn make_private(mounted: impl AsFd) -> Result<()> {
     let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     call!(mount(None::<&str>, name(mounted).as_str(), None::<&str>, flags, None::<&str>), "mount(private)")?;
@@ -385,7 +385,7 @@ fn mount_flags(mounted: &OwnedFd) -> Result<MsFlags> {
         (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
         (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
         (FsFlags::ST_NOATIME, MsFlags::MS_NOATIME),
-        // MS_RELATIME is what a remount keeps or takes by itself: mount(2), "Remounting an existing mount".
+        // A remount keeps or sets MS_RELATIME by itself: mount(2), "Remounting an existing mount".
         (FsFlags::ST_NODIRATIME, MsFlags::MS_NODIRATIME),
     ];
     Ok(table
@@ -398,7 +398,7 @@ fn open_path(path: &Path) -> Result<OwnedFd, Errno> {
     nix::fcntl::open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
 }
 
-/// Binds one descriptor on another.
+/// Binds one descriptor over another.
 fn bind(source: &OwnedFd, target: &OwnedFd, more: MsFlags) -> Result<()> {
     let (from, onto) = (name(source), name(target));
     let flags = MsFlags::MS_BIND | more;
@@ -406,10 +406,10 @@ fn bind(source: &OwnedFd, target: &OwnedFd, more: MsFlags) -> Result<()> {
     Ok(())
 }
 
-/// Binds a descriptor of the performer's tree, such as a terminal, over a file of it that is made for the purpose.
+/// Binds a descriptor of the performer's tree, such as a terminal, over a file in it that is created for the purpose.
 ///
 /// # Errors
-/// What the calls answer.
+/// If a system call fails.
 pub fn bind_over(performer: &Performer, source: &OwnedFd, target: &str, mode: u32) -> Result<()> {
     let place = performer.root.make_file(Path::new(target))?;
     bind(source, &place, MsFlags::empty())?;
@@ -420,10 +420,10 @@ pub fn bind_over(performer: &Performer, source: &OwnedFd, target: &str, mode: u3
     Ok(())
 }
 
-/// Makes a directory the root of a mount of its own, with everything mounted below it, and opens it again.
+/// Binds a directory over itself, with its submounts, and reopens it.
 ///
 /// # Errors
-/// What the calls answer.
+/// If a system call fails.
 pub fn bind_onto_itself(path: &Path, expected: BorrowedFd<'_>) -> Result<Root> {
     let before = call!(open_path(path), "open({})", path.display())?;
     let (wanted, seen) = (call!(fstat(expected), "fstat")?, call!(fstat(&before), "fstat")?);
@@ -432,8 +432,8 @@ pub fn bind_onto_itself(path: &Path, expected: BorrowedFd<'_>) -> Result<Root> {
     }
     bind(&before, &before, MsFlags::MS_REC)?;
     let after = call!(open_path(path), "open({})", path.display())?;
-    // /data of a phone is mounted nosuid,nodev: sudo and device nodes are the container's own affair, and only
-    // this mount of its own is changed.
+    // /data of a phone is mounted nosuid,nodev, but containers need sudo and device nodes. Only this bind mount is
+    // changed.
     remount(&after, |flags| flags - MsFlags::MS_NOSUID - MsFlags::MS_NODEV - MsFlags::MS_NOEXEC)?;
     Ok(Root::new(after))
 }

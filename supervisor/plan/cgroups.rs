@@ -1,4 +1,4 @@
-//! Which version of control groups a container sees. Owns that choice; `cgroup` makes the groups.
+//! The version of control groups that a container sees. Owns that choice; `cgroup` creates the groups.
 
 use crate::config::Config;
 use crate::config::value::CgroupLayout;
@@ -8,7 +8,7 @@ use crate::rootfs::guest::Guest;
 /// The version of control groups that the container sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
-    /// None: the kernel has no control groups, or none that can be used.
+    /// None: the kernel has no usable control groups.
     None,
     /// One directory for each hierarchy.
     Version1,
@@ -16,8 +16,8 @@ pub enum Layout {
     Version2,
 }
 
-/// Version 2 wherever it can be had: it is the one that can safely be delegated. systemd before 233 knows only
-/// version 1, and systemd from 258 on knows only version 2.
+/// Version 2 if possible, because it can be delegated safely. systemd before 233 supports only version 1, and systemd
+/// from 258 on supports only version 2.
 #[must_use]
 pub fn layout(config: &Config, host: &Host, guest: &Guest, warnings: &mut Vec<String>) -> Layout {
     let has_version2 = host.cgroups.version2.is_some();

@@ -1,7 +1,7 @@
-//! The devices of a container: the nodes of its /dev, and from the same table what its processes may open at all.
+//! The devices of a container: the nodes of its /dev and, from the same table, the devices that its processes may open.
 //!
-//! A node is only a name: root inside can make one for any device of the machine. What it can open is decided by the
-//! policy, which `cgroup` enforces on the control group of the container.
+//! Owns that table; creates nothing. A node is only a name: root in the container can create one for any device of the
+//! machine. The policy decides what can be opened, and `cgroup` enforces it on the control group of the container.
 //! Numbers are those of Documentation/admin-guide/devices.txt in the kernel sources.
 
 use std::fmt;

@@ -1,6 +1,7 @@
-//! What is to be done for one start: configuration + host + guest → [`Plan`].
+//! The decisions for one start: configuration + host + guest → [`Plan`].
 //!
-//! Pure: no system call, no file, no descriptor. `ds start --dry-run` prints the result, and the tests compare it.
+//! Owns all decisions. Pure: no system call, no file, no descriptor. `ds start --dry-run` prints the result, and the
+//! tests compare it.
 
 pub mod cgroups;
 pub mod devices;
@@ -24,23 +25,23 @@ use crate::host::Host;
 use crate::mount::op::Operation;
 use crate::rootfs::guest::{FirstProcess, Guest};
 
-/// How a container keeps its changes that loses them at its end.
+/// How a volatile container keeps its changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Volatile {
-    /// How much memory they may take; half of the machine's when `None`.
+    /// Maximum memory for them; half of the machine's memory if `None`.
     pub size: Option<Size>,
 }
 
-/// Everything that a start does, decided.
+/// The complete plan of a start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// Host name inside.
+    /// Host name in the container.
     pub hostname: String,
     /// Root file system.
     pub root: RootSource,
-    /// Changes live in memory.
+    /// Changes are kept in memory.
     pub volatile: Option<Volatile>,
-    /// Path of PID 1 inside, and its arguments.
+    /// Path of PID 1 in the container, and its arguments.
     pub command: Vec<String>,
     /// Environment of PID 1.
     pub environment: Vec<(String, String)>,
@@ -48,9 +49,9 @@ pub struct Plan {
     pub namespaces: libc::c_int,
     /// Steps that build the file tree.
     pub operations: Vec<Operation>,
-    /// Mounts made inside propagate among the container's own namespaces.
+    /// Mounts made in the container propagate among its own namespaces.
     pub shared: bool,
-    /// Capabilities that leave the bounding set.
+    /// Capabilities to drop from the bounding set.
     pub dropped: Vec<privileges::Capability>,
     /// System call filters.
     pub filters: Vec<privileges::Filter>,
@@ -62,22 +63,22 @@ pub struct Plan {
     pub devices: devices::Policy,
     /// `oom_score_adj` of PID 1.
     pub oom_score: i32,
-    /// How to shut it down.
+    /// The shutdown request.
     pub stop: StopRequest,
-    /// Seconds from there to SIGKILL.
+    /// Seconds from the request to SIGKILL.
     pub stop_timeout_s: u32,
-    /// Word of the contract for the init system.
+    /// The word for the init system in the JSON output.
     pub init: String,
-    /// The init system tells when it is up (sd_notify(3)).
+    /// The init system sends a readiness notification (sd_notify(3)).
     pub notifies: bool,
-    /// What will not be as it should, one line each.
+    /// Settings without effect, one line each.
     pub warnings: Vec<String>,
 }
 
-/// Decides. Nothing has been changed when this fails.
+/// Makes the plan. Nothing has been changed if this fails.
 ///
 /// # Errors
-/// When the kernel lacks what no container can do without, or the configuration asks for what is not there yet.
+/// If the kernel lacks a required feature, or the configuration requests an unsupported one.
 pub fn build(config: &Config, host: &Host, guest: &Guest, seeding: &Seeding) -> Result<Plan> {
     if config.hardware.access != HardwareAccess::None {
         bail!("hardware.access = {} is not supported yet; use none", config.hardware.access);
@@ -88,8 +89,8 @@ pub fn build(config: &Config, host: &Host, guest: &Guest, seeding: &Seeding) -> 
     let privileged = config.security.privileged;
     let init = config.container.init.as_str().to_owned();
     let filters = privileges::filters(config, host);
-    // systemd takes for granted that mounts propagate, as it arranges on a machine: credentials are mounted in a
-    // namespace of their own, and services would not see them. Where nothing makes namespaces, nothing propagates.
+    // systemd expects shared propagation, which it sets up on a machine: credentials are mounted in a separate
+    // namespace, and services would not see them otherwise. Without mount namespaces, nothing propagates.
     let propagates =
         guest.first == FirstProcess::Systemd && !filters.contains(&privileges::Filter::Namespaces);
     Ok(Plan {
@@ -144,7 +145,7 @@ fn namespaces(config: &Config, host: &Host, warnings: &mut Vec<String>) -> Resul
 
 fn command(init: String, layout: Layout, guest: &Guest) -> Vec<String> {
     let mut command = vec![init];
-    // In a container systemd takes its own arguments for the kernel command line (kernel-command-line(7)).
+    // In a container, systemd parses its own arguments like the kernel command line (kernel-command-line(7)).
     if guest.first == FirstProcess::Systemd && layout == Layout::Version1 {
         command.push("systemd.unified_cgroup_hierarchy=0".into());
         command.push("systemd.legacy_systemd_cgroup_controller=1".into());

@@ -1,7 +1,7 @@
 //! The file tree of a container, as a list of steps.
 //!
-//! Fresh /dev, /proc, /sys and /run: nothing of the image is used for them. Order matters: a hole in something
-//! read-only is made after it.
+//! Owns the steps and their order. /dev, /proc, /sys and /run are new file systems; nothing of the image is used for
+//! them. The order matters: a writable exception in a read-only tree comes after that tree.
 
 use nix::mount::MsFlags;
 
@@ -13,14 +13,14 @@ use crate::host::Host;
 use crate::mount::op::Operation;
 use crate::rootfs::guest::Guest;
 
-/// Where systemd tells that it is up, inside the container (sd_notify(3)).
+/// The socket for systemd's readiness notification in the container (sd_notify(3)).
 pub const NOTIFY_SOCKET: &str = "/run/host/notify";
 
-/// Files of /proc that can harm the host, or that tell about it, whatever the network mode is.
+/// Files in /proc that can harm the host or that reveal information about it, in any network mode.
 const PROC_MASKED: [&str; 4] = ["/proc/kcore", "/proc/keys", "/proc/sched_debug", "/proc/timer_list"];
-/// Files of that kind that programs wait on: the kernel log, as rsyslogd and klogd read it.
+/// Such files on which programs block: the kernel log, which rsyslogd and klogd read.
 const PROC_SILENT: [&str; 1] = ["/proc/kmsg"];
-/// Parts of /proc that may be read but not written.
+/// Read-only parts of /proc.
 const PROC_READ_ONLY: [&str; 7] = [
     "/proc/sys",
     "/proc/sysrq-trigger",
@@ -30,7 +30,7 @@ const PROC_READ_ONLY: [&str; 7] = [
     "/proc/latency_stats",
     "/proc/acpi",
 ];
-/// Parts of /sys that are hidden: firmware and power states of the host.
+/// Hidden parts of /sys: firmware and power states of the host.
 const SYS_MASKED: [&str; 2] = ["/sys/firmware", "/sys/power"];
 
 /// Flags of kernel file systems.
@@ -78,9 +78,9 @@ pub fn base(unmasked: bool, own_network: bool) -> Vec<Operation> {
     list
 }
 
-/// All steps for a container that has no init system and lives for a moment. Every mount takes time, so there are only
-/// those that programs need and those that keep them from harming the host by accident. /sys is read-only from the
-/// first, which leaves nothing to mask there, and /dev/shm is a directory.
+/// All steps for a temporary container without an init system. Every mount takes time, so there are only the mounts
+/// that programs need and those that protect the host from accidents. /sys is read-only as a whole, so it needs no
+/// masks, and /dev/shm is a directory.
 #[must_use]
 pub fn shell(config: &Config) -> Vec<Operation> {
     let nosuid_nodev = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
@@ -112,7 +112,7 @@ fn kernel_file_systems(sys: MsFlags, dev: &str) -> Vec<Operation> {
 
 fn masks(own_network: bool) -> impl Iterator<Item = Operation> {
     let read_only = PROC_READ_ONLY.map(|target| Operation::ReadOnly { target: target.into() });
-    // A network namespace has its own /proc/sys/net; the host's is the host's business.
+    // A network namespace has its own /proc/sys/net; that of the host is protected.
     let hole = own_network.then(|| Operation::Writable { target: "/proc/sys/net".into() });
     let masked = PROC_MASKED.map(|target| Operation::Mask { target: target.into() });
     let silent = PROC_SILENT.map(|target| Operation::Silence { target: target.into() });
@@ -138,7 +138,7 @@ fn cgroups(host: &Host, layout: Layout) -> Vec<Operation> {
                     data.push_str(",noprefix");
                 }
                 list.push(Operation::Mount { kind: "cgroup", target, flags: INERT, data, required: false });
-                // Programs look for each controller by its own name.
+                // Programs look for each controller under its own name.
                 if hierarchy.controllers.len() > 1 {
                     list.extend(hierarchy.controllers.iter().map(|controller| Operation::Symlink {
                         target: format!("{DIRECTORY}/{controller}"),
@@ -170,7 +170,7 @@ fn binds(config: &Config) -> Vec<Operation> {
             required: false,
         })
         .collect();
-    // Parents before what is below them.
+    // Parents before their children.
     list.sort_by_key(|operation| match operation {
         Operation::Bind { target, .. } => target.clone(),
         _ => String::new(),

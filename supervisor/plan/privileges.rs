@@ -1,7 +1,7 @@
-//! What a container's processes may not do: capabilities(7) and system call filters, each with its reason.
+//! The restrictions of a container's processes: capabilities(7) and system call filters, each with its reason.
 //!
-//! Without a user namespace the container's root is the host's root. These lists, the masks and the namespaces
-//! limit the damage; they are not a wall (SECURITY.md).
+//! Owns the lists. Without a user namespace, the container's root is the host's root. These lists, the masks and the
+//! namespaces limit the damage, but they are not a security boundary (SECURITY.md).
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ use crate::plan::devices::{Enforcement, Policy};
 pub struct Capability {
     /// Bit in the sets, linux/capability.h.
     pub number: u32,
-    /// Customary name.
+    /// Conventional name.
     pub name: &'static str,
 }
 
@@ -25,7 +25,7 @@ const fn capability(number: u32, name: &'static str) -> Capability {
     Capability { number, name }
 }
 
-/// By number: the name is for people.
+/// Compares the numbers; the name is for messages.
 impl Serialize for Capability {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_u32(self.number)
@@ -43,36 +43,36 @@ impl<'de> Deserialize<'de> for Capability {
 /// Reading and clearing the kernel log.
 const SYSLOG: Capability = capability(34, "CAP_SYSLOG");
 
-/// Never kept: code in the kernel is beyond every container.
+/// Never kept: no container may run code in the kernel.
 const SYS_MODULE: Capability = capability(16, "CAP_SYS_MODULE");
 
-/// Dropped unless the container has the hardware to itself.
+/// Dropped unless the container has exclusive access to the hardware.
 const DROPPED: [Capability; 11] = [
-    // Opens files by handle, past every mount and directory permission (open_by_handle_at(2)).
+    // Opens files by handle, bypassing mounts and directory permissions (open_by_handle_at(2)).
     capability(2, "CAP_DAC_READ_SEARCH"),
-    // Raw I/O ports, /dev/mem; systemd takes it for the mark of a real machine.
+    // Raw I/O ports, /dev/mem; systemd interprets it as the sign of a physical machine.
     capability(17, "CAP_SYS_RAWIO"),
-    // Process accounting is one file for the whole machine.
+    // Process accounting uses one file for the whole machine.
     capability(20, "CAP_SYS_PACCT"),
-    // The clock belongs to the host; without it, time daemons know that they have nothing to do.
+    // The host sets the clock; without the capability, time daemons know that they must not.
     capability(25, "CAP_SYS_TIME"),
     // Policy of the host's security module.
     capability(32, "CAP_MAC_OVERRIDE"),
     capability(33, "CAP_MAC_ADMIN"),
-    // The kernel log is the host's.
+    // The kernel log of the host.
     SYSLOG,
-    // Waking the phone and keeping it awake is the supervisor's business.
+    // The supervisor wakes the phone and keeps it awake.
     capability(35, "CAP_WAKE_ALARM"),
     capability(36, "CAP_BLOCK_SUSPEND"),
-    // The audit stream is one for the whole machine, and old kernels deadlock on it.
+    // The audit stream is global, and old kernels deadlock on it.
     capability(37, "CAP_AUDIT_READ"),
     capability(30, "CAP_AUDIT_CONTROL"),
 ];
 
-/// Dropped in the host's network: a `halt` of Debian's sysvinit takes every interface down, and the phone with it.
+/// Dropped with the host's network: `halt` of Debian's sysvinit takes every interface down, including the phone's.
 const NET_ADMIN: Capability = capability(12, "CAP_NET_ADMIN");
 
-/// Capabilities that leave the bounding set of every process inside.
+/// Capabilities to drop from the bounding set of every process in the container.
 #[must_use]
 pub fn dropped(config: &Config) -> Vec<Capability> {
     if config.security.privileged.nocaps() {
@@ -86,17 +86,17 @@ pub fn dropped(config: &Config) -> Vec<Capability> {
 /// A system call filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Filter {
-    /// Loading kernels and modules, the calls by which a root manager hands out its powers, the kernel's socket
-    /// interface to ciphers, typing on a terminal, taking over the machine's console, and halting file systems: EPERM.
+    /// EPERM for: loading kernels and modules, the calls with which a root manager grants root, the kernel's socket
+    /// interface to ciphers, input to a terminal, taking over the machine's console, and freezing file systems.
     Machine,
-    /// The kernel log by syslog(2): EPERM. Older kernels take CAP_SYS_ADMIN, which containers keep, for CAP_SYSLOG, and a
-    /// message that klogd reads inside is lost to the host's own.
+    /// EPERM for the kernel log by syslog(2). Older kernels accept CAP_SYS_ADMIN, which containers keep, instead of
+    /// CAP_SYSLOG, and a message that klogd reads in the container is lost for the host.
     KernelLog,
-    /// Session keyrings: ENOSYS. On kernels before 5.0 a new one loses the keys of Android's encrypted files.
+    /// ENOSYS for session keyrings. On kernels before 5.0, a new one loses the keys of Android's encrypted files.
     Keyring,
-    /// New namespaces: EPERM. On kernels before 5.0 systemd's sandboxes can deadlock the mount code.
+    /// EPERM for new namespaces. On kernels before 5.0, systemd's sandboxes can deadlock the mount code.
     Namespaces,
-    /// New user namespaces: EPERM.
+    /// EPERM for new user namespaces.
     UserNamespaces,
     /// Device nodes by mknod(2): EPERM. Where the kernel cannot control which devices are opened.
     Devices,
@@ -119,7 +119,7 @@ impl fmt::Display for Filter {
     }
 }
 
-/// Filters of every process inside.
+/// Filters of every process in the container.
 #[must_use]
 pub fn filters(config: &Config, host: &Host) -> Vec<Filter> {
     let security = &config.security;
@@ -180,13 +180,13 @@ pub fn without_device_control(
     })
 }
 
-/// Before 5.0: a new session keyring loses the keys of Android's encrypted files, new mount namespaces can deadlock, and
-/// with user namespaces any user inside could make some.
+/// Before 5.0: a new session keyring loses the keys of Android's encrypted files, new mount namespaces can deadlock,
+/// and with user namespaces every user in the container could create some.
 fn is_old(host: &Host) -> bool {
     host.version() < (5, 0)
 }
 
-/// Whether processes inside can make user namespaces: this kernel has them, and no filter refuses.
+/// Whether processes in the container can create user namespaces: the kernel supports them, and no filter denies them.
 #[must_use]
 pub fn has_user_namespaces(config: &Config, host: &Host) -> bool {
     let refusals = [Filter::Namespaces, Filter::UserNamespaces];

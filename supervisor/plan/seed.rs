@@ -1,6 +1,7 @@
-//! Files that a container finds in its fresh /run.
+//! Files in a container's new /run.
 //!
-//! They are there for every image, also after an upgrade of the distribution, and gone with the container.
+//! Owns their content. They exist for every image, also after an upgrade of the distribution, and end with the
+//! container.
 
 use crate::config::value::Uuid;
 use crate::config::{Config, Seeding};
@@ -28,8 +29,8 @@ pub fn operations(config: &Config, host: &Host, guest: &Guest, seeding: &Seeding
     list
 }
 
-/// Steps that give one boot an id of its own, random(4): without it, the kernel tells every boot of every container the
-/// host's, and journalctl(1) takes all of them for one.
+/// Steps that give one boot its own id, random(4). Otherwise every boot of every container has the host's boot id, and
+/// journalctl(1) treats all of them as one boot.
 #[must_use]
 pub fn boot_id(id: &Uuid) -> [Operation; 3] {
     const SHOWN: &str = "/proc/sys/kernel/random/boot_id";
@@ -47,8 +48,8 @@ fn file(target: &str, content: &str) -> Operation {
     Operation::File { target: target.into(), content: content.into() }
 }
 
-/// Where no user namespace can be made, a service with PrivateUsers=yes would not start: of all sandboxing options this
-/// is the one that systemd insists on (systemd.exec(5)). Services then go on without it. Read by systemd from 244 on.
+/// Without user namespaces, a service with PrivateUsers=yes fails to start: it is the only sandboxing option that
+/// systemd enforces (systemd.exec(5)). With this drop-in, services start without it. Supported by systemd from 244 on.
 fn same_users() -> Operation {
     file("/run/systemd/system/service.d/50-droidspaces-users.conf", "[Service]\nPrivateUsers=no\n")
 }

@@ -1,7 +1,7 @@
-//! What is to be done for a throw-away container: a shell or one command in a directory, without an init system.
+//! The decisions for a temporary container: a shell or one command in a directory, without an init system.
 //!
-//! Pure, as all of `plan`. It needs mount namespaces and nothing else of the kernel; whatever is missing is a warning.
-//! It has no limits, no hardware and no life of its own: those parts of the configuration mean nothing here.
+//! Pure, as all of `plan`. It requires only mount namespaces; any other missing feature is a warning. It has no limits,
+//! no hardware and no autostart: those parts of the configuration do not apply.
 
 use anyhow::{Result, bail};
 
@@ -13,29 +13,29 @@ use crate::config::value::NetworkMode;
 use crate::host::Host;
 use crate::mount::op::Operation;
 
-/// Everything that `ds shell` does, decided.
+/// The complete plan of `ds shell`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShellPlan {
-    /// Host name inside.
+    /// Host name in the container.
     pub hostname: String,
     /// `CLONE_NEW*` flags.
     pub namespaces: libc::c_int,
     /// Steps that build the file tree.
     pub operations: Vec<Operation>,
-    /// Mounts made inside propagate among the container's own namespaces.
+    /// Mounts made in the container propagate among its own namespaces.
     pub shared: bool,
-    /// What holds for every process inside.
+    /// The settings for every process in the container.
     pub terms: Terms,
     /// Which devices they may use.
     pub devices: Policy,
-    /// What will not be as it should, one line each.
+    /// Settings without effect, one line each.
     pub warnings: Vec<String>,
 }
 
-/// Decides. Nothing has been changed when this fails.
+/// Makes the plan. Nothing has been changed if this fails.
 ///
 /// # Errors
-/// When the kernel has no mount namespaces, or the configuration asks for what a throw-away container does not have.
+/// If the kernel has no mount namespaces, or the configuration requests a feature that a temporary container lacks.
 pub fn build(config: &Config, host: &Host) -> Result<ShellPlan> {
     if config.network.mode == NetworkMode::Nat {
         bail!("network.mode = nat needs an init system; use host or none");

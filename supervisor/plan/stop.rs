@@ -1,22 +1,22 @@
-//! How each init system is asked to shut down. Owns the table; `monitor::stopping` carries it out.
+//! The shutdown request of each init system. Owns the table; `monitor::stopping` sends the request.
 
 use crate::rootfs::guest::{FirstProcess, Guest};
 
-/// How a container is asked to shut down.
+/// The shutdown request of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopRequest {
     /// A signal to PID 1.
     Signal(Stop),
-    /// sysvinit's request for runlevel 0 through its FIFO (initctl.h of sysvinit), else SIGPWR.
+    /// sysvinit's request for runlevel 0 through its FIFO (initctl.h of sysvinit); fallback: SIGPWR.
     RunlevelZero,
     /// runit's flag files, then SIGCONT: runit(8), "Signals".
     RunitFlags {
-        /// They are in /run, and not in /etc/runit.
+        /// The files are in /run instead of /etc/runit.
         in_run: bool,
     },
 }
 
-/// Signals that init programs understand.
+/// Signals with a meaning for init programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
     /// SIGRTMIN+3: systemd(1), "Signals".
@@ -25,7 +25,7 @@ pub enum Stop {
     Number(i32),
 }
 
-/// The request that an init system understands.
+/// The request for an init system.
 #[must_use]
 pub fn request(guest: &Guest) -> StopRequest {
     match guest.first {

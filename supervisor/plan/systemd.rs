@@ -1,17 +1,17 @@
-//! What systemd finds in /run so that a distribution is at home in a container: units, drop-ins and configuration.
+//! Files for systemd in /run that adapt a distribution to a container: units, drop-ins and configuration.
 //!
-//! systemd reads all of it from /run as it does from /etc, and what an administrator writes to /etc takes precedence
-//! over whole files here. Nothing is left behind, and each boot gets what its network mode needs. systemd.unit(5),
-//! systemd.network(5), journald.conf(5), logind.conf(5), udev(7).
+//! Owns their content. systemd reads /run in the same way as /etc, and a file of the administrator in /etc overrides
+//! the file of the same name here. Nothing is left behind, and each boot gets the files for its network mode.
+//! systemd.unit(5), systemd.network(5), journald.conf(5), logind.conf(5), udev(7).
 
 use crate::config::value::{NetworkMode, Seed, SeedItem, Subsystems};
 use crate::mount::op::Operation;
 
-/// Exists while the container is in the host's network: units of network managers have a condition on it.
+/// Exists while the container uses the host's network: units of network managers have a condition on it.
 const SHARED_NETWORK: &str = "/run/host/network-is-shared";
 
-/// Units that configure interfaces and cannot be told to leave all of them alone, with the sockets that start them.
-/// systemd-networkd among them: at its start it removes routing rules and routes that it does not know.
+/// Units that configure interfaces and have no option to leave all of them unmanaged, with the sockets that start them.
+/// systemd-networkd is one: at its start, it removes unknown routing rules and routes.
 const MANAGERS: [&str; 15] = [
     "connman.service",
     "dhcpcd.service",
@@ -30,7 +30,7 @@ const MANAGERS: [&str; 15] = [
     "wpa_supplicant@.service",
 ];
 
-/// Units that wait for an interface to come up, which none does that nothing inside configures.
+/// Units that wait for an interface to come up, which never happens if the container configures none.
 const WAITING: [&str; 4] = [
     "NetworkManager-wait-online.service",
     "connman-wait-online.service",
@@ -38,10 +38,10 @@ const WAITING: [&str; 4] = [
     "systemd-networkd-wait-online.service",
 ];
 
-/// Rules of udev that rename interfaces or bring them up.
+/// udev rules that rename interfaces or bring them up.
 const NETWORK_RULES: [&str; 2] = ["80-ifupdown.rules", "80-net-setup-link.rules"];
 
-/// Units of udev that are skipped where /sys is read-only (systemd.unit(5), `ConditionPathIsReadWrite=`).
+/// Units of udev that are skipped if /sys is read-only (systemd.unit(5), `ConditionPathIsReadWrite=`).
 const UDEV_UNITS: [&str; 4] = [
     "systemd-udevd.service",
     "systemd-udevd-control.socket",
@@ -49,13 +49,13 @@ const UDEV_UNITS: [&str; 4] = [
     "systemd-udevd-varlink.socket",
 ];
 
-/// The unit in place of the distribution's coldplug.
+/// The unit that replaces the distribution's coldplug.
 const TRIGGER: &str = "droidspaces-udev-trigger.service";
 
-/// Answers when a network names no server.
+/// Used if a network has no name servers.
 const FALLBACK: &str = "1.1.1.1 8.8.8.8 2606:4700:4700::1111";
 
-/// Everything that `seed` names.
+/// All files for the parts in `seed`.
 pub(super) fn operations(seed: Seed, mode: NetworkMode, subsystems: &Subsystems) -> Vec<Operation> {
     let mut list = Vec::new();
     if seed.has(SeedItem::Udev) {
@@ -77,7 +77,7 @@ fn file(target: &str, content: &str) -> Operation {
     Operation::File { target: target.into(), content: content.into() }
 }
 
-/// A part of a unit: the rest of it is the distribution's.
+/// A drop-in for a unit of the distribution.
 fn drop_in(unit: &str, content: &str) -> Operation {
     file(&format!("/run/systemd/system/{unit}.d/50-droidspaces.conf"), content)
 }
@@ -90,9 +90,9 @@ fn link(target: &str, to: &str) -> Operation {
     Operation::Symlink { target: target.into(), to: to.into() }
 }
 
-/// Replaying the events of every device hangs or reboots some phones, whose drivers do not expect it. The
-/// distribution's coldplug gives way to one that replays only the classes that are safe and that people plug in. udevd
-/// runs although /sys is read-only, and sees what is plugged in later.
+/// Triggering the events of all devices hangs or reboots some phones, whose drivers do not expect it. This unit
+/// replaces the distribution's coldplug and triggers only the subsystems that are safe and that contain pluggable
+/// devices. udevd runs although /sys is read-only, and sees devices that are plugged in later.
 fn udev(subsystems: &Subsystems) -> Vec<Operation> {
     let matches: String = subsystems.iter().map(|name| format!(" --subsystem-match={name}")).collect();
     let unit = format!(
@@ -110,8 +110,8 @@ fn udev(subsystems: &Subsystems) -> Vec<Operation> {
     list
 }
 
-/// In the host's network nothing inside may configure it. NetworkManager runs, for the programs that ask it, and leaves
-/// every interface and the name servers alone (NetworkManager.conf(5), managed= and dns=); other managers do not start.
+/// With the host's network, no process in the container may configure it. NetworkManager runs for the programs that
+/// query it, and leaves all interfaces and the name servers unmanaged (NetworkManager.conf(5), managed= and dns=);
 /// In a `nat` network `eth0` is ready. In a network of its own, the phone's interfaces have their weights.
 fn network(mode: NetworkMode) -> Vec<Operation> {
     let mut list = match mode {
@@ -129,7 +129,7 @@ fn hands_off() -> Vec<Operation> {
     let condition = format!("[Unit]\nConditionPathExists=!{SHARED_NETWORK}\n");
     let mut list = vec![
         file(SHARED_NETWORK, "The network of this container is the host's, and the host configures it.\n"),
-        // For one whose condition an administrator took away.
+        // For a unit whose condition the administrator has removed.
         file(
             "/run/systemd/network/05-droidspaces-host.network",
             "[Match]\nName=*\n\n[Link]\nUnmanaged=yes\n",
@@ -177,7 +177,8 @@ fn weights() -> Vec<Operation> {
         .into()
 }
 
-/// The kernel's log and audit are the host's. A phone's storage is small, and nothing on it looks after journals.
+/// The host owns the kernel log and the audit stream. A phone's storage is small, and no administrator monitors
+/// journals on it.
 fn journal() -> Vec<Operation> {
     let text = "[Journal]\nReadKMsg=no\nAudit=no\nSystemMaxUse=200M\nRuntimeMaxUse=32M\n";
     vec![
@@ -186,7 +187,7 @@ fn journal() -> Vec<Operation> {
     ]
 }
 
-/// The power key and the lid are the host's, and so are the terminals of its screen.
+/// The host owns the power key, the lid, and the terminals of the screen.
 fn login() -> Vec<Operation> {
     const KEYS: [&str; 7] = [
         "PowerKey",

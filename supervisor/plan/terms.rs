@@ -1,7 +1,8 @@
-//! What holds for every process of a container, whoever starts it: a boot, `ds run`, `ds enter`, `ds shell`.
+//! The settings for every process of a container, however it is started: at boot, by `ds run`, `ds enter` or `ds
+//! shell`.
 //!
-//! A running container keeps the terms it was started on: its monitor tells them, and a session does not read the
-//! configuration, which may have been changed or deleted since.
+//! Owns these settings. A running container keeps those of its start: its monitor reports them, so a session does not
+//! read the configuration, which may have changed or been deleted since.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,12 +10,12 @@ use super::privileges::{self, Capability, Filter};
 use crate::config::Config;
 use crate::host::Host;
 
-/// The terms.
+/// The settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terms {
-    /// Environment, before it is anybody's in particular.
+    /// Environment, before that of a user is added.
     pub environment: Vec<(String, String)>,
-    /// Capabilities that leave the bounding set.
+    /// Capabilities to drop from the bounding set.
     pub dropped: Vec<Capability>,
     /// System call filters.
     pub filters: Vec<Filter>,
@@ -23,7 +24,7 @@ pub struct Terms {
 }
 
 impl Terms {
-    /// What a configuration means on this machine.
+    /// The meaning of a configuration on this machine.
     #[must_use]
     pub fn new(config: &Config, host: &Host) -> Self {
         Self {
@@ -35,7 +36,7 @@ impl Terms {
     }
 }
 
-/// Environment of every process in a container, before it is anybody's in particular.
+/// Environment of every process in a container, before that of a user is added.
 #[must_use]
 pub fn environment(config: &Config) -> Vec<(String, String)> {
     let mut environment: Vec<(String, String)> = [

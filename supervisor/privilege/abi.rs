@@ -1,10 +1,10 @@
-//! Numbers of the system calls that filters name, for every way a program can make one on a machine.
+//! Numbers of the system calls in filters, for every application binary interface of a machine.
 //!
-//! A 64-bit kernel also takes calls of 32-bit programs, with numbers of their own; a filter that knows the native ones
-//! alone is no filter for them. Source: the kernel's tables, scripts/syscall.tbl (the generic one: arm64, riscv),
-//! arch/arm/tools/syscall.tbl, arch/x86/entry/syscalls/syscall_32.tbl and syscall_64.tbl; linux/audit.h.
+//! Owns the tables. A 64-bit kernel also accepts calls of 32-bit programs, with different numbers; a filter with only
+//! the native numbers does not cover them. Source: the kernel's tables, scripts/syscall.tbl (the generic one: arm64,
+//! riscv), arch/arm/tools/syscall.tbl, arch/x86/entry/syscalls/syscall_32.tbl and syscall_64.tbl; linux/audit.h.
 
-/// One application binary interface: how programs call the kernel.
+/// An application binary interface: how programs call the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Abi {
     /// `AUDIT_ARCH_*` of linux/audit.h, as a filter sees it.
@@ -20,7 +20,7 @@ pub struct Abi {
 #[allow(missing_docs, reason = "each is a system call of that name")]
 pub struct Calls {
     pub kexec_load: u32,
-    /// Absent where only the older call exists.
+    /// Absent if only the older call exists.
     pub kexec_file_load: Option<u32>,
     pub init_module: u32,
     pub finit_module: u32,
@@ -146,8 +146,8 @@ const X86_32_ABI: Abi = abi(3 | LITTLE_ENDIAN, &X86_32);
 const RISCV64_ABI: Abi = abi(243 | WIDE | LITTLE_ENDIAN, &GENERIC);
 const RISCV32_ABI: Abi = abi(243 | LITTLE_ENDIAN, &GENERIC);
 
-/// The interfaces that a kernel for `architecture` (`std::env::consts::ARCH`) has, the native one of this program first;
-/// none for an architecture without a table. A 32-bit build may run on a 64-bit kernel.
+/// The interfaces of a kernel for `architecture` (`std::env::consts::ARCH`), the native one of this program first;
+/// empty for an architecture without a table. A 32-bit build may run on a 64-bit kernel.
 #[must_use]
 pub fn of(architecture: &str) -> &'static [Abi] {
     match architecture {
@@ -194,7 +194,7 @@ mod tests {
         }
     }
 
-    /// Where the compiler's headers for 32-bit programs are installed, the table is held against them.
+    /// Compares the table with the compiler's headers for 32-bit programs, if they are installed.
     #[test]
     fn numbers_of_32_bit_programs_are_those_of_the_headers() {
         let headers = ["/usr/include/x86_64-linux-gnu/asm/unistd_32.h", "/usr/include/asm/unistd_32.h"];

@@ -1,9 +1,9 @@
 //! System call filters as BPF programs: seccomp(2), "Filters"; Documentation/userspace-api/seccomp_filter.rst.
 //!
-//! One program for all filters of a container, because each installed one costs every system call. It asks first which
-//! interface the call came by and then compares with that interface's own numbers, so that 32-bit programs live under
-//! the same rules as all others. A call by an interface without a table (none is known on the machines we build for)
-//! is answered with ENOSYS: it is as if the kernel did not have it.
+//! Owns the compiler. It makes one program for all filters of a container, because each installed program slows down
+//! every system call. The program first determines the interface of the call and then compares with the numbers of that
+//! interface, so that the same rules apply to 32-bit programs. A call through an interface without a table (none is
+//! known on the supported machines) returns ENOSYS, as if the kernel lacked it.
 
 use std::collections::BTreeMap;
 
@@ -13,37 +13,38 @@ use seccompiler::{BpfProgram, sock_filter};
 use super::abi::{Abi, Calls};
 use crate::plan::privileges::Filter;
 
-/// All flags of unshare(2) and clone(2) that make a namespace.
+/// All flags of unshare(2) and clone(2) that create a namespace.
 const NAMESPACES: u32 = 0x7e02_0080;
 /// `CLONE_NEWUSER`.
 const NEW_USER: u32 = 0x1000_0000;
-/// KernelSU takes any call with this first argument for a request: reboot(2), and prctl(2) in its older versions. No
-/// other use of the two has it.
+/// KernelSU treats any call with this first argument as a request: reboot(2), and prctl(2) in its older versions. No
+/// other use of the two has this value.
 const KERNELSU: u32 = 0xdead_beef;
-/// `AF_ALG`: ciphers of the kernel, with a history of faults that any user can reach; programs have their own.
+/// `AF_ALG`: ciphers of the kernel, with a history of vulnerabilities that any user can reach; programs have their own.
 const CIPHERS: u32 = 38;
 
-/// Requests of ioctl_tty(2) that reach beyond the caller's own terminal session. TIOCSTI types, and so does TIOCLINUX's
-/// pasting on a virtual console: a command that was given the terminal of a shell outside could make that shell run
-/// anything (CVE-2017-5226). TIOCCONS redirects the output of the machine's console to the caller.
+/// Requests of ioctl_tty(2) with effects beyond the caller's own terminal session. TIOCSTI and the paste function of
+/// TIOCLINUX insert input: a command on the terminal of a shell outside could make that shell execute anything
+/// (CVE-2017-5226). TIOCCONS redirects the output of the machine's console to the caller.
 const TERMINALS: [u32; 3] = [0x5412, 0x541c, 0x541d];
 
-/// FIFREEZE, FITHAW, and the shutdown of ext4, XFS and F2FS, which is one number: any open file is enough to bring the whole
-/// file system to a halt, and a container has files of the host's, its root directory or a session's program among them.
+/// FIFREEZE, FITHAW, and the shutdown of ext4, XFS and F2FS, which is one number. Any open file is enough to stop the
+/// whole file system, and a container has open files of the host, for example its root directory.
 const FILE_SYSTEMS: [u32; 3] = [0xc004_5877, 0xc004_5878, 0x8004_587d];
 
 /// A bit that the mode of device nodes has and the mode of FIFOs, sockets and regular files does not: inode(7).
 const DEVICE: u32 = 0o020_000;
 
-/// When a rule applies. Arguments are compared by their lower half: each one here is an `int`, or flags below bit 32.
+/// The condition of a rule. Arguments are compared by their lower half: each one here is an `int`, or flags below bit
+/// 32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum When {
     Always,
-    /// The first argument has any of these bits.
+    /// The first argument contains any of these bits.
     Any(u32),
-    /// The first argument is this.
+    /// The first argument has this value.
     Is(u32),
-    /// The second argument is this.
+    /// The second argument has this value.
     SecondIs(u32),
     /// The second argument has any of these bits.
     SecondAny(u32),
@@ -51,14 +52,14 @@ enum When {
     ThirdAny(u32),
 }
 
-/// One refusal: number of the call, condition, error number.
+/// One rule: number of the call, condition, error number.
 type Rule = (u32, When, libc::c_int);
 
 fn rules(filter: Filter, calls: &Calls) -> Vec<Rule> {
     let always = |numbers: &[u32], errno| -> Vec<Rule> {
         numbers.iter().map(|number| (*number, When::Always, errno)).collect()
     };
-    // The flags of clone3(2) are in memory, out of a filter's sight; C libraries fall back to clone(2).
+    // The flags of clone3(2) are in memory, which a filter cannot read; C libraries fall back to clone(2).
     let new = |flags| -> Vec<Rule> {
         vec![
             (calls.unshare, When::Any(flags), libc::EPERM),
@@ -97,7 +98,8 @@ const JUMP_GREATER_OR_EQUAL: u16 = 0x35;
 const JUMP_ANY_BIT: u16 = 0x45;
 const RETURN: u16 = 0x06;
 
-// struct seccomp_data of linux/seccomp.h. All our machines are little-endian: the lower half of an argument comes first.
+// struct seccomp_data of linux/seccomp.h. All supported machines are little-endian: the lower half of an argument is
+// first.
 const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
 const FIRST_ARGUMENT: u32 = 16;
@@ -111,7 +113,7 @@ const ERRNO: u32 = 0x0005_0000;
 
 /// Bit of an x32 call, `__X32_SYSCALL_BIT`.
 const X32: u32 = 0x4000_0000;
-/// A number that a debugger sets to have no call made at all: ptrace(2), "Syscall-stops".
+/// The number with which a debugger cancels a call: ptrace(2), "Syscall-stops".
 const SKIPPED: u32 = u32::MAX;
 
 const fn load(offset: u32) -> sock_filter {
@@ -131,7 +133,7 @@ const TOO_LONG: &str = "the system call filter is too long";
 /// The program that enforces `filters` on each of the interfaces.
 ///
 /// # Errors
-/// Without any interface, or when the program comes out too long.
+/// If there is no interface, or the program is too long.
 pub fn assemble(filters: &[Filter], interfaces: &[Abi]) -> Result<BpfProgram> {
     ensure!(!interfaces.is_empty(), "no system call filter for {}", std::env::consts::ARCH);
     let mut program = vec![load(ARCHITECTURE)];
@@ -145,20 +147,20 @@ pub fn assemble(filters: &[Filter], interfaces: &[Abi]) -> Result<BpfProgram> {
     Ok(program)
 }
 
-/// Where a comparison leads.
+/// The target of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum To {
-    /// So many instructions further.
+    /// This number of instructions further.
     Skip(usize),
-    /// The answer that nothing is against it.
+    /// Allow the call.
     Allow,
-    /// The answer with this error number.
+    /// Fail with this error number.
     Refuse(libc::c_int),
 }
 
 const NEXT: To = To::Skip(0);
 
-/// An instruction whose jumps are still names: the answers stand behind all others, once each.
+/// An instruction with symbolic jump targets; the answers follow the last instruction, each once.
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Load(u32),
@@ -169,10 +171,10 @@ const fn compare(code: u16, value: u32, holds: To, fails: To) -> Step {
     Step::Compare { code, value, holds, fails }
 }
 
-/// When a call is refused, and how; the first condition that holds counts.
+/// The rules of a call; the first matching condition decides.
 type Conditions = Vec<(When, libc::c_int)>;
 
-/// What happens to the calls of one interface.
+/// The rules of one interface.
 fn section(filters: &[Filter], interface: &Abi) -> Result<BpfProgram> {
     let mut steps = vec![Step::Load(NUMBER)];
     if interface.x32 {
@@ -187,8 +189,8 @@ fn section(filters: &[Filter], interface: &Abi) -> Result<BpfProgram> {
     resolve(&steps)
 }
 
-/// Finds a number in a sorted table by halving it. The kernel tries every number there is when a filter is installed,
-/// so the way to the answer counts: comparing with each one would take longer than everything else a start does.
+/// A binary search for a number in a sorted table. The kernel evaluates every number when a filter is installed, so
+/// speed matters: a linear search would take longer than the rest of a start.
 fn search(calls: &[(u32, Conditions)]) -> Vec<Step> {
     if calls.len() > 3 {
         let (low, high) = calls.split_at(calls.len() / 2);
@@ -206,7 +208,7 @@ fn search(calls: &[(u32, Conditions)]) -> Vec<Step> {
     steps
 }
 
-/// Where a call that was found leads, and the steps that look at its argument first.
+/// The target for a found call, and the instructions that check its argument.
 fn examine(conditions: &[(When, libc::c_int)]) -> (To, Vec<Step>) {
     let always = conditions.iter().position(|(when, _)| *when == When::Always);
     let (conditional, end) = match always {
@@ -235,7 +237,7 @@ fn examine(conditions: &[(When, libc::c_int)]) -> (To, Vec<Step>) {
     (NEXT, steps)
 }
 
-/// Puts the answers behind the steps and turns names into distances.
+/// Appends the answers and resolves the jump targets.
 fn resolve(steps: &[Step]) -> Result<BpfProgram> {
     let mut answers = vec![To::Allow];
     let mut program = Vec::with_capacity(steps.len() + 3);

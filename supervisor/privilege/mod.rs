@@ -1,7 +1,8 @@
-//! Giving up privileges, in the last steps before a container's program runs.
+//! Drops privileges, in the last steps before a container's program is executed.
 //!
-//! Bounding set first, then the filters: installing a filter without no_new_privs needs CAP_SYS_ADMIN, which the
-//! container keeps. no_new_privs is not used: it would break sudo and every set-user-ID program.
+//! Owns the order: first the bounding set, then the filters, since installing a filter without no_new_privs needs
+//! CAP_SYS_ADMIN, which the container keeps. It never sets no_new_privs, which would break sudo and every set-user-ID
+//! program.
 
 mod abi;
 mod filter;
@@ -14,10 +15,10 @@ use crate::call;
 use crate::plan::privileges::{Capability, Filter};
 use crate::sys::{capability, seccomp};
 
-/// Compiles filters, before the fork: at most one program.
+/// Compiles filters before the fork; at most one program.
 ///
 /// # Errors
-/// When this machine has no known filter architecture.
+/// If this machine's architecture is not supported.
 pub fn compile(filters: &[Filter]) -> Result<Vec<BpfProgram>> {
     if filters.is_empty() {
         return Ok(Vec::new());
@@ -25,23 +26,23 @@ pub fn compile(filters: &[Filter]) -> Result<Vec<BpfProgram>> {
     Ok(vec![filter::assemble(filters, abi::of(std::env::consts::ARCH))?])
 }
 
-/// Drops capabilities for good and installs the filters.
+/// Drops capabilities permanently and installs the filters.
 ///
 /// # Errors
-/// When the kernel refuses: a container never runs with more than its plan says.
+/// If the kernel refuses: a container never runs with more privileges than planned.
 pub fn give_up(dropped: &[Capability], programs: &[BpfProgram]) -> Result<()> {
     drop_capabilities(dropped)?;
     install(programs)
 }
 
-/// Drops capabilities for good: out of the bounding set, and at once out of the caller's own.
+/// Drops capabilities permanently: from the bounding set and from the caller's own sets.
 ///
 /// # Errors
-/// When the kernel refuses.
+/// If the kernel refuses.
 pub fn drop_capabilities(dropped: &[Capability]) -> Result<()> {
     for capability in dropped {
         match capability::drop_bounding(capability.number) {
-            // A capability that this kernel does not know is not there to be dropped.
+            // This kernel does not have the capability.
             Ok(()) | Err(Errno::EINVAL) => {}
             Err(errno) => call!(Err(errno), "prctl(PR_CAPBSET_DROP, {})", capability.name)?,
         }
@@ -53,7 +54,7 @@ pub fn drop_capabilities(dropped: &[Capability]) -> Result<()> {
 /// Installs the filters; the caller still has CAP_SYS_ADMIN.
 ///
 /// # Errors
-/// When the kernel refuses.
+/// If the kernel refuses.
 pub fn install(programs: &[BpfProgram]) -> Result<()> {
     for program in programs {
         call!(seccomp::install(program), "seccomp(SECCOMP_SET_MODE_FILTER)")

@@ -1,7 +1,8 @@
-//! Work on a guest's files that may never end, in a child that is killed when its time is over.
+//! Operations on a guest's files with a timeout: they run in a child that is killed afterwards.
 //!
-//! A file system that was mounted inside may ask a process of the guest for each answer (FUSE, autofs, NFS), and no flag
-//! of open(2) limits that wait; the kernel ends it for SIGKILL alone. The child shares nothing with us but a pipe.
+//! Owns that child. A file system that was mounted in the container may ask a process of the guest for each answer
+//! (FUSE, autofs, NFS). No flag of open(2) limits that wait; only SIGKILL ends it. The child shares only a pipe with
+//! its parent.
 
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
@@ -15,13 +16,13 @@ use crate::call;
 use crate::poll::wait_until;
 use crate::subprocess::Subprocess;
 
-/// First byte of an answer.
+/// First byte of the answer.
 const DONE: u8 = 0;
 const FAILED: u8 = 1;
-/// How long the kernel may take to end a child that was killed.
+/// The timeout for the end of a killed child.
 const END: Duration = Duration::from_secs(1);
 
-/// Does `work` in a child; what it returns.
+/// Runs `work` in a child and returns its result.
 ///
 /// # Errors
 /// The text of its error, or that it did not end within `limit`.
@@ -39,7 +40,7 @@ pub fn within(limit: Duration, work: impl FnOnce() -> Result<Vec<u8>>) -> Result
     let ended = receive(&mut pipe, &mut answer, Instant::now() + limit);
     if !matches!(ended, Ok(true)) {
         child.kill();
-        // One that does not end even so is left to init: waiting for it is what must not happen.
+        // A child that does not end is left to init, because waiting for it could block forever.
         if !matches!(receive(&mut pipe, &mut Vec::new(), Instant::now() + END), Ok(true)) {
             child.abandon();
             bail!("a file system of the container does not answer");
@@ -56,7 +57,7 @@ pub fn within(limit: Duration, work: impl FnOnce() -> Result<Vec<u8>>) -> Result
     }
 }
 
-/// Reads to the end; `false` when the time is over before that.
+/// Reads to the end; `false` after the timeout.
 fn receive(pipe: &mut std::fs::File, into: &mut Vec<u8>, until: Instant) -> Result<bool> {
     let mut piece = [0; 16 * 1024];
     while call!(wait_until(pipe.as_fd(), until), "poll")? {

@@ -1,8 +1,8 @@
-//! The files of a guest that are read, written or looked for by a name of ours. All of them are in this table.
+//! The table of all files of a guest that ds reads, writes or looks for.
 //!
-//! Whoever owns the guest decides what lies at these paths: nothing, a FIFO, a device, a directory, a link, an endless
-//! file. [`super::root::Root::read`] takes nothing but a [`GuestFile`], and only this module makes one, so that the test
-//! which replaces each of them by each of those cannot miss a new one.
+//! The guest controls these paths: a file may be missing, a FIFO, a device, a directory, a link, or endless.
+//! [`super::root::Root::read`] accepts only a [`GuestFile`], which only this module creates. A test replaces each file
+//! in the table by each of these kinds, so it covers new files automatically.
 
 use std::path::Path;
 
@@ -11,13 +11,13 @@ use std::path::Path;
 pub struct GuestFile(&'static str);
 
 impl GuestFile {
-    /// Where it is, absolute, inside the guest.
+    /// The absolute path in the guest.
     #[must_use]
     pub fn path(self) -> &'static Path {
         Path::new(self.0)
     }
 
-    /// The same as text.
+    /// The path as text.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.0
@@ -27,7 +27,7 @@ impl GuestFile {
 macro_rules! table {
     ($($(#[$what:meta])* $name:ident = $path:literal;)*) => {
         $($(#[$what])* pub const $name: GuestFile = GuestFile($path);)*
-        /// Each of them.
+        /// All files of the table.
         pub const ALL: &[GuestFile] = &[$($name),*];
     };
 }
@@ -39,49 +39,49 @@ table! {
     GROUP = "/etc/group";
     /// Passwords, shadow(5).
     SHADOW = "/etc/shadow";
-    /// What the distribution calls itself, os-release(5).
+    /// The name of the distribution, os-release(5).
     OS_RELEASE = "/etc/os-release";
-    /// The same as the distribution ships it.
+    /// The copy of the distribution.
     OS_RELEASE_SHIPPED = "/usr/lib/os-release";
-    /// OpenRC, where Alpine and Debian have it.
+    /// OpenRC on Alpine and Debian.
     OPENRC = "/sbin/openrc";
-    /// OpenRC in a merged /usr.
+    /// OpenRC with a merged /usr.
     OPENRC_MERGED = "/usr/sbin/openrc";
-    /// OpenRC where there is no sbin.
+    /// OpenRC without a separate sbin.
     OPENRC_BIN = "/usr/bin/openrc";
-    /// The host name, hostname(5); a file of ours covers it.
+    /// The host name, hostname(5); a file of ds is mounted over it.
     HOSTNAME = "/etc/hostname";
-    /// Name servers, resolv.conf(5); on a phone, a file of ours covers it.
+    /// Name servers, resolv.conf(5); on a phone, a file of ds is mounted over it.
     RESOLV_CONF = "/etc/resolv.conf";
-    /// systemd-resolved is enabled: its name on the bus.
+    /// Exists if systemd-resolved is enabled: its D-Bus name.
     RESOLVED_ENABLED = "/etc/systemd/system/dbus-org.freedesktop.resolve1.service";
-    /// The same: what starts it.
+    /// Exists if systemd-resolved is enabled: its unit link.
     RESOLVED_WANTED = "/etc/systemd/system/sysinit.target.wants/systemd-resolved.service";
     /// Servers for systemd-resolved: a file of ours in the container's fresh /run.
     RESOLVED_SERVERS = "/run/systemd/resolved.conf.d/50-droidspaces.conf";
-    /// Where sysvinit takes requests: init(8).
+    /// The FIFO for requests to sysvinit: init(8).
     INITCTL = "/run/initctl";
-    /// Where it took them before 2.89.
+    /// The same before 2.89.
     INITCTL_OLD = "/dev/initctl";
-    /// runit's flags as Debian builds it: runit(8).
+    /// runit's flag file on Debian: runit(8).
     RUNIT_STOPIT = "/run/runit.stopit";
-    /// The second one.
+    /// The second flag file.
     RUNIT_REBOOT = "/run/runit.reboot";
-    /// runit's flags elsewhere, often links into /run.
+    /// runit's flag file elsewhere, often a link into /run.
     RUNIT_STOPIT_OLD = "/etc/runit/stopit";
-    /// The second one.
+    /// The second flag file.
     RUNIT_REBOOT_OLD = "/etc/runit/reboot";
     /// The run level, utmp(5).
     UTMP = "/run/utmp";
     /// OpenRC's run level.
     SOFTLEVEL = "/run/openrc/softlevel";
-    /// There while OpenRC changes it.
+    /// Exists while OpenRC changes the run level.
     OPENRC_STARTING = "/run/openrc/rc.starting";
-    /// What init does: inittab(5).
+    /// The configuration of init: inittab(5).
     INITTAB = "/etc/inittab";
     /// Names and their addresses, hosts(5).
     HOSTS = "/etc/hosts";
-    /// Groups' passwords, gshadow(5).
+    /// Passwords of groups, gshadow(5).
     GSHADOW = "/etc/gshadow";
     /// What ds lets a user do with sudo, sudoers(5).
     SUDOERS = "/etc/sudoers.d/50-droidspaces";
@@ -109,7 +109,7 @@ table! {
     ADDUSER_CONF = "/etc/adduser.conf";
     /// OpenRC's coldplug.
     OPENRC_UDEV_TRIGGER = "/etc/init.d/udev-trigger";
-    /// udev's script where sysvinit runs it.
+    /// udev's script for sysvinit.
     SYSVINIT_UDEV = "/etc/init.d/udev";
     /// The same of eudev.
     SYSVINIT_EUDEV = "/etc/init.d/eudev";
@@ -119,8 +119,8 @@ table! {
     NIX_STORE = "/nix/store";
     /// Guix.
     GUIX_STORE = "/gnu/store";
-    /// The identity of the system, machine-id(5).
+    /// The machine id, machine-id(5).
     MACHINE_ID = "/etc/machine-id";
-    /// The same for D-Bus before there was that one.
+    /// The machine id of older D-Bus versions.
     MACHINE_ID_OF_DBUS = "/var/lib/dbus/machine-id";
 }

@@ -1,6 +1,7 @@
-//! What a root file system contains: its init system and what it calls itself.
+//! The content of a root file system: its init system and its name.
 //!
-//! Everything is read through [`Root`], with limits; nothing here is trusted for more than choosing defaults.
+//! Owns the detection. Everything is read through [`Root`], with size limits. The guest controls the result, so it only
+//! selects defaults.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -19,10 +20,10 @@ use super::root::{Root, file_type, open_regular};
 use crate::call;
 use crate::sys::descriptor;
 
-/// Bytes of an init program that are searched for its name.
+/// The part of an init program that is searched, in bytes.
 const SEARCHED: u64 = 512 * 1024;
 
-/// Words in a program that give it away; the first row that is found counts.
+/// Strings that identify a program; the first row found decides.
 const MARKS: [(&str, FirstProcess); 5] = [
     ("openrc-init", FirstProcess::OpenrcInit),
     ("/etc/runit/", FirstProcess::Runit),
@@ -34,12 +35,12 @@ const MARKS: [(&str, FirstProcess); 5] = [
 /// The same for scripts.
 const SCRIPT_MARKS: [(&str, FirstProcess); 2] =
     [("systemd", FirstProcess::Systemd), ("s6-", FirstProcess::S6)];
-/// Bytes of a script that are searched.
+/// The part of a script that is searched, in bytes.
 const SCRIPT: u64 = 16 * 1024;
-/// Entries of a directory that are looked at.
+/// Maximum number of directory entries that are checked.
 const LISTED: usize = 100_000;
 
-/// Kinds of program that run as PID 1. Each has its own way to be told to shut down.
+/// Kinds of PID 1. Each has its own shutdown request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FirstProcess {
     /// systemd(1)
@@ -60,21 +61,21 @@ pub enum FirstProcess {
     Other,
 }
 
-/// What was found in a root file system.
+/// The result for a root file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Guest {
     /// Kind of PID 1.
     pub first: FirstProcess,
-    /// OpenRC runs the services, whatever PID 1 is.
+    /// OpenRC manages the services, whatever PID 1 is.
     pub openrc: bool,
-    /// This runit has its flags in /run: [`files::RUNIT_STOPIT`].
+    /// runit has its flag files in /run: [`files::RUNIT_STOPIT`].
     pub flags_in_run: bool,
-    /// Version of systemd, when it is there and tells.
+    /// Version of systemd, if it can be determined.
     pub systemd_version: Option<u32>,
 }
 
 impl fmt::Display for Guest {
-    /// The word of the contract for the init system.
+    /// The word for the init system in the JSON output.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.first {
             FirstProcess::Systemd => "systemd",
@@ -91,10 +92,10 @@ impl fmt::Display for Guest {
 }
 
 impl Guest {
-    /// Looks into a root file system whose PID 1 is to be `init`.
+    /// Inspects a root file system with `init` as PID 1.
     ///
     /// # Errors
-    /// When `init`, resolved inside, is missing or cannot be executed.
+    /// If `init`, resolved in the tree, does not exist or is not executable.
     pub fn inspect(root: &Root, init: &Path) -> Result<Self> {
         let program = match root.resolve(init) {
             Ok(found) => found,
@@ -141,7 +142,7 @@ fn by_name(file_name: &OsStr) -> Option<FirstProcess> {
     })
 }
 
-/// Finds the first mark in order of the table; a script says in its first lines what it executes.
+/// Finds the first string of the table; the first lines of a script name the program that it executes.
 fn by_content(mut content: impl Read) -> io::Result<Option<FirstProcess>> {
     let mut beginning = [0; 2];
     if content.read_exact(&mut beginning).is_err() {
@@ -155,7 +156,7 @@ fn by_content(mut content: impl Read) -> io::Result<Option<FirstProcess>> {
     Ok(search(content, &MARKS.map(|(mark, _)| mark))?.map(|index| MARKS[index].1))
 }
 
-/// The first of the marks that is found. Reads in pieces: a large buffer would stay with the monitor for life.
+/// The first string that is found. Reads in pieces: a large buffer would stay in the monitor's memory.
 fn search(mut content: impl Read, marks: &[&str]) -> io::Result<Option<usize>> {
     const PIECE: usize = 16 * 1024;
     const LONGEST_MARK: usize = 20;
@@ -163,7 +164,7 @@ fn search(mut content: impl Read, marks: &[&str]) -> io::Result<Option<usize>> {
     let mut best = marks.len();
     while content.by_ref().take(PIECE as u64).read_to_end(&mut buffer)? > 0 {
         best = (0..best).find(|index| find(&buffer, marks[*index])).unwrap_or(best);
-        // A mark may lie across the border of two pieces.
+        // A string may cross the boundary of two pieces.
         buffer.drain(..buffer.len().saturating_sub(LONGEST_MARK));
     }
     Ok((best < marks.len()).then_some(best))

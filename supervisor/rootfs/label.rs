@@ -1,7 +1,8 @@
 //! The SELinux label of an image: selinux(8), the attribute `security.selinux`.
 //!
-//! The kernel reads and writes an image in the name of its own domain, and where that one may not, programs see I/O
-//! errors and nobody is told why. So the label is right before a loop device has the file, or nothing starts.
+//! Owns the label. The kernel reads and writes an image in its own domain; if the policy denies that, programs get I/O
+//! errors without an explanation. Therefore the label is set before a loop device opens the file; if that fails, the
+//! start fails.
 
 use std::fs;
 use std::os::fd::BorrowedFd;
@@ -12,17 +13,17 @@ use nix::errno::Errno;
 use crate::call;
 use crate::sys::xattr;
 
-/// Gives a file the label `wanted`; one that has it is not touched.
+/// Sets the label `wanted`, unless the file already has it.
 ///
 /// # Errors
-/// When the label is refused, by the policy or by the file system.
+/// If the policy or the file system refuses the label.
 pub fn ensure(file: BorrowedFd<'_>, wanted: &str) -> Result<()> {
     apply(wanted, &|| xattr::get(file, c"security.selinux"), &|value| {
         xattr::set(file, c"security.selinux", value)
     })
 }
 
-/// Whether this kernel refuses what its policy does not allow.
+/// Whether SELinux is enforcing.
 #[must_use]
 pub fn is_enforced() -> bool {
     fs::read_to_string("/sys/fs/selinux/enforce").is_ok_and(|text| text.trim() == "1")
@@ -33,7 +34,7 @@ fn apply(
     get: &dyn Fn() -> Result<Vec<u8>, Errno>,
     set: &dyn Fn(&[u8]) -> Result<(), Errno>,
 ) -> Result<()> {
-    // The kernel's own tools write the NUL along.
+    // The kernel's own tools include the NUL.
     if get().is_ok_and(|value| value.strip_suffix(b"\0").unwrap_or(&value) == wanted.as_bytes()) {
         return Ok(());
     }

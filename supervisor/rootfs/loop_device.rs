@@ -1,8 +1,8 @@
 //! Loop devices: a file as a block device, loop(4).
 //!
-//! Owns finding a free one, the node that leads to it, and the differences between kernels: one call since 5.8, two
-//! before; devices that another process takes first; nodes that come late or not at all (Android keeps them in
-//! /dev/block, a minimal /dev has none). Knows nothing of what is in the file.
+//! Owns the search for a free device and its node, and the differences between kernels: one call since 5.8, two before;
+//! devices that another process takes first; nodes that appear late or never (Android has them in /dev/block, a minimal
+//! /dev has none). Knows nothing about the content of the file.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -23,22 +23,22 @@ use crate::sys::loop_device::{self as sys, AUTOCLEAR, Part, READ_ONLY};
 /// Major number of loop devices, and that of loop-control, a misc device: devices.txt of the kernel.
 const LOOP_MAJOR: u64 = 7;
 const CONTROL: (u64, u64) = (10, 237);
-/// How often a device that was free may be taken by somebody else before it is used.
+/// The number of attempts if another process takes a free device first.
 const MOST_RACES: u32 = 64;
-/// How often the old way is tried while the kernel drops the pages of the device's last user.
+/// The number of attempts with the old calls while the kernel drops the pages of the device's previous user.
 const MOST_STATUS: u32 = 50;
 
-/// Where nodes of devices are.
+/// Directories of device nodes.
 #[derive(Debug, Clone)]
 pub struct Nodes {
     directories: Vec<PathBuf>,
     control: PathBuf,
-    /// A directory of our own in which a node can be made that is not there.
+    /// A directory of our own for nodes that do not exist elsewhere.
     scratch: Option<PathBuf>,
 }
 
 impl Nodes {
-    /// Those of this machine; `scratch` is on a file system that may have devices.
+    /// The loop devices of this machine; `scratch` must be on a file system that permits devices.
     #[must_use]
     pub fn system(scratch: Option<&Path>) -> Self {
         Self {
@@ -48,7 +48,7 @@ impl Nodes {
         }
     }
 
-    /// Opens loop device `number`, and says by which path.
+    /// Opens loop device `number`; also returns its path.
     fn open(&self, number: u32, flags: OFlag) -> Result<(OwnedFd, PathBuf)> {
         let name = format!("loop{number}");
         let candidates = self.directories.iter().map(|directory| directory.join(&name));
@@ -71,7 +71,7 @@ impl Nodes {
         }
     }
 
-    /// The first candidate that is the device it should be, else a node of our own.
+    /// The first candidate that is the expected device, else a node of our own.
     fn open_first(
         &self,
         candidates: impl Iterator<Item = PathBuf>,
@@ -105,20 +105,20 @@ impl Nodes {
     }
 }
 
-/// A device that has a file. It lets go of it when its last user does: whoever holds this, then whoever mounts it.
+/// A device with a file. It releases the file with its last user: this process, and later the mount.
 #[derive(Debug)]
 pub struct LoopDevice {
     /// Its number.
     pub number: u32,
-    /// The node that leads to it.
+    /// The path of its node.
     pub path: PathBuf,
     _open: OwnedFd,
 }
 
-/// Attaches a part of a file that was opened for reading, or for reading and writing. `shown` is what losetup(8) shows.
+/// Attaches a part of a file that was opened for reading, or for reading and writing. losetup(8) shows `shown`.
 ///
 /// # Errors
-/// When there is no device left, or the kernel has none.
+/// If no device is left, or the kernel has none.
 pub fn attach(
     file: BorrowedFd<'_>,
     part: Part,
@@ -136,8 +136,8 @@ pub fn attach(
         let (device, path) = nodes.open(number, access)?;
         let flags = AUTOCLEAR | if read_only { READ_ONLY } else { 0 };
         set_up(device.as_fd(), file, part, flags, shown.as_os_str().as_bytes())?;
-        // Kernels that keep a mounted device from being written to (CONFIG_BLK_DEV_WRITE_MOUNTED=n) refuse to mount
-        // one that is open for writing.
+        // Kernels that protect mounted devices (CONFIG_BLK_DEV_WRITE_MOUNTED=n) refuse to mount one that is open for
+        // writing.
         let open = call!(
             nix::fcntl::open(&path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()),
             "open({})",
@@ -149,7 +149,7 @@ pub fn attach(
     win(&mut free, &mut take)
 }
 
-/// Takes free devices until one was not taken by somebody else in between.
+/// Repeats until a free device was not taken by another process in between.
 fn win<T>(free: &mut dyn FnMut() -> Result<u32, Errno>, take: &mut dyn FnMut(u32) -> Result<T>) -> Result<T> {
     for _ in 0..MOST_RACES {
         let number = match free() {
@@ -168,7 +168,7 @@ fn win<T>(free: &mut dyn FnMut() -> Result<u32, Errno>, take: &mut dyn FnMut(u32
     busy.context("other programs took every free loop device; try again")
 }
 
-/// Attaches in one step, or in two on kernels before 5.8.
+/// Attaches in one call, or in two on kernels before 5.8.
 fn set_up(device: BorrowedFd<'_>, file: BorrowedFd<'_>, part: Part, flags: u32, name: &[u8]) -> Result<()> {
     match sys::configure(device, file, part, flags, name) {
         Err(Errno::EINVAL | Errno::ENOTTY | Errno::ENOSYS) => {}
@@ -182,16 +182,15 @@ fn set_up(device: BorrowedFd<'_>, file: BorrowedFd<'_>, part: Part, flags: u32, 
     Ok(())
 }
 
-/// From now on a device reads and writes its file past the page cache, so that nothing is kept in memory twice. Not
-/// from the first: what e2fsck has just read need not be read again for the mount. Best effort: not every file system
-/// below can, and nothing else depends on it.
+/// Switches a device to direct I/O, so that nothing is cached twice. Not from the beginning: the mount reads the same
+/// blocks as e2fsck. Best effort: some file systems do not support it, and nothing else depends on it.
 pub fn go_direct(number: u32, nodes: &Nodes) {
     if let Ok((device, _)) = nodes.open(number, OFlag::O_RDONLY | OFlag::O_NONBLOCK) {
         let _ = sys::set_direct_io(device.as_fd());
     }
 }
 
-/// Repeats what the kernel cannot do yet (EAGAIN).
+/// Retries while the kernel returns EAGAIN.
 fn settled(attempt: &mut dyn FnMut() -> Result<(), Errno>) -> Result<(), Errno> {
     for _ in 0..MOST_STATUS {
         match attempt() {
@@ -202,18 +201,18 @@ fn settled(attempt: &mut dyn FnMut() -> Result<(), Errno>) -> Result<(), Errno> 
     Err(Errno::EAGAIN)
 }
 
-/// A device that has the file which was asked about.
+/// A device that has the given file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attached {
     /// Its number.
     pub number: u32,
-    /// Nobody writes to the file through it.
+    /// Whether it is read-only.
     pub read_only: bool,
-    /// It lets go with its last user.
+    /// Whether it releases the file with its last user.
     pub autoclear: bool,
 }
 
-/// The devices that a file is attached to, whoever did it and by whatever name: compared is the inode.
+/// The devices to which a file is attached, by any program and under any name: the inode is compared.
 #[must_use]
 pub fn attached_as(device: u64, inode: u64, nodes: &Nodes) -> Vec<Attached> {
     let numbers = attached_numbers();
@@ -229,7 +228,7 @@ pub fn attached_as(device: u64, inode: u64, nodes: &Nodes) -> Vec<Attached> {
     numbers.into_iter().filter_map(status).collect()
 }
 
-/// The devices that have any file, as /sys/block tells.
+/// The devices that have a file, according to /sys/block.
 fn attached_numbers() -> Vec<u32> {
     let Ok(entries) = std::fs::read_dir("/sys/block") else { return Vec::new() };
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
@@ -239,12 +238,12 @@ fn attached_numbers() -> Vec<u32> {
         .collect()
 }
 
-/// Whether a device has any file.
+/// Whether a device has a file.
 fn is_attached(number: u32) -> bool {
     Path::new(&format!("/sys/block/loop{number}/loop/backing_file")).exists()
 }
 
-/// Whether a device has this one file, `st_dev` and `st_ino`.
+/// Whether a device has this file, identified by `st_dev` and `st_ino`.
 #[must_use]
 pub fn has(number: u32, file: (u64, u64), nodes: &Nodes) -> bool {
     is_attached(number)
@@ -253,7 +252,7 @@ pub fn has(number: u32, file: (u64, u64), nodes: &Nodes) -> bool {
             .is_ok_and(|(open, _)| sys::backing(open.as_fd()).is_ok_and(|b| (b.device, b.inode) == file))
 }
 
-/// Waits until `done`; `false` when it has not come about in time.
+/// Waits until `done` is true; `false` after the timeout.
 pub fn wait_until(patience: Duration, done: &mut dyn FnMut() -> bool) -> bool {
     let deadline = Instant::now() + patience;
     let mut pause = Duration::from_millis(1);

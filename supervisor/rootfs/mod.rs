@@ -1,4 +1,5 @@
-//! Root file systems: looking into one safely, and mounting those that are images.
+//! Root file systems: safe access to one, and mounting of images. Owns the access to files of a guest; decides nothing
+//! about containers.
 
 pub mod deadline;
 pub mod files;

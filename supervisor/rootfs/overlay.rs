@@ -1,8 +1,8 @@
-//! A tree whose changes live in memory: overlayfs with the root file system below and a tmpfs above.
+//! A tree with changes in memory: overlayfs with the root file system as the lower and a tmpfs as the upper layer.
 //!
-//! Runs in the child that is to become PID 1, in its own mount namespace, so that every boot begins clean and nothing
-//! has to be taken away. Directories are named by descriptors: no character of a path means anything to overlayfs.
-//! Documentation/filesystems/overlayfs.rst of the kernel, tmpfs(5).
+//! Runs in the child that becomes PID 1, in its own mount namespace, so that every boot begins without changes and
+//! nothing must be cleaned up. Directories are passed as descriptors, so that no character of a path has a meaning for
+//! overlayfs. Documentation/filesystems/overlayfs.rst of the kernel, tmpfs(5).
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -20,15 +20,15 @@ use super::root::Root;
 use crate::call;
 use crate::sys::{describe, xattr};
 
-/// File systems that are known for not being taken, by their magic numbers (linux/magic.h).
+/// File systems that overlayfs is known to refuse, by their magic numbers (linux/magic.h).
 const SUSPECTS: [(FsType, &str); 3] =
     [(FsType(0xF2F5_2010), "f2fs"), (FsType(0x794C_7630), "overlayfs"), (FsType(0x6573_5546), "FUSE")];
 
-/// Covers the tree `lower`, which is mounted at `place`, with a changeable one. `size` is what the changes may take,
-/// bytes; half of the machine's memory when `None`. The working directory is /proc.
+/// Covers the tree `lower`, mounted at `place`, with a writable overlay. `size` is the maximum size of the changes in
+/// bytes; half of the machine's memory if `None`. The working directory is /proc.
 ///
 /// # Errors
-/// When the kernel has no overlayfs, or it does not take the tree: one line that says what to do.
+/// If the kernel has no overlayfs, or that refuses the tree: one line with the remedy.
 pub fn cover(lower: &Root, place: &Path, size: Option<u64>) -> Result<Root> {
     let target = name(lower.directory());
     let data = size.map_or_else(|| "mode=700".to_owned(), |size| format!("mode=700,size={size}"));
@@ -57,7 +57,7 @@ pub fn cover(lower: &Root, place: &Path, size: Option<u64>) -> Result<Root> {
     }
 }
 
-/// The name of a descriptor, relative to the working directory.
+/// The path of a descriptor, relative to the working directory.
 fn name(descriptor: BorrowedFd<'_>) -> String {
     format!("self/fd/{}", descriptor.as_raw_fd())
 }
@@ -67,7 +67,7 @@ fn refusal(lower: &Root, errno: Errno) -> Error {
     explain(kind.ok(), errno)
 }
 
-/// What an answer of overlayfs means, and what to do.
+/// Explains an error of overlayfs, with a remedy.
 fn explain(kind: Option<FsType>, errno: Errno) -> Error {
     if errno == Errno::ENODEV {
         return anyhow!(
@@ -83,14 +83,14 @@ fn explain(kind: Option<FsType>, errno: Errno) -> Error {
     )
 }
 
-/// Gives the top of the changes, which shows in place of the tree's own, the same owner, mode and attributes.
+/// Gives the top directory of the upper layer the owner, mode and attributes of the tree's top.
 fn resemble(lower: BorrowedFd<'_>, changes: &OwnedFd) -> Result<()> {
     let status = call!(fstat(lower), "fstat")?;
     let (user, group) = (Uid::from_raw(status.st_uid), Gid::from_raw(status.st_gid));
     call!(fchown(changes, Some(user), Some(group)), "fchown(changes)")?;
     call!(fchmod(changes, Mode::from_bits_truncate(status.st_mode)), "fchmod(changes)")?;
     for attribute in xattr::list(lower).unwrap_or_default() {
-        // What a tmpfs cannot hold is not missed there.
+        // Attributes that a tmpfs does not support are not needed there.
         if let Ok(value) = xattr::get(lower, &attribute) {
             let _ = xattr::set(changes.as_fd(), &attribute, &value);
         }
@@ -98,7 +98,7 @@ fn resemble(lower: BorrowedFd<'_>, changes: &OwnedFd) -> Result<()> {
     Ok(())
 }
 
-/// Whether all that is at the top shows. Some file systems pass at the mount and fail at the first look.
+/// Whether the top of the tree is readable. Some file systems accept the mount and fail at the first access.
 fn is_whole(lower: &Root, upper: &Root) -> Result<(), Errno> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let mut listing = Dir::openat(lower.directory(), ".", flags, Mode::empty())?;

@@ -1,42 +1,42 @@
 //! Partition tables of disk images: MBR with logical partitions, and GPT with sectors of 512 or 4096 bytes.
 //!
-//! Parses bytes that anybody may have written, through a function that reads; opens nothing, and says nothing about
-//! what is in a partition. UEFI specification, "GUID Partition Table (GPT) Disk Layout"; for the MBR the kernel's
-//! block/partitions/msdos.c has the facts.
+//! Owns the parser of this untrusted data. It reads through a function, opens nothing, and does not interpret the
+//! content of a partition. UEFI specification, "GUID Partition Table (GPT) Disk Layout"; for the MBR,
+//! block/partitions/msdos.c of the kernel.
 
 use std::io;
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// Sizes of a sector that there are.
+/// Possible sector sizes.
 pub const SECTORS: [u64; 2] = [512, 4096];
-/// Most partitions that are read: what GPT has space for usually.
+/// Maximum number of partitions: the usual capacity of a GPT.
 const MOST: u32 = 256;
 /// The first logical partition.
 const FIRST_LOGICAL: u32 = 5;
-/// Types of the MBR: extended ones, which hold others, and the one that stands for GPT.
+/// Types of the MBR: extended partitions, which contain others, and the type for GPT.
 const EXTENDED: [u8; 3] = [0x05, 0x0F, 0x85];
 const PROTECTIVE: u8 = 0xEE;
 
 /// A partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Partition {
-    /// Its number, as the kernel would count it.
+    /// Its number, as in the kernel.
     pub number: u32,
-    /// Where it begins, bytes.
+    /// Its offset, in bytes.
     pub start: u64,
-    /// Bytes.
+    /// Its size, in bytes.
     pub length: u64,
 }
 
-/// Reads exactly as many bytes from a place of the image.
+/// Reads exactly this number of bytes at an offset of the image.
 pub type ReadAt<'a> = &'a mut dyn FnMut(u64, &mut [u8]) -> io::Result<()>;
 
-/// The partitions of an image of `size` bytes, in order of their numbers; none when there is no table. `sector` is the
-/// unit of an MBR, which cannot tell.
+/// The partitions of an image of `size` bytes, by number; empty without a table. `sector` is the sector size for an
+/// MBR, which does not contain it.
 ///
 /// # Errors
-/// When a table is damaged, or cannot be read.
+/// If a table is damaged or cannot be read.
 pub fn read(size: u64, sector: u64, at: ReadAt<'_>) -> Result<Vec<Partition>> {
     let Some(table) = boot_record(0, size, at)? else { return Ok(Vec::new()) };
     if table.iter().any(|entry| entry.kind == PROTECTIVE) {
@@ -69,7 +69,7 @@ impl Entry {
     }
 }
 
-/// The four entries of the boot record at a place; none without its mark.
+/// The four entries of the boot record at an offset; `None` without its signature.
 fn boot_record(place: u64, size: u64, at: ReadAt<'_>) -> Result<Option<[Entry; 4]>> {
     if place.checked_add(512).is_none_or(|end| end > size) {
         return Ok(None);
@@ -88,7 +88,7 @@ fn boot_record(place: u64, size: u64, at: ReadAt<'_>) -> Result<Option<[Entry; 4
     })))
 }
 
-/// A chain of boot records, each with one partition and where the next record is.
+/// The chain of boot records, each with one partition and the position of the next record.
 fn logical(base: u64, size: u64, sector: u64, found: &mut Vec<Partition>, at: ReadAt<'_>) -> Result<()> {
     let (mut place, mut number) = (base, FIRST_LOGICAL);
     while number < MOST {
@@ -101,7 +101,7 @@ fn logical(base: u64, size: u64, sector: u64, found: &mut Vec<Partition>, at: Re
         }
         let next = table.iter().find(|entry| EXTENDED.contains(&entry.kind) && entry.sectors > 0);
         let Some(next) = next else { return Ok(()) };
-        // Each record lies behind the one before, so the chain ends.
+        // Each record is after the previous one, so the chain ends.
         let further = base.saturating_add(next.start.saturating_mul(sector));
         ensure!(further > place, "its partition table is damaged: its logical partitions form a loop");
         place = further;
@@ -109,7 +109,7 @@ fn logical(base: u64, size: u64, sector: u64, found: &mut Vec<Partition>, at: Re
     Ok(())
 }
 
-/// The table behind a protective boot record; its copy at the end where it is damaged.
+/// The table after a protective boot record; its copy at the end if it is damaged.
 fn gpt(size: u64, at: ReadAt<'_>) -> Result<Vec<Partition>> {
     for sector in SECTORS {
         for place in [sector, size.saturating_sub(sector) / sector * sector] {
@@ -121,7 +121,7 @@ fn gpt(size: u64, at: ReadAt<'_>) -> Result<Vec<Partition>> {
     bail!("its partition table (GPT) is damaged, and so is the copy at its end; see 'sgdisk --verify'")
 }
 
-/// The table whose header is at a place; none when it is none, or its checksums do not fit.
+/// The table whose header is at an offset; `None` if there is none, or its checksums are wrong.
 fn gpt_at(place: u64, size: u64, sector: u64, at: ReadAt<'_>) -> Result<Option<Vec<Partition>>> {
     if place < sector || place.checked_add(sector).is_none_or(|end| end > size) {
         return Ok(None);
@@ -162,7 +162,7 @@ fn gpt_at(place: u64, size: u64, sector: u64, at: ReadAt<'_>) -> Result<Option<V
     ))
 }
 
-/// CRC-32 of IEEE 802.3, as UEFI has it.
+/// CRC-32 of IEEE 802.3, as in the UEFI specification.
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |sum, byte| {
         (0..8).fold(sum ^ u32::from(*byte), |sum, _| (sum >> 1) ^ if sum & 1 == 1 { 0xEDB8_8320 } else { 0 })
@@ -196,7 +196,7 @@ mod tests {
         disk[record + 510..record + 512].copy_from_slice(&[0x55, 0xAA]);
     }
 
-    /// A disk with a GPT in these places, of entries (first sector, last sector).
+    /// A disk with a GPT at these sectors, with entries (first sector, last sector).
     fn gpt_disk(sector: usize, partitions: &[(u64, u64)]) -> Vec<u8> {
         let mut disk = vec![0; 128 * sector];
         entry(&mut disk, 0, 0, PROTECTIVE, 1, u32::MAX);

@@ -1,4 +1,4 @@
-//! Writing a file inside an untrusted tree: whole or not at all, and never through a link.
+//! Writes files in an untrusted tree: atomically, and never through a link.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -18,11 +18,11 @@ use super::root::{Root, file_type, reopen};
 use crate::call;
 
 impl Root {
-    /// Gives a file this content. Whatever had the name is replaced, a link as well; the owner and mode of a regular file
-    /// are kept, a new one has `mode`. The directory of the path is resolved inside the tree.
+    /// Sets the content of a file. Replaces whatever has the name, including a link. Owner and mode of a regular file
+    /// are kept; a new file gets `mode`. The directory of the path is resolved in the tree.
     ///
     /// # Errors
-    /// When the directory cannot be made or written; then nothing has changed.
+    /// If the directory cannot be created or written; nothing has then changed.
     pub fn replace(&self, file: GuestFile, bytes: &[u8], mode: u32) -> Result<()> {
         let path = file.path();
         let name = path.file_name().with_context(|| format!("{} has no name", path.display()))?;

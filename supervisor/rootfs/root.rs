@@ -1,8 +1,8 @@
-//! A directory tree that its owner may have built to mislead us, named by descriptors only.
+//! An untrusted directory tree, addressed only by descriptors.
 //!
-//! Every path is resolved as if the tree were the root directory: absolute links and `..` stay inside. With
-//! openat2(2) the kernel does it (5.6); older kernels get a walk with O_PATH, component by component. What was
-//! resolved is then used through its descriptor and never named a second time.
+//! Owns the resolution of paths in it. Every path is resolved as if the tree were the root directory: absolute links
+//! and `..` stay inside. openat2(2) does this in the kernel (5.6); on older kernels, a walk with O_PATH resolves
+//! component by component. The result is used through its descriptor and never resolved again.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -25,16 +25,16 @@ use crate::sys::descriptor;
 use crate::sys::descriptor::{try_lock, try_lock_shared};
 use crate::sys::unsupported;
 
-/// Most links that one resolution follows, as in the kernel (path_resolution(7)).
+/// Maximum number of links in one resolution, as in the kernel (path_resolution(7)).
 const MOST_LINKS: u32 = 40;
-/// How long a file system that was mounted inside may take.
+/// The timeout for a file system that was mounted in the container.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The root of an untrusted tree.
 #[derive(Debug)]
 pub struct Root {
     directory: OwnedFd,
-    /// Use the walk even where openat2 exists; tests compare the two.
+    /// Use the walk even with openat2; tests compare the two.
     walk_only: bool,
 }
 
@@ -42,7 +42,7 @@ impl Root {
     /// Opens a directory of the host as a root.
     ///
     /// # Errors
-    /// When it is missing or not a directory.
+    /// If it does not exist or is not a directory.
     pub fn open(path: &Path) -> Result<Self> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let directory = call!(nix::fcntl::open(path, flags, Mode::empty()), "open({})", path.display())?;
@@ -61,11 +61,11 @@ impl Root {
         self.directory.as_fd()
     }
 
-    /// Takes the tree for one container, flock(2) on its top, or together with others who only read it; `None` when
-    /// somebody has it. The kernel lets go of it when the last process that holds it ends.
+    /// Claims the tree for one container with flock(2) on its top directory, or together with other readers; `None` if
+    /// it is in use. The kernel releases it when the last process that holds it ends.
     ///
     /// # Errors
-    /// When the directory cannot be opened.
+    /// If the directory cannot be opened.
     pub fn claim(&self, shared: bool) -> Result<Option<OwnedFd>> {
         let directory: OwnedFd = reopen(self.directory(), OFlag::O_RDONLY | OFlag::O_DIRECTORY)?.into();
         let locked = if shared { try_lock_shared(directory.as_fd()) } else { try_lock(directory.as_fd()) };
@@ -76,11 +76,11 @@ impl Root {
         }
     }
 
-    /// A file without a name that is open for writing: as long as it is, the file system cannot be made read-only.
+    /// An unnamed file that is open for writing: while it is, the file system cannot be remounted read-only.
     ///
-    /// The super block of a directory is the host's, and a container that shuts down in the old way (`umount -a -r`,
-    /// `mount -o remount,ro /`) means it: mount(2), MS_REMOUNT; umount2(2) of the root. `None` where the file system has
-    /// no such files, or is read-only already.
+    /// A container in a directory shares the super block with the host, and an old shutdown script (`umount -a -r`,
+    /// `mount -o remount,ro /`) would make it read-only: mount(2), MS_REMOUNT; umount2(2) of the root. `None` if the
+    /// file system does not support such files, or is already read-only.
     #[must_use]
     pub fn keep_writable(&self) -> Option<OwnedFd> {
         let flags = OFlag::O_TMPFILE | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
@@ -95,7 +95,7 @@ impl Root {
         self.look_up(path, true)
     }
 
-    /// Like [`Root::resolve`], but a link in the last place is not followed.
+    /// Like [`Root::resolve`], but does not follow a link in the last component.
     ///
     /// # Errors
     /// As for [`Root::resolve`].
@@ -112,9 +112,9 @@ impl Root {
             let resolve = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
             let how = OpenHow::new().flags(flags).resolve(resolve);
             match openat2(&self.directory, path, how) {
-                // EPERM: a filter that refuses the call; the walk gives the true answer.
+                // EPERM: a filter denies the call; the walk returns the correct result.
                 Err(errno) if unsupported(errno) || errno == Errno::EPERM => {}
-                // EAGAIN: something was renamed meanwhile and the kernel could not prove the result.
+                // EAGAIN: a concurrent rename prevented the kernel from verifying the result.
                 Err(Errno::EAGAIN) => {}
                 other => return other,
             }
@@ -168,18 +168,18 @@ impl Root {
         Ok(found)
     }
 
-    /// What the symbolic link at `path` says; none when there is no link.
+    /// The target of the symbolic link at `path`; `None` if it is not a link.
     #[must_use]
     pub fn read_link(&self, path: &Path) -> Option<PathBuf> {
         let link = self.resolve_no_follow(path).ok()?;
-        // With an empty name the link itself is meant: readlinkat(2).
+        // An empty name refers to the link itself: readlinkat(2).
         readlinkat(&link, "").ok().map(PathBuf::from)
     }
 
-    /// Resolves a directory, making what is missing of it with mode 0755.
+    /// Resolves a directory, and creates missing components with mode 0755.
     ///
     /// # Errors
-    /// When a part of the path is something else, or cannot be made.
+    /// If a component is not a directory, or cannot be created.
     pub fn make_directories(&self, path: &Path) -> Result<OwnedFd> {
         let mut prefix = std::path::PathBuf::from("/");
         let mut current = call!(self.resolve(&prefix), "open(/)")?;
@@ -193,7 +193,7 @@ impl Root {
                         Ok(()) | Err(Errno::EEXIST) => {}
                         Err(errno) => call!(Err(errno), "mkdir({})", prefix.display())?,
                     }
-                    // A dangling link is not replaced: it would have been followed above.
+                    // A dangling link is not replaced; a valid one was followed above.
                     let made = call!(self.resolve_no_follow(&prefix), "open({})", prefix.display())?;
                     if file_type(&call!(fstat(&made), "fstat")?) == SFlag::S_IFLNK {
                         bail!("{} is a dangling link", prefix.display());
@@ -209,16 +209,16 @@ impl Root {
         Ok(current)
     }
 
-    /// A directory at the top of the tree that must not be a link, made with mode 0755 when missing: /dev, /proc,
-    /// /sys and /run, which fresh file systems are mounted on.
+    /// A directory at the top of the tree that must not be a link, created with mode 0755 if missing: /dev, /proc, /sys
+    /// and /run, the mount points of new file systems.
     ///
     /// # Errors
-    /// When it is anything but a directory; the text names it.
+    /// If it is not a directory; the message names its kind.
     pub fn real_directory(&self, name: &str) -> Result<OwnedFd> {
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mode = Mode::from_bits_truncate(0o755);
         match mkdirat(&self.directory, name, mode) {
-            // A read-only tree that has the directory is as good.
+            // In a read-only tree, an existing directory is sufficient.
             Ok(()) | Err(Errno::EEXIST | Errno::EROFS) => {}
             Err(errno) => call!(Err(errno), "mkdir(/{name})")?,
         }
@@ -230,10 +230,10 @@ impl Root {
         }
     }
 
-    /// Resolves a regular file, making an empty one with mode 0644 when there is none.
+    /// Resolves a regular file; creates an empty one with mode 0644 if it does not exist.
     ///
     /// # Errors
-    /// When its directory cannot be made, or the last component is a dangling link.
+    /// If its directory cannot be created, or the last component is a dangling link.
     pub fn make_file(&self, path: &Path) -> Result<OwnedFd> {
         match self.resolve(path) {
             Ok(found) => return Ok(found),
@@ -250,10 +250,10 @@ impl Root {
         Ok(call!(self.resolve(path), "open({})", path.display())?)
     }
 
-    /// Content of a regular file, at most `limit` bytes of it.
+    /// Content of a regular file, at most `limit` bytes.
     ///
     /// # Errors
-    /// When it is missing or anything but a regular file, or lies on a file system that does not answer.
+    /// If it does not exist, is not a regular file, or is on a file system that does not answer.
     pub fn read(&self, file: GuestFile, limit: u64) -> Result<Vec<u8>> {
         let path = file.path();
         let read = |found: Result<OwnedFd, Errno>| {
@@ -261,7 +261,7 @@ impl Root {
             read_regular(found.as_fd(), limit).with_context(|| format!("read {}", path.display()))
         };
         match self.resolve_on_this_mount(path) {
-            // Something is mounted there, perhaps by the guest.
+            // A file system is mounted there, perhaps by the guest.
             Err(Errno::EXDEV) => within(PATIENCE, || read(self.resolve(path))),
             Err(errno) if unsupported(errno) || [Errno::EPERM, Errno::EAGAIN].contains(&errno) => {
                 read(self.resolve(path))
@@ -270,7 +270,7 @@ impl Root {
         }
     }
 
-    /// Like [`Root::resolve`], where the kernel has openat2(2); EXDEV where the way leads to another mount.
+    /// Like [`Root::resolve`] with openat2(2); EXDEV if the path leads to another mount.
     fn resolve_on_this_mount(&self, path: &Path) -> Result<OwnedFd, Errno> {
         if self.walk_only {
             return Err(Errno::ENOSYS);
@@ -281,10 +281,10 @@ impl Root {
         openat2(&self.directory, path, how)
     }
 
-    /// Replaces the content of a regular file that is there; mode, owner and label stay.
+    /// Replaces the content of an existing regular file; mode, owner and label are kept.
     ///
     /// # Errors
-    /// When it is missing, anything but a regular file, or cannot be written.
+    /// If it does not exist, is not a regular file, or cannot be written.
     pub fn overwrite(&self, file: GuestFile, content: &[u8]) -> Result<()> {
         let path = file.path();
         let found = call!(self.resolve(path), "open({})", path.display())?;
@@ -293,10 +293,10 @@ impl Root {
         reopen(found.as_fd(), flags)?.write_all(content).with_context(|| format!("write {}", path.display()))
     }
 
-    /// Sets the mode of a regular file, which is made when missing. Opens nothing.
+    /// Sets the mode of a regular file, which is created if it does not exist. Opens nothing.
     ///
     /// # Errors
-    /// When it is anything but a regular file, or cannot be made or changed.
+    /// If it is not a regular file, or cannot be created or changed.
     pub fn set_mode(&self, path: &Path, mode: u32) -> Result<()> {
         let found = self.make_file(path)?;
         require_regular(found.as_fd()).with_context(|| path.display().to_string())?;
@@ -306,10 +306,10 @@ impl Root {
         Ok(call!(changed, "chmod({})", path.display())?)
     }
 
-    /// Writes to the FIFO at `path`, if a process reads it, and waits for nothing.
+    /// Writes to the FIFO at `path` without blocking, if a process reads it.
     ///
     /// # Errors
-    /// ENXIO when no process reads it, EAGAIN when it is full; that it is no FIFO.
+    /// ENXIO if no process reads it, EAGAIN if it is full; an error if it is not a FIFO.
     pub fn write_to_fifo(&self, file: GuestFile, message: &[u8]) -> Result<()> {
         let path = file.path();
         let found = call!(self.resolve_no_follow(path), "open({})", path.display())?;
@@ -324,21 +324,21 @@ impl Root {
 /// Content of the regular file behind an O_PATH descriptor.
 ///
 /// # Errors
-/// When it is anything but a regular file: a FIFO or a device is never opened.
+/// If it is not a regular file: a FIFO or a device is never opened.
 fn read_regular(found: BorrowedFd<'_>, limit: u64) -> Result<Vec<u8>> {
     let status = require_regular(found)?;
-    // One byte more, in which the end is found.
+    // One byte more, to detect the end.
     let expected = u64::try_from(status.st_size).unwrap_or(0).min(limit) + 1;
     let mut content = Vec::with_capacity(usize::try_from(expected).unwrap_or(0));
     open_regular(found)?.take(limit).read_to_end(&mut content)?;
     Ok(content)
 }
 
-/// Opens the regular file behind an O_PATH descriptor for reading. Anything else is refused unopened, since opening a
-/// device may have an effect, and opening a FIFO may take for ever.
+/// Opens the regular file behind an O_PATH descriptor for reading. Anything else is refused without opening it: opening
+/// a device may have side effects, and opening a FIFO may block.
 ///
 /// # Errors
-/// What it is instead, or what open(2) answers; EWOULDBLOCK where a process inside has a lease on it (fcntl(2)).
+/// Its kind, or if open(2) fails; EWOULDBLOCK if a process in the container has a lease on it (fcntl(2)).
 pub fn open_regular(found: BorrowedFd<'_>) -> Result<File> {
     require_regular(found)?;
     reopen(found, OFlag::O_RDONLY | OFlag::O_NONBLOCK)
@@ -357,10 +357,10 @@ fn require_regular(found: BorrowedFd<'_>) -> Result<FileStat> {
     bail!("it is {kind}, not a regular file")
 }
 
-/// Opens what an O_PATH descriptor stands for, through /proc/self/fd (proc_pid_fd(5)).
+/// Reopens the file behind an O_PATH descriptor through /proc/self/fd (proc_pid_fd(5)).
 ///
 /// # Errors
-/// What open(2) answers.
+/// If open(2) fails.
 pub fn reopen(found: BorrowedFd<'_>, flags: OFlag) -> Result<File> {
     let path = descriptor::path(found.as_fd());
     let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
@@ -373,13 +373,13 @@ pub fn file_type(status: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(status.st_mode & libc::S_IFMT)
 }
 
-/// Whether a path exists below a directory, links not followed.
+/// Whether a path exists below a directory, without following links.
 #[must_use]
 pub fn exists_at(directory: BorrowedFd<'_>, name: &OsStr) -> bool {
     nix::sys::stat::fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
 }
 
-/// `dir/` and `dir/.` name a directory or nothing.
+/// `dir/` and `dir/.` must be a directory.
 fn ends_as_directory(path: &OsStr) -> bool {
     path.as_bytes().ends_with(b"/") || path.as_bytes().ends_with(b"/.")
 }

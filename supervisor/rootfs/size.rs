@@ -1,7 +1,7 @@
-//! How much space a root file system takes.
+//! The disk usage of a root file system.
 //!
-//! The tree belongs to the container, which may be changing it: every directory is opened relative to the one above
-//! and links are never followed, so that nothing outside is counted.
+//! The tree belongs to the container and may change concurrently. Every directory is opened relative to its parent, and
+//! links are never followed, so that nothing outside is counted. Changes nothing.
 
 use std::collections::HashSet;
 use std::ffi::{CStr, CString};
@@ -16,31 +16,31 @@ use nix::sys::statvfs::fstatvfs;
 use super::root::file_type;
 use super::superblock::Ext;
 
-/// Directories below this depth are not counted: each level holds a descriptor.
+/// Directories below this depth are not counted, since each level holds a descriptor.
 const DEEPEST: usize = 256;
 /// Unit of `st_blocks`, stat(3type).
 const BLOCK: u64 = 512;
 
-/// What a tree takes on its file system.
+/// The disk usage of a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TreeUsage {
     /// Bytes.
     pub bytes: u64,
-    /// Files, directories and whatever else there is; several names of one file are one.
+    /// Number of files, directories and other entries; hard links count once.
     pub files: u64,
 }
 
-/// How full a file system is, bytes.
+/// The usage of a file system, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
-    /// What fits into it.
+    /// Its size.
     pub size: u64,
-    /// What is taken of that.
+    /// Its used space.
     pub used: u64,
 }
 
 impl Usage {
-    /// Of the mounted file system that a directory is on, fstatvfs(3).
+    /// The usage of the mounted file system of a directory, fstatvfs(3).
     #[must_use]
     #[allow(clippy::useless_conversion, reason = "the C library's types differ between processors")]
     pub fn of(directory: BorrowedFd<'_>) -> Option<Self> {
@@ -51,7 +51,7 @@ impl Usage {
         Some(Self { size: all, used: all.saturating_sub(free) })
     }
 
-    /// Of one that is not mounted, as its super block has it.
+    /// The usage of an unmounted file system, according to its super block.
     #[must_use]
     pub fn recorded(ext: &Ext) -> Self {
         let free = ext.free_blocks.saturating_mul(ext.block_size);
@@ -59,15 +59,15 @@ impl Usage {
     }
 }
 
-/// Bytes that a tree takes on its file system. Neither what is mounted inside counts nor what vanishes meanwhile.
+/// The disk usage of a tree in bytes. Submounts, and entries that disappear meanwhile, are not counted.
 ///
 /// # Errors
-/// When the directory itself cannot be read.
+/// If the directory itself cannot be read.
 pub fn of_tree(root: BorrowedFd<'_>) -> Result<u64, Errno> {
     measure(root).map(|usage| usage.bytes)
 }
 
-/// The same, and how many files there are.
+/// The same, and the number of files.
 ///
 /// # Errors
 /// As for [`of_tree`].
@@ -95,7 +95,7 @@ fn open(parent: BorrowedFd<'_>, name: &CStr) -> Result<Dir, Errno> {
 
 struct Walk {
     device: libc::dev_t,
-    /// Files with several names that were counted.
+    /// Counted files with several names.
     linked: HashSet<libc::ino_t>,
     usage: TreeUsage,
 }
@@ -108,7 +108,7 @@ impl Walk {
         }
     }
 
-    /// Counts what is in a directory, and returns it with the directories that are left to enter.
+    /// Counts the entries of a directory; returns it with the directories to enter.
     fn enter(&mut self, mut directory: Dir) -> (Dir, Vec<CString>) {
         let entries: Vec<CString> =
             directory.iter().filter_map(Result::ok).map(|entry| entry.file_name().to_owned()).collect();

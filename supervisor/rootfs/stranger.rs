@@ -1,17 +1,17 @@
-//! Files that are given for a root file system and are something else: what they are, and the way from there.
+//! Files that are not a root file system: detects their kind and suggests a remedy.
 //!
-//! Knows magic numbers alone, file(1), and reads nothing by itself.
+//! Owns a table of magic numbers, file(1); reads nothing by itself.
 
 /// Something that is neither an image nor an archive of a root file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stranger {
-    /// What it is, with its article.
+    /// Its kind, with its article.
     pub what: &'static str,
-    /// What to do with it.
+    /// The remedy.
     pub way: &'static str,
 }
 
-/// Where a magic number is, the number, what it stands for, and the way.
+/// The offset of a magic number, the number, the kind, and the remedy.
 type Row = (usize, &'static [u8], &'static str, &'static str);
 
 const CONVERT: &str = "make a raw image of it with 'qemu-img convert -O raw', and use that with --image";
@@ -20,7 +20,7 @@ const REPACK: &str = "unpack it; use a tree in it with --rootfs, or a tar archiv
 const MEDIUM: &str =
     "it starts an installer; use a root file system that is installed, such as the squashfs file in it";
 
-/// What has two marks comes first.
+/// Kinds with two magic numbers are first.
 const KNOWN: &[Row] = &[
     (0, b"QFI\xFB", "a qcow2 disk", CONVERT),
     (0, b"KDMV", "a VMware disk (vmdk)", CONVERT),
@@ -88,7 +88,7 @@ const KNOWN: &[Row] = &[
     (257, b"ustar", "a tar archive", "use it with --from"),
 ];
 
-/// What the bytes at the front of a file say; none when nothing is known.
+/// The kind according to the first bytes; `None` if unknown.
 #[must_use]
 pub fn recognise(front: &[u8]) -> Option<Stranger> {
     let is = |row: &&Row| front.get(row.0..).is_some_and(|rest| rest.starts_with(row.1));

@@ -1,14 +1,14 @@
-//! What the first blocks of an image say: which file system it holds, and of ext2/3/4 how it is.
+//! The super block of an image: the file system, and the state of an ext2/3/4 file system.
 //!
-//! Parses bytes that anybody may have written, and opens nothing. Documentation/filesystems/ext4/globals.rst of the
-//! kernel ("Super Block"); of the others the magic numbers alone, linux/magic.h.
+//! Owns the parser of this untrusted data; opens nothing. Documentation/filesystems/ext4/globals.rst of the kernel
+//! ("Super Block"); for other file systems only the magic numbers, linux/magic.h.
 
 use super::stranger::{Stranger, recognise};
 
-/// How many bytes from the front of an image [`probe`] wants: up to the end of the super block of btrfs.
+/// The number of bytes that [`probe`] needs: up to the end of the super block of btrfs.
 pub const PROBED: usize = 0x1_1000;
 
-/// Where ext keeps its super block, and how long it is.
+/// Offset and length of the super block of ext file systems.
 const EXT_OFFSET: usize = 1024;
 const EXT_LENGTH: usize = 1024;
 /// `EXT2_SUPER_MAGIC`.
@@ -21,12 +21,12 @@ const COMPATIBLE_JOURNAL: u32 = 0x4;
 const INCOMPATIBLE_RECOVER: u32 = 0x4;
 const INCOMPATIBLE_JOURNAL_DEVICE: u32 = 0x8;
 const INCOMPATIBLE_64_BIT: u32 = 0x80;
-/// Extents, 64 bits, flexible groups and all that came after them.
+/// Extents, 64 bits, flexible groups and all later features.
 const INCOMPATIBLE_EXT4: u32 = 0xFFFF_FFC0;
 const READ_ONLY_EXT4: u32 = 0xFFFF_FFF8;
 const READ_ONLY_CHECKSUMS: u32 = 0x400;
 
-/// What is in an image.
+/// The content of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FileSystem {
     /// ext2, ext3 or ext4.
@@ -37,42 +37,42 @@ pub enum FileSystem {
     Erofs,
     /// Read-only by nature.
     Squashfs,
-    /// A disk with partitions, which hold the file systems.
+    /// A disk with partitions.
     Partitioned,
-    /// No file system at all.
+    /// No file system.
     Foreign(Stranger),
-    /// A file system or the like that has a name and cannot be booted from.
+    /// A known format that cannot be booted from.
     Other(&'static str),
-    /// Nothing that is known here.
+    /// An unknown format.
     Unknown,
 }
 
-/// What the super block of an ext file system says.
+/// The super block of an ext file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ext {
-    /// `ext2`, `ext3` or `ext4`: all are mounted as ext4, which every kernel for containers has.
+    /// `ext2`, `ext3` or `ext4`: all are mounted as ext4, which every supported kernel has.
     pub generation: &'static str,
     /// Bytes of a block.
     pub block_size: u64,
     /// Number of blocks.
     pub blocks: u64,
-    /// Blocks that are free, as of the last clean unmount.
+    /// Number of free blocks, as of the last clean unmount.
     pub free_blocks: u64,
     /// Number of inodes.
     pub inodes: u32,
-    /// Inodes that are free.
+    /// Number of free inodes.
     pub free_inodes: u32,
-    /// It was unmounted, with nothing open to question.
+    /// It was unmounted cleanly.
     pub clean: bool,
     /// The kernel has found errors in it.
     pub errors: bool,
-    /// Its journal has to be replayed.
+    /// Its journal must be replayed.
     pub needs_recovery: bool,
-    /// The journal is on another device, which nobody names here.
+    /// Its journal is on another device, which is not supported.
     pub external_journal: bool,
-    /// The super block's own checksum, where it has one, fits.
+    /// Whether the checksum of the super block is correct, if it has one.
     pub checksum_fits: bool,
-    /// Mounts since the last check, and how many there may be; 0 for any number.
+    /// Mounts since the last check, and their maximum; 0 for no maximum.
     pub mounts: (u16, u16),
     /// Time of the last check, and seconds until the next one; 0 for never.
     pub checked: (u64, u64),
@@ -80,12 +80,12 @@ pub struct Ext {
     pub mounted: u64,
     /// Identity.
     pub uuid: [u8; 16],
-    /// Label, what is UTF-8 of it.
+    /// Label, with invalid UTF-8 removed.
     pub label: String,
 }
 
 impl FileSystem {
-    /// Its type, as mount(8) and people have it.
+    /// Its type, as for mount(8).
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -102,13 +102,13 @@ impl FileSystem {
 }
 
 impl Ext {
-    /// Bytes that the file system takes; the image must have as many.
+    /// Size of the file system, in bytes; the image must not be smaller.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.blocks.saturating_mul(self.block_size)
     }
 
-    /// Why it should be checked before it is mounted, at `now` (seconds since 1970); nothing when it is in order.
+    /// Why a check is due before a mount, at `now` (seconds since 1970); `None` if it is not.
     #[must_use]
     pub fn due(&self, now: u64) -> Option<&'static str> {
         let (mounts, most) = self.mounts;
@@ -129,7 +129,7 @@ impl Ext {
     }
 }
 
-/// Says what is in an image from the bytes at its front; fewer than [`PROBED`] are what a short image has.
+/// Identifies the content of an image from its first bytes; a short image has fewer than [`PROBED`].
 #[must_use]
 pub fn probe(front: &[u8]) -> FileSystem {
     if let Some(ext) = front.get(EXT_OFFSET..EXT_OFFSET + EXT_LENGTH).and_then(ext) {
@@ -155,7 +155,7 @@ pub fn probe(front: &[u8]) -> FileSystem {
     }
 }
 
-/// Parses the super block; nothing when it is none, or says what cannot be.
+/// Parses the super block; `None` if it is invalid.
 fn ext(block: &[u8]) -> Option<Ext> {
     let bytes = |offset: usize| block.get(offset..offset + 4)?.try_into().ok();
     let word = |offset: usize| bytes(offset).map(u32::from_le_bytes);
@@ -177,7 +177,7 @@ fn ext(block: &[u8]) -> Option<Ext> {
     } else {
         "ext2"
     };
-    // A negative number of mounts means any: tune2fs(8), -c.
+    // A negative number of mounts means no maximum: tune2fs(8), -c.
     let most = i16::from_le_bytes(half(0x36)?.to_le_bytes());
     let label = block.get(0x78..0x88)?.split(|byte| *byte == 0).next().unwrap_or_default();
     let checked = read_only & READ_ONLY_CHECKSUMS != 0;
@@ -201,7 +201,7 @@ fn ext(block: &[u8]) -> Option<Ext> {
     })
 }
 
-/// CRC-32C (Castagnoli) without the final complement, as ext4 has it.
+/// CRC-32C (Castagnoli) without the final complement, as in ext4.
 fn checksum(bytes: &[u8]) -> u32 {
     bytes.iter().fold(u32::MAX, |sum, byte| {
         (0..8).fold(sum ^ u32::from(*byte), |sum, _| (sum >> 1) ^ if sum & 1 == 1 { 0x82F6_3B78 } else { 0 })
@@ -212,7 +212,7 @@ fn checksum(bytes: &[u8]) -> u32 {
 mod tests {
     use super::*;
 
-    /// A super block such as mke2fs makes it: 8192 blocks of 4 KiB, clean, ext4.
+    /// A super block of mke2fs: 8192 blocks of 4 KiB, clean, ext4.
     fn made() -> Vec<u8> {
         let mut front = vec![0; PROBED];
         let mut put = |offset: usize, bytes: &[u8]| {

@@ -1,8 +1,8 @@
-//! Android's network groups in the files of accounts. passwd(5), group(5), gshadow(5), adduser.conf(5).
+//! Android's network groups in the account files. passwd(5), group(5), gshadow(5), adduser.conf(5).
 //!
-//! Its kernels let a process make sockets only when it is in such a group (CONFIG_ANDROID_PARANOID_NETWORK), and netd's
-//! programs look at them as well (system/core: android_filesystem_config.h). The files are changed directly: the tools of
-//! a distribution are not run.
+//! Android's kernels permit sockets only to members of such a group (CONFIG_ANDROID_PARANOID_NETWORK), and netd's
+//! programs check them as well (system/core: android_filesystem_config.h). Owns the entries for these groups. The files
+//! are edited directly; no tool of the distribution is run.
 
 use super::Facts;
 
@@ -10,9 +10,9 @@ use super::Facts;
 const GROUPS: [(&str, u32); 3] = [("aid_inet", 3003), ("aid_net_raw", 3004), ("aid_net_admin", 3005)];
 /// How many of them an ordinary user needs: the first ones.
 const NEEDED: usize = 2;
-/// Accounts that are in all of them, where they exist.
+/// Accounts that become members of all of them, if they exist.
 const MEMBERS: &str = "root";
-/// apt's own account; it keeps nothing but its primary group (apt.conf(5), `APT::Sandbox::User`).
+/// apt's own account, which keeps only its primary group (apt.conf(5), `APT::Sandbox::User`).
 const APT: &str = "_apt";
 /// The key of adduser.conf(5).
 const EXTRA: &str = "EXTRA_GROUPS";
@@ -23,7 +23,7 @@ pub fn needed_groups(android: bool) -> &'static [(&'static str, u32)] {
     if android { &GROUPS[..NEEDED] } else { &[] }
 }
 
-/// Lines that end, and one more text.
+/// The text with complete lines, followed by another text.
 fn with_lines(text: &str, lines: &str) -> String {
     let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
     format!("{text}{end}{lines}")
@@ -33,7 +33,7 @@ fn field(line: &str, number: usize) -> Option<&str> {
     line.split(':').nth(number)
 }
 
-/// Adds the groups that no other group stands for.
+/// Adds those groups whose id is not in use.
 pub(super) fn group(facts: &Facts, text: Option<&str>) -> Option<String> {
     let text = text.filter(|_| facts.android)?;
     let mut missing = String::new();
@@ -47,7 +47,7 @@ pub(super) fn group(facts: &Facts, text: Option<&str>) -> Option<String> {
     (!missing.is_empty()).then(|| with_lines(text, &missing))
 }
 
-/// Adds them to the file of their passwords, which they do not have.
+/// Adds the groups to gshadow(5), without passwords.
 pub(super) fn gshadow(facts: &Facts, text: Option<&str>) -> Option<String> {
     let text = text.filter(|_| facts.android)?;
     let known = |name: &str| text.lines().any(|line| field(line, 0) == Some(name));
@@ -59,7 +59,7 @@ pub(super) fn gshadow(facts: &Facts, text: Option<&str>) -> Option<String> {
     (!missing.is_empty()).then(|| with_lines(text, &missing))
 }
 
-/// Gives apt's account the first of them as its primary group.
+/// Makes the first group the primary group of apt's account.
 pub(super) fn passwd(facts: &Facts, text: Option<&str>) -> Option<String> {
     let text = text.filter(|_| facts.android)?;
     let id = GROUPS[0].1.to_string();
@@ -76,7 +76,7 @@ pub(super) fn passwd(facts: &Facts, text: Option<&str>) -> Option<String> {
     (new != text).then_some(new)
 }
 
-/// Has adduser(8) put new users into those that ordinary programs need.
+/// Configures adduser(8) to add new users to the groups that ordinary programs need.
 pub(super) fn adduser(facts: &Facts, text: Option<&str>) -> Option<String> {
     let text = text.filter(|_| facts.android)?;
     if text.lines().any(|line| line.trim_start().starts_with(EXTRA)) {

@@ -1,6 +1,7 @@
-//! Carrying out the table in a tree, and taking it back.
+//! Applies the table of changes to a tree, and undoes them.
 //!
-//! What a user has edited is kept and named once. A file that cannot be changed is a warning and no reason not to start.
+//! Owns both operations. A file that the user has edited is kept and reported once. A file that cannot be changed
+//! causes a warning, and the start continues.
 
 use std::ffi::OsStr;
 use std::io::Read;
@@ -19,41 +20,41 @@ use crate::call;
 use crate::rootfs::files::{self, GuestFile};
 use crate::rootfs::root::{Root, file_type, open_regular};
 
-/// A larger file is none that people edit.
+/// Files above this size are not edited.
 const LARGEST: u64 = 1 << 20;
 
-/// How it is done.
+/// The mode of operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manner {
-    /// In a tree that stays.
+    /// In a persistent tree.
     Lasting,
-    /// In a tree that is gone with the boot: what was there before needs no record.
+    /// In a tree that is discarded after the boot: the original files need no record.
     Passing,
-    /// Not at all: it is only told.
+    /// No change: only a report.
     Told,
 }
 
-/// What came of it.
+/// The result.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     /// Files that were changed, or would be.
     pub changed: Vec<String>,
-    /// One line each.
+    /// Warnings of one line each.
     pub warnings: Vec<String>,
 }
 
-/// What is at a path.
+/// The kind of file at a path.
 enum Found {
     Nothing,
     File(Before),
-    /// A link, a directory, a device, something large, or not text: none of ours.
+    /// A link, a directory, a device, a large file, or not text: never changed.
     Other,
 }
 
-/// Seeds a tree. `path` is the ledger.
+/// Seeds a tree. `path` is that of the ledger.
 ///
 /// # Errors
-/// When what was there before is not known or cannot be recorded.
+/// If the original files are unknown or cannot be recorded.
 pub fn apply(root: &Root, path: &Path, facts: &Facts, manner: Manner) -> Result<Report> {
     let mut report = Report::default();
     let items: Vec<&Item> = ITEMS.iter().filter(|item| facts.seed.has(item.part)).collect();
@@ -66,19 +67,19 @@ pub fn apply(root: &Root, path: &Path, facts: &Facts, manner: Manner) -> Result<
     for item in items {
         let name = item.file.as_str();
         if let Err(error) = one(root, item, facts, &mut keeper, &mut report) {
-            report.warnings.push(format!("{name} is not seeded: {error:#}"));
+            report.warnings.push(format!("cannot seed {name}: {error:#}"));
         }
     }
     for new in all_new {
         let name = new.file.as_str();
         if let Err(error) = make(root, new, &mut keeper, &mut report) {
-            report.warnings.push(format!("{name} is not seeded: {error:#}"));
+            report.warnings.push(format!("cannot seed {name}: {error:#}"));
         }
     }
     Ok(report)
 }
 
-/// The ledger, and whether it is written.
+/// The ledger, and whether to write it.
 struct Keeper<'a> {
     path: &'a Path,
     manner: Manner,
@@ -99,7 +100,7 @@ fn one(root: &Root, item: &Item, facts: &Facts, keeper: &mut Keeper<'_>, report:
         Found::Other => return Ok(()),
     };
     let says = current.as_ref().map(|file| file.content.as_str());
-    // An entry whose file is as it was before belongs to a change that did not come about.
+    // An entry whose file is unchanged belongs to an interrupted change.
     let entry = keeper.ledger.files.get(name).filter(|entry| {
         entry.before.as_ref().map(|before| before.content.as_str()) != says || says == Some(&entry.wrote)
     });
@@ -109,7 +110,7 @@ fn one(root: &Root, item: &Item, facts: &Facts, keeper: &mut Keeper<'_>, report:
         Some(entry) => {
             let found = says.unwrap_or_default().to_owned();
             if (item.make)(facts, says).is_some() && entry.told.as_ref() != Some(&found) {
-                report.warnings.push(format!("{name} was changed by hand and is left as it is"));
+                report.warnings.push(format!("{name} was edited by the user and is kept"));
                 if let Some(entry) = keeper.ledger.files.get_mut(name) {
                     entry.told = Some(found);
                 }
@@ -184,16 +185,16 @@ fn remove_link(root: &Root, file: GuestFile, to: &str, manner: Manner) -> Result
     }
 }
 
-/// Gives a tree back what was there before it was seeded.
+/// Restores the original files of a seeded tree.
 ///
 /// # Errors
-/// When a file cannot be changed, or that cannot be recorded.
+/// If a file cannot be changed, or the change cannot be recorded.
 pub fn undo(root: &Root, path: &Path, manner: Manner) -> Result<Report> {
     let mut report = Report::default();
     let mut ledger = Ledger::load(path)?;
     for (name, entry) in ledger.clone().files {
         let Some(file) = files::ALL.iter().find(|file| file.as_str() == name).copied() else {
-            report.warnings.push(format!("{name} was changed by another version of ds and is left as it is"));
+            report.warnings.push(format!("{name} was changed by another version of ds and is kept"));
             continue;
         };
         if entry.link {
@@ -213,13 +214,13 @@ pub fn undo(root: &Root, path: &Path, manner: Manner) -> Result<Report> {
             Found::Nothing => None,
             Found::File(current) => Some(current.content),
             Found::Other => {
-                report.warnings.push(format!("{name} is no longer a file and is left as it is"));
+                report.warnings.push(format!("{name} is no longer a regular file and is kept"));
                 continue;
             }
         };
         let before = entry.before.as_ref().map(|before| before.content.clone());
         if current != before && current.as_ref() != Some(&entry.wrote) {
-            report.warnings.push(format!("{name} was changed by hand and is left as it is"));
+            report.warnings.push(format!("{name} was edited by the user and is kept"));
             continue;
         }
         if current != before {
@@ -269,7 +270,7 @@ fn place(root: &Root, file: GuestFile) -> Result<(OwnedFd, &'static OsStr)> {
 fn look(root: &Root, path: &Path) -> Result<Found> {
     let found = match root.resolve_no_follow(path) {
         Ok(found) => found,
-        // Where there is no directory for it, none is made.
+        // If the parent directory does not exist, it is not created.
         Err(Errno::ENOENT) if path.parent().is_some_and(|parent| root.resolve(parent).is_ok()) => {
             return Ok(Found::Nothing);
         }
@@ -380,7 +381,7 @@ mod tests {
         let seeded = case.all();
         assert_eq!(case.seed(Manner::Lasting), Report::default());
         assert_eq!(case.all(), seeded);
-        // Another version of ours, with other facts, keeps the record of the first.
+        // Another version with other facts keeps the record of the first one.
         case.facts.hostname = "db".into();
         assert_eq!(case.seed(Manner::Lasting).changed, ["/etc/hostname", "/etc/hosts"]);
         assert!(case.read("hosts").contains("\tdb\t") && !case.read("hosts").contains("web"));
@@ -396,7 +397,7 @@ mod tests {
         case.write("hosts", &with_a_line);
         assert_eq!(case.seed(Manner::Lasting), Report::default(), "all is there that shall be");
         case.write("hosts", "127.0.0.1 localhost\n");
-        let told = vec!["/etc/hosts was changed by hand and is left as it is".to_owned()];
+        let told = vec!["/etc/hosts was edited by the user and is kept".to_owned()];
         assert_eq!(case.seed(Manner::Lasting).warnings, told);
         assert_eq!(case.seed(Manner::Lasting).warnings, Vec::<String>::new());
         case.facts.hostname = "web".into();
@@ -411,7 +412,7 @@ mod tests {
         case.write("hosts", "127.0.0.1 localhost\n");
         let before = case.all();
         case.seed(Manner::Lasting);
-        // As after a power cut between the ledger and the file.
+        // As after a power failure between writing the ledger and the file.
         case.write("hosts", "127.0.0.1 localhost\n");
         assert_eq!(case.seed(Manner::Lasting).changed, ["/etc/hosts"]);
         case.undo();

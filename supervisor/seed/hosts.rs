@@ -1,23 +1,23 @@
-//! The container's own name in /etc/hostname and /etc/hosts. hostname(5), hosts(5).
+//! The container's own name in /etc/hostname and /etc/hosts. Owns only its own lines there. hostname(5), hosts(5).
 
 use std::borrow::Cow;
 use std::net::IpAddr;
 
 use super::Facts;
 
-/// What templates of LXC leave where the name belongs.
+/// The placeholder for the name in templates of LXC.
 const PLACEHOLDER: &str = "LXC_NAME";
-/// The address that Debian gives to a name without one.
+/// The address that Debian uses for a name without an address.
 const ADDRESS: &str = "127.0.1.1";
-/// The same of the other family: without it, whoever asks for that one alone (gethostbyname2(3), as exim does) waits for
-/// name servers, which may be out of reach.
+/// The same for IPv6. Without it, a program that requests only an IPv6 address (gethostbyname2(3), as exim does) waits
+/// for name servers, which may be out of reach.
 const ADDRESS_6: &str = "::1";
-/// Behind a line of ours.
+/// The mark at the end of our own lines.
 const MARK: &str = "# droidspaces";
-/// For a system that has no such file.
+/// The content for a system without the file.
 const LOOPBACK: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n";
 
-/// Names a system that has no name.
+/// Sets the name of a system that has none.
 pub(super) fn hostname(facts: &Facts, text: Option<&str>) -> Option<String> {
     let name = &facts.hostname;
     match text {
@@ -28,18 +28,19 @@ pub(super) fn hostname(facts: &Facts, text: Option<&str>) -> Option<String> {
     }
 }
 
-/// A file that the one with the name servers can cover.
+/// A file on which the file with the name servers can be mounted.
 pub(super) fn resolv_conf(_: &Facts, text: Option<&str>) -> Option<String> {
-    text.is_none().then(|| "# The name servers of network.dns show here while the container runs.\n".into())
+    text.is_none()
+        .then(|| "# While the container runs, this file contains the name servers of network.dns.\n".into())
 }
 
-/// Makes the container's name known to itself; every other line stays.
+/// Adds the container's name; keeps every other line.
 pub(super) fn hosts(facts: &Facts, text: Option<&str>) -> Option<String> {
     let name = facts.hostname.as_str();
     let old = text.unwrap_or(LOOPBACK);
     let filled: Cow<'_, str> =
         if old.contains(PLACEHOLDER) { old.replace(PLACEHOLDER, name).into() } else { old.into() };
-    // A line of ours may have come along with a copy of another container.
+    // A copy of another container may contain an own line with the other name.
     let mut new: String = filled.split_inclusive('\n').filter(|line| !stale(line, name)).collect();
     let known: Vec<IpAddr> = new.lines().filter_map(|line| address(line, name)).collect();
     let short = name.split_once('.').map(|(short, _)| format!(" {short}")).unwrap_or_default();
@@ -52,20 +53,20 @@ pub(super) fn hosts(facts: &Facts, text: Option<&str>) -> Option<String> {
     if known.is_empty() {
         add(ADDRESS);
     }
-    // A name that somebody gave the address of an interface keeps that one alone.
+    // If the administrator gave the name the address of an interface, no other address is added.
     if known.iter().all(|address| address.is_ipv4() && address.is_loopback()) {
         add(ADDRESS_6);
     }
     (text != Some(&new)).then_some(new)
 }
 
-/// A line of ours with another name.
+/// An own line with another name.
 fn stale(line: &str, name: &str) -> bool {
     let ours = [ADDRESS, ADDRESS_6].iter().any(|address| line.split_whitespace().next() == Some(address));
     ours && line.trim_end().ends_with(MARK) && address(line, name).is_none()
 }
 
-/// The address that a line gives to this name.
+/// The address that a line assigns to this name.
 fn address(line: &str, name: &str) -> Option<IpAddr> {
     let line = line.split('#').next().unwrap_or_default();
     let mut words = line.split_whitespace();

@@ -1,25 +1,25 @@
-//! The table of changes to files of a distribution: one row each.
+//! The table of changes to files of a distribution, one row each.
 //!
-//! A row is a pure function from what the file says to what it shall say. It keeps every line that it does not own, and
-//! what it makes of its own result is that result.
+//! Owns the changes. A row is a pure function from the current to the new content of a file. It keeps every line that
+//! it does not own, and it is idempotent.
 
 use super::{Facts, accounts, console, hosts};
 use crate::config::value::SeedItem;
 use crate::rootfs::files::{self, GuestFile};
 
-/// What a file shall say; `None` when it stays as it is. The content is absent when there is no such file.
+/// The new content of a file; `None` if it is unchanged. The current content is absent if the file does not exist.
 type Make = fn(&Facts, Option<&str>) -> Option<String>;
 
 /// One change.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Item {
-    /// The part of seeding that it belongs to.
+    /// The part of seeding.
     pub part: SeedItem,
     /// The file.
     pub file: GuestFile,
-    /// Permission bits of a file that was not there.
+    /// Permission bits of a new file.
     pub mode: u32,
-    /// What becomes of it.
+    /// The function.
     pub make: Make,
 }
 
@@ -27,7 +27,7 @@ const fn row(part: SeedItem, file: GuestFile, mode: u32, make: Make) -> Item {
     Item { part, file, mode, make }
 }
 
-/// Every change.
+/// All changes.
 pub(super) const ITEMS: &[Item] = &[
     row(SeedItem::Hosts, files::HOSTNAME, 0o644, hosts::hostname),
     row(SeedItem::Hosts, files::HOSTS, 0o644, hosts::hosts),
@@ -99,7 +99,7 @@ pub(super) const NEW: &[New] = &[
     ),
 ];
 
-/// Limits every coldplug in a script to the subsystems that are safe.
+/// Limits every `udevadm trigger` in a script to safe subsystems.
 fn trigger(facts: &Facts, script: Option<&str>) -> Option<String> {
     const CALL: &str = "udevadm trigger";
     const LIMIT: &str = " --subsystem-match=";
@@ -109,7 +109,7 @@ fn trigger(facts: &Facts, script: Option<&str>) -> Option<String> {
     let mut text = parts.next()?.to_owned();
     for part in parts {
         text.push_str(CALL);
-        // What limits itself is the administrator's, or ours.
+        // A call with a limit was written by the administrator, or by ds.
         let line = part.lines().next().unwrap_or_default();
         if !line.contains(LIMIT.trim_start()) {
             text.push_str(&matches);

@@ -1,6 +1,7 @@
-//! What seeding has changed in a tree, and what was there before: a file in the container's own directory.
+//! The record of the changes by seeding, with the original files: a file in the container's own directory.
 //!
-//! It is written before the tree is, so that a power cut between the two leaves a tree that is known to be unchanged.
+//! Owns that file. It is written before the tree, so that after a power failure in between, the tree is known to be
+//! unchanged.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,28 +12,28 @@ use serde::{Deserialize, Serialize};
 
 use crate::durable;
 
-/// It is ours, and still it has an end.
+/// A limit, even though only ds writes the file.
 const LARGEST: u64 = 64 << 20;
 
-/// A file as it was.
+/// An original file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Before {
-    /// What it said.
+    /// Its content.
     pub content: String,
-    /// Permission bits.
+    /// Its permission bits.
     pub mode: u32,
-    /// Owner.
+    /// Its owner.
     pub user: u32,
-    /// Group.
+    /// Its group.
     pub group: u32,
 }
 
 /// One file of the tree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// What was there; nothing when `None`.
+    /// The original file; `None` if it did not exist.
     pub before: Option<Before>,
-    /// What was written last.
+    /// The last written content.
     pub wrote: String,
     /// It is a symbolic link, which says that; before, there was nothing.
     #[serde(default)]
@@ -40,12 +41,12 @@ pub struct Entry {
     /// Its directory was made with it.
     #[serde(default)]
     pub directory: bool,
-    /// What was found instead of that when it was told that somebody had changed it.
+    /// The content that was found when the user's edit was reported.
     #[serde(default)]
     pub told: Option<String>,
 }
 
-/// All of them, by their paths inside.
+/// All entries, by their paths in the tree.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
     /// The entries.
@@ -53,23 +54,23 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Reads it; one that does not exist is empty.
+    /// Reads the file; empty if it does not exist.
     ///
     /// # Errors
-    /// When it cannot be read or is damaged: then what was there before is not known, and nothing may be changed.
+    /// If it cannot be read or is damaged: the original files are then unknown, and nothing may be changed.
     pub fn load(path: &Path) -> Result<Self> {
         match durable::read(path, LARGEST) {
             Ok(bytes) => serde_json::from_slice(&bytes)
-                .with_context(|| format!("{} is damaged; remove it to begin anew", path.display())),
+                .with_context(|| format!("{} is damaged; remove it to start a new record", path.display())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
             Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
         }
     }
 
-    /// Writes it, or removes it when there is nothing in it.
+    /// Writes the file, or removes it if there are no entries.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// If it cannot be written.
     pub fn save(&self, path: &Path) -> Result<()> {
         if self.files.is_empty() {
             return match std::fs::remove_file(path) {

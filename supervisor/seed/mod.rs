@@ -1,8 +1,8 @@
-//! Seeding: what is changed inside a root file system so that a distribution is at home in a container.
+//! Seeding: the changes to a root file system that a distribution needs in a container.
 //!
-//! Owns the table of changes ([`items`]), the record of what was there before ([`ledger`]) and the way both are carried
-//! out ([`apply`]), in a tree that its owner may have built to mislead us: by descriptor, and only regular files. What
-//! can be in /run is there instead and needs no undoing (`plan`). Runs no program of the distribution.
+//! Owns the table of changes ([`items`]), the record of the original files ([`ledger`]) and the operations ([`apply`]).
+//! The tree is untrusted: files are accessed by descriptor, and only regular files are changed. Settings that can be in
+//! /run are placed there instead and need no undo (`plan`). It never runs a program of the distribution.
 
 pub mod accounts;
 pub mod apply;
@@ -16,21 +16,21 @@ use crate::config::{Config, Seeding};
 use crate::rootfs::files;
 use crate::rootfs::root::Root;
 
-/// What the changes depend on.
+/// The input of the changes.
 #[derive(Debug, Clone)]
 pub struct Facts {
     /// The container's host name.
     pub hostname: String,
-    /// The machine is an Android one, whose kernel asks for its groups.
+    /// The machine runs Android, whose kernel needs the network groups.
     pub android: bool,
-    /// What udev may replay.
+    /// The subsystems that udev may trigger.
     pub subsystems: Subsystems,
-    /// What is asked for.
+    /// The requested parts.
     pub seed: Seed,
 }
 
 impl Facts {
-    /// The facts of one container.
+    /// The facts about one container.
     #[must_use]
     pub fn new(config: &Config, android: bool, seeding: &Seeding) -> Self {
         Self {
@@ -42,16 +42,16 @@ impl Facts {
     }
 }
 
-/// Why a tree is left alone; `None` for one that is laid out as distributions usually are.
+/// Why a tree is not seeded; `None` for a tree with the usual layout of a distribution.
 #[must_use]
 pub fn unknown_layout(root: &Root) -> Option<&'static str> {
     let has = |file: files::GuestFile| root.resolve(file.path()).is_ok();
     if has(files::NIX_STORE) {
-        return Some("NixOS makes its files itself; its root file system is left alone");
+        return Some("NixOS generates its files itself; its root file system is not seeded");
     }
     if has(files::GUIX_STORE) {
-        return Some("Guix makes its files itself; its root file system is left alone");
+        return Some("Guix generates its files itself; its root file system is not seeded");
     }
     let known = [files::OS_RELEASE, files::OS_RELEASE_SHIPPED, files::PASSWD].into_iter().any(has);
-    (!known).then_some("it is not laid out as a distribution; its root file system is left alone")
+    (!known).then_some("its root file system does not have the layout of a distribution, so it is not seeded")
 }

@@ -1,8 +1,8 @@
-//! `ds convert`: a directory becomes an image, or the other way round.
+//! `ds convert`: converts a root file system between a directory and an image.
 //!
-//! The new root file system is compared with the old one before anything counts. Then it is put into its place, the
-//! configuration is switched, and the old one is let go: each step is durable, and which come next is written down
-//! before the first ([`Intent`]). A root file system that is used in place is never deleted.
+//! Owns the order of the steps. The new root file system is compared with the old one first. Then it is renamed into
+//! place, the configuration is switched, and the old one is deleted. Each step is durable, and the next ones are
+//! recorded before the first ([`Intent`]). A root file system that is used in place is never deleted.
 
 use std::path::{Path, PathBuf};
 
@@ -29,29 +29,29 @@ use crate::rootfs::size::{TreeUsage, measure};
 use crate::units::size_rounded_up;
 use crate::worker::Env;
 
-/// Sizes that are chosen for an image are multiples of this.
+/// Automatic sizes of images are multiples of this.
 const ROUND: u64 = 64 << 20;
-/// The least size that is chosen.
+/// The minimum automatic size.
 const LEAST: u64 = 1 << 30;
-/// What is free in an image whose size is chosen, beside a third of what is used.
+/// Free space in an image of automatic size, in addition to a third of the used space.
 const SPARE: u64 = 512 << 20;
-/// What an image needs beside what is in it.
+/// Overhead of an image in addition to its content.
 const OVERHEAD: u64 = 32 << 20;
-/// mke2fs makes one inode for so many bytes, unless it is told otherwise.
+/// mke2fs creates one inode for this number of bytes by default.
 const BYTES_FOR_AN_INODE: u64 = 16 << 10;
 
-/// What came of it.
+/// The result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Converted {
-    /// It had that form already.
+    /// It already had that form.
     Already,
-    /// It has it now.
+    /// It was converted.
     Done {
-        /// Where the root file system is.
+        /// The path of the root file system.
         path: PathBuf,
         /// Size of an image.
         size: Option<u64>,
-        /// The old one, where it was used in place and is still there.
+        /// The old one, if it was used in place and is kept.
         left: Option<PathBuf>,
     },
 }
@@ -59,7 +59,7 @@ pub enum Converted {
 /// Converts the root file system of a stopped container.
 ///
 /// # Errors
-/// When it cannot be converted: then nothing has changed.
+/// If the conversion fails: nothing has then changed.
 pub fn convert(
     env: &Env,
     name: &Name,
@@ -94,7 +94,7 @@ pub fn convert(
         }
         Ok(Value::Null)
     })?;
-    // The job had it to itself as long as it was mounted; from here on nobody else may begin.
+    // The job had exclusive access while it was mounted; from here on, no other process may begin.
     let path = held.config.container.root.path().as_path().to_owned();
     let image = tree.is_none().then(|| held.claim_image(&path)).transpose()?;
     let owned = held.owns_root(env);
@@ -108,7 +108,7 @@ pub fn convert(
     Ok(Converted::Done { path: place, size, left: (!owned).then_some(path) })
 }
 
-/// An image for a tree: of the size that is asked for, or with room to spare.
+/// The form of an image for a tree: of the given size, or of an automatic one.
 fn image_for(usage: TreeUsage, asked: Option<u64>) -> Result<Form> {
     let least = usage.bytes + usage.bytes / 32 + OVERHEAD;
     let chosen = (usage.bytes + usage.bytes / 10 * 3 + SPARE).div_ceil(ROUND) * ROUND;
@@ -156,7 +156,7 @@ fn copy(source: &Root, target: &Root, usage: TreeUsage, form: Form, reporter: &m
     verify(source, target, reporter)
 }
 
-/// Makes the new root file system the one that counts.
+/// Switches to the new root file system.
 fn commit(env: &Env, held: &Held, form: Form, staging: &Staging, owned: bool) -> Result<Config> {
     let container = env.paths.container(&held.name);
     let _lock = held.lock_unchanged(env)?;
@@ -168,7 +168,7 @@ fn commit(env: &Env, held: &Held, form: Form, staging: &Staging, owned: bool) ->
     sync_directory(&container)?;
     fault::point("job-decided")?;
     let done = switch(env, held, form, staging);
-    // Whatever has failed, the configuration says which of the two counts.
+    // After any failure, the configuration determines which one is in use.
     let now = Config::load(&env.paths.container_ini(&held.name), &held.name)?;
     let settled = intent.settle(&container, now.container.root.path().as_path(), staging.path());
     done?;

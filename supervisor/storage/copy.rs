@@ -1,4 +1,5 @@
-//! `ds copy`: a second container with a root file system, a configuration and an identity of its own.
+//! `ds copy`: a second container with its own root file system, configuration and machine id. Never changes the
+//! original.
 
 use std::fs::File;
 use std::path::Path;
@@ -25,13 +26,13 @@ use crate::rootfs::size::measure;
 use crate::seed::ledger::Ledger;
 use crate::worker::Env;
 
-/// Largest configuration that is read, bytes.
+/// Maximum size of a configuration, in bytes.
 pub const LARGEST_CONFIGURATION: u64 = 1 << 20;
 
-/// Copies a stopped container; says whether the original starts by itself, which the copy does not.
+/// Copies a stopped container; returns whether the original has autostart, which the copy does not.
 ///
 /// # Errors
-/// When it cannot be copied: then there is no copy.
+/// If the copy fails: there is then no copy.
 pub fn copy(env: &Env, from: &Name, to: &Name, watcher: Watcher<'_>) -> Result<bool> {
     ensure!(from != to, "the copy needs another name");
     let held = Held::take(env, from, "copied")?;
@@ -103,7 +104,7 @@ fn copy_tree(
     })
 }
 
-/// An image without a machine id stays what it is, byte for byte: mounting it to be written would change it.
+/// An image without a machine id is kept byte for byte: a writable mount would change it.
 fn renew_identity(image: &Path, held: &Held, staging: &Staging, reporter: &mut Reporter) -> Result<()> {
     let mounting = Mounting {
         image,

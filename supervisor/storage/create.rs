@@ -1,4 +1,5 @@
-//! `ds create`: a new container, with a root file system of its own, unpacked from an archive, or with one in place.
+//! `ds create`: a new container, with its own root file system from an archive, or with an existing one. Never changes
+//! an existing root file system.
 
 use std::cell::RefCell;
 
@@ -30,22 +31,22 @@ use crate::sys::errno_of;
 use crate::units::size_rounded_up;
 use crate::worker::Env;
 
-/// How much more than the size of an image may come out of an archive before it is given up: headers and filling,
-/// and files that the archive has more than once.
+/// How many times the size of an image may be read from an archive before the job is cancelled: headers and padding,
+/// and files that the archive contains more than once.
 const SURPLUS: u64 = 4;
-/// What an image needs beside what is in it: journal and tables.
+/// Overhead of an image in addition to its content: journal and tables.
 const OVERHEAD: u64 = 64 << 20;
-/// Sizes are told in multiples of this.
+/// Sizes in messages are multiples of this.
 const ROUND: u64 = 64 << 20;
 
-/// What is to be made.
+/// The container to create.
 #[derive(Debug)]
 pub struct Creation<'a> {
     /// The container.
     pub name: &'a Name,
     /// The archive.
     pub source: &'a Source,
-    /// Size of the image; a directory without.
+    /// Size of the image; a directory if absent.
     pub size: Option<u64>,
     /// Settings from the command line.
     pub settings: &'a [(&'a str, &'a str)],
@@ -55,16 +56,16 @@ pub struct Creation<'a> {
     pub packed_only: bool,
 }
 
-/// Makes the container.
+/// Creates the container.
 ///
 /// # Errors
-/// When there is one of that name, a setting is not valid, or the archive cannot be unpacked: then there is none.
+/// If the name is taken, a setting is invalid, or the archive cannot be unpacked: there is then no container.
 pub fn create(env: &Env, creation: &Creation<'_>, watcher: Watcher<'_>) -> Result<()> {
     let Creation { name, source, size, settings, login, packed_only } = creation;
     let new = NewName::take(env, name, "made")?;
     let form = size.map_or(Form::Directory, |size| Form::Image { size, files: None });
     let containers = env.paths.containers();
-    // What is compressed comes to more, but to less it does not.
+    // A compressed archive is larger when unpacked, never smaller.
     space::require(&containers, source.length.unwrap_or(0))?;
     let staging = Staging::for_new(&env.paths, name)?;
     let root = form.own_path();
@@ -109,10 +110,10 @@ pub fn in_place_with(
     held.publish(env, staging)
 }
 
-/// Makes the container `name` with a root file system that is used where it is.
+/// Creates the container `name` with a root file system that is used in place.
 ///
 /// # Errors
-/// When there is one of that name, or a setting is not valid: then there is none.
+/// If the name is taken or a setting is invalid: there is then no container.
 pub fn in_place(env: &Env, name: &Name, settings: &[(&str, &str)]) -> Result<()> {
     let _lock = Lock::take_for(env, name)?;
     occupied::refuse(&env.paths, name)?;
@@ -132,7 +133,7 @@ pub fn in_place(env: &Env, name: &Name, settings: &[(&str, &str)]) -> Result<()>
 /// Unpacks a root file system and says what is odd about it; whether it was in an image or a backup of LXD, Incus or LXC.
 ///
 /// # Errors
-/// What is wrong with the source, or that there is not enough room.
+/// If the source is invalid or the space is insufficient.
 pub(super) fn unpack_all(
     source: &Source,
     most: u64,
@@ -144,7 +145,7 @@ pub(super) fn unpack_all(
     reporter.step("unpack", source.length)?;
     let mut incoming = source.stream(Some(most))?;
     let compression = incoming.compression();
-    // What is damaged is told with the rest.
+    // Damage of the archive is reported together with the rest.
     let stranger = incoming.front().ok().and_then(|front| stranger::of_front(front, compression));
     if let Some(stranger) = stranger {
         return Err(incoming
@@ -203,7 +204,7 @@ fn tell_hoisted(hoisted: Option<&Hoisted>, reporter: &mut Reporter) -> Result<bo
     Ok(*packed)
 }
 
-/// Names the archive in a fault of its own; a system call that failed names what it was about.
+/// Adds the archive's name to errors about its content; a failed system call already names its arguments.
 fn blame(error: Error, source: &Source) -> Error {
     if errno_of(&error).is_none() { error.context(source.name.clone()) } else { error }
 }
@@ -224,13 +225,13 @@ fn refuse(error: Error, incoming: &mut Incoming, form: Form, root: &Root) -> Res
     explain(error, form, root, &mut || incoming.drain(most).map(|total| size_rounded_up(needed(total))))
 }
 
-/// The size of an image for an archive of so many bytes: what is in it, a quarter for the blocks that files do not
-/// fill, and the file system's own.
+/// The size of an image for an archive of this length: the content, a quarter for partly filled blocks, and the
+/// overhead of the file system.
 fn needed(total: u64) -> u64 {
     (total + total / 4 + OVERHEAD).div_ceil(ROUND) * ROUND
 }
 
-/// The stream and its progress are looked at by turns.
+/// The stream and its progress are used alternately.
 struct Reading<'a, 'b>(&'a RefCell<&'b mut Incoming>);
 
 impl std::io::Read for Reading<'_, '_> {

@@ -1,8 +1,8 @@
-//! Deletes a directory tree that somebody else has made: no link is followed, no file system border crossed.
+//! Deletes an untrusted directory tree: follows no link, and crosses no file system boundary.
 //!
-//! Everything is named by its directory's descriptor, so a tree that changes meanwhile leads nowhere else. Trees
-//! may be deeper than there are descriptors: what lies too deep is moved up first. openat(2), unlinkat(2),
-//! proc_pid_mountinfo(5).
+//! Owns the deletion. Every entry is addressed through its parent's descriptor, so concurrent changes cannot redirect
+//! it. A tree may be deeper than the limit of descriptors: its deepest parts are moved up first. openat(2),
+//! unlinkat(2), proc_pid_mountinfo(5).
 
 use std::ffi::{CStr, CString};
 use std::fs;
@@ -20,20 +20,20 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use crate::call;
 use crate::mount::info;
 
-/// Directories that are open at one time.
+/// Maximum number of open directories.
 const DEEPEST: usize = 64;
 
-/// Refuses when anything is mounted at or below a directory, for this process or for init.
+/// Fails if anything is mounted at or below a directory, for this process or for init.
 ///
 /// # Errors
-/// What is mounted there.
+/// The mount.
 pub fn refuse_mounts(directory: &Path) -> Result<()> {
     let resolved = match fs::canonicalize(directory) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         resolved => resolved.with_context(|| format!("find {}", directory.display()))?,
     };
     for process in ["self", "1"] {
-        // Not everybody may look at init; our own mounts count most.
+        // The mounts of init may not be readable; our own are the most important.
         let Ok(mounts) = info::read(process) else { continue };
         if let Some(mount) = info::below(&mounts, &resolved).next() {
             bail!("something is mounted at {}; unmount it first", mount.target.display());
@@ -45,7 +45,8 @@ pub fn refuse_mounts(directory: &Path) -> Result<()> {
 /// Deletes the directory at `path` and everything in it.
 ///
 /// # Errors
-/// A directory of another file system in it, or what the kernel answers. What could be deleted until then is gone.
+/// If it contains a directory on another file system, or a system call fails. What was deleted until then stays
+/// deleted.
 pub fn delete(path: &Path) -> Result<()> {
     let top = call!(openat(AT_FDCWD, path, directory_flags(), Mode::empty()), "open({})", path.display())?;
     empty(top).with_context(|| path.display().to_string())?;
@@ -73,7 +74,7 @@ fn empty(top: OwnedFd) -> Result<()> {
     let device = call!(fstat(&top), "fstat")?.st_dev;
     let mut deletion = Deletion { top, device, moved: 0 };
     let top = deletion.top.try_clone()?;
-    // What is moved up arrives at the top while it is being emptied, so empty it until nothing is left.
+    // Directories are moved up to the top while it is being emptied, so repeat until nothing is left.
     while deletion.empty(top.as_fd(), 0)? {}
     Ok(())
 }
@@ -85,18 +86,18 @@ fn directory_flags() -> OFlag {
 struct Deletion {
     top: OwnedFd,
     device: libc::dev_t,
-    /// How many directories were moved up.
+    /// The number of moved directories.
     moved: u64,
 }
 
 impl Deletion {
-    /// Deletes what is in a directory; says whether there was anything.
+    /// Deletes the content of a directory; returns whether there was any.
     fn empty(&mut self, directory: impl AsFd, depth: usize) -> Result<bool> {
         let entries = entries(&directory)?;
         for name in &entries {
             match unlinkat(&directory, name.as_c_str(), UnlinkatFlags::NoRemoveDir) {
                 Ok(()) | Err(Errno::ENOENT) => {}
-                // EPERM is what POSIX has for a directory.
+                // POSIX specifies EPERM for a directory.
                 Err(Errno::EISDIR | Errno::EPERM) => self.descend(&directory, name, depth)?,
                 Err(errno) => call!(Err(errno), "unlink({})", name.to_string_lossy())?,
             }
@@ -133,7 +134,7 @@ impl Deletion {
 }
 
 fn entries(directory: &impl AsFd) -> Result<Vec<CString>> {
-    // A copy of the descriptor would share its place in the listing.
+    // A duplicated descriptor would share the position in the listing.
     let mut listing = call!(Dir::openat(directory, ".", directory_flags(), Mode::empty()), "open(.)")?;
     let mut names = Vec::new();
     for entry in listing.iter() {
@@ -179,7 +180,7 @@ mod tests {
     #[test]
     fn a_tree_deeper_than_there_are_descriptors_goes() {
         let path = place("deep");
-        // Deeper than a path may be long, too, so it is made step by step.
+        // Deeper than the maximum length of a path, so it is created step by step.
         let script =
             "cd \"$1\"; i=0; while [ $i -lt 3000 ]; do mkdir dddd; cd dddd; i=$((i+1)); done; echo x > f";
         let made = Command::new("/bin/sh").arg("-c").arg(script).arg("sh").arg(path.join("tree")).status();

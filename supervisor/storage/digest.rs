@@ -1,6 +1,6 @@
-//! XXH64: a fast checksum of 64 bits, for accidents and not for enemies.
+//! XXH64: a fast 64-bit checksum against accidents, not against attacks.
 //!
-//! After the specification of xxHash by Yann Collet (doc/xxhash_spec.md of the project). Bytes may come in any
+//! Implements the specification of xxHash by Yann Collet (doc/xxhash_spec.md of the project). Bytes may arrive in any
 //! portions.
 
 const PRIMES: [u64; 5] = [
@@ -10,10 +10,10 @@ const PRIMES: [u64; 5] = [
     0x85eb_ca77_c2b2_ae63,
     0x27d4_eb2f_1656_67c5,
 ];
-/// Bytes that are taken at once.
+/// Size of a block, in bytes.
 const STRIPE: usize = 32;
 
-/// A checksum in the making, with the seed 0.
+/// A checksum in progress, with the seed 0.
 #[derive(Debug, Clone)]
 pub struct Digest {
     lanes: [u64; 4],
@@ -39,7 +39,7 @@ fn round(lane: u64, input: u64) -> u64 {
 }
 
 impl Digest {
-    /// Takes more bytes.
+    /// Adds bytes.
     pub fn add(&mut self, mut bytes: &[u8]) {
         self.total = self.total.wrapping_add(bytes.len() as u64);
         if self.filled > 0 {
@@ -65,7 +65,7 @@ impl Digest {
 
     fn take(&mut self, stripe: &[u8]) {
         for (lane, bytes) in self.lanes.iter_mut().zip(stripe.chunks_exact(8)) {
-            // Eight bytes; spelt so that it becomes one load.
+            // Written so that the compiler generates one load of eight bytes.
             let input = bytes.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
             *lane = round(*lane, input);
         }
@@ -117,7 +117,7 @@ mod tests {
         digest.value()
     }
 
-    /// What xxhsum(1) says.
+    /// The output of xxhsum(1).
     #[test]
     fn known_answers() {
         assert_eq!(of(b""), 0xef46_db37_51d8_e999);

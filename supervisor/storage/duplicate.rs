@@ -1,7 +1,7 @@
-//! A second copy of one large file: sharing its blocks where the file system can, otherwise data by data, holes kept.
+//! Copies one large file: shares its blocks if the file system supports it, otherwise copies the data and keeps holes.
 //!
-//! ioctl_ficlone(2) (4.5), copy_file_range(2) (4.5), lseek(2) with SEEK_DATA and SEEK_HOLE. Each falls back to the
-//! next when the file system has it not. Owner, mode and extended attributes go along, the SELinux label among them.
+//! Owns the fallbacks: ioctl_ficlone(2) (4.5), copy_file_range(2) (4.5), lseek(2) with SEEK_DATA and SEEK_HOLE. Also
+//! copies owner, mode and extended attributes, including the SELinux label.
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -21,9 +21,9 @@ use crate::fault;
 use crate::sys::descriptor::share_blocks;
 use crate::sys::xattr;
 
-/// Bytes that one copy_file_range(2) is asked for: progress is told in between.
+/// Size of one copy_file_range(2), in bytes; progress is reported in between.
 const PORTION: usize = 16 << 20;
-/// The buffer where the kernel does not copy by itself.
+/// Size of the buffer if the kernel cannot copy.
 const BUFFER: usize = 1 << 20;
 
 /// Copies the image `from` to the new file `path` on the file system of `place`, as a step of a job.
@@ -42,18 +42,18 @@ pub fn duplicate_image(from: &File, path: &Path, place: &Path, reporter: &mut Re
     Ok(to)
 }
 
-/// Makes the empty file `to`, which lies in `place`, equal to `from`; tells how many of its bytes are done. True when
-/// the blocks are shared, so that the copy takes no room.
+/// Copies `from` into the empty file `to`, which is in `place`; reports the number of copied bytes. True if the blocks
+/// are shared, so that the copy needs no space.
 ///
 /// # Errors
-/// That there is not enough room, before anything is written; what reading or writing answers.
+/// If the space is insufficient, before anything is written; if reading or writing fails.
 fn duplicate(from: &File, to: &File, place: &Path, progress: &mut dyn FnMut(u64)) -> Result<bool> {
     if share_blocks(from.as_fd(), to.as_fd()).is_ok() {
         return Ok(true);
     }
     let about = from.metadata().context("stat")?;
     let length = about.len();
-    // In units of stat(3type), holes left out.
+    // In units of stat(3type), without holes.
     space::require(place, about.blocks().saturating_mul(512))?;
     to.set_len(length).context("ftruncate")?;
     let mut at = 0;
@@ -65,14 +65,14 @@ fn duplicate(from: &File, to: &File, place: &Path, progress: &mut dyn FnMut(u64)
     Ok(false)
 }
 
-/// Gives `to` what else belongs to `from`: owner, mode, extended attributes.
+/// Copies owner, mode and extended attributes to `to`.
 ///
 /// # Errors
-/// When one cannot be set that `from` has.
+/// If an attribute of `from` cannot be set.
 fn duplicate_attributes(from: &File, to: &File) -> Result<()> {
     let about = from.metadata().context("stat")?;
     fchown(to, Some(about.uid()), Some(about.gid())).context("chown")?;
-    // After the owner, which takes bits of the mode away.
+    // After the owner, whose change clears mode bits.
     to.set_permissions(Permissions::from_mode(about.mode() & 0o7777)).context("chmod")?;
     let names = match xattr::list(from.as_fd()) {
         Err(Errno::EOPNOTSUPP) => return Ok(()),
@@ -88,7 +88,7 @@ fn duplicate_attributes(from: &File, to: &File) -> Result<()> {
     Ok(())
 }
 
-/// The next stretch of data at or behind `at`.
+/// The next range of data at or after `at`.
 fn next_data(file: &File, at: u64, length: u64) -> Result<Option<(u64, u64)>> {
     if at >= length {
         return Ok(None);
@@ -96,9 +96,9 @@ fn next_data(file: &File, at: u64, length: u64) -> Result<Option<(u64, u64)>> {
     let offset = i64::try_from(at).context("the file is too long")?;
     let begin = match lseek(file, offset, Whence::SeekData) {
         Ok(begin) => begin,
-        // Nothing but a hole is left.
+        // Only a hole is left.
         Err(Errno::ENXIO) => return Ok(None),
-        // No holes are known here.
+        // The file system does not report holes.
         Err(Errno::EINVAL | Errno::EOPNOTSUPP) => return Ok(Some((at, length))),
         other => call!(other, "lseek(SEEK_DATA)")?,
     };
@@ -113,7 +113,7 @@ fn copy(from: &File, to: &File, begin: u64, end: u64, progress: &mut dyn FnMut(u
         let (mut source, mut target) = (i64::try_from(at)?, i64::try_from(at)?);
         match copy_file_range(from, Some(&mut source), to, Some(&mut target), portion) {
             Ok(count) if count > 0 => at += u64::try_from(count)?,
-            // Zero is what some kernels answer instead of an error.
+            // Some kernels return zero instead of an error.
             Ok(_) | Err(Errno::ENOSYS | Errno::EXDEV | Errno::EINVAL | Errno::EOPNOTSUPP | Errno::EPERM) => {
                 return copy_by_hand(from, to, at, end, progress);
             }
@@ -159,7 +159,7 @@ mod tests {
         bytes
     }
 
-    /// Data at both ends and in the middle of a file that is mostly holes.
+    /// Data at both ends and in the middle of a sparse file.
     fn holey(directory: &Path) -> File {
         let from = file(directory, "from");
         from.set_len(64 << 20).unwrap();

@@ -1,7 +1,8 @@
-//! `ds export`: a stopped container in one file.
+//! `ds export`: exports a stopped container to one file.
 //!
-//! The file is written under another name in its directory and renamed when it is whole on the medium; what a killed
-//! export left is swept after its death, and by the next one into the same directory. Standard output is written as it comes.
+//! The file is written under a temporary name in its directory and renamed when it is complete on disk. The remains of
+//! a killed export are removed after its death, or by the next export into the same directory. Standard output is
+//! written directly.
 
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
@@ -34,27 +35,27 @@ use crate::rootfs::size::measure;
 use crate::sys::descriptor::try_lock;
 use crate::worker::Env;
 
-/// How often a temporary name may be taken.
+/// The number of attempts if a temporary name is taken.
 const ATTEMPTS: usize = 16;
 
-/// Where a container is exported to.
+/// The target of an export.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// A file; one that is there is replaced only if that is wanted.
+    /// A file; an existing one is replaced only on request.
     File {
         /// Its path.
         path: PathBuf,
-        /// Whether one that is there is replaced.
+        /// Whether to replace an existing file.
         replace: bool,
     },
     /// Standard output.
     Output,
 }
 
-/// Writes a stopped container.
+/// Exports a stopped container.
 ///
 /// # Errors
-/// When it cannot be read or the file not written: then there is no file, or the one that was there.
+/// If it cannot be read or the file cannot be written: there is then no file, or the previous one.
 pub fn export(env: &Env, name: &Name, target: &Target, watcher: Watcher<'_>) -> Result<()> {
     if *target == Target::Output {
         ensure!(!io::stdout().is_terminal(), "standard output is a terminal; use -o FILE, or a pipe");
@@ -105,7 +106,7 @@ fn write_image(
         label: label(&held.config),
     };
     let attached = mount(&mounting, reporter)?;
-    // A device has none that a file could have; it becomes an image of the size of its file system.
+    // A device has no size that a file could have; it becomes an image of the size of its file system.
     let about = call!(nix::sys::statvfs::fstatvfs(&File::open(attached.mount_point())?), "fstatvfs")?;
     #[allow(
         clippy::useless_conversion,
@@ -160,7 +161,7 @@ fn write(
     reporter.finish(packed.bytes)
 }
 
-/// A file that is being written.
+/// The file in progress.
 #[derive(Debug)]
 struct Writing {
     file: File,
@@ -181,10 +182,10 @@ impl Writing {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        // What an export has left that was killed.
+        // Remains of a killed export.
         let _ = durable::remove_stale_temporaries(directory);
         for attempt in 0..ATTEMPTS {
-            // As `durable` names them, so that it finds them.
+            // Named as in `durable`, so that its sweep finds them.
             let name = format!(".ds-{:016x}.tmp", RandomState::new().hash_one(attempt));
             let temporary = directory.join(name);
             let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary);
@@ -216,7 +217,7 @@ impl Writing {
 impl Drop for Writing {
     fn drop(&mut self) {
         if !self.done {
-            // What cannot be removed is swept later.
+            // If it cannot be removed now, a sweep removes it later.
             let _ = fs::remove_file(&self.temporary);
         }
     }

@@ -1,7 +1,7 @@
-//! Making, measuring and resizing ext4 file systems in files, by e2fsprogs.
+//! Creates, measures and resizes ext4 file systems in files, with e2fsprogs.
 //!
-//! Owns which features a new file system has (its UUID is mke2fs's own choice), and what the programs' exit codes mean. mke2fs(8), e2fsck(8),
-//! resize2fs(8), ext4(5).
+//! Owns the features of a new file system (mke2fs chooses its UUID), and the interpretation of the programs' exit
+//! codes. mke2fs(8), e2fsck(8), resize2fs(8), ext4(5).
 
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
@@ -16,27 +16,27 @@ use crate::tool::{Invocation, Outcome, Tool};
 
 /// Unit of an image's size, bytes: the block size.
 pub const BLOCK: u64 = 4096;
-/// Smallest image that is made: less has no room for a journal and a system.
+/// Minimum size of an image: a smaller one has no space for a journal and a system.
 pub const SMALLEST: u64 = 16 << 20;
-/// Longest label, bytes.
+/// Maximum length of a label, in bytes.
 const LABEL: usize = 16;
-/// Everything that a kernel 4.9 can mount, and nothing newer: no metadata_csum_seed, no orphan_file. Named one by one,
-/// since the defaults of mke2fs differ from version to version.
+/// All features that a kernel 4.9 supports, and no newer ones such as metadata_csum_seed and orphan_file. Listed
+/// explicitly, because the defaults of mke2fs differ between versions.
 const FEATURES: &str = "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,\
 large_file,huge_file,dir_nlink,extra_isize,metadata_csum";
 
 /// Finds one of the programs.
 ///
 /// # Errors
-/// That it is not there.
+/// If it is not installed.
 fn tool(name: &str) -> Result<Tool> {
     Tool::find(name).with_context(|| format!("{name} is not installed; install e2fsprogs"))
 }
 
-/// Makes the sparse file `path` of `size` bytes, mode 0600, with an empty file system for at least `inodes` files.
+/// Creates the sparse file `path` of `size` bytes, mode 0600, with an empty file system for at least `inodes` files.
 ///
 /// # Errors
-/// Without mke2fs, or when it fails.
+/// If mke2fs is missing or fails.
 pub fn make(path: &Path, size: u64, name: &Name, inodes: Option<u64>) -> Result<()> {
     ensure!(size >= SMALLEST, "an image of {size} bytes is too small; make it at least 16M");
     let program = tool("mke2fs")?;
@@ -75,7 +75,7 @@ pub fn make(path: &Path, size: u64, name: &Name, inodes: Option<u64>) -> Result<
 /// Checks a file system without changing it.
 ///
 /// # Errors
-/// When anything is wrong with it.
+/// If it has errors.
 pub fn verify(path: &Path) -> Result<()> {
     let Some(program) = Tool::find("e2fsck") else { return Ok(()) };
     let checked = run(&program, &["-f", "-n"], path)?;
@@ -83,23 +83,23 @@ pub fn verify(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Checks a file system, and repairs what can be.
+/// Checks and repairs a file system.
 ///
 /// # Errors
-/// When it is still damaged after that.
+/// If errors remain.
 pub fn repair(path: &Path) -> Result<()> {
     let checked = run(&tool("e2fsck")?, &["-f", "-y"], path)?;
     match checked.ended {
-        // Bits: corrected, and to be mounted anew; from 4 on something is wrong still.
+        // Bits: errors corrected, and reboot needed; values from 4 on mean remaining errors.
         Ended::Exited(0..=3) => Ok(()),
         _ => bail!("e2fsck cannot repair the file system: {}", checked.last_words()),
     }
 }
 
-/// The least size that a file system can be shrunk to, bytes, by its own estimate.
+/// The minimum size to which a file system can be shrunk, in bytes, as resize2fs estimates it.
 ///
 /// # Errors
-/// Without resize2fs, or when it fails.
+/// If resize2fs is missing or fails.
 pub fn least(path: &Path, block: u64) -> Result<u64> {
     let said = run(&tool("resize2fs")?, &["-P"], path)?;
     ensure!(said.is_success(), "resize2fs: {}", said.last_words());
@@ -115,10 +115,10 @@ fn parse_least(said: &str) -> Option<u64> {
     })
 }
 
-/// Changes the size of a file system and of the file that it is in. It has just been checked.
+/// Resizes a file system and its file. The file system must have been checked.
 ///
 /// # Errors
-/// When resize2fs fails: then the file system may be damaged.
+/// If resize2fs fails: the file system may then be damaged.
 pub fn resize(path: &Path, size: u64) -> Result<()> {
     let program = tool("resize2fs")?;
     let file =
@@ -146,7 +146,7 @@ fn run(program: &Tool, options: &[&str], path: &Path) -> Result<Outcome> {
 /// The block size of the ext file system in a file.
 ///
 /// # Errors
-/// When it has none.
+/// If it has no ext file system.
 pub fn block_size(file: &File) -> Result<u64> {
     use std::os::unix::fs::FileExt;
     // The superblock begins at 1024: s_log_block_size at 0x18, s_magic at 0x38.
@@ -188,7 +188,7 @@ mod tests {
         for feature in ["metadata_csum_seed", "orphan_file", "uninit"] {
             assert!(!shown.contains(feature), "{feature} in {shown}");
         }
-        // No inode table is left for the kernel to write later.
+        // No inode table is left for the kernel to initialise later.
         let groups = run(&tool("dumpe2fs").unwrap(), &[], &path).unwrap().said;
         assert!(!groups.contains("INODE_UNINIT, ") || groups.contains("ITABLE_ZEROED"), "{groups}");
     }

@@ -1,7 +1,7 @@
-//! A new root file system of a container's own, in a directory that does not count yet.
+//! Creates a new root file system in a staging directory.
 //!
-//! Owns that it is whole on the medium before anybody is told: written, let go of, checked, flushed. What it is filled
-//! with is the caller's. syncfs(2), fsync(2).
+//! Owns its completeness: before success is reported, the file system is written, unmounted, checked and flushed. The
+//! caller provides the content. syncfs(2), fsync(2).
 
 use std::fs::{DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt;
@@ -24,12 +24,12 @@ use crate::rootfs::root::Root;
 use crate::sys::errno_of;
 use crate::units::size_rounded_up;
 
-/// What it is kept in.
+/// The form of a root file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// A directory.
     Directory,
-    /// An image of so many bytes, with room for so many files if that is more than usual.
+    /// An image of this size, with inodes for this number of files if that exceeds the default.
     Image {
         /// Bytes.
         size: u64,
@@ -48,13 +48,13 @@ impl Form {
         }
     }
 
-    /// Where it is, as a configuration says it.
+    /// Its path, as in a configuration.
     #[must_use]
     pub fn own_path(self) -> String {
         format!("./{}", self.file_name())
     }
 
-    /// The key that names it in a configuration, and the one that must not be there then.
+    /// Its key in a configuration, and the other key, which must then be absent.
     #[must_use]
     pub fn keys(self) -> (&'static str, &'static str) {
         match self {
@@ -64,37 +64,37 @@ impl Form {
     }
 }
 
-/// What is to be made.
+/// The root file system to create.
 #[derive(Debug, Clone, Copy)]
 pub struct Vessel<'a> {
     /// What it is kept in.
     pub form: Form,
-    /// The job's directory.
+    /// The staging directory of the job.
     pub staging: &'a Path,
-    /// The container that it is for.
+    /// The container.
     pub name: &'a Name,
-    /// The SELinux label that an image gets.
+    /// The SELinux label for an image.
     pub label: Option<&'a str>,
 }
 
 impl Vessel<'_> {
-    /// Where it is made.
+    /// Its path.
     #[must_use]
     pub fn path(&self) -> PathBuf {
         self.staging.join(self.form.file_name())
     }
 
-    /// Makes it, has it filled, and returns when it is whole and on the medium.
+    /// Creates it, calls `fill`, and returns when it is complete on disk.
     ///
     /// # Errors
-    /// What `fill` says; that there is not enough room; that it cannot be made.
+    /// If `fill` fails, the space is insufficient, or it cannot be created.
     pub fn fill(
         &self,
         reporter: &mut Reporter,
         fill: &mut dyn FnMut(&Root, &mut Reporter) -> Result<()>,
     ) -> Result<()> {
         let done = self.make_and_fill(reporter, fill);
-        // Where an image is sparse, a full disk below it is an input/output error above it, or none on old kernels.
+        // Under a sparse image, a full disk causes an input/output error in it, or no error on old kernels.
         if matches!(self.form, Form::Image { .. }) && space::is_full(self.staging)? {
             bail!(
                 "there is no space left in {}; free some space first",
@@ -152,7 +152,7 @@ fn flush(path: &Path) -> Result<()> {
     Ok(call!(syncfs(&directory), "syncfs({})", path.display())?)
 }
 
-/// Puts "no space left" into words for which there is a way out; `needed` tells how much an image should have had.
+/// Describes "no space left" with a remedy; `needed` is the size that the image should have.
 ///
 /// # Errors
 /// Always.

@@ -1,14 +1,14 @@
-//! The file that `ds export` writes: one tar archive, compressed with zstd.
+//! The format of `ds export`: one tar archive, compressed with zstd. Owns the format; opens no file.
 //!
 //! | member | content |
 //! |---|---|
-//! | `droidspaces/manifest.json` | [`Manifest`]: what this is |
-//! | `droidspaces/container.ini` | the configuration, without what belongs to one machine |
+//!  `droidspaces/manifest.json` | [`Manifest`]: the description |
+//!  `droidspaces/container.ini` | the configuration, without settings of one machine |
 //! | `rootfs/…` | the tree |
-//! | `droidspaces/complete` | [`Complete`]: what came before; without it the file is cut off |
+//!  `droidspaces/complete` | [`Complete`]: counts and checksum of the members before it; without it, the file is truncated |
 //!
-//! Whatever reads tar archives can look into it. The last member and the end of the archive have a fixed length
-//! ([`TAIL`]), so that the checksum can be of all bytes before, while they pass.
+//! Any tar program can read it. The last member and the end of the archive have a fixed length ([`TAIL`]), so that the
+//! checksum of all bytes before them can be computed while they are streamed.
 
 use std::io::{self, Read, Write};
 
@@ -22,18 +22,18 @@ use crate::config::value::Name;
 pub const MANIFEST: &str = "droidspaces/manifest.json";
 /// Name of the second member.
 pub const CONFIGURATION: &str = "droidspaces/container.ini";
-/// What the names of the tree begin with.
+/// Prefix of the names of the tree.
 pub const TREE: &str = "rootfs";
 /// Name of the last member.
 pub const COMPLETE: &str = "droidspaces/complete";
-/// The version that is written, and the newest that is read.
+/// The version that is written, and the newest that can be read.
 pub const VERSION: u32 = 1;
-/// Bytes of the last member, with its header, and of the end of the archive.
+/// Length of the last member, with its header, and of the end of the archive, in bytes.
 pub const TAIL: usize = 4 * 512;
-/// Longest content of the last member.
+/// Maximum length of the content of the last member.
 const LONGEST_COMPLETE: usize = 512;
 
-/// What the file holds.
+/// The description of the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// [`VERSION`].
@@ -42,17 +42,17 @@ pub struct Manifest {
     pub version: String,
     /// The container's name.
     pub name: Name,
-    /// What its root file system was kept in.
+    /// The form of its root file system.
     pub form: Form,
     /// Size of the image, bytes.
     pub size: Option<u64>,
-    /// What the tree took on its file system, bytes.
+    /// Used space of the tree on its file system, in bytes.
     pub bytes: u64,
-    /// How many files there were.
+    /// Number of files.
     pub files: u64,
 }
 
-/// What a root file system is kept in.
+/// The form of a root file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Form {
@@ -62,7 +62,7 @@ pub enum Form {
     Directory,
 }
 
-/// That all of it is there.
+/// The proof of completeness.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Complete {
     /// Members of the tree.
@@ -74,10 +74,10 @@ pub struct Complete {
 }
 
 impl Manifest {
-    /// Reads the content of the first member.
+    /// Parses the content of the first member.
     ///
     /// # Errors
-    /// When it is none, or of a version that is not known here.
+    /// If it is invalid, or of an unknown version.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         #[derive(Deserialize)]
         struct Version {
@@ -93,7 +93,7 @@ impl Complete {
     /// The content of the last member.
     ///
     /// # Errors
-    /// Never: it is short enough.
+    /// Never, since it is short enough.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let bytes = serde_json::to_vec(self).context("encode the last member")?;
         ensure!(!bytes.is_empty() && bytes.len() <= LONGEST_COMPLETE, "the last member is too long");
@@ -101,7 +101,7 @@ impl Complete {
     }
 }
 
-/// Counts and sums what is written.
+/// Counts and checksums the written bytes.
 #[derive(Debug)]
 pub struct Summing<W> {
     out: W,
@@ -110,18 +110,18 @@ pub struct Summing<W> {
 }
 
 impl<W: Write> Summing<W> {
-    /// In front of `out`.
+    /// Writes to `out`.
     pub fn new(out: W) -> Self {
         Self { out, digest: Digest::default(), length: 0 }
     }
 
-    /// What has been written so far, for the last member.
+    /// The counts and checksum so far, for the last member.
     #[must_use]
     pub fn complete(&self, entries: u64) -> Complete {
         Complete { entries, length: self.length, xxh64: format!("{:016x}", self.digest.value()) }
     }
 
-    /// What is behind.
+    /// The inner writer.
     pub fn into_inner(self) -> W {
         self.out
     }
@@ -140,7 +140,7 @@ impl<W: Write> Write for Summing<W> {
     }
 }
 
-/// Sums what is read, but for the last [`TAIL`] bytes of all.
+/// Checksums the read bytes, except for the last [`TAIL`] bytes.
 #[derive(Debug)]
 pub struct Checking<R> {
     input: R,
@@ -151,15 +151,15 @@ pub struct Checking<R> {
 }
 
 impl<R: Read> Checking<R> {
-    /// In front of `input`.
+    /// Reads from `input`.
     pub fn new(input: R) -> Self {
         Self { input, digest: Digest::default(), length: 0, held: Vec::with_capacity(2 * TAIL) }
     }
 
-    /// Reads to the end and compares with what the last member says; `entries` are those that were found.
+    /// Reads to the end and verifies the last member; `entries` is the number of entries that were found.
     ///
     /// # Errors
-    /// That something differs.
+    /// If there is a difference.
     pub fn finish(mut self, complete: &Complete, entries: u64) -> Result<R> {
         let mut buffer = [0; 4096];
         loop {
@@ -169,7 +169,7 @@ impl<R: Read> Checking<R> {
                 other => drop(other.context("read the end")?),
             }
         }
-        // A file that ends within its tail has lost bytes that no checksum covers.
+        // A file that ends in its tail has lost bytes that no checksum covers.
         ensure!(self.held.len() == TAIL, "it is damaged: its end is missing");
         let sum = format!("{:016x}", self.digest.value());
         if (self.length, &sum, entries) != (complete.length, &complete.xxh64, complete.entries) {
@@ -178,7 +178,7 @@ impl<R: Read> Checking<R> {
         Ok(self.input)
     }
 
-    /// What is in front.
+    /// The inner reader.
     pub fn get_mut(&mut self) -> &mut R {
         &mut self.input
     }
@@ -279,7 +279,7 @@ mod tests {
             let mut checking = Checking::new(file.as_slice());
             let mut buffer = vec![0; portion];
             let mut read = Vec::new();
-            // Some of it, as a reader does that has found the end of the archive.
+            // Partly, like a reader that has found the end of the archive.
             while read.len() < bytes.len() {
                 let count = checking.read(&mut buffer).unwrap();
                 read.extend_from_slice(&buffer[..count]);

@@ -1,7 +1,7 @@
-//! What a job has in its hands: a container that is stopped, or a name that is to become one.
+//! Reserves a stopped container, or the name of a new one, for a job.
 //!
-//! Owns the order in which that is made sure of. From then on the container is occupied until the value is dropped and
-//! the job's processes have ended; the locks are not held meanwhile. flock(2).
+//! Owns the order of the checks. The container is reserved until the value is dropped and the job's processes have
+//! ended; the locks are released in the meantime. flock(2).
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -25,7 +25,7 @@ use crate::rootfs::root::Root;
 use crate::sys::descriptor::try_lock;
 use crate::worker::Env;
 
-/// A stopped container that nobody else can start, change or delete.
+/// A stopped container that no other process can start, change or delete.
 #[derive(Debug)]
 pub struct Held {
     /// Its name.
@@ -36,10 +36,10 @@ pub struct Held {
 }
 
 impl Held {
-    /// Takes hold of a container; `doing` completes "it is being …".
+    /// Reserves a container; `doing` completes "it is being …".
     ///
     /// # Errors
-    /// While it runs or another job has it, or when its configuration is not valid.
+    /// If it is running, another job has reserved it, or its configuration is invalid.
     pub fn take(env: &Env, name: &Name, doing: &str) -> Result<Self> {
         env.cancel_restart(name)?;
         let lock = Lock::take_for(env, name)?;
@@ -68,20 +68,20 @@ impl Held {
         NewName { name: self.name, _occupation: self._occupation }.publish(env, staging)
     }
 
-    /// The image, as the path that is no link. Only for a container that has one.
+    /// The image as a path without links. Only for a container with an image.
     ///
     /// # Errors
-    /// When there is no such file.
+    /// If the file does not exist.
     pub fn image(&self) -> Result<PathBuf> {
         let path = self.config.container.root.path().as_path();
         std::fs::canonicalize(path).with_context(|| format!("the image {}", path.display()))
     }
 
-    /// Takes the container's lock again and makes sure that its root file system is still the one that the job began
-    /// with: `ds set` can change it at any time.
+    /// Takes the container's lock again and verifies that its root file system is the one that the job began with: `ds
+    /// set` can change it at any time.
     ///
     /// # Errors
-    /// When it has been changed.
+    /// If it has changed.
     pub fn lock_unchanged(&self, env: &Env) -> Result<Lock> {
         let lock = Lock::take_for(env, &self.name)?;
         let now = Config::load(&env.paths.container_ini(&self.name), &self.name)?;
@@ -92,26 +92,26 @@ impl Held {
         Ok(lock)
     }
 
-    /// Takes its image as one who changes it.
+    /// Claims its image for writing.
     ///
     /// # Errors
-    /// While anybody else uses it, or when there is none.
+    /// If another process uses it, or it does not exist.
     pub fn claim_image(&self, path: &Path) -> Result<Claim> {
         let claimed = claim(path, Access::ReadWrite, &Nodes::system(None), None);
         claimed.with_context(|| format!("the image {}", path.display()))
     }
 
-    /// Whether its root file system lies in its own directory: otherwise it is used in place, and somebody else's.
+    /// Whether its root file system is in its own directory; otherwise it is used in place and belongs to the user.
     #[must_use]
     pub fn owns_root(&self, env: &Env) -> bool {
         let path = self.config.container.root.path().as_path();
         path == env.paths.own_directory(&self.name) || path == env.paths.own_image(&self.name)
     }
 
-    /// Takes hold of its tree as a monitor does; `None` for an image.
+    /// Claims its tree as a monitor does; `None` for an image.
     ///
     /// # Errors
-    /// When somebody else has it, or it cannot be opened.
+    /// If another process has it, or it cannot be opened.
     pub fn tree(&self) -> Result<Option<Tree>> {
         let RootSource::Directory(path) = &self.config.container.root else { return Ok(None) };
         let root = Root::open(path.as_path())
@@ -125,7 +125,7 @@ impl Held {
     }
 }
 
-/// A tree that nobody else uses.
+/// A claimed tree.
 #[derive(Debug)]
 pub struct Tree {
     /// Its root.
@@ -133,7 +133,7 @@ pub struct Tree {
     _claim: File,
 }
 
-/// A name that no container has yet and nobody else can take.
+/// A name that no container has and that is reserved.
 #[derive(Debug)]
 pub struct NewName {
     name: Name,
@@ -141,10 +141,10 @@ pub struct NewName {
 }
 
 impl NewName {
-    /// Takes a name for a container that is to be made.
+    /// Reserves a name for a new container.
     ///
     /// # Errors
-    /// When there is a container of that name, or one is being made.
+    /// If the name is taken, or a container of that name is being created.
     pub fn take(env: &Env, name: &Name, doing: &str) -> Result<Self> {
         let lock = Lock::take_for(env, name)?;
         occupied::refuse(&env.paths, name)?;
@@ -168,7 +168,7 @@ impl NewName {
     }
 }
 
-/// Refuses a name that a container has.
+/// Fails if a container has the name.
 fn refuse_existing(env: &Env, name: &Name) -> Result<()> {
     if env.paths.container(name).symlink_metadata().is_ok() {
         bail!("a container {name} already exists; choose another name");

@@ -1,6 +1,6 @@
-//! Archives that hold a tree below one directory: what is below becomes the tree.
+//! Archives with a tree below one directory: moves the content of the directory up.
 //!
-//! Works on descriptors of a tree that was just unpacked: nothing is followed, nothing outside is named.
+//! Works on descriptors of a newly unpacked tree: it follows no link and addresses nothing outside.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::AsFd;
@@ -17,11 +17,11 @@ use crate::archive::name;
 use crate::call;
 use crate::rootfs::root::{Root, exists_at, file_type};
 
-/// What a tree of a system has at its top, one of them at least.
+/// Directories at the top of a system; at least one must exist.
 pub(super) const OF_A_SYSTEM: [&str; 4] = ["etc", "usr", "bin", "sbin"];
 /// What every new ext4 has at its top.
 const LOST_AND_FOUND: &[u8] = b"lost+found";
-/// The name that the directory has meanwhile; an archive that has it, too, fails.
+/// The temporary name of the directory; an archive that also contains it is refused.
 const ASIDE: &str = ".ds-top";
 
 /// What every program of the family calls the directory of a tree.
@@ -125,7 +125,7 @@ fn raise(top: &Dir, path: &[CString]) -> Result<u32> {
     let inner = open(&parent, name)?;
     // Moving changes its time.
     let status = call!(fstat(&inner), "stat")?;
-    // Something in it may have its name.
+    // An entry in it may have the same name.
     call!(renameat(&parent, name.as_c_str(), top, ASIDE), "rename")?;
     for other in entries(top)? {
         if other.as_bytes() != ASIDE.as_bytes() && other.as_bytes() != LOST_AND_FOUND {

@@ -1,7 +1,7 @@
-//! The machine id of a tree that was copied: one of its own instead of the original's. machine-id(5).
+//! The machine id of a copied tree: replaces the original's id by a new one. machine-id(5).
 //!
-//! An id that is missing, empty or `uninitialized` stays so: the guest makes one at its next boot. Whatever is no regular
-//! file stays as it is.
+//! A missing, empty or `uninitialized` id is kept, because the guest generates one at its next boot. Anything but a
+//! regular file is never changed.
 
 use anyhow::{Context, Result};
 
@@ -9,10 +9,10 @@ use crate::config::value::Uuid;
 use crate::rootfs::files::{self, GuestFile};
 use crate::rootfs::root::Root;
 
-/// Where an id may be.
+/// The possible paths of an id.
 const FILES: [GuestFile; 2] = [files::MACHINE_ID, files::MACHINE_ID_OF_DBUS];
 
-/// Whether a tree has an id to be replaced.
+/// Whether a tree has an id that must be replaced.
 #[must_use]
 pub fn has_one(tree: &Root) -> bool {
     FILES.iter().any(|file| is_id(&content(tree, *file)))
@@ -26,14 +26,14 @@ fn is_id(text: &str) -> bool {
     text.trim().parse::<Uuid>().is_ok()
 }
 
-/// Gives a tree that nothing else uses a machine id of its own.
+/// Generates a new machine id for a claimed tree.
 ///
 /// # Errors
-/// When the file can be read and not written.
+/// If the file is readable but not writable.
 pub fn renew(tree: &Root) -> Result<()> {
     let id = format!("{}\n", Uuid::random().context("make a machine id")?);
     for file in FILES {
-        // A link to the first one leads to what has been written.
+        // A link to the first one leads to the new id.
         let is_link = tree.read_link(file.path()).is_some();
         let old = content(tree, file);
         if is_id(&old) && !(is_link && old == id) {

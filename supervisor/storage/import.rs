@@ -1,7 +1,7 @@
-//! `ds import`: a new container from a file that `ds export` wrote.
+//! `ds import`: creates a container from a file that `ds export` wrote.
 //!
-//! The configuration is the file's, but for what belongs to another machine or would surprise: it gets an identity of
-//! its own, does not start by itself, and no directories of the host; what was left out is told.
+//! Owns which settings are imported. The container gets its own identity, autostart is turned off, and directories of
+//! the other host are removed; each change is reported.
 
 use std::io::Read;
 
@@ -29,9 +29,9 @@ use crate::rootfs::login::Login;
 use crate::rootfs::root::Root;
 use crate::worker::Env;
 
-/// Largest manifest that is read, bytes.
+/// Maximum size of a manifest, in bytes.
 const LARGEST_MANIFEST: u64 = 64 << 10;
-/// An inode for so many bytes is what an image has anyway.
+/// The default ratio of an image: one inode for this number of bytes.
 const BYTES_FOR_AN_INODE: u64 = 16 << 10;
 
 /// What is said of a file that is of another kind.
@@ -46,10 +46,10 @@ pub fn is_exported(source: &Source) -> bool {
     front.starts_with(MANIFEST.as_bytes()) || !is_tar(front)
 }
 
-/// Makes the container `name` from what `source` holds.
+/// Creates the container `name` from `source`.
 ///
 /// # Errors
-/// When the file is damaged, cut off, or of another kind; then there is no container.
+/// If the file is damaged, truncated, or of another format; there is then no container.
 pub fn import(env: &Env, source: &Source, name: &Name, login: &Login, watcher: Watcher<'_>) -> Result<()> {
     let new = NewName::take(env, name, "made")?;
     space::require(&env.paths.containers(), source.length.unwrap_or(0))?;
@@ -63,7 +63,7 @@ pub fn import(env: &Env, source: &Source, name: &Name, login: &Login, watcher: W
     new.publish(env, staging)
 }
 
-/// Reads the archive to its last member.
+/// Reads the archive up to its last member.
 fn read(
     env: &Env,
     checking: &mut Checking<Incoming>,
@@ -129,7 +129,7 @@ fn unpack(
     }
 }
 
-/// The image is of the size that it was, and has inodes for as many files.
+/// The image has the original size, and at least as many inodes as files.
 fn form(manifest: &Manifest) -> Result<fill::Form> {
     match manifest.form {
         Form::Directory => Ok(fill::Form::Directory),
@@ -142,7 +142,7 @@ fn form(manifest: &Manifest) -> Result<fill::Form> {
     }
 }
 
-/// Writes the configuration, and tells what was left out.
+/// Writes the configuration and reports removed settings.
 fn configure(
     text: &[u8],
     form: fill::Form,
@@ -180,7 +180,7 @@ fn configure(
     Ok(Config::derive(text, &file, name, &changes)?)
 }
 
-/// The content of the member that comes next, which must have this name.
+/// The content of the next member, which must have this name.
 fn small(members: &mut Reader<'_>, name: &str, most: u64) -> Result<Vec<u8>> {
     let Some(member) = members.next()? else { bail!("it is empty") };
     if member.name != name.as_bytes() {
@@ -195,7 +195,7 @@ fn content(members: &mut Reader<'_>, member: &Member, most: u64) -> Result<Vec<u
     members.all_data(most)
 }
 
-/// The stream and its progress are looked at by turns.
+/// The stream and its progress are used alternately.
 struct Reading<'a, 'b>(&'a std::cell::RefCell<&'b mut Checking<Incoming>>);
 
 impl Read for Reading<'_, '_> {

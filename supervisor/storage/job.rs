@@ -1,8 +1,8 @@
-//! The process that does the work of a job, and what the worker hears from it.
+//! The process that does the work of a job, and its messages to the worker.
 //!
-//! The child has a mount namespace of its own, so that a mounted image is seen by nobody and goes with it, and a PID
-//! namespace, so that whatever it started ends with it. It dies with the worker; the worker kills it when the client
-//! interrupts. What it has made counts only once the worker has put it into its place. clone(2),
+//! Owns the process. It has its own mount namespace, so that a mounted image is invisible to others and is unmounted
+//! with it, and its own PID namespace, so that its children end with it. It dies with the worker, and the worker kills
+//! it when the client interrupts. Its result becomes effective only when the worker moves it into place. clone(2),
 //! PR_SET_PDEATHSIG(2const), mount_namespaces(7), pid_namespaces(7).
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -24,47 +24,47 @@ use crate::subprocess::Subprocess;
 use crate::sys::process::{Ended, Fork, clone, exit_immediately, fork, set_parent_death_signal};
 use crate::worker::Env;
 
-/// How often progress is told.
+/// The interval of progress messages.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// What the numbers of a step count.
+/// The unit of a step's numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Unit {
     /// Bytes.
     Bytes,
-    /// Hundredths of the whole.
+    /// Percent.
     Percent,
 }
 
-/// What a job tells.
+/// An event of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
     /// A step begins.
     Step {
-        /// One word: what is done.
+        /// Its name, one word.
         step: String,
         /// What its numbers count.
         unit: Unit,
-        /// Where it ends, if that is known.
+        /// The total, if known.
         total: Option<u64>,
     },
-    /// How far the step is.
+    /// The progress of the step.
     Progress(u64),
-    /// Something is not as one might expect; one line.
+    /// A warning of one line.
     Warning(String),
 }
 
-/// What the child says.
+/// A message of the child.
 #[derive(Debug, Serialize, Deserialize)]
 enum Message {
     Event(Event),
-    /// It is done, and this came of it.
+    /// The job succeeded, with this result.
     Done(Value),
-    /// Why it could not be done.
+    /// The job failed, with this error.
     Failed(String),
 }
 
-/// The child's way to tell how far it is.
+/// The child's connection for progress messages.
 #[derive(Debug)]
 pub struct Reporter {
     socket: OwnedFd,
@@ -72,18 +72,18 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    /// A step begins, counted in bytes.
+    /// Begins a step that is counted in bytes.
     ///
     /// # Errors
-    /// When the worker is gone.
+    /// If the worker is gone.
     pub fn step(&mut self, step: &str, total: Option<u64>) -> Result<()> {
         self.begin(step, Unit::Bytes, total)
     }
 
-    /// A step begins, counted in hundredths.
+    /// Begins a step that is counted in percent.
     ///
     /// # Errors
-    /// When the worker is gone.
+    /// If the worker is gone.
     pub fn step_in_percent(&mut self, step: &str) -> Result<()> {
         self.begin(step, Unit::Percent, Some(100))
     }
@@ -93,7 +93,7 @@ impl Reporter {
         self.tell(Event::Step { step: step.to_owned(), unit, total })
     }
 
-    /// How far the step is. Told now and then; a worker that is gone takes this process along.
+    /// Reports the progress, at intervals. If the worker has ended, this process ends too.
     pub fn progress(&mut self, done: u64) {
         let now = Instant::now();
         if self.told.is_none_or(|told| now.duration_since(told) >= INTERVAL) {
@@ -102,18 +102,18 @@ impl Reporter {
         }
     }
 
-    /// How far the step is in the end.
+    /// Reports the final progress of the step.
     ///
     /// # Errors
-    /// When the worker is gone.
+    /// If the worker is gone.
     pub fn finish(&mut self, done: u64) -> Result<()> {
         self.tell(Event::Progress(done))
     }
 
-    /// One line of warning.
+    /// Reports a warning of one line.
     ///
     /// # Errors
-    /// When the worker is gone.
+    /// If the worker is gone.
     pub fn warn(&mut self, text: impl Into<String>) -> Result<()> {
         self.tell(Event::Warning(text.into()))
     }
@@ -123,14 +123,14 @@ impl Reporter {
     }
 }
 
-/// What hears the events of a job, in the worker.
+/// The receiver of a job's events, in the worker.
 pub type Watcher<'a> = &'a mut dyn FnMut(&Event);
 
-/// Does `work` in a process of its own and waits for its end; what it returns is handed on.
+/// Runs `work` in a child and waits for its end; returns its result.
 ///
 /// # Errors
-/// Why it failed, in its own words; that the client interrupted it; that it was killed. It has ended in any case,
-/// with everything that it had started.
+/// If the job failed, the client interrupted it, or it was killed. In any case, it has ended together with all its
+/// children.
 pub fn run(
     env: &Env,
     watcher: Watcher<'_>,
@@ -141,7 +141,7 @@ pub fn run(
     let namespaces = libc::CLONE_NEWNS | libc::CLONE_NEWPID;
     let side = match clone(namespaces, None) {
         Ok(cloned) => cloned.side,
-        // A kernel without PID namespaces runs no containers, but they can be made and moved.
+        // A kernel without PID namespaces runs no containers, but can create and transfer them.
         Err(Errno::EINVAL) => call!(fork(), "fork")?,
         other => call!(other, "clone")?.side,
     };
@@ -157,7 +157,7 @@ pub fn run(
     }
 }
 
-/// The child's whole life.
+/// The main function of the child.
 fn begin(socket: OwnedFd, work: &mut dyn FnMut(&mut Reporter) -> Result<Value>) -> i32 {
     let mut reporter = Reporter { socket, told: None };
     let done = prepare(&reporter).and_then(|()| work(&mut reporter));
@@ -165,19 +165,19 @@ fn begin(socket: OwnedFd, work: &mut dyn FnMut(&mut Reporter) -> Result<Value>) 
         Ok(value) => (Message::Done(value), 0),
         Err(error) => (Message::Failed(format!("{error:#}")), 1),
     };
-    // A worker that is gone has nobody to tell.
+    // If the worker has ended, there is no recipient.
     let _ = socket::send(&reporter.socket, &message, &[]);
     code
 }
 
 fn prepare(reporter: &Reporter) -> Result<()> {
     call!(set_parent_death_signal(Signal::SIGKILL), "prctl(PR_SET_PDEATHSIG)")?;
-    // The parent may have gone before that. It cannot be asked for by its number from another PID namespace.
+    // The parent may have ended before that. Its process id is not visible in another PID namespace.
     if poll::is_hung_up(reporter.socket.as_fd()) {
         bail!("the client is gone");
     }
     let _ = prctl::set_name(c"ds:job");
-    // Again, for a child that could only be forked.
+    // Repeated for a child that was created by fork(2).
     enter_private_namespace()?;
     fault::point("job-prepared")
 }

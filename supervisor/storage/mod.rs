@@ -1,9 +1,9 @@
-//! Jobs that make and change root file systems: from archives, between directories and images, into and out of files.
+//! Jobs that create and change root file systems: from archives, between directories and images, to and from files.
 //!
-//! Each job is done in a process of its own (`job`), in a directory that does not count (`staging`), and what it has
-//! made takes its place in one step, or in steps that `sweep` completes or undoes: killed at any moment, the original
-//! is whole, and what was reported done is on the medium. How trees, archives and images work is not known here but
-//! in `rootfs` and `archive`; what the user sees is `command`'s.
+//! Owns their atomicity. A child does the work (`job`) in a staging directory (`staging`). Its result moves into place
+//! in one step, or in steps that `sweep` completes or undoes. If a job is killed at any moment, the original is intact;
+//! a completed result is on disk. `rootfs` and `archive` implement trees, archives and images; `command` owns the
+//! output.
 
 pub mod convert;
 pub mod copy;

@@ -1,6 +1,7 @@
-//! An image, mounted for one job.
+//! An image that is mounted for one job.
 //!
-//! In the job's own mount namespace, below the job's own directory; what the check before it says goes to the worker.
+//! The mount is in the job's own mount namespace, below the job's own directory. The messages of the check are sent to
+//! the worker.
 
 use std::path::Path;
 
@@ -11,32 +12,32 @@ use crate::config::Config;
 use crate::host::security::Selinux;
 use crate::rootfs::image::{self, Access, Attachment, Fsck, ImageEvent, ImageRequest};
 
-/// The directory below which an image is mounted.
+/// The directory with the mount point.
 pub const PLACE: &str = "mount";
 
-/// How an image is mounted.
+/// How to mount an image.
 #[derive(Debug, Clone, Copy)]
 pub struct Mounting<'a> {
     /// The image or block device.
     pub image: &'a Path,
-    /// The partition that is meant, where the image is that of a disk.
+    /// The partition, for an image of a disk.
     pub partition: Option<u32>,
     /// The job's directory.
     pub staging: &'a Path,
-    /// What is done with it.
+    /// Read-only or writable.
     pub access: Access,
-    /// Whether it is checked first.
+    /// Whether to check it first.
     pub fsck: Fsck,
-    /// The SELinux label that it gets first.
+    /// The SELinux label to set first.
     pub label: Option<&'a str>,
 }
 
 /// Mounts an image.
 ///
 /// # Errors
-/// Why it cannot be used.
+/// If it is not usable.
 pub fn mount(mounting: &Mounting<'_>, reporter: &mut Reporter) -> Result<Attachment> {
-    // The parent is covered, so it is a directory that has nothing else in it.
+    // A mount covers the parent directory, so that it contains nothing else.
     let mount_point = mounting.staging.join(PLACE).join("tree");
     let request = ImageRequest {
         image: mounting.image,
@@ -57,7 +58,7 @@ pub fn mount(mounting: &Mounting<'_>, reporter: &mut Reporter) -> Result<Attachm
     Ok(attached)
 }
 
-/// The SELinux label for images of a container; none where there is no SELinux.
+/// The SELinux label for images of a container; `None` without SELinux.
 #[must_use]
 pub fn label(config: &Config) -> Option<&str> {
     config.container.image_label.as_deref().filter(|_| Selinux::probe() != Selinux::Off)

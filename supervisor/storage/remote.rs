@@ -1,6 +1,6 @@
-//! Root file systems that come from a server: finding them in the catalogue, and downloading them into the cache.
+//! Root file systems from a server: looks them up in the catalogue and downloads them into the cache.
 //!
-//! The work is done by a job, so that an interruption ends it at once; the cache keeps what has come until then.
+//! A job does the work, so that an interruption ends it immediately; the cache keeps the downloaded part.
 
 use std::collections::BTreeMap;
 
@@ -16,33 +16,33 @@ use crate::config::Images;
 use crate::paths::Paths;
 use crate::worker::Env;
 
-/// What to fetch.
+/// The requested file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {
-    /// An image of the catalogue, for an architecture.
+    /// An image of the catalogue for an architecture.
     Image(Query, String),
-    /// The file at an address, with its SHA-256 if that is known.
+    /// The file at an address, with its SHA-256 if known.
     Address(String, Option<String>),
 }
 
-/// A file of a server, and all that is needed to fetch it.
+/// A file on a server, with everything that is needed to download it.
 #[derive(Debug, Clone)]
 pub struct Remote {
     /// The file.
     pub item: Item,
     wanted: Wanted,
-    /// Where it is kept.
+    /// The cache.
     pub cache: Cache,
-    /// The way to it.
+    /// The network settings.
     pub network: Network,
     mirrors: Vec<String>,
 }
 
 impl Remote {
-    /// Looks it up.
+    /// Looks up the file.
     ///
     /// # Errors
-    /// When the catalogue cannot be had or does not have it, or the settings are not valid.
+    /// If the catalogue is not available or does not contain it, or the settings are invalid.
     pub fn find(env: &Env, wanted: Wanted, watcher: Watcher<'_>) -> Result<Self> {
         let (cache, network, mirrors) = surroundings(&env.paths, &env.environment)?;
         let item = match &wanted {
@@ -59,7 +59,7 @@ impl Remote {
         Ok(Self { item, wanted, cache, network, mirrors })
     }
 
-    /// Looks it up again, in a list of images that is not older than now.
+    /// Looks it up again in a new list of images.
     ///
     /// # Errors
     /// As for [`Remote::find`].
@@ -72,10 +72,10 @@ impl Remote {
         }
     }
 
-    /// Downloads it into the cache; its SHA-256.
+    /// Downloads it into the cache; returns its SHA-256.
     ///
     /// # Errors
-    /// Why it cannot be had. What has come is kept for the next attempt.
+    /// If the download fails. The downloaded part is kept for the next attempt.
     pub fn pull(&self, env: &Env, watcher: Watcher<'_>) -> Result<String> {
         let pulled = job::run(env, watcher, &mut |reporter| {
             reporter.step("download", self.item.size)?;
@@ -105,10 +105,10 @@ impl Remote {
     }
 }
 
-/// The list of all images, for people.
+/// The list of all images, for display.
 ///
 /// # Errors
-/// When no server answers and no list is kept.
+/// If no server answers and no list is cached.
 pub fn list(env: &Env, watcher: Watcher<'_>) -> Result<Listing> {
     let (cache, network, mirrors) = surroundings(&env.paths, &env.environment)?;
     job::run(env, watcher, &mut |reporter| {
@@ -121,10 +121,10 @@ pub fn list(env: &Env, watcher: Watcher<'_>) -> Result<Listing> {
     Listing::kept(&cache).context("the list of images cannot be read")
 }
 
-/// The cache as it is configured.
+/// The cache with the configured settings.
 ///
 /// # Errors
-/// When the settings are not valid, or its directory cannot be made.
+/// If the settings are invalid, or its directory cannot be created.
 pub fn cache(paths: &Paths) -> Result<Cache> {
     let images = Images::load(&paths.supervisor_ini())?;
     Cache::open(paths, images.cache_size.bytes())

@@ -1,7 +1,7 @@
-//! `ds resize`: another size for the file system in an image and for the image.
+//! `ds resize`: resizes an image and the file system in it.
 //!
-//! resize2fs(8) cannot be interrupted without damage, so it works on a copy, which then takes the place of the original
-//! by rename(2). Where the file system can, the copy shares the original's blocks.
+//! Interrupting resize2fs(8) causes damage, so it works on a copy that then replaces the original by rename(2). The
+//! copy shares the original's blocks if the file system supports it.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -21,7 +21,7 @@ use crate::rootfs::image::inspect;
 use crate::units::size_rounded_up;
 use crate::worker::Env;
 
-/// What came of it, bytes.
+/// The result, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resized {
     /// Size before.
@@ -30,10 +30,10 @@ pub struct Resized {
     pub after: u64,
 }
 
-/// Gives the image of a stopped container another size.
+/// Resizes the image of a stopped container.
 ///
 /// # Errors
-/// When it has no image, or one that cannot be resized so; the image is as it was then.
+/// If it has no resizable image; the image is then unchanged.
 pub fn resize(env: &Env, name: &Name, size: u64, watcher: Watcher<'_>) -> Result<Resized> {
     let held = Held::take(env, name, "resized")?;
     if matches!(held.config.container.root, RootSource::Directory(_)) {
@@ -57,7 +57,7 @@ pub fn resize(env: &Env, name: &Name, size: u64, watcher: Watcher<'_>) -> Result
     if size == before {
         return Ok(Resized { before, after: size });
     }
-    // Told before anything is copied; the copy is measured again once it has been checked.
+    // Reported before anything is copied; the copy is measured again after its check.
     refuse_too_small(&path, block, size)?;
     let place = path.parent().context("the image has no directory")?;
     let staging = Staging::beside(place)?;
@@ -89,7 +89,7 @@ fn work(original: &File, path: &Path, place: &Path, size: u64, reporter: &mut Re
 
 fn refuse_too_small(path: &Path, block: u64, size: u64) -> Result<()> {
     let least = ext4::least(path, block)?;
-    // Whole mebibytes can be typed.
+    // Whole mebibytes can be typed easily.
     let typed = least.div_ceil(1 << 20);
     ensure!(
         size >= least,

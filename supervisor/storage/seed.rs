@@ -1,7 +1,6 @@
-//! `ds seed`: the root file system of a stopped container is seeded, or gets back what was there before.
+//! `ds seed`: seeds the root file system of a stopped container, or undoes it.
 //!
-//! A directory is worked on in place, an image while it is mounted for the job alone. What is done there is `seed`'s
-//! business.
+//! A directory is changed in place, an image while it is mounted for the job. `seed` makes the changes.
 
 use std::path::Path;
 
@@ -20,28 +19,28 @@ use crate::seed::apply::{Manner, apply, undo};
 use crate::seed::{Facts, unknown_layout};
 use crate::worker::Env;
 
-/// What is done.
+/// The operation.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted {
-    /// What was there before comes back.
+    /// Restore the original files.
     pub undo: bool,
-    /// Nothing is changed.
+    /// Change nothing.
     pub dry_run: bool,
 }
 
-/// What came of it.
+/// The result.
 #[derive(Debug, Default)]
 pub struct Seeded {
     /// Files that were changed, or would be.
     pub changed: Vec<String>,
-    /// Why the tree was left alone.
+    /// Why the tree was not seeded.
     pub unknown: Option<String>,
 }
 
 /// Seeds the root file system of a stopped container.
 ///
 /// # Errors
-/// When it runs, or its root file system cannot be used.
+/// If it is running, or its root file system cannot be used.
 pub fn seed(env: &Env, name: &Name, wanted: Wanted, watcher: Watcher<'_>) -> Result<Seeded> {
     let held = Held::take(env, name, "seeded")?;
     let seeding = Seeding::load_or_default(&env.paths.supervisor_ini());

@@ -1,7 +1,7 @@
-//! An archive that somebody gives: a file, the standard input or a server, compressed or not.
+//! An archive from the user: a file, standard input or a server, compressed or not.
 //!
-//! Owns how far it has been read, for progress, and how much has come out of it, so that what unpacks to more than
-//! there is room for ends early. lseek(2).
+//! Owns the position for progress, and the limit for unpacked bytes, so that an archive that exceeds the available
+//! space is cancelled early. lseek(2).
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -21,10 +21,10 @@ use crate::rootfs::superblock::PROBED;
 use crate::sys::descriptor::set_blocking;
 use crate::worker::client::Client;
 
-/// How long the end of a download is waited for when what came of it is damaged.
+/// The timeout for the end of a download whose data is damaged.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Where an archive comes from.
+/// The place of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     /// A file of the host.
@@ -33,20 +33,20 @@ pub enum Place {
     Input,
 }
 
-/// Where the bytes come from.
+/// The source of the bytes.
 #[derive(Debug)]
 enum Origin {
     File(File),
     Server(Box<Remote>),
 }
 
-/// A source that has been opened, in the worker.
+/// An opened source, in the worker.
 #[derive(Debug)]
 pub struct Source {
     origin: Origin,
-    /// What it is called in messages.
+    /// Its name in messages.
     pub name: String,
-    /// Its length, when it is a regular file.
+    /// Its length, if it is a regular file.
     pub length: Option<u64>,
 }
 
@@ -65,7 +65,7 @@ impl Source {
     /// Opens it.
     ///
     /// # Errors
-    /// When there is no such file, or it is a directory; that the client interrupted the wait for a named pipe's writer.
+    /// If the file does not exist or is a directory; if the client interrupted the wait for a named pipe's writer.
     pub fn open(client: &Client, place: &Place) -> Result<Self> {
         let file = opened(client, place)?;
         let about = file.metadata().context("stat")?;
@@ -80,17 +80,17 @@ impl Source {
         Ok(Self { length: about.is_file().then_some(about.len()), origin: Origin::File(file), name })
     }
 
-    /// A file of a server; it is fetched while it is read.
+    /// A file on a server; it is downloaded while it is read.
     #[must_use]
     pub fn of_server(remote: Remote) -> Self {
         let (name, length) = (remote.item.source.clone(), remote.item.size);
         Self { origin: Origin::Server(Box::new(remote)), name, length }
     }
 
-    /// Begins to read. In the job's process: decompression forks another one.
+    /// Begins to read. Must be called in the job's process, because decompression forks another one.
     ///
     /// # Errors
-    /// An unknown compression.
+    /// If the compression is unknown.
     pub fn stream(&self, most: Option<u64>) -> Result<Incoming> {
         let (input, position) = match &self.origin {
             Origin::File(file) => {
@@ -108,14 +108,14 @@ impl Source {
         };
         let stream = match decompress::open(input) {
             Ok(stream) => stream,
-            // What came was cut short: why that is says more than what was found then.
+            // The data was truncated: the cause of that is more useful than the resulting error.
             Err(error) => return Err(position.failure().map_or(error, Error::msg)),
         };
         Ok(Incoming { stream, position, ahead: Vec::new(), taken: 0, count: 0, most, exceeded: false })
     }
 }
 
-/// A named pipe is as good as any other; its writer is waited for as long as the client does, and not in open(2).
+/// A named pipe. The wait for its writer ends with the client, unlike in open(2).
 fn open(client: &Client, path: &Path) -> Result<File> {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let file = nix::fcntl::open(path, flags, nix::sys::stat::Mode::empty());
@@ -127,14 +127,14 @@ fn open(client: &Client, path: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// Who knows how far the source has been read.
+/// The source of the position.
 #[derive(Debug)]
 enum Position {
-    /// Shares its offset with whoever decompresses.
+    /// Shares its offset with the process that decompresses.
     File(File),
     /// Downloads it.
     Feeder(Feeder),
-    /// Nobody.
+    /// None.
     Unknown,
 }
 
@@ -148,12 +148,12 @@ impl Position {
     }
 }
 
-/// Plain bytes that come out of an archive.
+/// The unpacked bytes of an archive.
 #[derive(Debug)]
 pub struct Incoming {
     stream: Stream,
     position: Position,
-    /// What was looked at before it was read, and how much of it was read since.
+    /// The bytes that were read ahead, and how many of them have been read since.
     ahead: Vec<u8>,
     taken: usize,
     count: u64,
@@ -162,7 +162,7 @@ pub struct Incoming {
 }
 
 impl Incoming {
-    /// How far the file has been read, or how many bytes have come out of a pipe.
+    /// The position in the file, or the number of bytes from a pipe.
     pub fn progress(&mut self) -> u64 {
         match &mut self.position {
             Position::File(file) => file.stream_position().unwrap_or(0),
@@ -171,27 +171,27 @@ impl Incoming {
         }
     }
 
-    /// What it is compressed with.
+    /// Its compression.
     #[must_use]
     pub fn compression(&self) -> Option<&'static str> {
         self.stream.compression()
     }
 
-    /// The first bytes, before any was read: as many as tell one thing from another. Reading gives them again.
+    /// The first bytes, to identify the format. They are read again later.
     ///
     /// # Errors
-    /// What reading answers.
+    /// If reading fails.
     pub fn front(&mut self) -> io::Result<&[u8]> {
         (&mut self.stream).take(PROBED as u64).read_to_end(&mut self.ahead)?;
         Ok(&self.ahead)
     }
 
-    /// From now on no more than `most` bytes may come out of it.
+    /// Limits the remaining bytes to `most`.
     pub fn limit(&mut self, most: u64) {
         self.most = Some(most.saturating_add(self.count));
     }
 
-    /// Reads what is left and says how many bytes have come out in all; `None` when there are more than `most`.
+    /// Reads the rest and returns the total number of bytes; `None` if it exceeds `most`.
     pub fn drain(&mut self, most: u64) -> Option<u64> {
         let mut buffer = vec![0; 256 << 10];
         self.most = None;
@@ -206,21 +206,21 @@ impl Incoming {
         }
     }
 
-    /// Whether it ended because more came out than is allowed.
+    /// Whether it ended because of the limit.
     #[must_use]
     pub fn exceeded(&self) -> bool {
         self.exceeded
     }
 
-    /// Makes sure that it was whole.
+    /// Verifies that it was complete.
     ///
     /// # Errors
-    /// That it is damaged or cut off, or not what a server should have sent.
+    /// If it is damaged, truncated, or not the expected file.
     pub fn finish(self) -> Result<()> {
         let whole = self.stream.finish();
         match self.position {
             Position::Feeder(mut feeder) => {
-                // A download that failed is why the archive is not whole.
+                // A failed download is the cause of an incomplete archive.
                 feeder.finish()?;
                 whole
             }
@@ -228,11 +228,10 @@ impl Incoming {
         }
     }
 
-    /// Why a download does not count, whatever else is wrong with what came: the server's fault comes before those of
-    /// the archive that it sent.
+    /// Why a download is invalid; this error takes precedence over errors in the downloaded archive.
     #[must_use]
     pub fn failure(self) -> Option<String> {
-        // Nobody reads any more, and the download goes on to its checksum.
+        // The archive is no longer read, and the download continues up to its checksum.
         drop(self.stream);
         match self.position {
             Position::Feeder(mut feeder) => feeder.failure(PATIENCE),

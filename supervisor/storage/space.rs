@@ -1,4 +1,4 @@
-//! How much room a file system has, and refusing what cannot fit before any of it is written. statvfs(3).
+//! The free space of a file system. Owns the check that refuses a job before it writes anything. statvfs(3).
 
 use std::path::Path;
 
@@ -8,45 +8,45 @@ use nix::sys::statvfs::statvfs;
 use crate::call;
 use crate::units::size_rounded_up;
 
-/// What is left free in any case: a full data partition keeps Android from starting.
+/// Space that is always kept free: a full data partition prevents Android from starting.
 const RESERVE: u64 = 64 << 20;
 
-/// Less than this is nothing: what is left is the file system's own.
+/// Less than this counts as full: the rest is needed by the file system.
 const NOTHING: u64 = 1 << 20;
 
-/// Bytes that may still be written to the file system of `path`.
+/// The number of bytes that can still be written to the file system of `path`.
 ///
 /// # Errors
-/// What statvfs(3) answers.
+/// If statvfs(3) fails.
 pub fn free(path: &Path) -> Result<u64> {
     Ok(available(path)?.saturating_sub(RESERVE))
 }
 
-/// Whether nothing more can be written to the file system of `path`.
+/// Whether the file system of `path` is full.
 ///
 /// # Errors
-/// What statvfs(3) answers.
+/// If statvfs(3) fails.
 pub fn is_full(path: &Path) -> Result<bool> {
     Ok(available(path)? < NOTHING)
 }
 
 fn available(path: &Path) -> Result<u64> {
     let about = call!(statvfs(path), "statvfs({})", path.display())?;
-    // Their types differ between C libraries and processors.
+    // The types differ between C libraries and processors.
     #[allow(
         clippy::useless_conversion,
         clippy::unnecessary_fallible_conversions,
         reason = "the C library's types differ between processors"
     )]
     let (blocks, size) = (u64::try_from(about.blocks_available())?, u64::try_from(about.fragment_size())?);
-    // ramfs and others that count nothing say 0 of 0.
+    // ramfs and other file systems without limits report 0 of 0.
     Ok(if about.blocks() == 0 { u64::MAX } else { blocks.saturating_mul(size) })
 }
 
-/// Refuses when `needed` bytes do not fit.
+/// Fails if `needed` bytes do not fit.
 ///
 /// # Errors
-/// How much is needed and how much there is.
+/// The needed and the free space.
 pub fn require(path: &Path, needed: u64) -> Result<()> {
     let free = free(path)?;
     if needed > free {

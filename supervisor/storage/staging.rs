@@ -1,8 +1,8 @@
-//! Directories in which something is made before it counts, and what to do with those that a dead process left.
+//! Staging directories, in which a result is prepared before it is moved into place, and their removal after a crash.
 //!
-//! A new container is made in `containers/.new-NAME-HEX`, what changes one in `.ds-job-HEX` beside what it changes.
-//! Either is locked (flock(2)) as long as any process of the job lives, so that a sweep takes away what is dead and
-//! nothing else; neither name is one of a container. rename(2), fsync(2).
+//! Owns their names: `containers/.new-NAME-HEX` for a new container, and `.ds-job-HEX` next to a file that is replaced.
+//! Both are locked (flock(2)) while any process of the job lives, so that a sweep removes only abandoned ones. Neither
+//! is a valid name of a container. rename(2), fsync(2).
 
 use std::fs::{self, DirBuilder, File};
 use std::hash::{BuildHasher, RandomState};
@@ -24,16 +24,16 @@ use crate::paths::Paths;
 use crate::sys::descriptor::try_lock;
 use crate::sys::rename::rename_no_replace;
 
-/// How the directories of new containers begin.
+/// Prefix of the directories of new containers.
 pub const NEW: &str = ".new-";
-/// How the directories begin in which something is changed.
+/// Prefix of the directories for changes.
 pub const JOB: &str = ".ds-job-";
-/// How the directories of deleted containers begin.
+/// Prefix of the directories of deleted containers.
 pub const TRASH: &str = ".trash-";
-/// How often a name may be taken, or swept in the instant before it is locked.
+/// The number of attempts if a name is taken, or a sweep removes the directory before it is locked.
 const ATTEMPTS: usize = 16;
 
-/// A directory that goes away unless it becomes a container.
+/// A directory that is deleted when dropped, unless it has become a container.
 #[derive(Debug)]
 pub struct Staging {
     path: PathBuf,
@@ -42,25 +42,25 @@ pub struct Staging {
 }
 
 impl Staging {
-    /// For a new container.
+    /// Creates one for a new container.
     ///
     /// # Errors
-    /// When the directory of the containers cannot be written.
+    /// If the directory of the containers is not writable.
     pub fn for_new(paths: &Paths, name: &Name) -> Result<Self> {
         Self::make(&paths.containers(), &format!("{NEW}{name}-"))
     }
 
-    /// For something that will replace what lies in `directory`.
+    /// Creates one for a replacement of a file in `directory`.
     ///
     /// # Errors
-    /// When the directory cannot be written.
+    /// If the directory is not writable.
     pub fn beside(directory: &Path) -> Result<Self> {
         Self::make(directory, JOB)
     }
 
     fn make(parent: &Path, prefix: &str) -> Result<Self> {
         for attempt in 0..ATTEMPTS {
-            // The hasher's keys are random for each process and differ from instance to instance.
+            // The hasher's keys are random for each process and differ between instances.
             let path = parent.join(format!("{prefix}{:016x}", RandomState::new().hash_one(attempt)));
             match DirBuilder::new().mode(0o700).create(&path) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
@@ -68,7 +68,7 @@ impl Staging {
             }
             match lock(&path) {
                 Ok(Some(lock)) => return Ok(Self { path, _lock: lock, published: false }),
-                // A sweep has come between.
+                // A sweep has removed it.
                 Ok(None) => {}
                 Err(error) => {
                     let _ = fs::remove_dir(&path);
@@ -79,7 +79,7 @@ impl Staging {
         bail!("no temporary name is free in {}", parent.display())
     }
 
-    /// Where it is.
+    /// Its path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -91,15 +91,15 @@ impl Staging {
         self.path.join(name)
     }
 
-    /// Makes it the container `name`. The caller holds the container's lock, and has flushed what is in it.
+    /// Renames it to the container `name`. The caller holds the container's lock and has flushed the content.
     ///
     /// # Errors
-    /// When there is a container of that name; then nothing has changed.
+    /// If there is a container of that name; nothing has then changed.
     pub fn publish(mut self, paths: &Paths, name: &Name) -> Result<()> {
-        // It is empty again, if it is there at all.
+        // If it exists, it is empty again.
         let _ = fs::remove_dir(self.join(PLACE));
         sync_directory(&self.path)?;
-        // Of a container that had this name before: it may have been renamed or deleted by one that was killed then.
+        // The record of a previous container of this name, whose rename or deletion was interrupted.
         if paths.container(name).symlink_metadata().is_err() {
             last_exit::forget(paths, name);
         }
@@ -111,7 +111,7 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        // What cannot be deleted now is swept later.
+        // If it cannot be deleted now, a sweep deletes it later.
         if !self.published
             && let Err(error) = delete(&self.path)
         {
@@ -120,10 +120,10 @@ impl Drop for Staging {
     }
 }
 
-/// Locks a directory; `None` when somebody has it or it is gone.
+/// Locks a directory; `None` if another process has locked it or it no longer exists.
 ///
 /// # Errors
-/// When it cannot be opened.
+/// If it cannot be opened.
 pub fn lock(path: &Path) -> Result<Option<File>> {
     let opened =
         fs::OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW).open(path);
@@ -135,21 +135,21 @@ pub fn lock(path: &Path) -> Result<Option<File>> {
         Err(Errno::EWOULDBLOCK) => return Ok(None),
         other => call!(other, "flock({})", path.display())?,
     }
-    // Whoever had it before may have deleted it.
+    // The previous owner may have deleted it.
     let same = fs::symlink_metadata(path).is_ok_and(|there| {
         directory.metadata().is_ok_and(|ours| (ours.dev(), ours.ino()) == (there.dev(), there.ino()))
     });
     Ok(same.then_some(directory))
 }
 
-/// rename(2) to a name that nothing has.
+/// rename(2) that never replaces an existing target.
 ///
 /// # Errors
-/// EEXIST when something has the name, otherwise what the kernel answers.
+/// EEXIST if the target exists; otherwise the error of rename(2).
 pub fn rename_to_free(from: &Path, to: &Path) -> Result<()> {
     let renamed = rename_no_replace(from, to);
     let renamed = match renamed {
-        // A file system that does not know the flag. The locks keep our own away.
+        // The file system does not support the flag. The locks prevent a race with other processes of ds.
         Err(Errno::EINVAL | Errno::ENOSYS) if to.symlink_metadata().is_err() => {
             renameat(AT_FDCWD, from, AT_FDCWD, to)
         }
@@ -159,16 +159,16 @@ pub fn rename_to_free(from: &Path, to: &Path) -> Result<()> {
     Ok(call!(renamed, "rename({}, {})", from.display(), to.display())?)
 }
 
-/// The entries of a directory are on the medium when this returns.
+/// Flushes the entries of a directory to disk.
 ///
 /// # Errors
-/// What fsync(2) answers.
+/// If fsync(2) fails.
 pub fn sync_directory(path: &Path) -> Result<()> {
     let synced = File::open(path).and_then(|directory| directory.sync_all());
     synced.with_context(|| format!("write {}", path.display()))
 }
 
-/// Whether a file name is one that [`Staging`] gives.
+/// Whether a file name is that of a [`Staging`].
 #[must_use]
 pub fn is_staging(name: &str) -> bool {
     let digits = name.strip_prefix(JOB).or_else(|| {

@@ -1,7 +1,7 @@
-//! Archives that hold something else than a root file system: what they look like, and the way from there.
+//! Archives without a root file system: detects their kind and suggests a remedy.
 //!
-//! Looks at the first bytes before anything is unpacked, and at the tree after it. Changes nothing, and follows no link
-//! out of the tree.
+//! Owns the messages. It checks the first bytes before anything is unpacked, and the tree afterwards. Changes nothing,
+//! and follows no link out of the tree.
 
 use std::ffi::{CStr, OsStr};
 use std::fs::File;
@@ -19,14 +19,14 @@ use crate::config::value::ContainerPath;
 use crate::rootfs::root::{Root, exists_at, file_type, reopen};
 use crate::rootfs::superblock::{FileSystem, PROBED, probe};
 
-/// Most entries at the top that are looked into or named.
+/// Maximum number of entries at the top that are checked or named.
 const MOST_FILES: usize = 32;
 const MOST_NAMED: usize = 5;
-/// How the tree below a directory of an archive is given alone.
+/// The command that passes a subdirectory of an archive.
 const ALONE: &str = "tar -C DIRECTORY -c . | ds create NAME --from -";
 
-/// Why the bytes at the front of something are not those of an archive, and what to do with it; `None` where they may
-/// be. `compression` is what it was compressed with.
+/// Why the first bytes are not those of an archive, and the remedy; `None` if they may be. `compression` is that of the
+/// file.
 #[must_use]
 pub fn of_front(front: &[u8], compression: Option<&str>) -> Option<String> {
     if is_tar(front) {
@@ -63,17 +63,16 @@ pub fn of_front(front: &[u8], compression: Option<&str>) -> Option<String> {
     })
 }
 
-/// Whether a member's header is at the front.
+/// Whether the first bytes are a member's header.
 #[must_use]
 pub fn is_tar(front: &[u8]) -> bool {
     front.first_chunk::<BLOCK>().is_some_and(|block: &Block| Header::verify(block).is_ok())
 }
 
-/// Refuses a tree that is no root file system. One that has the program which is to become PID 1 is one, whatever else
-/// it has.
+/// Refuses a tree that is not a root file system. A tree with the program for PID 1 is always accepted.
 ///
 /// # Errors
-/// What it looks like, and what to do.
+/// Its kind, and the remedy.
 pub fn refuse(root: &Root, init: &ContainerPath) -> Result<()> {
     let top = open(root.directory(), c".")?;
     if is_system(top.as_fd()) || root.resolve(init.as_str().as_ref()).is_ok() {
@@ -122,7 +121,7 @@ fn is_system(directory: BorrowedFd<'_>) -> bool {
     OF_A_SYSTEM.iter().any(|name| has(directory, name))
 }
 
-/// Images of other programs, which have a tree in parts or beside other things.
+/// Images of other programs, with a tree in parts or next to other files.
 fn image_in_parts(top: BorrowedFd<'_>) -> Option<&'static str> {
     let layers = "it is an image in layers (OCI), not one tree; 'podman load', 'podman create' and 'podman export' make one";
     match () {
@@ -137,7 +136,7 @@ fn image_in_parts(top: BorrowedFd<'_>) -> Option<&'static str> {
     }
 }
 
-/// A directory that holds a system, beside others.
+/// A directory that contains a system, next to others.
 fn tree_below(top: BorrowedFd<'_>, place: &str) -> Result<()> {
     let mut names = entries(&open(top, c".")?)?;
     names.sort();
@@ -153,7 +152,7 @@ fn tree_below(top: BorrowedFd<'_>, place: &str) -> Result<()> {
     Ok(())
 }
 
-/// What a file at the top is, if the system may be in that.
+/// The kind of a file at the top, if it may contain the system.
 fn file_in(top: BorrowedFd<'_>, name: &CStr) -> Option<String> {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let found: OwnedFd = openat(top, name, flags, Mode::empty()).ok()?;

@@ -1,8 +1,8 @@
-//! Takes away what dead jobs and cut deletions left, and completes what had been decided.
+//! Removes the remains of dead jobs and interrupted deletions, and completes decided steps.
 //!
-//! A job that replaces one root file system by another writes down which, before it begins ([`Intent`]): when it dies
-//! in between, the configuration says which of the two counts, and the other one goes. What a living process holds is
-//! left alone, and so is everything that no job of ours has written down.
+//! A job that replaces a root file system first records both ([`Intent`]). If it dies in between, the configuration
+//! determines which one is in use, and the other one is deleted. Never touches files that a living process holds, or
+//! that no job has recorded.
 
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
@@ -22,37 +22,37 @@ use crate::paths::names_in;
 
 /// The file of an [`Intent`].
 pub const INTENT: &str = "intent";
-/// A link to the directory outside of ours in which a job writes a file.
+/// A link to the directory outside the data directory in which a job writes a file.
 const ELSEWHERE: &str = "elsewhere";
-/// Where what is let go of waits for its end.
+/// The name for files to be deleted.
 pub const LET_GO: &str = "let-go";
-/// Largest intent that is read, bytes.
+/// Maximum size of an intent, in bytes.
 const LARGEST: u64 = 4096;
 
-/// One root file system in a container's directory is to take another's place.
+/// The planned replacement of one root file system in a container's directory by another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Intent {
-    /// The new one, a name in the container's directory.
+    /// The new one: a name in the container's directory.
     pub new: String,
-    /// The old one, if it lies there, too.
+    /// The old one, if it is in the same directory.
     pub old: Option<String>,
 }
 
 impl Intent {
-    /// Writes it down, durably.
+    /// Writes it durably.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// If the file cannot be written.
     pub fn record(&self, staging: &Path) -> Result<()> {
         let bytes = serde_json::to_vec(self).context("encode the intent")?;
         durable::write(&staging.join(INTENT), &bytes, 0o600).context("record the intent")
     }
 
-    /// Lets go of the root file system that does not count, in the container's directory `container`. `root` is the one
-    /// that the configuration names.
+    /// Deletes the unused root file system in the container's directory `container`. `root` is the one in the
+    /// configuration.
     ///
     /// # Errors
-    /// When it cannot be renamed.
+    /// If it cannot be renamed.
     pub fn settle(&self, container: &Path, root: &Path, staging: &Path) -> Result<()> {
         let of = |name: &String| container.join(name);
         let loser = if root == of(&self.new) {
@@ -60,7 +60,7 @@ impl Intent {
         } else if self.old.as_ref().is_none_or(|old| root == of(old)) {
             Some(of(&self.new))
         } else {
-            // Somebody has chosen a third one since.
+            // The user has selected a third one since.
             None
         };
         let Some(loser) = loser.filter(|loser| loser.symlink_metadata().is_ok()) else { return Ok(()) };
@@ -71,27 +71,27 @@ impl Intent {
     }
 }
 
-/// Notes in which directory, not one of ours, a job writes a file that is to be removed if it dies.
+/// Records the directory outside the data directory in which a job writes a file that must be removed if it dies.
 ///
 /// # Errors
-/// When the note cannot be made.
+/// If the record cannot be made.
 pub fn writes_in(staging: &Path, directory: &Path) -> Result<()> {
     let directory = fs::canonicalize(directory).with_context(|| format!("find {}", directory.display()))?;
     symlink(directory, staging.join(ELSEWHERE)).context("record where the job writes")
 }
 
-/// What of ours lies about.
+/// Existing remains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Leftovers {
     /// Nothing.
     None,
-    /// Only what a living process holds.
+    /// Only files that a living process holds.
     Held,
-    /// Something that no process holds any more.
+    /// Files that no process holds.
     Dead,
 }
 
-/// Looks for new containers and deleted ones that are half done, jobs, and files that were never finished.
+/// Searches for incomplete and deleted containers, jobs, and temporary files.
 #[must_use]
 pub fn look(paths: &Paths) -> Leftovers {
     let names = names_in(&paths.containers());
@@ -108,11 +108,11 @@ pub fn look(paths: &Paths) -> Leftovers {
     held.max().unwrap_or(Leftovers::None)
 }
 
-/// Sweeps everything. For a process that holds no container's lock.
+/// Removes all remains. The caller must not hold a container's lock.
 pub fn all(paths: &Paths) {
     containers(paths);
     for place in writing_places(paths) {
-        // What cannot be read has nothing that could be removed.
+        // An unreadable directory contains nothing that could be removed.
         let _ = durable::remove_stale_temporaries(&place);
     }
     for name in names_in(&paths.containers()) {
@@ -120,7 +120,7 @@ pub fn all(paths: &Paths) {
             continue;
         }
         let settled = Lock::take(paths, &name).map(|_lock| match occupied::is_occupied(paths, &name) {
-            // Its own job has swept, or will.
+            // Its own job has cleaned up, or will.
             true => Dead::default(),
             false => settle(paths, &name),
         });
@@ -131,32 +131,32 @@ pub fn all(paths: &Paths) {
     }
 }
 
-/// The directories in which files of ours are replaced.
+/// The directories in which ds replaces files.
 fn writing_places(paths: &Paths) -> Vec<PathBuf> {
     let containers = names_in(&paths.containers()).into_iter().map(|name| paths.container(&name));
     let run = names_in(&paths.run_containers()).into_iter().map(|name| paths.run_container(&name));
     [paths.data.clone(), paths.run.clone()].into_iter().chain(containers).chain(run).collect()
 }
 
-/// Whether this is a container that never came to be, or one that is being deleted.
+/// Whether this is an incomplete container, or one that is being deleted.
 fn is_unfinished(path: &Path) -> bool {
     file_name(path).is_some_and(|name| (name.starts_with(NEW) && is_staging(name)) || name.starts_with(TRASH))
 }
 
-/// Sweeps new containers that never came to be, and deletions that were cut short.
+/// Removes incomplete containers, and completes interrupted deletions.
 pub fn containers(paths: &Paths) {
     for path in entries(&paths.containers()).iter().filter(|path| is_unfinished(path)) {
         report(path, remove(path));
     }
 }
 
-/// What dead jobs have left, and only waits for its end.
+/// The remains of dead jobs that only need to be deleted.
 #[derive(Debug, Default)]
 #[must_use]
 pub struct Dead(Vec<(PathBuf, File)>);
 
 impl Dead {
-    /// Deletes it, which may take a while: the container's lock is not needed any more.
+    /// Deletes them, which may take a while: the container's lock is no longer needed.
     pub fn delete(self) {
         for (path, _lock) in self.0 {
             report(&path, refuse_mounts(&path).and_then(|()| delete(&path)));
@@ -164,7 +164,7 @@ impl Dead {
     }
 }
 
-/// Completes or undoes what dead jobs of one container have left half done. The caller holds the container's lock.
+/// Completes or undoes the interrupted steps of dead jobs of one container. The caller holds the container's lock.
 pub fn settle(paths: &Paths, name: &Name) -> Dead {
     let mut dead = Dead::default();
     for path in jobs(paths, name) {
@@ -176,7 +176,7 @@ pub fn settle(paths: &Paths, name: &Name) -> Dead {
     dead
 }
 
-/// The directories of jobs: in the container's own directory, and beside an image used in place.
+/// The directories of jobs: in the container's own directory, and next to an image used in place.
 fn jobs(paths: &Paths, name: &Name) -> Vec<PathBuf> {
     let is_job =
         |path: &PathBuf| file_name(path).is_some_and(|name| name.starts_with(JOB) && is_staging(name));
@@ -190,28 +190,28 @@ fn places(paths: &Paths, name: &Name) -> Vec<PathBuf> {
         RootSource::Image(path) => path.as_path().parent().map(Path::to_owned),
         RootSource::Directory(_) => None,
     });
-    // Where an image is a device, nothing of ours is beside it.
+    // If an image is a device, there is no directory next to it.
     let beside = beside.filter(|beside| *beside != container && !beside.starts_with("/dev"));
     [container].into_iter().chain(beside).collect()
 }
 
-/// Settles one directory; nothing when a living process has it.
+/// Processes one directory; does nothing if a living process holds it.
 fn end(paths: &Paths, name: &Name, path: &Path) -> Result<Option<File>> {
     let Some(lock) = staging::lock(path)? else { return Ok(None) };
     if let Ok(place) = fs::read_link(path.join(ELSEWHERE)) {
-        // It may be on a medium that is gone.
+        // Its file system may be unmounted.
         let _ = durable::remove_stale_temporaries(&place);
     }
     if let Ok(bytes) = durable::read(&path.join(INTENT), LARGEST) {
         let intent: Intent = serde_json::from_slice(&bytes).context("its intent cannot be read")?;
-        // A configuration that is broken decides nothing; the next sweep finds it mended.
+        // An invalid configuration decides nothing; a later sweep tries again.
         let config = Config::load(&paths.container_ini(name), name)?;
         intent.settle(&paths.container(name), config.container.root.path().as_path(), path)?;
     }
     Ok(Some(lock))
 }
 
-/// Deletes a directory that nobody holds.
+/// Deletes a directory that no process holds.
 fn remove(path: &Path) -> Result<()> {
     let Some(_lock) = staging::lock(path)? else { return Ok(()) };
     refuse_mounts(path)?;
@@ -245,7 +245,7 @@ mod tests {
     }
 
     impl Machine {
-        /// A container with both a tree and an image in its directory, of which its configuration names one.
+        /// A container with both a tree and an image in its directory; the configuration selects one.
         fn new(key: &str, root: &str) -> Self {
             let directory = tempfile::tempdir().unwrap();
             let paths = Paths::below(directory.path());
@@ -315,7 +315,7 @@ mod tests {
         assert_eq!(look(&machine.paths), Leftovers::Held);
         all(&machine.paths);
         assert!(new.path().exists() && job.path().exists());
-        // A process that dies does not clean up.
+        // A dying process does not clean up.
         let (new_path, job_path) = (new.path().to_owned(), job.path().to_owned());
         let locks = (staging::lock(&new_path).unwrap(), staging::lock(&job_path).unwrap());
         assert!(locks.0.is_none() && locks.1.is_none());

@@ -1,6 +1,6 @@
-//! One tree into another, as an archive that is never written: what belongs to an archive belongs to the copy.
+//! Copies one tree into another, as an archive in a pipe: the copy contains exactly what an archive contains.
 //!
-//! A child packs into a pipe what this process unpacks, so that both work at a time. fork(2), pipe(2).
+//! A child packs into a pipe and this process unpacks it, so that both work in parallel. fork(2), pipe(2).
 
 use std::fs::File;
 
@@ -23,13 +23,13 @@ use crate::sys::errno_of;
 /// What the packing process reports: what it skipped; or whether its reader was gone, and its error.
 type Packed = Result<Vec<String>, (bool, String)>;
 
-/// Differences that are named.
+/// Maximum number of differences in a message.
 const NAMED: usize = 3;
 
-/// Copies the tree `from` into the empty tree `to`; `progress` is told the bytes written.
+/// Copies the tree `from` into the empty tree `to`; `progress` receives the number of written bytes.
 ///
 /// # Errors
-/// What cannot be read or written, with its name.
+/// If a file cannot be read or written, with its name.
 pub fn transfer(from: &Root, to: &Root, reporter: &mut Reporter) -> Result<()> {
     let (reading, writing) = large_pipe()?;
     let (result, theirs) = call!(pipe2(OFlag::O_CLOEXEC), "pipe2")?;
@@ -47,7 +47,7 @@ pub fn transfer(from: &Root, to: &Root, reporter: &mut Reporter) -> Result<()> {
     })?;
     let (mut stream, result) = ours.context("the pipes")?;
     let unpacked = unpack(&mut stream, to, &Rules::default(), &mut |done| reporter.progress(done));
-    // Whoever still packs gets EPIPE.
+    // The packing process gets EPIPE.
     drop(stream);
     let packed = std::io::read_to_string(result).context("read the messages of the packing process")?;
     child.wait()?;
@@ -64,10 +64,10 @@ pub fn transfer(from: &Root, to: &Root, reporter: &mut Reporter) -> Result<()> {
     reporter.finish(unpacked.bytes)
 }
 
-/// Makes sure that a copy is one.
+/// Verifies a copy.
 ///
 /// # Errors
-/// In what they differ.
+/// The differences.
 pub fn verify(from: &Root, to: &Root, reporter: &mut Reporter) -> Result<()> {
     let differences = compare(from, to, &mut |done| reporter.progress(done))?;
     if differences.is_empty() {

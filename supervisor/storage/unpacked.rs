@@ -1,6 +1,6 @@
-//! A root file system in a directory of the user's, for use in place.
+//! Unpacks a root file system into a directory of the user, for use in place.
 //!
-//! Owns that the directory appears whole or not at all.
+//! Owns that the directory appears completely or not at all.
 
 use std::path::Path;
 
@@ -18,13 +18,13 @@ use crate::rootfs::files::RESOLV_CONF;
 use crate::rootfs::login::Login;
 use crate::worker::Env;
 
-/// The program that a root file system is expected to have.
+/// The program that a root file system should contain.
 const INIT: &str = "/sbin/init";
 
-/// What is to be made.
+/// The directory to create.
 #[derive(Debug, Clone)]
 pub struct Target<'a> {
-    /// A directory that does not exist yet.
+    /// Its path; it must not exist.
     pub directory: &'a Path,
     /// Who may log in; without anything, accounts stay as they came.
     pub login: &'a Login,
@@ -35,7 +35,7 @@ pub struct Target<'a> {
 /// Unpacks `source` into it.
 ///
 /// # Errors
-/// What is wrong with the source; then there is no directory.
+/// If the source is invalid; there is then no directory.
 pub fn unpack(env: &Env, source: &Source, target: &Target<'_>, watcher: Watcher<'_>) -> Result<()> {
     let parent = target.directory.parent().context("it has no parent directory")?;
     space::require(parent, source.length.unwrap_or(0))?;

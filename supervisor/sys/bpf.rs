@@ -85,7 +85,7 @@ pub fn load_device_program(instructions: &[Instruction]) -> Result<OwnedFd, Errn
 /// Has a program decide about devices for a version 2 group and everything below it (4.15).
 ///
 /// # Errors
-/// What bpf(2) answers.
+/// If bpf(2) fails.
 pub fn attach_device_program(group: BorrowedFd<'_>, program: BorrowedFd<'_>) -> Result<(), Errno> {
     let attributes = Attach {
         group: group.as_raw_fd().unsigned_abs(),

@@ -33,7 +33,7 @@ pub fn drop_bounding(capability: u32) -> Result<(), Errno> {
     .map(drop)
 }
 
-/// Whether a capability is in the bounding set, PR_CAPBSET_READ (2.6.25); `None` when the kernel does not know it.
+/// Whether a capability is in the bounding set, PR_CAPBSET_READ (2.6.25); `None` if the kernel does not know it.
 #[must_use]
 pub fn in_bounding(capability: u32) -> Option<bool> {
     // SAFETY: PR_CAPBSET_READ takes plain integers and touches no memory of ours.
@@ -44,12 +44,12 @@ pub fn in_bounding(capability: u32) -> Option<bool> {
     }
 }
 
-/// Empties the inheritable set (and with it the ambient one) and takes `dropped` (one bit for each capability) out of
-/// the permitted and effective sets, capset(2): what a program inherits across execve then comes from the bounding
-/// set alone, and the caller has no more than that even before.
+/// Empties the inheritable set (and with it the ambient one) and removes `dropped` (one bit for each capability) from
+/// the permitted and effective sets, capset(2). After that, a program inherits privileges across execve only through
+/// the bounding set, and the caller has no more than that.
 ///
 /// # Errors
-/// What capget(2) and capset(2) answer.
+/// If capget(2) and capset(2) fails.
 pub fn reduce(dropped: u64) -> Result<(), Errno> {
     let mut header = Header { version: VERSION, pid: 0 };
     let mut data = [Data::default(); 2];

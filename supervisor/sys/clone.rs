@@ -32,7 +32,7 @@ fn refuse_threads() -> Result<(), Errno> {
 /// A copy of this process, fork(2).
 ///
 /// # Errors
-/// EDEADLK when this process has more than one thread, otherwise what fork(2) answers.
+/// EDEADLK when this process has more than one thread, or if fork(2) fails.
 pub fn fork() -> Result<Fork, Errno> {
     refuse_threads()?;
     // SAFETY: there is no second thread that could hold a lock in the child.

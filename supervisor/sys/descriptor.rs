@@ -15,9 +15,9 @@ const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
 /// `MFD_EXEC`, since 6.3: the copy may be executed whatever `vm.memfd_noexec` says.
 const MFD_EXEC: libc::c_uint = 0x10;
 
-/// Takes ownership of a descriptor that the kernel or a parent process handed over by number.
+/// Takes ownership of a descriptor that the kernel or a parent process passed as a number.
 ///
-/// The number must be open and owned by nobody else in this process.
+/// The number must be open, with no other owner in this process.
 #[must_use]
 pub fn adopt(number: RawFd) -> OwnedFd {
     // SAFETY: every caller passes a number that was just received from the kernel (SCM_RIGHTS, a new
@@ -35,7 +35,7 @@ pub fn path(descriptor: BorrowedFd<'_>) -> String {
 /// [`close_range_on_exec`] needs `proc`, a trusted procfs directory.
 ///
 /// # Errors
-/// When neither way works.
+/// If neither way works.
 pub fn close_on_exec_from(first: libc::c_uint, proc: BorrowedFd<'_>) -> Result<(), Errno> {
     match close_range_on_exec(first) {
         Err(errno) if unsupported(errno) || errno == Errno::EINVAL => walk_close_on_exec(first, proc),
@@ -53,7 +53,7 @@ pub fn close_range_on_exec(first: libc::c_uint) -> Result<(), Errno> {
         .map(drop)
 }
 
-/// The open descriptors of this process from `first` on, by way of `proc`, a procfs directory.
+/// The open descriptors of this process from `first` on, listed in `proc`, a procfs directory.
 fn open_numbers(first: RawFd, proc: BorrowedFd<'_>) -> Result<Vec<RawFd>, Errno> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let mut listing = Dir::openat(proc, "self/fd", flags, Mode::empty())?;
@@ -66,11 +66,11 @@ fn open_numbers(first: RawFd, proc: BorrowedFd<'_>) -> Result<Vec<RawFd>, Errno>
         .collect())
 }
 
-/// Closes every descriptor from 3 on except `kept`: for a process that was forked in the middle of something else
-/// and goes its own way. What owned the others must never be used or dropped again.
+/// Closes every descriptor from 3 on except `kept`: for a forked process that continues independently. The owners of
+/// the others must never be used or dropped again.
 ///
 /// # Errors
-/// When the open descriptors cannot be listed.
+/// If the open descriptors cannot be listed.
 pub fn close_others(kept: &[BorrowedFd<'_>], proc: BorrowedFd<'_>) -> Result<(), Errno> {
     let kept: Vec<RawFd> = kept.iter().map(AsRawFd::as_raw_fd).chain([proc.as_raw_fd()]).collect();
     for number in open_numbers(3, proc)?.into_iter().filter(|number| !kept.contains(number)) {
@@ -96,11 +96,11 @@ fn walk_close_on_exec(first: libc::c_uint, proc: BorrowedFd<'_>) -> Result<(), E
 /// Closes every descriptor from `first` on, close_range(2) (5.9); older kernels: those that `proc`, a trusted procfs
 /// directory, lists.
 ///
-/// For a freshly forked process that leaves everything of its parent's behind and never returns to it: whatever
-/// owned a descriptor must not be touched any more.
+/// For a newly forked process that leaves all state of its parent behind and never returns to it: the owners of the
+/// descriptors must not be used again.
 ///
 /// # Errors
-/// When neither way works.
+/// If neither way works.
 pub fn close_from(first: libc::c_uint, proc: BorrowedFd<'_>) -> Result<(), Errno> {
     // SAFETY: the caller's promise, above.
     let done = check(unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) });
@@ -120,7 +120,7 @@ pub fn close_from(first: libc::c_uint, proc: BorrowedFd<'_>) -> Result<(), Errno
 /// Makes a descriptor the standard stream `number` (0, 1 or 2) without close-on-exec, dup2(2).
 ///
 /// # Errors
-/// What dup2(2) or fcntl(2) answers.
+/// If dup2(2) or fcntl(2) fails.
 pub fn make_standard(descriptor: BorrowedFd<'_>, number: RawFd) -> Result<(), Errno> {
     if descriptor.as_raw_fd() == number {
         return fcntl(descriptor, FcntlArg::F_SETFD(FdFlag::empty())).map(drop);
@@ -129,12 +129,12 @@ pub fn make_standard(descriptor: BorrowedFd<'_>, number: RawFd) -> Result<(), Er
     check(libc::c_long::from(unsafe { libc::dup2(descriptor.as_raw_fd(), number) })).map(drop)
 }
 
-/// Locks a file for as long as any copy of the descriptor is open, flock(2) with LOCK_EX and LOCK_NB.
+/// Locks a file while any copy of the descriptor is open, flock(2) with LOCK_EX and LOCK_NB.
 ///
-/// Unlike nix's guard, closing one copy, as a forked child does, leaves the lock with the others.
+/// Unlike with nix's guard, closing one copy, as in a forked child, does not release the lock.
 ///
 /// # Errors
-/// EWOULDBLOCK when another open file holds the lock.
+/// EWOULDBLOCK if another open file description holds the lock.
 pub fn try_lock(file: BorrowedFd<'_>) -> Result<(), Errno> {
     // SAFETY: plain integers.
     let done = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
@@ -144,7 +144,7 @@ pub fn try_lock(file: BorrowedFd<'_>) -> Result<(), Errno> {
 /// Makes the file `to` share all blocks of `from`, ioctl_ficlone(2) (4.5).
 ///
 /// # Errors
-/// EOPNOTSUPP where the file system cannot, EXDEV for two file systems, otherwise what the kernel answers.
+/// EOPNOTSUPP where the file system cannot, EXDEV for two file systems, or another error.
 pub fn share_blocks(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Errno> {
     // The type of the request differs between C libraries.
     let request = libc::FICLONE as _;
@@ -152,30 +152,29 @@ pub fn share_blocks(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Errn
     check(libc::c_long::from(unsafe { libc::ioctl(to.as_raw_fd(), request, from.as_raw_fd()) })).map(drop)
 }
 
-/// Locks a file together with others who do the same, flock(2) with LOCK_SH and LOCK_NB; what was held before is let
-/// go of first.
+/// Takes a shared lock on a file, flock(2) with LOCK_SH and LOCK_NB; releases the previous lock first.
 ///
 /// # Errors
-/// EWOULDBLOCK when another open file holds it for itself.
+/// EWOULDBLOCK if another open file description holds an exclusive lock.
 pub fn try_lock_shared(file: BorrowedFd<'_>) -> Result<(), Errno> {
     // SAFETY: plain integers.
     let done = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_SH | libc::LOCK_NB) };
     check(libc::c_long::from(done)).map(drop)
 }
 
-/// Makes reads and writes on the open file return instead of waiting, O_NONBLOCK of fcntl(2).
+/// Makes the open file description non-blocking, O_NONBLOCK of fcntl(2).
 ///
 /// # Errors
-/// What fcntl(2) answers.
+/// If fcntl(2) fails.
 pub fn set_nonblocking(descriptor: BorrowedFd<'_>) -> Result<(), Errno> {
     let flags = OFlag::from_bits_retain(fcntl(descriptor, FcntlArg::F_GETFL)?);
     fcntl(descriptor, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).map(drop)
 }
 
-/// Makes reads and writes wait again, fcntl(2).
+/// Makes the open file description blocking, fcntl(2).
 ///
 /// # Errors
-/// What fcntl(2) answers.
+/// If fcntl(2) fails.
 pub fn set_blocking(descriptor: BorrowedFd<'_>) -> Result<(), Errno> {
     let flags = OFlag::from_bits_retain(fcntl(descriptor, FcntlArg::F_GETFL)?);
     fcntl(descriptor, FcntlArg::F_SETFL(flags - OFlag::O_NONBLOCK)).map(drop)
@@ -184,7 +183,7 @@ pub fn set_blocking(descriptor: BorrowedFd<'_>) -> Result<(), Errno> {
 /// An anonymous file that can be sealed and executed, memfd_create(2) (3.17).
 ///
 /// # Errors
-/// ENOSYS before 3.17, otherwise what the kernel answers.
+/// ENOSYS before 3.17, or another error.
 pub fn executable_memfd(name: &std::ffi::CStr) -> Result<OwnedFd, Errno> {
     let base = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
     // SAFETY: the name is a NUL-terminated string that outlives the call.

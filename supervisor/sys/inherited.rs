@@ -1,12 +1,13 @@
-//! What a process hands down to its children and nix has no function for: resource limits, scheduling, memory policy.
-//! prlimit(2), sched_setattr(2), sched_setaffinity(2), ioprio_set(2), set_mempolicy(2), setitimer(2), keyctl(2), prctl(2).
+//! Process attributes that children inherit and that nix does not support: resource limits, scheduling, memory policy.
+//! prlimit(2), sched_setattr(2), sched_setaffinity(2), ioprio_set(2), set_mempolicy(2), setitimer(2), keyctl(2),
+//! prctl(2).
 
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
 use super::check;
 
-/// How many resources have a limit: `RLIM_NLIMITS`, the same on every processor that we build for.
+/// The number of resource limits: `RLIM_NLIMITS`, the same on every supported processor.
 pub const LIMITS: usize = 16;
 /// `RLIMIT_NOFILE`.
 pub const OPEN_FILES: u32 = 7;
@@ -22,16 +23,16 @@ const OF_USER: libc::c_long = -5;
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Limit {
-    /// What is enforced.
+    /// The effective limit.
     pub soft: u64,
-    /// How far the soft limit can be raised.
+    /// The maximum of the soft limit.
     pub hard: u64,
 }
 
 /// The limit of a process by its number (`RLIMIT_*`), prlimit(2) (2.6.36).
 ///
 /// # Errors
-/// EPERM for a process of somebody else, ESRCH when there is none.
+/// EPERM for a process of another user, ESRCH if it does not exist.
 pub fn limit_of(pid: Pid, resource: u32) -> Result<Limit, Errno> {
     let mut limit = Limit::default();
     let new = std::ptr::null::<Limit>();
@@ -71,8 +72,7 @@ const WITHOUT_CLAMPS: u32 = 48;
 /// `SCHED_FLAG_KEEP_ALL | SCHED_FLAG_UTIL_CLAMP`: changes the clamps alone.
 const CLAMPS_ALONE: u64 = 0x18 | 0x60;
 
-/// Makes this process an ordinary one for the scheduler: SCHED_OTHER, nice 0, inherited by children, sched_setattr(2)
-/// (3.14).
+/// Sets the default scheduling, which children inherit: SCHED_OTHER, nice 0, sched_setattr(2) (3.14).
 ///
 /// # Errors
 /// EPERM without CAP_SYS_NICE.
@@ -80,10 +80,10 @@ pub fn schedule_as_usual() -> Result<(), Errno> {
     set_attributes(&Attributes { size: WITHOUT_CLAMPS, ..Attributes::default() })
 }
 
-/// Takes the limits of the processor's speed off, sched_setattr(2) (SCHED_FLAG_UTIL_CLAMP, 5.3; removal since 5.11).
+/// Removes the utilisation clamps, sched_setattr(2) (SCHED_FLAG_UTIL_CLAMP, 5.3; removal since 5.11).
 ///
 /// # Errors
-/// EOPNOTSUPP from a kernel without them, E2BIG or EINVAL from older ones.
+/// EOPNOTSUPP on a kernel without clamps, E2BIG or EINVAL on older ones.
 pub fn remove_clamps() -> Result<(), Errno> {
     let size = u32::try_from(size_of::<Attributes>()).map_err(|_| Errno::EINVAL)?;
     let (clamp_minimum, clamp_maximum) = (u32::MAX, u32::MAX);
@@ -101,18 +101,18 @@ fn set_attributes(attributes: &Attributes) -> Result<(), Errno> {
     check(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, std::ptr::from_ref(attributes), 0) }).map(drop)
 }
 
-/// Lets this process run on the processors of `mask` (the lowest bit of the first word is processor 0), as far as its
-/// cpuset has them, sched_setaffinity(2).
+/// Permits the processors of `mask` (the lowest bit of the first word is processor 0), as far as the cpuset contains
+/// them, sched_setaffinity(2).
 ///
 /// # Errors
-/// EINVAL when no processor is left.
+/// EINVAL if no processor is left.
 pub fn set_processors(mask: &[libc::c_ulong]) -> Result<(), Errno> {
     // SAFETY: the mask is valid for its length in bytes, which is passed.
     check(unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, size_of_val(mask), mask.as_ptr()) })
         .map(drop)
 }
 
-/// Gives this process no input and output class of its own: it follows from the nice value, ioprio_set(2).
+/// Removes the input and output class: it then follows from the nice value, ioprio_set(2).
 ///
 /// # Errors
 /// ENOSYS from a kernel without block devices.
@@ -121,7 +121,7 @@ pub fn remove_io_class() -> Result<(), Errno> {
     check(unsafe { libc::syscall(libc::SYS_ioprio_set, ONE_PROCESS, 0, 0) }).map(drop)
 }
 
-/// Takes memory from wherever the kernel finds it best: MPOL_DEFAULT of set_mempolicy(2).
+/// Sets the default memory policy: MPOL_DEFAULT of set_mempolicy(2).
 ///
 /// # Errors
 /// ENOSYS from a kernel without NUMA.
@@ -131,10 +131,10 @@ pub fn remove_memory_policy() -> Result<(), Errno> {
     check(unsafe { libc::syscall(libc::SYS_set_mempolicy, 0, nodes, 0_usize) }).map(drop)
 }
 
-/// Stops the alarms that execve(2) keeps, setitimer(2).
+/// Stops the timers that execve(2) keeps, setitimer(2).
 ///
 /// # Errors
-/// None that is known.
+/// No known ones.
 pub fn stop_alarms() -> Result<(), Errno> {
     for timer in 0..3 {
         let none = [0 as libc::c_long; 4];
@@ -145,8 +145,8 @@ pub fn stop_alarms() -> Result<(), Errno> {
     Ok(())
 }
 
-/// Uses the session keyring that the user has without any session: what a process has whose ancestors up to init made
-/// none. No keyring is made but, where it is missing, this one. keyctl(2), user-session-keyring(7).
+/// Uses the user session keyring, as a process does if neither it nor an ancestor up to init has joined a session
+/// keyring. Creates only this keyring, if it does not exist. keyctl(2), user-session-keyring(7).
 ///
 /// # Errors
 /// ENOSYS from a kernel without keys.
@@ -158,19 +158,19 @@ pub fn use_keyring_of_user() -> Result<(), Errno> {
     check(unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION, name.as_ptr()) }).map(drop)
 }
 
-/// Runs programs as this processor's own Linux does, personality(2).
+/// Sets the default execution domain, personality(2).
 ///
 /// # Errors
-/// None that is known.
+/// No known ones.
 pub fn use_usual_personality() -> Result<(), Errno> {
     // SAFETY: plain integers.
     check(libc::c_long::from(unsafe { libc::personality(0) })).map(drop)
 }
 
-/// Runs beside the tasks that PID 1 may share a core with: PR_SCHED_CORE_SHARE_FROM (5.14).
+/// Joins the core scheduling group of PID 1: PR_SCHED_CORE_SHARE_FROM (5.14).
 ///
 /// # Errors
-/// EINVAL from a kernel without core scheduling, ENODEV from a processor without threads.
+/// EINVAL on a kernel without core scheduling, ENODEV on a processor without SMT.
 pub fn share_cores_with_init() -> Result<(), Errno> {
     const CORE: libc::c_int = 62;
     const SHARE_FROM: libc::c_ulong = 3;

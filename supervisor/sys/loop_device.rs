@@ -15,7 +15,7 @@ const LOOP_CONFIGURE: u32 = 0x4C0A;
 const LOOP_CTL_GET_FREE: u32 = 0x4C82;
 /// `LO_FLAGS_READ_ONLY`.
 pub const READ_ONLY: u32 = 1;
-/// `LO_FLAGS_AUTOCLEAR`: the device lets go of its file with its last user.
+/// `LO_FLAGS_AUTOCLEAR`: the device releases its file with its last user.
 pub const AUTOCLEAR: u32 = 4;
 
 /// `struct loop_info64`.
@@ -61,12 +61,12 @@ impl Info {
     }
 }
 
-/// Which part of its file a device is.
+/// The part of its file that a device shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Part {
-    /// Where it begins, bytes; a multiple of 512.
+    /// Its offset in bytes; a multiple of 512.
     pub offset: u64,
-    /// Bytes; 0 for all that follow.
+    /// Its size in bytes; 0 for the rest of the file.
     pub length: u64,
 }
 
@@ -79,7 +79,7 @@ struct Configuration {
     reserved: [u64; 8],
 }
 
-/// What a loop device is attached to.
+/// The file of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backing {
     /// `st_dev` of the file.
@@ -90,20 +90,20 @@ pub struct Backing {
     pub flags: u32,
 }
 
-/// The number of a device that is free, LOOP_CTL_GET_FREE (3.1); one is made when none is. Somebody else may take it
-/// before it is used.
+/// The number of a free device, LOOP_CTL_GET_FREE (3.1); creates one if none is free. Another process may take it
+/// first.
 ///
 /// # Errors
-/// ENOSPC, ENOMEM and the like when there can be no more.
+/// ENOSPC, ENOMEM and others if no more can be created.
 pub fn free_number(control: BorrowedFd<'_>) -> Result<u32, Errno> {
     let number = call(control, LOOP_CTL_GET_FREE, 0)?;
     u32::try_from(number).map_err(|_| Errno::EINVAL)
 }
 
-/// Attaches a file with everything set in one step, LOOP_CONFIGURE (5.8). `name` is what losetup(8) shows.
+/// Attaches a file and sets all options in one call, LOOP_CONFIGURE (5.8). losetup(8) shows `name`.
 ///
 /// # Errors
-/// EBUSY when the device is taken, EINVAL or ENOTTY before 5.8.
+/// EBUSY if the device is in use, EINVAL or ENOTTY before 5.8.
 pub fn configure(
     device: BorrowedFd<'_>,
     file: BorrowedFd<'_>,
@@ -121,7 +121,7 @@ pub fn configure(
     .map(drop)
 }
 
-/// Attaches a file in the old way, LOOP_SET_FD; read-only when the device or the file was opened so.
+/// Attaches a file with LOOP_SET_FD; read-only if the device or the file was opened read-only.
 ///
 /// # Errors
 /// EBUSY when the device is taken.
@@ -132,7 +132,7 @@ pub fn set_file(device: BorrowedFd<'_>, file: BorrowedFd<'_>) -> Result<(), Errn
 /// Sets part, flags and name, LOOP_SET_STATUS64.
 ///
 /// # Errors
-/// EAGAIN while the kernel still drops old pages of the device (4.14 and others): to be tried again.
+/// EAGAIN while the kernel still drops old pages of the device (4.14 and others): try again.
 pub fn set_status(device: BorrowedFd<'_>, part: Part, flags: u32, name: &[u8]) -> Result<(), Errno> {
     let info = Info::new(flags, name, part);
     // SAFETY: the structure lives across the call, which only reads it.
@@ -142,7 +142,7 @@ pub fn set_status(device: BorrowedFd<'_>, part: Part, flags: u32, name: &[u8]) -
     .map(drop)
 }
 
-/// What a device is attached to, LOOP_GET_STATUS64.
+/// The file of a device, LOOP_GET_STATUS64.
 ///
 /// # Errors
 /// ENXIO when it is free.
@@ -155,15 +155,15 @@ pub fn backing(device: BorrowedFd<'_>) -> Result<Backing, Errno> {
     Ok(Backing { device: info.device, inode: info.inode, flags: info.flags })
 }
 
-/// Reads and writes the file past the page cache, LOOP_SET_DIRECT_IO (4.10).
+/// Switches to direct I/O, LOOP_SET_DIRECT_IO (4.10).
 ///
 /// # Errors
-/// EINVAL where the file system below cannot, or not with these block sizes.
+/// EINVAL if the underlying file system does not support it, or not with these block sizes.
 pub fn set_direct_io(device: BorrowedFd<'_>) -> Result<(), Errno> {
     call(device, LOOP_SET_DIRECT_IO, 1).map(drop)
 }
 
-/// Lets go of the file, LOOP_CLR_FD; with users left, when the last of them is gone.
+/// Releases the file, LOOP_CLR_FD; if the device is in use, with its last user.
 ///
 /// # Errors
 /// ENXIO when the device is free.

@@ -3,7 +3,7 @@
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollTimeout, poll};
 
-/// How long nothing happens before a process counts as asleep, milliseconds.
+/// How long a process must be idle before it releases memory, in milliseconds.
 const QUIET: u16 = 200;
 
 /// How far below its caller [`release_stack`] reaches, bytes. The kernel keeps 256 pages (`stack_guard_gap`, since Linux
@@ -17,9 +17,9 @@ const SPARE: usize = 4096;
 /// heap and of its stack that are not in use. The pages of the program itself are a file's: the kernel can drop them.
 ///
 /// # Errors
-/// What poll(2) answers.
+/// If poll(2) fails.
 pub fn sleep(polled: &mut [PollFd<'_>], timeout: PollTimeout) -> Result<libc::c_int, Errno> {
-    // A negative limit is none.
+    // A negative timeout is infinite.
     if (0..=i32::from(QUIET)).contains(&i32::from(timeout)) {
         return poll(polled, timeout);
     }

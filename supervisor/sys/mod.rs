@@ -1,7 +1,7 @@
-//! System calls: the only module of this crate with `unsafe` in it.
+//! System calls: the only module of this crate with `unsafe`.
 //!
-//! Thin, total wrappers for what nix lacks or marks unsafe; every function names its man page and the kernel
-//! that brought it. No policy lives here: a wrapper does one call, and the caller decides what a failure means.
+//! Owns thin wrappers for calls that nix lacks or marks unsafe; each one names its man page and the first kernel
+//! version with the call. A wrapper makes one call and no decisions; the caller interprets a failure.
 
 pub mod bpf;
 pub mod capability;
@@ -29,9 +29,9 @@ use nix::errno::Errno;
 /// A failed system call with its arguments, such as `mount(proc, /proc, proc, nosuid): EPERM: …`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallError {
-    /// The call as written by [`call!`].
+    /// The call, as written in [`call!`].
     pub call: String,
-    /// What the kernel answered.
+    /// The kernel's error.
     pub errno: Errno,
 }
 
@@ -66,9 +66,9 @@ pub fn describe(errno: Errno) -> String {
     format!("{} ({errno:?})", errno.desc())
 }
 
-/// Whatever carries an error number: nix's own type and `std::io::Error`.
+/// A type with an error number: nix's own type and `std::io::Error`.
 pub trait AsErrno {
-    /// The error number, `EIO` where there is none.
+    /// The error number, or `EIO` without one.
     fn as_errno(&self) -> Errno;
 }
 
@@ -84,7 +84,7 @@ impl AsErrno for std::io::Error {
     }
 }
 
-/// Runs an expression and gives its error the text of the call: `call!(open(p), "open({p})")`.
+/// Evaluates an expression and adds the text of the call to its error: `call!(open(p), "open({p})")`.
 #[macro_export]
 macro_rules! call {
     ($expression:expr, $($text:tt)+) => {
@@ -95,13 +95,13 @@ macro_rules! call {
     };
 }
 
-/// The one predicate for "this kernel does not have it": fall back, do not fail.
+/// The only check for "this kernel does not support the call", after which the caller uses its fallback.
 #[must_use]
 pub fn unsupported(errno: Errno) -> bool {
     matches!(errno, Errno::ENOSYS | Errno::EOPNOTSUPP)
 }
 
-/// The error number at the root of an error chain, if a system call is there.
+/// The error number of the system call at the root of an error chain, if any.
 #[must_use]
 pub fn errno_of(error: &anyhow::Error) -> Option<Errno> {
     error.chain().find_map(|cause| {
@@ -114,7 +114,7 @@ pub fn errno_of(error: &anyhow::Error) -> Option<Errno> {
     })
 }
 
-/// Turns the return value of a raw system call into a result.
+/// Converts the return value of a raw system call into a result.
 fn check(value: libc::c_long) -> Result<libc::c_long, Errno> {
     if value < 0 { Err(Errno::last()) } else { Ok(value) }
 }

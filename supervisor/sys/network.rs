@@ -7,14 +7,14 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use super::check;
 
-/// Requests of netdevice(7), `linux/sockios.h`; the type that ioctl(2) wants is another one in each C library.
+/// Requests of netdevice(7), `linux/sockios.h`; the type for ioctl(2) differs between C libraries.
 const SIOCGIFFLAGS: libc::Ioctl = 0x8913;
 const SIOCSIFFLAGS: libc::Ioctl = 0x8914;
 
 /// Sets IFF_UP on the loopback interface, SIOCSIFFLAGS of netdevice(7).
 ///
 /// # Errors
-/// What socket(2) or ioctl(2) answers.
+/// If socket(2) or ioctl(2) fails.
 pub fn bring_loopback_up() -> Result<(), Errno> {
     let control = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
     // SAFETY: ifreq is plain old data, for which all zeroes is a valid value.

@@ -11,7 +11,8 @@ use nix::unistd::Pid;
 pub use super::clone::{Cloned, Fork, clone, fork};
 use super::{check, descriptor};
 
-/// A descriptor of a process that stays that process's, pidfd_open(2) (5.3). Readable once it has ended.
+/// A descriptor of a process that never refers to another one, pidfd_open(2) (5.3). Readable once the process has
+/// ended.
 ///
 /// # Errors
 /// ESRCH when there is no such process, ENOSYS before 5.3.
@@ -30,10 +31,10 @@ pub fn setns(target: BorrowedFd<'_>, flags: libc::c_int) -> Result<(), Errno> {
     check(libc::c_long::from(unsafe { libc::setns(target.as_raw_fd(), flags) })).map(drop)
 }
 
-/// Signals a real-time or ordinary signal by number; nix's enumeration has no real-time signals. kill(2).
+/// Sends a real-time or ordinary signal by number; nix's enumeration has no real-time signals. kill(2).
 ///
 /// # Errors
-/// What kill(2) answers.
+/// If kill(2) fails.
 pub fn kill(pid: Pid, signal: libc::c_int) -> Result<(), Errno> {
     // SAFETY: plain integers.
     check(libc::c_long::from(unsafe { libc::kill(pid.as_raw(), signal) })).map(drop)
@@ -42,9 +43,9 @@ pub fn kill(pid: Pid, signal: libc::c_int) -> Result<(), Errno> {
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// By itself, with this code.
+    /// It exited with this code.
     Exited(u8),
-    /// By a signal, real-time ones included.
+    /// This signal killed it; includes real-time signals.
     Signalled(u8),
 }
 
@@ -61,9 +62,9 @@ impl fmt::Display for Ended {
     }
 }
 
-/// Takes the end of a child, `None` for any child, if one has ended: waitpid(2) with WNOHANG.
+/// Reaps a child, or any child for `None`, if it has ended: waitpid(2) with WNOHANG.
 ///
-/// nix's own reports an error for a child that a real-time signal ended, and its status would be lost.
+/// nix's own function returns an error for a child that a real-time signal killed, and its status would be lost.
 ///
 /// # Errors
 /// ECHILD when there is no such child.
@@ -97,35 +98,34 @@ fn wait_with(wanted: libc::pid_t, options: libc::c_int) -> Result<Option<(Pid, E
     })
 }
 
-/// Whether the working directory is inside this process's root, getcwd(2): the kernel's path of one that is not begins
-/// with `(unreachable)`. The C library's function hides that.
+/// Whether the working directory is inside this process's root, getcwd(2): otherwise the kernel's path begins with
+/// `(unreachable)`. The C library's function hides that.
 ///
 /// # Errors
-/// ENOENT when the directory was deleted, otherwise what the kernel answers.
+/// ENOENT when the directory was deleted, or another error.
 pub fn working_directory_is_inside() -> Result<bool, Errno> {
-    // PATH_MAX; on the stack, since this is asked between fork and execve.
+    // PATH_MAX; on the stack, because this is called between fork and execve.
     let mut path = [0_u8; 4096];
     // SAFETY: the buffer is valid for its whole length, which is passed.
     check(unsafe { libc::syscall(libc::SYS_getcwd, path.as_mut_ptr(), path.len()) })?;
     Ok(path[0] == b'/')
 }
 
-/// Asks for `signal` when the parent ends, PR_SET_PDEATHSIG. The caller has to check afterwards that the
-/// parent is still there.
+/// Requests `signal` when the parent ends, PR_SET_PDEATHSIG. The caller must check afterwards that the parent is alive.
 ///
 /// # Errors
-/// What prctl(2) answers.
+/// If prctl(2) fails.
 pub fn set_parent_death_signal(signal: Signal) -> Result<(), Errno> {
     prctl::set_pdeathsig(signal)
 }
 
-/// Ends this process at once: no destructor, no buffer of the parent's flushed twice. _exit(2).
+/// Ends this process immediately: runs no destructor and flushes no inherited buffer. _exit(2).
 pub fn exit_immediately(code: i32) -> ! {
     // SAFETY: _exit does not return and touches nothing.
     unsafe { libc::_exit(code) }
 }
 
-/// Runs `work` in a copy of this process that has one thread, for tests of what forks: libtest itself has many.
+/// Runs `work` in a copy of this process with one thread, for tests that fork: libtest itself has several.
 ///
 /// # Errors
 /// What `work` returns, or that it panicked.

@@ -1,14 +1,14 @@
-//! Renaming that replaces nothing, renameat2(2), which nix has for glibc alone.
+//! renameat2(2) without replacement, which nix supports only with glibc.
 
 use std::path::Path;
 
 use nix::NixPath;
 use nix::errno::Errno;
 
-/// rename(2) that fails where the new name is taken (3.15).
+/// rename(2) that fails if the new name exists (3.15).
 ///
 /// # Errors
-/// EEXIST when it is; EINVAL on a file system that does not know the flag, ENOSYS on a kernel that has no such call.
+/// EEXIST if it exists; EINVAL if the file system does not support the flag, ENOSYS if the kernel lacks the call.
 pub fn rename_no_replace(from: &Path, to: &Path) -> Result<(), Errno> {
     let renamed = from.with_nix_path(|from| {
         to.with_nix_path(|to| {

@@ -18,7 +18,7 @@ struct Program {
 /// PR_SET_SECCOMP (3.5). Needs CAP_SYS_ADMIN.
 ///
 /// # Errors
-/// EINVAL when the kernel has no CONFIG_SECCOMP_FILTER or the program is not valid, EACCES without the capability.
+/// EINVAL if the kernel has no CONFIG_SECCOMP_FILTER or the program is invalid, EACCES without the capability.
 pub fn install(program: &BpfProgram) -> Result<(), Errno> {
     let length = libc::c_ushort::try_from(program.len()).map_err(|_| Errno::EINVAL)?;
     let description = Program { length, filter: program.as_ptr().cast() };

@@ -1,4 +1,4 @@
-//! Signal dispositions: sigaction(2), sigprocmask(2), and a signal for input: fcntl(2), "Managing signals".
+//! Signal dispositions: sigaction(2), sigprocmask(2), and signal-driven input: fcntl(2), "Managing signals".
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -9,10 +9,10 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signa
 /// The first real-time signal of the kernel, signal(7).
 const FIRST_REAL_TIME: libc::c_int = 32;
 
-/// Puts every signal back to its default action and unblocks all: what a new program expects to find.
+/// Resets every signal to its default action and unblocks all, as a new program expects.
 ///
 /// # Errors
-/// What sigprocmask(2) answers.
+/// If sigprocmask(2) fails.
 pub fn reset_all() -> Result<(), Errno> {
     let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
     for signal in Signal::iterator() {
@@ -22,7 +22,7 @@ pub fn reset_all() -> Result<(), Errno> {
         // SAFETY: the default action runs no code of ours.
         unsafe { sigaction(signal, &default) }?;
     }
-    // The C library refuses those that it keeps for itself; a process may have them ignored all the same.
+    // The C library refuses signals that it reserves, but a process may still ignore them.
     for number in FIRST_REAL_TIME..=libc::SIGRTMAX() {
         let default = [0 as libc::c_ulong; 8];
         let (old, length) = (std::ptr::null_mut::<libc::c_ulong>(), size_of::<u64>());
@@ -32,17 +32,17 @@ pub fn reset_all() -> Result<(), Errno> {
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
 }
 
-/// What a process does on a signal, as the kernel gave it back; it can only be put where it came from.
+/// The saved disposition of a signal; it can only be restored.
 #[derive(Debug, Clone, Copy)]
 pub struct Disposition {
     signal: Signal,
     action: SigAction,
 }
 
-/// Puts one signal back to its default action and says what was there before.
+/// Resets one signal to its default action and returns the previous one.
 ///
 /// # Errors
-/// What sigaction(2) answers.
+/// If sigaction(2) fails.
 pub fn set_default(signal: Signal) -> Result<Disposition, Errno> {
     let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
     // SAFETY: the default action runs no code of ours.
@@ -50,20 +50,20 @@ pub fn set_default(signal: Signal) -> Result<Disposition, Errno> {
     Ok(Disposition { signal, action })
 }
 
-/// Puts back what [`set_default`] replaced.
+/// Restores the disposition that [`set_default`] replaced.
 ///
 /// # Errors
-/// What sigaction(2) answers.
+/// If sigaction(2) fails.
 pub fn restore(disposition: &Disposition) -> Result<(), Errno> {
     // SAFETY: the action was in force for the same signal before, and code is never unloaded.
     unsafe { sigaction(disposition.signal, &disposition.action) }.map(drop)
 }
 
-/// Makes input and the end of the peer on a socket raise SIGIO in this process, whose default action ends it:
-/// F_SETOWN and O_ASYNC.
+/// Makes input and end-of-file on a socket raise SIGIO in this process, whose default action ends it: F_SETOWN and
+/// O_ASYNC.
 ///
 /// # Errors
-/// What fcntl(2) answers.
+/// If fcntl(2) fails.
 pub fn raise_on_input(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     // SAFETY: plain integers.
     let done = unsafe { libc::fcntl(socket.as_raw_fd(), libc::F_SETOWN, libc::getpid()) };
@@ -75,14 +75,14 @@ pub fn raise_on_input(socket: BorrowedFd<'_>) -> Result<(), Errno> {
 /// Ignores a signal, for processes that must outlive their terminal.
 ///
 /// # Errors
-/// What sigaction(2) answers.
+/// If sigaction(2) fails.
 pub fn ignore(signal: Signal) -> Result<(), Errno> {
     let ignored = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
     // SAFETY: ignoring runs no code of ours.
     unsafe { sigaction(signal, &ignored) }.map(drop)
 }
 
-/// SIGRTMIN as the C library counts it; systemd's requests are numbered from it (systemd(1), "Signals").
+/// SIGRTMIN of the C library; systemd's requests are numbered from it (systemd(1), "Signals").
 #[must_use]
 pub fn realtime_minimum() -> libc::c_int {
     libc::SIGRTMIN()

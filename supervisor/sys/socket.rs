@@ -10,26 +10,26 @@ use nix::sys::socket::{
 
 use super::descriptor;
 
-/// Most descriptors that the kernel sends in one packet.
+/// Maximum number of descriptors in one packet of the kernel.
 const SCM_MAX_FD: usize = 253;
-/// Most descriptors that one packet of ours carries.
+/// Maximum number of descriptors in one packet of ds.
 pub const MOST_DESCRIPTORS: usize = 4;
 
 /// One received packet.
 #[derive(Debug)]
 pub struct Packet {
-    /// Bytes received; 0 is the end of the connection.
+    /// Number of received bytes; 0 is the end of the connection.
     pub length: usize,
-    /// Whether the packet was longer than the buffer and lost its end.
+    /// Whether the packet was longer than the buffer and was truncated.
     pub truncated: bool,
-    /// Descriptors that came along, close-on-exec.
+    /// The received descriptors, close-on-exec.
     pub descriptors: Vec<OwnedFd>,
 }
 
 /// Sends one packet with descriptors, sendmsg(2) with SCM_RIGHTS.
 ///
 /// # Errors
-/// What sendmsg(2) answers; EPIPE instead of a signal when the peer is gone.
+/// If sendmsg(2) fails; EPIPE instead of a signal if the peer has closed the connection.
 pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<usize, Errno> {
     let numbers: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
     let rights = [ControlMessage::ScmRights(&numbers)];
@@ -43,14 +43,14 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]
     }
 }
 
-/// Receives one packet with its descriptors, recvmsg(2) with MSG_CMSG_CLOEXEC. A packet that brings more descriptors than
-/// any of ours counts as truncated, and they are closed.
+/// Receives one packet with its descriptors, recvmsg(2) with MSG_CMSG_CLOEXEC. A packet with more descriptors than ds
+/// ever sends counts as truncated, and they are closed.
 ///
 /// # Errors
-/// What recvmsg(2) answers.
+/// If recvmsg(2) fails.
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Packet, Errno> {
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
-    // Room for as many as the kernel sends at most: what does not fit would be lost, and what does fit would leak.
+    // Space for the kernel's maximum, so that no descriptor is lost or leaked.
     let mut space = nix::cmsg_space!([RawFd; SCM_MAX_FD]);
     // SAFETY: a msghdr of zeros is one without a name, data and control messages.
     let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
@@ -75,7 +75,7 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Packet, Errn
     Ok(Packet { length, truncated, descriptors })
 }
 
-/// Every descriptor that came along, cmsg(3): also those of a message that was cut off.
+/// All received descriptors, cmsg(3), including those of a truncated message.
 fn rights(header: &libc::msghdr) -> Vec<OwnedFd> {
     let mut found = Vec::new();
     // SAFETY: recvmsg(2) has filled in the control messages and their length; these macros stay within that, and the data
@@ -98,11 +98,10 @@ fn rights(header: &libc::msghdr) -> Vec<OwnedFd> {
     found
 }
 
-/// How much of what was sent the other side has not read yet, in bytes of the kernel's memory: SIOCOUTQ of unix(7), which
-/// is TIOCOUTQ by another name.
+/// The sent data that the peer has not read, in bytes of kernel memory: SIOCOUTQ of unix(7), which equals TIOCOUTQ.
 ///
 /// # Errors
-/// What ioctl(2) answers.
+/// If ioctl(2) fails.
 pub fn unread(socket: BorrowedFd<'_>) -> Result<usize, Errno> {
     let mut count: libc::c_int = 0;
     // SAFETY: the kernel writes one int.
@@ -110,11 +109,11 @@ pub fn unread(socket: BorrowedFd<'_>) -> Result<usize, Errno> {
     Ok(usize::try_from(count).unwrap_or(0))
 }
 
-/// Length of the next packet, which stays where it is: recv(2) with MSG_PEEK and MSG_TRUNC. Waits for one; 0 is the
+/// Waits for the next packet and returns its length without removing it: recv(2) with MSG_PEEK and MSG_TRUNC. 0 is the
 /// end of the connection.
 ///
 /// # Errors
-/// What recv(2) answers.
+/// If recv(2) fails.
 pub fn next_length(socket: BorrowedFd<'_>) -> Result<usize, Errno> {
     loop {
         match recv(socket.as_raw_fd(), &mut [], MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC) {
@@ -127,7 +126,7 @@ pub fn next_length(socket: BorrowedFd<'_>) -> Result<usize, Errno> {
 /// User, group and process id of the peer as the kernel saw them at connect(2), SO_PEERCRED of unix(7).
 ///
 /// # Errors
-/// What getsockopt(2) answers.
+/// If getsockopt(2) fails.
 pub fn peer(socket: BorrowedFd<'_>) -> Result<UnixCredentials, Errno> {
     getsockopt(&socket, sockopt::PeerCredentials)
 }

@@ -1,5 +1,5 @@
-//! Starting another program: fork(2) and execve(2) with nothing in between that could not be done in the child of a
-//! process with threads (signal-safety(7)). What the program is for is the caller's business.
+//! Starts another program: fork(2) and execve(2), with only async-signal-safe operations in between (signal-safety(7)).
+//! The caller knows its purpose.
 
 use std::ffi::{CStr, CString, c_char};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -13,27 +13,27 @@ use nix::unistd::{Pid, getpid, getppid, pipe2, read};
 
 use super::{check, signal};
 
-/// A program to be started.
+/// A program to start.
 #[derive(Debug)]
 pub struct Program<'a> {
-    /// Its file.
+    /// Its path.
     pub path: &'a CStr,
-    /// Its arguments, the name in front.
+    /// Its arguments, including the name.
     pub arguments: &'a [CString],
     /// Its environment, `NAME=value`.
     pub environment: &'a [CString],
     /// Its standard input, output and error.
     pub streams: [BorrowedFd<'a>; 3],
-    /// Descriptors that it gets under the number that they have here.
+    /// Descriptors that it inherits under their numbers.
     pub inherited: &'a [BorrowedFd<'a>],
-    /// What it is sent when this process ends.
+    /// The signal that it receives when this process ends.
     pub death_signal: Signal,
 }
 
-/// Starts a program as a child, with every signal at its default and all descriptors closed that are marked so.
+/// Starts a program as a child, with default signal actions; close-on-exec descriptors are closed.
 ///
 /// # Errors
-/// What fork(2) or execve(2) answers; then there is no child.
+/// If fork(2) or execve(2) fails; there is then no child.
 pub fn spawn(program: &Program<'_>) -> Result<Pid, Errno> {
     let arguments = pointers(program.arguments);
     let environment = pointers(program.environment);
@@ -68,7 +68,7 @@ fn pointers(strings: &[CString]) -> Vec<*const c_char> {
     strings.iter().map(|string| string.as_ptr()).chain([null()]).collect()
 }
 
-/// Why the child did not get to execve, or nothing: the pipe closes with it.
+/// Why execve failed, or nothing: the pipe closes on exec.
 fn refusal(input: &OwnedFd) -> Option<Errno> {
     let mut bytes = [0_u8; 4];
     loop {
@@ -99,7 +99,7 @@ fn become_it(
     Errno::last()
 }
 
-/// Puts the streams in their places by way of numbers that are above all three, since one may be in another's place.
+/// Moves the streams to their numbers through numbers above all three, since one may occupy another's number.
 fn streams(program: &Program<'_>) -> Result<(), Errno> {
     let mut above = [-1; 3];
     for (above, stream) in above.iter_mut().zip(&program.streams) {

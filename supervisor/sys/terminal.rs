@@ -40,17 +40,17 @@ pub fn set_window_size(terminal: BorrowedFd<'_>, size: WindowSize) -> Result<(),
 /// Makes a terminal the controlling one of this session leader, TIOCSCTTY.
 ///
 /// # Errors
-/// EPERM when this process leads no session or has a terminal already.
+/// EPERM if this process is not a session leader or already has a terminal.
 pub fn make_controlling(terminal: BorrowedFd<'_>) -> Result<(), Errno> {
     // SAFETY: plain integers.
     check(libc::c_long::from(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSCTTY, 0) })).map(drop)
 }
 
-/// Unlocks the other side of a pseudoterminal, TIOCSPTLCK.
+/// Unlocks the peer of a pseudoterminal, TIOCSPTLCK.
 ///
 /// # Errors
-/// ENOTTY for anything that is not a master; some 4.9 kernels refuse it on private instances, where the other
-/// side is not locked in the first place.
+/// ENOTTY for anything that is not a master; some 4.9 kernels refuse it on private instances, where the peer is not
+/// locked anyway.
 pub fn unlock_peer(master: BorrowedFd<'_>) -> Result<(), Errno> {
     let locked: libc::c_int = 0;
     // SAFETY: the integer is valid and outlives the call, which reads it.
@@ -58,7 +58,7 @@ pub fn unlock_peer(master: BorrowedFd<'_>) -> Result<(), Errno> {
         .map(drop)
 }
 
-/// Number of the other side of a pseudoterminal, TIOCGPTN.
+/// Number of the peer of a pseudoterminal, TIOCGPTN.
 ///
 /// # Errors
 /// ENOTTY for anything that is not a master.
@@ -69,7 +69,7 @@ pub fn peer_number(master: BorrowedFd<'_>) -> Result<u32, Errno> {
     Ok(number)
 }
 
-/// Opens the other side of a pseudoterminal without any path, TIOCGPTPEER (4.13).
+/// Opens the peer of a pseudoterminal without a path, TIOCGPTPEER (4.13).
 ///
 /// # Errors
 /// ENOTTY or EINVAL before 4.13.

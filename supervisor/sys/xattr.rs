@@ -1,7 +1,7 @@
-//! Extended attributes of what a descriptor stands for: listxattr(2), getxattr(2), setxattr(2), removexattr(2).
+//! Extended attributes of the file behind a descriptor: listxattr(2), getxattr(2), setxattr(2), removexattr(2).
 //!
-//! Works on descriptors opened with O_PATH as well, symbolic links among them: those the calls on descriptors refuse,
-//! and /proc/self/fd/N leads to the same inode without following it any further (proc_pid_fd(5)).
+//! Also supports O_PATH descriptors, including those of symbolic links: the calls on descriptors refuse them, but
+//! /proc/self/fd/N refers to the same inode and is not followed any further (proc_pid_fd(5)).
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -11,15 +11,15 @@ use nix::errno::Errno;
 use super::check;
 use crate::sys::descriptor;
 
-/// What a value may be at most, `XATTR_SIZE_MAX` of linux/limits.h.
+/// Maximum size of a value, `XATTR_SIZE_MAX` of linux/limits.h.
 pub const LARGEST_VALUE: usize = 64 << 10;
-/// What fits most attributes at the first try, bytes.
+/// Size of the first buffer in bytes, sufficient for most attributes.
 const USUAL: usize = 256;
 
-/// The names of all attributes, as far as the caller may see them.
+/// The names of all attributes that are visible to the caller.
 ///
 /// # Errors
-/// EOPNOTSUPP where the file system has none, otherwise what listxattr(2) answers.
+/// EOPNOTSUPP where the file system has none, or if listxattr(2) fails.
 pub fn list(target: BorrowedFd<'_>) -> Result<Vec<CString>, Errno> {
     let path = path_of(target);
     let names = sized(|buffer, size| {
@@ -40,7 +40,7 @@ pub fn list(target: BorrowedFd<'_>) -> Result<Vec<CString>, Errno> {
 /// The value of one attribute.
 ///
 /// # Errors
-/// ENODATA when it is not there, EOPNOTSUPP where the file system has none, otherwise what getxattr(2) answers.
+/// ENODATA when it is not there, EOPNOTSUPP where the file system has none, or if getxattr(2) fails.
 pub fn get(target: BorrowedFd<'_>, name: &CStr) -> Result<Vec<u8>, Errno> {
     let path = path_of(target);
     sized(|buffer, size| {
@@ -54,10 +54,10 @@ pub fn get(target: BorrowedFd<'_>, name: &CStr) -> Result<Vec<u8>, Errno> {
     })
 }
 
-/// Sets one attribute, whether it is there or not.
+/// Sets one attribute, whether or not it exists.
 ///
 /// # Errors
-/// EPERM or EACCES when the caller may not, EOPNOTSUPP, ENOSPC, otherwise what setxattr(2) answers.
+/// EPERM or EACCES when the caller may not, EOPNOTSUPP, ENOSPC, or if setxattr(2) fails.
 pub fn set(target: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> Result<(), Errno> {
     let (bytes, length) = (value.as_ptr().cast::<c_void>(), value.len());
     // SAFETY: the name is NUL-terminated and the value valid for its length.
@@ -76,7 +76,7 @@ pub fn set(target: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> Result<(), Errn
 /// Removes one attribute.
 ///
 /// # Errors
-/// ENODATA when it is not there, otherwise what removexattr(2) answers.
+/// ENODATA when it is not there, or if removexattr(2) fails.
 pub fn remove(target: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
     // SAFETY: the name is NUL-terminated.
     let done = unsafe { libc::fremovexattr(target.as_raw_fd(), name.as_ptr()) };
@@ -98,8 +98,7 @@ fn check_size(value: libc::ssize_t) -> Result<usize, Errno> {
     usize::try_from(value).map_err(|_| Errno::last())
 }
 
-/// Calls with a small buffer, and with one as large as it has to be where that was too small; the value may grow
-/// between two calls.
+/// Calls with a small buffer, and with a sufficient one if that was too small; the value may grow between two calls.
 fn sized(mut call: impl FnMut(*mut c_void, usize) -> Result<usize, Errno>) -> Result<Vec<u8>, Errno> {
     let mut buffer = vec![0_u8; USUAL];
     loop {
@@ -130,7 +129,7 @@ mod tests {
         let named = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(&path).unwrap();
         for target in [open.as_fd(), named.as_fd()] {
             if set(target, c"user.short", b"1") == Err(Errno::EOPNOTSUPP) {
-                // A temporary directory without user attributes (tmpfs before 6.6): nothing to see here.
+                // A temporary directory without user attributes (tmpfs before 6.6): nothing to test.
                 assert_eq!(get(target, c"user.short"), Err(Errno::EOPNOTSUPP));
                 return;
             }

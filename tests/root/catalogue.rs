@@ -121,7 +121,7 @@ fn the_catalogue_is_listed_and_searched() {
     let done = ds(&sandbox, &server, &["images", "plan9"]);
     done.fails(1, &["no image for"]);
     let done = ds(&sandbox, &server, &["create", "web", "--from", "debian:99", "--arch", "amd64"]);
-    done.fails(1, &["ds: create web: debian has no release '99'; there are forky/14, trixie/13"]);
+    done.fails(1, &["ds: create web: debian has no release '99'; available: forky/14, trixie/13"]);
     ds(&sandbox, &server, &["pull", "debain"]).fails(1, &["did you mean 'debian'?"]);
     assert_tidy(&sandbox);
 }
@@ -191,19 +191,19 @@ fn bad_servers_are_named_in_one_line_and_leave_nothing() {
     let sandbox = Sandbox::new();
     let image = Arc::new(root_file_system(&sandbox));
     let cases: Vec<(&str, Reply, &str)> = vec![
-        ("not there", Reply::status(404), "the server does not have it (404)"),
-        ("forbidden", Reply::status(403), "the server answers 403"),
+        ("not there", Reply::status(404), "the server does not have the file (404)"),
+        ("forbidden", Reply::status(403), "the server answered with 403"),
         (
             "a login page",
             Reply::body("<html>").header("Content-Type", "text/html"),
-            "is this network waiting for a login?",
+            "the network may require a login",
         ),
         ("another file", Reply::body(vec![7; image.len()]), "the checksum is wrong"),
-        ("another length", Reply::body(vec![7; 1000]), "the server has 1000 bytes, the index says"),
+        ("another length", Reply::body(vec![7; 1000]), "the file has 1000 bytes on the server, but"),
         (
             "encoded",
             Reply::body(image.as_slice()).header("Content-Encoding", "gzip"),
-            "encodes the file as gzip",
+            "encoded the file as gzip",
         ),
         (
             "plain",
@@ -211,7 +211,7 @@ fn bad_servers_are_named_in_one_line_and_leave_nothing() {
             "which is not encrypted; refused",
         ),
         ("endless", Reply::status(302).header("Location", "/again"), "redirects more than 5 times"),
-        ("nowhere", Reply::status(302), "redirects to nowhere"),
+        ("nowhere", Reply::status(302), "redirects without a target"),
         (
             "other range",
             Reply { status: 206, ..Reply::body("x") }.header("Content-Range", "bytes 5-5/9"),
@@ -243,7 +243,7 @@ fn an_index_that_is_none_is_refused_and_another_mirror_asked() {
         Server::start(&sandbox, |_| Reply::body("<html>log in</html>").header("Content-Type", "text/html"));
     configure(&sandbox, &captive.address());
     let done = ds(&sandbox, &captive, &["pull", "debian:13"]);
-    done.fails(1, &["the list of images cannot be had: "]);
+    done.fails(1, &["cannot download the list of images: "]);
     // Both authorities in one file.
     let both =
         [fs::read(&server.authority).expect("read"), fs::read(&captive.authority).expect("read")].concat();

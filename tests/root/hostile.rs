@@ -124,9 +124,9 @@ fn an_init_that_cannot_be_executed_is_told_before_anything_is_changed() {
     fs::set_permissions(&init, PermissionsExt::from_mode(0o755)).unwrap();
     refuse(&["/sbin/init: ", "another processor"]);
     fs::write(&init, "#!/no/such/interpreter\n").unwrap();
-    refuse(&["its interpreter /no/such/interpreter is not in the container"]);
+    refuse(&["its interpreter /no/such/interpreter or the loader"]);
     fs::write(&init, "#!/bin/sh\r\nexec /bin/probe\r\n").unwrap();
-    refuse(&["end as on Windows (CRLF)", "dos2unix"]);
+    refuse(&["Windows line endings (CRLF)", "dos2unix"]);
     fs::write(&init, "exec /bin/probe\n").unwrap();
     refuse(&["nor a script with '#!'"]);
     assert_eq!(tree.boots(), 0);

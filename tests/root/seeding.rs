@@ -199,7 +199,7 @@ fn what_was_edited_survives() {
     let hosts = top(&sandbox).join("etc/hosts");
     sandbox.ds(&["seed", "web"]).succeeds();
     fs::write(&hosts, "10.0.0.1 mine\n").unwrap();
-    let told = "/etc/hosts was changed by hand and is left as it is";
+    let told = "/etc/hosts was edited by the user and is kept";
     let second = sandbox.ds(&["seed", "web"]);
     assert!(second.errors.contains(told), "{}", second.errors);
     let third = sandbox.ds(&["seed", "web"]);
@@ -222,7 +222,7 @@ fn nixos_is_left_alone_and_no_link_is_followed() {
     assert_eq!(fs::read_to_string(&outside).unwrap(), "of the host\n");
     fs::create_dir_all(tree.join("nix/store")).unwrap();
     let told = sandbox.ds(&["seed", "web"]).succeeds();
-    assert_eq!(told, "web: NixOS makes its files itself; its root file system is left alone\n");
+    assert_eq!(told, "web: NixOS generates its files itself; its root file system is not seeded\n");
 }
 
 /// A small tree that calls itself a distribution.

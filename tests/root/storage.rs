@@ -211,7 +211,7 @@ fn what_cannot_become_a_container_is_one_line_and_leaves_nothing() {
         (&["--from", &path("hostile")], &[".."]),
         (&["--from", &path("tree")], &["it is a directory"]),
         (&["--from", &path("missing")], &["ENOENT"]),
-        (&["--from", "debian:13"], &["the list of images cannot be had"]),
+        (&["--from", "debian:13"], &["cannot download the list of images"]),
         (&["--from", text(&packed), "--size", "8M"], &["at least 16M"]),
         (&["--from", text(&packed), "--set", "priority=high"], &["priority"]),
     ];

@@ -60,7 +60,7 @@ impl Agent {
     /// Waits until the agent is there.
     ///
     /// # Errors
-    /// When the machine ended, or took longer than any machine should.
+    /// If the machine ended, or took longer than any machine should.
     pub fn wait_until_ready(&mut self, patience: Duration) -> Result<()> {
         let deadline = Instant::now() + patience;
         while self.line(deadline)? != "ready" {}
@@ -70,7 +70,7 @@ impl Agent {
     /// Has the agent run a script.
     ///
     /// # Errors
-    /// When the machine ended.
+    /// If the machine ended.
     pub fn ask(&mut self, script: &str) -> Result<()> {
         assert!(self.asked.is_none(), "one script at a time");
         self.asked = Some(script.to_owned());
@@ -80,7 +80,7 @@ impl Agent {
     /// What became of it.
     ///
     /// # Errors
-    /// When the machine ended, or the script took longer than it may.
+    /// If the machine ended, or the script took longer than it may.
     pub fn answer(&mut self, patience: Duration) -> Result<Done> {
         let script = self.asked.take().expect("a script was sent");
         let deadline = Instant::now() + patience;

@@ -36,7 +36,7 @@ impl Profile {
 /// Builds `ds` and gives its path.
 ///
 /// # Errors
-/// When something to build with is missing, or cargo fails.
+/// If something to build with is missing, or cargo fails.
 pub fn build(workspace: &Workspace, profile: Profile) -> Result<PathBuf> {
     let path = compile(workspace, profile, "ds")?;
     describe(&path)?;

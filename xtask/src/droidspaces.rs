@@ -45,7 +45,7 @@ impl Droidspaces {
     /// Calls `ds` as in a shell's transcript: the line, then what it prints. Gives stdout.
     ///
     /// # Errors
-    /// When it does not end with exit code 0.
+    /// If it does not end with exit code 0.
     pub fn show(&self, words: &[&str]) -> Result<String> {
         let output = self.transcript(words)?;
         if !output.status.success() {
@@ -57,7 +57,7 @@ impl Droidspaces {
     /// As [`Self::show`], whatever the exit code is.
     ///
     /// # Errors
-    /// When `ds` cannot be started.
+    /// If `ds` cannot be started.
     pub fn transcript(&self, words: &[&str]) -> Result<Output> {
         terminal::line(format_args!("$ ds {}", words.join(" ")));
         let output = self
@@ -81,7 +81,7 @@ impl Droidspaces {
     /// What `ds info NAME --json` says.
     ///
     /// # Errors
-    /// When `ds` fails or answers with something else than one JSON document.
+    /// If `ds` fails or answers with something else than one JSON document.
     pub fn info(&self, name: &str) -> Result<Value> {
         let text = self.quiet(&["info", name, "--json"])?;
         serde_json::from_str(&text).with_context(|| format!("`ds info {name} --json` is not JSON"))
@@ -90,7 +90,7 @@ impl Droidspaces {
     /// PID 1 of a running container, as the host numbers it.
     ///
     /// # Errors
-    /// When the container is not running.
+    /// If the container is not running.
     pub fn pid(&self, name: &str) -> Result<i32> {
         let pid = self.info(name)?.get("pid").and_then(Value::as_i64).context("`ds info` names no pid")?;
         i32::try_from(pid).context("`ds info` names no possible pid")
@@ -99,7 +99,7 @@ impl Droidspaces {
     /// Waits until the container runs with another PID 1 than `before`, and gives it.
     ///
     /// # Errors
-    /// When that takes more than `limit`, or somebody interrupts.
+    /// If that takes more than `limit`, or somebody interrupts.
     pub fn wait_for_new_pid(
         &self,
         name: &str,
@@ -127,7 +127,7 @@ impl Droidspaces {
     /// Ends whatever may still run, as far as that is possible, and removes the folder.
     ///
     /// # Errors
-    /// When the folder cannot be removed.
+    /// If the folder cannot be removed.
     pub fn clear(&self) -> Result<()> {
         if self.root.exists() {
             // Nothing to stop, or no supervisor to stop it: both are what is wanted.

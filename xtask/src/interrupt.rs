@@ -17,7 +17,7 @@ impl Interrupt {
     /// From here on the signals no longer end xtask by themselves.
     ///
     /// # Errors
-    /// When a handler cannot be set.
+    /// If a handler cannot be set.
     pub fn catch() -> Result<Self> {
         let interrupted = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM, SIGHUP] {
@@ -27,7 +27,7 @@ impl Interrupt {
     }
 
     /// # Errors
-    /// When a signal came.
+    /// If a signal came.
     pub fn check(&self) -> Result<()> {
         if self.0.load(Ordering::Relaxed) {
             bail!("interrupted");

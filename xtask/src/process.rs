@@ -21,7 +21,7 @@ pub fn nice(program: impl AsRef<OsStr>) -> Command {
 /// Runs `command` on the terminal of the caller.
 ///
 /// # Errors
-/// When it cannot be started or does not end with exit code 0.
+/// If it cannot be started or does not end with exit code 0.
 pub fn run(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("cannot run {}", name(command)))?;
     if !status.success() {
@@ -33,7 +33,7 @@ pub fn run(command: &mut Command) -> Result<()> {
 /// Runs `command` without a word, and shows the end of what it printed when it fails.
 ///
 /// # Errors
-/// When it cannot be started or does not end with exit code 0.
+/// If it cannot be started or does not end with exit code 0.
 pub fn run_quietly(command: &mut Command) -> Result<Output> {
     let output =
         command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {}", name(command)))?;
@@ -46,7 +46,7 @@ pub fn run_quietly(command: &mut Command) -> Result<Output> {
 /// Runs `command` and gives what it wrote to stdout; stderr goes to the terminal.
 ///
 /// # Errors
-/// When it cannot be started, does not end with exit code 0, or writes something that is not UTF-8.
+/// If it cannot be started, does not end with exit code 0, or writes something that is not UTF-8.
 pub fn read(command: &mut Command) -> Result<String> {
     let output = command
         .stdin(Stdio::null())

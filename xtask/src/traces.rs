@@ -19,7 +19,7 @@ impl Traces {
     /// Looks at the whole machine for what belongs to the data folder `root`.
     ///
     /// # Errors
-    /// When /proc or /sys cannot be read.
+    /// If /proc or /sys cannot be read.
     pub fn look(root: &Path) -> Result<Self> {
         let mut found = BTreeSet::new();
         mounts(root, &mut found)?;

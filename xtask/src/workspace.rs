@@ -25,7 +25,7 @@ impl Workspace {
     /// Asks the compiler what machine this is.
     ///
     /// # Errors
-    /// When there is no rustc, or its version text has no host line.
+    /// If there is no rustc, or its version text has no host line.
     pub fn find() -> Result<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"))
             .parent()

@@ -30,7 +30,7 @@ impl BindList {
     /// Adds `bind` at the end.
     ///
     /// # Errors
-    /// When the list is full, or has a bind mount with the same target.
+    /// If the list is full, or has a bind mount with the same target.
     pub fn push(&mut self, bind: Bind) -> Result<(), Invalid> {
         if self.0.len() == Self::MAX {
             let why = format!("more than {} bind mounts", Self::MAX);

@@ -169,7 +169,7 @@ impl Uuid {
     /// A new random (version 4, RFC 9562 §5.4) UUID from the kernel's generator.
     ///
     /// # Errors
-    /// When /dev/urandom cannot be read.
+    /// If /dev/urandom cannot be read.
     pub fn random() -> io::Result<Self> {
         let mut bytes = [0; 16];
         File::open("/dev/urandom")?.read_exact(&mut bytes)?;

@@ -1,4 +1,4 @@
-//! Mounting an image and letting go of it again.
+//! Mounts and unmounts an image. Owns the mount and the loop device; never changes the host's mount namespace.
 
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -24,20 +24,20 @@ use crate::rootfs::root::Root;
 use crate::rootfs::superblock::FileSystem;
 use crate::sys::errno_of;
 
-/// How often attaching and mounting are tried: kernels such as 4.14 free loop devices late.
+/// The number of attempts to attach and mount: some kernels, such as 4.14, free loop devices late.
 const ATTEMPTS: u32 = 3;
-/// How long a device may take to let go, and a mount to become idle.
+/// The timeout for a device to be released and a mount to become idle.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// An image that is mounted. Dropping it lets go as well, and nobody learns of what went wrong.
+/// A mounted image. Dropping it also unmounts, but ignores errors.
 #[derive(Debug)]
 pub struct Attachment {
-    /// First: the mount counts every descriptor.
+    /// Declared first: the mount counts every descriptor.
     root: Root,
     mounted: Mounted,
 }
 
-/// What has to be undone.
+/// What must be undone.
 #[derive(Debug)]
 struct Mounted {
     place: PathBuf,
@@ -46,14 +46,14 @@ struct Mounted {
     kind: &'static str,
     nodes: Nodes,
     released: bool,
-    /// The image is ours until it is unmounted.
+    /// The claim of the image, until it is unmounted.
     claim: Claim,
 }
 
-/// Takes an image, checks it and mounts it. The mount namespace is the caller's own.
+/// Claims an image, checks it and mounts it. The caller must have its own mount namespace.
 ///
 /// # Errors
-/// Why it cannot be used, in one line; then nothing is left mounted, attached or locked.
+/// Why it cannot be used, in one line; nothing is then left mounted, attached or locked.
 pub fn attach(request: &ImageRequest<'_>, events: &mut dyn FnMut(ImageEvent)) -> Result<Attachment> {
     attach_it(request, events).with_context(|| format!("the image {}", request.image.display()))
 }
@@ -80,7 +80,7 @@ fn attach_it(request: &ImageRequest<'_>, events: &mut dyn FnMut(ImageEvent)) -> 
     Ok(Attachment { root: Root::open(&mounted.place)?, mounted })
 }
 
-/// Makes the mount point, on a tmpfs that only this namespace sees; returns the tmpfs.
+/// Creates the mount point on a tmpfs that only this namespace sees; returns the tmpfs.
 fn make_place(mount_point: &Path) -> Result<&Path> {
     let Some((parent, above)) = mount_point.parent().and_then(|parent| Some((parent, parent.parent()?)))
     else {
@@ -102,7 +102,7 @@ fn make_place(mount_point: &Path) -> Result<&Path> {
     Ok(parent)
 }
 
-/// Tries several times what fails because the kernel has not finished something else yet.
+/// Repeats an operation that fails because the kernel has not completed an earlier one.
 fn persist<T>(settle: &mut dyn FnMut(u32), attempt: &mut dyn FnMut() -> Result<T>) -> Result<T> {
     let mut tried = 0;
     loop {
@@ -119,7 +119,7 @@ fn is_passing(error: &anyhow::Error) -> bool {
     errno_of(error).is_some_and(|errno| passing.contains(&errno))
 }
 
-/// What was written gets to the medium, and the kernel finishes freeing devices.
+/// Flushes data to disk, and waits until the kernel has freed devices.
 fn settle(tried: u32) {
     sync();
     sleep(Duration::from_millis(200) * tried);
@@ -156,7 +156,7 @@ fn mount_device(
     system: &FileSystem,
     events: &mut dyn FnMut(ImageEvent),
 ) -> Result<()> {
-    // Every kernel for containers mounts all three as ext4.
+    // All supported kernels mount all three as ext4.
     let kind = if matches!(system, FileSystem::Ext(_)) { "ext4" } else { system.name() };
     let mut flags = MsFlags::empty();
     let mut data = None;
@@ -201,20 +201,20 @@ impl Attachment {
         &self.root
     }
 
-    /// Where it is mounted.
+    /// Its mount point.
     #[must_use]
     pub fn mount_point(&self) -> &Path {
         &self.mounted.place
     }
 
-    /// Spares memory for as long as it is used from now on; what was read so far came from the page cache.
+    /// Reduces memory usage from now on; reads so far were served from the page cache.
     pub fn go_direct(&self) {
         if let Some(number) = self.mounted.number {
             loop_device::go_direct(number, &self.mounted.nodes);
         }
     }
 
-    /// Bytes of the partition that holds it, when the image is that of a disk.
+    /// Size in bytes of its partition, if the image is that of a disk.
     #[must_use]
     pub fn partition_size(&self) -> Option<u64> {
         let part = self.mounted.part;
@@ -227,10 +227,10 @@ impl Attachment {
         self.mounted.kind
     }
 
-    /// Unmounts it and waits until its loop device has let go of the file.
+    /// Unmounts it and waits until its loop device has released the file.
     ///
     /// # Errors
-    /// When something keeps it busy.
+    /// If it is busy.
     pub fn detach(self) -> Result<()> {
         let Self { root, mut mounted } = self;
         drop(root);
@@ -250,7 +250,7 @@ impl Mounted {
         });
         call!(answer, "umount({})", self.place.display())?;
         let Some(number) = self.number else { return Ok(()) };
-        // The same number may have another file already.
+        // Another file may already use the same device number.
         if !wait_until(PATIENCE, &mut || !self.claim.is_attached_to(number, &self.nodes)) {
             bail!("loop{number} is still attached to the image; a process of the container still uses it");
         }

@@ -1,4 +1,4 @@
-//! e2fsck(8) before a mount: when, with what progress, and what its exit codes mean.
+//! Runs e2fsck(8) before a mount. Owns when it runs, its progress, and the interpretation of its exit codes.
 
 use std::ffi::OsStr;
 
@@ -13,18 +13,18 @@ use crate::rootfs::superblock::Ext;
 use crate::sys::process::Ended;
 use crate::tool::{Invocation, Outcome, Tool};
 
-/// How much of all work is done after each of the five passes, percent; e2fsck's own bar has the same weights.
+/// The share of all work after each of the five passes, in percent; as in e2fsck's own progress bar.
 const PASSES: [u64; 6] = [0, 70, 90, 92, 95, 100];
-/// Exit codes are bits: from this one on, something is wrong still.
+/// Exit codes are bits: values from this one on mean remaining errors.
 const NOT_CORRECTED: u8 = 4;
-/// Most lines of e2fsck that go to the log, and how much of each, characters.
+/// Maximum number of lines of e2fsck in the log, and their maximum length in characters.
 const MOST_LOGGED: usize = 200;
 const LONGEST_LINE: usize = 200;
 
-/// Checks the file system if that is asked for and due.
+/// Checks the file system if requested and due.
 ///
 /// # Errors
-/// What cannot be repaired; then nothing may mount it.
+/// If errors remain; it must then not be mounted.
 pub(super) fn check(
     request: &ImageRequest<'_>,
     claim: &Claim,
@@ -71,7 +71,7 @@ fn run(
     findings: &mut Findings,
     events: &mut dyn FnMut(ImageEvent),
 ) -> Result<Outcome> {
-    // e2fsck takes what follows a question mark for options of whoever reads the image.
+    // e2fsck parses the text after a question mark as an I/O manager's options.
     let path = match place.offset {
         0 => claim.path(),
         offset => format!("{}?offset={offset}", claim.path()),
@@ -93,14 +93,14 @@ fn run(
     tool.run(&mut Invocation {
         inherited: &[claim.file()],
         lines: Some(&mut lines),
-        // It finishes what it writes.
+        // It completes its writes.
         death_signal: Signal::SIGTERM,
         interrupt: request.interrupt,
         ..Invocation::new(&arguments)
     })
 }
 
-/// What e2fsck says that it has found.
+/// The errors that e2fsck found.
 #[derive(Debug, Default)]
 struct Findings {
     lines: Vec<String>,
@@ -111,7 +111,7 @@ struct Findings {
 impl Findings {
     fn hear(&mut self, line: &str) {
         let line = line.trim();
-        // With -y each question answers itself: "Clear? yes".
+        // With -y, each question contains its answer: "Clear? yes".
         self.repairs += u64::from(line.ends_with("? yes"));
         if line.is_empty() || line.starts_with("Pass ") {
             return;
@@ -134,7 +134,7 @@ impl Findings {
     }
 }
 
-/// How far a line of progress is, `PASS CURRENT ALL DEVICE`; nothing for any other line.
+/// The progress in a line `PASS CURRENT ALL DEVICE`; `None` for any other line.
 fn progress(line: &str) -> Option<u8> {
     let mut words = line.split_ascii_whitespace();
     let mut number = || words.next()?.parse::<u64>().ok();

@@ -1,9 +1,9 @@
-//! Who may use an image: one that writes, or any number that only read.
+//! Access to an image: one writer, or any number of readers.
 //!
-//! Locks on the inode, so that neither another name nor a hard link is a way round, and gone with the last process
-//! that holds them: flock(2) for the use, an open file description lock of fcntl(2) for the one reader that may
-//! check. Other programs know nothing of those, so the loop devices are asked as well; block devices with O_EXCL,
-//! open(2).
+//! Owns the locks. They are on the inode, so another name or a hard link refers to the same lock, and they end with the
+//! last process that holds them: flock(2) for the use, an open file description lock of fcntl(2) for the one reader
+//! that may check. Other programs do not use these locks, so loop devices are checked as well, and block devices are
+//! opened with O_EXCL, open(2).
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
@@ -24,10 +24,10 @@ use crate::rootfs::loop_device::{Attached, Nodes, attached_as, has, wait_until};
 use crate::rootfs::root::{file_type, reopen};
 use crate::sys::descriptor;
 
-/// How long a device that is about to let go of a file is waited for: its last user was killed just now.
+/// The timeout for a device that is about to release a file, because its last user has just been killed.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// An image that is ours for as long as this lives.
+/// A claimed image; dropping this releases it.
 #[derive(Debug)]
 pub struct Claim {
     file: OwnedFd,
@@ -37,10 +37,10 @@ pub struct Claim {
     alone: bool,
 }
 
-/// Takes an image.
+/// Claims an image.
 ///
 /// # Errors
-/// When it is something else than a file or a block device, or somebody uses it.
+/// If it is neither a file nor a block device, or is in use.
 pub fn claim(
     image: &Path,
     access: Access,
@@ -91,7 +91,7 @@ fn claim_file(
     Ok(Claim { file, status, size, writable, alone })
 }
 
-/// Waits for devices that let go by themselves, and refuses all others.
+/// Waits for devices that release the file by themselves, and refuses all others.
 fn refuse_attached(others: &mut dyn FnMut() -> Vec<Attached>) -> Result<()> {
     let mut last = Vec::new();
     wait_until(PATIENCE, &mut || {
@@ -106,14 +106,14 @@ fn refuse_attached(others: &mut dyn FnMut() -> Vec<Attached>) -> Result<()> {
     }
 }
 
-/// Block devices are opened for reading only: one that is open for writing cannot be mounted on every kernel.
+/// Block devices are opened read-only: some kernels refuse to mount one that is open for writing.
 fn claim_device(found: &OwnedFd, status: FileStat, access: Access) -> Result<Claim> {
     let file: OwnedFd = reopen(found.as_fd(), OFlag::O_RDONLY | OFlag::O_NONBLOCK)?.into();
     lock(file.as_fd(), access)?;
     let alone = match reopen(found.as_fd(), OFlag::O_RDONLY | OFlag::O_EXCL | OFlag::O_NONBLOCK) {
         Ok(_) => true,
         Err(error) if crate::sys::errno_of(&error) == Some(Errno::EBUSY) => {
-            // Other volatile containers have it mounted, and the lock is theirs as well.
+            // Other volatile containers have it mounted, and hold the same lock.
             if access == Access::ReadWrite || descriptor::try_lock(file.as_fd()).is_ok() {
                 bail!("the block device is mounted, swap, or part of another device; unmount it first");
             }
@@ -138,7 +138,7 @@ fn lock(file: BorrowedFd<'_>, access: Access) -> Result<()> {
     }
 }
 
-/// Becomes one of the readers. The first of them may check, and the others wait until it has: `true` for the first.
+/// Becomes a reader. The first one may check, and the others wait for it: `true` for the first.
 fn reading(file: BorrowedFd<'_>, writable: bool, interrupt: Option<BorrowedFd<'_>>) -> Result<bool> {
     if writable && set_range_lock(file, libc::F_WRLCK).is_ok() {
         return Ok(true);
@@ -155,7 +155,7 @@ fn reading(file: BorrowedFd<'_>, writable: bool, interrupt: Option<BorrowedFd<'_
     if interrupted {
         bail!("interrupted");
     }
-    // Where there are no such locks, nobody checks.
+    // Without such locks, the check is skipped.
     Ok(false)
 }
 
@@ -171,31 +171,31 @@ fn set_range_lock(file: BorrowedFd<'_>, kind: libc::c_int) -> Result<(), Errno> 
 }
 
 impl Claim {
-    /// The image, opened.
+    /// The open image.
     #[must_use]
     pub fn file(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
 
-    /// Bytes of the file or device.
+    /// Size of the file or device, in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// It is a block device and needs no loop device.
+    /// Whether it is a block device, which needs no loop device.
     #[must_use]
     pub fn is_device(&self) -> bool {
         file_type(&self.status) == SFlag::S_IFBLK
     }
 
-    /// Nobody else reads it, and it can be written to: it may be checked.
+    /// Whether this is the only reader, and it is writable: then it may be checked.
     #[must_use]
     pub fn may_be_checked(&self) -> bool {
         self.alone && self.writable
     }
 
-    /// Nobody else reads it.
+    /// Whether this is the only reader.
     #[must_use]
     pub fn is_alone(&self) -> bool {
         self.alone
@@ -207,13 +207,13 @@ impl Claim {
         has(number, (self.status.st_dev, self.status.st_ino), nodes)
     }
 
-    /// Lets other readers in, once there is no more to check.
+    /// Admits other readers, once the check is complete.
     pub fn share(&mut self) {
-        // A claim to write has no such lock, and asking for a weaker one does no harm.
+        // A writer has no such lock, and releasing it is harmless.
         let _ = set_range_lock(self.file.as_fd(), libc::F_RDLCK);
     }
 
-    /// A path that leads to the opened image and to nothing else.
+    /// A path that always refers to the open image.
     #[must_use]
     pub fn path(&self) -> String {
         descriptor::path(self.file.as_fd())

@@ -1,4 +1,4 @@
-//! What an image is, whether somebody uses it or not. Changes nothing, and takes no lock.
+//! The properties of an image, in use or not. Changes nothing and takes no lock.
 
 use std::io::{Seek, SeekFrom};
 use std::os::fd::AsFd;
@@ -15,23 +15,24 @@ use crate::call;
 use crate::rootfs::root::{file_type, reopen};
 use crate::rootfs::superblock::FileSystem;
 
-/// What an image is, whether somebody uses it or not.
+/// The properties of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
-    /// What it holds.
+    /// Its content.
     pub system: FileSystem,
-    /// Bytes that it has in the file or device.
+    /// Size in the file or device, in bytes.
     pub size: u64,
-    /// The partition that holds it, when the image is that of a disk.
+    /// The partition, if the image is that of a disk.
     pub partition: Option<u32>,
-    /// Bytes that the file takes on its own file system; none of a device.
+    /// Allocated size of the file, in bytes; `None` for a device.
     pub allocated: Option<u64>,
 }
 
-/// Looks at an image, at this partition of it if it has any.
+/// Inspects an image, or a partition of it.
 ///
 /// # Errors
-/// When it is no file and no block device, empty, or cannot be read; when it has no such partition, or several.
+/// If it is neither a file nor a block device, is empty, or cannot be read; if it does not have the partition, or has
+/// several.
 pub fn inspect(image: &Path, partition: Option<u32>) -> Result<Facts> {
     let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
     let found = call!(nix::fcntl::open(image, flags, Mode::empty()), "open({})", image.display())?;
@@ -46,10 +47,10 @@ pub fn inspect(image: &Path, partition: Option<u32>) -> Result<Facts> {
 }
 
 impl Facts {
-    /// Refuses what no container can use, writing or not.
+    /// Refuses an image that no container can use.
     ///
     /// # Errors
-    /// Why not.
+    /// The reason.
     pub fn usable(&self) -> Result<()> {
         suits(&self.system, self.size, Access::ReadOnly)
     }

@@ -1,4 +1,4 @@
-//! Looking at an image without doing anything to it: what it holds, and whether that can be used.
+//! The content of an image, and whether it is usable. Changes nothing.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -11,7 +11,7 @@ use nix::sys::stat::SFlag;
 use super::request::{Access, Place};
 use crate::rootfs::superblock::{Ext, FileSystem, PROBED, probe};
 
-/// Refuses what can be no image; `true` for a file, `false` for a block device.
+/// Refuses files that cannot be an image; `true` for a file, `false` for a block device.
 pub(super) fn is_image(kind: SFlag) -> Result<bool> {
     match kind {
         SFlag::S_IFREG => Ok(true),
@@ -23,7 +23,7 @@ pub(super) fn is_image(kind: SFlag) -> Result<bool> {
     }
 }
 
-/// Looks at the front of a place.
+/// Reads the beginning of a partition or image.
 pub(super) fn look(image: BorrowedFd<'_>, place: Place) -> Result<FileSystem> {
     if place.length == 0 {
         bail!("it is empty; 'ds create NAME --from ARCHIVE --size SIZE' fills a new one");
@@ -42,7 +42,7 @@ pub(super) fn look(image: BorrowedFd<'_>, place: Place) -> Result<FileSystem> {
     Ok(probe(&front[..length]))
 }
 
-/// Refuses what cannot be mounted, before anything is done to it.
+/// Refuses a file system that cannot be mounted, before anything is changed.
 pub(super) fn suits(system: &FileSystem, size: u64, access: Access) -> Result<()> {
     match system {
         FileSystem::Ext(ext) => ext_suits(ext, size),

@@ -1,8 +1,8 @@
 //! File system images and block devices: from a path to a mounted tree, and back.
 //!
-//! Owns the order in which nothing can be lost: claim the inode, look at the super block, check, label, attach,
-//! mount. Works in a mount namespace that the caller made for itself, so that nothing survives the process. Starts
-//! no container and draws nothing: what happens is told as [`ImageEvent`]s. loop(4), mount(2), e2fsck(8).
+//! Owns the order that prevents data loss: claim the inode, read the super block, check, label, attach, mount. Works in
+//! the caller's own mount namespace, so that nothing outlives the process. Starts no container and prints nothing:
+//! progress is reported as [`ImageEvent`]s. loop(4), mount(2), e2fsck(8).
 
 mod attach;
 mod check;

@@ -1,6 +1,6 @@
-//! Where in an image the file system is: all of it, or one partition of a disk.
+//! The position of the file system in an image: the whole image, or one partition of a disk.
 //!
-//! Chooses the partition that was asked for, or the only one with a file system of Linux; never guesses between two.
+//! Selects the given partition, or the only one with a Linux file system; it never guesses between two.
 
 use std::fs::File;
 use std::os::fd::BorrowedFd;
@@ -14,16 +14,16 @@ use crate::rootfs::partition::{self, Partition, SECTORS};
 use crate::rootfs::superblock::FileSystem;
 use crate::units::size_rounded_up;
 
-/// Most partitions that a message names.
+/// Maximum number of partitions in a message.
 const MOST_NAMED: usize = 16;
 
-/// A partition with what is in it.
+/// A partition and its content.
 type Held = (Partition, FileSystem);
 
 /// Finds the file system in an image of `size` bytes, or in its partition `wanted`.
 ///
 /// # Errors
-/// Which partitions there are when it is not clear which is meant.
+/// The available partitions, if the selection is ambiguous.
 pub(super) fn find(
     image: BorrowedFd<'_>,
     size: u64,
@@ -53,7 +53,8 @@ pub(super) fn find(
     Ok((Place { offset: chosen.start, length: chosen.length, partition: Some(chosen.number) }, system))
 }
 
-/// The partitions of an image. The unit of an MBR is not in it: it is the one with which something is found.
+/// The partitions of an image. An MBR does not contain its sector size: the size with which file systems are found is
+/// used.
 fn partitions(image: BorrowedFd<'_>, size: u64) -> Result<Vec<Held>> {
     let file = File::from(image.try_clone_to_owned().context("dup")?);
     let mut first = Vec::new();
@@ -100,7 +101,7 @@ fn choose(held: Vec<Held>, wanted: Option<u32>) -> Result<Held> {
     }
 }
 
-/// Whether a root file system may be in it, even one that cannot be used here.
+/// Whether it may contain a root file system, including unsupported ones.
 fn is_of_linux(system: &FileSystem) -> bool {
     match system {
         FileSystem::Ext(_) | FileSystem::Btrfs | FileSystem::Erofs | FileSystem::Squashfs => true,

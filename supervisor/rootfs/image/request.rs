@@ -1,75 +1,75 @@
-//! What is to be done with an image, and what is told meanwhile.
+//! The options of a mount of an image, and the events during it. Owns these types only.
 
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 
 use crate::sys::loop_device::Part;
 
-/// What is done with an image.
+/// The access to an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// One user, who changes it.
+    /// One writer.
     ReadWrite,
-    /// Any number of users, and nothing is changed.
+    /// Any number of readers.
     ReadOnly,
 }
 
-/// When the file system is checked before it is mounted.
+/// When the file system is checked before the mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fsck {
     /// Before every mount.
     Always,
-    /// When its super block calls it unclean or overdue.
+    /// If its super block is unclean or a check is overdue.
     Auto,
-    /// Not at all.
+    /// Never.
     Never,
 }
 
-/// What is to be mounted, and how.
+/// The image to mount, and the options.
 #[derive(Debug, Clone, Copy)]
 pub struct ImageRequest<'a> {
     /// The image or block device.
     pub image: &'a Path,
-    /// The partition that is meant, where the image is that of a disk.
+    /// The partition, if the image is that of a disk.
     pub partition: Option<u32>,
-    /// Where it is mounted. Its parent is covered by a small tmpfs of the caller's namespace, so that the host gets no
-    /// directories and removes none under us.
+    /// The mount point. A small tmpfs in the caller's namespace covers its parent, so that no directories are created
+    /// on the host and none can be removed.
     pub mount_point: &'a Path,
-    /// What is done with it.
+    /// The access.
     pub access: Access,
     /// Whether it is checked.
     pub fsck: Fsck,
-    /// The SELinux label to give a file; none to leave it alone.
+    /// The SELinux label for a file; `None` to keep it.
     pub label: Option<&'a str>,
-    /// A socket whose other end going away ends a check that is under way.
+    /// A socket; when its other end is closed, a running check ends.
     pub interrupt: Option<BorrowedFd<'a>>,
 }
 
-/// What happens meanwhile.
+/// An event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ImageEvent {
-    /// The file system is being checked, so far done. Told again now and then while there is nothing new.
+    /// The progress of the check. Repeated periodically.
     Checking {
-        /// Of all work, if that is known.
+        /// The total, if known.
         percent: Option<u8>,
     },
-    /// Something that is not as it should be, one line for people.
+    /// A warning, one line.
     Warning(String),
 }
 
-/// A part of an image, or all of it.
+/// A part of an image, or the whole image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
-    /// Where it begins, bytes.
+    /// Its offset, in bytes.
     pub offset: u64,
-    /// Bytes.
+    /// Its size, in bytes.
     pub length: u64,
-    /// The partition that it is.
+    /// The number of the partition.
     pub partition: Option<u32>,
 }
 
 impl Place {
-    /// What of the image a loop device is to show; all of it grows with the file.
+    /// The part of the image for a loop device; the whole image grows with the file.
     pub(super) fn of_loop_device(self) -> Part {
         match self.partition {
             Some(_) => Part { offset: self.offset, length: self.length },

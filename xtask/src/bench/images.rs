@@ -19,7 +19,7 @@ const MORE_MS: f64 = 25.0;
 /// Starts from an image against starts from a directory.
 ///
 /// # Errors
-/// When `ds` or a tool of e2fsprogs fails.
+/// If `ds` or a tool of e2fsprogs fails.
 pub fn measure_start(bench: &Bench, rounds: &Rounds) -> Result<Vec<Row>> {
     let rootfs = bench.rootfs("bookworm", "directory")?;
     let image = fill_image(bench, &rootfs)?;
@@ -64,7 +64,7 @@ pub fn measure_start(bench: &Bench, rounds: &Rounds) -> Result<Vec<Row>> {
 /// A tarball into an image against tar(1); a container into a file against tar and zstd.
 ///
 /// # Errors
-/// When `ds` fails.
+/// If `ds` fails.
 pub fn measure_archives(bench: &Bench, rounds: &Rounds) -> Result<Vec<Row>> {
     let rootfs = bench.rootfs("bookworm", "archive")?;
     let path = |name: &str| bench.folder(name).to_string_lossy().into_owned();

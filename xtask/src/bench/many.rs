@@ -13,7 +13,7 @@ const NUMBER: u32 = 20;
 /// `ds start` with twenty names against one.
 ///
 /// # Errors
-/// When `ds` fails.
+/// If `ds` fails.
 pub fn measure(bench: &Bench, rounds: &Rounds) -> Result<Vec<Row>> {
     let names = start_several(bench, "many", NUMBER)?;
     let words = |verb: &[&'static str], names: &[String]| -> Vec<String> {

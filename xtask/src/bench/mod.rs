@@ -96,7 +96,7 @@ pub struct Options {
 /// Measures and prints the table; true when every target was reached.
 ///
 /// # Errors
-/// When nothing can be measured at all. What fails on its own is a row of the table.
+/// If nothing can be measured at all. What fails on its own is a row of the table.
 pub fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
     let chosen = choose(&options.names)?;
     if !rustix::process::geteuid().is_root() {
@@ -148,7 +148,7 @@ fn choose(names: &[String]) -> Result<Vec<(&'static str, Measure)>> {
 /// mount namespace than ours.
 ///
 /// # Errors
-/// When the command fails.
+/// If the command fails.
 pub fn print_times(times: u32, command: &[String]) -> Result<()> {
     let (program, arguments) = command.split_first().context("no command to measure")?;
     for _ in 0..times {

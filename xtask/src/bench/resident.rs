@@ -30,7 +30,7 @@ const IDLE: u32 = 30;
 /// The memory that is ours: what the kernel cannot drop, and the share of everything right after work.
 ///
 /// # Errors
-/// When `ds` or the reading fails.
+/// If `ds` or the reading fails.
 pub fn measure_memory(bench: &Bench, _: &Rounds) -> Result<Vec<Row>> {
     let first = start_several(bench, "first", 1)?;
     let one = held(&resident(bench, &first)?)?;
@@ -53,7 +53,7 @@ pub fn measure_memory(bench: &Bench, _: &Rounds) -> Result<Vec<Row>> {
 /// System calls of ours while nothing happens.
 ///
 /// # Errors
-/// When `ds` or strace fails.
+/// If `ds` or strace fails.
 pub fn measure_idle(bench: &Bench, _: &Rounds) -> Result<Vec<Row>> {
     packages::ensure(packages::Verb::Bench)?;
     let rootfs = bench.rootfs("bookworm", "idle")?;

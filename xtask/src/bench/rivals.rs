@@ -77,7 +77,7 @@ impl Lxc {
     /// Writes its configuration below `folder`; `rootfs` is booted in place.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// If the file cannot be written.
     pub fn new(folder: &Path, rootfs: &Path) -> Result<Self> {
         fs::create_dir_all(folder.join(LXC_NAME))?;
         let config = format!(
@@ -101,7 +101,7 @@ impl Lxc {
     /// Waits until systemd says that it is up.
     ///
     /// # Errors
-    /// When it says something else.
+    /// If it says something else.
     pub fn wait(&self) -> Result<()> {
         // The bus is not there at once; `--wait` waits for the boot, not for the bus.
         let started = Instant::now();
@@ -120,7 +120,7 @@ impl Lxc {
     /// Shuts it down.
     ///
     /// # Errors
-    /// When it does not go.
+    /// If it does not go.
     pub fn stop(&self) -> Result<Duration> {
         stopwatch::time(self.command("lxc-stop").args(["--timeout", "20"]))
     }
@@ -141,7 +141,7 @@ impl Drop for Lxc {
 /// Boots `rootfs` with systemd-nspawn and shuts it down; gives the time until the guest said that it is up.
 ///
 /// # Errors
-/// When it cannot be started, or says nothing.
+/// If it cannot be started, or says nothing.
 pub fn nspawn(folder: &Path, rootfs: &Path) -> Result<Duration> {
     let socket = folder.join("notify");
     let _ = fs::remove_file(&socket);
@@ -215,7 +215,7 @@ impl Crun {
     /// Writes crun's own default bundle, for `true` in `rootfs` and without a network namespace.
     ///
     /// # Errors
-    /// When crun is not there, or cannot run it in any way.
+    /// If crun is not there, or cannot run it in any way.
     pub fn new(bundle: &Path, rootfs: &Path) -> Result<Self> {
         fs::create_dir_all(bundle)?;
         let path = bundle.join("config.json");
@@ -239,7 +239,7 @@ impl Crun {
     /// Runs it so many times.
     ///
     /// # Errors
-    /// When it fails.
+    /// If it fails.
     pub fn run(&self, times: usize) -> Result<Samples> {
         let script = if self.without_unified {
             "umount -l /sys/fs/cgroup/unified && exec \"$@\""

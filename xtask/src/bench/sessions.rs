@@ -17,7 +17,7 @@ const CALLS: usize = 10;
 /// `ds run NAME -- true` in a running container.
 ///
 /// # Errors
-/// When `ds` fails.
+/// If `ds` fails.
 pub fn measure_run(bench: &Bench, rounds: &Rounds) -> Result<Vec<Row>> {
     let rootfs = bench.rootfs("bookworm", NAME)?;
     bench.ds.quiet(&["create", NAME, "--rootfs", &rootfs])?;
@@ -40,7 +40,7 @@ pub fn measure_run(bench: &Bench, rounds: &Rounds) -> Result<Vec<Row>> {
 /// `ds shell DIR true`, from nothing to nothing.
 ///
 /// # Errors
-/// When `ds` fails.
+/// If `ds` fails.
 pub fn measure_shell(bench: &Bench, rounds: &Rounds) -> Result<Vec<Row>> {
     let rootfs = bench.rootfs("bookworm", "shell")?;
     let crun = Crun::new(&bench.folder("crun"), rootfs.as_ref());

@@ -65,7 +65,7 @@ pub fn time(command: &mut Command) -> Result<Duration> {
 /// Notes the moment at which a process that is not a child of ours ends.
 ///
 /// # Errors
-/// When there is no such process.
+/// If there is no such process.
 pub fn watch_end(pid: i32) -> Result<JoinHandle<Result<Instant>>> {
     let pid = Pid::from_raw(pid).context("not a process number")?;
     let process = pidfd_open(pid, PidfdFlags::empty()).context("cannot watch PID 1 of the container")?;

@@ -83,7 +83,7 @@ const SUITES: &[Suite] = &[
 /// Runs the named suites (all when none is named), of each only the tests whose name contains `filter`.
 ///
 /// # Errors
-/// When something needed cannot be had. A test that fails is no error but a failed exit code.
+/// If something needed cannot be had. A test that fails is no error but a failed exit code.
 pub fn run(workspace: &Workspace, names: &[String], filter: Option<&str>) -> Result<ExitCode> {
     let suites = choose(names, filter.is_some())?;
     let environment = prepare(workspace, &suites)?;

@@ -18,7 +18,7 @@ const PAYLOAD_LENGTH: usize = 0x24c;
 /// Unpacks the kernel `from` to `to`.
 ///
 /// # Errors
-/// When this is no bzImage, or its compression is none that Debian uses.
+/// If this is no bzImage, or its compression is none that Debian uses.
 pub fn unpack(from: &Path, to: &Path) -> Result<()> {
     let bytes = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
     let payload = payload(&bytes).with_context(|| format!("{} is no bzImage", from.display()))?;

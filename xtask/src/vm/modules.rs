@@ -30,7 +30,7 @@ pub const LATER: &[&str] = &[
 /// in the order they have to be loaded.
 ///
 /// # Errors
-/// When a module of the lists is not there.
+/// If a module of the lists is not there.
 pub fn choose(tree: &Path, release: &str, folder: &Path, early: &[&str], later: &[&str]) -> Result<()> {
     let modules = tree.join("lib/modules").join(release);
     depmod(tree, release)?;

@@ -139,7 +139,7 @@ pub fn stamp(architecture: &str) -> String {
 /// Makes `kernel`, `early/`, `busybox` and `system` in `folder`, which does not exist yet, for one of Debian's architectures.
 ///
 /// # Errors
-/// When the packages cannot be had, or are not what they were.
+/// If the packages cannot be had, or are not what they were.
 pub fn make(architecture: &str, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder)?;
     let debian = folder.join("debian");

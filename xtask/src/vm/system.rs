@@ -55,7 +55,7 @@ pub fn stamp() -> String {
 /// Makes `kernel`, `early/`, `busybox` and `system` in `folder`, which does not exist yet.
 ///
 /// # Errors
-/// When the packages cannot be had, or are not what they were.
+/// If the packages cannot be had, or are not what they were.
 pub fn make(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder)?;
     let tree = folder.join("tree");

@@ -71,7 +71,7 @@ impl Architecture {
     /// The processor of this name.
     ///
     /// # Errors
-    /// When there is none of it.
+    /// If there is none of it.
     pub fn named(name: &str) -> Result<&'static Self> {
         let known = || ALL.map(|architecture| architecture.name).join(", ");
         ALL.iter()

@@ -46,7 +46,7 @@ const FLAGS_OF_DISTRIBUTION: [&str; 4] = [
 /// Compiles and links `ds`, looks whether it runs, and gives its path.
 ///
 /// # Errors
-/// When something to build with cannot be had, or the compiler fails.
+/// If something to build with cannot be had, or the compiler fails.
 pub fn compile(workspace: &Workspace, architecture: &Architecture) -> Result<PathBuf> {
     let way = choose(workspace, architecture)?;
     terminal::line(format_args!(

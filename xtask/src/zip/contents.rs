@@ -42,7 +42,7 @@ const FOR_RECOVERIES: &str = "META-INF/";
 /// The value of a key of module.prop.
 ///
 /// # Errors
-/// When there is none.
+/// If there is none.
 pub fn property(workspace: &Workspace, key: &str) -> Result<String> {
     let path = workspace.source("module.prop");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -53,7 +53,7 @@ pub fn property(workspace: &Workspace, key: &str) -> Result<String> {
 /// All members of the zip. `programs` are the built ones; `scratch` is a folder that is made anew.
 ///
 /// # Errors
-/// When a file is missing.
+/// If a file is missing.
 pub fn collect(
     workspace: &Workspace,
     programs: &[(&Architecture, PathBuf)],

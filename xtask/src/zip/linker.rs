@@ -34,7 +34,7 @@ const OPTIONS: &str =
 /// Writes the linker for one processor into a folder of `place`, and gives the path of its script.
 ///
 /// # Errors
-/// When a file cannot be written, or the cross compiler fails.
+/// If a file cannot be written, or the cross compiler fails.
 pub fn prepare(place: &Path, architecture: &Architecture) -> Result<PathBuf> {
     let folder = place.join(architecture.name);
     fs::create_dir_all(&folder)?;
@@ -64,7 +64,7 @@ pub fn prepare(place: &Path, architecture: &Architecture) -> Result<PathBuf> {
 /// What build scripts that compile C are told: the cross compiler, with musl's headers in place of glibc's.
 ///
 /// # Errors
-/// When the compiler does not answer.
+/// If the compiler does not answer.
 pub fn compiler_of_c(
     architecture: &Architecture,
     hidden: &[(PathBuf, &'static str)],

@@ -32,7 +32,7 @@ impl Options {
     /// A zip for this machine's own processor, and for those of the phones that tests boot.
     ///
     /// # Errors
-    /// When the module is not built for this machine's processor.
+    /// If the module is not built for this machine's processor.
     pub fn for_tests(phones: bool) -> Result<Self> {
         if phones {
             return Ok(Self { architectures: vm::PHONES.map(str::to_owned).to_vec(), verify: false });
@@ -46,7 +46,7 @@ impl Options {
 /// Makes the zip and gives its path.
 ///
 /// # Errors
-/// When something cannot be built, or the second zip differs from the first.
+/// If something cannot be built, or the second zip differs from the first.
 pub fn run(workspace: &Workspace, options: &Options) -> Result<PathBuf> {
     let chosen = choose(&options.architectures)?;
     let zip = make(workspace, &chosen)?;
