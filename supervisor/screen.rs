@@ -142,7 +142,7 @@ impl Filter {
     }
 
     fn colour(&mut self, output: &mut Vec<u8>) {
-        self.settle_return(output);
+        self.flush_return(output);
         let sequence = [b"\x1b[", &*self.pending, b"m"].concat();
         output.extend_from_slice(&sequence);
         if self.pending.iter().all(|byte| *byte == b'0') {
@@ -183,12 +183,12 @@ impl Filter {
                 output.push(b'\n');
             }
             '\t' => {
-                self.settle_return(output);
+                self.flush_return(output);
                 output.push(b'\t');
             }
             hidden if is_hidden(hidden) => {}
             shown => {
-                self.settle_return(output);
+                self.flush_return(output);
                 self.begun = true;
                 output.extend_from_slice(shown.encode_utf8(&mut [0; 4]).as_bytes());
             }
@@ -196,7 +196,7 @@ impl Filter {
     }
 
     /// Text that would overwrite the line is shown below it.
-    fn settle_return(&mut self, output: &mut Vec<u8>) {
+    fn flush_return(&mut self, output: &mut Vec<u8>) {
         if std::mem::take(&mut self.returned) && std::mem::take(&mut self.begun) {
             output.push(b'\n');
         }

@@ -21,7 +21,7 @@ use nix::unistd::{AccessFlags, Pid, access, pipe2};
 use crate::call;
 use crate::poll::PollSet;
 use crate::sys::process::{self, Ended, kill};
-use crate::sys::spawn::{Program, spawn};
+use crate::sys::spawn::{Execution, spawn};
 
 /// Directories that may not be in PATH: Android's first, then those of system programs.
 const PLACES: [&str; 6] = ["/system/bin", "/vendor/bin", "/sbin", "/usr/sbin", "/bin", "/usr/bin"];
@@ -152,7 +152,7 @@ impl Tool {
             "open(/dev/null)"
         )?;
         let (input, output) = call!(pipe2(OFlag::O_CLOEXEC), "pipe2")?;
-        let program = Program {
+        let program = Execution {
             path: &path,
             arguments: &arguments,
             environment: &environment,

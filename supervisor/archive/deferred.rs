@@ -69,7 +69,7 @@ impl Deferred {
         self.weight += path.len() + status.lists.weight();
         let status = Status { attributes: Vec::new(), ..status.clone() };
         self.waiting.insert(path, Waiting { file: (about.st_dev, about.st_ino), status });
-        if self.weight > MOST { self.settle(settings) } else { Ok(()) }
+        if self.weight > MOST { self.apply(settings) } else { Ok(()) }
     }
 
     /// A file was replaced; its inode number may be reused.
@@ -87,7 +87,7 @@ impl Deferred {
     ///
     /// # Errors
     /// If there is no space for one.
-    pub fn settle(&mut self, settings: &mut Settings) -> Result<()> {
+    pub fn apply(&mut self, settings: &mut Settings) -> Result<()> {
         let waiting = std::mem::take(&mut self.waiting);
         self.weight = 0;
         if waiting.is_empty() {

@@ -84,8 +84,8 @@ impl Settings {
         let mode = self.attributes(file, status, made, name)?;
         // An access list changes the group bits, and chmod(2) changes the list: the mode comes last.
         let plain = status.attributes.is_empty() && status.lists.is_empty();
-        let settled = made.mode & !self.umask == mode && !made.inherits && plain;
-        if !settled || (chown && mode & 0o6000 != 0) {
+        let is_final = made.mode & !self.umask == mode && !made.inherits && plain;
+        if !is_final || (chown && mode & 0o6000 != 0) {
             call!(fchmod(file, Mode::from_bits_truncate(mode)), "fchmod({})", shown(name))?;
         }
         let (accessed, modified) = times(status.modified);

@@ -147,7 +147,7 @@ impl<'a> Unpacker<'a> {
     /// If a call fails.
     pub fn finish(mut self) -> Result<Unpacked> {
         self.tree.finish(&mut self.settings)?;
-        self.deferred.settle(&mut self.settings)?;
+        self.deferred.apply(&mut self.settings)?;
         Ok(Unpacked { entries: self.entries, bytes: self.bytes, warnings: self.settings.into_warnings() })
     }
 

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::cache::{Cache, Part};
 use super::failure::{Failure, Remedy};
-use super::fetch::{Fetch, Network, Request};
+use super::fetch::{Fetch, FetchRequest, Network};
 use crate::fault;
 use crate::sys::errno_of;
 
@@ -216,7 +216,7 @@ impl Pump<'_, '_> {
     }
 
     fn fetch_from(&mut self, address: &str, network: &Network) -> Result<Result<(), Failure>> {
-        let request = Request { address, from: self.have, tag: self.tag.as_deref() };
+        let request = FetchRequest { address, from: self.have, tag: self.tag.as_deref() };
         let (mut fetch, head) = match Fetch::begin(&request, network)? {
             Ok(begun) => begun,
             Err(failure) => return Ok(Err(failure)),

@@ -91,7 +91,7 @@ impl Network {
 
 /// A request.
 #[derive(Debug, Clone)]
-pub struct Request<'a> {
+pub struct FetchRequest<'a> {
     /// The address.
     pub address: &'a str,
     /// The offset of the first byte.
@@ -133,7 +133,7 @@ impl Fetch {
     ///
     /// # Errors
     /// If fork(2) fails; the inner error says why the answer is not acceptable.
-    pub fn begin(request: &Request<'_>, network: &Network) -> Result<Result<(Self, Head), Failure>> {
+    pub fn begin(request: &FetchRequest<'_>, network: &Network) -> Result<Result<(Self, Head), Failure>> {
         let (body, writing) = large_pipe()?;
         let (messages, theirs) = socket::pair()?;
         let mut work = |messages: &mut File, body: &mut File| serve(messages, body, request, network);
@@ -174,7 +174,7 @@ impl Read for Fetch {
 }
 
 /// The main function of the child.
-fn serve(messages: &mut File, body: &mut File, request: &Request<'_>, network: &Network) -> u8 {
+fn serve(messages: &mut File, body: &mut File, request: &FetchRequest<'_>, network: &Network) -> u8 {
     let done = receive(messages, body, request, network);
     let message = match done {
         Ok(()) => Message::Done,
@@ -187,7 +187,7 @@ fn serve(messages: &mut File, body: &mut File, request: &Request<'_>, network: &
 fn receive(
     messages: &File,
     body: &mut File,
-    request: &Request<'_>,
+    request: &FetchRequest<'_>,
     network: &Network,
 ) -> Result<(), Failure> {
     let (uri, response) = follow_redirects(request, network)?;
@@ -198,7 +198,7 @@ fn receive(
     copy(response.into_body(), body, expected, uri.host().unwrap_or_default())
 }
 
-fn follow_redirects(request: &Request<'_>, network: &Network) -> Result<(Uri, Response<Body>), Failure> {
+fn follow_redirects(request: &FetchRequest<'_>, network: &Network) -> Result<(Uri, Response<Body>), Failure> {
     let mut uri: Uri = request
         .address
         .parse()
@@ -224,7 +224,7 @@ fn follow_redirects(request: &Request<'_>, network: &Network) -> Result<(Uri, Re
     Err(Failure::last(format!("{} redirects more than {MOST_REDIRECTS} times", request.address)))
 }
 
-fn call(uri: &Uri, request: &Request<'_>, network: &Network) -> Result<Response<Body>, Failure> {
+fn call(uri: &Uri, request: &FetchRequest<'_>, network: &Network) -> Result<Response<Body>, Failure> {
     let tls = TlsConfig::builder()
         .root_certs(network.roots.clone())
         .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -367,7 +367,7 @@ fn copy(body: Body, output: &mut File, expected: Option<u64>, host: &str) -> Res
 /// # Errors
 /// If fork(2) fails, or the file is larger than `most` bytes; the inner error says why the download failed.
 pub fn whole(address: &str, most: u64, network: &Network) -> Result<Result<Vec<u8>, Failure>> {
-    let (mut fetch, head) = match Fetch::begin(&Request { address, from: 0, tag: None }, network)? {
+    let (mut fetch, head) = match Fetch::begin(&FetchRequest { address, from: 0, tag: None }, network)? {
         Ok(begun) => begun,
         Err(failure) => return Ok(Err(failure)),
     };

@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use anyhow::Result;
+use nix::mount::MsFlags;
 
 use super::name_servers;
 use crate::android::{property, storage};
@@ -54,7 +55,7 @@ pub fn operations(config: &Config, host: &Host, paths: &Paths, root: &Root) -> R
         list.push(Operation::Bind {
             source: TABLES.into(),
             target: "/etc/iproute2/rt_tables".into(),
-            read_only: true,
+            flags: MsFlags::MS_RDONLY,
             required: false,
         });
     }

@@ -5,6 +5,7 @@
 //! worker and no lock.
 
 pub mod android;
+pub mod clocks;
 pub mod init;
 pub mod name_servers;
 pub mod program;

@@ -10,7 +10,7 @@ use std::{path::PathBuf, time::Duration};
 
 /// Where the root file system of a new container comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
+pub enum RootOption {
     /// A directory, used in place.
     Directory(PathBuf),
     /// A file system image or block device, used in place.
@@ -119,7 +119,7 @@ pub struct Start {
 impl Create {
     /// Where the root file system comes from. `None` only for a struct that no command line can produce.
     #[must_use]
-    pub fn source(&self) -> Option<Source> {
+    pub fn source(&self) -> Option<RootOption> {
         source(self.rootfs.as_ref(), self.image.as_ref(), self.from.as_ref())
     }
 }
@@ -148,11 +148,11 @@ impl Start {
     }
 }
 
-fn source(rootfs: Option<&PathBuf>, image: Option<&PathBuf>, from: Option<&String>) -> Option<Source> {
+fn source(rootfs: Option<&PathBuf>, image: Option<&PathBuf>, from: Option<&String>) -> Option<RootOption> {
     rootfs
-        .map(|path| Source::Directory(path.clone()))
-        .or_else(|| image.map(|path| Source::Image(path.clone())))
-        .or_else(|| from.map(|name| Source::Archive(name.clone())))
+        .map(|path| RootOption::Directory(path.clone()))
+        .or_else(|| image.map(|path| RootOption::Image(path.clone())))
+        .or_else(|| from.map(|name| RootOption::Archive(name.clone())))
 }
 
 /// Shut containers down. ds requests a clean shutdown from the init system and kills the container after a timeout.

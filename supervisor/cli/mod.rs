@@ -18,7 +18,7 @@ pub mod table;
 pub mod usage;
 pub mod value;
 
-pub use containers::{Create, Freeze, Get, Info, List, Restart, Set, Source, Start, Stats, Stop, Thaw};
+pub use containers::{Create, Freeze, Get, Info, List, Restart, RootOption, Set, Start, Stats, Stop, Thaw};
 pub use data::{
     Cache, CacheAction, Convert, Copy, Export, Form, Images, Import, Pull, Remove, Rename, Resize, Seed,
 };

@@ -54,9 +54,9 @@ fn create_knows_where_the_root_file_system_comes_from() {
         Command::Create(create) => create.source(),
         other => panic!("{other:?}"),
     };
-    assert_eq!(source("create a --rootfs /r"), Some(Source::Directory(PathBuf::from("/r"))));
-    assert_eq!(source("create a --image /i.img"), Some(Source::Image(PathBuf::from("/i.img"))));
-    assert_eq!(source("create a --from debian:13"), Some(Source::Archive("debian:13".to_owned())));
+    assert_eq!(source("create a --rootfs /r"), Some(RootOption::Directory(PathBuf::from("/r"))));
+    assert_eq!(source("create a --image /i.img"), Some(RootOption::Image(PathBuf::from("/i.img"))));
+    assert_eq!(source("create a --from debian:13"), Some(RootOption::Archive("debian:13".to_owned())));
 }
 
 #[test]

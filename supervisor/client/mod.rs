@@ -28,7 +28,7 @@ use crate::signals::Signals;
 use crate::socket;
 use crate::sys::errno_of;
 use crate::sys::socket::next_length;
-use crate::worker::protocol::{ENVIRONMENT, FromWorker, GENERATION, Request, ToWorker};
+use crate::worker::protocol::{CommandRequest, ENVIRONMENT, FromWorker, GENERATION, ToWorker};
 
 /// Signals that would end the client. They are forwarded to the command instead.
 const ENDING: [Signal; 6] =
@@ -115,7 +115,7 @@ fn launch(paths: &Paths) -> Result<OwnedFd> {
 /// `None` if the supervisor ended before anyone read the request: the request can be repeated.
 fn converse(connection: &OwnedFd, argv: &[String]) -> Result<Option<u8>> {
     let set = |name: &str| Some((name.to_owned(), env::var(name).ok()?));
-    let request = Request {
+    let request = CommandRequest {
         generation: GENERATION,
         argv: argv.to_vec(),
         // Empty if the directory was deleted: the worker cannot use it either.

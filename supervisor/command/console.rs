@@ -14,7 +14,7 @@ use crate::worker::Env;
 /// If the container is not running.
 pub fn run(arguments: &cli::Console, env: &Env) -> Result<ExitCode> {
     let name: Name = arguments.name.parse()?;
-    match look(env, &name)? {
+    match look(&env.paths, &env.client, &name)? {
         Some(left) => Ok(left.code()),
         None if env.paths.container(&name).is_dir() => bail!("not running; start it with 'ds start {name}'"),
         None => bail!("no such container; see 'ds list'"),

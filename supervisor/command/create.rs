@@ -11,7 +11,7 @@ use super::login::login;
 use super::progress::Progress;
 use super::pull::{unverified, wanted};
 use super::{assignments, forget, place};
-use crate::cli::{self, Create, Source};
+use crate::cli::{self, Create, RootOption};
 use crate::config::value::Name;
 use crate::exit::ExitCode;
 use crate::rootfs::image::inspect;
@@ -20,7 +20,7 @@ use crate::rootfs::superblock::FileSystem;
 use crate::storage;
 use crate::storage::create::Creation;
 use crate::storage::remote::{Remote, Wanted};
-use crate::storage::source::{Place, Source as Archive};
+use crate::storage::source::{ArchiveSource, Place};
 use crate::worker::Env;
 
 /// Creates the container that a command line describes.
@@ -46,9 +46,9 @@ pub fn create(arguments: &cli::Create, env: &Env, progress: &mut Progress) -> Re
         in_place(env, &name, &[&[(key, root)], &settings[..]].concat(), &login, progress)
     };
     let made = match arguments.source() {
-        Some(Source::Directory(path)) => in_place("rootfs", &directory(env, &path)?),
-        Some(Source::Image(path)) => in_place("image", &image(env, &path, &settings)?),
-        Some(Source::Archive(source)) => {
+        Some(RootOption::Directory(path)) => in_place("rootfs", &directory(env, &path)?),
+        Some(RootOption::Image(path)) => in_place("image", &image(env, &path, &settings)?),
+        Some(RootOption::Archive(source)) => {
             unpacked(env, &name, &source, arguments, (&settings, &login), progress)
         }
         None => bail!("no root file system; give --rootfs DIR, --image FILE or --from SRC"),
@@ -73,7 +73,7 @@ fn unpacked(
 }
 
 /// The file of this name if it exists, otherwise a download.
-fn source(env: &Env, from: &str, arguments: &cli::Create, progress: &mut Progress) -> Result<Archive> {
+fn source(env: &Env, from: &str, arguments: &cli::Create, progress: &mut Progress) -> Result<ArchiveSource> {
     let (arch, sha256) = (arguments.arch.as_deref(), arguments.sha256.as_deref());
     let place = place(env, Path::new(from))?;
     let is_there = match &place {
@@ -86,12 +86,12 @@ fn source(env: &Env, from: &str, arguments: &cli::Create, progress: &mut Progres
             arch.is_none() && sha256.is_none(),
             "--arch and --sha256 are only valid for a download, not for a file"
         );
-        return Archive::open(&env.client, &place);
+        return ArchiveSource::open(&env.client, &place);
     };
     if matches!(wanted, Wanted::Address(_, None)) {
         progress.note(&unverified(from));
     }
-    Ok(Archive::of_server(Remote::find(env, wanted, &mut |event| progress.show(event))?))
+    Ok(ArchiveSource::of_server(Remote::find(env, wanted, &mut |event| progress.show(event))?))
 }
 
 fn in_place(
@@ -140,7 +140,7 @@ fn image(env: &Env, path: &Path, settings: &[(&str, &str)]) -> Result<String> {
 /// Suggests the right option for an archive or a compressed image.
 fn refuse_packed(env: &Env, path: &Path) -> Result<()> {
     // A compression that ds cannot unpack is not named.
-    let source = Archive::open(&env.client, &Place::File(path.to_owned()))?;
+    let source = ArchiveSource::open(&env.client, &Place::File(path.to_owned()))?;
     let Ok(mut incoming) = source.stream(None) else { return Ok(()) };
     let compression = incoming.compression();
     let front = incoming.front().unwrap_or_default();

@@ -21,5 +21,5 @@ pub fn run(arguments: &cli::Enter, env: &Env) -> Result<ExitCode> {
         variables: &[],
         terminal: true,
     };
-    visit.pay(env)
+    visit.run(env)
 }

@@ -11,8 +11,8 @@ use crate::config::value::Name;
 use crate::exit::ExitCode;
 use crate::storage::create::{Creation, create};
 use crate::storage::import::{import, is_exported};
-use crate::storage::job::Event;
-use crate::storage::source::Source;
+use crate::storage::job::JobEvent;
+use crate::storage::source::ArchiveSource;
 use crate::worker::Env;
 
 /// Creates a container from a file or from standard input.
@@ -22,14 +22,14 @@ use crate::worker::Env;
 pub fn run(arguments: &cli::Import, env: &Env) -> Result<ExitCode> {
     let name: Name = arguments.name.parse()?;
     let place = place(env, &arguments.file)?;
-    let source = Source::open(&env.client, &place)?;
+    let source = ArchiveSource::open(&env.client, &place)?;
     // What is read of a pipe is gone. Looking moves the position of a file.
     let exported = source.length.is_none() || is_exported(&source);
-    let source = if source.length.is_some() { Source::open(&env.client, &place)? } else { source };
+    let source = if source.length.is_some() { ArchiveSource::open(&env.client, &place)? } else { source };
     let cli::Import { password, password_file, ssh_key, user, .. } = arguments;
     let login = login(env, password.as_deref(), password_file.as_deref(), ssh_key, user.as_deref())?;
     let mut progress = Progress::new(arguments.json);
-    let mut watcher = |event: &Event| progress.show(event);
+    let mut watcher = |event: &JobEvent| progress.show(event);
     let imported = if exported {
         import(env, &source, &name, &login, &mut watcher)
     } else {

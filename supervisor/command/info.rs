@@ -220,6 +220,7 @@ fn text(document: &Document) -> Result<String> {
     let ports = network.map(|network| network.ports.join(" "));
     line("ports", ports.filter(|ports| !ports.is_empty()))?;
     line("cgroup", document.cgroup.clone())?;
+    line("privileged", Some(summary.privileged.clone()).filter(|tags| tags != "no"))?;
     line("devices", document.devices.as_ref().map(devices_line))?;
     let seed = document.seed.iter().chain(&document.seeded);
     line("seed", document.seed.as_ref().map(|_| seed.map(String::as_str).collect::<Vec<_>>().join(" ")))?;

@@ -45,7 +45,9 @@ fn row(container: &Summary) -> [String; 7] {
         || container.restart_in_s.map(|seconds| format!("restarts in {}", units::duration(seconds)));
     let waits = || container.waits_for.as_ref().map(|what| format!("waits for the {what}"));
     let note = container.problem.clone().or_else(restarts).or_else(waits);
-    let note = note.or_else(|| container.autostart_off.clone()).unwrap_or_default();
+    let note = note.or_else(|| container.autostart_off.clone());
+    let privileged = (container.privileged != "no").then(|| format!("privileged: {}", container.privileged));
+    let note = privileged.into_iter().chain(note).collect::<Vec<_>>().join("; ");
     let autostart = match (container.autostart, &container.autostart_off) {
         (true, None) => "yes",
         (true, Some(_)) => "off",

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::output;
 use crate::exit::ExitCode;
-use crate::storage::job::{Event, Unit};
+use crate::storage::job::{JobEvent, Unit};
 use crate::sys::terminal::window_size;
 use crate::units;
 
@@ -51,15 +51,15 @@ impl Progress {
     }
 
     /// Handles an event.
-    pub fn show(&mut self, event: &Event) {
+    pub fn show(&mut self, event: &JobEvent) {
         match event {
-            Event::Step { step, unit, total } => {
+            JobEvent::Step { step, unit, total } => {
                 self.step.clone_from(step);
                 (self.unit, self.total, self.begun) = (*unit, *total, Instant::now());
                 self.tell(0);
             }
-            Event::Progress(done) => self.tell(*done),
-            Event::Warning(text) => self.note(text),
+            JobEvent::Progress(done) => self.tell(*done),
+            JobEvent::Warning(text) => self.note(text),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::catalogue::index::is_sha256;
 use crate::cli;
 use crate::exit::ExitCode;
 use crate::storage::remote::{Remote, Wanted};
-use crate::storage::source::Source;
+use crate::storage::source::ArchiveSource;
 use crate::storage::unpacked::{Target, unpack};
 
 /// The password that getroot gives, which everybody knows; no other one is ever shown.
@@ -54,7 +54,7 @@ pub fn run(arguments: &cli::Pull, env: &Env) -> Result<ExitCode> {
         login: &login,
         name_server: arguments.dns.map(|address| address.to_string()),
     };
-    unpack(env, &Source::of_server(remote), &target, &mut |event| progress.show(event))?;
+    unpack(env, &ArchiveSource::of_server(remote), &target, &mut |event| progress.show(event))?;
     if login.password.as_deref() == Some(KNOWN) {
         progress.note(&format!(
             "root's password is '{KNOWN}'; change it with 'passwd' before you start a service"

@@ -44,7 +44,8 @@ pub fn run(arguments: &cli::Rename, env: &Env) -> Result<ExitCode> {
 fn rename(env: &Env, old: &Name, new: &Name) -> Result<ExitCode> {
     // The locks are always taken in the same order, so that two renames never deadlock.
     let (first, second) = if old < new { (old, new) } else { (new, old) };
-    let _locks = (Lock::take_for(env, first)?, Lock::take_for(env, second)?);
+    let _locks =
+        (Lock::take_for(&env.paths, &env.client, first)?, Lock::take_for(&env.paths, &env.client, second)?);
     if monitor(&env.paths, old)?.is_some() {
         bail!("it is running; stop it first");
     }

@@ -13,7 +13,7 @@ use crate::config::value::Name;
 use crate::container::start::{begin, finish};
 use crate::container::talk::Talk;
 use crate::exit::ExitCode;
-use crate::monitor::protocol::{Answer, Request};
+use crate::monitor::protocol::{Answer, ControlRequest};
 use crate::worker::Env;
 use crate::worker::waiting::PATIENCE;
 
@@ -33,7 +33,7 @@ pub fn run(arguments: &cli::Restart, env: &Env) -> Result<ExitCode> {
         let restarted = talk
             .and_then(|talk| match talk {
                 Some(talk) => until_done(&talk),
-                None => finish(env, name, begin(env, name, Once::default())?).map(drop),
+                None => finish(&env.client, name, begin(env, name, Once::default())?).map(drop),
             })
             .and_then(|()| arguments.wait.map_or(Ok(()), |waiting| until_ready(env, name, waiting)));
         match restarted {
@@ -52,8 +52,8 @@ fn ask_for_it<'a>(env: &'a Env, name: &'a Name) -> Result<Option<Talk<'a>>> {
     env.cancel_restart(name)?;
     let talk = Talk::open(&env.paths, &env.client, name)?;
     if let Some(talk) = &talk {
-        talk.say(&Request::Restart { timeout_s: None })?;
-        talk.say(&Request::Status)?;
+        talk.say(&ControlRequest::Restart { timeout_s: None })?;
+        talk.say(&ControlRequest::Status)?;
     }
     Ok(talk)
 }

@@ -49,7 +49,7 @@ pub fn run(arguments: &cli::Remove, env: &Env) -> Result<ExitCode> {
     }
     undo_seeding(env, &name);
     env.cancel_restart(&name)?;
-    let lock = Lock::take_for(env, &name)?;
+    let lock = Lock::take_for(&env.paths, &env.client, &name)?;
     if monitor(&env.paths, &name)?.is_some() {
         bail!("it is running; stop it first, or use --force");
     }

@@ -31,7 +31,7 @@ pub fn run(arguments: &cli::Run, env: &Env) -> Result<ExitCode> {
         variables: &arguments.env,
         terminal: arguments.tty,
     };
-    visit.pay(env)
+    visit.run(env)
 }
 
 /// A program for a running container.
@@ -58,7 +58,7 @@ impl Visit<'_> {
     ///
     /// # Errors
     /// If it was not started. A program that is missing or not executable is reported here instead.
-    pub fn pay(&self, env: &Env) -> Result<ExitCode> {
+    pub fn run(&self, env: &Env) -> Result<ExitCode> {
         let user = self.user.map(str::parse::<UserSpec>).transpose()?;
         let said = env.knowledge.statuses.get(&self.name).map(Box::as_ref);
         let target = Target::find(&env.paths, &env.client, &self.name, said)?;

@@ -20,7 +20,7 @@ use crate::worker::Env;
 /// If there is no such container or key, or a value is not valid; nothing is then changed.
 pub fn run(arguments: &cli::Set, env: &Env) -> Result<ExitCode> {
     let name = existing(env, &arguments.name)?;
-    let _lock = Lock::take_for(env, &name)?;
+    let _lock = Lock::take_for(&env.paths, &env.client, &name)?;
     let file = env.paths.container_ini(&name);
     let before = durable::read(&file, u64::MAX).with_context(|| format!("read {}", file.display()))?;
     let config = Config::edit(&file, &name, &assignments(&arguments.assignments))?;

@@ -17,7 +17,7 @@ use crate::config::{Config, Once, RootSource, Seeding};
 use crate::container::start::{Outcome, Starting, begin, finish};
 use crate::container::talk::Talk;
 use crate::exit::ExitCode;
-use crate::monitor::protocol::{Answer, Request};
+use crate::monitor::protocol::{Answer, ControlRequest};
 use crate::plan;
 use crate::rootfs::guest::{FirstProcess, Guest};
 use crate::rootfs::image::inspect;
@@ -57,7 +57,7 @@ pub fn run(arguments: &cli::Start, env: &Env) -> Result<ExitCode> {
         }
         if arguments.foreground && code == ExitCode::Done {
             // `--foreground` allows one container only. One that has already ended has nothing more to print.
-            return Ok(look(env, name)?.map_or(ExitCode::Done, Left::code));
+            return Ok(look(&env.paths, &env.client, name)?.map_or(ExitCode::Done, Left::code));
         }
     }
     Ok(code)
@@ -102,10 +102,10 @@ fn complete(
     starting: Starting<'_>,
     (waiting, once): (Option<Wait>, Once),
 ) -> Result<String> {
-    let mut outcome = finish(env, name, starting)?;
+    let mut outcome = finish(&env.client, name, starting)?;
     while outcome == Outcome::Ended {
         // The container was stopped during the wait.
-        outcome = finish(env, name, begin(env, name, once)?)?;
+        outcome = finish(&env.client, name, begin(env, name, once)?)?;
     }
     if let Some(waiting) = waiting {
         until_ready(env, name, waiting)?;
@@ -126,7 +126,7 @@ pub(super) fn until_ready(env: &Env, name: &Name, waiting: Wait) -> Result<()> {
     let deadline = Instant::now() + limit;
     let talk = Talk::open(&env.paths, &env.client, name)?;
     let talk = talk.context("it ended before it was up; see 'ds logs'")?;
-    talk.say(&Request::Watch)?;
+    talk.say(&ControlRequest::Watch)?;
     // A monitor answers a request immediately.
     let mut silent = Instant::now() + PATIENCE;
     loop {
@@ -144,7 +144,7 @@ pub(super) fn until_ready(env: &Env, name: &Name, waiting: Wait) -> Result<()> {
                 );
             }
             // The request causes the monitor to check. If the monitor has ended, the next lines notice.
-            talk.say(&Request::Status)?;
+            talk.say(&ControlRequest::Status)?;
             continue;
         }
         silent = Instant::now() + PATIENCE;

@@ -10,13 +10,13 @@ use anyhow::{Error, Result, bail};
 use serde::Serialize;
 
 use crate::clock::now;
-use crate::config::value::{Name, NetworkMode};
+use crate::config::value::{Name, NetworkMode, Privileged};
 use crate::config::{Config, Kind, Once};
 use crate::container::monitor;
 use crate::container::talk::Talk;
 use crate::daemon::guard;
 use crate::monitor::last_exit;
-use crate::monitor::protocol::{Answer, Exit, Request, State, Status};
+use crate::monitor::protocol::{Answer, ControlRequest, Exit, State, Status};
 use crate::nearest::nearest;
 use crate::network::uplink;
 use crate::paths::names_in;
@@ -48,6 +48,8 @@ pub struct Summary {
     pub waits_for: Option<String>,
     /// Why autostart is off despite its configuration: one line.
     pub autostart_off: Option<String>,
+    /// The protections that it does without: `no`, `full`, or their names with commas.
+    pub privileged: String,
     /// Why it cannot start, or its state is unknown: one line.
     pub problem: Option<String>,
     /// Its network, as it is or is to be.
@@ -138,10 +140,19 @@ pub fn known(env: &Env, name: &Name) -> Result<Known> {
         restart_in_s: restart_at.map(|at| at.saturating_sub(now()).as_secs()),
         waits_for,
         autostart_off,
+        privileged: privileged(config.as_ref(), status.as_ref()),
         problem,
         network: network(config.as_ref(), status.as_ref()),
     };
     Ok(Known { summary, config, status, last_exit })
+}
+
+/// Of a running container what it was started with, else what its next start does.
+fn privileged(config: Option<&Config>, status: Option<&Status>) -> String {
+    let running = status.map(|status| status.privileged.clone()).filter(|text| !text.is_empty());
+    running
+        .or_else(|| Some(config?.security.privileged.to_string()))
+        .unwrap_or_else(|| Privileged::NO.to_string())
 }
 
 /// From the monitor where it runs, else from the configuration.
@@ -192,7 +203,7 @@ pub fn unknown(env: &Env, name: &Name) -> Error {
 
 fn ask(env: &Env, name: &Name) -> Result<Option<Status>> {
     let Some(talk) = Talk::open(&env.paths, &env.client, name)? else { return Ok(None) };
-    talk.say(&Request::Status)?;
+    talk.say(&ControlRequest::Status)?;
     match talk.answer(Some(Instant::now() + PATIENCE))? {
         Some(Answer::Status(status)) => Ok(Some(*status)),
         Some(Answer::Failed(text)) => bail!("{text}"),

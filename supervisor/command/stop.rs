@@ -12,7 +12,7 @@ use crate::config::value::Name;
 use crate::container::talk::{Silent, Talk};
 use crate::exit::ExitCode;
 use crate::monitor::last_exit;
-use crate::monitor::protocol::{Answer, Request};
+use crate::monitor::protocol::{Answer, ControlRequest};
 use crate::worker::Env;
 use crate::worker::waiting::PATIENCE;
 
@@ -27,7 +27,7 @@ const DYING: Duration = Duration::from_secs(10);
 /// If no container could be tried. A container that does not stop gets an error line of its own.
 pub fn run(arguments: &cli::Stop, env: &Env) -> Result<ExitCode> {
     let timeout_s = arguments.timeout.and_then(|timeout| u32::try_from(timeout.as_secs()).ok());
-    let request = Request::Stop { timeout_s, kill: arguments.kill };
+    let request = ControlRequest::Stop { timeout_s, kill: arguments.kill };
     let names = names(env, &arguments.names, arguments.all)?;
     // All requests are sent before the first container is awaited.
     let asked: Vec<(&Name, Result<Stopping<'_>>)> =
@@ -79,19 +79,19 @@ struct Stopping<'a> {
 }
 
 impl<'a> Stopping<'a> {
-    fn begin(env: &'a Env, name: &'a Name, request: &Request) -> Result<Self> {
+    fn begin(env: &'a Env, name: &'a Name, request: &ControlRequest) -> Result<Self> {
         let restarts = env.supervisor.containers().restarts.contains_key(name);
         env.cancel_restart(name)?;
         let talk = Talk::open(&env.paths, &env.client, name)?;
         match &talk {
             Some(talk) => {
                 talk.say(request)?;
-                talk.say(&Request::Status)?;
+                talk.say(&ControlRequest::Status)?;
             }
             None if !env.paths.container(name).is_dir() => bail!("no such container; see 'ds list'"),
             None => {}
         }
-        let kill = matches!(request, Request::Stop { kill: true, .. });
+        let kill = matches!(request, ControlRequest::Stop { kill: true, .. });
         Ok(Self { name, talk, restarts, kill, asked: Instant::now() })
     }
 
@@ -102,7 +102,7 @@ impl<'a> Stopping<'a> {
         };
         match self.follow(env, talk) {
             Err(error) if self.kill && error.is::<Silent>() => {
-                talk.end_by_force(env)?;
+                talk.end_by_force(&env.paths, &env.host)?;
                 return Ok(End::Killed);
             }
             other => other?,
@@ -148,5 +148,5 @@ fn configured(env: &Env, name: &Name) -> Option<u64> {
 /// # Errors
 /// If it does not end.
 pub fn kill(env: &Env, name: &Name) -> Result<()> {
-    Stopping::begin(env, name, &Request::Stop { timeout_s: None, kill: true })?.finish(env).map(drop)
+    Stopping::begin(env, name, &ControlRequest::Stop { timeout_s: None, kill: true })?.finish(env).map(drop)
 }

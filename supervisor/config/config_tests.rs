@@ -163,11 +163,14 @@ fn transient_configurations() {
 
 #[test]
 fn values_are_shown_by_key() {
-    let config =
-        Config::transient(&name(), &[("rootfs", "/r"), ("limits.memory", "1536M"), ("volatile", "1")])
-            .unwrap();
+    let config = Config::transient(
+        &name(),
+        &[("rootfs", "/r"), ("limits.memory", "1536M"), ("volatile", "1"), ("volatile-size", "1.5G")],
+    )
+    .unwrap();
     for (key, value) in [
         ("limits.memory", "1.5G"),
+        ("volatile-size", "1.5G"),
         ("volatile", "yes"),
         ("hostname", "web"),
         ("container.image", ""),

@@ -12,7 +12,7 @@ use super::sections::{Android, Config, Container, Hardware, Limits, Mounts, Netw
 use super::value::{
     Bind, BindList, CgroupLayout, DeadlockShield, EnvironmentName, EnvironmentValue, Fsck, HardwareAccess,
     HostPath, Invalid, Name, NetworkAddress, NetworkMode, Privileged, RestartPolicy, Seed, SharedStorage,
-    Size, StartAfter, Switch, UserNamespaces, Uuid, WakelockPolicy, Whole,
+    Size, StartAfter, Switch, Tmpfs, TmpfsList, UserNamespaces, Uuid, WakelockPolicy, Whole,
 };
 
 /// The least memory limit: below it not even an init system starts.
@@ -172,9 +172,17 @@ pub const KEYS: &[Key] = &[
         "mounts",
         "bind",
         "",
-        Form::Text("SOURCE:TARGET[:ro][,…]"),
-        "directories and files of the host to mount in the container, at most 16",
-        "/sdcard:/mnt/sdcard,/etc/hosts:/etc/hosts:ro",
+        Form::Text("SOURCE:TARGET[:OPTION…][,…]"),
+        "directories and files of the host to mount in the container, at most 16; options, which also apply to mounts below: `ro`, `nosuid`, `nodev`, `noexec`",
+        "/sdcard:/mnt/sdcard,/etc/hosts:/etc/hosts:ro:noexec",
+    ),
+    Key::new(
+        "mounts",
+        "tmpfs",
+        "",
+        Form::Text("TARGET[:OPTION…][,…]"),
+        "memory file systems to mount in the container, at most 16; options: `size=SIZE`, `mode=OCTAL` (1777), `noexec`",
+        "/tmp:size=256M,/var/cache/apt:mode=755",
     ),
     Key::new(
         "network",
@@ -248,6 +256,7 @@ pub const KEYS: &[Key] = &[
         "protections to disable",
         "nomask,noseccomp",
     ),
+    Key::new("security", "nesting", "no", SWITCH, "support Docker, podman and ds in the container", "yes"),
     Key::new(
         "security",
         "user-namespaces",
@@ -308,6 +317,7 @@ pub(super) fn read(document: &Document, name: &Name) -> Result<Config, Error> {
     SCHEMA.check(document)?;
     let security = Security {
         privileged: SCHEMA.read(document, "security", "privileged")?,
+        nesting: SCHEMA.read::<Switch>(document, "security", "nesting")?.0,
         user_namespaces: SCHEMA.read(document, "security", "user-namespaces")?,
         deadlock_shield: SCHEMA.read(document, "security", "deadlock-shield")?,
     };
@@ -315,7 +325,7 @@ pub(super) fn read(document: &Document, name: &Name) -> Result<Config, Error> {
     Ok(Config {
         name: name.clone(),
         container: read_container(document, name)?,
-        mounts: Mounts { bind: SCHEMA.read::<BindList>(document, "mounts", "bind")?.into_vec() },
+        mounts: read_mounts(document)?,
         network: Network {
             mode: SCHEMA.read(document, "network", "mode")?,
             dns: SCHEMA.read(document, "network", "dns")?,
@@ -391,6 +401,16 @@ fn read_root(document: &Document) -> Result<RootSource, Error> {
     }
 }
 
+fn read_mounts(document: &Document) -> Result<Mounts, Error> {
+    let bind = SCHEMA.read::<BindList>(document, "mounts", "bind")?.into_vec();
+    let tmpfs = SCHEMA.read::<TmpfsList>(document, "mounts", "tmpfs")?.into_vec();
+    if let Some(both) = tmpfs.iter().find(|tmpfs| bind.iter().any(|bind| bind.target == tmpfs.target)) {
+        let fault = Invalid::new(format!("'{}' is a bind mount, too", both.target), "remove one of them");
+        return Err(value_error(document, document.entry("mounts", "tmpfs"), "mounts", "tmpfs", &fault));
+    }
+    Ok(Mounts { bind, tmpfs })
+}
+
 fn read_size(document: &Document, section: &str, name: &str, least: u64) -> Result<Option<Size>, Error> {
     let size = SCHEMA.read_optional::<Size>(document, section, name)?;
     match (size, Size::from_bytes(least)) {
@@ -454,6 +474,10 @@ impl Config {
             ("network", "ports") => self.network.ports.to_string(),
             ("network", "host-access") => switch(self.network.host_access),
             ("hardware", "access") => self.hardware.access.to_string(),
+            ("mounts", "tmpfs") => {
+                self.mounts.tmpfs.iter().map(Tmpfs::to_string).collect::<Vec<_>>().join(",")
+            }
+            ("security", "nesting") => switch(security.nesting),
             ("security", "privileged") => security.privileged.to_string(),
             ("security", "user-namespaces") => security.user_namespaces.to_string(),
             ("security", "deadlock-shield") => security.deadlock_shield.to_string(),

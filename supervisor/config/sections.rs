@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 use super::value::{
     Bind, CgroupLayout, ContainerPath, Cpus, DeadlockShield, EnvironmentName, Fsck, HardwareAccess, HostPath,
     Hostname, ImageLabel, Name, NameServers, NetworkMode, PortList, Priority, Privileged, RestartPolicy,
-    Seconds, Seed, Size, StartAfter, UserNamespaces, Uuid, WakelockPolicy,
+    Seconds, Seed, Size, StartAfter, Tmpfs, UserNamespaces, Uuid, WakelockPolicy,
 };
 
 /// One container as configured.
@@ -87,6 +87,8 @@ pub enum RootSource {
 pub struct Mounts {
     /// Bind mounts in the order written: at most 16, no two with the same target.
     pub bind: Vec<Bind>,
+    /// Memory file systems: at most 16, on targets that no bind mount has.
+    pub tmpfs: Vec<Tmpfs>,
 }
 
 /// The container's network.
@@ -120,6 +122,8 @@ pub struct Hardware {
 pub struct Security {
     /// The protections it goes without.
     pub privileged: Privileged,
+    /// Whether container engines work inside.
+    pub nesting: bool,
     /// Whether processes inside may create user namespaces (browsers, Flatpak, rootless containers).
     pub user_namespaces: UserNamespaces,
     /// Whether processes inside are kept from creating any namespace.

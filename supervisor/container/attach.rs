@@ -274,7 +274,7 @@ impl Attachment<'_> {
             }
             Fork::Child => {
                 drop(ours);
-                let child = Child { attachment: self, joining, in_cgroup: cloned.in_cgroup, proc };
+                let child = SessionProcess { attachment: self, joining, in_cgroup: cloned.in_cgroup, proc };
                 child.run(terminal.as_ref(), &Wire::new(theirs))
             }
         }
@@ -288,14 +288,14 @@ fn group_refuses(errno: Errno) -> bool {
 }
 
 /// The new process, until it executes the program.
-struct Child<'a> {
+struct SessionProcess<'a> {
     attachment: &'a Attachment<'a>,
     joining: Joining,
     in_cgroup: bool,
     proc: OwnedFd,
 }
 
-impl Child<'_> {
+impl SessionProcess<'_> {
     fn run(&self, terminal: Option<&Pty>, wire: &Wire) -> ! {
         if self.in_cgroup {
             // The end of the process also tells a session that has already gone on.

@@ -12,7 +12,6 @@ use nix::fcntl::{Flock, FlockArg};
 
 use crate::config::value::Name;
 use crate::paths::{self, Paths};
-use crate::worker::Env;
 use crate::worker::client::Client;
 
 /// The timeout for the lock. Holders need it for milliseconds, or at most for a sweep.
@@ -32,18 +31,14 @@ impl Lock {
     /// # Errors
     /// If the run directory cannot be written.
     pub fn take(paths: &Paths, name: &Name) -> Result<Self> {
-        Self::wait_for(paths, name, &Client::new(None))
+        Self::take_for(paths, &Client::new(None), name)
     }
 
     /// Waits for the lock of a container until the client interrupts.
     ///
     /// # Errors
     /// If the client interrupted, the lock was not released in time, or the run directory cannot be written.
-    pub fn take_for(env: &Env, name: &Name) -> Result<Self> {
-        Self::wait_for(&env.paths, name, &env.client)
-    }
-
-    fn wait_for(paths: &Paths, name: &Name, client: &Client) -> Result<Self> {
+    pub fn take_for(paths: &Paths, client: &Client, name: &Name) -> Result<Self> {
         let deadline = Instant::now() + LONGEST_HOLD;
         let path = paths.lock(name);
         loop {

@@ -19,10 +19,12 @@ use nix::unistd::{Pid, fchdir, getpid, sethostname};
 
 use super::attach::take_oom_score;
 use crate::cgroup::{self, Cgroup};
+use crate::child::clocks::Clocks;
 use crate::child::init::enter_tree;
 use crate::child::program::{Program, Running};
 use crate::child::wire::{FromChild, Wire};
 use crate::host::Host;
+use crate::host::namespace::NEW_TIME;
 use crate::mount::perform::{Performer, bind_onto_itself, enter_proc, trusted_proc};
 use crate::paths::Paths;
 use crate::plan::shell::ShellPlan;
@@ -84,7 +86,9 @@ impl ThrowAway<'_> {
         call!(prctl::set_dumpable(false), "prctl(PR_SET_DUMPABLE)")?;
         let (ours, theirs) = socket::pair()?;
         let joining = self.groups.joining_payload()?;
-        let flags = self.plan.namespaces & !libc::CLONE_NEWCGROUP;
+        let flags = self.plan.namespaces & !(libc::CLONE_NEWCGROUP | NEW_TIME);
+        // This worker clones nothing else.
+        let _clocks = Clocks::begin(proc.as_fd(), self.plan.namespaces)?;
         let cloned = call!(process::clone(flags, joining.directory()), "clone({flags:#x})")?;
         let child = match cloned.side {
             Fork::Parent(child) => child,

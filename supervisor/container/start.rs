@@ -14,11 +14,12 @@ use crate::call;
 use crate::config::value::Name;
 use crate::config::{Config, Once};
 use crate::fault;
-use crate::monitor::protocol::{Answer, Report, Request, State};
+use crate::monitor::protocol::{Answer, ControlRequest, Report, State};
 use crate::monitor::{Origin, Setup, is_stopped};
 use crate::socket;
 use crate::sys::process::{Fork, fork};
 use crate::worker::Env;
+use crate::worker::client::Client;
 use crate::worker::waiting::PATIENCE;
 
 /// The result of a start.
@@ -49,10 +50,10 @@ pub fn begin<'a>(env: &'a Env, name: &'a Name, once: Once) -> Result<Starting<'a
     if !env.paths.container(name).is_dir() {
         bail!("no such container; create it with 'ds create', or see 'ds list'");
     }
-    let _lock = Lock::take_for(env, name)?;
+    let _lock = Lock::take_for(&env.paths, &env.client, name)?;
     fault::point("locked")?;
     if let Some(talk) = Talk::open(&env.paths, &env.client, name)? {
-        talk.say(&Request::Watch)?;
+        talk.say(&ControlRequest::Watch)?;
         return Ok(Starting::Theirs(talk));
     }
     occupied::refuse(&env.paths, name)?;
@@ -84,12 +85,12 @@ pub fn begin<'a>(env: &'a Env, name: &'a Name, once: Once) -> Result<Starting<'a
 ///
 /// # Errors
 /// If it did not start, with the message of the monitor or the child.
-pub fn finish(env: &Env, name: &Name, starting: Starting<'_>) -> Result<Outcome> {
+pub fn finish(client: &Client, name: &Name, starting: Starting<'_>) -> Result<Outcome> {
     match starting {
         Starting::Ours(report, monitor) => {
             let mut meter = Meter::default();
             loop {
-                while !env.client.wait(Some(report.as_fd()), Some(Instant::now() + PATIENCE))? {
+                while !client.wait(Some(report.as_fd()), Some(Instant::now() + PATIENCE))? {
                     // The check of an image may take long, so there is no timeout; but a stopped process makes no
                     // progress.
                     ensure!(

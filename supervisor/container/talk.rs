@@ -17,13 +17,13 @@ use super::{Lock, monitor, sweep};
 use crate::cgroup::Cgroup;
 use crate::clock::unix_s;
 use crate::config::value::Name;
-use crate::monitor::protocol::{Answer, Exit, ExitReason, Request, Status};
+use crate::host::Host;
+use crate::monitor::protocol::{Answer, ControlRequest, Exit, ExitReason, Status};
 use crate::monitor::{is_stopped, last_exit};
 use crate::paths::Paths;
 use crate::socket::{self, Received};
 use crate::sys::process;
 use crate::sys::socket::peer;
-use crate::worker::Env;
 use crate::worker::client::Client;
 use crate::worker::waiting::PATIENCE;
 
@@ -70,7 +70,7 @@ impl<'a> Talk<'a> {
     ///
     /// # Errors
     /// If the message is too long.
-    pub fn say(&self, request: &Request) -> Result<()> {
+    pub fn say(&self, request: &ControlRequest) -> Result<()> {
         match socket::send(&self.connection, request, &[]) {
             Err(error) if socket::is_end(&error) => Ok(()),
             other => other,
@@ -108,7 +108,7 @@ impl<'a> Talk<'a> {
     /// # Errors
     /// As for [`Talk::hear`]; if the start has failed.
     pub fn status(&self) -> Result<Option<Box<Status>>> {
-        self.say(&Request::Status)?;
+        self.say(&ControlRequest::Status)?;
         match self.answer(Some(Instant::now() + PATIENCE))? {
             Some(Answer::Status(status)) => Ok(Some(status)),
             Some(Answer::Failed(text)) => bail!("{text}"),
@@ -137,23 +137,23 @@ impl<'a> Talk<'a> {
     ///
     /// # Errors
     /// If the monitor cannot be found or does not end.
-    pub fn end_by_force(&self, env: &Env) -> Result<()> {
+    pub fn end_by_force(&self, paths: &Paths, host: &Host) -> Result<()> {
         let monitor = self.monitor().context("its monitor does not answer and cannot be found in /proc")?;
-        let _lock = Lock::take_for(env, self.name)?;
+        let _lock = Lock::take_for(paths, self.client, self.name)?;
         // This comes first, so that the supervisor, when the monitor ends, finds that the end was requested.
-        last_exit::write(&env.paths, self.name, &killed())?;
-        let _ = fs::remove_file(env.paths.control(self.name));
+        last_exit::write(paths, self.name, &killed())?;
+        let _ = fs::remove_file(paths.control(self.name));
         match process::kill(monitor, libc::SIGKILL) {
             Err(Errno::ESRCH) | Ok(()) => {}
             Err(errno) => return Err(errno).with_context(|| format!("kill its monitor ({monitor})")),
         }
-        let groups = Cgroup::existing(&env.host.cgroups, &env.paths.cgroup, self.name.as_str());
+        let groups = Cgroup::existing(&host.cgroups, &paths.cgroup, self.name.as_str());
         groups.thaw();
         groups.kill();
         let deadline = Instant::now() + PATIENCE;
         while self.client.wait(Some(self.connection.as_fd()), Some(deadline))? {
             if socket::receive::<Answer>(&self.connection)?.is_none() {
-                sweep(&env.paths, &env.host, self.name);
+                sweep(paths, host, self.name);
                 return Ok(());
             }
         }

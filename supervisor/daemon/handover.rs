@@ -66,7 +66,8 @@ pub struct Worker {
     /// Its process id.
     pub pid: i32,
     /// The connection to it.
-    pub line: Option<RawFd>,
+    #[serde(rename = "line")]
+    pub connection: Option<RawFd>,
     /// The container that it starts, if that is its task.
     pub starts: Option<Name>,
     /// The container whose remains it removes, if that is its task.

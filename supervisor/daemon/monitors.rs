@@ -12,7 +12,7 @@ use super::watch::RunDirectories;
 use crate::clock::{now, unix_s};
 use crate::config::value::Name;
 use crate::monitor::last_exit;
-use crate::monitor::protocol::{Answer, Exit, ExitReason, Request, State, Status};
+use crate::monitor::protocol::{Answer, ControlRequest, Exit, ExitReason, State, Status};
 use crate::paths::{Paths, names_in};
 use crate::socket;
 use crate::sys::errno_of;
@@ -95,7 +95,7 @@ impl Monitors {
         match socket::connect_now(&self.paths.control(name)) {
             Ok(connection) => {
                 let connection = connection?;
-                socket::send(&connection, &Request::Watch, &[]).ok()?;
+                socket::send(&connection, &ControlRequest::Watch, &[]).ok()?;
                 self.watched.insert(name.clone(), Watched { connection, status: None });
                 Some(MonitorEvent::Watched(name.clone()))
             }

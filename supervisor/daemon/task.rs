@@ -30,7 +30,7 @@ use crate::sys::descriptor::make_standard;
 use crate::sys::errno_of;
 use crate::sys::process::exit_immediately;
 use crate::worker::client::Client;
-use crate::worker::protocol::{FromWorker, GENERATION, Request};
+use crate::worker::protocol::{CommandRequest, FromWorker, GENERATION};
 use crate::worker::supervisor::Supervisor;
 use crate::worker::{Env, Knowledge};
 
@@ -62,7 +62,7 @@ pub struct Assignment {
     /// The task.
     pub task: Task,
     /// The connection to the supervisor.
-    pub line: OwnedFd,
+    pub connection: OwnedFd,
     /// The supervisor's state.
     pub knowledge: Knowledge,
 }
@@ -80,10 +80,10 @@ pub struct Machine<'a> {
 
 /// Runs an assignment to its end, in the newly forked process.
 pub fn run(assignment: Assignment, machine: &Machine<'_>) -> ! {
-    let Assignment { task, line, knowledge } = assignment;
+    let Assignment { task, connection, knowledge } = assignment;
     // Leaves the supervisor's process group, so that ^C on its terminal does not reach workers.
     let _ = setsid();
-    let supervisor = Supervisor::new(line);
+    let supervisor = Supervisor::new(connection);
     // For ps(1). A standby worker becomes a worker when a client connects.
     let _ = prctl::set_name(if matches!(task, Task::Client(..)) { c"ds:standby" } else { c"ds:worker" });
     let code = match task {
@@ -180,7 +180,7 @@ fn serve(connection: OwnedFd, supervisor: Supervisor, knowledge: Knowledge, mach
     if !says_something(&connection, &supervisor) {
         return 0;
     }
-    let request = match socket::receive::<Request>(&connection) {
+    let request = match socket::receive::<CommandRequest>(&connection) {
         // The client closed the connection and needs no answer.
         Ok(Some(_)) if poll::is_hung_up(connection.as_fd()) => return 0,
         Ok(Some(received)) => accept(received),
@@ -226,7 +226,7 @@ fn says_something(connection: &OwnedFd, supervisor: &Supervisor) -> bool {
 }
 
 /// Takes over the client's standard streams.
-fn accept(received: Received<Request>) -> Result<Request> {
+fn accept(received: Received<CommandRequest>) -> Result<CommandRequest> {
     let Received { message: request, descriptors } = received;
     // Stopping the old supervisor must work, whatever has changed.
     let stops = request.argv.get(1).is_some_and(|verb| verb == "supervisor");

@@ -67,7 +67,7 @@ pub enum Forked {
 
 /// A child that has not been reaped.
 #[derive(Debug)]
-struct Child {
+struct Unreaped {
     /// The socket to it, until the child closes it.
     connection: Option<OwnedFd>,
     duty: Duty,
@@ -89,7 +89,7 @@ enum Duty {
 pub struct Workers {
     listener: OwnedFd,
     namespace: PidNamespace,
-    children: BTreeMap<Pid, Child>,
+    children: BTreeMap<Pid, Unreaped>,
     /// Tasks without a worker.
     tasks: VecDeque<Task>,
     /// The standby worker, which waits for the next client.
@@ -128,8 +128,8 @@ impl Workers {
                 (_, Some(name)) => Duty::Sweep(name),
                 _ => Duty::Client,
             };
-            let connection = worker.line.map(adopt);
-            self.children.insert(Pid::from_raw(worker.pid), Child { connection, duty });
+            let connection = worker.connection.map(adopt);
+            self.children.insert(Pid::from_raw(worker.pid), Unreaped { connection, duty });
         }
         self.cancelling = cancelling.into_iter().map(|(name, pid)| (name, Pid::from_raw(pid))).collect();
     }
@@ -228,7 +228,7 @@ impl Workers {
                 if matches!(task, Task::Client(..)) {
                     self.standby = Some(pid);
                 }
-                self.children.insert(pid, Child { connection: Some(ours), duty: Duty::of(&task) });
+                self.children.insert(pid, Unreaped { connection: Some(ours), duty: Duty::of(&task) });
                 Forked::Parent
             }
             Ok((Fork::Child, _, theirs)) => Forked::Child(task, theirs),
@@ -314,8 +314,9 @@ impl Workers {
     /// Processes the unread messages of a worker.
     fn last_words(&mut self, pid: Pid) -> Vec<WorkerEvent> {
         let mut events = Vec::new();
-        let is_waiting =
-            |child: &Child| child.connection.as_ref().is_some_and(|line| poll::is_readable(line.as_fd()));
+        let is_waiting = |child: &Unreaped| {
+            child.connection.as_ref().is_some_and(|connection| poll::is_readable(connection.as_fd()))
+        };
         while self.children.get(&pid).is_some_and(is_waiting) {
             events.extend(self.hear(pid));
         }
@@ -364,15 +365,15 @@ impl Workers {
     }
 }
 
-impl Child {
+impl Unreaped {
     fn handed(&self, pid: Pid) -> handover::Worker {
         let (starts, sweeps) = match &self.duty {
             Duty::Start(name) => (Some(name.clone()), None),
             Duty::Sweep(name) => (None, Some(name.clone())),
             Duty::Client | Duty::Unlock | Duty::Describe | Duty::Tidy => (None, None),
         };
-        let line = self.connection.as_ref().map(AsRawFd::as_raw_fd);
-        handover::Worker { pid: pid.as_raw(), line, starts, sweeps }
+        let connection = self.connection.as_ref().map(AsRawFd::as_raw_fd);
+        handover::Worker { pid: pid.as_raw(), connection, starts, sweeps }
     }
 }
 

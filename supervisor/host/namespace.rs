@@ -6,6 +6,9 @@ use nix::sched::{CloneFlags, unshare};
 
 use crate::subprocess::succeeds;
 
+/// `CLONE_NEWTIME` of linux/sched.h (5.6), time_namespaces(7). clone(2) takes the bit for one of a signal number.
+pub const NEW_TIME: libc::c_int = 0x80;
+
 /// One kind of namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kind {
@@ -21,7 +24,7 @@ pub struct Kind {
 
 /// The kinds that a container uses. User namespaces are excluded on purpose: the container's root must be able to mount
 /// file systems.
-pub const KINDS: [Kind; 6] = [
+pub const KINDS: [Kind; 7] = [
     Kind { file: "mnt", flag: libc::CLONE_NEWNS, option: "CONFIG_NAMESPACES", shares: "mounts" },
     Kind { file: "pid", flag: libc::CLONE_NEWPID, option: "CONFIG_PID_NS", shares: "processes" },
     Kind { file: "uts", flag: libc::CLONE_NEWUTS, option: "CONFIG_UTS_NS", shares: "the host name" },
@@ -37,6 +40,7 @@ pub const KINDS: [Kind; 6] = [
         option: "CONFIG_CGROUPS",
         shares: "the view of control groups",
     },
+    Kind { file: "time", flag: NEW_TIME, option: "CONFIG_TIME_NS", shares: "the clocks since boot" },
     Kind { file: "net", flag: libc::CLONE_NEWNET, option: "CONFIG_NET_NS", shares: "the network" },
 ];
 
@@ -54,7 +58,7 @@ impl Namespaces {
         let mut found = 0;
         // For processes in containers.
         for flag in KINDS.iter().map(|kind| kind.flag).chain([libc::CLONE_NEWUSER]) {
-            if succeeds(|| unshare(CloneFlags::from_bits_truncate(flag)).is_ok())? {
+            if succeeds(|| unshare(CloneFlags::from_bits_retain(flag)).is_ok())? {
                 found |= flag;
             }
         }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Error;
 use anyhow::{Context, Result, bail};
+use nix::mount::MsFlags;
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
@@ -14,6 +15,7 @@ use super::name_servers::Follower;
 use super::state::{Monitor, Phase, STOPPED};
 use crate::call;
 use crate::child::android;
+use crate::child::clocks::Clocks;
 use crate::child::init::{self, Prepared};
 use crate::child::name_servers;
 use crate::child::wire::{FromChild, Wire};
@@ -21,6 +23,7 @@ use crate::clock::now;
 use crate::config::Seeding;
 use crate::config::value::{NetworkMode, Uuid};
 use crate::fault;
+use crate::host::namespace::NEW_TIME;
 use crate::monitor::protocol::Report;
 use crate::mount::op::Operation;
 use crate::network::Attachment;
@@ -62,13 +65,19 @@ impl Monitor {
             strings(self.plan.environment.iter().map(|(name, value)| format!("{name}={value}")))?;
         self.join_network(report)?;
         let (ours, theirs) = socket::pair()?;
-        let mut flags = self.plan.namespaces & !libc::CLONE_NEWCGROUP;
+        // The child joins its cgroup before it makes that namespace, and it is born into its time namespace.
+        let mut flags = self.plan.namespaces & !(libc::CLONE_NEWCGROUP | NEW_TIME);
+        let clocks = Clocks::begin(self.proc.as_fd(), self.plan.namespaces)?;
         let inside = self.network.as_ref().map(Attachment::enter).transpose()?;
         if inside.is_some() {
             // The child is born in the namespace that is ready for it.
             flags &= !libc::CLONE_NEWNET;
         }
-        let cloned = call!(process::clone(flags, joining.directory()), "clone({flags:#x})")?;
+        let cloned = call!(process::clone(flags, joining.directory()), "clone({flags:#x})");
+        if let (Some(clocks), false) = (clocks, matches!(&cloned, Ok(cloned) if cloned.side == Fork::Child)) {
+            clocks.end()?;
+        }
+        let cloned = cloned?;
         let pid = match cloned.side {
             Fork::Parent(pid) => {
                 drop(inside);
@@ -143,7 +152,7 @@ impl Monitor {
         Some(Operation::Bind {
             source: socket.to_string_lossy().into_owned(),
             target: NOTIFY_SOCKET.into(),
-            read_only: false,
+            flags: MsFlags::empty(),
             required: true,
         })
     }

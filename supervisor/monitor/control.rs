@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use super::clients::Client;
-use super::protocol::{Answer, Request};
+use super::protocol::{Answer, ControlRequest};
 use super::state::{Monitor, Phase};
 use super::stopping::{Asking, hears, is_stopped, request};
 use crate::poll;
@@ -35,28 +35,28 @@ impl Monitor {
     /// from the list.
     pub(super) fn hear_client(&mut self, id: u64) {
         let readable = self.client(id).filter(|client| poll::is_readable(client.fd()));
-        let received = match readable.map(|client| socket::receive::<Request>(client.fd())) {
+        let received = match readable.map(|client| socket::receive::<ControlRequest>(client.fd())) {
             // Ended or already handled: the event may be outdated.
             None => return,
             Some(Ok(Some(received))) => received,
             Some(_) => return self.drop_client(id),
         };
-        if matches!(received.message, Request::Status | Request::Watch) {
+        if matches!(received.message, ControlRequest::Status | ControlRequest::Watch) {
             self.look_for_readiness();
         }
         match received.message {
-            Request::Status => self.answer(id, &Answer::Status(Box::new(self.status())), &[]),
-            Request::Watch => {
+            ControlRequest::Status => self.answer(id, &Answer::Status(Box::new(self.status())), &[]),
+            ControlRequest::Watch => {
                 if let Some(client) = self.client(id) {
                     client.watching = true;
                 }
                 self.answer(id, &Answer::Status(Box::new(self.status())), &[]);
             }
-            Request::Stop { timeout_s, kill } => {
+            ControlRequest::Stop { timeout_s, kill } => {
                 self.stop(timeout_s, kill);
                 self.answer(id, &Answer::Done, &[]);
             }
-            Request::Restart { timeout_s } => match self.restart(timeout_s) {
+            ControlRequest::Restart { timeout_s } => match self.restart(timeout_s) {
                 Ok(boot) => {
                     if let Some(client) = self.client(id) {
                         client.waits_for_boot = Some(boot);
@@ -64,11 +64,11 @@ impl Monitor {
                 }
                 Err(refusal) => self.answer(id, &Answer::Failed(refusal.to_owned()), &[]),
             },
-            Request::Console => match self.console.attach() {
+            ControlRequest::Console => match self.console.attach() {
                 Ok(stream) => self.answer(id, &Answer::Done, &[stream.as_fd()]),
                 Err(error) => self.answer(id, &Answer::Failed(format!("{error:#}")), &[]),
             },
-            Request::Resize(size) => self.console.resize(size),
+            ControlRequest::Resize(size) => self.console.resize(size),
         }
     }
 

@@ -8,7 +8,7 @@ use std::os::fd::BorrowedFd;
 use nix::poll::PollFlags;
 
 use super::clients::Client;
-use super::protocol::{Answer, PROTOCOL, Request, State, Status};
+use super::protocol::{Answer, ControlRequest, PROTOCOL, State, Status};
 use crate::config::Config;
 use crate::monitor::protocol::Report;
 use crate::peer::PidNamespace;
@@ -61,24 +61,24 @@ impl Early {
 
 /// Handles one request; `false` if the client has ended.
 fn hear(client: &mut Client, stop: &mut bool, config: &Config) -> bool {
-    let Ok(Some(received)) = socket::receive::<Request>(client.fd()) else { return false };
+    let Ok(Some(received)) = socket::receive::<ControlRequest>(client.fd()) else { return false };
     let answer = match received.message {
-        Request::Status => Answer::Status(Box::new(status(config))),
-        Request::Watch => {
+        ControlRequest::Status => Answer::Status(Box::new(status(config))),
+        ControlRequest::Watch => {
             client.watching = true;
             Answer::Status(Box::new(status(config)))
         }
-        Request::Stop { .. } => {
+        ControlRequest::Stop { .. } => {
             *stop = true;
             Answer::Done
         }
         // The start uses the same configuration as a restart would.
-        Request::Restart { .. } => {
+        ControlRequest::Restart { .. } => {
             client.waits_for_boot = Some(1);
             return true;
         }
-        Request::Console => Answer::Failed("it is starting; try again when it is running".into()),
-        Request::Resize(_) => return true,
+        ControlRequest::Console => Answer::Failed("it is starting; try again when it is running".into()),
+        ControlRequest::Resize(_) => return true,
     };
     client.send(&answer, &[]).is_ok()
 }
@@ -100,6 +100,7 @@ fn status(config: &Config) -> Status {
         namespaces: 0,
         terms: None,
         devices: None,
+        privileged: config.security.privileged.to_string(),
         volatile: config.container.volatile,
         network: config.network.mode.to_string(),
         addresses: Vec::new(),

@@ -22,7 +22,7 @@ pub const PROTOCOL: u32 = 1;
 
 /// A request to the monitor.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub enum Request {
+pub enum ControlRequest {
     /// Requests the status.
     Status,
     /// Subscribes to status changes.
@@ -146,6 +146,9 @@ pub struct Status {
     /// Which devices it may use; absent from monitors of before there was this, which restrict nothing.
     #[serde(default)]
     pub devices: Option<Devices>,
+    /// The protections that it does without, `no` for none; empty from monitors of before there was this.
+    #[serde(default)]
+    pub privileged: String,
     /// Whether changes are kept in memory, because of the file or of the start.
     #[serde(default)]
     pub volatile: bool,

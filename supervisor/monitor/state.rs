@@ -178,6 +178,7 @@ impl Monitor {
     /// Boots for the first time, unless a stop was requested in the meantime. On failure, `early` keeps the clients to
     /// notify.
     pub(super) fn first_boot(mut self, report: &OwnedFd, early: &mut Early) -> Result<Self> {
+        log_privileges(&self.config);
         let booted = if early.stop { Err(Error::msg(STOPPED)) } else { self.boot(Some(report)) };
         if booted.is_err() {
             early.stop |= self.phase == (Phase::Stopping { restart: false });
@@ -213,6 +214,7 @@ impl Monitor {
             namespaces: self.plan.namespaces,
             terms: Some(Box::new(self.terms())),
             devices: Some(self.devices()),
+            privileged: self.config.security.privileged.to_string(),
             volatile: self.config.container.volatile,
             network: self.config.network.mode.to_string(),
             addresses: self.network.as_ref().map(Attachment::addresses).unwrap_or_default(),
@@ -247,11 +249,18 @@ impl Monitor {
 
 /// Keeps file systems writable that belong to the host and are visible in the container.
 pub(super) fn writers(root: &Root, config: &Config) -> Vec<OwnedFd> {
-    let bound = config.mounts.bind.iter().filter(|bind| !bind.read_only);
+    let bound = config.mounts.bind.iter().filter(|bind| !bind.options.read_only);
     let directories = bound.filter_map(|bind| Root::open(bind.source.as_path()).ok()?.keep_writable());
     // A volatile container has its own file system on top.
     let own = root.keep_writable().filter(|_| !config.container.volatile);
     own.into_iter().chain(directories).collect()
+}
+
+/// Records in the log which protections the container does without.
+fn log_privileges(config: &Config) {
+    for line in privileges::given_up(config) {
+        log::warn!("{}: {line}", config.name);
+    }
 }
 
 /// Makes the groups. Where they cannot enforce the device policy, the system call filters of the plan do what they can.

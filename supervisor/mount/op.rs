@@ -61,10 +61,19 @@ pub enum Operation {
         source: String,
         /// The path in the container; created if it does not exist.
         target: String,
-        /// Include submounts.
-        read_only: bool,
+        /// Of `MS_RDONLY`, `MS_NOSUID`, `MS_NODEV` and `MS_NOEXEC`; also for everything below it.
+        flags: MsFlags,
         /// If the source does not exist, fail instead of warn.
         required: bool,
+    },
+    /// Mounts a fresh memory file system on a directory of the tree, which is made when missing.
+    Memory {
+        /// Where; links in the tree are followed inside it.
+        target: String,
+        /// Flags of mount(2).
+        flags: MsFlags,
+        /// Options of tmpfs(5).
+        data: String,
     },
     /// Binds a directory of the host with propagation of the host's later mounts and unmounts.
     Follow {
@@ -140,10 +149,13 @@ impl fmt::Display for Operation {
             }
             Self::Symlink { target, to } => write!(f, "{to} {target} symlink defaults"),
             Self::File { target, content } => write!(f, "none {target} file size={}", content.len()),
-            Self::Bind { source, target, read_only, required } => {
-                let access = if *read_only { ",ro" } else { "" };
+            Self::Bind { source, target, flags, required } => {
+                let access: String = flag_names(*flags).iter().map(|flag| format!(",{flag}")).collect();
                 let optional = if *required { "" } else { ",nofail" };
                 write!(f, "{source} {target} none rbind{access}{optional}")
+            }
+            Self::Memory { target, flags, data } => {
+                write!(f, "tmpfs {target} tmpfs {},{data}", flag_names(*flags).join(","))
             }
             Self::Follow { source, target } => write!(f, "{source} {target} none rbind,rslave"),
             Self::Cover { source, target } => write!(f, "{source} {target} none bind"),

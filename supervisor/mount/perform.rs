@@ -25,7 +25,7 @@ use super::op::Operation;
 use crate::call;
 use crate::rootfs::root::{Root, file_type};
 use crate::sys::descriptor;
-use crate::sys::mount::read_only_recursive;
+use crate::sys::mount::restrict_recursive;
 use crate::sys::unsupported;
 
 /// Inode number of the root directory of every procfs (proc_fs.h of the kernel).
@@ -128,9 +128,10 @@ impl Performer {
                 call!(symlinkat(to.as_str(), &parent, last), "symlink({to}, {target})")?;
             }
             Operation::File { target, content } => self.file(target, content)?,
-            Operation::Bind { source, target, read_only, required } => {
-                return self.bind(source, target, *read_only, *required);
+            Operation::Bind { source, target, flags, required } => {
+                return self.bind(source, target, *flags, *required);
             }
+            Operation::Memory { target, flags, data } => self.memory(target, *flags, data)?,
             Operation::Follow { source, target } => {
                 let origin = call!(open_path(Path::new(source)), "open({source})")?;
                 bind(&origin, &self.root.make_directories(Path::new(target))?, MsFlags::MS_REC)?;
@@ -243,7 +244,7 @@ impl Performer {
         File::from(file).write_all(content.as_bytes()).with_context(|| format!("write {target}"))
     }
 
-    fn bind(&self, source: &str, target: &str, read_only: bool, required: bool) -> Result<Option<String>> {
+    fn bind(&self, source: &str, target: &str, flags: MsFlags, required: bool) -> Result<Option<String>> {
         let origin = match open_path(Path::new(source)) {
             Ok(origin) => origin,
             Err(errno) if !required => {
@@ -269,31 +270,52 @@ impl Performer {
         if self.follows {
             make_private(&bound).with_context(|| format!("keep {target} as it is"))?;
         }
-        if read_only {
-            match read_only_recursive(bound.as_fd()) {
+        if !flags.is_empty() {
+            match restrict_recursive(bound.as_fd(), flags) {
                 Ok(()) => {}
                 Err(errno) if unsupported(errno) || errno == Errno::EPERM => {
-                    self.seal_below(target, &bound)?;
+                    self.restrict_below(target, &bound, flags)?;
                 }
-                Err(errno) => call!(Err(errno), "mount_setattr({target}, ro)")?,
+                Err(errno) => call!(Err(errno), "mount_setattr({target}, {flags:?})")?,
             }
-            verify_read_only(&bound, target)?;
+            verify(&bound, target, flags)?;
         }
         Ok(None)
     }
 
-    /// Makes every submount read-only, one after the other, for kernels without mount_setattr(2).
-    fn seal_below(&self, target: &str, bound: &OwnedFd) -> Result<()> {
+    /// Restricts every mount below, one after the other, for kernels without mount_setattr(2).
+    fn restrict_below(&self, target: &str, bound: &OwnedFd, flags: MsFlags) -> Result<()> {
         let top = std::fs::read_link(descriptor::path(bound.as_fd()))?;
         let mounts = info::read("self")?;
         let below: Vec<PathBuf> = info::below(&mounts, &top)
             .filter_map(|mount| mount.target.strip_prefix(&top).ok().map(Path::to_owned))
             .collect();
         for relative in below {
-            let path = Path::new(target).join(relative);
-            self.seal(&path.to_string_lossy())?;
+            // The target itself may be reached by links of the tree; what is below it, by none.
+            let is_top = relative.as_os_str().is_empty();
+            let path = if is_top { PathBuf::from(target) } else { Path::new(target).join(&relative) };
+            let found = if is_top { self.root.resolve(&path) } else { self.root.resolve_no_follow(&path) };
+            let mounted = call!(found, "open({})", path.display())?;
+            remount(&mounted, |old| old | flags).with_context(|| format!("remount {}", path.display()))?;
+            let mounted = call!(self.root.resolve(&path), "open({})", path.display())?;
+            verify(&mounted, &path.to_string_lossy(), flags)?;
         }
         Ok(())
+    }
+
+    /// A memory file system on a directory of the tree.
+    fn memory(&self, target: &str, flags: MsFlags, data: &str) -> Result<()> {
+        let place = self.root.make_directories(Path::new(target))?;
+        let covered = call!(fstat(&place), "fstat({target})")?;
+        call!(
+            mount(Some("tmpfs"), name(&place).as_str(), Some("tmpfs"), flags, Some(data)),
+            "mount(tmpfs, {target}, {data})"
+        )?;
+        let mounted = call!(self.root.resolve(Path::new(target)), "open({target})")?;
+        if call!(fstat(&mounted), "fstat({target})")?.st_dev == covered.st_dev {
+            bail!("{target} changed while it was mounted");
+        }
+        verify(&mounted, target, flags)
     }
 
     fn cover(&self, source: &str, target: &str) -> Result<()> {
@@ -340,7 +362,7 @@ impl Performer {
     fn seal(&self, target: &str) -> Result<()> {
         self.remount(target, |flags| flags | MsFlags::MS_RDONLY)?;
         let sealed = call!(self.root.resolve_no_follow(Path::new(target)), "open({target})")?;
-        verify_read_only(&sealed, target)
+        verify(&sealed, target, MsFlags::MS_RDONLY)
     }
 
     /// Changes flags of the mount at `target` and keeps all others: mount(2), "Remounting an existing mount".
@@ -370,9 +392,9 @@ fn make_private(mounted: impl AsFd) -> Result<()> {
     Ok(())
 }
 
-fn verify_read_only(mounted: &OwnedFd, target: &str) -> Result<()> {
-    if !mount_flags(mounted)?.contains(MsFlags::MS_RDONLY) {
-        bail!("the kernel did not make {target} read-only");
+fn verify(mounted: &OwnedFd, target: &str, flags: MsFlags) -> Result<()> {
+    if !mount_flags(mounted)?.contains(flags) {
+        bail!("the kernel did not restrict {target} ({flags:?})");
     }
     Ok(())
 }

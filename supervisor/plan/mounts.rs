@@ -7,7 +7,7 @@ use nix::mount::MsFlags;
 
 use super::cgroups::Layout;
 use super::{devices, seed};
-use crate::config::value::NetworkMode;
+use crate::config::value::{BindOptions, NetworkMode};
 use crate::config::{Config, Seeding};
 use crate::host::Host;
 use crate::mount::op::Operation;
@@ -15,6 +15,9 @@ use crate::rootfs::guest::Guest;
 
 /// The socket for systemd's readiness notification in the container (sd_notify(3)).
 pub const NOTIFY_SOCKET: &str = "/run/host/notify";
+
+/// Where /proc and /sys are without masks, for container engines inside.
+const NESTING: &str = "/run/host/nesting";
 
 /// Files in /proc that can harm the host or that reveal information about it, in any network mode.
 const PROC_MASKED: [&str; 4] = ["/proc/kcore", "/proc/keys", "/proc/sched_debug", "/proc/timer_list"];
@@ -50,9 +53,27 @@ pub fn operations(
     list.extend(cgroups(host, layout));
     list.push(Operation::mount("tmpfs", "/run", MsFlags::MS_NOSUID | MsFlags::MS_NODEV, "mode=755"));
     list.extend(seed::operations(config, host, guest, seeding));
+    if config.security.nesting {
+        list.extend(nesting());
+    }
     list.push(Operation::Seal { target: "/sys".into() });
     list.extend(binds(config));
     list
+}
+
+/// What a user namespace inside needs to mount /proc and /sys for a container of its own: the kernel allows that only
+/// where both are mounted somewhere without anything over them (mount_namespaces(7), "Restrictions on mount namespaces").
+/// Root alone can reach them, and root could mount them anyway.
+fn nesting() -> [Operation; 5] {
+    let directory = |name: &str, mode| Operation::Directory { target: format!("{NESTING}{name}"), mode };
+    let mount = |kind, name: &str| Operation::mount(kind, &format!("{NESTING}{name}"), INERT, "");
+    [
+        directory("", 0o700),
+        directory("/proc", 0o700),
+        mount("proc", "/proc"),
+        directory("/sys", 0o700),
+        mount("sysfs", "/sys"),
+    ]
 }
 
 /// /proc, /sys and /dev of a container that boots.
@@ -158,22 +179,38 @@ fn cgroups(host: &Host, layout: Layout) -> Vec<Operation> {
     }
 }
 
+/// What the configuration mounts.
 fn binds(config: &Config) -> Vec<Operation> {
-    let mut list: Vec<Operation> = config
-        .mounts
-        .bind
-        .iter()
-        .map(|bind| Operation::Bind {
-            source: bind.source.as_str().to_owned(),
-            target: bind.target.as_str().to_owned(),
-            read_only: bind.read_only,
-            required: false,
-        })
-        .collect();
-    // Parents before their children.
+    let binds = config.mounts.bind.iter().map(|bind| Operation::Bind {
+        source: bind.source.as_str().to_owned(),
+        target: bind.target.as_str().to_owned(),
+        flags: flags(bind.options),
+        required: false,
+    });
+    let memory = config.mounts.tmpfs.iter().map(|tmpfs| {
+        let mut flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        flags.set(MsFlags::MS_NOEXEC, tmpfs.noexec);
+        let size = tmpfs.size.map(|size| format!(",size={}", size.bytes())).unwrap_or_default();
+        let data = format!("mode={:o}{size}", tmpfs.mode);
+        Operation::Memory { target: tmpfs.target.as_str().to_owned(), flags, data }
+    });
+    let mut list: Vec<Operation> = binds.chain(memory).collect();
+    // Parents before what is below them.
     list.sort_by_key(|operation| match operation {
-        Operation::Bind { target, .. } => target.clone(),
+        Operation::Bind { target, .. } | Operation::Memory { target, .. } => target.clone(),
         _ => String::new(),
     });
     list
+}
+
+fn flags(options: BindOptions) -> MsFlags {
+    [
+        (options.read_only, MsFlags::MS_RDONLY),
+        (options.nosuid, MsFlags::MS_NOSUID),
+        (options.nodev, MsFlags::MS_NODEV),
+        (options.noexec, MsFlags::MS_NOEXEC),
+    ]
+    .into_iter()
+    .filter(|(is_set, _)| *is_set)
+    .fold(MsFlags::empty(), |flags, (_, flag)| flags | flag)
 }

@@ -83,6 +83,24 @@ pub fn dropped(config: &Config) -> Vec<Capability> {
     std::iter::once(SYS_MODULE).chain(network).chain(rest.iter().copied()).collect()
 }
 
+/// What each protection is that a configuration goes without, one line each.
+#[must_use]
+pub fn given_up(config: &Config) -> Vec<String> {
+    let privileged = config.security.privileged;
+    let table = [
+        (privileged.nomask(), "nomask: files of /proc and /sys that can harm the host are not masked"),
+        (privileged.nocaps(), "nocaps: it keeps every capability"),
+        (
+            privileged.noseccomp(),
+            "noseccomp: no system call is refused, not even those that load kernel modules",
+        ),
+        (privileged.shared(), "shared: its mounts propagate between its own namespaces"),
+        (privileged.unfiltered_dev(), "unfiltered-dev: it can open every device of the host"),
+    ];
+    let set = table.into_iter().filter(|(is_set, _)| *is_set);
+    set.map(|(_, meaning)| format!("security.privileged = {meaning}")).collect()
+}
+
 /// A system call filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Filter {
@@ -127,6 +145,7 @@ pub fn filters(config: &Config, host: &Host) -> Vec<Filter> {
         return Vec::new();
     }
     let old = is_old(host);
+    let shields = old && !security.nesting;
     let mut filters = vec![Filter::Machine];
     if dropped(config).contains(&SYSLOG) {
         filters.push(Filter::KernelLog);
@@ -136,10 +155,10 @@ pub fn filters(config: &Config, host: &Host) -> Vec<Filter> {
     }
     match security.deadlock_shield {
         DeadlockShield::Yes => filters.push(Filter::Namespaces),
-        DeadlockShield::Auto if old => filters.push(Filter::Namespaces),
+        DeadlockShield::Auto if shields => filters.push(Filter::Namespaces),
         _ => match security.user_namespaces {
             UserNamespaces::No => filters.push(Filter::UserNamespaces),
-            UserNamespaces::Auto if old => filters.push(Filter::UserNamespaces),
+            UserNamespaces::Auto if shields => filters.push(Filter::UserNamespaces),
             _ => {}
         },
     }
@@ -231,6 +250,9 @@ mod tests {
             ("4.19.110", all, vec![(KEY, "yes"), ("security.deadlock-shield", "no")], true),
             ("4.19.110", all, vec![("security.deadlock-shield", "no")], false),
             ("4.19.110", all, vec![("security.privileged", "noseccomp")], true),
+            ("4.19.110", all, vec![("security.nesting", "yes")], true),
+            ("4.19.110", all, vec![("security.nesting", "yes"), (KEY, "no")], false),
+            ("4.19.110", all, vec![("security.nesting", "yes"), ("security.deadlock-shield", "yes")], false),
         ] {
             let has = has_user_namespaces(&config(&set), &host(release, namespaces));
             assert_eq!(has, expected, "{release} {namespaces:#x} {set:?}");

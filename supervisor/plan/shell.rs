@@ -6,11 +6,12 @@
 use anyhow::{Result, bail};
 
 use super::devices::Policy;
-use super::mounts;
 use super::terms::Terms;
+use super::{mounts, privileges};
 use crate::config::Config;
 use crate::config::value::NetworkMode;
 use crate::host::Host;
+use crate::host::namespace::NEW_TIME;
 use crate::mount::op::Operation;
 
 /// The complete plan of `ds shell`.
@@ -41,7 +42,7 @@ pub fn build(config: &Config, host: &Host) -> Result<ShellPlan> {
         bail!("network.mode = nat needs an init system; use host or none");
     }
     let own_network = config.network.mode == NetworkMode::None;
-    let mut warnings = Vec::new();
+    let mut warnings = privileges::given_up(config);
     let namespaces = namespaces(own_network, host, &mut warnings)?;
     let privileged = config.security.privileged;
     Ok(ShellPlan {
@@ -58,6 +59,8 @@ pub fn build(config: &Config, host: &Host) -> Result<ShellPlan> {
 fn namespaces(own_network: bool, host: &Host, warnings: &mut Vec<String>) -> Result<libc::c_int> {
     let mut wanted = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
     wanted |= libc::CLONE_NEWCGROUP;
+    // Kernels before 5.6 have none, and nothing depends on it: 'ds check' says so.
+    wanted |= host.namespaces.0 & NEW_TIME;
     if own_network {
         wanted |= libc::CLONE_NEWNET;
     }

@@ -175,7 +175,7 @@ fn set_up(device: BorrowedFd<'_>, file: BorrowedFd<'_>, part: Part, flags: u32, 
         other => return Ok(call!(other, "ioctl(LOOP_CONFIGURE)")?),
     }
     call!(sys::set_file(device, file), "ioctl(LOOP_SET_FD)")?;
-    if let Err(errno) = settled(&mut || sys::set_status(device, part, flags, name)) {
+    if let Err(errno) = repeat_while_busy(&mut || sys::set_status(device, part, flags, name)) {
         let _ = sys::clear(device);
         call!(Err(errno), "ioctl(LOOP_SET_STATUS64)")?;
     }
@@ -191,7 +191,7 @@ pub fn go_direct(number: u32, nodes: &Nodes) {
 }
 
 /// Retries while the kernel returns EAGAIN.
-fn settled(attempt: &mut dyn FnMut() -> Result<(), Errno>) -> Result<(), Errno> {
+fn repeat_while_busy(attempt: &mut dyn FnMut() -> Result<(), Errno>) -> Result<(), Errno> {
     for _ in 0..MOST_STATUS {
         match attempt() {
             Err(Errno::EAGAIN) => sleep(Duration::from_millis(10)),
@@ -331,7 +331,7 @@ mod tests {
     #[test]
     fn what_the_kernel_cannot_do_yet_is_done_a_little_later() {
         let mut answers = vec![Ok(()), Err(Errno::EAGAIN), Err(Errno::EAGAIN)];
-        assert_eq!(settled(&mut || answers.pop().unwrap()), Ok(()));
-        assert_eq!(settled(&mut || Err(Errno::EPERM)), Err(Errno::EPERM));
+        assert_eq!(repeat_while_busy(&mut || answers.pop().unwrap()), Ok(()));
+        assert_eq!(repeat_while_busy(&mut || Err(Errno::EPERM)), Err(Errno::EPERM));
     }
 }

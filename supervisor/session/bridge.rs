@@ -13,7 +13,7 @@ use nix::sys::termios::{SpecialCharacterIndices, tcgetattr};
 use nix::unistd::write;
 
 use super::escape::Escape;
-use super::flow::{Flow, Source};
+use super::flow::{Flow, SourceState};
 use super::output::Output;
 use super::terminal::input_is_terminal;
 use crate::call;
@@ -137,8 +137,8 @@ impl Bridge {
             return Typed::Left;
         }
         match self.input {
-            Input::Keys | Input::KeysWithEscape(_) if source == Source::Ended => return Typed::HungUp,
-            Input::Text if source == Source::Ended => self.end_is_due = true,
+            Input::Keys | Input::KeysWithEscape(_) if source == SourceState::Ended => return Typed::HungUp,
+            Input::Text if source == SourceState::Ended => self.end_is_due = true,
             _ => {}
         }
         self.pass_inward();
@@ -167,12 +167,12 @@ impl Bridge {
     }
 
     /// Reads from the far end, and writes to it.
-    pub fn serve_far(&mut self) -> Source {
+    pub fn serve_far(&mut self) -> SourceState {
         self.pass_inward();
         let source = if self.outward.wants_source() {
             self.outward.fill(self.far.as_fd(), |_| {})
         } else {
-            Source::Open
+            SourceState::Open
         };
         self.pass_outward();
         source
@@ -214,7 +214,7 @@ impl Bridge {
     /// written data before it reports end-of-file.
     pub fn take_rest(&mut self) {
         while self.outward.wants_source() {
-            if self.serve_far() != Source::Open {
+            if self.serve_far() != SourceState::Open {
                 self.outward.end_source();
             }
         }

@@ -16,11 +16,12 @@ use crate::call;
 use crate::config::value::Name;
 use crate::container::talk::Talk;
 use crate::exit::ExitCode;
-use crate::monitor::protocol::{Answer, Request};
+use crate::monitor::protocol::{Answer, ControlRequest};
+use crate::paths::Paths;
 use crate::poll::{PollSet, timeout};
 use crate::socket;
 use crate::sys::terminal::WindowSize;
-use crate::worker::Env;
+use crate::worker::client::Client;
 use crate::worker::client::FromClient;
 use crate::worker::waiting::PATIENCE;
 
@@ -50,9 +51,9 @@ impl Left {
 ///
 /// # Errors
 /// If the monitor cannot be reached or refuses.
-pub fn look(env: &Env, name: &Name) -> Result<Option<Left>> {
-    let Some(talk) = Talk::open(&env.paths, &env.client, name)? else { return Ok(None) };
-    talk.say(&Request::Console)?;
+pub fn look(paths: &Paths, client: &Client, name: &Name) -> Result<Option<Left>> {
+    let Some(talk) = Talk::open(paths, client, name)? else { return Ok(None) };
+    talk.say(&ControlRequest::Console)?;
     let answer =
         talk.hear(Some(Instant::now() + PATIENCE))?.context("the container ended in the meantime")?;
     let connection = talk.connection;
@@ -65,13 +66,13 @@ pub fn look(env: &Env, name: &Name) -> Result<Option<Left>> {
         // Ignores a closed stderr.
         let _ = writeln!(stderr(), "ds: console {name}: {}", escape::HINT);
     }
-    let raw = RawMode::begin(&env.client)?;
-    let asking = raw.is_some() && !terminal::tells_its_size(&env.client);
+    let raw = RawMode::begin(client)?;
+    let asking = raw.is_some() && !terminal::tells_its_size(client);
     let mut bridge = Bridge::to_console(stream)?;
     if raw.is_some() {
         bridge.hold();
     }
-    let left = Looking { env, connection, bridge, size: None, asking }.run();
+    let left = Looking { client, connection, bridge, size: None, asking }.run();
     drop(raw);
     if terminal::input_is_terminal() {
         let _ = writeln!(stderr());
@@ -80,7 +81,7 @@ pub fn look(env: &Env, name: &Name) -> Result<Option<Left>> {
 }
 
 struct Looking<'a> {
-    env: &'a Env,
+    client: &'a Client,
     connection: OwnedFd,
     bridge: Bridge,
     size: Option<WindowSize>,
@@ -117,7 +118,7 @@ impl Looking<'_> {
 
     fn wait(&self) -> Result<Vec<Ready>> {
         let mut set = PollSet::default();
-        if let Some(client) = self.env.client.fd() {
+        if let Some(client) = self.client.fd() {
             set.input(Ready::Client, client);
         }
         for (edge, descriptor, flags) in self.bridge.edges() {
@@ -127,7 +128,7 @@ impl Looking<'_> {
     }
 
     fn hear_client(&mut self) -> Result<Option<Left>> {
-        Ok(match self.env.client.receive()? {
+        Ok(match self.client.receive()? {
             FromClient::HungUp => Some(Left::Signalled(1)),
             FromClient::Signal(libc::SIGWINCH | libc::SIGCONT) => {
                 self.bridge.release();
@@ -161,7 +162,7 @@ impl Looking<'_> {
         let size = terminal::size().filter(|size| size.rows > 0);
         if let Some(new) = size.filter(|_| size != self.size)
             // If the monitor has ended, it has closed the stream too.
-            && socket::send(self.connection.as_fd(), &Request::Resize(new), &[]).is_ok()
+            && socket::send(self.connection.as_fd(), &ControlRequest::Resize(new), &[]).is_ok()
         {
             self.size = size;
         }

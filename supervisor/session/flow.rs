@@ -24,7 +24,7 @@ pub struct Flow {
 
 /// The result of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
+pub enum SourceState {
     /// Data was read.
     Open,
     /// No data is available.
@@ -80,20 +80,20 @@ impl Flow {
     }
 
     /// Reads once. `pass` may modify the bytes before they are queued.
-    pub fn fill(&mut self, source: BorrowedFd<'_>, pass: impl FnOnce(&mut Vec<u8>)) -> Source {
+    pub fn fill(&mut self, source: BorrowedFd<'_>, pass: impl FnOnce(&mut Vec<u8>)) -> SourceState {
         let mut bytes = vec![0_u8; CAPACITY.saturating_sub(self.queue.len()).min(PIECE)];
         match read(source, &mut bytes) {
             Ok(length) if length > 0 => {
                 bytes.truncate(length);
                 pass(&mut bytes);
                 self.queue.extend(bytes);
-                Source::Open
+                SourceState::Open
             }
-            Err(Errno::EAGAIN | Errno::EINTR) => Source::Idle,
+            Err(Errno::EAGAIN | Errno::EINTR) => SourceState::Idle,
             // EIO: a terminal whose other side is closed.
             Ok(_) | Err(_) => {
                 self.source_ended = true;
-                Source::Ended
+                SourceState::Ended
             }
         }
     }

@@ -11,14 +11,14 @@ fn a_full_queue_is_not_read_into() {
     let mut flow = Flow::default();
     while flow.wants_source() {
         write(&writer, &[b'x'; PIECE]).unwrap();
-        assert_eq!(flow.fill(source.as_fd(), |_| {}), Source::Open);
+        assert_eq!(flow.fill(source.as_fd(), |_| {}), SourceState::Open);
     }
     assert_eq!(flow.queue.len(), CAPACITY);
     flow.drain(|bytes| Ok(bytes.len().min(1)));
     assert!(flow.queue.is_empty());
     assert!(flow.wants_source() && !flow.is_finished());
     drop(writer);
-    assert_eq!(flow.fill(source.as_fd(), |_| {}), Source::Ended);
+    assert_eq!(flow.fill(source.as_fd(), |_| {}), SourceState::Ended);
     assert!(flow.is_finished());
 }
 

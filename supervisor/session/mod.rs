@@ -21,7 +21,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use self::bridge::{Bridge, Edge, Typed};
-use self::flow::Source;
+use self::flow::SourceState;
 use self::terminal::RawMode;
 use crate::call;
 use crate::cgroup::Joining;
@@ -358,7 +358,7 @@ impl<'a> Screen<'a> {
 
     /// `false` if the terminal can no longer be used.
     fn serve_far(&mut self) -> bool {
-        if self.bridge.serve_far() == Source::Ended {
+        if self.bridge.serve_far() == SourceState::Ended {
             // A process in the container has hung the terminal up, as login(1) does with vhangup(2).
             self.peer = self.peer.take().and_then(|peer| open_again(&peer).ok());
             if self.peer.is_none() {

@@ -170,9 +170,9 @@ fn commit(env: &Env, held: &Held, form: Form, staging: &Staging, owned: bool) ->
     let done = switch(env, held, form, staging);
     // After any failure, the configuration determines which one is in use.
     let now = Config::load(&env.paths.container_ini(&held.name), &held.name)?;
-    let settled = intent.settle(&container, now.container.root.path().as_path(), staging.path());
+    let recovered = intent.recover(&container, now.container.root.path().as_path(), staging.path());
     done?;
-    settled?;
+    recovered?;
     fault::point("job-let-go")?;
     Ok(now)
 }

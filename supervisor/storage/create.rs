@@ -15,7 +15,7 @@ use super::import::NOT_EXPORTED;
 use super::inside::inside;
 use super::job::{self, Reporter, Watcher};
 use super::mounted::label;
-use super::source::{Incoming, Source};
+use super::source::{ArchiveSource, Incoming};
 use super::space;
 use super::staging::Staging;
 use super::stranger;
@@ -45,7 +45,7 @@ pub struct Creation<'a> {
     /// The container.
     pub name: &'a Name,
     /// The archive.
-    pub source: &'a Source,
+    pub source: &'a ArchiveSource,
     /// Size of the image; a directory if absent.
     pub size: Option<u64>,
     /// Settings from the command line.
@@ -115,7 +115,7 @@ pub fn in_place_with(
 /// # Errors
 /// If the name is taken or a setting is invalid: there is then no container.
 pub fn in_place(env: &Env, name: &Name, settings: &[(&str, &str)]) -> Result<()> {
-    let _lock = Lock::take_for(env, name)?;
+    let _lock = Lock::take_for(&env.paths, &env.client, name)?;
     occupied::refuse(&env.paths, name)?;
     if env.paths.container(name).symlink_metadata().is_ok() {
         bail!(
@@ -135,7 +135,7 @@ pub fn in_place(env: &Env, name: &Name, settings: &[(&str, &str)]) -> Result<()>
 /// # Errors
 /// If the source is invalid or the space is insufficient.
 pub(super) fn unpack_all(
-    source: &Source,
+    source: &ArchiveSource,
     most: u64,
     form: Form,
     root: &Root,
@@ -205,7 +205,7 @@ fn tell_hoisted(hoisted: Option<&Hoisted>, reporter: &mut Reporter) -> Result<bo
 }
 
 /// Adds the archive's name to errors about its content; a failed system call already names its arguments.
-fn blame(error: Error, source: &Source) -> Error {
+fn blame(error: Error, source: &ArchiveSource) -> Error {
     if errno_of(&error).is_none() { error.context(source.name.clone()) } else { error }
 }
 

@@ -42,12 +42,12 @@ impl Held {
     /// If it is running, another job has reserved it, or its configuration is invalid.
     pub fn take(env: &Env, name: &Name, doing: &str) -> Result<Self> {
         env.cancel_restart(name)?;
-        let lock = Lock::take_for(env, name)?;
+        let lock = Lock::take_for(&env.paths, &env.client, name)?;
         if monitor(&env.paths, name)?.is_some() {
             bail!("it is running; stop it first");
         }
         let occupation = Occupation::begin(&env.paths, name, doing)?;
-        let dead = sweep::settle(&env.paths, name);
+        let dead = sweep::recover(&env.paths, name);
         let config = Config::load(&env.paths.container_ini(name), name)?;
         drop(lock);
         dead.delete();
@@ -83,7 +83,7 @@ impl Held {
     /// # Errors
     /// If it has changed.
     pub fn lock_unchanged(&self, env: &Env) -> Result<Lock> {
-        let lock = Lock::take_for(env, &self.name)?;
+        let lock = Lock::take_for(&env.paths, &env.client, &self.name)?;
         let now = Config::load(&env.paths.container_ini(&self.name), &self.name)?;
         let (now, before) = (now.container, &self.config.container);
         if (&now.root, now.image_partition) != (&before.root, before.image_partition) {
@@ -146,7 +146,7 @@ impl NewName {
     /// # Errors
     /// If the name is taken, or a container of that name is being created.
     pub fn take(env: &Env, name: &Name, doing: &str) -> Result<Self> {
-        let lock = Lock::take_for(env, name)?;
+        let lock = Lock::take_for(&env.paths, &env.client, name)?;
         occupied::refuse(&env.paths, name)?;
         refuse_existing(env, name)?;
         let occupation = Occupation::begin(&env.paths, name, doing)?;
@@ -160,7 +160,7 @@ impl NewName {
     /// # Errors
     /// When there is a container of that name meanwhile; then nothing has changed.
     pub fn publish(self, env: &Env, staging: Staging) -> Result<()> {
-        let _lock = Lock::take_for(env, &self.name)?;
+        let _lock = Lock::take_for(&env.paths, &env.client, &self.name)?;
         fault::point("job-done")?;
         refuse_existing(env, &self.name)?;
         staging.publish(&env.paths, &self.name)?;

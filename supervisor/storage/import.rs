@@ -16,7 +16,7 @@ use super::held::NewName;
 use super::identity;
 use super::job::{self, Reporter, Watcher};
 use super::mounted::label;
-use super::source::{Incoming, Source};
+use super::source::{ArchiveSource, Incoming};
 use super::space;
 use super::staging::Staging;
 use super::stranger::is_tar;
@@ -40,7 +40,7 @@ pub(super) const NOT_EXPORTED: &str =
 
 /// Whether an archive begins as no other program's than ours; also when that cannot be seen.
 #[must_use]
-pub fn is_exported(source: &Source) -> bool {
+pub fn is_exported(source: &ArchiveSource) -> bool {
     let Ok(mut incoming) = source.stream(None) else { return true };
     let front = incoming.front().unwrap_or_default();
     front.starts_with(MANIFEST.as_bytes()) || !is_tar(front)
@@ -50,7 +50,13 @@ pub fn is_exported(source: &Source) -> bool {
 ///
 /// # Errors
 /// If the file is damaged, truncated, or of another format; there is then no container.
-pub fn import(env: &Env, source: &Source, name: &Name, login: &Login, watcher: Watcher<'_>) -> Result<()> {
+pub fn import(
+    env: &Env,
+    source: &ArchiveSource,
+    name: &Name,
+    login: &Login,
+    watcher: Watcher<'_>,
+) -> Result<()> {
     let new = NewName::take(env, name, "made")?;
     space::require(&env.paths.containers(), source.length.unwrap_or(0))?;
     let staging = Staging::for_new(&env.paths, name)?;

@@ -38,7 +38,7 @@ pub enum Unit {
 
 /// An event of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Event {
+pub enum JobEvent {
     /// A step begins.
     Step {
         /// Its name, one word.
@@ -57,7 +57,7 @@ pub enum Event {
 /// A message of the child.
 #[derive(Debug, Serialize, Deserialize)]
 enum Message {
-    Event(Event),
+    Event(JobEvent),
     /// The job succeeded, with this result.
     Done(Value),
     /// The job failed, with this error.
@@ -90,7 +90,7 @@ impl Reporter {
 
     fn begin(&mut self, step: &str, unit: Unit, total: Option<u64>) -> Result<()> {
         self.told = None;
-        self.tell(Event::Step { step: step.to_owned(), unit, total })
+        self.tell(JobEvent::Step { step: step.to_owned(), unit, total })
     }
 
     /// Reports the progress, at intervals. If the worker has ended, this process ends too.
@@ -98,7 +98,7 @@ impl Reporter {
         let now = Instant::now();
         if self.told.is_none_or(|told| now.duration_since(told) >= INTERVAL) {
             self.told = Some(now);
-            let _ = self.tell(Event::Progress(done));
+            let _ = self.tell(JobEvent::Progress(done));
         }
     }
 
@@ -107,7 +107,7 @@ impl Reporter {
     /// # Errors
     /// If the worker is gone.
     pub fn finish(&mut self, done: u64) -> Result<()> {
-        self.tell(Event::Progress(done))
+        self.tell(JobEvent::Progress(done))
     }
 
     /// Reports a warning of one line.
@@ -115,16 +115,16 @@ impl Reporter {
     /// # Errors
     /// If the worker is gone.
     pub fn warn(&mut self, text: impl Into<String>) -> Result<()> {
-        self.tell(Event::Warning(text.into()))
+        self.tell(JobEvent::Warning(text.into()))
     }
 
-    fn tell(&mut self, event: Event) -> Result<()> {
+    fn tell(&mut self, event: JobEvent) -> Result<()> {
         socket::send(&self.socket, &Message::Event(event), &[])
     }
 }
 
 /// The receiver of a job's events, in the worker.
-pub type Watcher<'a> = &'a mut dyn FnMut(&Event);
+pub type Watcher<'a> = &'a mut dyn FnMut(&JobEvent);
 
 /// Runs `work` in a child and waits for its end; returns its result.
 ///

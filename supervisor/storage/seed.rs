@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::held::Held;
 use super::inside::inside;
-use super::job::{Event, Reporter, Watcher};
+use super::job::{JobEvent, Reporter, Watcher};
 use super::staging::Staging;
 use crate::config::Seeding;
 use crate::config::value::Name;
@@ -71,7 +71,7 @@ pub(super) fn seed_held(env: &Env, held: &Held, watcher: Watcher<'_>) {
         })
     });
     if let Err(error) = seeded {
-        watcher(&Event::Warning(format!("its root file system is not seeded: {error:#}")));
+        watcher(&JobEvent::Warning(format!("its root file system is not seeded: {error:#}")));
     }
 }
 

@@ -42,7 +42,7 @@ enum Origin {
 
 /// An opened source, in the worker.
 #[derive(Debug)]
-pub struct Source {
+pub struct ArchiveSource {
     origin: Origin,
     /// Its name in messages.
     pub name: String,
@@ -61,7 +61,7 @@ pub fn opened(client: &Client, place: &Place) -> Result<File> {
     }
 }
 
-impl Source {
+impl ArchiveSource {
     /// Opens it.
     ///
     /// # Errors

@@ -53,7 +53,7 @@ impl Intent {
     ///
     /// # Errors
     /// If it cannot be renamed.
-    pub fn settle(&self, container: &Path, root: &Path, staging: &Path) -> Result<()> {
+    pub fn recover(&self, container: &Path, root: &Path, staging: &Path) -> Result<()> {
         let of = |name: &String| container.join(name);
         let loser = if root == of(&self.new) {
             self.old.as_ref().map(of)
@@ -119,12 +119,12 @@ pub fn all(paths: &Paths) {
         if jobs(paths, &name).is_empty() {
             continue;
         }
-        let settled = Lock::take(paths, &name).map(|_lock| match occupied::is_occupied(paths, &name) {
+        let recovered = Lock::take(paths, &name).map(|_lock| match occupied::is_occupied(paths, &name) {
             // Its own job has cleaned up, or will.
             true => Dead::default(),
-            false => settle(paths, &name),
+            false => recover(paths, &name),
         });
-        match settled {
+        match recovered {
             Ok(dead) => dead.delete(),
             Err(error) => log::warn!("{name}: the remains of a job cannot be removed: {error:#}"),
         }
@@ -165,7 +165,7 @@ impl Dead {
 }
 
 /// Completes or undoes the interrupted steps of dead jobs of one container. The caller holds the container's lock.
-pub fn settle(paths: &Paths, name: &Name) -> Dead {
+pub fn recover(paths: &Paths, name: &Name) -> Dead {
     let mut dead = Dead::default();
     for path in jobs(paths, name) {
         match end(paths, name, &path) {
@@ -206,7 +206,7 @@ fn end(paths: &Paths, name: &Name, path: &Path) -> Result<Option<File>> {
         let intent: Intent = serde_json::from_slice(&bytes).context("its intent cannot be read")?;
         // An invalid configuration decides nothing; a later sweep tries again.
         let config = Config::load(&paths.container_ini(name), name)?;
-        intent.settle(&paths.container(name), config.container.root.path().as_path(), path)?;
+        intent.recover(&paths.container(name), config.container.root.path().as_path(), path)?;
     }
     Ok(Some(lock))
 }
@@ -302,7 +302,7 @@ mod tests {
         let machine = Machine::new("rootfs", "rootfs");
         let left = machine.die(&intent("rootfs.img", Some("rootfs")));
         fs::write(machine.paths.container_ini(&machine.name), "broken").unwrap();
-        settle(&machine.paths, &machine.name).delete();
+        recover(&machine.paths, &machine.name).delete();
         assert!(left.exists());
         assert_eq!(machine.names().len(), 4);
     }

@@ -11,7 +11,7 @@ use super::create::unpack_all;
 use super::fill::{Form, Vessel};
 use super::furnish::let_in;
 use super::job::{self, Watcher};
-use super::source::Source;
+use super::source::ArchiveSource;
 use super::space;
 use super::staging::{Staging, rename_to_free, sync_directory};
 use crate::rootfs::files::RESOLV_CONF;
@@ -36,7 +36,7 @@ pub struct Target<'a> {
 ///
 /// # Errors
 /// If the source is invalid; there is then no directory.
-pub fn unpack(env: &Env, source: &Source, target: &Target<'_>, watcher: Watcher<'_>) -> Result<()> {
+pub fn unpack(env: &Env, source: &ArchiveSource, target: &Target<'_>, watcher: Watcher<'_>) -> Result<()> {
     let parent = target.directory.parent().context("it has no parent directory")?;
     space::require(parent, source.length.unwrap_or(0))?;
     let staging = Staging::beside(parent)?;

@@ -9,7 +9,7 @@ use seccompiler::BpfProgram;
 use super::{check, unsupported};
 
 #[repr(C)]
-struct Program {
+struct FilterProgram {
     length: libc::c_ushort,
     filter: *const libc::c_void,
 }
@@ -21,7 +21,7 @@ struct Program {
 /// EINVAL if the kernel has no CONFIG_SECCOMP_FILTER or the program is invalid, EACCES without the capability.
 pub fn install(program: &BpfProgram) -> Result<(), Errno> {
     let length = libc::c_ushort::try_from(program.len()).map_err(|_| Errno::EINVAL)?;
-    let description = Program { length, filter: program.as_ptr().cast() };
+    let description = FilterProgram { length, filter: program.as_ptr().cast() };
     // SAFETY: sock_filter of seccompiler has the kernel's layout; pointer and length describe it and live
     // across the call.
     let done = check(unsafe {

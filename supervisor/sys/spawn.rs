@@ -15,7 +15,7 @@ use super::{check, signal};
 
 /// A program to start.
 #[derive(Debug)]
-pub struct Program<'a> {
+pub struct Execution<'a> {
     /// Its path.
     pub path: &'a CStr,
     /// Its arguments, including the name.
@@ -34,7 +34,7 @@ pub struct Program<'a> {
 ///
 /// # Errors
 /// If fork(2) or execve(2) fails; there is then no child.
-pub fn spawn(program: &Program<'_>) -> Result<Pid, Errno> {
+pub fn spawn(program: &Execution<'_>) -> Result<Pid, Errno> {
     let arguments = pointers(program.arguments);
     let environment = pointers(program.environment);
     let (input, output) = pipe2(OFlag::O_CLOEXEC)?;
@@ -81,7 +81,7 @@ fn refusal(input: &OwnedFd) -> Option<Errno> {
 }
 
 fn become_it(
-    program: &Program<'_>,
+    program: &Execution<'_>,
     arguments: &[*const c_char],
     environment: &[*const c_char],
     parent: Pid,
@@ -100,7 +100,7 @@ fn become_it(
 }
 
 /// Moves the streams to their numbers through numbers above all three, since one may occupy another's number.
-fn streams(program: &Program<'_>) -> Result<(), Errno> {
+fn streams(program: &Execution<'_>) -> Result<(), Errno> {
     let mut above = [-1; 3];
     for (above, stream) in above.iter_mut().zip(&program.streams) {
         // SAFETY: plain integers.

@@ -3,7 +3,7 @@
 //!
 //! | direction | message | then |
 //! |---|---|---|
-//! | client → | Request with the descriptors of stdin, stdout, stderr | the worker that accepted the connection serves it |
+//! | client → | CommandRequest with the descriptors of stdin, stdout, stderr | the worker that accepted the connection serves it |
 //! | client → | Signal | the worker forwards it to the command |
 //! | ← worker | Serving, if the request asks for it | the client checks now and then whether the worker is stopped |
 //! | ← worker | RawMode | the client switches its terminal and then sends SIGWINCH; it restores the terminal at its end |
@@ -43,7 +43,7 @@ pub const ENVIRONMENT: &[&str] = &[
 
 /// One command line.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Request {
+pub struct CommandRequest {
     /// [`GENERATION`] of the client.
     pub generation: u32,
     /// The name by which the program was called, then its arguments.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use ds::config::value::Name;
-use ds::monitor::protocol::{Answer, Exit, ExitReason, Request, State, Status};
+use ds::monitor::protocol::{Answer, ControlRequest, Exit, ExitReason, State, Status};
 use ds::paths::{Paths, create_private};
 use ds::socket::{accept_from, listen_at, receive, send};
 use nix::sys::socket::{Shutdown, shutdown};
@@ -20,7 +20,7 @@ pub struct Monitor {
     last_exit: PathBuf,
     sockets: Arc<Mutex<Vec<Arc<OwnedFd>>>>,
     /// What was asked of it.
-    pub heard: Arc<Mutex<Vec<Request>>>,
+    pub heard: Arc<Mutex<Vec<ControlRequest>>>,
 }
 
 impl Monitor {
@@ -52,9 +52,9 @@ impl Monitor {
     }
 
     fn serve(&self, connection: &Arc<OwnedFd>) {
-        while let Ok(Some(received)) = receive::<Request>(connection.as_ref()) {
+        while let Ok(Some(received)) = receive::<ControlRequest>(connection.as_ref()) {
             let answer = match received.message {
-                Request::Status | Request::Watch => Answer::Status(Box::new(self.status())),
+                ControlRequest::Status | ControlRequest::Watch => Answer::Status(Box::new(self.status())),
                 _ => Answer::Done,
             };
             self.heard.lock().unwrap().push(received.message);
@@ -78,6 +78,7 @@ impl Monitor {
             cgroup: None,
             namespaces: 0,
             devices: None,
+            privileged: "no".into(),
             terms: None,
             volatile: false,
             network: "host".into(),

@@ -80,6 +80,7 @@ const NAMESPACES: &[(&str, i32)] = &[
     ("newipc", libc::CLONE_NEWIPC),
     ("newcgroup", libc::CLONE_NEWCGROUP),
     ("newnet", libc::CLONE_NEWNET),
+    ("newtime", 0x80),
 ];
 
 /// Runs the program.

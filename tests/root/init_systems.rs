@@ -240,6 +240,6 @@ fn waiting_has_a_limit() {
     let sandbox = Sandbox::new();
     sandbox.container("web", &[]);
     let waited = sandbox.ds(&["start", "web", "--wait=1"]);
-    waited.fails(1, &["it runs", "within 1 s", "--wait=SECONDS"]);
+    waited.fails(1, &["it is running", "within 1 s", "--wait=SECONDS"]);
     assert_eq!(sandbox.state("web"), "running");
 }

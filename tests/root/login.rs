@@ -152,7 +152,7 @@ fn what_cannot_be_done_is_one_line_and_leaves_nothing() {
         (
             2,
             &["--password", "a", "--password-file", "b"][..],
-            "either --password or --password-file, not both",
+            "--password and --password-file exclude each other",
         ),
         (2, &["--user", "root"], "root exists in every system"),
         (2, &["--user", "a:b"], "is not the name of a user"),

@@ -243,7 +243,7 @@ fn what_is_made_is_seeded_at_once_and_can_be_undone() {
         sandbox.ds(&[&["create", name], &from[..], more].concat()).succeeds();
         assert!(sandbox.data(&format!("containers/{name}/seed.json")).exists());
         let again = sandbox.ds(&["seed", name, "--dry-run"]).succeeds();
-        assert_eq!(again, format!("{name}: there is nothing to change\n"));
+        assert_eq!(again, format!("{name}: nothing to change\n"));
     }
     let hosts = |name: &str| fs::read_to_string(directory(&sandbox, name).join("etc/hosts")).unwrap();
     assert!(hosts("dir").contains("127.0.1.1\tdir"));
@@ -263,7 +263,7 @@ fn what_is_made_is_seeded_at_once_and_can_be_undone() {
     // What was used in place and not seeded is, once it is the container's own.
     sandbox.ds(&["create", "place", "--rootfs", text(&tree.0)]).succeeds();
     sandbox.ds(&["convert", "place", "image", "--size", "64M"]).succeeds();
-    assert_eq!(sandbox.ds(&["seed", "place"]).succeeds(), "place: there is nothing to change\n");
+    assert_eq!(sandbox.ds(&["seed", "place"]).succeeds(), "place: nothing to change\n");
     assert_eq!(fs::read_to_string(tree.path("etc/hosts")).unwrap(), "127.0.0.1 localhost\n");
 }
 

@@ -17,7 +17,7 @@ fn a_copy_is_a_container_of_its_own() {
     let commented = fs::read_to_string(&ini).expect("read") + "# a note\n";
     fs::write(&ini, commented).expect("write");
     let copied = sandbox.ds(&["copy", "dir", "dir2"]);
-    assert!(copied.errors.contains("dir2 does not start by itself"), "{}", copied.errors);
+    assert!(copied.errors.contains("autostart is off for dir2"), "{}", copied.errors);
     copied.succeeds();
     assert_eq!(sandbox.ds(&["copy", "img", "img2"]).succeeds(), "img copied to img2\n");
     assert_tidy(&sandbox);

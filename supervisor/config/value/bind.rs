@@ -1,4 +1,4 @@
-//! Bind mounts as the configuration writes them: `/source:/target[:ro]`, comma-separated.
+//! Bind mounts as the configuration writes them: `/source:/target[:OPTION…]`, comma-separated.
 //!
 //! A comma, a colon or a backslash inside a path is written with a backslash before it. mount(8), `--bind`.
 
@@ -15,8 +15,42 @@ pub struct Bind {
     pub source: HostPath,
     /// Where it appears, in the container; never `/`.
     pub target: ContainerPath,
-    /// Whether it cannot be written through this mount.
+    /// What this mount and those below it do not allow.
+    pub options: BindOptions,
+}
+
+/// What a bind mount does not allow, with every mount below it: mount(8), "Filesystem-independent mount options".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct BindOptions {
+    /// Writing.
     pub read_only: bool,
+    /// Set-user-ID programs and file capabilities.
+    pub nosuid: bool,
+    /// Opening device nodes.
+    pub nodev: bool,
+    /// Executing programs.
+    pub noexec: bool,
+}
+
+impl BindOptions {
+    /// Sets the option of this name; `None` if there is no such option.
+    fn set(&mut self, word: &str) -> Option<()> {
+        match word {
+            "rw" => self.read_only = false,
+            "ro" => self.read_only = true,
+            "nosuid" => self.nosuid = true,
+            "nodev" => self.nodev = true,
+            "noexec" => self.noexec = true,
+            _ => return None,
+        }
+        Some(())
+    }
+
+    fn words(self) -> impl Iterator<Item = &'static str> {
+        let all =
+            [(self.read_only, "ro"), (self.nosuid, "nosuid"), (self.nodev, "nodev"), (self.noexec, "noexec")];
+        all.into_iter().filter_map(|(is_set, word)| is_set.then_some(word))
+    }
 }
 
 /// The bind mounts of one container: at most [`BindList::MAX`], no two with the same target.
@@ -75,26 +109,22 @@ impl FromStr for Bind {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        const HINT: &str =
-            "write /source:/target or /source:/target:ro, with '\\' before ',' ':' or '\\' in a path";
+        const HINT: &str = "write /source:/target or /source:/target:ro:nosuid:nodev:noexec, with '\\' before ',' ':' or '\\' in a path";
         if let Some((offset, _)) = unescaped(text, ',').next() {
             let why = format!("{} is more than one bind mount", quoted(text));
             return Err(Invalid::new(why, HINT).at(offset));
         }
         let fields = split(text, ':');
-        let (source, target, mode) = match fields[..] {
-            [source, target] => (source, target, None),
-            [source, target, mode] => (source, target, Some(mode)),
-            _ => return Err(Invalid::new(format!("{} is not a source and a target", quoted(text)), HINT)),
+        let [source, target, ref words @ ..] = fields[..] else {
+            return Err(Invalid::new(format!("{} is not a source and a target", quoted(text)), HINT));
         };
-        let read_only = match mode.map(|(_, mode)| mode) {
-            None | Some("rw") => false,
-            Some("ro") => true,
-            Some(other) => {
-                let why = format!("{} is neither ro nor rw", quoted(other));
-                return Err(Invalid::new(why, HINT).at(mode.map_or(0, |(offset, _)| offset)));
+        let mut options = BindOptions::default();
+        for (offset, word) in words {
+            if options.set(word).is_none() {
+                let why = format!("{} is not one of ro, rw, nosuid, nodev and noexec", quoted(word));
+                return Err(Invalid::new(why, HINT).at(*offset));
             }
-        };
+        }
         let source = field::<HostPath>(source)?;
         let at = target.0;
         let target = field::<ContainerPath>(target)?;
@@ -103,7 +133,7 @@ impl FromStr for Bind {
                 Invalid::new("a bind mount has the target '/'", "mount it on a directory below").at(at)
             );
         }
-        Ok(Self { source, target, read_only })
+        Ok(Self { source, target, options })
     }
 }
 
@@ -118,6 +148,12 @@ impl FromStr for BindList {
         }
         for (offset, item) in split(text, ',') {
             let start = offset + item.len() - item.trim_start().len();
+            // Options may also follow with commas, as in mount(8): no path begins like one.
+            if let Some(last) = list.0.last_mut()
+                && last.options.set(item.trim()).is_some()
+            {
+                continue;
+            }
             let bind = item.trim().parse::<Bind>().map_err(|fault| fault.moved(start))?;
             list.push(bind).map_err(|fault| fault.at(start))?;
         }
@@ -128,13 +164,13 @@ impl FromStr for BindList {
 impl fmt::Display for Bind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let target = self.target.as_str();
-        // A blank at the very end would be taken for layout; the mode protects it.
-        let mode = match self.read_only {
-            true => ":ro",
-            false if target.ends_with(char::is_whitespace) => ":rw",
-            false => "",
-        };
-        write!(formatter, "{}:{}{mode}", Escaped(self.source.as_str()), Escaped(target))
+        write!(formatter, "{}:{}", Escaped(self.source.as_str()), Escaped(target))?;
+        let mut words = self.options.words().peekable();
+        // A blank at the very end would be taken for layout; an option protects it.
+        if words.peek().is_none() && target.ends_with(char::is_whitespace) {
+            formatter.write_str(":rw")?;
+        }
+        words.try_for_each(|word| write!(formatter, ":{word}"))
     }
 }
 
@@ -149,7 +185,7 @@ impl fmt::Display for BindList {
 }
 
 /// A path with a backslash before each character that has a meaning in a list.
-struct Escaped<'a>(&'a str);
+pub(super) struct Escaped<'a>(pub(super) &'a str);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -164,7 +200,7 @@ impl fmt::Display for Escaped<'_> {
 }
 
 /// The places of `separator` in `text` that no backslash takes the meaning from.
-fn unescaped(text: &str, separator: char) -> impl Iterator<Item = (usize, char)> {
+pub(super) fn unescaped(text: &str, separator: char) -> impl Iterator<Item = (usize, char)> {
     let mut after_backslash = false;
     text.char_indices().filter(move |&(_, character)| {
         let escaped = after_backslash;
@@ -174,7 +210,7 @@ fn unescaped(text: &str, separator: char) -> impl Iterator<Item = (usize, char)>
 }
 
 /// The parts of `text` between its separators, still escaped, with the byte offset of each.
-fn split(text: &str, separator: char) -> Vec<(usize, &str)> {
+pub(super) fn split(text: &str, separator: char) -> Vec<(usize, &str)> {
     let mut start = 0;
     let mut parts = Vec::new();
     for (end, _) in unescaped(text, separator) {
@@ -186,12 +222,12 @@ fn split(text: &str, separator: char) -> Vec<(usize, &str)> {
 }
 
 /// The path in one field.
-fn field<T: FromStr<Err = Invalid>>((offset, text): (usize, &str)) -> Result<T, Invalid> {
+pub(super) fn field<T: FromStr<Err = Invalid>>((offset, text): (usize, &str)) -> Result<T, Invalid> {
     unescape((offset, text))?.parse::<T>().map_err(|fault| fault.moved(offset))
 }
 
 /// A field, its escapes taken away.
-fn unescape((offset, text): (usize, &str)) -> Result<String, Invalid> {
+pub(super) fn unescape((offset, text): (usize, &str)) -> Result<String, Invalid> {
     let mut path = String::with_capacity(text.len());
     let mut characters = text.char_indices();
     while let Some((place, character)) = characters.next() {
@@ -230,13 +266,15 @@ mod tests {
             ("/a/:/b/:ro, /c:/d", "/a:/b:ro,/c:/d"),
             (r"/a\:1:/b\,2:ro,/c\\:/d", r"/a\:1:/b\,2:ro,/c\\:/d"),
             ("/a:/b :rw", "/a:/b :rw"),
+            ("/a:/b:noexec:ro:nosuid", "/a:/b:ro:nosuid:noexec"),
+            ("/a:/b:ro,nosuid, nodev,/c:/d", "/a:/b:ro:nosuid:nodev,/c:/d"),
         ] {
             assert_eq!(list(text).unwrap().to_string(), shown, "{text}");
         }
         let binds = list(r"/a\:\\b:/c\,d:ro").unwrap();
         assert_eq!(binds.as_slice()[0].source.as_str(), r"/a:\b");
         assert_eq!(binds.as_slice()[0].target.as_str(), "/c,d");
-        assert!(binds.as_slice()[0].read_only);
+        assert!(binds.as_slice()[0].options.read_only);
     }
 
     #[test]
@@ -248,7 +286,8 @@ mod tests {
             ("/a:/", 3),
             ("/a:/b/..", 6),
             ("/a:/b:rx", 6),
-            ("/a:/b:ro:x", 0),
+            ("/a:/b:ro:x", 9),
+            ("ro,/a:/b", 0),
             ("/a:/b,", 6),
             ("/a:/b,,/c:/d", 6),
             ("/a:/b, /c:/b/", 7),
@@ -272,13 +311,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn lists_round_trip(parts in prop::collection::vec(("/[a-c:,\\\\ é./]{1,8}", "/[a-c:,\\\\ é/]{1,8}", any::<bool>()), 0..16)) {
+        fn lists_round_trip(parts in prop::collection::vec(("/[a-c:,\\\\ é./]{1,8}", "/[a-c:,\\\\ é/]{1,8}", any::<u8>()), 0..16)) {
             let mut binds = BindList::default();
-            for (source, target, read_only) in parts {
+            for (source, target, set) in parts {
                 if let (Ok(source), Ok(target)) = (source.parse(), target.parse::<ContainerPath>()) {
                     // A root or a repeated target is refused elsewhere; what is left must come back as it was.
                     let usable = !target.is_root();
-                    let _ = usable.then(|| binds.push(Bind { source, target, read_only }));
+                    let options = BindOptions { read_only: set & 1 != 0, nosuid: set & 2 != 0, nodev: set & 4 != 0, noexec: set & 8 != 0 };
+                    let _ = usable.then(|| binds.push(Bind { source, target, options }));
                 }
             }
             prop_assert_eq!(list(&binds.to_string()).unwrap(), binds.clone());

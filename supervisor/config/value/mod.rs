@@ -32,10 +32,11 @@ mod number;
 mod path;
 mod ports;
 mod seed;
+mod tmpfs;
 mod user;
 
 pub use android::{NameServers, SharedStorage};
-pub use bind::{Bind, BindList};
+pub use bind::{Bind, BindList, BindOptions};
 pub use choice::{
     CgroupLayout, DeadlockShield, Fsck, HardwareAccess, LogLevel, NetworkMode, Privileged, RestartPolicy,
     StartAfter, Switch, UserNamespaces, WakelockPolicy,
@@ -49,4 +50,5 @@ pub use number::{Cpus, NoSize, Priority, Seconds, Size, Whole};
 pub use path::{ContainerPath, HostPath};
 pub use ports::{NetworkAddress, PortList, PortRange, Protocol, Publication};
 pub use seed::{Seed, SeedItem, Subsystems};
+pub use tmpfs::{Tmpfs, TmpfsList};
 pub use user::{Account, AccountName, UserSpec};

@@ -275,7 +275,7 @@ impl Server {
                 Forked::Nothing => return ControlFlow::Continue(()),
                 Forked::Parent => {}
                 Forked::Failed(event) => self.take_worker_event(event),
-                Forked::Child(task, line) => {
+                Forked::Child(task, connection) => {
                     let knowledge = Knowledge {
                         pid: self.pid.as_raw(),
                         since: self.since,
@@ -284,7 +284,7 @@ impl Server {
                     };
                     return ControlFlow::Break(Outcome::Worker(Box::new(Assignment {
                         task,
-                        line,
+                        connection,
                         knowledge,
                     })));
                 }

@@ -8,6 +8,7 @@ use nix::unistd::geteuid;
 
 use super::feature::{Feature, Ground};
 use super::{link, trial};
+use crate::host::namespace::NEW_TIME;
 use crate::tool::Tool;
 
 /// A required feature.
@@ -107,6 +108,14 @@ pub const FEATURES: &[Feature] = &[
         "network.mode = none, and nat",
         "only network.mode = host",
         |ground| ground.host.namespaces.has(libc::CLONE_NEWNET),
+    ),
+    optional(
+        "time namespaces",
+        "5.6",
+        "CONFIG_TIME_NS",
+        "uptime and monotonic clocks that begin with the container",
+        "the container has those of the host",
+        |ground| ground.host.namespaces.has(NEW_TIME),
     ),
     optional(
         "user namespaces",

@@ -161,7 +161,7 @@ pub fn mount_attributes() -> bool {
     succeeds(|| {
         mount_at_place("tmpfs", "")?;
         let top = open(PLACE, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
-        Ok(mounting::read_only_recursive(top.as_fd())?)
+        Ok(mounting::restrict_recursive(top.as_fd(), MsFlags::MS_RDONLY)?)
     })
 }
 

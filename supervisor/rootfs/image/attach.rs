@@ -73,7 +73,9 @@ fn attach_it(request: &ImageRequest<'_>, events: &mut dyn FnMut(ImageEvent)) -> 
         label::ensure(claim.file(), wanted)?;
     }
     fault::point("checked")?;
-    let number = persist(&mut settle, &mut || mount_once(request, &claim, part, &system, &nodes, events))?;
+    let number = persist(&mut let_devices_be_freed, &mut || {
+        mount_once(request, &claim, part, &system, &nodes, events)
+    })?;
     let (place, kind) = (request.mount_point.to_owned(), system.name());
     let mounted = Mounted { place, part, number, kind, nodes, released: false, claim };
     fault::point("attached")?;
@@ -103,12 +105,12 @@ fn make_place(mount_point: &Path) -> Result<&Path> {
 }
 
 /// Repeats an operation that fails because the kernel has not completed an earlier one.
-fn persist<T>(settle: &mut dyn FnMut(u32), attempt: &mut dyn FnMut() -> Result<T>) -> Result<T> {
+fn persist<T>(before_retry: &mut dyn FnMut(u32), attempt: &mut dyn FnMut() -> Result<T>) -> Result<T> {
     let mut tried = 0;
     loop {
         tried += 1;
         match attempt() {
-            Err(error) if tried < ATTEMPTS && is_passing(&error) => settle(tried),
+            Err(error) if tried < ATTEMPTS && is_passing(&error) => before_retry(tried),
             other => return other,
         }
     }
@@ -120,7 +122,7 @@ fn is_passing(error: &anyhow::Error) -> bool {
 }
 
 /// Flushes data to disk, and waits until the kernel has freed devices.
-fn settle(tried: u32) {
+fn let_devices_be_freed(tried: u32) {
     sync();
     sleep(Duration::from_millis(200) * tried);
 }

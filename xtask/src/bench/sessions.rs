@@ -45,6 +45,8 @@ pub fn measure_shell(bench: &Bench, rounds: &Rounds) -> Result<Vec<Row>> {
     let rootfs = bench.rootfs("bookworm", "shell")?;
     let crun = Crun::new(&bench.folder("crun"), rootfs.as_ref());
     let mut ours = Samples::default();
+    let mut without_policy = Samples::default();
+    let without = ["shell", "--set=security.privileged=unfiltered-dev", &rootfs, "true"];
     let mut bubblewrap = Ok(Samples::default());
     let mut crun_times = Vec::new();
     // The first call may have to start the supervisor.
@@ -52,6 +54,7 @@ pub fn measure_shell(bench: &Bench, rounds: &Rounds) -> Result<Vec<Row>> {
     rounds.each("shell", |_| {
         for _ in 0..CALLS {
             ours.push(stopwatch::time(&mut bench.ds.command(&["shell", &rootfs, "true"]))?);
+            without_policy.push(stopwatch::time(&mut bench.ds.command(&without))?);
             add(&mut bubblewrap, &mut rivals::bubblewrap(rootfs.as_ref()));
             if let Ok(crun) = &crun {
                 crun_times.push(crun.run(1)?.median().unwrap_or_default());
@@ -64,10 +67,13 @@ pub fn measure_shell(bench: &Bench, rounds: &Rounds) -> Result<Vec<Row>> {
         Ok(_) => ("crun run", Ok(crun_times)),
         Err(error) => ("crun run", Err(error)),
     };
+    let policy_ms =
+        (ours.median().unwrap_or_default() - without_policy.median().unwrap_or_default()) * 1000.0;
     let crun_times = crun_times.map(|times| times.into_iter().collect());
     Ok(vec![
         Row::ratio("`ds shell DIR true`", &ours, "bwrap", &bubblewrap, Some(1.0)),
         Row::ratio("the same", &ours, crun_name, &crun_times, Some(1.0)),
+        Row::limit("its device policy", policy_ms, 0.3, "ms"),
     ])
 }
 

@@ -1,0 +1,176 @@
+//! Memory file systems as the configuration writes them: `/target[:OPTION…]`, comma-separated. tmpfs(5).
+//!
+//! A comma, a colon or a backslash inside a path is written with a backslash before it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::bind::{Escaped, field, split};
+use super::invalid::{Invalid, quoted};
+use super::number::Size;
+use super::path::ContainerPath;
+
+/// One memory file system in the container.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Tmpfs {
+    /// Where it is mounted; never `/`.
+    pub target: ContainerPath,
+    /// Its size; half of the memory if `None`.
+    pub size: Option<Size>,
+    /// Permission bits of its top directory.
+    pub mode: u16,
+    /// Whether programs on it cannot be executed.
+    pub noexec: bool,
+}
+
+/// The memory file systems of one container: at most [`TmpfsList::MAX`], no two with the same target.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct TmpfsList(Vec<Tmpfs>);
+
+/// Permission bits of a directory that everybody may use, as /tmp.
+const MODE: u16 = 0o1777;
+
+impl TmpfsList {
+    /// The most memory file systems a container has.
+    pub const MAX: usize = 16;
+
+    /// The file systems, by value.
+    #[must_use]
+    pub fn into_vec(self) -> Vec<Tmpfs> {
+        self.0
+    }
+}
+
+impl FromStr for Tmpfs {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        const HINT: &str = "write /target or /target:size=64M:mode=1777:noexec";
+        let fields = split(text, ':');
+        let [target, ref words @ ..] = fields[..] else {
+            return Err(Invalid::new(format!("{} has no target", quoted(text)), HINT));
+        };
+        let at = target.0;
+        let target = field::<ContainerPath>(target)?;
+        if target.is_root() {
+            return Err(Invalid::new("a tmpfs has the target '/'", "mount it on a directory below").at(at));
+        }
+        let mut tmpfs = Self { target, size: None, mode: MODE, noexec: false };
+        for (offset, word) in words {
+            let fault =
+                || Invalid::new(format!("{} is not an option of a tmpfs", quoted(word)), HINT).at(*offset);
+            match word.split_once('=') {
+                Some(("size", size)) => {
+                    let size: Size = size.parse().map_err(|fault: Invalid| fault.moved(offset + 5))?;
+                    if size.bytes() < 4096 {
+                        return Err(Invalid::new(format!("size {size} is less than 4K"), HINT).at(*offset));
+                    }
+                    tmpfs.size = Some(size);
+                }
+                Some(("mode", mode)) => {
+                    let bits = u16::from_str_radix(mode, 8).ok().filter(|bits| *bits <= 0o7777);
+                    tmpfs.mode = bits.filter(|_| !mode.starts_with('+')).ok_or_else(fault)?;
+                }
+                None if *word == "noexec" => tmpfs.noexec = true,
+                _ => return Err(fault()),
+            }
+        }
+        Ok(tmpfs)
+    }
+}
+
+impl FromStr for TmpfsList {
+    type Err = Invalid;
+
+    /// Reads a comma-separated list, blanks around its commas ignored; the empty text is the empty list.
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let mut list = Self::default();
+        if text.trim().is_empty() {
+            return Ok(list);
+        }
+        for (offset, item) in split(text, ',') {
+            let start = offset + item.len() - item.trim_start().len();
+            let tmpfs = item.trim().parse::<Tmpfs>().map_err(|fault| fault.moved(start))?;
+            if list.0.len() == Self::MAX {
+                let why = format!("more than {} memory file systems", Self::MAX);
+                return Err(Invalid::new(why, "mount one above several of them").at(start));
+            }
+            if list.0.iter().any(|earlier| earlier.target == tmpfs.target) {
+                let why =
+                    format!("two memory file systems have the target {}", quoted(tmpfs.target.as_str()));
+                return Err(Invalid::new(why, "remove one of them").at(start));
+            }
+            list.0.push(tmpfs);
+        }
+        Ok(list)
+    }
+}
+
+impl fmt::Display for Tmpfs {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let target = self.target.as_str();
+        write!(formatter, "{}", Escaped(target))?;
+        if let Some(size) = self.size {
+            write!(formatter, ":size={size}")?;
+        }
+        // A blank at the very end would be taken for layout; an option protects it.
+        if self.mode != MODE || target.ends_with(char::is_whitespace) {
+            write!(formatter, ":mode={:o}", self.mode)?;
+        }
+        if self.noexec { formatter.write_str(":noexec") } else { Ok(()) }
+    }
+}
+
+impl fmt::Display for TmpfsList {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, tmpfs) in self.0.iter().enumerate() {
+            let comma = if place == 0 { "" } else { "," };
+            write!(formatter, "{comma}{tmpfs}")?;
+        }
+        Ok(())
+    }
+}
+
+text_in_serde!(Tmpfs, TmpfsList);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn forms_and_faults() {
+        for (text, shown) in [
+            ("", ""),
+            ("/tmp", "/tmp"),
+            ("/tmp/:mode=1777, /var/cache:size=65536:noexec", "/tmp,/var/cache:size=64K:noexec"),
+            (r"/a\,b:mode=700", r"/a\,b:mode=700"),
+        ] {
+            assert_eq!(text.parse::<TmpfsList>().unwrap().to_string(), shown, "{text}");
+        }
+        for (text, offset) in [
+            ("tmp", 0),
+            ("/", 0),
+            ("/a:size=1", 3),
+            ("/a:size=x", 8),
+            ("/a:mode=9", 3),
+            ("/a:mode=17777", 3),
+            ("/a:exec", 3),
+            ("/a,/b/..", 6),
+            ("/a,/a/", 3),
+            ("/a,", 3),
+        ] {
+            assert_eq!(text.parse::<TmpfsList>().unwrap_err().offset(), offset, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_panics_and_lists_round_trip(text in "\\PC{0,40}|[/a:,\\\\ size=mod1K]{0,24}") {
+            if let Ok(list) = text.parse::<TmpfsList>() {
+                prop_assert_eq!(list.to_string().parse::<TmpfsList>().unwrap(), list);
+            }
+        }
+    }
+}
