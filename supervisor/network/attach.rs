@@ -24,7 +24,7 @@ use super::subnet::{self, Subnet};
 use super::{ports, sysctl};
 use crate::call;
 use crate::config::Config;
-use crate::config::value::{Name, Uuid};
+use crate::config::value::Name;
 use crate::fault;
 use crate::host::Host;
 use crate::paths::Paths;
