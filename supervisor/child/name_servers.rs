@@ -38,9 +38,7 @@ pub(super) fn operations(config: &Config, host: &Host, root: &Root) -> Vec<Opera
     if config.network.mode == NetworkMode::None {
         return Vec::new();
     }
-    let shared = config.network.mode == NetworkMode::Host;
-    let own = || if host.android { property::name_servers() } else { of_host(shared) };
-    steps(&config.network.dns, root, host.android, &own)
+    steps(&config.network.dns, root, host.android, &|| own(config, host))
 }
 
 /// What follows the machine while a container runs.
@@ -129,6 +127,24 @@ fn lines(servers: &[String]) -> String {
 fn for_resolved(servers: &[String]) -> Option<String> {
     let asked: Vec<&str> = servers.iter().filter(|server| !is_stub(server)).map(String::as_str).collect();
     (!asked.is_empty()).then(|| format!("[Resolve]\nDNS={}\n", asked.join(" ")))
+}
+
+/// The servers that a container asks: what its DHCP clients are told.
+#[must_use]
+pub fn servers(config: &Config, host: &Host) -> Vec<IpAddr> {
+    match &config.network.dns {
+        NameServers::No => Vec::new(),
+        NameServers::These(servers) => servers.clone(),
+        NameServers::Auto => {
+            let own = own(config, host);
+            shown(&own).iter().filter_map(|server| server.parse().ok()).collect()
+        }
+    }
+}
+
+/// Those of the machine's network.
+fn own(config: &Config, host: &Host) -> Vec<IpAddr> {
+    if host.android { property::name_servers() } else { of_host(config.network.mode == NetworkMode::Host) }
 }
 
 /// `own` determines the servers of the machine's network.

@@ -17,6 +17,7 @@ use crate::call;
 use crate::child::android;
 use crate::child::clocks::Clocks;
 use crate::child::init::{self, Prepared};
+use crate::child::name_servers;
 use crate::child::wire::{FromChild, Wire};
 use crate::clock::now;
 use crate::config::Seeding;
@@ -119,7 +120,9 @@ impl Monitor {
             return Ok(());
         }
         let mut warnings = Vec::new();
-        self.network = Some(Attachment::make(&self.config, &self.paths, &self.host, &mut warnings)?);
+        let servers = name_servers::servers(&self.config, &self.host);
+        let asked = (&self.config, servers.as_slice());
+        self.network = Some(Attachment::make(asked, &self.paths, &self.host, &mut warnings)?);
         warnings.into_iter().try_for_each(|text| self.warn(report, text))
     }
 

@@ -22,6 +22,7 @@ use crate::clock::{now, unix_s};
 use crate::config::value::WakelockPolicy;
 use crate::config::{Config, RootSource, Seeding};
 use crate::fault;
+use crate::network::Attachment;
 use crate::plan;
 use crate::poll::PollSet;
 use crate::poll::timeout_until;
@@ -44,6 +45,7 @@ enum Ready {
     Notify,
     NameServers,
     Console,
+    Network,
     Viewer(usize),
     Client(u64),
 }
@@ -64,6 +66,7 @@ impl Monitor {
                         }
                     }
                     Ready::Console => self.console_event(),
+                    Ready::Network => self.network.iter().for_each(Attachment::serve),
                     Ready::Viewer(index) => {
                         self.console.serve(index);
                     }
@@ -118,6 +121,9 @@ impl Monitor {
         }
         if let Some((master, writes)) = self.console.master() {
             set.add(Ready::Console, master, events(true, writes));
+        }
+        if let Some(asked) = self.network.as_ref().and_then(Attachment::fd) {
+            set.input(Ready::Network, asked);
         }
         // Signals were received last, but are handled first.
         set.input(Ready::Signals, self.signals.fd());

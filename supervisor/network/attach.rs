@@ -3,10 +3,8 @@
 //! Owns the network namespace with `eth0`, the host's end of the link, and the bridge that this is a port of.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
-use std::net::{IpAddr, Ipv6Addr};
-use std::os::fd::{AsFd, OwnedFd};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
@@ -15,7 +13,9 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::Mode;
 use nix::unistd::getpid;
 
+use super::dhcp::{Lease, Server};
 use super::firewall::Firewall;
+use super::identity::{interface_name, mac, random_prefix};
 use super::link::{Link, Mac, step};
 use super::netlink::Netlink;
 use super::settle::{Changes, Tag, settle};
@@ -24,7 +24,7 @@ use super::subnet::{self, Subnet};
 use super::{ports, sysctl};
 use crate::call;
 use crate::config::Config;
-use crate::config::value::{Name, Uuid};
+use crate::config::value::Name;
 use crate::fault;
 use crate::host::Host;
 use crate::paths::Paths;
@@ -47,6 +47,8 @@ pub struct Attachment {
     /// The namespace that was made for the container, and our own.
     namespace: OwnedFd,
     own: OwnedFd,
+    /// Answers to the DHCP clients inside; none where the kernel has no packet sockets.
+    dhcp: Option<Server>,
 }
 
 /// The time that this process spends in the container's network namespace.
@@ -62,12 +64,17 @@ impl Drop for Inside<'_> {
 }
 
 impl Attachment {
-    /// Makes a network namespace whose `eth0` leads to the network that is asked for, and everything else that this
+    /// Makes a network namespace (the container's name servers are `servers`) whose `eth0` leads to the network that is asked for, and everything else that this
     /// takes. What is not as asked for is added to `warnings`.
     ///
     /// # Errors
     /// When the kernel lacks something, or an address or a port is another's. Nothing is left then.
-    pub fn make(config: &Config, paths: &Paths, host: &Host, warnings: &mut Vec<String>) -> Result<Self> {
+    pub fn make(
+        (config, servers): (&Config, &[IpAddr]),
+        paths: &Paths,
+        host: &Host,
+        warnings: &mut Vec<String>,
+    ) -> Result<Self> {
         let store = Store::open(paths)?;
         let tag = Tag::of(paths);
         let route = Netlink::route()?;
@@ -86,32 +93,20 @@ impl Attachment {
         }
         let settings = changes.forwarding.record(host.android, ipv6)?;
         store.remember_changes(&changes)?;
-        let mac = mac(&config.container.uuid);
         let mtu = uplink_mtu(&route)?;
-        let mut member = Member {
-            name: config.name.clone(),
-            hostname: config.hostname().to_string(),
-            network: config.network.name.clone(),
-            subnet: network.subnet,
-            address,
-            address6: ipv6.then(|| network.address6(address)),
-            mac,
-            interface: interface_name(&config.name, &mac),
-            bridge: None,
-            ports: Vec::new(),
-            isolated: false,
-            host_access: false,
-            monitor: this_process()?,
-        };
-        member.follow(config);
+        let mut member = member(config, &network, address, (mac(&config.container.uuid), ipv6))?;
         let made = changes.forwarding.enable(&settings).and_then(|()| {
             let bridge = bridge(&route, &tag, &network, &config.network.name, ipv6, mtu, &others)?;
             member.bridge = bridge.as_ref().map(|bridge| bridge.name.clone());
             let (namespace, own) = pair(&route, &tag, &member, mtu)?;
             connect(&route, &member, bridge.as_ref(), warnings)?;
+            let dhcp = answers(&route, &member, servers, mtu);
+            if let Err(error) = &dhcp {
+                warnings.push(format!("DHCP clients inside get no answer: {error:#}"));
+            }
             store.join(&member)?;
             fault::point("joined-network")?;
-            Ok(Self { paths: paths.clone(), member: member.clone(), namespace, own })
+            Ok(Self { paths: paths.clone(), member: member.clone(), namespace, own, dhcp: dhcp.ok() })
         });
         if made.is_err() {
             store.leave(&config.name);
@@ -132,6 +127,19 @@ impl Attachment {
     pub fn enter(&self) -> Result<Inside<'_>> {
         call!(setns(&self.namespace, CloneFlags::CLONE_NEWNET), "setns(the container's network)")?;
         Ok(Inside(&self.own))
+    }
+
+    /// Readable when a program inside asks for its address; none where none is answered.
+    #[must_use]
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.dhcp.as_ref().map(Server::fd)
+    }
+
+    /// Answers programs inside that asked for their address.
+    pub fn serve(&self) {
+        if let Some(server) = &self.dhcp {
+            server.serve();
+        }
     }
 
     /// The container's addresses.
@@ -175,6 +183,27 @@ impl Member {
     fn all_addresses(&self) -> impl Iterator<Item = IpAddr> {
         [Some(IpAddr::V4(self.address)), self.address6.map(IpAddr::V6)].into_iter().flatten()
     }
+}
+
+/// The entry of a container in the list of members; how it is connected is not in it yet.
+fn member(config: &Config, network: &Network, address: Ipv4Addr, (mac, ipv6): (Mac, bool)) -> Result<Member> {
+    let mut member = Member {
+        name: config.name.clone(),
+        hostname: config.hostname().to_string(),
+        network: config.network.name.clone(),
+        subnet: network.subnet,
+        address,
+        address6: ipv6.then(|| network.address6(address)),
+        mac,
+        interface: interface_name(&config.name, &mac),
+        bridge: None,
+        ports: Vec::new(),
+        isolated: false,
+        host_access: false,
+        monitor: this_process()?,
+    };
+    member.follow(config);
+    Ok(member)
 }
 
 /// The network that is asked for, with an address for the container; it is remembered.
@@ -397,6 +426,21 @@ fn connect(
     Ok(())
 }
 
+/// Tells DHCP clients inside what they have already.
+fn answers(route: &Netlink, member: &Member, servers: &[IpAddr], mtu: u32) -> Result<Server> {
+    let link = route.link(&member.interface)?.context("the new link is gone")?;
+    let four = |server: &IpAddr| if let IpAddr::V4(server) = server { Some(*server) } else { None };
+    let lease = Lease {
+        mac: member.mac,
+        address: member.address,
+        subnet: member.subnet,
+        servers: servers.iter().filter_map(four).collect(),
+        hostname: member.hostname.clone(),
+        mtu: u16::try_from(mtu)?,
+    };
+    Server::listen(link.index, lease)
+}
+
 /// The largest packet of the way out.
 fn uplink_mtu(route: &Netlink) -> Result<u32> {
     let mtu = uplink_of(route)?.map_or(USUAL_MTU, |link| link.mtu);
@@ -419,51 +463,8 @@ fn uplink_of(route: &Netlink) -> Result<Option<Link>> {
     Ok(route.links()?.into_iter().find(|link| link.index == out))
 }
 
-/// The link-layer address of a container: always the same, administered locally (IEEE 802).
-fn mac(uuid: &Uuid) -> Mac {
-    let text = uuid.to_string();
-    let octets: Vec<u8> = (0..16)
-        .filter_map(|index| u8::from_str_radix(text.get(index * 2..index * 2 + 2)?, 16).ok())
-        .collect();
-    let folded = |index: usize| {
-        let octet = |at: usize| octets.get(at).copied().unwrap_or_default();
-        octet(index) ^ octet(index + 8)
-    };
-    [0x02, folded(1), folded(2), folded(3), folded(4), folded(5)]
-}
-
-/// The host's end: some of the container's name, and what tells it from others. At most 15 characters.
-fn interface_name(name: &Name, mac: &Mac) -> String {
-    let plain: String = name.as_str().chars().filter(char::is_ascii_alphanumeric).take(7).collect();
-    format!("ds-{plain}-{:02x}{:02x}", mac[4], mac[5])
-}
-
-/// 64 bits of addresses of our own, RFC 4193.
-fn random_prefix() -> Result<Ipv6Addr> {
-    let mut octets = [0; 16];
-    octets[0] = 0xfd;
-    let random = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut octets[1..6]));
-    random.context("read /dev/urandom")?;
-    Ok(octets.into())
-}
-
 /// By what others know that this monitor lives.
 fn this_process() -> Result<(i32, u64)> {
     let text = std::fs::read_to_string("/proc/self/stat").context("read /proc/self/stat")?;
     Ok((getpid().as_raw(), proc_stat::start_time(&text).context("/proc/self/stat has no start time")?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_and_addresses_of_links_fit() {
-        let uuid: Uuid = "00112233445566778899aabbccddeeff".parse().unwrap();
-        let mac = mac(&uuid);
-        assert_eq!(mac, [0x02, 0x88, 0x88, 0x88, 0x88, 0x88]);
-        let name: Name = "a.very-long_name".parse().unwrap();
-        assert_eq!(interface_name(&name, &mac), "ds-averylo-8888");
-        assert_ne!(super::mac(&Uuid::derived_from("web1")), super::mac(&Uuid::derived_from("web2")));
-    }
 }

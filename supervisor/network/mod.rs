@@ -13,7 +13,9 @@
 //! forwarding.
 
 mod attach;
+mod dhcp;
 pub mod firewall;
+mod identity;
 mod link;
 mod listeners;
 mod netlink;

@@ -12,6 +12,7 @@ pub mod loop_device;
 pub mod memory;
 pub mod mount;
 pub mod network;
+pub mod packet;
 pub mod process;
 pub mod rename;
 pub mod seccomp;

@@ -306,3 +306,30 @@ fn debian_with_networkd_keeps_its_address() {
     assert_eq!(call(world.pid("deb"), "192.0.2.2:80"), said("world", "192.0.2.1"));
     world.sandbox.ds(&["stop", "deb"]).succeeds();
 }
+
+#[test]
+fn clients_inside_are_told_what_they_have() {
+    let Some(world) = World::new("clients_inside_are_told_what_they_have") else { return };
+    let tree = world.boot("web", &["network.dns=9.9.9.9,149.112.112.112", "hostname=web.example.org"]);
+    tree.write("said", "#!/bin/busybox sh\necho \"$1 $ip $subnet $router $dns $hostname $mtu\" >>/answers\n");
+    world.boot("db", &[]);
+    // BusyBox' client begins with taking the address away.
+    let script = "busybox chmod 755 /said; busybox ip addr flush dev eth0; busybox udhcpc -i eth0 -n -q -f -t 5 -T 1 -s /said";
+    world.inside("web", script).succeeds();
+    let address = world.address("web");
+    let gateway = address.rsplit_once('.').map(|(start, _)| format!("{start}.1")).unwrap();
+    let answers = std::fs::read_to_string(tree.path("answers")).unwrap();
+    let expected =
+        format!("bound {address} 255.255.255.0 {gateway} 9.9.9.9 149.112.112.112 web.example.org 1400");
+    assert!(answers.lines().any(|line| line == expected), "{answers}");
+    // A client that insists on another address gets its own.
+    let other = world.address("db");
+    world
+        .inside(
+            "web",
+            &format!("busybox rm /answers; busybox udhcpc -i eth0 -n -q -f -t 5 -T 1 -r {other} -s /said"),
+        )
+        .succeeds();
+    let answers = std::fs::read_to_string(tree.path("answers")).unwrap();
+    assert!(answers.contains(&expected) && !answers.contains(&other), "{answers}");
+}

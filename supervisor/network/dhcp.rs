@@ -1,0 +1,291 @@
+//! Answers to DHCP clients of images: RFC 2131, RFC 2132.
+//!
+//! A client is told what `eth0` has already. Owns the form of the messages and a socket on the host's end of one
+//! container's link, which sees the frames of this container alone. Keeps nothing in mind: the lease is the store's.
+
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use anyhow::Result;
+use nix::sys::socket::{MsgFlags, recv, send};
+
+use super::link::Mac;
+use super::subnet::Subnet;
+use crate::call;
+use crate::sys::packet::{self, Instruction};
+
+/// How long a lease holds, seconds: long, since the address stays anyhow.
+const LEASE: u32 = 86_400;
+/// Bytes of the largest frame that is looked at.
+const ROOM: usize = 2048;
+/// Length of the headers of Ethernet, IPv4 without options, and UDP; and of the fixed part of a message.
+const ETHERNET: usize = 14;
+const IP: usize = 20;
+const UDP: usize = 8;
+const FIXED: usize = 240;
+/// The least message that old clients take.
+const LEAST: usize = 300;
+/// The magic cookie in front of options.
+const COOKIE: [u8; 4] = [99, 130, 83, 99];
+/// Types of messages.
+const DISCOVER: u8 = 1;
+const OFFER: u8 = 2;
+const REQUEST: u8 = 3;
+const ACK: u8 = 5;
+const NAK: u8 = 6;
+const INFORM: u8 = 8;
+
+/// Passes UDP to port 67 over IPv4 and nothing else. Classic BPF, Documentation/networking/filter.rst.
+const FILTER: [Instruction; 11] = [
+    (0x28, 0, 0, 12),
+    (0x15, 0, 8, 0x0800),
+    (0x30, 0, 0, 23),
+    (0x15, 0, 6, 17),
+    (0x28, 0, 0, 20),
+    (0x45, 4, 0, 0x1fff),
+    (0xb1, 0, 0, 14),
+    (0x48, 0, 0, 16),
+    (0x15, 0, 1, 67),
+    (0x06, 0, 0, 0xffff),
+    (0x06, 0, 0, 0),
+];
+
+/// What a client is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// Its link-layer address: no other is answered.
+    pub mac: Mac,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Its network; the gateway is the server.
+    pub subnet: Subnet,
+    /// Name servers.
+    pub servers: Vec<Ipv4Addr>,
+    /// Its host name.
+    pub hostname: String,
+    /// The largest packet.
+    pub mtu: u16,
+}
+
+/// Answers on the link of one container.
+#[derive(Debug)]
+pub struct Server {
+    socket: OwnedFd,
+    lease: Lease,
+}
+
+impl Server {
+    /// Listens on the host's end of a link, which is a port of a bridge or not.
+    ///
+    /// # Errors
+    /// When the kernel has no packet sockets.
+    pub fn listen(interface: u32, lease: Lease) -> Result<Self> {
+        let socket = call!(packet::listen(interface, &FILTER), "listen for DHCP")?;
+        Ok(Self { socket, lease })
+    }
+
+    /// Readable when a client has asked.
+    #[must_use]
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Answers those who have asked; at most a few at a time, so that nobody keeps the caller busy.
+    pub fn serve(&self) {
+        let mut buffer = [0; ROOM];
+        for _ in 0..8 {
+            let Ok(length) = recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) else {
+                return;
+            };
+            if let Some(frame) = buffer.get(..length).and_then(|frame| answer(frame, &self.lease)) {
+                // A link that is down has nobody at its end.
+                let _ = send(self.socket.as_raw_fd(), &frame, MsgFlags::MSG_DONTWAIT);
+            }
+        }
+    }
+}
+
+/// The answer to one frame, if it is a question of this client.
+fn answer(frame: &[u8], lease: &Lease) -> Option<Vec<u8>> {
+    let sender = frame.get(6..12)?;
+    let packet = frame.get(ETHERNET..)?;
+    let header = usize::from(packet.first()? & 0xf) * 4;
+    let message = packet.get(header + UDP..)?;
+    let (fixed, options) = message.split_at_checked(FIXED)?;
+    // A request over Ethernet. Some clients leave the address in the message empty.
+    if fixed.get(..3)? != [1, 1, 6] || fixed.get(236..)? != COOKIE || sender != lease.mac {
+        return None;
+    }
+    let kind = *option(options, 53)?.first()?;
+    let asked = option(options, 50).and_then(|value| <[u8; 4]>::try_from(value).ok()).map(Ipv4Addr::from);
+    let own = Ipv4Addr::from(<[u8; 4]>::try_from(fixed.get(12..16)?).ok()?);
+    let server = option(options, 54).and_then(|value| <[u8; 4]>::try_from(value).ok()).map(Ipv4Addr::from);
+    let gateway = lease.subnet.gateway();
+    let kind = match kind {
+        DISCOVER => OFFER,
+        // Meant for another server.
+        REQUEST if server.is_some_and(|server| server != gateway) => return None,
+        REQUEST if asked.unwrap_or(own) == lease.address => ACK,
+        REQUEST => NAK,
+        INFORM => ACK,
+        _ => return None,
+    };
+    let inform = option(options, 53) == Some(&[INFORM]);
+    Some(wrapped(&reply(fixed, kind, inform, lease), lease))
+}
+
+/// The value of an option.
+fn option(mut bytes: &[u8], wanted: u8) -> Option<&[u8]> {
+    loop {
+        match bytes {
+            [0, rest @ ..] => bytes = rest,
+            [255, ..] | [] | [_] => return None,
+            [kind, length, rest @ ..] => {
+                let value = rest.get(..usize::from(*length))?;
+                if *kind == wanted {
+                    return Some(value);
+                }
+                bytes = rest.get(usize::from(*length)..)?;
+            }
+        }
+    }
+}
+
+fn reply(question: &[u8], kind: u8, inform: bool, lease: &Lease) -> Vec<u8> {
+    let gateway = lease.subnet.gateway().octets();
+    let mut message = question.to_vec();
+    message[0] = 2;
+    message[3] = 0;
+    message[8..10].fill(0);
+    // Answers are broadcast: not every client hears anything else before it has an address.
+    message[10..12].copy_from_slice(&[0x80, 0]);
+    message[16..20].copy_from_slice(&if kind == NAK || inform { [0; 4] } else { lease.address.octets() });
+    message[20..24].copy_from_slice(&gateway);
+    message[24..28].fill(0);
+    message[28..44].fill(0);
+    message[28..34].copy_from_slice(&lease.mac);
+    message[44..236].fill(0);
+    let mut add = |kind: u8, value: &[u8]| {
+        if let Ok(length) = u8::try_from(value.len()) {
+            message.extend([kind, length]);
+            message.extend(value);
+        }
+    };
+    add(53, &[kind]);
+    add(54, &gateway);
+    if kind != NAK {
+        if !inform {
+            add(51, &LEASE.to_be_bytes());
+            add(58, &(LEASE / 2).to_be_bytes());
+            add(59, &(LEASE / 8 * 7).to_be_bytes());
+        }
+        let mask = u32::MAX << (32 - u32::from(Subnet::LENGTH));
+        add(1, &mask.to_be_bytes());
+        add(3, &gateway);
+        let servers: Vec<u8> = lease.servers.iter().flat_map(|server| server.octets()).collect();
+        if !servers.is_empty() {
+            add(6, &servers);
+        }
+        add(12, lease.hostname.as_bytes());
+        add(26, &lease.mtu.to_be_bytes());
+    }
+    message.push(255);
+    message.resize(message.len().max(LEAST), 0);
+    message
+}
+
+/// The message in a datagram in a packet in a frame, to everybody on the link.
+fn wrapped(message: &[u8], lease: &Lease) -> Vec<u8> {
+    let short = |length: usize| u16::try_from(length).unwrap_or(u16::MAX).to_be_bytes();
+    let gateway = lease.subnet.gateway().octets();
+    let mut header =
+        [&[0x45, 0][..], &short(IP + UDP + message.len()), &[0, 0, 0, 0, 64, 17, 0, 0], &gateway, &[255; 4]]
+            .concat();
+    let sum = checksum(&header);
+    header[10..12].copy_from_slice(&sum.to_be_bytes());
+    // A link-layer address of the host's own; without a checksum, UDP over IPv4 is complete.
+    let ethernet = [&[0xff; 6][..], &[0x02, 0x64, 0x73, 0, 0, 1], &[8, 0]].concat();
+    let udp = [&[0, 67, 0, 68][..], &short(UDP + message.len()), &[0, 0]].concat();
+    [&ethernet[..], &header, &udp, message].concat()
+}
+
+/// RFC 1071.
+fn checksum(header: &[u8]) -> u16 {
+    let words = header.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0)));
+    let mut sum: u32 = words.sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !u16::try_from(sum).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn lease() -> Lease {
+        Lease {
+            mac: [2, 1, 2, 3, 4, 5],
+            address: Ipv4Addr::new(10, 89, 40, 2),
+            subnet: "10.89.40.0/24".parse().unwrap(),
+            servers: vec![Ipv4Addr::new(9, 9, 9, 9)],
+            hostname: "web".into(),
+            mtu: 1400,
+        }
+    }
+
+    fn question(options: &[u8]) -> Vec<u8> {
+        let mut message = vec![0; FIXED];
+        message[..3].copy_from_slice(&[1, 1, 6]);
+        message[4..8].copy_from_slice(b"xidx");
+        message[236..].copy_from_slice(&COOKIE);
+        let mut frame = vec![0xff; 6];
+        frame.extend(lease().mac);
+        frame.extend([8, 0, 0x45]);
+        frame.extend([0; IP - 1 + UDP]);
+        [frame, message, options.to_vec()].concat()
+    }
+
+    /// Type, address, and options of an answer.
+    fn answered(options: &[u8]) -> Option<(u8, [u8; 4], Vec<u8>)> {
+        let frame = answer(&question(options), &lease())?;
+        assert_eq!(checksum(&frame[ETHERNET..ETHERNET + IP]), 0);
+        let message = &frame[ETHERNET + IP + UDP..];
+        assert_eq!((&message[4..8], message.len() >= LEAST), (&b"xidx"[..], true));
+        let kind = option(&message[FIXED..], 53).unwrap()[0];
+        Some((kind, message[16..20].try_into().unwrap(), message[FIXED..].to_vec()))
+    }
+
+    #[test]
+    fn a_client_is_told_what_it_has() {
+        let (kind, address, options) = answered(&[53, 1, DISCOVER, 255]).unwrap();
+        assert_eq!((kind, address), (OFFER, [10, 89, 40, 2]));
+        for (number, value) in
+            [(1, &[255, 255, 255, 0][..]), (3, &[10, 89, 40, 1]), (6, &[9; 4]), (12, b"web"), (26, &[5, 120])]
+        {
+            assert_eq!(option(&options, number), Some(value), "{number}");
+        }
+        let request = |address: [u8; 4], server: u8| {
+            let [a, b, c, d] = address;
+            answered(&[53, 1, REQUEST, 50, 4, a, b, c, d, 54, 4, 10, 89, 40, server, 255])
+                .map(|answer| answer.0)
+        };
+        assert_eq!(request([10, 89, 40, 2], 1), Some(ACK));
+        assert_eq!(request([10, 89, 40, 3], 1), Some(NAK));
+        assert_eq!(request([10, 89, 40, 2], 9), None, "another server was chosen");
+        assert_eq!(answered(&[53, 1, INFORM, 255]).map(|answer| answer.0), Some(ACK));
+        assert_eq!(answered(&[53, 1, 7, 255]), None, "a release needs no answer");
+        let mut foreign = question(&[53, 1, DISCOVER, 255]);
+        foreign[6] = 4;
+        assert_eq!(answer(&foreign, &lease()), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_frame_is_survived(bytes in prop::collection::vec(any::<u8>(), 0..400), options in prop::collection::vec(any::<u8>(), 0..60)) {
+            answer(&bytes, &lease());
+            answer(&question(&options), &lease());
+        }
+    }
+}
