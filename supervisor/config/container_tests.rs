@@ -165,7 +165,7 @@ fn settings() -> impl Strategy<Value = Vec<(&'static str, &'static str, String)>
             (_, "uuid") => "[0-9a-f]{31}[1-9a-f]".boxed(),
             (_, "bind") => "/[a-z ]{1,5}[a-z]:/x(\\\\:|\\\\,|[a-z])?(:ro)?,/b:/[a-w]{1,5}é".boxed(),
             (_, "tmpfs") => {
-                "/[a-z ]{1,5}t(:size=[1-9]M)?(:mode=7[0-7]{2})?,/t(\\\\:|\\\\,|[a-z])?(:noexec)?".boxed()
+                "/[a-z ]{2,5}t(:size=[1-9]M)?(:mode=7[0-7]{2})?,/t(\\\\:|\\\\,|[a-z])?(:noexec)?".boxed()
             }
             (_, "cpus") => (1..10_000_u32)
                 .prop_map(|hundredths| format!("{}.{:02}", hundredths / 100, hundredths % 100))

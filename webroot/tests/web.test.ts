@@ -67,7 +67,9 @@ describe('the page', () => {
     await card('web')
       .getByText(/of 512 MB/)
       .waitFor();
-    await card('web').getByText(/^CPU \d/).waitFor();
+    await card('web')
+      .getByText(/^CPU \d/)
+      .waitFor();
     expect(await axe()).toEqual([]);
     const small = await page
       .locator('button')
@@ -193,6 +195,7 @@ describe('the page', () => {
     await page.getByRole('button', { name: 'Delete' }).click();
     await page.getByLabel('Type twin to confirm').fill('twin');
     await confirm.click();
+    await page.waitForURL(/#\/containers$/);
     await expect.poll(() => machine.ds('list', '--names')).not.toContain('twin');
   });
 

@@ -52,19 +52,16 @@ fn npm(workspace: &Workspace) -> Command {
 
 /// The page's own linters and unit tests.
 ///
-/// # Errors
-/// When they cannot be started.
-pub fn check(workspace: &Workspace, script: &str, tally: &mut Tally) -> Result<()> {
-    prepare(workspace)?;
+/// Without Node and its packages, they fail with the reason.
+pub fn check(workspace: &Workspace, script: &str, tally: &mut Tally) {
     let name = format!("page::{script}");
-    match process::run_quietly(npm(workspace).args(["run", script])) {
+    match prepare(workspace).and_then(|()| process::run_quietly(npm(workspace).args(["run", script]))) {
         Ok(_) => tally.pass(name),
         Err(error) => {
             terminal::line(format_args!("{name}: {error:#}"));
             tally.fail(name);
         }
     }
-    Ok(())
 }
 
 /// The tests with a real browser and a real ds.

@@ -100,8 +100,9 @@ impl Connection<'_> {
         let secret = head.path.strip_prefix("/open/").filter(|_| !head.is_post);
         if let Some(cookie) = secret.and_then(|secret| session.use_secret(secret)) {
             // Not a redirection: a strict cookie is not sent on one that another page or app has caused.
-            let page =
-                "<!doctype html><meta http-equiv=\"refresh\" content=\"0;url=/\"><title>Droidspaces</title>";
+            // Without an icon, the browser asks for /favicon.ico.
+            let page = "<!doctype html><meta http-equiv=\"refresh\" content=\"0;url=/\">\
+                        <link rel=\"icon\" href=\"data:,\"><title>Droidspaces</title>";
             let cookie = format!("Set-Cookie: {COOKIE}={cookie}; Path=/; HttpOnly; SameSite=Strict");
             return self.say(200, "text/html; charset=utf-8", page.as_bytes(), &[cookie]);
         }

@@ -7,7 +7,7 @@ import { say } from '../components/snackbar';
 import { t } from '../i18n';
 import type { Container } from '../model/types';
 import { ds, job } from '../rpc';
-import { go } from '../router';
+import { go, route } from '../router';
 
 /** Milliseconds until the dialog's own entry has gone from the history. */
 const AFTER_BACK = 80;
@@ -45,6 +45,11 @@ export function StorageTab({ container }: { container: Container }) {
       {action && <ActionDialog action={action} container={container} onClose={() => setAction(null)} />}
     </>
   );
+}
+
+/** Leaves the page of a container that is no more, unless the user has gone elsewhere meanwhile. */
+function leave(name: string): void {
+  if (route.value.screen === 'container' && route.value.name === name) go('containers');
 }
 
 interface DialogProps {
@@ -98,9 +103,8 @@ function ActionDialog({ action, container, onClose }: DialogProps) {
     perform().then(
       () => {
         onClose();
-        if (action === 'rename') setTimeout(() => go('containers'), AFTER_BACK);
-        else say(t('jobStarted'));
-        if (action === 'rm') setTimeout(() => go('containers'), AFTER_BACK);
+        if (action !== 'rename') say(t('jobStarted'));
+        if (action === 'rename' || action === 'rm') setTimeout(() => leave(name), AFTER_BACK);
       },
       (error: unknown) => (needsValue ? setFault(sentence(error)) : complain(error)),
     );
