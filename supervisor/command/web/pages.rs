@@ -71,6 +71,7 @@ fn kind(file: &Path) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::symlink;
 
     #[test]
     fn only_what_is_in_the_list_is_given() {
@@ -81,7 +82,7 @@ mod tests {
         fs::write(root.join("index.html"), "page").unwrap();
         fs::write(root.join("assets/a.js"), "code").unwrap();
         fs::write(directory.path().join("secret"), "no").unwrap();
-        std::os::unix::fs::symlink(directory.path().join("secret"), root.join("link")).unwrap();
+        symlink(directory.path().join("secret"), root.join("link")).unwrap();
         let pages = Pages::of(&root).unwrap();
         assert_eq!(pages.get("/").unwrap().0, b"page");
         assert_eq!(pages.get("/assets/a.js").unwrap().1, "text/javascript; charset=utf-8");
