@@ -75,28 +75,46 @@ pub fn remove_stale_temporaries(directory: &Path) -> io::Result<usize> {
     Ok(stale.iter().filter(|(name, _lock)| remove(name)).count())
 }
 
-/// Whether `directory` contains a temporary file of a dead writer.
+/// The temporary files in a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Temporaries {
+    /// There are none, or the directory cannot be read.
+    None,
+    /// Living writers hold all of them.
+    Held,
+    /// At least one belongs to a dead writer.
+    Stale,
+}
+
+/// Searches `directory` for temporary files.
 #[must_use]
-pub fn has_stale_temporaries(directory: &Path) -> bool {
-    let stale = open_directory(directory).and_then(|directory| stale_temporaries(&directory));
-    stale.is_ok_and(|stale| !stale.is_empty())
+pub fn temporaries(directory: &Path) -> Temporaries {
+    let search = |directory: OwnedFd| -> io::Result<Temporaries> {
+        if !stale_temporaries(&directory)?.is_empty() {
+            return Ok(Temporaries::Stale);
+        }
+        let has_any = temporary_names(&directory)?.next().is_some();
+        Ok(if has_any { Temporaries::Held } else { Temporaries::None })
+    };
+    open_directory(directory).and_then(search).unwrap_or(Temporaries::None)
 }
 
 /// The temporary files of dead writers, each with its lock.
 fn stale_temporaries(directory: &OwnedFd) -> io::Result<Vec<(CString, Flock<File>)>> {
-    let mut stale = Vec::new();
-    for entry in Dir::from_fd(directory.try_clone()?)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if !name.to_str().is_ok_and(is_temporary_name) {
-            continue;
-        }
+    let lock = |name: CString| {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        let Ok(file) = openat(directory, name, flags, Mode::empty()) else { continue };
-        let Ok(lock) = Flock::lock(File::from(file), FlockArg::LockExclusiveNonblock) else { continue };
-        stale.push((name.to_owned(), lock));
-    }
-    Ok(stale)
+        let file = File::from(openat(directory, name.as_c_str(), flags, Mode::empty()).ok()?);
+        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()?;
+        Some((name, lock))
+    };
+    Ok(temporary_names(directory)?.filter_map(lock).collect())
+}
+
+fn temporary_names(directory: &OwnedFd) -> io::Result<impl Iterator<Item = CString>> {
+    // A descriptor of its own, and thus a position of its own.
+    let entries = Dir::openat(directory, ".", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+    let names = entries.into_iter().filter_map(|entry| entry.ok().map(|entry| entry.file_name().to_owned()));
+    Ok(names.filter(|name| name.to_str().is_ok_and(is_temporary_name)))
 }
 
 fn open_directory(path: &Path) -> io::Result<OwnedFd> {

@@ -77,8 +77,8 @@ pub struct Rpc {
     pub request: String,
 }
 
-/// Serve the WebUI to one browser of this machine, and print its address, which works once. The server listens on
-/// 127.0.0.1 only and ends after ten idle minutes.
+/// Serve the WebUI to one browser, and print its address. The address works once. The server listens on 127.0.0.1
+/// only and ends after ten idle minutes.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(subcommand, name = "web", example = "ds web", example = "ds web --stop")]
 pub struct Web {

@@ -33,6 +33,11 @@ impl Tidiness {
         (self.is_suspected, self.has_died) = (true, true);
     }
 
+    /// A monitor was killed, perhaps while it wrote a file.
+    pub fn suspect_files(&mut self) {
+        self.is_suspected = true;
+    }
+
     /// When the next check is due.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {

@@ -7,16 +7,19 @@
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::delete::{delete, refuse_mounts};
 use super::staging::{self, JOB, NEW, TRASH, is_staging, sync_directory};
+use crate::clock::now;
 use crate::config::value::Name;
 use crate::config::{Config, RootSource};
 use crate::container::{Lock, occupied};
-use crate::durable;
+use crate::durable::{self, Temporaries};
 use crate::paths::Paths;
 use crate::paths::names_in;
 
@@ -26,6 +29,10 @@ pub const INTENT: &str = "intent";
 const ELSEWHERE: &str = "elsewhere";
 /// The name for files to be deleted.
 pub const LET_GO: &str = "let-go";
+/// How long a killed process may take until its files are closed.
+const DEATH: Duration = Duration::from_secs(1);
+/// The pause between two looks at its files.
+const PAUSE: Duration = Duration::from_millis(10);
 /// Maximum size of an intent, in bytes.
 const LARGEST: u64 = 4096;
 
@@ -95,9 +102,11 @@ pub enum Leftovers {
 #[must_use]
 pub fn look(paths: &Paths) -> Leftovers {
     let names = names_in(&paths.containers());
-    if writing_places(paths).iter().any(|place| durable::has_stale_temporaries(place)) {
-        return Leftovers::Dead;
-    }
+    let files = writing_places(paths).into_iter().map(|place| match durable::temporaries(&place) {
+        Temporaries::None => Leftovers::None,
+        Temporaries::Held => Leftovers::Held,
+        Temporaries::Stale => Leftovers::Dead,
+    });
     let jobs = names.iter().flat_map(|name| jobs(paths, name));
     let directories = entries(&paths.containers()).into_iter().filter(|path| is_unfinished(path)).chain(jobs);
     let held = directories.map(|path| match staging::lock(&path) {
@@ -105,7 +114,7 @@ pub fn look(paths: &Paths) -> Leftovers {
         Ok(None) => Leftovers::Held,
         _ => Leftovers::Dead,
     });
-    held.max().unwrap_or(Leftovers::None)
+    files.chain(held).max().unwrap_or(Leftovers::None)
 }
 
 /// Removes all remains. The caller must not hold a container's lock.
@@ -199,8 +208,7 @@ fn places(paths: &Paths, name: &Name) -> Vec<PathBuf> {
 fn end(paths: &Paths, name: &Name, path: &Path) -> Result<Option<File>> {
     let Some(lock) = staging::lock(path)? else { return Ok(None) };
     if let Ok(place) = fs::read_link(path.join(ELSEWHERE)) {
-        // Its file system may be unmounted.
-        let _ = durable::remove_stale_temporaries(&place);
+        remove_temporaries(&place);
     }
     if let Ok(bytes) = durable::read(&path.join(INTENT), LARGEST) {
         let intent: Intent = serde_json::from_slice(&bytes).context("its intent cannot be read")?;
@@ -209,6 +217,18 @@ fn end(paths: &Paths, name: &Name, path: &Path) -> Result<Option<File>> {
         intent.recover(&paths.container(name), config.container.root.path().as_path(), path)?;
     }
     Ok(Some(lock))
+}
+
+/// Removes the files of a dead job from a directory. A process that was killed just now may hold its file for a moment
+/// longer; that of another job that lives is not waited for any longer than that.
+fn remove_temporaries(directory: &Path) {
+    let end = now() + DEATH;
+    // Its file system may be unmounted.
+    let _ = durable::remove_stale_temporaries(directory);
+    while durable::temporaries(directory) == Temporaries::Held && now() < end {
+        sleep(PAUSE);
+        let _ = durable::remove_stale_temporaries(directory);
+    }
 }
 
 /// Deletes a directory that no process holds.

@@ -80,7 +80,7 @@ fn round(sandbox: &Sandbox, chance: &mut Chance, story: &mut Story) {
     strikes.continue_clients(&clients);
     // A command lasts for as long as its processes are frozen, and a start up to its limit of a minute.
     if !lasting.is_empty() {
-        strikes.thaw_containers();
+        strikes.undo_all();
     }
     for name in lasting {
         sandbox.ds(&["thaw", name]);
@@ -99,7 +99,12 @@ fn round(sandbox: &Sandbox, chance: &mut Chance, story: &mut Story) {
     sandbox.ds(&["stop", "--all", "--kill"]).succeeds();
     drop(strikes);
     sandbox.assert_no_containers();
-    wait_for("the end of unfinished files", || unfinished(sandbox).is_empty().then_some(()));
+    story.add("now the end of unfinished files");
+    wait_for("the end of unfinished files", || {
+        let left = unfinished(sandbox);
+        story.add(format_args!("{left:?}"));
+        left.is_empty().then_some(())
+    });
     let _ = std::fs::remove_file(export);
     for name in MADE {
         if sandbox.data(&format!("containers/{name}")).exists() && chance.below(3) == 0 {

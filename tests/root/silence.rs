@@ -202,7 +202,8 @@ fn a_supervisor_that_is_frozen_keeps_no_stream_of_a_client() {
         sandbox.wait_for_standby();
         let group = inside.join("frozen");
         let move_to = |group: &std::path::Path, process: &Process| {
-            fs::write(group.join("cgroup.procs"), process.pid.to_string()).unwrap();
+            let moved = fs::write(group.join("cgroup.procs"), process.pid.to_string());
+            assert!(moved.is_ok() || Process::of(process.pid).is_none(), "{process:?}: {moved:?}");
         };
         fs::create_dir(&group).unwrap();
         let ours = sandbox.processes();

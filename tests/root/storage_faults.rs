@@ -485,8 +485,7 @@ fn an_image_that_another_container_uses_is_left_alone() {
         sandbox.ds(words).fails(1, &["uses the image"]);
     }
     sandbox.ds(&["rm", "web"]).fails(1, &["in use"]);
-    sandbox.ds(&["rename", "web", "www"]).succeeds();
-    sandbox.ds(&["rename", "www", "web"]).succeeds();
+    sandbox.ds(&["rename", "web", "www"]).fails(1, &["image of other is in its directory"]);
     sandbox.ds(&["stop", "other", "--kill"]).succeeds();
     assert_tidy(&sandbox);
     assert_boots(&sandbox, "web");

@@ -167,22 +167,22 @@ impl<'a> Strikes<'a> {
     /// Lets every process of `ds` itself go on that is not a monitor: whatever happened to a container and its monitor
     /// hinders no `stop --kill`, but a supervisor or a worker that is stopped can do nothing.
     pub fn undo_ours(&mut self) {
-        for pid in std::mem::take(&mut self.stopped) {
-            if Process::of(pid)
-                .is_some_and(|one| ["ds", "ds:worker", "ds:job", STANDBY].contains(&&*one.name))
-            {
-                send(pid, Signal::SIGCONT);
-            }
-        }
-        for frozen in self.frozen.drain(..).filter(|frozen| frozen.from.is_some()) {
-            thaw(&frozen);
-        }
+        let ours = ["ds", "ds:worker", "ds:job", STANDBY];
+        let is_ours = |pid: &i32| Process::of(*pid).is_some_and(|one| ours.contains(&&*one.name));
+        let stopped = self.stopped.iter().copied().filter(is_ours).collect();
+        self.resume(&stopped);
+        self.frozen.extract_if(.., |frozen| frozen.from.is_some()).for_each(|frozen| thaw(&frozen));
     }
 
-    /// Thaws every container's groups.
-    pub fn thaw_containers(&mut self) {
-        let containers = self.frozen.extract_if(.., |frozen| frozen.from.is_none());
-        containers.for_each(|frozen| thaw(&frozen));
+    /// Lets everything go on.
+    pub fn undo_all(&mut self) {
+        self.resume(&self.stopped.clone());
+        self.frozen.drain(..).for_each(|frozen| thaw(&frozen));
+    }
+
+    fn resume(&mut self, stopped: &BTreeSet<i32>) {
+        self.stopped.retain(|pid| !stopped.contains(pid));
+        stopped.iter().for_each(|pid| send(*pid, Signal::SIGCONT));
     }
 
     /// A client that is stopped ends no sooner than it goes on.
@@ -195,8 +195,7 @@ impl<'a> Strikes<'a> {
 
 impl Drop for Strikes<'_> {
     fn drop(&mut self) {
-        self.frozen.iter().for_each(thaw);
-        self.stopped.iter().for_each(|pid| send(*pid, Signal::SIGCONT));
+        self.undo_all();
     }
 }
 

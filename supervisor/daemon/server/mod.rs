@@ -32,6 +32,7 @@ use crate::daemon::tidiness::Tidiness;
 use crate::daemon::wakefulness::Wakefulness;
 use crate::daemon::workers::{Forked, WorkerEvent, Workers};
 use crate::log::{self as sinks, Role};
+use crate::monitor::protocol::ExitReason;
 use crate::paths::Paths;
 use crate::poll::{PollSet, timeout};
 use crate::signals::Signals;
@@ -368,6 +369,9 @@ impl Server {
                 match &exit.message {
                     Some(message) => log::info!("{name}: ended ({:?}): {message}", exit.reason),
                     None => log::info!("{name}: ended ({:?})", exit.reason),
+                }
+                if matches!(exit.reason, ExitReason::StartFailed | ExitReason::Lost) {
+                    self.tidiness.suspect_files();
                 }
                 self.autostart.is_gone(&name, exit.reason);
                 let restart = self.restart_policy(&name);
