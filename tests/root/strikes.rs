@@ -185,10 +185,11 @@ impl<'a> Strikes<'a> {
         stopped.iter().for_each(|pid| send(*pid, Signal::SIGCONT));
     }
 
-    /// A client that is stopped ends no sooner than it goes on.
+    /// A client that is stopped ends no sooner than it goes on, and neither does one whose job is.
     pub fn continue_clients(&mut self, clients: &[Child]) {
-        for client in self.clients(clients) {
-            send(client.pid, Signal::SIGCONT);
+        let jobs = self.sandbox.processes().into_iter().filter(|one| one.name == "ds:job");
+        for process in self.clients(clients).into_iter().chain(jobs) {
+            send(process.pid, Signal::SIGCONT);
         }
     }
 }
