@@ -99,12 +99,7 @@ fn round(sandbox: &Sandbox, chance: &mut Chance, story: &mut Story) {
     sandbox.ds(&["stop", "--all", "--kill"]).succeeds();
     drop(strikes);
     sandbox.assert_no_containers();
-    story.add("now the end of unfinished files");
-    wait_for("the end of unfinished files", || {
-        let left = unfinished(sandbox);
-        story.add(format_args!("{left:?}"));
-        left.is_empty().then_some(())
-    });
+    await_tidiness(sandbox, story);
     let _ = std::fs::remove_file(export);
     for name in MADE {
         if sandbox.data(&format!("containers/{name}")).exists() && chance.below(3) == 0 {
@@ -115,6 +110,17 @@ fn round(sandbox: &Sandbox, chance: &mut Chance, story: &mut Story) {
     // The next round finds it running.
     let name = NAMES[chance.below(NAMES.len())];
     sandbox.ds(&["start", name]).succeeds();
+}
+
+/// Waits until nothing is unfinished any more; tells the story what was.
+fn await_tidiness(sandbox: &Sandbox, story: &mut Story) {
+    wait_for("the end of unfinished files", || {
+        let left = unfinished(sandbox);
+        if !left.is_empty() {
+            story.add(format_args!("{left:?}"));
+        }
+        left.is_empty().then_some(())
+    });
 }
 
 /// What jobs, deletions and files that are written leave for as long as they are not finished.
