@@ -138,7 +138,7 @@ fn allowed() -> Vec<libc::c_long> {
 
 /// The additional calls for the network.
 fn of_the_network() -> Vec<libc::c_long> {
-    let mut calls = vec![
+    let calls = vec![
         libc::SYS_socket,
         libc::SYS_connect,
         libc::SYS_bind,
@@ -165,14 +165,18 @@ fn of_the_network() -> Vec<libc::c_long> {
         libc::SYS_gettid,
     ];
     #[cfg(any(target_arch = "x86_64", target_arch = "x86", target_arch = "arm"))]
-    calls.push(libc::SYS_poll);
+    let calls = [calls, vec![libc::SYS_poll]].concat();
     #[cfg(any(target_arch = "x86", target_arch = "arm"))]
-    calls.extend([
-        libc::SYS_fcntl64,
-        libc::SYS_clock_gettime64,
-        libc::SYS_clock_nanosleep_time64,
-        libc::SYS_ppoll_time64,
-    ]);
+    let calls = [
+        calls,
+        vec![
+            libc::SYS_fcntl64,
+            libc::SYS_clock_gettime64,
+            libc::SYS_clock_nanosleep_time64,
+            libc::SYS_ppoll_time64,
+        ],
+    ]
+    .concat();
     calls
 }
 
