@@ -60,7 +60,7 @@ fn a_first_installation_is_complete_and_touches_nothing_in_use(installer: &Insta
     let staged = device.tree(&format!("data/adb/modules_update/{ID}"));
     let files: Vec<&str> = staged
         .iter()
-        .filter(|(name, _)| !name.starts_with("system"))
+        .filter(|(name, _)| !name.starts_with("system") && !name.starts_with("webroot"))
         .map(|(name, _)| name.as_str())
         .collect();
     assert_eq!(
@@ -76,6 +76,7 @@ fn a_first_installation_is_complete_and_touches_nothing_in_use(installer: &Insta
             "uninstall.sh"
         ]
     );
+    assert!(staged.contains_key("webroot/index.html"), "the page");
     let (mode, user, group, program) = &staged["bin/ds"];
     assert_eq!((*mode, *user, *group), (0o755, 0, 0));
     assert_eq!(program, &zip::members()["bin/ds-x64"]);
@@ -325,6 +326,8 @@ fn the_button_shows_what_runs(installer: &Installer) {
     device.write("data/adb/droidspaces/containers/web/container.ini", "[container]\nrootfs = /data/rootfs\n");
     let text = device.shell(&action).succeeds();
     assert!(text.starts_with("ds ") && text.contains("\nweb "), "{text}");
+    // Where no browser can be opened, the address is shown.
+    assert!(installer.manager != Manager::Magisk || text.contains("http://127.0.0.1:"), "{text}");
     device.flash(&zip::tested()).succeeds();
     device.shell("ds supervisor stop").succeeds();
     let text = device.shell(&action).succeeds();

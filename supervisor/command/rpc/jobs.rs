@@ -37,6 +37,10 @@ const INTERVAL: Duration = Duration::from_millis(250);
 const MOST_ENDED: usize = 20;
 /// Warnings that are kept of a job.
 const MOST_WARNINGS: usize = 20;
+/// Where a record names the process that does the work, and when that one began: a number is used again.
+const WORKER: [&str; 2] = ["pid", "pid_started"];
+/// The same of the process that writes the record. It lives a little longer.
+const KEEPER: [&str; 2] = ["keeper", "keeper_started"];
 /// Longest record, bytes.
 const LONGEST: u64 = 64 * 1024;
 
@@ -55,24 +59,31 @@ pub(super) fn run(command: &Command, env: &Env, verbs: Verbs<'_>) -> Result<Exit
     record.set("name", name);
     record.set("state", "running");
     record.set("started", unix_s());
-    record.set("pid", getpid().as_raw());
-    record.set("pid_started", fs::read_to_string("/proc/self/stat").ok().and_then(|text| start_time(&text)));
-    record.write()?;
-    told(&json!({ "job": id }))?;
+    record.set_process(WORKER, getpid());
     let null = File::options().read(true).write(true).open("/dev/null").context("open /dev/null")?;
-    sinks::send_events_to(None);
-    for number in 0..3 {
-        call!(make_standard(null.as_fd(), number), "dup2({number})")?;
-    }
     let (lines, end) = pipe().context("pipe")?;
     match call!(fork(), "fork")? {
         Fork::Child => {
             drop(end);
             let _ = prctl::set_name(c"ds:keeper");
+            // The client waits for the end of its streams, which a process that holds them delays.
+            for number in 0..3 {
+                let _ = make_standard(null.as_fd(), number);
+            }
+            record.set_process(KEEPER, getpid());
             record.keep(File::from(OwnedFd::from(lines)));
             exit_immediately(0)
         }
-        Fork::Parent(_) => drop(lines),
+        Fork::Parent(keeper) => {
+            drop(lines);
+            record.set_process(KEEPER, keeper);
+        }
+    }
+    record.write()?;
+    told(&json!({ "job": id }))?;
+    sinks::send_events_to(None);
+    for number in 0..3 {
+        call!(make_standard(null.as_fd(), number), "dup2({number})")?;
     }
     let end = OwnedFd::from(end);
     call!(make_standard(end.as_fd(), 1), "dup2(1)")?;
@@ -104,18 +115,22 @@ pub(super) fn list(paths: &Paths) -> Vec<Value> {
 
 /// A record whose worker and keeper have both gone says so.
 fn checked(mut job: Value) -> Value {
-    if job["state"] == "running" && worker(&job).is_none() {
+    if job["state"] == "running" && process(&job, WORKER).or_else(|| process(&job, KEEPER)).is_none() {
         job["state"] = json!("failed");
         job["error"] = json!({ "code": "failed", "message": "it ended before it was complete" });
     }
     job
 }
 
-/// The worker of a job, if it lives.
-fn worker(job: &Value) -> Option<Pid> {
-    let pid = i32::try_from(job["pid"].as_i64()?).ok()?;
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    (start_time(&text) == job["pid_started"].as_u64()).then(|| Pid::from_raw(pid))
+/// A process of a job, if it lives.
+fn process(job: &Value, [pid, started]: [&str; 2]) -> Option<Pid> {
+    let pid = Pid::from_raw(i32::try_from(job[pid].as_i64()?).ok()?);
+    let start = start_of(pid)?;
+    (Some(start) == job[started].as_u64()).then_some(pid)
+}
+
+fn start_of(pid: Pid) -> Option<u64> {
+    start_time(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
 /// Ends a job. What it has begun is undone as when its client had interrupted it.
@@ -124,7 +139,7 @@ fn worker(job: &Value) -> Option<Pid> {
 /// When there is no such job.
 pub(super) fn cancel(paths: &Paths, id: &str) -> Result<()> {
     let job = read_document(&path(paths, id)?, LONGEST).context("there is no such job")?;
-    if let Some(pid) = worker(&job).filter(|_| job["state"] == "running") {
+    if let Some(pid) = process(&job, WORKER).filter(|_| job["state"] == "running") {
         call!(kill(pid, Signal::SIGTERM as i32), "kill({pid})")?;
     }
     Ok(())
@@ -159,6 +174,11 @@ struct Record {
 impl Record {
     fn set(&mut self, key: &str, value: impl Into<Value>) {
         self.fields.insert(key.to_owned(), value.into());
+    }
+
+    fn set_process(&mut self, [key, started]: [&str; 2], pid: Pid) {
+        self.set(key, pid.as_raw());
+        self.set(started, start_of(pid));
     }
 
     fn write(&self) -> Result<()> {

@@ -38,7 +38,7 @@ use crate::worker::Env;
 /// Starts the server, or finds the one that runs, and prints an address that works once.
 ///
 /// # Errors
-/// When there is no page, or the address cannot be opened.
+/// When there is no page, or no address to listen on.
 pub fn run(arguments: &cli::Web, env: &Env) -> Result<ExitCode> {
     let session = Session::at(env.paths.web());
     if arguments.stop {
@@ -51,8 +51,11 @@ pub fn run(arguments: &cli::Web, env: &Env) -> Result<ExitCode> {
     };
     let address = format!("http://127.0.0.1:{port}/open/{}", session.new_secret()?);
     if arguments.open {
-        open(&address)?;
-        return print(&mut io::stdout(), "The page opens in the browser.\n");
+        let said = match open(&address) {
+            Ok(()) => "The page opens in the browser.\n".to_owned(),
+            Err(error) => format!("{error:#}; open this address yourself:\n{address}\n"),
+        };
+        return print(&mut io::stdout(), &said);
     }
     if arguments.json {
         return output::json(&serde_json::json!({ "address": address }));
@@ -112,7 +115,7 @@ fn find(env: &Env) -> Result<PathBuf> {
 
 /// Opens an address in the phone's browser.
 fn open(address: &str) -> Result<()> {
-    let tool = Tool::find("am").context("this is no Android: open the address of 'ds web' yourself")?;
+    let tool = Tool::find("am").context("'am' of Android is missing")?;
     let words = ["start", "-a", "android.intent.action.VIEW", "-d", address].map(AsRef::as_ref);
     let outcome = tool.run(&mut Invocation::new(&words))?;
     if !outcome.is_success() {
