@@ -223,11 +223,13 @@ fn end(paths: &Paths, name: &Name, path: &Path) -> Result<Option<File>> {
 /// longer; that of another job that lives is not waited for any longer than that.
 fn remove_temporaries(directory: &Path) {
     let end = now() + DEATH;
-    // Its file system may be unmounted.
-    let _ = durable::remove_stale_temporaries(directory);
-    while durable::temporaries(directory) == Temporaries::Held && now() < end {
-        sleep(PAUSE);
+    loop {
+        // Its file system may be unmounted.
         let _ = durable::remove_stale_temporaries(directory);
+        if durable::temporaries(directory) != Temporaries::Held || now() >= end {
+            return;
+        }
+        sleep(PAUSE);
     }
 }
 

@@ -6,6 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::invalid::{Invalid, quoted};
+use super::list::{Escaped, field, items, show, split, unescape, unescaped};
 use super::path::{ContainerPath, HostPath};
 
 /// One directory or file of the host that appears in the container.
@@ -143,18 +144,14 @@ impl FromStr for BindList {
     /// Reads a comma-separated list, blanks around its commas ignored; the empty text is the empty list.
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let mut list = Self::default();
-        if text.trim().is_empty() {
-            return Ok(list);
-        }
-        for (offset, item) in split(text, ',') {
-            let start = offset + item.len() - item.trim_start().len();
+        for (start, item) in items(text) {
             // Options may also follow with commas, as in mount(8): no path begins like one.
             if let Some(last) = list.0.last_mut()
-                && last.options.set(item.trim()).is_some()
+                && last.options.set(item).is_some()
             {
                 continue;
             }
-            let bind = item.trim().parse::<Bind>().map_err(|fault| fault.moved(start))?;
+            let bind = item.parse::<Bind>().map_err(|fault| fault.moved(start))?;
             list.push(bind).map_err(|fault| fault.at(start))?;
         }
         Ok(list)
@@ -176,73 +173,8 @@ impl fmt::Display for Bind {
 
 impl fmt::Display for BindList {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, bind) in self.0.iter().enumerate() {
-            let comma = if place == 0 { "" } else { "," };
-            write!(formatter, "{comma}{bind}")?;
-        }
-        Ok(())
+        show(&self.0, formatter)
     }
-}
-
-/// A path with a backslash before each character that has a meaning in a list.
-pub(super) struct Escaped<'a>(pub(super) &'a str);
-
-impl fmt::Display for Escaped<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for character in self.0.chars() {
-            if matches!(character, ',' | ':' | '\\') {
-                formatter.write_str("\\")?;
-            }
-            write!(formatter, "{character}")?;
-        }
-        Ok(())
-    }
-}
-
-/// The places of `separator` in `text` that no backslash takes the meaning from.
-pub(super) fn unescaped(text: &str, separator: char) -> impl Iterator<Item = (usize, char)> {
-    let mut after_backslash = false;
-    text.char_indices().filter(move |&(_, character)| {
-        let escaped = after_backslash;
-        after_backslash = character == '\\' && !escaped;
-        character == separator && !escaped
-    })
-}
-
-/// The parts of `text` between its separators, still escaped, with the byte offset of each.
-pub(super) fn split(text: &str, separator: char) -> Vec<(usize, &str)> {
-    let mut start = 0;
-    let mut parts = Vec::new();
-    for (end, _) in unescaped(text, separator) {
-        parts.push((start, &text[start..end]));
-        start = end + separator.len_utf8();
-    }
-    parts.push((start, &text[start..]));
-    parts
-}
-
-/// The path in one field.
-pub(super) fn field<T: FromStr<Err = Invalid>>((offset, text): (usize, &str)) -> Result<T, Invalid> {
-    unescape((offset, text))?.parse::<T>().map_err(|fault| fault.moved(offset))
-}
-
-/// A field, its escapes taken away.
-pub(super) fn unescape((offset, text): (usize, &str)) -> Result<String, Invalid> {
-    let mut path = String::with_capacity(text.len());
-    let mut characters = text.char_indices();
-    while let Some((place, character)) = characters.next() {
-        path.push(match character {
-            '\\' => match characters.next() {
-                Some((_, escaped @ (',' | ':' | '\\'))) => escaped,
-                _ => {
-                    let why = format!("a single '\\' in {}", quoted(text));
-                    return Err(Invalid::new(why, "write '\\\\' for a backslash").at(offset + place));
-                }
-            },
-            other => other,
-        });
-    }
-    Ok(path)
 }
 
 text_in_serde!(Bind, BindList);

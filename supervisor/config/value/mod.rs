@@ -26,6 +26,7 @@ mod bind;
 mod choice;
 mod invalid;
 mod label;
+mod list;
 mod mirror;
 mod name;
 mod number;

@@ -5,8 +5,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::bind::{Escaped, field, split};
 use super::invalid::{Invalid, quoted};
+use super::list::{Escaped, field, items, show, split};
 use super::number::Size;
 use super::path::ContainerPath;
 
@@ -85,12 +85,8 @@ impl FromStr for TmpfsList {
     /// Reads a comma-separated list, blanks around its commas ignored; the empty text is the empty list.
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let mut list = Self::default();
-        if text.trim().is_empty() {
-            return Ok(list);
-        }
-        for (offset, item) in split(text, ',') {
-            let start = offset + item.len() - item.trim_start().len();
-            let tmpfs = item.trim().parse::<Tmpfs>().map_err(|fault| fault.moved(start))?;
+        for (start, item) in items(text) {
+            let tmpfs = item.parse::<Tmpfs>().map_err(|fault| fault.moved(start))?;
             if list.0.len() == Self::MAX {
                 let why = format!("more than {} memory file systems", Self::MAX);
                 return Err(Invalid::new(why, "mount one above several of them").at(start));
@@ -123,11 +119,7 @@ impl fmt::Display for Tmpfs {
 
 impl fmt::Display for TmpfsList {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, tmpfs) in self.0.iter().enumerate() {
-            let comma = if place == 0 { "" } else { "," };
-            write!(formatter, "{comma}{tmpfs}")?;
-        }
-        Ok(())
+        show(&self.0, formatter)
     }
 }
 

@@ -47,6 +47,27 @@ export function Button({ children, onClick, kind = 'tonal', disabled = false, ty
   );
 }
 
+interface SearchFieldProps {
+  label: string;
+  value: string;
+  onInput: (text: string) => void;
+  autofocus?: boolean;
+}
+
+export function SearchField({ label, value, onInput, autofocus = false }: SearchFieldProps) {
+  return (
+    <input
+      class="search"
+      type="search"
+      autofocus={autofocus}
+      aria-label={label}
+      placeholder={label}
+      value={value}
+      onInput={(event) => onInput(event.currentTarget.value)}
+    />
+  );
+}
+
 export function TopBar({ title, children }: { title: string; children?: ComponentChildren }) {
   return (
     <header class="top-bar">

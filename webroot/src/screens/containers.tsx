@@ -1,7 +1,7 @@
 // The overview: every container at a glance, what the machine does, and what needs attention.
 
 import { useState } from 'preact/hooks';
-import { Empty, IconButton, Loading, Note } from '../components/basics';
+import { Empty, IconButton, Loading, Note, SearchField } from '../components/basics';
 import { Bar, Chart } from '../components/chart';
 import { Actions, Glyph, Pill } from '../components/container-parts';
 import { Icon } from '../components/icon';
@@ -23,17 +23,7 @@ export function ContainersScreen() {
         <h1>{t('title')}</h1>
         <IconButton icon="search" label={t('search')} onClick={() => setSearch(search === null ? '' : null)} />
       </header>
-      {search !== null && (
-        <input
-          class="search"
-          type="search"
-          autofocus
-          aria-label={t('search')}
-          placeholder={t('search')}
-          value={search}
-          onInput={(event) => setSearch(event.currentTarget.value)}
-        />
-      )}
+      {search !== null && <SearchField label={t('search')} value={search} onInput={setSearch} autofocus />}
       <Notices />
       {all && all.length > 0 && <Summary all={all.length} />}
       {jobs.value

@@ -1,7 +1,7 @@
 // A new container in three steps: where its system comes from, what it is called, and a summary before anything is done.
 
 import { useEffect, useState } from 'preact/hooks';
-import { Button, complain, Field, Loading, Note, sentence, TopBar } from '../components/basics';
+import { Button, complain, Field, Loading, Note, SearchField, sentence, TopBar } from '../components/basics';
 import { Icon, type IconName } from '../components/icon';
 import { say } from '../components/snackbar';
 import { size as shownSize } from '../format';
@@ -147,15 +147,7 @@ function CatalogueStep({ onChoose, onBack }: { onChoose: (image: Image) => void;
   const shown = images.filter(fits);
   return (
     <>
-      <input
-        class="search"
-        type="search"
-        autofocus
-        aria-label={t('searchImages')}
-        placeholder={t('searchImages')}
-        value={search}
-        onInput={(event) => setSearch(event.currentTarget.value)}
-      />
+      <SearchField label={t('searchImages')} value={search} onInput={setSearch} autofocus />
       {shown.length === 0 && <p class="quiet">{t('noImages')}</p>}
       <ul class="rows">
         {shown.slice(0, MOST).map((image) => (

@@ -2,7 +2,7 @@
 
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { AnsiReader, type Piece } from '../ansi';
-import { IconButton } from '../components/basics';
+import { IconButton, SearchField } from '../components/basics';
 import { t } from '../i18n';
 import { subscribe } from '../rpc';
 
@@ -55,14 +55,7 @@ export function LogTab({ name }: { name: string }) {
   return (
     <section class="log-page">
       <div class="log-bar">
-        <input
-          class="search"
-          type="search"
-          aria-label={t('filterLog')}
-          placeholder={t('filterLog')}
-          value={filter}
-          onInput={(event) => setFilter(event.currentTarget.value)}
-        />
+        <SearchField label={t('filterLog')} value={filter} onInput={setFilter} />
         <IconButton icon="trash" label={t('clear')} onClick={() => setLines([])} />
       </div>
       {cut > 0 && <p class="quiet">{t('cut', { count: cut })}</p>}

@@ -1,7 +1,7 @@
 // Services of a container with systemd: list, search, start, stop, restart.
 
 import { useEffect, useState } from 'preact/hooks';
-import { complain, IconButton, Loading, sentence } from '../components/basics';
+import { complain, IconButton, Loading, SearchField, sentence } from '../components/basics';
 import { t } from '../i18n';
 import type { Container } from '../model/types';
 import { ds } from '../rpc';
@@ -50,14 +50,7 @@ export function ServicesTab({ container }: { container: Container }) {
   const shown = list.filter((one) => `${one.unit} ${one.about}`.toLowerCase().includes(wanted));
   return (
     <>
-      <input
-        class="search"
-        type="search"
-        aria-label={t('searchServices')}
-        placeholder={t('searchServices')}
-        value={search}
-        onInput={(event) => setSearch(event.currentTarget.value)}
-      />
+      <SearchField label={t('searchServices')} value={search} onInput={setSearch} />
       <ul class="rows">
         {shown.map((one) => (
           <li key={one.unit} class="row">

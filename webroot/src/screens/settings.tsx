@@ -1,7 +1,7 @@
 // Every setting of a container as a form, made from ds's own table of keys. ds itself checks what is typed.
 
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { Button, complain, Field, Loading, Note, Prose, sentence } from '../components/basics';
+import { Button, complain, Field, Loading, Note, Prose, SearchField, sentence } from '../components/basics';
 import { say } from '../components/snackbar';
 import { type Key, t } from '../i18n';
 import type { Container, Setting } from '../model/types';
@@ -75,14 +75,7 @@ export function SettingsTab({ container }: { container: Container }) {
   const count = Object.keys(changed).length;
   return (
     <>
-      <input
-        class="search"
-        type="search"
-        aria-label={t('searchSettings')}
-        placeholder={t('searchSettings')}
-        value={search}
-        onInput={(event) => setSearch(event.currentTarget.value)}
-      />
+      <SearchField label={t('searchSettings')} value={search} onInput={setSearch} />
       {SECTIONS.map((section) => {
         const settings = form.settings.filter((one) => one.section === section && one.name !== 'uuid' && fits(one));
         if (settings.length === 0) return null;

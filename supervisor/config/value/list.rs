@@ -1,0 +1,90 @@
+//! The form of a list of paths with options: items with commas between them, fields with colons.
+//!
+//! Owns the splitting, and the backslash that takes the meaning from a comma, a colon or a backslash in a path. Does not
+//! know what an item means.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::invalid::{Invalid, quoted};
+
+/// The items of a comma-separated list without the blanks around them, each with its byte offset; none in an empty text.
+pub(super) fn items(text: &str) -> Vec<(usize, &str)> {
+    if text.trim().is_empty() {
+        return Vec::new();
+    }
+    split(text, ',')
+        .into_iter()
+        .map(|(offset, item)| (offset + item.len() - item.trim_start().len(), item.trim()))
+        .collect()
+}
+
+/// Writes the items of a list with commas between them.
+pub(super) fn show<T: fmt::Display>(items: &[T], formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for (place, item) in items.iter().enumerate() {
+        let comma = if place == 0 { "" } else { "," };
+        write!(formatter, "{comma}{item}")?;
+    }
+    Ok(())
+}
+
+/// The places of `separator` in `text` that no backslash takes the meaning from.
+pub(super) fn unescaped(text: &str, separator: char) -> impl Iterator<Item = (usize, char)> {
+    let mut after_backslash = false;
+    text.char_indices().filter(move |&(_, character)| {
+        let escaped = after_backslash;
+        after_backslash = character == '\\' && !escaped;
+        character == separator && !escaped
+    })
+}
+
+/// The parts of `text` between its separators, still escaped, with the byte offset of each.
+pub(super) fn split(text: &str, separator: char) -> Vec<(usize, &str)> {
+    let mut start = 0;
+    let mut parts = Vec::new();
+    for (end, _) in unescaped(text, separator) {
+        parts.push((start, &text[start..end]));
+        start = end + separator.len_utf8();
+    }
+    parts.push((start, &text[start..]));
+    parts
+}
+
+/// The path in one field.
+pub(super) fn field<T: FromStr<Err = Invalid>>((offset, text): (usize, &str)) -> Result<T, Invalid> {
+    unescape((offset, text))?.parse::<T>().map_err(|fault| fault.moved(offset))
+}
+
+/// A field, its escapes taken away.
+pub(super) fn unescape((offset, text): (usize, &str)) -> Result<String, Invalid> {
+    let mut path = String::with_capacity(text.len());
+    let mut characters = text.char_indices();
+    while let Some((place, character)) = characters.next() {
+        path.push(match character {
+            '\\' => match characters.next() {
+                Some((_, escaped @ (',' | ':' | '\\'))) => escaped,
+                _ => {
+                    let why = format!("a single '\\' in {}", quoted(text));
+                    return Err(Invalid::new(why, "write '\\\\' for a backslash").at(offset + place));
+                }
+            },
+            other => other,
+        });
+    }
+    Ok(path)
+}
+
+/// A path with a backslash before each character that has a meaning in a list.
+pub(super) struct Escaped<'a>(pub(super) &'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for character in self.0.chars() {
+            if matches!(character, ',' | ':' | '\\') {
+                formatter.write_str("\\")?;
+            }
+            write!(formatter, "{character}")?;
+        }
+        Ok(())
+    }
+}
