@@ -24,7 +24,7 @@ use super::subnet::{self, Subnet};
 use super::{ports, sysctl};
 use crate::call;
 use crate::config::Config;
-use crate::config::value::Name;
+use crate::config::value::{Name, Uuid};
 use crate::fault;
 use crate::host::Host;
 use crate::paths::Paths;
@@ -44,6 +44,8 @@ const LEAST_MTU: u32 = 1280;
 pub struct Attachment {
     paths: Paths,
     member: Member,
+    /// Its address is free again afterwards.
+    temporary: Option<Uuid>,
     /// The namespace that was made for the container, and our own.
     namespace: OwnedFd,
     own: OwnedFd,
@@ -78,8 +80,11 @@ impl Attachment {
         let store = Store::open(paths)?;
         let tag = Tag::of(paths);
         let route = Netlink::route()?;
-        let others: Vec<Member> =
-            store.members().into_iter().filter(|member| member.name != config.name).collect();
+        let (same, others): (Vec<Member>, Vec<Member>) =
+            store.members().into_iter().partition(|member| member.name == config.name);
+        if same.iter().any(|member| member.monitor.0 != getpid().as_raw()) {
+            bail!("network.mode: a temporary container has the name {}; end it first", config.name);
+        }
         let wanted = config.network.ports.as_slice();
         ports::check(wanted, &others)?;
         let mut changes: Changes = store.changes()?.unwrap_or(Changes::new(Firewall::choose()?));
@@ -106,7 +111,8 @@ impl Attachment {
             }
             store.join(&member)?;
             fault::point("joined-network")?;
-            Ok(Self { paths: paths.clone(), member: member.clone(), namespace, own, dhcp: dhcp.ok() })
+            let (paths, member) = (paths.clone(), member.clone());
+            Ok(Self { paths, member, temporary: None, namespace, own, dhcp: dhcp.ok() })
         });
         if made.is_err() {
             store.leave(&config.name);
@@ -118,6 +124,27 @@ impl Attachment {
         let attachment = made?;
         settled?;
         Ok(attachment)
+    }
+
+    /// The same for a container that ends with this process, of which nothing is remembered afterwards. The address is
+    /// set; DHCP clients inside get no answer.
+    ///
+    /// # Errors
+    /// See [`Attachment::make`].
+    pub fn temporary(
+        config: &Config,
+        paths: &Paths,
+        host: &Host,
+        warnings: &mut Vec<String>,
+    ) -> Result<Self> {
+        let mut config = config.clone();
+        config.container.hostname = Some(config.hostname());
+        // A name that no other has at the same time.
+        config.name = format!("shell-{}", getpid()).parse()?;
+        let mut made = Self::make((&config, &[]), paths, host, warnings)?;
+        made.temporary = Some(config.container.uuid);
+        made.dhcp = None;
+        Ok(made)
     }
 
     /// Goes where the container's network is, until the result is dropped.
@@ -161,6 +188,9 @@ impl Drop for Attachment {
         let left = Store::open(&self.paths).and_then(|store| {
             store.leave(&self.member.name);
             self.member.forget_neighbours();
+            if let Some(uuid) = &self.temporary {
+                store.release(&self.member.network, uuid)?;
+            }
             settle(&store, &self.paths)
         });
         if let Err(error) = left {
@@ -245,7 +275,11 @@ fn network(store: &Store, config: &Config, route: &Netlink, tag: &Tag, others: &
             }
         }
     };
-    network.lease(&config.container.uuid, pinned, &|| store.containers())?;
+    // Temporary containers have no configuration that would keep their addresses.
+    let held = network.leases.clone().into_iter();
+    let held = held.filter(|(_, address)| others.iter().any(|member| member.address == *address));
+    let held: Vec<Uuid> = held.map(|(uuid, _)| uuid).collect();
+    network.lease(&config.container.uuid, pinned, &|| [store.containers(), held.clone()].concat())?;
     store.remember(name, &network)?;
     Ok(network)
 }

@@ -167,6 +167,15 @@ impl Store {
         write(&self.network_file(name), network)
     }
 
+    /// Takes the address of a container back.
+    ///
+    /// # Errors
+    /// When the file is damaged, or cannot be written.
+    pub fn release(&self, name: &Name, uuid: &Uuid) -> Result<()> {
+        let Some(mut network) = self.network(name)? else { return Ok(()) };
+        if network.leases.remove(uuid).is_some() { self.remember(name, &network) } else { Ok(()) }
+    }
+
     /// Subnets of the other networks.
     #[must_use]
     pub fn subnets_beside(&self, name: &Name) -> Vec<Subnet> {
