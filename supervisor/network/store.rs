@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
@@ -76,6 +76,11 @@ impl Member {
     #[must_use]
     pub fn behind(&self) -> &str {
         self.bridge.as_deref().unwrap_or(&self.interface)
+    }
+
+    /// Its addresses.
+    pub fn all_addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        [Some(IpAddr::V4(self.address)), self.address6.map(IpAddr::V6)].into_iter().flatten()
     }
 
     fn is_alive(&self) -> bool {
