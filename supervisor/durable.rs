@@ -36,8 +36,8 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     };
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let directory = open_directory(parent)?;
-    let mut temporary = Temporary::create(&directory)?;
-    let file = &mut *temporary.file;
+    let mut temporary = Temporary::create(directory.try_clone()?)?;
+    let file = temporary.file();
     fchmod(&*file, Mode::from_bits_truncate(mode))?;
     file.write_all(bytes)?;
     file.sync_all()?;
@@ -126,21 +126,32 @@ fn is_temporary_name(name: &str) -> bool {
     digits.is_some_and(|digits| digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
-/// A new, locked file in `directory` that is removed unless it gets its final name.
-struct Temporary<'a> {
-    directory: &'a OwnedFd,
+/// Sixteen random hexadecimal digits, for a name that no other file has.
+#[must_use]
+pub fn random_digits() -> String {
+    // The hasher's keys are random for each process and differ between instances.
+    format!("{:016x}", RandomState::new().hash_one(0))
+}
+
+/// A new, locked file that is removed when dropped, unless it has got its final name.
+#[derive(Debug)]
+pub struct Temporary {
+    directory: OwnedFd,
     name: String,
     file: Flock<File>,
     renamed: bool,
 }
 
-impl<'a> Temporary<'a> {
-    fn create(directory: &'a OwnedFd) -> io::Result<Self> {
+impl Temporary {
+    /// Creates one that only root can access.
+    ///
+    /// # Errors
+    /// The system call's error.
+    pub fn create(directory: OwnedFd) -> io::Result<Self> {
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        for attempt in 0..ATTEMPTS {
-            // The hasher's keys are random for each process and differ between instances.
-            let name = format!(".ds-{:016x}.tmp", RandomState::new().hash_one(attempt));
-            let file = match openat(directory, name.as_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR) {
+        for _ in 0..ATTEMPTS {
+            let name = format!(".ds-{}.tmp", random_digits());
+            let file = match openat(&directory, name.as_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR) {
                 Ok(file) => File::from(file),
                 Err(Errno::EEXIST) => continue,
                 Err(error) => return Err(error.into()),
@@ -152,7 +163,7 @@ impl<'a> Temporary<'a> {
                 }
                 Ok(_) | Err((_, Errno::EWOULDBLOCK)) => {}
                 Err((_, error)) => {
-                    unlinkat(directory, name.as_str(), UnlinkatFlags::NoRemoveDir)?;
+                    unlinkat(&directory, name.as_str(), UnlinkatFlags::NoRemoveDir)?;
                     return Err(error.into());
                 }
             }
@@ -160,18 +171,38 @@ impl<'a> Temporary<'a> {
         Err(io::Error::new(io::ErrorKind::AlreadyExists, "no temporary name is free"))
     }
 
-    fn rename_to(mut self, name: &OsStr) -> io::Result<()> {
-        renameat(self.directory, self.name.as_str(), self.directory, name)?;
-        self.renamed = true;
+    /// Its current name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The file.
+    pub fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+
+    /// Gives it its final name, and replaces a file of that name. The caller has flushed the content.
+    ///
+    /// # Errors
+    /// The system call's error.
+    pub fn rename_to(self, name: &OsStr) -> io::Result<()> {
+        renameat(&self.directory, self.name.as_str(), &self.directory, name)?;
+        self.keep();
         Ok(())
+    }
+
+    /// The caller has renamed it.
+    pub fn keep(mut self) {
+        self.renamed = true;
     }
 }
 
-impl Drop for Temporary<'_> {
+impl Drop for Temporary {
     fn drop(&mut self) {
         if !self.renamed {
             // The original error is reported; a remaining temporary file is swept later.
-            let _ = unlinkat(self.directory, self.name.as_str(), UnlinkatFlags::NoRemoveDir);
+            let _ = unlinkat(&self.directory, self.name.as_str(), UnlinkatFlags::NoRemoveDir);
         }
     }
 }

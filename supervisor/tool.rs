@@ -67,7 +67,7 @@ impl<'a> Invocation<'a> {
 
 /// The result of a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outcome {
+pub struct ToolResult {
     /// Its exit code, or the signal that ended it.
     pub ended: Ended,
     /// The end of its output and errors, in the order of writing.
@@ -76,7 +76,7 @@ pub struct Outcome {
     pub interrupted: bool,
 }
 
-impl Outcome {
+impl ToolResult {
     /// Whether its exit code is 0.
     #[must_use]
     pub fn is_success(&self) -> bool {
@@ -121,8 +121,8 @@ impl Tool {
     /// Runs it and waits for its end. It has no input, and its environment is PATH and the C locale.
     ///
     /// # Errors
-    /// If it cannot be started. Its exit code and output are in the [`Outcome`].
-    pub fn run(&self, invocation: &mut Invocation<'_>) -> Result<Outcome> {
+    /// If it cannot be started. Its exit code and output are in the [`ToolResult`].
+    pub fn run(&self, invocation: &mut Invocation<'_>) -> Result<ToolResult> {
         self.run_with(invocation, &[])
     }
 
@@ -130,7 +130,7 @@ impl Tool {
     ///
     /// # Errors
     /// If it cannot be started.
-    pub fn run_with(&self, invocation: &mut Invocation<'_>, variables: &[&str]) -> Result<Outcome> {
+    pub fn run_with(&self, invocation: &mut Invocation<'_>, variables: &[&str]) -> Result<ToolResult> {
         let shown = self.path.display();
         let path = CString::new(self.path.as_os_str().as_bytes()).context("the program's name")?;
         let words = [self.path.as_os_str()];
@@ -166,7 +166,7 @@ impl Tool {
         let mut speech = Speech { interrupt: invocation.interrupt, pid, interrupted: false, said, line };
         speech.listen(&mut File::from(input), &mut invocation.lines);
         let ended = call!(process::wait(pid), "waitpid({shown})")?;
-        Ok(Outcome { ended, said: speech.said(), interrupted: speech.interrupted })
+        Ok(ToolResult { ended, said: speech.said(), interrupted: speech.interrupted })
     }
 }
 

@@ -21,7 +21,7 @@ pub fn run(arguments: &cli::Copy, env: &Env) -> Result<ExitCode> {
     let to: Name = arguments.new_name.parse()?;
     let mut progress = Progress::new(arguments.json);
     let copied = copy(env, &from, &to, &mut |event| progress.show(event));
-    forget(env, &to);
+    forget(&env.paths, &to);
     if copied? {
         progress.note(&format!("autostart is off for {to}; to turn it on, run 'ds set {to} autostart=yes'"));
     }

@@ -53,7 +53,7 @@ pub fn create(arguments: &cli::Create, env: &Env, progress: &mut Progress) -> Re
         }
         None => bail!("no root file system; give --rootfs DIR, --image FILE or --from SRC"),
     };
-    forget(env, &name);
+    forget(&env.paths, &name);
     made.map(|()| name)
 }
 

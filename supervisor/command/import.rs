@@ -38,7 +38,7 @@ pub fn run(arguments: &cli::Import, env: &Env) -> Result<ExitCode> {
             Creation { name: &name, source: &source, size: None, settings, login, packed_only: true };
         create(env, &creation, &mut watcher)
     };
-    forget(env, &name);
+    forget(&env.paths, &name);
     imported.with_context(|| arguments.file.display().to_string())?;
     progress.done(&json!({ "event": "imported", "name": name }), &format!("{name} imported\n"))
 }

@@ -17,7 +17,7 @@ use crate::container::{Lock, monitor, occupied};
 use crate::exit::ExitCode;
 use crate::fault;
 use crate::monitor::last_exit;
-use crate::paths::names_in;
+use crate::paths::{Paths, names_in};
 use crate::storage::staging::{rename_to_free, sync_directory};
 use crate::worker::Env;
 
@@ -37,7 +37,7 @@ pub fn run(arguments: &cli::Rename, env: &Env) -> Result<ExitCode> {
     env.cancel_restart(&old)?;
     let renamed = rename(env, &old, &new);
     // One of the names is not a container.
-    [&old, &new].into_iter().for_each(|name| forget(env, name));
+    [&old, &new].into_iter().for_each(|name| forget(&env.paths, name));
     renamed
 }
 
@@ -53,7 +53,7 @@ fn rename(env: &Env, old: &Name, new: &Name) -> Result<ExitCode> {
         occupied::refuse(&env.paths, name)?;
     }
     let (from, to) = (env.paths.container(old), env.paths.container(new));
-    refuse_shared(env, old)?;
+    refuse_shared(&env.paths, old)?;
     if to.symlink_metadata().is_ok() {
         bail!("a container {new} already exists; choose another name");
     }
@@ -71,17 +71,17 @@ fn rename(env: &Env, old: &Name, new: &Name) -> Result<ExitCode> {
 
 /// Refuses if another container uses a path in the directory of `old`, which the rename would invalidate. To update the
 /// other configuration as well would make the rename two steps.
-fn refuse_shared(env: &Env, old: &Name) -> Result<()> {
-    let written = env.paths.container(old);
+fn refuse_shared(paths: &Paths, old: &Name) -> Result<()> {
+    let written = paths.container(old);
     let real = fs::canonicalize(&written).unwrap_or_else(|_| written.clone());
     let is_below = |path: &HostPath| {
         let path = Path::new(path.as_str());
         let resolved = fs::canonicalize(path).unwrap_or_default();
         [path, &resolved].iter().any(|path| path.starts_with(&written) || path.starts_with(&real))
     };
-    for other in names_in(&env.paths.containers()).into_iter().filter(|other| other != old) {
+    for other in names_in(&paths.containers()).into_iter().filter(|other| other != old) {
         // A container with an invalid configuration cannot start in any case.
-        let Ok(config) = Config::load(&env.paths.container_ini(&other), &other) else { continue };
+        let Ok(config) = Config::load(&paths.container_ini(&other), &other) else { continue };
         let key = match &config.container.root {
             RootSource::Directory(path) if is_below(path) => "rootfs",
             RootSource::Image(path) if is_below(path) => "image",

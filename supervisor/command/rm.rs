@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::config::value::Name;
 use crate::container::{Lock, monitor, occupied, sweep};
 use crate::exit::ExitCode;
+use crate::paths::Paths;
 use crate::storage;
 use crate::storage::delete::{delete, refuse_mounts};
 use crate::storage::seed::{Wanted, seed};
@@ -34,12 +35,12 @@ use crate::worker::Env;
 /// # Errors
 /// If it is running (without `--force`), if a mount is in its directory, or if it cannot be deleted completely.
 pub fn run(arguments: &cli::Remove, env: &Env) -> Result<ExitCode> {
-    let cleared = clear_trash(env, &arguments.name);
+    let cleared = clear_trash(&env.paths, &arguments.name);
     let name = match existing(env, &arguments.name) {
         Ok(name) => name,
         // The interrupted deletion has just been completed.
         Err(_) if cleared => {
-            forget(env, &arguments.name.parse()?);
+            forget(&env.paths, &arguments.name.parse()?);
             return print(&mut io::stdout(), &format!("{} deleted\n", arguments.name));
         }
         Err(error) => return Err(error),
@@ -56,7 +57,7 @@ pub fn run(arguments: &cli::Remove, env: &Env) -> Result<ExitCode> {
     occupied::refuse(&env.paths, &name)?;
     let place = env.paths.container(&name);
     refuse_mounts(&place)?;
-    refuse_use_by_others(env, &name)?;
+    refuse_use_by_others(&env.paths, &name)?;
     sweep(&env.paths, &env.host, &name);
     if place.symlink_metadata().is_ok() {
         let trash = env.paths.containers().join(format!("{TRASH}{name}-{}", process::id()));
@@ -68,7 +69,7 @@ pub fn run(arguments: &cli::Remove, env: &Env) -> Result<ExitCode> {
         drop(lock);
         delete(&trash).with_context(|| format!("delete {}", trash.display()))?;
     }
-    forget(env, &name);
+    forget(&env.paths, &name);
     print(&mut io::stdout(), &format!("{name} deleted\n"))
 }
 
@@ -91,8 +92,8 @@ fn undo_seeding(env: &Env, name: &Name) {
 }
 
 /// Another container may use this one's image or tree by its path.
-fn refuse_use_by_others(env: &Env, name: &Name) -> Result<()> {
-    for root in [env.paths.own_image(name), env.paths.own_directory(name)] {
+fn refuse_use_by_others(paths: &Paths, name: &Name) -> Result<()> {
+    for root in [paths.own_image(name), paths.own_directory(name)] {
         let Ok(file) = File::open(&root) else { continue };
         if try_lock(file.as_fd()) == Err(Errno::EWOULDBLOCK) {
             bail!(
@@ -105,15 +106,15 @@ fn refuse_use_by_others(env: &Env, name: &Name) -> Result<()> {
 }
 
 /// Completes interrupted deletions; returns whether one was that of the container `name`.
-fn clear_trash(env: &Env, name: &str) -> bool {
+fn clear_trash(paths: &Paths, name: &str) -> bool {
     let prefix = format!("{TRASH}{name}-");
     let is_of = |entry: &fs::DirEntry| {
         let file_name = entry.file_name();
         let rest = file_name.to_str().and_then(|file_name| file_name.strip_prefix(&prefix));
         rest.is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()))
     };
-    let entries = || fs::read_dir(env.paths.containers()).into_iter().flatten().filter_map(Result::ok);
+    let entries = || fs::read_dir(paths.containers()).into_iter().flatten().filter_map(Result::ok);
     let before = entries().filter(is_of).count();
-    storage::sweep::containers(&env.paths);
+    storage::sweep::containers(paths);
     entries().filter(is_of).count() < before
 }

@@ -14,7 +14,7 @@ use crate::container::attach::{Attachment, Target};
 use crate::exit::ExitCode;
 use crate::plan::terms::Terms;
 use crate::privilege;
-use crate::session::{self, Outcome};
+use crate::session::{self, SessionEnd};
 use crate::worker::Env;
 
 /// Runs the command and returns its exit code.
@@ -69,7 +69,7 @@ impl Visit<'_> {
         Ok(conclude(self.verb, Some(&self.name), outcome))
     }
 
-    fn enter(&self, env: &Env, target: Target, user: Option<&UserSpec>) -> Result<Outcome> {
+    fn enter(&self, env: &Env, target: Target, user: Option<&UserSpec>) -> Result<SessionEnd> {
         let terms = match target.terms() {
             Some(terms) => terms.clone(),
             // The monitor is of an older version.
@@ -101,7 +101,7 @@ impl Visit<'_> {
 }
 
 /// Reports a failure and returns the exit code of the session.
-pub(super) fn conclude(verb: &str, name: Option<&Name>, outcome: Outcome) -> ExitCode {
+pub(super) fn conclude(verb: &str, name: Option<&Name>, outcome: SessionEnd) -> ExitCode {
     if let Some(failure) = outcome.failure {
         complain(verb, name, &failure);
     }

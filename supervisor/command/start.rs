@@ -14,7 +14,7 @@ use crate::child::android;
 use crate::cli::{self, Wait};
 use crate::config::value::Name;
 use crate::config::{Config, Once, RootSource, Seeding};
-use crate::container::start::{Outcome, Starting, begin, finish};
+use crate::container::start::{StartResult, Starting, begin, finish};
 use crate::container::talk::Talk;
 use crate::exit::ExitCode;
 use crate::monitor::protocol::{Answer, ControlRequest};
@@ -103,7 +103,7 @@ fn complete(
     (waiting, once): (Option<Wait>, Once),
 ) -> Result<String> {
     let mut outcome = finish(&env.client, name, starting)?;
-    while outcome == Outcome::Ended {
+    while outcome == StartResult::Ended {
         // The container was stopped during the wait.
         outcome = finish(&env.client, name, begin(env, name, once)?)?;
     }
@@ -111,7 +111,7 @@ fn complete(
         until_ready(env, name, waiting)?;
     }
     Ok(match outcome {
-        Outcome::AlreadyRunning => format!("{name} is already running\n"),
+        StartResult::AlreadyRunning => format!("{name} is already running\n"),
         _ if waiting.is_some() => format!("{name} is up\n"),
         _ => format!("{name} started\n"),
     })

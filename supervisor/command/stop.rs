@@ -13,6 +13,7 @@ use crate::container::talk::{Silent, Talk};
 use crate::exit::ExitCode;
 use crate::monitor::last_exit;
 use crate::monitor::protocol::{Answer, ControlRequest};
+use crate::paths::Paths;
 use crate::worker::Env;
 use crate::worker::waiting::PATIENCE;
 
@@ -121,7 +122,8 @@ impl<'a> Stopping<'a> {
             match talk.answer(Some(deadline)) {
                 Ok(None) => return Ok(()),
                 Ok(Some(Answer::Status(status))) => {
-                    let seconds = status.ends_within_s.or_else(|| configured(env, self.name)).unwrap_or(0);
+                    let seconds =
+                        status.ends_within_s.or_else(|| configured(&env.paths, self.name)).unwrap_or(0);
                     let rest = if self.kill { DYING } else { CLEARING };
                     deadline = Instant::now() + Duration::from_secs(seconds) + rest;
                 }
@@ -138,8 +140,8 @@ impl<'a> Stopping<'a> {
 }
 
 /// The values for a monitor of an older version.
-fn configured(env: &Env, name: &Name) -> Option<u64> {
-    let config = Config::load(&env.paths.container_ini(name), name).ok()?;
+fn configured(paths: &Paths, name: &Name) -> Option<u64> {
+    let config = Config::load(&paths.container_ini(name), name).ok()?;
     Some(config.container.stop_timeout.get().into())
 }
 

@@ -14,7 +14,7 @@ use crate::cli::Supervise;
 use crate::container::shell;
 use crate::daemon::handover::State;
 use crate::daemon::launch::{self, Options, Readiness, Stage};
-use crate::daemon::server::{Outcome, Server};
+use crate::daemon::server::{LoopEnd, Server};
 use crate::daemon::task::{self, Machine};
 use crate::daemon::{detach, seal};
 use crate::exit::{ExitCode, FAULT};
@@ -101,8 +101,8 @@ fn probe(paths: &Paths, failures: &mut Vec<Error>) -> Result<Rc<Host>> {
 #[inline(never)]
 fn run_server(server: Box<Server>, host: &Rc<Host>, paths: &Paths, autostart: bool) -> ExitCode {
     match server.run(autostart) {
-        Outcome::Ended => ExitCode::Done,
-        Outcome::Worker(assignment) => {
+        LoopEnd::Ended => ExitCode::Done,
+        LoopEnd::Worker(assignment) => {
             task::run(*assignment, &Machine { paths, host, command: dispatch::serve })
         }
     }

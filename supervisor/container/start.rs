@@ -24,7 +24,7 @@ use crate::worker::waiting::PATIENCE;
 
 /// The result of a start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum StartResult {
     /// PID 1 was started.
     Started,
     /// It was already running, or another command started it in the meantime.
@@ -85,7 +85,7 @@ pub fn begin<'a>(env: &'a Env, name: &'a Name, once: Once) -> Result<Starting<'a
 ///
 /// # Errors
 /// If it did not start, with the message of the monitor or the child.
-pub fn finish(client: &Client, name: &Name, starting: Starting<'_>) -> Result<Outcome> {
+pub fn finish(client: &Client, name: &Name, starting: Starting<'_>) -> Result<StartResult> {
     match starting {
         Starting::Ours(report, monitor) => {
             let mut meter = Meter::default();
@@ -106,7 +106,7 @@ pub fn finish(client: &Client, name: &Name, starting: Starting<'_>) -> Result<Ou
                 meter.erase();
                 match received {
                     Some(Report::Warning(text)) => log::warn!("{name}: {text}"),
-                    Some(Report::Running) => return Ok(Outcome::Started),
+                    Some(Report::Running) => return Ok(StartResult::Started),
                     Some(Report::Failed(text)) => bail!("{text}"),
                     _ => bail!("the monitor died; see the supervisor's log"),
                 }
@@ -146,7 +146,7 @@ impl Drop for Meter {
     }
 }
 
-fn watch(talk: &Talk<'_>) -> Result<Outcome> {
+fn watch(talk: &Talk<'_>) -> Result<StartResult> {
     let (mut starting, mut stopping) = (false, false);
     // The monitor first sends its status.
     let mut deadline = Some(Instant::now() + PATIENCE);
@@ -155,12 +155,12 @@ fn watch(talk: &Talk<'_>) -> Result<Outcome> {
             Some(Answer::Status(status)) => match status.state {
                 State::Starting | State::Restarting => starting = true,
                 State::Stopping => stopping = true,
-                _ => return Ok(Outcome::AlreadyRunning),
+                _ => return Ok(StartResult::AlreadyRunning),
             },
             Some(Answer::Failed(text)) => bail!("{text}"),
             Some(Answer::Done) => {}
             // It was running and has ended.
-            None if stopping || !starting => return Ok(Outcome::Ended),
+            None if stopping || !starting => return Ok(StartResult::Ended),
             None => bail!("it failed to start; see 'ds info'"),
         }
     }

@@ -6,6 +6,7 @@
 pub mod cgroups;
 pub mod devices;
 pub mod mounts;
+mod namespaces;
 pub mod privileges;
 pub mod seed;
 pub mod shell;
@@ -19,10 +20,9 @@ use anyhow::{Result, bail};
 
 use self::cgroups::Layout;
 use self::stop::StopRequest;
-use crate::config::value::{HardwareAccess, NetworkMode, Size};
+use crate::config::value::{HardwareAccess, Size};
 use crate::config::{Config, Limits, RootSource, Seeding};
 use crate::host::Host;
-use crate::host::namespace::NEW_TIME;
 use crate::mount::op::Operation;
 use crate::rootfs::guest::{FirstProcess, Guest};
 
@@ -85,7 +85,8 @@ pub fn build(config: &Config, host: &Host, guest: &Guest, seeding: &Seeding) -> 
         bail!("hardware.access = {} is not supported yet; use none", config.hardware.access);
     }
     let mut warnings = privileges::given_up(config);
-    let namespaces = namespaces(config, host, &mut warnings)?;
+    let needs_pid = "an init system must be PID 1; use 'ds shell', see 'ds check'";
+    let namespaces = namespaces::available(config.network.mode, Some(needs_pid), host, &mut warnings)?;
     let layout = cgroups::layout(config, host, guest, &mut warnings);
     let privileged = config.security.privileged;
     let init = config.container.init.as_str().to_owned();
@@ -115,35 +116,6 @@ pub fn build(config: &Config, host: &Host, guest: &Guest, seeding: &Seeding) -> 
         notifies: guest.first == FirstProcess::Systemd,
         warnings,
     })
-}
-
-fn namespaces(config: &Config, host: &Host, warnings: &mut Vec<String>) -> Result<libc::c_int> {
-    let mut wanted = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
-    wanted |= libc::CLONE_NEWCGROUP;
-    // Kernels before 5.6 have none, and nothing depends on it: 'ds check' says so.
-    wanted |= host.namespaces.0 & NEW_TIME;
-    if config.network.mode != NetworkMode::Host {
-        wanted |= libc::CLONE_NEWNET;
-    }
-    for kind in host.namespaces.lacking(wanted) {
-        match kind.flag {
-            libc::CLONE_NEWNS => bail!("kernel has no mount namespaces ({}); see 'ds check'", kind.option),
-            libc::CLONE_NEWPID => bail!(
-                "kernel has no {}, and an init system must be PID 1; use 'ds shell', see 'ds check'",
-                kind.option
-            ),
-            libc::CLONE_NEWNET => {
-                let mode = config.network.mode;
-                bail!("kernel has no {}, which network.mode = {mode} needs; use host", kind.option)
-            }
-            _ => warnings.push(format!(
-                "kernel has no {}: the container shares {} with the host",
-                kind.option, kind.shares
-            )),
-        }
-        wanted &= !kind.flag;
-    }
-    Ok(wanted)
 }
 
 fn command(init: String, layout: Layout, guest: &Guest) -> Vec<String> {

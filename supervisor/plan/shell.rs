@@ -3,15 +3,13 @@
 //! Pure, as all of `plan`. It requires only mount namespaces; any other missing feature is a warning. It has no limits,
 //! no hardware and no autostart: those parts of the configuration do not apply.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use super::devices::Policy;
 use super::terms::Terms;
-use super::{mounts, privileges};
+use super::{mounts, namespaces, privileges};
 use crate::config::Config;
-use crate::config::value::NetworkMode;
 use crate::host::Host;
-use crate::host::namespace::NEW_TIME;
 use crate::mount::op::Operation;
 
 /// The complete plan of `ds shell`.
@@ -38,9 +36,8 @@ pub struct ShellPlan {
 /// # Errors
 /// If the kernel has no mount namespaces, or the configuration requests a feature that a temporary container lacks.
 pub fn build(config: &Config, host: &Host) -> Result<ShellPlan> {
-    let own_network = config.network.mode != NetworkMode::Host;
     let mut warnings = privileges::given_up(config);
-    let namespaces = namespaces(own_network, host, &mut warnings)?;
+    let namespaces = namespaces::available(config.network.mode, None, host, &mut warnings)?;
     let privileged = config.security.privileged;
     Ok(ShellPlan {
         hostname: config.hostname().to_string(),
@@ -51,30 +48,6 @@ pub fn build(config: &Config, host: &Host) -> Result<ShellPlan> {
         devices: Policy::new(config),
         warnings,
     })
-}
-
-fn namespaces(own_network: bool, host: &Host, warnings: &mut Vec<String>) -> Result<libc::c_int> {
-    let mut wanted = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
-    wanted |= libc::CLONE_NEWCGROUP;
-    // Kernels before 5.6 have none, and nothing depends on it: 'ds check' says so.
-    wanted |= host.namespaces.0 & NEW_TIME;
-    if own_network {
-        wanted |= libc::CLONE_NEWNET;
-    }
-    for kind in host.namespaces.lacking(wanted) {
-        match kind.flag {
-            libc::CLONE_NEWNS => bail!("kernel has no mount namespaces ({}); see 'ds check'", kind.option),
-            libc::CLONE_NEWNET => {
-                bail!("kernel has no {}, which only network.mode = host does without", kind.option)
-            }
-            _ => warnings.push(format!(
-                "kernel has no {}: the container shares {} with the host",
-                kind.option, kind.shares
-            )),
-        }
-        wanted &= !kind.flag;
-    }
-    Ok(wanted)
 }
 
 #[cfg(test)]

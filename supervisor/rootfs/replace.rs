@@ -1,21 +1,18 @@
 //! Writes files in an untrusted tree: atomically, and never through a link.
 
-use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat, renameat};
+use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat};
-use nix::unistd::{UnlinkatFlags, fchown, unlinkat};
+use nix::unistd::fchown;
 
 use super::files::GuestFile;
 use super::root::{Root, file_type, reopen};
 use crate::call;
+use crate::durable::Temporary;
 
 impl Root {
     /// Sets the content of a file. Replaces whatever has the name, including a link. Owner and mode of a regular file
@@ -31,39 +28,20 @@ impl Root {
         let directory: OwnedFd = reopen(place.as_fd(), OFlag::O_RDONLY | OFlag::O_DIRECTORY)?.into();
         let old = self.resolve_no_follow(path).ok().and_then(|found| fstat(&found).ok());
         let old = old.filter(|status| file_type(status) == SFlag::S_IFREG);
-        let temporary = temporary(name);
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let file = call!(
-            openat(&directory, temporary.as_os_str(), flags, Mode::from_bits_truncate(0o600)),
-            "create beside {}",
-            path.display()
-        )?;
-        let mut file = File::from(file);
-        let written = file.write_all(bytes).map_err(anyhow::Error::from).and_then(|()| {
+        let write = || -> Result<()> {
+            let mut temporary = Temporary::create(directory)?;
+            let file = temporary.file();
+            file.write_all(bytes)?;
             let mode = old.as_ref().map_or(mode, |status| status.st_mode & 0o7777);
             if let Some(status) = &old {
-                call!(fchown(&file, Some(status.st_uid.into()), Some(status.st_gid.into())), "fchown")?;
+                call!(fchown(&*file, Some(status.st_uid.into()), Some(status.st_gid.into())), "fchown")?;
             }
-            call!(fchmod(&file, Mode::from_bits_truncate(mode)), "fchmod")?;
-            call!(
-                file.sync_all().map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0))),
-                "fsync"
-            )?;
-            Ok(call!(renameat(&directory, temporary.as_os_str(), &directory, name), "rename")?)
-        });
-        written
-            .inspect_err(|_| {
-                let _ = unlinkat(&directory, temporary.as_os_str(), UnlinkatFlags::NoRemoveDir);
-            })
-            .with_context(|| format!("write {}", path.display()))
+            call!(fchmod(&*file, Mode::from_bits_truncate(mode)), "fchmod")?;
+            file.sync_all()?;
+            Ok(temporary.rename_to(name)?)
+        };
+        write().with_context(|| format!("write {}", path.display()))
     }
-}
-
-fn temporary(name: &OsStr) -> OsString {
-    let mut temporary = OsString::from(".");
-    temporary.push(name);
-    temporary.push(format!(".{:016x}", RandomState::new().hash_one(name)));
-    temporary
 }
 
 #[cfg(test)]

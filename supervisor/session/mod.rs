@@ -47,7 +47,7 @@ const UNSEEN: WindowSize = WindowSize { rows: 24, columns: 80 };
 
 /// The result of a session.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct SessionEnd {
     /// The program's exit code, or the one for a program that did not run.
     pub code: ExitCode,
     /// Why it did not run.
@@ -69,7 +69,7 @@ pub fn exit_code(ended: Ended) -> ExitCode {
 ///
 /// # Errors
 /// If poll(2) fails; the program is then killed when this process ends.
-pub fn attend(client: &Client, running: Running) -> Result<Outcome> {
+pub fn attend(client: &Client, running: Running) -> Result<SessionEnd> {
     let Running { child, wire, terminal, says_begun, groups } = running;
     let end = End::of(child)?;
     let screen = terminal.map(|pty| Screen::new(client, pty)).transpose()?;
@@ -94,7 +94,7 @@ pub fn attend(client: &Client, running: Running) -> Result<Outcome> {
         failure.get_or_insert_with(|| Error::msg("the container is frozen; the command was killed"));
     }
     let stillborn = says_begun && !begun && code == ExitCode::Signal(KILLED);
-    Ok(Outcome { code, failure, stillborn })
+    Ok(SessionEnd { code, failure, stillborn })
 }
 
 /// SIGHUP, the same number on every machine (signal(7)).
@@ -405,7 +405,7 @@ mod tests {
     use crate::child::wire::Wire;
 
     #[expect(clippy::zombie_processes, reason = "attending is waiting")]
-    fn outcome(script: &str, failure: Option<&str>) -> Outcome {
+    fn outcome(script: &str, failure: Option<&str>) -> SessionEnd {
         let (wire, child_end) = socket::pair().unwrap();
         let child = Command::new("/bin/sh").args(["-c", script]).spawn().unwrap();
         let child_end = Wire::new(child_end);

@@ -23,6 +23,7 @@ use crate::cli;
 use crate::config::value::Name;
 use crate::config::{Config, RootSource};
 use crate::fault;
+use crate::paths::Paths;
 use crate::rootfs::image::{Access, Fsck};
 use crate::rootfs::root::Root;
 use crate::rootfs::size::{TreeUsage, measure};
@@ -75,7 +76,7 @@ pub fn convert(
         _ => {}
     }
     let container = env.paths.container(name);
-    if held.owns_root(env) {
+    if held.owns_root(&env.paths) {
         refuse_mounts(held.config.container.root.path().as_path())?;
     }
     let tree = held.tree()?;
@@ -97,7 +98,7 @@ pub fn convert(
     // The job had exclusive access while it was mounted; from here on, no other process may begin.
     let path = held.config.container.root.path().as_path().to_owned();
     let image = tree.is_none().then(|| held.claim_image(&path)).transpose()?;
-    let owned = held.owns_root(env);
+    let owned = held.owns_root(&env.paths);
     held.config = commit(env, &held, form, &staging, owned)?;
     drop((image, tree));
     seed_held(env, &held, watcher);
@@ -167,7 +168,7 @@ fn commit(env: &Env, held: &Held, form: Form, staging: &Staging, owned: bool) ->
     intent.record(staging.path())?;
     sync_directory(&container)?;
     fault::point("job-decided")?;
-    let done = switch(env, held, form, staging);
+    let done = switch(&env.paths, held, form, staging);
     // After any failure, the configuration determines which one is in use.
     let now = Config::load(&env.paths.container_ini(&held.name), &held.name)?;
     let recovered = intent.recover(&container, now.container.root.path().as_path(), staging.path());
@@ -177,8 +178,8 @@ fn commit(env: &Env, held: &Held, form: Form, staging: &Staging, owned: bool) ->
     Ok(now)
 }
 
-fn switch(env: &Env, held: &Held, form: Form, staging: &Staging) -> Result<()> {
-    let container = env.paths.container(&held.name);
+fn switch(paths: &Paths, held: &Held, form: Form, staging: &Staging) -> Result<()> {
+    let container = paths.container(&held.name);
     let place = container.join(form.file_name());
     rename_to_free(&staging.join(form.file_name()), &place)?;
     sync_directory(&container)?;
@@ -186,7 +187,7 @@ fn switch(env: &Env, held: &Held, form: Form, staging: &Staging) -> Result<()> {
     let (key, other) = form.keys();
     let value = form.own_path();
     Config::edit(
-        &env.paths.container_ini(&held.name),
+        &paths.container_ini(&held.name),
         &held.name,
         &[(other, ""), ("image-partition", ""), (key, &value)],
     )?;

@@ -19,7 +19,7 @@ use super::transfer::transfer;
 use crate::config::Config;
 use crate::config::value::Name;
 use crate::durable;
-use crate::paths::SEED_LEDGER;
+use crate::paths::{Paths, SEED_LEDGER};
 use crate::rootfs::image::{Access, Fsck};
 use crate::rootfs::root::Root;
 use crate::rootfs::size::measure;
@@ -49,7 +49,7 @@ pub fn copy(env: &Env, from: &Name, to: &Name, watcher: Watcher<'_>) -> Result<b
         }
     };
     let staging = Staging::for_new(&env.paths, to)?;
-    configure(env, &held, to, form, &staging)?;
+    configure(&env.paths, &held, to, form, &staging)?;
     let containers = env.paths.containers();
     job::run(env, watcher, &mut |reporter| {
         match (&tree, &image) {
@@ -70,8 +70,8 @@ pub fn copy(env: &Env, from: &Name, to: &Name, watcher: Watcher<'_>) -> Result<b
     Ok(held.config.container.autostart)
 }
 
-fn configure(env: &Env, held: &Held, to: &Name, form: Form, staging: &Staging) -> Result<()> {
-    let file = env.paths.container_ini(&held.name);
+fn configure(paths: &Paths, held: &Held, to: &Name, form: Form, staging: &Staging) -> Result<()> {
+    let file = paths.container_ini(&held.name);
     let text =
         durable::read(&file, LARGEST_CONFIGURATION).with_context(|| format!("read {}", file.display()))?;
     let text = Config::detached(&text, &file, &held.name)?;
@@ -82,7 +82,7 @@ fn configure(env: &Env, held: &Held, to: &Name, form: Form, staging: &Staging) -
         changes.push(("autostart", "no"));
     }
     Config::derive(text.as_bytes(), &staging.join("container.ini"), to, &changes)?;
-    Ledger::load(&env.paths.seed_ledger(&held.name))?.save(&staging.join(SEED_LEDGER))
+    Ledger::load(&paths.seed_ledger(&held.name))?.save(&staging.join(SEED_LEDGER))
 }
 
 fn copy_tree(

@@ -15,7 +15,7 @@ use super::import::NOT_EXPORTED;
 use super::inside::inside;
 use super::job::{self, Reporter, Watcher};
 use super::mounted::label;
-use super::source::{ArchiveSource, Incoming};
+use super::source::{ArchiveSource, Incoming, Shared};
 use super::space;
 use super::staging::Staging;
 use super::stranger;
@@ -154,7 +154,7 @@ pub(super) fn unpack_all(
     }
     let unpacked = {
         let shared = RefCell::new(&mut incoming);
-        let mut reading = Reading(&shared);
+        let mut reading = Shared(&shared);
         unpack(&mut reading, root, &Rules::default(), &mut |_| {
             let done = shared.borrow_mut().progress();
             reporter.progress(done);
@@ -229,13 +229,4 @@ fn refuse(error: Error, incoming: &mut Incoming, form: Form, root: &Root) -> Res
 /// overhead of the file system.
 fn needed(total: u64) -> u64 {
     (total + total / 4 + OVERHEAD).div_ceil(ROUND) * ROUND
-}
-
-/// The stream and its progress are used alternately.
-struct Reading<'a, 'b>(&'a RefCell<&'b mut Incoming>);
-
-impl std::io::Read for Reading<'_, '_> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        self.0.borrow_mut().read(buffer)
-    }
 }

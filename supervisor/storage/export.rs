@@ -4,11 +4,9 @@
 //! a killed export are removed after its death, or by the next export into the same directory. Standard output is
 //! written directly.
 
-use std::fs::{self, File, OpenOptions};
-use std::hash::{BuildHasher, RandomState};
-use std::io::{self, ErrorKind, IsTerminal};
+use std::fs::{self, File};
+use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -27,16 +25,12 @@ use crate::archive::writer::Writer;
 use crate::call;
 use crate::config::value::Name;
 use crate::config::{Config, RootSource};
-use crate::durable;
+use crate::durable::{self, Temporary};
 use crate::fault;
 use crate::rootfs::image::{Access, Fsck};
 use crate::rootfs::root::Root;
 use crate::rootfs::size::measure;
-use crate::sys::descriptor::try_lock;
 use crate::worker::Env;
-
-/// The number of attempts if a temporary name is taken.
-const ATTEMPTS: usize = 16;
 
 /// The target of an export.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +54,7 @@ pub fn export(env: &Env, name: &Name, target: &Target, watcher: Watcher<'_>) -> 
     if *target == Target::Output {
         ensure!(!io::stdout().is_terminal(), "standard output is a terminal; use -o FILE, or a pipe");
     }
-    let writing = match target {
+    let mut writing = match target {
         Target::Output => None,
         Target::File { path, replace } => Some(Writing::begin(path, *replace)?),
     };
@@ -68,14 +62,14 @@ pub fn export(env: &Env, name: &Name, target: &Target, watcher: Watcher<'_>) -> 
     let tree = held.tree()?;
     // For the mount point of an image.
     let staging = Staging::beside(&env.paths.container(name))?;
-    if let Some(directory) = writing.as_ref().and_then(|writing| writing.temporary.parent()) {
-        sweep::writes_in(staging.path(), directory)?;
+    if let Some(writing) = &writing {
+        sweep::writes_in(staging.path(), &writing.directory)?;
     }
     let text =
         durable::read(&env.paths.container_ini(name), LARGEST_CONFIGURATION).context("read container.ini")?;
     let text = Config::portable(&text, &env.paths.container_ini(name), name)?;
-    let output: OwnedFd = match &writing {
-        Some(writing) => writing.file.as_fd().try_clone_to_owned().context("dup")?,
+    let output: OwnedFd = match &mut writing {
+        Some(writing) => writing.temporary.file().as_fd().try_clone_to_owned().context("dup")?,
         None => io::stdout().as_fd().try_clone_to_owned().context("dup")?,
     };
     job::run(env, watcher, &mut |reporter| {
@@ -164,11 +158,10 @@ fn write(
 /// The file in progress.
 #[derive(Debug)]
 struct Writing {
-    file: File,
-    temporary: PathBuf,
+    temporary: Temporary,
+    directory: PathBuf,
     path: PathBuf,
     replace: bool,
-    done: bool,
 }
 
 impl Writing {
@@ -184,41 +177,21 @@ impl Writing {
         };
         // Remains of a killed export.
         let _ = durable::remove_stale_temporaries(directory);
-        for attempt in 0..ATTEMPTS {
-            // Named as in `durable`, so that its sweep finds them.
-            let name = format!(".ds-{:016x}.tmp", RandomState::new().hash_one(attempt));
-            let temporary = directory.join(name);
-            let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary);
-            let file = match made {
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
-                other => other.with_context(|| format!("write in {}", directory.display()))?,
-            };
-            if try_lock(file.as_fd()).is_ok() {
-                let path = path.to_owned();
-                return Ok(Self { file, temporary, path, replace, done: false });
-            }
-        }
-        bail!("no temporary name is free in {}", directory.display())
+        let temporary = File::open(directory).and_then(|opened| Temporary::create(opened.into()));
+        let temporary = temporary.with_context(|| format!("write in {}", directory.display()))?;
+        Ok(Self { temporary, directory: directory.to_owned(), path: path.to_owned(), replace })
     }
 
     fn finish(mut self) -> Result<()> {
-        self.file.sync_all().with_context(|| format!("write {}", self.path.display()))?;
+        self.temporary.file().sync_all().with_context(|| format!("write {}", self.path.display()))?;
+        let temporary = self.directory.join(self.temporary.name());
         if self.replace {
-            fs::rename(&self.temporary, &self.path)
+            fs::rename(temporary, &self.path)
                 .with_context(|| format!("rename to {}", self.path.display()))?;
         } else {
-            rename_to_free(&self.temporary, &self.path)?;
+            rename_to_free(&temporary, &self.path)?;
         }
-        self.done = true;
-        sync_directory(self.temporary.parent().unwrap_or(Path::new(".")))
-    }
-}
-
-impl Drop for Writing {
-    fn drop(&mut self) {
-        if !self.done {
-            // If it cannot be removed now, a sweep removes it later.
-            let _ = fs::remove_file(&self.temporary);
-        }
+        self.temporary.keep();
+        sync_directory(&self.directory)
     }
 }

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::config::value::Name;
 use crate::sys::process::Ended;
-use crate::tool::{Invocation, Outcome, Tool};
+use crate::tool::{Invocation, Tool, ToolResult};
 
 /// Unit of an image's size, bytes: the block size.
 pub const BLOCK: u64 = 4096;
@@ -137,7 +137,7 @@ pub fn resize(path: &Path, size: u64) -> Result<()> {
     Ok(())
 }
 
-fn run(program: &Tool, options: &[&str], path: &Path) -> Result<Outcome> {
+fn run(program: &Tool, options: &[&str], path: &Path) -> Result<ToolResult> {
     let options = options.iter().map(OsStr::new);
     let arguments: Vec<&OsStr> = options.chain([path.as_os_str()]).collect();
     program.run(&mut Invocation::new(&arguments))

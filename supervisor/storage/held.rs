@@ -18,6 +18,7 @@ use crate::config::{Config, RootSource};
 use crate::container::occupied::{self, Occupation};
 use crate::container::{Lock, monitor};
 use crate::fault;
+use crate::paths::Paths;
 use crate::rootfs::image::Access;
 use crate::rootfs::image::claim::{Claim, claim};
 use crate::rootfs::loop_device::Nodes;
@@ -103,9 +104,9 @@ impl Held {
 
     /// Whether its root file system is in its own directory; otherwise it is used in place and belongs to the user.
     #[must_use]
-    pub fn owns_root(&self, env: &Env) -> bool {
+    pub fn owns_root(&self, paths: &Paths) -> bool {
         let path = self.config.container.root.path().as_path();
-        path == env.paths.own_directory(&self.name) || path == env.paths.own_image(&self.name)
+        path == paths.own_directory(&self.name) || path == paths.own_image(&self.name)
     }
 
     /// Claims its tree as a monitor does; `None` for an image.
@@ -148,7 +149,7 @@ impl NewName {
     pub fn take(env: &Env, name: &Name, doing: &str) -> Result<Self> {
         let lock = Lock::take_for(&env.paths, &env.client, name)?;
         occupied::refuse(&env.paths, name)?;
-        refuse_existing(env, name)?;
+        refuse_existing(&env.paths, name)?;
         let occupation = Occupation::begin(&env.paths, name, doing)?;
         drop(lock);
         sweep::containers(&env.paths);
@@ -162,15 +163,15 @@ impl NewName {
     pub fn publish(self, env: &Env, staging: Staging) -> Result<()> {
         let _lock = Lock::take_for(&env.paths, &env.client, &self.name)?;
         fault::point("job-done")?;
-        refuse_existing(env, &self.name)?;
+        refuse_existing(&env.paths, &self.name)?;
         staging.publish(&env.paths, &self.name)?;
         fault::point("job-renamed")
     }
 }
 
 /// Fails if a container has the name.
-fn refuse_existing(env: &Env, name: &Name) -> Result<()> {
-    if env.paths.container(name).symlink_metadata().is_ok() {
+fn refuse_existing(paths: &Paths, name: &Name) -> Result<()> {
+    if paths.container(name).symlink_metadata().is_ok() {
         bail!("a container {name} already exists; choose another name");
     }
     Ok(())

@@ -3,8 +3,6 @@
 //! Owns which settings are imported. The container gets its own identity, autostart is turned off, and directories of
 //! the other host are removed; each change is reported.
 
-use std::io::Read;
-
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
@@ -16,7 +14,7 @@ use super::held::NewName;
 use super::identity;
 use super::job::{self, Reporter, Watcher};
 use super::mounted::label;
-use super::source::{ArchiveSource, Incoming};
+use super::source::{ArchiveSource, Incoming, Shared};
 use super::space;
 use super::staging::Staging;
 use super::stranger::is_tar;
@@ -78,7 +76,7 @@ fn read(
     reporter: &mut Reporter,
 ) -> Result<(Complete, u64)> {
     let shared = std::cell::RefCell::new(checking);
-    let mut reading = Reading(&shared);
+    let mut reading = Shared(&shared);
     let mut members = Reader::new(&mut reading);
     let manifest = small(&mut members, MANIFEST, LARGEST_MANIFEST)?;
     let manifest = Manifest::parse(&manifest)?;
@@ -199,13 +197,4 @@ fn content(members: &mut Reader<'_>, member: &Member, most: u64) -> Result<Vec<u
     let shown = String::from_utf8_lossy(&member.name);
     ensure!(member.kind == Kind::File && member.map.is_none(), "{shown} in it is not a file");
     members.all_data(most)
-}
-
-/// The stream and its progress are used alternately.
-struct Reading<'a, 'b>(&'a std::cell::RefCell<&'b mut Checking<Incoming>>);
-
-impl Read for Reading<'_, '_> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        self.0.borrow_mut().read(buffer)
-    }
 }

@@ -23,6 +23,7 @@ use crate::socket;
 use crate::subprocess::Subprocess;
 use crate::sys::process::{Ended, Fork, clone, exit_immediately, fork, set_parent_death_signal};
 use crate::worker::Env;
+use crate::worker::client::Client;
 use crate::worker::stopped::StoppedWatch;
 
 /// The interval of progress messages.
@@ -153,7 +154,7 @@ pub fn run(
         }
         Fork::Parent(pid) => {
             drop(theirs);
-            hear(env, watcher, &ours, Subprocess::own(pid))
+            hear(&env.client, watcher, &ours, Subprocess::own(pid))
         }
     }
 }
@@ -183,10 +184,10 @@ fn prepare(reporter: &Reporter) -> Result<()> {
     fault::point("job-prepared")
 }
 
-fn hear(env: &Env, watcher: Watcher<'_>, socket: &OwnedFd, mut child: Subprocess) -> Result<Value> {
+fn hear(client: &Client, watcher: Watcher<'_>, socket: &OwnedFd, mut child: Subprocess) -> Result<Value> {
     let mut watch = child.pid().map(StoppedWatch::of_tree);
     loop {
-        while !env.client.wait(Some(socket.as_fd()), watch.as_ref().map(StoppedWatch::due))? {
+        while !client.wait(Some(socket.as_fd()), watch.as_ref().map(StoppedWatch::due))? {
             if let Some(pid) = watch.as_mut().and_then(|watch| watch.check(Instant::now())) {
                 bail!(
                     "a process of the job (pid {pid}) was stopped by a signal; nothing has changed; try again"

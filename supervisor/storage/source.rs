@@ -3,6 +3,7 @@
 //! Owns the position for progress, and the limit for unpacked bytes, so that an archive that exceeds the available
 //! space is cancelled early. lseek(2).
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::AsFd;
@@ -237,6 +238,15 @@ impl Incoming {
             Position::Feeder(mut feeder) => feeder.failure(PATIENCE),
             Position::File(_) | Position::Unknown => None,
         }
+    }
+}
+
+/// A stream whose progress is queried while it is read.
+pub(super) struct Shared<'a, 'b, T>(pub(super) &'a RefCell<&'b mut T>);
+
+impl<T: Read> Read for Shared<'_, '_, T> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.borrow_mut().read(buffer)
     }
 }
 

@@ -5,7 +5,6 @@
 //! is a valid name of a container. rename(2), fsync(2).
 
 use std::fs::{self, DirBuilder, File};
-use std::hash::{BuildHasher, RandomState};
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -19,6 +18,7 @@ use super::delete::delete;
 use super::mounted::PLACE;
 use crate::call;
 use crate::config::value::Name;
+use crate::durable;
 use crate::monitor::last_exit;
 use crate::paths::Paths;
 use crate::sys::descriptor::try_lock;
@@ -59,9 +59,8 @@ impl Staging {
     }
 
     fn make(parent: &Path, prefix: &str) -> Result<Self> {
-        for attempt in 0..ATTEMPTS {
-            // The hasher's keys are random for each process and differ between instances.
-            let path = parent.join(format!("{prefix}{:016x}", RandomState::new().hash_one(attempt)));
+        for _ in 0..ATTEMPTS {
+            let path = parent.join(format!("{prefix}{}", durable::random_digits()));
             match DirBuilder::new().mode(0o700).create(&path) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
                 other => other.with_context(|| format!("create {}", path.display()))?,

@@ -30,6 +30,7 @@ use crate::cli;
 use crate::daemon::environment::installed;
 use crate::exit::ExitCode;
 use crate::log::{self as sinks, Role};
+use crate::paths::Paths;
 use crate::sys::descriptor::make_standard;
 use crate::sys::process::{Fork, exit_immediately, fork};
 use crate::tool::{Invocation, Tool};
@@ -67,7 +68,7 @@ pub fn run(arguments: &cli::Web, env: &Env) -> Result<ExitCode> {
 fn launch(arguments: &cli::Web, env: &Env, session: &Session) -> Result<u16> {
     let pages = match &arguments.pages {
         Some(directory) => Pages::of(&env.path(directory)?)?,
-        None => Pages::of(&find(env)?)?,
+        None => Pages::of(&find(&env.paths)?)?,
     };
     let listener = TcpListener::bind(("127.0.0.1", 0)).context("listen on 127.0.0.1")?;
     let port = listener.local_addr().context("the address")?.port();
@@ -99,8 +100,8 @@ fn detach(env: &Env) {
 }
 
 /// Where the page is: in the module, or beside the program.
-fn find(env: &Env) -> Result<PathBuf> {
-    let module = std::fs::read_to_string(env.paths.module()).ok();
+fn find(paths: &Paths) -> Result<PathBuf> {
+    let module = std::fs::read_to_string(paths.module()).ok();
     let module = module.map(|text| PathBuf::from(text.trim()).join("webroot"));
     let program = installed().unwrap_or_default();
     let beside = program.ancestors().skip(1).take(3);

@@ -1,14 +1,14 @@
-//! The form of a list of paths with options: items with commas between them, fields with colons.
+//! The form of a list: items separated by commas, and the fields of a path with options separated by colons.
 //!
-//! Owns the splitting, and the backslash that takes the meaning from a comma, a colon or a backslash in a path. Does not
-//! know what an item means.
+//! Owns the splitting, and the backslash that escapes a comma, a colon or a backslash in a path. Does not know what an
+//! item means.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::invalid::{Invalid, quoted};
 
-/// The items of a comma-separated list without the blanks around them, each with its byte offset; none in an empty text.
+/// The items of a comma-separated list without surrounding blanks, each with its byte offset; none for an empty text.
 pub(super) fn items(text: &str) -> Vec<(usize, &str)> {
     if text.trim().is_empty() {
         return Vec::new();
@@ -28,7 +28,7 @@ pub(super) fn show<T: fmt::Display>(items: &[T], formatter: &mut fmt::Formatter<
     Ok(())
 }
 
-/// The places of `separator` in `text` that no backslash takes the meaning from.
+/// The positions of `separator` in `text` that are not escaped.
 pub(super) fn unescaped(text: &str, separator: char) -> impl Iterator<Item = (usize, char)> {
     let mut after_backslash = false;
     text.char_indices().filter(move |&(_, character)| {
@@ -55,7 +55,7 @@ pub(super) fn field<T: FromStr<Err = Invalid>>((offset, text): (usize, &str)) ->
     unescape((offset, text))?.parse::<T>().map_err(|fault| fault.moved(offset))
 }
 
-/// A field, its escapes taken away.
+/// The text of a field without its escapes.
 pub(super) fn unescape((offset, text): (usize, &str)) -> Result<String, Invalid> {
     let mut path = String::with_capacity(text.len());
     let mut characters = text.char_indices();
@@ -74,7 +74,7 @@ pub(super) fn unescape((offset, text): (usize, &str)) -> Result<String, Invalid>
     Ok(path)
 }
 
-/// A path with a backslash before each character that has a meaning in a list.
+/// A path with its special characters escaped.
 pub(super) struct Escaped<'a>(pub(super) &'a str);
 
 impl fmt::Display for Escaped<'_> {

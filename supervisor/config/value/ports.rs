@@ -1,13 +1,14 @@
 //! Published ports as the configuration writes them: `[ADDRESS:]HOST:CONTAINER[/tcp|/udp]`, comma-separated.
 //!
-//! PORTS alone stand for PORTS:PORTS. HOST and CONTAINER are ports or ranges of the same length. An IPv6 address is in brackets. Owns the grammar and what
-//! overlaps; opens nothing.
+//! PORTS alone stand for PORTS:PORTS. HOST and CONTAINER are ports or ranges of the same length. An IPv6 address is in
+//! brackets. Owns the grammar and the check for overlaps; opens nothing.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
 use super::invalid::{Invalid, quoted};
+use super::list;
 
 /// How to write a published port.
 const HINT: &str = "write 8080:80, 5000-5010:5000-5010/udp, 127.0.0.1:2222:22 or [::]:443:443";
@@ -218,36 +219,30 @@ impl FromStr for PortList {
 
     /// Reads a comma-separated list, blanks around its commas ignored; the empty text is the empty list.
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        let mut list: Vec<Publication> = Vec::new();
-        if text.trim().is_empty() {
-            return Ok(Self::default());
-        }
-        let (mut offset, mut moved) = (0, 0);
-        for item in text.split(',') {
-            let start = offset + item.len() - item.trim_start().len();
-            offset += item.len() + 1;
-            let publication: Publication =
-                item.trim().parse().map_err(|fault: Invalid| fault.moved(start))?;
-            if let Some(other) = list.iter().find(|other| other.collides(&publication)) {
+        let mut all: Vec<Publication> = Vec::new();
+        let mut moved = 0;
+        for (start, item) in list::items(text) {
+            let publication: Publication = item.parse().map_err(|fault: Invalid| fault.moved(start))?;
+            if let Some(other) = all.iter().find(|other| other.collides(&publication)) {
                 let why = format!("{publication} and {other} use the same port of the host");
                 return Err(Invalid::new(why, "remove one of them").at(start));
             }
             if publication.host != publication.container {
                 moved += publication.pairs().count();
             }
-            if list.len() == Self::MAX || moved > Self::MOST_MOVED {
+            if all.len() == Self::MAX || moved > Self::MOST_MOVED {
                 let why = format!("more than {} entries or {} moved ports", Self::MAX, Self::MOST_MOVED);
                 return Err(Invalid::new(why, "publish ranges under their own numbers").at(start));
             }
-            list.push(publication);
+            all.push(publication);
         }
-        Ok(Self(list))
+        Ok(Self(all))
     }
 }
 
 impl fmt::Display for PortList {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.pad(&self.0.iter().map(Publication::to_string).collect::<Vec<_>>().join(","))
+        list::show(&self.0, formatter)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The supervisor's loop: polls, then passes each event to the part that owns it. When idle, it makes no system call.
 //!
 //! Each part ([`Workers`], [`Monitors`], [`Autostart`], [`ModuleStatus`], [`Wakefulness`]) owns its fields and reports
-//! events, which become inputs of the policy and tasks of workers. A fork leaves the loop as [`Outcome::Worker`], so
+//! events, which become inputs of the policy and tasks of workers. A fork leaves the loop as [`LoopEnd::Worker`], so
 //! that the child drops all state of the supervisor. poll(2).
 
 mod account;
@@ -43,7 +43,7 @@ use crate::worker::protocol::FromSupervisor;
 
 /// The result of the loop.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum LoopEnd {
     /// The supervisor was asked to end.
     Ended,
     /// This process is a worker with this assignment.
@@ -137,20 +137,20 @@ impl Server {
 
     /// Adopts running containers, starts those with autostart if `autostart`, then serves.
     #[must_use]
-    pub fn run(mut self: Box<Self>, autostart: bool) -> Outcome {
+    pub fn run(mut self: Box<Self>, autostart: bool) -> LoopEnd {
         let mut next = self.adopt(autostart);
         while next.is_continue() {
             next = self.turn();
         }
         match next {
             ControlFlow::Break(outcome) => outcome,
-            ControlFlow::Continue(()) => Outcome::Ended,
+            ControlFlow::Continue(()) => LoopEnd::Ended,
         }
     }
 
     /// Connects to the running monitors, processes the exits of those that ended without a supervisor, and begins
     /// autostart.
-    fn adopt(&mut self, autostart: bool) -> ControlFlow<Outcome> {
+    fn adopt(&mut self, autostart: bool) -> ControlFlow<LoopEnd> {
         let is_first = adoption::is_first_of_this_boot(&self.paths);
         let autostart = autostart && self.settings.autostart;
         if !is_first && autostart && self.asker.is_none() {
@@ -185,7 +185,7 @@ impl Server {
         names.for_each(|name| self.wakefulness.look(&self.paths, &name));
     }
 
-    fn turn(&mut self) -> ControlFlow<Outcome> {
+    fn turn(&mut self) -> ControlFlow<LoopEnd> {
         self.update();
         if !self.workers.is_tidying() && self.tidiness.is_work_due() {
             self.workers.employ(Task::Tidy);
@@ -270,7 +270,7 @@ impl Server {
     }
 
     /// Forks a worker for every pending task. In the child, returns the worker's assignment.
-    fn fork_workers(&mut self) -> ControlFlow<Outcome> {
+    fn fork_workers(&mut self) -> ControlFlow<LoopEnd> {
         loop {
             match self.workers.fork_next() {
                 Forked::Nothing => return ControlFlow::Continue(()),
@@ -283,7 +283,7 @@ impl Server {
                         statuses: self.monitors.take_statuses(),
                         settings: self.settings,
                     };
-                    return ControlFlow::Break(Outcome::Worker(Box::new(Assignment {
+                    return ControlFlow::Break(LoopEnd::Worker(Box::new(Assignment {
                         task,
                         connection,
                         knowledge,
@@ -293,7 +293,7 @@ impl Server {
         }
     }
 
-    fn take_signals(&mut self) -> ControlFlow<Outcome> {
+    fn take_signals(&mut self) -> ControlFlow<LoopEnd> {
         for number in self.signals.take() {
             match number {
                 libc::SIGCHLD => self.reap()?,
@@ -310,7 +310,7 @@ impl Server {
                     self.autostart.end();
                     self.module.clear();
                     self.lock = None;
-                    return ControlFlow::Break(Outcome::Ended);
+                    return ControlFlow::Break(LoopEnd::Ended);
                 }
             }
         }
@@ -318,7 +318,7 @@ impl Server {
     }
 
     /// Processes the exit of every child that has ended.
-    fn reap(&mut self) -> ControlFlow<Outcome> {
+    fn reap(&mut self) -> ControlFlow<LoopEnd> {
         while let Some(events) = self.workers.reap() {
             self.take_worker_events(events)?;
         }
@@ -342,7 +342,7 @@ impl Server {
     fn take_monitor_events(
         &mut self,
         events: impl IntoIterator<Item = MonitorEvent>,
-    ) -> ControlFlow<Outcome> {
+    ) -> ControlFlow<LoopEnd> {
         for event in events {
             self.take_monitor_event(event);
             self.fork_workers()?;
@@ -385,7 +385,7 @@ impl Server {
         self.wakefulness.look(&self.paths, name);
     }
 
-    fn take_worker_events(&mut self, events: impl IntoIterator<Item = WorkerEvent>) -> ControlFlow<Outcome> {
+    fn take_worker_events(&mut self, events: impl IntoIterator<Item = WorkerEvent>) -> ControlFlow<LoopEnd> {
         for event in events {
             self.take_worker_event(event);
             self.fork_workers()?;

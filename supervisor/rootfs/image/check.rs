@@ -11,7 +11,7 @@ use crate::clock::unix_s;
 use crate::fault;
 use crate::rootfs::superblock::Ext;
 use crate::sys::process::Ended;
-use crate::tool::{Invocation, Outcome, Tool};
+use crate::tool::{Invocation, Tool, ToolResult};
 
 /// The share of all work after each of the five passes, in percent; as in e2fsck's own progress bar.
 const PASSES: [u64; 6] = [0, 70, 90, 92, 95, 100];
@@ -70,7 +70,7 @@ fn run(
     place: Place,
     findings: &mut Findings,
     events: &mut dyn FnMut(ImageEvent),
-) -> Result<Outcome> {
+) -> Result<ToolResult> {
     // e2fsck parses the text after a question mark as an I/O manager's options.
     let path = match place.offset {
         0 => claim.path(),
@@ -148,7 +148,7 @@ fn progress(line: &str) -> Option<u8> {
 }
 
 fn judge(
-    outcome: &Outcome,
+    outcome: &ToolResult,
     repairs: u64,
     request: &ImageRequest<'_>,
     events: &mut dyn FnMut(ImageEvent),
@@ -196,7 +196,7 @@ mod tests {
     }
 
     fn judged(ended: Ended, interrupted: bool) -> (Result<()>, usize) {
-        let outcome = Outcome { ended, said: "one\nthe reason\n\n".into(), interrupted };
+        let outcome = ToolResult { ended, said: "one\nthe reason\n\n".into(), interrupted };
         let request = ImageRequest {
             image: Path::new("/data/a.img"),
             partition: None,

@@ -1,0 +1,44 @@
+//! Which namespaces a container gets: those that it wants and the kernel has. Pure, as all of `plan`.
+
+use anyhow::{Result, bail};
+
+use crate::config::value::NetworkMode;
+use crate::host::Host;
+use crate::host::namespace::NEW_TIME;
+
+/// The `CLONE_NEW*` flags, with a warning for each namespace that the kernel lacks. `needs_pid` is the reason why the
+/// container cannot do without a PID namespace.
+///
+/// # Errors
+/// If the kernel lacks a namespace that the container cannot do without.
+pub(super) fn available(
+    mode: NetworkMode,
+    needs_pid: Option<&str>,
+    host: &Host,
+    warnings: &mut Vec<String>,
+) -> Result<libc::c_int> {
+    let mut wanted = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
+    wanted |= libc::CLONE_NEWCGROUP;
+    // Kernels before 5.6 have no time namespaces, and nothing depends on them: 'ds check' reports it.
+    wanted |= host.namespaces.0 & NEW_TIME;
+    if mode != NetworkMode::Host {
+        wanted |= libc::CLONE_NEWNET;
+    }
+    for kind in host.namespaces.lacking(wanted) {
+        match (kind.flag, needs_pid) {
+            (libc::CLONE_NEWNS, _) => {
+                bail!("kernel has no mount namespaces ({}); see 'ds check'", kind.option)
+            }
+            (libc::CLONE_NEWPID, Some(reason)) => bail!("kernel has no {}, and {reason}", kind.option),
+            (libc::CLONE_NEWNET, _) => {
+                bail!("kernel has no {}, which network.mode = {mode} needs; use host", kind.option)
+            }
+            _ => warnings.push(format!(
+                "kernel has no {}: the container shares {} with the host",
+                kind.option, kind.shares
+            )),
+        }
+        wanted &= !kind.flag;
+    }
+    Ok(wanted)
+}
