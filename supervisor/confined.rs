@@ -66,7 +66,7 @@ pub fn start(
     work: &mut dyn FnMut(&mut File, &mut File) -> u8,
 ) -> Result<Subprocess> {
     Subprocess::fork(|| match prepare(input.as_fd(), output.as_fd(), confinement) {
-        // Nothing is dropped: the filter lets nobody close anything.
+        // Nothing is dropped, because the filter does not permit close(2).
         Ok(streams) => {
             let (input, output) = &mut *ManuallyDrop::new(streams);
             work(input, output)

@@ -159,13 +159,13 @@ impl Paths {
         self.run.join("waiting")
     }
 
-    /// What networks of ours remember: subnets and addresses.
+    /// The records of networks: subnets and addresses.
     #[must_use]
     pub fn networks(&self) -> PathBuf {
         self.data.join("network")
     }
 
-    /// Which containers are in networks of ours now, and what was changed on the host for them.
+    /// The containers that are currently in networks, and the changes of the host for them.
     #[must_use]
     pub fn network_members(&self) -> PathBuf {
         self.run.join("network")

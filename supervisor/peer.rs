@@ -37,7 +37,7 @@ pub fn check(connection: BorrowedFd<'_>, own: PidNamespace) -> Result<()> {
     ensure!(credentials.uid() == 0, "must be root");
     // A process outside this PID namespace has no process id in it.
     ensure!(credentials.pid() > 0, "asked from another PID namespace");
-    let theirs = PidNamespace::of(&credentials.pid().to_string()).context("cannot tell who asks")?;
+    let theirs = PidNamespace::of(&credentials.pid().to_string()).context("cannot identify the peer")?;
     ensure!(theirs == own, "asked from another PID namespace");
     Ok(())
 }

@@ -1,7 +1,8 @@
-//! Enforcing a device policy on a group: a program for version 2, a list for version 1.
+//! Enforces a device policy on a group: with a program for version 2, with a list for version 1.
 //!
-//! Either is on the directory that carries the limits, above the root of the container's cgroup namespace: root inside
-//! can restrict groups further, and can neither reach nor replace what is above.
+//! Both apply to the directory with the limits, above the root of the container's cgroup namespace: root in the
+//! container
+//! can restrict its groups further, and cannot change the policy above.
 //! Documentation/admin-guide/cgroup-v2.rst, "Device controller"; cgroup-v1/devices.rst; bpf(2);
 //! Documentation/bpf/standardization/instruction-set.rst.
 
@@ -29,7 +30,7 @@ const JUMP_EQUAL: u8 = 0x15;
 const JUMP_NOT_EQUAL: u8 = 0x55;
 const EXIT: u8 = 0x95;
 
-// Registers: the answer, the context, and what the program keeps there.
+// Registers: the result, the context, and temporary values.
 const ANSWER: u8 = 0;
 const CONTEXT: u8 = 1;
 const KIND: u8 = 2;
@@ -48,7 +49,7 @@ const fn step(code: u8, destination: u8, source: u8, offset: i16, immediate: i32
     Instruction { code, registers: source << 4 | destination, offset, immediate }
 }
 
-/// Has a version 2 group allow what the rules allow, and nothing else.
+/// Restricts a version 2 group to the devices that the rules permit.
 ///
 /// # Errors
 /// If the kernel has no such programs (before 4.15, or without CONFIG_CGROUP_BPF), or refuses this one.
@@ -72,10 +73,10 @@ fn load_without_limit(instructions: &[Instruction]) -> Result<OwnedFd, Errno> {
     loaded
 }
 
-/// Has a version 1 group allow what the rules allow, and nothing else.
+/// Restricts a version 1 group to the devices that the rules permit.
 ///
 /// # Errors
-/// What the kernel answers; it refuses while the group has others below it.
+/// If the kernel refuses, as it does while the group has children.
 pub(super) fn list(group: &Group, rules: &[Rule]) -> Result<()> {
     if let Some(left) = group.child(PAYLOAD)? {
         let _ = left.remove();
@@ -84,7 +85,7 @@ pub(super) fn list(group: &Group, rules: &[Rule]) -> Result<()> {
     rules.iter().try_for_each(|rule| group.write("devices.allow", &rule.to_string()))
 }
 
-/// Where a jump leads that is not yet an offset.
+/// The target of a jump before it becomes an offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum To {
     /// Only the next instruction.
@@ -95,8 +96,8 @@ enum To {
     Allow,
 }
 
-/// The program: rules that share kind and access are one group, and each of them is one comparison, since the kernel
-/// takes its time for every instruction that it verifies and compiles.
+/// The program. Rules of the same kind and access form a group with one comparison for each rule, because the kernel
+/// takes time to verify and compile every instruction.
 fn assemble(rules: &[Rule]) -> Result<Vec<Instruction>> {
     let mut program = vec![
         (step(LOAD_WORD, KIND, CONTEXT, OF_ACCESS, 0), To::Next),
@@ -116,7 +117,7 @@ fn assemble(rules: &[Rule]) -> Result<Vec<Instruction>> {
         let mut members: Vec<_> =
             rules.iter().filter(|rule| (rule.kind, rule.access) == (kind, access)).collect();
         if let Some(every) = members.iter().find(|rule| rule.major.is_none()) {
-            // The kernel refuses a program with instructions that no way leads to.
+            // The kernel refuses a program with unreachable instructions.
             members = vec![every];
         }
         let mut section = vec![
@@ -148,7 +149,7 @@ fn assemble(rules: &[Rule]) -> Result<Vec<Instruction>> {
         finished.push(instruction);
     }
     if rules.is_empty() {
-        // The kernel refuses what no jump leads to.
+        // The kernel refuses unreachable instructions.
         return Ok(finished);
     }
     finished.extend([step(MOVE, ANSWER, 0, 0, 1), step(EXIT, 0, 0, 0, 0)]);
@@ -168,7 +169,7 @@ fn comparison(rule: &Rule) -> Result<Instruction> {
         (None, _) => step(JUMP, 0, 0, 0, 0),
         (Some(major), None) => step(JUMP_EQUAL, MAJOR, 0, 0, i32::try_from(major)?),
         (Some(major), Some(minor)) => {
-            // Compared with 64 bits, to which the kernel extends the sign; no driver has a major number beyond 511.
+            // The kernel sign-extends the value to 64 bits; no driver has a major number above 511.
             ensure!(major < 1 << 11 && minor < 1 << MINOR_BITS, "{rule}: no such device");
             step(JUMP_EQUAL, NUMBER, 0, 0, i32::try_from(major << MINOR_BITS | minor)?)
         }
@@ -181,7 +182,7 @@ mod tests {
     use crate::plan::devices::{Access, Policy};
     use proptest::prelude::*;
 
-    /// What the kernel does with a program; every jump must lead forwards and stay inside.
+    /// Interprets a program as the kernel does; every jump must lead forwards and stay in the program.
     fn run(program: &[Instruction], kind: i32, access: u8, major: u32, minor: u32) -> bool {
         let context = [u64::from(access) << 16 | u64::from(kind.unsigned_abs()), major.into(), minor.into()];
         let (mut registers, mut at) = ([0_u64; 11], 0_usize);

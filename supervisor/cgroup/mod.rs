@@ -44,14 +44,14 @@ const ROUND: Duration = Duration::from_secs(2);
 /// The timeout for processes to stop or to resume.
 const FREEZING: Duration = Duration::from_secs(10);
 
-/// What the groups of a container are to be like.
+/// The requested groups of a container.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted<'a> {
     /// The version that the container sees.
     pub layout: Layout,
     /// Limits.
     pub limits: &'a Limits,
-    /// Which devices its processes may use.
+    /// The devices that its processes may use.
     pub devices: &'a Policy,
 }
 
@@ -64,7 +64,7 @@ pub struct Cgroup {
     freezer1: Option<usize>,
     /// Whether PID 1 may be cloned into the version 2 group.
     fresh: bool,
-    /// What enforces the device policy: never the system call filter, which is not of these groups.
+    /// What enforces the device policy, except the system call filter, which is independent of groups.
     devices: Enforcement,
     /// Whether the groups are removed when this is dropped; sessions only borrow them.
     owned: bool,
@@ -126,11 +126,11 @@ impl Cgroup {
         Ok(cgroup)
     }
 
-    /// Makes groups for nothing but a device policy, where it can be enforced: for a container without limits and without
-    /// a view of control groups. Empty groups mean that it cannot.
+    /// Creates groups only for a device policy, if it can be enforced, for a container without limits and without
+    /// visible control groups. Returns empty groups if it cannot.
     ///
     /// # Errors
-    /// If a group cannot be made.
+    /// If a group cannot be created.
     pub fn for_devices(
         hierarchies: &Hierarchies,
         base: &str,
@@ -177,7 +177,7 @@ impl Cgroup {
         self.devices
     }
 
-    /// Attaches the program to the version 2 group; why that failed, where there is one.
+    /// Attaches the program to the version 2 group, if there is one; returns the error.
     fn enforce_by_program(&mut self, policy: &Policy) -> Option<anyhow::Error> {
         let (Policy::Only(rules), Some(group)) = (policy, &self.version2) else { return None };
         match fault::point("devices").and_then(|()| devices::attach(group, rules)) {
@@ -187,8 +187,8 @@ impl Cgroup {
         None
     }
 
-    /// Writes the list of a version 1 group that has none below it yet, unless the policy is enforced already; whether
-    /// it is enforced there now.
+    /// Writes the list of a version 1 group without children, unless the policy is already enforced; returns whether
+    /// it is now enforced there.
     fn enforce_by_list(
         &mut self,
         group: &Group,

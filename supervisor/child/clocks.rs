@@ -28,7 +28,7 @@ impl Clocks {
     /// From now on children are born into a new time namespace, whose clocks begin now. `None` if `namespaces` has none.
     ///
     /// # Errors
-    /// What the kernel answers.
+    /// If the kernel refuses.
     pub fn begin(proc: BorrowedFd<'_>, namespaces: libc::c_int) -> Result<Option<Self>> {
         if namespaces & NEW_TIME == 0 {
             return Ok(None);
@@ -57,7 +57,7 @@ impl Clocks {
     /// From now on children have the clocks of this process again.
     ///
     /// # Errors
-    /// What setns(2) answers.
+    /// If setns(2) fails.
     pub fn end(self) -> Result<()> {
         Ok(call!(process::setns(self.own.as_fd(), NEW_TIME), "setns(self/ns/time)")?)
     }

@@ -1,8 +1,8 @@
 //! The name servers of a container: /etc/resolv.conf, or the configuration of systemd-resolved. resolv.conf(5),
 //! resolved.conf(5).
 //!
-//! Found out at each boot, and again when the machine's change. Nothing is written into the tree: the file is in /run and covers the tree's own, if that has
-//! file, if that has no servers or the configuration says so.
+//! Determined at each boot, and again when the machine's servers change. Writes nothing to the tree: the file is in /run
+//! and is mounted over the tree's own file, if that has no servers or the configuration requests it.
 
 use std::fs;
 use std::net::IpAddr;
@@ -42,12 +42,12 @@ pub fn operations(config: &Config, host: &Host, root: &Root) -> Vec<Operation> {
     steps(&config.network.dns, root, host.android, &|| own(config, host))
 }
 
-/// What follows the machine while a container runs.
+/// The name servers of a running container that follow the machine's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Following {
     /// The file inside.
     file: GuestFile,
-    /// What was written into it last.
+    /// The content written last.
     pub written: String,
     /// systemd-resolved reads it, when it begins.
     pub for_resolved: bool,
@@ -55,7 +55,7 @@ pub struct Following {
     shared: bool,
 }
 
-/// What of the steps of a boot follows the machine; none where the servers are fixed.
+/// The file of a boot that follows the machine; `None` if the servers are fixed.
 #[must_use]
 pub fn following(config: &Config, steps: &[Operation]) -> Option<Following> {
     if config.network.mode == NetworkMode::None || config.network.dns != NameServers::Auto {
@@ -74,11 +74,11 @@ pub fn following(config: &Config, steps: &[Operation]) -> Option<Following> {
     })
 }
 
-/// Writes the machine's servers of now into a running container; what was written. A file that somebody inside has
-/// changed stays as it is, and so does one while the machine names no server.
+/// Writes the machine's current servers into a running container; returns the written text. Does nothing if the
+/// container has changed the file, or if the machine has no servers.
 ///
 /// # Errors
-/// When the file cannot be read or written.
+/// If the file cannot be read or written.
 pub fn renew(following: &Following, root: &Root, android: bool) -> Result<Option<String>> {
     let servers = if android { property::name_servers() } else { of_host(following.shared) };
     let new = match following.for_resolved {
@@ -124,7 +124,7 @@ fn lines(servers: &[String]) -> String {
     servers.iter().map(|server| format!("{SERVER}{server}\n")).collect()
 }
 
-/// What systemd-resolved takes; its own stub is no server for it.
+/// The servers for systemd-resolved, without its own stub.
 fn for_resolved(servers: &[String]) -> Option<String> {
     let asked: Vec<&str> = servers.iter().filter(|server| !is_stub(server)).map(String::as_str).collect();
     (!asked.is_empty()).then(|| format!("[Resolve]\nDNS={}\n", asked.join(" ")))

@@ -52,19 +52,19 @@ pub struct Create {
     /// set this key in the container's configuration; may be repeated
     #[argh(option, arg_name = "KEY=VALUE")]
     pub set: Vec<Assignment>,
-    /// root's password inside, and the user's; without one root is locked
+    /// the password of root and of the user; without it, the password of root is locked
     #[argh(option, arg_name = "PASSWORD")]
     pub password: Option<String>,
     /// read the password from this file, or from stdin if it is '-'
     #[argh(option, arg_name = "FILE")]
     pub password_file: Option<PathBuf>,
-    /// let this key in over SSH, or those in this file; may be repeated
+    /// permit this SSH key, or the keys in this file; may be repeated
     #[argh(option, arg_name = "KEY|FILE")]
     pub ssh_key: Vec<String>,
-    /// make an ordinary user who may become root with sudo or doas
+    /// create an ordinary user who may become root with sudo or doas
     #[argh(option, arg_name = "NAME")]
     pub user: Option<String>,
-    /// print progress as one JSON event a line
+    /// print progress as JSON, one event per line
     #[argh(switch)]
     pub json: bool,
 }

@@ -81,16 +81,16 @@ pub struct Import {
     /// the new container's name
     #[argh(positional, arg_name = "NEW_NAME")]
     pub name: String,
-    /// root's password inside, and the user's
+    /// the password of root and of the user
     #[argh(option, arg_name = "PASSWORD")]
     pub password: Option<String>,
     /// read the password from this file, or from stdin if it is '-'
     #[argh(option, arg_name = "FILE")]
     pub password_file: Option<PathBuf>,
-    /// let this key in over SSH, or those in this file; may be repeated
+    /// permit this SSH key, or the keys in this file; may be repeated
     #[argh(option, arg_name = "KEY|FILE")]
     pub ssh_key: Vec<String>,
-    /// make an ordinary user who may become root with sudo or doas
+    /// create an ordinary user who may become root with sudo or doas
     #[argh(option, arg_name = "NAME")]
     pub user: Option<String>,
     /// print progress as JSON, one event per line
@@ -198,16 +198,16 @@ pub struct Pull {
     /// unpack the system into ./DISTRIBUTION_RELEASE
     #[argh(switch)]
     pub unpack: bool,
-    /// with -o or --unpack: root's password inside, and the user's
+    /// with -o or --unpack: the password of root and of the user
     #[argh(option, arg_name = "PASSWORD")]
     pub password: Option<String>,
     /// with -o or --unpack: read the password from this file, or from stdin if it is '-'
     #[argh(option, arg_name = "FILE")]
     pub password_file: Option<PathBuf>,
-    /// with -o or --unpack: let this key in over SSH, or those in this file; may be repeated
+    /// with -o or --unpack: permit this SSH key, or the keys in this file; may be repeated
     #[argh(option, arg_name = "KEY|FILE")]
     pub ssh_key: Vec<String>,
-    /// with -o or --unpack: make an ordinary user who may become root with sudo or doas
+    /// with -o or --unpack: create an ordinary user who may become root with sudo or doas
     #[argh(option, arg_name = "NAME")]
     pub user: Option<String>,
     /// with -o or --unpack: write this name server to /etc/resolv.conf

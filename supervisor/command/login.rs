@@ -1,6 +1,6 @@
-//! Who may log in to a new root file system, as a command line says it: passwords, keys and a user.
+//! The accounts of a new root file system, from the options of a command line: passwords, keys and a user.
 //!
-//! Reads the files that hold them. A password gets into no message. sshd(8), AUTHORIZED_KEYS FILE FORMAT.
+//! Reads the files that contain them. Messages never contain a password. sshd(8), AUTHORIZED_KEYS FILE FORMAT.
 
 use std::io::Read;
 use std::path::Path;
@@ -12,18 +12,18 @@ use crate::rootfs::login::Login;
 use crate::storage::source::opened;
 use crate::worker::Env;
 
-/// Most bytes of a file with a password, and of one with keys.
+/// The maximum size of a file with a password, and of one with keys, in bytes.
 const LONGEST_PASSWORD: u64 = 4096;
 const MOST_KEYS: u64 = 1 << 20;
-/// How types of keys begin or what they are: ssh-keygen(1), `-t`.
+/// Types of keys, or their prefixes: ssh-keygen(1), `-t`.
 const TYPES: [&str; 4] = ["ssh-", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-"];
-/// How every key begins in base64: with the length of its type's name, which is less than 2^16.
+/// The beginning of every key in base64: the length of its type's name, which is less than 2^16.
 const FRONT: &str = "AAAA";
 
-/// What the options of a command line ask for.
+/// Reads the options.
 ///
 /// # Errors
-/// A file that cannot be read, a password that lets everybody in, or a text that is no key.
+/// If a file cannot be read, the password is empty, or a text is not a key.
 pub fn login(
     env: &Env,
     password: Option<&str>,
@@ -66,7 +66,7 @@ fn read(env: &Env, file: &Path, most: u64) -> Result<String> {
     String::from_utf8(bytes).ok().context("it is not text")
 }
 
-/// A key itself, or what a file holds.
+/// The key itself, or the keys in a file.
 fn keys_of(env: &Env, given: &str) -> Result<Vec<String>> {
     if is_key(given.trim()) && !given.trim().contains('\n') {
         return Ok(vec![given.trim().to_owned()]);
@@ -86,7 +86,7 @@ fn keys_of(env: &Env, given: &str) -> Result<Vec<String>> {
     Ok(keys)
 }
 
-/// Whether a line is one of authorized_keys: options perhaps, a type, the key, and a comment perhaps.
+/// Whether a line has the format of authorized_keys: optional options, a type, the key, and an optional comment.
 fn is_key(line: &str) -> bool {
     let base64 = |word: &str| {
         let body = word.trim_end_matches('=');

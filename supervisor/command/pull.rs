@@ -18,7 +18,7 @@ use crate::storage::remote::{Remote, Wanted};
 use crate::storage::source::ArchiveSource;
 use crate::storage::unpacked::{Target, unpack};
 
-/// The password that getroot gives, which everybody knows; no other one is ever shown.
+/// The well-known default password of getroot; no other password is ever printed.
 const KNOWN: &str = "1";
 
 /// Downloads and verifies the given system, and unpacks it if requested.

@@ -117,7 +117,7 @@ fn faults_elsewhere_in_the_file_are_where_they_are() {
     fs::write(&path, "[container]\nrootfs=/r\n[limits]\nmemory=lots\nweight=1\n").unwrap();
     let error = Config::edit(&path, &name(), &[("hostname", "h")]).unwrap_err();
     assert_eq!((error.position(), error.kind()), (Some((5, 1)), Kind::Unknown));
-    // What is wrong can be put right, a key at a time or together.
+    // Errors can be corrected one key at a time or together.
     let error = Config::edit(&path, &name(), &[("limits.weight", ""), ("hostname", "h")]).unwrap_err();
     assert_eq!((error.what(), error.kind()), ("", Kind::Unknown));
     Config::edit(&path, &name(), &[("limits.weight", ""), ("limits.memory", "1G")]).unwrap();
@@ -190,7 +190,7 @@ fn assignments() {
     assert!(assignment("a").unwrap_err().to_string().starts_with("'a': no '='"));
 }
 
-/// The tables in docs/configuration.md follow the tables of keys; `UPDATE_DOCS=1 cargo test` brings them up to date.
+/// The tables in docs/configuration.md are generated from the tables of keys by `UPDATE_DOCS=1 cargo test`.
 #[test]
 fn documentation_is_up_to_date() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");

@@ -1,7 +1,7 @@
-//! `container.ini`: its keys, and the way from its text to [`Config`] and back.
+//! `container.ini`: its keys, and the conversion between its text and [`Config`].
 //!
-//! [`KEYS`] is the one source of names, defaults and descriptions: reading, listing, completion and
-//! docs/configuration.md follow it.
+//! [`KEYS`] is the only source of names, defaults and descriptions: reader, listing, completion and
+//! docs/configuration.md use it.
 
 use std::collections::BTreeMap;
 
@@ -15,21 +15,21 @@ use super::value::{
     Size, StartAfter, Switch, Tmpfs, TmpfsList, UserNamespaces, Uuid, WakelockPolicy, Whole,
 };
 
-/// The least memory limit: below it not even an init system starts.
+/// The minimum memory limit; no init system starts with less.
 const LEAST_MEMORY: u64 = 4 << 20;
-/// The least memory for the changes of a volatile container: tmpfs(5) takes 0 for "no limit".
+/// The minimum memory for the changes of a volatile container; 0 means "no limit" to tmpfs(5).
 const LEAST_VOLATILE: u64 = 1 << 20;
 
 /// The keys of `container.ini`.
 pub const SCHEMA: Schema =
     Schema { main: "container", keys: KEYS, environment: Some("environment"), old: OLD };
 
-/// Keys that had another section.
+/// Keys that were in another section.
 const OLD: &[Renamed] = &[Renamed { old: ("android", "dns"), new: ("network", "dns") }];
 
 const SWITCH: Form = Form::OneOf(Switch::WORDS);
 
-/// Every key of `container.ini` but the free ones of section `environment`.
+/// All keys of `container.ini` except those of section `environment`, whose names are free.
 pub const KEYS: &[Key] = &[
     Key::new(
         "container",
@@ -101,7 +101,7 @@ pub const KEYS: &[Key] = &[
         "start-after",
         "auto",
         Form::OneOf(StartAfter::WORDS),
-        "what autostart waits for; `auto` is `boot` with `network.mode = none`, else `network`",
+        "condition for autostart; `auto` is `boot` with `network.mode = none`, else `network`",
         "unlock",
     ),
     Key::new(
@@ -229,7 +229,7 @@ pub const KEYS: &[Key] = &[
         "ports",
         "",
         Form::Text("[ADDRESS:]PORTS:PORTS[/udp][,…]"),
-        "ports of the host that lead to ports of a container with `network.mode = nat`",
+        "ports of the host that are forwarded to ports of a container with `network.mode = nat`",
         "8080:80,127.0.0.1:2222:22",
     ),
     Key::new(
@@ -237,7 +237,7 @@ pub const KEYS: &[Key] = &[
         "host-access",
         "no",
         SWITCH,
-        "let a container with `network.mode = nat` reach services of the host, beside name resolution",
+        "permit a container with `network.mode = nat` to reach services of the host; name resolution is always permitted",
         "yes",
     ),
     Key::new(
@@ -309,10 +309,10 @@ pub const KEYS: &[Key] = &[
     ),
 ];
 
-/// The configuration of the container `name` that `document` describes.
+/// The configuration of the container `name` from `document`.
 ///
 /// # Errors
-/// The first fault, with its place.
+/// The first error, with its position.
 pub(super) fn read(document: &Document, name: &Name) -> Result<Config, Error> {
     SCHEMA.check(document)?;
     let security = Security {
@@ -434,7 +434,7 @@ fn read_environment(document: &Document) -> Result<BTreeMap<EnvironmentName, Str
 }
 
 impl Config {
-    /// What `section.name` is now, in its shortest exact form, defaults included; empty when there is no value. `None`
+    /// The value of `section.name` or its default, in the shortest exact form; empty if it has none. `None`
     /// for keys that do not exist.
     pub(super) fn text_of(&self, section: &str, name: &str) -> Option<String> {
         fn shown(value: Option<impl ToString>) -> String {

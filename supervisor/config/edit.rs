@@ -1,4 +1,4 @@
-//! From the file of a configuration to its values, and changes back into the file.
+//! Reads configurations from files and writes changes back.
 //!
 //! Owns reading, making, changing and deriving container.ini. Touches no other file.
 
@@ -14,14 +14,14 @@ use super::sections::Config;
 use super::value::{self, Invalid, Name, Uuid};
 use crate::durable;
 
-/// The permission bits of a configuration file: environment variables may be secrets.
+/// The permission bits of a configuration file, which may contain secrets in environment variables.
 const MODE: u32 = 0o600;
 
 impl Config {
     /// Reads the configuration of the container `name` from the file `path`.
     ///
     /// # Errors
-    /// [`Kind::NotFound`] when there is no such file, else the first fault in it.
+    /// [`Kind::NotFound`] if the file does not exist, else the first error in it.
     pub fn load(path: &Path, name: &Name) -> Result<Self, Error> {
         container::read(&expanded(load_document(path)?, name), name)
     }
@@ -29,15 +29,15 @@ impl Config {
     /// Reads the configuration of the container `name` from `text`, the content of `file`.
     ///
     /// # Errors
-    /// The first fault in the text, with its place.
+    /// The first error in the text, with its position.
     pub fn parse(text: &[u8], file: &Path, name: &Name) -> Result<Self, Error> {
         container::read(&expanded(Document::parse(text, file)?, name), name)
     }
 
-    /// The configuration that `assignments` (keys and values) describe, for a container that has no file.
+    /// The configuration from `assignments` (keys and values), for a container without a file.
     ///
     /// # Errors
-    /// The first wrong key or value.
+    /// The first invalid key or value.
     pub fn transient(name: &Name, assignments: &[(impl AsRef<str>, impl AsRef<str>)]) -> Result<Self, Error> {
         let mut document = Document::empty(Path::new(""));
         apply(&mut document, assignments)?;
@@ -45,12 +45,12 @@ impl Config {
         container::read(&document, name).map_err(Error::without_place)
     }
 
-    /// Writes the new file `path` with what `assignments` say and a fresh UUID, and returns the configuration it is.
+    /// Writes the new file `path` with `assignments` and a new UUID; returns the configuration.
     ///
-    /// The caller keeps others from creating the same container meanwhile.
+    /// The caller prevents concurrent creation of the same container.
     ///
     /// # Errors
-    /// [`Kind::Exists`], the first wrong key or value, or why the file cannot be written; then there is no file.
+    /// [`Kind::Exists`], the first invalid key or value, or why the file cannot be written; no file then exists.
     pub fn create(
         path: &Path,
         name: &Name,
@@ -76,12 +76,12 @@ impl Config {
         Ok(config)
     }
 
-    /// Changes the keys in `assignments` in the file `path`, where an empty value removes a key; everything else in the
-    /// file stays as it is. The whole result is validated before it is written.
+    /// Changes the keys of `assignments` in the file `path`; an empty value removes a key. Everything else in the
+    /// file is preserved. The complete result is validated before it is written.
     ///
     /// # Errors
-    /// The first wrong key or value, a fault elsewhere in the file, or why it cannot be read or written; then the file
-    /// is unchanged.
+    /// The first invalid key or value, an error elsewhere in the file, or why it cannot be read or written; the file
+    /// is then unchanged.
     pub fn edit(
         path: &Path,
         name: &Name,
@@ -94,7 +94,7 @@ impl Config {
         Ok(config)
     }
 
-    /// What [`Config::edit`] would make of the file `path`; nothing is written.
+    /// The result of [`Config::edit`] on the file `path`, without writing it.
     ///
     /// # Errors
     /// As for [`Config::edit`].
@@ -106,7 +106,7 @@ impl Config {
         Ok(edited(path, name, assignments)?.1)
     }
 
-    /// Has `text` take the place of the file `path`, or only checks it if not `written`. A text without a UUID keeps
+    /// Replaces the file `path` by `text`, or only checks it if not `written`. A text without a UUID keeps
     /// that of the file.
     ///
     /// # Errors
@@ -128,11 +128,11 @@ impl Config {
         Ok(config)
     }
 
-    /// Writes the new file `path` with `text`, the content of another container's configuration, changed by
-    /// `assignments` and with a UUID of its own; comments are kept, but for the first line of ours.
+    /// Writes the new file `path` with `text`, another container's configuration, changed by
+    /// `assignments` and with a new UUID. Comments are preserved, except the first line if ds wrote it.
     ///
     /// # Errors
-    /// As for [`Config::create`], and the first fault in the text.
+    /// As for [`Config::create`], and the first error in the text.
     pub fn derive(
         text: &[u8],
         path: &Path,
@@ -146,19 +146,20 @@ impl Config {
         Self::write_new(document, path, name)
     }
 
-    /// The text of the configuration of the container `name` with every path in full, so that it means the same
+    /// The text of the configuration of the container `name` with absolute paths, so that it is valid
     /// anywhere on this machine.
     ///
     /// # Errors
-    /// A fault in the text.
+    /// An error in the text.
     pub fn detached(text: &[u8], file: &Path, name: &Name) -> Result<String, Error> {
         Ok(expanded(Document::parse(text, file)?, name).to_string())
     }
 
-    /// The text of a configuration without what belongs to one machine: its UUID and where its root file system is.
+    /// The text of a configuration without machine-specific settings: the UUID and the location of the root file
+    /// system.
     ///
     /// # Errors
-    /// A fault in the text.
+    /// An error in the text.
     pub fn portable(text: &[u8], file: &Path, name: &Name) -> Result<String, Error> {
         let mut document = expanded(Document::parse(text, file)?, name);
         for key in ["uuid", "rootfs", "image", "image-partition"] {
@@ -167,7 +168,7 @@ impl Config {
         Ok(document.to_string())
     }
 
-    /// What `key` is now, defaults included; empty when it has no value. `container.` may be left out.
+    /// The value of `key`, or its default; empty if it has none. `container.` can be omitted.
     ///
     /// # Errors
     /// If there is no such key, or no such environment variable.
@@ -179,7 +180,7 @@ impl Config {
         })
     }
 
-    /// Every key with what it is now, `section.key` and value, in the order of the table; environment variables last.
+    /// All keys as `section.key` with their values, in the order of the table; environment variables last.
     pub fn settings(&self) -> Vec<(String, String)> {
         let known =
             KEYS.iter().map(|key| (key.full_name(), self.text_of(key.section, key.name).unwrap_or_default()));
@@ -189,7 +190,7 @@ impl Config {
     }
 }
 
-/// The text of the file `path` with new values, unless it stays as it is, and the configuration that it is.
+/// The text of the file `path` with new values, if it changes, and the resulting configuration.
 fn edited(
     path: &Path,
     name: &Name,
@@ -204,7 +205,7 @@ fn edited(
         if assigned.contains(error.what()) {
             return error.without_place();
         }
-        // Lines may have moved; a fault that was there before is where the file on disk has it.
+        // Lines may have moved; an error that existed before is reported at its position in the file on disk.
         container::read(&expanded(original.clone(), name), name).err().unwrap_or(error)
     })?;
     Ok(((document != original).then_some(text), config))
@@ -213,7 +214,7 @@ fn edited(
 /// The first line of a new file.
 const HEADING: &str = "# 'ds get NAME' shows all settings, 'ds set NAME KEY=VALUE' changes one here.\n";
 
-/// The document with every path in full.
+/// The document with absolute paths.
 fn expanded(mut document: Document, name: &Name) -> Document {
     if let Some(place) = own::Place::of(document.file(), name) {
         place.expand(&mut document);
@@ -221,14 +222,14 @@ fn expanded(mut document: Document, name: &Name) -> Document {
     document
 }
 
-/// The document as it is to be written: without the name of the container's own directory.
+/// The document to write: without the name of the container's own directory.
 fn localise(document: &mut Document, name: &Name) {
     if let Some(place) = own::Place::of(document.file(), name) {
         place.localise(document);
     }
 }
 
-/// The key and the value in `text`, `key=value` from a command line.
+/// The key and the value of `text`, which is `key=value` from a command line.
 ///
 /// # Errors
 /// If there is no `=`.
@@ -239,7 +240,7 @@ pub fn assignment(text: &str) -> Result<(&str, &str), Error> {
     })
 }
 
-/// Makes the changes of `assignments` in `document`; returns the full names of the keys they are about.
+/// Applies `assignments` to `document`; returns the full names of the keys.
 fn apply(
     document: &mut Document,
     assignments: &[(impl AsRef<str>, impl AsRef<str>)],
@@ -249,14 +250,14 @@ fn apply(
         let (key, value) = (key.as_ref(), value.as_ref());
         let (section, name) = match (SCHEMA.resolve(key), key.split_once('.')) {
             (Ok(found), _) => found,
-            // A key the file should not have can be removed, at least.
+            // An invalid key can be removed.
             (Err(_), Some(written)) if value.is_empty() && document.get(written.0, written.1).is_some() => {
                 written
             }
             (Err(error), _) => return Err(error),
         };
         let full_name = format!("{section}.{name}");
-        // The key takes the place of its old spelling.
+        // The key replaces its old spelling.
         if let Some((old_section, old_name)) = SCHEMA.old_spelling(section, name) {
             document.unset(old_section, old_name);
         }
@@ -272,7 +273,7 @@ fn apply(
     Ok(assigned)
 }
 
-/// `assignments` in the order of the table, so that a new file has each section once and in its usual place.
+/// `assignments` in the order of the table, so that a new file has each section once and in the usual order.
 fn sorted<K: AsRef<str>, V: AsRef<str>>(assignments: &[(K, V)]) -> Vec<(&str, &str)> {
     let mut sorted: Vec<_> = assignments.iter().map(|(key, value)| (key.as_ref(), value.as_ref())).collect();
     sorted.sort_by_key(|(key, _)| {
@@ -282,7 +283,7 @@ fn sorted<K: AsRef<str>, V: AsRef<str>>(assignments: &[(K, V)]) -> Vec<(&str, &s
     sorted
 }
 
-/// Gives `document` what every container needs and nobody writes by hand.
+/// Adds the generated settings that every container needs to `document`.
 fn complete(document: &mut Document) -> Result<(), Error> {
     if document.get("container", "uuid").is_some() {
         return Ok(());

@@ -1,6 +1,6 @@
-//! A fault in a configuration: what, where and what to do, as one line or with the line it is in and a caret.
+//! An error in a configuration: problem, position and remedy, as one line or with the faulty line and a caret.
 //!
-//! Every text shown here is free of control characters, so that a damaged file cannot steer a terminal.
+//! The texts contain no control characters, so that a damaged file cannot control the terminal.
 
 use std::error;
 use std::fmt;
@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 
 use super::value::Invalid;
 
-/// What kind of fault it is, for code that reacts to one.
+/// The kind of an error, for code that distinguishes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// The file does not exist.
     NotFound,
-    /// The file to be created exists already.
+    /// The file to create already exists.
     Exists,
     /// The file cannot be read.
     Read,
@@ -25,15 +25,16 @@ pub enum Kind {
     Syntax,
     /// A section or key appears twice.
     Duplicate,
-    /// There is no such section or key.
+    /// The section or key does not exist.
     Unknown,
-    /// A value is not of its key's type, or two values exclude one another.
+    /// A value does not match its key's type, or two values exclude each other.
     Value,
     /// A required key is missing.
     Missing,
 }
 
-/// A fault in a configuration. Displays as one line, `FILE:LINE:COLUMN: what: why; what to do`; see [`Error::render`].
+/// An error in a configuration. Displayed as one line, `FILE:LINE:COLUMN: what: why; what to do`; see
+/// [`Error::render`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
     kind: Kind,
@@ -43,7 +44,7 @@ pub struct Error {
     hint: String,
 }
 
-/// Where a fault is.
+/// The position of an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Place {
     file: PathBuf,
@@ -54,7 +55,7 @@ struct Place {
 }
 
 impl Error {
-    /// A fault of no particular file: of a key or value on a command line.
+    /// An error outside of any file: in a key or value of a command line.
     pub(super) fn new(kind: Kind, what: impl Into<String>, fault: &Invalid) -> Self {
         Self {
             kind,
@@ -65,13 +66,13 @@ impl Error {
         }
     }
 
-    /// The same fault, of `file` as a whole.
+    /// The same error for `file` as a whole.
     pub(super) fn of_file(mut self, file: &Path) -> Self {
         self.place = Some(Box::new(Place { file: file.to_owned(), position: None, source: String::new() }));
         self
     }
 
-    /// The same fault, at byte `offset` of the line `source`, which is line `line` (from 1) of `file`.
+    /// The same error at byte `offset` of the line `source`, which is line `line` (from 1) of `file`.
     pub(super) fn at(mut self, file: &Path, line: usize, source: &str, offset: usize) -> Self {
         let column = source.char_indices().take_while(|(start, _)| *start < offset).count() + 1;
         let (file, source) = (file.to_owned(), source.to_owned());
@@ -79,43 +80,43 @@ impl Error {
         self
     }
 
-    /// The same fault without its place: for a value that was on the command line and is in no file yet.
+    /// The same error without a position, for a value of the command line that is not in a file yet.
     pub(super) fn without_place(mut self) -> Self {
         self.place = None;
         self
     }
 
-    /// The kind of the fault.
+    /// The kind of the error.
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// Whether it is a fault of a command line: of a key or a value that no file has.
+    /// Whether the error is on a command line and not in a file.
     pub fn is_of_command_line(&self) -> bool {
         self.place.is_none() && matches!(self.kind, Kind::Syntax | Kind::Unknown | Kind::Value | Kind::Text)
     }
 
-    /// The section, key or other thing that is wrong; empty when it is the text itself.
+    /// The section, key or other item with the error; empty if it is the text itself.
     pub fn what(&self) -> &str {
         &self.what
     }
 
-    /// Why it is wrong and what to do, without its place.
+    /// The reason and the remedy, without the position.
     pub fn reason(&self) -> String {
         if self.hint.is_empty() { self.why.clone() } else { format!("{}; {}", self.why, self.hint) }
     }
 
-    /// The file the fault is in, unless it came from elsewhere.
+    /// The file with the error, if any.
     pub fn file(&self) -> Option<&Path> {
         self.place.as_deref().map(|place| place.file.as_path())
     }
 
-    /// The line and the character in it where the fault begins, both from 1.
+    /// The line and the column where the error begins, both from 1.
     pub fn position(&self) -> Option<(usize, usize)> {
         self.place.as_deref().and_then(|place| place.position)
     }
 
-    /// The fault for a person: the one line, then the line of the file it is in with a caret below, without a final
+    /// The error for a terminal: one line, then the line of the file with a caret below it, without a final
     /// newline.
     pub fn render(&self) -> String {
         match self.place.as_deref() {
@@ -127,7 +128,7 @@ impl Error {
     }
 }
 
-/// The line `source`, or what is around `column` in a long one, and below it a caret at `column`.
+/// The line `source`, or the part of a long one around `column`, and below it a caret at `column`.
 fn excerpt(source: &str, column: usize) -> String {
     const SHOWN: usize = 100;
     const BEFORE: usize = 60;

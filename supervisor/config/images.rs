@@ -1,6 +1,6 @@
-//! Section `images` of `supervisor.ini`: where root file systems come from.
+//! Section `images` of `supervisor.ini`: the sources of root file systems.
 //!
-//! Read when it is needed, by the command that needs it: the supervisor itself has no use for it.
+//! Commands read it on demand; the supervisor itself does not use it.
 
 use std::path::Path;
 
@@ -13,20 +13,20 @@ use super::value::{Mirrors, Size};
 /// The section's name.
 const SECTION: &str = "images";
 
-/// Where root file systems come from.
+/// The sources of root file systems.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Images {
-    /// Addresses of servers, without a slash at their ends.
+    /// Addresses of servers, without trailing slashes.
     pub mirrors: Vec<String>,
-    /// How much of what was downloaded is kept.
+    /// The maximum size of the cache.
     pub cache_size: Size,
 }
 
 impl Images {
-    /// Reads the file `path`; without one, everything is at its default.
+    /// Reads the file `path`; a missing file means the defaults.
     ///
     /// # Errors
-    /// The first fault in the file, or why it cannot be read.
+    /// The first error in the file, or the reason why it cannot be read.
     pub fn load(path: &Path) -> Result<Self, Error> {
         let document = match load_document(path) {
             Err(error) if error.kind() == Kind::NotFound => Document::empty(path),

@@ -1,12 +1,12 @@
-//! INI text as a document that can be edited: the one place that knows `serde_ini`.
+//! INI text as an editable document. Only this module uses `serde_ini`.
 //!
-//! Owns reading (every line keeps its text, so what is not changed is written back byte for byte), the limits on what
+//! Owns the reader (unchanged lines are written back byte for byte), the limits on what
 //! a file may contain, and edits of single lines. Knows no section or key by name and opens no file.
 //!
 //! `serde_ini` splits one line at a time into section, entry, comment or blank. Around it: blanks at either end of a
-//! line and a byte-order mark are layout, not text; line endings are kept; control characters, duplicates and
-//! oversized input are refused, each with its line and column. There are no inline comments and no quotes: a value is
-//! what stands between `=` and the end of the line, without the blanks around it.
+//! line and a byte-order mark are ignored; line endings are preserved; control characters, duplicates and
+//! oversized input are refused with line and column. There are no inline comments and no quotes: a value is
+//! the text between `=` and the end of the line, without surrounding blanks.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,9 +20,9 @@ use serde_ini::{Item as Token, Parser};
 use super::error::{Error, Kind};
 use super::value::{Invalid, quoted, refuse_control_characters};
 
-/// The most bytes a file has.
+/// The maximum size of a file in bytes.
 pub const LARGEST_FILE: usize = 1 << 20;
-/// The most bytes a line has.
+/// The maximum length of a line in bytes.
 pub const LONGEST_LINE: usize = 64 << 10;
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
@@ -37,7 +37,7 @@ pub struct Document {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Line {
     text: String,
-    /// `\n`, `\r\n`, or nothing at the end of a file that lacks one.
+    /// `\n`, `\r\n`, or nothing if the last line lacks one.
     ending: &'static str,
     item: Item,
 }
@@ -47,33 +47,33 @@ enum Item {
     /// A blank line or a comment.
     Layout,
     Section(String),
-    /// A key, and where in the line its value is.
+    /// A key, and the position of its value.
     Entry(String, Range<usize>),
 }
 
-/// One `key = value` of a document, and where it is.
+/// One `key = value` of a document, and its position.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry<'a> {
     /// The section the entry is in.
     pub section: &'a str,
     /// Its key.
     pub key: &'a str,
-    /// Its value, without the blanks around it.
+    /// Its value, without surrounding blanks.
     pub value: &'a str,
     place: usize,
     offset: usize,
 }
 
 impl Document {
-    /// The empty document that is to become `file`.
+    /// An empty document for `file`.
     pub fn empty(file: &Path) -> Self {
         Self { file: file.to_owned(), marked: false, lines: Vec::new() }
     }
 
-    /// Reads the content of `file`, which is only named in errors.
+    /// Reads the content of `file`; the name is for errors only.
     ///
     /// # Errors
-    /// The first fault in the text, with its place.
+    /// The first error in the text, with its position.
     pub fn parse(bytes: &[u8], file: &Path) -> Result<Self, Error> {
         if bytes.len() > LARGEST_FILE {
             return Err(too_large(file));
@@ -92,7 +92,7 @@ impl Document {
         Ok(document)
     }
 
-    /// The file this is the content of, or is to become.
+    /// The file of the document.
     pub fn file(&self) -> &Path {
         &self.file
     }
@@ -130,12 +130,13 @@ impl Document {
         })
     }
 
-    /// Gives `key` in `section` the value `value`: changes its line, or adds one at the end of the section, or adds
+    /// Sets `key` in `section`: changes its line, or adds one at the end of the section, or adds
     /// the section at the end of the document. No other line changes.
     ///
     /// # Errors
-    /// If the text could not be read back as it is: control characters, blanks at an end, a section or key with
-    /// characters of the syntax, a line that gets too long.
+    /// If the text could not be read back unchanged: control characters, leading or trailing blanks, a section or key
+    /// with
+    /// syntax characters, a line that is too long.
     pub fn set(&mut self, section: &str, key: &str, value: &str) -> Result<(), Invalid> {
         representable(section, key, value)?;
         match self
@@ -152,23 +153,23 @@ impl Document {
         }
     }
 
-    /// Removes the line of `key` in `section`; says whether there was one.
+    /// Removes the line of `key` in `section`; returns whether there was one.
     pub fn unset(&mut self, section: &str, key: &str) -> bool {
         let place = self.entry(section, key).map(|entry| entry.place);
         place.map(|place| self.lines.remove(place)).is_some()
     }
 
-    /// `error`, seen at byte `offset` of the value of `entry`.
+    /// `error` at byte `offset` of the value of `entry`.
     pub fn at_value(&self, entry: &Entry<'_>, offset: usize, error: Error) -> Error {
         self.at(entry.place, entry.offset + offset, error)
     }
 
-    /// `error`, seen at the key of `entry`.
+    /// `error` at the key of `entry`.
     pub fn at_key(&self, entry: &Entry<'_>, error: Error) -> Error {
         self.at(entry.place, indent(&self.lines[entry.place].text).len(), error)
     }
 
-    /// `error`, seen at the header of `section`; of the whole file when there is none.
+    /// `error` at the header of `section`, or of the whole file if there is none.
     pub fn at_section(&self, section: &str, error: Error) -> Error {
         let header = |line: &Line| matches!(&line.item, Item::Section(name) if name == section);
         match self.lines.iter().position(header) {
@@ -260,7 +261,7 @@ impl fmt::Display for Document {
 }
 
 impl Line {
-    /// The line `text`, which has no line ending of its own.
+    /// The line `text` without a line ending.
     fn new(text: String, ending: &'static str) -> Result<Self, (Kind, Invalid)> {
         if text.len() > LONGEST_LINE {
             let fault = Invalid::new(format!("the line has more than {LONGEST_LINE} bytes"), "shorten it");
@@ -271,7 +272,7 @@ impl Line {
         Ok(Self { text, ending, item })
     }
 
-    /// What stands before the key of an entry, and between it and its value.
+    /// The text before the key of an entry, and that between the key and its value.
     fn layout_of_entry(&self) -> (&str, &str) {
         let indent = indent(&self.text);
         match &self.item {
@@ -281,12 +282,12 @@ impl Line {
     }
 }
 
-/// The blanks a line begins with.
+/// The leading blanks of a line.
 fn indent(text: &str) -> &str {
     &text[..text.len() - text.trim_start().len()]
 }
 
-/// A line and its ending, apart.
+/// A line and its ending.
 fn split_ending(line: &str) -> (&str, &'static str) {
     match (line.strip_suffix("\r\n"), line.strip_suffix('\n')) {
         (Some(text), _) => (text, "\r\n"),
@@ -295,7 +296,7 @@ fn split_ending(line: &str) -> (&str, &'static str) {
     }
 }
 
-/// What one line is, as `serde_ini` sees it once the blanks around it are gone.
+/// The kind of a line according to `serde_ini`, without surrounding blanks.
 fn tokenise(text: &str) -> Result<Item, Invalid> {
     const FORM: &str = "write '[section]', 'key = value' or '# comment', each on a line of its own";
     let token = match Parser::from_str(text.trim()).next() {
@@ -328,7 +329,8 @@ fn tokenise(text: &str) -> Result<Item, Invalid> {
     }
 }
 
-/// Refuses what may not be in a file at all. A tab may: between words it is a blank, and in a value the value's type
+/// Refuses characters that no file may contain. A tab is permitted: between words it is a blank, and in a value the
+/// type
 /// refuses it.
 fn refuse_control_characters_but_tabs(text: &str) -> Result<(), Invalid> {
     let Some((offset, character)) =
@@ -343,7 +345,7 @@ fn refuse_control_characters_but_tabs(text: &str) -> Result<(), Invalid> {
     Err(Invalid::new(format!("control character U+{:04X}", u32::from(character)), hint).at(offset))
 }
 
-/// Refuses what would be read back as something else.
+/// Refuses text that would be read back differently.
 fn representable(section: &str, key: &str, value: &str) -> Result<(), Invalid> {
     for text in [section, key, value] {
         refuse_control_characters(text)?;
@@ -369,7 +371,7 @@ pub(super) fn too_large(file: &Path) -> Error {
     Error::new(Kind::Text, "", &fault).of_file(file)
 }
 
-/// The error for bytes that stop being UTF-8 at `offset`.
+/// The error for bytes that are invalid UTF-8 from `offset` on.
 fn not_utf8(bytes: &[u8], offset: usize, file: &Path) -> Error {
     let (before, after) = bytes.split_at(offset);
     let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);

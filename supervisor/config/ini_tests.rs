@@ -1,4 +1,4 @@
-//! What must hold for every INI text, and the faults one can have.
+//! Properties of every INI text, and its possible errors.
 
 use proptest::prelude::*;
 
@@ -172,8 +172,8 @@ proptest! {
     }
 }
 
-/// All lines of `before` are in `after`, in order and with their text, but for the one of `key`; nothing else is new
-/// but the entry, its section's header and a blank line above that.
+/// All lines of `before` except that of `key` are in `after`, in order and unchanged; nothing else is new
+/// except the entry, its section's header and a blank line above that.
 fn only_one_line_differs(
     before: &Document,
     after: &Document,

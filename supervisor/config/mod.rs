@@ -1,6 +1,6 @@
-//! What the user asked for: `container.ini` and `supervisor.ini` as typed values, valid by construction.
+//! The settings of the user: `container.ini` and `supervisor.ini` as typed values, valid by construction.
 //!
-//! Owns those types (`sections`), the table of keys (`container`) and the way from a file's text to them and back
+//! Owns those types (`sections`), the table of keys (`container`) and the conversion between a file's text and them
 //! (`edit`). Decides nothing (that is `plan`), probes nothing (that is `host`), and opens no file but the
 //! configuration itself.
 

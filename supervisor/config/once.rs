@@ -1,19 +1,20 @@
-//! What a command line asks of one start alone, and no file keeps.
+//! The options of a single start, which are not saved.
 //!
-//! Owns how that is laid over a configuration. The monitor lays it over every reading of the file, so that it holds for
-//! reboots in the same life of the container.
+//! Owns their effect on a configuration. The monitor applies them after each read of the file, so that they stay in
+//! effect
+//! across reboots until the container stops.
 
 use super::sections::Config;
 
-/// The wishes of one `ds start`.
+/// The options of one `ds start`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Once {
-    /// Every change is kept in memory, whatever the file says.
+    /// Keep all changes in memory, regardless of the file.
     pub volatile: bool,
 }
 
 impl Once {
-    /// Lays them over what the file says.
+    /// Applies them to the settings of the file.
     pub fn apply(self, config: &mut Config) {
         config.container.volatile |= self.volatile;
     }

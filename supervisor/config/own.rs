@@ -1,9 +1,9 @@
-//! Paths in a container's own directory: written `./…`, so that no file names the directory and a rename is one step.
+//! Paths in a container's own directory, which are written as `./…`, so that a rename of the directory is atomic.
 //!
-//! Owns the two directions: what is written ([`Place::localise`]) and what is read ([`Place::expand`]), for the keys
-//! below and nothing else. Older versions wrote such paths in full and changed them after the rename of the directory;
-//! a file that such a rename left behind names the directory by its old name and is read as what it means. Looks
-//! whether a file exists, opens none. rename(2).
+//! Owns both directions, writing ([`Place::localise`]) and reading ([`Place::expand`]), for the keys
+//! below. Older versions wrote absolute paths and changed them after the rename of the directory;
+//! if such a rename was interrupted, the file contains the old name, which is translated here. Checks
+//! whether files exist, and opens none. rename(2).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,12 +13,12 @@ use super::value::{BindList, HostPath, Name};
 
 /// The keys whose values are paths of the host, in section `container`.
 const ROOTS: [&str; 2] = ["rootfs", "image"];
-/// How a path in the container's own directory begins.
+/// The prefix of a path in the container's own directory.
 const HERE: &str = "./";
-/// How the first line began that older versions gave a new file; the container's name at that time follows.
+/// The beginning of the first line that older versions wrote to a new file; the container's name follows.
 const OLD_HEADING: &str = "# Container ";
 
-/// Where a container lies.
+/// The directory of a container.
 #[derive(Debug)]
 pub(super) struct Place {
     containers: PathBuf,
@@ -26,8 +26,9 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// The place of the container `name`, of its configuration `file`. A container that is being made has the file in
-    /// another directory beside the one that it will have. None for a configuration without a file.
+    /// The directory of the container `name`, from its configuration `file`. While a container is created, the file is
+    /// in
+    /// another directory next to the final one. `None` for a configuration without a file.
     pub fn of(file: &Path, name: &Name) -> Option<Self> {
         let containers = file.parent()?.parent()?;
         let is_somewhere = containers.is_absolute();
@@ -38,7 +39,7 @@ impl Place {
         self.containers.join(self.name.as_str())
     }
 
-    /// Writes every path in full, as it is to be understood.
+    /// Makes all paths absolute.
     pub fn expand(&self, document: &mut Document) {
         let created_as = created_as(document);
         change_in(document, &|path| match path.strip_prefix(HERE) {
@@ -47,7 +48,7 @@ impl Place {
         });
     }
 
-    /// Writes every path in the container's own directory as one that moves with it.
+    /// Makes all paths in the container's own directory relative to it.
     pub fn localise(&self, document: &mut Document) {
         let created_as = created_as(document);
         let mut own = vec![self.directory()];
@@ -60,8 +61,8 @@ impl Place {
         });
     }
 
-    /// What a path means that names this container's directory by a name that it had before: the same file where it is
-    /// now. A container that has that name today is another one.
+    /// Translates a path with a previous name of this container's directory to the current one, unless
+    /// another container has that name today.
     fn moved(&self, path: &str, created_as: Option<&str>) -> Option<String> {
         let below = Path::new(path).strip_prefix(&self.containers).ok()?;
         let mut parts = below.components();
@@ -76,9 +77,9 @@ impl Place {
     }
 }
 
-/// Replaces the paths for which `change` has another text. A value that is not valid stays: whoever reads it says so.
+/// Replaces the paths for which `change` returns another text. An invalid value stays; the reader reports it.
 fn change_in(document: &mut Document, change: &dyn Fn(&str) -> Option<String>) {
-    // Repeated slashes have no meaning.
+    // Repeated slashes are equivalent to one.
     let change = |path: &str| match path.parse::<HostPath>() {
         Ok(path) => change(path.as_str()),
         Err(_) => change(path),
@@ -94,14 +95,14 @@ fn change_in(document: &mut Document, change: &dyn Fn(&str) -> Option<String>) {
     }
 }
 
-/// The name in the first line that an older version wrote.
+/// The name in the first line from an older version.
 fn created_as(document: &Document) -> Option<String> {
     let text = document.to_string();
     let (name, _) = text.lines().next()?.strip_prefix(OLD_HEADING)?.split_once(". ")?;
     Some(name.to_owned())
 }
 
-/// The text of a file without the first line that this or an older version wrote.
+/// The text of a file without the first line from this or an older version.
 pub(super) fn without_heading<'a>(text: &'a [u8], heading: &str) -> &'a [u8] {
     if let Some(rest) = text.strip_prefix(heading.as_bytes()) {
         return rest;
@@ -185,7 +186,7 @@ mod tests {
         let file = machine.container("new", text);
         let root = |file: &Path| load(file, "new").container.root.path().as_path().to_owned();
         assert_eq!(root(&file), machine.all("new/rootfs"));
-        // A container of the old name, made since: what the heading says decides.
+        // If a new container has the old name, the first line decides.
         machine.container("old", text);
         assert_eq!(root(&file), machine.all("old/rootfs"), "shared on purpose");
         let heading =
@@ -194,7 +195,7 @@ mod tests {
         assert_eq!(root(&file), machine.all("new/rootfs"));
         Config::edit(&file, &"new".parse().unwrap(), &NONE).unwrap();
         assert!(fs::read_to_string(&file).unwrap().ends_with("rootfs = ./rootfs\n"));
-        // What does not lie here is another container's.
+        // Paths elsewhere belong to another container.
         fs::remove_dir(machine.all("new/rootfs")).unwrap();
         let file = machine.container("third", &format!("{heading}{text}"));
         fs::remove_dir(machine.all("third/rootfs")).unwrap();

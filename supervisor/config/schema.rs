@@ -1,7 +1,7 @@
 //! Tables of keys, and reading a document by one.
 //!
-//! Owns what every table has in common: finding a key by what a person wrote, naming the nearest one when there is
-//! none, and typed values with their defaults. The tables themselves are in `container` and `supervisor`.
+//! Owns what all tables have in common: the search for a key, the suggestion of a similar one if there is
+//! none, and typed values with their defaults. The tables are in `container` and `supervisor`.
 
 use std::str::FromStr;
 
@@ -10,53 +10,53 @@ use super::ini::{Document, Entry};
 use super::value::{EnvironmentName, Invalid, quoted};
 use crate::nearest::{distance, nearest};
 
-/// One key of a configuration file: the source of its default, its documentation and its completion.
+/// One key of a configuration file: the source of its default, documentation and completion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key {
     /// The section it is in.
     pub section: &'static str,
     /// Its name.
     pub name: &'static str,
-    /// What holds when it is absent or empty; empty when there is then no value.
+    /// The default, which also applies to an empty value; empty if there is none.
     pub default: &'static str,
-    /// What its value looks like.
+    /// The form of its value.
     pub form: Form,
-    /// What it does, in one line.
+    /// Its effect, in one line.
     pub about: &'static str,
-    /// A value one could give it.
+    /// An example of a value.
     pub example: &'static str,
 }
 
-/// What the value of a key looks like.
+/// The form of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// One of these words.
     OneOf(&'static [&'static str]),
     /// Any of these words, separated by commas.
     SomeOf(&'static [&'static str]),
-    /// A text of the kind that this word in capitals stands for.
+    /// A text, described by this word in capitals.
     Text(&'static str),
 }
 
 /// The keys of one kind of file.
 #[derive(Debug, Clone, Copy)]
 pub struct Schema {
-    /// The section that need not be named on a command line.
+    /// The section that can be omitted on a command line.
     pub main: &'static str,
     /// The keys, by section.
     pub keys: &'static [Key],
     /// The section whose keys are names of environment variables, if there is one.
     pub environment: Option<&'static str>,
-    /// Keys that are still read by their old names.
+    /// Old names of keys that are still accepted.
     pub old: &'static [Renamed],
 }
 
-/// A key that got another name. A file may have either; the new one holds.
+/// A renamed key. A file may contain either name; the new one takes precedence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Renamed {
-    /// Section and name as they were.
+    /// The old section and name.
     pub old: (&'static str, &'static str),
-    /// Section and name as they are.
+    /// The new section and name.
     pub new: (&'static str, &'static str),
 }
 
@@ -94,21 +94,21 @@ impl Schema {
         self.keys.iter().find(|key| key.section == section && key.name == name)
     }
 
-    /// What a key is called that got another name.
+    /// The new name of a renamed key.
     fn renamed(&self, section: &str, name: &str) -> Option<(&'static str, &'static str)> {
         self.old.iter().find(|renamed| renamed.old == (section, name)).map(|renamed| renamed.new)
     }
 
-    /// What a key was called before.
+    /// The old name of a key.
     pub(super) fn old_spelling(&self, section: &str, name: &str) -> Option<(&'static str, &'static str)> {
         self.old.iter().find(|renamed| renamed.new == (section, name)).map(|renamed| renamed.old)
     }
 
-    /// The section and name that `text` from a command line means: `section.name`, or the name alone when its section
+    /// The section and name of `text` from a command line: `section.name`, or only the name if its section
     /// is the main one.
     ///
     /// # Errors
-    /// When there is no such key; names the nearest.
+    /// If there is no such key; suggests a similar one.
     pub fn resolve<'a>(&self, text: &'a str) -> Result<(&'a str, &'a str), Error>
     where
         'static: 'a,
@@ -119,10 +119,10 @@ impl Schema {
         Ok(self.renamed(section, name).unwrap_or((section, name)))
     }
 
-    /// Refuses sections and keys that the table does not have.
+    /// Refuses sections and keys that are not in the table.
     ///
     /// # Errors
-    /// The first one in the document, with its place.
+    /// The first one in the document, with its position.
     pub fn check(&self, document: &Document) -> Result<(), Error> {
         let sections = self.sections();
         if let Some(section) = document.sections().find(|section| !sections.contains(section)) {
@@ -138,7 +138,7 @@ impl Schema {
         Ok(())
     }
 
-    /// The text of a key's value: what the document says, or the default when it says nothing.
+    /// The text of a key's value in the document, or its default.
     fn value<'a>(&self, document: &'a Document, section: &str, name: &str) -> (Option<Entry<'a>>, &'a str) {
         let default = self.find(section, name).map_or("", |key| key.default);
         let entry = |section, name| document.entry(section, name).filter(|entry| !entry.value.is_empty());

@@ -1,4 +1,4 @@
-//! Section `seed` of `supervisor.ini`: what seeding is like on this machine.
+//! Section `seed` of `supervisor.ini`: the settings of seeding on this machine.
 
 use std::path::Path;
 
@@ -11,18 +11,18 @@ use super::value::Subsystems;
 /// The section's name.
 const SECTION: &str = "seed";
 
-/// What seeding is like on this machine.
+/// The settings of seeding on this machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Seeding {
-    /// What udev may replay.
+    /// The subsystems whose events udev may replay.
     pub subsystems: Subsystems,
 }
 
 impl Seeding {
-    /// Reads the file `path`; without one, everything is at its default.
+    /// Reads the file `path`; a missing file means the defaults.
     ///
     /// # Errors
-    /// The first fault in the file, or why it cannot be read.
+    /// The first error in the file, or the reason why it cannot be read.
     pub fn load(path: &Path) -> Result<Self, Error> {
         let document = match load_document(path) {
             Err(error) if error.kind() == Kind::NotFound => Document::empty(path),
@@ -31,7 +31,7 @@ impl Seeding {
         Ok(Self { subsystems: SCHEMA.read(&document, SECTION, "udev-subsystems")? })
     }
 
-    /// The same for a start, which a fault in that file does not keep from happening: the supervisor names it.
+    /// The same for a start, which must succeed even if the file contains an error; the supervisor reports it.
     #[must_use]
     pub fn load_or_default(path: &Path) -> Self {
         Self::load(path).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! `supervisor.ini`: what holds for the supervisor itself and for all containers.
+//! `supervisor.ini`: the settings of the supervisor and those for all containers.
 //!
 //! A missing file is an empty one, and every key has a default.
 
@@ -10,7 +10,7 @@ use super::load::load_document;
 use super::schema::{Form, Key, Schema, value_error};
 use super::value::{Invalid, LogLevel, Seconds, Size, Subsystems, Switch, Whole};
 
-/// The least size of a log: one that is smaller is rotated all the time.
+/// The minimum size of a log; a smaller one would be rotated permanently.
 const LEAST_LOG: u64 = 4 << 10;
 
 /// The keys of `supervisor.ini`.
@@ -73,7 +73,7 @@ const KEYS: &[Key] = &[
         "mirror",
         "https://images.linuxcontainers.org",
         Form::Text("ADDRESSES"),
-        "servers laid out as images.linuxcontainers.org, with commas, tried in order",
+        "servers with the layout of images.linuxcontainers.org, separated by commas, in order of preference",
         "https://mirror.nju.edu.cn/lxc-images,https://images.linuxcontainers.org",
     ),
     Key::new(
@@ -81,7 +81,7 @@ const KEYS: &[Key] = &[
         "cache-size",
         "2G",
         Form::Text("SIZE"),
-        "how much of what was downloaded is kept; what was used longest ago goes first",
+        "maximum size of the download cache; the least recently used downloads are removed first",
         "500M",
     ),
     Key::new(
@@ -89,7 +89,7 @@ const KEYS: &[Key] = &[
         "udev-subsystems",
         Subsystems::DEFAULT,
         Form::Text("NAMES"),
-        "subsystems whose devices udev inside containers may replay at boot, with commas",
+        "subsystems whose events udev may replay at the boot of a container, separated by commas",
         "usb,input",
     ),
 ];
@@ -97,27 +97,27 @@ const KEYS: &[Key] = &[
 /// The configuration of the supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Supervisor {
-    /// The least severe messages it logs.
+    /// The least severe level that is logged.
     pub log_level: LogLevel,
     /// The size at which a log is rotated.
     pub log_size: Size,
-    /// How many files of a log are kept, the current one included.
+    /// The number of files kept for a log, including the current one.
     pub log_files: u32,
-    /// How many containers may be starting at one time; no limit when `None`.
+    /// The maximum number of containers that start in parallel; unlimited if `None`.
     pub start_parallel: Option<u32>,
-    /// Whether containers with autostart are started at all.
+    /// Whether containers with autostart are started.
     pub autostart: bool,
-    /// How long containers wait for the network at most when they start at boot.
+    /// The timeout of containers that wait for the network at boot.
     pub network_wait: Seconds,
-    /// How long the machine has to survive the start of a container; zero without the boot-loop guard.
+    /// The time after which a started container no longer counts for the boot-loop guard; zero disables the guard.
     pub guard_time: Seconds,
 }
 
 impl Supervisor {
-    /// Reads the file `path`; without one, everything is at its default.
+    /// Reads the file `path`; a missing file means the defaults.
     ///
     /// # Errors
-    /// The first fault in the file, or why it cannot be read.
+    /// The first error in the file, or the reason why it cannot be read.
     pub fn load(path: &Path) -> Result<Self, Error> {
         match load_document(path) {
             Err(error) if error.kind() == Kind::NotFound => Self::read(&Document::empty(path)),
@@ -128,7 +128,7 @@ impl Supervisor {
     /// Reads `text`, the content of `file`.
     ///
     /// # Errors
-    /// The first fault in the text, with its place.
+    /// The first error in the text, with its position.
     pub fn parse(text: &[u8], file: &Path) -> Result<Self, Error> {
         Self::read(&Document::parse(text, file)?)
     }

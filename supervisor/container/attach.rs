@@ -298,7 +298,7 @@ struct SessionProcess<'a> {
 impl SessionProcess<'_> {
     fn run(&self, terminal: Option<&Pty>, wire: &Wire) -> ! {
         if self.in_cgroup {
-            // The end of the process also tells a session that has already gone on.
+            // The end of the process also ends a session that has already continued.
             let _ = wire.send(&FromChild::Begun);
         }
         let Err(Failure { code, error }) = self.become_program(terminal, wire);

@@ -100,7 +100,7 @@ fn a_failed_start_of_ours_is_repeated_and_one_of_the_user_is_not() {
     policy.on(seconds(1), PolicyEvent::StartEnded(name("web"), false, RestartPolicy::Always));
     assert_eq!(policy.restarts(), BTreeMap::from([(name("web"), seconds(3))]));
     assert_eq!(policy.on(seconds(3), PolicyEvent::Tick), [Action::Start(name("web"))]);
-    // There was one, and its end is told before or after that of the start.
+    // If there was one, its end is reported before or after that of the start.
     policy.on(seconds(3), PolicyEvent::Watched(name("web")));
     let failed = exit(ExitReason::StartFailed, 0);
     policy.on(seconds(3), PolicyEvent::Gone(name("web"), failed, RestartPolicy::Always));

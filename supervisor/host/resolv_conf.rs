@@ -1,6 +1,6 @@
-//! The host's resolv.conf(5), and how a change of it is heard of. inotify(7).
+//! The host's resolv.conf(5), and the detection of changes. inotify(7).
 //!
-//! Network managers replace the file by a rename, or the file that it is a link to; both directories are watched.
+//! Network managers replace the file, or the target of its link, by a rename; both directories are watched.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -12,10 +12,10 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 
 use crate::call;
 
-/// Where it is.
+/// Its path.
 pub const PATH: &str = "/etc/resolv.conf";
 
-/// Hears of changes.
+/// Reports changes.
 #[derive(Debug)]
 pub struct Watch {
     path: PathBuf,
@@ -24,10 +24,10 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Listens from now on to changes of a file, and of the one that it is a link to.
+    /// Subscribes to changes of a file, and of the target if it is a link.
     ///
     /// # Errors
-    /// When the kernel has no inotify left, or there is no such directory.
+    /// If the limit of inotify instances is reached, or the directory does not exist.
     pub fn begin(path: &Path) -> Result<Self> {
         let inotify = call!(Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK), "inotify_init1")?;
         let mut watch = Self { path: path.to_owned(), inotify, names: Vec::new() };
@@ -53,20 +53,20 @@ impl Watch {
         Ok(())
     }
 
-    /// Readable when something has changed in one of the directories.
+    /// Readable after a change in one of the directories.
     #[must_use]
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.inotify.as_fd()
     }
 
-    /// Takes what has come; whether the file has changed.
+    /// Reads the pending events; returns whether the file has changed.
     pub fn changed(&mut self) -> bool {
         let is_ours = |descriptor: WatchDescriptor, name: Option<&OsStr>| {
             self.names.iter().any(|(one, own)| *one == descriptor && name == Some(own.as_os_str()))
         };
         let events = self.inotify.read_events().unwrap_or_default();
         let changed = events.iter().any(|event| is_ours(event.wd, event.name.as_deref()));
-        // A link may lead elsewhere now.
+        // The link may have a new target.
         if changed && let Ok(new) = Self::begin(&self.path) {
             *self = new;
         }

@@ -32,16 +32,16 @@ pub fn write(paths: &Paths, name: &Name, exit: &Exit) -> Result<()> {
     durable::write(&path, &text, 0o600).with_context(|| format!("write {}", path.display()))
 }
 
-/// Forgets how the container ended last.
+/// Removes the record.
 pub fn forget(paths: &Paths, name: &Name) {
     let _ = fs::remove_file(paths.last_exit(name));
 }
 
-/// The record of `old` becomes that of `new`, if there is one.
+/// Renames the record of `old`, if there is one, to that of `new`.
 pub fn rename(paths: &Paths, old: &Name, new: &Name) {
     match fs::rename(paths.last_exit(old), paths.last_exit(new)) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
-            log::warn!("the record of its last end is lost: {error}");
+            log::warn!("the record of its last exit is lost: {error}");
         }
         _ => {}
     }

@@ -1,4 +1,4 @@
-//! The name servers of a running container follow those of the machine.
+//! Keeps the name servers of a running container up to date with those of the machine.
 //!
 //! Owns the descriptor that reports a change: of routes on Android, of resolv.conf(5) elsewhere. Writes new servers into
 //! the container's own /run. Checks nothing without an event.

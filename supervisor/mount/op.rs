@@ -66,9 +66,9 @@ pub enum Operation {
         /// If the source does not exist, fail instead of warn.
         required: bool,
     },
-    /// Mounts a fresh memory file system on a directory of the tree, which is made when missing.
+    /// Mounts a new memory file system on a directory of the tree, which is created if it does not exist.
     Memory {
-        /// Where; links in the tree are followed inside it.
+        /// The mount point; links are followed within the tree.
         target: String,
         /// Flags of mount(2).
         flags: MsFlags,

@@ -268,7 +268,7 @@ impl Performer {
             bail!("{target} changed while {source} was bound to it");
         }
         if self.follows {
-            make_private(&bound).with_context(|| format!("keep {target} as it is"))?;
+            make_private(&bound).with_context(|| format!("keep {target} unchanged"))?;
         }
         if !flags.is_empty() {
             match restrict_recursive(bound.as_fd(), flags) {

@@ -1,6 +1,6 @@
-//! One container's place in a network, from before its first process until after its last.
+//! The attachment of one container to a network, from before its first process until after its last.
 //!
-//! Owns the network namespace with `eth0`, the host's end of the link, and the bridge that this is a port of.
+//! Owns the network namespace with `eth0`, the host's end of the link, and the link's bridge.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -28,31 +28,31 @@ use crate::host::Host;
 use crate::paths::Paths;
 use crate::proc_stat;
 
-/// The largest packet where there is no uplink to ask.
+/// The MTU without an uplink.
 const USUAL_MTU: u32 = 1500;
-/// The least that IPv6 needs, RFC 8200.
+/// The minimum MTU of IPv6, RFC 8200.
 const LEAST_MTU: u32 = 1280;
 
-/// A container's place in a network. When it is dropped, the host is as it was.
+/// The attachment of a container to a network. Dropping it undoes all changes of the host.
 #[derive(Debug)]
 pub struct Attachment {
     paths: Paths,
     member: Member,
-    /// Its address is free again afterwards.
+    /// Its address is released afterwards.
     temporary: Option<Uuid>,
-    /// The namespace that was made for the container, and our own.
+    /// The container's namespace, and the caller's own.
     namespace: OwnedFd,
     own: OwnedFd,
-    /// Answers to the DHCP clients inside; none where the kernel has no packet sockets.
+    /// Answers DHCP clients in the container; `None` if the kernel has no packet sockets.
     dhcp: Option<Server>,
 }
 
 impl Attachment {
-    /// Makes a network namespace (the container's name servers are `servers`) whose `eth0` leads to the network that is asked for, and everything else that this
-    /// takes. What is not as asked for is added to `warnings`.
+    /// Creates a network namespace whose `eth0` is connected to the requested network, and everything that this needs.
+    /// `servers` are the container's name servers. Deviations from the request are added to `warnings`.
     ///
     /// # Errors
-    /// When the kernel lacks something, or an address or a port is another's. Nothing is left then.
+    /// If the kernel lacks a feature, or an address or a port is in use. Nothing is then left behind.
     pub fn make(
         (config, servers): (&Config, &[IpAddr]),
         paths: &Paths,
@@ -75,7 +75,7 @@ impl Attachment {
         let ipv6 = changes.firewall.ipv6;
         if !ipv6 {
             warnings.push(
-                "the packet filter cannot translate IPv6 addresses: the container has IPv4 alone".into(),
+                "the packet filter cannot translate IPv6 addresses: the container has only IPv4".into(),
             );
         }
         let settings = changes.forwarding.record(host.android, ipv6)?;
@@ -89,7 +89,7 @@ impl Attachment {
             connect(&route, &member, bridge.as_ref(), warnings)?;
             let dhcp = answers(&route, &member, servers, mtu);
             if let Err(error) = &dhcp {
-                warnings.push(format!("DHCP clients inside get no answer: {error:#}"));
+                warnings.push(format!("DHCP requests of the container are not answered: {error:#}"));
             }
             store.join(&member)?;
             fault::point("joined-network")?;
@@ -99,17 +99,17 @@ impl Attachment {
         if made.is_err() {
             store.leave(&config.name);
         }
-        // Also after a failure: what is there follows from who is there.
+        // Also after a failure, because the host's state follows from the list of members.
         let settled = settle(&store, paths);
         drop(store);
-        // From here on the attachment undoes itself.
+        // From here on, dropping the attachment undoes everything.
         let attachment = made?;
         settled?;
         Ok(attachment)
     }
 
-    /// The same for a container that ends with this process, of which nothing is remembered afterwards. The address is
-    /// set; DHCP clients inside get no answer.
+    /// The same for a container that ends with this process and leaves no record. The address is
+    /// set; DHCP clients in the container get no answer.
     ///
     /// # Errors
     /// See [`Attachment::make`].
@@ -121,7 +121,7 @@ impl Attachment {
     ) -> Result<Self> {
         let mut config = config.clone();
         config.container.hostname = Some(config.hostname());
-        // A name that no other has at the same time.
+        // A name that is unique at any time.
         config.name = format!("shell-{}", getpid()).parse()?;
         let mut made = Self::make((&config, &[]), paths, host, warnings)?;
         made.temporary = Some(config.container.uuid);
@@ -129,22 +129,22 @@ impl Attachment {
         Ok(made)
     }
 
-    /// Goes where the container's network is, until the result is dropped.
+    /// Enters the container's network namespace until the result is dropped.
     ///
     /// # Errors
-    /// What setns(2) answers.
+    /// If setns(2) fails.
     pub fn enter(&self) -> Result<Inside<'_>> {
         call!(setns(&self.namespace, CloneFlags::CLONE_NEWNET), "setns(the container's network)")?;
         Ok(Inside(&self.own))
     }
 
-    /// Readable when a program inside asks for its address; none where none is answered.
+    /// Readable when a program in the container requests its address; `None` if requests are not answered.
     #[must_use]
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.dhcp.as_ref().map(Server::fd)
     }
 
-    /// Answers programs inside that asked for their address.
+    /// Answers pending requests for an address.
     pub fn serve(&self) {
         if let Some(server) = &self.dhcp {
             server.serve();
@@ -158,7 +158,7 @@ impl Attachment {
         std::iter::once(self.member.address.to_string()).chain(six).collect()
     }
 
-    /// What the network knows of the container.
+    /// The container's entry in the list of members.
     #[must_use]
     pub fn member(&self) -> &Member {
         &self.member
@@ -182,7 +182,7 @@ impl Drop for Attachment {
 }
 
 impl Member {
-    /// The host need not know any more who has its addresses.
+    /// Removes the host's neighbour entries for its addresses.
     fn forget_neighbours(&self) {
         let Ok(route) = Netlink::route() else { return };
         if let Ok(Some(bridge)) = route.link(self.behind()) {
@@ -193,7 +193,7 @@ impl Member {
     }
 }
 
-/// The entry of a container in the list of members; how it is connected is not in it yet.
+/// The entry of a container in the list of members, without its connection.
 fn member(config: &Config, network: &Network, address: Ipv4Addr, (mac, ipv6): (Mac, bool)) -> Result<Member> {
     let mut member = Member {
         name: config.name.clone(),
@@ -214,7 +214,7 @@ fn member(config: &Config, network: &Network, address: Ipv4Addr, (mac, ipv6): (M
     Ok(member)
 }
 
-/// The network that is asked for, with an address for the container; it is remembered.
+/// The requested network with an address for the container; recorded.
 fn network(store: &Store, config: &Config, route: &Netlink, tag: &Tag, others: &[Member]) -> Result<Network> {
     let name = &config.network.name;
     let pinned = config.network.address;
@@ -229,12 +229,12 @@ fn network(store: &Store, config: &Config, route: &Netlink, tag: &Tag, others: &
                 let asked = pinned.map(Subnet::around).filter(|subnet| subnet::is_free(*subnet, &taken));
                 let subnet = asked.or_else(|| subnet::choose(&taken));
                 let subnet =
-                    subnet.context("every private network that ds tries is taken on this machine")?;
+                    subnet.context("every private network that ds tries is in use on this machine")?;
                 Ok(Network { subnet, prefix: random_prefix()?, leases: BTreeMap::new() })
             };
             match known {
                 Some(network) if subnet::is_free(network.subnet, &taken) => {
-                    // A network that nobody has an address of may move to where it is asked for.
+                    // A network without leases may move to the requested address.
                     let uuid = &config.container.uuid;
                     let unused = network.leases.keys().all(|other| other == uuid);
                     let moves = pinned.is_some_and(|pinned| unused && !network.subnet.contains(pinned));
@@ -243,7 +243,7 @@ fn network(store: &Store, config: &Config, route: &Netlink, tag: &Tag, others: &
                 Some(network) => {
                     let new = fresh()?;
                     log::warn!(
-                        "network {name}: {} is in use on this machine; it moves to {}",
+                        "network {name}: {} is in use on this machine; using {} instead",
                         network.subnet,
                         new.subnet
                     );
@@ -253,7 +253,7 @@ fn network(store: &Store, config: &Config, route: &Netlink, tag: &Tag, others: &
             }
         }
     };
-    // Temporary containers have no configuration that would keep their addresses.
+    // Temporary containers have no configuration, and thus no permanent addresses.
     let held = network.leases.clone().into_iter();
     let held = held.filter(|(_, address)| others.iter().any(|member| member.address == *address));
     let held: Vec<Uuid> = held.map(|(uuid, _)| uuid).collect();
@@ -262,7 +262,7 @@ fn network(store: &Store, config: &Config, route: &Netlink, tag: &Tag, others: &
     Ok(network)
 }
 
-/// What is in use on this machine beside interfaces of ours, in any routing table.
+/// The addresses in use on this machine in any routing table, except those of ds.
 fn taken(route: &Netlink, tag: &Tag) -> Result<Vec<Subnet>> {
     let links = route.links()?;
     let ours = |index: u32| links.iter().any(|link| link.index == index && tag.owns(link));
@@ -272,9 +272,9 @@ fn taken(route: &Netlink, tag: &Tag) -> Result<Vec<Subnet>> {
     Ok(routes.chain(addresses.map(|(_, own)| own)).collect())
 }
 
-/// Tells DHCP clients inside what they have already.
+/// Serves DHCP clients in the container with its existing settings.
 fn answers(route: &Netlink, member: &Member, servers: &[IpAddr], mtu: u32) -> Result<Server> {
-    let link = route.link(&member.interface)?.context("the new link is gone")?;
+    let link = route.link(&member.interface)?.context("the new link has vanished")?;
     let four = |server: &IpAddr| if let IpAddr::V4(server) = server { Some(*server) } else { None };
     let lease = Lease {
         mac: member.mac,
@@ -287,29 +287,29 @@ fn answers(route: &Netlink, member: &Member, servers: &[IpAddr], mtu: u32) -> Re
     Server::listen(link.index, lease)
 }
 
-/// The largest packet of the way out.
+/// The MTU of the uplink.
 fn uplink_mtu(route: &Netlink) -> Result<u32> {
     let mtu = uplink_of(route)?.map_or(USUAL_MTU, |link| link.mtu);
     Ok(mtu.clamp(LEAST_MTU, 65_535))
 }
 
-/// The interface that packets of containers leave through now, if there is a way out.
+/// The current uplink, if any.
 ///
 /// # Errors
-/// When the kernel does not answer.
+/// If the kernel does not answer.
 pub fn uplink() -> Result<Option<String>> {
     Ok(uplink_of(&Netlink::route()?)?.map(|link| link.name))
 }
 
 fn uplink_of(route: &Netlink) -> Result<Option<Link>> {
     let mut defaults: Vec<_> = route.routes()?.into_iter().filter(|route| route.to.length() == 0).collect();
-    // The main table's first; on Android it has none.
+    // The main table first; on Android it is empty.
     defaults.sort_by_key(|route| route.table != 254);
     let Some(out) = defaults.first().and_then(|route| route.out) else { return Ok(None) };
     Ok(route.links()?.into_iter().find(|link| link.index == out))
 }
 
-/// By what others know that this monitor lives.
+/// The identity of this monitor for other processes.
 fn this_process() -> Result<(i32, u64)> {
     let text = std::fs::read_to_string("/proc/self/stat").context("read /proc/self/stat")?;
     Ok((getpid().as_raw(), proc_stat::start_time(&text).context("/proc/self/stat has no start time")?))

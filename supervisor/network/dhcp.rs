@@ -1,7 +1,8 @@
 //! Answers to DHCP clients of images: RFC 2131, RFC 2132.
 //!
-//! A client is told what `eth0` has already. Owns the form of the messages and a socket on the host's end of one
-//! container's link, which sees the frames of this container alone. Keeps nothing in mind: the lease is the store's.
+//! A client receives the settings that `eth0` already has. Owns the message format and a socket on the host's end of
+//! one
+//! container's link, which receives only the frames of this container. Keeps no state: leases are in the store.
 
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -14,16 +15,16 @@ use super::subnet::Subnet;
 use crate::call;
 use crate::sys::packet::{self, Instruction};
 
-/// How long a lease holds, seconds: long, since the address stays anyhow.
+/// The duration of a lease in seconds; long, because the address does not change.
 const LEASE: u32 = 86_400;
-/// Bytes of the largest frame that is looked at.
+/// The maximum size of a frame, in bytes.
 const ROOM: usize = 2048;
 /// Length of the headers of Ethernet, IPv4 without options, and UDP; and of the fixed part of a message.
 const ETHERNET: usize = 14;
 const IP: usize = 20;
 const UDP: usize = 8;
 const FIXED: usize = 240;
-/// The least message that old clients take.
+/// The minimum length of a message for old clients.
 const LEAST: usize = 300;
 /// The magic cookie in front of options.
 const COOKIE: [u8; 4] = [99, 130, 83, 99];
@@ -50,10 +51,10 @@ const FILTER: [Instruction; 11] = [
     (0x06, 0, 0, 0),
 ];
 
-/// What a client is told.
+/// The settings for a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
-    /// Its link-layer address: no other is answered.
+    /// Its link-layer address; requests from others are ignored.
     pub mac: Mac,
     /// Its address.
     pub address: Ipv4Addr,
@@ -63,11 +64,11 @@ pub struct Lease {
     pub servers: Vec<Ipv4Addr>,
     /// Its host name.
     pub hostname: String,
-    /// The largest packet.
+    /// The MTU.
     pub mtu: u16,
 }
 
-/// Answers on the link of one container.
+/// Serves the link of one container.
 #[derive(Debug)]
 pub struct Server {
     socket: OwnedFd,
@@ -75,22 +76,22 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens on the host's end of a link, which is a port of a bridge or not.
+    /// Listens on the host's end of a link, whether it is a port of a bridge or not.
     ///
     /// # Errors
-    /// When the kernel has no packet sockets.
+    /// If the kernel has no packet sockets.
     pub fn listen(interface: u32, lease: Lease) -> Result<Self> {
         let socket = call!(packet::listen(interface, &FILTER), "listen for DHCP")?;
         Ok(Self { socket, lease })
     }
 
-    /// Readable when a client has asked.
+    /// Readable when a request is pending.
     #[must_use]
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 
-    /// Answers those who have asked; at most a few at a time, so that nobody keeps the caller busy.
+    /// Answers pending requests; only a few at a time, so that a client cannot keep the caller busy.
     pub fn serve(&self) {
         let mut buffer = [0; ROOM];
         for _ in 0..8 {
@@ -98,14 +99,14 @@ impl Server {
                 return;
             };
             if let Some(frame) = buffer.get(..length).and_then(|frame| answer(frame, &self.lease)) {
-                // A link that is down has nobody at its end.
+                // A link that is down has no client.
                 let _ = send(self.socket.as_raw_fd(), &frame, MsgFlags::MSG_DONTWAIT);
             }
         }
     }
 }
 
-/// The answer to one frame, if it is a question of this client.
+/// The answer to one frame, if it is a request of this client.
 fn answer(frame: &[u8], lease: &Lease) -> Option<Vec<u8>> {
     let sender = frame.get(6..12)?;
     let packet = frame.get(ETHERNET..)?;
@@ -123,7 +124,7 @@ fn answer(frame: &[u8], lease: &Lease) -> Option<Vec<u8>> {
     let gateway = lease.subnet.gateway();
     let kind = match kind {
         DISCOVER => OFFER,
-        // Meant for another server.
+        // For another server.
         REQUEST if server.is_some_and(|server| server != gateway) => return None,
         REQUEST if asked.unwrap_or(own) == lease.address => ACK,
         REQUEST => NAK,
@@ -157,7 +158,7 @@ fn reply(question: &[u8], kind: u8, inform: bool, lease: &Lease) -> Vec<u8> {
     message[0] = 2;
     message[3] = 0;
     message[8..10].fill(0);
-    // Answers are broadcast: not every client hears anything else before it has an address.
+    // Answers are broadcast, because some clients receive nothing else before they have an address.
     message[10..12].copy_from_slice(&[0x80, 0]);
     message[16..20].copy_from_slice(&if kind == NAK || inform { [0; 4] } else { lease.address.octets() });
     message[20..24].copy_from_slice(&gateway);
@@ -194,7 +195,7 @@ fn reply(question: &[u8], kind: u8, inform: bool, lease: &Lease) -> Vec<u8> {
     message
 }
 
-/// The message in a datagram in a packet in a frame, to everybody on the link.
+/// The frame that broadcasts the message as a UDP datagram.
 fn wrapped(message: &[u8], lease: &Lease) -> Vec<u8> {
     let short = |length: usize| u16::try_from(length).unwrap_or(u16::MAX).to_be_bytes();
     let gateway = lease.subnet.gateway().octets();
@@ -203,7 +204,7 @@ fn wrapped(message: &[u8], lease: &Lease) -> Vec<u8> {
             .concat();
     let sum = checksum(&header);
     header[10..12].copy_from_slice(&sum.to_be_bytes());
-    // A link-layer address of the host's own; without a checksum, UDP over IPv4 is complete.
+    // The host's link-layer address. The checksum is optional in UDP over IPv4.
     let ethernet = [&[0xff; 6][..], &[0x02, 0x64, 0x73, 0, 0, 1], &[8, 0]].concat();
     let udp = [&[0, 67, 0, 68][..], &short(UDP + message.len()), &[0, 0]].concat();
     [&ethernet[..], &header, &udp, message].concat()

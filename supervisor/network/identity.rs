@@ -1,4 +1,4 @@
-//! What tells a container's link from others: link-layer address, name on the host, IPv6 prefix. Opens /dev/urandom alone.
+//! The identity of a container's link: link-layer address, name on the host, IPv6 prefix. Opens only /dev/urandom.
 
 use std::fs::File;
 use std::io::Read;
@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use super::link::Mac;
 use crate::config::value::{Name, Uuid};
 
-/// The link-layer address of a container: always the same, administered locally (IEEE 802).
+/// The link-layer address of a container: constant and locally administered (IEEE 802).
 pub(super) fn mac(uuid: &Uuid) -> Mac {
     let text = uuid.to_string();
     let octets: Vec<u8> = (0..16)
@@ -22,13 +22,13 @@ pub(super) fn mac(uuid: &Uuid) -> Mac {
     [0x02, folded(1), folded(2), folded(3), folded(4), folded(5)]
 }
 
-/// The host's end: some of the container's name, and what tells it from others. At most 15 characters.
+/// The name of the host's end: part of the container's name, and a unique suffix. At most 15 characters.
 pub(super) fn interface_name(name: &Name, mac: &Mac) -> String {
     let plain: String = name.as_str().chars().filter(char::is_ascii_alphanumeric).take(7).collect();
     format!("ds-{plain}-{:02x}{:02x}", mac[4], mac[5])
 }
 
-/// 64 bits of addresses of our own, RFC 4193.
+/// A random private prefix of 64 bits, RFC 4193.
 pub(super) fn random_prefix() -> Result<Ipv6Addr> {
     let mut octets = [0; 16];
     octets[0] = 0xfd;

@@ -72,7 +72,7 @@ pub struct Link {
     pub name: String,
     /// The largest packet, bytes.
     pub mtu: u32,
-    /// The text by which we know our own.
+    /// The alias of interfaces of ds.
     pub alias: String,
 }
 
@@ -120,7 +120,7 @@ impl Netlink {
     /// All interfaces.
     ///
     /// # Errors
-    /// When the kernel does not answer.
+    /// If the kernel does not answer.
     pub fn links(&self) -> Result<Vec<Link>> {
         let answers = self.dump(Message::new(GET_LINK, 0, &about_link(0, 0, false)))?;
         Ok(answers
@@ -133,7 +133,7 @@ impl Netlink {
     /// One interface.
     ///
     /// # Errors
-    /// When the kernel does not answer.
+    /// If the kernel does not answer.
     pub fn link(&self, name: &str) -> Result<Option<Link>> {
         Ok(self.links()?.into_iter().find(|link| link.name == name))
     }
@@ -141,7 +141,7 @@ impl Netlink {
     /// Makes a bridge; EOPNOTSUPP where the kernel has none.
     ///
     /// # Errors
-    /// What the kernel answers.
+    /// The error of the kernel.
     pub fn add_bridge(&self, name: &str, mac: Mac, mtu: u32) -> Result<(), Errno> {
         let message = Message::new(NEW_LINK, CREATE | EXCLUSIVE, &about_link(0, 0, false))
             .with_text(LINK_NAME, name)
@@ -154,7 +154,7 @@ impl Netlink {
     /// Makes a pair of interfaces: `inside` in this socket's namespace, `outside` in another.
     ///
     /// # Errors
-    /// What the kernel answers.
+    /// The error of the kernel.
     pub fn add_pair(
         &self,
         (inside, mac): (&str, Mac),
@@ -181,7 +181,7 @@ impl Netlink {
     /// Deletes an interface, by its number.
     ///
     /// # Errors
-    /// What the kernel answers.
+    /// The error of the kernel.
     pub fn delete_link(&self, index: u32) -> Result<(), Errno> {
         self.request(Message::new(DELETE_LINK, 0, &about_link(0, index, false)))
     }
@@ -189,7 +189,7 @@ impl Netlink {
     /// Switches an interface on.
     ///
     /// # Errors
-    /// What the kernel answers.
+    /// The error of the kernel.
     pub fn bring_up(&self, index: u32) -> Result<(), Errno> {
         self.request(Message::new(SET_LINK, 0, &about_link(0, index, true)))
     }
@@ -197,7 +197,7 @@ impl Netlink {
     /// Gives an interface the text by which we know it.
     ///
     /// # Errors
-    /// What the kernel answers.
+    /// The error of the kernel.
     pub fn set_alias(&self, index: u32, alias: &str) -> Result<(), Errno> {
         let message = Message::new(SET_LINK, 0, &about_link(0, index, false));
         self.request(message.with(LINK_ALIAS, alias.as_bytes()))
@@ -206,7 +206,7 @@ impl Netlink {
     /// Makes an interface a port of a bridge.
     ///
     /// # Errors
-    /// What the kernel answers.
+    /// The error of the kernel.
     pub fn set_master(&self, index: u32, bridge: u32) -> Result<(), Errno> {
         let message = Message::new(SET_LINK, 0, &about_link(0, index, false));
         self.request(message.with(LINK_MASTER, &bridge.to_ne_bytes()))
@@ -216,7 +216,7 @@ impl Netlink {
     /// kernel confines it that far.
     ///
     /// # Errors
-    /// What the kernel answers.
+    /// The error of the kernel.
     pub fn confine_port(&self, index: u32, mac: Mac) -> Result<bool, Errno> {
         let bridge = u8::try_from(libc::AF_BRIDGE).unwrap_or_default();
         let set = |kind: u16, value: u8| {
@@ -235,7 +235,7 @@ impl Netlink {
     /// Adds an address; one that is there already is fine.
     ///
     /// # Errors
-    /// What the kernel answers.
+    /// The error of the kernel.
     pub fn add_address(&self, index: u32, address: IpAddr, length: u8) -> Result<(), Errno> {
         let fixed = [family(address), length, NO_DETECTION, 0];
         let message =
@@ -251,7 +251,7 @@ impl Netlink {
     /// Adds the default route.
     ///
     /// # Errors
-    /// What the kernel answers.
+    /// The error of the kernel.
     pub fn add_default_route(&self, index: u32, gateway: IpAddr) -> Result<(), Errno> {
         let message = Message::new(NEW_ROUTE, CREATE | APPEND, &about_route(family(gateway), 0, ON_LINK, 0))
             .with(ROUTE_GATEWAY, &bytes(gateway))
@@ -262,7 +262,7 @@ impl Netlink {
     /// Adds a route to one address that is behind an interface.
     ///
     /// # Errors
-    /// What the kernel answers.
+    /// The error of the kernel.
     pub fn add_host_route(&self, index: u32, address: IpAddr) -> Result<(), Errno> {
         /// `RT_SCOPE_LINK`.
         const LINK: u8 = 253;
@@ -277,7 +277,7 @@ impl Netlink {
     /// Says for good which link-layer address has an address.
     ///
     /// # Errors
-    /// What the kernel answers.
+    /// The error of the kernel.
     pub fn add_neighbour(&self, index: u32, address: IpAddr, mac: Mac) -> Result<(), Errno> {
         let fixed = about_neighbour(family(address), index, PERMANENT, 0);
         let message = Message::new(NEW_NEIGHBOUR, CREATE | REPLACE, &fixed);
@@ -287,7 +287,7 @@ impl Netlink {
     /// Forgets that again.
     ///
     /// # Errors
-    /// What the kernel answers.
+    /// The error of the kernel.
     pub fn delete_neighbour(&self, index: u32, address: IpAddr) -> Result<(), Errno> {
         let message = Message::new(DELETE_NEIGHBOUR, 0, &about_neighbour(family(address), index, 0, 0));
         self.request(message.with(NEIGHBOUR, &bytes(address)))
@@ -296,7 +296,7 @@ impl Netlink {
     /// The IPv4 routes of all tables.
     ///
     /// # Errors
-    /// When the kernel does not answer.
+    /// If the kernel does not answer.
     pub fn routes(&self) -> Result<Vec<Route>> {
         let inet = u8::try_from(libc::AF_INET)?;
         let mut fixed = [0; 12];
@@ -312,7 +312,7 @@ impl Netlink {
     /// The IPv4 addresses of all interfaces, and the numbers of these.
     ///
     /// # Errors
-    /// When the kernel does not answer.
+    /// If the kernel does not answer.
     pub fn addresses(&self) -> Result<Vec<(u32, Subnet)>> {
         let inet = u8::try_from(libc::AF_INET)?;
         let answers = self.dump(Message::new(GET_ADDRESS, 0, &[inet, 0, 0, 0, 0, 0, 0, 0]))?;
@@ -352,7 +352,7 @@ fn route(body: &[u8]) -> Option<Route> {
     let attributes = body.get(12..)?;
     let to = attribute(attributes, ROUTE_TO).and_then(octets).unwrap_or(Ipv4Addr::UNSPECIFIED);
     let table = attribute(attributes, ROUTE_TABLE).map_or(u32::from(*body.get(4)?), |value| number(value, 0));
-    // What is not a way to somewhere (local, broadcast, unreachable) is no network next door.
+    // Other types (local, broadcast, unreachable) do not lead to a neighbouring network.
     (*body.get(7)? == UNICAST).then_some(())?;
     let out = attribute(attributes, ROUTE_OUT).map(|value| number(value, 0));
     Some(Route { to: Subnet::new(to, *body.get(1)?), out, table })

@@ -1,11 +1,11 @@
-//! Which programs of the host wait for packets at which ports: /proc/net, proc_net(5). Changes nothing.
+//! The ports on which programs of the host listen: /proc/net, proc_net(5). Changes nothing.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::config::value::Protocol;
 
-/// A socket that waits for whoever comes.
+/// A listening socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Listener {
     /// Where.
@@ -14,11 +14,11 @@ pub(super) struct Listener {
     pub(super) port: u16,
     /// For what.
     pub(super) protocol: Protocol,
-    /// The socket's number, by which its program is found.
+    /// The inode number of the socket, which identifies its program.
     pub(super) inode: u64,
 }
 
-/// All of them, of the network namespace that the caller is in.
+/// All listening sockets of the caller's network namespace.
 pub(super) fn all() -> Vec<Listener> {
     // TCP_LISTEN; an unconnected socket of UDP is in TCP_CLOSE.
     let files = [
@@ -59,7 +59,7 @@ fn read(text: &str) -> Option<IpAddr> {
     }
 }
 
-/// The program that has a socket: its name and number, if it is in sight.
+/// The program with a socket: name and process ID, if visible.
 pub(super) fn program(listener: &Listener) -> Option<String> {
     let wanted = format!("socket:[{}]", listener.inode);
     let processes = fs::read_dir("/proc").ok()?.filter_map(Result::ok);

@@ -1,15 +1,18 @@
-//! Networks of our own: links, addresses, the packet filter, published ports. `network.mode = nat`.
+//! Networks of ds: links, addresses, the packet filter, published ports. `network.mode = nat`.
 //!
 //! ```text
 //! container  eth0 ── veth ── ds-br0 ── forwarding, packet filter ── the host's interfaces
 //! ```
 //!
-//! A container is born into its network: the monitor makes a network namespace with everything in it, enters it for the
-//! clone(2), and leaves. What the kernel does not take back by itself (bridge, rules, forwarding) follows from the list
-//! of members ([`store`]): whoever changes the list sets all of it anew, and who finds that a monitor died takes its
-//! entry away. Everything that is changed on the host is recorded first, and undone when the last member leaves.
+//! A container is created in its network: the monitor creates a complete network namespace, enters it for the
+//! clone(2), and leaves it. Everything that the kernel does not remove by itself (bridge, rules, forwarding) follows
+//! from the
+//! list of members ([`store`]): each change of the list sets it up again, and a process that detects a dead monitor
+//! removes
+//! its entry. Each change of the host is recorded first, and undone when the last member leaves.
 //!
-//! Owns the host's side and the interface `eth0` inside. Touches no rule, interface or setting of others, except for
+//! Owns the host's side and the interface `eth0` in the container. Changes no rule, interface or setting of others,
+//! except
 //! forwarding.
 
 mod attach;

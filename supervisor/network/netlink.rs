@@ -1,6 +1,7 @@
-//! Messages of netlink(7), and the sockets they go through.
+//! Messages of netlink(7), and the sockets for them.
 //!
-//! Owns the form of messages and attributes, acknowledgements, dumps and the batches of nfnetlink. Knows the meaning of
+//! Owns the format of messages and attributes, acknowledgements, dumps and the batches of nfnetlink. Knows the meaning
+//! of
 //! no message: that is `link` and `nftables`. A socket belongs to the network namespace in which it was opened.
 
 use std::cell::Cell;
@@ -22,7 +23,7 @@ use crate::call;
 const REQUEST: u16 = 1;
 const ACKNOWLEDGE: u16 = 4;
 const DUMP: u16 = 0x300;
-/// `NLM_F_REPLACE`, `NLM_F_EXCL`, `NLM_F_CREATE`, `NLM_F_APPEND` of requests that make something.
+/// `NLM_F_REPLACE`, `NLM_F_EXCL`, `NLM_F_CREATE`, `NLM_F_APPEND`, for requests that create objects.
 pub const REPLACE: u16 = 0x100;
 pub const EXCLUSIVE: u16 = 0x200;
 pub const CREATE: u16 = 0x400;
@@ -35,21 +36,21 @@ const HEADER: usize = 16;
 /// `NLA_F_NESTED`, and the bits of an attribute's type that are no flags.
 const NESTED: u16 = 0x8000;
 const TYPE: u16 = 0x3fff;
-/// Room for one answer: the kernel's dumps come in pieces of at most 32 KiB.
+/// The buffer for one answer: the kernel sends dumps in pieces of at most 32 KiB.
 const ROOM: usize = 64 << 10;
-/// Bytes of a batch that the kernel has to take in one piece.
+/// The maximum size of a batch in bytes, which the kernel accepts only as a whole.
 const BATCH: usize = 4 << 20;
-/// The kernel answers within the call; a lost answer must not keep a start waiting.
+/// The timeout for an answer. The kernel answers within the call; a lost answer must not block a start.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// One message that is being written.
+/// A message under construction.
 #[derive(Debug, Clone)]
 pub struct Message {
     bytes: Vec<u8>,
 }
 
 impl Message {
-    /// A request of this kind, with the fixed part of its body.
+    /// A request of this type, with the fixed part of its body.
     #[must_use]
     pub fn new(kind: u16, flags: u16, fixed: &[u8]) -> Self {
         let mut bytes = vec![0; HEADER];
@@ -76,7 +77,7 @@ impl Message {
         self.with(kind, &[text.as_bytes(), &[0]].concat())
     }
 
-    /// Adds attributes inside of one.
+    /// Adds an attribute that contains attributes.
     #[must_use]
     pub fn with_nested(mut self, kind: u16, inside: impl FnOnce(Self) -> Self) -> Self {
         let start = self.bytes.len();
@@ -88,7 +89,7 @@ impl Message {
         done
     }
 
-    /// Adds plain bytes: the fixed part of what an attribute contains.
+    /// Adds bytes: the fixed part of an attribute's content.
     #[must_use]
     pub fn with_bytes(mut self, bytes: &[u8]) -> Self {
         self.bytes.extend(bytes);
@@ -107,7 +108,7 @@ impl Message {
 /// One message of an answer.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    /// What it is.
+    /// Its type.
     pub kind: u16,
     /// Its fixed part and its attributes.
     pub body: Vec<u8>,
@@ -121,18 +122,18 @@ pub struct Netlink {
 }
 
 impl Netlink {
-    /// To rtnetlink(7).
+    /// Opens one to rtnetlink(7).
     ///
     /// # Errors
-    /// When the kernel has none.
+    /// If the kernel does not support it.
     pub fn route() -> Result<Self> {
         Self::open(SockProtocol::NetlinkRoute)
     }
 
-    /// To nfnetlink, which nf_tables is a part of.
+    /// Opens one to nfnetlink, which includes nf_tables.
     ///
     /// # Errors
-    /// When the kernel has none.
+    /// If the kernel does not support it.
     pub fn netfilter() -> Result<Self> {
         Self::open(SockProtocol::NetlinkNetFilter)
     }
@@ -154,10 +155,10 @@ impl Netlink {
         self.sequence.get()
     }
 
-    /// Has something done; the kernel's own number of the reason why not.
+    /// Sends a request and waits for its acknowledgement; returns the kernel's error number.
     ///
     /// # Errors
-    /// What the kernel answers.
+    /// The error of the kernel.
     pub fn request(&self, mut message: Message) -> Result<(), Errno> {
         let sequence = self.next();
         message.finish(sequence, ACKNOWLEDGE);
@@ -165,7 +166,7 @@ impl Netlink {
         self.acknowledged(sequence)
     }
 
-    /// Waits until a request is answered.
+    /// Waits for the answer to a request.
     fn acknowledged(&self, sequence: u32) -> Result<(), Errno> {
         let mut buffer = vec![0; ROOM];
         loop {
@@ -178,10 +179,10 @@ impl Netlink {
         }
     }
 
-    /// Asks for all of a kind.
+    /// Queries all objects of a type.
     ///
     /// # Errors
-    /// What the kernel answers.
+    /// The error of the kernel.
     pub fn dump(&self, mut message: Message) -> Result<Vec<Answer>> {
         let sequence = self.next();
         message.finish(sequence, DUMP);
@@ -204,10 +205,10 @@ impl Netlink {
         }
     }
 
-    /// Has several things done in one transaction of nfnetlink: all of them, or none.
+    /// Sends several requests as one transaction of nfnetlink: all take effect, or none.
     ///
     /// # Errors
-    /// The first refusal, with the place of its message among `batch`.
+    /// The first error, with the index of its message in `batch`.
     pub fn transaction(&self, subsystem: u16, batch: Vec<Message>) -> Result<()> {
         /// `NFNL_MSG_BATCH_BEGIN` and `NFNL_MSG_BATCH_END`.
         const BEGIN: u16 = 0x10;
@@ -225,7 +226,7 @@ impl Netlink {
         bytes.extend(begin.bytes);
         for (message, sequence) in batch.into_iter().zip(first + 1..) {
             let mut message = message;
-            // One acknowledgement tells of all: it comes for the last one, or an error instead.
+            // The last message is acknowledged, or an error is returned.
             message.finish(sequence, if sequence == last { ACKNOWLEDGE } else { 0 });
             bytes.extend(message.bytes);
         }
@@ -253,7 +254,7 @@ impl Netlink {
     }
 }
 
-/// What an error message says; 0 is an acknowledgement.
+/// The error number of an error message; 0 is an acknowledgement.
 fn outcome(body: &[u8]) -> Result<(), Errno> {
     match i32::from_ne_bytes(number(body, 0).to_ne_bytes()) {
         0 => Ok(()),
@@ -289,7 +290,7 @@ pub fn attribute(bytes: &[u8], wanted: u16) -> Option<&[u8]> {
     attributes(bytes).find(|(kind, _)| *kind == wanted).map(|(_, value)| value)
 }
 
-/// Four bytes as a number, in the machine's order.
+/// Four bytes as a number in native byte order.
 #[must_use]
 pub fn number(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at + 4).and_then(|four| four.try_into().ok()).map_or(0, u32::from_ne_bytes)

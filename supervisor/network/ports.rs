@@ -1,4 +1,4 @@
-//! Whether published ports are free: of other containers, and of programs of the host.
+//! Checks that published ports are not used by other containers or by programs of the host.
 
 use std::net::IpAddr;
 
@@ -9,13 +9,13 @@ use super::store::Member;
 use super::sysctl;
 use crate::config::value::{Protocol, Publication};
 
-/// The ports that the kernel gives to whoever asks for none, if it says nothing else.
+/// The kernel's default range of ephemeral ports.
 const EPHEMERAL: (u16, u16) = (32_768, 60_999);
 
-/// Refuses ports that lead elsewhere already.
+/// Refuses ports that are in use.
 ///
 /// # Errors
-/// One line that names the port and who has it.
+/// One line that names the port and its user.
 pub(super) fn check(wanted: &[Publication], others: &[Member]) -> Result<()> {
     if wanted.is_empty() {
         return Ok(());
@@ -47,7 +47,7 @@ fn is_taken(port: &Publication, listener: &Listener, ephemeral: (u16, u16)) -> b
     let passing = listener.protocol == Protocol::Udp
         && port.host.first() != port.host.last()
         && (ephemeral.0..=ephemeral.1).contains(&listener.port);
-    // A socket of IPv6 for all addresses takes IPv4 as well.
+    // An IPv6 socket for all addresses also receives IPv4.
     let address = match (port.address, listener.address) {
         (None, _) => true,
         (Some(bound), theirs) => {

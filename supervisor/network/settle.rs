@@ -1,6 +1,6 @@
-//! Makes the host what the list of members says: rules, bridges, links, and forwarding.
+//! Adjusts the host to the list of members: rules, bridges, links, and forwarding.
 //!
-//! Idempotent: whoever finds the list changed calls [`settle`], under the lock of the list.
+//! Idempotent: [`settle`] is called after each change of the list, under the lock of the list.
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -16,12 +16,12 @@ use crate::config::Config;
 use crate::config::value::Name;
 use crate::paths::Paths;
 
-/// What was changed on the host for all networks together.
+/// The changes of the host for all networks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Changes {
-    /// The packet filter that has rules of ours.
+    /// The packet filter with the rules of ds.
     pub(super) firewall: Firewall,
-    /// What forwarding was before.
+    /// The previous settings of forwarding.
     pub(super) forwarding: Forwarding,
 }
 
@@ -31,7 +31,7 @@ impl Changes {
     }
 }
 
-/// How interfaces of ours are known: by their alias, which names the data directory's owner.
+/// The alias that identifies interfaces of ds.
 #[derive(Debug)]
 pub(super) struct Tag(String);
 
@@ -40,26 +40,26 @@ impl Tag {
         Self(paths.cgroup.clone())
     }
 
-    /// Of the bridge of a network.
+    /// Of a network's bridge.
     pub(super) fn bridge(&self, network: &Name) -> String {
         format!("{} network {network}", self.0)
     }
 
-    /// Of the link of a container.
+    /// Of a container's link.
     pub(super) fn member(&self, name: &Name) -> String {
         format!("{} container {name}", self.0)
     }
 
-    /// Whether an interface is ours.
+    /// Whether an interface belongs to ds.
     pub(super) fn owns(&self, link: &Link) -> bool {
         link.alias.strip_prefix(&self.0).is_some_and(|rest| rest.starts_with(' '))
     }
 }
 
-/// Makes the host what the members need; nothing of ours is left when there are none.
+/// Sets up what the members need, and removes everything if there are none.
 ///
 /// # Errors
-/// When the packet filter cannot be set. Everything else is done all the same.
+/// If the packet filter cannot be changed. Everything else is done anyway.
 pub(super) fn settle(store: &Store, paths: &Paths) -> Result<()> {
     let members = store.members();
     let file = paths.network_members().join("rules");
@@ -80,7 +80,7 @@ pub(super) fn settle(store: &Store, paths: &Paths) -> Result<()> {
     applied
 }
 
-/// Removes bridges and links of ours that no member needs, and what the host knows of former members.
+/// Removes bridges and links of ds that no member needs, and the host's entries for former members.
 fn remove_links(paths: &Paths, members: &[Member]) -> Result<()> {
     let (route, tag) = (Netlink::route()?, Tag::of(paths));
     let needed = |link: &Link| {
@@ -91,17 +91,17 @@ fn remove_links(paths: &Paths, members: &[Member]) -> Result<()> {
     };
     for link in route.links()?.into_iter().filter(|link| tag.owns(link)) {
         if !needed(&link) {
-            // It may have gone with its namespace meanwhile.
+            // It may have ended with its namespace in the meantime.
             let _ = route.delete_link(link.index);
         }
     }
     Ok(())
 }
 
-/// Takes what `config` changes of a running container's network: ports, and who reaches whom. Whether it has one.
+/// Applies changed ports and access rules in `config` to a running container; returns whether it has a network.
 ///
 /// # Errors
-/// When a port is another's, or the packet filter refuses.
+/// If a port is in use, or the packet filter refuses the rules.
 pub fn follow(paths: &Paths, config: &Config) -> Result<bool> {
     if !Store::is_used(paths) {
         return Ok(false);
@@ -125,10 +125,10 @@ pub fn follow(paths: &Paths, config: &Config) -> Result<bool> {
     Ok(true)
 }
 
-/// Removes what dead monitors left in networks.
+/// Removes the members of dead monitors.
 ///
 /// # Errors
-/// When something cannot be removed.
+/// If something cannot be removed.
 pub fn sweep(paths: &Paths) -> Result<()> {
     if !Store::is_used(paths) {
         return Ok(());

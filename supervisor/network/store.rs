@@ -1,7 +1,7 @@
-//! What is known of networks: their subnets and leases, in the data directory; their members now, in the run directory.
+//! The records of networks: subnets and leases in the data directory, current members in the run directory.
 //!
-//! Owns these files and the lock around them. A member is alive while its monitor is: what a killed one leaves is found
-//! by whoever comes next. Changes nothing else on the host.
+//! Owns these files and their lock. A member is valid while its monitor lives; the next process removes the entry of a
+//! killed one. Changes nothing else on the host.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -23,29 +23,29 @@ use crate::durable;
 use crate::paths::{self, Paths, names_in};
 use crate::proc_stat;
 
-/// Bytes of a file that are read.
+/// The maximum size of a file, in bytes.
 const LIMIT: u64 = 4 << 20;
 /// Permission bits of files.
 const MODE: u32 = 0o600;
 
-/// A network, as it is remembered.
+/// The permanent record of a network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Network {
     /// Its IPv4 addresses.
     pub subnet: Subnet,
     /// Its IPv6 prefix of 64 bits: random, RFC 4193.
     pub prefix: Ipv6Addr,
-    /// Who has which address, by the container's UUID.
+    /// The addresses of containers, by UUID.
     #[serde(default)]
     pub leases: BTreeMap<Uuid, Ipv4Addr>,
 }
 
-/// A container that is in a network now.
+/// A container that is currently in a network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
     /// Its name.
     pub name: Name,
-    /// Its host name, by which others find it.
+    /// Its host name.
     pub hostname: String,
     /// The network's name.
     pub network: Name,
@@ -53,26 +53,26 @@ pub struct Member {
     pub subnet: Subnet,
     /// Its address.
     pub address: Ipv4Addr,
-    /// Its IPv6 address; none where the host cannot translate it.
+    /// Its IPv6 address; `None` if the host cannot translate IPv6.
     pub address6: Option<Ipv6Addr>,
     /// The link-layer address of its eth0.
     pub mac: Mac,
     /// The host's end of its link.
     pub interface: String,
-    /// The bridge that it is a port of; none where the kernel has no bridges.
+    /// The bridge of the link; `None` for a routed link.
     pub bridge: Option<String>,
-    /// What it publishes.
+    /// Its published ports.
     pub ports: Vec<Publication>,
-    /// Other members and it do not reach each other.
+    /// Isolated from other members.
     pub isolated: bool,
-    /// It reaches services of the host.
+    /// May reach services of the host.
     pub host_access: bool,
-    /// Process id of its monitor, and when that started, clock ticks after boot.
+    /// Process ID of its monitor, and its start time in clock ticks after boot.
     pub monitor: (i32, u64),
 }
 
 impl Member {
-    /// The interface of the host behind which it is.
+    /// The host's interface towards it.
     #[must_use]
     pub fn behind(&self) -> &str {
         self.bridge.as_deref().unwrap_or(&self.interface)
@@ -89,7 +89,7 @@ impl Member {
         !dead && proc_stat::start_time(&text) == Some(self.monitor.1)
     }
 
-    /// Takes what may change while it runs.
+    /// Applies settings that may change while it runs.
     pub fn follow(&mut self, config: &Config) {
         self.ports = config.network.ports.as_slice().to_vec();
         self.isolated = config.network.isolated;
@@ -97,7 +97,7 @@ impl Member {
     }
 }
 
-/// The files of all networks, locked.
+/// The files of all networks, under the lock.
 #[derive(Debug)]
 pub struct Store {
     paths: Paths,
@@ -108,7 +108,7 @@ impl Store {
     /// Waits for the lock.
     ///
     /// # Errors
-    /// When the directories cannot be made.
+    /// If the directories cannot be created.
     pub fn open(paths: &Paths) -> Result<Self> {
         for directory in [paths.networks(), paths.network_members()] {
             paths::create_private(&directory).with_context(|| format!("create {}", directory.display()))?;
@@ -121,7 +121,7 @@ impl Store {
         Ok(Self { paths: paths.clone(), _lock: lock })
     }
 
-    /// Whether there is anything of networks in the run directory.
+    /// Whether the run directory contains records of networks.
     #[must_use]
     pub fn is_used(paths: &Paths) -> bool {
         paths.network_members().exists()
@@ -131,51 +131,55 @@ impl Store {
         self.paths.network_members().join(format!("{name}.json"))
     }
 
-    /// Who is in a network now. Those whose monitor is gone are forgotten.
+    /// The current members. Removes members without a monitor.
     #[must_use]
     pub fn members(&self) -> Vec<Member> {
         let members = members(&self.paths);
         let (alive, dead): (Vec<_>, Vec<_>) = members.into_iter().partition(Member::is_alive);
         for member in dead {
-            log::info!("{}: its place in network {} is taken back", member.name, member.network);
+            log::info!(
+                "{}: removed from network {}, because its monitor has ended",
+                member.name,
+                member.network
+            );
             self.leave(&member.name);
         }
         alive
     }
 
-    /// A container is in a network from now on.
+    /// Adds a member.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// If the file cannot be written.
     pub fn join(&self, member: &Member) -> Result<()> {
         write(&self.member_file(&member.name), member)
     }
 
-    /// A container is in no network any more.
+    /// Removes a member.
     pub fn leave(&self, name: &Name) {
         let _ = std::fs::remove_file(self.member_file(name));
     }
 
-    /// What is remembered of a network.
+    /// The record of a network.
     ///
     /// # Errors
-    /// When the file is damaged.
+    /// If the file is damaged.
     pub fn network(&self, name: &Name) -> Result<Option<Network>> {
         read(&self.network_file(name))
     }
 
-    /// Remembers a network. Leases of containers that are gone are forgotten when addresses run short.
+    /// Records a network. If addresses run short, removes leases of deleted containers.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// If the file cannot be written.
     pub fn remember(&self, name: &Name, network: &Network) -> Result<()> {
         write(&self.network_file(name), network)
     }
 
-    /// Takes the address of a container back.
+    /// Releases the address of a container.
     ///
     /// # Errors
-    /// When the file is damaged, or cannot be written.
+    /// If the file is damaged or cannot be written.
     pub fn release(&self, name: &Name, uuid: &Uuid) -> Result<()> {
         let Some(mut network) = self.network(name)? else { return Ok(()) };
         if network.leases.remove(uuid).is_some() { self.remember(name, &network) } else { Ok(()) }
@@ -191,7 +195,7 @@ impl Store {
         others.filter_map(|other| Some(self.network(&other).ok()??.subnet)).collect()
     }
 
-    /// The UUIDs of all containers that exist.
+    /// The UUIDs of all existing containers.
     #[must_use]
     pub fn containers(&self) -> Vec<Uuid> {
         let load = |name: &Name| Config::load(&self.paths.container_ini(name), name).ok();
@@ -206,23 +210,23 @@ impl Store {
         self.paths.networks().join(format!("{name}.json"))
     }
 
-    /// What was changed on the host for all networks together.
+    /// The changes of the host for all networks.
     ///
     /// # Errors
-    /// When the file is damaged.
+    /// If the file is damaged.
     pub fn changes<T: DeserializeOwned>(&self) -> Result<Option<T>> {
         read(&self.changes_file())
     }
 
-    /// Remembers that.
+    /// Records these changes.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// If the file cannot be written.
     pub fn remember_changes(&self, changes: &impl Serialize) -> Result<()> {
         write(&self.changes_file(), changes)
     }
 
-    /// Everything is undone.
+    /// Records that all changes were undone.
     pub fn forget_changes(&self) {
         let _ = std::fs::remove_file(self.changes_file());
     }
@@ -232,7 +236,7 @@ impl Store {
     }
 }
 
-/// Who is said to be in a network, without the lock: for those who only show it.
+/// The members according to the files, without the lock, for display only.
 #[must_use]
 pub fn members(paths: &Paths) -> Vec<Member> {
     let entries = std::fs::read_dir(paths.network_members()).into_iter().flatten().filter_map(Result::ok);
@@ -244,10 +248,10 @@ pub fn members(paths: &Paths) -> Vec<Member> {
 }
 
 impl Network {
-    /// The address of a container: the pinned one, the one it had, or a free one.
+    /// The address of a container: the configured one, the previous one, or a free one.
     ///
     /// # Errors
-    /// When the pinned one is another's or of another network, or none is free.
+    /// If the configured one is in use or in another network, or none is free.
     pub fn lease(
         &mut self,
         uuid: &Uuid,
@@ -260,7 +264,7 @@ impl Network {
                 bail!("network.address: {pinned} is not in this network; use an address of {subnet}");
             }
             if self.leases.iter().any(|(other, address)| *address == pinned && other != uuid) {
-                // A container that is gone has no claim.
+                // A deleted container has no claim.
                 let existing = existing();
                 self.leases.retain(|other, _| existing.contains(other));
             }
@@ -285,7 +289,7 @@ impl Network {
                 free(&self.leases)
             }
         };
-        let address = found.context("every address of the network is taken; use another network.name")?;
+        let address = found.context("every address of the network is in use; use another network.name")?;
         self.leases.insert(*uuid, address);
         Ok(address)
     }

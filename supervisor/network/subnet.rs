@@ -1,4 +1,4 @@
-//! IPv4 networks: their numbers, and which one is free.
+//! IPv4 networks: their arithmetic, and the selection of a free one.
 //!
 //! Owns the arithmetic and the list of candidates. Opens nothing.
 
@@ -17,10 +17,10 @@ pub struct Subnet {
 }
 
 impl Subnet {
-    /// Length of the networks that we make.
+    /// Prefix length of the networks of ds.
     pub const LENGTH: u8 = 24;
 
-    /// As it is written: the address need not be the first one.
+    /// From its text; the address need not be the first one.
     #[must_use]
     pub fn new(address: Ipv4Addr, length: u8) -> Self {
         Self { address, length: length.min(32) }
@@ -36,7 +36,7 @@ impl Subnet {
         Ipv4Addr::from(u32::from(self.address) & self.mask())
     }
 
-    /// The address as it was written.
+    /// The address of the text.
     #[must_use]
     pub fn address(self) -> Ipv4Addr {
         self.address
@@ -60,7 +60,7 @@ impl Subnet {
         self.contains(other.first()) || other.contains(self.first())
     }
 
-    /// The host's own address in a network that we made.
+    /// The host's own address in a network of ds.
     #[must_use]
     pub fn gateway(self) -> Ipv4Addr {
         self.host(1)
@@ -72,7 +72,7 @@ impl Subnet {
         Ipv4Addr::from(u32::from(self.first()) | u32::from(number))
     }
 
-    /// The addresses that containers may have.
+    /// The addresses for containers.
     pub fn hosts(self) -> impl Iterator<Item = Ipv4Addr> {
         (2..=254).map(move |number| self.host(number))
     }
@@ -118,7 +118,7 @@ impl TryFrom<String> for Subnet {
     }
 }
 
-/// The networks that are tried, in their order: none that phones, providers, Docker or home routers use by default.
+/// The candidates in order: no network that phones, providers, Docker or home routers use by default.
 fn candidates() -> impl Iterator<Item = Subnet> {
     let network = |first, second, third| Subnet::new(Ipv4Addr::new(first, second, third, 0), Subnet::LENGTH);
     let tens = (40..=250).map(move |third| network(10, 89, third));
@@ -126,13 +126,13 @@ fn candidates() -> impl Iterator<Item = Subnet> {
     tens.chain(others).chain((201..=250).map(move |third| network(192, 168, third)))
 }
 
-/// The first network that overlaps nothing that is taken.
+/// The first network that overlaps no used one.
 #[must_use]
 pub fn choose(taken: &[Subnet]) -> Option<Subnet> {
     candidates().find(|candidate| is_free(*candidate, taken))
 }
 
-/// Whether a network overlaps nothing that is taken.
+/// Whether a network overlaps no used one.
 #[must_use]
 pub fn is_free(subnet: Subnet, taken: &[Subnet]) -> bool {
     !taken.iter().any(|other| other.overlaps(subnet))

@@ -1,7 +1,8 @@
 //! Settings of the kernel in /proc/sys/net: ip-sysctl.rst of the kernel's documentation.
 //!
-//! Owns forwarding: what it was is recorded before it is switched on, and restored after the last stop. Settings of
-//! interfaces of our own go with them. They are those of the network namespace that the caller is in.
+//! Owns forwarding: records the previous values before it is switched on, and restores them after the last stop.
+//! Settings of
+//! interfaces of ds end with the interfaces. All settings are those of the caller's network namespace.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -16,15 +17,15 @@ use crate::tool::{Invocation, Tool};
 const FORWARD: &str = "ipv4/ip_forward";
 /// The settings of all interfaces for IPv6.
 const SIX: &str = "ipv6/conf";
-/// The name under which Android's netd knows us.
+/// The name of ds for Android's netd.
 const REQUESTER: &str = "droidspaces";
 
-/// What was changed on the host beside interfaces and rules: settings and their values before.
+/// The changed settings of the host with their previous values.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Forwarding {
     /// Paths below /proc/sys/net.
     before: BTreeMap<String, String>,
-    /// netd was asked.
+    /// Whether netd enabled forwarding.
     netd: bool,
 }
 
@@ -32,7 +33,7 @@ fn path(name: &str) -> String {
     format!("/proc/sys/net/{name}")
 }
 
-/// A setting, if the kernel has it.
+/// The value of a setting, if the kernel has it.
 #[must_use]
 pub fn get(name: &str) -> Option<String> {
     fs::read_to_string(path(name)).ok().map(|text| text.trim().to_owned())
@@ -41,7 +42,7 @@ pub fn get(name: &str) -> Option<String> {
 /// Changes a setting.
 ///
 /// # Errors
-/// When the kernel does not have it, or refuses the value.
+/// If the kernel does not have it, or refuses the value.
 pub fn set(name: &str, value: &str) -> Result<()> {
     fs::write(path(name), value).with_context(|| format!("write {value} to {}", path(name)))
 }
@@ -54,10 +55,10 @@ pub fn try_set(name: &str, value: &str) {
 }
 
 impl Forwarding {
-    /// Adds to the record what forwarding will change, also of IPv6 if that is wanted; the settings to make.
+    /// Records the values that forwarding will change, for IPv6 if requested; returns the settings to make.
     ///
     /// # Errors
-    /// When the kernel has no forwarding.
+    /// If the kernel has no forwarding.
     pub fn record(&mut self, android: bool, ipv6: bool) -> Result<Vec<(String, &'static str)>> {
         self.netd |= android;
         let mut list = Vec::new();
@@ -67,12 +68,12 @@ impl Forwarding {
             return Ok(list);
         }
         for name in interfaces() {
-            // A router takes no advertisements, unless it is told to: those that did go on.
+            // By default, a router ignores router advertisements; interfaces that accepted them must continue to.
             let setting = format!("{SIX}/{name}/accept_ra");
             if get(&setting).as_deref() == Some("1") {
                 self.note(&mut list, &setting, "2")?;
             }
-            // Switching it on for all overwrites the setting of each.
+            // Switching it on for `all` overwrites the setting of each interface.
             let setting = format!("{SIX}/{name}/forwarding");
             if let Some(value) = get(&setting) {
                 self.before.entry(setting).or_insert(value);
@@ -90,17 +91,17 @@ impl Forwarding {
     ) -> Result<()> {
         let old = get(name).with_context(|| format!("the kernel has no {}", path(name)))?;
         if old != value {
-            // The first value counts: a later one may be our own, or of a program that came after us.
+            // The first recorded value is kept: a later one may be from ds or from another program.
             self.before.entry(name.to_owned()).or_insert(old);
             list.push((name.to_owned(), value));
         }
         Ok(())
     }
 
-    /// Switches on what was recorded.
+    /// Makes the recorded settings.
     ///
     /// # Errors
-    /// When the kernel refuses it.
+    /// If the kernel refuses one.
     pub fn enable(&self, settings: &[(String, &'static str)]) -> Result<()> {
         if self.netd {
             ndc("enable");
@@ -108,7 +109,7 @@ impl Forwarding {
         settings.iter().try_for_each(|(name, value)| set(name, value))
     }
 
-    /// Restores what was changed and is still as we left it.
+    /// Restores the settings that still have the value that ds set.
     pub fn restore(&self) {
         let all = format!("{SIX}/all/forwarding");
         let mut overwritten = false;
@@ -138,13 +139,13 @@ fn interfaces() -> Vec<String> {
     names.filter(|name| name != "all" && !name.starts_with("ds-")).collect()
 }
 
-/// Tells netd, which sets forwarding from the list of those who want it.
+/// Registers with netd, which enables forwarding while any program requests it.
 fn ndc(verb: &str) {
     let arguments = ["ipfwd", verb, REQUESTER].map(OsStr::new);
     match Tool::find("ndc").map(|ndc| ndc.run(&mut Invocation::new(&arguments))) {
         Some(Ok(outcome)) if outcome.is_success() => {}
         Some(Ok(outcome)) => log::warn!("ndc ipfwd {verb}: {}", outcome.last_words()),
         Some(Err(error)) => log::warn!("ndc ipfwd {verb}: {error:#}"),
-        None => log::debug!("there is no ndc"),
+        None => log::debug!("ndc is missing"),
     }
 }

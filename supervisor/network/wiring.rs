@@ -1,6 +1,6 @@
 //! The interfaces between a container and the host: the bridge, the pair of links, and their settings.
 //!
-//! Owns how they are made. What they are for is decided by `attach`; what is left over is removed by `settle`.
+//! Owns their creation. `attach` decides about their use; `settle` removes remains.
 
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
@@ -21,12 +21,12 @@ use super::sysctl;
 use crate::call;
 use crate::config::value::Name;
 
-/// The name of the interface inside.
+/// The name of the interface in the container.
 const INSIDE: &str = "eth0";
 /// The host's address on the link, for IPv6.
 const GATEWAY_6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 
-/// The time that this process spends in the container's network namespace.
+/// Keeps this process in the container's network namespace until dropped.
 #[derive(Debug)]
 pub struct Inside<'a>(pub(super) &'a OwnedFd);
 
@@ -38,15 +38,17 @@ impl Drop for Inside<'_> {
     }
 }
 
-/// Whether the packet filter looks at what stays on a bridge (br_netfilter). A published port of a neighbour is then
-/// not routed but bridged, from one isolated port to another, which drops it. Others may rely on the setting.
+/// Whether the packet filter processes packets that stay on a bridge (br_netfilter). A published port of a neighbour is
+/// then
+/// bridged instead of routed, from one isolated port to another, which drops it. Other programs may rely on the
+/// setting.
 fn filters_bridges() -> bool {
     ["iptables", "ip6tables"]
         .iter()
         .any(|what| sysctl::get(&format!("bridge/bridge-nf-call-{what}")).as_deref() == Some("1"))
 }
 
-/// The bridge of a network; `None` where links are routed, since the kernel has none or would filter on it.
+/// The bridge of a network; `None` for routed links, if the kernel has no bridges or filters on them.
 pub(super) fn bridge(
     route: &Netlink,
     tag: &Tag,
@@ -66,15 +68,15 @@ pub(super) fn bridge(
         None => {
             let free = |name: &String| !links.iter().any(|link| link.name == *name);
             let free = (0..=1000).map(|number| format!("ds-br{number}")).find(free);
-            let interface = free.context("every name for a bridge is taken")?;
-            // The first three octets are those of no manufacturer.
+            let interface = free.context("every name for a bridge is in use")?;
+            // The first three octets belong to no manufacturer.
             let [_, _, third, _] = network.subnet.first().octets();
             let mac = [0x02, 0x64, 0x73, 0, third, 1];
             match route.add_bridge(&interface, mac, mtu) {
                 Err(Errno::EOPNOTSUPP | Errno::ENODEV | Errno::ENOENT) => return Ok(None),
-                other => step(other, &format!("make the bridge {interface}"))?,
+                other => step(other, &format!("create the bridge {interface}"))?,
             }
-            let link = route.link(&interface)?.context("the new bridge is gone")?;
+            let link = route.link(&interface)?.context("the new bridge has vanished")?;
             step(route.set_alias(link.index, &alias), "name the bridge")?;
             link
         }
@@ -85,9 +87,9 @@ pub(super) fn bridge(
         route.add_address(bridge.index, gateway.into(), Subnet::LENGTH),
         &format!("give {} its address", bridge.name),
     )?;
-    // Ports do not hear each other: the host answers for all, and passes on what may pass.
+    // Ports are isolated from each other: the host answers for all and forwards permitted packets.
     sysctl::set(&format!("ipv4/conf/{}/proxy_arp_pvlan", bridge.name), "1")?;
-    // It need not wait for another one that might.
+    // It need not wait for duplicate addresses.
     sysctl::set(&format!("ipv4/neigh/{}/proxy_delay", bridge.name), "0")?;
     if ipv6 {
         step(
@@ -98,14 +100,14 @@ pub(super) fn bridge(
     Ok(Some(bridge))
 }
 
-/// The host's interface that containers are behind, a bridge or one end of a link.
+/// The host's interface towards containers: a bridge or one end of a link.
 fn host_side(route: &Netlink, link: &Link, network: &Network, ipv6: bool) -> Result<()> {
     let name = &link.name;
     for (setting, value) in [
         ("rp_filter", "1"),
         ("accept_redirects", "0"),
         ("send_redirects", "0"),
-        // The host's own connections to published ports come from 127.0.0.1. What a container sends there is dropped.
+        // The host's own connections to published ports come from 127.0.0.1. Packets of containers to it are dropped.
         ("route_localnet", "1"),
     ] {
         sysctl::set(&format!("ipv4/conf/{name}/{setting}"), value)?;
@@ -120,9 +122,9 @@ fn host_side(route: &Netlink, link: &Link, network: &Network, ipv6: bool) -> Res
     Ok(())
 }
 
-/// Makes the namespace with `eth0`, whose other end is here; and opens our own.
+/// Creates the namespace with `eth0`, whose other end is here; also opens the caller's own.
 pub(super) fn pair(route: &Netlink, tag: &Tag, member: &Member, mtu: u32) -> Result<(OwnedFd, OwnedFd)> {
-    // Of an earlier boot, whose namespace is not gone yet.
+    // A link of the previous boot, whose namespace has not ended yet.
     if let Some(link) = route.link(&member.interface)?.filter(|link| tag.owns(link)) {
         let _ = route.delete_link(link.index);
     }
@@ -145,7 +147,7 @@ pub(super) fn pair(route: &Netlink, tag: &Tag, member: &Member, mtu: u32) -> Res
     Ok((new, own))
 }
 
-/// Makes `eth0` in the namespace that this process is in.
+/// Creates `eth0` in the current namespace.
 fn furnish(member: &Member, host: &OwnedFd, mtu: u32) -> Result<()> {
     let route = Netlink::route()?;
     let made = route.add_pair((INSIDE, member.mac), (&member.interface, host.as_fd()), mtu);
@@ -153,13 +155,13 @@ fn furnish(member: &Member, host: &OwnedFd, mtu: u32) -> Result<()> {
         Err(Errno::EOPNOTSUPP) => {
             bail!("kernel has no CONFIG_VETH, which network.mode = nat needs; use host or none")
         }
-        other => step(other, "make the link to the container")?,
+        other => step(other, "create the link to the container")?,
     }
     sysctl::try_set(
         &format!("ipv6/conf/{INSIDE}/disable_ipv6"),
         if member.address6.is_some() { "0" } else { "1" },
     );
-    let link = route.link(INSIDE)?.context("the new eth0 is gone")?;
+    let link = route.link(INSIDE)?.context("the new eth0 has vanished")?;
     step(route.bring_up(link.index), "switch eth0 on")?;
     let length = if member.bridge.is_some() { Subnet::LENGTH } else { 32 };
     step(route.add_address(link.index, member.address.into(), length), "give eth0 its address")?;
@@ -194,11 +196,11 @@ pub(super) fn connect(
     sysctl::try_set(&format!("ipv6/conf/{}/disable_ipv6", member.interface), "1");
     step(route.set_master(link.index, bridge.index), &format!("connect {} to {}", link.name, bridge.name))?;
     if !call!(route.confine_port(link.index, member.mac), "confine the link")? {
-        warnings.push("kernel does not isolate ports of a bridge (5.18): other containers of its network can pretend to be this one".into());
+        warnings.push("kernel does not isolate ports of a bridge (5.18): other containers of its network can impersonate this one".into());
     }
     step(route.bring_up(link.index), &format!("switch {} on", link.name))?;
     for address in member.all_addresses() {
-        // Not learned: a neighbour could claim it.
+        // Addresses are not learned, because a neighbour could claim one.
         step(route.add_neighbour(bridge.index, address, member.mac), &format!("know {address}"))?;
     }
     Ok(())

@@ -60,7 +60,7 @@ pub struct Plan {
     pub layout: Layout,
     /// Limits.
     pub limits: Limits,
-    /// Which devices its processes may use.
+    /// The devices that its processes may use.
     pub devices: devices::Policy,
     /// `oom_score_adj` of PID 1.
     pub oom_score: i32,

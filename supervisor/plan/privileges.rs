@@ -88,7 +88,7 @@ pub fn dropped(config: &Config) -> Vec<Capability> {
 pub fn given_up(config: &Config) -> Vec<String> {
     let privileged = config.security.privileged;
     let table = [
-        (privileged.nomask(), "nomask: files of /proc and /sys that can harm the host are not masked"),
+        (privileged.nomask(), "nomask: files in /proc and /sys that can harm the host are not masked"),
         (privileged.nocaps(), "nocaps: it keeps every capability"),
         (
             privileged.noseccomp(),

@@ -57,7 +57,7 @@ table! {
     RESOLVED_ENABLED = "/etc/systemd/system/dbus-org.freedesktop.resolve1.service";
     /// Exists if systemd-resolved is enabled: its unit link.
     RESOLVED_WANTED = "/etc/systemd/system/sysinit.target.wants/systemd-resolved.service";
-    /// Servers for systemd-resolved: a file of ours in the container's fresh /run.
+    /// Servers for systemd-resolved: a file of ds in the container's new /run.
     RESOLVED_SERVERS = "/run/systemd/resolved.conf.d/50-droidspaces.conf";
     /// The FIFO for requests to sysvinit: init(8).
     INITCTL = "/run/initctl";
@@ -83,25 +83,25 @@ table! {
     HOSTS = "/etc/hosts";
     /// Passwords of groups, gshadow(5).
     GSHADOW = "/etc/gshadow";
-    /// What ds lets a user do with sudo, sudoers(5).
+    /// The permission to use sudo, sudoers(5).
     SUDOERS = "/etc/sudoers.d/50-droidspaces";
-    /// The same with doas, doas.conf(5).
+    /// The permission to use doas, doas.conf(5).
     DOAS_CONF = "/etc/doas.conf";
-    /// The same where there is a directory for it.
+    /// The same in a directory.
     DOAS_OURS = "/etc/doas.d/50-droidspaces.conf";
     /// Defaults of useradd(8).
     USERADD = "/etc/default/useradd";
-    /// Defaults of login(1) where there is no PAM, login.defs(5).
+    /// Defaults of login(1) without PAM, login.defs(5).
     LOGIN_DEFS = "/etc/login.defs";
     /// Void's login prompt on the console, enabled.
     RUNIT_AGETTY = "/etc/runit/runsvdir/default/agetty-console";
-    /// The same of Debian's runit.
+    /// The same for Debian's runit.
     RUNIT_GETTY = "/etc/runit/runsvdir/default/getty-console";
-    /// Its program, where ds has made it.
+    /// Its program, if ds created it.
     RUNIT_GETTY_RUN = "/etc/sv/getty-console/run";
-    /// Where runsv(8) keeps its state.
+    /// The state directory of runsv(8).
     RUNIT_GETTY_SUPERVISE = "/etc/sv/getty-console/supervise";
-    /// The same of OpenRC where no inittab starts one.
+    /// The same for OpenRC if no inittab starts one.
     OPENRC_AGETTY = "/etc/init.d/agetty.console";
     /// The same, enabled.
     OPENRC_AGETTY_WANTED = "/etc/runlevels/default/agetty.console";
@@ -111,7 +111,7 @@ table! {
     OPENRC_UDEV_TRIGGER = "/etc/init.d/udev-trigger";
     /// udev's script for sysvinit.
     SYSVINIT_UDEV = "/etc/init.d/udev";
-    /// The same of eudev.
+    /// The same for eudev.
     SYSVINIT_EUDEV = "/etc/init.d/eudev";
     /// Void's coldplug.
     RUNIT_UDEV = "/etc/runit/core-services/02-udev.sh";

@@ -33,7 +33,7 @@ const MOST_STATUS: u32 = 50;
 pub struct Nodes {
     directories: Vec<PathBuf>,
     control: PathBuf,
-    /// A directory of our own for nodes that do not exist elsewhere.
+    /// A private directory for nodes that do not exist elsewhere.
     scratch: Option<PathBuf>,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Owns a table of magic numbers, file(1); reads nothing by itself.
 
-/// Something that is neither an image nor an archive of a root file system.
+/// A file that is neither an image nor an archive of a root file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stranger {
     /// Its kind, with its article.
@@ -18,7 +18,7 @@ const CONVERT: &str = "make a raw image of it with 'qemu-img convert -O raw', an
 const INSTALL: &str = "install it in a container that has a package manager";
 const REPACK: &str = "unpack it; use a tree in it with --rootfs, or a tar archive with --from";
 const MEDIUM: &str =
-    "it starts an installer; use a root file system that is installed, such as the squashfs file in it";
+    "it starts an installer; use an installed root file system, such as the squashfs file in it";
 
 /// Kinds with two magic numbers are first.
 const KNOWN: &[Row] = &[

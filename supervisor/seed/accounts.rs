@@ -94,7 +94,7 @@ pub(super) fn useradd(facts: &Facts, text: Option<&str>) -> Option<String> {
     (!set).then(|| with_lines(text, &format!("GROUPS={}\n", ids.join(","))))
 }
 
-/// Where login(1) works without PAM, it puts whoever logs in on the console into them.
+/// Without PAM, login(1) adds users who log in on the console to them.
 pub(super) fn login_defs(facts: &Facts, text: Option<&str>) -> Option<String> {
     const KEY: &str = "CONSOLE_GROUPS";
     let text = text.filter(|_| facts.android)?;

@@ -134,7 +134,7 @@ fn one(root: &Root, item: &Item, facts: &Facts, keeper: &mut Keeper<'_>, report:
     root.replace(item.file, wanted.as_bytes(), item.mode)
 }
 
-/// Makes what is not there. What a user has removed or changed stays as it is: whoever does that does not want it.
+/// Creates missing items. Items that a user has removed or changed stay so.
 fn make(root: &Root, new: &New, keeper: &mut Keeper<'_>, report: &mut Report) -> Result<()> {
     let name = new.file.as_str();
     let is_there = |path: &Path| root.resolve_no_follow(path).is_ok();
@@ -200,7 +200,7 @@ pub fn undo(root: &Root, path: &Path, manner: Manner) -> Result<Report> {
         if entry.link {
             match remove_link(root, file, &entry.wrote, manner)? {
                 None => {
-                    report.warnings.push(format!("{name} was changed by hand and is left as it is"));
+                    report.warnings.push(format!("{name} was edited by the user and is kept"));
                     continue;
                 }
                 Some(removed) => report.changed.extend(removed.then(|| name.clone())),

@@ -6,7 +6,7 @@ use super::Facts;
 const OFF: &str = "#droidspaces: ";
 /// Terminals that a container does not have begin like this, and something follows.
 const ABSENT: [&str; 4] = ["tty", "hvc", "xvc", "vc/"];
-/// What is asked for on the console when nothing in the table says which program does.
+/// The login program for the console if the table names none.
 const GETTY: &str = "/sbin/getty";
 
 /// One line of the table that does something.

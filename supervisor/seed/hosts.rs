@@ -12,7 +12,7 @@ const ADDRESS: &str = "127.0.1.1";
 /// The same for IPv6. Without it, a program that requests only an IPv6 address (gethostbyname2(3), as exim does) waits
 /// for name servers, which may be out of reach.
 const ADDRESS_6: &str = "::1";
-/// The mark at the end of our own lines.
+/// The mark at the end of lines from ds.
 const MARK: &str = "# droidspaces";
 /// The content for a system without the file.
 const LOOPBACK: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n";

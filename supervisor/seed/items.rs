@@ -45,7 +45,7 @@ pub(super) const ITEMS: &[Item] = &[
     row(SeedItem::Groups, files::LOGIN_DEFS, 0o644, accounts::login_defs),
 ];
 
-/// What is made where there is nothing.
+/// Items that are created if they do not exist.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum What {
     /// A symbolic link that says this.
@@ -54,7 +54,7 @@ pub(super) enum What {
     Program(&'static str),
 }
 
-/// One thing that is made where there is nothing.
+/// An item that is created if it does not exist.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct New {
     /// The part of seeding that it belongs to.

@@ -29,7 +29,7 @@ const BUFFER: usize = 1 << 20;
 /// Copies the image `from` to the new file `path` on the file system of `place`, as a step of a job.
 ///
 /// # Errors
-/// When the file exists or there is not enough room; what reading or writing answers.
+/// If the file exists, the space is insufficient, or a read or write fails.
 pub fn duplicate_image(from: &File, path: &Path, place: &Path, reporter: &mut Reporter) -> Result<File> {
     let options = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path);
     let to = options.with_context(|| format!("create {}", path.display()))?;

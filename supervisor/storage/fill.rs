@@ -67,7 +67,7 @@ impl Form {
 /// The root file system to create.
 #[derive(Debug, Clone, Copy)]
 pub struct Vessel<'a> {
-    /// What it is kept in.
+    /// Its form.
     pub form: Form,
     /// The staging directory of the job.
     pub staging: &'a Path,

@@ -1,4 +1,4 @@
-//! What a new root file system gets before it counts: who may log in, and what a start would change in it.
+//! The setup of a new root file system before it is published: accounts, and the changes that a start would make.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use crate::seed::accounts::needed_groups;
 use crate::seed::apply::{Manner, apply};
 use crate::worker::Env;
 
-/// What is done with it.
+/// The actions.
 #[derive(Debug)]
 pub(super) struct Furnishing<'a> {
     login: &'a Login,
@@ -44,10 +44,10 @@ impl<'a> Furnishing<'a> {
         Ok(())
     }
 
-    /// Seeds a distribution. What cannot be seeded now is told, and tried again at the first start.
+    /// Seeds a distribution. A failure is a warning; the first start tries again.
     pub(super) fn seed(&self, root: &Root, reporter: &mut Reporter) -> Result<()> {
         let Some(ledger) = &self.ledger else { return Ok(()) };
-        // Whatever else this is, a start will see.
+        // A start handles anything that is not a distribution.
         if ![OS_RELEASE, OS_RELEASE_SHIPPED].iter().any(|file| root.resolve(file.path()).is_ok()) {
             return Ok(());
         }

@@ -19,14 +19,14 @@ use crate::rootfs::root::{Root, exists_at, file_type};
 
 /// Directories at the top of a system; at least one must exist.
 pub(super) const OF_A_SYSTEM: [&str; 4] = ["etc", "usr", "bin", "sbin"];
-/// What every new ext4 has at its top.
+/// The directory that every new ext4 file system contains.
 const LOST_AND_FOUND: &[u8] = b"lost+found";
 /// The temporary name of the directory; an archive that also contains it is refused.
 const ASIDE: &str = ".ds-top";
 
-/// What every program of the family calls the directory of a tree.
+/// The name of the tree's directory in archives of LXD, Incus and LXC.
 const ROOTFS: &CStr = c"rootfs";
-/// What lies beside it: of an image of LXD or Incus, of a backup of theirs, of a container of LXC.
+/// The files next to it: in an image and in a backup of LXD or Incus, and in a container of LXC.
 const BESIDE: [&str; 3] = ["metadata.yaml", "backup.yaml", "config"];
 /// Directories above it, at most: `backup/container/rootfs`.
 const DEEPEST: usize = 2;
@@ -80,7 +80,7 @@ pub fn hoist(root: &Root) -> Result<Option<Hoisted>> {
     Ok(Some(Hoisted { path: shown(&path), packed: false, owner }))
 }
 
-/// Looks for directories that have a system in `rootfs`, and beside it what tells who has packed it.
+/// Searches for directories with a system in `rootfs` and one of the files next to it.
 fn search(directory: &Dir, above: &mut Vec<CString>, found: &mut Vec<Vec<CString>>) -> Result<()> {
     let container = above.last().is_some_and(|name| name.as_bytes() == b"container");
     let marked = container || BESIDE.iter().any(|name| exists(directory, OsStr::new(name)));

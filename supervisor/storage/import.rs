@@ -32,7 +32,7 @@ const LARGEST_MANIFEST: u64 = 64 << 10;
 /// The default ratio of an image: one inode for this number of bytes.
 const BYTES_FOR_AN_INODE: u64 = 16 << 10;
 
-/// What is said of a file that is of another kind.
+/// The error for a file of another kind.
 pub(super) const NOT_EXPORTED: &str =
     "'ds export' did not write it; for an ordinary archive use 'ds create NAME --from FILE'";
 
@@ -168,7 +168,7 @@ fn configure(
         changes.push(("mounts.bind", ""));
         let binds: Vec<String> = before.mounts.bind.iter().map(ToString::to_string).collect();
         reporter.warn(format!(
-            "mounts.bind was left out, since it names directories of a host: {}",
+            "mounts.bind was left out, because it refers to directories of another host: {}",
             binds.join(",")
         ))?;
     }
@@ -180,7 +180,7 @@ fn configure(
             ))?;
         }
     }
-    std::fs::remove_file(&file).context("remove what was written first")?;
+    std::fs::remove_file(&file).context("replace the configuration")?;
     Ok(Config::derive(text, &file, name, &changes)?)
 }
 

@@ -16,7 +16,7 @@ use crate::worker::Env;
 /// Does `work` in a job; an image is mounted below `staging`.
 ///
 /// # Errors
-/// When the root file system cannot be used; what the work says.
+/// If the root file system cannot be used, or the work fails.
 pub(super) fn inside(
     env: &Env,
     held: &Held,

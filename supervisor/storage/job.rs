@@ -45,7 +45,7 @@ pub enum JobEvent {
     Step {
         /// Its name, one word.
         step: String,
-        /// What its numbers count.
+        /// The unit of its numbers.
         unit: Unit,
         /// The total, if known.
         total: Option<u64>,
@@ -176,7 +176,7 @@ fn prepare(reporter: &Reporter) -> Result<()> {
     call!(set_parent_death_signal(Signal::SIGKILL), "prctl(PR_SET_PDEATHSIG)")?;
     // The parent may have ended before that. Its process id is not visible in another PID namespace.
     if poll::is_hung_up(reporter.socket.as_fd()) {
-        bail!("the client is gone");
+        bail!("the client has ended");
     }
     let _ = prctl::set_name(c"ds:job");
     // Repeated for a child that was created by fork(2).

@@ -53,7 +53,7 @@ impl Remote {
                         locate(query, architecture, (&cache, &network, &mirrors), false, Some(reporter))?;
                     Ok(serde_json::to_value(item)?)
                 })?;
-                serde_json::from_value(found).context("what the job found")?
+                serde_json::from_value(found).context("read the result of the job")?
             }
         };
         Ok(Self { item, wanted, cache, network, mirrors })

@@ -51,12 +51,12 @@ pub fn seed(env: &Env, name: &Name, wanted: Wanted, watcher: Watcher<'_>) -> Res
     let done = inside(env, &held, staging.path(), access, watcher, &mut |root, reporter| {
         work(root, &ledger, &facts, wanted, reporter)
     })?;
-    let changed = serde_json::from_value(done["changed"].clone()).context("what the job said")?;
+    let changed = serde_json::from_value(done["changed"].clone()).context("read the result of the job")?;
     Ok(Seeded { changed, unknown: done["unknown"].as_str().map(str::to_owned) })
 }
 
-/// Seeds the root file system of a container that has just got it, unless it is volatile. What cannot be seeded now is
-/// told, and tried again at the next start.
+/// Seeds the new root file system of a container, unless the container is volatile. A failure is a
+/// warning; the next start tries again.
 pub(super) fn seed_held(env: &Env, held: &Held, watcher: Watcher<'_>) {
     if held.config.container.volatile {
         return;

@@ -126,7 +126,7 @@ fn image_in_parts(top: BorrowedFd<'_>) -> Option<&'static str> {
     let layers = "it is an image in layers (OCI), not one tree; 'podman load', 'podman create' and 'podman export' make one";
     match () {
         () if has(top, "metadata.yaml") => Some(
-            "it is the half of an LXD or Incus image that has no tree (metadata.yaml); use the other one, rootfs.tar.xz or rootfs.squashfs",
+            "it is the half of an LXD or Incus image without the tree (metadata.yaml); use the other one, rootfs.tar.xz or rootfs.squashfs",
         ),
         () if has(top, "manifest.json") => Some(
             "it is a Docker image in layers (docker save), not one tree; 'docker create IMAGE' and 'docker export CONTAINER' make one",

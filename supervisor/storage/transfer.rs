@@ -20,7 +20,7 @@ use crate::storage::job::Reporter;
 use crate::subprocess::Subprocess;
 use crate::sys::errno_of;
 
-/// What the packing process reports: what it skipped; or whether its reader was gone, and its error.
+/// The report of the packing process: the skipped files, or its error and whether its reader had ended.
 type Packed = Result<Vec<String>, (bool, String)>;
 
 /// Maximum number of differences in a message.

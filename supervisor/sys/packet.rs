@@ -17,7 +17,7 @@ pub type Instruction = (u16, u8, u8, u32);
 /// the host itself sends are left out where the kernel can do that.
 ///
 /// # Errors
-/// What socket(2), setsockopt(2) or bind(2) answers.
+/// If socket(2), setsockopt(2) or bind(2) fails.
 pub fn listen(interface: u32, filter: &[Instruction]) -> Result<OwnedFd, Errno> {
     let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: no pointers. No protocol yet: nothing is received before the filter is there.

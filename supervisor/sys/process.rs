@@ -25,7 +25,7 @@ pub fn pidfd_open(pid: Pid) -> Result<OwnedFd, Errno> {
 /// Joins the namespaces `flags` of a process: setns(2), with a pidfd as `target` since 5.8.
 ///
 /// # Errors
-/// What setns(2) answers; EINVAL for a pidfd before 5.8.
+/// If setns(2) fails; EINVAL for a pidfd before 5.8.
 pub fn setns(target: BorrowedFd<'_>, flags: libc::c_int) -> Result<(), Errno> {
     // SAFETY: plain integers.
     check(libc::c_long::from(unsafe { libc::setns(target.as_raw_fd(), flags) })).map(drop)
@@ -128,7 +128,7 @@ pub fn exit_immediately(code: i32) -> ! {
 /// Runs `work` in a copy of this process with one thread, for tests that fork: libtest itself has several.
 ///
 /// # Errors
-/// What `work` returns, or that it panicked.
+/// The error of `work`, or that it panicked.
 #[cfg(test)]
 pub fn with_one_thread(work: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
     use std::io::{Read, Write};

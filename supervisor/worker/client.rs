@@ -48,7 +48,7 @@ impl Client {
         self.connection.as_ref().filter(|_| !self.left.get()).map(AsFd::as_fd)
     }
 
-    /// Closes the connection in a process that was forked and serves nobody; the worker keeps its own.
+    /// Closes the connection in a forked process that serves no client; the worker keeps its own.
     pub fn close(&self) {
         if let Some(connection) = self.fd() {
             let _ = nix::unistd::close(connection.as_raw_fd());

@@ -16,8 +16,8 @@ pub(super) fn refuse(command: &Command) -> Result<(), Fault> {
         Command::Start(start) if start.foreground => {
             ("start", "it needs a terminal; leave '--foreground' out")
         }
-        Command::Rpc(_) => ("rpc", "a request cannot hold another one; send that one itself"),
-        Command::Web(_) => ("web", "it is for a shell; use 'ds web' there"),
+        Command::Rpc(_) => ("rpc", "a request cannot contain another one; send that one directly"),
+        Command::Web(_) => ("web", "it is only available in a shell"),
         Command::Supervise(_) => ("supervise", "the supervisor runs; use 'supervisor reload'"),
         Command::Module(_) => ("module", "only the module's scripts call it; use the verb itself"),
         _ => return Ok(()),

@@ -47,9 +47,9 @@ const LONGEST: u64 = 64 * 1024;
 /// Has a verb go on without its client.
 ///
 /// # Errors
-/// When the job cannot be recorded; then nothing was done.
+/// If the job cannot be recorded; nothing was then done.
 pub(super) fn run(command: &Command, env: &Env, verbs: Verbs<'_>) -> Result<ExitCode> {
-    create_private(&env.paths.jobs()).context("make the directory of jobs")?;
+    create_private(&env.paths.jobs()).context("create the directory of jobs")?;
     prune(&env.paths);
     let id = Uuid::random().context("read /dev/urandom")?.to_string();
     let (verb, name) = (verbs.subject)(command);
@@ -113,7 +113,7 @@ pub(super) fn list(paths: &Paths) -> Vec<Value> {
     jobs
 }
 
-/// A record whose worker and keeper have both gone says so.
+/// If worker and keeper have both ended, the record states it.
 fn checked(mut job: Value) -> Value {
     if job["state"] == "running" && process(&job, WORKER).or_else(|| process(&job, KEEPER)).is_none() {
         job["state"] = json!("failed");
@@ -133,7 +133,7 @@ fn start_of(pid: Pid) -> Option<u64> {
     start_time(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// Ends a job. What it has begun is undone as when its client had interrupted it.
+/// Cancels a job. It is undone as if its client had interrupted it.
 ///
 /// # Errors
 /// When there is no such job.
@@ -165,7 +165,7 @@ fn prune(paths: &Paths) {
     }
 }
 
-/// What is written down of a job.
+/// The record of a job.
 struct Record {
     path: PathBuf,
     fields: Map<String, Value>,

@@ -1,4 +1,4 @@
-//! What the whole machine uses: processor and memory. proc_stat(5), proc_meminfo(5).
+//! The usage of the machine: processor and memory. proc_stat(5), proc_meminfo(5).
 
 use std::fs;
 
@@ -12,7 +12,7 @@ pub(super) struct Reading {
     processors: usize,
 }
 
-/// What the machine uses.
+/// The usage of the machine.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Load {
     /// 100 is all processors.
@@ -43,7 +43,7 @@ impl Reading {
         Self { busy: all - idle, all, processors: lines.count() }
     }
 
-    /// What was used since an earlier reading.
+    /// The usage since an earlier reading.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Load {
         let (busy, all) = (self.busy.saturating_sub(earlier.busy), self.all.saturating_sub(earlier.all));

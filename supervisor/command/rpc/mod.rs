@@ -35,7 +35,7 @@ use crate::worker::Env;
 /// Answers one request.
 ///
 /// # Errors
-/// When standard output is not there. What is wrong with the request is its answer.
+/// If standard output is not available. An invalid request is answered with an error.
 pub fn run(arguments: &cli::Rpc, env: &Env, verbs: Verbs<'_>) -> Result<ExitCode> {
     let answers = io::stdout().as_fd().try_clone_to_owned().context("dup(stdout)")?;
     sinks::send_events_to(Some(File::from(answers)));
@@ -107,7 +107,7 @@ fn parsed(words: &[String]) -> Result<(Command, bool), Usage> {
     Ok(read(&with_json).map_or((plain, false), |command| (command, true)))
 }
 
-/// What a client says for whom no supervisor can be asked.
+/// The answer if no supervisor is available.
 ///
 /// # Errors
 /// When standard output cannot be written.

@@ -141,7 +141,7 @@ impl Stream {
         Self { pipe: Some(File::from(pipe)), name, text: Text::default() }
     }
 
-    /// Passes on what is there.
+    /// Forwards available data.
     fn pass(&mut self) -> Result<()> {
         let mut buffer = [0; PIECE];
         let Some(pipe) = &mut self.pipe else { return Ok(()) };
@@ -220,7 +220,7 @@ fn cut(bytes: &[u8]) -> usize {
     0
 }
 
-/// Whether `path` holds a JSON document of ours that is not too long.
+/// Whether `path` contains a valid JSON document of limited size.
 pub(super) fn read_document(path: &std::path::Path, limit: u64) -> Option<serde_json::Value> {
     serde_json::from_slice(&durable::read(path, limit).ok()?).ok()
 }

@@ -1,4 +1,4 @@
-//! What a request is: base64url of a JSON object, checked before anything is done.
+//! The format of a request: base64url of a JSON object, validated before anything is done.
 //!
 //! Owns the version, the names of the fields and the codes of faults. Reads nothing but the text.
 
@@ -24,7 +24,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// What is asked for.
+/// The request.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Call {
     /// A command line.
@@ -50,12 +50,12 @@ pub struct Line {
     pub job: bool,
 }
 
-/// What a subscriber hears of.
+/// The topic of a subscription.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Subscription {
     /// Containers, and what they come to.
     pub state: bool,
-    /// What they use, every other second.
+    /// Their usage, every two seconds.
     pub stats: bool,
     /// Jobs.
     pub jobs: bool,
@@ -151,7 +151,7 @@ enum Topic {
     Log,
 }
 
-/// What is wrong with a request, or why it was not answered.
+/// The error of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Fault {
     code: &'static str,
@@ -195,7 +195,7 @@ fn malformed(sentence: &str) -> Fault {
 /// Reads a request.
 ///
 /// # Errors
-/// What is wrong with it.
+/// Its error.
 pub fn decode(text: &str) -> Result<Call, Fault> {
     let bytes = BASE64.decode(text).map_err(|error| malformed(&format!("not base64url: {error}")))?;
     if bytes.len() > LONGEST {
@@ -220,10 +220,10 @@ pub fn decode(text: &str) -> Result<Call, Fault> {
 fn call(fields: Fields) -> Result<Call, Fault> {
     let Fields { v: _, argv, job, input, subscribe, name, lines, seconds, terminal, cancel, forget } = fields;
     if argv.is_none() && (job || input.is_some()) {
-        return Err(malformed("'job' and 'input' go with 'argv' only"));
+        return Err(malformed("'job' and 'input' are only valid with 'argv'"));
     }
     if subscribe.is_none() && (name.is_some() || lines.is_some() || seconds.is_some()) {
-        return Err(malformed("'name', 'lines' and 'seconds' go with 'subscribe' only"));
+        return Err(malformed("'name', 'lines' and 'seconds' are only valid with 'subscribe'"));
     }
     let calls = [
         argv.map(|argv| line(argv, input, job)),
@@ -259,10 +259,10 @@ fn subscription(
 ) -> Result<Call, Fault> {
     let has = |topic| topics.contains(&topic);
     if topics.is_empty() {
-        return Err(malformed("'subscribe' names no topic"));
+        return Err(malformed("'subscribe' contains no topic"));
     }
     if has(Topic::Log) != name.is_some() {
-        return Err(malformed("the topic 'log' and 'name' go together"));
+        return Err(malformed("the topic 'log' requires 'name', and 'name' the topic 'log'"));
     }
     Ok(Call::Subscribe(Subscription {
         state: has(Topic::State),

@@ -1,8 +1,9 @@
 //! `subscribe`: states, use, jobs and log lines as they change.
 //!
-//! Everything is heard of by events: monitors tell every change, and inotify(7) tells of containers, configurations,
-//! jobs and logs. Only what has no event is measured by the clock, and only while somebody listens: what containers
-//! use, and whether an init system that says nothing is up by now. poll(2).
+//! All changes are reported by events: monitors report theirs, and inotify(7) reports those of containers,
+//! configurations,
+//! jobs and logs. Only data without events is polled, and only while a client subscribes: the usage of containers,
+//! and the readiness of init systems without notification. poll(2).
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -36,7 +37,7 @@ use crate::worker::Env;
 
 /// How often use is measured.
 const INTERVAL: Duration = Duration::from_secs(2);
-/// What follows so soon upon a change is told together with it.
+/// Changes within this interval are reported together.
 const TOGETHER: Duration = Duration::from_millis(30);
 /// When to look again after a change: the supervisor may have decided something since.
 const AGAIN: Duration = Duration::from_millis(600);
@@ -48,7 +49,7 @@ const PIECE: usize = 16 * 1024;
 /// Tells what the subscriber wants to hear, until it is gone or its time is over.
 ///
 /// # Errors
-/// When the machine runs out of something.
+/// If the machine runs out of a resource.
 pub(super) fn run(wish: &Subscription, env: &Env) -> Result<ExitCode> {
     let flags = InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK;
     let mut subscriber = Subscriber {
@@ -76,7 +77,7 @@ struct Container {
     monitor: Option<OwnedFd>,
 }
 
-/// What was measured last.
+/// The last measurement.
 struct Measured {
     at: Instant,
     machine: machine::Reading,
@@ -294,7 +295,7 @@ impl Subscriber<'_> {
         }
         let comes_up =
             |summary: &Summary| !summary.ready && summary.uptime_s.is_some_and(|up| up < COMING_UP);
-        // A group that is frozen tells nobody.
+        // A frozen group causes no event.
         let turned = |summary: &Summary| {
             let groups =
                 Cgroup::existing(&self.env.host.cgroups, &self.env.paths.cgroup, summary.name.as_str());

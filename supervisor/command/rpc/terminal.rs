@@ -49,12 +49,12 @@ const BEHIND: u64 = 128 * 1024;
 const PIECE: usize = 2880;
 /// Bytes of keys that wait for a program that does not read.
 const MOST_KEYS: usize = 1 << 20;
-/// How long a shell is kept that nobody looks at.
+/// The time after which a shell without a viewer is ended.
 const UNSEEN: Duration = Duration::from_secs(30 * 60);
 /// How long a shell that was hung up may take to end.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// What is said on the socket of a terminal.
+/// The messages on the socket of a terminal.
 #[derive(Debug, Serialize, Deserialize)]
 enum Message {
     /// The descriptor that comes along gets the output from this byte on.
@@ -123,7 +123,7 @@ fn attach(id: &str, from: u64, env: &Env) -> Result<ExitCode> {
 
 fn open(name: &Name, user: Option<&str>, size: WindowSize, env: &Env) -> Result<ExitCode> {
     let name = existing(env, name.as_str())?;
-    create_private(&env.paths.terminals()).context("make the directory of terminals")?;
+    create_private(&env.paths.terminals()).context("create the directory of terminals")?;
     let id = Uuid::random().context("read /dev/urandom")?.to_string();
     let socket = place(&env.paths, &id)?;
     let record = socket.with_extension("json");
@@ -143,7 +143,7 @@ fn open(name: &Name, user: Option<&str>, size: WindowSize, env: &Env) -> Result<
     for number in 0..3 {
         call!(make_standard(null.as_fd(), number), "dup2({number})")?;
     }
-    // Without this there is no event of the shell's end but the terminal's, which needs that nobody else has it open.
+    // Otherwise only the terminal would report the shell's end, and only if no other process has it open.
     let end = pidfd_open(running.child).ok();
     let mut holder = Holder {
         env,
@@ -404,12 +404,12 @@ impl Holder<'_> {
         if let Ok(Some((pid, _))) = reap(Some(self.child))
             && pid == self.child
         {
-            // What it wrote last is still to be read; then the master ends.
+            // The last output is still read; then the master reports the end.
             self.peer = None;
         }
     }
 
-    /// What a shell does to its jobs when its terminal goes.
+    /// As a shell does with its jobs when its terminal is hung up.
     fn hang_up(&mut self) {
         if self.killing.is_none() {
             self.killing = Some(Instant::now() + GRACE);

@@ -1,4 +1,4 @@
-//! What every kind of request is given: the verbs, and the way to say something to the program that asked.
+//! The context of every request: the verbs, and the output to the program that sent it.
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -11,7 +11,7 @@ use crate::log as sinks;
 #[derive(Clone, Copy)]
 #[allow(missing_debug_implementations, reason = "functions have no text")]
 pub struct Verbs<'a> {
-    /// Runs a verb to its end and tells what went wrong.
+    /// Runs a verb to its end and reports its error.
     pub perform: &'a dyn Fn(&Command) -> ExitCode,
     /// The verb, and the container that it is about.
     pub subject: fn(&Command) -> (&'static str, Option<&str>),

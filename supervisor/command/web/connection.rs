@@ -1,8 +1,8 @@
 //! One connection of a browser: its requests, one after the other.
 //!
-//! Whoever has no cookie learns nothing but that, and has ten seconds for a request, so that connections that say
-//! nothing do not add up. A request of the page goes to the supervisor as `ds rpc`, and its lines come back as they are
-//! said; when the browser goes, so does the command.
+//! Without the cookie, the only answer is a refusal. The timeout for a request is ten seconds, so that idle connections
+//! do not accumulate. A request of the page is passed to the supervisor as `ds rpc`, and its output is streamed
+//! back. If the browser disconnects, the command ends.
 
 use std::fs::File;
 use std::io::{Read, Write, pipe};
@@ -34,7 +34,7 @@ pub(super) fn answer(stream: TcpStream, site: &Site<'_>) {
 struct Connection<'a> {
     stream: TcpStream,
     site: &'a Site<'a>,
-    /// What was read and not used.
+    /// Data that was read and not processed.
     read: Vec<u8>,
 }
 
@@ -49,14 +49,14 @@ impl Connection<'_> {
             match message::head(&self.read, self.site.port) {
                 Ok(Some(head)) => break head,
                 Ok(None) if self.more(deadline)? => {}
-                Ok(None) => return self.refuse(408, "the request did not come in time"),
+                Ok(None) => return self.refuse(408, "the request timed out"),
                 Err((status, sentence)) => return self.refuse(status, sentence),
             }
         };
         self.read.drain(..head.length);
         while self.read.len() < head.body {
             if !self.more(deadline)? {
-                return self.refuse(408, "the request did not come in time");
+                return self.refuse(408, "the request timed out");
             }
         }
         let body: Vec<u8> = self.read.drain(..head.body).collect();
@@ -73,7 +73,7 @@ impl Connection<'_> {
         let mut buffer = [0; LONGEST_HEAD];
         let count = self.stream.read(&mut buffer)?;
         if count == 0 {
-            bail!("the browser is gone");
+            bail!("the browser has disconnected");
         }
         self.read.extend_from_slice(&buffer[..count]);
         Ok(true)
@@ -116,7 +116,7 @@ impl Connection<'_> {
                 Some((bytes, kind)) => self.say(200, kind, &bytes, &[]),
                 None => self.say(404, "text/plain; charset=utf-8", b"There is no such file.\n", &[]),
             },
-            _ => self.say(404, "text/plain; charset=utf-8", b"There is nothing.\n", &[]),
+            _ => self.say(404, "text/plain; charset=utf-8", b"Not found.\n", &[]),
         }
     }
 
@@ -147,7 +147,7 @@ impl Connection<'_> {
                 set.input("supervisor", supervisor.as_fd());
             }
             set.input("browser", self.stream.as_fd());
-            // What the command leaves running may keep the pipe open.
+            // Processes that the command leaves running may keep the pipe open.
             let left = ended.then_some(Duration::ZERO);
             let ready = set.wait(timeout(left))?;
             if ready.contains(&"lines") {
@@ -176,7 +176,7 @@ impl Connection<'_> {
         let mut buffer = [0; 4096];
         let count = self.stream.read(&mut buffer)?;
         if count == 0 || self.read.len() > LONGEST_HEAD {
-            bail!("the browser is gone");
+            bail!("the browser has disconnected");
         }
         self.read.extend_from_slice(&buffer[..count]);
         Ok(())

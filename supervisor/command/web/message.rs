@@ -14,7 +14,7 @@ const MOST_FIELDS: usize = 64;
 /// The name of the session cookie.
 pub(super) const COOKIE: &str = "ds-session";
 
-/// What a request's head says.
+/// The head of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Head {
     /// Its length in bytes, the empty line included.
@@ -45,7 +45,7 @@ pub(super) fn head(bytes: &[u8], port: u16) -> Result<Option<Head>, Refusal> {
         Ok(Status::Complete(length)) => length,
         Ok(Status::Partial) if bytes.len() >= LONGEST_HEAD => return Err((431, "the head is too long")),
         Ok(Status::Partial) => return Ok(None),
-        Err(_) => return Err((400, "this is no HTTP request")),
+        Err(_) => return Err((400, "this is not an HTTP request")),
     };
     let all = |name: &str| -> Vec<String> {
         let values = request.headers.iter().filter(|field| field.name.eq_ignore_ascii_case(name));
@@ -53,12 +53,12 @@ pub(super) fn head(bytes: &[u8], port: u16) -> Result<Option<Head>, Refusal> {
     };
     let one = |name: &str| -> Result<Option<String>, Refusal> {
         let mut values = all(name);
-        if values.len() > 1 { Err((400, "a header field comes twice")) } else { Ok(values.pop()) }
+        if values.len() > 1 { Err((400, "a header field is duplicated")) } else { Ok(values.pop()) }
     };
     let is_post = match request.method {
         Some("GET") => false,
         Some("POST") => true,
-        _ => return Err((405, "only GET and POST are answered")),
+        _ => return Err((405, "only GET and POST are supported")),
     };
     let hosts = [format!("127.0.0.1:{port}"), format!("localhost:{port}")];
     let Some(host) = one("host")?.filter(|host| hosts.contains(host)) else {
@@ -68,14 +68,14 @@ pub(super) fn head(bytes: &[u8], port: u16) -> Result<Option<Head>, Refusal> {
     if origin.as_ref().is_some_and(|origin| *origin != format!("http://{host}"))
         || (is_post && origin.is_none())
     {
-        return Err((403, "the request comes from another page"));
+        return Err((403, "the request is from another page"));
     }
     if one("transfer-encoding")?.is_some() {
-        return Err((411, "a body needs its length"));
+        return Err((411, "Content-Length is missing"));
     }
     let body = match one("content-length")? {
-        Some(text) => text.parse().map_err(|_| (400, "the length is no number"))?,
-        None if is_post => return Err((411, "a body needs its length")),
+        Some(text) => text.parse().map_err(|_| (400, "Content-Length is not a number"))?,
+        None if is_post => return Err((411, "Content-Length is missing")),
         None => 0,
     };
     if body > LONGEST_BODY || (!is_post && body > 0) {

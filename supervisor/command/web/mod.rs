@@ -1,7 +1,7 @@
 //! `ds web`: the page of the module for one browser on this machine, where no root manager shows it.
 //!
-//! The server is a process of its own that a worker leaves behind. It listens on 127.0.0.1 at a port that the kernel
-//! chooses, answers nobody without the session cookie, and ends after ten idle minutes. A page's request becomes the
+//! The server is a separate process that a worker starts. It listens on 127.0.0.1 at a port that the kernel
+//! chooses, refuses requests without the session cookie, and ends after ten idle minutes. A page's request becomes the
 //! command `ds rpc` of a new connection to the supervisor: the server itself can do nothing else.
 
 mod connection;

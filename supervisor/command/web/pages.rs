@@ -1,4 +1,4 @@
-//! The files of the page. The list is made when the server starts: no request names a path.
+//! The files of the page. They are listed when the server starts; a request never names a path.
 
 use std::collections::BTreeMap;
 use std::fs;

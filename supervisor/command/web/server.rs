@@ -1,5 +1,5 @@
-//! The loop of the server: it accepts, has a process of its own answer each connection, and ends when nobody has been
-//! there for ten minutes. accept(2), fork(2).
+//! The loop of the server: accepts connections, forks a process for each, and ends after ten minutes without
+//! one. accept(2), fork(2).
 
 use std::io::pipe;
 use std::net::{TcpListener, TcpStream};
@@ -14,12 +14,12 @@ use super::site::Site;
 use crate::poll::{PollSet, timeout};
 use crate::sys::process::{Fork, exit_immediately, fork};
 
-/// How long the server waits for somebody.
+/// The timeout without a connection.
 const IDLE: Duration = Duration::from_secs(600);
 /// Connections at a time; a browser has six, and those that anybody else on this machine makes end soon.
 const MOST: usize = 40;
 
-/// Serves until nobody has come for a while.
+/// Serves until the timeout without a connection.
 pub(super) fn serve(listener: &TcpListener, site: &Site<'_>) {
     let mut connections: Vec<(Pid, OwnedFd)> = Vec::new();
     let mut since = Instant::now();

@@ -49,8 +49,7 @@ impl Session {
     /// When it cannot be written.
     pub fn write_down(&self, server: Pid, port: u16) -> Result<()> {
         let text = format!("{server} {} {port}", started(server).unwrap_or_default());
-        durable::write(&self.directory.join("server"), text.as_bytes(), 0o600)
-            .context("write down the server")
+        durable::write(&self.directory.join("server"), text.as_bytes(), 0o600).context("record the server")
     }
 
     /// The server that runs, and its port.
@@ -83,11 +82,11 @@ impl Session {
     pub fn new_secret(&self) -> Result<String> {
         let secret = random()?;
         let path = self.directory.join(format!("secret-{secret}"));
-        durable::write(&path, b"", 0o600).context("keep the secret")?;
+        durable::write(&path, b"", 0o600).context("write the secret")?;
         Ok(secret)
     }
 
-    /// The cookie for whoever has a secret that nobody has used.
+    /// The cookie, in exchange for an unused secret.
     #[must_use]
     pub fn use_secret(&self, secret: &str) -> Option<String> {
         let is_one = secret.len() == 64 && secret.bytes().all(|byte| byte.is_ascii_hexdigit());

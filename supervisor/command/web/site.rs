@@ -1,10 +1,10 @@
-//! What the server serves: a value for its loop and for each connection.
+//! The content of the server, for its loop and for each connection.
 
 use super::pages::Pages;
 use super::session::Session;
 use crate::paths::Paths;
 
-/// What is served.
+/// The content.
 #[derive(Debug)]
 pub(super) struct Site<'a> {
     /// Its port.

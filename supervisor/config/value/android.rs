@@ -8,12 +8,12 @@ use super::choice::Switch;
 use super::invalid::{Invalid, quoted};
 use super::path::HostPath;
 
-/// Where the phone keeps the files that all apps share, of its first user.
+/// The directory of the shared files of the phone's first user.
 const MEDIA: &str = "/data/media/0";
-/// The most name servers that resolv.conf(5) takes.
+/// The maximum number of name servers in resolv.conf(5).
 const MOST_SERVERS: usize = 3;
 
-/// Whether shared storage is shown, and which: `no`, `yes` for that of the first user, or a directory.
+/// The shared storage to mount: `no`, `yes` for that of the first user, or a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SharedStorage(Option<HostPath>);
 
@@ -57,12 +57,12 @@ impl From<Option<HostPath>> for SharedStorage {
     }
 }
 
-/// Which name servers a container gets.
+/// The name servers of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NameServers {
-    /// Those of the phone's network.
+    /// Those of the host's network.
     Auto,
-    /// What its own resolv.conf says.
+    /// Those of its own resolv.conf.
     No,
     /// These: one to three.
     These(Vec<IpAddr>),

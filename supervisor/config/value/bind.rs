@@ -1,6 +1,6 @@
-//! Bind mounts as the configuration writes them: `/source:/target[:OPTION…]`, comma-separated.
+//! Bind mounts in the configuration: `/source:/target[:OPTION…]`, comma-separated.
 //!
-//! A comma, a colon or a backslash inside a path is written with a backslash before it. mount(8), `--bind`.
+//! In a path, a backslash escapes a comma, a colon or a backslash. mount(8), `--bind`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,24 +12,24 @@ use super::path::{ContainerPath, HostPath};
 /// One directory or file of the host that appears in the container.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Bind {
-    /// What is mounted, on the host.
+    /// The source on the host.
     pub source: HostPath,
-    /// Where it appears, in the container; never `/`.
+    /// The target in the container; never `/`.
     pub target: ContainerPath,
-    /// What this mount and those below it do not allow.
+    /// The restrictions of this mount and of all mounts below it.
     pub options: BindOptions,
 }
 
-/// What a bind mount does not allow, with every mount below it: mount(8), "Filesystem-independent mount options".
+/// The restrictions of a bind mount and of all mounts below it: mount(8), "Filesystem-independent mount options".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct BindOptions {
-    /// Writing.
+    /// No writes.
     pub read_only: bool,
-    /// Set-user-ID programs and file capabilities.
+    /// No effect of set-user-ID bits and file capabilities.
     pub nosuid: bool,
-    /// Opening device nodes.
+    /// No access to device nodes.
     pub nodev: bool,
-    /// Executing programs.
+    /// No execution of programs.
     pub noexec: bool,
 }
 
@@ -59,7 +59,7 @@ impl BindOptions {
 pub struct BindList(Vec<Bind>);
 
 impl BindList {
-    /// The most bind mounts a container has.
+    /// The maximum number of bind mounts.
     pub const MAX: usize = 16;
 
     /// Adds `bind` at the end.
@@ -84,8 +84,8 @@ impl BindList {
         &self.0
     }
 
-    /// The list `text` with other sources, wherever `change` has one; none when it has none at all. The rest stays as
-    /// it is written, valid or not.
+    /// The list `text` with the sources that `change` returns; `None` if it returns none. Everything else is preserved,
+    /// valid or not.
     pub fn with_sources(text: &str, change: &dyn Fn(&str) -> Option<String>) -> Option<String> {
         let mut changed = false;
         let items = split(text, ',').into_iter().map(|(_, item)| {
@@ -141,11 +141,11 @@ impl FromStr for Bind {
 impl FromStr for BindList {
     type Err = Invalid;
 
-    /// Reads a comma-separated list, blanks around its commas ignored; the empty text is the empty list.
+    /// Reads a comma-separated list and ignores blanks around commas; an empty text is an empty list.
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let mut list = Self::default();
         for (start, item) in items(text) {
-            // Options may also follow with commas, as in mount(8): no path begins like one.
+            // Commas may also separate options, as in mount(8), because no path begins like an option.
             if let Some(last) = list.0.last_mut()
                 && last.options.set(item).is_some()
             {
@@ -163,7 +163,7 @@ impl fmt::Display for Bind {
         let target = self.target.as_str();
         write!(formatter, "{}:{}", Escaped(self.source.as_str()), Escaped(target))?;
         let mut words = self.options.words().peekable();
-        // A blank at the very end would be taken for layout; an option protects it.
+        // A trailing blank would be ignored; an option after it preserves it.
         if words.peek().is_none() && target.ends_with(char::is_whitespace) {
             formatter.write_str(":rw")?;
         }
@@ -247,7 +247,7 @@ mod tests {
             let mut binds = BindList::default();
             for (source, target, set) in parts {
                 if let (Ok(source), Ok(target)) = (source.parse(), target.parse::<ContainerPath>()) {
-                    // A root or a repeated target is refused elsewhere; what is left must come back as it was.
+                    // The root and repeated targets are refused elsewhere; all others must survive the round trip.
                     let usable = !target.is_root();
                     let options = BindOptions { read_only: set & 1 != 0, nosuid: set & 2 != 0, nodev: set & 4 != 0, noexec: set & 8 != 0 };
                     let _ = usable.then(|| binds.push(Bind { source, target, options }));

@@ -1,14 +1,14 @@
-//! Values that are one of a few words, and the set of privileges.
+//! Enumerations, and the set of privileges.
 //!
-//! The words are what a file and a command line say; what each one does is decided in `plan`.
+//! Owns the words; `plan` decides their effect.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::invalid::{Invalid, quoted};
 
-/// An enumeration whose text form is a fixed word per variant; read in either case. Where `yes` or `no` is one of the
-/// words, the other spellings of a [`Switch`] are read as well.
+/// An enumeration with one word for each variant, case-insensitive. If `yes` or `no` is one of the
+/// words, the other spellings of a [`Switch`] are accepted as well.
 macro_rules! choice {
     ($(#[$about:meta])* $name:ident { $($(#[$meaning:meta])* $variant:ident = $word:literal,)+ }) => {
         $(#[$about])*
@@ -47,39 +47,39 @@ macro_rules! choice {
 }
 
 choice! {
-    /// When the supervisor starts a container again that ended by itself.
+    /// When the supervisor restarts a container.
     RestartPolicy {
         /// Never.
         No = "no",
-        /// When it failed: its init died of a signal, or with a code other than 0.
+        /// After a failure: a signal killed its init, or its exit code was not 0.
         OnFailure = "on-failure",
-        /// Whenever it ended without `ds stop`.
+        /// After every end except by `ds stop`.
         Always = "always",
     }
 }
 
 choice! {
-    /// What the start of a container at boot waits for.
+    /// The start condition of a container at boot.
     StartAfter {
-        /// The network, for a container that uses the host's.
+        /// `network` for a container that uses one, else `boot`.
         Auto = "auto",
         /// Nothing.
         Boot = "boot",
-        /// A way out of the machine.
+        /// A default route.
         Network = "network",
-        /// That the user has unlocked the phone for the first time.
+        /// The first unlock of the phone.
         Unlock = "unlock",
     }
 }
 
 choice! {
-    /// When the machine is kept from suspending.
+    /// When the machine is prevented from suspending.
     WakelockPolicy {
         /// Never.
         No = "no",
         /// While the container runs.
         Running = "running",
-        /// Also while it waits to be started by itself.
+        /// Also while it waits for its start.
         Always = "always",
     }
 }
@@ -87,7 +87,7 @@ choice! {
 choice! {
     /// Which cgroup hierarchies the container sees.
     CgroupLayout {
-        /// What the host has and the container's init system understands.
+        /// The newest version that the host has and the init system supports.
         Auto = "auto",
         /// The legacy hierarchies, one per controller.
         V1 = "v1",
@@ -109,13 +109,13 @@ choice! {
 }
 
 choice! {
-    /// How much of the hardware a container sees in /dev.
+    /// The device nodes in /dev of a container.
     HardwareAccess {
-        /// The standard nodes only.
+        /// The standard nodes.
         None = "none",
-        /// The nodes of graphics processors as well.
+        /// Also the nodes of graphics processors.
         Gpu = "gpu",
-        /// Everything, block devices included.
+        /// All, including block devices.
         Full = "full",
     }
 }
@@ -125,15 +125,15 @@ choice! {
     Fsck {
         /// Before every mount.
         Always = "always",
-        /// When its superblock calls it unclean or overdue.
+        /// If its superblock is unclean or a check is overdue.
         Auto = "auto",
-        /// Not at all.
+        /// Never.
         Never = "never",
     }
 }
 
 choice! {
-    /// Whether processes inside may create user namespaces.
+    /// Whether processes in the container may create user namespaces.
     UserNamespaces {
         /// Allowed on kernels from 5.0 on.
         Auto = "auto",
@@ -145,7 +145,7 @@ choice! {
 }
 
 choice! {
-    /// Whether the container may create namespaces of its own; old kernels can deadlock when systemd does.
+    /// Whether the container may create namespaces; old kernels can deadlock when systemd does.
     DeadlockShield {
         /// Refused on kernels before 5.0.
         Auto = "auto",
@@ -157,20 +157,20 @@ choice! {
 }
 
 choice! {
-    /// The least severe messages that are logged.
+    /// The least severe level that is logged.
     LogLevel {
-        /// Failures.
+        /// Errors.
         Error = "error",
-        /// And what is likely to fail.
+        /// Also warnings.
         Warn = "warn",
-        /// And what happens.
+        /// Also informational messages.
         Info = "info",
-        /// And why.
+        /// Also debug messages.
         Debug = "debug",
     }
 }
 
-/// The error for a word that is none of `words`.
+/// The error for a word that is not in `words`.
 fn not_one_of(text: &str, words: &[&str]) -> Invalid {
     Invalid::new(format!("{} is not a known word", quoted(text)), format!("use one of {}", words.join(", ")))
 }
@@ -180,10 +180,10 @@ fn not_one_of(text: &str, words: &[&str]) -> Invalid {
 pub struct Switch(pub bool);
 
 impl Switch {
-    /// The words it is written with.
+    /// Its words.
     pub const WORDS: &'static [&'static str] = &["yes", "no"];
 
-    /// The word it is written with.
+    /// Its word.
     pub const fn word(self) -> &'static str {
         if self.0 { "yes" } else { "no" }
     }
@@ -207,20 +207,20 @@ impl fmt::Display for Switch {
     }
 }
 
-/// Which protections a container goes without: a comma-separated set of tags, `no` for none missing, and `full`
+/// The disabled protections of a container: a comma-separated set of tags, `no` for none, and `full`
 /// (or `yes`) for all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Privileged(u8);
 
 impl Privileged {
-    /// Every protection in place.
+    /// All protections are enabled.
     pub const NO: Self = Self(0);
-    /// No protection at all.
+    /// All protections are disabled.
     pub const FULL: Self = Self(0b1_1111);
-    /// The words, with the bit of each.
+    /// The words and their bits.
     const TAGS: [(&'static str, u8); 5] =
         [("nomask", 1), ("nocaps", 2), ("noseccomp", 4), ("shared", 8), ("unfiltered-dev", 16)];
-    /// What the value may say, for help and completion.
+    /// The permitted words, for help and completion.
     pub const WORDS: &'static [&'static str] =
         &["no", "nomask", "nocaps", "noseccomp", "shared", "unfiltered-dev", "full"];
 
@@ -239,12 +239,12 @@ impl Privileged {
         self.0 & 4 != 0
     }
 
-    /// Mounts made inside propagate among the container's own namespaces (`MS_SHARED`, mount_namespaces(7)).
+    /// Mounts in the container propagate among its namespaces (`MS_SHARED`, mount_namespaces(7)).
     pub const fn shared(self) -> bool {
         self.0 & 8 != 0
     }
 
-    /// Hardware access shows the dangerous device nodes too.
+    /// Hardware access includes dangerous device nodes.
     pub const fn unfiltered_dev(self) -> bool {
         self.0 & 16 != 0
     }

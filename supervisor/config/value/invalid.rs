@@ -1,13 +1,13 @@
-//! Why a text is no value: the one-line explanation, and the refusal of control characters, which no value may have.
+//! Invalid values: the one-line explanation, and the refusal of control characters in any value.
 //!
 //! Owns the form of that line; knows no value type.
 
 use std::error::Error;
 use std::fmt;
 
-/// Why a text is not a value of the wanted type, and what to write instead.
+/// Why a text is not a valid value, and what to write instead.
 ///
-/// Displays as one line, `why; what to do`, without control characters whatever the text contained.
+/// Displayed as one line, `why; what to do`, without control characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invalid {
     why: String,
@@ -16,34 +16,34 @@ pub struct Invalid {
 }
 
 impl Invalid {
-    /// A fault of the whole text.
+    /// An error of the whole text.
     pub(crate) fn new(why: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { why: why.into(), hint: hint.into(), offset: 0 }
     }
 
-    /// The same fault, seen at byte `offset` of the text.
+    /// The same error at byte `offset` of the text.
     pub(crate) fn at(mut self, offset: usize) -> Self {
         self.offset = offset;
         self
     }
 
-    /// The same fault, for a text that begins `bytes` further on in a larger one.
+    /// The same error for a text that begins at byte `bytes` of a longer one.
     pub(crate) fn moved(mut self, bytes: usize) -> Self {
         self.offset += bytes;
         self
     }
 
-    /// What is wrong.
+    /// The reason.
     pub fn why(&self) -> &str {
         &self.why
     }
 
-    /// What to do about it.
+    /// The remedy.
     pub fn hint(&self) -> &str {
         &self.hint
     }
 
-    /// Where in the text the fault begins, in bytes; 0 when it is the whole text.
+    /// The position of the error in bytes; 0 for the whole text.
     pub fn offset(&self) -> usize {
         self.offset
     }
@@ -59,7 +59,7 @@ impl Error for Invalid {}
 
 /// Refuses the characters that no value may contain: C0 (NUL, newline, tab, escape …), DEL and C1.
 ///
-/// They would end a line of the file early (and so make a key of the rest), or steer the terminal that shows them.
+/// They could end a line of the file (the rest would become a key) or control the terminal that shows them.
 pub(crate) fn refuse_control_characters(text: &str) -> Result<(), Invalid> {
     match text.char_indices().find(|(_, character)| character.is_control()) {
         Some((offset, character)) => Err(Invalid::new(

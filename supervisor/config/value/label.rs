@@ -5,15 +5,15 @@ use std::str::FromStr;
 
 use super::invalid::{Invalid, quoted};
 
-/// Longest label, bytes: far above what any policy has.
+/// The maximum length of a label in bytes, which exceeds that of any policy.
 const LONGEST: usize = 255;
 
-/// A label to give an image, or the wish to leave it alone.
+/// The label to set on an image, or the request to keep its label.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageLabel(Option<String>);
 
 impl ImageLabel {
-    /// The label; none when the image is to be left alone.
+    /// The label; `None` to keep that of the image.
     pub fn as_deref(&self) -> Option<&str> {
         self.0.as_deref()
     }
@@ -28,7 +28,7 @@ impl FromStr for ImageLabel {
         }
         let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
         let range = |c: char| plain(c) || ":,".contains(c);
-        // user:role:type, and with MLS a range that may have colons of its own.
+        // user:role:type, and with MLS a range, which may contain colons.
         let mut parts = text.splitn(4, ':');
         let names = [parts.next(), parts.next(), parts.next()];
         let named =

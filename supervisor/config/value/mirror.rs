@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use super::invalid::{Invalid, quoted, refuse_control_characters};
 
-/// Servers laid out as images.linuxcontainers.org is, in the order to try; none has a slash at its end.
+/// Servers with the layout of images.linuxcontainers.org, in order of preference, without trailing slashes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mirrors(Vec<String>);
 
@@ -55,7 +55,7 @@ fn mirror(text: &str) -> Result<String, Invalid> {
     Ok(text.trim_end_matches('/').to_owned())
 }
 
-/// Whether a host, an IPv6 address in brackets, can only mean this machine.
+/// Whether a host (an IPv6 address is in brackets) always refers to this machine.
 #[must_use]
 pub fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');

@@ -1,10 +1,10 @@
 //! The value types of the configuration: one newtype per kind of value, each valid once it exists.
 //!
-//! Owns the text form of every value (`FromStr` and `Display` are exact inverses up to spelling), the refusal of
-//! control characters, and the one-line explanation of a bad value. Knows nothing of files, sections or keys
+//! Owns the text form of every value (`FromStr` and `Display` are inverses except for spelling), the refusal of
+//! control characters, and the one-line explanation of an invalid value. Knows no files, sections or keys
 //! (`config::ini`, `config::keys`) and never touches the file system.
 
-/// Gives types that have a text form the same form in serde documents.
+/// Serializes types in their text form.
 macro_rules! text_in_serde {
     ($($type:ty),+ $(,)?) => {$(
         impl ::serde::Serialize for $type {

@@ -16,7 +16,7 @@ use super::invalid::{Invalid, quoted, refuse_control_characters};
 pub struct Name(String);
 
 impl Name {
-    /// The most bytes a name has.
+    /// The maximum length in bytes.
     pub const MAX: usize = 64;
 
     /// The name as text.
@@ -54,7 +54,7 @@ impl FromStr for Name {
 pub struct Hostname(String);
 
 impl Hostname {
-    /// The most bytes the kernel keeps (`__NEW_UTS_LEN`, uname(2)).
+    /// The maximum length in bytes (`__NEW_UTS_LEN`, uname(2)).
     pub const MAX: usize = 64;
 
     /// The host name as text.
@@ -64,7 +64,7 @@ impl Hostname {
 }
 
 impl From<&Name> for Hostname {
-    /// The host name a container has when none is configured: its name, with what host names lack replaced
+    /// The default host name of a container: its name, with characters that a host name cannot have replaced
     /// (`_` becomes `-`) or dropped (empty labels, `-` at the ends of one).
     fn from(name: &Name) -> Self {
         let text = name.as_str().replace('_', "-");
@@ -176,9 +176,9 @@ impl Uuid {
         Ok(Self::with_version(u128::from_be_bytes(bytes), 4))
     }
 
-    /// The UUID that always belongs to `text` (version 8, RFC 9562 §5.8): FNV-1a over its bytes.
+    /// The UUID derived from `text` (version 8, RFC 9562 §5.8): FNV-1a over its bytes.
     ///
-    /// For files that a person wrote without a UUID: the same at every start, and not meant to resist forgery.
+    /// For files without a UUID: the same at every start, without protection against forgery.
     pub fn derived_from(text: &str) -> Self {
         const OFFSET_BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
         const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
@@ -284,7 +284,7 @@ mod tests {
         assert!(b"89ab".contains(&random.to_string().as_bytes()[16]));
     }
 
-    /// The published FNV-1a test vector for 128 bits, seen through the version and variant bits.
+    /// The published FNV-1a test vector for 128 bits, with the version and variant bits replaced.
     #[test]
     fn derived_uuids_are_fnv() {
         let a = 0xd228_cb69_6f1a_8caf_7891_2b70_4e4a_8964_u128;

@@ -29,10 +29,10 @@ impl Size {
         self.0
     }
 
-    /// Reads a size, wherever it is written.
+    /// Reads a size from a file or a command line.
     ///
     /// # Errors
-    /// Which of the two ways there are to be no size.
+    /// Why it is not a size.
     pub fn read(text: &str) -> Result<Self, NoSize> {
         let unit = Self::UNITS.iter().find(|(unit, _)| text.ends_with([*unit, unit.to_ascii_lowercase()]));
         let (digits, shift) = unit.map_or((text, 0), |(_, shift)| (&text[..text.len() - 1], *shift));
@@ -42,7 +42,7 @@ impl Size {
     }
 }
 
-/// Why a text is no size.
+/// Why a text is not a size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoSize {
     /// It is not a number with an optional unit.
@@ -217,7 +217,7 @@ impl<const LEAST: i32, const MOST: i32> fmt::Display for Whole<LEAST, MOST> {
     }
 }
 
-/// The place of a container in the order of autostart: lower numbers start first, equal ones together.
+/// The position of a container in the order of autostart: lower numbers start first, equal ones together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Priority(i32);
 
@@ -261,12 +261,12 @@ impl Decimal {
         Some(Self { digits, decimals: u32::try_from(fraction.len()).ok()? })
     }
 
-    /// The number times `factor`, cut to a whole number.
+    /// The number times `factor`, truncated.
     fn scaled(self, factor: u128) -> Option<u128> {
         Some(self.digits.checked_mul(factor)? / 10_u128.pow(self.decimals))
     }
 
-    /// Whether nothing is cut off by [`Decimal::scaled`].
+    /// Whether [`Decimal::scaled`] is exact.
     fn is_whole_after(self, factor: u128) -> bool {
         self.digits.checked_mul(factor).is_some_and(|product| product % 10_u128.pow(self.decimals) == 0)
     }

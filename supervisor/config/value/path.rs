@@ -1,4 +1,4 @@
-//! Paths: of the host and of a container, as two types that never become one another.
+//! Paths of the host and of a container, as two types without conversion between them.
 //!
 //! A [`ContainerPath`] is only meaningful inside a container's tree and is resolved there, component by component,
 //! by `rootfs::root`; it therefore has no conversion to `std::path`. path_resolution(7).
@@ -14,8 +14,8 @@ const LONGEST: usize = 4095;
 /// `NAME_MAX` (limits.h).
 const LONGEST_COMPONENT: usize = 255;
 
-/// An absolute path on the host. Repeated slashes, `.` and a final slash are dropped; `..` is kept, because what it
-/// means depends on symbolic links.
+/// An absolute path on the host. Repeated slashes, `.` and a final slash are removed; `..` is kept, because its
+/// meaning depends on symbolic links.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostPath(String);
 
@@ -60,7 +60,7 @@ impl ContainerPath {
         &self.0
     }
 
-    /// The names from the container's root down; none for `/`.
+    /// The components of the path; none for `/`.
     pub fn components(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.0.split('/').filter(|component| !component.is_empty())
     }

@@ -10,7 +10,7 @@ use std::str::FromStr;
 use super::invalid::{Invalid, quoted};
 use super::list;
 
-/// How to write a published port.
+/// The syntax of a published port, for errors.
 const HINT: &str = "write 8080:80, 5000-5010:5000-5010/udp, 127.0.0.1:2222:22 or [::]:443:443";
 
 /// A transport protocol with ports.
@@ -73,27 +73,27 @@ impl fmt::Display for PortRange {
     }
 }
 
-/// Ports of the host that lead into a container.
+/// Ports of the host that are forwarded to a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Publication {
-    /// The address of the host, or all when `None`. An unspecified one stands for all of its family.
+    /// The address of the host; all if `None`. An unspecified address means all of its family.
     pub address: Option<IpAddr>,
     /// The host's ports.
     pub host: PortRange,
-    /// The container's ports, as many.
+    /// The container's ports, equally many.
     pub container: PortRange,
     /// Their protocol.
     pub protocol: Protocol,
 }
 
 impl Publication {
-    /// Whether it is for IPv4, or for IPv6.
+    /// Whether it applies to this address family.
     #[must_use]
     pub fn is_for(&self, ipv4: bool) -> bool {
         self.address.is_none_or(|address| address.is_ipv4() == ipv4)
     }
 
-    /// The one address of the host that it is bound to, if it is.
+    /// The address of the host to which it is limited, if any.
     #[must_use]
     pub fn bound_to(&self) -> Option<IpAddr> {
         self.address.filter(|address| !address.is_unspecified())
@@ -104,7 +104,7 @@ impl Publication {
         (self.host.first..=self.host.last).zip(self.container.first..=self.container.last)
     }
 
-    /// Whether one packet could be meant for both.
+    /// Whether a packet could match both.
     #[must_use]
     pub fn collides(&self, other: &Self) -> bool {
         let addresses = match (self.address, other.address) {
@@ -143,7 +143,7 @@ impl FromStr for Publication {
         let host = read_range(host).map_err(|fault| fault.moved(start))?;
         let container = read_range(container).map_err(|fault| fault.moved(middle))?;
         if host.steps() != container.steps() {
-            let why = format!("{host} and {container} are not as many ports");
+            let why = format!("{host} and {container} have different lengths");
             return Err(Invalid::new(why, "write two ranges of the same length").at(start));
         }
         Ok(Self { address, host, container, protocol })
@@ -202,12 +202,12 @@ impl fmt::Display for Publication {
 pub struct PortList(Vec<Publication>);
 
 impl PortList {
-    /// The most entries.
+    /// The maximum number of entries.
     pub const MAX: usize = 64;
-    /// The most ports whose number changes on the way: each takes a rule of its own.
+    /// The maximum number of ports with a different number in the container: each needs its own rule.
     pub const MOST_MOVED: usize = 1024;
 
-    /// What is published, in the order it was written.
+    /// The published ports, in the order of the text.
     #[must_use]
     pub fn as_slice(&self) -> &[Publication] {
         &self.0
@@ -217,7 +217,7 @@ impl PortList {
 impl FromStr for PortList {
     type Err = Invalid;
 
-    /// Reads a comma-separated list, blanks around its commas ignored; the empty text is the empty list.
+    /// Reads a comma-separated list and ignores blanks around commas; an empty text is an empty list.
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let mut all: Vec<Publication> = Vec::new();
         let mut moved = 0;
@@ -248,7 +248,7 @@ impl fmt::Display for PortList {
 
 text_in_serde!(Publication);
 
-/// The address of a container in a network that we make.
+/// The address of a container in a network of ds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NetworkAddress(pub Ipv4Addr);
 
@@ -261,7 +261,7 @@ impl FromStr for NetworkAddress {
             .ok()
             .filter(|address| address.is_private() && (2..=254).contains(&address.octets()[3]));
         address.map(Self).ok_or_else(|| {
-            let why = format!("{} is no private IPv4 address of a container", quoted(text));
+            let why = format!("{} is not a private IPv4 address for a container", quoted(text));
             Invalid::new(why, "use one such as 10.89.40.10, which ends with 2 to 254")
         })
     }

@@ -1,4 +1,4 @@
-//! Values about seeding: which parts of it a container gets, and which subsystems udev may replay.
+//! Values for seeding: its parts, and the subsystems whose events udev may replay.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use super::choice::Switch;
 use super::invalid::{Invalid, quoted};
 use crate::nearest::nearest;
 
-/// The longest name of a subsystem that is taken.
+/// The maximum length of a subsystem's name.
 const LONGEST_SUBSYSTEM: usize = 32;
 
 /// A part of seeding.
@@ -15,11 +15,11 @@ const LONGEST_SUBSYSTEM: usize = 32;
 pub enum SeedItem {
     /// The safe udev trigger.
     Udev = 1,
-    /// Network managers: weights in a network of its own, hands off in the host's.
+    /// Network managers: priorities of interfaces in an own network, no management of the host's.
     Network = 2,
     /// The container's own name.
     Hosts = 4,
-    /// journald without the kernel's log and audit, and with an end to its size.
+    /// journald without the kernel log and audit, and with a limited size.
     Journal = 8,
     /// logind without power keys, and no login prompt on terminals that do not exist.
     Login = 16,
@@ -28,7 +28,7 @@ pub enum SeedItem {
 }
 
 impl SeedItem {
-    /// Each of them with its word, in the order in which they are shown.
+    /// All parts with their words, in display order.
     pub const ALL: [(&'static str, Self); 6] = [
         ("udev", Self::Udev),
         ("network", Self::Network),
@@ -39,7 +39,7 @@ impl SeedItem {
     ];
 }
 
-/// Which parts of seeding a container gets: `yes` for all, `no` for none, or a list.
+/// The parts of seeding for a container: `yes` for all, `no` for none, or a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seed(u8);
 
@@ -48,11 +48,11 @@ impl Seed {
     pub const ALL: Self = Self(0b11_1111);
     /// Nothing.
     pub const NONE: Self = Self(0);
-    /// What the value may say, for help and completion.
+    /// The permitted words, for help and completion.
     pub const WORDS: &'static [&'static str] =
         &["yes", "no", "udev", "network", "hosts", "journal", "login", "groups"];
 
-    /// Whether a part belongs to it.
+    /// Whether it contains a part.
     #[must_use]
     pub const fn has(self, item: SeedItem) -> bool {
         self.0 & item as u8 != 0
@@ -96,12 +96,12 @@ impl fmt::Display for Seed {
     }
 }
 
-/// Names of subsystems of the kernel, as in /sys/class and /sys/bus: at least one.
+/// Names of kernel subsystems, as in /sys/class and /sys/bus; at least one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subsystems(Vec<String>);
 
 impl Subsystems {
-    /// What is safe on phones, and what people plug in.
+    /// Subsystems that are safe on phones, including those of pluggable devices.
     pub const DEFAULT: &'static str = "usb,block,input,tty";
 
     /// The names.
@@ -123,7 +123,7 @@ impl FromStr for Subsystems {
         let (mut names, mut offset) = (Vec::new(), 0);
         for item in text.split(',') {
             let name = item.trim();
-            // The names end up in unit files and in scripts, so they are nothing but names.
+            // The names are written to unit files and scripts, so special characters are refused.
             let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
             if name.is_empty()
                 || name.len() > LONGEST_SUBSYSTEM

@@ -1,6 +1,6 @@
-//! Memory file systems as the configuration writes them: `/target[:OPTION…]`, comma-separated. tmpfs(5).
+//! Memory file systems in the configuration: `/target[:OPTION…]`, comma-separated. tmpfs(5).
 //!
-//! A comma, a colon or a backslash inside a path is written with a backslash before it.
+//! In a path, a backslash escapes a comma, a colon or a backslash.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,7 +13,7 @@ use super::path::ContainerPath;
 /// One memory file system in the container.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Tmpfs {
-    /// Where it is mounted; never `/`.
+    /// The target in the container; never `/`.
     pub target: ContainerPath,
     /// Its size; half of the memory if `None`.
     pub size: Option<Size>,
@@ -27,11 +27,11 @@ pub struct Tmpfs {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct TmpfsList(Vec<Tmpfs>);
 
-/// Permission bits of a directory that everybody may use, as /tmp.
+/// Permission bits of a directory for all users, such as /tmp.
 const MODE: u16 = 0o1777;
 
 impl TmpfsList {
-    /// The most memory file systems a container has.
+    /// The maximum number of memory file systems.
     pub const MAX: usize = 16;
 
     /// The file systems, by value.
@@ -82,7 +82,7 @@ impl FromStr for Tmpfs {
 impl FromStr for TmpfsList {
     type Err = Invalid;
 
-    /// Reads a comma-separated list, blanks around its commas ignored; the empty text is the empty list.
+    /// Reads a comma-separated list and ignores blanks around commas; an empty text is an empty list.
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let mut list = Self::default();
         for (start, item) in items(text) {
@@ -109,7 +109,7 @@ impl fmt::Display for Tmpfs {
         if let Some(size) = self.size {
             write!(formatter, ":size={size}")?;
         }
-        // A blank at the very end would be taken for layout; an option protects it.
+        // A trailing blank would be ignored; an option after it preserves it.
         if self.mode != MODE || target.ends_with(char::is_whitespace) {
             write!(formatter, ":mode={:o}", self.mode)?;
         }

@@ -1,6 +1,6 @@
-//! Users as a command line names them: `name`, `uid`, `name:group`, `uid:gid`.
+//! Users on a command line: `name`, `uid`, `name:group`, `uid:gid`.
 //!
-//! A text of digits is always a number and never looked up as a name: programs that fell back from one to the other
+//! Digits are always a number and never looked up as a name, because programs that fell back from one to the other
 //! have run commands as uid 0 (CVE-2024-40635, CVE-2026-30892). Names are looked up only in the container's own
 //! passwd(5) and group(5), elsewhere.
 
@@ -24,18 +24,18 @@ impl AccountName {
 /// A user or a group, by number or by name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Account {
-    /// A numeric id, any but 4294967295, which setresuid(2) takes for "leave as it is".
+    /// A numeric ID except 4294967295, which means "unchanged" to setresuid(2).
     Id(u32),
-    /// A name, to be looked up in the container.
+    /// A name to look up in the container.
     Name(AccountName),
 }
 
-/// Who a command runs as: a user, and a group if not the user's own.
+/// The user of a command, with an optional group.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct UserSpec {
     /// The user.
     pub user: Account,
-    /// The primary group; the user's own when `None`.
+    /// The primary group; that of the user if `None`.
     pub group: Option<Account>,
 }
 

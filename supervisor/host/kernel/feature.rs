@@ -1,27 +1,27 @@
-//! One feature of the kernel, and what its probe may look at.
+//! One feature of the kernel, and the input of its probe.
 
 use crate::host::Host;
 
 /// One feature.
 #[derive(Debug, Clone, Copy)]
 pub struct Feature {
-    /// What it is called.
+    /// Its name.
     pub name: &'static str,
-    /// Without it no container with an init system runs.
+    /// Required by every container with an init system.
     pub required: bool,
-    /// The kernel version that brought it; empty for what is not the kernel's.
+    /// The first kernel version with it; empty if it is not part of the kernel.
     pub since: &'static str,
-    /// Kernel options to set, with blanks between them; empty where none helps.
+    /// Kernel options to set, separated by blanks; may be empty.
     pub option: &'static str,
-    /// What it is for.
+    /// Its purpose.
     pub purpose: &'static str,
-    /// What happens without it.
+    /// The behaviour without it.
     pub without: &'static str,
     /// The trial.
     pub(super) probe: fn(&Ground<'_>) -> bool,
 }
 
-/// What probes look at.
+/// The input of the probes.
 #[derive(Debug)]
 pub(super) struct Ground<'a> {
     pub(super) host: &'a Host,
@@ -29,7 +29,7 @@ pub(super) struct Ground<'a> {
     pub(super) filesystems: String,
     /// /proc/misc: the miscellaneous devices.
     pub(super) devices: String,
-    /// Modules that the kernel can have loaded on demand.
+    /// Modules that the kernel can load on demand.
     pub(super) modules: String,
 }
 

@@ -1,6 +1,6 @@
-//! The table of features. docs/kernel-features.md follows it: `UPDATE_DOCS=1 cargo test` brings it up to date.
+//! The table of features, from which `UPDATE_DOCS=1 cargo test` generates docs/kernel-features.md.
 //!
-//! Versions are those of the man pages and of the kernel's history; options those of its Kconfig files.
+//! Versions are from the man pages and the kernel's history, options from its Kconfig files.
 
 use std::path::Path;
 
@@ -23,7 +23,7 @@ const fn required(
     Feature { name, required: true, since, option, purpose, without, probe }
 }
 
-/// A feature that something else can stand in for.
+/// A feature with a fallback.
 const fn optional(
     name: &'static str,
     since: &'static str,
@@ -293,7 +293,7 @@ pub const FEATURES: &[Feature] = &[
         "3.7",
         "CONFIG_IP6_NF_NAT",
         "IPv6 with network.mode = nat",
-        "a warning; IPv4 alone",
+        "a warning; only IPv4",
         |ground| trial::network(link::nftables) || ground.has_module("ip6table_nat"),
     ),
     optional(

@@ -1,6 +1,6 @@
-//! What the network can do, asked of the kernel itself: rtnetlink(7), netfilter's netlink, /proc/net.
+//! Network features, queried from the kernel: rtnetlink(7), netfilter's netlink, /proc/net.
 //!
-//! The messages change the network namespace of the caller: call them in one that ends with it.
+//! The messages change the network namespace of the caller, which must be temporary.
 
 use std::os::fd::AsRawFd;
 
@@ -24,7 +24,7 @@ const GET_GENERATION: u16 = 10 << 8 | 16;
 /// Creates an interface of a kind such as `veth`; the kernel names it.
 ///
 /// # Errors
-/// That the kernel does not know the kind, or what else it answers.
+/// If the kernel does not support the kind, or any other error of its answer.
 pub fn create(kind: &str) -> Result<()> {
     let name = attribute(INFO_KIND, &[kind.as_bytes(), b"\0"].concat());
     // struct ifinfomsg: all zeroes is any family, no index, no flags.
@@ -32,23 +32,23 @@ pub fn create(kind: &str) -> Result<()> {
     ask(SockProtocol::NetlinkRoute, NEW_LINK, REQUEST | ACKNOWLEDGE | CREATE | EXCLUSIVE, &body)
 }
 
-/// Asks nftables which generation its rules are of.
+/// Queries the generation of the nftables rules.
 ///
 /// # Errors
-/// That the kernel has none, or what else it answers.
+/// If the kernel has no nftables, or any other error of its answer.
 pub fn nftables() -> Result<()> {
     // struct nfgenmsg: any family, version 0.
     ask(SockProtocol::NetlinkNetFilter, GET_GENERATION, REQUEST, &[0; 4])
 }
 
-/// Whether iptables could translate addresses: its list of targets has MASQUERADE.
+/// Whether iptables can translate addresses: its list of targets contains MASQUERADE.
 #[must_use]
 pub fn iptables() -> bool {
     let targets = std::fs::read_to_string("/proc/net/ip_tables_targets").unwrap_or_default();
     targets.lines().any(|target| target == "MASQUERADE")
 }
 
-/// Sends one message and takes the first answer, which is there when send(2) returns.
+/// Sends one message and reads the first answer, which is available when send(2) returns.
 fn ask(protocol: SockProtocol, kind: u16, flags: u16, body: &[u8]) -> Result<()> {
     let kernel = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
     send(kernel.as_raw_fd(), &message(kind, flags, body)?, MsgFlags::empty())?;

@@ -1,8 +1,8 @@
-//! What this kernel can do, feature by feature: what each is for, and what happens without it.
+//! The features of this kernel, with the purpose of each and the behaviour without it.
 //!
-//! Owns [`FEATURES`], which `ds check` prints and docs/kernel-features.md repeats. Each probe makes the very call that
-//! is needed later and looks at no version number; it changes nothing, because whatever could is tried in a child
-//! with namespaces of its own (`trial`). man pages: see each probe; options: Kconfig of the kernel.
+//! Owns [`FEATURES`], which `ds check` prints and docs/kernel-features.md documents. Each probe makes the call that
+//! is needed later and ignores version numbers. It changes nothing, because a call that could is tried in a child
+//! with its own namespaces (`trial`). man pages: see each probe; options: Kconfig of the kernel.
 
 mod feature;
 mod features;
@@ -20,11 +20,11 @@ use super::Host;
 pub struct Found {
     /// The feature.
     pub feature: &'static Feature,
-    /// Whether it is there.
+    /// Whether it is supported.
     pub present: bool,
 }
 
-/// Tries all features. Forks short-lived children; without root almost nothing can be tried and counts as missing.
+/// Probes all features in short-lived children. Without root, most probes fail and the features count as missing.
 #[must_use]
 pub fn probe(host: &Host) -> Vec<Found> {
     let ground = Ground::new(host);
@@ -92,7 +92,7 @@ mod tests {
         assert!(FEATURES[..last].iter().all(|feature| feature.required), "required ones come first");
     }
 
-    /// The table in docs/kernel-features.md follows [`FEATURES`]; `UPDATE_DOCS=1 cargo test` brings it up to date.
+    /// The table in docs/kernel-features.md is generated from [`FEATURES`] by `UPDATE_DOCS=1 cargo test`.
     #[test]
     fn documentation_is_up_to_date() {
         const MARK: &str = "<!-- written from the table of features -->\n";

@@ -1,7 +1,8 @@
-//! Trying a call in a child process that ends right afterwards.
+//! Tries a call in a child process that then ends.
 //!
-//! A system call filter may kill for a call that it does not know, and most trials change something: the child has
-//! mounts and a network of its own, and takes them along. Every function here answers whether the kernel did it.
+//! A system call filter may kill the caller of an unknown call, and most trials change something. Therefore the child
+//! has
+//! its own mount and network namespaces. Every function returns whether the call succeeded.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -23,10 +24,10 @@ use crate::sys::bpf::{self, Instruction};
 use crate::sys::process::{self, Fork, exit_immediately};
 use crate::sys::{descriptor, mount as mounting, seccomp, terminal};
 
-/// Where the child mounts: a directory that every Linux has. What was there is there again when the child ends.
+/// The mount point in the child: a directory that every Linux has. The host does not see the mount.
 const PLACE: &str = "/dev";
 
-/// Whether `trial` succeeds in a child of its own.
+/// Whether `trial` succeeds in a child process.
 fn succeeds(trial: impl FnOnce() -> Result<()>) -> bool {
     subprocess::succeeds(|| trial().is_ok()).unwrap_or(false)
 }
@@ -36,12 +37,12 @@ fn mount_at_place(kind: &str, data: &str) -> Result<()> {
     Ok(mount(Some(kind), PLACE, Some(kind), MsFlags::empty(), Some(data))?)
 }
 
-/// Mounting a kernel file system, mount(2).
+/// Mounts a kernel file system, mount(2).
 pub fn mounts(kind: &str, data: &str) -> bool {
     succeeds(|| mount_at_place(kind, data))
 }
 
-/// Something in a network namespace of its own, network_namespaces(7).
+/// Runs `trial` in a new network namespace, network_namespaces(7).
 pub fn network(trial: impl FnOnce() -> Result<()>) -> bool {
     succeeds(|| {
         unshare(CloneFlags::CLONE_NEWNET)?;
@@ -49,14 +50,14 @@ pub fn network(trial: impl FnOnce() -> Result<()>) -> bool {
     })
 }
 
-/// Installing a system call filter, seccomp(2): one that allows everything.
+/// Installs a system call filter that allows all calls, seccomp(2).
 pub fn filter() -> bool {
     const RETURN: u16 = 0x06;
     const ALLOW: u32 = 0x7fff_0000;
     succeeds(|| Ok(seccomp::install(&vec![sock_filter { code: RETURN, jt: 0, jf: 0, k: ALLOW }])?))
 }
 
-/// Loading a program that decides about devices, bpf(2): one that allows everything.
+/// Loads a device program that allows all devices, bpf(2).
 pub fn device_program() -> bool {
     const MOVE: u8 = 0xb7;
     const EXIT: u8 = 0x95;
@@ -64,7 +65,7 @@ pub fn device_program() -> bool {
     succeeds(|| Ok(bpf::load_device_program(&[step(MOVE, 1), step(EXIT, 0)]).map(drop)?))
 }
 
-/// Making a mount the root, pivot_root(2).
+/// Changes the root, pivot_root(2).
 pub fn pivot() -> bool {
     succeeds(|| {
         mount_at_place("tmpfs", "")?;
@@ -73,7 +74,7 @@ pub fn pivot() -> bool {
     })
 }
 
-/// Mounting an overlay of two directories, Documentation/filesystems/overlayfs.rst.
+/// Mounts an overlay of two directories, Documentation/filesystems/overlayfs.rst.
 pub fn overlay() -> bool {
     succeeds(|| {
         mount_at_place("tmpfs", "")?;
@@ -86,7 +87,7 @@ pub fn overlay() -> bool {
     })
 }
 
-/// The version 2 group that this process is in, as a directory.
+/// The directory of the version 2 group of this process.
 fn own_group(host: &Host) -> Option<PathBuf> {
     let mounted = &host.cgroups.version2.as_ref()?.mounted;
     let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
@@ -94,7 +95,7 @@ fn own_group(host: &Host) -> Option<PathBuf> {
     Some(mounted.join(path)).filter(|path| path.is_dir())
 }
 
-/// Cloning into a group, clone3(2) with CLONE_INTO_CGROUP: into the one where we are anyway.
+/// Clones into the current group, clone3(2) with CLONE_INTO_CGROUP.
 pub fn into_group(host: &Host) -> bool {
     let Some(group) = own_group(host).and_then(|path| File::open(path).ok()) else { return false };
     succeeds(|| {
@@ -108,7 +109,7 @@ pub fn into_group(host: &Host) -> bool {
     })
 }
 
-/// `cgroup.kill`, which every group but the root of all has. Where there is none to look at, one is made and removed.
+/// `cgroup.kill`, which every group except the root has. If there is no other group, creates and removes one.
 pub fn group_kill(host: &Host) -> bool {
     let Some(version2) = &host.cgroups.version2 else { return false };
     let has = |group: &Path| group.join("cgroup.kill").exists();
@@ -143,7 +144,7 @@ pub fn pidfd() -> bool {
     })
 }
 
-/// setns(2) with a pidfd: the namespaces where we are anyway.
+/// setns(2) with a pidfd, into the current namespaces.
 pub fn joins_by_pidfd() -> bool {
     succeeds(|| {
         let own = process::pidfd_open(getpid())?;
@@ -165,7 +166,7 @@ pub fn mount_attributes() -> bool {
     })
 }
 
-/// Executing a memfd_create(2): `ds version` from a copy of this program.
+/// Executes a memfd_create(2) with a copy of this program.
 pub fn sealed_program() -> bool {
     succeeds(|| {
         let mut copy = File::from(descriptor::executable_memfd(c"ds")?);
@@ -181,7 +182,7 @@ pub fn sealed_program() -> bool {
     })
 }
 
-/// The other side of a pseudoterminal, TIOCGPTPEER of ioctl_tty(2).
+/// Opens the peer of a pseudoterminal, TIOCGPTPEER of ioctl_tty(2).
 pub fn terminal_peer() -> bool {
     succeeds(|| {
         mount_at_place("devpts", "newinstance,ptmxmode=0666")?;

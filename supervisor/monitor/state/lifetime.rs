@@ -89,7 +89,7 @@ impl Monitor {
         if let (Some(follower), Some(init)) = (&mut self.name_servers, self.init.pid())
             && let Err(error) = follower.follow(self.host.android, init)
         {
-            log::warn!("{}: its name servers stay as they are: {error:#}", self.config.name);
+            log::warn!("{}: cannot update its name servers: {error:#}", self.config.name);
         }
         match self.init.escalation() {
             Some(Escalation::Ask) => self.ask(),

@@ -1,7 +1,7 @@
-//! The rules as input of iptables-restore: chains of our own, which the built-in ones jump to.
+//! The rules as input of iptables-restore: chains of ds, to which the built-in ones jump.
 //!
-//! Owns the text, and the chains of our prefix. Nothing is flushed but these, no policy is changed, and no rule is
-//! deleted but our own jumps. One run for a family, under the lock of xtables. iptables-restore(8).
+//! Owns the text, and the chains with the prefix of ds. Flushes only these, changes no policy, and deletes no rule
+//! except the jumps of ds. One run for each family, under the lock of xtables. iptables-restore(8).
 
 use std::ffi::OsStr;
 use std::net::IpAddr;
@@ -13,10 +13,10 @@ use nix::sys::signal::Signal;
 use super::rules::{Chain, Match, Rule, Verdict};
 use crate::tool::{Invocation, Tool};
 
-/// The tables that have chains of ours.
+/// The tables with chains of ds.
 const TABLES: [&str; 3] = ["filter", "mangle", "nat"];
 
-/// Where a chain is jumped from: its table, the built-in chain, and our name for it.
+/// The jump to a chain: its table, the built-in chain, and the name of the chain of ds.
 fn place(chain: Chain) -> (&'static str, &'static str, &'static str) {
     match chain {
         Chain::Sources => ("mangle", "PREROUTING", "sources"),
@@ -38,7 +38,7 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Those of a family, of one kind: `-nft`, `-legacy`, or whatever the system prefers.
+    /// Those of a family and a variant: `-nft`, `-legacy`, or the system's default.
     #[must_use]
     pub fn find(ipv4: bool, kind: &str) -> Option<Self> {
         let name = if ipv4 { "iptables" } else { "ip6tables" };
@@ -46,7 +46,7 @@ impl Programs {
         Some(Self { save: tool("save")?, restore: tool("restore")?, ipv4 })
     }
 
-    /// The lines of a table; `None` where the kernel lacks it.
+    /// The lines of a table; `None` if the kernel lacks it.
     #[must_use]
     pub fn table(&self, table: &str) -> Option<Vec<String>> {
         let arguments = ["-t", table].map(OsStr::new);
@@ -61,10 +61,10 @@ impl Programs {
         outcome.is_success().then_some(said)
     }
 
-    /// Replaces what there is of ours by these rules, where some are of this family.
+    /// Replaces the rules of ds by those of this family.
     ///
     /// # Errors
-    /// When iptables refuses them.
+    /// If iptables refuses them.
     pub fn apply(&self, prefix: &str, rules: &[Rule], local: Option<&[IpAddr]>, file: &Path) -> Result<()> {
         let rules: Vec<&Rule> = rules.iter().filter(|rule| rule.ipv4 == self.ipv4).collect();
         if rules.is_empty() {
@@ -78,10 +78,10 @@ impl Programs {
         self.restore(&text, file)
     }
 
-    /// Removes what there is of ours.
+    /// Removes the rules of ds.
     ///
     /// # Errors
-    /// When iptables refuses to.
+    /// If iptables refuses.
     pub fn remove(&self, prefix: &str, file: &Path) -> Result<()> {
         let text: String =
             TABLES.iter().filter_map(|table| emptied(prefix, table, &self.table(table)?)).collect();
@@ -100,7 +100,7 @@ impl Programs {
     }
 }
 
-/// One table with these rules. Naming a chain makes it or empties it.
+/// One table with these rules. Naming a chain creates or flushes it.
 fn filled(prefix: &str, table: &str, saved: &[String], rules: &[&Rule], local: Option<&[IpAddr]>) -> String {
     let chains = || Chain::ALL.into_iter().map(place).filter(|(other, _, _)| *other == table);
     let mut text = format!("*{table}\n");
@@ -123,7 +123,7 @@ fn filled(prefix: &str, table: &str, saved: &[String], rules: &[&Rule], local: O
     text
 }
 
-/// One table without our chains; `None` where it has none.
+/// One table without the chains of ds; `None` if it has none.
 fn emptied(prefix: &str, table: &str, saved: &[String]) -> Option<String> {
     let chains = || Chain::ALL.into_iter().map(place).filter(|(other, _, _)| *other == table);
     let mut text = String::new();
@@ -145,7 +145,7 @@ fn emptied(prefix: &str, table: &str, saved: &[String]) -> Option<String> {
     (!text.is_empty()).then(|| format!("*{table}\n{text}COMMIT\n"))
 }
 
-/// A rule in words. Where the kernel cannot tell the host's addresses, one for each of `local`.
+/// A rule as text. If the kernel cannot match the host's addresses, one rule for each of `local`.
 fn words(rule: &Rule, local: Option<&[IpAddr]>) -> Vec<String> {
     let to_host = rule.matches.contains(&Match::ToHost);
     let addresses: Vec<Option<IpAddr>> = match local.filter(|_| to_host) {

@@ -1,7 +1,7 @@
-//! The packet filter: which one there is, and what it does for networks of ours.
+//! The packet filter: its selection, and its rules for the networks of ds.
 //!
-//! Where the machine filters with iptables already, our rules have to be in the same tables: an accept in a table of
-//! ours would not overrule a drop there. Elsewhere, tables of our own are the way that touches least.
+//! If the machine already filters with iptables, the rules of ds must be in the same tables: an accept in a table of
+//! ds would not overrule a drop there. Otherwise, ds has separate tables, which interfere least.
 
 mod iptables;
 mod nftables;
@@ -87,10 +87,10 @@ impl Firewall {
         }
     }
 
-    /// Replaces what there is of ours by these rules.
+    /// Replaces the rules of ds by these.
     ///
     /// # Errors
-    /// When the kernel lacks something, or a program refuses.
+    /// If the kernel lacks a feature, or a program refuses.
     pub fn apply(&self, name: &str, rules: &[Rule], file: &Path) -> Result<()> {
         if self.way == Way::Nftables {
             return nftables::apply(name, rules).context("set the packet filter's rules");
@@ -111,10 +111,10 @@ impl Firewall {
         Ok(())
     }
 
-    /// Removes what there is of ours.
+    /// Removes the rules of ds.
     ///
     /// # Errors
-    /// What the kernel or a program answers.
+    /// If the kernel or a program refuses.
     pub fn remove(&self, name: &str, file: &Path) -> Result<()> {
         if self.way == Way::Nftables {
             return nftables::remove(name);

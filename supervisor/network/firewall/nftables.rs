@@ -1,7 +1,7 @@
-//! The rules as tables of nf_tables, which the kernel takes through nfnetlink: no program is needed.
+//! The rules as tables of nf_tables, which are sent through nfnetlink without another program.
 //!
-//! Owns two tables of our name, one a family, and the encoding (linux/netfilter/nf_tables.h). They are replaced in one
-//! transaction, so that at no instant a part of them is missing. A table of our own changes nobody else's.
+//! Owns two tables of ds, one for each family, and the encoding (linux/netfilter/nf_tables.h). They are replaced in one
+//! transaction, so that no rule is ever missing. Tables of other programs are not changed.
 
 use std::net::IpAddr;
 
@@ -22,7 +22,7 @@ const NEW_CHAIN: u16 = 3;
 const GET_CHAIN: u16 = 4;
 const DELETE_CHAIN: u16 = 5;
 const NEW_RULE: u16 = 6;
-/// The tables of iptables that have rules of ours.
+/// The tables of iptables with rules of ds.
 const IPTABLES: [&str; 3] = ["filter", "mangle", "nat"];
 /// `NFPROTO_IPV4`, `NFPROTO_IPV6`.
 const FAMILIES: [(bool, u8); 2] = [(true, 2), (false, 10)];
@@ -87,7 +87,7 @@ fn message(kind: u16, flags: u16, family: u8) -> Message {
 /// The tables that there are, with their families; an error where the kernel has no nf_tables.
 ///
 /// # Errors
-/// What the kernel answers.
+/// The error of the kernel.
 pub fn tables() -> Result<Vec<(u8, String)>> {
     let answers = Netlink::netfilter()?.dump(message(GET_TABLE, 0, 0))?;
     let name = |body: &[u8]| {
@@ -97,10 +97,10 @@ pub fn tables() -> Result<Vec<(u8, String)>> {
     Ok(answers.iter().filter_map(|answer| name(&answer.body)).collect())
 }
 
-/// What iptables-nft makes by itself and never removes: its tables and their built-in chains, as far as they are there.
+/// The tables and built-in chains that iptables-nft creates and never removes, as far as they exist.
 ///
 /// # Errors
-/// What the kernel answers.
+/// The error of the kernel.
 pub fn built_in() -> Result<Vec<BuiltIn>> {
     let netfilter = Netlink::netfilter()?;
     let text = |value: &[u8]| String::from_utf8_lossy(value).trim_end_matches('\0').to_owned();
@@ -112,7 +112,7 @@ pub fn built_in() -> Result<Vec<BuiltIn>> {
             family,
             table: text(of(1)?),
             chain: if chain { Some(text(of(3)?)) } else { None },
-            // A chain that drops is somebody's decision.
+            // A chain with the policy drop was configured deliberately.
             in_use: of(if chain { 6 } else { 3 }).map_or(0, number) > 0
                 || chain && of(5).map_or(1, number) != 1,
         })
@@ -130,7 +130,7 @@ pub fn built_in() -> Result<Vec<BuiltIn>> {
 /// Removes built-in chains and tables that are empty and were not there `before`.
 ///
 /// # Errors
-/// What the kernel answers.
+/// The error of the kernel.
 pub fn remove_built_in(before: &[BuiltIn]) -> Result<()> {
     let was_there = |one: &BuiltIn| {
         before
@@ -156,10 +156,10 @@ pub fn remove_built_in(before: &[BuiltIn]) -> Result<()> {
     Ok(())
 }
 
-/// Replaces what there is of ours by these rules.
+/// Replaces the rules of ds by these.
 ///
 /// # Errors
-/// When the kernel lacks something that a rule needs; then nothing is changed.
+/// If the kernel lacks a feature that a rule needs; nothing is then changed.
 pub fn apply(table: &str, rules: &[Rule]) -> Result<()> {
     let mut batch = removal(table, |_| true);
     for (ipv4, family) in FAMILIES {
@@ -176,10 +176,10 @@ pub fn apply(table: &str, rules: &[Rule]) -> Result<()> {
     Netlink::netfilter()?.transaction(SUBSYSTEM, batch)
 }
 
-/// Removes what there is of ours.
+/// Removes the rules of ds.
 ///
 /// # Errors
-/// What the kernel answers.
+/// The error of the kernel.
 pub fn remove(table: &str) -> Result<()> {
     let existing = tables()?;
     let ours = |family: u8| existing.iter().any(|(other, name)| (*other, name.as_str()) == (family, table));

@@ -1,10 +1,10 @@
-//! What the packet filter does for networks of ours, in the words of neither iptables nor nf_tables.
+//! The rules for networks of ds, independent of iptables and nf_tables.
 //!
-//! Owns the decision: [`rules`] makes all rules from all members, and always the same from the same. Changes nothing.
+//! Owns the decision: [`rules`] derives all rules from the list of members, deterministically. Changes nothing.
 //!
-//! What comes from a container passes only with its own addresses. It reaches other containers of its network, and the
-//! world; of the host it reaches name resolution and what answers a connection of the host's. What comes from outside
-//! reaches a container only as an answer or through a published port.
+//! Packets of a container pass only with its own addresses. They reach other containers of its network and the
+//! world; on the host, they reach name resolution and the host's own connections. Packets from outside
+//! reach a container only as an answer or through a published port.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -13,27 +13,27 @@ use crate::network::link::Mac;
 use crate::network::store::Member;
 use crate::network::subnet::Subnet;
 
-/// Loopback addresses, which the host's own traffic to published ports comes from.
+/// Loopback addresses, the source of the host's own traffic to published ports.
 const LOOPBACK: (Ipv4Addr, u8) = (Ipv4Addr::new(127, 0, 0, 0), 8);
 /// The port of name servers.
 const DNS: u16 = 53;
 
-/// Where a rule is looked at.
+/// Where a rule is evaluated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Chain {
-    /// Everything that comes in, before anything is changed: who may say what.
+    /// All incoming packets, before any change: checks source addresses.
     Sources,
-    /// What is for the host.
+    /// Packets to the host.
     Input,
-    /// What is passed on.
+    /// Forwarded packets.
     Forward,
-    /// What is passed on, and may be changed.
+    /// Forwarded packets, which may be changed.
     Clamp,
-    /// What comes in, on its way to where it is going.
+    /// Incoming packets, before routing.
     Publish,
-    /// The same for what the host itself sends.
+    /// The same for packets from the host.
     PublishLocally,
-    /// What leaves.
+    /// Outgoing packets.
     Translate,
 }
 
@@ -53,9 +53,9 @@ impl Chain {
 /// A condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Match {
-    /// It comes in here, or anywhere else.
+    /// It arrives on this interface, or on any other.
     In(String, bool),
-    /// It leaves here, or anywhere else.
+    /// It leaves on this interface, or on any other.
     Out(String, bool),
     /// It comes from these addresses.
     From(IpAddr, u8),
@@ -71,22 +71,22 @@ pub enum Match {
     Port(Protocol, u16),
     /// ICMP, or ICMPv6.
     Icmp,
-    /// It answers what was let through.
+    /// It belongs to a permitted connection.
     Answer,
     /// Its destination was changed by a published port.
     Published,
 }
 
-/// What is done.
+/// The action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// It passes.
     Accept,
-    /// It passes this chain of ours.
+    /// It passes this chain.
     Return,
-    /// It does not pass.
+    /// It is dropped.
     Drop,
-    /// It goes there instead; the port stays when it is `None`.
+    /// Its destination is changed; `None` keeps the port.
     Redirect(IpAddr, Option<u16>),
     /// It leaves with the host's address.
     Masquerade,
@@ -200,7 +200,7 @@ fn sources(list: &mut List, members: &[&Member]) {
     }
 }
 
-/// What of the host a container reaches.
+/// Rules for packets of containers to the host.
 fn host(list: &mut List, members: &[&Member]) {
     for member in members.iter().filter(|member| member.host_access) {
         if let Some(own) = address(member, list.ipv4) {
@@ -221,7 +221,7 @@ fn host(list: &mut List, members: &[&Member]) {
     }
 }
 
-/// What is passed on.
+/// Forwarded packets.
 fn passage(list: &mut List, members: &[&Member]) {
     let interfaces = interfaces(members);
     for member in &interfaces {
@@ -235,7 +235,7 @@ fn passage(list: &mut List, members: &[&Member]) {
     for member in members.iter().filter(|member| member.isolated) {
         let Some(own) = address(member, list.ipv4) else { continue };
         let own = (Match::From(own, whole(own)), Match::To(own, whole(own)));
-        // Its own published ports are its own. Those of others are no way around the isolation.
+        // A container reaches its own published ports. Those of others do not bypass the isolation.
         let itself = [to(member.behind()), Match::Published, own.0.clone(), own.1];
         list.add(Chain::Forward, itself, Verdict::Accept);
         for other in &interfaces {
@@ -257,7 +257,7 @@ fn passage(list: &mut List, members: &[&Member]) {
         for other in interfaces.iter().filter(|other| other.network == member.network) {
             list.add(Chain::Forward, [from(other.behind()), to(member.behind())], Verdict::Accept);
         }
-        // Neither from other networks of ours nor from outside.
+        // Refused from other networks of ds and from outside.
         list.add(Chain::Forward, [to(member.behind())], Verdict::Drop);
     }
     for member in &interfaces {
@@ -265,7 +265,7 @@ fn passage(list: &mut List, members: &[&Member]) {
     }
 }
 
-/// Ports of the host that lead to containers.
+/// Rules for published ports.
 fn published(list: &mut List, members: &[&Member]) {
     for member in members {
         let Some(own) = address(member, list.ipv4) else { continue };
@@ -278,7 +278,7 @@ fn published(list: &mut List, members: &[&Member]) {
                 if !loopback {
                     list.add(Chain::Publish, [destination.clone(), matched.clone()], verdict.clone());
                 }
-                // The kernel sends nothing from ::1 to another interface.
+                // The kernel does not forward packets from ::1.
                 if list.ipv4 || !loopback {
                     list.add(Chain::PublishLocally, [destination.clone(), matched], verdict);
                 }
@@ -287,7 +287,7 @@ fn published(list: &mut List, members: &[&Member]) {
     }
 }
 
-/// A range in one rule where its numbers stay, else a rule for each port.
+/// One rule for a range that keeps its numbers, else a rule for each port.
 fn steps(port: &Publication) -> Vec<(Match, Option<u16>)> {
     if port.host == port.container {
         return vec![(Match::Ports(port.protocol, port.host), None)];
@@ -295,7 +295,8 @@ fn steps(port: &Publication) -> Vec<(Match, Option<u16>)> {
     port.pairs().map(|(host, container)| (Match::Port(port.protocol, host), Some(container))).collect()
 }
 
-/// What leaves with the host's address: what goes out of the network, and what comes back to it through the host.
+/// Packets that leave with the host's address: those to the outside, and those that return to the network through the
+/// host.
 fn translation(list: &mut List, members: &[&Member]) {
     for member in interfaces(members) {
         let Some((first, length)) = subnet(member, list.ipv4) else { continue };

@@ -167,7 +167,7 @@ fn mount_device(
         (Access::ReadOnly, FileSystem::Ext(ext)) if ext.needs_recovery => {
             flags = MsFlags::MS_RDONLY;
             data = Some("noload");
-            let text = "the image was not unmounted; what was written to it last may be missing";
+            let text = "the image was not unmounted; the last writes may be lost";
             events(ImageEvent::Warning(text.into()));
         }
         (Access::ReadOnly, _) => flags = MsFlags::MS_RDONLY,

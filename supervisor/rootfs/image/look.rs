@@ -75,7 +75,7 @@ fn ext_suits(ext: &Ext, size: u64) -> Result<()> {
         );
     }
     if ext.external_journal {
-        bail!("its journal is on another device; give it one of its own with tune2fs");
+        bail!("its journal is on another device, which is unsupported; create an internal one with tune2fs");
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
-//! Home directories: made from /etc/skel, and the keys that let SSH in.
+//! Home directories: their creation from /etc/skel, and SSH keys.
 //!
-//! Every step goes through descriptors of directories and follows no link in the last place: the tree may have been made
-//! to mislead us. sshd(8), AUTHORIZED_KEYS FILE FORMAT.
+//! Every step uses directory descriptors and does not follow a link in the last component, because the tree may be
+//! malicious. sshd(8), AUTHORIZED_KEYS FILE FORMAT.
 
 use std::ffi::CStr;
 use std::ffi::OsStr;
@@ -21,18 +21,18 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, symlinkat, unlinkat};
 use crate::call;
 use crate::rootfs::root::{Root, file_type, open_regular, reopen};
 
-/// How deep /etc/skel may be, how many files it may have, and how large one may be.
+/// The maximum depth, number of files and file size of /etc/skel.
 const DEEPEST: u32 = 8;
 const MOST: u32 = 1000;
 const LARGEST: u64 = 1 << 20;
-/// What a new home directory has.
+/// The properties of a new home directory.
 const SKELETON: &str = "/etc/skel";
 /// The file of keys.
 const KEYS: &str = "authorized_keys";
-/// The same while it is written.
+/// Its temporary name.
 const TEMPORARY: &str = ".authorized_keys.new";
 
-/// Who owns what is made.
+/// The owner of new files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Owner {
     pub user: u32,
@@ -52,7 +52,7 @@ fn directory(parent: impl AsFd, name: &Path) -> Result<OwnedFd, Errno> {
     openat(parent, name, flags, Mode::empty())
 }
 
-/// Opens a home directory. One that is missing is made, with what /etc/skel has if `skeleton`.
+/// Opens a home directory; creates a missing one, with the files of /etc/skel if `skeleton`.
 pub(super) fn furnish(root: &Root, home: &Path, owner: Owner, skeleton: bool) -> Result<OwnedFd> {
     let shown = home.display();
     match root.resolve(home) {
@@ -126,12 +126,12 @@ fn one(
             made.write_all(&content)?;
             owner.takes(&made, mode)
         }
-        // Nothing else belongs into a home directory.
+        // Other kinds of files are skipped.
         _ => Ok(()),
     }
 }
 
-/// Adds keys to those that let SSH in.
+/// Adds SSH keys.
 pub(super) fn authorize(home: &OwnedFd, owner: Owner, keys: &[String]) -> Result<()> {
     if keys.is_empty() {
         return Ok(());
@@ -167,7 +167,7 @@ pub(super) fn authorize(home: &OwnedFd, owner: Owner, keys: &[String]) -> Result
     Ok(call!(renameat(&place, TEMPORARY, &place, KEYS), "rename")?)
 }
 
-/// The keys that are there. Anything but a file gives way.
+/// The existing keys. Replaces anything that is not a regular file.
 fn current(place: &OwnedFd) -> Result<String> {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let found = match openat(place, KEYS, flags, Mode::empty()) {

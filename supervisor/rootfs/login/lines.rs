@@ -1,6 +1,6 @@
-//! Lines of the files of accounts. passwd(5), shadow(5), group(5), gshadow(5).
+//! Lines of account files. passwd(5), shadow(5), group(5), gshadow(5).
 //!
-//! Pure functions from a file's text to its new text. They change the line that is meant and keep every other byte.
+//! Pure functions from a file's text to its new text. They change one line and preserve every other byte.
 
 /// Fields of passwd(5).
 pub(super) const PASSWORD: usize = 1;
@@ -27,7 +27,7 @@ pub(super) fn name_of(text: &str, id: u32) -> Option<&str> {
     line.split(':').next()
 }
 
-/// The text with another value of one field; none when there is no such line.
+/// The text with another value of one field; `None` if there is no such line.
 pub(super) fn with_field(text: &str, name: &str, number: usize, value: &str) -> Option<String> {
     let mut found = false;
     let lines: Vec<String> = text
@@ -51,7 +51,7 @@ pub(super) fn with_line(text: &str, line: &str) -> String {
     format!("{text}{end}{line}\n")
 }
 
-/// The text with a user in a group; none when there is no such group.
+/// The text with a user in a group; `None` if there is no such group.
 pub(super) fn with_member(text: &str, group: &str, user: &str) -> Option<String> {
     let members = field(text, group, MEMBERS)?;
     if members.split(',').any(|member| member == user) {
@@ -61,7 +61,7 @@ pub(super) fn with_member(text: &str, group: &str, user: &str) -> Option<String>
     with_field(text, group, MEMBERS, &format!("{members}{comma}{user}"))
 }
 
-/// An id that neither a user nor a group has.
+/// An ID that no user or group has.
 pub(super) fn free_id(passwd: &str, group: &str) -> Option<u32> {
     let ids = |text: &str| -> Vec<u32> {
         text.lines().filter_map(|line| line.split(':').nth(USER)?.parse().ok()).collect()
@@ -70,9 +70,9 @@ pub(super) fn free_id(passwd: &str, group: &str) -> Option<u32> {
     ORDINARY.into_iter().find(|id| !taken.contains(id))
 }
 
-/// What stands for a password that nobody has: the hash behind a `!`, as passwd(1) locks an account, so that it can be
-/// unlocked again. Where keys are to let the account in it is a `*` instead, which sshd(8) does not take for a lock.
-/// None when it is locked as it is.
+/// The field of a locked password: the hash after a `!`, as passwd(1) locks an account, so that it can be
+/// unlocked again. For an account with SSH keys it is `*`, which does not lock the account for sshd(8).
+/// `None` if it is already locked.
 pub(super) fn locked(hash: &str, has_keys: bool) -> Option<String> {
     let mark = if has_keys { '*' } else { '!' };
     match hash {

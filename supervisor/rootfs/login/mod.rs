@@ -1,6 +1,6 @@
-//! How people get into a root file system: root's password, keys for SSH, and an ordinary user.
+//! The accounts of a root file system: root's password, SSH keys, and an ordinary user.
 //!
-//! The files of accounts are edited directly, in a tree that nothing else uses; no program of the distribution runs.
+//! Edits the account files directly, in a tree that nothing else uses. Runs no program of the distribution.
 //! passwd(5), shadow(5), group(5), gshadow(5), sudoers(5), doas.conf(5), sshd(8).
 
 mod home;
@@ -20,24 +20,24 @@ use super::root::Root;
 use home::{Owner, authorize, furnish};
 use lines::{field, free_id, locked, name_of, with_field, with_line, with_member};
 
-/// The most bytes of a file of accounts.
+/// The maximum size of an account file, in bytes.
 const LARGEST: u64 = 4 << 20;
-/// Groups whose members a distribution lets become root, the first that exists.
+/// Groups whose members may become root, in order of preference.
 const ADMINISTRATORS: [&str; 3] = ["sudo", "wheel", "admin"];
 
-/// Who may log in, and with what.
+/// The accounts to set up.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Login {
     /// The password of root, and of the user.
     pub password: Option<String>,
     /// Lines for the authorized_keys of root, and of the user.
     pub keys: Vec<String>,
-    /// An ordinary user who may become root; made when there is none of that name.
+    /// An ordinary user who may become root; created if it does not exist.
     pub user: Option<String>,
 }
 
 impl Login {
-    /// Whether nothing is asked for.
+    /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.password.is_none() && self.keys.is_empty() && self.user.is_none()
@@ -46,18 +46,18 @@ impl Login {
 
 impl fmt::Debug for Login {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // No password gets into a message.
+        // Messages never contain the password.
         formatter.debug_struct("Login").field("user", &self.user).finish_non_exhaustive()
     }
 }
 
-/// A group that every ordinary user needs on this machine, by name and id.
+/// A group that every ordinary user needs on this machine, with name and ID.
 pub type NeededGroup = (&'static str, u32);
 
-/// Gives root and the user what `login` says; one line for each thing that is not as one might expect.
+/// Sets up root and the user; returns a warning for each deviation.
 ///
 /// # Errors
-/// When the tree has no accounts, or a file of it cannot be used.
+/// If the tree has no account files, or one cannot be used.
 pub fn apply(root: &Root, login: &Login, needed: &[NeededGroup]) -> Result<Vec<String>> {
     if login.is_empty() {
         return Ok(Vec::new());
@@ -85,10 +85,10 @@ pub fn apply(root: &Root, login: &Login, needed: &[NeededGroup]) -> Result<Vec<S
     Ok(warnings)
 }
 
-/// Locks root's password, unless it is locked. Says so when there was one.
+/// Locks root's password, unless it is locked. Returns a message if there was one.
 ///
 /// # Errors
-/// When the files cannot be written.
+/// If the files cannot be written.
 pub fn lock_root(root: &Root) -> Result<Option<String>> {
     let Ok(mut accounts) = Accounts::read(root) else { return Ok(None) };
     let before = accounts.hash("root").unwrap_or_default().to_owned();
@@ -97,24 +97,25 @@ pub fn lock_root(root: &Root) -> Result<Option<String>> {
     }
     accounts.write(root)?;
     Ok((!before.is_empty()).then(|| {
-        "the password of root in it is locked; use --password to set one, or 'passwd' inside".to_owned()
+        "the password of root in it is locked; use --password to set one, or 'passwd' in the container"
+            .to_owned()
     }))
 }
 
 fn hash(password: &str) -> Result<String> {
-    // crypt(5) reads 16 characters of salt, which these become.
+    // Encoded, they become the 16 characters of salt of crypt(5).
     let mut salt = [0; 12];
     File::open("/dev/urandom")
         .and_then(|mut file| file.read_exact(&mut salt))
         .context("read /dev/urandom")?;
     let hash = ShaCrypt::default().hash_password_with_salt(password.as_bytes(), &salt);
-    // The words of the error are the hasher's own and hold no password.
+    // The error text is from the hasher and contains no password.
     let hash = hash.map_err(|error| anyhow!("hash the password: {error}"))?;
     let text: &str = hash.as_ref();
     Ok(text.to_owned())
 }
 
-/// The four files, as they shall be.
+/// The new content of the four files.
 struct Accounts {
     passwd: Text,
     shadow: Text,
@@ -122,7 +123,7 @@ struct Accounts {
     gshadow: Text,
 }
 
-/// One of them; it may be missing.
+/// One file; may be missing.
 struct Text {
     file: GuestFile,
     text: Option<String>,
@@ -151,7 +152,7 @@ impl Text {
         self.text = Some(text);
     }
 
-    /// Adds a line, if there is such a file.
+    /// Adds a line if the file exists.
     fn add(&mut self, line: &str) {
         if self.text.is_some() {
             self.set(with_line(self.get(), line));
@@ -181,18 +182,18 @@ impl Accounts {
     }
 
     fn write(&self, root: &Root) -> Result<()> {
-        // Who reads them meanwhile finds a group before its members, and a user before the password.
+        // In this order, a concurrent reader finds a group before its members, and a user before the password.
         [&self.group, &self.gshadow, &self.passwd, &self.shadow].iter().try_for_each(|text| text.write(root))
     }
 
     fn hash(&self, name: &str) -> Option<&str> {
         let shadow = field(self.shadow.get(), name, lines::PASSWORD);
         let passwd = field(self.passwd.get(), name, lines::PASSWORD);
-        // Without an `x` it is the file of users that counts.
+        // Without an `x`, the password is in passwd(5).
         if passwd != Some("x") {
             return passwd;
         }
-        // Whoever has no line there has no password either.
+        // A user without a line there has no password.
         shadow.or(Some("*"))
     }
 
@@ -211,7 +212,7 @@ impl Accounts {
         }
     }
 
-    /// Says whether that has changed anything.
+    /// Returns whether anything has changed.
     fn lock(&mut self, name: &str, has_keys: bool) -> bool {
         let old = self.hash(name).unwrap_or_default().to_owned();
         let new = locked(&old, has_keys);
@@ -245,7 +246,7 @@ impl Accounts {
         }
     }
 
-    /// Makes the user with a group of the same name, if there is none, and puts it into the groups that it needs.
+    /// Creates the user with a group of the same name, if it does not exist, and adds it to its groups.
     fn make_user(&mut self, root: &Root, name: &str, needed: &[NeededGroup]) -> Result<()> {
         if field(self.passwd.get(), name, lines::USER).is_none() {
             let id = free_id(self.passwd.get(), self.group.get()).context("no id is free for a user")?;
@@ -272,7 +273,7 @@ impl Accounts {
         Ok(())
     }
 
-    /// Bash where there is one, otherwise what root has.
+    /// Bash if it exists, otherwise root's shell.
     fn shell(&self, root: &Root) -> String {
         const BASH: &str = "/bin/bash";
         if root.resolve(Path::new(BASH)).is_ok() {
@@ -292,7 +293,7 @@ impl Accounts {
     }
 }
 
-/// Lets a user become root: with the password, or without where there is none.
+/// Permits a user to become root, with its password if it has one.
 fn let_become_root(root: &Root, user: &str, has_password: bool) -> Result<Option<String>> {
     let has = |path: &str| root.resolve(Path::new(path)).is_ok();
     if has("/usr/bin/sudo") {

@@ -74,7 +74,7 @@ fn one_without_a_password_becomes_root_without() {
     assert_eq!(read(&directory, "etc/sudoers.d/50-droidspaces"), "old ALL=(ALL:ALL) NOPASSWD: ALL\n");
     let about = fs::metadata(directory.path().join("etc/sudoers.d/50-droidspaces")).unwrap();
     assert_eq!(about.permissions().mode() & 0o7777, 0o440);
-    // A `*` is no lock for sshd.
+    // sshd does not treat `*` as a lock.
     assert_eq!(read(&directory, "etc/shadow"), "root:*:19000:0:99999:7:::\nold:*:19000::::::\n");
     assert!(!read(&directory, "etc/passwd").contains("old:x:1001"), "it was there");
     fs::remove_file(directory.path().join("usr/bin/sudo")).unwrap();
