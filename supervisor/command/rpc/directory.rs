@@ -97,7 +97,7 @@ fn describe(name: String, entry: &DirEntry) -> Entry {
         return Entry { name, kind: Kind::Other, size: None, changed: None };
     };
     let kind = kind(metadata.file_type());
-    let size = (kind == Kind::File).then(|| metadata.len());
+    let size = (kind == Kind::File).then_some(metadata.len());
     Entry { name, kind, size, changed: Some(metadata.mtime()) }
 }
 
