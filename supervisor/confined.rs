@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_child_that_nobody_waits_for_is_killed() {
+    fn a_dropped_child_is_killed() {
         let done = with_one_thread(|| {
             let (reading, _writing) = large_pipe().map_err(|error| error.to_string())?;
             let (_result, output) = large_pipe().map_err(|error| error.to_string())?;

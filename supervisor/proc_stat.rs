@@ -18,7 +18,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_that_looks_like_fields_misleads_nobody() {
+    fn a_name_that_looks_like_fields_is_parsed_correctly() {
         let rest: Vec<String> = (3..=52).map(|number| number.to_string()).collect();
         let text = format!("7 (a) b (c)) {}\n", rest.join(" "));
         assert_eq!((field(&text, 3), field(&text, 7), start_time(&text)), (Some("3"), Some("7"), Some(22)));

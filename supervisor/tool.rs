@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_ends_when_nobody_waits_any_more() {
+    fn a_program_ends_with_its_caller() {
         let (sh, arguments) =
             script("trap 'echo tidied; exit 9' TERM; echo ready; while :; do sleep 0.05; done");
         let (ours, theirs) = UnixStream::pair().unwrap();

@@ -1,6 +1,6 @@
-//! What the documentation says, held against what is there: links, paths, verbs, command lines, names of tests.
+//! Compares the documentation with the program and the sources: links, paths, verbs, command lines, names of tests.
 //!
-//! Reads files only. That the words between them are true is nobody's business but the writer's.
+//! Reads files only. It cannot verify the statements of the text.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 

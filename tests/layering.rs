@@ -1,8 +1,8 @@
-//! The shape of the source: which module may use which, which file imports which, what a file looks like.
+//! The structure of the sources: permitted imports between modules and between files, and the form of a file.
 //!
-//! Reads the sources as text. [`LAYERS`] is the drawing of ARCHITECTURE.md: a module uses those in layers below its own
-//! and no other. Inside a module, imports between files have no circle. That `unsafe` stays in `sys` is the compiler's
-//! business (`unsafe_code` in Cargo.toml).
+//! Reads the sources as text. [`LAYERS`] is the diagram of ARCHITECTURE.md: a module uses those in layers below its own
+//! and no other. In a module, imports between files have no cycle. The compiler ensures that `unsafe` stays in `sys`
+//! (`unsafe_code` in Cargo.toml).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
@@ -46,12 +46,12 @@ const LAYERS: &[&[&str]] = &[
     &["sys"],
 ];
 
-/// All that `plan` may know: what is asked for, what there is, and its own vocabulary.
+/// Everything that `plan` may import: the settings, the facts of the machine, and its own vocabulary.
 const OF_PLAN: &[&str] = &["config", "host", "mount::op", "plan", "rootfs::files", "rootfs::guest"];
 
-/// Names that say nothing about what is inside.
+/// Names that do not describe the content.
 const NO_NAMES: &[&str] = &["utils", "util", "common", "helpers", "helper", "misc"];
-/// Lines that a file has at most.
+/// The maximum number of lines of a file.
 const LONGEST: usize = 500;
 
 /// One source file, without its tests.

@@ -343,7 +343,7 @@ fn lies() -> Vec<(Vec<u8>, Outcome)> {
 }
 
 #[test]
-fn archives_that_mean_harm_do_none() {
+fn malicious_archives_do_no_harm() {
     let rules = Rules { most_bytes: Some(1 << 20), most_entries: 100, strip_prefix: None };
     let cases: Vec<_> = [names(), links::links(), lies()].into_iter().flatten().collect();
     assert!(cases.len() >= 70, "{}", cases.len());

@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn descriptors_are_there_only_while_somebody_waits() {
+    fn descriptors_are_open_only_while_a_container_waits() {
         let candidate = |name: &str| Candidate { name: name.parse().unwrap(), priority: 0 };
         let now = Duration::from_secs(100);
         let mut conditions = Conditions::default();

@@ -156,7 +156,7 @@ fn stand_by(listener: &OwnedFd, namespace: PidNamespace, supervisor: &Supervisor
         }
         // An earlier standby worker may have accepted the client.
         let connection = match socket::accept_from(listener.as_fd()) {
-            Err(error) if errno_of(&error).is_some_and(is_nobody) => continue,
+            Err(error) if errno_of(&error).is_some_and(is_no_client) => continue,
             other => other?,
         };
         match peer::check(connection.as_fd(), namespace) {
@@ -173,7 +173,7 @@ fn stand_by(listener: &OwnedFd, namespace: PidNamespace, supervisor: &Supervisor
     }
 }
 
-fn is_nobody(errno: Errno) -> bool {
+fn is_no_client(errno: Errno) -> bool {
     matches!(errno, Errno::EAGAIN | Errno::ECONNABORTED | Errno::EINTR)
 }
 
@@ -216,9 +216,9 @@ fn serve(connection: OwnedFd, supervisor: Supervisor, knowledge: Knowledge, mach
 
 /// Waits for a client's request without blocking others.
 fn says_something(connection: &OwnedFd, supervisor: &Supervisor) -> bool {
-    let nobody = Client::new(None);
+    let no_client = Client::new(None);
     let speaks = |within: Duration| {
-        nobody.wait(Some(connection.as_fd()), Some(Instant::now() + within)).unwrap_or(false)
+        no_client.wait(Some(connection.as_fd()), Some(Instant::now() + within)).unwrap_or(false)
     };
     speaks(PROMPTLY) || {
         supervisor.taken();

@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_daemon_that_does_not_read_blocks_nobody() {
+    fn a_log_daemon_that_does_not_read_does_not_block() {
         let (_receiver, path) = receiver("full");
         let mut logd = Logd::connect(&path).unwrap();
         let error = (0..100_000).find_map(|_| logd.write(Level::Info, "line").err()).unwrap();

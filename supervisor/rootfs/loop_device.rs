@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_taken_by_somebody_else_is_left_for_the_next() {
+    fn a_device_that_another_process_takes_is_skipped() {
         let mut next = 0;
         let mut free = || {
             next += 1;

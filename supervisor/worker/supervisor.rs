@@ -101,8 +101,8 @@ impl Supervisor {
 
     fn ask(&self) -> Containers {
         let asked = socket::send(&self.connection, &ToSupervisor::Containers, &[]);
-        let nobody = Client::new(None);
-        match asked.and_then(|()| self.answer(&nobody, Some(Instant::now() + PATIENCE))) {
+        let no_client = Client::new(None);
+        match asked.and_then(|()| self.answer(&no_client, Some(Instant::now() + PATIENCE))) {
             Ok(Some(FromSupervisor::Containers(known))) => known,
             Err(error) if error.is::<Silent>() => {
                 log::warn!("{error}");

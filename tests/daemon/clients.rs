@@ -64,7 +64,7 @@ fn an_interrupted_client_ends_as_any_program_does() {
 fn the_death_of_a_worker_is_told() {
     let Some((machine, monitor)) = stubborn("clients::the_death_of_a_worker_is_told") else { return };
     let client = machine.spawn(&["stop", "web"]);
-    // One that dies before it has read the request is nobody's: the client asks another.
+    // If a worker dies before it has read the request, the client connects to another.
     wait_for("the request", || is_asked_to_stop(&monitor));
     kill(one_worker(&machine), Signal::SIGKILL).unwrap();
     let done = Done::of(client.wait_with_output().unwrap());

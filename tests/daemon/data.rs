@@ -66,7 +66,7 @@ fn settings_are_changed_and_comments_kept() {
     assert!(machine.ds(&["get", "web"]).succeeds().contains("limits.memory = 512M\n"));
     assert_eq!(machine.ds(&["set", "web", "priority=x"]).code, Some(2));
     machine.ds(&["set", "wbe", "priority=1"]).fails(1, "ds: set wbe: no such container; did you mean 'web'?");
-    // A file that somebody broke: every verb says where, and the list goes on.
+    // A damaged file: every verb reports the position, and the list continues.
     fs::write(&file, "[container]\nrootfs = /x\nautostart = perhaps\n").unwrap();
     let broken = machine.ds(&["get", "web"]);
     assert!(broken.stderr.contains("container.ini:3:13: "), "{}", broken.stderr);

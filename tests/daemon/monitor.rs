@@ -1,4 +1,4 @@
-//! A monitor that only pretends: it answers on a control socket, and ends when the test says so.
+//! A simulated monitor: it answers on a control socket, and ends on the test's request.
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -96,7 +96,7 @@ impl Monitor {
         self.hang_up();
     }
 
-    /// Ends as by SIGKILL: the socket stays where it is, and nobody listens.
+    /// Ends as if by SIGKILL: the socket file stays, and no process listens.
     pub fn die(&self) {
         self.hang_up();
     }
@@ -107,7 +107,7 @@ impl Monitor {
         }
     }
 
-    /// Whether somebody else touched the lock since.
+    /// Whether another process has touched the lock since.
     pub fn lock_exists(&self) -> bool {
         self.lock.exists()
     }

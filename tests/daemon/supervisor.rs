@@ -66,8 +66,8 @@ fn twenty_clients_at_once_share_one() {
 }
 
 #[test]
-fn it_owes_nothing_to_the_shell_that_started_it() {
-    let Some(machine) = Machine::new("supervisor::it_owes_nothing_to_the_shell_that_started_it") else {
+fn it_inherits_nothing_from_the_shell_that_started_it() {
+    let Some(machine) = Machine::new("supervisor::it_inherits_nothing_from_the_shell_that_started_it") else {
         return;
     };
     let script = "umask 0; trap '' TERM HUP; exec 7>leak; cd /tmp; FOO=bar \"$0\" list";

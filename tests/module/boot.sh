@@ -24,7 +24,7 @@ if [ "$MANAGER" = magisk ]; then
 fi
 for module in modules/*/; do
   if [ -f "${module}service.sh" ] && [ ! -f "${module}disable" ]; then
-    # Nobody waits for it, and what it writes is lost.
+    # No process waits for it, and its output is lost.
     (
       if [ "$MANAGER" = magisk ]; then cd /; else cd "$module" && umask 0; fi
       exec busybox sh "/data/adb/${module}service.sh"

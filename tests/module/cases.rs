@@ -1,4 +1,4 @@
-//! What must be so after a flash, a boot and a removal, whoever installs.
+//! The required state after installation, boot and removal, with every installer.
 
 use crate::device::{Device, ID, Installer, Manager};
 use crate::{with_contracts, zip};
@@ -38,7 +38,7 @@ cases![
     a_disabled_module_starts_nothing,
     removal_takes_the_links_and_leaves_the_data,
     removal_with_the_marker_takes_the_data_too,
-    somebody_elses_programs_stay,
+    programs_of_others_stay,
     the_button_shows_what_runs,
 ];
 
@@ -295,7 +295,7 @@ fn removal_with_the_marker_takes_the_data_too(installer: &Installer) {
     assert!(device.path("data/photos/one").exists());
 }
 
-fn somebody_elses_programs_stay(installer: &Installer) {
+fn programs_of_others_stay(installer: &Installer) {
     let mut device = Device::new(installer);
     let place = match installer.manager {
         Manager::Magisk => "system/bin".to_owned(),

@@ -122,7 +122,7 @@ fn write(file: &str, text: &str) -> Result<()> {
     print(&answer)
 }
 
-/// Whether anybody answers is the answer: the other end closes the connection of a peer that it refuses.
+/// Tests whether there is an answer: the other end closes the connection of a peer that it refuses.
 fn say(path: &str, text: &str) -> Result<()> {
     let flags = SockFlag::SOCK_CLOEXEC;
     let connection = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).context("socket")?;

@@ -71,7 +71,7 @@ fn publish(document: &str) {
     say(&format!("probe: report: {written}"));
 }
 
-/// The console may be gone, or somebody else's.
+/// The console may be closed or belong to another process.
 fn say(line: &str) {
     let mut console = stdout();
     let _ = writeln!(console, "{line}");

@@ -69,7 +69,7 @@ fn live(hierarchies: &[Hierarchy], groups: &[PathBuf], wanted: &str) -> Result<(
     let init: i32 = number.trim().parse().context("the sandbox did not come up")?;
     writeln!(stdout(), "{init}")?;
     stdout().flush()?;
-    // Nobody writes anything: this is the end of the test.
+    // No data is written; this is the end of the test.
     let _ = stdin().read_to_end(&mut Vec::new());
     let _ = sys::kill(init, libc::SIGKILL);
     waitpid(between, None)?;

@@ -1,4 +1,4 @@
-//! What is about phones: late_start and what it waits for, the boot-loop guard, wakelocks, storage, the status line.
+//! Integration with phones: late_start and its conditions, the boot-loop guard, wakelocks, storage, the status line.
 
 use crate::phone::Phone;
 use crate::sandbox::Sandbox;
@@ -77,7 +77,7 @@ fn a_default_route_is_a_network_and_waiting_has_an_end() {
 }
 
 #[test]
-fn once_nobody_waits_changes_of_the_machine_wake_nobody_up() {
+fn without_waiting_containers_changes_of_the_machine_cause_no_wakeup() {
     let mut phone = Phone::new();
     phone.sandbox.container("online", &["autostart=yes"]);
     phone.boot();
@@ -96,7 +96,7 @@ fn once_nobody_waits_changes_of_the_machine_wake_nobody_up() {
         std::thread::sleep(std::time::Duration::from_secs(3));
         (wakes() == before).then_some(before)
     });
-    // Nobody waits for them any more.
+    // No process waits for them any more.
     phone.sandbox.run(&[&UPLINK[..], &["31001"]].concat()).succeeds();
     phone.sandbox.mount(&["-t", "tmpfs", "tmpfs", "/mnt"]);
     std::thread::sleep(std::time::Duration::from_millis(500));
@@ -164,7 +164,7 @@ fn what_was_stopped_or_survived_was_no_crash() {
     for boot in ["h", "i", "j"] {
         boot_and_crash(&phone, boot);
     }
-    // It was survived: this is told by a shorter time.
+    // It was survived, which the shorter time shows.
     phone.properties(&["ro.crypto.state=encrypted"]);
     std::fs::write(phone.sandbox.data("supervisor.ini"), "[supervisor]\nguard-time = 1\n").unwrap();
     for boot in ["k", "l", "m"] {

@@ -1,4 +1,4 @@
-//! What other programs write into archives, and what they read of ours: access control lists, links, keywords, times.
+//! Exchange of archives with other programs: access control lists, links, keywords, times.
 
 use crate::root_fs::Tree;
 use crate::sandbox::Sandbox;

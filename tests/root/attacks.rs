@@ -1,4 +1,4 @@
-//! Root inside attacks the machine: each attack is refused, or it is one that docs/threat-model.md lists as possible.
+//! Attacks of root in a container on the machine: each is refused, or docs/threat-model.md lists it as possible.
 //!
 //! Attacks on devices are in `device_policy`, on limits in `limits` and `cgroups`, on the program in `own_program`.
 
@@ -44,7 +44,7 @@ const REFUSED: [(&str, &str, &str); 8] = [
 ];
 
 #[test]
-fn what_the_threat_model_says_is_refused_is_refused() {
+fn attacks_that_the_threat_model_calls_refused_are_refused() {
     let page = threat_model();
     for denied in [None, Some("old")] {
         let (sandbox, _) = boot(Setting { denied, ..Setting::default() }, &[]);

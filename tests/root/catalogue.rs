@@ -1,4 +1,4 @@
-//! From nothing to a container: the catalogue of a server, downloads, and what a bad server can do about it.
+//! The catalogue of a server, downloads, and misbehaving servers.
 
 use crate::done::Done;
 use crate::root_fs::Tree;
@@ -158,7 +158,7 @@ fn an_address_is_as_good_as_a_name() {
     done.succeeds();
     let done = ds(&sandbox, &server, &["create", "x", "--from", "http://example.org/rootfs.tar.xz"]);
     done.fails(1, &["is not encrypted; use https"]);
-    // A certificate of nobody's.
+    // A certificate of an unknown authority.
     let done = sandbox.ds(&["create", "x", "--from", &address, "--sha256", &wrong]);
     done.fails(1, &["the certificate of localhost is not trusted"]);
     assert_tidy(&sandbox);

@@ -124,7 +124,7 @@ fn a_machine_that_mounts_only_version_1_does_not_show_its_version_2() {
     let sandbox = Sandbox::with(Setting { groups: "v1", ..Setting::default() });
     let report = boot(&sandbox, &[]);
     assert!(!seen_groups(&report).contains(&"/sys/fs/cgroup/inside"), "{:?}", seen_groups(&report));
-    // Whatever is shown, nobody else's processes are in it.
+    // Whatever is visible, it contains no foreign processes.
     let first = sandbox.first_process("web").unwrap().pid;
     let shown = fs::read_to_string(format!("/proc/{first}/root/sys/fs/cgroup/cgroup.procs"));
     let foreign: Vec<String> = shown
@@ -141,7 +141,7 @@ fn a_machine_that_mounts_no_control_groups_boots_containers_all_the_same() {
     let sandbox = Sandbox::with(Setting { groups: "none", ..Setting::default() });
     let tree = sandbox.container("web", &["limits.memory=64M"]);
     let started = sandbox.ds(&["start", "web"]);
-    // What nobody shows is mounted for ourselves.
+    // A hidden hierarchy is mounted privately.
     let groups = sandbox.group_directories().into_iter().map(|top| top.join("web"));
     let limits = groups.flat_map(|group| [group.join("memory.max"), group.join("memory.limit_in_bytes")]);
     let kept = limits.into_iter().any(|file| fs::read_to_string(file).is_ok_and(|text| text == "67108864\n"));
@@ -199,7 +199,7 @@ impl Controller {
 impl Drop for Controller {
     fn drop(&mut self) {
         if !self.was_on {
-            // Somebody may have begun to use it.
+            // Another process may have begun to use it.
             let _ = fs::write(&self.file, format!("-{}", self.name));
         }
     }

@@ -1,4 +1,4 @@
-//! /dev/console: attached to with `ds console`, kept with `ds logs`, and never in the way of PID 1.
+//! /dev/console: attaching with `ds console`, the log of `ds logs`, and that it never blocks PID 1.
 
 use crate::root_fs::Tree;
 use crate::sandbox::Sandbox;
@@ -46,7 +46,7 @@ fn a_flood_neither_stops_the_container_nor_fills_the_disk() {
 }
 
 #[test]
-fn a_flood_before_anybody_looks_does_not_stop_the_boot() {
+fn output_without_a_reader_does_not_block_the_boot() {
     let sandbox = Sandbox::new();
     let tree = sandbox.container("web", &["environment.PROBE=flood=2,exit=0"]);
     sandbox.ds(&["start", "web"]).succeeds();
@@ -103,12 +103,12 @@ fn the_console_shows_what_was_said_and_takes_what_is_typed() {
 }
 
 #[test]
-fn a_viewer_that_does_not_read_is_nobodys_problem() {
+fn a_viewer_that_does_not_read_blocks_nothing() {
     let sandbox = Sandbox::new();
     let tree = sandbox.container("web", &["environment.PROBE=sleep=500,flood=5,login"]);
     sandbox.ds(&["start", "web"]).succeeds();
     wait_for("the report", || tree.report());
-    // Its pipe is full after 64 KiB, and nobody empties it.
+    // Its pipe is full after 64 KiB and is not read.
     let mut viewer = sandbox.spawn_ds(&["console", "web"]);
     wait_for("the prompt", || (sandbox.info("web")["ready"] == true).then_some(()));
     assert_eq!(sandbox.ds(&["stop", "web"]).succeeds(), "web stopped\n");

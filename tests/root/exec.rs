@@ -180,7 +180,7 @@ fn the_streams_stay_apart() {
     assert_eq!((done.code, done.text().as_str(), done.errors.as_str()), (0, "out\n", "err\n"));
     // No input is the end of input.
     assert_eq!(sandbox.ds(&["run", "web", "--", "/bin/cat"]).succeeds(), "");
-    // Somebody who reads no further ends the command as it would on the host.
+    // A reader that stops reading ends the command, as on the host.
     let line = format!(
         "{{ '{}' run web -- /bin/probe generate 10000000 1; echo $? >&2; }} | head -c 1 >/dev/null",
         sandbox.binary().display()

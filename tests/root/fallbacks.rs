@@ -1,4 +1,4 @@
-//! Older kernels, and kernels built without something: the same life, with system calls denied.
+//! Older kernels, and kernels without an optional feature, simulated by denied system calls.
 //!
 //! `probe deny` says what is denied and how; the supervisor and everything that it starts is under it.
 
@@ -105,7 +105,7 @@ fn with_everything_that_is_new_missing_systemd_boots() {
     assert_eq!(sandbox.ds(&["stop", "web"]).succeeds(), "web stopped\n");
 }
 
-/// A kind of namespace that the kernel does not make: the container shares it with the host, and this is told.
+/// A kind of namespace that the kernel lacks: the container shares it with the host, and a warning reports it.
 fn shares(denied: &'static str, kind: &str, option: &str) {
     let sandbox = sandbox(denied);
     let tree = sandbox.container("web", &[]);

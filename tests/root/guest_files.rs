@@ -1,4 +1,4 @@
-//! Whatever lies where `ds` looks inside a guest: every verb ends, says what is so, and touches nothing outside.
+//! Any kind of file at each path that `ds` reads in a guest: every verb ends, reports it, and touches nothing outside.
 
 use crate::root_fs::Tree;
 use crate::sandbox::Sandbox;

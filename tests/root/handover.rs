@@ -1,4 +1,4 @@
-//! One supervisor becomes the next while containers and sessions run; what is no successor changes nothing.
+//! The replacement of the supervisor while containers and sessions run; an invalid successor changes nothing.
 
 use crate::done::Done;
 use crate::sandbox::Sandbox;
@@ -83,7 +83,7 @@ fn what_is_decided_and_pending_goes_along() {
 }
 
 #[test]
-fn what_is_no_successor_changes_nothing() {
+fn an_invalid_successor_changes_nothing() {
     let sandbox = Sandbox::new();
     sandbox.container("web", &[]);
     sandbox.ds(&["start", "web"]).succeeds();

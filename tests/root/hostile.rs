@@ -1,6 +1,6 @@
-//! Root file systems that were built to mislead us, and places that fail: an error in one line, nothing written outside.
+//! Malicious root file systems, and failing file systems: an error in one line, nothing written outside.
 //!
-//! One test for each row of what broke other container programs; the advisory is named where there is one.
+//! One test for each attack that succeeded on other container programs, with its advisory if there is one.
 
 use crate::root_fs::Tree;
 use crate::sandbox::{Sandbox, files_below};
@@ -257,7 +257,7 @@ fn the_log_and_os_release_are_not_followed_out() {
     fs::write(tree.path("etc/os-release"), "PRETTY_NAME=\"a\x1b[31m\u{202e}\u{7}b\"\n").unwrap();
     let shown = sandbox.ds(&["info", "web"]).succeeds();
     assert!(!shown.contains('\x1b') && !shown.contains('\u{7}'), "{shown:?}");
-    // Somebody put a link where the console's log belongs.
+    // A link in place of the console's log.
     let victim = sandbox.path("victim");
     fs::write(&victim, "precious").unwrap();
     fs::create_dir_all(sandbox.data("containers/web/log")).unwrap();
@@ -305,7 +305,7 @@ fn a_configuration_with_a_fault_is_shown_with_its_place() {
 }
 
 #[test]
-fn a_full_disk_is_told_and_nothing_is_lost() {
+fn a_full_disk_is_reported_and_nothing_is_lost() {
     let mut sandbox = Sandbox::new();
     let data = sandbox.data("");
     fs::create_dir_all(&data).unwrap();
@@ -336,7 +336,7 @@ fn a_full_disk_is_told_and_nothing_is_lost() {
 }
 
 #[test]
-fn a_read_only_data_directory_is_told() {
+fn a_read_only_data_directory_is_reported() {
     let mut sandbox = Sandbox::new();
     let tree = sandbox.container("web", &[]);
     let data = sandbox.data("");
@@ -389,7 +389,7 @@ fn a_tree_that_is_deleted_under_a_running_container_does_not_keep_it_from_stoppi
 }
 
 #[test]
-fn nobody_but_root_gets_anywhere() {
+fn only_root_gets_access() {
     let sandbox = Sandbox::new();
     sandbox.container("web", &[]);
     // The user has to be able to reach the program at all.

@@ -1,4 +1,4 @@
-//! Who a container is: an id for each boot, and a machine id of one's own for each copy.
+//! The identity of a container: a boot ID for each boot, and a machine ID for each copy.
 
 use crate::root_fs::Tree;
 use crate::sandbox::Sandbox;

@@ -1,4 +1,4 @@
-//! Containers from ext4 images and block devices: attached, checked, kept over restarts, and let go of.
+//! Containers from ext4 images and block devices: attached, checked, kept during restarts, and released.
 
 use crate::root_fs::Tree;
 use crate::sandbox::{Sandbox, Setting};
@@ -346,7 +346,7 @@ fn a_block_device_boots_unless_it_is_mounted() {
 }
 
 #[test]
-fn what_is_no_image_is_told_and_left_as_it_is() {
+fn a_file_that_is_no_image_is_reported_and_unchanged() {
     let sandbox = Sandbox::new();
     let good = image(&sandbox, "good");
     let whole = fs::read(&good).expect("read");

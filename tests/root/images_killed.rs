@@ -1,4 +1,4 @@
-//! What is left of a container from an image when something dies: nothing.
+//! Containers from images leave nothing behind when a process dies.
 
 use crate::images::{assert_unmounted, container, loop_devices, read, text, tool};
 use crate::process;

@@ -1,5 +1,5 @@
-//! What the shell that happens to start the supervisor hands down: nothing of it arrives in the supervisor, in a monitor,
-//! in PID 1 or in a command of a container.
+//! Process attributes of the shell that starts the supervisor are not inherited by the supervisor, by a monitor,
+//! by PID 1 or by a command of a container.
 
 use crate::process::Process;
 use crate::sandbox::Sandbox;
@@ -180,7 +180,7 @@ fn limits(pid: i32) -> String {
 }
 
 #[test]
-fn a_shell_that_can_gain_no_privileges_is_refused_and_one_with_fewer_is_told_of() {
+fn a_shell_with_no_new_privs_is_refused_and_one_with_fewer_capabilities_causes_a_warning() {
     let sandbox = Sandbox::new();
     sandbox.container("web", &[]);
     let ds = sandbox.binary();

@@ -1,4 +1,4 @@
-//! What a long life must not collect: mounts, control groups, descriptors, memory, processes, files.
+//! Leaks over many cycles: mounts, control groups, descriptors, memory, processes, files.
 
 use crate::process::Process;
 use crate::sandbox::{Sandbox, files_below};
@@ -118,7 +118,7 @@ fn commands_leave_nothing_in_the_supervisor() {
 }
 
 #[test]
-fn with_nothing_to_do_nobody_wakes_up() {
+fn idle_processes_do_not_wake_up() {
     let sandbox = Sandbox::new();
     let tree = sandbox.container("web", &[]);
     sandbox.ds(&["start", "web"]).succeeds();

@@ -252,7 +252,7 @@ fn start_can_wait_until_the_init_system_is_up() {
     assert_eq!(sandbox.ds(&["start", "prompt", "--wait=30"]).succeeds(), "prompt is up\n");
     assert_eq!(sandbox.info("prompt")["ready"], true);
 
-    // The probe in systemd's place is told where to say that it is ready.
+    // The probe in place of systemd receives the address for its readiness notification.
     let tree = crate::root_fs::Tree::disguised(&sandbox.path("notify"), "usr/lib/systemd/systemd");
     sandbox.create("notify", &tree.0, &["environment.PROBE=sleep=300,ready"]);
     assert_eq!(sandbox.ds(&["start", "notify", "--wait=30"]).succeeds(), "notify is up\n");

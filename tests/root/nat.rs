@@ -99,7 +99,7 @@ fn ports_are_published_on_every_side_and_nowhere_else() {
     assert_eq!(call(db, "192.0.2.1:2222"), None);
     assert_eq!(heard("198.51.100.1:99", near), web_word);
     assert_eq!(call(far, "192.0.2.1:99"), None);
-    // A change holds at once, and connections that are no longer published end nobody.
+    // A change takes effect at once; existing connections continue.
     world.sandbox.ds(&["set", "web", "network.ports=8081:80"]).succeeds();
     assert_eq!(heard("198.51.100.1:8081", near), web_word);
     assert_eq!(call(near, "198.51.100.1:8080"), None);
@@ -256,13 +256,13 @@ fn a_container_speaks_for_itself_alone() {
     let (web, db) = (world.address("web"), world.address("db"));
     let start = web.rsplit_once('.').unwrap().0.to_owned();
     assert!(world.pings("web", "192.0.2.2"));
-    // Another address, a neighbour's address, somebody else's altogether.
+    // Another address, a neighbour's address, a foreign address.
     for other in [format!("{start}.200"), "203.0.113.9".to_owned()] {
         world.inside("web", &format!("busybox ip addr add {other}/32 dev eth0")).succeeds();
         assert!(!world.pings("web", &format!("-I {other} 192.0.2.2")), "{other}");
         assert!(!world.pings("web", &format!("-I {other} {db}")), "{other}");
     }
-    // A neighbour's address, told to everybody: the neighbour keeps it.
+    // A neighbour's address in a broadcast announcement: the neighbour keeps it.
     world.inside("web", &format!("busybox ip addr add {db}/32 dev eth0; busybox arping -U -c 2 -I eth0 {db}; busybox arping -A -c 2 -I eth0 {db}; busybox ip addr del {db}/32 dev eth0"));
     let at = format!("{db}:80");
     assert!(call(world.machine(), &at).is_some_and(|answer| answer.starts_with("db")));

@@ -49,7 +49,7 @@ fn host_is_the_hosts() {
 }
 
 #[test]
-fn name_servers_follow_the_machine_unless_somebody_inside_changes_them() {
+fn name_servers_follow_the_machine_unless_the_container_changes_them() {
     let mut sandbox = Sandbox::new();
     let etc = sandbox.path("etc");
     std::fs::create_dir_all(&etc).unwrap();

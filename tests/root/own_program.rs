@@ -1,4 +1,4 @@
-//! What our own processes run from: a copy that no container can change, whatever form it has, while the file on disk
+//! The program file of ds processes: a copy that no container can change, in every form, while the file on disk
 //! can be replaced at any time (CVE-2019-5736).
 
 use crate::sandbox::Sandbox;
@@ -24,7 +24,7 @@ fn launch(sandbox: &Sandbox, denied: &[&str]) -> PathBuf {
     program
 }
 
-/// What the supervisor and the monitor run from. Nobody outside can write it either.
+/// The program file of the supervisor and the monitor. No process outside can write it either.
 fn programs(sandbox: &Sandbox) -> Vec<String> {
     let pids = [sandbox.supervisor(), sandbox.monitor("web")].map(|process| process.unwrap().pid);
     let look = |pid: i32| {

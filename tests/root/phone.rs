@@ -85,7 +85,7 @@ impl Phone {
 
     /// Sets all properties there are.
     pub fn properties(&self, lines: &[&str]) {
-        // In place of the old ones at once: somebody may be reading.
+        // Replaces the old ones atomically, because a process may be reading.
         self.write("system/properties.new", &format!("{}\n", lines.join("\n")));
         fs::rename(self.path("system/properties.new"), self.path("system/properties")).expect("rename");
     }

@@ -1,5 +1,5 @@
-//! What a container does without: each tag of `security.privileged` does what its name says and is seen, and
-//! `security.nesting` gives what container engines need.
+//! Disabled protections: each tag of `security.privileged` has its documented effect and is reported, and
+//! `security.nesting` provides what container engines need.
 
 use crate::sandbox::Sandbox;
 use crate::wait_for;
@@ -12,7 +12,7 @@ fn status(sandbox: &Sandbox, field: &str) -> String {
 }
 
 #[test]
-fn what_a_container_does_without_is_seen() {
+fn disabled_protections_are_reported() {
     for tag in ["no", "nomask", "nocaps", "noseccomp", "shared", "unfiltered-dev", "full"] {
         let has = |one: &str| tag == one || tag == "full";
         let sandbox = Sandbox::new();

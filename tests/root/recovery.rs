@@ -1,4 +1,4 @@
-//! Faults at any moment: whoever is killed, nothing is left, and the next start works.
+//! Faults at any time: whichever process is killed, nothing is left, and the next start succeeds.
 
 use crate::done::Done;
 use crate::process::{self, Process};
@@ -40,7 +40,7 @@ enum Part {
     /// The container's PID 1, before and after it is the probe.
     First,
     Supervisor,
-    Everybody,
+    All,
 }
 
 /// Every stage of an end.
@@ -144,18 +144,18 @@ fn a_monitor_that_dies_before_the_supervisor_looks_leaves_nothing() {
     assert_recovers(&mut sandbox, &tree);
 }
 
-/// At each stage everybody who takes part is killed in turn.
+/// At each stage, each participating process is killed in turn, and then all of them.
 fn kill_each(stages: &[(&str, Part)], begin: impl Fn(&Sandbox) -> Child) {
-    use Part::{Client, Everybody, First, Monitor, Supervisor, Worker};
+    use Part::{All, Client, First, Monitor, Supervisor, Worker};
     for (stage, of) in stages {
-        for victim in [Client, Worker, Monitor, First, Supervisor, Everybody] {
+        for victim in [Client, Worker, Monitor, First, Supervisor, All] {
             let (mut sandbox, tree) = sandbox(stage, "pause");
             let mut client = begin(&sandbox);
             let stopped = paused(&sandbox);
             match victim {
                 Client => client.kill().expect("kill the client"),
                 Supervisor => sandbox.kill_supervisor(),
-                Everybody => sandbox.kill_everything(),
+                All => sandbox.kill_everything(),
                 Worker | Monitor | First => match member(&sandbox, &stopped, *of, victim) {
                     Some(pid) => process::kill(pid),
                     // At this stage there is no such process.
@@ -245,7 +245,7 @@ fn whoever_is_killed_while_it_restarts_nothing_is_left() {
 fn whoever_is_killed_a_shell_leaves_nothing() {
     let sandbox = Sandbox::new();
     let tree = Tree::with_probe(&sandbox.path("tree"));
-    for victim in [Part::Client, Part::Worker, Part::First, Part::Everybody] {
+    for victim in [Part::Client, Part::Worker, Part::First, Part::All] {
         let mut client = sandbox.spawn_ds(&["shell", tree.0.to_str().unwrap(), "/bin/probe", "hold"]);
         let shell = wait_for("the shell", || sandbox.process(&["/bin/probe", "hold"]));
         match victim {
@@ -317,7 +317,7 @@ fn what_was_left_by_a_power_cut_is_swept_at_the_next_start() {
     sandbox.ds(&["start", "web"]).succeeds();
     wait_for("the report", || tree.report());
     sandbox.kill_everything();
-    assert!(!sandbox.group_directories().is_empty(), "nobody could clean up");
+    assert!(!sandbox.group_directories().is_empty(), "no process could clean up");
     assert_eq!(sandbox.ds(&["start", "web"]).succeeds(), "web started\n");
     assert_eq!(sandbox.ds(&["stop", "web"]).succeeds(), "web stopped\n");
     sandbox.assert_no_containers();

@@ -1,5 +1,5 @@
-//! The place of one test: namespaces, control groups, a private `$DS_ROOT`, and the check that all of it is clean
-//! in the end.
+//! The sandbox of one test: namespaces, control groups, a private `$DS_ROOT`, and the check that it is clean
+//! at the end.
 
 use crate::done::Done;
 use crate::process::{self, Process, below};
@@ -327,7 +327,7 @@ impl Sandbox {
         text.lines().map(str::to_owned).collect()
     }
 
-    /// The supervisor's log, for somebody who wonders what happened.
+    /// The supervisor's log, for the analysis of a failure.
     pub fn log(&self) -> String {
         fs::read_to_string(self.data("log/supervisor.log")).unwrap_or_default()
     }
@@ -362,7 +362,7 @@ impl Sandbox {
         self.only_supervisor() && self.left().is_empty()
     }
 
-    /// Whether nobody is there but the supervisor and the worker that stands by.
+    /// Whether only the supervisor and its standby worker run.
     pub fn only_supervisor(&self) -> bool {
         let supervisor = self.supervisor().map(|process| process.pid);
         self.processes().iter().all(|one| Some(one.pid) == supervisor || one.name == STANDBY)

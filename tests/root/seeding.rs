@@ -1,4 +1,4 @@
-//! What makes a distribution at home: in its root file system and in /run.
+//! Seeding of distributions, in the root file system and in /run.
 
 use crate::root_fs::Tree;
 use crate::sandbox::Sandbox;

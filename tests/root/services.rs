@@ -104,7 +104,7 @@ fn the_usual_services_run_and_are_quiet() {
 
 /// What a program waits on is never at its end: not after a restart, and not for a session or a throw-away container.
 #[test]
-fn who_reads_the_kernel_log_waits() {
+fn readers_of_the_kernel_log_block() {
     let script = "head -c 1 /proc/kmsg & sleep 0.3; cat /proc/$!/stat | busybox cut -d' ' -f3; kill $!; \
                   ls /dev/kmsg 2>&1";
     let sandbox = Sandbox::new();

@@ -1,5 +1,5 @@
-//! Peers that fall silent: each process is stopped in turn, and every verb ends, can be interrupted, and says who does
-//! not answer. And whatever is opened and never gives anything.
+//! Peers that stop answering: each process is stopped in turn, and every verb ends, can be interrupted, and names the
+//! process that does not answer. Also files that block when they are opened or read.
 
 use crate::done::Done;
 use crate::process::{self, Process};
@@ -128,7 +128,7 @@ fn with_a_stopped_supervisor_every_client_ends() {
     let waiting = sandbox.spawn_ds(&["info", "web"]);
     process::signal(client(&waiting).pid, Signal::SIGTERM);
     assert_eq!(ends_soon(waiting), 128 + 15);
-    // Nobody is left who wants what was asked for.
+    // No process is left that wants the result.
     process::signal(supervisor.pid, Signal::SIGCONT);
     sandbox.ds(&["list"]).succeeds();
     stop(&sandbox.supervisor().unwrap());
@@ -137,7 +137,7 @@ fn with_a_stopped_supervisor_every_client_ends() {
 }
 
 #[test]
-fn with_a_stopped_worker_its_client_can_be_interrupted_and_nobody_else_minds() {
+fn with_a_stopped_worker_its_client_can_be_interrupted_and_others_continue() {
     let sandbox = Sandbox::new();
     running(&sandbox, &["environment.PROBE=deaf", "stop-timeout=30"]);
     for words in [&["run", "web", "/bin/probe", "hold"][..], &["stop", "web"]] {
@@ -211,7 +211,7 @@ fn a_supervisor_that_is_frozen_keeps_no_stream_of_a_client() {
         ours.iter().for_each(|process| move_to(&group, process));
         fs::write(group.join(file), frozen).unwrap();
         sleep(Duration::from_millis(100));
-        // The end of its output is waited for, which is the end of everybody who could write there.
+        // Waits for the end of its output, which is the end of every process that could write there.
         sandbox.ds(&["list"]).fails(1, &["the supervisor (pid ", "does not answer"]);
         fs::write(group.join(file), thawed).unwrap();
         for process in sandbox.processes() {
@@ -254,12 +254,12 @@ fn with_a_stopped_client_or_first_process_the_container_stops() {
 }
 
 #[test]
-fn a_client_that_says_nothing_keeps_nobody_waiting() {
+fn a_silent_client_blocks_no_other() {
     let sandbox = Sandbox::new();
     sandbox.ds(&["list"]).succeeds();
     let program = env::current_exe().unwrap();
     let words =
-        [program.as_os_str(), "--exact".as_ref(), "silence::somebody_connects_and_says_nothing".as_ref()];
+        [program.as_os_str(), "--exact".as_ref(), "silence::a_client_connects_and_sends_nothing".as_ref()];
     let mut command: Command = sandbox.command(&words);
     command.env("SILENT", sandbox.run_directory("supervisor.sock"));
     let mut silent: Vec<Child> = (0..5).map(|_| command.spawn().unwrap()).collect();
@@ -277,7 +277,7 @@ fn a_client_that_says_nothing_keeps_nobody_waiting() {
 
 /// Not a test but the client of the one above.
 #[test]
-fn somebody_connects_and_says_nothing() {
+fn a_client_connects_and_sends_nothing() {
     let Some(path) = env::var_os("SILENT") else { return };
     let own = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::empty(), None).unwrap();
     connect(own.as_raw_fd(), &UnixAddr::new(std::path::Path::new(&path)).unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! The end of containers: asked in the init system's own language, and killed when that does not help.
+//! The shutdown of containers: by the request of each init system, and by SIGKILL after the timeout.
 
 use crate::process;
 use crate::root_fs::Tree;

@@ -1,5 +1,5 @@
-//! Jobs that fail, are killed or interrupted at any moment: the original is whole, nothing half is left, and the next
-//! try works.
+//! Jobs that fail, are killed or interrupted at any time: the original is intact, nothing partial is left, and the next
+//! attempt succeeds.
 
 use crate::process::{self, Process};
 use crate::root_fs::Tree;
@@ -242,7 +242,7 @@ fn a_job_ends_with_its_client_its_worker_and_the_machine() {
         return;
     }
     for (job, stage) in [(&CREATE, "job-unpacked"), (&TO_IMAGE, "job-copied"), (&RESIZE, "job-copied")] {
-        for victim in ["interrupt", "client", "worker", "job", "everybody"] {
+        for victim in ["interrupt", "client", "worker", "job", "all"] {
             let mut machine = Machine::new(stage, "pause");
             let mut client = machine.begin(job);
             let paused = machine.paused();
@@ -265,7 +265,7 @@ fn a_job_ends_with_its_client_its_worker_and_the_machine() {
                 assert!(errors.contains("interrupted"), "{errors}");
                 assert_tidy(&machine.sandbox);
             }
-            if victim != "everybody" {
+            if victim != "all" {
                 // Without any other command, and by this supervisor.
                 wait_for("the clean-up", || left_over(&machine.sandbox).is_empty().then_some(()));
             }

@@ -1,4 +1,4 @@
-//! What goes wrong with processes and control groups while verbs run: killed, interrupted, stopped, frozen, and later
+//! Faults of processes and control groups while verbs run: killed, interrupted, stopped, frozen, and later
 //! continued and thawed.
 
 use crate::process::{Process, below};

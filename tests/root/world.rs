@@ -125,7 +125,7 @@ impl World {
         self.sandbox.run(&["sh", "-c", script]).text()
     }
 
-    /// Everything of the machine's network that anybody could have changed.
+    /// The complete state of the machine's network.
     pub fn state(&self) -> String {
         self.shell(
             "ip -o link | sed 's/^[0-9]*: //' | sort; ip -o addr show scope global | sed 's/^[0-9]*: //';
@@ -180,7 +180,7 @@ pub fn serve_udp(pid: i32, at: &str, word: &'static str) {
     });
 }
 
-/// What a server says to one who calls from a namespace; `None` when nobody answers.
+/// The answer of a server to a client in a namespace; `None` without one.
 pub fn call(pid: i32, at: &str) -> Option<String> {
     let at: SocketAddr = at.parse().expect("an address");
     within(pid, move || {

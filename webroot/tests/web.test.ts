@@ -317,7 +317,7 @@ describe('ds web', () => {
     expect((await http(path)).status, 'a second use of the secret').toBe(403);
   });
 
-  test('answers nobody without the cookie', async () => {
+  test('refuses requests without the cookie', async () => {
     for (const path of ['/', '/index.html', '/check.js', '/nothing', '/open/', `/open/${'0'.repeat(64)}`]) {
       expect((await http(path)).status, path).toBe(403);
       expect((await http(path, { Cookie: 'ds-session=' })).status, path).toBe(403);
@@ -361,7 +361,7 @@ describe('ds web', () => {
     expect(Date.now() - begun).toBeLessThan(40_000);
   });
 
-  test('forgets the browser before when another one comes, and ends when it is told to', async () => {
+  test('forgets the browser before when another one comes, and ends on request', async () => {
     const { cookies } = await http(new URL(machine.web()).pathname);
     expect((await http('/', { Cookie: cookie })).status).toBe(403);
     expect((await http('/', { Cookie: cookies[0]?.split(';')[0] ?? '' })).status).toBe(200);

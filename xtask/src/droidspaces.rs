@@ -99,7 +99,7 @@ impl Droidspaces {
     /// Waits until the container runs with another PID 1 than `before`, and gives it.
     ///
     /// # Errors
-    /// If that takes more than `limit`, or somebody interrupts.
+    /// If that takes more than `limit`, or the user interrupts.
     pub fn wait_for_new_pid(
         &self,
         name: &str,

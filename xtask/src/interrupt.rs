@@ -9,7 +9,7 @@ use signal_hook::flag;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Remembers that somebody wants an end.
+/// Records that an end was requested.
 #[derive(Debug, Clone)]
 pub struct Interrupt(Arc<AtomicBool>);
 

@@ -1,4 +1,4 @@
-//! What people and CI read: plain lines on stdout, one thought each.
+//! The output for users and CI: plain lines on stdout.
 //!
 //! Owns the only writes to the terminal. Knows nothing of what the lines mean. A reader that went away (a closed pipe)
 //! is no reason to stop a build half-way, so write errors are dropped here.

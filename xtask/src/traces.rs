@@ -1,4 +1,4 @@
-//! What a container can leave behind on a machine, looked for from outside.
+//! Searches for remains of containers on the machine, from outside.
 //!
 //! Owns the places to look: mounts, loop devices, cgroups, processes. Reads only, and asks the kernel alone, never `ds`.
 //! See proc_pid_mountinfo(5), proc_pid_cgroup(5), loop(4).

@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn the_false_magisk_of_the_others_deceives_nobody() {
+    fn the_false_magisk_variable_of_other_managers_is_ignored() {
         let false_magisk = ("MAGISK_VER_CODE", "25200");
         let kernelsu = read(&[false_magisk, ("KSU", "true"), ("KSU_VER_CODE", "32000"), ("API", "34")]);
         assert_eq!(kernelsu.unwrap(), Caller { manager: Manager::KernelSu, version: 32000, api: 34 });

@@ -51,7 +51,7 @@ fn flash(phone: &mut Phone) {
     assert!(phone.root(&labels).succeeds().contains("u:object_r:system_file:s0"), "{labels}");
 }
 
-/// A container from an image on /data is up at late_start, without anybody asking for it.
+/// A container from an image on /data is up at late_start without a command.
 fn debian_at_late_start(phone: &mut Phone) {
     phone.run(
         "mkdir /mnt/stick && mount -t ext4 -o ro /dev/block/vdc /mnt/stick &&

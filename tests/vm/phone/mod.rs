@@ -54,7 +54,7 @@ impl Phone {
         self.machine.as_mut().expect("switched on")
     }
 
-    /// Runs a script with what the test brought: as nobody on a phone could.
+    /// Runs a script with the test's own tools, which no user of a phone has.
     fn run(&mut self, script: &str) -> Done {
         self.machine().run(script)
     }

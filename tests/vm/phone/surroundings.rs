@@ -1,4 +1,4 @@
-//! That the phone is as hostile as a real one: each of these facts is one that `ds` has to live with.
+//! Verifies that the phone is as restrictive as a real one: `ds` has to work with each of these facts.
 
 use super::Phone;
 use nix::libc::SIGSYS;
@@ -87,7 +87,7 @@ fn init_leaves_nothing_of_a_service(phone: &mut Phone) {
     let service =
         "sleep 1234 & busybox setsid sleep 1235 & until [ $(pgrep -c -x sleep) = 2 ]; do true; done";
     phone.run(&format!("service u:r:su:s0 /system/bin/sh -c '{service}'")).succeeds();
-    // Those that were killed are there until somebody has asked how they ended.
+    // Killed processes remain until their parent has waited for them.
     phone.run("while pgrep -x sleep >&2; do true; done").succeeds();
 }
 

@@ -28,7 +28,7 @@ struct Times {
 /// Measures and gives the rows.
 ///
 /// # Errors
-/// When `ds` fails; a rival that fails is told in its row.
+/// If `ds` fails; the failure of another program is shown in its row.
 pub fn measure(bench: &Bench, rounds: &Rounds) -> Result<Vec<Row>> {
     let rootfs = bench.rootfs("bookworm", NAME)?;
     bench.ds.quiet(&["create", NAME, "--rootfs", &rootfs])?;

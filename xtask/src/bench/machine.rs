@@ -1,4 +1,4 @@
-//! What the numbers were measured on: a number without its machine says little.
+//! The machine on which the numbers were measured.
 //!
 //! Owns the one line about processor, kernel and the versions of the rivals. See proc_cpuinfo(5).
 

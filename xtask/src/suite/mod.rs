@@ -1,4 +1,4 @@
-//! `cargo xtask test`: every check there is, one sum at the end.
+//! `cargo xtask test`: runs all checks and prints the totals.
 //!
 //! Owns the list of suites, what each needs beforehand and how it is called. `cargo test` is the runner; nothing here
 //! knows a single test. The last line is always `N passed, N failed, N skipped`.
@@ -205,7 +205,8 @@ fn missing(workspace: &Workspace, tool: &str) -> Result<Option<String>> {
 /// Most failed tests that get a second attempt: more than a few are no accident.
 const MOST_RETRIED: usize = 5;
 
-/// Runs what failed once more, alone. What passes then has a race, in the test or in what it tests: it is told by name,
+/// Runs failed tests once more, alone. A test that then passes has a race, in itself or in the tested code: it is
+/// listed
 /// and does not fail the run, as a machine under load shows such things first.
 fn try_alone(
     workspace: &Workspace,

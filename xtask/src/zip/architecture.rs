@@ -15,7 +15,7 @@ pub struct Architecture {
     pub aliases: &'static [&'static str],
     /// The compiler's target.
     pub target: &'static str,
-    /// What else the compiler is told.
+    /// Other options of the compiler.
     pub flags: &'static [&'static str],
     /// Prefix of the GNU tools, and its name in Debian's cross toolchains.
     pub tools: &'static str,

@@ -1,4 +1,4 @@
-//! A zip that depends on nothing but what is in it.
+//! Reproducible zip files.
 //!
 //! Owns the members' times, modes and compression: all fixed, so that the same files in the same order make the same
 //! bytes. Only the methods that BusyBox's unzip knows are used.
