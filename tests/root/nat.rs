@@ -235,7 +235,7 @@ fn a_shell_has_a_network_of_its_own_and_leaves_nothing() {
     });
     let mut client = spawn();
     wait_for("a link", || (links() == 1).then_some(()));
-    let worker = world.sandbox.process(&["/bin/probe", "hold"]).expect("the program").pid;
+    let worker = wait_for("the program", || world.sandbox.process(&["/bin/probe", "hold"])).pid;
     let parent = |pid: i32| {
         let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
         text.rsplit_once(')').unwrap().1.split_whitespace().nth(1).unwrap().parse::<i32>().unwrap()
