@@ -19,7 +19,9 @@ use crate::cli;
 use crate::config::{Config, RootSource};
 use crate::exit::ExitCode;
 use crate::monitor::protocol::{Exit, Status};
+use crate::monitor::surroundings;
 use crate::plan::devices::{Enforcement, Policy};
+use crate::plan::hardware::Selection;
 use crate::rootfs::guest::{Guest, os_release};
 use crate::rootfs::image::inspect;
 use crate::rootfs::root::Root;
@@ -65,6 +67,8 @@ struct DevicePolicy {
     /// What enforces it; only while the container runs.
     enforced_by: Option<Enforcement>,
     rules: Vec<String>,
+    /// The devices of the host that it is given, by their paths.
+    nodes: Vec<String>,
 }
 
 /// The properties of an image.
@@ -131,14 +135,30 @@ pub(super) fn document(known: Known, env: &Env) -> Document {
 fn devices(config: Option<&Config>, status: Option<&Status>) -> Option<DevicePolicy> {
     match status {
         Some(status) if status.pid.is_some() => Some(match &status.devices {
-            Some(devices) => {
-                DevicePolicy { enforced_by: Some(devices.enforced_by), rules: devices.rules.clone() }
-            }
-            None => {
-                DevicePolicy { enforced_by: Some(Enforcement::Nothing), rules: Policy::Everything.lines() }
-            }
+            Some(devices) => DevicePolicy {
+                enforced_by: Some(devices.enforced_by),
+                rules: devices.rules.clone(),
+                nodes: devices.nodes.clone(),
+            },
+            None => DevicePolicy {
+                enforced_by: Some(Enforcement::Nothing),
+                rules: Policy::Everything.lines(),
+                nodes: Vec::new(),
+            },
         }),
-        _ => config.map(|config| DevicePolicy { enforced_by: None, rules: Policy::new(config).lines() }),
+        _ => config.map(next_devices),
+    }
+}
+
+/// The policy that a start would have now.
+fn next_devices(config: &Config) -> DevicePolicy {
+    let around = surroundings::look(config, None);
+    let selection = Selection::new(config, &around.groups);
+    let given: Vec<_> = around.nodes.iter().filter_map(|node| selection.give(node)).collect();
+    DevicePolicy {
+        enforced_by: None,
+        rules: Policy::new(config, given.iter().map(|device| device.rule)).lines(),
+        nodes: given.iter().map(|device| format!("/dev/{}", device.name)).collect(),
     }
 }
 
@@ -222,6 +242,8 @@ fn text(document: &Document) -> Result<String> {
     line("cgroup", document.cgroup.clone())?;
     line("privileged", Some(summary.privileged.clone()).filter(|tags| tags != "no"))?;
     line("devices", document.devices.as_ref().map(devices_line))?;
+    let nodes = document.devices.as_ref().map(|devices| devices.nodes.join(" "));
+    line("hardware", nodes.filter(|nodes| !nodes.is_empty()))?;
     let seed = document.seed.iter().chain(&document.seeded);
     line("seed", document.seed.as_ref().map(|_| seed.map(String::as_str).collect::<Vec<_>>().join(" ")))?;
     let autostart =

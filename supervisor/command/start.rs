@@ -18,6 +18,7 @@ use crate::container::start::{Outcome, Starting, begin, finish};
 use crate::container::talk::Talk;
 use crate::exit::ExitCode;
 use crate::monitor::protocol::{Answer, ControlRequest};
+use crate::monitor::surroundings;
 use crate::plan;
 use crate::rootfs::guest::{FirstProcess, Guest};
 use crate::rootfs::image::inspect;
@@ -160,12 +161,14 @@ pub(super) fn until_ready(env: &Env, name: &Name, waiting: Wait) -> Result<()> {
 fn dry_run(env: &Env, name: &Name, once: Once) -> Result<ExitCode> {
     let mut config = Config::load(&env.paths.container_ini(name), name)?;
     once.apply(&mut config);
-    let guest = match &config.container.root {
-        RootSource::Directory(path) => {
-            Guest::inspect(&Root::open(path.as_path())?, Path::new(config.container.init.as_str()))?
-        }
+    let root = match &config.container.root {
+        RootSource::Directory(path) => Some(Root::open(path.as_path())?),
+        RootSource::Image(_) => None,
+    };
+    let guest = match (&root, &config.container.root) {
+        (Some(root), _) => Guest::inspect(root, Path::new(config.container.init.as_str()))?,
         // Reading an image requires a mount, and this command must change nothing.
-        RootSource::Image(path) => {
+        (None, RootSource::Image(path) | RootSource::Directory(path)) => {
             inspect(path.as_path(), config.container.image_partition)
                 .and_then(|facts| facts.usable())
                 .with_context(|| format!("the image {path}"))?;
@@ -174,8 +177,9 @@ fn dry_run(env: &Env, name: &Name, once: Once) -> Result<ExitCode> {
         }
     };
     android::complete(&mut config, &env.host);
-    let plan =
-        plan::build(&config, &env.host, &guest, &Seeding::load_or_default(&env.paths.supervisor_ini()))?;
+    let seeding = Seeding::load_or_default(&env.paths.supervisor_ini());
+    let around = surroundings::look(&config, root.as_ref());
+    let plan = plan::build(&config, &env.host, &guest, &seeding, &around)?;
     let mut text = String::new();
     writeln!(text, "{plan}")?;
     if let Some(talk) = Talk::open(&env.paths, &env.client, name)?

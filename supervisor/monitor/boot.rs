@@ -139,6 +139,9 @@ impl Monitor {
 
     fn runs(&mut self, pid: Pid) {
         self.init = Some(pid);
+        if let Some(hotplug) = &mut self.hotplug {
+            hotplug.booted(pid);
+        }
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok();
         self.pid_started = stat.and_then(|stat| proc_stat::start_time(&stat));
         self.started_s = Some(now().as_secs());

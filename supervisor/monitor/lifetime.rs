@@ -10,12 +10,14 @@ use nix::poll::PollFlags;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
+use super::hotplug::Hotplug;
 use super::last_exit;
 use super::name_servers::Follower;
 use super::notify::Notify;
 use super::protocol::{Answer, Exit, ExitReason};
 use super::readiness::Sign;
 use super::state::{Monitor, Phase, create_cgroup, writers};
+use super::surroundings;
 use crate::android::wakelock;
 use crate::child::android;
 use crate::clock::{now, unix_s};
@@ -44,6 +46,7 @@ enum Ready {
     Listener,
     Notify,
     NameServers,
+    Devices,
     Console,
     Network,
     Viewer(usize),
@@ -65,6 +68,7 @@ impl Monitor {
                             follower.heard();
                         }
                     }
+                    Ready::Devices => self.devices_changed(),
                     Ready::Console => self.console_event(),
                     Ready::Network => self.network.iter().for_each(Attachment::serve),
                     Ready::Viewer(index) => {
@@ -112,6 +116,9 @@ impl Monitor {
         }
         if let Some(follower) = &self.follower {
             set.input(Ready::NameServers, follower.fd());
+        }
+        if let Some(hotplug) = &self.hotplug {
+            set.input(Ready::Devices, hotplug.fd());
         }
         for client in &self.clients {
             set.input(Ready::Client(client.id), client.fd());
@@ -262,12 +269,11 @@ impl Monitor {
         self.tree.renew(&config)?;
         let guest = Guest::inspect(self.tree.root(), config.container.init.as_str().as_ref())?;
         self.sign = Sign::of(&guest);
-        let plan = plan::build(
-            &config,
-            &self.host,
-            &guest,
-            &Seeding::load_or_default(&self.paths.supervisor_ini()),
-        )?;
+        let hotplug = Hotplug::begin(&config, &self.host);
+        let around = surroundings::look(&config, Some(self.tree.root()));
+        let seeding = Seeding::load_or_default(&self.paths.supervisor_ini());
+        let plan = plan::build(&config, &self.host, &guest, &seeding, &around)?;
+        self.hotplug = hotplug;
         self.writers = writers(self.tree.root(), &config);
         (self.config, self.plan) = (config, plan);
         Ok(())

@@ -11,6 +11,7 @@ mod clients;
 mod console;
 mod control;
 mod early;
+mod hotplug;
 pub mod last_exit;
 mod lifetime;
 mod name_servers;
@@ -21,6 +22,7 @@ mod run;
 mod setup;
 mod state;
 mod stopping;
+pub mod surroundings;
 mod tree;
 
 pub use self::run::run;

@@ -13,12 +13,14 @@ use seccompiler::BpfProgram;
 use super::clients::Client;
 use super::console::Console;
 use super::early::Early;
+use super::hotplug::Hotplug;
 use super::name_servers::Follower;
 use super::notify::Notify;
 use super::protocol::{self, Answer, Devices, Exit, Report, State, Status};
 use super::readiness::Sign;
 use super::setup::Origin;
 use super::stopping::Asking;
+use super::surroundings;
 use super::tree::Tree;
 use crate::cgroup::{Cgroup, Wanted};
 use crate::child::android;
@@ -70,6 +72,8 @@ pub(super) struct Monitor {
     pub(super) notify: Option<Notify>,
     /// What hears of other name servers.
     pub(super) follower: Option<Follower>,
+    /// What hears of devices, if it is given any.
+    pub(super) hotplug: Option<Hotplug>,
     pub(super) console: Console,
     /// The other ends of files on which programs in the container block ([`crate::mount::op::Operation::Silence`]).
     pub(super) silent: Option<OwnedFd>,
@@ -128,8 +132,10 @@ impl Monitor {
         let tree = Tree::open(&config, &paths.run_container(&config.name), report.as_fd(), &mut tell)?;
         let guest = Guest::inspect(tree.root(), config.container.init.as_str().as_ref())?;
         android::complete(&mut config, &host);
-        let mut plan =
-            plan::build(&config, &host, &guest, &Seeding::load_or_default(&paths.supervisor_ini()))?;
+        let hotplug = Hotplug::begin(&config, &host);
+        let around = surroundings::look(&config, Some(tree.root()));
+        let seeding = Seeding::load_or_default(&paths.supervisor_ini());
+        let mut plan = plan::build(&config, &host, &guest, &seeding, &around)?;
         let mut warnings = plan.warnings.clone();
         let cgroup = create_cgroup(&config, &paths, &host, &mut plan, &mut warnings)?;
         fault::point("grouped")?;
@@ -154,6 +160,7 @@ impl Monitor {
             network: None,
             notify,
             follower: None,
+            hotplug,
             silent: None,
             signals,
             listener,
@@ -237,7 +244,8 @@ impl Monitor {
             Enforcement::Nothing if self.plan.filters.contains(&Filter::Devices) => Enforcement::Filter,
             other => other,
         };
-        Devices { enforced_by, rules: self.plan.devices.lines() }
+        let nodes = self.plan.given.iter().map(|device| format!("/dev/{}", device.name)).collect();
+        Devices { enforced_by, rules: self.plan.devices.lines(), nodes }
     }
 
     /// Notifies all subscribers.

@@ -7,6 +7,26 @@ use std::fmt;
 
 use nix::mount::MsFlags;
 
+/// Kind of a device file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DeviceKind {
+    /// A character device.
+    Character,
+    /// A block device.
+    Block,
+}
+
+impl DeviceKind {
+    /// The letter of ls(1) and mknod(1).
+    #[must_use]
+    pub fn letter(self) -> char {
+        match self {
+            Self::Character => 'c',
+            Self::Block => 'b',
+        }
+    }
+}
+
 /// A step. Targets are absolute paths in the container and are resolved there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Operation {
@@ -30,16 +50,20 @@ pub enum Operation {
         /// Permission bits.
         mode: u32,
     },
-    /// Creates a character device on the container's new /dev; if mknod(2) is denied, binds that of the host.
+    /// Creates a device on the container's new /dev; if mknod(2) is denied, binds that of the host.
     Device {
         /// Its path below /dev.
         target: String,
+        /// Character or block.
+        kind: DeviceKind,
         /// Major number (Documentation/admin-guide/devices.txt).
         major: u32,
         /// Minor number.
         minor: u32,
         /// Permission bits.
         mode: u32,
+        /// Number of the group in the container that it belongs to.
+        group: u32,
     },
     /// Creates a symbolic link on a new file system of the container.
     Symlink {
@@ -144,8 +168,9 @@ impl fmt::Display for Operation {
                 write!(f, "{kind} {target} {kind} {options}")
             }
             Self::Directory { target, mode } => write!(f, "none {target} directory mode={mode:04o}"),
-            Self::Device { target, major, minor, mode } => {
-                write!(f, "none {target} device c={major}:{minor},mode={mode:04o}")
+            Self::Device { target, kind, major, minor, mode, group } => {
+                let group = if *group == 0 { String::new() } else { format!(",gid={group}") };
+                write!(f, "none {target} device {}={major}:{minor},mode={mode:04o}{group}", kind.letter())
             }
             Self::Symlink { target, to } => write!(f, "{to} {target} symlink defaults"),
             Self::File { target, content } => write!(f, "none {target} file size={}", content.len()),

@@ -13,15 +13,15 @@ use std::rc::Rc;
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::mount::{MsFlags, mount};
-use nix::sys::stat::{Mode, SFlag, fchmod, fstat, makedev, mkdirat, mknodat, umask};
+use nix::sys::stat::{Mode, SFlag, fchmod, fstat, major, makedev, minor, mkdirat, mknodat, umask};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
-use nix::unistd::{UnlinkatFlags, fchdir, symlinkat, unlinkat};
+use nix::unistd::{Gid, UnlinkatFlags, fchdir, fchownat, symlinkat, unlinkat};
 
 use super::info;
-use super::op::Operation;
+use super::op::{DeviceKind, Operation};
 use crate::call;
 use crate::rootfs::root::{Root, file_type};
 use crate::sys::descriptor;
@@ -122,7 +122,10 @@ impl Performer {
                 return self.mount(kind, target, *flags, data, *required);
             }
             Operation::Directory { target, mode } => self.directory(target, *mode)?,
-            Operation::Device { target, major, minor, mode } => self.device(target, *major, *minor, *mode)?,
+            Operation::Device { target, kind, major, minor, mode, group } => {
+                let number = makedev(u64::from(*major), u64::from(*minor));
+                self.device(target, (*kind, number), *mode, *group)?;
+            }
             Operation::Symlink { target, to } => {
                 let (parent, last) = self.parent(target)?;
                 call!(symlinkat(to.as_str(), &parent, last), "symlink({to}, {target})")?;
@@ -217,23 +220,36 @@ impl Performer {
         }
     }
 
-    fn device(&self, target: &str, major: u32, minor: u32, mode: u32) -> Result<()> {
+    fn device(
+        &self,
+        target: &str,
+        (kind, number): (DeviceKind, libc::dev_t),
+        mode: u32,
+        group: u32,
+    ) -> Result<()> {
         let (parent, last) = self.parent(target)?;
         let permissions = Mode::from_bits_truncate(mode);
-        let number = makedev(u64::from(major), u64::from(minor));
-        match mknodat(&parent, last, SFlag::S_IFCHR, permissions, number) {
-            Ok(()) => Ok(()),
+        let kind = match kind {
+            DeviceKind::Character => SFlag::S_IFCHR,
+            DeviceKind::Block => SFlag::S_IFBLK,
+        };
+        match mknodat(&parent, last, kind, permissions, number) {
+            Ok(()) if group == 0 => Ok(()),
+            Ok(()) => {
+                let (flags, group) = (AtFlags::AT_SYMLINK_NOFOLLOW, Some(Gid::from_raw(group)));
+                Ok(call!(fchownat(&parent, last, None, group, flags), "chown({target})")?)
+            }
             // CAP_MKNOD is missing, or a device controller denies it: use the host's node instead.
             Err(Errno::EPERM) => {
                 let host = call!(open_path(Path::new(target)), "open({target}) on the host")?;
                 let status = call!(fstat(&host), "fstat({target})")?;
-                if file_type(&status) != SFlag::S_IFCHR || status.st_rdev != number {
+                if file_type(&status) != kind || status.st_rdev != number {
                     bail!("mknod is refused, and {target} of the host is another device");
                 }
                 let place = self.root.make_file(Path::new(target))?;
                 bind(&host, &place, MsFlags::empty())
             }
-            Err(errno) => Ok(call!(Err(errno), "mknod({target}, c {major}:{minor})")?),
+            Err(errno) => Ok(call!(Err(errno), "mknod({target}, {}:{})", major(number), minor(number))?),
         }
     }
 

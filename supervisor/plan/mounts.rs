@@ -6,6 +6,7 @@
 use nix::mount::MsFlags;
 
 use super::cgroups::Layout;
+use super::hardware::{self, Given};
 use super::{devices, seed};
 use crate::config::value::{BindOptions, NetworkMode};
 use crate::config::{Config, Seeding};
@@ -46,10 +47,11 @@ pub fn operations(
     host: &Host,
     guest: &Guest,
     layout: Layout,
-    seeding: &Seeding,
+    (seeding, given): (&Seeding, &[Given]),
 ) -> Vec<Operation> {
     let own_network = config.network.mode != NetworkMode::Host;
     let mut list = base(config.security.privileged.nomask(), own_network);
+    list.extend(hardware::operations(given));
     list.extend(cgroups(host, layout));
     list.push(Operation::mount("tmpfs", "/run", MsFlags::MS_NOSUID | MsFlags::MS_NODEV, "mode=755"));
     list.extend(seed::operations(config, host, guest, seeding));

@@ -34,6 +34,7 @@ mod foreign;
 mod frozen;
 mod guest_files;
 mod handover;
+mod hardware;
 mod hidden_groups;
 mod hostile;
 mod identity;
