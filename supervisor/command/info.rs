@@ -32,6 +32,9 @@ use crate::seed::ledger::Ledger;
 use crate::units;
 use crate::worker::Env;
 
+/// The most devices that are shown by name.
+const SHOWN: usize = 16;
+
 /// The document that `--json` prints.
 #[derive(Serialize)]
 pub(super) struct Document {
@@ -171,6 +174,16 @@ fn devices_line(devices: &DevicePolicy) -> String {
     }
 }
 
+/// The devices of the host in one line: the first of many.
+fn hardware_line(devices: &DevicePolicy) -> Option<String> {
+    let more = devices.nodes.len().saturating_sub(SHOWN);
+    let mut line = devices.nodes.get(..SHOWN).unwrap_or(&devices.nodes).join(" ");
+    if more > 0 {
+        let _ = write!(line, " and {more} more");
+    }
+    (!line.is_empty()).then_some(line)
+}
+
 /// The tree of a container. That of an image is available only while it runs.
 fn root(config: &Config, pid: Option<i32>) -> Option<Root> {
     match &config.container.root {
@@ -242,8 +255,7 @@ fn text(document: &Document) -> Result<String> {
     line("cgroup", document.cgroup.clone())?;
     line("privileged", Some(summary.privileged.clone()).filter(|tags| tags != "no"))?;
     line("devices", document.devices.as_ref().map(devices_line))?;
-    let nodes = document.devices.as_ref().map(|devices| devices.nodes.join(" "));
-    line("hardware", nodes.filter(|nodes| !nodes.is_empty()))?;
+    line("hardware", document.devices.as_ref().and_then(hardware_line))?;
     let seed = document.seed.iter().chain(&document.seeded);
     line("seed", document.seed.as_ref().map(|_| seed.map(String::as_str).collect::<Vec<_>>().join(" ")))?;
     let autostart =

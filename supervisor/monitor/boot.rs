@@ -11,6 +11,7 @@ use nix::mount::MsFlags;
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
+use super::firmware;
 use super::name_servers::Follower;
 use super::state::{Monitor, Phase, STOPPED};
 use crate::call;
@@ -20,8 +21,8 @@ use crate::child::init::{self, Prepared};
 use crate::child::name_servers;
 use crate::child::wire::{FromChild, Wire};
 use crate::clock::now;
-use crate::config::Seeding;
-use crate::config::value::{NetworkMode, Uuid};
+use crate::config::value::{HardwareAccess, NetworkMode, Uuid};
+use crate::config::{RootSource, Seeding};
 use crate::fault;
 use crate::host::namespace::NEW_TIME;
 use crate::monitor::protocol::Report;
@@ -64,6 +65,7 @@ impl Monitor {
         let environment =
             strings(self.plan.environment.iter().map(|(name, value)| format!("{name}={value}")))?;
         self.join_network(report)?;
+        self.lend_firmware(report)?;
         let (ours, theirs) = socket::pair()?;
         // The child joins its cgroup before it makes that namespace, and it is born into its time namespace.
         let mut flags = self.plan.namespaces & !(libc::CLONE_NEWCGROUP | NEW_TIME);
@@ -124,6 +126,24 @@ impl Monitor {
         let asked = (&self.config, servers.as_slice());
         self.network = Some(Attachment::make(asked, &self.paths, &self.host, &mut warnings)?);
         warnings.into_iter().try_for_each(|text| self.warn(report, text))
+    }
+
+    /// Has the kernel find the firmware of a container that has the hardware.
+    fn lend_firmware(&self, report: Option<&OwnedFd>) -> Result<()> {
+        if self.config.hardware.access != HardwareAccess::Full {
+            return Ok(());
+        }
+        let given = match self.config.container.root {
+            RootSource::Directory(_) => firmware::give(&self.paths, &self.config.name, self.tree.root()),
+            // It is mounted where the kernel does not look.
+            RootSource::Image(_) => Err(Error::msg("it is in an image")),
+        };
+        match given {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                self.warn(report, format!("the kernel does not load firmware of the container: {error:#}"))
+            }
+        }
     }
 
     /// Tells who waits for the boot, or the log.

@@ -11,13 +11,13 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 use super::hotplug::Hotplug;
-use super::last_exit;
 use super::name_servers::Follower;
 use super::notify::Notify;
 use super::protocol::{Answer, Exit, ExitReason};
 use super::readiness::Sign;
 use super::state::{Monitor, Phase, create_cgroup, writers};
 use super::surroundings;
+use super::{firmware, last_exit};
 use crate::android::wakelock;
 use crate::child::android;
 use crate::clock::{now, unix_s};
@@ -302,6 +302,7 @@ impl Monitor {
             log::warn!("{name}: {error:#}");
         }
         self.network = None;
+        firmware::take_back(&self.paths, &name);
         if self.config.android.wakelock != WakelockPolicy::No {
             // There may be no supervisor to do it.
             wakelock::released(&self.paths.cgroup, name.as_str());

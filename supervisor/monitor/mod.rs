@@ -11,6 +11,7 @@ mod clients;
 mod console;
 mod control;
 mod early;
+pub mod firmware;
 mod hotplug;
 pub mod last_exit;
 mod lifetime;

@@ -13,7 +13,7 @@ use super::early::Early;
 use super::protocol::{Answer, Report};
 use super::setup::{Origin, Setup};
 use super::state::{Monitor, STOPPED};
-use super::{clients, last_exit};
+use super::{clients, firmware, last_exit};
 use crate::call;
 use crate::host::Host;
 use crate::log::{self as sinks, Role};
@@ -49,6 +49,7 @@ fn begin(setup: Setup) -> Option<Box<Monitor>> {
             Some(Box::new(monitor))
         }
         Err(error) => {
+            firmware::take_back(&paths, &name);
             let text = if early.stop { STOPPED.to_owned() } else { format!("{error:#}") };
             last_exit::write_failed_start(&paths, &name, &text, early.stop);
             let _ = std::fs::remove_file(paths.notify(&name));

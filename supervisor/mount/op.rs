@@ -99,6 +99,22 @@ pub enum Operation {
         /// Options of tmpfs(5).
         data: String,
     },
+    /// Binds a Unix socket of the host, of which the first that exists counts.
+    Socket {
+        /// Where it may be on the host: a directory, out of which no link leads, and the path in it.
+        sources: &'static [(&'static str, &'static str)],
+        /// The path in the container.
+        target: String,
+        /// Another path in the container for the same socket.
+        also: Option<String>,
+        /// The warning if there is none.
+        remedy: String,
+    },
+    /// Binds each directory in a directory over itself, so that it stays writable when that is made read-only.
+    Punch {
+        /// The directory, on a new file system of the container.
+        target: String,
+    },
     /// Binds a directory of the host with propagation of the host's later mounts and unmounts.
     Follow {
         /// The path on the host.
@@ -182,6 +198,12 @@ impl fmt::Display for Operation {
             Self::Memory { target, flags, data } => {
                 write!(f, "tmpfs {target} tmpfs {},{data}", flag_names(*flags).join(","))
             }
+            Self::Socket { sources, target, also, .. } => {
+                let first = sources.first().map_or_else(String::new, |(top, path)| format!("{top}/{path}"));
+                let also = also.iter().map(|also| format!(",also={also}")).collect::<String>();
+                write!(f, "{first} {target} none bind,nofail{also}")
+            }
+            Self::Punch { target } => write!(f, "{target}/* {target}/* none bind"),
             Self::Follow { source, target } => write!(f, "{source} {target} none rbind,rslave"),
             Self::Cover { source, target } => write!(f, "{source} {target} none bind"),
             Self::ReadOnly { target } => write!(f, "{target} {target} none bind,ro,nofail"),

@@ -8,6 +8,7 @@ pub mod devices;
 pub mod hardware;
 pub mod mounts;
 pub mod privileges;
+pub mod profiles;
 pub mod seed;
 pub mod shell;
 pub mod stop;
@@ -28,6 +29,10 @@ use crate::host::devices::Node;
 use crate::host::namespace::NEW_TIME;
 use crate::mount::op::Operation;
 use crate::rootfs::guest::{FirstProcess, Guest};
+
+/// What must be acknowledged once, and is shown at each start.
+pub const CAUTION: &str = "hardware.access = full gives it every device of the host, raw disks included: a program \
+                           inside can destroy partitions and data for good, or make the device unusable";
 
 /// How a volatile container keeps its changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,10 +99,11 @@ pub fn build(
     seeding: &Seeding,
     around: &Surroundings,
 ) -> Result<Plan> {
-    if config.hardware.access == HardwareAccess::Full {
-        bail!("hardware.access = {} is not supported yet; use none", config.hardware.access);
+    if config.hardware.access == HardwareAccess::Full && !config.hardware.acknowledged {
+        bail!("{CAUTION}; to start it anyway, use 'ds start {} --yes'", config.name);
     }
     let mut warnings = privileges::given_up(config);
+    warnings.extend((config.hardware.access == HardwareAccess::Full).then(|| CAUTION.to_owned()));
     let namespaces = namespaces(config, host, &mut warnings)?;
     let layout = cgroups::layout(config, host, guest, &mut warnings);
     let selection = Selection::new(config, &around.groups);

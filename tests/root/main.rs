@@ -54,6 +54,7 @@ mod own_program;
 mod partitions;
 mod privileges;
 mod pty;
+mod reach;
 mod recovery;
 mod rpc;
 mod seeding;

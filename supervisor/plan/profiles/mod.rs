@@ -64,7 +64,9 @@ pub fn operations(config: &Config, systemd: bool) -> Vec<Operation> {
             also: profile.usual.filter(|_| !systemd).map(str::to_owned),
             remedy: format!("{}: no server on the host; {}", profile.setting, profile.remedy),
         });
-        if let (Some((directory, name)), true) = (profile.usual.and_then(|usual| usual.rsplit_once('/')), systemd) {
+        if let (Some((directory, name)), true) =
+            (profile.usual.and_then(|usual| usual.rsplit_once('/')), systemd)
+        {
             let directory_line = match directory {
                 "/tmp" => String::new(),
                 _ => format!("d {directory} 1777 root root -\n"),
@@ -100,7 +102,8 @@ mod tests {
         }
         let variables: Vec<_> = environment(&config).map(|(name, _)| name).collect();
         assert_eq!(variables, ["DISPLAY", "PULSE_SERVER", "GALLIUM_DRIVER", "VTEST_SOCKET_NAME"]);
-        let shown = |systemd| operations(&config, systemd).iter().map(ToString::to_string).collect::<Vec<_>>();
+        let shown =
+            |systemd| operations(&config, systemd).iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(shown(false).len(), 3);
         assert!(shown(true).iter().any(|line| line.contains("/run/tmpfiles.d/droidspaces-X0.conf")));
     }
