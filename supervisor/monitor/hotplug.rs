@@ -4,7 +4,7 @@
 //! runs. The nodes are in the /dev that was made for the container. If root in the container has mounted another one
 //! there, such as the devtmpfs that it would share with the host, it is left alone.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,8 +14,9 @@ use nix::fcntl::AtFlags;
 use nix::sys::stat::{Mode, SFlag, fstat, fstatat, makedev, mknodat, umask};
 use nix::unistd::{Gid, Pid, UnlinkatFlags, fchownat, unlinkat};
 
-use super::state::Monitor;
+use super::part::{Part, Ready};
 use crate::call;
+use crate::cgroup::Cgroup;
 use crate::config::Config;
 use crate::host::Host;
 use crate::host::devices::{Change, Uevents, scan};
@@ -23,6 +24,7 @@ use crate::mount::op::DeviceKind;
 use crate::plan::Plan;
 use crate::plan::devices::Policy;
 use crate::plan::hardware::{Given, is_wanted};
+use crate::poll::PollSet;
 use crate::rootfs::deadline::within;
 use crate::rootfs::root::{Root, file_type};
 
@@ -52,73 +54,79 @@ impl Hotplug {
         Some(Self { uevents, dev: None })
     }
 
-    /// Readable after an event.
-    pub(super) fn fd(&self) -> BorrowedFd<'_> {
-        self.uevents.fd()
-    }
-
     /// A boot has completed: remembers its /dev.
     pub(super) fn booted(&mut self, init: Pid) {
         self.dev = dev_of(init).and_then(|dev| Ok(fstat(&dev)?.st_dev)).ok();
     }
-}
 
-impl Monitor {
-    /// Devices may have come or gone.
-    pub(super) fn devices_changed(&mut self) {
-        let Some(hotplug) = &self.hotplug else { return };
-        let given = match hotplug.uevents.take() {
-            Some(changes) => after(&self.plan, changes),
-            None => scan().iter().filter_map(|node| self.plan.selection.give(node)).collect(),
+    /// Devices may have come or gone: changes the policy, and then the nodes. Returns whether something has changed.
+    ///
+    /// # Errors
+    /// If the policy or the container's /dev cannot be changed.
+    pub(super) fn follow(
+        &self,
+        config: &Config,
+        plan: &mut Plan,
+        cgroup: &mut Cgroup,
+        init: Option<Pid>,
+    ) -> Result<bool> {
+        let given = match self.uevents.take() {
+            Some(changes) => after(plan, changes),
+            None => scan().iter().filter_map(|node| plan.selection.give(node)).collect(),
         };
-        if given == self.plan.given {
-            return;
+        if given == plan.given {
+            return Ok(false);
         }
-        if let Err(error) = self.give(given) {
-            log::warn!("{}: its devices stay as they are: {error:#}", self.config.name);
+        let policy = Policy::new(config, given.iter().map(|device| device.rule));
+        if policy != plan.devices {
+            cgroup.change_devices(&plan.devices, &policy)?;
+            plan.devices = policy;
         }
-    }
-
-    /// Changes the policy before a node appears, and after one has gone.
-    fn give(&mut self, given: Vec<Given>) -> Result<()> {
-        let missing = |list: &[Given], other: &[Given]| -> Vec<Given> {
-            list.iter().filter(|device| !other.contains(device)).cloned().collect()
-        };
-        let (added, removed) = (missing(&given, &self.plan.given), missing(&self.plan.given, &given));
-        let policy = Policy::new(&self.config, given.iter().map(|device| device.rule));
-        if policy != self.plan.devices {
-            self.cgroup.change_devices(&self.plan.devices, &policy)?;
-            self.plan.devices = policy;
-        }
-        self.plan.given = given;
-        self.unannounced = true;
-        let dev = self.hotplug.as_ref().and_then(|hotplug| hotplug.dev);
-        let (Some(init), Some(expected)) = (self.init, dev) else { return Ok(()) };
-        let name = &self.config.name;
+        let (added, removed) = (missing(&given, &plan.given), missing(&plan.given, &given));
+        plan.given = given;
+        let name = &config.name;
         for device in &removed {
             log::info!("{name}: /dev/{} is gone", device.name);
         }
         for device in &added {
             log::info!("{name}: /dev/{} has appeared ({})", device.name, device.rule);
         }
-        let told = within(PATIENCE, || {
-            umask(Mode::empty());
-            let dev = dev_of(init)?;
-            ensure_same(&dev, expected)?;
-            let dev = Root::new(dev);
-            let removals = removed.iter().map(|device| (device, remove(&dev, device, expected)));
-            let additions = added.iter().map(|device| (device, add(&dev, device, expected)));
-            let faults: Vec<String> = removals
-                .chain(additions)
-                .filter_map(|(device, done)| Some(format!("/dev/{}: {:#}", device.name, done.err()?)))
-                .collect();
-            Ok(faults.join("\n").into_bytes())
-        })?;
-        for line in String::from_utf8_lossy(&told).lines() {
-            log::warn!("{name}: {line}");
+        if let (Some(init), Some(expected)) = (init, self.dev) {
+            for line in change(init, expected, &added, &removed)?.lines() {
+                log::warn!("{name}: {line}");
+            }
         }
-        Ok(())
+        Ok(true)
     }
+}
+
+impl Part for Hotplug {
+    fn watch<'a>(&'a self, set: &mut PollSet<'a, Ready>) {
+        set.input(Ready::Devices, self.uevents.fd());
+    }
+}
+
+/// What the nodes of `given` miss of those of `other`.
+fn missing(given: &[Given], other: &[Given]) -> Vec<Given> {
+    given.iter().filter(|device| !other.contains(device)).cloned().collect()
+}
+
+/// Changes the nodes in the /dev of a container; a line for each that cannot be changed.
+fn change(init: Pid, expected: libc::dev_t, added: &[Given], removed: &[Given]) -> Result<String> {
+    let faults = within(PATIENCE, || {
+        umask(Mode::empty());
+        let dev = dev_of(init)?;
+        ensure_same(&dev, expected)?;
+        let dev = Root::new(dev);
+        let removals = removed.iter().map(|device| (device, remove(&dev, device, expected)));
+        let additions = added.iter().map(|device| (device, add(&dev, device, expected)));
+        let faults: Vec<String> = removals
+            .chain(additions)
+            .filter_map(|(device, done)| Some(format!("/dev/{}: {:#}", device.name, done.err()?)))
+            .collect();
+        Ok(faults.join("\n").into_bytes())
+    })?;
+    Ok(String::from_utf8_lossy(&faults).into_owned())
 }
 
 /// What is given after these changes.
