@@ -49,7 +49,8 @@ impl Random {
 
 /// Damages an input in a few places.
 fn mutate(random: &mut Random, input: &mut Vec<u8>, corpus: &[Vec<u8>]) {
-    const NUMBERS: [u64; 8] = [0, 1, 0x7f, 0xff, 0x7fff_ffff, 0xffff_ffff, i64::MAX.cast_unsigned(), u64::MAX];
+    const NUMBERS: [u64; 8] =
+        [0, 1, 0x7f, 0xff, 0x7fff_ffff, 0xffff_ffff, i64::MAX.cast_unsigned(), u64::MAX];
     for _ in 0..=random.below(6) {
         let at = random.below(input.len() + 1);
         let length = random.below(40).min(input.len() - at);
@@ -121,12 +122,17 @@ fn ini() {
         "[container]\nrootfs=/r\n[environment]\nA=b c\n[security]\nprivileged = nomask,full\n[android]\nstorage=/s\n",
     ]);
     let name = "web".parse().unwrap();
-    fuzz("ini", &corpus, |_| (), |input| {
-        let file = Path::new("container.ini");
-        if Document::parse(input, file).is_ok() {
-            let _ = Config::derive(input, file, &name, &[("hostname", "other")]);
-        }
-    });
+    fuzz(
+        "ini",
+        &corpus,
+        |_| (),
+        |input| {
+            let file = Path::new("container.ini");
+            if Document::parse(input, file).is_ok() {
+                let _ = Config::derive(input, file, &name, &[("hostname", "other")]);
+            }
+        },
+    );
 }
 
 /// A member of an archive: header with its checksum, and data.
@@ -152,11 +158,13 @@ fn checksum(block: &mut [u8]) {
 #[test]
 fn tar() {
     let pax = b"28 GNU.sparse.major=1\n27 path=directory/long/name\n30 SCHILY.xattr.user.a=value12\n";
-    let sparse = b"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n25 GNU.sparse.realsize=9\n19 size=12345678901\n";
+    let sparse =
+        b"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n25 GNU.sparse.realsize=9\n19 size=12345678901\n";
     let corpus = vec![
         [member("file", b'0', b"content"), member("directory/", b'5', b""), vec![0; 1024]].concat(),
         [member("x", b'x', pax), member("file", b'0', b"abc"), vec![0; 1024]].concat(),
-        [member("x", b'g', sparse), member("file", b'0', b"1\n0\n9\n"), member("l", b'L', &[b'n'; 300])].concat(),
+        [member("x", b'g', sparse), member("file", b'0', b"1\n0\n9\n"), member("l", b'L', &[b'n'; 300])]
+            .concat(),
         [member("link", b'1', b""), member("node", b'3', b""), member("old", b'S', &[0; 700])].concat(),
     ];
     let repair = |input: &mut Vec<u8>| input.chunks_exact_mut(512).step_by(2).for_each(checksum);
@@ -191,19 +199,24 @@ fn packets() {
         r#""Console""#,
         r#"{"Warning":"text"}"#,
     ]);
-    fuzz("packets", &corpus, |_| (), |input| {
-        let _ = serde_json::from_slice::<CommandRequest>(input);
-        let _ = serde_json::from_slice::<ToWorker>(input);
-        let _ = serde_json::from_slice::<FromWorker>(input);
-        let _ = serde_json::from_slice::<ToSupervisor>(input);
-        let _ = serde_json::from_slice::<FromSupervisor>(input);
-        let _ = serde_json::from_slice::<ControlRequest>(input);
-        let _ = serde_json::from_slice::<Answer>(input);
-        let _ = serde_json::from_slice::<Report>(input);
-        if let Ok(FromChild::Failed(failed)) = serde_json::from_slice::<FromChild>(input) {
-            let _ = format!("{:#}", anyhow::Error::from(failed));
-        }
-    });
+    fuzz(
+        "packets",
+        &corpus,
+        |_| (),
+        |input| {
+            let _ = serde_json::from_slice::<CommandRequest>(input);
+            let _ = serde_json::from_slice::<ToWorker>(input);
+            let _ = serde_json::from_slice::<FromWorker>(input);
+            let _ = serde_json::from_slice::<ToSupervisor>(input);
+            let _ = serde_json::from_slice::<FromSupervisor>(input);
+            let _ = serde_json::from_slice::<ControlRequest>(input);
+            let _ = serde_json::from_slice::<Answer>(input);
+            let _ = serde_json::from_slice::<Report>(input);
+            if let Ok(FromChild::Failed(failed)) = serde_json::from_slice::<FromChild>(input) {
+                let _ = format!("{:#}", anyhow::Error::from(failed));
+            }
+        },
+    );
 }
 
 #[test]
@@ -219,18 +232,23 @@ fn superblocks() {
     let mut table = disk.clone();
     table[450] = 0xee;
     table[512..520].copy_from_slice(b"EFI PART");
-    fuzz("superblocks", &[ext, disk, table], |_| (), |input| {
-        let _ = superblock::probe(input).name();
-        let size = u64::try_from(input.len()).unwrap();
-        let mut at = |offset: u64, buffer: &mut [u8]| -> std::io::Result<()> {
-            let start = usize::try_from(offset).unwrap_or(usize::MAX);
-            let end = start.saturating_add(buffer.len());
-            let part = input.get(start..end).ok_or(std::io::ErrorKind::UnexpectedEof)?;
-            buffer.copy_from_slice(part);
-            Ok(())
-        };
-        let _ = partition::read(size, 512, &mut at);
-    });
+    fuzz(
+        "superblocks",
+        &[ext, disk, table],
+        |_| (),
+        |input| {
+            let _ = superblock::probe(input).name();
+            let size = u64::try_from(input.len()).unwrap();
+            let mut at = |offset: u64, buffer: &mut [u8]| -> std::io::Result<()> {
+                let start = usize::try_from(offset).unwrap_or(usize::MAX);
+                let end = start.saturating_add(buffer.len());
+                let part = input.get(start..end).ok_or(std::io::ErrorKind::UnexpectedEof)?;
+                buffer.copy_from_slice(part);
+                Ok(())
+            };
+            let _ = partition::read(size, 512, &mut at);
+        },
+    );
 }
 
 #[test]
@@ -240,12 +258,17 @@ fn image_index() {
         r#"{"products":{"debian:13:amd64:default":{"aliases":"debian/13","arch":"amd64","os":"Debian","release":"trixie","release_title":"13","variant":"default","versions":{"20260101_05:24":{"items":{"root.tar.xz":{"ftype":"root.tar.xz","path":"images/x/rootfs.tar.xz","sha256":"aa","size":5}}}}}}}"#,
         "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef  rootfs.tar.xz\n",
     ]);
-    fuzz("image_index", &corpus, |_| (), |input| {
-        let streams = index::parse_streams(input).unwrap_or_default();
-        let text = index::parse_text(input).unwrap_or_default();
-        streams.iter().chain(&text).for_each(|image| drop(image.name()));
-        let _ = index::sum_of("rootfs.tar.xz", input);
-    });
+    fuzz(
+        "image_index",
+        &corpus,
+        |_| (),
+        |input| {
+            let streams = index::parse_streams(input).unwrap_or_default();
+            let text = index::parse_text(input).unwrap_or_default();
+            streams.iter().chain(&text).for_each(|image| drop(image.name()));
+            let _ = index::sum_of("rootfs.tar.xz", input);
+        },
+    );
 }
 
 #[test]
@@ -255,11 +278,16 @@ fn uevents() {
         "remove@/devices/x\0ACTION=remove\0SUBSYSTEM=block\0MAJOR=8\0MINOR=0\0DEVNAME=sda\0DEVMODE=0660\0",
         "change@/devices/power\0ACTION=change\0SUBSYSTEM=power_supply\0",
     ]);
-    fuzz("uevents", &corpus, |_| (), |input| {
-        for android in [false, true] {
-            if let Some(devices::Change::Added(node)) = devices::parse(input, android) {
-                assert!(!node.name.starts_with('/') && node.name.split('/').all(|part| part != ".."));
+    fuzz(
+        "uevents",
+        &corpus,
+        |_| (),
+        |input| {
+            for android in [false, true] {
+                if let Some(devices::Change::Added(node)) = devices::parse(input, android) {
+                    assert!(!node.name.starts_with('/') && node.name.split('/').all(|part| part != ".."));
+                }
             }
-        }
-    });
+        },
+    );
 }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::schema::{Form, Key};
-use crate::config::value::{Bind, Fsck, NetworkMode, Privileged, Tmpfs};
+use crate::config::value::{Fsck, NetworkMode, Privileged};
 
 fn parse(text: &str) -> Result<Config, Error> {
     Config::parse(text.as_bytes(), Path::new("container.ini"), &"web_1".parse().unwrap())

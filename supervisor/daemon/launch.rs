@@ -25,7 +25,7 @@ use super::environment::{FOREGROUND, MARKER, SUCCESSOR, environment};
 use super::handover::State;
 use super::{detach, seal};
 use crate::call;
-use crate::paths::{self, Paths};
+use crate::paths::{self, Paths, own_root};
 use crate::platform;
 use crate::poll::wait_for_input;
 use crate::socket;
@@ -223,8 +223,7 @@ fn execute(paths: &Paths, options: Options, pipe: Option<&OwnedFd>) -> Result<In
 /// The reason.
 pub fn refuse_spoiled() -> Result<()> {
     let status = fs::read_to_string("/proc/self/status").context("read /proc/self/status")?;
-    let private = env::var_os("DS_ROOT").is_some();
-    if let Some(reason) = spoiled(&status, private, platform::is_own_container()) {
+    if let Some(reason) = spoiled(&status, own_root().is_some(), platform::is_own_container()) {
         bail!("{reason}");
     }
     // Kernels before 6.3 lack it.
