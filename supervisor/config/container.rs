@@ -157,15 +157,29 @@ fn read_environment(document: &Document) -> Result<BTreeMap<EnvironmentName, Str
     Ok(environment)
 }
 
+fn list(items: &[impl ToString]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// What a key of section `hardware` is now.
+fn hardware_text(hardware: &Hardware, name: &str) -> Option<String> {
+    Some(match name {
+        "access" => hardware.access.to_string(),
+        "devices" => list(&hardware.devices),
+        "acknowledged" => Switch(hardware.acknowledged).to_string(),
+        "display" => hardware.display.to_string(),
+        "sound" => hardware.sound.to_string(),
+        "gl" => hardware.gl.to_string(),
+        _ => return None,
+    })
+}
+
 impl Config {
     /// What `section.name` is now, in its shortest exact form, defaults included; empty when there is no value. `None`
     /// for keys that do not exist.
     pub(super) fn text_of(&self, section: &str, name: &str) -> Option<String> {
         fn shown(value: Option<impl ToString>) -> String {
             value.map(|value| value.to_string()).unwrap_or_default()
-        }
-        fn list(items: &[impl ToString]) -> String {
-            items.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
         }
         let (container, security, limits) = (&self.container, &self.security, &self.limits);
         let switch = |on: bool| Switch(on).to_string();
@@ -200,12 +214,7 @@ impl Config {
             ("network", "isolated") => switch(self.network.isolated),
             ("network", "ports") => self.network.ports.to_string(),
             ("network", "host-access") => switch(self.network.host_access),
-            ("hardware", "access") => self.hardware.access.to_string(),
-            ("hardware", "devices") => list(&self.hardware.devices),
-            ("hardware", "acknowledged") => switch(self.hardware.acknowledged),
-            ("hardware", "display") => self.hardware.display.to_string(),
-            ("hardware", "sound") => self.hardware.sound.to_string(),
-            ("hardware", "gl") => self.hardware.gl.to_string(),
+            ("hardware", name) => return hardware_text(&self.hardware, name),
             ("mounts", "tmpfs") => list(&self.mounts.tmpfs),
             ("security", "nesting") => switch(security.nesting),
             ("security", "privileged") => security.privileged.to_string(),

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{JoinHandle, spawn};
 
+use nix::fcntl::{RenameFlags, renameat2};
+
 use super::*;
 
 const ROUNDS: usize = 1000;
@@ -22,12 +24,9 @@ impl Racer {
         let stop = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&stop);
         let thread = spawn(move || {
-            let [shown, hidden, link] = ["etc", "kept", "link"].map(|name| tree.join(name));
+            let (shown, link) = (tree.join("etc"), tree.join("link"));
             while !seen.load(Ordering::Relaxed) {
-                fs::rename(&shown, &hidden).unwrap();
-                fs::rename(&link, &shown).unwrap();
-                fs::rename(&shown, &link).unwrap();
-                fs::rename(&hidden, &shown).unwrap();
+                renameat2(AT_FDCWD, &shown, AT_FDCWD, &link, RenameFlags::RENAME_EXCHANGE).unwrap();
             }
         });
         Self { stop, thread }

@@ -99,9 +99,7 @@ impl Monitor {
             return Err(error);
         }
         self.init.runs(pid);
-        if let Some(hotplug) = &mut self.hotplug {
-            hotplug.booted(pid);
-        }
+        self.hotplug.iter_mut().for_each(|hotplug| hotplug.booted(pid));
         self.phase = Phase::Running;
         self.readiness.reset();
         self.boots += 1;

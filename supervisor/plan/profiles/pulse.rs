@@ -1,6 +1,6 @@
 //! `hardware.sound = pulse`: a PulseAudio server of the host, or PipeWire in its place.
 
-use super::{Profile, TERMUX};
+use super::profile::{Profile, TERMUX};
 
 /// The server must accept clients that do not have its cookie: `auth-anonymous=1` of module-native-protocol-unix.
 pub const PROFILE: Profile = Profile {

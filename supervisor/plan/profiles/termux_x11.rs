@@ -1,6 +1,6 @@
 //! `hardware.display = termux-x11`: the X server of the app Termux:X11, or another one of the host.
 
-use super::{Profile, TERMUX};
+use super::profile::{Profile, TERMUX};
 
 /// The first display that there is becomes display 0 of the container.
 pub const PROFILE: Profile = Profile {

@@ -1,6 +1,6 @@
 //! `hardware.gl = virgl`: OpenGL by a virgl server of the host, where a container has no driver for the processor.
 
-use super::{Profile, TERMUX};
+use super::profile::{Profile, TERMUX};
 
 /// Mesa's driver `virpipe` sends what it is to draw to the server.
 pub const PROFILE: Profile = Profile {
