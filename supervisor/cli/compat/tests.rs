@@ -208,7 +208,7 @@ fn what_is_not_supported_yet_says_so() {
 
 const OLD_BUT_NOT_YET: &str = "--conf=f --config=f --reset --nat-ip=1.2.3.4 --upstream=wlan0 --port=80:80 --gateway=g \
     --gateway-container=g --gateway-net=lan --gateway-iface=eth1 --gateway-bridge=b --dns=1.1.1.1 --disable-ipv6 \
-    --enable-android-storage --termux-x11 --tx11-flags=f --virgl --virgl-flags=f --pulse-audio --selinux-permissive \
+    --enable-android-storage --tx11-flags=f --virgl-flags=f --selinux-permissive \
     --block-nested-namespaces --env=f --format";
 
 #[test]
