@@ -9,6 +9,7 @@ mod catalogue;
 mod images;
 mod machine;
 mod many;
+mod page;
 mod resident;
 mod rivals;
 mod seeding;
@@ -41,6 +42,7 @@ const MEASURES: &[(&str, Measure)] = &[
     ("archives", images::measure_archives),
     ("catalogue", catalogue::measure),
     ("seeding", seeding::measure),
+    ("page", page::measure),
 ];
 
 /// The `ds` under test and the folder everything happens in.
