@@ -12,7 +12,7 @@ use super::sections::{Android, Config, Container, Hardware, Limits, Mounts, Netw
 use super::value::{
     Bind, BindList, CgroupLayout, DeadlockShield, EnvironmentName, EnvironmentValue, Fsck, HardwareAccess,
     HostPath, Invalid, Name, NetworkAddress, NetworkMode, Privileged, RestartPolicy, Seed, SharedStorage,
-    Size, StartAfter, Switch, Tmpfs, TmpfsList, UserNamespaces, Uuid, WakelockPolicy, Whole,
+    Size, StartAfter, Switch, Tmpfs, TmpfsList, UserNamespaces, Uuid, VpnPolicy, WakelockPolicy, Whole,
 };
 
 /// The least memory limit: below it not even an init system starts.
@@ -241,6 +241,22 @@ pub const KEYS: &[Key] = &[
         "yes",
     ),
     Key::new(
+        "network",
+        "uplink",
+        "auto",
+        Form::Text("auto, vpn or INTERFACE[,…]"),
+        "way out for a container with `network.mode = nat`: the machine's, a VPN, or the first of these interfaces; if not `auto`, packets take no other way",
+        "rmnet*,wlan0",
+    ),
+    Key::new(
+        "network",
+        "vpn",
+        "follow",
+        Form::OneOf(VpnPolicy::WORDS),
+        "use VPNs as the machine does, use none, or use nothing else (`network.mode = nat`)",
+        "only",
+    ),
+    Key::new(
         "hardware",
         "access",
         "none",
@@ -336,6 +352,8 @@ pub(super) fn read(document: &Document, name: &Name) -> Result<Config, Error> {
             isolated: SCHEMA.read::<Switch>(document, "network", "isolated")?.0,
             ports: SCHEMA.read(document, "network", "ports")?,
             host_access: SCHEMA.read::<Switch>(document, "network", "host-access")?.0,
+            uplink: SCHEMA.read(document, "network", "uplink")?,
+            vpn: SCHEMA.read(document, "network", "vpn")?,
         },
         hardware: Hardware { access: SCHEMA.read(document, "hardware", "access")? },
         security,
@@ -473,6 +491,8 @@ impl Config {
             ("network", "isolated") => switch(self.network.isolated),
             ("network", "ports") => self.network.ports.to_string(),
             ("network", "host-access") => switch(self.network.host_access),
+            ("network", "uplink") => self.network.uplink.to_string(),
+            ("network", "vpn") => self.network.vpn.to_string(),
             ("hardware", "access") => self.hardware.access.to_string(),
             ("mounts", "tmpfs") => {
                 self.mounts.tmpfs.iter().map(Tmpfs::to_string).collect::<Vec<_>>().join(",")

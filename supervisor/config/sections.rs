@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 use super::value::{
     Bind, CgroupLayout, ContainerPath, Cpus, DeadlockShield, EnvironmentName, Fsck, HardwareAccess, HostPath,
     Hostname, ImageLabel, Name, NameServers, NetworkMode, PortList, Priority, Privileged, RestartPolicy,
-    Seconds, Seed, Size, StartAfter, Tmpfs, UserNamespaces, Uuid, WakelockPolicy,
+    Seconds, Seed, Size, StartAfter, Tmpfs, Uplink, UserNamespaces, Uuid, VpnPolicy, WakelockPolicy,
 };
 
 /// One container as configured.
@@ -108,6 +108,10 @@ pub struct Network {
     pub ports: PortList,
     /// It reaches services of the host.
     pub host_access: bool,
+    /// Its way out of the machine.
+    pub uplink: Uplink,
+    /// What it does about virtual private networks.
+    pub vpn: VpnPolicy,
 }
 
 /// The hardware the container sees.

@@ -12,17 +12,17 @@ use nix::unistd::getpid;
 
 use super::dhcp::{Lease, Server};
 use super::firewall::Firewall;
-use super::identity::{interface_name, mac, random_prefix};
+use super::identity::{Tag, interface_name, mac, random_prefix};
 use super::link::{Link, Mac};
 use super::netlink::Netlink;
 use super::ports;
-use super::settle::{Changes, Tag, settle};
+use super::settle::{Changes, settle};
 use super::store::{Member, Network, Store};
 use super::subnet::{self, Subnet};
 use super::wiring::{Inside, bridge, connect, pair};
 use crate::call;
 use crate::config::Config;
-use crate::config::value::Uuid;
+use crate::config::value::{Uplink, Uuid, VpnPolicy};
 use crate::fault;
 use crate::host::Host;
 use crate::paths::Paths;
@@ -208,6 +208,9 @@ fn member(config: &Config, network: &Network, address: Ipv4Addr, (mac, ipv6): (M
         ports: Vec::new(),
         isolated: false,
         host_access: false,
+        uplink: Uplink::Auto,
+        vpn: VpnPolicy::Follow,
+        ways: Vec::new(),
         monitor: this_process()?,
     };
     member.follow(config);
@@ -291,14 +294,6 @@ fn answers(route: &Netlink, member: &Member, servers: &[IpAddr], mtu: u32) -> Re
 fn uplink_mtu(route: &Netlink) -> Result<u32> {
     let mtu = uplink_of(route)?.map_or(USUAL_MTU, |link| link.mtu);
     Ok(mtu.clamp(LEAST_MTU, 65_535))
-}
-
-/// The interface that packets of containers leave through now, if there is a way out.
-///
-/// # Errors
-/// When the kernel does not answer.
-pub fn uplink() -> Result<Option<String>> {
-    Ok(uplink_of(&Netlink::route()?)?.map(|link| link.name))
 }
 
 fn uplink_of(route: &Netlink) -> Result<Option<Link>> {

@@ -32,6 +32,9 @@ const LINK_PROTOCOL: u16 = 12;
 const LINK_INFO: u16 = 18;
 const LINK_ALIAS: u16 = 20;
 const LINK_NAMESPACE: u16 = 28;
+const LINK_OTHER_END: u16 = 5;
+const LINK_OTHER_NAMESPACE: u16 = 37;
+const LINK_TARGET_NAMESPACE: u16 = 46;
 const INFO_KIND: u16 = 1;
 const INFO_DATA: u16 = 2;
 const VETH_PEER: u16 = 1;
@@ -60,11 +63,15 @@ const MAIN: u8 = 254;
 const ON_LINK: u32 = 4;
 const NO_DETECTION: u8 = 2;
 
+/// `IFF_UP`, `IFF_BROADCAST`.
+const UP: u32 = 1;
+const BROADCASTS: u32 = 2;
+
 /// A link-layer address.
 pub type Mac = [u8; 6];
 
 /// An interface.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Link {
     /// Its number.
     pub index: u32,
@@ -74,6 +81,27 @@ pub struct Link {
     pub mtu: u32,
     /// The text by which we know our own.
     pub alias: String,
+    /// What made it, such as `tun`.
+    pub kind: String,
+    /// It is switched on.
+    pub is_up: bool,
+    /// It sends frames to everybody, as Ethernet does.
+    pub broadcasts: bool,
+    /// Of a pair: the number of the other end, and the kernel's number for the network namespace of that.
+    pub other_end: u32,
+    /// See there.
+    pub other_namespace: Option<u32>,
+}
+
+impl Link {
+    /// Whether it leads into a virtual private network. CLAT's interface is made in the same way, and is none.
+    #[must_use]
+    pub fn is_vpn(&self) -> bool {
+        match self.kind.as_str() {
+            "tun" => !self.broadcasts && !self.name.starts_with("v4-"),
+            kind => ["wireguard", "xfrm", "vti", "vti6"].contains(&kind),
+        }
+    }
 }
 
 /// A route out of the machine or to a neighbouring network.
@@ -192,6 +220,19 @@ impl Netlink {
     /// What the kernel answers.
     pub fn bring_up(&self, index: u32) -> Result<(), Errno> {
         self.request(Message::new(SET_LINK, 0, &about_link(0, index, true)))
+    }
+
+    /// Sets the largest packet of an interface, which may be in another namespace (Linux 4.17).
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn set_mtu(&self, index: u32, namespace: Option<u32>, mtu: u32) -> Result<(), Errno> {
+        let message = Message::new(SET_LINK, 0, &about_link(0, index, false));
+        let message = message.with(LINK_MTU, &mtu.to_ne_bytes());
+        self.request(match namespace {
+            Some(namespace) => message.with(LINK_TARGET_NAMESPACE, &namespace.to_ne_bytes()),
+            None => message,
+        })
     }
 
     /// Gives an interface the text by which we know it.
@@ -340,11 +381,19 @@ fn link(body: &[u8]) -> Option<Link> {
         let value = attribute(attributes, kind).unwrap_or_default();
         String::from_utf8_lossy(value).trim_end_matches('\0').to_owned()
     };
+    let kind =
+        attribute(attributes, LINK_INFO).and_then(|info| attribute(info, INFO_KIND)).unwrap_or_default();
+    let flags = number(body, 8);
     Some(Link {
         index: number(body, 4),
         name: text(LINK_NAME),
         mtu: attribute(attributes, LINK_MTU).map_or(0, |value| number(value, 0)),
         alias: text(LINK_ALIAS),
+        kind: String::from_utf8_lossy(kind).trim_end_matches('\0').to_owned(),
+        is_up: flags & UP != 0,
+        broadcasts: flags & BROADCASTS != 0,
+        other_end: attribute(attributes, LINK_OTHER_END).map_or(0, |value| number(value, 0)),
+        other_namespace: attribute(attributes, LINK_OTHER_NAMESPACE).map(|value| number(value, 0)),
     })
 }
 

@@ -12,9 +12,9 @@ use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::Mode;
 
+use super::identity::Tag;
 use super::link::{Link, step};
 use super::netlink::Netlink;
-use super::settle::Tag;
 use super::store::{Member, Network};
 use super::subnet::Subnet;
 use super::sysctl;

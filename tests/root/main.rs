@@ -9,6 +9,7 @@
 #![allow(missing_docs, clippy::absolute_paths, reason = "tests are their own documentation")]
 
 mod done;
+mod handset;
 mod phone;
 mod process;
 mod root_fs;
@@ -64,6 +65,7 @@ mod storage_faults;
 mod storage_moving;
 mod supervisor;
 mod unit_options;
+mod uplinks;
 mod verbs;
 mod volatile;
 

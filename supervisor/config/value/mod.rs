@@ -34,13 +34,14 @@ mod path;
 mod ports;
 mod seed;
 mod tmpfs;
+mod uplink;
 mod user;
 
 pub use android::{NameServers, SharedStorage};
 pub use bind::{Bind, BindList, BindOptions};
 pub use choice::{
     CgroupLayout, DeadlockShield, Fsck, HardwareAccess, LogLevel, NetworkMode, Privileged, RestartPolicy,
-    StartAfter, Switch, UserNamespaces, WakelockPolicy,
+    StartAfter, Switch, UserNamespaces, VpnPolicy, WakelockPolicy,
 };
 pub use invalid::Invalid;
 pub(crate) use invalid::{quoted, refuse_control_characters};
@@ -52,4 +53,5 @@ pub use path::{ContainerPath, HostPath};
 pub use ports::{NetworkAddress, PortList, PortRange, Protocol, Publication};
 pub use seed::{Seed, SeedItem, Subsystems};
 pub use tmpfs::{Tmpfs, TmpfsList};
+pub use uplink::{InterfacePattern, Uplink};
 pub use user::{Account, AccountName, UserSpec};
