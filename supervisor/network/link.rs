@@ -32,9 +32,6 @@ const LINK_PROTOCOL: u16 = 12;
 const LINK_INFO: u16 = 18;
 const LINK_ALIAS: u16 = 20;
 const LINK_NAMESPACE: u16 = 28;
-const LINK_OTHER_END: u16 = 5;
-const LINK_OTHER_NAMESPACE: u16 = 37;
-const LINK_TARGET_NAMESPACE: u16 = 46;
 const INFO_KIND: u16 = 1;
 const INFO_DATA: u16 = 2;
 const VETH_PEER: u16 = 1;
@@ -87,10 +84,6 @@ pub struct Link {
     pub is_up: bool,
     /// It sends frames to everybody, as Ethernet does.
     pub broadcasts: bool,
-    /// Of a pair: the number of the other end, and the kernel's number for the network namespace of that.
-    pub other_end: u32,
-    /// See there.
-    pub other_namespace: Option<u32>,
 }
 
 impl Link {
@@ -222,17 +215,13 @@ impl Netlink {
         self.request(Message::new(SET_LINK, 0, &about_link(0, index, true)))
     }
 
-    /// Sets the largest packet of an interface, which may be in another namespace (Linux 4.17).
+    /// Sets the largest packet of an interface.
     ///
     /// # Errors
     /// What the kernel answers.
-    pub fn set_mtu(&self, index: u32, namespace: Option<u32>, mtu: u32) -> Result<(), Errno> {
+    pub fn set_mtu(&self, index: u32, mtu: u32) -> Result<(), Errno> {
         let message = Message::new(SET_LINK, 0, &about_link(0, index, false));
-        let message = message.with(LINK_MTU, &mtu.to_ne_bytes());
-        self.request(match namespace {
-            Some(namespace) => message.with(LINK_TARGET_NAMESPACE, &namespace.to_ne_bytes()),
-            None => message,
-        })
+        self.request(message.with(LINK_MTU, &mtu.to_ne_bytes()))
     }
 
     /// Gives an interface the text by which we know it.
@@ -392,8 +381,6 @@ fn link(body: &[u8]) -> Option<Link> {
         kind: String::from_utf8_lossy(kind).trim_end_matches('\0').to_owned(),
         is_up: flags & UP != 0,
         broadcasts: flags & BROADCASTS != 0,
-        other_end: attribute(attributes, LINK_OTHER_END).map_or(0, |value| number(value, 0)),
-        other_namespace: attribute(attributes, LINK_OTHER_NAMESPACE).map(|value| number(value, 0)),
     })
 }
 

@@ -18,6 +18,7 @@ pub mod firewall;
 mod identity;
 mod link;
 mod listeners;
+mod names;
 mod netlink;
 mod ports;
 mod settle;

@@ -80,6 +80,9 @@ pub struct Member {
     /// The interfaces that its packets may take now, the first one first; empty where the machine's rules hold.
     #[serde(default)]
     pub ways: Vec<String>,
+    /// The number of its monitor's descriptor of the container's network namespace.
+    #[serde(default)]
+    pub namespace: Option<i32>,
 }
 
 /// Of a member that an older program has written.
@@ -113,6 +116,18 @@ impl Member {
     /// Its addresses.
     pub fn all_addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
         [Some(IpAddr::V4(self.address)), self.address6.map(IpAddr::V6)].into_iter().flatten()
+    }
+
+    /// The container's network namespace.
+    ///
+    /// # Errors
+    /// When its monitor has ended.
+    pub fn open_namespace(&self) -> Result<File> {
+        let number = self.namespace.context("the namespace is not known")?;
+        let path = format!("/proc/{}/fd/{number}", self.monitor.0);
+        let namespace = File::open(&path).with_context(|| format!("open {path}"))?;
+        // Checked afterwards: until then the process id may be another's.
+        if self.is_alive() { Ok(namespace) } else { bail!("its monitor has ended") }
     }
 
     fn is_alive(&self) -> bool {

@@ -72,6 +72,8 @@ impl Handset {
         }
         phone.sandbox.run(&["sh", "-c", CHAINS]);
         phone.basic_rules();
+        // Once up, so that it looks as after a VPN.
+        phone.shell("ip link set tun0 up && ip link set tun0 down");
         phone.connect("wlan0");
         phone.connect("rmnet_data0");
         phone.make_default(None, Some("wlan0"));
@@ -165,12 +167,13 @@ impl Handset {
         self.make_default(None, Some(default));
     }
 
-    /// How many packets of IPv4 the host behind an interface has received.
+    /// How many pings the host behind an interface has received.
     pub fn received(&self, name: &str) -> u64 {
-        let at = NETWORKS.iter().position(|(other, ..)| *other == name).expect("a network");
-        let text = fs::read_to_string(format!("/proc/{}/net/snmp", self.places[at].pid)).expect("snmp");
-        let line = text.lines().filter(|line| line.starts_with("Ip:")).nth(1).expect("a line of numbers");
-        line.split_whitespace().nth(3).expect("InReceives").parse().expect("a number")
+        let text = fs::read_to_string(format!("/proc/{}/net/snmp", self.host(name))).expect("snmp");
+        let mut lines = text.lines().filter(|line| line.starts_with("Icmp:")).map(str::split_whitespace);
+        let (mut names, mut numbers) = (lines.next().expect("names"), lines.next().expect("numbers"));
+        let at = names.position(|name| name == "InEchos").expect("InEchos");
+        numbers.nth(at).expect("a number for each name").parse().expect("a number")
     }
 
     /// The process whose namespace is that of the host behind an interface.

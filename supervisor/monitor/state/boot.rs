@@ -97,6 +97,7 @@ impl Monitor {
             return Err(error);
         }
         self.init.runs(pid);
+        self.network.iter_mut().for_each(|network| network.follow(pid));
         self.phase = Phase::Running;
         self.readiness.reset();
         self.boots += 1;

@@ -17,12 +17,13 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::Result;
 
-use self::decide::decide;
+use self::decide::{MAIN, decide};
 use self::view::View;
 use super::identity::Tag;
 use super::link::Link;
 use super::netlink::Netlink;
 use super::store::{Member, Store, members};
+use super::wiring::fit_inside;
 use crate::config::value::Name;
 use crate::paths::Paths;
 
@@ -59,7 +60,7 @@ pub(super) fn arrange(
             conntrack::forget(member).unwrap_or_else(|error| log::debug!("{}: {error:#}", member.name));
         }
     }
-    fit(&route, &view.links, paths, members, &decision.ways);
+    fit(&route, &view, paths, members, &decision.ways);
     Ok(decision.ways)
 }
 
@@ -99,17 +100,19 @@ fn networks(store: &Store, list: &[Member]) -> Vec<(IpAddr, u8)> {
 }
 
 /// Gives the links of a network the packet size of their ways out.
-fn fit(
-    route: &Netlink,
-    links: &[Link],
-    paths: &Paths,
-    members: &[Member],
-    ways: &BTreeMap<Name, Vec<String>>,
-) {
+fn fit(route: &Netlink, view: &View, paths: &Paths, members: &[Member], ways: &BTreeMap<Name, Vec<String>>) {
     let tag = Tag::of(paths);
+    let links: &[Link] = &view.links;
+    // Where the machine's own rules hold, the first default route of the main table.
+    let main = view.four.ways.iter().find(|way| way.table == MAIN && way.length == 0);
     let size = |member: &Member| {
-        let first = ways.get(&member.name)?.first()?;
-        Some(links.iter().find(|link| link.name == *first)?.mtu.clamp(LEAST_MTU, 65_535))
+        let first = ways.get(&member.name).and_then(|ways| ways.first());
+        let link = match first {
+            Some(name) => links.iter().find(|link| link.name == *name),
+            None if member.is_bound() => None,
+            None => links.iter().find(|link| main.is_some_and(|way| way.out == link.index)),
+        };
+        Some(link?.mtu.clamp(LEAST_MTU, 65_535))
     };
     for link in links.iter().filter(|link| tag.owns(link)) {
         let behind = members
@@ -121,9 +124,11 @@ fn fit(
         let Some(least) = here.filter_map(size).min() else { continue };
         if link.mtu != least {
             // A link that has gone meanwhile needs nothing.
-            let _ = route.set_mtu(link.index, None, least);
-            if let (true, Some(namespace)) = (link.other_end > 0, link.other_namespace) {
-                let _ = route.set_mtu(link.other_end, Some(namespace), least);
+            let _ = route.set_mtu(link.index, least);
+            if let Some(member) = members.iter().find(|member| member.interface == link.name)
+                && let Err(error) = fit_inside(member, least)
+            {
+                log::debug!("{}: packet size: {error:#}", member.name);
             }
         }
     }
