@@ -47,6 +47,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::fs;
+    use std::os::unix::fs::symlink;
 
     #[test]
     fn only_own_lines_change() {
@@ -64,7 +65,7 @@ mod tests {
         write(&root, "").unwrap();
         assert_eq!(fs::read_to_string(&file).unwrap(), text);
         fs::remove_file(&file).unwrap();
-        std::os::unix::fs::symlink("/elsewhere", &file).unwrap();
+        symlink("/elsewhere", &file).unwrap();
         write(&root, &db).unwrap();
         assert!(file.is_symlink());
     }
