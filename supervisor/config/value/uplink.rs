@@ -55,7 +55,7 @@ impl FromStr for InterfacePattern {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        let allowed = |letter: char| letter.is_ascii_graphic() && !"/,;\"'\\".contains(letter);
+        let allowed = |letter: char| letter.is_ascii_alphanumeric() || "._-:@+*".contains(letter);
         if text.is_empty() || text.len() > LONGEST || !text.chars().all(allowed) {
             return Err(Invalid::new(format!("{} is no name of an interface", quoted(text)), HINT));
         }
@@ -122,6 +122,7 @@ mod tests {
             ("wlan0,auto", "stands alone"),
             ("vpn,wlan0", "stands alone"),
             ("a/b", "no name of an interface"),
+            ("?", "no name of an interface"),
             ("wlan0,,eth0", "no name of an interface"),
             ("a-name-that-is-too-long", "no name of an interface"),
         ] {
