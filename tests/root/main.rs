@@ -9,6 +9,7 @@
 #![allow(missing_docs, clippy::absolute_paths, reason = "tests are their own documentation")]
 
 mod done;
+mod handset;
 mod phone;
 mod process;
 mod root_fs;
@@ -34,6 +35,7 @@ mod foreign;
 mod frozen;
 mod guest_files;
 mod handover;
+mod hardware;
 mod hidden_groups;
 mod hostile;
 mod identity;
@@ -53,6 +55,7 @@ mod own_program;
 mod partitions;
 mod privileges;
 mod pty;
+mod reach;
 mod recovery;
 mod rpc;
 mod seeding;
@@ -64,6 +67,7 @@ mod storage_faults;
 mod storage_moving;
 mod supervisor;
 mod unit_options;
+mod uplinks;
 mod verbs;
 mod volatile;
 

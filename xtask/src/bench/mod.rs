@@ -9,6 +9,7 @@ mod catalogue;
 mod images;
 mod machine;
 mod many;
+mod nat;
 mod page;
 mod resident;
 mod rivals;
@@ -38,6 +39,7 @@ const MEASURES: &[(&str, Measure)] = &[
     ("memory", resident::measure_memory),
     ("idle", resident::measure_idle),
     ("many", many::measure),
+    ("nat", nat::measure),
     ("images", images::measure_start),
     ("archives", images::measure_archives),
     ("catalogue", catalogue::measure),
