@@ -17,6 +17,7 @@ use super::items::{ITEMS, Item, NEW, New, What};
 use super::ledger::{Before, Entry, Ledger};
 use super::{Facts, unknown_layout};
 use crate::call;
+use crate::config::value::SeedItem;
 use crate::rootfs::files::{self, GuestFile};
 use crate::rootfs::root::{Root, file_type, open_regular};
 
@@ -57,7 +58,7 @@ enum Found {
 /// If the original files are unknown or cannot be recorded.
 pub fn apply(root: &Root, path: &Path, facts: &Facts, manner: Manner) -> Result<Report> {
     let mut report = Report::default();
-    let items: Vec<&Item> = ITEMS.iter().filter(|item| facts.seed.has(item.part)).collect();
+    let items = items(root, facts);
     let all_new: Vec<&New> = NEW.iter().filter(|new| facts.seed.has(new.part)).collect();
     if items.is_empty() && all_new.is_empty() || unknown_layout(root).is_some() {
         return Ok(report);
@@ -77,6 +78,19 @@ pub fn apply(root: &Root, path: &Path, facts: &Facts, manner: Manner) -> Result<
         }
     }
     Ok(report)
+}
+
+/// The rows that apply to a tree. systemd's network managers have files in /run instead, and only Android's kernel knows
+/// network groups.
+fn items(root: &Root, facts: &Facts) -> Vec<&'static Item> {
+    let has_systemd =
+        [files::SYSTEMD, files::SYSTEMD_OLD].iter().any(|file| root.resolve(file.path()).is_ok());
+    let applies = |part| match part {
+        SeedItem::Network => !has_systemd,
+        SeedItem::Groups => facts.android,
+        _ => true,
+    };
+    ITEMS.iter().filter(|item| facts.seed.has(item.part) && applies(item.part)).collect()
 }
 
 /// The ledger, and whether to write it.
@@ -282,7 +296,8 @@ fn look(root: &Root, path: &Path) -> Result<Found> {
     {
         return Ok(Found::Other);
     }
-    let mut content = Vec::new();
+    // One byte more than there are: the read that fills this buffer is followed by the one that finds the end.
+    let mut content = Vec::with_capacity(usize::try_from(status.st_size).unwrap_or(0) + 1);
     let file = open_regular(found.as_fd())?;
     file.take(LARGEST).read_to_end(&mut content).with_context(|| format!("read {}", path.display()))?;
     Ok(match String::from_utf8(content) {

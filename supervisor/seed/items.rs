@@ -3,7 +3,7 @@
 //! Owns the changes. A row is a pure function from the current to the new content of a file. It keeps every line that
 //! it does not own, and it is idempotent.
 
-use super::{Facts, accounts, console, hosts};
+use super::{Facts, accounts, console, hosts, managers};
 use crate::config::value::SeedItem;
 use crate::rootfs::files::{self, GuestFile};
 
@@ -37,6 +37,17 @@ pub(super) const ITEMS: &[Item] = &[
     row(SeedItem::Udev, files::SYSVINIT_EUDEV, 0o755, trigger),
     row(SeedItem::Udev, files::RUNIT_UDEV, 0o644, trigger),
     row(SeedItem::Login, files::INITTAB, 0o644, console::inittab),
+    row(SeedItem::Network, files::INIT_NETWORKING, 0o755, managers::init_script),
+    row(SeedItem::Network, files::INIT_NETWORK, 0o755, managers::init_script),
+    row(SeedItem::Network, files::INIT_NET_LO, 0o755, managers::init_script),
+    row(SeedItem::Network, files::INIT_DHCPCD, 0o755, managers::init_script),
+    row(SeedItem::Network, files::INIT_CONNMAN, 0o755, managers::init_script),
+    row(SeedItem::Network, files::INIT_IWD, 0o755, managers::init_script),
+    row(SeedItem::Network, files::INIT_WPA_SUPPLICANT, 0o755, managers::init_script),
+    row(SeedItem::Network, files::RUNIT_DHCPCD, 0o755, managers::run_script),
+    row(SeedItem::Network, files::RUNIT_CONNMAN, 0o755, managers::run_script),
+    row(SeedItem::Network, files::RUNIT_IWD, 0o755, managers::run_script),
+    row(SeedItem::Network, files::RUNIT_WPA_SUPPLICANT, 0o755, managers::run_script),
     row(SeedItem::Groups, files::GROUP, 0o644, accounts::group),
     row(SeedItem::Groups, files::GSHADOW, 0o640, accounts::gshadow),
     row(SeedItem::Groups, files::PASSWD, 0o644, accounts::passwd),

@@ -24,12 +24,12 @@ const PATIENCE: Duration = Duration::from_millis(700);
 pub struct Place {
     keeper: Child,
     /// Its process, by its number inside the sandbox, and outside.
-    inside: String,
+    pub inside: String,
     pub pid: i32,
 }
 
 impl Place {
-    fn new(sandbox: &Sandbox, seconds: &str) -> Self {
+    pub fn new(sandbox: &Sandbox, seconds: &str) -> Self {
         let words = ["unshare", "--net", "sleep", seconds];
         let keeper = sandbox.command_within(600, &words).stdout(Stdio::null()).spawn().expect("unshare");
         let parent = i32::try_from(keeper.id()).expect("a number");
