@@ -25,7 +25,7 @@ use super::environment::{FOREGROUND, MARKER, SUCCESSOR, environment};
 use super::handover::State;
 use super::{detach, seal};
 use crate::call;
-use crate::paths::{self, Paths};
+use crate::paths::{self, Paths, own_root};
 use crate::poll::wait_for_input;
 use crate::socket;
 use crate::sys::descriptor::{adopt, close_on_exec_from, make_standard, try_lock};
@@ -222,7 +222,7 @@ fn execute(paths: &Paths, options: Options, pipe: Option<&OwnedFd>) -> Result<In
 /// The reason.
 pub fn refuse_spoiled() -> Result<()> {
     let status = fs::read_to_string("/proc/self/status").context("read /proc/self/status")?;
-    if let Some(reason) = spoiled(&status, env::var_os("DS_ROOT").is_some()) {
+    if let Some(reason) = spoiled(&status, own_root().is_some()) {
         bail!("{reason}");
     }
     // Kernels before 6.3 lack it.
