@@ -335,7 +335,7 @@ fn an_interrupted_download_ends_at_once_and_goes_on_later() {
 
 #[test]
 fn whoever_dies_at_any_stage_of_a_pull_leaves_the_cache_whole_or_empty() {
-    for stage in ["pull-begun", "pull-chunk", "pull-verified", "pull-kept"] {
+    for stage in ["pull-begun", "pull-chunk", "pull-verified", "pull-described", "pull-kept"] {
         let fault = Some(format!("{stage}:kill"));
         let (mut sandbox, server, image) = prepared(Setting { fault, ..Setting::default() });
         let done = ds(&sandbox, &server, &["pull", "debian:13", "--arch", "amd64"]);
@@ -351,6 +351,14 @@ fn whoever_dies_at_any_stage_of_a_pull_leaves_the_cache_whole_or_empty() {
         sandbox.forget_fault();
         ds(&sandbox, &server, &["pull", "debian:13", "--arch", "amd64"]).succeeds();
         assert!(Path::new(&sandbox.data(&format!("cache/{}", sum(&image)))).is_file(), "{stage}");
+        // What has arrived is not downloaded again.
+        match (stage, &server.ranges(IMAGE)[..]) {
+            ("pull-begun", [None, None]) | ("pull-verified" | "pull-described" | "pull-kept", [None]) => {}
+            ("pull-chunk", [None, Some(from)]) if *from > 0 => {}
+            (_, ranges) => panic!("{stage}: {ranges:?}"),
+        }
+        let part = |name: &String| name.ends_with(".part") || name.ends_with(".tag");
+        assert!(!cached(&sandbox).iter().any(part), "{stage}: {:?}", cached(&sandbox));
     }
 }
 
