@@ -53,8 +53,9 @@ fn is_given_up(
         })
     });
     impatient(&server, &sandbox);
-    println!("{what}");
-    create(&sandbox, &server).fails(1, &["ds: create web: ", expected]);
+    let done = create(&sandbox, &server);
+    assert!(done.errors.contains(expected), "{what}: {}", done.errors);
+    done.fails(1, &["ds: create web: "]);
     nothing_is_left(&sandbox);
 }
 
