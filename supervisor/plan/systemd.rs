@@ -6,7 +6,10 @@
 
 use crate::config::value::{NetworkMode, Seed, SeedItem, Subsystems};
 use crate::mount::op::Operation;
-use crate::seed::managers::SHARED_NETWORK;
+use crate::rootfs::files;
+
+/// Exists while the container uses the host's network: units of network managers have a condition on it.
+const SHARED_NETWORK: &str = files::NETWORK_IS_SHARED.as_str();
 
 /// Units that configure interfaces and have no option to leave all of them unmanaged, with the sockets that start them.
 /// systemd-networkd is one: at its start, it removes unknown routing rules and routes.
@@ -124,7 +127,6 @@ fn network(mode: NetworkMode) -> Vec<Operation> {
 }
 
 fn hands_off() -> Vec<Operation> {
-    // Units of network managers have a condition on this file.
     let condition = format!("[Unit]\nConditionPathExists=!{SHARED_NETWORK}\n");
     let mut list = vec![
         // For a unit whose condition the administrator has removed.

@@ -19,7 +19,7 @@ impl GuestFile {
 
     /// The path as text.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         self.0
     }
 }
@@ -115,6 +115,8 @@ table! {
     SYSVINIT_EUDEV = "/etc/init.d/eudev";
     /// Void's coldplug.
     RUNIT_UDEV = "/etc/runit/core-services/02-udev.sh";
+    /// A file of ours in the container's fresh /run, which exists while it uses the host's network.
+    NETWORK_IS_SHARED = "/run/host/network-is-shared";
     /// ifupdown of sysvinit and OpenRC.
     INIT_NETWORKING = "/etc/init.d/networking";
     /// netifd of OpenWrt.

@@ -5,9 +5,10 @@
 //! openrc-run(8), runsv(8).
 
 use super::Facts;
+use crate::rootfs::files;
 
 /// Exists while the container uses the host's network.
-pub const SHARED_NETWORK: &str = "/run/host/network-is-shared";
+const SHARED_NETWORK: &str = files::NETWORK_IS_SHARED.as_str();
 /// The mark of our own lines.
 const MARK: &str = "# droidspaces";
 /// What OpenRC and procd call in a script, with what OpenRC checks before.

@@ -10,7 +10,7 @@ mod console;
 mod hosts;
 mod items;
 pub mod ledger;
-pub mod managers;
+mod managers;
 
 use crate::config::value::{Seed, Subsystems};
 use crate::config::{Config, Seeding};

@@ -229,6 +229,7 @@ mod tests {
             size: Some(1 << 30),
             bytes: 7,
             files: 3,
+            seed: None,
         }
     }
 
