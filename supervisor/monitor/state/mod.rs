@@ -84,6 +84,8 @@ pub(super) struct Monitor {
     /// Consecutive boots that ended immediately.
     hasty: u32,
     last_exit: Option<Exit>,
+    /// The state that subscribers know.
+    announced: Option<State>,
 }
 
 /// The error for a cancelled start.
@@ -145,6 +147,7 @@ impl Monitor {
             boots: 0,
             hasty: 0,
             last_exit: None,
+            announced: None,
         })
     }
 
@@ -217,6 +220,7 @@ impl Monitor {
 
     /// Notifies all subscribers.
     fn announce(&mut self) {
+        self.announced = Some(self.state());
         let answer = Answer::Status(Box::new(self.status()));
         self.clients.notify(&answer);
     }
