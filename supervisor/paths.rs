@@ -190,6 +190,12 @@ impl Paths {
         self.run.join("changes")
     }
 
+    /// Whose firmware the kernel loads, and from where.
+    #[must_use]
+    pub fn firmware(&self) -> PathBuf {
+        self.run.join("firmware")
+    }
+
     /// The shared mounts for shared storage.
     #[must_use]
     pub fn storage(&self) -> PathBuf {

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use super::value::{
-    Bind, CgroupLayout, ContainerPath, Cpus, DeadlockShield, EnvironmentName, Fsck, HardwareAccess, HostPath,
-    Hostname, ImageLabel, Name, NameServers, NetworkMode, PortList, Priority, Privileged, RestartPolicy,
-    Seconds, Seed, Size, StartAfter, Tmpfs, UserNamespaces, Uuid, WakelockPolicy,
+    Bind, CgroupLayout, ContainerPath, Cpus, DeadlockShield, DeviceRequest, DisplayProfile, EnvironmentName,
+    Fsck, GlProfile, HardwareAccess, HostPath, Hostname, ImageLabel, Name, NameServers, NetworkMode,
+    PortList, Priority, Privileged, RestartPolicy, Seconds, Seed, Size, SoundProfile, StartAfter, Tmpfs,
+    Uplink, UserNamespaces, Uuid, VpnPolicy, WakelockPolicy,
 };
 
 /// One container as configured.
@@ -108,13 +109,27 @@ pub struct Network {
     pub ports: PortList,
     /// It reaches services of the host.
     pub host_access: bool,
+    /// Its way out of the machine.
+    pub uplink: Uplink,
+    /// What it does about virtual private networks.
+    pub vpn: VpnPolicy,
 }
 
 /// The hardware the container sees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hardware {
     /// How much of it.
     pub access: HardwareAccess,
+    /// Devices by kind or name.
+    pub devices: Vec<DeviceRequest>,
+    /// The user knows what full access can do.
+    pub acknowledged: bool,
+    /// Whose display its programs use.
+    pub display: DisplayProfile,
+    /// Whose sound its programs use.
+    pub sound: SoundProfile,
+    /// Who renders for its programs.
+    pub gl: GlProfile,
 }
 
 /// What protects the host from the container.

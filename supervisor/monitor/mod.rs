@@ -9,7 +9,9 @@
 mod clients;
 mod console;
 mod early;
+pub mod firmware;
 mod first_process;
+mod hotplug;
 pub mod last_exit;
 mod name_servers;
 mod notify;
@@ -20,6 +22,7 @@ mod run;
 mod setup;
 mod state;
 mod stopping;
+pub mod surroundings;
 mod tree;
 
 pub use self::run::run;

@@ -48,7 +48,7 @@ pub fn build(config: &Config, host: &Host) -> Result<ShellPlan> {
         operations: mounts::shell(config),
         shared: privileged.shared(),
         terms: Terms::new(config, host),
-        devices: Policy::new(config),
+        devices: Policy::new(config, []),
         warnings,
     })
 }

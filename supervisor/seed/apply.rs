@@ -13,11 +13,10 @@ use nix::errno::Errno;
 use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 
-use super::items::{ITEMS, Item, NEW, New, What};
+use super::items::{Item, NEW, New, What, items_for};
 use super::ledger::{Before, Entry, Ledger};
-use super::{Facts, unknown_layout};
+use super::{Facts, neighbours, unknown_layout};
 use crate::call;
-use crate::config::value::SeedItem;
 use crate::rootfs::files::{self, GuestFile};
 use crate::rootfs::root::{Root, file_type, open_regular};
 
@@ -58,7 +57,10 @@ enum Found {
 /// If the original files are unknown or cannot be recorded.
 pub fn apply(root: &Root, path: &Path, facts: &Facts, manner: Manner) -> Result<Report> {
     let mut report = Report::default();
-    let items = items(root, facts);
+    if manner != Manner::Told {
+        forget_neighbours(root, &mut report);
+    }
+    let items = items_for(root, facts);
     let all_new: Vec<&New> = NEW.iter().filter(|new| facts.seed.has(new.part)).collect();
     if items.is_empty() && all_new.is_empty() || unknown_layout(root).is_some() {
         return Ok(report);
@@ -80,17 +82,11 @@ pub fn apply(root: &Root, path: &Path, facts: &Facts, manner: Manner) -> Result<
     Ok(report)
 }
 
-/// The rows that apply to a tree. systemd's network managers have files in /run instead, and only Android's kernel knows
-/// network groups.
-fn items(root: &Root, facts: &Facts) -> Vec<&'static Item> {
-    let has_systemd =
-        [files::SYSTEMD, files::SYSTEMD_OLD].iter().any(|file| root.resolve(file.path()).is_ok());
-    let applies = |part| match part {
-        SeedItem::Network => !has_systemd,
-        SeedItem::Groups => facts.android,
-        _ => true,
-    };
-    ITEMS.iter().filter(|item| facts.seed.has(item.part) && applies(item.part)).collect()
+/// Removes names of other containers that a power cut or a killed monitor has left.
+fn forget_neighbours(root: &Root, report: &mut Report) {
+    if let Err(error) = neighbours::write(root, "") {
+        report.warnings.push(format!("cannot seed {}: {error:#}", files::HOSTS.as_str()));
+    }
 }
 
 /// The ledger, and whether to write it.
@@ -205,6 +201,9 @@ fn remove_link(root: &Root, file: GuestFile, to: &str, manner: Manner) -> Result
 /// If a file cannot be changed, or the change cannot be recorded.
 pub fn undo(root: &Root, path: &Path, manner: Manner) -> Result<Report> {
     let mut report = Report::default();
+    if manner != Manner::Told {
+        forget_neighbours(root, &mut report);
+    }
     let mut ledger = Ledger::load(path)?;
     for (name, entry) in ledger.clone().files {
         let Some(file) = files::ALL.iter().find(|file| file.as_str() == name).copied() else {
@@ -302,7 +301,7 @@ fn look(root: &Root, path: &Path) -> Result<Found> {
     file.take(LARGEST).read_to_end(&mut content).with_context(|| format!("read {}", path.display()))?;
     Ok(match String::from_utf8(content) {
         Ok(content) => Found::File(Before {
-            content,
+            content: if path == files::HOSTS.path() { neighbours::without(&content) } else { content },
             mode: status.st_mode & 0o7777,
             user: status.st_uid,
             group: status.st_gid,

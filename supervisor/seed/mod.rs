@@ -11,6 +11,7 @@ mod hosts;
 mod items;
 pub mod ledger;
 mod managers;
+pub mod neighbours;
 
 use crate::config::value::{Seed, Subsystems};
 use crate::config::{Config, Seeding};

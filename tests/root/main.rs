@@ -9,6 +9,7 @@
 #![allow(missing_docs, clippy::absolute_paths, reason = "tests are their own documentation")]
 
 mod done;
+mod handset;
 mod phone;
 mod process;
 mod root_fs;
@@ -35,6 +36,7 @@ mod foreign;
 mod frozen;
 mod guest_files;
 mod handover;
+mod hardware;
 mod hidden_groups;
 mod hostile;
 mod hostile_servers;
@@ -56,6 +58,7 @@ mod own_program;
 mod partitions;
 mod privileges;
 mod pty;
+mod reach;
 mod recovery;
 mod rpc;
 mod seeding;
@@ -68,6 +71,7 @@ mod storage_moving;
 mod supervisor;
 mod udev;
 mod unit_options;
+mod uplinks;
 mod verbs;
 mod volatile;
 

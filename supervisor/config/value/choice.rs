@@ -73,6 +73,18 @@ choice! {
 }
 
 choice! {
+    /// What a container with a network of its own does about virtual private networks.
+    VpnPolicy {
+        /// It uses them as programs of the host do.
+        Follow = "follow",
+        /// It uses none.
+        Bypass = "bypass",
+        /// It uses nothing else.
+        Only = "only",
+    }
+}
+
+choice! {
     /// When the machine is kept from suspending.
     WakelockPolicy {
         /// Never.
@@ -117,6 +129,66 @@ choice! {
         Gpu = "gpu",
         /// Everything, block devices included.
         Full = "full",
+    }
+}
+
+choice! {
+    /// Devices that belong together; `plan::hardware` has their names.
+    DeviceKind {
+        /// Virtual machines.
+        Kvm = "kvm",
+        /// Loop devices.
+        Loop = "loop",
+        /// Sound cards.
+        Snd = "snd",
+        /// Keyboards, mice, touch screens.
+        Input = "input",
+        /// What makes input devices.
+        Uinput = "uinput",
+        /// Graphics processors.
+        Gpu = "gpu",
+        /// USB devices.
+        Usb = "usb",
+        /// Serial ports.
+        Tty = "tty",
+        /// Cameras and video codecs.
+        Video = "video",
+        /// Devices for people, without the input layer.
+        Hidraw = "hidraw",
+        /// I²C buses.
+        I2c = "i2c",
+        /// Pins.
+        Gpio = "gpio",
+    }
+}
+
+choice! {
+    /// Whose display the programs of a container use.
+    DisplayProfile {
+        /// None.
+        No = "no",
+        /// That of Termux:X11, or another X server of the host.
+        TermuxX11 = "termux-x11",
+    }
+}
+
+choice! {
+    /// Whose sound the programs of a container use.
+    SoundProfile {
+        /// None.
+        No = "no",
+        /// A PulseAudio server of the host.
+        Pulse = "pulse",
+    }
+}
+
+choice! {
+    /// Who renders for programs of a container, without access to the graphics processor.
+    GlProfile {
+        /// Nobody.
+        No = "no",
+        /// A virgl server of the host.
+        Virgl = "virgl",
     }
 }
 

@@ -24,6 +24,7 @@ macro_rules! text_in_serde {
 mod android;
 mod bind;
 mod choice;
+mod device;
 mod invalid;
 mod label;
 mod list;
@@ -34,14 +35,17 @@ mod path;
 mod ports;
 mod seed;
 mod tmpfs;
+mod uplink;
 mod user;
 
 pub use android::{NameServers, SharedStorage};
 pub use bind::{Bind, BindList, BindOptions};
 pub use choice::{
-    CgroupLayout, DeadlockShield, Fsck, HardwareAccess, LogLevel, NetworkMode, Privileged, RestartPolicy,
-    StartAfter, Switch, UserNamespaces, WakelockPolicy,
+    CgroupLayout, DeadlockShield, DeviceKind, DisplayProfile, Fsck, GlProfile, HardwareAccess, LogLevel,
+    NetworkMode, Privileged, RestartPolicy, SoundProfile, StartAfter, Switch, UserNamespaces, VpnPolicy,
+    WakelockPolicy,
 };
+pub use device::{DeviceList, DevicePattern, DeviceRequest, Selector, matches};
 pub use invalid::Invalid;
 pub(crate) use invalid::{quoted, refuse_control_characters};
 pub use label::ImageLabel;
@@ -52,4 +56,5 @@ pub use path::{ContainerPath, HostPath};
 pub use ports::{NetworkAddress, PortList, PortRange, Protocol, Publication};
 pub use seed::{Seed, SeedItem, Subsystems};
 pub use tmpfs::{Tmpfs, TmpfsList};
+pub use uplink::{InterfacePattern, Uplink};
 pub use user::{Account, AccountName, UserSpec};

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Error, Result, bail};
 use nix::mount::MsFlags;
 use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
 
 use super::{Monitor, Phase, STOPPED};
 use crate::call;
@@ -16,10 +17,11 @@ use crate::child::clocks::Clocks;
 use crate::child::init::{self, Prepared};
 use crate::child::name_servers;
 use crate::child::wire::{FromChild, Wire};
-use crate::config::Seeding;
-use crate::config::value::{NetworkMode, Uuid};
+use crate::config::value::{HardwareAccess, NetworkMode, Uuid};
+use crate::config::{RootSource, Seeding};
 use crate::fault;
 use crate::host::namespace::NEW_TIME;
+use crate::monitor::firmware;
 use crate::monitor::name_servers::Follower;
 use crate::monitor::part::{Part, Ready};
 use crate::monitor::protocol::Report;
@@ -51,6 +53,7 @@ impl Monitor {
         let environment =
             strings(self.plan.environment.iter().map(|(name, value)| format!("{name}={value}")))?;
         self.join_network(report)?;
+        self.lend_firmware(report)?;
         let (ours, theirs) = socket::pair()?;
         // The child joins its cgroup before it makes that namespace, and it is born into its time namespace.
         let mut flags = self.plan.namespaces & !(libc::CLONE_NEWCGROUP | NEW_TIME);
@@ -96,11 +99,18 @@ impl Monitor {
             let _ = waitpid(pid, None);
             return Err(error);
         }
+        self.runs(pid);
+        Ok(())
+    }
+
+    /// PID 1 has executed its program.
+    fn runs(&mut self, pid: Pid) {
         self.init.runs(pid);
+        self.network.iter_mut().for_each(|network| network.follow(pid));
+        self.hotplug.iter_mut().for_each(|hotplug| hotplug.booted(pid));
         self.phase = Phase::Running;
         self.readiness.reset();
         self.boots += 1;
-        Ok(())
     }
 
     /// Makes the container's place in a network anew: the configuration may have changed.
@@ -114,6 +124,24 @@ impl Monitor {
         let asked = (&self.config, servers.as_slice());
         self.network = Some(Attachment::make(asked, &self.paths, &self.host, &mut warnings)?);
         warnings.into_iter().try_for_each(|text| self.warn(report, text))
+    }
+
+    /// Has the kernel find the firmware of a container that has the hardware.
+    fn lend_firmware(&self, report: Option<&OwnedFd>) -> Result<()> {
+        if self.config.hardware.access != HardwareAccess::Full {
+            return Ok(());
+        }
+        let given = match self.config.container.root {
+            RootSource::Directory(_) => firmware::give(&self.paths, &self.config.name, self.tree.root()),
+            // It is mounted where the kernel does not look.
+            RootSource::Image(_) => Err(Error::msg("it is in an image")),
+        };
+        match given {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                self.warn(report, format!("the kernel does not load firmware of the container: {error:#}"))
+            }
+        }
     }
 
     /// Tells who waits for the boot, or the log.

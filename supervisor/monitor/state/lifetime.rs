@@ -12,11 +12,12 @@ use crate::config::value::WakelockPolicy;
 use crate::config::{Config, RootSource, Seeding};
 use crate::fault;
 use crate::monitor::first_process::Escalation;
-use crate::monitor::last_exit;
+use crate::monitor::hotplug::Hotplug;
 use crate::monitor::name_servers::Follower;
 use crate::monitor::part::{Part, Ready};
 use crate::monitor::protocol::{Answer, Exit, ExitReason};
 use crate::monitor::readiness::Sign;
+use crate::monitor::{firmware, last_exit, surroundings};
 use crate::network::Attachment;
 use crate::plan;
 use crate::poll::{PollSet, timeout_until};
@@ -44,9 +45,9 @@ impl Monitor {
     }
 
     /// The parts with descriptors or deadlines. Signals are last here and thus handled first.
-    fn parts(&self) -> [&dyn Part; 7] {
-        let Self { clients, readiness, name_servers, console, network, init, signals, .. } = self;
-        [clients, readiness, name_servers, console, network, init, signals]
+    fn parts(&self) -> [&dyn Part; 8] {
+        let Self { clients, readiness, name_servers, hotplug, console, network, init, signals, .. } = self;
+        [clients, readiness, name_servers, hotplug, console, network, init, signals]
     }
 
     /// Waits for an event of a part.
@@ -69,13 +70,14 @@ impl Monitor {
             Ready::Listener | Ready::Client(_) => self.serve_client(ready),
             Ready::Notify => self.readiness.read_notification(),
             Ready::NameServers => self.name_servers.iter_mut().for_each(Follower::changed),
+            Ready::Devices => self.devices_changed(),
             Ready::Console => {
                 if self.console.exchange() {
                     self.readiness.prompted();
                 }
             }
             Ready::Viewer(index) => self.console.serve(index),
-            Ready::Network => self.network.iter().for_each(Attachment::serve),
+            Ready::Network => self.network.iter_mut().for_each(Attachment::serve),
             Ready::Child | Ready::Worker => {}
         }
         None
@@ -91,10 +93,24 @@ impl Monitor {
         {
             log::warn!("{}: its name servers stay as they are: {error:#}", self.config.name);
         }
+        if let (Some(network), Some(init)) = (&mut self.network, self.init.pid()) {
+            network.follow(init);
+        }
         match self.init.escalation() {
             Some(Escalation::Ask) => self.ask(),
             Some(Escalation::Kill) => self.kill(),
             None => {}
+        }
+    }
+
+    /// Devices of the host may have come or gone.
+    fn devices_changed(&mut self) {
+        let Some(hotplug) = &mut self.hotplug else { return };
+        let (plan, cgroup) = (&mut self.plan, &mut self.cgroup);
+        match hotplug.follow(&self.config, plan, cgroup, self.init.pid()) {
+            Ok(false) => {}
+            Ok(true) => self.announce(),
+            Err(error) => log::warn!("{}: its devices stay as they are: {error:#}", self.config.name),
         }
     }
 
@@ -179,12 +195,11 @@ impl Monitor {
         self.tree.renew(&config)?;
         let guest = Guest::inspect(self.tree.root(), config.container.init.as_str().as_ref())?;
         self.readiness.expect(Sign::of(&guest));
-        let plan = plan::build(
-            &config,
-            &self.host,
-            &guest,
-            &Seeding::load_or_default(&self.paths.supervisor_ini()),
-        )?;
+        let hotplug = Hotplug::begin(&config, &self.host);
+        let around = surroundings::look(&config, Some(self.tree.root()));
+        let seeding = Seeding::load_or_default(&self.paths.supervisor_ini());
+        let plan = plan::build(&config, &self.host, &guest, &seeding, &around)?;
+        self.hotplug = hotplug;
         self.writers = writers(self.tree.root(), &config);
         (self.config, self.plan) = (config, plan);
         Ok(())
@@ -212,7 +227,10 @@ impl Monitor {
         if let Err(error) = self.cgroup.remove() {
             log::warn!("{name}: {error:#}");
         }
-        self.network = None;
+        if let Some(network) = self.network.take() {
+            network.end(self.tree.root());
+        }
+        firmware::take_back(&self.paths, &name);
         if self.config.android.wakelock != WakelockPolicy::No {
             // There may be no supervisor to do it.
             wakelock::released(&self.paths.cgroup, name.as_str());

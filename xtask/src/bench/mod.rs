@@ -9,6 +9,7 @@ mod catalogue;
 mod images;
 mod machine;
 mod many;
+mod nat;
 mod resident;
 mod rivals;
 mod seeding;
@@ -37,6 +38,7 @@ const MEASURES: &[(&str, Measure)] = &[
     ("memory", resident::measure_memory),
     ("idle", resident::measure_idle),
     ("many", many::measure),
+    ("nat", nat::measure),
     ("images", images::measure_start),
     ("archives", images::measure_archives),
     ("catalogue", catalogue::measure),
