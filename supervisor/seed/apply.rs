@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 
-use super::items::{ITEMS, Item, NEW, New, What};
+use super::items::{Item, NEW, New, What, items_for};
 use super::ledger::{Before, Entry, Ledger};
 use super::{Facts, neighbours, unknown_layout};
 use crate::call;
@@ -60,7 +60,7 @@ pub fn apply(root: &Root, path: &Path, facts: &Facts, manner: Manner) -> Result<
     if manner != Manner::Told {
         forget_neighbours(root, &mut report);
     }
-    let items: Vec<&Item> = ITEMS.iter().filter(|item| facts.seed.has(item.part)).collect();
+    let items = items_for(root, facts);
     let all_new: Vec<&New> = NEW.iter().filter(|new| facts.seed.has(new.part)).collect();
     if items.is_empty() && all_new.is_empty() || unknown_layout(root).is_some() {
         return Ok(report);
@@ -295,7 +295,8 @@ fn look(root: &Root, path: &Path) -> Result<Found> {
     {
         return Ok(Found::Other);
     }
-    let mut content = Vec::new();
+    // One byte more than there are: the read that fills this buffer is followed by the one that finds the end.
+    let mut content = Vec::with_capacity(usize::try_from(status.st_size).unwrap_or(0) + 1);
     let file = open_regular(found.as_fd())?;
     file.take(LARGEST).read_to_end(&mut content).with_context(|| format!("read {}", path.display()))?;
     Ok(match String::from_utf8(content) {
