@@ -13,6 +13,7 @@ use crate::rootfs::root::Root;
 use crate::seed::Facts;
 use crate::seed::accounts::needed_groups;
 use crate::seed::apply::{Manner, apply};
+use crate::seed::ledger::Ledger;
 use crate::worker::Env;
 
 /// The actions.
@@ -44,7 +45,12 @@ impl<'a> Furnishing<'a> {
         Ok(())
     }
 
-    /// Seeds a distribution. A failure is a warning; the first start tries again.
+    /// Takes over the record of a tree that was seeded elsewhere.
+    pub(super) fn adopt(&self, record: &Ledger) -> Result<()> {
+        self.ledger.as_ref().map_or(Ok(()), |path| record.save(path))
+    }
+
+    /// Seeds a distribution. What cannot be seeded now is told, and tried again at the first start.
     pub(super) fn seed(&self, root: &Root, reporter: &mut Reporter) -> Result<()> {
         let Some(ledger) = &self.ledger else { return Ok(()) };
         // A start handles anything that is not a distribution.

@@ -14,11 +14,14 @@ use std::time::Duration;
 use anyhow::{Context, Error, Result, ensure};
 use nix::fcntl::OFlag;
 
+use super::begun::Begun;
 use super::remote::Remote;
 use crate::archive::decompress::{self, Stream};
+use crate::archive::header::BLOCK;
 use crate::call;
 use crate::catalogue::feeder::Feeder;
 use crate::rootfs::superblock::PROBED;
+use crate::subprocess::Subprocess;
 use crate::sys::descriptor::set_blocking;
 use crate::worker::client::Client;
 
@@ -38,6 +41,8 @@ pub enum Place {
 #[derive(Debug)]
 enum Origin {
     File(File),
+    /// Its first bytes have been read.
+    Begun(Begun),
     Server(Box<Remote>),
 }
 
@@ -78,7 +83,32 @@ impl ArchiveSource {
             Place::Input => "standard input".to_owned(),
             Place::File(path) => path.display().to_string(),
         };
-        Ok(Self { length: about.is_file().then_some(about.len()), origin: Origin::File(file), name })
+        let length = about.is_file().then_some(about.len());
+        let origin = if about.is_file() { Origin::File(file) } else { Origin::Begun(Begun::new(file)) };
+        Ok(Self { length, origin, name })
+    }
+
+    /// The first bytes of the archive, decompressed. They are read again later.
+    ///
+    /// # Errors
+    /// If reading fails, or the client interrupts it.
+    pub fn peek(&mut self, client: &Client) -> Result<Vec<u8>> {
+        let (input, _child) = match &mut self.origin {
+            Origin::Begun(begun) => {
+                begun.read_ahead(client)?.sample().map(|(bytes, child)| (bytes, Some(child)))?
+            }
+            Origin::File(file) => (file.try_clone().context("dup")?.into(), None),
+            Origin::Server(_) => return Ok(Vec::new()),
+        };
+        let mut front = Vec::new();
+        // What cannot be decompressed is named later.
+        if let Ok(stream) = decompress::open(input) {
+            let _ = stream.take(BLOCK as u64).read_to_end(&mut front);
+        }
+        if let Origin::File(file) = &mut self.origin {
+            file.rewind().context("lseek")?;
+        }
+        Ok(front)
     }
 
     /// A file on a server; it is downloaded while it is read.
@@ -100,6 +130,10 @@ impl ArchiveSource {
                     file.as_fd().try_clone_to_owned().context("dup")?,
                     position.map_or(Position::Unknown, Position::File),
                 )
+            }
+            Origin::Begun(begun) => {
+                let (input, rest) = begun.stream()?;
+                (input, rest.map_or(Position::Unknown, |writer| Position::Behind { _writer: writer }))
             }
             Origin::Server(remote) => {
                 let again = || remote.find_again();
@@ -135,6 +169,8 @@ enum Position {
     File(File),
     /// Downloads it.
     Feeder(Feeder),
+    /// Writes what was read ahead, and the rest.
+    Behind { _writer: Subprocess },
     /// None.
     Unknown,
 }
@@ -144,7 +180,7 @@ impl Position {
     fn failure(self) -> Option<String> {
         match self {
             Self::Feeder(mut feeder) => feeder.finish().err().map(|error| format!("{error:#}")),
-            Self::File(_) | Self::Unknown => None,
+            Self::File(_) | Self::Behind { .. } | Self::Unknown => None,
         }
     }
 }
@@ -168,7 +204,7 @@ impl Incoming {
         match &mut self.position {
             Position::File(file) => file.stream_position().unwrap_or(0),
             Position::Feeder(feeder) => feeder.progress(),
-            Position::Unknown => self.count,
+            Position::Behind { .. } | Position::Unknown => self.count,
         }
     }
 
@@ -225,7 +261,7 @@ impl Incoming {
                 feeder.finish()?;
                 whole
             }
-            Position::File(_) | Position::Unknown => whole,
+            Position::File(_) | Position::Behind { .. } | Position::Unknown => whole,
         }
     }
 
@@ -236,7 +272,7 @@ impl Incoming {
         drop(self.stream);
         match self.position {
             Position::Feeder(mut feeder) => feeder.failure(PATIENCE),
-            Position::File(_) | Position::Unknown => None,
+            Position::File(_) | Position::Behind { .. } | Position::Unknown => None,
         }
     }
 }

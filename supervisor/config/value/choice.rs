@@ -73,7 +73,19 @@ choice! {
 }
 
 choice! {
-    /// When the machine is prevented from suspending.
+    /// What a container with a network of its own does about virtual private networks.
+    VpnPolicy {
+        /// It uses them as programs of the host do.
+        Follow = "follow",
+        /// It uses none.
+        Bypass = "bypass",
+        /// It uses nothing else.
+        Only = "only",
+    }
+}
+
+choice! {
+    /// When the machine is kept from suspending.
     WakelockPolicy {
         /// Never.
         No = "no",

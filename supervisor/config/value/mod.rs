@@ -35,13 +35,15 @@ mod path;
 mod ports;
 mod seed;
 mod tmpfs;
+mod uplink;
 mod user;
 
 pub use android::{NameServers, SharedStorage};
 pub use bind::{Bind, BindList, BindOptions};
 pub use choice::{
     CgroupLayout, DeadlockShield, DeviceKind, DisplayProfile, Fsck, GlProfile, HardwareAccess, LogLevel,
-    NetworkMode, Privileged, RestartPolicy, SoundProfile, StartAfter, Switch, UserNamespaces, WakelockPolicy,
+    NetworkMode, Privileged, RestartPolicy, SoundProfile, StartAfter, Switch, UserNamespaces, VpnPolicy,
+    WakelockPolicy,
 };
 pub use device::{DeviceList, DevicePattern, DeviceRequest, Selector, matches};
 pub use invalid::Invalid;
@@ -54,4 +56,5 @@ pub use path::{ContainerPath, HostPath};
 pub use ports::{NetworkAddress, PortList, PortRange, Protocol, Publication};
 pub use seed::{Seed, SeedItem, Subsystems};
 pub use tmpfs::{Tmpfs, TmpfsList};
+pub use uplink::{InterfacePattern, Uplink};
 pub use user::{Account, AccountName, UserSpec};

@@ -77,7 +77,7 @@ impl Monitor {
                 }
             }
             Ready::Viewer(index) => self.console.serve(index),
-            Ready::Network => self.network.iter().for_each(Attachment::serve),
+            Ready::Network => self.network.iter_mut().for_each(Attachment::serve),
             Ready::Child | Ready::Worker => {}
         }
         None
@@ -92,6 +92,9 @@ impl Monitor {
             && let Err(error) = follower.follow(self.host.android, init)
         {
             log::warn!("{}: cannot update its name servers: {error:#}", self.config.name);
+        }
+        if let (Some(network), Some(init)) = (&mut self.network, self.init.pid()) {
+            network.follow(init);
         }
         match self.init.escalation() {
             Some(Escalation::Ask) => self.ask(),
@@ -224,7 +227,9 @@ impl Monitor {
         if let Err(error) = self.cgroup.remove() {
             log::warn!("{name}: {error:#}");
         }
-        self.network = None;
+        if let Some(network) = self.network.take() {
+            network.end(self.tree.root());
+        }
         firmware::take_back(&self.paths, &name);
         if self.config.android.wakelock != WakelockPolicy::No {
             // There may be no supervisor to do it.
