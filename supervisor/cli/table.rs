@@ -73,7 +73,7 @@ pub struct Operand {
     pub placeholder: Placeholder,
     /// The number of its words.
     pub arity: Arity,
-    /// What it is for.
+    /// Its purpose.
     pub description: &'static str,
 }
 

@@ -17,7 +17,7 @@ const SECTION: &str = "images";
 /// No server answers within 0 seconds.
 const LEAST_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Where root file systems come from.
+/// The sources of root file systems.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Images {
     /// Addresses of servers, without trailing slashes.

@@ -107,7 +107,7 @@ pub struct Network {
     pub isolated: bool,
     /// What is published on the host.
     pub ports: PortList,
-    /// It reaches services of the host.
+    /// May reach services of the host.
     pub host_access: bool,
     /// Its way out of the machine.
     pub uplink: Uplink,

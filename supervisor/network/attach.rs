@@ -48,7 +48,7 @@ pub struct Attachment {
     own: OwnedFd,
     /// The other containers' names inside.
     names: Option<Names>,
-    /// Answers to the DHCP clients inside; none where the kernel has no packet sockets.
+    /// Answers DHCP clients in the container; `None` if the kernel has no packet sockets.
     dhcp: Option<Server>,
 }
 

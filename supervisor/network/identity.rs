@@ -39,7 +39,7 @@ pub(super) fn random_prefix() -> Result<Ipv6Addr> {
     Ok(octets.into())
 }
 
-/// How interfaces of ours are known: by their alias, which names the data directory's owner.
+/// The alias that identifies interfaces of ds.
 #[derive(Debug)]
 pub(super) struct Tag(String);
 
@@ -48,17 +48,17 @@ impl Tag {
         Self(paths.cgroup.clone())
     }
 
-    /// Of the bridge of a network.
+    /// Of a network's bridge.
     pub(super) fn bridge(&self, network: &Name) -> String {
         format!("{} network {network}", self.0)
     }
 
-    /// Of the link of a container.
+    /// Of a container's link.
     pub(super) fn member(&self, name: &Name) -> String {
         format!("{} container {name}", self.0)
     }
 
-    /// Whether an interface is ours.
+    /// Whether an interface belongs to ds.
     pub(super) fn owns(&self, link: &Link) -> bool {
         link.alias.strip_prefix(&self.0).is_some_and(|rest| rest.starts_with(' '))
     }

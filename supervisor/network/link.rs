@@ -218,7 +218,7 @@ impl Netlink {
     /// Sets the largest packet of an interface.
     ///
     /// # Errors
-    /// What the kernel answers.
+    /// The error of the kernel.
     pub fn set_mtu(&self, index: u32, mtu: u32) -> Result<(), Errno> {
         let message = Message::new(SET_LINK, 0, &about_link(0, index, false));
         self.request(message.with(LINK_MTU, &mtu.to_ne_bytes()))

@@ -182,7 +182,7 @@ impl Netlink {
     /// Asks for one thing.
     ///
     /// # Errors
-    /// What the kernel answers.
+    /// The error of the kernel.
     pub fn ask(&self, mut message: Message) -> Result<Answer, Errno> {
         let sequence = self.next();
         message.finish(sequence, 0);
@@ -200,7 +200,7 @@ impl Netlink {
         }
     }
 
-    /// Asks for all of a kind.
+    /// Queries all objects of a type.
     ///
     /// # Errors
     /// The error of the kernel.

@@ -35,7 +35,7 @@ impl Changes {
     }
 }
 
-/// Makes the host what the members need; nothing of ours is left when there are none.
+/// Sets up what the members need, and removes everything if there are none.
 ///
 /// # Errors
 /// When the packet filter or a way out cannot be set. Everything else is done all the same.
@@ -100,7 +100,7 @@ fn remember(store: &Store, members: &mut [Member], ways: &BTreeMap<Name, Vec<Str
     Ok(matters)
 }
 
-/// Removes bridges and links of ours that no member needs, and what the host knows of former members.
+/// Removes bridges and links of ds that no member needs, and the host's entries for former members.
 fn remove_links(paths: &Paths, members: &[Member]) -> Result<()> {
     let (route, tag) = (Netlink::route()?, Tag::of(paths));
     let needed = |link: &Link| {

@@ -124,7 +124,7 @@ impl Forwarding {
         }
     }
 
-    /// Restores what was changed and is still as we left it.
+    /// Restores the settings that still have the value that ds set.
     pub fn restore(&self) {
         let all = format!("{SIX}/all/forwarding");
         let mut overwritten = false;

@@ -70,7 +70,7 @@ pub(super) fn items_for(root: &Root, facts: &Facts) -> Vec<&'static Item> {
     ITEMS.iter().filter(|item| facts.seed.has(item.part) && applies(item.part)).collect()
 }
 
-/// What is made where there is nothing.
+/// Items that are created if they do not exist.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum What {
     /// A symbolic link that says this.

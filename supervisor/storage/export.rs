@@ -31,7 +31,6 @@ use crate::rootfs::image::{Access, Fsck};
 use crate::rootfs::root::Root;
 use crate::rootfs::size::measure;
 use crate::seed::ledger::Ledger;
-use crate::sys::descriptor::try_lock;
 use crate::worker::Env;
 
 /// The target of an export.
@@ -80,8 +79,8 @@ pub fn export(env: &Env, name: &Name, target: &Target, watcher: Watcher<'_>) -> 
     let text = Config::portable(&text, &env.paths.container_ini(name), name)?;
     let record = Ledger::load(&env.paths.seed_ledger(name))?;
     let beside = Beside { text, seed: Some(record).filter(|record| !record.files.is_empty()) };
-    let output: OwnedFd = match &writing {
-        Some(writing) => writing.file.as_fd().try_clone_to_owned().context("dup")?,
+    let output: OwnedFd = match &mut writing {
+        Some(writing) => writing.temporary.file().as_fd().try_clone_to_owned().context("dup")?,
         None => io::stdout().as_fd().try_clone_to_owned().context("dup")?,
     };
     job::run(env, watcher, &mut |reporter| {

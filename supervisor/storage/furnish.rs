@@ -50,7 +50,7 @@ impl<'a> Furnishing<'a> {
         self.ledger.as_ref().map_or(Ok(()), |path| record.save(path))
     }
 
-    /// Seeds a distribution. What cannot be seeded now is told, and tried again at the first start.
+    /// Seeds a distribution. A failure is a warning; the first start tries again.
     pub(super) fn seed(&self, root: &Root, reporter: &mut Reporter) -> Result<()> {
         let Some(ledger) = &self.ledger else { return Ok(()) };
         // A start handles anything that is not a distribution.

@@ -135,7 +135,7 @@ impl World {
     }
 }
 
-/// Everything of the machine's network that anybody could have changed.
+/// The complete state of the machine's network.
 pub fn state(sandbox: &Sandbox) -> String {
     let script =
             "ip -o link | sed 's/^[0-9]*: //' | sort; ip -o addr show scope global | sed 's/^[0-9]*: //';

@@ -85,7 +85,7 @@ choice! {
 }
 
 choice! {
-    /// When the machine is kept from suspending.
+    /// When the machine is prevented from suspending.
     WakelockPolicy {
         /// Never.
         No = "no",

@@ -2,7 +2,7 @@
 //!
 //! Each part ([`Workers`], [`Monitors`], [`Autostart`], [`ModuleStatus`],
 //! [`Networks`], [`Wakefulness`]) owns its fields and reports
-//! events, which become inputs of the policy and tasks of workers. A fork leaves the loop as [`Outcome::Worker`], so
+//! events, which become inputs of the policy and tasks of workers. A fork leaves the loop as [`LoopEnd::Worker`], so
 //! that the child drops all state of the supervisor. poll(2).
 
 mod account;

@@ -37,14 +37,14 @@ pub fn create(kind: &str) -> Result<()> {
 /// Adds a routing rule.
 ///
 /// # Errors
-/// That the kernel has none, or what else it answers.
+/// If the kernel has no nftables, or any other error of its answer.
 pub fn rules() -> Result<()> {
     // struct fib_rule_hdr: IPv4, the main table, FR_ACT_TO_TBL.
     let body = [u8::try_from(libc::AF_INET)?, 0, 0, 0, 254, 0, 0, 1, 0, 0, 0, 0];
     ask(SockProtocol::NetlinkRoute, NEW_RULE, REQUEST | ACKNOWLEDGE | CREATE, &body)
 }
 
-/// Asks nftables which generation its rules are of.
+/// Queries the generation of the nftables rules.
 ///
 /// # Errors
 /// If the kernel has no nftables, or any other error of its answer.

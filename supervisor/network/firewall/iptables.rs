@@ -90,7 +90,7 @@ impl Programs {
         })
     }
 
-    /// Removes what there is of ours.
+    /// Removes the rules of ds.
     ///
     /// # Errors
     /// If iptables refuses.
@@ -152,7 +152,7 @@ fn is_filled(prefix: &str, chain: Chain, saved: &[String], rules: &[&Rule], loca
     saved.contains(&format!("-A {origin} -j {prefix}{name}")) && (there.len() == number(None) || listed())
 }
 
-/// One table without our chains; `None` where it has none.
+/// One table without the chains of ds; `None` if it has none.
 fn emptied(prefix: &str, table: &str, saved: &[String]) -> Option<String> {
     let chains = || Chain::ALL.into_iter().map(place).filter(|(other, _, _)| *other == table);
     let mut text = String::new();

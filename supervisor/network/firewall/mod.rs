@@ -124,7 +124,7 @@ impl Firewall {
         })
     }
 
-    /// Removes what there is of ours.
+    /// Removes the rules of ds.
     ///
     /// # Errors
     /// If the kernel or a program refuses.

@@ -23,7 +23,7 @@ const GET_CHAIN: u16 = 4;
 const DELETE_CHAIN: u16 = 5;
 const NEW_RULE: u16 = 6;
 const GET_RULE: u16 = 7;
-/// The tables of iptables that have rules of ours.
+/// The tables of iptables with rules of ds.
 const IPTABLES: [&str; 3] = ["filter", "mangle", "nat"];
 /// `NFPROTO_IPV4`, `NFPROTO_IPV6`.
 const FAMILIES: [(bool, u8); 2] = [(true, 2), (false, 10)];
@@ -180,7 +180,7 @@ pub fn apply(table: &str, rules: &[Rule]) -> Result<()> {
 /// Whether all of these rules are there, as far as their number tells.
 ///
 /// # Errors
-/// What the kernel answers.
+/// The error of the kernel.
 pub fn is_intact(table: &str, rules: &[Rule]) -> Result<bool> {
     let netfilter = Netlink::netfilter()?;
     for (ipv4, family) in FAMILIES {
@@ -200,7 +200,7 @@ pub fn is_intact(table: &str, rules: &[Rule]) -> Result<bool> {
     Ok(true)
 }
 
-/// Removes what there is of ours.
+/// Removes the rules of ds.
 ///
 /// # Errors
 /// The error of the kernel.

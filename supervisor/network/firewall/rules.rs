@@ -274,7 +274,7 @@ fn bound(list: &mut List, member: &Member) {
     list.add(Chain::Forward, sent(), Verdict::Drop);
 }
 
-/// Ports of the host that lead to containers.
+/// Rules for published ports.
 fn published(list: &mut List, members: &[&Member]) {
     for member in members {
         let Some(own) = address(member, list.ipv4) else { continue };

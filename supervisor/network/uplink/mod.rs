@@ -67,7 +67,7 @@ pub(super) fn arrange(
 /// The interface through which packets of a container leave now; `None` if they do not.
 ///
 /// # Errors
-/// When the kernel does not answer.
+/// If the kernel does not answer.
 pub fn way_out(paths: &Paths, name: &Name) -> Result<Option<String>> {
     /// Stands for the internet. Nothing is sent there.
     const ANYWHERE: Ipv4Addr = Ipv4Addr::new(1, 1, 1, 1);

@@ -91,7 +91,7 @@ impl View {
     /// What holds now.
     ///
     /// # Errors
-    /// When the kernel does not answer.
+    /// If the kernel does not answer.
     pub(super) fn read(route: &Netlink, ipv6: bool) -> Result<Self> {
         let six = if ipv6 { Family::read(route, libc::AF_INET6)? } else { Family::default() };
         Ok(Self { links: route.links()?, four: Family::read(route, libc::AF_INET)?, six })
