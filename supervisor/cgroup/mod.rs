@@ -15,6 +15,7 @@ mod group;
 mod joining;
 mod kill;
 mod limits;
+mod members;
 mod remove;
 mod walk;
 

@@ -11,8 +11,8 @@ use super::schema::{Form, Key, Renamed, Schema, value_error};
 use super::sections::{Android, Config, Container, Hardware, Limits, Mounts, Network, RootSource, Security};
 use super::value::{
     Bind, BindList, CgroupLayout, DeadlockShield, EnvironmentName, EnvironmentValue, Fsck, HardwareAccess,
-    HostPath, Invalid, Name, NetworkAddress, NetworkMode, Privileged, RestartPolicy, Seed, SharedStorage,
-    Size, StartAfter, Switch, Tmpfs, TmpfsList, UserNamespaces, Uuid, WakelockPolicy, Whole,
+    HostPath, Invalid, Name, NetworkAddress, NetworkMode, PidNamespace, Privileged, RestartPolicy, Seed,
+    SharedStorage, Size, StartAfter, Switch, Tmpfs, TmpfsList, UserNamespaces, Uuid, WakelockPolicy, Whole,
 };
 
 /// The least memory limit: below it not even an init system starts.
@@ -143,6 +143,14 @@ pub const KEYS: &[Key] = &[
         Form::OneOf(CgroupLayout::WORDS),
         "cgroup version to use; `auto` selects one that the host has and the init system supports",
         "v2",
+    ),
+    Key::new(
+        "container",
+        "pid-namespace",
+        "auto",
+        Form::OneOf(PidNamespace::WORDS),
+        "`auto` boots on kernels without PID namespaces as well, see [stock-kernels.md](stock-kernels.md); `required` refuses",
+        "required",
     ),
     Key::new(
         "container",
@@ -372,6 +380,7 @@ fn read_container(document: &Document, name: &Name) -> Result<Container, Error> 
         init: SCHEMA.read(document, SECTION, "init")?,
         stop_timeout: SCHEMA.read(document, SECTION, "stop-timeout")?,
         cgroup: SCHEMA.read(document, SECTION, "cgroup")?,
+        pid_namespace: SCHEMA.read(document, SECTION, "pid-namespace")?,
         uuid: SCHEMA.read_optional(document, SECTION, "uuid")?.unwrap_or_else(derived),
         seed: SCHEMA.read(document, SECTION, "seed")?,
         oom_score: SCHEMA.read::<Whole<-1000, 1000>>(document, SECTION, "oom-score")?.get(),
@@ -462,6 +471,7 @@ impl Config {
             ("container", "init") => container.init.to_string(),
             ("container", "stop-timeout") => container.stop_timeout.to_string(),
             ("container", "cgroup") => container.cgroup.to_string(),
+            ("container", "pid-namespace") => container.pid_namespace.to_string(),
             ("container", "oom-score") => container.oom_score.to_string(),
             ("container", "seed") => container.seed.to_string(),
             ("container", "uuid") => container.uuid.to_string(),

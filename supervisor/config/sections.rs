@@ -7,8 +7,8 @@ use std::net::Ipv4Addr;
 
 use super::value::{
     Bind, CgroupLayout, ContainerPath, Cpus, DeadlockShield, EnvironmentName, Fsck, HardwareAccess, HostPath,
-    Hostname, ImageLabel, Name, NameServers, NetworkMode, PortList, Priority, Privileged, RestartPolicy,
-    Seconds, Seed, Size, StartAfter, Tmpfs, UserNamespaces, Uuid, WakelockPolicy,
+    Hostname, ImageLabel, Name, NameServers, NetworkMode, PidNamespace, PortList, Priority, Privileged,
+    RestartPolicy, Seconds, Seed, Size, StartAfter, Tmpfs, UserNamespaces, Uuid, WakelockPolicy,
 };
 
 /// One container as configured.
@@ -65,6 +65,8 @@ pub struct Container {
     pub stop_timeout: Seconds,
     /// Which cgroup hierarchies it sees.
     pub cgroup: CgroupLayout,
+    /// Whether it boots on a kernel without PID namespaces.
+    pub pid_namespace: PidNamespace,
     /// Its identity, the same for life.
     pub uuid: Uuid,
     /// What is put into its root file system and its /run, so that the distribution is at home.

@@ -130,7 +130,7 @@ impl ThrowAway<'_> {
         match call!(process::fork(), "fork")? {
             Fork::Child => {
                 let peer = terminal.as_ref().map(|terminal| terminal.peer.as_fd());
-                let failure = self.program.execute(peer, proc.as_fd(), wire);
+                let failure = self.program.execute(peer, proc.as_fd(), wire, &|_| Ok(()));
                 wire.fail(&failure.error);
                 process::exit_immediately(failure.code.number().into())
             }

@@ -29,6 +29,9 @@ pub struct Host {
     pub machine: String,
     /// Supported namespaces.
     pub namespaces: Namespaces,
+    /// Whether another process can answer a process's calls, or let the kernel execute them (5.5). Tried only where there
+    /// are no PID namespaces, for which that stands in.
+    pub answers: bool,
     /// Control group hierarchies.
     pub cgroups: Hierarchies,
 }
@@ -40,11 +43,13 @@ impl Host {
     /// If /proc is not mounted.
     pub fn probe() -> Result<Self> {
         let name = uname()?;
+        let namespaces = Namespaces::probe()?;
         Ok(Self {
             android: platform::is_android(),
             release: name.release().to_string_lossy().into_owned(),
             machine: name.machine().to_string_lossy().into_owned(),
-            namespaces: Namespaces::probe()?,
+            answers: !namespaces.has(libc::CLONE_NEWPID) && kernel::answers_calls(),
+            namespaces,
             cgroups: Hierarchies::probe()?,
         })
     }

@@ -104,7 +104,8 @@ impl Monitor {
             }
         };
         drop(theirs);
-        if let Err(error) = fault::point("cloned").and_then(|()| self.hear(&ours, report)) {
+        let booted = fault::point("cloned").and_then(|()| self.hear(&ours, report));
+        if let Err(error) = booted.and_then(|listener| self.answer_for(pid, listener)) {
             let _ = process::kill(pid, libc::SIGKILL);
             let _ = waitpid(pid, None);
             return Err(error);
@@ -157,15 +158,16 @@ impl Monitor {
         })
     }
 
-    /// Receives messages of the child until it has executed the program. Clients are served in the meantime.
-    fn hear(&mut self, wire: &OwnedFd, report: Option<&OwnedFd>) -> Result<()> {
-        let mut ready = false;
+    /// Receives messages of the child until it has executed the program; the result is the listener for its calls, if
+    /// there is one. Clients are served in the meantime.
+    fn hear(&mut self, wire: &OwnedFd, report: Option<&OwnedFd>) -> Result<Option<OwnedFd>> {
+        let (mut ready, mut listener) = (false, None);
         let deadline = Instant::now() + BOOTING;
         loop {
             self.wait_for_child(wire, report, deadline)?;
             let Some(received) = socket::receive::<FromChild>(wire)? else {
                 if ready {
-                    return fault::point("executed");
+                    return fault::point("executed").map(|()| listener);
                 }
                 bail!("the new process died before it could execute {}", self.config.container.init);
             };
@@ -179,6 +181,7 @@ impl Monitor {
                     self.console.connect(Pty { master, peer })?;
                     fault::point("connected")?;
                 }
+                FromChild::Listener => listener = received.descriptors.into_iter().next(),
                 FromChild::Warning(text) => self.warn(report, text)?,
                 FromChild::Begun => {}
                 FromChild::Ready => ready = true,

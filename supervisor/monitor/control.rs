@@ -68,6 +68,10 @@ impl Monitor {
                 Ok(stream) => self.answer(id, &Answer::Done, &[stream.as_fd()]),
                 Err(error) => self.answer(id, &Answer::Failed(format!("{error:#}")), &[]),
             },
+            ControlRequest::Listener { process } => {
+                let answer = self.answer_session(received.descriptors, process);
+                self.answer(id, &answer, &[]);
+            }
             ControlRequest::Resize(size) => self.console.resize(size),
         }
     }

@@ -78,6 +78,9 @@ fn hear(client: &mut Client, stop: &mut bool, config: &Config) -> bool {
             return true;
         }
         ControlRequest::Console => Answer::Failed("it is starting; try again when it is running".into()),
+        ControlRequest::Listener { .. } => {
+            Answer::Failed("it is starting; try again when it is running".into())
+        }
         ControlRequest::Resize(_) => return true,
     };
     client.send(&answer, &[]).is_ok()

@@ -17,6 +17,7 @@ use super::protocol::{Answer, Exit, ExitReason};
 use super::readiness::Sign;
 use super::state::{Monitor, Phase, create_cgroup, writers};
 use crate::android::wakelock;
+use crate::answer::Answerer;
 use crate::child::android;
 use crate::clock::{now, unix_s};
 use crate::config::value::WakelockPolicy;
@@ -46,6 +47,7 @@ enum Ready {
     NameServers,
     Console,
     Network,
+    Calls(usize),
     Viewer(usize),
     Client(u64),
 }
@@ -66,6 +68,7 @@ impl Monitor {
                         }
                     }
                     Ready::Console => self.console_event(),
+                    Ready::Calls(index) => self.answer_calls(index),
                     Ready::Network => self.network.iter().for_each(Attachment::serve),
                     Ready::Viewer(index) => {
                         self.console.serve(index);
@@ -125,6 +128,8 @@ impl Monitor {
         if let Some(asked) = self.network.as_ref().and_then(Attachment::fd) {
             set.input(Ready::Network, asked);
         }
+        let calls = self.answerer.iter().flat_map(Answerer::descriptors);
+        calls.enumerate().for_each(|(index, listener)| set.input(Ready::Calls(index), listener));
         // Signals were received last, but are handled first.
         set.input(Ready::Signals, self.signals.fd());
         let due = self.follower.as_ref().and_then(Follower::due);
@@ -186,7 +191,7 @@ impl Monitor {
         let init = self.init?;
         let status = match waitpid(init, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => return None,
-            Ok(status) => status,
+            Ok(status) => self.explain_end(init, status),
             Err(_) => WaitStatus::Exited(init, 1),
         };
         self.init = None;

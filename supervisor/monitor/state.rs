@@ -8,7 +8,6 @@ use anyhow::{Context, Error, Result};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{Shutdown, shutdown};
 use nix::unistd::Pid;
-use seccompiler::BpfProgram;
 
 use super::clients::Client;
 use super::console::Console;
@@ -20,6 +19,7 @@ use super::readiness::Sign;
 use super::setup::Origin;
 use super::stopping::Asking;
 use super::tree::Tree;
+use crate::answer::{Answerer, End};
 use crate::cgroup::{Cgroup, Wanted};
 use crate::child::android;
 use crate::config::{Config, Once, Seeding};
@@ -32,6 +32,7 @@ use crate::plan::devices::Enforcement;
 use crate::plan::privileges::{self, Filter};
 use crate::plan::terms::Terms;
 use crate::plan::{self, Plan};
+use crate::privilege::Filters;
 use crate::rootfs::guest::Guest;
 use crate::rootfs::root::Root;
 use crate::signals::Signals;
@@ -58,7 +59,11 @@ pub(super) struct Monitor {
     pub(super) paths: Paths,
     pub(super) host: Rc<Host>,
     pub(super) plan: Plan,
-    pub(super) filters: Vec<BpfProgram>,
+    pub(super) filters: Filters,
+    /// What answers the calls of its processes, where the kernel has no PID namespaces.
+    pub(super) answerer: Option<Answerer>,
+    /// How it has requested its end by reboot(2).
+    pub(super) ends: Option<End>,
     /// Keeps the host's file systems from being remounted read-only in the container. Declared before the tree: an
     /// image with an open file cannot be unmounted.
     pub(super) writers: Vec<OwnedFd>,
@@ -146,6 +151,8 @@ impl Monitor {
             paths,
             host,
             filters: crate::privilege::compile(&plan.filters)?,
+            answerer: None,
+            ends: None,
             plan,
             writers,
             tree,

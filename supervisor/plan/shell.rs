@@ -94,6 +94,7 @@ mod tests {
             release: "6.1.0".into(),
             machine: "x86_64".into(),
             namespaces: Namespaces(namespaces),
+            answers: false,
             cgroups: Hierarchies::default(),
         };
         build(&config, &host)

@@ -39,8 +39,8 @@ mod user;
 pub use android::{NameServers, SharedStorage};
 pub use bind::{Bind, BindList, BindOptions};
 pub use choice::{
-    CgroupLayout, DeadlockShield, Fsck, HardwareAccess, LogLevel, NetworkMode, Privileged, RestartPolicy,
-    StartAfter, Switch, UserNamespaces, WakelockPolicy,
+    CgroupLayout, DeadlockShield, Fsck, HardwareAccess, LogLevel, NetworkMode, PidNamespace, Privileged,
+    RestartPolicy, StartAfter, Switch, UserNamespaces, WakelockPolicy,
 };
 pub use invalid::Invalid;
 pub(crate) use invalid::{quoted, refuse_control_characters};

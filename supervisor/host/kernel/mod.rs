@@ -11,6 +11,7 @@ mod trial;
 
 pub use feature::Feature;
 pub use features::FEATURES;
+pub use trial::answers_calls;
 
 use self::feature::Ground;
 use super::Host;
@@ -44,6 +45,7 @@ mod tests {
             release: "5.10.0".into(),
             machine: "aarch64".into(),
             namespaces: Namespaces(0),
+            answers: false,
             cgroups: Hierarchies::default(),
         }
     }

@@ -1,0 +1,68 @@
+//! What /proc says about a process: proc_pid_status(5). Owns the parser.
+
+use std::fs;
+
+use nix::unistd::Pid;
+
+/// CAP_KILL and CAP_SYS_BOOT, capabilities(7).
+pub(super) const KILL: u32 = 5;
+pub(super) const BOOT: u32 = 22;
+
+/// Facts of a thread and its process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Facts {
+    /// The process that the thread belongs to.
+    pub(super) process: Pid,
+    /// Its parent.
+    pub(super) parent: Pid,
+    /// The real, effective and saved user id.
+    pub(super) users: [u32; 3],
+    /// The effective capabilities, in the thread's own user namespace.
+    capabilities: u64,
+}
+
+impl Facts {
+    /// The facts of a thread; `None` if it has ended.
+    pub(super) fn of(thread: Pid) -> Option<Self> {
+        Self::parse(&fs::read_to_string(format!("/proc/{thread}/status")).ok()?)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        let pid = |name: &str| field(name)?.parse().ok().map(Pid::from_raw);
+        let mut users = field("Uid:")?.split_whitespace().map(|user| user.parse().ok());
+        Some(Self {
+            process: pid("Tgid:")?,
+            parent: pid("PPid:")?,
+            users: [users.next()??, users.next()??, users.next()??],
+            capabilities: u64::from_str_radix(field("CapEff:")?, 16).ok()?,
+        })
+    }
+
+    /// Whether a thread has a capability that counts for the machine: in its user namespace, and not in one of its own.
+    pub(super) fn is_capable(&self, thread: Pid, capability: u32) -> bool {
+        let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/user")).ok();
+        self.capabilities & 1 << capability != 0 && namespace("self") == namespace(&thread.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn facts_are_those_of_the_process() {
+        let own = Facts::of(Pid::this()).unwrap();
+        assert_eq!((own.process, own.parent), (Pid::this(), Pid::parent()));
+        assert_eq!(own.users[0], nix::unistd::getuid().as_raw());
+        assert_eq!(Facts::of(Pid::from_raw(i32::MAX)), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_survived(text in "(Tgid:\t[0-9]{0,12}\n|PPid:.*\n|Uid:\t[0-9]*\t[0-9]*\n|CapEff:\t[0-9a-f]{0,20}\n){0,6}") {
+            let _ = Facts::parse(&text);
+        }
+    }
+}
