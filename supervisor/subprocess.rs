@@ -40,6 +40,12 @@ impl Subprocess {
         }
     }
 
+    /// Its process id; `None` after [`Subprocess::wait`].
+    #[must_use]
+    pub fn pid(&self) -> Option<Pid> {
+        self.0
+    }
+
     /// Waits for its end.
     ///
     /// # Errors

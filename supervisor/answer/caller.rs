@@ -46,6 +46,16 @@ impl Facts {
     }
 }
 
+/// Whether a process has a handler for a signal or has blocked it: proc_pid_status(5).
+pub(super) fn hears(process: Pid, signal: libc::c_int) -> bool {
+    let text = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let mask = |name: &str| {
+        let mask = text.lines().find_map(|line| line.strip_prefix(name));
+        mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
+    };
+    (1..=64).contains(&signal) && (mask("SigCgt:") | mask("SigBlk:")) & 1 << (signal - 1) != 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

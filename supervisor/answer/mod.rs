@@ -58,6 +58,12 @@ impl Answerer {
         Ok(Self { listeners, place: Place::of(manager, groups)?, end: None })
     }
 
+    /// PID 1.
+    #[must_use]
+    pub fn manager(&self) -> Pid {
+        self.place.manager
+    }
+
     /// Answers the calls of a session as well; `first` is its process.
     pub fn add(&mut self, listener: OwnedFd, first: Pid) {
         self.listeners.push(Listener { descriptor: listener, first });

@@ -1,5 +1,8 @@
 //! Signals in a caller's place: who gets one, and whether the caller may send it. kill(2), credentials(7).
 //!
+//! PID 1 gets only signals that it has a handler for, or has blocked: those of a PID namespace are as safe from their own
+//! processes, pid_namespaces(7).
+//!
 //! Owns the permission check and the sending. A signal goes through a descriptor of the process that was found to be
 //! the container's, so it never reaches a later process with the same number.
 
@@ -8,7 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::errno::Errno;
 use nix::unistd::{Pid, getpgid, getsid};
 
-use super::caller::{Facts, KILL};
+use super::caller::{Facts, KILL, hears};
 use super::place::Place;
 use crate::cgroup::Cgroup;
 use crate::sys::process::{self, SignalInfo};
@@ -54,6 +57,9 @@ impl Signal<'_> {
         }
         if !self.is_permitted(target) {
             return Err(Errno::EPERM);
+        }
+        if self.is_dropped_by(target.process) {
+            return Ok(());
         }
         process::pidfd_send_signal(pidfd.as_fd(), &self.info, flags)
     }
@@ -102,6 +108,11 @@ impl Signal<'_> {
             reached.sort_unstable();
         }
         result
+    }
+
+    /// Whether the signal has no effect on a process because that is PID 1.
+    pub(super) fn is_dropped_by(&self, target: Pid) -> bool {
+        target == self.place.manager && !hears(target, self.number)
     }
 
     /// The kernel's rule, kill(2): the same user, CAP_KILL, or SIGCONT in the same session.

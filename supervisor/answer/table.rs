@@ -14,6 +14,7 @@
 //! | ptrace, process_vm_*, setpriority, ioprio_set, sched_*, prlimit, migrate_pages, move_pages, F_SETOWN | the container's | the kernel's | |
 //! | setpriority, ioprio_set | all processes of a user | ESRCH | the user also has processes outside |
 //! | kcmp | both the container's | the kernel's; with PID 1, ours | systemd compares its own descriptors |
+//! | all of these | of PID 1, by its number on the machine | ESRCH | systemd-shutdown signals all but 1 and waits for their end |
 //! | all of these | a process outside | ESRCH | it does not exist for the container |
 //! | write | "1" to a list of processes in a control group | PID 1 is moved | systemd moves itself by its own number |
 //! | reboot | with CAP_SYS_BOOT | the container's end | it would be the machine's |
@@ -212,7 +213,7 @@ impl Asked<'_> {
             i32::MIN => fail(Errno::ESRCH),
             -1 => done(signal.to_everyone(self.scene.cgroup)),
             group @ ..0 => self.kill_group(&signal, Pid::from_raw(-group)),
-            target if target == self.caller.process.as_raw() => CONTINUE,
+            target if target == self.caller.process.as_raw() => self.itself(),
             target => {
                 let target = self.named(Pid::from_raw(target));
                 if target == self.caller.process {
@@ -224,17 +225,22 @@ impl Asked<'_> {
         }
     }
 
+    /// A process names itself. PID 1 does not know its number on the machine: it has found it in /proc, as another process.
+    fn itself(&self) -> Outcome {
+        if self.is_manager() { fail(Errno::ESRCH) } else { CONTINUE }
+    }
+
     /// PID 1 signals itself by that number.
     fn own(&self, signal: &Signal<'_>) -> Outcome {
         match signal.find(self.caller.process) {
-            Ok((pidfd, _)) => last(pidfd, signal.info),
+            Ok((pidfd, _)) => last(pidfd, signal),
             Err(errno) => fail(errno),
         }
     }
 
     fn kill_group(&self, signal: &Signal<'_>, group: Pid) -> Outcome {
         match signal.to_group(group, self.scene.cgroup) {
-            Ok(Some(own)) => last(own, signal.info),
+            Ok(Some(own)) => last(own, signal),
             Ok(None) => Outcome::Reply(Reply::Value(0)),
             Err(errno) => fail(errno),
         }
@@ -243,6 +249,9 @@ impl Asked<'_> {
     fn thread(&self, target: Pid) -> Outcome {
         match Facts::of(target) {
             Some(facts) if facts.process == self.caller.process => CONTINUE,
+            Some(facts) if facts.process == self.scene.place.manager => {
+                done(self.signal(self.number(1)).to_process(facts.process))
+            }
             Some(_) if self.scene.place.holds(target) => CONTINUE,
             _ => fail(Errno::ESRCH),
         }
@@ -250,13 +259,16 @@ impl Asked<'_> {
 
     fn thread_of(&self, number: i32) -> Outcome {
         let (process, target) = (self.pid(0), self.pid(1));
+        let manager = self.scene.place.manager;
+        if !self.is_manager() && self.named(process) == manager {
+            return done(self.signal(number).to_process(manager));
+        }
         if process.as_raw() != 1 {
             return self.pass(process);
         }
-        if !self.is_manager() {
-            return fail(Errno::EPERM);
+        if self.signal(number).is_dropped_by(manager) {
+            return Outcome::Reply(Reply::Value(0));
         }
-        let manager = self.scene.place.manager;
         // It is not reaped while its call waits, so its number is its own.
         Outcome::ReplyFirst(
             Reply::Value(0),
@@ -269,7 +281,7 @@ impl Asked<'_> {
     fn queue(&self) -> Outcome {
         let target = self.named(self.pid(0));
         if target == self.caller.process && self.number(0) != 1 {
-            return CONTINUE;
+            return self.itself();
         }
         match self.info(2) {
             Ok(info) => done(self.with_info(self.number(1), info).to_process(target)),
@@ -298,6 +310,9 @@ impl Asked<'_> {
         let target = self.named(self.pid(0));
         if target.as_raw() <= 0 {
             return CONTINUE;
+        }
+        if self.is_manager() && self.pid(0) == target && target == self.caller.process {
+            return self.itself();
         }
         // Looked at after it was opened, as in `signals`.
         match process::pidfd_open_with(target, low(self.question.arguments[1])) {
@@ -339,7 +354,7 @@ impl Asked<'_> {
             return Ok(self.kill_group(&signal, getpgid(Some(target))?));
         }
         if facts.process == self.caller.process {
-            return Ok(last(pidfd, signal.info));
+            return Ok(if self.is_manager() { fail(Errno::ESRCH) } else { last(pidfd, &signal) });
         }
         signal.send(&pidfd, &facts, flags)?;
         Ok(Outcome::Reply(Reply::Value(0)))
@@ -397,7 +412,11 @@ impl Asked<'_> {
 }
 
 /// A signal to the caller itself, once it has its answer.
-fn last(pidfd: OwnedFd, info: SignalInfo) -> Outcome {
+fn last(pidfd: OwnedFd, signal: &Signal<'_>) -> Outcome {
+    let info = signal.info;
+    if signal.is_dropped_by(signal.sender.process) {
+        return Outcome::Reply(Reply::Value(0));
+    }
     Outcome::ReplyFirst(
         Reply::Value(0),
         Box::new(move || {

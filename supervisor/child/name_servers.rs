@@ -34,7 +34,8 @@ const SERVER: &str = "nameserver ";
 const MOST: usize = 3;
 
 /// The steps that configure the name servers of a container.
-pub(super) fn operations(config: &Config, host: &Host, root: &Root) -> Vec<Operation> {
+#[must_use]
+pub fn operations(config: &Config, host: &Host, root: &Root) -> Vec<Operation> {
     if config.network.mode == NetworkMode::None {
         return Vec::new();
     }

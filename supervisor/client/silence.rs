@@ -13,21 +13,14 @@ use anyhow::{Result, bail};
 use nix::poll::PollTimeout;
 use nix::unistd::Pid;
 
-use crate::monitor::is_stopped;
 use crate::poll::timeout_until;
 use crate::sys::socket::{peer, unread};
+use crate::worker::stopped::StoppedWatch;
 
 /// The timeout for an unread request. Even a busy machine forks a worker in a fraction of it.
 const UNREAD: Duration = Duration::from_secs(10);
 /// The timeout for an unread signal that would end any other program.
 const UNHEARD: Duration = Duration::from_secs(2);
-
-/// When the client checks for the first time whether its worker is stopped. The intervals double up to the longest,
-/// because a session may last for days.
-const FIRST_CHECK: Duration = Duration::from_secs(8);
-const LONGEST_INTERVAL: Duration = Duration::from_secs(60);
-/// How long a worker may be stopped.
-const STOPPED: Duration = Duration::from_secs(5);
 
 /// The unread messages, and the worker.
 #[derive(Debug)]
@@ -36,17 +29,7 @@ pub(super) struct Silence {
     request: Option<Instant>,
     /// The deadline for the first signal; `None` before a signal, and once it has been read.
     signal: Option<Instant>,
-    worker: Option<Watch>,
-}
-
-/// The worker, and when the next check is due.
-#[derive(Debug)]
-struct Watch {
-    worker: Pid,
-    next: Instant,
-    interval: Duration,
-    /// It was stopped at the last check.
-    stopped: bool,
+    worker: Option<StoppedWatch>,
 }
 
 /// The decision.
@@ -67,8 +50,7 @@ impl Silence {
     /// The worker with this number has read the request.
     pub(super) fn served_by(&mut self, worker: Pid) {
         self.request = None;
-        self.worker =
-            Some(Watch { worker, next: Instant::now() + FIRST_CHECK, interval: FIRST_CHECK, stopped: false });
+        self.worker = Some(StoppedWatch::of(worker));
     }
 
     /// A signal has just been forwarded.
@@ -78,7 +60,7 @@ impl Silence {
 
     /// The timeout for poll(2).
     pub(super) fn timeout(&self) -> PollTimeout {
-        let check = self.worker.as_ref().map(|watch| watch.next);
+        let check = self.worker.as_ref().map(StoppedWatch::due);
         let soonest = [self.request, self.signal, check].into_iter().flatten().min();
         timeout_until(soonest)
     }
@@ -89,8 +71,8 @@ impl Silence {
     /// If the supervisor or the worker does not answer.
     pub(super) fn judge(&mut self, connection: &OwnedFd) -> Result<Verdict> {
         let now = Instant::now();
-        if let Some(watch) = self.worker.as_mut().filter(|watch| watch.next <= now) {
-            watch.check(now)?;
+        if let Some(pid) = self.worker.as_mut().and_then(|watch| watch.check(now)) {
+            bail!("its worker (pid {pid}) is stopped; continue it with 'kill -CONT {pid}' and try again");
         }
         let is_due = |until: Option<Instant>| until.is_some_and(|until| until <= now);
         if !is_due(self.request) && !is_due(self.signal) {
@@ -109,20 +91,6 @@ impl Silence {
         }
         self.request = None;
         Ok(Verdict::Wait)
-    }
-}
-
-impl Watch {
-    fn check(&mut self, now: Instant) -> Result<()> {
-        let is_stopped = is_stopped(self.worker);
-        if is_stopped && self.stopped {
-            let pid = self.worker;
-            bail!("its worker (pid {pid}) is stopped; continue it with 'kill -CONT {pid}' and try again");
-        }
-        self.stopped = is_stopped;
-        self.interval = if is_stopped { STOPPED } else { (self.interval * 2).min(LONGEST_INTERVAL) };
-        self.next = now + self.interval;
-        Ok(())
     }
 }
 
@@ -175,6 +143,7 @@ fn silent(pid: Pid) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::monitor::is_stopped;
     use crate::socket;
 
     #[test]
@@ -201,7 +170,7 @@ mod tests {
         let mut silence = Silence::new();
         silence.served_by(worker);
         let look = |silence: &mut Silence| {
-            silence.worker.as_mut().unwrap().next = Instant::now();
+            silence.worker.as_mut().unwrap().hurry();
             silence.judge(&ours)
         };
         assert_eq!(look(&mut silence).unwrap(), Verdict::Wait);

@@ -6,13 +6,15 @@ use anyhow::{Context, Result, bail};
 
 use super::run::conclude;
 use crate::call;
+use crate::child::name_servers;
 use crate::child::program::{Program, Wish};
 use crate::cli;
 use crate::cli::value::Assignment;
 use crate::config::Config;
-use crate::config::value::{Name, UserSpec, Uuid};
+use crate::config::value::{Name, NetworkMode, UserSpec, Uuid};
 use crate::container::shell::{self, ThrowAway};
 use crate::exit::ExitCode;
+use crate::network::Attachment;
 use crate::plan::privileges::without_device_control;
 use crate::plan::{seed, shell::build};
 use crate::privilege;
@@ -34,6 +36,13 @@ pub fn run(arguments: &cli::Shell, env: &Env) -> Result<ExitCode> {
     let config = configuration(&path, &arguments.set)?;
     let mut plan = build(&config, &env.host)?;
     plan.operations.extend(seed::boot_id(&Uuid::random().context("make a boot id")?));
+    let mut network = None;
+    if config.network.mode == NetworkMode::Nat {
+        plan.operations.extend(name_servers::operations(&config, &env.host, &root));
+        let mut warnings = Vec::new();
+        network = Some(Attachment::temporary(&config, &env.paths, &env.host, &mut warnings)?);
+        plan.warnings.extend(warnings);
+    }
     let mut groups = shell::groups(&env.host, &env.paths, &plan)?;
     if let Some(fallback) = without_device_control(&config, &plan.devices, groups.devices()) {
         plan.terms.filters.extend(fallback.filter);
@@ -59,6 +68,7 @@ pub fn run(arguments: &cli::Shell, env: &Env) -> Result<ExitCode> {
         groups: &groups,
         program: &program,
         terminal: terminal::is_interactive(),
+        network: network.as_ref(),
     };
     let running = container.start()?;
     env.supervisor.taken();

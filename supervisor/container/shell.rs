@@ -26,6 +26,7 @@ use crate::child::wire::{FromChild, Wire};
 use crate::host::Host;
 use crate::host::namespace::NEW_TIME;
 use crate::mount::perform::{Performer, bind_onto_itself, enter_proc, trusted_proc};
+use crate::network::Attachment;
 use crate::paths::Paths;
 use crate::plan::shell::ShellPlan;
 use crate::pty::{self, Pty};
@@ -73,6 +74,8 @@ pub struct ThrowAway<'a> {
     pub program: &'a Program,
     /// Whether to allocate a terminal.
     pub terminal: bool,
+    /// Its place in a network, with `network.mode = nat`.
+    pub network: Option<&'a Attachment>,
 }
 
 impl ThrowAway<'_> {
@@ -86,12 +89,20 @@ impl ThrowAway<'_> {
         call!(prctl::set_dumpable(false), "prctl(PR_SET_DUMPABLE)")?;
         let (ours, theirs) = socket::pair()?;
         let joining = self.groups.joining_payload()?;
-        let flags = self.plan.namespaces & !(libc::CLONE_NEWCGROUP | NEW_TIME);
+        let mut flags = self.plan.namespaces & !(libc::CLONE_NEWCGROUP | NEW_TIME);
+        let inside = self.network.map(Attachment::enter).transpose()?;
+        if inside.is_some() {
+            // The child is born in the namespace that is ready for it.
+            flags &= !libc::CLONE_NEWNET;
+        }
         // This worker clones nothing else.
         let _clocks = Clocks::begin(proc.as_fd(), self.plan.namespaces)?;
         let cloned = call!(process::clone(flags, joining.directory()), "clone({flags:#x})")?;
         let child = match cloned.side {
-            Fork::Parent(child) => child,
+            Fork::Parent(child) => {
+                drop(inside);
+                child
+            }
             Fork::Child => {
                 drop(ours);
                 let wire = Wire::new(theirs);

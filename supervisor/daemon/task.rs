@@ -21,6 +21,7 @@ use crate::config::value::Name;
 use crate::container::{leftovers, shell};
 use crate::host::Host;
 use crate::log::{self as sinks, Role};
+use crate::network;
 use crate::paths::Paths;
 use crate::peer::{self, PidNamespace};
 use crate::poll::{self, PollSet};
@@ -107,7 +108,7 @@ pub fn run(assignment: Assignment, machine: &Machine<'_>) -> ! {
         Task::Tidy => {
             sweep::all(machine.paths);
             shell::sweep(machine.host, machine.paths);
-            0
+            logged("networks", network::sweep(machine.paths))
         }
         Task::Sweep(name) => match leftovers::sweep_dead(machine.paths, machine.host, &name) {
             Ok(()) => 0,

@@ -6,17 +6,20 @@
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
+use nix::poll::PollFlags;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::unistd::{read, write};
 
+use super::part::{Part, Ready};
 use crate::call;
 use crate::paths;
+use crate::poll::PollSet;
 use crate::pty::{self, Pty};
 use crate::sys::descriptor::set_nonblocking;
 use crate::sys::terminal::{self, WindowSize};
@@ -88,22 +91,18 @@ impl Console {
     /// The container has ended: reads the last output.
     pub(super) fn finish(&mut self) {
         self.peer = None;
-        self.readable();
+        self.read();
         self.master = None;
     }
 
-    /// The descriptors to poll: first the master, then each viewer.
-    pub(super) fn master(&self) -> Option<(BorrowedFd<'_>, bool)> {
-        self.master.as_ref().map(|master| (master.as_fd(), !self.input.is_empty()))
+    /// The terminal is ready: forwards input and reads output. Returns whether a login prompt has appeared since the
+    /// boot.
+    pub(super) fn exchange(&mut self) -> bool {
+        self.forward();
+        self.read()
     }
 
-    pub(super) fn viewers(&self) -> impl Iterator<Item = (BorrowedFd<'_>, bool, bool)> {
-        let room = self.input.len() < INPUT_BUFFER;
-        self.viewers.iter().map(move |viewer| (viewer.stream.as_fd(), room, !viewer.output.is_empty()))
-    }
-
-    /// Reads the container's output. Returns whether a login prompt has appeared since the boot.
-    pub(super) fn readable(&mut self) -> bool {
+    fn read(&mut self) -> bool {
         let mut buffer = [0_u8; 16 * 1024];
         loop {
             let Some(master) = &self.master else { return false };
@@ -149,7 +148,7 @@ impl Console {
     }
 
     /// Forwards the input of viewers.
-    pub(super) fn writable(&mut self) {
+    fn forward(&mut self) {
         let Some(master) = &self.master else {
             self.input.clear();
             return;
@@ -157,12 +156,12 @@ impl Console {
         drain(&mut self.input, master);
     }
 
-    /// Serves a viewer; `false` if it has ended.
-    pub(super) fn serve(&mut self, index: usize) -> bool {
-        let Some(viewer) = self.viewers.get_mut(index) else { return false };
+    /// Serves a viewer, and removes it if it has ended.
+    pub(super) fn serve(&mut self, index: usize) {
+        let Some(viewer) = self.viewers.get_mut(index) else { return };
         viewer.flush();
         if self.input.len() >= INPUT_BUFFER {
-            return true;
+            return;
         }
         let mut buffer = [0_u8; 4096];
         let alive = match read(&viewer.stream, &mut buffer) {
@@ -173,11 +172,10 @@ impl Console {
             }
             Err(errno) => matches!(errno, Errno::EAGAIN | Errno::EINTR),
         };
-        self.writable();
+        self.forward();
         if !alive {
             self.viewers.remove(index);
         }
-        alive
     }
 
     /// Attaches a viewer; returns its end of a stream.
@@ -199,6 +197,25 @@ impl Console {
             let _ = terminal::set_window_size(master.as_fd(), size);
         }
     }
+}
+
+impl Part for Console {
+    fn watch<'a>(&'a self, set: &mut PollSet<'a, Ready>) {
+        let room = self.input.len() < INPUT_BUFFER;
+        for (index, viewer) in self.viewers.iter().enumerate() {
+            set.add(Ready::Viewer(index), viewer.stream.as_fd(), events(room, !viewer.output.is_empty()));
+        }
+        if let Some(master) = &self.master {
+            set.add(Ready::Console, master.as_fd(), events(true, !self.input.is_empty()));
+        }
+    }
+}
+
+fn events(reads: bool, writes: bool) -> PollFlags {
+    let mut events = PollFlags::empty();
+    events.set(PollFlags::POLLIN, reads);
+    events.set(PollFlags::POLLOUT, writes);
+    events
 }
 
 impl Viewer {

@@ -5,37 +5,60 @@
 
 use std::os::fd::BorrowedFd;
 
+use anyhow::{Context, Result};
 use nix::poll::PollFlags;
 
-use super::clients::Client;
+use super::clients::Clients;
 use super::protocol::{Answer, ControlRequest, PROTOCOL, State, Status};
 use crate::config::Config;
 use crate::monitor::protocol::Report;
-use crate::peer::PidNamespace;
 use crate::poll;
 use crate::socket;
 
-/// The connections so far.
-#[derive(Debug, Default)]
+/// The clients so far, and a stop that they requested.
+#[derive(Debug)]
 pub(super) struct Early {
-    pub(super) clients: Vec<Client>,
-    /// The number of the client that connected last.
-    pub(super) last_client: u64,
-    /// A stop was requested.
-    pub(super) stop: bool,
+    /// `None` while the container has them.
+    clients: Option<Clients>,
+    stop: bool,
     /// The last reported progress of the check.
     told: Option<u8>,
 }
 
 impl Early {
+    pub(super) fn new(clients: Clients) -> Self {
+        Self { clients: Some(clients), stop: false, told: None }
+    }
+
+    /// Whether a stop was requested.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stop
+    }
+
+    /// Hands the clients over to the container.
+    ///
+    /// # Errors
+    /// If it has them already.
+    pub(super) fn take_clients(&mut self) -> Result<Clients> {
+        self.clients.take().context("the control socket")
+    }
+
+    /// Takes the clients back from a container that failed to start.
+    pub(super) fn give_back(&mut self, clients: Clients, stopped: bool) {
+        self.clients = Some(clients);
+        self.stop |= stopped;
+    }
+
     /// Accepts clients and answers what can be answered; never blocks.
-    pub(super) fn serve(&mut self, listener: BorrowedFd<'_>, namespace: PidNamespace, config: &Config) {
-        while poll::is_readable(listener) {
-            self.last_client += 1;
-            self.clients.extend(Client::accept(listener, namespace, self.last_client));
+    pub(super) fn serve(&mut self, config: &Config) {
+        let Some(clients) = &mut self.clients else { return };
+        while clients.accept() {}
+        for id in clients.ids() {
+            if let Some(request) = clients.request(id).map(|received| received.message) {
+                self.stop |= matches!(request, ControlRequest::Stop { .. });
+                execute(clients, id, &request, config);
+            }
         }
-        let stop = &mut self.stop;
-        self.clients.retain_mut(|client| !poll::is_readable(client.fd()) || hear(client, stop, config));
     }
 
     /// Reports to the worker. The progress of a check is sent without blocking, since the worker may be busy with
@@ -53,37 +76,27 @@ impl Early {
 
     /// Reports to all clients that the start has failed.
     pub(super) fn fail(&self, answer: &Answer) {
-        for client in &self.clients {
-            let _ = client.send(answer, &[]);
-        }
+        self.clients.iter().for_each(|clients| clients.answer_all(answer));
     }
 }
 
-/// Handles one request; `false` if the client has ended.
-fn hear(client: &mut Client, stop: &mut bool, config: &Config) -> bool {
-    let Ok(Some(received)) = socket::receive::<ControlRequest>(client.fd()) else { return false };
-    let answer = match received.message {
+fn execute(clients: &mut Clients, id: u64, request: &ControlRequest, config: &Config) {
+    let answer = match request {
         ControlRequest::Status => Answer::Status(Box::new(status(config))),
         ControlRequest::Watch => {
-            client.watching = true;
+            clients.subscribe(id);
             Answer::Status(Box::new(status(config)))
         }
-        ControlRequest::Stop { .. } => {
-            *stop = true;
-            Answer::Done
-        }
+        ControlRequest::Stop { .. } => Answer::Done,
         // The start uses the same configuration as a restart would.
-        ControlRequest::Restart { .. } => {
-            client.waits_for_boot = Some(1);
-            return true;
-        }
+        ControlRequest::Restart { .. } => return clients.wait_for_boot(id, 1),
         ControlRequest::Console => Answer::Failed("it is starting; try again when it is running".into()),
         ControlRequest::Listener { .. } => {
             Answer::Failed("it is starting; try again when it is running".into())
         }
-        ControlRequest::Resize(_) => return true,
+        ControlRequest::Resize(_) => return,
     };
-    client.send(&answer, &[]).is_ok()
+    clients.answer(id, &answer, &[]);
 }
 
 fn status(config: &Config) -> Status {

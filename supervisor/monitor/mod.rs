@@ -6,16 +6,15 @@
 //! until an event occurs. When it ends for any reason, PID 1 ends with it (PR_SET_PDEATHSIG), and every mount ends with
 //! the mount namespace.
 
-mod answering;
-mod boot;
+mod calls;
 mod clients;
 mod console;
-mod control;
 mod early;
+mod first_process;
 pub mod last_exit;
-mod lifetime;
 mod name_servers;
 mod notify;
+mod part;
 pub mod protocol;
 mod readiness;
 mod run;

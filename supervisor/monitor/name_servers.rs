@@ -1,37 +1,38 @@
 //! The name servers of a running container follow those of the machine.
 //!
-//! Owns the descriptor that tells of a change, and writes what has changed into the container's own /run. Nothing is
-//! looked at unless something has happened: on Android a change of routes, elsewhere one of resolv.conf(5).
+//! Owns the descriptor that reports a change: of routes on Android, of resolv.conf(5) elsewhere. Writes new servers into
+//! the container's own /run. Checks nothing without an event.
 
-use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use nix::unistd::Pid;
 
+use super::part::{Part, Ready};
 use crate::child::name_servers::{Following, following, renew};
 use crate::config::Config;
 use crate::host::Host;
 use crate::host::resolv_conf::{PATH, Watch};
 use crate::host::uplink::Uplink;
 use crate::mount::op::Operation;
+use crate::poll::PollSet;
 use crate::rootfs::deadline::within;
 use crate::rootfs::root::Root;
 
-/// A network that comes changes several things; it is looked at when they have settled.
+/// A new network changes several things in a row; the delay after the first change.
 const SETTLED: Duration = Duration::from_secs(1);
-/// How long asking the machine and writing into the container may take.
+/// The timeout for the query of the machine and the writing of files of the container.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What tells of a change.
+/// The descriptor that reports a change.
 #[derive(Debug)]
 enum Source {
     Routes(Uplink),
     File(Watch),
 }
 
-/// Follows the machine.
+/// Updates the name servers of one boot.
 #[derive(Debug)]
 pub(super) struct Follower {
     source: Source,
@@ -40,7 +41,7 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    /// For a boot with these steps; none where the servers are fixed.
+    /// For a boot with these operations; `None` if its servers are fixed.
     pub(super) fn begin(config: &Config, host: &Host, steps: &[Operation]) -> Option<Self> {
         let following = following(config, steps)?;
         let source = if host.android {
@@ -50,22 +51,14 @@ impl Follower {
         };
         let source = source
             .map_err(|error| {
-                log::warn!("{}: its name servers stay as they are at the start: {error:#}", config.name);
+                log::warn!("{}: its name servers will not be updated: {error:#}", config.name);
             })
             .ok()?;
         Some(Self { source, following, due: None })
     }
 
-    /// Readable after a change.
-    pub(super) fn fd(&self) -> BorrowedFd<'_> {
-        match &self.source {
-            Source::Routes(uplink) => uplink.fd(),
-            Source::File(watch) => watch.fd(),
-        }
-    }
-
-    /// Something has changed.
-    pub(super) fn heard(&mut self) {
+    /// Reads the reported change.
+    pub(super) fn changed(&mut self) {
         let changed = match &mut self.source {
             Source::Routes(uplink) => {
                 uplink.drain();
@@ -78,12 +71,7 @@ impl Follower {
         }
     }
 
-    /// When it is to be looked at.
-    pub(super) fn due(&self) -> Option<Instant> {
-        self.due
-    }
-
-    /// Looks if it is time, and writes what is new.
+    /// Once the delay is over, updates the servers in the container if they differ.
     pub(super) fn follow(&mut self, android: bool, init: Pid) -> Result<()> {
         if self.due.is_none_or(|due| due > Instant::now()) {
             return Ok(());
@@ -101,5 +89,19 @@ impl Follower {
             }
         }
         Ok(())
+    }
+}
+
+impl Part for Follower {
+    fn watch<'a>(&'a self, set: &mut PollSet<'a, Ready>) {
+        let changes = match &self.source {
+            Source::Routes(uplink) => uplink.fd(),
+            Source::File(watch) => watch.fd(),
+        };
+        set.input(Ready::NameServers, changes);
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.due
     }
 }

@@ -1,19 +1,28 @@
-//! Detects whether a guest without readiness notification is up, from files in its /run and from its processes.
+//! Whether the guest is up: from its readiness notification, its login prompt, or else from files in its /run and from
+//! its processes.
 //!
-//! Owns the signs of each init system. It checks only on request and never periodically; a client that waits repeats
+//! Owns the state of readiness and the signs of each init system. It checks only on request and never periodically; a client that waits repeats
 //! the request. The container controls the result, so it is used for nothing else. utmp(5), openrc(8), runit(8),
 //! BusyBox init.
 
 use std::ffi::OsStr;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Result;
 use nix::unistd::Pid;
 
+use super::notify::Notify;
+use super::part::{Part, Ready};
+use crate::config::value::Name;
+use crate::poll::PollSet;
+use crate::rootfs::deadline::within;
 use crate::rootfs::files::{self, GuestFile};
 use crate::rootfs::guest::{FirstProcess, Guest};
 use crate::rootfs::root::Root;
 
+/// The timeout for reading files of the container.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Maximum size of a file that is read, in bytes.
 const LARGEST: u64 = 64 * 1024;
 /// Length of a record of utmp, and the offsets of its fields: utmp(5), the same on every processor with a 32-bit time
@@ -50,7 +59,7 @@ impl Sign {
     }
 
     /// Whether the guest shows the sign now. `root` is that of the running guest.
-    pub(super) fn shows(self, root: &Root, init: Pid) -> Result<bool> {
+    fn shows(self, root: &Root, init: Pid) -> Result<bool> {
         let text = |file: GuestFile| {
             root.read(file, LARGEST).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
         };
@@ -67,6 +76,94 @@ impl Sign {
                 children(init).iter().any(|name| kept.iter().any(|kept| kept == name))
             }
         })
+    }
+}
+
+/// Whether the guest is up.
+#[derive(Debug)]
+pub(super) struct Readiness {
+    ready: bool,
+    /// The sign that the guest is up, if it does not send a notification.
+    sign: Sign,
+    /// The socket for its notification, if it sends one.
+    notify: Option<Notify>,
+    /// Subscribers have not been notified yet.
+    changed: bool,
+}
+
+impl Readiness {
+    pub(super) fn new(sign: Sign, notify: Option<Notify>) -> Self {
+        Self { ready: false, sign, notify, changed: false }
+    }
+
+    /// A boot begins or has ended.
+    pub(super) fn reset(&mut self) {
+        self.ready = false;
+    }
+
+    /// The next boot has another init system.
+    pub(super) fn expect(&mut self, sign: Sign) {
+        self.sign = sign;
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready
+    }
+
+    /// Whether the guest sends a notification.
+    pub(super) fn is_notified(&self) -> bool {
+        self.notify.is_some()
+    }
+
+    /// The notification socket has input.
+    pub(super) fn read_notification(&mut self) {
+        if self.notify.as_ref().is_some_and(Notify::is_ready) {
+            self.becomes_ready();
+        }
+    }
+
+    /// A login prompt has appeared on the console. It counts only for a guest without notification.
+    pub(super) fn prompted(&mut self) {
+        if self.notify.is_none() {
+            self.becomes_ready();
+        }
+    }
+
+    fn becomes_ready(&mut self) {
+        self.changed |= !std::mem::replace(&mut self.ready, true);
+    }
+
+    /// Whether subscribers have to be notified of a change.
+    pub(super) fn take_change(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// Looks for the sign of a running guest. A guest that cannot be checked is not checked again.
+    pub(super) fn look(&mut self, init: Pid, name: &Name) {
+        let sign = self.sign;
+        if self.ready || sign == Sign::None {
+            return;
+        }
+        let looked = within(PATIENCE, || {
+            let root = Root::open(Path::new(&format!("/proc/{init}/root/")))?;
+            Ok(vec![u8::from(sign.shows(&root, init).unwrap_or(false))])
+        });
+        match looked {
+            Ok(answer) if answer == [1] => self.becomes_ready(),
+            Ok(_) => {}
+            Err(error) => {
+                log::warn!("{name}: cannot determine whether it is up: {error:#}");
+                self.sign = Sign::None;
+            }
+        }
+    }
+}
+
+impl Part for Readiness {
+    fn watch<'a>(&'a self, set: &mut PollSet<'a, Ready>) {
+        if let Some(notify) = &self.notify {
+            set.input(Ready::Notify, notify.fd());
+        }
     }
 }
 

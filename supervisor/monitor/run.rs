@@ -1,6 +1,6 @@
 //! The lifecycle of a monitor: detaches from the worker, prepares the container, boots it and runs until it ends.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use nix::fcntl::OFlag;
@@ -9,11 +9,12 @@ use nix::sys::socket::{Backlog, listen};
 use nix::sys::stat::Mode;
 use nix::unistd::{chdir, setsid};
 
+use super::clients::Clients;
 use super::early::Early;
+use super::last_exit;
 use super::protocol::{Answer, Report};
 use super::setup::{Origin, Setup};
 use super::state::{Monitor, STOPPED};
-use super::{clients, last_exit};
 use crate::call;
 use crate::host::Host;
 use crate::log::{self as sinks, Role};
@@ -35,27 +36,26 @@ pub fn run(setup: Setup) -> ! {
 fn begin(setup: Setup) -> Option<Box<Monitor>> {
     let Setup { config, once, paths, host, settings, origin } = setup;
     let name = config.name.clone();
-    let mut early = Early::default();
-    // The state that a failure must undo; control groups are removed when they are dropped.
-    let started = detach(&origin, &host, name.as_str())
-        .inspect(|_| sinks::take_role(Role::daemon(&settings, &paths.supervisor_log(), false)))
-        .and_then(|proc| Monitor::prepare((config, once), paths.clone(), host, proc, &origin, &mut early))
-        .and_then(|monitor| monitor.first_boot(&origin.report, &mut early));
     let Origin { listener, report } = origin;
+    let clients = Clients::new(listener);
+    // The state that a failure must undo; control groups are removed when they are dropped.
+    let detached = detach(clients.listener(), report.as_fd(), &host, name.as_str())
+        .inspect(|_| sinks::take_role(Role::daemon(&settings, &paths.supervisor_log(), false)));
+    let mut early = Early::new(clients);
+    let started = detached
+        .and_then(|proc| Monitor::prepare((config, once), paths.clone(), host, proc, &report, &mut early))
+        .and_then(|monitor| monitor.first_boot(&report, &mut early));
     match started {
         Ok(monitor) => {
             let _ = socket::send(&report, &Report::Running, &[]);
-            monitor.tree.booted();
             Some(Box::new(monitor))
         }
         Err(error) => {
-            let text = if early.stop { STOPPED.to_owned() } else { format!("{error:#}") };
-            last_exit::write_failed_start(&paths, &name, &text, early.stop);
+            let text = if early.is_stopped() { STOPPED.to_owned() } else { format!("{error:#}") };
+            last_exit::write_failed_start(&paths, &name, &text, early.is_stopped());
             let _ = std::fs::remove_file(paths.notify(&name));
             let _ = std::fs::remove_file(paths.control(&name));
-            let answer = Answer::Failed(text.clone());
-            early.fail(&answer);
-            clients::answer_everybody(&listener, &answer);
+            early.fail(&Answer::Failed(text.clone()));
             let _ = socket::send(&report, &Report::Failed(text), &[]);
             None
         }
@@ -63,15 +63,14 @@ fn begin(setup: Setup) -> Option<Box<Monitor>> {
 }
 
 /// Detaches from the worker's session, client and descriptors.
-fn detach(origin: &Origin, host: &Host, name: &str) -> Result<OwnedFd> {
+fn detach(listener: BorrowedFd<'_>, report: BorrowedFd<'_>, host: &Host, name: &str) -> Result<OwnedFd> {
     call!(setsid(), "setsid")?;
     // Called again in this process, so that the kernel names it as the monitor to clients (SO_PEERCRED).
-    call!(listen(&origin.listener, Backlog::MAXCONN), "listen")?;
+    call!(listen(&listener, Backlog::MAXCONN), "listen")?;
     // The worker's log must close its descriptors itself.
     sinks::take_role(Role::Client);
     let proc = trusted_proc()?;
-    let kept: Vec<_> =
-        [origin.listener.as_fd(), origin.report.as_fd()].into_iter().chain(host.cgroups.roots()).collect();
+    let kept: Vec<_> = [listener, report].into_iter().chain(host.cgroups.roots()).collect();
     call!(descriptor::close_others(&kept, proc.as_fd()), "close the worker's descriptors")?;
     let null = call!(nix::fcntl::open("/dev/null", OFlag::O_RDWR, Mode::empty()), "open(/dev/null)")?;
     for number in 0..=2 {

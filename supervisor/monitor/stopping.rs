@@ -22,12 +22,16 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asking {
     /// When it is repeated.
-    pub(super) at: Instant,
+    at: Instant,
     /// The delay so far.
     wait: Duration,
 }
 
 impl Asking {
+    pub(super) fn due(&self) -> Instant {
+        self.at
+    }
+
     /// The repetition after `before`, or the first one; `None` after the last one.
     pub(super) fn after(before: Option<Self>) -> Option<Self> {
         let wait = before.map_or(SHORTEST_WAIT, |asking| asking.wait * 2);

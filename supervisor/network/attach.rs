@@ -4,36 +4,30 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result, bail};
-use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
-use nix::sched::{CloneFlags, setns, unshare};
-use nix::sys::stat::Mode;
+use nix::sched::{CloneFlags, setns};
 use nix::unistd::getpid;
 
 use super::dhcp::{Lease, Server};
 use super::firewall::Firewall;
 use super::identity::{interface_name, mac, random_prefix};
-use super::link::{Link, Mac, step};
+use super::link::{Link, Mac};
 use super::netlink::Netlink;
+use super::ports;
 use super::settle::{Changes, Tag, settle};
 use super::store::{Member, Network, Store};
 use super::subnet::{self, Subnet};
-use super::{ports, sysctl};
+use super::wiring::{Inside, bridge, connect, pair};
 use crate::call;
 use crate::config::Config;
-use crate::config::value::Name;
+use crate::config::value::Uuid;
 use crate::fault;
 use crate::host::Host;
 use crate::paths::Paths;
 use crate::proc_stat;
 
-/// The name of the interface inside.
-const INSIDE: &str = "eth0";
-/// The host's address on the link, for IPv6.
-const GATEWAY_6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 /// The largest packet where there is no uplink to ask.
 const USUAL_MTU: u32 = 1500;
 /// The least that IPv6 needs, RFC 8200.
@@ -44,23 +38,13 @@ const LEAST_MTU: u32 = 1280;
 pub struct Attachment {
     paths: Paths,
     member: Member,
+    /// Its address is free again afterwards.
+    temporary: Option<Uuid>,
     /// The namespace that was made for the container, and our own.
     namespace: OwnedFd,
     own: OwnedFd,
     /// Answers to the DHCP clients inside; none where the kernel has no packet sockets.
     dhcp: Option<Server>,
-}
-
-/// The time that this process spends in the container's network namespace.
-#[derive(Debug)]
-pub struct Inside<'a>(&'a OwnedFd);
-
-impl Drop for Inside<'_> {
-    fn drop(&mut self) {
-        if let Err(errno) = setns(self.0, CloneFlags::CLONE_NEWNET) {
-            log::error!("setns(the host's network): {errno}");
-        }
-    }
 }
 
 impl Attachment {
@@ -78,8 +62,11 @@ impl Attachment {
         let store = Store::open(paths)?;
         let tag = Tag::of(paths);
         let route = Netlink::route()?;
-        let others: Vec<Member> =
-            store.members().into_iter().filter(|member| member.name != config.name).collect();
+        let (same, others): (Vec<Member>, Vec<Member>) =
+            store.members().into_iter().partition(|member| member.name == config.name);
+        if same.iter().any(|member| member.monitor.0 != getpid().as_raw()) {
+            bail!("network.mode: a temporary container has the name {}; end it first", config.name);
+        }
         let wanted = config.network.ports.as_slice();
         ports::check(wanted, &others)?;
         let mut changes: Changes = store.changes()?.unwrap_or(Changes::new(Firewall::choose()?));
@@ -106,7 +93,8 @@ impl Attachment {
             }
             store.join(&member)?;
             fault::point("joined-network")?;
-            Ok(Self { paths: paths.clone(), member: member.clone(), namespace, own, dhcp: dhcp.ok() })
+            let (paths, member) = (paths.clone(), member.clone());
+            Ok(Self { paths, member, temporary: None, namespace, own, dhcp: dhcp.ok() })
         });
         if made.is_err() {
             store.leave(&config.name);
@@ -118,6 +106,27 @@ impl Attachment {
         let attachment = made?;
         settled?;
         Ok(attachment)
+    }
+
+    /// The same for a container that ends with this process, of which nothing is remembered afterwards. The address is
+    /// set; DHCP clients inside get no answer.
+    ///
+    /// # Errors
+    /// See [`Attachment::make`].
+    pub fn temporary(
+        config: &Config,
+        paths: &Paths,
+        host: &Host,
+        warnings: &mut Vec<String>,
+    ) -> Result<Self> {
+        let mut config = config.clone();
+        config.container.hostname = Some(config.hostname());
+        // A name that no other has at the same time.
+        config.name = format!("shell-{}", getpid()).parse()?;
+        let mut made = Self::make((&config, &[]), paths, host, warnings)?;
+        made.temporary = Some(config.container.uuid);
+        made.dhcp = None;
+        Ok(made)
     }
 
     /// Goes where the container's network is, until the result is dropped.
@@ -161,6 +170,9 @@ impl Drop for Attachment {
         let left = Store::open(&self.paths).and_then(|store| {
             store.leave(&self.member.name);
             self.member.forget_neighbours();
+            if let Some(uuid) = &self.temporary {
+                store.release(&self.member.network, uuid)?;
+            }
             settle(&store, &self.paths)
         });
         if let Err(error) = left {
@@ -178,10 +190,6 @@ impl Member {
                 let _ = route.delete_neighbour(bridge.index, address);
             }
         }
-    }
-
-    fn all_addresses(&self) -> impl Iterator<Item = IpAddr> {
-        [Some(IpAddr::V4(self.address)), self.address6.map(IpAddr::V6)].into_iter().flatten()
     }
 }
 
@@ -245,7 +253,11 @@ fn network(store: &Store, config: &Config, route: &Netlink, tag: &Tag, others: &
             }
         }
     };
-    network.lease(&config.container.uuid, pinned, &|| store.containers())?;
+    // Temporary containers have no configuration that would keep their addresses.
+    let held = network.leases.clone().into_iter();
+    let held = held.filter(|(_, address)| others.iter().any(|member| member.address == *address));
+    let held: Vec<Uuid> = held.map(|(uuid, _)| uuid).collect();
+    network.lease(&config.container.uuid, pinned, &|| [store.containers(), held.clone()].concat())?;
     store.remember(name, &network)?;
     Ok(network)
 }
@@ -258,172 +270,6 @@ fn taken(route: &Netlink, tag: &Tag) -> Result<Vec<Subnet>> {
     let routes = routes.map(|route| route.to).filter(|to| to.length() > 0);
     let addresses = route.addresses()?.into_iter().filter(|(index, _)| !ours(*index));
     Ok(routes.chain(addresses.map(|(_, own)| own)).collect())
-}
-
-/// Whether the packet filter looks at what stays on a bridge (br_netfilter). A published port of a neighbour is then
-/// not routed but bridged, from one isolated port to another, which drops it. Others may rely on the setting.
-fn filters_bridges() -> bool {
-    ["iptables", "ip6tables"]
-        .iter()
-        .any(|what| sysctl::get(&format!("bridge/bridge-nf-call-{what}")).as_deref() == Some("1"))
-}
-
-/// The bridge of a network; `None` where links are routed, since the kernel has none or would filter on it.
-fn bridge(
-    route: &Netlink,
-    tag: &Tag,
-    network: &Network,
-    name: &Name,
-    ipv6: bool,
-    mtu: u32,
-    others: &[Member],
-) -> Result<Option<Link>> {
-    let alias = tag.bridge(name);
-    let links = route.links()?;
-    if others.iter().any(|member| member.network == *name && member.bridge.is_none()) || filters_bridges() {
-        return Ok(None);
-    }
-    let bridge = match links.iter().find(|link| link.alias == alias) {
-        Some(bridge) => bridge.clone(),
-        None => {
-            let free = |name: &String| !links.iter().any(|link| link.name == *name);
-            let free = (0..=1000).map(|number| format!("ds-br{number}")).find(free);
-            let interface = free.context("every name for a bridge is taken")?;
-            // The first three octets are those of no manufacturer.
-            let [_, _, third, _] = network.subnet.first().octets();
-            let mac = [0x02, 0x64, 0x73, 0, third, 1];
-            match route.add_bridge(&interface, mac, mtu) {
-                Err(Errno::EOPNOTSUPP | Errno::ENODEV | Errno::ENOENT) => return Ok(None),
-                other => step(other, &format!("make the bridge {interface}"))?,
-            }
-            let link = route.link(&interface)?.context("the new bridge is gone")?;
-            step(route.set_alias(link.index, &alias), "name the bridge")?;
-            link
-        }
-    };
-    host_side(route, &bridge, network, ipv6)?;
-    let gateway = network.subnet.gateway();
-    step(
-        route.add_address(bridge.index, gateway.into(), Subnet::LENGTH),
-        &format!("give {} its address", bridge.name),
-    )?;
-    // Ports do not hear each other: the host answers for all, and passes on what may pass.
-    sysctl::set(&format!("ipv4/conf/{}/proxy_arp_pvlan", bridge.name), "1")?;
-    // It need not wait for another one that might.
-    sysctl::set(&format!("ipv4/neigh/{}/proxy_delay", bridge.name), "0")?;
-    if ipv6 {
-        step(
-            route.add_address(bridge.index, network.address6(gateway).into(), 64),
-            "give the bridge its IPv6 address",
-        )?;
-    }
-    Ok(Some(bridge))
-}
-
-/// The host's interface that containers are behind, a bridge or one end of a link.
-fn host_side(route: &Netlink, link: &Link, network: &Network, ipv6: bool) -> Result<()> {
-    let name = &link.name;
-    for (setting, value) in [
-        ("rp_filter", "1"),
-        ("accept_redirects", "0"),
-        ("send_redirects", "0"),
-        // The host's own connections to published ports come from 127.0.0.1. What a container sends there is dropped.
-        ("route_localnet", "1"),
-    ] {
-        sysctl::set(&format!("ipv4/conf/{name}/{setting}"), value)?;
-    }
-    sysctl::try_set(&format!("ipv6/conf/{name}/accept_ra"), "0");
-    sysctl::try_set(&format!("ipv6/conf/{name}/disable_ipv6"), if ipv6 { "0" } else { "1" });
-    step(route.bring_up(link.index), &format!("switch {name} on"))?;
-    if ipv6 {
-        let step_name = format!("give {name} an address for network {}", network.subnet);
-        step(route.add_address(link.index, GATEWAY_6.into(), 64), &step_name)?;
-    }
-    Ok(())
-}
-
-/// Makes the namespace with `eth0`, whose other end is here; and opens our own.
-fn pair(route: &Netlink, tag: &Tag, member: &Member, mtu: u32) -> Result<(OwnedFd, OwnedFd)> {
-    // Of an earlier boot, whose namespace is not gone yet.
-    if let Some(link) = route.link(&member.interface)?.filter(|link| tag.owns(link)) {
-        let _ = route.delete_link(link.index);
-    }
-    let namespace = || {
-        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-        Ok::<_, crate::sys::CallError>(call!(
-            open("/proc/self/ns/net", flags, Mode::empty()),
-            "open(/proc/self/ns/net)"
-        )?)
-    };
-    let own = namespace()?;
-    call!(unshare(CloneFlags::CLONE_NEWNET), "unshare(CLONE_NEWNET)")?;
-    let inside = Inside(&own);
-    let new = namespace()?;
-    let made = furnish(member, &own, mtu);
-    drop(inside);
-    made?;
-    let link = route.link(&member.interface)?.context("the new link is gone")?;
-    step(route.set_alias(link.index, &tag.member(&member.name)), "name the link")?;
-    Ok((new, own))
-}
-
-/// Makes `eth0` in the namespace that this process is in.
-fn furnish(member: &Member, host: &OwnedFd, mtu: u32) -> Result<()> {
-    let route = Netlink::route()?;
-    let made = route.add_pair((INSIDE, member.mac), (&member.interface, host.as_fd()), mtu);
-    match made {
-        Err(Errno::EOPNOTSUPP) => {
-            bail!("kernel has no CONFIG_VETH, which network.mode = nat needs; use host or none")
-        }
-        other => step(other, "make the link to the container")?,
-    }
-    sysctl::try_set(
-        &format!("ipv6/conf/{INSIDE}/disable_ipv6"),
-        if member.address6.is_some() { "0" } else { "1" },
-    );
-    let link = route.link(INSIDE)?.context("the new eth0 is gone")?;
-    step(route.bring_up(link.index), "switch eth0 on")?;
-    let length = if member.bridge.is_some() { Subnet::LENGTH } else { 32 };
-    step(route.add_address(link.index, member.address.into(), length), "give eth0 its address")?;
-    step(route.add_default_route(link.index, member.subnet.gateway().into()), "give eth0 its route")?;
-    if let Some(address) = member.address6 {
-        step(route.add_address(link.index, address.into(), 128), "give eth0 its IPv6 address")?;
-        step(route.add_default_route(link.index, GATEWAY_6.into()), "give eth0 its IPv6 route")?;
-    }
-    Ok(())
-}
-
-/// Connects the host's end.
-fn connect(
-    route: &Netlink,
-    member: &Member,
-    bridge: Option<&Link>,
-    warnings: &mut Vec<String>,
-) -> Result<()> {
-    let link = route.link(&member.interface)?.context("the new link is gone")?;
-    let Some(bridge) = bridge else {
-        let prefix =
-            member.address6.map_or(Ipv6Addr::UNSPECIFIED, |own| Ipv6Addr::from(u128::from(own) >> 64 << 64));
-        let network = Network { subnet: member.subnet, prefix, leases: BTreeMap::new() };
-        host_side(route, &link, &network, member.address6.is_some())?;
-        step(route.add_address(link.index, member.subnet.gateway().into(), 32), "give the link its address")?;
-        for address in member.all_addresses() {
-            step(route.add_host_route(link.index, address), &format!("route {address}"))?;
-            step(route.add_neighbour(link.index, address, member.mac), &format!("know {address}"))?;
-        }
-        return Ok(());
-    };
-    sysctl::try_set(&format!("ipv6/conf/{}/disable_ipv6", member.interface), "1");
-    step(route.set_master(link.index, bridge.index), &format!("connect {} to {}", link.name, bridge.name))?;
-    if !call!(route.confine_port(link.index, member.mac), "confine the link")? {
-        warnings.push("kernel does not isolate ports of a bridge (5.18): other containers of its network can pretend to be this one".into());
-    }
-    step(route.bring_up(link.index), &format!("switch {} on", link.name))?;
-    for address in member.all_addresses() {
-        // Not learned: a neighbour could claim it.
-        step(route.add_neighbour(bridge.index, address, member.mac), &format!("know {address}"))?;
-    }
-    Ok(())
 }
 
 /// Tells DHCP clients inside what they have already.

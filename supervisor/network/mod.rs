@@ -24,6 +24,8 @@ mod settle;
 pub mod store;
 pub mod subnet;
 mod sysctl;
+mod wiring;
 
-pub use self::attach::{Attachment, Inside, uplink};
+pub use self::attach::{Attachment, uplink};
 pub use self::settle::{follow, sweep};
+pub use self::wiring::Inside;

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
@@ -76,6 +76,11 @@ impl Member {
     #[must_use]
     pub fn behind(&self) -> &str {
         self.bridge.as_deref().unwrap_or(&self.interface)
+    }
+
+    /// Its addresses.
+    pub fn all_addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        [Some(IpAddr::V4(self.address)), self.address6.map(IpAddr::V6)].into_iter().flatten()
     }
 
     fn is_alive(&self) -> bool {
@@ -165,6 +170,15 @@ impl Store {
     /// When the file cannot be written.
     pub fn remember(&self, name: &Name, network: &Network) -> Result<()> {
         write(&self.network_file(name), network)
+    }
+
+    /// Takes the address of a container back.
+    ///
+    /// # Errors
+    /// When the file is damaged, or cannot be written.
+    pub fn release(&self, name: &Name, uuid: &Uuid) -> Result<()> {
+        let Some(mut network) = self.network(name)? else { return Ok(()) };
+        if network.leases.remove(uuid).is_some() { self.remember(name, &network) } else { Ok(()) }
     }
 
     /// Subnets of the other networks.

@@ -23,6 +23,7 @@ use crate::socket;
 use crate::subprocess::Subprocess;
 use crate::sys::process::{Ended, Fork, clone, exit_immediately, fork, set_parent_death_signal};
 use crate::worker::Env;
+use crate::worker::stopped::StoppedWatch;
 
 /// The interval of progress messages.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -183,8 +184,15 @@ fn prepare(reporter: &Reporter) -> Result<()> {
 }
 
 fn hear(env: &Env, watcher: Watcher<'_>, socket: &OwnedFd, mut child: Subprocess) -> Result<Value> {
+    let mut watch = child.pid().map(StoppedWatch::of_tree);
     loop {
-        env.client.wait_for(socket)?;
+        while !env.client.wait(Some(socket.as_fd()), watch.as_ref().map(StoppedWatch::due))? {
+            if let Some(pid) = watch.as_mut().and_then(|watch| watch.check(Instant::now())) {
+                bail!(
+                    "a process of the job (pid {pid}) was stopped by a signal; nothing has changed; try again"
+                );
+            }
+        }
         match socket::receive::<Message>(socket)?.map(|received| received.message) {
             Some(Message::Event(event)) => watcher(&event),
             Some(Message::Done(value)) => {

@@ -77,14 +77,6 @@ impl Client {
         Ok(())
     }
 
-    /// Waits until `descriptor` is readable. The client's end or interruption ends the wait.
-    ///
-    /// # Errors
-    /// If the client interrupted.
-    pub fn wait_for(&self, descriptor: &OwnedFd) -> Result<()> {
-        self.wait(Some(descriptor.as_fd()), None).map(drop)
-    }
-
     /// Waits for the next message.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod protocol;
+pub mod stopped;
 pub mod supervisor;
 pub mod waiting;
 

@@ -97,6 +97,8 @@ fn whatever_is_asked_the_answer_is_a_line_with_a_code() {
         (json!({ "cancel": "../../x" }), "failed"),
         (json!({ "terminal": { "action": "input", "id": "0", "data": "" } }), "failed"),
         (json!({ "subscribe": ["log"], "name": "web" }), "failed"),
+        (json!({ "directory": "/proc/../etc" }), "malformed"),
+        (json!({ "directory": "/nowhere" }), "failed"),
     ] {
         let (lines, exit) = ask(&machine, &request);
         assert_eq!(code(&lines), expected, "{request}");
@@ -173,4 +175,21 @@ fn a_subscription_ends_when_its_time_is_over() {
     let Some(machine) = Machine::new("rpc::a_subscription_ends_when_its_time_is_over") else { return };
     let (lines, code) = ask(&machine, &json!({ "subscribe": ["jobs"], "seconds": 0 }));
     assert_eq!((lines.last(), code), (Some(&json!({ "event": "end", "reason": "over" })), 0));
+}
+
+#[test]
+fn a_directory_is_listed_and_nothing_else_of_it() {
+    let Some(machine) = Machine::new("rpc::a_directory_is_listed_and_nothing_else_of_it") else { return };
+    machine.container("web", &[]);
+    let directory = machine.paths.containers();
+    let (lines, code) = ask(&machine, &json!({ "directory": directory }));
+    assert_eq!((code, &lines[0]["path"]), (0, &json!(directory)));
+    assert_eq!(lines[0]["entries"][0]["name"], "web");
+    assert_eq!(lines[0]["entries"][0]["kind"], "directory");
+    assert!(lines[0]["places"].as_array().unwrap().contains(&json!("/")));
+    let (lines, _) = ask(&machine, &json!({ "directory": directory.join("web") }));
+    let file = lines[0]["entries"].as_array().unwrap().iter().find(|one| one["name"] == "container.ini");
+    assert!(file.unwrap()["size"].as_u64() > Some(0));
+    let (lines, code) = ask(&machine, &json!({ "directory": directory.join("web/container.ini") }));
+    assert_eq!((&lines[0]["error"]["code"], code), (&json!("failed"), 1));
 }

@@ -1,6 +1,7 @@
 //! Networks of our own: `network.mode = nat`, with real packets between containers, the machine and its neighbours.
 
 use crate::process;
+use crate::root_fs::Tree;
 use crate::wait_for;
 use crate::world::{World, call, call_udp, serve, serve_udp};
 use serde_json::json;
@@ -172,6 +173,78 @@ fn containers_reach_each_other_and_not_the_host() {
     for name in ["web", "db", "lab"] {
         assert!(call(world.machine(), &at(name)).is_some(), "{name}");
     }
+}
+
+#[test]
+fn an_isolated_container_reaches_no_other_by_published_ports_either() {
+    let Some(world) = World::new("an_isolated_container_reaches_no_other_by_published_ports_either") else {
+        return;
+    };
+    world.boot("web", &["network.ports=8080:80"]);
+    world.boot("lab", &["network.name=lab", "network.ports=8081:80"]);
+    world.boot("alone", &["network.isolated=yes", "network.ports=8082:80"]);
+    for name in ["web", "lab", "alone"] {
+        serve(world.pid(name), "[::]:80", name);
+    }
+    let reached = |from: i32, port: &str| {
+        ["192.0.2.1", "[2001:db8:1::1]"].map(|host| call(from, &format!("{host}:{port}")).is_some())
+    };
+    let (alone, web) = (world.pid("alone"), world.pid("web"));
+    for port in ["8080", "8081"] {
+        assert_eq!(reached(alone, port), [false, false], "{port}");
+    }
+    // What it publishes itself is there for all, and for itself; and it reaches the world.
+    for from in [alone, web, world.pid("lab"), world.near.pid, world.machine()] {
+        assert!(call(from, "198.51.100.1:8082").is_some());
+    }
+    serve(world.far.pid, "192.0.2.2:80", "world");
+    assert_eq!(call(alone, "192.0.2.2:80"), said("world", "192.0.2.1"));
+    world.sandbox.ds(&["set", "alone", "network.isolated=no"]).succeeds();
+    assert_eq!(reached(alone, "8080"), [true, true]);
+}
+
+#[test]
+fn a_shell_has_a_network_of_its_own_and_leaves_nothing() {
+    let Some(world) = World::new("a_shell_has_a_network_of_its_own_and_leaves_nothing") else { return };
+    serve(world.far.pid, "192.0.2.2:80", "world");
+    let before = world.state();
+    let tree = Tree::with_probe(&world.sandbox.path("tree"));
+    let path = tree.0.to_str().unwrap();
+    let nat = ["shell", "--set", "network.mode=nat", path];
+    let run = |script: &str| {
+        let words = [&nat[..], &["/bin/busybox", "sh", "-c", script]].concat();
+        world.sandbox.ds(&words).succeeds()
+    };
+    let said = run(
+        "busybox nc -w 2 192.0.2.2 80 </dev/null; busybox ip addr show eth0; cat /etc/resolv.conf; hostname",
+    );
+    assert!(said.starts_with("world 192.0.2.1"), "{said}");
+    assert!(said.contains("/24") && said.contains("nameserver ") && said.ends_with("tree\n"), "{said}");
+    same(&world.state(), &before);
+    // Two at once have different addresses, and what a killed one leaves is removed.
+    let spawn = || world.sandbox.spawn_ds(&[&nat[..], &["/bin/probe", "hold"]].concat());
+    let mut both = [spawn(), spawn()];
+    let links = || world.shell("ip link").matches(": ds-shell").count();
+    wait_for("two links", || (links() == 2).then_some(()));
+    for client in &mut both {
+        client.kill().unwrap();
+        client.wait().unwrap();
+    }
+    wait_for("a machine as before", || {
+        (difference(&world.state(), &before) == (Vec::new(), Vec::new())).then_some(())
+    });
+    let mut client = spawn();
+    wait_for("a link", || (links() == 1).then_some(()));
+    let worker = world.sandbox.process(&["/bin/probe", "hold"]).expect("the program").pid;
+    let parent = |pid: i32| {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        text.rsplit_once(')').unwrap().1.split_whitespace().nth(1).unwrap().parse::<i32>().unwrap()
+    };
+    process::kill(parent(parent(worker)));
+    client.wait().unwrap();
+    wait_for("a machine as before", || {
+        (difference(&world.state(), &before) == (Vec::new(), Vec::new())).then_some(())
+    });
 }
 
 #[test]

@@ -12,6 +12,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use std::env;
 use std::fs;
+use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::process::{Child, Command};
 use std::thread::sleep;
@@ -301,6 +302,48 @@ fn a_pipe_without_a_writer_is_waited_for_only_as_long_as_the_client_does() {
         }
     }
     assert!(!sandbox.data("containers/new").exists());
+}
+
+#[test]
+fn a_client_whose_job_stays_stopped_ends_and_says_so() {
+    let sandbox = Sandbox::new();
+    sandbox.ds(&["list"]).succeeds();
+    fs::create_dir_all(sandbox.path("")).unwrap();
+    // The first bytes of an archive, whose decompression waits for the rest.
+    let script = "head -c 1000000 /dev/urandom | gzip";
+    let whole = Command::new("sh").args(["-c", script]).output().unwrap().stdout;
+    let begin = |name: &'static str| {
+        let pipe = sandbox.path(name);
+        mkfifo(&pipe, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+        let known: Vec<i32> = jobs(&sandbox).iter().map(|one| one.pid).collect();
+        let child = sandbox.spawn_ds(&["create", name, "--from", pipe.to_str().unwrap()]);
+        let mut writer = fs::OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
+        writer.write_all(&whole[..20_000]).unwrap();
+        let fresh = || jobs(&sandbox).into_iter().find(|one| !known.contains(&one.pid));
+        (child, writer, wait_for("the job", fresh))
+    };
+    let (first, _first_writer, job) = begin("first");
+    let (second, _second_writer, parent) = begin("second");
+    let codec = wait_for("its decompression", || process::below(parent.pid).into_iter().next());
+    for (mut child, stopped) in [(first, job), (second, codec)] {
+        // A job has a PID namespace of its own: what is needed is its number in the sandbox's.
+        let status = fs::read_to_string(format!("/proc/{}/status", stopped.pid)).unwrap();
+        let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap();
+        let number = numbers.split_whitespace().nth(1).unwrap();
+        stop(&stopped);
+        wait_for("the end of the client", || child.try_wait().unwrap());
+        let done = Done::new(String::new(), child.wait_with_output().unwrap());
+        let told =
+            format!("a process of the job (pid {number}) was stopped by a signal; nothing has changed");
+        assert!(done.code == 1 && done.errors.contains(&told), "{done:?}");
+    }
+    wait_for("the end of the jobs", || jobs(&sandbox).is_empty().then_some(()));
+    sandbox.ds(&["list"]).succeeds();
+    assert_eq!(fs::read_dir(sandbox.data("containers")).unwrap().count(), 0, "nothing is left");
+}
+
+fn jobs(sandbox: &Sandbox) -> Vec<Process> {
+    sandbox.processes().into_iter().filter(|one| one.name == "ds:job").collect()
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Kernels without PID and IPC namespaces, as phones have them: real distributions boot, do what they say, and reach no
 //! process outside. Every test takes a census of bystanders: processes of the sandbox that must be the same afterwards.
 
-use crate::process::Process;
+use crate::process::{Process, below};
 use crate::sandbox::{Sandbox, Setting};
 use crate::wait_for;
 use std::collections::BTreeMap;
@@ -27,11 +27,12 @@ impl Bystanders {
             let mut command = sandbox.command_within(600, &["sh", "-c", script]);
             command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a bystander")
         };
-        let children = scripts.iter().map(spawn).collect();
-        let sleeps = |seconds: &str| sandbox.process(&["sleep", seconds]);
-        let known = wait_for("the bystanders", || {
-            ["7001", "7002", "7003"].map(sleeps).into_iter().collect::<Option<Vec<_>>>()
-        });
+        let children: Vec<Child> = scripts.iter().map(spawn).collect();
+        let sleepers = |child: &Child| {
+            let found = below(i32::try_from(child.id()).expect("a number"));
+            found.into_iter().find(|one| one.name == "sleep")
+        };
+        let known = wait_for("the bystanders", || children.iter().map(sleepers).collect::<Option<Vec<_>>>());
         let mut seen: BTreeMap<i32, String> =
             known.iter().map(|process| (process.pid, mark(process.pid))).collect();
         for own in

@@ -37,6 +37,7 @@ export type Request =
   | { argv: string[]; job?: boolean; input?: string }
   | { subscribe: string[]; name?: string; lines?: number; seconds?: number }
   | { terminal: Document }
+  | { directory: string }
   | { cancel: string }
   | { forget: string };
 

@@ -1,10 +1,10 @@
 // The page as `ds web` serves it, with a real browser, the real ds and a container that has booted.
 
-import { readFileSync, readdirSync } from 'node:fs';
+import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { request as httpRequest } from 'node:http';
 import { createRequire } from 'node:module';
 import { connect } from 'node:net';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -13,6 +13,8 @@ import { Machine, PAGE } from './machine';
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const HOSTILE = '<script>alert(1)</script> %22 $(reboot) \u202egnp\u001b]52;c;aGk=\u0007 \u001b[31mred\u001b[0m';
+
+const HOSTILE_NAME = '<b>a%22 $(id)';
 
 let machine: Machine;
 let browser: Browser;
@@ -197,6 +199,38 @@ describe('the page', () => {
     await confirm.click();
     await page.waitForURL(/#\/containers$/);
     await expect.poll(() => machine.ds('list', '--names')).not.toContain('twin');
+  });
+
+  test('finds directories and files of the machine with the file chooser', async () => {
+    writeFileSync(join(machine.root, HOSTILE_NAME), '');
+    await goTo('create');
+    await page.getByRole('button', { name: /^Directory/ }).click();
+    await page.getByLabel('Path on this device').fill(join(machine.root, 'x'));
+    await page.getByRole('button', { name: 'Browse' }).click();
+    const dialog = page.getByRole('dialog');
+    await dialog.getByText(HOSTILE_NAME).waitFor();
+    expect(await dialog.getByRole('button', { name: HOSTILE_NAME }).isDisabled(), 'a file is no directory').toBe(true);
+    await dialog.getByRole('button', { name: /^tree-db/ }).click();
+    await dialog.getByRole('button', { name: /^sbin/ }).waitFor();
+    expect(await axe()).toEqual([]);
+    await dialog.getByRole('button', { name: 'Use this directory' }).click();
+    await dialog.waitFor({ state: 'detached' });
+    expect(await page.getByLabel('Path on this device').inputValue()).toBe(join(machine.root, 'tree-db'));
+    await page.getByRole('button', { name: 'Back' }).last().click();
+
+    await goTo('container', 'db', 'settings');
+    await page.getByRole('button', { name: 'Add a directory' }).click();
+    await dialog.getByRole('navigation').getByRole('button', { name: basename(machine.root) }).click();
+    await dialog.getByRole('button', { name: /^tree-web/ }).click();
+    await dialog.getByRole('button', { name: 'Use this directory' }).click();
+    await dialog.waitFor({ state: 'detached' });
+    expect(await page.getByLabel('In the container').inputValue()).toBe('/mnt/tree-web');
+    await page.getByLabel('Read only').check();
+    expect(await axe()).toEqual([]);
+    await page.getByRole('button', { name: 'Save' }).click();
+    await page.getByText('Saved').waitFor();
+    expect(machine.ds('get', 'db', 'mounts.bind').trim()).toBe(`${join(machine.root, 'tree-web')}:/mnt/tree-web:ro`);
+    machine.ds('set', 'db', 'mounts.bind=');
   });
 
   test('makes a container from a directory, and says what the machine can do', async () => {

@@ -1,10 +1,11 @@
 //! `ds rpc REQUEST`: one request of a program, answered with JSON documents, one a line.
 //!
 //! A request is a command line of `ds` ([`request::Call::Command`]), read by the parser of the command line and run by
-//! the table of verbs, or one of the few things that a page needs and a shell does not: a subscription, a terminal, the
-//! end of a job. docs/rpc.md is the contract. Text of a caller never reaches a shell. Every fault is one line with a
+//! the table of verbs, or one of the few things that a page needs and a shell does not: a subscription, a terminal, a
+//! directory, the end of a job. docs/rpc.md is the contract. Text of a caller never reaches a shell. Every fault is one line with a
 //! code and a sentence.
 
+mod directory;
 mod interactive;
 mod jobs;
 mod machine;
@@ -52,6 +53,7 @@ fn answer(call: Call, env: &Env, verbs: Verbs<'_>) -> Result<ExitCode, Fault> {
         Call::Command(line) => command(&line, env, verbs),
         Call::Subscribe(wish) => Ok(subscription::run(&wish, env)?),
         Call::Terminal(wish) => Ok(terminal::run(wish, env)?),
+        Call::Directory(path) => Ok(directory::run(&path)?),
         Call::Cancel(id) => done(jobs::cancel(&env.paths, &id)),
         Call::Forget(id) => done(jobs::forget(&env.paths, &id)),
     }

@@ -8,7 +8,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::config::value::Name;
+use crate::config::value::{HostPath, Name};
 use crate::exit::ExitCode;
 
 /// Raised when a field changes its meaning; requests of older pages name theirs.
@@ -17,6 +17,9 @@ pub const VERSION: u64 = 1;
 const LONGEST: usize = 128 * 1024;
 /// Most lines of a log that come before what is new.
 const MOST_LINES: u32 = 10_000;
+
+/// The fields of which a request has one.
+const CALLS: &str = "'argv', 'subscribe', 'terminal', 'directory', 'cancel' and 'forget'";
 
 /// With or without padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -33,6 +36,8 @@ pub enum Call {
     Subscribe(Subscription),
     /// Something about a terminal.
     Terminal(Terminal),
+    /// What is in a directory of the host.
+    Directory(HostPath),
     /// The end of a job.
     Cancel(String),
     /// A job that has ended is listed no more.
@@ -138,6 +143,7 @@ struct Fields {
     lines: Option<u32>,
     seconds: Option<u32>,
     terminal: Option<Terminal>,
+    directory: Option<String>,
     cancel: Option<String>,
     forget: Option<String>,
 }
@@ -218,7 +224,8 @@ pub fn decode(text: &str) -> Result<Call, Fault> {
 }
 
 fn call(fields: Fields) -> Result<Call, Fault> {
-    let Fields { v: _, argv, job, input, subscribe, name, lines, seconds, terminal, cancel, forget } = fields;
+    let Fields { v: _, argv, job, input, subscribe, name, lines, seconds, .. } = fields;
+    let Fields { terminal, directory, cancel, forget, .. } = fields;
     if argv.is_none() && (job || input.is_some()) {
         return Err(malformed("'job' and 'input' go with 'argv' only"));
     }
@@ -229,15 +236,14 @@ fn call(fields: Fields) -> Result<Call, Fault> {
         argv.map(|argv| line(argv, input, job)),
         subscribe.map(|topics| subscription(&topics, name, lines, seconds)),
         terminal.map(|terminal| Ok(Call::Terminal(terminal))),
+        directory.map(|path| self::directory(&path)),
         cancel.map(|id| Ok(Call::Cancel(id))),
         forget.map(|id| Ok(Call::Forget(id))),
     ];
     let mut calls = calls.into_iter().flatten();
     match (calls.next(), calls.next()) {
         (Some(call), None) => call,
-        _ => {
-            Err(malformed("exactly one of 'argv', 'subscribe', 'terminal', 'cancel' and 'forget' is needed"))
-        }
+        _ => Err(malformed(&format!("exactly one of {CALLS} is needed"))),
     }
 }
 
@@ -249,6 +255,14 @@ fn line(argv: Vec<String>, input: Option<String>, job: bool) -> Result<Call, Fau
         return Err(malformed("a word has a NUL character, which no command line can have"));
     }
     Ok(Call::Command(Line { argv, input, job }))
+}
+
+fn directory(path: &str) -> Result<Call, Fault> {
+    if path.split('/').any(|name| name == "..") {
+        return Err(malformed("'directory' contains '..'"));
+    }
+    let path = path.parse().map_err(|error| malformed(&format!("'directory': {error}")))?;
+    Ok(Call::Directory(path))
 }
 
 fn subscription(
@@ -314,6 +328,13 @@ mod tests {
             r#"{"subscribe":["log"],"name":"../etc"}"#,
             r#"{"subscribe":["state"],"job":true}"#,
             r#"{"cancel":7}"#,
+            r#"{"directory":7}"#,
+            r#"{"directory":""}"#,
+            r#"{"directory":"etc"}"#,
+            r#"{"directory":"/etc/../root"}"#,
+            r#"{"directory":"/a\u0000b"}"#,
+            r#"{"directory":"/etc","name":"web"}"#,
+            r#"{"directory":"/etc","argv":["list"]}"#,
             r#"{"terminal":{"action":"dance"}}"#,
             r#"{"terminal":{"action":"resize","id":"a","columns":70000,"rows":1}}"#,
         ] {
@@ -340,7 +361,7 @@ mod tests {
 
         #[test]
         fn nearly_right_requests_do_no_harm(
-            text in r#"\{"(v|argv|subscribe|terminal|cancel|job)":("[a-z\\/"]*"|[0-9]{1,25}|\[("[a-z]*",?)*\]|null|\{\})\}"#
+            text in r#"\{"(v|argv|subscribe|terminal|directory|cancel|job)":("[a-z\\/"]*"|[0-9]{1,25}|\[("[a-z]*",?)*\]|null|\{\})\}"#
         ) {
             let _ = decode(&BASE64_URL_SAFE.encode(text));
         }

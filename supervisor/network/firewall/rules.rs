@@ -231,13 +231,24 @@ fn passage(list: &mut List, members: &[&Member]) {
     }
     for member in &interfaces {
         list.add(Chain::Forward, [to(member.behind()), Match::Answer], Verdict::Accept);
+    }
+    for member in members.iter().filter(|member| member.isolated) {
+        let Some(own) = address(member, list.ipv4) else { continue };
+        let own = (Match::From(own, whole(own)), Match::To(own, whole(own)));
+        // Its own published ports are its own. Those of others are no way around the isolation.
+        let itself = [to(member.behind()), Match::Published, own.0.clone(), own.1];
+        list.add(Chain::Forward, itself, Verdict::Accept);
+        for other in &interfaces {
+            let sends = [from(member.behind()), to(other.behind()), own.0.clone()];
+            list.add(Chain::Forward, sends, Verdict::Drop);
+        }
+    }
+    for member in &interfaces {
         list.add(Chain::Forward, [to(member.behind()), Match::Published], Verdict::Accept);
     }
     for member in members.iter().filter(|member| member.isolated) {
         let Some(own) = address(member, list.ipv4) else { continue };
         for other in interfaces.iter().filter(|other| other.network == member.network) {
-            let sends = [from(member.behind()), to(other.behind()), Match::From(own, whole(own))];
-            list.add(Chain::Forward, sends, Verdict::Drop);
             let receives = [from(other.behind()), to(member.behind()), Match::To(own, whole(own))];
             list.add(Chain::Forward, receives, Verdict::Drop);
         }

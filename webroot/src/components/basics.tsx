@@ -121,28 +121,33 @@ interface FieldProps {
   error?: string | null;
   placeholder?: string;
   autofocus?: boolean;
+  /** A button beside the text, such as that of the file chooser. */
+  button?: ComponentChildren;
 }
 
 let fields = 0;
 
-export function Field({ label, value, onInput, help, error, placeholder, autofocus = false }: FieldProps) {
+export function Field({ label, value, onInput, help, error, placeholder, button, autofocus = false }: FieldProps) {
   const [id] = useState(() => `field-${++fields}`);
   return (
     <div class={error ? 'field faulty' : 'field'}>
       <label for={id}>{label}</label>
-      <input
-        id={id}
-        type="text"
-        value={value}
-        placeholder={placeholder}
-        autofocus={autofocus}
-        autocapitalize="none"
-        autocomplete="off"
-        spellcheck={false}
-        aria-describedby={`${id}-help`}
-        aria-invalid={error ? true : undefined}
-        onInput={(event) => onInput(event.currentTarget.value)}
-      />
+      <div class="entry">
+        <input
+          id={id}
+          type="text"
+          value={value}
+          placeholder={placeholder}
+          autofocus={autofocus}
+          autocapitalize="none"
+          autocomplete="off"
+          spellcheck={false}
+          aria-describedby={`${id}-help`}
+          aria-invalid={error ? true : undefined}
+          onInput={(event) => onInput(event.currentTarget.value)}
+        />
+        {button}
+      </div>
       <div id={`${id}-help`} class={error ? 'help fault' : 'help'} aria-live="polite">
         {error ?? help}
       </div>

@@ -7,12 +7,14 @@ import { overlay } from '../router';
 interface Props {
   title: string;
   onClose: () => void;
+  /** Uses the height of the screen, for lists. */
+  wide?: boolean;
   children: ComponentChildren;
 }
 
 let count = 0;
 
-export function Dialog({ title, onClose, children }: Props) {
+export function Dialog({ title, onClose, wide = false, children }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const close = useRef<() => void>(onClose);
   const id = useRef(`dialog-${++count}`).current;
@@ -33,6 +35,9 @@ export function Dialog({ title, onClose, children }: Props) {
   }, []);
   const keys = (event: KeyboardEvent): void => {
     if (event.key === 'Escape') close.current();
+    // A dialog may be inside a form, which Enter in its search field must not submit.
+    const { target } = event;
+    if (event.key === 'Enter' && target instanceof HTMLInputElement && target.type === 'search') event.preventDefault();
     if (event.key !== 'Tab' || !box.current) return;
     const stops = [...box.current.querySelectorAll<HTMLElement>('input, select, textarea, button:not([disabled])')];
     const edge = event.shiftKey ? stops[0] : stops[stops.length - 1];
@@ -43,7 +48,7 @@ export function Dialog({ title, onClose, children }: Props) {
   };
   return (
     <div class="scrim" onClick={(event) => event.target === event.currentTarget && close.current()} onKeyDown={keys}>
-      <div class="dialog" role="dialog" aria-modal="true" aria-labelledby={id} ref={box}>
+      <div class={wide ? 'dialog wide' : 'dialog'} role="dialog" aria-modal="true" aria-labelledby={id} ref={box}>
         <h2 id={id}>{title}</h2>
         {children}
       </div>

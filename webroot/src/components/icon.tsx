@@ -9,6 +9,7 @@ const PATHS = {
   copy: 'M9 9h10v11H9zM6 15H5V4h10v2',
   device: 'M7 3h10v18H7zM11 18h2',
   down: 'M12 4v10m0 0 4-4m-4 4-4-4M5 19h14',
+  file: 'M6 3h8l4 4v14H6zM14 3v4h4',
   folder: 'M4 6h6l2 2h8v11H4z',
   grid: 'M4 4h7v7H4zM13 4h7v7h-7zM4 13h7v7H4zM13 13h7v7h-7z',
   lines: 'M5 6h14M5 11h14M5 16h9',

@@ -74,6 +74,22 @@ export interface Setting {
   example: string;
 }
 
+/** One name in a directory of the machine. */
+export interface Entry {
+  name: string;
+  kind: 'directory' | 'file' | 'block' | 'other';
+  size: number | null;
+  changed: number | null;
+}
+
+export interface Listing {
+  path: string;
+  parent: string | null;
+  entries: Entry[];
+  omitted: number;
+  places: string[];
+}
+
 export interface Feature {
   name: string;
   present: boolean;

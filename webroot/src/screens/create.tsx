@@ -2,6 +2,7 @@
 
 import { useEffect, useState } from 'preact/hooks';
 import { Button, complain, Field, Loading, Note, SearchField, sentence, TopBar } from '../components/basics';
+import { PathField } from '../components/path-field';
 import { Icon, type IconName } from '../components/icon';
 import { say } from '../components/snackbar';
 import { size as shownSize } from '../format';
@@ -210,10 +211,11 @@ function DetailsStep({ draft, change }: { draft: Draft; change: (part: Partial<D
           </Button>
         </div>
       ) : (
-        <Field
+        <PathField
           label={t('path')}
           value={from}
-          placeholder="/sdcard/Download/…"
+          placeholder="/data/media/0/Download/…"
+          wanted={kind === 'directory' ? 'directory' : kind === 'image' ? 'image' : 'file'}
           onInput={(text) => {
             change({ from: text });
             setFault(null);

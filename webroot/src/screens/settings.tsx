@@ -2,6 +2,8 @@
 
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { Button, complain, Field, Loading, Note, Prose, SearchField, sentence } from '../components/basics';
+import { BindsField } from '../components/binds';
+import { PathField } from '../components/path-field';
 import { say } from '../components/snackbar';
 import { type Key, t } from '../i18n';
 import type { Container, Setting } from '../model/types';
@@ -187,17 +189,17 @@ function SettingField({ setting, value, fault, onChange }: FieldProps) {
       </div>
     );
   }
+  if (setting.key === 'mounts.bind') {
+    return (
+      <BindsField label={label(setting.name)} value={value} about={setting.about} fault={fault} onChange={onChange} />
+    );
+  }
   const hint = setting.default ? t('default', { value: setting.default }) : t('example', { value: setting.example });
-  return (
-    <Field
-      label={label(setting.name)}
-      value={value}
-      placeholder={hint}
-      error={fault}
-      help={<Prose text={setting.about} />}
-      onInput={onChange}
-    />
-  );
+  const shared = { label: label(setting.name), value, placeholder: hint, error: fault, onInput: onChange };
+  const prose = <Prose text={setting.about} />;
+  if (setting.kind === 'DIRECTORY') return <PathField {...shared} help={prose} wanted="directory" />;
+  if (setting.kind === 'FILE') return <PathField {...shared} help={prose} wanted="image" />;
+  return <Field {...shared} help={prose} />;
 }
 
 interface EnvironmentProps {

@@ -1,99 +1,101 @@
 //! The monitor's loop, from the first boot to the end. Owns what happens when PID 1 ends, and the cleanup.
 
-use std::os::fd::AsFd;
-use std::path::Path;
-use std::time::{Duration, Instant};
-
 use anyhow::Result;
-use nix::errno::Errno;
-use nix::poll::PollFlags;
 use nix::sys::signal::Signal;
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::WaitStatus;
 
-use super::last_exit;
-use super::name_servers::Follower;
-use super::notify::Notify;
-use super::protocol::{Answer, Exit, ExitReason};
-use super::readiness::Sign;
-use super::state::{Monitor, Phase, create_cgroup, writers};
+use super::{Monitor, Phase, create_cgroup, writers};
 use crate::android::wakelock;
-use crate::answer::Answerer;
 use crate::child::android;
-use crate::clock::{now, unix_s};
+use crate::clock::unix_s;
 use crate::config::value::WakelockPolicy;
 use crate::config::{Config, RootSource, Seeding};
 use crate::fault;
+use crate::monitor::first_process::Escalation;
+use crate::monitor::last_exit;
+use crate::monitor::name_servers::Follower;
+use crate::monitor::part::{Part, Ready};
+use crate::monitor::protocol::{Answer, Exit, ExitReason};
+use crate::monitor::readiness::Sign;
 use crate::network::Attachment;
 use crate::plan;
-use crate::poll::PollSet;
-use crate::poll::timeout_until;
-use crate::rootfs::deadline::within;
+use crate::poll::{PollSet, timeout_until};
 use crate::rootfs::guest::Guest;
-use crate::rootfs::root::Root;
 
-/// The timeout for reading files of the container.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// A boot that ended sooner than this, in seconds, counts as failed.
 const HASTY_S: u64 = 3;
 /// The number of consecutive failed boots after which a container that keeps rebooting is stopped.
 const MOST_HASTY: u32 = 5;
 
-/// The event that poll(2) reported.
-#[derive(Debug, Clone, Copy)]
-enum Ready {
-    Signals,
-    Listener,
-    Notify,
-    NameServers,
-    Console,
-    Network,
-    Calls(usize),
-    Viewer(usize),
-    Client(u64),
-}
-
 impl Monitor {
     /// Runs until the container has ended for good; returns the exit code of the monitor.
-    pub(super) fn live(mut self: Box<Self>) -> i32 {
+    pub(in crate::monitor) fn live(mut self: Box<Self>) -> i32 {
+        self.tree.booted();
         self.booted();
         loop {
             // From the last viewer to the first, so that a removal does not change the indices of the others.
-            for source in self.wait().into_iter().rev() {
-                match source {
-                    Ready::Listener => self.accept(),
-                    Ready::Notify => self.notified(),
-                    Ready::NameServers => {
-                        if let Some(follower) = &mut self.follower {
-                            follower.heard();
-                        }
-                    }
-                    Ready::Console => self.console_event(),
-                    Ready::Calls(index) => self.answer_calls(index),
-                    Ready::Network => self.network.iter().for_each(Attachment::serve),
-                    Ready::Viewer(index) => {
-                        self.console.serve(index);
-                    }
-                    Ready::Client(id) => self.hear_client(id),
-                    Ready::Signals => {
-                        if self.signals.take().contains(&libc::SIGTERM) {
-                            self.stop(None, false);
-                        }
-                        if let Some(exit) = self.reap() {
-                            return self.end(&exit);
-                        }
-                    }
+            for ready in self.wait().into_iter().rev() {
+                if let Some(exit) = self.handle(ready) {
+                    return self.end(&exit);
                 }
             }
-            if std::mem::take(&mut self.unannounced) {
-                self.announce();
+            self.take_deadlines();
+        }
+    }
+
+    /// The parts with descriptors or deadlines. Signals are last here and thus handled first.
+    fn parts(&self) -> [&dyn Part; 8] {
+        let Self { clients, readiness, name_servers, console, network, calls, init, signals, .. } = self;
+        [clients, readiness, name_servers, console, network, calls, init, signals]
+    }
+
+    /// Waits for an event of a part.
+    fn wait(&self) -> Vec<Ready> {
+        let mut set = PollSet::default();
+        self.parts().iter().for_each(|part| part.watch(&mut set));
+        let next = self.parts().iter().filter_map(|part| part.due()).min();
+        set.sleep(timeout_until(next)).unwrap_or_default()
+    }
+
+    /// Passes an event to its part; returns how the container ended, if it has.
+    fn handle(&mut self, ready: Ready) -> Option<Exit> {
+        match ready {
+            Ready::Signals => {
+                if self.signals.take().contains(&libc::SIGTERM) {
+                    self.stop(None, false);
+                }
+                return self.reap();
             }
-            self.follow_name_servers();
-            if self.asking.is_some_and(|asking| asking.at <= Instant::now()) {
-                self.ask();
+            Ready::Listener | Ready::Client(_) => self.serve_client(ready),
+            Ready::Notify => self.readiness.read_notification(),
+            Ready::NameServers => self.name_servers.iter_mut().for_each(Follower::changed),
+            Ready::Console => {
+                if self.console.exchange() {
+                    self.readiness.prompted();
+                }
             }
-            if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                self.kill();
-            }
+            Ready::Viewer(index) => self.console.serve(index),
+            Ready::Network => self.network.iter().for_each(Attachment::serve),
+            Ready::Calls(index) => self.answer_calls(index),
+            Ready::Child | Ready::Worker => {}
+        }
+        None
+    }
+
+    /// Performs the actions that are due, with or without an event.
+    fn take_deadlines(&mut self) {
+        if self.readiness.take_change() {
+            self.announce();
+        }
+        if let (Some(follower), Some(init)) = (&mut self.name_servers, self.init.pid())
+            && let Err(error) = follower.follow(self.host.android, init)
+        {
+            log::warn!("{}: its name servers stay as they are: {error:#}", self.config.name);
+        }
+        match self.init.escalation() {
+            Some(Escalation::Ask) => self.ask(),
+            Some(Escalation::Kill) => self.kill(),
+            None => {}
         }
     }
 
@@ -101,107 +103,19 @@ impl Monitor {
     fn booted(&mut self) {
         self.answer_waiting(&Answer::Done);
         self.announce();
-        if self.is_waited_for() {
+        if self.clients.is_waited_for() {
             // Requested while this boot was in progress, which had already read its configuration.
             let _ = self.restart(None);
         }
     }
 
-    fn wait(&self) -> Vec<Ready> {
-        let mut set = PollSet::default();
-        set.input(Ready::Listener, self.listener.as_fd());
-        if let Some(notify) = &self.notify {
-            set.input(Ready::Notify, notify.fd());
-        }
-        if let Some(follower) = &self.follower {
-            set.input(Ready::NameServers, follower.fd());
-        }
-        for client in &self.clients {
-            set.input(Ready::Client(client.id), client.fd());
-        }
-        for (index, (stream, reads, writes)) in self.console.viewers().enumerate() {
-            set.add(Ready::Viewer(index), stream, events(reads, writes));
-        }
-        if let Some((master, writes)) = self.console.master() {
-            set.add(Ready::Console, master, events(true, writes));
-        }
-        if let Some(asked) = self.network.as_ref().and_then(Attachment::fd) {
-            set.input(Ready::Network, asked);
-        }
-        let calls = self.answerer.iter().flat_map(Answerer::descriptors);
-        calls.enumerate().for_each(|(index, listener)| set.input(Ready::Calls(index), listener));
-        // Signals were received last, but are handled first.
-        set.input(Ready::Signals, self.signals.fd());
-        let due = self.follower.as_ref().and_then(Follower::due);
-        let next = [self.deadline, self.asking.map(|asking| asking.at), due].into_iter().flatten().min();
-        set.sleep(timeout_until(next)).unwrap_or_default()
-    }
-
-    /// The servers of the machine may have changed.
-    fn follow_name_servers(&mut self) {
-        let (Some(follower), Some(init)) = (&mut self.follower, self.init) else { return };
-        if let Err(error) = follower.follow(self.host.android, init) {
-            log::warn!("{}: its name servers stay as they are: {error:#}", self.config.name);
-        }
-    }
-
-    fn notified(&mut self) {
-        if self.notify.as_ref().is_some_and(Notify::is_ready) {
-            self.becomes_ready();
-        }
-    }
-
-    fn console_event(&mut self) {
-        self.console.writable();
-        if self.console.readable() && self.notify.is_none() {
-            self.becomes_ready();
-        }
-    }
-
-    /// A client wants to know: checks whether the guest is up. A guest that cannot be checked is not checked again.
-    pub(super) fn look_for_readiness(&mut self) {
-        let (sign, Some(init)) = (self.sign, self.init) else { return };
-        if self.ready || sign == Sign::None || self.phase != Phase::Running {
-            return;
-        }
-        let looked = within(PATIENCE, || {
-            let root = Root::open(Path::new(&format!("/proc/{init}/root/")))?;
-            Ok(vec![u8::from(sign.shows(&root, init).unwrap_or(false))])
-        });
-        match looked {
-            Ok(answer) => {
-                self.ready = answer == [1];
-                self.unannounced |= self.ready;
-            }
-            Err(error) => {
-                log::warn!("{}: cannot determine whether it is up: {error:#}", self.config.name);
-                self.sign = Sign::None;
-            }
-        }
-    }
-
-    fn becomes_ready(&mut self) {
-        if !std::mem::replace(&mut self.ready, true) {
-            self.announce();
-        }
-    }
-
     /// Processes the exit of PID 1, if it has ended: boots again, or returns how the container ended.
     fn reap(&mut self) -> Option<Exit> {
-        let init = self.init?;
-        let status = match waitpid(init, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => return None,
-            Ok(status) => self.explain_end(init, status),
-            Err(_) => WaitStatus::Exited(init, 1),
-        };
-        self.init = None;
-        self.pid_started = None;
-        self.deadline = None;
-        self.asking = None;
-        self.ready = false;
+        let (status, uptime_s) = self.init.reap()?;
+        let status = self.calls.end(status);
+        self.readiness.reset();
         self.console.finish();
         self.silent = None;
-        let uptime_s = self.started_s.take().map_or(0, |started| now().as_secs().saturating_sub(started));
         let stopping = matches!(self.phase, Phase::Stopping { restart: false });
         let asked_for = matches!(self.phase, Phase::Stopping { restart: true });
         let wants_reboot =
@@ -266,7 +180,7 @@ impl Monitor {
         self.keep_image(&mut config);
         self.tree.renew(&config)?;
         let guest = Guest::inspect(self.tree.root(), config.container.init.as_str().as_ref())?;
-        self.sign = Sign::of(&guest);
+        self.readiness.expect(Sign::of(&guest));
         let plan = plan::build(
             &config,
             &self.host,
@@ -320,13 +234,6 @@ impl Monitor {
         let _ = std::fs::remove_file(self.paths.control(&name));
         i32::from(exit.is_failure())
     }
-}
-
-fn events(reads: bool, writes: bool) -> PollFlags {
-    let mut events = PollFlags::empty();
-    events.set(PollFlags::POLLIN, reads);
-    events.set(PollFlags::POLLOUT, writes);
-    events
 }
 
 fn exit_of(status: WaitStatus, phase: Phase, uptime_s: u64) -> Exit {

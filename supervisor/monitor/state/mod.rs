@@ -1,25 +1,29 @@
-//! The state of a monitor: the container and its resources. Owns their preparation and the status that clients see.
+//! A container with the parts of its monitor. Owns their preparation and the status that clients see.
+//!
+//! `boot` starts PID 1, `lifetime` is the loop, and `control` executes requests. The fields are private to these files.
+
+mod boot;
+mod control;
+mod lifetime;
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
-use std::time::Instant;
 
-use anyhow::{Context, Error, Result};
+use anyhow::{Error, Result};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{Shutdown, shutdown};
 use nix::unistd::Pid;
 
-use super::clients::Client;
+use super::calls::Calls;
+use super::clients::Clients;
 use super::console::Console;
 use super::early::Early;
+use super::first_process::FirstProcess;
 use super::name_servers::Follower;
 use super::notify::Notify;
 use super::protocol::{self, Answer, Devices, Exit, Report, State, Status};
-use super::readiness::Sign;
-use super::setup::Origin;
-use super::stopping::Asking;
+use super::readiness::{Readiness, Sign};
 use super::tree::Tree;
-use crate::answer::{Answerer, End};
 use crate::cgroup::{Cgroup, Wanted};
 use crate::child::android;
 use crate::config::{Config, Once, Seeding};
@@ -27,7 +31,6 @@ use crate::fault;
 use crate::host::Host;
 use crate::network::Attachment;
 use crate::paths::Paths;
-use crate::peer::PidNamespace;
 use crate::plan::devices::Enforcement;
 use crate::plan::privileges::{self, Filter};
 use crate::plan::terms::Terms;
@@ -40,7 +43,7 @@ use crate::socket;
 
 /// The phase of the container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
+enum Phase {
     Starting,
     Running,
     /// A shutdown was requested; whether to boot again afterwards.
@@ -53,56 +56,36 @@ pub(super) enum Phase {
 /// A container with the resources of its monitor.
 #[derive(Debug)]
 pub(super) struct Monitor {
-    pub(super) config: Config,
+    config: Config,
     /// The options in addition to the file, until the end.
-    pub(super) once: Once,
-    pub(super) paths: Paths,
-    pub(super) host: Rc<Host>,
-    pub(super) plan: Plan,
-    pub(super) filters: Filters,
-    /// What answers the calls of its processes, where the kernel has no PID namespaces.
-    pub(super) answerer: Option<Answerer>,
-    /// How it has requested its end by reboot(2).
-    pub(super) ends: Option<End>,
+    once: Once,
+    paths: Paths,
+    host: Rc<Host>,
+    plan: Plan,
+    filters: Filters,
+    calls: Calls,
     /// Keeps the host's file systems from being remounted read-only in the container. Declared before the tree: an
     /// image with an open file cannot be unmounted.
-    pub(super) writers: Vec<OwnedFd>,
-    pub(super) tree: Tree,
-    pub(super) proc: OwnedFd,
-    pub(super) cgroup: Cgroup,
-    /// Its place in a network, if it has one of its own.
-    pub(super) network: Option<Attachment>,
-    pub(super) notify: Option<Notify>,
-    /// What hears of other name servers.
-    pub(super) follower: Option<Follower>,
-    pub(super) console: Console,
+    writers: Vec<OwnedFd>,
+    tree: Tree,
+    proc: OwnedFd,
+    cgroup: Cgroup,
     /// The other ends of files on which programs in the container block ([`crate::mount::op::Operation::Silence`]).
-    pub(super) silent: Option<OwnedFd>,
-    pub(super) signals: Signals,
-    pub(super) listener: OwnedFd,
-    /// The monitor's own PID namespace: peers from another one are refused.
-    pub(super) namespace: PidNamespace,
-    pub(super) clients: Vec<Client>,
-    /// The number of the client that connected last.
-    pub(super) last_client: u64,
-    pub(super) init: Option<Pid>,
-    pub(super) pid_started: Option<u64>,
-    /// Start time of PID 1, in seconds of CLOCK_BOOTTIME.
-    pub(super) started_s: Option<u64>,
-    /// When to send SIGKILL, also repeatedly.
-    pub(super) deadline: Option<Instant>,
-    /// The shutdown request is repeated until PID 1 can handle it.
-    pub(super) asking: Option<Asking>,
-    pub(super) phase: Phase,
-    pub(super) ready: bool,
-    /// The sign that the guest is up, if it does not send a notification.
-    pub(super) sign: Sign,
-    /// Subscribers have not been notified yet.
-    pub(super) unannounced: bool,
-    pub(super) boots: u32,
+    silent: Option<OwnedFd>,
+    /// Its place in a network, if it has one of its own.
+    network: Option<Attachment>,
+    /// Updates its name servers.
+    name_servers: Option<Follower>,
+    console: Console,
+    readiness: Readiness,
+    clients: Clients,
+    init: FirstProcess,
+    signals: Signals,
+    phase: Phase,
+    boots: u32,
     /// Consecutive boots that ended immediately.
-    pub(super) hasty: u32,
-    pub(super) last_exit: Option<Exit>,
+    hasty: u32,
+    last_exit: Option<Exit>,
 }
 
 /// The error for a cancelled start.
@@ -114,18 +97,15 @@ impl Monitor {
         paths: Paths,
         host: Rc<Host>,
         proc: OwnedFd,
-        origin: &Origin,
+        report: &OwnedFd,
         early: &mut Early,
     ) -> Result<Self> {
         fault::point("detached")?;
-        let report = &origin.report;
-        let listener = origin.listener.try_clone().context("dup")?;
-        let namespace = PidNamespace::of("self")?;
         let signals = Signals::listen(&[Signal::SIGCHLD, Signal::SIGTERM])?;
         let mut tell = |told: Report| {
             early.report(report.as_fd(), &told);
-            early.serve(listener.as_fd(), namespace, &config);
-            if early.stop {
+            early.serve(&config);
+            if early.is_stopped() {
                 // Ends the process that watches the worker, as the worker's end would.
                 let _ = shutdown(report.as_raw_fd(), Shutdown::Read);
             }
@@ -151,31 +131,20 @@ impl Monitor {
             paths,
             host,
             filters: crate::privilege::compile(&plan.filters)?,
-            answerer: None,
-            ends: None,
+            calls: Calls::default(),
             plan,
             writers,
             tree,
             proc,
             cgroup,
-            network: None,
-            notify,
-            follower: None,
             silent: None,
+            network: None,
+            name_servers: None,
+            readiness: Readiness::new(Sign::of(&guest), notify),
+            clients: early.take_clients()?,
+            init: FirstProcess::default(),
             signals,
-            listener,
-            namespace,
-            clients: std::mem::take(&mut early.clients),
-            last_client: early.last_client,
-            init: None,
-            pid_started: None,
-            started_s: None,
-            deadline: None,
-            asking: None,
             phase: Phase::Starting,
-            ready: false,
-            sign: Sign::of(&guest),
-            unannounced: false,
             boots: 0,
             hasty: 0,
             last_exit: None,
@@ -186,15 +155,17 @@ impl Monitor {
     /// notify.
     pub(super) fn first_boot(mut self, report: &OwnedFd, early: &mut Early) -> Result<Self> {
         log_privileges(&self.config);
-        let booted = if early.stop { Err(Error::msg(STOPPED)) } else { self.boot(Some(report)) };
-        if booted.is_err() {
-            early.stop |= self.phase == (Phase::Stopping { restart: false });
-            early.clients = std::mem::take(&mut self.clients);
+        let booted = if early.is_stopped() { Err(Error::msg(STOPPED)) } else { self.boot(Some(report)) };
+        match booted {
+            Ok(()) => Ok(self),
+            Err(error) => {
+                early.give_back(self.clients, self.phase == (Phase::Stopping { restart: false }));
+                Err(error)
+            }
         }
-        booted.map(|()| self)
     }
 
-    pub(super) fn state(&self) -> State {
+    fn state(&self) -> State {
         match self.phase {
             Phase::Starting => State::Starting,
             Phase::Running if self.cgroup.frozen() => State::Frozen,
@@ -204,17 +175,17 @@ impl Monitor {
         }
     }
 
-    pub(super) fn status(&self) -> Status {
+    fn status(&self) -> Status {
         Status {
             protocol: protocol::PROTOCOL,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             state: self.state(),
-            pid: self.init.map(Pid::as_raw),
-            pid_started: self.pid_started,
+            pid: self.init.pid().map(Pid::as_raw),
+            pid_started: self.init.ticks(),
             monitor: nix::unistd::getpid().as_raw(),
             init: self.plan.init.clone(),
-            ready: self.ready,
-            started_s: self.started_s,
+            ready: self.readiness.is_ready(),
+            started_s: self.init.started_s(),
             boots: self.boots,
             hostname: self.plan.hostname.clone(),
             cgroup: self.cgroup.directory().map(|path| path.display().to_string()),
@@ -230,7 +201,7 @@ impl Monitor {
         }
     }
 
-    pub(super) fn terms(&self) -> Terms {
+    fn terms(&self) -> Terms {
         Terms {
             environment: plan::terms::environment(&self.config),
             dropped: self.plan.dropped.clone(),
@@ -248,14 +219,14 @@ impl Monitor {
     }
 
     /// Notifies all subscribers.
-    pub(super) fn announce(&mut self) {
+    fn announce(&mut self) {
         let answer = Answer::Status(Box::new(self.status()));
-        self.clients.retain(|client| !client.watching || client.send(&answer, &[]).is_ok());
+        self.clients.notify(&answer);
     }
 }
 
 /// Keeps file systems writable that belong to the host and are visible in the container.
-pub(super) fn writers(root: &Root, config: &Config) -> Vec<OwnedFd> {
+fn writers(root: &Root, config: &Config) -> Vec<OwnedFd> {
     let bound = config.mounts.bind.iter().filter(|bind| !bind.options.read_only);
     let directories = bound.filter_map(|bind| Root::open(bind.source.as_path()).ok()?.keep_writable());
     // A volatile container has its own file system on top.
@@ -271,7 +242,7 @@ fn log_privileges(config: &Config) {
 }
 
 /// Makes the groups. Where they cannot enforce the device policy, the system call filters of the plan do what they can.
-pub(super) fn create_cgroup(
+fn create_cgroup(
     config: &Config,
     paths: &Paths,
     host: &Host,

@@ -5,33 +5,29 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use anyhow::Error;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 use nix::mount::MsFlags;
 use nix::sys::wait::waitpid;
-use nix::unistd::Pid;
 
-use super::name_servers::Follower;
-use super::state::{Monitor, Phase, STOPPED};
+use super::{Monitor, Phase, STOPPED};
 use crate::call;
 use crate::child::android;
 use crate::child::clocks::Clocks;
 use crate::child::init::{self, Prepared};
 use crate::child::name_servers;
 use crate::child::wire::{FromChild, Wire};
-use crate::clock::now;
 use crate::config::Seeding;
 use crate::config::value::{NetworkMode, Uuid};
 use crate::fault;
 use crate::host::namespace::NEW_TIME;
+use crate::monitor::name_servers::Follower;
+use crate::monitor::part::{Part, Ready};
 use crate::monitor::protocol::Report;
 use crate::mount::op::Operation;
 use crate::network::Attachment;
 use crate::plan::mounts::NOTIFY_SOCKET;
 use crate::plan::seed;
-use crate::poll::PollSet;
-use crate::poll::timeout_until;
-use crate::proc_stat;
+use crate::poll::{PollSet, timeout_until};
 use crate::pty::Pty;
 use crate::seed::Facts;
 use crate::socket;
@@ -41,15 +37,6 @@ use crate::sys::process::{self, Fork};
 /// if the host hangs or a process has frozen it.
 const BOOTING: Duration = Duration::from_secs(60);
 
-/// The event that poll(2) reported.
-#[derive(Debug)]
-enum Ready {
-    Child,
-    Worker,
-    Listener,
-    Client(u64),
-}
-
 impl Monitor {
     /// Starts PID 1 and returns once it was executed. If `report` is closed, no one waits for the boot any more, and it
     /// is cancelled.
@@ -58,7 +45,7 @@ impl Monitor {
         let mut operations: Vec<Operation> = self.notification().into_iter().collect();
         operations.extend(seed::boot_id(&Uuid::random().context("generate a boot id")?));
         let own = android::operations(&self.config, &self.host, &self.paths, self.tree.root())?;
-        self.follower = Follower::begin(&self.config, &self.host, &own);
+        self.name_servers = Follower::begin(&self.config, &self.host, &own);
         operations.extend(own);
         let command = strings(self.plan.command.iter().cloned())?;
         let environment =
@@ -105,12 +92,15 @@ impl Monitor {
         };
         drop(theirs);
         let booted = fault::point("cloned").and_then(|()| self.hear(&ours, report));
-        if let Err(error) = booted.and_then(|listener| self.answer_for(pid, listener)) {
+        if let Err(error) = booted.and_then(|listener| self.begin_answers(listener, pid)) {
             let _ = process::kill(pid, libc::SIGKILL);
             let _ = waitpid(pid, None);
             return Err(error);
         }
-        self.runs(pid);
+        self.init.runs(pid);
+        self.phase = Phase::Running;
+        self.readiness.reset();
+        self.boots += 1;
         Ok(())
     }
 
@@ -138,18 +128,8 @@ impl Monitor {
         }
     }
 
-    fn runs(&mut self, pid: Pid) {
-        self.init = Some(pid);
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok();
-        self.pid_started = stat.and_then(|stat| proc_stat::start_time(&stat));
-        self.started_s = Some(now().as_secs());
-        self.phase = Phase::Running;
-        self.ready = false;
-        self.boots += 1;
-    }
-
     fn notification(&self) -> Option<Operation> {
-        let socket = self.notify.is_some().then(|| self.paths.notify(&self.config.name))?;
+        let socket = self.readiness.is_notified().then(|| self.paths.notify(&self.config.name))?;
         Some(Operation::Bind {
             source: socket.to_string_lossy().into_owned(),
             target: NOTIFY_SOCKET.into(),
@@ -199,17 +179,13 @@ impl Monitor {
             if let Some(report) = report {
                 set.input(Ready::Worker, report.as_fd());
             }
-            set.input(Ready::Listener, self.listener.as_fd());
-            for client in &self.clients {
-                set.input(Ready::Client(client.id), client.fd());
-            }
+            self.clients.watch(&mut set);
             let ready = call!(set.wait(timeout_until(Some(deadline))), "poll")?;
             for ready in ready {
                 match ready {
                     Ready::Child => return Ok(()),
                     Ready::Worker => bail!("interrupted"),
-                    Ready::Listener => self.accept(),
-                    Ready::Client(id) => self.hear_client(id),
+                    ready => self.serve_client(ready),
                 }
             }
             if Instant::now() >= deadline {

@@ -1,0 +1,205 @@
+//! The interfaces between a container and the host: the bridge, the pair of links, and their settings.
+//!
+//! Owns how they are made. What they are for is decided by `attach`; what is left over is removed by `settle`.
+
+use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
+use std::os::fd::{AsFd, OwnedFd};
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::stat::Mode;
+
+use super::link::{Link, step};
+use super::netlink::Netlink;
+use super::settle::Tag;
+use super::store::{Member, Network};
+use super::subnet::Subnet;
+use super::sysctl;
+use crate::call;
+use crate::config::value::Name;
+
+/// The name of the interface inside.
+const INSIDE: &str = "eth0";
+/// The host's address on the link, for IPv6.
+const GATEWAY_6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+
+/// The time that this process spends in the container's network namespace.
+#[derive(Debug)]
+pub struct Inside<'a>(pub(super) &'a OwnedFd);
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        if let Err(errno) = setns(self.0, CloneFlags::CLONE_NEWNET) {
+            log::error!("setns(the host's network): {errno}");
+        }
+    }
+}
+
+/// Whether the packet filter looks at what stays on a bridge (br_netfilter). A published port of a neighbour is then
+/// not routed but bridged, from one isolated port to another, which drops it. Others may rely on the setting.
+fn filters_bridges() -> bool {
+    ["iptables", "ip6tables"]
+        .iter()
+        .any(|what| sysctl::get(&format!("bridge/bridge-nf-call-{what}")).as_deref() == Some("1"))
+}
+
+/// The bridge of a network; `None` where links are routed, since the kernel has none or would filter on it.
+pub(super) fn bridge(
+    route: &Netlink,
+    tag: &Tag,
+    network: &Network,
+    name: &Name,
+    ipv6: bool,
+    mtu: u32,
+    others: &[Member],
+) -> Result<Option<Link>> {
+    let alias = tag.bridge(name);
+    let links = route.links()?;
+    if others.iter().any(|member| member.network == *name && member.bridge.is_none()) || filters_bridges() {
+        return Ok(None);
+    }
+    let bridge = match links.iter().find(|link| link.alias == alias) {
+        Some(bridge) => bridge.clone(),
+        None => {
+            let free = |name: &String| !links.iter().any(|link| link.name == *name);
+            let free = (0..=1000).map(|number| format!("ds-br{number}")).find(free);
+            let interface = free.context("every name for a bridge is taken")?;
+            // The first three octets are those of no manufacturer.
+            let [_, _, third, _] = network.subnet.first().octets();
+            let mac = [0x02, 0x64, 0x73, 0, third, 1];
+            match route.add_bridge(&interface, mac, mtu) {
+                Err(Errno::EOPNOTSUPP | Errno::ENODEV | Errno::ENOENT) => return Ok(None),
+                other => step(other, &format!("make the bridge {interface}"))?,
+            }
+            let link = route.link(&interface)?.context("the new bridge is gone")?;
+            step(route.set_alias(link.index, &alias), "name the bridge")?;
+            link
+        }
+    };
+    host_side(route, &bridge, network, ipv6)?;
+    let gateway = network.subnet.gateway();
+    step(
+        route.add_address(bridge.index, gateway.into(), Subnet::LENGTH),
+        &format!("give {} its address", bridge.name),
+    )?;
+    // Ports do not hear each other: the host answers for all, and passes on what may pass.
+    sysctl::set(&format!("ipv4/conf/{}/proxy_arp_pvlan", bridge.name), "1")?;
+    // It need not wait for another one that might.
+    sysctl::set(&format!("ipv4/neigh/{}/proxy_delay", bridge.name), "0")?;
+    if ipv6 {
+        step(
+            route.add_address(bridge.index, network.address6(gateway).into(), 64),
+            "give the bridge its IPv6 address",
+        )?;
+    }
+    Ok(Some(bridge))
+}
+
+/// The host's interface that containers are behind, a bridge or one end of a link.
+fn host_side(route: &Netlink, link: &Link, network: &Network, ipv6: bool) -> Result<()> {
+    let name = &link.name;
+    for (setting, value) in [
+        ("rp_filter", "1"),
+        ("accept_redirects", "0"),
+        ("send_redirects", "0"),
+        // The host's own connections to published ports come from 127.0.0.1. What a container sends there is dropped.
+        ("route_localnet", "1"),
+    ] {
+        sysctl::set(&format!("ipv4/conf/{name}/{setting}"), value)?;
+    }
+    sysctl::try_set(&format!("ipv6/conf/{name}/accept_ra"), "0");
+    sysctl::try_set(&format!("ipv6/conf/{name}/disable_ipv6"), if ipv6 { "0" } else { "1" });
+    step(route.bring_up(link.index), &format!("switch {name} on"))?;
+    if ipv6 {
+        let step_name = format!("give {name} an address for network {}", network.subnet);
+        step(route.add_address(link.index, GATEWAY_6.into(), 64), &step_name)?;
+    }
+    Ok(())
+}
+
+/// Makes the namespace with `eth0`, whose other end is here; and opens our own.
+pub(super) fn pair(route: &Netlink, tag: &Tag, member: &Member, mtu: u32) -> Result<(OwnedFd, OwnedFd)> {
+    // Of an earlier boot, whose namespace is not gone yet.
+    if let Some(link) = route.link(&member.interface)?.filter(|link| tag.owns(link)) {
+        let _ = route.delete_link(link.index);
+    }
+    let namespace = || {
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        Ok::<_, crate::sys::CallError>(call!(
+            open("/proc/self/ns/net", flags, Mode::empty()),
+            "open(/proc/self/ns/net)"
+        )?)
+    };
+    let own = namespace()?;
+    call!(unshare(CloneFlags::CLONE_NEWNET), "unshare(CLONE_NEWNET)")?;
+    let inside = Inside(&own);
+    let new = namespace()?;
+    let made = furnish(member, &own, mtu);
+    drop(inside);
+    made?;
+    let link = route.link(&member.interface)?.context("the new link is gone")?;
+    step(route.set_alias(link.index, &tag.member(&member.name)), "name the link")?;
+    Ok((new, own))
+}
+
+/// Makes `eth0` in the namespace that this process is in.
+fn furnish(member: &Member, host: &OwnedFd, mtu: u32) -> Result<()> {
+    let route = Netlink::route()?;
+    let made = route.add_pair((INSIDE, member.mac), (&member.interface, host.as_fd()), mtu);
+    match made {
+        Err(Errno::EOPNOTSUPP) => {
+            bail!("kernel has no CONFIG_VETH, which network.mode = nat needs; use host or none")
+        }
+        other => step(other, "make the link to the container")?,
+    }
+    sysctl::try_set(
+        &format!("ipv6/conf/{INSIDE}/disable_ipv6"),
+        if member.address6.is_some() { "0" } else { "1" },
+    );
+    let link = route.link(INSIDE)?.context("the new eth0 is gone")?;
+    step(route.bring_up(link.index), "switch eth0 on")?;
+    let length = if member.bridge.is_some() { Subnet::LENGTH } else { 32 };
+    step(route.add_address(link.index, member.address.into(), length), "give eth0 its address")?;
+    step(route.add_default_route(link.index, member.subnet.gateway().into()), "give eth0 its route")?;
+    if let Some(address) = member.address6 {
+        step(route.add_address(link.index, address.into(), 128), "give eth0 its IPv6 address")?;
+        step(route.add_default_route(link.index, GATEWAY_6.into()), "give eth0 its IPv6 route")?;
+    }
+    Ok(())
+}
+
+/// Connects the host's end.
+pub(super) fn connect(
+    route: &Netlink,
+    member: &Member,
+    bridge: Option<&Link>,
+    warnings: &mut Vec<String>,
+) -> Result<()> {
+    let link = route.link(&member.interface)?.context("the new link is gone")?;
+    let Some(bridge) = bridge else {
+        let prefix =
+            member.address6.map_or(Ipv6Addr::UNSPECIFIED, |own| Ipv6Addr::from(u128::from(own) >> 64 << 64));
+        let network = Network { subnet: member.subnet, prefix, leases: BTreeMap::new() };
+        host_side(route, &link, &network, member.address6.is_some())?;
+        step(route.add_address(link.index, member.subnet.gateway().into(), 32), "give the link its address")?;
+        for address in member.all_addresses() {
+            step(route.add_host_route(link.index, address), &format!("route {address}"))?;
+            step(route.add_neighbour(link.index, address, member.mac), &format!("know {address}"))?;
+        }
+        return Ok(());
+    };
+    sysctl::try_set(&format!("ipv6/conf/{}/disable_ipv6", member.interface), "1");
+    step(route.set_master(link.index, bridge.index), &format!("connect {} to {}", link.name, bridge.name))?;
+    if !call!(route.confine_port(link.index, member.mac), "confine the link")? {
+        warnings.push("kernel does not isolate ports of a bridge (5.18): other containers of its network can pretend to be this one".into());
+    }
+    step(route.bring_up(link.index), &format!("switch {} on", link.name))?;
+    for address in member.all_addresses() {
+        // Not learned: a neighbour could claim it.
+        step(route.add_neighbour(bridge.index, address, member.mac), &format!("know {address}"))?;
+    }
+    Ok(())
+}
