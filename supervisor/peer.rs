@@ -7,6 +7,7 @@
 use std::os::fd::BorrowedFd;
 
 use anyhow::{Context, Result, ensure};
+use nix::errno::Errno;
 use nix::sys::stat::stat;
 
 use crate::call;
@@ -17,13 +18,18 @@ use crate::sys::socket::peer;
 pub struct PidNamespace(u64, u64);
 
 impl PidNamespace {
-    /// The namespace of a process according to /proc; `self` for this process.
+    /// The namespace of a process according to /proc; `self` for this process. On a kernel without PID namespaces, its
+    /// UTS namespace: there, that is what sets a container apart.
     ///
     /// # Errors
     /// If the process has ended, or access is denied.
     pub fn of(process: &str) -> Result<Self> {
-        let path = format!("/proc/{process}/ns/pid");
-        let status = call!(stat(path.as_str()), "stat({path})")?;
+        let path = |kind: &str| format!("/proc/{process}/ns/{kind}");
+        let (pid, uts) = (path("pid"), path("uts"));
+        let status = match stat(pid.as_str()) {
+            Err(Errno::ENOENT) => call!(stat(uts.as_str()), "stat({uts})")?,
+            other => call!(other, "stat({pid})")?,
+        };
         Ok(Self(status.st_dev, status.st_ino))
     }
 }

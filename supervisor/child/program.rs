@@ -154,6 +154,12 @@ impl Program {
         self
     }
 
+    /// Whether another process has to answer its calls.
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        self.filters.answered
+    }
+
     /// The user of the program.
     #[must_use]
     pub fn user(&self) -> Uid {

@@ -91,9 +91,7 @@ pub fn build(config: &Config, host: &Host, guest: &Guest, seeding: &Seeding) -> 
     let init = config.container.init.as_str().to_owned();
     let (mut filters, mut dropped) = (privileges::filters(config, host), privileges::dropped(config));
     if namespaces & libc::CLONE_NEWPID == 0 {
-        // Whatever the configuration does without: it is no protection that can be given up, but what makes PID 1.
-        filters.push(privileges::Filter::Processes);
-        dropped.extend((!config.security.privileged.nocaps()).then_some(privileges::SYS_PTRACE));
+        privileges::answer(config, &mut filters, &mut dropped);
     }
     // systemd expects shared propagation, which it sets up on a machine: credentials are mounted in a separate
     // namespace, and services would not see them otherwise. Without mount namespaces, nothing propagates.

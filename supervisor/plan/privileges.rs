@@ -75,7 +75,7 @@ const DROPPED: [Capability; 11] = [
 /// Dropped where the kernel has no PID namespaces: with it, root of the container reads and writes the memory, and opens
 /// the files, of every process of the machine by /proc. Without it, a process needs at least the capabilities of the
 /// other one: ptrace(2), "Ptrace access mode checking".
-pub const SYS_PTRACE: Capability = capability(19, "CAP_SYS_PTRACE");
+const SYS_PTRACE: Capability = capability(19, "CAP_SYS_PTRACE");
 
 /// Dropped with the host's network: `halt` of Debian's sysvinit takes every interface down, including the phone's.
 const NET_ADMIN: Capability = capability(12, "CAP_NET_ADMIN");
@@ -176,6 +176,12 @@ pub fn filters(config: &Config, host: &Host) -> Vec<Filter> {
         },
     }
     filters
+}
+
+/// Adds what stands in for a PID namespace. The filter is no protection that a configuration can do without: it makes PID 1.
+pub fn answer(config: &Config, filters: &mut Vec<Filter>, dropped: &mut Vec<Capability>) {
+    filters.push(Filter::Processes);
+    dropped.extend((!config.security.privileged.nocaps()).then_some(SYS_PTRACE));
 }
 
 /// What is done where control groups cannot enforce a device policy.

@@ -43,6 +43,12 @@ impl Bystanders {
         Self { children, seen }
     }
 
+    /// Their numbers as the container sees them: those of the sandbox, which is the machine.
+    fn numbers(&self) -> String {
+        let inner = self.seen.keys().filter_map(|pid| Process::of(*pid)?.inner_pid());
+        inner.filter(|number| *number != 1).map(|number| number.to_string()).collect::<Vec<_>>().join(" ")
+    }
+
     /// Each is the one that it was, and was neither stopped nor changed.
     #[track_caller]
     fn check(&self) {
@@ -163,4 +169,142 @@ fn runit_lives() {
 #[test]
 fn busybox_lives() {
     lives("busybox", "echo up", "up\n", "reboot", "poweroff");
+}
+
+/// Calls of every kind on processes outside: each has to say that there is no such process. The numbers are those of
+/// x86-64.
+const CALLS: &str = r#"
+use strict;
+my @targets = map { $_ + 0 } split / /, shift @ARGV;
+my $info = pack("i i i i i I Q x96", 15, 0, -1, 0, $$, 0, 0);
+my ($mask, $limit, $param, $buffer) = (pack("Q", 1), pack("QQ", 10, 10), pack("i x60", 0), "\0" x 8);
+my $vector = pack("QQ", unpack("Q", pack("p", $buffer)), 8);
+my @calls = (
+    sub { syscall(62, $_[0], $_[1]) }, sub { syscall(200, $_[0], $_[1]) }, sub { syscall(234, $_[0], $_[0], $_[1]) },
+    sub { syscall(129, $_[0], 15, $info) }, sub { syscall(297, $_[0], $_[0], 15, $info) },
+    sub { syscall(434, $_[0], 0) }, sub { syscall(101, 16, $_[0], 0, 0) }, sub { syscall(101, 0x4206, $_[0], 0, 0) },
+    sub { syscall(310, $_[0], $vector, 1, $vector, 1, 0) }, sub { syscall(311, $_[0], $vector, 1, $vector, 1, 0) },
+    sub { syscall(141, 0, $_[0], 19) }, sub { syscall(251, 1, $_[0], 0) }, sub { syscall(142, $_[0], $param) },
+    sub { syscall(144, $_[0], 3, $param) }, sub { syscall(203, $_[0], 8, $mask) },
+    sub { syscall(302, $_[0], 7, $limit, 0) }, sub { syscall(312, $_[0], $$, 0, 1, 1) },
+    sub { syscall(72, 0, 8, $_[0]) }, sub { syscall(62, -$_[0], $_[1]) }, sub { syscall(141, 1, $_[0], 19) },
+    sub { syscall(141, 2, 1000, 19) }, sub { syscall(256, $_[0], 8, $mask, $mask) },
+);
+my @signals = (0, 1, 9, 15, 18, 19, 34);
+my %wrong;
+for my $round (1 .. shift @ARGV) {
+    my $call = int(rand(@calls));
+    $! = 0;
+    my $result = $calls[$call]->($targets[rand(@targets)], $signals[rand(@signals)]);
+    $wrong{"call $call: $result, " . ($! + 0)}++ unless $result == -1 && $! == 3;
+}
+print map { "$_\n" } sort keys %wrong;
+print "done\n";
+"#;
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn no_call_reaches_a_process_outside() {
+    let mut sandbox = stock();
+    let bystanders = Bystanders::new(&sandbox);
+    sandbox.distribution("web", "bookworm", &[]);
+    sandbox.ds(&["start", "web", "--wait=90"]).succeeds();
+    let targets = bystanders.numbers();
+    let words = ["run", "web", "--", "perl", "-", &targets, "10000"];
+    assert_eq!(sandbox.ds_with_input(&words, CALLS.as_bytes()).text(), "done\n");
+    // As another user, and as a service.
+    let words = ["run", "web", "--user", "user", "--", "perl", "-", &targets, "300"];
+    assert_eq!(sandbox.ds_with_input(&words, CALLS.as_bytes()).text(), "done\n");
+    bystanders.check();
+    // What shells and administrators do.
+    for script in ["kill -9 -1", "pkill -9 -f .", "pkill sleep", "kill -STOP -1; kill -CONT -1"] {
+        inside(&sandbox, script);
+        bystanders.check();
+    }
+    // PID 1 is as safe from its own processes as in a PID namespace.
+    let before = sandbox.info("web")["pid"].clone();
+    inside(&sandbox, &format!("kill -9 1; kill -9 {before}; kill -STOP 1"));
+    assert_eq!(sandbox.info("web")["pid"], before);
+    assert_eq!(sandbox.state("web"), "running");
+    assert_eq!(inside(&sandbox, "sleep 100 & kill -9 $!; wait $!; echo $?"), "137\n", "its own are in reach");
+    assert_eq!(inside(&sandbox, "set -m; sleep 100 & kill -- -$!; wait $!; echo $?"), "143\n", "and groups");
+    sandbox.ds(&["stop", "web"]).succeeds();
+    bystanders.check();
+}
+
+#[test]
+fn killall5_ends_at_the_container() {
+    let mut sandbox = stock();
+    let bystanders = Bystanders::new(&sandbox);
+    sandbox.distribution("web", "sysvinit", &[]);
+    sandbox.ds(&["start", "web", "--wait=90"]).succeeds();
+    for signal in ["-15", "-9"] {
+        inside(&sandbox, &format!("killall5 {signal}"));
+        bystanders.check();
+    }
+    assert_eq!(sandbox.state("web"), "running");
+    sandbox.ds(&["stop", "web"]).succeeds();
+    bystanders.check();
+}
+
+/// Processes that fork without end, so that none lives long.
+const MOVING: &str = "for (1 .. 20) { next if fork; setpgrp; while (1) { exit if fork; select(undef, undef, undef, 0.001) } } sleep 100";
+
+#[test]
+fn nothing_stays_whoever_is_killed() {
+    let mut sandbox = stock();
+    let bystanders = Bystanders::new(&sandbox);
+    sandbox.distribution("web", "bookworm", &[]);
+    for victim in ["nobody", "monitor", "manager", "stop"] {
+        sandbox.ds(&["start", "web", "--wait=90"]).succeeds();
+        let mut session = sandbox.spawn_ds(&["run", "web", "--", "perl", "-e", MOVING]);
+        wait_for("the processes that fork", || {
+            let busy = sandbox.processes().iter().filter(|one| one.name == "perl").count();
+            (busy > 10).then_some(())
+        });
+        match victim {
+            "monitor" => crate::process::kill(sandbox.monitor("web").expect("a monitor").pid),
+            "manager" => {
+                let inner = sandbox.info("web")["pid"].to_string();
+                sandbox.run(&["kill", "-9", &inner]).succeeds();
+            }
+            "stop" => drop(sandbox.ds(&["stop", "web", "--kill"]).succeeds()),
+            _ => drop(sandbox.ds(&["stop", "web"]).succeeds()),
+        }
+        session.wait().expect("wait");
+        sandbox.assert_no_containers();
+        bystanders.check();
+    }
+}
+
+#[test]
+fn callers_that_die_while_they_are_answered_harm_nobody() {
+    const SCRIPT: &str = "for (1 .. 1000) { my $pid = fork; if (!$pid) { while (1) { kill 0, 2; getppid } } \
+                          select(undef, undef, undef, 0.0005); kill 9, $pid; waitpid $pid, 0 } print qq(done\n)";
+    let mut sandbox = stock();
+    let bystanders = Bystanders::new(&sandbox);
+    sandbox.distribution("web", "bookworm", &[]);
+    sandbox.ds(&["start", "web", "--wait=90"]).succeeds();
+    assert_eq!(sandbox.ds(&["run", "web", "--", "perl", "-e", SCRIPT]).text(), "done\n");
+    assert_eq!(inside(&sandbox, "systemctl is-system-running"), "running\n");
+    sandbox.ds(&["stop", "web"]).succeeds();
+    bystanders.check();
+}
+
+#[test]
+fn a_shell_is_fenced_as_well() {
+    let mut sandbox = stock();
+    let bystanders = Bystanders::new(&sandbox);
+    sandbox.distribution("web", "bookworm", &[]);
+    let tree = sandbox.path("web");
+    let tree = tree.to_str().expect("UTF-8");
+    let script =
+        format!("for pid in {}; do kill -9 $pid; done; kill -9 -1; echo $PPID", bystanders.numbers());
+    let done = sandbox.ds(&["shell", tree, "/bin/sh", "-c", &script]);
+    assert_eq!((done.code, done.text().as_str()), (0, "1\n"), "{done:?}");
+    bystanders.check();
+    // What the command leaves behind ends with it.
+    sandbox.ds(&["shell", tree, "/bin/sh", "-c", "setsid sleep 7777 >/dev/null 2>&1 & sleep 0.2"]).succeeds();
+    sandbox.assert_no_containers();
+    bystanders.check();
 }
