@@ -1,7 +1,9 @@
 //! What /proc says about a process: proc_pid_status(5). Owns the parser.
 
 use std::fs;
+use std::io::IoSliceMut;
 
+use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
 
 /// CAP_KILL and CAP_SYS_BOOT, capabilities(7).
@@ -46,14 +48,31 @@ impl Facts {
     }
 }
 
-/// Whether a process has a handler for a signal or has blocked it: proc_pid_status(5).
+/// Whether a process has a handler for a signal, has blocked it or waits for it: proc_pid_status(5).
 pub(super) fn hears(process: Pid, signal: libc::c_int) -> bool {
     let text = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let mask = |name: &str| {
         let mask = text.lines().find_map(|line| line.strip_prefix(name));
         mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
     };
-    (1..=64).contains(&signal) && (mask("SigCgt:") | mask("SigBlk:")) & 1 << (signal - 1) != 0
+    let is_heard = |set: u64| set & 1 << (signal - 1) != 0;
+    (1..=64).contains(&signal)
+        && (is_heard(mask("SigCgt:") | mask("SigBlk:")) || awaited(process).is_some_and(is_heard))
+}
+
+/// The signals that a process waits for in rt_sigtimedwait(2): they do not count as blocked while it waits. BusyBox init
+/// receives its requests there. proc_pid_syscall(5).
+fn awaited(process: Pid) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{process}/syscall")).ok()?;
+    let mut fields = text.split_whitespace();
+    if fields.next()?.parse() != Ok(libc::SYS_rt_sigtimedwait) {
+        return None;
+    }
+    let base = usize::from_str_radix(fields.next()?.strip_prefix("0x")?, 16).ok()?;
+    let mut set = [0; 8];
+    let remote = [RemoteIoVec { base, len: set.len() }];
+    let copied = process_vm_readv(process, &mut [IoSliceMut::new(&mut set)], &remote);
+    (copied == Ok(set.len())).then(|| u64::from_ne_bytes(set))
 }
 
 #[cfg(test)]

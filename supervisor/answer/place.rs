@@ -52,7 +52,7 @@ impl Place {
         process.as_raw() > 0
             && fs::read_to_string(format!("/proc/{process}/cgroup"))
                 .is_ok_and(|text| text.lines().any(|line| is_below(line, &self.group)))
-            && !self.outside.is_some_and(|outside| host_name(&process.to_string()) == Some(outside))
+            && self.outside.is_none_or(|outside| host_name(&process.to_string()) != Some(outside))
     }
 
     /// Whether a thread is PID 1's.

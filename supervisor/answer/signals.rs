@@ -33,7 +33,7 @@ pub(super) struct Signal<'a> {
 
 impl Signal<'_> {
     /// Sends to one process.
-    pub(super) fn to_process(&self, target: Pid) -> Result<(), Errno> {
+    pub(super) fn send_to(&self, target: Pid) -> Result<(), Errno> {
         let (pidfd, facts) = self.find(target)?;
         self.send(&pidfd, &facts, 0)
     }
@@ -65,7 +65,7 @@ impl Signal<'_> {
     }
 
     /// Sends to a process group. Returns the caller's own process, if it is in the group: it gets its signal last.
-    pub(super) fn to_group(&self, group: Pid, cgroup: &Cgroup) -> Result<Option<OwnedFd>, Errno> {
+    pub(super) fn send_to_group(&self, group: Pid, cgroup: &Cgroup) -> Result<Option<OwnedFd>, Errno> {
         let is_member = |process: Pid| getpgid(Some(process)) == Ok(group);
         let (mut results, mut own) = (Vec::new(), None);
         for process in cgroup.members().into_iter().filter(|process| is_member(*process)) {
@@ -89,7 +89,7 @@ impl Signal<'_> {
     }
 
     /// Sends to every process of the container except the caller's and PID 1.
-    pub(super) fn to_everyone(&self, cgroup: &Cgroup) -> Result<(), Errno> {
+    pub(super) fn send_to_all(&self, cgroup: &Cgroup) -> Result<(), Errno> {
         let mut reached = vec![self.place.manager, self.sender.process];
         let mut result = Err(Errno::ESRCH);
         for _ in 0..ROUNDS {
@@ -98,7 +98,7 @@ impl Signal<'_> {
                 break;
             }
             for target in &new {
-                match self.to_process(*target) {
+                match self.send_to(*target) {
                     Err(Errno::ESRCH) => {}
                     // kill(2): EPERM only if no process could be signalled.
                     sent => result = if result.is_ok() { result } else { sent },

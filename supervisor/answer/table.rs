@@ -211,16 +211,12 @@ impl Asked<'_> {
         let signal = self.signal(self.number(1));
         match self.number(0) {
             i32::MIN => fail(Errno::ESRCH),
-            -1 => done(signal.to_everyone(self.scene.cgroup)),
+            -1 => done(signal.send_to_all(self.scene.cgroup)),
             group @ ..0 => self.kill_group(&signal, Pid::from_raw(-group)),
             target if target == self.caller.process.as_raw() => self.itself(),
             target => {
                 let target = self.named(Pid::from_raw(target));
-                if target == self.caller.process {
-                    self.own(&signal)
-                } else {
-                    done(signal.to_process(target))
-                }
+                if target == self.caller.process { self.own(&signal) } else { done(signal.send_to(target)) }
             }
         }
     }
@@ -239,7 +235,7 @@ impl Asked<'_> {
     }
 
     fn kill_group(&self, signal: &Signal<'_>, group: Pid) -> Outcome {
-        match signal.to_group(group, self.scene.cgroup) {
+        match signal.send_to_group(group, self.scene.cgroup) {
             Ok(Some(own)) => last(own, signal),
             Ok(None) => Outcome::Reply(Reply::Value(0)),
             Err(errno) => fail(errno),
@@ -250,7 +246,7 @@ impl Asked<'_> {
         match Facts::of(target) {
             Some(facts) if facts.process == self.caller.process => CONTINUE,
             Some(facts) if facts.process == self.scene.place.manager => {
-                done(self.signal(self.number(1)).to_process(facts.process))
+                done(self.signal(self.number(1)).send_to(facts.process))
             }
             Some(_) if self.scene.place.holds(target) => CONTINUE,
             _ => fail(Errno::ESRCH),
@@ -261,7 +257,7 @@ impl Asked<'_> {
         let (process, target) = (self.pid(0), self.pid(1));
         let manager = self.scene.place.manager;
         if !self.is_manager() && self.named(process) == manager {
-            return done(self.signal(number).to_process(manager));
+            return done(self.signal(number).send_to(manager));
         }
         if process.as_raw() != 1 {
             return self.pass(process);
@@ -284,7 +280,7 @@ impl Asked<'_> {
             return self.itself();
         }
         match self.info(2) {
-            Ok(info) => done(self.with_info(self.number(1), info).to_process(target)),
+            Ok(info) => done(self.with_info(self.number(1), info).send_to(target)),
             Err(errno) => fail(errno),
         }
     }

@@ -123,7 +123,8 @@ impl Row {
 
 fn missing(found: &[Found], required: bool) -> Vec<&Found> {
     let answered = found.iter().any(|found| found.feature.name == ANSWERS && found.present);
-    let is_missing = |found: &&Found| !found.present && !(answered && found.feature.name == NAMESPACES);
+    let stands_in = |name: &str| answered && name == NAMESPACES;
+    let is_missing = |found: &&Found| !found.present && !stands_in(found.feature.name);
     found.iter().filter(|found| is_missing(found) && found.feature.required == required).collect()
 }
 

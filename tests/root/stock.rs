@@ -117,7 +117,7 @@ fn lives(fixture: &str, up: &str, expected: &str, reboot: &str, power_off: &str)
     assert_eq!(inside(&sandbox, up), expected, "{fixture}");
     bystanders.check();
     let before = sandbox.info("web")["pid"].clone();
-    sandbox.ds(&["restart", "web"]).succeeds();
+    sandbox.ds(&["restart", "web", "--timeout", "45"]).succeeds();
     assert_ne!(sandbox.info("web")["pid"], before);
     assert_eq!(sandbox.ds(&["start", "web", "--wait=90"]).code, 0);
     wait_for("the init system to be up", || (sandbox.info("web")["ready"] == true).then_some(()));
@@ -134,7 +134,8 @@ fn lives(fixture: &str, up: &str, expected: &str, reboot: &str, power_off: &str)
     assert_eq!(sandbox.info("web")["last_exit"]["reason"], "powered-off");
     bystanders.check();
     assert_eq!(sandbox.ds(&["start", "web", "--wait=90"]).code, 0);
-    assert_eq!(sandbox.ds(&["stop", "web"]).succeeds(), "web stopped\n");
+    // sysvinit's killall5 sees the machine's processes and waits ten seconds for their end.
+    assert_eq!(sandbox.ds(&["stop", "web", "--timeout", "45"]).succeeds(), "web stopped\n");
     assert_eq!(sandbox.info("web")["last_exit"]["signal"], serde_json::Value::Null, "PID 1 was not killed");
     bystanders.check();
 }
