@@ -12,7 +12,8 @@ use std::env;
 use std::fs::{DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, absolute};
+use std::sync::LazyLock;
 
 use anyhow::{Context, Result};
 
@@ -20,6 +21,18 @@ use crate::config::value::Name;
 
 /// Name of the record of seeding in the directory of a container.
 pub const SEED_LEDGER: &str = "seed.json";
+
+/// `$DS_ROOT` as an absolute path; `None` if it is unset or empty. Computed once, because a supervisor changes its working
+/// directory.
+#[must_use]
+pub fn own_root() -> Option<&'static Path> {
+    static ROOT: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
+        let root = PathBuf::from(env::var_os("DS_ROOT").filter(|root| !root.is_empty())?);
+        // Fails where the working directory has been deleted: nothing can be created below it.
+        Some(absolute(&root).unwrap_or(root))
+    });
+    ROOT.as_deref()
+}
 
 /// The data and the run directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,8 +49,8 @@ impl Paths {
     /// The paths of this machine, or those in `$DS_ROOT`.
     #[must_use]
     pub fn from_environment() -> Self {
-        match env::var_os("DS_ROOT").filter(|value| !value.is_empty()) {
-            Some(root) => Self::below(Path::new(&root)),
+        match own_root() {
+            Some(root) => Self::below(root),
             None if crate::platform::is_android() => Self::new("/data/adb/droidspaces", "/dev/droidspaces"),
             None => Self::new("/var/lib/droidspaces", "/run/droidspaces"),
         }
@@ -175,6 +188,12 @@ impl Paths {
     #[must_use]
     pub fn changes(&self) -> PathBuf {
         self.run.join("changes")
+    }
+
+    /// Whose firmware the kernel loads, and from where.
+    #[must_use]
+    pub fn firmware(&self) -> PathBuf {
+        self.run.join("firmware")
     }
 
     /// The shared mounts for shared storage.

@@ -1,8 +1,8 @@
 //! Access control for the sockets of the supervisor and of monitors: root, and only from the same PID namespace.
 //!
 //! Owns that check. Root of a container also has uid 0; if it reaches the socket by mistake, its PID namespace differs
-//! from the host's. If the check itself fails, access is refused. unix(7) SO_PEERCRED, pid_namespaces(7),
-//! namespaces(7).
+//! from the host's. On a kernel without PID namespaces, its UTS namespace does. If the check itself fails, access is
+//! refused. unix(7) SO_PEERCRED, pid_namespaces(7), uts_namespaces(7), namespaces(7).
 
 use std::os::fd::BorrowedFd;
 
@@ -11,25 +11,30 @@ use nix::errno::Errno;
 use nix::sys::stat::stat;
 
 use crate::call;
+use crate::sys::errno_of;
 use crate::sys::socket::peer;
 
-/// A PID namespace, identified by device and inode of its file in /proc.
+/// A PID namespace, identified by device and inode of its file in /proc. On a kernel without PID namespaces, a UTS
+/// namespace, which every container has as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PidNamespace(u64, u64);
 
 impl PidNamespace {
-    /// The namespace of a process according to /proc; `self` for this process. On a kernel without PID namespaces, its
-    /// UTS namespace: there, that is what sets a container apart.
+    /// The namespace of a process according to /proc; `self` for this process.
     ///
     /// # Errors
-    /// If the process has ended, or access is denied.
+    /// If the process has ended, access is denied, or the kernel has neither kind.
     pub fn of(process: &str) -> Result<Self> {
-        let path = |kind: &str| format!("/proc/{process}/ns/{kind}");
-        let (pid, uts) = (path("pid"), path("uts"));
-        let status = match stat(pid.as_str()) {
-            Err(Errno::ENOENT) => call!(stat(uts.as_str()), "stat({uts})")?,
-            other => call!(other, "stat({pid})")?,
-        };
+        match Self::of_kind(process, "pid") {
+            Err(error) if errno_of(&error) == Some(Errno::ENOENT) => Self::of_kind(process, "uts"),
+            other => other,
+        }
+    }
+
+    /// By the name of its file.
+    fn of_kind(process: &str, kind: &str) -> Result<Self> {
+        let path = format!("/proc/{process}/ns/{kind}");
+        let status = call!(stat(path.as_str()), "stat({path})")?;
         Ok(Self(status.st_dev, status.st_ino))
     }
 }
@@ -61,5 +66,12 @@ mod tests {
         check(left.as_fd(), own).unwrap();
         let other = PidNamespace(own.0, own.1 + 1);
         assert_eq!(check(left.as_fd(), other).unwrap_err().to_string(), "asked from another PID namespace");
+    }
+
+    #[test]
+    fn a_kernel_without_the_kind_has_no_file_of_it() {
+        let error = PidNamespace::of_kind("self", "no-such-kind").unwrap_err();
+        assert_eq!(errno_of(&error), Some(Errno::ENOENT));
+        assert_ne!(PidNamespace::of_kind("self", "uts").unwrap(), PidNamespace::of("self").unwrap());
     }
 }

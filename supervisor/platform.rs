@@ -1,4 +1,4 @@
-//! Detects the kind of system. Owns that one question; only checks whether files exist.
+//! Detects the kind of system. Owns these questions; only checks whether files exist.
 
 use std::path::Path;
 
@@ -7,4 +7,11 @@ use std::path::Path;
 pub fn is_android() -> bool {
     !Path::new("/system/bin/recovery").exists()
         && (Path::new("/system/build.prop").exists() || Path::new("/system/bin/app_process").exists())
+}
+
+/// Whether this is the inside of a container of ds: what every process there is under, containers inside are meant to
+/// be under as well.
+#[must_use]
+pub fn is_own_container() -> bool {
+    std::fs::read("/run/host/container-manager").is_ok_and(|manager| manager.starts_with(b"droidspaces"))
 }

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use super::group::{Group, PAYLOAD};
+use super::group::{Group, PAYLOAD, children};
 use crate::call;
 use crate::plan::devices::{Kind, Rule};
 use crate::sys::bpf::{self, Instruction};
@@ -52,7 +52,7 @@ const fn step(code: u8, destination: u8, source: u8, offset: i16, immediate: i32
 ///
 /// # Errors
 /// If the kernel has no such programs (before 4.15, or without CONFIG_CGROUP_BPF), or refuses this one.
-pub(super) fn attach(group: &Group, rules: &[Rule]) -> Result<()> {
+pub(super) fn attach(group: &Group, rules: &[Rule]) -> Result<OwnedFd> {
     let instructions = assemble(rules)?;
     let program = match bpf::load_device_program(&instructions) {
         // Before 5.11 programs count against the memory that this user may lock.
@@ -61,7 +61,20 @@ pub(super) fn attach(group: &Group, rules: &[Rule]) -> Result<()> {
     };
     let program = call!(program, "bpf(BPF_PROG_LOAD, cgroup device)")?;
     let attached = bpf::attach_device_program(group.as_fd(), program.as_fd());
-    Ok(call!(attached, "bpf(BPF_PROG_ATTACH, {})", group.path.display())?)
+    call!(attached, "bpf(BPF_PROG_ATTACH, {})", group.path.display())?;
+    Ok(program)
+}
+
+/// Has a version 2 group allow other rules from now on. The previous program decides as well until the new one does, so
+/// that at no time more is allowed than by one of them.
+///
+/// # Errors
+/// As for [`attach`]; the previous program then stays.
+pub(super) fn replace(group: &Group, previous: &OwnedFd, rules: &[Rule]) -> Result<OwnedFd> {
+    let program = attach(group, rules)?;
+    let detached = bpf::detach_device_program(group.as_fd(), previous.as_fd());
+    call!(detached, "bpf(BPF_PROG_DETACH, {})", group.path.display())?;
+    Ok(program)
 }
 
 fn load_without_limit(instructions: &[Instruction]) -> Result<OwnedFd, Errno> {
@@ -82,6 +95,46 @@ pub(super) fn list(group: &Group, rules: &[Rule]) -> Result<()> {
     }
     group.write("devices.deny", "a")?;
     rules.iter().try_for_each(|rule| group.write("devices.allow", &rule.to_string()))
+}
+
+/// Levels of groups that [`change`] follows; a service of systemd is three levels down.
+const DEEPEST: u32 = 12;
+
+/// Has a version 1 group and what is below it allow other rules from now on. The kernel passes on only what is taken
+/// away; what is given, each group below must be given as well, unless it was restricted further.
+///
+/// # Errors
+/// What the kernel answers for the group itself.
+pub(super) fn change(group: &Group, old: &[Rule], new: &[Rule]) -> Result<()> {
+    for gone in old.iter().filter(|rule| !new.contains(rule)) {
+        group.write("devices.deny", &gone.to_string())?;
+    }
+    let added: Vec<String> = new.iter().filter(|rule| !old.contains(rule)).map(Rule::to_string).collect();
+    let kept: Vec<String> = old.iter().filter(|rule| new.contains(rule)).map(Rule::to_string).collect();
+    allow(group, &added)?;
+    allow_below(group, &added, &kept, 0);
+    Ok(())
+}
+
+fn allow(group: &Group, lines: &[String]) -> Result<()> {
+    lines.iter().try_for_each(|line| group.write("devices.allow", line))
+}
+
+fn allow_below(group: &Group, added: &[String], kept: &[String], depth: u32) {
+    if added.is_empty() || depth == DEEPEST {
+        return;
+    }
+    for name in children(group).unwrap_or_default() {
+        let Some(below) = name.to_str().ok().and_then(|name| group.child(name).ok().flatten()) else {
+            continue;
+        };
+        let list = below.read("devices.list").unwrap_or_default();
+        let has_all = kept.iter().all(|line| list.lines().any(|one| one == line));
+        // A group that ends meanwhile needs nothing.
+        if has_all && allow(&below, added).is_ok() {
+            allow_below(&below, added, kept, depth + 1);
+        }
+    }
 }
 
 /// Where a jump leads that is not yet an offset.
@@ -243,7 +296,7 @@ mod tests {
     fn default_rules() -> Vec<Rule> {
         let name = "web".parse().unwrap();
         let config = crate::config::Config::transient(&name, &[("rootfs", "/srv/web")]).unwrap();
-        let Policy::Only(rules) = Policy::new(&config) else { panic!() };
+        let Policy::Only(rules) = Policy::new(&config, []) else { panic!() };
         rules
     }
 

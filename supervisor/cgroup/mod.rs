@@ -67,6 +67,8 @@ pub struct Cgroup {
     fresh: bool,
     /// What enforces the device policy: never the system call filter, which is not of these groups.
     devices: Enforcement,
+    /// The program that does, on version 2.
+    program: Option<OwnedFd>,
     /// Whether the groups are removed when this is dropped; sessions only borrow them.
     owned: bool,
 }
@@ -169,6 +171,7 @@ impl Cgroup {
             freezer1: None,
             fresh: false,
             devices: Enforcement::Nothing,
+            program: None,
             owned: true,
         }
     }
@@ -183,10 +186,29 @@ impl Cgroup {
     fn enforce_by_program(&mut self, policy: &Policy) -> Option<anyhow::Error> {
         let (Policy::Only(rules), Some(group)) = (policy, &self.version2) else { return None };
         match fault::point("devices").and_then(|()| devices::attach(group, rules)) {
-            Ok(()) => self.devices = Enforcement::Program,
+            Ok(program) => (self.devices, self.program) = (Enforcement::Program, Some(program)),
             Err(error) => return Some(error),
         }
         None
+    }
+
+    /// Enforces another policy from now on, in the same way.
+    ///
+    /// # Errors
+    /// What the kernel answers; the previous policy then stays.
+    pub fn change_devices(&mut self, old: &Policy, new: &Policy) -> Result<()> {
+        let (Policy::Only(before), Policy::Only(after)) = (old, new) else { return Ok(()) };
+        match (self.devices, &self.program, &self.version2) {
+            (Enforcement::Program, Some(program), Some(group)) => {
+                self.program = Some(devices::replace(group, program, after)?);
+                Ok(())
+            }
+            (Enforcement::Controller, ..) => {
+                let group = self.version1.iter().find(|group| group.has("devices.allow"));
+                devices::change(group.context("the group of the devices controller is gone")?, before, after)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Writes the list of a version 1 group that has none below it yet, unless the policy is enforced already; whether

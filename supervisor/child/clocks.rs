@@ -25,7 +25,8 @@ pub struct Clocks {
 }
 
 impl Clocks {
-    /// From now on children are born into a new time namespace, whose clocks begin now. `None` if `namespaces` has none.
+    /// From now on children are born into a new time namespace, whose clocks begin now. `None` if `namespaces` has none, or
+    /// this process may not set clocks.
     ///
     /// # Errors
     /// What the kernel answers.
@@ -50,8 +51,15 @@ impl Clocks {
             offsets.push_str(&format!("{name} {seconds} {nanoseconds}\n"));
         }
         let mut file = File::from(open("self/timens_offsets", OFlag::O_WRONLY)?);
-        file.write_all(offsets.as_bytes()).context("write /proc/self/timens_offsets")?;
-        Ok(Some(clocks))
+        match file.write_all(offsets.as_bytes()) {
+            Ok(()) => Ok(Some(clocks)),
+            // Without CAP_SYS_TIME, as in a container of ds, containers have the clocks of their host.
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+                clocks.end()?;
+                Ok(None)
+            }
+            Err(error) => Err(error).context("write /proc/self/timens_offsets"),
+        }
     }
 
     /// From now on children have the clocks of this process again.

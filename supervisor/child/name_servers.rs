@@ -19,6 +19,7 @@ use crate::durable;
 use crate::host::Host;
 use crate::host::resolv_conf;
 use crate::mount::op::Operation;
+use crate::peer::PidNamespace;
 use crate::rootfs::files::{GuestFile, RESOLV_CONF, RESOLVED_ENABLED, RESOLVED_SERVERS, RESOLVED_WANTED};
 use crate::rootfs::root::Root;
 
@@ -100,11 +101,11 @@ impl Following {
     /// `Restart=always`), and it reads what is new. Versions before 255 cannot be told to.
     pub fn restart_resolved(&self, init: Pid) {
         const NAME: &str = "systemd-resolve";
-        let namespace = |process: &Path| fs::read_link(process.join("ns/pid")).ok();
-        let own = namespace(Path::new(&format!("/proc/{init}")));
+        let namespace = |process: &str| PidNamespace::of(process).ok();
+        let own = namespace(&init.to_string());
         let processes = fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
         for process in processes.map(|entry| entry.path()) {
-            let Some(pid) = process.file_name().and_then(|name| name.to_str()?.parse().ok()) else {
+            let Some(pid) = process.file_name().and_then(|name| name.to_str()?.parse::<i32>().ok()) else {
                 continue;
             };
             let is_named = || fs::read_to_string(process.join("comm")).is_ok_and(|name| name.trim() == NAME);
@@ -112,7 +113,7 @@ impl Following {
                 let groups = fs::read_to_string(process.join("cgroup"));
                 groups.is_ok_and(|groups| groups.contains("/systemd-resolved.service"))
             };
-            if is_named() && own.is_some() && namespace(&process) == own && is_unit() {
+            if is_named() && own.is_some() && namespace(&pid.to_string()) == own && is_unit() {
                 // It may have ended meanwhile.
                 let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
             }

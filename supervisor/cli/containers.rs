@@ -114,6 +114,9 @@ pub struct Start {
     /// set this key in the container's configuration before the start; may be repeated
     #[argh(option, arg_name = "KEY=VALUE")]
     pub set: Vec<Assignment>,
+    /// acknowledge for good that hardware.access=full can destroy data and devices of the host
+    #[argh(switch)]
+    pub yes: bool,
 }
 
 impl Create {

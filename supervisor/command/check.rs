@@ -9,12 +9,15 @@ use anyhow::{Result, ensure};
 use nix::unistd::geteuid;
 use serde::Serialize;
 
-use super::{output, print};
+use super::{output, print, state};
 use crate::cli;
+use crate::config::Config;
 use crate::exit::ExitCode;
 use crate::host::Host;
 use crate::host::kernel::{self, Found};
 use crate::host::security::{Seccomp, Selinux};
+use crate::mount::sockets::find;
+use crate::plan::profiles;
 use crate::worker::Env;
 
 /// The results, as `--json` prints them.
@@ -28,6 +31,8 @@ pub struct Report {
     seccomp: Seccomp,
     summary: String,
     features: Vec<Row>,
+    /// Which servers of the host containers are configured to use that do not run, one line each.
+    servers: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -47,7 +52,8 @@ struct Row {
 /// Without root, which the probes need; if standard output cannot be written.
 pub fn run(arguments: &cli::Check, env: &Env) -> Result<ExitCode> {
     ensure!(geteuid().is_root(), "probing the kernel needs root; use 'su' or 'sudo'");
-    let report = Report::new(&env.host);
+    let mut report = Report::new(&env.host);
+    report.servers = missing_servers(env);
     if arguments.json {
         output::json(&report)?;
     } else {
@@ -70,6 +76,7 @@ impl Report {
             seccomp: Seccomp::probe(),
             summary: summary(&found),
             features: found.into_iter().map(Row::from).collect(),
+            servers: Vec::new(),
         }
     }
 
@@ -86,6 +93,9 @@ impl Report {
         let heading = ["FEATURE", "PRESENT", "USED FOR", "KERNEL OPTION", "IF MISSING"].map(str::to_owned);
         let rows: Vec<_> = [heading].into_iter().chain(self.features.iter().map(Row::cells)).collect();
         writeln!(text, "{}\n{}", output::columns(&rows), self.summary)?;
+        for line in &self.servers {
+            writeln!(text, "{line}")?;
+        }
         Ok(text)
     }
 }
@@ -119,6 +129,20 @@ impl Row {
             if self.required { format!("required: {}", self.purpose) } else { self.purpose.to_owned() };
         [self.name.to_owned(), there.to_owned(), purpose, option.to_owned(), without.to_owned()]
     }
+}
+
+/// The servers that containers need and that are not there. A container whose configuration is invalid needs none.
+fn missing_servers(env: &Env) -> Vec<String> {
+    let mut lines = Vec::new();
+    for name in state::names(env) {
+        let Ok(config) = Config::load(&env.paths.container_ini(&name), &name) else { continue };
+        for profile in profiles::of(&config) {
+            if !profile.sockets.iter().any(|(top, path)| find(top, path).is_some()) {
+                lines.push(format!("{name}: {}: no server on the host; {}", profile.setting, profile.remedy));
+            }
+        }
+    }
+    lines
 }
 
 fn missing(found: &[Found], required: bool) -> Vec<&Found> {
@@ -215,6 +239,7 @@ mod tests {
                 seccomp: Seccomp { mode: 0, filters: 1 },
                 summary: summary(&found),
                 features: found.into_iter().map(Row::from).collect(),
+                servers: vec!["web: no server".into()],
             }
         };
         let text = report(&["IPC namespaces"]).text().unwrap();
@@ -228,7 +253,10 @@ mod tests {
         );
         assert!(line("UTS namespaces").ends_with("yes      a separate host name for each container"));
         assert!(line("PID namespaces").contains("required: "));
-        assert!(text.lines().last().unwrap().starts_with("containers with an init system can run here"));
+        assert!(text.ends_with("\nweb: no server\n"), "{text}");
+        assert!(
+            text.lines().rev().nth(1).unwrap().starts_with("containers with an init system can run here")
+        );
         let json = serde_json::to_value(report(&["PID namespaces", "system call notification"])).unwrap();
         assert_eq!(json["ok"], false);
         let feature = &json["features"][2];

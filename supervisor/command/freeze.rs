@@ -53,7 +53,11 @@ fn each(
             change(&name, state, &groups)
         });
         match changed {
-            Ok(line) => drop(print(&mut io::stdout(), &line)?),
+            Ok(line) => {
+                // The monitor notices the change when it is asked, and then notifies its subscribers.
+                let _ = running(env, &name);
+                print(&mut io::stdout(), &line)?;
+            }
             Err(error) => {
                 complain(verb, Some(&name), &error);
                 code = ExitCode::Failed;

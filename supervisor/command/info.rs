@@ -19,7 +19,9 @@ use crate::cli;
 use crate::config::{Config, RootSource};
 use crate::exit::ExitCode;
 use crate::monitor::protocol::{Exit, Status};
+use crate::monitor::surroundings;
 use crate::plan::devices::{Enforcement, Policy};
+use crate::plan::hardware::Selection;
 use crate::rootfs::guest::{Guest, os_release};
 use crate::rootfs::image::inspect;
 use crate::rootfs::root::Root;
@@ -29,6 +31,9 @@ use crate::screen;
 use crate::seed::ledger::Ledger;
 use crate::units;
 use crate::worker::Env;
+
+/// The most devices that are shown by name.
+const SHOWN: usize = 16;
 
 /// The document that `--json` prints.
 #[derive(Serialize)]
@@ -67,6 +72,8 @@ struct DevicePolicy {
     /// What enforces it; only while the container runs.
     enforced_by: Option<Enforcement>,
     rules: Vec<String>,
+    /// The devices of the host that it is given, by their paths.
+    nodes: Vec<String>,
 }
 
 /// The properties of an image.
@@ -137,14 +144,30 @@ pub(super) fn document(known: Known, env: &Env) -> Document {
 fn devices(config: Option<&Config>, status: Option<&Status>) -> Option<DevicePolicy> {
     match status {
         Some(status) if status.pid.is_some() => Some(match &status.devices {
-            Some(devices) => {
-                DevicePolicy { enforced_by: Some(devices.enforced_by), rules: devices.rules.clone() }
-            }
-            None => {
-                DevicePolicy { enforced_by: Some(Enforcement::Nothing), rules: Policy::Everything.lines() }
-            }
+            Some(devices) => DevicePolicy {
+                enforced_by: Some(devices.enforced_by),
+                rules: devices.rules.clone(),
+                nodes: devices.nodes.clone(),
+            },
+            None => DevicePolicy {
+                enforced_by: Some(Enforcement::Nothing),
+                rules: Policy::Everything.lines(),
+                nodes: Vec::new(),
+            },
         }),
-        _ => config.map(|config| DevicePolicy { enforced_by: None, rules: Policy::new(config).lines() }),
+        _ => config.map(next_devices),
+    }
+}
+
+/// The policy that a start would have now.
+fn next_devices(config: &Config) -> DevicePolicy {
+    let around = surroundings::look(config, None);
+    let selection = Selection::new(config, &around.groups);
+    let given: Vec<_> = around.nodes.iter().filter_map(|node| selection.give(node)).collect();
+    DevicePolicy {
+        enforced_by: None,
+        rules: Policy::new(config, given.iter().map(|device| device.rule)).lines(),
+        nodes: given.iter().map(|device| format!("/dev/{}", device.name)).collect(),
     }
 }
 
@@ -155,6 +178,16 @@ fn devices_line(devices: &DevicePolicy) -> String {
         Some(enforcement) => format!("{rules} ({enforcement})"),
         None => rules,
     }
+}
+
+/// The devices of the host in one line: the first of many.
+fn hardware_line(devices: &DevicePolicy) -> Option<String> {
+    let more = devices.nodes.len().saturating_sub(SHOWN);
+    let mut line = devices.nodes.get(..SHOWN).unwrap_or(&devices.nodes).join(" ");
+    if more > 0 {
+        let _ = write!(line, " and {more} more");
+    }
+    (!line.is_empty()).then_some(line)
 }
 
 /// The tree of a container. That of an image is available only while it runs.
@@ -230,6 +263,7 @@ fn text(document: &Document) -> Result<String> {
     line("processes", answered.then(|| "no PID namespace; the monitor answers calls about them".to_owned()))?;
     line("privileged", Some(summary.privileged.clone()).filter(|tags| tags != "no"))?;
     line("devices", document.devices.as_ref().map(devices_line))?;
+    line("hardware", document.devices.as_ref().and_then(hardware_line))?;
     let seed = document.seed.iter().chain(&document.seeded);
     line("seed", document.seed.as_ref().map(|_| seed.map(String::as_str).collect::<Vec<_>>().join(" ")))?;
     let autostart =

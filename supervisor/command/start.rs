@@ -12,12 +12,13 @@ use super::progress::Progress;
 use super::{assignments, complain, create, names, print};
 use crate::child::android;
 use crate::cli::{self, Wait};
-use crate::config::value::Name;
+use crate::config::value::{HardwareAccess, Name};
 use crate::config::{Config, Once, RootSource, Seeding};
 use crate::container::start::{Outcome, Starting, begin, finish};
 use crate::container::talk::Talk;
 use crate::exit::ExitCode;
 use crate::monitor::protocol::{Answer, ControlRequest};
+use crate::monitor::surroundings;
 use crate::plan;
 use crate::rootfs::guest::{FirstProcess, Guest};
 use crate::rootfs::image::inspect;
@@ -40,7 +41,10 @@ pub fn run(arguments: &cli::Start, env: &Env) -> Result<ExitCode> {
     let once = Once { volatile: arguments.volatile };
     let names = names(env, &arguments.names, arguments.all)?;
     if arguments.dry_run {
-        return names.iter().try_fold(ExitCode::Done, |_, name| dry_run(env, name, once));
+        return names.iter().try_fold(ExitCode::Done, |_, name| dry_run(env, name, (once, arguments.yes)));
+    }
+    if arguments.yes {
+        names.iter().try_for_each(|name| acknowledge(env, name))?;
     }
     // All monitors are forked before the first one is awaited.
     let begun: Vec<(&Name, Result<Starting<'_>>)> =
@@ -81,6 +85,16 @@ fn make_or_change(arguments: &cli::Start, env: &Env) -> Result<()> {
         Config::edit(&env.paths.container_ini(&name), &name, &assignments(&arguments.set))?;
     }
     tell_what_was_written(arguments, env);
+    Ok(())
+}
+
+/// Records that the user knows what full access to the hardware means, for a container that has it.
+fn acknowledge(env: &Env, name: &Name) -> Result<()> {
+    let file = env.paths.container_ini(name);
+    let hardware = Config::load(&file, name)?.hardware;
+    if hardware.access == HardwareAccess::Full && !hardware.acknowledged {
+        Config::edit(&file, name, &[("hardware.acknowledged", "yes")])?;
+    }
     Ok(())
 }
 
@@ -157,15 +171,18 @@ pub(super) fn until_ready(env: &Env, name: &Name, waiting: Wait) -> Result<()> {
 }
 
 /// Prints the plan and changes nothing.
-fn dry_run(env: &Env, name: &Name, once: Once) -> Result<ExitCode> {
+fn dry_run(env: &Env, name: &Name, (once, acknowledged): (Once, bool)) -> Result<ExitCode> {
     let mut config = Config::load(&env.paths.container_ini(name), name)?;
     once.apply(&mut config);
-    let guest = match &config.container.root {
-        RootSource::Directory(path) => {
-            Guest::inspect(&Root::open(path.as_path())?, Path::new(config.container.init.as_str()))?
-        }
+    config.hardware.acknowledged |= acknowledged;
+    let root = match &config.container.root {
+        RootSource::Directory(path) => Some(Root::open(path.as_path())?),
+        RootSource::Image(_) => None,
+    };
+    let guest = match (&root, &config.container.root) {
+        (Some(root), _) => Guest::inspect(root, Path::new(config.container.init.as_str()))?,
         // Reading an image requires a mount, and this command must change nothing.
-        RootSource::Image(path) => {
+        (None, RootSource::Image(path) | RootSource::Directory(path)) => {
             inspect(path.as_path(), config.container.image_partition)
                 .and_then(|facts| facts.usable())
                 .with_context(|| format!("the image {path}"))?;
@@ -174,8 +191,9 @@ fn dry_run(env: &Env, name: &Name, once: Once) -> Result<ExitCode> {
         }
     };
     android::complete(&mut config, &env.host);
-    let plan =
-        plan::build(&config, &env.host, &guest, &Seeding::load_or_default(&env.paths.supervisor_ini()))?;
+    let seeding = Seeding::load_or_default(&env.paths.supervisor_ini());
+    let around = surroundings::look(&config, root.as_ref());
+    let plan = plan::build(&config, &env.host, &guest, &seeding, &around)?;
     let mut text = String::new();
     writeln!(text, "{plan}")?;
     if let Some(talk) = Talk::open(&env.paths, &env.client, name)?

@@ -19,7 +19,7 @@ use crate::daemon::task::{self, Machine};
 use crate::daemon::{detach, seal};
 use crate::exit::{ExitCode, FAULT};
 use crate::host::Host;
-use crate::paths::Paths;
+use crate::paths::{Paths, own_root};
 use crate::sys::process::exit_immediately;
 
 /// Launches a supervisor and returns once it listens. In the launched process, runs it until it is stopped.
@@ -52,7 +52,7 @@ type Begun = (Box<Server>, Rc<Host>);
 #[inline(never)]
 fn supervise(paths: &Paths, readiness: Readiness) -> Result<Option<Begun>> {
     log_faults();
-    let own_machine = std::env::var_os("DS_ROOT").is_none();
+    let own_machine = own_root().is_none();
     let mut failures = detach::from_launcher(own_machine);
     let begun = Server::begin(paths.clone(), &readiness)
         .and_then(|server| Ok((server, probe(paths, &mut failures)?)));

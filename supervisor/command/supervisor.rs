@@ -1,5 +1,6 @@
 //! `ds supervisor`: shows the status of the supervisor, stops it, or reloads its program and configuration.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -18,6 +19,7 @@ use crate::config::Supervisor as Settings;
 use crate::config::value::Name;
 use crate::daemon::{environment, handover};
 use crate::exit::ExitCode;
+use crate::rootfs::size::Usage;
 use crate::units;
 use crate::worker::Env;
 
@@ -31,6 +33,17 @@ struct Document<'a> {
     restarting: Vec<Restarting<'a>>,
     waiting: Vec<Waiting<'a>>,
     held_back: Option<&'a str>,
+    data: Data<'a>,
+}
+
+/// Where everything is kept, and how full that file system is.
+#[derive(Serialize)]
+struct Data<'a> {
+    path: &'a Path,
+    /// Bytes.
+    size: Option<u64>,
+    /// Bytes.
+    used: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -98,6 +111,7 @@ pub fn absent(arguments: &cli::Supervisor) -> Result<ExitCode> {
 fn status(json: bool, env: &Env) -> Result<ExitCode> {
     let (known, containers) = (&env.knowledge, env.supervisor.containers());
     let restarting = containers.restarts.iter();
+    let usage = File::open(&env.paths.data).ok().and_then(|data| Usage::of(data.as_fd()));
     let document = Document {
         running: true,
         pid: known.pid,
@@ -109,6 +123,11 @@ fn status(json: bool, env: &Env) -> Result<ExitCode> {
             .collect(),
         waiting: containers.waiting.iter().map(|(name, waits_for)| Waiting { name, waits_for }).collect(),
         held_back: containers.held_back.as_deref(),
+        data: Data {
+            path: &env.paths.data,
+            size: usage.map(|usage| usage.size),
+            used: usage.map(|usage| usage.used),
+        },
     };
     if json {
         return output::json(&document);

@@ -206,6 +206,23 @@ fn documentation_is_up_to_date() {
     );
 }
 
+/// The page shows descriptions in the user's language; the English file tells translators what has changed.
+#[test]
+fn descriptions_of_the_page_are_up_to_date() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("webroot/src/messages/settings/en.json");
+    let keys = KEYS.iter().filter(|key| key.name != "uuid");
+    let lines: Vec<_> = keys.map(|key| format!("  {:?}: {:?}", key.full_name(), key.about)).collect();
+    let expected = format!("{{\n{}\n}}\n", lines.join(",\n"));
+    if env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, &expected).unwrap();
+    }
+    assert!(
+        fs::read_to_string(&path).unwrap_or_default() == expected,
+        "webroot/src/messages/settings/en.json differs from the table of keys; run UPDATE_DOCS=1 cargo test and \
+         translate what has changed in the other files there"
+    );
+}
+
 /// `text` with the tables of `schema` between the mark of `file` and the end mark after it.
 fn documented(text: &str, file: &str, schema: &Schema) -> String {
     let mark = format!("<!-- {file}: written from the table of keys -->\n");

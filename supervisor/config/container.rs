@@ -1,18 +1,17 @@
 //! `container.ini`: its keys, and the way from its text to [`Config`] and back.
 //!
-//! [`KEYS`] is the one source of names, defaults and descriptions: reading, listing, completion and
-//! docs/configuration.md follow it.
+//! [`KEYS`] is the one source of names, defaults and descriptions.
 
 use std::collections::BTreeMap;
 
 use super::error::{Error, Kind};
 use super::ini::Document;
-use super::schema::{Form, Key, Renamed, Schema, value_error};
+use super::keys::KEYS;
+use super::schema::{Renamed, Schema, value_error};
 use super::sections::{Android, Config, Container, Hardware, Limits, Mounts, Network, RootSource, Security};
 use super::value::{
-    Bind, BindList, CgroupLayout, DeadlockShield, EnvironmentName, EnvironmentValue, Fsck, HardwareAccess,
-    HostPath, Invalid, Name, NetworkAddress, NetworkMode, PidNamespace, Privileged, RestartPolicy, Seed,
-    SharedStorage, Size, StartAfter, Switch, Tmpfs, TmpfsList, UserNamespaces, Uuid, WakelockPolicy, Whole,
+    BindList, DeviceList, EnvironmentName, EnvironmentValue, HostPath, Invalid, Name, NetworkAddress,
+    SharedStorage, Size, Switch, TmpfsList, Uuid, Whole,
 };
 
 /// The least memory limit: below it not even an init system starts.
@@ -26,296 +25,6 @@ pub const SCHEMA: Schema =
 
 /// Keys that had another section.
 const OLD: &[Renamed] = &[Renamed { old: ("android", "dns"), new: ("network", "dns") }];
-
-const SWITCH: Form = Form::OneOf(Switch::WORDS);
-
-/// Every key of `container.ini` but the free ones of section `environment`.
-pub const KEYS: &[Key] = &[
-    Key::new(
-        "container",
-        "hostname",
-        "",
-        Form::Text("HOSTNAME"),
-        "host name; derived from the container's name if unset",
-        "web.example.org",
-    ),
-    Key::new(
-        "container",
-        "rootfs",
-        "",
-        Form::Text("DIRECTORY"),
-        "directory with the root file system; this or `image` is required",
-        "/data/debian",
-    ),
-    Key::new(
-        "container",
-        "image",
-        "",
-        Form::Text("FILE"),
-        "file system image or block device with the root file system",
-        "/data/debian.img",
-    ),
-    Key::new(
-        "container",
-        "image-partition",
-        "",
-        Form::Text("NUMBER"),
-        "partition of a disk image to use; if unset, the only one with a Linux file system",
-        "2",
-    ),
-    Key::new(
-        "container",
-        "volatile",
-        "no",
-        SWITCH,
-        "keep all changes in memory and discard them when the container stops",
-        "yes",
-    ),
-    Key::new(
-        "container",
-        "volatile-size",
-        "",
-        Form::Text("SIZE"),
-        "memory limit for these changes, at least 1M; half of the machine's memory if unset",
-        "512M",
-    ),
-    Key::new(
-        "container",
-        "fsck",
-        "always",
-        Form::OneOf(Fsck::WORDS),
-        "check an image before it is mounted: always, if it was not unmounted cleanly, or never",
-        "auto",
-    ),
-    Key::new(
-        "container",
-        "image-label",
-        "u:object_r:vold_data_file:s0",
-        Form::Text("LABEL"),
-        "SELinux label to set on an image file before use, if SELinux is enabled; `no` keeps the existing label",
-        "no",
-    ),
-    Key::new("container", "autostart", "no", SWITCH, "start with the supervisor", "yes"),
-    Key::new(
-        "container",
-        "start-after",
-        "auto",
-        Form::OneOf(StartAfter::WORDS),
-        "what autostart waits for; `auto` is `boot` with `network.mode = none`, else `network`",
-        "unlock",
-    ),
-    Key::new(
-        "container",
-        "priority",
-        "0",
-        Form::Text("NUMBER"),
-        "order of autostart: lower numbers first, equal numbers at the same time",
-        "-10",
-    ),
-    Key::new(
-        "container",
-        "restart",
-        "no",
-        Form::OneOf(RestartPolicy::WORDS),
-        "restart the container if it ends without being stopped",
-        "on-failure",
-    ),
-    Key::new(
-        "container",
-        "init",
-        "/sbin/init",
-        Form::Text("PATH"),
-        "program to run as PID 1, as seen in the container",
-        "/lib/systemd/systemd",
-    ),
-    Key::new(
-        "container",
-        "stop-timeout",
-        "15",
-        Form::Text("SECONDS"),
-        "time for a clean shutdown before PID 1 is killed",
-        "90s",
-    ),
-    Key::new(
-        "container",
-        "cgroup",
-        "auto",
-        Form::OneOf(CgroupLayout::WORDS),
-        "cgroup version to use; `auto` selects one that the host has and the init system supports",
-        "v2",
-    ),
-    Key::new(
-        "container",
-        "pid-namespace",
-        "auto",
-        Form::OneOf(PidNamespace::WORDS),
-        "`auto` boots on kernels without PID namespaces as well, see [stock-kernels.md](stock-kernels.md); `required` refuses",
-        "required",
-    ),
-    Key::new(
-        "container",
-        "oom-score",
-        "0",
-        Form::Text("NUMBER"),
-        "adjustment of the out-of-memory killer, -1000 (never kill) to 1000 (kill first)",
-        "200",
-    ),
-    Key::new(
-        "container",
-        "uuid",
-        "",
-        Form::Text("UUID"),
-        "permanent identity, generated by `ds create`",
-        "3f2b8c1d9a7e4f60b5c2d1e0f9a8b7c6",
-    ),
-    Key::new(
-        "container",
-        "seed",
-        "yes",
-        Form::SomeOf(Seed::WORDS),
-        "adaptations of the distribution to apply at the start: all, none, or the listed ones",
-        "udev,hosts",
-    ),
-    Key::new(
-        "mounts",
-        "bind",
-        "",
-        Form::Text("SOURCE:TARGET[:OPTION…][,…]"),
-        "directories and files of the host to mount in the container, at most 16; options, which also apply to mounts below: `ro`, `nosuid`, `nodev`, `noexec`",
-        "/sdcard:/mnt/sdcard,/etc/hosts:/etc/hosts:ro:noexec",
-    ),
-    Key::new(
-        "mounts",
-        "tmpfs",
-        "",
-        Form::Text("TARGET[:OPTION…][,…]"),
-        "memory file systems to mount in the container, at most 16; options: `size=SIZE`, `mode=OCTAL` (1777), `noexec`",
-        "/tmp:size=256M,/var/cache/apt:mode=755",
-    ),
-    Key::new(
-        "network",
-        "mode",
-        "host",
-        Form::OneOf(NetworkMode::WORDS),
-        "network: the host's, only `lo`, or one behind address translation",
-        "none",
-    ),
-    Key::new(
-        "network",
-        "dns",
-        "auto",
-        Form::Text("auto, no or ADDRESS[,…]"),
-        "name servers in /etc/resolv.conf: those of the machine's network, also when they change, none, or this list",
-        "9.9.9.9,2620:fe::fe",
-    ),
-    Key::new(
-        "network",
-        "address",
-        "",
-        Form::Text("ADDRESS"),
-        "IPv4 address in a `nat` network; if unset, a free one that the container keeps",
-        "10.89.40.10",
-    ),
-    Key::new(
-        "network",
-        "name",
-        "default",
-        Form::Text("NAME"),
-        "`nat` network to join; containers of different networks do not reach each other",
-        "lab",
-    ),
-    Key::new(
-        "network",
-        "isolated",
-        "no",
-        SWITCH,
-        "block traffic between this container and others of its `nat` network",
-        "yes",
-    ),
-    Key::new(
-        "network",
-        "ports",
-        "",
-        Form::Text("[ADDRESS:]PORTS:PORTS[/udp][,…]"),
-        "ports of the host that lead to ports of a container with `network.mode = nat`",
-        "8080:80,127.0.0.1:2222:22",
-    ),
-    Key::new(
-        "network",
-        "host-access",
-        "no",
-        SWITCH,
-        "let a container with `network.mode = nat` reach services of the host, beside name resolution",
-        "yes",
-    ),
-    Key::new(
-        "hardware",
-        "access",
-        "none",
-        Form::OneOf(HardwareAccess::WORDS),
-        "device nodes: the standard ones, also graphics processors, or all (can harm the host)",
-        "gpu",
-    ),
-    Key::new(
-        "security",
-        "privileged",
-        "no",
-        Form::SomeOf(Privileged::WORDS),
-        "protections to disable",
-        "nomask,noseccomp",
-    ),
-    Key::new("security", "nesting", "no", SWITCH, "support Docker, podman and ds in the container", "yes"),
-    Key::new(
-        "security",
-        "user-namespaces",
-        "auto",
-        Form::OneOf(UserNamespaces::WORDS),
-        "allow processes in the container to create user namespaces, as services, browsers and Flatpak do; `auto` allows it on kernel 5.0 and later",
-        "no",
-    ),
-    Key::new(
-        "security",
-        "deadlock-shield",
-        "auto",
-        Form::OneOf(DeadlockShield::WORDS),
-        "prevent processes in the container from creating namespaces; `auto` prevents it on kernels before 5.0, which can deadlock",
-        "no",
-    ),
-    Key::new(
-        "android",
-        "storage",
-        "no",
-        Form::Text("no, yes or DIRECTORY"),
-        "mount the phone's shared storage at /mnt/storage: /data/media/0, or another directory such as the FUSE view",
-        "/storage/emulated/0",
-    ),
-    Key::new(
-        "android",
-        "wakelock",
-        "no",
-        Form::OneOf(WakelockPolicy::WORDS),
-        "prevent the phone from suspending while the container runs, or also while it waits for its start",
-        "running",
-    ),
-    Key::new("android", "timezone", "yes", SWITCH, "set TZ in the container to the phone's time zone", "no"),
-    Key::new("limits", "memory", "", Form::Text("SIZE"), "memory limit, at least 4M", "2G"),
-    Key::new(
-        "limits",
-        "cpus",
-        "",
-        Form::Text("DECIMAL"),
-        "limit of processor time, in processors, at least 0.01",
-        "1.5",
-    ),
-    Key::new(
-        "limits",
-        "pids",
-        "",
-        Form::Text("NUMBER"),
-        "limit of processes and threads, 1 to 4194304",
-        "4096",
-    ),
-];
 
 /// The configuration of the container `name` that `document` describes.
 ///
@@ -345,7 +54,14 @@ pub(super) fn read(document: &Document, name: &Name) -> Result<Config, Error> {
             ports: SCHEMA.read(document, "network", "ports")?,
             host_access: SCHEMA.read::<Switch>(document, "network", "host-access")?.0,
         },
-        hardware: Hardware { access: SCHEMA.read(document, "hardware", "access")? },
+        hardware: Hardware {
+            access: SCHEMA.read(document, "hardware", "access")?,
+            devices: SCHEMA.read::<DeviceList>(document, "hardware", "devices")?.into_vec(),
+            acknowledged: SCHEMA.read::<Switch>(document, "hardware", "acknowledged")?.0,
+            display: SCHEMA.read(document, "hardware", "display")?,
+            sound: SCHEMA.read(document, "hardware", "sound")?,
+            gl: SCHEMA.read(document, "hardware", "gl")?,
+        },
         security,
         android: Android {
             storage: SCHEMA.read::<SharedStorage>(document, "android", "storage")?.into(),
@@ -442,6 +158,23 @@ fn read_environment(document: &Document) -> Result<BTreeMap<EnvironmentName, Str
     Ok(environment)
 }
 
+fn list(items: &[impl ToString]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// What a key of section `hardware` is now.
+fn hardware_text(hardware: &Hardware, name: &str) -> Option<String> {
+    Some(match name {
+        "access" => hardware.access.to_string(),
+        "devices" => list(&hardware.devices),
+        "acknowledged" => Switch(hardware.acknowledged).to_string(),
+        "display" => hardware.display.to_string(),
+        "sound" => hardware.sound.to_string(),
+        "gl" => hardware.gl.to_string(),
+        _ => return None,
+    })
+}
+
 impl Config {
     /// What `section.name` is now, in its shortest exact form, defaults included; empty when there is no value. `None`
     /// for keys that do not exist.
@@ -475,7 +208,7 @@ impl Config {
             ("container", "oom-score") => container.oom_score.to_string(),
             ("container", "seed") => container.seed.to_string(),
             ("container", "uuid") => container.uuid.to_string(),
-            ("mounts", "bind") => self.mounts.bind.iter().map(Bind::to_string).collect::<Vec<_>>().join(","),
+            ("mounts", "bind") => list(&self.mounts.bind),
             ("network", "mode") => self.network.mode.to_string(),
             ("network", "dns") => self.network.dns.to_string(),
             ("network", "address") => shown(self.network.address),
@@ -483,10 +216,8 @@ impl Config {
             ("network", "isolated") => switch(self.network.isolated),
             ("network", "ports") => self.network.ports.to_string(),
             ("network", "host-access") => switch(self.network.host_access),
-            ("hardware", "access") => self.hardware.access.to_string(),
-            ("mounts", "tmpfs") => {
-                self.mounts.tmpfs.iter().map(Tmpfs::to_string).collect::<Vec<_>>().join(",")
-            }
+            ("hardware", name) => return hardware_text(&self.hardware, name),
+            ("mounts", "tmpfs") => list(&self.mounts.tmpfs),
             ("security", "nesting") => switch(security.nesting),
             ("security", "privileged") => security.privileged.to_string(),
             ("security", "user-namespaces") => security.user_namespaces.to_string(),

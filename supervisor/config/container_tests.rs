@@ -5,6 +5,8 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::schema::{Form, Key};
+use crate::config::value::{Fsck, NetworkMode, Privileged};
 
 fn parse(text: &str) -> Result<Config, Error> {
     Config::parse(text.as_bytes(), Path::new("container.ini"), &"web_1".parse().unwrap())
@@ -170,6 +172,7 @@ fn settings() -> impl Strategy<Value = Vec<(&'static str, &'static str, String)>
             (_, "cpus") => (1..10_000_u32)
                 .prop_map(|hundredths| format!("{}.{:02}", hundredths / 100, hundredths % 100))
                 .boxed(),
+            (_, "devices") => "(kvm(:r)?|/dev/[a-z]{1,5}[*?]?(:r)?)".boxed(),
             (_, "storage") => "(yes|no|/[a-z]{1,5})".boxed(),
             (_, "dns") => "(auto|no|1\\.1\\.1\\.1(,[0-9a-f]{1,4}::1)?)".boxed(),
             (_, "address") => "10\\.1\\.2\\.[1-9][0-9]".boxed(),

@@ -5,9 +5,10 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::container::{self, KEYS, SCHEMA};
+use super::container::{self, SCHEMA};
 use super::error::{Error, Kind};
 use super::ini::Document;
+use super::keys::KEYS;
 use super::load::load_document;
 use super::own;
 use super::sections::Config;

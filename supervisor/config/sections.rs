@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use super::value::{
-    Bind, CgroupLayout, ContainerPath, Cpus, DeadlockShield, EnvironmentName, Fsck, HardwareAccess, HostPath,
-    Hostname, ImageLabel, Name, NameServers, NetworkMode, PidNamespace, PortList, Priority, Privileged,
-    RestartPolicy, Seconds, Seed, Size, StartAfter, Tmpfs, UserNamespaces, Uuid, WakelockPolicy,
+    Bind, CgroupLayout, ContainerPath, Cpus, DeadlockShield, DeviceRequest, DisplayProfile, EnvironmentName,
+    Fsck, GlProfile, HardwareAccess, HostPath, Hostname, ImageLabel, Name, NameServers, NetworkMode,
+    PidNamespace, PortList, Priority, Privileged, RestartPolicy, Seconds, Seed, Size, SoundProfile,
+    StartAfter, Tmpfs, UserNamespaces, Uuid, WakelockPolicy,
 };
 
 /// One container as configured.
@@ -113,10 +114,20 @@ pub struct Network {
 }
 
 /// The hardware the container sees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hardware {
     /// How much of it.
     pub access: HardwareAccess,
+    /// Devices by kind or name.
+    pub devices: Vec<DeviceRequest>,
+    /// The user knows what full access can do.
+    pub acknowledged: bool,
+    /// Whose display its programs use.
+    pub display: DisplayProfile,
+    /// Whose sound its programs use.
+    pub sound: SoundProfile,
+    /// Who renders for its programs.
+    pub gl: GlProfile,
 }
 
 /// What protects the host from the container.

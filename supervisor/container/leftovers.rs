@@ -10,6 +10,7 @@ use crate::android::storage;
 use crate::cgroup::{self, Cgroup};
 use crate::config::value::Name;
 use crate::host::Host;
+use crate::monitor::firmware;
 use crate::network;
 use crate::paths::Paths;
 
@@ -20,6 +21,7 @@ pub fn sweep(paths: &Paths, host: &Host, name: &Name) {
     let _ = std::fs::remove_file(paths.notify(name));
     cgroup::sweep(&host.cgroups, &paths.cgroup, name.as_str());
     storage::release(paths, name);
+    firmware::take_back(paths, name);
     if let Err(error) = network::sweep(paths) {
         log::warn!("{name}: its network: {error:#}");
     }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::host::Hierarchies;
+use crate::peer::PidNamespace;
 use crate::proc_stat::field;
 
 /// One second in the times of /proc: `USER_HZ` is 100 on every supported machine.
@@ -85,17 +86,17 @@ struct Stat {
 }
 
 impl Processes {
-    /// The processes in the PID namespace of `init` and in those made inside it.
+    /// The processes in the PID namespace of `init`, or what stands for it, and their descendants.
     #[must_use]
     pub fn of(init: i32) -> Self {
-        let namespace = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+        let namespace = |pid: i32| PidNamespace::of(&pid.to_string()).ok();
         let Some(own) = namespace(init) else { return Self { list: BTreeMap::new() } };
         let entries = fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
         let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
         let all: BTreeMap<i32, (Stat, bool)> = pids
             .filter_map(|pid| {
                 let stat = parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?;
-                Some((pid, (stat, namespace(pid).as_ref() == Some(&own))))
+                Some((pid, (stat, namespace(pid) == Some(own))))
             })
             .collect();
         Self { list: belonging(&all) }

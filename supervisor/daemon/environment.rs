@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use crate::fault;
+use crate::paths::own_root;
 use crate::platform;
 
 /// The environment variable for the executed copy: `foreground`, the number of the readiness pipe, or the state from
@@ -46,8 +47,8 @@ pub(super) fn environment(marker: &str) -> Result<Vec<CString>> {
     let mut variables = vec![CString::new(path)?, CString::new(format!("{MARKER}={marker}"))?];
     variables.extend(fault::inherited());
     variables.extend(origin());
-    if let Some(root) = env::var_os("DS_ROOT") {
-        variables.push(CString::new([b"DS_ROOT=", root.as_bytes()].concat())?);
+    if let Some(root) = own_root() {
+        variables.push(CString::new([b"DS_ROOT=", root.as_os_str().as_bytes()].concat())?);
     }
     Ok(variables)
 }

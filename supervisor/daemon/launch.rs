@@ -25,7 +25,8 @@ use super::environment::{FOREGROUND, MARKER, SUCCESSOR, environment};
 use super::handover::State;
 use super::{detach, seal};
 use crate::call;
-use crate::paths::{self, Paths};
+use crate::paths::{self, Paths, own_root};
+use crate::platform;
 use crate::poll::wait_for_input;
 use crate::socket;
 use crate::sys::descriptor::{adopt, close_on_exec_from, make_standard, try_lock};
@@ -222,7 +223,7 @@ fn execute(paths: &Paths, options: Options, pipe: Option<&OwnedFd>) -> Result<In
 /// The reason.
 pub fn refuse_spoiled() -> Result<()> {
     let status = fs::read_to_string("/proc/self/status").context("read /proc/self/status")?;
-    if let Some(reason) = spoiled(&status, env::var_os("DS_ROOT").is_some()) {
+    if let Some(reason) = spoiled(&status, own_root().is_some(), platform::is_own_container()) {
         bail!("{reason}");
     }
     // Kernels before 6.3 lack it.
@@ -236,13 +237,13 @@ pub fn refuse_spoiled() -> Result<()> {
 }
 
 /// The reason against a launch in /proc/PID/status, see proc_pid_status(5). With a private root, inactive filters are
-/// ignored: nothing on the machine depends on that supervisor.
-fn spoiled(status: &str, private: bool) -> Option<&'static str> {
+/// ignored: nothing on the machine depends on that supervisor. In a container of ds, filters are expected.
+fn spoiled(status: &str, private: bool, contained: bool) -> Option<&'static str> {
     let field = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         line.and_then(|value| value.trim().parse::<u64>().ok()).unwrap_or(0)
     };
-    if field("Seccomp") != 0 {
+    if field("Seccomp") != 0 && !contained {
         return Some(
             "this shell is under a seccomp filter, which every container would inherit; \
              run 'ds supervise' from a boot script or a shell without one",
@@ -254,7 +255,7 @@ fn spoiled(status: &str, private: bool) -> Option<&'static str> {
              run 'ds supervise' from a boot script or another shell",
         );
     }
-    if field("Seccomp_filters") != 0 && !private {
+    if field("Seccomp_filters") != 0 && !private && !contained {
         return Some(
             "this shell has an inactive seccomp filter, which would become active in every container; \
              reboot, so that the boot script starts the supervisor",
@@ -316,25 +317,26 @@ mod tests {
     #[test]
     fn filters_spoil_a_supervisor_awake_or_asleep() {
         let status = |mode, filters| format!("Name:\tsh\nSeccomp:\t{mode}\nSeccomp_filters:\t{filters}\n");
-        assert!(spoiled(&status(0, 0), false).is_none());
-        assert!(spoiled("Name:\tsh\n", false).is_none(), "kernels without seccomp");
+        assert!(spoiled(&status(0, 0), false, false).is_none());
+        assert!(spoiled("Name:\tsh\n", false, false).is_none(), "kernels without seccomp");
         for private in [false, true] {
-            assert!(spoiled(&status(2, 1), private).unwrap().contains("under a seccomp filter"));
+            assert!(spoiled(&status(2, 1), private, false).unwrap().contains("under a seccomp filter"));
         }
-        assert!(spoiled(&status(0, 1), false).unwrap().contains("reboot, so that"));
-        assert!(spoiled(&status(0, 1), true).is_none());
+        assert!(spoiled(&status(0, 1), false, false).unwrap().contains("reboot, so that"));
+        assert!(spoiled(&status(0, 1), true, false).is_none());
+        assert!(spoiled(&status(2, 4), false, true).is_none(), "in a container of ours");
         for private in [false, true] {
-            assert!(spoiled("Name:\tsh\nNoNewPrivs:\t1\n", private).unwrap().contains("no_new_privs"));
-            assert!(spoiled("Name:\tsh\nNoNewPrivs:\t0\n", private).is_none());
+            assert!(spoiled("Name:\tsh\nNoNewPrivs:\t1\n", private, false).unwrap().contains("no_new_privs"));
+            assert!(spoiled("Name:\tsh\nNoNewPrivs:\t0\n", private, false).is_none());
         }
     }
 
     proptest::proptest! {
         #[test]
         fn any_status_is_survived(status: String, number: u64) {
-            let _ = spoiled(&status, false);
+            let _ = spoiled(&status, false, false);
             let line = format!("{status}\nSeccomp:\t{number}\n");
-            proptest::prop_assert_eq!(spoiled(&line, true).is_some(), number != 0 || spoiled(&status, true).is_some());
+            proptest::prop_assert_eq!(spoiled(&line, true, false).is_some(), number != 0 || spoiled(&status, true, false).is_some());
         }
     }
 

@@ -4,6 +4,7 @@
 //! and the kernel configuration are not used. It never changes the machine.
 
 pub mod cgroup;
+pub mod devices;
 pub mod kernel;
 pub mod namespace;
 pub mod resolv_conf;

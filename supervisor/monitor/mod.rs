@@ -10,7 +10,9 @@ mod calls;
 mod clients;
 mod console;
 mod early;
+pub mod firmware;
 mod first_process;
+mod hotplug;
 pub mod last_exit;
 mod name_servers;
 mod notify;
@@ -21,6 +23,7 @@ mod run;
 mod setup;
 mod state;
 mod stopping;
+pub mod surroundings;
 mod tree;
 
 pub use self::run::run;

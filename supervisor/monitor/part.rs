@@ -17,6 +17,7 @@ pub(super) enum Ready {
     Client(u64),
     Notify,
     NameServers,
+    Devices,
     Console,
     Viewer(usize),
     Network,

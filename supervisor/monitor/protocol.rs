@@ -176,6 +176,9 @@ pub struct Devices {
     pub enforced_by: Enforcement,
     /// One permission each, as the devices controller of version 1 writes them.
     pub rules: Vec<String>,
+    /// The devices of the host that it is given now, by their paths.
+    #[serde(default)]
+    pub nodes: Vec<String>,
 }
 
 /// Why a container ended.

@@ -11,6 +11,7 @@ use nix::unistd::{chdir, setsid};
 
 use super::clients::Clients;
 use super::early::Early;
+use super::firmware;
 use super::last_exit;
 use super::protocol::{Answer, Report};
 use super::setup::{Origin, Setup};
@@ -51,6 +52,7 @@ fn begin(setup: Setup) -> Option<Box<Monitor>> {
             Some(Box::new(monitor))
         }
         Err(error) => {
+            firmware::take_back(&paths, &name);
             let text = if early.is_stopped() { STOPPED.to_owned() } else { format!("{error:#}") };
             last_exit::write_failed_start(&paths, &name, &text, early.is_stopped());
             let _ = std::fs::remove_file(paths.notify(&name));

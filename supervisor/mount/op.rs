@@ -7,6 +7,26 @@ use std::fmt;
 
 use nix::mount::MsFlags;
 
+/// Kind of a device file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DeviceKind {
+    /// A character device.
+    Character,
+    /// A block device.
+    Block,
+}
+
+impl DeviceKind {
+    /// The letter of ls(1) and mknod(1).
+    #[must_use]
+    pub fn letter(self) -> char {
+        match self {
+            Self::Character => 'c',
+            Self::Block => 'b',
+        }
+    }
+}
+
 /// A step. Targets are absolute paths in the container and are resolved there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Operation {
@@ -30,16 +50,20 @@ pub enum Operation {
         /// Permission bits.
         mode: u32,
     },
-    /// Creates a character device on the container's new /dev; if mknod(2) is denied, binds that of the host.
+    /// Creates a device on the container's new /dev; if mknod(2) is denied, binds that of the host.
     Device {
         /// Its path below /dev.
         target: String,
+        /// Character or block.
+        kind: DeviceKind,
         /// Major number (Documentation/admin-guide/devices.txt).
         major: u32,
         /// Minor number.
         minor: u32,
         /// Permission bits.
         mode: u32,
+        /// Number of the group in the container that it belongs to.
+        group: u32,
     },
     /// Creates a symbolic link on a new file system of the container.
     Symlink {
@@ -74,6 +98,22 @@ pub enum Operation {
         flags: MsFlags,
         /// Options of tmpfs(5).
         data: String,
+    },
+    /// Binds a Unix socket of the host, of which the first that exists counts.
+    Socket {
+        /// Where it may be on the host: a directory, out of which no link leads, and the path in it.
+        sources: &'static [(&'static str, &'static str)],
+        /// The path in the container.
+        target: String,
+        /// Another path in the container for the same socket.
+        also: Option<String>,
+        /// The warning if there is none.
+        remedy: String,
+    },
+    /// Binds each directory in a directory over itself, so that it stays writable when that is made read-only.
+    Punch {
+        /// The directory, on a new file system of the container.
+        target: String,
     },
     /// Binds a directory of the host with propagation of the host's later mounts and unmounts.
     Follow {
@@ -144,8 +184,9 @@ impl fmt::Display for Operation {
                 write!(f, "{kind} {target} {kind} {options}")
             }
             Self::Directory { target, mode } => write!(f, "none {target} directory mode={mode:04o}"),
-            Self::Device { target, major, minor, mode } => {
-                write!(f, "none {target} device c={major}:{minor},mode={mode:04o}")
+            Self::Device { target, kind, major, minor, mode, group } => {
+                let group = if *group == 0 { String::new() } else { format!(",gid={group}") };
+                write!(f, "none {target} device {}={major}:{minor},mode={mode:04o}{group}", kind.letter())
             }
             Self::Symlink { target, to } => write!(f, "{to} {target} symlink defaults"),
             Self::File { target, content } => write!(f, "none {target} file size={}", content.len()),
@@ -157,6 +198,12 @@ impl fmt::Display for Operation {
             Self::Memory { target, flags, data } => {
                 write!(f, "tmpfs {target} tmpfs {},{data}", flag_names(*flags).join(","))
             }
+            Self::Socket { sources, target, also, .. } => {
+                let first = sources.first().map_or_else(String::new, |(top, path)| format!("{top}/{path}"));
+                let also = also.iter().map(|also| format!(",also={also}")).collect::<String>();
+                write!(f, "{first} {target} none bind,nofail{also}")
+            }
+            Self::Punch { target } => write!(f, "{target}/* {target}/* none bind"),
             Self::Follow { source, target } => write!(f, "{source} {target} none rbind,rslave"),
             Self::Cover { source, target } => write!(f, "{source} {target} none bind"),
             Self::ReadOnly { target } => write!(f, "{target} {target} none bind,ro,nofail"),

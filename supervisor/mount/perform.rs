@@ -7,21 +7,22 @@
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::mount::{MsFlags, mount};
-use nix::sys::stat::{Mode, SFlag, fchmod, fstat, makedev, mkdirat, mknodat, umask};
+use nix::sys::stat::{Mode, SFlag, fchmod, fstat, major, makedev, minor, mkdirat, mknodat, umask};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
-use nix::sys::statvfs::{FsFlags, fstatvfs};
-use nix::unistd::{Pid, UnlinkatFlags, fchdir, symlinkat, unlinkat};
+use nix::unistd::{Gid, Pid, UnlinkatFlags, fchdir, fchownat, symlinkat, unlinkat};
 
+use super::bind::{bind, directories, make_private, name, open_path, remount, verify};
 use super::info;
-use super::op::Operation;
+use super::op::{DeviceKind, Operation};
+use super::sockets;
 use crate::call;
 use crate::rootfs::root::{Root, file_type};
 use crate::sys::descriptor;
@@ -66,11 +67,6 @@ pub struct Performer {
     silent: RefCell<Option<OwnedFd>>,
     /// The host's mounts propagate here, so new bind mounts must be made private.
     follows: bool,
-}
-
-/// The name of a descriptor for mount(2), relative to the working directory.
-fn name(descriptor: impl AsFd) -> String {
-    format!("self/fd/{}", descriptor.as_fd().as_raw_fd())
 }
 
 impl Performer {
@@ -122,7 +118,10 @@ impl Performer {
                 return self.mount(kind, target, *flags, data, *required);
             }
             Operation::Directory { target, mode } => self.directory(target, *mode)?,
-            Operation::Device { target, major, minor, mode } => self.device(target, *major, *minor, *mode)?,
+            Operation::Device { target, kind, major, minor, mode, group } => {
+                let number = makedev(u64::from(*major), u64::from(*minor));
+                self.device(target, (*kind, number), *mode, *group)?;
+            }
             Operation::Symlink { target, to } => {
                 let (parent, last) = self.parent(target)?;
                 call!(symlinkat(to.as_str(), &parent, last), "symlink({to}, {target})")?;
@@ -131,6 +130,10 @@ impl Performer {
             Operation::Bind { source, target, flags, required } => {
                 return self.bind(source, target, *flags, *required);
             }
+            Operation::Socket { sources, target, also, remedy } => {
+                return sockets::bind_first(&self.root, sources, (target, also.as_deref()), remedy);
+            }
+            Operation::Punch { target } => self.punch(target)?,
             Operation::Memory { target, flags, data } => self.memory(target, *flags, data)?,
             Operation::Follow { source, target } => {
                 let origin = call!(open_path(Path::new(source)), "open({source})")?;
@@ -217,23 +220,36 @@ impl Performer {
         }
     }
 
-    fn device(&self, target: &str, major: u32, minor: u32, mode: u32) -> Result<()> {
+    fn device(
+        &self,
+        target: &str,
+        (kind, number): (DeviceKind, libc::dev_t),
+        mode: u32,
+        group: u32,
+    ) -> Result<()> {
         let (parent, last) = self.parent(target)?;
         let permissions = Mode::from_bits_truncate(mode);
-        let number = makedev(u64::from(major), u64::from(minor));
-        match mknodat(&parent, last, SFlag::S_IFCHR, permissions, number) {
-            Ok(()) => Ok(()),
+        let kind = match kind {
+            DeviceKind::Character => SFlag::S_IFCHR,
+            DeviceKind::Block => SFlag::S_IFBLK,
+        };
+        match mknodat(&parent, last, kind, permissions, number) {
+            Ok(()) if group == 0 => Ok(()),
+            Ok(()) => {
+                let (flags, group) = (AtFlags::AT_SYMLINK_NOFOLLOW, Some(Gid::from_raw(group)));
+                Ok(call!(fchownat(&parent, last, None, group, flags), "chown({target})")?)
+            }
             // CAP_MKNOD is missing, or a device controller denies it: use the host's node instead.
             Err(Errno::EPERM) => {
                 let host = call!(open_path(Path::new(target)), "open({target}) on the host")?;
                 let status = call!(fstat(&host), "fstat({target})")?;
-                if file_type(&status) != SFlag::S_IFCHR || status.st_rdev != number {
+                if file_type(&status) != kind || status.st_rdev != number {
                     bail!("mknod is refused, and {target} of the host is another device");
                 }
                 let place = self.root.make_file(Path::new(target))?;
                 bind(&host, &place, MsFlags::empty())
             }
-            Err(errno) => Ok(call!(Err(errno), "mknod({target}, c {major}:{minor})")?),
+            Err(errno) => Ok(call!(Err(errno), "mknod({target}, {}:{})", major(number), minor(number))?),
         }
     }
 
@@ -318,6 +334,17 @@ impl Performer {
         verify(&mounted, target, flags)
     }
 
+    fn punch(&self, target: &str) -> Result<()> {
+        let top = call!(self.root.resolve_no_follow(Path::new(target)), "open({target})")?;
+        for name in directories(&top).with_context(|| format!("list {target}"))? {
+            let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            let found =
+                call!(openat(&top, name.as_c_str(), flags, Mode::empty()), "open({target}/{name:?})")?;
+            bind(&found, &found, MsFlags::empty())?;
+        }
+        Ok(())
+    }
+
     fn cover(&self, source: &str, target: &str) -> Result<()> {
         let origin = call!(self.root.resolve_no_follow(Path::new(source)), "open({source})")?;
         let place = self.root.make_file(Path::new(target))?;
@@ -370,62 +397,6 @@ impl Performer {
         let mounted = call!(self.root.resolve_no_follow(Path::new(target)), "open({target})")?;
         remount(&mounted, change).with_context(|| format!("remount {target}"))
     }
-}
-
-/// Changes flags of the mount whose root is a descriptor, and keeps all others.
-///
-/// # Errors
-/// If mount(2) fails; EINVAL if the descriptor is not the root of a mount.
-pub fn remount(mounted: &OwnedFd, change: impl Fn(MsFlags) -> MsFlags) -> Result<()> {
-    let flags = change(mount_flags(mounted)?) | MsFlags::MS_REMOUNT | MsFlags::MS_BIND;
-    call!(
-        mount(None::<&str>, name(mounted).as_str(), None::<&str>, flags, None::<&str>),
-        "mount(remount, {flags:?})"
-    )?;
-    Ok(())
-}
-
-/// Makes a mount and its submounts private.
-fn make_private(mounted: impl AsFd) -> Result<()> {
-    let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    call!(mount(None::<&str>, name(mounted).as_str(), None::<&str>, flags, None::<&str>), "mount(private)")?;
-    Ok(())
-}
-
-fn verify(mounted: &OwnedFd, target: &str, flags: MsFlags) -> Result<()> {
-    if !mount_flags(mounted)?.contains(flags) {
-        bail!("the kernel did not restrict {target} ({flags:?})");
-    }
-    Ok(())
-}
-
-fn mount_flags(mounted: &OwnedFd) -> Result<MsFlags> {
-    let status = call!(fstatvfs(mounted), "fstatvfs")?.flags();
-    let table = [
-        (FsFlags::ST_RDONLY, MsFlags::MS_RDONLY),
-        (FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
-        (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
-        (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
-        (FsFlags::ST_NOATIME, MsFlags::MS_NOATIME),
-        // A remount keeps or sets MS_RELATIME by itself: mount(2), "Remounting an existing mount".
-        (FsFlags::ST_NODIRATIME, MsFlags::MS_NODIRATIME),
-    ];
-    Ok(table
-        .into_iter()
-        .filter(|(seen, _)| status.contains(*seen))
-        .fold(MsFlags::empty(), |flags, (_, flag)| flags | flag))
-}
-
-fn open_path(path: &Path) -> Result<OwnedFd, Errno> {
-    nix::fcntl::open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
-}
-
-/// Binds one descriptor over another.
-fn bind(source: &OwnedFd, target: &OwnedFd, more: MsFlags) -> Result<()> {
-    let (from, onto) = (name(source), name(target));
-    let flags = MsFlags::MS_BIND | more;
-    call!(mount(Some(from.as_str()), onto.as_str(), None::<&str>, flags, None::<&str>), "mount({flags:?})")?;
-    Ok(())
 }
 
 /// Binds a descriptor of the performer's tree, such as a terminal, over a file in it that is created for the purpose.

@@ -9,6 +9,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
+use crate::config::value::HardwareAccess;
+use crate::host::devices::Node;
+pub use crate::mount::op::DeviceKind as Kind;
 use crate::mount::op::Operation;
 
 /// Name below /dev, major, minor, permission bits.
@@ -41,9 +44,11 @@ pub fn operations() -> impl Iterator<Item = Operation> {
     let directory = Operation::Directory { target: "/dev/net".into(), mode: 0o755 };
     let nodes = NODES.into_iter().map(|(name, major, minor, mode)| Operation::Device {
         target: format!("/dev/{name}"),
+        kind: Kind::Character,
         major,
         minor,
         mode,
+        group: 0,
     });
     let links = LINKS
         .into_iter()
@@ -51,13 +56,16 @@ pub fn operations() -> impl Iterator<Item = Operation> {
     std::iter::once(directory).chain(nodes).chain(links)
 }
 
-/// Kind of a device file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// A character device.
-    Character,
-    /// A block device.
-    Block,
+/// Names below /dev that every container has, beside [`NODES`] and [`LINKS`].
+const OTHERS: [&str; 6] = ["console", "pts", "shm", "mqueue", "log", "initctl"];
+
+/// Whether a name below /dev is one that every container has, so that no device of the host takes its place.
+#[must_use]
+pub fn is_own(name: &str) -> bool {
+    let first = name.split('/').next().unwrap_or(name);
+    NODES.iter().any(|(own, ..)| *own == name)
+        || LINKS.iter().any(|(own, _)| *own == first)
+        || OTHERS.contains(&first)
 }
 
 /// What may be done: a set of the bits of `BPF_DEVCG_ACC_*` in linux/bpf.h.
@@ -71,6 +79,8 @@ impl Access {
     pub const READ: Self = Self(2);
     /// Opening for writing.
     pub const WRITE: Self = Self(4);
+    /// Making a node, and opening it for reading.
+    pub const READ_ONLY: Self = Self(3);
     /// All three.
     pub const ALL: Self = Self(7);
 
@@ -108,8 +118,7 @@ pub struct Rule {
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let number = |number: Option<u32>| number.map_or_else(|| "*".to_owned(), |number| number.to_string());
-        let kind = if self.kind == Kind::Character { 'c' } else { 'b' };
-        write!(f, "{kind} {}:{} {}", number(self.major), number(self.minor), self.access)
+        write!(f, "{} {}:{} {}", self.kind.letter(), number(self.major), number(self.minor), self.access)
     }
 }
 
@@ -123,10 +132,33 @@ pub enum Policy {
 }
 
 impl Policy {
-    /// The policy of a configuration.
+    /// The policy of a configuration, with the rules for devices of the host that the container is given.
     #[must_use]
-    pub fn new(config: &Config) -> Self {
-        if config.security.privileged.unfiltered_dev() { Self::Everything } else { Self::Only(rules()) }
+    pub fn new(config: &Config, given: impl IntoIterator<Item = Rule>) -> Self {
+        if config.security.privileged.unfiltered_dev() || config.hardware.access == HardwareAccess::Full {
+            return Self::Everything;
+        }
+        let mut rules = rules();
+        for rule in given {
+            if !rules.contains(&rule) {
+                rules.push(rule);
+            }
+        }
+        Self::Only(rules)
+    }
+
+    /// Whether a device can be opened for reading.
+    #[must_use]
+    pub fn opens(&self, node: &Node) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Only(rules) => rules.iter().any(|rule| {
+                rule.kind == node.kind
+                    && rule.access.0 & Access::READ.0 != 0
+                    && rule.major.is_none_or(|major| major == node.major)
+                    && rule.minor.is_none_or(|minor| minor == node.minor)
+            }),
+        }
     }
 
     /// The rules as text.
@@ -181,7 +213,7 @@ mod tests {
 
     fn policy(set: &[(&str, &str)]) -> Policy {
         let name = "web".parse().unwrap();
-        Policy::new(&Config::transient(&name, &[&[("rootfs", "/srv/web")], set].concat()).unwrap())
+        Policy::new(&Config::transient(&name, &[&[("rootfs", "/srv/web")], set].concat()).unwrap(), [])
     }
 
     #[test]

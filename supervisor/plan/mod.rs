@@ -5,8 +5,10 @@
 
 pub mod cgroups;
 pub mod devices;
+pub mod hardware;
 pub mod mounts;
 pub mod privileges;
+pub mod profiles;
 pub mod seed;
 pub mod shell;
 pub mod stop;
@@ -18,13 +20,19 @@ use std::fmt;
 use anyhow::{Result, bail};
 
 use self::cgroups::Layout;
+use self::hardware::{Given, Selection, Surroundings};
 use self::stop::StopRequest;
 use crate::config::value::{HardwareAccess, NetworkMode, PidNamespace, Size};
 use crate::config::{Config, Limits, RootSource, Seeding};
 use crate::host::Host;
+use crate::host::devices::Node;
 use crate::host::namespace::NEW_TIME;
 use crate::mount::op::Operation;
 use crate::rootfs::guest::{FirstProcess, Guest};
+
+/// What must be acknowledged once, and is shown at each start.
+pub const CAUTION: &str = "hardware.access = full gives it every device of the host, raw disks included: a program \
+                           inside can destroy partitions and data for good, or make the device unusable";
 
 /// How a volatile container keeps its changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +70,10 @@ pub struct Plan {
     pub limits: Limits,
     /// Which devices its processes may use.
     pub devices: devices::Policy,
+    /// The devices of the host that it is given now.
+    pub given: Vec<Given>,
+    /// Which others it is given when they appear.
+    pub selection: Selection,
     /// `oom_score_adj` of PID 1.
     pub oom_score: i32,
     /// The shutdown request.
@@ -80,13 +92,25 @@ pub struct Plan {
 ///
 /// # Errors
 /// If the kernel lacks a required feature, or the configuration requests an unsupported one.
-pub fn build(config: &Config, host: &Host, guest: &Guest, seeding: &Seeding) -> Result<Plan> {
-    if config.hardware.access != HardwareAccess::None {
-        bail!("hardware.access = {} is not supported yet; use none", config.hardware.access);
+pub fn build(
+    config: &Config,
+    host: &Host,
+    guest: &Guest,
+    seeding: &Seeding,
+    around: &Surroundings,
+) -> Result<Plan> {
+    if config.hardware.access == HardwareAccess::Full && !config.hardware.acknowledged {
+        bail!("{CAUTION}; to start it anyway, use 'ds start {} --yes'", config.name);
     }
     let mut warnings = privileges::given_up(config);
+    warnings.extend((config.hardware.access == HardwareAccess::Full).then(|| CAUTION.to_owned()));
     let namespaces = namespaces(config, host, &mut warnings)?;
     let layout = cgroups::layout(config, host, guest, &mut warnings);
+    let selection = Selection::new(config, &around.groups);
+    let given: Vec<Given> = around.nodes.iter().filter_map(|node| selection.give(node)).collect();
+    let devices = devices::Policy::new(config, given.iter().map(|device| device.rule));
+    warnings.extend(hardware::warnings(config, &selection, &around.nodes, &given));
+    warnings.extend(unopenable(around, &devices));
     let privileged = config.security.privileged;
     let init = config.container.init.as_str().to_owned();
     let (mut filters, mut dropped) = (privileges::filters(config, host), privileges::dropped(config));
@@ -104,19 +128,32 @@ pub fn build(config: &Config, host: &Host, guest: &Guest, seeding: &Seeding) -> 
         command: command(init, layout, guest),
         environment: environment(config, guest),
         namespaces,
-        operations: mounts::operations(config, host, guest, layout, seeding),
+        operations: mounts::operations(config, host, guest, layout, (seeding, &given)),
         shared: privileged.shared() || propagates,
         dropped,
         filters,
         layout,
         limits: config.limits,
-        devices: devices::Policy::new(config),
+        devices,
+        given,
+        selection,
         oom_score: config.container.oom_score,
         stop: stop::request(guest),
         stop_timeout_s: config.container.stop_timeout.get(),
         init: guest.to_string(),
         notifies: guest.first == FirstProcess::Systemd,
         warnings,
+    })
+}
+
+/// Devices that are bound, and that nobody inside can open.
+fn unopenable(around: &Surroundings, policy: &devices::Policy) -> impl Iterator<Item = String> {
+    let refused = around.bound.iter().filter(|node| !policy.opens(node));
+    refused.map(|Node { name, .. }| {
+        format!(
+            "mounts.bind: {name} is a device, and the device policy refuses to open it; \
+             set hardware.devices = {name} instead"
+        )
     })
 }
 
@@ -199,6 +236,9 @@ impl fmt::Display for Plan {
         }
         for line in self.devices.lines() {
             writeln!(f, "device {line}")?;
+        }
+        for request in self.selection.lines() {
+            writeln!(f, "follow {request}")?;
         }
         for capability in &self.dropped {
             writeln!(f, "drop {}", capability.name)?;

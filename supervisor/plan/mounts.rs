@@ -6,12 +6,13 @@
 use nix::mount::MsFlags;
 
 use super::cgroups::Layout;
-use super::{devices, seed};
-use crate::config::value::{BindOptions, NetworkMode};
+use super::hardware::{self, Given};
+use super::{devices, profiles, seed};
+use crate::config::value::{BindOptions, HardwareAccess, NetworkMode};
 use crate::config::{Config, Seeding};
 use crate::host::Host;
 use crate::mount::op::Operation;
-use crate::rootfs::guest::Guest;
+use crate::rootfs::guest::{FirstProcess, Guest};
 
 /// The socket for systemd's readiness notification in the container (sd_notify(3)).
 pub const NOTIFY_SOCKET: &str = "/run/host/notify";
@@ -46,13 +47,23 @@ pub fn operations(
     host: &Host,
     guest: &Guest,
     layout: Layout,
-    seeding: &Seeding,
+    (seeding, given): (&Seeding, &[Given]),
 ) -> Vec<Operation> {
     let own_network = config.network.mode != NetworkMode::Host;
     let mut list = base(config.security.privileged.nomask(), own_network);
+    list.extend(hardware::operations(given));
+    if config.hardware.access == HardwareAccess::Full {
+        // systemd takes a machine whose /sys can be written for a physical one (from 258 on), and waits for terminals
+        // that do not exist; what is below can be written.
+        list.retain(
+            |step| !matches!(step, Operation::Mask { target } if SYS_MASKED.contains(&target.as_str())),
+        );
+        list.push(Operation::Punch { target: "/sys".into() });
+    }
     list.extend(cgroups(host, layout));
     list.push(Operation::mount("tmpfs", "/run", MsFlags::MS_NOSUID | MsFlags::MS_NODEV, "mode=755"));
     list.extend(seed::operations(config, host, guest, seeding));
+    list.extend(profiles::operations(config, guest.first == FirstProcess::Systemd));
     if config.security.nesting {
         list.extend(nesting());
     }

@@ -52,7 +52,7 @@ pub fn build(config: &Config, host: &Host) -> Result<ShellPlan> {
         operations: mounts::shell(config),
         shared: privileged.shared(),
         terms,
-        devices: Policy::new(config),
+        devices: Policy::new(config, []),
         warnings,
     })
 }

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::privileges::{self, Capability, Filter};
+use super::profiles;
 use crate::config::Config;
 use crate::host::Host;
 
@@ -48,6 +49,8 @@ pub fn environment(config: &Config) -> Vec<(String, String)> {
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .to_vec();
     environment.push(("container_uuid".into(), config.container.uuid.to_string()));
+    environment
+        .extend(profiles::environment(config).map(|(name, value)| (name.to_owned(), value.to_owned())));
     for (name, value) in &config.environment {
         environment.retain(|(other, _)| other != name.as_str());
         environment.push((name.as_str().to_owned(), value.clone()));

@@ -395,6 +395,10 @@ fn components(path: &Path) -> VecDeque<OsString> {
 }
 
 #[cfg(test)]
+#[path = "root_race_tests.rs"]
+mod race_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::os::unix::fs::symlink;

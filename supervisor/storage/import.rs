@@ -174,7 +174,11 @@ fn configure(
             binds.join(",")
         ))?;
     }
-    for (key, harmless) in [("security.privileged", "no"), ("hardware.access", "none")] {
+    // Whoever made the archive cannot acknowledge anything for this machine.
+    changes.push(("hardware.acknowledged", ""));
+    for (key, harmless) in
+        [("security.privileged", "no"), ("hardware.access", "none"), ("hardware.devices", "")]
+    {
         let value = before.get(key).unwrap_or_default();
         if !value.is_empty() && value != harmless {
             reporter.warn(format!(

@@ -6,9 +6,10 @@ use nix::errno::Errno;
 
 use super::{check, descriptor};
 
-/// `BPF_PROG_LOAD` and `BPF_PROG_ATTACH` of linux/bpf.h.
+/// `BPF_PROG_LOAD`, `BPF_PROG_ATTACH` and `BPF_PROG_DETACH` of linux/bpf.h.
 const PROG_LOAD: libc::c_int = 5;
 const PROG_ATTACH: libc::c_int = 8;
+const PROG_DETACH: libc::c_int = 9;
 /// `BPF_PROG_TYPE_CGROUP_DEVICE`.
 const CGROUP_DEVICE_PROGRAM: u32 = 15;
 /// `BPF_CGROUP_DEVICE`.
@@ -45,7 +46,7 @@ struct Load {
     name: [u8; 16],
 }
 
-/// `union bpf_attr` for `BPF_PROG_ATTACH`.
+/// `union bpf_attr` for `BPF_PROG_ATTACH` and `BPF_PROG_DETACH`.
 #[repr(C)]
 struct Attach {
     group: u32,
@@ -82,20 +83,33 @@ pub fn load_device_program(instructions: &[Instruction]) -> Result<OwnedFd, Errn
     Ok(descriptor::adopt(RawFd::try_from(number).map_err(|_| Errno::EBADF)?))
 }
 
-/// Has a program decide about devices for a version 2 group and everything below it (4.15).
+/// Has a program decide about devices for a version 2 group and everything below it (4.15). Where several are attached,
+/// all have to agree.
 ///
 /// # Errors
 /// If bpf(2) fails.
 pub fn attach_device_program(group: BorrowedFd<'_>, program: BorrowedFd<'_>) -> Result<(), Errno> {
+    on_group(PROG_ATTACH, group, program)
+}
+
+/// Takes a program from a group that [`attach_device_program`] has attached to it.
+///
+/// # Errors
+/// If bpf(2) fails; ENOENT if the program is not attached.
+pub fn detach_device_program(group: BorrowedFd<'_>, program: BorrowedFd<'_>) -> Result<(), Errno> {
+    on_group(PROG_DETACH, group, program)
+}
+
+fn on_group(command: libc::c_int, group: BorrowedFd<'_>, program: BorrowedFd<'_>) -> Result<(), Errno> {
     let attributes = Attach {
         group: group.as_raw_fd().unsigned_abs(),
         program: program.as_raw_fd().unsigned_abs(),
         kind: CGROUP_DEVICE,
-        flags: ALLOW_MULTI,
+        flags: if command == PROG_ATTACH { ALLOW_MULTI } else { 0 },
     };
     // SAFETY: the structure has the kernel's layout and its true size is passed; the call only reads it.
     check(unsafe {
-        libc::syscall(libc::SYS_bpf, PROG_ATTACH, std::ptr::from_ref(&attributes), size_of::<Attach>())
+        libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(&attributes), size_of::<Attach>())
     })
     .map(drop)
 }

@@ -130,3 +130,55 @@ pub fn next_length(socket: BorrowedFd<'_>) -> Result<usize, Errno> {
 pub fn peer(socket: BorrowedFd<'_>) -> Result<UnixCredentials, Errno> {
     getsockopt(&socket, sockopt::PeerCredentials)
 }
+
+/// Steps of a packet filter, `struct sock_filter` of linux/filter.h: Documentation/networking/filter.rst of the kernel.
+pub mod filter {
+    pub use libc::sock_filter as Step;
+
+    /// Loads the big-endian word at an offset; a packet that ends before is refused.
+    #[must_use]
+    pub const fn load_word(offset: u32) -> Step {
+        Step { code: 0x20, jt: 0, jf: 0, k: offset }
+    }
+
+    /// Skips so many steps if the loaded word has this value, or else so many others.
+    #[must_use]
+    pub const fn jump_if_equal(value: u32, then: u8, otherwise: u8) -> Step {
+        Step { code: 0x15, jt: then, jf: otherwise, k: value }
+    }
+
+    /// Accepts the whole packet.
+    #[must_use]
+    pub const fn accept() -> Step {
+        Step { code: 0x06, jt: 0, jf: 0, k: u32::MAX }
+    }
+
+    /// Refuses the packet.
+    #[must_use]
+    pub const fn refuse() -> Step {
+        Step { code: 0x06, jt: 0, jf: 0, k: 0 }
+    }
+}
+
+/// Has the kernel deliver only packets that a filter accepts, SO_ATTACH_FILTER of socket(7).
+///
+/// # Errors
+/// EINVAL for an invalid filter; otherwise if setsockopt(2) fails.
+pub fn attach_filter(socket: BorrowedFd<'_>, steps: &[filter::Step]) -> Result<(), Errno> {
+    let program = libc::sock_fprog {
+        len: libc::c_ushort::try_from(steps.len()).map_err(|_| Errno::EINVAL)?,
+        filter: steps.as_ptr().cast_mut(),
+    };
+    let length = libc::socklen_t::try_from(size_of_val(&program)).map_err(|_| Errno::EINVAL)?;
+    // SAFETY: the program and its steps outlive the call, which only reads them; the length is that of the program.
+    let done = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            std::ptr::from_ref(&program).cast(),
+            length,
+        )
+    };
+    Errno::result(done).map(drop)
+}

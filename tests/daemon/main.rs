@@ -14,3 +14,4 @@ mod containers;
 mod data;
 mod rpc;
 mod supervisor;
+mod types;

@@ -15,7 +15,7 @@ fn encoded(request: &Value) -> String {
 }
 
 /// The lines of an answer, and the exit code.
-fn ask(machine: &Machine, request: &Value) -> (Vec<Value>, i32) {
+pub fn ask(machine: &Machine, request: &Value) -> (Vec<Value>, i32) {
     answer(machine, &encoded(request))
 }
 
@@ -28,20 +28,20 @@ fn answer(machine: &Machine, word: &str) -> (Vec<Value>, i32) {
 }
 
 /// A subscription, and its events.
-struct Subscription {
+pub struct Subscription {
     child: Child,
     lines: BufReader<std::process::ChildStdout>,
 }
 
 impl Subscription {
-    fn new(machine: &Machine, request: &Value) -> Self {
+    pub fn new(machine: &Machine, request: &Value) -> Self {
         let mut command = machine.ds_command(&["rpc", &encoded(request)]);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap());
         Self { child, lines }
     }
 
-    fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
         loop {
             let mut line = String::new();
             assert!(self.lines.read_line(&mut line).unwrap() > 0, "the subscription ended");
@@ -192,4 +192,16 @@ fn a_directory_is_listed_and_nothing_else_of_it() {
     assert!(file.unwrap()["size"].as_u64() > Some(0));
     let (lines, code) = ask(&machine, &json!({ "directory": directory.join("web/container.ini") }));
     assert_eq!((&lines[0]["error"]["code"], code), (&json!("failed"), 1));
+}
+
+#[test]
+fn the_log_of_the_supervisor_is_followed() {
+    let Some(machine) = Machine::new("rpc::the_log_of_the_supervisor_is_followed") else { return };
+    machine.container("web", &[]);
+    let mut log =
+        Subscription::new(&machine, &json!({ "subscribe": ["supervisor"], "lines": 5, "seconds": 60 }));
+    let says = |event: &Value, words: &str| event["text"].as_str().is_some_and(|text| text.contains(words));
+    log.until(|event| event["event"] == "supervisor" && says(event, "started"));
+    machine.ds(&["supervisor", "reload"]).succeeds();
+    log.until(|event| event["event"] == "end" || event["event"] == "supervisor");
 }

@@ -53,6 +53,22 @@ fn in_the_foreground_it_says_what_it_does_and_ends_on_a_signal() {
 }
 
 #[test]
+fn a_relative_root_is_the_same_from_every_directory() {
+    let Some(machine) = Machine::new("supervisor::a_relative_root_is_the_same_from_every_directory") else {
+        return;
+    };
+    let list = |root: &str| {
+        let mut command = machine.ds_command(&["list", "--names"]);
+        let root = command.env("DS_ROOT", root).current_dir(machine.path(""));
+        Done::of(root.output().unwrap()).succeeds()
+    };
+    list(".");
+    let pid = machine.supervisor().unwrap();
+    machine.ds(&["list"]).succeeds();
+    assert_eq!(machine.supervisor(), Some(pid), "both have the same supervisor");
+}
+
+#[test]
 fn twenty_clients_at_once_share_one() {
     let Some(machine) = Machine::new("supervisor::twenty_clients_at_once_share_one") else { return };
     for _ in 0..3 {

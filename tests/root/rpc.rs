@@ -71,6 +71,8 @@ fn a_terminal_is_typed_into_and_outlives_its_page() {
         let data = BASE64_STANDARD.encode(text);
         ask(&sandbox, &json!({ "terminal": { "action": "input", "id": id, "data": data } }));
     };
+    // A shell discards what was typed before its prompt.
+    page.until("# ");
     types("echo a$((1+1))b; stty size\n");
     page.until("a2b");
     let known = page.until("30 100");
@@ -114,5 +116,20 @@ fn log_lines_and_output_arrive_as_text_whatever_they_are() {
     let lines = ask(&sandbox, &json!({ "argv": ["run", "web", "--", "printf", "%s", hostile] }));
     assert_eq!(lines[0], json!({ "event": "output", "text": hostile }));
     drop(log);
+    sandbox.ds(&["stop", "web"]).succeeds();
+}
+
+#[test]
+fn a_subscriber_hears_at_once_of_a_container_that_is_frozen() {
+    let mut sandbox = Sandbox::new();
+    booted(&mut sandbox);
+    // Without 'stats' nothing is measured by the clock.
+    let mut states = Stream::new(&sandbox, &json!({ "subscribe": ["state"] }));
+    let mut until = |wanted: &str| while states.next()["containers"][0]["state"] != wanted {};
+    until("running");
+    sandbox.ds(&["freeze", "web"]).succeeds();
+    until("frozen");
+    sandbox.ds(&["thaw", "web"]).succeeds();
+    until("running");
     sandbox.ds(&["stop", "web"]).succeeds();
 }

@@ -16,6 +16,8 @@ import { ContainerScreen } from './screens/container';
 import { ContainersScreen } from './screens/containers';
 import { CreateScreen } from './screens/create';
 import { JobsScreen } from './screens/jobs';
+import { OrderScreen } from './screens/order';
+import { SystemLogScreen } from './screens/system-log';
 import { SystemScreen } from './screens/system';
 import './style.css';
 import * as theme from './theme';
@@ -43,6 +45,10 @@ function Screen() {
       return <CreateScreen />;
     case 'jobs':
       return <JobsScreen />;
+    case 'order':
+      return <OrderScreen />;
+    case 'system-log':
+      return <SystemLogScreen />;
     case 'system':
       return <SystemScreen />;
     default:

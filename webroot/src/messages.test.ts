@@ -17,3 +17,17 @@ test.each(files)('%s has every message, with the same values in it', (file) => {
     expect(values(text), key).toEqual(values(english[key] ?? ''));
   }
 });
+
+const settings = new URL('messages/settings/', import.meta.url);
+const describe = (file: string): Messages => JSON.parse(readFileSync(new URL(file, settings), 'utf8')) as Messages;
+
+test.each(files)('settings/%s describes every setting, with the same words of the configuration', (file) => {
+  const described = describe('en.json');
+  const texts = describe(file);
+  expect(Object.keys(texts)).toEqual(Object.keys(described));
+  for (const [key, text] of Object.entries(texts)) {
+    const words = (of: string): string[] => [...of.matchAll(/`[^`]+`/g)].map(([word]) => word).sort();
+    expect(text.trim(), key).not.toBe('');
+    expect(words(text), key).toEqual(words(described[key] ?? ''));
+  }
+});

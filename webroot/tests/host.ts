@@ -3,6 +3,7 @@
 
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { extname, join, normalize } from 'node:path';
 import { chromium, type Browser, type BrowserContext, type Page } from 'playwright-core';
 import { BROWSER, type Machine, PAGE } from './machine';
@@ -12,12 +13,26 @@ export type HostKind = (typeof HOSTS)[number];
 
 const ORIGIN = 'https://mui.kernelsu.org';
 const USUAL = '/data/adb/modules/droidspaces-supervisor';
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const END = 'ds-test-end';
 const TYPES: Record<string, string> = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css' };
 
 export async function launch(): Promise<Browser> {
   const executablePath = BROWSER.includes('/') ? BROWSER : `/usr/bin/${BROWSER}`;
   return chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage'] });
+}
+
+/** What axe finds wrong on a page. */
+export async function axe(page: Page): Promise<string[]> {
+  await page.evaluate(AXE);
+  const found = await page.evaluate(async () => {
+    const { axe } = window as unknown as {
+      axe: { run: () => Promise<{ violations: { id: string; nodes: { html: string }[] }[] }> };
+    };
+    const { violations } = await axe.run();
+    return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 160)).join(' | ')}`);
+  });
+  return found;
 }
 
 /** What must not happen on a page. */

@@ -1,7 +1,7 @@
 // One test's machine: a data directory of its own, a container that boots, and the real ds for both.
 
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -37,11 +37,24 @@ export class Machine {
     return spawn(given('DS_BIN'), words, { env: this.environment, stdio: 'ignore' });
   }
 
-  /** A container on a copy of a real root file system. */
+  /** A container on a copy of the smallest real root file system. */
   container(name: string, ...settings: string[]): void {
+    this.containerOf('busybox', name, ...settings);
+  }
+
+  /** A container on a copy of a real root file system. */
+  containerOf(fixture: string, name: string, ...settings: string[]): void {
     const tree = join(this.root, `tree-${name}`);
-    cpSync(join(given('DS_FIXTURES'), 'busybox'), tree, { recursive: true, verbatimSymlinks: true });
+    execFileSync('cp', ['-a', '--reflink=auto', join(given('DS_FIXTURES'), fixture), tree]);
     this.ds('create', name, '--rootfs', tree, ...settings.flatMap((setting) => ['--set', setting]));
+  }
+
+  /** One more container with the settings of another: quicker than `ds copy`, for tests that need many. */
+  copyOfSettings(of: string, name: string, tree: string): void {
+    const containers = join(this.root, 'data/containers');
+    mkdirSync(join(containers, name));
+    const text = readFileSync(join(containers, of, 'container.ini'), 'utf8').replace(/^uuid.*\n/m, '');
+    writeFileSync(join(containers, name, 'container.ini'), text.replace(/^rootfs.*$/m, `rootfs = ${tree}`));
   }
 
   /** Starts `ds web` and gives an address that works once. */

@@ -2,16 +2,14 @@
 
 import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { request as httpRequest } from 'node:http';
-import { createRequire } from 'node:module';
 import { connect } from 'node:net';
 import { basename, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { launch, phone, Watch } from './host';
+import { axe, launch, phone, Watch } from './host';
 import { Machine, PAGE } from './machine';
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const HOSTILE = '<script>alert(1)</script> %22 $(reboot) \u202egnp\u001b]52;c;aGk=\u0007 \u001b[31mred\u001b[0m';
 
 const HOSTILE_NAME = '<b>a%22 $(id)';
@@ -43,18 +41,6 @@ afterAll(async () => {
   machine.end();
 });
 
-async function axe(): Promise<string[]> {
-  await page.evaluate(AXE);
-  const found = await page.evaluate(async () => {
-    const { axe } = window as unknown as {
-      axe: { run: () => Promise<{ violations: { id: string; nodes: { html: string }[] }[] }> };
-    };
-    const { violations } = await axe.run();
-    return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 160)).join(' | ')}`);
-  });
-  return found;
-}
-
 async function goTo(...parts: string[]): Promise<void> {
   await page.evaluate((hash) => (location.hash = hash), `#/${parts.join('/')}`);
 }
@@ -72,7 +58,7 @@ describe('the page', () => {
     await card('web')
       .getByText(/^CPU \d/)
       .waitFor();
-    expect(await axe()).toEqual([]);
+    expect(await axe(page)).toEqual([]);
     const small = await page
       .locator('button')
       .evaluateAll(
@@ -112,7 +98,7 @@ describe('the page', () => {
     await line.waitFor();
     expect(await page.locator('.log .c1').last().innerText()).toBe('red');
     expect(await page.locator('.log script').count()).toBe(0);
-    expect(await axe()).toEqual([]);
+    expect(await axe(page)).toEqual([]);
   });
 
   test('explains and checks settings while one types, and writes them', async () => {
@@ -124,7 +110,7 @@ describe('the page', () => {
     await memory.fill('256M');
     await page.getByLabel('Autostart', { exact: true }).check();
     await page.getByText('2 changed').waitFor();
-    expect(await axe()).toEqual([]);
+    expect(await axe(page)).toEqual([]);
     await page.getByRole('button', { name: 'Save' }).click();
     await page.getByText('Saved').waitFor();
     expect(machine.ds('get', 'web', 'limits.memory').trim()).toBe('256M');
@@ -174,7 +160,74 @@ describe('the page', () => {
     await screen.getByText('stays', { exact: true }).waitFor();
     await page.keyboard.type('exit\n');
     await page.getByText('The shell has ended.').waitFor();
-    await page.getByRole('button', { name: 'Back' }).click();
+    await page.getByRole('button', { name: 'Close root 1' }).click();
+    await page.locator('.terminal-page').waitFor({ state: 'detached' });
+  });
+
+  test('has several terminals with search and zoom, which are all found again', async () => {
+    await goTo('containers');
+    await goTo('terminal', 'web');
+    const screen = page.locator('.terminal-place:not(.hidden) .xterm-rows');
+    await screen.getByText('#').first().waitFor();
+    await page.keyboard.type('echo first-$((1+1))\n');
+    await screen.getByText('first-2', { exact: true }).waitFor();
+    await page.getByRole('button', { name: 'New shell' }).click();
+    await page.getByRole('button', { name: 'root 2', exact: true }).waitFor();
+    await screen.getByText('#').first().waitFor();
+    await page.keyboard.type('seq 300; echo second-$((1+1))\n');
+    await screen.getByText('second-2', { exact: true }).waitFor();
+    expect(await axe(page)).toEqual([]);
+
+    await page.getByRole('button', { name: 'Search' }).click();
+    await page.getByRole('searchbox', { name: 'Search' }).fill('no such text');
+    await page.getByText('Not found').waitFor();
+    await page.getByRole('searchbox', { name: 'Search' }).fill('157');
+    await screen.getByText('157', { exact: true }).waitFor();
+    await page.getByRole('button', { name: 'Close', exact: true }).click();
+
+    const before = await screen.evaluate((element) => parseFloat(getComputedStyle(element).fontSize));
+    await page.evaluate(() => {
+      const place = document.querySelector('.terminal-place:not(.hidden)');
+      const touch = (identifier: number, clientY: number) =>
+        new Touch({ identifier, target: place ?? document.body, clientX: 100, clientY });
+      const send = (type: string, distance: number) =>
+        place?.dispatchEvent(
+          new TouchEvent(type, { touches: [touch(1, 200), touch(2, 200 + distance)], cancelable: true }),
+        );
+      send('touchstart', 100);
+      send('touchmove', 150);
+      place?.dispatchEvent(new TouchEvent('touchend', { touches: [] }));
+    });
+    await expect
+      .poll(() => screen.evaluate((element) => parseFloat(getComputedStyle(element).fontSize)))
+      .toBeGreaterThan(before * 1.3);
+
+    await page.reload();
+    await page
+      .getByRole('button', { name: /^root [12]$/ })
+      .nth(1)
+      .waitFor();
+    const texts: string[] = [];
+    for (const one of ['root 1', 'root 2']) {
+      await page.getByRole('button', { name: one, exact: true }).click();
+      await screen
+        .getByText(/(first|second)-2/)
+        .first()
+        .waitFor();
+      texts.push((await screen.innerText()).includes('second-2') ? 'second' : 'first');
+    }
+    expect(texts.sort()).toEqual(['first', 'second']);
+
+    await page.getByRole('button', { name: 'root 1', exact: true }).click();
+    const other = await context.newPage();
+    await other.goto(page.url());
+    await page.getByText('Another page shows this terminal.').waitFor();
+    await other.close();
+    await page.getByRole('button', { name: 'Show here' }).click();
+    await page.getByText('Another page shows this terminal.').waitFor({ state: 'detached' });
+    await page.getByRole('button', { name: 'Close root 2' }).click();
+    await page.getByRole('button', { name: 'Close root 1' }).click();
+    await page.getByRole('heading', { name: 'Droidspaces' }).waitFor();
   });
 
   test('copies as a job that goes on without the page, and deletes by name', async () => {
@@ -186,7 +239,7 @@ describe('the page', () => {
     await page.reload();
     await goTo('jobs');
     await page.getByRole('article', { name: 'Copy db' }).getByText('Done').waitFor();
-    expect(await axe()).toEqual([]);
+    expect(await axe(page)).toEqual([]);
     await goTo('container', 'twin', 'storage');
     await page.getByRole('button', { name: 'Delete' }).click();
     const confirm = page.getByRole('dialog').getByRole('button', { name: 'Delete' });
@@ -212,7 +265,7 @@ describe('the page', () => {
     expect(await dialog.getByRole('button', { name: HOSTILE_NAME }).isDisabled(), 'a file is no directory').toBe(true);
     await dialog.getByRole('button', { name: /^tree-db/ }).click();
     await dialog.getByRole('button', { name: /^sbin/ }).waitFor();
-    expect(await axe()).toEqual([]);
+    expect(await axe(page)).toEqual([]);
     await dialog.getByRole('button', { name: 'Use this directory' }).click();
     await dialog.waitFor({ state: 'detached' });
     expect(await page.getByLabel('Path on this device').inputValue()).toBe(join(machine.root, 'tree-db'));
@@ -220,13 +273,16 @@ describe('the page', () => {
 
     await goTo('container', 'db', 'settings');
     await page.getByRole('button', { name: 'Add a directory' }).click();
-    await dialog.getByRole('navigation').getByRole('button', { name: basename(machine.root) }).click();
+    await dialog
+      .getByRole('navigation')
+      .getByRole('button', { name: basename(machine.root) })
+      .click();
     await dialog.getByRole('button', { name: /^tree-web/ }).click();
     await dialog.getByRole('button', { name: 'Use this directory' }).click();
     await dialog.waitFor({ state: 'detached' });
     expect(await page.getByLabel('In the container').inputValue()).toBe('/mnt/tree-web');
     await page.getByLabel('Read only').check();
-    expect(await axe()).toEqual([]);
+    expect(await axe(page)).toEqual([]);
     await page.getByRole('button', { name: 'Save' }).click();
     await page.getByText('Saved').waitFor();
     expect(machine.ds('get', 'db', 'mounts.bind').trim()).toBe(`${join(machine.root, 'tree-web')}:/mnt/tree-web:ro`);
@@ -240,7 +296,7 @@ describe('the page', () => {
     await page.getByLabel('Name').fill('web');
     await page.getByText('There is a container of this name.').waitFor();
     await page.getByLabel('Name').fill('new');
-    expect(await axe()).toEqual([]);
+    expect(await axe(page)).toEqual([]);
     await page.getByRole('button', { name: 'Create' }).click();
     await card('new').waitFor();
     machine.ds('rm', 'new');
@@ -248,9 +304,12 @@ describe('the page', () => {
     await page.getByText(/containers with an init system/).waitFor();
     await page.getByLabel('Language').selectOption('de');
     await page.getByText('Was dieser Kernel kann').waitFor();
+    await goTo('container', 'web', 'settings');
+    await page.getByText('Speichergrenze, mindestens 4M').waitFor();
+    await goTo('system');
     await page.getByLabel('Sprache').selectOption('en');
     await page.getByLabel('Theme').selectOption('dark');
-    expect(await axe()).toEqual([]);
+    expect(await axe(page)).toEqual([]);
     await page.getByLabel('Theme').selectOption('auto');
   });
 

@@ -8,6 +8,7 @@ mod binary;
 mod demo;
 mod droidspaces;
 mod fixture;
+mod fuzz;
 mod interrupt;
 mod packages;
 mod page;
@@ -39,6 +40,7 @@ enum Verb {
     Fixtures(Fixtures),
     Demo(Demo),
     Test(Test),
+    Fuzz(Fuzz),
     Bench(Bench),
     Package(Package),
     Page(Page),
@@ -72,12 +74,24 @@ struct Demo {}
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "test")]
 struct Test {
-    /// only this suite (may be repeated): lint, unit, xtask, layering, docs, cli, daemon, root, module, web, vm
+    /// only this suite (may be repeated): lint, unit, xtask, layering, docs, fuzz, cli, daemon, root, module, web, vm
     #[argh(option)]
     suite: Vec<String>,
     /// only tests whose name contains this
     #[argh(positional)]
     filter: Option<String>,
+}
+
+/// feed parsers with damaged inputs for longer than the tests do
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "fuzz")]
+struct Fuzz {
+    /// how long, in seconds (60)
+    #[argh(option, default = "60")]
+    seconds: u64,
+    /// only this target: ini, tar, mountinfo, packets, superblocks, image_index, uevents
+    #[argh(positional)]
+    target: Option<String>,
 }
 
 /// measure speed and size against LXC, systemd-nspawn, bubblewrap, crun and nsenter
@@ -146,6 +160,7 @@ fn perform(verb: Verb) -> Result<ExitCode> {
         }
         Verb::Demo(Demo {}) => demo::run(&workspace)?,
         Verb::Test(Test { suite, filter }) => return suite::run(&workspace, &suite, filter.as_deref()),
+        Verb::Fuzz(Fuzz { seconds, target }) => fuzz::run(&workspace, target.as_deref(), seconds)?,
         Verb::Bench(Bench { rounds, markdown, names }) => {
             let all_reached = bench::run(&workspace, &bench::Options { rounds, names, markdown })?;
             return Ok(if all_reached { ExitCode::SUCCESS } else { ExitCode::FAILURE });

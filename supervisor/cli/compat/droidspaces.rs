@@ -35,8 +35,11 @@ Options of start:
       --net=host|nat|none
   -B, --bind-mount=SRC:DST[:ro][,...]
   -V, --volatile         keep all changes in memory
-  -H, --hw-access        all devices
+  -H, --hw-access        all devices; programs inside can then destroy the host's data
       --gpu              graphics only
+  -X, --termux-x11       display of Termux:X11, or of the host
+      --pulse-audio      sound of the host
+      --virgl            rendering by a virgl server of the host
       --memory=SIZE, --cpus=N, --pids-limit=N
       --privileged=TAGS
       --init=PATH
@@ -56,13 +59,15 @@ enum Meaning {
     Set(&'static str),
     /// A key of container.ini and the value the switch gives it.
     SetTo(&'static str, &'static str),
+    /// All devices; the option acknowledges what that means.
+    HardwareAccess,
     NetworkMode,
     Bind,
     NotYet,
 }
 
 const OPTIONS: &[OldOption<Meaning>] = {
-    use Meaning::{Bind, Foreground, Name, NetworkMode, NotYet, Set, SetTo, Start, User};
+    use Meaning::{Bind, Foreground, HardwareAccess, Name, NetworkMode, NotYet, Set, SetTo, Start, User};
     &[
         OldOption::valued("name", Some('n'), "NAME", Name),
         OldOption::valued("user", Some('u'), "USER", User),
@@ -76,7 +81,7 @@ const OPTIONS: &[OldOption<Meaning>] = {
         OldOption::valued("pids-limit", None, "N", Set("limits.pids")),
         OldOption::valued("privileged", None, "TAGS", Set("security.privileged")),
         OldOption::switch("volatile", Some('V'), SetTo("volatile", "yes")),
-        OldOption::switch("hw-access", Some('H'), SetTo("hardware.access", "full")),
+        OldOption::switch("hw-access", Some('H'), HardwareAccess),
         OldOption::switch("gpu", None, SetTo("hardware.access", "gpu")),
         OldOption::switch("force-cgroupv1", None, SetTo("cgroup", "v1")),
         OldOption::valued("net", None, "MODE", NetworkMode),
@@ -96,11 +101,11 @@ const OPTIONS: &[OldOption<Meaning>] = {
         OldOption::valued("dns", Some('d'), "LIST", NotYet),
         OldOption::switch("disable-ipv6", Some('I'), NotYet),
         OldOption::switch("enable-android-storage", Some('S'), NotYet),
-        OldOption::switch("termux-x11", Some('X'), NotYet),
+        OldOption::switch("termux-x11", Some('X'), SetTo("hardware.display", "termux-x11")),
         OldOption::valued("tx11-flags", None, "FLAGS", NotYet),
-        OldOption::switch("virgl", None, NotYet),
+        OldOption::switch("virgl", None, SetTo("hardware.gl", "virgl")),
         OldOption::valued("virgl-flags", None, "FLAGS", NotYet),
-        OldOption::switch("pulse-audio", None, NotYet),
+        OldOption::switch("pulse-audio", None, SetTo("hardware.sound", "pulse")),
         OldOption::switch("selinux-permissive", Some('P'), NotYet),
         OldOption::switch("allow-userns", None, SetTo("security.user-namespaces", "yes")),
         OldOption::switch("block-nested-namespaces", None, NotYet),
@@ -172,6 +177,10 @@ impl Wishes {
                 Meaning::Foreground => self.start(option.long, "--foreground".to_owned()),
                 Meaning::Set(key) => self.start(option.long, format!("--set={key}={value}")),
                 Meaning::SetTo(key, fixed) => self.start(option.long, format!("--set={key}={fixed}")),
+                Meaning::HardwareAccess => {
+                    self.start(option.long, "--set=hardware.access=full".to_owned());
+                    self.start(option.long, "--set=hardware.acknowledged=yes".to_owned());
+                }
                 Meaning::NetworkMode if value == "gateway" => return Err(not_supported_yet("--net=gateway")),
                 Meaning::NetworkMode => self.start(option.long, format!("--set=network.mode={value}")),
                 Meaning::Bind => {

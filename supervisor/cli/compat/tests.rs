@@ -44,7 +44,7 @@ fn the_feature_description_of_droidspaces() {
     );
     means(
         "droidspaces --name=gpu-test --rootfs=/path/to/rootfs --hw-access start",
-        "ds start gpu-test --rootfs /path/to/rootfs --set hardware.access=full",
+        "ds start gpu-test --rootfs /path/to/rootfs --set hardware.access=full --set hardware.acknowledged=yes",
     );
     means(
         "droidspaces --name=ubuntu --rootfs-img=/path/to/rootfs.img start",
@@ -153,7 +153,9 @@ fn the_options_of_droidspaces() {
         ("--net=none", "--set network.mode=none"),
         ("--net nat", "--set network.mode=nat"),
         ("--gpu", "--set hardware.access=gpu"),
-        ("-H", "--set hardware.access=full"),
+        ("-H", "--set hardware.access=full --set hardware.acknowledged=yes"),
+        ("-X", "--set hardware.display=termux-x11"),
+        ("--virgl --pulse-audio", "--set hardware.gl=virgl --set hardware.sound=pulse"),
         ("--memory=512m --cpus 1.5", "--set limits.memory=512m --set limits.cpus=1.5"),
         ("--pids-limit=100", "--set limits.pids=100"),
         ("--privileged=nomask,nocaps", "--set security.privileged=nomask,nocaps"),
@@ -161,7 +163,7 @@ fn the_options_of_droidspaces() {
         ("--force-cgroupv1", "--set cgroup=v1"),
         ("--allow-userns", "--set security.user-namespaces=yes"),
         ("--bind=/a:/b:ro", "--set mounts.bind=/a:/b:ro"),
-        ("-VHf", "--set volatile=yes --set hardware.access=full -f"),
+        ("-VHf", "--set volatile=yes --set hardware.access=full --set hardware.acknowledged=yes -f"),
     ] {
         means(&format!("droidspaces --name=a {old} start"), &format!("ds start a {new}"));
     }
@@ -206,7 +208,7 @@ fn what_is_not_supported_yet_says_so() {
 
 const OLD_BUT_NOT_YET: &str = "--conf=f --config=f --reset --nat-ip=1.2.3.4 --upstream=wlan0 --port=80:80 --gateway=g \
     --gateway-container=g --gateway-net=lan --gateway-iface=eth1 --gateway-bridge=b --dns=1.1.1.1 --disable-ipv6 \
-    --enable-android-storage --termux-x11 --tx11-flags=f --virgl --virgl-flags=f --pulse-audio --selinux-permissive \
+    --enable-android-storage --tx11-flags=f --virgl-flags=f --selinux-permissive \
     --block-nested-namespaces --env=f --format";
 
 #[test]

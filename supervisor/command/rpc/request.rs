@@ -66,6 +66,8 @@ pub struct Subscription {
     pub jobs: bool,
     /// The console of this container, beginning with so many lines of its log.
     pub log: Option<(Name, u32)>,
+    /// The supervisor's log, beginning with so many of its lines.
+    pub supervisor: Option<u32>,
     /// It ends by itself after so many seconds.
     pub seconds: Option<u32>,
 }
@@ -155,6 +157,7 @@ enum Topic {
     Stats,
     Jobs,
     Log,
+    Supervisor,
 }
 
 /// What is wrong with a request, or why it was not answered.
@@ -278,11 +281,13 @@ fn subscription(
     if has(Topic::Log) != name.is_some() {
         return Err(malformed("the topic 'log' and 'name' go together"));
     }
+    let lines = lines.unwrap_or(200).min(MOST_LINES);
     Ok(Call::Subscribe(Subscription {
         state: has(Topic::State),
         stats: has(Topic::Stats),
         jobs: has(Topic::Jobs),
-        log: name.map(|name| (name, lines.unwrap_or(200).min(MOST_LINES))),
+        log: name.map(|name| (name, lines)),
+        supervisor: has(Topic::Supervisor).then_some(lines),
         seconds,
     }))
 }

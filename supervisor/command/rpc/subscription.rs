@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -61,11 +61,10 @@ pub(super) fn run(wish: &Subscription, env: &Env) -> Result<ExitCode> {
         jobs: None,
         measured: None,
         look: Some(Instant::now()),
-        log: None,
-        text: Text::default(),
+        logs: Vec::new(),
         until: wish.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds.into())),
     };
-    subscriber.begin_log()?;
+    subscriber.begin_logs()?;
     subscriber.follow()
 }
 
@@ -74,6 +73,15 @@ struct Container {
     summary: Summary,
     document: Value,
     monitor: Option<OwnedFd>,
+}
+
+/// A log that is followed.
+struct Tail {
+    /// `None` once the log's directory is gone.
+    follower: Option<Follower>,
+    text: Text,
+    /// The event that its text comes with.
+    event: Value,
 }
 
 /// What was measured last.
@@ -94,8 +102,7 @@ struct Subscriber<'a> {
     measured: Option<Measured>,
     /// When to look at everything again.
     look: Option<Instant>,
-    log: Option<Follower>,
-    text: Text,
+    logs: Vec<Tail>,
     until: Option<Instant>,
 }
 
@@ -105,7 +112,7 @@ enum Ready {
     Supervisor,
     Files,
     Monitor(Name),
-    Log,
+    Log(usize),
 }
 
 impl Subscriber<'_> {
@@ -129,7 +136,7 @@ impl Subscriber<'_> {
                     Ready::Supervisor => return end("supervisor"),
                     Ready::Files => self.files_changed()?,
                     Ready::Monitor(name) => self.hear(&name),
-                    Ready::Log => self.read_log()?,
+                    Ready::Log(number) => self.logs[number].read()?,
                 }
             }
         }
@@ -147,8 +154,10 @@ impl Subscriber<'_> {
                 set.input(Ready::Monitor(name.clone()), monitor.as_fd());
             }
         }
-        if let Some(log) = &self.log {
-            set.input(Ready::Log, log.fd());
+        for (number, log) in self.logs.iter().enumerate() {
+            if let Some(follower) = &log.follower {
+                set.input(Ready::Log(number), follower.fd());
+            }
         }
         let measure = self.measured.as_ref().filter(|_| self.wish.stats).map(|last| last.at + INTERVAL);
         let next = [self.look, measure, self.until].into_iter().flatten().min();
@@ -311,32 +320,49 @@ impl Subscriber<'_> {
         Ok(())
     }
 
-    fn begin_log(&mut self) -> Result<()> {
-        let Some((name, lines)) = &self.wish.log else { return Ok(()) };
-        let name = crate::command::state::existing(self.env, name.as_str())?;
-        let mut bytes = Vec::new();
-        self.log = Some(Follower::begin(self.env.paths.console_log(&name), Some(*lines), &mut bytes)?);
-        self.tell_log(&bytes)
-    }
-
-    fn read_log(&mut self) -> Result<()> {
-        let mut bytes = Vec::new();
-        if let Some(log) = &mut self.log
-            && !log.goes_on(&mut bytes)?
-        {
-            self.log = None;
+    fn begin_logs(&mut self) -> Result<()> {
+        let paths = &self.env.paths;
+        if let Some((name, lines)) = &self.wish.log {
+            let name = crate::command::state::existing(self.env, name.as_str())?;
+            let event = json!({ "event": "log", "name": name });
+            self.logs.push(Tail::begin(paths.console_log(&name), *lines, event)?);
         }
-        self.tell_log(&bytes)
+        if let Some(lines) = self.wish.supervisor {
+            let event = json!({ "event": "supervisor" });
+            self.logs.push(Tail::begin(paths.supervisor_log(), lines, event)?);
+        }
+        Ok(())
+    }
+}
+
+impl Tail {
+    /// Tells the last lines of a log.
+    fn begin(path: PathBuf, lines: u32, event: Value) -> Result<Self> {
+        let mut bytes = Vec::new();
+        let follower = Some(Follower::begin(path, Some(lines), &mut bytes)?);
+        let mut tail = Self { follower, text: Text::default(), event };
+        tail.tell(&bytes)?;
+        Ok(tail)
     }
 
-    fn tell_log(&mut self, bytes: &[u8]) -> Result<()> {
-        let Some((name, _)) = &self.wish.log else { return Ok(()) };
+    fn read(&mut self) -> Result<()> {
+        let mut bytes = Vec::new();
+        if let Some(follower) = &mut self.follower
+            && !follower.goes_on(&mut bytes)?
+        {
+            self.follower = None;
+        }
+        self.tell(&bytes)
+    }
+
+    fn tell(&mut self, bytes: &[u8]) -> Result<()> {
         let text = self.text.push(bytes);
         let mut rest = text.as_str();
         while !rest.is_empty() {
             let end = (0..=rest.len().min(PIECE)).rev().find(|end| rest.is_char_boundary(*end));
             let (piece, after) = rest.split_at(end.filter(|end| *end > 0).unwrap_or(rest.len()));
-            told(&json!({ "event": "log", "name": name, "text": piece }))?;
+            self.event["text"] = json!(piece);
+            told(&self.event)?;
             rest = after;
         }
         Ok(())

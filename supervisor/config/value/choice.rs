@@ -131,6 +131,66 @@ choice! {
 }
 
 choice! {
+    /// Devices that belong together; `plan::hardware` has their names.
+    DeviceKind {
+        /// Virtual machines.
+        Kvm = "kvm",
+        /// Loop devices.
+        Loop = "loop",
+        /// Sound cards.
+        Snd = "snd",
+        /// Keyboards, mice, touch screens.
+        Input = "input",
+        /// What makes input devices.
+        Uinput = "uinput",
+        /// Graphics processors.
+        Gpu = "gpu",
+        /// USB devices.
+        Usb = "usb",
+        /// Serial ports.
+        Tty = "tty",
+        /// Cameras and video codecs.
+        Video = "video",
+        /// Devices for people, without the input layer.
+        Hidraw = "hidraw",
+        /// I²C buses.
+        I2c = "i2c",
+        /// Pins.
+        Gpio = "gpio",
+    }
+}
+
+choice! {
+    /// Whose display the programs of a container use.
+    DisplayProfile {
+        /// None.
+        No = "no",
+        /// That of Termux:X11, or another X server of the host.
+        TermuxX11 = "termux-x11",
+    }
+}
+
+choice! {
+    /// Whose sound the programs of a container use.
+    SoundProfile {
+        /// None.
+        No = "no",
+        /// A PulseAudio server of the host.
+        Pulse = "pulse",
+    }
+}
+
+choice! {
+    /// Who renders for programs of a container, without access to the graphics processor.
+    GlProfile {
+        /// Nobody.
+        No = "no",
+        /// A virgl server of the host.
+        Virgl = "virgl",
+    }
+}
+
+choice! {
     /// When an image's file system is checked before it is mounted (e2fsck(8)).
     Fsck {
         /// Before every mount.

@@ -24,6 +24,7 @@ macro_rules! text_in_serde {
 mod android;
 mod bind;
 mod choice;
+mod device;
 mod invalid;
 mod label;
 mod list;
@@ -39,9 +40,11 @@ mod user;
 pub use android::{NameServers, SharedStorage};
 pub use bind::{Bind, BindList, BindOptions};
 pub use choice::{
-    CgroupLayout, DeadlockShield, Fsck, HardwareAccess, LogLevel, NetworkMode, PidNamespace, Privileged,
-    RestartPolicy, StartAfter, Switch, UserNamespaces, WakelockPolicy,
+    CgroupLayout, DeadlockShield, DeviceKind, DisplayProfile, Fsck, GlProfile, HardwareAccess, LogLevel,
+    NetworkMode, PidNamespace, Privileged, RestartPolicy, SoundProfile, StartAfter, Switch, UserNamespaces,
+    WakelockPolicy,
 };
+pub use device::{DeviceList, DevicePattern, DeviceRequest, Selector, matches};
 pub use invalid::Invalid;
 pub(crate) use invalid::{quoted, refuse_control_characters};
 pub use label::ImageLabel;

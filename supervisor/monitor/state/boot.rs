@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Error, Result, bail};
 use nix::mount::MsFlags;
 use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
 
 use super::{Monitor, Phase, STOPPED};
 use crate::call;
@@ -16,10 +17,11 @@ use crate::child::clocks::Clocks;
 use crate::child::init::{self, Prepared};
 use crate::child::name_servers;
 use crate::child::wire::{FromChild, Wire};
-use crate::config::Seeding;
-use crate::config::value::{NetworkMode, Uuid};
+use crate::config::value::{HardwareAccess, NetworkMode, Uuid};
+use crate::config::{RootSource, Seeding};
 use crate::fault;
 use crate::host::namespace::NEW_TIME;
+use crate::monitor::firmware;
 use crate::monitor::name_servers::Follower;
 use crate::monitor::part::{Part, Ready};
 use crate::monitor::protocol::Report;
@@ -51,6 +53,7 @@ impl Monitor {
         let environment =
             strings(self.plan.environment.iter().map(|(name, value)| format!("{name}={value}")))?;
         self.join_network(report)?;
+        self.lend_firmware(report)?;
         let (ours, theirs) = socket::pair()?;
         // The child joins its cgroup before it makes that namespace, and it is born into its time namespace.
         let mut flags = self.plan.namespaces & !(libc::CLONE_NEWCGROUP | NEW_TIME);
@@ -91,13 +94,13 @@ impl Monitor {
             }
         };
         drop(theirs);
-        let booted = fault::point("cloned").and_then(|()| self.hear(&ours, report));
-        if let Err(error) = booted.and_then(|listener| self.begin_answers(listener, pid)) {
+        if let Err(error) = fault::point("cloned").and_then(|()| self.hear(&ours, report, pid)) {
             let _ = process::kill(pid, libc::SIGKILL);
             let _ = waitpid(pid, None);
             return Err(error);
         }
         self.init.runs(pid);
+        self.hotplug.iter_mut().for_each(|hotplug| hotplug.booted(pid));
         self.phase = Phase::Running;
         self.readiness.reset();
         self.boots += 1;
@@ -115,6 +118,24 @@ impl Monitor {
         let asked = (&self.config, servers.as_slice());
         self.network = Some(Attachment::make(asked, &self.paths, &self.host, &mut warnings)?);
         warnings.into_iter().try_for_each(|text| self.warn(report, text))
+    }
+
+    /// Has the kernel find the firmware of a container that has the hardware.
+    fn lend_firmware(&self, report: Option<&OwnedFd>) -> Result<()> {
+        if self.config.hardware.access != HardwareAccess::Full {
+            return Ok(());
+        }
+        let given = match self.config.container.root {
+            RootSource::Directory(_) => firmware::give(&self.paths, &self.config.name, self.tree.root()),
+            // It is mounted where the kernel does not look.
+            RootSource::Image(_) => Err(Error::msg("it is in an image")),
+        };
+        match given {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                self.warn(report, format!("the kernel does not load firmware of the container: {error:#}"))
+            }
+        }
     }
 
     /// Tells who waits for the boot, or the log.
@@ -138,16 +159,16 @@ impl Monitor {
         })
     }
 
-    /// Receives messages of the child until it has executed the program; the result is the listener for its calls, if
-    /// there is one. Clients are served in the meantime.
-    fn hear(&mut self, wire: &OwnedFd, report: Option<&OwnedFd>) -> Result<Option<OwnedFd>> {
+    /// Receives messages of the child until it has executed the program; then begins to answer
+    /// its calls, if it has sent a listener. Clients are served in the meantime.
+    fn hear(&mut self, wire: &OwnedFd, report: Option<&OwnedFd>, pid: Pid) -> Result<()> {
         let (mut ready, mut listener) = (false, None);
         let deadline = Instant::now() + BOOTING;
         loop {
             self.wait_for_child(wire, report, deadline)?;
             let Some(received) = socket::receive::<FromChild>(wire)? else {
                 if ready {
-                    return fault::point("executed").map(|()| listener);
+                    return fault::point("executed").and_then(|()| self.begin_answers(listener, pid));
                 }
                 bail!("the new process died before it could execute {}", self.config.container.init);
             };

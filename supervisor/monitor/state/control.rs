@@ -75,8 +75,12 @@ impl Monitor {
         if let (Some(init), Phase::Running) = (self.init.pid(), self.phase) {
             self.readiness.look(init, &self.config.name);
         }
-        let status = Answer::Status(Box::new(self.status()));
-        self.clients.answer(id, &status, &[]);
+        let status = self.status();
+        // A control group that is frozen or thawed causes no event here.
+        if self.announced.is_some_and(|announced| announced != status.state) {
+            self.announce();
+        }
+        self.clients.answer(id, &Answer::Status(Box::new(status)), &[]);
     }
 
     /// Answers clients that wait for a boot, when it has completed or will not happen.

@@ -12,11 +12,12 @@ use crate::config::value::WakelockPolicy;
 use crate::config::{Config, RootSource, Seeding};
 use crate::fault;
 use crate::monitor::first_process::Escalation;
-use crate::monitor::last_exit;
+use crate::monitor::hotplug::Hotplug;
 use crate::monitor::name_servers::Follower;
 use crate::monitor::part::{Part, Ready};
 use crate::monitor::protocol::{Answer, Exit, ExitReason};
 use crate::monitor::readiness::Sign;
+use crate::monitor::{firmware, last_exit, surroundings};
 use crate::network::Attachment;
 use crate::plan;
 use crate::poll::{PollSet, timeout_until};
@@ -44,9 +45,11 @@ impl Monitor {
     }
 
     /// The parts with descriptors or deadlines. Signals are last here and thus handled first.
-    fn parts(&self) -> [&dyn Part; 8] {
-        let Self { clients, readiness, name_servers, console, network, calls, init, signals, .. } = self;
-        [clients, readiness, name_servers, console, network, calls, init, signals]
+    fn parts(&self) -> [&dyn Part; 9] {
+        let Self {
+            clients, readiness, name_servers, hotplug, console, network, calls, init, signals, ..
+        } = self;
+        [clients, readiness, name_servers, hotplug, console, network, calls, init, signals]
     }
 
     /// Waits for an event of a part.
@@ -69,6 +72,7 @@ impl Monitor {
             Ready::Listener | Ready::Client(_) => self.serve_client(ready),
             Ready::Notify => self.readiness.read_notification(),
             Ready::NameServers => self.name_servers.iter_mut().for_each(Follower::changed),
+            Ready::Devices => self.devices_changed(),
             Ready::Console => {
                 if self.console.exchange() {
                     self.readiness.prompted();
@@ -96,6 +100,17 @@ impl Monitor {
             Some(Escalation::Ask) => self.ask(),
             Some(Escalation::Kill) => self.kill(),
             None => {}
+        }
+    }
+
+    /// Devices of the host may have come or gone.
+    fn devices_changed(&mut self) {
+        let Some(hotplug) = &mut self.hotplug else { return };
+        let (plan, cgroup) = (&mut self.plan, &mut self.cgroup);
+        match hotplug.follow(&self.config, plan, cgroup, self.init.pid()) {
+            Ok(false) => {}
+            Ok(true) => self.announce(),
+            Err(error) => log::warn!("{}: its devices stay as they are: {error:#}", self.config.name),
         }
     }
 
@@ -181,12 +196,11 @@ impl Monitor {
         self.tree.renew(&config)?;
         let guest = Guest::inspect(self.tree.root(), config.container.init.as_str().as_ref())?;
         self.readiness.expect(Sign::of(&guest));
-        let plan = plan::build(
-            &config,
-            &self.host,
-            &guest,
-            &Seeding::load_or_default(&self.paths.supervisor_ini()),
-        )?;
+        let hotplug = Hotplug::begin(&config, &self.host);
+        let around = surroundings::look(&config, Some(self.tree.root()));
+        let seeding = Seeding::load_or_default(&self.paths.supervisor_ini());
+        let plan = plan::build(&config, &self.host, &guest, &seeding, &around)?;
+        self.hotplug = hotplug;
         self.writers = writers(self.tree.root(), &config);
         (self.config, self.plan) = (config, plan);
         Ok(())
@@ -215,6 +229,7 @@ impl Monitor {
             log::warn!("{name}: {error:#}");
         }
         self.network = None;
+        firmware::take_back(&self.paths, &name);
         if self.config.android.wakelock != WakelockPolicy::No {
             // There may be no supervisor to do it.
             wakelock::released(&self.paths.cgroup, name.as_str());

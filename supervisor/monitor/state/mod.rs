@@ -19,10 +19,12 @@ use super::clients::Clients;
 use super::console::Console;
 use super::early::Early;
 use super::first_process::FirstProcess;
+use super::hotplug::Hotplug;
 use super::name_servers::Follower;
 use super::notify::Notify;
 use super::protocol::{self, Answer, Devices, Exit, Report, State, Status};
 use super::readiness::{Readiness, Sign};
+use super::surroundings;
 use super::tree::Tree;
 use crate::cgroup::{Cgroup, Wanted};
 use crate::child::android;
@@ -76,6 +78,8 @@ pub(super) struct Monitor {
     network: Option<Attachment>,
     /// Updates its name servers.
     name_servers: Option<Follower>,
+    /// Gives it devices that come, and takes back those that go.
+    hotplug: Option<Hotplug>,
     console: Console,
     readiness: Readiness,
     clients: Clients,
@@ -86,6 +90,8 @@ pub(super) struct Monitor {
     /// Consecutive boots that ended immediately.
     hasty: u32,
     last_exit: Option<Exit>,
+    /// The state that subscribers know.
+    announced: Option<State>,
 }
 
 /// The error for a cancelled start.
@@ -113,8 +119,10 @@ impl Monitor {
         let tree = Tree::open(&config, &paths.run_container(&config.name), report.as_fd(), &mut tell)?;
         let guest = Guest::inspect(tree.root(), config.container.init.as_str().as_ref())?;
         android::complete(&mut config, &host);
-        let mut plan =
-            plan::build(&config, &host, &guest, &Seeding::load_or_default(&paths.supervisor_ini()))?;
+        let hotplug = Hotplug::begin(&config, &host);
+        let around = surroundings::look(&config, Some(tree.root()));
+        let seeding = Seeding::load_or_default(&paths.supervisor_ini());
+        let mut plan = plan::build(&config, &host, &guest, &seeding, &around)?;
         let mut warnings = plan.warnings.clone();
         let cgroup = create_cgroup(&config, &paths, &host, &mut plan, &mut warnings)?;
         fault::point("grouped")?;
@@ -140,6 +148,7 @@ impl Monitor {
             silent: None,
             network: None,
             name_servers: None,
+            hotplug,
             readiness: Readiness::new(Sign::of(&guest), notify),
             clients: early.take_clients()?,
             init: FirstProcess::default(),
@@ -148,6 +157,7 @@ impl Monitor {
             boots: 0,
             hasty: 0,
             last_exit: None,
+            announced: None,
         })
     }
 
@@ -215,11 +225,13 @@ impl Monitor {
             Enforcement::Nothing if self.plan.filters.contains(&Filter::Devices) => Enforcement::Filter,
             other => other,
         };
-        Devices { enforced_by, rules: self.plan.devices.lines() }
+        let nodes = self.plan.given.iter().map(|device| format!("/dev/{}", device.name)).collect();
+        Devices { enforced_by, rules: self.plan.devices.lines(), nodes }
     }
 
     /// Notifies all subscribers.
     fn announce(&mut self) {
+        self.announced = Some(self.state());
         let answer = Answer::Status(Box::new(self.status()));
         self.clients.notify(&answer);
     }

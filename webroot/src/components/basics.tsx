@@ -155,6 +155,32 @@ export function Field({ label, value, onInput, help, error, placeholder, button,
   );
 }
 
+interface ChipsProps<T extends string> {
+  label: string;
+  value: T;
+  options: (readonly [T, string])[];
+  onChange: (value: T) => void;
+}
+
+/** A choice of few, all of which are seen. */
+export function Chips<T extends string>({ label, value, options, onChange }: ChipsProps<T>) {
+  return (
+    <div class="places" role="group" aria-label={label}>
+      {options.map(([id, text]) => (
+        <button
+          type="button"
+          key={id}
+          class={id === value ? 'place on' : 'place'}
+          aria-pressed={id === value}
+          onClick={() => onChange(id)}
+        >
+          {text}
+        </button>
+      ))}
+    </div>
+  );
+}
+
 /** Text of ours with words between backquotes. */
 export function Prose({ text }: { text: string }) {
   return <>{text.split('`').map((part, index) => (index % 2 ? <code>{part}</code> : part))}</>;

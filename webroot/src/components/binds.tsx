@@ -3,7 +3,7 @@
 import { useState } from 'preact/hooks';
 import { t } from '../i18n';
 import { type Bind, read, suggestion, write } from '../model/binds';
-import { Button, Field, IconButton } from './basics';
+import { Button, Field, IconButton, Prose } from './basics';
 import { Chooser } from './chooser';
 
 interface Props {
@@ -31,7 +31,7 @@ export function BindsField({ label, value, about, fault, onChange }: Props) {
     <fieldset class="field binds">
       <legend>{label}</legend>
       <div class={fault ? 'help fault' : 'help'} aria-live="polite">
-        {fault ?? about}
+        {fault ?? <Prose text={about} />}
       </div>
       {binds.map((bind, at) => (
         <div class="bind" key={at}>

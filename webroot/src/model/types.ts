@@ -74,6 +74,18 @@ export interface Setting {
   example: string;
 }
 
+export interface Status {
+  pid: number;
+  version: string;
+  uptime_s: number;
+  data: { path: string; size: number | null; used: number | null };
+}
+
+/** A file of the download cache. */
+export interface Download {
+  size: number;
+}
+
 /** One name in a directory of the machine. */
 export interface Entry {
   name: string;

@@ -12,11 +12,13 @@ import { go, replace, route } from '../router';
 import { exitText, Meters, subtitle } from './containers';
 import { FileTab } from './file';
 import { LogTab } from './log';
+import { ProcessesTab } from './processes';
 import { ServicesTab } from './services';
 import { SettingsTab } from './settings';
 import { StorageTab } from './storage';
+import { UsersTab } from './users';
 
-const TABS = ['overview', 'log', 'settings', 'services', 'storage', 'file'] as const;
+const TABS = ['overview', 'log', 'settings', 'services', 'processes', 'users', 'storage', 'file'] as const;
 
 export function ContainerScreen() {
   const { name, tab } = route.value;
@@ -53,6 +55,8 @@ export function ContainerScreen() {
       {current === 'settings' && <SettingsTab key={name} container={one} />}
       {current === 'file' && <FileTab key={name} name={name} />}
       {current === 'storage' && <StorageTab key={name} container={one} />}
+      {current === 'processes' && <ProcessesTab key={name} container={one} />}
+      {current === 'users' && <UsersTab key={name} container={one} />}
       {current === 'services' && <ServicesTab key={name} container={one} />}
     </>
   );

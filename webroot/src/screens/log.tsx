@@ -1,4 +1,4 @@
-// The console of a container, live, as text with colours.
+// A log, live, as text with colours: the console of a container, or what the supervisor writes.
 
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { AnsiReader, type Piece } from '../ansi';
@@ -9,7 +9,20 @@ import { subscribe } from '../rpc';
 /** Lines that are kept: more would slow a phone down. */
 const MOST = 2000;
 
+type Request = Parameters<typeof subscribe>[0];
+
 export function LogTab({ name }: { name: string }) {
+  return <LogView request={{ subscribe: ['log'], name, lines: 500 }} event="log" empty={t('emptyLog')} />;
+}
+
+interface Props {
+  request: Request;
+  /** The events that its text comes with. */
+  event: string;
+  empty: string;
+}
+
+export function LogView({ request, event: wantedEvent, empty }: Props) {
   const [lines, setLines] = useState<Piece[][]>([]);
   const [filter, setFilter] = useState('');
   const [cut, setCut] = useState(0);
@@ -25,25 +38,22 @@ export function LogTab({ name }: { name: string }) {
       setLines([...all]);
       setCut(dropped);
     };
-    const stop = subscribe(
-      { subscribe: ['log'], name, lines: 500 },
-      {
-        event(document) {
-          if (document.event !== 'log') return;
-          const [first = [], ...rest] = reader.read(String(document.text));
-          const last = all[all.length - 1] ?? [];
-          all = [...all.slice(0, -1), [...last, ...first], ...rest];
-          dropped += Math.max(0, all.length - MOST);
-          all = all.slice(-MOST);
-          drawn ||= requestAnimationFrame(draw);
-        },
+    const stop = subscribe(request, {
+      event(document) {
+        if (document.event !== wantedEvent) return;
+        const [first = [], ...rest] = reader.read(String(document.text));
+        const last = all[all.length - 1] ?? [];
+        all = [...all.slice(0, -1), [...last, ...first], ...rest];
+        dropped += Math.max(0, all.length - MOST);
+        all = all.slice(-MOST);
+        drawn ||= requestAnimationFrame(draw);
       },
-    );
+    });
     return () => {
       stop();
       cancelAnimationFrame(drawn);
     };
-  }, [name]);
+  }, [request.name, wantedEvent]);
   useEffect(() => {
     const box = place.current;
     if (box && follows.current) box.scrollTop = box.scrollHeight;
@@ -70,7 +80,7 @@ export function LogTab({ name }: { name: string }) {
           follows.current = box.scrollHeight - box.scrollTop - box.clientHeight < 24;
         }}
       >
-        {isEmpty && <p class="quiet">{t('emptyLog')}</p>}
+        {isEmpty && <p class="quiet">{empty}</p>}
         {shown.map((line, index) => (
           <div key={index} dir="ltr">
             {line.length === 0 ? '\u00a0' : line.map((piece, at) => <PieceView key={at} piece={piece} />)}

@@ -5,7 +5,8 @@ import { Button, complain, Field, Loading, Note, Prose, SearchField, sentence } 
 import { BindsField } from '../components/binds';
 import { PathField } from '../components/path-field';
 import { say } from '../components/snackbar';
-import { type Key, t } from '../i18n';
+import { type Key, language, t } from '../i18n';
+import { describe, load as loadDescriptions } from '../model/descriptions';
 import type { Container, Setting } from '../model/types';
 import { DsError, ds } from '../rpc';
 
@@ -36,6 +37,7 @@ export function SettingsTab({ container }: { container: Container }) {
   const timers = useRef<Record<string, ReturnType<typeof setTimeout>>>({});
   const reload = (): void => void load(name).then(setForm, setFault);
   useEffect(reload, [name]);
+  useEffect(() => void loadDescriptions().catch(complain), [language.value]);
   if (fault) return <Note kind="bad">{sentence(fault)}</Note>;
   if (!form) return <Loading />;
 
@@ -73,7 +75,8 @@ export function SettingsTab({ container }: { container: Container }) {
     }
   };
   const wanted = search.toLowerCase();
-  const fits = (setting: Setting): boolean => `${setting.key} ${setting.about}`.toLowerCase().includes(wanted);
+  const fits = (setting: Setting): boolean =>
+    `${setting.key} ${setting.about} ${describe(setting.key, setting.about)}`.toLowerCase().includes(wanted);
   const count = Object.keys(changed).length;
   return (
     <>
@@ -146,9 +149,10 @@ interface FieldProps {
 function SettingField({ setting, value, fault, onChange }: FieldProps) {
   const isSwitch = setting.form === 'choice' && setting.words.join() === 'yes,no';
   const id = `setting-${setting.key}`;
+  const about = describe(setting.key, setting.about);
   const help = (
     <div id={`${id}-help`} class={fault ? 'help fault' : 'help'} aria-live="polite">
-      {fault ?? <Prose text={setting.about} />}
+      {fault ?? <Prose text={about} />}
     </div>
   );
   if (isSwitch) {
@@ -190,13 +194,11 @@ function SettingField({ setting, value, fault, onChange }: FieldProps) {
     );
   }
   if (setting.key === 'mounts.bind') {
-    return (
-      <BindsField label={label(setting.name)} value={value} about={setting.about} fault={fault} onChange={onChange} />
-    );
+    return <BindsField label={label(setting.name)} value={value} about={about} fault={fault} onChange={onChange} />;
   }
   const hint = setting.default ? t('default', { value: setting.default }) : t('example', { value: setting.example });
   const shared = { label: label(setting.name), value, placeholder: hint, error: fault, onInput: onChange };
-  const prose = <Prose text={setting.about} />;
+  const prose = <Prose text={about} />;
   if (setting.kind === 'DIRECTORY') return <PathField {...shared} help={prose} wanted="directory" />;
   if (setting.kind === 'FILE') return <PathField {...shared} help={prose} wanted="image" />;
   return <Field {...shared} help={prose} />;

@@ -1,13 +1,20 @@
 // The machine: what its kernel can do, versions, the look of the page, a bug report.
 
 import { useEffect, useState } from 'preact/hooks';
-import { Button, complain, Loading, Note, sentence } from '../components/basics';
+import { Button, complain, copyText, Field, Loading, Note, sentence } from '../components/basics';
+import { Dialog } from '../components/dialog';
+import { Icon } from '../components/icon';
 import { say } from '../components/snackbar';
 import { duration } from '../format';
 import { language, NAMES, setLanguage, t } from '../i18n';
-import type { Feature } from '../model/types';
+import type { Feature, Status } from '../model/types';
+import { go } from '../router';
 import { ds } from '../rpc';
 import { setTheme, theme, THEMES } from '../theme';
+import { StorageSummary } from './storage-summary';
+
+/** Of the program that this page was built with. */
+const VERSION = __DS_VERSION__;
 
 interface Check {
   ok: boolean;
@@ -17,23 +24,26 @@ interface Check {
   features: Feature[];
 }
 
-interface Status {
-  pid: number;
-  version: string;
-  uptime_s: number;
-}
-
 export function SystemScreen() {
   const [check, setCheck] = useState<Check | null>(null);
   const [status, setStatus] = useState<Status | null>(null);
   const [fault, setFault] = useState<string | null>(null);
   const [all, setAll] = useState(false);
+  const [report, setReport] = useState<string | null>(null);
+  const loadStatus = (): void =>
+    void ds('supervisor', 'status').then(({ document }) => setStatus(document as unknown as Status), complain);
+  const reload = (): void => {
+    ds('supervisor', 'reload').then(({ output }) => {
+      say(output.trim() || t('upToDate'));
+      loadStatus();
+    }, complain);
+  };
   useEffect(() => {
     ds('check').then(
       ({ document }) => setCheck(document as unknown as Check),
       (error: unknown) => setFault(sentence(error)),
     );
-    ds('supervisor', 'status').then(({ document }) => setStatus(document as unknown as Status), complain);
+    loadStatus();
   }, []);
   const missing = check?.features.filter((one) => !one.present) ?? [];
   return (
@@ -67,6 +77,29 @@ export function SystemScreen() {
           </div>
         )}
       </dl>
+      {status && status.version !== VERSION && (
+        <Note>
+          {t('updatePending', { running: status.version, page: VERSION })}
+          <button type="button" class="link" onClick={reload}>
+            {t('reloadSupervisor')}
+          </button>
+        </Note>
+      )}
+      <button type="button" class="row choice" onClick={() => go('system-log')}>
+        <Icon name="lines" />
+        <span class="card-title">
+          <span class="name">{t('supervisorLog')}</span>
+          <span class="sub">{t('supervisorLogText')}</span>
+        </span>
+      </button>
+      <button type="button" class="row choice" onClick={() => go('order')}>
+        <Icon name="lines" />
+        <span class="card-title">
+          <span class="name">{t('startOrder')}</span>
+          <span class="sub">{t('startOrderText')}</span>
+        </span>
+      </button>
+      {status && <StorageSummary data={status.data} />}
       <h2>{t('appearance')}</h2>
       <div class="field">
         <label for="theme">{t('theme')}</label>
@@ -117,19 +150,55 @@ export function SystemScreen() {
         <span class="card-title">
           <span class="sub">{t('bugReportText')}</span>
         </span>
-        <Button onClick={() => void collect()}>{t('collect')}</Button>
+        <Button onClick={() => setReport(reportPath())}>{t('collect')}</Button>
       </div>
+      {report !== null && <ReportDialog path={report} onClose={() => setReport(null)} />}
     </>
   );
 }
 
-async function collect(): Promise<void> {
-  const folder = navigator.userAgent.includes('Android') ? '/sdcard/Download' : '/tmp';
-  const path = `${folder}/ds-report-${Date.now()}.tar`;
-  try {
-    await ds('doctor', '-o', path);
-    say(t('written', { path }));
-  } catch (error) {
-    complain(error);
-  }
+function reportPath(): string {
+  const folder = navigator.userAgent.includes('Android') ? '/data/media/0/Download' : '/tmp';
+  return `${folder}/ds-report-${new Date().toISOString().slice(0, 19).replace(/[:T]/g, '-')}.tar`;
+}
+
+function ReportDialog({ path, onClose }: { path: string; onClose: () => void }) {
+  const [target, setTarget] = useState(path);
+  const [busy, setBusy] = useState(false);
+  const [written, setWritten] = useState(false);
+  const [fault, setFault] = useState<string | null>(null);
+  const collect = async (): Promise<void> => {
+    setBusy(true);
+    setFault(null);
+    try {
+      await ds('doctor', '-o', target);
+      setWritten(true);
+    } catch (error) {
+      setFault(sentence(error));
+    } finally {
+      setBusy(false);
+    }
+  };
+  return (
+    <Dialog title={t('bugReport')} onClose={onClose}>
+      <p>{t('bugReportText')}</p>
+      {written ? (
+        <Note kind="info">{t('written', { path: target })}</Note>
+      ) : (
+        <Field label={t('targetFile')} value={target} error={fault} onInput={setTarget} />
+      )}
+      <div class="dialog-actions">
+        <Button kind="text" onClick={onClose}>
+          {t('close')}
+        </Button>
+        {written ? (
+          <Button onClick={() => void copyText(target)}>{t('copyPath')}</Button>
+        ) : (
+          <Button kind="filled" disabled={busy || target.trim() === ''} onClick={() => void collect()}>
+            {busy ? t('loading') : t('collect')}
+          </Button>
+        )}
+      </div>
+    </Dialog>
+  );
 }

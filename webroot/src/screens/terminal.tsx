@@ -1,232 +1,121 @@
-// A terminal in a container. ds holds it: it survives the page, and is found again by its id.
+// Terminals in a container, as tabs. ds holds them: they survive the page, and are found again.
 
-import { FitAddon } from '@xterm/addon-fit';
-import { Terminal } from '@xterm/xterm';
-import '@xterm/xterm/css/xterm.css';
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { decodeBytes, encodeBytes } from '../base64';
-import { Button, complain, IconButton } from '../components/basics';
+import { Button, complain, copyText, IconButton } from '../components/basics';
 import { t } from '../i18n';
 import { back, route } from '../router';
-import { ask, open, type Request } from '../rpc';
+import { ask } from '../rpc';
+import { type Key, KEYS, type Modifier, modified } from '../terminal/keys';
+import { Session, type State } from '../terminal/session';
 
-/** Bytes of keys in one request: one word of a command line holds 128 KiB. */
-const MOST_KEYS = 32 * 1024;
-
-interface Key {
-  label: string;
-  sends: string;
+interface Tab {
+  /** Of this page: a terminal gets its id later. */
+  key: number;
+  id: string | null;
+  user: string;
+  state: State;
 }
 
-const KEYS: Key[] = [
-  { label: 'Esc', sends: '\u001b' },
-  { label: 'Tab', sends: '\t' },
-  { label: 'Ctrl', sends: 'ctrl' },
-  { label: 'Alt', sends: 'alt' },
-  { label: '|', sends: '|' },
-  { label: '/', sends: '/' },
-  { label: '-', sends: '-' },
-  { label: '↑', sends: '\u001b[A' },
-  { label: 'Home', sends: '\u001b[H' },
-  { label: 'End', sends: '\u001b[F' },
-  { label: '~', sends: '~' },
-  { label: '←', sends: '\u001b[D' },
-  { label: '↓', sends: '\u001b[B' },
-  { label: '→', sends: '\u001b[C' },
-];
-
-/** What Ctrl makes of a key. */
-export function control(key: string): string {
-  const code = key.toUpperCase().charCodeAt(0);
-  return key.length === 1 && code >= 64 && code < 96 ? String.fromCharCode(code - 64) : key;
+interface Known {
+  id: string;
+  name: string;
+  user: string;
 }
 
-/** Sends keys in order, one request at a time: what is typed meanwhile goes together with the next one. */
-export class Typist {
-  private waiting: Uint8Array[] = [];
-  private busy = false;
+let keys = 0;
 
-  constructor(
-    private readonly send: (data: string) => Promise<unknown>,
-    private readonly failed: (error: unknown) => void,
-  ) {}
-
-  type(text: string): void {
-    const bytes = new TextEncoder().encode(text);
-    for (let at = 0; at < bytes.length; at += MOST_KEYS) this.waiting.push(bytes.subarray(at, at + MOST_KEYS));
-    void this.work();
-  }
-
-  private async work(): Promise<void> {
-    if (this.busy) return;
-    this.busy = true;
-    while (this.waiting.length > 0) {
-      const pieces: Uint8Array[] = [];
-      let length = 0;
-      while (this.waiting[0] && length + this.waiting[0].length <= MOST_KEYS) {
-        const piece = this.waiting.shift();
-        if (piece) {
-          pieces.push(piece);
-          length += piece.length;
-        }
-      }
-      const all = new Uint8Array(length);
-      let at = 0;
-      for (const piece of pieces) {
-        all.set(piece, at);
-        at += piece.length;
-      }
-      try {
-        await this.send(encodeBytes(all));
-      } catch (error) {
-        this.waiting = [];
-        this.failed(error);
-      }
-    }
-    this.busy = false;
-  }
+function tab(user: string, id: string | null): Tab {
+  return { key: ++keys, id, user, state: 'open' };
 }
 
-/** The terminals that this page has opened, by container. */
-const known = new Map<string, string>();
-
-interface Session {
-  type: (text: string) => void;
-  focus: () => void;
-}
-
-async function existing(name: string): Promise<string | undefined> {
+async function existing(name: string): Promise<Known[]> {
   const { document } = await ask({ terminal: { action: 'list' } });
-  const all = (document?.terminals ?? []) as unknown as { id: string; name: string }[];
-  return all.find((one) => one.id === known.get(name))?.id ?? all.find((one) => one.name === name)?.id;
+  const all = (document?.terminals ?? []) as unknown as Known[];
+  return all.filter((one) => one.name === name).sort((a, b) => a.id.localeCompare(b.id));
 }
 
 export function TerminalScreen() {
-  const { name } = route.value;
-  const place = useRef<HTMLDivElement>(null);
-  const session = useRef<Session | null>(null);
-  const modifier = useRef<'ctrl' | 'alt' | null>(null);
-  const [held, setHeld] = useState<'ctrl' | 'alt' | null>(null);
-  const [ended, setEnded] = useState(false);
-  const [round, setRound] = useState(0);
-  useEffect(() => {
-    if (!place.current) return;
-    setEnded(false);
-    const terminal = new Terminal({
-      allowProposedApi: false,
-      cursorBlink: !matchMedia('(prefers-reduced-motion: reduce)').matches,
-      fontFamily: '"Noto Sans Mono", "Droid Sans Mono", monospace',
-      fontSize: 13,
-      screenReaderMode: false,
-      scrollback: 5000,
-      theme: { background: '#090d0b', foreground: '#d7e3da', cursor: '#97d5b4', selectionBackground: '#2f6a4f' },
-    });
-    const fit = new FitAddon();
-    terminal.loadAddon(fit);
-    terminal.open(place.current);
-    fit.fit();
-    let id: string | null = null;
-    let seen = 0;
-    let wanted = true;
-    let stop: () => void = () => undefined;
-    const typist = new Typist(
-      (data) => (id === null ? Promise.resolve() : ask({ terminal: { action: 'input', id, data } })),
-      complain,
-    );
-    const follow = (request: Request): void => {
-      stop = open(request, {
-        event(document) {
-          if (document.event === 'terminal') {
-            id = String(document.id);
-            known.set(name, id);
-          } else if (document.event === 'bytes') {
-            seen = Number(document.to);
-            terminal.write(decodeBytes(String(document.data)));
-          } else if (document.event === 'end') {
-            wanted = false;
-            known.delete(name);
-            setEnded(true);
-          }
-        },
-        end(fault) {
-          if (!wanted) return;
-          if (fault) complain(new Error(fault.message));
-          if (fault || id === null) setEnded(true);
-          else follow({ terminal: { action: 'attach', id, from: seen } });
-        },
-      });
-    };
-    const size = (): { columns: number; rows: number } => ({ columns: terminal.cols, rows: terminal.rows });
-    existing(name).then(
-      (found) => {
-        if (!wanted) return;
-        if (found === undefined) {
-          follow({ terminal: { action: 'open', name, ...size() } });
-        } else {
-          id = found;
-          follow({ terminal: { action: 'attach', id, from: 0 } });
-          void ask({ terminal: { action: 'resize', id, ...size() } }).catch(complain);
-        }
-      },
-      (error: unknown) => {
-        complain(error);
-        setEnded(true);
-      },
-    );
-    terminal.onData((data) => {
-      const held = modifier.current;
-      modifier.current = null;
-      setHeld(null);
-      typist.type(held === 'ctrl' ? control(data) : held === 'alt' ? `\u001b${data}` : data);
-    });
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    terminal.onResize(() => {
-      clearTimeout(timer);
-      timer = setTimeout(() => {
-        if (id !== null) void ask({ terminal: { action: 'resize', id, ...size() } }).catch(complain);
-      }, 150);
-    });
-    const observer = new ResizeObserver(() => fit.fit());
-    observer.observe(place.current);
-    session.current = { type: (text) => typist.type(text), focus: () => terminal.focus() };
-    terminal.focus();
-    return () => {
-      wanted = false;
-      stop();
-      clearTimeout(timer);
-      observer.disconnect();
-      terminal.dispose();
-    };
-  }, [name, round]);
-  const press = (key: Key): void => {
-    if (key.sends === 'ctrl' || key.sends === 'alt') {
-      modifier.current = modifier.current === key.sends ? null : key.sends;
-      setHeld(modifier.current);
-    } else {
-      session.current?.type(modifier.current === 'ctrl' ? control(key.sends) : key.sends);
-      modifier.current = null;
-      setHeld(null);
-    }
-    session.current?.focus();
+  const { name, tab: user } = route.value;
+  const [tabs, setTabs] = useState<Tab[]>([]);
+  const [current, setCurrent] = useState(0);
+  const [held, setHeld] = useState<Modifier | null>(null);
+  const [searching, setSearching] = useState(false);
+  const sessions = useRef(new Map<number, Session>());
+  const show = (one: Tab): void => {
+    setTabs((all) => [...all, one]);
+    setCurrent(one.key);
   };
-  const paste = (): void => {
-    navigator.clipboard.readText().then((text) => session.current?.type(text), complain);
+  useEffect(() => {
+    existing(name).then((found) => {
+      const known = found.map((one) => tab(one.user, one.id));
+      const wanted = known.find((one) => one.user === (user || 'root')) ?? tab(user || 'root', null);
+      setTabs(known.includes(wanted) ? known : [...known, wanted]);
+      setCurrent(wanted.key);
+    }, complain);
+  }, [name]);
+  const active = tabs.find((one) => one.key === current);
+  const session = sessions.current.get(current);
+  const change = (key: number, part: Partial<Tab>): void =>
+    setTabs((all) => all.map((one) => (one.key === key ? { ...one, ...part } : one)));
+  const close = (one: Tab): void => {
+    void sessions.current.get(one.key)?.close().catch(complain);
+    const rest = tabs.filter(({ key }) => key !== one.key);
+    setTabs(rest);
+    if (rest.length === 0) back();
+    else if (one.key === current) setCurrent(rest[rest.length - 1]?.key ?? 0);
+  };
+  const press = (key: Key): void => {
+    if (!session) return;
+    if (key.sends === 'ctrl' || key.sends === 'alt') {
+      session.held = session.held === key.sends ? null : key.sends;
+    } else {
+      session.type(modified(session.held, key.sends));
+      session.held = null;
+    }
+    setHeld(session.held);
+    session.focus();
   };
   return (
-    <div class="terminal-page">
+    <main class="terminal-page">
       <div class="terminal-bar">
         <IconButton icon="back" label={t('back')} onClick={back} />
         <h1>{name}</h1>
-        <Button onClick={paste}>{t('paste')}</Button>
+        <IconButton icon="search" label={t('search')} onClick={() => setSearching(!searching)} />
+        <IconButton icon="copy" label={t('copy')} onClick={() => void copyText(session?.text() ?? '')} />
+        <Button onClick={() => void navigator.clipboard.readText().then((text) => session?.type(text), complain)}>
+          {t('paste')}
+        </Button>
       </div>
-      <div class="terminal-place" ref={place} dir="ltr" />
-      {ended && (
-        <div class="terminal-ended" role="status">
-          {t('terminalEnded')}
-          <Button kind="filled" onClick={() => setRound(round + 1)}>
-            {t('newTerminal')}
-          </Button>
-        </div>
+      <Tabs
+        tabs={tabs}
+        current={current}
+        onShow={setCurrent}
+        onClose={close}
+        onAdd={() => show(tab(active?.user ?? 'root', null))}
+      />
+      {searching && <Search session={session} onClose={() => setSearching(false)} />}
+      <div class="terminal-places">
+        {tabs.map((one) => (
+          <Pane
+            key={one.key}
+            name={name}
+            tab={one}
+            isShown={one.key === current}
+            onSession={(made) => (made ? sessions.current.set(one.key, made) : sessions.current.delete(one.key))}
+            onChange={(part) => change(one.key, part)}
+            onReleased={() => setHeld(null)}
+          />
+        ))}
+      </div>
+      {active && active.state !== 'open' && (
+        <Ended
+          state={active.state}
+          onResume={() => session?.resume()}
+          onNew={() => {
+            setTabs((all) => all.map((one) => (one === active ? tab(active.user, null) : one)));
+            setCurrent(keys);
+          }}
+        />
       )}
       <div class="keys" role="toolbar" aria-label={t('keys')} dir="ltr">
         {KEYS.map((key) => (
@@ -241,6 +130,139 @@ export function TerminalScreen() {
           </button>
         ))}
       </div>
+    </main>
+  );
+}
+
+interface TabsProps {
+  tabs: Tab[];
+  current: number;
+  onShow: (key: number) => void;
+  onClose: (tab: Tab) => void;
+  onAdd: () => void;
+}
+
+function Tabs({ tabs, current, onShow, onClose, onAdd }: TabsProps) {
+  return (
+    <div class="terminal-tabs">
+      {tabs.map((one, index) => {
+        const label = `${one.user} ${index + 1}`;
+        return (
+          <span key={one.key} class={one.key === current ? 'terminal-tab on' : 'terminal-tab'}>
+            <button
+              type="button"
+              aria-current={one.key === current ? 'true' : undefined}
+              onClick={() => onShow(one.key)}
+            >
+              <bdi>{label}</bdi>
+            </button>
+            <IconButton icon="close" label={`${t('close')} ${label}`} onClick={() => onClose(one)} />
+          </span>
+        );
+      })}
+      <IconButton icon="add" label={t('newTerminal')} onClick={onAdd} />
+    </div>
+  );
+}
+
+function Search({ session, onClose }: { session: Session | undefined; onClose: () => void }) {
+  const [text, setText] = useState('');
+  const [isFound, setFound] = useState(true);
+  const find = (wanted: string, backwards: boolean): void =>
+    setFound(wanted === '' || (session?.find(wanted, backwards) ?? false));
+  return (
+    <form
+      class="terminal-search"
+      onSubmit={(event) => {
+        event.preventDefault();
+        find(text, true);
+      }}
+    >
+      <input
+        type="search"
+        aria-label={t('search')}
+        placeholder={t('search')}
+        aria-invalid={isFound ? undefined : true}
+        autofocus
+        autocapitalize="none"
+        value={text}
+        onInput={(event) => {
+          setText(event.currentTarget.value);
+          find(event.currentTarget.value, true);
+        }}
+      />
+      <IconButton icon="upward" label={t('findPrevious')} onClick={() => find(text, true)} />
+      <IconButton icon="downward" label={t('findNext')} onClick={() => find(text, false)} />
+      <IconButton
+        icon="close"
+        label={t('close')}
+        onClick={() => {
+          onClose();
+          session?.focus();
+        }}
+      />
+      <span class="terminal-missing" role="status">
+        {isFound ? '' : t('notFound')}
+      </span>
+    </form>
+  );
+}
+
+interface PaneProps {
+  name: string;
+  tab: Tab;
+  isShown: boolean;
+  onSession: (session: Session | null) => void;
+  onChange: (part: Partial<Tab>) => void;
+  onReleased: () => void;
+}
+
+/** A terminal is attached when its tab is shown for the first time. */
+function Pane({ name, tab, isShown, onSession, onChange, onReleased }: PaneProps) {
+  const place = useRef<HTMLDivElement>(null);
+  const session = useRef<Session | null>(null);
+  useEffect(() => {
+    if (!isShown || !place.current) return;
+    if (!session.current) {
+      const user = tab.user === 'root' ? null : tab.user;
+      session.current = new Session(
+        place.current,
+        { name, user, id: tab.id },
+        {
+          opened: (id) => onChange({ id }),
+          state: (state) => onChange({ state }),
+          released: onReleased,
+          failed: complain,
+        },
+      );
+      onSession(session.current);
+    }
+    session.current.focus();
+  }, [isShown]);
+  useEffect(
+    () => () => {
+      session.current?.dispose();
+      onSession(null);
+    },
+    [],
+  );
+  return <div class={isShown ? 'terminal-place' : 'terminal-place hidden'} ref={place} dir="ltr" />;
+}
+
+function Ended({ state, onResume, onNew }: { state: State; onResume: () => void; onNew: () => void }) {
+  const text = { ended: t('terminalEnded'), elsewhere: t('terminalElsewhere'), lost: t('disconnected'), open: '' };
+  return (
+    <div class="terminal-ended" role="status">
+      {text[state]}
+      {state === 'ended' ? (
+        <Button kind="filled" onClick={onNew}>
+          {t('newTerminal')}
+        </Button>
+      ) : (
+        <Button kind="filled" onClick={onResume}>
+          {t('showHere')}
+        </Button>
+      )}
     </div>
   );
 }

@@ -34,7 +34,7 @@ pub fn measure(bench: &Bench, rounds: &Rounds) -> Result<Vec<Row>> {
     bench.ds.quiet(&["create", NAME, "--rootfs", &rootfs])?;
     let _leftovers = Leftovers::note();
     let lxc_rootfs = bench.rootfs("bookworm", "lxc")?;
-    let lxc = Lxc::new(&bench.folder("lxc"), lxc_rootfs.as_ref())?;
+    let lxc = Lxc::new(&bench.folder("lxc"), "bench", lxc_rootfs.as_ref())?;
     let nspawn_rootfs = bench.rootfs("bookworm", "nspawn")?;
     let mut times = Times {
         start: Samples::default(),
@@ -48,7 +48,9 @@ pub fn measure(bench: &Bench, rounds: &Rounds) -> Result<Vec<Row>> {
     rounds.each("boot", |_| {
         ours(bench, &mut times)?;
         attempt_pair(&mut times.lxc_start, &mut times.lxc_up, || lxc_round(&lxc));
-        attempt(&mut times.nspawn_up, || rivals::nspawn(&bench.folder(""), nspawn_rootfs.as_ref()));
+        stopwatch::attempt(&mut times.nspawn_up, || {
+            rivals::nspawn(&bench.folder(""), nspawn_rootfs.as_ref())
+        });
         Ok(())
     })?;
     bench.ds.quiet(&["rm", NAME])?;
@@ -119,16 +121,6 @@ fn lxc_round(lxc: &Lxc) -> Result<(Duration, Duration)> {
     Ok((start, up))
 }
 
-/// Adds a sample; the first failure takes the place of all samples and ends the attempts.
-fn attempt(samples: &mut Result<Samples>, measure: impl FnOnce() -> Result<Duration>) {
-    if let Ok(good) = samples {
-        match measure() {
-            Ok(time) => good.push(time),
-            Err(error) => *samples = Err(error),
-        }
-    }
-}
-
 fn attempt_pair(
     first: &mut Result<Samples>,
     second: &mut Result<Samples>,
@@ -150,9 +142,7 @@ fn attempt_pair(
 
 #[cfg(test)]
 mod tests {
-    use super::{attempt, userspace};
-    use crate::bench::stopwatch::Samples;
-    use anyhow::bail;
+    use super::userspace;
     use std::time::Duration;
 
     #[test]
@@ -161,14 +151,5 @@ mod tests {
         assert_eq!(userspace(text).unwrap(), Duration::from_millis(300));
         assert!(userspace("FinishTimestampMonotonic=0\nUserspaceTimestampMonotonic=5\n").is_err());
         assert!(userspace("").is_err());
-    }
-
-    #[test]
-    fn a_failure_is_kept_and_not_tried_again() {
-        let mut samples = Ok(Samples::default());
-        attempt(&mut samples, || Ok(Duration::from_secs(1)));
-        attempt(&mut samples, || bail!("broken"));
-        attempt(&mut samples, || Ok(Duration::from_secs(2)));
-        assert_eq!(samples.unwrap_err().to_string(), "broken");
     }
 }

@@ -163,12 +163,7 @@ pub(super) fn shell(script: &str, arguments: &[&str]) -> Result<()> {
 
 /// A round of a rival; its first failure takes the place of all its samples.
 pub(super) fn attempt(samples: &mut Result<Samples>, script: &str, arguments: &[&str]) {
-    if let Ok(good) = samples {
-        match stopwatch::time(&mut private_shell(script, arguments)) {
-            Ok(took) => good.push(took),
-            Err(error) => *samples = Err(error),
-        }
-    }
+    stopwatch::attempt(samples, || stopwatch::time(&mut private_shell(script, arguments)));
 }
 
 #[cfg(test)]

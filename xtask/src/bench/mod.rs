@@ -16,10 +16,10 @@ mod sessions;
 mod stopwatch;
 mod table;
 
-use crate::binary::{self, Profile};
 use crate::droidspaces::Droidspaces;
 use crate::interrupt::Interrupt;
 use crate::workspace::Workspace;
+use crate::zip;
 use crate::{fixture, packages, terminal};
 use anyhow::{Context, Result, bail};
 use std::fs;
@@ -103,7 +103,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
         bail!("the bench boots containers and needs root");
     }
     packages::ensure(packages::Verb::Bench)?;
-    let program = binary::build(workspace, Profile::Release)?;
+    let program = zip::own_program(workspace)?;
     fixture::ensure(workspace, &["bookworm", "busybox"])?;
     let rounds = Rounds { number: options.rounds.max(1), interrupt: Interrupt::catch()? };
     let bench =

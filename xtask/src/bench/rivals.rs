@@ -65,29 +65,28 @@ fn leftovers() -> BTreeSet<PathBuf> {
     found
 }
 
-/// LXC with one container.
+/// One container of LXC.
 #[derive(Debug)]
 pub struct Lxc {
     folder: PathBuf,
+    name: String,
 }
-
-const LXC_NAME: &str = "bench";
 
 impl Lxc {
     /// Writes its configuration below `folder`; `rootfs` is booted in place.
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn new(folder: &Path, rootfs: &Path) -> Result<Self> {
-        fs::create_dir_all(folder.join(LXC_NAME))?;
+    pub fn new(folder: &Path, name: &str, rootfs: &Path) -> Result<Self> {
+        fs::create_dir_all(folder.join(name))?;
         let config = format!(
-            "lxc.uts.name = bench\nlxc.rootfs.path = dir:{}\nlxc.net.0.type = none\n\
+            "lxc.uts.name = {name}\nlxc.rootfs.path = dir:{}\nlxc.net.0.type = none\n\
              lxc.mount.auto = proc:mixed sys:mixed cgroup:mixed\nlxc.apparmor.profile = unconfined\n\
              lxc.tty.max = 0\nlxc.pty.max = 1024\nlxc.signal.halt = SIGRTMIN+3\n",
             rootfs.display()
         );
-        fs::write(folder.join(LXC_NAME).join("config"), config)?;
-        Ok(Self { folder: folder.to_owned() })
+        fs::write(folder.join(name).join("config"), config)?;
+        Ok(Self { folder: folder.to_owned(), name: name.to_owned() })
     }
 
     /// Boots in the background, until the program returns.
@@ -125,16 +124,24 @@ impl Lxc {
         stopwatch::time(self.command("lxc-stop").args(["--timeout", "20"]))
     }
 
+    /// Kills it.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn kill(&self) -> Result<()> {
+        process::run_quietly(self.command("lxc-stop").arg("--kill")).map(drop)
+    }
+
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
-        command.arg("--lxcpath").arg(&self.folder).args(["--name", LXC_NAME]);
+        command.arg("--lxcpath").arg(&self.folder).args(["--name", &self.name]);
         command
     }
 }
 
 impl Drop for Lxc {
     fn drop(&mut self) {
-        let _ = process::run_quietly(self.command("lxc-stop").arg("--kill"));
+        let _ = self.kill();
     }
 }
 

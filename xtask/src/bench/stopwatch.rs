@@ -62,6 +62,16 @@ pub fn time(command: &mut Command) -> Result<Duration> {
     }
 }
 
+/// Adds a sample; the first failure takes the place of all samples and ends the attempts.
+pub fn attempt(samples: &mut Result<Samples>, measure: impl FnOnce() -> Result<Duration>) {
+    if let Ok(good) = samples {
+        match measure() {
+            Ok(time) => good.push(time),
+            Err(error) => *samples = Err(error),
+        }
+    }
+}
+
 /// Notes the moment at which a process that is not a child of ours ends.
 ///
 /// # Errors
@@ -77,7 +87,8 @@ pub fn watch_end(pid: i32) -> Result<JoinHandle<Result<Instant>>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Samples, time, watch_end};
+    use super::{Samples, attempt, time, watch_end};
+    use anyhow::bail;
     use std::process::Command;
     use std::time::{Duration, Instant};
 
@@ -93,6 +104,15 @@ mod tests {
         assert!(time(Command::new("sleep").arg("0.05")).unwrap() >= Duration::from_millis(50));
         let error = time(Command::new("sh").args(["-c", "echo why >&2; exit 1"])).unwrap_err().to_string();
         assert!(error.contains("why"), "{error}");
+    }
+
+    #[test]
+    fn a_failure_is_kept_and_not_tried_again() {
+        let mut samples = Ok(Samples::default());
+        attempt(&mut samples, || Ok(Duration::from_secs(1)));
+        attempt(&mut samples, || bail!("broken"));
+        attempt(&mut samples, || Ok(Duration::from_secs(2)));
+        assert_eq!(samples.unwrap_err().to_string(), "broken");
     }
 
     #[test]

@@ -59,6 +59,7 @@ const SUITES: &[Suite] = &[
         needs: Needs::Sources,
     },
     Suite { name: "docs", cargo: &["--package", "ds", "--test", "docs"], runner: &[], needs: Needs::Sources },
+    Suite { name: "fuzz", cargo: &["--package", "ds", "--test", "fuzz"], runner: &[], needs: Needs::Sources },
     Suite { name: "cli", cargo: &["--package", "ds", "--test", "cli"], runner: &[], needs: Needs::Binary },
     Suite {
         name: "daemon",

@@ -38,9 +38,7 @@ impl Options {
         if phones {
             return Ok(Self { architectures: vm::PHONES.map(str::to_owned).to_vec(), verify: false });
         }
-        let own = ALL.iter().find(|architecture| architecture.is_own());
-        let own = own.context("the module is not built for this machine's processor")?;
-        Ok(Self { architectures: vec![own.name.to_owned()], verify: false })
+        Ok(Self { architectures: vec![own()?.name.to_owned()], verify: false })
     }
 }
 
@@ -55,6 +53,19 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<PathBuf> {
         verify(workspace, &chosen, &zip)?;
     }
     Ok(zip)
+}
+
+/// Builds the program that the zip has for this machine's processor, and gives its path.
+///
+/// # Errors
+/// If it cannot be built.
+pub fn own_program(workspace: &Workspace) -> Result<PathBuf> {
+    compile::compile(workspace, own()?)
+}
+
+fn own() -> Result<&'static Architecture> {
+    let own = ALL.iter().find(|architecture| architecture.is_own());
+    own.context("the module is not built for this machine's processor")
 }
 
 fn choose(names: &[String]) -> Result<Vec<&'static Architecture>> {

@@ -1,0 +1,64 @@
+import { expect, test } from 'vitest';
+import { command, manager, read } from './services';
+
+const brief = (of: Parameters<typeof read>[0], text: string) =>
+  read(of, text).map(({ unit, state, enabled }) => [unit, state, enabled]);
+
+test('the services of systemd', () => {
+  const text = [
+    'cron.service loaded active running Regular background program processing daemon',
+    'bad.service loaded failed failed Bad',
+    'gone.service not-found inactive dead gone.service',
+    '--ds--',
+    'cron.service enabled enabled',
+    'ssh.service disabled enabled',
+    'getty@.service enabled enabled',
+    'dbus.service static -',
+    '',
+  ].join('\n');
+  expect(brief('systemd', text)).toEqual([
+    ['bad.service', 'failed', null],
+    ['cron.service', 'running', true],
+    ['dbus.service', 'stopped', null],
+    ['ssh.service', 'stopped', false],
+  ]);
+  expect(read('systemd', text)[1]?.about).toBe('Regular background program processing daemon');
+});
+
+test('the services of OpenRC', () => {
+  const text =
+    ' agetty   [  stopped  ]\n cron   [  started 00:01:02 (0)  ]\n--ds--\n      cron | default\n  agetty |\n';
+  expect(brief('openrc', text)).toEqual([
+    ['agetty', 'stopped', false],
+    ['cron', 'running', true],
+  ]);
+});
+
+test('the services of sysvinit', () => {
+  const text = ' [ + ]  cron\n [ - ]  ssh\n [ ? ]  hwclock.sh\n--ds--\n/etc/rc2.d:\nREADME\nK01ssh\nS01cron\n';
+  expect(brief('sysvinit', text)).toEqual([
+    ['cron', 'running', true],
+    ['hwclock.sh', 'other', false],
+    ['ssh', 'stopped', false],
+  ]);
+});
+
+test('the services of runit', () => {
+  const text = 'getty-tty1\nssh\n--ds--\nrun: /etc/service/ssh: (pid 12) 34s\nfail: /etc/service/x: unable to open\n';
+  expect(brief('runit', text)).toEqual([
+    ['getty-tty1', 'stopped', false],
+    ['ssh', 'running', true],
+    ['x', 'failed', true],
+  ]);
+});
+
+test('a name is one word of a command line', () => {
+  const hostile = '$(reboot); x';
+  for (const of of ['systemd', 'openrc', 'sysvinit', 'runit'] as const) {
+    const words = command(of, 'start', hostile);
+    expect(words[words.length - 1]).toBe(hostile);
+    expect(words.filter((word) => word.includes('reboot'))).toEqual([hostile]);
+  }
+  expect(manager('OpenRC')).toBe('openrc');
+  expect(manager(null)).toBeNull();
+});

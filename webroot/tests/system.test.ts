@@ -1,0 +1,172 @@
+// The page of the machine, the order of autostart, and the page's form: themes, right to left, large text, many rows.
+
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { axe, launch, phone, Watch } from './host';
+import { Machine } from './machine';
+
+const MANY = 200;
+
+let machine: Machine;
+let browser: Browser;
+let page: Page;
+let watch: Watch;
+
+beforeAll(async () => {
+  machine = new Machine();
+  for (const [name, priority] of [
+    ['one', 10],
+    ['two', 20],
+    ['three', 30],
+  ] as const) {
+    machine.container(name, 'autostart=yes', `priority=${priority}`);
+  }
+  machine.ds('start', 'one', '--wait');
+  browser = await launch();
+  page = await (await phone(browser)).newPage();
+  const address = machine.web();
+  watch = new Watch(page, new URL(address).origin);
+  await page.goto(address);
+  await page.getByRole('heading', { name: 'Droidspaces' }).waitFor();
+});
+
+afterAll(async () => {
+  await browser.close();
+  machine.end();
+});
+
+const goTo = (...parts: string[]) => page.evaluate((hash) => (location.hash = hash), `#/${parts.join('/')}`);
+const names = () => page.locator('.order .name').allInnerTexts();
+
+test('the order of autostart is dragged, or moved with keys', async () => {
+  await goTo('order');
+  await expect.poll(names).toEqual(['one', 'two', 'three']);
+  expect(await axe(page)).toEqual([]);
+  const handle = (name: string) => page.getByRole('button', { name: new RegExp(`^${name}, position`) });
+  const from = await handle('one').boundingBox();
+  const to = await handle('three').boundingBox();
+  if (!from || !to) throw new Error('no rows');
+  await page.mouse.move(from.x + 20, from.y + 20);
+  await page.mouse.down();
+  await page.mouse.move(to.x + 20, to.y + 20, { steps: 12 });
+  await page.mouse.up();
+  await expect.poll(names).toEqual(['two', 'three', 'one']);
+  await handle('three').focus();
+  await page.keyboard.press('ArrowUp');
+  await expect.poll(names).toEqual(['three', 'two', 'one']);
+  await page.getByRole('button', { name: 'Save' }).click();
+  await page.getByText('Saved').waitFor();
+  const stored = (JSON.parse(machine.ds('list', '--json')) as { containers: { name: string; priority: number }[] })
+    .containers;
+  const order = stored.sort((a, b) => a.priority - b.priority).map(({ name }) => name);
+  expect(order).toEqual(['three', 'two', 'one']);
+});
+
+test('the machine: storage, the log of the supervisor, a bug report', async () => {
+  await goTo('system');
+  await page.getByText(/ free$/).waitFor();
+  expect(await axe(page)).toEqual([]);
+  await page.getByRole('button', { name: 'Collect' }).click();
+  const path = join(machine.root, 'report.tar');
+  await page.getByRole('dialog').getByLabel('File').fill(path);
+  await page.getByRole('dialog').getByRole('button', { name: 'Collect' }).click();
+  await page.getByText(`Written to ${path}`).waitFor();
+  expect(existsSync(path)).toBe(true);
+  await page.goBack();
+  await page.getByRole('button', { name: /^Supervisor log/ }).click();
+  await page.getByText(/one: running/).waitFor();
+  machine.ds('restart', 'one');
+  await page
+    .getByText(/one: .*restart/)
+    .first()
+    .waitFor();
+});
+
+const SCREENS = [
+  ['containers'],
+  ['container', 'one', 'overview'],
+  ['container', 'one', 'settings'],
+  ['container', 'one', 'processes'],
+  ['container', 'one', 'storage'],
+  ['create'],
+  ['order'],
+  ['system'],
+];
+
+/** Boxes that a finger must hit and that are smaller than 48 pixels, and whether something is wider than the screen. */
+async function faults(): Promise<string[]> {
+  return page.evaluate(() => {
+    const targets = [
+      ...document.querySelectorAll<HTMLElement>('button, select, input:not([type=checkbox]):not([type=radio])'),
+    ];
+    const small = targets.filter((one) => {
+      const { width, height } = one.getBoundingClientRect();
+      return width > 0 && (height < 47.5 || width < 47.5);
+    });
+    const { scrollWidth, clientWidth } = document.documentElement;
+    return [
+      ...small.map((one) => `small: ${one.outerHTML.slice(0, 120)}`),
+      ...(scrollWidth > clientWidth ? [`wider than the screen: ${scrollWidth} > ${clientWidth}`] : []),
+    ];
+  });
+}
+
+test.each([
+  ['dark', 'en', 100],
+  ['light', 'ar', 100],
+  ['amoled', 'hi', 100],
+  ['light', 'de', 150],
+])('%s, %s, text at %i %%: accessible, and large enough to touch', async (theme, language, scale) => {
+  await page.evaluate(
+    (stored) => {
+      localStorage.setItem('droidspaces.theme', stored.theme);
+      localStorage.setItem('droidspaces.language', stored.language);
+    },
+    { theme, language },
+  );
+  await page.reload();
+  await page.addStyleTag({ content: `html { font-size: ${scale}%; }` });
+  for (const screen of SCREENS) {
+    await goTo(...screen);
+    await page.locator('.loading').waitFor({ state: 'detached' });
+    await page.waitForTimeout(150);
+    expect(await faults(), screen.join('/')).toEqual([]);
+    expect(await axe(page), screen.join('/')).toEqual([]);
+  }
+  await page.evaluate(() => localStorage.clear());
+});
+
+test('a list of 200 containers is drawn once, and scrolls', async () => {
+  const tree = join(machine.root, 'tree-two');
+  for (let number = 0; number < MANY; number++) {
+    machine.copyOfSettings('two', `many-${number}`, tree);
+  }
+  await page.reload();
+  await goTo('containers');
+  await page.getByText(`many-${MANY - 1}`, { exact: true }).waitFor({ state: 'attached' });
+  const session = await page.context().newCDPSession(page);
+  await session.send('Emulation.setCPUThrottlingRate', { rate: 4 });
+  const frames = await page.evaluate(
+    () =>
+      new Promise<number>((resolve) => {
+        let count = 0;
+        const begun = performance.now();
+        const step = (): void => {
+          window.scrollBy(0, 60);
+          count++;
+          if (performance.now() - begun < 2000) requestAnimationFrame(step);
+          else resolve(count);
+        };
+        requestAnimationFrame(step);
+      }),
+  );
+  await session.send('Emulation.setCPUThrottlingRate', { rate: 1 });
+  expect(await page.evaluate(() => window.scrollY)).toBeGreaterThan(1000);
+  expect(frames, 'frames in two seconds').toBeGreaterThan(5);
+});
+
+test('has caused no console error and no foreign request', () => {
+  expect(watch.troubles).toEqual([]);
+});
