@@ -20,6 +20,7 @@ use super::index::is_sha256;
 use crate::call;
 use crate::clock::unix_s;
 use crate::durable;
+use crate::fault;
 use crate::paths::Paths;
 use crate::sys::descriptor::try_lock;
 
@@ -183,6 +184,7 @@ impl Cache {
         let path = self.directory.join(sha256);
         call!(nix::unistd::fsync(part.file.as_fd()), "fsync({}.part)", part.key)?;
         durable::write(&self.described(sha256), &serde_json::to_vec(&about)?, 0o600)?;
+        fault::point("pull-described")?;
         fs::rename(self.part_path(&part.key), &path)
             .with_context(|| format!("rename to {}", path.display()))?;
         File::open(&self.directory)?.sync_all().context("write the cache's directory")?;

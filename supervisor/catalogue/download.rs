@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
@@ -184,9 +184,10 @@ impl Pump<'_, '_> {
             if self.item.size == Some(self.have) {
                 return Ok(None);
             }
-            let before = self.have;
+            let (before, begun) = (self.have, Instant::now());
             let Err(failure) = self.fetch_from(address, network)? else { return Ok(None) };
-            if self.have > before {
+            let moved = network.is_progress(self.have - before, begun.elapsed());
+            if moved && failure.remedy == Remedy::Wait {
                 (vain, missing, wait) = (0, 0, FIRST_WAIT);
             }
             vain += 1;
@@ -251,7 +252,14 @@ impl Pump<'_, '_> {
                 );
             }
         }
-        fetch.finish()
+        let done = fetch.finish()?;
+        // Without a length in the answer, only the index shows that it was cut short.
+        if done.is_ok() && self.item.size.is_some_and(|size| self.have < size) {
+            return Ok(Err(Failure::passing(format!(
+                "{address}: the server closed the connection too early"
+            ))));
+        }
+        Ok(done)
     }
 
     /// The server sends the file from its first byte: the same version, or another one.
@@ -277,12 +285,16 @@ impl Pump<'_, '_> {
             let written = file.seek(SeekFrom::Start(at)).and_then(|_| file.write_all(bytes));
             if let Err(error) = written {
                 let error = anyhow::Error::from(error).context("write the cache");
+                if errno_of(&error) != Some(nix::errno::Errno::ENOSPC) {
+                    return Err(error);
+                }
+                // The rest of the machine needs the space.
+                self.drop_part();
                 // A container can be created without the cache, but a download for the cache alone is useless.
-                if self.sink.is_none() || errno_of(&error) != Some(nix::errno::Errno::ENOSPC) {
+                if self.sink.is_none() {
                     return Err(error);
                 }
                 log::warn!("the cache is full; the download is not kept");
-                self.drop_part();
             }
         }
         hand_on(&mut self.sink, bytes)?;

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use ureq::http::{Response, Uri};
 use ureq::tls::{RootCerts, TlsConfig};
@@ -31,12 +31,12 @@ use crate::sys::process::Ended;
 const AGENT: &str = concat!("droidspaces-supervisor/", env!("CARGO_PKG_VERSION"));
 /// Maximum number of consecutive redirects.
 const MOST_REDIRECTS: usize = 5;
-/// The timeout for a connection, and for each part of an answer.
+/// The maximum timeout for a connection.
 const CONNECT: Duration = Duration::from_secs(15);
-const SILENCE: Duration = Duration::from_secs(30);
-/// Minimum number of bytes that a server must send in each period of this length.
-const STRETCH: Duration = Duration::from_secs(30);
-const LEAST_IN_STRETCH: u64 = 16 << 10;
+/// Minimum number of bytes that a server must send in each period of [`Network::timeout`].
+const LEAST: u64 = 128 << 10;
+/// A connection that delivered fewer bytes has made no progress.
+const LEAST_PROGRESS: u64 = 64 << 10;
 /// Size of the buffer, in bytes.
 const CHUNK: usize = 128 << 10;
 
@@ -47,6 +47,8 @@ pub struct Network {
     names: Names,
     /// `https_proxy` and similar variables.
     environment: BTreeMap<String, String>,
+    /// The timeout for each part of an answer.
+    timeout: Duration,
 }
 
 impl Network {
@@ -54,9 +56,15 @@ impl Network {
     ///
     /// # Errors
     /// If certificates that the user specified cannot be read.
-    pub fn load(environment: &BTreeMap<String, String>) -> Result<Self> {
+    pub fn load(environment: &BTreeMap<String, String>, timeout: Duration) -> Result<Self> {
         let roots = trust::roots(environment)?;
-        Ok(Self { roots, names: Names::load(), environment: environment.clone() })
+        Ok(Self { roots, names: Names::load(), environment: environment.clone(), timeout })
+    }
+
+    /// Whether a broken connection that delivered `bytes` in this time justifies another attempt. Otherwise a server
+    /// that sends one byte for each connection would never end.
+    pub(super) fn is_progress(&self, bytes: u64, elapsed: Duration) -> bool {
+        bytes >= LEAST_PROGRESS && !is_slow(bytes, elapsed, self.timeout)
     }
 
     fn proxy(&self, uri: &Uri) -> Result<Option<Proxy>, Failure> {
@@ -195,7 +203,7 @@ fn receive(
     let expected = head.total.map(|total| total - head.from);
     socket::send(messages.as_fd(), &Message::Head(head), &[])
         .map_err(|error| Failure::last(format!("{error:#}")))?;
-    copy(response.into_body(), body, expected, uri.host().unwrap_or_default())
+    copy(response.into_body(), body, expected, &Source { host: uri.host().unwrap_or_default(), network })
 }
 
 fn follow_redirects(request: &FetchRequest<'_>, network: &Network) -> Result<(Uri, Response<Body>), Failure> {
@@ -235,9 +243,9 @@ fn call(uri: &Uri, request: &FetchRequest<'_>, network: &Network) -> Result<Resp
         .user_agent(AGENT)
         .max_redirects(0)
         .http_status_as_error(false)
-        .timeout_connect(Some(CONNECT))
-        .timeout_recv_response(Some(SILENCE))
-        .timeout_per_read(Some(SILENCE))
+        .timeout_connect(Some(CONNECT.min(network.timeout)))
+        .timeout_recv_response(Some(network.timeout))
+        .timeout_per_read(Some(network.timeout))
         .build();
     let agent = Agent::with_parts(config, DefaultConnector::new(), network.names.clone());
     let mut call = agent.get(uri).header("Accept-Encoding", "identity");
@@ -262,13 +270,19 @@ fn explain(uri: &Uri, error: &ureq::Error) -> Failure {
         ureq::Error::Io(cause) => {
             match cause.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>()) {
                 Some(cause) => untrusted(host, cause),
-                None => passing(format!("{host}: {cause}")),
+                None => passing(format!("{host}: {}", plain(cause))),
             }
         }
         ureq::Error::Rustls(cause) => untrusted(host, cause),
         ureq::Error::ConnectionFailed => passing(format!("{host}: the connection failed")),
         other => Failure::last(format!("{host}: {other}")),
     }
+}
+
+/// The description of an error, without the number that the standard library adds.
+fn plain(error: &io::Error) -> String {
+    let errno = error.raw_os_error().map(nix::errno::Errno::from_raw);
+    errno.map_or_else(|| error.to_string(), |errno| errno.desc().to_owned())
 }
 
 fn untrusted(host: &str, cause: &rustls::Error) -> Failure {
@@ -329,12 +343,28 @@ fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
     (first <= last && total.is_none_or(|total: u64| last < total)).then_some((first, total))
 }
 
-fn copy(body: Body, output: &mut File, expected: Option<u64>, host: &str) -> Result<(), Failure> {
+/// Whether fewer than [`LEAST`] bytes arrive in each `period`.
+fn is_slow(bytes: u64, elapsed: Duration, period: Duration) -> bool {
+    u128::from(bytes) * period.as_millis() < u128::from(LEAST) * elapsed.as_millis()
+}
+
+/// The sender of a body.
+struct Source<'a> {
+    host: &'a str,
+    network: &'a Network,
+}
+
+fn copy(body: Body, output: &mut File, expected: Option<u64>, source: &Source<'_>) -> Result<(), Failure> {
+    let Source { host, network: Network { timeout, .. } } = source;
     let mut reader = body.into_with_config().limit(u64::MAX).reader();
     let mut buffer = vec![0; CHUNK];
-    let (mut count, mut stretch, mut since) = (0_u64, 0_u64, Instant::now());
+    // Only the wait for the server counts: the disk may be slower than the network.
+    let (mut count, mut stretch, mut waited) = (0_u64, 0_u64, Duration::ZERO);
     loop {
-        let length = match reader.read(&mut buffer) {
+        let since = Instant::now();
+        let read = reader.read(&mut buffer);
+        waited += since.elapsed();
+        let length = match read {
             Ok(0) => break,
             Ok(length) => length,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -344,11 +374,14 @@ fn copy(body: Body, output: &mut File, expected: Option<u64>, host: &str) -> Res
         output.write_all(&buffer[..length]).map_err(|error| Failure::last(error.to_string()))?;
         let length = u64::try_from(length).unwrap_or(u64::MAX);
         (count, stretch) = (count + length, stretch + length);
-        if since.elapsed() >= STRETCH {
-            if stretch < LEAST_IN_STRETCH {
-                return Err(Failure::passing(format!("{host} sends too slowly")));
+        if waited >= *timeout {
+            if is_slow(stretch, waited, *timeout) {
+                let seconds = waited.as_secs();
+                return Err(Failure::last(format!(
+                    "{host} sends too slowly ({stretch} bytes in {seconds} seconds); a later download resumes here"
+                )));
             }
-            (stretch, since) = (0, Instant::now());
+            (stretch, waited) = (0, Duration::ZERO);
         }
     }
     match expected {
@@ -365,7 +398,7 @@ fn copy(body: Body, output: &mut File, expected: Option<u64>, host: &str) -> Res
 /// Downloads a small file completely.
 ///
 /// # Errors
-/// If fork(2) fails, or the file is larger than `most` bytes; the inner error says why the download failed.
+/// If fork(2) fails; the inner error says why the download failed, or that the file is larger than `most` bytes.
 pub fn whole(address: &str, most: u64, network: &Network) -> Result<Result<Vec<u8>, Failure>> {
     let (mut fetch, head) = match Fetch::begin(&FetchRequest { address, from: 0, tag: None }, network)? {
         Ok(begun) => begun,
@@ -379,7 +412,7 @@ pub fn whole(address: &str, most: u64, network: &Network) -> Result<Result<Vec<u
     let mut bytes = Vec::new();
     (&mut fetch).take(most + 1).read_to_end(&mut bytes).context("read from the network")?;
     if u64::try_from(bytes.len())? > most {
-        bail!("{address} is larger than {most} bytes; refused");
+        return Ok(Err(Failure::last(format!("{address} is larger than {most} bytes; refused"))));
     }
     Ok(fetch.finish()?.map(|()| bytes))
 }
@@ -396,6 +429,23 @@ mod tests {
         for wrong in ["bytes 9-5/10", "bytes 5-9/9", "5-9/10", "bytes */10", "bytes 5-9"] {
             assert_eq!(content_range(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_slow_server_is_told_from_one_that_pauses() {
+        let period = Duration::from_secs(30);
+        assert!(is_slow(127 << 10, period, period));
+        assert!(!is_slow(128 << 10, period, period));
+        assert!(!is_slow(64 << 10, period / 2, period));
+        let network = Network {
+            roots: RootCerts::WebPki,
+            names: Names::default(),
+            environment: BTreeMap::new(),
+            timeout: period,
+        };
+        assert!(network.is_progress(64 << 10, period / 2));
+        assert!(!network.is_progress(64 << 10, period), "it paused for too long");
+        assert!(!network.is_progress(100, Duration::from_millis(1)), "it closes each connection at once");
     }
 
     proptest! {

@@ -5,14 +5,15 @@
 //! because every field of a server's list is checked before it is written.
 
 use std::fs;
-use std::time::{Duration, SystemTime};
+use std::thread::sleep;
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::cache::Cache;
 use super::download::Item;
-use super::failure::Failure;
+use super::failure::{Failure, Remedy};
 use super::fetch::{Network, whole};
 use super::index::{self, Image};
 use crate::durable;
@@ -21,6 +22,11 @@ use crate::durable;
 const FRESH: Duration = Duration::from_secs(3600);
 /// Maximum size of a file with checksums, in bytes.
 const MOST_SUMS: u64 = 1 << 20;
+/// How often a server with a temporary error is asked for the list, and the delay after the first attempt.
+const ATTEMPTS: u32 = 3;
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+/// An error that takes longer is a timeout. Another attempt would take as long.
+const QUICK: Duration = Duration::from_secs(5);
 
 /// The images of a mirror.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -60,8 +66,9 @@ impl Listing {
             return Ok(listing);
         }
         let mut faults = Vec::new();
+        let attempts = if kept.is_some() { 1 } else { ATTEMPTS };
         for mirror in mirrors {
-            match fetch(mirror, network)? {
+            match fetch(mirror, attempts, network)? {
                 Ok(images) => {
                     let listing = Self { mirror: mirror.clone(), images };
                     let text = serde_json::to_vec(&listing)?;
@@ -100,7 +107,7 @@ impl Listing {
     fn sum(&self, image: &Image, network: &Network) -> Result<String> {
         let (directory, name) = image.path.rsplit_once('/').context("its path has no directory")?;
         let address = format!("{}/{directory}/SHA256SUMS", self.mirror);
-        match whole(&address, MOST_SUMS, network)? {
+        match persistently(&address, MOST_SUMS, ATTEMPTS, network)? {
             Ok(sums) => index::sum_of(name, &sums)
                 .with_context(|| format!("{address} has no checksum of {name}; refused")),
             Err(Failure { text, .. }) => bail!("{text}"),
@@ -108,10 +115,32 @@ impl Listing {
     }
 }
 
+/// Downloads a small file. After a temporary error, the server is asked again.
+fn persistently(
+    address: &str,
+    most: u64,
+    attempts: u32,
+    network: &Network,
+) -> Result<Result<Vec<u8>, Failure>> {
+    let mut wait = FIRST_WAIT;
+    for _ in 1..attempts {
+        let begun = Instant::now();
+        match whole(address, most, network)? {
+            Err(failure) if failure.remedy == Remedy::Wait && begun.elapsed() < QUICK => {
+                log::info!("{}; trying again", failure.text);
+                sleep(wait);
+                wait *= 2;
+            }
+            other => return Ok(other),
+        }
+    }
+    whole(address, most, network)
+}
+
 /// The images of one mirror, in the better of the two formats that it provides.
-fn fetch(mirror: &str, network: &Network) -> Result<Result<Vec<Image>, String>> {
+fn fetch(mirror: &str, attempts: u32, network: &Network) -> Result<Result<Vec<Image>, String>> {
     let streams = format!("{mirror}/{}", index::STREAMS);
-    let first = match whole(&streams, index::MOST, network)? {
+    let first = match persistently(&streams, index::MOST, attempts, network)? {
         Ok(bytes) => match index::parse_streams(&bytes) {
             Ok(images) => return Ok(Ok(images)),
             Err(error) => format!("{streams}: {error:#}"),
@@ -119,7 +148,7 @@ fn fetch(mirror: &str, network: &Network) -> Result<Result<Vec<Image>, String>> 
         Err(failure) => failure.text,
     };
     let text = format!("{mirror}/{}", index::TEXT);
-    Ok(match whole(&text, index::MOST, network)? {
+    Ok(match persistently(&text, index::MOST, attempts, network)? {
         Ok(bytes) => index::parse_text(&bytes).map_err(|error| format!("{text}: {error:#}")),
         Err(_) => Err(first),
     })

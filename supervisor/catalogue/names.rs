@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use simple_dns::rdata::RData;
 use simple_dns::{CLASS, Name, Packet, PacketFlag, QCLASS, QTYPE, Question, RCODE, TYPE};
@@ -157,15 +157,17 @@ fn ask(server: SocketAddr, host: &str, kind: TYPE) -> io::Result<Vec<IpAddr>> {
     socket.connect(server)?;
     socket.send(&question)?;
     let mut buffer = [0; 1500];
-    loop {
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
         let length = socket.recv(&mut buffer)?;
         match answer(&buffer[..length], id, kind)? {
             Answer::Addresses(found) => return Ok(found),
             Answer::Truncated => return ask_by_stream(server, &question, id, kind),
-            // The answer to another question; the socket's timeout limits this loop.
+            // The answer to another question.
             Answer::Foreign => {}
         }
     }
+    Err(io::Error::new(ErrorKind::TimedOut, "the name server sends only answers to other questions"))
 }
 
 fn ask_by_stream(server: SocketAddr, question: &[u8], id: u16, kind: TYPE) -> io::Result<Vec<IpAddr>> {

@@ -39,7 +39,8 @@ pub fn run(arguments: &cli::Cache, env: &Env) -> Result<ExitCode> {
             if arguments.json {
                 return output::json(&json!({ "event": "pruned", "files": files, "bytes": bytes }));
             }
-            print(&mut io::stdout(), &format!("{files} files removed, {} freed\n", units::size(bytes)))
+            let noun = if files == 1 { "file" } else { "files" };
+            print(&mut io::stdout(), &format!("{files} {noun} removed, {} freed\n", units::size(bytes)))
         }
     }
 }

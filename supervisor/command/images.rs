@@ -1,6 +1,6 @@
 //! `ds images`: lists the systems in the catalogue.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, bail};
 use serde::Serialize;
@@ -43,18 +43,23 @@ pub fn run(arguments: &cli::Images, env: &Env) -> Result<ExitCode> {
     let listing = listing?;
     let wanted = arguments.arch.as_deref().unwrap_or_else(|| architecture());
     let search = arguments.search.as_deref().unwrap_or_default().to_lowercase();
-    let fits = |image: &&Image| {
-        (wanted == "all" || image.architecture == wanted)
-            && (matches(&image.name(), &search)
-                || image
-                    .aliases
-                    .iter()
-                    .any(|alias| matches(&format!("{}:{alias}", image.distribution), &search)))
+    let found = |image: &&Image| {
+        matches(&image.name(), &search) || aliases(image).any(|alias| matches(&alias, &search))
     };
-    let images: Vec<&Image> = listing.images.iter().filter(fits).collect();
+    let all: Vec<&Image> = listing.images.iter().filter(found).collect();
+    let fits = |image: &&&Image| wanted == "all" || image.architecture == wanted;
+    let mut images: Vec<&Image> = all.iter().filter(fits).copied().collect();
+    images.sort_by_key(|image| {
+        (&image.distribution, &image.release, image.variant != "default", &image.variant, &image.architecture)
+    });
     if arguments.json {
         let images = images.iter().map(|image| entry(image)).collect();
         return output::json(&Document { mirror: &listing.mirror, images });
+    }
+    if images.is_empty() && !all.is_empty() {
+        let others: BTreeSet<&str> = all.iter().map(|image| image.architecture.as_str()).collect();
+        let others: Vec<&str> = others.into_iter().collect();
+        bail!("no image for {wanted} matches '{search}', only for {}; use --arch", others.join(", "));
     }
     if images.is_empty() {
         let there: BTreeMap<&str, ()> =
@@ -71,6 +76,13 @@ fn matches(name: &str, search: &str) -> bool {
     name.to_lowercase().contains(search) || name.replace(':', "/").to_lowercase().contains(search)
 }
 
+/// Other names that select it.
+fn aliases(image: &Image) -> impl Iterator<Item = String> {
+    let variant = Some(&image.variant).filter(|variant| *variant != "default");
+    let variant = variant.map(|variant| format!(":{variant}")).unwrap_or_default();
+    image.aliases.iter().map(move |alias| format!("{}:{alias}{variant}", image.distribution))
+}
+
 fn entry(image: &Image) -> Entry<'_> {
     Entry {
         name: image.name(),
@@ -85,11 +97,9 @@ fn entry(image: &Image) -> Entry<'_> {
 }
 
 fn row(image: &Image) -> [String; 5] {
-    let also: Vec<String> =
-        image.aliases.iter().map(|alias| format!("{}:{alias}", image.distribution)).collect();
     [
         image.name(),
-        also.join(" "),
+        aliases(image).collect::<Vec<_>>().join(" "),
         image.architecture.clone(),
         image.build.clone(),
         image.size.map_or_else(|| "-".to_owned(), units::size),

@@ -22,10 +22,8 @@ use crate::worker::Env;
 pub fn run(arguments: &cli::Import, env: &Env) -> Result<ExitCode> {
     let name: Name = arguments.name.parse()?;
     let place = place(env, &arguments.file)?;
-    let source = ArchiveSource::open(&env.client, &place)?;
-    // What is read of a pipe is gone. Looking moves the position of a file.
-    let exported = source.length.is_none() || is_exported(&source);
-    let source = if source.length.is_some() { ArchiveSource::open(&env.client, &place)? } else { source };
+    let mut source = ArchiveSource::open(&env.client, &place)?;
+    let exported = is_exported(&env.client, &mut source)?;
     let cli::Import { password, password_file, ssh_key, user, .. } = arguments;
     let login = login(env, password.as_deref(), password_file.as_deref(), ssh_key, user.as_deref())?;
     let mut progress = Progress::new(arguments.json);

@@ -18,7 +18,7 @@ use crate::daemon::guard;
 use crate::monitor::last_exit;
 use crate::monitor::protocol::{Answer, ControlRequest, Exit, State, Status};
 use crate::nearest::nearest;
-use crate::network::uplink;
+use crate::network::way_out;
 use crate::paths::names_in;
 use crate::worker::Env;
 
@@ -143,7 +143,7 @@ pub fn known(env: &Env, name: &Name) -> Result<Known> {
         autostart_off,
         privileged: privileged(config.as_ref(), status.as_ref()),
         problem,
-        network: network(config.as_ref(), status.as_ref()),
+        network: network(env, name, config.as_ref(), status.as_ref()),
     };
     Ok(Known { summary, config, status, last_exit })
 }
@@ -157,14 +157,14 @@ fn privileged(config: Option<&Config>, status: Option<&Status>) -> String {
 }
 
 /// From the monitor where it runs, else from the configuration.
-fn network(config: Option<&Config>, status: Option<&Status>) -> Option<Network> {
+fn network(env: &Env, name: &Name, config: Option<&Config>, status: Option<&Status>) -> Option<Network> {
     let mode = status.map(|status| status.network.clone());
     let mode = mode.or_else(|| Some(config?.network.mode.to_string()))?;
     let own = mode == NetworkMode::Nat.to_string();
     let addresses = status.map(|status| status.addresses.clone()).unwrap_or_default();
     let published = config.filter(|_| own).map(|config| config.network.ports.as_slice()).unwrap_or_default();
     Some(Network {
-        uplink: if own && !addresses.is_empty() { uplink().ok().flatten() } else { None },
+        uplink: if own && !addresses.is_empty() { way_out(&env.paths, name).ok().flatten() } else { None },
         ports: published.iter().map(ToString::to_string).collect(),
         mode,
         addresses,

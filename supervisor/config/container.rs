@@ -53,6 +53,8 @@ pub(super) fn read(document: &Document, name: &Name) -> Result<Config, Error> {
             isolated: SCHEMA.read::<Switch>(document, "network", "isolated")?.0,
             ports: SCHEMA.read(document, "network", "ports")?,
             host_access: SCHEMA.read::<Switch>(document, "network", "host-access")?.0,
+            uplink: SCHEMA.read(document, "network", "uplink")?,
+            vpn: SCHEMA.read(document, "network", "vpn")?,
         },
         hardware: Hardware {
             access: SCHEMA.read(document, "hardware", "access")?,
@@ -216,6 +218,8 @@ impl Config {
             ("network", "isolated") => switch(self.network.isolated),
             ("network", "ports") => self.network.ports.to_string(),
             ("network", "host-access") => switch(self.network.host_access),
+            ("network", "uplink") => self.network.uplink.to_string(),
+            ("network", "vpn") => self.network.vpn.to_string(),
             ("hardware", name) => return hardware_text(&self.hardware, name),
             ("mounts", "tmpfs") => list(&self.mounts.tmpfs),
             ("security", "nesting") => switch(security.nesting),

@@ -3,15 +3,19 @@
 //! Read when it is needed, by the command that needs it: the supervisor itself has no use for it.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::error::{Error, Kind};
 use super::ini::Document;
 use super::load::load_document;
 use super::supervisor::SCHEMA;
-use super::value::{Mirrors, Size};
+use super::value::{Mirrors, Seconds, Size};
 
 /// The section's name.
 const SECTION: &str = "images";
+
+/// No server answers within 0 seconds.
+const LEAST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Where root file systems come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +24,8 @@ pub struct Images {
     pub mirrors: Vec<String>,
     /// How much of what was downloaded is kept.
     pub cache_size: Size,
+    /// The time in which a server must send something, and a minimum while it sends.
+    pub timeout: Duration,
 }
 
 impl Images {
@@ -36,6 +42,8 @@ impl Images {
         Ok(Self {
             mirrors: SCHEMA.read::<Mirrors>(&document, SECTION, "mirror")?.into_vec(),
             cache_size: SCHEMA.read(&document, SECTION, "cache-size")?,
+            timeout: Duration::from(SCHEMA.read::<Seconds>(&document, SECTION, "timeout")?)
+                .max(LEAST_TIMEOUT),
         })
     }
 }

@@ -3,7 +3,8 @@
 use super::schema::{Form, Key};
 use super::value::{
     CgroupLayout, DeadlockShield, DisplayProfile, Fsck, GlProfile, HardwareAccess, NetworkMode, PidNamespace,
-    Privileged, RestartPolicy, Seed, SoundProfile, StartAfter, Switch, UserNamespaces, WakelockPolicy,
+    Privileged, RestartPolicy, Seed, SoundProfile, StartAfter, Switch, UserNamespaces, VpnPolicy,
+    WakelockPolicy,
 };
 
 const SWITCH: Form = Form::OneOf(Switch::WORDS);
@@ -226,6 +227,22 @@ pub const KEYS: &[Key] = &[
         SWITCH,
         "let a container with `network.mode = nat` reach services of the host, beside name resolution",
         "yes",
+    ),
+    Key::new(
+        "network",
+        "uplink",
+        "auto",
+        Form::Text("auto, vpn or INTERFACE[,…]"),
+        "way out for a container with `network.mode = nat`: the machine's, a VPN, or the first of these interfaces; if not `auto`, packets take no other way",
+        "rmnet*,wlan0",
+    ),
+    Key::new(
+        "network",
+        "vpn",
+        "follow",
+        Form::OneOf(VpnPolicy::WORDS),
+        "use VPNs as the machine does, use none, or use nothing else (`network.mode = nat`)",
+        "only",
     ),
     Key::new(
         "hardware",

@@ -9,7 +9,7 @@ use super::value::{
     Bind, CgroupLayout, ContainerPath, Cpus, DeadlockShield, DeviceRequest, DisplayProfile, EnvironmentName,
     Fsck, GlProfile, HardwareAccess, HostPath, Hostname, ImageLabel, Name, NameServers, NetworkMode,
     PidNamespace, PortList, Priority, Privileged, RestartPolicy, Seconds, Seed, Size, SoundProfile,
-    StartAfter, Tmpfs, UserNamespaces, Uuid, WakelockPolicy,
+    StartAfter, Tmpfs, Uplink, UserNamespaces, Uuid, VpnPolicy, WakelockPolicy,
 };
 
 /// One container as configured.
@@ -111,6 +111,10 @@ pub struct Network {
     pub ports: PortList,
     /// It reaches services of the host.
     pub host_access: bool,
+    /// Its way out of the machine.
+    pub uplink: Uplink,
+    /// What it does about virtual private networks.
+    pub vpn: VpnPolicy,
 }
 
 /// The hardware the container sees.

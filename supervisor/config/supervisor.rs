@@ -85,6 +85,14 @@ const KEYS: &[Key] = &[
         "500M",
     ),
     Key::new(
+        "images",
+        "timeout",
+        "30",
+        Form::Text("SECONDS"),
+        "time after which ds gives up a server that sends nothing, or fewer than 128 KiB",
+        "2m",
+    ),
+    Key::new(
         "seed",
         "udev-subsystems",
         Subsystems::DEFAULT,

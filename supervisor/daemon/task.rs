@@ -55,6 +55,8 @@ pub enum Task {
     Describe(PathBuf, String),
     /// Remove the remains of jobs that were killed or ended by a power failure.
     Tidy,
+    /// Let the networks of containers follow that of the machine.
+    Follow,
 }
 
 /// The input of a worker.
@@ -110,6 +112,7 @@ pub fn run(assignment: Assignment, machine: &Machine<'_>) -> ! {
             shell::sweep(machine.host, machine.paths);
             logged("networks", network::sweep(machine.paths))
         }
+        Task::Follow => logged("networks", network::keep(machine.paths)),
         Task::Sweep(name) => match leftovers::sweep_dead(machine.paths, machine.host, &name) {
             Ok(()) => 0,
             Err(error) => {

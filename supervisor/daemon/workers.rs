@@ -82,6 +82,7 @@ enum Duty {
     Unlock,
     Describe,
     Tidy,
+    Follow,
 }
 
 /// All workers.
@@ -170,6 +171,12 @@ impl Workers {
         self.children.values().any(|child| child.duty == Duty::Tidy)
     }
 
+    /// Whether a worker lets networks follow that of the machine.
+    #[must_use]
+    pub fn is_following(&self) -> bool {
+        self.children.values().any(|child| child.duty == Duty::Follow)
+    }
+
     /// A state that workers copy has changed.
     pub fn outdate(&mut self) {
         self.standby_is_stale = true;
@@ -242,7 +249,7 @@ impl Workers {
                     Task::Start(name) => Forked::Failed(WorkerEvent::StartEnded(name, false)),
                     Task::Sweep(name) => Forked::Failed(WorkerEvent::Swept(name, false)),
                     // A later occasion, or the next supervisor, tries again.
-                    Task::Unlock | Task::Describe(..) | Task::Tidy => Forked::Parent,
+                    Task::Unlock | Task::Describe(..) | Task::Tidy | Task::Follow => Forked::Parent,
                 }
             }
         }
@@ -355,7 +362,7 @@ impl Workers {
             log::error!("worker {pid} was killed by {signal}");
         }
         match child.duty {
-            Duty::Client | Duty::Describe => {}
+            Duty::Client | Duty::Describe | Duty::Follow => {}
             Duty::Tidy => events.push(WorkerEvent::Tidied),
             Duty::Sweep(name) => events.push(WorkerEvent::Swept(name, done)),
             Duty::Unlock => events.push(WorkerEvent::LookedAtLock(done)),
@@ -370,7 +377,7 @@ impl Unreaped {
         let (starts, sweeps) = match &self.duty {
             Duty::Start(name) => (Some(name.clone()), None),
             Duty::Sweep(name) => (None, Some(name.clone())),
-            Duty::Client | Duty::Unlock | Duty::Describe | Duty::Tidy => (None, None),
+            Duty::Client | Duty::Unlock | Duty::Describe | Duty::Tidy | Duty::Follow => (None, None),
         };
         let connection = self.connection.as_ref().map(AsRawFd::as_raw_fd);
         handover::Worker { pid: pid.as_raw(), connection, starts, sweeps }
@@ -386,6 +393,7 @@ impl Duty {
             Task::Unlock => Self::Unlock,
             Task::Describe(..) => Self::Describe,
             Task::Tidy => Self::Tidy,
+            Task::Follow => Self::Follow,
         }
     }
 }

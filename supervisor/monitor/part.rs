@@ -60,8 +60,12 @@ impl Part for Signals {
 
 impl Part for Attachment {
     fn watch<'a>(&'a self, set: &mut PollSet<'a, Ready>) {
-        if let Some(requests) = self.fd() {
-            set.input(Ready::Network, requests);
+        for descriptor in self.fds() {
+            set.input(Ready::Network, descriptor);
         }
+    }
+
+    fn due(&self) -> Option<Instant> {
+        Self::due(self)
     }
 }

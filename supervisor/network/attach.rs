@@ -4,29 +4,32 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use nix::sched::{CloneFlags, setns};
-use nix::unistd::getpid;
+use nix::unistd::{Pid, getpid};
 
 use super::dhcp::{Lease, Server};
 use super::firewall::Firewall;
-use super::identity::{interface_name, mac, random_prefix};
+use super::identity::{Tag, interface_name, mac, random_prefix};
 use super::link::{Link, Mac};
+use super::names::Names;
 use super::netlink::Netlink;
 use super::ports;
-use super::settle::{Changes, Tag, settle};
+use super::settle::{Changes, settle};
 use super::store::{Member, Network, Store};
 use super::subnet::{self, Subnet};
 use super::wiring::{Inside, bridge, connect, pair};
 use crate::call;
 use crate::config::Config;
-use crate::config::value::Uuid;
+use crate::config::value::{Uplink, Uuid, VpnPolicy};
 use crate::fault;
 use crate::host::Host;
 use crate::paths::Paths;
 use crate::proc_stat;
+use crate::rootfs::root::Root;
 
 /// The largest packet where there is no uplink to ask.
 const USUAL_MTU: u32 = 1500;
@@ -43,6 +46,8 @@ pub struct Attachment {
     /// The namespace that was made for the container, and our own.
     namespace: OwnedFd,
     own: OwnedFd,
+    /// The other containers' names inside.
+    names: Option<Names>,
     /// Answers to the DHCP clients inside; none where the kernel has no packet sockets.
     dhcp: Option<Server>,
 }
@@ -86,6 +91,7 @@ impl Attachment {
             let bridge = bridge(&route, &tag, &network, &config.network.name, ipv6, mtu, &others)?;
             member.bridge = bridge.as_ref().map(|bridge| bridge.name.clone());
             let (namespace, own) = pair(&route, &tag, &member, mtu)?;
+            member.namespace = Some(namespace.as_raw_fd());
             connect(&route, &member, bridge.as_ref(), warnings)?;
             let dhcp = answers(&route, &member, servers, mtu);
             if let Err(error) = &dhcp {
@@ -94,7 +100,8 @@ impl Attachment {
             store.join(&member)?;
             fault::point("joined-network")?;
             let (paths, member) = (paths.clone(), member.clone());
-            Ok(Self { paths, member, temporary: None, namespace, own, dhcp: dhcp.ok() })
+            let names = Names::begin(config, &paths);
+            Ok(Self { paths, member, temporary: None, namespace, own, names, dhcp: dhcp.ok() })
         });
         if made.is_err() {
             store.leave(&config.name);
@@ -126,6 +133,7 @@ impl Attachment {
         let mut made = Self::make((&config, &[]), paths, host, warnings)?;
         made.temporary = Some(config.container.uuid);
         made.dhcp = None;
+        made.names = None;
         Ok(made)
     }
 
@@ -138,16 +146,38 @@ impl Attachment {
         Ok(Inside(&self.own))
     }
 
-    /// Readable when a program inside asks for its address; none where none is answered.
-    #[must_use]
-    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.dhcp.as_ref().map(Server::fd)
+    /// Readable when a program inside asks for its address, or other containers have come or gone.
+    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.dhcp.as_ref().map(Server::fd).into_iter().chain(self.names.as_ref().and_then(Names::fd))
     }
 
-    /// Answers programs inside that asked for their address.
-    pub fn serve(&self) {
+    /// Answers programs inside that asked for their address, and notes what has changed.
+    pub fn serve(&mut self) {
         if let Some(server) = &self.dhcp {
             server.serve();
+        }
+        if let Some(names) = &mut self.names {
+            names.heard();
+        }
+    }
+
+    /// When [`Attachment::follow`] has something to do.
+    #[must_use]
+    pub fn due(&self) -> Option<Instant> {
+        self.names.as_ref().and_then(Names::due)
+    }
+
+    /// Writes what has changed into the running container, if it is time.
+    pub fn follow(&mut self, init: Pid) {
+        if let Some(names) = &mut self.names {
+            names.follow(init);
+        }
+    }
+
+    /// Removes from the tree of a container that has ended what [`Attachment::follow`] wrote.
+    pub fn end(self, root: &Root) {
+        if let Some(names) = &self.names {
+            names.end(root);
         }
     }
 
@@ -208,6 +238,10 @@ fn member(config: &Config, network: &Network, address: Ipv4Addr, (mac, ipv6): (M
         ports: Vec::new(),
         isolated: false,
         host_access: false,
+        uplink: Uplink::Auto,
+        vpn: VpnPolicy::Follow,
+        ways: Vec::new(),
+        namespace: None,
         monitor: this_process()?,
     };
     member.follow(config);
@@ -291,14 +325,6 @@ fn answers(route: &Netlink, member: &Member, servers: &[IpAddr], mtu: u32) -> Re
 fn uplink_mtu(route: &Netlink) -> Result<u32> {
     let mtu = uplink_of(route)?.map_or(USUAL_MTU, |link| link.mtu);
     Ok(mtu.clamp(LEAST_MTU, 65_535))
-}
-
-/// The interface that packets of containers leave through now, if there is a way out.
-///
-/// # Errors
-/// When the kernel does not answer.
-pub fn uplink() -> Result<Option<String>> {
-    Ok(uplink_of(&Netlink::route()?)?.map(|link| link.name))
 }
 
 fn uplink_of(route: &Netlink) -> Result<Option<Link>> {

@@ -1,4 +1,5 @@
-//! What tells a container's link from others: link-layer address, name on the host, IPv6 prefix. Opens /dev/urandom alone.
+//! What tells a container's link from others: link-layer address, name and alias on the host, IPv6
+//! prefix. Opens /dev/urandom alone.
 
 use std::fs::File;
 use std::io::Read;
@@ -6,8 +7,9 @@ use std::net::Ipv6Addr;
 
 use anyhow::{Context, Result};
 
-use super::link::Mac;
+use super::link::{Link, Mac};
 use crate::config::value::{Name, Uuid};
+use crate::paths::Paths;
 
 /// The link-layer address of a container: always the same, administered locally (IEEE 802).
 pub(super) fn mac(uuid: &Uuid) -> Mac {
@@ -35,6 +37,31 @@ pub(super) fn random_prefix() -> Result<Ipv6Addr> {
     let random = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut octets[1..6]));
     random.context("read /dev/urandom")?;
     Ok(octets.into())
+}
+
+/// How interfaces of ours are known: by their alias, which names the data directory's owner.
+#[derive(Debug)]
+pub(super) struct Tag(String);
+
+impl Tag {
+    pub(super) fn of(paths: &Paths) -> Self {
+        Self(paths.cgroup.clone())
+    }
+
+    /// Of the bridge of a network.
+    pub(super) fn bridge(&self, network: &Name) -> String {
+        format!("{} network {network}", self.0)
+    }
+
+    /// Of the link of a container.
+    pub(super) fn member(&self, name: &Name) -> String {
+        format!("{} container {name}", self.0)
+    }
+
+    /// Whether an interface is ours.
+    pub(super) fn owns(&self, link: &Link) -> bool {
+        link.alias.strip_prefix(&self.0).is_some_and(|rest| rest.starts_with(' '))
+    }
 }
 
 #[cfg(test)]

@@ -60,11 +60,15 @@ const MAIN: u8 = 254;
 const ON_LINK: u32 = 4;
 const NO_DETECTION: u8 = 2;
 
+/// `IFF_UP`, `IFF_BROADCAST`.
+const UP: u32 = 1;
+const BROADCASTS: u32 = 2;
+
 /// A link-layer address.
 pub type Mac = [u8; 6];
 
 /// An interface.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Link {
     /// Its number.
     pub index: u32,
@@ -74,6 +78,23 @@ pub struct Link {
     pub mtu: u32,
     /// The text by which we know our own.
     pub alias: String,
+    /// What made it, such as `tun`.
+    pub kind: String,
+    /// It is switched on.
+    pub is_up: bool,
+    /// It sends frames to everybody, as Ethernet does.
+    pub broadcasts: bool,
+}
+
+impl Link {
+    /// Whether it leads into a virtual private network. CLAT's interface is made in the same way, and is none.
+    #[must_use]
+    pub fn is_vpn(&self) -> bool {
+        match self.kind.as_str() {
+            "tun" => !self.broadcasts && !self.name.starts_with("v4-"),
+            kind => ["wireguard", "xfrm", "vti", "vti6"].contains(&kind),
+        }
+    }
 }
 
 /// A route out of the machine or to a neighbouring network.
@@ -192,6 +213,15 @@ impl Netlink {
     /// What the kernel answers.
     pub fn bring_up(&self, index: u32) -> Result<(), Errno> {
         self.request(Message::new(SET_LINK, 0, &about_link(0, index, true)))
+    }
+
+    /// Sets the largest packet of an interface.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn set_mtu(&self, index: u32, mtu: u32) -> Result<(), Errno> {
+        let message = Message::new(SET_LINK, 0, &about_link(0, index, false));
+        self.request(message.with(LINK_MTU, &mtu.to_ne_bytes()))
     }
 
     /// Gives an interface the text by which we know it.
@@ -340,11 +370,17 @@ fn link(body: &[u8]) -> Option<Link> {
         let value = attribute(attributes, kind).unwrap_or_default();
         String::from_utf8_lossy(value).trim_end_matches('\0').to_owned()
     };
+    let kind =
+        attribute(attributes, LINK_INFO).and_then(|info| attribute(info, INFO_KIND)).unwrap_or_default();
+    let flags = number(body, 8);
     Some(Link {
         index: number(body, 4),
         name: text(LINK_NAME),
         mtu: attribute(attributes, LINK_MTU).map_or(0, |value| number(value, 0)),
         alias: text(LINK_ALIAS),
+        kind: String::from_utf8_lossy(kind).trim_end_matches('\0').to_owned(),
+        is_up: flags & UP != 0,
+        broadcasts: flags & BROADCASTS != 0,
     })
 }
 

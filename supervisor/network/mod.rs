@@ -18,14 +18,25 @@ pub mod firewall;
 mod identity;
 mod link;
 mod listeners;
+mod names;
 mod netlink;
 mod ports;
 mod settle;
 pub mod store;
 pub mod subnet;
 mod sysctl;
+mod uplink;
 mod wiring;
 
-pub use self::attach::{Attachment, uplink};
-pub use self::settle::{follow, sweep};
+pub use self::attach::Attachment;
+pub use self::settle::{follow, keep, sweep};
+pub use self::uplink::{Events, way_out};
 pub use self::wiring::Inside;
+
+use crate::paths::Paths;
+
+/// Whether there is anything of networks on this machine now.
+#[must_use]
+pub fn is_used(paths: &Paths) -> bool {
+    store::Store::is_used(paths)
+}

@@ -178,6 +178,27 @@ impl Netlink {
         }
     }
 
+    /// Asks for one thing.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn ask(&self, mut message: Message) -> Result<Answer, Errno> {
+        let sequence = self.next();
+        message.finish(sequence, 0);
+        send(self.socket.as_raw_fd(), &message.bytes, MsgFlags::empty())?;
+        let mut buffer = vec![0; ROOM];
+        loop {
+            let length = recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
+            for (header, body) in messages(&buffer[..length]) {
+                match short(header, 4) {
+                    _ if number(header, 8) != sequence => {}
+                    ERROR => outcome(body)?,
+                    kind => return Ok(Answer { kind, body: body.to_vec() }),
+                }
+            }
+        }
+    }
+
     /// Asks for all of a kind.
     ///
     /// # Errors

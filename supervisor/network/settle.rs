@@ -2,16 +2,20 @@
 //!
 //! Idempotent: whoever finds the list changed calls [`settle`], under the lock of the list.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::firewall::Firewall;
 use super::firewall::rules::rules;
+use super::identity::Tag;
 use super::link::Link;
 use super::netlink::Netlink;
 use super::ports;
 use super::store::{Member, Store};
 use super::sysctl::Forwarding;
+use super::uplink::arrange;
 use crate::config::Config;
 use crate::config::value::Name;
 use crate::paths::Paths;
@@ -31,40 +35,31 @@ impl Changes {
     }
 }
 
-/// How interfaces of ours are known: by their alias, which names the data directory's owner.
-#[derive(Debug)]
-pub(super) struct Tag(String);
-
-impl Tag {
-    pub(super) fn of(paths: &Paths) -> Self {
-        Self(paths.cgroup.clone())
-    }
-
-    /// Of the bridge of a network.
-    pub(super) fn bridge(&self, network: &Name) -> String {
-        format!("{} network {network}", self.0)
-    }
-
-    /// Of the link of a container.
-    pub(super) fn member(&self, name: &Name) -> String {
-        format!("{} container {name}", self.0)
-    }
-
-    /// Whether an interface is ours.
-    pub(super) fn owns(&self, link: &Link) -> bool {
-        link.alias.strip_prefix(&self.0).is_some_and(|rest| rest.starts_with(' '))
-    }
-}
-
 /// Makes the host what the members need; nothing of ours is left when there are none.
 ///
 /// # Errors
-/// When the packet filter cannot be set. Everything else is done all the same.
+/// When the packet filter or a way out cannot be set. Everything else is done all the same.
 pub(super) fn settle(store: &Store, paths: &Paths) -> Result<()> {
-    let members = store.members();
+    set(store, paths, true)
+}
+
+/// The same after a change of the machine's network: follows it, and restores what others have removed.
+///
+/// # Errors
+/// See [`settle`].
+pub fn keep(paths: &Paths) -> Result<()> {
+    if !Store::is_used(paths) {
+        return Ok(());
+    }
+    set(&Store::open(paths)?, paths, false)
+}
+
+fn set(store: &Store, paths: &Paths, renew: bool) -> Result<()> {
+    let mut members = store.members();
     let file = paths.network_members().join("rules");
     let changes: Option<Changes> = store.changes()?;
     let Some(changes) = changes else { return remove_links(paths, &members) };
+    let ways = arrange(store, paths, &members);
     if members.is_empty() {
         let removed =
             changes.firewall.remove(&paths.cgroup, &file).context("remove the packet filter's rules");
@@ -72,12 +67,37 @@ pub(super) fn settle(store: &Store, paths: &Paths) -> Result<()> {
         changes.forwarding.restore();
         removed?;
         links?;
+        ways?;
         store.forget_changes();
         return Ok(());
     }
-    let applied = changes.firewall.apply(&paths.cgroup, &rules(&members), &file);
+    let moved = match &ways {
+        Ok(ways) => remember(store, &mut members, ways)?,
+        Err(_) => false,
+    };
+    let rules = rules(&members);
+    let is_stale = renew || moved || !changes.firewall.is_intact(&paths.cgroup, &rules);
+    let applied = if is_stale { changes.firewall.apply(&paths.cgroup, &rules, &file) } else { Ok(()) };
     remove_links(paths, &members)?;
+    if !renew {
+        changes.forwarding.renew();
+    }
+    ways?;
     applied
+}
+
+/// Takes the ways out into the list of members; whether the packet filter has to know.
+fn remember(store: &Store, members: &mut [Member], ways: &BTreeMap<Name, Vec<String>>) -> Result<bool> {
+    let mut matters = false;
+    for member in members {
+        let new = ways.get(&member.name).cloned().unwrap_or_default();
+        if new != member.ways {
+            member.ways = new;
+            store.join(member)?;
+            matters |= member.is_bound();
+        }
+    }
+    Ok(matters)
 }
 
 /// Removes bridges and links of ours that no member needs, and what the host knows of former members.

@@ -18,13 +18,15 @@ use serde::{Deserialize, Serialize};
 use super::link::Mac;
 use super::subnet::Subnet;
 use crate::config::Config;
-use crate::config::value::{Name, Publication, Uuid};
+use crate::config::value::{Name, Publication, Uplink, Uuid, VpnPolicy};
 use crate::durable;
 use crate::paths::{self, Paths, names_in};
 use crate::proc_stat;
 
 /// Bytes of a file that are read.
 const LIMIT: u64 = 4 << 20;
+/// The name of the lock in the run directory.
+const LOCK: &str = "lock";
 /// Permission bits of files.
 const MODE: u32 = 0o600;
 
@@ -69,6 +71,23 @@ pub struct Member {
     pub host_access: bool,
     /// Process id of its monitor, and when that started, clock ticks after boot.
     pub monitor: (i32, u64),
+    /// Its way out of the machine.
+    #[serde(default)]
+    pub uplink: Uplink,
+    /// What it does about virtual private networks.
+    #[serde(default = "follow")]
+    pub vpn: VpnPolicy,
+    /// The interfaces that its packets may take now, the first one first; empty where the machine's rules hold.
+    #[serde(default)]
+    pub ways: Vec<String>,
+    /// The number of its monitor's descriptor of the container's network namespace.
+    #[serde(default)]
+    pub namespace: Option<i32>,
+}
+
+/// Of a member that an older program has written.
+fn follow() -> VpnPolicy {
+    VpnPolicy::Follow
 }
 
 impl Member {
@@ -78,9 +97,37 @@ impl Member {
         self.bridge.as_deref().unwrap_or(&self.interface)
     }
 
+    /// The addresses of its network in one family.
+    #[must_use]
+    pub fn prefix(&self, ipv4: bool) -> Option<(IpAddr, u8)> {
+        if ipv4 {
+            return Some((self.subnet.first().into(), Subnet::LENGTH));
+        }
+        let prefix = u128::from(self.address6?) >> 64 << 64;
+        Some((Ipv6Addr::from(prefix).into(), 64))
+    }
+
+    /// Whether no packet of it may leave by another way than its own.
+    #[must_use]
+    pub fn is_bound(&self) -> bool {
+        self.uplink != Uplink::Auto || self.vpn == VpnPolicy::Only
+    }
+
     /// Its addresses.
     pub fn all_addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
         [Some(IpAddr::V4(self.address)), self.address6.map(IpAddr::V6)].into_iter().flatten()
+    }
+
+    /// The container's network namespace.
+    ///
+    /// # Errors
+    /// When its monitor has ended.
+    pub fn open_namespace(&self) -> Result<File> {
+        let number = self.namespace.context("the namespace is not known")?;
+        let path = format!("/proc/{}/fd/{number}", self.monitor.0);
+        let namespace = File::open(&path).with_context(|| format!("open {path}"))?;
+        // Checked afterwards: until then the process id may be another's.
+        if self.is_alive() { Ok(namespace) } else { bail!("its monitor has ended") }
     }
 
     fn is_alive(&self) -> bool {
@@ -94,6 +141,8 @@ impl Member {
         self.ports = config.network.ports.as_slice().to_vec();
         self.isolated = config.network.isolated;
         self.host_access = config.network.host_access;
+        self.uplink = config.network.uplink.clone();
+        self.vpn = config.network.vpn;
     }
 }
 
@@ -113,7 +162,7 @@ impl Store {
         for directory in [paths.networks(), paths.network_members()] {
             paths::create_private(&directory).with_context(|| format!("create {}", directory.display()))?;
         }
-        let path = paths.network_members().join("lock");
+        let path = paths.network_members().join(LOCK);
         let file = OpenOptions::new().create(true).append(true).mode(MODE).open(&path);
         let file = file.with_context(|| format!("open {}", path.display()))?;
         let lock = Flock::lock(file, FlockArg::LockExclusive);
@@ -124,7 +173,8 @@ impl Store {
     /// Whether there is anything of networks in the run directory.
     #[must_use]
     pub fn is_used(paths: &Paths) -> bool {
-        paths.network_members().exists()
+        let entries = std::fs::read_dir(paths.network_members()).into_iter().flatten().filter_map(Result::ok);
+        entries.into_iter().any(|entry| entry.file_name() != LOCK)
     }
 
     fn member_file(&self, name: &Name) -> PathBuf {
@@ -184,11 +234,21 @@ impl Store {
     /// Subnets of the other networks.
     #[must_use]
     pub fn subnets_beside(&self, name: &Name) -> Vec<Subnet> {
+        self.known()
+            .filter(|other| other != name)
+            .filter_map(|other| Some(self.network(&other).ok()??.subnet))
+            .collect()
+    }
+
+    /// All networks that are remembered.
+    #[must_use]
+    pub fn networks(&self) -> Vec<Network> {
+        self.known().filter_map(|name| self.network(&name).ok().flatten()).collect()
+    }
+
+    fn known(&self) -> impl Iterator<Item = Name> + use<> {
         let entries = std::fs::read_dir(self.paths.networks()).into_iter().flatten().filter_map(Result::ok);
-        let names = entries
-            .filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".json")?.parse::<Name>().ok());
-        let others = names.filter(|other| other != name);
-        others.filter_map(|other| Some(self.network(&other).ok()??.subnet)).collect()
+        entries.filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".json")?.parse::<Name>().ok())
     }
 
     /// The UUIDs of all containers that exist.

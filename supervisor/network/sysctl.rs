@@ -108,6 +108,21 @@ impl Forwarding {
         settings.iter().try_for_each(|(name, value)| set(name, value))
     }
 
+    /// Switches on again what another program has switched off, as netd does when tethering ends.
+    pub fn renew(&self) {
+        let is_off = |name: &String| {
+            let needed = name == FORWARD || *name == format!("{SIX}/all/forwarding");
+            needed && get(name).is_some_and(|value| value == "0")
+        };
+        // Where it was on before, it is not ours to switch.
+        for name in self.before.keys().filter(|name| is_off(name)) {
+            if self.netd {
+                ndc("enable");
+            }
+            try_set(name, "1");
+        }
+    }
+
     /// Restores what was changed and is still as we left it.
     pub fn restore(&self) {
         let all = format!("{SIX}/all/forwarding");

@@ -12,9 +12,9 @@ use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::Mode;
 
+use super::identity::Tag;
 use super::link::{Link, step};
 use super::netlink::Netlink;
-use super::settle::Tag;
 use super::store::{Member, Network};
 use super::subnet::Subnet;
 use super::sysctl;
@@ -126,17 +126,10 @@ pub(super) fn pair(route: &Netlink, tag: &Tag, member: &Member, mtu: u32) -> Res
     if let Some(link) = route.link(&member.interface)?.filter(|link| tag.owns(link)) {
         let _ = route.delete_link(link.index);
     }
-    let namespace = || {
-        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-        Ok::<_, crate::sys::CallError>(call!(
-            open("/proc/self/ns/net", flags, Mode::empty()),
-            "open(/proc/self/ns/net)"
-        )?)
-    };
-    let own = namespace()?;
+    let own = namespace_of_this_process()?;
     call!(unshare(CloneFlags::CLONE_NEWNET), "unshare(CLONE_NEWNET)")?;
     let inside = Inside(&own);
-    let new = namespace()?;
+    let new = namespace_of_this_process()?;
     let made = furnish(member, &own, mtu);
     drop(inside);
     made?;
@@ -202,4 +195,26 @@ pub(super) fn connect(
         step(route.add_neighbour(bridge.index, address, member.mac), &format!("know {address}"))?;
     }
     Ok(())
+}
+
+/// Sets the largest packet of `eth0` in a running container.
+///
+/// # Errors
+/// When the container has ended.
+pub(super) fn fit_inside(member: &Member, mtu: u32) -> Result<()> {
+    let namespace = member.open_namespace()?;
+    let own = namespace_of_this_process()?;
+    call!(setns(&namespace, CloneFlags::CLONE_NEWNET), "setns(the container's network)")?;
+    let inside = Inside(&own);
+    let route = Netlink::route();
+    drop(inside);
+    // The socket belongs to the namespace in which it was opened.
+    let route = route?;
+    let link = route.link(INSIDE)?.context("there is no eth0")?;
+    step(route.set_mtu(link.index, mtu), "set the packet size of eth0")
+}
+
+fn namespace_of_this_process() -> Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    Ok(call!(open("/proc/self/ns/net", flags, Mode::empty()), "open(/proc/self/ns/net)")?)
 }

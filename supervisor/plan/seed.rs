@@ -3,7 +3,7 @@
 //! Owns their content. They exist for every image, also after an upgrade of the distribution, and end with the
 //! container.
 
-use crate::config::value::Uuid;
+use crate::config::value::{SeedItem, Uuid};
 use crate::config::{Config, Seeding};
 use crate::host::Host;
 use crate::mount::op::Operation;
@@ -21,8 +21,11 @@ pub fn operations(config: &Config, host: &Host, guest: &Guest, seeding: &Seeding
         file("/run/host/hostname", &format!("{}\n", config.hostname())),
         Operation::Cover { source: "/run/host/hostname".into(), target: files::HOSTNAME.as_str().into() },
     ];
+    let (seed, mode) = (config.container.seed, config.network.mode);
+    if guest.first != FirstProcess::Systemd && seed.has(SeedItem::Network) {
+        list.extend(systemd::shared(mode));
+    }
     if guest.first == FirstProcess::Systemd {
-        let (seed, mode) = (config.container.seed, config.network.mode);
         list.extend(systemd::operations(seed, mode, &seeding.subsystems));
         list.extend((!privileges::has_user_namespaces(config, host)).then(same_users));
     }

@@ -6,9 +6,10 @@
 
 use crate::config::value::{NetworkMode, Seed, SeedItem, Subsystems};
 use crate::mount::op::Operation;
+use crate::rootfs::files;
 
 /// Exists while the container uses the host's network: units of network managers have a condition on it.
-const SHARED_NETWORK: &str = "/run/host/network-is-shared";
+const SHARED_NETWORK: &str = files::NETWORK_IS_SHARED.as_str();
 
 /// Units that configure interfaces and have no option to leave all of them unmanaged, with the sockets that start them.
 /// systemd-networkd is one: at its start, it removes unknown routing rules and routes.
@@ -128,7 +129,6 @@ fn network(mode: NetworkMode) -> Vec<Operation> {
 fn hands_off() -> Vec<Operation> {
     let condition = format!("[Unit]\nConditionPathExists=!{SHARED_NETWORK}\n");
     let mut list = vec![
-        file(SHARED_NETWORK, "The network of this container is the host's, and the host configures it.\n"),
         // For a unit whose condition the administrator has removed.
         file(
             "/run/systemd/network/05-droidspaces-host.network",
@@ -138,14 +138,25 @@ fn hands_off() -> Vec<Operation> {
             "/run/systemd/networkd.conf.d/50-droidspaces-host.conf",
             "[Network]\nManageForeignRoutingPolicyRules=no\nManageForeignRoutes=no\n",
         ),
+    ];
+    list.extend(shared(NetworkMode::Host));
+    list.extend(MANAGERS.map(|unit| drop_in(unit, &condition)));
+    list.extend(NETWORK_RULES.map(|rules| link(&format!("/run/udev/rules.d/{rules}"), "/dev/null")));
+    list
+}
+
+/// What programs of every init system find in /run while the network is the host's.
+pub(super) fn shared(mode: NetworkMode) -> Vec<Operation> {
+    if mode != NetworkMode::Host {
+        return Vec::new();
+    }
+    vec![
+        file(SHARED_NETWORK, "The network of this container is the host's, and the host configures it.\n"),
         file(
             "/run/NetworkManager/conf.d/05-droidspaces-host.conf",
             "[main]\ndns=none\n\n[device-droidspaces-host]\nmatch-device=*\nmanaged=0\n",
         ),
-    ];
-    list.extend(MANAGERS.map(|unit| drop_in(unit, &condition)));
-    list.extend(NETWORK_RULES.map(|rules| link(&format!("/run/udev/rules.d/{rules}"), "/dev/null")));
-    list
+    ]
 }
 
 /// `eth0` has everything before the first process runs: managers leave it as it is. One that took it over would remove

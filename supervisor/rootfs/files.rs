@@ -19,7 +19,7 @@ impl GuestFile {
 
     /// The path as text.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         self.0
     }
 }
@@ -115,6 +115,34 @@ table! {
     SYSVINIT_EUDEV = "/etc/init.d/eudev";
     /// Void's coldplug.
     RUNIT_UDEV = "/etc/runit/core-services/02-udev.sh";
+    /// A file of ours in the container's fresh /run, which exists while it uses the host's network.
+    NETWORK_IS_SHARED = "/run/host/network-is-shared";
+    /// ifupdown of sysvinit and OpenRC.
+    INIT_NETWORKING = "/etc/init.d/networking";
+    /// netifd of OpenWrt.
+    INIT_NETWORK = "/etc/init.d/network";
+    /// netifrc of Gentoo: the scripts of all interfaces are links to this one.
+    INIT_NET_LO = "/etc/init.d/net.lo";
+    /// dhcpcd of sysvinit and OpenRC.
+    INIT_DHCPCD = "/etc/init.d/dhcpcd";
+    /// connman of sysvinit and OpenRC.
+    INIT_CONNMAN = "/etc/init.d/connman";
+    /// iwd of sysvinit and OpenRC.
+    INIT_IWD = "/etc/init.d/iwd";
+    /// wpa_supplicant of OpenRC.
+    INIT_WPA_SUPPLICANT = "/etc/init.d/wpa_supplicant";
+    /// dhcpcd of runit.
+    RUNIT_DHCPCD = "/etc/sv/dhcpcd/run";
+    /// connman of runit.
+    RUNIT_CONNMAN = "/etc/sv/connmand/run";
+    /// iwd of runit.
+    RUNIT_IWD = "/etc/sv/iwd/run";
+    /// wpa_supplicant of runit.
+    RUNIT_WPA_SUPPLICANT = "/etc/sv/wpa_supplicant/run";
+    /// systemd.
+    SYSTEMD = "/usr/lib/systemd/systemd";
+    /// systemd without a merged /usr.
+    SYSTEMD_OLD = "/lib/systemd/systemd";
     /// NixOS.
     NIX_STORE = "/nix/store";
     /// Guix.

@@ -13,9 +13,9 @@ use nix::errno::Errno;
 use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 
-use super::items::{ITEMS, Item, NEW, New, What};
+use super::items::{Item, NEW, New, What, items_for};
 use super::ledger::{Before, Entry, Ledger};
-use super::{Facts, unknown_layout};
+use super::{Facts, neighbours, unknown_layout};
 use crate::call;
 use crate::rootfs::files::{self, GuestFile};
 use crate::rootfs::root::{Root, file_type, open_regular};
@@ -57,7 +57,10 @@ enum Found {
 /// If the original files are unknown or cannot be recorded.
 pub fn apply(root: &Root, path: &Path, facts: &Facts, manner: Manner) -> Result<Report> {
     let mut report = Report::default();
-    let items: Vec<&Item> = ITEMS.iter().filter(|item| facts.seed.has(item.part)).collect();
+    if manner != Manner::Told {
+        forget_neighbours(root, &mut report);
+    }
+    let items = items_for(root, facts);
     let all_new: Vec<&New> = NEW.iter().filter(|new| facts.seed.has(new.part)).collect();
     if items.is_empty() && all_new.is_empty() || unknown_layout(root).is_some() {
         return Ok(report);
@@ -77,6 +80,13 @@ pub fn apply(root: &Root, path: &Path, facts: &Facts, manner: Manner) -> Result<
         }
     }
     Ok(report)
+}
+
+/// Removes names of other containers that a power cut or a killed monitor has left.
+fn forget_neighbours(root: &Root, report: &mut Report) {
+    if let Err(error) = neighbours::write(root, "") {
+        report.warnings.push(format!("cannot seed {}: {error:#}", files::HOSTS.as_str()));
+    }
 }
 
 /// The ledger, and whether to write it.
@@ -191,6 +201,9 @@ fn remove_link(root: &Root, file: GuestFile, to: &str, manner: Manner) -> Result
 /// If a file cannot be changed, or the change cannot be recorded.
 pub fn undo(root: &Root, path: &Path, manner: Manner) -> Result<Report> {
     let mut report = Report::default();
+    if manner != Manner::Told {
+        forget_neighbours(root, &mut report);
+    }
     let mut ledger = Ledger::load(path)?;
     for (name, entry) in ledger.clone().files {
         let Some(file) = files::ALL.iter().find(|file| file.as_str() == name).copied() else {
@@ -282,12 +295,13 @@ fn look(root: &Root, path: &Path) -> Result<Found> {
     {
         return Ok(Found::Other);
     }
-    let mut content = Vec::new();
+    // One byte more than there are: the read that fills this buffer is followed by the one that finds the end.
+    let mut content = Vec::with_capacity(usize::try_from(status.st_size).unwrap_or(0) + 1);
     let file = open_regular(found.as_fd())?;
     file.take(LARGEST).read_to_end(&mut content).with_context(|| format!("read {}", path.display()))?;
     Ok(match String::from_utf8(content) {
         Ok(content) => Found::File(Before {
-            content,
+            content: if path == files::HOSTS.path() { neighbours::without(&content) } else { content },
             mode: status.st_mode & 0o7777,
             user: status.st_uid,
             group: status.st_gid,

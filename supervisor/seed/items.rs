@@ -3,9 +3,10 @@
 //! Owns the changes. A row is a pure function from the current to the new content of a file. It keeps every line that
 //! it does not own, and it is idempotent.
 
-use super::{Facts, accounts, console, hosts};
+use super::{Facts, accounts, console, hosts, managers};
 use crate::config::value::SeedItem;
 use crate::rootfs::files::{self, GuestFile};
+use crate::rootfs::root::Root;
 
 /// The new content of a file; `None` if it is unchanged. The current content is absent if the file does not exist.
 type Make = fn(&Facts, Option<&str>) -> Option<String>;
@@ -28,7 +29,7 @@ const fn row(part: SeedItem, file: GuestFile, mode: u32, make: Make) -> Item {
 }
 
 /// All changes.
-pub(super) const ITEMS: &[Item] = &[
+const ITEMS: &[Item] = &[
     row(SeedItem::Hosts, files::HOSTNAME, 0o644, hosts::hostname),
     row(SeedItem::Hosts, files::HOSTS, 0o644, hosts::hosts),
     row(SeedItem::Hosts, files::RESOLV_CONF, 0o644, hosts::resolv_conf),
@@ -37,6 +38,17 @@ pub(super) const ITEMS: &[Item] = &[
     row(SeedItem::Udev, files::SYSVINIT_EUDEV, 0o755, trigger),
     row(SeedItem::Udev, files::RUNIT_UDEV, 0o644, trigger),
     row(SeedItem::Login, files::INITTAB, 0o644, console::inittab),
+    row(SeedItem::Network, files::INIT_NETWORKING, 0o755, managers::init_script),
+    row(SeedItem::Network, files::INIT_NETWORK, 0o755, managers::init_script),
+    row(SeedItem::Network, files::INIT_NET_LO, 0o755, managers::init_script),
+    row(SeedItem::Network, files::INIT_DHCPCD, 0o755, managers::init_script),
+    row(SeedItem::Network, files::INIT_CONNMAN, 0o755, managers::init_script),
+    row(SeedItem::Network, files::INIT_IWD, 0o755, managers::init_script),
+    row(SeedItem::Network, files::INIT_WPA_SUPPLICANT, 0o755, managers::init_script),
+    row(SeedItem::Network, files::RUNIT_DHCPCD, 0o755, managers::run_script),
+    row(SeedItem::Network, files::RUNIT_CONNMAN, 0o755, managers::run_script),
+    row(SeedItem::Network, files::RUNIT_IWD, 0o755, managers::run_script),
+    row(SeedItem::Network, files::RUNIT_WPA_SUPPLICANT, 0o755, managers::run_script),
     row(SeedItem::Groups, files::GROUP, 0o644, accounts::group),
     row(SeedItem::Groups, files::GSHADOW, 0o640, accounts::gshadow),
     row(SeedItem::Groups, files::PASSWD, 0o644, accounts::passwd),
@@ -44,6 +56,19 @@ pub(super) const ITEMS: &[Item] = &[
     row(SeedItem::Groups, files::USERADD, 0o644, accounts::useradd),
     row(SeedItem::Groups, files::LOGIN_DEFS, 0o644, accounts::login_defs),
 ];
+
+/// The rows that apply to a tree. systemd's network managers have files in /run instead, and only Android's kernel knows
+/// network groups.
+pub(super) fn items_for(root: &Root, facts: &Facts) -> Vec<&'static Item> {
+    let has_systemd =
+        [files::SYSTEMD, files::SYSTEMD_OLD].iter().any(|file| root.resolve(file.path()).is_ok());
+    let applies = |part| match part {
+        SeedItem::Network => !has_systemd,
+        SeedItem::Groups => facts.android,
+        _ => true,
+    };
+    ITEMS.iter().filter(|item| facts.seed.has(item.part) && applies(item.part)).collect()
+}
 
 /// What is made where there is nothing.
 #[derive(Debug, Clone, Copy)]

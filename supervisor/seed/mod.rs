@@ -10,6 +10,8 @@ mod console;
 mod hosts;
 mod items;
 pub mod ledger;
+mod managers;
+pub mod neighbours;
 
 use crate::config::value::{Seed, Subsystems};
 use crate::config::{Config, Seeding};

@@ -34,6 +34,8 @@ use crate::worker::Env;
 /// How many times the size of an image may be read from an archive before the job is cancelled: headers and padding,
 /// and files that the archive contains more than once.
 const SURPLUS: u64 = 4;
+/// An archive that is larger than this many times the image is not read to its end to suggest a size.
+const MOST_TIMES: u64 = 16;
 /// Overhead of an image in addition to its content: journal and tables.
 const OVERHEAD: u64 = 64 << 20;
 /// Sizes in messages are multiples of this.
@@ -220,7 +222,7 @@ fn refuse(error: Error, incoming: &mut Incoming, form: Form, root: &Root) -> Res
     }
     let most = match form {
         Form::Directory => 0,
-        Form::Image { size, .. } => size.saturating_mul(64),
+        Form::Image { size, .. } => size.saturating_mul(MOST_TIMES),
     };
     explain(error, form, root, &mut || incoming.drain(most).map(|total| size_rounded_up(needed(total))))
 }

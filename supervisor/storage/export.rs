@@ -32,6 +32,7 @@ use crate::fault;
 use crate::rootfs::image::{Access, Fsck};
 use crate::rootfs::root::Root;
 use crate::rootfs::size::measure;
+use crate::seed::ledger::Ledger;
 use crate::sys::descriptor::try_lock;
 use crate::worker::Env;
 
@@ -50,6 +51,14 @@ pub enum Target {
     },
     /// Standard output.
     Output,
+}
+
+/// What is exported beside the tree.
+struct Beside {
+    /// The configuration.
+    text: String,
+    /// The record of seeding.
+    seed: Option<Ledger>,
 }
 
 /// Exports a stopped container.
@@ -74,14 +83,16 @@ pub fn export(env: &Env, name: &Name, target: &Target, watcher: Watcher<'_>) -> 
     let text =
         durable::read(&env.paths.container_ini(name), LARGEST_CONFIGURATION).context("read container.ini")?;
     let text = Config::portable(&text, &env.paths.container_ini(name), name)?;
+    let record = Ledger::load(&env.paths.seed_ledger(name))?;
+    let beside = Beside { text, seed: Some(record).filter(|record| !record.files.is_empty()) };
     let output: OwnedFd = match &writing {
         Some(writing) => writing.file.as_fd().try_clone_to_owned().context("dup")?,
         None => io::stdout().as_fd().try_clone_to_owned().context("dup")?,
     };
     job::run(env, watcher, &mut |reporter| {
         match &tree {
-            Some(tree) => write(&tree.root, &held, None, &text, &output, reporter)?,
-            None => write_image(&held, &staging, &text, &output, reporter)?,
+            Some(tree) => write(&tree.root, &held, None, &beside, &output, reporter)?,
+            None => write_image(&held, &staging, &beside, &output, reporter)?,
         }
         Ok(Value::Null)
     })?;
@@ -92,7 +103,7 @@ pub fn export(env: &Env, name: &Name, target: &Target, watcher: Watcher<'_>) -> 
 fn write_image(
     held: &Held,
     staging: &Staging,
-    text: &str,
+    beside: &Beside,
     output: &OwnedFd,
     reporter: &mut Reporter,
 ) -> Result<()> {
@@ -116,7 +127,7 @@ fn write_image(
     let blocks = u64::try_from(about.blocks())?.saturating_mul(u64::try_from(about.fragment_size())?);
     let whole = || fs::metadata(image).map_or(0, |about| about.len());
     let size = attached.partition_size().unwrap_or_else(whole);
-    write(attached.root(), held, Some(if size > 0 { size } else { blocks }), text, output, reporter)?;
+    write(attached.root(), held, Some(if size > 0 { size } else { blocks }), beside, output, reporter)?;
     attached.detach()
 }
 
@@ -124,7 +135,7 @@ fn write(
     root: &Root,
     held: &Held,
     size: Option<u64>,
-    text: &str,
+    beside: &Beside,
     output: &OwnedFd,
     reporter: &mut Reporter,
 ) -> Result<()> {
@@ -141,12 +152,13 @@ fn write(
         size,
         bytes: usage.bytes,
         files: usage.files,
+        seed: beside.seed.clone(),
     };
     reporter.step("export", Some(usage.bytes))?;
     let mut out = Summing::new(compress::open(output)?);
     let mut writer = Writer::new(&mut out);
     writer.file(MANIFEST, &serde_json::to_vec(&manifest).context("encode the manifest")?, 0)?;
-    writer.file(CONFIGURATION, text.as_bytes(), 0)?;
+    writer.file(CONFIGURATION, beside.text.as_bytes(), 0)?;
     writer.flush()?;
     fault::point("job-begun-writing")?;
     let packed = pack(root, TREE, &mut out, &mut |done| reporter.progress(done))?;

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
 use crate::config::value::Name;
+use crate::seed::ledger::Ledger;
 
 /// Name of the first member.
 pub const MANIFEST: &str = "droidspaces/manifest.json";
@@ -50,6 +51,9 @@ pub struct Manifest {
     pub bytes: u64,
     /// Number of files.
     pub files: u64,
+    /// The record of seeding: what the changed files of the tree contained before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<Ledger>,
 }
 
 /// The form of a root file system.
@@ -225,6 +229,7 @@ mod tests {
             size: Some(1 << 30),
             bytes: 7,
             files: 3,
+            seed: None,
         }
     }
 

@@ -13,6 +13,7 @@ use crate::rootfs::root::Root;
 use crate::seed::Facts;
 use crate::seed::accounts::needed_groups;
 use crate::seed::apply::{Manner, apply};
+use crate::seed::ledger::Ledger;
 use crate::worker::Env;
 
 /// What is done with it.
@@ -42,6 +43,11 @@ impl<'a> Furnishing<'a> {
             reporter.warn(warning)?;
         }
         Ok(())
+    }
+
+    /// Takes over the record of a tree that was seeded elsewhere.
+    pub(super) fn adopt(&self, record: &Ledger) -> Result<()> {
+        self.ledger.as_ref().map_or(Ok(()), |path| record.save(path))
     }
 
     /// Seeds a distribution. What cannot be seeded now is told, and tried again at the first start.

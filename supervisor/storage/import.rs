@@ -28,9 +28,12 @@ use crate::fault;
 use crate::rootfs::login::Login;
 use crate::rootfs::root::Root;
 use crate::worker::Env;
+use crate::worker::client::Client;
 
 /// Maximum size of a manifest, in bytes.
-const LARGEST_MANIFEST: u64 = 64 << 10;
+const LARGEST_MANIFEST: u64 = 16 << 20;
+/// Maximum size of the last member, in bytes.
+const LARGEST_COMPLETE: u64 = 64 << 10;
 /// The default ratio of an image: one inode for this number of bytes.
 const BYTES_FOR_AN_INODE: u64 = 16 << 10;
 
@@ -39,11 +42,12 @@ pub(super) const NOT_EXPORTED: &str =
     "'ds export' did not write it; for an ordinary archive use 'ds create NAME --from FILE'";
 
 /// Whether an archive begins as no other program's than ours; also when that cannot be seen.
-#[must_use]
-pub fn is_exported(source: &ArchiveSource) -> bool {
-    let Ok(mut incoming) = source.stream(None) else { return true };
-    let front = incoming.front().unwrap_or_default();
-    front.starts_with(MANIFEST.as_bytes()) || !is_tar(front)
+///
+/// # Errors
+/// If it cannot be read, or the client interrupts it.
+pub fn is_exported(client: &Client, source: &mut ArchiveSource) -> Result<bool> {
+    let front = source.peek(client)?;
+    Ok(front.starts_with(MANIFEST.as_bytes()) || !is_tar(&front))
 }
 
 /// Creates the container `name` from `source`.
@@ -105,6 +109,9 @@ fn read(
         });
         identity::renew(root)?;
         let_in(root, login, env.host.android, reporter)?;
+        if let Some(record) = &manifest.seed {
+            furnishing.adopt(record)?;
+        }
         furnishing.seed(root, reporter)
     })?;
     let (complete, entries, warnings) = last.context("nothing was unpacked")?;
@@ -123,7 +130,7 @@ fn unpack(
     loop {
         let Some(member) = members.next()? else { bail!("it is truncated: its last part is missing") };
         if member.name == COMPLETE.as_bytes() {
-            let complete = content(members, &member, LARGEST_MANIFEST)?;
+            let complete = content(members, &member, LARGEST_COMPLETE)?;
             let complete: Complete =
                 serde_json::from_slice(&complete).context("its last part cannot be read")?;
             let mut unpacked = unpacker.finish()?;

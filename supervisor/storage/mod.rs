@@ -5,6 +5,7 @@
 //! a completed result is on disk. `rootfs` and `archive` implement trees, archives and images; `command` owns the
 //! output.
 
+mod begun;
 pub mod convert;
 pub mod copy;
 pub mod create;

@@ -136,7 +136,7 @@ fn surroundings(
 ) -> Result<(Cache, Network, Vec<String>)> {
     let images = Images::load(&paths.supervisor_ini())?;
     let cache = Cache::open(paths, images.cache_size.bytes())?;
-    Ok((cache, Network::load(environment)?, images.mirrors))
+    Ok((cache, Network::load(environment, images.timeout)?, images.mirrors))
 }
 
 fn locate(

@@ -13,11 +13,14 @@ use std::time::Duration;
 use anyhow::{Context, Error, Result, ensure};
 use nix::fcntl::OFlag;
 
+use super::begun::Begun;
 use super::remote::Remote;
 use crate::archive::decompress::{self, Stream};
+use crate::archive::header::BLOCK;
 use crate::call;
 use crate::catalogue::feeder::Feeder;
 use crate::rootfs::superblock::PROBED;
+use crate::subprocess::Subprocess;
 use crate::sys::descriptor::set_blocking;
 use crate::worker::client::Client;
 
@@ -37,6 +40,8 @@ pub enum Place {
 #[derive(Debug)]
 enum Origin {
     File(File),
+    /// Its first bytes have been read.
+    Begun(Begun),
     Server(Box<Remote>),
 }
 
@@ -77,7 +82,32 @@ impl ArchiveSource {
             Place::Input => "standard input".to_owned(),
             Place::File(path) => path.display().to_string(),
         };
-        Ok(Self { length: about.is_file().then_some(about.len()), origin: Origin::File(file), name })
+        let length = about.is_file().then_some(about.len());
+        let origin = if about.is_file() { Origin::File(file) } else { Origin::Begun(Begun::new(file)) };
+        Ok(Self { length, origin, name })
+    }
+
+    /// The first bytes of the archive, decompressed. They are read again later.
+    ///
+    /// # Errors
+    /// If reading fails, or the client interrupts it.
+    pub fn peek(&mut self, client: &Client) -> Result<Vec<u8>> {
+        let (input, _child) = match &mut self.origin {
+            Origin::Begun(begun) => {
+                begun.read_ahead(client)?.sample().map(|(bytes, child)| (bytes, Some(child)))?
+            }
+            Origin::File(file) => (file.try_clone().context("dup")?.into(), None),
+            Origin::Server(_) => return Ok(Vec::new()),
+        };
+        let mut front = Vec::new();
+        // What cannot be decompressed is named later.
+        if let Ok(stream) = decompress::open(input) {
+            let _ = stream.take(BLOCK as u64).read_to_end(&mut front);
+        }
+        if let Origin::File(file) = &mut self.origin {
+            file.rewind().context("lseek")?;
+        }
+        Ok(front)
     }
 
     /// A file on a server; it is downloaded while it is read.
@@ -99,6 +129,10 @@ impl ArchiveSource {
                     file.as_fd().try_clone_to_owned().context("dup")?,
                     position.map_or(Position::Unknown, Position::File),
                 )
+            }
+            Origin::Begun(begun) => {
+                let (input, rest) = begun.stream()?;
+                (input, rest.map_or(Position::Unknown, |writer| Position::Behind { _writer: writer }))
             }
             Origin::Server(remote) => {
                 let again = || remote.find_again();
@@ -134,6 +168,8 @@ enum Position {
     File(File),
     /// Downloads it.
     Feeder(Feeder),
+    /// Writes what was read ahead, and the rest.
+    Behind { _writer: Subprocess },
     /// None.
     Unknown,
 }
@@ -143,7 +179,7 @@ impl Position {
     fn failure(self) -> Option<String> {
         match self {
             Self::Feeder(mut feeder) => feeder.finish().err().map(|error| format!("{error:#}")),
-            Self::File(_) | Self::Unknown => None,
+            Self::File(_) | Self::Behind { .. } | Self::Unknown => None,
         }
     }
 }
@@ -167,7 +203,7 @@ impl Incoming {
         match &mut self.position {
             Position::File(file) => file.stream_position().unwrap_or(0),
             Position::Feeder(feeder) => feeder.progress(),
-            Position::Unknown => self.count,
+            Position::Behind { .. } | Position::Unknown => self.count,
         }
     }
 
@@ -224,7 +260,7 @@ impl Incoming {
                 feeder.finish()?;
                 whole
             }
-            Position::File(_) | Position::Unknown => whole,
+            Position::File(_) | Position::Behind { .. } | Position::Unknown => whole,
         }
     }
 
@@ -235,7 +271,7 @@ impl Incoming {
         drop(self.stream);
         match self.position {
             Position::Feeder(mut feeder) => feeder.failure(PATIENCE),
-            Position::File(_) | Position::Unknown => None,
+            Position::File(_) | Position::Behind { .. } | Position::Unknown => None,
         }
     }
 }

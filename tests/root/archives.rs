@@ -41,7 +41,7 @@ fn listed_tree(path: &Path) -> Tree {
 }
 
 /// A member of an archive with records of its own.
-fn member(kind: u8, name: &str, mode: u32, link: &str, records: &[(&str, &str)]) -> Vec<u8> {
+pub fn member(kind: u8, name: &str, mode: u32, link: &str, records: &[(&str, &str)]) -> Vec<u8> {
     let block = |kind: u8, name: &str, size: usize| {
         let (name, link, size) = (name.as_bytes(), link.as_bytes(), size as u64);
         Fields { kind, name, link, mode, owner: (0, 0), size, modified: 1_000_000_000, device: (0, 0) }
@@ -57,9 +57,10 @@ fn member(kind: u8, name: &str, mode: u32, link: &str, records: &[(&str, &str)])
 }
 
 /// An archive of these members behind a tree that boots.
-fn strange_archive(sandbox: &Sandbox, members: &[Vec<u8>]) -> Vec<u8> {
+pub fn strange_archive(sandbox: &Sandbox, members: &[Vec<u8>]) -> Vec<u8> {
     let tree = Tree::with_probe(&sandbox.path("strange.tree"));
     let mut bytes = fs::read(archive(sandbox, &tree, "strange.tar", &[])).expect("read");
+    fs::remove_dir_all(&tree.0).expect("remove");
     let end = bytes.iter().rposition(|byte| *byte != 0).expect("members") + 1;
     bytes.truncate(end.next_multiple_of(BLOCK));
     bytes.extend(members.concat());

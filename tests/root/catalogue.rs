@@ -13,14 +13,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Where the image is on the server.
-const IMAGE: &str = "/images/debian/trixie/amd64/default/20260821_05:24/rootfs.tar.xz";
+pub const IMAGE: &str = "/images/debian/trixie/amd64/default/20260821_05:24/rootfs.tar.xz";
 
-fn sum(bytes: &[u8]) -> String {
+pub fn sum(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// An archive like those of the real server, made of the probe and more.
-fn root_file_system(sandbox: &Sandbox) -> Vec<u8> {
+pub fn root_file_system(sandbox: &Sandbox) -> Vec<u8> {
     let tree = Tree::with_probe(&sandbox.path("model"));
     tree.write("etc/shadow", "root:*:19000:0:99999:7:::\ndaemon:*:19000::::::\n");
     tree.write("etc/hostname", "LXC_NAME\n");
@@ -28,7 +28,7 @@ fn root_file_system(sandbox: &Sandbox) -> Vec<u8> {
 }
 
 /// A catalogue with decoys: other architectures, a variant that sorts first, an older build, a machine image.
-fn streams(image: &[u8]) -> String {
+pub fn streams(image: &[u8]) -> String {
     let item = |path: &str, sha256: &str, size: usize| {
         format!(
             r#"{{"items":{{"root.tar.xz":{{"ftype":"root.tar.xz","sha256":"{sha256}","size":{size},"path":"{path}"}}}}}}"#
@@ -49,7 +49,7 @@ fn streams(image: &[u8]) -> String {
 }
 
 /// A faithful server.
-fn faithful(image: &Arc<Vec<u8>>) -> impl Fn(&Request) -> Reply + Send + Sync + 'static {
+pub fn faithful(image: &Arc<Vec<u8>>) -> impl Fn(&Request) -> Reply + Send + Sync + 'static {
     let (image, index) = (Arc::clone(image), streams(image));
     move |request| match request.path.as_str() {
         "/streams/v1/images.json" => Reply::body(index.clone()),
@@ -59,20 +59,20 @@ fn faithful(image: &Arc<Vec<u8>>) -> impl Fn(&Request) -> Reply + Send + Sync + 
 }
 
 /// A sandbox whose mirror is the server.
-fn configure(sandbox: &Sandbox, mirrors: &str) {
+pub fn configure(sandbox: &Sandbox, mirrors: &str) {
     let path = sandbox.data("supervisor.ini");
     fs::create_dir_all(path.parent().expect("a parent")).expect("mkdir");
     fs::write(path, format!("[images]\nmirror = {mirrors}\n")).expect("write");
 }
 
-fn ds(sandbox: &Sandbox, server: &Server, words: &[&str]) -> Done {
+pub fn ds(sandbox: &Sandbox, server: &Server, words: &[&str]) -> Done {
     let binary = sandbox.binary();
     let line = [&[text(&binary)], words].concat();
     let output = sandbox.command(&line).env("SSL_CERT_FILE", &server.authority).output().expect("run");
     Done::new(format!("ds {}", words.join(" ")), output)
 }
 
-fn prepared(setting: Setting) -> (Sandbox, Server, Arc<Vec<u8>>) {
+pub fn prepared(setting: Setting) -> (Sandbox, Server, Arc<Vec<u8>>) {
     let sandbox = Sandbox::with(setting);
     let image = Arc::new(root_file_system(&sandbox));
     let server = Server::start(&sandbox, faithful(&image));
@@ -80,7 +80,7 @@ fn prepared(setting: Setting) -> (Sandbox, Server, Arc<Vec<u8>>) {
     (sandbox, server, image)
 }
 
-fn cached(sandbox: &Sandbox) -> Vec<String> {
+pub fn cached(sandbox: &Sandbox) -> Vec<String> {
     let entries = fs::read_dir(sandbox.data("cache")).into_iter().flatten().filter_map(Result::ok);
     let mut names: Vec<String> =
         entries.map(|entry| entry.file_name().into_string().expect("UTF-8")).collect();
@@ -114,12 +114,16 @@ fn the_catalogue_is_listed_and_searched() {
     let (sandbox, server, _) = prepared(Setting::default());
     let done = ds(&sandbox, &server, &["images", "debian", "--arch", "amd64"]).succeeds();
     let names: Vec<&str> = done.lines().filter_map(|line| line.split_whitespace().next()).collect();
-    assert_eq!(names, ["NAME", "debian:forky", "debian:trixie:cloud", "debian:trixie"], "{done}");
+    assert_eq!(names, ["NAME", "debian:forky", "debian:trixie", "debian:trixie:cloud"], "{done}");
     let json = ds(&sandbox, &server, &["images", "--arch", "all", "--json"]).json();
     assert_eq!(json["images"].as_array().map(Vec::len), Some(5));
     assert_eq!(server.count("/streams/v1/images.json"), 1, "the list is kept");
     let done = ds(&sandbox, &server, &["images", "plan9"]);
     done.fails(1, &["no image for"]);
+    let done = ds(&sandbox, &server, &["images", "debian:forky", "--arch", "riscv64"]);
+    done.fails(1, &["no image for riscv64 matches 'debian:forky', only for amd64; use --arch"]);
+    let done = ds(&sandbox, &server, &["images", "debian:13:cloud", "--arch", "amd64"]).succeeds();
+    assert!(done.contains("debian:trixie:cloud  debian:13:cloud  amd64"), "{done}");
     let done = ds(&sandbox, &server, &["create", "web", "--from", "debian:99", "--arch", "amd64"]);
     done.fails(1, &["ds: create web: debian has no release '99'; available: forky/14, trixie/13"]);
     ds(&sandbox, &server, &["pull", "debain"]).fails(1, &["did you mean 'debian'?"]);
@@ -331,7 +335,7 @@ fn an_interrupted_download_ends_at_once_and_goes_on_later() {
 
 #[test]
 fn whoever_dies_at_any_stage_of_a_pull_leaves_the_cache_whole_or_empty() {
-    for stage in ["pull-begun", "pull-chunk", "pull-verified", "pull-kept"] {
+    for stage in ["pull-begun", "pull-chunk", "pull-verified", "pull-described", "pull-kept"] {
         let fault = Some(format!("{stage}:kill"));
         let (mut sandbox, server, image) = prepared(Setting { fault, ..Setting::default() });
         let done = ds(&sandbox, &server, &["pull", "debian:13", "--arch", "amd64"]);
@@ -347,6 +351,14 @@ fn whoever_dies_at_any_stage_of_a_pull_leaves_the_cache_whole_or_empty() {
         sandbox.forget_fault();
         ds(&sandbox, &server, &["pull", "debian:13", "--arch", "amd64"]).succeeds();
         assert!(Path::new(&sandbox.data(&format!("cache/{}", sum(&image)))).is_file(), "{stage}");
+        // What has arrived is not downloaded again.
+        match (stage, &server.ranges(IMAGE)[..]) {
+            ("pull-begun", [None, None]) | ("pull-verified" | "pull-described" | "pull-kept", [None]) => {}
+            ("pull-chunk", [None, Some(from)]) if *from > 0 => {}
+            (_, ranges) => panic!("{stage}: {ranges:?}"),
+        }
+        let part = |name: &String| name.ends_with(".part") || name.ends_with(".tag");
+        assert!(!cached(&sandbox).iter().any(part), "{stage}: {:?}", cached(&sandbox));
     }
 }
 

@@ -43,6 +43,10 @@ fn a_unified_image_and_backups_boot() {
         sandbox.ds(&["import", text(&packed), &image]).succeeds();
         assert_boots(&sandbox, &image);
         sandbox.ds(&["rm", &image]).succeeds();
+        let bytes = fs::read(&packed).expect("read");
+        sandbox.ds_with_input(&["import", "-", &image], &bytes).succeeds();
+        assert_eq!(fs::read_dir(directory(&sandbox, &image)).expect("tree").count(), left.len());
+        sandbox.ds(&["rm", &image]).succeeds();
         sandbox.ds(&["create", &image, "--from", text(&packed), "--size", "64M"]).succeeds();
         assert_boots(&sandbox, &image);
     }

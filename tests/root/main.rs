@@ -9,6 +9,7 @@
 #![allow(missing_docs, clippy::absolute_paths, reason = "tests are their own documentation")]
 
 mod done;
+mod handset;
 mod phone;
 mod process;
 mod root_fs;
@@ -22,6 +23,7 @@ mod android;
 mod archives;
 mod attacks;
 mod catalogue;
+mod catalogue_boots;
 mod cgroups;
 mod chaos;
 mod clocks;
@@ -37,6 +39,7 @@ mod handover;
 mod hardware;
 mod hidden_groups;
 mod hostile;
+mod hostile_servers;
 mod identity;
 mod images;
 mod images_killed;
@@ -50,6 +53,7 @@ mod mount_options;
 mod mounts;
 mod nat;
 mod network;
+mod network_managers;
 mod own_program;
 mod partitions;
 mod privileges;
@@ -66,7 +70,9 @@ mod storage;
 mod storage_faults;
 mod storage_moving;
 mod supervisor;
+mod udev;
 mod unit_options;
+mod uplinks;
 mod verbs;
 mod volatile;
 

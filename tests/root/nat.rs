@@ -44,6 +44,17 @@ fn a_container_reaches_the_world_and_leaves_nothing() {
     let addresses = world.addresses("web");
     let link = world.inside("web", "busybox ip addr show eth0").succeeds();
     assert!(link.contains("mtu 1400") && link.contains(&format!("inet {}/24", addresses[0])), "{link}");
+    // The packet size follows the uplink.
+    for mtu in ["1390", "1400"] {
+        world.shell(&format!("ip link set wan0 mtu {mtu}"));
+        wait_for("the packet size", || {
+            world
+                .inside("web", "busybox ip link show eth0")
+                .text()
+                .contains(&format!("mtu {mtu}"))
+                .then_some(())
+        });
+    }
     // Nothing comes in that is no answer.
     serve(web, "0.0.0.0:80", "web");
     let route = format!("ip route add {} via 192.0.2.1", addresses[0]);
@@ -235,7 +246,7 @@ fn a_shell_has_a_network_of_its_own_and_leaves_nothing() {
     });
     let mut client = spawn();
     wait_for("a link", || (links() == 1).then_some(()));
-    let worker = world.sandbox.process(&["/bin/probe", "hold"]).expect("the program").pid;
+    let worker = wait_for("the program", || world.sandbox.process(&["/bin/probe", "hold"])).pid;
     let parent = |pid: i32| {
         let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
         text.rsplit_once(')').unwrap().1.split_whitespace().nth(1).unwrap().parse::<i32>().unwrap()
@@ -245,6 +256,49 @@ fn a_shell_has_a_network_of_its_own_and_leaves_nothing() {
     wait_for("a machine as before", || {
         (difference(&world.state(), &before) == (Vec::new(), Vec::new())).then_some(())
     });
+}
+
+#[test]
+fn containers_of_a_network_find_each_other_by_name() {
+    let Some(world) = World::new("containers_of_a_network_find_each_other_by_name") else { return };
+    let tree = world.sandbox.container("web", &["network.mode=nat"]);
+    std::fs::write(tree.path("etc/hosts"), "127.0.0.1 localhost\n192.0.2.9 mine").unwrap();
+    world.sandbox.ds(&["start", "web"]).succeeds();
+    let hosts = || std::fs::read_to_string(tree.path("etc/hosts")).unwrap();
+    let has = |name: &str| {
+        hosts().lines().any(|line| {
+            line.split_whitespace().skip(1).take_while(|word| *word != "#").any(|word| word == name)
+        })
+    };
+    assert!(has("web.ds"), "{}", hosts());
+    let db = world.boot("db", &["hostname=database"]);
+    world.boot("lab", &["network.name=lab"]);
+    world.boot("alone", &["network.isolated=yes"]);
+    wait_for("the name of db", || has("db").then_some(()));
+    assert!(has("db.ds") && has("database") && !has("lab") && !has("alone") && has("mine"), "{}", hosts());
+    assert!(world.pings("web", "db.ds") && world.pings("web", "database"));
+    let inside = std::fs::read_to_string(db.path("etc/hosts")).unwrap();
+    assert!(inside.contains("\tweb web.ds\t"), "{inside}");
+    assert!(inside.contains(&world.addresses("web")[1]), "{inside}");
+    // What somebody inside adds stays, also when others come and go.
+    world.inside("web", "echo 192.0.2.8 added >>/etc/hosts").succeeds();
+    world.sandbox.ds(&["set", "alone", "network.isolated=no"]).succeeds();
+    wait_for("the name of alone", || has("alone.ds").then_some(()));
+    world.sandbox.ds(&["stop", "db"]).succeeds();
+    wait_for("the name of db to be gone", || (!has("db")).then_some(()));
+    assert!(has("added") && has("alone"), "{}", hosts());
+    // Nothing of it is left in the tree, also not after a monitor was killed and the mode has changed.
+    world.sandbox.ds(&["restart", "web"]).succeeds();
+    assert!(has("alone"), "{}", hosts());
+    world.sandbox.ds(&["stop", "web"]).succeeds();
+    assert!(!hosts().contains("droidspaces network") && has("added") && has("mine"), "{}", hosts());
+    world.sandbox.ds(&["start", "web"]).succeeds();
+    assert!(has("alone"), "{}", hosts());
+    process::kill(world.sandbox.monitor("web").expect("a monitor").pid);
+    world.sandbox.wait_for_state("web", "failed");
+    world.sandbox.ds(&["set", "web", "network.mode=none"]).succeeds();
+    world.sandbox.ds(&["start", "web"]).succeeds();
+    assert!(!has("alone") && has("added"), "{}", hosts());
 }
 
 #[test]

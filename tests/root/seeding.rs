@@ -251,7 +251,8 @@ fn what_is_made_is_seeded_at_once_and_can_be_undone() {
     sandbox.ds(&["export", "dir", "-o", text(&sandbox.path("out"))]).succeeds();
     sandbox.ds(&["import", text(&sandbox.path("out")), "new"]).succeeds();
     assert!(hosts("new").contains("127.0.1.1\tnew") && !hosts("new").contains("\tdir"), "{}", hosts("new"));
-    for name in ["dir", "img"] {
+    // The record travels with the tree.
+    for name in ["dir", "img", "new"] {
         sandbox.ds(&["seed", name, "--undo"]).succeeds();
         assert_eq!(etc(&directory(&sandbox, name)), etc(&tree.0));
     }

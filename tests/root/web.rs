@@ -207,7 +207,10 @@ fn converse(
 
 fn answer(stream: &mut impl Write, reply: &Reply) -> std::io::Result<()> {
     let mut head = format!("HTTP/1.1 {} x\r\nConnection: close\r\n", reply.status);
-    if !reply.headers.iter().any(|(name, _)| *name == "Content-Length") {
+    // A body without a length ends with the connection.
+    let has_own =
+        |(name, _): &(&str, String)| ["Content-Length", "Transfer-Encoding", "No-Length"].contains(name);
+    if !reply.headers.iter().any(has_own) {
         head.push_str(&format!("Content-Length: {}\r\n", reply.body.len()));
     }
     for (name, value) in &reply.headers {

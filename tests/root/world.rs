@@ -24,12 +24,12 @@ const PATIENCE: Duration = Duration::from_millis(700);
 pub struct Place {
     keeper: Child,
     /// Its process, by its number inside the sandbox, and outside.
-    inside: String,
+    pub inside: String,
     pub pid: i32,
 }
 
 impl Place {
-    fn new(sandbox: &Sandbox, seconds: &str) -> Self {
+    pub fn new(sandbox: &Sandbox, seconds: &str) -> Self {
         let words = ["unshare", "--net", "sleep", seconds];
         let keeper = sandbox.command_within(600, &words).stdout(Stdio::null()).spawn().expect("unshare");
         let parent = i32::try_from(keeper.id()).expect("a number");
@@ -125,9 +125,19 @@ impl World {
         self.sandbox.run(&["sh", "-c", script]).text()
     }
 
-    /// Everything of the machine's network that anybody could have changed.
     pub fn state(&self) -> String {
-        self.shell(
+        state(&self.sandbox)
+    }
+
+    /// Pings, from inside a container.
+    pub fn pings(&self, name: &str, words: &str) -> bool {
+        self.inside(name, &format!("busybox ping -c 1 -W 1 {words}")).code == 0
+    }
+}
+
+/// Everything of the machine's network that anybody could have changed.
+pub fn state(sandbox: &Sandbox) -> String {
+    let script =
             "ip -o link | sed 's/^[0-9]*: //' | sort; ip -o addr show scope global | sed 's/^[0-9]*: //';
              (ip route show table all; ip -6 route show table all) | grep -v fe80; ip rule; ip -6 rule;
              for all in 4 6; do for what in forwarding accept_ra; do
@@ -137,14 +147,8 @@ impl World {
              if command -v nft >/dev/null; then nft list ruleset | sed 's/counter packets [0-9]* bytes [0-9]*/counter/'; fi;
              if command -v iptables-legacy-save >/dev/null; then
                  for one in iptables ip6tables; do for table in $(cat /proc/net/${one%tables}_tables_names); do
-                     $one-legacy-save -t $table | grep -v '^#' | sed 's/\\[.*//'; done; done; fi",
-        )
-    }
-
-    /// Pings, from inside a container.
-    pub fn pings(&self, name: &str, words: &str) -> bool {
-        self.inside(name, &format!("busybox ping -c 1 -W 1 {words}")).code == 0
-    }
+                     $one-legacy-save -t $table | grep -v '^#' | sed 's/\\[.*//'; done; done; fi";
+    sandbox.run(&["sh", "-c", script]).text()
 }
 
 /// Does something in the network namespace of a process; sockets stay where they were made.

@@ -33,6 +33,7 @@ Options of start:
   -i, --rootfs-img=FILE  root file system in an image or block device
   -h, --hostname=NAME
       --net=host|nat|none
+      --nat-ip=ADDRESS, --upstream=INTERFACE[,...]
   -B, --bind-mount=SRC:DST[:ro][,...]
   -V, --volatile         keep all changes in memory
   -H, --hw-access        all devices; programs inside can then destroy the host's data
@@ -90,8 +91,8 @@ const OPTIONS: &[OldOption<Meaning>] = {
         OldOption::valued("conf", Some('C'), "FILE", NotYet),
         OldOption::valued("config", None, "FILE", NotYet),
         OldOption::switch("reset", None, NotYet),
-        OldOption::valued("nat-ip", None, "ADDRESS", NotYet),
-        OldOption::valued("upstream", None, "LIST", NotYet),
+        OldOption::valued("nat-ip", None, "ADDRESS", Set("network.address")),
+        OldOption::valued("upstream", None, "LIST", Set("network.uplink")),
         OldOption::repeated("port", None, "PORTS", NotYet),
         OldOption::valued("gateway", None, "NAME", NotYet),
         OldOption::valued("gateway-container", None, "NAME", NotYet),

@@ -56,7 +56,7 @@ pub(super) fn translate(given: &[String]) -> Result<Vec<String>, Refusal> {
                 return Err(Refusal::Mistake(format!("--{} needs --net", option.long)));
             }
             Meaning::Net => "network.mode=nat".to_owned(),
-            Meaning::RouteVia => format!("network.upstream={value}"),
+            Meaning::RouteVia => format!("network.uplink={value}"),
             Meaning::PortRange => format!("network.ports={}", port_range(value)?),
         };
         translated.push(format!("--set={setting}"));

@@ -73,6 +73,18 @@ choice! {
 }
 
 choice! {
+    /// What a container with a network of its own does about virtual private networks.
+    VpnPolicy {
+        /// It uses them as programs of the host do.
+        Follow = "follow",
+        /// It uses none.
+        Bypass = "bypass",
+        /// It uses nothing else.
+        Only = "only",
+    }
+}
+
+choice! {
     /// When the machine is kept from suspending.
     WakelockPolicy {
         /// Never.

@@ -35,6 +35,7 @@ mod path;
 mod ports;
 mod seed;
 mod tmpfs;
+mod uplink;
 mod user;
 
 pub use android::{NameServers, SharedStorage};
@@ -42,7 +43,7 @@ pub use bind::{Bind, BindList, BindOptions};
 pub use choice::{
     CgroupLayout, DeadlockShield, DeviceKind, DisplayProfile, Fsck, GlProfile, HardwareAccess, LogLevel,
     NetworkMode, PidNamespace, Privileged, RestartPolicy, SoundProfile, StartAfter, Switch, UserNamespaces,
-    WakelockPolicy,
+    VpnPolicy, WakelockPolicy,
 };
 pub use device::{DeviceList, DevicePattern, DeviceRequest, Selector, matches};
 pub use invalid::Invalid;
@@ -55,4 +56,5 @@ pub use path::{ContainerPath, HostPath};
 pub use ports::{NetworkAddress, PortList, PortRange, Protocol, Publication};
 pub use seed::{Seed, SeedItem, Subsystems};
 pub use tmpfs::{Tmpfs, TmpfsList};
+pub use uplink::{InterfacePattern, Uplink};
 pub use user::{Account, AccountName, UserSpec};

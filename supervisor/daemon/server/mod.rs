@@ -1,6 +1,7 @@
 //! The supervisor's loop: polls, then passes each event to the part that owns it. When idle, it makes no system call.
 //!
-//! Each part ([`Workers`], [`Monitors`], [`Autostart`], [`ModuleStatus`], [`Wakefulness`]) owns its fields and reports
+//! Each part ([`Workers`], [`Monitors`], [`Autostart`], [`ModuleStatus`],
+//! [`Networks`], [`Wakefulness`]) owns its fields and reports
 //! events, which become inputs of the policy and tasks of workers. A fork leaves the loop as [`Outcome::Worker`], so
 //! that the child drops all state of the supervisor. poll(2).
 
@@ -26,6 +27,7 @@ use crate::daemon::autostart::{Autostart, AutostartEvent};
 use crate::daemon::launch::{self, Readiness};
 use crate::daemon::module_status::ModuleStatus;
 use crate::daemon::monitors::{MonitorEvent, Monitors};
+use crate::daemon::networks::Networks;
 use crate::daemon::policy::{Action, Candidate, Policy, PolicyEvent};
 use crate::daemon::task::{Assignment, Task};
 use crate::daemon::tidiness::Tidiness;
@@ -62,6 +64,7 @@ pub struct Server {
     wakefulness: Wakefulness,
     tidiness: Tidiness,
     module: ModuleStatus,
+    networks: Networks,
     signals: Signals,
     /// This process, so that a worker does not take itself for the supervisor.
     pid: Pid,
@@ -82,6 +85,7 @@ enum Ready {
     Worker(Pid),
     Routes,
     Mounts,
+    Networks,
 }
 
 impl Server {
@@ -124,6 +128,7 @@ impl Server {
             wakefulness: Wakefulness::of(&paths.cgroup),
             tidiness: Tidiness::new(paths.clone()),
             module: ModuleStatus::default(),
+            networks: Networks::new(paths.clone()),
             signals: Signals::listen(&wanted)?,
             settings,
             pid: getpid(),
@@ -190,6 +195,9 @@ impl Server {
         if !self.workers.is_tidying() && self.tidiness.is_work_due() {
             self.workers.employ(Task::Tidy);
         }
+        if !self.workers.is_following() && self.networks.is_work_due() {
+            self.workers.employ(Task::Follow);
+        }
         self.workers.renew_standby();
         self.workers.keep_one_standing_by();
         self.fork_workers()?;
@@ -213,6 +221,7 @@ impl Server {
                     self.start_all(candidates);
                 }
                 Ready::Mounts => self.autostart.mounts_changed(),
+                Ready::Networks => self.networks.heard(),
             }
             self.fork_workers()?;
         }
@@ -240,9 +249,14 @@ impl Server {
         if let Some(descriptor) = self.autostart.mounts() {
             set.add(Ready::Mounts, descriptor, PollFlags::POLLPRI);
         }
+        for descriptor in self.networks.fds() {
+            set.input(Ready::Networks, descriptor);
+        }
         let module = self.module.deadline(&self.summary());
         let (autostart, tidiness) = (self.autostart.deadline(), self.tidiness.deadline());
-        let deadlines = [self.policy.deadline(), self.workers.deadline(), autostart, tidiness, module];
+        let networks = self.networks.deadline();
+        let deadlines =
+            [self.policy.deadline(), self.workers.deadline(), autostart, tidiness, module, networks];
         let left = deadlines.into_iter().flatten().min().map(|deadline| deadline.saturating_sub(now()));
         // While a worker is busy, its end or the next client is likely soon.
         let ready =

@@ -279,6 +279,14 @@ pub const FEATURES: &[Feature] = &[
         |_| trial::network(|| link::create("bridge")),
     ),
     optional(
+        "routing rules",
+        "2.2",
+        "CONFIG_IP_MULTIPLE_TABLES CONFIG_IPV6_MULTIPLE_TABLES",
+        "network.uplink, and nat on Android",
+        "the main table alone",
+        |_| trial::network(link::rules),
+    ),
+    optional(
         "nftables",
         "3.13",
         "CONFIG_NF_TABLES CONFIG_NFT_MASQ CONFIG_NF_NAT",

@@ -15,6 +15,8 @@ const CREATE: u16 = 0x400;
 const ERROR: u16 = 2;
 /// `RTM_NEWLINK`, linux/rtnetlink.h.
 const NEW_LINK: u16 = 16;
+/// `RTM_NEWRULE`.
+const NEW_RULE: u16 = 32;
 /// `IFLA_LINKINFO` and in it `IFLA_INFO_KIND`, linux/if_link.h.
 const LINK_INFO: u16 = 18;
 const INFO_KIND: u16 = 1;
@@ -30,6 +32,16 @@ pub fn create(kind: &str) -> Result<()> {
     // struct ifinfomsg: all zeroes is any family, no index, no flags.
     let body = [vec![0; 16], attribute(LINK_INFO, &name)].concat();
     ask(SockProtocol::NetlinkRoute, NEW_LINK, REQUEST | ACKNOWLEDGE | CREATE | EXCLUSIVE, &body)
+}
+
+/// Adds a routing rule.
+///
+/// # Errors
+/// That the kernel has none, or what else it answers.
+pub fn rules() -> Result<()> {
+    // struct fib_rule_hdr: IPv4, the main table, FR_ACT_TO_TBL.
+    let body = [u8::try_from(libc::AF_INET)?, 0, 0, 0, 254, 0, 0, 1, 0, 0, 0, 0];
+    ask(SockProtocol::NetlinkRoute, NEW_RULE, REQUEST | ACKNOWLEDGE | CREATE, &body)
 }
 
 /// Asks nftables which generation its rules are of.

@@ -99,12 +99,18 @@ impl Monitor {
             let _ = waitpid(pid, None);
             return Err(error);
         }
+        self.runs(pid);
+        Ok(())
+    }
+
+    /// PID 1 has executed its program.
+    fn runs(&mut self, pid: Pid) {
         self.init.runs(pid);
+        self.network.iter_mut().for_each(|network| network.follow(pid));
         self.hotplug.iter_mut().for_each(|hotplug| hotplug.booted(pid));
         self.phase = Phase::Running;
         self.readiness.reset();
         self.boots += 1;
-        Ok(())
     }
 
     /// Makes the container's place in a network anew: the configuration may have changed.

@@ -79,7 +79,7 @@ impl Monitor {
                 }
             }
             Ready::Viewer(index) => self.console.serve(index),
-            Ready::Network => self.network.iter().for_each(Attachment::serve),
+            Ready::Network => self.network.iter_mut().for_each(Attachment::serve),
             Ready::Calls(index) => self.answer_calls(index),
             Ready::Child | Ready::Worker => {}
         }
@@ -95,6 +95,9 @@ impl Monitor {
             && let Err(error) = follower.follow(self.host.android, init)
         {
             log::warn!("{}: its name servers stay as they are: {error:#}", self.config.name);
+        }
+        if let (Some(network), Some(init)) = (&mut self.network, self.init.pid()) {
+            network.follow(init);
         }
         match self.init.escalation() {
             Some(Escalation::Ask) => self.ask(),
@@ -228,7 +231,9 @@ impl Monitor {
         if let Err(error) = self.cgroup.remove() {
             log::warn!("{name}: {error:#}");
         }
-        self.network = None;
+        if let Some(network) = self.network.take() {
+            network.end(self.tree.root());
+        }
         firmware::take_back(&self.paths, &name);
         if self.config.android.wakelock != WakelockPolicy::No {
             // There may be no supervisor to do it.

@@ -78,6 +78,18 @@ impl Programs {
         self.restore(&text, file)
     }
 
+    /// Whether our rules and the jumps to them are there, as far as numbers tell.
+    #[must_use]
+    pub fn is_intact(&self, prefix: &str, rules: &[Rule], local: &[IpAddr]) -> bool {
+        let rules: Vec<&Rule> = rules.iter().filter(|rule| rule.ipv4 == self.ipv4).collect();
+        TABLES.iter().all(|table| {
+            let Some(saved) = self.table(table) else { return false };
+            let chains = Chain::ALL.into_iter().filter(|chain| place(*chain).0 == *table);
+            rules.is_empty()
+                || chains.into_iter().all(|chain| is_filled(prefix, chain, &saved, &rules, local))
+        })
+    }
+
     /// Removes what there is of ours.
     ///
     /// # Errors
@@ -123,6 +135,23 @@ fn filled(prefix: &str, table: &str, saved: &[String], rules: &[&Rule], local: O
     text
 }
 
+/// Whether a chain of ours has as many rules as it is to have, and a jump leads to it.
+fn is_filled(prefix: &str, chain: Chain, saved: &[String], rules: &[&Rule], local: &[IpAddr]) -> bool {
+    let (_, origin, name) = place(chain);
+    let start = format!("-A {prefix}{name} ");
+    let there: Vec<&String> = saved.iter().filter(|line| line.starts_with(&start)).collect();
+    let of_chain = || rules.iter().filter(|rule| rule.chain == chain);
+    let number = |local: Option<&[IpAddr]>| of_chain().map(|rule| words(rule, local).len()).sum::<usize>();
+    let named = |own: &IpAddr| there.iter().any(|line| line.contains(&format!("-d {own}/")));
+    let to_host = of_chain().any(|rule| rule.matches.contains(&Match::ToHost));
+    let is_ipv4 = rules.first().is_some_and(|rule| rule.ipv4);
+    let listed = || {
+        let own = local.iter().filter(|own| own.is_ipv4() == is_ipv4);
+        there.len() == number(Some(local)) && (!to_host || own.into_iter().all(named))
+    };
+    saved.contains(&format!("-A {origin} -j {prefix}{name}")) && (there.len() == number(None) || listed())
+}
+
 /// One table without our chains; `None` where it has none.
 fn emptied(prefix: &str, table: &str, saved: &[String]) -> Option<String> {
     let chains = || Chain::ALL.into_iter().map(place).filter(|(other, _, _)| *other == table);
@@ -166,6 +195,10 @@ fn condition(matched: &Match, ipv4: bool, own: Option<IpAddr>) -> String {
     match matched {
         Match::In(name, equal) => format!("{}-i {name}", not(equal)),
         Match::Out(name, equal) => format!("{}-o {name}", not(equal)),
+        Match::OutLike(pattern) => match pattern.start() {
+            (name, true) => format!("-o {name}"),
+            (start, false) => format!("-o {start}+"),
+        },
         Match::From(address, length) => format!("-s {address}/{length}"),
         Match::To(address, length) => format!("-d {address}/{length}"),
         Match::ToHost => match own {

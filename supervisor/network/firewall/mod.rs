@@ -111,6 +111,19 @@ impl Firewall {
         Ok(())
     }
 
+    /// Whether what [`Firewall::apply`] has made is there.
+    #[must_use]
+    pub fn is_intact(&self, name: &str, rules: &[Rule]) -> bool {
+        if self.way == Way::Nftables {
+            return nftables::is_intact(name, rules).unwrap_or(false);
+        }
+        let local = local_addresses().unwrap_or_default();
+        [true, false].into_iter().filter(|ipv4| *ipv4 || self.ipv6).all(|ipv4| {
+            let programs = Programs::find(ipv4, self.way.suffix());
+            programs.is_none_or(|programs| programs.is_intact(&prefix(name), rules, &local))
+        })
+    }
+
     /// Removes what there is of ours.
     ///
     /// # Errors

@@ -22,6 +22,7 @@ const NEW_CHAIN: u16 = 3;
 const GET_CHAIN: u16 = 4;
 const DELETE_CHAIN: u16 = 5;
 const NEW_RULE: u16 = 6;
+const GET_RULE: u16 = 7;
 /// The tables of iptables that have rules of ours.
 const IPTABLES: [&str; 3] = ["filter", "mangle", "nat"];
 /// `NFPROTO_IPV4`, `NFPROTO_IPV6`.
@@ -176,6 +177,29 @@ pub fn apply(table: &str, rules: &[Rule]) -> Result<()> {
     Netlink::netfilter()?.transaction(SUBSYSTEM, batch)
 }
 
+/// Whether all of these rules are there, as far as their number tells.
+///
+/// # Errors
+/// What the kernel answers.
+pub fn is_intact(table: &str, rules: &[Rule]) -> Result<bool> {
+    let netfilter = Netlink::netfilter()?;
+    for (ipv4, family) in FAMILIES {
+        let wanted = rules.iter().filter(|rule| rule.ipv4 == ipv4).count();
+        if wanted == 0 {
+            continue;
+        }
+        let answers = netfilter.dump(message(GET_RULE, 0, family).with_text(1, table))?;
+        let is_ours = |body: &[u8]| {
+            let name = body.get(4..).and_then(|inside| attribute(inside, 1)).unwrap_or_default();
+            body.first() == Some(&family) && name.strip_suffix(&[0]).unwrap_or(name) == table.as_bytes()
+        };
+        if answers.iter().filter(|answer| is_ours(&answer.body)).count() != wanted {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Removes what there is of ours.
 ///
 /// # Errors
@@ -295,6 +319,11 @@ fn condition(list: Message, matched: &Match, ipv4: bool) -> Message {
     match matched {
         Match::In(name, equal) => interface(list, IN_NAME, name, *equal),
         Match::Out(name, equal) => interface(list, OUT_NAME, name, *equal),
+        Match::OutLike(pattern) => match pattern.start() {
+            (name, true) => interface(list, OUT_NAME, name, true),
+            ("", false) => list,
+            (start, false) => compare(load(list, "meta", &[(2, OUT_NAME)]), EQUAL, start.as_bytes()),
+        },
         Match::From(address, length) => addresses(list, *address, *length, false),
         Match::To(address, length) => addresses(list, *address, *length, true),
         // fib: the type of the destination's address.

@@ -8,10 +8,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::config::value::{PortRange, Protocol, Publication};
+use crate::config::value::{InterfacePattern, PortRange, Protocol, Publication, Uplink, VpnPolicy};
 use crate::network::link::Mac;
 use crate::network::store::Member;
-use crate::network::subnet::Subnet;
 
 /// Loopback addresses, which the host's own traffic to published ports comes from.
 const LOOPBACK: (Ipv4Addr, u8) = (Ipv4Addr::new(127, 0, 0, 0), 8);
@@ -57,6 +56,8 @@ pub enum Match {
     In(String, bool),
     /// It leaves here, or anywhere else.
     Out(String, bool),
+    /// It leaves by an interface with a name that begins like this pattern, up to its first `*`.
+    OutLike(InterfacePattern),
     /// It comes from these addresses.
     From(IpAddr, u8),
     /// It goes to these addresses.
@@ -130,15 +131,6 @@ fn to(interface: &str) -> Match {
 /// An address of a member in one family.
 fn address(member: &Member, ipv4: bool) -> Option<IpAddr> {
     if ipv4 { Some(member.address.into()) } else { member.address6.map(IpAddr::V6) }
-}
-
-/// The addresses of a member's network in one family.
-fn subnet(member: &Member, ipv4: bool) -> Option<(IpAddr, u8)> {
-    if ipv4 {
-        return Some((member.subnet.first().into(), Subnet::LENGTH));
-    }
-    let prefix = u128::from(member.address6?) >> 64 << 64;
-    Some((Ipv6Addr::from(prefix).into(), 64))
 }
 
 fn whole(address: IpAddr) -> u8 {
@@ -260,9 +252,26 @@ fn passage(list: &mut List, members: &[&Member]) {
         // Neither from other networks of ours nor from outside.
         list.add(Chain::Forward, [to(member.behind())], Verdict::Drop);
     }
+    members.iter().filter(|member| member.is_bound()).for_each(|member| bound(list, member));
     for member in &interfaces {
         list.add(Chain::Forward, [from(member.behind())], Verdict::Accept);
     }
+}
+
+/// A container that is bound to an uplink: routing rules refuse every other way, and this holds if they are flushed.
+fn bound(list: &mut List, member: &Member) {
+    let Some(own) = address(member, list.ipv4) else { return };
+    let sent = || vec![from(member.behind()), Match::From(own, whole(own))];
+    let ways: Vec<Match> = match &member.uplink {
+        Uplink::These(patterns) if member.vpn != VpnPolicy::Only => {
+            patterns.iter().map(|pattern| Match::OutLike(pattern.clone())).collect()
+        }
+        _ => member.ways.iter().map(|name| to(name)).collect(),
+    };
+    for way in ways {
+        list.add(Chain::Forward, [sent(), vec![way]].concat(), Verdict::Accept);
+    }
+    list.add(Chain::Forward, sent(), Verdict::Drop);
 }
 
 /// Ports of the host that lead to containers.
@@ -298,7 +307,7 @@ fn steps(port: &Publication) -> Vec<(Match, Option<u16>)> {
 /// What leaves with the host's address: what goes out of the network, and what comes back to it through the host.
 fn translation(list: &mut List, members: &[&Member]) {
     for member in interfaces(members) {
-        let Some((first, length)) = subnet(member, list.ipv4) else { continue };
+        let Some((first, length)) = member.prefix(list.ipv4) else { continue };
         let out = Match::Out(member.behind().to_owned(), false);
         let back = to(member.behind());
         let own = match address(member, list.ipv4) {

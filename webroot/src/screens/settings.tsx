@@ -139,6 +139,11 @@ export function label(name: string): string {
   return words.charAt(0).toUpperCase() + words.slice(1);
 }
 
+/** A value of the configuration within a sentence that may run from right to left. */
+function isolated(value: string): string {
+  return `\u2066${value}\u2069`;
+}
+
 interface FieldProps {
   setting: Setting;
   value: string;
@@ -196,7 +201,9 @@ function SettingField({ setting, value, fault, onChange }: FieldProps) {
   if (setting.key === 'mounts.bind') {
     return <BindsField label={label(setting.name)} value={value} about={about} fault={fault} onChange={onChange} />;
   }
-  const hint = setting.default ? t('default', { value: setting.default }) : t('example', { value: setting.example });
+  const hint = setting.default
+    ? t('default', { value: isolated(setting.default) })
+    : t('example', { value: isolated(setting.example) });
   const shared = { label: label(setting.name), value, placeholder: hint, error: fault, onInput: onChange };
   const prose = <Prose text={about} />;
   if (setting.kind === 'DIRECTORY') return <PathField {...shared} help={prose} wanted="directory" />;

@@ -9,6 +9,8 @@ mod catalogue;
 mod images;
 mod machine;
 mod many;
+mod nat;
+mod page;
 mod resident;
 mod rivals;
 mod seeding;
@@ -37,10 +39,12 @@ const MEASURES: &[(&str, Measure)] = &[
     ("memory", resident::measure_memory),
     ("idle", resident::measure_idle),
     ("many", many::measure),
+    ("nat", nat::measure),
     ("images", images::measure_start),
     ("archives", images::measure_archives),
     ("catalogue", catalogue::measure),
     ("seeding", seeding::measure),
+    ("page", page::measure),
 ];
 
 /// The `ds` under test and the folder everything happens in.

@@ -1,0 +1,95 @@
+//! Hears of changes of the machine's network while containers are in networks of their own, and says when these have to
+//! follow.
+//!
+//! A worker does the work: it may wait for a lock or run iptables-restore. The descriptors for changes are open only
+//! while there is such a container. If the supervisor is killed, the rules that bind a container to its uplink remain
+//! in the kernel, and the next supervisor follows what it has missed. inotify(7), rtnetlink(7).
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use anyhow::Result;
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+
+use crate::call;
+use crate::clock::now;
+use crate::network::{Events, is_used};
+use crate::paths::{Paths, create_private};
+
+/// A network that changes does so in several steps: it is looked at once at the first one, and again after the last.
+const SETTLED: Duration = Duration::from_millis(300);
+
+/// What containers in networks need.
+#[derive(Debug)]
+pub struct Networks {
+    paths: Paths,
+    /// Of the list of members.
+    directory: Option<Inotify>,
+    /// While there are members.
+    events: Option<Events>,
+    is_due: bool,
+    again: Option<Duration>,
+}
+
+impl Networks {
+    /// Follows from now on, also what has changed before.
+    #[must_use]
+    pub fn new(paths: Paths) -> Self {
+        let directory = watch(&paths).map_err(|error| log::warn!("networks: {error:#}")).ok();
+        let mut networks = Self { paths, directory, events: None, is_due: false, again: None };
+        networks.look();
+        networks
+    }
+
+    /// Readable after a change.
+    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let events = self.events.iter().flat_map(Events::fds);
+        self.directory.iter().map(AsFd::as_fd).chain(events)
+    }
+
+    /// When [`Networks::is_work_due`] has to be called at the latest.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Duration> {
+        self.again
+    }
+
+    /// Something has changed.
+    pub fn heard(&mut self) {
+        // Non-blocking: an error means that nothing can be read.
+        if let Some(directory) = &self.directory
+            && directory.read_events().is_ok()
+        {
+            self.look();
+        }
+        if self.events.as_ref().is_some_and(Events::drain) {
+            (self.is_due, self.again) = (true, Some(now() + SETTLED));
+        }
+    }
+
+    /// Members may have come or gone.
+    fn look(&mut self) {
+        if !is_used(&self.paths) {
+            (self.events, self.is_due, self.again) = (None, false, None);
+        } else if self.events.is_none() {
+            self.events = Events::watch().map_err(|error| log::warn!("networks: {error:#}")).ok();
+            self.is_due = true;
+        }
+    }
+
+    /// Whether a worker has to follow the machine now. Must not be called while one does.
+    pub fn is_work_due(&mut self) -> bool {
+        if self.again.is_some_and(|at| at <= now()) {
+            (self.is_due, self.again) = (true, None);
+        }
+        std::mem::take(&mut self.is_due)
+    }
+}
+
+fn watch(paths: &Paths) -> Result<Inotify> {
+    let path = paths.network_members();
+    create_private(&path)?;
+    let inotify = call!(Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK), "inotify_init1")?;
+    let events = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_DELETE | AddWatchFlags::IN_ONLYDIR;
+    call!(inotify.add_watch(&path, events), "inotify_add_watch({})", path.display())?;
+    Ok(inotify)
+}

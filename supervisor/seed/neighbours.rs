@@ -1,0 +1,80 @@
+//! The names of other containers of the same network in /etc/hosts. hosts(5).
+//!
+//! Owns lines with its mark and no other. They hold while the container runs: they are removed when it ends, and what
+//! a power cut leaves is removed by the next seeding.
+
+use anyhow::Result;
+
+use crate::rootfs::files::HOSTS;
+use crate::rootfs::root::Root;
+
+/// The mark at the end of our lines.
+const MARK: &str = "# droidspaces network";
+/// Files above this size are not edited.
+const LARGEST: u64 = 1 << 20;
+
+/// A line with our mark.
+#[must_use]
+pub fn line(address: &str, names: &[String]) -> String {
+    format!("{address}\t{}\t{MARK}\n", names.join(" "))
+}
+
+/// The text without our lines.
+#[must_use]
+pub fn without(text: &str) -> String {
+    text.split_inclusive('\n').filter(|line| !line.trim_end().ends_with(MARK)).collect()
+}
+
+/// Replaces our lines by these; a system without the file, or with a link in its place, stays without.
+///
+/// # Errors
+/// If the file cannot be read or written.
+pub fn write(root: &Root, lines: &str) -> Result<()> {
+    if root.resolve_no_follow(HOSTS.path()).is_err() || root.read_link(HOSTS.path()).is_some() {
+        return Ok(());
+    }
+    let old = String::from_utf8(root.read(HOSTS, LARGEST)?)?;
+    let mut new = without(&old);
+    if !lines.is_empty() && !new.is_empty() && !new.ends_with('\n') {
+        new.push('\n');
+    }
+    new.push_str(lines);
+    if new == old { Ok(()) } else { root.replace(HOSTS, new.as_bytes(), 0o644) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn only_own_lines_change() {
+        let tree = tempfile::tempdir().unwrap();
+        let root = Root::open(tree.path()).unwrap();
+        let db = line("10.89.40.3", &["db".into(), "db.ds".into()]);
+        write(&root, &db).unwrap();
+        assert!(!tree.path().join("etc").exists(), "a system without the file");
+        fs::create_dir(tree.path().join("etc")).unwrap();
+        let file = tree.path().join("etc/hosts");
+        fs::write(&file, "127.0.0.1 localhost\n10.0.0.1 mine # droidspaces").unwrap();
+        write(&root, &db).unwrap();
+        let text = "127.0.0.1 localhost\n10.0.0.1 mine # droidspaces\n";
+        assert_eq!(fs::read_to_string(&file).unwrap(), format!("{text}10.89.40.3\tdb db.ds\t{MARK}\n"));
+        write(&root, "").unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), text);
+        fs::remove_file(&file).unwrap();
+        symlink("/elsewhere", &file).unwrap();
+        write(&root, &db).unwrap();
+        assert!(file.is_symlink());
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_added_is_removed(text in "[a-z#.\\n\\t ]{0,60}\n", address in "[0-9.]{1,12}", name in "[a-z]{1,9}") {
+            let with = format!("{text}{}", line(&address, &[name]));
+            prop_assert_eq!(without(&with), without(&text));
+        }
+    }
+}
