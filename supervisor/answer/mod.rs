@@ -12,6 +12,7 @@
 mod caller;
 mod place;
 mod reboot;
+mod scene;
 mod signals;
 mod table;
 mod writing;
@@ -24,7 +25,7 @@ use nix::unistd::Pid;
 
 use self::place::Place;
 pub use self::reboot::End;
-use self::table::Outcome;
+use self::scene::{Outcome, Scene};
 use crate::cgroup::Cgroup;
 use crate::sys::notification::{self, Reply};
 
@@ -93,7 +94,7 @@ impl Answerer {
             }
             // ENOENT: a signal has interrupted the call in the meantime.
             let Ok(question) = notification::receive(listener) else { continue };
-            let scene = table::Scene { place: &self.place, first: *first, listener, cgroup };
+            let scene = Scene { place: &self.place, first: *first, listener, cgroup };
             match table::decide(&scene, &question) {
                 Outcome::Reply(reply) => send(listener, question.id, reply),
                 Outcome::Descriptor(file) => {

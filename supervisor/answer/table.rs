@@ -19,20 +19,16 @@
 //! | write | "1" to a list of processes in a control group | PID 1 is moved | systemd moves itself by its own number |
 //! | reboot | with CAP_SYS_BOOT | the container's end | it would be the machine's |
 
-use std::fmt;
-use std::io::IoSliceMut;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::{Pid, getpgid};
 
 use super::caller::{BOOT, Facts};
-use super::place::Place;
-use super::reboot::{End, meaning};
+use super::reboot::meaning;
+use super::scene::{CONTINUE, Outcome, Scene, duplicate, low, read_memory};
 use super::signals::Signal;
 use super::writing;
-use crate::cgroup::Cgroup;
 use crate::privilege::answered::{self, Call};
 use crate::sys::notification::{Notification, Reply, is_waiting};
 use crate::sys::process::{self, SignalInfo};
@@ -43,71 +39,12 @@ const THREAD: libc::c_int = -6;
 /// `__AUDIT_ARCH_64BIT`.
 const WIDE: u32 = 0x8000_0000;
 
-/// What a decision is made from.
-pub(super) struct Scene<'a> {
-    pub(super) place: &'a Place,
-    /// The first process with the caller's filter.
-    pub(super) first: Pid,
-    pub(super) listener: BorrowedFd<'a>,
-    pub(super) cgroup: &'a Cgroup,
-}
-
-/// What is done about a call.
-pub(super) enum Outcome {
-    /// The answer.
-    Reply(Reply),
-    /// The answer, and what happens only once the caller has it: a signal would interrupt and repeat its call.
-    ReplyFirst(Reply, Box<dyn FnOnce()>),
-    /// The number of this descriptor in the caller.
-    Descriptor(OwnedFd),
-    /// The container ends.
-    End(End),
-}
-
-impl fmt::Debug for Outcome {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Reply(reply) | Self::ReplyFirst(reply, _) => write!(formatter, "{reply:?}"),
-            Self::Descriptor(file) => write!(formatter, "{file:?}"),
-            Self::End(end) => write!(formatter, "{end:?}"),
-        }
-    }
-}
-
-pub(super) const CONTINUE: Outcome = Outcome::Reply(Reply::Continue);
-
 fn fail(errno: Errno) -> Outcome {
     Outcome::Reply(Reply::Error(errno))
 }
 
 fn done(result: Result<(), Errno>) -> Outcome {
     result.map_or_else(fail, |()| Outcome::Reply(Reply::Value(0)))
-}
-
-/// The descriptor of a process that only it has a number for.
-pub(super) fn duplicate(process: Pid, number: i32) -> Result<OwnedFd, Errno> {
-    let process = process::pidfd_open(process)?;
-    process::pidfd_getfd(process.as_fd(), number)
-}
-
-/// Copies memory of a caller, which may be read only while its call waits.
-pub(super) fn read_memory(
-    scene: &Scene<'_>,
-    question: &Notification,
-    address: u64,
-    bytes: &mut [u8],
-) -> Result<(), Errno> {
-    let base = usize::try_from(address).map_err(|_| Errno::EFAULT)?;
-    let thread = Pid::from_raw(question.thread.cast_signed());
-    let length = bytes.len();
-    let remote = [RemoteIoVec { base, len: length }];
-    let copied = process_vm_readv(thread, &mut [IoSliceMut::new(bytes)], &remote);
-    if copied == Ok(length) && is_waiting(scene.listener, question.id) { Ok(()) } else { Err(Errno::EFAULT) }
-}
-
-/// The lower half of an argument: all that is looked at are `int` or `pid_t`.
-fn low(argument: u64) -> u32 {
-    (argument & 0xffff_ffff) as u32
 }
 
 /// Decides about one call.

@@ -12,7 +12,7 @@ use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, fstatfs};
 use nix::unistd::Pid;
 
 use super::caller::Facts;
-use super::table::{CONTINUE, Outcome, Scene, duplicate, read_memory};
+use super::scene::{CONTINUE, Outcome, Scene, duplicate, read_memory};
 use crate::sys::descriptor;
 use crate::sys::notification::{Notification, Reply};
 

@@ -7,6 +7,7 @@ pub mod cgroup;
 pub mod devices;
 pub mod kernel;
 pub mod namespace;
+pub mod notification;
 pub mod resolv_conf;
 pub mod security;
 pub mod uplink;
@@ -49,7 +50,7 @@ impl Host {
             android: platform::is_android(),
             release: name.release().to_string_lossy().into_owned(),
             machine: name.machine().to_string_lossy().into_owned(),
-            answers: !namespaces.has(libc::CLONE_NEWPID) && kernel::answers_calls(),
+            answers: !namespaces.has(libc::CLONE_NEWPID) && notification::answers_calls(),
             namespaces,
             cgroups: Hierarchies::probe()?,
         })

@@ -4,7 +4,7 @@
 //! only concern its caller is not passed on: the kernel executes it at once. `answer` has the answers.
 
 use super::abi::Abi;
-use super::filter::When;
+use super::condition::When;
 
 /// A call that is answered; calls with the same answer are one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,6 +12,7 @@ use seccompiler::{BpfProgram, sock_filter};
 
 use super::abi::{Abi, Calls};
 use super::answered;
+use super::condition::When;
 use crate::plan::privileges::Filter;
 
 /// All flags of unshare(2) and clone(2) that create a namespace.
@@ -35,29 +36,6 @@ const FILE_SYSTEMS: [u32; 3] = [0xc004_5877, 0xc004_5878, 0x8004_587d];
 
 /// A bit that the mode of device nodes has and the mode of FIFOs, sockets and regular files does not: inode(7).
 const DEVICE: u32 = 0o020_000;
-
-/// The condition of a rule. Arguments are compared by their lower half: each one here is an `int`, or flags below bit
-/// 32.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum When {
-    Always,
-    /// The first argument contains any of these bits.
-    Any(u32),
-    /// The first argument has this value.
-    Is(u32),
-    /// The first argument has another value.
-    IsNot(u32),
-    /// The second argument has this value.
-    SecondIs(u32),
-    /// The second argument has another value.
-    SecondIsNot(u32),
-    /// The second argument has any of these bits.
-    SecondAny(u32),
-    /// The third argument has this value.
-    ThirdIs(u32),
-    /// The third argument has any of these bits.
-    ThirdAny(u32),
-}
 
 /// What happens to a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,6 +6,7 @@
 
 mod abi;
 pub mod answered;
+mod condition;
 mod filter;
 
 use std::os::fd::OwnedFd;

@@ -9,6 +9,7 @@ use nix::unistd::geteuid;
 use super::feature::{Feature, Ground};
 use super::{link, trial};
 use crate::host::namespace::NEW_TIME;
+use crate::host::notification::answers_calls;
 use crate::tool::Tool;
 
 /// A required feature.
@@ -91,7 +92,7 @@ pub const FEATURES: &[Feature] = &[
         "CONFIG_SECCOMP_FILTER",
         "containers on kernels without PID namespaces",
         "nothing where there are PID namespaces",
-        |_| trial::answers_calls(),
+        |_| answers_calls(),
     ),
     optional(
         "IPC namespaces",

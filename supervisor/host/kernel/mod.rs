@@ -11,7 +11,6 @@ mod trial;
 
 pub use feature::Feature;
 pub use features::FEATURES;
-pub use trial::answers_calls;
 
 use self::feature::Ground;
 use super::Host;
