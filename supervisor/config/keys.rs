@@ -265,7 +265,7 @@ pub const KEYS: &[Key] = &[
         "acknowledged",
         "no",
         SWITCH,
-        "you know that `hardware.access = full` can destroy data and devices of the host; `ds start --yes` sets it",
+        "you know that `hardware.access = full` can destroy data and devices of the host; `ds start web --yes` sets it",
         "yes",
     ),
     Key::new(
