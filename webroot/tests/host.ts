@@ -71,7 +71,12 @@ export interface App {
 }
 
 /** Opens the page as a root manager's app does. */
-export async function openApp(browser: Browser, machine: Machine, kind: HostKind | 'none'): Promise<App> {
+export async function openApp(
+  browser: Browser,
+  machine: Machine,
+  kind: HostKind | 'none',
+  throttling = 1,
+): Promise<App> {
   const context = await phone(browser);
   const page = await context.newPage();
   const watch = new Watch(page, ORIGIN);
@@ -108,6 +113,20 @@ export async function openApp(browser: Browser, machine: Machine, kind: HostKind
       },
       { module: machine.module, hasInfo: kind !== 'apatch' },
     );
+  }
+  if (throttling > 1) {
+    await (await context.newCDPSession(page)).send('Emulation.setCPUThrottlingRate', { rate: throttling });
+    // When the first container is on the screen: after the frame that shows it.
+    await context.addInitScript(() => {
+      const look = (): void => {
+        if (document.querySelector('article')) {
+          requestAnimationFrame(() => setTimeout(() => Object.assign(window, { usefulAt: performance.now() })));
+        } else {
+          requestAnimationFrame(look);
+        }
+      };
+      requestAnimationFrame(look);
+    });
   }
   await page.goto(`${ORIGIN}/index.html`);
   return { page, watch, commands };

@@ -17,7 +17,8 @@ describe.skipIf(SHOTS === undefined)('pictures', () => {
     machine.container('web', 'limits.memory=512M', 'autostart=yes');
     machine.container('dns');
     machine.container('backup');
-    machine.ds('start', 'web', 'dns', '--wait');
+    machine.containerOf('bookworm', 'debian', 'limits.memory=2G', 'autostart=yes');
+    machine.ds('start', 'web', 'dns', 'debian', '--wait');
     browser = await launch();
   });
 
@@ -26,28 +27,54 @@ describe.skipIf(SHOTS === undefined)('pictures', () => {
     machine.end();
   });
 
-  test.each(['light', 'dark'])('%s', async (theme) => {
-    const context = await phone(browser, theme === 'dark');
+  interface Look {
+    name: string;
+    dark: boolean;
+    language: string;
+    width: number;
+    height: number;
+  }
+
+  const LOOKS: Look[] = [
+    { name: 'light', dark: false, language: 'en', width: 412, height: 915 },
+    { name: 'dark', dark: true, language: 'en', width: 412, height: 915 },
+    { name: 'arabic', dark: false, language: 'ar', width: 412, height: 915 },
+    { name: 'tablet', dark: false, language: 'en', width: 1280, height: 800 },
+  ];
+
+  test.each(LOOKS)('$name', async ({ name: look, dark, language, width, height }) => {
+    const context = await phone(browser, dark);
     const page = await context.newPage();
+    await page.setViewportSize({ width, height });
+    await page.addInitScript((tag) => localStorage.setItem('droidspaces.language', tag), language);
     await page.goto(machine.web());
-    await page
-      .getByText(/^CPU \d/)
-      .first()
-      .waitFor();
+    await page.locator('.chart').first().waitFor();
     await page.waitForTimeout(7000);
-    const shoot = (name: string) => page.screenshot({ path: join(SHOTS ?? '', `${name}-${theme}.png`) });
+    const shoot = (name: string) => page.screenshot({ path: join(SHOTS ?? '', `${name}-${look}.png`) });
     const goTo = (hash: string) => page.evaluate((value) => (location.hash = value), hash);
+    const settled = async (): Promise<void> => {
+      await page.locator('.loading').waitFor({ state: 'detached' });
+      await page.waitForTimeout(600);
+    };
     await shoot('overview');
-    await goTo('#/container/web/settings');
-    await page.getByLabel('Hostname').waitFor();
-    await shoot('settings');
-    await goTo('#/container/web/log');
-    await page.getByText('login:').waitFor();
-    await shoot('log');
+    for (const screen of ['overview', 'settings', 'services', 'processes', 'users', 'storage', 'log']) {
+      await goTo(`#/container/debian/${screen}`);
+      await settled();
+      if (screen === 'processes') await page.waitForTimeout(2500);
+      await shoot(screen === 'overview' ? 'container' : screen);
+    }
+    for (const screen of ['create', 'order', 'system', 'jobs']) {
+      await goTo(`#/${screen}`);
+      await settled();
+      await shoot(screen);
+    }
     await goTo('#/create');
-    await page.getByText('Where does its system come from?').waitFor();
-    await shoot('create');
-    await goTo('#/terminal/web');
+    await page.locator('.row.choice').nth(1).click();
+    await page.locator('.entry .icon-button').click();
+    await page.locator('.entries .row').first().waitFor();
+    await shoot('chooser');
+    await page.goBack();
+    await goTo('#/terminal/debian');
     await page.locator('.xterm-rows').getByText('#').first().waitFor();
     await page.keyboard.type('ls -l /\n');
     await page.locator('.xterm-rows').getByText('root').first().waitFor();

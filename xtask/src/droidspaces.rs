@@ -30,6 +30,11 @@ impl Droidspaces {
         Self { program, root }
     }
 
+    /// The program.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// The folder in `$DS_ROOT`.
     pub fn root(&self) -> &Path {
         &self.root

@@ -9,7 +9,7 @@ use crate::{packages, process, terminal};
 use anyhow::{Context, Result};
 use serde_json::Value;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Browsers that the tests can drive, in the order in which they are looked for.
@@ -74,11 +74,7 @@ pub fn browse(
     environment: &[(&'static str, PathBuf)],
     tally: &mut Tally,
 ) -> Result<()> {
-    let find = || BROWSERS.iter().find(|name| packages::find_program(name));
-    if find().is_none() {
-        packages::ensure(packages::Verb::Browser)?;
-    }
-    let browser = find().context("no browser was found")?;
+    let browser = browser()?;
     let report = workspace.target("page-tests.json");
     let _ = fs::remove_file(&report);
     let mut tests = npm(workspace);
@@ -98,6 +94,30 @@ pub fn browse(
     };
     count(&serde_json::from_str(&text).context("the report of the tests")?, tally);
     Ok(())
+}
+
+/// Measures the page with a real browser, and gives the numbers by name.
+///
+/// # Errors
+/// When the page cannot be built, or the measurement fails.
+pub fn measure(workspace: &Workspace, program: &Path, fixtures: &Path, report: &Path) -> Result<Value> {
+    let page = build(workspace)?;
+    let mut bench = npm(workspace);
+    bench.args(["run", "browser", "--", "tests/bench.test.ts"]);
+    bench.env("DS_BROWSER", browser()?).env("DS_PAGE", page).env("DS_BENCH", report);
+    bench.env("DS_BIN", program).env("DS_FIXTURES", fixtures);
+    process::run_quietly(&mut bench).context("cannot measure the page")?;
+    let text = fs::read_to_string(report).context("the measurement left no report")?;
+    serde_json::from_str(&text).context("the report of the measurement")
+}
+
+/// A browser that the tests can drive.
+fn browser() -> Result<&'static str> {
+    let find = || BROWSERS.into_iter().find(|name| packages::find_program(name));
+    if find().is_none() {
+        packages::ensure(packages::Verb::Browser)?;
+    }
+    find().context("no browser was found")
 }
 
 /// Takes the report of vitest.

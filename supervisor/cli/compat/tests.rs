@@ -58,7 +58,7 @@ fn the_feature_description_of_droidspaces() {
     for (old, new) in [
         ("--volatile", "volatile=yes"),
         ("-V", "volatile=yes"),
-        ("--hw-access", "hardware.access=full"),
+        ("--hw-access", "hardware.access=full --set hardware.acknowledged=yes"),
         ("--bind-mount=/host/path:/container/path", "mounts.bind=/host/path:/container/path"),
         ("-B /host/path:/container/path", "mounts.bind=/host/path:/container/path"),
         ("-B /src1:/dst1,/src2:/dst2,/src3:/dst3", "mounts.bind=/src1:/dst1,/src2:/dst2,/src3:/dst3"),

@@ -136,6 +136,7 @@ export function Field({ label, value, onInput, help, error, placeholder, button,
         <input
           id={id}
           type="text"
+          dir={value ? 'ltr' : undefined}
           value={value}
           placeholder={placeholder}
           autofocus={autofocus}

@@ -14,6 +14,7 @@ test('the services of systemd', () => {
     'ssh.service disabled enabled',
     'getty@.service enabled enabled',
     'dbus.service static -',
+    'dbus-org.freedesktop.login1.service alias -',
     '',
   ].join('\n');
   expect(brief('systemd', text)).toEqual([
@@ -29,8 +30,8 @@ test('the services of OpenRC', () => {
   const text =
     ' agetty   [  stopped  ]\n cron   [  started 00:01:02 (0)  ]\n--ds--\n      cron | default\n  agetty |\n';
   expect(brief('openrc', text)).toEqual([
-    ['agetty', 'stopped', false],
     ['cron', 'running', true],
+    ['agetty', 'stopped', false],
   ]);
 });
 
@@ -46,9 +47,9 @@ test('the services of sysvinit', () => {
 test('the services of runit', () => {
   const text = 'getty-tty1\nssh\n--ds--\nrun: /etc/service/ssh: (pid 12) 34s\nfail: /etc/service/x: unable to open\n';
   expect(brief('runit', text)).toEqual([
-    ['getty-tty1', 'stopped', false],
-    ['ssh', 'running', true],
     ['x', 'failed', true],
+    ['ssh', 'running', true],
+    ['getty-tty1', 'stopped', false],
   ]);
 });
 

@@ -97,7 +97,8 @@ function lines(text: string): string[] {
 export function read(of: Manager, output: string): Service[] {
   const [first = '', second = ''] = output.split(`${MARK}\n`);
   const services = READERS[of](lines(first), lines(second));
-  return services.sort((a, b) => a.unit.localeCompare(b.unit));
+  const rank = { failed: 0, running: 1, other: 2, stopped: 2 };
+  return services.sort((a, b) => rank[a.state] - rank[b.state] || a.unit.localeCompare(b.unit));
 }
 
 type Reader = (states: string[], enabled: string[]) => Service[];
@@ -114,7 +115,7 @@ const systemd: Reader = (states, files) => {
     return [{ unit, state, word: sub, about: about.join(' '), enabled: unitFile(enabled.get(unit)) }];
   });
   const others = [...enabled].flatMap(([unit, state]): Service[] =>
-    seen.has(unit) || unit.includes('@.')
+    seen.has(unit) || unit.includes('@.') || state === 'alias'
       ? []
       : [{ unit, state: 'stopped', word: state === 'masked' ? 'masked' : 'dead', about: '', enabled: unitFile(state) }],
   );

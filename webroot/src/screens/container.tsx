@@ -1,6 +1,6 @@
 // One container: details, log, settings, its file, its services, its data.
 
-import { useState } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import { Button, copyText, Empty, IconButton, Loading, Note, TopBar } from '../components/basics';
 import { act, Actions, Glyph, Pill } from '../components/container-parts';
 import { Dialog } from '../components/dialog';
@@ -24,6 +24,11 @@ export function ContainerScreen() {
   const { name, tab } = route.value;
   const one = find(name);
   const current = TABS.find((known) => known === tab) ?? 'overview';
+  const bar = useRef<HTMLElement>(null);
+  const isThere = one !== undefined;
+  useEffect(() => {
+    bar.current?.querySelector('.on')?.scrollIntoView({ block: 'nearest', inline: 'center' });
+  }, [current, isThere]);
   if (!one) {
     return (
       <>
@@ -37,7 +42,7 @@ export function ContainerScreen() {
       <TopBar title={name}>
         <Pill container={one} />
       </TopBar>
-      <nav class="tabs" aria-label={name}>
+      <nav class="tabs" aria-label={name} ref={bar}>
         {TABS.map((known) => (
           <button
             type="button"

@@ -128,7 +128,12 @@ function Row({ service, busy, onOpen, onControl }: RowProps) {
       {service.state === 'running' ? (
         <IconButton icon="stop" label={`${t('stop')} ${name}`} disabled={busy} onClick={() => onControl('stop')} />
       ) : (
-        <IconButton icon="play" label={`${t('start')} ${name}`} disabled={busy} onClick={() => onControl('start')} />
+        <IconButton
+          icon="play"
+          label={`${t('start')} ${name}`}
+          disabled={busy || service.word === 'masked'}
+          onClick={() => onControl('start')}
+        />
       )}
     </li>
   );

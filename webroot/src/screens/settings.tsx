@@ -3,6 +3,7 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { Button, complain, Field, Loading, Note, Prose, SearchField, sentence } from '../components/basics';
 import { BindsField } from '../components/binds';
+import { DevicesField } from '../components/devices';
 import { PathField } from '../components/path-field';
 import { say } from '../components/snackbar';
 import { type Key, language, t } from '../i18n';
@@ -139,6 +140,11 @@ export function label(name: string): string {
   return words.charAt(0).toUpperCase() + words.slice(1);
 }
 
+/** A value of the configuration within a sentence that may run from right to left. */
+function isolated(value: string): string {
+  return `\u2066${value}\u2069`;
+}
+
 interface FieldProps {
   setting: Setting;
   value: string;
@@ -196,9 +202,12 @@ function SettingField({ setting, value, fault, onChange }: FieldProps) {
   if (setting.key === 'mounts.bind') {
     return <BindsField label={label(setting.name)} value={value} about={about} fault={fault} onChange={onChange} />;
   }
-  const hint = setting.default ? t('default', { value: setting.default }) : t('example', { value: setting.example });
+  const hint = setting.default
+    ? t('default', { value: isolated(setting.default) })
+    : t('example', { value: isolated(setting.example) });
   const shared = { label: label(setting.name), value, placeholder: hint, error: fault, onInput: onChange };
   const prose = <Prose text={about} />;
+  if (setting.key === 'hardware.devices') return <DevicesField {...shared} help={prose} />;
   if (setting.kind === 'DIRECTORY') return <PathField {...shared} help={prose} wanted="directory" />;
   if (setting.kind === 'FILE') return <PathField {...shared} help={prose} wanted="image" />;
   return <Field {...shared} help={prose} />;

@@ -10,6 +10,7 @@ mod images;
 mod machine;
 mod many;
 mod nat;
+mod page;
 mod resident;
 mod rivals;
 mod seeding;
@@ -43,6 +44,7 @@ const MEASURES: &[(&str, Measure)] = &[
     ("archives", images::measure_archives),
     ("catalogue", catalogue::measure),
     ("seeding", seeding::measure),
+    ("page", page::measure),
 ];
 
 /// The `ds` under test and the folder everything happens in.

@@ -1,0 +1,39 @@
+//! The page in a root manager's app, emulated, and as `ds web` serves it: paint, calls, echo, wakeups, scrolling.
+//!
+//! Owns the targets. `webroot/tests/bench.test.ts` measures with a real browser.
+
+use super::table::Row;
+use super::{Bench, Rounds};
+use crate::page;
+use crate::workspace::Workspace;
+use anyhow::{Context, Result};
+
+/// What is measured: the name in the report, what it is, the target and its unit.
+const LIMITS: [(&str, &str, f64, &str); 6] = [
+    ("paint", "page: first useful paint, with the processor slowed down six times", 300.0, "ms"),
+    ("calls", "page: calls of ds to show the overview and to keep it current", 1.0, "calls"),
+    ("wakeups", "page: wakeups of all processes of ds, overview open", 1.0, "in a second"),
+    ("closed", "page: the same, page closed", 0.0, "in a second"),
+    ("echoWeb", "page: from a key to its echo, with `ds web`", 10.0, "ms"),
+    ("frame", "page: a frame while 200 containers scroll, processor slowed down four times", 16.8, "ms"),
+];
+
+/// # Errors
+/// If the page cannot be built, or the browser cannot be driven.
+pub fn measure(bench: &Bench, _: &Rounds) -> Result<Vec<Row>> {
+    let workspace = Workspace::find()?;
+    let report = page::measure(&workspace, bench.ds.program(), &bench.fixtures, &bench.folder("page.json"))?;
+    let number = |name: &str| report[name].as_f64().with_context(|| format!("the report has no '{name}'"));
+    let mut rows: Vec<_> = LIMITS
+        .iter()
+        .map(|(name, what, limit, unit)| Ok(Row::limit(what, number(name)?, *limit, unit)))
+        .collect::<Result<_>>()?;
+    let echo = number("echoBridge")? / number("call")?;
+    rows.push(Row::limit(
+        "page: from a key to its echo over the bridge, in calls of `ds rpc`",
+        echo,
+        2.0,
+        "×",
+    ));
+    Ok(rows)
+}
