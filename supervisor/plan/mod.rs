@@ -22,7 +22,7 @@ use anyhow::{Result, bail};
 use self::cgroups::Layout;
 use self::hardware::{Given, Selection, Surroundings};
 use self::stop::StopRequest;
-use crate::config::value::{HardwareAccess, NetworkMode, Size};
+use crate::config::value::{HardwareAccess, NetworkMode, PidNamespace, Size};
 use crate::config::{Config, Limits, RootSource, Seeding};
 use crate::host::Host;
 use crate::host::devices::Node;
@@ -113,7 +113,10 @@ pub fn build(
     warnings.extend(unopenable(around, &devices));
     let privileged = config.security.privileged;
     let init = config.container.init.as_str().to_owned();
-    let filters = privileges::filters(config, host);
+    let (mut filters, mut dropped) = (privileges::filters(config, host), privileges::dropped(config));
+    if namespaces & libc::CLONE_NEWPID == 0 {
+        privileges::answer(config, &mut filters, &mut dropped);
+    }
     // systemd expects shared propagation, which it sets up on a machine: credentials are mounted in a separate
     // namespace, and services would not see them otherwise. Without mount namespaces, nothing propagates.
     let propagates =
@@ -127,7 +130,7 @@ pub fn build(
         namespaces,
         operations: mounts::operations(config, host, guest, layout, (seeding, &given)),
         shared: privileged.shared() || propagates,
-        dropped: privileges::dropped(config),
+        dropped,
         filters,
         layout,
         limits: config.limits,
@@ -165,10 +168,18 @@ fn namespaces(config: &Config, host: &Host, warnings: &mut Vec<String>) -> Resul
     for kind in host.namespaces.lacking(wanted) {
         match kind.flag {
             libc::CLONE_NEWNS => bail!("kernel has no mount namespaces ({}); see 'ds check'", kind.option),
-            libc::CLONE_NEWPID => bail!(
-                "kernel has no {}, and an init system must be PID 1; use 'ds shell', see 'ds check'",
+            libc::CLONE_NEWPID if config.container.pid_namespace == PidNamespace::Required => bail!(
+                "kernel has no {}, and container.pid-namespace = required; use auto or 'ds shell', see 'ds check'",
                 kind.option
             ),
+            libc::CLONE_NEWPID if !host.answers => bail!(
+                "kernel has no {}, and is too old to do without (5.5); use 'ds shell', see 'ds check'",
+                kind.option
+            ),
+            libc::CLONE_NEWPID => warnings.push(format!(
+                "kernel has no {}: the monitor answers in its place; see docs/stock-kernels.md",
+                kind.option
+            )),
             libc::CLONE_NEWNET => {
                 let mode = config.network.mode;
                 bail!("kernel has no {}, which network.mode = {mode} needs; use host", kind.option)

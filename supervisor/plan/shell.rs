@@ -42,12 +42,16 @@ pub fn build(config: &Config, host: &Host) -> Result<ShellPlan> {
     let mut warnings = privileges::given_up(config);
     let namespaces = namespaces(own_network, host, &mut warnings)?;
     let privileged = config.security.privileged;
+    let mut terms = Terms::new(config, host);
+    if namespaces & libc::CLONE_NEWPID == 0 && host.answers {
+        privileges::answer(config, &mut terms.filters, &mut terms.dropped);
+    }
     Ok(ShellPlan {
         hostname: config.hostname().to_string(),
         namespaces,
         operations: mounts::shell(config),
         shared: privileged.shared(),
-        terms: Terms::new(config, host),
+        terms,
         devices: Policy::new(config, []),
         warnings,
     })
@@ -67,6 +71,10 @@ fn namespaces(own_network: bool, host: &Host, warnings: &mut Vec<String>) -> Res
             libc::CLONE_NEWNET => {
                 bail!("kernel has no {}, which only network.mode = host does without", kind.option)
             }
+            libc::CLONE_NEWPID if host.answers => warnings.push(format!(
+                "kernel has no {}: ds answers in its place; see docs/stock-kernels.md",
+                kind.option
+            )),
             _ => warnings.push(format!(
                 "kernel has no {}: the container shares {} with the host",
                 kind.option, kind.shares
@@ -91,6 +99,7 @@ mod tests {
             release: "6.1.0".into(),
             machine: "x86_64".into(),
             namespaces: Namespaces(namespaces),
+            answers: false,
             cgroups: Hierarchies::default(),
         };
         build(&config, &host)
