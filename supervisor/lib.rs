@@ -12,6 +12,7 @@
 //! ARCHITECTURE.md has the rules; each module says what it owns.
 
 pub mod android;
+pub mod answer;
 pub mod archive;
 pub mod catalogue;
 pub mod cgroup;

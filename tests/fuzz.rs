@@ -17,7 +17,7 @@ use ds::archive::reader::Reader;
 use ds::catalogue::index;
 use ds::child::wire::FromChild;
 use ds::config::Config;
-use ds::config::ini::Document;
+use ds::config::value::Name;
 use ds::host::devices;
 use ds::monitor::protocol::{Answer, ControlRequest, Report};
 use ds::mount::info;
@@ -121,15 +121,15 @@ fn ini() {
         "[container]\nrootfs=/r\n[network]\nmode=nat\nports = 127.0.0.1:80-90:80-90/udp\naddress=10.0.0.2\n[limits]\nmemory=2G\n",
         "[container]\nrootfs=/r\n[environment]\nA=b c\n[security]\nprivileged = nomask,full\n[android]\nstorage=/s\n",
     ]);
-    let name = "web".parse().unwrap();
+    let name: Name = "web".parse().unwrap();
     fuzz(
         "ini",
         &corpus,
         |_| (),
         |input| {
             let file = Path::new("container.ini");
-            if Document::parse(input, file).is_ok() {
-                let _ = Config::derive(input, file, &name, &[("hostname", "other")]);
+            if Config::parse(input, file, &name).is_ok() {
+                let _ = Config::portable(input, file, &name);
             }
         },
     );

@@ -20,7 +20,7 @@ const LAYERS: &[&[&str]] = &[
     &["worker"],
     &["monitor"],
     &["child"],
-    &["catalogue"],
+    &["answer", "catalogue"],
     &["cgroup", "network", "privilege"],
     &["plan"],
     &["android", "host"],

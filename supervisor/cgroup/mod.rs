@@ -15,6 +15,7 @@ mod group;
 mod joining;
 mod kill;
 mod limits;
+mod members;
 mod remove;
 mod walk;
 
@@ -129,7 +130,7 @@ impl Cgroup {
     }
 
     /// Creates groups only for a device policy, if it can be enforced, for a container without limits and without
-    /// visible control groups. Returns empty groups if it cannot.
+    /// visible control groups. Returns empty groups if it cannot, unless groups are `kept` for another purpose as well.
     ///
     /// # Errors
     /// If a group cannot be created.
@@ -138,9 +139,10 @@ impl Cgroup {
         base: &str,
         container: &str,
         devices: &Policy,
+        kept: bool,
     ) -> Result<Self> {
         let mut cgroup = Self::none();
-        if *devices == Policy::Everything {
+        if *devices == Policy::Everything && !kept {
             return Ok(cgroup);
         }
         if let Some(hierarchy) = &hierarchies.version2 {
@@ -148,7 +150,7 @@ impl Cgroup {
             (cgroup.version2, cgroup.fresh) = (Some(made.group), made.fresh);
         }
         let mut unenforced = cgroup.enforce_by_program(devices);
-        if cgroup.devices == Enforcement::Nothing {
+        if cgroup.devices == Enforcement::Nothing && !(kept && cgroup.version2.is_some()) {
             cgroup.remove()?;
             (cgroup.version2, cgroup.owned) = (None, true);
             if let Some(hierarchy) = hierarchies.version1_with("devices") {

@@ -15,11 +15,11 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
 use nix::sys::statfs::{FsType, TMPFS_MAGIC, statfs};
-use nix::unistd::{chdir, chroot, execve, fchdir, pivot_root, sethostname, setsid};
-use seccompiler::BpfProgram;
+use nix::unistd::{chdir, chroot, execve, fchdir, getpid, pivot_root, sethostname, setsid};
 
 use super::refusal;
 use super::wire::{FromChild, Wire};
@@ -27,8 +27,9 @@ use crate::cgroup::Joining;
 use crate::config::value::Size;
 use crate::fault;
 use crate::mount::op::Operation;
-use crate::mount::perform::{Performer, bind_onto_itself, bind_over, enter_proc};
+use crate::mount::perform::{Performer, bind_onto_itself, bind_over, enter_proc, show_as_first};
 use crate::plan::{Plan, Volatile};
+use crate::privilege::Filters;
 use crate::rootfs::overlay;
 use crate::rootfs::root::Root;
 use crate::seed::apply::Manner;
@@ -56,7 +57,7 @@ pub struct Prepared<'a> {
     /// The seeding of the tree, and the path of its record.
     pub seed: (&'a seed::Facts, &'a Path),
     /// Compiled filters.
-    pub filters: &'a [BpfProgram],
+    pub filters: &'a Filters,
     /// The program of PID 1 with its arguments.
     pub command: &'a [CString],
     /// Its environment.
@@ -76,6 +77,10 @@ fn boot(prepared: &Prepared<'_>, wire: &Wire, in_cgroup: bool) -> Result<Infalli
     fault::point("born")?;
     prepared.joining.join(in_cgroup)?;
     fault::point("joined")?;
+    if prepared.filters.answered {
+        // Orphans become its children, as they become those of a PID namespace's first process.
+        call!(prctl::set_child_subreaper(true), "prctl(PR_SET_CHILD_SUBREAPER)")?;
+    }
     if plan.namespaces & libc::CLONE_NEWCGROUP != 0 {
         // After joining, so that the namespace begins at the joined group.
         call!(unshare(CloneFlags::CLONE_NEWCGROUP), "unshare(CLONE_NEWCGROUP)")?;
@@ -96,7 +101,9 @@ fn boot(prepared: &Prepared<'_>, wire: &Wire, in_cgroup: bool) -> Result<Infalli
         call!(descriptor::make_standard(console.as_fd(), number), "dup2(console, {number})")?;
     }
     drop(console);
-    privilege::give_up(&plan.dropped, prepared.filters)?;
+    if let Some(listener) = privilege::give_up(&plan.dropped, prepared.filters)? {
+        wire.send_listener(&listener)?;
+    }
     call!(descriptor::close_on_exec_from(3, prepared.proc), "close_range(3, CLOEXEC)")?;
     call!(signal::reset_all(), "sigaction")?;
     umask(Mode::from_bits_truncate(0o022));
@@ -140,6 +147,9 @@ fn build_tree(prepared: &Prepared<'_>, wire: &Wire) -> Result<OwnedFd> {
         if let Some(warning) = performer.perform(operation)? {
             wire.send(&FromChild::Warning(warning))?;
         }
+    }
+    if prepared.filters.answered {
+        show_as_first(&performer, getpid())?;
     }
     let console = pty::open(performer.root()).context("open the console")?;
     bind_over(&performer, &console.peer, "/dev/console", 0o620)?;

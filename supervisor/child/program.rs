@@ -14,7 +14,6 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, stat, umask};
 use nix::unistd::{Pid, Uid, chdir, execve, setgroups, setresgid, setresuid, setsid};
-use seccompiler::BpfProgram;
 
 use super::refusal;
 use super::user::{Identity, look_up};
@@ -23,6 +22,7 @@ use crate::cgroup::Joining;
 use crate::cli::value::Assignment;
 use crate::config::value::UserSpec;
 use crate::exit::ExitCode;
+use crate::privilege::Filters;
 use crate::pty::Pty;
 use crate::rootfs::root::Root;
 use crate::sys::{descriptor, process, signal, terminal};
@@ -63,7 +63,7 @@ pub struct Program {
     name: Option<String>,
     environment: Vec<CString>,
     directory: Directory,
-    filters: Vec<BpfProgram>,
+    filters: Filters,
 }
 
 #[derive(Debug)]
@@ -109,7 +109,7 @@ impl Program {
     ///
     /// # Errors
     /// A user that does not exist in the container, or must not log in.
-    pub fn prepare(root: &Root, wish: &Wish<'_>, filters: Vec<BpfProgram>) -> Result<Self> {
+    pub fn prepare(root: &Root, wish: &Wish<'_>, filters: Filters) -> Result<Self> {
         let identity = look_up(root, wish.user)?;
         if let Some(bad) = wish.variables.iter().find(|variable| variable.key.contains('\0')) {
             bail!("{}: not a valid name of a variable", bad.key.escape_debug());
@@ -154,6 +154,12 @@ impl Program {
         self
     }
 
+    /// Whether another process has to answer its calls.
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        self.filters.answered
+    }
+
     /// The user of the program.
     #[must_use]
     pub fn user(&self) -> Uid {
@@ -162,8 +168,15 @@ impl Program {
 
     /// Executes the program. The calling process is in the container and has no other task. `terminal` becomes its
     /// controlling terminal and its standard streams; without one, they are unchanged.
-    pub fn execute(&self, terminal: Option<BorrowedFd<'_>>, proc: BorrowedFd<'_>, wire: &Wire) -> Failure {
-        match self.prepare_process(terminal, proc, wire) {
+    /// `hand_over` gives the descriptor on which its calls are answered to the process that does, where that is needed.
+    pub fn execute(
+        &self,
+        terminal: Option<BorrowedFd<'_>>,
+        proc: BorrowedFd<'_>,
+        wire: &Wire,
+        hand_over: &dyn Fn(&OwnedFd) -> Result<()>,
+    ) -> Failure {
+        match self.prepare_process(terminal, proc, wire, hand_over) {
             Ok(()) => self.try_files(),
             Err(error) => error.into(),
         }
@@ -174,6 +187,7 @@ impl Program {
         terminal: Option<BorrowedFd<'_>>,
         proc: BorrowedFd<'_>,
         wire: &Wire,
+        hand_over: &dyn Fn(&OwnedFd) -> Result<()>,
     ) -> Result<()> {
         call!(setsid(), "setsid")?;
         if let Some(terminal) = terminal {
@@ -186,7 +200,9 @@ impl Program {
         call!(signal::reset_all(), "sigaction")?;
         umask(Mode::from_bits_truncate(0o022));
         // While this process is still root: a filter without no_new_privs needs CAP_SYS_ADMIN.
-        privilege::install(&self.filters)?;
+        if let Some(listener) = privilege::install(&self.filters)? {
+            hand_over(&listener)?;
+        }
         let Identity { user, group, groups, .. } = &self.identity;
         call!(setgroups(groups), "setgroups")?;
         call!(setresgid(*group, *group, *group), "setresgid({group})")?;

@@ -90,7 +90,7 @@ fn prepared(words: &[&str], directory: Option<&str>) -> Result<Program> {
         configured: &[],
         client: &BTreeMap::new(),
     };
-    let program = Program::prepare(&Root::open(&tree).unwrap(), &wish, Vec::new());
+    let program = Program::prepare(&Root::open(&tree).unwrap(), &wish, Filters::default());
     std::fs::remove_dir_all(&tree).unwrap();
     program
 }

@@ -5,6 +5,7 @@
 //! |---|---|
 //!  Begun | the child runs, so it was not killed at its creation; sessions only |
 //!  Console, with descriptors | both sides of /dev/console; the descriptor that blocks readers of silent files |
+//!  Listener, with a descriptor | its calls about processes wait for answers from now on; without PID namespaces only
 //!  Warning | a setting has no effect; the start continues |
 //!  Ready | everything is prepared; execve(2) is next |
 //!  Failed | the start failed: the child's error |
@@ -30,6 +31,8 @@ pub enum FromChild {
     Begun,
     /// With the console, and the descriptor from [`crate::mount::perform::Performer::take_silent`].
     Console,
+    /// With the descriptor on which its calls are answered.
+    Listener,
     /// A message of one line.
     Warning(String),
     /// The next step is execve.
@@ -94,6 +97,14 @@ impl Wire {
         let sides = [terminal.master.as_fd(), terminal.peer.as_fd()];
         let descriptors: Vec<_> = sides.into_iter().chain(kept.map(AsFd::as_fd)).collect();
         socket::send(&self.0, &FromChild::Console, &descriptors)
+    }
+
+    /// Sends the descriptor on which the child's calls are answered.
+    ///
+    /// # Errors
+    /// EPIPE if the parent has ended.
+    pub fn send_listener(&self, listener: &OwnedFd) -> Result<()> {
+        socket::send(&self.0, &FromChild::Listener, &[listener.as_fd()])
     }
 
     /// Whether the monitor has ended. getppid(2) cannot tell, because the parent is outside the child's PID namespace.

@@ -146,8 +146,15 @@ fn missing_servers(env: &Env) -> Vec<String> {
 }
 
 fn missing(found: &[Found], required: bool) -> Vec<&Found> {
-    found.iter().filter(|found| !found.present && found.feature.required == required).collect()
+    let answered = found.iter().any(|found| found.feature.name == ANSWERS && found.present);
+    let stands_in = |name: &str| answered && name == NAMESPACES;
+    let is_missing = |found: &&Found| !found.present && !stands_in(found.feature.name);
+    found.iter().filter(|found| is_missing(found) && found.feature.required == required).collect()
 }
+
+/// The required feature that another one stands in for.
+const NAMESPACES: &str = "PID namespaces";
+const ANSWERS: &str = "system call notification";
 
 /// The summary, in one line.
 fn summary(found: &[Found]) -> String {
@@ -156,7 +163,7 @@ fn summary(found: &[Found]) -> String {
     let names: Vec<&str> = required.iter().map(|found| found.feature.name).collect();
     if !required.is_empty() {
         let who = match names[..] {
-            ["PID namespaces"] => "only 'ds shell' is supported here, no init system",
+            [NAMESPACES] => "only 'ds shell' is supported here, no init system",
             _ => "no container can run here",
         };
         let options: Vec<&str> =
@@ -170,6 +177,10 @@ fn summary(found: &[Found]) -> String {
     if lacks("cgroup v1") && lacks("cgroup v2") {
         return "containers with an init system can run here, except systemd; set CONFIG_CGROUPS in the \
                 kernel's configuration"
+            .to_owned();
+    }
+    if lacks(NAMESPACES) {
+        return "containers with an init system can run here, without PID namespaces: see docs/stock-kernels.md"
             .to_owned();
     }
     match missing(found, false).len() {
@@ -197,10 +208,13 @@ mod tests {
     fn the_verdict_names_what_is_missing_and_what_to_set() {
         assert_eq!(summary(&without(&[])), "containers with an init system can run here");
         assert_eq!(
-            summary(&without(&["PID namespaces", "openat2"])),
+            summary(&without(&["PID namespaces", "system call notification", "openat2"])),
             "only 'ds shell' is supported here, no init system: no PID namespaces; \
              set CONFIG_PID_NS in the kernel's configuration"
         );
+        let answered = without(&["PID namespaces", "IPC namespaces"]);
+        assert!(missing(&answered, true).is_empty());
+        assert!(summary(&answered).ends_with("without PID namespaces: see docs/stock-kernels.md"));
         assert_eq!(
             summary(&without(&["mount namespaces", "devpts instances"])),
             "no container can run here: no mount namespaces, no devpts instances; \
@@ -243,7 +257,7 @@ mod tests {
         assert!(
             text.lines().rev().nth(1).unwrap().starts_with("containers with an init system can run here")
         );
-        let json = serde_json::to_value(report(&["PID namespaces"])).unwrap();
+        let json = serde_json::to_value(report(&["PID namespaces", "system call notification"])).unwrap();
         assert_eq!(json["ok"], false);
         let feature = &json["features"][2];
         assert_eq!(feature["name"], "PID namespaces");

@@ -46,6 +46,8 @@ pub(super) struct Document {
     filesystem: Option<Filesystem>,
     volatile: bool,
     cgroup: Option<String>,
+    /// Whether it has a PID namespace; only while the container runs.
+    pid_namespace: Option<bool>,
     devices: Option<DevicePolicy>,
     hostname: Option<String>,
     os: Option<String>,
@@ -118,6 +120,10 @@ pub(super) fn document(known: Known, env: &Env) -> Document {
         filesystem: config.as_ref().and_then(|config| filesystem(config, summary.pid)),
         volatile: config.as_ref().is_some_and(|config| config.container.volatile),
         devices: devices(config.as_ref(), status.as_ref()),
+        pid_namespace: status
+            .as_ref()
+            .filter(|status| status.pid.is_some())
+            .map(|status| status.namespaces & libc::CLONE_NEWPID != 0),
         cgroup: status.as_ref().and_then(|status| status.cgroup.clone()),
         hostname: status
             .as_ref()
@@ -253,6 +259,8 @@ fn text(document: &Document) -> Result<String> {
     let ports = network.map(|network| network.ports.join(" "));
     line("ports", ports.filter(|ports| !ports.is_empty()))?;
     line("cgroup", document.cgroup.clone())?;
+    let answered = document.pid_namespace == Some(false);
+    line("processes", answered.then(|| "no PID namespace; the monitor answers calls about them".to_owned()))?;
     line("privileged", Some(summary.privileged.clone()).filter(|tags| tags != "no"))?;
     line("devices", document.devices.as_ref().map(devices_line))?;
     line("hardware", document.devices.as_ref().and_then(hardware_line))?;

@@ -66,13 +66,19 @@ pub fn run(arguments: &cli::Shell, env: &Env) -> Result<ExitCode> {
         path: &path,
         root: &root,
         groups: &groups,
+        base: env.paths.cgroup.clone(),
         program: &program,
         terminal: terminal::is_interactive(),
         network: network.as_ref(),
     };
-    let running = container.start()?;
+    let (running, answers) = container.start()?;
     env.supervisor.taken();
     let outcome = session::attend(&env.client, running)?;
+    if answers.is_some() {
+        // No namespace ends them with its first process.
+        groups.kill();
+    }
+    drop(answers);
     if let Err(error) = groups.remove() {
         log::warn!("{error:#}");
     }

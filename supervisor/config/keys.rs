@@ -2,8 +2,9 @@
 
 use super::schema::{Form, Key};
 use super::value::{
-    CgroupLayout, DeadlockShield, DisplayProfile, Fsck, GlProfile, HardwareAccess, NetworkMode, Privileged,
-    RestartPolicy, Seed, SoundProfile, StartAfter, Switch, UserNamespaces, VpnPolicy, WakelockPolicy,
+    CgroupLayout, DeadlockShield, DisplayProfile, Fsck, GlProfile, HardwareAccess, NetworkMode, PidNamespace,
+    Privileged, RestartPolicy, Seed, SoundProfile, StartAfter, Switch, UserNamespaces, VpnPolicy,
+    WakelockPolicy,
 };
 
 const SWITCH: Form = Form::OneOf(Switch::WORDS);
@@ -122,6 +123,14 @@ pub const KEYS: &[Key] = &[
         Form::OneOf(CgroupLayout::WORDS),
         "cgroup version to use; `auto` selects one that the host has and the init system supports",
         "v2",
+    ),
+    Key::new(
+        "container",
+        "pid-namespace",
+        "auto",
+        Form::OneOf(PidNamespace::WORDS),
+        "`auto` boots on kernels without PID namespaces as well, see [stock-kernels.md](stock-kernels.md); `required` refuses",
+        "required",
     ),
     Key::new(
         "container",
@@ -256,7 +265,7 @@ pub const KEYS: &[Key] = &[
         "acknowledged",
         "no",
         SWITCH,
-        "you know that `hardware.access = full` can destroy data and devices of the host; `ds start --yes` sets it",
+        "you know that `hardware.access = full` can destroy data and devices of the host; `ds start web --yes` sets it",
         "yes",
     ),
     Key::new(

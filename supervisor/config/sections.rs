@@ -8,8 +8,8 @@ use std::net::Ipv4Addr;
 use super::value::{
     Bind, CgroupLayout, ContainerPath, Cpus, DeadlockShield, DeviceRequest, DisplayProfile, EnvironmentName,
     Fsck, GlProfile, HardwareAccess, HostPath, Hostname, ImageLabel, Name, NameServers, NetworkMode,
-    PortList, Priority, Privileged, RestartPolicy, Seconds, Seed, Size, SoundProfile, StartAfter, Tmpfs,
-    Uplink, UserNamespaces, Uuid, VpnPolicy, WakelockPolicy,
+    PidNamespace, PortList, Priority, Privileged, RestartPolicy, Seconds, Seed, Size, SoundProfile,
+    StartAfter, Tmpfs, Uplink, UserNamespaces, Uuid, VpnPolicy, WakelockPolicy,
 };
 
 /// One container as configured.
@@ -66,6 +66,8 @@ pub struct Container {
     pub stop_timeout: Seconds,
     /// Which cgroup hierarchies it sees.
     pub cgroup: CgroupLayout,
+    /// Whether it boots on a kernel without PID namespaces.
+    pub pid_namespace: PidNamespace,
     /// Its identity, the same for life.
     pub uuid: Uuid,
     /// What is put into its root file system and its /run, so that the distribution is at home.

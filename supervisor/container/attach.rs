@@ -15,7 +15,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::prctl;
 use nix::sys::stat::{self, Mode, fstat};
-use nix::unistd::{Pid, chroot, fchdir};
+use nix::unistd::{Pid, chroot, fchdir, getpid};
 
 use super::talk::Talk;
 use crate::call;
@@ -25,9 +25,10 @@ use crate::child::wire::{FromChild, Wire};
 use crate::config::value::Name;
 use crate::host::Host;
 use crate::host::namespace::KINDS;
-use crate::monitor::protocol::{State, Status};
+use crate::monitor::protocol::{Answer, ControlRequest, State, Status};
 use crate::mount::perform::trusted_proc;
 use crate::paths::Paths;
+use crate::plan::privileges::Filter;
 use crate::plan::terms::Terms;
 use crate::privilege;
 use crate::proc_stat;
@@ -159,6 +160,9 @@ impl Target {
 
     /// Makes later children of this process members of the container's PID namespace.
     fn children_join(&mut self) -> Result<()> {
+        if self.namespaces & libc::CLONE_NEWPID == 0 {
+            return Ok(());
+        }
         if let Handle::Process(pidfd) = &self.handle {
             match process::setns(pidfd.as_fd(), libc::CLONE_NEWPID) {
                 Err(Errno::EINVAL) => self.handle = Handle::Files(Vec::new()),
@@ -264,6 +268,9 @@ impl Attachment<'_> {
         take_oom_score(proc.as_fd(), self.terms.oom_score)?;
         call!(prctl::set_dumpable(false), "prctl(PR_SET_DUMPABLE)")?;
         self.target.children_join()?;
+        // Connected here: the child has another file tree.
+        let answers = self.terms.filters.contains(&Filter::Processes);
+        let monitor = answers.then(|| socket::connect_to(&paths.control(name))?.context(GONE)).transpose()?;
         privilege::drop_capabilities(&self.terms.dropped)?;
         let (ours, theirs) = socket::pair()?;
         let cloned = call!(process::clone(0, joining.directory()), "clone")?;
@@ -274,7 +281,8 @@ impl Attachment<'_> {
             }
             Fork::Child => {
                 drop(ours);
-                let child = SessionProcess { attachment: self, joining, in_cgroup: cloned.in_cgroup, proc };
+                let in_cgroup = cloned.in_cgroup;
+                let child = SessionProcess { attachment: self, joining, in_cgroup, proc, monitor };
                 child.run(terminal.as_ref(), &Wire::new(theirs))
             }
         }
@@ -293,6 +301,8 @@ struct SessionProcess<'a> {
     joining: Joining,
     in_cgroup: bool,
     proc: OwnedFd,
+    /// Connected to the monitor, if that answers the calls of the container's processes.
+    monitor: Option<OwnedFd>,
 }
 
 impl SessionProcess<'_> {
@@ -311,7 +321,21 @@ impl SessionProcess<'_> {
         // Before the namespaces: if the hierarchy is delegated by namespace, joining from inside is not permitted.
         self.joining.join(self.in_cgroup)?;
         self.attachment.target.join()?;
-        Err(self.attachment.program.execute(peer, self.proc.as_fd(), wire))
+        let own = getpid();
+        let hand_over = |listener: &OwnedFd| self.hand_over(listener, own);
+        Err(self.attachment.program.execute(peer, self.proc.as_fd(), wire, &hand_over))
+    }
+
+    /// The monitor answers the calls of this process from now on.
+    fn hand_over(&self, listener: &OwnedFd, own: Pid) -> Result<()> {
+        let monitor = self.monitor.as_ref().context(GONE)?;
+        let request = ControlRequest::Listener { process: own.as_raw() };
+        socket::send(monitor, &request, &[listener.as_fd()])?;
+        match socket::receive::<Answer>(monitor)?.map(|received| received.message) {
+            Some(Answer::Done) => Ok(()),
+            Some(Answer::Failed(text)) => bail!("{text}"),
+            _ => bail!(GONE),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ pub mod leftovers;
 pub mod lock;
 pub mod occupied;
 pub mod shell;
+mod shell_calls;
 pub mod start;
 pub mod status;
 pub mod talk;

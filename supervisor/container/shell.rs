@@ -18,6 +18,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::unistd::{Pid, fchdir, getpid, sethostname};
 
 use super::attach::take_oom_score;
+use super::shell_calls;
 use crate::cgroup::{self, Cgroup};
 use crate::child::clocks::Clocks;
 use crate::child::init::enter_tree;
@@ -25,12 +26,14 @@ use crate::child::program::{Program, Running};
 use crate::child::wire::{FromChild, Wire};
 use crate::host::Host;
 use crate::host::namespace::NEW_TIME;
-use crate::mount::perform::{Performer, bind_onto_itself, enter_proc, trusted_proc};
+use crate::mount::perform::{Performer, bind_onto_itself, enter_proc, show_as_first, trusted_proc};
 use crate::network::Attachment;
 use crate::paths::Paths;
+use crate::plan::privileges::Filter;
 use crate::plan::shell::ShellPlan;
 use crate::pty::{self, Pty};
 use crate::rootfs::root::Root;
+use crate::subprocess::Subprocess;
 use crate::sys::process::{self, Ended, Fork};
 use crate::sys::{descriptor, network};
 use crate::{call, privilege, socket};
@@ -46,7 +49,14 @@ const GROUP: &str = ".shell-";
 /// # Errors
 /// If the kernel refuses.
 pub fn groups(host: &Host, paths: &Paths, plan: &ShellPlan) -> Result<Cgroup> {
-    Cgroup::for_devices(&host.cgroups, &paths.cgroup, &format!("{GROUP}{}", getpid()), &plan.devices)
+    let name = group(getpid());
+    // They also tell its processes apart.
+    let kept = plan.terms.filters.contains(&Filter::Processes);
+    Cgroup::for_devices(&host.cgroups, &paths.cgroup, &name, &plan.devices, kept)
+}
+
+fn group(worker: Pid) -> String {
+    format!("{GROUP}{worker}")
 }
 
 /// Removes the groups of killed workers.
@@ -70,6 +80,8 @@ pub struct ThrowAway<'a> {
     pub root: &'a Root,
     /// The control groups that enforce its device policy.
     pub groups: &'a Cgroup,
+    /// The name of the directory of all control groups of ds.
+    pub base: String,
     /// The program to run.
     pub program: &'a Program,
     /// Whether to allocate a terminal.
@@ -79,15 +91,17 @@ pub struct ThrowAway<'a> {
 }
 
 impl ThrowAway<'_> {
-    /// Creates the container and starts the program.
+    /// Creates the container and starts the program. Without a PID namespace, the second process answers its calls.
     ///
     /// # Errors
     /// Errors before the clone; later ones are reported on the wire.
-    pub fn start(&self) -> Result<Running> {
+    pub fn start(&self) -> Result<(Running, Option<Subprocess>)> {
         let proc = trusted_proc()?;
         take_oom_score(proc.as_fd(), self.plan.terms.oom_score)?;
         call!(prctl::set_dumpable(false), "prctl(PR_SET_DUMPABLE)")?;
         let (ours, theirs) = socket::pair()?;
+        let answers = self.program.is_answered().then(socket::pair).transpose()?;
+        let worker = getpid();
         let joining = self.groups.joining_payload()?;
         let mut flags = self.plan.namespaces & !(libc::CLONE_NEWCGROUP | NEW_TIME);
         let inside = self.network.map(Attachment::enter).transpose()?;
@@ -107,18 +121,24 @@ impl ThrowAway<'_> {
                 drop(ours);
                 let wire = Wire::new(theirs);
                 let joined = joining.join(cloned.in_cgroup);
-                let Err(error) = joined.and_then(|()| self.become_first(&proc, &wire));
+                let Err(error) = joined
+                    .and_then(|()| self.become_first(&proc, &wire, answers.as_ref().map(|pair| &pair.1)));
                 wire.fail(&error);
                 process::exit_immediately(FAILED)
             }
         };
         drop(theirs);
+        let answers = answers.map(|pair| pair.0);
+        let group = group(worker);
+        let begin =
+            |connection: &OwnedFd| shell_calls::begin(connection, child, [&self.base, &group], self.groups);
+        let answers = answers.as_ref().map(begin).transpose()?;
         let terminal = if self.terminal { Some(hear_of_terminal(&ours)?) } else { None };
-        Ok(Running { child, wire: ours, terminal, says_begun: false, groups: None })
+        Ok((Running { child, wire: ours, terminal, says_begun: false, groups: None }, answers))
     }
 
     /// The main function of PID 1.
-    fn become_first(&self, proc: &OwnedFd, wire: &Wire) -> Result<Infallible> {
+    fn become_first(&self, proc: &OwnedFd, wire: &Wire, answers: Option<&OwnedFd>) -> Result<Infallible> {
         call!(process::set_parent_death_signal(Signal::SIGKILL), "prctl(PR_SET_PDEATHSIG)")?;
         if wire.is_abandoned() {
             bail!("the worker has ended");
@@ -126,6 +146,9 @@ impl ThrowAway<'_> {
         if self.plan.namespaces & libc::CLONE_NEWCGROUP != 0 {
             // Only now, so that the namespace begins at the group that was just joined.
             call!(unshare(CloneFlags::CLONE_NEWCGROUP), "unshare(CLONE_NEWCGROUP)")?;
+        }
+        if answers.is_some() {
+            call!(prctl::set_child_subreaper(true), "prctl(PR_SET_CHILD_SUBREAPER)")?;
         }
         let (terminal, silent) = self.build_tree(proc, wire)?;
         enter_tree(self.plan.shared)?;
@@ -141,7 +164,9 @@ impl ThrowAway<'_> {
         match call!(process::fork(), "fork")? {
             Fork::Child => {
                 let peer = terminal.as_ref().map(|terminal| terminal.peer.as_fd());
-                let failure = self.program.execute(peer, proc.as_fd(), wire);
+                let failure = self
+                    .program
+                    .execute(peer, proc.as_fd(), wire, &|listener| shell_calls::hand_over(answers, listener));
                 wire.fail(&failure.error);
                 process::exit_immediately(failure.code.number().into())
             }
@@ -170,6 +195,9 @@ impl ThrowAway<'_> {
                 // Standard error is still the client's.
                 log::warn!("{warning}");
             }
+        }
+        if self.program.is_answered() {
+            show_as_first(&performer, getpid())?;
         }
         let terminal = self.terminal.then(|| pty::open(performer.root())).transpose()?;
         if let Some(terminal) = &terminal {

@@ -7,6 +7,7 @@ pub mod cgroup;
 pub mod devices;
 pub mod kernel;
 pub mod namespace;
+pub mod notification;
 pub mod resolv_conf;
 pub mod security;
 pub mod uplink;
@@ -30,6 +31,9 @@ pub struct Host {
     pub machine: String,
     /// Supported namespaces.
     pub namespaces: Namespaces,
+    /// Whether another process can answer a process's calls, or let the kernel execute them (5.5). Tried only where there
+    /// are no PID namespaces, for which that stands in.
+    pub answers: bool,
     /// Control group hierarchies.
     pub cgroups: Hierarchies,
 }
@@ -41,11 +45,13 @@ impl Host {
     /// If /proc is not mounted.
     pub fn probe() -> Result<Self> {
         let name = uname()?;
+        let namespaces = Namespaces::probe()?;
         Ok(Self {
             android: platform::is_android(),
             release: name.release().to_string_lossy().into_owned(),
             machine: name.machine().to_string_lossy().into_owned(),
-            namespaces: Namespaces::probe()?,
+            answers: !namespaces.has(libc::CLONE_NEWPID) && notification::answers_calls(),
+            namespaces,
             cgroups: Hierarchies::probe()?,
         })
     }

@@ -12,7 +12,7 @@ use super::part::{Part, Ready};
 use super::protocol::{Answer, ControlRequest};
 use crate::peer::{self, PidNamespace};
 use crate::poll::{self, PollSet};
-use crate::socket;
+use crate::socket::{self, Received};
 
 /// A client.
 #[derive(Debug)]
@@ -71,13 +71,13 @@ impl Clients {
     }
 
     /// Receives a request of a client, and removes the client if it has ended. `None` also if the event is outdated.
-    pub(super) fn request(&mut self, id: u64) -> Option<ControlRequest> {
+    pub(super) fn request(&mut self, id: u64) -> Option<Received<ControlRequest>> {
         let client = self.get(id).filter(|client| poll::is_readable(client.connection.as_fd()))?;
         let received = socket::receive::<ControlRequest>(&client.connection).ok().flatten();
         if received.is_none() {
             self.remove(id);
         }
-        received.map(|received| received.message)
+        received
     }
 
     fn get(&mut self, id: u64) -> Option<&mut Client> {

@@ -54,7 +54,7 @@ impl Early {
         let Some(clients) = &mut self.clients else { return };
         while clients.accept() {}
         for id in clients.ids() {
-            if let Some(request) = clients.request(id) {
+            if let Some(request) = clients.request(id).map(|received| received.message) {
                 self.stop |= matches!(request, ControlRequest::Stop { .. });
                 execute(clients, id, &request, config);
             }
@@ -91,6 +91,9 @@ fn execute(clients: &mut Clients, id: u64, request: &ControlRequest, config: &Co
         // The start uses the same configuration as a restart would.
         ControlRequest::Restart { .. } => return clients.wait_for_boot(id, 1),
         ControlRequest::Console => Answer::Failed("it is starting; try again when it is running".into()),
+        ControlRequest::Listener { .. } => {
+            Answer::Failed("it is starting; try again when it is running".into())
+        }
         ControlRequest::Resize(_) => return,
     };
     clients.answer(id, &answer, &[]);

@@ -6,6 +6,7 @@
 //! until an event occurs. When it ends for any reason, PID 1 ends with it (PR_SET_PDEATHSIG), and every mount ends with
 //! the mount namespace.
 
+mod calls;
 mod clients;
 mod console;
 mod early;

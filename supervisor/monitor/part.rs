@@ -21,6 +21,8 @@ pub(super) enum Ready {
     Console,
     Viewer(usize),
     Network,
+    /// A call of a process in the container.
+    Calls(usize),
     /// During a boot only: the process that becomes PID 1.
     Child,
     /// During the first boot only: the worker that requested it.

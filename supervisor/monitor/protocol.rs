@@ -8,6 +8,7 @@
 //!  Stop | Done once the request is accepted, which cannot be cancelled; the connection ends with the container |
 //!  Restart | Done once the new PID 1 runs. Failed if the container is being stopped, or a Stop arrives in the meantime |
 //! | Console | Done with one stream descriptor: the container's /dev/console |
+//!  Listener, with one descriptor | Done: the monitor answers the calls of a session
 //!  Resize | none: the console gets the size |
 
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,11 @@ pub enum ControlRequest {
     },
     /// Attach to /dev/console.
     Console,
+    /// Answer the calls on this descriptor: of a session, where the kernel has no PID namespaces.
+    Listener {
+        /// Its first process.
+        process: i32,
+    },
     /// Size of the viewer's terminal.
     Resize(WindowSize),
 }

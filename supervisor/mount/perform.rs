@@ -17,7 +17,7 @@ use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::mount::{MsFlags, mount};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat, major, makedev, minor, mkdirat, mknodat, umask};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
-use nix::unistd::{Gid, UnlinkatFlags, fchdir, fchownat, symlinkat, unlinkat};
+use nix::unistd::{Gid, Pid, UnlinkatFlags, fchdir, fchownat, symlinkat, unlinkat};
 
 use super::bind::{bind, directories, make_private, name, open_path, remount, verify};
 use super::info;
@@ -411,6 +411,21 @@ pub fn bind_over(performer: &Performer, source: &OwnedFd, target: &str, mode: u3
     let _ = fchmod(source, Mode::from_bits_truncate(mode));
     drop(bound);
     Ok(())
+}
+
+/// Shows a process as /proc/1 of the tree, whose /proc is that of the whole machine.
+///
+/// # Errors
+/// If the tree's /proc is not the kernel's, or mount(2) fails.
+pub fn show_as_first(performer: &Performer, process: Pid) -> Result<()> {
+    let path = format!("/proc/{process}");
+    let open = |path: &str| performer.root.resolve_no_follow(Path::new(path));
+    let (own, first) = (call!(open(&path), "open({path})")?, call!(open("/proc/1"), "open(/proc/1)")?);
+    let kind = call!(fstatfs(&first), "fstatfs(/proc/1)")?.filesystem_type();
+    if kind != PROC_SUPER_MAGIC {
+        bail!("/proc of the container is not the kernel's process file system");
+    }
+    bind(&own, &first, MsFlags::empty())
 }
 
 /// Binds a directory over itself, with its submounts, and reopens it.

@@ -22,8 +22,9 @@ use anyhow::{Result, bail};
 
 use self::cgroups::Layout;
 use self::hardware::{Given, Selection, Surroundings};
+use self::namespaces::WithoutPid;
 use self::stop::StopRequest;
-use crate::config::value::{HardwareAccess, Size};
+use crate::config::value::{HardwareAccess, PidNamespace, Size};
 use crate::config::{Config, Limits, RootSource, Seeding};
 use crate::host::Host;
 use crate::host::devices::Node;
@@ -104,8 +105,16 @@ pub fn build(
     }
     let mut warnings = privileges::given_up(config);
     warnings.extend((config.hardware.access == HardwareAccess::Full).then(|| CAUTION.to_owned()));
-    let needs_pid = "an init system must be PID 1; use 'ds shell', see 'ds check'";
-    let namespaces = namespaces::available(config.network.mode, Some(needs_pid), host, &mut warnings)?;
+    let without_pid = match config.container.pid_namespace {
+        PidNamespace::Required => {
+            WithoutPid::Refuse("container.pid-namespace = required; use auto or 'ds shell', see 'ds check'")
+        }
+        PidNamespace::Auto if host.answers => WithoutPid::Answer("the monitor"),
+        PidNamespace::Auto => {
+            WithoutPid::Refuse("is too old to do without (5.5); use 'ds shell', see 'ds check'")
+        }
+    };
+    let namespaces = namespaces::available(config.network.mode, without_pid, host, &mut warnings)?;
     let layout = cgroups::layout(config, host, guest, &mut warnings);
     let selection = Selection::new(config, &around.groups);
     let given: Vec<Given> = around.nodes.iter().filter_map(|node| selection.give(node)).collect();
@@ -114,7 +123,10 @@ pub fn build(
     warnings.extend(unopenable(around, &devices));
     let privileged = config.security.privileged;
     let init = config.container.init.as_str().to_owned();
-    let filters = privileges::filters(config, host);
+    let (mut filters, mut dropped) = (privileges::filters(config, host), privileges::dropped(config));
+    if namespaces & libc::CLONE_NEWPID == 0 {
+        privileges::answer(config, &mut filters, &mut dropped);
+    }
     // systemd expects shared propagation, which it sets up on a machine: credentials are mounted in a separate
     // namespace, and services would not see them otherwise. Without mount namespaces, nothing propagates.
     let propagates =
@@ -128,7 +140,7 @@ pub fn build(
         namespaces,
         operations: mounts::operations(config, host, guest, layout, (seeding, &given)),
         shared: privileged.shared() || propagates,
-        dropped: privileges::dropped(config),
+        dropped,
         filters,
         layout,
         limits: config.limits,

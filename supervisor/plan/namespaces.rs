@@ -6,14 +6,24 @@ use crate::config::value::NetworkMode;
 use crate::host::Host;
 use crate::host::namespace::NEW_TIME;
 
-/// The `CLONE_NEW*` flags, with a warning for each namespace that the kernel lacks. `needs_pid` is the reason why the
-/// container cannot do without a PID namespace.
+/// What happens on a kernel without PID namespaces.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum WithoutPid<'a> {
+    /// The container is refused, for this reason.
+    Refuse(&'a str),
+    /// This process answers calls about processes in the place of the kernel.
+    Answer(&'a str),
+    /// The container has the processes of the host in sight.
+    Share,
+}
+
+/// The `CLONE_NEW*` flags, with a warning for each namespace that the kernel lacks.
 ///
 /// # Errors
 /// If the kernel lacks a namespace that the container cannot do without.
 pub(super) fn available(
     mode: NetworkMode,
-    needs_pid: Option<&str>,
+    without_pid: WithoutPid<'_>,
     host: &Host,
     warnings: &mut Vec<String>,
 ) -> Result<libc::c_int> {
@@ -25,11 +35,17 @@ pub(super) fn available(
         wanted |= libc::CLONE_NEWNET;
     }
     for kind in host.namespaces.lacking(wanted) {
-        match (kind.flag, needs_pid) {
+        match (kind.flag, without_pid) {
             (libc::CLONE_NEWNS, _) => {
                 bail!("kernel has no mount namespaces ({}); see 'ds check'", kind.option)
             }
-            (libc::CLONE_NEWPID, Some(reason)) => bail!("kernel has no {}, and {reason}", kind.option),
+            (libc::CLONE_NEWPID, WithoutPid::Refuse(reason)) => {
+                bail!("kernel has no {}, and {reason}", kind.option)
+            }
+            (libc::CLONE_NEWPID, WithoutPid::Answer(process)) => warnings.push(format!(
+                "kernel has no {}: {process} answers in its place; see docs/stock-kernels.md",
+                kind.option
+            )),
             (libc::CLONE_NEWNET, _) => {
                 bail!("kernel has no {}, which network.mode = {mode} needs; use host", kind.option)
             }

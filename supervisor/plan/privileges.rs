@@ -35,7 +35,10 @@ impl Serialize for Capability {
 impl<'de> Deserialize<'de> for Capability {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let number = u32::deserialize(deserializer)?;
-        let known = [SYS_MODULE, NET_ADMIN].into_iter().chain(DROPPED).find(|known| known.number == number);
+        let known = [SYS_MODULE, NET_ADMIN, SYS_PTRACE]
+            .into_iter()
+            .chain(DROPPED)
+            .find(|known| known.number == number);
         Ok(known.unwrap_or(capability(number, "a capability")))
     }
 }
@@ -68,6 +71,11 @@ const DROPPED: [Capability; 11] = [
     capability(37, "CAP_AUDIT_READ"),
     capability(30, "CAP_AUDIT_CONTROL"),
 ];
+
+/// Dropped where the kernel has no PID namespaces: with it, root of the container reads and writes the memory, and opens
+/// the files, of every process of the machine by /proc. Without it, a process needs at least the capabilities of the
+/// other one: ptrace(2), "Ptrace access mode checking".
+const SYS_PTRACE: Capability = capability(19, "CAP_SYS_PTRACE");
 
 /// Dropped with the host's network: `halt` of Debian's sysvinit takes every interface down, including the phone's.
 const NET_ADMIN: Capability = capability(12, "CAP_NET_ADMIN");
@@ -118,6 +126,8 @@ pub enum Filter {
     UserNamespaces,
     /// Device nodes by mknod(2): EPERM. Where the kernel cannot control which devices are opened.
     Devices,
+    /// The monitor answers calls about processes, where the kernel has no PID namespaces.
+    Processes,
 }
 
 impl fmt::Display for Filter {
@@ -133,6 +143,9 @@ impl fmt::Display for Filter {
             Self::Namespaces => "namespaces: unshare, clone, clone3, setns",
             Self::UserNamespaces => "user namespaces: unshare, clone, clone3",
             Self::Devices => "devices: mknod, mknodat",
+            Self::Processes => {
+                "processes: getpid, getppid, reboot, and calls on other processes, all answered by the monitor"
+            }
         })
     }
 }
@@ -163,6 +176,12 @@ pub fn filters(config: &Config, host: &Host) -> Vec<Filter> {
         },
     }
     filters
+}
+
+/// Adds what stands in for a PID namespace. The filter is no protection that a configuration can do without: it makes PID 1.
+pub fn answer(config: &Config, filters: &mut Vec<Filter>, dropped: &mut Vec<Capability>) {
+    filters.push(Filter::Processes);
+    dropped.extend((!config.security.privileged.nocaps()).then_some(SYS_PTRACE));
 }
 
 /// What is done where control groups cannot enforce a device policy.
@@ -225,6 +244,7 @@ mod tests {
             release: release.into(),
             machine: "aarch64".into(),
             namespaces: Namespaces(namespaces),
+            answers: false,
             cgroups: Hierarchies::default(),
         }
     }

@@ -6,6 +6,7 @@
 use anyhow::Result;
 
 use super::devices::Policy;
+use super::namespaces::WithoutPid;
 use super::terms::Terms;
 use super::{mounts, namespaces, privileges};
 use crate::config::Config;
@@ -37,14 +38,19 @@ pub struct ShellPlan {
 /// If the kernel has no mount namespaces, or the configuration requests a feature that a temporary container lacks.
 pub fn build(config: &Config, host: &Host) -> Result<ShellPlan> {
     let mut warnings = privileges::given_up(config);
-    let namespaces = namespaces::available(config.network.mode, None, host, &mut warnings)?;
+    let without_pid = if host.answers { WithoutPid::Answer("ds") } else { WithoutPid::Share };
+    let namespaces = namespaces::available(config.network.mode, without_pid, host, &mut warnings)?;
     let privileged = config.security.privileged;
+    let mut terms = Terms::new(config, host);
+    if namespaces & libc::CLONE_NEWPID == 0 && host.answers {
+        privileges::answer(config, &mut terms.filters, &mut terms.dropped);
+    }
     Ok(ShellPlan {
         hostname: config.hostname().to_string(),
         namespaces,
         operations: mounts::shell(config),
         shared: privileged.shared(),
-        terms: Terms::new(config, host),
+        terms,
         devices: Policy::new(config, []),
         warnings,
     })
@@ -64,6 +70,7 @@ mod tests {
             release: "6.1.0".into(),
             machine: "x86_64".into(),
             namespaces: Namespaces(namespaces),
+            answers: false,
             cgroups: Hierarchies::default(),
         };
         build(&config, &host)

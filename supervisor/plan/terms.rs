@@ -73,6 +73,7 @@ mod tests {
             release: "4.14.0".into(),
             machine: "aarch64".into(),
             namespaces: Namespaces(!0),
+            answers: false,
             cgroups: Hierarchies::default(),
         };
         let terms = Terms::new(&config, &host);

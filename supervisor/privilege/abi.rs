@@ -13,6 +13,21 @@ pub struct Abi {
     pub x32: bool,
     /// Numbers of its calls.
     pub calls: &'static Calls,
+    /// The kernel's table that they are from.
+    pub table: Table,
+}
+
+/// The tables of the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Table {
+    /// scripts/syscall.tbl.
+    Generic,
+    /// arch/arm.
+    Arm,
+    /// arch/x86, 32 bits.
+    X86,
+    /// arch/x86, 64 bits.
+    X86Wide,
 }
 
 /// Numbers of system calls; the names are those of the man pages.
@@ -135,16 +150,17 @@ const LITTLE_ENDIAN: u32 = 0x4000_0000;
 /// `__AUDIT_ARCH_64BIT`.
 const WIDE: u32 = 0x8000_0000;
 
-const fn abi(audit: u32, calls: &'static Calls) -> Abi {
-    Abi { audit, x32: false, calls }
+const fn abi(audit: u32, calls: &'static Calls, table: Table) -> Abi {
+    Abi { audit, x32: false, calls, table }
 }
 
-const AARCH64_ABI: Abi = abi(183 | WIDE | LITTLE_ENDIAN, &GENERIC);
-const ARM_ABI: Abi = abi(40 | LITTLE_ENDIAN, &ARM);
-const X86_64_ABI: Abi = Abi { audit: 62 | WIDE | LITTLE_ENDIAN, x32: true, calls: &X86_64 };
-const X86_32_ABI: Abi = abi(3 | LITTLE_ENDIAN, &X86_32);
-const RISCV64_ABI: Abi = abi(243 | WIDE | LITTLE_ENDIAN, &GENERIC);
-const RISCV32_ABI: Abi = abi(243 | LITTLE_ENDIAN, &GENERIC);
+const AARCH64_ABI: Abi = abi(183 | WIDE | LITTLE_ENDIAN, &GENERIC, Table::Generic);
+const ARM_ABI: Abi = abi(40 | LITTLE_ENDIAN, &ARM, Table::Arm);
+const X86_64_ABI: Abi =
+    Abi { audit: 62 | WIDE | LITTLE_ENDIAN, x32: true, calls: &X86_64, table: Table::X86Wide };
+const X86_32_ABI: Abi = abi(3 | LITTLE_ENDIAN, &X86_32, Table::X86);
+const RISCV64_ABI: Abi = abi(243 | WIDE | LITTLE_ENDIAN, &GENERIC, Table::Generic);
+const RISCV32_ABI: Abi = abi(243 | LITTLE_ENDIAN, &GENERIC, Table::Generic);
 
 /// The interfaces of a kernel for `architecture` (`std::env::consts::ARCH`), the native one of this program first;
 /// empty for an architecture without a table. A 32-bit build may run on a 64-bit kernel.

@@ -11,6 +11,8 @@ use anyhow::{Context, Result, ensure};
 use seccompiler::{BpfProgram, sock_filter};
 
 use super::abi::{Abi, Calls};
+use super::answered;
+use super::condition::When;
 use crate::plan::privileges::Filter;
 
 /// All flags of unshare(2) and clone(2) that create a namespace.
@@ -35,32 +37,37 @@ const FILE_SYSTEMS: [u32; 3] = [0xc004_5877, 0xc004_5878, 0x8004_587d];
 /// A bit that the mode of device nodes has and the mode of FIFOs, sockets and regular files does not: inode(7).
 const DEVICE: u32 = 0o020_000;
 
-/// The condition of a rule. Arguments are compared by their lower half: each one here is an `int`, or flags below bit
-/// 32.
+/// What happens to a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum When {
-    Always,
-    /// The first argument contains any of these bits.
-    Any(u32),
-    /// The first argument has this value.
-    Is(u32),
-    /// The second argument has this value.
-    SecondIs(u32),
-    /// The second argument has any of these bits.
-    SecondAny(u32),
-    /// The third argument has any of these bits.
-    ThirdAny(u32),
+enum Then {
+    /// It fails with this error number.
+    Refuse(libc::c_int),
+    /// The process with the listener answers it: seccomp_unotify(2).
+    PassOn,
 }
 
-/// One rule: number of the call, condition, error number.
-type Rule = (u32, When, libc::c_int);
+/// One rule: number of the call, condition, what happens.
+type Rule = (u32, When, Then);
 
-fn rules(filter: Filter, calls: &Calls) -> Vec<Rule> {
-    let always = |numbers: &[u32], errno| -> Vec<Rule> {
+fn rules(filter: Filter, interface: &Abi) -> Vec<Rule> {
+    let calls = interface.calls;
+    if filter == Filter::Processes {
+        let refused =
+            answered::refused(interface).map(|(number, when)| (number, when, Then::Refuse(libc::EPERM)));
+        let passed_on = answered::passed_on(interface).map(|(number, when)| (number, when, Then::PassOn));
+        return refused.chain(passed_on).collect();
+    }
+    let rules = refusals(filter, calls).into_iter();
+    rules.map(|(number, when, errno)| (number, when, Then::Refuse(errno))).collect()
+}
+
+/// The rules of filters that only refuse.
+fn refusals(filter: Filter, calls: &Calls) -> Vec<(u32, When, libc::c_int)> {
+    let always = |numbers: &[u32], errno| -> Vec<(u32, When, libc::c_int)> {
         numbers.iter().map(|number| (*number, When::Always, errno)).collect()
     };
     // The flags of clone3(2) are in memory, which a filter cannot read; C libraries fall back to clone(2).
-    let new = |flags| -> Vec<Rule> {
+    let new = |flags| -> Vec<(u32, When, libc::c_int)> {
         vec![
             (calls.unshare, When::Any(flags), libc::EPERM),
             (calls.clone, When::Any(flags), libc::EPERM),
@@ -88,6 +95,7 @@ fn rules(filter: Filter, calls: &Calls) -> Vec<Rule> {
             let newer = (calls.mknodat, When::ThirdAny(DEVICE), libc::EPERM);
             older.into_iter().chain([newer]).collect()
         }
+        Filter::Processes => Vec::new(),
     }
 }
 
@@ -108,6 +116,8 @@ const THIRD_ARGUMENT: u32 = 32;
 
 /// `SECCOMP_RET_ALLOW`.
 const ALLOW: u32 = 0x7fff_0000;
+/// `SECCOMP_RET_USER_NOTIF`.
+const PASS_ON: u32 = 0x7fc0_0000;
 /// `SECCOMP_RET_ERRNO`; the error number is added.
 const ERRNO: u32 = 0x0005_0000;
 
@@ -154,8 +164,8 @@ enum To {
     Skip(usize),
     /// Allow the call.
     Allow,
-    /// Fail with this error number.
-    Refuse(libc::c_int),
+    /// Fail, or be answered by another process.
+    Do(Then),
 }
 
 const NEXT: To = To::Skip(0);
@@ -172,18 +182,18 @@ const fn compare(code: u16, value: u32, holds: To, fails: To) -> Step {
 }
 
 /// The rules of a call; the first matching condition decides.
-type Conditions = Vec<(When, libc::c_int)>;
+type Conditions = Vec<(When, Then)>;
 
 /// The rules of one interface.
 fn section(filters: &[Filter], interface: &Abi) -> Result<BpfProgram> {
     let mut steps = vec![Step::Load(NUMBER)];
     if interface.x32 {
         steps.push(compare(JUMP_GREATER_OR_EQUAL, X32, NEXT, To::Skip(1)));
-        steps.push(compare(JUMP_EQUAL, SKIPPED, To::Allow, To::Refuse(libc::ENOSYS)));
+        steps.push(compare(JUMP_EQUAL, SKIPPED, To::Allow, To::Do(Then::Refuse(libc::ENOSYS))));
     }
     let mut calls: BTreeMap<u32, Conditions> = BTreeMap::new();
-    for (number, when, errno) in filters.iter().flat_map(|filter| rules(*filter, interface.calls)) {
-        calls.entry(number).or_default().push((when, errno));
+    for (number, when, then) in filters.iter().flat_map(|filter| rules(*filter, interface)) {
+        calls.entry(number).or_default().push((when, then));
     }
     steps.extend(search(&calls.into_iter().collect::<Vec<_>>()));
     resolve(&steps)
@@ -209,30 +219,34 @@ fn search(calls: &[(u32, Conditions)]) -> Vec<Step> {
 }
 
 /// The target for a found call, and the instructions that check its argument.
-fn examine(conditions: &[(When, libc::c_int)]) -> (To, Vec<Step>) {
+fn examine(conditions: &[(When, Then)]) -> (To, Vec<Step>) {
     let always = conditions.iter().position(|(when, _)| *when == When::Always);
     let (conditional, end) = match always {
-        Some(index) => (&conditions[..index], To::Refuse(conditions[index].1)),
+        Some(index) => (&conditions[..index], To::Do(conditions[index].1)),
         None => (conditions, To::Allow),
     };
     if conditional.is_empty() {
         return (end, Vec::new());
     }
     let (mut steps, mut loaded) = (Vec::new(), None);
-    for (index, (when, errno)) in conditional.iter().enumerate() {
-        let (argument, code, value) = match when {
-            When::Any(bits) => (FIRST_ARGUMENT, JUMP_ANY_BIT, *bits),
-            When::Is(value) => (FIRST_ARGUMENT, JUMP_EQUAL, *value),
-            When::SecondIs(value) => (SECOND_ARGUMENT, JUMP_EQUAL, *value),
-            When::SecondAny(bits) => (SECOND_ARGUMENT, JUMP_ANY_BIT, *bits),
-            When::ThirdAny(bits) => (THIRD_ARGUMENT, JUMP_ANY_BIT, *bits),
+    for (index, (when, then)) in conditional.iter().enumerate() {
+        let (argument, code, value, holds) = match when {
+            When::Any(bits) => (FIRST_ARGUMENT, JUMP_ANY_BIT, *bits, true),
+            When::Is(value) => (FIRST_ARGUMENT, JUMP_EQUAL, *value, true),
+            When::IsNot(value) => (FIRST_ARGUMENT, JUMP_EQUAL, *value, false),
+            When::SecondIs(value) => (SECOND_ARGUMENT, JUMP_EQUAL, *value, true),
+            When::SecondIsNot(value) => (SECOND_ARGUMENT, JUMP_EQUAL, *value, false),
+            When::SecondAny(bits) => (SECOND_ARGUMENT, JUMP_ANY_BIT, *bits, true),
+            When::ThirdIs(value) => (THIRD_ARGUMENT, JUMP_EQUAL, *value, true),
+            When::ThirdAny(bits) => (THIRD_ARGUMENT, JUMP_ANY_BIT, *bits, true),
             When::Always => continue,
         };
         if loaded.replace(argument) != Some(argument) {
             steps.push(Step::Load(argument));
         }
-        let fails = if index + 1 == conditional.len() { end } else { NEXT };
-        steps.push(compare(code, value, To::Refuse(*errno), fails));
+        let other = if index + 1 == conditional.len() { end } else { NEXT };
+        let (equal, unequal) = if holds { (To::Do(*then), other) } else { (other, To::Do(*then)) };
+        steps.push(compare(code, value, equal, unequal));
     }
     (NEXT, steps)
 }
@@ -260,7 +274,8 @@ fn resolve(steps: &[Step]) -> Result<BpfProgram> {
         });
     }
     program.extend(answers.into_iter().map(|answered| match answered {
-        To::Refuse(errno) => refuse(errno),
+        To::Do(Then::Refuse(errno)) => refuse(errno),
+        To::Do(Then::PassOn) => answer(PASS_ON),
         To::Allow | To::Skip(_) => answer(ALLOW),
     }));
     Ok(program)

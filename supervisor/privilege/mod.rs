@@ -5,7 +5,11 @@
 //! program.
 
 mod abi;
+pub mod answered;
+mod condition;
 mod filter;
+
+use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
@@ -15,24 +19,33 @@ use crate::call;
 use crate::plan::privileges::{Capability, Filter};
 use crate::sys::{capability, seccomp};
 
-/// Compiles filters before the fork; at most one program.
+/// Compiled filters: at most one program.
+#[derive(Debug, Default)]
+pub struct Filters {
+    program: Option<BpfProgram>,
+    /// It passes calls on, so somebody has to answer them.
+    pub answered: bool,
+}
+
+/// Compiles filters before the fork.
 ///
 /// # Errors
 /// If this machine's architecture is not supported.
-pub fn compile(filters: &[Filter]) -> Result<Vec<BpfProgram>> {
+pub fn compile(filters: &[Filter]) -> Result<Filters> {
     if filters.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Filters::default());
     }
-    Ok(vec![filter::assemble(filters, abi::of(std::env::consts::ARCH))?])
+    let program = filter::assemble(filters, abi::of(std::env::consts::ARCH))?;
+    Ok(Filters { program: Some(program), answered: filters.contains(&Filter::Processes) })
 }
 
 /// Drops capabilities permanently and installs the filters.
 ///
 /// # Errors
 /// If the kernel refuses: a container never runs with more privileges than planned.
-pub fn give_up(dropped: &[Capability], programs: &[BpfProgram]) -> Result<()> {
+pub fn give_up(dropped: &[Capability], filters: &Filters) -> Result<Option<OwnedFd>> {
     drop_capabilities(dropped)?;
-    install(programs)
+    install(filters)
 }
 
 /// Drops capabilities permanently: from the bounding set and from the caller's own sets.
@@ -51,16 +64,20 @@ pub fn drop_capabilities(dropped: &[Capability]) -> Result<()> {
     Ok(call!(capability::reduce(bits), "capset")?)
 }
 
-/// Installs the filters; the caller still has CAP_SYS_ADMIN.
+/// Installs the filters; the caller still has CAP_SYS_ADMIN. Returns the descriptor on which passed calls are answered,
+/// if there are any; from then on the caller must make none of these before another process has it.
 ///
 /// # Errors
 /// If the kernel refuses.
-pub fn install(programs: &[BpfProgram]) -> Result<()> {
-    for program in programs {
-        call!(seccomp::install(program), "seccomp(SECCOMP_SET_MODE_FILTER)")
-            .context("install the system call filter; the kernel may lack CONFIG_SECCOMP_FILTER")?;
+pub fn install(filters: &Filters) -> Result<Option<OwnedFd>> {
+    const WHY: &str = "install the system call filter; the kernel may lack CONFIG_SECCOMP_FILTER";
+    let Some(program) = &filters.program else { return Ok(None) };
+    if filters.answered {
+        let listener = seccomp::install_with_listener(program);
+        return Ok(Some(call!(listener, "seccomp(SECCOMP_SET_MODE_FILTER, NEW_LISTENER)").context(WHY)?));
     }
-    Ok(())
+    call!(seccomp::install(program), "seccomp(SECCOMP_SET_MODE_FILTER)").context(WHY)?;
+    Ok(None)
 }
 
 #[cfg(test)]
@@ -69,8 +86,10 @@ mod tests {
 
     #[test]
     fn filters_become_one_program_and_none_becomes_none() {
-        assert!(compile(&[]).unwrap().is_empty());
+        assert!(compile(&[]).unwrap().program.is_none());
         let all = [Filter::Machine, Filter::KernelLog, Filter::Keyring, Filter::UserNamespaces];
-        assert_eq!(compile(&all).unwrap().len(), 1);
+        let compiled = compile(&all).unwrap();
+        assert!(compiled.program.is_some() && !compiled.answered);
+        assert!(compile(&[Filter::Processes]).unwrap().answered);
     }
 }

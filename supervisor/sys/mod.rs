@@ -12,6 +12,7 @@ pub mod loop_device;
 pub mod memory;
 pub mod mount;
 pub mod network;
+pub mod notification;
 pub mod packet;
 pub mod process;
 pub mod rename;

@@ -22,6 +22,105 @@ pub fn pidfd_open(pid: Pid) -> Result<OwnedFd, Errno> {
     Ok(descriptor::adopt(RawFd::try_from(number).map_err(|_| Errno::EBADF)?))
 }
 
+/// The same with flags, such as PIDFD_NONBLOCK (5.10) and PIDFD_THREAD (6.9).
+///
+/// # Errors
+/// As for [`pidfd_open`]; EINVAL for flags that the kernel does not have.
+pub fn pidfd_open_with(pid: Pid, flags: u32) -> Result<OwnedFd, Errno> {
+    // SAFETY: plain integers.
+    let number = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), flags) })?;
+    Ok(descriptor::adopt(RawFd::try_from(number).map_err(|_| Errno::EBADF)?))
+}
+
+/// A duplicate of a descriptor of another process, pidfd_getfd(2) (5.6).
+///
+/// # Errors
+/// EBADF if it has no such descriptor, EPERM without the permission to trace it.
+pub fn pidfd_getfd(process: BorrowedFd<'_>, number: RawFd) -> Result<OwnedFd, Errno> {
+    // SAFETY: plain integers.
+    let number = check(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), number, 0) })?;
+    Ok(descriptor::adopt(RawFd::try_from(number).map_err(|_| Errno::EBADF)?))
+}
+
+/// `siginfo_t`, sigaction(2), as far as a process may fill it in itself.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignalInfo {
+    number: libc::c_int,
+    error: libc::c_int,
+    code: libc::c_int,
+    #[cfg(target_pointer_width = "64")]
+    padding: libc::c_int,
+    sender: libc::pid_t,
+    user: libc::uid_t,
+    value: usize,
+    rest: [u8; REST],
+}
+
+/// The rest of the 128 bytes of `siginfo_t`.
+const REST: usize = if cfg!(target_pointer_width = "64") { 128 - 32 } else { 128 - 24 };
+
+impl SignalInfo {
+    /// The information of sigqueue(3): si_code, the sender's process and user id, and a value.
+    #[must_use]
+    pub fn new(signal: libc::c_int, code: libc::c_int, sender: Pid, user: libc::uid_t, value: usize) -> Self {
+        Self {
+            number: signal,
+            error: 0,
+            code,
+            #[cfg(target_pointer_width = "64")]
+            padding: 0,
+            sender: sender.as_raw(),
+            user,
+            value,
+            rest: [0; REST],
+        }
+    }
+}
+
+/// Sends a signal to exactly the process of a pidfd, pidfd_send_signal(2) (5.1; flags since 6.9).
+///
+/// # Errors
+/// ESRCH once the process has ended, EPERM for information that only the kernel may send.
+pub fn pidfd_send_signal(process: BorrowedFd<'_>, info: &SignalInfo, flags: u32) -> Result<(), Errno> {
+    // SAFETY: the information has the size of the kernel's and outlives the call.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            process.as_raw_fd(),
+            info.number,
+            std::ptr::from_ref(info),
+            flags,
+        )
+    })
+    .map(drop)
+}
+
+/// Sends a signal to a thread, tgkill(2).
+///
+/// # Errors
+/// ESRCH if the process has no such thread.
+pub fn tgkill(process: Pid, thread: Pid, signal: libc::c_int) -> Result<(), Errno> {
+    // SAFETY: plain integers.
+    check(unsafe { libc::syscall(libc::SYS_tgkill, process.as_raw(), thread.as_raw(), signal) }).map(drop)
+}
+
+/// Compares what two processes share, kcmp(2); KCMP_EPOLL_TFD, whose last argument is a pointer, counts as unknown.
+///
+/// # Errors
+/// What kcmp(2) answers.
+pub fn kcmp(processes: [Pid; 2], kind: libc::c_int, indices: [libc::c_ulong; 2]) -> Result<i32, Errno> {
+    /// `KCMP_EPOLL_TFD`.
+    const WITH_POINTER: libc::c_int = 7;
+    if kind == WITH_POINTER {
+        return Err(Errno::EINVAL);
+    }
+    let ([first, second], [one, other]) = (processes, indices);
+    // SAFETY: plain integers for every other kind.
+    let order = unsafe { libc::syscall(libc::SYS_kcmp, first.as_raw(), second.as_raw(), kind, one, other) };
+    check(order).map(|order| i32::try_from(order).unwrap_or_default())
+}
+
 /// Joins the namespaces `flags` of a process: setns(2), with a pidfd as `target` since 5.8.
 ///
 /// # Errors

@@ -3,10 +3,17 @@
 //! seccompiler's own installer sets no_new_privs, which would break sudo and every set-user-ID program of a
 //! distribution. Root may install a filter without it.
 
+use std::os::fd::{OwnedFd, RawFd};
+
 use nix::errno::Errno;
 use seccompiler::BpfProgram;
 
-use super::{check, unsupported};
+use super::{check, descriptor, unsupported};
+
+/// `SECCOMP_FILTER_FLAG_NEW_LISTENER` (5.0).
+const NEW_LISTENER: libc::c_ulong = 8;
+/// `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV` (5.19): once a call was received, only a fatal signal interrupts it.
+const WAIT_KILLABLE: libc::c_ulong = 32;
 
 #[repr(C)]
 struct FilterProgram {
@@ -37,4 +44,25 @@ pub fn install(program: &BpfProgram) -> Result<(), Errno> {
         }
         other => other.map(drop),
     }
+}
+
+/// Installs a filter as [`install`] does, and returns the descriptor on which its notified calls are answered (5.0);
+/// closed on exec.
+///
+/// # Errors
+/// As for [`install`]; EINVAL before 5.0, EBUSY if an earlier filter has such a descriptor.
+pub fn install_with_listener(program: &BpfProgram) -> Result<OwnedFd, Errno> {
+    let length = libc::c_ushort::try_from(program.len()).map_err(|_| Errno::EINVAL)?;
+    let description = FilterProgram { length, filter: program.as_ptr().cast() };
+    let install = |flags: libc::c_ulong| {
+        // SAFETY: as for `install`.
+        check(unsafe {
+            libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const description)
+        })
+    };
+    let number = match install(NEW_LISTENER | WAIT_KILLABLE) {
+        Err(Errno::EINVAL) => install(NEW_LISTENER)?,
+        other => other?,
+    };
+    Ok(descriptor::adopt(RawFd::try_from(number).map_err(|_| Errno::EBADF)?))
 }

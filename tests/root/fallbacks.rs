@@ -150,9 +150,9 @@ fn without_network_namespaces_only_the_hosts_network_is_to_be_had() {
 }
 
 #[test]
-fn without_pid_namespaces_nothing_boots_and_a_shell_works() {
+fn without_pid_namespaces_nothing_boots_that_requires_them_and_a_shell_works() {
     let sandbox = sandbox("newpid");
-    let tree = sandbox.container("web", &[]);
+    let tree = sandbox.container("web", &["pid-namespace=required"]);
     sandbox.ds(&["start", "web"]).fails(1, &["ds: start web: ", "CONFIG_PID_NS", "ds shell"]);
     let path = tree.0.to_str().unwrap();
     let done = sandbox.ds(&["shell", path, "/bin/sh", "-c", "echo here; exit 4"]);

@@ -64,6 +64,7 @@ mod rpc;
 mod seeding;
 mod services;
 mod silence;
+mod stock;
 mod stop;
 mod storage;
 mod storage_faults;

@@ -84,6 +84,18 @@ test('the machine: storage, the log of the supervisor, a bug report', async () =
     .waitFor();
 });
 
+test('devices of the machine are offered, and given', async () => {
+  await goTo('container', 'two', 'settings');
+  const group = page.getByRole('group', { name: 'Devices of this machine' });
+  await group.getByRole('checkbox', { name: /^loop/ }).check();
+  await group.getByRole('textbox').waitFor();
+  expect(await group.getByRole('textbox').inputValue()).toBe('loop');
+  expect(await axe(page)).toEqual([]);
+  await page.getByRole('button', { name: 'Save' }).click();
+  await page.getByText('Saved').waitFor();
+  expect(machine.ds('get', 'two', 'hardware.devices').trim()).toBe('loop');
+});
+
 const SCREENS = [
   ['containers'],
   ['container', 'one', 'overview'],

@@ -109,6 +109,16 @@ choice! {
 }
 
 choice! {
+    /// What happens on a kernel without PID namespaces.
+    PidNamespace {
+        /// The monitor answers the calls about processes in the kernel's place.
+        Auto = "auto",
+        /// The start fails.
+        Required = "required",
+    }
+}
+
+choice! {
     /// The network of a container.
     NetworkMode {
         /// The host's own.

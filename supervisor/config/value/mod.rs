@@ -42,8 +42,8 @@ pub use android::{NameServers, SharedStorage};
 pub use bind::{Bind, BindList, BindOptions};
 pub use choice::{
     CgroupLayout, DeadlockShield, DeviceKind, DisplayProfile, Fsck, GlProfile, HardwareAccess, LogLevel,
-    NetworkMode, Privileged, RestartPolicy, SoundProfile, StartAfter, Switch, UserNamespaces, VpnPolicy,
-    WakelockPolicy,
+    NetworkMode, PidNamespace, Privileged, RestartPolicy, SoundProfile, StartAfter, Switch, UserNamespaces,
+    VpnPolicy, WakelockPolicy,
 };
 pub use device::{DeviceList, DevicePattern, DeviceRequest, Selector, matches};
 pub use invalid::Invalid;

@@ -9,6 +9,7 @@ use nix::unistd::geteuid;
 use super::feature::{Feature, Ground};
 use super::{link, trial};
 use crate::host::namespace::NEW_TIME;
+use crate::host::notification::answers_calls;
 use crate::tool::Tool;
 
 /// A required feature.
@@ -53,7 +54,7 @@ pub const FEATURES: &[Feature] = &[
         "2.6.24",
         "CONFIG_PID_NS",
         "an init system as PID 1",
-        "'ds start' fails; 'ds shell' works",
+        "with system call notification, the monitor answers in its place; else 'ds start' fails and 'ds shell' works",
         |ground| ground.host.namespaces.has(libc::CLONE_NEWPID),
     ),
     required("proc", "1.0", "CONFIG_PROC_FS", "/proc", "no container starts", |_| trial::mounts("proc", "")),
@@ -84,6 +85,14 @@ pub const FEATURES: &[Feature] = &[
         "a separate host name for each container",
         "a warning; the container shares the host's name",
         |ground| ground.host.namespaces.has(libc::CLONE_NEWUTS),
+    ),
+    optional(
+        "system call notification",
+        "5.5",
+        "CONFIG_SECCOMP_FILTER",
+        "containers on kernels without PID namespaces",
+        "nothing where there are PID namespaces",
+        |_| answers_calls(),
     ),
     optional(
         "IPC namespaces",

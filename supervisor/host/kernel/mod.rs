@@ -44,6 +44,7 @@ mod tests {
             release: "5.10.0".into(),
             machine: "aarch64".into(),
             namespaces: Namespaces(0),
+            answers: false,
             cgroups: Hierarchies::default(),
         }
     }

@@ -94,7 +94,7 @@ impl Monitor {
             }
         };
         drop(theirs);
-        if let Err(error) = fault::point("cloned").and_then(|()| self.hear(&ours, report)) {
+        if let Err(error) = fault::point("cloned").and_then(|()| self.hear(&ours, report, pid)) {
             let _ = process::kill(pid, libc::SIGKILL);
             let _ = waitpid(pid, None);
             return Err(error);
@@ -165,15 +165,16 @@ impl Monitor {
         })
     }
 
-    /// Receives messages of the child until it has executed the program. Clients are served in the meantime.
-    fn hear(&mut self, wire: &OwnedFd, report: Option<&OwnedFd>) -> Result<()> {
-        let mut ready = false;
+    /// Receives messages of the child until it has executed the program; then begins to answer
+    /// its calls, if it has sent a listener. Clients are served in the meantime.
+    fn hear(&mut self, wire: &OwnedFd, report: Option<&OwnedFd>, pid: Pid) -> Result<()> {
+        let (mut ready, mut listener) = (false, None);
         let deadline = Instant::now() + BOOTING;
         loop {
             self.wait_for_child(wire, report, deadline)?;
             let Some(received) = socket::receive::<FromChild>(wire)? else {
                 if ready {
-                    return fault::point("executed");
+                    return fault::point("executed").and_then(|()| self.begin_answers(listener, pid));
                 }
                 bail!("the new process died before it could execute {}", self.config.container.init);
             };
@@ -187,6 +188,7 @@ impl Monitor {
                     self.console.connect(Pty { master, peer })?;
                     fault::point("connected")?;
                 }
+                FromChild::Listener => listener = received.descriptors.into_iter().next(),
                 FromChild::Warning(text) => self.warn(report, text)?,
                 FromChild::Begun => {}
                 FromChild::Ready => ready = true,

@@ -2,8 +2,11 @@
 //!
 //! `clients` owns the connections, and `first_process` the escalation to SIGKILL.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
+
+use anyhow::Result;
+use nix::unistd::Pid;
 
 use super::{Monitor, Phase};
 use crate::monitor::part::Ready;
@@ -18,8 +21,8 @@ impl Monitor {
         match ready {
             Ready::Listener => drop(self.clients.accept()),
             Ready::Client(id) => {
-                if let Some(request) = self.clients.request(id) {
-                    self.execute(id, &request);
+                if let Some(received) = self.clients.request(id) {
+                    self.execute(id, &received.message, received.descriptors);
                 }
             }
             _ => {}
@@ -27,7 +30,7 @@ impl Monitor {
     }
 
     /// Executes a request. It may remove any other client from the list.
-    fn execute(&mut self, id: u64, request: &ControlRequest) {
+    fn execute(&mut self, id: u64, request: &ControlRequest, descriptors: Vec<OwnedFd>) {
         match *request {
             ControlRequest::Status => self.answer_status(id),
             ControlRequest::Watch => {
@@ -46,8 +49,26 @@ impl Monitor {
                 Ok(stream) => self.clients.answer(id, &Answer::Done, &[stream.as_fd()]),
                 Err(error) => self.clients.answer(id, &Answer::Failed(format!("{error:#}")), &[]),
             },
+            ControlRequest::Listener { process } => {
+                let answer = self.calls.add(descriptors, process);
+                self.clients.answer(id, &answer, &[]);
+            }
             ControlRequest::Resize(size) => self.console.resize(size),
         }
+    }
+
+    /// Answers the calls that wait on a listener. After reboot(2) inside, PID 1 ends as that of a PID namespace does; every
+    /// other process is killed when it has ended.
+    pub(super) fn answer_calls(&mut self, index: usize) {
+        if self.calls.answer(index, &self.cgroup) {
+            self.init.kill();
+        }
+    }
+
+    /// Begins to answer calls for a new PID 1, if it has sent a listener.
+    pub(super) fn begin_answers(&mut self, listener: Option<OwnedFd>, init: Pid) -> Result<()> {
+        // The names of its control group below the root of a hierarchy.
+        self.calls.begin(listener, init, [self.paths.cgroup.as_str(), self.config.name.as_str()])
     }
 
     fn answer_status(&mut self, id: u64) {

@@ -45,9 +45,11 @@ impl Monitor {
     }
 
     /// The parts with descriptors or deadlines. Signals are last here and thus handled first.
-    fn parts(&self) -> [&dyn Part; 8] {
-        let Self { clients, readiness, name_servers, hotplug, console, network, init, signals, .. } = self;
-        [clients, readiness, name_servers, hotplug, console, network, init, signals]
+    fn parts(&self) -> [&dyn Part; 9] {
+        let Self {
+            clients, readiness, name_servers, hotplug, console, network, calls, init, signals, ..
+        } = self;
+        [clients, readiness, name_servers, hotplug, console, network, calls, init, signals]
     }
 
     /// Waits for an event of a part.
@@ -78,6 +80,7 @@ impl Monitor {
             }
             Ready::Viewer(index) => self.console.serve(index),
             Ready::Network => self.network.iter_mut().for_each(Attachment::serve),
+            Ready::Calls(index) => self.answer_calls(index),
             Ready::Child | Ready::Worker => {}
         }
         None
@@ -127,6 +130,7 @@ impl Monitor {
     /// Processes the exit of PID 1, if it has ended: boots again, or returns how the container ended.
     fn reap(&mut self) -> Option<Exit> {
         let (status, uptime_s) = self.init.reap()?;
+        let status = self.calls.end(status);
         self.readiness.reset();
         self.console.finish();
         self.silent = None;

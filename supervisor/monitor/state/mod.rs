@@ -13,8 +13,8 @@ use anyhow::{Error, Result};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{Shutdown, shutdown};
 use nix::unistd::Pid;
-use seccompiler::BpfProgram;
 
+use super::calls::Calls;
 use super::clients::Clients;
 use super::console::Console;
 use super::early::Early;
@@ -37,6 +37,7 @@ use crate::plan::devices::Enforcement;
 use crate::plan::privileges::{self, Filter};
 use crate::plan::terms::Terms;
 use crate::plan::{self, Plan};
+use crate::privilege::Filters;
 use crate::rootfs::guest::Guest;
 use crate::rootfs::root::Root;
 use crate::signals::Signals;
@@ -63,7 +64,8 @@ pub(super) struct Monitor {
     paths: Paths,
     host: Rc<Host>,
     plan: Plan,
-    filters: Vec<BpfProgram>,
+    filters: Filters,
+    calls: Calls,
     /// Keeps the host's file systems from being remounted read-only in the container. Declared before the tree: an
     /// image with an open file cannot be unmounted.
     writers: Vec<OwnedFd>,
@@ -137,6 +139,7 @@ impl Monitor {
             paths,
             host,
             filters: crate::privilege::compile(&plan.filters)?,
+            calls: Calls::default(),
             plan,
             writers,
             tree,

@@ -3,6 +3,7 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { Button, complain, Field, Loading, Note, Prose, SearchField, sentence } from '../components/basics';
 import { BindsField } from '../components/binds';
+import { DevicesField } from '../components/devices';
 import { PathField } from '../components/path-field';
 import { say } from '../components/snackbar';
 import { type Key, language, t } from '../i18n';
@@ -206,6 +207,7 @@ function SettingField({ setting, value, fault, onChange }: FieldProps) {
     : t('example', { value: isolated(setting.example) });
   const shared = { label: label(setting.name), value, placeholder: hint, error: fault, onInput: onChange };
   const prose = <Prose text={about} />;
+  if (setting.key === 'hardware.devices') return <DevicesField {...shared} help={prose} />;
   if (setting.kind === 'DIRECTORY') return <PathField {...shared} help={prose} wanted="directory" />;
   if (setting.kind === 'FILE') return <PathField {...shared} help={prose} wanted="image" />;
   return <Field {...shared} help={prose} />;

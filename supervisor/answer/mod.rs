@@ -1,0 +1,126 @@
+//! Answers the calls of a container's processes about processes, in the place of PID namespaces that the kernel lacks.
+//!
+//! All processes of such a container have a filter that passes these calls on (`privilege::answered`). The answers make
+//! the container's init system PID 1, and every call ends at the container's own processes: a process outside does not
+//! exist for it (ESRCH). `table` has the answer to each call with its reason, `place` tells the container's processes
+//! apart, `signals` sends signals in the callers' place. seccomp_unotify(2).
+//!
+//! Serves a bounded number of calls at a time and never blocks. Trusts nothing that the container can write: what it
+//! reads about a caller counts only if the caller's call still waits afterwards, and a signal goes through a descriptor
+//! of the process that was looked at.
+
+mod caller;
+mod place;
+mod reboot;
+mod scene;
+mod signals;
+mod table;
+mod writing;
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use anyhow::Result;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::Pid;
+
+use self::place::Place;
+pub use self::reboot::End;
+use self::scene::{Outcome, Scene};
+use crate::cgroup::Cgroup;
+use crate::sys::notification::{self, Reply};
+
+/// Calls of one listener that are answered before other events get their turn.
+const TURN: usize = 64;
+
+/// One filter's calls: that of PID 1 and everything below it, or of a session.
+#[derive(Debug)]
+struct Listener {
+    descriptor: OwnedFd,
+    /// The first process with the filter, whose parent is outside.
+    first: Pid,
+}
+
+/// Answers for one container.
+#[derive(Debug)]
+pub struct Answerer {
+    listeners: Vec<Listener>,
+    place: Place,
+    end: Option<End>,
+}
+
+impl Answerer {
+    /// Begins to answer for a container whose PID 1 is `manager`. `groups` are the names of its control group, below the
+    /// root of a hierarchy.
+    ///
+    /// # Errors
+    /// If no control group tells the container's processes apart from others.
+    pub fn new(listener: OwnedFd, manager: Pid, groups: [&str; 2]) -> Result<Self> {
+        let listeners = vec![Listener { descriptor: listener, first: manager }];
+        Ok(Self { listeners, place: Place::of(manager, groups)?, end: None })
+    }
+
+    /// PID 1.
+    #[must_use]
+    pub fn manager(&self) -> Pid {
+        self.place.manager
+    }
+
+    /// Answers the calls of a session as well; `first` is its process.
+    pub fn add(&mut self, listener: OwnedFd, first: Pid) {
+        self.listeners.push(Listener { descriptor: listener, first });
+    }
+
+    /// What to wait for: [`Answerer::serve`] handles input and hangups.
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.listeners.iter().map(|listener| listener.descriptor.as_fd())
+    }
+
+    /// How the container has requested its end, once.
+    pub fn take_end(&mut self) -> Option<End> {
+        self.end.take()
+    }
+
+    /// Answers calls that wait on a listener. Removes the listener after its last process has ended.
+    pub fn serve(&mut self, index: usize, cgroup: &Cgroup) {
+        let Some(Listener { descriptor, first }) = self.listeners.get(index) else { return };
+        let listener = descriptor.as_fd();
+        for _ in 0..TURN {
+            let events = events(listener);
+            if !events.contains(PollFlags::POLLIN) {
+                if events.contains(PollFlags::POLLHUP) {
+                    self.listeners.swap_remove(index);
+                }
+                return;
+            }
+            // ENOENT: a signal has interrupted the call in the meantime.
+            let Ok(question) = notification::receive(listener) else { continue };
+            let scene = Scene { place: &self.place, first: *first, listener, cgroup };
+            match table::decide(&scene, &question) {
+                Outcome::Reply(reply) => send(listener, question.id, reply),
+                Outcome::Descriptor(file) => {
+                    let added = notification::add_descriptor(listener, question.id, file.as_fd());
+                    send(listener, question.id, added.map_or_else(Reply::Error, Reply::Value));
+                }
+                Outcome::ReplyFirst(reply, afterwards) => {
+                    send(listener, question.id, reply);
+                    afterwards();
+                }
+                // The caller ends with the container.
+                Outcome::End(end) => self.end = self.end.or(Some(end)),
+            }
+        }
+    }
+}
+
+fn send(listener: BorrowedFd<'_>, id: u64, reply: Reply) {
+    // ENOENT: the caller has ended, or a signal has interrupted its call.
+    let _ = notification::send(listener, id, reply);
+}
+
+fn events(listener: BorrowedFd<'_>) -> PollFlags {
+    let mut polled = [PollFd::new(listener, PollFlags::POLLIN)];
+    match poll(&mut polled, PollTimeout::ZERO) {
+        Ok(1..) => polled[0].revents().unwrap_or(PollFlags::empty()),
+        _ => PollFlags::empty(),
+    }
+}

@@ -1,0 +1,74 @@
+//! What an answer is made from, and what one can be. Owns the access to a caller's memory and descriptors.
+
+use std::fmt;
+use std::io::IoSliceMut;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::uio::{RemoteIoVec, process_vm_readv};
+use nix::unistd::Pid;
+
+use super::place::Place;
+use super::reboot::End;
+use crate::cgroup::Cgroup;
+use crate::sys::notification::{Notification, Reply, is_waiting};
+use crate::sys::process;
+
+/// What a decision is made from.
+pub(super) struct Scene<'a> {
+    pub(super) place: &'a Place,
+    /// The first process with the caller's filter.
+    pub(super) first: Pid,
+    pub(super) listener: BorrowedFd<'a>,
+    pub(super) cgroup: &'a Cgroup,
+}
+
+/// What is done about a call.
+pub(super) enum Outcome {
+    /// The answer.
+    Reply(Reply),
+    /// The answer, and what happens only once the caller has it: a signal would interrupt and repeat its call.
+    ReplyFirst(Reply, Box<dyn FnOnce()>),
+    /// The number of this descriptor in the caller.
+    Descriptor(OwnedFd),
+    /// The container ends.
+    End(End),
+}
+
+impl fmt::Debug for Outcome {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reply(reply) | Self::ReplyFirst(reply, _) => write!(formatter, "{reply:?}"),
+            Self::Descriptor(file) => write!(formatter, "{file:?}"),
+            Self::End(end) => write!(formatter, "{end:?}"),
+        }
+    }
+}
+
+pub(super) const CONTINUE: Outcome = Outcome::Reply(Reply::Continue);
+
+/// The descriptor of a process that only it has a number for.
+pub(super) fn duplicate(process: Pid, number: i32) -> Result<OwnedFd, Errno> {
+    let process = process::pidfd_open(process)?;
+    process::pidfd_getfd(process.as_fd(), number)
+}
+
+/// Copies memory of a caller, which may be read only while its call waits.
+pub(super) fn read_memory(
+    scene: &Scene<'_>,
+    question: &Notification,
+    address: u64,
+    bytes: &mut [u8],
+) -> Result<(), Errno> {
+    let base = usize::try_from(address).map_err(|_| Errno::EFAULT)?;
+    let thread = Pid::from_raw(question.thread.cast_signed());
+    let length = bytes.len();
+    let remote = [RemoteIoVec { base, len: length }];
+    let copied = process_vm_readv(thread, &mut [IoSliceMut::new(bytes)], &remote);
+    if copied == Ok(length) && is_waiting(scene.listener, question.id) { Ok(()) } else { Err(Errno::EFAULT) }
+}
+
+/// The lower half of an argument: all that is looked at are `int` or `pid_t`.
+pub(super) fn low(argument: u64) -> u32 {
+    (argument & 0xffff_ffff) as u32
+}

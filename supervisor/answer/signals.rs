@@ -1,0 +1,127 @@
+//! Signals in a caller's place: who gets one, and whether the caller may send it. kill(2), credentials(7).
+//!
+//! PID 1 gets only signals that it has a handler for, or has blocked: those of a PID namespace are as safe from their own
+//! processes, pid_namespaces(7).
+//!
+//! Owns the permission check and the sending. A signal goes through a descriptor of the process that was found to be
+//! the container's, so it never reaches a later process with the same number.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::unistd::{Pid, getpgid, getsid};
+
+use super::caller::{Facts, KILL, hears};
+use super::place::Place;
+use crate::cgroup::Cgroup;
+use crate::sys::process::{self, SignalInfo};
+
+/// Rounds in which processes are looked for that were born while others got their signal.
+const ROUNDS: usize = 8;
+
+/// A signal with its sender.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Signal<'a> {
+    pub(super) place: &'a Place,
+    /// The thread that sends.
+    pub(super) thread: Pid,
+    pub(super) sender: Facts,
+    pub(super) number: libc::c_int,
+    /// What the receiver learns of it.
+    pub(super) info: SignalInfo,
+}
+
+impl Signal<'_> {
+    /// Sends to one process.
+    pub(super) fn send_to(&self, target: Pid) -> Result<(), Errno> {
+        let (pidfd, facts) = self.find(target)?;
+        self.send(&pidfd, &facts, 0)
+    }
+
+    /// The process of a process or thread id.
+    pub(super) fn find(&self, target: Pid) -> Result<(OwnedFd, Facts), Errno> {
+        let open = |target: Pid| Ok((process::pidfd_open(target)?, Facts::of(target).ok_or(Errno::ESRCH)?));
+        let found = match open(target) {
+            // A thread: kill(2) takes its number for that of its process.
+            Err(Errno::EINVAL | Errno::ENOENT) => open(Facts::of(target).ok_or(Errno::ESRCH)?.process),
+            other => other,
+        };
+        // Looked at after it was opened: if the number had a new owner, the signal goes to the old one, which has ended.
+        found.and_then(|found| if self.place.holds(found.1.process) { Ok(found) } else { Err(Errno::ESRCH) })
+    }
+
+    /// Sends to a process that was found to be the container's.
+    pub(super) fn send(&self, pidfd: &OwnedFd, target: &Facts, flags: u32) -> Result<(), Errno> {
+        if !(0..=64).contains(&self.number) {
+            return Err(Errno::EINVAL);
+        }
+        if !self.is_permitted(target) {
+            return Err(Errno::EPERM);
+        }
+        if self.is_dropped_by(target.process) {
+            return Ok(());
+        }
+        process::pidfd_send_signal(pidfd.as_fd(), &self.info, flags)
+    }
+
+    /// Sends to a process group. Returns the caller's own process, if it is in the group: it gets its signal last.
+    pub(super) fn send_to_group(&self, group: Pid, cgroup: &Cgroup) -> Result<Option<OwnedFd>, Errno> {
+        let is_member = |process: Pid| getpgid(Some(process)) == Ok(group);
+        let (mut results, mut own) = (Vec::new(), None);
+        for process in cgroup.members().into_iter().filter(|process| is_member(*process)) {
+            match self.find(process) {
+                // Its group was looked at before it was opened.
+                Ok((pidfd, facts)) if is_member(facts.process) => {
+                    if facts.process == self.sender.process {
+                        own = Some(pidfd);
+                    } else {
+                        results.push(self.send(&pidfd, &facts, 0));
+                    }
+                }
+                _ => {}
+            }
+        }
+        match results.last() {
+            None if own.is_none() => Err(Errno::ESRCH),
+            None => Ok(own),
+            Some(last) => results.iter().find(|sent| sent.is_ok()).unwrap_or(last).map(|()| own),
+        }
+    }
+
+    /// Sends to every process of the container except the caller's and PID 1.
+    pub(super) fn send_to_all(&self, cgroup: &Cgroup) -> Result<(), Errno> {
+        let mut reached = vec![self.place.manager, self.sender.process];
+        let mut result = Err(Errno::ESRCH);
+        for _ in 0..ROUNDS {
+            let new: Vec<Pid> = cgroup.members().into_iter().filter(|pid| !reached.contains(pid)).collect();
+            if new.is_empty() {
+                break;
+            }
+            for target in &new {
+                match self.send_to(*target) {
+                    Err(Errno::ESRCH) => {}
+                    // kill(2): EPERM only if no process could be signalled.
+                    sent => result = if result.is_ok() { result } else { sent },
+                }
+            }
+            reached.extend(new);
+            reached.sort_unstable();
+        }
+        result
+    }
+
+    /// Whether the signal has no effect on a process because that is PID 1.
+    pub(super) fn is_dropped_by(&self, target: Pid) -> bool {
+        target == self.place.manager && !hears(target, self.number)
+    }
+
+    /// The kernel's rule, kill(2): the same user, CAP_KILL, or SIGCONT in the same session.
+    fn is_permitted(&self, target: &Facts) -> bool {
+        let ([real, effective, _], [owner, _, saved]) = (self.sender.users, target.users);
+        self.sender.process == target.process
+            || [real, effective].iter().any(|user| *user == owner || *user == saved)
+            || self.sender.is_capable(self.thread, KILL)
+            || (self.number == libc::SIGCONT
+                && getsid(Some(self.sender.process)) == getsid(Some(target.process)))
+    }
+}

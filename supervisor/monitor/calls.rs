@@ -1,0 +1,69 @@
+//! The calls of a container without a PID namespace: the monitor answers them.
+//!
+//! Owns when that begins and ends, and how PID 1 ends after reboot(2) inside. `answer` has the answers.
+
+use std::os::fd::OwnedFd;
+
+use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
+use nix::sys::wait::WaitStatus;
+use nix::unistd::Pid;
+
+use super::part::{Part, Ready};
+use super::protocol::Answer;
+use crate::answer::{Answerer, End};
+use crate::cgroup::Cgroup;
+use crate::poll::PollSet;
+
+/// What answers, and how the container has requested its end.
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    answerer: Option<Answerer>,
+    end: Option<(Pid, End)>,
+}
+
+impl Calls {
+    /// Begins with PID 1 and what it starts, if it has sent a listener. `groups` are the names of its control group.
+    pub(super) fn begin(&mut self, listener: Option<OwnedFd>, init: Pid, groups: [&str; 2]) -> Result<()> {
+        self.answerer = listener.map(|listener| Answerer::new(listener, init, groups)).transpose()?;
+        self.end = None;
+        Ok(())
+    }
+
+    /// Begins with a session, whose first process this is.
+    pub(super) fn add(&mut self, descriptors: Vec<OwnedFd>, process: i32) -> Answer {
+        let begun = self.answerer.as_mut().context("it has ended in the meantime").and_then(|answerer| {
+            let listener = descriptors.into_iter().next().context("the session sent no listener")?;
+            answerer.add(listener, Pid::from_raw(process));
+            Ok(())
+        });
+        begun.map_or_else(|error| Answer::Failed(format!("{error:#}")), |()| Answer::Done)
+    }
+
+    /// Answers calls; whether the container has requested its end now.
+    pub(super) fn answer(&mut self, index: usize, cgroup: &Cgroup) -> bool {
+        let Some(answerer) = &mut self.answerer else { return false };
+        answerer.serve(index, cgroup);
+        let end = answerer.take_end();
+        self.end = self.end.or(end.map(|end| (answerer.manager(), end)));
+        end.is_some()
+    }
+
+    /// PID 1 has ended with this status; returns the one that a PID namespace would report, reboot(2). Calls that still
+    /// wait fail: their processes are about to be killed.
+    pub(super) fn end(&mut self, status: WaitStatus) -> WaitStatus {
+        self.answerer = None;
+        match self.end.take() {
+            Some((init, End::Restart)) => WaitStatus::Signaled(init, Signal::SIGHUP, false),
+            Some((init, End::PowerOff)) => WaitStatus::Signaled(init, Signal::SIGINT, false),
+            None => status,
+        }
+    }
+}
+
+impl Part for Calls {
+    fn watch<'a>(&'a self, set: &mut PollSet<'a, Ready>) {
+        let listeners = self.answerer.iter().flat_map(Answerer::descriptors);
+        listeners.enumerate().for_each(|(index, listener)| set.input(Ready::Calls(index), listener));
+    }
+}
