@@ -107,9 +107,9 @@ fn a_file_of_the_host_cannot_be_opened_by_its_handle() {
     let mut sandbox = Sandbox::new();
     sandbox.distribution("web", "bookworm", &[]);
     let script = r#"
-        open(my $top, "<", "/run") or die; open(my $file, ">", "/run/file") or die;
+        open(my $top, "<", "/run") or die; my $path = "/run/file"; open(my $file, ">", $path) or die;
         my ($handle, $mount) = (pack("Iix128", 128, 0), pack("i", 0));
-        syscall(303, -100, "/run/file", $handle, $mount, 0) == 0 or die "name_to_handle_at: $!";
+        syscall(303, -100, $path, $handle, $mount, 0) == 0 or die "name_to_handle_at: $!";
         my $opened = syscall(304, fileno($top), $handle, 0);
         print $opened < 0 ? "refused: $!\n" : "opened\n";
     "#;
