@@ -126,6 +126,8 @@ fn a_data_directory_that_takes_no_copy_is_passed_over() {
         assert!(!sandbox.log().contains("could overwrite"), "{}", sandbox.log());
         sandbox.ds(&["supervisor", "stop"]).succeeds();
         if options != "noexec" {
+            // Its workers end a moment after it.
+            wait_for("the end of the workers", || sandbox.processes().is_empty().then_some(()));
             sandbox.run(&["umount", &data]).succeeds();
         }
     }

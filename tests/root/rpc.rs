@@ -20,13 +20,16 @@ fn ask(sandbox: &Sandbox, request: &Value) -> Vec<Value> {
 struct Stream {
     child: Child,
     lines: BufReader<ChildStdout>,
+    /// Output of a terminal that was read and not yet looked for, and where it ends.
+    unseen: String,
+    to: u64,
 }
 
 impl Stream {
     fn new(sandbox: &Sandbox, request: &Value) -> Self {
         let mut child = sandbox.spawn_ds(&["rpc", &encoded(request)]);
         let lines = BufReader::new(child.stdout.take().expect("stdout"));
-        Self { child, lines }
+        Self { child, lines, unseen: String::new(), to: 0 }
     }
 
     fn next(&mut self) -> Value {
@@ -35,15 +38,17 @@ impl Stream {
         serde_json::from_str(&line).unwrap()
     }
 
-    /// Output of a terminal until it has `wanted`.
+    /// Output of a terminal until it has `wanted`. What follows in the same event is kept for the next call.
     fn until(&mut self, wanted: &str) -> u64 {
-        let mut seen = Vec::new();
         loop {
-            let event = self.next();
-            seen.extend(BASE64_STANDARD.decode(event["data"].as_str().unwrap_or_default()).unwrap());
-            if String::from_utf8_lossy(&seen).contains(wanted) {
-                return event["to"].as_u64().unwrap();
+            if let Some(at) = self.unseen.find(wanted) {
+                self.unseen.drain(..at + wanted.len());
+                return self.to;
             }
+            let event = self.next();
+            let data = BASE64_STANDARD.decode(event["data"].as_str().unwrap_or_default()).unwrap();
+            self.unseen.push_str(&String::from_utf8_lossy(&data));
+            self.to = event["to"].as_u64().unwrap_or(self.to);
         }
     }
 }
