@@ -60,6 +60,8 @@ pub fn measure_idle(bench: &Bench, _: &Rounds) -> Result<Vec<Row>> {
     bench.ds.quiet(&["create", "idle", "--rootfs", &rootfs])?;
     bench.ds.quiet(&["start", "idle", "--wait"])?;
     let pids = resident(bench, &["idle".to_owned()])?;
+    // To find them, `ds info` woke them.
+    thread::sleep(SETTLE);
     let output = bench.folder("strace");
     let mut command = Command::new("timeout");
     command
