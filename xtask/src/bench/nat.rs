@@ -54,6 +54,6 @@ pub fn measure(bench: &Bench, rounds: &Rounds) -> Result<Vec<Row>> {
             10.0,
             "ms",
         ),
-        Row::limit("`ds set network.ports` among 50 containers with nat", median(&change), 100.0, "ms"),
+        Row::limit("changing `network.ports` among 50 containers with nat", median(&change), 100.0, "ms"),
     ])
 }
