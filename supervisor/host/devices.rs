@@ -113,7 +113,7 @@ pub struct Uevents {
 }
 
 impl Uevents {
-    /// Listens from now on. The kernel wakes nobody for events of other kinds, such as those of a battery.
+    /// Listens from now on. Events of other kinds, such as those of a battery, wake no process.
     ///
     /// # Errors
     /// If the kernel has no such socket.

@@ -23,7 +23,7 @@ use crate::sys::{capability, seccomp};
 #[derive(Debug, Default)]
 pub struct Filters {
     program: Option<BpfProgram>,
-    /// It passes calls on, so somebody has to answer them.
+    /// It passes calls on, so another process has to answer them.
     pub answered: bool,
 }
 

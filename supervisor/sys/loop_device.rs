@@ -4,7 +4,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
 
-use super::check;
+use super::{check, request};
 
 const LOOP_SET_FD: u32 = 0x4C00;
 const LOOP_CLR_FD: u32 = 0x4C01;
@@ -174,11 +174,6 @@ pub fn clear(device: BorrowedFd<'_>) -> Result<(), Errno> {
 fn call(device: BorrowedFd<'_>, number: u32, argument: libc::c_ulong) -> Result<libc::c_long, Errno> {
     // SAFETY: these requests take a plain integer.
     check(libc::c_long::from(unsafe { libc::ioctl(device.as_raw_fd(), request(number), argument) }))
-}
-
-/// musl and glibc differ in the type of a request.
-fn request(number: u32) -> libc::Ioctl {
-    number as libc::Ioctl
 }
 
 #[cfg(test)]

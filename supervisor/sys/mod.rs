@@ -27,6 +27,11 @@ use std::fmt;
 
 use nix::errno::Errno;
 
+/// The number of an ioctl(2) request: musl and glibc differ in its type.
+fn request(number: u32) -> libc::Ioctl {
+    number as libc::Ioctl
+}
+
 /// A failed system call with its arguments, such as `mount(proc, /proc, proc, nosuid): EPERM: …`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallError {

@@ -4,7 +4,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
 
-use super::check;
+use super::{check, request};
 
 /// `SECCOMP_IOCTL_NOTIF_RECV`, `_SEND`, `_ID_VALID` and `_ADDFD` of linux/seccomp.h. The third is the number of kernels
 /// before 5.9, which later ones accept as well.
@@ -118,11 +118,6 @@ pub fn add_descriptor(listener: BorrowedFd<'_>, id: u64, file: BorrowedFd<'_>) -
         libc::ioctl(listener.as_raw_fd(), request(ADD_DESCRIPTOR), &raw const addition)
     }))?;
     i32::try_from(number).map_err(|_| Errno::EBADF)
-}
-
-/// musl and glibc differ in the type of a request.
-fn request(number: u32) -> libc::Ioctl {
-    number as libc::Ioctl
 }
 
 #[cfg(test)]

@@ -280,7 +280,7 @@ fn containers_of_a_network_find_each_other_by_name() {
     let inside = std::fs::read_to_string(db.path("etc/hosts")).unwrap();
     assert!(inside.contains("\tweb web.ds\t"), "{inside}");
     assert!(inside.contains(&world.addresses("web")[1]), "{inside}");
-    // What somebody inside adds stays, also when others come and go.
+    // Lines that were added inside stay, also when other containers come and go.
     world.inside("web", "echo 192.0.2.8 added >>/etc/hosts").succeeds();
     world.sandbox.ds(&["set", "alone", "network.isolated=no"]).succeeds();
     wait_for("the name of alone", || has("alone.ds").then_some(()));
