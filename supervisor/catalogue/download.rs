@@ -97,17 +97,19 @@ pub fn deliver(
         item,
         cache,
         part: Some(part),
+        feeds: sink.is_some(),
         sink,
         progress,
         sum: Sha256::new(),
         have: 0,
+        replayed: 0,
         tag: cache.tag(&item.key()),
     };
     pump.replay()?;
     if let Some(text) = pump.fetch(network)? {
         return Ok(Delivery::NowhereFound(text));
     }
-    pump.conclude()
+    pump.conclude(network)
 }
 
 fn from_cache(
@@ -142,10 +144,14 @@ struct Pump<'a, 'b> {
     /// `None` once the cache is full: then nothing is kept.
     part: Option<Part>,
     sink: Option<&'b mut File>,
+    /// Whether there was a sink at the beginning: it cannot take back what it got.
+    feeds: bool,
     progress: &'b mut dyn FnMut(u64),
     sum: Sha256,
     /// The number of delivered bytes.
     have: u64,
+    /// How many of them an earlier attempt had downloaded.
+    replayed: u64,
     tag: Option<String>,
 }
 
@@ -166,6 +172,7 @@ impl Pump<'_, '_> {
         loop {
             let length = file.read(&mut buffer).context("read the cache")?;
             if length == 0 {
+                self.replayed = self.have;
                 return Ok(());
             }
             self.sum.update(&buffer[..length]);
@@ -308,15 +315,25 @@ impl Pump<'_, '_> {
         }
     }
 
-    fn conclude(mut self) -> Result<Delivery> {
+    fn conclude(mut self, network: &Network) -> Result<Delivery> {
         let found = hexadecimal(&std::mem::take(&mut self.sum).finalize());
         if let Some(expected) = &self.item.sha256
             && *expected != found
         {
             self.drop_part();
+            let source = &self.item.source;
+            if self.replayed > 0 && !self.feeds {
+                log::warn!(
+                    "{source}: the incomplete download in the cache was damaged; downloading it again"
+                );
+                return deliver(self.item, self.cache, network, None, self.progress);
+            }
+            ensure!(
+                self.replayed == 0,
+                "{source}: the incomplete download in the cache was damaged and has been removed; try again"
+            );
             bail!(
-                "{}: the checksum is wrong (expected {expected}, received {found}); nothing was kept",
-                self.item.source
+                "{source}: the checksum is wrong (expected {expected}, received {found}); nothing was kept"
             );
         }
         fault::point("pull-verified")?;

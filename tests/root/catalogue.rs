@@ -5,18 +5,24 @@ use crate::root_fs::Tree;
 use crate::sandbox::{Sandbox, Setting};
 use crate::storage::{archive, assert_tidy, full_tree, text};
 use crate::wait_for;
-use crate::web::{Reply, Request, Server};
-use sha2::{Digest, Sha256};
-use std::fs;
+use crate::web::catalogue::{IMAGE, faithful, streams, sum};
+use crate::web::{Place, Reply, Server};
+use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// Where the image is on the server.
-pub const IMAGE: &str = "/images/debian/trixie/amd64/default/20260821_05:24/rootfs.tar.xz";
-
-pub fn sum(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+impl From<&Sandbox> for Place {
+    fn from(sandbox: &Sandbox) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let authority = sandbox.path(&format!("authority.{number}.pem"));
+        fs::create_dir_all(authority.parent().expect("a parent")).expect("mkdir");
+        let network =
+            File::open(format!("/proc/{}/ns/net", sandbox.init_pid())).expect("the network namespace");
+        Self { network: Some(network), name: "localhost".to_owned(), authority }
+    }
 }
 
 /// An archive like those of the real server, made of the probe and more.
@@ -25,37 +31,6 @@ pub fn root_file_system(sandbox: &Sandbox) -> Vec<u8> {
     tree.write("etc/shadow", "root:*:19000:0:99999:7:::\ndaemon:*:19000::::::\n");
     tree.write("etc/hostname", "LXC_NAME\n");
     fs::read(archive(sandbox, &tree, "rootfs.tar.xz", &["-J"])).expect("read")
-}
-
-/// A catalogue with decoys: other architectures, a variant that sorts first, an older build, a machine image.
-pub fn streams(image: &[u8]) -> String {
-    let item = |path: &str, sha256: &str, size: usize| {
-        format!(
-            r#"{{"items":{{"root.tar.xz":{{"ftype":"root.tar.xz","sha256":"{sha256}","size":{size},"path":"{path}"}}}}}}"#
-        )
-    };
-    let good = item(IMAGE.trim_start_matches('/'), &sum(image), image.len());
-    let bad = item("images/decoy/rootfs.tar.xz", &"0".repeat(64), 1);
-    format!(
-        r#"{{"content_id":"images","datatype":"image-downloads","format":"products:1.0","products":{{
-        "debian:trixie:amd64:cloud":{{"aliases":"debian/trixie/cloud,debian/13/cloud","versions":{{"20260821_05:24":{bad}}}}},
-        "debian:trixie:amd64:default":{{"aliases":"debian/trixie/default,debian/13/default,debian/trixie,debian/13",
-            "versions":{{"20260820_05:24":{bad},"20260821_05:24":{good}}}}},
-        "debian:trixie:riscv64:default":{{"versions":{{"20260821_05:24":{bad}}}}},
-        "debian:forky:amd64:default":{{"aliases":"debian/forky,debian/14","versions":{{"20260821_05:24":{bad}}}}},
-        "ubuntu:noble:amd64:desktop":{{"versions":{{"20260821_05:24":{{"items":{{"disk.qcow2":{{"ftype":"disk-kvm.img"}}}}}}}}}},
-        "alpine:3.23:amd64:default":{{"versions":{{"20260821_05:24":{bad}}}}}}}}}"#
-    )
-}
-
-/// A faithful server.
-pub fn faithful(image: &Arc<Vec<u8>>) -> impl Fn(&Request) -> Reply + Send + Sync + 'static {
-    let (image, index) = (Arc::clone(image), streams(image));
-    move |request| match request.path.as_str() {
-        "/streams/v1/images.json" => Reply::body(index.clone()),
-        IMAGE => Reply::file(&image, request),
-        _ => Reply::status(404),
-    }
 }
 
 /// A sandbox whose mirror is the server.
@@ -116,7 +91,7 @@ fn the_catalogue_is_listed_and_searched() {
     let names: Vec<&str> = done.lines().filter_map(|line| line.split_whitespace().next()).collect();
     assert_eq!(names, ["NAME", "debian:forky", "debian:trixie", "debian:trixie:cloud"], "{done}");
     let json = ds(&sandbox, &server, &["images", "--arch", "all", "--json"]).json();
-    assert_eq!(json["images"].as_array().map(Vec::len), Some(5));
+    assert_eq!(json["images"].as_array().map(Vec::len), Some(6));
     assert_eq!(server.count("/streams/v1/images.json"), 1, "the list is kept");
     let done = ds(&sandbox, &server, &["images", "plan9"]);
     done.fails(1, &["no image for"]);
@@ -360,6 +335,23 @@ fn whoever_dies_at_any_stage_of_a_pull_leaves_the_cache_whole_or_empty() {
         let part = |name: &String| name.ends_with(".part") || name.ends_with(".tag");
         assert!(!cached(&sandbox).iter().any(part), "{stage}: {:?}", cached(&sandbox));
     }
+}
+
+/// As a power cut leaves it where the file system does not order its writes.
+#[test]
+fn a_damaged_incomplete_download_is_fetched_again() {
+    let (sandbox, server, image) = prepared(Setting::default());
+    let path = sandbox.data(&format!("cache/{}.part", sum(&image)));
+    fs::create_dir_all(path.parent().expect("a parent")).expect("mkdir");
+    fs::write(&path, [0; 1000]).expect("write");
+    ds(&sandbox, &server, &["pull", "debian:13", "--arch", "amd64"]).succeeds();
+    assert_eq!(server.ranges(IMAGE), [Some(1000), None]);
+    sandbox.ds(&["cache", "prune"]).succeeds();
+    fs::write(&path, [0; 1000]).expect("write");
+    let create = ["create", "web", "--from", "debian:13", "--arch", "amd64"];
+    ds(&sandbox, &server, &create).fails(1, &["the incomplete download in the cache was damaged"]);
+    assert_tidy(&sandbox);
+    ds(&sandbox, &server, &create).succeeds();
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! Real distributions from a catalogue: downloaded, seeded, started, and at home without help.
 
-use crate::catalogue::{configure, ds, faithful};
+use crate::catalogue::{configure, ds};
 use crate::given;
 use crate::sandbox::Sandbox;
 use crate::storage::text;
 use crate::web::Server;
+use crate::web::catalogue::faithful;
 use std::fs;
 use std::process::Command;
 use std::sync::Arc;

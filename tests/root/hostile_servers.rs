@@ -2,9 +2,10 @@
 //! out of their tree. `catalogue` has the answers that are wrong from their first line.
 
 use crate::archives::{member, strange_archive};
-use crate::catalogue::{IMAGE, cached, configure, ds, root_file_system, streams, sum};
+use crate::catalogue::{cached, configure, ds, root_file_system};
 use crate::sandbox::Sandbox;
 use crate::storage::{assert_tidy, text};
+use crate::web::catalogue::{IMAGE, streams, sum};
 use crate::web::{Reply, Request, Server};
 use std::fs;
 use std::path::Path;

@@ -16,6 +16,7 @@ mod root_fs;
 mod sandbox;
 mod strikes;
 mod terminal;
+#[path = "../web/mod.rs"]
 mod web;
 mod world;
 

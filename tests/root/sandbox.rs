@@ -385,7 +385,7 @@ impl Sandbox {
 
     /// Prints what helps to understand a failure.
     fn show(&self) {
-        eprintln!("--- supervisor.log\n{}", self.log());
+        eprintln!("--- supervisor.log\n{}--- left: {:?}", self.log(), self.left());
         for process in self.processes() {
             let Process { pid, parent, name, state, command } = process;
             eprintln!("--- process {pid} of {parent}: {state} {name}: {}", command.join(" "));

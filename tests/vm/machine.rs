@@ -27,6 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(150);
 /// Lines of the console that are shown after a failure.
 const LINES_SHOWN: usize = 60;
 
+/// The address of the one server that a machine with a network reaches, at the port of HTTPS.
+pub const SERVER: &str = "192.0.2.100";
+
 /// What a machine is to be.
 #[derive(Debug, Clone)]
 pub struct Setup {
@@ -37,6 +40,8 @@ pub struct Setup {
     /// A part of the second program's script, in the words of sh(1).
     prepare: String,
     disks: Vec<(Disk, u32)>,
+    /// The port of this machine's loopback to which [`SERVER`] leads.
+    server: Option<u16>,
     /// Path below the folder of what the test brings, path on this machine.
     files: Vec<(String, PathBuf)>,
 }
@@ -51,6 +56,7 @@ impl Setup {
             kernel: String::new(),
             prepare: String::new(),
             disks: Vec::new(),
+            server: None,
             files,
         }
     }
@@ -72,6 +78,12 @@ impl Setup {
     /// One more disk: the first is /dev/vdb. Storage of phones has sectors of 4096 bytes, and direct I/O depends on it.
     pub fn disk(mut self, disk: &Disk, sector: u32) -> Self {
         self.disks.push((disk.clone(), sector));
+        self
+    }
+
+    /// A network interface. Packets reach [`SERVER`], which is a port of this machine's loopback, and nothing else.
+    pub const fn server(mut self, port: u16) -> Self {
+        self.server = Some(port);
         self
     }
 
@@ -140,6 +152,8 @@ impl Machine {
         for file in ["kernel", "system"] {
             symlink(prepared.join(file), directory.path().join(file)).expect("symlink");
         }
+        symlink(given("DS_VM").join(PLAIN.parts).join("busybox"), directory.path().join("busybox"))
+            .expect("symlink");
         setup.initramfs(&directory.path().join("initramfs"));
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", setup.platform.emulator]);
@@ -303,7 +317,14 @@ fn words(setup: &Setup) -> Vec<String> {
         "-device",
         "virtio-serial-pci",
     ];
-    setup.platform.words().into_iter().chain(words).map(str::to_owned).collect()
+    let mut words: Vec<String> = setup.platform.words().into_iter().chain(words).map(str::to_owned).collect();
+    if let Some(port) = setup.server {
+        let network = "user,id=net,restrict=on,net=192.0.2.0/24,host=192.0.2.1,dns=192.0.2.3";
+        words.push("-netdev".to_owned());
+        words.push(format!("{network},guestfwd=tcp:{SERVER}:443-cmd:./busybox nc 127.0.0.1 {port}"));
+        words.extend(["-device".to_owned(), "virtio-net-pci,netdev=net,romfile=".to_owned()]);
+    }
+    words
 }
 
 fn collect(stream: UnixStream, lines: &Arc<Mutex<Vec<String>>>) -> JoinHandle<()> {

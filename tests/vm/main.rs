@@ -15,7 +15,11 @@ mod disk;
 mod initramfs;
 mod machine;
 mod nbd;
+mod outside;
 mod platform;
+#[path = "../web/mod.rs"]
+#[allow(dead_code, reason = "servers that misbehave are of the suite `root`")]
+mod web;
 
 mod boot;
 mod f2fs;

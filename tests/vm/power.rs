@@ -6,8 +6,10 @@
 
 use crate::chance::Chance;
 use crate::disk::Disk;
-use crate::given;
-use crate::machine::{Machine, Setup};
+use crate::machine::{Machine, SERVER, Setup};
+use crate::platform::PLAIN;
+use crate::web::catalogue::{IMAGE, sum as sha256};
+use crate::{given, outside};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -15,6 +17,9 @@ use std::process::Command;
 
 /// Cuts of one test.
 const CUTS: u64 = 10;
+
+/// Cuts of a pull, which has fewer stages.
+const PULL_CUTS: u64 = 6;
 
 const PREPARE: &str = "mount -t ext4 /dev/vdb /var/lib/droidspaces
 mkdir /mnt/images
@@ -27,7 +32,7 @@ const HALVES: &str =
 
 /// The machine with two disks: the one that loses power, and one with an image and an archive.
 struct Victim {
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     disk: Disk,
     setup: Setup,
     chance: Chance,
@@ -49,7 +54,7 @@ impl Victim {
         fs::create_dir_all(&empty).unwrap();
         let disk = Disk::ext4(&folder.path().join("disk"), 512 << 20, &empty);
         let setup = Setup::new().disk(&disk, 512).disk(&images, 512).prepare(PREPARE);
-        Self { _folder: folder, disk, setup, chance, costs: BTreeMap::new() }
+        Self { folder, disk, setup, chance, costs: BTreeMap::new() }
     }
 
     /// Runs a job to its end, to know how many writes it takes.
@@ -222,5 +227,44 @@ fn a_container_is_created_or_not_and_converted_or_not() {
         }
         machine = Machine::boot(&victim.setup);
     }
+    machine.power_off();
+}
+
+#[test]
+fn a_pulled_image_is_whole_or_absent_and_the_next_pull_completes_it() {
+    let mut victim = Victim::new(20_261_129);
+    let (server, image) = outside::serve(victim.folder.path(), PLAIN, &mut victim.chance);
+    victim.setup = victim.setup.clone().server(server.port).file("authority.pem", &server.authority);
+    let sum = sha256(&image);
+    let pull = "SSL_CERT_FILE=/run/guest/authority.pem ds pull debian:13";
+    let whole = format!(
+        "cd /var/lib/droidspaces/cache && for file in *; do case $file in *.*) ;; \
+         *) sha256sum $file | grep -x '{sum}  {sum}' || exit 1;; esac; done"
+    );
+    let mut machine = Machine::boot(&victim.setup);
+    machine
+        .run(&format!("printf '[images]\nmirror = https://{SERVER}\n' >/var/lib/droidspaces/supervisor.ini"))
+        .succeeds();
+    victim.measure(&mut machine, "pull", pull);
+    for round in 0..PULL_CUTS {
+        machine.run("ds cache prune").succeeds();
+        let script = format!("{pull} && echo pulled >/run/reports");
+        let reports = victim.cut(machine, "pull", &script, "pulled");
+        machine = Machine::boot(&victim.setup);
+        let found = machine.run(&whole).succeeds();
+        let pulled = reports.iter().any(|line| line == "pulled");
+        assert!(!pulled || !found.is_empty(), "round {round}: what was reported is there");
+        let before = server.count(IMAGE);
+        machine.run(pull).succeeds();
+        assert!(!machine.run(&whole).succeeds().is_empty(), "round {round}");
+        assert!(found.is_empty() || server.count(IMAGE) == before, "round {round}: it is not fetched again");
+        assert_eq!(
+            machine.run("cd /var/lib/droidspaces/cache && find . -name '*.part' -o -name '*.tag'").succeeds(),
+            "",
+            "round {round}"
+        );
+    }
+    let begun = "ds create web --from debian:13 && ds start web && ds run web -- md5sum /ballast";
+    machine.run(&format!("export SSL_CERT_FILE=/run/guest/authority.pem; {begun}")).succeeds();
     machine.power_off();
 }

@@ -2,7 +2,9 @@
 //! the time.
 
 use super::{Phone, surroundings};
+use crate::machine::SERVER;
 use crate::platform::{PHONE_AMD64, PHONE_ARM64};
+use crate::web::catalogue::IMAGE;
 
 const MODULE: &str = "/data/adb/modules/droidspaces-supervisor";
 
@@ -21,6 +23,7 @@ fn a_phone_from_flashing_to_removal() {
     let mut phone = Phone::new(PHONE_AMD64, "bookworm");
     surroundings::check(&mut phone);
     flash(&mut phone);
+    a_container_from_the_catalogue(&mut phone);
     debian_at_late_start(&mut phone);
     apps_come_and_go(&mut phone);
     update_while_it_runs(&mut phone);
@@ -34,6 +37,7 @@ fn a_phone_with_its_own_processor() {
     let mut phone = Phone::new(PHONE_ARM64, "bookworm-arm64");
     surroundings::check(&mut phone);
     flash(&mut phone);
+    a_container_from_the_catalogue(&mut phone);
     debian_at_late_start(&mut phone);
     apps_come_and_go(&mut phone);
 }
@@ -49,6 +53,25 @@ fn flash(phone: &mut Phone) {
     assert!(phone.root("ds version").succeeds().starts_with("ds "));
     let labels = format!("ls {MODULE}; getfattr -n security.selinux --only-values {MODULE}/bin/ds");
     assert!(phone.root(&labels).succeeds().contains("u:object_r:system_file:s0"), "{labels}");
+}
+
+/// `ds` finds the server, trusts the authorities of Android, and boots what it has downloaded.
+fn a_container_from_the_catalogue(phone: &mut Phone) {
+    phone
+        .run(
+            "mount -t tmpfs tmpfs /apex && mkdir -p /apex/com.android.conscrypt/cacerts &&
+             cp /mnt/vm/authority.pem /apex/com.android.conscrypt/cacerts/0a1b2c3d.0",
+        )
+        .succeeds();
+    let mirror =
+        format!("printf '[images]\\nmirror = https://{SERVER}\\n' >/data/adb/droidspaces/supervisor.ini");
+    phone.root(&mirror).succeeds();
+    phone.slowly("ds pull debian:13").succeeds();
+    assert_eq!(phone.outside.count(IMAGE), 1);
+    phone.slowly("ds create pulled --from debian:13 --size 64M && ds start pulled").succeeds();
+    assert_eq!(phone.outside.count(IMAGE), 1, "the image comes from the cache");
+    assert!(phone.root("ds run pulled -- md5sum /ballast").succeeds().contains("  /ballast"));
+    phone.root("ds stop pulled && ds rm pulled --force && ds cache prune").succeeds();
 }
 
 /// A container from an image on /data is up at late_start without a command.

@@ -7,10 +7,12 @@ mod life;
 mod surroundings;
 
 use crate::agent::Done;
+use crate::chance::Chance;
 use crate::disk::Disk;
-use crate::given;
 use crate::machine::{Machine, Setup};
 use crate::platform::Platform;
+use crate::web::Server;
+use crate::{given, outside};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -28,6 +30,7 @@ const LONG: Duration = Duration::from_secs(600);
 struct Phone {
     setup: Setup,
     machine: Option<Machine>,
+    outside: Server,
     _folder: TempDir,
 }
 
@@ -39,7 +42,10 @@ impl Phone {
         let stick = stick(folder.path(), container);
         let filter = folder.path().join("filter");
         fs::write(&filter, surroundings::filter_of_apps()).expect("write");
+        let (outside, _) = outside::serve(folder.path(), platform, &mut Chance::from_seed(20_261_130));
         let setup = Setup::phone(platform)
+            .server(outside.port)
+            .file("authority.pem", &outside.authority)
             .memory_mib(768)
             .file("ds.zip", &given("DS_MODULE"))
             .file("filter", &filter)
@@ -47,7 +53,7 @@ impl Phone {
             .disk(&storage, 4096)
             .disk(&stick, 512);
         let machine = Some(boot(&setup));
-        Self { setup, machine, _folder: folder }
+        Self { setup, machine, outside, _folder: folder }
     }
 
     fn machine(&mut self) -> &mut Machine {

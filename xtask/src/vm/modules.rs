@@ -17,6 +17,7 @@ pub const EARLY: &[&str] = &["virtio_pci", "virtio_blk", "crc32c_generic", "ext4
 pub const LATER: &[&str] = &[
     "virtio_console",
     "virtio_rng",
+    "virtio_net",
     "loop",
     "overlay",
     "f2fs",

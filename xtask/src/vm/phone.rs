@@ -42,6 +42,7 @@ const MODULES: &[&str] = &[
     "virtio_blk",
     "virtio_console",
     "virtio_rng",
+    "virtio_net",
     "crc32c_generic",
     "crc32_generic",
     "ext4",

@@ -1,6 +1,9 @@
-//! A web server in a test's network namespace, over TLS with an authority of its own, that misbehaves as told.
+//! A web server of a test, over TLS with an authority of its own, that misbehaves as its handler says.
+//!
+//! Two suites use it: containers on this machine, and virtual machines.
 
-use crate::sandbox::Sandbox;
+pub mod catalogue;
+
 use nix::sched::{CloneFlags, setns};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
@@ -10,7 +13,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle, sleep};
 use std::time::Duration;
@@ -72,7 +75,18 @@ impl Reply {
 
 type Handler = dyn Fn(&Request) -> Reply + Send + Sync;
 
+/// Where a server is.
+pub struct Place {
+    /// Another network namespace.
+    pub network: Option<File>,
+    /// Its name or address in the certificate.
+    pub name: String,
+    /// Where the certificate of its authority is written.
+    pub authority: PathBuf,
+}
+
 /// A running server.
+#[derive(Debug)]
 pub struct Server {
     pub port: u16,
     /// The certificate of its authority, for `SSL_CERT_FILE`.
@@ -83,22 +97,22 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves on 127.0.0.1 of the sandbox, as `localhost`.
-    pub fn start(sandbox: &Sandbox, handler: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let authority = sandbox.path(&format!("authority.{number}.pem"));
-        fs::create_dir_all(authority.parent().expect("a parent")).expect("mkdir");
-        let config = Arc::new(configuration(&authority));
-        let network =
-            File::open(format!("/proc/{}/ns/net", sandbox.init_pid())).expect("the network namespace");
+    /// Serves on 127.0.0.1 of the place.
+    pub fn start(
+        place: impl Into<Place>,
+        handler: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let Place { network, name, authority } = place.into();
+        let config = Arc::new(configuration(&name, &authority));
         let (stop, requests) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let (send, receive) = std::sync::mpsc::channel();
         let (stopped, seen) = (Arc::clone(&stop), Arc::clone(&requests));
         let handler: Arc<Handler> = Arc::new(handler);
         let thread = thread::spawn(move || {
-            setns(&network, CloneFlags::CLONE_NEWNET).expect("setns");
-            ds::sys::network::bring_loopback_up().expect("the loopback interface");
+            if let Some(network) = network {
+                setns(&network, CloneFlags::CLONE_NEWNET).expect("setns");
+                ds::sys::network::bring_loopback_up().expect("the loopback interface");
+            }
             let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
             listener.set_nonblocking(true).expect("nonblocking");
             send.send(listener.local_addr().expect("an address").port()).expect("send");
@@ -142,18 +156,17 @@ impl Drop for Server {
     }
 }
 
-fn configuration(authority: &std::path::Path) -> ServerConfig {
+fn configuration(name: &str, authority: &std::path::Path) -> ServerConfig {
     let key = KeyPair::generate().expect("a key");
     let mut root = CertificateParams::default();
     root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     // Authorities are told apart by their names.
-    let name = authority.display().to_string();
-    root.distinguished_name.push(DnType::CommonName, name);
+    root.distinguished_name.push(DnType::CommonName, authority.display().to_string());
     let certificate = root.self_signed(&key).expect("an authority");
     fs::write(authority, certificate.pem()).expect("write");
     let issuer = Issuer::new(root, key);
     let key = KeyPair::generate().expect("a key");
-    let leaf = CertificateParams::new(vec!["localhost".to_owned()]).expect("parameters");
+    let leaf = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
     let leaf = leaf.signed_by(&key, &issuer).expect("a certificate");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     ServerConfig::builder_with_provider(provider)
