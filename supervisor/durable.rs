@@ -31,6 +31,18 @@ const ATTEMPTS: usize = 16;
 /// The system call's error. Nothing has then changed, unless the last step failed, the fsync of the directory: then the
 /// new content is in place but may not survive a power failure.
 pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    replace(path, bytes, mode, true)
+}
+
+/// The same for files in the run directory, which no reader expects after a power failure. It waits for no disk.
+///
+/// # Errors
+/// The system call's error. Nothing has then changed.
+pub fn write_volatile(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    replace(path, bytes, mode, false)
+}
+
+fn replace(path: &Path, bytes: &[u8], mode: u32, flush: bool) -> io::Result<()> {
     let Some(Component::Normal(name)) = path.components().next_back() else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path does not end in a file name"));
     };
@@ -40,9 +52,11 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let file = temporary.file();
     fchmod(&*file, Mode::from_bits_truncate(mode))?;
     file.write_all(bytes)?;
-    file.sync_all()?;
+    if flush {
+        file.sync_all()?;
+    }
     temporary.rename_to(name)?;
-    File::from(directory).sync_all()
+    if flush { File::from(directory).sync_all() } else { Ok(()) }
 }
 
 /// The content of the regular file at `path`, if it has at most `limit` bytes.
