@@ -215,8 +215,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_frame_is_survived(bytes in prop::collection::vec(any::<u8>(), 0..400), options in prop::collection::vec(any::<u8>(), 0..60)) {
-            answer(&bytes, &lease());
-            answer(&question(&options), &lease());
+            let _ = answer(&bytes, &lease());
+            let _ = answer(&question(&options), &lease());
         }
     }
 }
