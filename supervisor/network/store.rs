@@ -461,7 +461,7 @@ fn read<T: DeserializeOwned>(path: &std::path::Path) -> Result<Option<T>> {
 /// For files that end with the run directory.
 fn write_volatile(path: &std::path::Path, value: &impl Serialize) -> Result<()> {
     let bytes = serde_json::to_vec(value)?;
-    durable::write_volatile(path, &bytes, MODE).with_context(|| format!("write {}", path.display()))
+    durable::replace(path, &bytes, MODE).with_context(|| format!("write {}", path.display()))
 }
 
 fn write(path: &std::path::Path, value: &impl Serialize) -> Result<()> {

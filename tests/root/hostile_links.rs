@@ -188,7 +188,9 @@ fn debian_configures_ipv6_by_itself() {
     world.sandbox.ds(&["start", "deb", "--wait=90"]).succeeds();
     let run = |script: &str| world.sandbox.ds(&["run", "deb", "--", "/bin/sh", "-c", script]).text();
     // Without what it has before its first process runs.
-    run("ip -6 addr flush dev eth0 scope global; ip -6 route flush default; systemctl restart systemd-networkd");
+    run(
+        "ip -6 addr flush dev eth0 scope global; ip -6 route flush default; systemctl restart systemd-networkd",
+    );
     let own = world.addresses("deb")[1].clone();
     wait_for("an address and a route of an advertisement", || {
         let text = run("ip -6 route show default; ip -6 addr show dev eth0 scope global");

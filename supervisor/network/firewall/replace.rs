@@ -84,8 +84,7 @@ pub fn apply(table: &str, rules: &[Rule], record: &Path) -> Result<()> {
         && after == before.wrapping_add(1)
     {
         let bytes = serde_json::to_vec(&Record { generation: after, chains: digests })?;
-        durable::write_volatile(record, &bytes, 0o600)
-            .with_context(|| format!("write {}", record.display()))?;
+        durable::replace(record, &bytes, 0o600).with_context(|| format!("write {}", record.display()))?;
     }
     Ok(())
 }
