@@ -210,7 +210,7 @@ mod tests {
         let other = rule(Chain::Publish, true, Verdict::Return);
         assert_eq!(steps(&sources, &sources), Some(0));
         assert_eq!(steps(&sources, &with(std::slice::from_ref(&publish))), Some(2), "chain, rule");
-        assert_eq!(steps(&with(&[publish.clone()]), &with(&[other])), Some(2), "flush, rule");
+        assert_eq!(steps(&with(std::slice::from_ref(&publish)), &with(&[other])), Some(2), "flush, rule");
         assert_eq!(steps(&with(&[publish]), &sources), Some(2), "flush, delete");
         let six = rule(Chain::Sources, false, Verdict::Drop);
         assert_eq!(steps(&sources, &with(&[six])), None, "a new table");
