@@ -359,8 +359,9 @@ impl Cgroup {
     /// freezes others is killed before that.
     pub fn kill(&self) {
         let deadline = Instant::now() + ROUND;
-        self.groups().for_each(|group| kill::kill(group, deadline));
-        self.freezers().for_each(|(freezer, group)| freezer.thaw_all(group, deadline));
+        let (groups, freezers): (Vec<_>, Vec<_>) = (self.groups().collect(), self.freezers().collect());
+        kill::kill(&groups, &freezers, deadline);
+        freezers.iter().for_each(|(freezer, group)| freezer.thaw_all(group, deadline));
     }
 
     /// Removes the groups once they are empty.

@@ -183,7 +183,7 @@ impl Record {
 
     fn write(&self) -> Result<()> {
         let text = Value::Object(self.fields.clone()).to_string();
-        durable::write(&self.path, text.as_bytes(), 0o600).context("write the record of the job")
+        durable::replace(&self.path, text.as_bytes(), 0o600).context("write the record of the job")
     }
 
     /// The keeper's whole life: takes what the worker says until it ends.
