@@ -20,7 +20,7 @@ mod remove;
 mod walk;
 
 use std::collections::BTreeSet;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -307,6 +307,16 @@ impl Cgroup {
     #[must_use]
     pub fn frozen(&self) -> bool {
         self.freezers().any(|(freezer, group)| freezer.holds(group))
+    }
+
+    /// Calls `watch` with each file that the kernel modifies when a process freezes or thaws by version 2: inotify(7)
+    /// reports it. Version 1 reports nothing. The paths are valid during the call.
+    pub fn each_report_of_freezing(&self, mut watch: impl FnMut(&Path)) {
+        let Some(group) = &self.version2 else { return };
+        let payload = group.child(PAYLOAD).ok().flatten();
+        for group in [Some(group.as_fd()), payload.as_ref().map(AsFd::as_fd)].into_iter().flatten() {
+            watch(Path::new(&format!("/proc/self/fd/{}/cgroup.events", group.as_raw_fd())));
+        }
     }
 
     /// Freezes every process, and returns once all have stopped.
