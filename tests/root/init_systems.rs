@@ -18,7 +18,7 @@ fn run(sandbox: &Sandbox, script: &str) -> String {
 }
 
 /// A login prompt on the console, and that one can log in there.
-fn log_in(sandbox: &Sandbox) {
+pub fn log_in(sandbox: &Sandbox) {
     let mut console = sandbox.ds_on_terminal(&["console", "web"]);
     console.send(b"\r");
     console.expect("login: ");
