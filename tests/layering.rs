@@ -55,12 +55,12 @@ const NO_NAMES: &[&str] = &["utils", "util", "common", "helpers", "helper", "mis
 const LONGEST: usize = 500;
 
 /// One source file, without its tests.
-struct Source {
+struct SourceFile {
     path: PathBuf,
     text: String,
 }
 
-impl Source {
+impl SourceFile {
     /// Its path as a module: `["monitor", "boot"]`; empty for the crate's root.
     fn module(&self) -> Vec<String> {
         let below = self.path.strip_prefix("supervisor").expect("below supervisor").with_extension("");
@@ -166,12 +166,12 @@ fn absolute(own: &[String], path: &[String]) -> Option<Vec<String>> {
 }
 
 /// Which file uses which, as indices into `sources`.
-fn arrows(sources: &[Source]) -> Vec<BTreeSet<usize>> {
+fn arrows(sources: &[SourceFile]) -> Vec<BTreeSet<usize>> {
     let places: BTreeMap<Vec<String>, usize> =
         sources.iter().enumerate().map(|(index, source)| (source.module(), index)).collect();
     let target =
         |path: &Vec<String>| (1..=path.len()).rev().find_map(|length| places.get(&path[..length]).copied());
-    let of = |(index, source): (usize, &Source)| {
+    let of = |(index, source): (usize, &SourceFile)| {
         source.uses().iter().filter_map(target).filter(|used| *used != index).collect()
     };
     sources.iter().enumerate().map(of).collect()
@@ -204,14 +204,14 @@ fn circle(arrows: &[BTreeSet<usize>]) -> Option<Vec<usize>> {
     (0..arrows.len()).any(|from| visit(from, arrows, &mut way, &mut done)).then_some(way)
 }
 
-fn sources() -> Vec<Source> {
+fn sources() -> Vec<SourceFile> {
     let mut found = Vec::new();
     collect(Path::new("supervisor"), &mut found);
     assert!(found.len() > 50, "the sources are somewhere else");
     found
 }
 
-fn collect(folder: &Path, found: &mut Vec<Source>) {
+fn collect(folder: &Path, found: &mut Vec<SourceFile>) {
     for entry in fs::read_dir(folder).expect("folder") {
         let path = entry.expect("entry").path();
         let name = path.file_name().and_then(|name| name.to_str()).expect("UTF-8").to_owned();
@@ -220,7 +220,7 @@ fn collect(folder: &Path, found: &mut Vec<Source>) {
         } else if name.ends_with(".rs") && !name.ends_with("tests.rs") {
             let text = fs::read_to_string(&path).expect("source");
             let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().to_owned();
-            found.push(Source { path, text });
+            found.push(SourceFile { path, text });
         }
     }
 }
@@ -291,7 +291,7 @@ fn files_say_what_they_own_and_are_not_long() {
 fn uses_are_found_in_every_form() {
     let text = "use crate::paths;\nuse crate::{call, plan::{self, seed}, sys};\npub use self::b::B;\nuse super::c;\n\
                 // use crate::not;\nlet x = crate::nearest::nearest(a);\n";
-    let source = Source { path: "supervisor/x/mod.rs".into(), text: text.into() };
+    let source = SourceFile { path: "supervisor/x/mod.rs".into(), text: text.into() };
     let found: BTreeSet<String> = source.uses().into_iter().map(|path| path.join("::")).collect();
     for expected in ["paths", "call", "plan", "plan::seed", "sys", "x::b::B", "c", "nearest::nearest"] {
         assert!(found.contains(expected), "{expected} is not in {found:?}");

@@ -114,7 +114,7 @@ fn codes_tell_not_executable_from_not_found() {
     let failure = program.try_files();
     assert_eq!(failure.code, ExitCode::NotFound);
     assert!(failure.error.to_string().contains("/no/such/file: no such file in the container"));
-    // A file that is there and may not be executed by anybody.
+    // A file without permission to execute.
     let file = std::env::temp_dir().join(format!("ds-program-file-{}", std::process::id()));
     std::fs::write(&file, "").unwrap();
     let failure = prepared(&[file.to_str().unwrap()], None).unwrap().try_files();

@@ -27,7 +27,7 @@ use crate::sys::{RemoteError, errno_of};
 /// A message of the child.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromChild {
-    /// It runs.
+    /// The child runs.
     Begun,
     /// With the console, and the descriptor from [`crate::mount::perform::Performer::take_silent`].
     Console,

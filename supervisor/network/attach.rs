@@ -18,7 +18,7 @@ use super::link::{Link, Mac};
 use super::names::Names;
 use super::netlink::Netlink;
 use super::ports;
-use super::settle::{Changes, settle};
+use super::reconcile::{Changes, reconcile};
 use super::store::{Member, Network, Store};
 use super::subnet::{self, Subnet};
 use super::wiring::{Inside, bridge, connect, pair};
@@ -41,19 +41,19 @@ const LEAST_MTU: u32 = 1280;
 pub struct Attachment {
     paths: Paths,
     member: Member,
-    /// Its address is released afterwards.
+    /// Whether its address is released afterwards.
     temporary: Option<Uuid>,
     /// The container's namespace, and the caller's own.
     namespace: OwnedFd,
     own: OwnedFd,
-    /// The other containers' names inside.
+    /// The names of the other containers in its /etc/hosts.
     names: Option<Names>,
     /// Answers DHCP clients in the container; `None` if the kernel has no packet sockets.
     dhcp: Option<Server>,
 }
 
 impl Attachment {
-    /// Creates a network namespace whose `eth0` is connected to the requested network, and everything that this needs.
+    /// Creates a network namespace whose `eth0` is connected to the requested network, and the host's side of it.
     /// `servers` are the container's name servers. Deviations from the request are added to `warnings`.
     ///
     /// # Errors
@@ -107,16 +107,16 @@ impl Attachment {
             store.leave(&config.name);
         }
         // Also after a failure, because the host's state follows from the list of members.
-        let settled = settle(&store, paths);
+        let reconciled = reconcile(&store, paths);
         drop(store);
         // From here on, dropping the attachment undoes everything.
         let attachment = made?;
-        settled?;
+        reconciled?;
         Ok(attachment)
     }
 
-    /// The same for a container that ends with this process and leaves no record. The address is
-    /// set; DHCP clients in the container get no answer.
+    /// The same for a container that ends with this process and leaves no record. Its address is static: DHCP clients
+    /// get no answer.
     ///
     /// # Errors
     /// See [`Attachment::make`].
@@ -146,12 +146,12 @@ impl Attachment {
         Ok(Inside(&self.own))
     }
 
-    /// Readable when a program inside asks for its address, or other containers have come or gone.
+    /// Readable when a DHCP client has sent a request, or the list of members has changed.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.dhcp.as_ref().map(Server::fd).into_iter().chain(self.names.as_ref().and_then(Names::fd))
     }
 
-    /// Answers programs inside that asked for their address, and notes what has changed.
+    /// Answers DHCP clients, and notes changes.
     pub fn serve(&mut self) {
         if let Some(server) = &self.dhcp {
             server.serve();
@@ -161,20 +161,20 @@ impl Attachment {
         }
     }
 
-    /// When [`Attachment::follow`] has something to do.
+    /// When [`Attachment::follow`] must be called.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
         self.names.as_ref().and_then(Names::due)
     }
 
-    /// Writes what has changed into the running container, if it is time.
+    /// Writes the changes into the running container, if they are due.
     pub fn follow(&mut self, init: Pid) {
         if let Some(names) = &mut self.names {
             names.follow(init);
         }
     }
 
-    /// Removes from the tree of a container that has ended what [`Attachment::follow`] wrote.
+    /// Removes the changes of [`Attachment::follow`] from the tree of a container that has ended.
     pub fn end(self, root: &Root) {
         if let Some(names) = &self.names {
             names.end(root);
@@ -203,7 +203,7 @@ impl Drop for Attachment {
             if let Some(uuid) = &self.temporary {
                 store.release(&self.member.network, uuid)?;
             }
-            settle(&store, &self.paths)
+            reconcile(&store, &self.paths)
         });
         if let Err(error) = left {
             log::warn!("{}: leave network {}: {error:#}", self.member.name, self.member.network);

@@ -179,7 +179,7 @@ impl Netlink {
         }
     }
 
-    /// Asks for one thing.
+    /// Queries one object.
     ///
     /// # Errors
     /// The error of the kernel.

@@ -37,7 +37,7 @@ const FILE_SYSTEMS: [u32; 3] = [0xc004_5877, 0xc004_5878, 0x8004_587d];
 /// A bit that the mode of device nodes has and the mode of FIFOs, sockets and regular files does not: inode(7).
 const DEVICE: u32 = 0o020_000;
 
-/// What happens to a call.
+/// The action for a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Then {
     /// It fails with this error number.
@@ -46,7 +46,7 @@ enum Then {
     PassOn,
 }
 
-/// One rule: number of the call, condition, what happens.
+/// One rule: number of the call, condition, action.
 type Rule = (u32, When, Then);
 
 fn rules(filter: Filter, interface: &Abi) -> Vec<Rule> {
@@ -160,7 +160,7 @@ pub fn assemble(filters: &[Filter], interfaces: &[Abi]) -> Result<BpfProgram> {
 /// The target of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum To {
-    /// This number of instructions further.
+    /// Skip this number of instructions.
     Skip(usize),
     /// Allow the call.
     Allow,

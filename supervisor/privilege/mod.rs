@@ -23,7 +23,7 @@ use crate::sys::{capability, seccomp};
 #[derive(Debug, Default)]
 pub struct Filters {
     program: Option<BpfProgram>,
-    /// It passes calls on, so another process has to answer them.
+    /// It passes calls on, so another process must answer them.
     pub answered: bool,
 }
 
@@ -65,7 +65,7 @@ pub fn drop_capabilities(dropped: &[Capability]) -> Result<()> {
 }
 
 /// Installs the filters; the caller still has CAP_SYS_ADMIN. Returns the descriptor on which passed calls are answered,
-/// if there are any; from then on the caller must make none of these before another process has it.
+/// if there are any; the caller must then make no such call before another process has the descriptor.
 ///
 /// # Errors
 /// If the kernel refuses.

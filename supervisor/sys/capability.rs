@@ -24,7 +24,7 @@ const VERSION: u32 = 0x2008_0522;
 /// Removes one capability from the bounding set, PR_CAPBSET_DROP (2.6.25).
 ///
 /// # Errors
-/// EINVAL for a capability this kernel does not know, EPERM without CAP_SETPCAP.
+/// EINVAL for a capability that this kernel does not have, EPERM without CAP_SETPCAP.
 pub fn drop_bounding(capability: u32) -> Result<(), Errno> {
     // SAFETY: PR_CAPBSET_DROP takes plain integers and touches no memory of ours.
     check(libc::c_long::from(unsafe {
@@ -33,7 +33,7 @@ pub fn drop_bounding(capability: u32) -> Result<(), Errno> {
     .map(drop)
 }
 
-/// Whether a capability is in the bounding set, PR_CAPBSET_READ (2.6.25); `None` if the kernel does not know it.
+/// Whether a capability is in the bounding set, PR_CAPBSET_READ (2.6.25); `None` if the kernel does not have it.
 #[must_use]
 pub fn in_bounding(capability: u32) -> Option<bool> {
     // SAFETY: PR_CAPBSET_READ takes plain integers and touches no memory of ours.
@@ -46,7 +46,7 @@ pub fn in_bounding(capability: u32) -> Option<bool> {
 
 /// Empties the inheritable set (and with it the ambient one) and removes `dropped` (one bit for each capability) from
 /// the permitted and effective sets, capset(2). After that, a program inherits privileges across execve only through
-/// the bounding set, and the caller has no more than that.
+/// the bounding set, and the caller has no other privileges.
 ///
 /// # Errors
 /// If capget(2) and capset(2) fails.

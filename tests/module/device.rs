@@ -14,7 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Seconds that one command may take.
-const PATIENCE: &str = "120";
+const TIMEOUT: &str = "120";
 
 /// `id` of module.prop.
 pub const ID: &str = "droidspaces-supervisor";
@@ -294,7 +294,7 @@ impl Device {
     fn command(&self, words: &[&str]) -> Command {
         let (_, init) = self.keeper.as_ref().expect("the device is on");
         let mut command = Command::new(given("DS_PROBE"));
-        command.args(["enter", init, PATIENCE]).args(words).stdin(Stdio::null()).current_dir("/");
+        command.args(["enter", init, TIMEOUT]).args(words).stdin(Stdio::null()).current_dir("/");
         command
     }
 

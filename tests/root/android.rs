@@ -91,7 +91,7 @@ fn without_waiting_containers_changes_of_the_machine_cause_no_wakeup() {
         line.trim().parse::<u64>().unwrap()
     };
     // The last worker is reaped after its client has returned, and the line in the manager's list has its own pace.
-    let settled = wait_for("the end of what is left to do", || {
+    let idle = wait_for("the end of what is left to do", || {
         let before = wakes();
         std::thread::sleep(std::time::Duration::from_secs(3));
         (wakes() == before).then_some(before)
@@ -100,7 +100,7 @@ fn without_waiting_containers_changes_of_the_machine_cause_no_wakeup() {
     phone.sandbox.run(&[&UPLINK[..], &["31001"]].concat()).succeeds();
     phone.sandbox.mount(&["-t", "tmpfs", "tmpfs", "/mnt"]);
     std::thread::sleep(std::time::Duration::from_millis(500));
-    assert_eq!(wakes(), settled);
+    assert_eq!(wakes(), idle);
 }
 
 /// Boots the phone, and the power goes while the container has just been started.

@@ -30,9 +30,9 @@ fn held(sandbox: &Sandbox) -> Held {
 }
 
 /// The supervisor has done all it had to do.
-fn settle(sandbox: &Sandbox) {
-    let is_settled = || sandbox.only_supervisor() && sandbox.processes().len() == 2;
-    wait_for("the last worker to end", || is_settled().then_some(()));
+fn wait_until_idle(sandbox: &Sandbox) {
+    let is_idle = || sandbox.only_supervisor() && sandbox.processes().len() == 2;
+    wait_for("the last worker to end", || is_idle().then_some(()));
 }
 
 #[test]
@@ -45,10 +45,10 @@ fn fifty_cycles_leave_everything_as_it_was() {
     };
     // The first ones make what stays: logs, caches, records.
     (0..3).for_each(|_| cycle());
-    settle(&sandbox);
+    wait_until_idle(&sandbox);
     let (before, memory) = (held(&sandbox), sandbox.supervisor().unwrap().private_kib());
     (0..50).for_each(|_| cycle());
-    settle(&sandbox);
+    wait_until_idle(&sandbox);
     assert_eq!(held(&sandbox), before);
     let grown = sandbox.supervisor().unwrap().private_kib().saturating_sub(memory);
     assert!(grown <= 64, "the supervisor has grown by {grown} KiB");
@@ -106,14 +106,14 @@ fn commands_leave_nothing_in_the_supervisor() {
     let sandbox = Sandbox::new();
     sandbox.container("web", &[]);
     sandbox.ds(&["list"]).succeeds();
-    settle(&sandbox);
+    wait_until_idle(&sandbox);
     let before = held(&sandbox);
     for _ in 0..50 {
         sandbox.ds(&["list", "--json"]).succeeds();
         sandbox.ds(&["stop", "web"]).succeeds();
         sandbox.ds(&["info", "nobody"]).fails(1, &["no such container"]);
     }
-    settle(&sandbox);
+    wait_until_idle(&sandbox);
     assert_eq!(held(&sandbox), before);
 }
 

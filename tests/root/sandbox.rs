@@ -21,7 +21,7 @@ use std::thread::panicking;
 pub const STANDBY: &str = "ds:standby";
 
 /// Seconds that one command may take.
-const PATIENCE: u32 = 60;
+const TIMEOUT: u32 = 60;
 
 /// How the machine looks from inside.
 #[derive(Debug, Clone)]
@@ -118,7 +118,7 @@ impl Sandbox {
 
     /// A command line that runs in the sandbox.
     pub fn command(&self, words: &[impl AsRef<OsStr>]) -> Command {
-        self.command_within(PATIENCE, words)
+        self.command_within(TIMEOUT, words)
     }
 
     /// The same, with so many seconds to live.

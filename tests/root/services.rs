@@ -91,7 +91,7 @@ fn the_usual_services_run_and_are_quiet() {
 
     // The tests beside attach loop devices, and udevd hears of every one.
     run(&sandbox, "systemctl stop systemd-udevd-control.socket systemd-udevd-kernel.socket systemd-udevd");
-    wait_for("the services to settle", || (load(&sandbox, Duration::from_secs(2)) < 0.02).then_some(()));
+    wait_for("the services to become idle", || (load(&sandbox, Duration::from_secs(2)) < 0.02).then_some(()));
     // A job of a timer may fall into one minute, but not into two.
     let mut usage = Vec::new();
     let quiet = (0..2).any(|_| {

@@ -18,7 +18,7 @@ use std::thread;
 use std::time::Duration;
 
 /// How long a packet may take that comes, or is not to come.
-const PATIENCE: Duration = Duration::from_millis(700);
+const TIMEOUT: Duration = Duration::from_millis(700);
 
 /// A network namespace of its own, kept by a process that sleeps in it.
 pub struct Place {
@@ -188,8 +188,8 @@ pub fn serve_udp(pid: i32, at: &str, word: &'static str) {
 pub fn call(pid: i32, at: &str) -> Option<String> {
     let at: SocketAddr = at.parse().expect("an address");
     within(pid, move || {
-        let mut stream = TcpStream::connect_timeout(&at, PATIENCE).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        let mut stream = TcpStream::connect_timeout(&at, TIMEOUT).ok()?;
+        stream.set_read_timeout(Some(TIMEOUT)).ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
         Some(answer)
@@ -201,7 +201,7 @@ pub fn call_udp(pid: i32, at: &str) -> Option<String> {
     let at: SocketAddr = at.parse().expect("an address");
     within(pid, move || {
         let socket = UdpSocket::bind(if at.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }).ok()?;
-        socket.set_read_timeout(Some(PATIENCE)).ok()?;
+        socket.set_read_timeout(Some(TIMEOUT)).ok()?;
         socket.send_to(b"?", at).ok()?;
         let mut buffer = [0; 64];
         let (length, _) = socket.recv_from(&mut buffer).ok()?;

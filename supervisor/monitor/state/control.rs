@@ -57,8 +57,8 @@ impl Monitor {
         }
     }
 
-    /// Answers the calls that wait on a listener. After reboot(2) inside, PID 1 ends as that of a PID namespace does; every
-    /// other process is killed when it has ended.
+    /// Answers the pending calls on a listener. After reboot(2) inside, PID 1 ends as in a PID namespace, and then
+    /// every other process is killed.
     pub(super) fn answer_calls(&mut self, index: usize) {
         if self.calls.answer(index, &self.cgroup) {
             self.init.kill();

@@ -25,7 +25,7 @@ use crate::rootfs::root::{file_type, reopen};
 use crate::sys::descriptor;
 
 /// The timeout for a device that is about to release a file, because its last user has just been killed.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A claimed image; dropping this releases it.
 #[derive(Debug)]
@@ -94,7 +94,7 @@ fn claim_file(
 /// Waits for devices that release the file by themselves, and refuses all others.
 fn refuse_attached(others: &mut dyn FnMut() -> Vec<Attached>) -> Result<()> {
     let mut last = Vec::new();
-    wait_until(PATIENCE, &mut || {
+    wait_until(TIMEOUT, &mut || {
         last = others();
         last.is_empty() || last.iter().any(|other| !other.autoclear)
     });
