@@ -5,6 +5,8 @@
 //!
 //! A temporary file is named `.ds-HEX.tmp`. Its writer holds a lock on it with flock(2), so that a sweep can
 //! distinguish abandoned files from those in use, without times or process ids.
+//!
+//! Files of the run directory are replaced in the same way, but not flushed.
 
 use std::ffi::{CString, OsStr};
 use std::fs::File;
@@ -31,6 +33,24 @@ const ATTEMPTS: usize = 16;
 /// The system call's error. Nothing has then changed, unless the last step failed, the fsync of the directory: then the
 /// new content is in place but may not survive a power failure.
 pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let (directory, mut temporary, name) = prepare(path, bytes, mode)?;
+    temporary.file().sync_all()?;
+    temporary.rename_to(name)?;
+    File::from(directory).sync_all()
+}
+
+/// As [`write`], for files of the run directory: a reader finds the complete old or new content while the machine
+/// runs. Nothing is flushed, since nothing there is valid after the next boot.
+///
+/// # Errors
+/// The system call's error. Nothing has then changed.
+pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let (_, temporary, name) = prepare(path, bytes, mode)?;
+    temporary.rename_to(name)
+}
+
+/// A temporary file with this content beside `path`, its directory, and the name that it will have.
+fn prepare<'a>(path: &'a Path, bytes: &[u8], mode: u32) -> io::Result<(OwnedFd, Temporary, &'a OsStr)> {
     let Some(Component::Normal(name)) = path.components().next_back() else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path does not end in a file name"));
     };
@@ -40,9 +60,7 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let file = temporary.file();
     fchmod(&*file, Mode::from_bits_truncate(mode))?;
     file.write_all(bytes)?;
-    file.sync_all()?;
-    temporary.rename_to(name)?;
-    File::from(directory).sync_all()
+    Ok((directory, temporary, name))
 }
 
 /// The content of the regular file at `path`, if it has at most `limit` bytes.
@@ -234,11 +252,13 @@ mod tests {
     fn replaces_content_and_mode() {
         let directory = tempdir().unwrap();
         let path = directory.path().join("a.ini");
-        write(&path, b"one", 0o644).unwrap();
-        write(&path, b"two", 0o600).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"two");
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
-        assert_eq!(names(directory.path()), ["a.ini"]);
+        for write in [write, replace] {
+            write(&path, b"one", 0o644).unwrap();
+            write(&path, b"two", 0o600).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), b"two");
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+            assert_eq!(names(directory.path()), ["a.ini"]);
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub fn rely(paths: &Paths, change: &str, container: &Name) -> Result<()> {
     let directory = paths.changes().join(change);
     paths::create_private(&directory).with_context(|| format!("create {}", directory.display()))?;
     let file = directory.join(container.as_str());
-    durable::write(&file, b"", 0o600).with_context(|| format!("write {}", file.display()))
+    durable::replace(&file, b"", 0o600).with_context(|| format!("write {}", file.display()))
 }
 
 /// Removes a container from the records; returns the changes that are no longer used, to be undone and then

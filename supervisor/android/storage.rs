@@ -39,7 +39,7 @@ pub fn prepare(paths: &Paths, source: &HostPath, container: &Name) -> Result<Pat
     if layers == 0 {
         let pending = pending_file(paths, &change);
         paths::create_private(&paths.storage().join(PENDING)).context("create a directory")?;
-        durable::write(&pending, source.as_str().as_bytes(), 0o600)
+        durable::replace(&pending, source.as_str().as_bytes(), 0o600)
             .with_context(|| format!("write {}", pending.display()))?;
         in_init_namespace(&|| share(&place).map(|()| 0))?;
     }

@@ -40,7 +40,7 @@ pub fn is_first_of_this_boot(paths: &Paths) -> bool {
     if std::fs::read(&record).is_ok_and(|recorded| recorded == boot) {
         return false;
     }
-    if let Err(error) = durable::write(&record, &boot, 0o600) {
+    if let Err(error) = durable::replace(&record, &boot, 0o600) {
         log::error!("write {}: {error}; autostart is off in this boot", record.display());
         return false;
     }

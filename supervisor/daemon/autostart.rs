@@ -131,7 +131,7 @@ impl Autostart {
         if text == self.remembered {
             return;
         }
-        if let Err(error) = durable::write(&self.paths.waiting(), text.as_bytes(), 0o600) {
+        if let Err(error) = durable::replace(&self.paths.waiting(), text.as_bytes(), 0o600) {
             log::warn!("write {}: {error}", self.paths.waiting().display());
         }
         self.remembered = text;

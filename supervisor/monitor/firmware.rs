@@ -41,7 +41,7 @@ pub fn give(paths: &Paths, container: &Name, tree: &Root) -> Result<bool> {
         bail!("the kernel already looks for firmware in {now}");
     }
     let record = format!("{container}\n{path}");
-    durable::write(&record_of(paths), record.as_bytes(), 0o600).context("record the change")?;
+    durable::replace(&record_of(paths), record.as_bytes(), 0o600).context("record the change")?;
     fs::write(PARAMETER, path).with_context(|| format!("write {PARAMETER}"))?;
     Ok(true)
 }

@@ -29,7 +29,7 @@ pub fn read(paths: &Paths, name: &Name) -> Option<Exit> {
 pub fn write(paths: &Paths, name: &Name, exit: &Exit) -> Result<()> {
     let text = serde_json::to_vec(exit).context("encode the last exit")?;
     let path = paths.last_exit(name);
-    durable::write(&path, &text, 0o600).with_context(|| format!("write {}", path.display()))
+    durable::replace(&path, &text, 0o600).with_context(|| format!("write {}", path.display()))
 }
 
 /// Removes the record.

@@ -202,7 +202,9 @@ impl Store {
     /// # Errors
     /// If the file cannot be written.
     pub fn join(&self, member: &Member) -> Result<()> {
-        write(&self.member_file(&member.name), member)
+        let path = self.member_file(&member.name);
+        let bytes = serde_json::to_vec(member)?;
+        durable::replace(&path, &bytes, MODE).with_context(|| format!("write {}", path.display()))
     }
 
     /// Removes a member.

@@ -92,13 +92,17 @@ fn the_usual_services_run_and_are_quiet() {
     // The tests beside attach loop devices, and udevd hears of every one.
     run(&sandbox, "systemctl stop systemd-udevd-control.socket systemd-udevd-kernel.socket systemd-udevd");
     wait_for("the services to become idle", || (load(&sandbox, Duration::from_secs(2)) < 0.02).then_some(()));
-    // A job of a timer may fall into one minute, but not into two.
+    // A service that spins takes a whole processor; the bench holds the real value against its target. A job of a
+    // timer may fall into one minute, but not into two.
     let mut usage = Vec::new();
     let quiet = (0..2).any(|_| {
         usage.push(run(&sandbox, USAGE));
-        load(&sandbox, Duration::from_secs(60)) < 0.005
+        let load = load(&sandbox, Duration::from_secs(60));
+        usage.push(format!("{:.2} % of a processor", load * 100.0));
+        load < 0.03
     });
     usage.push(run(&sandbox, USAGE));
+    println!("{}", usage[1]);
     assert!(quiet, "processor time of each unit before, between and after:\n{}", usage.join("\n"));
 }
 

@@ -40,5 +40,5 @@ fn mark(module: Option<&Path>, paths: &Paths) -> Result<()> {
     let file = paths.module();
     let installed = Path::new(MANAGERS).join("modules").join(ID);
     let directory = module.unwrap_or(&installed).to_string_lossy();
-    durable::write(&file, directory.as_bytes(), 0o600).with_context(|| format!("write {}", file.display()))
+    durable::replace(&file, directory.as_bytes(), 0o600).with_context(|| format!("write {}", file.display()))
 }

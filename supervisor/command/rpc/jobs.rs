@@ -183,7 +183,7 @@ impl Record {
 
     fn write(&self) -> Result<()> {
         let text = Value::Object(self.fields.clone()).to_string();
-        durable::write(&self.path, text.as_bytes(), 0o600).context("write the record of the job")
+        durable::replace(&self.path, text.as_bytes(), 0o600).context("write the record of the job")
     }
 
     /// The main function of the keeper: receives the worker's events until it ends.

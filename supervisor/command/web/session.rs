@@ -50,7 +50,7 @@ impl Session {
     /// If it cannot be written.
     pub fn write_down(&self, server: Pid, port: u16) -> Result<()> {
         let text = format!("{server} {} {port}", started(server).unwrap_or_default());
-        durable::write(&self.directory.join("server"), text.as_bytes(), 0o600).context("record the server")
+        durable::replace(&self.directory.join("server"), text.as_bytes(), 0o600).context("record the server")
     }
 
     /// The running server and its port.
@@ -83,7 +83,7 @@ impl Session {
     pub fn new_secret(&self) -> Result<String> {
         let secret = random()?;
         let path = self.directory.join(format!("secret-{secret}"));
-        durable::write(&path, b"", 0o600).context("write the secret")?;
+        durable::replace(&path, b"", 0o600).context("write the secret")?;
         Ok(secret)
     }
 
@@ -95,7 +95,7 @@ impl Session {
             return None;
         }
         let cookie = random().ok()?;
-        durable::write(&self.directory.join("cookie"), cookie.as_bytes(), 0o600).ok()?;
+        durable::replace(&self.directory.join("cookie"), cookie.as_bytes(), 0o600).ok()?;
         Some(cookie)
     }
 

@@ -148,8 +148,12 @@ impl Server {
             next = self.turn();
         }
         match next {
-            ControlFlow::Break(outcome) => outcome,
-            ControlFlow::Continue(()) => LoopEnd::Ended,
+            ControlFlow::Break(worker @ LoopEnd::Worker(_)) => worker,
+            ControlFlow::Break(LoopEnd::Ended) | ControlFlow::Continue(()) => {
+                // The kernel closes the connections when the process ends: `ds supervisor stop` waits for that.
+                Box::leak(self);
+                LoopEnd::Ended
+            }
         }
     }
 

@@ -14,6 +14,7 @@ mod page;
 mod resident;
 mod rivals;
 mod seeding;
+mod services;
 mod sessions;
 mod stopwatch;
 mod table;
@@ -44,6 +45,7 @@ const MEASURES: &[(&str, Measure)] = &[
     ("archives", images::measure_archives),
     ("catalogue", catalogue::measure),
     ("seeding", seeding::measure),
+    ("services", services::measure),
     ("page", page::measure),
 ];
 
@@ -109,7 +111,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
     }
     packages::ensure(packages::Verb::Bench)?;
     let program = zip::own_program(workspace)?;
-    fixture::ensure(workspace, &["bookworm", "busybox"])?;
+    fixture::ensure(workspace, &["bookworm", "busybox", "services"])?;
     let rounds = Rounds { number: options.rounds.max(1), interrupt: Interrupt::catch()? };
     let bench =
         Bench { ds: Droidspaces::new(program, workspace.target("bench")), fixtures: workspace.fixtures() };
