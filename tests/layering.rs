@@ -77,7 +77,7 @@ impl SourceFile {
         self.module().into_iter().next().filter(|room| room != "main")
     }
 
-    /// Every path of the crate that it names, from the crate's root on, in imports and in the code.
+    /// All paths of the crate in its imports and its code, from the crate's root on.
     fn uses(&self) -> BTreeSet<Vec<String>> {
         let own = self.module();
         let mut found = BTreeSet::new();
@@ -93,7 +93,7 @@ impl SourceFile {
             }
         }
         for path in code.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':')) {
-            // What ends in `::` stands in front of a group, which is an import's.
+            // A path that ends in `::` is the prefix of a group in an import.
             if path.ends_with("::") {
                 continue;
             }
@@ -119,7 +119,7 @@ fn imports(code: &str) -> Vec<String> {
     found
 }
 
-/// One path for each name that an import brings.
+/// One path for each imported name.
 fn leaves(tree: &str) -> Vec<Vec<String>> {
     let tree = tree.trim();
     let (prefix, group) = match tree.split_once('{') {
@@ -151,7 +151,7 @@ fn leaves(tree: &str) -> Vec<Vec<String>> {
     found
 }
 
-/// A path as it is written in the module `own`, from the crate's root on; none if it leads out of the crate.
+/// The path from the crate's root of a path in the module `own`; `None` if it is in another crate.
 fn absolute(own: &[String], path: &[String]) -> Option<Vec<String>> {
     let up = path.iter().take_while(|part| *part == "super").count();
     let rest = path[up.max(usize::from(["crate", "self"].contains(&path.first()?.as_str())))..].iter();
@@ -165,7 +165,7 @@ fn absolute(own: &[String], path: &[String]) -> Option<Vec<String>> {
     }
 }
 
-/// Which file uses which, as indices into `sources`.
+/// The files that each file uses, as indices into `sources`.
 fn arrows(sources: &[SourceFile]) -> Vec<BTreeSet<usize>> {
     let places: BTreeMap<Vec<String>, usize> =
         sources.iter().enumerate().map(|(index, source)| (source.module(), index)).collect();
@@ -177,7 +177,7 @@ fn arrows(sources: &[SourceFile]) -> Vec<BTreeSet<usize>> {
     sources.iter().enumerate().map(of).collect()
 }
 
-/// A way from a file back to itself, if there is one.
+/// A cycle of imports, if there is one.
 fn circle(arrows: &[BTreeSet<usize>]) -> Option<Vec<usize>> {
     fn visit(
         at: usize,
@@ -207,7 +207,7 @@ fn circle(arrows: &[BTreeSet<usize>]) -> Option<Vec<usize>> {
 fn sources() -> Vec<SourceFile> {
     let mut found = Vec::new();
     collect(Path::new("supervisor"), &mut found);
-    assert!(found.len() > 50, "the sources are somewhere else");
+    assert!(found.len() > 50, "the sources were not found");
     found
 }
 
@@ -253,7 +253,7 @@ fn files_import_each_other_in_no_circle() {
 }
 
 #[test]
-fn modules_with_files_of_their_own_are_written_one_way() {
+fn modules_with_files_have_a_mod_rs() {
     for source in sources() {
         let folder = source.path.with_extension("");
         assert!(!folder.is_dir(), "{}: move it to {}/mod.rs", source.path.display(), folder.display());
@@ -261,7 +261,7 @@ fn modules_with_files_of_their_own_are_written_one_way() {
 }
 
 #[test]
-fn a_plan_is_made_of_facts_and_wishes_alone() {
+fn a_plan_depends_only_on_facts_and_settings() {
     for source in sources().iter().filter(|source| source.room().as_deref() == Some("plan")) {
         for path in source.uses() {
             let path = path.join("::");
@@ -276,12 +276,12 @@ fn a_plan_is_made_of_facts_and_wishes_alone() {
 }
 
 #[test]
-fn files_say_what_they_own_and_are_not_long() {
+fn files_begin_with_documentation_and_are_not_long() {
     for source in sources() {
         let (path, shown) = (&source.path, source.path.display());
         let stem = path.file_stem().and_then(|stem| stem.to_str()).expect("UTF-8");
-        assert!(!NO_NAMES.contains(&stem), "{shown}: the name says nothing");
-        assert!(source.text.starts_with("//! "), "{shown}: it does not begin with what it owns");
+        assert!(!NO_NAMES.contains(&stem), "{shown}: the name does not describe the content");
+        assert!(source.text.starts_with("//! "), "{shown}: it does not begin with module documentation");
         let lines = fs::read_to_string(path).expect("source").lines().count();
         assert!(lines <= LONGEST, "{shown}: {lines} lines");
     }

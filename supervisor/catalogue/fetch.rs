@@ -432,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_server_is_told_from_one_that_pauses() {
+    fn a_slow_server_is_distinguished_from_one_that_pauses() {
         let period = Duration::from_secs(30);
         assert!(is_slow(127 << 10, period, period));
         assert!(!is_slow(128 << 10, period, period));

@@ -68,7 +68,7 @@ fn a_name_without_a_slash_is_looked_for_in_path() {
 }
 
 #[test]
-fn shells_are_tried_in_order_and_told_that_they_are_login_shells() {
+fn shells_are_tried_in_order_as_login_shells() {
     assert_eq!(login_shells(&identity("/bin/zsh")), ["/bin/zsh", "/bin/bash", "/bin/sh"]);
     assert_eq!(login_shells(&identity("/bin/sh")), ["/bin/sh", "/bin/bash"]);
     assert_eq!(login_shells(&identity("")), ["/bin/bash", "/bin/sh"]);
@@ -109,7 +109,7 @@ fn what_cannot_be_passed_on_is_refused_before_anything_starts() {
 }
 
 #[test]
-fn codes_tell_not_executable_from_not_found() {
+fn codes_distinguish_not_executable_from_not_found() {
     let program = prepared(&["/no/such/file"], None).unwrap();
     let failure = program.try_files();
     assert_eq!(failure.code, ExitCode::NotFound);

@@ -311,7 +311,7 @@ mod tests {
     use crate::monitor::protocol::ExitReason;
 
     #[test]
-    fn an_end_is_told_from_every_other() {
+    fn every_end_has_its_own_text() {
         let told =
             |reason, signal| exit(&Exit { reason, code: Some(3), signal, message: None, at: 0, uptime_s: 6 });
         let cases = [

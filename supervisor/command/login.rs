@@ -105,7 +105,7 @@ mod tests {
     use super::is_key;
 
     #[test]
-    fn a_key_is_told_from_the_name_of_a_file() {
+    fn a_key_is_distinguished_from_the_name_of_a_file() {
         for key in [
             "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ me@home",
             "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTY=",

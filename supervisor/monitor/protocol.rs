@@ -5,12 +5,11 @@
 //! |---|---|
 //! | Status | one Status |
 //! | Watch | a Status now and after every change, until the monitor ends |
-//!  Stop | Done once the request is accepted, which cannot be cancelled; the connection ends with the container |
-//! Restart | Done once the new PID 1 runs. Failed if the container is being stopped, or a Stop arrives in the meantime
-//! |
+//! | Stop | Done once the request is accepted, which cannot be cancelled; the connection ends with the container |
+//! | Restart | Done once the new PID 1 runs; Failed if the container is being stopped, or a Stop arrives meanwhile |
 //! | Console | Done with one stream descriptor: the container's /dev/console |
-//!  Listener, with one descriptor | Done: the monitor answers the calls of a session
-//!  Resize | none: the console gets the size |
+//! | Listener, with one descriptor | Done: the monitor answers the calls of a session |
+//! | Resize | none: the console gets the size |
 
 use serde::{Deserialize, Serialize};
 

@@ -259,7 +259,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_survived(
+        fn any_bytes_do_not_panic(
             changes in proptest::collection::vec((0_usize..65_536, any::<u8>()), 0..40), gpt in any::<bool>(), length in 0_usize..65_536,
         ) {
             let mut disk = if gpt { gpt_disk(512, &[(40, 49)]) } else { vec![0; 65_536] };

@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_user_edited_is_kept_and_named_once() {
+    fn an_edited_file_is_kept_and_reported_once() {
         let mut case = Case::new();
         case.seed(Manner::Lasting);
         let with_a_line = format!("{}10.0.0.1 nas\n", case.read("hosts"));
@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_that_did_not_come_about_is_made_again() {
+    fn an_interrupted_change_is_repeated() {
         let case = Case::new();
         case.write("hosts", "127.0.0.1 localhost\n");
         let before = case.all();
@@ -434,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn links_lead_nowhere_and_passing_trees_leave_no_record() {
+    fn links_to_nothing_are_created_and_volatile_trees_have_no_record() {
         let case = Case::new();
         let outside = case.directory.path().join("outside");
         fs::write(&outside, "x").unwrap();

@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn sysvinit_asks_on_the_console_alone() {
+    fn sysvinit_prompts_only_on_the_console() {
         let text = "id:2:initdefault:\nsi::sysinit:/etc/init.d/rcS\n1:2345:respawn:/sbin/getty 38400 tty1\n\
                     #T0:23:respawn:/sbin/getty -L ttyS0 9600 vt100\nT1:23:respawn:/sbin/agetty -L ttyS1 9600 vt100";
         assert_eq!(

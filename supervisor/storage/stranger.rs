@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_archive_looks_like_is_told() {
+    fn the_kind_of_an_archive_is_detected() {
         for (files, told) in [
             (&["etc/passwd"][..], ""),
             (&["manifest.json", "abc/layer.tar"], "a Docker image in layers"),
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn the_front_tells_images_from_archives() {
+    fn the_first_bytes_distinguish_images_from_archives() {
         let squashfs = [&b"hsqs"[..], &[0; 2000]].concat();
         assert!(of_front(&squashfs, None).unwrap().contains("use it with --image and volatile=yes"));
         assert!(of_front(&squashfs, Some("xz")).unwrap().contains("unpack it with 'xz -dk'"));

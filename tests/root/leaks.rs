@@ -4,7 +4,7 @@ use crate::process::Process;
 use crate::sandbox::{Sandbox, files_below};
 use crate::wait_for;
 
-/// What is compared before and after.
+/// The compared resources.
 #[derive(Debug, PartialEq, Eq)]
 struct Held {
     descriptors: usize,
@@ -29,7 +29,7 @@ fn held(sandbox: &Sandbox) -> Held {
     }
 }
 
-/// The supervisor has done all it had to do.
+/// Waits until the supervisor is idle.
 fn wait_until_idle(sandbox: &Sandbox) {
     let is_idle = || sandbox.only_supervisor() && sandbox.processes().len() == 2;
     wait_for("the last worker to end", || is_idle().then_some(()));
@@ -43,7 +43,7 @@ fn fifty_cycles_leave_everything_as_it_was() {
         sandbox.ds(&["start", "web"]).succeeds();
         sandbox.ds(&["stop", "web", "--timeout", "1"]).succeeds();
     };
-    // The first ones make what stays: logs, caches, records.
+    // The first ones create permanent files: logs, caches, records.
     (0..3).for_each(|_| cycle());
     wait_until_idle(&sandbox);
     let (before, memory) = (held(&sandbox), sandbox.supervisor().unwrap().private_kib());
@@ -76,7 +76,7 @@ fn reboots_leave_the_monitor_as_it_was() {
     assert!(after.1 <= memory + 64, "the monitor has grown from {memory} to {} KiB", after.1);
 }
 
-/// What a monitor that waits uses of its stack at most, KiB: a build for debugging has larger frames.
+/// Maximum stack of a sleeping monitor, in KiB; a debug build has larger frames.
 const LIVE_STACK: u64 = 44;
 
 /// The dirty part of a process' stack in KiB, proc_pid_smaps(5).
@@ -130,7 +130,7 @@ fn idle_processes_do_not_wake_up() {
     };
     let ours = ["standby", "web"].map(|name| wait_for(name, || sandbox.monitor(name)));
     let ours = [sandbox.supervisor().unwrap(), ours[0].clone(), ours[1].clone()];
-    // Whatever was still under way.
+    // Pending work.
     std::thread::sleep(std::time::Duration::from_millis(500));
     let before = ours.each_ref().map(switches);
     std::thread::sleep(std::time::Duration::from_secs(3));

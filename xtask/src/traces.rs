@@ -104,7 +104,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     #[test]
-    fn a_process_that_was_told_of_the_folder_is_found() {
+    fn a_process_with_the_folder_in_its_environment_is_found() {
         let root = Path::new("/nowhere/for-a-test-of-traces");
         let before = Traces::look(root).unwrap();
         let mut sleeper = Command::new("sleep")

@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_is_told() {
+    fn an_invalid_request_is_an_error() {
         for json in [
             "",
             "null",

@@ -138,7 +138,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_shown_means_the_same(text in "[a-z0-9.:,/ ]{0,40}") {
+        fn displayed_values_are_parsed_to_the_same_value(text in "[a-z0-9.:,/ ]{0,40}") {
             if let Ok(servers) = text.parse::<NameServers>() {
                 prop_assert_eq!(servers.to_string().parse::<NameServers>().unwrap(), servers);
             }

@@ -324,7 +324,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_shown_means_the_same(
+        fn displayed_values_are_parsed_to_the_same_value(
             address in prop::option::of(any::<IpAddr>()),
             (host, container, steps) in (1_u16..60_000, 1_u16..60_000, 0_u16..500),
             udp: bool,

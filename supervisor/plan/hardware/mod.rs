@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_dangerous_is_said() {
+    fn missing_and_dangerous_devices_cause_warnings() {
         let config = config(&[("hardware.access", "gpu"), ("hardware.devices", "kvm,/dev/sd?,/dev/x*")]);
         let selection = Selection::new(&config, &BTreeMap::new());
         let nodes = [node("sda", 8, 0)];

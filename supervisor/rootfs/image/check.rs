@@ -183,7 +183,7 @@ mod tests {
     use std::path::Path;
 
     #[test]
-    fn progress_is_told_in_percent_of_all_passes() {
+    fn progress_is_reported_in_percent_of_all_passes() {
         assert_eq!(progress("1 0 8 /proc/self/fd/9"), Some(0));
         assert_eq!(progress("1 8 8 /proc/self/fd/9"), Some(70));
         assert_eq!(progress("2 4 8 /proc/self/fd/9"), Some(80));
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn exit_codes_are_obeyed() {
+    fn exit_codes_are_interpreted() {
         for (code, warnings) in [(0, 0), (1, 1), (2, 1), (3, 1)] {
             let (result, told) = judged(Ended::Exited(code), false);
             assert!(result.is_ok(), "{code}");
@@ -241,7 +241,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_line_is_survived(line in "\\PC{0,40}|[0-9]{1,20} [0-9]{1,20} [0-9]{1,20} /x") {
+        fn any_line_does_not_panic(line in "\\PC{0,40}|[0-9]{1,20} [0-9]{1,20} [0-9]{1,20} /x") {
             if let Some(percent) = progress(&line) {
                 proptest::prop_assert!(percent <= 100);
             }

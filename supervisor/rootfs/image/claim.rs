@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn one_writes_or_any_number_read_by_whatever_name() {
+    fn there_is_one_writer_or_any_number_of_readers_under_any_name() {
         let directory = tempfile::tempdir().unwrap();
         let names = ["image", "hard", "soft"].map(|name| directory.path().join(name));
         fs::write(&names[0], "x").unwrap();
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_waits_for_the_check_and_gives_up_when_it_is_interrupted() {
+    fn a_reader_waits_for_the_check_until_it_is_interrupted() {
         let directory = tempfile::tempdir().unwrap();
         let image = directory.path().join("image");
         fs::write(&image, "x").unwrap();
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_lets_go_by_itself_is_waited_for() {
+    fn a_device_that_is_being_released_is_awaited() {
         let autoclear = Attached { number: 3, read_only: false, autoclear: true };
         let mut left = 3;
         let mut others = || {

@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rival_that_cannot_run_is_told_with_its_error() {
+    fn a_rival_that_cannot_run_is_shown_with_its_error() {
         let row = Row::ratio("shell", &samples(0.005), "crun", &Err(anyhow!("no\ncgroup")), Some(1.0));
         assert_eq!(row.cells()[2], "crun cannot run here: no cgroup");
         assert!(!row.is_missed());

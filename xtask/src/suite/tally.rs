@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_cannot_be_talked_into_a_skip() {
+    fn a_failed_test_cannot_become_a_skipped_one() {
         let mut tally = tally();
         tally.read_skip_log("root", "limits::memory: tired\n");
         assert_eq!(tally.failed().collect::<Vec<_>>(), ["root::limits::memory"]);
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_passes_alone_is_passed_and_told() {
+    fn a_test_that_passes_alone_is_counted_and_listed() {
         let mut tally = tally();
         tally.recover("root::limits::memory");
         tally.recover("root::boot::systemd");
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn both_directions_of_a_changed_skip_set_are_told() {
+    fn both_differences_of_the_skipped_tests_are_reported() {
         let list = expected("# why\nroot::boot::systemd # slow\n\nroot::other::not_chosen\n");
         assert_eq!(
             tally().surprises(&list),

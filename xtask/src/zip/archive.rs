@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_installers_stumble_over_are_refused() {
+    fn names_that_installers_cannot_handle_are_refused() {
         for name in ["a b", "/etc/passwd", "install.sh", "it's"] {
             assert!(write(&members(&[name])).is_err(), "{name}");
         }

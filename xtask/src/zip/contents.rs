@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_looks_for_damage_is_unpacked_first_and_programs_last() {
+    fn the_check_for_damage_is_unpacked_first_and_programs_last() {
         let names = ["LICENSE", "action.sh", "bin/ds-arm64", "checksums", "customize.sh", "module.prop", "z"];
         let members = in_order(names.iter().map(|name| ((*name).to_owned(), Vec::new())).collect());
         let order: Vec<_> = members.iter().map(|(name, _)| name.as_str()).collect();
