@@ -9,12 +9,12 @@ use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::Result;
+use libc::sock_filter;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::Mode;
 use nix::unistd::pipe2;
-use seccompiler::sock_filter;
 
 use crate::call;
 use crate::subprocess::Subprocess;

@@ -44,6 +44,7 @@ impl Page {
             }
         }
         assert!(block.is_none(), "{path}: a code block has no end");
+        assert!(text.starts_with("# "), "{path}: it does not begin with a heading");
         Self { path: path.into(), prose, terminal }
     }
 

@@ -33,17 +33,6 @@ pub fn drop_bounding(capability: u32) -> Result<(), Errno> {
     .map(drop)
 }
 
-/// Whether a capability is in the bounding set, PR_CAPBSET_READ (2.6.25); `None` if the kernel does not have it.
-#[must_use]
-pub fn in_bounding(capability: u32) -> Option<bool> {
-    // SAFETY: PR_CAPBSET_READ takes plain integers and touches no memory of ours.
-    match unsafe { libc::prctl(libc::PR_CAPBSET_READ, libc::c_ulong::from(capability), 0, 0, 0) } {
-        0 => Some(false),
-        1 => Some(true),
-        _ => None,
-    }
-}
-
 /// Empties the inheritable set (and with it the ambient one) and removes `dropped` (one bit for each capability) from
 /// the permitted and effective sets, capset(2). After that, a program inherits privileges across execve only through
 /// the bounding set, and the caller has no other privileges.

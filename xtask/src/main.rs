@@ -14,6 +14,7 @@ mod packages;
 mod page;
 mod process;
 mod suite;
+mod tally;
 mod terminal;
 mod traces;
 mod vm;

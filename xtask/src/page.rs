@@ -3,7 +3,7 @@
 //! Owns the calls of npm(1) and the installed packages. The registry is the one in npm's configuration; the lock file
 //! has a checksum of every package and no address.
 
-use crate::suite::Tally;
+use crate::tally::Tally;
 use crate::workspace::Workspace;
 use crate::{packages, process, terminal};
 use anyhow::{Context, Result};
@@ -143,7 +143,7 @@ fn count(report: &Value, tally: &mut Tally) {
 #[cfg(test)]
 mod tests {
     use super::count;
-    use crate::suite::Tally;
+    use crate::tally::Tally;
     use serde_json::json;
 
     #[test]

@@ -3,9 +3,9 @@
 //! Owns the interleaved rounds: in each round, every program boots its own copy of the same root file system once.
 
 use super::rivals::{self, Leftovers, Lxc};
+use super::setup::{Bench, Rounds};
 use super::stopwatch::{self, Samples};
 use super::table::Row;
-use super::{Bench, Rounds};
 use anyhow::{Context, Result, anyhow};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

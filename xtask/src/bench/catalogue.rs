@@ -3,9 +3,9 @@
 //! Owns a tarball of about 100 MB, and a web server on loopback with a certificate that only this bench trusts.
 
 use super::images::{attempt, shell};
+use super::setup::{Bench, Rounds};
 use super::stopwatch::{self, Samples};
 use super::table::Row;
-use super::{Bench, Rounds};
 use crate::process;
 use anyhow::{Context, Result};
 use std::io::{BufRead, BufReader};

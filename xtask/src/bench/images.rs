@@ -3,9 +3,9 @@
 //! Owns an 8 GiB image with 2 GiB of data, and a tarball of a Debian. The other programs do the same work, including
 //! the creation and flushing of file systems.
 
+use super::setup::{Bench, Rounds};
 use super::stopwatch::{self, Samples};
 use super::table::Row;
-use super::{Bench, Rounds};
 use crate::process;
 use anyhow::{Context, Result, anyhow};
 use std::process::Command;

@@ -5,9 +5,9 @@
 
 use super::resident::{remove, start_several};
 use super::rivals::{Leftovers, Lxc};
+use super::setup::{Bench, Rounds};
 use super::stopwatch::{self, Samples};
 use super::table::Row;
-use super::{Bench, Rounds};
 use anyhow::Result;
 use std::time::Duration;
 

@@ -16,6 +16,7 @@ mod rivals;
 mod seeding;
 mod services;
 mod sessions;
+mod setup;
 mod stopwatch;
 mod table;
 
@@ -25,8 +26,8 @@ use crate::workspace::Workspace;
 use crate::zip;
 use crate::{fixture, packages, terminal};
 use anyhow::{Context, Result, bail};
+use setup::{Bench, Rounds};
 use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
 use table::Row;
 
@@ -48,46 +49,6 @@ const MEASURES: &[(&str, Measure)] = &[
     ("services", services::measure),
     ("page", page::measure),
 ];
-
-/// The `ds` under test, and the folder of the bench.
-#[derive(Debug)]
-struct Bench {
-    ds: Droidspaces,
-    fixtures: PathBuf,
-}
-
-impl Bench {
-    /// A path below `target/bench/`.
-    fn folder(&self, name: &str) -> PathBuf {
-        self.ds.root().join("bench").join(name)
-    }
-
-    /// The path of a new copy of a fixture, as text for command lines.
-    fn rootfs(&self, fixture: &str, name: &str) -> Result<String> {
-        let path = self.folder(&format!("{name}.rootfs"));
-        fixture::copy(&self.fixtures.join(fixture), &path)?;
-        path.into_os_string().into_string().ok().context("the path of the source tree is not UTF-8")
-    }
-}
-
-/// The number of rounds of each measurement.
-#[derive(Debug)]
-struct Rounds {
-    number: u32,
-    interrupt: Interrupt,
-}
-
-impl Rounds {
-    /// Calls `round` this number of times. The first round has cold caches and counts like the others, because it
-    /// hardly affects the median.
-    fn each(&self, what: &str, mut round: impl FnMut(u32) -> Result<()>) -> Result<()> {
-        for number in 0..self.number {
-            self.interrupt.check()?;
-            round(number).with_context(|| format!("{what}, round {}", number + 1))?;
-        }
-        Ok(())
-    }
-}
 
 /// What to measure and how to show it.
 #[derive(Debug)]

@@ -3,9 +3,9 @@
 //!
 //! Owns its containers, which run BusyBox init and differ only in their network.
 
+use super::setup::{Bench, Rounds};
 use super::stopwatch::{self, Samples};
 use super::table::Row;
-use super::{Bench, Rounds};
 use anyhow::Result;
 
 /// Containers that run at the same time.

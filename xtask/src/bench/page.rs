@@ -2,8 +2,8 @@
 //!
 //! Owns the targets. `webroot/tests/bench.test.ts` measures with a real browser.
 
+use super::setup::{Bench, Rounds};
 use super::table::Row;
-use super::{Bench, Rounds};
 use crate::page;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result};

@@ -3,8 +3,8 @@
 //! Owns the reading of smaps_rollup (proc_pid_smaps(5); PSS counts a page shared by two processes as half a page for
 //! each; its parts by kind exist since Linux 5.4) and of strace(1)'s output.
 
+use super::setup::{Bench, Rounds};
 use super::table::Row;
-use super::{Bench, Rounds};
 use crate::{packages, process};
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;

@@ -1,8 +1,8 @@
 //! The additional time of a start with seeding if nothing needs to be changed.
 
+use super::setup::{Bench, Rounds};
 use super::stopwatch::{self, Samples};
 use super::table::Row;
-use super::{Bench, Rounds};
 use anyhow::Result;
 
 const NAME: &str = "seeding";

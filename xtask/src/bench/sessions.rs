@@ -3,9 +3,9 @@
 //! Owns the interleaving of calls that take a few milliseconds: each round has many calls, one of each program in turn.
 
 use super::rivals::{self, Crun};
+use super::setup::{Bench, Rounds};
 use super::stopwatch::{self, Samples};
 use super::table::Row;
-use super::{Bench, Rounds};
 use anyhow::Result;
 use std::process::Command;
 

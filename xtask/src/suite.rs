@@ -3,9 +3,8 @@
 //! Owns the list of suites, their dependencies and their command lines. `cargo test` is the runner; individual tests
 //! are not known here. The last line is always `N passed, N failed, N skipped`.
 
-mod tally;
-
 use crate::binary::{self, Profile};
+use crate::tally::{self, Tally};
 use crate::terminal;
 use crate::workspace::Workspace;
 use crate::{fixture, packages, page, process, vm, zip};
@@ -14,7 +13,6 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
-pub use tally::Tally;
 
 /// One group of checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
