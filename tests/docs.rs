@@ -135,6 +135,13 @@ fn links_have_targets() {
 
 /// Detects a merge that was committed with conflicts.
 #[test]
+fn no_page_is_empty() {
+    for Page { path, prose, .. } in Page::all() {
+        assert!(prose.iter().any(|line| line.starts_with("# ")), "{}: no title", path.display());
+    }
+}
+
+#[test]
 fn no_file_has_conflict_markers() {
     let output =
         Command::new("git").args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]).output();

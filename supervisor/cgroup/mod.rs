@@ -20,7 +20,7 @@ mod remove;
 mod walk;
 
 use std::collections::BTreeSet;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -313,6 +313,16 @@ impl Cgroup {
         self.freezers().any(|(freezer, group)| freezer.holds(group))
     }
 
+    /// Calls `watch` with each file that the kernel modifies when a process freezes or thaws by version 2: inotify(7)
+    /// reports it. Version 1 reports nothing. The paths are valid during the call.
+    pub fn each_report_of_freezing(&self, mut watch: impl FnMut(&Path)) {
+        let Some(group) = &self.version2 else { return };
+        let payload = group.child(PAYLOAD).ok().flatten();
+        for group in [Some(group.as_fd()), payload.as_ref().map(AsFd::as_fd)].into_iter().flatten() {
+            watch(Path::new(&format!("/proc/self/fd/{}/cgroup.events", group.as_raw_fd())));
+        }
+    }
+
     /// Freezes every process, and returns once all have stopped.
     ///
     /// # Errors
@@ -353,8 +363,9 @@ impl Cgroup {
     /// freezes others is killed before that.
     pub fn kill(&self) {
         let deadline = Instant::now() + ROUND;
-        self.groups().for_each(|group| kill::kill(group, deadline));
-        self.freezers().for_each(|(freezer, group)| freezer.thaw_all(group, deadline));
+        let (groups, freezers): (Vec<_>, Vec<_>) = (self.groups().collect(), self.freezers().collect());
+        kill::kill(&groups, &freezers, deadline);
+        freezers.iter().for_each(|(freezer, group)| freezer.thaw_all(group, deadline));
     }
 
     /// Removes the groups once they are empty.

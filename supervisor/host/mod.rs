@@ -34,6 +34,8 @@ pub struct Host {
     /// Whether another process can answer a process's calls, or let the kernel execute them (5.5). Probed only on
     /// kernels without PID namespaces, which it replaces.
     pub answers: bool,
+    /// Whether the kernel has System V IPC or message queues.
+    pub ipc: bool,
     /// Control group hierarchies.
     pub cgroups: Hierarchies,
 }
@@ -51,6 +53,7 @@ impl Host {
             release: name.release().to_string_lossy().into_owned(),
             machine: name.machine().to_string_lossy().into_owned(),
             answers: !namespaces.has(libc::CLONE_NEWPID) && notification::answers_calls(),
+            ipc: namespace::has_ipc(),
             namespaces,
             cgroups: Hierarchies::probe()?,
         })

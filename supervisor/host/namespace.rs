@@ -1,6 +1,8 @@
 //! The kinds of namespaces that this kernel supports: namespaces(7), unshare(2). Owns their table and the probe, which
 //! changes nothing.
 
+use std::path::Path;
+
 use anyhow::Result;
 use nix::sched::{CloneFlags, unshare};
 
@@ -74,5 +76,28 @@ impl Namespaces {
     /// The kinds of `wanted` that are not in the set.
     pub fn lacking(self, wanted: libc::c_int) -> impl Iterator<Item = Kind> {
         KINDS.into_iter().filter(move |kind| wanted & kind.flag != 0 && !self.has(kind.flag))
+    }
+}
+
+/// Whether this kernel has System V IPC or POSIX message queues: without both, there is nothing that a container without
+/// an IPC namespace shares with the host. proc(5), mq_overview(7).
+#[must_use]
+pub fn has_ipc() -> bool {
+    let file_systems = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    Path::new("/proc/sysvipc").exists() || has_queues(&file_systems)
+}
+
+fn has_queues(file_systems: &str) -> bool {
+    file_systems.lines().any(|line| line.split_whitespace().last() == Some("mqueue"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_queues;
+
+    #[test]
+    fn message_queues_are_a_file_system() {
+        assert!(has_queues("nodev\tsysfs\nnodev\tmqueue\n\text4\n"));
+        assert!(!has_queues("nodev\tsysfs\n\text4\n"));
     }
 }

@@ -49,6 +49,8 @@ pub(super) fn available(
             (libc::CLONE_NEWNET, _) => {
                 bail!("kernel has no {}, which network.mode = {mode} needs; use host", kind.option)
             }
+            // Nothing to share, as on the kernels of phones.
+            (libc::CLONE_NEWIPC, _) if !host.ipc => {}
             _ => warnings.push(format!(
                 "kernel has no {}: the container shares {} with the host",
                 kind.option, kind.shares
@@ -57,4 +59,33 @@ pub(super) fn available(
         wanted &= !kind.flag;
     }
     Ok(wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::{Hierarchies, Namespaces};
+
+    /// The warnings on a kernel without IPC namespaces.
+    fn warnings(ipc: bool) -> Vec<String> {
+        let host = Host {
+            android: true,
+            release: "5.10.1".into(),
+            machine: "aarch64".into(),
+            namespaces: Namespaces(!libc::CLONE_NEWIPC),
+            answers: true,
+            ipc,
+            cgroups: Hierarchies::default(),
+        };
+        let mut warnings = Vec::new();
+        let found = available(NetworkMode::Host, WithoutPid::Share, &host, &mut warnings).unwrap();
+        assert_eq!(found & libc::CLONE_NEWIPC, 0);
+        warnings
+    }
+
+    #[test]
+    fn without_ipc_namespaces_the_host_is_shared_only_if_it_has_something_to_share() {
+        assert!(warnings(true)[0].contains("CONFIG_IPC_NS"));
+        assert_eq!(warnings(false), Vec::<String>::new());
+    }
 }

@@ -246,6 +246,7 @@ mod tests {
             machine: "aarch64".into(),
             namespaces: Namespaces(namespaces),
             answers: false,
+            ipc: true,
             cgroups: Hierarchies::default(),
         }
     }

@@ -71,6 +71,7 @@ mod tests {
             machine: "x86_64".into(),
             namespaces: Namespaces(namespaces),
             answers: false,
+            ipc: true,
             cgroups: Hierarchies::default(),
         };
         build(&config, &host)

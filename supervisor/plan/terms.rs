@@ -74,6 +74,7 @@ mod tests {
             machine: "aarch64".into(),
             namespaces: Namespaces(!0),
             answers: false,
+            ipc: true,
             cgroups: Hierarchies::default(),
         };
         let terms = Terms::new(&config, &host);

@@ -65,6 +65,8 @@ mod seeding;
 mod services;
 mod silence;
 mod stock;
+mod stock_32_bit;
+mod stock_end;
 mod stop;
 mod storage;
 mod storage_faults;

@@ -1,7 +1,7 @@
 //! `ds rpc` with a running container: its log, its terminal, and hostile text.
 
 use crate::sandbox::Sandbox;
-use crate::wait_for;
+use crate::{skip, wait_for};
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
@@ -136,5 +136,30 @@ fn a_subscriber_is_notified_immediately_of_a_frozen_container() {
     until("frozen");
     sandbox.ds(&["thaw", "web"]).succeeds();
     until("running");
+    sandbox.ds(&["stop", "web"]).succeeds();
+}
+
+#[test]
+fn a_subscriber_hears_at_once_of_a_container_that_another_program_freezes() {
+    let mut sandbox = Sandbox::new();
+    booted(&mut sandbox);
+    let groups = sandbox.group_directories().into_iter().map(|top| top.join("web/cgroup.freeze"));
+    let Some(freezer) = groups.into_iter().find(|file| file.exists()) else {
+        let name = "rpc::a_subscriber_hears_at_once_of_a_container_that_another_program_freezes";
+        skip(name, "version 2 of control groups has no freezer");
+        return;
+    };
+    // Without 'stats' nothing is measured by the clock.
+    let mut states = Stream::new(&sandbox, &json!({ "subscribe": ["state"] }));
+    let mut until = |wanted: &str| while states.next()["containers"][0]["state"] != wanted {};
+    until("running");
+    for round in 0..2 {
+        // Also in a group below, which root in the container owns.
+        let file = if round == 0 { freezer.clone() } else { freezer.with_file_name("payload/cgroup.freeze") };
+        std::fs::write(&file, "1").unwrap();
+        until("frozen");
+        std::fs::write(&file, "0").unwrap();
+        until("running");
+    }
     sandbox.ds(&["stop", "web"]).succeeds();
 }

@@ -9,18 +9,18 @@ use std::fs;
 use std::process::{Child, Stdio};
 
 /// A machine with the missing features of stock kernels.
-fn stock() -> Sandbox {
+pub fn stock() -> Sandbox {
     Sandbox::with(Setting { denied: Some("newpid,newipc"), ..Setting::default() })
 }
 
 /// Processes of the machine that no container may affect, of root and of another user.
-struct Bystanders {
+pub struct Bystanders {
     children: Vec<Child>,
     seen: BTreeMap<i32, String>,
 }
 
 impl Bystanders {
-    fn new(sandbox: &Sandbox) -> Self {
+    pub fn new(sandbox: &Sandbox) -> Self {
         let scripts =
             ["exec sleep 7001", "exec setpriv --reuid 1000 sleep 7002", "set -m; sleep 7003 & wait"];
         let spawn = |script: &&str| {
@@ -44,14 +44,19 @@ impl Bystanders {
     }
 
     /// Their process ids in the sandbox, which the container sees.
-    fn numbers(&self) -> String {
+    pub fn numbers(&self) -> String {
         let inner = self.seen.keys().filter_map(|pid| Process::of(*pid)?.inner_pid());
         inner.filter(|number| *number != 1).map(|number| number.to_string()).collect::<Vec<_>>().join(" ")
     }
 
+    /// One that the test ends.
+    pub fn forget(&mut self, pid: i32) {
+        self.seen.remove(&pid);
+    }
+
     /// Asserts that each one still runs and was neither stopped nor changed.
     #[track_caller]
-    fn check(&self) {
+    pub fn check(&self) {
         for (pid, before) in &self.seen {
             assert_eq!(mark(*pid), *before, "bystander {pid}: {:?}", Process::of(*pid));
         }
@@ -99,7 +104,7 @@ fn mark(pid: i32) -> String {
     format!("{numbers:?} {lines:?} {limits}")
 }
 
-fn inside(sandbox: &Sandbox, script: &str) -> String {
+pub fn inside(sandbox: &Sandbox, script: &str) -> String {
     sandbox.ds(&["run", "web", "--", "/bin/sh", "-c", script]).text()
 }
 

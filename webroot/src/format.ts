@@ -4,8 +4,13 @@ import { language } from './i18n';
 
 const UNITS = ['B', 'KB', 'MB', 'GB', 'TB'];
 
-function number(value: number, digits: number): string {
-  return value.toLocaleString(language.value, { maximumFractionDigits: digits });
+/** Languages with a point before the tenths; the others have a comma. */
+const POINT = ['en', 'zh', 'hi', 'ar'];
+
+/** By hand: the first use of Intl costs more than the rest of the first screen. */
+function number(value: number, digits: 0 | 1): string {
+  const text = String(Number(value.toFixed(digits)));
+  return POINT.includes(language.value) ? text : text.replace('.', ',');
 }
 
 /** Bytes with three digits at most; powers of 1024, as phones count. */

@@ -1,10 +1,10 @@
 // The page: which screen is shown, and what holds all of them together.
 
-import { type ComponentType, render } from 'preact';
-import { useEffect, useState } from 'preact/hooks';
+import { render } from 'preact';
 import { adoptHostStyle, hasBridge } from './bridge';
-import { Empty, Loading, Note } from './components/basics';
+import { Empty, Note } from './components/basics';
 import { Icon, type IconName } from './components/icon';
+import { lazy } from './components/lazy';
 import { Snackbar } from './components/snackbar';
 import * as i18n from './i18n';
 import { type Key, t } from './i18n';
@@ -12,13 +12,7 @@ import { follow, jobs, trouble } from './model/store';
 import * as router from './router';
 import { go, route } from './router';
 import { isConnected } from './rpc';
-import { ContainerScreen } from './screens/container';
 import { ContainersScreen } from './screens/containers';
-import { CreateScreen } from './screens/create';
-import { JobsScreen } from './screens/jobs';
-import { OrderScreen } from './screens/order';
-import { SystemLogScreen } from './screens/system-log';
-import { SystemScreen } from './screens/system';
 import './style.css';
 import * as theme from './theme';
 
@@ -28,39 +22,40 @@ const TABS: [string, IconName][] = [
   ['system', 'device'],
 ];
 
-/** xterm.js is half of the page's size, and is loaded when a terminal is opened. */
-function LazyTerminal() {
-  const [Screen, setScreen] = useState<ComponentType | null>(null);
-  useEffect(() => {
-    void import('./screens/terminal').then((module) => setScreen(() => module.TerminalScreen));
-  }, []);
-  return Screen ? <Screen /> : <Loading />;
-}
+/** When the other screens are loaded: after the first one has been drawn and ds has answered, in milliseconds. */
+const PRELOAD = 1500;
+
+/** Every screen but the overview, which is what a start waits for. */
+const SCREENS = new Map([
+  ['container', lazy(() => import('./screens/container').then((module) => module.ContainerScreen))],
+  ['create', lazy(() => import('./screens/create').then((module) => module.CreateScreen))],
+  ['jobs', lazy(() => import('./screens/jobs').then((module) => module.JobsScreen))],
+  ['order', lazy(() => import('./screens/order').then((module) => module.OrderScreen))],
+  ['system-log', lazy(() => import('./screens/system-log').then((module) => module.SystemLogScreen))],
+  ['system', lazy(() => import('./screens/system').then((module) => module.SystemScreen))],
+]);
+
+/** xterm.js is larger than the rest of the page, and is loaded when a terminal is opened. */
+const terminal = lazy(() => import('./screens/terminal').then((module) => module.TerminalScreen));
 
 function Screen() {
-  switch (route.value.screen) {
-    case 'container':
-      return <ContainerScreen />;
-    case 'create':
-      return <CreateScreen />;
-    case 'jobs':
-      return <JobsScreen />;
-    case 'order':
-      return <OrderScreen />;
-    case 'system-log':
-      return <SystemLogScreen />;
-    case 'system':
-      return <SystemScreen />;
-    default:
-      return <ContainersScreen />;
-  }
+  const { screen } = route.value;
+  const Shown = SCREENS.get(screen)?.Screen ?? ContainersScreen;
+  return <Shown key={screen} />;
 }
 
 function Page() {
   const { screen } = route.value;
   if (!isConnected()) return <Empty icon="device" title={t('noBridge')} text={t('noBridgeText')} />;
   if (trouble.value?.message === 'locked') return <Empty icon="device" title={t('locked')} text={t('lockedText')} />;
-  if (screen === 'terminal') return <LazyTerminal />;
+  if (screen === 'terminal') {
+    return (
+      <>
+        <terminal.Screen />
+        <Snackbar />
+      </>
+    );
+  }
   const active = jobs.value.filter((job) => job.state === 'running').length;
   const isTop = TABS.some(([name]) => name === screen);
   return (
@@ -98,9 +93,12 @@ function Page() {
 }
 
 if (hasBridge()) adoptHostStyle();
-i18n.apply();
+// The request to ds is under way while the page draws.
+if (isConnected()) follow();
 theme.start();
 router.start();
-if (isConnected()) follow();
-const root = document.getElementById('app');
-if (root) render(<Page />, root);
+void i18n.start().then(() => {
+  const root = document.getElementById('app');
+  if (root) render(<Page />, root);
+  setTimeout(() => SCREENS.forEach(({ preload }) => preload()), PRELOAD);
+});

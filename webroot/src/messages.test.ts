@@ -31,3 +31,12 @@ test.each(files)('settings/%s describes every setting, with the same words of th
     expect(words(text), key).toEqual(words(described[key] ?? ''));
   }
 });
+
+const labels = new URL('messages/labels/', import.meta.url);
+
+test.each(files)('labels/%s names every setting, each by another name', (file) => {
+  const names = JSON.parse(readFileSync(new URL(file, labels), 'utf8')) as Messages;
+  expect(Object.keys(names)).toEqual(Object.keys(describe('en.json')));
+  const all = Object.values(names);
+  expect(all.filter((name, at) => name.trim() === '' || all.indexOf(name) !== at)).toEqual([]);
+});

@@ -2,7 +2,7 @@
 
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { HOSTS, launch, openApp } from './host';
+import { APP, HOSTS, launch, openApp } from './host';
 import { Machine } from './machine';
 
 let machine: Machine;
@@ -55,6 +55,100 @@ test('a terminal works over the bridge', async () => {
 test('without a bridge the page says so', async () => {
   const { page, watch } = await openApp(browser, machine, 'none');
   await page.getByText('This page needs a root manager').waitFor();
+  expect(watch.troubles).toEqual([]);
+  await page.context().close();
+});
+
+test('a bridge that is lost in the middle is found again, with the terminal as it was', async () => {
+  machine.ds('start', 'web', '--wait');
+  const app = await openApp(browser, machine, 'kernelsu');
+  const { page } = app;
+  const card = page.getByRole('article', { name: 'web' });
+  await card.getByText('Running').waitFor();
+  await card.getByRole('button', { name: 'Terminal' }).click();
+  const screen = page.locator('.xterm-rows');
+  await screen.getByText('#').first().waitFor();
+  await page.keyboard.type('echo before-$((6*7))\n');
+  await screen.getByText('before-42', { exact: true }).waitFor();
+  app.lose();
+  machine.ds('run', 'web', '--', 'sh', '-c', 'for t in /dev/pts/[0-9]*; do echo meanwhile >$t; done');
+  const before = app.commands.length;
+  await expect.poll(() => app.commands.length).toBeGreaterThan(before + 1);
+  app.restore();
+  // The page tries again by itself for a while, and then on request.
+  const again = page.getByRole('button', { name: 'Show here' });
+  await screen.getByText('meanwhile').first().or(again).first().waitFor();
+  if (await again.isVisible()) await again.click();
+  await screen.getByText('meanwhile').first().waitFor();
+  await page.keyboard.type('echo after-$((6*7))\n');
+  await screen.getByText('after-42', { exact: true }).waitFor();
+  await page.goBack();
+
+  app.lose();
+  await page.getByText('No connection to ds').waitFor();
+  machine.ds('freeze', 'web');
+  app.restore();
+  await page.getByText('No connection to ds').waitFor({ state: 'detached' });
+  await card.getByText('Frozen').waitFor();
+  machine.ds('thaw', 'web');
+  expect(app.watch.troubles).toEqual([]);
+  await page.context().close();
+});
+
+test('a page that is opened again shows the last state at once, marked, and then the current one', async () => {
+  machine.ds('start', 'web', '--wait');
+  const app = await openApp(browser, machine, 'kernelsu');
+  await app.page.getByRole('article', { name: 'web' }).getByText('Running').waitFor();
+  await app.page.close();
+  app.lose();
+  machine.ds('stop', 'web', '--kill');
+  const page = await app.page.context().newPage();
+  await page.goto(APP);
+  const card = page.getByRole('article', { name: 'web' });
+  await card.getByText('Running').waitFor();
+  await page.getByText(/ ago$/).waitFor();
+  expect(await card.getByRole('button', { name: 'Stop' }).isDisabled()).toBe(true);
+  app.restore();
+  await card.getByText('Stopped').waitFor();
+  await page.getByText(/ ago$/).waitFor({ state: 'detached' });
+  expect(await card.getByRole('button', { name: 'Start' }).isEnabled()).toBe(true);
+  await page.context().close();
+});
+
+test('two pages at once show the same, and a refresh is one call of ds', async () => {
+  const app = await openApp(browser, machine, 'kernelsu');
+  await app.page.getByRole('article', { name: 'web' }).getByText('Stopped').waitFor();
+  expect(app.commands.length).toBe(1);
+  const other = await app.page.context().newPage();
+  await other.goto(APP);
+  await other.getByRole('article', { name: 'web' }).getByText('Stopped').waitFor();
+  expect(app.commands.length).toBe(2);
+  await app.page.getByRole('article', { name: 'web' }).getByRole('button', { name: 'Start' }).click();
+  await other.getByRole('article', { name: 'web' }).getByText('Running').waitFor();
+  await other.getByRole('article', { name: 'web' }).getByRole('button', { name: 'Stop' }).click();
+  await app.page.getByRole('article', { name: 'web' }).getByText('Stopped').waitFor();
+  await other.reload();
+  await other.getByRole('article', { name: 'web' }).getByText('Stopped').waitFor();
+  expect(app.watch.troubles).toEqual([]);
+  await app.page.context().close();
+});
+
+test('in an app, an address of a terminal is copied and never opened', async () => {
+  machine.ds('start', 'web', '--wait');
+  const { page, watch } = await openApp(browser, machine, 'kernelsu');
+  await page.evaluate(() => (location.hash = '#/terminal/web'));
+  const screen = page.locator('.xterm-rows');
+  await screen.getByText('#').first().waitFor();
+  await page.keyboard.type("clear; echo https://exam''ple.org/\n");
+  const box = await screen.getByText('https://example.org/', { exact: true }).boundingBox();
+  if (!box) throw new Error('no link');
+  await page.mouse.move(box.x + 12, box.y + 4);
+  await page.mouse.move(box.x + 16, box.y + 6);
+  await page.waitForTimeout(100);
+  await page.mouse.click(box.x + 16, box.y + 6);
+  const dialog = page.getByRole('dialog');
+  await dialog.getByText('Copy it into a browser').waitFor();
+  expect(await dialog.getByRole('link').count()).toBe(0);
   expect(watch.troubles).toEqual([]);
   await page.context().close();
 });

@@ -1,7 +1,7 @@
 // A browser, and a root manager's app in it: the page at its real address, and `window.ksu` with the semantics of four
 // hosts. Commands are given to a real shell by its standard input, as libsu does.
 
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { extname, join, normalize } from 'node:path';
@@ -12,6 +12,8 @@ export const HOSTS = ['kernelsu', 'ksunext', 'apatch', 'webuix'] as const;
 export type HostKind = (typeof HOSTS)[number];
 
 const ORIGIN = 'https://mui.kernelsu.org';
+/** The address of the page in an app. */
+export const APP = `${ORIGIN}/index.html`;
 const USUAL = '/data/adb/modules/droidspaces-supervisor';
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const END = 'ds-test-end';
@@ -68,6 +70,9 @@ export interface App {
   watch: Watch;
   /** Commands that were given to a shell. */
   commands: string[];
+  /** Kills the shells of the host with what they run; until `restore`, it starts no others. */
+  lose: () => void;
+  restore: () => void;
 }
 
 /** Opens the page as a root manager's app does. */
@@ -81,6 +86,8 @@ export async function openApp(
   const page = await context.newPage();
   const watch = new Watch(page, ORIGIN);
   const commands: string[] = [];
+  const shells = new Set<ChildProcess>();
+  let isLost = false;
   await context.route('**/*', (route) => {
     const url = new URL(route.request().url());
     if (url.origin !== ORIGIN) return route.abort();
@@ -93,9 +100,15 @@ export async function openApp(
     }
   });
   if (kind !== 'none') {
-    await context.exposeFunction('hostSpawn', (command: string, callback: string) => {
+    await context.exposeBinding('hostSpawn', ({ page: from }, command: string, callback: string) => {
       commands.push(command);
-      run(page, machine, kind, command, callback);
+      if (isLost) {
+        from.evaluate(`window[${JSON.stringify(callback)}]?.emit('error', { exitCode: 1 })`).catch(() => undefined);
+        return;
+      }
+      const shell = run(from, machine, kind, command, callback);
+      shells.add(shell);
+      shell.on('exit', () => shells.delete(shell));
     });
     await context.addInitScript(
       ({ module, hasInfo }) => {
@@ -128,12 +141,17 @@ export async function openApp(
       requestAnimationFrame(look);
     });
   }
-  await page.goto(`${ORIGIN}/index.html`);
-  return { page, watch, commands };
+  await page.goto(APP);
+  const lose = (): void => {
+    isLost = true;
+    for (const { pid } of shells) if (pid !== undefined) process.kill(-pid, 'SIGKILL');
+  };
+  return { page, watch, commands, lose, restore: () => void (isLost = false) };
 }
 
-function run(page: Page, machine: Machine, kind: HostKind, command: string, callback: string): void {
-  const shell = spawn('sh', [], { env: machine.environment, stdio: ['pipe', 'pipe', 'pipe'] });
+function run(page: Page, machine: Machine, kind: HostKind, command: string, callback: string): ChildProcess {
+  // In a group of its own, so that it can be killed with what it runs.
+  const shell = spawn('sh', [], { env: machine.environment, stdio: ['pipe', 'pipe', 'pipe'], detached: true });
   // KernelSU and APatch give JavaScript to loadUrl(), which decodes what looks like percent-encoding.
   const decodes = kind === 'kernelsu' || kind === 'apatch';
   const deliver = (script: string): void => {
@@ -161,5 +179,10 @@ function run(page: Page, machine: Machine, kind: HostKind, command: string, call
     shell.stdin.end();
   });
   lines(shell.stderr, 'stderr', () => undefined);
+  // Killed before its end: libsu reports an error.
+  shell.on('exit', (_code, signal) => {
+    if (signal) deliver(`window[${JSON.stringify(callback)}]?.emit('error', { exitCode: 137 })`);
+  });
   shell.stdin.write(`${command.replace(USUAL, machine.module)}\necho ${END} $?\n`);
+  return shell;
 }

@@ -1,36 +1,29 @@
-// The page and what runs in containers with four init systems: services, processes and users.
+// The page and what runs in containers with several init systems: services, processes and users.
 
-import type { Browser, Page } from 'playwright-core';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { axe, launch, phone, Watch } from './host';
-import { Machine } from './machine';
+import { axe } from './host';
+import { Local } from './local';
+import type { Machine } from './machine';
 
+let local: Local;
 let machine: Machine;
-let browser: Browser;
 let page: Page;
-let watch: Watch;
 
 beforeAll(async () => {
-  machine = new Machine();
-  browser = await launch();
-  page = await (await phone(browser)).newPage();
-  const address = machine.web();
-  watch = new Watch(page, new URL(address).origin);
-  await page.goto(address);
-  await page.getByRole('heading', { name: 'Droidspaces' }).waitFor();
+  local = await Local.open();
+  ({ machine, page } = local);
 });
 
-afterAll(async () => {
-  await browser.close();
-  machine.end();
-});
+afterAll(() => local.end());
 
 function boot(name: string, fixture: string): void {
   machine.containerOf(fixture, name);
   machine.ds('start', name, '--wait');
 }
 
-const goTo = (...parts: string[]) => page.evaluate((hash) => (location.hash = hash), `#/${parts.join('/')}`);
 const dialog = () => page.getByRole('dialog');
 
 test.each([
@@ -40,7 +33,7 @@ test.each([
   ['systemd', 'bookworm', 'systemd-journald'],
 ])('%s: services are listed, searched and shown', async (name, fixture, service) => {
   boot(name, fixture);
-  await goTo('container', name, 'services');
+  await local.goTo('container', name, 'services');
   await page.getByRole('searchbox', { name: 'Search services' }).fill(service);
   const row = page.getByRole('button', { name: new RegExp(`^${service}`) });
   await row.waitFor();
@@ -58,6 +51,63 @@ test.each([
   if (name !== 'systemd') machine.ds('stop', name, '--kill');
 });
 
+/** OpenWrt's scripts and its bus as far as the page uses them, on another system. */
+function fakeProcd(name: string): void {
+  machine.containerOf('busybox', name, 'init=/sbin/procd');
+  const tree = join(machine.root, `tree-${name}`);
+  const script = (path: string, ...lines: string[]): void => {
+    mkdirSync(dirname(join(tree, path)), { recursive: true });
+    writeFileSync(join(tree, path), ['#!/bin/sh', ...lines, ''].join('\n'), { mode: 0o755 });
+  };
+  script('sbin/procd', 'exec /sbin/init');
+  for (const service of ['dnsmasq', 'uhttpd']) {
+    const link = `/etc/rc.d/S50${service}`;
+    script(
+      `etc/init.d/${service}`,
+      `case "$1" in`,
+      `start) touch /run/${service} ;;`,
+      `stop) rm -f /run/${service} ;;`,
+      `enable) mkdir -p /etc/rc.d; ln -sf /etc/init.d/${service} ${link} ;;`,
+      `disable) rm -f ${link} ;;`,
+      `status) [ -e /run/${service} ] && echo running || echo inactive ;;`,
+      'esac',
+    );
+  }
+  script(
+    'bin/ubus',
+    'comma=',
+    'echo "{"',
+    'for s in dnsmasq uhttpd; do',
+    '  [ -e "/run/$s" ] || continue',
+    '  echo "$comma\\"$s\\": { \\"instances\\": { \\"instance1\\": { \\"running\\": true, \\"pid\\": 7 } } }"; comma=,',
+    'done',
+    'echo "}"',
+  );
+}
+
+test('procd: services are listed, started, enabled and stopped', async () => {
+  fakeProcd('openwrt');
+  machine.ds('start', 'openwrt', '--wait');
+  await local.goTo('container', 'openwrt', 'services');
+  const row = page.getByRole('button', { name: /^dnsmasq/ });
+  await row.getByText('inactive').waitFor();
+  await page.getByRole('button', { name: 'Start dnsmasq' }).click();
+  await row.getByText('running').waitFor();
+  await row.click();
+  await dialog().getByText('running', { exact: true }).first().waitFor();
+  await dialog().getByRole('button', { name: 'Enable' }).click();
+  await dialog().getByRole('button', { name: 'Disable' }).waitFor();
+  expect(machine.ds('run', 'openwrt', '--', 'ls', '/etc/rc.d').trim()).toBe('S50dnsmasq');
+  await dialog().getByRole('button', { name: 'Disable' }).click();
+  await dialog().getByRole('button', { name: 'Enable' }).waitFor();
+  await dialog().getByRole('button', { name: 'Stop' }).click();
+  await dialog().getByRole('button', { name: 'Start', exact: true }).waitFor();
+  expect(await axe(page)).toEqual([]);
+  await page.goBack();
+  await dialog().waitFor({ state: 'detached' });
+  machine.ds('stop', 'openwrt', '--kill');
+});
+
 test('a service of systemd is stopped, disabled, enabled and started', async () => {
   const unit = ['[Unit]', 'Description=Sleeps <b>long</b>', '[Service]', 'ExecStart=/bin/sleep 4711'];
   const install = ['[Install]', 'WantedBy=multi-user.target', ''];
@@ -66,8 +116,8 @@ test('a service of systemd is stopped, disabled, enabled and started', async () 
     'printf %s "$1" >/etc/systemd/system/nap.service; systemctl daemon-reload; systemctl start nap',
     ...['sh', [...unit, ...install].join('\n')],
   );
-  await goTo('container', 'systemd', 'overview');
-  await goTo('container', 'systemd', 'services');
+  await local.goTo('container', 'systemd', 'overview');
+  await local.goTo('container', 'systemd', 'services');
   await page.getByRole('searchbox', { name: 'Search services' }).fill('sleeps');
   await page.getByText('Sleeps <b>long</b>').waitFor();
   await page.getByRole('button', { name: 'Stop nap' }).click();
@@ -82,7 +132,7 @@ test('a service of systemd is stopped, disabled, enabled and started', async () 
 });
 
 test('processes are shown with their use, and get signals', async () => {
-  await goTo('container', 'systemd', 'processes');
+  await local.goTo('container', 'systemd', 'processes');
   await page.getByRole('searchbox', { name: 'Search processes' }).fill('sleep 4711');
   const row = page.getByRole('button', { name: /sleep 4711/ });
   await row.getByText(/^[\d.]+ %$/).waitFor();
@@ -103,7 +153,7 @@ test('processes are shown with their use, and get signals', async () => {
 
 test('users can log in', async () => {
   machine.ds('run', 'systemd', '--', 'useradd', '-m', '-s', '/bin/sh', 'ann');
-  await goTo('container', 'systemd', 'users');
+  await local.goTo('container', 'systemd', 'users');
   await page.getByText('ann', { exact: true }).waitFor();
   expect(await axe(page)).toEqual([]);
   expect(await page.getByText('daemon', { exact: true }).count()).toBe(0);
@@ -117,5 +167,5 @@ test('users can log in', async () => {
 });
 
 test('has caused no console error and no foreign request', () => {
-  expect(watch.troubles).toEqual([]);
+  expect(local.watch.troubles).toEqual([]);
 });

@@ -2,46 +2,38 @@
 
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Browser, Page } from 'playwright-core';
+import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { axe, launch, phone, Watch } from './host';
-import { Machine } from './machine';
+import { axe } from './host';
+import { Local } from './local';
+import type { Machine } from './machine';
 
 const MANY = 200;
 
+let local: Local;
 let machine: Machine;
-let browser: Browser;
 let page: Page;
-let watch: Watch;
 
 beforeAll(async () => {
-  machine = new Machine();
-  for (const [name, priority] of [
-    ['one', 10],
-    ['two', 20],
-    ['three', 30],
-  ] as const) {
-    machine.container(name, 'autostart=yes', `priority=${priority}`);
-  }
-  machine.ds('start', 'one', '--wait');
-  browser = await launch();
-  page = await (await phone(browser)).newPage();
-  const address = machine.web();
-  watch = new Watch(page, new URL(address).origin);
-  await page.goto(address);
-  await page.getByRole('heading', { name: 'Droidspaces' }).waitFor();
+  local = await Local.open((made) => {
+    for (const [name, priority] of [
+      ['one', 10],
+      ['two', 20],
+      ['three', 30],
+    ] as const) {
+      made.container(name, 'autostart=yes', `priority=${priority}`);
+    }
+    made.ds('start', 'one', '--wait');
+  });
+  ({ machine, page } = local);
 });
 
-afterAll(async () => {
-  await browser.close();
-  machine.end();
-});
+afterAll(() => local.end());
 
-const goTo = (...parts: string[]) => page.evaluate((hash) => (location.hash = hash), `#/${parts.join('/')}`);
 const names = () => page.locator('.order .name').allInnerTexts();
 
 test('the order of autostart is dragged, or moved with keys', async () => {
-  await goTo('order');
+  await local.goTo('order');
   await expect.poll(names).toEqual(['one', 'two', 'three']);
   expect(await axe(page)).toEqual([]);
   const handle = (name: string) => page.getByRole('button', { name: new RegExp(`^${name}, position`) });
@@ -65,7 +57,7 @@ test('the order of autostart is dragged, or moved with keys', async () => {
 });
 
 test('the machine: storage, the log of the supervisor, a bug report', async () => {
-  await goTo('system');
+  await local.goTo('system');
   await page.getByText(/ free$/).waitFor();
   expect(await axe(page)).toEqual([]);
   await page.getByRole('button', { name: 'Collect' }).click();
@@ -85,7 +77,7 @@ test('the machine: storage, the log of the supervisor, a bug report', async () =
 });
 
 test('devices of the machine are offered, and given', async () => {
-  await goTo('container', 'two', 'settings');
+  await local.goTo('container', 'two', 'settings');
   const group = page.getByRole('group', { name: 'Devices of this machine' });
   await group.getByRole('checkbox', { name: /^loop/ }).check();
   await group.getByRole('textbox').waitFor();
@@ -94,6 +86,33 @@ test('devices of the machine are offered, and given', async () => {
   await page.getByRole('button', { name: 'Save' }).click();
   await page.getByText('Saved').waitFor();
   expect(machine.ds('get', 'two', 'hardware.devices').trim()).toBe('loop');
+});
+
+test('an uplink is chosen from the interfaces of the machine', async () => {
+  await local.goTo('container', 'two', 'settings');
+  const group = page.getByRole('group', { name: 'Interfaces of this machine' }).first();
+  await group.getByRole('button', { name: 'auto' }).waitFor();
+  expect(await group.getByRole('button', { name: 'lo', exact: true }).count()).toBe(0);
+  const field = page.getByLabel('Way out', { exact: true });
+  await field.fill('rmnet*');
+  await group.getByRole('button', { name: 'rmnet*', pressed: true }).waitFor();
+  await group.getByRole('button', { name: 'vpn' }).click();
+  expect(await field.inputValue()).toBe('vpn');
+  expect(await axe(page)).toEqual([]);
+  await page.getByRole('button', { name: 'Save' }).click();
+  await page.getByText('Saved').waitFor();
+  expect(machine.ds('get', 'two', 'network.uplink').trim()).toBe('vpn');
+  machine.ds('set', 'two', 'network.uplink=');
+});
+
+test('settings have names in the language of the page, and keep their keys', async () => {
+  await page.evaluate(() => localStorage.setItem('droidspaces.language', 'de'));
+  await page.reload();
+  await local.goTo('container', 'two', 'settings');
+  await page.getByLabel('Zeit zum Herunterfahren').waitFor();
+  await page.getByText('container.stop-timeout', { exact: true }).waitFor();
+  await page.evaluate(() => localStorage.clear());
+  await page.reload();
 });
 
 const SCREENS = [
@@ -141,7 +160,7 @@ test.each([
   await page.reload();
   await page.addStyleTag({ content: `html { font-size: ${scale}%; }` });
   for (const screen of SCREENS) {
-    await goTo(...screen);
+    await local.goTo(...screen);
     await page.locator('.loading').waitFor({ state: 'detached' });
     await page.waitForTimeout(150);
     expect(await faults(), screen.join('/')).toEqual([]);
@@ -156,7 +175,7 @@ test('a list of 200 containers is drawn once, and scrolls', async () => {
     machine.copyOfSettings('two', `many-${number}`, tree);
   }
   await page.reload();
-  await goTo('containers');
+  await local.goTo('containers');
   await page.getByText(`many-${MANY - 1}`, { exact: true }).waitFor({ state: 'attached' });
   const session = await page.context().newCDPSession(page);
   await session.send('Emulation.setCPUThrottlingRate', { rate: 4 });
@@ -180,5 +199,5 @@ test('a list of 200 containers is drawn once, and scrolls', async () => {
 });
 
 test('has caused no console error and no foreign request', () => {
-  expect(watch.troubles).toEqual([]);
+  expect(local.watch.troubles).toEqual([]);
 });

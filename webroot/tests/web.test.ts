@@ -5,46 +5,34 @@ import { request as httpRequest } from 'node:http';
 import { connect } from 'node:net';
 import { basename, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import type { Browser, BrowserContext, Page } from 'playwright-core';
+import type { BrowserContext, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { axe, launch, phone, Watch } from './host';
-import { Machine, PAGE } from './machine';
+import { axe } from './host';
+import { Local } from './local';
+import { type Machine, PAGE } from './machine';
 
 const HOSTILE = '<script>alert(1)</script> %22 $(reboot) \u202egnp\u001b]52;c;aGk=\u0007 \u001b[31mred\u001b[0m';
 
 const HOSTILE_NAME = '<b>a%22 $(id)';
 
+let local: Local;
 let machine: Machine;
-let browser: Browser;
 let context: BrowserContext;
 let page: Page;
-let watch: Watch;
 let origin: string;
 
 beforeAll(async () => {
-  machine = new Machine();
-  machine.container('web', 'limits.memory=512M');
-  machine.container('db');
-  machine.ds('start', 'web', '--wait');
-  browser = await launch();
-  context = await phone(browser);
-  page = await context.newPage();
-  const address = machine.web();
-  origin = new URL(address).origin;
-  watch = new Watch(page, origin);
-  await page.goto(address);
-  await page.getByRole('heading', { name: 'Droidspaces' }).waitFor();
+  local = await Local.open((made) => {
+    made.container('web', 'limits.memory=512M');
+    made.container('db');
+    made.ds('start', 'web', '--wait');
+  });
+  ({ machine, context, page, origin } = local);
 });
 
-afterAll(async () => {
-  await browser.close();
-  machine.end();
-});
+afterAll(() => local.end());
 
-async function goTo(...parts: string[]): Promise<void> {
-  await page.evaluate((hash) => (location.hash = hash), `#/${parts.join('/')}`);
-}
-
+const goTo = (...parts: string[]) => local.goTo(...parts);
 const card = (name: string) => page.getByRole('article', { name });
 
 describe('the page', () => {
@@ -108,7 +96,7 @@ describe('the page', () => {
     await page.getByText(/'much' is not a number/).waitFor();
     expect(await page.getByRole('button', { name: 'Save' }).isDisabled()).toBe(true);
     await memory.fill('256M');
-    await page.getByLabel('Autostart', { exact: true }).check();
+    await page.getByLabel('Start with the device', { exact: true }).check();
     await page.getByText('2 changed').waitFor();
     expect(await axe(page)).toEqual([]);
     await page.getByRole('button', { name: 'Save' }).click();
@@ -280,7 +268,7 @@ describe('the page', () => {
     await dialog.getByRole('button', { name: /^tree-web/ }).click();
     await dialog.getByRole('button', { name: 'Use this directory' }).click();
     await dialog.waitFor({ state: 'detached' });
-    expect(await page.getByLabel('In the container').inputValue()).toBe('/mnt/tree-web');
+    expect(await page.getByLabel('In the container', { exact: true }).inputValue()).toBe('/mnt/tree-web');
     await page.getByLabel('Read only').check();
     expect(await axe(page)).toEqual([]);
     await page.getByRole('button', { name: 'Save' }).click();
@@ -314,12 +302,12 @@ describe('the page', () => {
   });
 
   test('has caused no console error and no foreign request', () => {
-    expect(watch.troubles).toEqual([]);
+    expect(local.watch.troubles).toEqual([]);
   });
 
   test('has at most 250 KB gzipped without the terminal', () => {
     const files = readdirSync(join(PAGE, 'assets')).filter((name) => !name.startsWith('terminal'));
-    const sizes = [...files.map((name) => `assets/${name}`), 'index.html', 'check.js'].map(
+    const sizes = [...files.map((name) => `assets/${name}`), 'index.html'].map(
       (name) => gzipSync(readFileSync(join(PAGE, name))).length,
     );
     expect(sizes.reduce((sum, size) => sum + size, 0)).toBeLessThan(250 * 1024);
@@ -377,7 +365,7 @@ describe('ds web', () => {
   });
 
   test('refuses requests without the cookie', async () => {
-    for (const path of ['/', '/index.html', '/check.js', '/nothing', '/open/', `/open/${'0'.repeat(64)}`]) {
+    for (const path of ['/', '/index.html', '/config.json', '/nothing', '/open/', `/open/${'0'.repeat(64)}`]) {
       expect((await http(path)).status, path).toBe(403);
       expect((await http(path, { Cookie: 'ds-session=' })).status, path).toBe(403);
       expect((await http(path, { Cookie: `${cookie}0` })).status, path).toBe(403);

@@ -1,9 +1,9 @@
 //! `subscribe`: reports states, usage, jobs and log lines as they change.
 //!
 //! All changes are reported by events: monitors report theirs, and inotify(7) reports those of containers,
-//! configurations,
-//! jobs and logs. Only data without events is polled, and only while a client subscribes: the usage of containers,
-//! and the readiness of init systems without notification. poll(2).
+//! configurations, jobs, logs and freezes by other programs (version 2 of control groups). Only data without events is
+//! polled, and only while a client subscribes: the usage of containers, freezes by version 1, and the readiness of init
+//! systems without notification. poll(2).
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -192,6 +192,10 @@ impl Subscriber<'_> {
     }
 
     fn look_at_all(&mut self) -> Result<()> {
+        // The containers first: a page shows them first.
+        if self.wish.state || self.wish.stats {
+            self.look_at_containers()?;
+        }
         if self.wish.jobs {
             create_private(&self.env.paths.jobs()).context("make the directory of jobs")?;
             self.watch(&self.env.paths.jobs());
@@ -200,9 +204,6 @@ impl Subscriber<'_> {
                 told(&json!({ "event": "jobs", "jobs": jobs }))?;
                 self.jobs = Some(jobs);
             }
-        }
-        if self.wish.state || self.wish.stats {
-            self.look_at_containers()?;
         }
         Ok(())
     }
@@ -215,6 +216,19 @@ impl Subscriber<'_> {
             | AddWatchFlags::IN_MOVED_TO
             | AddWatchFlags::IN_CLOSE_WRITE;
         let _ = self.inotify.add_watch(directory, changes | AddWatchFlags::IN_ONLYDIR);
+    }
+
+    /// Hears of other programs that freeze or thaw a container with version 2 of control groups.
+    fn watch_freezing(&self, summary: &Summary) {
+        if summary.pid.is_some() {
+            self.groups(summary).each_report_of_freezing(|file| {
+                let _ = self.inotify.add_watch(file, AddWatchFlags::IN_MODIFY);
+            });
+        }
+    }
+
+    fn groups(&self, summary: &Summary) -> Cgroup {
+        Cgroup::existing(&self.env.host.cgroups, &self.env.paths.cgroup, summary.name.as_str())
     }
 
     fn look_at_containers(&mut self) -> Result<()> {
@@ -267,6 +281,7 @@ impl Subscriber<'_> {
         let (unchanged, document, connection) = match before {
             Some(before) if same(&before) => (true, before.document, before.monitor),
             other => {
+                self.watch_freezing(&summary);
                 let mut document = serde_json::to_value(info::document(known, self.env)).unwrap_or_default();
                 document["extra"] = extra;
                 (false, document, other.and_then(|before| before.monitor))
@@ -304,12 +319,10 @@ impl Subscriber<'_> {
         }
         let comes_up =
             |summary: &Summary| !summary.ready && summary.uptime_s.is_some_and(|up| up < COMING_UP);
-        // A frozen group causes no event.
+        // Version 1 of control groups reports no freeze.
         let turned = |summary: &Summary| {
-            let groups =
-                Cgroup::existing(&self.env.host.cgroups, &self.env.paths.cgroup, summary.name.as_str());
             matches!(summary.state, State::Running | State::Frozen)
-                && groups.frozen() != (summary.state == State::Frozen)
+                && self.groups(summary).frozen() != (summary.state == State::Frozen)
         };
         let is_due = meters.iter().any(|(summary, _)| comes_up(summary) || turned(summary));
         drop(meters);

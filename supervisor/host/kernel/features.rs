@@ -99,7 +99,7 @@ pub const FEATURES: &[Feature] = &[
         "2.6.19",
         "CONFIG_IPC_NS",
         "separate System V IPC and message queues",
-        "a warning; the container shares the host's",
+        "nothing without CONFIG_SYSVIPC and CONFIG_POSIX_MQUEUE, else a warning; the container shares the host's",
         |ground| ground.host.namespaces.has(libc::CLONE_NEWIPC),
     ),
     optional(

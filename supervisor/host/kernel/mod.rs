@@ -45,6 +45,7 @@ mod tests {
             machine: "aarch64".into(),
             namespaces: Namespaces(0),
             answers: false,
+            ipc: true,
             cgroups: Hierarchies::default(),
         }
     }

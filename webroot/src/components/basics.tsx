@@ -113,35 +113,41 @@ export function Loading() {
   );
 }
 
-interface FieldProps {
+export interface FieldProps {
   label: string;
+  /** The key in container.ini, below the label. */
+  code?: string;
   value: string;
   onInput: (value: string) => void;
   help?: ComponentChildren;
   error?: string | null;
   placeholder?: string;
   autofocus?: boolean;
+  /** The text is not shown. */
+  secret?: boolean;
   /** A button beside the text, such as that of the file chooser. */
   button?: ComponentChildren;
 }
 
 let fields = 0;
 
-export function Field({ label, value, onInput, help, error, placeholder, button, autofocus = false }: FieldProps) {
+export function Field(props: FieldProps) {
+  const { label, code, value, onInput, help, error, placeholder, button, autofocus = false, secret = false } = props;
   const [id] = useState(() => `field-${++fields}`);
   return (
     <div class={error ? 'field faulty' : 'field'}>
       <label for={id}>{label}</label>
+      {code !== undefined && <IniKey name={code} />}
       <div class="entry">
         <input
           id={id}
-          type="text"
+          type={secret ? 'password' : 'text'}
           dir={value ? 'ltr' : undefined}
           value={value}
           placeholder={placeholder}
           autofocus={autofocus}
           autocapitalize="none"
-          autocomplete="off"
+          autocomplete={secret ? 'new-password' : 'off'}
           spellcheck={false}
           aria-describedby={`${id}-help`}
           aria-invalid={error ? true : undefined}
@@ -153,6 +159,15 @@ export function Field({ label, value, onInput, help, error, placeholder, button,
         {error ?? help}
       </div>
     </div>
+  );
+}
+
+/** What the file of a container calls a setting. */
+export function IniKey({ name }: { name: string }) {
+  return (
+    <bdi class="ini-key" dir="ltr">
+      {name}
+    </bdi>
   );
 }
 

@@ -3,18 +3,19 @@
 import { useState } from 'preact/hooks';
 import { t } from '../i18n';
 import { type Bind, read, suggestion, write } from '../model/binds';
-import { Button, Field, IconButton, Prose } from './basics';
+import { Button, Field, IconButton, IniKey, Prose } from './basics';
 import { Chooser } from './chooser';
 
 interface Props {
   label: string;
+  code: string;
   value: string;
   about: string;
   fault: string | null;
   onChange: (value: string) => void;
 }
 
-export function BindsField({ label, value, about, fault, onChange }: Props) {
+export function BindsField({ label, code, value, about, fault, onChange }: Props) {
   const [choosing, setChoosing] = useState<number | null>(null);
   const binds = read(value);
   const change = (at: number, part: Partial<Bind>): void =>
@@ -30,6 +31,7 @@ export function BindsField({ label, value, about, fault, onChange }: Props) {
   return (
     <fieldset class="field binds">
       <legend>{label}</legend>
+      <IniKey name={code} />
       <div class={fault ? 'help fault' : 'help'} aria-live="polite">
         {fault ?? <Prose text={about} />}
       </div>

@@ -2,7 +2,7 @@
 
 import { t } from '../i18n';
 import { ds } from '../rpc';
-import { pending } from '../model/store';
+import { pending, staleSince } from '../model/store';
 import type { Container } from '../model/types';
 import { complain, IconButton } from './basics';
 
@@ -49,7 +49,7 @@ export async function act(name: string, ...argv: string[]): Promise<void> {
 export function Actions({ container }: { container: Container }) {
   const { name, state } = container;
   const verb = pending.value[name];
-  const busy = verb !== undefined || container.extra.busy;
+  const busy = verb !== undefined || container.extra.busy || staleSince.value !== null;
   const isOn = container.pid !== null || state === 'starting' || state === 'restarting';
   if (!isOn) {
     return (
@@ -68,7 +68,7 @@ export function Actions({ container }: { container: Container }) {
         tonal
         icon="stop"
         label={t('stop')}
-        disabled={verb === 'stop'}
+        disabled={verb === 'stop' || staleSince.value !== null}
         onClick={() => void act(name, 'stop', name)}
       />
     </>

@@ -1,26 +1,16 @@
 // The devices that a container is given: kinds of what this machine has, or any list.
 
-import type { ComponentChildren } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 import { t } from '../i18n';
 import { found, gives, toggled } from '../model/devices';
 import type { Listing } from '../model/types';
 import { ask } from '../rpc';
-import { complain, Field } from './basics';
+import { complain, Field, type FieldProps } from './basics';
 
 /** Names that are shown of a kind. */
 const SHOWN = 3;
 
-interface Props {
-  label: string;
-  value: string;
-  placeholder: string;
-  help: ComponentChildren;
-  error: string | null;
-  onInput: (value: string) => void;
-}
-
-export function DevicesField(props: Props) {
+export function DevicesField(props: FieldProps) {
   const [names, setNames] = useState<string[]>([]);
   useEffect(() => {
     ask({ directory: '/dev' }).then(({ document }) => {

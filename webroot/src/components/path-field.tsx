@@ -1,19 +1,12 @@
 // A path of the machine: typed, or found with the file chooser.
 
 import { useState } from 'preact/hooks';
-import type { ComponentChildren } from 'preact';
 import { t } from '../i18n';
-import { Field, IconButton } from './basics';
+import { Field, type FieldProps, IconButton } from './basics';
 import { Chooser, type Wanted } from './chooser';
 
-interface Props {
-  label: string;
-  value: string;
+interface Props extends FieldProps {
   wanted: Wanted;
-  placeholder?: string;
-  help?: ComponentChildren;
-  error?: string | null;
-  onInput: (value: string) => void;
 }
 
 export function PathField({ wanted, ...field }: Props) {

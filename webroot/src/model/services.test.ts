@@ -53,13 +53,32 @@ test('the services of runit', () => {
   ]);
 });
 
+test('the services of procd', () => {
+  const scripts = 'boot\ncron\ndnsmasq\ndropbear\nuhttpd\n--ds--\nK90boot\nS10boot\nS19dnsmasq\nS50cron\n--ds--\n';
+  const ubus = {
+    boot: {},
+    cron: { instances: { instance1: { running: false, exit_code: 1 } } },
+    dnsmasq: { instances: { cfg01411c: { running: true, pid: 12 } } },
+    uhttpd: { instances: { instance1: { running: false, exit_code: 0 } } },
+  };
+  expect(brief('procd', scripts + JSON.stringify(ubus))).toEqual([
+    ['cron', 'failed', true],
+    ['dnsmasq', 'running', true],
+    ['boot', 'other', true],
+    ['dropbear', 'stopped', false],
+    ['uhttpd', 'stopped', false],
+  ]);
+  expect(brief('procd', scripts)[0], 'ubus does not answer').toEqual(['boot', 'other', true]);
+});
+
 test('a name is one word of a command line', () => {
   const hostile = '$(reboot); x';
-  for (const of of ['systemd', 'openrc', 'sysvinit', 'runit'] as const) {
+  for (const of of ['systemd', 'openrc', 'sysvinit', 'runit', 'procd'] as const) {
     const words = command(of, 'start', hostile);
     expect(words[words.length - 1]).toBe(hostile);
     expect(words.filter((word) => word.includes('reboot'))).toEqual([hostile]);
   }
   expect(manager('OpenRC')).toBe('openrc');
+  expect(manager('procd')).toBe('procd');
   expect(manager(null)).toBeNull();
 });

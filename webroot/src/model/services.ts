@@ -1,6 +1,6 @@
 // Services of a container, by the tools of its init system: which command lines, and how their output is read.
 
-export type Manager = 'systemd' | 'openrc' | 'sysvinit' | 'runit';
+export type Manager = 'systemd' | 'openrc' | 'sysvinit' | 'runit' | 'procd';
 
 export interface Service {
   unit: string;
@@ -14,7 +14,7 @@ export interface Service {
 
 export type Verb = 'start' | 'stop' | 'restart' | 'enable' | 'disable' | 'status' | 'journal';
 
-/** What separates the two parts of a list. */
+/** What separates the parts of a list. */
 const MARK = '--ds--';
 
 const MANAGERS: Record<string, Manager> = {
@@ -23,7 +23,13 @@ const MANAGERS: Record<string, Manager> = {
   'sysv-init': 'sysvinit',
   sysvinit: 'sysvinit',
   runit: 'runit',
+  procd: 'procd',
 };
+
+/** Init systems whose log can be read by service. */
+export function hasJournal(of: Manager): boolean {
+  return of === 'systemd' || of === 'procd';
+}
 
 export function manager(init: string | null): Manager | null {
   return MANAGERS[init?.toLowerCase() ?? ''] ?? null;
@@ -41,10 +47,11 @@ const LISTS: Record<Manager, string> = {
     'if command -v service >/dev/null; then service --status-all 2>&1; else ls /etc/init.d; fi;' +
     ` echo ${MARK}; ls /etc/rc2.d /etc/rc3.d 2>/dev/null`,
   runit: `${RUNIT} ls /etc/sv; echo ${MARK};` + ' for s in "$d"/*; do [ -e "$s" ] && sv status "$s"; done 2>&1; true',
+  procd: `ls /etc/init.d; echo ${MARK}; ls /etc/rc.d 2>/dev/null; echo ${MARK}; ubus call service list`,
 };
 
 /** `$1` is the name of the service. */
-const SCRIPTS: Record<'openrc' | 'sysvinit' | 'runit', Record<Exclude<Verb, 'journal'>, string>> = {
+const SCRIPTS: Record<Exclude<Manager, 'systemd'>, Record<Exclude<Verb, 'journal'>, string> & { journal?: string }> = {
   openrc: {
     start: 'rc-service "$1" start',
     stop: 'rc-service "$1" stop',
@@ -72,6 +79,15 @@ const SCRIPTS: Record<'openrc' | 'sysvinit' | 'runit', Record<Exclude<Verb, 'jou
     // Anything but a link is not ours to remove.
     disable: `${RUNIT} [ -L "$d/$1" ] && rm "$d/$1"`,
   },
+  procd: {
+    start: '"/etc/init.d/$1" start',
+    stop: '"/etc/init.d/$1" stop',
+    restart: '"/etc/init.d/$1" restart',
+    status: '"/etc/init.d/$1" status',
+    enable: '"/etc/init.d/$1" enable',
+    disable: '"/etc/init.d/$1" disable',
+    journal: 'logread | grep -F -e " $1[" -e " $1:" | tail -n 300',
+  },
 };
 
 /** The program in the container that lists its services. */
@@ -86,8 +102,7 @@ export function command(of: Manager, verb: Verb, unit: string): string[] {
     const options = verb === 'status' ? ['--no-pager', '--full', '--lines=0'] : [];
     return ['systemctl', ...options, verb, '--', unit];
   }
-  if (verb === 'journal') return ['true'];
-  return ['sh', '-c', SCRIPTS[of][verb], 'sh', unit];
+  return ['sh', '-c', SCRIPTS[of][verb] ?? 'true', 'sh', unit];
 }
 
 function lines(text: string): string[] {
@@ -95,13 +110,13 @@ function lines(text: string): string[] {
 }
 
 export function read(of: Manager, output: string): Service[] {
-  const [first = '', second = ''] = output.split(`${MARK}\n`);
-  const services = READERS[of](lines(first), lines(second));
+  const [first = '', second = '', third = ''] = output.split(`${MARK}\n`);
+  const services = READERS[of](lines(first), lines(second), third);
   const rank = { failed: 0, running: 1, other: 2, stopped: 2 };
   return services.sort((a, b) => rank[a.state] - rank[b.state] || a.unit.localeCompare(b.unit));
 }
 
-type Reader = (states: string[], enabled: string[]) => Service[];
+type Reader = (states: string[], enabled: string[], more: string) => Service[];
 
 const systemd: Reader = (states, files) => {
   const words = (line: string): string[] => line.trim().split(/\s+/);
@@ -164,4 +179,38 @@ const runit: Reader = (available, states) => {
   });
 };
 
-const READERS: Record<Manager, Reader> = { systemd, openrc, sysvinit, runit };
+interface Instance {
+  running?: boolean;
+  exit_code?: number;
+}
+
+type Procd = Record<string, { instances?: Record<string, Instance> }>;
+
+function registered(text: string): Procd | null {
+  try {
+    const value = JSON.parse(text) as unknown;
+    return value !== null && typeof value === 'object' ? (value as Procd) : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Without an answer of ubus, the state of a service is unknown. One that only sets something up has no instance. */
+const procd: Reader = (available, links, more) => {
+  const enabled = new Set(links.map((link) => /^S\d\d(.+)$/.exec(link.trim())?.[1]));
+  const known = registered(more);
+  const state = (unit: string): [Service['state'], string] => {
+    if (known === null) return ['other', '?'];
+    const instances = Object.values(known[unit]?.instances ?? {});
+    if (instances.some((one) => one.running)) return ['running', 'running'];
+    if (instances.some((one) => (one.exit_code ?? 0) !== 0)) return ['failed', 'failed'];
+    return unit in known && instances.length === 0 ? ['other', 'active'] : ['stopped', 'inactive'];
+  };
+  return available.map((line): Service => {
+    const unit = line.trim();
+    const [kind, word] = state(unit);
+    return { unit, state: kind, word, about: '', enabled: enabled.has(unit) };
+  });
+};
+
+const READERS: Record<Manager, Reader> = { systemd, openrc, sysvinit, runit, procd };

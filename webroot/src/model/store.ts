@@ -2,6 +2,7 @@
 
 import { computed, signal } from '@preact/signals';
 import { type Fault, subscribe } from '../rpc';
+import { recall, remember } from './last';
 import type { Container, Job, Machine, Use } from './types';
 
 /** Points of the small charts: two minutes. */
@@ -13,6 +14,8 @@ export const use = signal<Record<string, Use>>({});
 export const history = signal<Record<string, number[]>>({});
 export const machine = signal<Machine | null>(null);
 export const jobs = signal<Job[]>([]);
+/** When the states that are shown were current, in milliseconds since 1970; null once ds has told newer ones. */
+export const staleSince = signal<number | null>(null);
 /** Why nothing is heard at the moment. */
 export const trouble = signal<Fault | null>(null);
 /** When the last states were told: times go on from there. */
@@ -49,6 +52,8 @@ function listen(): void {
             containers.value = state.containers;
             heldBack.value = state.held_back;
             toldAt.value = now.value = Date.now();
+            staleSince.value = null;
+            remember(state.containers);
             break;
           }
           case 'stats': {
@@ -79,8 +84,18 @@ function take(rows: Use[]): void {
   use.value = Object.fromEntries(rows.map((row) => [row.name, row]));
 }
 
+/** Shows the state of the last time until there is a newer one. */
+function showLast(): void {
+  const last = recall();
+  if (!last || containers.value) return;
+  containers.value = last.containers;
+  toldAt.value = staleSince.value = last.at;
+  now.value = Date.now();
+}
+
 /** Listens while the page is seen, and costs nothing while it is not. */
 export function follow(): void {
+  showLast();
   listen();
   document.addEventListener('visibilitychange', () => {
     if (document.hidden) {

@@ -1,6 +1,7 @@
 // One container: details, log, settings, its file, its services, its data.
 
 import { useEffect, useRef, useState } from 'preact/hooks';
+import { AsOf } from '../components/as-of';
 import { Button, copyText, Empty, IconButton, Loading, Note, TopBar } from '../components/basics';
 import { act, Actions, Glyph, Pill } from '../components/container-parts';
 import { Dialog } from '../components/dialog';
@@ -40,6 +41,7 @@ export function ContainerScreen() {
   return (
     <>
       <TopBar title={name}>
+        <AsOf />
         <Pill container={one} />
       </TopBar>
       <nav class="tabs" aria-label={name} ref={bar}>

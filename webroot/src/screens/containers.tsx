@@ -1,6 +1,7 @@
 // The overview: every container at a glance, what the machine does, and what needs attention.
 
 import { useState } from 'preact/hooks';
+import { AsOf } from '../components/as-of';
 import { Empty, IconButton, Loading, Note, SearchField } from '../components/basics';
 import { Bar, Chart } from '../components/chart';
 import { Actions, Glyph, Pill } from '../components/container-parts';
@@ -21,6 +22,7 @@ export function ContainersScreen() {
     <>
       <header class="top-bar">
         <h1>{t('title')}</h1>
+        <AsOf />
         <IconButton icon="search" label={t('search')} onClick={() => setSearch(search === null ? '' : null)} />
       </header>
       {search !== null && <SearchField label={t('search')} value={search} onInput={setSearch} autofocus />}

@@ -10,7 +10,7 @@ import { t } from '../i18n';
 import { container as find } from '../model/store';
 import type { Image } from '../model/types';
 import { go } from '../router';
-import { ds, job } from '../rpc';
+import { ask, ds } from '../rpc';
 
 type Kind = 'catalogue' | 'archive' | 'directory' | 'image' | 'backup';
 
@@ -22,10 +22,24 @@ interface Draft {
   name: string;
   size: string;
   autostart: boolean;
+  user: string;
+  password: string;
+  sshKey: string;
 }
 
-/** The command line that a draft is. */
-export function commandLine({ kind, from, name, size, autostart }: Draft): string[] {
+const EMPTY: Draft = {
+  kind: null,
+  from: '',
+  name: '',
+  size: '8G',
+  autostart: false,
+  user: '',
+  password: '',
+  sshKey: '',
+};
+
+/** The command line that a draft is. It has no password: ds reads that from its standard input. */
+export function commandLine({ kind, from, name, size, autostart, user, password, sshKey }: Draft): string[] {
   if (kind === 'backup') return ['import', from, name];
   const option = kind === 'directory' ? '--rootfs' : kind === 'image' ? '--image' : '--from';
   const unpacks = option === '--from';
@@ -36,6 +50,9 @@ export function commandLine({ kind, from, name, size, autostart }: Draft): strin
     from,
     ...(unpacks && size ? ['--size', size] : []),
     ...(autostart ? ['--set', 'autostart=yes'] : []),
+    ...(user ? ['--user', user] : []),
+    ...(password ? ['--password-file', '-'] : []),
+    ...(sshKey ? ['--ssh-key', sshKey] : []),
   ];
 }
 
@@ -48,7 +65,7 @@ const KINDS: [Kind, IconName][] = [
 ];
 
 // Kept when the user looks at something else in between.
-let kept: Draft = { kind: null, from: '', name: '', size: '8G', autostart: false };
+let kept: Draft = EMPTY;
 
 export function CreateScreen() {
   const [draft, setDraft] = useState(kept);
@@ -170,7 +187,39 @@ function CatalogueStep({ onChoose, onBack }: { onChoose: (image: Image) => void;
   );
 }
 
-function DetailsStep({ draft, change }: { draft: Draft; change: (part: Partial<Draft>) => void }) {
+interface StepProps {
+  draft: Draft;
+  change: (part: Partial<Draft>) => void;
+}
+
+function LoginFields({ draft, change }: StepProps) {
+  return (
+    <>
+      <Field
+        label={t('loginUser')}
+        value={draft.user}
+        help={t('loginUserText')}
+        onInput={(user) => change({ user: user.trim() })}
+      />
+      <Field
+        label={t('password')}
+        value={draft.password}
+        help={t('passwordText')}
+        secret
+        onInput={(password) => change({ password })}
+      />
+      <Field
+        label={t('sshKey')}
+        value={draft.sshKey}
+        placeholder="ssh-ed25519 …"
+        help={t('sshKeyText')}
+        onInput={(sshKey) => change({ sshKey: sshKey.trim() })}
+      />
+    </>
+  );
+}
+
+function DetailsStep({ draft, change }: StepProps) {
   const [fault, setFault] = useState<string | null>(null);
   const { kind, from, name, size, autostart } = draft;
   if (kind === null) return null;
@@ -178,12 +227,12 @@ function DetailsStep({ draft, change }: { draft: Draft; change: (part: Partial<D
   const nameFault = name && !NAME.test(name) ? t('nameRule') : find(name) ? t('nameTaken') : null;
   const isReady = NAME.test(name) && !nameFault && from.trim() !== '';
   const begin = (): void => {
-    const words = commandLine(draft);
     const isLong = unpacks || kind === 'backup';
-    const made = isLong ? job(...words) : ds(...words).then(() => undefined);
+    const input = draft.password && kind !== 'backup' ? { input: `${draft.password}\n` } : {};
+    const made = ask({ argv: commandLine(draft), ...input, ...(isLong ? { job: true } : {}) });
     made.then(
       () => {
-        kept = { kind: null, from: '', name: '', size: '8G', autostart: false };
+        kept = EMPTY;
         if (isLong) say(t('jobStarted'));
         go('containers');
       },
@@ -243,6 +292,7 @@ function DetailsStep({ draft, change }: { draft: Draft; change: (part: Partial<D
           {size !== '' && <Field label={t('newSize')} value={size} onInput={(text) => change({ size: text || ' ' })} />}
         </fieldset>
       )}
+      {kind !== 'backup' && <LoginFields draft={draft} change={change} />}
       {kind !== 'backup' && (
         <div class="field switch-field">
           <label for="autostart">{t('autostart')}</label>

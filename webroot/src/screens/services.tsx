@@ -5,7 +5,7 @@ import { AnsiReader } from '../ansi';
 import { Button, Chips, complain, Empty, IconButton, Loading, Note, SearchField, sentence } from '../components/basics';
 import { Dialog } from '../components/dialog';
 import { t } from '../i18n';
-import { command, listing, manager, type Manager, read, type Service, type Verb } from '../model/services';
+import { command, hasJournal, listing, manager, type Manager, read, type Service, type Verb } from '../model/services';
 import type { Container } from '../model/types';
 import { ds } from '../rpc';
 
@@ -176,7 +176,7 @@ function ServiceDialog({ container, of, service, onControl, onClose }: DialogPro
         {service.enabled === true && <Button onClick={() => control('disable')}>{t('disable')}</Button>}
         {service.enabled === false && <Button onClick={() => control('enable')}>{t('enable')}</Button>}
       </div>
-      {of === 'systemd' && (
+      {hasJournal(of) && (
         <Chips
           label={t('log')}
           value={view}

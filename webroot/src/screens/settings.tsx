@@ -1,13 +1,14 @@
 // Every setting of a container as a form, made from ds's own table of keys. ds itself checks what is typed.
 
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { Button, complain, Field, Loading, Note, Prose, SearchField, sentence } from '../components/basics';
+import { Button, complain, Field, IniKey, Loading, Note, Prose, SearchField, sentence } from '../components/basics';
 import { BindsField } from '../components/binds';
 import { DevicesField } from '../components/devices';
 import { PathField } from '../components/path-field';
+import { UplinksField } from '../components/uplinks';
 import { say } from '../components/snackbar';
 import { type Key, language, t } from '../i18n';
-import { describe, load as loadDescriptions } from '../model/descriptions';
+import { describe, load as loadDescriptions, nameOf } from '../model/descriptions';
 import type { Container, Setting } from '../model/types';
 import { DsError, ds } from '../rpc';
 
@@ -77,7 +78,9 @@ export function SettingsTab({ container }: { container: Container }) {
   };
   const wanted = search.toLowerCase();
   const fits = (setting: Setting): boolean =>
-    `${setting.key} ${setting.about} ${describe(setting.key, setting.about)}`.toLowerCase().includes(wanted);
+    `${setting.key} ${nameOf(setting.key)} ${setting.about} ${describe(setting.key, setting.about)}`
+      .toLowerCase()
+      .includes(wanted);
   const count = Object.keys(changed).length;
   return (
     <>
@@ -134,12 +137,6 @@ function without(values: Values, key: string): Values {
   return Object.fromEntries(Object.entries(values).filter(([other]) => other !== key));
 }
 
-/** `stop-timeout` as people write it. */
-export function label(name: string): string {
-  const words = name.replace(/-/g, ' ');
-  return words.charAt(0).toUpperCase() + words.slice(1);
-}
-
 /** A value of the configuration within a sentence that may run from right to left. */
 function isolated(value: string): string {
   return `\u2066${value}\u2069`;
@@ -156,6 +153,7 @@ function SettingField({ setting, value, fault, onChange }: FieldProps) {
   const isSwitch = setting.form === 'choice' && setting.words.join() === 'yes,no';
   const id = `setting-${setting.key}`;
   const about = describe(setting.key, setting.about);
+  const label = nameOf(setting.key);
   const help = (
     <div id={`${id}-help`} class={fault ? 'help fault' : 'help'} aria-live="polite">
       {fault ?? <Prose text={about} />}
@@ -164,7 +162,8 @@ function SettingField({ setting, value, fault, onChange }: FieldProps) {
   if (isSwitch) {
     return (
       <div class="field switch-field">
-        <label for={id}>{label(setting.name)}</label>
+        <label for={id}>{label}</label>
+        <IniKey name={setting.key} />
         <input
           id={id}
           type="checkbox"
@@ -181,7 +180,8 @@ function SettingField({ setting, value, fault, onChange }: FieldProps) {
   if (setting.form === 'choice') {
     return (
       <div class="field">
-        <label for={id}>{label(setting.name)}</label>
+        <label for={id}>{label}</label>
+        <IniKey name={setting.key} />
         <select
           id={id}
           aria-describedby={`${id}-help`}
@@ -200,17 +200,20 @@ function SettingField({ setting, value, fault, onChange }: FieldProps) {
     );
   }
   if (setting.key === 'mounts.bind') {
-    return <BindsField label={label(setting.name)} value={value} about={about} fault={fault} onChange={onChange} />;
+    return (
+      <BindsField label={label} code={setting.key} value={value} about={about} fault={fault} onChange={onChange} />
+    );
   }
   const hint = setting.default
     ? t('default', { value: isolated(setting.default) })
     : t('example', { value: isolated(setting.example) });
-  const shared = { label: label(setting.name), value, placeholder: hint, error: fault, onInput: onChange };
   const prose = <Prose text={about} />;
-  if (setting.key === 'hardware.devices') return <DevicesField {...shared} help={prose} />;
-  if (setting.kind === 'DIRECTORY') return <PathField {...shared} help={prose} wanted="directory" />;
-  if (setting.kind === 'FILE') return <PathField {...shared} help={prose} wanted="image" />;
-  return <Field {...shared} help={prose} />;
+  const shared = { label, code: setting.key, value, placeholder: hint, error: fault, onInput: onChange, help: prose };
+  if (setting.key === 'hardware.devices') return <DevicesField {...shared} />;
+  if (setting.key === 'network.uplink') return <UplinksField {...shared} />;
+  if (setting.kind === 'DIRECTORY') return <PathField {...shared} wanted="directory" />;
+  if (setting.kind === 'FILE') return <PathField {...shared} wanted="image" />;
+  return <Field {...shared} />;
 }
 
 interface EnvironmentProps {

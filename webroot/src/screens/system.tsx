@@ -113,7 +113,11 @@ export function SystemScreen() {
       </div>
       <div class="field">
         <label for="language">{t('language')}</label>
-        <select id="language" value={language.value} onChange={(event) => setLanguage(event.currentTarget.value)}>
+        <select
+          id="language"
+          value={language.value}
+          onChange={(event) => void setLanguage(event.currentTarget.value).catch(complain)}
+        >
           {Object.entries(NAMES).map(([tag, name]) => (
             <option key={tag} value={tag}>
               {name}

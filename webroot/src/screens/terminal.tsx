@@ -2,6 +2,7 @@
 
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { Button, complain, copyText, IconButton } from '../components/basics';
+import { LinkDialog } from '../components/link-dialog';
 import { t } from '../i18n';
 import { back, route } from '../router';
 import { ask } from '../rpc';
@@ -40,6 +41,7 @@ export function TerminalScreen() {
   const [current, setCurrent] = useState(0);
   const [held, setHeld] = useState<Modifier | null>(null);
   const [searching, setSearching] = useState(false);
+  const [link, setLink] = useState<string | null>(null);
   const sessions = useRef(new Map<number, Session>());
   const show = (one: Tab): void => {
     setTabs((all) => [...all, one]);
@@ -104,9 +106,11 @@ export function TerminalScreen() {
             onSession={(made) => (made ? sessions.current.set(one.key, made) : sessions.current.delete(one.key))}
             onChange={(part) => change(one.key, part)}
             onReleased={() => setHeld(null)}
+            onLink={setLink}
           />
         ))}
       </div>
+      {link !== null && <LinkDialog address={link} onClose={() => setLink(null)} />}
       {active && active.state !== 'open' && (
         <Ended
           state={active.state}
@@ -215,10 +219,11 @@ interface PaneProps {
   onSession: (session: Session | null) => void;
   onChange: (part: Partial<Tab>) => void;
   onReleased: () => void;
+  onLink: (address: string) => void;
 }
 
 /** A terminal is attached when its tab is shown for the first time. */
-function Pane({ name, tab, isShown, onSession, onChange, onReleased }: PaneProps) {
+function Pane({ name, tab, isShown, onSession, onChange, onReleased, onLink }: PaneProps) {
   const place = useRef<HTMLDivElement>(null);
   const session = useRef<Session | null>(null);
   useEffect(() => {
@@ -233,6 +238,7 @@ function Pane({ name, tab, isShown, onSession, onChange, onReleased }: PaneProps
           state: (state) => onChange({ state }),
           released: onReleased,
           failed: complain,
+          link: onLink,
         },
       );
       onSession(session.current);

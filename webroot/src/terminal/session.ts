@@ -3,11 +3,13 @@
 
 import { FitAddon } from '@xterm/addon-fit';
 import { SearchAddon } from '@xterm/addon-search';
+import { WebLinksAddon } from '@xterm/addon-web-links';
 import { Terminal } from '@xterm/xterm';
 import '@xterm/xterm/css/xterm.css';
 import { decodeBytes } from '../base64';
 import { ask, type Document, type Fault, open, type Request } from '../rpc';
 import { type Modifier, modified } from './keys';
+import { webAddress } from './links';
 import { Typist } from './typist';
 
 const STORED = 'droidspaces.terminal.size';
@@ -31,6 +33,8 @@ export interface Events {
   state(state: State): void;
   released(): void;
   failed(error: unknown): void;
+  /** The user has touched an address of the web. */
+  link(address: string): void;
 }
 
 function storedSize(): number {
@@ -64,10 +68,13 @@ export class Session {
       fontFamily: '"Noto Sans Mono", "Droid Sans Mono", monospace',
       fontSize: storedSize(),
       scrollback: 5000,
+      // Of programs that mark text as a link. The default of xterm.js opens it in this window.
+      linkHandler: { activate: (_event, text) => this.touch(text) },
       theme: { background: '#090d0b', foreground: '#d7e3da', cursor: '#97d5b4', selectionBackground: '#2f6a4f' },
     });
     this.terminal.loadAddon(this.fit);
     this.terminal.loadAddon(this.search);
+    this.terminal.loadAddon(new WebLinksAddon((_event, text) => this.touch(text)));
     this.terminal.open(place);
     this.fit.fit();
     this.typist = new Typist(
@@ -143,6 +150,11 @@ export class Session {
     clearTimeout(this.timer);
     this.observer.disconnect();
     this.terminal.dispose();
+  }
+
+  private touch(text: string): void {
+    const address = webAddress(text);
+    if (address !== null) this.events.link(address);
   }
 
   private request(terminal: Document): Promise<unknown> {

@@ -1,0 +1,29 @@
+// Asks before an address from a terminal is opened: its text came from a program in the container. In a root manager's
+// app, the page must not open it at all: another page in the same WebView would have the app's bridge to root.
+
+import { t } from '../i18n';
+import { isLocalPage } from '../rpc';
+import { Button, copyText } from './basics';
+import { Dialog } from './dialog';
+
+export function LinkDialog({ address, onClose }: { address: string; onClose: () => void }) {
+  return (
+    <Dialog title={t('openLink')} onClose={onClose}>
+      <p class="link-address" dir="ltr">
+        <code>{address}</code>
+      </p>
+      <p class="sub">{isLocalPage() ? t('openLinkText') : t('openLinkInApp')}</p>
+      <div class="dialog-actions">
+        <Button kind="text" onClick={onClose}>
+          {t('cancel')}
+        </Button>
+        <Button onClick={() => void copyText(address)}>{t('copy')}</Button>
+        {isLocalPage() && (
+          <a class="button filled" href={address} target="_blank" rel="noopener noreferrer" onClick={onClose}>
+            {t('open')}
+          </a>
+        )}
+      </div>
+    </Dialog>
+  );
+}
