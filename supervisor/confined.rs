@@ -211,7 +211,7 @@ fn only(calls: &[libc::c_long], otherwise: u32) -> Vec<sock_filter> {
     ];
     for number in calls {
         program.push(step(JUMP_EQUAL, 0, 1, u32::try_from(*number).unwrap_or(u32::MAX)));
-        program.push(allow.clone());
+        program.push(allow);
     }
     program.push(step(RETURN, 0, 0, otherwise));
     program
