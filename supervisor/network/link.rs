@@ -20,6 +20,7 @@ const SET_LINK: u16 = 19;
 const NEW_ADDRESS: u16 = 20;
 const GET_ADDRESS: u16 = 22;
 const NEW_ROUTE: u16 = 24;
+const DELETE_ROUTE: u16 = 25;
 const GET_ROUTE: u16 = 26;
 const NEW_NEIGHBOUR: u16 = 28;
 const DELETE_NEIGHBOUR: u16 = 29;
@@ -32,6 +33,7 @@ const LINK_PROTOCOL: u16 = 12;
 const LINK_INFO: u16 = 18;
 const LINK_ALIAS: u16 = 20;
 const LINK_NAMESPACE: u16 = 28;
+const LINK_DETAIL: u16 = 29;
 const INFO_KIND: u16 = 1;
 const INFO_DATA: u16 = 2;
 const VETH_PEER: u16 = 1;
@@ -39,6 +41,8 @@ const VETH_PEER: u16 = 1;
 const PORT_LEARNING: u16 = 8;
 const PORT_ISOLATED: u16 = 33;
 const PORT_LOCKED: u16 = 39;
+/// `RTEXT_FILTER_SKIP_STATS`.
+const NO_STATISTICS: u32 = 8;
 /// `IFA_*`.
 const ADDRESS: u16 = 1;
 const LOCAL: u16 = 2;
@@ -143,7 +147,9 @@ impl Netlink {
     /// # Errors
     /// If the kernel does not answer.
     pub fn links(&self) -> Result<Vec<Link>> {
-        let answers = self.dump(Message::new(GET_LINK, 0, &about_link(0, 0, false)))?;
+        let message = Message::new(GET_LINK, 0, &about_link(0, 0, false));
+        // Statistics are most of an answer.
+        let answers = self.dump(message.with(LINK_DETAIL, &NO_STATISTICS.to_ne_bytes()))?;
         Ok(answers
             .iter()
             .filter(|answer| answer.kind == NEW_LINK)
@@ -156,7 +162,12 @@ impl Netlink {
     /// # Errors
     /// If the kernel does not answer.
     pub fn link(&self, name: &str) -> Result<Option<Link>> {
-        Ok(self.links()?.into_iter().find(|link| link.name == name))
+        let message = Message::new(GET_LINK, 0, &about_link(0, 0, false)).with_text(LINK_NAME, name);
+        match self.ask(message.with(LINK_DETAIL, &NO_STATISTICS.to_ne_bytes())) {
+            Ok(answer) => Ok(link(&answer.body)),
+            Err(Errno::ENODEV) => Ok(None),
+            Err(errno) => Ok(call!(Err(errno), "look for the interface {name}")?),
+        }
     }
 
     /// Creates a bridge; EOPNOTSUPP if the kernel does not support bridges.
@@ -302,6 +313,27 @@ impl Netlink {
                 .with(ROUTE_TO, &bytes(address))
                 .with(ROUTE_OUT, &index.to_ne_bytes());
         self.request(message)
+    }
+
+    /// Adds a route to a prefix behind a neighbour.
+    ///
+    /// # Errors
+    /// The error of the kernel.
+    pub fn add_route(&self, index: u32, (to, length): (IpAddr, u8), gateway: IpAddr) -> Result<(), Errno> {
+        let message = Message::new(NEW_ROUTE, CREATE | REPLACE, &about_route(family(to), length, ON_LINK, 0))
+            .with(ROUTE_TO, &bytes(to))
+            .with(ROUTE_GATEWAY, &bytes(gateway))
+            .with(ROUTE_OUT, &index.to_ne_bytes());
+        self.request(message)
+    }
+
+    /// Removes such a route.
+    ///
+    /// # Errors
+    /// The error of the kernel.
+    pub fn delete_route(&self, index: u32, to: IpAddr, length: u8) -> Result<(), Errno> {
+        let message = Message::new(DELETE_ROUTE, 0, &about_route(family(to), length, 0, 0));
+        self.request(message.with(ROUTE_TO, &bytes(to)).with(ROUTE_OUT, &index.to_ne_bytes()))
     }
 
     /// Adds a permanent neighbour entry.

@@ -15,6 +15,8 @@
 //! except
 //! forwarding.
 
+mod advertise;
+mod answers;
 mod attach;
 mod dhcp;
 pub mod firewall;

@@ -11,7 +11,7 @@ use anyhow::Result;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::unistd::Pid;
 
-use super::store::{Member, members};
+use super::store::{NEIGHBOURS, Neighbour, neighbours};
 use crate::call;
 use crate::config::Config;
 use crate::config::value::Name;
@@ -19,7 +19,7 @@ use crate::paths::Paths;
 use crate::rootfs::deadline::within;
 use crate::rootfs::files::HOSTS;
 use crate::rootfs::root::Root;
-use crate::seed::neighbours;
+use crate::seed::neighbours as lines_of_ds;
 
 /// The delay after a change, so that containers that start together cause one update.
 const DELAY: Duration = Duration::from_millis(200);
@@ -57,8 +57,7 @@ impl Names {
     /// Something may have changed.
     pub(super) fn heard(&mut self) {
         let events = self.changes.as_ref().and_then(|changes| changes.read_events().ok()).unwrap_or_default();
-        let is_member = |name: &Path| name.extension().is_some_and(|end| end == "json");
-        if events.iter().any(|event| event.name.as_ref().is_none_or(|name| is_member(Path::new(name)))) {
+        if events.iter().any(|event| event.name.as_ref().is_none_or(|name| name == NEIGHBOURS)) {
             self.due = Some(Instant::now() + DELAY);
         }
     }
@@ -74,13 +73,13 @@ impl Names {
             return;
         }
         self.due = None;
-        let lines = lines(&members(&self.paths), &self.name);
+        let lines = lines(&neighbours(&self.paths), &self.name);
         if lines == self.written {
             return;
         }
         let done = within(TIMEOUT, || {
             let root = Root::open(Path::new(&format!("/proc/{init}/root/")))?;
-            neighbours::write(&root, &lines).map(|()| Vec::new())
+            lines_of_ds::write(&root, &lines).map(|()| Vec::new())
         });
         match done {
             Ok(_) => self.written = lines,
@@ -93,7 +92,7 @@ impl Names {
         if self.written.is_empty() {
             return;
         }
-        if let Err(error) = within(TIMEOUT, || neighbours::write(root, "").map(|()| Vec::new())) {
+        if let Err(error) = within(TIMEOUT, || lines_of_ds::write(root, "").map(|()| Vec::new())) {
             log::warn!("{}: names of other containers: {error:#}", self.name);
         }
     }
@@ -101,13 +100,13 @@ impl Names {
 
 fn watch(paths: &Paths) -> Result<Inotify> {
     let changes = call!(Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK), "inotify_init1")?;
-    let events = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_DELETE | AddWatchFlags::IN_ONLYDIR;
+    let events = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_ONLYDIR;
     call!(changes.add_watch(&paths.network_members(), events), "inotify_add_watch")?;
     Ok(changes)
 }
 
 /// The lines for one container; containers that it cannot reach have none.
-fn lines(members: &[Member], own: &Name) -> String {
+fn lines(members: &[Neighbour], own: &Name) -> String {
     let Some(itself) = members.iter().find(|member| member.name == *own) else { return String::new() };
     let mut text = String::new();
     for member in members.iter().filter(|member| member.network == itself.network) {
@@ -121,8 +120,8 @@ fn lines(members: &[Member], own: &Name) -> String {
             names.insert(0, member.name.to_string());
             names.extend((member.hostname != member.name.as_str()).then(|| member.hostname.clone()));
         }
-        for address in member.all_addresses() {
-            text.push_str(&neighbours::line(&address.to_string(), &names));
+        for address in &member.addresses {
+            text.push_str(&lines_of_ds::line(&address.to_string(), &names));
         }
     }
     text

@@ -71,12 +71,13 @@ fn set(store: &Store, paths: &Paths, renew: bool) -> Result<()> {
         store.forget_changes();
         return Ok(());
     }
+    store.announce(&members)?;
     let moved = match &ways {
         Ok(ways) => remember(store, &mut members, ways)?,
         Err(_) => false,
     };
     let rules = rules(&members);
-    let is_stale = renew || moved || !changes.firewall.is_intact(&paths.cgroup, &rules);
+    let is_stale = renew || moved || !changes.firewall.is_intact(&paths.cgroup, &rules, &file);
     let applied = if is_stale { changes.firewall.apply(&paths.cgroup, &rules, &file) } else { Ok(()) };
     remove_links(paths, &members)?;
     if !renew {

@@ -12,6 +12,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::Mode;
 
+use super::advertise::ROUTER;
 use super::identity::Tag;
 use super::link::{Link, step};
 use super::netlink::Netlink;
@@ -20,11 +21,10 @@ use super::subnet::Subnet;
 use super::sysctl;
 use crate::call;
 use crate::config::value::Name;
+use crate::sys::network;
 
 /// The name of the interface in the container.
 const INSIDE: &str = "eth0";
-/// The host's address on the link, for IPv6.
-const GATEWAY_6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 
 /// Keeps this process in the container's network namespace until dropped.
 #[derive(Debug)]
@@ -93,7 +93,7 @@ pub(super) fn bridge(
     sysctl::set(&format!("ipv4/neigh/{}/proxy_delay", bridge.name), "0")?;
     if ipv6 {
         step(
-            route.add_address(bridge.index, network.address6(gateway).into(), 64),
+            route.add_address(bridge.index, network.gateway6().into(), 64),
             "add the IPv6 address of the bridge",
         )?;
     }
@@ -117,13 +117,20 @@ fn host_side(route: &Netlink, link: &Link, network: &Network, ipv6: bool) -> Res
     step(route.bring_up(link.index), &format!("bring {name} up"))?;
     if ipv6 {
         let step_name = format!("add an address for network {} to {name}", network.subnet);
-        step(route.add_address(link.index, GATEWAY_6.into(), 64), &step_name)?;
+        step(route.add_address(link.index, ROUTER.into(), 64), &step_name)?;
     }
     Ok(())
 }
 
 /// Creates the namespace with `eth0`, whose other end is here; also opens the caller's own.
-pub(super) fn pair(route: &Netlink, tag: &Tag, member: &Member, mtu: u32) -> Result<(OwnedFd, OwnedFd)> {
+/// On a phone, checksums are computed here: some of its drivers send packets of others with wrong ones.
+pub(super) fn pair(
+    route: &Netlink,
+    tag: &Tag,
+    member: &Member,
+    mtu: u32,
+    phone: bool,
+) -> Result<(OwnedFd, OwnedFd)> {
     // A link of the previous boot, whose namespace still exists.
     if let Some(link) = route.link(&member.interface)?.filter(|link| tag.owns(link)) {
         let _ = route.delete_link(link.index);
@@ -133,11 +140,23 @@ pub(super) fn pair(route: &Netlink, tag: &Tag, member: &Member, mtu: u32) -> Res
     let inside = Inside(&own);
     let new = namespace_of_this_process()?;
     let made = furnish(member, &own, mtu);
+    if phone {
+        compute_checksums(INSIDE);
+    }
     drop(inside);
     made?;
+    if phone {
+        compute_checksums(&member.interface);
+    }
     let link = route.link(&member.interface)?.context("the new link has vanished")?;
     step(route.set_alias(link.index, &tag.member(&member.name)), "name the link")?;
     Ok((new, own))
+}
+
+fn compute_checksums(name: &str) {
+    if let Err(errno) = network::compute_checksums(name) {
+        log::warn!("{name}: checksums are left to drivers: {errno}");
+    }
 }
 
 /// Creates `eth0` in the current namespace.
@@ -161,7 +180,7 @@ fn furnish(member: &Member, host: &OwnedFd, mtu: u32) -> Result<()> {
     step(route.add_default_route(link.index, member.subnet.gateway().into()), "add the route of eth0")?;
     if let Some(address) = member.address6 {
         step(route.add_address(link.index, address.into(), 128), "add the IPv6 address of eth0")?;
-        step(route.add_default_route(link.index, GATEWAY_6.into()), "add the IPv6 route of eth0")?;
+        step(route.add_default_route(link.index, ROUTER.into()), "add the IPv6 route of eth0")?;
     }
     Ok(())
 }
@@ -176,18 +195,16 @@ pub(super) fn connect(
     let link = route.link(&member.interface)?.context("the new link has vanished")?;
     let Some(bridge) = bridge else {
         let prefix =
-            member.address6.map_or(Ipv6Addr::UNSPECIFIED, |own| Ipv6Addr::from(u128::from(own) >> 64 << 64));
+            member.address6.map_or(Ipv6Addr::UNSPECIFIED, |own| Ipv6Addr::from(u128::from(own) >> 80 << 80));
         let network = Network { subnet: member.subnet, prefix, leases: BTreeMap::new() };
         host_side(route, &link, &network, member.address6.is_some())?;
         step(
             route.add_address(link.index, member.subnet.gateway().into(), 32),
             "add the address of the link",
         )?;
-        for address in member.all_addresses() {
-            step(route.add_host_route(link.index, address), &format!("route {address}"))?;
-            step(route.add_neighbour(link.index, address, member.mac), &format!("know {address}"))?;
-        }
-        return Ok(());
+        let own = member.address;
+        step(route.add_host_route(link.index, own.into()), &format!("route {own}"))?;
+        return know(route, link.index, member);
     };
     sysctl::try_set(&format!("ipv6/conf/{}/disable_ipv6", member.interface), "1");
     step(route.set_master(link.index, bridge.index), &format!("connect {} to {}", link.name, bridge.name))?;
@@ -195,11 +212,18 @@ pub(super) fn connect(
         warnings.push("kernel does not isolate ports of a bridge (5.18): other containers of its network can impersonate this one".into());
     }
     step(route.bring_up(link.index), &format!("switch {} on", link.name))?;
-    for address in member.all_addresses() {
-        // Addresses are not learned, because a neighbour could claim one.
-        step(route.add_neighbour(bridge.index, address, member.mac), &format!("know {address}"))?;
-    }
-    Ok(())
+    know(route, bridge.index, member)
+}
+
+/// Has the host know where its addresses are. It learns none, because a neighbour could claim it. All IPv6 addresses of
+/// its prefix, whichever it has made, are behind one address of the link.
+fn know(route: &Netlink, index: u32, member: &Member) -> Result<()> {
+    let own = member.address;
+    step(route.add_neighbour(index, own.into(), member.mac), &format!("know {own}"))?;
+    let Some(prefix) = member.prefix6() else { return Ok(()) };
+    let link = member.link_local().into();
+    step(route.add_neighbour(index, link, member.mac), &format!("know {link}"))?;
+    step(route.add_route(index, (prefix.into(), 64), link), &format!("route {prefix}/64"))
 }
 
 /// Sets the MTU of `eth0` in a running container.

@@ -1,8 +1,10 @@
 //! Integration with phones: late_start and its conditions, the boot-loop guard, wakelocks, storage, the status line.
 
+use crate::frames::{Tap, checksum};
 use crate::phone::Phone;
 use crate::sandbox::Sandbox;
 use crate::wait_for;
+use crate::world::{call, serve};
 use serde_json::Value;
 
 /// The rule with which Android selects its default network.
@@ -303,4 +305,44 @@ fn a_container_uses_the_phones_time_zone_and_name_servers() {
     let expected = "nameserver 9.9.9.9\nnameserver ::1\n";
     assert_eq!(phone.inside("web", "etc/resolv.conf").as_deref(), Some(expected));
     assert_eq!(phone.inside("web", "run/host/timezone"), None);
+}
+
+/// Frames with a TCP segment over IPv4 whose checksum is right, and wrong.
+fn segments(frames: &[Vec<u8>]) -> (usize, usize) {
+    let tcp = frames.iter().filter(|frame| frame[12..15] == [8, 0, 0x45] && frame[23] == 6);
+    let (right, wrong): (Vec<_>, Vec<_>) = tcp.partition(|frame| {
+        let length = u16::from_be_bytes([frame[16], frame[17]]);
+        let segment = &frame[34..14 + usize::from(length)];
+        let size = u16::try_from(segment.len()).unwrap().to_be_bytes();
+        checksum(&[&frame[26..34], &[0, 6], &size, segment].concat()) == 0
+    });
+    (right.len(), wrong.len())
+}
+
+#[test]
+fn checksums_are_right_before_a_driver_sees_them_and_netd_forwards() {
+    let phone = Phone::new();
+    phone.write("system/bin/ndc", "#!/bin/sh\necho \"$@\" >>/system/ndc.log\n");
+    std::fs::set_permissions(
+        phone.path("system/bin/ndc"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .unwrap();
+    phone.sandbox.run(&["ip", "link", "set", "lo", "up"]);
+    let settings = ["network.mode=nat", "network.host-access=yes"];
+    phone.sandbox.container("web", &settings);
+    phone.sandbox.ds(&["start", "web"]).succeeds();
+    assert_eq!(phone.read("system/ndc.log"), "ipfwd enable droidspaces\n");
+    let web = phone.sandbox.first_process("web").unwrap().pid;
+    let links = phone.sandbox.run(&["ip", "-o", "link"]).text();
+    let link = links.split_whitespace().find(|word| word.starts_with("ds-web-")).unwrap();
+    let tap = Tap::new(phone.sandbox.init_pid(), link.split('@').next().unwrap().trim_end_matches(':'));
+    let address = phone.sandbox.info("web")["network"]["addresses"][0].as_str().unwrap().to_owned();
+    let gateway = format!("{}.1", address.rsplit_once('.').unwrap().0);
+    serve(phone.sandbox.init_pid(), &format!("{gateway}:80"), "phone");
+    assert!(call(web, &format!("{gateway}:80")).is_some());
+    let (right, wrong) = segments(&tap.frames(std::time::Duration::from_millis(100)));
+    assert!(right > 2 && wrong == 0, "{right} right, {wrong} wrong");
+    phone.sandbox.ds(&["stop", "web"]).succeeds();
+    assert_eq!(phone.read("system/ndc.log"), "ipfwd enable droidspaces\nipfwd disable droidspaces\n");
 }

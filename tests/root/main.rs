@@ -9,6 +9,7 @@
 #![allow(missing_docs, clippy::absolute_paths, reason = "tests are their own documentation")]
 
 mod done;
+mod frames;
 mod handset;
 mod phone;
 mod process;
@@ -39,6 +40,7 @@ mod handover;
 mod hardware;
 mod hidden_groups;
 mod hostile;
+mod hostile_links;
 mod hostile_servers;
 mod identity;
 mod images;

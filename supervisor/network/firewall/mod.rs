@@ -5,6 +5,7 @@
 
 mod iptables;
 mod nftables;
+mod replace;
 pub mod rules;
 
 use std::fs;
@@ -93,7 +94,7 @@ impl Firewall {
     /// If the kernel lacks a feature, or a program refuses.
     pub fn apply(&self, name: &str, rules: &[Rule], file: &Path) -> Result<()> {
         if self.way == Way::Nftables {
-            return nftables::apply(name, rules).context("set the packet filter's rules");
+            return replace::apply(name, rules, file).context("set the packet filter's rules");
         }
         for ipv4 in [true, false] {
             let Some(programs) = Programs::find(ipv4, self.way.suffix()) else { continue };
@@ -113,9 +114,9 @@ impl Firewall {
 
     /// Whether the rules of [`Firewall::apply`] exist.
     #[must_use]
-    pub fn is_intact(&self, name: &str, rules: &[Rule]) -> bool {
+    pub fn is_intact(&self, name: &str, rules: &[Rule], file: &Path) -> bool {
         if self.way == Way::Nftables {
-            return nftables::is_intact(name, rules).unwrap_or(false);
+            return replace::is_intact(name, rules, file).unwrap_or(false);
         }
         let local = local_addresses().unwrap_or_default();
         [true, false].into_iter().filter(|ipv4| *ipv4 || self.ipv6).all(|ipv4| {
@@ -130,6 +131,7 @@ impl Firewall {
     /// If the kernel or a program refuses.
     pub fn remove(&self, name: &str, file: &Path) -> Result<()> {
         if self.way == Way::Nftables {
+            let _ = fs::remove_file(file);
             return nftables::remove(name);
         }
         for ipv4 in [true, false] {

@@ -176,8 +176,8 @@ fn sources(list: &mut List, members: &[&Member]) {
         }
     }
     for member in members {
-        let Some(own) = address(member, list.ipv4) else { continue };
-        let sender = [from(member.behind()), Match::Sender(member.mac), Match::From(own, whole(own))];
+        let Some((own, length)) = member.own(list.ipv4) else { continue };
+        let sender = [from(member.behind()), Match::Sender(member.mac), Match::From(own, length)];
         list.add(Chain::Sources, sender, Verdict::Return);
     }
     for member in interfaces(members) {
@@ -195,8 +195,8 @@ fn sources(list: &mut List, members: &[&Member]) {
 /// Rules for packets of containers to the host.
 fn host(list: &mut List, members: &[&Member]) {
     for member in members.iter().filter(|member| member.host_access) {
-        if let Some(own) = address(member, list.ipv4) {
-            let all = [from(member.behind()), Match::From(own, whole(own))];
+        if let Some((own, length)) = member.own(list.ipv4) {
+            let all = [from(member.behind()), Match::From(own, length)];
             list.add(Chain::Input, all, Verdict::Accept);
         }
     }
@@ -225,8 +225,8 @@ fn passage(list: &mut List, members: &[&Member]) {
         list.add(Chain::Forward, [to(member.behind()), Match::Answer], Verdict::Accept);
     }
     for member in members.iter().filter(|member| member.isolated) {
-        let Some(own) = address(member, list.ipv4) else { continue };
-        let own = (Match::From(own, whole(own)), Match::To(own, whole(own)));
+        let Some((own, length)) = member.own(list.ipv4) else { continue };
+        let own = (Match::From(own, length), Match::To(own, length));
         // A container reaches its own published ports. Those of others do not bypass the isolation.
         let itself = [to(member.behind()), Match::Published, own.0.clone(), own.1];
         list.add(Chain::Forward, itself, Verdict::Accept);
@@ -239,9 +239,9 @@ fn passage(list: &mut List, members: &[&Member]) {
         list.add(Chain::Forward, [to(member.behind()), Match::Published], Verdict::Accept);
     }
     for member in members.iter().filter(|member| member.isolated) {
-        let Some(own) = address(member, list.ipv4) else { continue };
+        let Some((own, length)) = member.own(list.ipv4) else { continue };
         for other in interfaces.iter().filter(|other| other.network == member.network) {
-            let receives = [from(other.behind()), to(member.behind()), Match::To(own, whole(own))];
+            let receives = [from(other.behind()), to(member.behind()), Match::To(own, length)];
             list.add(Chain::Forward, receives, Verdict::Drop);
         }
     }
@@ -261,8 +261,8 @@ fn passage(list: &mut List, members: &[&Member]) {
 /// A container that is bound to an uplink: routing rules refuse every other uplink, and this rule still applies if they
 /// are flushed.
 fn bound(list: &mut List, member: &Member) {
-    let Some(own) = address(member, list.ipv4) else { return };
-    let sent = || vec![from(member.behind()), Match::From(own, whole(own))];
+    let Some((own, length)) = member.own(list.ipv4) else { return };
+    let sent = || vec![from(member.behind()), Match::From(own, length)];
     let ways: Vec<Match> = match &member.uplink {
         Uplink::These(patterns) if member.vpn != VpnPolicy::Only => {
             patterns.iter().map(|pattern| Match::OutLike(pattern.clone())).collect()
@@ -312,8 +312,8 @@ fn translation(list: &mut List, members: &[&Member]) {
         let Some((first, length)) = member.prefix(list.ipv4) else { continue };
         let out = Match::Out(member.behind().to_owned(), false);
         let back = to(member.behind());
-        let own = match address(member, list.ipv4) {
-            Some(own) if member.bridge.is_none() => Match::From(own, whole(own)),
+        let own = match member.own(list.ipv4) {
+            Some((own, length)) if member.bridge.is_none() => Match::From(own, length),
             _ => Match::From(first, length),
         };
         // Between members without a bridge, addresses are kept.

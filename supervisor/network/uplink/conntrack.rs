@@ -51,6 +51,9 @@ fn begins_with(tuple: &[u8], own: IpAddr) -> bool {
     let Some(addresses) = attribute(tuple, ADDRESSES) else { return false };
     match own {
         IpAddr::V4(own) => attribute(addresses, 1) == Some(&own.octets()[..]),
-        IpAddr::V6(own) => attribute(addresses, 3) == Some(&own.octets()[..]),
+        // Any address of its prefix.
+        IpAddr::V6(own) => {
+            attribute(addresses, 3).and_then(|address| address.get(..8)) == own.octets().get(..8)
+        }
     }
 }

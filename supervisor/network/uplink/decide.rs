@@ -88,8 +88,7 @@ pub(super) fn decide(view: &View, members: &[Member], own: u32) -> Decision {
         let mut deciding = Deciding { view, family: view.family(ipv4), ipv4, own, tables: BTreeMap::new() };
         let mut rules = Vec::new();
         for member in members {
-            let own = if ipv4 { Some(IpAddr::V4(member.address)) } else { member.address6.map(IpAddr::V6) };
-            let Some(own) = own else { continue };
+            let Some(own) = member.own(ipv4) else { continue };
             let Some(choice) = deciding.choose(member) else { continue };
             let names = decision.ways.entry(member.name.clone()).or_default();
             for name in choice.tables.iter().flat_map(|table| deciding.interfaces(*table)) {
@@ -122,11 +121,9 @@ fn networks(members: &[Member], ipv4: bool) -> Vec<(IpAddr, u8)> {
 }
 
 impl Choice {
-    fn rules(&self, own: IpAddr) -> impl Iterator<Item = Wanted> + use<'_> {
-        let length = if own.is_ipv4() { 32 } else { 128 };
+    fn rules(&self, own: (IpAddr, u8)) -> impl Iterator<Item = Wanted> + use<'_> {
         let (first, last) = if self.pinned { (PINNED, PINNED_END) } else { (FOLLOWING, FOLLOWING_END) };
-        let from = Some((own, length));
-        let rule = move |priority, table| Wanted { priority, from, to: None, table };
+        let rule = move |priority, table| Wanted { priority, from: Some(own), to: None, table };
         let ways = self.tables.iter().zip(first..).map(move |(table, priority)| rule(priority, Some(*table)));
         ways.chain(self.ends.then(|| rule(last, None)))
     }

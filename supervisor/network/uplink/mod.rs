@@ -22,7 +22,7 @@ use self::view::View;
 use super::identity::Tag;
 use super::link::Link;
 use super::netlink::Netlink;
-use super::store::{Member, Store, members};
+use super::store::{Member, NETWORK_6, Store, members};
 use super::wiring::fit_inside;
 use crate::config::value::Name;
 use crate::paths::Paths;
@@ -94,7 +94,7 @@ fn networks(store: &Store, list: &[Member]) -> Vec<(IpAddr, u8)> {
         [true, false].iter().flat_map(|ipv4| list.iter().filter_map(|member| member.prefix(*ipv4))).collect();
     for network in store.networks() {
         all.push((network.subnet.first().into(), network.subnet.length()));
-        all.push((network.prefix.into(), 64));
+        all.push((network.prefix.into(), NETWORK_6));
     }
     all
 }
