@@ -47,11 +47,22 @@ fn attack(disk: &Disk) -> String {
          [ -e $node ] && ! busybox grep -q 'not permitted' error && echo READ $node: $(cat error); \
          [ -e $node ] && (echo ATTACK >>$node) 2>error && echo WRITTEN $node; \
          [ -e $node ] && ! busybox grep -q 'not permitted' error && echo WRITTEN $node: $(cat error); }}; \
-         try disk b {numbers}; try sda b 8 0; try mem c 1 1; try port c 1 4; try kmsg c 1 11; \
+         try disk b {numbers}; try sda b 8 0; try mem c 1 1; try kmem c 1 2; try port c 1 4; try kmsg c 1 11; \
          try console c 5 1; try vt c 4 1; try serial c 4 64; try loops c 10 237; try kvm c 10 232; \
          try mapper c 10 236; try hwrng c 10 183; try dri c 226 128; try input c 13 64; \
          echo attacked"
     )
+}
+
+/// mount(2) opens a disk as well.
+fn refuses_to_mount(sandbox: &Sandbox, disk: &Disk) {
+    let mount = format!(
+        "mkdir -p /root/b; busybox mknod /root/disk b {}; busybox mount -t ext4 /root/disk /root/b 2>&1; \
+         busybox rm -f /root/disk",
+        disk.numbers()
+    );
+    let said = sandbox.ds(&["run", "web", "--", "/bin/sh", "-c", &mount]).succeeds();
+    assert!(said.contains("permission denied") || said.contains("No such file"), "{said}");
 }
 
 /// Accesses that must work with any policy: the devices of the table, through their nodes.
@@ -89,6 +100,7 @@ fn survives(setting: Setting, enforced_by: &str) {
     );
 
     assert_eq!(sandbox.ds(&["run", "web", "--", "/bin/sh", "-c", &attack]).succeeds(), "attacked\n");
+    refuses_to_mount(&sandbox, &disk);
     let mut terminal = sandbox.ds_on_terminal(&["enter", "web"]);
     terminal.expect("# ");
     terminal.send(format!("{attack}; {USES}; echo $((6 * 7)) $(tty)\nexit\n").as_bytes());

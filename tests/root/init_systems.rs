@@ -18,7 +18,7 @@ fn run(sandbox: &Sandbox, script: &str) -> String {
 }
 
 /// Asserts that the console has a login prompt and that a login works.
-fn log_in(sandbox: &Sandbox) {
+pub fn log_in(sandbox: &Sandbox) {
     let mut console = sandbox.ds_on_terminal(&["console", "web"]);
     console.send(b"\r");
     console.expect("login: ");

@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "a test may panic")]
 #![allow(missing_docs, clippy::absolute_paths, reason = "tests are their own documentation")]
 
+mod attacker;
 mod done;
 mod frames;
 mod handset;
@@ -31,6 +32,7 @@ mod clocks;
 mod console;
 mod device_policy;
 mod devices;
+mod engines;
 mod exec;
 mod fallbacks;
 mod foreign;
@@ -47,6 +49,7 @@ mod images;
 mod images_killed;
 mod inherit;
 mod init_systems;
+mod kernel_calls;
 mod leaks;
 mod lifecycle;
 mod limits;
@@ -59,6 +62,7 @@ mod network_managers;
 mod own_program;
 mod partitions;
 mod privileges;
+mod programs;
 mod pty;
 mod reach;
 mod recovery;

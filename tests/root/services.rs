@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// Units of the fixture, each with a command that checks it.
 const SERVICES: [(&str, &str); 16] = [
     ("rsyslog", "logger -t test heard; sleep 0.2; grep -q 'test: heard' /var/log/syslog"),
-    ("cron", ""),
+    ("cron", "until test -e /run/cron-ran; do sleep 0.1; done"),
     ("ssh", "bash -c 'read -t 5 banner </dev/tcp/127.0.0.1/22; [[ $banner == SSH-2.0-* ]]'"),
     (
         "nginx",
@@ -77,6 +77,9 @@ fn common_services_run_and_are_idle() {
     let before = network(&sandbox);
     // No name server is reachable here, and exim resolves the name of each client before its greeting.
     sandbox.distribution("web", "services", &["network.dns=no"]);
+    let job =
+        format!("echo '@reboot root touch /run/cron-ran' >{}/etc/cron.d/job", sandbox.path("web").display());
+    sandbox.run(&["sh", "-c", &job]).succeeds();
     assert_eq!(sandbox.ds(&["start", "web", "--wait=110"]).succeeds(), "web is up\n");
     let state = run(&sandbox, "systemctl is-system-running --wait; systemctl --failed --no-legend --plain");
     assert_eq!(state, "running\n", "nothing failed");
