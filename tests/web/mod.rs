@@ -1,4 +1,4 @@
-//! A web server of a test, over TLS with an authority of its own, that misbehaves as its handler says.
+//! A web server of a test, over TLS with its own authority, with selectable misbehaviour.
 //!
 //! Two suites use it: containers on this machine, and virtual machines.
 
@@ -18,25 +18,25 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle, sleep};
 use std::time::Duration;
 
-/// What the server is asked.
+/// A request to the server.
 #[derive(Debug, Clone)]
 pub struct Request {
     pub path: String,
-    /// The first byte of the range that is wanted.
+    /// The first byte of the requested range.
     pub from: Option<usize>,
-    /// How often this path has been asked for before.
+    /// The number of earlier requests for this path.
     pub before: usize,
 }
 
-/// What the server answers.
+/// The answer of the server.
 #[derive(Debug, Clone)]
 pub struct Reply {
     pub status: u16,
     pub headers: Vec<(&'static str, String)>,
     pub body: Vec<u8>,
-    /// The connection is closed after so many bytes of the body.
+    /// The number of bytes of the body after which the connection is closed.
     pub cut: Option<usize>,
-    /// A pause after each so many bytes.
+    /// A pause after each block of this number of bytes.
     pub drip: Option<(usize, Duration)>,
 }
 
@@ -49,7 +49,7 @@ impl Reply {
         Self { body: body.into(), ..Self::status(200) }
     }
 
-    /// The file as a server gives it that can resume.
+    /// The file from a server that supports ranges.
     pub fn file(file: &[u8], request: &Request) -> Self {
         match request.from {
             Some(from) if from < file.len() => {
@@ -123,7 +123,7 @@ impl Server {
                 };
                 let (config, handler, seen) = (Arc::clone(&config), Arc::clone(&handler), Arc::clone(&seen));
                 thread::spawn(move || {
-                    // A client may break off whenever it likes.
+                    // A client may disconnect at any time.
                     let _ = converse(stream, config, &handler, &seen);
                 });
             }
@@ -137,12 +137,12 @@ impl Server {
         format!("https://localhost:{}", self.port)
     }
 
-    /// How often a path was asked for.
+    /// The number of requests for a path.
     pub fn count(&self, path: &str) -> usize {
         self.requests.lock().expect("lock").iter().filter(|request| request.path == path).count()
     }
 
-    /// The ranges that were asked for of a path.
+    /// The requested ranges of a path.
     pub fn ranges(&self, path: &str) -> Vec<Option<usize>> {
         let requests = self.requests.lock().expect("lock");
         requests.iter().filter(|request| request.path == path).map(|request| request.from).collect()
@@ -160,7 +160,7 @@ fn configuration(name: &str, authority: &std::path::Path) -> ServerConfig {
     let key = KeyPair::generate().expect("a key");
     let mut root = CertificateParams::default();
     root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    // Authorities are told apart by their names.
+    // Authorities are distinguished by their names.
     root.distinguished_name.push(DnType::CommonName, authority.display().to_string());
     let certificate = root.self_signed(&key).expect("an authority");
     fs::write(authority, certificate.pem()).expect("write");
