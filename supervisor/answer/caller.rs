@@ -1,10 +1,10 @@
 //! What /proc says about a process: proc_pid_status(5). Owns the parser.
 
 use std::fs;
-use std::io::IoSliceMut;
 
-use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
+
+use super::memory;
 
 /// CAP_KILL and CAP_SYS_BOOT, capabilities(7).
 pub(super) const KILL: u32 = 5;
@@ -68,11 +68,10 @@ fn awaited(process: Pid) -> Option<u64> {
     if fields.next()?.parse() != Ok(libc::SYS_rt_sigtimedwait) {
         return None;
     }
-    let base = usize::from_str_radix(fields.next()?.strip_prefix("0x")?, 16).ok()?;
+    let address = u64::from_str_radix(fields.next()?.strip_prefix("0x")?, 16).ok()?;
     let mut set = [0; 8];
-    let remote = [RemoteIoVec { base, len: set.len() }];
-    let copied = process_vm_readv(process, &mut [IoSliceMut::new(&mut set)], &remote);
-    (copied == Ok(set.len())).then(|| u64::from_ne_bytes(set))
+    memory::read(process, address, &mut set).ok()?;
+    Some(u64::from_ne_bytes(set))
 }
 
 #[cfg(test)]

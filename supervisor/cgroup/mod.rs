@@ -412,6 +412,7 @@ pub fn names(hierarchies: &Hierarchies, base: &str) -> BTreeSet<String> {
 pub fn sweep(hierarchies: &Hierarchies, base: &str, container: &str) {
     let mut left = Cgroup::existing(hierarchies, base, container);
     if left.directory().is_some() {
+        left.give_back_first_process();
         left.kill();
         if let Err(error) = left.remove() {
             log::warn!("{error:#}");

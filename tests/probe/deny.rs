@@ -70,6 +70,7 @@ const CALLS: &[(&str, &[libc::c_long])] = &[
     ("statx", &[libc::SYS_statx]),
     ("rseq", &[libc::SYS_rseq]),
     ("bpf", &[libc::SYS_bpf]),
+    ("process_vm_readv", &[libc::SYS_process_vm_readv]),
 ];
 
 /// Optional namespaces.

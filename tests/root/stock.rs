@@ -94,6 +94,7 @@ fn mark(pid: i32) -> String {
     });
     let lines: Vec<String> = lines.collect();
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap_or_default();
+    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
     // Start time, nice value, scheduling policy.
     let numbers: Vec<&str> = [19, 16, 38].iter().filter_map(|at| fields.get(*at).copied()).collect();
     // Of the states, only that of a stopped or traced process: "State:\tT (stopped)".
@@ -101,7 +102,7 @@ fn mark(pid: i32) -> String {
         line.strip_prefix("State:").is_none_or(|state| state.trim_start().starts_with(['T', 't']))
     };
     let lines: Vec<_> = lines.iter().filter(is_kept).collect();
-    format!("{numbers:?} {lines:?} {limits}")
+    format!("{numbers:?} {lines:?} {limits} {groups}")
 }
 
 pub fn inside(sandbox: &Sandbox, script: &str) -> String {

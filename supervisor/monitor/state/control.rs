@@ -145,6 +145,14 @@ impl Monitor {
     pub(super) fn kill(&mut self) {
         self.init.kill();
         // Root in the container may have frozen it, and a process of root may do so again.
+        self.kill_groups();
+    }
+
+    /// Kills every process of the container.
+    pub(super) fn kill_groups(&self) {
+        if self.plan.namespaces & libc::CLONE_NEWPID == 0 {
+            self.cgroup.give_back_first_process();
+        }
         self.cgroup.kill();
     }
 }

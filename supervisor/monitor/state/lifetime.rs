@@ -176,7 +176,7 @@ impl Monitor {
             }
         }
         fault::point("rebooting")?;
-        self.cgroup.kill();
+        self.kill_groups();
         let mut warnings = Vec::new();
         if let Err(error) = self.cgroup.remove() {
             // Existing control groups are joined unchanged.
@@ -227,7 +227,7 @@ impl Monitor {
     fn end(mut self: Box<Self>, exit: &Exit) -> i32 {
         let name = self.config.name.clone();
         let _ = fault::point("ended");
-        self.cgroup.kill();
+        self.kill_groups();
         if let Err(error) = self.cgroup.remove() {
             log::warn!("{name}: {error:#}");
         }
