@@ -150,10 +150,9 @@ fn start_and_stop(phone: &mut Phone) {
 }
 
 fn nothing_is_left(phone: &mut Phone) {
-    let groups = phone
-        .run("find /sys/fs/cgroup /dev/memcg /dev/cpuctl /dev/cpuset /dev/blkio -name debian")
-        .succeeds();
-    assert_eq!(groups, "");
+    let groups = "find /sys/fs/cgroup /dev/memcg /dev/cpuctl /dev/cpuset /dev/blkio -name debian";
+    let wait = format!("for i in $(seq 1 50); do [ -z \"$({groups})\" ] && exit; sleep 0.2; done; {groups}");
+    assert_eq!(phone.run(&wait).succeeds(), "");
     assert!(!phone.run("cat /proc/mounts").succeeds().contains("/dev/loop"));
     let mut loops = String::new();
     for _ in 0..50 {
