@@ -23,18 +23,21 @@ const VERSION: u32 = 1;
 const SUITE: &str = "bookworm";
 const PACKAGE: &str = "linux-source-6.1";
 
-/// What is not unpacked: the larger part of the sources belongs to other processors and to devices that the machine has not.
-/// The files that say what there is to build stay.
+/// What is not unpacked: the larger part of the sources belongs to other processors and to devices that the machine does
+/// not have. The files that say what there is to build stay. An asterisk also matches slashes.
 const LEFT_OUT: &[&str] = &[
-    "*/Documentation/*/*",
-    "linux-source-*/arch/[abchlmnoprs]*.[chS]",
-    "linux-source-*/drivers/gpu/*.[ch]",
-    "linux-source-*/drivers/media/*.[ch]",
-    "linux-source-*/drivers/net/ethernet/*.[ch]",
-    "linux-source-*/drivers/net/wireless/*.[ch]",
-    "linux-source-*/sound/*.[ch]",
-    "linux-source-*/tools/perf/*",
-    "linux-source-*/tools/testing/*",
+    "linux-source-6.1/Documentation/*/*",
+    "linux-source-6.1/arch/[abchlmnoprs]*.[chS]",
+    "linux-source-6.1/drivers/gpu/*.[ch]",
+    "linux-source-6.1/drivers/infiniband/*.[ch]",
+    "linux-source-6.1/drivers/media/*.[ch]",
+    "linux-source-6.1/drivers/net/ethernet/*.[ch]",
+    "linux-source-6.1/drivers/net/wireless/*.[ch]",
+    "linux-source-6.1/drivers/scsi/*.c",
+    "linux-source-6.1/drivers/staging/*.[ch]",
+    "linux-source-6.1/sound/*.[ch]",
+    "linux-source-6.1/tools/perf/*",
+    "linux-source-6.1/tools/testing/*",
     "*.dts",
     "*.dtsi",
 ];
