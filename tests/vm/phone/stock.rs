@@ -5,8 +5,8 @@
 //! which ones there are, since when, and for some of them every property that another process can change. Each step ends
 //! with a census that is the same as the first.
 
+use super::Phone;
 use super::life::{self, LOG, TOY};
-use super::{Phone, surroundings};
 use crate::platform::PHONE_STOCK;
 use std::collections::BTreeSet;
 
@@ -16,7 +16,6 @@ const ATTACKS: &str = "ds run debian -- perl - 10000 20261129 </mnt/vm/attacks";
 #[test]
 fn debian_boots_on_the_kernel_that_a_phone_was_sold_with() {
     let mut phone = Phone::new(PHONE_STOCK, "bookworm");
-    surroundings::check(&mut phone);
     what_stock_kernels_lack_is_not_there(&mut phone);
     life::flash(&mut phone);
     life::debian_at_late_start(&mut phone);
