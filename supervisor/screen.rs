@@ -10,7 +10,7 @@ use std::fmt::Write;
 /// Maximum length of a colour sequence, between `ESC [` and `m`.
 const LONGEST_COLOUR: usize = 64;
 /// Most bytes of colours that are remembered.
-const MOST_COLOURS: usize = 1024;
+const MAX_COLOURS: usize = 1024;
 const ESCAPE: u8 = 0x1b;
 const RESET: &[u8] = b"\x1b[0m";
 
@@ -169,7 +169,7 @@ impl Filter {
             self.colours.clear();
         } else {
             // Most programs set a few colours and then reset them. If they never do, the oldest are dropped.
-            if self.colours.len() + sequence.len() > MOST_COLOURS {
+            if self.colours.len() + sequence.len() > MAX_COLOURS {
                 self.colours.clear();
             }
             self.colours.extend_from_slice(&sequence);

@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_word_of_a_peer_that_did_not_listen_is_heard() {
+    fn the_last_message_of_a_peer_that_did_not_read_is_received() {
         let (left, right) = pair().unwrap();
         send(&left, &"unread", &[]).unwrap();
         send(&right, &"the last word", &[]).unwrap();

@@ -11,14 +11,16 @@ use anyhow::{Context, Result, bail};
 use nix::sched::{CloneFlags, setns};
 use nix::unistd::{Pid, getpid};
 
-use super::dhcp::{Lease, Server};
+use super::advertise::Prefix;
+use super::answers::Server;
+use super::dhcp::Lease;
 use super::firewall::Firewall;
 use super::identity::{Tag, interface_name, mac, random_prefix};
 use super::link::{Link, Mac};
 use super::names::Names;
 use super::netlink::Netlink;
 use super::ports;
-use super::settle::{Changes, settle};
+use super::reconcile::{Changes, reconcile};
 use super::store::{Member, Network, Store};
 use super::subnet::{self, Subnet};
 use super::wiring::{Inside, bridge, connect, pair};
@@ -41,19 +43,19 @@ const LEAST_MTU: u32 = 1280;
 pub struct Attachment {
     paths: Paths,
     member: Member,
-    /// Its address is released afterwards.
+    /// Whether its address is released afterwards.
     temporary: Option<Uuid>,
     /// The container's namespace, and the caller's own.
     namespace: OwnedFd,
     own: OwnedFd,
-    /// The other containers' names inside.
+    /// The names of the other containers in its /etc/hosts.
     names: Option<Names>,
-    /// Answers DHCP clients in the container; `None` if the kernel has no packet sockets.
-    dhcp: Option<Server>,
+    /// Answers programs inside that ask for addresses; `None` if the kernel has no packet sockets.
+    answers: Option<Server>,
 }
 
 impl Attachment {
-    /// Creates a network namespace whose `eth0` is connected to the requested network, and everything that this needs.
+    /// Creates a network namespace whose `eth0` is connected to the requested network, and the host's side of it.
     /// `servers` are the container's name servers. Deviations from the request are added to `warnings`.
     ///
     /// # Errors
@@ -90,33 +92,33 @@ impl Attachment {
         let made = changes.forwarding.enable(&settings).and_then(|()| {
             let bridge = bridge(&route, &tag, &network, &config.network.name, ipv6, mtu, &others)?;
             member.bridge = bridge.as_ref().map(|bridge| bridge.name.clone());
-            let (namespace, own) = pair(&route, &tag, &member, mtu)?;
+            let (namespace, own) = pair(&route, &tag, &member, mtu, host.android)?;
             member.namespace = Some(namespace.as_raw_fd());
             connect(&route, &member, bridge.as_ref(), warnings)?;
-            let dhcp = answers(&route, &member, servers, mtu);
-            if let Err(error) = &dhcp {
-                warnings.push(format!("DHCP requests of the container are not answered: {error:#}"));
+            let answers = answers(&route, &member, servers, mtu);
+            if let Err(error) = &answers {
+                warnings.push(format!("requests of the container for addresses are not answered: {error:#}"));
             }
             store.join(&member)?;
             fault::point("joined-network")?;
             let (paths, member) = (paths.clone(), member.clone());
             let names = Names::begin(config, &paths);
-            Ok(Self { paths, member, temporary: None, namespace, own, names, dhcp: dhcp.ok() })
+            Ok(Self { paths, member, temporary: None, namespace, own, names, answers: answers.ok() })
         });
         if made.is_err() {
             store.leave(&config.name);
         }
         // Also after a failure, because the host's state follows from the list of members.
-        let settled = settle(&store, paths);
+        let reconciled = reconcile(&store, paths);
         drop(store);
         // From here on, dropping the attachment undoes everything.
         let attachment = made?;
-        settled?;
+        reconciled?;
         Ok(attachment)
     }
 
-    /// The same for a container that ends with this process and leaves no record. The address is
-    /// set; DHCP clients in the container get no answer.
+    /// The same for a container that ends with this process and leaves no record. Its address is static: DHCP clients
+    /// get no answer.
     ///
     /// # Errors
     /// See [`Attachment::make`].
@@ -132,7 +134,7 @@ impl Attachment {
         config.name = format!("shell-{}", getpid()).parse()?;
         let mut made = Self::make((&config, &[]), paths, host, warnings)?;
         made.temporary = Some(config.container.uuid);
-        made.dhcp = None;
+        made.answers = None;
         made.names = None;
         Ok(made)
     }
@@ -146,14 +148,15 @@ impl Attachment {
         Ok(Inside(&self.own))
     }
 
-    /// Readable when a program inside asks for its address, or other containers have come or gone.
+    /// Readable when a DHCP client has sent a request, or the list of members has changed.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.dhcp.as_ref().map(Server::fd).into_iter().chain(self.names.as_ref().and_then(Names::fd))
+        let names = self.names.as_ref().and_then(Names::fd);
+        self.answers.as_ref().and_then(Server::fd).into_iter().chain(names)
     }
 
-    /// Answers programs inside that asked for their address, and notes what has changed.
+    /// Answers DHCP clients, and notes changes.
     pub fn serve(&mut self) {
-        if let Some(server) = &self.dhcp {
+        if let Some(server) = &mut self.answers {
             server.serve();
         }
         if let Some(names) = &mut self.names {
@@ -161,20 +164,22 @@ impl Attachment {
         }
     }
 
-    /// When [`Attachment::follow`] has something to do.
+    /// When [`Attachment::follow`] must be called.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
-        self.names.as_ref().and_then(Names::due)
+        let answers = self.answers.as_ref().and_then(Server::due);
+        self.names.as_ref().and_then(Names::due).into_iter().chain(answers).min()
     }
 
-    /// Writes what has changed into the running container, if it is time.
+    /// Writes what has changed into the running container and renews what it has been told, if it is time.
     pub fn follow(&mut self, init: Pid) {
+        self.answers.iter_mut().for_each(Server::resume);
         if let Some(names) = &mut self.names {
             names.follow(init);
         }
     }
 
-    /// Removes from the tree of a container that has ended what [`Attachment::follow`] wrote.
+    /// Removes the changes of [`Attachment::follow`] from the tree of a container that has ended.
     pub fn end(self, root: &Root) {
         if let Some(names) = &self.names {
             names.end(root);
@@ -203,7 +208,7 @@ impl Drop for Attachment {
             if let Some(uuid) = &self.temporary {
                 store.release(&self.member.network, uuid)?;
             }
-            settle(&store, &self.paths)
+            reconcile(&store, &self.paths)
         });
         if let Err(error) = left {
             log::warn!("{}: leave network {}: {error:#}", self.member.name, self.member.network);
@@ -212,12 +217,14 @@ impl Drop for Attachment {
 }
 
 impl Member {
-    /// Removes the host's neighbour entries for its addresses.
+    /// Removes the host's entries for its addresses.
     fn forget_neighbours(&self) {
         let Ok(route) = Netlink::route() else { return };
         if let Ok(Some(bridge)) = route.link(self.behind()) {
-            for address in self.all_addresses() {
-                let _ = route.delete_neighbour(bridge.index, address);
+            let _ = route.delete_neighbour(bridge.index, self.address.into());
+            if let Some(prefix) = self.prefix6() {
+                let _ = route.delete_route(bridge.index, prefix.into(), 64);
+                let _ = route.delete_neighbour(bridge.index, self.link_local().into());
             }
         }
     }
@@ -231,7 +238,7 @@ fn member(config: &Config, network: &Network, address: Ipv4Addr, (mac, ipv6): (M
         network: config.network.name.clone(),
         subnet: network.subnet,
         address,
-        address6: ipv6.then(|| network.address6(address)),
+        address6: ipv6.then(|| network.address6(address, &mac)),
         mac,
         interface: interface_name(&config.name, &mac),
         bridge: None,
@@ -254,6 +261,7 @@ fn network(store: &Store, config: &Config, route: &Netlink, tag: &Tag, others: &
     let pinned = config.network.address;
     let in_use = others.iter().any(|member| member.network == *name);
     let known = store.network(name)?;
+    let recorded = known.clone();
     let mut network = match known {
         Some(network) if in_use => network,
         known => {
@@ -292,7 +300,9 @@ fn network(store: &Store, config: &Config, route: &Netlink, tag: &Tag, others: &
     let held = held.filter(|(_, address)| others.iter().any(|member| member.address == *address));
     let held: Vec<Uuid> = held.map(|(uuid, _)| uuid).collect();
     network.lease(&config.container.uuid, pinned, &|| [store.containers(), held.clone()].concat())?;
-    store.remember(name, &network)?;
+    if recorded.as_ref() != Some(&network) {
+        store.remember(name, &network)?;
+    }
     Ok(network)
 }
 
@@ -306,9 +316,10 @@ fn taken(route: &Netlink, tag: &Tag) -> Result<Vec<Subnet>> {
     Ok(routes.chain(addresses.map(|(_, own)| own)).collect())
 }
 
-/// Serves DHCP clients in the container with its existing settings.
+/// Serves programs in the container with its existing settings.
 fn answers(route: &Netlink, member: &Member, servers: &[IpAddr], mtu: u32) -> Result<Server> {
     let link = route.link(&member.interface)?.context("the new link has vanished")?;
+    let six = |server: &IpAddr| if let IpAddr::V6(server) = server { Some(*server) } else { None };
     let four = |server: &IpAddr| if let IpAddr::V4(server) = server { Some(*server) } else { None };
     let lease = Lease {
         mac: member.mac,
@@ -318,7 +329,13 @@ fn answers(route: &Netlink, member: &Member, servers: &[IpAddr], mtu: u32) -> Re
         hostname: member.hostname.clone(),
         mtu: u16::try_from(mtu)?,
     };
-    Server::listen(link.index, lease)
+    let prefix = member.prefix6().map(|prefix| Prefix {
+        mac: member.mac,
+        prefix,
+        servers: servers.iter().filter_map(six).collect(),
+        mtu: lease.mtu,
+    });
+    Server::listen(link.index, lease, prefix)
 }
 
 /// The MTU of the uplink.

@@ -44,7 +44,7 @@ const BATCH: usize = 4 << 20;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A message under construction.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Message {
     bytes: Vec<u8>,
 }
@@ -179,7 +179,7 @@ impl Netlink {
         }
     }
 
-    /// Asks for one thing.
+    /// Queries one object.
     ///
     /// # Errors
     /// The error of the kernel.
@@ -226,11 +226,12 @@ impl Netlink {
         }
     }
 
-    /// Sends several requests as one transaction of nfnetlink: all take effect, or none.
+    /// Sends several requests as one transaction of nfnetlink: all take effect, or none. The kernel refuses it if it is
+    /// not in this `generation` any more.
     ///
     /// # Errors
     /// The first error, with the index of its message in `batch`.
-    pub fn transaction(&self, subsystem: u16, batch: Vec<Message>) -> Result<()> {
+    pub fn transaction(&self, subsystem: u16, batch: Vec<Message>, generation: Option<u32>) -> Result<()> {
         /// `NFNL_MSG_BATCH_BEGIN` and `NFNL_MSG_BATCH_END`.
         const BEGIN: u16 = 0x10;
         const END: u16 = 0x11;
@@ -243,6 +244,10 @@ impl Netlink {
         let last = u32::try_from(batch.len()).context("a batch")? + first;
         let mut bytes = Vec::new();
         let mut begin = mark(BEGIN);
+        if let Some(generation) = generation {
+            // NFNL_BATCH_GENID
+            begin = begin.with(1, &generation.to_be_bytes());
+        }
         begin.finish(first, 0);
         bytes.extend(begin.bytes);
         for (message, sequence) in batch.into_iter().zip(first + 1..) {
@@ -340,7 +345,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_answer_is_survived(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn any_answer_does_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             prop_assert!(attributes(&bytes).count() <= 50);
             prop_assert!(messages(&bytes).count() <= 13);
         }

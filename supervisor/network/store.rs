@@ -27,6 +27,10 @@ use crate::proc_stat;
 const LIMIT: u64 = 4 << 20;
 /// The name of the lock in the run directory.
 const LOCK: &str = "lock";
+/// The length of the IPv6 prefix of a network.
+pub const NETWORK_6: u8 = 48;
+/// The file with the names of members in the run directory.
+pub const NEIGHBOURS: &str = "neighbours";
 /// Permission bits of files.
 const MODE: u32 = 0o600;
 
@@ -35,7 +39,7 @@ const MODE: u32 = 0o600;
 pub struct Network {
     /// Its IPv4 addresses.
     pub subnet: Subnet,
-    /// Its IPv6 prefix of 64 bits: random, RFC 4193.
+    /// Its IPv6 prefix of 48 bits: random, RFC 4193. Each container has a prefix of 64 bits in it.
     pub prefix: Ipv6Addr,
     /// The addresses of containers, by UUID.
     #[serde(default)]
@@ -71,13 +75,13 @@ pub struct Member {
     pub host_access: bool,
     /// Process ID of its monitor, and its start time in clock ticks after boot.
     pub monitor: (i32, u64),
-    /// Its way out of the machine.
+    /// Its uplink.
     #[serde(default)]
     pub uplink: Uplink,
-    /// What it does about virtual private networks.
+    /// Its policy for virtual private networks.
     #[serde(default = "follow")]
     pub vpn: VpnPolicy,
-    /// The interfaces that its packets may take now, the first one first; empty where the machine's rules hold.
+    /// The interfaces that its packets may currently use, in order; empty if the machine's own rules apply.
     #[serde(default)]
     pub ways: Vec<String>,
     /// The number of its monitor's descriptor of the container's network namespace.
@@ -85,7 +89,7 @@ pub struct Member {
     pub namespace: Option<i32>,
 }
 
-/// Of a member that an older program has written.
+/// The default for a member that an older program has written.
 fn follow() -> VpnPolicy {
     VpnPolicy::Follow
 }
@@ -103,11 +107,29 @@ impl Member {
         if ipv4 {
             return Some((self.subnet.first().into(), Subnet::LENGTH));
         }
-        let prefix = u128::from(self.address6?) >> 64 << 64;
-        Some((Ipv6Addr::from(prefix).into(), 64))
+        let prefix = u128::from(self.address6?) >> 80 << 80;
+        Some((Ipv6Addr::from(prefix).into(), NETWORK_6))
     }
 
-    /// Whether no packet of it may leave by another way than its own.
+    /// Its own prefix of 64 bits.
+    #[must_use]
+    pub fn prefix6(&self) -> Option<Ipv6Addr> {
+        Some(Ipv6Addr::from(u128::from(self.address6?) >> 64 << 64))
+    }
+
+    /// The addresses in one family that it may send with.
+    #[must_use]
+    pub fn own(&self, ipv4: bool) -> Option<(IpAddr, u8)> {
+        if ipv4 { Some((self.address.into(), 32)) } else { Some((self.prefix6()?.into(), 64)) }
+    }
+
+    /// The address of its link under which the host knows it.
+    #[must_use]
+    pub fn link_local(&self) -> Ipv6Addr {
+        Ipv6Addr::from(0xfe80 << 112 | interface_identifier(&self.mac))
+    }
+
+    /// Whether its packets may only leave through its own uplink.
     #[must_use]
     pub fn is_bound(&self) -> bool {
         self.uplink != Uplink::Auto || self.vpn == VpnPolicy::Only
@@ -121,12 +143,12 @@ impl Member {
     /// The container's network namespace.
     ///
     /// # Errors
-    /// When its monitor has ended.
+    /// If its monitor has ended.
     pub fn open_namespace(&self) -> Result<File> {
         let number = self.namespace.context("the namespace is not known")?;
         let path = format!("/proc/{}/fd/{number}", self.monitor.0);
         let namespace = File::open(&path).with_context(|| format!("open {path}"))?;
-        // Checked afterwards: until then the process id may be another's.
+        // Checked afterwards, because another process may have got the process id.
         if self.is_alive() { Ok(namespace) } else { bail!("its monitor has ended") }
     }
 
@@ -202,9 +224,7 @@ impl Store {
     /// # Errors
     /// If the file cannot be written.
     pub fn join(&self, member: &Member) -> Result<()> {
-        let path = self.member_file(&member.name);
-        let bytes = serde_json::to_vec(member)?;
-        durable::replace(&path, &bytes, MODE).with_context(|| format!("write {}", path.display()))
+        write_volatile(&self.member_file(&member.name), member)
     }
 
     /// Removes a member.
@@ -246,7 +266,7 @@ impl Store {
             .collect()
     }
 
-    /// All networks that are remembered.
+    /// All recorded networks.
     #[must_use]
     pub fn networks(&self) -> Vec<Network> {
         self.known().filter_map(|name| self.network(&name).ok().flatten()).collect()
@@ -285,17 +305,65 @@ impl Store {
     /// # Errors
     /// If the file cannot be written.
     pub fn remember_changes(&self, changes: &impl Serialize) -> Result<()> {
-        write(&self.changes_file(), changes)
+        write_volatile(&self.changes_file(), changes)
     }
 
     /// Records that all changes were undone.
     pub fn forget_changes(&self) {
-        let _ = std::fs::remove_file(self.changes_file());
+        for file in [self.changes_file(), self.paths.network_members().join(NEIGHBOURS)] {
+            let _ = std::fs::remove_file(file);
+        }
+    }
+
+    /// Records the names and addresses of the members. The monitors read them again when this file changes, so that a
+    /// change of anything else wakes no other container.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn announce(&self, members: &[Member]) -> Result<()> {
+        let new: Vec<Neighbour> = members.iter().map(Neighbour::of).collect();
+        if new == neighbours(&self.paths) {
+            return Ok(());
+        }
+        write_volatile(&self.paths.network_members().join(NEIGHBOURS), &new)
     }
 
     fn changes_file(&self) -> PathBuf {
         self.paths.network_members().join("host")
     }
+}
+
+/// What other containers may know about a member.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Neighbour {
+    /// Its name.
+    pub name: Name,
+    /// Its host name.
+    pub hostname: String,
+    /// The network's name.
+    pub network: Name,
+    /// Isolated from other members.
+    pub isolated: bool,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+}
+
+impl Neighbour {
+    fn of(member: &Member) -> Self {
+        Self {
+            name: member.name.clone(),
+            hostname: member.hostname.clone(),
+            network: member.network.clone(),
+            isolated: member.isolated,
+            addresses: member.all_addresses().collect(),
+        }
+    }
+}
+
+/// The names and addresses of the members, without the lock.
+#[must_use]
+pub fn neighbours(paths: &Paths) -> Vec<Neighbour> {
+    read(&paths.network_members().join(NEIGHBOURS)).ok().flatten().unwrap_or_default()
 }
 
 /// The members according to the files, without the lock, for display only.
@@ -356,16 +424,31 @@ impl Network {
         Ok(address)
     }
 
-    /// The IPv6 address that belongs to an IPv4 address.
+    /// The IPv6 address of the container with an IPv4 address: the one that it makes from the prefix of 64 bits that
+    /// belongs to that address.
     #[must_use]
-    pub fn address6(&self, address: Ipv4Addr) -> Ipv6Addr {
+    pub fn address6(&self, address: Ipv4Addr, mac: &Mac) -> Ipv6Addr {
         let last = u128::from(address.octets()[3]);
-        Ipv6Addr::from(u128::from(self.prefix) | last)
+        Ipv6Addr::from(u128::from(self.prefix) | last << 64 | interface_identifier(mac))
     }
+
+    /// The host's IPv6 address in it.
+    #[must_use]
+    pub fn gateway6(&self) -> Ipv6Addr {
+        Ipv6Addr::from(u128::from(self.prefix) | 1)
+    }
+}
+
+/// The modified EUI-64 of RFC 4291, appendix A.
+fn interface_identifier(mac: &Mac) -> u128 {
+    let [first, second, third, fourth, fifth, sixth] = *mac;
+    u64::from_be_bytes([first ^ 2, second, third, 0xff, 0xfe, fourth, fifth, sixth]).into()
 }
 
 fn read<T: DeserializeOwned>(path: &std::path::Path) -> Result<Option<T>> {
     match durable::read(path, LIMIT) {
+        // A power failure can empty a file of a run directory that is on a disk.
+        Ok(bytes) if bytes.is_empty() => Ok(None),
         Ok(bytes) => {
             let read = serde_json::from_slice(&bytes);
             Ok(Some(read.with_context(|| format!("read {}; remove it", path.display()))?))
@@ -375,49 +458,17 @@ fn read<T: DeserializeOwned>(path: &std::path::Path) -> Result<Option<T>> {
     }
 }
 
+/// For files that end with the run directory.
+fn write_volatile(path: &std::path::Path, value: &impl Serialize) -> Result<()> {
+    let bytes = serde_json::to_vec(value)?;
+    durable::replace(path, &bytes, MODE).with_context(|| format!("write {}", path.display()))
+}
+
 fn write(path: &std::path::Path, value: &impl Serialize) -> Result<()> {
     let bytes = serde_json::to_vec(value)?;
     durable::write(path, &bytes, MODE).with_context(|| format!("write {}", path.display()))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn network() -> Network {
-        let subnet = "10.89.40.0/24".parse().unwrap();
-        Network { subnet, prefix: "fd00:1::".parse().unwrap(), leases: BTreeMap::new() }
-    }
-
-    fn uuid(text: &str) -> Uuid {
-        Uuid::derived_from(text)
-    }
-
-    #[test]
-    fn addresses_stay_and_are_given_once() {
-        let mut network = network();
-        let none = || Vec::new();
-        let web = network.lease(&uuid("web"), None, &none).unwrap();
-        let db = network.lease(&uuid("db"), None, &none).unwrap();
-        assert_eq!([web, db].map(|address| address.to_string()), ["10.89.40.2", "10.89.40.3"]);
-        assert_eq!(network.lease(&uuid("web"), None, &none).unwrap(), web);
-        let both = || vec![uuid("web"), uuid("db")];
-        let refused = network.lease(&uuid("x"), Some(db), &both).unwrap_err();
-        assert!(refused.to_string().contains("another container has 10.89.40.3"), "{refused}");
-        let gone = || vec![uuid("web")];
-        assert_eq!(network.lease(&uuid("x"), Some(db), &gone).unwrap(), db);
-        assert!(network.lease(&uuid("y"), Some("10.1.1.2".parse().unwrap()), &gone).is_err());
-        assert_eq!(network.address6(db).to_string(), "fd00:1::3");
-    }
-
-    #[test]
-    fn the_dead_make_room() {
-        let mut network = network();
-        for number in 0..253 {
-            network.lease(&uuid(&number.to_string()), None, &|| Vec::new()).unwrap();
-        }
-        let all: Vec<_> = network.leases.keys().cloned().collect();
-        assert!(network.lease(&uuid("late"), None, &|| all.clone()).is_err());
-        assert!(network.lease(&uuid("late"), None, &|| all[1..].to_vec()).is_ok());
-    }
-}
+#[path = "store_tests.rs"]
+mod tests;

@@ -1,5 +1,5 @@
 //! The page's types against the documents of the real program: `webroot/src/model/types.ts` has every field that the
-//! page reads, and a document that does not fit is a fault of either.
+//! page reads, and every document must match it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,7 +13,7 @@ use crate::machine::Machine;
 use crate::monitor::Monitor;
 use crate::rpc::{Subscription, ask};
 
-/// A type of TypeScript, as far as the file uses the language.
+/// A type of TypeScript, in the subset that the file uses.
 #[derive(Debug, Clone)]
 enum Type {
     Union(Vec<Type>),
@@ -51,7 +51,7 @@ impl Types {
         Self(types)
     }
 
-    /// What of `value` does not fit the type `name`.
+    /// The parts of `value` that do not match the type `name`.
     fn check(&self, name: &str, value: &Value) {
         let faults = self.faults(&self.0[name], value, name);
         assert!(faults.is_empty(), "types.ts: {}\nin {value}", faults.join("\n"));
@@ -88,7 +88,7 @@ impl Types {
     }
 }
 
-/// The words of the language, without comments.
+/// The tokens of the file, without comments.
 fn words(text: &str) -> Vec<String> {
     let mut words = Vec::new();
     let code = text.lines().filter(|line| {
@@ -186,5 +186,5 @@ fn the_types_of_the_page_are_those_of_the_program() {
     let parts = ["Entry", "Exit", "State"];
     let names = types.0.keys().map(String::as_str);
     let unseen: Vec<_> = names.filter(|name| !seen.contains(name) && !parts.contains(name)).collect();
-    assert!(unseen.is_empty(), "types of the page that no document was held against: {unseen:?}");
+    assert!(unseen.is_empty(), "types of the page without a tested document: {unseen:?}");
 }

@@ -2,6 +2,7 @@
 //! the numbers of loop devices stand for it, in a /dev of the sandbox's own, and the kernel passes on events that the
 //! test sends (uevent_net_rcv, since 4.18).
 
+use crate::init_systems::log_in;
 use crate::sandbox::{Sandbox, Setting};
 use crate::wait_for;
 use nix::sched::{CloneFlags, setns};
@@ -285,6 +286,20 @@ fn all_hardware_is_given_when_it_was_acknowledged() {
         machine.sandbox.wait_for_state("web", "failed");
         wait_for("the previous path", || (fs::read(&firmware).unwrap() == b"\0").then_some(()));
     }
+    machine.end();
+}
+
+/// systemd takes a machine whose /sys can be written for a physical one, from 258 on, and gives its console no login.
+#[test]
+fn the_newest_systemd_prompts_for_a_login_with_all_hardware() {
+    let mut machine = Machine::new(Setting::default());
+    machine.sandbox.distribution("web", "forky", &["hardware.access=full", "hardware.acknowledged=yes"]);
+    assert_eq!(machine.sandbox.ds(&["start", "web", "--wait=110"]).succeeds(), "web is up\n");
+    assert_eq!(
+        machine.inside("systemd-detect-virt --container; stat -c %t:%T /dev/loop-control"),
+        "container-other\na:ed\n"
+    );
+    log_in(&machine.sandbox);
     machine.end();
 }
 

@@ -1,6 +1,7 @@
 //! What root inside reaches of the host and of ds: processes, files, sockets, control groups. Each attack is refused, or
 //! docs/threat-model.md lists it.
 
+use crate::attacker::{boot, inside, is_listed};
 use crate::given;
 use crate::root_fs::Tree;
 use crate::sandbox::{Sandbox, Setting};
@@ -9,19 +10,6 @@ use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use std::fs;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-fn boot(setting: Setting, settings: &[&str]) -> (Sandbox, Tree) {
-    let sandbox = Sandbox::with(setting);
-    let tree = sandbox.container("web", settings);
-    sandbox.ds(&["start", "web"]).succeeds();
-    wait_for("the report", || tree.report());
-    (sandbox, tree)
-}
-
-/// Runs a script as root inside; its output and its errors.
-fn inside(sandbox: &Sandbox, script: &str) -> String {
-    sandbox.ds(&["run", "web", "--", "/bin/sh", "-c", &format!("( {script} ) 2>&1")]).text()
-}
 
 #[test]
 fn nothing_of_the_host_is_in_proc_or_among_the_sockets() {
@@ -72,15 +60,13 @@ fn the_kernel_runs_no_program_for_root_inside() {
 /// What was passed in from the host is the container's to use, and the page says so.
 #[test]
 fn a_descriptor_that_was_passed_in_is_used_by_design() {
-    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/threat-model.md")).unwrap();
-    let (_, design) = page.split_once("## Root inside wins by design").unwrap();
     for row in [
         "use a device through a descriptor that was passed in",
         "bpf(2), perf_event_open(2), userfaultfd(2) and io_uring",
         "abstract sockets of the host",
         "keys of user 0",
     ] {
-        assert!(design.contains(row), "docs/threat-model.md does not list: {row}");
+        is_listed(row);
     }
     let (sandbox, _) = boot(Setting::default(), &[]);
     let file = sandbox.root().join("disk");
@@ -89,12 +75,23 @@ fn a_descriptor_that_was_passed_in_is_used_by_design() {
     let disk = disk.trim();
     let mut words = vec![sandbox.binary().into_os_string()];
     words.extend(
-        ["run", "web", "--", "/bin/sh", "-c", "busybox head -c 3; : </proc/self/fd/0"].map(Into::into),
+        [
+            "run",
+            "web",
+            "--",
+            "/bin/sh",
+            "-c",
+            "busybox dd bs=3 count=1 2>/dev/null; echo raw >&0; : </proc/self/fd/0",
+        ]
+        .map(Into::into),
     );
     let mut command = sandbox.command(&words);
-    let done = command.stdin(Stdio::from(fs::File::open(disk).unwrap())).output().unwrap();
+    let passed = fs::OpenOptions::new().read(true).write(true).open(disk).unwrap();
+    let done = command.stdin(Stdio::from(passed)).output().unwrap();
     assert_eq!(done.stdout, b"xxx", "what is open can be read");
     assert!(!done.status.success(), "and it cannot be opened again");
+    let written = sandbox.run(&["sh", "-c", &format!("sync {disk}; head -c 8 {disk}")]).succeeds();
+    assert!(written.contains("raw"), "what is open can be written: {written:?}");
     sandbox.run(&["losetup", "--detach", disk]).succeeds();
 }
 

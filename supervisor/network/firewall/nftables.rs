@@ -1,7 +1,7 @@
 //! The rules as tables of nf_tables, which are sent through nfnetlink without another program.
 //!
-//! Owns two tables of ds, one for each family, and the encoding (linux/netfilter/nf_tables.h). They are replaced in one
-//! transaction, so that no rule is ever missing. Tables of other programs are not changed.
+//! Owns two tables of ds, one for each family, and the encoding (linux/netfilter/nf_tables.h). Each change is one
+//! transaction ([`super::replace`]), so that no rule is ever missing. Tables of other programs are not changed.
 
 use std::net::IpAddr;
 
@@ -13,20 +13,20 @@ use crate::config::value::Protocol;
 use crate::network::netlink::{APPEND, CREATE, Message, Netlink, attribute};
 
 /// `NFNL_SUBSYS_NFTABLES`.
-const SUBSYSTEM: u16 = 10;
+pub(super) const SUBSYSTEM: u16 = 10;
 /// `NFT_MSG_*`.
-const NEW_TABLE: u16 = 0;
+pub(super) const NEW_TABLE: u16 = 0;
 const GET_TABLE: u16 = 1;
 const DELETE_TABLE: u16 = 2;
 const NEW_CHAIN: u16 = 3;
 const GET_CHAIN: u16 = 4;
 const DELETE_CHAIN: u16 = 5;
 const NEW_RULE: u16 = 6;
-const GET_RULE: u16 = 7;
+const DELETE_RULE: u16 = 8;
 /// The tables of iptables with rules of ds.
 const IPTABLES: [&str; 3] = ["filter", "mangle", "nat"];
 /// `NFPROTO_IPV4`, `NFPROTO_IPV6`.
-const FAMILIES: [(bool, u8); 2] = [(true, 2), (false, 10)];
+pub(super) const FAMILIES: [(bool, u8); 2] = [(true, 2), (false, 10)];
 /// `NFTA_DATA_VALUE`, `NFTA_DATA_VERDICT`, `NFTA_VERDICT_CODE`.
 const VALUE: u16 = 1;
 const VERDICT: u16 = 2;
@@ -67,8 +67,8 @@ pub struct BuiltIn {
     in_use: bool,
 }
 
-/// A chain in the kernel's words: its type, its hook, its priority there, and our name for it.
-fn place(chain: Chain) -> (&'static str, u32, i32, &'static str) {
+/// A chain for the kernel: its type, its hook, its priority there, and its name in ds.
+pub(super) fn place(chain: Chain) -> (&'static str, u32, i32, &'static str) {
     match chain {
         Chain::Sources => ("filter", 0, -150, "sources"),
         Chain::Input => ("filter", 1, 0, "input"),
@@ -80,12 +80,12 @@ fn place(chain: Chain) -> (&'static str, u32, i32, &'static str) {
     }
 }
 
-fn message(kind: u16, flags: u16, family: u8) -> Message {
+pub(super) fn message(kind: u16, flags: u16, family: u8) -> Message {
     // struct nfgenmsg
     Message::new(SUBSYSTEM << 8 | kind, flags, &[family, 0, 0, 0])
 }
 
-/// The tables that there are, with their families; an error where the kernel has no nf_tables.
+/// The existing tables with their families; an error if the kernel has no nf_tables.
 ///
 /// # Errors
 /// The error of the kernel.
@@ -128,7 +128,7 @@ pub fn built_in() -> Result<Vec<BuiltIn>> {
     Ok(found)
 }
 
-/// Removes built-in chains and tables that are empty and were not there `before`.
+/// Removes built-in chains and tables that are empty and did not exist `before`.
 ///
 /// # Errors
 /// The error of the kernel.
@@ -151,53 +151,10 @@ pub fn remove_built_in(before: &[BuiltIn]) -> Result<()> {
             })
             .collect();
         if !batch.is_empty() {
-            Netlink::netfilter()?.transaction(SUBSYSTEM, batch)?;
+            Netlink::netfilter()?.transaction(SUBSYSTEM, batch, None)?;
         }
     }
     Ok(())
-}
-
-/// Replaces the rules of ds by these.
-///
-/// # Errors
-/// If the kernel lacks a feature that a rule needs; nothing is then changed.
-pub fn apply(table: &str, rules: &[Rule]) -> Result<()> {
-    let mut batch = removal(table, |_| true);
-    for (ipv4, family) in FAMILIES {
-        let here = || rules.iter().filter(move |rule| rule.ipv4 == ipv4);
-        if here().next().is_none() {
-            continue;
-        }
-        batch.push(message(NEW_TABLE, CREATE, family).with_text(1, table));
-        for chain in Chain::ALL.into_iter().filter(|chain| here().any(|rule| rule.chain == *chain)) {
-            batch.push(new_chain(table, family, chain));
-        }
-        batch.extend(here().map(|rule| new_rule(table, family, rule)));
-    }
-    Netlink::netfilter()?.transaction(SUBSYSTEM, batch)
-}
-
-/// Whether all of these rules are there, as far as their number tells.
-///
-/// # Errors
-/// The error of the kernel.
-pub fn is_intact(table: &str, rules: &[Rule]) -> Result<bool> {
-    let netfilter = Netlink::netfilter()?;
-    for (ipv4, family) in FAMILIES {
-        let wanted = rules.iter().filter(|rule| rule.ipv4 == ipv4).count();
-        if wanted == 0 {
-            continue;
-        }
-        let answers = netfilter.dump(message(GET_RULE, 0, family).with_text(1, table))?;
-        let is_ours = |body: &[u8]| {
-            let name = body.get(4..).and_then(|inside| attribute(inside, 1)).unwrap_or_default();
-            body.first() == Some(&family) && name.strip_suffix(&[0]).unwrap_or(name) == table.as_bytes()
-        };
-        if answers.iter().filter(|answer| is_ours(&answer.body)).count() != wanted {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 /// Removes the rules of ds.
@@ -208,11 +165,11 @@ pub fn remove(table: &str) -> Result<()> {
     let existing = tables()?;
     let ours = |family: u8| existing.iter().any(|(other, name)| (*other, name.as_str()) == (family, table));
     let batch = removal(table, ours);
-    if batch.is_empty() { Ok(()) } else { Netlink::netfilter()?.transaction(SUBSYSTEM, batch) }
+    if batch.is_empty() { Ok(()) } else { Netlink::netfilter()?.transaction(SUBSYSTEM, batch, None) }
 }
 
-/// Deletes tables that may not be there: made first, they are.
-fn removal(table: &str, wanted: impl Fn(u8) -> bool) -> Vec<Message> {
+/// Deletes tables that may not exist: they are created first.
+pub(super) fn removal(table: &str, wanted: impl Fn(u8) -> bool) -> Vec<Message> {
     let families = FAMILIES.iter().map(|(_, family)| *family).filter(|family| wanted(*family));
     let both = |family| {
         [(NEW_TABLE, CREATE), (DELETE_TABLE, 0)]
@@ -221,7 +178,7 @@ fn removal(table: &str, wanted: impl Fn(u8) -> bool) -> Vec<Message> {
     families.flat_map(both).collect()
 }
 
-fn new_chain(table: &str, family: u8, chain: Chain) -> Message {
+pub(super) fn new_chain(table: &str, family: u8, chain: Chain) -> Message {
     let (kind, hook, priority, name) = place(chain);
     message(NEW_CHAIN, CREATE, family)
         .with_text(1, table)
@@ -230,7 +187,17 @@ fn new_chain(table: &str, family: u8, chain: Chain) -> Message {
         .with_text(7, kind)
 }
 
-fn new_rule(table: &str, family: u8, rule: &Rule) -> Message {
+/// Removes the rules of a chain.
+pub(super) fn flush_chain(table: &str, family: u8, chain: Chain) -> Message {
+    message(DELETE_RULE, 0, family).with_text(1, table).with_text(2, place(chain).3)
+}
+
+/// Removes a chain without rules.
+pub(super) fn delete_chain(table: &str, family: u8, chain: Chain) -> Message {
+    message(DELETE_CHAIN, 0, family).with_text(1, table).with_text(3, place(chain).3)
+}
+
+pub(super) fn new_rule(table: &str, family: u8, rule: &Rule) -> Message {
     let (_, _, _, chain) = place(rule.chain);
     message(NEW_RULE, CREATE | APPEND, family).with_text(1, table).with_text(2, chain).with_nested(
         4,
@@ -340,7 +307,7 @@ fn condition(list: Message, matched: &Match, ipv4: bool) -> Message {
     }
 }
 
-/// One of these bits is set in what connection tracking knows.
+/// One of these bits is set in the state of the connection.
 fn tracked(list: Message, key: u32, bits: u32) -> Message {
     let list = mask(load(list, "ct", &[(2, key)]), &bits.to_ne_bytes());
     compare(list, NOT_EQUAL, &0_u32.to_ne_bytes())

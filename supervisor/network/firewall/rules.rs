@@ -56,7 +56,7 @@ pub enum Match {
     In(String, bool),
     /// It leaves on this interface, or on any other.
     Out(String, bool),
-    /// It leaves by an interface with a name that begins like this pattern, up to its first `*`.
+    /// It leaves on an interface whose name begins with this pattern, up to its first `*`.
     OutLike(InterfacePattern),
     /// It comes from these addresses.
     From(IpAddr, u8),
@@ -91,24 +91,24 @@ pub enum Verdict {
     Redirect(IpAddr, Option<u16>),
     /// It leaves with the host's address.
     Masquerade,
-    /// A connection's packets are made small enough for the way.
+    /// The segment size of its connection is limited to the path's MTU.
     Clamp,
 }
 
 /// One rule of one family.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
-    /// Where.
+    /// The chain.
     pub chain: Chain,
     /// IPv4, or IPv6.
     pub ipv4: bool,
-    /// All of these hold.
+    /// The conditions, all of which must hold.
     pub matches: Vec<Match>,
-    /// Then this.
+    /// The action.
     pub verdict: Verdict,
 }
 
-/// The list that is being made.
+/// The list under construction.
 struct List {
     rules: Vec<Rule>,
     ipv4: bool,
@@ -156,7 +156,7 @@ pub fn rules(members: &[Member]) -> Vec<Rule> {
     rules
 }
 
-/// The host's interfaces behind which members are, each with one of its members.
+/// The host's interfaces towards members, each with one of its members.
 fn interfaces<'a>(members: &[&'a Member]) -> Vec<&'a Member> {
     let mut found: Vec<&Member> = Vec::new();
     for member in members {
@@ -167,7 +167,7 @@ fn interfaces<'a>(members: &[&'a Member]) -> Vec<&'a Member> {
     found
 }
 
-/// A container speaks with its own addresses alone, and not to the host's loopback.
+/// A container sends only with its own addresses, and not to the host's loopback.
 fn sources(list: &mut List, members: &[&Member]) {
     if list.ipv4 {
         for member in interfaces(members) {
@@ -176,13 +176,13 @@ fn sources(list: &mut List, members: &[&Member]) {
         }
     }
     for member in members {
-        let Some(own) = address(member, list.ipv4) else { continue };
-        let sender = [from(member.behind()), Match::Sender(member.mac), Match::From(own, whole(own))];
+        let Some((own, length)) = member.own(list.ipv4) else { continue };
+        let sender = [from(member.behind()), Match::Sender(member.mac), Match::From(own, length)];
         list.add(Chain::Sources, sender, Verdict::Return);
     }
     for member in interfaces(members) {
         if !list.ipv4 {
-            // Neighbour discovery speaks with addresses of the link alone.
+            // Neighbour discovery uses only link-local addresses.
             let link = Match::From(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0).into(), 10);
             list.add(Chain::Sources, [from(member.behind()), Match::Icmp, link], Verdict::Return);
             let none = Match::From(Ipv6Addr::UNSPECIFIED.into(), 128);
@@ -195,8 +195,8 @@ fn sources(list: &mut List, members: &[&Member]) {
 /// Rules for packets of containers to the host.
 fn host(list: &mut List, members: &[&Member]) {
     for member in members.iter().filter(|member| member.host_access) {
-        if let Some(own) = address(member, list.ipv4) {
-            let all = [from(member.behind()), Match::From(own, whole(own))];
+        if let Some((own, length)) = member.own(list.ipv4) {
+            let all = [from(member.behind()), Match::From(own, length)];
             list.add(Chain::Input, all, Verdict::Accept);
         }
     }
@@ -225,8 +225,8 @@ fn passage(list: &mut List, members: &[&Member]) {
         list.add(Chain::Forward, [to(member.behind()), Match::Answer], Verdict::Accept);
     }
     for member in members.iter().filter(|member| member.isolated) {
-        let Some(own) = address(member, list.ipv4) else { continue };
-        let own = (Match::From(own, whole(own)), Match::To(own, whole(own)));
+        let Some((own, length)) = member.own(list.ipv4) else { continue };
+        let own = (Match::From(own, length), Match::To(own, length));
         // A container reaches its own published ports. Those of others do not bypass the isolation.
         let itself = [to(member.behind()), Match::Published, own.0.clone(), own.1];
         list.add(Chain::Forward, itself, Verdict::Accept);
@@ -239,9 +239,9 @@ fn passage(list: &mut List, members: &[&Member]) {
         list.add(Chain::Forward, [to(member.behind()), Match::Published], Verdict::Accept);
     }
     for member in members.iter().filter(|member| member.isolated) {
-        let Some(own) = address(member, list.ipv4) else { continue };
+        let Some((own, length)) = member.own(list.ipv4) else { continue };
         for other in interfaces.iter().filter(|other| other.network == member.network) {
-            let receives = [from(other.behind()), to(member.behind()), Match::To(own, whole(own))];
+            let receives = [from(other.behind()), to(member.behind()), Match::To(own, length)];
             list.add(Chain::Forward, receives, Verdict::Drop);
         }
     }
@@ -249,7 +249,7 @@ fn passage(list: &mut List, members: &[&Member]) {
         for other in interfaces.iter().filter(|other| other.network == member.network) {
             list.add(Chain::Forward, [from(other.behind()), to(member.behind())], Verdict::Accept);
         }
-        // Refused from other networks of ds and from outside.
+        // Packets from other networks of ds and from outside are refused.
         list.add(Chain::Forward, [to(member.behind())], Verdict::Drop);
     }
     members.iter().filter(|member| member.is_bound()).for_each(|member| bound(list, member));
@@ -258,10 +258,11 @@ fn passage(list: &mut List, members: &[&Member]) {
     }
 }
 
-/// A container that is bound to an uplink: routing rules refuse every other way, and this holds if they are flushed.
+/// A container that is bound to an uplink: routing rules refuse every other uplink, and this rule still applies if they
+/// are flushed.
 fn bound(list: &mut List, member: &Member) {
-    let Some(own) = address(member, list.ipv4) else { return };
-    let sent = || vec![from(member.behind()), Match::From(own, whole(own))];
+    let Some((own, length)) = member.own(list.ipv4) else { return };
+    let sent = || vec![from(member.behind()), Match::From(own, length)];
     let ways: Vec<Match> = match &member.uplink {
         Uplink::These(patterns) if member.vpn != VpnPolicy::Only => {
             patterns.iter().map(|pattern| Match::OutLike(pattern.clone())).collect()
@@ -311,11 +312,11 @@ fn translation(list: &mut List, members: &[&Member]) {
         let Some((first, length)) = member.prefix(list.ipv4) else { continue };
         let out = Match::Out(member.behind().to_owned(), false);
         let back = to(member.behind());
-        let own = match address(member, list.ipv4) {
-            Some(own) if member.bridge.is_none() => Match::From(own, whole(own)),
+        let own = match member.own(list.ipv4) {
+            Some((own, length)) if member.bridge.is_none() => Match::From(own, length),
             _ => Match::From(first, length),
         };
-        // Between members without a bridge, addresses stay.
+        // Between members without a bridge, addresses are kept.
         if member.bridge.is_none() {
             for other in interfaces(members).iter().filter(|other| other.network == member.network) {
                 if other.behind() != member.behind() {
@@ -324,7 +325,7 @@ fn translation(list: &mut List, members: &[&Member]) {
             }
         }
         list.add(Chain::Translate, [own.clone(), out], Verdict::Masquerade);
-        // A container that calls a published port of its own network by the host's address.
+        // A container that connects to a published port of its own network through the host's address.
         list.add(Chain::Translate, [own, back.clone(), Match::Published], Verdict::Masquerade);
         if list.ipv4 {
             let loopback = Match::From(LOOPBACK.0.into(), LOOPBACK.1);

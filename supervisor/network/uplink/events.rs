@@ -1,7 +1,6 @@
 //! Reports changes of the machine's network: routes, rules, interfaces, addresses, forwarding, packet filters.
 //!
-//! Owns two sockets, which are open while a container is in a network, and reads from them only what makes them quiet
-//! again. rtnetlink(7).
+//! Owns two sockets, which are open while a container is in a network, and discards their messages. rtnetlink(7).
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -12,6 +11,7 @@ use nix::sys::socket::{
 };
 
 use crate::call;
+use crate::sys::packet::{self, Instruction};
 
 /// `RTNLGRP_*` as bits: interfaces; IPv4 addresses; routes and rules of both families; forwarding of both.
 const ROUTING: u32 = 1 | 1 << 4 | 1 << 6 | 1 << 10 | 1 << 7 | 1 << 18 | 1 << 23 | 1 << 24;
@@ -28,10 +28,15 @@ impl Events {
     /// Subscribes.
     ///
     /// # Errors
-    /// When the kernel has no rtnetlink. Packet filters that do not report changes are found with the next of routes.
+    /// If the kernel has no rtnetlink. If the packet filter does not report changes, they are detected at the next
+    /// change of routes.
     pub fn watch() -> Result<Self> {
         let mut sockets = vec![open(SockProtocol::NetlinkRoute, ROUTING)?];
-        sockets.extend(open(SockProtocol::NetlinkNetFilter, FILTERS).ok());
+        if let Ok(socket) = open(SockProtocol::NetlinkNetFilter, FILTERS) {
+            // Without the filter there are more messages, and nothing else is different.
+            let _ = packet::attach(&socket, &one_for_each_change());
+            sockets.push(socket);
+        }
         Ok(Self { sockets })
     }
 
@@ -40,7 +45,7 @@ impl Events {
         self.sockets.iter().map(AsFd::as_fd)
     }
 
-    /// Discards the messages so far: what holds is read anew. Whether there were any.
+    /// Discards the pending messages, because the state is read anew; returns whether there were any.
     #[must_use]
     pub fn drain(&self) -> bool {
         let (mut buffer, mut some) = ([0; 4096], false);
@@ -56,6 +61,15 @@ impl Events {
         }
         some
     }
+}
+
+/// Passes the message that the kernel sends at the end of each change (`NFT_MSG_NEWGEN`), and none for each rule.
+fn one_for_each_change() -> [Instruction; 4] {
+    /// The subsystem and the message.
+    const NEW_GENERATION: u16 = 10 << 8 | 15;
+    // The filter reads big-endian numbers, the kernel writes those of the machine.
+    let kind = u32::from(u16::from_be_bytes(NEW_GENERATION.to_ne_bytes()));
+    [(0x28, 0, 0, 4), (0x15, 0, 1, kind), (0x06, 0, 0, u32::MAX), (0x06, 0, 0, 0)]
 }
 
 fn open(protocol: SockProtocol, groups: u32) -> Result<OwnedFd> {

@@ -2,13 +2,13 @@
 //!
 //! Owns the targets. `webroot/tests/bench.test.ts` measures with a real browser.
 
+use super::setup::{Bench, Rounds};
 use super::table::Row;
-use super::{Bench, Rounds};
 use crate::page;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result};
 
-/// What is measured: the name in the report, what it is, the target and its unit.
+/// The measurements: the name in the report, the row of the table, the target and its unit.
 const LIMITS: [(&str, &str, f64, &str); 5] = [
     ("calls", "page: calls of ds to show the overview and to keep it current", 1.0, "calls"),
     ("wakeups", "page: wakeups of all processes of ds, overview open", 1.0, "in a second"),
