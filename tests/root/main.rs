@@ -59,6 +59,7 @@ mod mounts;
 mod nat;
 mod network;
 mod network_managers;
+mod networks_beside;
 mod own_program;
 mod partitions;
 mod privileges;
