@@ -9,8 +9,8 @@ use std::fmt::Write;
 
 /// Maximum length of a colour sequence, between `ESC [` and `m`.
 const LONGEST_COLOUR: usize = 64;
-/// Most bytes of colours that are remembered.
-const MOST_COLOURS: usize = 1024;
+/// Maximum size of the stored colours, in bytes.
+const MAX_COLOURS: usize = 1024;
 const ESCAPE: u8 = 0x1b;
 const RESET: &[u8] = b"\x1b[0m";
 
@@ -28,8 +28,8 @@ pub fn is_hidden(character: char) -> bool {
         )
 }
 
-/// A JSON document without a percent sign and without hidden characters: what has to pass through shells, URLs and
-/// terminals. Both occur only inside strings, where an escape means the same.
+/// A JSON document without a percent sign and without hidden characters: for shells, URLs and terminals. Both occur
+/// only inside strings, where an escape means the same.
 #[must_use]
 pub fn json(document: &str) -> Cow<'_, str> {
     let is_escaped = |character: char| character == '%' || is_hidden(character);
@@ -169,7 +169,7 @@ impl Filter {
             self.colours.clear();
         } else {
             // Most programs set a few colours and then reset them. If they never do, the oldest are dropped.
-            if self.colours.len() + sequence.len() > MOST_COLOURS {
+            if self.colours.len() + sequence.len() > MAX_COLOURS {
                 self.colours.clear();
             }
             self.colours.extend_from_slice(&sequence);

@@ -112,7 +112,7 @@ mod tests {
     use nix::sys::signal::raise;
 
     #[test]
-    fn a_signal_is_told_once_and_the_default_comes_back() {
+    fn a_signal_is_reported_once_and_the_default_is_restored() {
         // SIGURG and SIGWINCH are ignored by default, so they do not affect the rest of the test program.
         for _ in 0..2 {
             let signals = Signals::listen(&[Signal::SIGURG, Signal::SIGWINCH]).unwrap();

@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_word_of_a_peer_that_did_not_listen_is_heard() {
+    fn the_last_message_of_a_peer_that_did_not_read_is_received() {
         let (left, right) = pair().unwrap();
         send(&left, &"unread", &[]).unwrap();
         send(&right, &"the last word", &[]).unwrap();
@@ -283,7 +283,7 @@ mod tests {
         send(&client, &1, &[]).unwrap();
         assert_eq!(receive::<i32>(&server).unwrap().unwrap().message, 1);
         drop(listener);
-        assert!(connect_to(&path).unwrap().is_none(), "a dead listener is nobody");
+        assert!(connect_to(&path).unwrap().is_none(), "a dead listener does not count");
         std::fs::remove_dir_all(&directory).unwrap();
     }
 }

@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn code_signal_output_and_errors_are_told_in_order() {
+    fn code_signal_output_and_errors_are_returned_in_order() {
         let (sh, arguments) = script("echo one; echo two >&2; printf 'a\\rb'; exit 3");
         let mut heard = Vec::new();
         let mut lines = |line: &str| heard.push(line.to_owned());
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_long_speech_is_kept() {
+    fn the_end_of_a_long_output_is_kept() {
         let (sh, arguments) = script("i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); done");
         let outcome = sh.run(&mut Invocation::new(&arguments)).unwrap();
         assert!(outcome.said.len() <= KEPT);

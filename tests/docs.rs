@@ -14,14 +14,14 @@ use std::process::Command;
 
 /// Folders of pages, from the top of the source tree.
 const FOLDERS: [&str; 4] = [".", "docs", "module", "webroot"];
-/// Pages for users: they speak of every verb.
+/// Pages for users, which mention every verb.
 const FOR_USERS: [&str; 2] = ["README.md", "docs/guide.md"];
-/// Words in code that begin like this are paths of the source tree.
+/// Prefixes of paths of the source tree.
 const TOP_FOLDERS: [&str; 7] = [".ci/", "docs/", "module/", "supervisor/", "tests/", "webroot/", "xtask/"];
-/// The names the program goes by.
+/// The names of the program.
 const PROGRAMS: [&str; 4] = ["ds", "droidspaces", "nspawn", "getroot"];
 
-/// One page, taken apart.
+/// The parts of one page.
 struct Page {
     path: PathBuf,
     /// Lines of prose, tables and headings.
@@ -44,6 +44,7 @@ impl Page {
             }
         }
         assert!(block.is_none(), "{path}: a code block has no end");
+        assert!(text.starts_with("# "), "{path}: it does not begin with a heading");
         Self { path: path.into(), prose, terminal }
     }
 
@@ -55,7 +56,7 @@ impl Page {
         pages.map(|path| Self::read(path.to_str().expect("UTF-8").trim_start_matches("./"))).collect()
     }
 
-    /// What stands between backquotes.
+    /// The texts between backquotes.
     fn spans(&self) -> Vec<String> {
         let odd = |line: &String| {
             line.split('`').skip(1).step_by(2).map(|span| span.replace("\\|", "|")).collect::<Vec<_>>()
@@ -72,13 +73,13 @@ impl Page {
         self.prose.iter().flat_map(of_line).collect()
     }
 
-    /// Anchors of the headings, as the usual renderers make them.
+    /// Anchors of the headings, as common renderers create them.
     fn anchors(&self) -> BTreeSet<String> {
         let headings = self.prose.iter().filter(|line| line.starts_with('#'));
         headings.map(|heading| anchor(heading.trim_start_matches('#').trim())).collect()
     }
 
-    /// Command lines: behind a prompt in blocks that show a terminal, and between backquotes in prose.
+    /// Command lines: after a prompt in blocks that show a terminal, and between backquotes in prose.
     fn command_lines(&self) -> Vec<String> {
         let prompts = ["# ", "$ "];
         let typed = self.terminal.iter().filter_map(|line| prompts.iter().find_map(|p| line.strip_prefix(p)));
@@ -94,7 +95,7 @@ fn anchor(heading: &str) -> String {
     kept.map(|c| if c == ' ' { '-' } else { c.to_ascii_lowercase() }).collect()
 }
 
-/// Splits a line as a shell does, as far as our pages need it: quotes, and what ends a command.
+/// Splits a line like a shell, in the subset that the pages use: quotes, and operators that end a command.
 fn words(line: &str) -> Vec<String> {
     let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
     for c in line.chars() {
@@ -117,13 +118,13 @@ fn words(line: &str) -> Vec<String> {
 }
 
 #[test]
-fn links_lead_somewhere() {
+fn links_have_targets() {
     for page in Page::all() {
         let folder = page.path.parent().expect("a parent");
         for link in page.links().iter().filter(|link| !link.contains("://")) {
             let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
             let target = if file.is_empty() { page.path.clone() } else { folder.join(file) };
-            assert!(target.exists(), "{}: {link} is not there", page.path.display());
+            assert!(target.exists(), "{}: {link} does not exist", page.path.display());
             if !anchor.is_empty() {
                 let there = Page::read(target.to_str().expect("UTF-8")).anchors().contains(anchor);
                 assert!(there, "{}: {link} has no such heading", page.path.display());
@@ -132,7 +133,7 @@ fn links_lead_somewhere() {
     }
 }
 
-/// A merge that was committed without being resolved.
+/// Detects a merge that was committed with conflicts.
 #[test]
 fn no_page_is_empty() {
     for Page { path, prose, .. } in Page::all() {
@@ -145,7 +146,7 @@ fn no_file_has_conflict_markers() {
     let output =
         Command::new("git").args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]).output();
     let listed = output.ok().filter(|output| output.status.success()).map(|output| output.stdout);
-    // A source archive has no history: there, everything but what is built is the source.
+    // A source archive has no history: everything except build results is a source.
     let files = listed.map_or_else(
         || below(Path::new(".")),
         |names| {
@@ -155,7 +156,7 @@ fn no_file_has_conflict_markers() {
     );
     assert!(files.len() > 100, "only {} files were found", files.len());
     for path in files {
-        // What is deleted and not committed is still listed.
+        // A deleted file is listed until the deletion is committed.
         let Ok(bytes) = fs::read(&path) else { continue };
         let line = bytes.split(|byte| *byte == b'\n').position(is_conflict_marker);
         assert!(line.is_none(), "{}:{}: a conflict marker", path.display(), line.unwrap_or(0) + 1);
@@ -182,7 +183,7 @@ fn below(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn conflict_markers_are_told_from_text() {
+fn conflict_markers_are_distinguished_from_text() {
     assert!(is_conflict_marker(format!("{} HEAD", "<".repeat(7)).as_bytes()));
     assert!(is_conflict_marker(format!("{} main", ">".repeat(7)).as_bytes()));
     assert!(!is_conflict_marker(b"======="));
@@ -195,7 +196,7 @@ fn paths_of_the_source_tree_exist() {
         for span in page.spans() {
             let is_path =
                 TOP_FOLDERS.iter().any(|top| span.starts_with(top)) && !span.contains([' ', '*', '<']);
-            assert!(!is_path || Path::new(&span).exists(), "{}: {span} is not there", page.path.display());
+            assert!(!is_path || Path::new(&span).exists(), "{}: {span} does not exist", page.path.display());
         }
     }
 }
@@ -210,7 +211,7 @@ fn every_verb_is_in_a_page_for_users() {
 }
 
 #[test]
-fn command_lines_are_understood() {
+fn command_lines_are_valid() {
     let mut count = 0;
     for page in Page::all() {
         for line in page.command_lines() {
@@ -229,9 +230,9 @@ fn command_lines_are_understood() {
     assert!(count > 50, "only {count} command lines were found");
 }
 
-/// Tables with a column `test` name in it the test that holds what the row says.
+/// In tables with a column `test`, each row names an existing test.
 #[test]
-fn tests_that_pages_name_are_there() {
+fn tests_named_in_pages_exist() {
     let mut sources = String::new();
     for folder in ["supervisor", "tests", "xtask/src"] {
         collect(Path::new(folder), &mut sources);

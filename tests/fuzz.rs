@@ -1,8 +1,8 @@
-//! Parsers of data from others, fed with damaged inputs for some time: no input makes one panic or run for ever.
+//! Feeds parsers of untrusted data with damaged inputs: no input makes one panic or loop forever.
 //!
-//! Each target starts from valid inputs, which it mutates: bits, bytes, numbers at their limits, pieces of other inputs.
-//! `$FUZZ_SECONDS` is the time for each target (1 without it), `$FUZZ_SEED` the start of the random numbers. An input
-//! that makes a parser panic is kept in the directory of temporary files, and printed. `cargo xtask fuzz` runs this.
+//! Each target starts from valid inputs, which it mutates: bits, bytes, numbers at their limits, pieces of other
+//! inputs. `$FUZZ_SECONDS` is the time for each target (1 without it), `$FUZZ_SEED` the start of the random numbers. An
+//! input that causes a panic is printed, and kept in the directory of temporary files. `cargo xtask fuzz` runs this.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "a test may panic")]
 #![allow(missing_docs, reason = "tests are their own documentation")]
@@ -24,7 +24,7 @@ use ds::mount::info;
 use ds::rootfs::{partition, superblock};
 use ds::worker::protocol::{CommandRequest, FromSupervisor, FromWorker, ToSupervisor, ToWorker};
 
-/// The largest input; parsers see more only of what they skip.
+/// Maximum size of an input.
 const LARGEST: usize = 96 << 10;
 
 /// xorshift64*, so that a seed gives the same inputs everywhere.

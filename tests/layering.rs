@@ -49,24 +49,29 @@ const LAYERS: &[&[&str]] = &[
 /// Everything that `plan` may import: the settings, the facts of the machine, and its own vocabulary.
 const OF_PLAN: &[&str] = &["config", "host", "mount::op", "plan", "rootfs::files", "rootfs::guest"];
 
+/// The folders of sources.
+const PROGRAM: &str = "supervisor";
+const XTASK: &str = "xtask/src";
 /// Names that do not describe the content.
 const NO_NAMES: &[&str] = &["utils", "util", "common", "helpers", "helper", "misc"];
 /// The maximum number of lines of a file.
 const LONGEST: usize = 500;
 
 /// One source file, without its tests.
-struct Source {
+struct SourceFile {
     path: PathBuf,
     text: String,
 }
 
-impl Source {
+impl SourceFile {
     /// Its path as a module: `["monitor", "boot"]`; empty for the crate's root.
     fn module(&self) -> Vec<String> {
-        let below = self.path.strip_prefix("supervisor").expect("below supervisor").with_extension("");
+        let below = [PROGRAM, XTASK].iter().find_map(|folder| self.path.strip_prefix(folder).ok());
+        let below = below.expect("below a folder of sources").with_extension("");
         let mut parts: Vec<String> =
             below.iter().map(|part| part.to_str().expect("UTF-8").to_owned()).collect();
-        if parts.last().is_some_and(|last| last == "mod" || last == "lib") {
+        let root = if self.path.starts_with(XTASK) { "main" } else { "lib" };
+        if parts.last().is_some_and(|last| last == "mod" || last == root) {
             parts.pop();
         }
         parts
@@ -77,7 +82,7 @@ impl Source {
         self.module().into_iter().next().filter(|room| room != "main")
     }
 
-    /// Every path of the crate that it names, from the crate's root on, in imports and in the code.
+    /// All paths of the crate in its imports and its code, from the crate's root on.
     fn uses(&self) -> BTreeSet<Vec<String>> {
         let own = self.module();
         let mut found = BTreeSet::new();
@@ -93,7 +98,7 @@ impl Source {
             }
         }
         for path in code.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':')) {
-            // What ends in `::` stands in front of a group, which is an import's.
+            // A path that ends in `::` is the prefix of a group in an import.
             if path.ends_with("::") {
                 continue;
             }
@@ -119,7 +124,7 @@ fn imports(code: &str) -> Vec<String> {
     found
 }
 
-/// One path for each name that an import brings.
+/// One path for each imported name.
 fn leaves(tree: &str) -> Vec<Vec<String>> {
     let tree = tree.trim();
     let (prefix, group) = match tree.split_once('{') {
@@ -151,7 +156,7 @@ fn leaves(tree: &str) -> Vec<Vec<String>> {
     found
 }
 
-/// A path as it is written in the module `own`, from the crate's root on; none if it leads out of the crate.
+/// The path from the crate's root of a path in the module `own`; `None` if it is in another crate.
 fn absolute(own: &[String], path: &[String]) -> Option<Vec<String>> {
     let up = path.iter().take_while(|part| *part == "super").count();
     let rest = path[up.max(usize::from(["crate", "self"].contains(&path.first()?.as_str())))..].iter();
@@ -165,19 +170,19 @@ fn absolute(own: &[String], path: &[String]) -> Option<Vec<String>> {
     }
 }
 
-/// Which file uses which, as indices into `sources`.
-fn arrows(sources: &[Source]) -> Vec<BTreeSet<usize>> {
+/// The files that each file uses, as indices into `sources`.
+fn arrows(sources: &[SourceFile]) -> Vec<BTreeSet<usize>> {
     let places: BTreeMap<Vec<String>, usize> =
         sources.iter().enumerate().map(|(index, source)| (source.module(), index)).collect();
     let target =
         |path: &Vec<String>| (1..=path.len()).rev().find_map(|length| places.get(&path[..length]).copied());
-    let of = |(index, source): (usize, &Source)| {
+    let of = |(index, source): (usize, &SourceFile)| {
         source.uses().iter().filter_map(target).filter(|used| *used != index).collect()
     };
     sources.iter().enumerate().map(of).collect()
 }
 
-/// A way from a file back to itself, if there is one.
+/// A cycle of imports, if there is one.
 fn circle(arrows: &[BTreeSet<usize>]) -> Option<Vec<usize>> {
     fn visit(
         at: usize,
@@ -204,14 +209,18 @@ fn circle(arrows: &[BTreeSet<usize>]) -> Option<Vec<usize>> {
     (0..arrows.len()).any(|from| visit(from, arrows, &mut way, &mut done)).then_some(way)
 }
 
-fn sources() -> Vec<Source> {
+fn sources() -> Vec<SourceFile> {
+    sources_in(PROGRAM)
+}
+
+fn sources_in(folder: &str) -> Vec<SourceFile> {
     let mut found = Vec::new();
-    collect(Path::new("supervisor"), &mut found);
-    assert!(found.len() > 50, "the sources are somewhere else");
+    collect(Path::new(folder), &mut found);
+    assert!(found.len() > 30, "the sources were not found");
     found
 }
 
-fn collect(folder: &Path, found: &mut Vec<Source>) {
+fn collect(folder: &Path, found: &mut Vec<SourceFile>) {
     for entry in fs::read_dir(folder).expect("folder") {
         let path = entry.expect("entry").path();
         let name = path.file_name().and_then(|name| name.to_str()).expect("UTF-8").to_owned();
@@ -220,7 +229,7 @@ fn collect(folder: &Path, found: &mut Vec<Source>) {
         } else if name.ends_with(".rs") && !name.ends_with("tests.rs") {
             let text = fs::read_to_string(&path).expect("source");
             let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().to_owned();
-            found.push(Source { path, text });
+            found.push(SourceFile { path, text });
         }
     }
 }
@@ -245,15 +254,17 @@ fn modules_use_what_is_below_them() {
 
 #[test]
 fn files_import_each_other_in_no_circle() {
-    let sources = sources();
-    if let Some(way) = circle(&arrows(&sources)) {
-        let names: Vec<String> = way.iter().map(|index| sources[*index].path.display().to_string()).collect();
-        panic!("these files import each other in a circle: {}", names.join(" -> "));
+    for sources in [PROGRAM, XTASK].map(sources_in) {
+        if let Some(way) = circle(&arrows(&sources)) {
+            let names: Vec<String> =
+                way.iter().map(|index| sources[*index].path.display().to_string()).collect();
+            panic!("these files import each other in a circle: {}", names.join(" -> "));
+        }
     }
 }
 
 #[test]
-fn modules_with_files_of_their_own_are_written_one_way() {
+fn modules_with_files_have_a_mod_rs() {
     for source in sources() {
         let folder = source.path.with_extension("");
         assert!(!folder.is_dir(), "{}: move it to {}/mod.rs", source.path.display(), folder.display());
@@ -261,7 +272,7 @@ fn modules_with_files_of_their_own_are_written_one_way() {
 }
 
 #[test]
-fn a_plan_is_made_of_facts_and_wishes_alone() {
+fn a_plan_depends_only_on_facts_and_settings() {
     for source in sources().iter().filter(|source| source.room().as_deref() == Some("plan")) {
         for path in source.uses() {
             let path = path.join("::");
@@ -276,12 +287,12 @@ fn a_plan_is_made_of_facts_and_wishes_alone() {
 }
 
 #[test]
-fn files_say_what_they_own_and_are_not_long() {
+fn files_begin_with_documentation_and_are_not_long() {
     for source in sources() {
         let (path, shown) = (&source.path, source.path.display());
         let stem = path.file_stem().and_then(|stem| stem.to_str()).expect("UTF-8");
-        assert!(!NO_NAMES.contains(&stem), "{shown}: the name says nothing");
-        assert!(source.text.starts_with("//! "), "{shown}: it does not begin with what it owns");
+        assert!(!NO_NAMES.contains(&stem), "{shown}: the name does not describe the content");
+        assert!(source.text.starts_with("//! "), "{shown}: it does not begin with module documentation");
         let lines = fs::read_to_string(path).expect("source").lines().count();
         assert!(lines <= LONGEST, "{shown}: {lines} lines");
     }
@@ -291,7 +302,7 @@ fn files_say_what_they_own_and_are_not_long() {
 fn uses_are_found_in_every_form() {
     let text = "use crate::paths;\nuse crate::{call, plan::{self, seed}, sys};\npub use self::b::B;\nuse super::c;\n\
                 // use crate::not;\nlet x = crate::nearest::nearest(a);\n";
-    let source = Source { path: "supervisor/x/mod.rs".into(), text: text.into() };
+    let source = SourceFile { path: "supervisor/x/mod.rs".into(), text: text.into() };
     let found: BTreeSet<String> = source.uses().into_iter().map(|path| path.join("::")).collect();
     for expected in ["paths", "call", "plan", "plan::seed", "sys", "x::b::B", "c", "nearest::nearest"] {
         assert!(found.contains(expected), "{expected} is not in {found:?}");

@@ -7,9 +7,9 @@ use std::net::IpAddr;
 use crate::tool::{Invocation, Tool};
 
 /// The maximum number of name servers in resolv.conf(5).
-const MOST_SERVERS: usize = 3;
+const MAX_SERVERS: usize = 3;
 /// The timeout for the connectivity service's dump, in seconds.
-const PATIENCE: &str = "3";
+const TIMEOUT: &str = "3";
 
 /// The value of a property; empty if it is not set or there is no getprop.
 #[must_use]
@@ -61,7 +61,7 @@ fn is_zone(zone: &str) -> bool {
 #[must_use]
 pub fn name_servers() -> Vec<IpAddr> {
     let Some(tool) = Tool::find("dumpsys") else { return Vec::new() };
-    let arguments = ["-t", PATIENCE, "connectivity"].map(OsStr::new);
+    let arguments = ["-t", TIMEOUT, "connectivity"].map(OsStr::new);
     let mut found = Search::default();
     let mut line = |text: &str| found.take(text);
     let mut invocation = Invocation { lines: Some(&mut line), ..Invocation::new(&arguments) };
@@ -95,7 +95,7 @@ impl Search {
         let address = |item: &str| item.split('%').next()?.parse::<IpAddr>().ok();
         let usable =
             |address: &IpAddr| !matches!(address, IpAddr::V6(v6) if v6.segments()[0] & 0xffc0 == 0xfe80);
-        self.servers.extend(items.filter_map(address).filter(usable).take(MOST_SERVERS));
+        self.servers.extend(items.filter_map(address).filter(usable).take(MAX_SERVERS));
     }
 }
 
@@ -136,10 +136,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_dump_is_survived(lines in prop::collection::vec("(Active default network: |network\\{)?[ -~]{0,60}", 0..6)) {
+        fn any_dump_does_not_panic(lines in prop::collection::vec("(Active default network: |network\\{)?[ -~]{0,60}", 0..6)) {
             let mut search = Search::default();
             lines.iter().for_each(|line| search.take(line));
-            prop_assert!(search.servers.len() <= MOST_SERVERS);
+            prop_assert!(search.servers.len() <= MAX_SERVERS);
         }
     }
 }

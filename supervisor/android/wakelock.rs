@@ -20,7 +20,7 @@ pub struct Wakelocks {
 }
 
 impl Wakelocks {
-    /// Takes over the wakelocks in the kernel's list with our prefix.
+    /// Takes over the wakelocks in the kernel's list that have the prefix of ds.
     #[must_use]
     pub fn of(group: &str) -> Self {
         let prefix = format!("{group}.");
@@ -62,7 +62,7 @@ pub fn released(group: &str, container: &str) {
 }
 
 fn release(prefix: &str, name: &str) {
-    // The kernel does not know it if it was never held or is already released.
+    // The kernel does not list it if it was never held or is already released.
     if let Err(error) = fs::write(UNLOCK, format!("{prefix}{name}"))
         && ![ErrorKind::NotFound, ErrorKind::InvalidInput, ErrorKind::PermissionDenied]
             .contains(&error.kind())

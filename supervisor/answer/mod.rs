@@ -10,6 +10,7 @@
 //! of the process that was looked at.
 
 mod caller;
+mod memory;
 mod place;
 mod reboot;
 mod scene;

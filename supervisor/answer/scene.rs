@@ -1,13 +1,12 @@
 //! What an answer is made from, and what one can be. Owns the access to a caller's memory and descriptors.
 
 use std::fmt;
-use std::io::IoSliceMut;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
 
+use super::memory;
 use super::place::Place;
 use super::reboot::End;
 use crate::cgroup::Cgroup;
@@ -60,12 +59,8 @@ pub(super) fn read_memory(
     address: u64,
     bytes: &mut [u8],
 ) -> Result<(), Errno> {
-    let base = usize::try_from(address).map_err(|_| Errno::EFAULT)?;
-    let thread = Pid::from_raw(question.thread.cast_signed());
-    let length = bytes.len();
-    let remote = [RemoteIoVec { base, len: length }];
-    let copied = process_vm_readv(thread, &mut [IoSliceMut::new(bytes)], &remote);
-    if copied == Ok(length) && is_waiting(scene.listener, question.id) { Ok(()) } else { Err(Errno::EFAULT) }
+    memory::read(Pid::from_raw(question.thread.cast_signed()), address, bytes)?;
+    if is_waiting(scene.listener, question.id) { Ok(()) } else { Err(Errno::EFAULT) }
 }
 
 /// The lower half of an argument: all that is looked at are `int` or `pid_t`.

@@ -22,12 +22,15 @@ const LISTS: [&str; 3] = ["cgroup.procs", "cgroup.threads", "tasks"];
 /// Answers a write of two bytes.
 pub(super) fn answer(scene: &Scene<'_>, question: &Notification, thread: Pid) -> Outcome {
     let mut bytes = [0; 2];
-    if read_memory(scene, question, question.arguments[1], &mut bytes).is_err() || !is_one(bytes) {
+    let read = read_memory(scene, question, question.arguments[1], &mut bytes);
+    if read.is_ok() && !is_one(bytes) {
         return CONTINUE;
     }
     let number = (question.arguments[0] & 0xffff_ffff) as u32;
     let Some(caller) = Facts::of(thread) else { return CONTINUE };
     match duplicate(caller.process, number.cast_signed()) {
+        // What cannot be read may be that number.
+        Ok(file) if is_list(&file) && read.is_err() => Outcome::Reply(Reply::Error(Errno::EFAULT)),
         Ok(file) if is_list(&file) => {
             let written = File::from(file).write_all(scene.place.manager.to_string().as_bytes());
             let failed = |error: std::io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO));

@@ -20,7 +20,7 @@ pub const DEFAULT: &[u8] = b"system.posix_acl_default";
 const VERSION: u32 = 2;
 const NO_ID: u32 = u32::MAX;
 /// Maximum number of entries of a list; the attribute can hold about 8000, and file systems far fewer.
-const MOST_ENTRIES: usize = 1000;
+const MAX_ENTRIES: usize = 1000;
 
 /// The subject of an entry, with the tags of the attribute; in the order that the kernel requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,7 +92,7 @@ impl Texts {
                 }
                 let (entry, marked) = read_entry(entry)?;
                 let list = if default || marked { &mut defaults } else { &mut access };
-                ensure!(list.len() < MOST_ENTRIES, "it has more than {MOST_ENTRIES} entries");
+                ensure!(list.len() < MAX_ENTRIES, "it has more than {MAX_ENTRIES} entries");
                 list.push(entry);
             }
         }

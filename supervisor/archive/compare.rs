@@ -22,7 +22,7 @@ use crate::call;
 use crate::rootfs::root::Root;
 
 /// Maximum number of reported differences.
-pub const MOST: usize = 100;
+pub const MAX: usize = 100;
 /// Size of the buffer, in bytes.
 const AT_ONCE: usize = 256 << 10;
 
@@ -41,7 +41,7 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Compares two trees that do not change; `progress` receives the number of compared bytes. Stops after [`MOST`]
+/// Compares two trees that do not change; `progress` receives the number of compared bytes. Stops after [`MAX`]
 /// differences.
 ///
 /// # Errors
@@ -107,7 +107,7 @@ impl Comparison<'_> {
             (left.list().with_context(|| shown(name))?, right.list().with_context(|| shown(name))?);
         let (mut lefts, mut rights) = (left_list.iter().peekable(), right_list.iter().peekable());
         let length = name.len();
-        while self.found.len() < MOST {
+        while self.found.len() < MAX {
             let order = match (lefts.peek(), rights.peek()) {
                 (None, None) => break,
                 (Some(_), None) => Ordering::Less,

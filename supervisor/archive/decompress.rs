@@ -16,7 +16,7 @@ use crate::subprocess::Subprocess;
 use crate::sys::process::Ended;
 
 /// Maximum number of bytes after the end of the archive in its compressed stream: the rest of a tape block.
-const MOST_BEHIND: u64 = 64 << 20;
+const MAX_BEHIND: u64 = 64 << 20;
 
 /// The source of plain bytes.
 #[derive(Debug)]
@@ -88,7 +88,7 @@ impl Stream {
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     Err(error) => bail!("{error}"),
                 }
-                ensure!(behind <= MOST_BEHIND, "unexpected data follows the end of the archive");
+                ensure!(behind <= MAX_BEHIND, "unexpected data follows the end of the archive");
             }
         }
         match self.failed {

@@ -21,7 +21,7 @@ use crate::rootfs::files;
 use crate::rootfs::root::Root;
 
 /// Maximum memory for paths and lists, in bytes; lists beyond it are resolved immediately, as far as possible.
-const MOST: usize = 32 << 20;
+const MAX: usize = 32 << 20;
 /// Maximum size of passwd or group, in bytes.
 const LARGEST_TABLE: u64 = 4 << 20;
 
@@ -69,7 +69,7 @@ impl Deferred {
         self.weight += path.len() + status.lists.weight();
         let status = Status { attributes: Vec::new(), ..status.clone() };
         self.waiting.insert(path, Waiting { file: (about.st_dev, about.st_ino), status });
-        if self.weight > MOST { self.apply(settings) } else { Ok(()) }
+        if self.weight > MAX { self.apply(settings) } else { Ok(()) }
     }
 
     /// A file was replaced; its inode number may be reused.

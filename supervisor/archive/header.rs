@@ -198,9 +198,9 @@ pub struct Fields<'a> {
 }
 
 /// Largest value of an octal field of 8 bytes.
-pub const MOST_SHORT: u64 = 0o777_7777;
+pub const MAX_SHORT: u64 = 0o777_7777;
 /// Largest value of an octal field of 12 bytes.
-pub const MOST_LONG: u64 = 0o777_7777_7777;
+pub const MAX_LONG: u64 = 0o777_7777_7777;
 
 impl Fields<'_> {
     /// The header block, with its checksum.
@@ -231,7 +231,7 @@ fn put(block: &mut Block, (from, length): Field, bytes: &[u8]) {
 }
 
 fn put_number(block: &mut Block, (from, length): Field, value: u64) {
-    let most = if length == 8 { MOST_SHORT } else { MOST_LONG };
+    let most = if length == 8 { MAX_SHORT } else { MAX_LONG };
     let value = if value > most { 0 } else { value };
     put(block, (from, length), format!("{value:0width$o}", width = length - 1).as_bytes());
 }
@@ -259,7 +259,7 @@ mod tests {
         #[test]
         fn a_header_is_read_as_it_was_written(
             name in proptest::collection::vec(1_u8.., 1..100), mode in 0_u32..0o10000,
-            owner in (0_u32..0o10_000_000, 0_u32..0o10_000_000), size in 0..=MOST_LONG,
+            owner in (0_u32..0o10_000_000, 0_u32..0o10_000_000), size in 0..=MAX_LONG,
             modified in 0_i64..0o777_7777_7777, device in (0_u32..4096, 0_u32..1 << 20),
         ) {
             let block = Fields { kind: b'3', name: &name, link: b"to", mode, owner, size, modified, device }.block();

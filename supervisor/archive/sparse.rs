@@ -10,7 +10,7 @@ use super::header::{BLOCK, Block, Header, number};
 use super::pax::decimal;
 
 /// Maximum number of segments of a file.
-const MOST: usize = 1 << 20;
+const MAX: usize = 1 << 20;
 /// The fields of the map in an old GNU header: four entries, a continuation flag, the real size.
 const FIRST: (usize, usize) = (386, 4);
 const MORE_FOLLOWS: usize = 482;
@@ -67,7 +67,7 @@ fn entries(block: &Block, (from, count): (usize, usize), map: &mut Vec<Segment>)
 /// # Errors
 /// If there are too many.
 pub fn push(map: &mut Vec<Segment>, offset: u64, length: u64) -> Result<()> {
-    ensure!(map.len() < MOST, "it has more than {MOST} data segments");
+    ensure!(map.len() < MAX, "it has more than {MAX} data segments");
     map.push(Segment { offset, length });
     Ok(())
 }

@@ -25,7 +25,7 @@ use crate::sys::descriptor;
 use crate::sys::xattr;
 
 /// Maximum number of kept warnings.
-const MOST_WARNINGS: usize = 20;
+const MAX_WARNINGS: usize = 20;
 
 /// Settings for all new entries, and the warnings so far.
 #[derive(Debug)]
@@ -198,7 +198,7 @@ impl Settings {
         look_up: &mut dyn FnMut(bool, &[u8]) -> Option<u32>,
     ) -> Option<(Option<Acl>, Option<Acl>)> {
         let mut unknown = |name: &[u8]| {
-            if self.unknown.len() < MOST_WARNINGS {
+            if self.unknown.len() < MAX_WARNINGS {
                 self.unknown.insert(name.to_vec());
             }
         };
@@ -214,7 +214,7 @@ impl Settings {
     fn refuse(&mut self, attribute: &[u8], name: &[u8], errno: Errno) {
         if let Some(refused) = self.refused.get_mut(attribute) {
             refused.files += 1;
-        } else if self.refused.len() < MOST_WARNINGS {
+        } else if self.refused.len() < MAX_WARNINGS {
             let refused = Refused { errno, first: shown(name), files: 1 };
             self.refused.insert(attribute.to_vec(), refused);
         }
@@ -222,7 +222,7 @@ impl Settings {
 
     /// Stores a warning.
     pub fn warn(&mut self, warning: String) {
-        if self.warnings.len() < MOST_WARNINGS {
+        if self.warnings.len() < MAX_WARNINGS {
             self.warnings.push(warning);
         }
     }

@@ -73,7 +73,7 @@ fn what_is_compressed_is_zstd_with_a_checksum_and_comes_out_again() {
 }
 
 #[test]
-fn an_archive_is_unpacked_while_it_is_decompressed_and_a_damaged_one_is_told() {
+fn an_archive_is_unpacked_while_it_is_decompressed_and_damage_is_reported() {
     let place = tempfile::tempdir().unwrap();
     let (plain, tree) = (place.path().join("x.tar"), place.path().join("tree"));
     fs::create_dir(&tree).unwrap();
@@ -137,7 +137,7 @@ fn a_bomb_behind_the_archive_is_not_read_to_its_end() {
 }
 
 #[test]
-fn a_full_disk_and_a_foreign_compression_are_told() {
+fn a_full_disk_and_an_unsupported_compression_are_reported() {
     let done = with_one_thread(|| {
         let full = OwnedFd::from(OpenOptions::new().write(true).open("/dev/full").map_err(text)?);
         let mut sink = compress::open(&full).map_err(text)?;

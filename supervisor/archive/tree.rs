@@ -28,7 +28,7 @@ const PRIVATE: u32 = 0o700;
 /// Mode of a directory that is not in the archive.
 const USUAL: u32 = 0o755;
 /// Maximum number of links in one name, as in the kernel (path_resolution(7)).
-const MOST_LINKS: u32 = 40;
+const MAX_LINKS: u32 = 40;
 
 /// One directory of the path.
 #[derive(Debug)]
@@ -104,7 +104,7 @@ impl Tree {
             match found.as_ref().map(|found| readlinkat(found, "")) {
                 Some(Ok(target)) => {
                     links += 1;
-                    ensure!(links <= MOST_LINKS, "{}: too many symbolic links in the path", shown(&part));
+                    ensure!(links <= MAX_LINKS, "{}: too many symbolic links in the path", shown(&part));
                     let target = target.into_vec();
                     if target.starts_with(b"/") {
                         way.clear();

@@ -24,7 +24,7 @@ use crate::call;
 use crate::rootfs::root::Root;
 
 /// The default limit for the number of members.
-pub const MOST_ENTRIES: u64 = 10_000_000;
+pub const MAX_ENTRIES: u64 = 10_000_000;
 /// The size that links and devices count for the size limit.
 const SMALL: u64 = 256;
 
@@ -42,7 +42,7 @@ pub struct Rules<'a> {
 
 impl Default for Rules<'_> {
     fn default() -> Self {
-        Self { most_bytes: None, most_entries: MOST_ENTRIES, strip_prefix: None }
+        Self { most_bytes: None, most_entries: MAX_ENTRIES, strip_prefix: None }
     }
 }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::name::shown;
 
 /// Maximum number of reported keywords; a malicious archive could have a new one in each member.
-const MOST_TOLD: usize = 10;
+const MAX_NAMED: usize = 10;
 
 /// The prefix of extended attributes; the rest of the keyword is their name.
 pub const ATTRIBUTE: &[u8] = b"SCHILY.xattr.";
@@ -72,7 +72,7 @@ impl PassedOver {
         }
         if let Some(count) = self.counts.get_mut(keyword) {
             *count += 1;
-        } else if self.counts.len() < MOST_TOLD {
+        } else if self.counts.len() < MAX_NAMED {
             self.counts.insert(keyword.to_vec(), 1);
         } else {
             self.further += 1;
@@ -183,8 +183,8 @@ mod tests {
             passed.note(format!("X.{number}").as_bytes());
         }
         let told = passed.warnings();
-        assert_eq!(told.len(), MOST_TOLD + 1);
-        assert!(told[MOST_TOLD].starts_with("93 members"), "{told:?}");
+        assert_eq!(told.len(), MAX_NAMED + 1);
+        assert!(told[MAX_NAMED].starts_with("93 members"), "{told:?}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use anyhow::{Context, Result, ensure};
 
 use super::acl::{self, Acl};
-use super::header::{BLOCK, Fields, MOST_LONG, MOST_SHORT};
+use super::header::{BLOCK, Fields, MAX_LONG, MAX_SHORT};
 use super::pax::{encode_key, put, time_text};
 use super::reader::{Kind, Member, Status};
 use super::sparse::to_front;
@@ -187,11 +187,11 @@ fn extended(member: &Member, size: u64) -> (Vec<u8>, Vec<u8>) {
             put(records, key, value.to_string().as_bytes());
         }
     };
-    number(b"uid", status.user.into(), MOST_SHORT, &mut records);
-    number(b"gid", status.group.into(), MOST_SHORT, &mut records);
-    number(b"size", size, MOST_LONG, &mut records);
+    number(b"uid", status.user.into(), MAX_SHORT, &mut records);
+    number(b"gid", status.group.into(), MAX_SHORT, &mut records);
+    number(b"size", size, MAX_LONG, &mut records);
     let Time { seconds, nanoseconds } = status.modified;
-    if nanoseconds > 0 || !u64::try_from(seconds).is_ok_and(|seconds| seconds <= MOST_LONG) {
+    if nanoseconds > 0 || !u64::try_from(seconds).is_ok_and(|seconds| seconds <= MAX_LONG) {
         put(&mut records, b"mtime", time_text(status.modified).as_bytes());
     }
     if member.link.len() > SHORT {

@@ -25,7 +25,7 @@ use crate::paths::Paths;
 use crate::sys::descriptor::try_lock;
 
 /// Maximum size of a description, in bytes.
-const MOST: u64 = 64 << 10;
+const MAX: u64 = 64 << 10;
 
 /// The cache.
 #[derive(Debug, Clone)]
@@ -156,7 +156,7 @@ impl Cache {
     /// The server's tag for the version of the incomplete file.
     #[must_use]
     pub fn tag(&self, key: &str) -> Option<String> {
-        String::from_utf8(durable::read(&self.tag_path(key), MOST).ok()?).ok()
+        String::from_utf8(durable::read(&self.tag_path(key), MAX).ok()?).ok()
     }
 
     /// Stores the server's tag for the version of this download.
@@ -221,7 +221,7 @@ impl Cache {
         if !whole && key.is_none() {
             return None;
         }
-        let described = durable::read(&self.described(name), MOST).ok();
+        let described = durable::read(&self.described(name), MAX).ok();
         let described = described.and_then(|bytes| serde_json::from_slice::<About>(&bytes).ok());
         let source = described
             .map_or_else(|| if whole { "?".into() } else { "(incomplete)".into() }, |about| about.source);

@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_told_from_a_path() {
+    fn a_name_is_distinguished_from_a_path() {
         for name in ["debian:13", "alpine", "ubuntu:24.04", "gentoo:current:systemd", "debian_trixie"] {
             assert!(is_name(name), "{name}");
         }

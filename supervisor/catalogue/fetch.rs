@@ -30,13 +30,13 @@ use crate::sys::process::Ended;
 /// The User-Agent.
 const AGENT: &str = concat!("droidspaces-supervisor/", env!("CARGO_PKG_VERSION"));
 /// Maximum number of consecutive redirects.
-const MOST_REDIRECTS: usize = 5;
+const MAX_REDIRECTS: usize = 5;
 /// The maximum timeout for a connection.
 const CONNECT: Duration = Duration::from_secs(15);
 /// Minimum number of bytes that a server must send in each period of [`Network::timeout`].
-const LEAST: u64 = 128 << 10;
+const MIN: u64 = 128 << 10;
 /// A connection that delivered fewer bytes has made no progress.
-const LEAST_PROGRESS: u64 = 64 << 10;
+const MIN_PROGRESS: u64 = 64 << 10;
 /// Size of the buffer, in bytes.
 const CHUNK: usize = 128 << 10;
 
@@ -64,7 +64,7 @@ impl Network {
     /// Whether a broken connection that delivered `bytes` in this time justifies another attempt. Otherwise a server
     /// that sends one byte for each connection would never end.
     pub(super) fn is_progress(&self, bytes: u64, elapsed: Duration) -> bool {
-        bytes >= LEAST_PROGRESS && !is_slow(bytes, elapsed, self.timeout)
+        bytes >= MIN_PROGRESS && !is_slow(bytes, elapsed, self.timeout)
     }
 
     fn proxy(&self, uri: &Uri) -> Result<Option<Proxy>, Failure> {
@@ -203,7 +203,7 @@ fn receive(
     let expected = head.total.map(|total| total - head.from);
     socket::send(messages.as_fd(), &Message::Head(head), &[])
         .map_err(|error| Failure::last(format!("{error:#}")))?;
-    copy(response.into_body(), body, expected, &Source { host: uri.host().unwrap_or_default(), network })
+    copy(response.into_body(), body, expected, &Sender { host: uri.host().unwrap_or_default(), network })
 }
 
 fn follow_redirects(request: &FetchRequest<'_>, network: &Network) -> Result<(Uri, Response<Body>), Failure> {
@@ -211,7 +211,7 @@ fn follow_redirects(request: &FetchRequest<'_>, network: &Network) -> Result<(Ur
         .address
         .parse()
         .map_err(|error| Failure::last(format!("{} is not an address: {error}", request.address)))?;
-    for _ in 0..=MOST_REDIRECTS {
+    for _ in 0..=MAX_REDIRECTS {
         check(&uri)?;
         let response = call(&uri, request, network)?;
         if !response.status().is_redirection() {
@@ -229,7 +229,7 @@ fn follow_redirects(request: &FetchRequest<'_>, network: &Network) -> Result<(Ur
         }
         uri = target;
     }
-    Err(Failure::last(format!("{} redirects more than {MOST_REDIRECTS} times", request.address)))
+    Err(Failure::last(format!("{} redirects more than {MAX_REDIRECTS} times", request.address)))
 }
 
 fn call(uri: &Uri, request: &FetchRequest<'_>, network: &Network) -> Result<Response<Body>, Failure> {
@@ -343,19 +343,19 @@ fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
     (first <= last && total.is_none_or(|total: u64| last < total)).then_some((first, total))
 }
 
-/// Whether fewer than [`LEAST`] bytes arrive in each `period`.
+/// Whether fewer than [`MIN`] bytes arrive in each `period`.
 fn is_slow(bytes: u64, elapsed: Duration, period: Duration) -> bool {
-    u128::from(bytes) * period.as_millis() < u128::from(LEAST) * elapsed.as_millis()
+    u128::from(bytes) * period.as_millis() < u128::from(MIN) * elapsed.as_millis()
 }
 
 /// The sender of a body.
-struct Source<'a> {
+struct Sender<'a> {
     host: &'a str,
     network: &'a Network,
 }
 
-fn copy(body: Body, output: &mut File, expected: Option<u64>, source: &Source<'_>) -> Result<(), Failure> {
-    let Source { host, network: Network { timeout, .. } } = source;
+fn copy(body: Body, output: &mut File, expected: Option<u64>, sender: &Sender<'_>) -> Result<(), Failure> {
+    let Sender { host, network: Network { timeout, .. } } = sender;
     let mut reader = body.into_with_config().limit(u64::MAX).reader();
     let mut buffer = vec![0; CHUNK];
     // Only the wait for the server counts: the disk may be slower than the network.
@@ -432,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_server_is_told_from_one_that_pauses() {
+    fn a_slow_server_is_distinguished_from_one_that_pauses() {
         let period = Duration::from_secs(30);
         assert!(is_slow(127 << 10, period, period));
         assert!(!is_slow(128 << 10, period, period));

@@ -14,7 +14,7 @@ pub const STREAMS: &str = "streams/v1/images.json";
 /// Path of the text index on a server.
 pub const TEXT: &str = "meta/1.0/index-system";
 /// Maximum size of an index, in bytes.
-pub const MOST: u64 = 32 << 20;
+pub const MAX: u64 = 32 << 20;
 /// Maximum length of a field, in characters.
 const LONGEST_FIELD: usize = 64;
 /// Maximum length of a path, in characters.

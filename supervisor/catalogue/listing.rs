@@ -21,8 +21,8 @@ use crate::durable;
 /// How long a list is valid.
 const FRESH: Duration = Duration::from_secs(3600);
 /// Maximum size of a file with checksums, in bytes.
-const MOST_SUMS: u64 = 1 << 20;
-/// How often a server with a temporary error is asked for the list, and the delay after the first attempt.
+const MAX_SUMS: u64 = 1 << 20;
+/// The maximum number of attempts after temporary errors, and the delay after the first attempt.
 const ATTEMPTS: u32 = 3;
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// An error that takes longer is a timeout. Another attempt would take as long.
@@ -41,7 +41,7 @@ impl Listing {
     /// The cached list, of any age.
     #[must_use]
     pub fn kept(cache: &Cache) -> Option<Self> {
-        serde_json::from_slice(&durable::read(&cache.listing(), index::MOST).ok()?).ok()
+        serde_json::from_slice(&durable::read(&cache.listing(), index::MAX).ok()?).ok()
     }
 
     fn is_fresh(cache: &Cache) -> bool {
@@ -107,7 +107,7 @@ impl Listing {
     fn sum(&self, image: &Image, network: &Network) -> Result<String> {
         let (directory, name) = image.path.rsplit_once('/').context("its path has no directory")?;
         let address = format!("{}/{directory}/SHA256SUMS", self.mirror);
-        match persistently(&address, MOST_SUMS, ATTEMPTS, network)? {
+        match persistently(&address, MAX_SUMS, ATTEMPTS, network)? {
             Ok(sums) => index::sum_of(name, &sums)
                 .with_context(|| format!("{address} has no checksum of {name}; refused")),
             Err(Failure { text, .. }) => bail!("{text}"),
@@ -115,7 +115,7 @@ impl Listing {
     }
 }
 
-/// Downloads a small file. After a temporary error, the server is asked again.
+/// Downloads a small file. Retries after a temporary error.
 fn persistently(
     address: &str,
     most: u64,
@@ -140,7 +140,7 @@ fn persistently(
 /// The images of one mirror, in the better of the two formats that it provides.
 fn fetch(mirror: &str, attempts: u32, network: &Network) -> Result<Result<Vec<Image>, String>> {
     let streams = format!("{mirror}/{}", index::STREAMS);
-    let first = match persistently(&streams, index::MOST, attempts, network)? {
+    let first = match persistently(&streams, index::MAX, attempts, network)? {
         Ok(bytes) => match index::parse_streams(&bytes) {
             Ok(images) => return Ok(Ok(images)),
             Err(error) => format!("{streams}: {error:#}"),
@@ -148,7 +148,7 @@ fn fetch(mirror: &str, attempts: u32, network: &Network) -> Result<Result<Vec<Im
         Err(failure) => failure.text,
     };
     let text = format!("{mirror}/{}", index::TEXT);
-    Ok(match persistently(&text, index::MOST, attempts, network)? {
+    Ok(match persistently(&text, index::MAX, attempts, network)? {
         Ok(bytes) => index::parse_text(&bytes).map_err(|error| format!("{text}: {error:#}")),
         Err(_) => Err(first),
     })

@@ -30,12 +30,12 @@ const PUBLIC: [IpAddr; 4] = [
     IpAddr::V6(Ipv6Addr::new(0x2606, 0x4700, 0x4700, 0, 0, 0, 0, 0x1111)),
     IpAddr::V6(Ipv6Addr::new(0x2001, 0x4860, 0x4860, 0, 0, 0, 0, 0x8888)),
 ];
-/// The timeout for one question to one server.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// The timeout for one query to one server.
+const TIMEOUT: Duration = Duration::from_secs(3);
 /// Maximum size of a file, in bytes.
-const MOST: u64 = 1 << 20;
+const MAX: u64 = 1 << 20;
 /// Maximum number of addresses of a name.
-const MOST_ADDRESSES: usize = 8;
+const MAX_ADDRESSES: usize = 8;
 
 /// The configuration, read before the process is confined.
 #[derive(Debug, Clone, Default)]
@@ -97,7 +97,7 @@ impl Names {
                 }
             }
             if !found.is_empty() {
-                found.truncate(MOST_ADDRESSES);
+                found.truncate(MAX_ADDRESSES);
                 return Ok(found);
             }
             if answered {
@@ -114,7 +114,7 @@ impl Resolver for Names {
         let usual = if uri.scheme_str() == Some("http") { 80 } else { 443 };
         let port = authority.port_u16().unwrap_or(usual);
         let mut resolved = self.empty();
-        for address in self.addresses(authority.host())?.into_iter().take(MOST_ADDRESSES) {
+        for address in self.addresses(authority.host())?.into_iter().take(MAX_ADDRESSES) {
             resolved.push(SocketAddr::new(address, port));
         }
         if resolved.is_empty() { Err(ureq::Error::HostNotFound) } else { Ok(resolved) }
@@ -123,7 +123,7 @@ impl Resolver for Names {
 
 fn text_of(path: &str) -> String {
     let mut bytes = Vec::new();
-    let _ = fs::File::open(path).and_then(|file| file.take(MOST).read_to_end(&mut bytes));
+    let _ = fs::File::open(path).and_then(|file| file.take(MAX).read_to_end(&mut bytes));
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
@@ -146,33 +146,33 @@ fn parse_servers(text: &str) -> Vec<SocketAddr> {
     servers.take(3).collect()
 }
 
-/// Sends one question to one server: by UDP, and by TCP if the answer does not fit.
+/// Sends one query to one server: by UDP, and by TCP if the answer does not fit.
 fn ask(server: SocketAddr, host: &str, kind: TYPE) -> io::Result<Vec<IpAddr>> {
     let id = identifier(host, kind);
     let question = question(id, host, kind)?;
     let local: SocketAddr =
         if server.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
     let socket = UdpSocket::bind(local)?;
-    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_read_timeout(Some(TIMEOUT))?;
     socket.connect(server)?;
     socket.send(&question)?;
     let mut buffer = [0; 1500];
     let begun = Instant::now();
-    while begun.elapsed() < PATIENCE {
+    while begun.elapsed() < TIMEOUT {
         let length = socket.recv(&mut buffer)?;
         match answer(&buffer[..length], id, kind)? {
             Answer::Addresses(found) => return Ok(found),
             Answer::Truncated => return ask_by_stream(server, &question, id, kind),
-            // The answer to another question.
+            // The answer to another query.
             Answer::Foreign => {}
         }
     }
-    Err(io::Error::new(ErrorKind::TimedOut, "the name server sends only answers to other questions"))
+    Err(io::Error::new(ErrorKind::TimedOut, "the name server only sends answers to other queries"))
 }
 
 fn ask_by_stream(server: SocketAddr, question: &[u8], id: u16, kind: TYPE) -> io::Result<Vec<IpAddr>> {
-    let mut stream = TcpStream::connect_timeout(&server, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut stream = TcpStream::connect_timeout(&server, TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
     let length = u16::try_from(question.len()).map_err(io::Error::other)?;
     stream.write_all(&[&length.to_be_bytes(), question].concat())?;
     let mut length = [0; 2];
@@ -231,7 +231,7 @@ fn answer(bytes: &[u8], id: u16, kind: TYPE) -> io::Result<Answer> {
 /// numbers have four bytes in big-endian order.
 fn ask_netd(host: &str) -> io::Result<Vec<IpAddr>> {
     let mut stream = UnixStream::connect(NETD)?;
-    stream.set_read_timeout(Some(PATIENCE * 3))?;
+    stream.set_read_timeout(Some(TIMEOUT * 3))?;
     // AF_UNSPEC, SOCK_STREAM, and the default network.
     stream.write_all(format!("getaddrinfo {host} ^ 0 0 1 0 0\0").as_bytes())?;
     let mut code = [0; 4];
@@ -244,7 +244,7 @@ fn ask_netd(host: &str) -> io::Result<Vec<IpAddr>> {
 
 fn parse_netd(stream: &mut impl Read) -> io::Result<Vec<IpAddr>> {
     let mut found = Vec::new();
-    while number(stream)? != 0 && found.len() < MOST_ADDRESSES {
+    while number(stream)? != 0 && found.len() < MAX_ADDRESSES {
         for _ in ["flags", "family", "type", "protocol"] {
             number(stream)?;
         }

@@ -15,8 +15,8 @@ use ureq::tls::{Certificate, PemItem, RootCerts, parse_pem};
 /// Android's directories of system authorities: since 14, and before.
 const ANDROID: [&str; 2] = ["/apex/com.android.conscrypt/cacerts", "/system/etc/security/cacerts"];
 /// Maximum size of a file in bytes, and maximum number of files in a directory.
-const MOST: u64 = 4 << 20;
-const MOST_FILES: usize = 2000;
+const MAX: u64 = 4 << 20;
+const MAX_FILES: usize = 2000;
 
 /// The authorities to trust.
 ///
@@ -47,7 +47,7 @@ pub(super) fn roots(environment: &BTreeMap<String, String>) -> Result<RootCerts>
 
 fn read(path: &Path) -> Result<Vec<Certificate<'static>>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(MOST).read_to_end(&mut bytes)?;
+    File::open(path)?.take(MAX).read_to_end(&mut bytes)?;
     Ok(parse_pem(&bytes)
         .filter_map(|item| match item {
             Ok(PemItem::Certificate(certificate)) => Some(certificate),
@@ -57,7 +57,7 @@ fn read(path: &Path) -> Result<Vec<Certificate<'static>>> {
 }
 
 fn read_all(directory: &Path) -> Result<Vec<Certificate<'static>>> {
-    let entries = fs::read_dir(directory)?.take(MOST_FILES).filter_map(Result::ok);
+    let entries = fs::read_dir(directory)?.take(MAX_FILES).filter_map(Result::ok);
     let files = entries.map(|entry| entry.path()).filter(|path| path.is_file());
     Ok(files.filter_map(|path| read(&path).ok()).flatten().collect())
 }

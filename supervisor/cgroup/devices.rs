@@ -66,11 +66,11 @@ pub(super) fn attach(group: &Group, rules: &[Rule]) -> Result<OwnedFd> {
     Ok(program)
 }
 
-/// Has a version 2 group allow other rules from now on. The previous program decides as well until the new one does, so
-/// that at no time more is allowed than by one of them.
+/// Replaces the rules of a version 2 group. The new program is attached before the previous one is detached, so that
+/// never more is permitted than by one of them.
 ///
 /// # Errors
-/// As for [`attach`]; the previous program then stays.
+/// As for [`attach`]; the previous program then remains.
 pub(super) fn replace(group: &Group, previous: &OwnedFd, rules: &[Rule]) -> Result<OwnedFd> {
     let program = attach(group, rules)?;
     let detached = bpf::detach_device_program(group.as_fd(), previous.as_fd());
@@ -98,14 +98,14 @@ pub(super) fn list(group: &Group, rules: &[Rule]) -> Result<()> {
     rules.iter().try_for_each(|rule| group.write("devices.allow", &rule.to_string()))
 }
 
-/// Levels of groups that [`change`] follows; a service of systemd is three levels down.
+/// The number of levels that [`change`] follows; a service of systemd is three levels down.
 const DEEPEST: u32 = 12;
 
-/// Has a version 1 group and what is below it allow other rules from now on. The kernel passes on only what is taken
-/// away; what is given, each group below must be given as well, unless it was restricted further.
+/// Changes the rules of a version 1 group and of the groups below it. The kernel propagates only removed permissions; a
+/// new permission must be added to each group below, unless it was restricted further.
 ///
 /// # Errors
-/// What the kernel answers for the group itself.
+/// The error of the kernel for the group itself.
 pub(super) fn change(group: &Group, old: &[Rule], new: &[Rule]) -> Result<()> {
     for gone in old.iter().filter(|rule| !new.contains(rule)) {
         group.write("devices.deny", &gone.to_string())?;
@@ -131,7 +131,7 @@ fn allow_below(group: &Group, added: &[String], kept: &[String], depth: u32) {
         };
         let list = below.read("devices.list").unwrap_or_default();
         let has_all = kept.iter().all(|line| list.lines().any(|one| one == line));
-        // A group that ends meanwhile needs nothing.
+        // A group may be removed in the meantime.
         if has_all && allow(&below, added).is_ok() {
             allow_below(&below, added, kept, depth + 1);
         }
@@ -145,7 +145,7 @@ enum To {
     Next,
     /// The end of the rules of one kind and access.
     EndOfGroup,
-    /// The answer "yes".
+    /// Permit the access.
     Allow,
 }
 

@@ -1,4 +1,5 @@
-//! Lists the processes of a container: `cgroup.procs` of its group and of all groups below it.
+//! Lists the processes of a container: `cgroup.procs` of its group and of all groups below it. Also moves the machine's
+//! first process out of them.
 
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
@@ -17,6 +18,21 @@ impl Cgroup {
             let _ = walk(group, Instant::now() + ROUND, &mut members);
         }
         members.0
+    }
+
+    /// Moves the machine's first process out of the groups, to the first group of each hierarchy. Without PID namespaces
+    /// and without `nsdelegate` (cgroups(7)), root in the container can move it there; nothing kills it, so the groups
+    /// would never become empty.
+    pub fn give_back_first_process(&self) {
+        for group in self.groups() {
+            let mut members = Members(Vec::new());
+            let _ = walk(group, Instant::now() + ROUND, &mut members);
+            let is_there = members.0.contains(&Pid::from_raw(1));
+            let top = group.above().and_then(|base| base.above()).filter(|_| is_there);
+            if let Some(Err(error)) = top.map(|top| top.write("cgroup.procs", "1")) {
+                log::warn!("{error:#}");
+            }
+        }
     }
 }
 

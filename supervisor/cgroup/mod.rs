@@ -65,9 +65,9 @@ pub struct Cgroup {
     freezer1: Option<usize>,
     /// Whether PID 1 may be cloned into the version 2 group.
     fresh: bool,
-    /// What enforces the device policy, except the system call filter, which is independent of groups.
+    /// The mechanism that enforces the device policy, except the system call filter, which is independent of groups.
     devices: Enforcement,
-    /// The program that does, on version 2.
+    /// The program that enforces it, on version 2.
     program: Option<OwnedFd>,
     /// Whether the groups are removed when this is dropped; sessions only borrow them.
     owned: bool,
@@ -176,7 +176,7 @@ impl Cgroup {
         }
     }
 
-    /// What enforces the device policy.
+    /// The mechanism that enforces the device policy.
     #[must_use]
     pub fn devices(&self) -> Enforcement {
         self.devices
@@ -192,10 +192,10 @@ impl Cgroup {
         None
     }
 
-    /// Enforces another policy from now on, in the same way.
+    /// Changes the enforced policy.
     ///
     /// # Errors
-    /// What the kernel answers; the previous policy then stays.
+    /// The error of the kernel; the previous policy then remains.
     pub fn change_devices(&mut self, old: &Policy, new: &Policy) -> Result<()> {
         let (Policy::Only(before), Policy::Only(after)) = (old, new) else { return Ok(()) };
         match (self.devices, &self.program, &self.version2) {
@@ -205,7 +205,11 @@ impl Cgroup {
             }
             (Enforcement::Controller, ..) => {
                 let group = self.version1.iter().find(|group| group.has("devices.allow"));
-                devices::change(group.context("the group of the devices controller is gone")?, before, after)
+                devices::change(
+                    group.context("the group of the devices controller has vanished")?,
+                    before,
+                    after,
+                )
             }
             _ => Ok(()),
         }
@@ -408,6 +412,7 @@ pub fn names(hierarchies: &Hierarchies, base: &str) -> BTreeSet<String> {
 pub fn sweep(hierarchies: &Hierarchies, base: &str, container: &str) {
     let mut left = Cgroup::existing(hierarchies, base, container);
     if left.directory().is_some() {
+        left.give_back_first_process();
         left.kill();
         if let Err(error) = left.remove() {
             log::warn!("{error:#}");

@@ -1,8 +1,8 @@
 //! The name servers of a container: /etc/resolv.conf, or the configuration of systemd-resolved. resolv.conf(5),
 //! resolved.conf(5).
 //!
-//! Determined at each boot, and again when the machine's servers change. Writes nothing to the tree: the file is in /run
-//! and is mounted over the tree's own file, if that has no servers or the configuration requests it.
+//! Determined at each boot, and again when the machine's servers change. Writes nothing to the tree: the file is in
+//! /run and is mounted over the tree's own file, if that has no servers or the configuration requests it.
 
 use std::fs;
 use std::net::IpAddr;
@@ -29,10 +29,10 @@ const FALLBACK: [&str; 2] = ["1.1.1.1", "8.8.8.8"];
 const BEHIND_STUB: &str = "/run/systemd/resolve/resolv.conf";
 /// Maximum size of the host's file, in bytes.
 const LIMIT: u64 = 64 << 10;
-/// How a line with a server begins.
+/// The keyword of a line with a server.
 const SERVER: &str = "nameserver ";
 /// Resolvers use at most this number of servers.
-const MOST: usize = 3;
+const MAX: usize = 3;
 
 /// The steps that configure the name servers of a container.
 #[must_use]
@@ -50,9 +50,9 @@ pub struct Following {
     file: GuestFile,
     /// The content written last.
     pub written: String,
-    /// systemd-resolved reads it, when it begins.
+    /// systemd-resolved reads it at its start.
     pub for_resolved: bool,
-    /// The container is in the host's network.
+    /// Whether the container is in the host's network.
     shared: bool,
 }
 
@@ -67,7 +67,7 @@ pub fn following(config: &Config, steps: &[Operation]) -> Option<Following> {
         Operation::File { target, content } if target == RESOLVED_SERVERS.as_str() => {
             Some(Following { file: RESOLVED_SERVERS, written: content.clone(), for_resolved: true, shared })
         }
-        // Wherever that is, the usual name leads there.
+        // Either way, the usual path leads to the file.
         Operation::File { content, .. } if content.starts_with(SERVER) => {
             Some(Following { file: RESOLV_CONF, written: content.clone(), for_resolved: false, shared })
         }
@@ -97,8 +97,8 @@ pub fn renew(following: &Following, root: &Root, android: bool) -> Result<Option
 }
 
 impl Following {
-    /// Ends systemd-resolved in the PID namespace of `init`: its unit begins it again (systemd-resolved.service(8),
-    /// `Restart=always`), and it reads what is new. Versions before 255 cannot be told to.
+    /// Kills systemd-resolved in the PID namespace of `init`: its unit starts it again (systemd-resolved.service(8),
+    /// `Restart=always`), and it reads the new file. Versions before 255 have no request to reload.
     pub fn restart_resolved(&self, init: Pid) {
         const NAME: &str = "systemd-resolve";
         let namespace = |process: &str| PidNamespace::of(process).ok();
@@ -114,7 +114,7 @@ impl Following {
                 groups.is_ok_and(|groups| groups.contains("/systemd-resolved.service"))
             };
             if is_named() && own.is_some() && namespace(&pid.to_string()) == own && is_unit() {
-                // It may have ended meanwhile.
+                // It may have ended in the meantime.
                 let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
             }
         }
@@ -131,7 +131,7 @@ fn for_resolved(servers: &[String]) -> Option<String> {
     (!asked.is_empty()).then(|| format!("[Resolve]\nDNS={}\n", asked.join(" ")))
 }
 
-/// The servers that a container asks: what its DHCP clients are told.
+/// The servers that a container uses; its DHCP clients receive them.
 #[must_use]
 pub fn servers(config: &Config, host: &Host) -> Vec<IpAddr> {
     match &config.network.dns {
@@ -161,7 +161,7 @@ fn steps(wanted: &NameServers, root: &Root, android: bool, own: &dyn Fn() -> Vec
     let lines = lines(&servers);
     match root.read_link(RESOLV_CONF.path()).map(|link| absolute(&link)) {
         Some(path) if path.starts_with("/run/systemd/resolve") && resolved_runs(root) => {
-            // It writes that file itself, and takes its servers from here.
+            // systemd-resolved writes that file itself, and takes its servers from this one.
             let text = for_resolved(&servers);
             text.map(|text| file(RESOLVED_SERVERS.as_str(), text)).into_iter().collect()
         }
@@ -179,11 +179,11 @@ fn shown(servers: &[IpAddr]) -> Vec<String> {
     if servers.is_empty() {
         return FALLBACK.map(str::to_owned).into();
     }
-    servers.iter().take(MOST).map(ToString::to_string).collect()
+    servers.iter().take(MAX).map(ToString::to_string).collect()
 }
 
-/// The host's own servers. The address of its stub is as good inside where the host's network is; elsewhere the
-/// servers behind the stub are asked.
+/// The host's own servers. In the host's network, the address of its stub also works in the container; elsewhere, the
+/// servers behind the stub are used.
 fn of_host(shared: bool) -> Vec<IpAddr> {
     let read = |path: &Path| {
         let text = durable::read(path, LIMIT).unwrap_or_default();

@@ -154,7 +154,7 @@ impl Program {
         self
     }
 
-    /// Whether another process has to answer its calls.
+    /// Whether another process answers its calls.
     #[must_use]
     pub fn is_answered(&self) -> bool {
         self.filters.answered
@@ -167,8 +167,8 @@ impl Program {
     }
 
     /// Executes the program. The calling process is in the container and has no other task. `terminal` becomes its
-    /// controlling terminal and its standard streams; without one, they are unchanged.
-    /// `hand_over` gives the descriptor on which its calls are answered to the process that does, where that is needed.
+    /// controlling terminal and its standard streams; without one, they are unchanged. If another process answers its
+    /// calls, `hand_over` sends it the descriptor for that.
     pub fn execute(
         &self,
         terminal: Option<BorrowedFd<'_>>,

@@ -68,7 +68,7 @@ fn a_name_without_a_slash_is_looked_for_in_path() {
 }
 
 #[test]
-fn shells_are_tried_in_order_and_told_that_they_are_login_shells() {
+fn shells_are_tried_in_order_as_login_shells() {
     assert_eq!(login_shells(&identity("/bin/zsh")), ["/bin/zsh", "/bin/bash", "/bin/sh"]);
     assert_eq!(login_shells(&identity("/bin/sh")), ["/bin/sh", "/bin/bash"]);
     assert_eq!(login_shells(&identity("")), ["/bin/bash", "/bin/sh"]);
@@ -109,12 +109,12 @@ fn what_cannot_be_passed_on_is_refused_before_anything_starts() {
 }
 
 #[test]
-fn codes_tell_not_executable_from_not_found() {
+fn codes_distinguish_not_executable_from_not_found() {
     let program = prepared(&["/no/such/file"], None).unwrap();
     let failure = program.try_files();
     assert_eq!(failure.code, ExitCode::NotFound);
     assert!(failure.error.to_string().contains("/no/such/file: no such file in the container"));
-    // A file that is there and may not be executed by anybody.
+    // A file without permission to execute.
     let file = std::env::temp_dir().join(format!("ds-program-file-{}", std::process::id()));
     std::fs::write(&file, "").unwrap();
     let failure = prepared(&[file.to_str().unwrap()], None).unwrap().try_files();

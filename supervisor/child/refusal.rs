@@ -76,7 +76,7 @@ mod tests {
     use std::os::unix::ffi::OsStrExt;
 
     #[test]
-    fn a_file_tells_why_it_was_not_executed() {
+    fn the_refusal_of_a_file_is_explained() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("init");
         let file = CString::new(path.as_os_str().as_bytes()).unwrap();

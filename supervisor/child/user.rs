@@ -15,7 +15,7 @@ use crate::sys::errno_of;
 /// Maximum size of either file, in bytes.
 const LARGEST: u64 = 4 * 1024 * 1024;
 /// Maximum number of supplementary groups of a process, NGROUPS_MAX of the kernel.
-const MOST_GROUPS: usize = 65536;
+const MAX_GROUPS: usize = 65536;
 /// The group of a user without an entry: the group `nobody`, which has no permissions.
 const NO_GROUP: u32 = 65534;
 
@@ -108,7 +108,7 @@ fn resolve(users: &str, groups: &str, wanted: Option<&UserSpec>) -> Result<Ident
     let mut all = vec![Gid::from_raw(group.unwrap_or(entry.group))];
     if group.is_none() && !entry.name.is_empty() {
         for id in memberships(groups, &entry.name).map(Gid::from_raw) {
-            if !all.contains(&id) && all.len() < MOST_GROUPS {
+            if !all.contains(&id) && all.len() < MAX_GROUPS {
                 all.push(id);
             }
         }

@@ -3,13 +3,13 @@
 //!
 //! | message | meaning |
 //! |---|---|
-//!  Begun | the child runs, so it was not killed at its creation; sessions only |
-//!  Console, with descriptors | both sides of /dev/console; the descriptor that blocks readers of silent files |
-//!  Listener, with a descriptor | its calls about processes wait for answers from now on; without PID namespaces only
-//!  Warning | a setting has no effect; the start continues |
-//!  Ready | everything is prepared; execve(2) is next |
-//!  Failed | the start failed: the child's error |
-//!  end-of-file | after Ready: the program runs; before: the child died |
+//! | Begun | the child runs, so it was not killed at its creation; sessions only |
+//! | Console, with descriptors | both sides of /dev/console; the descriptor that blocks readers of silent files |
+//! | Listener, with a descriptor | its calls about processes wait for answers from now on; without PID namespaces only |
+//! | Warning | a setting has no effect; the start continues |
+//! | Ready | everything is prepared; execve(2) is next |
+//! | Failed | the start failed: the child's error |
+//! | end-of-file | after Ready: the program runs; before: the child died |
 //!
 //! The socket closes on exec, so end-of-file after Ready proves that the program was executed.
 
@@ -27,7 +27,7 @@ use crate::sys::{RemoteError, errno_of};
 /// A message of the child.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromChild {
-    /// It runs.
+    /// The child runs.
     Begun,
     /// With the console, and the descriptor from [`crate::mount::perform::Performer::take_silent`].
     Console,

@@ -264,3 +264,22 @@ proptest! {
         }
     }
 }
+
+/// argh cannot share fields between structs, so three verbs declare the options for accounts.
+#[test]
+fn options_for_accounts_are_the_same_in_every_verb() {
+    let option = |verb: &str, long: &str| {
+        let options = table::verb(verb).unwrap().options;
+        options.into_iter().find(|option| option.long == long).unwrap()
+    };
+    for long in ["password", "password-file", "ssh-key", "user"] {
+        let import = option("import", long);
+        for (verb, condition) in [("create", ""), ("pull", "with -o or --unpack: ")] {
+            let other = option(verb, long);
+            let form = |flag: &table::Flag| (flag.value, flag.short, flag.repeats);
+            assert_eq!(form(&other), form(&import), "{verb} --{long}");
+            let text = other.description.strip_prefix(condition).unwrap();
+            assert!(text.starts_with(import.description), "{verb} --{long}: {text}");
+        }
+    }
+}

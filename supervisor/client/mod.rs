@@ -37,7 +37,7 @@ const ENDING: [Signal; 6] =
 const OF_TERMINAL: [Signal; 3] = [Signal::SIGWINCH, Signal::SIGCONT, Signal::SIGTSTP];
 
 /// How often a request is repeated that no supervisor has read before it ended.
-const MOST_TRIES: u32 = 3;
+const MAX_TRIES: u32 = 3;
 /// The timeout for a supervisor that another client launches.
 const COMING_UP: Duration = Duration::from_secs(5);
 
@@ -62,7 +62,7 @@ pub fn run(paths: &Paths, argv: &[String], early: Option<OwnedFd>) -> Result<u8>
         Some(early) => Some(early),
         None => socket::connect_to(&paths.supervisor_socket())?,
     };
-    for _ in 0..MOST_TRIES {
+    for _ in 0..MAX_TRIES {
         let connection = match connected.take() {
             Some(connection) => connection,
             None => launch(paths)?,

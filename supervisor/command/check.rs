@@ -31,7 +31,7 @@ pub struct Report {
     seccomp: Seccomp,
     summary: String,
     features: Vec<Row>,
-    /// Which servers of the host containers are configured to use that do not run, one line each.
+    /// Configured servers of the host that are not running, one line each.
     servers: Vec<String>,
 }
 
@@ -131,7 +131,7 @@ impl Row {
     }
 }
 
-/// The servers that containers need and that are not there. A container whose configuration is invalid needs none.
+/// The servers that containers need and that are not running. Containers with an invalid configuration are skipped.
 fn missing_servers(env: &Env) -> Vec<String> {
     let mut lines = Vec::new();
     for name in state::names(env) {
@@ -152,7 +152,7 @@ fn missing(found: &[Found], required: bool) -> Vec<&Found> {
     found.iter().filter(|found| is_missing(found) && found.feature.required == required).collect()
 }
 
-/// The required feature that another one stands in for.
+/// The required feature that another one can replace.
 const NAMESPACES: &str = "PID namespaces";
 const ANSWERS: &str = "system call notification";
 

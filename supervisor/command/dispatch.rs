@@ -52,8 +52,8 @@ fn run(command: &Command, env: &Env) -> ExitCode {
     })
 }
 
-/// Calls a verb in a stack frame of its own. The monitor of a container keeps the frames of the start below which it was
-/// forked; if all verbs were inlined here, it would keep theirs, too.
+/// Calls a verb in a stack frame of its own. A monitor keeps the stack frames of the worker that forked it; if all
+/// verbs were inlined here, it would also keep theirs.
 #[inline(never)]
 fn apart(verb: impl FnOnce() -> Result<ExitCode>) -> Result<ExitCode> {
     verb()
@@ -95,11 +95,11 @@ fn dispatch(command: &Command, env: &Env) -> Result<ExitCode> {
             apart(|| rpc::run(arguments, env, rpc::Verbs { perform: &|command| run(command, env), subject }))
         }
         Command::Web(arguments) => apart(|| web::run(arguments, env)),
-        // The client does these itself; a request may ask for them all the same.
+        // The client runs these itself, but a request may contain them.
         Command::Version(arguments) => apart(|| version::run(arguments, &mut io::stdout())),
         Command::Help(arguments) => apart(|| help::run(arguments, &mut io::stdout())),
         Command::Completions(arguments) => apart(|| completions::run(arguments, &mut io::stdout())),
-        Command::Supervise(_) | Command::Module(_) => bail!("a worker does not do that"),
+        Command::Supervise(_) | Command::Module(_) => bail!("a worker does not run this verb"),
     }
 }
 

@@ -54,7 +54,7 @@ fn each(
         });
         match changed {
             Ok(line) => {
-                // The monitor notices the change when it is asked, and then notifies its subscribers.
+                // The monitor checks the state when it receives a query, and then notifies its subscribers.
                 let _ = running(env, &name);
                 print(&mut io::stdout(), &line)?;
             }

@@ -14,10 +14,10 @@ use crate::durable;
 use crate::exit::ExitCode;
 use crate::worker::Env;
 
-/// Longest configuration file, bytes.
+/// Maximum size of a configuration file, in bytes.
 const LONGEST: u64 = 1 << 20;
 
-/// What `--json` prints.
+/// The document of `--json`.
 #[derive(Serialize)]
 struct Document {
     settings: Vec<Setting>,
@@ -36,7 +36,7 @@ struct Setting {
     form: &'static str,
     /// The words of a choice.
     words: &'static [&'static str],
-    /// What a text is: a word in capitals.
+    /// The form of a text: a word in capitals.
     kind: Option<&'static str>,
     about: &'static str,
     example: &'static str,

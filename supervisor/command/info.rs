@@ -32,7 +32,7 @@ use crate::seed::ledger::Ledger;
 use crate::units;
 use crate::worker::Env;
 
-/// The most devices that are shown by name.
+/// Maximum number of devices that are shown by name.
 const SHOWN: usize = 16;
 
 /// The document that `--json` prints.
@@ -66,13 +66,13 @@ struct RootFileSystem {
     path: String,
 }
 
-/// Which devices it may use.
+/// The devices that it may use.
 #[derive(Serialize)]
 struct DevicePolicy {
-    /// What enforces it; only while the container runs.
+    /// The mechanism that enforces the policy; only while the container runs.
     enforced_by: Option<Enforcement>,
     rules: Vec<String>,
-    /// The devices of the host that it is given, by their paths.
+    /// The paths of the devices of the host in it.
     nodes: Vec<String>,
 }
 
@@ -139,8 +139,8 @@ pub(super) fn document(known: Known, env: &Env) -> Document {
     }
 }
 
-/// The policy in force; of a container that does not run, the one of its next start. A monitor of an older version
-/// restricts nothing.
+/// The policy in effect; for a stopped container, that of its next start. A monitor of an older version restricts
+/// nothing.
 fn devices(config: Option<&Config>, status: Option<&Status>) -> Option<DevicePolicy> {
     match status {
         Some(status) if status.pid.is_some() => Some(match &status.devices {
@@ -159,7 +159,7 @@ fn devices(config: Option<&Config>, status: Option<&Status>) -> Option<DevicePol
     }
 }
 
-/// The policy that a start would have now.
+/// The policy of a start now.
 fn next_devices(config: &Config) -> DevicePolicy {
     let around = surroundings::look(config, None);
     let selection = Selection::new(config, &around.groups);
@@ -311,7 +311,7 @@ mod tests {
     use crate::monitor::protocol::ExitReason;
 
     #[test]
-    fn an_end_is_told_from_every_other() {
+    fn every_end_has_its_own_text() {
         let told =
             |reason, signal| exit(&Exit { reason, code: Some(3), signal, message: None, at: 0, uptime_s: 6 });
         let cases = [

@@ -14,7 +14,7 @@ use crate::worker::Env;
 
 /// The maximum size of a file with a password, and of one with keys, in bytes.
 const LONGEST_PASSWORD: u64 = 4096;
-const MOST_KEYS: u64 = 1 << 20;
+const MAX_KEYS: u64 = 1 << 20;
 /// Types of keys, or their prefixes: ssh-keygen(1), `-t`.
 const TYPES: [&str; 4] = ["ssh-", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-"];
 /// The beginning of every key in base64: the length of its type's name, which is less than 2^16.
@@ -38,7 +38,7 @@ pub fn login(
         }
     };
     if let Some(password) = &password {
-        ensure!(!password.is_empty(), "the password is empty; leave the option out to lock root");
+        ensure!(!password.is_empty(), "the password is empty; omit the option to lock root");
         ensure!(!password.contains(['\n', '\r', '\0']), "the password has more than one line");
     }
     let mut all: Vec<String> = Vec::new();
@@ -63,7 +63,7 @@ fn read(env: &Env, file: &Path, most: u64) -> Result<String> {
     let opened = opened(&env.client, &place(env, file)?)?;
     opened.take(most + 1).read_to_end(&mut bytes).context("read")?;
     ensure!(bytes.len() as u64 <= most, "it is larger than {most} bytes");
-    String::from_utf8(bytes).ok().context("it is not text")
+    String::from_utf8(bytes).ok().context("it is not UTF-8")
 }
 
 /// The key itself, or the keys in a file.
@@ -71,7 +71,7 @@ fn keys_of(env: &Env, given: &str) -> Result<Vec<String>> {
     if is_key(given.trim()) && !given.trim().contains('\n') {
         return Ok(vec![given.trim().to_owned()]);
     }
-    let text = read(env, Path::new(given), MOST_KEYS)
+    let text = read(env, Path::new(given), MAX_KEYS)
         .with_context(|| format!("--ssh-key '{given}' is neither a public key nor a file with keys"))?;
     ensure!(
         !text.contains("PRIVATE KEY"),
@@ -105,7 +105,7 @@ mod tests {
     use super::is_key;
 
     #[test]
-    fn a_key_is_told_from_the_name_of_a_file() {
+    fn a_key_is_distinguished_from_the_name_of_a_file() {
         for key in [
             "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ me@home",
             "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTY=",

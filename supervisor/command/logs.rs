@@ -62,7 +62,8 @@ struct Output {
 }
 
 impl Output {
-    /// Resets the colours of the terminal. Must be called before each wait, because the process may be killed meanwhile.
+    /// Resets the colours of the terminal. Must be called before each wait, because the process may be killed
+    /// meanwhile.
     fn rest(&mut self) -> io::Result<()> {
         let mut end = Vec::new();
         self.filter.iter_mut().for_each(|filter| filter.rest(&mut end));
@@ -96,7 +97,7 @@ struct Log {
 }
 
 impl Log {
-    /// Prints what is there, or its last `lines`. The current file, read to its end.
+    /// Prints the existing log or its last `lines`; returns the current file, read to its end.
     fn print(&self, lines: Option<u32>, output: &mut impl Write) -> Result<Option<File>> {
         let mut current = open(&self.path)?;
         let mut older = open(&self.older())?;
@@ -113,7 +114,7 @@ impl Log {
         Ok(current)
     }
 
-    /// Prints what is there and then what comes.
+    /// Prints the existing log, and then new output.
     fn follow(self, lines: Option<u32>, output: &mut Output) -> Result<()> {
         let mut follower = Follower::begin(self.path, lines, output)?;
         output.rest()?;
@@ -126,7 +127,7 @@ impl Log {
         }
     }
 
-    /// Prints what has come since, in the file that was read so far and in the one that has taken its place.
+    /// Prints new output from the current file, and from its replacement after a rotation.
     fn catch_up(&self, mut current: Option<File>, output: &mut impl Write) -> Result<Option<File>> {
         if let Some(file) = &mut current {
             let length = file.metadata()?.len();
@@ -166,10 +167,10 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    /// Writes what is there, or its last `lines`.
+    /// Writes the existing log or its last `lines`.
     ///
     /// # Errors
-    /// When the log cannot be read or watched.
+    /// If the log cannot be read or watched.
     pub fn begin(path: PathBuf, lines: Option<u32>, output: &mut impl Write) -> Result<Self> {
         let directory = path.parent().context("the log has no directory")?;
         crate::paths::create_private(directory)?;
@@ -180,22 +181,22 @@ impl Follower {
             | AddWatchFlags::IN_DELETE_SELF
             | AddWatchFlags::IN_MOVE_SELF;
         call!(inotify.add_watch(directory, interesting), "inotify_add_watch({})", directory.display())?;
-        // Watched first and read then: nothing is lost in between.
+        // Watched before it is read, so that no output is lost in between.
         let log = Log { path };
         let current = log.print(lines, output)?;
         Ok(Self { log, inotify, current })
     }
 
-    /// Readable when [`Follower::goes_on`] has something to do.
+    /// Readable when [`Follower::goes_on`] must be called.
     #[must_use]
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.inotify.as_fd()
     }
 
-    /// Writes what has come since; `false` when the log's directory is gone.
+    /// Writes the new output; `false` if the log's directory has been deleted.
     ///
     /// # Errors
-    /// When the log cannot be read.
+    /// If the log cannot be read.
     pub fn goes_on(&mut self, output: &mut impl Write) -> Result<bool> {
         let gone = AddWatchFlags::IN_DELETE_SELF | AddWatchFlags::IN_MOVE_SELF | AddWatchFlags::IN_IGNORED;
         let goes_on = match self.inotify.read_events() {

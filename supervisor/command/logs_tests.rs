@@ -62,7 +62,7 @@ impl Drop for Place {
 #[test]
 fn lines_are_counted_across_the_file_that_was_put_aside() {
     let place = Place::new("lines");
-    assert!(place.log().print(None, &mut place.output()).unwrap().is_none(), "no log yet is no error");
+    assert!(place.log().print(None, &mut place.output()).unwrap().is_none(), "a missing log is not an error");
     place.write("console.log.1", "1\n2\n3\n");
     place.write("console.log", "4\n5\n");
     place.log().print(Some(3), &mut place.output()).unwrap();
@@ -81,7 +81,7 @@ fn following_survives_rotation_and_truncation() {
     place.write("console.log", "b\n");
     let current = log.catch_up(current, &mut output).unwrap();
     assert_eq!(place.printed(), "b\n");
-    // Rotated between two looks, with something written before and after; and then once more.
+    // Rotated between two reads, with output before and after; and then once more.
     place.write("console.log", "c\n");
     let aside = || std::fs::rename(place.0.join("console.log"), place.0.join("console.log.1")).unwrap();
     aside();

@@ -109,7 +109,7 @@ fn assignments(given: &[Assignment]) -> Vec<(&str, &str)> {
 }
 
 /// Reports an error in one line, followed by the invalid line of the configuration file if there is one. Without a
-/// client, it goes to the log; a program that is served gets it as JSON.
+/// client, it goes to the log; a program that sent a request gets it as JSON.
 pub fn complain(verb: &str, name: Option<&Name>, error: &anyhow::Error) {
     let name = name.map(|name| format!(" {name}")).unwrap_or_default();
     let line = format!("{verb}{name}: {error:#}");
@@ -128,7 +128,7 @@ pub fn complain(verb: &str, name: Option<&Name>, error: &anyhow::Error) {
     let _ = write!(std::io::stderr(), "ds: {line}\n{place}");
 }
 
-/// An error as one JSON document: a code, a sentence, and for a configuration error where and why.
+/// An error as one JSON document: a code, a sentence, and the position and reason of a configuration error.
 fn as_event(error: &anyhow::Error, sentence: &str) -> Value {
     let Some(fault) = error.chain().find_map(|cause| cause.downcast_ref::<config::Error>()) else {
         return json!({ "error": { "code": "failed", "message": sentence } });

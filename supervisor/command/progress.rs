@@ -19,7 +19,7 @@ use crate::units;
 /// Width of a terminal that does not report it.
 const USUAL_WIDTH: u16 = 80;
 /// Seconds before a rate is shown.
-const SETTLED: f64 = 0.5;
+const FIRST_RATE: f64 = 0.5;
 
 /// Shows the events of one job.
 #[derive(Debug)]
@@ -143,7 +143,7 @@ fn line(step: &str, unit: Unit, done: u64, total: Option<u64>, seconds: f64) -> 
 
 /// The rate in bytes per second, after the first seconds.
 fn rate(done: u64, seconds: f64) -> Option<u64> {
-    if seconds < SETTLED || done == 0 {
+    if seconds < FIRST_RATE || done == 0 {
         return None;
     }
     // Milliseconds and whole numbers are precise enough for the display.

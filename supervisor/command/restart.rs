@@ -15,7 +15,7 @@ use crate::container::talk::Talk;
 use crate::exit::ExitCode;
 use crate::monitor::protocol::{Answer, ControlRequest};
 use crate::worker::Env;
-use crate::worker::waiting::PATIENCE;
+use crate::worker::waiting::TIMEOUT;
 
 /// The timeout of the new boot, in addition to the stop timeout of PID 1.
 const BOOTING: Duration = Duration::from_secs(120);
@@ -60,7 +60,7 @@ fn ask_for_it<'a>(env: &'a Env, name: &'a Name) -> Result<Option<Talk<'a>>> {
 
 fn until_done(talk: &Talk<'_>) -> Result<()> {
     // The monitor first answers with its state, and then with `Done`.
-    let mut deadline = Instant::now() + PATIENCE;
+    let mut deadline = Instant::now() + TIMEOUT;
     loop {
         match talk.answer(Some(deadline))? {
             Some(Answer::Status(status)) => {

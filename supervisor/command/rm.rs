@@ -73,13 +73,13 @@ pub fn run(arguments: &cli::Remove, env: &Env) -> Result<ExitCode> {
     print(&mut io::stdout(), &format!("{name} deleted\n"))
 }
 
-/// A root file system that is used in place stays, and with the container goes the record of what seeding has changed in
-/// it: it gets back what was there before.
+/// Undoes seeding in a root file system that is used in place, because the record of the original files is deleted with
+/// the container.
 fn undo_seeding(env: &Env, name: &Name) {
     let Ok(config) = Config::load(&env.paths.container_ini(name), name) else { return };
     let root = config.container.root.path().as_path();
     let is_own = root == env.paths.own_directory(name) || root == env.paths.own_image(name);
-    // What runs is refused below.
+    // A running container is refused below.
     let runs = monitor(&env.paths, name).is_ok_and(|monitor| monitor.is_some());
     if is_own || runs || !env.paths.seed_ledger(name).exists() || root.symlink_metadata().is_err() {
         return;
@@ -87,7 +87,7 @@ fn undo_seeding(env: &Env, name: &Name) {
     let wanted = Wanted { undo: true, dry_run: false };
     let mut progress = Progress::new(false);
     if let Err(error) = seed(env, name, wanted, &mut |event| progress.show(event)) {
-        progress.note(&format!("what seeding changed in {} stays: {error:#}", root.display()));
+        progress.note(&format!("the changes of seeding in {} remain: {error:#}", root.display()));
     }
 }
 

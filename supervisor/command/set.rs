@@ -16,11 +16,11 @@ use crate::exit::ExitCode;
 use crate::network;
 use crate::worker::Env;
 
-/// Longest text that becomes a configuration file, bytes.
+/// Maximum size of a new configuration file, in bytes.
 const LONGEST: u64 = 1 << 20;
 
-/// Writes or only checks the new values; they take effect at the next start of the container, those of its published
-/// ports and of who reaches it at once.
+/// Writes or only checks the new values. They take effect at the next start of the container; published ports and
+/// access rules take effect immediately.
 ///
 /// # Errors
 /// If there is no such container or key, or a value is not valid; nothing is then changed.
@@ -43,7 +43,7 @@ pub fn run(arguments: &cli::Set, env: &Env) -> Result<ExitCode> {
         None => Config::edit(&file, &name, &settings)?,
     };
     if let Err(error) = network::follow(&env.paths, &config) {
-        // Its network goes on as it was, and so does its configuration.
+        // Its network and its configuration are unchanged.
         durable::write(&file, &before, 0o600).with_context(|| format!("write {}", file.display()))?;
         return Err(error);
     }
@@ -55,7 +55,7 @@ pub fn run(arguments: &cli::Set, env: &Env) -> Result<ExitCode> {
     Ok(ExitCode::Done)
 }
 
-/// The text that is to be the whole configuration, if one is given.
+/// The text of the whole configuration, if one is given.
 fn text(arguments: &cli::Set, env: &Env) -> Result<Option<Vec<u8>>> {
     let Some(path) = &arguments.file else { return Ok(None) };
     let mut text = Vec::new();

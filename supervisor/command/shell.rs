@@ -35,7 +35,7 @@ pub fn run(arguments: &cli::Shell, env: &Env) -> Result<ExitCode> {
     let root = Root::open(&path)?;
     let config = configuration(&path, &arguments.set)?;
     let mut plan = build(&config, &env.host)?;
-    plan.operations.extend(seed::boot_id(&Uuid::random().context("make a boot id")?));
+    plan.operations.extend(seed::boot_id(&Uuid::random().context("generate a boot id")?));
     let mut network = None;
     if config.network.mode == NetworkMode::Nat {
         plan.operations.extend(name_servers::operations(&config, &env.host, &root));
@@ -75,7 +75,7 @@ pub fn run(arguments: &cli::Shell, env: &Env) -> Result<ExitCode> {
     env.supervisor.taken();
     let outcome = session::attend(&env.client, running)?;
     if answers.is_some() {
-        // No namespace ends them with its first process.
+        // Without a PID namespace, the kernel does not end them with the first process.
         groups.kill();
     }
     drop(answers);

@@ -25,7 +25,7 @@ use crate::rootfs::image::inspect;
 use crate::rootfs::root::Root;
 use crate::session::console::{Left, look};
 use crate::worker::Env;
-use crate::worker::waiting::PATIENCE;
+use crate::worker::waiting::TIMEOUT;
 
 /// The default timeout of `--wait`.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -88,7 +88,7 @@ fn make_or_change(arguments: &cli::Start, env: &Env) -> Result<()> {
     Ok(())
 }
 
-/// Records that the user knows what full access to the hardware means, for a container that has it.
+/// Records that the user has acknowledged the risk of full access to the hardware, for a container that has it.
 fn acknowledge(env: &Env, name: &Name) -> Result<()> {
     let file = env.paths.container_ini(name);
     let hardware = Config::load(&file, name)?.hardware;
@@ -142,7 +142,7 @@ pub(super) fn until_ready(env: &Env, name: &Name, waiting: Wait) -> Result<()> {
     let talk = talk.context("it ended before it was up; see 'ds logs'")?;
     talk.say(&ControlRequest::Watch)?;
     // A monitor answers a request immediately.
-    let mut silent = Instant::now() + PATIENCE;
+    let mut silent = Instant::now() + TIMEOUT;
     loop {
         let next = (Instant::now() + INTERVAL).min(deadline);
         if !env.client.wait(Some(talk.connection.as_fd()), Some(next))? {
@@ -161,7 +161,7 @@ pub(super) fn until_ready(env: &Env, name: &Name, waiting: Wait) -> Result<()> {
             talk.say(&ControlRequest::Status)?;
             continue;
         }
-        silent = Instant::now() + PATIENCE;
+        silent = Instant::now() + TIMEOUT;
         match talk.answer(None)? {
             Some(Answer::Status(status)) if status.ready => return Ok(()),
             Some(_) => {}

@@ -23,7 +23,7 @@ use crate::paths::names_in;
 use crate::worker::Env;
 
 /// The timeout for a monitor's answer. It normally takes far less than a millisecond.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The entry of `ds list` for a container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -44,28 +44,28 @@ pub struct Summary {
     pub ready: bool,
     /// Seconds until its restart.
     pub restart_in_s: Option<u64>,
-    /// What autostart waits for: `network` or `unlock`.
+    /// The condition that autostart waits for: `network` or `unlock`.
     pub waits_for: Option<String>,
     /// Why autostart is off despite its configuration: one line.
     pub autostart_off: Option<String>,
-    /// The protections that it does without: `no`, `full`, or their names with commas.
+    /// The protections that it lacks: `no`, `full`, or their names with commas.
     pub privileged: String,
     /// Why it cannot start, or its state is unknown: one line.
     pub problem: Option<String>,
-    /// Its network, as it is or is to be.
+    /// Its network, or that of its next start.
     pub network: Option<Network>,
 }
 
-/// What `ds list` says about a container's network.
+/// The network of a container in `ds list`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Network {
     /// A word of the contract.
     pub mode: String,
-    /// Addresses inside, if it has a network of its own and runs.
+    /// Addresses in the container, if it has its own network and is running.
     pub addresses: Vec<String>,
-    /// What is published on the host.
+    /// Its published ports.
     pub ports: Vec<String>,
-    /// The interface of the host through which packets leave now, if it has a network of its own and runs.
+    /// The interface of the host through which its packets currently leave, if it has its own network and is running.
     pub uplink: Option<String>,
 }
 
@@ -148,7 +148,7 @@ pub fn known(env: &Env, name: &Name) -> Result<Known> {
     Ok(Known { summary, config, status, last_exit })
 }
 
-/// Of a running container what it was started with, else what its next start does.
+/// The state of a running container, else that of its next start.
 fn privileged(config: Option<&Config>, status: Option<&Status>) -> String {
     let running = status.map(|status| status.privileged.clone()).filter(|text| !text.is_empty());
     running
@@ -156,7 +156,7 @@ fn privileged(config: Option<&Config>, status: Option<&Status>) -> String {
         .unwrap_or_else(|| Privileged::NO.to_string())
 }
 
-/// From the monitor where it runs, else from the configuration.
+/// From the monitor if it is running, else from the configuration.
 fn network(env: &Env, name: &Name, config: Option<&Config>, status: Option<&Status>) -> Option<Network> {
     let mode = status.map(|status| status.network.clone());
     let mode = mode.or_else(|| Some(config?.network.mode.to_string()))?;
@@ -206,7 +206,7 @@ pub fn unknown(env: &Env, name: &Name) -> Error {
 fn ask(env: &Env, name: &Name) -> Result<Option<Status>> {
     let Some(talk) = Talk::open(&env.paths, &env.client, name)? else { return Ok(None) };
     talk.say(&ControlRequest::Status)?;
-    match talk.answer(Some(Instant::now() + PATIENCE))? {
+    match talk.answer(Some(Instant::now() + TIMEOUT))? {
         Some(Answer::Status(status)) => Ok(Some(*status)),
         Some(Answer::Failed(text)) => bail!("{text}"),
         Some(Answer::Done) => bail!("its monitor sent an unexpected answer"),

@@ -107,7 +107,7 @@ impl<'a> Meter<'a> {
         Self { groups, init: summary.pid }
     }
 
-    /// Its processor time now; none when it does not run.
+    /// Its processor time now; `None` if it is not running.
     pub fn read(&self) -> Option<Reading> {
         let init = self.init?;
         let time = self.groups.processor_time().unwrap_or_else(|| Processes::of(init).processor_time());
@@ -118,7 +118,7 @@ impl<'a> Meter<'a> {
         self.row_at(&known.summary, first, self.read().as_ref(), disk)
     }
 
-    /// What it uses, from two readings.
+    /// Its usage, from two readings.
     pub fn row_at(
         &self,
         summary: &Summary,
@@ -183,7 +183,7 @@ mod tests {
         assert_eq!(percent(&first, &last(250)), 100.0);
         assert_eq!(percent(&first, &last(500)), 200.0);
         assert_eq!(percent(&first, &last(0)), 0.0);
-        assert_eq!(percent(&first, &Reading { at, time: Duration::ZERO }), 0.0, "a counter that began anew");
+        assert_eq!(percent(&first, &Reading { at, time: Duration::ZERO }), 0.0, "a counter that was reset");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::monitor::last_exit;
 use crate::monitor::protocol::{Answer, ControlRequest};
 use crate::paths::Paths;
 use crate::worker::Env;
-use crate::worker::waiting::PATIENCE;
+use crate::worker::waiting::TIMEOUT;
 
 /// The timeout for the end beyond the stop timeout of PID 1: processes are killed, file systems written back.
 const CLEARING: Duration = Duration::from_secs(60);
@@ -117,7 +117,7 @@ impl<'a> Stopping<'a> {
 
     fn follow(&self, env: &Env, talk: &Talk<'_>) -> Result<()> {
         // The monitor acknowledges the request and reports how long the rest may take.
-        let mut deadline = self.asked + PATIENCE;
+        let mut deadline = self.asked + TIMEOUT;
         loop {
             match talk.answer(Some(deadline)) {
                 Ok(None) => return Ok(()),
@@ -129,7 +129,7 @@ impl<'a> Stopping<'a> {
                 }
                 // A start that failed has left no process.
                 Ok(Some(Answer::Done | Answer::Failed(_))) => {}
-                Err(error) if error.is::<Silent>() && self.asked.elapsed() > PATIENCE * 2 => {
+                Err(error) if error.is::<Silent>() && self.asked.elapsed() > TIMEOUT * 2 => {
                     let seconds = self.asked.elapsed().as_secs();
                     return Err(error.context(format!("it has not stopped within {seconds} s")));
                 }

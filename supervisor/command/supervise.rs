@@ -45,10 +45,10 @@ fn log_faults() {
     }));
 }
 
-/// What a supervisor runs with. Monitors are forks of it and keep its stack: what led here is not inlined above it.
+/// Runs a supervisor. Monitors are forks of it and keep its stack, so its callers are not inlined.
 type Begun = (Box<Server>, Rc<Host>);
 
-/// `None` if it failed and whoever launched it has the reason.
+/// `None` if it failed and the launcher has received the reason.
 #[inline(never)]
 fn supervise(paths: &Paths, readiness: Readiness) -> Result<Option<Begun>> {
     log_faults();

@@ -36,7 +36,7 @@ struct Document<'a> {
     data: Data<'a>,
 }
 
-/// Where everything is kept, and how full that file system is.
+/// The data directory, and the usage of its file system.
 #[derive(Serialize)]
 struct Data<'a> {
     path: &'a Path,
@@ -77,7 +77,7 @@ pub fn run(arguments: &cli::Supervisor, env: &Env) -> Result<ExitCode> {
     }
 }
 
-/// Has the supervisor execute another program: the given one, or the installed one.
+/// Makes the supervisor execute another program: the given one, or the installed one.
 fn reload(binary: Option<&Path>, env: &Env) -> Result<ExitCode> {
     // Report its errors here, not only in the log.
     Settings::load(&env.paths.supervisor_ini())?;

@@ -15,9 +15,9 @@ use super::value::{
 };
 
 /// The minimum memory limit; no init system starts with less.
-const LEAST_MEMORY: u64 = 4 << 20;
+const MIN_MEMORY: u64 = 4 << 20;
 /// The minimum memory for the changes of a volatile container; 0 means "no limit" to tmpfs(5).
-const LEAST_VOLATILE: u64 = 1 << 20;
+const MIN_VOLATILE: u64 = 1 << 20;
 
 /// The keys of `container.ini`.
 pub const SCHEMA: Schema =
@@ -71,7 +71,7 @@ pub(super) fn read(document: &Document, name: &Name) -> Result<Config, Error> {
             timezone: SCHEMA.read::<Switch>(document, "android", "timezone")?.0,
         },
         limits: Limits {
-            memory: read_size(document, "limits", "memory", LEAST_MEMORY)?,
+            memory: read_size(document, "limits", "memory", MIN_MEMORY)?,
             cpus: SCHEMA.read_optional(document, "limits", "cpus")?,
             pids: pids.map(Whole::magnitude),
         },
@@ -87,7 +87,7 @@ fn read_container(document: &Document, name: &Name) -> Result<Container, Error> 
         hostname: SCHEMA.read_optional(document, SECTION, "hostname")?,
         root: read_root(document)?,
         volatile: SCHEMA.read::<Switch>(document, SECTION, "volatile")?.0,
-        volatile_size: read_size(document, SECTION, "volatile-size", LEAST_VOLATILE)?,
+        volatile_size: read_size(document, SECTION, "volatile-size", MIN_VOLATILE)?,
         fsck: SCHEMA.read(document, SECTION, "fsck")?,
         image_partition: partition.map(Whole::magnitude),
         image_label: SCHEMA.read(document, SECTION, "image-label")?,
@@ -164,7 +164,7 @@ fn list(items: &[impl ToString]) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
-/// What a key of section `hardware` is now.
+/// The value of a key of section `hardware`.
 fn hardware_text(hardware: &Hardware, name: &str) -> Option<String> {
     Some(match name {
         "access" => hardware.access.to_string(),

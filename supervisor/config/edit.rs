@@ -1,6 +1,6 @@
 //! Reads configurations from files and writes changes back.
 //!
-//! Owns reading, making, changing and deriving container.ini. Touches no other file.
+//! Owns the reading, creation and editing of container.ini. Touches no other file.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -59,7 +59,7 @@ impl Config {
     ) -> Result<Self, Error> {
         if path.symlink_metadata().is_ok() {
             let fault =
-                Invalid::new("the file exists already", "choose another name, or change it with 'ds set'");
+                Invalid::new("the file already exists", "choose another name, or change it with 'ds set'");
             return Err(Error::new(Kind::Exists, "", &fault).of_file(path));
         }
         let mut document = Document::parse(HEADING.as_bytes(), path)?;
@@ -111,7 +111,7 @@ impl Config {
     /// that of the file.
     ///
     /// # Errors
-    /// The first fault in the text, with its place, or why the file cannot be read or written.
+    /// The first error in the text, with its position, or why the file cannot be read or written.
     pub fn replace(path: &Path, name: &Name, text: &[u8], written: bool) -> Result<Self, Error> {
         let original = load_document(path)?;
         let mut document = Document::parse(text, path)?;

@@ -15,7 +15,7 @@ use super::value::{Mirrors, Seconds, Size};
 const SECTION: &str = "images";
 
 /// No server answers within 0 seconds.
-const LEAST_TIMEOUT: Duration = Duration::from_secs(1);
+const MIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The sources of root file systems.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,8 +42,7 @@ impl Images {
         Ok(Self {
             mirrors: SCHEMA.read::<Mirrors>(&document, SECTION, "mirror")?.into_vec(),
             cache_size: SCHEMA.read(&document, SECTION, "cache-size")?,
-            timeout: Duration::from(SCHEMA.read::<Seconds>(&document, SECTION, "timeout")?)
-                .max(LEAST_TIMEOUT),
+            timeout: Duration::from(SCHEMA.read::<Seconds>(&document, SECTION, "timeout")?).max(MIN_TIMEOUT),
         })
     }
 }

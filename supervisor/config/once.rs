@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wish_is_laid_over_the_file() {
+    fn options_of_a_start_override_the_file() {
         let config = |set: &str| {
             Config::transient(&"web".parse().unwrap(), &[("rootfs", "/r"), ("volatile", set)]).unwrap()
         };

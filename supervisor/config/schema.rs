@@ -150,7 +150,7 @@ impl Schema {
     /// The value of a key that always has one.
     ///
     /// # Errors
-    /// When the document's value is not of the type; with its place.
+    /// If the document's value has another type; with its position.
     pub fn read<T: FromStr<Err = Invalid>>(
         &self,
         document: &Document,
@@ -164,7 +164,7 @@ impl Schema {
     /// The value of a key that may have none.
     ///
     /// # Errors
-    /// When the document's value is not of the type; with its place.
+    /// If the document's value has another type; with its position.
     pub fn read_optional<T: FromStr<Err = Invalid>>(
         &self,
         document: &Document,
@@ -186,7 +186,7 @@ impl Schema {
         }
         let full_names: Vec<String> = self.keys.iter().map(Key::full_name).collect();
         let written = format!("{section}.{name}");
-        // Either the name alone is nearly right, and its section is not, or the two together are.
+        // Either the name is similar to a key and the section differs, or the full name is similar.
         let effort = |key: &Key, full: &String| {
             let moved = usize::from(key.section != section);
             (distance(name, key.name).min(distance(&written, full)), moved)
@@ -197,7 +197,7 @@ impl Schema {
     }
 }
 
-/// The error for a key whose value is wrong: at the value, or at no place when it is a default.
+/// The error for a key with an invalid value: at the value, or without a position for a default.
 pub(super) fn value_error(
     document: &Document,
     entry: Option<Entry<'_>>,
@@ -216,7 +216,7 @@ pub(super) fn value_error(
     }
 }
 
-/// `fault`, with another way out when it is probably due to a comment behind the value.
+/// `fault`, with another remedy if it is probably caused by a comment after the value.
 fn commented(value: &str, fault: &Invalid) -> Invalid {
     match value.contains(" #") || value.contains(" ;") {
         true => Invalid::new(fault.why(), "put the comment on a line of its own"),

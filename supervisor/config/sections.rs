@@ -1,4 +1,4 @@
-//! What a container's configuration says, as types: one struct for each section of container.ini.
+//! The types of a container's configuration: one struct for each section of container.ini.
 //!
 //! Owns the structs; `container` reads them from a file, and `edit` writes.
 
@@ -27,56 +27,57 @@ pub struct Config {
     pub hardware: Hardware,
     /// Section `security`.
     pub security: Security,
-    /// Section `android`: what of the phone it takes part in; without a meaning elsewhere.
+    /// Section `android`: integration with the phone; without effect elsewhere.
     pub android: Android,
     /// Section `limits`.
     pub limits: Limits,
-    /// Section `environment`: variables of the container's init and of every session; values have no control characters.
+    /// Section `environment`: variables of the container's init and of every session; values have no control
+    /// characters.
     pub environment: BTreeMap<EnvironmentName, String>,
 }
 
-/// What the container is and how its life goes.
+/// The root file system, PID 1, and when the container starts and stops.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Container {
     /// Its host name, if one is configured; [`Config::hostname`] is the one to use.
     pub hostname: Option<Hostname>,
-    /// Where its root file system comes from.
+    /// Its root file system.
     pub root: RootSource,
-    /// Whether every change is kept in memory and lost at the stop.
+    /// Whether all changes are kept in memory and discarded at the stop.
     pub volatile: bool,
-    /// How much memory those changes may take; half of the machine's when `None`.
+    /// The memory limit of those changes; half of the machine's memory if `None`.
     pub volatile_size: Option<Size>,
     /// When an image is checked before it is mounted.
     pub fsck: Fsck,
-    /// The partition that holds the root file system, when the image is that of a disk.
+    /// The partition with the root file system, if the image is that of a disk.
     pub image_partition: Option<u32>,
-    /// The SELinux label that an image gets before it is used.
+    /// The SELinux label to set on an image before it is used.
     pub image_label: ImageLabel,
-    /// Whether the supervisor starts it when it starts itself.
+    /// Whether the supervisor starts it at boot.
     pub autostart: bool,
-    /// What that waits for.
+    /// The condition of autostart.
     pub start_after: StartAfter,
-    /// Its place among those.
+    /// Its position in the order of autostart.
     pub priority: Priority,
-    /// Whether it is started again when it ended by itself.
+    /// Whether it is restarted if it ends without being stopped.
     pub restart: RestartPolicy,
-    /// The program that becomes PID 1.
+    /// The program to run as PID 1.
     pub init: ContainerPath,
-    /// How long a clean shutdown may take before PID 1 is killed.
+    /// The time for a clean shutdown before PID 1 is killed.
     pub stop_timeout: Seconds,
-    /// Which cgroup hierarchies it sees.
+    /// The cgroup hierarchies that it sees.
     pub cgroup: CgroupLayout,
     /// Whether it boots on a kernel without PID namespaces.
     pub pid_namespace: PidNamespace,
-    /// Its identity, the same for life.
+    /// Its permanent identity.
     pub uuid: Uuid,
-    /// What is put into its root file system and its /run, so that the distribution is at home.
+    /// The adaptations of its root file system and its /run.
     pub seed: Seed,
     /// The `oom_score_adj` of its processes, −1000 to 1000 (proc_pid_oom_score_adj(5)).
     pub oom_score: i32,
 }
 
-/// Where a root file system comes from.
+/// A root file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RootSource {
     /// A directory of the host.
@@ -85,7 +86,7 @@ pub enum RootSource {
     Image(HostPath),
 }
 
-/// What else of the host appears in the container.
+/// Further mounts in the container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mounts {
     /// Bind mounts in the order written: at most 16, no two with the same target.
@@ -97,68 +98,68 @@ pub struct Mounts {
 /// The container's network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Network {
-    /// What kind it is.
+    /// Its kind.
     pub mode: NetworkMode,
     /// The container's name servers.
     pub dns: NameServers,
-    /// The address that it gets; any when `None`.
+    /// Its address; a free one if `None`.
     pub address: Option<Ipv4Addr>,
-    /// The network that it is in, if it has one of its own.
+    /// The `nat` network that it joins.
     pub name: Name,
-    /// It and other containers of its network do not reach each other.
+    /// Whether traffic between it and others of its network is blocked.
     pub isolated: bool,
-    /// What is published on the host.
+    /// Its published ports.
     pub ports: PortList,
-    /// May reach services of the host.
+    /// Whether it may reach services of the host.
     pub host_access: bool,
-    /// Its way out of the machine.
+    /// Its uplink.
     pub uplink: Uplink,
-    /// What it does about virtual private networks.
+    /// Its policy for virtual private networks.
     pub vpn: VpnPolicy,
 }
 
-/// The hardware the container sees.
+/// The hardware in the container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hardware {
-    /// How much of it.
+    /// The device nodes in its /dev.
     pub access: HardwareAccess,
-    /// Devices by kind or name.
+    /// Devices of the host, by kind or name.
     pub devices: Vec<DeviceRequest>,
-    /// The user knows what full access can do.
+    /// Whether the user has acknowledged the risk of full access.
     pub acknowledged: bool,
-    /// Whose display its programs use.
+    /// The display of its programs.
     pub display: DisplayProfile,
-    /// Whose sound its programs use.
+    /// The sound server of its programs.
     pub sound: SoundProfile,
-    /// Who renders for its programs.
+    /// The rendering server of its programs.
     pub gl: GlProfile,
 }
 
-/// What protects the host from the container.
+/// The protection of the host from the container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Security {
-    /// The protections it goes without.
+    /// The disabled protections.
     pub privileged: Privileged,
-    /// Whether container engines work inside.
+    /// Whether container engines work in the container.
     pub nesting: bool,
-    /// Whether processes inside may create user namespaces (browsers, Flatpak, rootless containers).
+    /// Whether processes in the container may create user namespaces (browsers, Flatpak, rootless containers).
     pub user_namespaces: UserNamespaces,
-    /// Whether processes inside are kept from creating any namespace.
+    /// Whether processes in the container are prevented from creating any namespace.
     pub deadlock_shield: DeadlockShield,
 }
 
-/// What of a phone the container takes part in.
+/// The integration with a phone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Android {
-    /// The directory of the host that is shared storage, if it is shown.
+    /// The directory of the host with the shared storage, if it is mounted.
     pub storage: Option<HostPath>,
-    /// When the phone is kept from suspending.
+    /// When the phone is prevented from suspending.
     pub wakelock: WakelockPolicy,
-    /// Whether the container gets the phone's time zone.
+    /// Whether TZ is set to the phone's time zone.
     pub timezone: bool,
 }
 
-/// What the container may use at most; no limit where `None`.
+/// The resource limits; no limit if `None`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Memory, at least 4 MiB.
@@ -170,7 +171,7 @@ pub struct Limits {
 }
 
 impl Config {
-    /// The host name the container gets: the configured one, or one made from its name.
+    /// The host name: the configured one, or one derived from the container's name.
     pub fn hostname(&self) -> Hostname {
         self.container.hostname.clone().unwrap_or_else(|| Hostname::from(&self.name))
     }

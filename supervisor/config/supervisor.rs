@@ -11,7 +11,7 @@ use super::schema::{Form, Key, Schema, value_error};
 use super::value::{Invalid, LogLevel, Seconds, Size, Subsystems, Switch, Whole};
 
 /// The minimum size of a log; a smaller one would be rotated permanently.
-const LEAST_LOG: u64 = 4 << 10;
+const MIN_LOG: u64 = 4 << 10;
 
 /// The keys of `supervisor.ini`.
 pub const SCHEMA: Schema = Schema { main: SECTION, keys: KEYS, environment: None, old: &[] };
@@ -144,7 +144,7 @@ impl Supervisor {
     fn read(document: &Document) -> Result<Self, Error> {
         SCHEMA.check(document)?;
         let log_size: Size = SCHEMA.read(document, SECTION, "log-size")?;
-        if log_size.bytes() < LEAST_LOG {
+        if log_size.bytes() < MIN_LOG {
             let fault = Invalid::new(format!("{log_size} is less than 4K"), "use 4K or more");
             return Err(value_error(
                 document,

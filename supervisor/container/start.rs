@@ -20,7 +20,7 @@ use crate::socket;
 use crate::sys::process::{Fork, fork};
 use crate::worker::Env;
 use crate::worker::client::Client;
-use crate::worker::waiting::PATIENCE;
+use crate::worker::waiting::TIMEOUT;
 
 /// The result of a start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +90,7 @@ pub fn finish(client: &Client, name: &Name, starting: Starting<'_>) -> Result<St
         Starting::Ours(report, monitor) => {
             let mut meter = Meter::default();
             loop {
-                while !client.wait(Some(report.as_fd()), Some(Instant::now() + PATIENCE))? {
+                while !client.wait(Some(report.as_fd()), Some(Instant::now() + TIMEOUT))? {
                     // The check of an image may take long, so there is no timeout; but a stopped process makes no
                     // progress.
                     ensure!(
@@ -149,7 +149,7 @@ impl Drop for Meter {
 fn watch(talk: &Talk<'_>) -> Result<StartResult> {
     let (mut starting, mut stopping) = (false, false);
     // The monitor first sends its status.
-    let mut deadline = Some(Instant::now() + PATIENCE);
+    let mut deadline = Some(Instant::now() + TIMEOUT);
     loop {
         match talk.answer(deadline.take())? {
             Some(Answer::Status(status)) => match status.state {

@@ -25,7 +25,7 @@ use crate::socket::{self, Received};
 use crate::sys::process;
 use crate::sys::socket::peer;
 use crate::worker::client::Client;
-use crate::worker::waiting::PATIENCE;
+use crate::worker::waiting::TIMEOUT;
 
 /// The interval at which an unresponsive process is checked.
 const LOOK: Duration = Duration::from_secs(2);
@@ -109,7 +109,7 @@ impl<'a> Talk<'a> {
     /// As for [`Talk::hear`]; if the start has failed.
     pub fn status(&self) -> Result<Option<Box<Status>>> {
         self.say(&ControlRequest::Status)?;
-        match self.answer(Some(Instant::now() + PATIENCE))? {
+        match self.answer(Some(Instant::now() + TIMEOUT))? {
             Some(Answer::Status(status)) => Ok(Some(status)),
             Some(Answer::Failed(text)) => bail!("{text}"),
             Some(Answer::Done) => bail!("the monitor sent an unexpected answer"),
@@ -150,7 +150,7 @@ impl<'a> Talk<'a> {
         let groups = Cgroup::existing(&host.cgroups, &paths.cgroup, self.name.as_str());
         groups.thaw();
         groups.kill();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while self.client.wait(Some(self.connection.as_fd()), Some(deadline))? {
             if socket::receive::<Answer>(&self.connection)?.is_none() {
                 sweep(paths, host, self.name);

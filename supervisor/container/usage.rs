@@ -237,7 +237,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_survived(text: String) {
+        fn any_text_does_not_panic(text: String) {
             let _ = parse(&text);
             let _ = parse(&format!("1 (x) {text}"));
         }

@@ -30,7 +30,7 @@ const TIMER_SLACK: libc::c_ulong = 50_000;
 const DUMPED: &str = "0x33";
 /// A higher limit for open files is one that init has raised for itself: programs that iterate over all possible
 /// descriptors would take minutes.
-const MOST_OPEN_FILES: u64 = 1 << 19;
+const MAX_OPEN_FILES: u64 = 1 << 19;
 /// The soft limit in this case: the kernel's default, which systemd also sets for services.
 const USUAL_OPEN_FILES: u64 = 1024;
 /// The kernel's limits for the first process, by the number of the resource, unless they depend on the memory size. A
@@ -140,7 +140,7 @@ pub fn from_launcher(shared: bool) -> Vec<Error> {
 /// Sets the attributes that the previous program may not have known.
 pub fn from_predecessor() {
     for attribute in ATTRIBUTES.iter().filter(|attribute| attribute.name != SIGNALS) {
-        // Already reported when the supervisor began.
+        // Already reported when the supervisor started.
         let _ = (attribute.reset)();
     }
 }
@@ -204,7 +204,7 @@ fn take_limits_of_init() -> Result<()> {
 }
 
 fn for_children(resource: u32, limit: Limit) -> Limit {
-    if resource == inherited::OPEN_FILES && limit.soft > MOST_OPEN_FILES {
+    if resource == inherited::OPEN_FILES && limit.soft > MAX_OPEN_FILES {
         return Limit { soft: USUAL_OPEN_FILES, ..limit };
     }
     limit

@@ -17,7 +17,7 @@ use crate::durable;
 use crate::paths::Paths;
 
 /// The number of consecutive failed boots after which autostart is turned off.
-pub const MOST_LOST: u32 = 2;
+pub const MAX_LOST: u32 = 2;
 /// Maximum size of a record, in bytes.
 const LARGEST: u64 = 4 << 10;
 /// The identity of this boot of the machine, random(4).
@@ -37,7 +37,7 @@ impl Record {
     /// Whether the guard has turned autostart off.
     #[must_use]
     pub fn is_off(&self) -> bool {
-        self.lost >= MOST_LOST
+        self.lost >= MAX_LOST
     }
 }
 
@@ -226,7 +226,7 @@ mod tests {
             let (mut kept, mut row, mut orderly) = (None, 0, false);
             for (number, boot) in boots.into_iter().enumerate() {
                 let found = judge(kept.clone(), &number.to_string(), orderly);
-                prop_assert_eq!(found.is_off(), row >= MOST_LOST, "{} lost in a row", row);
+                prop_assert_eq!(found.is_off(), row >= MAX_LOST, "{} lost in a row", row);
                 kept = Some(found.clone());
                 orderly = boot == Boot::Rebooted;
                 if found.is_off() {

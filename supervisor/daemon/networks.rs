@@ -1,9 +1,8 @@
-//! Hears of changes of the machine's network while containers are in networks of their own, and says when these have to
-//! follow.
+//! Detects changes of the machine's network while containers are in networks of ds, and decides when to update these.
 //!
 //! A worker does the work: it may wait for a lock or run iptables-restore. The descriptors for changes are open only
 //! while there is such a container. If the supervisor is killed, the rules that bind a container to its uplink remain
-//! in the kernel, and the next supervisor follows what it has missed. inotify(7), rtnetlink(7).
+//! in the kernel, and the next supervisor catches up with the changes. inotify(7), rtnetlink(7).
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
@@ -16,23 +15,23 @@ use crate::clock::now;
 use crate::network::{Events, is_used};
 use crate::paths::{Paths, create_private};
 
-/// A network that changes does so in several steps: it is looked at once at the first one, and again after the last.
-const SETTLED: Duration = Duration::from_millis(300);
+/// A network changes in several steps. The first one is handled at once, and all of them again after this delay.
+const DELAY: Duration = Duration::from_millis(300);
 
-/// What containers in networks need.
+/// The networks of containers, as the supervisor's loop sees them.
 #[derive(Debug)]
 pub struct Networks {
     paths: Paths,
-    /// Of the list of members.
+    /// Reports changes of the list of members.
     directory: Option<Inotify>,
-    /// While there are members.
+    /// Reports changes of the machine's network; open while there are members.
     events: Option<Events>,
     is_due: bool,
     again: Option<Duration>,
 }
 
 impl Networks {
-    /// Follows from now on, also what has changed before.
+    /// Begins to follow changes; the first update also covers earlier ones.
     #[must_use]
     pub fn new(paths: Paths) -> Self {
         let directory = watch(&paths).map_err(|error| log::warn!("networks: {error:#}")).ok();
@@ -47,13 +46,13 @@ impl Networks {
         self.directory.iter().map(AsFd::as_fd).chain(events)
     }
 
-    /// When [`Networks::is_work_due`] has to be called at the latest.
+    /// The latest time for a call of [`Networks::is_work_due`].
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
         self.again
     }
 
-    /// Something has changed.
+    /// A descriptor has reported a change.
     pub fn heard(&mut self) {
         // Non-blocking: an error means that nothing can be read.
         if let Some(directory) = &self.directory
@@ -62,11 +61,11 @@ impl Networks {
             self.look();
         }
         if self.events.as_ref().is_some_and(Events::drain) {
-            (self.is_due, self.again) = (true, Some(now() + SETTLED));
+            (self.is_due, self.again) = (true, Some(now() + DELAY));
         }
     }
 
-    /// Members may have come or gone.
+    /// The list of members may have changed.
     fn look(&mut self) {
         if !is_used(&self.paths) {
             (self.events, self.is_due, self.again) = (None, false, None);
@@ -76,7 +75,7 @@ impl Networks {
         }
     }
 
-    /// Whether a worker has to follow the machine now. Must not be called while one does.
+    /// Whether a worker must update the networks now. Must not be called while one does.
     pub fn is_work_due(&mut self) -> bool {
         if self.again.is_some_and(|at| at <= now()) {
             (self.is_due, self.again) = (true, None);

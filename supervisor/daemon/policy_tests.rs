@@ -24,7 +24,7 @@ fn running(container: &str) -> Policy {
     policy
 }
 
-/// The container ends and is swept; says when it is restarted.
+/// The container ends and is swept; returns the time of its restart.
 fn ends(policy: &mut Policy, now: u64, exit: Exit, restart: RestartPolicy) -> Option<u64> {
     assert_eq!(
         policy.on(seconds(now), PolicyEvent::Gone(name("web"), exit, restart)),
@@ -34,7 +34,7 @@ fn ends(policy: &mut Policy, now: u64, exit: Exit, restart: RestartPolicy) -> Op
     policy.deadline().map(|at| at.as_secs() - now)
 }
 
-/// The deadline comes, the container starts and runs.
+/// The deadline expires, and the container starts and runs.
 fn comes_up(policy: &mut Policy, now: u64) {
     assert_eq!(policy.on(seconds(now), PolicyEvent::Tick), [Action::Start(name("web"))]);
     policy.on(seconds(now), PolicyEvent::Watched(name("web")));
@@ -63,7 +63,7 @@ fn the_policy_word_decides_which_end_is_followed_by_a_start() {
             let mut policy = running("web");
             let again = ends(&mut policy, 10, exit(reason, 5), restart);
             assert_eq!(again, expected.then_some(1), "{reason:?} {restart:?}");
-            assert_eq!(policy.containers.is_empty(), !expected, "nothing is kept about what is over");
+            assert_eq!(policy.containers.is_empty(), !expected, "no record is kept after a clean end");
         }
     }
     let mut policy = running("web");
@@ -96,7 +96,7 @@ fn a_failed_start_of_ours_is_repeated_and_one_of_the_user_is_not() {
     assert_eq!(ends(&mut policy, 0, exit(ExitReason::Killed, 3), RestartPolicy::Always), Some(1));
     assert_eq!(policy.on(seconds(1), PolicyEvent::Tick), [Action::Start(name("web"))]);
     assert!(policy.is_starting(&name("web")));
-    // There was never a monitor.
+    // No monitor ever existed.
     policy.on(seconds(1), PolicyEvent::StartEnded(name("web"), false, RestartPolicy::Always));
     assert_eq!(policy.restarts(), BTreeMap::from([(name("web"), seconds(3))]));
     assert_eq!(policy.on(seconds(3), PolicyEvent::Tick), [Action::Start(name("web"))]);
@@ -105,7 +105,7 @@ fn a_failed_start_of_ours_is_repeated_and_one_of_the_user_is_not() {
     let failed = exit(ExitReason::StartFailed, 0);
     policy.on(seconds(3), PolicyEvent::Gone(name("web"), failed, RestartPolicy::Always));
     policy.on(seconds(3), PolicyEvent::StartEnded(name("web"), false, RestartPolicy::Always));
-    assert_eq!(policy.restarts(), BTreeMap::new(), "the sweep comes first");
+    assert_eq!(policy.restarts(), BTreeMap::new(), "the sweep is first");
     policy.on(seconds(3), PolicyEvent::Swept(name("web"), true));
     assert_eq!(policy.restarts(), BTreeMap::from([(name("web"), seconds(7))]));
 }
@@ -162,7 +162,7 @@ fn a_sweep_is_repeated_while_something_is_left_and_given_up_in_the_end() {
     }
     assert_eq!(now.as_millis(), 6350);
     policy.on(now, PolicyEvent::Swept(name("web"), false));
-    assert_eq!(policy.restarts().len(), 1, "what is left does not keep the container down");
+    assert_eq!(policy.restarts().len(), 1, "remains do not prevent the restart");
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn groups_start_one_after_another_and_equal_priorities_together() {
     ];
     let started = policy.on(seconds(0), PolicyEvent::Autostart(all));
     assert_eq!(started, [Action::Start(name("first"))]);
-    // The group of the container that runs already is passed over; a failure does not hold the others up.
+    // The group of the running container is skipped; a failure does not delay the others.
     let started = policy.on(seconds(1), PolicyEvent::StartEnded(name("first"), false, RestartPolicy::No));
     assert_eq!(started, [Action::Start(name("a")), Action::Start(name("b"))]);
     assert!(policy.on(seconds(2), PolicyEvent::StartEnded(name("b"), true, RestartPolicy::No)).is_empty());
@@ -250,7 +250,7 @@ proptest! {
     }
 }
 
-/// A model of the supervisor: what it was told to do and has not ended yet.
+/// A model of the supervisor: the actions in progress.
 #[derive(Debug, Default)]
 struct UnderWay {
     sweeps: BTreeMap<Name, u32>,
@@ -258,7 +258,7 @@ struct UnderWay {
 }
 
 impl UnderWay {
-    /// Takes what the policy says; the work that one container has at one time is one sweep and one start.
+    /// Records the actions of the policy; a container has at most one sweep and one start in progress.
     fn begin(&mut self, actions: Vec<Action>) -> Result<(), TestCaseError> {
         for action in actions {
             let (name, count) = match action {
@@ -266,12 +266,12 @@ impl UnderWay {
                 Action::Start(name) => (name.clone(), self.starts.entry(name).or_default()),
             };
             *count += 1;
-            prop_assert_eq!(*count, 1, "two at one time for {}", name);
+            prop_assert_eq!(*count, 1, "two at once for {}", name);
         }
         Ok(())
     }
 
-    /// Whether the event can happen: only what is under way can end.
+    /// Whether the event can happen: only an action in progress can end.
     fn allows(&mut self, event: &PolicyEvent) -> bool {
         match event {
             PolicyEvent::Swept(name, _) => self.sweeps.remove(name).is_some(),
@@ -289,8 +289,8 @@ fn a_sweep_that_never_ends_is_not_joined_by_another() {
     for now in 0..1000 {
         assert!(policy.on(seconds(now), PolicyEvent::Tick).is_empty());
     }
-    assert_eq!(policy.deadline(), None, "nothing is due while it is under way");
-    // The next life of the container begins and ends meanwhile.
+    assert_eq!(policy.deadline(), None, "nothing is due while it is in progress");
+    // The container starts and ends again in the meantime.
     policy.on(seconds(1), PolicyEvent::Watched(name("web")));
     assert!(policy.on(seconds(2), gone()).is_empty());
     assert_eq!(policy.on(seconds(3), PolicyEvent::Swept(name("web"), true)), [Action::Sweep(name("web"))]);
@@ -314,9 +314,9 @@ proptest! {
             under_way.begin(policy.on(now, event))?;
             under_way.begin(policy.on(now, PolicyEvent::Tick))?;
             prop_assert_eq!(policy.on(now, PolicyEvent::Tick), [], "the first tick has done everything that is due");
-            prop_assert!(policy.deadline().is_none_or(|at| at > now), "a deadline that has passed is no deadline");
+            prop_assert!(policy.deadline().is_none_or(|at| at > now), "an expired deadline is not reported");
         }
-        // Whatever is left: every sweep leaves something, and the work still comes to an end.
+        // Every sweep leaves something, and the repetition still ends.
         let mut rounds = 0;
         while let Some(container) = under_way.sweeps.keys().next().cloned() {
             under_way.sweeps.remove(&container);
@@ -325,7 +325,7 @@ proptest! {
             let due = policy.on(now, PolicyEvent::Tick);
             under_way.begin(due.into_iter().filter(|action| matches!(action, Action::Sweep(_))).collect())?;
             rounds += 1;
-            prop_assert!(rounds <= 3 * 2 * SWEEPS, "sweeps without an end");
+            prop_assert!(rounds <= 3 * 2 * SWEEPS, "the sweeps do not end");
         }
     }
 }

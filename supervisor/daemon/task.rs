@@ -55,7 +55,7 @@ pub enum Task {
     Describe(PathBuf, String),
     /// Remove the remains of jobs that were killed or ended by a power failure.
     Tidy,
-    /// Let the networks of containers follow that of the machine.
+    /// Update the networks of containers after a change of the machine's network.
     Follow,
 }
 

@@ -1,4 +1,5 @@
-//! Decides when to look for the remains of killed jobs, and for the groups of a killed `ds shell`. A worker removes them.
+//! Decides when to search for the remains of killed jobs, and for the control groups of a killed `ds shell`. A worker
+//! removes them.
 
 use std::time::Duration;
 

@@ -100,7 +100,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn a_released_lock_and_a_new_directory_are_told() {
+    fn a_released_lock_and_a_new_directory_are_reported() {
         let path = std::env::temp_dir().join(format!("ds-watch-{}", std::process::id()));
         fs::create_dir_all(path.join("old")).unwrap();
         let mut directories = RunDirectories::watch(&path).unwrap();

@@ -171,7 +171,7 @@ impl Workers {
         self.children.values().any(|child| child.duty == Duty::Tidy)
     }
 
-    /// Whether a worker lets networks follow that of the machine.
+    /// Whether a worker updates the networks of containers.
     #[must_use]
     pub fn is_following(&self) -> bool {
         self.children.values().any(|child| child.duty == Duty::Follow)

@@ -1,7 +1,7 @@
-//! The devices of this machine: the nodes in /dev, and the kernel's events about those that come and go.
+//! The devices of this machine: the nodes in /dev, and the kernel's events about added and removed ones.
 //!
 //! Owns the walk through /dev and the parser of uevents (Documentation/admin-guide/devices.rst, kobject_uevent.c of the
-//! kernel). Only facts: which of them a container is given, `plan::hardware` decides. It changes nothing.
+//! kernel). Owns facts only: `plan::hardware` selects the devices of a container. It changes nothing.
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -19,14 +19,14 @@ use crate::call;
 use crate::mount::op::DeviceKind;
 use crate::sys::socket::{attach_filter, filter};
 
-/// Where the nodes are.
+/// The directory of the nodes.
 const DEV: &str = "/dev";
 /// Directories below /dev that are file systems of their own, or contain no devices.
 const OTHERS: [&str; 4] = ["pts", "shm", "mqueue", "hugepages"];
-/// The deepest directory that is looked into; bus/usb/001 is the deepest of the kernel.
+/// Maximum depth of the walk; bus/usb/001 is the deepest directory of the kernel.
 const DEEPEST: usize = 4;
-/// The most nodes that are looked at: minor numbers alone allow more than any machine has.
-const MOST: usize = 8192;
+/// Maximum number of nodes; minor numbers alone permit more than any machine has.
+const MAX: usize = 8192;
 /// `KOBJECT` group of the kernel's own events.
 const KERNEL: u32 = 1;
 /// UEVENT_BUFFER_SIZE of the kernel is 2048; the header comes in addition.
@@ -45,11 +45,11 @@ pub struct Node {
     pub major: u32,
     /// Minor number.
     pub minor: u32,
-    /// Permission bits that the host gives it.
+    /// Permission bits on the host.
     pub mode: u32,
 }
 
-/// The nodes in /dev now.
+/// The current nodes in /dev.
 #[must_use]
 pub fn scan() -> Vec<Node> {
     let mut found = Vec::new();
@@ -67,10 +67,10 @@ pub fn node_at(path: &Path) -> Option<Node> {
 fn look(directory: &Path, prefix: &str, depth: usize, found: &mut Vec<Node>) {
     for entry in fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok) {
         let Ok(name) = entry.file_name().into_string() else { continue };
-        if found.len() >= MOST || (depth == 0 && OTHERS.contains(&name.as_str())) {
+        if found.len() >= MAX || (depth == 0 && OTHERS.contains(&name.as_str())) {
             continue;
         }
-        // Not through links: they lead to nodes with names of their own.
+        // Links are not followed, because their targets have names of their own.
         let Ok(about) = entry.metadata() else { continue };
         let name = format!("{prefix}{name}");
         if about.is_dir() && depth < DEEPEST {
@@ -96,16 +96,16 @@ fn node(name: &str, about: &fs::Metadata) -> Option<Node> {
     })
 }
 
-/// What has become of a device.
+/// A change of a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// It is there.
+    /// It was added.
     Added(Node),
-    /// It is gone.
+    /// It was removed.
     Removed(Node),
 }
 
-/// Hears of devices that come and go.
+/// Receives events about added and removed devices.
 #[derive(Debug)]
 pub struct Uevents {
     socket: OwnedFd,
@@ -113,7 +113,7 @@ pub struct Uevents {
 }
 
 impl Uevents {
-    /// Listens from now on. Events of other kinds, such as those of a battery, wake no process.
+    /// Begins to listen. Events of other kinds, such as those of a battery, are filtered by the kernel.
     ///
     /// # Errors
     /// If the kernel has no such socket.
@@ -133,7 +133,7 @@ impl Uevents {
         self.socket.as_fd()
     }
 
-    /// What has happened since; `None` if events were lost, so that only [`scan`] knows.
+    /// The events since the last call; `None` if events were lost, so that [`scan`] is necessary.
     #[must_use]
     pub fn take(&self) -> Option<Vec<Change>> {
         let mut buffer = vec![0; LONGEST];
@@ -164,8 +164,8 @@ fn additions_and_removals() -> [filter::Step; 5] {
     ]
 }
 
-/// Reads a message of the kernel: `add@/devices/…`, then `KEY=VALUE`, each ended by a NUL. `None` for what is not the
-/// addition or removal of a node.
+/// Reads a message of the kernel: `add@/devices/…`, then `KEY=VALUE`, each ended by a NUL. `None` unless a node was
+/// added or removed.
 #[must_use]
 pub fn parse(message: &[u8], android: bool) -> Option<Change> {
     let text = std::str::from_utf8(message).ok()?;
@@ -236,12 +236,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_message_is_survived(message in prop::collection::vec(any::<u8>(), 0..200), android: bool) {
+        fn any_message_does_not_panic(message in prop::collection::vec(any::<u8>(), 0..200), android: bool) {
             let _ = parse(&message, android);
         }
 
         #[test]
-        fn messages_made_of_fields_are_survived(fields in prop::collection::vec("(add@|remove@|MAJOR=|MINOR=|DEVNAME=|DEVMODE=|SUBSYSTEM=)[a-z0-9/.]{0,9}", 0..9)) {
+        fn messages_of_random_fields_do_not_panic(fields in prop::collection::vec("(add@|remove@|MAJOR=|MINOR=|DEVNAME=|DEVMODE=|SUBSYSTEM=)[a-z0-9/.]{0,9}", 0..9)) {
             if let Some(Change::Added(node) | Change::Removed(node)) = parse(fields.join("\0").as_bytes(), false) {
                 prop_assert!(!node.name.split('/').any(|part| part.is_empty() || part == ".."));
             }

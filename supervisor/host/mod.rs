@@ -31,8 +31,8 @@ pub struct Host {
     pub machine: String,
     /// Supported namespaces.
     pub namespaces: Namespaces,
-    /// Whether another process can answer a process's calls, or let the kernel execute them (5.5). Tried only where there
-    /// are no PID namespaces, for which that stands in.
+    /// Whether another process can answer a process's calls, or let the kernel execute them (5.5). Probed only on
+    /// kernels without PID namespaces, which it replaces.
     pub answers: bool,
     /// Whether the kernel has System V IPC or message queues.
     pub ipc: bool,

@@ -1,11 +1,11 @@
-//! Whether the kernel lets another process answer calls. Owns that trial, which changes nothing.
+//! Whether the kernel lets another process answer calls. Owns that probe, which changes nothing.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use libc::sock_filter;
 use nix::unistd::getppid;
-use seccompiler::sock_filter;
 
 use crate::poll::{PollSet, timeout};
 use crate::subprocess::{self, Subprocess};
@@ -16,7 +16,7 @@ use crate::sys::seccomp;
 /// Answering a call of another process, seccomp_unotify(2), by having the kernel execute it (5.5).
 #[must_use]
 pub fn answers_calls() -> bool {
-    const PATIENCE: Duration = Duration::from_secs(5);
+    const TIMEOUT: Duration = Duration::from_secs(5);
     let trial = || -> Result<()> {
         let call = u32::try_from(libc::SYS_getppid)?;
         let listener = seccomp::install_with_listener(&notifying(call))?;
@@ -29,7 +29,7 @@ pub fn answers_calls() -> bool {
         };
         let mut set = PollSet::default();
         set.input((), listener.as_fd());
-        ensure!(!set.wait(timeout(Some(PATIENCE)))?.is_empty(), "the call did not come");
+        ensure!(!set.wait(timeout(Some(TIMEOUT)))?.is_empty(), "the call did not arrive");
         let call = notification::receive(listener.as_fd())?;
         notification::send(listener.as_fd(), call.id, Reply::Continue)?;
         drop(child);

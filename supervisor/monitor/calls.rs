@@ -1,6 +1,7 @@
 //! The calls of a container without a PID namespace: the monitor answers them.
 //!
-//! Owns when that begins and ends, and how PID 1 ends after reboot(2) inside. `answer` has the answers.
+//! Owns the beginning and the end of that, and the exit status of PID 1 after reboot(2) inside. `answer` has the
+//! answers.
 
 use std::os::fd::OwnedFd;
 
@@ -15,7 +16,7 @@ use crate::answer::{Answerer, End};
 use crate::cgroup::Cgroup;
 use crate::poll::PollSet;
 
-/// What answers, and how the container has requested its end.
+/// The answering part, and the end that the container has requested.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     answerer: Option<Answerer>,
@@ -23,14 +24,15 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    /// Begins with PID 1 and what it starts, if it has sent a listener. `groups` are the names of its control group.
+    /// Begins to answer calls of PID 1 and its descendants, if it has sent a listener. `groups` are the names of its
+    /// control group.
     pub(super) fn begin(&mut self, listener: Option<OwnedFd>, init: Pid, groups: [&str; 2]) -> Result<()> {
         self.answerer = listener.map(|listener| Answerer::new(listener, init, groups)).transpose()?;
         self.end = None;
         Ok(())
     }
 
-    /// Begins with a session, whose first process this is.
+    /// Begins to answer calls of a session with this first process.
     pub(super) fn add(&mut self, descriptors: Vec<OwnedFd>, process: i32) -> Answer {
         let begun = self.answerer.as_mut().context("it has ended in the meantime").and_then(|answerer| {
             let listener = descriptors.into_iter().next().context("the session sent no listener")?;
@@ -40,7 +42,7 @@ impl Calls {
         begun.map_or_else(|error| Answer::Failed(format!("{error:#}")), |()| Answer::Done)
     }
 
-    /// Answers calls; whether the container has requested its end now.
+    /// Answers calls; returns whether the container has requested its end.
     pub(super) fn answer(&mut self, index: usize, cgroup: &Cgroup) -> bool {
         let Some(answerer) = &mut self.answerer else { return false };
         answerer.serve(index, cgroup);
@@ -49,8 +51,8 @@ impl Calls {
         end.is_some()
     }
 
-    /// PID 1 has ended with this status; returns the one that a PID namespace would report, reboot(2). Calls that still
-    /// wait fail: their processes are about to be killed.
+    /// PID 1 has ended with this status; returns the one that a PID namespace would report, reboot(2). Pending calls
+    /// fail, because their processes are about to be killed.
     pub(super) fn end(&mut self, status: WaitStatus) -> WaitStatus {
         self.answerer = None;
         match self.end.take() {

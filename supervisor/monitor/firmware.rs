@@ -1,7 +1,7 @@
-//! The directory in which the kernel looks for firmware first: that of a container with full access to the hardware.
+//! The first directory in which the kernel looks for firmware: that of a container with full access to the hardware.
 //!
 //! Owns the kernel's parameter `firmware_class.path` as long as such a container runs, and its record in the run
-//! directory. The kernel has one such path; one that it has already is left alone.
+//! directory. The kernel has only one such path; an existing one is not changed.
 //! Documentation/driver-api/firmware/fw_search_path.rst of the kernel.
 
 use std::fs;
@@ -17,11 +17,11 @@ use crate::rootfs::root::Root;
 use crate::sys::descriptor;
 
 const PARAMETER: &str = "/sys/module/firmware_class/parameters/path";
-/// Where distributions have firmware.
+/// The directories of firmware in distributions.
 const INSIDE: &str = "/lib/firmware";
 /// Length of the kernel's copy, with the NUL at its end.
 const LONGEST: usize = 255;
-/// The parameter cannot be empty in any other way: a write of no bytes changes nothing.
+/// Clears the parameter: a write of no bytes changes nothing.
 const NOTHING: &[u8] = b"\0";
 
 /// Adds the firmware of a tree. `Ok(false)` if the tree has none, or the kernel does not load any.
@@ -38,7 +38,7 @@ pub fn give(paths: &Paths, container: &Name, tree: &Root) -> Result<bool> {
         return Ok(true);
     }
     if !now.is_empty() {
-        bail!("the kernel looks for firmware in {now} already");
+        bail!("the kernel already looks for firmware in {now}");
     }
     let record = format!("{container}\n{path}");
     durable::replace(&record_of(paths), record.as_bytes(), 0o600).context("record the change")?;
@@ -46,7 +46,7 @@ pub fn give(paths: &Paths, container: &Name, tree: &Root) -> Result<bool> {
     Ok(true)
 }
 
-/// Takes back what [`give`] has added for a container that has ended.
+/// Removes the path that [`give`] has added for a container that has ended.
 pub fn take_back(paths: &Paths, container: &Name) {
     let file = record_of(paths);
     let record = fs::read_to_string(&file).unwrap_or_default();
@@ -54,7 +54,7 @@ pub fn take_back(paths: &Paths, container: &Name) {
     if name != container.as_str() {
         return;
     }
-    // Another one since then is not ours.
+    // A path that has replaced it since belongs to another program.
     if current().as_deref() == Some(path)
         && let Err(error) = fs::write(PARAMETER, NOTHING)
     {

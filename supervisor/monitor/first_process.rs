@@ -1,5 +1,5 @@
 //! PID 1 of the container. Owns its process ID and start time, and the escalation from a shutdown request to SIGKILL.
-//! Decides neither when it has to end nor what follows.
+//! Decides neither when it must end nor what follows.
 
 use std::time::{Duration, Instant};
 

@@ -1,8 +1,8 @@
-//! Devices that come and go while a container runs: their nodes in its /dev, and its device policy.
+//! Devices that appear and disappear while a container runs: their nodes in its /dev, and its device policy.
 //!
-//! Owns the kernel's socket for events, for a container that is given devices of the host; without an event, nothing
-//! runs. The nodes are in the /dev that was made for the container. If root in the container has mounted another one
-//! there, such as the devtmpfs that it would share with the host, it is left alone.
+//! Owns the kernel's socket for device events, for a container with devices of the host; does nothing without an event.
+//! The nodes are in the /dev that ds created for the container. If root in the container has mounted another file
+//! system there, such as the devtmpfs of the host, it is not changed.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -28,38 +28,39 @@ use crate::poll::PollSet;
 use crate::rootfs::deadline::within;
 use crate::rootfs::root::{Root, file_type};
 
-/// How long the change of a /dev may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The timeout for changes of a /dev.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Hears of devices.
+/// Receives device events.
 #[derive(Debug)]
 pub(super) struct Hotplug {
     uevents: Uevents,
-    /// The file system that was made as /dev, by its device number.
+    /// The device number of the file system that ds mounted on /dev.
     dev: Option<libc::dev_t>,
 }
 
 impl Hotplug {
-    /// Listens from now on, so that what happens during the look at /dev is not missed; `None` for a container that is
-    /// given no devices.
+    /// Begins to listen before /dev is inspected, so that no event is missed; `None` for a container without devices of
+    /// the host.
     pub(super) fn begin(config: &Config, host: &Host) -> Option<Self> {
         if !is_wanted(config) {
             return None;
         }
         let uevents = Uevents::listen(host.android)
             .map_err(|error| {
-                log::warn!("{}: devices that are plugged in later do not appear: {error:#}", config.name);
+                log::warn!("{}: devices that are plugged in later will not appear: {error:#}", config.name);
             })
             .ok()?;
         Some(Self { uevents, dev: None })
     }
 
-    /// A boot has completed: remembers its /dev.
+    /// A boot has completed: records its /dev.
     pub(super) fn booted(&mut self, init: Pid) {
         self.dev = dev_of(init).and_then(|dev| Ok(fstat(&dev)?.st_dev)).ok();
     }
 
-    /// Devices may have come or gone: changes the policy, and then the nodes. Returns whether something has changed.
+    /// Devices may have appeared or disappeared: updates the policy, and then the nodes. Returns whether something has
+    /// changed.
     ///
     /// # Errors
     /// If the policy or the container's /dev cannot be changed.
@@ -86,7 +87,7 @@ impl Hotplug {
         plan.given = given;
         let name = &config.name;
         for device in &removed {
-            log::info!("{name}: /dev/{} is gone", device.name);
+            log::info!("{name}: /dev/{} has disappeared", device.name);
         }
         for device in &added {
             log::info!("{name}: /dev/{} has appeared ({})", device.name, device.rule);
@@ -106,14 +107,14 @@ impl Part for Hotplug {
     }
 }
 
-/// What the nodes of `given` miss of those of `other`.
+/// The nodes of `other` that are missing in `given`.
 fn missing(given: &[Given], other: &[Given]) -> Vec<Given> {
     given.iter().filter(|device| !other.contains(device)).cloned().collect()
 }
 
 /// Changes the nodes in the /dev of a container; a line for each that cannot be changed.
 fn change(init: Pid, expected: libc::dev_t, added: &[Given], removed: &[Given]) -> Result<String> {
-    let faults = within(PATIENCE, || {
+    let faults = within(TIMEOUT, || {
         umask(Mode::empty());
         let dev = dev_of(init)?;
         ensure_same(&dev, expected)?;
@@ -129,7 +130,7 @@ fn change(init: Pid, expected: libc::dev_t, added: &[Given], removed: &[Given]) 
     Ok(String::from_utf8_lossy(&faults).into_owned())
 }
 
-/// What is given after these changes.
+/// The devices of the container after these changes.
 fn after(plan: &Plan, changes: Vec<Change>) -> Vec<Given> {
     let mut given = plan.given.clone();
     for change in changes {
@@ -148,7 +149,7 @@ fn after(plan: &Plan, changes: Vec<Change>) -> Vec<Given> {
             }
         }
     }
-    // As after a look at /dev.
+    // As after an inspection of /dev.
     given.sort_by(|a, b| a.name.cmp(&b.name));
     given
 }
@@ -164,7 +165,7 @@ fn ensure_same(directory: &OwnedFd, expected: libc::dev_t) -> Result<()> {
     Ok(())
 }
 
-/// The directory of a node, and its name there.
+/// The directory of a node, and its name in it.
 fn place<'a>(dev: &Root, device: &'a Given, expected: libc::dev_t) -> Result<(OwnedFd, &'a str)> {
     let (parent, name) = device.name.rsplit_once('/').unwrap_or(("", &device.name));
     let parent = dev.make_directories(Path::new(&format!("/{parent}")))?;
@@ -180,7 +181,7 @@ fn kind_and_number(device: &Given) -> (SFlag, libc::dev_t) {
     (kind, makedev(u64::from(device.number.0), u64::from(device.number.1)))
 }
 
-/// Whether the node at a place is that of the device; `None` if there is nothing.
+/// Whether the node at a path is that of the device; `None` if it does not exist.
 fn is_there(parent: &OwnedFd, name: &str, device: &Given) -> Result<Option<bool>> {
     match fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
         Ok(status) => Ok(Some((file_type(&status), status.st_rdev) == kind_and_number(device))),

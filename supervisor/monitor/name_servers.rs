@@ -1,7 +1,7 @@
 //! Keeps the name servers of a running container up to date with those of the machine.
 //!
-//! Owns the descriptor that reports a change: of routes on Android, of resolv.conf(5) elsewhere. Writes new servers into
-//! the container's own /run. Checks nothing without an event.
+//! Owns the descriptor that reports a change: of routes on Android, of resolv.conf(5) elsewhere. Writes new servers
+//! into the container's own /run. Checks nothing without an event.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -21,13 +21,13 @@ use crate::rootfs::deadline::within;
 use crate::rootfs::root::Root;
 
 /// A new network changes several things in a row; the delay after the first change.
-const SETTLED: Duration = Duration::from_secs(1);
+const DELAY: Duration = Duration::from_secs(1);
 /// The timeout for the query of the machine and the writing of files of the container.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The descriptor that reports a change.
 #[derive(Debug)]
-enum Source {
+enum Watcher {
     Routes(Uplink),
     File(Watch),
 }
@@ -35,7 +35,7 @@ enum Source {
 /// Updates the name servers of one boot.
 #[derive(Debug)]
 pub(super) struct Follower {
-    source: Source,
+    watcher: Watcher,
     following: Following,
     due: Option<Instant>,
 }
@@ -44,30 +44,30 @@ impl Follower {
     /// For a boot with these operations; `None` if its servers are fixed.
     pub(super) fn begin(config: &Config, host: &Host, steps: &[Operation]) -> Option<Self> {
         let following = following(config, steps)?;
-        let source = if host.android {
-            Uplink::watch().map(Source::Routes)
+        let watcher = if host.android {
+            Uplink::watch().map(Watcher::Routes)
         } else {
-            Watch::begin(Path::new(PATH)).map(Source::File)
+            Watch::begin(Path::new(PATH)).map(Watcher::File)
         };
-        let source = source
+        let watcher = watcher
             .map_err(|error| {
                 log::warn!("{}: its name servers will not be updated: {error:#}", config.name);
             })
             .ok()?;
-        Some(Self { source, following, due: None })
+        Some(Self { watcher, following, due: None })
     }
 
     /// Reads the reported change.
     pub(super) fn changed(&mut self) {
-        let changed = match &mut self.source {
-            Source::Routes(uplink) => {
+        let changed = match &mut self.watcher {
+            Watcher::Routes(uplink) => {
                 uplink.drain();
                 true
             }
-            Source::File(watch) => watch.changed(),
+            Watcher::File(watch) => watch.changed(),
         };
         if changed {
-            self.due = Some(Instant::now() + SETTLED);
+            self.due = Some(Instant::now() + DELAY);
         }
     }
 
@@ -78,7 +78,7 @@ impl Follower {
         }
         self.due = None;
         let following = &self.following;
-        let new = within(PATIENCE, || {
+        let new = within(TIMEOUT, || {
             let root = Root::open(Path::new(&format!("/proc/{init}/root/")))?;
             Ok(renew(following, &root, android)?.unwrap_or_default().into_bytes())
         })?;
@@ -94,9 +94,9 @@ impl Follower {
 
 impl Part for Follower {
     fn watch<'a>(&'a self, set: &mut PollSet<'a, Ready>) {
-        let changes = match &self.source {
-            Source::Routes(uplink) => uplink.fd(),
-            Source::File(watch) => watch.fd(),
+        let changes = match &self.watcher {
+            Watcher::Routes(uplink) => uplink.fd(),
+            Watcher::File(watch) => watch.fd(),
         };
         set.input(Ready::NameServers, changes);
     }

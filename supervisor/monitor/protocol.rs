@@ -5,11 +5,11 @@
 //! |---|---|
 //! | Status | one Status |
 //! | Watch | a Status now and after every change, until the monitor ends |
-//!  Stop | Done once the request is accepted, which cannot be cancelled; the connection ends with the container |
-//!  Restart | Done once the new PID 1 runs. Failed if the container is being stopped, or a Stop arrives in the meantime |
+//! | Stop | Done once the request is accepted, which cannot be cancelled; the connection ends with the container |
+//! | Restart | Done once the new PID 1 runs; Failed if the container is being stopped, or a Stop arrives meanwhile |
 //! | Console | Done with one stream descriptor: the container's /dev/console |
-//!  Listener, with one descriptor | Done: the monitor answers the calls of a session
-//!  Resize | none: the console gets the size |
+//! | Listener, with one descriptor | Done: the monitor answers the calls of a session |
+//! | Resize | none: the console gets the size |
 
 use serde::{Deserialize, Serialize};
 
@@ -42,7 +42,7 @@ pub enum ControlRequest {
     },
     /// Attach to /dev/console.
     Console,
-    /// Answer the calls on this descriptor: of a session, where the kernel has no PID namespaces.
+    /// Answer the calls of a session on this descriptor, on a kernel without PID namespaces.
     Listener {
         /// Its first process.
         process: i32,
@@ -149,10 +149,10 @@ pub struct Status {
     /// The settings for every process in the container; absent if the monitor predates this field.
     #[serde(default)]
     pub terms: Option<Box<Terms>>,
-    /// Which devices it may use; absent from monitors of before there was this, which restrict nothing.
+    /// The devices that it may use; absent if the monitor predates this field and restricts nothing.
     #[serde(default)]
     pub devices: Option<Devices>,
-    /// The protections that it does without, `no` for none; empty from monitors of before there was this.
+    /// The protections that it lacks, `no` for none; empty if the monitor predates this field.
     #[serde(default)]
     pub privileged: String,
     /// Whether changes are kept in memory, because of the file or of the start.
@@ -169,14 +169,14 @@ pub struct Status {
     pub ends_within_s: Option<u64>,
 }
 
-/// Which devices the processes of a container may use.
+/// The devices that processes of a container may use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Devices {
-    /// What enforces it.
+    /// The mechanism that enforces the policy.
     pub enforced_by: Enforcement,
-    /// One permission each, as the devices controller of version 1 writes them.
+    /// Permissions in the form of the devices controller of version 1.
     pub rules: Vec<String>,
-    /// The devices of the host that it is given now, by their paths.
+    /// The paths of the devices of the host in it now.
     #[serde(default)]
     pub nodes: Vec<String>,
 }
@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn monitors_of_other_versions_are_understood() {
-        // From before there were terms and versions; and from after, with what nobody here knows.
+        // One that predates terms and versions, and a newer one with unknown fields.
         let old = r#"{"Status":{"state":"running","pid":7,"pid_started":9,"monitor":6,"init":"systemd","ready":true,
             "started_s":1,"boots":1,"hostname":"web","cgroup":null,"namespaces":0,"network":"host","addresses":[],
             "last_exit":null}}"#;

@@ -1,9 +1,9 @@
 //! Whether the guest is up: from its readiness notification, its login prompt, or else from files in its /run and from
 //! its processes.
 //!
-//! Owns the state of readiness and the signs of each init system. It checks only on request and never periodically; a client that waits repeats
-//! the request. The container controls the result, so it is used for nothing else. utmp(5), openrc(8), runit(8),
-//! BusyBox init.
+//! Owns the state of readiness and the signs of each init system. It checks only on request and never periodically; a
+//! client that waits repeats the request. The container controls the result, so it is used for nothing else. utmp(5),
+//! openrc(8), runit(8), BusyBox init.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -22,7 +22,7 @@ use crate::rootfs::guest::{FirstProcess, Guest};
 use crate::rootfs::root::Root;
 
 /// The timeout for reading files of the container.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 /// Maximum size of a file that is read, in bytes.
 const LARGEST: u64 = 64 * 1024;
 /// Length of a record of utmp, and the offsets of its fields: utmp(5), the same on every processor with a 32-bit time
@@ -138,13 +138,13 @@ impl Readiness {
         std::mem::take(&mut self.changed)
     }
 
-    /// Looks for the sign of a running guest. A guest that cannot be checked is not checked again.
+    /// Checks a running guest for the sign. A guest that cannot be checked is not checked again.
     pub(super) fn look(&mut self, init: Pid, name: &Name) {
         let sign = self.sign;
         if self.ready || sign == Sign::None {
             return;
         }
-        let looked = within(PATIENCE, || {
+        let looked = within(TIMEOUT, || {
             let root = Root::open(Path::new(&format!("/proc/{init}/root/")))?;
             Ok(vec![u8::from(sign.shows(&root, init).unwrap_or(false))])
         });

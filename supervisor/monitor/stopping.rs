@@ -13,7 +13,7 @@ use crate::rootfs::root::Root;
 use crate::sys::{process, signal};
 
 /// The timeout for writing files of the container.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 /// The first and the last delay before the request is repeated; each delay is twice as long as the previous one.
 const SHORTEST_WAIT: Duration = Duration::from_millis(10);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
@@ -43,7 +43,7 @@ impl Asking {
 pub(super) fn request(stop: StopRequest, init: Pid) -> Result<()> {
     // Its files may be on a file system that the guest itself has mounted.
     let inside = |work: fn(&Root, bool) -> Result<()>, choice: bool| {
-        within(PATIENCE, || {
+        within(TIMEOUT, || {
             let root = Root::open(Path::new(&format!("/proc/{init}/root/")))?;
             work(&root, choice).map(|()| Vec::new())
         })

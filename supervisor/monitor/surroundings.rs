@@ -1,6 +1,6 @@
-//! What a plan has to know about the devices of the host and the groups of a tree, looked up for one boot.
+//! The facts about the devices of the host and the groups of a tree that the plan of one boot needs.
 //!
-//! Nothing is looked up for a container that is given no devices. Changes nothing.
+//! Looks up nothing for a container without devices of the host. Changes nothing.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use crate::plan::hardware::{Surroundings, is_wanted};
 use crate::rootfs::files;
 use crate::rootfs::root::Root;
 
-/// Bytes of group(5) that are read.
+/// Maximum size of group(5), in bytes.
 const LIMIT: u64 = 1 << 20;
 
-/// Looks. Without a tree, there are no groups.
+/// Looks them up. Without a tree, there are no groups.
 #[must_use]
 pub fn look(config: &Config, root: Option<&Root>) -> Surroundings {
     let bound = config.mounts.bind.iter().filter(|bind| !bind.options.nodev);

@@ -122,7 +122,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_bytes_are_survived(bytes: Vec<u8>) {
+        fn any_bytes_do_not_panic(bytes: Vec<u8>) {
             let _ = parse(&bytes);
         }
 

@@ -99,9 +99,9 @@ pub enum Operation {
         /// Options of tmpfs(5).
         data: String,
     },
-    /// Binds a Unix socket of the host, of which the first that exists counts.
+    /// Binds the first existing Unix socket of a list.
     Socket {
-        /// Where it may be on the host: a directory, out of which no link leads, and the path in it.
+        /// Its possible locations on the host: a directory that links must not lead out of, and a path in it.
         sources: &'static [(&'static str, &'static str)],
         /// The path in the container.
         target: String,

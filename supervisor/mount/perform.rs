@@ -307,7 +307,7 @@ impl Performer {
             .filter_map(|mount| mount.target.strip_prefix(&top).ok().map(Path::to_owned))
             .collect();
         for relative in below {
-            // The target itself may be reached by links of the tree; what is below it, by none.
+            // The target itself may be reached through links of the tree; nothing below it may.
             let is_top = relative.as_os_str().is_empty();
             let path = if is_top { PathBuf::from(target) } else { Path::new(target).join(&relative) };
             let found = if is_top { self.root.resolve(&path) } else { self.root.resolve_no_follow(&path) };

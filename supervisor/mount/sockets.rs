@@ -1,7 +1,7 @@
 //! Unix sockets of the host in a container.
 //!
 //! Owns the search for one. The directory that a socket is in may belong to a user of the host, such as an app of a
-//! phone: a link in it does not lead out of the directory of the row, and nothing but a socket is bound.
+//! phone: links in it are not followed out of the configured directory, and only a socket is bound.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -13,7 +13,7 @@ use nix::sys::stat::{SFlag, fstat};
 use super::bind::bind;
 use crate::rootfs::root::{Root, file_type};
 
-/// Binds the first socket that there is, to one or two places; the remedy as a warning if there is none.
+/// Binds the first existing socket to one or two paths; returns the remedy as a warning if there is none.
 ///
 /// # Errors
 /// If it cannot be bound.

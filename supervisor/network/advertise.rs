@@ -156,7 +156,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_frame_is_survived(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn any_frame_does_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = answer(&bytes, &prefix());
         }
     }

@@ -20,7 +20,7 @@ use super::link::{Link, Mac};
 use super::names::Names;
 use super::netlink::Netlink;
 use super::ports;
-use super::settle::{Changes, settle};
+use super::reconcile::{Changes, reconcile};
 use super::store::{Member, Network, Store};
 use super::subnet::{self, Subnet};
 use super::wiring::{Inside, bridge, connect, pair};
@@ -43,19 +43,19 @@ const LEAST_MTU: u32 = 1280;
 pub struct Attachment {
     paths: Paths,
     member: Member,
-    /// Its address is released afterwards.
+    /// Whether its address is released afterwards.
     temporary: Option<Uuid>,
     /// The container's namespace, and the caller's own.
     namespace: OwnedFd,
     own: OwnedFd,
-    /// The other containers' names inside.
+    /// The names of the other containers in its /etc/hosts.
     names: Option<Names>,
     /// Answers programs inside that ask for addresses; `None` if the kernel has no packet sockets.
     answers: Option<Server>,
 }
 
 impl Attachment {
-    /// Creates a network namespace whose `eth0` is connected to the requested network, and everything that this needs.
+    /// Creates a network namespace whose `eth0` is connected to the requested network, and the host's side of it.
     /// `servers` are the container's name servers. Deviations from the request are added to `warnings`.
     ///
     /// # Errors
@@ -109,16 +109,16 @@ impl Attachment {
             store.leave(&config.name);
         }
         // Also after a failure, because the host's state follows from the list of members.
-        let settled = settle(&store, paths);
+        let reconciled = reconcile(&store, paths);
         drop(store);
         // From here on, dropping the attachment undoes everything.
         let attachment = made?;
-        settled?;
+        reconciled?;
         Ok(attachment)
     }
 
-    /// The same for a container that ends with this process and leaves no record. The address is
-    /// set; DHCP clients in the container get no answer.
+    /// The same for a container that ends with this process and leaves no record. Its address is static: DHCP clients
+    /// get no answer.
     ///
     /// # Errors
     /// See [`Attachment::make`].
@@ -148,13 +148,13 @@ impl Attachment {
         Ok(Inside(&self.own))
     }
 
-    /// Readable when a program inside asks for its address, or other containers have come or gone.
+    /// Readable when a DHCP client has sent a request, or the list of members has changed.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let names = self.names.as_ref().and_then(Names::fd);
         self.answers.as_ref().and_then(Server::fd).into_iter().chain(names)
     }
 
-    /// Answers programs inside that asked for their address, and notes what has changed.
+    /// Answers DHCP clients, and notes changes.
     pub fn serve(&mut self) {
         if let Some(server) = &mut self.answers {
             server.serve();
@@ -164,7 +164,7 @@ impl Attachment {
         }
     }
 
-    /// When [`Attachment::follow`] has something to do.
+    /// When [`Attachment::follow`] must be called.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
         let answers = self.answers.as_ref().and_then(Server::due);
@@ -179,7 +179,7 @@ impl Attachment {
         }
     }
 
-    /// Removes from the tree of a container that has ended what [`Attachment::follow`] wrote.
+    /// Removes the changes of [`Attachment::follow`] from the tree of a container that has ended.
     pub fn end(self, root: &Root) {
         if let Some(names) = &self.names {
             names.end(root);
@@ -208,7 +208,7 @@ impl Drop for Attachment {
             if let Some(uuid) = &self.temporary {
                 store.release(&self.member.network, uuid)?;
             }
-            settle(&store, &self.paths)
+            reconcile(&store, &self.paths)
         });
         if let Err(error) = left {
             log::warn!("{}: leave network {}: {error:#}", self.member.name, self.member.network);

@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_is_told_what_it_has() {
+    fn a_client_receives_its_settings() {
         let (kind, address, options) = answered(&[53, 1, DISCOVER, 255]).unwrap();
         assert_eq!((kind, address), (OFFER, [10, 89, 40, 2]));
         for (number, value) in
@@ -214,7 +214,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_frame_is_survived(bytes in prop::collection::vec(any::<u8>(), 0..400), options in prop::collection::vec(any::<u8>(), 0..60)) {
+        fn any_frame_does_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..400), options in prop::collection::vec(any::<u8>(), 0..60)) {
             let _ = answer(&bytes, &lease());
             let _ = answer(&question(&options), &lease());
         }

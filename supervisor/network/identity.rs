@@ -1,5 +1,5 @@
-//! What tells a container's link from others: link-layer address, name and alias on the host, IPv6
-//! prefix. Opens /dev/urandom alone.
+//! The identity of a container's link: link-layer address, name and alias on the host, IPv6 prefix. Opens only
+//! /dev/urandom.
 
 use std::fs::File;
 use std::io::Read;
@@ -48,12 +48,12 @@ impl Tag {
         Self(paths.cgroup.clone())
     }
 
-    /// Of a network's bridge.
+    /// The alias of a network's bridge.
     pub(super) fn bridge(&self, network: &Name) -> String {
         format!("{} network {network}", self.0)
     }
 
-    /// Of a container's link.
+    /// The alias of a container's link.
     pub(super) fn member(&self, name: &Name) -> String {
         format!("{} container {name}", self.0)
     }

@@ -1,6 +1,6 @@
 //! Interfaces, addresses, routes and neighbours: rtnetlink(7).
 //!
-//! Owns the requests. Decides nothing, and keeps nothing in mind: what was made is the kernel's.
+//! Owns the requests. Decides nothing and keeps no state: the kernel owns the created objects.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -37,7 +37,7 @@ const LINK_DETAIL: u16 = 29;
 const INFO_KIND: u16 = 1;
 const INFO_DATA: u16 = 2;
 const VETH_PEER: u16 = 1;
-/// `IFLA_BRPORT_*`: what a port of a bridge does not do. `ISOLATED` came with 4.18, `LOCKED` with 5.18.
+/// `IFLA_BRPORT_*`: restrictions of a port of a bridge. `ISOLATED` came with 4.18, `LOCKED` with 5.18.
 const PORT_LEARNING: u16 = 8;
 const PORT_ISOLATED: u16 = 33;
 const PORT_LOCKED: u16 = 39;
@@ -78,20 +78,20 @@ pub struct Link {
     pub index: u32,
     /// Its name.
     pub name: String,
-    /// The largest packet, bytes.
+    /// The MTU in bytes.
     pub mtu: u32,
     /// The alias of interfaces of ds.
     pub alias: String,
-    /// What made it, such as `tun`.
+    /// Its kind, such as `tun`.
     pub kind: String,
-    /// It is switched on.
+    /// It is up.
     pub is_up: bool,
-    /// It sends frames to everybody, as Ethernet does.
+    /// It supports broadcasts, as Ethernet does.
     pub broadcasts: bool,
 }
 
 impl Link {
-    /// Whether it leads into a virtual private network. CLAT's interface is made in the same way, and is none.
+    /// Whether it leads into a virtual private network. CLAT's interface is of the same kind, but is not one.
     #[must_use]
     pub fn is_vpn(&self) -> bool {
         match self.kind.as_str() {
@@ -104,11 +104,11 @@ impl Link {
 /// A route out of the machine or to a neighbouring network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
-    /// Where it leads; all addresses when its length is 0. IPv4 only.
+    /// Its destination; all addresses if its length is 0. IPv4 only.
     pub to: Subnet,
-    /// By this interface.
+    /// Its interface.
     pub out: Option<u32>,
-    /// The table it is in.
+    /// Its table.
     pub table: u32,
 }
 
@@ -170,7 +170,7 @@ impl Netlink {
         }
     }
 
-    /// Makes a bridge; EOPNOTSUPP where the kernel has none.
+    /// Creates a bridge; EOPNOTSUPP if the kernel does not support bridges.
     ///
     /// # Errors
     /// The error of the kernel.
@@ -183,7 +183,7 @@ impl Netlink {
         self.request(message)
     }
 
-    /// Makes a pair of interfaces: `inside` in this socket's namespace, `outside` in another.
+    /// Creates a pair of interfaces: `inside` in this socket's namespace, `outside` in another.
     ///
     /// # Errors
     /// The error of the kernel.
@@ -218,7 +218,7 @@ impl Netlink {
         self.request(Message::new(DELETE_LINK, 0, &about_link(0, index, false)))
     }
 
-    /// Switches an interface on.
+    /// Brings an interface up.
     ///
     /// # Errors
     /// The error of the kernel.
@@ -226,7 +226,7 @@ impl Netlink {
         self.request(Message::new(SET_LINK, 0, &about_link(0, index, true)))
     }
 
-    /// Sets the largest packet of an interface.
+    /// Sets the MTU of an interface.
     ///
     /// # Errors
     /// The error of the kernel.
@@ -235,7 +235,7 @@ impl Netlink {
         self.request(message.with(LINK_MTU, &mtu.to_ne_bytes()))
     }
 
-    /// Gives an interface the text by which we know it.
+    /// Sets the alias by which ds recognises an interface.
     ///
     /// # Errors
     /// The error of the kernel.
@@ -253,8 +253,8 @@ impl Netlink {
         self.request(message.with(LINK_MASTER, &bridge.to_ne_bytes()))
     }
 
-    /// Confines a port of a bridge to one sender: what comes from `mac` passes, and only to the host. Whether the
-    /// kernel confines it that far.
+    /// Restricts a port of a bridge to one sender: only frames from `mac` pass, and only to the host. Returns whether
+    /// the kernel supports this.
     ///
     /// # Errors
     /// The error of the kernel.
@@ -273,7 +273,7 @@ impl Netlink {
         Ok(confined == [true, true])
     }
 
-    /// Adds an address; one that is there already is fine.
+    /// Adds an address; does nothing if it exists.
     ///
     /// # Errors
     /// The error of the kernel.
@@ -336,7 +336,7 @@ impl Netlink {
         self.request(message.with(ROUTE_TO, &bytes(to)).with(ROUTE_OUT, &index.to_ne_bytes()))
     }
 
-    /// Says for good which link-layer address has an address.
+    /// Adds a permanent neighbour entry.
     ///
     /// # Errors
     /// The error of the kernel.
@@ -346,7 +346,7 @@ impl Netlink {
         self.request(message.with(NEIGHBOUR, &bytes(address)).with(NEIGHBOUR_LINK, &mac))
     }
 
-    /// Forgets that again.
+    /// Removes a permanent neighbour entry.
     ///
     /// # Errors
     /// The error of the kernel.
@@ -426,10 +426,10 @@ fn route(body: &[u8]) -> Option<Route> {
     Some(Route { to: Subnet::new(to, *body.get(1)?), out, table })
 }
 
-/// A step of setting something up, with the words for its failure.
+/// A setup step, with the error message for its failure.
 ///
 /// # Errors
-/// The kernel's answer, explained.
+/// The kernel's error, explained.
 pub fn step(done: Result<(), Errno>, what: &str) -> Result<()> {
     Ok(call!(done, "{what}")?)
 }

@@ -8,11 +8,11 @@ use crate::config::value::Protocol;
 /// A listening socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Listener {
-    /// Where.
+    /// Its address.
     pub(super) address: IpAddr,
-    /// Where.
+    /// Its port.
     pub(super) port: u16,
-    /// For what.
+    /// Its protocol.
     pub(super) protocol: Protocol,
     /// The inode number of the socket, which identifies its program.
     pub(super) inode: u64,

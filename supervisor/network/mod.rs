@@ -26,7 +26,7 @@ mod listeners;
 mod names;
 mod netlink;
 mod ports;
-mod settle;
+mod reconcile;
 pub mod store;
 pub mod subnet;
 mod sysctl;
@@ -34,13 +34,13 @@ mod uplink;
 mod wiring;
 
 pub use self::attach::Attachment;
-pub use self::settle::{follow, keep, sweep};
+pub use self::reconcile::{follow, keep, sweep};
 pub use self::uplink::{Events, way_out};
 pub use self::wiring::Inside;
 
 use crate::paths::Paths;
 
-/// Whether there is anything of networks on this machine now.
+/// Whether any container is in a network now.
 #[must_use]
 pub fn is_used(paths: &Paths) -> bool {
     store::Store::is_used(paths)

@@ -1,7 +1,7 @@
 //! The other containers of a network by name, in the container's /etc/hosts: `db`, `db.ds`, and its host name.
 //!
-//! Owns the descriptor that reports changes of the list of members, and which lines there are. Questions for other
-//! names take the container's own way out, so that they never leave by another one than its packets do.
+//! Owns the descriptor that reports changes of the list of members, and the content of the lines. Queries for other
+//! names use the container's own uplink, like its other packets.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
@@ -21,12 +21,12 @@ use crate::rootfs::files::HOSTS;
 use crate::rootfs::root::Root;
 use crate::seed::neighbours as lines_of_ds;
 
-/// Several containers that start together are written once.
-const SETTLED: Duration = Duration::from_millis(200);
-/// How long writing into the container may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The delay after a change, so that containers that start together cause one update.
+const DELAY: Duration = Duration::from_millis(200);
+/// The timeout for writing into the container.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Keeps the names current.
+/// Updates the names.
 #[derive(Debug)]
 pub(super) struct Names {
     paths: Paths,
@@ -37,7 +37,7 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// Of a container; none where the file is one of the host's. The first lines are due at once.
+    /// For a container; `None` if its file is one of the host's. The first lines are due at once.
     pub(super) fn begin(config: &Config, paths: &Paths) -> Option<Self> {
         let binds = config.mounts.bind.iter().map(|bind| bind.target.to_string());
         let mut binds = binds.chain(config.mounts.tmpfs.iter().map(|tmpfs| tmpfs.target.to_string()));
@@ -58,16 +58,16 @@ impl Names {
     pub(super) fn heard(&mut self) {
         let events = self.changes.as_ref().and_then(|changes| changes.read_events().ok()).unwrap_or_default();
         if events.iter().any(|event| event.name.as_ref().is_none_or(|name| name == NEIGHBOURS)) {
-            self.due = Some(Instant::now() + SETTLED);
+            self.due = Some(Instant::now() + DELAY);
         }
     }
 
-    /// When [`Names::follow`] has something to do.
+    /// When [`Names::follow`] must be called.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    /// Writes what is new into the running container, if it is time.
+    /// Writes the changes into the running container, if they are due.
     pub(super) fn follow(&mut self, init: Pid) {
         if self.due.is_none_or(|due| due > Instant::now()) {
             return;
@@ -77,7 +77,7 @@ impl Names {
         if lines == self.written {
             return;
         }
-        let done = within(PATIENCE, || {
+        let done = within(TIMEOUT, || {
             let root = Root::open(Path::new(&format!("/proc/{init}/root/")))?;
             lines_of_ds::write(&root, &lines).map(|()| Vec::new())
         });
@@ -92,7 +92,7 @@ impl Names {
         if self.written.is_empty() {
             return;
         }
-        if let Err(error) = within(PATIENCE, || lines_of_ds::write(root, "").map(|()| Vec::new())) {
+        if let Err(error) = within(TIMEOUT, || lines_of_ds::write(root, "").map(|()| Vec::new())) {
             log::warn!("{}: names of other containers: {error:#}", self.name);
         }
     }
@@ -105,7 +105,7 @@ fn watch(paths: &Paths) -> Result<Inotify> {
     Ok(changes)
 }
 
-/// The lines of one container. Those that it cannot reach have none.
+/// The lines for one container; containers that it cannot reach have none.
 fn lines(members: &[Neighbour], own: &Name) -> String {
     let Some(itself) = members.iter().find(|member| member.name == *own) else { return String::new() };
     let mut text = String::new();
@@ -116,7 +116,7 @@ fn lines(members: &[Neighbour], own: &Name) -> String {
         }
         let mut names = vec![format!("{}.ds", member.name)];
         if !is_itself {
-            // Its own name has an address already.
+            // Its own name is already in the file.
             names.insert(0, member.name.to_string());
             names.extend((member.hostname != member.name.as_str()).then(|| member.hostname.clone()));
         }

@@ -179,7 +179,7 @@ impl Netlink {
         }
     }
 
-    /// Asks for one thing.
+    /// Queries one object.
     ///
     /// # Errors
     /// The error of the kernel.
@@ -345,7 +345,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_answer_is_survived(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn any_answer_does_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             prop_assert!(attributes(&bytes).count() <= 50);
             prop_assert!(messages(&bytes).count() <= 13);
         }

@@ -75,13 +75,13 @@ pub struct Member {
     pub host_access: bool,
     /// Process ID of its monitor, and its start time in clock ticks after boot.
     pub monitor: (i32, u64),
-    /// Its way out of the machine.
+    /// Its uplink.
     #[serde(default)]
     pub uplink: Uplink,
-    /// What it does about virtual private networks.
+    /// Its policy for virtual private networks.
     #[serde(default = "follow")]
     pub vpn: VpnPolicy,
-    /// The interfaces that its packets may take now, the first one first; empty where the machine's rules hold.
+    /// The interfaces that its packets may currently use, in order; empty if the machine's own rules apply.
     #[serde(default)]
     pub ways: Vec<String>,
     /// The number of its monitor's descriptor of the container's network namespace.
@@ -89,7 +89,7 @@ pub struct Member {
     pub namespace: Option<i32>,
 }
 
-/// Of a member that an older program has written.
+/// The default for a member that an older program has written.
 fn follow() -> VpnPolicy {
     VpnPolicy::Follow
 }
@@ -129,7 +129,7 @@ impl Member {
         Ipv6Addr::from(0xfe80 << 112 | interface_identifier(&self.mac))
     }
 
-    /// Whether no packet of it may leave by another way than its own.
+    /// Whether its packets may only leave through its own uplink.
     #[must_use]
     pub fn is_bound(&self) -> bool {
         self.uplink != Uplink::Auto || self.vpn == VpnPolicy::Only
@@ -143,12 +143,12 @@ impl Member {
     /// The container's network namespace.
     ///
     /// # Errors
-    /// When its monitor has ended.
+    /// If its monitor has ended.
     pub fn open_namespace(&self) -> Result<File> {
         let number = self.namespace.context("the namespace is not known")?;
         let path = format!("/proc/{}/fd/{number}", self.monitor.0);
         let namespace = File::open(&path).with_context(|| format!("open {path}"))?;
-        // Checked afterwards: until then the process id may be another's.
+        // Checked afterwards, because another process may have got the process id.
         if self.is_alive() { Ok(namespace) } else { bail!("its monitor has ended") }
     }
 
@@ -266,7 +266,7 @@ impl Store {
             .collect()
     }
 
-    /// All networks that are remembered.
+    /// All recorded networks.
     #[must_use]
     pub fn networks(&self) -> Vec<Network> {
         self.known().filter_map(|name| self.network(&name).ok().flatten()).collect()

@@ -115,7 +115,7 @@ impl Forwarding {
             let needed = name == FORWARD || *name == format!("{SIX}/all/forwarding");
             needed && get(name).is_some_and(|value| value == "0")
         };
-        // Where it was on before, it is not ours to switch.
+        // A setting that was on before is not changed by ds.
         for name in self.before.keys().filter(|name| is_off(name)) {
             if self.netd {
                 ndc("enable");

@@ -1,6 +1,6 @@
 //! The interfaces between a container and the host: the bridge, the pair of links, and their settings.
 //!
-//! Owns their creation. `attach` decides about their use; `settle` removes remains.
+//! Owns their creation. `attach` decides about their use; `reconcile` removes remains.
 
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
@@ -85,7 +85,7 @@ pub(super) fn bridge(
     let gateway = network.subnet.gateway();
     step(
         route.add_address(bridge.index, gateway.into(), Subnet::LENGTH),
-        &format!("give {} its address", bridge.name),
+        &format!("add the address of {}", bridge.name),
     )?;
     // Ports are isolated from each other: the host answers for all and forwards permitted packets.
     sysctl::set(&format!("ipv4/conf/{}/proxy_arp_pvlan", bridge.name), "1")?;
@@ -94,7 +94,7 @@ pub(super) fn bridge(
     if ipv6 {
         step(
             route.add_address(bridge.index, network.gateway6().into(), 64),
-            "give the bridge its IPv6 address",
+            "add the IPv6 address of the bridge",
         )?;
     }
     Ok(Some(bridge))
@@ -114,9 +114,9 @@ fn host_side(route: &Netlink, link: &Link, network: &Network, ipv6: bool) -> Res
     }
     sysctl::try_set(&format!("ipv6/conf/{name}/accept_ra"), "0");
     sysctl::try_set(&format!("ipv6/conf/{name}/disable_ipv6"), if ipv6 { "0" } else { "1" });
-    step(route.bring_up(link.index), &format!("switch {name} on"))?;
+    step(route.bring_up(link.index), &format!("bring {name} up"))?;
     if ipv6 {
-        let step_name = format!("give {name} an address for network {}", network.subnet);
+        let step_name = format!("add an address for network {} to {name}", network.subnet);
         step(route.add_address(link.index, ROUTER.into(), 64), &step_name)?;
     }
     Ok(())
@@ -131,7 +131,7 @@ pub(super) fn pair(
     mtu: u32,
     phone: bool,
 ) -> Result<(OwnedFd, OwnedFd)> {
-    // A link of the previous boot, whose namespace has not ended yet.
+    // A link of the previous boot, whose namespace still exists.
     if let Some(link) = route.link(&member.interface)?.filter(|link| tag.owns(link)) {
         let _ = route.delete_link(link.index);
     }
@@ -148,7 +148,7 @@ pub(super) fn pair(
     if phone {
         compute_checksums(&member.interface);
     }
-    let link = route.link(&member.interface)?.context("the new link is gone")?;
+    let link = route.link(&member.interface)?.context("the new link has vanished")?;
     step(route.set_alias(link.index, &tag.member(&member.name)), "name the link")?;
     Ok((new, own))
 }
@@ -174,13 +174,13 @@ fn furnish(member: &Member, host: &OwnedFd, mtu: u32) -> Result<()> {
         if member.address6.is_some() { "0" } else { "1" },
     );
     let link = route.link(INSIDE)?.context("the new eth0 has vanished")?;
-    step(route.bring_up(link.index), "switch eth0 on")?;
+    step(route.bring_up(link.index), "bring eth0 up")?;
     let length = if member.bridge.is_some() { Subnet::LENGTH } else { 32 };
-    step(route.add_address(link.index, member.address.into(), length), "give eth0 its address")?;
-    step(route.add_default_route(link.index, member.subnet.gateway().into()), "give eth0 its route")?;
+    step(route.add_address(link.index, member.address.into(), length), "add the address of eth0")?;
+    step(route.add_default_route(link.index, member.subnet.gateway().into()), "add the route of eth0")?;
     if let Some(address) = member.address6 {
-        step(route.add_address(link.index, address.into(), 128), "give eth0 its IPv6 address")?;
-        step(route.add_default_route(link.index, ROUTER.into()), "give eth0 its IPv6 route")?;
+        step(route.add_address(link.index, address.into(), 128), "add the IPv6 address of eth0")?;
+        step(route.add_default_route(link.index, ROUTER.into()), "add the IPv6 route of eth0")?;
     }
     Ok(())
 }
@@ -192,20 +192,23 @@ pub(super) fn connect(
     bridge: Option<&Link>,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
-    let link = route.link(&member.interface)?.context("the new link is gone")?;
+    let link = route.link(&member.interface)?.context("the new link has vanished")?;
     let Some(bridge) = bridge else {
         let prefix =
             member.address6.map_or(Ipv6Addr::UNSPECIFIED, |own| Ipv6Addr::from(u128::from(own) >> 80 << 80));
         let network = Network { subnet: member.subnet, prefix, leases: BTreeMap::new() };
         host_side(route, &link, &network, member.address6.is_some())?;
-        step(route.add_address(link.index, member.subnet.gateway().into(), 32), "give the link its address")?;
+        step(
+            route.add_address(link.index, member.subnet.gateway().into(), 32),
+            "add the address of the link",
+        )?;
         let own = member.address;
         step(route.add_host_route(link.index, own.into()), &format!("route {own}"))?;
         return know(route, link.index, member);
     };
     sysctl::try_set(&format!("ipv6/conf/{}/disable_ipv6", member.interface), "1");
     step(route.set_master(link.index, bridge.index), &format!("connect {} to {}", link.name, bridge.name))?;
-    if !call!(route.confine_port(link.index, member.mac), "confine the link")? {
+    if !call!(route.confine_port(link.index, member.mac), "isolate the link")? {
         warnings.push("kernel does not isolate ports of a bridge (5.18): other containers of its network can impersonate this one".into());
     }
     step(route.bring_up(link.index), &format!("switch {} on", link.name))?;
@@ -223,10 +226,10 @@ fn know(route: &Netlink, index: u32, member: &Member) -> Result<()> {
     step(route.add_route(index, (prefix.into(), 64), link), &format!("route {prefix}/64"))
 }
 
-/// Sets the largest packet of `eth0` in a running container.
+/// Sets the MTU of `eth0` in a running container.
 ///
 /// # Errors
-/// When the container has ended.
+/// If the container has ended.
 pub(super) fn fit_inside(member: &Member, mtu: u32) -> Result<()> {
     let namespace = member.open_namespace()?;
     let own = namespace_of_this_process()?;
@@ -236,8 +239,8 @@ pub(super) fn fit_inside(member: &Member, mtu: u32) -> Result<()> {
     drop(inside);
     // The socket belongs to the namespace in which it was opened.
     let route = route?;
-    let link = route.link(INSIDE)?.context("there is no eth0")?;
-    step(route.set_mtu(link.index, mtu), "set the packet size of eth0")
+    let link = route.link(INSIDE)?.context("it has no eth0")?;
+    step(route.set_mtu(link.index, mtu), "set the MTU of eth0")
 }
 
 fn namespace_of_this_process() -> Result<OwnedFd> {

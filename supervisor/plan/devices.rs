@@ -36,10 +36,10 @@ const LINKS: [(&str, &str); 6] = [
     ("ptmx", "pts/ptmx"),
 ];
 
-/// Pseudoterminals, which devpts(5) makes: /dev/ptmx, and the other side of each.
+/// Pseudoterminals of devpts(5): /dev/ptmx, and the other side of each.
 const TERMINALS: [(u32, Option<u32>); 2] = [(5, Some(2)), (136, None)];
 
-/// Steps that fill a fresh /dev.
+/// Steps that fill a new /dev.
 pub fn operations() -> impl Iterator<Item = Operation> {
     let directory = Operation::Directory { target: "/dev/net".into(), mode: 0o755 };
     let nodes = NODES.into_iter().map(|(name, major, minor, mode)| Operation::Device {
@@ -56,10 +56,10 @@ pub fn operations() -> impl Iterator<Item = Operation> {
     std::iter::once(directory).chain(nodes).chain(links)
 }
 
-/// Names below /dev that every container has, beside [`NODES`] and [`LINKS`].
+/// Names below /dev that every container has, in addition to [`NODES`] and [`LINKS`].
 const OTHERS: [&str; 6] = ["console", "pts", "shm", "mqueue", "log", "initctl"];
 
-/// Whether a name below /dev is one that every container has, so that no device of the host takes its place.
+/// Whether every container has this name below /dev; no device of the host replaces it.
 #[must_use]
 pub fn is_own(name: &str) -> bool {
     let first = name.split('/').next().unwrap_or(name);
@@ -68,18 +68,18 @@ pub fn is_own(name: &str) -> bool {
         || OTHERS.contains(&first)
 }
 
-/// What may be done: a set of the bits of `BPF_DEVCG_ACC_*` in linux/bpf.h.
+/// Permitted operations: a set of the bits of `BPF_DEVCG_ACC_*` in linux/bpf.h.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Access(u8);
 
 impl Access {
-    /// Making a node, mknod(2).
+    /// Creating a node, mknod(2).
     pub const MAKE: Self = Self(1);
     /// Opening for reading.
     pub const READ: Self = Self(2);
     /// Opening for writing.
     pub const WRITE: Self = Self(4);
-    /// Making a node, and opening it for reading.
+    /// Creating a node, and opening it for reading.
     pub const READ_ONLY: Self = Self(3);
     /// All three.
     pub const ALL: Self = Self(7);
@@ -102,16 +102,16 @@ impl fmt::Display for Access {
     }
 }
 
-/// One permission. `Display` is the line that the devices controller of version 1 takes: `c 1:3 rwm`.
+/// One permission. `Display` is the line for the devices controller of version 1: `c 1:3 rwm`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rule {
     /// Kind of the devices.
     pub kind: Kind,
-    /// Major number; every one when `None`.
+    /// Major number; all if `None`.
     pub major: Option<u32>,
-    /// Minor number; every one when `None`.
+    /// Minor number; all if `None`.
     pub minor: Option<u32>,
-    /// What may be done with them.
+    /// The permitted operations.
     pub access: Access,
 }
 
@@ -122,17 +122,17 @@ impl fmt::Display for Rule {
     }
 }
 
-/// Which devices the processes of a container may use.
+/// The devices that processes of a container may use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Policy {
-    /// Every one of the machine.
+    /// All devices of the machine.
     Everything,
-    /// What one of the rules allows, and nothing else.
+    /// Only those that one of the rules permits.
     Only(Vec<Rule>),
 }
 
 impl Policy {
-    /// The policy of a configuration, with the rules for devices of the host that the container is given.
+    /// The policy of a configuration, with the rules for the devices of the host in the container.
     #[must_use]
     pub fn new(config: &Config, given: impl IntoIterator<Item = Rule>) -> Self {
         if config.security.privileged.unfiltered_dev() || config.hardware.access == HardwareAccess::Full {
@@ -171,8 +171,8 @@ impl Policy {
     }
 }
 
-/// What every container has. A node of any device may be made, as archives, debootstrap(8) and container engines inside
-/// do: opening it is another matter. An engine on version 1 cannot allow its containers what it is not allowed itself.
+/// The rules of every container. A node of any device may be created, as tar, debootstrap(8) and container engines do,
+/// but not opened. On version 1, an engine in the container cannot permit more than its own container is permitted.
 fn rules() -> Vec<Rule> {
     let node = |kind| Rule { kind, major: None, minor: None, access: Access::MAKE };
     let character =
@@ -182,7 +182,7 @@ fn rules() -> Vec<Rule> {
     [node(Kind::Character), node(Kind::Block)].into_iter().chain(nodes).chain(terminals).collect()
 }
 
-/// What enforces a policy.
+/// The mechanism that enforces a policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Enforcement {
@@ -190,9 +190,9 @@ pub enum Enforcement {
     Program,
     /// The devices controller of version 1.
     Controller,
-    /// The system call filter, which refuses to make nodes; the kernel has no control over opening them.
+    /// The system call filter, which refuses to create nodes; the kernel cannot control which devices are opened.
     Filter,
-    /// Nothing: every device is allowed, or what could restrict them is switched off.
+    /// Nothing: every device is permitted, or the mechanisms are switched off.
     Nothing,
 }
 

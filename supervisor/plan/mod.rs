@@ -31,7 +31,7 @@ use crate::host::devices::Node;
 use crate::mount::op::Operation;
 use crate::rootfs::guest::{FirstProcess, Guest};
 
-/// What must be acknowledged once, and is shown at each start.
+/// The warning that the user must acknowledge once, and that each start shows.
 pub const CAUTION: &str = "hardware.access = full gives it every device of the host, raw disks included: a program \
                            inside can destroy partitions and data for good, or make the device unusable";
 
@@ -71,9 +71,9 @@ pub struct Plan {
     pub limits: Limits,
     /// The devices that its processes may use.
     pub devices: devices::Policy,
-    /// The devices of the host that it is given now.
+    /// The devices of the host in it now.
     pub given: Vec<Given>,
-    /// Which others it is given when they appear.
+    /// Selects further devices when they appear.
     pub selection: Selection,
     /// `oom_score_adj` of PID 1.
     pub oom_score: i32,

@@ -17,7 +17,7 @@ use crate::rootfs::guest::{FirstProcess, Guest};
 /// The socket for systemd's readiness notification in the container (sd_notify(3)).
 pub const NOTIFY_SOCKET: &str = "/run/host/notify";
 
-/// Where /proc and /sys are without masks, for container engines inside.
+/// The location of /proc and /sys without masks, for container engines in the container.
 const NESTING: &str = "/run/host/nesting";
 
 /// Files in /proc that can harm the host or that reveal information about it, in any network mode.
@@ -53,8 +53,8 @@ pub fn operations(
     let mut list = base(config.security.privileged.nomask(), own_network);
     list.extend(hardware::operations(given));
     if config.hardware.access == HardwareAccess::Full {
-        // systemd takes a machine whose /sys can be written for a physical one (from 258 on), and waits for terminals
-        // that do not exist; what is below can be written.
+        // If /sys is writable, systemd from 258 on assumes a physical machine and waits for terminals that do not
+        // exist. Parts below it are writable.
         list.retain(
             |step| !matches!(step, Operation::Mask { target } if SYS_MASKED.contains(&target.as_str())),
         );
@@ -72,9 +72,9 @@ pub fn operations(
     list
 }
 
-/// What a user namespace inside needs to mount /proc and /sys for a container of its own: the kernel allows that only
-/// where both are mounted somewhere without anything over them (mount_namespaces(7), "Restrictions on mount namespaces").
-/// Root alone can reach them, and root could mount them anyway.
+/// Lets a user namespace in the container mount /proc and /sys: the kernel permits that only if both are mounted
+/// somewhere without other mounts over them (mount_namespaces(7), "Restrictions on mount namespaces"). Only root can
+/// reach them, and root could mount them anyway.
 fn nesting() -> [Operation; 5] {
     let directory = |name: &str, mode| Operation::Directory { target: format!("{NESTING}{name}"), mode };
     let mount = |kind, name: &str| Operation::mount(kind, &format!("{NESTING}{name}"), INERT, "");
@@ -190,7 +190,7 @@ fn cgroups(host: &Host, layout: Layout) -> Vec<Operation> {
     }
 }
 
-/// What the configuration mounts.
+/// The mounts of the configuration.
 fn binds(config: &Config) -> Vec<Operation> {
     let binds = config.mounts.bind.iter().map(|bind| Operation::Bind {
         source: bind.source.as_str().to_owned(),
@@ -206,7 +206,7 @@ fn binds(config: &Config) -> Vec<Operation> {
         Operation::Memory { target: tmpfs.target.as_str().to_owned(), flags, data }
     });
     let mut list: Vec<Operation> = binds.chain(memory).collect();
-    // Parents before what is below them.
+    // Parents before their children.
     list.sort_by_key(|operation| match operation {
         Operation::Bind { target, .. } | Operation::Memory { target, .. } => target.clone(),
         _ => String::new(),

@@ -1,4 +1,4 @@
-//! Which namespaces a container gets: those that it wants and the kernel has. Pure, as all of `plan`.
+//! The namespaces of a container: those that are configured and supported by the kernel. Pure, as all of `plan`.
 
 use anyhow::{Result, bail};
 
@@ -6,21 +6,21 @@ use crate::config::value::NetworkMode;
 use crate::host::Host;
 use crate::host::namespace::NEW_TIME;
 
-/// What happens on a kernel without PID namespaces.
+/// The behaviour on a kernel without PID namespaces.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum WithoutPid<'a> {
-    /// The container is refused, for this reason.
+    /// The start is refused, for this reason.
     Refuse(&'a str),
-    /// This process answers calls about processes in the place of the kernel.
+    /// This process answers calls about processes instead of the kernel.
     Answer(&'a str),
-    /// The container has the processes of the host in sight.
+    /// The container sees the processes of the host.
     Share,
 }
 
 /// The `CLONE_NEW*` flags, with a warning for each namespace that the kernel lacks.
 ///
 /// # Errors
-/// If the kernel lacks a namespace that the container cannot do without.
+/// If the kernel lacks a required namespace.
 pub(super) fn available(
     mode: NetworkMode,
     without_pid: WithoutPid<'_>,

@@ -72,9 +72,9 @@ const DROPPED: [Capability; 11] = [
     capability(30, "CAP_AUDIT_CONTROL"),
 ];
 
-/// Dropped where the kernel has no PID namespaces: with it, root of the container reads and writes the memory, and opens
-/// the files, of every process of the machine by /proc. Without it, a process needs at least the capabilities of the
-/// other one: ptrace(2), "Ptrace access mode checking".
+/// Dropped on kernels without PID namespaces: with it, root of the container reads and writes the memory, and opens the
+/// files, of every process of the machine by /proc. Without it, a process needs at least the capabilities of the other
+/// one: ptrace(2), "Ptrace access mode checking".
 const SYS_PTRACE: Capability = capability(19, "CAP_SYS_PTRACE");
 
 /// Dropped with the host's network: `halt` of Debian's sysvinit takes every interface down, including the phone's.
@@ -91,7 +91,7 @@ pub fn dropped(config: &Config) -> Vec<Capability> {
     std::iter::once(SYS_MODULE).chain(network).chain(rest.iter().copied()).collect()
 }
 
-/// What each protection is that a configuration goes without, one line each.
+/// A line for each protection that a configuration switches off.
 #[must_use]
 pub fn given_up(config: &Config) -> Vec<String> {
     let privileged = config.security.privileged;
@@ -124,9 +124,9 @@ pub enum Filter {
     Namespaces,
     /// EPERM for new user namespaces.
     UserNamespaces,
-    /// Device nodes by mknod(2): EPERM. Where the kernel cannot control which devices are opened.
+    /// EPERM for device nodes by mknod(2), if the kernel cannot control which devices are opened.
     Devices,
-    /// The monitor answers calls about processes, where the kernel has no PID namespaces.
+    /// The monitor answers calls about processes, on kernels without PID namespaces.
     Processes,
 }
 
@@ -178,22 +178,23 @@ pub fn filters(config: &Config, host: &Host) -> Vec<Filter> {
     filters
 }
 
-/// Adds what stands in for a PID namespace. The filter is no protection that a configuration can do without: it makes PID 1.
+/// Adds the replacement for a PID namespace. A configuration cannot switch this filter off, because PID 1 depends on
+/// it.
 pub fn answer(config: &Config, filters: &mut Vec<Filter>, dropped: &mut Vec<Capability>) {
     filters.push(Filter::Processes);
     dropped.extend((!config.security.privileged.nocaps()).then_some(SYS_PTRACE));
 }
 
-/// What is done where control groups cannot enforce a device policy.
+/// The measures if control groups cannot enforce a device policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WithoutDeviceControl {
-    /// The filter that stands in, unless filters are switched off.
+    /// The filter that replaces them, unless filters are switched off.
     pub filter: Option<Filter>,
-    /// What the user is told.
+    /// The warning for the user.
     pub warning: &'static str,
 }
 
-/// What is done where `enforcement` is all that control groups can do about a policy; `None` where it is enough.
+/// The measures if control groups can only enforce a policy by `enforcement`; `None` if that is sufficient.
 #[must_use]
 pub fn without_device_control(
     config: &Config,
@@ -219,7 +220,7 @@ pub fn without_device_control(
 }
 
 /// Before 5.0: a new session keyring loses the keys of Android's encrypted files, new mount namespaces can deadlock,
-/// and with user namespaces every user in the container could create some.
+/// and every user in the container could create user namespaces.
 fn is_old(host: &Host) -> bool {
     host.version() < (5, 0)
 }

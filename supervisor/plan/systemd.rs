@@ -112,12 +112,13 @@ fn udev(subsystems: &Subsystems) -> Vec<Operation> {
 }
 
 /// With the host's network, no process in the container may configure it. NetworkManager runs for the programs that
-/// query it, and leaves all interfaces and the name servers unmanaged (NetworkManager.conf(5), managed= and dns=);
-/// In a `nat` network `eth0` is ready. In a network of its own, the phone's interfaces have their weights.
+/// query it, and leaves all interfaces and the name servers unmanaged (NetworkManager.conf(5), managed= and dns=). In a
+/// `nat` network, `eth0` is configured before the first process runs. In a network of its own (`none`), interfaces of
+/// the phone that the user moves into it get a route metric each.
 fn network(mode: NetworkMode) -> Vec<Operation> {
     let mut list = match mode {
         NetworkMode::Host => hands_off(),
-        NetworkMode::None => weights(),
+        NetworkMode::None => route_metrics(),
         NetworkMode::Nat => ready(),
     };
     list.extend(WAITING.map(mask));
@@ -145,7 +146,7 @@ fn hands_off() -> Vec<Operation> {
     list
 }
 
-/// What programs of every init system find in /run while the network is the host's.
+/// The file in /run for all init systems while the container uses the host's network.
 pub(super) fn shared(mode: NetworkMode) -> Vec<Operation> {
     if mode != NetworkMode::Host {
         return Vec::new();
@@ -159,8 +160,8 @@ pub(super) fn shared(mode: NetworkMode) -> Vec<Operation> {
     ]
 }
 
-/// `eth0` has everything before the first process runs: managers leave it as it is. One that took it over would remove
-/// its addresses first.
+/// `eth0` is configured before the first process runs, so managers must not manage it: they would first remove its
+/// addresses.
 fn ready() -> Vec<Operation> {
     let mut list = vec![
         file(
@@ -176,7 +177,7 @@ fn ready() -> Vec<Operation> {
     list
 }
 
-fn weights() -> Vec<Operation> {
+fn route_metrics() -> Vec<Operation> {
     [("wifi", "wlan*", 100), ("mobile", "rmnet* pdp* ccmni*", 200), ("wired", "eth* usb*", 300)]
         .map(|(name, pattern, metric)| {
             let path = format!("/run/systemd/network/50-droidspaces-{name}.network");
@@ -270,9 +271,9 @@ mod tests {
         assert_eq!(conditions(NetworkMode::None), 0);
         assert_eq!(conditions(NetworkMode::Nat), 0);
         assert!(shown("network", NetworkMode::Nat).iter().any(|line| line.contains("Name=eth0")));
-        let weights = shown("network", NetworkMode::None);
+        let route_metrics = shown("network", NetworkMode::None);
         assert!(
-            weights
+            route_metrics
                 .iter()
                 .any(|line| line.contains("Name=rmnet* pdp* ccmni*") && line.contains("RouteMetric=200"))
         );

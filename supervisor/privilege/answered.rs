@@ -1,12 +1,12 @@
-//! The calls that the supervisor answers where the kernel has no PID namespaces, and when they reach it.
+//! The calls that the monitor answers on kernels without PID namespaces, and their conditions.
 //!
 //! Owns their numbers for every interface, and the conditions under which the filter passes a call on. A call that can
-//! only concern its caller is not passed on: the kernel executes it at once. `answer` has the answers.
+//! only affect its caller is not passed on: the kernel executes it. `answer` has the answers.
 
 use super::abi::Abi;
 use super::condition::When;
 
-/// A call that is answered; calls with the same answer are one.
+/// An answered call; calls with the same answer are one variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Call {
     /// getpid(2).
@@ -63,7 +63,7 @@ const OLD_SET_OWNER: [u32; 2] = [0x8901, 0x8902];
 /// One call.
 struct Row {
     call: Call,
-    /// Its number by the table of the interface; `u32::MAX` where there is none.
+    /// Its number in each table of [`super::abi::Table`]; `u32::MAX` if it has none.
     numbers: [u32; 4],
     /// Passed on if one of them holds.
     when: &'static [When],
@@ -113,7 +113,7 @@ pub(super) fn passed_on(interface: &Abi) -> impl Iterator<Item = (u32, When)> {
     rows.flat_map(|(number, conditions)| conditions.iter().map(move |when| (number, *when)))
 }
 
-/// The calls that are refused because their target is in memory, where it could change after the look at it.
+/// The calls that are refused because their target is in memory, where it could change after the check.
 pub(super) fn refused(interface: &Abi) -> impl Iterator<Item = (u32, When)> {
     let fcntl = ROWS.iter().filter(|row| row.call == Call::SetOwner);
     let fcntl =
@@ -122,7 +122,7 @@ pub(super) fn refused(interface: &Abi) -> impl Iterator<Item = (u32, When)> {
     fcntl.chain(OLD_SET_OWNER.map(|request| (ioctl, When::SecondIs(request))))
 }
 
-/// The call with this number on an interface, as a notification names both.
+/// The call with this number on an interface, as in a notification.
 #[must_use]
 pub fn call(audit: u32, found: u32) -> Option<Call> {
     let interface =

@@ -1,4 +1,4 @@
-//! Under which arguments a rule of a filter holds. Owns the vocabulary; `filter` compiles it.
+//! The conditions of a filter's rules on arguments. Owns the types; `filter` compiles them.
 
 /// The condition of a rule. Arguments are compared by their lower half: each one here is an `int`, or flags below bit
 /// 32.

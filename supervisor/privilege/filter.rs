@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
-use seccompiler::{BpfProgram, sock_filter};
+use libc::sock_filter;
 
 use super::abi::{Abi, Calls};
 use super::answered;
@@ -41,7 +41,7 @@ const WHOLE_FILE_SYSTEM: u32 = 0x100;
 /// A bit that the mode of device nodes has and the mode of FIFOs, sockets and regular files does not: inode(7).
 const DEVICE: u32 = 0o020_000;
 
-/// What happens to a call.
+/// The action for a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Then {
     /// It fails with this error number.
@@ -50,7 +50,7 @@ enum Then {
     PassOn,
 }
 
-/// One rule: number of the call, condition, what happens.
+/// One rule: number of the call, condition, action.
 type Rule = (u32, When, Then);
 
 fn rules(filter: Filter, interface: &Abi) -> Vec<Rule> {
@@ -150,7 +150,7 @@ const TOO_LONG: &str = "the system call filter is too long";
 ///
 /// # Errors
 /// If there is no interface, or the program is too long.
-pub fn assemble(filters: &[Filter], interfaces: &[Abi]) -> Result<BpfProgram> {
+pub fn assemble(filters: &[Filter], interfaces: &[Abi]) -> Result<Vec<sock_filter>> {
     ensure!(!interfaces.is_empty(), "no system call filter for {}", std::env::consts::ARCH);
     let mut program = vec![load(ARCHITECTURE)];
     for interface in interfaces {
@@ -166,7 +166,7 @@ pub fn assemble(filters: &[Filter], interfaces: &[Abi]) -> Result<BpfProgram> {
 /// The target of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum To {
-    /// This number of instructions further.
+    /// Skip this number of instructions.
     Skip(usize),
     /// Allow the call.
     Allow,
@@ -191,7 +191,7 @@ const fn compare(code: u16, value: u32, holds: To, fails: To) -> Step {
 type Conditions = Vec<(When, Then)>;
 
 /// The rules of one interface.
-fn section(filters: &[Filter], interface: &Abi) -> Result<BpfProgram> {
+fn section(filters: &[Filter], interface: &Abi) -> Result<Vec<sock_filter>> {
     let mut steps = vec![Step::Load(NUMBER)];
     if interface.x32 {
         steps.push(compare(JUMP_GREATER_OR_EQUAL, X32, NEXT, To::Skip(1)));
@@ -258,7 +258,7 @@ fn examine(conditions: &[(When, Then)]) -> (To, Vec<Step>) {
 }
 
 /// Appends the answers and resolves the jump targets.
-fn resolve(steps: &[Step]) -> Result<BpfProgram> {
+fn resolve(steps: &[Step]) -> Result<Vec<sock_filter>> {
     let mut answers = vec![To::Allow];
     let mut program = Vec::with_capacity(steps.len() + 3);
     for (index, step) in steps.iter().enumerate() {

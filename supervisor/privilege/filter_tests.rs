@@ -13,7 +13,7 @@ const ALL: [Filter; 7] = [
     Filter::Devices,
     Filter::Processes,
 ];
-/// In the place of an error number: another process answers.
+/// Represents an answer of another process, in place of an error number.
 const PASSED_ON: i32 = -1;
 const MACHINES: [&str; 5] = ["aarch64", "arm", "x86_64", "x86", "riscv64"];
 
@@ -22,7 +22,8 @@ const ARM: u32 = 0x4000_0028;
 const X86_64: u32 = 0xc000_003e;
 const I386: u32 = 0x4000_0003;
 
-/// What the kernel does with a program: `Ok` for allowed, else the error number. Every jump must stay inside.
+/// Interprets a program as the kernel does: `Ok` if the call is permitted, else the error number. Every jump must stay
+/// in the program.
 fn run(program: &[sock_filter], architecture: u32, number: u32, first: u64) -> Result<(), i32> {
     run_with(program, architecture, number, [first, 0, 0])
 }
@@ -58,7 +59,7 @@ fn run_with(program: &[sock_filter], architecture: u32, number: u32, arguments: 
     }
 }
 
-fn program(machine: &str, filters: &[Filter]) -> BpfProgram {
+fn program(machine: &str, filters: &[Filter]) -> Vec<sock_filter> {
     assemble(filters, abi::of(machine)).unwrap()
 }
 
@@ -221,13 +222,13 @@ fn no_interface_is_a_way_round() {
     let program = program("x86_64", &[Filter::Machine]);
     assert_eq!(run(&program, X86_64, X32 | 39, 0), ABSENT, "x32");
     assert_eq!(run(&program, X86_64, X32 | 175, 0), ABSENT, "x32");
-    assert_eq!(run(&program, X86_64, SKIPPED, 0), Ok(()), "what a debugger skips is no call");
+    assert_eq!(run(&program, X86_64, SKIPPED, 0), Ok(()), "a call that a debugger cancels is not refused");
     assert_eq!(run(&program, AARCH64, 172, 0), ABSENT, "another machine's programs");
     assert_eq!(run(&program, 0, 0, 0), ABSENT);
     assert!(assemble(&[Filter::Machine], abi::of("vax")).is_err());
 }
 
-/// The same decision, without any cleverness.
+/// The same decision by a linear search.
 fn plainly(filters: &[Filter], interface: &Abi, number: u32, arguments: [u64; 3]) -> Result<(), i32> {
     let [first, second, third] = arguments.map(|argument| u32::try_from(argument & 0xffff_ffff).unwrap());
     let holds = |when: When| match when {
@@ -256,7 +257,7 @@ fn no_call_takes_many_steps() {
 }
 
 proptest! {
-    /// Halving the table changes nothing about what is refused, and how.
+    /// The binary search has the same results as the list of rules.
     #[test]
     fn a_program_decides_as_its_rules_do(
         chosen in prop::sample::subsequence(ALL.to_vec(), 0..=7),

@@ -12,8 +12,8 @@ mod filter;
 use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result};
+use libc::sock_filter;
 use nix::errno::Errno;
-use seccompiler::BpfProgram;
 
 use crate::call;
 use crate::plan::privileges::{Capability, Filter};
@@ -22,8 +22,8 @@ use crate::sys::{capability, seccomp};
 /// Compiled filters: at most one program.
 #[derive(Debug, Default)]
 pub struct Filters {
-    program: Option<BpfProgram>,
-    /// It passes calls on, so another process has to answer them.
+    program: Option<Vec<sock_filter>>,
+    /// It passes calls on, so another process must answer them.
     pub answered: bool,
 }
 
@@ -65,7 +65,7 @@ pub fn drop_capabilities(dropped: &[Capability]) -> Result<()> {
 }
 
 /// Installs the filters; the caller still has CAP_SYS_ADMIN. Returns the descriptor on which passed calls are answered,
-/// if there are any; from then on the caller must make none of these before another process has it.
+/// if there are any; the caller must then make no such call before another process has the descriptor.
 ///
 /// # Errors
 /// If the kernel refuses.

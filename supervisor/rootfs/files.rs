@@ -115,7 +115,7 @@ table! {
     SYSVINIT_EUDEV = "/etc/init.d/eudev";
     /// Void's coldplug.
     RUNIT_UDEV = "/etc/runit/core-services/02-udev.sh";
-    /// A file of ours in the container's fresh /run, which exists while it uses the host's network.
+    /// A file of ds in the container's new /run, which exists while it uses the host's network.
     NETWORK_IS_SHARED = "/run/host/network-is-shared";
     /// ifupdown of sysvinit and OpenRC.
     INIT_NETWORKING = "/etc/init.d/networking";

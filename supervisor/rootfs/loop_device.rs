@@ -24,9 +24,9 @@ use crate::sys::loop_device::{self as sys, AUTOCLEAR, Part, READ_ONLY};
 const LOOP_MAJOR: u64 = 7;
 const CONTROL: (u64, u64) = (10, 237);
 /// The number of attempts if another process takes a free device first.
-const MOST_RACES: u32 = 64;
+const MAX_RACES: u32 = 64;
 /// The number of attempts with the old calls while the kernel drops the pages of the device's previous user.
-const MOST_STATUS: u32 = 50;
+const MAX_STATUS: u32 = 50;
 
 /// Directories of device nodes.
 #[derive(Debug, Clone)]
@@ -151,7 +151,7 @@ pub fn attach(
 
 /// Repeats until a free device was not taken by another process in between.
 fn win<T>(free: &mut dyn FnMut() -> Result<u32, Errno>, take: &mut dyn FnMut(u32) -> Result<T>) -> Result<T> {
-    for _ in 0..MOST_RACES {
+    for _ in 0..MAX_RACES {
         let number = match free() {
             Err(errno) => {
                 let error = call!(Err(errno), "ioctl(LOOP_CTL_GET_FREE)");
@@ -192,7 +192,7 @@ pub fn go_direct(number: u32, nodes: &Nodes) {
 
 /// Retries while the kernel returns EAGAIN.
 fn repeat_while_busy(attempt: &mut dyn FnMut() -> Result<(), Errno>) -> Result<(), Errno> {
-    for _ in 0..MOST_STATUS {
+    for _ in 0..MAX_STATUS {
         match attempt() {
             Err(Errno::EAGAIN) => sleep(Duration::from_millis(10)),
             other => return other,
@@ -312,7 +312,7 @@ mod tests {
         };
         let error = win(&mut free, &mut take).unwrap_err();
         assert!(format!("{error:#}").contains("took every free loop device"), "{error:#}");
-        assert_eq!(tries, MOST_RACES);
+        assert_eq!(tries, MAX_RACES);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 /// Possible sector sizes.
 pub const SECTORS: [u64; 2] = [512, 4096];
 /// Maximum number of partitions: the usual capacity of a GPT.
-const MOST: u32 = 256;
+const MAX: u32 = 256;
 /// The first logical partition.
 const FIRST_LOGICAL: u32 = 5;
 /// Types of the MBR: extended partitions, which contain others, and the type for GPT.
@@ -91,7 +91,7 @@ fn boot_record(place: u64, size: u64, at: ReadAt<'_>) -> Result<Option<[Entry; 4
 /// The chain of boot records, each with one partition and the position of the next record.
 fn logical(base: u64, size: u64, sector: u64, found: &mut Vec<Partition>, at: ReadAt<'_>) -> Result<()> {
     let (mut place, mut number) = (base, FIRST_LOGICAL);
-    while number < MOST {
+    while number < MAX {
         let Some(table) = boot_record(place, size, at)? else { return Ok(()) };
         for entry in table {
             if entry.kind != 0 && !EXTENDED.contains(&entry.kind) && entry.sectors > 0 {
@@ -140,7 +140,7 @@ fn gpt_at(place: u64, size: u64, sector: u64, at: ReadAt<'_>) -> Result<Option<V
     let (Some(start), true) = (long(72).checked_mul(sector), checksum == crc32(&covered)) else {
         return Ok(None);
     };
-    if count > 4 * MOST || !(128..=4096).contains(&entry) {
+    if count > 4 * MAX || !(128..=4096).contains(&entry) {
         return Ok(None);
     }
     let mut entries = vec![0; entry * usize::try_from(count)?];
@@ -259,7 +259,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_survived(
+        fn any_bytes_do_not_panic(
             changes in proptest::collection::vec((0_usize..65_536, any::<u8>()), 0..40), gpt in any::<bool>(), length in 0_usize..65_536,
         ) {
             let mut disk = if gpt { gpt_disk(512, &[(40, 49)]) } else { vec![0; 65_536] };
@@ -273,7 +273,7 @@ mod tests {
             disk.truncate(length);
             for sector in SECTORS {
                 if let Ok(found) = table(&disk, sector) {
-                    prop_assert!(found.len() <= 4 * MOST as usize);
+                    prop_assert!(found.len() <= 4 * MAX as usize);
                 }
             }
         }

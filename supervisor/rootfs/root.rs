@@ -26,9 +26,9 @@ use crate::sys::descriptor::{try_lock, try_lock_shared};
 use crate::sys::unsupported;
 
 /// Maximum number of links in one resolution, as in the kernel (path_resolution(7)).
-const MOST_LINKS: u32 = 40;
+const MAX_LINKS: u32 = 40;
 /// The timeout for a file system that was mounted in the container.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The root of an untrusted tree.
 #[derive(Debug)]
@@ -140,7 +140,7 @@ impl Root {
             let last = pending.is_empty();
             if kind == SFlag::S_IFLNK && (follow || !last) {
                 links += 1;
-                if links > MOST_LINKS {
+                if links > MAX_LINKS {
                     return Err(Errno::ELOOP);
                 }
                 let target = readlinkat(&entry, "")?;
@@ -262,7 +262,7 @@ impl Root {
         };
         match self.resolve_on_this_mount(path) {
             // A file system is mounted there, perhaps by the guest.
-            Err(Errno::EXDEV) => within(PATIENCE, || read(self.resolve(path))),
+            Err(Errno::EXDEV) => within(TIMEOUT, || read(self.resolve(path))),
             Err(errno) if unsupported(errno) || [Errno::EPERM, Errno::EAGAIN].contains(&errno) => {
                 read(self.resolve(path))
             }

@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn generations_and_large_file_systems_are_told_apart() {
+    fn generations_and_large_file_systems_are_distinguished() {
         assert_eq!(parsed(|block| block[0x60] = 0).generation, "ext2");
         assert_eq!(parsed(|block| (block[0x60], block[0x5C]) = (0, 4)).generation, "ext3");
         let large = parsed(|block| (block[0x60], block[0x150]) = (0xC0, 1));
@@ -304,7 +304,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_bytes_are_survived(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..3000), length in 0..PROBED) {
+        fn any_bytes_do_not_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..3000), length in 0..PROBED) {
             let _ = probe(&bytes);
             let mut front = made();
             for (place, byte) in front[EXT_OFFSET..].iter_mut().zip(&bytes) {

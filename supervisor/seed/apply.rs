@@ -144,7 +144,7 @@ fn one(root: &Root, item: &Item, facts: &Facts, keeper: &mut Keeper<'_>, report:
     root.replace(item.file, wanted.as_bytes(), item.mode)
 }
 
-/// Creates missing items. Items that a user has removed or changed stay so.
+/// Creates missing items. Items that a user has removed or changed are not changed.
 fn make(root: &Root, new: &New, keeper: &mut Keeper<'_>, report: &mut Report) -> Result<()> {
     let name = new.file.as_str();
     let is_there = |path: &Path| root.resolve_no_follow(path).is_ok();
@@ -164,7 +164,7 @@ fn make(root: &Root, new: &New, keeper: &mut Keeper<'_>, report: &mut Report) ->
         What::Link(to) => (to, true),
         What::Program(text) => (text, false),
     };
-    // Something beside it may have been made just before.
+    // Another item in the same directory may have been created just before.
     let beside = keeper
         .ledger
         .files
@@ -181,7 +181,7 @@ fn make(root: &Root, new: &New, keeper: &mut Keeper<'_>, report: &mut Report) ->
     Ok(call!(symlinkat(wrote, &directory, file_name), "symlink({name})")?)
 }
 
-/// Takes a link away that is still as it was made; whether there was one.
+/// Removes an unchanged link; returns whether there was one.
 fn remove_link(root: &Root, file: GuestFile, to: &str, manner: Manner) -> Result<Option<bool>> {
     match root.read_link(file.path()) {
         Some(found) if found == Path::new(to) => {
@@ -250,7 +250,7 @@ pub fn undo(root: &Root, path: &Path, manner: Manner) -> Result<Report> {
     Ok(report)
 }
 
-/// Nothing of a file is ours any more; the directory that was made for it goes unless something else is in it.
+/// Removes the entry of a file, and the directory that ds created for it if that is empty.
 fn forget(root: &Root, file: GuestFile, entry: &Entry, ledger: &mut Ledger, path: &Path) -> Result<()> {
     if entry.directory
         && let Some(directory) = file.path().parent()
@@ -295,7 +295,7 @@ fn look(root: &Root, path: &Path) -> Result<Found> {
     {
         return Ok(Found::Other);
     }
-    // One byte more than there are: the read that fills this buffer is followed by the one that finds the end.
+    // One byte more than the file has, so that a short read indicates its end.
     let mut content = Vec::with_capacity(usize::try_from(status.st_size).unwrap_or(0) + 1);
     let file = open_regular(found.as_fd())?;
     file.take(LARGEST).read_to_end(&mut content).with_context(|| format!("read {}", path.display()))?;
@@ -404,12 +404,12 @@ mod tests {
     }
 
     #[test]
-    fn what_a_user_edited_is_kept_and_named_once() {
+    fn an_edited_file_is_kept_and_reported_once() {
         let mut case = Case::new();
         case.seed(Manner::Lasting);
         let with_a_line = format!("{}10.0.0.1 nas\n", case.read("hosts"));
         case.write("hosts", &with_a_line);
-        assert_eq!(case.seed(Manner::Lasting), Report::default(), "all is there that shall be");
+        assert_eq!(case.seed(Manner::Lasting), Report::default(), "all items exist");
         case.write("hosts", "127.0.0.1 localhost\n");
         let told = vec!["/etc/hosts was edited by the user and is kept".to_owned()];
         assert_eq!(case.seed(Manner::Lasting).warnings, told);
@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_that_did_not_come_about_is_made_again() {
+    fn an_interrupted_change_is_repeated() {
         let case = Case::new();
         case.write("hosts", "127.0.0.1 localhost\n");
         let before = case.all();
@@ -434,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn links_lead_nowhere_and_passing_trees_leave_no_record() {
+    fn links_to_nothing_are_created_and_volatile_trees_have_no_record() {
         let case = Case::new();
         let outside = case.directory.path().join("outside");
         fs::write(&outside, "x").unwrap();
@@ -460,11 +460,11 @@ mod tests {
         assert_eq!(fs::read_link(&link).unwrap(), Path::new("/etc/sv/agetty-console"));
         assert_eq!(case.seed(Manner::Lasting), Report::default());
         fs::remove_file(&link).unwrap();
-        assert_eq!(case.seed(Manner::Lasting), Report::default(), "a user does not want it");
+        assert_eq!(case.seed(Manner::Lasting), Report::default(), "a removed link is not created again");
         symlink("/etc/sv/agetty-console", &link).unwrap();
         assert!(case.undo().changed.contains(&name));
         assert!(fs::symlink_metadata(&link).is_err() && !case.ledger().exists());
-        // Debian's runit has no such service, and gets one.
+        // Debian's runit has no such service, so it is created.
         fs::remove_dir_all(case.path("sv")).unwrap();
         fs::create_dir_all(case.path("sv/getty-tty1")).unwrap();
         fs::write(case.path("sv/getty-tty1/run"), "").unwrap();

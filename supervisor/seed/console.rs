@@ -1,23 +1,23 @@
-//! A login prompt on the console, and none on terminals that no container has. inittab(5), init of BusyBox.
+//! A login prompt on the console, and none on terminals that do not exist in a container. inittab(5), init of BusyBox.
 
 use super::Facts;
 
-/// In front of a line that is switched off.
+/// The prefix of a line that is switched off.
 const OFF: &str = "#droidspaces: ";
-/// Terminals that a container does not have begin like this, and something follows.
+/// Prefixes of terminals that do not exist in a container; at least one character follows.
 const ABSENT: [&str; 4] = ["tty", "hvc", "xvc", "vc/"];
 /// The login program for the console if the table names none.
 const GETTY: &str = "/sbin/getty";
 
-/// One line of the table that does something.
-struct Line<'a> {
+/// One active line of the table.
+struct InittabLine<'a> {
     /// An identifier for sysvinit, a terminal for BusyBox.
     id: &'a str,
     action: &'a str,
     command: &'a str,
 }
 
-impl<'a> Line<'a> {
+impl<'a> InittabLine<'a> {
     fn parse(line: &'a str) -> Option<Self> {
         let line = line.trim();
         if line.starts_with('#') {
@@ -32,7 +32,7 @@ impl<'a> Line<'a> {
         ["respawn", "askfirst", "ondemand"].contains(&self.action)
     }
 
-    /// The program, if it asks for a name.
+    /// The program, if it is a getty.
     fn getty(&self) -> Option<&'a str> {
         let program = self.command.trim_start_matches('-').split_whitespace().next()?;
         program.ends_with("getty").then_some(program)
@@ -53,14 +53,14 @@ fn is_console(word: &str) -> bool {
     word.trim_start_matches("/dev/") == "console"
 }
 
-/// The table of sysvinit and of BusyBox, which differ in what the first field means.
+/// The table of sysvinit and of BusyBox, whose first fields have different meanings.
 pub(super) fn inittab(_: &Facts, text: Option<&str>) -> Option<String> {
     let text = text?;
-    let lines = || text.lines().filter_map(Line::parse);
+    let lines = || text.lines().filter_map(InittabLine::parse);
     let is_sysvinit = lines().any(|line| line.action == "initdefault");
     let (mut new, mut getty) = (String::new(), None);
     for line in text.split_inclusive('\n') {
-        if let Some(found) = Line::parse(line)
+        if let Some(found) = InittabLine::parse(line)
             && found.runs_again()
             && found.is_on(is_absent)
         {
@@ -69,9 +69,10 @@ pub(super) fn inittab(_: &Facts, text: Option<&str>) -> Option<String> {
         }
         new.push_str(line);
     }
-    // In BusyBox a line without a terminal is one for the console.
-    let asks =
-        |line: Line<'_>| line.runs_again() && (line.is_on(is_console) || !is_sysvinit && line.id.is_empty());
+    // In BusyBox, a line without a terminal is for the console.
+    let asks = |line: InittabLine<'_>| {
+        line.runs_again() && (line.is_on(is_console) || !is_sysvinit && line.id.is_empty())
+    };
     if let Some(getty) = getty
         && !lines().any(asks)
     {
@@ -104,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn sysvinit_asks_on_the_console_alone() {
+    fn sysvinit_prompts_only_on_the_console() {
         let text = "id:2:initdefault:\nsi::sysinit:/etc/init.d/rcS\n1:2345:respawn:/sbin/getty 38400 tty1\n\
                     #T0:23:respawn:/sbin/getty -L ttyS0 9600 vt100\nT1:23:respawn:/sbin/agetty -L ttyS1 9600 vt100";
         assert_eq!(

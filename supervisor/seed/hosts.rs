@@ -40,7 +40,7 @@ pub(super) fn hosts(facts: &Facts, text: Option<&str>) -> Option<String> {
     let old = text.unwrap_or(LOOPBACK);
     let filled: Cow<'_, str> =
         if old.contains(PLACEHOLDER) { old.replace(PLACEHOLDER, name).into() } else { old.into() };
-    // A copy of another container may contain an own line with the other name.
+    // A copy of another container may contain a line of ds with the other name.
     let mut new: String = filled.split_inclusive('\n').filter(|line| !stale(line, name)).collect();
     let known: Vec<IpAddr> = new.lines().filter_map(|line| address(line, name)).collect();
     let short = name.split_once('.').map(|(short, _)| format!(" {short}")).unwrap_or_default();
@@ -60,7 +60,7 @@ pub(super) fn hosts(facts: &Facts, text: Option<&str>) -> Option<String> {
     (text != Some(&new)).then_some(new)
 }
 
-/// An own line with another name.
+/// A line of ds with another name.
 fn stale(line: &str, name: &str) -> bool {
     let ours = [ADDRESS, ADDRESS_6].iter().any(|address| line.split_whitespace().next() == Some(address));
     ours && line.trim_end().ends_with(MARK) && address(line, name).is_none()

@@ -57,7 +57,7 @@ const ITEMS: &[Item] = &[
     row(SeedItem::Groups, files::LOGIN_DEFS, 0o644, accounts::login_defs),
 ];
 
-/// The rows that apply to a tree. systemd's network managers have files in /run instead, and only Android's kernel knows
+/// The rows that apply to a tree. systemd's network managers have files in /run instead, and only Android's kernel has
 /// network groups.
 pub(super) fn items_for(root: &Root, facts: &Facts) -> Vec<&'static Item> {
     let has_systemd =
@@ -73,9 +73,9 @@ pub(super) fn items_for(root: &Root, facts: &Facts) -> Vec<&'static Item> {
 /// Items that are created if they do not exist.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum What {
-    /// A symbolic link that says this.
+    /// A symbolic link with this target.
     Link(&'static str),
-    /// A program. Its directory is made with it.
+    /// A program. Its directory is created if missing.
     Program(&'static str),
 }
 
@@ -84,13 +84,13 @@ pub(super) enum What {
 pub(super) struct New {
     /// The part of seeding that it belongs to.
     pub part: SeedItem,
-    /// Where.
+    /// Its path.
     pub file: GuestFile,
-    /// What.
+    /// Its kind.
     pub what: What,
-    /// It is made if there is such a path inside,
+    /// It is created if this path exists in the tree,
     pub needs: &'static str,
-    /// and none like this.
+    /// and this one does not.
     pub without: Option<GuestFile>,
 }
 
@@ -98,7 +98,7 @@ const fn new(file: GuestFile, what: What, needs: &'static str, without: Option<G
     New { part: SeedItem::Login, file, what, needs, without }
 }
 
-/// Every one of them: services that ask for a login on the console.
+/// All items: services with a login prompt on the console.
 pub(super) const NEW: &[New] = &[
     new(files::RUNIT_AGETTY, What::Link("/etc/sv/agetty-console"), "/etc/sv/agetty-console/run", None),
     // Debian has a service for each terminal and none for the console.

@@ -35,10 +35,10 @@ pub struct Entry {
     pub before: Option<Before>,
     /// The last written content.
     pub wrote: String,
-    /// It is a symbolic link, which says that; before, there was nothing.
+    /// It is a symbolic link with that target; nothing existed there before.
     #[serde(default)]
     pub link: bool,
-    /// Its directory was made with it.
+    /// ds created its directory.
     #[serde(default)]
     pub directory: bool,
     /// The content that was found when the user's edit was reported.

@@ -1,17 +1,17 @@
-//! Network managers that init systems other than systemd start: they leave the host's network alone.
+//! Network managers of init systems other than systemd: prevents them from configuring the host's network.
 //!
 //! Owns the lines that ds adds to their scripts. The lines have an effect only while [`SHARED_NETWORK`] exists, so each
-//! boot gets what fits its network mode. systemd's managers have conditions on the same file (`plan::systemd`).
-//! openrc-run(8), runsv(8).
+//! boot follows its network mode. systemd's managers have conditions on the same file (`plan::systemd`). openrc-run(8),
+//! runsv(8).
 
 use super::Facts;
 use crate::rootfs::files;
 
 /// Exists while the container uses the host's network.
 const SHARED_NETWORK: &str = files::NETWORK_IS_SHARED.as_str();
-/// The mark of our own lines.
+/// The mark of lines of ds.
 const MARK: &str = "# droidspaces";
-/// What OpenRC and procd call in a script, with what OpenRC checks before.
+/// The functions of a script that OpenRC and procd call, without the dependencies that OpenRC checks first.
 const FUNCTIONS: [&str; 11] = [
     "start_pre",
     "start",
@@ -45,7 +45,7 @@ pub(super) fn run_script(_: &Facts, text: Option<&str>) -> Option<String> {
     guarded(text.filter(|text| !text.contains(SHARED_NETWORK))?, "exec sleep 2147483647")
 }
 
-/// A script of a shell that does something else while the network is the host's.
+/// A shell script that does something else while the container uses the host's network.
 fn guarded(text: &str, otherwise: &str) -> Option<String> {
     let (first, rest) = text.split_once('\n')?;
     let mut words = first.strip_prefix("#!")?.split_whitespace();

@@ -1,31 +1,31 @@
 //! The names of other containers of the same network in /etc/hosts. hosts(5).
 //!
-//! Owns lines with its mark and no other. They hold while the container runs: they are removed when it ends, and what
-//! a power cut leaves is removed by the next seeding.
+//! Owns only lines with its mark. They are valid while the container runs and are removed when it ends. The next
+//! seeding removes lines that a power cut has left.
 
 use anyhow::Result;
 
 use crate::rootfs::files::HOSTS;
 use crate::rootfs::root::Root;
 
-/// The mark at the end of our lines.
+/// The mark at the end of lines of ds.
 const MARK: &str = "# droidspaces network";
 /// Files above this size are not edited.
 const LARGEST: u64 = 1 << 20;
 
-/// A line with our mark.
+/// A line with the mark.
 #[must_use]
 pub fn line(address: &str, names: &[String]) -> String {
     format!("{address}\t{}\t{MARK}\n", names.join(" "))
 }
 
-/// The text without our lines.
+/// The text without lines of ds.
 #[must_use]
 pub fn without(text: &str) -> String {
     text.split_inclusive('\n').filter(|line| !line.trim_end().ends_with(MARK)).collect()
 }
 
-/// Replaces our lines by these; a system without the file, or with a link in its place, stays without.
+/// Replaces the lines of ds; does nothing if the file does not exist or is a link.
 ///
 /// # Errors
 /// If the file cannot be read or written.

@@ -13,19 +13,19 @@ use crate::poll::PollSet;
 use crate::pty;
 use crate::rootfs::root::Root;
 
-/// One megabyte in which every place is recognisable.
+/// One megabyte in which every position is recognisable.
 fn megabyte() -> Vec<u8> {
     (0..1_048_576_u32).flat_map(u32::to_le_bytes).take(1_048_576).collect()
 }
 
-/// Does what the loops of sessions do, until nothing more goes out.
+/// Polls as the loops of sessions do, until no more bytes are written.
 fn cross(mut bridge: Bridge) -> Bridge {
     while !bridge.is_finished() {
         let edges = bridge.edges();
         let mut set = PollSet::default();
         edges.iter().for_each(|(edge, descriptor, events)| set.add(*edge, *descriptor, *events));
         let ready = set.wait(PollTimeout::from(10_000_u16)).unwrap();
-        assert!(!ready.is_empty(), "nothing moves any more");
+        assert!(!ready.is_empty(), "no progress");
         for edge in ready {
             match edge {
                 Edge::Input => drop(bridge.take_input()),
@@ -37,7 +37,7 @@ fn cross(mut bridge: Bridge) -> Bridge {
     bridge
 }
 
-/// Sends back what it gets, slowly at first.
+/// Echoes its input, slowly at first.
 fn echo(mut stream: UnixStream) -> thread::JoinHandle<usize> {
     thread::spawn(move || {
         let (mut buffer, mut total) = (vec![0; 8192], 0);
@@ -140,7 +140,7 @@ fn the_end_of_a_file_is_typed_once_everything_before_was_taken() {
     assert!(!bridge.end_is_due());
     assert_eq!(bridge.take_input(), Typed::Something);
     assert!(bridge.end_is_due());
-    // The line waits to be read, so the end has to wait, too.
+    // The line has not been read yet, so the end must wait too.
     bridge.type_end(pty.peer.as_fd());
     let mut program = File::from(pty.peer.try_clone().unwrap());
     let mut line = [0; 16];

@@ -23,7 +23,7 @@ use crate::socket;
 use crate::sys::terminal::WindowSize;
 use crate::worker::client::Client;
 use crate::worker::client::FromClient;
-use crate::worker::waiting::PATIENCE;
+use crate::worker::waiting::TIMEOUT;
 
 /// Why the client detached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,8 +54,7 @@ impl Left {
 pub fn look(paths: &Paths, client: &Client, name: &Name) -> Result<Option<Left>> {
     let Some(talk) = Talk::open(paths, client, name)? else { return Ok(None) };
     talk.say(&ControlRequest::Console)?;
-    let answer =
-        talk.hear(Some(Instant::now() + PATIENCE))?.context("the container ended in the meantime")?;
+    let answer = talk.hear(Some(Instant::now() + TIMEOUT))?.context("the container ended in the meantime")?;
     let connection = talk.connection;
     let stream = match answer.message {
         Answer::Done => answer.descriptors.into_iter().next().context("the monitor sent no console")?,

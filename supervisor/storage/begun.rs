@@ -1,4 +1,4 @@
-//! A pipe or a terminal whose first bytes are read ahead, to see what kind of archive arrives.
+//! A pipe or a terminal whose first bytes are read ahead, to detect the kind of the archive.
 //!
 //! Owns these bytes. What is read from a pipe cannot be read again, so another process writes them, and then the rest,
 //! to a new pipe.

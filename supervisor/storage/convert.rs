@@ -33,7 +33,7 @@ use crate::worker::Env;
 /// Automatic sizes of images are multiples of this.
 const ROUND: u64 = 64 << 20;
 /// The minimum automatic size.
-const LEAST: u64 = 1 << 30;
+const MIN: u64 = 1 << 30;
 /// Free space in an image of automatic size, in addition to a third of the used space.
 const SPARE: u64 = 512 << 20;
 /// Overhead of an image in addition to its content.
@@ -113,7 +113,7 @@ pub fn convert(
 fn image_for(usage: TreeUsage, asked: Option<u64>) -> Result<Form> {
     let least = usage.bytes + usage.bytes / 32 + OVERHEAD;
     let chosen = (usage.bytes + usage.bytes / 10 * 3 + SPARE).div_ceil(ROUND) * ROUND;
-    let size = asked.unwrap_or_else(|| chosen.max(LEAST)) / ext4::BLOCK * ext4::BLOCK;
+    let size = asked.unwrap_or_else(|| chosen.max(MIN)) / ext4::BLOCK * ext4::BLOCK;
     ensure!(
         size >= least,
         "an image of {} is too small: it needs at least {}",

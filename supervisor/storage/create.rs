@@ -35,7 +35,7 @@ use crate::worker::Env;
 /// and files that the archive contains more than once.
 const SURPLUS: u64 = 4;
 /// An archive that is larger than this many times the image is not read to its end to suggest a size.
-const MOST_TIMES: u64 = 16;
+const MAX_TIMES: u64 = 16;
 /// Overhead of an image in addition to its content: journal and tables.
 const OVERHEAD: u64 = 64 << 20;
 /// Sizes in messages are multiples of this.
@@ -54,7 +54,7 @@ pub struct Creation<'a> {
     pub settings: &'a [(&'a str, &'a str)],
     /// Who may log in.
     pub login: &'a Login,
-    /// Nothing but an image or a backup of LXD, Incus or LXC is taken.
+    /// Refuse anything but an image or a backup of LXD, Incus or LXC.
     pub packed_only: bool,
 }
 
@@ -90,10 +90,10 @@ pub fn create(env: &Env, creation: &Creation<'_>, watcher: Watcher<'_>) -> Resul
     new.publish(env, staging)
 }
 
-/// Makes the container `name` with a root file system that is used where it is, and lets people in.
+/// Creates the container `name` with a root file system that is used in place, and sets up its accounts.
 ///
 /// # Errors
-/// When there is one of that name, a setting is not valid, or its accounts cannot be changed: then there is none.
+/// If the name is taken, a setting is invalid, or its accounts cannot be changed: there is then no container.
 pub fn in_place_with(
     env: &Env,
     name: &Name,
@@ -132,7 +132,8 @@ pub fn in_place(env: &Env, name: &Name, settings: &[(&str, &str)]) -> Result<()>
     fault::point("create-done")
 }
 
-/// Unpacks a root file system and says what is odd about it; whether it was in an image or a backup of LXD, Incus or LXC.
+/// Unpacks a root file system and warns about what is unusual; returns whether it was in an image or a backup of LXD,
+/// Incus or LXC.
 ///
 /// # Errors
 /// If the source is invalid or the space is insufficient.
@@ -222,7 +223,7 @@ fn refuse(error: Error, incoming: &mut Incoming, form: Form, root: &Root) -> Res
     }
     let most = match form {
         Form::Directory => 0,
-        Form::Image { size, .. } => size.saturating_mul(MOST_TIMES),
+        Form::Image { size, .. } => size.saturating_mul(MAX_TIMES),
     };
     explain(error, form, root, &mut || incoming.drain(most).map(|total| size_rounded_up(needed(total))))
 }

@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tree_goes_and_what_its_links_point_to_stays() {
+    fn a_tree_is_deleted_without_the_targets_of_its_links() {
         let path = place("links");
         fs::create_dir(path.join("outside")).unwrap();
         fs::write(path.join("outside/file"), "keep").unwrap();
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tree_deeper_than_there_are_descriptors_goes() {
+    fn a_tree_deeper_than_the_limit_of_descriptors_is_deleted() {
         let path = place("deep");
         // Deeper than the maximum length of a path, so it is created step by step.
         let script =

@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn without_help_of_the_kernel_it_is_the_same() {
+    fn without_support_of_the_kernel_the_copy_is_equal() {
         let directory = tempfile::tempdir().unwrap();
         let (from, to) = (holey(directory.path()), file(directory.path(), "to"));
         to.set_len(64 << 20).unwrap();

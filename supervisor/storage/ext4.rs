@@ -211,14 +211,14 @@ mod tests {
     }
 
     #[test]
-    fn what_resize2fs_says_is_understood() {
+    fn the_output_of_resize2fs_is_parsed() {
         let said = "resize2fs 1.47.0 (5-Feb-2023)\nEstimated minimum size of the filesystem: 12345\n";
         assert_eq!(parse_least(said), Some(12345));
         assert_eq!(parse_least("resize2fs: Bad magic number: 7\n"), None);
     }
 
     #[test]
-    fn damage_and_other_content_are_told() {
+    fn damage_and_other_content_are_reported() {
         let (directory, path) = image(SMALLEST);
         let other = directory.path().join("other");
         std::fs::write(&other, vec![7; 100_000]).unwrap();

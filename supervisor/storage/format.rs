@@ -2,10 +2,10 @@
 //!
 //! | member | content |
 //! |---|---|
-//!  `droidspaces/manifest.json` | [`Manifest`]: the description |
-//!  `droidspaces/container.ini` | the configuration, without settings of one machine |
+//! | `droidspaces/manifest.json` | [`Manifest`]: the description |
+//! | `droidspaces/container.ini` | the configuration, without settings of one machine |
 //! | `rootfs/…` | the tree |
-//!  `droidspaces/complete` | [`Complete`]: counts and checksum of the members before it; without it, the file is truncated |
+//! | `droidspaces/complete` | [`Complete`]: counts and checksum of the members before it; shows that the file is complete |
 //!
 //! Any tar program can read it. The last member and the end of the archive have a fixed length ([`TAIL`]), so that the
 //! checksum of all bytes before them can be computed while they are streamed.
@@ -265,7 +265,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_manifest_is_survived(bytes: Vec<u8>, text: String) {
+        fn any_manifest_does_not_panic(bytes: Vec<u8>, text: String) {
             let _ = Manifest::parse(&bytes);
             let _ = Manifest::parse(text.as_bytes());
         }

@@ -21,12 +21,12 @@ use crate::worker::Env;
 pub(super) struct Furnishing<'a> {
     login: &'a Login,
     facts: Facts,
-    /// The record of seeding; none where the tree stays as it is.
+    /// The record of seeding; `None` if the tree is not seeded.
     ledger: Option<PathBuf>,
 }
 
 impl<'a> Furnishing<'a> {
-    /// For the container that is made in `staging`.
+    /// For the container that is created in `staging`.
     pub(super) fn new(env: &Env, config: &Config, staging: &Path, login: &'a Login) -> Self {
         let seeding = Seeding::load_or_default(&env.paths.supervisor_ini());
         let facts = Facts::new(config, env.host.android, &seeding);
@@ -34,7 +34,7 @@ impl<'a> Furnishing<'a> {
         Self { login, facts, ledger }
     }
 
-    /// Lets people in, and locks root where nothing else is said.
+    /// Sets up the accounts, and locks root's password unless one is set.
     pub(super) fn let_in(&self, root: &Root, reporter: &mut Reporter) -> Result<()> {
         let_in(root, self.login, self.facts.android, reporter)?;
         if self.login.is_empty()
@@ -65,10 +65,10 @@ impl<'a> Furnishing<'a> {
     }
 }
 
-/// Gives a tree what `login` asks for.
+/// Sets up the accounts of `login` in a tree.
 ///
 /// # Errors
-/// When its files of accounts cannot be used.
+/// If its account files cannot be used.
 pub(super) fn let_in(root: &Root, login: &Login, android: bool, reporter: &mut Reporter) -> Result<()> {
     let warnings = login::apply(root, login, needed_groups(android)).context("its accounts")?;
     warnings.into_iter().try_for_each(|warning| reporter.warn(warning))

@@ -55,13 +55,13 @@ impl Held {
         Ok(Self { name: name.clone(), config, _occupation: occupation })
     }
 
-    /// One that is being made, under a name that it holds.
+    /// A container that is being created, under a reserved name.
     #[must_use]
     pub fn of_new(new: NewName, config: Config) -> Self {
         Self { name: new.name, config, _occupation: new._occupation }
     }
 
-    /// The same as [`NewName::publish`], for one that was being made.
+    /// The same as [`NewName::publish`], for a container that was being created.
     ///
     /// # Errors
     /// As there.
@@ -156,10 +156,10 @@ impl NewName {
         Ok(Self { name: name.clone(), _occupation: occupation })
     }
 
-    /// Makes what a job has put into `staging` the container of this name.
+    /// Publishes the content of `staging` as the container of this name.
     ///
     /// # Errors
-    /// When there is a container of that name meanwhile; then nothing has changed.
+    /// If there is a container of that name by now; nothing has then changed.
     pub fn publish(self, env: &Env, staging: Staging) -> Result<()> {
         let _lock = Lock::take_for(&env.paths, &env.client, &self.name)?;
         fault::point("job-done")?;

@@ -30,25 +30,25 @@ const ROOTFS: &CStr = c"rootfs";
 const BESIDE: [&str; 3] = ["metadata.yaml", "backup.yaml", "config"];
 /// Directories above it, at most: `backup/container/rootfs`.
 const DEEPEST: usize = 2;
-/// Entries of a directory that are looked into.
-const MOST: usize = 256;
+/// Maximum number of entries of a directory that are inspected.
+const MAX: usize = 256;
 
-/// Where the tree was.
+/// The original position of the tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hoisted {
     /// The directory in the archive.
     pub path: String,
-    /// There were other things beside it, which are gone: it was an image or a backup of LXD, Incus or LXC.
+    /// It was an image or a backup of LXD, Incus or LXC; the files beside the tree are deleted.
     pub packed: bool,
-    /// Who owns it.
+    /// Its owner.
     pub owner: u32,
 }
 
-/// If the tree is nothing but one directory that holds a system, moves everything in it up. So it is with the `rootfs`
-/// of an image or a backup of LXD, Incus or LXC; what lies beside that is deleted.
+/// If the tree consists of one directory with a system, moves its content up. The same applies to `rootfs` in an image
+/// or a backup of LXD, Incus or LXC; the files beside it are deleted.
 ///
 /// # Errors
-/// That there are several, that it is a link, or what the calls answer.
+/// If there are several, if it is a link, or if a call fails.
 pub fn hoist(root: &Root) -> Result<Option<Hoisted>> {
     let top = open(root.directory(), c".")?;
     if OF_A_SYSTEM.iter().any(|name| exists(&top, OsStr::new(name))) {
@@ -100,7 +100,7 @@ fn search(directory: &Dir, above: &mut Vec<CString>, found: &mut Vec<Vec<CString
     if above.len() == DEEPEST {
         return Ok(());
     }
-    for name in entries(directory)?.into_iter().take(MOST) {
+    for name in entries(directory)?.into_iter().take(MAX) {
         // Snapshots of LXD lie beside the container itself.
         if name.as_bytes() == b"snapshots" || name.as_c_str() == ROOTFS {
             continue;
@@ -115,7 +115,7 @@ fn search(directory: &Dir, above: &mut Vec<CString>, found: &mut Vec<Vec<CString
     Ok(())
 }
 
-/// Makes what is in a directory below the top the only thing that is there; who owns it.
+/// Replaces the content of the tree by that of a directory below the top; returns the owner of that directory.
 fn raise(top: &Dir, path: &[CString]) -> Result<u32> {
     let mut parent = open(top, c".")?;
     let (name, above) = path.split_last().context("it has no name")?;
@@ -133,7 +133,7 @@ fn raise(top: &Dir, path: &[CString]) -> Result<u32> {
         }
     }
     for name in entries(&inner)? {
-        // The one of the image in which this is stays.
+        // The image in which the tree is unpacked has its own one, which is kept.
         if name.as_bytes() == LOST_AND_FOUND && exists(top, OsStr::new("lost+found")) {
             delete_entry(&inner, &name)?;
             continue;
@@ -239,13 +239,13 @@ mod tests {
         files(top, &["metadata.yaml", "elsewhere/etc/passwd"]);
         symlink("elsewhere", top.join("rootfs")).unwrap();
         assert!(refused(top).contains("rootfs in it is not a directory but a link"));
-        // One above it is not followed, and then there is none.
+        // A link above it is not followed, so no tree is found.
         let directory = tempfile::tempdir().unwrap();
         let top = directory.path();
         files(top, &["real/container/backup.yaml"]);
         symlink("/", top.join("backup")).unwrap();
         assert_eq!(hoisted(top), None);
-        // A system that happens to have such things is one.
+        // A system that contains such files remains a system.
         files(top, &["etc/passwd", "metadata.yaml", "rootfs/etc/passwd"]);
         assert_eq!(hoisted(top), None);
     }
@@ -261,7 +261,7 @@ mod tests {
         fs::set_permissions(top.join("bookworm"), fs::Permissions::from_mode(0o751)).unwrap();
         assert_eq!(hoisted(top).as_deref(), Some("bookworm"));
         assert_eq!(fs::read(top.join("etc/passwd")).unwrap(), b"x");
-        assert!(top.join("bookworm/inner").is_dir(), "one of its own name");
+        assert!(top.join("bookworm/inner").is_dir(), "an entry of the same name");
         assert_eq!(fs::metadata(top).unwrap().permissions().mode() & 0o7777, 0o751);
         assert!(!top.join(ASIDE).exists());
     }

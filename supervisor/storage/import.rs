@@ -39,7 +39,7 @@ const BYTES_FOR_AN_INODE: u64 = 16 << 10;
 pub(super) const NOT_EXPORTED: &str =
     "'ds export' did not write it; for an ordinary archive use 'ds create NAME --from FILE'";
 
-/// Whether an archive begins as no other program's than ours; also when that cannot be seen.
+/// Whether an archive begins like one of `ds export`; also true if its beginning cannot be decompressed.
 ///
 /// # Errors
 /// If it cannot be read, or the client interrupts it.
@@ -179,7 +179,7 @@ fn configure(
             binds.join(",")
         ))?;
     }
-    // Whoever made the archive cannot acknowledge anything for this machine.
+    // The author of the archive cannot acknowledge anything for this machine.
     changes.push(("hardware.acknowledged", ""));
     for (key, harmless) in
         [("security.privileged", "no"), ("hardware.access", "none"), ("hardware.devices", "")]

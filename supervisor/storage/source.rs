@@ -26,7 +26,7 @@ use crate::sys::descriptor::set_blocking;
 use crate::worker::client::Client;
 
 /// The timeout for the end of a download whose data is damaged.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The place of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub enum Place {
 #[derive(Debug)]
 enum Origin {
     File(File),
-    /// Its first bytes have been read.
+    /// A pipe whose first bytes have been read.
     Begun(Begun),
     Server(Box<Remote>),
 }
@@ -101,7 +101,7 @@ impl ArchiveSource {
             Origin::Server(_) => return Ok(Vec::new()),
         };
         let mut front = Vec::new();
-        // What cannot be decompressed is named later.
+        // An error of decompression is reported later.
         if let Ok(stream) = decompress::open(input) {
             let _ = stream.take(BLOCK as u64).read_to_end(&mut front);
         }
@@ -167,9 +167,9 @@ fn open(client: &Client, path: &Path) -> Result<File> {
 enum Position {
     /// Shares its offset with the process that decompresses.
     File(File),
-    /// Downloads it.
+    /// The process that downloads it.
     Feeder(Feeder),
-    /// Writes what was read ahead, and the rest.
+    /// The process that writes the bytes that were read ahead, and the rest.
     Behind { _writer: Subprocess },
     /// None.
     Unknown,
@@ -271,7 +271,7 @@ impl Incoming {
         // The archive is no longer read, and the download continues up to its checksum.
         drop(self.stream);
         match self.position {
-            Position::Feeder(mut feeder) => feeder.failure(PATIENCE),
+            Position::Feeder(mut feeder) => feeder.failure(TIMEOUT),
             Position::File(_) | Position::Behind { .. } | Position::Unknown => None,
         }
     }

@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_published_goes() {
+    fn an_unpublished_directory_is_removed() {
         let (_directory, paths, name) = place();
         let staging = Staging::for_new(&paths, &name).unwrap();
         fs::create_dir_all(staging.join("rootfs/etc")).unwrap();
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_is_published_whole_and_never_over_another() {
+    fn a_container_is_published_completely_and_never_replaces_another() {
         let (_directory, paths, name) = place();
         let staging = Staging::for_new(&paths, &name).unwrap();
         fs::write(staging.join("container.ini"), "x").unwrap();

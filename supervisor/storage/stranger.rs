@@ -20,8 +20,8 @@ use crate::rootfs::root::{Root, exists_at, file_type, reopen};
 use crate::rootfs::superblock::{FileSystem, PROBED, probe};
 
 /// Maximum number of entries at the top that are checked or named.
-const MOST_FILES: usize = 32;
-const MOST_NAMED: usize = 5;
+const MAX_FILES: usize = 32;
+const MAX_NAMED: usize = 5;
 /// The command that passes a subdirectory of an archive.
 const ALONE: &str = "tar -C DIRECTORY -c . | ds create NAME --from -";
 
@@ -99,13 +99,13 @@ pub fn refuse(root: &Root, init: &ContainerPath) -> Result<()> {
         );
     }
     tree_below(top.as_fd(), "")?;
-    for name in names.iter().take(MOST_FILES) {
+    for name in names.iter().take(MAX_FILES) {
         if let Some(what) = file_in(top.as_fd(), name) {
             bail!("the archive is not a root file system: {what}");
         }
     }
-    let more = if names.len() > MOST_NAMED { ", …" } else { "" };
-    let named: Vec<String> = names.iter().take(MOST_NAMED).map(|name| shown(name.to_bytes())).collect();
+    let more = if names.len() > MAX_NAMED { ", …" } else { "" };
+    let named: Vec<String> = names.iter().take(MAX_NAMED).map(|name| shown(name.to_bytes())).collect();
     bail!(
         "the archive is not a root file system: at its top is none of {}, but {}{more}; give one of the tree itself",
         OF_A_SYSTEM.join(", "),
@@ -140,7 +140,7 @@ fn image_in_parts(top: BorrowedFd<'_>) -> Option<&'static str> {
 fn tree_below(top: BorrowedFd<'_>, place: &str) -> Result<()> {
     let mut names = entries(&open(top, c".")?)?;
     names.sort();
-    for name in names.iter().take(MOST_FILES) {
+    for name in names.iter().take(MAX_FILES) {
         if open(top, name).is_ok_and(|inner| is_system(inner.as_fd())) {
             bail!(
                 "the archive is not a root file system: there is one below {place}{}/, beside other things; \
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_archive_looks_like_is_told() {
+    fn the_kind_of_an_archive_is_detected() {
         for (files, told) in [
             (&["etc/passwd"][..], ""),
             (&["manifest.json", "abc/layer.tar"], "a Docker image in layers"),
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn the_front_tells_images_from_archives() {
+    fn the_first_bytes_distinguish_images_from_archives() {
         let squashfs = [&b"hsqs"[..], &[0; 2000]].concat();
         assert!(of_front(&squashfs, None).unwrap().contains("use it with --image and volatile=yes"));
         assert!(of_front(&squashfs, Some("xz")).unwrap().contains("unpack it with 'xz -dk'"));

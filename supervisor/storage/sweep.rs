@@ -29,9 +29,9 @@ pub const INTENT: &str = "intent";
 const ELSEWHERE: &str = "elsewhere";
 /// The name for files to be deleted.
 pub const LET_GO: &str = "let-go";
-/// How long a killed process may take until its files are closed.
+/// The timeout for a killed process to close its files.
 const DEATH: Duration = Duration::from_secs(1);
-/// The pause between two looks at its files.
+/// The interval of the checks.
 const PAUSE: Duration = Duration::from_millis(10);
 /// Maximum size of an intent, in bytes.
 const LARGEST: u64 = 4096;
@@ -219,8 +219,8 @@ fn end(paths: &Paths, name: &Name, path: &Path) -> Result<Option<File>> {
     Ok(Some(lock))
 }
 
-/// Removes the files of a dead job from a directory. A process that was killed just now may hold its file for a moment
-/// longer; that of another job that lives is not waited for any longer than that.
+/// Removes the files of a dead job from a directory. A process that has just been killed may keep its file open for a
+/// moment; a file of another, living job is left alone after the timeout.
 fn remove_temporaries(directory: &Path) {
     let end = now() + DEATH;
     loop {

@@ -53,7 +53,7 @@ pub fn transfer(from: &Root, to: &Root, reporter: &mut Reporter) -> Result<()> {
     child.wait()?;
     let packed: Packed = serde_json::from_str(&packed).context("the packing process died")?;
     let (skipped, unpacked) = match (packed, unpacked) {
-        // Packing fails when unpacking does, and the other way round: the one that failed first is reported.
+        // If one side fails, the other one fails too: the first error is reported.
         (Err((true, _)), Err(error)) => return Err(error),
         (Err((_, reason)), _) => bail!("{reason}"),
         (Ok(skipped), unpacked) => (skipped, unpacked?),

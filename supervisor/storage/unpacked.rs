@@ -26,7 +26,7 @@ const INIT: &str = "/sbin/init";
 pub struct Target<'a> {
     /// Its path; it must not exist.
     pub directory: &'a Path,
-    /// Who may log in; without anything, accounts stay as they came.
+    /// The accounts to set up; if empty, the accounts are not changed.
     pub login: &'a Login,
     /// A name server for /etc/resolv.conf.
     pub name_server: Option<String>,

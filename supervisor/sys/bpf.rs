@@ -1,4 +1,4 @@
-//! Programs that run in the kernel: bpf(2), as far as a control group needs it to decide about devices.
+//! Programs that run in the kernel: bpf(2), for the device policy of a control group.
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
@@ -14,7 +14,7 @@ const PROG_DETACH: libc::c_int = 9;
 const CGROUP_DEVICE_PROGRAM: u32 = 15;
 /// `BPF_CGROUP_DEVICE`.
 const CGROUP_DEVICE: u32 = 6;
-/// `BPF_F_ALLOW_MULTI`: programs of groups further down are asked as well, and all have to agree.
+/// `BPF_F_ALLOW_MULTI`: programs of descendant groups also run, and all must permit the access.
 const ALLOW_MULTI: u32 = 2;
 
 /// One instruction, `struct bpf_insn`; all our machines are little-endian.
@@ -25,7 +25,7 @@ pub struct Instruction {
     pub code: u8,
     /// Destination in the lower half, source in the upper.
     pub registers: u8,
-    /// Of a jump or a memory access.
+    /// The offset of a jump or a memory access.
     pub offset: i16,
     /// Constant operand.
     pub immediate: i32,
@@ -55,11 +55,11 @@ struct Attach {
     flags: u32,
 }
 
-/// Loads a program of the type that decides about devices (4.15); closed on exec.
+/// Loads a program that decides about access to devices (4.15); closed on exec.
 ///
 /// # Errors
-/// EINVAL where the kernel has no such type or refuses the program, ENOSYS without bpf(2), EPERM without CAP_SYS_ADMIN,
-/// or before 5.11 above RLIMIT_MEMLOCK.
+/// EINVAL if the kernel has no such type or refuses the program, ENOSYS without bpf(2), EPERM without CAP_SYS_ADMIN, or
+/// before 5.11 above RLIMIT_MEMLOCK.
 pub fn load_device_program(instructions: &[Instruction]) -> Result<OwnedFd, Errno> {
     let mut name = [0; 16];
     name[..10].copy_from_slice(b"ds_devices");
@@ -83,8 +83,8 @@ pub fn load_device_program(instructions: &[Instruction]) -> Result<OwnedFd, Errn
     Ok(descriptor::adopt(RawFd::try_from(number).map_err(|_| Errno::EBADF)?))
 }
 
-/// Has a program decide about devices for a version 2 group and everything below it (4.15). Where several are attached,
-/// all have to agree.
+/// Attaches a device program to a version 2 group and everything below it (4.15). If several are attached, all must
+/// permit the access.
 ///
 /// # Errors
 /// If bpf(2) fails.
@@ -92,7 +92,7 @@ pub fn attach_device_program(group: BorrowedFd<'_>, program: BorrowedFd<'_>) -> 
     on_group(PROG_ATTACH, group, program)
 }
 
-/// Takes a program from a group that [`attach_device_program`] has attached to it.
+/// Detaches a program that [`attach_device_program`] has attached to a group.
 ///
 /// # Errors
 /// If bpf(2) fails; ENOENT if the program is not attached.

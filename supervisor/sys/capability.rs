@@ -24,7 +24,7 @@ const VERSION: u32 = 0x2008_0522;
 /// Removes one capability from the bounding set, PR_CAPBSET_DROP (2.6.25).
 ///
 /// # Errors
-/// EINVAL for a capability this kernel does not know, EPERM without CAP_SETPCAP.
+/// EINVAL for a capability that this kernel does not have, EPERM without CAP_SETPCAP.
 pub fn drop_bounding(capability: u32) -> Result<(), Errno> {
     // SAFETY: PR_CAPBSET_DROP takes plain integers and touches no memory of ours.
     check(libc::c_long::from(unsafe {
@@ -33,20 +33,9 @@ pub fn drop_bounding(capability: u32) -> Result<(), Errno> {
     .map(drop)
 }
 
-/// Whether a capability is in the bounding set, PR_CAPBSET_READ (2.6.25); `None` if the kernel does not know it.
-#[must_use]
-pub fn in_bounding(capability: u32) -> Option<bool> {
-    // SAFETY: PR_CAPBSET_READ takes plain integers and touches no memory of ours.
-    match unsafe { libc::prctl(libc::PR_CAPBSET_READ, libc::c_ulong::from(capability), 0, 0, 0) } {
-        0 => Some(false),
-        1 => Some(true),
-        _ => None,
-    }
-}
-
 /// Empties the inheritable set (and with it the ambient one) and removes `dropped` (one bit for each capability) from
 /// the permitted and effective sets, capset(2). After that, a program inherits privileges across execve only through
-/// the bounding set, and the caller has no more than that.
+/// the bounding set, and the caller has no other privileges.
 ///
 /// # Errors
 /// If capget(2) and capset(2) fails.

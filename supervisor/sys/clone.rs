@@ -11,16 +11,16 @@ use nix::unistd::Pid;
 
 use super::{check, unsupported};
 
-/// Which side of a fork this is.
+/// The side of a fork.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fork {
     /// The new process.
     Child,
-    /// The old one, with the new one's id.
+    /// The old process, with the new one's id.
     Parent(Pid),
 }
 
-/// Number of threads of this process: the links of /proc/self/task less `.` and `..`; 1 where /proc cannot tell.
+/// Number of threads of this process: the links of /proc/self/task less `.` and `..`; 1 if /proc is not available.
 fn threads() -> libc::nlink_t {
     stat("/proc/self/task").map_or(1, |status| status.st_nlink.saturating_sub(2))
 }
@@ -29,10 +29,10 @@ fn refuse_threads() -> Result<(), Errno> {
     if threads() > 1 { Err(Errno::EDEADLK) } else { Ok(()) }
 }
 
-/// A copy of this process, fork(2).
+/// Copies this process, fork(2).
 ///
 /// # Errors
-/// EDEADLK when this process has more than one thread, or if fork(2) fails.
+/// EDEADLK if this process has more than one thread; otherwise the error of fork(2).
 pub fn fork() -> Result<Fork, Errno> {
     refuse_threads()?;
     // SAFETY: there is no second thread that could hold a lock in the child.
@@ -64,18 +64,18 @@ const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 /// A new process in new namespaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cloned {
-    /// Which side this is.
+    /// The side of the clone.
     pub side: Fork,
-    /// Whether the child was born in the cgroup asked for; if not it has to move itself.
+    /// Whether the child was created in the requested cgroup; otherwise it must move itself.
     pub in_cgroup: bool,
 }
 
-/// A copy of this process in new namespaces (`flags`: `CLONE_NEW*` only), born in a version 2 cgroup if one is
-/// given: clone3(2) (5.3, CLONE_INTO_CGROUP 5.7), else clone(2).
+/// Copies this process into new namespaces (`flags`: only `CLONE_NEW*`) and, if given, into a version 2 cgroup:
+/// clone3(2) (5.3, CLONE_INTO_CGROUP 5.7), else clone(2).
 ///
 /// # Errors
-/// EDEADLK when this process has more than one thread, EOPNOTSUPP or EBUSY for a group that takes no processes, otherwise
-/// what the kernel answers.
+/// EDEADLK when this process has more than one thread, EOPNOTSUPP or EBUSY for a group that accepts no processes,
+/// otherwise the error of the call.
 pub fn clone(flags: libc::c_int, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned, Errno> {
     refuse_threads()?;
     let namespaces = u64::from(flags.unsigned_abs());
@@ -89,7 +89,7 @@ pub fn clone(flags: libc::c_int, cgroup: Option<BorrowedFd<'_>>) -> Result<Clone
         };
         match clone3(&arguments) {
             Ok(side) => return Ok(Cloned { side, in_cgroup: true }),
-            // E2BIG: a kernel whose structure ends before `cgroup`; EINVAL: it has no such flag. EOPNOTSUPP is about
+            // E2BIG: a kernel whose structure ends before `cgroup`; EINVAL: it has no such flag. EOPNOTSUPP refers to
             // the group.
             Err(Errno::ENOSYS | Errno::E2BIG | Errno::EINVAL) => {}
             Err(errno) => return Err(errno),

@@ -12,7 +12,7 @@ use super::{check, unsupported};
 
 /// `CLOSE_RANGE_CLOEXEC`, since 5.11.
 const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
-/// `MFD_EXEC`, since 6.3: the copy may be executed whatever `vm.memfd_noexec` says.
+/// `MFD_EXEC`, since 6.3: the copy may be executed regardless of `vm.memfd_noexec`.
 const MFD_EXEC: libc::c_uint = 0x10;
 
 /// Takes ownership of a descriptor that the kernel or a parent process passed as a number.
@@ -25,7 +25,7 @@ pub fn adopt(number: RawFd) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(number) }
 }
 
-/// A path to what a descriptor of this process stands for, proc_pid_fd(5); a link to the path that it was opened by.
+/// The path of a descriptor of this process in /proc, proc_pid_fd(5): a link to the path with which it was opened.
 #[must_use]
 pub fn path(descriptor: BorrowedFd<'_>) -> String {
     format!("/proc/self/fd/{}", descriptor.as_raw_fd())
@@ -74,7 +74,7 @@ fn open_numbers(first: RawFd, proc: BorrowedFd<'_>) -> Result<Vec<RawFd>, Errno>
 pub fn close_others(kept: &[BorrowedFd<'_>], proc: BorrowedFd<'_>) -> Result<(), Errno> {
     let kept: Vec<RawFd> = kept.iter().map(AsRawFd::as_raw_fd).chain([proc.as_raw_fd()]).collect();
     for number in open_numbers(3, proc)?.into_iter().filter(|number| !kept.contains(number)) {
-        // SAFETY: the caller's promise: nobody uses these descriptors any more.
+        // SAFETY: by contract, these descriptors are not used any more.
         unsafe { libc::close(number) };
     }
     Ok(())
@@ -82,8 +82,8 @@ pub fn close_others(kept: &[BorrowedFd<'_>], proc: BorrowedFd<'_>) -> Result<(),
 
 fn walk_close_on_exec(first: libc::c_uint, proc: BorrowedFd<'_>) -> Result<(), Errno> {
     for number in open_numbers(RawFd::try_from(first).map_err(|_| Errno::EINVAL)?, proc)? {
-        // SAFETY: the descriptor is only borrowed for one fcntl; a number that has been closed since (the
-        // listing's own) answers EBADF, which is ignored.
+        // SAFETY: the descriptor is only borrowed for one fcntl; a number that has been closed since (the listing's
+        // own) causes EBADF, which is ignored.
         let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
         match fcntl(borrowed, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)) {
             Ok(_) | Err(Errno::EBADF) => {}
@@ -102,13 +102,13 @@ fn walk_close_on_exec(first: libc::c_uint, proc: BorrowedFd<'_>) -> Result<(), E
 /// # Errors
 /// If neither way works.
 pub fn close_from(first: libc::c_uint, proc: BorrowedFd<'_>) -> Result<(), Errno> {
-    // SAFETY: the caller's promise, above.
+    // SAFETY: by the contract above.
     let done = check(unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) });
     match done {
         Ok(_) => Ok(()),
         Err(errno) if unsupported(errno) || errno == Errno::EINVAL => {
             for number in open_numbers(RawFd::try_from(first).map_err(|_| Errno::EINVAL)?, proc)? {
-                // SAFETY: the caller's promise, above.
+                // SAFETY: by the contract above.
                 unsafe { libc::close(number) };
             }
             Ok(())
@@ -144,7 +144,7 @@ pub fn try_lock(file: BorrowedFd<'_>) -> Result<(), Errno> {
 /// Makes the file `to` share all blocks of `from`, ioctl_ficlone(2) (4.5).
 ///
 /// # Errors
-/// EOPNOTSUPP where the file system cannot, EXDEV for two file systems, or another error.
+/// EOPNOTSUPP if the file system does not support it, EXDEV for two file systems, or another error.
 pub fn share_blocks(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Errno> {
     // The type of the request differs between C libraries.
     let request = libc::FICLONE as _;

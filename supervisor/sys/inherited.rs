@@ -44,10 +44,10 @@ pub fn limit_of(pid: Pid, resource: u32) -> Result<Limit, Errno> {
 /// Sets a limit of this process, prlimit(2).
 ///
 /// # Errors
-/// EPERM when a hard limit rises without CAP_SYS_RESOURCE.
+/// EPERM if a hard limit is raised without CAP_SYS_RESOURCE.
 pub fn set_limit(resource: u32, limit: Limit) -> Result<(), Errno> {
     let old = std::ptr::null_mut::<Limit>();
-    // SAFETY: the new limit outlives the call, and no old one is asked for.
+    // SAFETY: the new limit outlives the call, and no old one is requested.
     check(unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, &raw const limit, old) }).map(drop)
 }
 
@@ -69,7 +69,7 @@ struct Attributes {
 
 /// `SCHED_ATTR_SIZE_VER0`: without the clamps.
 const WITHOUT_CLAMPS: u32 = 48;
-/// `SCHED_FLAG_KEEP_ALL | SCHED_FLAG_UTIL_CLAMP`: changes the clamps alone.
+/// `SCHED_FLAG_KEEP_ALL | SCHED_FLAG_UTIL_CLAMP`: changes only the clamps.
 const CLAMPS_ALONE: u64 = 0x18 | 0x60;
 
 /// Sets the default scheduling, which children inherit: SCHED_OTHER, nice 0, sched_setattr(2) (3.14).
@@ -97,7 +97,7 @@ pub fn remove_clamps() -> Result<(), Errno> {
 }
 
 fn set_attributes(attributes: &Attributes) -> Result<(), Errno> {
-    // SAFETY: the structure outlives the call and begins with the size of it that the kernel is to read.
+    // SAFETY: the structure outlives the call and begins with the size that the kernel reads.
     check(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, std::ptr::from_ref(attributes), 0) }).map(drop)
 }
 
@@ -139,7 +139,7 @@ pub fn stop_alarms() -> Result<(), Errno> {
     for timer in 0..3 {
         let none = [0 as libc::c_long; 4];
         let old = std::ptr::null_mut::<libc::c_long>();
-        // SAFETY: an itimerval is four integers of this size for the kernel, and no old one is asked for.
+        // SAFETY: an itimerval is four integers of this size for the kernel, and no old one is requested.
         check(unsafe { libc::syscall(libc::SYS_setitimer, timer, none.as_ptr(), old) })?;
     }
     Ok(())
@@ -181,7 +181,7 @@ pub fn share_cores_with_init() -> Result<(), Errno> {
 /// prctl(2) with an option that takes integers only.
 ///
 /// # Errors
-/// EINVAL when the kernel does not know the option.
+/// EINVAL if the kernel does not have the option.
 pub fn set_option(option: ProcessOption, arguments: [libc::c_ulong; 2]) -> Result<libc::c_long, Errno> {
     let [first, second] = arguments;
     // SAFETY: every option of this type takes plain integers and touches no memory of ours.

@@ -124,7 +124,7 @@ pub fn configure(
 /// Attaches a file with LOOP_SET_FD; read-only if the device or the file was opened read-only.
 ///
 /// # Errors
-/// EBUSY when the device is taken.
+/// EBUSY if the device is in use.
 pub fn set_file(device: BorrowedFd<'_>, file: BorrowedFd<'_>) -> Result<(), Errno> {
     call(device, LOOP_SET_FD, libc::c_ulong::from(file.as_raw_fd().unsigned_abs())).map(drop)
 }
@@ -132,7 +132,7 @@ pub fn set_file(device: BorrowedFd<'_>, file: BorrowedFd<'_>) -> Result<(), Errn
 /// Sets part, flags and name, LOOP_SET_STATUS64.
 ///
 /// # Errors
-/// EAGAIN while the kernel still drops old pages of the device (4.14 and others): try again.
+/// EAGAIN while the kernel still drops old pages of the device (4.14 and others); a retry succeeds.
 pub fn set_status(device: BorrowedFd<'_>, part: Part, flags: u32, name: &[u8]) -> Result<(), Errno> {
     let info = Info::new(flags, name, part);
     // SAFETY: the structure lives across the call, which only reads it.
@@ -145,7 +145,7 @@ pub fn set_status(device: BorrowedFd<'_>, part: Part, flags: u32, name: &[u8]) -
 /// The file of a device, LOOP_GET_STATUS64.
 ///
 /// # Errors
-/// ENXIO when it is free.
+/// ENXIO if it is free.
 pub fn backing(device: BorrowedFd<'_>) -> Result<Backing, Errno> {
     let mut info = Info::new(0, &[], Part::default());
     // SAFETY: the structure lives across the call, which fills it in.
@@ -166,7 +166,7 @@ pub fn set_direct_io(device: BorrowedFd<'_>) -> Result<(), Errno> {
 /// Releases the file, LOOP_CLR_FD; if the device is in use, with its last user.
 ///
 /// # Errors
-/// ENXIO when the device is free.
+/// ENXIO if the device is free.
 pub fn clear(device: BorrowedFd<'_>) -> Result<(), Errno> {
     call(device, LOOP_CLR_FD, 0).map(drop)
 }

@@ -1,4 +1,4 @@
-//! Sleeping without holding memory: malloc_trim(3), madvise(2), getauxval(3), poll(2).
+//! Releases unused memory before a long sleep: malloc_trim(3), madvise(2), getauxval(3), poll(2).
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollTimeout, poll};
@@ -6,15 +6,15 @@ use nix::poll::{PollFd, PollTimeout, poll};
 /// How long a process must be idle before it releases memory, in milliseconds.
 const QUIET: u16 = 200;
 
-/// How far below its caller [`release_stack`] reaches, bytes. The kernel keeps 256 pages (`stack_guard_gap`, since Linux
-/// 4.12 and the stable series of its time) between the stack and any mapping below it, and places no mapping within
-/// 128 MiB of the stack's top (`mmap_base`). Pages have at least 4 KiB.
+/// How far below its caller [`release_stack`] reaches, in bytes. The kernel keeps 256 pages (`stack_guard_gap`, since
+/// Linux 4.12 and the stable series of its time) between the stack and any mapping below it, and places no mapping
+/// within 128 MiB of the stack's top (`mmap_base`). Pages have at least 4 KiB.
 const STACK: usize = 1 << 20;
-/// Kept below the caller for the calls that are about to be made, bytes. The red zone of x86-64 is 128.
+/// Kept below the caller for its next calls, in bytes. The red zone of x86-64 is 128.
 const SPARE: usize = 4096;
 
-/// poll(2), for a process that may sleep for days: when nothing has come for a while, it first frees the parts of its
-/// heap and of its stack that are not in use. The pages of the program itself are a file's: the kernel can drop them.
+/// poll(2) for a process that may sleep for days: after a time without an event, it frees the unused parts of its heap
+/// and of its stack. The pages of the program itself are backed by a file, so the kernel can drop them.
 ///
 /// # Errors
 /// If poll(2) fails.
@@ -36,8 +36,8 @@ pub fn sleep(polled: &mut [PollFd<'_>], timeout: PollTimeout) -> Result<libc::c_
     poll(polled, timeout)
 }
 
-/// Frees the pages below the stack pointer, which deeper calls have written to: a monitor starts a container with 48 KiB
-/// of stack and waits for its end with 16 KiB.
+/// Frees the pages below the stack pointer, which deeper calls have written to: a monitor starts a container with 48
+/// KiB of stack and waits for its end with 16 KiB.
 #[inline(never)]
 fn release_stack() {
     let here = 0_u8;
@@ -49,7 +49,7 @@ fn release_stack() {
     // SAFETY: the range ends at least SPARE bytes below this frame, and no frame below it is in use: no handler of a
     // signal runs during the call. It contains pages of this thread's stack and addresses without a mapping, nothing
     // else (see STACK). The kernel fills a freed page with zeros when it is used again. The call skips what is not
-    // mapped, and its ENOMEM for that means nothing here.
+    // mapped, and its ENOMEM for them is ignored.
     unsafe { libc::madvise(std::ptr::without_provenance_mut(start), length, libc::MADV_DONTNEED) };
 }
 

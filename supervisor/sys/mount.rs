@@ -23,11 +23,11 @@ const NO_EXECUTION: u64 = 8;
 /// `AT_RECURSIVE` of linux/fcntl.h.
 const AT_RECURSIVE: libc::c_uint = 0x8000;
 
-/// Sets `MS_RDONLY`, `MS_NOSUID`, `MS_NODEV` and `MS_NOEXEC` of `flags` for a mount and every mount below it in one step,
-/// mount_setattr(2) (5.12).
+/// Sets `MS_RDONLY`, `MS_NOSUID`, `MS_NODEV` and `MS_NOEXEC` of `flags` for a mount and every mount below it in one
+/// step, mount_setattr(2) (5.12).
 ///
 /// # Errors
-/// ENOSYS before 5.12; EINVAL when the descriptor is not the root of a mount.
+/// ENOSYS before 5.12; EINVAL if the descriptor is not the root of a mount.
 pub fn restrict_recursive(mount: BorrowedFd<'_>, flags: MsFlags) -> Result<(), Errno> {
     let set = [
         (MsFlags::MS_RDONLY, READ_ONLY),

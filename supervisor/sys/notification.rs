@@ -15,13 +15,13 @@ const ADD_DESCRIPTOR: u32 = 0x4018_2103;
 /// `SECCOMP_USER_NOTIF_FLAG_CONTINUE` (5.5).
 const CONTINUE: u32 = 1;
 
-/// One call that waits for its answer: `struct seccomp_notif` with its `struct seccomp_data`.
+/// One call that is waiting for its answer: `struct seccomp_notif` with its `struct seccomp_data`.
 #[repr(C)]
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Notification {
     /// Identifies the call until it is answered or interrupted.
     pub id: u64,
-    /// The thread that calls, as the reader's PID namespace numbers it.
+    /// The calling thread, in the reader's PID namespace.
     pub thread: u32,
     flags: u32,
     /// Number of the system call.
@@ -63,7 +63,7 @@ struct Addition {
     number_flags: u32,
 }
 
-/// Receives one call. Blocks if none waits: only for a listener that poll(2) has reported as readable.
+/// Receives one call. Blocks if none is pending, so poll(2) must have reported the listener as readable.
 ///
 /// # Errors
 /// ENOENT if the call was interrupted in the meantime.
@@ -93,7 +93,7 @@ pub fn send(listener: BorrowedFd<'_>, id: u64, reply: Reply) -> Result<(), Errno
     .map(drop)
 }
 
-/// Whether a call still waits: then its thread exists, and what was read about it is about that thread.
+/// Whether a call is still pending: then its thread exists, and everything read about it so far refers to that thread.
 #[must_use]
 pub fn is_waiting(listener: BorrowedFd<'_>, id: u64) -> bool {
     // SAFETY: the number outlives the call.

@@ -1,4 +1,4 @@
-//! Sockets that see whole frames of one interface: packet(7).
+//! Sockets that receive the frames of one interface: packet(7).
 
 use std::mem;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -13,17 +13,17 @@ const IGNORE_OUTGOING: libc::c_int = 23;
 /// One instruction of a filter: struct sock_filter.
 pub type Instruction = (u16, u8, u8, u32);
 
-/// Opens a socket that receives the frames of an interface that `filter` lets pass, and sends frames there. Frames that
-/// the host itself sends are left out where the kernel can do that.
+/// Opens a socket that receives the frames of an interface that `filter` accepts, and that can send frames. Frames from
+/// the host itself are excluded if the kernel supports that.
 ///
 /// # Errors
 /// If socket(2), setsockopt(2) or bind(2) fails.
 pub fn listen(interface: u32, filter: &[Instruction]) -> Result<OwnedFd, Errno> {
     let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-    // SAFETY: no pointers. No protocol yet: nothing is received before the filter is there.
+    // SAFETY: no pointers. No protocol yet: nothing is received before the filter is attached.
     let number = check(libc::c_long::from(unsafe { libc::socket(libc::AF_PACKET, kind, 0) }))?;
     let number = libc::c_int::try_from(number).map_err(|_| Errno::EBADF)?;
-    // SAFETY: the descriptor is new and nobody else's.
+    // SAFETY: the descriptor is new and has no other owner.
     let socket = unsafe { OwnedFd::from_raw_fd(number) };
     attach(&socket, filter)?;
     ignore_outgoing(&socket);
@@ -63,7 +63,7 @@ fn size(size: usize) -> Result<libc::socklen_t, Errno> {
 fn ignore_outgoing(socket: &OwnedFd) {
     let one: libc::c_int = 1;
     let pointer = (&raw const one).cast();
-    // SAFETY: the option is an int that outlives the call. Older kernels refuse it, which costs time alone.
+    // SAFETY: the option is an int that outlives the call. Older kernels refuse it, which only costs time.
     let _ = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),

@@ -15,7 +15,7 @@ use super::{check, descriptor};
 /// ended.
 ///
 /// # Errors
-/// ESRCH when there is no such process, ENOSYS before 5.3.
+/// ESRCH if there is no such process, ENOSYS before 5.3.
 pub fn pidfd_open(pid: Pid) -> Result<OwnedFd, Errno> {
     // SAFETY: plain integers.
     let number = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) })?;
@@ -42,7 +42,7 @@ pub fn pidfd_getfd(process: BorrowedFd<'_>, number: RawFd) -> Result<OwnedFd, Er
     Ok(descriptor::adopt(RawFd::try_from(number).map_err(|_| Errno::EBADF)?))
 }
 
-/// `siginfo_t`, sigaction(2), as far as a process may fill it in itself.
+/// The fields of `siginfo_t` that a process may fill in, sigaction(2).
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SignalInfo {
@@ -105,10 +105,10 @@ pub fn tgkill(process: Pid, thread: Pid, signal: libc::c_int) -> Result<(), Errn
     check(unsafe { libc::syscall(libc::SYS_tgkill, process.as_raw(), thread.as_raw(), signal) }).map(drop)
 }
 
-/// Compares what two processes share, kcmp(2); KCMP_EPOLL_TFD, whose last argument is a pointer, counts as unknown.
+/// Compares a resource of two processes, kcmp(2); KCMP_EPOLL_TFD, whose last argument is a pointer, counts as unknown.
 ///
 /// # Errors
-/// What kcmp(2) answers.
+/// If kcmp(2) fails.
 pub fn kcmp(processes: [Pid; 2], kind: libc::c_int, indices: [libc::c_ulong; 2]) -> Result<i32, Errno> {
     /// `KCMP_EPOLL_TFD`.
     const WITH_POINTER: libc::c_int = 7;
@@ -139,7 +139,7 @@ pub fn kill(pid: Pid, signal: libc::c_int) -> Result<(), Errno> {
     check(libc::c_long::from(unsafe { libc::kill(pid.as_raw(), signal) })).map(drop)
 }
 
-/// How a process ended.
+/// The end of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
     /// It exited with this code.
@@ -166,7 +166,7 @@ impl fmt::Display for Ended {
 /// nix's own function returns an error for a child that a real-time signal killed, and its status would be lost.
 ///
 /// # Errors
-/// ECHILD when there is no such child.
+/// ECHILD if there is no such child.
 pub fn reap(child: Option<Pid>) -> Result<Option<(Pid, Ended)>, Errno> {
     wait_with(child.map_or(-1, Pid::as_raw), libc::WNOHANG)
 }
@@ -174,7 +174,7 @@ pub fn reap(child: Option<Pid>) -> Result<Option<(Pid, Ended)>, Errno> {
 /// Waits for the end of a child, waitpid(2).
 ///
 /// # Errors
-/// ECHILD when there is no such child.
+/// ECHILD if there is no such child.
 pub fn wait(child: Pid) -> Result<Ended, Errno> {
     wait_with(child.as_raw(), 0)?.map(|(_, ended)| ended).ok_or(Errno::ECHILD)
 }
@@ -201,7 +201,7 @@ fn wait_with(wanted: libc::pid_t, options: libc::c_int) -> Result<Option<(Pid, E
 /// `(unreachable)`. The C library's function hides that.
 ///
 /// # Errors
-/// ENOENT when the directory was deleted, or another error.
+/// ENOENT if the directory was deleted, or another error.
 pub fn working_directory_is_inside() -> Result<bool, Errno> {
     // PATH_MAX; on the stack, because this is called between fork and execve.
     let mut path = [0_u8; 4096];
@@ -210,7 +210,8 @@ pub fn working_directory_is_inside() -> Result<bool, Errno> {
     Ok(path[0] == b'/')
 }
 
-/// Requests `signal` when the parent ends, PR_SET_PDEATHSIG. The caller must check afterwards that the parent is alive.
+/// Requests `signal` at the end of the parent, PR_SET_PDEATHSIG. The caller must check afterwards that the parent is
+/// alive.
 ///
 /// # Errors
 /// If prctl(2) fails.

@@ -35,7 +35,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn what_is_there_stays() {
+    fn an_existing_target_is_not_replaced() {
         let place = tempfile::tempdir().unwrap();
         let (one, two) = (place.path().join("one"), place.path().join("two"));
         fs::write(&one, "one").unwrap();

@@ -1,12 +1,11 @@
-//! Installing a seccomp filter: seccomp(2).
+//! Installs system call filters: seccomp(2).
 //!
-//! seccompiler's own installer sets no_new_privs, which would break sudo and every set-user-ID program of a
-//! distribution. Root may install a filter without it.
+//! Without no_new_privs, which would break sudo and every set-user-ID program of a distribution; root may do so.
 
 use std::os::fd::{OwnedFd, RawFd};
 
+use libc::{sock_filter, sock_fprog};
 use nix::errno::Errno;
-use seccompiler::BpfProgram;
 
 use super::{check, descriptor, unsupported};
 
@@ -15,10 +14,10 @@ const NEW_LISTENER: libc::c_ulong = 8;
 /// `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV` (5.19): once a call was received, only a fatal signal interrupts it.
 const WAIT_KILLABLE: libc::c_ulong = 32;
 
-#[repr(C)]
-struct FilterProgram {
-    length: libc::c_ushort,
-    filter: *const libc::c_void,
+/// The description of a program for the kernel, which only reads it.
+fn described(program: &[sock_filter]) -> Result<sock_fprog, Errno> {
+    let len = libc::c_ushort::try_from(program.len()).map_err(|_| Errno::EINVAL)?;
+    Ok(sock_fprog { len, filter: program.as_ptr().cast_mut() })
 }
 
 /// Installs a filter for the calling thread without no_new_privs, SECCOMP_SET_MODE_FILTER (3.17), else
@@ -26,11 +25,9 @@ struct FilterProgram {
 ///
 /// # Errors
 /// EINVAL if the kernel has no CONFIG_SECCOMP_FILTER or the program is invalid, EACCES without the capability.
-pub fn install(program: &BpfProgram) -> Result<(), Errno> {
-    let length = libc::c_ushort::try_from(program.len()).map_err(|_| Errno::EINVAL)?;
-    let description = FilterProgram { length, filter: program.as_ptr().cast() };
-    // SAFETY: sock_filter of seccompiler has the kernel's layout; pointer and length describe it and live
-    // across the call.
+pub fn install(program: &[sock_filter]) -> Result<(), Errno> {
+    let description = described(program)?;
+    // SAFETY: pointer and length describe the program, which lives across the call.
     let done = check(unsafe {
         libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const description)
     });
@@ -51,9 +48,8 @@ pub fn install(program: &BpfProgram) -> Result<(), Errno> {
 ///
 /// # Errors
 /// As for [`install`]; EINVAL before 5.0, EBUSY if an earlier filter has such a descriptor.
-pub fn install_with_listener(program: &BpfProgram) -> Result<OwnedFd, Errno> {
-    let length = libc::c_ushort::try_from(program.len()).map_err(|_| Errno::EINVAL)?;
-    let description = FilterProgram { length, filter: program.as_ptr().cast() };
+pub fn install_with_listener(program: &[sock_filter]) -> Result<OwnedFd, Errno> {
+    let description = described(program)?;
     let install = |flags: libc::c_ulong| {
         // SAFETY: as for `install`.
         check(unsafe {

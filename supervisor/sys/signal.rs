@@ -55,7 +55,7 @@ pub fn set_default(signal: Signal) -> Result<Disposition, Errno> {
 /// # Errors
 /// If sigaction(2) fails.
 pub fn restore(disposition: &Disposition) -> Result<(), Errno> {
-    // SAFETY: the action was in force for the same signal before, and code is never unloaded.
+    // SAFETY: the action was in effect for the same signal before, and code is never unloaded.
     unsafe { sigaction(disposition.signal, &disposition.action) }.map(drop)
 }
 

@@ -13,7 +13,7 @@ use super::descriptor;
 /// Maximum number of descriptors in one packet of the kernel.
 const SCM_MAX_FD: usize = 253;
 /// Maximum number of descriptors in one packet of ds.
-pub const MOST_DESCRIPTORS: usize = 4;
+pub const MAX_DESCRIPTORS: usize = 4;
 
 /// One received packet.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Packet, Errn
     };
     let mut descriptors = rights(&header);
     let cut = header.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0;
-    let truncated = cut || descriptors.len() > MOST_DESCRIPTORS;
+    let truncated = cut || descriptors.len() > MAX_DESCRIPTORS;
     if truncated {
         descriptors.clear();
     }
@@ -78,8 +78,8 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Packet, Errn
 /// All received descriptors, cmsg(3), including those of a truncated message.
 fn rights(header: &libc::msghdr) -> Vec<OwnedFd> {
     let mut found = Vec::new();
-    // SAFETY: recvmsg(2) has filled in the control messages and their length; these macros stay within that, and the data
-    // of an SCM_RIGHTS message are descriptors, which now are ours and nobody else's.
+    // SAFETY: recvmsg(2) has filled in the control messages and their length; these macros stay within that, and the
+    // data of an SCM_RIGHTS message are descriptors without another owner.
     unsafe {
         let mut control = libc::CMSG_FIRSTHDR(header);
         while let Some(about) = control.as_ref() {
@@ -135,13 +135,13 @@ pub fn peer(socket: BorrowedFd<'_>) -> Result<UnixCredentials, Errno> {
 pub mod filter {
     pub use libc::sock_filter as Step;
 
-    /// Loads the big-endian word at an offset; a packet that ends before is refused.
+    /// Loads the big-endian word at an offset; refuses a packet that is too short.
     #[must_use]
     pub const fn load_word(offset: u32) -> Step {
         Step { code: 0x20, jt: 0, jf: 0, k: offset }
     }
 
-    /// Skips so many steps if the loaded word has this value, or else so many others.
+    /// Skips this number of steps if the loaded word has this value, and another number otherwise.
     #[must_use]
     pub const fn jump_if_equal(value: u32, then: u8, otherwise: u8) -> Step {
         Step { code: 0x15, jt: then, jf: otherwise, k: value }
@@ -160,7 +160,7 @@ pub mod filter {
     }
 }
 
-/// Has the kernel deliver only packets that a filter accepts, SO_ATTACH_FILTER of socket(7).
+/// Makes the kernel deliver only packets that a filter accepts, SO_ATTACH_FILTER of socket(7).
 ///
 /// # Errors
 /// EINVAL for an invalid filter; otherwise if setsockopt(2) fails.

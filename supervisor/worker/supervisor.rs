@@ -16,7 +16,7 @@ use super::client::Client;
 use super::protocol::{Containers, FromSupervisor, ToSupervisor};
 use crate::config::value::Name;
 use crate::socket;
-use crate::worker::waiting::PATIENCE;
+use crate::worker::waiting::TIMEOUT;
 
 /// The timeout for the end of a supervisor.
 const ENDING: Duration = Duration::from_secs(10);
@@ -102,7 +102,7 @@ impl Supervisor {
     fn ask(&self) -> Containers {
         let asked = socket::send(&self.connection, &ToSupervisor::Containers, &[]);
         let no_client = Client::new(None);
-        match asked.and_then(|()| self.answer(&no_client, Some(Instant::now() + PATIENCE))) {
+        match asked.and_then(|()| self.answer(&no_client, Some(Instant::now() + TIMEOUT))) {
             Ok(Some(FromSupervisor::Containers(known))) => known,
             Err(error) if error.is::<Silent>() => {
                 log::warn!("{error}");
@@ -128,7 +128,7 @@ impl Supervisor {
         if self.is_silent.get() || asked.is_err() {
             return Ok(());
         }
-        match self.answer(client, Some(Instant::now() + PATIENCE)) {
+        match self.answer(client, Some(Instant::now() + TIMEOUT)) {
             Err(error) if error.is::<Silent>() => log::warn!("{error}"),
             other => drop(other?),
         }

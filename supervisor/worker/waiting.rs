@@ -14,7 +14,7 @@ use crate::poll::PollSet;
 use crate::poll::timeout_until;
 
 /// The timeout for an answer of our own processes. It normally takes far less than a millisecond.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+pub const TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Client {
     /// Waits until `descriptor` is readable or the deadline has passed; returns whether it is readable. The client's

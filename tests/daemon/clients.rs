@@ -1,4 +1,4 @@
-//! Clients: who is served, and what becomes of a command when its client or its worker goes.
+//! Clients: which ones are served, and what happens to a command when its client or its worker ends.
 
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::Command;
@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 use crate::machine::{Done, Machine, binary, skip, wait_for};
 use crate::monitor::Monitor;
 
-/// A machine where `ds stop web` and `ds rm --force web` wait for ever.
+/// A machine where `ds stop web` and `ds rm --force web` wait forever.
 fn stubborn(test: &str) -> Option<(Machine, Monitor)> {
     let machine = Machine::new(test)?;
     machine.container("web", &[]);
@@ -61,8 +61,8 @@ fn an_interrupted_client_ends_as_any_program_does() {
 }
 
 #[test]
-fn the_death_of_a_worker_is_told() {
-    let Some((machine, monitor)) = stubborn("clients::the_death_of_a_worker_is_told") else { return };
+fn the_death_of_a_worker_is_reported() {
+    let Some((machine, monitor)) = stubborn("clients::the_death_of_a_worker_is_reported") else { return };
     let client = machine.spawn(&["stop", "web"]);
     // If a worker dies before it has read the request, the client connects to another.
     wait_for("the request", || is_asked_to_stop(&monitor));
@@ -103,7 +103,9 @@ fn only_root_is_served() {
     let test = "clients::only_root_is_served";
     let Some(machine) = Machine::new(test) else { return };
     let client = |verb: &[&str]| machine.ds_command(verb).uid(65534).output();
-    let Ok(output) = client(&["list"]) else { return skip(test, "the binary is not for everybody") };
+    let Ok(output) = client(&["list"]) else {
+        return skip(test, "the program is not executable for other users");
+    };
     Done::of(output).fails(1, "ds: list: must be root; use 'su' or 'sudo'");
     let run = Done::of(client(&["run", "web", "true"]).unwrap());
     run.fails(125, "ds: run web: must be root; use 'su' or 'sudo'");
@@ -112,8 +114,8 @@ fn only_root_is_served() {
 }
 
 #[test]
-fn closed_streams_and_a_deleted_directory_are_survived() {
-    let Some(machine) = Machine::new("clients::closed_streams_and_a_deleted_directory_are_survived") else {
+fn closed_streams_and_a_deleted_directory_are_supported() {
+    let Some(machine) = Machine::new("clients::closed_streams_and_a_deleted_directory_are_supported") else {
         return;
     };
     machine.container("web", &[]);

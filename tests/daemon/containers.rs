@@ -1,4 +1,4 @@
-//! What the supervisor does about containers: watches, adopts, notices the end, restarts.
+//! The supervisor's handling of containers: it watches, adopts and restarts them, and detects their end.
 
 use std::fs;
 use std::os::unix::net::UnixListener;
@@ -39,7 +39,7 @@ fn a_monitor_is_watched_and_adopted_after_the_supervisor_was_killed() {
         machine.ds(&["list"]).succeeds();
         watched(&machine, "web").expect("adopted before the first client is served");
     }
-    // Its directory may be deleted meanwhile: it is still to be seen, and to be stopped.
+    // If its directory is deleted meanwhile, it is still listed and can be stopped.
     fs::remove_dir_all(machine.paths.container(&"web".parse().unwrap())).unwrap();
     assert_eq!(machine.listed("web")["state"], "running");
     monitor.end(ExitReason::Stopped);
@@ -54,11 +54,11 @@ fn a_monitor_that_is_killed_is_recorded_and_cleaned_up_after() {
     };
     machine.container("web", &[]);
     let monitor = Monitor::start(&machine.paths, "web");
-    wait_for("what the monitor tells", || machine.log().contains("web: running").then_some(()));
+    wait_for("the status of the monitor", || machine.log().contains("web: running").then_some(()));
     monitor.die();
     let exit = wait_for("the record", || last_exit(&machine, "web"));
     assert_eq!(exit.reason, ExitReason::Lost);
-    assert!(exit.uptime_s > 0, "from what the monitor had told");
+    assert!(exit.uptime_s > 0, "from the last status of the monitor");
     wait_for("the sweep", || (!machine.paths.control(&"web".parse().unwrap()).exists()).then_some(()));
     let listed = machine.listed("web");
     assert_eq!((&listed["state"], &listed["restart_in_s"]), (&"failed".into(), &serde_json::Value::Null));
@@ -83,17 +83,17 @@ fn a_monitor_that_died_with_the_supervisor_is_found_by_the_next_one() {
 }
 
 #[test]
-fn what_ends_by_itself_is_restarted_with_growing_waits_until_it_is_stopped() {
-    let Some(machine) =
-        Machine::new("containers::what_ends_by_itself_is_restarted_with_growing_waits_until_it_is_stopped")
-    else {
+fn an_ended_container_is_restarted_with_increasing_delays_until_it_is_stopped() {
+    let Some(machine) = Machine::new(
+        "containers::an_ended_container_is_restarted_with_increasing_delays_until_it_is_stopped",
+    ) else {
         return;
     };
     machine.container("web", &["restart=always"]);
     let monitor = Monitor::start(&machine.paths, "web");
     wait_for("the monitor to be watched", || watched(&machine, "web"));
     monitor.end(ExitReason::PoweredOff);
-    // There is no init in the tree, so the restarts fail, and the waits grow: 1 s, 2 s, 4 s.
+    // The tree has no init, so the restarts fail, and the delays increase: 1 s, 2 s, 4 s.
     let listed = wait_for("the third wait", || {
         let listed = machine.listed("web");
         (listed["restart_in_s"].as_u64() >= Some(2)).then_some(listed)
@@ -109,8 +109,9 @@ fn what_ends_by_itself_is_restarted_with_growing_waits_until_it_is_stopped() {
 }
 
 #[test]
-fn what_was_stopped_or_starts_anew_by_hand_is_not_restarted() {
-    let Some(machine) = Machine::new("containers::what_was_stopped_or_starts_anew_by_hand_is_not_restarted")
+fn a_container_that_was_stopped_or_started_manually_is_not_restarted() {
+    let Some(machine) =
+        Machine::new("containers::a_container_that_was_stopped_or_started_manually_is_not_restarted")
     else {
         return;
     };
@@ -132,13 +133,12 @@ fn what_was_stopped_or_starts_anew_by_hand_is_not_restarted() {
 }
 
 #[test]
-fn a_monitor_that_hangs_does_not_take_the_list_with_it() {
-    let Some(machine) = Machine::new("containers::a_monitor_that_hangs_does_not_take_the_list_with_it")
-    else {
+fn a_hanging_monitor_does_not_block_the_list() {
+    let Some(machine) = Machine::new("containers::a_hanging_monitor_does_not_block_the_list") else {
         return;
     };
     machine.container("web", &[]);
-    // It accepts nothing and answers nothing; a stream socket, even.
+    // It accepts no connection and sends no answer; it is not even a packet socket.
     let name = "web".parse().unwrap();
     ds::paths::create_private(&machine.paths.run_container(&name)).unwrap();
     let _stranger = UnixListener::bind(machine.paths.control(&name)).unwrap();

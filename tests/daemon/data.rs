@@ -1,4 +1,4 @@
-//! The verbs that change what is on disk.
+//! The verbs that change data on disk.
 
 use std::fs;
 use std::process::Command;
@@ -17,14 +17,16 @@ fn nothing_is_left(machine: &Machine) {
 }
 
 #[test]
-fn a_container_is_made_whole_or_not_at_all() {
-    let Some(machine) = Machine::new("data::a_container_is_made_whole_or_not_at_all") else { return };
+fn a_container_is_created_completely_or_not_at_all() {
+    let Some(machine) = Machine::new("data::a_container_is_created_completely_or_not_at_all") else { return };
     let tree = machine.tree("tree");
     let tree = tree.to_str().unwrap();
     let create = |more: &[&str]| machine.ds(&[&["create", "web", "--rootfs", tree][..], more].concat());
     assert_eq!(create(&["--set", "limits.memory=much"]).code, Some(2));
     assert_eq!(create(&["--set", "hostnam=x"]).code, Some(2));
-    assert_eq!(machine.ds(&["create", "web", "--rootfs", "/nonexistent"]).code, Some(1));
+    machine
+        .ds(&["create", "web", "--rootfs", "/nonexistent"])
+        .fails(1, "ds: create web: the root file system /nonexistent does not exist");
     let file = machine.path("file");
     fs::write(&file, "").unwrap();
     let file = file.to_str().unwrap();
@@ -96,8 +98,8 @@ fn a_running_container_is_neither_renamed_nor_deleted() {
 }
 
 #[test]
-fn a_renamed_container_keeps_what_is_its_own() {
-    let Some(machine) = Machine::new("data::a_renamed_container_keeps_what_is_its_own") else { return };
+fn a_renamed_container_keeps_its_own_files() {
+    let Some(machine) = Machine::new("data::a_renamed_container_keeps_its_own_files") else { return };
     machine.container("web", &["priority=4"]);
     machine.container("other", &[]);
     let own = machine.paths.container(&"web".parse().unwrap()).join("rootfs");
@@ -128,7 +130,7 @@ fn nothing_is_deleted_across_a_mount_point() {
     fs::create_dir_all(&own).unwrap();
     fs::write(machine.path("tree/keep"), "keep").unwrap();
     machine.ds(&["supervisor", "stop"]).succeeds();
-    // The supervisor has to see the mount, so it is started where the mount is.
+    // The supervisor must see the mount, so it is started in the same mount namespace.
     let script = "mount --bind \"$1\" \"$2\" && \"$0\" rm web; echo $?; umount \"$2\" && \"$0\" rm web";
     let mut shell = machine.command("unshare");
     shell.args(unshare).args(["sh", "-c", script]).arg(binary()).arg(machine.path("tree")).arg(&own);
@@ -140,8 +142,8 @@ fn nothing_is_deleted_across_a_mount_point() {
 }
 
 #[test]
-fn a_deletion_that_was_cut_short_is_completed() {
-    let Some(machine) = Machine::new("data::a_deletion_that_was_cut_short_is_completed") else { return };
+fn an_interrupted_deletion_is_completed() {
+    let Some(machine) = Machine::new("data::an_interrupted_deletion_is_completed") else { return };
     machine.container("web", &[]);
     let containers = machine.paths.containers();
     fs::rename(containers.join("web"), containers.join(".trash-web-1234")).unwrap();

@@ -1,4 +1,4 @@
-//! One test's machine: a data and a run directory, and whatever supervisor comes to serve them.
+//! The machine of one test: a data and a run directory, and their supervisor.
 
 use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
@@ -18,7 +18,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A machine without a supervisor; `None`, and a line for the summary, when this test cannot run here.
+    /// A machine without a supervisor; `None`, and a line for the summary, if this test cannot run here.
     pub fn new(test: &str) -> Option<Self> {
         if !geteuid().is_root() {
             skip(test, "needs root");
@@ -60,18 +60,18 @@ impl Machine {
         serde_json::from_str(&self.ds(words).succeeds()).unwrap()
     }
 
-    /// What `ds list` says of a container.
+    /// The entry of a container in `ds list`.
     pub fn listed(&self, name: &str) -> serde_json::Value {
         let list = self.json(&["list", "--json"]);
         let containers = list["containers"].as_array().unwrap();
         containers.iter().find(|container| container["name"] == name).cloned().unwrap_or_default()
     }
 
-    /// The supervisor's process id, if one lives.
+    /// The supervisor's process id, if one is running.
     pub fn supervisor(&self) -> Option<Pid> {
         let text = fs::read_to_string(self.paths.supervisor_lock()).ok()?;
         let pid = Pid::from_raw(text.trim().parse().ok()?);
-        // One that was killed leaves its number behind.
+        // The lock file of a killed supervisor still contains its process id.
         let name = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
         name.starts_with("ds\0supervise").then_some(pid)
     }
@@ -86,7 +86,7 @@ impl Machine {
         fs::read_to_string(self.paths.supervisor_log()).unwrap_or_default()
     }
 
-    /// A directory that `ds create` takes for a root file system; there is no init in it.
+    /// A directory that `ds create` accepts as a root file system; it has no init.
     pub fn tree(&self, name: &str) -> PathBuf {
         let tree = self.path(name);
         fs::create_dir_all(tree.join("etc")).unwrap();
@@ -141,14 +141,14 @@ impl Done {
         Self { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
 
-    /// Its output, after it has succeeded without a word on stderr.
+    /// Its output; asserts that it has succeeded without output on stderr.
     #[track_caller]
     pub fn succeeds(self) -> String {
         assert_eq!((self.code, self.stderr.as_str()), (Some(0), ""), "{self:?}");
         self.stdout
     }
 
-    /// It has failed with this exit code and this one line.
+    /// Asserts that it has failed with this exit code and this one line.
     #[track_caller]
     pub fn fails(self, code: i32, line: &str) {
         assert_eq!((self.code, self.stderr.as_str()), (Some(code), format!("{line}\n").as_str()), "{self:?}");
@@ -160,7 +160,7 @@ pub fn binary() -> PathBuf {
     fs::canonicalize(&path).unwrap_or_else(|error| panic!("{}: {error}", Path::new(&path).display()))
 }
 
-/// Says that a test cannot run on this machine. The test returns after that.
+/// Reports that a test cannot run on this machine. The test must then return.
 pub fn skip(test: &str, reason: &str) {
     eprintln!("skipped: {test}: {reason}");
     if let Some(log) = std::env::var_os("DS_SKIP_LOG") {
@@ -169,14 +169,14 @@ pub fn skip(test: &str, reason: &str) {
     }
 }
 
-/// Waits until something is so; panics when it takes longer than any machine should need.
+/// Waits for a condition; panics after a generous timeout.
 pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(begun.elapsed() < Duration::from_secs(60), "waited in vain for: {what}");
+        assert!(begun.elapsed() < Duration::from_secs(60), "timeout: {what}");
         sleep(Duration::from_millis(5));
     }
 }

@@ -1,11 +1,12 @@
-//! The supervisor for real: the built binary with a private `$DS_ROOT`, and monitors that only pretend.
+//! Tests of the supervisor: the built binary with a private `$DS_ROOT`, and simulated monitors.
 //!
-//! Needs root, but no root file system and no namespaces of the kernel's. Every test has a [`Machine`] of its own; the
-//! host's containers and control groups are never touched. `$DS_BIN` chooses another binary than the one cargo built.
+//! Needs root, but no root file system and no namespaces. Every test has its own [`Machine`] and does not affect the
+//! host's containers and control groups. `$DS_BIN` selects another binary than the one that cargo built.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "a test may panic")]
 #![allow(missing_docs, clippy::absolute_paths, reason = "tests are their own documentation")]
 
+mod catalogue;
 mod machine;
 mod monitor;
 

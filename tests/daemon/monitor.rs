@@ -19,12 +19,12 @@ pub struct Monitor {
     lock: PathBuf,
     last_exit: PathBuf,
     sockets: Arc<Mutex<Vec<Arc<OwnedFd>>>>,
-    /// What was asked of it.
+    /// The requests that it has received.
     pub heard: Arc<Mutex<Vec<ControlRequest>>>,
 }
 
 impl Monitor {
-    /// Comes to life as a worker's does: the lock is closed once the socket listens.
+    /// Starts like the monitor of a worker: the lock is closed once the socket listens.
     pub fn start(paths: &Paths, name: &str) -> Self {
         let name: Name = name.parse().unwrap();
         create_private(&paths.run_container(&name)).unwrap();
@@ -88,7 +88,7 @@ impl Monitor {
         }
     }
 
-    /// Ends in good order, with a record.
+    /// Ends cleanly, with a record.
     pub fn end(&self, reason: ExitReason) {
         let exit = Exit { reason, code: None, signal: None, message: None, at: 0, uptime_s: 1 };
         fs::write(&self.last_exit, serde_json::to_vec(&exit).unwrap()).unwrap();

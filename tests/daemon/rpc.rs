@@ -1,4 +1,4 @@
-//! `ds rpc`: what a page asks, and the lines that come back.
+//! `ds rpc`: the requests of a page, and the lines of the answers.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
@@ -22,7 +22,7 @@ pub fn ask(machine: &Machine, request: &Value) -> (Vec<Value>, i32) {
 fn answer(machine: &Machine, word: &str) -> (Vec<Value>, i32) {
     let output = machine.ds_command(&["rpc", word]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "", "all of it is JSON on stdout");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "", "the output is JSON on stdout");
     assert!(!text.contains('%'), "{text}");
     (text.lines().map(|line| serde_json::from_str(line).unwrap()).collect(), output.status.code().unwrap())
 }
@@ -77,8 +77,8 @@ fn a_request_answers_as_the_command_line_does() {
 }
 
 #[test]
-fn whatever_is_asked_the_answer_is_a_line_with_a_code() {
-    let Some(machine) = Machine::new("rpc::whatever_is_asked_the_answer_is_a_line_with_a_code") else {
+fn every_answer_is_a_line_with_a_code() {
+    let Some(machine) = Machine::new("rpc::every_answer_is_a_line_with_a_code") else {
         return;
     };
     let code = |lines: &[Value]| lines[0]["error"]["code"].as_str().unwrap().to_owned();
@@ -131,8 +131,8 @@ fn settings_are_validated_without_being_written() {
 }
 
 #[test]
-fn a_subscriber_hears_of_every_change() {
-    let Some(machine) = Machine::new("rpc::a_subscriber_hears_of_every_change") else { return };
+fn a_subscriber_receives_every_change() {
+    let Some(machine) = Machine::new("rpc::a_subscriber_receives_every_change") else { return };
     machine.container("web", &[]);
     let request = json!({ "subscribe": ["state", "jobs", "stats"] });
     let mut subscription = Subscription::new(&machine, &request);
@@ -168,6 +168,17 @@ fn a_job_outlives_its_client_and_is_listed() {
     assert!(job["error"]["message"].as_str().unwrap().contains("no such container"));
     assert_eq!(ask(&machine, &json!({ "forget": id })).1, 0);
     subscription.until(|event| event["jobs"] == json!([]));
+}
+
+#[test]
+fn a_job_reads_the_input_of_its_request() {
+    let Some(machine) = Machine::new("rpc::a_job_reads_the_input_of_its_request") else { return };
+    machine.container("web", &[]);
+    let text = machine.ds(&["get", "web", "--file"]).succeeds() + "\n# from a job\n";
+    ask(&machine, &json!({ "argv": ["set", "web", "--file", "-"], "input": text, "job": true }));
+    Subscription::new(&machine, &json!({ "subscribe": ["jobs"] }))
+        .until(|event| event["jobs"][0]["state"] == "done");
+    assert_eq!(machine.ds(&["get", "web", "--file"]).succeeds(), text);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! One supervisor: how it comes, what it is, how it goes.
+//! One supervisor: its start, its attributes, its end.
 
 use std::fs;
 use std::io::Write;
@@ -12,9 +12,9 @@ use nix::sys::signal::{Signal, kill};
 use crate::machine::{Done, Machine, wait_for};
 
 #[test]
-fn the_first_command_starts_it_and_a_second_one_refuses_politely() {
+fn the_first_command_starts_it_and_a_second_supervisor_is_refused() {
     let Some(machine) =
-        Machine::new("supervisor::the_first_command_starts_it_and_a_second_one_refuses_politely")
+        Machine::new("supervisor::the_first_command_starts_it_and_a_second_supervisor_is_refused")
     else {
         return;
     };
@@ -27,7 +27,7 @@ fn the_first_command_starts_it_and_a_second_one_refuses_politely() {
     machine.ds(&["supervise", "--foreground"]).fails(1, &refusal);
     assert_eq!(machine.json(&["supervisor", "status", "--json"])["pid"], pid.as_raw());
     machine.ds(&["supervisor", "stop"]).succeeds();
-    assert!(machine.supervisor().is_none(), "gone when the command returns");
+    assert!(machine.supervisor().is_none(), "it has ended when the command returns");
     assert!(!machine.paths.supervisor_socket().exists());
     machine.ds(&["supervisor", "stop"]).succeeds();
     machine.ds(&["supervise"]).succeeds();
@@ -35,9 +35,8 @@ fn the_first_command_starts_it_and_a_second_one_refuses_politely() {
 }
 
 #[test]
-fn in_the_foreground_it_says_what_it_does_and_ends_on_a_signal() {
-    let Some(machine) =
-        Machine::new("supervisor::in_the_foreground_it_says_what_it_does_and_ends_on_a_signal")
+fn in_the_foreground_it_logs_to_stderr_and_ends_on_a_signal() {
+    let Some(machine) = Machine::new("supervisor::in_the_foreground_it_logs_to_stderr_and_ends_on_a_signal")
     else {
         return;
     };
@@ -121,9 +120,8 @@ fn it_inherits_nothing_from_the_shell_that_started_it() {
 }
 
 #[test]
-fn what_it_writes_is_for_root_alone_whatever_the_umask() {
-    let Some(machine) = Machine::new("supervisor::what_it_writes_is_for_root_alone_whatever_the_umask")
-    else {
+fn its_files_are_for_root_only_with_any_umask() {
+    let Some(machine) = Machine::new("supervisor::its_files_are_for_root_only_with_any_umask") else {
         return;
     };
     let script = "umask 0; \"$0\" supervise --no-autostart && \"$0\" create web --rootfs tree --set autostart=yes \
@@ -131,9 +129,9 @@ fn what_it_writes_is_for_root_alone_whatever_the_umask() {
     machine.tree("tree");
     let mut shell = machine.command("/bin/sh");
     shell.current_dir(machine.path("")).args(["-c", script]).arg(crate::machine::binary());
-    // There is no init in the tree: the start fails.
+    // The tree has no init, so the start fails.
     assert_eq!(Done::of(shell.output().unwrap()).code, Some(0));
-    wait_for("the list of who waits", || machine.paths.waiting().exists().then_some(()));
+    wait_for("the list of waiting containers", || machine.paths.waiting().exists().then_some(()));
     let mut left = vec![machine.paths.data.clone(), machine.paths.run.clone()];
     let mut count = 0;
     while let Some(path) = left.pop() {
@@ -165,8 +163,10 @@ fn idle_it_does_not_wake_up() {
 }
 
 #[test]
-fn a_slip_in_its_configuration_is_told_and_survived() {
-    let Some(machine) = Machine::new("supervisor::a_slip_in_its_configuration_is_told_and_survived") else {
+fn an_error_in_its_configuration_is_reported_and_does_not_stop_it() {
+    let Some(machine) =
+        Machine::new("supervisor::an_error_in_its_configuration_is_reported_and_does_not_stop_it")
+    else {
         return;
     };
     fs::create_dir_all(&machine.paths.data).unwrap();
@@ -185,9 +185,8 @@ fn a_slip_in_its_configuration_is_told_and_survived() {
 }
 
 #[test]
-fn a_data_directory_that_cannot_be_written_is_told_by_the_client() {
-    let Some(machine) =
-        Machine::new("supervisor::a_data_directory_that_cannot_be_written_is_told_by_the_client")
+fn a_read_only_data_directory_is_reported_by_the_client() {
+    let Some(machine) = Machine::new("supervisor::a_read_only_data_directory_is_reported_by_the_client")
     else {
         return;
     };
@@ -217,7 +216,7 @@ fn containers_start_by_themselves_once_after_each_boot_and_in_order() {
     // The machine boots.
     fs::write(machine.paths.autostarted(), "another boot").unwrap();
     machine.ds(&["supervise"]).succeeds();
-    // There is no init in the tree, so every start fails, which does not hold up the next.
+    // The tree has no init, so every start fails, which does not delay the next one.
     let order = wait_for("four starts", || {
         let log = machine.log();
         let starts = log
@@ -229,7 +228,7 @@ fn containers_start_by_themselves_once_after_each_boot_and_in_order() {
     });
     assert_eq!(order[..2], ["b", "d"]);
     assert!(!machine.log().contains("manual"));
-    // An unrelated one, to see that the machine still serves.
+    // Another container, to check that the supervisor still works.
     let mut list = machine.ds_command(&["list", "--names"]);
     assert_eq!(Done::of(list.stdin(Stdio::null()).output().unwrap()).succeeds(), "a\nb\nc\nd\nmanual\n");
 }

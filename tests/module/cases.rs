@@ -10,10 +10,10 @@ use std::process::Command;
 /// Names of the program.
 const NAMES: [&str; 4] = ["ds", "droidspaces", "nspawn", "getroot"];
 
-/// Where the program is once the module is in use.
+/// The path of the program in the active module.
 const PROGRAM: &str = "/data/adb/modules/droidspaces-supervisor/bin/ds";
 
-/// Declares the cases: a list of them for managers' own installers, and a test of each with the contracts.
+/// Declares the cases: a list for managers' own installers, and a test of each case with the contracts.
 macro_rules! cases {
     ($($name:ident),+ $(,)?) => {
         pub const ALL: &[(&str, fn(&Installer))] = &[$((stringify!($name), $name)),+];
@@ -42,7 +42,7 @@ cases![
     the_button_shows_what_runs,
 ];
 
-/// The links of a search path, with what they lead to.
+/// The links in a directory of the search path, with their targets.
 fn links(device: &Device) -> (String, bool) {
     match device.installer.manager {
         Manager::Magisk => (format!("data/adb/modules_update/{ID}/system/bin"), true),
@@ -183,7 +183,7 @@ fn a_damaged_zip_is_refused_and_the_old_module_stays(installer: &Installer) {
         let text = device.flash(&damaged).fails();
         assert!(text.contains("! This zip is damaged"), "{text}");
         assert!(!device.staged("").exists());
-        assert!(device.in_use() == before, "the module in use has changed");
+        assert!(device.in_use() == before, "the active module has changed");
     }
     device.shell("ds supervisor status").succeeds();
 }
@@ -208,7 +208,7 @@ fn an_update_leaves_running_containers_alone(installer: &Installer) {
     assert!(text.contains("Running containers are not affected"), "{text}");
     let mut after = device.in_use();
     assert!(after.remove("update").is_some());
-    assert!(after == before, "the module in use has changed");
+    assert!(after == before, "the active module has changed");
     assert_eq!(pid(&device), running);
     assert_eq!(device.shell("ds run web -- echo inside").succeeds(), "inside\n");
     let settings = device.tree("data/adb/droidspaces/containers");
@@ -259,7 +259,7 @@ fn a_disabled_module_starts_nothing(installer: &Installer) {
     fs::write(device.live("disable"), "").unwrap();
     device.reboot();
     assert!(!device.path("dev/droidspaces").exists());
-    // Flashed again, it is switched on again.
+    // Flashing it again enables it.
     device.flash(&zip::tested()).succeeds();
     assert!(!device.live("disable").exists());
     device.reboot();
@@ -285,7 +285,7 @@ fn removal_with_the_marker_takes_the_data_too(installer: &Installer) {
     fs::write(device.live("remove"), "").unwrap();
     device.reboot();
     assert_nothing_is_left(&device);
-    // The boot does not wait for it; the device is given a moment to finish.
+    // The boot does not wait for the deletion.
     let data = device.path("data/adb/droidspaces");
     let begun = std::time::Instant::now();
     while data.exists() {
@@ -326,7 +326,7 @@ fn the_button_shows_what_runs(installer: &Installer) {
     device.write("data/adb/droidspaces/containers/web/container.ini", "[container]\nrootfs = /data/rootfs\n");
     let text = device.shell(&action).succeeds();
     assert!(text.starts_with("ds ") && text.contains("\nweb "), "{text}");
-    // Where no browser can be opened, the address is shown.
+    // If no browser can be opened, the address is shown.
     assert!(installer.manager != Manager::Magisk || text.contains("http://127.0.0.1:"), "{text}");
     device.flash(&zip::tested()).succeeds();
     device.shell("ds supervisor stop").succeeds();
@@ -337,17 +337,17 @@ fn the_button_shows_what_runs(installer: &Installer) {
     );
 }
 
-/// Only the contract can be cut short at a certain place.
+/// Only the contract can be interrupted at a certain point.
 #[test]
-fn an_update_that_is_cut_short_leaves_the_old_program_running() {
+fn an_interrupted_update_leaves_the_old_program_running() {
     with_contracts(|installer| {
         let mut device = Device::with_module(installer);
         let before = device.in_use();
         let cut = device.flash_with(&zip::tested(), &[("CUT_SHORT", "true")]);
         assert_eq!(cut.code, Some(128 + 9), "{cut:?}");
-        assert!(device.in_use() == before, "the module in use has changed");
+        assert!(device.in_use() == before, "the active module has changed");
         device.shell("ds supervisor status").succeeds();
-        // The next boot takes what there is for the new module.
+        // The next boot treats the incomplete directory as the new module.
         device.reboot();
         assert!(!device.live("bin/ds").exists());
         device.shell("/data/adb/droidspaces/bin/ds supervisor status").succeeds();
@@ -370,7 +370,7 @@ fn old_managers_and_recoveries_are_refused() {
 }
 
 #[test]
-fn a_recovery_is_told_where_to_install() {
+fn a_recovery_shows_where_to_install() {
     let place = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let script = place.path().join("update-binary");
     fs::write(&script, &zip::members()["META-INF/com/google/android/update-binary"]).unwrap();
@@ -381,7 +381,7 @@ fn a_recovery_is_told_where_to_install() {
     assert!(String::from_utf8_lossy(&output.stdout).contains("ui_print Install the zip in the app of"));
 }
 
-/// shellcheck(1) knows what a plain shell has not.
+/// shellcheck(1) reports features that a POSIX shell lacks.
 #[test]
 fn scripts_are_plain_shell() {
     let scripts = ["customize.sh", "service.sh", "module/action.sh", "module/uninstall.sh"];
@@ -392,10 +392,10 @@ fn scripts_are_plain_shell() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
-/// What BusyBox has in a manager and not in Debian, and the other way round, would be found only on a device; here is
-/// what both and toybox have.
+/// The applets that BusyBox of managers, BusyBox of Debian and toybox all have; a missing one would only be detected on
+/// a device.
 #[test]
-fn scripts_call_nothing_that_some_device_lacks() {
+fn scripts_use_only_programs_of_every_device() {
     const EVERYWHERE: [&str; 11] =
         ["[", "cd", "chcon", "exit", "exec", "export", "mkdir", "mv", "rm", "sha256sum", "umask"];
     const OF_INSTALLERS: [&str; 3] = ["abort", "set_perm", "ui_print"];

@@ -1,7 +1,7 @@
-//! A device without hardware: a tree that looks like Android's from the inside, in namespaces of its own.
+//! A simulated device: a tree with the layout of Android, in its own namespaces.
 //!
-//! /system/bin has mksh as its shell and toybox as its programs, getprop reads a file, and each manager's BusyBox is
-//! where the manager has it. Tests see everything from outside, in [`Device::path`].
+//! /system/bin has mksh as its shell and toybox as its programs, getprop reads a file, and each manager's BusyBox is at
+//! its usual path. Tests access the tree from outside, through [`Device::path`].
 
 use crate::given;
 use crate::zip;
@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Seconds that one command may take.
-const PATIENCE: &str = "120";
+/// The timeout of one command, in seconds.
+const TIMEOUT: &str = "120";
 
 /// `id` of module.prop.
 pub const ID: &str = "droidspaces-supervisor";
@@ -39,7 +39,7 @@ impl Manager {
         }
     }
 
-    /// What its daemon puts into the environment of installers and scripts.
+    /// The environment that its daemon sets for installers and scripts.
     fn environment(self) -> Vec<(&'static str, &'static str)> {
         match self {
             Self::Magisk => vec![("MANAGER", "magisk")],
@@ -61,7 +61,7 @@ impl Manager {
         }
     }
 
-    /// Where the root shell looks for programs.
+    /// The search path of the root shell.
     fn search_path(self) -> String {
         match self {
             Self::Magisk => "/system/bin".to_owned(),
@@ -79,18 +79,18 @@ impl Manager {
     }
 }
 
-/// Who installs: the contract written down here, or the manager's own script.
+/// The installer: the contract implemented here, or the manager's own script.
 #[derive(Debug, Clone)]
 pub struct Installer {
     pub manager: Manager,
     pub own_script: Option<PathBuf>,
 }
 
-/// How a command ended, and what it said.
+/// The exit code and the output of a command.
 #[derive(Debug)]
 pub struct Done {
     pub code: Option<i32>,
-    /// Standard output; of an installer all that the app shows.
+    /// Standard output; for an installer, all output that the app shows.
     pub text: String,
     pub complaints: String,
 }
@@ -109,19 +109,19 @@ impl Done {
     }
 }
 
-/// One file of a tree, as it is compared.
+/// The compared properties of a file.
 pub type Entry = (u32, u32, u32, Vec<u8>);
 
 #[derive(Debug)]
 pub struct Device {
     pub installer: Installer,
     root: tempfile::TempDir,
-    /// Holds the namespaces while the device is on.
+    /// The process that keeps the namespaces while the device is on.
     keeper: Option<(Child, String)>,
 }
 
 impl Device {
-    /// A device that is on and has the manager, but no module.
+    /// A running device with the manager, but without a module.
     pub fn new(installer: &Installer) -> Self {
         let root = tempfile::Builder::new().prefix("device-").tempdir_in(env!("CARGO_TARGET_TMPDIR"));
         let mut device =
@@ -136,7 +136,7 @@ impl Device {
         self.root.path().join(path.trim_start_matches('/'))
     }
 
-    /// The module in use.
+    /// The active module.
     pub fn live(&self, path: &str) -> PathBuf {
         self.path("data/adb/modules").join(ID).join(path)
     }
@@ -202,7 +202,7 @@ impl Device {
         }
     }
 
-    /// Sets what the device says of itself.
+    /// Sets a property of the device.
     pub fn describe(&self, abi: &str, api: u32) {
         let properties = format!("ro.build.version.sdk={api}\nro.product.cpu.abi={abi}\n");
         self.write("system/build.prop", &properties);
@@ -234,7 +234,7 @@ impl Device {
             drop(keeper.stdin.take());
             keeper.wait().expect("wait");
         }
-        // What Magisk had shown in /system/bin is gone without it.
+        // Without Magisk's mounts, its programs in /system/bin disappear.
         for entry in fs::read_dir(self.path("system/bin")).expect("read").flatten() {
             if fs::read_link(entry.path()).is_ok_and(|target| target.starts_with("/data/adb")) {
                 fs::remove_file(entry.path()).expect("unlink");
@@ -242,7 +242,7 @@ impl Device {
         }
     }
 
-    /// Boots the device again; everything that ran is gone, everything in /dev too.
+    /// Reboots the device: all processes end, and /dev is empty.
     pub fn reboot(&mut self) {
         self.power_off();
         self.power_on();
@@ -255,7 +255,7 @@ impl Device {
         self.flash_with(zip, &[])
     }
 
-    /// The same, with more in the environment.
+    /// The same, with additional environment variables.
     pub fn flash_with(&self, zip: &[u8], more: &[(&str, &str)]) -> Done {
         let _ = fs::remove_file(self.path("labels"));
         fs::write(self.path("module.zip"), zip).expect("write");
@@ -277,7 +277,7 @@ impl Device {
 
     fn chrooted(&self, words: &[&str], environment: &[(&str, &str)]) -> Done {
         let root = self.root.path().to_str().expect("UTF-8");
-        // Daemons of managers leave umask 0 behind.
+        // Daemons of managers set umask 0.
         let enter = "umask 0; exec /bin/busybox chroot \"$0\" \"$@\"";
         let line: Vec<&str> =
             ["/bin/sh", "-c", enter, root].into_iter().chain(words.iter().copied()).collect();
@@ -294,7 +294,7 @@ impl Device {
     fn command(&self, words: &[&str]) -> Command {
         let (_, init) = self.keeper.as_ref().expect("the device is on");
         let mut command = Command::new(given("DS_PROBE"));
-        command.args(["enter", init, PATIENCE]).args(words).stdin(Stdio::null()).current_dir("/");
+        command.args(["enter", init, TIMEOUT]).args(words).stdin(Stdio::null()).current_dir("/");
         command
     }
 
@@ -307,7 +307,7 @@ impl Device {
         }
     }
 
-    /// What installers asked of chcon: label and file.
+    /// The calls of chcon by installers: label and file.
     pub fn labels(&self) -> String {
         fs::read_to_string(self.path("labels")).unwrap_or_default()
     }
@@ -320,7 +320,7 @@ impl Device {
         found
     }
 
-    /// The files of the module in use, but for module.prop: the supervisor writes its state into that one, by way of a
+    /// The files of the active module, except module.prop, into which the supervisor writes its state through a
     /// temporary file.
     pub fn in_use(&self) -> BTreeMap<String, Entry> {
         let mut files = self.tree(&format!("data/adb/modules/{ID}"));
@@ -328,7 +328,7 @@ impl Device {
         files
     }
 
-    /// Flashes the module that is tested, and boots.
+    /// Flashes the tested module, and reboots.
     pub fn with_module(installer: &Installer) -> Self {
         let mut device = Self::new(installer);
         device.flash(&zip::tested()).succeeds();
@@ -346,7 +346,7 @@ impl Drop for Device {
 fn collect(top: &Path, directory: &Path, found: &mut BTreeMap<String, Entry>) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let path = entry.path();
-        // A temporary file may be gone by now.
+        // A temporary file may have been removed in the meantime.
         let Ok(data) = fs::symlink_metadata(&path) else { continue };
         let content = if data.is_dir() {
             collect(top, &path, found);

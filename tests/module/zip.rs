@@ -11,7 +11,7 @@ use zip::{ZipArchive, ZipWriter};
 /// The files of a zip.
 pub type Members = BTreeMap<String, Vec<u8>>;
 
-/// The zip that is tested, as it was built.
+/// The tested zip, unmodified.
 pub fn tested() -> Vec<u8> {
     fs::read(given("DS_MODULE")).expect("the module's zip")
 }
@@ -28,7 +28,7 @@ pub fn members() -> Members {
     members
 }
 
-/// A zip with these files; its own checks are right, whatever the module's checksums say.
+/// A zip with these files and valid zip checksums, independent of the module's checksums.
 pub fn pack(members: &Members) -> Vec<u8> {
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
     for (name, bytes) in members {
@@ -38,7 +38,7 @@ pub fn pack(members: &Members) -> Vec<u8> {
     zip.finish().expect("a zip").into_inner()
 }
 
-/// The same module with something changed, and the checksums made anew.
+/// The same module with a change, and updated checksums.
 pub fn rebuilt(change: impl FnOnce(&mut Members)) -> Vec<u8> {
     let mut members = members();
     change(&mut members);

@@ -1,4 +1,4 @@
-//! As a command inside a container: shows or does one thing.
+//! The probe as a command in a container: shows or does one thing.
 //!
 //! | words | what |
 //! |---|---|
@@ -25,7 +25,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::thread::sleep;
 use std::time::Duration;
 
-/// FNV-1a: any change of any byte shows.
+/// FNV-1a: detects a change of any byte.
 const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const PRIME: u64 = 0x0100_0000_01b3;
 
@@ -80,7 +80,7 @@ fn sum() -> Result<()> {
     print(&format!("{length} {hash:016x}"))
 }
 
-/// The tests make the same bytes for themselves: xorshift64.
+/// The tests generate the same bytes: xorshift64.
 fn generate(length: usize, seed: u64) -> Result<()> {
     let mut state = seed | 1;
     let mut bytes = Vec::with_capacity(length);
@@ -122,7 +122,7 @@ fn write(file: &str, text: &str) -> Result<()> {
     print(&answer)
 }
 
-/// Tests whether there is an answer: the other end closes the connection of a peer that it refuses.
+/// Whether there is an answer: the other end closes the connection of a peer that it refuses.
 fn say(path: &str, text: &str) -> Result<()> {
     let flags = SockFlag::SOCK_CLOEXEC;
     let connection = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).context("socket")?;

@@ -1,8 +1,8 @@
-//! `probe deny WHAT[,WHAT…] -- CMD…`: runs a program on a kernel that seems to lack some system calls.
+//! `probe deny WHAT[,WHAT…] -- CMD…`: runs a program as on a kernel that lacks some system calls.
 //!
-//! With `visible` among them, the filter is not hidden. A filter answers as an older kernel, one built without an option, or an app's sandbox would. It is hidden from
-//! /proc/PID/status, because `ds supervise` rightly refuses to start under one, and here it is to be tried under one.
-//! seccomp(2), Documentation/userspace-api/seccomp_filter.rst of the kernel.
+//! The filter returns the errors of an older kernel, of one without an option, or of an app's sandbox. It is hidden
+//! from /proc/PID/status, because `ds supervise` refuses to start under a filter; `visible` in the list leaves it
+//! visible. seccomp(2), Documentation/userspace-api/seccomp_filter.rst of the kernel.
 
 use crate::{sandbox, sys};
 use anyhow::{Context, Result, bail};
@@ -13,7 +13,7 @@ use std::ffi::CString;
 use std::fs;
 use std::path::Path;
 
-/// What is denied, and how.
+/// A denied call, and its error.
 #[derive(Debug, Clone, Copy)]
 struct Rule {
     call: libc::c_long,
@@ -21,13 +21,13 @@ struct Rule {
     answer: Answer,
 }
 
-/// For which calls a rule holds.
+/// The condition of a rule.
 #[derive(Debug, Clone, Copy)]
 enum When {
     Always,
-    /// The low half of this argument has this bit.
+    /// The lower half of this argument has this bit.
     Bit(u32, u32),
-    /// The low half of this argument is this.
+    /// The lower half of this argument has this value.
     Equal(u32, u32),
 }
 
@@ -47,7 +47,7 @@ const GET_PEER: u32 = 0x5441;
 /// LOOP_CONFIGURE of linux/loop.h; a kernel without it has no such request.
 const LOOP_CONFIGURE: u32 = 0x4C0A;
 
-/// What newer kernels brought, by the word for it.
+/// Calls of newer kernels, by their words.
 const CALLS: &[(&str, &[libc::c_long])] = &[
     ("openat2", &[libc::SYS_openat2]),
     ("clone3", &[libc::SYS_clone3]),
@@ -70,9 +70,10 @@ const CALLS: &[(&str, &[libc::c_long])] = &[
     ("statx", &[libc::SYS_statx]),
     ("rseq", &[libc::SYS_rseq]),
     ("bpf", &[libc::SYS_bpf]),
+    ("process_vm_readv", &[libc::SYS_process_vm_readv]),
 ];
 
-/// Namespaces that the kernel may have been built without.
+/// Optional namespaces.
 const NAMESPACES: &[(&str, i32)] = &[
     ("newns", libc::CLONE_NEWNS),
     ("newpid", libc::CLONE_NEWPID),
@@ -100,10 +101,10 @@ pub fn run(words: &[&str]) -> Result<u8> {
     Ok(127)
 }
 
-/// The program that is executed has the same number, and so the same file in /proc.
+/// The executed program keeps its process id, and thus the same file in /proc.
 fn hide() -> Result<()> {
     if nix::unistd::gethostname()? != sandbox::HOST_NAME {
-        bail!("this mounts over a part of /proc; it is for sandboxes only");
+        bail!("this mounts over a part of /proc; use it only in a sandbox");
     }
     let status = fs::read_to_string("/proc/self/status")?;
     let shown: String =
@@ -159,7 +160,7 @@ fn rules_of(word: &str) -> Result<Vec<Rule>> {
     Ok(rules)
 }
 
-/// One block for each rule: it answers, or falls through to the next.
+/// One block for each rule: it returns the error, or continues with the next one.
 fn compile(rules: &[Rule]) -> Result<Vec<sock_filter>> {
     const LOAD: u16 = 0x20;
     const JUMP_EQUAL: u16 = 0x15;

@@ -1,4 +1,4 @@
-//! `probe enter PID SECONDS [--terminal] CMD…`: runs a command in a sandbox, as if it had been started there.
+//! `probe enter PID SECONDS [--terminal] CMD…`: runs a command in a sandbox.
 //!
 //! The command joins the groups and every namespace of PID and ends with this process; its exit code is this
 //! process's (128+N when a signal ended it). After SECONDS it is killed, and 124 is the exit code. setns(2).
@@ -25,7 +25,7 @@ pub fn run(words: &[&str]) -> Result<u8> {
     };
     set_pdeathsig(Signal::SIGKILL)?;
     join(Pid::from_raw(pid.parse()?))?;
-    // A terminal belongs to a session, and the command's session has to be the one that leads it.
+    // The terminal must become the controlling terminal of the command's session.
     let own_signals = sys::fork()?;
     let Some(child) = own_signals else {
         set_pdeathsig(Signal::SIGKILL)?;
@@ -37,7 +37,7 @@ pub fn run(words: &[&str]) -> Result<u8> {
 
 fn join(pid: Pid) -> Result<()> {
     let namespaces =
-        File::open(format!("/proc/{pid}/ns/mnt")).with_context(|| format!("the sandbox {pid} is gone"))?;
+        File::open(format!("/proc/{pid}/ns/mnt")).with_context(|| format!("the sandbox {pid} has ended"))?;
     let directory = env::current_dir()?;
     for mut file in sandbox::group_files(pid)? {
         file.write_all(b"0").context("join a group")?;

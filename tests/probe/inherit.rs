@@ -1,7 +1,7 @@
-//! What a process inherits from the one that started it: `probe odd -- CMD…` sets everything to something unusual and
-//! executes a program, `probe inherited` tells what arrived. Both go by the names of the table of `ds`.
+//! What a process inherits from the one that started it: `probe odd -- CMD…` sets all attributes to unusual values and
+//! executes a program, and `probe inherited` prints the values. Both use the names of the table of `ds`.
 //!
-//! What the kernel does not have is passed over, and shows in both as the same value.
+//! Attributes that the kernel lacks are skipped and have the same value in both.
 
 use crate::sys;
 use anyhow::{Context, Result, bail};
@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 use std::ffi::CString;
 use std::fs;
 
-/// Soft and hard limit for each number of a resource: CPU, FSIZE, DATA, STACK, CORE, RSS, NPROC, NOFILE, MEMLOCK, AS, LOCKS,
-/// SIGPENDING, MSGQUEUE, NICE, RTPRIO, RTTIME.
+/// Soft and hard limit for each number of a resource: CPU, FSIZE, DATA, STACK, CORE, RSS, NPROC, NOFILE, MEMLOCK, AS,
+/// LOCKS, SIGPENDING, MSGQUEUE, NICE, RTPRIO, RTTIME.
 const LIMITS: [u64; 16] = [
     1000,
     1 << 19,
@@ -46,7 +46,7 @@ pub fn odd(words: &[&str]) -> Result<u8> {
     write("coredump_filter", "0x7f");
     write("loginuid", "1000");
     write("oom_score_adj", "500");
-    // The session of whoever runs this keeps its own.
+    // The session of the caller keeps its own value.
     if nix::unistd::setsid().is_ok() {
         write("autogroup", &NICE.to_string());
     }
@@ -92,7 +92,7 @@ fn write(file: &str, text: &str) {
     let _ = fs::write(format!("/proc/self/{file}"), text);
 }
 
-/// What there is of each attribute, by its name.
+/// The value of each attribute, by its name.
 pub fn collect() -> Map<String, Value> {
     let status = read("status");
     let fields = |names: &[&str]| {

@@ -1,4 +1,4 @@
-//! PID 1: writes the report, then does what the environment variable `PROBE` says, one step after the other.
+//! The probe as PID 1: writes the report, then performs the steps in the environment variable `PROBE` in order.
 //!
 //! | step | what |
 //! |---|---|
@@ -11,9 +11,8 @@
 //! | `ready` | READY=1, sd_notify(3) |
 //! | `sleep=N` | N milliseconds |
 //!
-//! Signals have no handlers until `PROBE_DELAY` milliseconds are over.
-//! Then it reaps children and waits. Every signal is noted in `/signals`. SIGTERM and those by which `ds` asks for the
-//! end make it exit 0 or power off.
+//! Signals have no handlers for `PROBE_DELAY` milliseconds. Then it reaps children and waits. It records every signal
+//! in `/signals`. At SIGTERM and the shutdown requests of `ds`, it exits with 0 or powers off.
 
 use crate::{report, sys};
 use anyhow::{Context, Result, bail};
@@ -28,10 +27,10 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
-/// Where the report is, for whoever looks into the tree.
+/// The path of the report in the tree.
 const REPORT: &str = "/report.json";
 
-/// The whole life of PID 1.
+/// The main function of PID 1.
 pub fn run() -> Result<u8> {
     // Before anything is changed.
     let document = report::collect()?;
@@ -60,7 +59,7 @@ pub fn run() -> Result<u8> {
     wait(deaf)
 }
 
-/// A tree that cannot be written has the report on the console only.
+/// In a read-only tree, the report is only on the console.
 fn publish(document: &str) {
     let write = || -> std::io::Result<()> {
         fs::write("/report.json.new", document)?;
@@ -98,7 +97,7 @@ fn perform(word: &str, number: u32) -> Result<()> {
     Ok(())
 }
 
-/// PID 1 has no default action for any signal that comes from inside, so a real fault is needed.
+/// PID 1 has no default action for a signal from inside, so a real fault is needed.
 fn crash() {
     sys::unblock_all_signals();
     sys::fault();
@@ -112,7 +111,7 @@ fn child(life: impl FnOnce()) -> Result<()> {
     Ok(())
 }
 
-/// A daemon as they are: its own session, and SIGTERM ignored.
+/// A typical daemon: its own session, and SIGTERM ignored.
 fn orphan() {
     let _ = nix::unistd::setsid();
     if matches!(sys::fork(), Ok(Some(_))) {

@@ -1,10 +1,9 @@
 //! One static program with every part that the root tests need beside `ds` itself.
 //!
-//! As PID 1 of a container it reports what it sees and does what it was told to (`init`). As a command inside it
-//! shows one thing (`command`). Outside it makes the namespaces that a test lives in (`sandbox`), enters them
-//! (`enter`), and runs a program without the system calls that older kernels lack (`deny`) or with everything odd that a
-//! shell can hand down (`odd`).
-//! It decides nothing: whatever is right or wrong is for the tests to say.
+//! As PID 1 of a container, it reports its environment and performs the given steps (`init`). As a command in a
+//! container, it shows one thing (`command`). Outside, it creates the namespaces of a test (`sandbox`), enters them
+//! (`enter`), and runs a program without the system calls that older kernels lack (`deny`) or with unusual inherited
+//! attributes (`odd`). It only reports; the tests decide what is correct.
 
 mod command;
 mod deny;
@@ -33,7 +32,7 @@ fn main() -> ExitCode {
 }
 
 fn role(words: &[&str]) -> Result<u8> {
-    // A sandbox's PID 1 never gets here: it is forked and not executed.
+    // A sandbox's PID 1 never gets here, because it is forked and not executed.
     if id() == 1 && words.len() < 2 {
         return init::run();
     }
@@ -43,6 +42,6 @@ fn role(words: &[&str]) -> Result<u8> {
         [_, "deny", rest @ ..] => deny::run(rest),
         [_, "odd", rest @ ..] => inherit::odd(rest),
         [_, rest @ ..] if !rest.is_empty() => command::run(rest),
-        _ => bail!("say what to do"),
+        _ => bail!("no command"),
     }
 }

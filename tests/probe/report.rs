@@ -1,7 +1,7 @@
-//! Everything that a process inside a container can see of its surroundings, as one JSON document.
+//! The environment of a process in a container, as one JSON document.
 //!
-//! Owns the collecting. Nothing is judged and, except where a path is opened for writing and closed again, nothing is
-//! touched. proc(5), capabilities(7), namespaces(7), cgroups(7).
+//! Owns the collection. It does not interpret the data and, except for opening paths for writing, changes nothing.
+//! proc(5), capabilities(7), namespaces(7), cgroups(7).
 
 use crate::{inherit, sys};
 use anyhow::Result;
@@ -14,7 +14,7 @@ use std::io::Read;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-/// Files whose content tells about the host, or can harm it.
+/// Files that reveal information about the host, or can harm it.
 const SENSITIVE: &[&str] = &[
     "/proc/kcore",
     "/proc/keys",
@@ -101,7 +101,7 @@ fn limits() -> Map<String, Value> {
     .collect()
 }
 
-/// Open descriptors, without the one that lists them.
+/// Open descriptors, without that of the listing.
 fn descriptors() -> Result<Map<String, Value>> {
     let mut found = Map::new();
     for entry in fs::read_dir("/proc/self/fd")? {
@@ -142,7 +142,7 @@ fn mounts() -> Vec<Value> {
     read("/proc/self/mountinfo").lines().filter_map(row).collect()
 }
 
-/// Everything below a directory, by path, without crossing into the terminals' own file system.
+/// Everything below a directory, by path, without the file system of terminals.
 fn devices(directory: &Path) -> Result<Map<String, Value>> {
     let mut found = Map::new();
     for entry in fs::read_dir(directory)? {
@@ -174,7 +174,7 @@ fn devices(directory: &Path) -> Result<Map<String, Value>> {
     Ok(found)
 }
 
-/// What opening says, for reading (with the first bytes, or the entries of a directory) and for writing.
+/// The results of opening a path for reading (with the first bytes, or the entries of a directory) and for writing.
 fn access(path: &str) -> Value {
     if Path::new(path).is_dir() {
         let entries = fs::read_dir(path).map(Iterator::count).unwrap_or_default();
@@ -236,7 +236,7 @@ fn terminal() -> Value {
     })
 }
 
-/// Every process: its program, and what opening that program for writing says.
+/// Every process: its program, and the result of opening that program for writing.
 fn programs() -> Vec<Value> {
     let entries = fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());

@@ -1,9 +1,9 @@
-//! The place a test lives in: new namespaces of every kind but USER, and control groups of its own.
+//! The sandbox of a test: new namespaces of every kind except USER, and its own control groups.
 //!
-//! `probe sandbox NAME HIERARCHIES` makes a group NAME in every hierarchy that is mounted here, and in the namespaces
-//! mounts those that are asked for: `all`, `v1`, `v2` or `none`. It prints PID 1's number, waits for the end of
-//! stdin, and takes everything away again, however the test ended. Nothing outside of these groups is changed.
-//! unshare(2), cgroup_namespaces(7), pid_namespaces(7).
+//! `probe sandbox NAME HIERARCHIES` creates a group NAME in every mounted hierarchy, and mounts the requested
+//! hierarchies in the namespaces: `all`, `v1`, `v2` or `none`. It prints the process id of PID 1, waits for the end of
+//! stdin, and removes everything. It changes nothing outside these groups. unshare(2), cgroup_namespaces(7),
+//! pid_namespaces(7).
 
 use crate::sys;
 use anyhow::{Context, Result, bail};
@@ -19,16 +19,16 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
-/// Where the processes of the sandbox are: the group above it stays free of them, as version 2 wants it.
+/// The group of the sandbox's processes; the group above it has none, as version 2 requires.
 pub const LEAF: &str = "inside";
 
-/// Host name inside, which tells what may only be done there.
+/// Host name in the sandbox, which identifies it.
 pub const HOST_NAME: &str = "sandbox";
 
 /// One hierarchy of this machine.
 #[derive(Debug)]
 pub struct Hierarchy {
-    /// Where it is mounted.
+    /// Its mount point.
     mounted: PathBuf,
     /// `cgroup` or `cgroup2`.
     kind: String,
@@ -114,7 +114,7 @@ fn separate(hierarchies: &[Hierarchy], groups: &[PathBuf], wanted: &str, told: F
     sys::exit_now(0);
 }
 
-/// Ignoring SIGCHLD is enough to be a reaper: nothing becomes a zombie.
+/// Ignores SIGCHLD, so that no process becomes a zombie.
 fn be_init() -> ! {
     sys::ignore(libc::SIGCHLD);
     loop {
@@ -132,7 +132,7 @@ fn furnish(hierarchies: &[Hierarchy], wanted: &str) -> Result<()> {
     if !Path::new("/sys/fs/cgroup").exists() {
         return Ok(());
     }
-    // What shows whole hierarchies has to be out of sight, wherever it is mounted.
+    // Mounts that show whole hierarchies must be hidden, wherever they are.
     for hierarchy in hierarchies {
         nix::mount::umount2(&hierarchy.mounted, nix::mount::MntFlags::MNT_DETACH)?;
     }
@@ -154,7 +154,7 @@ fn furnish(hierarchies: &[Hierarchy], wanted: &str) -> Result<()> {
     Ok(())
 }
 
-/// The hierarchies that are mounted here and can be written.
+/// The mounted and writable hierarchies.
 pub fn hierarchies() -> Result<Vec<Hierarchy>> {
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
     let own = fs::read_to_string("/proc/self/cgroup")?;
@@ -217,7 +217,7 @@ fn make_group(hierarchy: &Hierarchy, group: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The processes are dead, but it may take the kernel a moment to let go of their groups.
+/// The processes are dead, but the kernel may release their groups a moment later.
 fn remove_group(group: &Path) -> Result<()> {
     for entry in fs::read_dir(group).into_iter().flatten().filter_map(Result::ok) {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {

@@ -16,14 +16,14 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd};
 
 /// A copy of this process; `None` in the copy. This program never has a second thread.
 pub fn fork() -> Result<Option<Pid>> {
-    // SAFETY: single-threaded, so the child may go on like any program.
+    // SAFETY: single-threaded, so the child may continue like any program.
     match unsafe { nix::unistd::fork() }.context("fork")? {
         ForkResult::Parent { child } => Ok(Some(child)),
         ForkResult::Child => Ok(None),
     }
 }
 
-/// Ends this process without running anything of it.
+/// Ends this process without running any destructor.
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: does not return.
     unsafe { libc::_exit(code) }
@@ -67,7 +67,7 @@ pub fn unblock_all_signals() {
 
 /// A descriptor from which blocked signals are read: signalfd(2).
 pub fn signals() -> Result<File> {
-    // SAFETY: an all-zero set is valid and then filled; the number is a new descriptor's, which nobody else owns.
+    // SAFETY: an all-zero set is valid and then filled; the number is that of a new descriptor without another owner.
     unsafe {
         let mut all: libc::sigset_t = std::mem::zeroed();
         libc::sigfillset(&raw mut all);
@@ -111,7 +111,7 @@ pub fn reboot(command: i32) -> Result<()> {
     Ok(())
 }
 
-/// Whether a capability is in the bounding set: PR_CAPBSET_READ; none beyond the last one the kernel knows.
+/// Whether a capability is in the bounding set: PR_CAPBSET_READ; `None` beyond the kernel's last one.
 pub fn bounding(capability: u32) -> Option<bool> {
     // SAFETY: plain integers.
     match unsafe { libc::prctl(libc::PR_CAPBSET_READ, libc::c_ulong::from(capability), 0, 0, 0) } {
@@ -140,9 +140,9 @@ pub fn install_filter(program: &[libc::sock_filter]) -> Result<()> {
     Ok(())
 }
 
-/// Tries to load an empty kernel module: what the kernel or a filter answers.
+/// Tries to load an empty kernel module; returns the error of the kernel or a filter.
 pub fn init_module() -> Errno {
-    // SAFETY: no image and no parameters: there is nothing that could be loaded.
+    // SAFETY: there is no image and no parameters, so nothing can be loaded.
     match Errno::result(unsafe { libc::syscall(libc::SYS_init_module, 0, 0, c"".as_ptr()) }) {
         Ok(_) => Errno::UnknownErrno,
         Err(errno) => errno,
@@ -151,23 +151,23 @@ pub fn init_module() -> Errno {
 
 /// A real fault, which ends even a PID 1 that ignores every signal: SIGSEGV.
 pub fn fault() {
-    // SAFETY: none; this is what it is for. A volatile access is not optimised away.
+    // SAFETY: none; the fault is intended. A volatile access is not optimised away.
     unsafe { std::ptr::without_provenance_mut::<u8>(8).write_volatile(0) };
 }
 
-/// prctl(2) with integers; what it answers, negative for an error.
+/// prctl(2) with integers; its result, negative for an error.
 pub fn option(option: libc::c_int, arguments: [libc::c_ulong; 2]) -> libc::c_int {
     // SAFETY: the options that are used here take plain integers.
     unsafe { libc::prctl(option, arguments[0], arguments[1], 0, 0) }
 }
 
-/// A system call with integers; what it answers, negative for an error.
+/// A system call with integers; its result, negative for an error.
 pub fn call(number: libc::c_long, arguments: [libc::c_long; 3]) -> libc::c_long {
     // SAFETY: the calls that are used here take plain integers, or a null pointer.
     unsafe { libc::syscall(number, arguments[0], arguments[1], arguments[2]) }
 }
 
-/// Sets and answers the personality, personality(2).
+/// Sets and returns the personality, personality(2).
 pub fn personality(persona: libc::c_ulong) -> libc::c_int {
     // SAFETY: plain integers.
     unsafe { libc::personality(persona) }
@@ -287,13 +287,13 @@ pub fn inherit_capability(capability: u32) -> Result<()> {
 /// The mode of get_mempolicy(2), negative without NUMA.
 pub fn memory_policy() -> i32 {
     let mut mode = -1;
-    // SAFETY: the kernel fills in the mode; no nodes and no address are asked for.
+    // SAFETY: the kernel fills in the mode; no nodes and no address are requested.
     let done =
         unsafe { libc::syscall(libc::SYS_get_mempolicy, &raw mut mode, 0_usize, 0_usize, 0_usize, 0_usize) };
     if done < 0 { -1 } else { mode }
 }
 
-/// The group of tasks that this one shares a core with, 0 for none: PR_SCHED_CORE_GET.
+/// The core scheduling group of this task, 0 for none: PR_SCHED_CORE_GET.
 pub fn core_cookie() -> String {
     let mut cookie = 0_u64;
     // SAFETY: the kernel fills the number in, which outlives the call.

@@ -7,7 +7,7 @@ use crate::wait_for;
 use crate::world::{call, serve};
 use serde_json::Value;
 
-/// The rule by which Android chooses its default network.
+/// The rule with which Android selects its default network.
 const UPLINK: [&str; 8] = ["ip", "rule", "add", "from", "all", "lookup", "1003", "priority"];
 
 fn waits_for(sandbox: &Sandbox, name: &str) -> Value {
@@ -19,7 +19,7 @@ fn network_comes_up(sandbox: &Sandbox) {
 }
 
 #[test]
-fn each_container_starts_when_what_it_needs_is_there() {
+fn each_container_starts_when_its_condition_is_met() {
     let mut phone = Phone::new();
     phone.sandbox.container("isolated", &["autostart=yes", "network.mode=none"]);
     phone.sandbox.container("online", &["autostart=yes"]);
@@ -29,18 +29,18 @@ fn each_container_starts_when_what_it_needs_is_there() {
     let supervisor = || phone.sandbox.supervisor().map(|process| process.pid);
     let before = supervisor();
     phone.boot();
-    assert_eq!(supervisor(), before, "once, however often it is called");
+    assert_eq!(supervisor(), before, "once, even if it is called repeatedly");
     phone.sandbox.wait_for_state("isolated", "running");
     assert_eq!(waits_for(&phone.sandbox, "online"), "network");
     assert_eq!(waits_for(&phone.sandbox, "private"), "unlock");
     assert!(phone.sandbox.ds(&["list"]).succeeds().contains("waits for the network"));
-    // What the user does with one that waits is the last word.
+    // A command of the user overrides the wait.
     phone.sandbox.ds(&["stop", "stopped"]).succeeds();
     assert_eq!(waits_for(&phone.sandbox, "stopped"), Value::Null);
-    // Whoever waits goes on waiting under another program.
+    // Waiting containers continue to wait after the program was replaced,
     phone.sandbox.ds(&["supervisor", "reload"]).succeeds();
     assert_eq!(waits_for(&phone.sandbox, "online"), "network");
-    // And under another supervisor, after this one was killed.
+    // and under another supervisor, after this one was killed.
     phone.sandbox.kill_supervisor();
     assert_eq!(waits_for(&phone.sandbox, "online"), "network");
     network_comes_up(&phone.sandbox);
@@ -92,8 +92,8 @@ fn without_waiting_containers_changes_of_the_machine_cause_no_wakeup() {
         let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
         line.trim().parse::<u64>().unwrap()
     };
-    // The last worker is reaped after its client has returned, and the line in the manager's list has its own pace.
-    let settled = wait_for("the end of what is left to do", || {
+    // The last worker is reaped after its client has returned, and the line in the manager's list is updated later.
+    let idle = wait_for("the end of pending work", || {
         let before = wakes();
         std::thread::sleep(std::time::Duration::from_secs(3));
         (wakes() == before).then_some(before)
@@ -102,10 +102,10 @@ fn without_waiting_containers_changes_of_the_machine_cause_no_wakeup() {
     phone.sandbox.run(&[&UPLINK[..], &["31001"]].concat()).succeeds();
     phone.sandbox.mount(&["-t", "tmpfs", "tmpfs", "/mnt"]);
     std::thread::sleep(std::time::Duration::from_millis(500));
-    assert_eq!(wakes(), settled);
+    assert_eq!(wakes(), idle);
 }
 
-/// Boots the phone, and the power goes while the container has just been started.
+/// Boots the phone, and simulates a power cut just after the start of the container.
 fn boot_and_crash(phone: &Phone, next: &str) {
     phone.boot();
     phone.sandbox.wait_for_state("web", "running");
@@ -133,7 +133,7 @@ fn two_crashes_in_a_row_switch_autostart_off() {
     assert!(
         phone.sandbox.ds(&["info", "web"]).succeeds().contains("to retry, run 'ds set web autostart=yes'")
     );
-    // It is still so after another boot, until the user says something else.
+    // This persists across boots until the user changes it.
     phone.crash("fourth");
     phone.sandbox.ds(&["set", "web", "autostart=yes"]).succeeds();
     assert_eq!(phone.sandbox.info("web")["autostart_off"], Value::Null);
@@ -145,7 +145,7 @@ fn two_crashes_in_a_row_switch_autostart_off() {
 }
 
 #[test]
-fn what_was_stopped_or_survived_was_no_crash() {
+fn a_stopped_or_survived_start_is_not_a_crash() {
     let phone = Phone::new();
     phone.sandbox.container("web", &["autostart=yes", "start-after=boot"]);
     for boot in ["b", "c", "d"] {
@@ -154,7 +154,7 @@ fn what_was_stopped_or_survived_was_no_crash() {
         phone.sandbox.ds(&["stop", "web"]).succeeds();
         phone.crash(boot);
     }
-    // The supervisor ends in good order.
+    // The supervisor ends cleanly.
     for boot in ["e", "f", "g"] {
         phone.boot();
         phone.sandbox.wait_for_state("web", "running");
@@ -177,12 +177,12 @@ fn what_was_stopped_or_survived_was_no_crash() {
         phone.crash(boot);
     }
     boot_and_crash(&phone, "n");
-    // What a crash leaves of control groups goes with the machine; here a supervisor has to do it.
+    // A real crash removes the control groups; here a supervisor does it.
     phone.boot();
 }
 
 #[test]
-fn safe_mode_and_a_disabled_module_start_nothing_and_say_so() {
+fn safe_mode_and_a_disabled_module_start_nothing_and_are_reported() {
     for (property, flag, reason) in [
         ("ro.sys.safemode=1", None, "Android is in safe mode"),
         ("persist.sys.safemode=1", None, "Android is in safe mode"),
@@ -199,20 +199,20 @@ fn safe_mode_and_a_disabled_module_start_nothing_and_say_so() {
         assert!(phone.sandbox.ds(&["supervisor", "status"]).succeeds().contains(reason));
         wait_for("the line", || phone.description().contains(reason).then_some(()));
         assert_eq!(phone.sandbox.state("web"), "stopped");
-        // By hand it goes.
+        // A manual start works.
         phone.sandbox.ds(&["start", "web"]).succeeds();
     }
 }
 
 #[test]
-fn the_managers_list_says_what_runs() {
+fn the_managers_list_shows_running_containers() {
     let phone = Phone::new();
     phone.sandbox.container("web", &[]);
     phone.boot();
     wait_for("the line", || (phone.description() == "[no container is running] Boots Linux.").then_some(()));
     phone.sandbox.ds(&["start", "web"]).succeeds();
     wait_for("the line", || (phone.description() == "[running: web] Boots Linux.").then_some(()));
-    // A supervisor that is killed leaves it as it is; the next one goes on.
+    // A killed supervisor leaves the line unchanged; the next one updates it.
     phone.sandbox.kill_supervisor();
     phone.sandbox.ds(&["stop", "web"]).succeeds();
     wait_for("the line", || (phone.description() == "[no container is running] Boots Linux.").then_some(()));
@@ -221,7 +221,7 @@ fn the_managers_list_says_what_runs() {
 }
 
 #[test]
-fn wakelocks_are_held_while_wanted_and_released_for_sure() {
+fn wakelocks_are_held_while_needed_and_always_released() {
     let phone = Phone::new();
     phone.sandbox.container("web", &["android.wakelock=running"]);
     phone.sandbox.ds(&["list"]).succeeds();
@@ -238,7 +238,7 @@ fn wakelocks_are_held_while_wanted_and_released_for_sure() {
     phone.sandbox.ds(&["start", "web"]).succeeds();
     crate::process::kill(phone.sandbox.monitor("web").unwrap().pid);
     wait_for("its release", || (phone.read("power/wake_unlock") == held).then_some(()));
-    // Both are killed; the next supervisor finds in the kernel's list what was left. Other people's stay.
+    // Both are killed; the next supervisor finds the remains in the kernel's list. Those of others are kept.
     phone.sandbox.kill_supervisor();
     phone.write("power/wake_unlock", "");
     phone.write("power/wake_lock", &format!("PowerManagerService {prefix}ghost\n"));
@@ -247,7 +247,7 @@ fn wakelocks_are_held_while_wanted_and_released_for_sure() {
 }
 
 #[test]
-fn shared_storage_comes_with_the_unlock_also_into_what_runs() {
+fn shared_storage_appears_at_the_unlock_also_in_running_containers() {
     let mut phone = Phone::new();
     phone.write("data/media/0/picture", "a picture");
     for name in ["early", "late"] {
@@ -260,7 +260,7 @@ fn shared_storage_comes_with_the_unlock_also_into_what_runs() {
     wait_for("the storage", || phone.inside("early", "mnt/storage/picture"));
     phone.sandbox.ds(&["start", "late"]).succeeds();
     assert_eq!(phone.inside("late", "mnt/storage/picture").as_deref(), Some("a picture"));
-    // Two ways to one thing: what is written inside is there outside.
+    // Both paths lead to the same directory: a file written inside exists outside.
     let first = phone.sandbox.first_process("late").unwrap();
     std::fs::write(format!("/proc/{}/root/mnt/storage/note", first.pid), "a note").unwrap();
     assert_eq!(phone.read("data/media/0/note"), "a note");
@@ -269,12 +269,12 @@ fn shared_storage_comes_with_the_unlock_also_into_what_runs() {
     phone.sandbox.ds(&["restart", "late"]).succeeds();
     assert!(phone.inside("late", "mnt/storage/picture").is_some());
     phone.sandbox.ds(&["stop", "late"]).succeeds();
-    // With the last one it goes from the host: the sandbox looks for mounts at its end.
+    // The last container unmounts it on the host: the sandbox checks for mounts at its end.
     wait_for("the end of the mounts", || phone.sandbox.has_no_containers().then_some(()));
 }
 
 #[test]
-fn a_container_lives_in_the_phones_time_zone_and_network() {
+fn a_container_uses_the_phones_time_zone_and_name_servers() {
     let phone = Phone::new();
     phone.properties(&["persist.sys.timezone=Europe/Berlin", "sys.user.0.ce_available=true"]);
     let network = "Active default network: 101\n  NetworkAgentInfo{network{101} lp{{DnsAddresses: [ /192.168.1.1 ]}}}\n";
@@ -291,14 +291,14 @@ fn a_container_lives_in_the_phones_time_zone_and_network() {
     let session = phone.sandbox.ds(&["run", "web", "--", "/bin/probe", "report"]).json();
     assert_eq!(session["environment"]["TZ"], "Europe/Berlin");
     let own = std::fs::read_to_string(tree.path("etc/resolv.conf")).unwrap();
-    assert_eq!(own, "nameserver 127.0.0.1\n", "the image is as it was");
+    assert_eq!(own, "nameserver 127.0.0.1\n", "the image is unchanged");
     // The phone changes its network, and Android its routes.
     phone.write("system/connectivity", &network.replace("192.168.1.1", "10.20.30.40"));
     let route = "ip link set lo up && ip route add 192.0.2.0/24 dev lo";
     phone.sandbox.run(&["sh", "-c", route]).succeeds();
     let expected = Some("nameserver 10.20.30.40\n");
     wait_for("its servers", || (phone.inside("web", "etc/resolv.conf").as_deref() == expected).then_some(()));
-    // Each of them can be had otherwise.
+    // Each of them can be overridden.
     let settings = ["set", "web", "android.timezone=no", "android.dns=9.9.9.9,::1"];
     phone.sandbox.ds(&settings).succeeds();
     phone.sandbox.ds(&["restart", "web"]).succeeds();

@@ -12,7 +12,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
-/// Runs a program of the machine; what it printed.
+/// Runs a program of the machine; returns its output.
 #[track_caller]
 fn tool(words: &[&str]) -> String {
     crate::images::tool(words)
@@ -40,7 +40,7 @@ fn listed_tree(path: &Path) -> Tree {
     tree
 }
 
-/// A member of an archive with records of its own.
+/// A member of an archive with its own records.
 pub fn member(kind: u8, name: &str, mode: u32, link: &str, records: &[(&str, &str)]) -> Vec<u8> {
     let block = |kind: u8, name: &str, size: usize| {
         let (name, link, size) = (name.as_bytes(), link.as_bytes(), size as u64);
@@ -56,7 +56,7 @@ pub fn member(kind: u8, name: &str, mode: u32, link: &str, records: &[(&str, &st
     bytes
 }
 
-/// An archive of these members behind a tree that boots.
+/// An archive of these members after a tree that boots.
 pub fn strange_archive(sandbox: &Sandbox, members: &[Vec<u8>]) -> Vec<u8> {
     let tree = Tree::with_probe(&sandbox.path("strange.tree"));
     let mut bytes = fs::read(archive(sandbox, &tree, "strange.tar", &[])).expect("read");
@@ -92,7 +92,7 @@ fn lists_come_from_gnu_tar_and_bsdtar_and_go_back() {
     }
     sandbox.ds(&["export", "tar", "-o", text(&sandbox.path("exported"))]).succeeds();
     fs::create_dir(sandbox.path("out")).expect("mkdir");
-    // The text alone, as --acls takes it.
+    // Only the text form, as --acls writes it.
     let exported = sandbox.path("exported");
     let out = sandbox.path("out");
     tool(&["tar", "--acls", "-xpf", text(&exported), "-C", text(&out)]);
@@ -110,7 +110,7 @@ fn lists_come_from_gnu_tar_and_bsdtar_and_go_back() {
 #[test]
 fn names_in_lists_are_those_of_the_tree() {
     let sandbox = Sandbox::new();
-    // What knows the names may come last.
+    // The file that defines the names may come last.
     let lists_of =
         |name: &str, mode, access: &str| member(b'0', name, mode, "", &[("SCHILY.acl.access", access)]);
     let packed = [
@@ -135,7 +135,7 @@ fn names_in_lists_are_those_of_the_tree() {
         ),
         member(b'0', "./e/inside", 0o644, "", &[]),
         member(b'2', "./l", 0o777, "a", &[("SCHILY.acl.access", "u::rw,u:lisa:rw,g::-,m::rw,o::-")]),
-        // Another file by then.
+        // Another file in the meantime.
         lists_of("./f", 0o660, "u::rw,u:lisa:rw,g::-,m::rw,o::-"),
         member(b'2', "./f", 0o777, "/etc/passwd", &[]),
     ];
@@ -157,7 +157,7 @@ fn names_in_lists_are_those_of_the_tree() {
     );
     assert_eq!(lists(&made.join("b")), format!("{base}4711:rw-\ngroup::r--\nmask::rw-\nother::---"));
     assert_eq!(lists(&made.join("c")), format!("{base}1234:rw-\ngroup::---\nmask::rw-\nother::---"));
-    assert_eq!(lists(&made.join("d")), "user::rw-\ngroup::---\nother::r--", "nobody gets more");
+    assert_eq!(lists(&made.join("d")), "user::rw-\ngroup::---\nother::r--", "no user gets more permissions");
     assert!(lists(&made.join("e")).contains("default:user:1234:r-x"), "{}", lists(&made.join("e")));
     assert_eq!(lists(&made.join("e/inside")), "user::rw-\ngroup::r--\nother::r--", "it inherits nothing");
     for name in ["e", "e/inside", "c"] {
@@ -167,12 +167,12 @@ fn names_in_lists_are_those_of_the_tree() {
 }
 
 #[test]
-fn where_no_list_can_be_the_group_gets_its_own_share_alone() {
+fn without_access_control_lists_the_group_gets_only_its_own_permissions() {
     let mut sandbox = Sandbox::new();
     let tree = listed_tree(&sandbox.path("tree"));
     let containers = sandbox.data("containers");
     fs::create_dir_all(&containers).expect("mkdir");
-    // It has no attributes at all.
+    // The file system supports no attributes.
     sandbox.mount(&["-t", "ramfs", "-o", "mode=700", "ramfs", text(&containers)]);
     for options in [&["--acls"][..], &["--xattrs", "--xattrs-include=*"]] {
         let packed = sandbox.path("lists.tar");
@@ -195,7 +195,7 @@ fn where_no_list_can_be_the_group_gets_its_own_share_alone() {
 }
 
 #[test]
-fn what_an_archive_says_in_unknown_words_is_told_once() {
+fn unknown_keywords_of_an_archive_are_reported_once() {
     let sandbox = Sandbox::new();
     let known = [
         ("atime", "1"),
@@ -231,7 +231,7 @@ fn what_an_archive_says_in_unknown_words_is_told_once() {
 }
 
 #[test]
-fn members_below_links_go_where_those_lead_inside() {
+fn members_below_links_stay_inside() {
     let sandbox = Sandbox::new();
     let tree = Tree::with_probe(&sandbox.path("tree"));
     fs::create_dir_all(tree.path("usr/sbin")).expect("mkdir");
@@ -242,7 +242,7 @@ fn members_below_links_go_where_those_lead_inside() {
     symlink(sandbox.path("outside"), tree.path("out")).expect("symlink");
     fs::create_dir(sandbox.path("outside")).expect("mkdir");
     let base = archive(&sandbox, &tree, "base.tar", &[]);
-    // What is added later, with the names that its makers have for it.
+    // Members that are added later, with the names that their authors use.
     let more = Tree(sandbox.path("more"));
     more.write("sbin/extra", "extra");
     more.write("out/file", "inside");

@@ -12,14 +12,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Where the image is on the server.
+/// The path of the image on the server.
 pub const IMAGE: &str = "/images/debian/trixie/amd64/default/20260821_05:24/rootfs.tar.xz";
 
 pub fn sum(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// An archive like those of the real server, made of the probe and more.
+/// An archive like those of the real server, with the probe and other files.
 pub fn root_file_system(sandbox: &Sandbox) -> Vec<u8> {
     let tree = Tree::with_probe(&sandbox.path("model"));
     tree.write("etc/shadow", "root:*:19000:0:99999:7:::\ndaemon:*:19000::::::\n");
@@ -48,7 +48,7 @@ pub fn streams(image: &[u8]) -> String {
     )
 }
 
-/// A faithful server.
+/// A correct server.
 pub fn faithful(image: &Arc<Vec<u8>>) -> impl Fn(&Request) -> Reply + Send + Sync + 'static {
     let (image, index) = (Arc::clone(image), streams(image));
     move |request| match request.path.as_str() {
@@ -147,7 +147,7 @@ fn getroot_leaves_a_directory_with_a_password_and_a_name_server() {
 }
 
 #[test]
-fn an_address_is_as_good_as_a_name() {
+fn an_address_can_replace_a_name() {
     let (sandbox, server, image) = prepared(Setting::default());
     let address = format!("{}{IMAGE}", server.address());
     let wrong = "1".repeat(64);
@@ -169,7 +169,7 @@ fn an_address_is_as_good_as_a_name() {
 }
 
 #[test]
-fn what_is_cut_off_is_resumed() {
+fn a_broken_download_is_resumed() {
     let sandbox = Sandbox::new();
     let image = Arc::new(root_file_system(&sandbox));
     let (served, index) = (Arc::clone(&image), streams(&image));
@@ -189,9 +189,9 @@ fn what_is_cut_off_is_resumed() {
     assert_tidy(&sandbox);
 }
 
-/// What a server can do wrong, what is then said, and whether the beginning is kept.
+/// Errors of a server, their messages, and whether the downloaded part is kept.
 #[test]
-fn bad_servers_are_named_in_one_line_and_leave_nothing() {
+fn errors_of_servers_are_one_line_and_leave_nothing() {
     let sandbox = Sandbox::new();
     let image = Arc::new(root_file_system(&sandbox));
     let cases: Vec<(&str, Reply, &str)> = vec![
@@ -241,7 +241,7 @@ fn bad_servers_are_named_in_one_line_and_leave_nothing() {
 }
 
 #[test]
-fn an_index_that_is_none_is_refused_and_another_mirror_asked() {
+fn an_invalid_index_is_refused_and_another_mirror_used() {
     let (sandbox, server, _) = prepared(Setting::default());
     let captive =
         Server::start(&sandbox, |_| Reply::body("<html>log in</html>").header("Content-Type", "text/html"));
@@ -258,7 +258,7 @@ fn an_index_that_is_none_is_refused_and_another_mirror_asked() {
 }
 
 #[test]
-fn a_text_index_and_its_sums_do_as_well() {
+fn a_text_index_with_checksums_also_works() {
     let sandbox = Sandbox::new();
     let image = Arc::new(root_file_system(&sandbox));
     let (served, directory) = (Arc::clone(&image), IMAGE.trim_end_matches("rootfs.tar.xz"));
@@ -294,7 +294,7 @@ fn an_index_that_is_older_than_the_server_is_fetched_again() {
 }
 
 #[test]
-fn an_interrupted_download_ends_at_once_and_goes_on_later() {
+fn an_interrupted_download_ends_immediately_and_continues_later() {
     let sandbox = Sandbox::new();
     let image = Arc::new(root_file_system(&sandbox));
     let (served, index) = (Arc::clone(&image), streams(&image));
@@ -327,14 +327,14 @@ fn an_interrupted_download_ends_at_once_and_goes_on_later() {
     terminal.expect("interrupted");
     assert_eq!(terminal.wait(), 1);
     assert_tidy(&sandbox);
-    let kept = fs::metadata(&part).expect("the beginning is kept").len();
+    let kept = fs::metadata(&part).expect("the downloaded part is kept").len();
     ds(&sandbox, &server, &["create", "web", "--from", "debian:13", "--arch", "amd64"]).succeeds();
     let resumed = server.ranges(IMAGE)[1].expect("a range");
     assert!(u64::try_from(resumed).expect("a length") >= kept.min(50_000), "{resumed} of {kept}");
 }
 
 #[test]
-fn whoever_dies_at_any_stage_of_a_pull_leaves_the_cache_whole_or_empty() {
+fn a_process_killed_at_any_stage_of_a_pull_leaves_the_cache_complete_or_empty() {
     for stage in ["pull-begun", "pull-chunk", "pull-verified", "pull-described", "pull-kept"] {
         let fault = Some(format!("{stage}:kill"));
         let (mut sandbox, server, image) = prepared(Setting { fault, ..Setting::default() });
@@ -351,7 +351,7 @@ fn whoever_dies_at_any_stage_of_a_pull_leaves_the_cache_whole_or_empty() {
         sandbox.forget_fault();
         ds(&sandbox, &server, &["pull", "debian:13", "--arch", "amd64"]).succeeds();
         assert!(Path::new(&sandbox.data(&format!("cache/{}", sum(&image)))).is_file(), "{stage}");
-        // What has arrived is not downloaded again.
+        // The downloaded part is not downloaded again.
         match (stage, &server.ranges(IMAGE)[..]) {
             ("pull-begun", [None, None]) | ("pull-verified" | "pull-described" | "pull-kept", [None]) => {}
             ("pull-chunk", [None, Some(from)]) if *from > 0 => {}
@@ -378,7 +378,7 @@ fn a_damaged_copy_in_the_cache_is_found_and_fetched_again() {
 }
 
 #[test]
-fn archives_with_everything_come_out_as_they_went_in() {
+fn archives_with_every_kind_of_member_are_unpacked_unchanged() {
     let sandbox = Sandbox::new();
     let tree = full_tree(&sandbox.path("model"));
     let image = Arc::new(fs::read(archive(&sandbox, &tree, "rootfs.tar.xz", &["-J"])).expect("read"));

@@ -1,4 +1,4 @@
-//! Real distributions from a catalogue: downloaded, seeded, started, and at home without help.
+//! Real distributions from a catalogue: downloaded, seeded and started, and they work without further changes.
 
 use crate::catalogue::{configure, ds, faithful};
 use crate::given;
@@ -52,17 +52,17 @@ fn systemd(fixture: &str, options: &[&str]) {
 }
 
 #[test]
-fn debian_with_systemd_is_at_home() {
+fn debian_with_systemd_works_unmodified() {
     systemd("bookworm", &["--size", "1G"]);
 }
 
 #[test]
-fn debian_with_the_newest_systemd_is_at_home() {
+fn debian_with_the_newest_systemd_works_unmodified() {
     systemd("forky", &[]);
 }
 
 #[test]
-fn debian_with_another_init_system_is_at_home() {
+fn debian_with_another_init_system_works_unmodified() {
     for fixture in ["openrc", "sysvinit", "runit"] {
         let sandbox = created(fixture, &[]);
         knows_its_name(&sandbox);

@@ -1,4 +1,4 @@
-//! Control groups: a container sees its own subtree and nothing else, whatever the machine has mounted.
+//! Control groups: a container sees only its own subtree, independent of the machine's mounts.
 
 use crate::process::below;
 use crate::sandbox::{Sandbox, Setting};
@@ -38,7 +38,7 @@ fn seen_groups(report: &Value) -> Vec<&str> {
     report["cgroup_tree"].as_object().unwrap().keys().map(String::as_str).collect()
 }
 
-/// Where hierarchies of a type are mounted on this machine.
+/// The mount points of a type of hierarchies on this machine.
 fn hierarchies(kind: &str) -> Vec<PathBuf> {
     let mounts = fs::read_to_string("/proc/mounts").unwrap();
     let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
@@ -55,7 +55,7 @@ fn with_version_2_a_container_sees_its_own_subtree() {
         let sandbox = Sandbox::with(Setting { groups, ..Setting::default() });
         let report = boot(&sandbox, &[]);
         assert_eq!(mounts(&report, "cgroup2"), [("/sys/fs/cgroup", "/")], "{groups}");
-        assert_eq!(seen_groups(&report), ["/sys/fs/cgroup"], "{groups}: no group of anybody else's");
+        assert_eq!(seen_groups(&report), ["/sys/fs/cgroup"], "{groups}: no foreign group");
         let lines: Vec<_> = report["cgroup"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
         assert!(lines.contains(&"0::/"), "{groups}: {lines:?}");
         let group = version2_group(&sandbox).unwrap();
@@ -84,16 +84,16 @@ fn with_version_1_a_container_sees_its_own_subtrees() {
         assert_eq!(processes(&top.join("web/payload")), [first], "{}", top.display());
     }
     for path in seen_groups(&report) {
-        assert!(path.matches('/').count() <= 4, "no group of anybody else's: {path}");
+        assert!(path.matches('/').count() <= 4, "no foreign group: {path}");
     }
     let mounts = report["mounts"].as_array().unwrap();
     let top = mounts.iter().find(|mount| mount["target"] == "/sys/fs/cgroup").unwrap();
     assert!(top["options"].as_str().unwrap().starts_with("ro"), "{top}");
 }
 
-/// A container may mount what it is not shown: what it then sees must be its own as well.
+/// A container may mount a hierarchy that it does not see: it must then see only its own groups.
 #[test]
-fn no_hierarchy_shows_a_container_what_is_not_its_own() {
+fn no_hierarchy_shows_a_container_foreign_groups() {
     let script = "mkdir -p /tmp/g; cd /tmp/g; for line in $(busybox cut -d: -f2 /proc/self/cgroup); do \
                   options=$line; case $line in name=*) options=none,$line;; esac; mkdir $line; \
                   busybox mount -t cgroup -o $options none $line; done; \
@@ -124,7 +124,7 @@ fn a_machine_that_mounts_only_version_1_does_not_show_its_version_2() {
     let sandbox = Sandbox::with(Setting { groups: "v1", ..Setting::default() });
     let report = boot(&sandbox, &[]);
     assert!(!seen_groups(&report).contains(&"/sys/fs/cgroup/inside"), "{:?}", seen_groups(&report));
-    // Whatever is visible, it contains no foreign processes.
+    // No visible group contains foreign processes.
     let first = sandbox.first_process("web").unwrap().pid;
     let shown = fs::read_to_string(format!("/proc/{first}/root/sys/fs/cgroup/cgroup.procs"));
     let foreign: Vec<String> = shown
@@ -137,7 +137,7 @@ fn a_machine_that_mounts_only_version_1_does_not_show_its_version_2() {
 }
 
 #[test]
-fn a_machine_that_mounts_no_control_groups_boots_containers_all_the_same() {
+fn a_machine_without_mounted_control_groups_boots_containers() {
     let sandbox = Sandbox::with(Setting { groups: "none", ..Setting::default() });
     let tree = sandbox.container("web", &["limits.memory=64M"]);
     let started = sandbox.ds(&["start", "web"]);
@@ -147,7 +147,7 @@ fn a_machine_that_mounts_no_control_groups_boots_containers_all_the_same() {
     let kept = limits.into_iter().any(|file| fs::read_to_string(file).is_ok_and(|text| text == "67108864\n"));
     assert!(
         kept || started.errors.contains("limits.memory"),
-        "what has no effect is told: {}",
+        "a setting without effect is reported: {}",
         started.errors
     );
     started.succeeds();
@@ -167,7 +167,7 @@ fn a_container_can_use_the_controllers_that_it_was_given() {
     let payload = version2_group(&sandbox).unwrap().join("payload");
     let offered = fs::read_to_string(payload.join("cgroup.controllers")).unwrap();
     assert!(offered.contains(&controller.name), "{offered}");
-    // From inside: processes move down, then the controller goes down, then its files are there.
+    // From inside: move processes down, then delegate the controller, then its files exist.
     let script = format!(
         "cd /sys/fs/cgroup && mkdir init unit && for pid in $(cat cgroup.procs); do echo $pid > init/cgroup.procs; \
          done; echo +{} > cgroup.subtree_control && ls unit",
@@ -177,7 +177,7 @@ fn a_container_can_use_the_controllers_that_it_was_given() {
     assert!(seen.contains(&format!("{}.", controller.name)), "{seen}");
 }
 
-/// A controller of the machine's version 2 hierarchy, switched on as long as this lives.
+/// A controller of the machine's version 2 hierarchy, enabled while this lives.
 struct Controller {
     name: String,
     file: PathBuf,
@@ -216,7 +216,7 @@ fn sessions_are_in_the_containers_groups() {
     let payload = version2_group(&sandbox).unwrap().join("payload");
     assert!(
         !processes(&payload).contains(&session.pid),
-        "a leaf of its own, so that controllers can go down"
+        "in a separate leaf, so that controllers can be delegated"
     );
     let inside = sandbox.ds(&["run", "web", "--", "/bin/cat", "/proc/self/cgroup"]).succeeds();
     assert!(inside.lines().any(|line| line.starts_with("0::/") && !line.contains("..")), "{inside}");

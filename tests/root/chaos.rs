@@ -1,7 +1,7 @@
 //! Chaos with a seed: random verbs at once, random processes killed, stopped, frozen, clients interrupted. After each
 //! round every command has ended, nothing is left, and the next start works.
 //!
-//! `$DS_CHAOS_SEED` repeats a sandbox that failed, `$DS_CHAOS_ROUNDS` is the number of rounds in all.
+//! `$DS_CHAOS_SEED` repeats a failed sandbox, `$DS_CHAOS_ROUNDS` is the total number of rounds.
 
 use crate::images;
 use crate::sandbox::{Sandbox, files_below};
@@ -13,11 +13,11 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Containers that take part: two of directories, one of an image.
+/// The containers: two with directories, one with an image.
 const NAMES: [&str; 3] = ["one", "two", "image"];
-/// What jobs make, in any order.
+/// The names of containers that jobs create.
 const MADE: [&str; 2] = ["copied", "renamed"];
-/// What is done with a container, `NAME` standing for it.
+/// Command lines for a container; `NAME` is replaced by its name.
 const VERBS: [&[&str]; 20] = [
     &["start", "NAME"],
     &["start", "NAME"],
@@ -40,9 +40,9 @@ const VERBS: [&[&str]; 20] = [
     &["rm", "renamed", "--force"],
     &["export", "NAME", "--output", "EXPORT"],
 ];
-/// Sandboxes at once: most of a round is waiting.
+/// The number of parallel sandboxes, because most of a round is waiting.
 const SANDBOXES: u64 = 4;
-/// Longer than any command may take whose peers are stopped or frozen.
+/// The timeout for a command whose peers are stopped or frozen.
 const LONGEST: Duration = Duration::from_secs(50);
 
 fn setting(name: &str) -> Option<u64> {
@@ -72,13 +72,13 @@ fn round(sandbox: &Sandbox, chance: &mut Chance, story: &mut Story) {
         thread::sleep(Duration::from_millis(u64::try_from(chance.below(40)).unwrap()));
         strikes.strike(chance, &clients, story);
     }
-    // In most rounds it lasts no longer; in the others, commands have to end on their own.
+    // In most rounds, the strikes end here; in the others, commands must end by themselves.
     if chance.below(10) != 0 {
         thread::sleep(Duration::from_millis(u64::try_from(chance.below(20)).unwrap()));
         strikes.undo_ours();
     }
     strikes.continue_clients(&clients);
-    // A command lasts for as long as its processes are frozen, and a start up to its limit of a minute.
+    // A command takes as long as its processes are frozen, and a start up to its limit of a minute.
     if !lasting.is_empty() {
         strikes.undo_all();
     }
@@ -95,7 +95,7 @@ fn round(sandbox: &Sandbox, chance: &mut Chance, story: &mut Story) {
     }
     assert!(begun.elapsed() < LONGEST, "commands that took {:?}", begun.elapsed());
     strikes.undo_ours();
-    story.add("now the end");
+    story.add("the end of the round");
     sandbox.ds(&["stop", "--all", "--kill"]).succeeds();
     drop(strikes);
     sandbox.assert_no_containers();
@@ -107,12 +107,12 @@ fn round(sandbox: &Sandbox, chance: &mut Chance, story: &mut Story) {
             sandbox.ds(&["rm", name, "--force"]).succeeds();
         }
     }
-    // The next round finds it running.
+    // It is running in the next round.
     let name = NAMES[chance.below(NAMES.len())];
     sandbox.ds(&["start", name]).succeeds();
 }
 
-/// Waits until nothing is unfinished any more; tells the story what was.
+/// Waits until no unfinished files exist; records them.
 fn await_tidiness(sandbox: &Sandbox, story: &mut Story) {
     wait_for("the end of unfinished files", || {
         let left = unfinished(sandbox);
@@ -123,7 +123,7 @@ fn await_tidiness(sandbox: &Sandbox, story: &mut Story) {
     });
 }
 
-/// What jobs, deletions and files that are written leave for as long as they are not finished.
+/// The files of unfinished jobs, deletions and writes.
 fn unfinished(sandbox: &Sandbox) -> Vec<PathBuf> {
     let is_unfinished = |path: &Path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -135,7 +135,7 @@ fn unfinished(sandbox: &Sandbox) -> Vec<PathBuf> {
         .collect()
 }
 
-/// One sandbox's share of the rounds.
+/// The rounds of one sandbox.
 fn rounds(seed: u64, number: u64) {
     let sandbox = Sandbox::new();
     for name in &NAMES[..2] {
@@ -158,7 +158,7 @@ fn rounds(seed: u64, number: u64) {
 }
 
 #[test]
-fn whatever_happens_nothing_is_left_and_the_next_start_works() {
+fn after_any_fault_nothing_is_left_and_the_next_start_works() {
     let number = setting("DS_CHAOS_ROUNDS").unwrap_or(200);
     if let Some(seed) = setting("DS_CHAOS_SEED") {
         return rounds(seed, number);

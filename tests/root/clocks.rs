@@ -1,4 +1,4 @@
-//! The clocks of a container begin with it, where the kernel has time namespaces.
+//! The clocks of a container begin at its start, if the kernel has time namespaces.
 
 use crate::sandbox::{Sandbox, Setting};
 use crate::{skip, wait_for};
@@ -37,7 +37,7 @@ fn uptime_is_the_containers_own() {
     let line =
         shown.lines().find(|line| line.split(' ').count() == 2 && line.contains('.')).unwrap().to_owned();
     assert!((first..=of_the_host() - before + 0.1).contains(&seconds(&line)), "{line}");
-    // What the host says of it counts from the same moment.
+    // The uptime that the host reports counts from the same time.
     let uptime = sandbox.info("web")["uptime_s"].as_f64().unwrap();
     assert!(uptime <= of_the_host() - before + 1.0, "{uptime}");
 
@@ -60,7 +60,7 @@ fn without_time_namespaces_it_is_the_hosts() {
     let tree = sandbox.container("web", &[]);
     let before = of_the_host();
     let started = sandbox.ds(&["start", "web"]);
-    assert_eq!(started.errors, "", "only 'ds check' says so");
+    assert_eq!(started.errors, "", "only 'ds check' reports it");
     started.succeeds();
     wait_for("the report", || tree.report());
     assert!(seconds(&sandbox.ds(&[&["run", "web", "--"], &UPTIME[..]].concat()).succeeds()) + 0.1 >= before);

@@ -18,13 +18,16 @@ fn log(sandbox: &Sandbox) -> String {
 }
 
 #[test]
-fn what_a_container_says_is_kept() {
+fn console_output_is_kept() {
     let sandbox = Sandbox::new();
     boot(&sandbox, &[]);
     wait_for("the log", || log(&sandbox).contains("probe: waiting").then_some(()));
     assert_eq!(sandbox.ds(&["logs", "web", "-n", "1"]).succeeds().trim_end(), "probe: waiting");
     sandbox.ds(&["stop", "web"]).succeeds();
-    assert!(log(&sandbox).contains("probe: report: /report.json"), "it is there when the container is gone");
+    assert!(
+        log(&sandbox).contains("probe: report: /report.json"),
+        "the log exists after the end of the container"
+    );
     let file = sandbox.data("containers/web/log/console.log");
     let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(file).unwrap());
     assert_eq!(mode & 0o777, 0o600);
@@ -52,7 +55,7 @@ fn output_without_a_reader_does_not_block_the_boot() {
     sandbox.ds(&["start", "web"]).succeeds();
     sandbox.wait_for_state("web", "stopped");
     assert_eq!(tree.boots(), 1);
-    assert!(log(&sandbox).contains("flood over"), "the last words are kept");
+    assert!(log(&sandbox).contains("flood over"), "the last output is kept");
 }
 
 #[test]
@@ -65,7 +68,7 @@ fn logs_can_be_followed() {
     let mut buffer = [0; 4096];
     while !String::from_utf8_lossy(&seen).contains("probe login: ") {
         let count = output.read(&mut buffer).unwrap();
-        assert_ne!(count, 0, "it goes on until it is ended");
+        assert_ne!(count, 0, "it continues until it is interrupted");
         seen.extend(&buffer[..count]);
     }
     follower.kill().unwrap();
@@ -73,7 +76,7 @@ fn logs_can_be_followed() {
 }
 
 #[test]
-fn the_console_shows_what_was_said_and_takes_what_is_typed() {
+fn the_console_shows_output_and_accepts_input() {
     let sandbox = Sandbox::new();
     let tree = sandbox.container("web", &["init=/bin/console"]);
     tree.write(
@@ -91,7 +94,7 @@ fn the_console_shows_what_was_said_and_takes_what_is_typed() {
     second.expect("heard one");
     second.send(b"two\r");
     first.expect("heard two");
-    // Leaving is not ending.
+    // Detaching does not stop the container.
     first.send(b"\x1d\x1d");
     assert_eq!(first.wait(), 0, "{}", first.shown());
     second.send(b"three\r");
@@ -117,7 +120,7 @@ fn a_viewer_that_does_not_read_blocks_nothing() {
 }
 
 #[test]
-fn in_the_foreground_the_console_comes_along() {
+fn a_start_in_the_foreground_attaches_to_the_console() {
     let sandbox = Sandbox::new();
     sandbox.container("web", &["environment.PROBE=sleep=200,exit=0"]);
     let mut terminal = sandbox.ds_on_terminal(&["start", "-f", "web"]);
@@ -134,7 +137,7 @@ fn a_terminal_gets_no_queries_from_a_log() {
     fs::create_dir_all(&log).expect("mkdir");
     let written = b"\x1b[18t\x1b[6n\x1b[0;32mOK\x1b[0m \xe2\x80\xaeevil\x1b]52;c;QQ==\x07 end\r\n";
     fs::write(log.join("console.log"), written).expect("write");
-    assert_eq!(sandbox.ds(&["logs", "web"]).succeeds().as_bytes(), written, "as it was written");
+    assert_eq!(sandbox.ds(&["logs", "web"]).succeeds().as_bytes(), written, "unchanged");
     let mut terminal = sandbox.ds_on_terminal(&["logs", "web"]);
     assert_eq!(terminal.wait(), 0);
     let shown = terminal.shown();
@@ -166,7 +169,7 @@ fn following_a_log_leaves_no_colour_on_the_terminal() {
 }
 
 #[test]
-fn what_a_container_calls_itself_is_shown_as_text() {
+fn names_from_a_container_are_shown_as_text() {
     let sandbox = Sandbox::new();
     let tree = sandbox.container("web", &[]);
     let evil = "PRETTY_NAME=\"a\u{202e}b\u{2066}c\u{9b}6n\u{200b}d\"\n";

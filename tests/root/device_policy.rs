@@ -1,17 +1,16 @@
-//! What a container can do with the devices of the machine: attacks by root inside, from every way in, with each way
-//! of enforcing the policy.
+//! The device policy: attacks by root inside, from every kind of process, with each mechanism that enforces the policy.
 
 use crate::sandbox::{Sandbox, Setting};
 use crate::wait_for;
 use std::fs;
 
-/// A disk of the machine, with something on it.
+/// A disk of the machine with data.
 struct Disk {
     device: String,
     file: std::path::PathBuf,
 }
 
-const SECRET: &str = "what only the host may read";
+const SECRET: &str = "data that only the host may read";
 
 impl Disk {
     fn attach(sandbox: &Sandbox) -> Self {
@@ -38,7 +37,7 @@ impl Disk {
     }
 }
 
-/// Tries to open devices that are not in the table, by nodes of its own: a line for each that could be.
+/// Tries to open devices that are not in the table, through new nodes; prints a line for each success.
 fn attack(disk: &Disk) -> String {
     let numbers = disk.numbers();
     format!(
@@ -66,12 +65,12 @@ fn refuses_to_mount(sandbox: &Sandbox, disk: &Disk) {
     assert!(said.contains("permission denied") || said.contains("No such file"), "{said}");
 }
 
-/// What has to work, whatever the policy: the devices of the table by their nodes.
+/// Accesses that must work with any policy: the devices of the table, through their nodes.
 const USES: &str = "for device in null zero full random urandom tty fuse net/tun; do \
      ( : <>/dev/$device ) 2>/root/error || echo /dev/$device: $(cat /root/error); done; \
      busybox head -c 4 /dev/zero >/dev/null && echo used";
 
-/// The devices of the table by nodes of one's own.
+/// The devices of the table, through new nodes.
 const MAKES: &str = "cd /root; busybox rm -f own; busybox mknod own c 1 3 && echo x >own && busybox mknod fifo p && \
      busybox mknod white c 0 0 && busybox mknod -m 0 block b 8 0 && busybox rm fifo white block && echo made";
 
@@ -79,7 +78,7 @@ fn text(output: &[u8]) -> String {
     String::from_utf8_lossy(output).into_owned()
 }
 
-/// The attacks from PID 1, `ds run`, `ds enter` and `ds shell`, and what has to work.
+/// The attacks from PID 1, `ds run`, `ds enter` and `ds shell`, and the accesses that must work.
 fn survives(setting: Setting, enforced_by: &str) {
     let is_enforced = enforced_by != "filter";
     let sandbox = Sandbox::with(setting);
@@ -93,7 +92,7 @@ fn survives(setting: Setting, enforced_by: &str) {
     assert_eq!(started.errors.contains("mknod is refused"), !is_enforced, "{}", started.errors);
     started.succeeds();
     wait_for("the report", || tree.report());
-    // PID 1 has no terminal of its own yet: /dev/tty is nothing to it.
+    // PID 1 has no controlling terminal yet, so /dev/tty cannot be opened.
     let said = fs::read_to_string(tree.path("attacked")).unwrap();
     assert_eq!(
         said.lines().filter(|line| !line.contains("/dev/tty")).collect::<Vec<_>>(),
@@ -150,7 +149,7 @@ fn without_control_over_devices_no_node_can_be_made() {
     survives(Setting { fault: Some("devices:fail".into()), ..Setting::default() }, "filter");
 }
 
-/// Root inside sees the root of its namespace and whatever it makes below; the policy is above.
+/// Root inside sees the root of its namespace and the groups below; the policy is above.
 #[test]
 fn root_inside_cannot_widen_the_policy() {
     for denied in [None, Some("bpf")] {
@@ -176,7 +175,7 @@ fn root_inside_cannot_widen_the_policy() {
     }
 }
 
-/// `security.privileged = unfiltered-dev` says what it does.
+/// `security.privileged = unfiltered-dev` disables the policy.
 #[test]
 fn without_a_policy_every_device_can_be_opened() {
     let sandbox = Sandbox::new();

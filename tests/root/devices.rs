@@ -1,4 +1,4 @@
-//! /dev of a container: what is in it, and that the terminals are its own.
+//! /dev of a container: its content, and its own terminals.
 
 use crate::sandbox::Sandbox;
 use crate::wait_for;
@@ -48,8 +48,8 @@ fn the_devices_are_those_of_every_linux_and_no_others() {
         "/dev/zero character 1:5 0666 0:0",
     ];
     assert_eq!(found, expected);
-    assert_eq!(report["terminal"]["stdin"], "/dev/pts/0", "it is named inside as it is opened");
-    assert!(!tree.path("dev/null").exists(), "nothing is made in the tree itself");
+    assert_eq!(report["terminal"]["stdin"], "/dev/pts/0", "its name inside is the one it was opened with");
+    assert!(!tree.path("dev/null").exists(), "nothing is created in the tree itself");
 }
 
 #[test]

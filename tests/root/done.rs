@@ -1,4 +1,4 @@
-//! A command that has ended, and what a test demands of it.
+//! A command that has ended, and assertions about it.
 
 use std::process::Output;
 
@@ -27,20 +27,20 @@ impl Done {
         String::from_utf8_lossy(&self.output).into_owned()
     }
 
-    /// Exit code 0; what it printed.
+    /// Asserts exit code 0; returns its output.
     #[track_caller]
     pub fn succeeds(self) -> String {
         self.ends_with(0)
     }
 
-    /// This exit code; what it printed.
+    /// Asserts this exit code; returns its output.
     #[track_caller]
     pub fn ends_with(self, code: i32) -> String {
         assert_eq!(self.code, code, "{}: {}{}", self.shown, self.text(), self.errors);
         self.text()
     }
 
-    /// This exit code and one line of error, with all these words in it.
+    /// Asserts this exit code and one error line that contains all these words.
     #[track_caller]
     pub fn fails(self, code: i32, words: &[&str]) -> String {
         assert_eq!(self.code, code, "{}: {}{}", self.shown, self.text(), self.errors);
@@ -52,7 +52,7 @@ impl Done {
         self.errors
     }
 
-    /// Exit code 0 and one JSON document.
+    /// Asserts exit code 0; returns the JSON document.
     #[track_caller]
     pub fn json(self) -> Value {
         assert_eq!(self.code, 0, "{}: {}{}", self.shown, self.text(), self.errors);

@@ -1,4 +1,5 @@
-//! `ds run`: commands in a running container, their exit codes, users, streams, and what they must not get.
+//! `ds run`: commands in a running container, their exit codes, users, streams, and attributes that they must not
+//! inherit.
 
 use crate::sandbox::Sandbox;
 use crate::{root_fs::Tree, wait_for};
@@ -13,7 +14,7 @@ fn boot(sandbox: &Sandbox) -> Tree {
     tree
 }
 
-/// What the probe sees as a command.
+/// The report of the probe as a command.
 fn report(sandbox: &Sandbox, options: &[&str]) -> Value {
     let words = [&["run", "web"], options, &["--", "/bin/probe", "report"]].concat();
     sandbox.ds(&words).json()
@@ -46,7 +47,7 @@ fn exit_codes_are_the_commands_own() {
 }
 
 #[test]
-fn a_command_is_where_the_container_is() {
+fn a_command_is_in_the_container() {
     let sandbox = Sandbox::new();
     let tree = boot(&sandbox);
     let first = tree.report().unwrap();
@@ -67,7 +68,7 @@ fn a_command_is_where_the_container_is() {
 }
 
 #[test]
-fn three_descriptors_and_not_one_more() {
+fn a_command_has_exactly_three_descriptors() {
     let sandbox = Sandbox::new();
     boot(&sandbox);
     for options in [&[][..], &["-t"], &["-u", "alice"]] {
@@ -78,10 +79,10 @@ fn three_descriptors_and_not_one_more() {
 }
 
 #[test]
-fn a_command_begins_clean() {
+fn a_command_starts_with_default_attributes() {
     let sandbox = Sandbox::new();
     boot(&sandbox);
-    // SIGPIPE, too: the shell is no Rust program, which would ignore it by itself.
+    // Including SIGPIPE: the shell is not a Rust program, which would ignore it.
     let status = sandbox.ds(&["run", "web", "--", "/bin/cat", "/proc/self/status"]).succeeds();
     let field = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
@@ -101,7 +102,7 @@ fn users_are_names_or_numbers_and_nothing_else() {
     assert_eq!(id("root"), "uid=0(root) gid=0(root) groups=0(root)\n");
     assert_eq!(id("alice"), "uid=1000(alice) gid=100(users) groups=10(wheel),29(audio),100(users)\n");
     assert_eq!(id("1000"), id("alice"));
-    assert_eq!(id("4242"), "uid=4242 gid=65534 groups=65534\n", "nobody known is in no group");
+    assert_eq!(id("4242"), "uid=4242 gid=65534 groups=65534\n", "a user without an entry is in no group");
     for user in
         ["bob", "-1", "4294967295", "4294967296", "0x0", " root", "root ", "1000 ", "alice:root:x", ""]
     {
@@ -116,7 +117,7 @@ fn users_are_names_or_numbers_and_nothing_else() {
 }
 
 #[test]
-fn a_command_is_told_where_it_is() {
+fn a_command_has_the_environment_of_its_container() {
     let sandbox = Sandbox::new();
     boot(&sandbox);
     let report = report(&sandbox, &["-w", "/etc", "-e", "COLOUR=blue", "-e", "LANG=de_DE", "-e", "EMPTY="]);
@@ -135,7 +136,7 @@ fn a_command_is_told_where_it_is() {
         assert!(environment.get(name).is_none(), "{name}: {environment}");
     }
     let here = sandbox.ds(&["run", "web", "--", "/bin/pwd"]).succeeds();
-    assert_eq!(here, "/\n", "where it was not told");
+    assert_eq!(here, "/\n", "without --workdir");
 }
 
 #[test]
@@ -173,7 +174,7 @@ fn hash(bytes: &[u8]) -> u64 {
 }
 
 #[test]
-fn the_streams_stay_apart() {
+fn stdout_and_stderr_are_separate() {
     let sandbox = Sandbox::new();
     boot(&sandbox);
     let done = sandbox.ds(&["run", "web", "--", "/bin/sh", "-c", "echo out; echo err >&2"]);
@@ -194,7 +195,7 @@ fn signals_reach_the_command() {
     let sandbox = Sandbox::new();
     boot(&sandbox);
     for (signal, code) in [("-TERM", 128 + 15), ("-INT", 128 + 2), ("-HUP", 128 + 1), ("-USR1", 128 + 10)] {
-        // The shell that is signalled is the client's: it becomes it.
+        // The signalled shell becomes the client.
         let line = format!(
             "( sleep 0.3; kill {signal} $$ ) & exec '{}' run web -- /bin/probe hold",
             sandbox.binary().display()
@@ -206,7 +207,7 @@ fn signals_reach_the_command() {
 }
 
 #[test]
-fn a_killed_client_takes_its_command_along() {
+fn a_killed_client_ends_its_command() {
     let sandbox = Sandbox::new();
     boot(&sandbox);
     for words in [&["/bin/probe", "hold"], &["/bin/probe", "deaf-session"]] {
@@ -220,7 +221,7 @@ fn a_killed_client_takes_its_command_along() {
 }
 
 #[test]
-fn a_killed_worker_takes_its_command_along() {
+fn a_killed_worker_ends_its_command() {
     let sandbox = Sandbox::new();
     boot(&sandbox);
     let client = sandbox.spawn_ds(&["run", "web", "--", "/bin/probe", "hold"]);
@@ -233,7 +234,7 @@ fn a_killed_worker_takes_its_command_along() {
 }
 
 #[test]
-fn a_killed_supervisor_lets_commands_go_on() {
+fn commands_continue_after_the_supervisor_was_killed() {
     let sandbox = Sandbox::new();
     boot(&sandbox);
     let client = sandbox.spawn_ds(&["run", "web", "--", "/bin/sh", "-c", "echo begins; sleep 1; exit 7"]);
@@ -244,12 +245,12 @@ fn a_killed_supervisor_lets_commands_go_on() {
 }
 
 #[test]
-fn what_a_command_leaves_running_goes_on() {
+fn processes_that_a_command_leaves_continue() {
     let sandbox = Sandbox::new();
     boot(&sandbox);
     let script = "/bin/probe hold >/dev/null 2>&1 </dev/null & echo started";
     assert_eq!(sandbox.ds(&["run", "web", "--", "/bin/sh", "-c", script]).succeeds(), "started\n");
-    assert!(sandbox.process(&["/bin/probe", "hold"]).is_some(), "a daemon that was started stays");
+    assert!(sandbox.process(&["/bin/probe", "hold"]).is_some(), "a started daemon continues to run");
     sandbox.ds(&["stop", "web"]).succeeds();
     assert!(sandbox.process(&["/bin/probe", "hold"]).is_none());
 }

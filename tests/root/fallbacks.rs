@@ -1,6 +1,6 @@
 //! Older kernels, and kernels without an optional feature, simulated by denied system calls.
 //!
-//! `probe deny` says what is denied and how; the supervisor and everything that it starts is under it.
+//! `probe deny` denies the calls; the supervisor and all its descendants run under it.
 
 use crate::root_fs::Tree;
 use crate::sandbox::{Sandbox, Setting};
@@ -11,7 +11,8 @@ fn sandbox(denied: &'static str) -> Sandbox {
     Sandbox::with(Setting { denied: Some(denied), ..Setting::default() })
 }
 
-/// What must work on every kernel: boot, look, run commands, console, reboot, stop; and nothing is left.
+/// The operations that must work on every kernel: boot, inspect, run commands, console, reboot, stop; and nothing is
+/// left behind.
 fn lives(denied: &'static str) -> (Sandbox, Value) {
     let sandbox = sandbox(denied);
     let shared = sandbox.path("shared");
@@ -76,7 +77,7 @@ fn without_pidfd() {
 }
 
 #[test]
-fn without_a_peer_to_ask_a_terminal_for() {
+fn without_the_call_that_opens_the_peer_of_a_terminal() {
     lives("get_peer");
 }
 
@@ -91,12 +92,12 @@ fn without_memfd_the_supervisor_runs_from_a_copy_without_a_name() {
 }
 
 #[test]
-fn with_everything_that_is_new_missing() {
+fn with_all_newer_calls_missing() {
     lives("old");
 }
 
 #[test]
-fn with_everything_that_is_new_missing_systemd_boots() {
+fn with_all_newer_calls_missing_systemd_boots() {
     let mut sandbox = sandbox("old");
     sandbox.distribution("web", "bookworm", &[]);
     sandbox.ds(&["start", "web", "--wait=90"]).succeeds();
@@ -136,12 +137,12 @@ fn without_cgroup_namespaces() {
 }
 
 #[test]
-fn a_filter_that_kills_is_only_a_no() {
+fn a_filter_that_kills_counts_as_unsupported() {
     shares("kill:newipc", "ipc", "CONFIG_IPC_NS");
 }
 
 #[test]
-fn without_network_namespaces_only_the_hosts_network_is_to_be_had() {
+fn without_network_namespaces_only_the_hosts_network_is_available() {
     let sandbox = sandbox("newnet");
     sandbox.container("own", &["network.mode=none"]);
     sandbox.ds(&["start", "own"]).fails(1, &["ds: start own: ", "CONFIG_NET_NS", "host"]);
@@ -178,7 +179,7 @@ fn without_mount_namespaces_nothing_starts() {
 
 #[test]
 fn a_shell_under_a_filter_does_not_launch_a_supervisor() {
-    // Under a filter that is not hidden, as in an app's own terminal.
+    // Under a visible filter, as in an app's terminal.
     let sandbox = Sandbox::new();
     let tree = Tree::with_probe(&sandbox.path("web"));
     sandbox.create("web", &tree.0, &[]);

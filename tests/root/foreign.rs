@@ -1,4 +1,4 @@
-//! Images and backups of LXD, Incus and LXC: the root file system in them is found, whatever lies around it.
+//! Images and backups of LXD, Incus and LXC: ds finds the root file system in them.
 
 use crate::root_fs::Tree;
 use crate::sandbox::Sandbox;
@@ -54,7 +54,7 @@ fn a_unified_image_and_backups_boot() {
 }
 
 #[test]
-fn what_is_ambiguous_or_leads_elsewhere_is_one_line() {
+fn an_ambiguous_or_hostile_archive_is_one_line() {
     let sandbox = Sandbox::new();
     for (name, expected) in [("two", "several root file systems"), ("link", "not a directory but a link")] {
         let top = Tree(sandbox.path(name));

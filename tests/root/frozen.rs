@@ -10,7 +10,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// More than any of it should need, and less than for ever.
+/// A generous timeout.
 const SOON: Duration = Duration::from_secs(30);
 
 fn boot(sandbox: &Sandbox, settings: &[&str]) -> Tree {
@@ -25,7 +25,7 @@ fn group_with(sandbox: &Sandbox, file: &str) -> Option<PathBuf> {
     sandbox.group_directories().into_iter().map(|top| top.join("web")).find(|group| group.join(file).exists())
 }
 
-/// Whoever can freeze on this machine: the file, what freezes, and what thaws.
+/// The freezers of this machine: the file, the value that freezes, and the value that thaws.
 fn freezers(sandbox: &Sandbox) -> Vec<(PathBuf, &'static str, &'static str)> {
     let kinds = [("cgroup.freeze", "1", "0"), ("freezer.state", "FROZEN", "THAWED")];
     let found = kinds
@@ -34,7 +34,7 @@ fn freezers(sandbox: &Sandbox) -> Vec<(PathBuf, &'static str, &'static str)> {
     found.collect()
 }
 
-/// Runs a verb and says how it ended; it ends soon.
+/// Runs a verb with a timeout; returns its result.
 #[track_caller]
 fn ends(sandbox: &Sandbox, words: &[&str]) -> crate::done::Done {
     let begun = Instant::now();
@@ -43,7 +43,7 @@ fn ends(sandbox: &Sandbox, words: &[&str]) -> crate::done::Done {
     done
 }
 
-/// Makes a group below the one that has PID 1 of the container, and moves PID 1 there.
+/// Creates a group below that of PID 1 of the container, and moves PID 1 there.
 fn moved_down(sandbox: &Sandbox, group: &Path, names: &[&str]) -> PathBuf {
     let mut below = group.to_owned();
     for name in names {
@@ -93,11 +93,11 @@ fn a_frozen_container_is_shown_as_frozen_and_stops_whichever_version_froze_it() 
 }
 
 #[test]
-fn freeze_and_thaw_stop_every_process_and_let_it_go_on() {
+fn freeze_and_thaw_suspend_and_resume_every_process() {
     let sandbox = Sandbox::new();
     boot(&sandbox, &[]);
     if freezers(&sandbox).is_empty() {
-        skip("frozen::freeze_and_thaw_stop_every_process_and_let_it_go_on", "there is no freezer");
+        skip("frozen::freeze_and_thaw_suspend_and_resume_every_process", "there is no freezer");
         return;
     }
     assert_eq!(sandbox.ds(&["freeze", "web"]).succeeds(), "web is frozen\n");
@@ -107,7 +107,7 @@ fn freeze_and_thaw_stop_every_process_and_let_it_go_on() {
     assert_eq!(sandbox.state("web"), "running");
     assert_eq!(sandbox.ds(&["thaw", "web"]).succeeds(), "web is not frozen\n");
     sandbox.ds(&["run", "web", "--", "/bin/true"]).succeeds();
-    // By whichever version it was frozen.
+    // Independent of the version that froze it.
     for (file, frozen, _) in freezers(&sandbox) {
         fs::write(&file, frozen).unwrap();
         sandbox.wait_for_state("web", "frozen");
@@ -120,7 +120,7 @@ fn freeze_and_thaw_stop_every_process_and_let_it_go_on() {
 }
 
 #[test]
-fn what_is_frozen_at_any_depth_hinders_no_end() {
+fn frozen_groups_at_any_depth_do_not_prevent_a_stop() {
     let sandbox = Sandbox::new();
     sandbox.container("web", &["restart=no"]);
     for stop in [&["stop", "web"][..], &["stop", "web", "--kill"], &["rm", "web", "--force"]] {
@@ -159,7 +159,7 @@ fn a_frozen_container_whose_monitor_was_killed_is_swept_and_starts_again() {
     sandbox.assert_no_containers();
 }
 
-/// Makes groups below one another whose path is longer than any that the kernel takes; a process in the lowest.
+/// Creates nested groups whose path is longer than the kernel's limit, with a process in the deepest one.
 fn deep_groups(sandbox: &Sandbox, top: &Path) {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
     let mut here = open(top, flags, Mode::empty()).unwrap();
@@ -172,7 +172,7 @@ fn deep_groups(sandbox: &Sandbox, top: &Path) {
     let first = sandbox.first_process("web").unwrap().pid;
     let procs = openat(&here, "cgroup.procs", OFlag::O_WRONLY, Mode::empty()).unwrap();
     fs::File::from(procs).write_all(first.to_string().as_bytes()).unwrap();
-    // At the lowest level, too.
+    // At the deepest level, too.
     for (file, frozen) in [("cgroup.freeze", "1"), ("freezer.state", "FROZEN")] {
         if let Ok(file) = openat(&here, file, OFlag::O_WRONLY, Mode::empty()) {
             fs::File::from(file).write_all(frozen.as_bytes()).unwrap();
@@ -230,7 +230,7 @@ fn root_inside_cannot_keep_sessions_out_by_the_sessions_group() {
         fs::write(session.join(file), value).unwrap();
         assert_eq!(run(), "here\n", "{file}");
     }
-    // All of it at once, with the container's own group killed, too.
+    // Everything at once, with the container's own group killed as well.
     fs::write(session.join("cgroup.freeze"), "1").unwrap();
     ends(&sandbox, &["stop", "web"]).succeeds();
     ends(&sandbox, &["start", "web"]).succeeds();
@@ -238,10 +238,10 @@ fn root_inside_cannot_keep_sessions_out_by_the_sessions_group() {
 }
 
 #[test]
-fn a_session_that_was_frozen_ends_when_its_client_is_asked_to() {
+fn a_frozen_session_ends_with_its_client() {
     let sandbox = Sandbox::new();
     boot(&sandbox, &[]);
-    // The frozen command keeps what it has open.
+    // The frozen command keeps its descriptors open.
     let errors = sandbox.path("errors");
     for (file, frozen, thawed) in freezers(&sandbox) {
         let name = file.file_name().unwrap().to_string_lossy();

@@ -9,11 +9,11 @@ use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-/// What may lie there instead of a file.
+/// Kinds of files that may replace an expected one.
 const KINDS: [&str; 8] = ["fifo", "device", "directory", "socket", "sparse", "loop", "out", "nothing"];
-/// A file that is larger than any memory.
+/// A file that is larger than memory.
 const ENDLESS: u64 = 100 << 30;
-/// Seconds in which each command has to end; none takes more than one or two.
+/// The timeout of each command in seconds; none needs more than one or two.
 const LIMIT: u32 = 30;
 
 /// A file of the host that a guest points to.
@@ -24,7 +24,7 @@ fn bait(sandbox: &Sandbox) -> PathBuf {
     bait
 }
 
-/// Puts something of a kind where there was something else.
+/// Replaces a file by one of this kind.
 fn put(path: &Path, kind: &str, bait: &Path) {
     match fs::symlink_metadata(path) {
         Ok(about) if about.is_dir() => fs::remove_dir_all(path).unwrap(),
@@ -54,7 +54,7 @@ fn replace_all(top: &Path, which: impl Fn(&str) -> bool, kind: &str, bait: &Path
     }
 }
 
-/// The probe as a program that is taken for a certain init system.
+/// The probe as a program that ds recognises as a certain init system.
 fn disguised(sandbox: &Sandbox, name: &str) -> Tree {
     let (program, mark) = match name {
         "systemd" => ("opt/systemd", ""),
@@ -65,14 +65,14 @@ fn disguised(sandbox: &Sandbox, name: &str) -> Tree {
     };
     let tree = Tree::disguised(&sandbox.path(name), program);
     let mut bytes = fs::read(tree.path(program)).unwrap();
-    // Its build id, which nothing reads, is a note of ELF, type 3.
+    // The unused build id: an ELF note of type 3.
     let note = bytes.windows(8).position(|window| window == b"\x03\0\0\0GNU\0").expect("a build id") + 8;
     bytes[note..note + mark.len()].copy_from_slice(mark.as_bytes());
     fs::write(tree.path(program), bytes).unwrap();
     tree
 }
 
-/// Runs `ds`, which has to end by itself and say no more than a few lines.
+/// Runs `ds`, which must end by itself and print only a few lines.
 fn ends(sandbox: &Sandbox, words: &[&str]) -> i32 {
     let binary = sandbox.binary();
     let all = [&[binary.to_str().unwrap()][..], words].concat();
@@ -84,7 +84,7 @@ fn ends(sandbox: &Sandbox, words: &[&str]) -> i32 {
     code
 }
 
-/// Every verb that looks into a guest, while it does not run.
+/// Every verb that reads a guest, while it is stopped.
 fn at_rest(sandbox: &Sandbox, tree: &Tree) {
     let exported = sandbox.path("exported");
     for words in [
@@ -104,11 +104,11 @@ fn at_rest(sandbox: &Sandbox, tree: &Tree) {
     }
 }
 
-/// Every verb that looks into a guest, while it runs. Whatever is in the way, root gets in.
+/// Every verb that reads a guest, while it is running. Root can always get in.
 fn in_use(sandbox: &Sandbox) {
     assert_eq!(ends(sandbox, &["run", "web", "--", "/bin/true"]), 0);
     let mut shell = sandbox.ds_on_terminal(&["enter", "web"]);
-    // It is there. What it does with a FIFO in the place of /etc/passwd is its own affair.
+    // It starts. Its handling of a FIFO in place of /etc/passwd is not tested.
     shell.expect("BusyBox");
     shell.child.kill().unwrap();
     shell.wait();
@@ -129,8 +129,8 @@ fn in_use(sandbox: &Sandbox) {
     }
 }
 
-/// One guest, with every file of the table replaced by something of each kind. `thorough` tries every verb; the others
-/// differ in how they are asked to stop.
+/// One guest, with every file of the table replaced by each kind. `thorough` tries every verb; the others differ in
+/// their shutdown request.
 fn survives(init: &str, thorough: bool) {
     let sandbox = Sandbox::new();
     let bait = bait(&sandbox);
@@ -163,22 +163,22 @@ fn survives(init: &str, thorough: bool) {
 }
 
 #[test]
-fn nothing_in_a_systemd_guest_is_waited_for() {
+fn no_file_of_a_systemd_guest_blocks() {
     survives("systemd", true);
 }
 
 #[test]
-fn nothing_in_a_runit_guest_is_waited_for() {
+fn no_file_of_a_runit_guest_blocks() {
     survives("runit", false);
 }
 
 #[test]
-fn nothing_in_a_debian_runit_guest_is_waited_for() {
+fn no_file_of_a_debian_runit_guest_blocks() {
     survives("debian-runit", false);
 }
 
 #[test]
-fn nothing_in_a_sysvinit_guest_is_waited_for() {
+fn no_file_of_a_sysvinit_guest_blocks() {
     survives("sysvinit", false);
 }
 

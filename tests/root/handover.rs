@@ -8,11 +8,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 
-/// A file of the test's own that can be executed.
+/// An executable file of the test.
 fn program(sandbox: &Sandbox, name: &str, content: &[u8]) -> PathBuf {
     let path = sandbox.path(name);
     fs::create_dir_all(path.parent().expect("a parent")).expect("mkdir");
-    // Written beside it and renamed, as an installer does: the one before may be running.
+    // Written to a temporary file and renamed, as an installer does, because the previous one may be running.
     let new = path.with_extension("new");
     fs::write(path.with_extension("content"), content).expect("write");
     // Another test may fork while this process has a file open for writing, and its child keeps it open: such a file
@@ -23,7 +23,7 @@ fn program(sandbox: &Sandbox, name: &str, content: &[u8]) -> PathBuf {
     path
 }
 
-/// How often another program has taken the place.
+/// The number of replacements of the program.
 fn handovers(sandbox: &Sandbox) -> usize {
     sandbox.log().matches(" takes over").count()
 }
@@ -33,7 +33,7 @@ fn text(path: &Path) -> &str {
 }
 
 #[test]
-fn containers_and_sessions_do_not_notice_another_program() {
+fn containers_and_sessions_survive_a_replacement_of_the_program() {
     let sandbox = Sandbox::new();
     let tree = sandbox.container("web", &["restart=on-failure"]);
     let binary = fs::read(sandbox.binary()).unwrap();
@@ -49,16 +49,16 @@ fn containers_and_sessions_do_not_notice_another_program() {
         (supervisor, monitor, session, sandbox.info("web")["pid"].clone())
     };
     let before = pids();
-    // The installed file is another one by now: that is the one to go on with.
+    // The installed file has been replaced: the supervisor executes the new one.
     program(&sandbox, "installed/ds", &binary);
     sandbox.ds(&["supervisor", "reload"]).succeeds();
     assert_eq!(handovers(&sandbox), 1, "{}", sandbox.log());
     assert_eq!(pids(), before);
-    // And any other that is named.
+    // And any other program that is given.
     let other = program(&sandbox, "other/ds", &binary);
     sandbox.ds(&["supervisor", "reload", "--binary", text(&other)]).succeeds();
     assert_eq!(handovers(&sandbox), 2);
-    // It is the monitor's keeper: a lost one is noticed, swept up after and restarted.
+    // It still watches the monitor: if that is killed, it is cleaned up after and restarted.
     session.kill().unwrap();
     session.wait().unwrap();
     crate::process::kill(sandbox.monitor("web").unwrap().pid);
@@ -68,7 +68,7 @@ fn containers_and_sessions_do_not_notice_another_program() {
 }
 
 #[test]
-fn what_is_decided_and_pending_goes_along() {
+fn decisions_and_pending_work_are_transferred() {
     let sandbox = Sandbox::new();
     let tree = sandbox.container("web", &["restart=always", "environment.PROBE=exit=1"]);
     sandbox.ds(&["start", "web"]).succeeds();
@@ -116,7 +116,7 @@ fn an_invalid_successor_changes_nothing() {
 }
 
 #[test]
-fn no_command_is_lost_meanwhile() {
+fn no_command_is_lost_during_replacements() {
     let sandbox = Sandbox::new();
     sandbox.container("web", &[]);
     sandbox.ds(&["start", "web"]).succeeds();

@@ -1,21 +1,21 @@
-//! A phone's network, in network namespaces of the test's own: Wi-Fi, mobile data and a VPN, and the rules, tables and
+//! The network of a phone, in network namespaces of the test: Wi-Fi, mobile data and a VPN, and the rules, tables and
 //! chains of Android's netd.
 //!
-//! The sandbox's network namespace is the phone. Behind each interface is a host that plays the internet (100.64.9.9)
-//! and counts what it receives. netd's part is played by this module: a table for each interface, rules by the marks of
-//! its networks, and `unreachable` at the end (RouteController.cpp of netd).
+//! The sandbox's network namespace is the phone. Behind each interface is a host that simulates the internet
+//! (100.64.9.9) and counts received packets. This module simulates netd: a table for each interface, rules by the marks
+//! of its networks, and `unreachable` at the end (RouteController.cpp of netd).
 
 use crate::sandbox::Sandbox;
 use crate::world::{Place, serve, state};
 use crate::{skip, wait_for};
 use std::fs;
 
-/// The internet.
+/// The address of the simulated internet.
 pub const INTERNET: &str = "100.64.9.9:80";
-/// Interfaces, their networks, and netd's numbers for these.
+/// Interfaces, their networks, and their numbers in netd.
 const NETWORKS: [(&str, &str, u32); 3] =
     [("wlan0", "192.168.7", 100), ("rmnet_data0", "10.33.0", 101), ("tun0", "172.29.0", 102)];
-/// netd's chains; what is forwarded and not tethered is dropped.
+/// netd's chains; forwarded packets that are not tethered are dropped.
 const CHAINS: &str = "for one in iptables ip6tables; do
     for chain in oem_fwd fw_FORWARD bw_FORWARD tetherctrl_FORWARD; do
         $one-legacy -N $chain; $one-legacy -A FORWARD -j $chain; done
@@ -24,7 +24,7 @@ const CHAINS: &str = "for one in iptables ip6tables; do
     $one-legacy -t nat -A POSTROUTING -j tetherctrl_nat_POSTROUTING
     $one-legacy -t mangle -S >/dev/null
 done";
-/// What netd does to the chains of others when it begins.
+/// netd's changes of other chains at its start.
 const FLUSH_CHAINS: &str = "for one in iptables ip6tables; do
     $one-legacy -F INPUT; $one-legacy -F FORWARD; $one-legacy -t mangle -F PREROUTING; $one-legacy -t mangle -F FORWARD
     $one-legacy -t nat -F PREROUTING; $one-legacy -t nat -F POSTROUTING
@@ -32,15 +32,15 @@ const FLUSH_CHAINS: &str = "for one in iptables ip6tables; do
     $one-legacy -t nat -A POSTROUTING -j tetherctrl_nat_POSTROUTING
 done";
 
-/// A phone and what is around it.
+/// A phone and its networks.
 pub struct Handset {
     places: Vec<Place>,
     pub sandbox: Sandbox,
 }
 
 impl Handset {
-    /// `None`, and the reason said, where this machine lacks what the test needs. Wi-Fi is the default network, mobile
-    /// data are connected as well, and there is no VPN.
+    /// `None` with a reported reason if this machine lacks a requirement. Wi-Fi is the default network, mobile data are
+    /// also connected, and there is no VPN.
     pub fn new(test: &str) -> Option<Self> {
         let sandbox = Sandbox::new();
         let able =
@@ -72,7 +72,7 @@ impl Handset {
         }
         phone.sandbox.run(&["sh", "-c", CHAINS]);
         phone.basic_rules();
-        // Once up, so that it looks as after a VPN.
+        // Brought up once, so that its state is that after a VPN.
         phone.shell("ip link set tun0 up && ip link set tun0 down");
         phone.connect("wlan0");
         phone.connect("rmnet_data0");
@@ -100,7 +100,7 @@ impl Handset {
         self.sandbox.init_pid()
     }
 
-    /// netd connects a network: its routes in its own table, and the rules for its mark.
+    /// Simulates the connection of a network by netd: its routes in its own table, and the rules for its mark.
     pub fn connect(&self, name: &str) {
         let (network, id) = known(name);
         self.shell(&format!(
@@ -111,7 +111,7 @@ impl Handset {
         self.rules_of(name, id, "add");
     }
 
-    /// And disconnects it.
+    /// Simulates its disconnection.
     pub fn disconnect(&self, name: &str) {
         self.rules_of(name, known(name).1, "del");
         self.shell(&format!("ip link set {name} down"));
@@ -128,7 +128,7 @@ impl Handset {
         ));
     }
 
-    /// netd makes another network the default one: the new rule, then the old one's end.
+    /// Simulates a change of the default network: the new rule is added, then the old one is removed.
     pub fn make_default(&self, old: Option<&str>, new: Option<&str>) {
         for (verb, name) in [("add", new), ("del", old)] {
             let Some(name) = name else { continue };
@@ -139,7 +139,7 @@ impl Handset {
         }
     }
 
-    /// A VPN of these users, who may be all.
+    /// A VPN of these users, possibly of all.
     pub fn vpn(&self, verb: &str, users: &str) {
         if verb == "add" {
             self.connect("tun0");
@@ -153,7 +153,7 @@ impl Handset {
         }
     }
 
-    /// netd ends and begins again: all rules are gone for a moment, and those of its chains too.
+    /// Simulates a restart of netd: all rules are gone for a moment, including those of its chains.
     pub fn restart_netd(&self, default: &str) {
         self.sandbox.run(&["sh", "-c", FLUSH_CHAINS]);
         self.shell(
@@ -167,7 +167,7 @@ impl Handset {
         self.make_default(None, Some(default));
     }
 
-    /// How many pings the host behind an interface has received.
+    /// The number of pings that the host behind an interface has received.
     pub fn received(&self, name: &str) -> u64 {
         let text = fs::read_to_string(format!("/proc/{}/net/snmp", self.host(name))).expect("snmp");
         let mut lines = text.lines().filter(|line| line.starts_with("Icmp:")).map(str::split_whitespace);
@@ -186,12 +186,12 @@ impl Handset {
         state(&self.sandbox)
     }
 
-    /// The process by which the namespace of a container is known.
+    /// A process in the namespace of a container.
     pub fn pid(&self, name: &str) -> i32 {
         self.sandbox.first_process(name).expect("a running container").pid
     }
 
-    /// Waits until a container's new connections go this way, `None` for no way at all.
+    /// Waits until a container's new connections use this uplink, or none for `None`.
     pub fn wait_for_way(&self, name: &str, way: Option<&str>) {
         let pid = self.pid(name);
         wait_for(&format!("{name} to use {way:?}"), || {

@@ -1,4 +1,4 @@
-//! Hierarchies that are there and not to be seen: hidden by a later mount, or mounted nowhere.
+//! Invisible hierarchies: hidden by a later mount, or not mounted.
 
 use crate::process::below;
 use crate::sandbox::{Sandbox, Setting};
@@ -6,7 +6,7 @@ use crate::{skip, wait_for};
 use std::fs;
 use std::path::PathBuf;
 
-/// The names of groups beside that of `ds` in the sandbox's own groups.
+/// The names of groups next to that of `ds` in the sandbox's own groups.
 fn others(sandbox: &Sandbox) -> Vec<PathBuf> {
     let tops = sandbox.group_directories();
     tops.into_iter()
@@ -14,7 +14,7 @@ fn others(sandbox: &Sandbox) -> Vec<PathBuf> {
         .collect()
 }
 
-/// What a container sees that mounts the freezer for itself is its own.
+/// A container that mounts the freezer sees only its own groups.
 fn freezer_shows_only_the_container(sandbox: &Sandbox, case: &str) {
     let script = "mkdir -p /tmp/f && busybox mount -t cgroup -o freezer none /tmp/f";
     let done = sandbox.ds(&["run", "web", "--", "/bin/sh", "-c", script]);
@@ -35,14 +35,14 @@ fn boots(sandbox: &Sandbox, case: &str) {
     assert!(!started.errors.contains("cgroup"), "{case}: {}", started.errors);
     started.succeeds();
     wait_for("the report", || tree.report());
-    assert_eq!(others(sandbox), Vec::<PathBuf>::new(), "{case}: groups for hierarchies that are elsewhere");
+    assert_eq!(others(sandbox), Vec::<PathBuf>::new(), "{case}: groups in hierarchies that are not visible");
     freezer_shows_only_the_container(sandbox, case);
     sandbox.ds(&["stop", "web"]).succeeds();
 }
 
 #[test]
-fn a_hierarchy_that_a_later_mount_hides_is_none_and_shows_nothing() {
-    let name = "hidden_groups::a_hierarchy_that_a_later_mount_hides_is_none_and_shows_nothing";
+fn a_hidden_hierarchy_shows_nothing() {
+    let name = "hidden_groups::a_hidden_hierarchy_shows_nothing";
     if !has_freezer() {
         skip(name, "cgroup v1 has no freezer here");
         return;
@@ -58,8 +58,8 @@ fn a_hierarchy_that_a_later_mount_hides_is_none_and_shows_nothing() {
 }
 
 #[test]
-fn a_hierarchy_that_is_mounted_nowhere_shows_nothing() {
-    let name = "hidden_groups::a_hierarchy_that_is_mounted_nowhere_shows_nothing";
+fn an_unmounted_hierarchy_shows_nothing() {
+    let name = "hidden_groups::an_unmounted_hierarchy_shows_nothing";
     if !has_freezer() {
         skip(name, "cgroup v1 has no freezer here");
         return;

@@ -1,6 +1,6 @@
 //! Malicious root file systems, and failing file systems: an error in one line, nothing written outside.
 //!
-//! One test for each attack that succeeded on other container programs, with its advisory if there is one.
+//! One test for each attack that succeeded against other container programs, with its advisory if there is one.
 
 use crate::root_fs::Tree;
 use crate::sandbox::{Sandbox, files_below};
@@ -11,7 +11,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-/// A directory of the host that a hostile tree points to, and what is in it.
+/// A directory of the host that a hostile tree points to, and its content.
 fn bait(sandbox: &Sandbox) -> PathBuf {
     let bait = sandbox.path("host");
     for name in ["dev", "etc", "sbin", "proc", "sys", "run"] {
@@ -22,7 +22,7 @@ fn bait(sandbox: &Sandbox) -> PathBuf {
     bait
 }
 
-/// Every file below a directory with its content: to be compared before and after.
+/// Every file below a directory with its content, for a comparison before and after.
 fn snapshot(directory: &Path) -> Vec<(PathBuf, u32, Vec<u8>)> {
     let mut found: Vec<_> = files_below(directory, &|_| true)
         .into_iter()
@@ -56,7 +56,7 @@ fn directories_that_lead_out_are_refused() {
 
 #[test]
 fn links_inside_etc_stay_inside() {
-    // CVE-2025-24965, CVE-2024-45310: what is written or bound through a link.
+    // CVE-2025-24965, CVE-2024-45310: files that are written or bound through a link.
     let sandbox = Sandbox::new();
     let bait = bait(&sandbox);
     let before = snapshot(&bait);
@@ -73,7 +73,7 @@ fn links_inside_etc_stay_inside() {
         let tree = sandbox.container(name, &["mounts.bind=/usr:/etc/below"]);
         tree.replace_by_link(link, to.to_str().unwrap());
         let started = sandbox.ds(&["start", name]);
-        // Either it stays inside, or it is refused; never anything outside.
+        // Either it stays inside, or it is refused.
         assert!([0, 1].contains(&started.code), "{started:?}");
         assert!(started.errors.lines().count() <= 2, "{started:?}");
         assert_eq!(snapshot(&bait), before, "{name}");
@@ -81,10 +81,10 @@ fn links_inside_etc_stay_inside() {
 }
 
 #[test]
-fn an_init_that_leads_out_is_looked_for_inside() {
+fn a_link_to_init_is_resolved_inside() {
     let sandbox = Sandbox::new();
     let tree = sandbox.container("web", &[]);
-    // On the host there is such a program.
+    // The host has such a program.
     let outside = sandbox.path("host-init");
     fs::copy(tree.path("bin/probe"), &outside).unwrap();
     tree.replace_by_link("sbin/init", outside.to_str().unwrap());
@@ -95,7 +95,7 @@ fn an_init_that_leads_out_is_looked_for_inside() {
 }
 
 #[test]
-fn an_init_that_cannot_be_executed_is_told_before_anything_is_changed() {
+fn an_init_that_cannot_be_executed_is_reported_before_anything_is_changed() {
     let sandbox = Sandbox::new();
     let tree = sandbox.container("web", &[]);
     let init = tree.path("sbin/init");
@@ -117,7 +117,7 @@ fn an_init_that_cannot_be_executed_is_told_before_anything_is_changed() {
     symlink("init", &init).unwrap();
     refuse(&[]);
     fs::remove_file(&init).unwrap();
-    // It looks right, and is for another processor.
+    // A valid program for another processor.
     let mut wrong = fs::read(tree.path("bin/probe")).unwrap();
     wrong[18] = 0xf3;
     fs::write(&init, wrong).unwrap();
@@ -140,7 +140,7 @@ fn a_missing_or_empty_tree_is_one_line() {
     sandbox.ds(&["start", "web"]).fails(1, &["ds: start web: ", tree.0.to_str().unwrap(), "No such file"]);
     fs::create_dir(&tree.0).unwrap();
     sandbox.ds(&["start", "web"]).fails(1, &["no /sbin/init"]);
-    assert_eq!(fs::read_dir(&tree.0).unwrap().count(), 0, "nothing was made in it");
+    assert_eq!(fs::read_dir(&tree.0).unwrap().count(), 0, "nothing was created in it");
     fs::remove_dir(&tree.0).unwrap();
     fs::write(&tree.0, "a file").unwrap();
     sandbox.ds(&["start", "web"]).fails(1, &[tree.0.to_str().unwrap(), "Not a directory"]);
@@ -172,13 +172,13 @@ fn a_device_that_is_a_link_masks_nothing_of_the_hosts() {
 }
 
 #[test]
-fn users_are_looked_up_without_being_led_astray() {
+fn users_are_looked_up_safely_in_hostile_files() {
     let sandbox = Sandbox::new();
     let bait = bait(&sandbox);
     let tree = sandbox.container("web", &[]);
     sandbox.ds(&["start", "web"]).succeeds();
     wait_for("the report", || tree.report());
-    // Nothing here reads the files that are in question.
+    // Root needs none of these files.
     let run = |user: &str| {
         sandbox.ds(&["run", "web", "-u", user, "--", "/bin/busybox", "grep", "Uid", "/proc/self/status"])
     };
@@ -206,7 +206,7 @@ fn users_are_looked_up_without_being_led_astray() {
     assert!([0, 125].contains(&done.code) && done.errors.lines().count() <= 1, "{done:?}");
     fs::remove_file(&passwd).unwrap();
 
-    // CVE-2026-30892, CVE-2024-40635: numbers that are none, and fields that are missing or too large.
+    // CVE-2026-30892, CVE-2024-40635: invalid numbers, and fields that are missing or too large.
     fs::write(
         &passwd,
         "evil:x:4294967296:0::/:/bin/sh\nshort:x\nnegative:x:-1:0::/:/bin/sh\nempty:x::0::/:/bin/sh\n",
@@ -234,7 +234,7 @@ fn the_working_directory_cannot_lead_out() {
                 let words =
                     ["run", "web", "-w", &directory, "--", "/bin/sh", "-c", "ls -d booted /booted; pwd"];
                 let done = sandbox.ds(&words);
-                // It is refused; or it is the container's own root, of which a program may have a descriptor.
+                // It is refused, or it is the container's own root, which a program may have open.
                 let inside = done.text() == "/booted\nbooted\n/\n";
                 assert!(done.code == 125 || inside, "{directory}: {done:?}");
             }
@@ -279,7 +279,7 @@ fn the_hosts_own_root_is_no_container() {
 }
 
 #[test]
-fn a_configuration_with_a_fault_is_shown_with_its_place() {
+fn an_error_in_a_configuration_is_shown_with_its_position() {
     let sandbox = Sandbox::new();
     sandbox.container("web", &[]);
     let file = sandbox.data("containers/web/container.ini");
@@ -310,7 +310,7 @@ fn a_full_disk_is_reported_and_nothing_is_lost() {
     let data = sandbox.data("");
     fs::create_dir_all(&data).unwrap();
     sandbox.mount(&["-t", "tmpfs", "-o", "size=64k,mode=700", "tmpfs", data.to_str().unwrap()]);
-    // What is mounted in the sandbox is not to be seen from here.
+    // Mounts of the sandbox are not visible from here.
     let tree = Tree::with_probe(&sandbox.path("web"));
     sandbox.ds(&["create", "web", "--rootfs", tree.0.to_str().unwrap()]).succeeds();
     sandbox.run(&["sh", "-c", &format!("head -c 1000000 /dev/zero > {}/filler; true", data.display())]);
@@ -326,7 +326,7 @@ fn a_full_disk_is_reported_and_nothing_is_lost() {
         .ds(&["create", "db", "--rootfs", tree.0.to_str().unwrap()])
         .fails(1, &["ds: create db: ", "No space left"]);
     assert_eq!(sandbox.ds(&["list", "--names"]).succeeds(), "web\n");
-    // A container starts all the same: only its log is incomplete.
+    // A container still starts: only its log is incomplete.
     sandbox.ds(&["start", "web"]).succeeds();
     wait_for("the report", || tree.report());
     sandbox.ds(&["stop", "web"]).succeeds();
@@ -369,7 +369,7 @@ fn a_container_directory_that_vanishes_does_not_hurt_the_running_container() {
     sandbox.ds(&["start", "web"]).succeeds();
     wait_for("the report", || tree.report());
     fs::remove_dir_all(sandbox.data("containers/web")).unwrap();
-    // It runs on the terms that it was started on.
+    // It keeps the settings of its start.
     sandbox.ds(&["run", "web", "--", "/bin/true"]).succeeds();
     assert!(sandbox.first_process("web").is_some());
     sandbox.ds(&["stop", "web"]).succeeds();
@@ -392,7 +392,7 @@ fn a_tree_that_is_deleted_under_a_running_container_does_not_keep_it_from_stoppi
 fn only_root_gets_access() {
     let sandbox = Sandbox::new();
     sandbox.container("web", &[]);
-    // The user has to be able to reach the program at all.
+    // The user must be able to reach the program.
     let place = tempfile::tempdir_in("/tmp").unwrap();
     fs::set_permissions(place.path(), PermissionsExt::from_mode(0o755)).unwrap();
     let binary = place.path().join("ds");

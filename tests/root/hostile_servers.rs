@@ -1,5 +1,5 @@
-//! What servers do wrong, each in one line and with nothing left: slow, silent, endless, lying, and archives that lead
-//! out of their tree. `catalogue` has the answers that are wrong from their first line.
+//! Errors and attacks of servers: slow, silent, endless and false answers, and archives that lead out of their tree.
+//! Each causes one error line and leaves nothing behind. `catalogue` tests answers with an invalid header.
 
 use crate::archives::{member, strange_archive};
 use crate::catalogue::{IMAGE, cached, configure, ds, root_file_system, streams, sum};
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 const INDEX: &str = "/streams/v1/images.json";
 
-/// A machine that gives up a server after a second.
+/// A machine with a timeout of one second for servers.
 fn impatient(server: &Server, sandbox: &Sandbox) {
     configure(sandbox, &format!("{}\ntimeout = 1", server.address()));
 }
@@ -23,7 +23,7 @@ fn create(sandbox: &Sandbox, server: &Server) -> crate::done::Done {
     ds(sandbox, server, &["create", "web", "--from", "debian:13", "--arch", "amd64"])
 }
 
-/// Everything is as before: no container, no complete file, and no incomplete one after `ds cache prune`.
+/// Asserts that nothing is left: no container, no complete file, and no incomplete one after `ds cache prune`.
 #[track_caller]
 fn nothing_is_left(sandbox: &Sandbox) {
     assert_tidy(sandbox);
@@ -37,7 +37,7 @@ fn slowly(reply: Reply, bytes: usize, pause: u64) -> Reply {
     Reply { drip: Some((bytes, Duration::from_millis(pause))), ..reply }
 }
 
-/// One server that never gets anywhere, and what is said of it.
+/// A server that makes no progress, and the error for it.
 fn is_given_up(
     what: &str,
     expected: &str,
@@ -60,7 +60,7 @@ fn is_given_up(
 }
 
 #[test]
-fn a_server_that_never_gets_anywhere_is_given_up() {
+fn a_server_without_progress_is_an_error() {
     let of_image = |request: &Request| request.path == IMAGE;
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -139,7 +139,7 @@ fn an_answer_of_another_length_is_refused() {
 }
 
 #[test]
-fn an_index_that_is_a_trap_is_refused() {
+fn a_hostile_index_is_refused() {
     let of_index = |reply: Reply| move |request: &Request| (request.path == INDEX).then(|| reply.clone());
     for (what, reply, expected) in [
         ("endless", Reply::body(vec![b' '; 33 << 20]), "is larger than 33554432 bytes; refused"),
@@ -155,7 +155,7 @@ fn an_index_that_is_a_trap_is_refused() {
 }
 
 #[test]
-fn a_server_that_recovers_is_asked_again() {
+fn a_temporary_error_of_a_server_is_retried() {
     let sandbox = Sandbox::new();
     let image = Arc::new(root_file_system(&sandbox));
     let (served, index) = (Arc::clone(&image), streams(&image));
@@ -163,7 +163,7 @@ fn a_server_that_recovers_is_asked_again() {
         (INDEX | IMAGE, 0) => Reply::status(500),
         (INDEX | IMAGE, 1) => Reply::status(502),
         (INDEX, _) => Reply::body(index.clone()),
-        // It is just being replaced.
+        // The file is being replaced.
         (IMAGE, 2) => Reply::status(404),
         (IMAGE, _) => Reply::file(&served, request),
         _ => Reply::status(404),
@@ -190,7 +190,7 @@ fn a_file_that_changes_while_it_is_downloaded_is_named() {
 }
 
 #[test]
-fn what_fills_the_disk_is_given_up() {
+fn a_full_disk_cancels_the_job() {
     let mut sandbox = Sandbox::new();
     let own = sandbox.path("zeros");
     fs::create_dir_all(own.join("etc")).expect("mkdir");
@@ -218,7 +218,7 @@ fn what_fills_the_disk_is_given_up() {
     }
     let large = ["create", "web", "--sha256", &digits, "--from", &address("bomb.tar.xz")];
     ds(&sandbox, &server, &large).fails(1, &["ds: create web: ", "space"]);
-    // Nobody knows how long this one is, and only the cache could hold it.
+    // The length of this one is unknown, and only the cache has space for it.
     let done = ds(&sandbox, &server, &["pull", &address("endless")]);
     assert!(done.code == 1 && done.errors.contains("No space left"), "{}", done.errors);
     let inside = |directory: &str| sandbox.run(&["ls", "-A", text(&sandbox.data(directory))]).succeeds();

@@ -19,7 +19,7 @@ fn each_boot_has_an_id_of_its_own() {
     let mut seen = BTreeSet::from([fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap()]);
     for verb in ["start", "restart", "restart"] {
         sandbox.ds(&[verb, "web"]).succeeds();
-        assert_eq!(boot_id(&sandbox), boot_id(&sandbox), "it stays for the whole boot");
+        assert_eq!(boot_id(&sandbox), boot_id(&sandbox), "it is constant during a boot");
         assert!(seen.insert(boot_id(&sandbox)), "{seen:?}");
     }
     let script = "echo x > /proc/sys/kernel/random/boot_id";
@@ -91,8 +91,12 @@ fn a_copy_and_an_import_have_a_machine_id_of_their_own() {
         let left = |name: &str| name.starts_with(".ds-job") || name == "mount";
         let names =
             fs::read_dir(place).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        assert_eq!(names.filter(|name| left(name)).count(), 0, "{name}: nothing of the job is left");
+        assert_eq!(names.filter(|name| left(name)).count(), 0, "{name}: no files of the job are left");
         sandbox.ds(&["stop", name]).succeeds();
     }
-    assert_eq!(fs::read_to_string(tree.path("etc/machine-id")).unwrap(), OLD, "the original's stays");
+    assert_eq!(
+        fs::read_to_string(tree.path("etc/machine-id")).unwrap(),
+        OLD,
+        "that of the original is unchanged"
+    );
 }

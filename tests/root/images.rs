@@ -8,10 +8,10 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Blocks of the images here: small, and with a journal.
+/// Number of blocks of the test images, which are small and have a journal.
 const SIZE: &str = "24M";
 
-/// Runs a program of the machine outside of the sandbox; what it printed.
+/// Runs a program of the machine outside the sandbox; returns its output.
 #[track_caller]
 pub fn tool(words: &[&str]) -> String {
     let output = Command::new(words[0]).args(&words[1..]).env("LC_ALL", "C").output().expect(words[0]);
@@ -55,14 +55,14 @@ pub fn read(image: &Path, file: &str) -> String {
     tool(&["debugfs", "-R", &format!("cat {file}"), text(image)])
 }
 
-/// A line of what the super block says.
+/// A value of the super block.
 pub fn field(image: &Path, name: &str) -> String {
     let all = tool(&["dumpe2fs", "-h", text(image)]);
     let line = all.lines().find_map(|line| line.strip_prefix(&format!("{name}:")));
     line.unwrap_or_else(|| panic!("no {name} in {all}")).trim().to_owned()
 }
 
-/// It was unmounted, and nothing is left to replay.
+/// Whether it was unmounted cleanly, with an empty journal.
 #[track_caller]
 pub fn assert_unmounted(image: &Path) {
     assert_eq!(field(image, "Filesystem state"), "clean");
@@ -70,7 +70,7 @@ pub fn assert_unmounted(image: &Path) {
     assert!(!features.contains("needs_recovery"), "{features}");
 }
 
-/// The loop devices that have a file below the sandbox.
+/// The loop devices with a file of the sandbox.
 pub fn loop_devices(sandbox: &Sandbox) -> Vec<String> {
     let devices = fs::read_dir("/sys/block").into_iter().flatten().filter_map(Result::ok);
     let name = |entry: fs::DirEntry| {
@@ -81,13 +81,13 @@ pub fn loop_devices(sandbox: &Sandbox) -> Vec<String> {
     devices.filter_map(name).collect()
 }
 
-/// The time of the last check, set to one long ago.
+/// Sets the time of the last check to a date long ago.
 pub fn forget_check(image: &Path) -> String {
     tool(&["tune2fs", "-T", "20200101", text(image)]);
     field(image, "Last checked")
 }
 
-/// Puts a script in the place of e2fsck for this sandbox.
+/// Replaces e2fsck by a script for this sandbox.
 fn replace_e2fsck(sandbox: &mut Sandbox, script: &str) {
     let path = sandbox.path("e2fsck");
     fs::create_dir_all(path.parent().expect("a parent")).expect("mkdir");
@@ -116,7 +116,7 @@ fn an_image_boots_and_is_unmounted_when_the_stop_returns() {
         let text = fs::read_to_string(format!("/sys/block/{}/loop/{name}", devices[0])).expect("sysfs");
         text.trim() == "1"
     };
-    assert!(setting("autoclear"), "it goes with its last user");
+    assert!(setting("autoclear"), "it is detached with its last user");
     let mounts = sandbox.run(&["cat", "/proc/self/mounts"]).succeeds();
     assert!(!mounts.contains("Droidspaces"), "the host sees: {mounts}");
     let info = sandbox.info("web");
@@ -151,7 +151,7 @@ fn restarts_and_reboots_inside_use_the_same_mount() {
         sandbox.ds(&["restart", "web"]).succeeds();
         assert_eq!(sandbox.info("web")["boots"], boots);
     }
-    // The command ends with the container that it is in.
+    // The command ends with its container.
     let _ = sandbox.ds(&["run", "web", "--", "/bin/probe", "reboot"]);
     wait_for("the reboot", || (sandbox.info("web")["boots"] == 5).then_some(()));
     sandbox.wait_for_state("web", "running");
@@ -190,7 +190,7 @@ fn an_image_is_checked_when_it_should_be() {
 fn a_damaged_image_is_repaired() {
     let sandbox = Sandbox::new();
     let path = container(&sandbox, "web", &["fsck=auto"]);
-    // A file that is in two places, and a block in use that the bitmap calls free.
+    // A block with two owners, and a used block that the bitmap marks as free.
     tool(&["debugfs", "-w", "-R", "clri /etc/passwd", text(&path)]);
     tool(&["debugfs", "-w", "-R", "set_super_value state 2", text(&path)]);
     let done = sandbox.ds(&["start", "web"]);
@@ -231,7 +231,7 @@ fn without_e2fsck_there_is_a_warning() {
 }
 
 #[test]
-fn a_check_shows_how_far_it_is_and_can_be_interrupted() {
+fn a_check_shows_progress_and_can_be_interrupted() {
     let mut sandbox = Sandbox::new();
     let path = container(&sandbox, "web", &[]);
     let before = fs::read(&path).expect("read");
@@ -243,7 +243,7 @@ fn a_check_shows_how_far_it_is_and_can_be_interrupted() {
     replace_e2fsck(&mut sandbox, &script);
     let mut terminal = sandbox.ds_on_terminal(&["start", "web"]);
     terminal.expect("web: checking the image 35 %");
-    assert_eq!(sandbox.state("web"), "starting", "its monitor answers meanwhile");
+    assert_eq!(sandbox.state("web"), "starting", "its monitor answers in the meantime");
     assert!(sandbox.info("web")["problem"].is_null());
     terminal.send(b"\x03");
     terminal.expect("interrupted");
@@ -297,7 +297,7 @@ fn an_image_is_used_once_whatever_it_is_called() {
     sandbox.ds(&["stop", "hard"]).succeeds();
 }
 
-/// A loop device of the test's own.
+/// A loop device of the test.
 struct Loop(String);
 
 impl Loop {
@@ -313,7 +313,7 @@ impl Drop for Loop {
 }
 
 #[test]
-fn an_image_that_something_else_uses_is_left_alone() {
+fn an_image_in_use_is_refused() {
     let sandbox = Sandbox::new();
     let path = container(&sandbox, "web", &[]);
     let device = Loop::new(&path);
@@ -368,7 +368,7 @@ fn a_file_that_is_no_image_is_reported_and_unchanged() {
         let path = sandbox.path(&format!("{name}.img"));
         fs::write(&path, &content).expect("write");
         sandbox.ds(&["create", name, "--image", text(&path)]).fails(1, &[words, text(&path)]);
-        // One that became like this after it was made.
+        // An image that was damaged after the creation.
         fs::copy(&good, &path).expect("copy");
         create(&sandbox, name, &path, &[]);
         fs::write(&path, &content).expect("write");
@@ -385,10 +385,10 @@ fn a_file_that_is_no_image_is_reported_and_unchanged() {
 }
 
 #[test]
-fn what_mount_refuses_is_told() {
+fn an_error_of_mount_is_explained() {
     let sandbox = Sandbox::new();
     let path = container(&sandbox, "web", &["fsck=never"]);
-    // A feature that no kernel has.
+    // An unknown feature.
     tool(&["debugfs", "-w", "-R", "set_super_value feature_incompat 0x80000042", text(&path)]);
     sandbox.ds(&["start", "web"]).fails(1, &["the kernel refuses its file system", "dmesg"]);
     assert_eq!(loop_devices(&sandbox), [""; 0]);
@@ -413,7 +413,7 @@ fn a_read_only_medium_is_for_volatile_containers() {
 }
 
 #[test]
-fn nodes_that_are_not_there_are_made() {
+fn missing_nodes_are_created() {
     let mut sandbox = Sandbox::new();
     let path = container(&sandbox, "web", &[]);
     let bare = sandbox.path("dev");
@@ -457,6 +457,6 @@ fn old_kernels_attach_in_two_steps() {
     assert_eq!(loop_devices(&sandbox).len(), 1);
     sandbox.ds(&["restart", "web"]).succeeds();
     sandbox.ds(&["stop", "web"]).succeeds();
-    assert_eq!(loop_devices(&sandbox), [""; 0], "it lets go by itself all the same");
+    assert_eq!(loop_devices(&sandbox), [""; 0], "it is detached automatically nevertheless");
     assert_unmounted(&path);
 }

@@ -13,7 +13,7 @@ fn the_image_of_a_killed_monitor_is_free_again() {
     for _ in 0..3 {
         sandbox.ds(&["start", "web"]).succeeds();
         process::kill(sandbox.monitor("web").expect("a monitor").pid);
-        // At once: the kernel may be unmounting still.
+        // Immediately: the kernel may still be unmounting.
         sandbox.wait_for_state("web", "failed");
     }
     sandbox.ds(&["start", "web"]).succeeds();
@@ -36,7 +36,7 @@ fn a_container_that_kills_everything_inside_leaves_the_image_mounted_for_the_nex
     assert_eq!(read(&path, "/still-writable"), "x\n");
 }
 
-/// The stages of a start that only an image has.
+/// The stages of a start with an image.
 const STAGES: [&str; 4] = ["checking", "checked", "attaching", "attached"];
 
 #[test]

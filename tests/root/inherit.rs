@@ -9,9 +9,10 @@ use nix::sys::signal::Signal;
 use serde_json::{Map, Value};
 use std::fs;
 
-/// What may be the same in the oddest shell: some kernels do not have it, and a single processor is all there are.
+/// Attributes that the odd shell may not be able to change: some kernels lack them, and a machine may have one
+/// processor.
 const NOT_EVERYWHERE: [&str; 14] = [
-    // Cannot be changed back, and is warned of.
+    // Cannot be restored and causes a warning.
     "bounding capabilities",
     "processors",
     "processor speed",
@@ -29,10 +30,10 @@ const NOT_EVERYWHERE: [&str; 14] = [
     "vector length",
 ];
 
-/// What a container has its own of.
+/// Attributes that a container sets itself.
 const OF_THE_CONTAINER: [&str; 2] = ["bounding capabilities", "session keyring"];
 
-/// What each attribute is in a container, if that does not follow from the machine.
+/// The expected attributes in a container that do not depend on the machine.
 const USUAL: [(&str, &str); 17] = [
     ("users and groups", "0 0 0 0|0 0 0 0|"),
     ("securebits", "0"),
@@ -45,7 +46,7 @@ const USUAL: [(&str, &str); 17] = [
     ("timer slack", "50000"),
     ("umask", "0022"),
     ("personality", "0"),
-    // With its monitor or worker.
+    // Set by its monitor or worker.
     ("parent-death signal", "9"),
     ("alarms", "false"),
     // The probe itself ignores SIGPIPE, as Rust programs do.
@@ -56,7 +57,7 @@ const USUAL: [(&str, &str); 17] = [
 ];
 
 #[test]
-fn nothing_of_the_launching_shell_arrives() {
+fn no_attribute_of_the_launching_shell_is_inherited() {
     let sandbox = Sandbox::new();
     let tree = sandbox.container("web", &[]);
     let probe = given("DS_PROBE");
@@ -65,14 +66,14 @@ fn nothing_of_the_launching_shell_arrives() {
     let told = sandbox.run(&[odd.clone(), vec![probe.into(), "inherited".into()]].concat());
     let told = inherited(&told.succeeds());
     for name in ATTRIBUTES.iter().map(|attribute| attribute.name) {
-        assert!(told.contains_key(name), "the probe does not know of the {name}");
+        assert!(told.contains_key(name), "the probe does not report the {name}");
         let odd = told[name] != plain[name];
         assert!(odd || NOT_EVERYWHERE.contains(&name), "the {name} was not odd: {}", told[name]);
     }
     odd.extend([sandbox.binary().into(), "start".into(), "web".into()]);
     sandbox.run(&odd).succeeds();
     let report = wait_for("the report", || tree.report());
-    let first = report["inherited"].as_object().expect("what PID 1 has").clone();
+    let first = report["inherited"].as_object().expect("the attributes of PID 1").clone();
     let command = inherited(&sandbox.ds(&["run", "web", "--", "/bin/probe", "inherited"]).succeeds());
     for (who, has) in [("PID 1", first), ("a command", command)] {
         for name in ATTRIBUTES.iter().map(|attribute| attribute.name) {
@@ -87,7 +88,7 @@ fn nothing_of_the_launching_shell_arrives() {
     assert!(!sandbox.log().contains("warning"), "{}", sandbox.log());
 }
 
-/// Whether an attribute is what it is on this machine without any shell.
+/// Asserts that an attribute has its default value on this machine.
 fn check(
     sandbox: &Sandbox,
     who: &str,
@@ -100,7 +101,7 @@ fn check(
     let expected = match name {
         "resource limits" => limits(sandbox.init()),
         "processors" => field(sandbox.init(), "Cpus_allowed"),
-        // A kernel without it tells the same in any case.
+        // On a kernel without it, the value is always the same.
         _ if odd[name] == plain[name] => plain[name].as_str().expect("text").to_owned(),
         _ => usual.unwrap_or_else(|| plain[name].as_str().expect("text").to_owned()),
     };
@@ -151,7 +152,7 @@ fn field(pid: i32, name: &str) -> String {
     line.expect("a field").split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// As the probe tells them: by the number of the resource, which is not the order of /proc/PID/limits.
+/// The names by the number of the resource, as in the probe's output; /proc/PID/limits has another order.
 fn limits(pid: i32) -> String {
     const ORDER: [&str; 16] = [
         "Max cpu time",
@@ -190,6 +191,6 @@ fn a_shell_with_no_new_privs_is_refused_and_one_with_fewer_capabilities_causes_a
     assert!(sandbox.supervisor().is_none());
     sandbox.run(&["setpriv", "--bounding-set", "-syslog", ds, "list"]).succeeds();
     wait_for("the warning", || sandbox.log().contains("lack capabilities of init").then_some(()));
-    // Whoever asks a supervisor that runs may be as it likes.
+    // A client of a running supervisor may have any attributes.
     sandbox.run(&["setpriv", "--no-new-privs", ds, "start", "web"]).succeeds();
 }

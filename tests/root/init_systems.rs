@@ -17,7 +17,7 @@ fn run(sandbox: &Sandbox, script: &str) -> String {
     sandbox.ds(&["run", "web", "--", "/bin/sh", "-c", script]).succeeds()
 }
 
-/// A login prompt on the console, and that one can log in there.
+/// Asserts that the console has a login prompt and that a login works.
 pub fn log_in(sandbox: &Sandbox) {
     let mut console = sandbox.ds_on_terminal(&["console", "web"]);
     console.send(b"\r");
@@ -32,7 +32,7 @@ pub fn log_in(sandbox: &Sandbox) {
     console.wait();
 }
 
-/// A clean stop, within the time that people wait for.
+/// A clean stop, within a reasonable time.
 fn stop(sandbox: &Sandbox) {
     let begun = Instant::now();
     assert_eq!(sandbox.ds(&["stop", "web"]).succeeds(), "web stopped\n");
@@ -41,7 +41,7 @@ fn stop(sandbox: &Sandbox) {
     assert_eq!(sandbox.state("web"), "stopped");
 }
 
-/// `reboot` and `poweroff` inside do what they say.
+/// `reboot` and `poweroff` inside work.
 fn reboot_and_power_off(sandbox: &Sandbox, reboot: &str, power_off: &str) {
     let monitor = sandbox.monitor("web").unwrap().pid;
     let before = sandbox.info("web")["pid"].clone();
@@ -50,7 +50,7 @@ fn reboot_and_power_off(sandbox: &Sandbox, reboot: &str, power_off: &str) {
         let info = sandbox.info("web");
         (info["state"] == "running" && info["pid"] != before).then_some(())
     });
-    assert_eq!(sandbox.monitor("web").unwrap().pid, monitor, "the monitor stays");
+    assert_eq!(sandbox.monitor("web").unwrap().pid, monitor, "the same monitor");
     assert_eq!(sandbox.ds(&["start", "web", "--wait=90"]).code, 0);
     wait_for("the init system to be up", || (sandbox.info("web")["ready"] == true).then_some(()));
     sandbox.ds(&["run", "web", "--", "/bin/sh", "-c", power_off]);
@@ -58,7 +58,7 @@ fn reboot_and_power_off(sandbox: &Sandbox, reboot: &str, power_off: &str) {
     assert_eq!(sandbox.info("web")["last_exit"]["reason"], "powered-off");
 }
 
-/// What holds for every systemd.
+/// Checks for every systemd.
 fn systemd(fixture: &str) -> Sandbox {
     let sandbox = boot(fixture, &[]);
     let info = sandbox.info("web");
@@ -74,7 +74,7 @@ fn systemd(fixture: &str) -> Sandbox {
         run(&sandbox, "systemctl get-default; systemctl is-active default.target"),
         "graphical.target\nactive\n"
     );
-    // Limits in a unit, and a unit that is sandboxed to the hilt.
+    // Limits in a unit, and a unit with strict sandboxing.
     run(
         &sandbox,
         "systemd-run --wait --quiet -p TasksMax=50 -p PrivateTmp=yes -p ProtectSystem=strict -p PrivateDevices=yes true",
@@ -123,18 +123,18 @@ fn the_newest_systemd_reboots_and_powers_off() {
 }
 
 #[test]
-fn the_newest_systemd_gets_version_2_whatever_was_asked_for() {
+fn the_newest_systemd_gets_version_2_despite_the_setting() {
     let mut sandbox = Sandbox::new();
     sandbox.distribution("web", "forky", &["cgroup=v1"]);
     let started = sandbox.ds(&["start", "web", "--wait=90"]);
-    assert!(started.errors.contains("cgroup v1"), "it is told: {}", started.errors);
+    assert!(started.errors.contains("cgroup v1"), "there is a warning: {}", started.errors);
     started.succeeds();
     assert_eq!(run(&sandbox, "systemctl is-system-running --wait"), "running\n");
     stop(&sandbox);
 }
 
 #[test]
-fn a_network_of_its_own_is_no_reason_to_fail() {
+fn systemd_boots_without_the_hosts_network() {
     let sandbox = boot("bookworm", &["network.mode=none"]);
     let state = run(&sandbox, "systemctl is-system-running --wait; systemctl --failed --no-legend --plain");
     assert_eq!(state, "running\n");
@@ -202,7 +202,7 @@ fn busybox_reboots_and_powers_off() {
     reboot_and_power_off(&sandbox, "reboot", "poweroff");
 }
 
-/// Boots without a login prompt anywhere: `--wait` ends because of what the init system has reached.
+/// Boots without a login prompt: `--wait` ends when the init system has reached its final state.
 fn is_up_without_a_prompt(fixture: &str, script: &str) {
     let mut sandbox = Sandbox::new();
     sandbox.distribution("web", fixture, &[]);

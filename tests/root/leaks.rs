@@ -4,7 +4,7 @@ use crate::process::Process;
 use crate::sandbox::{Sandbox, files_below};
 use crate::wait_for;
 
-/// What is compared before and after.
+/// The compared resources.
 #[derive(Debug, PartialEq, Eq)]
 struct Held {
     descriptors: usize,
@@ -29,10 +29,10 @@ fn held(sandbox: &Sandbox) -> Held {
     }
 }
 
-/// The supervisor has done all it had to do.
-fn settle(sandbox: &Sandbox) {
-    let is_settled = || sandbox.only_supervisor() && sandbox.processes().len() == 2;
-    wait_for("the last worker to end", || is_settled().then_some(()));
+/// Waits until the supervisor is idle.
+fn wait_until_idle(sandbox: &Sandbox) {
+    let is_idle = || sandbox.only_supervisor() && sandbox.processes().len() == 2;
+    wait_for("the last worker to end", || is_idle().then_some(()));
 }
 
 #[test]
@@ -43,12 +43,12 @@ fn fifty_cycles_leave_everything_as_it_was() {
         sandbox.ds(&["start", "web"]).succeeds();
         sandbox.ds(&["stop", "web", "--timeout", "1"]).succeeds();
     };
-    // The first ones make what stays: logs, caches, records.
+    // The first ones create permanent files: logs, caches, records.
     (0..3).for_each(|_| cycle());
-    settle(&sandbox);
+    wait_until_idle(&sandbox);
     let (before, memory) = (held(&sandbox), sandbox.supervisor().unwrap().private_kib());
     (0..50).for_each(|_| cycle());
-    settle(&sandbox);
+    wait_until_idle(&sandbox);
     assert_eq!(held(&sandbox), before);
     let grown = sandbox.supervisor().unwrap().private_kib().saturating_sub(memory);
     assert!(grown <= 64, "the supervisor has grown by {grown} KiB");
@@ -76,7 +76,7 @@ fn reboots_leave_the_monitor_as_it_was() {
     assert!(after.1 <= memory + 64, "the monitor has grown from {memory} to {} KiB", after.1);
 }
 
-/// What a monitor that waits uses of its stack at most, KiB: a build for debugging has larger frames.
+/// Maximum stack of a sleeping monitor, in KiB; a debug build has larger frames.
 const LIVE_STACK: u64 = 44;
 
 /// The dirty part of a process' stack in KiB, proc_pid_smaps(5).
@@ -106,14 +106,14 @@ fn commands_leave_nothing_in_the_supervisor() {
     let sandbox = Sandbox::new();
     sandbox.container("web", &[]);
     sandbox.ds(&["list"]).succeeds();
-    settle(&sandbox);
+    wait_until_idle(&sandbox);
     let before = held(&sandbox);
     for _ in 0..50 {
         sandbox.ds(&["list", "--json"]).succeeds();
         sandbox.ds(&["stop", "web"]).succeeds();
         sandbox.ds(&["info", "nobody"]).fails(1, &["no such container"]);
     }
-    settle(&sandbox);
+    wait_until_idle(&sandbox);
     assert_eq!(held(&sandbox), before);
 }
 
@@ -130,7 +130,7 @@ fn idle_processes_do_not_wake_up() {
     };
     let ours = ["standby", "web"].map(|name| wait_for(name, || sandbox.monitor(name)));
     let ours = [sandbox.supervisor().unwrap(), ours[0].clone(), ours[1].clone()];
-    // Whatever was still under way.
+    // Pending work.
     std::thread::sleep(std::time::Duration::from_millis(500));
     let before = ours.each_ref().map(switches);
     std::thread::sleep(std::time::Duration::from_secs(3));

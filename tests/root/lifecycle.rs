@@ -1,4 +1,4 @@
-//! The ordinary life of containers: create, start, look, restart, stop, delete. And what it looks like in JSON.
+//! The life cycle of containers: create, start, inspect, restart, stop, delete; and the JSON output.
 
 use crate::process;
 use crate::sandbox::{Sandbox, files_below};
@@ -28,15 +28,15 @@ fn a_container_is_created_started_stopped_and_deleted() {
 
     assert_eq!(sandbox.ds(&["stop", "web"]).succeeds(), "web stopped\n");
     assert_eq!(sandbox.state("web"), "stopped");
-    assert_eq!(tree.signals(), [libc::SIGTERM], "it was asked once, and in its own language");
+    assert_eq!(tree.signals(), [libc::SIGTERM], "one shutdown request, in the init system's own way");
     sandbox.ds(&["rm", "web"]).succeeds();
     assert!(!sandbox.data("containers/web").exists());
-    assert!(tree.path("sbin/init").exists(), "a tree that was used in place stays");
+    assert!(tree.path("sbin/init").exists(), "a tree that was used in place is kept");
     sandbox.ds(&["info", "web"]).fails(1, &["ds: info web: ", "no such container"]);
 }
 
 #[test]
-fn what_is_so_already_is_success() {
+fn repeated_commands_succeed() {
     let sandbox = Sandbox::new();
     sandbox.container("web", &[]);
     assert_eq!(sandbox.ds(&["stop", "web"]).succeeds(), "web is not running\n");
@@ -56,7 +56,7 @@ fn an_unknown_container_is_one_line() {
 }
 
 #[test]
-fn names_that_are_no_names_are_refused() {
+fn invalid_names_are_refused() {
     let sandbox = Sandbox::new();
     let long = "a".repeat(65);
     for name in ["..", ".hidden", "a/b", "a b", "-x", "ä", &long] {
@@ -79,7 +79,7 @@ fn list_and_info_have_the_promised_keys() {
     assert_eq!(list["containers"][0]["pid"], Value::Null);
     assert_eq!(list["containers"][0]["uptime_s"], Value::Null);
 
-    // Not before: the first command brings a supervisor, which would start it.
+    // Not before: the first command starts a supervisor, which would start it.
     sandbox.ds(&["set", "web", "autostart=yes"]).succeeds();
     sandbox.ds(&["start", "web"]).succeeds();
     let info = sandbox.info("web");
@@ -101,7 +101,7 @@ fn list_and_info_have_the_promised_keys() {
     assert_eq!(keys(&info["rootfs"]), ["kind", "path"]);
     assert_eq!(info["rootfs"]["path"], sandbox.path("web").to_str().unwrap());
     assert!(info["uptime_s"].as_u64().unwrap() < 60);
-    // The number is that of the sandbox's own PID namespace, where `ds` runs.
+    // The process id is that in the sandbox's PID namespace, where `ds` runs.
     let first = sandbox.first_process("web").unwrap();
     let inner = std::fs::read_to_string(format!("/proc/{}/status", first.pid)).unwrap();
     let numbers = inner.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap().to_owned();
@@ -135,7 +135,7 @@ fn several_are_started_and_stopped_in_one_command() {
     assert_eq!(states, ["running"; 3]);
     sandbox.ds(&["stop", "--all"]).succeeds();
     assert_eq!(sandbox.ds(&["list", "--names"]).succeeds(), "a\nb\nc\n");
-    // One that fails does not keep the others from starting.
+    // A failure does not prevent the others from starting.
     std::fs::remove_file(sandbox.path("b/sbin/init")).unwrap();
     sandbox.ds(&["start", "a", "b", "c"]).fails(1, &["ds: start b: ", "/sbin/init"]);
     assert_eq!([sandbox.state("a"), sandbox.state("c")], ["running", "running"]);
@@ -145,7 +145,7 @@ fn several_are_started_and_stopped_in_one_command() {
 fn two_starts_of_one_name_both_succeed_and_one_wins() {
     let sandbox = Sandbox::new();
     let tree = sandbox.container("web", &[]);
-    // The supervisor is started on the way, by whoever comes first.
+    // The first of the two also starts the supervisor.
     let starts: Vec<_> = (0..8).map(|_| sandbox.spawn_ds(&["start", "web"])).collect();
     let mut lines = Vec::new();
     for start in starts {
@@ -179,7 +179,7 @@ fn twenty_containers_at_once() {
 }
 
 #[test]
-fn restart_keeps_the_monitor_and_takes_the_new_configuration() {
+fn restart_keeps_the_monitor_and_uses_the_new_configuration() {
     let sandbox = Sandbox::new();
     let tree = sandbox.container("web", &[]);
     sandbox.ds(&["start", "web"]).succeeds();
@@ -196,7 +196,7 @@ fn restart_keeps_the_monitor_and_takes_the_new_configuration() {
     assert_eq!(
         sandbox.ds(&["restart", "web"]).succeeds(),
         "web restarted\n",
-        "one that is stopped is started"
+        "a stopped container is started"
     );
     assert_eq!(sandbox.state("web"), "running");
 }
@@ -213,7 +213,7 @@ fn a_reboot_inside_boots_again() {
 }
 
 #[test]
-fn a_container_that_only_reboots_is_given_up() {
+fn a_container_that_keeps_rebooting_is_stopped() {
     let sandbox = Sandbox::new();
     sandbox.container("web", &["environment.PROBE=reboot"]);
     sandbox.ds(&["start", "web"]).succeeds();
@@ -223,7 +223,7 @@ fn a_container_that_only_reboots_is_given_up() {
 }
 
 #[test]
-fn every_end_is_told_for_what_it_was() {
+fn every_end_is_recorded_with_its_cause() {
     let sandbox = Sandbox::new();
     for (probe, state, reason, code, signal) in [
         ("poweroff", "stopped", "powered-off", None, None),
@@ -252,14 +252,14 @@ fn start_can_wait_until_the_init_system_is_up() {
     assert_eq!(sandbox.ds(&["start", "prompt", "--wait=30"]).succeeds(), "prompt is up\n");
     assert_eq!(sandbox.info("prompt")["ready"], true);
 
-    // The probe in place of systemd receives the address for its readiness notification.
+    // The probe, in place of systemd, receives the address for the readiness notification.
     let tree = crate::root_fs::Tree::disguised(&sandbox.path("notify"), "usr/lib/systemd/systemd");
     sandbox.create("notify", &tree.0, &["environment.PROBE=sleep=300,ready"]);
     assert_eq!(sandbox.ds(&["start", "notify", "--wait=30"]).succeeds(), "notify is up\n");
 
     sandbox.container("silent", &[]);
     sandbox.ds(&["start", "silent", "--wait=1"]).fails(1, &["ds: start silent: ", "ds logs silent"]);
-    assert_eq!(sandbox.state("silent"), "running", "it is late, and not wrong");
+    assert_eq!(sandbox.state("silent"), "running", "a timeout is not a failure of the container");
 
     sandbox.container("brief", &["environment.PROBE=sleep=300,exit=4"]);
     sandbox.ds(&["start", "brief", "--wait=30"]).fails(1, &["ds: start brief: ", "ended"]);
@@ -279,7 +279,7 @@ fn a_dry_run_prints_the_plan_and_changes_nothing() {
 }
 
 #[test]
-fn start_makes_the_container_on_the_way() {
+fn start_creates_a_missing_container() {
     let sandbox = Sandbox::new();
     let tree = crate::root_fs::Tree::with_probe(&sandbox.path("web"));
     let path = tree.0.to_str().unwrap();
@@ -334,13 +334,13 @@ fn settings_are_kept_with_their_comments() {
 }
 
 #[test]
-fn info_tells_how_a_container_ended() {
+fn info_shows_how_a_container_ended() {
     let sandbox = Sandbox::new();
     let tree = sandbox.container("web", &["restart=no"]);
     let last = || {
         let text = sandbox.ds(&["info", "web"]).succeeds();
         let line = text.lines().find_map(|line| line.trim_start().strip_prefix("last exit")).map(str::trim);
-        line.unwrap_or_else(|| panic!("no end in {text}")).to_owned()
+        line.unwrap_or_else(|| panic!("no last exit in {text}")).to_owned()
     };
     let ends: [(&dyn Fn(), &str); 6] = [
         (&|| drop(sandbox.ds(&["stop", "web"]).succeeds()), "stopped"),

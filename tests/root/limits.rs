@@ -1,4 +1,4 @@
-//! Limits: set where the container cannot lift them, seen on the host, and really kept.
+//! Limits: the container cannot lift them, the host shows them, and the kernel enforces them.
 
 use crate::sandbox::{Sandbox, Setting};
 use crate::wait_for;
@@ -34,7 +34,7 @@ fn limits_are_set_on_the_host() {
 }
 
 #[test]
-fn processes_are_really_limited() {
+fn the_limit_of_processes_is_enforced() {
     let sandbox = Sandbox::new();
     boot(&sandbox, &["limits.pids=20"]);
     let script = "for n in $(busybox seq 30); do sleep 3 & done; echo all";
@@ -44,15 +44,15 @@ fn processes_are_really_limited() {
 }
 
 #[test]
-fn memory_is_really_limited_and_the_container_survives() {
+fn the_memory_limit_is_enforced_and_the_container_survives() {
     let sandbox = Sandbox::new();
     boot(&sandbox, &["limits.memory=32M"]);
-    // A line without an end is more than there is. Nothing else takes memory meanwhile: the kernel would look for
-    // another process to end while the first is still being taken apart.
+    // An endless line exceeds the memory. Nothing else allocates memory meanwhile: the kernel would kill another
+    // process while the first one is still exiting.
     let done =
         sandbox.ds(&["run", "web", "--", "/bin/sh", "-c", "busybox sort /dev/zero; echo ended with $?"]);
     assert!(done.text().contains("ended with 137"), "{done:?}");
-    assert_eq!(sandbox.state("web"), "running", "PID 1 is the last that goes");
+    assert_eq!(sandbox.state("web"), "running", "PID 1 is killed last");
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn a_container_cannot_reach_its_own_limits() {
         let sandbox = Sandbox::with(Setting { groups, ..Setting::default() });
         boot(&sandbox, &["limits.pids=50", "limits.memory=64M"]);
         for file in ["pids/pids.max", "pids.max", "memory/memory.limit_in_bytes", "memory.max"] {
-            // Its own group, below the one with the limit: there it may write what it likes.
+            // Its own group, below the one with the limit, is writable.
             let path = format!("/sys/fs/cgroup/{file}");
             sandbox.ds(&["run", "web", "--", "/bin/probe", "write", &path, "max"]).succeeds();
         }

@@ -1,4 +1,4 @@
-//! Who may log in to a new container: passwords, keys and users of the command line, tried as people do.
+//! Logins to a new container: passwords, keys and users of the command line, with real logins.
 
 use crate::root_fs::Tree;
 use crate::sandbox::Sandbox;
@@ -14,7 +14,7 @@ fn run(sandbox: &Sandbox, user: &str, script: &str) -> String {
     sandbox.ds(&["run", "-u", user, "web", "--", "/bin/sh", "-c", script]).text()
 }
 
-/// Makes a container in place of a distribution's tree.
+/// Creates a container that uses a distribution's tree in place.
 fn distribution(sandbox: &mut Sandbox, fixture: &str) -> String {
     let _ = sandbox.distribution("own", fixture, &[]);
     sandbox.ds(&["rm", "own"]).succeeds();
@@ -22,7 +22,7 @@ fn distribution(sandbox: &mut Sandbox, fixture: &str) -> String {
 }
 
 #[test]
-fn a_password_lets_root_and_the_user_in_and_nobody_else() {
+fn a_password_is_valid_for_root_and_the_user_only() {
     let mut sandbox = Sandbox::new();
     let tree = distribution(&mut sandbox, "bookworm");
     let words =
@@ -42,7 +42,7 @@ fn a_password_lets_root_and_the_user_in_and_nobody_else() {
         run(&sandbox, "me", "cd; pwd; ls -A .bashrc; echo $SHELL; id -Gn"),
         "/home/me\n.bashrc\n/bin/bash\nme sudo\n"
     );
-    // The console asks as well.
+    // The console also has a login prompt.
     let mut console = sandbox.ds_on_terminal(&["console", "web"]);
     console.send(b"\r");
     console.expect("login: ");
@@ -56,7 +56,7 @@ fn a_password_lets_root_and_the_user_in_and_nobody_else() {
 }
 
 #[test]
-fn keys_let_in_over_ssh_and_a_user_without_a_password_becomes_root() {
+fn ssh_keys_permit_logins_and_a_user_without_a_password_becomes_root() {
     let mut sandbox = Sandbox::new();
     sandbox.run(&["ip", "link", "set", "lo", "up"]).succeeds();
     let tree = distribution(&mut sandbox, "services");
@@ -82,11 +82,11 @@ fn keys_let_in_over_ssh_and_a_user_without_a_password_becomes_root() {
     };
     wait_for("sshd", || (ssh("root", "id -un").text() == "root\n").then_some(()));
     assert_eq!(ssh("me", "sudo -n id -un").succeeds(), "root\n");
-    assert_ne!(ssh("user", "true").code, 0, "nobody else");
+    assert_ne!(ssh("user", "true").code, 0, "no other user");
 }
 
 #[test]
-fn root_of_an_archive_is_locked_unless_said_otherwise() {
+fn root_of_an_archive_is_locked_by_default() {
     let sandbox = Sandbox::new();
     let tree = Tree::with_probe(&sandbox.path("tree"));
     tree.write("etc/shadow", "root:$6$known$hash:19000:0:99999:7:::\n");
@@ -115,7 +115,7 @@ fn root_of_an_archive_is_locked_unless_said_otherwise() {
     let keys = directory(&sandbox, "keyed").join("root/.ssh/authorized_keys");
     assert_eq!(fs::metadata(&keys).expect("stat").mode() & 0o7777, 0o600);
     assert_eq!(fs::read_to_string(keys).expect("read"), format!("{KEY}\n"));
-    // In an image, and in one that is used in place.
+    // In an image of the container's own, and in one that is used in place.
     sandbox.ds(&["create", "img", "--from", text(&packed), "--size", "64M", "--user", "me"]).succeeds();
     sandbox.ds(&["start", "img"]).succeeds();
     let passwd = sandbox.ds(&["run", "img", "--", "/bin/cat", "/etc/passwd"]).succeeds();
@@ -127,7 +127,7 @@ fn root_of_an_archive_is_locked_unless_said_otherwise() {
     sandbox.ds(&["convert", "place", "dir"]).succeeds();
     let shadow = fs::read_to_string(directory(&sandbox, "place").join("etc/shadow")).expect("shadow");
     assert!(shadow.starts_with("root:$6$") && !shadow.contains("known"), "{shadow}");
-    // What travels keeps what it has, unless said otherwise.
+    // An import keeps the accounts, unless options change them.
     let file = sandbox.path("out.tar.zst");
     sandbox.ds(&["export", "open", "-o", text(&file)]).succeeds();
     sandbox.ds(&["import", text(&file), "same"]).succeeds();
@@ -141,7 +141,7 @@ fn root_of_an_archive_is_locked_unless_said_otherwise() {
 }
 
 #[test]
-fn what_cannot_be_done_is_one_line_and_leaves_nothing() {
+fn invalid_options_are_one_line_and_leave_nothing() {
     let sandbox = Sandbox::new();
     let tree = Tree::with_probe(&sandbox.path("tree"));
     let place = text(&tree.0).to_owned();

@@ -1,8 +1,8 @@
-//! Containers for real: the built binary boots them, in namespaces that each test makes for itself.
+//! Tests with real containers: the built binary boots them, in namespaces of each test.
 //!
-//! Needs root and what `cargo xtask test` prepares: `$DS_BIN` (the static binary), `$DS_PROBE` (the program that the
-//! tests boot and run), `$DS_FIXTURES` (root file systems of real distributions). Every test has a [`Sandbox`] of its
-//! own, so they run in parallel and the machine is left as it was; the sandbox checks at its end that `ds` left
+//! Needs root and the preparations of `cargo xtask test`: `$DS_BIN` (the static binary), `$DS_PROBE` (the program that
+//! the tests boot and run), `$DS_FIXTURES` (root file systems of real distributions). Every test has its own
+//! [`Sandbox`], so they run in parallel and do not change the machine; the sandbox checks at its end that `ds` left
 //! nothing behind. A test that cannot run calls [`skip`].
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "a test may panic")]
@@ -59,6 +59,7 @@ mod mounts;
 mod nat;
 mod network;
 mod network_managers;
+mod networks_beside;
 mod own_program;
 mod partitions;
 mod privileges;
@@ -91,13 +92,13 @@ use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// A path that `cargo xtask test` hands over.
+/// A path from an environment variable of `cargo xtask test`.
 fn given(name: &str) -> PathBuf {
     let path = env::var_os(name).unwrap_or_else(|| panic!("${name} is not set; run 'cargo xtask test'"));
     std::fs::canonicalize(&path).unwrap_or_else(|error| panic!("${name}: {}: {error}", path.display()))
 }
 
-/// Says that a test cannot run on this machine. The test returns after that.
+/// Reports that a test cannot run on this machine. The test must then return.
 fn skip(test: &str, reason: &str) {
     eprintln!("skipped: {test}: {reason}");
     if let Some(log) = env::var_os("DS_SKIP_LOG") {
@@ -106,14 +107,14 @@ fn skip(test: &str, reason: &str) {
     }
 }
 
-/// Waits until something is there; panics when it takes longer than any machine should need.
+/// Waits for a value; panics after a generous timeout.
 fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(begun.elapsed() < Duration::from_secs(60), "waited in vain for: {what}");
+        assert!(begun.elapsed() < Duration::from_secs(60), "timeout: {what}");
         sleep(Duration::from_millis(5));
     }
 }

@@ -1,4 +1,4 @@
-//! What bind mounts do not allow, and memory file systems: mounted as the configuration says, on every kernel.
+//! The restrictions of bind mounts, and memory file systems, on every kernel.
 
 use crate::sandbox::{Sandbox, Setting};
 use crate::wait_for;
@@ -14,7 +14,7 @@ fn options(report: &Value, target: &str) -> String {
 }
 
 #[test]
-fn what_a_bind_mount_does_not_allow_holds_for_all_below() {
+fn restrictions_of_a_bind_mount_apply_to_submounts() {
     for denied in [None, Some("old")] {
         let mut sandbox = Sandbox::with(Setting { denied, ..Setting::default() });
         let shared = sandbox.path("shared");
@@ -77,7 +77,7 @@ fn memory_file_systems_are_mounted_inside_the_tree() {
                   2>/dev/null || echo full; cp /bin/busybox /srv/below/b 2>/dev/null; echo >/tmp/in/file";
     let said = sandbox.ds(&["run", "web", "--", "/bin/sh", "-c", &script.replace("stat ", "busybox stat ")]);
     assert_eq!(said.succeeds(), "1777 700\nfull\n");
-    assert!(fs::read_dir(shared.join("below")).unwrap().next().is_none(), "nothing reaches the host");
+    assert!(fs::read_dir(shared.join("below")).unwrap().next().is_none(), "the host is unchanged");
     sandbox.ds(&["set", "web", "mounts.tmpfs=/srv"]).fails(2, &["mounts.tmpfs", "/srv"]);
     sandbox.ds(&["set", "web", "mounts.tmpfs=/"]).fails(2, &["'/'"]);
     assert_eq!(

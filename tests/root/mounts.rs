@@ -1,4 +1,4 @@
-//! The file tree and the namespaces that a container finds.
+//! The file tree and the namespaces of a container.
 
 use crate::sandbox::Sandbox;
 use crate::wait_for;
@@ -12,7 +12,7 @@ fn report(sandbox: &Sandbox, settings: &[&str]) -> Value {
     wait_for("the report", || tree.report())
 }
 
-/// The mount at a place: the last one, which is the one that is seen.
+/// The visible mount at a path, which is the last one.
 fn mount<'a>(report: &'a Value, target: &str) -> &'a Value {
     let mounts = report["mounts"].as_array().expect("mounts");
     mounts.iter().rfind(|mount| mount["target"] == target).unwrap_or_else(|| panic!("no mount at {target}"))
@@ -41,13 +41,13 @@ fn every_namespace_but_user_and_network_is_its_own() {
 }
 
 #[test]
-fn what_the_hosts_mount_forbids_is_allowed_inside_and_nowhere_else() {
+fn restrictions_of_the_hosts_mount_are_lifted_only_inside() {
     let mut sandbox = Sandbox::new();
     let data = sandbox.path("data");
     fs::create_dir_all(&data).unwrap();
     let place = data.to_str().unwrap();
     sandbox.mount(&["-t", "tmpfs", "-o", "nosuid,nodev,noexec,noatime", "tmpfs", place]);
-    // The host's mount is the sandbox's alone: the tree is made there.
+    // The host's mount is private to the sandbox: the tree is created there.
     let maker = sandbox.container("maker", &[&format!("mounts.bind={place}:/mnt")]);
     sandbox.ds(&["start", "maker"]).succeeds();
     let make = "cd /mnt && for d in bin sbin dev etc proc run sys tmp; do /bin/busybox mkdir -p tree/$d; done && \
@@ -71,7 +71,7 @@ fn what_the_hosts_mount_forbids_is_allowed_inside_and_nowhere_else() {
     let mounts = sandbox.run(&["cat", "/proc/self/mounts"]).succeeds();
     let line = mounts.lines().find(|line| line.contains(&format!(" {place} "))).unwrap();
     for option in ["nosuid", "nodev", "noexec", "noatime"] {
-        assert!(line.contains(option), "{option} is gone: {line}");
+        assert!(line.contains(option), "{option} is missing: {line}");
     }
     sandbox.ds(&["stop", "web"]).succeeds();
 }
@@ -104,7 +104,7 @@ fn the_kernels_own_file_systems_are_fresh() {
 fn nothing_of_the_hosts_tree_is_left() {
     let sandbox = Sandbox::new();
     let report = report(&sandbox, &[]);
-    // What is not one of the kernel's or ours shows the tree, and the tree only.
+    // All other mounts show the tree.
     for mount in report["mounts"].as_array().unwrap() {
         let (target, root) = (mount["target"].as_str().unwrap(), mount["root"].as_str().unwrap());
         match mount["kind"].as_str().unwrap() {
@@ -131,7 +131,7 @@ fn dangerous_files_are_masked_and_settings_cannot_be_written() {
     let report = report(&sandbox, &[]);
     let files = &report["files"];
     for path in ["/proc/kcore", "/proc/keys", "/proc/kmsg", "/proc/sched_debug", "/proc/timer_list"] {
-        // Not on every kernel; where it is, it is the null device, or a FIFO for who waits for more.
+        // Some kernels lack it; otherwise it is the null device, or a FIFO for programs that wait for data.
         assert_eq!(files[path]["bytes"], 0, "{path}: {}", files[path]);
         let masked = match path {
             "/proc/kmsg" => files[path]["read"] == "EAGAIN",
@@ -164,17 +164,17 @@ fn mount_at<'a>(report: &'a Value, target: &str) -> Option<&'a Value> {
 }
 
 #[test]
-fn a_privileged_container_has_what_it_asked_for_and_no_more() {
+fn a_privileged_container_has_only_the_requested_privileges() {
     let sandbox = Sandbox::new();
     let report = report(&sandbox, &["security.privileged=nomask,shared"]);
     assert_eq!(report["files"]["/proc/sys/vm/drop_caches"]["write"], "yes");
     let propagation = mount(&report, "/")["propagation"].to_string();
     assert!(propagation.contains("shared:"), "{propagation}");
-    assert_eq!(report["kernel_modules"], "EPERM", "a filter that nobody switched off");
+    assert_eq!(report["kernel_modules"], "EPERM", "a filter that was not disabled");
 }
 
 #[test]
-fn what_systemd_expects_of_a_container_is_there() {
+fn the_container_interface_of_systemd_exists() {
     let sandbox = Sandbox::new();
     let tree = crate::root_fs::Tree::disguised(&sandbox.path("web"), "usr/lib/systemd/systemd");
     sandbox.create(
@@ -207,7 +207,7 @@ fn what_systemd_expects_of_a_container_is_there() {
     assert_eq!(
         fs::read_to_string(tree.path("etc/hostname")).unwrap_or_default(),
         "",
-        "without seeding the tree itself is not written"
+        "without seeding, the tree itself is not changed"
     );
 }
 
@@ -237,7 +237,7 @@ fn binds_show_the_hosts_directories_and_files() {
 }
 
 #[test]
-fn a_read_only_bind_is_so_all_the_way_down() {
+fn a_read_only_bind_includes_its_submounts() {
     let mut sandbox = Sandbox::new();
     let shared = sandbox.path("shared");
     fs::create_dir_all(shared.join("below")).unwrap();
@@ -247,7 +247,7 @@ fn a_read_only_bind_is_so_all_the_way_down() {
 }
 
 #[test]
-fn the_process_begins_clean() {
+fn pid_1_starts_with_default_attributes() {
     let sandbox = Sandbox::new();
     let report = report(&sandbox, &[]);
     let descriptors = report["descriptors"].as_object().unwrap();
@@ -255,7 +255,7 @@ fn the_process_begins_clean() {
     assert!(descriptors.values().all(|link| link == "/dev/pts/0"), "{descriptors:?}");
     let status = &report["status"];
     assert_eq!(status["SigBlk"], "0000000000000000");
-    // SIGPIPE is the probe's own doing, 32 and 33 are the C library's business.
+    // The probe sets SIGPIPE, and the C library reserves 32 and 33.
     let ignored = u64::from_str_radix(status["SigIgn"].as_str().unwrap(), 16).unwrap();
     assert_eq!(ignored & !(1 << 12 | 1 << 31 | 1 << 32), 0, "{ignored:x}");
     assert_eq!(status["Umask"], "0022");

@@ -1,4 +1,4 @@
-//! Networks of our own: `network.mode = nat`, with real packets between containers, the machine and its neighbours.
+//! Networks of ds: `network.mode = nat`, with real packets between containers, the machine and its neighbours.
 
 use crate::process;
 use crate::root_fs::Tree;
@@ -10,9 +10,9 @@ fn said(word: &str, from: &str) -> Option<String> {
     Some(format!("{word} {from}"))
 }
 
-/// Two states of the machine, the difference shown line by line.
+/// Asserts that two states of the machine are equal; shows the different lines.
 #[track_caller]
-/// Lines that one state has and the other has not.
+/// Lines that only one of the states has.
 fn difference(now: &str, before: &str) -> (Vec<String>, Vec<String>) {
     let beside = |one: &str, other: &str| {
         one.lines()
@@ -44,10 +44,10 @@ fn a_container_reaches_the_world_and_leaves_nothing() {
     let addresses = world.addresses("web");
     let link = world.inside("web", "busybox ip addr show eth0").succeeds();
     assert!(link.contains("mtu 1400") && link.contains(&format!("inet {}/24", addresses[0])), "{link}");
-    // The packet size follows the uplink.
+    // The MTU follows that of the uplink.
     for mtu in ["1390", "1400"] {
         world.shell(&format!("ip link set wan0 mtu {mtu}"));
-        wait_for("the packet size", || {
+        wait_for("the MTU", || {
             world
                 .inside("web", "busybox ip link show eth0")
                 .text()
@@ -55,7 +55,7 @@ fn a_container_reaches_the_world_and_leaves_nothing() {
                 .then_some(())
         });
     }
-    // Nothing comes in that is no answer.
+    // Only answers get in.
     serve(web, "0.0.0.0:80", "web");
     let route = format!("ip route add {} via 192.0.2.1", addresses[0]);
     world.far.run(&world.sandbox, &route).succeeds();
@@ -92,7 +92,7 @@ fn ports_are_published_on_every_side_and_nowhere_else() {
     assert!(near_said.starts_with("web ") && near_said.ends_with("198.51.100.2"), "{near_said}");
     assert_eq!(heard("192.0.2.1:8080", far), web_word);
     assert_eq!(call(near, "[2001:db8:2::1]:8080"), said("web", "2001:db8:2::2"));
-    // From the machine itself, by each of its addresses.
+    // From the machine itself, to each of its addresses.
     for at in ["127.0.0.1:8080", "192.0.2.1:8080", "198.51.100.1:8080", "[2001:db8:2::1]:8080"] {
         assert_eq!(heard(at, machine), web_word, "{at}");
     }
@@ -100,17 +100,17 @@ fn ports_are_published_on_every_side_and_nowhere_else() {
     for from in [db, web] {
         assert_eq!(heard("192.0.2.1:8080", from), web_word);
     }
-    // Ranges, and ports that move.
+    // Ranges, and ports with different numbers.
     assert_eq!(call_udp(near, "198.51.100.1:5005"), said("voice", "198.51.100.2"));
     assert!(call_udp(machine, "127.0.0.1:5005").is_some());
     assert_eq!(call(near, "198.51.100.1:7002"), said("second", "198.51.100.2"));
-    // What is bound to an address is nowhere else.
+    // A port that is bound to an address is not reachable elsewhere.
     assert_eq!(heard("127.0.0.1:2222", machine).as_deref(), Some("shell"));
     assert_eq!(call(near, "198.51.100.1:2222"), None);
     assert_eq!(call(db, "192.0.2.1:2222"), None);
     assert_eq!(heard("198.51.100.1:99", near), web_word);
     assert_eq!(call(far, "192.0.2.1:99"), None);
-    // A change takes effect at once; existing connections continue.
+    // A change takes effect immediately; existing connections continue.
     world.sandbox.ds(&["set", "web", "network.ports=8081:80"]).succeeds();
     assert_eq!(heard("198.51.100.1:8081", near), web_word);
     assert_eq!(call(near, "198.51.100.1:8080"), None);
@@ -118,8 +118,8 @@ fn ports_are_published_on_every_side_and_nowhere_else() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_named_before_the_start() {
-    let Some(world) = World::new("a_port_that_is_taken_is_named_before_the_start") else { return };
+fn a_port_in_use_is_reported_before_the_start() {
+    let Some(world) = World::new("a_port_in_use_is_reported_before_the_start") else { return };
     world.boot("web", &["network.ports=8080:80"]);
     serve(world.machine(), "127.0.0.1:9000", "host");
     world.sandbox.container("db", &["network.mode=nat", "network.ports=8000-8100:8000-8100"]);
@@ -130,7 +130,7 @@ fn a_port_that_is_taken_is_named_before_the_start() {
     world.sandbox.ds(&["start", "db"]).fails(1, &taken);
     world.sandbox.ds(&["set", "db", "network.ports=9000:9000/udp, 192.0.2.1:9000:9000"]).succeeds();
     world.sandbox.ds(&["start", "db"]).succeeds();
-    // A change that cannot be is none, in the file as well.
+    // A refused change does not modify the file either.
     world.sandbox.ds(&["set", "db", "network.ports=8080:1"]).fails(1, &["ds: set db: ", "container web"]);
     let kept = world.sandbox.ds(&["get", "db", "network.ports"]).succeeds();
     assert_eq!(kept.trim(), "9000:9000/udp,192.0.2.1:9000:9000");
@@ -158,7 +158,7 @@ fn containers_reach_each_other_and_not_the_host() {
     let at = |name: &str| format!("{}:80", world.address(name));
     let six = |name: &str| format!("[{}]:80", world.addresses(name)[1]);
     let (web, db, lab) = (world.pid("web"), world.pid("db"), world.pid("lab"));
-    // With its own address, so that services can tell who calls.
+    // With its own address, so that services can identify the client.
     assert!(call(web, &at("db")).unwrap().ends_with(&world.address("web")));
     assert_eq!(call(db, &six("web")), said("here", &world.addresses("db")[1]));
     for from in [lab, world.pid("alone")] {
@@ -167,17 +167,17 @@ fn containers_reach_each_other_and_not_the_host() {
     for to in ["lab", "alone"] {
         assert_eq!((call(web, &at(to)), call(web, &six(to))), (None, None));
     }
-    // It is for one who runs as well that this changes.
+    // The change also applies to a running container.
     world.sandbox.ds(&["set", "alone", "network.isolated=no"]).succeeds();
     assert!(call(web, &at("alone")).is_some());
-    // Services of the host, at every address that it has.
+    // Services of the host, at each of its addresses.
     serve(world.machine(), "[::]:7000", "host");
     let gateway = world.address("web").rsplit_once('.').map(|(start, _)| format!("{start}.1:7000")).unwrap();
     for at in [gateway.as_str(), "192.0.2.1:7000", "[2001:db8:2::1]:7000"] {
         assert_eq!(call(web, at), None, "{at}");
         assert!(call(db, at).is_some(), "{at}");
     }
-    // Not even then its loopback.
+    // The loopback remains unreachable.
     serve(world.machine(), "127.0.0.1:7001", "host");
     world.inside("db", "busybox ip route add 127.0.0.1/32 via ${0%.*}.1 2>/dev/null; true").succeeds();
     // The host reaches them all.
@@ -204,7 +204,7 @@ fn an_isolated_container_reaches_no_other_by_published_ports_either() {
     for port in ["8080", "8081"] {
         assert_eq!(reached(alone, port), [false, false], "{port}");
     }
-    // What it publishes itself is there for all, and for itself; and it reaches the world.
+    // Its own published ports are reachable for all, including itself; and it reaches the world.
     for from in [alone, web, world.pid("lab"), world.near.pid, world.machine()] {
         assert!(call(from, "198.51.100.1:8082").is_some());
     }
@@ -232,7 +232,7 @@ fn a_shell_has_a_network_of_its_own_and_leaves_nothing() {
     assert!(said.starts_with("world 192.0.2.1"), "{said}");
     assert!(said.contains("/24") && said.contains("nameserver ") && said.ends_with("tree\n"), "{said}");
     same(&world.state(), &before);
-    // Two at once have different addresses, and what a killed one leaves is removed.
+    // Two at the same time have different addresses, and the remains of a killed one are removed.
     let spawn = || world.sandbox.spawn_ds(&[&nat[..], &["/bin/probe", "hold"]].concat());
     let mut both = [spawn(), spawn()];
     let links = || world.shell("ip link").matches(": ds-shell").count();
@@ -241,7 +241,7 @@ fn a_shell_has_a_network_of_its_own_and_leaves_nothing() {
         client.kill().unwrap();
         client.wait().unwrap();
     }
-    wait_for("a machine as before", || {
+    wait_for("the previous state of the machine", || {
         (difference(&world.state(), &before) == (Vec::new(), Vec::new())).then_some(())
     });
     let mut client = spawn();
@@ -253,7 +253,7 @@ fn a_shell_has_a_network_of_its_own_and_leaves_nothing() {
     };
     process::kill(parent(parent(worker)));
     client.wait().unwrap();
-    wait_for("a machine as before", || {
+    wait_for("the previous state of the machine", || {
         (difference(&world.state(), &before) == (Vec::new(), Vec::new())).then_some(())
     });
 }
@@ -280,14 +280,14 @@ fn containers_of_a_network_find_each_other_by_name() {
     let inside = std::fs::read_to_string(db.path("etc/hosts")).unwrap();
     assert!(inside.contains("\tweb web.ds\t"), "{inside}");
     assert!(inside.contains(&world.addresses("web")[1]), "{inside}");
-    // Lines that were added inside stay, also when other containers come and go.
+    // Lines that were added inside are kept, also when other containers start and stop.
     world.inside("web", "echo 192.0.2.8 added >>/etc/hosts").succeeds();
     world.sandbox.ds(&["set", "alone", "network.isolated=no"]).succeeds();
     wait_for("the name of alone", || has("alone.ds").then_some(()));
     world.sandbox.ds(&["stop", "db"]).succeeds();
     wait_for("the name of db to be gone", || (!has("db")).then_some(()));
     assert!(has("added") && has("alone"), "{}", hosts());
-    // Nothing of it is left in the tree, also not after a monitor was killed and the mode has changed.
+    // No line is left in the tree, even after a killed monitor and a change of the mode.
     world.sandbox.ds(&["restart", "web"]).succeeds();
     assert!(has("alone"), "{}", hosts());
     world.sandbox.ds(&["stop", "web"]).succeeds();
@@ -302,8 +302,8 @@ fn containers_of_a_network_find_each_other_by_name() {
 }
 
 #[test]
-fn a_container_speaks_for_itself_alone() {
-    let Some(world) = World::new("a_container_speaks_for_itself_alone") else { return };
+fn a_container_cannot_impersonate_others() {
+    let Some(world) = World::new("a_container_cannot_impersonate_others") else { return };
     world.boot("web", &[]);
     world.boot("db", &[]);
     serve(world.pid("db"), "0.0.0.0:80", "db");
@@ -328,8 +328,8 @@ fn a_container_speaks_for_itself_alone() {
 }
 
 #[test]
-fn what_a_killed_monitor_leaves_is_removed() {
-    let Some(world) = World::new("what_a_killed_monitor_leaves_is_removed") else { return };
+fn remains_of_a_killed_monitor_are_removed() {
+    let Some(world) = World::new("remains_of_a_killed_monitor_are_removed") else { return };
     let before = world.state();
     world.boot("web", &["network.ports=8080:80"]);
     world.boot("db", &["network.ports=8081:80"]);
@@ -337,20 +337,20 @@ fn what_a_killed_monitor_leaves_is_removed() {
     kill("web");
     wait_for("web's ports to be free", || (!world.shell("nft list ruleset").contains("8080")).then_some(()));
     serve(world.pid("db"), "0.0.0.0:80", "db");
-    assert!(call(world.near.pid, "198.51.100.1:8081").is_some(), "the other one is as it was");
-    // With the supervisor: the next one finds what both left.
+    assert!(call(world.near.pid, "198.51.100.1:8081").is_some(), "the other one is unchanged");
+    // Together with the supervisor: the next one removes the remains of both.
     world.sandbox.kill_supervisor();
     kill("db");
     world.sandbox.ds(&["list"]).succeeds();
     wait_for("the bridge to be gone", || (!world.shell("ip link").contains("ds-")).then_some(()));
-    wait_for("a machine as before", || {
+    wait_for("the previous state of the machine", || {
         (difference(&world.state(), &before) == (Vec::new(), Vec::new())).then_some(())
     });
 }
 
 #[test]
-fn filters_of_others_stay_as_they_are() {
-    const TEST: &str = "filters_of_others_stay_as_they_are";
+fn packet_filters_of_others_are_unchanged() {
+    const TEST: &str = "packet_filters_of_others_are_unchanged";
     let Some(world) = World::new(TEST) else { return };
     for kind in ["legacy", "nft"] {
         let script = format!(
@@ -373,18 +373,18 @@ fn filters_of_others_stay_as_they_are() {
         let web = format!("web-{kind}");
         world.boot(&web, &[ports]);
         serve(world.pid(&web), "0.0.0.0:80", "web");
-        // In spite of the machine's policy, which is that of Docker.
+        // Despite the machine's policy, which is that of Docker.
         assert!(world.pings(&web, "192.0.2.2"), "{kind}");
         assert_eq!(call(world.near.pid, "198.51.100.1:8080"), said("web", "198.51.100.2"), "{kind}");
         assert!(call(world.machine(), "127.0.0.1:8080").is_some(), "{kind}");
         let during = rules();
         assert!(during.contains("-A PREROUTING -j ds-"), "{during}");
         world.sandbox.ds(&["set", &web, ports]).succeeds();
-        assert_eq!(rules(), during, "nothing is there twice");
+        assert_eq!(rules(), during, "no rule is duplicated");
         world.sandbox.ds(&["stop", &web]).succeeds();
         same(&rules(), &before.0);
         same(&world.state(), &before.1);
-        // The next kind finds a machine that uses it alone.
+        // For the next kind, the machine uses only that one.
         world.shell(&format!("for one in iptables ip6tables; do $one-{kind} -P FORWARD ACCEPT; $one-{kind} -F; $one-{kind} -t nat -F; $one-{kind} -t nat -X; done; nft flush ruleset"));
     }
 }
@@ -432,19 +432,19 @@ fn debian_with_networkd_keeps_its_address() {
     assert_eq!(run(&["systemctl", "is-active", "systemd-networkd"]).trim(), "active");
     serve(world.far.pid, "192.0.2.2:80", "world");
     assert_eq!(call(world.pid("deb"), "192.0.2.2:80"), said("world", "192.0.2.1"));
-    // Also after its manager took another look at everything.
+    // Also after a reconfiguration by its manager.
     run(&["systemctl", "restart", "systemd-networkd"]);
     assert_eq!(call(world.pid("deb"), "192.0.2.2:80"), said("world", "192.0.2.1"));
     world.sandbox.ds(&["stop", "deb"]).succeeds();
 }
 
 #[test]
-fn clients_inside_are_told_what_they_have() {
-    let Some(world) = World::new("clients_inside_are_told_what_they_have") else { return };
+fn dhcp_clients_receive_the_existing_settings() {
+    let Some(world) = World::new("dhcp_clients_receive_the_existing_settings") else { return };
     let tree = world.boot("web", &["network.dns=9.9.9.9,149.112.112.112", "hostname=web.example.org"]);
     tree.write("said", "#!/bin/busybox sh\necho \"$1 $ip $subnet $router $dns $hostname $mtu\" >>/answers\n");
     world.boot("db", &[]);
-    // BusyBox' client begins with taking the address away.
+    // BusyBox' client first removes the address.
     let script = "busybox chmod 755 /said; busybox ip addr flush dev eth0; busybox udhcpc -i eth0 -n -q -f -t 5 -T 1 -s /said";
     world.inside("web", script).succeeds();
     let address = world.address("web");
@@ -453,7 +453,7 @@ fn clients_inside_are_told_what_they_have() {
     let expected =
         format!("bound {address} 255.255.255.0 {gateway} 9.9.9.9 149.112.112.112 web.example.org 1400");
     assert!(answers.lines().any(|line| line == expected), "{answers}");
-    // A client that insists on another address gets its own.
+    // A client that requests another address gets its own.
     let other = world.address("db");
     world
         .inside(

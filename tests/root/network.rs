@@ -1,4 +1,4 @@
-//! Network modes: the host's own, and none at all; `nat` has a file of its own.
+//! Network modes: `host` and `none`; `nat` has its own file.
 
 use crate::sandbox::Sandbox;
 use crate::wait_for;
@@ -10,7 +10,7 @@ fn boot(sandbox: &Sandbox, settings: &[&str]) -> Value {
     wait_for("the report", || tree.report())
 }
 
-/// The network namespace that `ds` itself is in.
+/// The network namespace of `ds` itself.
 fn host_network(sandbox: &Sandbox) -> String {
     let supervisor = sandbox.supervisor().expect("a supervisor").pid;
     std::fs::read_link(format!("/proc/{supervisor}/ns/net")).unwrap().display().to_string()
@@ -33,18 +33,18 @@ fn none_has_loopback_only_and_it_is_up() {
     );
     assert_ne!(report["namespaces"]["net"], host_network(&sandbox));
     assert!(rules_its_network(&report));
-    // Its own settings are its own business, the rest is not.
+    // Its own settings are writable, the others are not.
     assert_eq!(report["files"]["/proc/sys/net/ipv4/ip_forward"]["write"], "yes");
     assert_eq!(report["files"]["/proc/sys/kernel/core_pattern"]["write"], "EROFS");
 }
 
 #[test]
-fn host_is_the_hosts() {
+fn the_host_mode_uses_the_hosts_network() {
     let sandbox = Sandbox::new();
     let report = boot(&sandbox, &[]);
     assert_eq!(report["namespaces"]["net"], host_network(&sandbox));
-    assert_eq!(report["loopback_up"], false, "as it is on this host; nobody touched it");
-    assert!(!rules_its_network(&report), "the host's network is the host's");
+    assert_eq!(report["loopback_up"], false, "as on this host, unchanged");
+    assert!(!rules_its_network(&report), "the host's network cannot be changed");
     assert_eq!(report["files"]["/proc/sys/net/ipv4/ip_forward"]["write"], "EROFS");
 }
 
@@ -74,7 +74,7 @@ fn name_servers_follow_the_machine_unless_the_container_changes_them() {
     replace("search lan\nnameserver 192.0.2.2\nnameserver 2001:db8::2\n");
     let expected = "nameserver 192.0.2.2\nnameserver 2001:db8::2\n";
     wait_for("the new servers", || (inside("web") == expected).then_some(()));
-    // A network that goes takes no server along, and the next one counts.
+    // Without a network, the servers are kept, and the next network replaces them.
     replace("# none\n");
     replace("nameserver 192.0.2.3\n");
     wait_for("the next server", || (inside("web") == "nameserver 192.0.2.3\n").then_some(()));

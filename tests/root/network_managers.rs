@@ -1,4 +1,4 @@
-//! Network managers of the guest: in a network of its own they use the best uplink, in the host's they touch nothing.
+//! Network managers of the guest: in a separate network, they use the best uplink; in the host's, they change nothing.
 
 use crate::root_fs::Tree;
 use crate::sandbox::Sandbox;
@@ -12,7 +12,7 @@ fn run(sandbox: &Sandbox, script: &str) -> String {
     sandbox.ds(&["run", "web", "--", "/bin/sh", "-c", script]).succeeds()
 }
 
-/// A DHCP server of another place for each of these interfaces, which appear in the namespace of a process.
+/// A DHCP server for each of these interfaces, which appear in the namespace of a process.
 struct Servers(Vec<Child>);
 
 impl Servers {
@@ -59,7 +59,7 @@ impl Drop for Servers {
 }
 
 #[test]
-fn the_best_uplink_is_used_and_the_next_one_when_it_goes() {
+fn the_best_uplink_is_used_and_the_next_one_when_it_disappears() {
     const NAMES: [&str; 3] = ["wlan0", "rmnet_data0", "eth0"];
     for fixture in ["bookworm", "forky"] {
         let mut sandbox = Sandbox::new();
@@ -82,12 +82,12 @@ fn the_best_uplink_is_used_and_the_next_one_when_it_goes() {
             let expected = [("wlan0", 100), ("rmnet_data0", 200), ("eth0", 300)];
             (metrics == expected.map(|(name, metric)| (name.to_owned(), metric))).then_some(())
         });
-        wait_for("networkd to be content", || {
+        wait_for("networkd to be configured", || {
             let script = "networkctl --no-legend list | grep -c 'routable *configured'";
             (run(&sandbox, &format!("{script}; true")) == "3\n").then_some(())
         });
         let uses = |name: &str| {
-            wait_for(&format!("the way by {name}"), || {
+            wait_for(&format!("the route through {name}"), || {
                 let route = run(&sandbox, "ip route get 203.0.113.1; true");
                 route.contains(&format!(" dev {name} ")).then_some(())
             });
@@ -103,7 +103,7 @@ fn the_best_uplink_is_used_and_the_next_one_when_it_goes() {
     }
 }
 
-/// A machine with an uplink that any manager would like to configure, and with rules that networkd would remove.
+/// A machine with an uplink that managers would configure, and with rules that networkd would remove.
 fn machine(sandbox: &Sandbox, place: &Place) -> Servers {
     let servers = Servers::start(sandbox, place, &["wlan0", "eth0"], "1");
     let script = "ip link set lo up; ip link set wlan0 up; ip addr add 10.9.0.2/24 dev wlan0;
@@ -113,7 +113,7 @@ fn machine(sandbox: &Sandbox, place: &Place) -> Servers {
     servers
 }
 
-/// Everything that a manager could change.
+/// The network state that a manager could change.
 fn state(sandbox: &Sandbox) -> String {
     let script = "ip -o link | sed 's/state.*link/link/'; ip -o -4 addr; ip -4 route show table all; ip rule; ip -6 rule";
     sandbox.run(&["sh", "-ec", script]).succeeds()
@@ -125,7 +125,7 @@ fn systemds_managers_leave_the_hosts_network_alone() {
     let place = Place::new(&sandbox, "612");
     let _servers = machine(&sandbox, &place);
     let before = state(&sandbox);
-    // It may configure interfaces, its administrator wants all of them, and has overridden the condition.
+    // It may configure interfaces, its administrator has configured all of them, and has overridden the condition.
     let tree = sandbox.distribution("web", "bookworm", &["security.privileged=nocaps"]);
     tree.write("etc/systemd/network/80-all.network", "[Match]\nName=*\n\n[Network]\nDHCP=yes\n");
     tree.write(
@@ -147,7 +147,7 @@ fn systemds_managers_leave_the_hosts_network_alone() {
     assert_eq!(state(&sandbox), before);
 }
 
-/// A manager of this init system, which marks that it ran.
+/// A network manager for this init system, which leaves a marker file.
 fn install(tree: &Tree, fixture: &str) {
     let body = "ip addr add 192.0.2.77/32 dev wlan0; ip link set wlan0 down; : >/root/ran";
     let (path, text, link, to) = match fixture {
@@ -202,7 +202,7 @@ fn managers_of_other_init_systems_leave_the_hosts_network_alone() {
         assert_eq!(run(&sandbox, "ls /root/ran 2>/dev/null; true"), "", "{fixture}");
         assert_eq!(state(&sandbox), before, "{fixture}");
         sandbox.ds(&["stop", "web", "--kill"]).succeeds();
-        // In a network of its own, the same service runs.
+        // In a separate network, the same service runs.
         sandbox.ds(&["set", "web", "network.mode=none"]).succeeds();
         sandbox.ds(&["start", "web", "--wait=90"]).succeeds();
         wait_for("the manager", || (run(&sandbox, "ls /root/ran; true") == "/root/ran\n").then_some(()));

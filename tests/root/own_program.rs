@@ -7,11 +7,11 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// A supervisor that was launched from a file of the test's own, on a kernel that seems to lack `denied`.
+/// A supervisor that was launched from a file of the test, on a simulated kernel without `denied`.
 fn launch(sandbox: &Sandbox, denied: &[&str]) -> PathBuf {
     let program = sandbox.path("installed/ds");
     fs::create_dir_all(program.parent().unwrap()).unwrap();
-    // Not copied by this process: another test that forks meanwhile would keep it open for writing (ETXTBSY).
+    // Copied by another process: a test that forks meanwhile would keep it open for writing (ETXTBSY).
     sandbox.run(&[Path::new("cp"), &sandbox.binary(), &program]).succeeds();
     let probe = given("DS_PROBE");
     let denied = denied.join(",");
@@ -24,7 +24,7 @@ fn launch(sandbox: &Sandbox, denied: &[&str]) -> PathBuf {
     program
 }
 
-/// The program file of the supervisor and the monitor. No process outside can write it either.
+/// The program file of the supervisor and the monitor. No process outside can write to it either.
 fn programs(sandbox: &Sandbox) -> Vec<String> {
     let pids = [sandbox.supervisor(), sandbox.monitor("web")].map(|process| process.unwrap().pid);
     let look = |pid: i32| {
@@ -36,7 +36,7 @@ fn programs(sandbox: &Sandbox) -> Vec<String> {
     pids.into_iter().map(look).collect()
 }
 
-/// Root inside waits for a program of ours, at the moment before a session executes its command, and writes to it.
+/// Root inside waits for a program of ds just before a session executes its command, and writes to it.
 fn attack(sandbox: &Sandbox) {
     let script = "while true; do for exe in /proc/[0-9]*/exe; do \
                   case $(busybox readlink $exe) in /bin/*) ;; *) echo $exe $(busybox readlink $exe); \
@@ -50,7 +50,7 @@ fn attack(sandbox: &Sandbox) {
     assert!(!String::from_utf8_lossy(&output.stdout).contains("WRITTEN"), "{output:?}");
 }
 
-/// The whole life of a copy that `is_expected` recognises by its name in /proc.
+/// The complete life cycle with a copy that `is_expected` recognises by its name in /proc.
 fn holds(denied: &[&str], is_expected: &dyn Fn(&Sandbox, &str) -> bool) {
     let sandbox = Sandbox::new();
     let program = launch(&sandbox, denied);
@@ -60,17 +60,17 @@ fn holds(denied: &[&str], is_expected: &dyn Fn(&Sandbox, &str) -> bool) {
     for program in report["programs"].as_array().unwrap() {
         assert_eq!(program["program"], "/bin/probe", "PID 1 is the container's own program: {program}");
     }
-    // The program that is run is whoever runs it, and it waits for a chance to be opened for writing.
+    // The program in the container is /proc/self/exe, and the attacker tries to open it for writing.
     tree.write("bin/trap", "#!/proc/self/exe\n");
     fs::set_permissions(tree.path("bin/trap"), PermissionsExt::from_mode(0o755)).unwrap();
     let trapped = sandbox.ds(&["run", "web", "--", "/bin/trap"]);
-    assert!(!trapped.text().contains("ds: "), "our program did not run inside: {trapped:?}");
+    assert!(!trapped.text().contains("ds: "), "the program of ds did not run inside: {trapped:?}");
     let before = fs::read(&program).unwrap();
     attack(&sandbox);
-    assert!(fs::read(&program).unwrap() == before, "the file on disk is as it was");
+    assert!(fs::read(&program).unwrap() == before, "the file on disk is unchanged");
     let running = programs(&sandbox);
     assert!(running.iter().all(|link| is_expected(&sandbox, link)), "{denied:?}: {running:?}");
-    // The file on disk is in no use, not even for a moment: it can be written in place, and taken over from.
+    // The file on disk is never in use: it can be overwritten, and the supervisor can be replaced by it.
     fs::write(&program, &before).unwrap();
     sandbox.ds(&["supervisor", "reload"]).succeeds();
     let replaced = programs(&sandbox);
@@ -102,7 +102,7 @@ fn our_program_cannot_be_overwritten_where_files_have_names() {
 }
 
 #[test]
-fn a_data_directory_that_takes_no_copy_is_passed_over() {
+fn a_data_directory_without_space_for_a_copy_is_skipped() {
     for options in ["noexec", "size=1M"] {
         let mut sandbox = Sandbox::new();
         let data = sandbox.data("");
@@ -112,7 +112,7 @@ fn a_data_directory_that_takes_no_copy_is_passed_over() {
             sandbox.mount(&["--bind", &data, &data]);
             sandbox.mount(&["-o", "remount,bind,noexec", &data]);
         } else {
-            // A file system that is as good as full.
+            // A nearly full file system.
             let image = sandbox.path("full.img");
             fs::create_dir_all(image.parent().unwrap()).unwrap();
             let image = image.to_str().unwrap().to_owned();
@@ -134,7 +134,7 @@ fn a_data_directory_that_takes_no_copy_is_passed_over() {
 }
 
 #[test]
-fn with_neither_form_the_supervisor_says_what_it_runs_from() {
+fn with_neither_form_the_supervisor_warns() {
     let sandbox = Sandbox::new();
     launch(&sandbox, &["memfd_create", "tmpfile"]);
     sandbox.ds(&["list"]).succeeds();

@@ -1,4 +1,4 @@
-//! Images of disks: the partition that is meant is found, checked and mounted, and nothing else is touched.
+//! Images of disks: the selected partition is found, checked and mounted, and nothing else is changed.
 
 use crate::images::{container, loop_devices, text, tool};
 use crate::root_fs::Tree;
@@ -21,7 +21,7 @@ fn file_system(sandbox: &Sandbox, name: &str) -> PathBuf {
     path
 }
 
-/// A disk of 64 MiB with the partitions of an sfdisk(8) script, and file systems in these places (MiB).
+/// A disk of 64 MiB with the partitions of an sfdisk(8) script, and file systems at these offsets (MiB).
 fn disk(sandbox: &Sandbox, name: &str, sector: u32, script: &str, systems: &[(u64, &Path)]) -> PathBuf {
     let path = sandbox.path(&format!("{name}.img"));
     File::create(&path).expect("create").set_len(64 * MIB).expect("truncate");
@@ -44,7 +44,7 @@ fn disk(sandbox: &Sandbox, name: &str, sector: u32, script: &str, systems: &[(u6
     path
 }
 
-/// The file system that a disk has in a place, as an image of its own.
+/// The file system at an offset of a disk, as a separate image.
 fn part(sandbox: &Sandbox, disk: &Path, at: u64) -> PathBuf {
     let path = sandbox.path("part.fs");
     let whole = fs::read(disk).expect("read");
@@ -79,7 +79,7 @@ fn the_only_linux_partition_of_a_disk_boots() {
         let part = part(&sandbox, &path, 4);
         tool(&["e2fsck", "-f", "-n", text(&part)]);
         assert_eq!(crate::images::read(&part, "/made"), "kept\n");
-        // What is around the partition is as it was.
+        // The rest of the disk is unchanged.
         let after = fs::read(&path).expect("read");
         let (from, to) = (usize::try_from(4 * MIB).expect("fits"), usize::try_from(24 * MIB).expect("fits"));
         assert!(before[..from] == after[..from] && before[to..] == after[to..], "{name}");
@@ -101,7 +101,7 @@ fn a_partition_is_repaired_where_it_is() {
 }
 
 #[test]
-fn of_several_partitions_one_is_asked_for() {
+fn with_several_partitions_the_setting_is_required() {
     let sandbox = Sandbox::new();
     let (one, two) = (file_system(&sandbox, "one"), file_system(&sandbox, "two"));
     let path = disk(&sandbox, "disk", 512, TWO, &[(4, &one), (30, &two)]);
@@ -131,14 +131,14 @@ fn of_several_partitions_one_is_asked_for() {
     assert_eq!(sandbox.ds(&["get", "web", "image-partition"]).succeeds().trim(), "");
     assert_boots(&sandbox, "web");
     assert_tidy(&sandbox);
-    // An image without partitions is no disk.
+    // An image without partitions.
     container(&sandbox, "plain", &[]);
     sandbox.ds(&["set", "plain", "image-partition=1"]).succeeds();
     sandbox.ds(&["start", "plain"]).fails(1, &["it has no partitions"]);
 }
 
 #[test]
-fn what_is_given_for_another_thing_is_named_with_the_way() {
+fn a_file_of_the_wrong_kind_is_reported_with_the_right_option() {
     let sandbox = Sandbox::new();
     let system = file_system(&sandbox, "one");
     let path = |name: &str| text(&sandbox.path(name)).to_owned();

@@ -1,14 +1,14 @@
-//! A machine that looks like a phone: Android's directories, its properties, its root manager's module.
+//! A machine that simulates a phone: Android's directories, its properties, its root manager's module.
 //!
-//! What is Android about it is made of files that the test can change; `ds` is the real one and so is everything it
-//! does. The machine's own directories are bound into a fresh root, so that nothing is made outside of the sandbox.
+//! The Android parts are files that the test can change; `ds` is the real program. The machine's own directories are
+//! bound into a new root, so that nothing is created outside the sandbox.
 
 use crate::sandbox::Sandbox;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-/// Makes a root with the directories of this one and those of a phone, and enters it for good.
+/// Creates a root with the directories of this one and those of a phone, and enters it permanently.
 const FURNISH: &str = r#"
 set -e
 mount -t tmpfs tmpfs /mnt
@@ -26,11 +26,11 @@ pivot_root . .
 umount -l .
 "#;
 
-/// Answers like Android's own, from a file.
+/// A getprop that reads a file.
 const GETPROP: &str = "#!/bin/sh\nwhile IFS='=' read -r name value; do \
                        if [ \"$name\" = \"$1\" ]; then echo \"$value\"; fi; done </system/properties\n";
 
-/// What the connectivity service says.
+/// The output of the connectivity service.
 const CONNECTIVITY: &str = "#!/bin/sh\ncat /system/connectivity\n";
 
 /// A phone.
@@ -40,7 +40,7 @@ pub struct Phone {
 }
 
 impl Phone {
-    /// One that has just booted, and is locked.
+    /// A phone that has just booted, and is locked.
     pub fn new() -> Self {
         let mut phone = Self { sandbox: Sandbox::new() };
         for (file, text) in [
@@ -68,7 +68,7 @@ impl Phone {
         phone
     }
 
-    /// A file of the phone, by its path outside.
+    /// The path of a file of the phone outside.
     pub fn path(&self, file: &str) -> PathBuf {
         self.sandbox.path("device").join(file)
     }
@@ -83,32 +83,32 @@ impl Phone {
         fs::read_to_string(self.path(file)).expect("read")
     }
 
-    /// Sets all properties there are.
+    /// Sets all properties.
     pub fn properties(&self, lines: &[&str]) {
         // Replaces the old ones atomically, because a process may be reading.
         self.write("system/properties.new", &format!("{}\n", lines.join("\n")));
         fs::rename(self.path("system/properties.new"), self.path("system/properties")).expect("rename");
     }
 
-    /// The user unlocks: the property says so, and storage is mounted somewhere.
+    /// Simulates the unlock: sets the property and mounts storage.
     pub fn unlock(&mut self) {
         self.properties(&["ro.crypto.state=encrypted", "sys.user.0.ce_available=true"]);
         self.sandbox.mount(&["-t", "tmpfs", "unlocked", "/mnt"]);
     }
 
-    /// The power goes, and comes back.
+    /// Simulates a power cut and the next boot.
     pub fn crash(&self, boot: &str) {
         self.sandbox.kill_everything();
-        // Written in place: it is bound over the kernel's.
+        // Written in place, because it is bound over the kernel's file.
         fs::write(self.path("boot_id"), format!("{boot}\n")).expect("write");
     }
 
-    /// What service.sh does.
+    /// Runs the command of service.sh.
     pub fn boot(&self) {
         self.sandbox.ds(&["module", "boot", "--module", "/data/adb/modules/ds"]).succeeds();
     }
 
-    /// A file as the processes of a container see it; none when it is not there.
+    /// A file as the processes of a container see it; `None` if it does not exist.
     pub fn inside(&self, container: &str, file: &str) -> Option<String> {
         let first = self.sandbox.first_process(container).expect("PID 1");
         fs::read_to_string(format!("/proc/{}/root/{file}", first.pid)).ok()

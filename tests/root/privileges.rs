@@ -41,7 +41,7 @@ fn disabled_protections_are_reported() {
         assert_eq!(shown.contains(&format!("\nprivileged  {tag}\n")), tag != "no", "{shown}");
         let list = sandbox.ds(&["list"]).succeeds();
         assert_eq!(list.contains(&format!("privileged: {tag}")), tag != "no", "{list}");
-        // A running container is what it was started as.
+        // A running container keeps the settings of its start.
         sandbox.ds(&["set", "web", "security.privileged=no"]).succeeds();
         assert_eq!(sandbox.info("web")["privileged"], tag);
         sandbox.ds(&["stop", "web"]).succeeds();
@@ -63,7 +63,7 @@ fn with_nesting_a_user_namespace_inside_can_mount_proc() {
             &["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "true"],
         );
         assert_eq!(mounts.code == 0, nesting, "{}", mounts.errors);
-        assert_ne!(run("nobody", &["ls", "/run/host/nesting/proc"]).code, 0, "root alone can reach them");
+        assert_ne!(run("nobody", &["ls", "/run/host/nesting/proc"]).code, 0, "only root can reach them");
         sandbox.ds(&["stop", "web"]).succeeds();
     }
 }

@@ -1,11 +1,11 @@
-//! The process table as /proc shows it, for looking at what a sandbox's processes do.
+//! The process table in /proc, for checks of a sandbox's processes.
 
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use std::collections::BTreeMap;
 use std::fs;
 
-/// One process, by its number on the machine.
+/// One process, by its process id on the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
     pub pid: i32,
@@ -19,7 +19,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// A process; `None` when it is gone.
+    /// A process; `None` if it has ended.
     pub fn of(pid: i32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let (before, after) = stat.rsplit_once(") ")?;
@@ -37,18 +37,18 @@ impl Process {
         })
     }
 
-    /// Its number in its own PID namespace.
+    /// Its process id in its own PID namespace.
     pub fn inner_pid(&self) -> Option<i32> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
         status.lines().find_map(|line| line.strip_prefix("NSpid:"))?.split_whitespace().last()?.parse().ok()
     }
 
-    /// How many descriptors it has open.
+    /// The number of its open descriptors.
     pub fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.pid)).map(Iterator::count).unwrap_or(0)
     }
 
-    /// Its private memory in KiB: what it has written itself, proc_pid_smaps(5).
+    /// Its private dirty memory in KiB, proc_pid_smaps(5).
     pub fn private_kib(&self) -> u64 {
         let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid)).unwrap_or_default();
         let field = |name: &str| -> u64 {
@@ -79,19 +79,19 @@ pub fn below(ancestor: i32) -> Vec<Process> {
     all.values().filter(is_below).cloned().collect()
 }
 
-/// SIGKILL, which needs no consent. A process that has just ended is dead enough.
+/// Sends SIGKILL; ignores a process that has just ended.
 pub fn kill(pid: i32) {
     let _ = nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGKILL);
 }
 
-/// SIGKILL for a process, if it still has this name.
+/// Sends SIGKILL to a process, if it still has this name.
 pub fn kill_if_named(pid: i32, name: &str) {
     if Process::of(pid).is_some_and(|process| process.name == name) {
         kill(pid);
     }
 }
 
-/// A signal for one process.
+/// Sends a signal to one process.
 pub fn signal(pid: i32, signal: Signal) {
     nix::sys::signal::kill(Pid::from_raw(pid), signal).expect("kill");
 }

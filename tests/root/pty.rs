@@ -14,7 +14,7 @@ fn boot(sandbox: &Sandbox) -> Tree {
     tree
 }
 
-/// Whether a terminal is as a shell leaves it: lines, echo, signals.
+/// Whether a terminal has the settings of a shell: lines, echo, signals.
 fn is_cooked(settings: &Termios) -> bool {
     settings.local_flags.contains(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG)
         && settings.input_flags.contains(InputFlags::ICRNL)
@@ -26,7 +26,7 @@ fn a_login_shell_has_a_terminal_of_the_containers_own() {
     boot(&sandbox);
     let mut terminal = sandbox.ds_on_terminal(&["enter", "web"]);
     terminal.expect("# ");
-    assert!(!is_cooked(&terminal.settings()), "the client's terminal only passes bytes on");
+    assert!(!is_cooked(&terminal.settings()), "the client's terminal is raw");
     terminal.send(b"tty; echo $HOME $USER; stty size; busybox stat -c 'mode %a of %u:%g' $(tty)\n");
     for text in ["/dev/pts/", "/root root", "24 80", "mode 620 of 0:5"] {
         terminal.expect(text);
@@ -37,7 +37,7 @@ fn a_login_shell_has_a_terminal_of_the_containers_own() {
 }
 
 #[test]
-fn another_user_owns_his_terminal() {
+fn another_user_owns_the_terminal() {
     let sandbox = Sandbox::new();
     boot(&sandbox);
     let mut terminal = sandbox.ds_on_terminal(&["enter", "web", "-u", "alice"]);
@@ -51,7 +51,7 @@ fn another_user_owns_his_terminal() {
 }
 
 #[test]
-fn keys_are_the_programs() {
+fn keys_reach_the_program() {
     let sandbox = Sandbox::new();
     boot(&sandbox);
     let is_in_state = |state| {
@@ -93,13 +93,13 @@ fn the_size_follows_the_window() {
 }
 
 #[test]
-fn a_megabyte_is_pasted_without_a_loss() {
+fn a_megabyte_is_pasted_without_loss() {
     let sandbox = Sandbox::new();
     boot(&sandbox);
     let script = "stty raw -echo; echo ready; head -c 1000000 | /bin/probe sum; stty sane; echo over";
     let mut terminal = sandbox.ds_on_terminal(&["run", "-t", "web", "--", "/bin/sh", "-c", script]);
     terminal.expect("ready");
-    // Every byte there is, the keys that mean something to a terminal among them.
+    // Every byte, including the special keys of a terminal.
     let bytes: Vec<u8> =
         (0..1_000_000_u32).map(|n| u8::try_from(n.wrapping_mul(2_654_435_761) >> 24).unwrap()).collect();
     terminal.send(&bytes);
@@ -125,7 +125,7 @@ fn a_flood_of_output_arrives_whole() {
 }
 
 #[test]
-fn the_terminal_is_restored_whoever_is_killed() {
+fn the_terminal_is_restored_after_any_process_is_killed() {
     let sandbox = Sandbox::new();
     boot(&sandbox);
     for victim in ["worker", "command", "monitor", "client"] {
@@ -157,7 +157,7 @@ fn the_terminal_is_restored_whoever_is_killed() {
 }
 
 #[test]
-fn a_terminal_that_goes_away_hangs_the_session_up() {
+fn a_closed_terminal_hangs_up_the_session() {
     let sandbox = Sandbox::new();
     boot(&sandbox);
     let terminal = sandbox.ds_on_terminal(&["enter", "web"]);
@@ -178,7 +178,7 @@ fn a_supervisor_that_dies_does_not_disturb_a_session() {
     sandbox.kill_supervisor();
     terminal.send(b"echo still $((1 + 1)) here\n");
     terminal.expect("still 2 here");
-    // And the next supervisor serves others meanwhile.
+    // The next supervisor serves other clients in the meantime.
     assert_eq!(sandbox.state("web"), "running");
     terminal.send(b"exit\n");
     assert_eq!(terminal.wait(), 0);
@@ -186,10 +186,10 @@ fn a_supervisor_that_dies_does_not_disturb_a_session() {
 }
 
 #[test]
-fn a_client_that_is_stopped_gives_the_terminal_back_meanwhile() {
+fn a_stopped_client_restores_the_terminal() {
     let sandbox = Sandbox::new();
     boot(&sandbox);
-    // A shell with job control, as people have it.
+    // An interactive shell with job control.
     let script = format!(
         "set -m; '{}' run -t web -- /bin/probe hold; echo in the shell; read line; fg; echo code $?",
         sandbox.binary().display()

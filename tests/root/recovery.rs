@@ -12,7 +12,7 @@ use std::process::Child;
 use std::thread::sleep;
 use std::time::Duration;
 
-/// Every stage of a start, in order, and which process is at it.
+/// Every stage of a start, in order, and its process.
 const START: [(&str, Part); 15] = [
     ("locked", Part::Worker),
     ("listening", Part::Worker),
@@ -31,7 +31,7 @@ const START: [(&str, Part); 15] = [
     ("executed", Part::Monitor),
 ];
 
-/// Who takes part in a start or an end.
+/// The processes of a start or an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
     Client,
@@ -51,7 +51,7 @@ const END: [(&str, Part); 4] = [
     ("recorded", Part::Monitor),
 ];
 
-/// A machine on which one stage fails in one way, with a container that the probe boots in systemd's place.
+/// A machine on which one stage fails in one way, with a container whose systemd is the probe.
 fn sandbox(stage: &str, action: &str) -> (Sandbox, Tree) {
     let fault = format!("{stage}:{action}");
     let sandbox = Sandbox::with(Setting { fault: Some(fault), ..Setting::default() });
@@ -67,12 +67,12 @@ fn has_faults(test: &str) -> bool {
     cfg!(debug_assertions)
 }
 
-/// The process that stands still at the stage.
+/// The process that is paused at the stage.
 fn paused(sandbox: &Sandbox) -> Process {
     wait_for("the stage", || sandbox.processes().into_iter().find(|process| process.name == "paused"))
 }
 
-/// Whatever happened before: without the fault it starts and stops, and nothing is left.
+/// Asserts that without the fault, the container starts and stops, and nothing is left.
 fn assert_recovers(sandbox: &mut Sandbox, tree: &Tree) {
     if sandbox.supervisor().is_some() {
         sandbox.kill_supervisor();
@@ -110,7 +110,7 @@ fn a_process_that_dies_at_any_stage_of_a_start_leaves_nothing() {
     for (stage, _) in START {
         let (mut sandbox, tree) = sandbox(stage, "kill");
         let done = sandbox.ds(&["start", "web"]);
-        // Everything but the execve was done already: to its monitor it ran, and ended at once.
+        // Only the execve is missing: for its monitor, it ran and ended immediately.
         let failed = stage != "ready";
         assert_eq!(done.code, i32::from(failed), "{stage}: {done:?}");
         assert_eq!(done.errors.matches('\n').count(), usize::from(failed), "{stage}: {done:?}");
@@ -128,7 +128,7 @@ fn a_monitor_that_dies_before_the_supervisor_looks_leaves_nothing() {
     let (mut sandbox, tree) = sandbox("grouped", "kill");
     sandbox.wait_for_standby();
     let supervisor = sandbox.supervisor().expect("a supervisor").pid;
-    // The worker has taken its client, and gets no further before the supervisor is stopped.
+    // The worker has accepted its client and is paused before the supervisor is stopped.
     let path = sandbox.run_directory("containers/web/lock");
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     let lock = Flock::lock(File::create(path).unwrap(), FlockArg::LockExclusive).expect("lock");
@@ -144,7 +144,7 @@ fn a_monitor_that_dies_before_the_supervisor_looks_leaves_nothing() {
     assert_recovers(&mut sandbox, &tree);
 }
 
-/// At each stage, each participating process is killed in turn, and then all of them.
+/// At each stage, kills each process in turn, and then all of them.
 fn kill_each(stages: &[(&str, Part)], begin: impl Fn(&Sandbox) -> Child) {
     use Part::{All, Client, First, Monitor, Supervisor, Worker};
     for (stage, of) in stages {
@@ -164,7 +164,7 @@ fn kill_each(stages: &[(&str, Part)], begin: impl Fn(&Sandbox) -> Child) {
                     }
                 },
             }
-            // What stands still would stand still for ever.
+            // A paused process never continues.
             process::kill_if_named(stopped.pid, "paused");
             let output = client.wait_with_output().expect("wait");
             let errors = String::from_utf8_lossy(&output.stderr);
@@ -175,7 +175,7 @@ fn kill_each(stages: &[(&str, Part)], begin: impl Fn(&Sandbox) -> Child) {
     }
 }
 
-/// Finds who plays a part while one process stands still.
+/// Finds a process by its role while one process is paused.
 fn member(sandbox: &Sandbox, stopped: &Process, of: Part, wanted: Part) -> Option<i32> {
     let child = |parent: i32, except: i32| {
         let processes = sandbox.processes();
@@ -201,29 +201,29 @@ fn member(sandbox: &Sandbox, stopped: &Process, of: Part, wanted: Part) -> Optio
 }
 
 #[test]
-fn whoever_is_killed_early_in_a_start_nothing_is_left() {
-    if has_faults("recovery::whoever_is_killed_early_in_a_start_nothing_is_left") {
+fn any_process_killed_early_in_a_start_leaves_nothing() {
+    if has_faults("recovery::any_process_killed_early_in_a_start_leaves_nothing") {
         kill_each(&START[..5], |sandbox| sandbox.spawn_ds(&["start", "web"]));
     }
 }
 
 #[test]
-fn whoever_is_killed_in_the_middle_of_a_start_nothing_is_left() {
-    if has_faults("recovery::whoever_is_killed_in_the_middle_of_a_start_nothing_is_left") {
+fn any_process_killed_in_the_middle_of_a_start_leaves_nothing() {
+    if has_faults("recovery::any_process_killed_in_the_middle_of_a_start_leaves_nothing") {
         kill_each(&START[5..10], |sandbox| sandbox.spawn_ds(&["start", "web"]));
     }
 }
 
 #[test]
-fn whoever_is_killed_late_in_a_start_nothing_is_left() {
-    if has_faults("recovery::whoever_is_killed_late_in_a_start_nothing_is_left") {
+fn any_process_killed_late_in_a_start_leaves_nothing() {
+    if has_faults("recovery::any_process_killed_late_in_a_start_leaves_nothing") {
         kill_each(&START[10..], |sandbox| sandbox.spawn_ds(&["start", "web"]));
     }
 }
 
 #[test]
-fn whoever_is_killed_while_it_stops_nothing_is_left() {
-    if has_faults("recovery::whoever_is_killed_while_it_stops_nothing_is_left") {
+fn any_process_killed_during_a_stop_leaves_nothing() {
+    if has_faults("recovery::any_process_killed_during_a_stop_leaves_nothing") {
         kill_each(&END, |sandbox| {
             sandbox.ds(&["start", "web"]).succeeds();
             sandbox.spawn_ds(&["stop", "web"])
@@ -232,8 +232,8 @@ fn whoever_is_killed_while_it_stops_nothing_is_left() {
 }
 
 #[test]
-fn whoever_is_killed_while_it_restarts_nothing_is_left() {
-    if has_faults("recovery::whoever_is_killed_while_it_restarts_nothing_is_left") {
+fn any_process_killed_during_a_restart_leaves_nothing() {
+    if has_faults("recovery::any_process_killed_during_a_restart_leaves_nothing") {
         kill_each(&[("rebooting", Part::Monitor)], |sandbox| {
             sandbox.ds(&["start", "web"]).succeeds();
             sandbox.spawn_ds(&["restart", "web"])
@@ -242,7 +242,7 @@ fn whoever_is_killed_while_it_restarts_nothing_is_left() {
 }
 
 #[test]
-fn whoever_is_killed_a_shell_leaves_nothing() {
+fn any_process_killed_during_a_shell_leaves_nothing() {
     let sandbox = Sandbox::new();
     let tree = Tree::with_probe(&sandbox.path("tree"));
     for victim in [Part::Client, Part::Worker, Part::First, Part::All] {
@@ -262,7 +262,7 @@ fn whoever_is_killed_a_shell_leaves_nothing() {
 }
 
 #[test]
-fn a_killed_monitor_takes_its_container_along() {
+fn a_killed_monitor_ends_its_container() {
     let sandbox = Sandbox::new();
     let tree = sandbox.container("web", &["environment.PROBE=orphans=3"]);
     sandbox.ds(&["start", "web"]).succeeds();
@@ -277,7 +277,7 @@ fn a_killed_monitor_takes_its_container_along() {
 }
 
 #[test]
-fn a_killed_first_process_is_told_for_what_it_was() {
+fn a_killed_first_process_is_recorded_with_its_signal() {
     let sandbox = Sandbox::new();
     sandbox.container("web", &[]);
     sandbox.ds(&["start", "web"]).succeeds();
@@ -289,7 +289,7 @@ fn a_killed_first_process_is_told_for_what_it_was() {
 }
 
 #[test]
-fn a_killed_supervisor_leaves_containers_alone_and_the_next_one_adopts_them() {
+fn containers_survive_a_killed_supervisor_and_the_next_one_adopts_them() {
     let sandbox = Sandbox::new();
     let trees = ["a", "b", "c"].map(|name| sandbox.container(name, &[]));
     sandbox.ds(&["start", "--all"]).succeeds();
@@ -297,21 +297,23 @@ fn a_killed_supervisor_leaves_containers_alone_and_the_next_one_adopts_them() {
     let before = sandbox.info("a");
     sandbox.kill_supervisor();
     assert!(sandbox.first_process("a").is_some());
-    // The next command brings a new one, which finds them all.
+    // The next command starts a new one, which adopts them all.
     let list = sandbox.ds(&["list", "--json"]).json();
     let running = list["containers"].as_array().unwrap().iter().filter(|one| one["state"] == "running");
     assert_eq!(running.count(), 3, "{list}");
     assert_eq!(sandbox.info("a")["pid"], before["pid"]);
-    // It watches them, too: one that is killed is noticed and swept.
+    // It also watches them: a killed one is detected and cleaned up.
     process::kill(sandbox.monitor("b").unwrap().pid);
     sandbox.wait_for_state("b", "failed");
     let of_b = |top: std::path::PathBuf| top.join("b").exists();
-    wait_for("its groups to go", || (!sandbox.group_directories().into_iter().any(of_b)).then_some(()));
+    wait_for("the removal of its groups", || {
+        (!sandbox.group_directories().into_iter().any(of_b)).then_some(())
+    });
     assert_eq!(sandbox.ds(&["stop", "a", "c"]).succeeds(), "a stopped\nc stopped\n");
 }
 
 #[test]
-fn what_was_left_by_a_power_cut_is_swept_at_the_next_start() {
+fn remains_of_a_power_cut_are_removed_at_the_next_start() {
     let sandbox = Sandbox::new();
     let tree = sandbox.container("web", &["limits.pids=50"]);
     sandbox.ds(&["start", "web"]).succeeds();
@@ -324,8 +326,8 @@ fn what_was_left_by_a_power_cut_is_swept_at_the_next_start() {
 }
 
 #[test]
-fn a_reboot_that_fails_is_told() {
-    if !has_faults("recovery::a_reboot_that_fails_is_told") {
+fn a_failed_reboot_is_reported() {
+    if !has_faults("recovery::a_failed_reboot_is_reported") {
         return;
     }
     let (sandbox, tree) = sandbox("rebooting", "fail");

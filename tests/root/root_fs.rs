@@ -5,7 +5,7 @@ use std::fs::{self, create_dir_all};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-/// A tree of our own making.
+/// A tree of the test.
 #[derive(Debug, Clone)]
 pub struct Tree(pub PathBuf);
 
@@ -13,7 +13,7 @@ pub struct Tree(pub PathBuf);
 const DIRECTORIES: [&str; 9] = ["bin", "dev", "etc", "proc", "root", "run", "sbin", "sys", "tmp"];
 
 impl Tree {
-    /// A tree whose /sbin/init is the probe. BusyBox is there for whatever else a test wants to run.
+    /// A tree whose /sbin/init is the probe. It also has BusyBox, for further programs of a test.
     pub fn with_probe(path: &Path) -> Self {
         let tree = Self::empty(path);
         tree.copy(&given("DS_PROBE"), "bin/probe");
@@ -35,7 +35,7 @@ impl Tree {
         tree
     }
 
-    /// A tree with nothing but directories.
+    /// A tree with only directories.
     pub fn empty(path: &Path) -> Self {
         for name in DIRECTORIES {
             create_dir_all(path.join(name)).expect("directories of a tree");
@@ -43,7 +43,7 @@ impl Tree {
         Self(path.to_owned())
     }
 
-    /// The same, with the probe in the place of a real init program, so that it is treated like that one.
+    /// The same, with the probe in place of a real init program, so that ds treats it as that.
     pub fn disguised(path: &Path, program: &str) -> Self {
         let tree = Self::with_probe(path);
         tree.copy(&given("DS_PROBE"), program);
@@ -69,7 +69,7 @@ impl Tree {
         fs::set_permissions(path, PermissionsExt::from_mode(0o755)).expect("chmod");
     }
 
-    /// Puts something else where there was a directory or file.
+    /// Replaces a directory or file.
     pub fn replace_by_link(&self, inside: &str, target: &str) {
         let path = self.path(inside);
         match fs::symlink_metadata(&path) {
@@ -80,19 +80,19 @@ impl Tree {
         symlink(target, path).expect("symlink");
     }
 
-    /// What the probe saw when it was booted last; `None` before that.
+    /// The report of the probe's last boot; `None` before that.
     pub fn report(&self) -> Option<serde_json::Value> {
         let text = fs::read(self.path("report.json")).ok()?;
         Some(serde_json::from_slice(&text).expect("the report is JSON"))
     }
 
-    /// The signals that the probe has got as PID 1.
+    /// The signals that the probe has received as PID 1.
     pub fn signals(&self) -> Vec<i32> {
         let text = fs::read_to_string(self.path("signals")).unwrap_or_default();
         text.lines().map(|line| line.parse().expect("a number")).collect()
     }
 
-    /// How often it was booted.
+    /// The number of its boots.
     pub fn boots(&self) -> usize {
         fs::read_to_string(self.path("booted")).map_or(0, |text| text.lines().count())
     }

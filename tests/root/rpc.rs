@@ -1,4 +1,4 @@
-//! `ds rpc` with a container that runs: its log, its terminal, and text that means harm.
+//! `ds rpc` with a running container: its log, its terminal, and hostile text.
 
 use crate::sandbox::Sandbox;
 use crate::{skip, wait_for};
@@ -20,7 +20,7 @@ fn ask(sandbox: &Sandbox, request: &Value) -> Vec<Value> {
 struct Stream {
     child: Child,
     lines: BufReader<ChildStdout>,
-    /// Output of a terminal that was read and not yet looked for, and where it ends.
+    /// Output of a terminal that was read but not matched yet, and its end position.
     unseen: String,
     to: u64,
 }
@@ -66,7 +66,7 @@ fn booted(sandbox: &mut Sandbox) {
 }
 
 #[test]
-fn a_terminal_is_typed_into_and_outlives_its_page() {
+fn a_terminal_accepts_input_and_outlives_its_page() {
     let mut sandbox = Sandbox::new();
     booted(&mut sandbox);
     let open = json!({ "terminal": { "action": "open", "name": "web", "columns": 100, "rows": 30 } });
@@ -93,7 +93,7 @@ fn a_terminal_is_typed_into_and_outlives_its_page() {
     assert_eq!(ask(&sandbox, &json!({ "terminal": { "action": "list" } }))[0]["terminals"][0]["name"], "web");
     types("exit\n");
     while again.next()["event"] != "end" {}
-    wait_for("the terminal to be gone", || {
+    wait_for("the end of the terminal", || {
         let list = ask(&sandbox, &json!({ "terminal": { "action": "list" } }));
         (list[0]["terminals"] == json!([])).then_some(())
     });
@@ -106,7 +106,7 @@ fn a_terminal_is_typed_into_and_outlives_its_page() {
 }
 
 #[test]
-fn log_lines_and_output_arrive_as_text_whatever_they_are() {
+fn hostile_log_lines_and_output_arrive_as_text() {
     let mut sandbox = Sandbox::new();
     booted(&mut sandbox);
     let mut log = Stream::new(&sandbox, &json!({ "subscribe": ["log"], "name": "web", "lines": 1 }));
@@ -125,10 +125,10 @@ fn log_lines_and_output_arrive_as_text_whatever_they_are() {
 }
 
 #[test]
-fn a_subscriber_hears_at_once_of_a_container_that_is_frozen() {
+fn a_subscriber_is_notified_immediately_of_a_frozen_container() {
     let mut sandbox = Sandbox::new();
     booted(&mut sandbox);
-    // Without 'stats' nothing is measured by the clock.
+    // Without 'stats', nothing is polled.
     let mut states = Stream::new(&sandbox, &json!({ "subscribe": ["state"] }));
     let mut until = |wanted: &str| while states.next()["containers"][0]["state"] != wanted {};
     until("running");

@@ -17,20 +17,20 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::panicking;
 
-/// What the worker is called that waits for the next client.
+/// The process name of the standby worker.
 pub const STANDBY: &str = "ds:standby";
 
-/// Seconds that one command may take.
-const PATIENCE: u32 = 60;
+/// The timeout of one command, in seconds.
+const TIMEOUT: u32 = 60;
 
-/// How the machine looks from inside.
+/// The properties of the sandbox's machine.
 #[derive(Debug, Clone)]
 pub struct Setting {
-    /// Which control group hierarchies are mounted: `all`, `v1`, `v2`, `none`.
+    /// The mounted control group hierarchies: `all`, `v1`, `v2`, `none`.
     pub groups: &'static str,
-    /// What the kernel lacks, in the words of `probe deny`.
+    /// Features that the kernel lacks, as arguments of `probe deny`.
     pub denied: Option<&'static str>,
-    /// Where starts fail, for the binary with fault injection: `STAGE:ACTION`.
+    /// The injected fault, for the binary with fault injection: `STAGE:ACTION`.
     pub fault: Option<String>,
 }
 
@@ -46,11 +46,11 @@ pub struct Sandbox {
     setting: Setting,
     name: String,
     directory: tempfile::TempDir,
-    /// Keeps the namespaces and takes them away.
+    /// The process that keeps the namespaces and removes them.
     keeper: Child,
-    /// PID 1 inside, by its number outside.
+    /// The process id of PID 1 outside.
     init: i32,
-    /// The mounts before `ds` did anything, and those that the test itself made since.
+    /// The mounts before the first call of `ds`, and those that the test has made since.
     mounts: BTreeSet<String>,
 }
 
@@ -83,7 +83,7 @@ impl Sandbox {
         sandbox
     }
 
-    /// PID 1 of the sandbox, by its number outside.
+    /// The process id of the sandbox's PID 1 outside.
     pub fn init_pid(&self) -> i32 {
         self.init
     }
@@ -101,27 +101,27 @@ impl Sandbox {
         self.root().join("run").join(path)
     }
 
-    /// PID 1 of this machine, by its number outside.
+    /// The process id of this machine's PID 1 outside.
     pub fn init(&self) -> i32 {
         self.init
     }
 
-    /// A path for something of the test's own.
+    /// A path for a file of the test.
     pub fn path(&self, name: &str) -> PathBuf {
         self.root().join("own").join(name)
     }
 
-    /// The binary under test: what is shipped, or what `cargo` built for debugging when faults are to be injected.
+    /// The tested binary: the release build, or the debug build if faults are injected.
     pub fn binary(&self) -> PathBuf {
         if self.setting.fault.is_some() { env!("CARGO_BIN_EXE_ds").into() } else { given("DS_BIN") }
     }
 
     /// A command line that runs in the sandbox.
     pub fn command(&self, words: &[impl AsRef<OsStr>]) -> Command {
-        self.command_within(PATIENCE, words)
+        self.command_within(TIMEOUT, words)
     }
 
-    /// The same, with so many seconds to live.
+    /// The same, with this timeout in seconds.
     pub fn command_within(&self, seconds: u32, words: &[impl AsRef<OsStr>]) -> Command {
         let mut command = Command::new(given("DS_PROBE"));
         command.args(["enter", &self.init.to_string(), &seconds.to_string()]).args(words);
@@ -133,7 +133,7 @@ impl Sandbox {
         command
     }
 
-    /// Runs something in the sandbox.
+    /// Runs a command in the sandbox.
     pub fn run(&self, words: &[impl AsRef<OsStr>]) -> Done {
         let output = self.command(words).output().expect("run");
         let words: Vec<_> = words.iter().map(|word| word.as_ref().to_string_lossy()).collect();
@@ -147,14 +147,14 @@ impl Sandbox {
         done
     }
 
-    /// Runs `ds`, with something on its standard input.
+    /// Runs `ds` with this standard input.
     pub fn ds_with_input(&self, words: &[&str], input: &[u8]) -> Done {
         let mut child = self.spawn_ds(words);
         let mut stdin = child.stdin.take().expect("stdin");
         let input = input.to_owned();
         let feeder = std::thread::spawn(move || stdin.write_all(&input));
         let output = child.wait_with_output().expect("wait");
-        // A command that reads nothing closes its end.
+        // A command that does not read closes its end.
         let _ = feeder.join().expect("join");
         Done::new(format!("ds {}", words.join(" ")), output)
     }
@@ -193,19 +193,19 @@ impl Sandbox {
         Done::new("launch the supervisor".into(), command.output().expect("run")).succeeds();
     }
 
-    /// From the next supervisor on, nothing fails any more.
+    /// The next supervisor has no injected fault.
     pub fn forget_fault(&mut self) {
         self.setting.fault = None;
     }
 
-    /// A tree with the probe, and a container of that name which boots it.
+    /// A tree with the probe, and a container of this name that boots it.
     pub fn container(&self, name: &str, settings: &[&str]) -> Tree {
         let tree = Tree::with_probe(&self.path(name));
         self.create(name, &tree.0, settings);
         tree
     }
 
-    /// A container that boots this tree: its configuration is written as a person would, with an editor.
+    /// A container that boots this tree; its configuration is written directly.
     pub fn create(&self, name: &str, tree: &Path, settings: &[&str]) {
         let mut sections = BTreeMap::from([("container", format!("rootfs = {}\n", tree.display()))]);
         for setting in settings {
@@ -239,7 +239,7 @@ impl Sandbox {
         Tree(changes)
     }
 
-    /// Mounts something for the test's own purposes.
+    /// Makes a mount for the test.
     pub fn mount(&mut self, words: &[&str]) {
         let line: Vec<&str> = std::iter::once("mount").chain(words.iter().copied()).collect();
         self.run(&line).succeeds();
@@ -251,7 +251,7 @@ impl Sandbox {
         self.ds(&["info", name, "--json"]).json()
     }
 
-    /// The state of a container, in a word.
+    /// The state of a container, as one word.
     pub fn state(&self, name: &str) -> String {
         self.info(name)["state"].as_str().expect("a state").to_owned()
     }
@@ -260,7 +260,7 @@ impl Sandbox {
         wait_for(&format!("{name} to be {state}"), || (self.state(name) == state).then_some(()));
     }
 
-    /// Everything that runs inside: what `ds` started, and what its containers did.
+    /// All processes inside: those of `ds` and of its containers.
     pub fn processes(&self) -> Vec<Process> {
         below(self.init)
     }
@@ -285,14 +285,14 @@ impl Sandbox {
         self.processes().into_iter().find(|process| process.name == wanted && process.state != 'Z')
     }
 
-    /// PID 1 of a container, by its number on the machine.
+    /// PID 1 of a container, by its process id on the machine.
     pub fn first_process(&self, name: &str) -> Option<Process> {
         let monitor = self.monitor(name)?;
         let is_first = |process: &Process| process.parent == monitor.pid && process.inner_pid() == Some(1);
         self.processes().into_iter().find(is_first)
     }
 
-    /// The container's directory in every control group hierarchy that it is in, as seen from outside.
+    /// The container's directory in every control group hierarchy, from outside.
     pub fn group_directories(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
         for top in self.group_roots() {
@@ -306,7 +306,7 @@ impl Sandbox {
         found
     }
 
-    /// The groups that the sandbox's own processes are in, as seen from outside.
+    /// The groups of the sandbox's own processes, from outside.
     pub fn own_groups(&self) -> Vec<PathBuf> {
         self.group_roots().iter().map(|top| top.join("inside")).collect()
     }
@@ -332,23 +332,23 @@ impl Sandbox {
         fs::read_to_string(self.data("log/supervisor.log")).unwrap_or_default()
     }
 
-    /// Ends everything the way a user would, and looks for what is left.
+    /// Ends everything as a user would, and checks for remains.
     fn check_nothing_is_left(&self) {
         if !self.processes().is_empty() {
             self.ds(&["stop", "--all", "--kill"]).succeeds();
             self.ds(&["supervisor", "stop"]).succeeds();
         }
         self.assert_clean();
-        assert!(!self.log().contains("internal error"), "a process of ours had a fault; see its log");
+        assert!(!self.log().contains("internal error"), "a process of ds panicked; see its log");
     }
 
-    /// Nothing is left of any container, and there is no supervisor.
+    /// Asserts that no remains of any container exist, and no supervisor.
     pub fn assert_clean(&self) {
         wait_for("the end of all processes", || self.processes().is_empty().then_some(()));
         self.assert_no_containers();
     }
 
-    /// Nothing is left of any container; waits for processes that are about to end.
+    /// Asserts that no remains of any container exist; waits for processes that are ending.
     #[track_caller]
     pub fn assert_no_containers(&self) {
         wait_for("the end of the containers", || self.only_supervisor().then_some(()));
@@ -356,8 +356,8 @@ impl Sandbox {
         assert!(left.is_empty(), "left: {left:#?}");
     }
 
-    /// Whether nothing is left of any container at this moment. A socket without a listener is nothing: where a
-    /// process was killed between two steps, the next start replaces it.
+    /// Whether no remains of any container exist now. A socket without a listener is ignored: the next start replaces
+    /// it.
     pub fn has_no_containers(&self) -> bool {
         self.only_supervisor() && self.left().is_empty()
     }
@@ -383,7 +383,7 @@ impl Sandbox {
         found.iter().map(|path| path.display().to_string()).collect()
     }
 
-    /// Prints what helps to understand a failure.
+    /// Prints information about a failure.
     fn show(&self) {
         eprintln!("--- supervisor.log\n{}", self.log());
         for process in self.processes() {
@@ -398,7 +398,7 @@ impl Sandbox {
         eprintln!("---");
     }
 
-    /// Kills whatever is there, as a power cut would.
+    /// Kills all processes, like a power cut.
     pub fn kill_everything(&self) {
         for process in self.processes() {
             process::kill(process.pid);
@@ -412,13 +412,12 @@ impl Sandbox {
         wait_for("the end of the supervisor", || Process::of(supervisor.pid).is_none().then_some(()));
     }
 
-    /// Waits until the supervisor and the worker that stands by are all there is: whatever it had to do at its
-    /// beginning is done.
+    /// Waits until only the supervisor and its standby worker run, i.e. its startup is complete.
     pub fn wait_for_standby(&self) {
-        wait_for("the supervisor to be done", || self.only_supervisor().then_some(()));
+        wait_for("the supervisor to be idle", || self.only_supervisor().then_some(()));
     }
 
-    /// Waits for the end of the supervisor and its workers, which have its socket open in their first moments.
+    /// Waits for the end of the supervisor and its workers, which have its socket open at their beginning.
     pub fn wait_for_workers(&self) {
         let is_left =
             || self.processes().iter().any(|one| ["ds", STANDBY, "ds:worker"].contains(&&*one.name));
@@ -440,7 +439,7 @@ impl Drop for Sandbox {
         if checked.is_err() {
             self.show();
         }
-        // The end of its stdin tells the keeper to take everything away.
+        // At the end of its stdin, the keeper removes everything.
         drop(self.keeper.stdin.take());
         let status = self.keeper.wait().expect("wait for the keeper");
         if let Err(fault) = checked {

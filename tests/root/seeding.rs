@@ -19,12 +19,12 @@ fn boot(fixture: &str, settings: &[&str]) -> Sandbox {
     sandbox
 }
 
-/// The container's tree, which is mounted in the sandbox alone.
+/// The container's tree, which is only mounted in the sandbox.
 fn top(sandbox: &Sandbox) -> PathBuf {
     PathBuf::from(format!("/proc/{}/root{}", sandbox.init(), sandbox.path("web").display()))
 }
 
-/// Every entry of /etc with what it says, its mode and its owner.
+/// Every entry of /etc with its content, its mode and its owner.
 fn etc(tree: &Path) -> Vec<(String, Vec<u8>, u32, u32, u32)> {
     let entries = fs::read_dir(tree.join("etc")).unwrap().map(Result::unwrap);
     let mut all: Vec<_> = entries
@@ -40,7 +40,7 @@ fn etc(tree: &Path) -> Vec<(String, Vec<u8>, u32, u32, u32)> {
 }
 
 #[test]
-fn every_distribution_knows_its_own_name() {
+fn every_distribution_resolves_its_own_name() {
     for fixture in ["bookworm", "forky", "openrc", "sysvinit", "runit"] {
         let sandbox = boot(fixture, &["hostname=web.example.org"]);
         assert_eq!(
@@ -67,7 +67,7 @@ fn every_distribution_knows_its_own_name() {
 }
 
 #[test]
-fn sudo_is_silent_and_nothing_fails() {
+fn sudo_prints_no_warning_and_no_unit_fails() {
     for (fixture, mode) in [("bookworm", "host"), ("forky", "host"), ("bookworm", "none")] {
         let sandbox = boot(fixture, &[&format!("network.mode={mode}")]);
         assert_eq!(run(&sandbox, "sudo true 2>&1; sudo -u user id -un 2>&1"), "user\n");
@@ -85,7 +85,7 @@ fn sudo_is_silent_and_nothing_fails() {
 }
 
 #[test]
-fn interfaces_have_the_weights_of_a_phone() {
+fn interfaces_have_the_route_metrics_of_a_phone() {
     let sandbox = boot("bookworm", &["network.mode=none"]);
     run(
         &sandbox,
@@ -129,7 +129,7 @@ fn udev_replays_what_is_safe_and_nothing_else() {
 }
 
 #[test]
-fn a_container_that_wants_nothing_gets_nothing() {
+fn a_container_without_seeding_is_not_changed() {
     let mut sandbox = Sandbox::new();
     sandbox.distribution("web", "bookworm", &["seed=no"]);
     let tree = top(&sandbox);
@@ -193,7 +193,7 @@ fn seeding_twice_changes_nothing_and_undoing_it_leaves_no_byte() {
 }
 
 #[test]
-fn what_was_edited_survives() {
+fn edits_of_the_user_are_kept() {
     let mut sandbox = Sandbox::new();
     sandbox.distribution("web", "busybox", &[]);
     let hosts = top(&sandbox).join("etc/hosts");
@@ -203,7 +203,7 @@ fn what_was_edited_survives() {
     let second = sandbox.ds(&["seed", "web"]);
     assert!(second.errors.contains(told), "{}", second.errors);
     let third = sandbox.ds(&["seed", "web"]);
-    assert!(!third.errors.contains(told), "it is named once: {}", third.errors);
+    assert!(!third.errors.contains(told), "it is reported once: {}", third.errors);
     let undone = sandbox.ds(&["seed", "web", "--undo"]);
     assert!(undone.code == 0 && undone.errors.contains(told), "{}", undone.errors);
     assert_eq!(fs::read_to_string(&hosts).unwrap(), "10.0.0.1 mine\n");
@@ -225,7 +225,7 @@ fn nixos_is_left_alone_and_no_link_is_followed() {
     assert_eq!(told, "web: NixOS generates its files itself; its root file system is not seeded\n");
 }
 
-/// A small tree that calls itself a distribution.
+/// A small tree with the layout of a distribution.
 fn small(path: &Path) -> Tree {
     let tree = Tree::with_probe(path);
     tree.write("etc/os-release", "ID=test\n");
@@ -234,7 +234,7 @@ fn small(path: &Path) -> Tree {
 }
 
 #[test]
-fn what_is_made_is_seeded_at_once_and_can_be_undone() {
+fn a_new_container_is_seeded_and_this_can_be_undone() {
     let sandbox = Sandbox::new();
     let tree = small(&sandbox.path("tree"));
     let packed = archive(&sandbox, &tree, "tree.tar", &[]);
@@ -251,7 +251,7 @@ fn what_is_made_is_seeded_at_once_and_can_be_undone() {
     sandbox.ds(&["export", "dir", "-o", text(&sandbox.path("out"))]).succeeds();
     sandbox.ds(&["import", text(&sandbox.path("out")), "new"]).succeeds();
     assert!(hosts("new").contains("127.0.1.1\tnew") && !hosts("new").contains("\tdir"), "{}", hosts("new"));
-    // The record travels with the tree.
+    // The record is copied with the tree.
     for name in ["dir", "img", "new"] {
         sandbox.ds(&["seed", name, "--undo"]).succeeds();
         assert_eq!(etc(&directory(&sandbox, name)), etc(&tree.0));
@@ -261,7 +261,7 @@ fn what_is_made_is_seeded_at_once_and_can_be_undone() {
     for name in ["plain", "gone"] {
         assert_same(&tree.0, &directory(&sandbox, name));
     }
-    // What was used in place and not seeded is, once it is the container's own.
+    // A tree used in place is not seeded at its creation, but when it becomes the container's own.
     sandbox.ds(&["create", "place", "--rootfs", text(&tree.0)]).succeeds();
     sandbox.ds(&["convert", "place", "image", "--size", "64M"]).succeeds();
     assert_eq!(sandbox.ds(&["seed", "place"]).succeeds(), "place: nothing to change\n");
@@ -269,7 +269,7 @@ fn what_is_made_is_seeded_at_once_and_can_be_undone() {
 }
 
 #[test]
-fn a_tree_in_place_is_as_it_was_when_its_container_goes() {
+fn a_tree_in_place_is_restored_when_its_container_is_deleted() {
     let sandbox = Sandbox::new();
     let tree = small(&sandbox.path("tree"));
     let before = etc(&tree.0);
@@ -292,7 +292,7 @@ fn a_tree_in_place_is_as_it_was_when_its_container_goes() {
     assert_eq!(run(&sandbox, "cat /etc/hosts"), "127.0.0.1 localhost\n");
 }
 
-/// As the distribution ships it: prompts on terminals that no container has, and none on the console.
+/// As shipped by the distribution: prompts on terminals that no container has, and none on the console.
 fn without_console(tree: &Path, fixture: &str) {
     let inittab = tree.join("etc/inittab");
     if fixture == "runit" {
@@ -311,7 +311,7 @@ fn without_console(tree: &Path, fixture: &str) {
 }
 
 #[test]
-fn every_init_system_asks_on_the_console_and_nowhere_else() {
+fn every_init_system_prompts_only_on_the_console() {
     for fixture in ["openrc", "sysvinit", "runit", "busybox"] {
         let mut sandbox = Sandbox::new();
         sandbox.distribution("web", fixture, &[]);

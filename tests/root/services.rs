@@ -1,4 +1,4 @@
-//! The services that people run: each is up, and a container in which nothing happens takes next to no processor time.
+//! Common services: each is up, and an idle container uses almost no processor time.
 
 use crate::sandbox::Sandbox;
 use crate::wait_for;
@@ -6,7 +6,7 @@ use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// Units of the fixture that run on a machine of its own, each with a command by which it answers.
+/// Units of the fixture, each with a command that checks it.
 const SERVICES: [(&str, &str); 16] = [
     ("rsyslog", "logger -t test heard; sleep 0.2; grep -q 'test: heard' /var/log/syslog"),
     ("cron", "until test -e /run/cron-ran; do sleep 0.1; done"),
@@ -29,7 +29,7 @@ const SERVICES: [(&str, &str); 16] = [
     ("systemd-logind", "loginctl --no-legend list-seats >/dev/null"),
 ];
 
-/// Prints the processor time that each unit has taken, microseconds.
+/// Prints the processor time of each unit, in microseconds.
 const USAGE: &str = "cd /sys/fs/cgroup/system.slice; grep usage_usec */cpu.stat";
 
 fn run(sandbox: &Sandbox, script: &str) -> String {
@@ -49,7 +49,7 @@ fn network(sandbox: &Sandbox) -> String {
     sandbox.run(&["sh", "-c", "ip -o -4 addr; ip -o link; ip route"]).succeeds()
 }
 
-/// Processor time that all processes of the container have taken.
+/// The processor time of all processes of the container.
 fn used(sandbox: &Sandbox) -> Duration {
     let groups: Vec<_> = sandbox.group_directories().into_iter().map(|top| top.join("web")).collect();
     let version2 = groups.iter().find_map(|group| {
@@ -63,7 +63,7 @@ fn used(sandbox: &Sandbox) -> Duration {
     version2.map(Duration::from_micros).or_else(version1).expect("a group that counts processor time")
 }
 
-/// The part of one processor that is taken while this waits.
+/// The average processor usage while this waits.
 fn load(sandbox: &Sandbox, wait: Duration) -> f64 {
     let (begun, before) = (Instant::now(), used(sandbox));
     sleep(wait);
@@ -71,11 +71,11 @@ fn load(sandbox: &Sandbox, wait: Duration) -> f64 {
 }
 
 #[test]
-fn the_usual_services_run_and_are_quiet() {
+fn common_services_run_and_are_idle() {
     let mut sandbox = Sandbox::new();
     connect(&sandbox);
     let before = network(&sandbox);
-    // No name server is in reach here, and exim asks one for the name of whoever connects before it says a word.
+    // No name server is reachable here, and exim resolves the name of each client before its greeting.
     sandbox.distribution("web", "services", &["network.dns=no"]);
     let job =
         format!("echo '@reboot root touch /run/cron-ran' >{}/etc/cron.d/job", sandbox.path("web").display());
@@ -87,14 +87,14 @@ fn the_usual_services_run_and_are_quiet() {
         assert_eq!(run(&sandbox, &format!("systemctl is-active {unit}; true")), "active\n", "{unit}");
         run(&sandbox, question);
     }
-    // The clock is the host's: chrony has nothing to do, and knows it.
+    // The clock is the host's: chrony detects that and does not run.
     assert_eq!(run(&sandbox, "systemctl show -P ConditionResult chrony"), "no\n");
-    assert_eq!(network(&sandbox), before, "the host's network is not the container's to change");
+    assert_eq!(network(&sandbox), before, "the host's network is unmanaged");
     assert_eq!(run(&sandbox, "nmcli -t -f STATE device | sort -u"), "unmanaged\n");
 
-    // The tests beside attach loop devices, and udevd hears of every one.
+    // Concurrent tests attach loop devices, and udevd receives the events.
     run(&sandbox, "systemctl stop systemd-udevd-control.socket systemd-udevd-kernel.socket systemd-udevd");
-    wait_for("the services to settle", || (load(&sandbox, Duration::from_secs(2)) < 0.02).then_some(()));
+    wait_for("the services to become idle", || (load(&sandbox, Duration::from_secs(2)) < 0.02).then_some(()));
     // A service that spins takes a whole processor; the bench holds the real value against its target. A job of a
     // timer may fall into one minute, but not into two.
     let mut usage = Vec::new();
@@ -109,7 +109,8 @@ fn the_usual_services_run_and_are_quiet() {
     assert!(quiet, "processor time of each unit before, between and after:\n{}", usage.join("\n"));
 }
 
-/// What a program waits on is never at its end: not after a restart, and not for a session or a throw-away container.
+/// A read of the kernel log blocks and never reports the end: also after a restart, in a session and in a temporary
+/// container.
 #[test]
 fn readers_of_the_kernel_log_block() {
     let script = "head -c 1 /proc/kmsg & sleep 0.3; cat /proc/$!/stat | busybox cut -d' ' -f3; kill $!; \
@@ -130,7 +131,7 @@ fn readers_of_the_kernel_log_block() {
     assert_eq!(sandbox.ds(&["shell", path, "/bin/sh", "-c", script]).text(), expected);
 }
 
-/// Ways to the terminals and the kernel log of the host that no file leads to.
+/// Access to the terminals and the kernel log of the host without a file.
 #[test]
 fn requests_that_reach_beyond_the_container_are_refused() {
     let mut sandbox = Sandbox::new();
@@ -139,7 +140,7 @@ fn requests_that_reach_beyond_the_container_are_refused() {
                   ioctl(STDIN, $request, my $nothing = \"x\" x 64); print \"$!\\n\"; }";
     let tree = sandbox.path("web").display().to_string();
     let done = sandbox.ds(&["shell", &tree, "/usr/bin/perl", "-e", script]).succeeds();
-    // TIOCSTI, TIOCLINUX, TIOCCONS, FIFREEZE; TIOCGWINSZ comes as far as the null device, which is no terminal.
+    // TIOCSTI, TIOCLINUX, TIOCCONS, FIFREEZE; TIOCGWINSZ reaches the null device, which is not a terminal.
     let refused = "Operation not permitted\n";
     assert_eq!(done, format!("{}Inappropriate ioctl for device\n", refused.repeat(4)));
     let log = sandbox.ds(&["shell", &tree, "/usr/bin/dmesg"]);

@@ -18,14 +18,14 @@ use std::process::{Child, Command};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// Far more than any limit, and less than what a command may take at all.
+/// More than every timeout of ds, and less than that of a test command.
 const LONGEST: u64 = 45;
 
 fn stop(process: &Process) {
     process::signal(process.pid, Signal::SIGSTOP);
 }
 
-/// Runs all of these at once; each ends by itself.
+/// Runs all of these in parallel; asserts that each ends by itself.
 fn all_end(sandbox: &Sandbox, lines: &[&[&str]]) -> Vec<Done> {
     let begun = Instant::now();
     let clients: Vec<(String, Child)> =
@@ -42,7 +42,7 @@ fn all_end(sandbox: &Sandbox, lines: &[&[&str]]) -> Vec<Done> {
     done
 }
 
-/// The client itself: what was spawned only enters the sandbox for it.
+/// The client itself; the spawned process only enters the sandbox.
 fn client(spawned: &Child) -> Process {
     let below = || process::below(spawned.id().try_into().unwrap());
     wait_for("the client", || below().into_iter().find(|one| one.name == "ds"))
@@ -98,13 +98,13 @@ fn with_a_stopped_monitor_every_verb_ends_and_a_kill_works() {
         let one = done.iter().find(|one| one.errors.contains(&format!("ds: {verb} web: "))).unwrap();
         assert!(one.errors.contains("its monitor (pid ") && one.errors.contains("--kill"), "{one:?}");
     }
-    // Interrupted, and not only at its limit.
+    // It can be interrupted before its timeout.
     let patient = sandbox.spawn_ds(&["stop", "web", "--timeout", "300"]);
     process::signal(client(&patient).pid, Signal::SIGINT);
     assert_ne!(ends_soon(patient), 0);
     assert_eq!(sandbox.ds(&["stop", "web", "--kill"]).succeeds(), "web stopped (killed)\n");
     sandbox.assert_no_containers();
-    assert_eq!(sandbox.state("web"), "stopped", "it was asked for, and is not restarted");
+    assert_eq!(sandbox.state("web"), "stopped", "it was requested, so it is not restarted");
     assert_eq!(sandbox.ds(&["start", "web"]).succeeds(), "web started\n");
     stop(&sandbox.monitor("web").unwrap());
     sandbox.ds(&["rm", "--force", "web"]).succeeds();
@@ -115,10 +115,10 @@ fn with_a_stopped_supervisor_every_client_ends() {
     let sandbox = Sandbox::new();
     running(&sandbox, &["stop-timeout=5"]);
     let standby = || sandbox.processes().into_iter().find(|one| one.name == STANDBY);
-    wait_for("the worker that stands by", standby);
+    wait_for("the standby worker", standby);
     let supervisor = sandbox.supervisor().unwrap();
     stop(&supervisor);
-    // The worker that stands by serves one of them.
+    // The standby worker serves one of them.
     let done = all_end(
         &sandbox,
         &[&["stop", "web"], &["list"], &["run", "web", "/bin/probe", "exit", "0"], &["supervisor", "status"]],
@@ -128,7 +128,7 @@ fn with_a_stopped_supervisor_every_client_ends() {
     let waiting = sandbox.spawn_ds(&["info", "web"]);
     process::signal(client(&waiting).pid, Signal::SIGTERM);
     assert_eq!(ends_soon(waiting), 128 + 15);
-    // No process is left that wants the result.
+    // No process waits for the result any more.
     process::signal(supervisor.pid, Signal::SIGCONT);
     sandbox.ds(&["list"]).succeeds();
     stop(&sandbox.supervisor().unwrap());
@@ -157,7 +157,7 @@ fn with_a_stopped_worker_its_client_can_be_interrupted_and_others_continue() {
 }
 
 #[test]
-fn a_client_whose_worker_stays_stopped_ends_and_says_so() {
+fn a_client_whose_worker_stays_stopped_ends_with_an_error() {
     let sandbox = Sandbox::new();
     running(&sandbox, &["environment.PROBE=deaf", "stop-timeout=30"]);
     let lines = [&["run", "web", "/bin/probe", "hold"][..], &["stop", "web"]];
@@ -174,7 +174,7 @@ fn a_client_whose_worker_stays_stopped_ends_and_says_so() {
     for ((mut child, worker), words) in begun.into_iter().zip(lines) {
         wait_for("the end of the client", || child.try_wait().unwrap());
         let number = worker.inner_pid().unwrap();
-        // The command has its streams until the worker goes on and ends it.
+        // The command keeps the streams until the worker continues and ends it.
         process::signal(worker.pid, Signal::SIGCONT);
         let done = Done::new(words.join(" "), child.wait_with_output().unwrap());
         let told = format!("its worker (pid {number}) is stopped");
@@ -191,12 +191,12 @@ fn workers(sandbox: &Sandbox) -> Vec<Process> {
 }
 
 #[test]
-fn a_supervisor_that_is_frozen_keeps_no_stream_of_a_client() {
+fn a_frozen_supervisor_holds_no_stream_of_a_client() {
     let kinds = [("cgroup.freeze", "1", "0"), ("freezer.state", "FROZEN", "THAWED")];
     for (file, frozen, thawed) in kinds {
         let sandbox = Sandbox::new();
         let Some(inside) = sandbox.own_groups().into_iter().find(|group| group.join(file).exists()) else {
-            skip("silence::a_supervisor_that_is_frozen_keeps_no_stream_of_a_client", "a freezer is missing");
+            skip("silence::a_frozen_supervisor_holds_no_stream_of_a_client", "a freezer is missing");
             return;
         };
         sandbox.ds(&["list"]).succeeds();
@@ -223,12 +223,12 @@ fn a_supervisor_that_is_frozen_keeps_no_stream_of_a_client() {
 }
 
 #[test]
-fn a_stopped_worker_that_stands_by_is_replaced() {
+fn a_stopped_standby_worker_is_replaced() {
     let sandbox = Sandbox::new();
     sandbox.ds(&["list"]).succeeds();
     sandbox.wait_for_standby();
     let standby = || sandbox.processes().into_iter().find(|one| one.name == STANDBY);
-    stop(&wait_for("the worker that stands by", standby));
+    stop(&wait_for("the standby worker", standby));
     sandbox.ds(&["list"]).succeeds();
 }
 
@@ -247,7 +247,7 @@ fn with_a_stopped_client_or_first_process_the_container_stops() {
     );
     let begun = Instant::now();
     assert_eq!(sandbox.ds(&["stop", "web"]).succeeds(), "web stopped\n");
-    assert!(begun.elapsed().as_secs() < 15, "it was asked, and heard");
+    assert!(begun.elapsed().as_secs() < 15, "it received the request");
     assert_eq!(tree.signals().first(), Some(&libc::SIGTERM));
     process::signal(client.pid, Signal::SIGCONT);
     assert_eq!(ends_soon(session), 128 + 9);
@@ -275,7 +275,7 @@ fn a_silent_client_blocks_no_other() {
     }
 }
 
-/// Not a test but the client of the one above.
+/// Not a test, but the client of the test above.
 #[test]
 fn a_client_connects_and_sends_nothing() {
     let Some(path) = env::var_os("SILENT") else { return };
@@ -285,7 +285,7 @@ fn a_client_connects_and_sends_nothing() {
 }
 
 #[test]
-fn a_pipe_without_a_writer_is_waited_for_only_as_long_as_the_client_does() {
+fn the_wait_for_the_writer_of_a_pipe_ends_with_the_client() {
     let sandbox = Sandbox::new();
     fs::create_dir_all(sandbox.path("")).unwrap();
     let pipe = sandbox.path("pipe");
@@ -305,7 +305,7 @@ fn a_pipe_without_a_writer_is_waited_for_only_as_long_as_the_client_does() {
 }
 
 #[test]
-fn a_client_whose_job_stays_stopped_ends_and_says_so() {
+fn a_client_whose_job_stays_stopped_ends_with_an_error() {
     let sandbox = Sandbox::new();
     sandbox.ds(&["list"]).succeeds();
     fs::create_dir_all(sandbox.path("")).unwrap();
@@ -326,7 +326,7 @@ fn a_client_whose_job_stays_stopped_ends_and_says_so() {
     let (second, _second_writer, parent) = begin("second");
     let codec = wait_for("its decompression", || process::below(parent.pid).into_iter().next());
     for (mut child, stopped) in [(first, job), (second, codec)] {
-        // A job has a PID namespace of its own: what is needed is its number in the sandbox's.
+        // A job has its own PID namespace: its process id in the sandbox's namespace is needed.
         let status = fs::read_to_string(format!("/proc/{}/status", stopped.pid)).unwrap();
         let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap();
         let number = numbers.split_whitespace().nth(1).unwrap();
@@ -347,7 +347,7 @@ fn jobs(sandbox: &Sandbox) -> Vec<Process> {
 }
 
 #[test]
-fn a_stray_file_or_pipe_among_the_containers_is_none() {
+fn a_stray_file_or_pipe_is_not_a_container() {
     let sandbox = Sandbox::new();
     running(&sandbox, &[]);
     fs::write(sandbox.data("containers/stray"), "").unwrap();

@@ -1,5 +1,5 @@
-//! Kernels without PID and IPC namespaces, as phones have them: real distributions boot, do what they say, and reach no
-//! process outside. Every test takes a census of bystanders: processes of the sandbox that must be the same afterwards.
+//! Kernels without PID and IPC namespaces, as on phones: real distributions boot and work, and reach no process
+//! outside. Every test takes a census of bystanders: processes of the sandbox that must be unchanged afterwards.
 
 use crate::process::{Process, below};
 use crate::sandbox::{Sandbox, Setting};
@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::process::{Child, Stdio};
 
-/// A machine whose kernel lacks what stock kernels lack.
+/// A machine with the missing features of stock kernels.
 pub fn stock() -> Sandbox {
     Sandbox::with(Setting { denied: Some("newpid,newipc"), ..Setting::default() })
 }
 
-/// Processes of the machine that no container may touch, of root and of another user.
+/// Processes of the machine that no container may affect, of root and of another user.
 pub struct Bystanders {
     children: Vec<Child>,
     seen: BTreeMap<i32, String>,
@@ -43,7 +43,7 @@ impl Bystanders {
         Self { children, seen }
     }
 
-    /// Their numbers as the container sees them: those of the sandbox, which is the machine.
+    /// Their process ids in the sandbox, which the container sees.
     pub fn numbers(&self) -> String {
         let inner = self.seen.keys().filter_map(|pid| Process::of(*pid)?.inner_pid());
         inner.filter(|number| *number != 1).map(|number| number.to_string()).collect::<Vec<_>>().join(" ")
@@ -54,7 +54,7 @@ impl Bystanders {
         self.seen.remove(&pid);
     }
 
-    /// Each is the one that it was, and was neither stopped nor changed.
+    /// Asserts that each one still runs and was neither stopped nor changed.
     #[track_caller]
     pub fn check(&self) {
         for (pid, before) in &self.seen {
@@ -75,7 +75,7 @@ impl Drop for Bystanders {
     }
 }
 
-/// What identifies a process, and what a foreign one could change about it.
+/// The identity of a process, and the attributes that another process could change.
 fn mark(pid: i32) -> String {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let fields: Vec<&str> =
@@ -94,6 +94,7 @@ fn mark(pid: i32) -> String {
     });
     let lines: Vec<String> = lines.collect();
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap_or_default();
+    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
     // Start time, nice value, scheduling policy.
     let numbers: Vec<&str> = [19, 16, 38].iter().filter_map(|at| fields.get(*at).copied()).collect();
     // Of the states, only that of a stopped or traced process: "State:\tT (stopped)".
@@ -101,7 +102,7 @@ fn mark(pid: i32) -> String {
         line.strip_prefix("State:").is_none_or(|state| state.trim_start().starts_with(['T', 't']))
     };
     let lines: Vec<_> = lines.iter().filter(is_kept).collect();
-    format!("{numbers:?} {lines:?} {limits}")
+    format!("{numbers:?} {lines:?} {limits} {groups}")
 }
 
 pub fn inside(sandbox: &Sandbox, script: &str) -> String {
@@ -189,8 +190,7 @@ fn busybox_lives() {
     lives("busybox", "echo up", "up\n", "reboot", "poweroff");
 }
 
-/// Calls of every kind on processes outside: each has to say that there is no such process. The numbers are those of
-/// x86-64.
+/// Calls of every kind on processes outside: each must fail with "no such process". The numbers are those of x86-64.
 const CALLS: &str = r#"
 use strict;
 my @targets = map { $_ + 0 } split / /, shift @ARGV;
@@ -234,7 +234,7 @@ fn no_call_reaches_a_process_outside() {
     let words = ["run", "web", "--user", "user", "--", "perl", "-", &targets, "300"];
     assert_eq!(sandbox.ds_with_input(&words, CALLS.as_bytes()).text(), "done\n");
     bystanders.check();
-    // What shells and administrators do.
+    // Common commands of administrators.
     for script in ["kill -9 -1", "pkill -9 -f .", "pkill sleep", "kill -STOP -1; kill -CONT -1"] {
         inside(&sandbox, script);
         bystanders.check();
@@ -244,8 +244,12 @@ fn no_call_reaches_a_process_outside() {
     inside(&sandbox, &format!("kill -9 1; kill -9 {before}; kill -STOP 1"));
     assert_eq!(sandbox.info("web")["pid"], before);
     assert_eq!(sandbox.state("web"), "running");
-    assert_eq!(inside(&sandbox, "sleep 100 & kill -9 $!; wait $!; echo $?"), "137\n", "its own are in reach");
-    // A shell without a terminal makes no process groups.
+    assert_eq!(
+        inside(&sandbox, "sleep 100 & kill -9 $!; wait $!; echo $?"),
+        "137\n",
+        "its own processes are reachable"
+    );
+    // A shell without a terminal creates no process groups.
     let group = "setsid sleep 100 & sleep 0.5; kill -- -$!; wait $!; echo $?";
     assert_eq!(inside(&sandbox, group), "143\n", "and groups");
     sandbox.ds(&["stop", "web"]).succeeds();
@@ -267,7 +271,7 @@ fn killall5_ends_at_the_container() {
     bystanders.check();
 }
 
-/// Processes that fork without end, so that none lives long.
+/// Processes that fork endlessly, so that none lives long.
 const MOVING: &str = "for (1 .. 20) { next if fork; setpgrp; while (1) { exit if fork; select(undef, undef, undef, 0.001) } } sleep 100";
 
 #[test]
@@ -323,7 +327,7 @@ fn a_shell_is_fenced_as_well() {
     let done = sandbox.ds(&["shell", tree, "/bin/sh", "-c", &script]);
     assert_eq!((done.code, done.text().as_str()), (0, "1\n"), "{done:?}");
     bystanders.check();
-    // What the command leaves behind ends with it.
+    // Processes that the command leaves behind end with it.
     sandbox.ds(&["shell", tree, "/bin/sh", "-c", "setsid sleep 7777 >/dev/null 2>&1 & sleep 0.2"]).succeeds();
     sandbox.assert_no_containers();
     bystanders.check();

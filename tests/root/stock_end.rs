@@ -63,6 +63,46 @@ fn without_cgroup_kill_a_fork_bomb_ends_on_version_1() {
     a_bomb_ends("v1");
 }
 
+/// systemd moves itself into a group by the number 1, which would move the machine's first process: the groups could then
+/// never be removed. What it writes has to be read on kernels without `CONFIG_CROSS_MEMORY_ATTACH` as well.
+#[test]
+fn the_machines_first_process_stays_in_its_group_whatever_the_kernel_lacks() {
+    let mut sandbox =
+        Sandbox::with(Setting { denied: Some("newpid,newipc,process_vm_readv"), ..Setting::default() });
+    let bystanders = Bystanders::new(&sandbox);
+    sandbox.distribution("web", "bookworm", &[]);
+    sandbox.ds(&["start", "web", "--wait=90"]).succeeds();
+    bystanders.check();
+    sandbox.ds(&["run", "web", "--", "systemctl", "poweroff"]);
+    sandbox.wait_for_state("web", "stopped");
+    sandbox.assert_no_containers();
+    bystanders.check();
+}
+
+/// Root inside can move it where nothing prevents that; the groups are removed nevertheless.
+#[test]
+fn groups_that_the_machines_first_process_was_moved_into_are_removed() {
+    let sandbox = stock();
+    sandbox.container("web", &[]);
+    sandbox.ds(&["start", "web"]).succeeds();
+    let groups = sandbox.group_directories();
+    assert!(!groups.is_empty());
+    // The first group of version 2 is not that of a whole machine in a sandbox, and may accept no process.
+    for group in groups.iter().filter(|group| !group.join("cgroup.controllers").exists()) {
+        let lists = ["web/payload", "web"].map(|name| group.join(name).join("cgroup.procs"));
+        let list = lists.iter().find(|list| list.exists()).expect("a list");
+        // cpuset accepts no process without further settings.
+        let _ = std::fs::write(list, sandbox.init_pid().to_string());
+    }
+    let groups_of =
+        || std::fs::read_to_string(format!("/proc/{}/cgroup", sandbox.init_pid())).expect("/proc");
+    assert!(groups_of().contains("/web"), "{}", groups_of());
+    // A client of this machine would be in these groups as well.
+    process::kill(sandbox.monitor("web").expect("a monitor").pid);
+    sandbox.assert_no_containers();
+    assert!(!groups_of().contains("/web"), "{}", groups_of());
+}
+
 #[test]
 fn nothing_stays_if_monitor_and_supervisor_are_killed_together() {
     let mut sandbox = stock();

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use std::fs;
 use std::time::Instant;
 
-/// A container whose PID 1 has told what it sees, and listens.
+/// A container whose PID 1 has written its report and handles signals.
 fn boot(sandbox: &Sandbox, settings: &[&str]) -> Tree {
     let tree = sandbox.container("web", settings);
     sandbox.ds(&["start", "web"]).succeeds();
@@ -17,7 +17,7 @@ fn boot(sandbox: &Sandbox, settings: &[&str]) -> Tree {
 }
 
 #[test]
-fn every_init_system_is_asked_in_its_own_language() {
+fn every_init_system_gets_its_own_request() {
     let sandbox = Sandbox::new();
     let realtime_plus_3 = libc::SIGRTMIN() + 3;
     for (name, program, signal) in [
@@ -47,11 +47,11 @@ fn an_init_that_does_not_listen_is_killed_in_time() {
     let seconds = begun.elapsed().as_secs_f32();
     assert!((1.0..5.0).contains(&seconds), "{seconds} s");
     assert_eq!(tree.signals(), [libc::SIGTERM]);
-    assert_eq!(sandbox.state("web"), "stopped", "it was asked for");
+    assert_eq!(sandbox.state("web"), "stopped", "it was requested");
 }
 
 #[test]
-fn kill_does_not_ask() {
+fn kill_sends_no_request() {
     let sandbox = Sandbox::new();
     let tree = boot(&sandbox, &["environment.PROBE=deaf"]);
     let begun = Instant::now();
@@ -61,18 +61,18 @@ fn kill_does_not_ask() {
 }
 
 #[test]
-fn a_second_stop_can_be_less_patient() {
+fn a_second_stop_can_shorten_the_timeout() {
     let sandbox = Sandbox::new();
     let tree = boot(&sandbox, &["environment.PROBE=deaf", "stop-timeout=300"]);
     let patient = sandbox.spawn_ds(&["stop", "web"]);
     sandbox.wait_for_state("web", "stopping");
     sandbox.ds(&["stop", "web", "--timeout", "1"]).succeeds();
     assert!(patient.wait_with_output().unwrap().status.success());
-    assert_eq!(tree.signals(), [libc::SIGTERM], "it was asked once");
+    assert_eq!(tree.signals(), [libc::SIGTERM], "one request");
 }
 
 #[test]
-fn an_interrupted_stop_goes_on() {
+fn an_interrupted_stop_continues() {
     let sandbox = Sandbox::new();
     boot(&sandbox, &["environment.PROBE=deaf", "stop-timeout=2"]);
     let mut stop = sandbox.spawn_ds(&["stop", "web"]);
@@ -83,7 +83,7 @@ fn an_interrupted_stop_goes_on() {
 }
 
 #[test]
-fn daemons_that_ignore_everything_and_zombies_go_with_their_container() {
+fn daemons_that_ignore_signals_and_zombies_end_with_their_container() {
     let sandbox = Sandbox::new();
     boot(&sandbox, &["environment.PROBE=orphans=5,zombies=5"]);
     let daemons = || sandbox.processes().iter().filter(|process| process.name == "init").count();
@@ -100,7 +100,7 @@ fn a_stop_while_it_starts_leaves_nothing_running() {
         let start = sandbox.spawn_ds(&["start", "web"]);
         sandbox.ds(&["stop", "web"]).succeeds();
         let started = start.wait_with_output().unwrap();
-        // Whichever came first, both have been told, and another stop leaves it stopped.
+        // Both have succeeded in either order, and another stop leaves it stopped.
         assert!([Some(0), Some(1)].contains(&started.status.code()), "{started:?}");
         sandbox.ds(&["stop", "web"]).succeeds();
         assert!(sandbox.monitor("web").is_none());
@@ -108,13 +108,13 @@ fn a_stop_while_it_starts_leaves_nothing_running() {
 }
 
 #[test]
-fn an_init_that_was_only_just_executed_is_asked_when_it_listens() {
+fn a_newly_executed_init_gets_the_request_once_it_handles_signals() {
     let sandbox = Sandbox::new();
     let tree = sandbox.container("web", &["environment.PROBE_DELAY=500"]);
     sandbox.ds(&["start", "web"]).succeeds();
     let begun = Instant::now();
     assert_eq!(sandbox.ds(&["stop", "web"]).succeeds(), "web stopped\n");
-    assert!(begun.elapsed().as_secs() < 5, "it was not killed after the time-out");
+    assert!(begun.elapsed().as_secs() < 5, "it was not killed after the timeout");
     assert_eq!(tree.signals(), [libc::SIGTERM]);
 }
 
@@ -134,7 +134,7 @@ fn a_frozen_container_can_be_stopped() {
 }
 
 #[test]
-fn what_a_session_left_running_is_killed_too() {
+fn processes_that_a_session_leaves_are_killed_too() {
     let sandbox = Sandbox::new();
     boot(&sandbox, &[]);
     let session = sandbox.spawn_ds(&["run", "web", "--", "/bin/probe", "deaf-session"]);

@@ -15,7 +15,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What every container of these tests is made of: the probe, and one of everything that a tree can hold.
+/// The tree of every container in these tests: the probe, and one file of every kind.
 pub fn full_tree(path: &Path) -> Tree {
     let tree = Tree::with_probe(path);
     tree.write("etc/motd", "hello\n");
@@ -43,7 +43,7 @@ pub fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
 
-/// Packs a tree as people do.
+/// Packs a tree with tar.
 pub fn archive(sandbox: &Sandbox, tree: &Tree, name: &str, options: &[&str]) -> PathBuf {
     let path = sandbox.path(name);
     fs::create_dir_all(path.parent().expect("a parent")).expect("mkdir");
@@ -56,7 +56,7 @@ pub fn archive(sandbox: &Sandbox, tree: &Tree, name: &str, options: &[&str]) -> 
     path
 }
 
-/// The root file system that a container has now.
+/// The current root file system of a container.
 pub fn root_of(sandbox: &Sandbox, name: &str) -> (String, PathBuf) {
     let own = sandbox.data(&format!("containers/{name}"));
     let ini = fs::read_to_string(own.join("container.ini")).expect("read");
@@ -70,13 +70,13 @@ pub fn root_of(sandbox: &Sandbox, name: &str) -> (String, PathBuf) {
     (key.to_owned(), own.join(path.trim_start_matches("./")))
 }
 
-/// A container's directory holds what belongs to it, and the containers' directory nothing but containers.
+/// Asserts that a container's directory has only its own files, and the containers' directory only containers.
 #[track_caller]
 pub fn assert_tidy(sandbox: &Sandbox) {
     assert_eq!(left_over(sandbox), [""; 0]);
 }
 
-/// Whatever is below the containers' directory and belongs to no container, or is missing.
+/// Unexpected and missing files below the containers' directory.
 pub fn left_over(sandbox: &Sandbox) -> Vec<String> {
     let names = |path: &Path| -> Vec<String> {
         let entries = fs::read_dir(path).into_iter().flatten();
@@ -100,7 +100,7 @@ pub fn left_over(sandbox: &Sandbox) -> Vec<String> {
     left
 }
 
-/// It starts and stops.
+/// Asserts that it starts and stops.
 #[track_caller]
 pub fn assert_boots(sandbox: &Sandbox, name: &str) {
     assert_eq!(sandbox.ds(&["start", name]).succeeds(), format!("{name} started\n"));
@@ -116,7 +116,7 @@ pub fn assert_same(left: &Path, right: &Path) {
     assert!(differences.is_empty(), "{differences:#?}");
 }
 
-/// The tree of a container that has been turned into a directory.
+/// The tree of a container that was converted to a directory.
 pub fn directory(sandbox: &Sandbox, name: &str) -> PathBuf {
     let (key, path) = root_of(sandbox, name);
     assert_eq!(key, "rootfs");
@@ -158,7 +158,7 @@ fn an_archive_becomes_an_image_that_boots() {
     assert_eq!(field(&image, "Reserved block count"), "0");
     assert_tidy(&sandbox);
     assert_boots(&sandbox, "web");
-    // A start makes it on the way.
+    // A start creates it.
     let started = sandbox.ds(&["start", "db", "--from", text(&packed), "--size", "96M"]);
     assert_eq!(started.succeeds(), "db started\n");
     sandbox.ds(&["stop", "db", "--kill"]).succeeds();
@@ -169,7 +169,7 @@ fn an_archive_becomes_an_image_that_boots() {
 }
 
 #[test]
-fn a_tree_below_one_directory_and_one_without_init_are_told() {
+fn a_tree_below_one_directory_and_one_without_init_are_reported() {
     let sandbox = Sandbox::new();
     let tree = full_tree(&sandbox.path("above/bookworm"));
     let above = archive(&sandbox, &Tree(sandbox.path("above")), "above.tar", &[]);
@@ -190,7 +190,7 @@ fn a_tree_below_one_directory_and_one_without_init_are_told() {
 }
 
 #[test]
-fn what_cannot_become_a_container_is_one_line_and_leaves_nothing() {
+fn an_unusable_archive_is_one_line_and_leaves_nothing() {
     let sandbox = Sandbox::new();
     let tree = full_tree(&sandbox.path("tree"));
     let packed = archive(&sandbox, &tree, "tree.tar.gz", &["-z"]);
@@ -258,7 +258,7 @@ fn a_directory_becomes_an_image_and_a_directory_again() {
     assert_tidy(&sandbox);
     let back = directory(&sandbox, "web");
     assert_eq!(back, sandbox.data("containers/web/rootfs"));
-    // What the boot has left.
+    // Files that the boot has created.
     for left in ["report.json", "booted", "signals", "lost+found"] {
         let _ = fs::remove_file(back.join(left)).or_else(|_| fs::remove_dir(back.join(left)));
     }
@@ -283,7 +283,7 @@ fn what_is_used_in_place_is_never_deleted() {
     assert!(tree.path("etc/motd").exists());
     assert_tidy(&sandbox);
     assert_boots(&sandbox, "web");
-    // An image in place, by another name than one of its own would have.
+    // An image in place, with another name than that of a container's own image.
     let image = sandbox.path("disk.img");
     fs::rename(sandbox.data("containers/web/rootfs.img"), &image).expect("rename");
     sandbox.ds(&["set", "web", &format!("image={}", text(&image))]).succeeds();
@@ -291,7 +291,7 @@ fn what_is_used_in_place_is_never_deleted() {
     assert!(image.exists());
     assert_tidy(&sandbox);
     sandbox.ds(&["set", "web", "rootfs=", &format!("image={}", text(&image))]).succeeds();
-    // Something is in the way that is not ours to delete.
+    // The target exists and does not belong to ds.
     let blocked = sandbox.ds(&["convert", "web", "dir"]);
     blocked.fails(1, &["containers/web/rootfs already exists; move it away"]);
     sandbox.ds(&["resize", "web", "160M"]).succeeds();
@@ -302,7 +302,7 @@ fn what_is_used_in_place_is_never_deleted() {
 }
 
 #[test]
-fn an_image_grows_and_shrinks_and_keeps_what_it_has() {
+fn an_image_grows_and_shrinks_and_keeps_its_content() {
     let sandbox = Sandbox::new();
     let tree = full_tree(&sandbox.path("tree"));
     let packed = archive(&sandbox, &tree, "tree.tar", &[]);
@@ -339,7 +339,7 @@ fn a_full_disk_is_one_line_and_nothing_is_lost() {
     let mut sandbox = Sandbox::new();
     let tree = full_tree(&sandbox.path("tree"));
     let packed = archive(&sandbox, &tree, "tree.tar", &[]);
-    // Enough for the small tree and the reserve, and not for what follows.
+    // Enough for the small tree and the reserve, but not for the next job.
     let containers = sandbox.data("containers");
     fs::create_dir_all(&containers).expect("mkdir");
     sandbox.mount(&["-t", "tmpfs", "-o", "size=128m,mode=700", "tmpfs", text(&containers)]);

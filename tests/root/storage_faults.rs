@@ -10,10 +10,10 @@ use nix::sys::signal::Signal;
 use std::fs;
 use std::process::{Child, Command};
 
-/// Stages of a job that the worker goes through after the work is done.
+/// Stages of a job in the worker, after the work is done.
 const MADE: [&str; 2] = ["job-done", "job-renamed"];
 
-/// A verb with its words, and the stages that it goes through.
+/// A verb with its arguments, and its stages.
 struct Job {
     words: &'static [&'static str],
     stages: &'static [&'static str],
@@ -81,7 +81,7 @@ impl Machine {
         Self { sandbox, stage: stage.to_owned() }
     }
 
-    /// The words of a job with the paths of this machine.
+    /// The arguments of a job with the paths of this machine.
     fn words(&self, job: &Job) -> Vec<String> {
         let path = |word: &&str| match word.strip_prefix("own/") {
             Some(name) => text(&self.sandbox.path(name)).to_owned(),
@@ -95,14 +95,14 @@ impl Machine {
         self.sandbox.spawn_ds(&words.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
-    /// The process that stands still.
+    /// The paused process.
     fn paused(&self) -> Process {
         wait_for("the stage", || {
             self.sandbox.processes().into_iter().find(|process| process.name == "paused")
         })
     }
 
-    /// Whatever happened: the next supervisor sweeps, everything there is boots, and the job works.
+    /// Asserts that the next supervisor cleans up, all containers boot, and the job succeeds.
     fn assert_recovers(&mut self, job: &Job) {
         if self.sandbox.supervisor().is_some() {
             self.sandbox.kill_supervisor();
@@ -157,11 +157,11 @@ fn fail_and_die(job: &Job, more: &[&str], prepare: impl Fn(&Machine)) {
     }
 }
 
-/// Puts an export there; made without the fault, since an export goes through the same stages.
+/// Creates an export without the fault, because an export has the same stages.
 fn exported(machine: &Machine) {
     let file = machine.sandbox.path("dir.tar.zst");
     let export = ["export", "dir", "-o", text(&file)];
-    // A machine of its own has no fault.
+    // A separate machine without the fault.
     let other = Sandbox::new();
     let tree = Tree(machine.sandbox.data("containers/dir/rootfs"));
     other.create("dir", &tree.0, &[]);
@@ -169,45 +169,45 @@ fn exported(machine: &Machine) {
 }
 
 #[test]
-fn making_a_container_undoes_itself() {
-    if has_faults("storage_faults::making_a_container_undoes_itself") {
+fn an_interrupted_creation_is_undone() {
+    if has_faults("storage_faults::an_interrupted_creation_is_undone") {
         fail_and_die(&CREATE, &MADE, |_| {});
         fail_and_die(&CREATE_DIRECTORY, &[], |_| {});
     }
 }
 
 #[test]
-fn importing_undoes_itself() {
-    if has_faults("storage_faults::importing_undoes_itself") {
+fn an_interrupted_import_is_undone() {
+    if has_faults("storage_faults::an_interrupted_import_is_undone") {
         fail_and_die(&IMPORT, &MADE, exported);
     }
 }
 
 #[test]
-fn copying_undoes_itself() {
-    if has_faults("storage_faults::copying_undoes_itself") {
+fn an_interrupted_copy_is_undone() {
+    if has_faults("storage_faults::an_interrupted_copy_is_undone") {
         fail_and_die(&COPY, &MADE, |_| {});
         fail_and_die(&COPY_DIRECTORY, &[], |_| {});
     }
 }
 
 #[test]
-fn converting_undoes_or_completes_itself() {
-    if has_faults("storage_faults::converting_undoes_or_completes_itself") {
+fn an_interrupted_conversion_is_undone_or_completed() {
+    if has_faults("storage_faults::an_interrupted_conversion_is_undone_or_completed") {
         fail_and_die(&TO_IMAGE, &[], |_| {});
     }
 }
 
 #[test]
-fn converting_back_undoes_or_completes_itself() {
-    if has_faults("storage_faults::converting_back_undoes_or_completes_itself") {
+fn an_interrupted_conversion_back_is_undone_or_completed() {
+    if has_faults("storage_faults::an_interrupted_conversion_back_is_undone_or_completed") {
         fail_and_die(&TO_DIRECTORY, &[], |_| {});
     }
 }
 
 #[test]
-fn resizing_undoes_itself() {
-    if has_faults("storage_faults::resizing_undoes_itself") {
+fn an_interrupted_resize_is_undone() {
+    if has_faults("storage_faults::an_interrupted_resize_is_undone") {
         fail_and_die(&RESIZE, &[], |_| {});
     }
 }
@@ -248,7 +248,7 @@ fn a_job_ends_with_its_client_its_worker_and_the_machine() {
             let paused = machine.paused();
             match victim {
                 "interrupt" => {
-                    // It was put into the sandbox from outside.
+                    // It was created from outside the sandbox.
                     let entered = i32::try_from(client.id()).expect("a number");
                     let found = process::below(entered).into_iter().find(|one| one.name == "ds");
                     process::signal(found.expect("the client").pid, Signal::SIGINT);
@@ -275,8 +275,8 @@ fn a_job_ends_with_its_client_its_worker_and_the_machine() {
 }
 
 #[test]
-fn nothing_else_is_done_with_a_container_while_a_job_has_it() {
-    if !has_faults("storage_faults::nothing_else_is_done_with_a_container_while_a_job_has_it") {
+fn other_verbs_are_refused_during_a_job() {
+    if !has_faults("storage_faults::other_verbs_are_refused_during_a_job") {
         return;
     }
     let mut machine = Machine::new("job-copied", "pause");
@@ -297,7 +297,7 @@ fn nothing_else_is_done_with_a_container_while_a_job_has_it() {
         machine.sandbox.ds(words).fails(1, &[reason]);
     }
     assert_eq!(machine.sandbox.ds(&["list", "--names"]).succeeds(), "dir\nimg\n");
-    // Others are not concerned, and settings may be changed.
+    // Other containers are not affected, and settings can be changed.
     machine.sandbox.ds(&["start", "img"]).succeeds();
     machine.sandbox.ds(&["stop", "img", "--kill"]).succeeds();
     machine.sandbox.ds(&["set", "dir", "priority=6"]).succeeds();
@@ -308,8 +308,8 @@ fn nothing_else_is_done_with_a_container_while_a_job_has_it() {
 }
 
 #[test]
-fn a_file_that_an_export_began_goes_with_its_worker() {
-    if !has_faults("storage_faults::a_file_that_an_export_began_goes_with_its_worker") {
+fn an_incomplete_export_is_removed_after_the_death_of_its_worker() {
+    if !has_faults("storage_faults::an_incomplete_export_is_removed_after_the_death_of_its_worker") {
         return;
     }
     let machine = Machine::new("job-prepared", "pause");
@@ -369,7 +369,7 @@ fn a_rename_is_one_step_or_none() {
             let is_done = ["rename-done", "rename-recorded"].contains(stage);
             let (name, free) = if is_done { ("new", from) } else { (from, "new") };
             sandbox.ds(&["info", free]).fails(1, &["no such container"]);
-            // A new one of the other name has nothing in common with it.
+            // A new container with the old name is independent of it.
             let tree = full_tree(&sandbox.path("another"));
             sandbox.create(free, &tree.0, &[]);
             assert_eq!(sandbox.info(free)["last_exit"], serde_json::Value::Null);
@@ -389,8 +389,8 @@ fn a_rename_is_one_step_or_none() {
 const CREATING: [&str; 3] = ["create-begun", "create-written", "create-done"];
 
 #[test]
-fn a_container_in_place_is_there_whole_or_not_at_all() {
-    if !has_faults("storage_faults::a_container_in_place_is_there_whole_or_not_at_all") {
+fn a_container_in_place_is_complete_or_does_not_exist() {
+    if !has_faults("storage_faults::a_container_in_place_is_complete_or_does_not_exist") {
         return;
     }
     for stage in CREATING {
@@ -423,8 +423,8 @@ fn a_container_in_place_is_there_whole_or_not_at_all() {
 }
 
 #[test]
-fn a_new_name_is_taken_while_its_container_is_made() {
-    if !has_faults("storage_faults::a_new_name_is_taken_while_its_container_is_made") {
+fn a_new_name_is_reserved_while_its_container_is_created() {
+    if !has_faults("storage_faults::a_new_name_is_reserved_while_its_container_is_created") {
         return;
     }
     let mut machine = Machine::new("job-unpacked", "pause");
@@ -447,7 +447,7 @@ fn a_new_name_is_taken_while_its_container_is_made() {
 }
 
 #[test]
-fn a_supervisor_sweeps_what_was_left_and_nothing_else() {
+fn a_supervisor_removes_only_remains() {
     let sandbox = Sandbox::new();
     let tree = full_tree(&sandbox.path("tree"));
     sandbox.create("web", &tree.0, &[]);
@@ -473,7 +473,7 @@ fn a_supervisor_sweeps_what_was_left_and_nothing_else() {
 }
 
 #[test]
-fn an_image_that_another_container_uses_is_left_alone() {
+fn an_image_of_another_container_is_not_deleted() {
     let sandbox = Sandbox::new();
     let tree = full_tree(&sandbox.path("tree"));
     let packed = archive(&sandbox, &tree, "tree.tar", &[]);

@@ -1,4 +1,4 @@
-//! Copies, exports and imports, and what jobs tell while they work.
+//! Copies, exports and imports, and the progress of jobs.
 
 use crate::sandbox::Sandbox;
 use crate::storage::{archive, assert_boots, assert_same, assert_tidy, directory, full_tree, root_of, text};
@@ -70,7 +70,7 @@ fn a_container_travels_in_one_file() {
         sandbox.ds(&["get", "dir2", "uuid"]).succeeds(),
         sandbox.ds(&["get", "dir", "uuid"]).succeeds()
     );
-    // By pipes, as between two devices.
+    // Through pipes, as between two devices.
     let exported = sandbox.ds(&["export", "img", "-o", "-"]);
     assert_eq!(exported.code, 0, "{exported:?}");
     let imported = sandbox.ds_with_input(&["import", "-", "img2"], &exported.output);
@@ -80,7 +80,7 @@ fn a_container_travels_in_one_file() {
     assert_tidy(&sandbox);
     assert_boots(&sandbox, "img2");
     assert_boots(&sandbox, "dir2");
-    // Any tar can look into it.
+    // Any tar program can read it.
     let listed = Command::new("tar").args(["--zstd", "-tf", text(&file)]).output().expect("tar");
     let listed = String::from_utf8(listed.stdout).expect("UTF-8");
     assert!(
@@ -91,7 +91,7 @@ fn a_container_travels_in_one_file() {
 }
 
 #[test]
-fn a_file_that_is_not_whole_or_not_ours_is_refused() {
+fn an_incomplete_or_foreign_file_is_refused() {
     let sandbox = Sandbox::new();
     let tree = full_tree(&sandbox.path("tree"));
     let packed = archive(&sandbox, &tree, "tree.tar.gz", &["-z"]);
@@ -116,7 +116,7 @@ fn a_file_that_is_not_whole_or_not_ours_is_refused() {
         &fs::read(&packed).expect("read"),
         &["'ds export' did not write it", "ds create NAME --from FILE"],
     );
-    // Whole streams with something missing or changed inside.
+    // Complete streams with missing or changed content.
     let plain = |script: &str| {
         let line = format!("zstd -dcq < {} | {script} | zstd -cq", text(&file));
         Command::new("/bin/bash").args(["-o", "pipefail", "-c", &line]).output().expect("bash").stdout

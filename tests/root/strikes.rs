@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 
-/// The file that freezes a group, what freezes and what thaws; version 1 and version 2.
+/// The file that freezes a group, and the values that freeze and thaw; version 1 and version 2.
 const FREEZERS: [(&str, &str, &str); 2] =
     [("freezer.state", "FROZEN", "THAWED"), ("cgroup.freeze", "1", "0")];
 
@@ -38,7 +38,7 @@ impl Chance {
     }
 }
 
-/// What a round did, for the message of its failure.
+/// The actions of a round, for the message of its failure.
 #[derive(Debug, Default)]
 pub struct Story(pub Vec<String>);
 
@@ -53,11 +53,11 @@ impl Story {
 struct Frozen {
     file: PathBuf,
     thawed: &'static str,
-    /// Where its processes came from, if the group was made for them.
+    /// The previous group of its processes, if the group was created for them.
     from: Option<PathBuf>,
 }
 
-/// The strikes of one round, and what has to be undone.
+/// The strikes of one round, and their undo information.
 #[derive(Debug)]
 pub struct Strikes<'a> {
     sandbox: &'a Sandbox,
@@ -93,7 +93,7 @@ impl<'a> Strikes<'a> {
         spawned.filter(|process| process.name == "ds").collect()
     }
 
-    /// A signal for a client, a worker, the supervisor, a monitor or any process; each kind is as likely.
+    /// Sends a signal to a client, a worker, the supervisor, a monitor or any process, with equal probability.
     fn signal_one(&mut self, chance: &mut Chance, clients: &[Child], story: &mut Story, signal: Signal) {
         let all = self.sandbox.processes();
         let named = |wanted: &dyn Fn(&str) -> bool| -> Vec<Process> {
@@ -130,7 +130,7 @@ impl<'a> Strikes<'a> {
         }
     }
 
-    /// Freezes the supervisor, a worker or a monitor alone, in a group that is made for it.
+    /// Freezes only the supervisor, a worker or a monitor, in a new group.
     fn freeze_one(&mut self, chance: &mut Chance, story: &mut Story) {
         let (file, frozen, thawed) = FREEZERS[chance.below(FREEZERS.len())];
         let ours: Vec<Process> =
@@ -152,7 +152,7 @@ impl<'a> Strikes<'a> {
         self.frozen.push(Frozen { file: group.join(file), thawed, from: Some(inside) });
     }
 
-    /// Lets one go on that was stopped or frozen.
+    /// Continues one stopped or frozen process or group.
     fn undo_one(&mut self, chance: &mut Chance, story: &mut Story) {
         if !self.frozen.is_empty() && chance.below(2) == 0 {
             let frozen = self.frozen.swap_remove(chance.below(self.frozen.len()));
@@ -164,8 +164,8 @@ impl<'a> Strikes<'a> {
         }
     }
 
-    /// Lets every process of `ds` itself go on that is not a monitor: whatever happened to a container and its monitor
-    /// hinders no `stop --kill`, but a supervisor or a worker that is stopped can do nothing.
+    /// Continues every process of `ds` except monitors: `stop --kill` works with any state of a container and its
+    /// monitor, but not with a stopped supervisor or worker.
     pub fn undo_ours(&mut self) {
         let ours = ["ds", "ds:worker", "ds:job", STANDBY];
         let is_ours = |pid: &i32| Process::of(*pid).is_some_and(|one| ours.contains(&&*one.name));
@@ -174,7 +174,7 @@ impl<'a> Strikes<'a> {
         self.frozen.extract_if(.., |frozen| frozen.from.is_some()).for_each(|frozen| thaw(&frozen));
     }
 
-    /// Lets everything go on.
+    /// Continues everything.
     pub fn undo_all(&mut self) {
         self.resume(&self.stopped.clone());
         self.frozen.drain(..).for_each(|frozen| thaw(&frozen));
@@ -185,7 +185,7 @@ impl<'a> Strikes<'a> {
         stopped.iter().for_each(|pid| send(*pid, Signal::SIGCONT));
     }
 
-    /// A client that is stopped ends no sooner than it goes on, and neither does one whose job is.
+    /// Continues a client and its job, because a stopped client cannot end.
     pub fn continue_clients(&mut self, clients: &[Child]) {
         let jobs = self.sandbox.processes().into_iter().filter(|one| one.name == "ds:job");
         for process in self.clients(clients).into_iter().chain(jobs) {
@@ -209,7 +209,7 @@ fn send(pid: i32, signal: Signal) {
 fn thaw(frozen: &Frozen) {
     let _ = fs::write(&frozen.file, frozen.thawed);
     let (Some(from), Some(group)) = (&frozen.from, frozen.file.parent()) else { return };
-    // What was forked in there is moved, too; more may come meanwhile.
+    // Processes that were forked in it are moved as well; more may appear meanwhile.
     for _ in 0..1000 {
         let processes = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
         for pid in processes.lines() {

@@ -1,6 +1,6 @@
-//! The supervisor with real containers: autostart, restarts, and who may speak to it.
+//! The supervisor with real containers: autostart, restarts, and access control.
 //!
-//! How it deals with clients and monitors as such is tested in `tests/daemon`.
+//! `tests/daemon` tests its handling of clients and monitors.
 
 use crate::sandbox::Sandbox;
 use crate::wait_for;
@@ -32,7 +32,7 @@ fn containers_start_by_themselves_in_order_of_priority() {
     let mut order = logged(&sandbox, ": running");
     order[1..3].sort();
     assert_eq!(order, ["a: running", "b1: running", "b2: running", "c: running"]);
-    // A supervisor that comes back later starts nothing that was stopped since.
+    // A later supervisor does not start containers that were stopped since.
     sandbox.ds(&["stop", "a"]).succeeds();
     sandbox.kill_supervisor();
     sandbox.ds(&["supervise"]).succeeds();
@@ -41,7 +41,7 @@ fn containers_start_by_themselves_in_order_of_priority() {
 }
 
 #[test]
-fn one_that_does_not_start_does_not_keep_the_others_from_it() {
+fn a_failed_start_does_not_prevent_others() {
     let sandbox = Sandbox::new();
     let broken = sandbox.container("broken", &["autostart=yes", "start-after=boot", "priority=1"]);
     fs::remove_file(broken.path("sbin/init")).unwrap();
@@ -53,7 +53,7 @@ fn one_that_does_not_start_does_not_keep_the_others_from_it() {
 }
 
 #[test]
-fn a_container_comes_back_with_growing_waits() {
+fn a_container_is_restarted_with_increasing_delays() {
     let sandbox = Sandbox::new();
     let tree = sandbox.container("web", &["restart=always", "environment.PROBE=exit=1"]);
     let begun = Instant::now();
@@ -64,10 +64,10 @@ fn a_container_comes_back_with_growing_waits() {
         times.push(begun.elapsed().as_secs_f32());
     }
     let waits = [times[1] - times[0], times[2] - times[1]];
-    // A busy machine may be late, and is never early.
+    // Restarts may be late on a busy machine, but never early.
     assert!((0.9..10.0).contains(&waits[0]) && (1.9..10.0).contains(&waits[1]), "{waits:?}");
     wait_for("the wait", || sandbox.ds(&["list"]).succeeds().contains("restarts in").then_some(()));
-    // Whoever stops it has the last word.
+    // A stop cancels the restart.
     sandbox.ds(&["stop", "web"]).succeeds();
     let boots = tree.boots();
     std::thread::sleep(Duration::from_millis(4500));
@@ -75,7 +75,7 @@ fn a_container_comes_back_with_growing_waits() {
 }
 
 #[test]
-fn the_policy_decides_what_comes_back() {
+fn the_policy_decides_what_is_restarted() {
     let sandbox = Sandbox::new();
     let cases = [
         ("no", "exit=1", false),
@@ -96,7 +96,7 @@ fn the_policy_decides_what_comes_back() {
     for ((_, tree), case) in trees.iter().zip(&cases).filter(|(_, case)| case.2) {
         wait_for(&format!("{case:?}"), || (tree.boots() == 2).then_some(()));
     }
-    // The others have had the time to, as well.
+    // The others have had the same time.
     std::thread::sleep(Duration::from_millis(1500));
     for ((name, tree), (policy, probe, again)) in trees.iter().zip(&cases) {
         assert_eq!(tree.boots(), if *again { 2 } else { 1 }, "{policy} {probe}");
@@ -120,7 +120,7 @@ fn a_containers_root_cannot_command_the_supervisor() {
     let sandbox = Sandbox::new();
     let run = sandbox.run_directory("");
     fs::create_dir_all(&run).unwrap();
-    // By some mistake, the sockets are within its reach.
+    // The sockets are reachable in the container.
     let tree = sandbox.container("web", &[&format!("mounts.bind={}:/mnt/run", run.display())]);
     sandbox.container("victim", &[]);
     tree.copy(&crate::given("DS_BIN"), "bin/ds");
@@ -146,7 +146,7 @@ fn a_containers_root_cannot_stop_its_neighbour_by_its_control_socket() {
         assert_eq!(sandbox.ds(&words).succeeds(), "refused\n", "{request}");
     }
     assert_eq!(sandbox.state("victim"), "running");
-    // From where it belongs, the same is heard.
+    // From outside, the same request works.
     sandbox.ds(&["stop", "victim", "--kill"]).succeeds();
 }
 

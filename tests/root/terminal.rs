@@ -1,4 +1,4 @@
-//! A person at a terminal: a pseudoterminal with a command on it, what it shows, and what is typed.
+//! A user at a terminal: a pseudoterminal with a command, its output, and typed input.
 
 use crate::wait_for;
 use ds::sys::terminal::{WindowSize, set_window_size};
@@ -15,17 +15,17 @@ use std::process::{Child, Command};
 #[derive(Debug)]
 pub struct Terminal {
     master: File,
-    /// Kept open, so that the settings can be looked at when the command is gone.
+    /// Kept open, so that the settings can be checked after the end of the command.
     peer: File,
     pub child: Child,
     seen: Vec<u8>,
-    /// How much of it has been found by [`Terminal::expect`].
+    /// The part that [`Terminal::expect`] has already matched.
     read: usize,
 }
 
 impl Terminal {
     pub fn spawn(mut command: Command) -> Self {
-        // Not openpty(3): other tests start processes at the same time, and would hand both sides down to them.
+        // Not openpty(3): processes that other tests start at the same time would inherit both sides.
         let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
         let master = posix_openpt(flags).expect("posix_openpt");
         grantpt(&master).expect("grantpt");
@@ -41,10 +41,10 @@ impl Terminal {
         Self { master: File::from(master), peer, child, seen: Vec::new(), read: 0 }
     }
 
-    /// Types something; reads meanwhile, so that nothing ever stands still.
+    /// Types text; reads in the meantime, so that neither side blocks.
     pub fn send(&mut self, bytes: &[u8]) {
         let mut left = bytes;
-        wait_for("the terminal to take what is typed", || {
+        wait_for("the terminal to accept input", || {
             self.look();
             match self.master.write(left) {
                 Ok(count) => left = &left[count..],
@@ -55,7 +55,7 @@ impl Terminal {
         });
     }
 
-    /// Waits until it shows something, after what was expected last.
+    /// Waits until it shows a text after the last match.
     #[track_caller]
     pub fn expect(&mut self, text: &str) {
         let begun = std::time::Instant::now();
@@ -71,7 +71,7 @@ impl Terminal {
         }
     }
 
-    /// Everything that it has shown so far.
+    /// All output so far.
     pub fn shown(&mut self) -> String {
         self.look();
         String::from_utf8_lossy(&self.seen).into_owned()
@@ -84,7 +84,7 @@ impl Terminal {
         }
     }
 
-    /// Waits for the end of the command; its exit code.
+    /// Waits for the end of the command; returns its exit code.
     pub fn wait(&mut self) -> i32 {
         let status = wait_for("the command on the terminal to end", || {
             self.look();
@@ -99,7 +99,7 @@ impl Terminal {
         tcgetattr(&self.peer).expect("tcgetattr")
     }
 
-    /// Changes the size of the window, as dragging its corner does.
+    /// Changes the size of the window.
     pub fn resize(&self, rows: u16, columns: u16) {
         set_window_size(self.master.as_fd(), WindowSize { rows, columns }).expect("TIOCSWINSZ");
     }

@@ -1,4 +1,4 @@
-//! What a container's udev does to the machine: it replays the events of safe devices only, and sees what is plugged in.
+//! udev in a container: it replays only the events of safe devices, and sees devices that are plugged in.
 
 use crate::sandbox::Sandbox;
 use crate::wait_for;
@@ -56,14 +56,14 @@ fn only_safe_devices_are_triggered() {
     let at_boot = requested(&events);
     assert!(at_boot.is_subset(&safe), "{at_boot:?}");
 
-    // Where /sys is writable, the kernel carries the requests out.
+    // With a writable /sys, the kernel executes the requests.
     run(
         &sandbox,
         "mount -o remount,bind,rw /sys && systemctl restart droidspaces-udev-trigger && udevadm settle",
     );
     let now = requested(&events);
     assert!(now.is_subset(&safe) && now.contains("tty"), "{now:?}");
-    // The distribution's own services would replay more, and nothing starts them.
+    // The distribution's own services would replay more events, but are not started.
     let all = run(&sandbox, "udevadm trigger --dry-run --verbose --type=devices");
     assert!(all.contains("/virtual/mem/") || all.contains("/net/"), "{all}");
     let started = "systemctl start systemd-udev-trigger systemd-udev-settle 2>&1; systemctl list-units --all --plain \
@@ -76,7 +76,7 @@ fn only_safe_devices_are_triggered() {
 #[test]
 fn a_device_that_is_plugged_in_is_seen() {
     let mut sandbox = Sandbox::new();
-    // With the host's network, udevd may not announce events: that takes CAP_NET_ADMIN.
+    // With the host's network, udevd cannot broadcast events: that requires CAP_NET_ADMIN.
     sandbox.distribution("web", "services", &["network.mode=none"]);
     sandbox.ds(&["start", "web"]).succeeds();
     wait_for("udevd", || {

@@ -1,7 +1,7 @@
-//! Every sandboxing option of systemd.exec(5) and systemd.resource-control(5) in a unit of its own, as packages use them.
+//! Every sandboxing option of systemd.exec(5) and systemd.resource-control(5) in a separate unit, as packages use them.
 //!
-//! docs/systemd.md says what each one comes to in a container; these tests hold that table against real systemds in every
-//! layout of control groups. All units of a machine are started by one command, so that a test takes as long as a boot.
+//! docs/systemd.md has the effect of each option in a container; these tests compare that table with real systemds in
+//! every layout of control groups. One command starts all units of a machine, so that a test takes as long as a boot.
 
 use crate::sandbox::{Sandbox, Setting};
 use std::collections::BTreeMap;
@@ -9,11 +9,11 @@ use std::fmt::Write;
 
 /// One option.
 struct Case {
-    /// Assignments in `[Service]`, the option that is meant first.
+    /// Assignments in `[Service]`; the tested option is first.
     properties: &'static str,
-    /// A shell script that ends with 0 where the option has its effect.
+    /// A shell script that exits with 0 if the option has its effect.
     check: &'static str,
-    /// The oldest systemd that knows it.
+    /// The first version of systemd with it.
     since: u32,
 }
 
@@ -25,7 +25,7 @@ const fn newer(since: u32, properties: &'static str, check: &'static str) -> Cas
     Case { properties, check, since }
 }
 
-/// What the scripts find: files with known names, and a tree that can be a unit's root.
+/// Files for the scripts, and a tree for the root of a unit.
 const SETUP: &str = "mkdir -p /opt/root /opt/ext/usr/lib/extension-release.d /usr/lib/modules /srv/below
     touch /tmp/outside /root/there /srv/there /usr/lib/modules/there /opt/ext/usr/there
     echo ID=_any >/opt/ext/usr/lib/extension-release.d/extension-release.ext
@@ -37,9 +37,9 @@ const SETUP: &str = "mkdir -p /opt/root /opt/ext/usr/lib/extension-release.d /us
     echo secret | systemd-creds encrypt --with-key=host --name=sealed - /opt/sealed 2>/dev/null
 ";
 
-/// Helpers of the scripts. `differs KIND`: the unit has a namespace of its own. `limit FILE FILE VALUE`: the unit's group
-/// has this limit in version 2 or 1, or there is no such controller. `lacks NUMBER`: the machine that the test runs on has
-/// no such capability itself.
+/// Helpers of the scripts. `differs KIND`: the unit has a namespace of its own. `limit FILE FILE VALUE`: the unit's
+/// group has this limit in version 2 or 1, or there is no such controller. `lacks NUMBER`: the machine that the test
+/// runs on has no such capability itself.
 const PRELUDE: &str = "differs() { [ \"$(readlink /proc/self/ns/$1)\" != \"$(cat /opt/namespaces/$1)\" ]; }
     limit() {
         for line in $(cat /proc/self/cgroup); do
@@ -178,7 +178,7 @@ const CASES: &[Case] = &[
     case("TimerSlackNSec=1ms", "true"),
 ];
 
-/// What a table of the documentation says of an option: with control groups of version 2, and of version 1.
+/// The documented effect of an option: with control groups of version 2, and of version 1.
 fn documented() -> BTreeMap<String, [String; 2]> {
     let page = include_str!("../../docs/systemd.md");
     let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.strip_suffix(" |"));
@@ -189,7 +189,7 @@ fn documented() -> BTreeMap<String, [String; 2]> {
     .collect()
 }
 
-/// The option that a case is about.
+/// The tested option of a case.
 fn name(case: &Case) -> &'static str {
     case.properties.split(' ').next().unwrap_or_default()
 }
@@ -222,7 +222,7 @@ fn script(cases: &[&Case]) -> String {
     script
 }
 
-/// Boots a machine and tries everything; what differs from the documentation.
+/// Boots a machine and tries all options; returns the differences from the documentation.
 fn differences(fixture: &str, groups: &'static str, settings: &[&str]) -> Vec<String> {
     let mut sandbox = Sandbox::with(Setting { groups, ..Setting::default() });
     sandbox.run(&["ip", "link", "set", "lo", "up"]).succeeds();
@@ -269,7 +269,7 @@ fn try_everything(fixture: &str, groups: &'static str, settings: &[&str]) {
 }
 
 #[test]
-fn the_documentation_speaks_of_options_that_are_tried() {
+fn the_documented_options_are_tested() {
     let tried: Vec<&str> = CASES.iter().map(name).collect();
     for (option, cells) in documented() {
         assert!(tried.contains(&option.as_str()), "{option}");

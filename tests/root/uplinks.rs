@@ -1,4 +1,4 @@
-//! The way out of the machine: containers follow a phone that changes its uplink, and bound ones take no other way.
+//! Uplinks: containers follow a phone that changes its uplink, and bound ones use no other uplink.
 
 use crate::handset::{Handset, INTERNET};
 use crate::process;
@@ -12,7 +12,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::thread;
 use std::time::Duration;
 
-/// An init that does nothing but call the internet, from its first instant on.
+/// An init that only pings the internet, from its start on.
 const CALLER: &str = "#!/bin/busybox sh
 trap 'exit 0' TERM INT PWR HUP
 while :; do busybox ping -c 1 -W 1 100.64.9.9 >/dev/null 2>&1; busybox usleep 5000; done
@@ -25,7 +25,7 @@ fn boot(phone: &Handset, name: &str, settings: &[&str]) -> Tree {
     tree
 }
 
-/// One whose packets are counted from the first one on.
+/// A container whose packets are counted from the first one on.
 fn call_without_end(phone: &Handset, name: &str, settings: &[&str]) {
     let settings: Vec<&str> =
         ["network.mode=nat", "stop-timeout=1"].iter().chain(settings).copied().collect();
@@ -59,11 +59,11 @@ fn containers_follow_the_default_network_and_leave_nothing() {
     let web = phone.pid("web");
     assert_eq!(call(web, INTERNET).as_deref(), Some("wifi 192.168.7.2"));
     assert_eq!(uplink(&phone, "web"), json!("wlan0"));
-    // A published port is reachable from the network that the phone is in, and from the phone.
+    // A published port is reachable from the phone's network, and from the phone.
     crate::world::serve(web, "0.0.0.0:80", "web");
     assert!(call(phone.host("wlan0"), "192.168.7.2:8080").is_some());
     assert!(call(phone.machine(), "127.0.0.1:8080").is_some());
-    // A connection that lasts: its way is gone, and it hears so instead of waiting.
+    // An existing connection gets an error when its uplink disappears, instead of blocking.
     let listener = within(phone.host("wlan0"), || TcpListener::bind("0.0.0.0:81").unwrap());
     let held = thread::spawn(move || listener.accept().unwrap());
     let stream = within(web, || TcpStream::connect("100.64.9.9:81").unwrap());
@@ -82,14 +82,14 @@ fn containers_follow_the_default_network_and_leave_nothing() {
         });
         (sent.is_err() || !waits).then_some(())
     });
-    // The packet size follows.
+    // The MTU follows.
     phone.shell("ip link set rmnet_data0 mtu 1380");
-    wait_for("the packet size", || {
+    wait_for("the MTU", || {
         let said = phone.sandbox.ds(&["run", "web", "--", "/bin/busybox", "ip", "link", "show", "eth0"]);
         said.text().contains("mtu 1380").then_some(())
     });
     phone.shell("ip link set rmnet_data0 mtu 1500");
-    // No network, a network again, and a netd that begins anew.
+    // No network, a network again, and a restart of netd.
     phone.make_default(Some("rmnet_data0"), None);
     phone.wait_for_way("web", None);
     phone.make_default(None, Some("wlan0"));
@@ -97,7 +97,7 @@ fn containers_follow_the_default_network_and_leave_nothing() {
     phone.restart_netd("wlan0");
     phone.wait_for_way("web", Some("wifi"));
     wait_for("the published port", || call(phone.host("wlan0"), "192.168.7.2:8080"));
-    // What happens without a supervisor is seen by the next one.
+    // The next supervisor catches up with changes.
     phone.sandbox.kill_supervisor();
     phone.make_default(Some("wlan0"), Some("rmnet_data0"));
     phone.sandbox.ds(&["list"]).succeeds();
@@ -108,15 +108,15 @@ fn containers_follow_the_default_network_and_leave_nothing() {
 }
 
 #[test]
-fn no_packet_of_a_bound_container_takes_another_way() {
-    let Some(phone) = Handset::new("no_packet_of_a_bound_container_takes_another_way") else { return };
+fn no_packet_of_a_bound_container_uses_another_uplink() {
+    let Some(phone) = Handset::new("no_packet_of_a_bound_container_uses_another_uplink") else { return };
     let before = phone.state();
     let (wifi, start) = (phone.received("wlan0"), phone.received("rmnet_data0"));
     let more = |than: u64| wait_for("packets", || (phone.received("rmnet_data0") > than).then_some(()));
     call_without_end(&phone, "web", &["network.uplink=rmnet*"]);
     more(start + 2);
     assert_eq!(uplink(&phone, "web"), json!("rmnet_data0"));
-    // Its uplink goes and comes, with and without a supervisor; netd begins anew.
+    // Its uplink disappears and returns, with and without a supervisor; netd restarts.
     phone.disconnect("rmnet_data0");
     thread::sleep(Duration::from_millis(300));
     assert_eq!(uplink(&phone, "web"), json!(null));
@@ -136,7 +136,7 @@ fn no_packet_of_a_bound_container_takes_another_way() {
     phone.sandbox.ds(&["start", "web"]).succeeds();
     more(phone.received("rmnet_data0") + 2);
     assert_eq!(phone.received("wlan0"), wifi, "packets of a container that is bound to mobile data");
-    // A change holds at once.
+    // A change takes effect immediately.
     phone.sandbox.ds(&["set", "web", "network.uplink=wlan0"]).succeeds();
     wait_for("packets", || (phone.received("wlan0") > wifi + 2).then_some(()));
     phone.sandbox.ds(&["stop", "web"]).succeeds();
@@ -144,8 +144,8 @@ fn no_packet_of_a_bound_container_takes_another_way() {
 }
 
 #[test]
-fn a_vpn_is_followed_bypassed_or_the_only_way() {
-    let Some(phone) = Handset::new("a_vpn_is_followed_bypassed_or_the_only_way") else { return };
+fn a_vpn_is_followed_bypassed_or_the_only_uplink() {
+    let Some(phone) = Handset::new("a_vpn_is_followed_bypassed_or_the_only_uplink") else { return };
     let before = phone.state();
     let others = || (phone.received("wlan0"), phone.received("rmnet_data0"));
     let quiet = others();
@@ -159,7 +159,7 @@ fn a_vpn_is_followed_bypassed_or_the_only_way() {
     }
     phone.vpn("del", "0-99999");
     thread::sleep(Duration::from_millis(300));
-    assert_eq!(others(), quiet, "packets of containers that use a VPN alone");
+    assert_eq!(others(), quiet, "packets of containers that only use a VPN");
     phone.sandbox.ds(&["stop", "--all"]).succeeds();
     boot(&phone, "follows", &[]);
     boot(&phone, "bypasses", &["network.vpn=bypass"]);
@@ -172,7 +172,7 @@ fn a_vpn_is_followed_bypassed_or_the_only_way() {
     both("vpn");
     phone.vpn("del", "0-99999");
     both("wifi");
-    // One for some programs alone is none for containers.
+    // Containers do not use a VPN for selected programs.
     phone.vpn("add", "10123-10123");
     both("wifi");
     phone.vpn("del", "10123-10123");

@@ -1,5 +1,5 @@
-//! Verbs at the same time: whatever eight clients ask of one container at once, each call ends with a true answer, and
-//! what is left is a container that is whole or none.
+//! Concurrent verbs: eight clients use one container at once. Each call ends with a correct answer, and the container
+//! is complete or does not exist.
 
 use crate::done::Done;
 use crate::sandbox::Sandbox;
@@ -7,7 +7,7 @@ use crate::wait_for;
 use std::process::Child;
 use std::time::Instant;
 
-/// What a client may want.
+/// The requests of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wish {
     Start,
@@ -40,18 +40,18 @@ impl Wish {
         }
     }
 
-    /// Whether a container may run after this was done.
+    /// Whether a container may be running after this request.
     fn may_boot(self) -> bool {
         matches!(self, Start | Restart)
     }
 
-    /// Whether a container may have ended after this was done.
+    /// Whether a container may have ended after this request.
     fn may_end(self) -> bool {
         matches!(self, Stop | PowerOff | Kill | Remove)
     }
 }
 
-/// Eight clients at once, four for each of two wishes, against a container that runs.
+/// Eight clients at once, four for each of two requests, on a running container.
 fn together(sandbox: &Sandbox, tree: &std::path::Path, wishes: [Wish; 2]) {
     sandbox.create("web", tree, &["stop-timeout=5"]);
     sandbox.ds(&["start", "web"]).succeeds();
@@ -82,15 +82,15 @@ fn together(sandbox: &Sandbox, tree: &std::path::Path, wishes: [Wish; 2]) {
         .collect();
     let runs = there.iter().any(|name| is_running(sandbox, name));
     if succeeded(&|wish| matches!(wish, Stop | Kill | Remove)) && !succeeded(&Wish::may_boot) {
-        assert!(!runs, "it was stopped and runs: {shown}");
+        assert!(!runs, "it was stopped and is running: {shown}");
     }
     if !wishes.into_iter().any(Wish::may_end) {
-        assert!(runs, "nobody wanted its end: {shown}");
+        assert!(runs, "it ended without a request: {shown}");
     }
     if !wishes.contains(&Remove) {
         assert_eq!(there.len(), 1, "{shown}");
     }
-    // Whatever happened: what is there starts and stops, and goes.
+    // In any case, an existing container starts, stops and can be deleted.
     for name in there {
         sandbox.ds(&["stop", name]).succeeds();
         assert_eq!(sandbox.ds(&["start", name]).succeeds(), format!("{name} started\n"), "{shown}");
@@ -100,9 +100,9 @@ fn together(sandbox: &Sandbox, tree: &std::path::Path, wishes: [Wish; 2]) {
     assert!(!sandbox.log().contains("internal error"), "{shown}");
 }
 
-/// Whether it runs, once it has decided.
+/// Whether it is running, once its state is stable.
 fn is_running(sandbox: &Sandbox, name: &str) -> bool {
-    wait_for("a state that lasts", || match sandbox.state(name).as_str() {
+    wait_for("a stable state", || match sandbox.state(name).as_str() {
         "running" => Some(true),
         "stopped" | "failed" => Some(false),
         _ => None,
@@ -121,17 +121,17 @@ fn all_pairs(first: &[Wish]) {
 }
 
 #[test]
-fn whatever_is_asked_together_with_a_start_or_a_stop_ends_truly() {
+fn verbs_during_a_start_or_a_stop_end_correctly() {
     all_pairs(&[Start, Stop]);
 }
 
 #[test]
-fn whatever_is_asked_together_with_a_restart_or_a_reboot_ends_truly() {
+fn verbs_during_a_restart_or_a_reboot_end_correctly() {
     all_pairs(&[Restart, Reboot]);
 }
 
 #[test]
-fn whatever_else_is_asked_together_ends_truly() {
+fn other_concurrent_verbs_end_correctly() {
     all_pairs(&[PowerOff, Kill, Remove, Rename, Set]);
 }
 
@@ -160,7 +160,7 @@ fn a_stop_wins_over_a_restart_in_either_order() {
 }
 
 #[test]
-fn a_stop_says_that_it_cancelled_a_restart() {
+fn a_stop_reports_that_it_cancelled_a_restart() {
     let sandbox = Sandbox::new();
     sandbox.container("web", &["environment.PROBE=exit=1", "restart=always"]);
     sandbox.ds(&["start", "web"]).succeeds();

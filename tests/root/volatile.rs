@@ -1,4 +1,4 @@
-//! Volatile containers: their changes live in memory, and each boot begins clean.
+//! Volatile containers: their changes are in memory, and each boot begins without them.
 
 use crate::images::{create, field, forget_check, image, loop_devices, text};
 use crate::root_fs::Tree;
@@ -8,13 +8,13 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Runs a line of shell in a container; what it printed.
+/// Runs a shell command in a container; returns its output.
 #[track_caller]
 fn sh(sandbox: &Sandbox, name: &str, line: &str) -> String {
     sandbox.ds(&["run", name, "--", "/bin/sh", "-c", line]).succeeds()
 }
 
-/// Every file of a tree, with what tells a change.
+/// Every file of a tree, with the attributes that reveal a change.
 fn snapshot(top: &Path) -> BTreeMap<String, (u32, u64, i64, u64)> {
     let mut found = BTreeMap::new();
     let mut pending = vec![top.to_owned()];
@@ -43,7 +43,7 @@ fn changes_of_a_volatile_container_are_lost_at_every_boot() {
     );
     sandbox.ds(&["restart", "web"]).succeeds();
     sh(&sandbox, "web", "! /bin/busybox test -e /made && cat /etc/group >/dev/null && echo again >/made");
-    // It boots with everything that a container finds.
+    // It boots with all mounts and files of a container.
     assert_eq!(sh(&sandbox, "web", "cat /etc/hostname"), "web\n");
     sandbox.ds(&["stop", "web"]).succeeds();
     assert_eq!(snapshot(&tree.0), before);
@@ -54,7 +54,7 @@ fn changes_of_a_volatile_container_are_lost_at_every_boot() {
 }
 
 #[test]
-fn the_top_of_the_tree_is_as_it_was() {
+fn the_top_of_the_tree_keeps_its_attributes() {
     let sandbox = Sandbox::new();
     let tree = sandbox.container("web", &["volatile=yes"]);
     fs::set_permissions(&tree.0, std::os::unix::fs::PermissionsExt::from_mode(0o751)).expect("chmod");
@@ -65,7 +65,7 @@ fn the_top_of_the_tree_is_as_it_was() {
 }
 
 #[test]
-fn changes_take_no_more_memory_than_they_may() {
+fn the_memory_of_changes_is_limited() {
     let sandbox = Sandbox::new();
     sandbox.container("web", &["volatile=yes", "volatile-size=2M"]);
     sandbox.ds(&["start", "web"]).succeeds();
@@ -77,7 +77,7 @@ fn changes_take_no_more_memory_than_they_may() {
 }
 
 #[test]
-fn no_character_of_a_path_means_anything() {
+fn no_character_of_a_path_is_special() {
     let sandbox = Sandbox::new();
     let path = sandbox.path("a:b,c\\d lowerdir=x");
     let tree = Tree::with_probe(&path);
@@ -90,7 +90,7 @@ fn no_character_of_a_path_means_anything() {
 }
 
 #[test]
-fn several_volatile_containers_share_an_image_that_stays_as_it_is() {
+fn several_volatile_containers_share_an_unchanged_image() {
     let sandbox = Sandbox::new();
     let path = image(&sandbox, "shared");
     let before = fs::read(&path).expect("read");
@@ -111,7 +111,7 @@ fn several_volatile_containers_share_an_image_that_stays_as_it_is() {
     sh(&sandbox, "two", "! /bin/busybox test -e /made");
     sandbox.ds(&["stop", "two"]).succeeds();
     assert_eq!(loop_devices(&sandbox), [""; 0]);
-    assert!(fs::read(&path).expect("read") == before, "the image is as it was");
+    assert!(fs::read(&path).expect("read") == before, "the image is unchanged");
     sandbox.ds(&["start", "writer"]).succeeds();
     sandbox.ds(&["stop", "writer"]).succeeds();
 }
@@ -136,7 +136,7 @@ fn the_first_volatile_container_checks_the_image_and_the_others_wait() {
 }
 
 #[test]
-fn an_image_that_was_not_unmounted_is_read_as_it_is() {
+fn an_unclean_image_is_read_without_repair() {
     let sandbox = Sandbox::new();
     let path = image(&sandbox, "cut");
     create(&sandbox, "web", &path, &["volatile=yes", "fsck=never"]);
@@ -148,14 +148,14 @@ fn an_image_that_was_not_unmounted_is_read_as_it_is() {
     done.succeeds();
     sh(&sandbox, "web", "echo x >/made");
     sandbox.ds(&["stop", "web"]).succeeds();
-    assert!(fs::read(&path).expect("read") == before, "the image is as it was");
+    assert!(fs::read(&path).expect("read") == before, "the image is unchanged");
 }
 
 #[test]
-fn what_overlayfs_does_not_take_is_told() {
+fn a_tree_that_overlayfs_refuses_is_explained() {
     let mut sandbox = Sandbox::new();
     let bottom = Tree::with_probe(&sandbox.path("bottom"));
-    // Overlays may lie on each other to a depth of two, and the container's own would be the third.
+    // Overlays can be stacked to a depth of two, and the container's own would be the third.
     let mut lower = bottom.0;
     for level in ["first", "second"] {
         let [top, changes, work] =
@@ -235,7 +235,7 @@ fn the_command_line_of_droidspaces_boots_a_volatile_image() {
 }
 
 #[test]
-fn a_volatile_start_is_for_that_start_alone() {
+fn a_volatile_start_applies_to_that_start_only() {
     let sandbox = Sandbox::new();
     let tree = sandbox.container("web", &[]);
     let before = fs::read(sandbox.data("containers/web/container.ini")).expect("read");
@@ -243,7 +243,7 @@ fn a_volatile_start_is_for_that_start_alone() {
     assert_eq!(sandbox.info("web")["volatile"], true);
     assert_eq!(sandbox.ds(&["get", "web", "volatile"]).succeeds(), "no\n");
     sh(&sandbox, "web", "echo x >/lost");
-    // The same life goes on, also after a change of the file.
+    // It remains volatile across reboots, also after a change of the file.
     sandbox.ds(&["restart", "web"]).succeeds();
     assert_eq!(sandbox.info("web")["volatile"], true);
     sh(&sandbox, "web", "! /bin/busybox test -e /lost; echo x >/lost");
@@ -255,7 +255,7 @@ fn a_volatile_start_is_for_that_start_alone() {
     sh(&sandbox, "web", "echo x >/kept");
     sandbox.ds(&["stop", "web"]).succeeds();
     assert!(tree.path("kept").exists());
-    // Made on the way, it is as one that was there.
+    // A container that the start creates behaves in the same way.
     let other = crate::storage::full_tree(&sandbox.path("other"));
     sandbox.ds(&["start", "new", "--rootfs", text(&other.0), "--volatile"]).succeeds();
     assert_eq!(sandbox.info("new")["volatile"], true);

@@ -1,4 +1,4 @@
-//! A web server in a test's network namespace, over TLS with an authority of its own, that misbehaves as told.
+//! A web server in a test's network namespace, over TLS with its own authority, with selectable misbehaviour.
 
 use crate::sandbox::Sandbox;
 use nix::sched::{CloneFlags, setns};
@@ -15,25 +15,25 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle, sleep};
 use std::time::Duration;
 
-/// What the server is asked.
+/// A request to the server.
 #[derive(Debug, Clone)]
 pub struct Request {
     pub path: String,
-    /// The first byte of the range that is wanted.
+    /// The first byte of the requested range.
     pub from: Option<usize>,
-    /// How often this path has been asked for before.
+    /// The number of earlier requests for this path.
     pub before: usize,
 }
 
-/// What the server answers.
+/// The answer of the server.
 #[derive(Debug, Clone)]
 pub struct Reply {
     pub status: u16,
     pub headers: Vec<(&'static str, String)>,
     pub body: Vec<u8>,
-    /// The connection is closed after so many bytes of the body.
+    /// The number of bytes of the body after which the connection is closed.
     pub cut: Option<usize>,
-    /// A pause after each so many bytes.
+    /// A pause after each block of this number of bytes.
     pub drip: Option<(usize, Duration)>,
 }
 
@@ -46,7 +46,7 @@ impl Reply {
         Self { body: body.into(), ..Self::status(200) }
     }
 
-    /// The file as a server gives it that can resume.
+    /// The file from a server that supports ranges.
     pub fn file(file: &[u8], request: &Request) -> Self {
         match request.from {
             Some(from) if from < file.len() => {
@@ -109,7 +109,7 @@ impl Server {
                 };
                 let (config, handler, seen) = (Arc::clone(&config), Arc::clone(&handler), Arc::clone(&seen));
                 thread::spawn(move || {
-                    // A client may break off whenever it likes.
+                    // A client may disconnect at any time.
                     let _ = converse(stream, config, &handler, &seen);
                 });
             }
@@ -123,12 +123,12 @@ impl Server {
         format!("https://localhost:{}", self.port)
     }
 
-    /// How often a path was asked for.
+    /// The number of requests for a path.
     pub fn count(&self, path: &str) -> usize {
         self.requests.lock().expect("lock").iter().filter(|request| request.path == path).count()
     }
 
-    /// The ranges that were asked for of a path.
+    /// The requested ranges of a path.
     pub fn ranges(&self, path: &str) -> Vec<Option<usize>> {
         let requests = self.requests.lock().expect("lock");
         requests.iter().filter(|request| request.path == path).map(|request| request.from).collect()
@@ -146,7 +146,7 @@ fn configuration(authority: &std::path::Path) -> ServerConfig {
     let key = KeyPair::generate().expect("a key");
     let mut root = CertificateParams::default();
     root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    // Authorities are told apart by their names.
+    // Authorities are distinguished by their names.
     let name = authority.display().to_string();
     root.distinguished_name.push(DnType::CommonName, name);
     let certificate = root.self_signed(&key).expect("an authority");

@@ -1,8 +1,8 @@
-//! A machine with an uplink and a neighbour, in network namespaces of the test's own.
+//! A machine with an uplink and a neighbour, in network namespaces of the test.
 //!
-//! The sandbox's network namespace is the machine. Its uplink `wan0` leads to `far`, which plays the world (192.0.2.2);
-//! `lan0` leads to `near`, a neighbour (198.51.100.2). Neither has a route to networks of containers. Sockets are made
-//! by the test itself, in whichever namespace they are to be.
+//! The sandbox's network namespace is the machine. Its uplink `wan0` leads to `far`, which simulates the world
+//! (192.0.2.2); `lan0` leads to `near`, a neighbour (198.51.100.2). Neither has a route to networks of containers. The
+//! test itself creates sockets in each namespace.
 
 use crate::done::Done;
 use crate::process::{Process, below};
@@ -17,13 +17,13 @@ use std::process::{Child, Stdio};
 use std::thread;
 use std::time::Duration;
 
-/// How long a packet may take that comes, or is not to come.
-const PATIENCE: Duration = Duration::from_millis(700);
+/// The timeout for a packet, expected or not.
+const TIMEOUT: Duration = Duration::from_millis(700);
 
-/// A network namespace of its own, kept by a process that sleeps in it.
+/// A network namespace, kept by a process that sleeps in it.
 pub struct Place {
     keeper: Child,
-    /// Its process, by its number inside the sandbox, and outside.
+    /// The process ids of its process, in the sandbox and outside.
     pub inside: String,
     pub pid: i32,
 }
@@ -59,7 +59,7 @@ pub struct World {
 }
 
 impl World {
-    /// `None`, and the reason said, where this machine lacks what the test needs. Bridges are not filtered.
+    /// `None` with a reported reason if this machine lacks a requirement. Bridges are not filtered.
     pub fn new(test: &str) -> Option<Self> {
         let sandbox = Sandbox::new();
         let able = sandbox.run(&["sh", "-c", "ip link add ds-try type bridge && ip link del ds-try"]);
@@ -112,7 +112,7 @@ impl World {
         self.addresses(name)[0].clone()
     }
 
-    /// The process by which the namespace of a container, or of the machine, is known.
+    /// A process in the namespace of a container, or of the machine.
     pub fn pid(&self, name: &str) -> i32 {
         self.sandbox.first_process(name).expect("a running container").pid
     }
@@ -151,14 +151,14 @@ pub fn state(sandbox: &Sandbox) -> String {
     sandbox.run(&["sh", "-c", script]).text()
 }
 
-/// Does something in the network namespace of a process; sockets stay where they were made.
+/// Runs a function in the network namespace of a process; sockets remain in the namespace of their creation.
 pub fn within<T: Send + 'static>(pid: i32, what: impl FnOnce() -> T + Send + 'static) -> T {
     let doing = thread::spawn(move || {
         let namespace = File::open(format!("/proc/{pid}/ns/net")).expect("a namespace");
         setns(namespace, CloneFlags::CLONE_NEWNET).expect("setns");
         what()
     });
-    doing.join().expect("what was to be done there")
+    doing.join().expect("the function in the namespace")
 }
 
 /// Answers each connection with a word and the address that it came from, until the test ends.
@@ -188,8 +188,8 @@ pub fn serve_udp(pid: i32, at: &str, word: &'static str) {
 pub fn call(pid: i32, at: &str) -> Option<String> {
     let at: SocketAddr = at.parse().expect("an address");
     within(pid, move || {
-        let mut stream = TcpStream::connect_timeout(&at, PATIENCE).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        let mut stream = TcpStream::connect_timeout(&at, TIMEOUT).ok()?;
+        stream.set_read_timeout(Some(TIMEOUT)).ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
         Some(answer)
@@ -201,7 +201,7 @@ pub fn call_udp(pid: i32, at: &str) -> Option<String> {
     let at: SocketAddr = at.parse().expect("an address");
     within(pid, move || {
         let socket = UdpSocket::bind(if at.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }).ok()?;
-        socket.set_read_timeout(Some(PATIENCE)).ok()?;
+        socket.set_read_timeout(Some(TIMEOUT)).ok()?;
         socket.send_to(b"?", at).ok()?;
         let mut buffer = [0; 64];
         let (length, _) = socket.recv_from(&mut buffer).ok()?;

@@ -1,7 +1,7 @@
 //! The static `ds` and the static in-container probe, built for this machine.
 //!
-//! Owns the compiler flags and the check that a static C library is there at all. `--target` is always given: without
-//! it the flags would also reach build scripts and procedural macros, which cannot be static.
+//! Owns the compiler flags and the check for a static C library. `--target` is always given: without it, the flags
+//! would also apply to build scripts and procedural macros, which cannot be static.
 
 use crate::terminal;
 use crate::workspace::Workspace;
@@ -12,15 +12,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A program with no interpreter and no libraries, at fixed addresses: it starts in a root file system that has neither.
+/// A program without interpreter and libraries, at fixed addresses: it starts in a root file system that has neither.
 const STATIC_FLAGS: &str = "-C target-feature=+crt-static -C relocation-model=static";
 
-/// Which optimisation to build with.
+/// The optimisation of a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
-    /// What is shipped.
+    /// The released program.
     Release,
-    /// Fast to build, with the fault injection that tests use.
+    /// Fast to build, with the fault injection for tests.
     Debug,
 }
 
@@ -33,20 +33,20 @@ impl Profile {
     }
 }
 
-/// Builds `ds` and gives its path.
+/// Builds `ds` and returns its path.
 ///
 /// # Errors
-/// If something to build with is missing, or cargo fails.
+/// If a build dependency is missing, or cargo fails.
 pub fn build(workspace: &Workspace, profile: Profile) -> Result<PathBuf> {
     let path = compile(workspace, profile, "ds")?;
     describe(&path)?;
     Ok(path)
 }
 
-/// Builds the program that tests use as `/sbin/init`, and gives its path.
+/// Builds the program that tests use as `/sbin/init`, and returns its path.
 ///
 /// # Errors
-/// As [`build`].
+/// As for [`build`].
 pub fn build_probe(workspace: &Workspace) -> Result<PathBuf> {
     compile(workspace, Profile::Release, "probe")
 }
@@ -68,13 +68,13 @@ fn compile(workspace: &Workspace, profile: Profile, package: &str) -> Result<Pat
     Ok(workspace.target(&format!("{host}/{}/{package}", profile.folder())))
 }
 
-/// Static linking needs `libc.a`, which most distributions keep in a package of its own; without it the linker answers
-/// with pages of text.
+/// Static linking needs `libc.a`, which most distributions have in a separate package; without it, the linker prints
+/// pages of errors.
 fn check_static_library() -> Result<()> {
     let compiler = env::var("CC").unwrap_or_else(|_| "cc".to_owned());
     let answer = process::read(Command::new(compiler).arg("-print-file-name=libc.a"))
-        .context("no C compiler to link with; install gcc")?;
-    // A compiler that does not know the file answers with the bare name.
+        .context("no C compiler for linking; install gcc")?;
+    // A compiler that does not find the file prints only its name.
     if !Path::new(answer.trim()).is_absolute() {
         bail!("no static C library (libc.a): install libc6-dev (Debian, Ubuntu) or glibc-static (Fedora)");
     }

@@ -1,7 +1,8 @@
-//! `cargo xtask demo`: a real Debian booted, used, rebooted from inside, shut down, and no trace of it afterwards.
+//! `cargo xtask demo`: boots a real Debian, uses it, reboots it from inside, shuts it down, and checks that nothing is
+//! left.
 //!
-//! Owns the story and its checks. Everything it makes is below `target/demo/`, and goes whatever happens: at the end,
-//! after an error, after Ctrl-C.
+//! Owns the steps and their checks. Everything that it creates is in `target/demo/` and is removed in any case: at the
+//! end, after an error, after Ctrl-C.
 
 use crate::binary::{self, Profile};
 use crate::droidspaces::Droidspaces;
@@ -14,16 +15,16 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-/// More than a slow machine needs to boot.
+/// The timeout for a boot, also on a slow machine.
 const REBOOT_LIMIT: Duration = Duration::from_secs(90);
 
-/// Where a `ds` that ignored `$DS_ROOT` would leave something.
+/// The directories in which a `ds` that ignored `$DS_ROOT` would leave files.
 const HOST_PLACES: &[&str] = &["/run/droidspaces", "/var/lib/droidspaces", "/mnt/Droidspaces"];
 
 /// Runs the demo.
 ///
 /// # Errors
-/// The first thing that is not as it must be; whatever was started is gone by then.
+/// The first failed check; everything that was started has then been removed.
 pub fn run(workspace: &Workspace) -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         bail!("the demo boots a container and needs root");
@@ -32,7 +33,7 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     let [bookworm] = &fixture::ensure(workspace, &["bookworm"])?[..] else { bail!("no bookworm fixture") };
     let interrupt = Interrupt::catch()?;
     let ds = Droidspaces::new(program, workspace.target("demo"));
-    ds.clear().context("cannot put the last demo away")?;
+    ds.clear().context("cannot remove the files of the last demo")?;
     let before = Traces::look(ds.root())?;
     let host_before = existing(HOST_PLACES);
     let story = tell(&ds, bookworm, &interrupt);
@@ -67,11 +68,11 @@ fn tell(ds: &Droidspaces, bookworm: &Path, interrupt: &Interrupt) -> Result<()> 
     interrupt.check()?;
 
     let pid = ds.pid("demo")?;
-    // The answer may be cut off by the very reboot it asks for.
+    // The reboot may cut off the output of this command.
     ds.transcript(&["run", "demo", "--", "systemctl", "reboot"])?;
     let new = ds.wait_for_new_pid("demo", pid, REBOOT_LIMIT, interrupt)?;
     terminal::line(format_args!("# rebooted: PID 1 was {pid} on the host and is now {new}"));
-    // Returns at once for a container that is already up.
+    // Returns immediately for a container that is already up.
     ds.show(&["start", "demo", "--wait"])?;
     must_be_running(ds)?;
     interrupt.check()?;
@@ -81,7 +82,7 @@ fn tell(ds: &Droidspaces, bookworm: &Path, interrupt: &Interrupt) -> Result<()> 
     ds.show(&["rm", "demo"])?;
     ds.show(&["supervisor", "stop"])?;
     interrupt.check()?;
-    // Before anything is put away by force: a clean end needs no help.
+    // Checked before anything is removed by force.
     let after = Traces::look(ds.root())?;
     let left: Vec<_> = after.since(&before).collect();
     if !left.is_empty() {
@@ -95,7 +96,7 @@ fn tell(ds: &Droidspaces, bookworm: &Path, interrupt: &Interrupt) -> Result<()> 
     Ok(())
 }
 
-/// systemd's own word that every unit it was asked for is up; anything less names the units.
+/// Checks that systemd reports all units as running; the error names the others.
 fn must_be_running(ds: &Droidspaces) -> Result<()> {
     let output = ds.transcript(&["run", "demo", "--", "systemctl", "is-system-running"])?;
     if output.stdout.trim_ascii() == b"running" && output.status.success() {

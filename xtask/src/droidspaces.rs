@@ -1,7 +1,7 @@
-//! Calling the built `ds` with a private data folder.
+//! Calls the built `ds` with a private data folder.
 //!
-//! Owns `$DS_ROOT` below `target/` and the reading of `--json` answers, so that demo and bench neither see nor touch the
-//! containers of the machine they run on.
+//! Owns `$DS_ROOT` below `target/` and the parsing of `--json` output, so that demo and bench do not affect the
+//! containers of this machine.
 
 use crate::interrupt::Interrupt;
 use crate::{fixture, process, terminal};
@@ -14,10 +14,10 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often a condition is looked at that `ds` has no waiting verb for.
+/// The polling interval for conditions that no verb of `ds` waits for.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// A `ds` with a world of its own.
+/// A `ds` with its own `$DS_ROOT`.
 #[derive(Debug)]
 pub struct Droidspaces {
     program: PathBuf,
@@ -25,7 +25,7 @@ pub struct Droidspaces {
 }
 
 impl Droidspaces {
-    /// Uses `program` with everything it keeps below `root`.
+    /// Uses `program` with `root` as `$DS_ROOT`.
     pub fn new(program: PathBuf, root: PathBuf) -> Self {
         Self { program, root }
     }
@@ -35,19 +35,19 @@ impl Droidspaces {
         &self.program
     }
 
-    /// The folder in `$DS_ROOT`.
+    /// The value of `$DS_ROOT`.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// A call of `ds`, ready to be started.
+    /// A command that calls `ds`.
     pub fn command<Word: AsRef<OsStr>>(&self, words: &[Word]) -> Command {
         let mut command = Command::new(&self.program);
         command.arg0("ds").args(words).env("DS_ROOT", &self.root).stdin(Stdio::null());
         command
     }
 
-    /// Calls `ds` as in a shell's transcript: the line, then what it prints. Gives stdout.
+    /// Calls `ds` and prints the command line and the output, as in a terminal. Returns stdout.
     ///
     /// # Errors
     /// If it does not end with exit code 0.
@@ -59,7 +59,7 @@ impl Droidspaces {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// As [`Self::show`], whatever the exit code is.
+    /// As [`Self::show`], for any exit code.
     ///
     /// # Errors
     /// If `ds` cannot be started.
@@ -74,34 +74,34 @@ impl Droidspaces {
         Ok(output)
     }
 
-    /// Calls `ds` without a word.
+    /// Calls `ds` and prints nothing.
     ///
     /// # Errors
-    /// When it does not end with exit code 0; the error has what it printed.
+    /// If it does not end with exit code 0; the error contains its output.
     pub fn quiet<Word: AsRef<OsStr>>(&self, words: &[Word]) -> Result<String> {
         let output = process::run_quietly(&mut self.command(words))?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// What `ds info NAME --json` says.
+    /// The output of `ds info NAME --json`.
     ///
     /// # Errors
-    /// If `ds` fails or answers with something else than one JSON document.
+    /// If `ds` fails or does not print one JSON document.
     pub fn info(&self, name: &str) -> Result<Value> {
         let text = self.quiet(&["info", name, "--json"])?;
         serde_json::from_str(&text).with_context(|| format!("`ds info {name} --json` is not JSON"))
     }
 
-    /// PID 1 of a running container, as the host numbers it.
+    /// The host's process ID of a container's PID 1.
     ///
     /// # Errors
     /// If the container is not running.
     pub fn pid(&self, name: &str) -> Result<i32> {
-        let pid = self.info(name)?.get("pid").and_then(Value::as_i64).context("`ds info` names no pid")?;
-        i32::try_from(pid).context("`ds info` names no possible pid")
+        let pid = self.info(name)?.get("pid").and_then(Value::as_i64).context("`ds info` reports no pid")?;
+        i32::try_from(pid).context("`ds info` reports an invalid pid")
     }
 
-    /// Waits until the container runs with another PID 1 than `before`, and gives it.
+    /// Waits until the container runs with another PID 1 than `before`, and returns it.
     ///
     /// # Errors
     /// If that takes more than `limit`, or the user interrupts.
@@ -129,13 +129,13 @@ impl Droidspaces {
         }
     }
 
-    /// Ends whatever may still run, as far as that is possible, and removes the folder.
+    /// Ends all remaining processes, as far as possible, and removes the folder.
     ///
     /// # Errors
     /// If the folder cannot be removed.
     pub fn clear(&self) -> Result<()> {
         if self.root.exists() {
-            // Nothing to stop, or no supervisor to stop it: both are what is wanted.
+            // Errors are ignored: there may be no container, or no supervisor.
             let _ = self.quiet(&["stop", "--all", "--kill"]);
             let _ = self.quiet(&["supervisor", "stop"]);
         }

@@ -10,7 +10,7 @@ use anyhow::Result;
 /// If a parser panics; its output has the input.
 pub fn run(workspace: &Workspace, target: Option<&str>, seconds: u64) -> Result<()> {
     let mut command = workspace.cargo();
-    // Overflows are errors here, as in the tests; without optimization far fewer inputs are tried.
+    // Overflows are errors, as in the tests; without optimization, far fewer inputs would be tried.
     command.env("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "true");
     command.env("CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS", "true").env("CARGO_PROFILE_RELEASE_LTO", "off");
     command.env("CARGO_TARGET_DIR", workspace.target("fuzz")).env("FUZZ_SECONDS", seconds.to_string());

@@ -1,7 +1,7 @@
-//! Ctrl-C while something must be put away first.
+//! Handles Ctrl-C in commands that must clean up.
 //!
-//! Owns the signal handlers of xtask: SIGINT, SIGTERM and SIGHUP only set a flag. The commands in the foreground get the
-//! signal from the terminal as well and end by themselves; what waits must ask [`Interrupt::check`] now and then.
+//! Owns the signal handlers of xtask: SIGINT, SIGTERM and SIGHUP only set a flag. Commands in the foreground also
+//! receive the signal from the terminal and end; a loop that waits must call [`Interrupt::check`] periodically.
 
 use anyhow::{Result, bail};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -9,12 +9,12 @@ use signal_hook::flag;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Records that an end was requested.
+/// Records whether a signal has arrived.
 #[derive(Debug, Clone)]
 pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// From here on the signals no longer end xtask by themselves.
+    /// Catches the signals from now on, so that they no longer end xtask.
     ///
     /// # Errors
     /// If a handler cannot be set.
@@ -27,7 +27,7 @@ impl Interrupt {
     }
 
     /// # Errors
-    /// If a signal came.
+    /// If a signal has arrived.
     pub fn check(&self) -> Result<()> {
         if self.0.load(Ordering::Relaxed) {
             bail!("interrupted");

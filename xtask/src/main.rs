@@ -1,7 +1,7 @@
-//! `cargo xtask VERB`: the one entry point for people and CI.
+//! `cargo xtask VERB`: the entry point for developers and CI.
 //!
-//! Owns the command line of xtask and the way its errors are shown. Each verb lives in the module of its name. Every verb
-//! does its own set-up, so that one command on a fresh machine is enough.
+//! Owns the command line of xtask and the display of errors. Each verb is in the module of its name and installs its
+//! own dependencies, so that one command is sufficient on a new machine.
 
 mod bench;
 mod binary;
@@ -14,6 +14,7 @@ mod packages;
 mod page;
 mod process;
 mod suite;
+mod tally;
 mod terminal;
 mod traces;
 mod vm;
@@ -26,7 +27,7 @@ use binary::Profile;
 use std::process::ExitCode;
 use workspace::Workspace;
 
-/// Builds, shows, tests and measures the project; installs what that needs.
+/// Builds, demonstrates, tests and measures the project; installs the required packages.
 #[derive(FromArgs, Debug)]
 struct Arguments {
     #[argh(subcommand)]
@@ -51,7 +52,7 @@ enum Verb {
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "build")]
 struct Build {
-    /// quick to build, with fault injection
+    /// build faster, with fault injection
     #[argh(switch)]
     debug: bool,
 }
@@ -60,33 +61,33 @@ struct Build {
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "fixtures")]
 struct Fixtures {
-    /// which ones; all but the special ones when none is named
+    /// the names of the fixtures; by default, all except the special ones
     #[argh(positional)]
     names: Vec<String>,
 }
 
-/// boot a real Debian, use it, reboot it, stop it, leave nothing behind
+/// boot a real Debian, use it, reboot it, stop it, and check that nothing is left behind
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "demo")]
 struct Demo {}
 
-/// run every check; the last line is the sum
+/// run all checks and tests; the last line has the totals
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "test")]
 struct Test {
     /// only this suite (may be repeated): lint, unit, xtask, layering, docs, fuzz, cli, daemon, root, module, web, vm
     #[argh(option)]
     suite: Vec<String>,
-    /// only tests whose name contains this
+    /// only tests with this text in their name
     #[argh(positional)]
     filter: Option<String>,
 }
 
-/// feed parsers with damaged inputs for longer than the tests do
+/// feed parsers with damaged inputs, for longer than the tests do
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "fuzz")]
 struct Fuzz {
-    /// how long, in seconds (60)
+    /// the duration in seconds (60)
     #[argh(option, default = "60")]
     seconds: u64,
     /// only this target: ini, tar, mountinfo, packets, superblocks, image_index, uevents
@@ -98,39 +99,39 @@ struct Fuzz {
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "bench")]
 struct Bench {
-    /// rounds of each measurement (15)
+    /// the number of rounds of each measurement (15)
     #[argh(option, default = "15")]
     rounds: u32,
     /// print the table of the README
     #[argh(switch)]
     markdown: bool,
-    /// only these: boot, run, shell, memory, idle, many, images, archives
+    /// only these measurements: boot, run, shell, memory, idle, many, images, archives
     #[argh(positional)]
     names: Vec<String>,
 }
 
-/// build the module's zip, which root managers flash
+/// build the module's zip for root managers
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "package")]
 struct Package {
     /// only for this processor (may be repeated): arm64, arm, x64
     #[argh(option)]
     architecture: Vec<String>,
-    /// build it a second time from a copy of the sources, and compare
+    /// build it twice, from two directories, and compare the results
     #[argh(switch)]
     verify: bool,
 }
 
-/// build the page of the module, which is in webroot/
+/// build the module's page from webroot/
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "page")]
 struct Page {}
 
-/// print how many seconds each run of a command takes; bench calls this in other namespaces
+/// print the seconds of each run of a command; bench calls this in other namespaces
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "stopwatch")]
 struct Stopwatch {
-    /// how many runs
+    /// the number of runs
     #[argh(positional)]
     times: u32,
     /// the command

@@ -1,7 +1,7 @@
-//! What the project needs from the distribution's packages: the one list, and installing what is missing from it.
+//! The distribution's packages that the project needs: their list, and the installation of missing ones.
 //!
-//! Owns the list and the calls of apt-get(8) and dpkg-query(1). Nothing else installs anything. On a machine without
-//! apt it only looks whether the programs are there and says what is missing.
+//! Owns the list and the calls of apt-get(8) and dpkg-query(1). No other module installs packages. On a machine without
+//! apt, it only checks for the programs and reports the missing ones.
 
 use crate::{process, terminal};
 use anyhow::{Context, Result, bail};
@@ -16,9 +16,11 @@ pub enum Verb {
     Build,
     /// Building root file systems.
     Fixtures,
-    /// Virtual machines: what they boot and what they run in.
+    /// Virtual machines: their content and the emulator.
     Machines,
-    /// Running tests: programs that the project's own are compared with.
+    /// Compiling the kernel of one of them.
+    Kernel,
+    /// Running tests: programs for comparison.
     Tests,
     /// Root file systems of another architecture.
     Emulation,
@@ -26,13 +28,13 @@ pub enum Verb {
     Bench,
     /// Building `ds` without rustup's target for musl.
     CompileForMusl,
-    /// Linking for the processor that Debian calls so; `own` is this machine's.
+    /// Linking for the processor with this Debian name; `own` is this machine's.
     LinkFor(&'static str),
     /// Building the page.
     Page,
-    /// Trying the page.
+    /// Testing the page.
     Browser,
-    /// Trying the module's scripts.
+    /// Testing the module's scripts.
     Module,
 }
 
@@ -41,11 +43,11 @@ pub enum Verb {
 struct Package {
     /// Its name in Debian.
     name: &'static str,
-    /// A program of it, which proves on other distributions that it is there; empty when it has none.
+    /// A program of the package, which shows on other distributions that it is installed; empty if it has none.
     program: &'static str,
-    /// What it is for.
+    /// Its purpose.
     why: &'static str,
-    /// Who needs it.
+    /// The commands that need it.
     needed_by: Verb,
 }
 
@@ -53,19 +55,19 @@ const fn package(name: &'static str, program: &'static str, needed_by: Verb, why
     Package { name, program, why, needed_by }
 }
 
-/// Everything the project needs beyond Rust.
+/// All dependencies except Rust.
 const PACKAGES: &[Package] = &[
     package("gcc", "cc", Verb::Build, "links ds"),
     package("libc6-dev", "", Verb::Build, "the static C library in ds"),
-    package("mmdebstrap", "mmdebstrap", Verb::Fixtures, "makes root file systems"),
-    package("debian-archive-keyring", "", Verb::Fixtures, "verifies what goes into them"),
-    package("e2fsprogs", "mke2fs", Verb::Fixtures, "makes and looks into images of the tests"),
+    package("mmdebstrap", "mmdebstrap", Verb::Fixtures, "creates root file systems"),
+    package("debian-archive-keyring", "", Verb::Fixtures, "verifies their packages"),
+    package("e2fsprogs", "mke2fs", Verb::Fixtures, "creates and inspects images of the tests"),
     package("dpkg", "dpkg-deb", Verb::Fixtures, "unpacks single packages"),
-    package("util-linux", "unshare", Verb::Fixtures, "keeps mounts made meanwhile private"),
-    package("tar", "tar", Verb::Tests, "reads and writes what archives are tested with"),
-    package("libarchive-tools", "bsdtar", Verb::Tests, "writes them in another way"),
+    package("util-linux", "unshare", Verb::Fixtures, "creates mount namespaces"),
+    package("tar", "tar", Verb::Tests, "reads and writes archives of the tests"),
+    package("libarchive-tools", "bsdtar", Verb::Tests, "writes archives in another format"),
     package("iproute2", "ip", Verb::Tests, "makes networks"),
-    package("iptables", "iptables", Verb::Tests, "has rules that must stay as they are"),
+    package("iptables", "iptables", Verb::Tests, "its rules must not change in tests"),
     package("nftables", "nft", Verb::Tests, "lists rules"),
     package("openssh-client", "ssh", Verb::Tests, "logs in"),
     package("acl", "setfacl", Verb::Tests, "gives files access control lists"),
@@ -77,16 +79,26 @@ const PACKAGES: &[Package] = &[
     package("squashfs-tools", "mksquashfs", Verb::Tests, "makes images"),
     package("qemu-system-x86", "qemu-system-x86_64", Verb::Machines, "virtual machines"),
     package("qemu-system-arm", "qemu-system-aarch64", Verb::Machines, "virtual machines of phones"),
-    package("mmdebstrap", "mmdebstrap", Verb::Machines, "fetches their kernel and tools"),
-    package("debian-archive-keyring", "", Verb::Machines, "verifies what is fetched"),
-    package("kmod", "depmod", Verb::Machines, "finds what kernel modules depend on"),
+    package("mmdebstrap", "mmdebstrap", Verb::Machines, "downloads their kernel and tools"),
+    package("debian-archive-keyring", "", Verb::Machines, "verifies the downloads"),
+    package("kmod", "depmod", Verb::Machines, "resolves dependencies of kernel modules"),
     package("xz-utils", "xz", Verb::Machines, "unpacks kernels"),
     package("zstd", "zstd", Verb::Machines, "unpacks kernels"),
-    package("e2fsprogs", "mke2fs", Verb::Machines, "makes their disks"),
+    package("e2fsprogs", "mke2fs", Verb::Machines, "creates their disks"),
     package("checkpolicy", "checkpolicy", Verb::Machines, "compiles their SELinux policy"),
     package("util-linux", "setpriv", Verb::Machines, "ends them with the test"),
+    package("gcc", "cc", Verb::Kernel, "compiles a kernel"),
+    package("libc6-dev", "", Verb::Kernel, "for the tools that build it"),
+    package("libelf-dev", "", Verb::Kernel, "for one of them"),
+    package("binutils", "objcopy", Verb::Kernel, "links and strips it"),
+    package("make", "make", Verb::Kernel, "builds it"),
+    package("flex", "flex", Verb::Kernel, "reads its options"),
+    package("bison", "bison", Verb::Kernel, "reads its options"),
+    package("bc", "bc", Verb::Kernel, "computes its constants"),
+    package("xz-utils", "xz", Verb::Kernel, "unpacks its sources"),
+    package("tar", "tar", Verb::Kernel, "unpacks its sources"),
     package("qemu-user-static", "qemu-aarch64-static", Verb::Emulation, "runs programs of phones"),
-    package("arch-test", "arch-test", Verb::Emulation, "mmdebstrap asks it what runs here"),
+    package("arch-test", "arch-test", Verb::Emulation, "tells mmdebstrap which programs run here"),
     package("systemd-container", "systemd-nspawn", Verb::Bench, "rival: systemd-nspawn"),
     package("lxc", "lxc-start", Verb::Bench, "rival: LXC"),
     package("bubblewrap", "bwrap", Verb::Bench, "rival: bubblewrap"),
@@ -100,20 +112,20 @@ const PACKAGES: &[Package] = &[
     package("e2fsprogs", "e2fsck", Verb::Bench, "rival: e2fsck; makes images"),
     package("strace", "strace", Verb::Bench, "counts system calls of idle processes"),
     package("rustc-web", "", Verb::CompileForMusl, "compiles ds for phones"),
-    package("rust-web-src", "", Verb::CompileForMusl, "the standard library, to be built for musl"),
+    package("rust-web-src", "", Verb::CompileForMusl, "the source of the standard library for musl"),
     package("gcc", "cc", Verb::LinkFor("own"), "links ds"),
     package("musl-dev", "", Verb::LinkFor("own"), "the C library in ds"),
     package("gcc-aarch64-linux-gnu", "aarch64-linux-gnu-gcc", Verb::LinkFor("arm64"), "links ds"),
     package("musl-dev:arm64", "", Verb::LinkFor("arm64"), "the C library in ds"),
-    package("qemu-user-static", "qemu-aarch64-static", Verb::LinkFor("arm64"), "tries out what was built"),
+    package("qemu-user-static", "qemu-aarch64-static", Verb::LinkFor("arm64"), "runs the built program"),
     package("gcc-arm-linux-gnueabihf", "arm-linux-gnueabihf-gcc", Verb::LinkFor("armhf"), "links ds"),
     package("musl-dev:armhf", "", Verb::LinkFor("armhf"), "the C library in ds"),
-    package("qemu-user-static", "qemu-arm-static", Verb::LinkFor("armhf"), "tries out what was built"),
+    package("qemu-user-static", "qemu-arm-static", Verb::LinkFor("armhf"), "runs the built program"),
     package("gcc-x86-64-linux-gnu", "x86_64-linux-gnu-gcc", Verb::LinkFor("amd64"), "links ds"),
     package("musl-dev:amd64", "", Verb::LinkFor("amd64"), "the C library in ds"),
-    package("qemu-user-static", "qemu-x86_64-static", Verb::LinkFor("amd64"), "tries out what was built"),
+    package("qemu-user-static", "qemu-x86_64-static", Verb::LinkFor("amd64"), "runs the built program"),
     package("nodejs", "node", Verb::Page, "builds the page"),
-    package("npm", "npm", Verb::Page, "fetches what it is built with"),
+    package("npm", "npm", Verb::Page, "downloads its dependencies"),
     package("chromium", "chromium", Verb::Browser, "shows the page to the tests"),
     package("busybox-static", "", Verb::Module, "the shell of root managers"),
     package("mksh", "mksh", Verb::Module, "the shell of Android"),
@@ -121,10 +133,10 @@ const PACKAGES: &[Package] = &[
     package("shellcheck", "shellcheck", Verb::Module, "reads the module's scripts"),
 ];
 
-/// Installs what `verb` needs and this machine does not have.
+/// Installs the missing packages for `verb`.
 ///
 /// # Errors
-/// One line: not root, not a distribution with apt, or what apt-get said.
+/// One line: missing root privileges, a distribution without apt, or the error of apt-get.
 pub fn ensure(verb: Verb) -> Result<()> {
     let needed: Vec<_> = PACKAGES.iter().filter(|package| package.needed_by == verb).collect();
     let has_apt = find_program("apt-get") && find_program("dpkg-query");
@@ -153,12 +165,12 @@ pub fn ensure(verb: Verb) -> Result<()> {
     install(&names)
 }
 
-/// A package counts as there when dpkg says so; without dpkg, when its program is on the search path.
+/// Whether a package is installed according to dpkg; without dpkg, whether its program is in the search path.
 fn is_installed(package: &Package, has_apt: bool) -> bool {
     if !has_apt {
         return package.program.is_empty() || find_program(package.program);
     }
-    // One line for each architecture that the package is there for.
+    // One line for each installed architecture of the package.
     let format = "--showformat=${Package} ${Package}:${Architecture} ${Architecture} ${db:Status-Status}\n";
     let output = Command::new("dpkg-query")
         .args(["--show", format, package.name])
@@ -170,8 +182,8 @@ fn is_installed(package: &Package, has_apt: bool) -> bool {
     })
 }
 
-/// Whether a line of dpkg-query says that the package of this name is installed: with `:ARCHITECTURE` that one,
-/// without it this machine's.
+/// Whether a line of dpkg-query reports the package as installed: with `:ARCHITECTURE` for that architecture, without
+/// it for this machine's.
 fn fits(line: &str, wanted: &str) -> bool {
     let own = match ARCH {
         "x86_64" => "amd64",
@@ -184,7 +196,7 @@ fn fits(line: &str, wanted: &str) -> bool {
     qualified == wanted || name == wanted && [own, "all"].contains(&architecture)
 }
 
-/// Package lists that are missing or too old make the first try fail; then they are fetched.
+/// Missing or outdated package lists make the first attempt fail; they are then downloaded.
 fn install(names: &[&str]) -> Result<()> {
     let install = || {
         let mut command = apt_get();
@@ -194,8 +206,8 @@ fn install(names: &[&str]) -> Result<()> {
     if install().is_ok() {
         return Ok(());
     }
-    terminal::line("fetching the package lists");
-    // A list that cannot be had need not be one that matters here.
+    terminal::line("downloading the package lists");
+    // A list that cannot be downloaded may be irrelevant here.
     let updated = process::run_quietly(apt_get().arg("update"));
     let installed = install().map(|_| ()).with_context(|| format!("cannot install {}", names.join(" ")));
     if installed.is_err() {
@@ -204,10 +216,10 @@ fn install(names: &[&str]) -> Result<()> {
     installed
 }
 
-/// Lets dpkg(1) install packages of another architecture, as far as it is Debian's business.
+/// Permits dpkg(1) to install packages of another architecture, if it has a Debian name.
 ///
 /// # Errors
-/// What dpkg said.
+/// The error of dpkg.
 pub fn allow_architecture(name: &str) -> Result<()> {
     if !find_program("dpkg") {
         return Ok(());
@@ -217,7 +229,7 @@ pub fn allow_architecture(name: &str) -> Result<()> {
     if own.lines().chain(others.lines()).any(|known| known == name) {
         return Ok(());
     }
-    terminal::line(format_args!("letting dpkg install packages for {name}"));
+    terminal::line(format_args!("enabling packages for {name} in dpkg"));
     process::run_quietly(Command::new("dpkg").args(["--add-architecture", name]))?;
     Ok(())
 }
@@ -228,7 +240,7 @@ fn apt_get() -> Command {
     command
 }
 
-/// Whether a program of this name is on the search path.
+/// Whether a program of this name is in the search path.
 pub fn find_program(name: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)

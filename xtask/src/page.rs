@@ -1,9 +1,9 @@
 //! The page of the module: built with Node from the sources in `webroot/`.
 //!
-//! Owns the calls of npm(1), and which of its packages are there. The registry is the one that npm is configured with;
-//! the lock file has checksums of every package and no address.
+//! Owns the calls of npm(1) and the installed packages. The registry is the one in npm's configuration; the lock file
+//! has a checksum of every package and no address.
 
-use crate::suite::Tally;
+use crate::tally::Tally;
 use crate::workspace::Workspace;
 use crate::{packages, process, terminal};
 use anyhow::{Context, Result};
@@ -12,13 +12,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Browsers that the tests can drive, in the order in which they are looked for.
+/// Browsers that the tests can drive, in order of preference.
 const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"];
 
-/// Builds the page and gives its directory.
+/// Builds the page and returns its directory.
 ///
 /// # Errors
-/// When Node or a package cannot be had, or what the build says.
+/// If Node or a package is not available, or the build fails.
 pub fn build(workspace: &Workspace) -> Result<PathBuf> {
     prepare(workspace)?;
     let page = workspace.target("webroot");
@@ -28,7 +28,7 @@ pub fn build(workspace: &Workspace) -> Result<PathBuf> {
     Ok(page)
 }
 
-/// Has Node and the packages of the lock file.
+/// Installs Node and the packages of the lock file, if they are missing.
 fn prepare(workspace: &Workspace) -> Result<()> {
     if !(packages::find_program("node") && packages::find_program("npm")) {
         packages::ensure(packages::Verb::Page)?;
@@ -39,9 +39,10 @@ fn prepare(workspace: &Workspace) -> Result<()> {
     if fs::read(&stamp).is_ok_and(|installed| installed == lock) {
         return Ok(());
     }
-    terminal::line("fetching what the page is built with");
-    process::run_quietly(npm(workspace).args(["ci", "--ignore-scripts"])).context("cannot fetch it")?;
-    fs::write(&stamp, lock).context("cannot remember it")
+    terminal::line("downloading the dependencies of the page");
+    process::run_quietly(npm(workspace).args(["ci", "--ignore-scripts"]))
+        .context("cannot download the dependencies of the page")?;
+    fs::write(&stamp, lock).context("cannot write the stamp of the installation")
 }
 
 fn npm(workspace: &Workspace) -> Command {
@@ -50,7 +51,7 @@ fn npm(workspace: &Workspace) -> Command {
     command
 }
 
-/// The page's own linters and unit tests.
+/// Runs the page's linters or unit tests.
 ///
 /// Without Node and its packages, they fail with the reason.
 pub fn check(workspace: &Workspace, script: &str, tally: &mut Tally) {
@@ -64,10 +65,10 @@ pub fn check(workspace: &Workspace, script: &str, tally: &mut Tally) {
     }
 }
 
-/// The tests with a real browser and a real ds.
+/// Runs the tests with a real browser and a real ds.
 ///
 /// # Errors
-/// When there is no browser, or the tests cannot be started.
+/// If there is no browser, or the tests cannot be started.
 pub fn browse(
     workspace: &Workspace,
     filter: Option<&str>,
@@ -96,13 +97,15 @@ pub fn browse(
     Ok(())
 }
 
-/// Measures the page with a real browser, and gives the numbers by name.
+/// Measures the page with a real browser, and returns the numbers by name.
 ///
 /// # Errors
-/// When the page cannot be built, or the measurement fails.
+/// If the page cannot be built, or the measurement fails.
 pub fn measure(workspace: &Workspace, program: &Path, fixtures: &Path, report: &Path) -> Result<Value> {
     let page = build(workspace)?;
-    let mut bench = npm(workspace);
+    // Not at a low priority: this is a measurement.
+    let mut bench = Command::new("npm");
+    bench.current_dir(workspace.source("webroot")).env("CI", "1");
     bench.args(["run", "browser", "--", "tests/bench.test.ts"]);
     bench.env("DS_BROWSER", browser()?).env("DS_PAGE", page).env("DS_BENCH", report);
     bench.env("DS_BIN", program).env("DS_FIXTURES", fixtures);
@@ -120,7 +123,7 @@ fn browser() -> Result<&'static str> {
     find().context("no browser was found")
 }
 
-/// Takes the report of vitest.
+/// Counts the results in the report of vitest.
 fn count(report: &Value, tally: &mut Tally) {
     let files = report["testResults"].as_array().into_iter().flatten();
     for file in files {
@@ -142,7 +145,7 @@ fn count(report: &Value, tally: &mut Tally) {
 #[cfg(test)]
 mod tests {
     use super::count;
-    use crate::suite::Tally;
+    use crate::tally::Tally;
     use serde_json::json;
 
     #[test]

@@ -1,17 +1,17 @@
-//! Running other programs: one way to start them, one way to say how they failed.
+//! Runs other programs, and describes their failures.
 //!
-//! Owns the wording of a failed command and the low priority of long work. Decides nothing about what is run.
-//! See waitpid(2) for what an exit status is made of.
+//! Owns the error message of a failed command and the low priority of long work. The caller selects the program.
+//! waitpid(2).
 
 use anyhow::{Context, Result, bail};
 use std::ffi::OsStr;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus, Output, Stdio};
 
-/// Lines of a quiet command's output that are shown when it fails.
+/// The number of lines of a quiet command's output that are shown if it fails.
 const LINES_SHOWN: usize = 30;
 
-/// A command that runs at a low priority, so that the machine stays usable while long work goes on.
+/// A command that runs at a low priority, so that the machine remains responsive.
 pub fn nice(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("nice");
     command.arg(program);
@@ -30,7 +30,7 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs `command` without a word, and shows the end of what it printed when it fails.
+/// Runs `command` without output, and shows the end of its output if it fails.
 ///
 /// # Errors
 /// If it cannot be started or does not end with exit code 0.
@@ -43,7 +43,7 @@ pub fn run_quietly(command: &mut Command) -> Result<Output> {
     Ok(output)
 }
 
-/// Runs `command` and gives what it wrote to stdout; stderr goes to the terminal.
+/// Runs `command` and returns its stdout; stderr goes to the terminal.
 ///
 /// # Errors
 /// If it cannot be started, does not end with exit code 0, or writes something that is not UTF-8.
@@ -60,7 +60,7 @@ pub fn read(command: &mut Command) -> Result<String> {
         .with_context(|| format!("{} wrote bytes that are not UTF-8", name(command)))
 }
 
-/// How a process ended, as the end of a sentence: `exited with code 3`, `was ended by signal 9`.
+/// The end of a process, as the rest of a sentence: `exited with code 3`, `was ended by signal 9`.
 pub fn ending(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exited with code {code}"),
@@ -69,7 +69,7 @@ pub fn ending(status: ExitStatus) -> String {
     }
 }
 
-/// The program behind a command and its first arguments, short enough for an error line.
+/// The program and first arguments of a command, short enough for an error message.
 fn name(command: &Command) -> String {
     let mut words: Vec<_> = vec![command.get_program()];
     words.extend(command.get_args());
@@ -78,7 +78,7 @@ fn name(command: &Command) -> String {
     format!("`{}{}`", shown.join(" "), if words.len() > start + 3 { " …" } else { "" })
 }
 
-/// The end of everything a command printed.
+/// The end of a command's output.
 fn last_lines(output: &Output) -> String {
     let text = [&output.stdout[..], &output.stderr[..]].concat();
     let text = String::from_utf8_lossy(&text);

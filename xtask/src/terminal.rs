@@ -1,7 +1,6 @@
 //! The output for users and CI: plain lines on stdout.
 //!
-//! Owns the only writes to the terminal. Knows nothing of what the lines mean. A reader that went away (a closed pipe)
-//! is no reason to stop a build half-way, so write errors are dropped here.
+//! Owns all writes to the terminal. Write errors are ignored, so that a closed pipe does not stop a build.
 
 use std::fmt::Display;
 use std::io::{Write, stdout};
@@ -13,7 +12,7 @@ pub fn line(text: impl Display) {
     let _ = out.flush();
 }
 
-/// Prints text that has its own line ends, as a command printed it.
+/// Prints text that already has line endings, such as the output of a command.
 pub fn raw(text: &[u8]) {
     let mut out = stdout().lock();
     let _ = out.write_all(text);

@@ -1,22 +1,22 @@
-//! Searches for remains of containers on the machine, from outside.
+//! Searches the machine for remains of containers.
 //!
-//! Owns the places to look: mounts, loop devices, cgroups, processes. Reads only, and asks the kernel alone, never `ds`.
-//! See proc_pid_mountinfo(5), proc_pid_cgroup(5), loop(4).
+//! Owns the list of places: mounts, loop devices, cgroups, processes. Reads only, and uses only files of the kernel,
+//! never `ds`. See proc_pid_mountinfo(5), proc_pid_cgroup(5), loop(4).
 
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-/// How every cgroup that the supervisor makes is called.
+/// The prefix of the supervisor's cgroups.
 const CGROUP: &str = "droidspaces";
 
-/// Everything found at one moment, one line each.
+/// The remains at one point in time, one line each.
 #[derive(Debug)]
 pub struct Traces(BTreeSet<String>);
 
 impl Traces {
-    /// Looks at the whole machine for what belongs to the data folder `root`.
+    /// Searches the whole machine for remains of the data folder `root`.
     ///
     /// # Errors
     /// If /proc or /sys cannot be read.
@@ -29,7 +29,7 @@ impl Traces {
         Ok(Self(found))
     }
 
-    /// What is there now and was not there `before`.
+    /// The remains that did not exist `before`.
     pub fn since<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = &'a str> {
         self.0.difference(&before.0).map(String::as_str)
     }
@@ -46,7 +46,7 @@ fn mounts(root: &Path, found: &mut BTreeSet<String>) -> Result<()> {
 fn loop_devices(root: &Path, found: &mut BTreeSet<String>) -> Result<()> {
     for device in fs::read_dir("/sys/block").context("cannot read /sys/block")? {
         let device = device?;
-        // Only there while a file is attached.
+        // The file only exists while a file is attached.
         let Ok(file) = fs::read_to_string(device.path().join("loop/backing_file")) else { continue };
         if Path::new(file.trim()).starts_with(root) {
             found.insert(format!("loop device {} of {}", device.file_name().to_string_lossy(), file.trim()));
@@ -55,14 +55,14 @@ fn loop_devices(root: &Path, found: &mut BTreeSet<String>) -> Result<()> {
     Ok(())
 }
 
-/// Our cgroups are at the root of every hierarchy, as `droidspaces` or `droidspaces-…`; what other programs have deeper
-/// down is theirs. Cgroups come and go while this looks: what cannot be read is gone.
+/// The cgroups of ds are at the root of every hierarchy, as `droidspaces` or `droidspaces-…`; deeper ones of that name
+/// belong to other programs. An unreadable cgroup has been removed in the meantime.
 fn cgroups(folder: &Path, depth: usize, found: &mut BTreeSet<String>) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
         let ours = entry.file_name().to_string_lossy().starts_with(CGROUP);
         if !is_folder || (depth == 1 && !ours) {
-            // On a host with cgroup v2 alone the first level is the root of the only hierarchy.
+            // On a host with only cgroup v2, the first level is the root of the hierarchy.
             continue;
         }
         if depth > 0 || ours {
@@ -72,8 +72,8 @@ fn cgroups(folder: &Path, depth: usize, found: &mut BTreeSet<String>) {
     }
 }
 
-/// A process belongs to `root` when it was told of it in its environment, runs in one of our cgroups, or has the tree
-/// mounted: that finds the supervisor, the monitors, and whatever runs inside a container.
+/// A process belongs to `root` if `root` is in its environment, if it is in a cgroup of ds, or if it has the tree
+/// mounted. This finds the supervisor, the monitors, and all processes in containers.
 fn processes(root: &Path, found: &mut BTreeSet<String>) -> Result<()> {
     let root = root.to_string_lossy();
     let told = format!("DS_ROOT={root}\0");
@@ -104,7 +104,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     #[test]
-    fn a_process_that_was_told_of_the_folder_is_found() {
+    fn a_process_with_the_folder_in_its_environment_is_found() {
         let root = Path::new("/nowhere/for-a-test-of-traces");
         let before = Traces::look(root).unwrap();
         let mut sleeper = Command::new("sleep")

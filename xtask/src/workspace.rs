@@ -1,7 +1,7 @@
-//! Where things are: the source tree, the target directory, the toolchain that is in use.
+//! The paths of the source tree, the target directory and the toolchain in use.
 //!
-//! Owns every path below `target/` that xtask uses, and the cargo and rustc to call (cargo hands its own path on in
-//! `CARGO`, so a toolchain that is not from rustup works the same). Creates nothing.
+//! Owns every path below `target/` that xtask uses, and the cargo and rustc to call (cargo passes its own path in
+//! `CARGO`, so any toolchain works). Creates nothing.
 
 use crate::process;
 use anyhow::{Context, Result};
@@ -22,10 +22,10 @@ pub struct Workspace {
 }
 
 impl Workspace {
-    /// Asks the compiler what machine this is.
+    /// Queries the compiler for this machine's target.
     ///
     /// # Errors
-    /// If there is no rustc, or its version text has no host line.
+    /// If rustc is missing, or its version text has no host line.
     pub fn find() -> Result<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"))
             .parent()
@@ -39,7 +39,7 @@ impl Workspace {
             target,
             cargo: env::var_os("CARGO").unwrap_or_else(|| "cargo".into()),
             rustc,
-            host: field(&version, "host: ").context("`rustc -vV` names no host")?.to_owned(),
+            host: field(&version, "host: ").context("`rustc -vV` reports no host")?.to_owned(),
             rustc_version: field(&version, "release: ").and_then(minor).unwrap_or_default().to_owned(),
         })
     }
@@ -56,7 +56,7 @@ impl Workspace {
         &self.rustc
     }
 
-    /// The same toolchain, with the source tree and the target directory at other places.
+    /// The same toolchain with another source tree and target directory.
     pub fn elsewhere(&self, root: PathBuf, target: PathBuf) -> Self {
         Self { root, target, ..self.clone() }
     }
@@ -66,7 +66,7 @@ impl Workspace {
         &self.host
     }
 
-    /// The compiler's version without its last part, such as `1.96`. Clippy has it in its own: `0.1.96`.
+    /// The compiler's version without its last part, such as `1.96`. Clippy's version contains it: `0.1.96`.
     pub fn rustc_version(&self) -> &str {
         &self.rustc_version
     }
@@ -81,13 +81,13 @@ impl Workspace {
         self.target.join(path)
     }
 
-    /// Where the fixtures are cached.
+    /// The cache of the fixtures.
     pub fn fixtures(&self) -> PathBuf {
         self.target("fixtures")
     }
 }
 
-/// The value of one line of what `rustc -vV` prints.
+/// The value of one line of `rustc -vV`.
 fn field<'text>(version: &'text str, name: &str) -> Option<&'text str> {
     version.lines().find_map(|line| line.strip_prefix(name))
 }

@@ -32,7 +32,7 @@ use crate::worker::Env;
 const TOP: &str = "ds-doctor";
 /// Maximum size of a file in the archive, in bytes. Of a longer file, logs keep their end and all others their
 /// beginning.
-const MOST: u64 = 512 << 10;
+const MAX: u64 = 512 << 10;
 /// Kernel files that are included unchanged, below `TOP/kernel/`.
 const KERNEL: [&str; 9] = [
     "/proc/version",
@@ -45,7 +45,7 @@ const KERNEL: [&str; 9] = [
     "/proc/self/status",
     "/proc/self/attr/current",
 ];
-/// What the kernel tells of the network, below `TOP/network/`.
+/// Kernel files about the network, below `TOP/network/`.
 const NETWORK: [&str; 6] = [
     "/proc/net/dev",
     "/proc/net/route",
@@ -54,7 +54,7 @@ const NETWORK: [&str; 6] = [
     "/proc/sys/net/ipv4/ip_forward",
     "/proc/net/ip_tables_names",
 ];
-/// What programs tell of it, where they are.
+/// Programs whose output describes the network, if they are installed.
 const TABLES: [(&str, &str, &[&str]); 9] = [
     ("links", "ip", &["-details", "link"]),
     ("addresses", "ip", &["addr"]),
@@ -201,7 +201,7 @@ impl Bundle<'_> {
 fn read(path: &Path) -> Result<Vec<u8>> {
     let mut content = Vec::new();
     let file = open(path)?;
-    file.take(MOST).read_to_end(&mut content).with_context(|| format!("read {}", path.display()))?;
+    file.take(MAX).read_to_end(&mut content).with_context(|| format!("read {}", path.display()))?;
     Ok(content)
 }
 
@@ -209,11 +209,11 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 fn tail(path: &Path) -> Result<Vec<u8>> {
     let mut file = open(path)?;
     let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(MOST)))?;
+    file.seek(SeekFrom::Start(length.saturating_sub(MAX)))?;
     let mut content = Vec::new();
-    file.take(MOST).read_to_end(&mut content).with_context(|| format!("read {}", path.display()))?;
+    file.take(MAX).read_to_end(&mut content).with_context(|| format!("read {}", path.display()))?;
     let skipped = match content.iter().position(|byte| *byte == b'\n') {
-        Some(end) if length > MOST => end + 1,
+        Some(end) if length > MAX => end + 1,
         _ => 0,
     };
     Ok(content.split_off(skipped))
@@ -241,7 +241,7 @@ fn kernel_log() -> Result<Vec<u8>> {
             Err(error) => return Err(error).context("read /dev/kmsg"),
         }
     }
-    let most = usize::try_from(MOST).unwrap_or(usize::MAX);
+    let most = usize::try_from(MAX).unwrap_or(usize::MAX);
     let mut size = 0;
     let fits = |line: &&String| {
         size += line.len();
@@ -285,12 +285,12 @@ fn list_groups(group: &Path, depth: u32, text: &mut String) {
     }
 }
 
-/// What a program prints.
+/// The output of a program.
 fn said(program: &str, arguments: &[&str]) -> Result<Vec<u8>> {
-    let tool = Tool::find(program).with_context(|| format!("there is no {program}"))?;
+    let tool = Tool::find(program).with_context(|| format!("{program} is not installed"))?;
     let output = Command::new(tool.path()).args(arguments).output();
     let mut text = output.with_context(|| format!("run {program}"))?.stdout;
-    text.truncate(usize::try_from(MOST).unwrap_or(usize::MAX));
+    text.truncate(usize::try_from(MAX).unwrap_or(usize::MAX));
     Ok(text)
 }
 
@@ -320,7 +320,7 @@ mod tests {
         let line = format!("{}\n", "x".repeat(99));
         fs::write(file.path(), line.repeat(6000)).unwrap();
         let end = tail(file.path()).unwrap();
-        assert!(end.len() as u64 <= MOST && end.len() as u64 > MOST - 100);
+        assert!(end.len() as u64 <= MAX && end.len() as u64 > MAX - 100);
         assert_eq!(end.len() % 100, 0);
         assert!(tail(Path::new("/nonexistent")).is_err());
     }

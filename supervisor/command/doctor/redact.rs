@@ -97,7 +97,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_survived(text: String) {
+        fn any_text_does_not_panic(text: String) {
             let _ = configuration(&text);
             let _ = properties(&text);
         }

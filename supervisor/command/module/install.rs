@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_a_downgrade_and_a_repetition_are_told_apart() {
+    fn an_update_a_downgrade_and_a_repetition_are_distinguished() {
         let first = |old, new| compare(&old, &new).remove(0);
         assert_eq!(first(None, version("0.1.0", 100)), "First installation");
         assert_eq!(first(version("0.1.0", 100), version("0.2.0", 200)), "Update from 0.1.0 to 0.2.0");

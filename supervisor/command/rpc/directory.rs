@@ -14,11 +14,11 @@ use crate::command::output;
 use crate::config::value::HostPath;
 use crate::exit::ExitCode;
 
-/// Most entries of one answer.
-const MOST: usize = 2000;
-/// Most entries that are read; larger directories are listed in part.
-const MOST_READ: usize = 20_000;
-/// Where a user looks first, as far as these directories exist.
+/// Maximum number of entries in one answer.
+const MAX: usize = 2000;
+/// Maximum number of entries that are read; larger directories are listed in part.
+const MAX_READ: usize = 20_000;
+/// The directories to begin with, if they exist.
 const PLACES: [&str; 8] =
     ["/data/media/0", "/data/media/0/Download", "/storage", "/root", "/home", "/mnt", "/media", "/"];
 
@@ -29,18 +29,18 @@ struct Listing {
     /// `None` for the root directory.
     parent: Option<String>,
     entries: Vec<Entry>,
-    /// Entries that are missing: too many, or with a name that is not UTF-8.
+    /// Number of omitted entries: beyond the limit, or with a name that is not UTF-8.
     omitted: usize,
     /// Directories to begin with.
     places: Vec<&'static str>,
 }
 
-/// One name in a directory. Symbolic links count as what they lead to.
+/// One entry of a directory. Symbolic links are followed.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Entry {
     name: String,
     kind: Kind,
-    /// Bytes, of a file.
+    /// Size of a file in bytes.
     size: Option<u64>,
     /// Seconds since 1970.
     changed: Option<i64>,
@@ -71,7 +71,7 @@ fn listing(path: &Path) -> Result<Listing> {
     for entry in directory {
         let entry = entry.with_context(|| format!("read {}", path.display()))?;
         match entry.file_name().into_string() {
-            Ok(name) if names.len() < MOST_READ => names.push((name, entry)),
+            Ok(name) if names.len() < MAX_READ => names.push((name, entry)),
             _ => omitted += 1,
         }
     }
@@ -79,8 +79,8 @@ fn listing(path: &Path) -> Result<Listing> {
     entries.sort_by_cached_key(|entry| {
         (entry.kind != Kind::Directory, entry.name.to_lowercase(), entry.name.clone())
     });
-    omitted += entries.len().saturating_sub(MOST);
-    entries.truncate(MOST);
+    omitted += entries.len().saturating_sub(MAX);
+    entries.truncate(MAX);
     Ok(Listing {
         path: path.to_string_lossy().into_owned(),
         parent: path.parent().map(|parent| parent.to_string_lossy().into_owned()),
@@ -90,7 +90,7 @@ fn listing(path: &Path) -> Result<Listing> {
     })
 }
 
-/// A name that vanishes meanwhile, and a link that leads nowhere, are of kind `other`.
+/// An entry that vanishes meanwhile and a dangling link have the kind `other`.
 fn describe(name: String, entry: &DirEntry) -> Entry {
     use std::os::unix::fs::MetadataExt;
     let Ok(metadata) = fs::metadata(entry.path()) else {
@@ -145,11 +145,11 @@ mod tests {
     #[test]
     fn a_large_directory_is_listed_in_part() {
         let place = tempfile::tempdir().unwrap();
-        for number in 0..MOST + 5 {
+        for number in 0..MAX + 5 {
             File::create(place.path().join(number.to_string())).unwrap();
         }
         let listing = listing(place.path()).unwrap();
-        assert_eq!((listing.entries.len(), listing.omitted), (MOST, 5));
+        assert_eq!((listing.entries.len(), listing.omitted), (MAX, 5));
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! Verbs that go on when the page that asked for them is closed.
+//! Verbs that continue when the page that started them is closed.
 //!
-//! The worker lets its client go and does the work; a process beside it, the keeper, writes down how far it is, in one
-//! small file for each job below the run directory. The keeper sees every end of the worker, also a violent one.
-//! Subscribers read the files when inotify(7) tells. Words of the command line are not kept: they may be secrets.
+//! The worker releases its client and does the work. A second process, the keeper, records the progress of each job in
+//! a small file in the run directory. The keeper also notices if the worker is killed. Subscribers read the files after
+//! an event of inotify(7). Words of the command line are not recorded, because they may be secrets.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, pipe};
@@ -31,24 +31,24 @@ use crate::sys::descriptor::make_standard;
 use crate::sys::process::{Fork, exit_immediately, fork, kill};
 use crate::worker::Env;
 
-/// How often a record is written while its job makes progress.
+/// The interval at which a record is written while its job makes progress.
 const INTERVAL: Duration = Duration::from_millis(250);
-/// Jobs that have ended and are still listed.
-const MOST_ENDED: usize = 20;
-/// Warnings that are kept of a job.
-const MOST_WARNINGS: usize = 20;
-/// Where a record names the process that does the work, and when that one began: a number is used again.
+/// Maximum number of ended jobs in the list.
+const MAX_ENDED: usize = 20;
+/// Maximum number of recorded warnings of a job.
+const MAX_WARNINGS: usize = 20;
+/// The fields of a record with the process ID of the worker and its start time, because process IDs are reused.
 const WORKER: [&str; 2] = ["pid", "pid_started"];
-/// The same of the process that writes the record. It lives a little longer.
+/// The same for the keeper, which ends later.
 const KEEPER: [&str; 2] = ["keeper", "keeper_started"];
-/// Longest record, bytes.
+/// Maximum size of a record, in bytes.
 const LONGEST: u64 = 64 * 1024;
 
-/// Has a verb go on without its client.
+/// Runs a verb without its client. Its standard input is that of the request if it `has_input`, else empty.
 ///
 /// # Errors
-/// If the job cannot be recorded; nothing was then done.
-pub(super) fn run(command: &Command, env: &Env, verbs: Verbs<'_>) -> Result<ExitCode> {
+/// If the job cannot be recorded; nothing is then done.
+pub(super) fn run(command: &Command, has_input: bool, env: &Env, verbs: Verbs<'_>) -> Result<ExitCode> {
     create_private(&env.paths.jobs()).context("create the directory of jobs")?;
     prune(&env.paths);
     let id = Uuid::random().context("read /dev/urandom")?.to_string();
@@ -66,7 +66,7 @@ pub(super) fn run(command: &Command, env: &Env, verbs: Verbs<'_>) -> Result<Exit
         Fork::Child => {
             drop(end);
             let _ = prctl::set_name(c"ds:keeper");
-            // The client waits for the end of its streams, which a process that holds them delays.
+            // The client waits for the end of its streams, and any process that holds them would delay it.
             for number in 0..3 {
                 let _ = make_standard(null.as_fd(), number);
             }
@@ -82,7 +82,7 @@ pub(super) fn run(command: &Command, env: &Env, verbs: Verbs<'_>) -> Result<Exit
     record.write()?;
     told(&json!({ "job": id }))?;
     sinks::send_events_to(None);
-    for number in 0..3 {
+    for number in i32::from(has_input)..3 {
         call!(make_standard(null.as_fd(), number), "dup2({number})")?;
     }
     let end = OwnedFd::from(end);
@@ -102,7 +102,7 @@ fn path(paths: &Paths, id: &str) -> Result<PathBuf> {
     Ok(paths.jobs().join(format!("{id}.json")))
 }
 
-/// Every job: those that run and the last ones that have ended, the newest first.
+/// All running jobs and the last ended ones, the newest first.
 #[must_use]
 pub(super) fn list(paths: &Paths) -> Vec<Value> {
     let entries = fs::read_dir(paths.jobs()).into_iter().flatten().filter_map(Result::ok);
@@ -136,7 +136,7 @@ fn start_of(pid: Pid) -> Option<u64> {
 /// Cancels a job. It is undone as if its client had interrupted it.
 ///
 /// # Errors
-/// When there is no such job.
+/// If there is no such job.
 pub(super) fn cancel(paths: &Paths, id: &str) -> Result<()> {
     let job = read_document(&path(paths, id)?, LONGEST).context("there is no such job")?;
     if let Some(pid) = process(&job, WORKER).filter(|_| job["state"] == "running") {
@@ -148,18 +148,18 @@ pub(super) fn cancel(paths: &Paths, id: &str) -> Result<()> {
 /// Removes the record of a job that has ended.
 ///
 /// # Errors
-/// When it runs.
+/// If it is running.
 pub(super) fn forget(paths: &Paths, id: &str) -> Result<()> {
     let path = path(paths, id)?;
     match read_document(&path, LONGEST).map(checked) {
-        Some(job) if job["state"] == "running" => bail!("the job still runs; cancel it first"),
+        Some(job) if job["state"] == "running" => bail!("the job is running; cancel it first"),
         _ => drop(fs::remove_file(path)),
     }
     Ok(())
 }
 
 fn prune(paths: &Paths) {
-    let ended = list(paths).into_iter().filter(|job| job["state"] != "running").skip(MOST_ENDED);
+    let ended = list(paths).into_iter().filter(|job| job["state"] != "running").skip(MAX_ENDED);
     for id in ended.filter_map(|job| job["id"].as_str().map(str::to_owned)) {
         let _ = forget(paths, &id);
     }
@@ -186,7 +186,7 @@ impl Record {
         durable::replace(&self.path, text.as_bytes(), 0o600).context("write the record of the job")
     }
 
-    /// The keeper's whole life: takes what the worker says until it ends.
+    /// The main function of the keeper: receives the worker's events until it ends.
     fn keep(mut self, lines: File) {
         let mut written = Instant::now();
         let mut ended = false;
@@ -209,7 +209,7 @@ impl Record {
         }
     }
 
-    /// Whether it is more than progress.
+    /// Whether the event is more than progress.
     fn take(&mut self, mut event: Map<String, Value>) -> bool {
         if let Some(error) = event.remove("error") {
             self.set("error", error);
@@ -231,7 +231,7 @@ impl Record {
             }
             Some("warning") => {
                 let warnings = self.fields.entry("warnings").or_insert_with(|| json!([]));
-                if let Some(warnings) = warnings.as_array_mut().filter(|list| list.len() < MOST_WARNINGS) {
+                if let Some(warnings) = warnings.as_array_mut().filter(|list| list.len() < MAX_WARNINGS) {
                     warnings.push(event.remove("text").unwrap_or_default());
                 }
                 true

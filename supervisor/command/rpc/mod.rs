@@ -1,9 +1,9 @@
 //! `ds rpc REQUEST`: one request of a program, answered with JSON documents, one a line.
 //!
 //! A request is a command line of `ds` ([`request::Call::Command`]), read by the parser of the command line and run by
-//! the table of verbs, or one of the few things that a page needs and a shell does not: a subscription, a terminal, a
-//! directory, the end of a job. docs/rpc.md is the contract. Text of a caller never reaches a shell. Every fault is one line with a
-//! code and a sentence.
+//! the table of verbs, or something that only a page needs: a subscription, a terminal, a directory, the cancellation
+//! of a job. docs/rpc.md is the contract. Text of a caller never reaches a shell. Every fault is one line with a code
+//! and a sentence.
 
 mod directory;
 mod interactive;
@@ -23,7 +23,7 @@ use anyhow::{Context, Result};
 use serde_json::json;
 
 use self::relay::Relay;
-use self::request::{Call, Fault, Line};
+use self::request::{Call, CommandLine, Fault};
 pub use self::voice::Verbs;
 use self::voice::told;
 use super::{output, print};
@@ -36,7 +36,7 @@ use crate::worker::Env;
 /// Answers one request.
 ///
 /// # Errors
-/// If standard output is not available. An invalid request is answered with an error.
+/// If standard output is not available. The answer to an invalid request is an error document.
 pub fn run(arguments: &cli::Rpc, env: &Env, verbs: Verbs<'_>) -> Result<ExitCode> {
     let answers = io::stdout().as_fd().try_clone_to_owned().context("dup(stdout)")?;
     sinks::send_events_to(Some(File::from(answers)));
@@ -65,7 +65,7 @@ fn done(result: Result<()>) -> Result<ExitCode, Fault> {
 }
 
 /// Runs a command line: with `--json` where the verb has that, otherwise with its text as events.
-fn command(line: &Line, env: &Env, verbs: Verbs<'_>) -> Result<ExitCode, Fault> {
+fn command(line: &CommandLine, env: &Env, verbs: Verbs<'_>) -> Result<ExitCode, Fault> {
     let (command, speaks_json) = match parsed(&line.argv) {
         Ok(parsed) => parsed,
         Err(usage) if usage.to_stdout => {
@@ -79,7 +79,7 @@ fn command(line: &Line, env: &Env, verbs: Verbs<'_>) -> Result<ExitCode, Fault> 
         relay::give_input(input)?;
     }
     if line.job {
-        return Ok(jobs::run(&command, env, verbs)?);
+        return Ok(jobs::run(&command, line.input.is_some(), env, verbs)?);
     }
     if speaks_json {
         return Ok((verbs.perform)(&command));
@@ -105,14 +105,14 @@ fn parsed(words: &[String]) -> Result<(Command, bool), Usage> {
         return Ok((plain, true));
     }
     with_json.insert(1, "--json".to_owned());
-    // Some options exclude it: what they print is text.
+    // Some options exclude JSON: their output is text.
     Ok(read(&with_json).map_or((plain, false), |command| (command, true)))
 }
 
 /// The answer if no supervisor is available.
 ///
 /// # Errors
-/// When standard output cannot be written.
+/// If standard output cannot be written.
 pub fn unavailable(sentence: &str, output: &mut impl Write) -> Result<ExitCode> {
     let document = Fault::new("unavailable", sentence).document().to_string();
     print(output, &format!("{}\n", crate::screen::json(&document)))?;

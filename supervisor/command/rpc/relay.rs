@@ -1,8 +1,8 @@
-//! The text of a verb without JSON, as events: what it writes to stdout and stderr becomes JSON lines.
+//! The output of a verb without JSON, as events: its stdout and stderr become JSON lines.
 //!
-//! A process of its own reads the two pipes that the verb writes to, and a third one with the events of the worker, so
-//! that whole lines reach the program that asked. It ends when the worker closes the third pipe: what a verb leaves
-//! running may keep the others open. pipe(7).
+//! A separate process reads the two pipes that the verb writes to, and a third one with the events of the worker, so
+//! that the client receives complete lines. It ends when the worker closes the third pipe, because processes that a
+//! verb leaves running may keep the others open. pipe(7).
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write, pipe};
@@ -23,7 +23,7 @@ use crate::poll::PollSet;
 use crate::sys::descriptor::{executable_memfd, make_standard, set_nonblocking};
 use crate::sys::process::{Fork, exit_immediately, fork};
 
-/// Bytes of text in one event.
+/// Maximum size of the text in one event, in bytes.
 const PIECE: usize = 16 * 1024;
 
 /// The process that turns text into events.
@@ -33,10 +33,10 @@ pub(super) struct Relay {
 }
 
 impl Relay {
-    /// From now on standard output and standard error of this process go through it.
+    /// Redirects standard output and standard error of this process to it.
     ///
     /// # Errors
-    /// When there are no more descriptors or processes.
+    /// If no descriptor or process can be created.
     pub fn begin() -> Result<Self> {
         let answers = io::stdout().as_fd().try_clone_to_owned().context("dup(stdout)")?;
         let (text, text_end) = pipe().context("pipe")?;
@@ -59,10 +59,10 @@ impl Relay {
         }
     }
 
-    /// Waits until everything is written; then the worker writes itself again.
+    /// Waits until everything is written, and undoes the redirection.
     ///
     /// # Errors
-    /// When a descriptor cannot be put back.
+    /// If a descriptor cannot be restored.
     pub fn end(self) -> Result<()> {
         let _ = io::stdout().flush();
         sinks::send_events_to(None);
@@ -77,7 +77,7 @@ impl Relay {
 /// Makes `input` the standard input of this process.
 ///
 /// # Errors
-/// When there is no memory for it.
+/// If there is no memory for it.
 pub(super) fn give_input(input: &str) -> Result<()> {
     use std::io::{Seek, SeekFrom};
     let mut file = File::from(call!(executable_memfd(c"ds-input"), "memfd_create")?);
@@ -88,7 +88,7 @@ pub(super) fn give_input(input: &str) -> Result<()> {
     Ok(())
 }
 
-/// Which pipe has something.
+/// The readable pipes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ready {
     Text(usize),
@@ -129,7 +129,7 @@ fn relay([text, errors, events]: [OwnedFd; 3]) -> Result<()> {
     }
 }
 
-/// One of the two ways of text.
+/// One of the two streams.
 struct Stream {
     pipe: Option<File>,
     name: Option<&'static str>,
@@ -157,7 +157,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Passes on what is left, and does not wait for more.
+    /// Forwards the rest without waiting for more.
     fn finish(&mut self) -> Result<()> {
         while let Some(pipe) = &self.pipe
             && crate::poll::is_readable(pipe.as_fd())
@@ -180,7 +180,7 @@ impl Stream {
     }
 }
 
-/// Bytes as text: what is not UTF-8 becomes U+FFFD, and a character that is cut waits for its rest.
+/// Decodes bytes: invalid UTF-8 becomes U+FFFD, and an incomplete character is kept until its rest arrives.
 #[derive(Debug, Default)]
 pub(super) struct Text {
     rest: Vec<u8>,
@@ -192,7 +192,7 @@ impl Text {
         self.rest.extend_from_slice(bytes);
         let end = match std::str::from_utf8(&self.rest) {
             Err(error) if error.error_len().is_none() => error.valid_up_to(),
-            // A fault further back is no reason to hold anything back, except a character at the very end.
+            // Only an incomplete character at the end is held back.
             _ => self.rest.len() - cut(&self.rest),
         };
         let text = String::from_utf8_lossy(&self.rest[..end]).into_owned();
@@ -200,7 +200,7 @@ impl Text {
         text
     }
 
-    /// The text of what is left.
+    /// The text of the kept bytes.
     pub fn finish(&mut self) -> String {
         let text = String::from_utf8_lossy(&self.rest).into_owned();
         self.rest.clear();
@@ -208,7 +208,7 @@ impl Text {
     }
 }
 
-/// How many bytes at the end begin a character that is not whole.
+/// The number of bytes at the end that begin an incomplete character.
 fn cut(bytes: &[u8]) -> usize {
     for length in 1..=bytes.len().min(3) {
         let tail = &bytes[bytes.len() - length..];

@@ -1,6 +1,6 @@
 //! The format of a request: base64url of a JSON object, validated before anything is done.
 //!
-//! Owns the version, the names of the fields and the codes of faults. Reads nothing but the text.
+//! Owns the version, the names of the fields and the codes of faults. Reads only the text.
 
 use base64::Engine;
 use base64::alphabet::URL_SAFE;
@@ -11,17 +11,17 @@ use serde_json::{Value, json};
 use crate::config::value::{HostPath, Name};
 use crate::exit::ExitCode;
 
-/// Raised when a field changes its meaning; requests of older pages name theirs.
+/// The version of the format. It increases when a field changes its meaning; a request contains its own.
 pub const VERSION: u64 = 1;
-/// Longest request, bytes of JSON. The kernel allows 128 KiB for one argument of a program (execve(2)).
+/// Maximum size of a request, in bytes of JSON. The kernel allows 128 KiB for one argument of a program (execve(2)).
 const LONGEST: usize = 128 * 1024;
-/// Most lines of a log that come before what is new.
-const MOST_LINES: u32 = 10_000;
+/// Maximum number of earlier lines of a log.
+const MAX_LINES: u32 = 10_000;
 
-/// The fields of which a request has one.
+/// The fields of which a request has exactly one.
 const CALLS: &str = "'argv', 'subscribe', 'terminal', 'directory', 'cancel' and 'forget'";
 
-/// With or without padding.
+/// Accepts text with and without padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &URL_SAFE,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
@@ -31,44 +31,44 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 #[derive(Debug, PartialEq, Eq)]
 pub enum Call {
     /// A command line.
-    Command(Line),
-    /// Events, until the client has enough.
+    Command(CommandLine),
+    /// Events, until the client disconnects.
     Subscribe(Subscription),
-    /// Something about a terminal.
+    /// A request about a terminal.
     Terminal(Terminal),
-    /// What is in a directory of the host.
+    /// The content of a directory of the host.
     Directory(HostPath),
-    /// The end of a job.
+    /// Cancels a job.
     Cancel(String),
-    /// A job that has ended is listed no more.
+    /// Removes an ended job from the list.
     Forget(String),
 }
 
 /// A command line.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Line {
+pub struct CommandLine {
     /// The words after `ds`.
     pub argv: Vec<String>,
     /// Its standard input.
     pub input: Option<String>,
-    /// Whether it goes on in the supervisor when its client has gone.
+    /// Whether it continues as a job when its client disconnects.
     pub job: bool,
 }
 
 /// The topic of a subscription.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Subscription {
-    /// Containers, and what they come to.
+    /// The states of containers.
     pub state: bool,
     /// Their usage, every two seconds.
     pub stats: bool,
     /// Jobs.
     pub jobs: bool,
-    /// The console of this container, beginning with so many lines of its log.
+    /// The console of this container, preceded by this number of lines of its log.
     pub log: Option<(Name, u32)>,
-    /// The supervisor's log, beginning with so many of its lines.
+    /// The supervisor's log, preceded by this number of its lines.
     pub supervisor: Option<u32>,
-    /// It ends by itself after so many seconds.
+    /// It ends after this number of seconds.
     pub seconds: Option<u32>,
 }
 
@@ -89,11 +89,11 @@ pub enum Terminal {
         #[serde(default = "rows")]
         rows: u16,
     },
-    /// Its output from this byte on, as far as it is kept.
+    /// Its output from this byte on, if it is still kept.
     Attach {
         /// Which.
         id: String,
-        /// How many bytes are known already.
+        /// The number of bytes that the client already has.
         #[serde(default)]
         from: u64,
     },
@@ -118,7 +118,7 @@ pub enum Terminal {
         /// Which.
         id: String,
     },
-    /// Which there are.
+    /// The list of terminals.
     List,
 }
 
@@ -181,7 +181,7 @@ impl Fault {
         json!({ "error": { "code": self.code, "message": sentence } })
     }
 
-    /// The exit code that goes with it.
+    /// Its exit code.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match self.code {
@@ -204,7 +204,7 @@ fn malformed(sentence: &str) -> Fault {
 /// Reads a request.
 ///
 /// # Errors
-/// Its error.
+/// If it is invalid.
 pub fn decode(text: &str) -> Result<Call, Fault> {
     let bytes = BASE64.decode(text).map_err(|error| malformed(&format!("not base64url: {error}")))?;
     if bytes.len() > LONGEST {
@@ -257,7 +257,7 @@ fn line(argv: Vec<String>, input: Option<String>, job: bool) -> Result<Call, Fau
     if argv.iter().any(|word| word.contains('\0')) {
         return Err(malformed("a word has a NUL character, which no command line can have"));
     }
-    Ok(Call::Command(Line { argv, input, job }))
+    Ok(Call::Command(CommandLine { argv, input, job }))
 }
 
 fn directory(path: &str) -> Result<Call, Fault> {
@@ -281,7 +281,7 @@ fn subscription(
     if has(Topic::Log) != name.is_some() {
         return Err(malformed("the topic 'log' requires 'name', and 'name' the topic 'log'"));
     }
-    let lines = lines.unwrap_or(200).min(MOST_LINES);
+    let lines = lines.unwrap_or(200).min(MAX_LINES);
     Ok(Call::Subscribe(Subscription {
         state: has(Topic::State),
         stats: has(Topic::Stats),
@@ -309,14 +309,14 @@ mod tests {
                 [r#"{"argv":["list"]}"#, r#"{"v":1,"argv":["list"]}"#, r#"{"argv":["list"],"job":false }"#]
             {
                 let argv = vec!["list".to_owned()];
-                let expected = Call::Command(Line { argv, input: None, job: false });
+                let expected = Call::Command(CommandLine { argv, input: None, job: false });
                 assert_eq!(decode(&engine.encode(json)).unwrap(), expected);
             }
         }
     }
 
     #[test]
-    fn what_is_no_request_is_told() {
+    fn an_invalid_request_is_an_error() {
         for json in [
             "",
             "null",

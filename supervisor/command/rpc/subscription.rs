@@ -1,4 +1,4 @@
-//! `subscribe`: states, use, jobs and log lines as they change.
+//! `subscribe`: reports states, usage, jobs and log lines as they change.
 //!
 //! All changes are reported by events: monitors report theirs, and inotify(7) reports those of containers,
 //! configurations, jobs, logs and freezes by other programs (version 2 of control groups). Only data without events is
@@ -35,18 +35,18 @@ use crate::poll::{PollSet, timeout};
 use crate::socket;
 use crate::worker::Env;
 
-/// How often use is measured.
+/// The interval at which usage is measured.
 const INTERVAL: Duration = Duration::from_secs(2);
 /// Changes within this interval are reported together.
 const TOGETHER: Duration = Duration::from_millis(30);
-/// When to look again after a change: the supervisor may have decided something since.
+/// The delay of another check after a change, because the supervisor may have made a decision in between.
 const AGAIN: Duration = Duration::from_millis(600);
-/// How long an init system that says nothing of itself is asked whether it is up.
+/// The time for which an init system without notification is polled.
 const COMING_UP: u64 = 120;
-/// Characters of a log in one event.
+/// Maximum number of characters of a log in one event.
 const PIECE: usize = 16 * 1024;
 
-/// Tells what the subscriber wants to hear, until it is gone or its time is over.
+/// Reports the requested changes until the client disconnects or its time is over.
 ///
 /// # Errors
 /// If the machine runs out of a resource.
@@ -69,19 +69,19 @@ pub(super) fn run(wish: &Subscription, env: &Env) -> Result<ExitCode> {
     subscriber.follow()
 }
 
-/// A container as it was told last.
+/// The last reported state of a container.
 struct Container {
     summary: Summary,
     document: Value,
     monitor: Option<OwnedFd>,
 }
 
-/// A log that is followed.
+/// A followed log.
 struct Tail {
-    /// `None` once the log's directory is gone.
+    /// `None` once the log's directory has been deleted.
     follower: Option<Follower>,
     text: Text,
-    /// The event that its text comes with.
+    /// The event for its text.
     event: Value,
 }
 
@@ -101,7 +101,7 @@ struct Subscriber<'a> {
     told_state: bool,
     jobs: Option<Vec<Value>>,
     measured: Option<Measured>,
-    /// When to look at everything again.
+    /// When to check everything again.
     look: Option<Instant>,
     logs: Vec<Tail>,
     until: Option<Instant>,
@@ -132,7 +132,7 @@ impl Subscriber<'_> {
             }
             for ready in self.wait()? {
                 match ready {
-                    // A signal or a hang-up: it wants no more.
+                    // A signal, or the client has disconnected.
                     Ready::Client => return Ok(ExitCode::Done),
                     Ready::Supervisor => return end("supervisor"),
                     Ready::Files => self.files_changed()?,
@@ -180,7 +180,7 @@ impl Subscriber<'_> {
         Ok(())
     }
 
-    /// A monitor has told something, or has ended.
+    /// A monitor has sent a message, or has ended.
     fn hear(&mut self, name: &Name) {
         if let Some(container) = self.containers.get_mut(name)
             && let Some(monitor) = &container.monitor
@@ -208,7 +208,7 @@ impl Subscriber<'_> {
         Ok(())
     }
 
-    /// Watches a directory; one that is gone shows when its parent is looked at.
+    /// Watches a directory. A check of its parent detects its deletion.
     fn watch(&self, directory: &Path) {
         let changes = AddWatchFlags::IN_CREATE
             | AddWatchFlags::IN_DELETE
@@ -233,7 +233,7 @@ impl Subscriber<'_> {
 
     fn look_at_containers(&mut self) -> Result<()> {
         let paths = &self.env.paths;
-        // Watched first and read then: nothing is lost in between.
+        // Watched before it is read, so that no change is lost in between.
         [paths.containers(), paths.run_containers()].iter().for_each(|directory| self.watch(directory));
         self.env.supervisor.forget();
         let there = names(self.env);
@@ -260,7 +260,7 @@ impl Subscriber<'_> {
         Ok(())
     }
 
-    /// Whether a container is other than it was.
+    /// Whether a container has changed.
     fn look_at(&mut self, name: &Name) -> bool {
         let Ok(known) = known(self.env, name) else { return self.containers.remove(name).is_some() };
         let summary = known.summary.clone();
@@ -292,7 +292,7 @@ impl Subscriber<'_> {
         !unchanged
     }
 
-    /// Has a monitor tell every change, if there is one.
+    /// Subscribes to a container's monitor, if it runs.
     fn connect(&self, name: &Name) -> Option<OwnedFd> {
         let connection = monitor(&self.env.paths, name).ok()??;
         socket::send(&connection, &ControlRequest::Watch, &[]).ok()?;
@@ -328,7 +328,7 @@ impl Subscriber<'_> {
         drop(meters);
         self.measured = Some(Measured { at: Instant::now(), machine, containers: readings });
         if is_due {
-            // Being asked is what makes a monitor look.
+            // A monitor checks readiness when it receives a query.
             self.look_soon(Duration::ZERO);
         }
         Ok(())
@@ -350,7 +350,7 @@ impl Subscriber<'_> {
 }
 
 impl Tail {
-    /// Tells the last lines of a log.
+    /// Reports the last lines of a log.
     fn begin(path: PathBuf, lines: u32, event: Value) -> Result<Self> {
         let mut bytes = Vec::new();
         let follower = Some(Follower::begin(path, Some(lines), &mut bytes)?);

@@ -1,9 +1,9 @@
 //! Terminals of containers for a page: a login shell whose output is kept and streamed, and which outlives the page.
 //!
-//! The worker that opened a terminal holds it. Others reach it by a socket in the run directory, which only root can:
-//! a viewer hands its standard output over and gets the output from a byte that it names, keys and sizes come as
-//! messages of their own. A viewer that does not read holds the program back, as any terminal does; without a viewer
-//! the oldest output is dropped, and after half an hour the shell is hung up. pty(7), unix(7).
+//! The worker that opened a terminal owns it. Clients connect to a socket in the run directory, which only root can
+//! reach. A viewer sends its standard output and receives the terminal's output from a given byte on; keys and sizes
+//! are separate messages. A viewer that does not read blocks the program, as any terminal does. Without a viewer, the
+//! oldest output is dropped, and after half an hour the shell is hung up. pty(7), unix(7).
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -41,36 +41,36 @@ use crate::sys::process::{kill, pidfd_open, reap};
 use crate::sys::terminal::{WindowSize, set_window_size};
 use crate::worker::Env;
 
-/// Bytes of output that are kept.
+/// The amount of kept output, in bytes.
 const KEPT: usize = 256 * 1024;
-/// Bytes that a viewer may be behind before the program has to wait.
+/// The amount of output that a viewer may lag behind before the program blocks, in bytes.
 const BEHIND: u64 = 128 * 1024;
-/// Bytes of output in one event: a line of JSON with them fits into PIPE_BUF, so it is written without waiting.
+/// The maximum output in one event, in bytes: its JSON line fits into PIPE_BUF, so it is written without blocking.
 const PIECE: usize = 2880;
-/// Bytes of keys that wait for a program that does not read.
-const MOST_KEYS: usize = 1 << 20;
+/// Maximum number of keys queued for a program that does not read, in bytes.
+const MAX_KEYS: usize = 1 << 20;
 /// The time after which a shell without a viewer is ended.
 const UNSEEN: Duration = Duration::from_secs(30 * 60);
-/// How long a shell that was hung up may take to end.
+/// The timeout for a shell to end after it was hung up.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// The messages on the socket of a terminal.
 #[derive(Debug, Serialize, Deserialize)]
 enum Message {
-    /// The descriptor that comes along gets the output from this byte on.
+    /// Writes the output from this byte on to the attached descriptor.
     Attach(u64),
     /// Keys, in base64.
     Input(String),
     /// The new size.
     Resize(WindowSize),
-    /// The end.
+    /// Ends the terminal.
     Close,
 }
 
 /// Answers one request about terminals.
 ///
 /// # Errors
-/// When there is no such terminal, or no shell.
+/// If there is no such terminal, or no shell.
 pub(super) fn run(wish: Terminal, env: &Env) -> Result<ExitCode> {
     let (id, message) = match wish {
         Terminal::Open { name, user, columns, rows } => {
@@ -86,7 +86,7 @@ pub(super) fn run(wish: Terminal, env: &Env) -> Result<ExitCode> {
     output::json(&json!({ "done": true, "code": 0 }))
 }
 
-/// Where a terminal is reached: its directory has its name, its container and its socket.
+/// The directory of a terminal, with its name, its container and its socket.
 fn place(paths: &Paths, id: &str) -> Result<PathBuf> {
     if id.is_empty() || !id.chars().all(|c| c.is_ascii_hexdigit() || c == '-') {
         bail!("there is no such terminal");
@@ -113,7 +113,7 @@ fn list(paths: &Paths) -> Result<ExitCode> {
     output::json(&json!({ "terminals": terminals }))
 }
 
-/// Shows a terminal on the client's standard output until either is gone.
+/// Shows a terminal on the client's standard output until one of them ends.
 fn attach(id: &str, from: u64, env: &Env) -> Result<ExitCode> {
     let connection = connect(&env.paths, id)?;
     socket::send(&connection, &Message::Attach(from), &[io::stdout().as_fd()])?;
@@ -193,12 +193,12 @@ fn start(name: &Name, user: Option<&str>, env: &Env) -> Result<Running> {
     attachment.start(&env.host, &env.paths, name)
 }
 
-/// Who sees the output.
+/// The viewer of the output.
 struct Viewer {
     output: File,
-    /// The one who brought the descriptor; none for the client that opened the terminal.
+    /// Its connection; `None` for the client that opened the terminal.
     connection: Option<OwnedFd>,
-    /// Bytes of all output that it has had.
+    /// The number of bytes that it has received, from the beginning of the output.
     sent: u64,
 }
 
@@ -228,7 +228,7 @@ struct Holder<'a> {
     viewer: Option<Viewer>,
     has_client: bool,
     kept: VecDeque<u8>,
-    /// Bytes that the shell has written in all.
+    /// Total number of bytes that the shell has written.
     total: u64,
     keys: VecDeque<u8>,
     unseen: Option<Instant>,
@@ -241,7 +241,7 @@ impl Holder<'_> {
             for ready in self.wait()? {
                 match ready {
                     Ready::Client => {
-                        // It went, or was told to end: others may come and look.
+                        // The viewer has disconnected; another one may attach.
                         self.has_client = false;
                         self.viewer = self.viewer.take().filter(|viewer| viewer.connection.is_some());
                         self.env.client.leave(0);
@@ -304,13 +304,13 @@ impl Holder<'_> {
             }
         }
         let next = [self.unseen, self.killing].into_iter().flatten().min();
-        // A shell whose terminal something keeps open is looked at now and then.
+        // If another process keeps the terminal open, the shell is polled.
         let look = Instant::now() + Duration::from_secs(if self.killing.is_some() { 1 } else { 60 });
         let left = next.map_or(look, |next| next.min(look)).saturating_duration_since(Instant::now());
         Ok(call!(set.wait(timeout(Some(left))), "poll")?)
     }
 
-    /// A message of a visitor; one that attaches becomes the viewer.
+    /// A message of a client; a client that attaches becomes the viewer.
     fn hear(&mut self, number: usize) -> Result<()> {
         if number >= self.visitors.len() {
             return Ok(());
@@ -331,7 +331,7 @@ impl Holder<'_> {
             }
             Message::Input(data) => {
                 if let Ok(keys) = BASE64_STANDARD.decode(data)
-                    && self.keys.len() + keys.len() <= MOST_KEYS
+                    && self.keys.len() + keys.len() <= MAX_KEYS
                 {
                     self.keys.extend(keys);
                     self.write_keys();
@@ -372,7 +372,7 @@ impl Holder<'_> {
         }
     }
 
-    /// Writes to the viewer what fits without waiting.
+    /// Writes to the viewer without blocking.
     fn show(&mut self) {
         let first = self.total - self.kept.len() as u64;
         let Some(viewer) = &mut self.viewer else { return };
@@ -404,12 +404,12 @@ impl Holder<'_> {
         if let Ok(Some((pid, _))) = reap(Some(self.child))
             && pid == self.child
         {
-            // The last output is still read; then the master reports the end.
+            // The last output is read first; then the master reports the end.
             self.peer = None;
         }
     }
 
-    /// As a shell does with its jobs when its terminal is hung up.
+    /// Hangs up as a shell does with its jobs.
     fn hang_up(&mut self) {
         if self.killing.is_none() {
             self.killing = Some(Instant::now() + GRACE);

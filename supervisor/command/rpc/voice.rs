@@ -7,20 +7,20 @@ use crate::cli::Command;
 use crate::exit::ExitCode;
 use crate::log as sinks;
 
-/// How a verb of the command line is run: the table of verbs is above this module.
+/// Runs a verb of the command line; the table of verbs is in a higher module.
 #[derive(Clone, Copy)]
 #[allow(missing_debug_implementations, reason = "functions have no text")]
 pub struct Verbs<'a> {
     /// Runs a verb to its end and reports its error.
     pub perform: &'a dyn Fn(&Command) -> ExitCode,
-    /// The verb, and the container that it is about.
+    /// The verb and its container.
     pub subject: fn(&Command) -> (&'static str, Option<&str>),
 }
 
-/// Says something to the program that asked.
+/// Writes a document to the client.
 ///
 /// # Errors
-/// When it cannot be written.
+/// If it cannot be written.
 pub(super) fn told(document: &Value) -> Result<()> {
     sinks::tell(document).context("write the answer")
 }

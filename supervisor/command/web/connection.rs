@@ -18,12 +18,12 @@ use crate::poll::{PollSet, is_readable, timeout};
 use crate::socket;
 use crate::worker::protocol::{CommandRequest, FromWorker, GENERATION};
 
-/// How long a request may take to come.
+/// The timeout for receiving a request.
 const PROMPTLY: Duration = Duration::from_secs(10);
-/// How long a connection is kept on which nothing is asked.
+/// The timeout of an idle connection.
 const KEPT: Duration = Duration::from_secs(60);
 
-/// Answers until the browser has enough or misbehaves.
+/// Answers requests until the browser disconnects or violates the protocol.
 pub(super) fn answer(stream: TcpStream, site: &Site<'_>) {
     let mut connection = Connection { stream, site, read: Vec::new() };
     let _ = connection.stream.set_nodelay(true);
@@ -39,7 +39,7 @@ struct Connection<'a> {
 }
 
 impl Connection<'_> {
-    /// One request; `false` when it was the last one.
+    /// Answers one request; `false` if it was the last one.
     fn turn(&mut self) -> Result<bool> {
         if self.read.is_empty() && !wait(&self.stream, KEPT) {
             return Ok(false);
@@ -64,7 +64,7 @@ impl Connection<'_> {
         Ok(!head.closes)
     }
 
-    /// Reads more; `false` when it is too late.
+    /// Reads more; `false` after the timeout.
     fn more(&mut self, deadline: Instant) -> Result<bool> {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() || !wait(&self.stream, left) {
@@ -120,7 +120,7 @@ impl Connection<'_> {
         }
     }
 
-    /// Has the supervisor answer a request, and passes its lines on in chunks.
+    /// Passes a request to the supervisor, and forwards the lines of the answer in chunks.
     fn relay(&mut self, body: &[u8]) -> Result<()> {
         let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_=".contains(byte);
         let Some(word) =
@@ -137,7 +137,7 @@ impl Connection<'_> {
         Ok(self.stream.write_all(b"0\r\n\r\n")?)
     }
 
-    /// Passes lines on until the command has ended.
+    /// Forwards lines until the command has ended.
     fn pass(&mut self, supervisor: &OwnedFd, lines: &mut File) -> Result<()> {
         let mut ended = false;
         loop {
@@ -171,7 +171,7 @@ impl Connection<'_> {
         }
     }
 
-    /// The browser has sent something in between, or is gone.
+    /// The browser has sent data in between, or has disconnected.
     fn hear(&mut self) -> Result<()> {
         let mut buffer = [0; 4096];
         let count = self.stream.read(&mut buffer)?;
@@ -198,7 +198,7 @@ fn wait(stream: &TcpStream, time: Duration) -> bool {
     }
 }
 
-/// Asks the supervisor; the connection to it, and the answer as it comes.
+/// Sends a request to the supervisor; returns the connection to it and the stream of the answer.
 fn ask(site: &Site<'_>, word: &str) -> Result<Option<(OwnedFd, OwnedFd)>> {
     let Some(supervisor) = socket::connect_to(&site.paths.supervisor_socket())? else { return Ok(None) };
     let (lines, end) = pipe().context("pipe")?;

@@ -1,16 +1,17 @@
-//! HTTP/1.1 as far as one browser needs it: a request's head, checked, and the head of an answer. RFC 9112.
+//! The part of HTTP/1.1 that one browser needs: validates a request's head, and writes that of an answer. RFC 9112.
 //!
-//! Decides who is listened to: the host must be ours (an attacker's name that leads to 127.0.0.1 is not), the origin must
-//! be the page's own, and the cookie comes after that. Reads and writes no socket.
+//! Decides which requests are accepted: the host must be this server (not an attacker's name that resolves to
+//! 127.0.0.1), and the origin must be the page itself; `session` checks the cookie afterwards. Reads and writes no
+//! socket.
 
 use httparse::{EMPTY_HEADER, Request, Status};
 
-/// Longest head, bytes.
+/// Maximum size of a head, in bytes.
 pub(super) const LONGEST_HEAD: usize = 16 * 1024;
-/// Longest body, bytes: what the supervisor takes in one message.
+/// Maximum size of a body, in bytes: that of one message to the supervisor.
 pub(super) const LONGEST_BODY: usize = 120 * 1024;
-/// Most header fields.
-const MOST_FIELDS: usize = 64;
+/// Maximum number of header fields.
+const MAX_FIELDS: usize = 64;
 /// The name of the session cookie.
 pub(super) const COOKIE: &str = "ds-session";
 
@@ -21,9 +22,9 @@ pub(super) struct Head {
     pub length: usize,
     /// GET or POST.
     pub is_post: bool,
-    /// The path as it was sent.
+    /// The path, unmodified.
     pub path: String,
-    /// Bytes of the body.
+    /// Size of the body in bytes.
     pub body: usize,
     /// The session cookie.
     pub cookie: Option<String>,
@@ -31,15 +32,15 @@ pub(super) struct Head {
     pub closes: bool,
 }
 
-/// Why a request is refused: its status and a sentence.
+/// The refusal of a request: its status and a sentence.
 pub(super) type Refusal = (u16, &'static str);
 
-/// Reads a head; `None` while it is not complete.
+/// Parses a head; `None` while it is incomplete.
 ///
 /// # Errors
-/// Why the request is refused.
+/// If the request is refused.
 pub(super) fn head(bytes: &[u8], port: u16) -> Result<Option<Head>, Refusal> {
-    let mut fields = [EMPTY_HEADER; MOST_FIELDS];
+    let mut fields = [EMPTY_HEADER; MAX_FIELDS];
     let mut request = Request::new(&mut fields);
     let length = match request.parse(bytes) {
         Ok(Status::Complete(length)) => length,
@@ -92,7 +93,7 @@ pub(super) fn head(bytes: &[u8], port: u16) -> Result<Option<Head>, Refusal> {
     }))
 }
 
-/// The one session cookie; two of them are none.
+/// The session cookie; `None` if there are two.
 fn cookie(fields: &[String]) -> Option<String> {
     let pairs =
         fields.iter().flat_map(|field| field.split(';')).filter_map(|pair| pair.trim().split_once('='));
@@ -103,7 +104,7 @@ fn cookie(fields: &[String]) -> Option<String> {
     }
 }
 
-/// The head of an answer. `length` is that of the body; without one the body comes in chunks.
+/// The head of an answer. `length` is that of the body; without it, the body is sent in chunks.
 #[must_use]
 pub(super) fn answer(status: u16, kind: &str, length: Option<usize>, more: &[String]) -> String {
     let reason = match status {

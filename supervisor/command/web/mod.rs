@@ -1,4 +1,4 @@
-//! `ds web`: the page of the module for one browser on this machine, where no root manager shows it.
+//! `ds web`: serves the page of the module to one browser of this machine, for use without a root manager.
 //!
 //! The server is a separate process that a worker starts. It listens on 127.0.0.1 at a port that the kernel
 //! chooses, refuses requests without the session cookie, and ends after ten idle minutes. A page's request becomes the
@@ -36,10 +36,10 @@ use crate::sys::process::{Fork, exit_immediately, fork};
 use crate::tool::{Invocation, Tool};
 use crate::worker::Env;
 
-/// Starts the server, or finds the one that runs, and prints an address that works once.
+/// Starts the server unless one is running, and prints an address that works once.
 ///
 /// # Errors
-/// When there is no page, or no address to listen on.
+/// If the page is not installed, or no address is available to listen on.
 pub fn run(arguments: &cli::Web, env: &Env) -> Result<ExitCode> {
     let session = Session::at(env.paths.web());
     if arguments.stop {
@@ -85,7 +85,7 @@ fn launch(arguments: &cli::Web, env: &Env, session: &Session) -> Result<u16> {
     Ok(port)
 }
 
-/// Lets go of the client and of everything that is the worker's.
+/// Releases the client and all resources of the worker.
 fn detach(env: &Env) {
     let _ = setsid();
     let _ = prctl::set_name(c"ds:pages");
@@ -99,7 +99,7 @@ fn detach(env: &Env) {
     sinks::take_role(Role::daemon(&env.knowledge.settings, &env.paths.supervisor_log(), false));
 }
 
-/// Where the page is: in the module, or beside the program.
+/// The directory of the page: in the module, or beside the program.
 fn find(paths: &Paths) -> Result<PathBuf> {
     let module = std::fs::read_to_string(paths.module()).ok();
     let module = module.map(|text| PathBuf::from(text.trim()).join("webroot"));
@@ -110,7 +110,9 @@ fn find(paths: &Paths) -> Result<PathBuf> {
     let mut places = module.into_iter().chain(beside);
     match places.find(|place| place.join("index.html").is_file()) {
         Some(place) => Ok(place),
-        None => bail!("the page is not installed; build it with 'cargo xtask page', or name it with --pages"),
+        None => bail!(
+            "the page is not installed; build it with 'cargo xtask page', or give its directory with --pages"
+        ),
     }
 }
 

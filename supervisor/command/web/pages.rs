@@ -8,12 +8,12 @@ use anyhow::{Context, Result, ensure};
 
 use crate::durable;
 
-/// Largest file, bytes.
+/// Maximum size of a file, in bytes.
 const LARGEST: u64 = 8 << 20;
-/// Most files.
-const MOST: usize = 500;
+/// Maximum number of files.
+const MAX: usize = 500;
 
-/// The files by the path that a browser asks for.
+/// The files by their path in a request.
 #[derive(Debug)]
 pub(super) struct Pages {
     files: BTreeMap<String, PathBuf>,
@@ -23,7 +23,7 @@ impl Pages {
     /// The files below a directory. Links are not followed.
     ///
     /// # Errors
-    /// When there is no index.html.
+    /// If there is no index.html.
     pub fn of(directory: &Path) -> Result<Self> {
         let mut files = BTreeMap::new();
         collect(directory, "", &mut files).with_context(|| format!("read {}", directory.display()))?;
@@ -51,7 +51,7 @@ fn collect(directory: &Path, below: &str, files: &mut BTreeMap<String, PathBuf>)
         } else if kind.is_file() {
             files.insert(path, entry.path());
         }
-        ensure!(files.len() <= MOST, "more than {MOST} files");
+        ensure!(files.len() <= MAX, "more than {MAX} files");
     }
     Ok(())
 }

@@ -16,8 +16,8 @@ use crate::sys::process::{Fork, exit_immediately, fork};
 
 /// The timeout without a connection.
 const IDLE: Duration = Duration::from_secs(600);
-/// Connections at a time; a browser has six, and those that anybody else on this machine makes end soon.
-const MOST: usize = 40;
+/// Maximum number of simultaneous connections; a browser uses six, and those of other programs time out soon.
+const MAX: usize = 40;
 
 /// Serves until the timeout without a connection.
 pub(super) fn serve(listener: &TcpListener, site: &Site<'_>) {
@@ -25,7 +25,7 @@ pub(super) fn serve(listener: &TcpListener, site: &Site<'_>) {
     let mut since = Instant::now();
     loop {
         let mut set = PollSet::default();
-        if connections.len() < MOST {
+        if connections.len() < MAX {
             set.input(None, listener.as_fd());
         }
         for (pid, life) in &connections {
@@ -53,7 +53,7 @@ pub(super) fn serve(listener: &TcpListener, site: &Site<'_>) {
     }
 }
 
-/// Has a connection answered. The descriptor ends with the process.
+/// Forks a process that answers a connection; the descriptor closes with the process.
 fn begin(listener: &TcpListener, stream: TcpStream, site: &Site<'_>) -> Option<(Pid, OwnedFd)> {
     let (life, end) = pipe().ok()?;
     match fork().ok()? {

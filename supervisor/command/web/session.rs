@@ -1,7 +1,8 @@
-//! Who may use the page: a secret that works once, and the cookie that it becomes.
+//! Authentication for the page: a secret that works once, and the cookie that replaces it.
 //!
-//! Owns run/web: `server` (who serves, and at which port), `secret-…` (those not used yet), `cookie` (of the one browser
-//! that used the last one). Only root reads it. Using a secret is unlink(2): of two who try, one succeeds.
+//! Owns run/web: `server` (the server's process and port), `secret-…` (unused secrets), `cookie` (of the browser that
+//! used the last secret). Only root can read it. A secret is used by unlink(2), so only one of two concurrent attempts
+//! succeeds.
 
 use std::fs;
 use std::path::PathBuf;
@@ -23,16 +24,16 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// The session that is kept in this directory.
+    /// The session in this directory.
     #[must_use]
     pub fn at(directory: PathBuf) -> Self {
         Self { directory }
     }
 
-    /// Makes the directory anew.
+    /// Creates an empty directory.
     ///
     /// # Errors
-    /// When that is not possible.
+    /// If it cannot be created.
     pub fn begin(&self) -> Result<()> {
         self.end();
         create_private(&self.directory).with_context(|| format!("make {}", self.directory.display()))
@@ -43,16 +44,16 @@ impl Session {
         let _ = fs::remove_dir_all(&self.directory);
     }
 
-    /// Records who serves.
+    /// Records the server.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// If it cannot be written.
     pub fn write_down(&self, server: Pid, port: u16) -> Result<()> {
         let text = format!("{server} {} {port}", started(server).unwrap_or_default());
         durable::replace(&self.directory.join("server"), text.as_bytes(), 0o600).context("record the server")
     }
 
-    /// The server that runs, and its port.
+    /// The running server and its port.
     fn server(&self) -> Option<(Pid, u16)> {
         let text = fs::read_to_string(self.directory.join("server")).ok()?;
         let mut words = text.split(' ');
@@ -61,7 +62,7 @@ impl Session {
         (started(pid) == Some(begun)).then_some((pid, words.next()?.parse().ok()?))
     }
 
-    /// The port of the server that runs.
+    /// The port of the running server.
     #[must_use]
     pub fn port(&self) -> Option<u16> {
         Some(self.server()?.1)
@@ -78,7 +79,7 @@ impl Session {
     /// A new secret.
     ///
     /// # Errors
-    /// When /dev/urandom cannot be read, or the file cannot be written.
+    /// If /dev/urandom cannot be read, or the file cannot be written.
     pub fn new_secret(&self) -> Result<String> {
         let secret = random()?;
         let path = self.directory.join(format!("secret-{secret}"));
@@ -102,7 +103,7 @@ impl Session {
     #[must_use]
     pub fn knows(&self, cookie: &str) -> bool {
         let kept = fs::read_to_string(self.directory.join("cookie")).unwrap_or_default();
-        // As long for every wrong one.
+        // The comparison takes the same time for every wrong cookie.
         let difference = kept.bytes().zip(cookie.bytes()).fold(0, |all, (left, right)| all | (left ^ right));
         kept.len() == 64 && cookie.len() == kept.len() && difference == 0
     }

@@ -11,8 +11,8 @@ pub(super) struct Site<'a> {
     pub port: u16,
     /// Its files.
     pub pages: Pages,
-    /// Who may see them.
+    /// The session that may access them.
     pub session: &'a Session,
-    /// Where the supervisor is reached.
+    /// The paths with the supervisor's socket.
     pub paths: &'a Paths,
 }

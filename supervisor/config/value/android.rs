@@ -11,7 +11,7 @@ use super::path::HostPath;
 /// The directory of the shared files of the phone's first user.
 const MEDIA: &str = "/data/media/0";
 /// The maximum number of name servers in resolv.conf(5).
-const MOST_SERVERS: usize = 3;
+const MAX_SERVERS: usize = 3;
 
 /// The shared storage to mount: `no`, `yes` for that of the first user, or a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,7 +83,7 @@ impl FromStr for NameServers {
                 let hint = "use auto, no, or up to three addresses with commas between them";
                 Invalid::new(format!("{} is not an IP address", quoted(item.trim())), hint).at(offset)
             })?;
-            if servers.len() == MOST_SERVERS {
+            if servers.len() == MAX_SERVERS {
                 return Err(Invalid::new("more than three name servers", "keep three").at(offset));
             }
             servers.push(address);
@@ -138,7 +138,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_shown_means_the_same(text in "[a-z0-9.:,/ ]{0,40}") {
+        fn displayed_values_are_parsed_to_the_same_value(text in "[a-z0-9.:,/ ]{0,40}") {
             if let Ok(servers) = text.parse::<NameServers>() {
                 prop_assert_eq!(servers.to_string().parse::<NameServers>().unwrap(), servers);
             }

@@ -6,7 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::invalid::{Invalid, quoted};
-use super::list::{Escaped, field, items, show, split, unescape, unescaped};
+use super::list::{Escaped, Item, field, items, push, show, split, unescape, unescaped};
 use super::path::{ContainerPath, HostPath};
 
 /// One directory or file of the host that appears in the container.
@@ -54,29 +54,17 @@ impl BindOptions {
     }
 }
 
-/// The bind mounts of one container: at most [`BindList::MAX`], no two with the same target.
+/// The bind mounts of one container: no two with the same target.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct BindList(Vec<Bind>);
 
 impl BindList {
-    /// The maximum number of bind mounts.
-    pub const MAX: usize = 16;
-
     /// Adds `bind` at the end.
     ///
     /// # Errors
     /// If the list is full, or has a bind mount with the same target.
     pub fn push(&mut self, bind: Bind) -> Result<(), Invalid> {
-        if self.0.len() == Self::MAX {
-            let why = format!("more than {} bind mounts", Self::MAX);
-            return Err(Invalid::new(why, "mount a directory that contains several of them"));
-        }
-        if self.0.iter().any(|earlier| earlier.target == bind.target) {
-            let why = format!("two bind mounts have the target {}", quoted(bind.target.as_str()));
-            return Err(Invalid::new(why, "remove one of them"));
-        }
-        self.0.push(bind);
-        Ok(())
+        push(&mut self.0, bind)
     }
 
     /// The bind mounts in the order they were written.
@@ -103,6 +91,17 @@ impl BindList {
     /// The bind mounts, by value.
     pub fn into_vec(self) -> Vec<Bind> {
         self.0
+    }
+}
+
+impl Item for Bind {
+    const MAX: usize = 16;
+    const TOO_MANY: (&str, &str) = ("bind mounts", "mount a directory that contains several of them");
+
+    fn conflict(&self, earlier: &Self) -> Option<String> {
+        let target = &self.target;
+        (*target == earlier.target)
+            .then(|| format!("two bind mounts have the target {}", quoted(target.as_str())))
     }
 }
 

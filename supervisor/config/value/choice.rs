@@ -73,13 +73,13 @@ choice! {
 }
 
 choice! {
-    /// What a container with a network of its own does about virtual private networks.
+    /// The policy of a container with its own network for virtual private networks.
     VpnPolicy {
         /// It uses them as programs of the host do.
         Follow = "follow",
         /// It uses none.
         Bypass = "bypass",
-        /// It uses nothing else.
+        /// It uses only VPNs.
         Only = "only",
     }
 }
@@ -97,7 +97,7 @@ choice! {
 }
 
 choice! {
-    /// Which cgroup hierarchies the container sees.
+    /// The cgroup hierarchies that a container sees.
     CgroupLayout {
         /// The newest version that the host has and the init system supports.
         Auto = "auto",
@@ -109,9 +109,9 @@ choice! {
 }
 
 choice! {
-    /// What happens on a kernel without PID namespaces.
+    /// The behaviour on a kernel without PID namespaces.
     PidNamespace {
-        /// The monitor answers the calls about processes in the kernel's place.
+        /// The monitor answers calls about processes instead of the kernel.
         Auto = "auto",
         /// The start fails.
         Required = "required",
@@ -143,7 +143,7 @@ choice! {
 }
 
 choice! {
-    /// Devices that belong together; `plan::hardware` has their names.
+    /// A kind of devices; `plan::hardware` has their names.
     DeviceKind {
         /// Virtual machines.
         Kvm = "kvm",
@@ -153,7 +153,7 @@ choice! {
         Snd = "snd",
         /// Keyboards, mice, touch screens.
         Input = "input",
-        /// What makes input devices.
+        /// The device that creates input devices.
         Uinput = "uinput",
         /// Graphics processors.
         Gpu = "gpu",
@@ -163,17 +163,17 @@ choice! {
         Tty = "tty",
         /// Cameras and video codecs.
         Video = "video",
-        /// Devices for people, without the input layer.
+        /// Human interface devices without the input layer.
         Hidraw = "hidraw",
         /// I²C buses.
         I2c = "i2c",
-        /// Pins.
+        /// GPIO pins.
         Gpio = "gpio",
     }
 }
 
 choice! {
-    /// Whose display the programs of a container use.
+    /// The display of a container's programs.
     DisplayProfile {
         /// None.
         No = "no",
@@ -183,7 +183,7 @@ choice! {
 }
 
 choice! {
-    /// Whose sound the programs of a container use.
+    /// The sound server of a container's programs.
     SoundProfile {
         /// None.
         No = "no",
@@ -193,9 +193,9 @@ choice! {
 }
 
 choice! {
-    /// Who renders for programs of a container, without access to the graphics processor.
+    /// The rendering server of a container's programs, for containers without access to the graphics processor.
     GlProfile {
-        /// Nobody.
+        /// None.
         No = "no",
         /// A virgl server of the host.
         Virgl = "virgl",

@@ -1,32 +1,32 @@
-//! Devices of the host as the configuration writes them: `KIND[:r]` or `/dev/PATTERN[:r]`, comma-separated.
+//! Devices of the host in the configuration: `KIND[:r]` or `/dev/PATTERN[:r]`, comma-separated.
 //!
-//! A pattern is that of glob(7) without classes of characters: `*` and `?` match within one component. One that matches
-//! a directory stands for everything below it. A comma, a colon or a backslash is written with a backslash before it.
-//! Which devices a kind has is decided in `plan::hardware`.
+//! A pattern is that of glob(7) without character classes: `*` and `?` match within one component. A pattern that
+//! matches a directory selects everything below it. A backslash escapes a comma, a colon or a backslash.
+//! `plan::hardware` has the devices of each kind.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::choice::DeviceKind;
 use super::invalid::{Invalid, quoted};
-use super::list::{Escaped, items, show, split, unescape};
+use super::list::{Escaped, Item, read, show, split, unescape};
 use crate::nearest::nearest;
 
-/// Devices of one container.
+/// One item of the list.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DeviceRequest {
-    /// Which ones.
+    /// The selected devices.
     pub selector: Selector,
-    /// Whether they can only be read.
+    /// Whether they are read-only.
     pub read_only: bool,
 }
 
-/// What selects devices.
+/// The selection of devices.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Selector {
-    /// A row of a table.
+    /// A kind of devices.
     Kind(DeviceKind),
-    /// Their names.
+    /// A pattern for their names.
     Name(DevicePattern),
 }
 
@@ -34,14 +34,11 @@ pub enum Selector {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DevicePattern(String);
 
-/// The devices that a container is given: at most [`DeviceList::MAX`] requests, no two alike.
+/// The devices of the host in a container, each selector only once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct DeviceList(Vec<DeviceRequest>);
 
 impl DeviceList {
-    /// The most requests of one container.
-    pub const MAX: usize = 64;
-
     /// The requests, by value.
     #[must_use]
     pub fn into_vec(self) -> Vec<DeviceRequest> {
@@ -50,13 +47,13 @@ impl DeviceList {
 }
 
 impl DevicePattern {
-    /// The pattern, as it is below /dev.
+    /// The pattern, without `/dev/`.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether a device of this name below /dev is meant.
+    /// Whether it matches this name below /dev.
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {
         matches(&self.0, name)
@@ -72,7 +69,7 @@ pub fn matches(pattern: &str, name: &str) -> bool {
     })
 }
 
-/// glob(7) within a component. Goes back to the last `*` alone, so the effort is at most the product of both lengths.
+/// glob(7) within a component. Backtracks only to the last `*`, so the effort is at most the product of both lengths.
 fn component_matches(pattern: &[u8], name: &[u8]) -> bool {
     let (mut at, mut seen) = (0, 0);
     let mut star = None;
@@ -125,8 +122,19 @@ impl FromStr for Selector {
                 Some(found) => format!("did you mean '{}'? A single device is written /dev/NAME", found.word),
                 None => format!("use /dev/NAME or one of {}", DeviceKind::WORDS.join(", ")),
             };
-            Invalid::new(format!("{} is not a kind of devices", quoted(text)), hint)
+            Invalid::new(format!("{} is not a kind of device", quoted(text)), hint)
         })
+    }
+}
+
+impl Item for DeviceRequest {
+    const MAX: usize = 64;
+    const TOO_MANY: (&str, &str) = ("devices", "use a pattern for several of them");
+
+    fn conflict(&self, earlier: &Self) -> Option<String> {
+        let selector = &self.selector;
+        (*selector == earlier.selector)
+            .then(|| format!("{} is in the list twice", quoted(&selector.to_string())))
     }
 }
 
@@ -151,22 +159,8 @@ impl FromStr for DeviceRequest {
 impl FromStr for DeviceList {
     type Err = Invalid;
 
-    /// Reads a comma-separated list and ignores blanks around commas; an empty text is an empty list.
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        let mut list = Self::default();
-        for (start, item) in items(text) {
-            let request = item.parse::<DeviceRequest>().map_err(|fault| fault.moved(start))?;
-            if list.0.len() == Self::MAX {
-                let why = format!("more than {} devices", Self::MAX);
-                return Err(Invalid::new(why, "use a pattern for several of them").at(start));
-            }
-            if list.0.iter().any(|earlier| earlier.selector == request.selector) {
-                let why = format!("{} is there twice", quoted(&request.selector.to_string()));
-                return Err(Invalid::new(why, "remove one of them").at(start));
-            }
-            list.0.push(request);
-        }
-        Ok(list)
+        read(text).map(Self)
     }
 }
 

@@ -19,6 +19,40 @@ pub(super) fn items(text: &str) -> Vec<(usize, &str)> {
         .collect()
 }
 
+/// An item of a list with a limit, in which some items exclude each other.
+pub(super) trait Item: FromStr<Err = Invalid> {
+    /// The maximum number of items in a list.
+    const MAX: usize;
+    /// What the items are, in the plural, and what to do if there are too many.
+    const TOO_MANY: (&str, &str);
+
+    /// Why this item cannot be in the same list as an earlier one.
+    fn conflict(&self, earlier: &Self) -> Option<String>;
+}
+
+/// Reads a comma-separated list and ignores blanks around commas; an empty text is an empty list.
+pub(super) fn read<T: Item>(text: &str) -> Result<Vec<T>, Invalid> {
+    let mut list = Vec::new();
+    for (start, item) in items(text) {
+        let item = item.parse::<T>().map_err(|fault| fault.moved(start))?;
+        push(&mut list, item).map_err(|fault| fault.at(start))?;
+    }
+    Ok(list)
+}
+
+/// Adds an item at the end of a list.
+pub(super) fn push<T: Item>(list: &mut Vec<T>, item: T) -> Result<(), Invalid> {
+    if list.len() == T::MAX {
+        let (plural, hint) = T::TOO_MANY;
+        return Err(Invalid::new(format!("more than {} {plural}", T::MAX), hint));
+    }
+    if let Some(why) = list.iter().find_map(|earlier| item.conflict(earlier)) {
+        return Err(Invalid::new(why, "remove one of them"));
+    }
+    list.push(item);
+    Ok(())
+}
+
 /// Writes the items of a list with commas between them.
 pub(super) fn show<T: fmt::Display>(items: &[T], formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
     for (place, item) in items.iter().enumerate() {

@@ -141,7 +141,7 @@ impl Cpus {
     /// The length of one accounting period in microseconds (the kernel's default for `cpu.max`).
     pub const PERIOD_MICROSECONDS: u64 = 100_000;
     const DECIMALS: usize = 5;
-    const MOST: u128 = 65_536;
+    const MAX: u128 = 65_536;
 
     /// The processor time per period in microseconds, for `cpu.max` (v2) or `cpu.cfs_quota_us` (v1); at least 1000,
     /// the least the kernel takes.
@@ -168,7 +168,7 @@ impl FromStr for Cpus {
         }
         match u64::try_from(quota) {
             Ok(0..1000) => Err(fault("is below the least share")),
-            Ok(quota) if u128::from(quota) <= Self::MOST * period => Ok(Self(quota)),
+            Ok(quota) if u128::from(quota) <= Self::MAX * period => Ok(Self(quota)),
             _ => Err(fault("is too large")),
         }
     }
@@ -180,38 +180,38 @@ impl fmt::Display for Cpus {
     }
 }
 
-/// A whole number from `LEAST` to `MOST`, both included.
+/// A whole number from `MIN` to `MAX`, both included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Whole<const LEAST: i32, const MOST: i32>(i32);
+pub struct Whole<const MIN: i32, const MAX: i32>(i32);
 
-impl<const LEAST: i32, const MOST: i32> Whole<LEAST, MOST> {
+impl<const MIN: i32, const MAX: i32> Whole<MIN, MAX> {
     /// The number.
     pub const fn get(self) -> i32 {
         self.0
     }
 
-    /// The number without its sign; the number itself where `LEAST` is not below 0.
+    /// The number without its sign; the number itself where `MIN` is not below 0.
     pub const fn magnitude(self) -> u32 {
         self.0.unsigned_abs()
     }
 }
 
-impl<const LEAST: i32, const MOST: i32> FromStr for Whole<LEAST, MOST> {
+impl<const MIN: i32, const MAX: i32> FromStr for Whole<MIN, MAX> {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let digits = text.strip_prefix('-').unwrap_or(text);
         let number = if digits.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None };
-        number.filter(|number| (LEAST..=MOST).contains(number)).map(Self).ok_or_else(|| {
+        number.filter(|number| (MIN..=MAX).contains(number)).map(Self).ok_or_else(|| {
             Invalid::new(
-                format!("{} is not a whole number from {LEAST} to {MOST}", quoted(text)),
+                format!("{} is not a whole number from {MIN} to {MAX}", quoted(text)),
                 "write one in that range",
             )
         })
     }
 }
 
-impl<const LEAST: i32, const MOST: i32> fmt::Display for Whole<LEAST, MOST> {
+impl<const MIN: i32, const MAX: i32> fmt::Display for Whole<MIN, MAX> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(formatter)
     }

@@ -1,4 +1,4 @@
-//! Published ports as the configuration writes them: `[ADDRESS:]HOST:CONTAINER[/tcp|/udp]`, comma-separated.
+//! Published ports in the configuration: `[ADDRESS:]HOST:CONTAINER[/tcp|/udp]`, comma-separated.
 //!
 //! PORTS alone stand for PORTS:PORTS. HOST and CONTAINER are ports or ranges of the same length. An IPv6 address is in
 //! brackets. Owns the grammar and the check for overlaps; opens nothing.
@@ -161,7 +161,7 @@ fn read_address(text: &str) -> Result<IpAddr, Invalid> {
     };
     let address = address.ok_or_else(|| refuse(HINT))?;
     if address.is_multicast() || address == IpAddr::V4(Ipv4Addr::BROADCAST) {
-        return Err(refuse("use an address of one interface, or leave it out for all"));
+        return Err(refuse("use an address of one interface, or omit it for all"));
     }
     Ok(address)
 }
@@ -178,7 +178,7 @@ fn read_range(text: &str) -> Result<PortRange, Invalid> {
     };
     if last < first {
         return Err(Invalid::new(
-            format!("range {first}-{last} runs backwards"),
+            format!("range {first}-{last} is in the wrong order"),
             format!("write {last}-{first}"),
         ));
     }
@@ -205,7 +205,7 @@ impl PortList {
     /// The maximum number of entries.
     pub const MAX: usize = 64;
     /// The maximum number of ports with a different number in the container: each needs its own rule.
-    pub const MOST_MOVED: usize = 1024;
+    pub const MAX_MOVED: usize = 1024;
 
     /// The published ports, in the order of the text.
     #[must_use]
@@ -230,8 +230,8 @@ impl FromStr for PortList {
             if publication.host != publication.container {
                 moved += publication.pairs().count();
             }
-            if all.len() == Self::MAX || moved > Self::MOST_MOVED {
-                let why = format!("more than {} entries or {} moved ports", Self::MAX, Self::MOST_MOVED);
+            if all.len() == Self::MAX || moved > Self::MAX_MOVED {
+                let why = format!("more than {} entries or {} moved ports", Self::MAX, Self::MAX_MOVED);
                 return Err(Invalid::new(why, "publish ranges under their own numbers").at(start));
             }
             all.push(publication);
@@ -324,7 +324,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_shown_means_the_same(
+        fn displayed_values_are_parsed_to_the_same_value(
             address in prop::option::of(any::<IpAddr>()),
             (host, container, steps) in (1_u16..60_000, 1_u16..60_000, 0_u16..500),
             udp: bool,

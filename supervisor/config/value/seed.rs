@@ -184,7 +184,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_shown_means_the_same(text in "[a-z,_ ]{0,40}") {
+        fn displayed_values_are_parsed_to_the_same_value(text in "[a-z,_ ]{0,40}") {
             if let Ok(seed) = text.parse::<Seed>() {
                 prop_assert_eq!(seed.to_string().parse::<Seed>().unwrap(), seed);
             }

@@ -6,7 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::invalid::{Invalid, quoted};
-use super::list::{Escaped, field, items, show, split};
+use super::list::{Escaped, Item, field, read, show, split};
 use super::number::Size;
 use super::path::ContainerPath;
 
@@ -23,7 +23,7 @@ pub struct Tmpfs {
     pub noexec: bool,
 }
 
-/// The memory file systems of one container: at most [`TmpfsList::MAX`], no two with the same target.
+/// The memory file systems of one container: no two with the same target.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct TmpfsList(Vec<Tmpfs>);
 
@@ -31,13 +31,22 @@ pub struct TmpfsList(Vec<Tmpfs>);
 const MODE: u16 = 0o1777;
 
 impl TmpfsList {
-    /// The maximum number of memory file systems.
-    pub const MAX: usize = 16;
-
     /// The file systems, by value.
     #[must_use]
     pub fn into_vec(self) -> Vec<Tmpfs> {
         self.0
+    }
+}
+
+impl Item for Tmpfs {
+    const MAX: usize = 16;
+    const TOO_MANY: (&str, &str) =
+        ("memory file systems", "mount one on a directory that contains several of the targets");
+
+    fn conflict(&self, earlier: &Self) -> Option<String> {
+        let target = &self.target;
+        (*target == earlier.target)
+            .then(|| format!("two memory file systems have the target {}", quoted(target.as_str())))
     }
 }
 
@@ -82,23 +91,8 @@ impl FromStr for Tmpfs {
 impl FromStr for TmpfsList {
     type Err = Invalid;
 
-    /// Reads a comma-separated list and ignores blanks around commas; an empty text is an empty list.
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        let mut list = Self::default();
-        for (start, item) in items(text) {
-            let tmpfs = item.parse::<Tmpfs>().map_err(|fault| fault.moved(start))?;
-            if list.0.len() == Self::MAX {
-                let why = format!("more than {} memory file systems", Self::MAX);
-                return Err(Invalid::new(why, "mount one above several of them").at(start));
-            }
-            if list.0.iter().any(|earlier| earlier.target == tmpfs.target) {
-                let why =
-                    format!("two memory file systems have the target {}", quoted(tmpfs.target.as_str()));
-                return Err(Invalid::new(why, "remove one of them").at(start));
-            }
-            list.0.push(tmpfs);
-        }
-        Ok(list)
+        read(text).map(Self)
     }
 }
 

@@ -1,6 +1,6 @@
-//! Which way out of the machine the packets of a container take: `network.uplink` and `network.vpn`.
+//! The uplink of a container's packets: `network.uplink` and `network.vpn`.
 //!
-//! Owns the form. Which interface that is at a moment is decided in `network`.
+//! Owns the form. `network` decides which interface it currently refers to.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,20 +8,20 @@ use std::str::FromStr;
 use super::invalid::{Invalid, quoted};
 use super::list::{items, show};
 
-/// How to write uplinks.
+/// The syntax, for errors.
 const HINT: &str = "write auto, vpn, or names of interfaces such as wlan0, rmnet*";
-/// The longest name of an interface, `IFNAMSIZ` without its end.
+/// Maximum length of an interface's name, `IFNAMSIZ` without its NUL.
 const LONGEST: usize = 15;
 
 /// `network.uplink`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Uplink {
-    /// That of the machine.
+    /// The uplink of the machine.
     #[default]
     Auto,
-    /// A virtual private network and nothing else.
+    /// Only virtual private networks.
     Vpn,
-    /// The first of these that leads out, and nothing else.
+    /// Only the first of these interfaces that has a route.
     These(Vec<InterfacePattern>),
 }
 
@@ -30,13 +30,13 @@ pub enum Uplink {
 pub struct InterfacePattern(String);
 
 impl InterfacePattern {
-    /// What names of such interfaces begin with, and whether that is all of the name.
+    /// The prefix of matching names, and whether it is the whole name.
     #[must_use]
     pub fn start(&self) -> (&str, bool) {
         self.0.split_once('*').map_or((&self.0, true), |(start, _)| (start, false))
     }
 
-    /// Whether this is the name of such an interface.
+    /// Whether it matches this name.
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {
         let mut parts = self.0.split('*');
@@ -57,7 +57,7 @@ impl FromStr for InterfacePattern {
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let allowed = |letter: char| letter.is_ascii_alphanumeric() || "._-:@+*".contains(letter);
         if text.is_empty() || text.len() > LONGEST || !text.chars().all(allowed) {
-            return Err(Invalid::new(format!("{} is no name of an interface", quoted(text)), HINT));
+            return Err(Invalid::new(format!("{} is not the name of an interface", quoted(text)), HINT));
         }
         Ok(Self(text.to_owned()))
     }
@@ -81,7 +81,7 @@ impl FromStr for Uplink {
         let mut patterns = Vec::new();
         for (offset, item) in items(text) {
             if ["auto", "vpn"].iter().any(|word| item.eq_ignore_ascii_case(word)) {
-                let why = format!("{} stands alone", quoted(item));
+                let why = format!("{} cannot be combined with others", quoted(item));
                 return Err(Invalid::new(why, HINT).at(offset));
             }
             patterns.push(item.parse::<InterfacePattern>().map_err(|fault| fault.moved(offset))?);
@@ -119,12 +119,12 @@ mod tests {
             assert_eq!(text.parse::<Uplink>().unwrap().to_string(), shown, "{text}");
         }
         for (text, part) in [
-            ("wlan0,auto", "stands alone"),
-            ("vpn,wlan0", "stands alone"),
-            ("a/b", "no name of an interface"),
-            ("?", "no name of an interface"),
-            ("wlan0,,eth0", "no name of an interface"),
-            ("a-name-that-is-too-long", "no name of an interface"),
+            ("wlan0,auto", "cannot be combined"),
+            ("vpn,wlan0", "cannot be combined"),
+            ("a/b", "not the name of an interface"),
+            ("?", "not the name of an interface"),
+            ("wlan0,,eth0", "not the name of an interface"),
+            ("a-name-that-is-too-long", "not the name of an interface"),
         ] {
             assert!(text.parse::<Uplink>().unwrap_err().to_string().contains(part), "{text}");
         }

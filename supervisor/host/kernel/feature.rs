@@ -17,7 +17,7 @@ pub struct Feature {
     pub purpose: &'static str,
     /// The behaviour without it.
     pub without: &'static str,
-    /// The trial.
+    /// The probe.
     pub(super) probe: fn(&Ground<'_>) -> bool,
 }
 

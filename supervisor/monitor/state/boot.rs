@@ -55,12 +55,12 @@ impl Monitor {
         self.join_network(report)?;
         self.lend_firmware(report)?;
         let (ours, theirs) = socket::pair()?;
-        // The child joins its cgroup before it makes that namespace, and it is born into its time namespace.
+        // The child joins its cgroup before it makes that namespace, and it is created in its time namespace.
         let mut flags = self.plan.namespaces & !(libc::CLONE_NEWCGROUP | NEW_TIME);
         let clocks = Clocks::begin(self.proc.as_fd(), self.plan.namespaces)?;
         let inside = self.network.as_ref().map(Attachment::enter).transpose()?;
         if inside.is_some() {
-            // The child is born in the namespace that is ready for it.
+            // The child is created in the prepared namespace.
             flags &= !libc::CLONE_NEWNET;
         }
         let cloned = call!(process::clone(flags, joining.directory()), "clone({flags:#x})");
@@ -113,7 +113,7 @@ impl Monitor {
         self.boots += 1;
     }
 
-    /// Makes the container's place in a network anew: the configuration may have changed.
+    /// Attaches the container to its network again, because the configuration may have changed.
     fn join_network(&mut self, report: Option<&OwnedFd>) -> Result<()> {
         self.network = None;
         if self.config.network.mode != NetworkMode::Nat {
@@ -126,14 +126,14 @@ impl Monitor {
         warnings.into_iter().try_for_each(|text| self.warn(report, text))
     }
 
-    /// Has the kernel find the firmware of a container that has the hardware.
+    /// Lets the kernel load the firmware of a container with full access to the hardware.
     fn lend_firmware(&self, report: Option<&OwnedFd>) -> Result<()> {
         if self.config.hardware.access != HardwareAccess::Full {
             return Ok(());
         }
         let given = match self.config.container.root {
             RootSource::Directory(_) => firmware::give(&self.paths, &self.config.name, self.tree.root()),
-            // It is mounted where the kernel does not look.
+            // It is mounted in a namespace that the kernel does not search.
             RootSource::Image(_) => Err(Error::msg("it is in an image")),
         };
         match given {
@@ -144,7 +144,7 @@ impl Monitor {
         }
     }
 
-    /// Tells who waits for the boot, or the log.
+    /// Reports a warning to the worker that waits for the boot, or else to the log.
     fn warn(&self, report: Option<&OwnedFd>, text: String) -> Result<()> {
         match report {
             Some(report) => socket::send(report, &Report::Warning(text), &[]),

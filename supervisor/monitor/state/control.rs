@@ -57,8 +57,8 @@ impl Monitor {
         }
     }
 
-    /// Answers the calls that wait on a listener. After reboot(2) inside, PID 1 ends as that of a PID namespace does; every
-    /// other process is killed when it has ended.
+    /// Answers the pending calls on a listener. After reboot(2) inside, PID 1 ends as in a PID namespace, and then
+    /// every other process is killed.
     pub(super) fn answer_calls(&mut self, index: usize) {
         if self.calls.answer(index, &self.cgroup) {
             self.init.kill();
@@ -145,6 +145,14 @@ impl Monitor {
     pub(super) fn kill(&mut self) {
         self.init.kill();
         // Root in the container may have frozen it, and a process of root may do so again.
+        self.kill_groups();
+    }
+
+    /// Kills every process of the container.
+    pub(super) fn kill_groups(&self) {
+        if self.plan.namespaces & libc::CLONE_NEWPID == 0 {
+            self.cgroup.give_back_first_process();
+        }
         self.cgroup.kill();
     }
 }

@@ -26,7 +26,7 @@ use crate::rootfs::guest::Guest;
 /// A boot that ended sooner than this, in seconds, counts as failed.
 const HASTY_S: u64 = 3;
 /// The number of consecutive failed boots after which a container that keeps rebooting is stopped.
-const MOST_HASTY: u32 = 5;
+const MAX_HASTY: u32 = 5;
 
 impl Monitor {
     /// Runs until the container has ended for good; returns the exit code of the monitor.
@@ -106,14 +106,14 @@ impl Monitor {
         }
     }
 
-    /// Devices of the host may have come or gone.
+    /// Devices of the host may have appeared or disappeared.
     fn devices_changed(&mut self) {
         let Some(hotplug) = &mut self.hotplug else { return };
         let (plan, cgroup) = (&mut self.plan, &mut self.cgroup);
         match hotplug.follow(&self.config, plan, cgroup, self.init.pid()) {
             Ok(false) => {}
             Ok(true) => self.announce(),
-            Err(error) => log::warn!("{}: its devices stay as they are: {error:#}", self.config.name),
+            Err(error) => log::warn!("{}: its devices are not updated: {error:#}", self.config.name),
         }
     }
 
@@ -144,8 +144,8 @@ impl Monitor {
         }
         // Only reboots by the container itself can form an endless loop.
         self.hasty = if uptime_s < HASTY_S && !asked_for { self.hasty + 1 } else { 0 };
-        if self.hasty >= MOST_HASTY {
-            let message = format!("it rebooted {MOST_HASTY} times within seconds; see 'ds logs'");
+        if self.hasty >= MAX_HASTY {
+            let message = format!("it rebooted {MAX_HASTY} times within seconds; see 'ds logs'");
             return Some(Exit { reason: ExitReason::StartFailed, message: Some(message), ..exit });
         }
         self.last_exit = Some(exit.clone());
@@ -176,7 +176,7 @@ impl Monitor {
             }
         }
         fault::point("rebooting")?;
-        self.cgroup.kill();
+        self.kill_groups();
         let mut warnings = Vec::new();
         if let Err(error) = self.cgroup.remove() {
             // Existing control groups are joined unchanged.
@@ -227,7 +227,7 @@ impl Monitor {
     fn end(mut self: Box<Self>, exit: &Exit) -> i32 {
         let name = self.config.name.clone();
         let _ = fault::point("ended");
-        self.cgroup.kill();
+        self.kill_groups();
         if let Err(error) = self.cgroup.remove() {
             log::warn!("{name}: {error:#}");
         }
@@ -236,7 +236,7 @@ impl Monitor {
         }
         firmware::take_back(&self.paths, &name);
         if self.config.android.wakelock != WakelockPolicy::No {
-            // There may be no supervisor to do it.
+            // There may be no supervisor that does it.
             wakelock::released(&self.paths.cgroup, name.as_str());
         }
         let _ = fault::point("emptied");

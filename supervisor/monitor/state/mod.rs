@@ -74,11 +74,11 @@ pub(super) struct Monitor {
     cgroup: Cgroup,
     /// The other ends of files on which programs in the container block ([`crate::mount::op::Operation::Silence`]).
     silent: Option<OwnedFd>,
-    /// Its place in a network, if it has one of its own.
+    /// Its attachment to a network of ds, if it has one.
     network: Option<Attachment>,
     /// Updates its name servers.
     name_servers: Option<Follower>,
-    /// Gives it devices that come, and takes back those that go.
+    /// Adds devices that appear, and removes those that disappear.
     hotplug: Option<Hotplug>,
     console: Console,
     readiness: Readiness,
@@ -246,14 +246,15 @@ fn writers(root: &Root, config: &Config) -> Vec<OwnedFd> {
     own.into_iter().chain(directories).collect()
 }
 
-/// Records in the log which protections the container does without.
+/// Logs which protections the container lacks.
 fn log_privileges(config: &Config) {
     for line in privileges::given_up(config) {
         log::warn!("{}: {line}", config.name);
     }
 }
 
-/// Makes the groups. Where they cannot enforce the device policy, the system call filters of the plan do what they can.
+/// Creates the control groups. If they cannot enforce the device policy, the system call filters of the plan restrict
+/// mknod(2) instead.
 fn create_cgroup(
     config: &Config,
     paths: &Paths,

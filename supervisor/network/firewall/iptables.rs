@@ -78,7 +78,7 @@ impl Programs {
         self.restore(&text, file)
     }
 
-    /// Whether our rules and the jumps to them are there, as far as numbers tell.
+    /// Whether the rules of ds and the jumps to them exist; compares only their number.
     #[must_use]
     pub fn is_intact(&self, prefix: &str, rules: &[Rule], local: &[IpAddr]) -> bool {
         let rules: Vec<&Rule> = rules.iter().filter(|rule| rule.ipv4 == self.ipv4).collect();
@@ -135,7 +135,7 @@ fn filled(prefix: &str, table: &str, saved: &[String], rules: &[&Rule], local: O
     text
 }
 
-/// Whether a chain of ours has as many rules as it is to have, and a jump leads to it.
+/// Whether a chain of ds has the expected number of rules, and a jump leads to it.
 fn is_filled(prefix: &str, chain: Chain, saved: &[String], rules: &[&Rule], local: &[IpAddr]) -> bool {
     let (_, origin, name) = place(chain);
     let start = format!("-A {prefix}{name} ");

@@ -29,11 +29,11 @@ const IPV4: u8 = 2;
 pub enum Way {
     /// nf_tables, by the kernel's own interface.
     Nftables,
-    /// iptables, as the system prefers it.
+    /// iptables in the variant that the system prefers.
     Iptables,
     /// iptables on nf_tables.
     IptablesNft,
-    /// iptables of old.
+    /// The old iptables, without nf_tables.
     IptablesLegacy,
 }
 
@@ -46,30 +46,30 @@ impl Way {
         }
     }
 
-    /// Its name, for people.
+    /// Its name in messages.
     #[must_use]
     pub fn name(self) -> &'static str {
         if self == Self::Nftables { "nf_tables" } else { "iptables" }
     }
 }
 
-/// A filter that was chosen.
+/// The selected packet filter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Firewall {
-    /// How.
+    /// Its kind.
     pub way: Way,
-    /// It translates IPv6 addresses as well.
+    /// It also translates IPv6 addresses.
     pub ipv6: bool,
-    /// Tables and chains of iptables-nft that were there before.
+    /// Tables and chains of iptables-nft that existed before.
     #[serde(default)]
     before: Vec<BuiltIn>,
 }
 
 impl Firewall {
-    /// Chooses by what the kernel and the machine have.
+    /// Selects one according to the kernel and the programs of the machine.
     ///
     /// # Errors
-    /// When they have nothing that does.
+    /// If neither of them has a packet filter.
     pub fn choose() -> Result<Self> {
         let tables = nftables::tables();
         let ipv6 = fs::exists("/proc/sys/net/ipv6/conf/all").unwrap_or(false);
@@ -112,7 +112,7 @@ impl Firewall {
         Ok(())
     }
 
-    /// Whether what [`Firewall::apply`] has made is there.
+    /// Whether the rules of [`Firewall::apply`] exist.
     #[must_use]
     pub fn is_intact(&self, name: &str, rules: &[Rule], file: &Path) -> bool {
         if self.way == Way::Nftables {
@@ -144,7 +144,7 @@ impl Firewall {
     }
 }
 
-/// Of our chains in tables that others use as well: names have at most 28 characters.
+/// The prefix of chains of ds in shared tables; names have at most 28 characters.
 fn prefix(name: &str) -> String {
     match name.split_once('-') {
         Some((_, root)) => format!("ds-{}-", root.get(..8).unwrap_or(root)),
@@ -152,7 +152,7 @@ fn prefix(name: &str) -> String {
     }
 }
 
-/// The ways to try, the best first. `tables` are those of nf_tables, if the kernel has it.
+/// The filters to try, the best first. `tables` are those of nf_tables, if the kernel has it.
 fn way(tables: Option<&[(u8, String)]>, legacy: &[String]) -> impl Iterator<Item = Way> + use<> {
     let is_filter = |(family, name): &(u8, String)| *family == IPV4 && name == "filter";
     let nft = tables.is_some_and(|tables| tables.iter().any(is_filter));
@@ -167,7 +167,7 @@ fn way(tables: Option<&[(u8, String)]>, legacy: &[String]) -> impl Iterator<Item
     list.into_iter().flatten()
 }
 
-/// The tables of iptables of old that are in use in this network namespace.
+/// The tables of the old iptables that are in use in this network namespace.
 fn legacy_tables() -> Vec<String> {
     let names = fs::read_to_string("/proc/net/ip_tables_names").unwrap_or_default();
     names.lines().map(str::to_owned).collect()

@@ -67,7 +67,7 @@ pub struct BuiltIn {
     in_use: bool,
 }
 
-/// A chain in the kernel's words: its type, its hook, its priority there, and our name for it.
+/// A chain for the kernel: its type, its hook, its priority there, and its name in ds.
 pub(super) fn place(chain: Chain) -> (&'static str, u32, i32, &'static str) {
     match chain {
         Chain::Sources => ("filter", 0, -150, "sources"),
@@ -85,7 +85,7 @@ pub(super) fn message(kind: u16, flags: u16, family: u8) -> Message {
     Message::new(SUBSYSTEM << 8 | kind, flags, &[family, 0, 0, 0])
 }
 
-/// The tables that there are, with their families; an error where the kernel has no nf_tables.
+/// The existing tables with their families; an error if the kernel has no nf_tables.
 ///
 /// # Errors
 /// The error of the kernel.
@@ -128,7 +128,7 @@ pub fn built_in() -> Result<Vec<BuiltIn>> {
     Ok(found)
 }
 
-/// Removes built-in chains and tables that are empty and were not there `before`.
+/// Removes built-in chains and tables that are empty and did not exist `before`.
 ///
 /// # Errors
 /// The error of the kernel.
@@ -168,7 +168,7 @@ pub fn remove(table: &str) -> Result<()> {
     if batch.is_empty() { Ok(()) } else { Netlink::netfilter()?.transaction(SUBSYSTEM, batch, None) }
 }
 
-/// Deletes tables that may not be there: made first, they are.
+/// Deletes tables that may not exist: they are created first.
 pub(super) fn removal(table: &str, wanted: impl Fn(u8) -> bool) -> Vec<Message> {
     let families = FAMILIES.iter().map(|(_, family)| *family).filter(|family| wanted(*family));
     let both = |family| {
@@ -307,7 +307,7 @@ fn condition(list: Message, matched: &Match, ipv4: bool) -> Message {
     }
 }
 
-/// One of these bits is set in what connection tracking knows.
+/// One of these bits is set in the state of the connection.
 fn tracked(list: Message, key: u32, bits: u32) -> Message {
     let list = mask(load(list, "ct", &[(2, key)]), &bits.to_ne_bytes());
     compare(list, NOT_EQUAL, &0_u32.to_ne_bytes())

@@ -56,7 +56,7 @@ pub enum Match {
     In(String, bool),
     /// It leaves on this interface, or on any other.
     Out(String, bool),
-    /// It leaves by an interface with a name that begins like this pattern, up to its first `*`.
+    /// It leaves on an interface whose name begins with this pattern, up to its first `*`.
     OutLike(InterfacePattern),
     /// It comes from these addresses.
     From(IpAddr, u8),
@@ -91,24 +91,24 @@ pub enum Verdict {
     Redirect(IpAddr, Option<u16>),
     /// It leaves with the host's address.
     Masquerade,
-    /// A connection's packets are made small enough for the way.
+    /// The segment size of its connection is limited to the path's MTU.
     Clamp,
 }
 
 /// One rule of one family.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
-    /// Where.
+    /// The chain.
     pub chain: Chain,
     /// IPv4, or IPv6.
     pub ipv4: bool,
-    /// All of these hold.
+    /// The conditions, all of which must hold.
     pub matches: Vec<Match>,
-    /// Then this.
+    /// The action.
     pub verdict: Verdict,
 }
 
-/// The list that is being made.
+/// The list under construction.
 struct List {
     rules: Vec<Rule>,
     ipv4: bool,
@@ -156,7 +156,7 @@ pub fn rules(members: &[Member]) -> Vec<Rule> {
     rules
 }
 
-/// The host's interfaces behind which members are, each with one of its members.
+/// The host's interfaces towards members, each with one of its members.
 fn interfaces<'a>(members: &[&'a Member]) -> Vec<&'a Member> {
     let mut found: Vec<&Member> = Vec::new();
     for member in members {
@@ -167,7 +167,7 @@ fn interfaces<'a>(members: &[&'a Member]) -> Vec<&'a Member> {
     found
 }
 
-/// A container speaks with its own addresses alone, and not to the host's loopback.
+/// A container sends only with its own addresses, and not to the host's loopback.
 fn sources(list: &mut List, members: &[&Member]) {
     if list.ipv4 {
         for member in interfaces(members) {
@@ -182,7 +182,7 @@ fn sources(list: &mut List, members: &[&Member]) {
     }
     for member in interfaces(members) {
         if !list.ipv4 {
-            // Neighbour discovery speaks with addresses of the link alone.
+            // Neighbour discovery uses only link-local addresses.
             let link = Match::From(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0).into(), 10);
             list.add(Chain::Sources, [from(member.behind()), Match::Icmp, link], Verdict::Return);
             let none = Match::From(Ipv6Addr::UNSPECIFIED.into(), 128);
@@ -249,7 +249,7 @@ fn passage(list: &mut List, members: &[&Member]) {
         for other in interfaces.iter().filter(|other| other.network == member.network) {
             list.add(Chain::Forward, [from(other.behind()), to(member.behind())], Verdict::Accept);
         }
-        // Refused from other networks of ds and from outside.
+        // Packets from other networks of ds and from outside are refused.
         list.add(Chain::Forward, [to(member.behind())], Verdict::Drop);
     }
     members.iter().filter(|member| member.is_bound()).for_each(|member| bound(list, member));
@@ -258,7 +258,8 @@ fn passage(list: &mut List, members: &[&Member]) {
     }
 }
 
-/// A container that is bound to an uplink: routing rules refuse every other way, and this holds if they are flushed.
+/// A container that is bound to an uplink: routing rules refuse every other uplink, and this rule still applies if they
+/// are flushed.
 fn bound(list: &mut List, member: &Member) {
     let Some((own, length)) = member.own(list.ipv4) else { return };
     let sent = || vec![from(member.behind()), Match::From(own, length)];
@@ -315,7 +316,7 @@ fn translation(list: &mut List, members: &[&Member]) {
             Some((own, length)) if member.bridge.is_none() => Match::From(own, length),
             _ => Match::From(first, length),
         };
-        // Between members without a bridge, addresses stay.
+        // Between members without a bridge, addresses are kept.
         if member.bridge.is_none() {
             for other in interfaces(members).iter().filter(|other| other.network == member.network) {
                 if other.behind() != member.behind() {
@@ -324,7 +325,7 @@ fn translation(list: &mut List, members: &[&Member]) {
             }
         }
         list.add(Chain::Translate, [own.clone(), out], Verdict::Masquerade);
-        // A container that calls a published port of its own network by the host's address.
+        // A container that connects to a published port of its own network through the host's address.
         list.add(Chain::Translate, [own, back.clone(), Match::Published], Verdict::Masquerade);
         if list.ipv4 {
             let loopback = Match::From(LOOPBACK.0.into(), LOOPBACK.1);

@@ -1,7 +1,7 @@
-//! Makes rules and tables of routes what was decided, and forgets connections that went another way.
+//! Applies a decision to routing rules and tables, and removes connections that used another uplink.
 //!
-//! Owns the rules with our priorities and the addresses of our networks, and the tables with our numbers. Changes no
-//! other rule, route or connection.
+//! Owns the rules with the priorities of ds and the addresses of its networks, and the tables with its numbers. Changes
+//! no other rule, route or connection.
 
 use std::net::IpAddr;
 
@@ -27,10 +27,10 @@ const UNREACHABLE: u8 = 7;
 const BY_ADMINISTRATOR: u8 = 4;
 const ON_LINK: u32 = 4;
 
-/// Makes it so. `ours` are the networks whose rules are ours.
+/// Applies the decision. `ours` are the networks of ds.
 ///
 /// # Errors
-/// When the kernel refuses.
+/// The error of the kernel.
 pub(super) fn apply(
     route: &Netlink,
     view: &View,
@@ -43,7 +43,7 @@ pub(super) fn apply(
         let is_family = |wanted: &&Wanted| wanted.is_ipv4() == ipv4;
         let there: Vec<Wanted> =
             view.family(ipv4).rules.iter().filter_map(|rule| of_ours(rule, ours)).collect();
-        // What refuses packets comes first, and goes last.
+        // Rules that refuse packets are added first and removed last.
         let mut missing: Vec<&Wanted> =
             decision.rules.iter().filter(is_family).filter(|wanted| !there.contains(wanted)).collect();
         missing.sort_by_key(|wanted| wanted.table.is_some());
@@ -71,7 +71,7 @@ pub(super) fn apply(
     Ok(())
 }
 
-/// The rule in our words, if it is ours.
+/// The rule as a [`Wanted`], if it belongs to ds.
 fn of_ours(rule: &Rule, ours: &[(IpAddr, u8)]) -> Option<Wanted> {
     let priorities = [(BETWEEN, BETWEEN), (PINNED, PINNED_END), (FOLLOWING, FOLLOWING_END)];
     let range = priorities.iter().any(|(first, last)| (*first..=*last).contains(&rule.priority));
@@ -128,7 +128,7 @@ fn octets(address: IpAddr) -> Vec<u8> {
     }
 }
 
-/// Makes the tables of ours copies of the routes that they stand for.
+/// Copies routes into the tables of ds.
 fn tables(route: &Netlink, view: &View, decision: &Decision, own: u32) -> Result<()> {
     for ipv4 in [true, false] {
         let ways = &view.family(ipv4).ways;
@@ -137,13 +137,13 @@ fn tables(route: &Netlink, view: &View, decision: &Decision, own: u32) -> Result
         for ((_, table), copies) in decision.tables.iter().filter(|((four, _), _)| *four == ipv4) {
             let copied = ways.iter().filter(|way| is_copied(way, *copies, &view.links, own));
             let mut copied: Vec<Way> = copied.map(|way| Way { table: *table, ..way.clone() }).collect();
-            // Routes to neighbours before those that need them.
+            // Routes to neighbours before the routes that use them.
             copied.sort_by_key(|way| way.attributes.iter().any(|(kind, _)| *kind == ROUTE_GATEWAY));
             wanted.extend(copied);
         }
         for way in wanted.iter().filter(|way| !there.contains(way)) {
             match route.request(message(way, ipv4, NEW_ROUTE, CREATE | APPEND)) {
-                // Equal ones of two tables are one; an interface may have gone meanwhile.
+                // Equal routes of two tables become one; an interface may have disappeared in the meantime.
                 Ok(()) | Err(Errno::EEXIST | Errno::ENODEV | Errno::ENETDOWN) => {}
                 other => step(other, "copy a route for a container").context("network.uplink")?,
             }
@@ -167,7 +167,7 @@ fn message(way: &Way, ipv4: bool, kind: u16, flags: u16) -> Message {
     way.attributes.iter().fold(start, |message, (kind, value)| message.with(*kind, value))
 }
 
-/// Whether something of ours is there, after the last container is gone.
+/// Whether a rule of ds is left after the last container has ended.
 pub(super) fn is_nothing(view: &View, ours: &[(IpAddr, u8)], own: u32) -> bool {
     [true, false].iter().all(|ipv4| {
         let family = view.family(*ipv4);

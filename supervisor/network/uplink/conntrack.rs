@@ -1,4 +1,4 @@
-//! Forgets the connections of a container: nfnetlink_conntrack.h. Touches no connection of others.
+//! Removes the tracked connections of a container: nfnetlink_conntrack.h. Does not touch other connections.
 
 use std::net::IpAddr;
 
@@ -19,10 +19,10 @@ const ZONE: u16 = 18;
 const ADDRESSES: u16 = 1;
 const NESTED: u16 = 0x8000;
 
-/// Forgets what began with one of the member's addresses and left its network.
+/// Removes connections that one of the member's addresses opened to other networks.
 ///
 /// # Errors
-/// When the kernel has no interface for this.
+/// If the kernel has no interface for this.
 pub(super) fn forget(member: &Member) -> Result<()> {
     let netfilter = Netlink::netfilter()?;
     for own in member.all_addresses() {
@@ -39,7 +39,7 @@ pub(super) fn forget(member: &Member) -> Result<()> {
                     Some(value) => message.with(*kind, value),
                     None => message,
                 });
-            // It may have ended meanwhile.
+            // It may have ended in the meantime.
             let _ = netfilter.request(message);
         }
     }

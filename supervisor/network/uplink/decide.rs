@@ -1,4 +1,4 @@
-//! Which way out each container takes: from what the kernel says, the rules that we add. Changes nothing.
+//! Decides which uplink each container uses: derives the rules of ds from the state of the kernel. Changes nothing.
 //!
 //! Android's netd keeps a table for each network and selects among them by rules. They are recognised by their form,
 //! never by their priority, which differs between versions (RouteController.cpp of netd): the default network has
@@ -12,7 +12,7 @@ use crate::config::value::{Name, Uplink, VpnPolicy};
 use crate::network::link::Link;
 use crate::network::store::Member;
 
-/// `RT_TABLE_MAIN`, and the other tables that no interface has for itself.
+/// `RT_TABLE_MAIN`, and the other tables that do not belong to one interface.
 pub(super) const MAIN: u32 = 254;
 const SHARED: [u32; 4] = [0, 253, MAIN, 255];
 /// `FR_ACT_TO_TBL`, `FR_ACT_PROHIBIT`.
@@ -22,18 +22,19 @@ const PROHIBIT: u8 = 8;
 const NETWORK: u32 = 0xffff;
 const SELECTED: u32 = 0x1_0000;
 const PROTECTED: u32 = 0x2_0000;
-/// Our priorities. Between containers; the ways of a pinned container, before the rules of VPN programs; its end.
+/// Priorities of ds: between containers; the uplinks of a pinned container, before the rules of VPN programs; its last
+/// rule.
 pub(super) const BETWEEN: u32 = 4000;
 pub(super) const PINNED: u32 = 4010;
 pub(super) const PINNED_END: u32 = 4199;
-/// The ways of a container that follows the machine: after the rules of VPN programs (Clash 9000, Tailscale 5200),
+/// The uplinks of a container that follows the machine: after the rules of VPN programs (Clash 9000, Tailscale 5200),
 /// before those of netd (from 10000).
 pub(super) const FOLLOWING: u32 = 9910;
 pub(super) const FOLLOWING_END: u32 = 9999;
-/// More tables than this are not looked through.
+/// The maximum number of tables for one container.
 const MOST: usize = 32;
 
-/// A rule of ours.
+/// A rule of ds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Wanted {
     pub(super) priority: u32,
@@ -43,44 +44,44 @@ pub(super) struct Wanted {
     pub(super) table: Option<u32>,
 }
 
-/// Which routes a table of ours consists of.
+/// The routes that a table of ds contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Copies {
     /// Those through an interface.
     Through(u32),
-    /// Those of the main table that lead into no VPN.
+    /// Those of the main table that do not lead into a VPN.
     WithoutVpn,
 }
 
-/// What is to be.
+/// The desired state.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Decision {
     pub(super) rules: Vec<Wanted>,
-    /// Tables of ours, for each family: IPv4 or not, and the table.
+    /// The tables of ds, for each family: whether it is IPv4, and the table.
     pub(super) tables: BTreeMap<(bool, u32), Copies>,
-    /// The interfaces that each container's packets may take, the first one first.
+    /// The interfaces that each container's packets may use, in order.
     pub(super) ways: BTreeMap<Name, Vec<String>>,
 }
 
-/// The tables that one container's packets are looked up in, and what happens to the rest.
+/// The tables in which one container's packets are looked up, and whether all others are refused.
 struct Choice {
     tables: Vec<u32>,
     pinned: bool,
-    /// The rest is refused.
+    /// Packets without a route in these tables are refused.
     ends: bool,
 }
 
-/// One family while it is decided.
+/// The decision for one family, in progress.
 struct Deciding<'a> {
     view: &'a View,
     family: &'a Family,
     ipv4: bool,
-    /// Number of the first table of ours.
+    /// Number of the first table of ds.
     own: u32,
     tables: BTreeMap<(bool, u32), Copies>,
 }
 
-/// Decides for all members. `own` is the first of 65536 numbers of tables that are ours.
+/// Decides for all members. `own` is the first of the 65536 table numbers of ds.
 pub(super) fn decide(view: &View, members: &[Member], own: u32) -> Decision {
     let mut decision = Decision::default();
     for ipv4 in [true, false] {
@@ -111,7 +112,7 @@ pub(super) fn decide(view: &View, members: &[Member], own: u32) -> Decision {
     decision
 }
 
-/// The networks that members are in.
+/// The networks of the members.
 fn networks(members: &[Member], ipv4: bool) -> Vec<(IpAddr, u8)> {
     let mut found: Vec<_> = members.iter().filter_map(|member| member.prefix(ipv4)).collect();
     found.sort_unstable();
@@ -154,7 +155,7 @@ impl Deciding<'_> {
                 let tables = links.iter().filter_map(|link| self.table_of(link)).collect();
                 choice(tables, true, true)
             }
-            // The machine's own rules apply to packets of others as well.
+            // The machine's own rules also apply to forwarded packets.
             (Uplink::Auto, VpnPolicy::Follow) if !is_netd => None,
             (Uplink::Auto, VpnPolicy::Follow) => {
                 let vpns = self.vpn_rules(true).map(|rule| rule.table);
@@ -175,7 +176,7 @@ impl Deciding<'_> {
         }
     }
 
-    /// The rule by which everything is looked up in the main table; netd removes it.
+    /// The rule that looks up all packets in the main table; netd removes it.
     fn main_rule(&self) -> Option<&Rule> {
         self.family.rules.iter().find(|rule| {
             let open = rule.from.is_none() && rule.to.is_none() && rule.mask == 0 && rule.input.is_empty();
@@ -201,7 +202,7 @@ impl Deciding<'_> {
         rules.map(|rule| rule.table).collect()
     }
 
-    /// The table of tethered clients and other networks that the machine itself is the router of.
+    /// The table of tethered clients and other networks for which this machine is the router.
     fn local_network(&self) -> Option<u32> {
         let is_local = |rule: &&Rule| {
             rule.mask == SELECTED && rule.mark == 0 && rule.input.is_empty() && rule.users.is_none()
@@ -209,7 +210,7 @@ impl Deciding<'_> {
         Some(self.netd_rules().filter(is_local).max_by_key(|rule| rule.priority)?.table)
     }
 
-    /// netd's rules for VPNs; of `all` programs if they include those of the superuser, who containers belong to.
+    /// netd's rules for VPNs; with `all`, only those that include root, to which containers belong.
     fn vpn_rules(&self, all: bool) -> impl Iterator<Item = &Rule> {
         self.netd_rules().filter(move |rule| {
             let open = rule.mask & PROTECTED != 0 && rule.mark & PROTECTED == 0 && rule.input == "lo";
@@ -225,7 +226,7 @@ impl Deciding<'_> {
         })
     }
 
-    /// The tables of VPNs whose interface is wanted.
+    /// The tables of VPNs with a selected interface.
     fn vpns(&mut self, wanted: impl Fn(&str) -> bool) -> Vec<u32> {
         let of_netd: Vec<u32> = self.vpn_rules(false).map(|rule| rule.table).collect();
         let mut tables: Vec<u32> = of_netd
@@ -238,12 +239,12 @@ impl Deciding<'_> {
         tables
     }
 
-    /// Interfaces that may lead out: not those of containers, nor of the machine itself.
+    /// Possible uplinks: all interfaces except those of containers and of the machine itself.
     fn usable(&self) -> impl Iterator<Item = &Link> {
         self.view.links.iter().filter(|link| link.is_up && link.name != "lo" && !link.name.starts_with("ds-"))
     }
 
-    /// The table with the routes through an interface: its own one, or a copy. None while there are no routes.
+    /// The table with the routes through an interface: its own one, or a copy; `None` if it has no routes.
     fn table_of(&mut self, link: &Link) -> Option<u32> {
         let through = |way: &&Way| way.out == link.index && self.is_foreign(way.table);
         let mut tables: Vec<u32> = self.family.ways.iter().filter(through).map(|way| way.table).collect();
@@ -258,7 +259,7 @@ impl Deciding<'_> {
         };
         let own: Vec<u32> = tables.iter().copied().filter(is_its_own).collect();
         let found = own.iter().find(|table| leads_out(table)).or(own.first()).copied();
-        // A default route elsewhere is worth more than a table of its own without one.
+        // A default route in another table takes precedence over an own table without one.
         if let Some(found) = found
             && (leads_out(&found) || !tables.iter().any(leads_out))
         {
@@ -276,7 +277,7 @@ impl Deciding<'_> {
         table >> 16 != self.own >> 16
     }
 
-    /// The interfaces that a table's routes lead through, default routes first.
+    /// The interfaces of a table's routes, default routes first.
     fn interfaces(&self, table: u32) -> Vec<String> {
         let copies = self.tables.get(&(self.ipv4, table)).copied();
         let in_it = |way: &&Way| match copies {
@@ -293,7 +294,7 @@ impl Deciding<'_> {
     }
 }
 
-/// Whether a route belongs into a table of ours.
+/// Whether a route belongs in a table of ds.
 pub(super) fn is_copied(way: &Way, copies: Copies, links: &[Link], own: u32) -> bool {
     let foreign = way.table >> 16 != own >> 16 && ![0, 253, 255].contains(&way.table);
     let is_vpn = || links.iter().any(|link| link.index == way.out && link.is_vpn());

@@ -1,7 +1,6 @@
 //! Reports changes of the machine's network: routes, rules, interfaces, addresses, forwarding, packet filters.
 //!
-//! Owns two sockets, which are open while a container is in a network, and reads from them only what makes them quiet
-//! again. rtnetlink(7).
+//! Owns two sockets, which are open while a container is in a network, and discards their messages. rtnetlink(7).
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -29,7 +28,8 @@ impl Events {
     /// Subscribes.
     ///
     /// # Errors
-    /// When the kernel has no rtnetlink. Packet filters that do not report changes are found with the next of routes.
+    /// If the kernel has no rtnetlink. If the packet filter does not report changes, they are detected at the next
+    /// change of routes.
     pub fn watch() -> Result<Self> {
         let mut sockets = vec![open(SockProtocol::NetlinkRoute, ROUTING)?];
         if let Ok(socket) = open(SockProtocol::NetlinkNetFilter, FILTERS) {
@@ -45,7 +45,7 @@ impl Events {
         self.sockets.iter().map(AsFd::as_fd)
     }
 
-    /// Discards the messages so far: what holds is read anew. Whether there were any.
+    /// Discards the pending messages, because the state is read anew; returns whether there were any.
     #[must_use]
     pub fn drain(&self) -> bool {
         let (mut buffer, mut some) = ([0; 4096], false);

@@ -1,9 +1,9 @@
-//! The way out of the machine: `network.uplink` and `network.vpn`.
+//! The uplinks of containers: `network.uplink` and `network.vpn`.
 //!
-//! Whoever changes the list of members, and whoever hears of a change of the machine's network, calls [`arrange`] under
-//! the lock of the list. It needs no memory of its own: rules of ours are recognised by priority and address, tables by
-//! number. A container that is bound to an uplink has a rule in the kernel that refuses every other way. This rule
-//! needs no process of ours.
+//! [`arrange`] must be called under the lock of the list after each change of the list of members and of the machine's
+//! network. It keeps no state: it recognises the rules of ds by priority and address, and the tables by number. For a
+//! container that is bound to an uplink, a rule in the kernel refuses every other uplink. This rule does not depend on
+//! a process of ds.
 
 mod apply;
 mod conntrack;
@@ -29,16 +29,16 @@ use crate::paths::Paths;
 
 pub use self::events::Events;
 
-/// The least packet that IPv6 needs, RFC 8200.
+/// The minimum MTU of IPv6, RFC 8200.
 const LEAST_MTU: u32 = 1280;
-/// The first number of tables of ours, before the part that tells data directories apart.
+/// The first table number of ds, to which a number of the data directory is added.
 const TABLES: u32 = 0x6400_0000;
 
-/// Gives every member its way out, and removes the ways of former members: the interfaces that each one's packets may
-/// take, the first one first. None are named where the machine's own rules hold.
+/// Sets up the uplink of every member, and removes those of former members. Returns the interfaces that each member's
+/// packets may use, in order; none if the machine's own rules apply.
 ///
 /// # Errors
-/// When the kernel refuses a rule.
+/// If the kernel refuses a rule.
 pub(super) fn arrange(
     store: &Store,
     paths: &Paths,
@@ -56,7 +56,7 @@ pub(super) fn arrange(
     for member in members {
         let now = decision.ways.get(&member.name).cloned().unwrap_or_default();
         if now != member.ways && !member.ways.is_empty() {
-            // Connections keep the address of the way that they began with, which leads nowhere now.
+            // Connections keep the address of their first uplink, which is no longer valid.
             conntrack::forget(member).unwrap_or_else(|error| log::debug!("{}: {error:#}", member.name));
         }
     }
@@ -69,7 +69,7 @@ pub(super) fn arrange(
 /// # Errors
 /// If the kernel does not answer.
 pub fn way_out(paths: &Paths, name: &Name) -> Result<Option<String>> {
-    /// Stands for the internet. Nothing is sent there.
+    /// An address in the internet for lookups. Nothing is sent to it.
     const ANYWHERE: Ipv4Addr = Ipv4Addr::new(1, 1, 1, 1);
     let Some(member) = members(paths).into_iter().find(|member| member.name == *name) else {
         return Ok(None);
@@ -81,14 +81,14 @@ pub fn way_out(paths: &Paths, name: &Name) -> Result<Option<String>> {
     Ok(links.into_iter().find(|link| Some(link.index) == out).map(|link| link.name))
 }
 
-/// Our tables' numbers: each data directory has its own.
+/// The first table number of ds for this data directory.
 fn own_tables(paths: &Paths) -> u32 {
     let mut hasher = DefaultHasher::new();
     paths.cgroup.hash(&mut hasher);
     TABLES | (u32::try_from(hasher.finish() & 0xff).unwrap_or_default() << 16)
 }
 
-/// All networks of ours, also of former members.
+/// All networks of ds, also those of former members.
 fn networks(store: &Store, list: &[Member]) -> Vec<(IpAddr, u8)> {
     let mut all: Vec<_> =
         [true, false].iter().flat_map(|ipv4| list.iter().filter_map(|member| member.prefix(*ipv4))).collect();
@@ -99,11 +99,11 @@ fn networks(store: &Store, list: &[Member]) -> Vec<(IpAddr, u8)> {
     all
 }
 
-/// Gives the links of a network the packet size of their ways out.
+/// Sets the MTU of the links of a network to that of their uplinks.
 fn fit(route: &Netlink, view: &View, paths: &Paths, members: &[Member], ways: &BTreeMap<Name, Vec<String>>) {
     let tag = Tag::of(paths);
     let links: &[Link] = &view.links;
-    // Where the machine's own rules hold, the first default route of the main table.
+    // If the machine's own rules apply, the first default route of the main table counts.
     let main = view.four.ways.iter().find(|way| way.table == MAIN && way.length == 0);
     let size = |member: &Member| {
         let first = ways.get(&member.name).and_then(|ways| ways.first());
@@ -118,17 +118,17 @@ fn fit(route: &Netlink, view: &View, paths: &Paths, members: &[Member], ways: &B
         let behind = members
             .iter()
             .filter(|member| member.bridge.as_ref() == Some(&link.name) || member.interface == link.name);
-        // All links of a network are alike: a bridge drops what does not fit.
+        // All links of a network have the same MTU, because a bridge drops larger packets.
         let networks: Vec<&Name> = behind.map(|member| &member.network).collect();
         let here = members.iter().filter(|member| networks.contains(&&member.network));
         let Some(least) = here.filter_map(size).min() else { continue };
         if link.mtu != least {
-            // A link that has gone meanwhile needs nothing.
+            // A link may have disappeared in the meantime.
             let _ = route.set_mtu(link.index, least);
             if let Some(member) = members.iter().find(|member| member.interface == link.name)
                 && let Err(error) = fit_inside(member, least)
             {
-                log::debug!("{}: packet size: {error:#}", member.name);
+                log::debug!("{}: set the MTU: {error:#}", member.name);
             }
         }
     }

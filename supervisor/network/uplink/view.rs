@@ -1,6 +1,6 @@
-//! What the kernel says about ways out of the machine: rules, routes and interfaces. rtnetlink(7), linux/fib_rules.h.
+//! The kernel's routing rules, routes and interfaces. rtnetlink(7), linux/fib_rules.h.
 //!
-//! Owns the reading of these messages. Decides nothing, and changes nothing.
+//! Owns the parser of these messages. Decides nothing, and changes nothing.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -36,10 +36,10 @@ const INVERTED: u32 = 2;
 pub(super) const ROUTE_TO: u16 = 1;
 pub(super) const ROUTE_OUT: u16 = 4;
 pub(super) const ROUTE_GATEWAY: u16 = 5;
-/// What of a route is copied: destination, interface, gateway, priority, preferred source, metrics, gateway of another
-/// family.
+/// The attributes of a route that are copied: destination, interface, gateway, priority, preferred source, metrics,
+/// gateway of another family.
 const COPIED: [u16; 7] = [ROUTE_TO, ROUTE_OUT, ROUTE_GATEWAY, 6, 7, 8, 18];
-/// `RTN_UNICAST`; types up to `RTN_THROW` that say where packets do not go.
+/// `RTN_UNICAST`.
 const UNICAST: u8 = 1;
 
 /// One rule.
@@ -51,22 +51,22 @@ pub(super) struct Rule {
     pub(super) table: u32,
     pub(super) mark: u32,
     pub(super) mask: u32,
-    /// Of packets that came in here; `lo` is the machine itself.
+    /// The incoming interface of its packets; `lo` is the machine itself.
     pub(super) input: String,
     pub(super) users: Option<(u32, u32)>,
     pub(super) from: Option<(IpAddr, u8)>,
     pub(super) to: Option<(IpAddr, u8)>,
-    /// It has conditions of other kinds.
+    /// Whether it has other conditions.
     pub(super) special: bool,
 }
 
-/// One route that leads somewhere.
+/// One unicast route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Way {
     pub(super) table: u32,
     pub(super) out: u32,
     pub(super) length: u8,
-    /// Its type and scope, and the attributes that a copy has.
+    /// Its type and scope, and the copied attributes.
     pub(super) kind: u8,
     pub(super) scope: u8,
     pub(super) attributes: Vec<(u16, Vec<u8>)>,
@@ -79,7 +79,7 @@ pub(super) struct Family {
     pub(super) ways: Vec<Way>,
 }
 
-/// Everything.
+/// The rules, routes and interfaces of both families.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct View {
     pub(super) links: Vec<Link>,
@@ -88,7 +88,7 @@ pub(super) struct View {
 }
 
 impl View {
-    /// What holds now.
+    /// Reads the current state.
     ///
     /// # Errors
     /// If the kernel does not answer.
@@ -106,7 +106,7 @@ impl Family {
     fn read(route: &Netlink, family: libc::c_int) -> Result<Self> {
         let mut fixed = [0; FIXED];
         fixed[0] = u8::try_from(family)?;
-        // A kernel without rules has the main table alone.
+        // A kernel without rules has only the main table.
         let rules = route.dump(Message::new(GET_RULE, 0, &fixed)).unwrap_or_default();
         let ways = route.dump(Message::new(GET_ROUTE, 0, &fixed))?;
         let of_family = |body: &[u8]| body.first() == fixed.first();
@@ -119,10 +119,10 @@ impl Family {
     }
 }
 
-/// The interface that the kernel passes a container's packet on to.
+/// The interface to which the kernel forwards a container's packet; `None` if it refuses the packet.
 ///
 /// # Errors
-/// When the kernel does not answer. That it refuses such packets is an answer.
+/// If the kernel does not answer.
 pub(super) fn lookup(route: &Netlink, from: Ipv4Addr, to: Ipv4Addr, input: u32) -> Result<Option<u32>> {
     /// `RTA_SRC`, `RTA_IIF`.
     const FROM: u16 = 2;
@@ -154,7 +154,7 @@ fn rule(body: &[u8]) -> Option<Rule> {
     };
     let range = |kind, length: u8| Some((address(of(kind)?)?, length));
     let others = [RULE_TRANSPORT, RULE_SOURCE_PORT, RULE_PORT];
-    // Of a suppressed length, all ones stand for none.
+    // All ones mean no suppressed length.
     let suppresses = of(RULE_SUPPRESS).is_some_and(|value| number(value, 0) != u32::MAX);
     let inverted = number(body, 8) & INVERTED != 0;
     Some(Rule {
@@ -210,7 +210,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_answer_is_survived(bytes in prop::collection::vec(any::<u8>(), 0..120)) {
+        fn any_answer_does_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..120)) {
             let _ = (rule(&bytes), way(&bytes));
         }
     }

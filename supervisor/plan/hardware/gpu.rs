@@ -1,7 +1,7 @@
-//! The device nodes of graphics processors, as far as programs need them to render and to compute.
+//! The device nodes of graphics processors that programs need to render and to compute.
 //!
-//! Owns the one table of them. Nodes that control a screen (dri/card*, fb*, nvidia-modeset, graphics/*) are not in it.
-//! Everyone may use a render node, as udev's rules have it: it can neither see nor change what others render.
+//! Owns the table. It does not contain nodes that control a screen (dri/card*, fb*, nvidia-modeset, graphics/*). As in
+//! udev's rules, all users may use a render node, which gives no access to the buffers of others.
 
 use super::row::Row;
 
@@ -14,7 +14,8 @@ const fn render(pattern: &'static str) -> Row {
 
 /// Their names.
 pub const ROWS: &[Row] = &[
-    // Direct Rendering Manager: every driver of mainline, also Qualcomm's msm, panfrost, lima, panthor, v3d, virtio-gpu.
+    // Direct Rendering Manager: every driver of mainline, also Qualcomm's msm, panfrost, lima, panthor, v3d,
+    // virtio-gpu.
     render("dri/renderD*"),
     // AMD's computing (ROCm) beside DRM.
     render("kfd"),

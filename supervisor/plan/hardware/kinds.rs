@@ -1,4 +1,4 @@
-//! The device nodes that belong to a kind, each with the group that may use it in most distributions.
+//! The device nodes of each kind, with the group that may use them in most distributions.
 //!
 //! Owns the table. Names are those of devtmpfs; permissions follow the rules of udev (50-udev-default.rules).
 
@@ -78,7 +78,7 @@ const ALL: [DeviceKind; 12] = [
     DeviceKind::Gpio,
 ];
 
-/// The row that a name below /dev belongs to, whatever it was selected by.
+/// The row for a name below /dev, independent of how it was selected.
 #[must_use]
 pub fn row_of(name: &str) -> Option<&'static Row> {
     ALL.into_iter().flat_map(rows).find(|row| row.names(name))

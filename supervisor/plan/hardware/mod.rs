@@ -1,7 +1,7 @@
-//! The hardware of a container: which devices of the host it is given, with which permissions.
+//! The hardware of a container: its devices of the host and their permissions.
 //!
-//! Owns the decision, made once for all that follows from it: the nodes in /dev, the rules of the device policy, and
-//! what happens when a device comes or goes while the container runs. [`kinds`] has the names that belong to a kind.
+//! Owns the decision, which determines the nodes in /dev, the rules of the device policy, and the reaction to devices
+//! that appear or disappear while the container runs. [`kinds`] has the names of each kind.
 
 mod gpu;
 pub mod kinds;
@@ -15,10 +15,10 @@ use crate::config::value::{DeviceKind as Kind, DevicePattern, DeviceRequest, Har
 use crate::host::devices::Node;
 use crate::mount::op::{DeviceKind, Operation};
 
-/// What the host and the tree have that a plan depends on.
+/// Facts about the host and the tree that a plan depends on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Surroundings {
-    /// The devices of the host now; none for a container that is given none.
+    /// The devices of the host now; empty for a container without devices of the host.
     pub nodes: Vec<Node>,
     /// The groups in the container's tree, with their numbers.
     pub groups: BTreeMap<String, u32>,
@@ -26,7 +26,7 @@ pub struct Surroundings {
     pub bound: Vec<Node>,
 }
 
-/// Which devices a container is given, whenever they are there.
+/// Selects the devices of a container, whenever they exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selection {
     requests: Vec<DeviceRequest>,
@@ -34,7 +34,7 @@ pub struct Selection {
     groups: BTreeMap<String, u32>,
 }
 
-/// A device that a container is given.
+/// A device of the host in a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Given {
     /// Its path below /dev.
@@ -43,13 +43,13 @@ pub struct Given {
     pub mode: u32,
     /// Group of the node, by its number in the container.
     pub group: u32,
-    /// What the device policy allows.
+    /// The operations that the device policy permits.
     pub rule: Rule,
     /// Its numbers.
     pub number: (u32, u32),
 }
 
-/// Whether a container is given any devices beside the standard ones.
+/// Whether a container has any devices in addition to the standard ones.
 #[must_use]
 pub fn is_wanted(config: &Config) -> bool {
     !requests(config).is_empty() || config.hardware.access == HardwareAccess::Full
@@ -62,20 +62,20 @@ fn requests(config: &Config) -> Vec<DeviceRequest> {
 }
 
 impl Selection {
-    /// What a configuration asks for. `groups` are those of the tree.
+    /// The selection of a configuration. `groups` are those of the tree.
     #[must_use]
     pub fn new(config: &Config, groups: &BTreeMap<String, u32>) -> Self {
         let everything = config.hardware.access == HardwareAccess::Full;
         Self { requests: requests(config), everything, groups: groups.clone() }
     }
 
-    /// Whether no device can ever be given.
+    /// Whether it never selects a device.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.requests.is_empty() && !self.everything
     }
 
-    /// How a device is given; `None` for one that is not meant, or that a container has anyway.
+    /// The device in the container; `None` if it is not selected, or if every container has it.
     #[must_use]
     pub fn give(&self, node: &Node) -> Option<Given> {
         if is_own(&node.name) {
@@ -103,7 +103,7 @@ impl Selection {
         })
     }
 
-    /// Which of the requests no device of the host answers now, except patterns, which wait for devices.
+    /// The requests without a device on the host now, except patterns, which wait for devices.
     fn unanswered<'a>(&'a self, nodes: &'a [Node]) -> impl Iterator<Item = &'a DeviceRequest> {
         self.requests.iter().filter(move |request| {
             let waits = matches!(&request.selector, Selector::Name(pattern) if is_wild(pattern));
@@ -129,7 +129,7 @@ fn selects(selector: &Selector, node: &Node) -> bool {
     }
 }
 
-/// Steps that make the nodes, after those that make /dev.
+/// Steps that create the nodes, after those that create /dev.
 #[must_use]
 pub fn operations(given: &[Given]) -> Vec<Operation> {
     let mut list: Vec<Operation> = Vec::new();
@@ -153,7 +153,7 @@ pub fn operations(given: &[Given]) -> Vec<Operation> {
     list
 }
 
-/// What the user should know about the devices, one line each.
+/// Warnings about the devices, one line each.
 #[must_use]
 pub fn warnings(config: &Config, selection: &Selection, nodes: &[Node], given: &[Given]) -> Vec<String> {
     let mut list: Vec<String> = Vec::new();
@@ -179,7 +179,7 @@ pub fn warnings(config: &Config, selection: &Selection, nodes: &[Node], given: &
     list
 }
 
-/// Whether the data of the host may be on it.
+/// Whether it may contain data of the host.
 fn is_disk(device: &Given) -> bool {
     let memory = ["loop", "ram", "zram", "nullb"].iter().any(|prefix| device.name.starts_with(prefix));
     device.rule.kind == DeviceKind::Block && device.rule.access == Access::ALL && !memory
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_dangerous_is_said() {
+    fn missing_and_dangerous_devices_cause_warnings() {
         let config = config(&[("hardware.access", "gpu"), ("hardware.devices", "kvm,/dev/sd?,/dev/x*")]);
         let selection = Selection::new(&config, &BTreeMap::new());
         let nodes = [node("sda", 8, 0)];

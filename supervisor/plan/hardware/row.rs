@@ -7,14 +7,14 @@ use crate::config::value::matches;
 pub struct Row {
     /// Their names below /dev, or the directory with them.
     pub pattern: &'static str,
-    /// Names of the group that they belong to; the first that exists in the container is used.
+    /// Names of their group; the first that exists in the container is used.
     pub groups: &'static [&'static str],
     /// Permission bits.
     pub mode: u32,
 }
 
 impl Row {
-    /// Whether a node of this name below /dev is meant.
+    /// Whether the row contains this name below /dev.
     #[must_use]
     pub fn names(&self, name: &str) -> bool {
         matches(self.pattern, name)

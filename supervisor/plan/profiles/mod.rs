@@ -1,7 +1,7 @@
 //! Servers of the host that programs in a container use: a display, sound, rendering.
 //!
-//! Owns what all profiles have in common; each has a file of its own, with the sockets that are bound and the variables
-//! that are set. The servers are the user's to run: nothing here starts or stops one.
+//! Owns the common part of all profiles; each profile has its own file with its sockets and variables. The user runs
+//! the servers: ds never starts or stops one.
 
 mod profile;
 mod pulse;
@@ -32,9 +32,9 @@ pub fn environment(config: &Config) -> impl Iterator<Item = (&'static str, &'sta
     of(config).into_iter().flat_map(|profile| profile.environment.iter().copied())
 }
 
-/// Steps that bind the sockets. systemd mounts its own /tmp, so there a link is made when it has done so; with another
-/// init system the socket is bound to the usual place as well. It is never bound as a directory of the host, whose
-/// content systemd-tmpfiles(8) would remove.
+/// Steps that bind the sockets. systemd mounts its own /tmp, so systemd-tmpfiles(8) creates a link there afterwards;
+/// with other init systems, the socket is also bound to its usual path. The host's directory is never bound, because
+/// systemd-tmpfiles(8) would remove its content.
 #[must_use]
 pub fn operations(config: &Config, systemd: bool) -> Vec<Operation> {
     let mut list = Vec::new();

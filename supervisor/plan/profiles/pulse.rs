@@ -1,4 +1,4 @@
-//! `hardware.sound = pulse`: a PulseAudio server of the host, or PipeWire in its place.
+//! `hardware.sound = pulse`: a PulseAudio server of the host, or PipeWire instead.
 
 use super::profile::{Profile, TERMUX};
 

@@ -2,7 +2,7 @@
 
 use super::profile::{Profile, TERMUX};
 
-/// The first display that there is becomes display 0 of the container.
+/// The first existing display becomes display 0 of the container.
 pub const PROFILE: Profile = Profile {
     setting: "hardware.display = termux-x11",
     sockets: &[

@@ -1,8 +1,9 @@
-//! `hardware.gl = virgl`: OpenGL by a virgl server of the host, where a container has no driver for the processor.
+//! `hardware.gl = virgl`: OpenGL by a virgl server of the host, for containers without a driver for the graphics
+//! processor.
 
 use super::profile::{Profile, TERMUX};
 
-/// Mesa's driver `virpipe` sends what it is to draw to the server.
+/// Mesa's driver `virpipe` sends its drawing commands to the server.
 pub const PROFILE: Profile = Profile {
     setting: "hardware.gl = virgl",
     sockets: &[(TERMUX, "usr/tmp/.virgl_test"), ("/tmp", ".virgl_test")],

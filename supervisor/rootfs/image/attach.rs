@@ -27,7 +27,7 @@ use crate::sys::errno_of;
 /// The number of attempts to attach and mount: some kernels, such as 4.14, free loop devices late.
 const ATTEMPTS: u32 = 3;
 /// The timeout for a device to be released and a mount to become idle.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A mounted image. Dropping it also unmounts, but ignores errors.
 #[derive(Debug)]
@@ -246,14 +246,14 @@ impl Mounted {
             return Ok(());
         }
         let mut answer = Ok(());
-        wait_until(PATIENCE, &mut || {
+        wait_until(TIMEOUT, &mut || {
             answer = umount2(&self.place, MntFlags::UMOUNT_NOFOLLOW);
             answer != Err(Errno::EBUSY)
         });
         call!(answer, "umount({})", self.place.display())?;
         let Some(number) = self.number else { return Ok(()) };
         // Another file may already use the same device number.
-        if !wait_until(PATIENCE, &mut || !self.claim.is_attached_to(number, &self.nodes)) {
+        if !wait_until(TIMEOUT, &mut || !self.claim.is_attached_to(number, &self.nodes)) {
             bail!("loop{number} is still attached to the image; a process of the container still uses it");
         }
         Ok(())

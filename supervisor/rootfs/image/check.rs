@@ -18,7 +18,7 @@ const PASSES: [u64; 6] = [0, 70, 90, 92, 95, 100];
 /// Exit codes are bits: values from this one on mean remaining errors.
 const NOT_CORRECTED: u8 = 4;
 /// Maximum number of lines of e2fsck in the log, and their maximum length in characters.
-const MOST_LOGGED: usize = 200;
+const MAX_LOGGED: usize = 200;
 const LONGEST_LINE: usize = 200;
 
 /// Checks the file system if requested and due.
@@ -116,7 +116,7 @@ impl Findings {
         if line.is_empty() || line.starts_with("Pass ") {
             return;
         }
-        if self.lines.len() < MOST_LOGGED {
+        if self.lines.len() < MAX_LOGGED {
             self.lines.push(line.chars().take(LONGEST_LINE).flat_map(char::escape_debug).collect());
         } else {
             self.further += 1;
@@ -183,7 +183,7 @@ mod tests {
     use std::path::Path;
 
     #[test]
-    fn progress_is_told_in_percent_of_all_passes() {
+    fn progress_is_reported_in_percent_of_all_passes() {
         assert_eq!(progress("1 0 8 /proc/self/fd/9"), Some(0));
         assert_eq!(progress("1 8 8 /proc/self/fd/9"), Some(70));
         assert_eq!(progress("2 4 8 /proc/self/fd/9"), Some(80));
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn exit_codes_are_obeyed() {
+    fn exit_codes_are_interpreted() {
         for (code, warnings) in [(0, 0), (1, 1), (2, 1), (3, 1)] {
             let (result, told) = judged(Ended::Exited(code), false);
             assert!(result.is_ok(), "{code}");
@@ -236,12 +236,12 @@ mod tests {
         assert_eq!((findings.repairs, findings.lines.len()), (2, 4));
         assert_eq!(findings.lines[3], "\\u{1b}[2J");
         (0..1000).for_each(|_| findings.hear("x? yes"));
-        assert_eq!((findings.repairs, findings.lines.len(), findings.further), (1002, MOST_LOGGED, 804));
+        assert_eq!((findings.repairs, findings.lines.len(), findings.further), (1002, MAX_LOGGED, 804));
     }
 
     proptest::proptest! {
         #[test]
-        fn any_line_is_survived(line in "\\PC{0,40}|[0-9]{1,20} [0-9]{1,20} [0-9]{1,20} /x") {
+        fn any_line_does_not_panic(line in "\\PC{0,40}|[0-9]{1,20} [0-9]{1,20} [0-9]{1,20} /x") {
             if let Some(percent) = progress(&line) {
                 proptest::prop_assert!(percent <= 100);
             }

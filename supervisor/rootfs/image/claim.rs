@@ -25,7 +25,7 @@ use crate::rootfs::root::{file_type, reopen};
 use crate::sys::descriptor;
 
 /// The timeout for a device that is about to release a file, because its last user has just been killed.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A claimed image; dropping this releases it.
 #[derive(Debug)]
@@ -94,7 +94,7 @@ fn claim_file(
 /// Waits for devices that release the file by themselves, and refuses all others.
 fn refuse_attached(others: &mut dyn FnMut() -> Vec<Attached>) -> Result<()> {
     let mut last = Vec::new();
-    wait_until(PATIENCE, &mut || {
+    wait_until(TIMEOUT, &mut || {
         last = others();
         last.is_empty() || last.iter().any(|other| !other.autoclear)
     });
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn one_writes_or_any_number_read_by_whatever_name() {
+    fn there_is_one_writer_or_any_number_of_readers_under_any_name() {
         let directory = tempfile::tempdir().unwrap();
         let names = ["image", "hard", "soft"].map(|name| directory.path().join(name));
         fs::write(&names[0], "x").unwrap();
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_waits_for_the_check_and_gives_up_when_it_is_interrupted() {
+    fn a_reader_waits_for_the_check_until_it_is_interrupted() {
         let directory = tempfile::tempdir().unwrap();
         let image = directory.path().join("image");
         fs::write(&image, "x").unwrap();
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_lets_go_by_itself_is_waited_for() {
+    fn a_device_that_is_being_released_is_awaited() {
         let autoclear = Attached { number: 3, read_only: false, autoclear: true };
         let mut left = 3;
         let mut others = || {

@@ -15,7 +15,7 @@ use crate::rootfs::superblock::FileSystem;
 use crate::units::size_rounded_up;
 
 /// Maximum number of partitions in a message.
-const MOST_NAMED: usize = 16;
+const MAX_NAMED: usize = 16;
 
 /// A partition and its content.
 type Held = (Partition, FileSystem);
@@ -111,7 +111,7 @@ fn is_of_linux(system: &FileSystem) -> bool {
 }
 
 fn list(held: &[Held]) -> String {
-    let named = held.iter().take(MOST_NAMED).map(|(partition, system)| {
+    let named = held.iter().take(MAX_NAMED).map(|(partition, system)| {
         let label = match system {
             FileSystem::Ext(ext) if !ext.label.is_empty() => format!(" {:?}", ext.label),
             _ => String::new(),

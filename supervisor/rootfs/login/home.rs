@@ -23,7 +23,7 @@ use crate::rootfs::root::{Root, file_type, open_regular, reopen};
 
 /// The maximum depth, number of files and file size of /etc/skel.
 const DEEPEST: u32 = 8;
-const MOST: u32 = 1000;
+const MAX: u32 = 1000;
 const LARGEST: u64 = 1 << 20;
 /// The properties of a new home directory.
 const SKELETON: &str = "/etc/skel";
@@ -83,7 +83,7 @@ fn copy(source: &OwnedFd, target: &OwnedFd, owner: Owner, depth: u32, count: &mu
             continue;
         }
         *count += 1;
-        ensure!(*count <= MOST, "it has more than {MOST} files");
+        ensure!(*count <= MAX, "it has more than {MAX} files");
         one(source, target, name, owner, depth, count)
             .with_context(|| name.to_string_lossy().into_owned())?;
     }

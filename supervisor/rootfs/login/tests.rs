@@ -100,7 +100,7 @@ fn root_is_locked_unless_it_has_a_password() {
     lock_root(&root).unwrap();
     assert_eq!(read(&directory, "etc/passwd"), "root:*:0:0::/root:/bin/sh\n");
     fs::remove_file(directory.path().join("etc/passwd")).unwrap();
-    assert_eq!(lock_root(&root).unwrap(), None, "nobody can log in");
+    assert_eq!(lock_root(&root).unwrap(), None, "no account with a password is left");
     assert!(apply(&root, &login(Some("x"), &[], None), &[]).is_err());
 }
 
@@ -118,7 +118,7 @@ fn no_link_leads_out_of_the_tree() {
     symlink(&victim, directory.path().join("root/.ssh/authorized_keys")).unwrap();
     symlink(outside.path(), directory.path().join("home")).unwrap();
     let made = apply(&root, &login(None, &[KEY], Some("me")), &[]);
-    assert!(made.is_err(), "/home leads out and so to nowhere");
+    assert!(made.is_err(), "/home leads outside and does not resolve");
     assert_eq!(fs::read_to_string(&victim).unwrap(), "x");
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1);
     assert_eq!(read(&directory, "root/.ssh/authorized_keys"), format!("{KEY}\n"));

@@ -1,23 +1,23 @@
 //! Booting and stopping: `ds start`, until systemd is up, `ds stop`, against LXC and systemd-nspawn.
 //!
-//! Owns the interleaved rounds: within a round every program boots its own copy of the same root file system once.
+//! Owns the interleaved rounds: in each round, every program boots its own copy of the same root file system once.
 
 use super::rivals::{self, Leftovers, Lxc};
+use super::setup::{Bench, Rounds};
 use super::stopwatch::{self, Samples};
 use super::table::Row;
-use super::{Bench, Rounds};
 use anyhow::{Context, Result, anyhow};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 const NAME: &str = "boot";
 
-/// What the rounds gave.
+/// The results of the rounds.
 #[derive(Debug)]
 struct Times {
     start: Samples,
     up: Samples,
-    /// What systemd itself says of the same boots.
+    /// The boot times that systemd itself reports for the same boots.
     userspace: Samples,
     stop_after_death: Samples,
     lxc_start: Result<Samples>,
@@ -25,7 +25,7 @@ struct Times {
     nspawn_up: Result<Samples>,
 }
 
-/// Measures and gives the rows.
+/// Measures and returns the rows.
 ///
 /// # Errors
 /// If `ds` fails; the failure of another program is shown in its row.
@@ -78,7 +78,7 @@ fn rows(times: &Times) -> Vec<Row> {
 /// Two boots: one to time `ds start`, one to time `ds start --wait`.
 fn ours(bench: &Bench, times: &mut Times) -> Result<()> {
     times.start.push(stopwatch::time(&mut bench.ds.command(&["start", NAME]))?);
-    // A stop in the middle of a boot takes longer; wait for the end of it.
+    // A stop during the boot takes longer, so wait for the end of the boot.
     bench.ds.quiet(&["start", NAME, "--wait"])?;
     times.stop_after_death.push(stop(bench)?);
     times.up.push(stopwatch::time(&mut bench.ds.command(&["start", NAME, "--wait"]))?);
@@ -90,7 +90,7 @@ fn ours(bench: &Bench, times: &mut Times) -> Result<()> {
     Ok(())
 }
 
-/// How long after the death of PID 1 `ds stop` returns.
+/// The time between the end of PID 1 and the return of `ds stop`.
 fn stop(bench: &Bench) -> Result<Duration> {
     let death = stopwatch::watch_end(bench.ds.pid(NAME)?)?;
     stopwatch::time(&mut bench.ds.command(&["stop", NAME]))?;
@@ -106,7 +106,7 @@ fn userspace(properties: &str) -> Result<Duration> {
         values
             .get(name)
             .and_then(|value| value.trim().parse().ok())
-            .with_context(|| format!("systemd tells no {name}"))
+            .with_context(|| format!("systemd does not report {name}"))
     };
     let (begin, end) = (read("UserspaceTimestampMonotonic")?, read("FinishTimestampMonotonic")?);
     Ok(Duration::from_micros(end.checked_sub(begin).context("systemd has not finished starting")?))

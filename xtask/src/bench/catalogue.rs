@@ -1,17 +1,17 @@
-//! From a server to a container: `ds create --from https://…` against xz(1) and tar(1) with the file at hand.
+//! From a server to a container: `ds create --from https://…` against xz(1) and tar(1) with a local file.
 //!
 //! Owns a tarball of about 100 MB, and a web server on loopback with a certificate that only this bench trusts.
 
 use super::images::{attempt, shell};
+use super::setup::{Bench, Rounds};
 use super::stopwatch::{self, Samples};
 use super::table::Row;
-use super::{Bench, Rounds};
 use crate::process;
 use anyhow::{Context, Result};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
-/// Bytes that no compression makes smaller, beside a Debian.
+/// The number of incompressible bytes in addition to a Debian.
 const FILLER_MIB: u32 = 40;
 /// Prints its port and serves the directory over TLS.
 const SERVER: &str = "
@@ -25,7 +25,7 @@ print(server.server_port, flush=True)
 server.serve_forever()
 ";
 
-/// A server that ends with this value.
+/// The server; it ends when this is dropped.
 struct Server(Child, String);
 
 impl Server {
@@ -47,10 +47,10 @@ impl Drop for Server {
     }
 }
 
-/// A download that becomes a container, against unpacking the same file.
+/// Creates a container from a download, against unpacking the same file.
 ///
 /// # Errors
-/// When `ds` or the server fails.
+/// If `ds` or the server fails.
 pub fn measure(bench: &Bench, rounds: &Rounds) -> Result<Vec<Row>> {
     let rootfs = bench.rootfs("bookworm", "download")?;
     let path = |name: &str| bench.folder(name).to_string_lossy().into_owned();

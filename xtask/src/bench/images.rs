@@ -1,19 +1,19 @@
-//! Containers from images, and the jobs that make and move them: against directories, e2fsck(8), tar(1) and zstd(1).
+//! Containers from images, and the jobs that create and move them: against directories, e2fsck(8), tar(1) and zstd(1).
 //!
-//! Owns an 8 GiB image with 2 GiB in it, and a tarball of a Debian; the rivals do the same work from start to end, file
-//! systems made and flushed included.
+//! Owns an 8 GiB image with 2 GiB of data, and a tarball of a Debian. The other programs do the same work, including
+//! the creation and flushing of file systems.
 
+use super::setup::{Bench, Rounds};
 use super::stopwatch::{self, Samples};
 use super::table::Row;
-use super::{Bench, Rounds};
 use crate::process;
 use anyhow::{Context, Result, anyhow};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// What the image has in it beside a Debian, in files of a mebibyte.
+/// The data in the image in addition to a Debian, in files of one mebibyte.
 const FILLER_MIB: u32 = 1900;
-/// How much longer a start may take than what it is compared with.
+/// The permitted additional time of a start.
 const MORE_MS: f64 = 25.0;
 
 /// Starts from an image against starts from a directory.
@@ -61,7 +61,7 @@ pub fn measure_start(bench: &Bench, rounds: &Rounds) -> Result<Vec<Row>> {
     ])
 }
 
-/// A tarball into an image against tar(1); a container into a file against tar and zstd.
+/// Unpacks a tarball into an image, against tar(1), and exports a container to a file, against tar and zstd.
 ///
 /// # Errors
 /// If `ds` fails.
@@ -106,7 +106,7 @@ pub fn measure_archives(bench: &Bench, rounds: &Rounds) -> Result<Vec<Row>> {
     ])
 }
 
-/// An image of 8 GiB with a Debian and more in it.
+/// An image of 8 GiB with a Debian and further data.
 fn fill_image(bench: &Bench, rootfs: &str) -> Result<String> {
     let image = bench.folder("image.img").to_string_lossy().into_owned();
     let mount = bench.folder("image.mount").to_string_lossy().into_owned();
@@ -125,7 +125,7 @@ fn fill_image(bench: &Bench, rootfs: &str) -> Result<String> {
     let status = writer.stdin(source).status().context("cannot run unshare")?;
     zero.wait()?;
     if !status.success() {
-        return Err(anyhow!("making the image: {}", process::ending(status)));
+        return Err(anyhow!("create the image: {}", process::ending(status)));
     }
     Ok(image)
 }
@@ -134,7 +134,7 @@ fn start(bench: &Bench, name: &str) -> Result<Duration> {
     stopwatch::time(&mut bench.ds.command(&["start", name]))
 }
 
-/// How long after the death of the old PID 1 `ds restart` returns.
+/// The time between the end of the old PID 1 and the return of `ds restart`.
 fn boot_again(bench: &Bench, name: &str) -> Result<Duration> {
     bench.ds.quiet(&["start", name, "--wait"])?;
     let death = stopwatch::watch_end(bench.ds.pid(name)?)?;
@@ -144,13 +144,13 @@ fn boot_again(bench: &Bench, name: &str) -> Result<Duration> {
     Ok(returned.saturating_duration_since(died))
 }
 
-/// A boot that is let go to its end, so that the image is clean.
+/// A boot and a clean shutdown, so that the image is clean.
 fn stop_cleanly(bench: &Bench, name: &str) -> Result<()> {
     bench.ds.quiet(&["start", name, "--wait"])?;
     bench.ds.quiet(&["stop", name]).map(drop)
 }
 
-/// A script with a mount namespace of its own.
+/// Runs a script in its own mount namespace.
 fn private_shell(script: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new("unshare");
     command.args(["--mount", "--propagation", "private", "sh", "-euc", script, "sh"]).args(arguments);
@@ -161,7 +161,7 @@ pub(super) fn shell(script: &str, arguments: &[&str]) -> Result<()> {
     process::run_quietly(&mut private_shell(script, arguments)).map(drop)
 }
 
-/// A round of a rival; its first failure takes the place of all its samples.
+/// A round of another program; its first failure replaces all its samples.
 pub(super) fn attempt(samples: &mut Result<Samples>, script: &str, arguments: &[&str]) {
     stopwatch::attempt(samples, || stopwatch::time(&mut private_shell(script, arguments)));
 }
@@ -174,7 +174,7 @@ mod tests {
     fn a_script_has_its_arguments_and_fails_at_the_first_error() {
         let command = private_shell("test \"$1\" = a", &["a b"]);
         assert_eq!(command.get_args().last().and_then(|word| word.to_str()), Some("a b"));
-        // Without root there is no namespace to run it in, which is a failure as well.
+        // Without root, the namespace cannot be created, which also fails.
         assert!(shell("false; true", &[]).is_err());
     }
 

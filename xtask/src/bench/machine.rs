@@ -7,7 +7,7 @@ use std::fs;
 use std::process::Command;
 use std::thread;
 
-/// The programs that `ds` is measured against, and how each tells its version.
+/// The programs that `ds` is measured against, and the arguments with which each prints its version.
 const RIVALS: &[(&str, &str)] = &[
     ("systemd-nspawn", "--version"),
     ("lxc-start", "--version"),

@@ -1,13 +1,13 @@
 //! Many containers at once: twenty started by one command, against one and against LXC's twenty.
 //!
-//! Owns the comparison only; all are copies of the same small root file system. LXC has no command that starts several
-//! at once: its twenty are started one after the other, as `lxc-autostart` does.
+//! Owns only the comparison; all containers are copies of the same small root file system. LXC has no command that
+//! starts several at once, so they are started one after the other, as by `lxc-autostart`.
 
 use super::resident::{remove, start_several};
 use super::rivals::{Leftovers, Lxc};
+use super::setup::{Bench, Rounds};
 use super::stopwatch::{self, Samples};
 use super::table::Row;
-use super::{Bench, Rounds};
 use anyhow::Result;
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ fn lxc_containers(bench: &Bench) -> Result<Vec<Lxc>> {
         .collect()
 }
 
-/// Starts them in turn and kills them; gives the time until the last one was started.
+/// Starts them in turn and kills them; returns the time until the last one was started.
 fn start_and_kill(containers: &[Lxc]) -> Result<Duration> {
     let times = containers.iter().map(Lxc::start).collect::<Result<Vec<_>>>();
     for container in containers {

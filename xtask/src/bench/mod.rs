@@ -1,8 +1,8 @@
-//! `cargo xtask bench`: speed and size, against the programs people use today, on this machine in this hour.
+//! `cargo xtask bench`: measures speed and size against other programs on this machine.
 //!
 //! Owns the list of measurements and the folder `target/bench/`, where every program gets its own copy of the same root
-//! file system. Rounds are interleaved, so that a machine that slows down does so for all. Never part of the tests:
-//! numbers of one machine say nothing about another.
+//! file system. Rounds are interleaved, so that a change of the machine's speed affects all programs. It is never part
+//! of the tests, because the numbers of one machine are not valid for another.
 
 mod boot;
 mod catalogue;
@@ -16,6 +16,7 @@ mod rivals;
 mod seeding;
 mod services;
 mod sessions;
+mod setup;
 mod stopwatch;
 mod table;
 
@@ -25,12 +26,12 @@ use crate::workspace::Workspace;
 use crate::zip;
 use crate::{fixture, packages, terminal};
 use anyhow::{Context, Result, bail};
+use setup::{Bench, Rounds};
 use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
 use table::Row;
 
-/// A group of rows that is measured together.
+/// A group of rows that are measured together.
 type Measure = fn(&Bench, &Rounds) -> Result<Vec<Row>>;
 
 const MEASURES: &[(&str, Measure)] = &[
@@ -49,60 +50,21 @@ const MEASURES: &[(&str, Measure)] = &[
     ("page", page::measure),
 ];
 
-/// The `ds` under test and the folder everything happens in.
-#[derive(Debug)]
-struct Bench {
-    ds: Droidspaces,
-    fixtures: PathBuf,
-}
-
-impl Bench {
-    /// A path below `target/bench/`.
-    fn folder(&self, name: &str) -> PathBuf {
-        self.ds.root().join("bench").join(name)
-    }
-
-    /// A fresh copy of a fixture, as text for command lines.
-    fn rootfs(&self, fixture: &str, name: &str) -> Result<String> {
-        let path = self.folder(&format!("{name}.rootfs"));
-        fixture::copy(&self.fixtures.join(fixture), &path)?;
-        path.into_os_string().into_string().ok().context("the path of the source tree is not UTF-8")
-    }
-}
-
-/// How often everything is measured.
-#[derive(Debug)]
-struct Rounds {
-    number: u32,
-    interrupt: Interrupt,
-}
-
-impl Rounds {
-    /// Calls `round` so many times. The first finds cold caches and counts like the rest: a median does not mind.
-    fn each(&self, what: &str, mut round: impl FnMut(u32) -> Result<()>) -> Result<()> {
-        for number in 0..self.number {
-            self.interrupt.check()?;
-            round(number).with_context(|| format!("{what}, round {}", number + 1))?;
-        }
-        Ok(())
-    }
-}
-
 /// What to measure and how to show it.
 #[derive(Debug)]
 pub struct Options {
     /// Rounds of each measurement.
     pub rounds: u32,
-    /// Which groups; all when empty.
+    /// The groups to measure; all if empty.
     pub names: Vec<String>,
     /// Print the README's table.
     pub markdown: bool,
 }
 
-/// Measures and prints the table; true when every target was reached.
+/// Measures and prints the table; returns whether every target was reached.
 ///
 /// # Errors
-/// If nothing can be measured at all. What fails on its own is a row of the table.
+/// If nothing can be measured at all. A single failure becomes a row of the table.
 pub fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
     let chosen = choose(&options.names)?;
     if !rustix::process::geteuid().is_root() {
@@ -116,7 +78,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
         Bench { ds: Droidspaces::new(program, workspace.target("bench")), fixtures: workspace.fixtures() };
     let mut rows = Vec::new();
     for (name, measure) in chosen {
-        bench.ds.clear().context("cannot put the last measurement away")?;
+        bench.ds.clear().context("cannot remove the files of the last run")?;
         fs::create_dir_all(bench.folder(""))?;
         terminal::line(format_args!("measuring: {name}"));
         match measure(&bench, &rounds) {
@@ -141,7 +103,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
 fn choose(names: &[String]) -> Result<Vec<(&'static str, Measure)>> {
     let known = || MEASURES.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
     if let Some(unknown) = names.iter().find(|name| !MEASURES.iter().any(|(known, _)| known == name)) {
-        bail!("nothing called {unknown} is measured; there are {}", known());
+        bail!("no measurement {unknown}; use one of {}", known());
     }
     Ok(MEASURES
         .iter()
@@ -150,8 +112,7 @@ fn choose(names: &[String]) -> Result<Vec<(&'static str, Measure)>> {
         .collect())
 }
 
-/// Runs a command so many times and prints how many seconds each run took: for commands that must be measured in another
-/// mount namespace than ours.
+/// Runs a command this number of times and prints the seconds of each run, for measurements in another mount namespace.
 ///
 /// # Errors
 /// If the command fails.

@@ -1,20 +1,20 @@
-//! Networks of their own: what `network.mode = nat` adds to a start, and what a change of published ports costs among
-//! many containers.
+//! Networks of ds: the additional time of a start with `network.mode = nat`, and the time of a change of published
+//! ports among many containers.
 //!
-//! Owns its containers, which have BusyBox as their init: nothing but the network differs.
+//! Owns its containers, which run BusyBox init and differ only in their network.
 
+use super::setup::{Bench, Rounds};
 use super::stopwatch::{self, Samples};
 use super::table::Row;
-use super::{Bench, Rounds};
 use anyhow::Result;
 
 /// Containers that run at the same time.
 const MANY: usize = 50;
 
-/// Measures and gives the rows.
+/// Measures and returns the rows.
 ///
 /// # Errors
-/// When `ds` fails.
+/// If `ds` fails.
 pub fn measure(bench: &Bench, rounds: &Rounds) -> Result<Vec<Row>> {
     let (mut host, mut nat, mut change) = (Samples::default(), Samples::default(), Samples::default());
     for mode in ["host", "nat"] {

@@ -1,10 +1,10 @@
-//! What stays while containers run: memory of the supervisor and the monitors, and whether they sleep.
+//! The memory of the supervisor and the monitors while containers run, and whether they sleep.
 //!
 //! Owns the reading of smaps_rollup (proc_pid_smaps(5); PSS counts a page shared by two processes as half a page for
-//! each; its parts by kind are there since Linux 5.4) and of strace(1)'s output.
+//! each; its parts by kind exist since Linux 5.4) and of strace(1)'s output.
 
+use super::setup::{Bench, Rounds};
 use super::table::Row;
-use super::{Bench, Rounds};
 use crate::{packages, process};
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
@@ -14,27 +14,27 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-/// The containers that come on top of the first.
+/// The number of containers in addition to the first.
 const FURTHER: u32 = 4;
 
-/// A container that has just started still prints (the prompt of its getty, for one, goes to the log); after this it is
-/// idle.
-const SETTLE: Duration = Duration::from_secs(5);
+/// The delay after which a started container is idle; before that it prints to the log, for example the prompt of its
+/// getty.
+const IDLE_DELAY: Duration = Duration::from_secs(5);
 
-/// After a client has gone, its worker ends and the next one is forked.
+/// The delay in which a worker ends after its client, and the next one is forked.
 const HANDS_OVER: Duration = Duration::from_millis(50);
 
-/// How long nothing may happen, in seconds.
+/// The observed time, in seconds.
 const IDLE: u32 = 30;
 
-/// The memory that is ours: what the kernel cannot drop, and the share of everything right after work.
+/// The memory of the processes of ds: the part that the kernel cannot drop, and the PSS right after a command.
 ///
 /// # Errors
 /// If `ds` or the reading fails.
 pub fn measure_memory(bench: &Bench, _: &Rounds) -> Result<Vec<Row>> {
     let first = start_several(bench, "first", 1)?;
     let one = held(&resident(bench, &first)?)?;
-    // Who serves a client is gone a moment later, and the next worker stands by; nothing else happens meanwhile.
+    // The worker of the client ends a moment later, and the next one is forked; nothing else happens in between.
     bench.ds.quiet(&["run", &first[0], "--", "true"])?;
     thread::sleep(HANDS_OVER);
     let awake = total(&family(bench, &first)?, "Pss:")?;
@@ -50,7 +50,7 @@ pub fn measure_memory(bench: &Bench, _: &Rounds) -> Result<Vec<Row>> {
     ])
 }
 
-/// System calls of ours while nothing happens.
+/// The system calls of the processes of ds while nothing happens.
 ///
 /// # Errors
 /// If `ds` or strace fails.
@@ -60,8 +60,8 @@ pub fn measure_idle(bench: &Bench, _: &Rounds) -> Result<Vec<Row>> {
     bench.ds.quiet(&["create", "idle", "--rootfs", &rootfs])?;
     bench.ds.quiet(&["start", "idle", "--wait"])?;
     let pids = resident(bench, &["idle".to_owned()])?;
-    // To find them, `ds info` woke them.
-    thread::sleep(SETTLE);
+    // `ds info`, which found them, woke them up.
+    thread::sleep(IDLE_DELAY);
     let output = bench.folder("strace");
     let mut command = Command::new("timeout");
     command
@@ -70,9 +70,9 @@ pub fn measure_idle(bench: &Bench, _: &Rounds) -> Result<Vec<Row>> {
     for pid in &pids {
         command.arg("--attach").arg(pid.to_string());
     }
-    // timeout(1) answers 124 for having done its work.
+    // timeout(1) exits with 124 after the timeout.
     let ended = command.status().context("cannot run strace")?;
-    anyhow::ensure!(ended.code() == Some(124), "strace {} before its time", process::ending(ended));
+    anyhow::ensure!(ended.code() == Some(124), "strace {} too early", process::ending(ended));
     let calls = count_calls(&fs::read_to_string(&output)?);
     remove(bench, &["idle".to_owned()])?;
     Ok(vec![Row::limit("system calls of ours in 30 s with everything idle", f64::from(calls), 0.0, "calls")])
@@ -100,13 +100,13 @@ pub fn remove(bench: &Bench, names: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Every process of ours that stays, once all is quiet: the container's own start and whoever served it are over.
+/// The permanent processes of ds, once the worker of the start has ended.
 fn resident(bench: &Bench, names: &[impl AsRef<str>]) -> Result<Vec<i32>> {
-    thread::sleep(SETTLE);
+    thread::sleep(IDLE_DELAY);
     family(bench, names)
 }
 
-/// The supervisor, the worker that stands by, and the monitors of these containers.
+/// The supervisor, the standby worker, and the monitors of these containers.
 fn family(bench: &Bench, names: &[impl AsRef<str>]) -> Result<Vec<i32>> {
     let mut pids = Vec::new();
     for name in names {
@@ -117,7 +117,7 @@ fn family(bench: &Bench, names: &[impl AsRef<str>]) -> Result<Vec<i32>> {
         let children = fs::read_to_string(format!("/proc/{supervisor}/task/{supervisor}/children"))?;
         let names = |pid: &&str| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         for child in children.split_whitespace().filter(|pid| names(pid).starts_with("ds:standby")) {
-            pids.push(child.parse().context("a child that is no number")?);
+            pids.push(child.parse().context("the id of a child is not a number")?);
         }
     }
     pids.sort_unstable();
@@ -128,11 +128,11 @@ fn family(bench: &Bench, names: &[impl AsRef<str>]) -> Result<Vec<i32>> {
 fn parent(pid: i32) -> Result<i32> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line =
-        status.lines().find_map(|line| line.strip_prefix("PPid:")).context("a process without a parent")?;
-    line.trim().parse().context("a parent that is no number")
+        status.lines().find_map(|line| line.strip_prefix("PPid:")).context("a process has no parent")?;
+    line.trim().parse().context("the id of a parent is not a number")
 }
 
-/// What cannot be reclaimed, in KiB: anonymous and shared memory, and the program where it is in memory itself.
+/// The memory that cannot be reclaimed, in KiB: anonymous and shared memory, and the program if it is in a memfd.
 fn held(pids: &[i32]) -> Result<f64> {
     let mut programs = BTreeSet::new();
     for pid in pids {
@@ -147,7 +147,7 @@ fn held(pids: &[i32]) -> Result<f64> {
         // In units of 512 bytes, stat(2).
         copies += f64::from(u32::try_from(blocks)?) / 2.0;
     }
-    // Pages of the copy that are mapped are counted with it.
+    // This includes the mapped pages of the copy.
     let shared = if copies > 0.0 { 0.0 } else { total(pids, "Pss_Shmem:")? };
     Ok(total(pids, "Pss_Anon:")? + shared + copies)
 }
@@ -158,13 +158,13 @@ fn total(pids: &[i32], field: &str) -> Result<f64> {
         let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
         let value = rollup.lines().find_map(|line| line.strip_prefix(field));
         let value = value.with_context(|| format!("smaps_rollup has no {field}"))?;
-        value.trim().trim_end_matches(" kB").parse().with_context(|| format!("{field} is no number"))
+        value.trim().trim_end_matches(" kB").parse().with_context(|| format!("{field} is not a number"))
     };
     pids.iter().map(read).sum()
 }
 
-/// Lines of strace that are calls: not the one that was under way when it came, nor what it says of itself. Each line
-/// begins with the number of the process.
+/// The lines of strace with calls, except the call that was in progress when it attached and its own messages. Each
+/// line begins with the process ID.
 fn count_calls(trace: &str) -> u32 {
     let is_call = |line: &&str| {
         let text = line.split_once(' ').map_or("", |(_, text)| text.trim_start());

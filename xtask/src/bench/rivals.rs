@@ -1,8 +1,8 @@
-//! The programs `ds` is measured against, each set up to do the same: its own copy of the same root file system, the
-//! host's network, a PID, mount, UTS, IPC and (where it can) cgroup namespace, no user namespace.
+//! The programs that `ds` is measured against, in the same setup: each with its own copy of the same root file system,
+//! the host's network, a PID, mount, UTS, IPC and (if supported) cgroup namespace, no user namespace.
 //!
-//! Owns their command lines and configuration, and ends what it started. See lxc.container.conf(5), systemd-nspawn(1),
-//! bwrap(1), crun(1).
+//! Owns their command lines and configuration, and ends the processes that it started. See lxc.container.conf(5),
+//! systemd-nspawn(1), bwrap(1), crun(1).
 
 use super::stopwatch::{self, Samples};
 use crate::process;
@@ -18,18 +18,19 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// More than any boot takes.
+/// The timeout for a boot.
 const BOOT_LIMIT: Duration = Duration::from_secs(60);
 
-/// More than any shutdown takes.
+/// The timeout for a shutdown.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 
-/// What rivals leave on a machine without systemd: empty cgroups, empty folders. Removed when this goes out of scope.
+/// The empty cgroups and folders that these programs leave on a machine without systemd. They are removed when this is
+/// dropped.
 #[derive(Debug)]
 pub struct Leftovers(BTreeSet<PathBuf>);
 
 impl Leftovers {
-    /// Notes what is there beforehand and therefore stays.
+    /// Records the existing ones, which are kept.
     pub fn note() -> Self {
         Self(leftovers())
     }
@@ -37,14 +38,14 @@ impl Leftovers {
 
 impl Drop for Leftovers {
     fn drop(&mut self) {
-        // Children sort behind their parents. What is in use cannot be removed, by design of rmdir(2).
+        // Children sort after their parents. rmdir(2) does not remove a directory in use.
         for folder in leftovers().iter().rev().filter(|folder| !self.0.contains(*folder)) {
             let _ = fs::remove_dir(folder);
         }
     }
 }
 
-/// The cgroups that LXC and systemd-nspawn make, and nspawn's folders.
+/// The cgroups of LXC and systemd-nspawn, and nspawn's folders.
 fn leftovers() -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     let mut open = vec![PathBuf::from("/sys/fs/cgroup"), PathBuf::from("/run/systemd/nspawn/propagate")];
@@ -65,7 +66,7 @@ fn leftovers() -> BTreeSet<PathBuf> {
     found
 }
 
-/// One container of LXC.
+/// A container of LXC.
 #[derive(Debug)]
 pub struct Lxc {
     folder: PathBuf,
@@ -92,17 +93,17 @@ impl Lxc {
     /// Boots in the background, until the program returns.
     ///
     /// # Errors
-    /// When it fails; the error has what it logged.
+    /// If it fails; the error contains its log.
     pub fn start(&self) -> Result<Duration> {
         stopwatch::time(self.command("lxc-start").arg("--daemon"))
     }
 
-    /// Waits until systemd says that it is up.
+    /// Waits until systemd reports that it is up.
     ///
     /// # Errors
-    /// If it says something else.
+    /// If it reports anything else.
     pub fn wait(&self) -> Result<()> {
-        // The bus is not there at once; `--wait` waits for the boot, not for the bus.
+        // The bus does not exist immediately, and `--wait` waits for the boot, not for the bus.
         let started = Instant::now();
         loop {
             let ask = ["--", "systemctl", "is-system-running", "--wait"];
@@ -119,7 +120,7 @@ impl Lxc {
     /// Shuts it down.
     ///
     /// # Errors
-    /// If it does not go.
+    /// If it does not end.
     pub fn stop(&self) -> Result<Duration> {
         stopwatch::time(self.command("lxc-stop").args(["--timeout", "20"]))
     }
@@ -127,7 +128,7 @@ impl Lxc {
     /// Kills it.
     ///
     /// # Errors
-    /// If it does not run.
+    /// If it is not running.
     pub fn kill(&self) -> Result<()> {
         process::run_quietly(self.command("lxc-stop").arg("--kill")).map(drop)
     }
@@ -145,10 +146,10 @@ impl Drop for Lxc {
     }
 }
 
-/// Boots `rootfs` with systemd-nspawn and shuts it down; gives the time until the guest said that it is up.
+/// Boots `rootfs` with systemd-nspawn and shuts it down; returns the time until the guest reported that it is up.
 ///
 /// # Errors
-/// If it cannot be started, or says nothing.
+/// If it cannot be started, or sends no notification.
 pub fn nspawn(folder: &Path, rootfs: &Path) -> Result<Duration> {
     let socket = folder.join("notify");
     let _ = fs::remove_file(&socket);
@@ -169,7 +170,7 @@ pub fn nspawn(folder: &Path, rootfs: &Path) -> Result<Duration> {
     })
 }
 
-/// The first SIGTERM asks the guest to shut down, the second ends it at once; nspawn ends with its guest.
+/// The first SIGTERM requests a shutdown from the guest, the second one ends it; nspawn ends with its guest.
 fn shut_down(child: &mut Child) -> Result<ExitStatus> {
     let pid = Pid::from_child(child);
     kill_process(pid, Signal::TERM)?;
@@ -187,11 +188,11 @@ fn shut_down(child: &mut Child) -> Result<ExitStatus> {
     }
 }
 
-/// sd_notify(3): nspawn passes the guest's READY=1 on, after sending some of its own without it.
+/// sd_notify(3): nspawn forwards the guest's READY=1, after some messages of its own without it.
 fn wait_for_ready(listener: &UnixDatagram, started: Instant) -> Result<Duration> {
     let mut buffer = [0; 4096];
     loop {
-        let length = listener.recv(&mut buffer).context("no word from the guest")?;
+        let length = listener.recv(&mut buffer).context("the guest sent no notification")?;
         let message = buffer.get(..length).unwrap_or_default();
         if message.split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
             return Ok(started.elapsed());
@@ -199,7 +200,7 @@ fn wait_for_ready(listener: &UnixDatagram, started: Instant) -> Result<Duration>
     }
 }
 
-/// bubblewrap running `true` in `rootfs`.
+/// Runs `true` in `rootfs` with bubblewrap.
 pub fn bubblewrap(rootfs: &Path) -> Command {
     let mut command = Command::new("bwrap");
     command
@@ -210,19 +211,19 @@ pub fn bubblewrap(rootfs: &Path) -> Command {
     command
 }
 
-/// crun with one bundle.
+/// A bundle for crun.
 #[derive(Debug)]
 pub struct Crun {
     bundle: PathBuf,
-    /// crun refuses hosts with cgroup v1 and v2 side by side; it is then run where the second is not mounted.
+    /// crun refuses hosts with cgroup v1 and v2 side by side; it then runs in a mount namespace without the second one.
     pub without_unified: bool,
 }
 
 impl Crun {
-    /// Writes crun's own default bundle, for `true` in `rootfs` and without a network namespace.
+    /// Writes crun's default bundle, for `true` in `rootfs` and without a network namespace.
     ///
     /// # Errors
-    /// If crun is not there, or cannot run it in any way.
+    /// If crun is not installed, or cannot run it.
     pub fn new(bundle: &Path, rootfs: &Path) -> Result<Self> {
         fs::create_dir_all(bundle)?;
         let path = bundle.join("config.json");
@@ -243,7 +244,7 @@ impl Crun {
         Ok(crun)
     }
 
-    /// Runs it so many times.
+    /// Runs it this number of times.
     ///
     /// # Errors
     /// If it fails.
@@ -261,7 +262,7 @@ impl Crun {
             .arg("ds-bench");
         let lines = String::from_utf8(process::run_quietly(&mut command)?.stdout)?;
         let parsed: Result<Vec<f64>, _> = lines.lines().map(str::parse).collect();
-        Ok(parsed.context("the stopwatch printed something else than seconds")?.into_iter().collect())
+        Ok(parsed.context("the stopwatch did not print seconds")?.into_iter().collect())
     }
 }
 

@@ -1,20 +1,20 @@
-//! What seeding adds to a start when there is nothing to change.
+//! The additional time of a start with seeding if nothing needs to be changed.
 
+use super::setup::{Bench, Rounds};
 use super::stopwatch::{self, Samples};
 use super::table::Row;
-use super::{Bench, Rounds};
 use anyhow::Result;
 
 const NAME: &str = "seeding";
-/// Starts in one round: the difference is small.
+/// The number of starts in one round, because the difference is small.
 const STARTS: u32 = 4;
-/// How much longer a start may take.
+/// The permitted additional time of a start.
 const MORE_MS: f64 = 1.0;
 
-/// Starts of a seeded Debian against starts of the same one with `seed=no`.
+/// Starts a seeded Debian, against starts of the same one with `seed=no`.
 ///
 /// # Errors
-/// When `ds` fails.
+/// If `ds` fails.
 pub fn measure(bench: &Bench, rounds: &Rounds) -> Result<Vec<Row>> {
     let rootfs = bench.rootfs("bookworm", NAME)?;
     bench.ds.quiet(&["create", NAME, "--rootfs", &rootfs])?;

@@ -1,7 +1,7 @@
 //! Processor time of a container in which the usual services run and nothing happens.
 
+use super::setup::{Bench, Rounds};
 use super::table::Row;
-use super::{Bench, Rounds};
 use anyhow::{Context, Result};
 use std::thread;
 use std::time::Duration;

@@ -1,17 +1,17 @@
 //! Running one command: `ds run` against nsenter, `ds shell` against bubblewrap and crun.
 //!
-//! Owns the interleaving of calls that take a few milliseconds: many in a round, one of each in turn.
+//! Owns the interleaving of calls that take a few milliseconds: each round has many calls, one of each program in turn.
 
 use super::rivals::{self, Crun};
+use super::setup::{Bench, Rounds};
 use super::stopwatch::{self, Samples};
 use super::table::Row;
-use super::{Bench, Rounds};
 use anyhow::Result;
 use std::process::Command;
 
 const NAME: &str = "sessions";
 
-/// Calls of each program in a round.
+/// The number of calls of each program in a round.
 const CALLS: usize = 10;
 
 /// `ds run NAME -- true` in a running container.
@@ -37,7 +37,7 @@ pub fn measure_run(bench: &Bench, rounds: &Rounds) -> Result<Vec<Row>> {
     Ok(vec![Row::ratio("`ds run NAME -- true`", &ours, "nsenter --all true", &theirs, Some(1.0))])
 }
 
-/// `ds shell DIR true`, from nothing to nothing.
+/// `ds shell DIR true`, from the start of the command to its end.
 ///
 /// # Errors
 /// If `ds` fails.
@@ -77,7 +77,7 @@ pub fn measure_shell(bench: &Bench, rounds: &Rounds) -> Result<Vec<Row>> {
     ])
 }
 
-/// Adds a sample of a rival; its first failure takes the place of all samples.
+/// Adds a sample of another program; its first failure replaces all samples.
 fn add(samples: &mut Result<Samples>, command: &mut Command) {
     if let Ok(good) = samples {
         match stopwatch::time(command) {

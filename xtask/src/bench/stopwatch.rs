@@ -1,7 +1,7 @@
-//! How long real commands take, from fork to the end of wait.
+//! Measures the time of commands, from fork to the end of wait.
 //!
-//! Owns the clock (CLOCK_MONOTONIC behind `Instant`), the samples and their median. Knows nothing of what is measured.
-//! See clock_gettime(2), pidfd_open(2).
+//! Owns the clock (CLOCK_MONOTONIC behind `Instant`), the samples and their median. It does not depend on the measured
+//! command. See clock_gettime(2), pidfd_open(2).
 
 use crate::process;
 use anyhow::{Context, Result, bail};
@@ -11,17 +11,17 @@ use std::process::{Command, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// Measurements of one thing, in seconds.
+/// The samples of one measurement, in seconds.
 #[derive(Debug, Clone, Default)]
 pub struct Samples(Vec<f64>);
 
 impl Samples {
-    /// Adds one measurement.
+    /// Adds one sample.
     pub fn push(&mut self, time: Duration) {
         self.0.push(time.as_secs_f64());
     }
 
-    /// The middle one; of an even number, the mean of the middle two. None of none.
+    /// The middle sample; for an even number, the mean of the middle two; `None` without samples.
     pub fn median(&self) -> Option<f64> {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
@@ -40,10 +40,10 @@ impl FromIterator<f64> for Samples {
     }
 }
 
-/// Runs a command that must succeed, its output thrown away, and gives the time it took.
+/// Runs a command that must succeed, discards its output, and returns its time.
 ///
 /// # Errors
-/// When it fails; it is then run again to show what it says.
+/// If it fails; it is then run again to show its output.
 pub fn time(command: &mut Command) -> Result<Duration> {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let started = Instant::now();
@@ -55,14 +55,14 @@ pub fn time(command: &mut Command) -> Result<Duration> {
             let again = process::run_quietly(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
             let first = first.map_or_else(|error| error.to_string(), process::ending);
             match again {
-                Ok(_) => bail!("{command:?} {first}, and succeeded when it was run again"),
+                Ok(_) => bail!("{command:?} {first}, and succeeded at the second attempt"),
                 Err(error) => Err(error),
             }
         }
     }
 }
 
-/// Adds a sample; the first failure takes the place of all samples and ends the attempts.
+/// Adds a sample; the first failure replaces all samples and ends the attempts.
 pub fn attempt(samples: &mut Result<Samples>, measure: impl FnOnce() -> Result<Duration>) {
     if let Ok(good) = samples {
         match measure() {
@@ -72,12 +72,12 @@ pub fn attempt(samples: &mut Result<Samples>, measure: impl FnOnce() -> Result<D
     }
 }
 
-/// Notes the moment at which a process that is not a child of ours ends.
+/// Records the time at which a process ends that is not a child of this one.
 ///
 /// # Errors
 /// If there is no such process.
 pub fn watch_end(pid: i32) -> Result<JoinHandle<Result<Instant>>> {
-    let pid = Pid::from_raw(pid).context("not a process number")?;
+    let pid = Pid::from_raw(pid).context("not a process id")?;
     let process = pidfd_open(pid, PidfdFlags::empty()).context("cannot watch PID 1 of the container")?;
     Ok(thread::spawn(move || {
         poll(&mut [PollFd::new(&process, PollFlags::IN)], None)?;

@@ -1,17 +1,17 @@
-//! The result: one row for each thing measured, as plain text or as the table of the README.
+//! The result: one row for each measurement, as plain text or as the table of the README.
 //!
-//! Owns how numbers are written and how a target is judged. Measures nothing.
+//! Owns the format of numbers and the comparison with targets. Measures nothing.
 
 use super::stopwatch::Samples;
 use anyhow::Result;
 use std::fmt::{self, Display, Formatter};
 
-/// How a row stands against its target.
+/// The result of a row against its target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     Reached,
     Missed,
-    /// There is no target, or one of the two sides could not be measured.
+    /// It has no target, or one of the two sides could not be measured.
     None,
 }
 
@@ -25,7 +25,7 @@ impl Display for Verdict {
     }
 }
 
-/// One thing measured.
+/// One measurement.
 #[derive(Debug)]
 pub struct Row {
     what: String,
@@ -37,7 +37,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// Times of ours against times of another program; `limit` is how much of its time ours may take.
+    /// Times of ds against times of another program; `limit` is the maximum ratio.
     pub fn ratio(
         what: &str,
         ours: &Samples,
@@ -67,7 +67,7 @@ impl Row {
         }
     }
 
-    /// A number that may not be above `limit`, in a unit that both share.
+    /// A number that must not exceed `limit`, in the same unit.
     pub fn limit(what: &str, value: f64, limit: f64, unit: &str) -> Self {
         let verdict = if value <= limit { Verdict::Reached } else { Verdict::Missed };
         let value = format!("{} {unit}", short(value));
@@ -81,7 +81,7 @@ impl Row {
         }
     }
 
-    /// Something that could not be measured at all.
+    /// A measurement that failed.
     pub fn failed(what: &str, error: &anyhow::Error) -> Self {
         Self {
             what: what.to_owned(),
@@ -106,7 +106,7 @@ impl Row {
 
 const HEAD: [&str; 6] = ["what", "ds", "against", "target", "reached", ""];
 
-/// The rows under each other, for a terminal.
+/// The rows as text for a terminal.
 pub fn text(rows: &[Row]) -> String {
     let mut lines = vec![HEAD.map(str::to_owned)];
     lines.extend(rows.iter().map(Row::cells));
@@ -133,12 +133,12 @@ pub fn markdown(rows: &[Row]) -> String {
     text
 }
 
-/// A time with the unit that suits it.
+/// A time in a suitable unit.
 fn seconds(time: f64) -> String {
     if time < 1.0 { format!("{} ms", short(time * 1e3)) } else { format!("{} s", short(time)) }
 }
 
-/// Three digits tell enough.
+/// Three significant digits.
 fn short(value: f64) -> String {
     match value {
         value if value == 0.0 || value >= 100.0 => format!("{value:.0}"),
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rival_that_cannot_run_is_told_with_its_error() {
+    fn a_rival_that_cannot_run_is_shown_with_its_error() {
         let row = Row::ratio("shell", &samples(0.005), "crun", &Err(anyhow!("no\ncgroup")), Some(1.0));
         assert_eq!(row.cells()[2], "crun cannot run here: no cgroup");
         assert!(!row.is_missed());

@@ -1,7 +1,7 @@
 //! The processors that the module is built for.
 //!
-//! Owns every name that a processor has: what installers call it, the compiler's target, Debian's architecture and the
-//! GNU tools that link for it. riscv64 would be one more row.
+//! Owns the names of each processor: that of installers, the compiler's target, Debian's architecture and the GNU tools
+//! for linking.
 
 use anyhow::{Context, Result};
 use std::env::consts::ARCH;
@@ -9,9 +9,9 @@ use std::env::consts::ARCH;
 /// One processor.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Architecture {
-    /// What root managers' installers have in `ARCH`; the program's file is named after it.
+    /// The value of `ARCH` in root managers' installers, and the name of the program's file.
     pub name: &'static str,
-    /// What people type.
+    /// The name on the command line.
     pub aliases: &'static [&'static str],
     /// The compiler's target.
     pub target: &'static str,
@@ -19,11 +19,11 @@ pub struct Architecture {
     pub flags: &'static [&'static str],
     /// Prefix of the GNU tools, and its name in Debian's cross toolchains.
     pub tools: &'static str,
-    /// Where Debian puts musl: below /usr/lib and /usr/include.
+    /// Debian's directory of musl, below /usr/lib and /usr/include.
     pub musl: &'static str,
     /// Debian's name for it.
     pub debian: &'static str,
-    /// The processor as Rust calls it; where xtask runs on it, no emulator is needed.
+    /// Rust's name of the processor; if xtask runs on it, no emulator is needed.
     pub rust: &'static str,
     /// The emulator of QEMU.
     pub emulator: &'static str,
@@ -46,7 +46,7 @@ pub const ALL: [Architecture; 3] = [
         name: "arm",
         aliases: &["armv7", "armhf"],
         target: "armv7-unknown-linux-musleabihf",
-        // Every ARMv7 has the shorter instructions.
+        // Every ARMv7 supports Thumb-2, whose instructions are shorter.
         flags: &["-Ctarget-feature=+thumb-mode"],
         tools: "arm-linux-gnueabihf",
         musl: "arm-linux-musleabihf",
@@ -76,7 +76,7 @@ impl Architecture {
         let known = || ALL.map(|architecture| architecture.name).join(", ");
         ALL.iter()
             .find(|architecture| architecture.name == name || architecture.aliases.contains(&name))
-            .with_context(|| format!("no architecture {name}; there are {}", known()))
+            .with_context(|| format!("no architecture {name}; use one of {}", known()))
     }
 
     /// Whether xtask itself runs on it.

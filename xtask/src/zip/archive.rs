@@ -1,7 +1,7 @@
 //! Reproducible zip files.
 //!
-//! Owns the members' times, modes and compression: all fixed, so that the same files in the same order make the same
-//! bytes. Only the methods that BusyBox's unzip knows are used.
+//! Owns the members' times, modes and compression. All are fixed, so that the same files in the same order result in
+//! the same bytes. Uses only methods that BusyBox's unzip supports.
 
 use anyhow::{Context, Result};
 use std::io::{Cursor, Write};
@@ -11,10 +11,10 @@ use zip::{CompressionMethod, DateTime, System, ZipWriter};
 /// Names and contents, in order.
 pub type Members = Vec<(String, Vec<u8>)>;
 
-/// Makes the archive.
+/// Creates the archive.
 ///
 /// # Errors
-/// A name that some installer cannot cope with.
+/// If an installer cannot handle a name.
 pub fn write(members: &Members) -> Result<Vec<u8>> {
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
     let options = SimpleFileOptions::default()
@@ -32,14 +32,14 @@ pub fn write(members: &Members) -> Result<Vec<u8>> {
     Ok(zip.finish().context("cannot finish the zip")?.into_inner())
 }
 
-/// Installers take names apart at spaces, and an `install.sh` makes them take the module for one of ten years ago.
+/// Installers split names at spaces, and treat a module with an `install.sh` as one of an obsolete kind.
 fn check_name(name: &str) -> Result<()> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
     anyhow::ensure!(
         name.chars().all(plain) && !name.starts_with('/'),
-        "{name}: no name for a file in a module"
+        "{name}: not a valid name for a file in a module"
     );
-    anyhow::ensure!(name != "install.sh", "install.sh: the name of an older kind of module");
+    anyhow::ensure!(name != "install.sh", "install.sh: reserved for modules of an obsolete kind");
     Ok(())
 }
 
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_installers_stumble_over_are_refused() {
+    fn names_that_installers_cannot_handle_are_refused() {
         for name in ["a b", "/etc/passwd", "install.sh", "it's"] {
             assert!(write(&members(&[name])).is_err(), "{name}");
         }

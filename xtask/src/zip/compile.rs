@@ -1,8 +1,8 @@
 //! The static `ds` for one processor, linked with musl.
 //!
-//! Owns the choice between the two ways to get there, and the compiler's flags. With rustup's target for musl installed,
-//! that target is used. Otherwise a distribution's rustc builds the standard library from source, and `linker` puts in
-//! what rustup's target would have brought along. Both are told to leave this machine's paths out.
+//! Owns the choice between the two methods, and the compiler's flags. If rustup's target for musl is installed, it is
+//! used. Otherwise, a distribution's rustc builds the standard library from source, and `linker` provides the other
+//! files of rustup's target. Both methods remove this machine's paths.
 
 use super::architecture::Architecture;
 use super::linker;
@@ -15,10 +15,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The distribution's compiler. Its sources of the standard library belong to it and to no other.
+/// The distribution's compiler. Its sources of the standard library only work with it.
 const COMPILER: &str = "/usr/bin/rustc";
 
-/// Where a distribution has those sources.
+/// The distribution's directory with those sources.
 const LIBRARY_SOURCES: &str = "/usr/lib/rustlib/src";
 
 /// How `ds` is compiled.
@@ -30,12 +30,12 @@ enum Way {
     Distribution,
 }
 
-/// For every way: at fixed addresses, without libraries; no tables for unwinding, for a panic ends the program.
+/// For both methods: fixed addresses, no libraries, and no unwind tables, because a panic ends the program.
 const FLAGS: [&str; 3] =
     ["-Ctarget-feature=+crt-static", "-Crelocation-model=static", "-Cforce-unwind-tables=no"];
 
-/// With the standard library from source, its messages shrink, too: a panic names the line, and not the file. The last
-/// one looks for repeated sequences of instructions more often.
+/// With the standard library from source, its messages are also shortened: a panic message has the line without the
+/// file. The last option searches for repeated sequences of instructions more often.
 const FLAGS_OF_DISTRIBUTION: [&str; 4] = [
     "-Clinker-flavor=gcc",
     "-Clink-self-contained=no",
@@ -43,10 +43,10 @@ const FLAGS_OF_DISTRIBUTION: [&str; 4] = [
     "-Cllvm-args=--machine-outliner-reruns=3",
 ];
 
-/// Compiles and links `ds`, looks whether it runs, and gives its path.
+/// Compiles and links `ds`, checks that it runs, and returns its path.
 ///
 /// # Errors
-/// If something to build with cannot be had, or the compiler fails.
+/// If a build dependency is not available, or the compiler fails.
 pub fn compile(workspace: &Workspace, architecture: &Architecture) -> Result<PathBuf> {
     let way = choose(workspace, architecture)?;
     terminal::line(format_args!(
@@ -85,7 +85,7 @@ pub fn compile(workspace: &Workspace, architecture: &Architecture) -> Result<Pat
     Ok(program)
 }
 
-/// Paths of this machine that compilers would write into the program, and what they are to write instead.
+/// Paths of this machine that compilers would write into the program, and their replacements.
 fn hidden_paths(workspace: &Workspace) -> Result<[(PathBuf, &'static str); 3]> {
     let cargo_home = match env::var_os("CARGO_HOME") {
         Some(home) => PathBuf::from(home),
@@ -101,7 +101,7 @@ fn variable(before: &str, after: &str, architecture: &Architecture) -> String {
     format!("{before}_{}_{after}", architecture.target.to_uppercase().replace('-', "_"))
 }
 
-/// rustup's target where it is installed; installs what the chosen way needs.
+/// rustup's target if it is installed; installs the packages for the selected method.
 fn choose(workspace: &Workspace, architecture: &Architecture) -> Result<Way> {
     if architecture.is_own() {
         packages::ensure(Verb::LinkFor("own"))?;
@@ -113,10 +113,7 @@ fn choose(workspace: &Workspace, architecture: &Architecture) -> Result<Way> {
         return Ok(Way::Rustup);
     }
     packages::ensure(Verb::CompileForMusl).with_context(|| {
-        format!(
-            "instead of a distribution's compiler, rustup will do: rustup target add {}",
-            architecture.target
-        )
+        format!("rustup can replace the distribution's compiler: rustup target add {}", architecture.target)
     })?;
     Ok(Way::Distribution)
 }
@@ -130,7 +127,7 @@ fn has_rustup_target(workspace: &Workspace, architecture: &Architecture) -> bool
     })
 }
 
-/// A program that was linked wrongly often does not come as far as `main`.
+/// Runs the program, because an incorrectly linked one often crashes before `main`.
 fn try_out(program: &Path, architecture: &Architecture) -> Result<()> {
     for verb in ["version", "help"] {
         let mut command = if architecture.is_own() {
@@ -140,9 +137,9 @@ fn try_out(program: &Path, architecture: &Architecture) -> Result<()> {
             emulated.arg(program);
             emulated
         };
-        let said = process::read(command.arg(verb)).context("what was built does not run")?;
+        let said = process::read(command.arg(verb)).context("the built program does not run")?;
         if !said.contains("ds ") {
-            bail!("what was built says nothing when asked for {verb}");
+            bail!("the built program prints nothing for {verb}");
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
-//! What is in the module's zip.
+//! The content of the module's zip.
 //!
-//! Owns the list of files and the checksums that `customize.sh` verifies. See module/README.md for what each is for.
+//! Owns the list of files and the checksums that `customize.sh` verifies. module/README.md describes each file.
 
 use super::architecture::Architecture;
 use super::archive::Members;
@@ -12,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The files: where they are in the source tree, and in the zip.
+/// The files: their paths in the source tree and in the zip.
 const FILES: [(&str, &str); 9] = [
     ("module.prop", "module.prop"),
     ("customize.sh", "customize.sh"),
@@ -28,21 +28,21 @@ const FILES: [(&str, &str); 9] = [
 /// The name of the file with the checksums.
 const CHECKSUMS: &str = "checksums";
 
-/// What is unpacked first. An unzip that meets a damaged member stops there, and installers go on with what they have:
-/// that has to be what looks for damage.
+/// The files that are unpacked first. unzip stops at a damaged member, and installers continue with the files so far,
+/// so these must include the check for damage.
 const FIRST: [&str; 3] = ["module.prop", "customize.sh", CHECKSUMS];
 
-/// What is unpacked last. An installation that is cut short leaves a module whose service.sh calls the program of the
-/// last boot.
+/// The files that are unpacked last. After an interrupted installation, the module's service.sh calls the program of
+/// the last boot.
 const LAST: &str = "bin/";
 
-/// Not unpacked by any installer.
+/// Files that no installer unpacks.
 const FOR_RECOVERIES: &str = "META-INF/";
 
 /// The value of a key of module.prop.
 ///
 /// # Errors
-/// If there is none.
+/// If it does not exist.
 pub fn property(workspace: &Workspace, key: &str) -> Result<String> {
     let path = workspace.source("module.prop");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -50,7 +50,8 @@ pub fn property(workspace: &Workspace, key: &str) -> Result<String> {
     Ok(value.with_context(|| format!("module.prop has no {key}"))?.to_owned())
 }
 
-/// All members of the zip. `programs` and the directory `page` are the built ones; `scratch` is a folder that is made anew.
+/// All members of the zip. `programs` and the directory `page` are the built ones; `scratch` is a folder that is
+/// created anew.
 ///
 /// # Errors
 /// If a file is missing.
@@ -90,7 +91,7 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 fn add_pages(folder: &Path, name: &str, members: &mut BTreeMap<String, Vec<u8>>) -> Result<()> {
     for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
         let entry = entry?;
-        let own = entry.file_name().into_string().ok().context("a name that is not UTF-8")?;
+        let own = entry.file_name().into_string().ok().context("a name is not UTF-8")?;
         let inside = format!("{name}/{own}");
         if entry.file_type()?.is_dir() {
             add_pages(&entry.path(), &inside, members)?;
@@ -101,7 +102,7 @@ fn add_pages(folder: &Path, name: &str, members: &mut BTreeMap<String, Vec<u8>>)
     Ok(())
 }
 
-/// What sha256sum(1) says of everything that installers unpack. They read it with `sha256sum -c`.
+/// The output of sha256sum(1) for all files that installers unpack; they check it with `sha256sum -c`.
 fn checksums(members: &BTreeMap<String, Vec<u8>>, scratch: &Path) -> Result<Vec<u8>> {
     if scratch.exists() {
         fs::remove_dir_all(scratch)?;
@@ -114,7 +115,7 @@ fn checksums(members: &BTreeMap<String, Vec<u8>>, scratch: &Path) -> Result<Vec<
     }
     let text = process::read(Command::new("sha256sum").arg("--").args(&unpacked).current_dir(scratch))?;
     if text.lines().count() != unpacked.len() {
-        bail!("sha256sum left something out");
+        bail!("sha256sum omitted a file");
     }
     Ok(text.into_bytes())
 }
@@ -125,8 +126,8 @@ mod tests {
     use crate::workspace::Workspace;
     use std::fs;
 
-    /// Magisk reads an int, KernelSU finds `name` by taking the first line with `name=` in it, and both give the line
-    /// to a shell.
+    /// Magisk parses an int, KernelSU takes `name` from the first line that contains `name=`, and both pass the line to
+    /// a shell.
     #[test]
     fn module_prop_is_as_every_manager_reads_it() {
         let workspace = Workspace::find().unwrap();
@@ -155,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_looks_for_damage_is_unpacked_first_and_programs_last() {
+    fn the_check_for_damage_is_unpacked_first_and_programs_last() {
         let names = ["LICENSE", "action.sh", "bin/ds-arm64", "checksums", "customize.sh", "module.prop", "z"];
         let members = in_order(names.iter().map(|name| ((*name).to_owned(), Vec::new())).collect());
         let order: Vec<_> = members.iter().map(|(name, _)| name.as_str()).collect();

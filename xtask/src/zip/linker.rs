@@ -1,8 +1,8 @@
-//! Linking with musl by a cross compiler that was made for glibc.
+//! Links with musl, using a cross compiler for glibc.
 //!
-//! Owns the script that the Rust compiler calls as its linker, and the unwinder that there is none of: libgcc's wants
-//! glibc, and with no unwind tables in the program it could unwind nothing. Start files are musl's: those of GCC register
-//! such tables through symbols that a static program has not.
+//! Owns the script that the Rust compiler calls as its linker, and an empty unwinder: libgcc's requires glibc, and the
+//! program has no unwind tables. Start files are musl's: those of GCC register such tables through symbols that a
+//! static program lacks.
 
 use super::architecture::Architecture;
 use crate::process;
@@ -12,8 +12,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What the standard library calls to print a backtrace: at once the end of the stack. The last three are named by the
-/// tables that every object for 32-bit ARM has.
+/// The functions that the standard library calls for a backtrace: they report the end of the stack immediately. The
+/// last three are referenced by tables in every object for 32-bit ARM.
 const UNWINDER: &str = "\
 int _Unwind_Backtrace(void *step, void *argument) { return 5; }
 unsigned long _Unwind_GetIP(void *context) { return 0; }
@@ -26,12 +26,12 @@ void __aeabi_unwind_cpp_pr1(void) {}
 void __aeabi_unwind_cpp_pr2(void) {}
 ";
 
-/// No identification of the build, no symbols for others; pages of up to 16 KiB, which newer phones have; code and
-/// constants in one segment, which saves the space between them.
+/// No build ID, no exported symbols; pages of up to 16 KiB, as on newer phones; code and constants in one segment,
+/// which saves the gap between them.
 const OPTIONS: &str =
     "-Wl,--build-id=none,--gc-sections,-z,norelro,-z,noseparate-code,-z,max-page-size=16384";
 
-/// Writes the linker for one processor into a folder of `place`, and gives the path of its script.
+/// Writes the linker for one processor into a folder of `place`, and returns the path of its script.
 ///
 /// # Errors
 /// If a file cannot be written, or the cross compiler fails.
@@ -61,10 +61,10 @@ pub fn prepare(place: &Path, architecture: &Architecture) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// What build scripts that compile C are told: the cross compiler, with musl's headers in place of glibc's.
+/// Variables for build scripts that compile C: the cross compiler, with musl's headers instead of glibc's.
 ///
 /// # Errors
-/// If the compiler does not answer.
+/// If the compiler cannot be queried.
 pub fn compiler_of_c(
     architecture: &Architecture,
     hidden: &[(PathBuf, &'static str)],

@@ -1,7 +1,7 @@
-//! `cargo xtask package`: the zip that root managers flash.
+//! `cargo xtask package`: creates the zip for root managers.
 //!
-//! Owns the steps: a static `ds` for each processor, the module's files, checksums, the zip. The same sources make the
-//! same bytes, wherever they lie; `--verify` builds everything twice to show it.
+//! Owns the steps: a static `ds` for each processor, the module's files, checksums, the zip. The build is reproducible
+//! from any directory; `--verify` builds everything twice and compares.
 
 mod architecture;
 mod archive;
@@ -20,12 +20,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What goes into the zip.
+/// The options of the zip.
 #[derive(Debug, Default)]
 pub struct Options {
-    /// Names of processors; all when none is named.
+    /// Names of processors; all if empty.
     pub architectures: Vec<String>,
-    /// Build all of it a second time, from a copy of the sources elsewhere, and compare.
+    /// Build everything a second time, from a copy of the sources in another directory, and compare.
     pub verify: bool,
 }
 
@@ -42,7 +42,7 @@ impl Options {
     }
 }
 
-/// Makes the zip and gives its path.
+/// Creates the zip and returns its path.
 ///
 /// # Errors
 /// If something cannot be built, or the second zip differs from the first.
@@ -55,7 +55,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<PathBuf> {
     Ok(zip)
 }
 
-/// Builds the program that the zip has for this machine's processor, and gives its path.
+/// Builds the zip's program for this machine's processor, and returns its path.
 ///
 /// # Errors
 /// If it cannot be built.
@@ -103,7 +103,7 @@ fn make(workspace: &Workspace, chosen: &[&'static Architecture]) -> Result<PathB
     Ok(zip)
 }
 
-/// Copies the sources to another path, builds them there, and compares the zips.
+/// Copies the sources to another path, builds them there, and compares the two zips.
 fn verify(workspace: &Workspace, chosen: &[&'static Architecture], zip: &Path) -> Result<()> {
     let place = workspace.target("package/verify");
     if place.exists() {
@@ -117,12 +117,12 @@ fn verify(workspace: &Workspace, chosen: &[&'static Architecture], zip: &Path) -
             process::run(Command::new("cp").arg("-a").arg(entry.path()).arg(&copy))?;
         }
     }
-    terminal::line("once more, from a copy of the sources:");
+    terminal::line("second build, from a copy of the sources:");
     let second = make(&workspace.elsewhere(copy, place.join("target")), chosen)?;
     if fs::read(zip)? != fs::read(&second)? {
         bail!("{} and {} differ", zip.display(), second.display());
     }
-    terminal::line("both are the same, byte for byte");
+    terminal::line("both zips are identical");
     fs::remove_dir_all(&place).context("cannot remove the copy")
 }
 

@@ -1,11 +1,11 @@
-//! Counting what the test runner prints, and what tests say of themselves.
+//! Counts the results of the test runner, and the skipped tests.
 //!
-//! Owns the reading of libtest's lines (`test NAME ... ok`) and of the skip log: a test that cannot run on this machine
-//! appends `NAME: reason` to the file named by `DS_SKIP_LOG` and returns, which libtest counts as passed. Runs nothing.
+//! Owns the parser of libtest's lines (`test NAME ... ok`) and of the skip log: a test that cannot run on this machine
+//! appends `NAME: reason` to the file in `DS_SKIP_LOG` and returns, which libtest counts as passed. Runs nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The sum over all suites. Tests are named `SUITE::PATH`.
+/// The results of all suites. Tests are named `SUITE::PATH`.
 #[derive(Debug, Default)]
 pub struct Tally {
     passed: BTreeSet<String>,
@@ -15,7 +15,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Takes one line of libtest's output; lines that report no test are passed over.
+    /// Counts one line of libtest's output; skips lines that report no test.
     pub fn read_line(&mut self, suite: &str, line: &str) {
         let Some((name, outcome)) = line.strip_prefix("test ").and_then(|rest| rest.rsplit_once(" ... "))
         else {
@@ -34,7 +34,7 @@ impl Tally {
         }
     }
 
-    /// Takes the skip log of a suite, after all its lines.
+    /// Counts the skip log of a suite; must be called after all its lines.
     pub fn read_skip_log(&mut self, suite: &str, log: &str) {
         for line in log.lines().filter(|line| !line.trim().is_empty()) {
             // Paths of tests have `::` but never a colon and a space.
@@ -43,17 +43,17 @@ impl Tally {
         }
     }
 
-    /// One more that passed.
+    /// Counts a passed test.
     pub fn pass(&mut self, name: String) {
         self.passed.insert(name);
     }
 
-    /// One more that failed.
+    /// Counts a failed test.
     pub fn fail(&mut self, name: String) {
         self.failed.insert(name);
     }
 
-    /// One that did not run. A test that failed after it said so has failed.
+    /// Counts a skipped test. A test that was skipped and then failed counts as failed.
     pub fn skip(&mut self, name: String, reason: &str) {
         if !self.failed.contains(&name) {
             self.passed.remove(&name);
@@ -61,7 +61,7 @@ impl Tally {
         }
     }
 
-    /// One that failed among others and passed when it ran alone.
+    /// Counts a test that failed among others and passed alone.
     pub fn recover(&mut self, name: &str) {
         if self.failed.remove(name) {
             self.passed.insert(name.to_owned());
@@ -69,28 +69,28 @@ impl Tally {
         }
     }
 
-    /// The names of what passed at the second attempt only.
+    /// The tests that only passed at the second attempt.
     pub fn unsteady(&self) -> impl Iterator<Item = &str> {
         self.unsteady.iter().map(String::as_str)
     }
 
-    /// Whether nothing failed.
+    /// Whether no test failed.
     pub fn is_clean(&self) -> bool {
         self.failed.is_empty()
     }
 
-    /// The names of what failed.
+    /// The failed tests.
     pub fn failed(&self) -> impl Iterator<Item = &str> {
         self.failed.iter().map(String::as_str)
     }
 
-    /// What was skipped, with the reasons.
+    /// The skipped tests, with the reasons.
     pub fn skipped(&self) -> impl Iterator<Item = (&str, &str)> {
         self.skipped.iter().map(|(name, reason)| (name.as_str(), reason.as_str()))
     }
 
-    /// Where the skipped tests differ from those that are expected to be skipped, one line each. A test that was not
-    /// chosen for this run is no difference.
+    /// The differences between the skipped tests and the list of expected ones, one line each. A test that was not part
+    /// of this run is not a difference.
     pub fn surprises(&self, expected: &BTreeSet<String>) -> Vec<String> {
         let unlisted = self.skipped.keys().filter(|name| !expected.contains(*name));
         let ran = expected.iter().filter(|name| self.passed.contains(*name) || self.failed.contains(*name));
@@ -100,13 +100,13 @@ impl Tally {
             .collect()
     }
 
-    /// The closing line.
+    /// The last line.
     pub fn summary(&self) -> String {
         format!("{} passed, {} failed, {} skipped", self.passed.len(), self.failed.len(), self.skipped.len())
     }
 }
 
-/// Reads the list of tests that are expected to be skipped: a name a line, `#` begins a comment.
+/// Reads the list of tests that are expected to be skipped: one name per line, `#` begins a comment.
 pub fn expected(list: &str) -> BTreeSet<String> {
     list.lines()
         .map(|line| line.split('#').next().unwrap_or_default().trim().to_owned())
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_cannot_be_talked_into_a_skip() {
+    fn a_failed_test_cannot_become_a_skipped_one() {
         let mut tally = tally();
         tally.read_skip_log("root", "limits::memory: tired\n");
         assert_eq!(tally.failed().collect::<Vec<_>>(), ["root::limits::memory"]);
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_passes_alone_is_passed_and_told() {
+    fn a_test_that_passes_alone_is_counted_and_listed() {
         let mut tally = tally();
         tally.recover("root::limits::memory");
         tally.recover("root::boot::systemd");
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn both_directions_of_a_changed_skip_set_are_told() {
+    fn both_differences_of_the_skipped_tests_are_reported() {
         let list = expected("# why\nroot::boot::systemd # slow\n\nroot::other::not_chosen\n");
         assert_eq!(
             tally().surprises(&list),

@@ -1,11 +1,10 @@
 //! `cargo xtask test`: runs all checks and prints the totals.
 //!
-//! Owns the list of suites, what each needs beforehand and how it is called. `cargo test` is the runner; nothing here
-//! knows a single test. The last line is always `N passed, N failed, N skipped`.
-
-mod tally;
+//! Owns the list of suites, their dependencies and their command lines. `cargo test` is the runner; individual tests
+//! are not known here. The last line is always `N passed, N failed, N skipped`.
 
 use crate::binary::{self, Profile};
+use crate::tally::{self, Tally};
 use crate::terminal;
 use crate::workspace::Workspace;
 use crate::{fixture, packages, page, process, vm, zip};
@@ -14,20 +13,19 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
-pub use tally::Tally;
 
 /// One group of checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Suite {
     name: &'static str,
-    /// Arguments of `cargo test`; none for the checks that read the sources only.
+    /// Arguments of `cargo test`; none for checks that only read the sources.
     cargo: &'static [&'static str],
     /// Arguments of libtest.
     runner: &'static [&'static str],
     needs: Needs,
 }
 
-/// What must be there before a suite starts.
+/// The dependencies of a suite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Needs {
     Sources,
@@ -36,9 +34,9 @@ enum Needs {
     Machine,
     /// Root, the probe, and the module's zip.
     Module,
-    /// What `Machine` needs, the page, and a browser.
+    /// Those of `Machine`, the page, and a browser.
     Page,
-    /// What `Machine` needs, what virtual machines boot, and the module's zip for all of them.
+    /// Those of `Machine`, the content of virtual machines, and the module's zip for all of them.
     VirtualMachine,
 }
 
@@ -84,10 +82,10 @@ const SUITES: &[Suite] = &[
     },
 ];
 
-/// Runs the named suites (all when none is named), of each only the tests whose name contains `filter`.
+/// Runs the named suites (all if none is named), and of each only the tests whose name contains `filter`.
 ///
 /// # Errors
-/// If something needed cannot be had. A test that fails is no error but a failed exit code.
+/// If a dependency is not available. A failed test is not an error but a failed exit code.
 pub fn run(workspace: &Workspace, names: &[String], filter: Option<&str>) -> Result<ExitCode> {
     let suites = choose(names, filter.is_some())?;
     let environment = prepare(workspace, &suites)?;
@@ -112,18 +110,18 @@ pub fn run(workspace: &Workspace, names: &[String], filter: Option<&str>) -> Res
 
 fn choose(names: &[String], filtered: bool) -> Result<Vec<Suite>> {
     if names.is_empty() {
-        // A filter names tests, and the lint suite has none.
+        // A filter selects tests, and the lint suite has none.
         return Ok(SUITES.iter().copied().filter(|suite| !filtered || suite.name != "lint").collect());
     }
     let known = || SUITES.iter().map(|suite| suite.name).collect::<Vec<_>>().join(", ");
     let find = |name: &String| SUITES.iter().copied().find(|suite| suite.name == *name);
     names
         .iter()
-        .map(|name| find(name).with_context(|| format!("no suite {name}; there are {}", known())))
+        .map(|name| find(name).with_context(|| format!("no suite {name}; use one of {}", known())))
         .collect()
 }
 
-/// What the tests are told in their environment.
+/// The environment variables for the tests.
 type Environment = Vec<(&'static str, PathBuf)>;
 
 fn prepare(workspace: &Workspace, suites: &[Suite]) -> Result<Environment> {
@@ -158,7 +156,8 @@ fn prepare(workspace: &Workspace, suites: &[Suite]) -> Result<Environment> {
         environment.push(("DS_FIXTURES", workspace.fixtures()));
     }
     if suites.iter().any(|suite| suite.needs == Needs::VirtualMachine) {
-        // Without a network there may be no QEMU: the other suites run all the same, and the tests fail with the reason.
+        // QEMU may be missing without a network: the other suites run nevertheless, and the tests of this one fail with
+        // the reason.
         environment.push(match vm::ensure(workspace) {
             Ok(folder) => ("DS_VM", folder),
             Err(error) => ("DS_VM_ERROR", format!("{error:#}").into()),
@@ -167,7 +166,7 @@ fn prepare(workspace: &Workspace, suites: &[Suite]) -> Result<Environment> {
     Ok(environment)
 }
 
-/// The sources themselves: their form, and what the compiler's linter says.
+/// Checks the format of the sources, and runs the linter.
 fn lint(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
     let checks: [(&str, &[&str]); 2] = [
         ("fmt", &["fmt", "--all", "--check"]),
@@ -190,8 +189,8 @@ fn lint(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
-/// Why a tool of the toolchain cannot be used. A distribution's rustc often comes without them, and a clippy that belongs
-/// to another rustc cannot read what this one compiled.
+/// Why a tool of the toolchain cannot be used. A distribution's rustc often lacks them, and a clippy of another rustc
+/// cannot read the files that this one compiled.
 fn missing(workspace: &Workspace, tool: &str) -> Result<Option<String>> {
     let output = workspace.cargo().args([tool, "--version"]).stdin(Stdio::null()).output()?;
     if !output.status.success() {
@@ -203,12 +202,11 @@ fn missing(workspace: &Workspace, tool: &str) -> Result<Option<String>> {
     Ok((!fits).then(|| format!("{version} does not belong to rustc {}", workspace.rustc_version())))
 }
 
-/// Most failed tests that get a second attempt: more than a few are no accident.
-const MOST_RETRIED: usize = 5;
+/// Maximum number of failed tests that are repeated; more failures are not accidental.
+const MAX_RETRIED: usize = 5;
 
-/// Runs failed tests once more, alone. A test that then passes has a race, in itself or in the tested code: it is
-/// listed
-/// and does not fail the run, as a machine under load shows such things first.
+/// Runs failed tests once more, alone. If a test then passes, it or the tested code has a race: it is listed and does
+/// not fail the run, because load makes such races frequent.
 fn try_alone(
     workspace: &Workspace,
     suites: &[Suite],
@@ -216,7 +214,7 @@ fn try_alone(
     tally: &mut Tally,
 ) -> Result<()> {
     let failed: Vec<String> = tally.failed().map(str::to_owned).collect();
-    if failed.len() > MOST_RETRIED {
+    if failed.len() > MAX_RETRIED {
         return Ok(());
     }
     for full in failed {
@@ -224,7 +222,7 @@ fn try_alone(
         let Some(suite) = suites.iter().find(|known| known.name == suite && !known.cargo.is_empty()) else {
             continue;
         };
-        terminal::line(format_args!("\n== {}: {test}, once more and alone ==", suite.name));
+        terminal::line(format_args!("\n== {}: {test}, again and alone ==", suite.name));
         let mut command = workspace.cargo();
         command.arg("test").args(suite.cargo).args(["--", "--exact", test]);
         command.envs(environment.iter().map(|(name, path)| (name, path)));
@@ -255,13 +253,13 @@ fn cargo_test(
     tally.read_skip_log(suite.name, &fs::read_to_string(&log)?);
     let own_failures = format!("{}::", suite.name);
     if !passed && !tally.failed().any(|name| name.starts_with(&own_failures)) {
-        // Nothing compiled, or the test process was killed.
+        // The build failed, or the test process was killed.
         tally.fail(format!("{}::did_not_finish", suite.name));
     }
     Ok(())
 }
 
-/// Runs a command, shows its output as it comes and hands on every line; true when it ended with exit code 0.
+/// Runs a command, shows its output and passes every line to `each`; returns whether it ended with exit code 0.
 fn follow(command: &mut Command, mut each: impl FnMut(&str)) -> Result<bool> {
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot run cargo")?;
@@ -307,6 +305,6 @@ mod tests {
         assert!(names(choose(&[], false).unwrap()).contains(&"lint"));
         assert!(!names(choose(&[], true).unwrap()).contains(&"lint"));
         let error = choose(&["speed".into()], false).unwrap_err().to_string();
-        assert!(error.starts_with("no suite speed; there are lint, unit,"), "{error}");
+        assert!(error.starts_with("no suite speed; use one of lint, unit,"), "{error}");
     }
 }

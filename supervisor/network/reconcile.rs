@@ -1,6 +1,6 @@
 //! Adjusts the host to the list of members: rules, bridges, links, and forwarding.
 //!
-//! Idempotent: [`settle`] is called after each change of the list, under the lock of the list.
+//! Idempotent: [`reconcile`] is called after each change of the list, under the lock of the list.
 
 use std::collections::BTreeMap;
 
@@ -38,15 +38,15 @@ impl Changes {
 /// Sets up what the members need, and removes everything if there are none.
 ///
 /// # Errors
-/// When the packet filter or a way out cannot be set. Everything else is done all the same.
-pub(super) fn settle(store: &Store, paths: &Paths) -> Result<()> {
+/// If the packet filter or an uplink cannot be set. All other steps are done nevertheless.
+pub(super) fn reconcile(store: &Store, paths: &Paths) -> Result<()> {
     set(store, paths, true)
 }
 
 /// The same after a change of the machine's network: follows it, and restores what others have removed.
 ///
 /// # Errors
-/// See [`settle`].
+/// See [`reconcile`].
 pub fn keep(paths: &Paths) -> Result<()> {
     if !Store::is_used(paths) {
         return Ok(());
@@ -87,7 +87,7 @@ fn set(store: &Store, paths: &Paths, renew: bool) -> Result<()> {
     applied
 }
 
-/// Takes the ways out into the list of members; whether the packet filter has to know.
+/// Records the uplinks in the list of members; returns whether the packet filter must be updated.
 fn remember(store: &Store, members: &mut [Member], ways: &BTreeMap<Name, Vec<String>>) -> Result<bool> {
     let mut matters = false;
     for member in members {
@@ -138,9 +138,9 @@ pub fn follow(paths: &Paths, config: &Config) -> Result<bool> {
     }
     ports::check(&new.ports, &others)?;
     store.join(&new)?;
-    if let Err(error) = settle(&store, paths) {
+    if let Err(error) = reconcile(&store, paths) {
         store.join(&old)?;
-        settle(&store, paths)?;
+        reconcile(&store, paths)?;
         return Err(error);
     }
     Ok(true)
@@ -155,5 +155,5 @@ pub fn sweep(paths: &Paths) -> Result<()> {
         return Ok(());
     }
     let store = Store::open(paths)?;
-    settle(&store, paths)
+    reconcile(&store, paths)
 }
