@@ -130,13 +130,13 @@ impl Paths {
         self.container(name).join("log/console.log")
     }
 
-    /// Directory of the records of jobs that go on without their client.
+    /// Directory of the records of jobs that continue without their client.
     #[must_use]
     pub fn jobs(&self) -> PathBuf {
         self.run.join("jobs")
     }
 
-    /// Directory of the sockets of terminals that programs look at.
+    /// Directory of the sockets of terminals of `ds rpc`.
     #[must_use]
     pub fn terminals(&self) -> PathBuf {
         self.run.join("terminals")
@@ -160,7 +160,7 @@ impl Paths {
         self.run.join("supervisor.lock")
     }
 
-    /// The boot of the machine in which autostart was done.
+    /// The boot of the machine in which autostart was performed.
     #[must_use]
     pub fn autostarted(&self) -> PathBuf {
         self.run.join("autostarted")
@@ -190,7 +190,7 @@ impl Paths {
         self.run.join("changes")
     }
 
-    /// Whose firmware the kernel loads, and from where.
+    /// The container whose firmware the kernel loads, and its path.
     #[must_use]
     pub fn firmware(&self) -> PathBuf {
         self.run.join("firmware")

@@ -9,8 +9,7 @@ pub fn is_android() -> bool {
         && (Path::new("/system/build.prop").exists() || Path::new("/system/bin/app_process").exists())
 }
 
-/// Whether this is the inside of a container of ds: what every process there is under, containers inside are meant to
-/// be under as well.
+/// Whether this process is in a container of ds. Restrictions of that container also apply to containers inside it.
 #[must_use]
 pub fn is_own_container() -> bool {
     std::fs::read("/run/host/container-manager").is_ok_and(|manager| manager.starts_with(b"droidspaces"))

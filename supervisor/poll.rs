@@ -84,14 +84,13 @@ pub fn wait_for_input(descriptor: BorrowedFd<'_>, timeout: PollTimeout) -> Resul
     Ok(poll(&mut [PollFd::new(descriptor, PollFlags::POLLIN)], timeout)? > 0)
 }
 
-/// The timeout until a point in time, or for ever.
+/// The timeout until a point in time, or infinite.
 #[must_use]
 pub fn timeout_until(deadline: Option<Instant>) -> PollTimeout {
     timeout(deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())))
 }
 
-/// Waits until `descriptor` has input, an error or its end, whatever signals come meanwhile; `false` when the deadline
-/// passes first.
+/// Waits until `descriptor` has input, an error or end-of-file, and ignores signals; `false` after the deadline.
 ///
 /// # Errors
 /// If poll(2) fails.

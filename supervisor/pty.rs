@@ -21,7 +21,7 @@ use crate::sys::unsupported;
 
 /// Device number of /dev/ptmx, Documentation/admin-guide/devices.txt of the kernel.
 const MULTIPLEXER: (u64, u64) = (5, 2);
-/// Major number of /dev/pts/N, ibidem.
+/// Major number of /dev/pts/N, in the same table.
 const PEER_MAJOR: u64 = 136;
 /// Group of terminals, the same number in every distribution; the devpts of a container is mounted with it.
 const TERMINAL_GROUP: Gid = Gid::from_raw(5);

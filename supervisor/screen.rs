@@ -9,7 +9,7 @@ use std::fmt::Write;
 
 /// Maximum length of a colour sequence, between `ESC [` and `m`.
 const LONGEST_COLOUR: usize = 64;
-/// Most bytes of colours that are remembered.
+/// Maximum size of the stored colours, in bytes.
 const MAX_COLOURS: usize = 1024;
 const ESCAPE: u8 = 0x1b;
 const RESET: &[u8] = b"\x1b[0m";
@@ -28,8 +28,8 @@ pub fn is_hidden(character: char) -> bool {
         )
 }
 
-/// A JSON document without a percent sign and without hidden characters: what has to pass through shells, URLs and
-/// terminals. Both occur only inside strings, where an escape means the same.
+/// A JSON document without a percent sign and without hidden characters: for shells, URLs and terminals. Both occur
+/// only inside strings, where an escape means the same.
 #[must_use]
 pub fn json(document: &str) -> Cow<'_, str> {
     let is_escaped = |character: char| character == '%' || is_hidden(character);

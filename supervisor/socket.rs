@@ -283,7 +283,7 @@ mod tests {
         send(&client, &1, &[]).unwrap();
         assert_eq!(receive::<i32>(&server).unwrap().unwrap().message, 1);
         drop(listener);
-        assert!(connect_to(&path).unwrap().is_none(), "a dead listener is nobody");
+        assert!(connect_to(&path).unwrap().is_none(), "a dead listener does not count");
         std::fs::remove_dir_all(&directory).unwrap();
     }
 }

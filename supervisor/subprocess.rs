@@ -1,4 +1,4 @@
-//! Child processes that do one piece of work for their parent: killed and reaped when their owner is dropped.
+//! Child processes that perform one task for their parent: killed and reaped when their owner is dropped.
 //!
 //! Owns fork, the parent-death signal and the wait. Does not decide what a child does. fork(2), waitpid(2),
 //! PR_SET_PDEATHSIG(2const).
@@ -28,7 +28,7 @@ impl Subprocess {
     /// Forks a child that runs `work`, exits with the code it returns, and is killed when this process ends.
     ///
     /// # Errors
-    /// EDEADLK when this process has more than one thread, or if fork(2) fails.
+    /// EDEADLK if this process has more than one thread; otherwise the error of fork(2).
     pub fn fork(work: impl FnOnce() -> u8) -> Result<Self> {
         let parent = getpid();
         match call!(process::fork(), "fork")? {
@@ -49,7 +49,7 @@ impl Subprocess {
     /// Waits for its end.
     ///
     /// # Errors
-    /// If it was waited for before.
+    /// If it has already been reaped.
     pub fn wait(&mut self) -> Result<Ended> {
         let child = self.0.take().context("the child was already waited for")?;
         Ok(call!(process::wait(child), "waitpid({child})")?)
@@ -85,7 +85,7 @@ fn die_with(parent: Pid) -> Result<(), Errno> {
     }
 }
 
-/// Whether `trial` succeeds in a child: it may be killed for what it tries.
+/// Whether `trial` succeeds in a child, which a filter may kill.
 ///
 /// # Errors
 /// If no child can be forked.

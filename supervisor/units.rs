@@ -19,7 +19,7 @@ pub fn size(bytes: u64) -> String {
     text(bytes, 512, 5)
 }
 
-/// The same for what is needed at least: rounded up.
+/// The same for a minimum: rounded up.
 #[must_use]
 pub fn size_rounded_up(bytes: u64) -> String {
     text(bytes, 1023, 9)

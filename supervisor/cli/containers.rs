@@ -257,7 +257,7 @@ pub struct Get {
     /// section.key; the prefix 'container.' is optional
     #[argh(positional, arg_name = "KEY")]
     pub key: Option<String>,
-    /// print one JSON document: every key with its value, its default, what it does and what it may be
+    /// print one JSON document: every key with its value, its default, description and form
     #[argh(switch)]
     pub json: bool,
     /// print container.ini as it is, comments included
@@ -284,7 +284,7 @@ pub struct Set {
     /// take the whole container.ini from this file, or from stdin if it is '-'
     #[argh(option, arg_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// say what is wrong with the new values, and change nothing
+    /// check the new values, and change nothing
     #[argh(switch)]
     pub dry_run: bool,
 }

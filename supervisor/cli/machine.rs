@@ -96,7 +96,7 @@ pub struct Web {
     pub json: bool,
 }
 
-/// Which script of the flashable module asks.
+/// The calling script of the flashable module.
 #[derive(FromArgValue, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ModuleAction {
     /// `customize.sh`, in the installer of a root manager.

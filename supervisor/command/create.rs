@@ -3,6 +3,7 @@
 //! Owns the checks of the root file system on the command line. `storage` creates the container.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -109,9 +110,7 @@ fn in_place(
 
 /// The directory as an absolute path without links, which does not depend on the working directory.
 fn directory(env: &Env, path: &Path) -> Result<String> {
-    let path = env.path(path)?;
-    let resolved: PathBuf =
-        fs::canonicalize(&path).with_context(|| format!("the root file system {}", path.display()))?;
+    let resolved = existing("the root file system", &env.path(path)?)?;
     ensure!(resolved.is_dir(), "the root file system {} is not a directory", resolved.display());
     ensure!(
         resolved != Path::new("/"),
@@ -120,11 +119,20 @@ fn directory(env: &Env, path: &Path) -> Result<String> {
     text_of(resolved)
 }
 
+/// The absolute path of an existing file without links.
+fn existing(what: &str, path: &Path) -> Result<PathBuf> {
+    let shown = path.display();
+    fs::canonicalize(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => anyhow!("{what} {shown} does not exist"),
+        _ => anyhow!(error).context(format!("{what} {shown}")),
+    })
+}
+
 /// The image or block device as an absolute path without links. Refuses files that no container can use.
 fn image(env: &Env, path: &Path, settings: &[(&str, &str)]) -> Result<String> {
     let path = env.path(path)?;
     let named = || format!("the image {}", path.display());
-    let resolved = fs::canonicalize(&path).with_context(named)?;
+    let resolved = existing("the image", &path)?;
     let wanted =
         settings.iter().rev().find(|(key, _)| ["image-partition", "container.image-partition"].contains(key));
     // The check of the configuration refuses a value that is not a number.

@@ -445,3 +445,7 @@ pub fn bind_onto_itself(path: &Path, expected: BorrowedFd<'_>) -> Result<Root> {
     remount(&after, |flags| flags - MsFlags::MS_NOSUID - MsFlags::MS_NODEV - MsFlags::MS_NOEXEC)?;
     Ok(Root::new(after))
 }
+
+#[cfg(test)]
+#[path = "race_tests.rs"]
+mod race_tests;

@@ -134,8 +134,8 @@ impl fmt::Display for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Machine => {
-                "machine: kexec_load, kexec_file_load, init_module, finit_module, delete_module, \
-                 reboot and prctl of KernelSU, socket(AF_ALG), ioctl(TIOCSTI, TIOCLINUX, \
+                "machine: kexec_load, kexec_file_load, init_module, finit_module, delete_module, swapon, swapoff, \
+                 fanotify_mark(FAN_MARK_FILESYSTEM), reboot and prctl of KernelSU, socket(AF_ALG), ioctl(TIOCSTI, TIOCLINUX, \
                  TIOCCONS, FIFREEZE, FITHAW, EXT4_IOC_SHUTDOWN)"
             }
             Self::KernelLog => "kernel log: syslog",

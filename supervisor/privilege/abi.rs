@@ -52,6 +52,9 @@ pub struct Calls {
     pub clone3: u32,
     pub unshare: u32,
     pub setns: u32,
+    pub swapon: u32,
+    pub swapoff: u32,
+    pub fanotify_mark: u32,
     /// Absent where only the newer call exists.
     pub mknod: Option<u32>,
     pub mknodat: u32,
@@ -75,6 +78,9 @@ const GENERIC: Calls = Calls {
     clone3: 435,
     unshare: 97,
     setns: 268,
+    swapon: 224,
+    swapoff: 225,
+    fanotify_mark: 263,
     mknod: None,
     mknodat: 33,
 };
@@ -97,6 +103,9 @@ const ARM: Calls = Calls {
     clone3: 435,
     unshare: 337,
     setns: 375,
+    swapon: 87,
+    swapoff: 115,
+    fanotify_mark: 368,
     mknod: Some(14),
     mknodat: 324,
 };
@@ -119,6 +128,9 @@ const X86_32: Calls = Calls {
     clone3: 435,
     unshare: 310,
     setns: 346,
+    swapon: 87,
+    swapoff: 115,
+    fanotify_mark: 339,
     mknod: Some(14),
     mknodat: 297,
 };
@@ -141,6 +153,9 @@ const X86_64: Calls = Calls {
     clone3: 435,
     unshare: 272,
     setns: 308,
+    swapon: 167,
+    swapoff: 168,
+    fanotify_mark: 301,
     mknod: Some(133),
     mknodat: 259,
 };
@@ -203,6 +218,9 @@ mod tests {
             (calls.clone3, libc::SYS_clone3),
             (calls.unshare, libc::SYS_unshare),
             (calls.setns, libc::SYS_setns),
+            (calls.swapon, libc::SYS_swapon),
+            (calls.swapoff, libc::SYS_swapoff),
+            (calls.fanotify_mark, libc::SYS_fanotify_mark),
             (calls.mknodat, libc::SYS_mknodat),
         ];
         for (ours, theirs) in table {
@@ -240,6 +258,9 @@ mod tests {
             (X86_32.clone3, "clone3"),
             (X86_32.unshare, "unshare"),
             (X86_32.setns, "setns"),
+            (X86_32.swapon, "swapon"),
+            (X86_32.swapoff, "swapoff"),
+            (X86_32.fanotify_mark, "fanotify_mark"),
             (X86_32.mknod.unwrap(), "mknod"),
             (X86_32.mknodat, "mknodat"),
         ];

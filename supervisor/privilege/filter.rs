@@ -34,6 +34,10 @@ const TERMINALS: [u32; 3] = [0x5412, 0x541c, 0x541d];
 /// whole file system, and a container has open files of the host, for example its root directory.
 const FILE_SYSTEMS: [u32; 3] = [0xc004_5877, 0xc004_5878, 0x8004_587d];
 
+/// `FAN_MARK_FILESYSTEM`, also a part of `FAN_MARK_MNTNS`: fanotify_mark(2) would report, with an open descriptor, what
+/// any process of the machine does to a file on the file system of the tree. Marks of files and of mounts remain.
+const WHOLE_FILE_SYSTEM: u32 = 0x100;
+
 /// A bit that the mode of device nodes has and the mode of FIFOs, sockets and regular files does not: inode(7).
 const DEVICE: u32 = 0o020_000;
 
@@ -78,7 +82,9 @@ fn refusals(filter: Filter, calls: &Calls) -> Vec<(u32, When, libc::c_int)> {
         Filter::Machine => {
             let kexec = calls.kexec_file_load.into_iter().chain([calls.kexec_load]);
             let modules = [calls.init_module, calls.finit_module, calls.delete_module];
-            let mut rules = always(&kexec.chain(modules).collect::<Vec<_>>(), libc::EPERM);
+            let swap = [calls.swapon, calls.swapoff];
+            let mut rules = always(&kexec.chain(modules).chain(swap).collect::<Vec<_>>(), libc::EPERM);
+            rules.push((calls.fanotify_mark, When::SecondAny(WHOLE_FILE_SYSTEM), libc::EPERM));
             rules.push((calls.reboot, When::Is(KERNELSU), libc::EPERM));
             rules.push((calls.prctl, When::Is(KERNELSU), libc::EPERM));
             rules.push((calls.socket, When::Is(CIPHERS), libc::EPERM));

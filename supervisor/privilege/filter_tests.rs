@@ -111,6 +111,27 @@ fn requests_that_reach_other_terminals_are_refused() {
 }
 
 #[test]
+fn swap_and_events_of_whole_file_systems_are_refused() {
+    let table = [
+        ("aarch64", AARCH64, [224, 225, 263]),
+        ("aarch64", ARM, [87, 115, 368]),
+        ("x86_64", X86_64, [167, 168, 301]),
+        ("x86_64", I386, [87, 115, 339]),
+    ];
+    for (machine, architecture, [swapon, swapoff, mark]) in table {
+        let program = program(machine, &[Filter::Machine]);
+        for number in [swapon, swapoff] {
+            assert_eq!(run(&program, architecture, number, 1), REFUSED, "{architecture:#x} {number}");
+        }
+        let mark = |flags| run_with(&program, architecture, mark, [3, flags, 0x20]);
+        assert_eq!(mark(0x101), REFUSED, "FAN_MARK_FILESYSTEM");
+        assert_eq!(mark(0x111), REFUSED, "FAN_MARK_MNTNS");
+        assert_eq!(mark(0x11), Ok(()), "FAN_MARK_MOUNT");
+        assert_eq!(mark(0x1), Ok(()), "an inode");
+    }
+}
+
+#[test]
 fn the_kernel_log_is_refused_to_native_and_32_bit_programs() {
     for (machine, architecture, syslog) in
         [("aarch64", AARCH64, 116), ("aarch64", ARM, 103), ("x86_64", X86_64, 103), ("x86_64", I386, 103)]

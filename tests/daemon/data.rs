@@ -24,7 +24,9 @@ fn a_container_is_created_completely_or_not_at_all() {
     let create = |more: &[&str]| machine.ds(&[&["create", "web", "--rootfs", tree][..], more].concat());
     assert_eq!(create(&["--set", "limits.memory=much"]).code, Some(2));
     assert_eq!(create(&["--set", "hostnam=x"]).code, Some(2));
-    assert_eq!(machine.ds(&["create", "web", "--rootfs", "/nonexistent"]).code, Some(1));
+    machine
+        .ds(&["create", "web", "--rootfs", "/nonexistent"])
+        .fails(1, "ds: create web: the root file system /nonexistent does not exist");
     let file = machine.path("file");
     fs::write(&file, "").unwrap();
     let file = file.to_str().unwrap();

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "a test may panic")]
 #![allow(missing_docs, clippy::absolute_paths, reason = "tests are their own documentation")]
 
+mod catalogue;
 mod machine;
 mod monitor;
 

@@ -171,6 +171,17 @@ fn a_job_outlives_its_client_and_is_listed() {
 }
 
 #[test]
+fn a_job_reads_the_input_of_its_request() {
+    let Some(machine) = Machine::new("rpc::a_job_reads_the_input_of_its_request") else { return };
+    machine.container("web", &[]);
+    let text = machine.ds(&["get", "web", "--file"]).succeeds() + "\n# from a job\n";
+    ask(&machine, &json!({ "argv": ["set", "web", "--file", "-"], "input": text, "job": true }));
+    Subscription::new(&machine, &json!({ "subscribe": ["jobs"] }))
+        .until(|event| event["jobs"][0]["state"] == "done");
+    assert_eq!(machine.ds(&["get", "web", "--file"]).succeeds(), text);
+}
+
+#[test]
 fn a_subscription_ends_when_its_time_is_over() {
     let Some(machine) = Machine::new("rpc::a_subscription_ends_when_its_time_is_over") else { return };
     let (lines, code) = ask(&machine, &json!({ "subscribe": ["jobs"], "seconds": 0 }));

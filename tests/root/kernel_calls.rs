@@ -21,6 +21,14 @@ const REFUSED: &[Call] = &[
     ("clock_adjtime", [305, 266], "0, pack('I x204', 1)", "set the clock"),
     ("acct", [163, 89], "0", "process accounting"),
     ("syslog", [103, 116], "5, 0, 0", "read or clear the kernel log"),
+    ("swapon", [167, 224], "'/root/swap', 0", "swap areas"),
+    ("swapoff", [168, 225], "'/root/swap'", "swap areas"),
+    (
+        "fanotify_mark",
+        [301, 263],
+        "syscall(FANOTIFY_INIT, 0, 0), 0x101, 0x20, -100, '/'",
+        "events of the whole file system",
+    ),
     ("socket of ciphers", [41, 198], "38, 5, 0", "ciphers of the kernel"),
 ];
 
@@ -67,6 +75,8 @@ fn script(calls: &[Call]) -> String {
         let (name, _, arguments, _) = call;
         // A variable for each argument: perl passes no constant text to the kernel.
         let number = number(call);
+        let arguments =
+            arguments.replace("FANOTIFY_INIT", if cfg!(target_arch = "aarch64") { "262" } else { "300" });
         format!("@a = ({arguments}); print '{name}: ', syscall({number}, @a) < 0 ? $! : 'done', \"\\n\";\n")
     });
     lines.collect()

@@ -65,6 +65,7 @@ fn a_descriptor_that_was_passed_in_is_used_by_design() {
         "bpf(2), perf_event_open(2), userfaultfd(2) and io_uring",
         "abstract sockets of the host",
         "keys of user 0",
+        "disk quotas",
     ] {
         is_listed(row);
     }

@@ -34,6 +34,9 @@ pub const PLAIN: Platform = Platform {
 /// A phone with the processor of a desktop.
 pub const PHONE_AMD64: Platform = Platform { parts: "phone-amd64", scripts: "android", ..PLAIN };
 
+/// A phone with the processor of a desktop, and a kernel like those that phones are sold with.
+pub const PHONE_STOCK: Platform = Platform { parts: "phone-stock", ..PHONE_AMD64 };
+
 /// A phone.
 pub const PHONE_ARM64: Platform = Platform {
     parts: "phone-arm64",

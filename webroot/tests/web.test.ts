@@ -1,5 +1,6 @@
 // The page as `ds web` serves it, with a real browser, the real ds and a container that has booted.
 
+import { execFileSync } from 'node:child_process';
 import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { request as httpRequest } from 'node:http';
 import { connect } from 'node:net';
@@ -398,6 +399,22 @@ describe('ds web', () => {
     ]) {
       expect((await http(path, { Cookie: cookie })).status, path).toBe(404);
     }
+  });
+
+  test('gives nothing to another user of this machine', () => {
+    // A stranger finds the port, but neither the cookie nor an unused secret.
+    machine.ds('web');
+    const script = `
+      const { readdirSync, readFileSync } = require('node:fs');
+      const tries = [() => readdirSync('${machine.root}/run'), () => readFileSync('${machine.root}/run/web/cookie')];
+      const read = tries.map((one) => { try { one(); return 'read'; } catch (error) { return error.code; } });
+      const ask = (path, method) => fetch('${origin}' + path, { method, body: method && '${list}',
+        headers: method ? { Origin: '${origin}' } : {} }).then((answer) => answer.status);
+      Promise.all([ask('/'), ask('/rpc', 'POST'), ask('/open/' + '0'.repeat(64))])
+        .then((statuses) => console.log(JSON.stringify([...read, ...statuses])));`;
+    const stranger = { uid: 65534, gid: 65534, cwd: '/', encoding: 'utf8' as const };
+    const seen = execFileSync(process.execPath, ['-e', script], stranger);
+    expect(JSON.parse(seen)).toEqual(['EACCES', 'EACCES', 403, 403, 403]);
   });
 
   test('ends what is no request, too long or too slow', async () => {

@@ -18,6 +18,8 @@ pub enum Verb {
     Fixtures,
     /// Virtual machines: their content and the emulator.
     Machines,
+    /// Compiling the kernel of one of them.
+    Kernel,
     /// Running tests: programs for comparison.
     Tests,
     /// Root file systems of another architecture.
@@ -85,6 +87,16 @@ const PACKAGES: &[Package] = &[
     package("e2fsprogs", "mke2fs", Verb::Machines, "creates their disks"),
     package("checkpolicy", "checkpolicy", Verb::Machines, "compiles their SELinux policy"),
     package("util-linux", "setpriv", Verb::Machines, "ends them with the test"),
+    package("gcc", "cc", Verb::Kernel, "compiles a kernel"),
+    package("libc6-dev", "", Verb::Kernel, "for the tools that build it"),
+    package("libelf-dev", "", Verb::Kernel, "for one of them"),
+    package("binutils", "objcopy", Verb::Kernel, "links and strips it"),
+    package("make", "make", Verb::Kernel, "builds it"),
+    package("flex", "flex", Verb::Kernel, "reads its options"),
+    package("bison", "bison", Verb::Kernel, "reads its options"),
+    package("bc", "bc", Verb::Kernel, "computes its constants"),
+    package("xz-utils", "xz", Verb::Kernel, "unpacks its sources"),
+    package("tar", "tar", Verb::Kernel, "unpacks its sources"),
     package("qemu-user-static", "qemu-aarch64-static", Verb::Emulation, "runs programs of phones"),
     package("arch-test", "arch-test", Verb::Emulation, "tells mmdebstrap which programs run here"),
     package("systemd-container", "systemd-nspawn", Verb::Bench, "rival: systemd-nspawn"),

@@ -44,11 +44,11 @@ const KEEPER: [&str; 2] = ["keeper", "keeper_started"];
 /// Maximum size of a record, in bytes.
 const LONGEST: u64 = 64 * 1024;
 
-/// Runs a verb without its client.
+/// Runs a verb without its client. Its standard input is that of the request if it `has_input`, else empty.
 ///
 /// # Errors
 /// If the job cannot be recorded; nothing is then done.
-pub(super) fn run(command: &Command, env: &Env, verbs: Verbs<'_>) -> Result<ExitCode> {
+pub(super) fn run(command: &Command, has_input: bool, env: &Env, verbs: Verbs<'_>) -> Result<ExitCode> {
     create_private(&env.paths.jobs()).context("create the directory of jobs")?;
     prune(&env.paths);
     let id = Uuid::random().context("read /dev/urandom")?.to_string();
@@ -82,7 +82,7 @@ pub(super) fn run(command: &Command, env: &Env, verbs: Verbs<'_>) -> Result<Exit
     record.write()?;
     told(&json!({ "job": id }))?;
     sinks::send_events_to(None);
-    for number in 0..3 {
+    for number in i32::from(has_input)..3 {
         call!(make_standard(null.as_fd(), number), "dup2({number})")?;
     }
     let end = OwnedFd::from(end);

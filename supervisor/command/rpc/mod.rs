@@ -79,7 +79,7 @@ fn command(line: &CommandLine, env: &Env, verbs: Verbs<'_>) -> Result<ExitCode, 
         relay::give_input(input)?;
     }
     if line.job {
-        return Ok(jobs::run(&command, env, verbs)?);
+        return Ok(jobs::run(&command, line.input.is_some(), env, verbs)?);
     }
     if speaks_json {
         return Ok((verbs.perform)(&command));

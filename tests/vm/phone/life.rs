@@ -8,10 +8,10 @@ use crate::web::catalogue::IMAGE;
 
 const MODULE: &str = "/data/adb/modules/droidspaces-supervisor";
 
-const LOG: &str = "/data/adb/droidspaces/log/supervisor.log";
+pub const LOG: &str = "/data/adb/droidspaces/log/supervisor.log";
 
 /// A container with next to nothing in it, in a directory of /data.
-const TOY: &str = "mkdir -p /data/local/toy/bin /data/local/toy/sbin /data/local/toy/etc/init.d
+pub const TOY: &str = "mkdir -p /data/local/toy/bin /data/local/toy/sbin /data/local/toy/etc/init.d
     cp /data/adb/ksu/bin/busybox /data/local/toy/bin/busybox
     for name in sh sleep true cat; do ln -s busybox /data/local/toy/bin/$name; done
     ln -s ../bin/busybox /data/local/toy/sbin/init
@@ -43,7 +43,7 @@ fn a_phone_with_its_own_processor() {
 }
 
 /// The manager installs the zip; the next boot brings `ds` into the root shell.
-fn flash(phone: &mut Phone) {
+pub fn flash(phone: &mut Phone) {
     let said = phone.run("manager install /mnt/vm/ds.zip").succeeds();
     for words in ["First installation", "root has the command 'ds'", "- Done"] {
         assert!(said.contains(words), "no '{words}' in: {said}");
@@ -75,7 +75,7 @@ fn a_container_from_the_catalogue(phone: &mut Phone) {
 }
 
 /// A container from an image on /data is up at late_start without a command.
-fn debian_at_late_start(phone: &mut Phone) {
+pub fn debian_at_late_start(phone: &mut Phone) {
     phone.run(
         "mkdir /mnt/stick && mount -t ext4 -o ro /dev/block/vdc /mnt/stick &&
          dd if=/mnt/stick/image of=/data/local/debian.img bs=64K conv=sparse status=none && umount /mnt/stick",

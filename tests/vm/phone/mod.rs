@@ -4,6 +4,7 @@
 //! in `android/`: the scripts that stand for init, a root manager and an app. The same tests run on both processors.
 
 mod life;
+mod stock;
 mod surroundings;
 
 use crate::agent::Done;

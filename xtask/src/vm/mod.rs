@@ -1,7 +1,7 @@
 //! What virtual machines are made of, below `target/vm/`: each part built once, whole or not at all.
 //!
 //! Owns the folder: `amd64/` is what a machine boots (`system` makes it), `phone-amd64/` and `phone-arm64/` what a phone does
-//! (`phone`), `images/` holds root file systems as files (`image`), `policy` is the SELinux policy of the guests
+//! (`phone`), `phone-stock/` one with a kernel like those that phones are sold with (`stock`), `images/` holds root file systems as files (`image`), `policy` is the SELinux policy of the guests
 //! (`policy`). A `.stamp` beside a part tells what it was made from, `lock` keeps two builds apart. Boots nothing: that is the business of `tests/vm`.
 
 mod image;
@@ -9,6 +9,7 @@ mod kernel;
 mod modules;
 mod phone;
 mod policy;
+mod stock;
 mod system;
 
 use crate::workspace::Workspace;
@@ -41,6 +42,10 @@ pub fn ensure(workspace: &Workspace) -> Result<PathBuf> {
         let make = |folder: &Path| phone::make(architecture, folder);
         part(&folder.join(format!("phone-{architecture}")), &phone::stamp(architecture), make)?;
     }
+    let config = workspace.source("tests/vm/stock.config");
+    let text = fs::read_to_string(&config).with_context(|| format!("cannot read {}", config.display()))?;
+    let make = |folder: &Path| stock::make(&config, "phone-amd64", folder);
+    part(&folder.join("phone-stock"), &stock::stamp(&text), make)?;
     for (name, tree) in image::NAMES.iter().zip(fixture::ensure(workspace, image::NAMES)?) {
         let make = |file: &Path| image::make(&tree, file);
         part(&folder.join("images").join(name), &image::stamp(&fixture::stamp(name)?), make)?;
