@@ -9,12 +9,12 @@ use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::Result;
-use libc::sock_filter;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::Mode;
 use nix::unistd::pipe2;
+use seccompiler::sock_filter;
 
 use crate::call;
 use crate::subprocess::Subprocess;
@@ -211,7 +211,7 @@ fn only(calls: &[libc::c_long], otherwise: u32) -> Vec<sock_filter> {
     ];
     for number in calls {
         program.push(step(JUMP_EQUAL, 0, 1, u32::try_from(*number).unwrap_or(u32::MAX)));
-        program.push(allow);
+        program.push(allow.clone());
     }
     program.push(step(RETURN, 0, 0, otherwise));
     program

@@ -4,8 +4,8 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use libc::sock_filter;
 use nix::unistd::getppid;
+use seccompiler::sock_filter;
 
 use crate::poll::{PollSet, timeout};
 use crate::subprocess::{self, Subprocess};

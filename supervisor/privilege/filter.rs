@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
-use libc::sock_filter;
+use seccompiler::{BpfProgram, sock_filter};
 
 use super::abi::{Abi, Calls};
 use super::answered;
@@ -150,7 +150,7 @@ const TOO_LONG: &str = "the system call filter is too long";
 ///
 /// # Errors
 /// If there is no interface, or the program is too long.
-pub fn assemble(filters: &[Filter], interfaces: &[Abi]) -> Result<Vec<sock_filter>> {
+pub fn assemble(filters: &[Filter], interfaces: &[Abi]) -> Result<BpfProgram> {
     ensure!(!interfaces.is_empty(), "no system call filter for {}", std::env::consts::ARCH);
     let mut program = vec![load(ARCHITECTURE)];
     for interface in interfaces {
@@ -191,7 +191,7 @@ const fn compare(code: u16, value: u32, holds: To, fails: To) -> Step {
 type Conditions = Vec<(When, Then)>;
 
 /// The rules of one interface.
-fn section(filters: &[Filter], interface: &Abi) -> Result<Vec<sock_filter>> {
+fn section(filters: &[Filter], interface: &Abi) -> Result<BpfProgram> {
     let mut steps = vec![Step::Load(NUMBER)];
     if interface.x32 {
         steps.push(compare(JUMP_GREATER_OR_EQUAL, X32, NEXT, To::Skip(1)));
@@ -258,7 +258,7 @@ fn examine(conditions: &[(When, Then)]) -> (To, Vec<Step>) {
 }
 
 /// Appends the answers and resolves the jump targets.
-fn resolve(steps: &[Step]) -> Result<Vec<sock_filter>> {
+fn resolve(steps: &[Step]) -> Result<BpfProgram> {
     let mut answers = vec![To::Allow];
     let mut program = Vec::with_capacity(steps.len() + 3);
     for (index, step) in steps.iter().enumerate() {

@@ -59,7 +59,7 @@ fn run_with(program: &[sock_filter], architecture: u32, number: u32, arguments: 
     }
 }
 
-fn program(machine: &str, filters: &[Filter]) -> Vec<sock_filter> {
+fn program(machine: &str, filters: &[Filter]) -> BpfProgram {
     assemble(filters, abi::of(machine)).unwrap()
 }
 

@@ -12,8 +12,8 @@ mod filter;
 use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result};
-use libc::sock_filter;
 use nix::errno::Errno;
+use seccompiler::BpfProgram;
 
 use crate::call;
 use crate::plan::privileges::{Capability, Filter};
@@ -22,7 +22,7 @@ use crate::sys::{capability, seccomp};
 /// Compiled filters: at most one program.
 #[derive(Debug, Default)]
 pub struct Filters {
-    program: Option<Vec<sock_filter>>,
+    program: Option<BpfProgram>,
     /// It passes calls on, so another process must answer them.
     pub answered: bool,
 }

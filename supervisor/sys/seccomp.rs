@@ -1,11 +1,12 @@
-//! Installs system call filters: seccomp(2).
+//! Installing a seccomp filter: seccomp(2).
 //!
-//! Without no_new_privs, which would break sudo and every set-user-ID program of a distribution; root may do so.
+//! seccompiler's own installer sets no_new_privs, which would break sudo and every set-user-ID program of a
+//! distribution. Root may install a filter without it.
 
 use std::os::fd::{OwnedFd, RawFd};
 
-use libc::{sock_filter, sock_fprog};
 use nix::errno::Errno;
+use seccompiler::BpfProgram;
 
 use super::{check, descriptor, unsupported};
 
@@ -14,10 +15,10 @@ const NEW_LISTENER: libc::c_ulong = 8;
 /// `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV` (5.19): once a call was received, only a fatal signal interrupts it.
 const WAIT_KILLABLE: libc::c_ulong = 32;
 
-/// The description of a program for the kernel, which only reads it.
-fn described(program: &[sock_filter]) -> Result<sock_fprog, Errno> {
-    let len = libc::c_ushort::try_from(program.len()).map_err(|_| Errno::EINVAL)?;
-    Ok(sock_fprog { len, filter: program.as_ptr().cast_mut() })
+#[repr(C)]
+struct FilterProgram {
+    length: libc::c_ushort,
+    filter: *const libc::c_void,
 }
 
 /// Installs a filter for the calling thread without no_new_privs, SECCOMP_SET_MODE_FILTER (3.17), else
@@ -25,9 +26,11 @@ fn described(program: &[sock_filter]) -> Result<sock_fprog, Errno> {
 ///
 /// # Errors
 /// EINVAL if the kernel has no CONFIG_SECCOMP_FILTER or the program is invalid, EACCES without the capability.
-pub fn install(program: &[sock_filter]) -> Result<(), Errno> {
-    let description = described(program)?;
-    // SAFETY: pointer and length describe the program, which lives across the call.
+pub fn install(program: &BpfProgram) -> Result<(), Errno> {
+    let length = libc::c_ushort::try_from(program.len()).map_err(|_| Errno::EINVAL)?;
+    let description = FilterProgram { length, filter: program.as_ptr().cast() };
+    // SAFETY: sock_filter of seccompiler has the kernel's layout; pointer and length describe it and live
+    // across the call.
     let done = check(unsafe {
         libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const description)
     });
@@ -48,8 +51,9 @@ pub fn install(program: &[sock_filter]) -> Result<(), Errno> {
 ///
 /// # Errors
 /// As for [`install`]; EINVAL before 5.0, EBUSY if an earlier filter has such a descriptor.
-pub fn install_with_listener(program: &[sock_filter]) -> Result<OwnedFd, Errno> {
-    let description = described(program)?;
+pub fn install_with_listener(program: &BpfProgram) -> Result<OwnedFd, Errno> {
+    let length = libc::c_ushort::try_from(program.len()).map_err(|_| Errno::EINVAL)?;
+    let description = FilterProgram { length, filter: program.as_ptr().cast() };
     let install = |flags: libc::c_ulong| {
         // SAFETY: as for `install`.
         check(unsafe {

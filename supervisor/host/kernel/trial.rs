@@ -10,12 +10,12 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use libc::sock_filter;
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, open, openat2};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;
 use nix::unistd::{chdir, execve, getpid, mkdir, pivot_root};
+use seccompiler::sock_filter;
 
 use crate::host::Host;
 use crate::mount::namespace::enter_private_namespace;
@@ -54,7 +54,7 @@ pub fn network(trial: impl FnOnce() -> Result<()>) -> bool {
 pub fn filter() -> bool {
     const RETURN: u16 = 0x06;
     const ALLOW: u32 = 0x7fff_0000;
-    succeeds(|| Ok(seccomp::install(&[sock_filter { code: RETURN, jt: 0, jf: 0, k: ALLOW }])?))
+    succeeds(|| Ok(seccomp::install(&vec![sock_filter { code: RETURN, jt: 0, jf: 0, k: ALLOW }])?))
 }
 
 /// Loads a device program that allows all devices, bpf(2).
