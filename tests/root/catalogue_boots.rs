@@ -58,6 +58,11 @@ fn debian_with_systemd_works_unmodified() {
 }
 
 #[test]
+fn debian_13_is_at_home() {
+    systemd("trixie", &[]);
+}
+
+#[test]
 fn debian_with_the_newest_systemd_works_unmodified() {
     systemd("forky", &[]);
 }
