@@ -17,6 +17,7 @@ mod seeding;
 mod services;
 mod sessions;
 mod setup;
+mod stock;
 mod stopwatch;
 mod table;
 
@@ -24,7 +25,7 @@ use crate::droidspaces::Droidspaces;
 use crate::interrupt::Interrupt;
 use crate::workspace::Workspace;
 use crate::zip;
-use crate::{fixture, packages, terminal};
+use crate::{binary, fixture, packages, terminal};
 use anyhow::{Context, Result, bail};
 use setup::{Bench, Rounds};
 use std::fs;
@@ -48,6 +49,7 @@ const MEASURES: &[(&str, Measure)] = &[
     ("seeding", seeding::measure),
     ("services", services::measure),
     ("page", page::measure),
+    ("stock", stock::measure),
 ];
 
 /// What to measure and how to show it.
@@ -74,8 +76,12 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
     let program = zip::own_program(workspace)?;
     fixture::ensure(workspace, &["bookworm", "busybox", "services"])?;
     let rounds = Rounds { number: options.rounds.max(1), interrupt: Interrupt::catch()? };
-    let bench =
-        Bench { ds: Droidspaces::new(program, workspace.target("bench")), fixtures: workspace.fixtures() };
+    let needs_probe = chosen.iter().any(|(name, _)| *name == "stock");
+    let bench = Bench {
+        ds: Droidspaces::new(program, workspace.target("bench")),
+        fixtures: workspace.fixtures(),
+        probe: needs_probe.then(|| binary::build_probe(workspace)).transpose()?,
+    };
     let mut rows = Vec::new();
     for (name, measure) in chosen {
         bench.ds.clear().context("cannot remove the files of the last run")?;

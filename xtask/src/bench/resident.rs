@@ -125,7 +125,7 @@ fn family(bench: &Bench, names: &[impl AsRef<str>]) -> Result<Vec<i32>> {
     Ok(pids)
 }
 
-fn parent(pid: i32) -> Result<i32> {
+pub fn parent(pid: i32) -> Result<i32> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line =
         status.lines().find_map(|line| line.strip_prefix("PPid:")).context("a process has no parent")?;
@@ -165,7 +165,7 @@ fn total(pids: &[i32], field: &str) -> Result<f64> {
 
 /// The lines of strace with calls, except the call that was in progress when it attached and its own messages. Each
 /// line begins with the process ID.
-fn count_calls(trace: &str) -> u32 {
+pub fn count_calls(trace: &str) -> u32 {
     let is_call = |line: &&str| {
         let text = line.split_once(' ').map_or("", |(_, text)| text.trim_start());
         let under_way = text.contains("resuming interrupted") || text.contains("<detached ...>");

@@ -13,6 +13,8 @@ use crate::interrupt::Interrupt;
 pub(super) struct Bench {
     pub(super) ds: Droidspaces,
     pub(super) fixtures: PathBuf,
+    /// The program of the tests that denies system calls, if a chosen measurement needs it.
+    pub(super) probe: Option<PathBuf>,
 }
 
 impl Bench {
