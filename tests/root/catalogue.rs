@@ -6,7 +6,7 @@ use crate::sandbox::{Sandbox, Setting};
 use crate::storage::{archive, assert_tidy, full_tree, text};
 use crate::wait_for;
 use crate::web::catalogue::{IMAGE, faithful, streams, sum};
-use crate::web::{Place, Reply, Server};
+use crate::web::{Place, Reply, Server, proxy};
 use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
@@ -335,6 +335,30 @@ fn a_process_killed_at_any_stage_of_a_pull_leaves_the_cache_complete_or_empty() 
         let part = |name: &String| name.ends_with(".part") || name.ends_with(".tag");
         assert!(!cached(&sandbox).iter().any(part), "{stage}: {:?}", cached(&sandbox));
     }
+}
+
+#[test]
+fn the_proxy_of_the_environment_is_used() {
+    let (sandbox, server, image) = prepared(Setting::default());
+    let (port, hosts) = proxy::serve(&sandbox);
+    let pull = |variables: &[(&str, &str)], words: &[&str]| {
+        let binary = sandbox.binary();
+        let mut command = sandbox.command(&[&[text(&binary)], words].concat());
+        command.env("SSL_CERT_FILE", &server.authority).envs(variables.iter().copied());
+        Done::new(words.join(" "), command.output().expect("run"))
+    };
+    let address = format!("http://127.0.0.1:{port}");
+    let words = ["pull", "debian:13", "--arch", "amd64"];
+    pull(&[("https_proxy", &address)], &words).succeeds();
+    let wanted = format!("localhost:{}", server.port);
+    assert_eq!(*hosts.lock().expect("lock"), [wanted.as_str(); 2], "the index and the image");
+    sandbox.ds(&["cache", "prune"]).succeeds();
+    pull(&[("https_proxy", &address), ("no_proxy", "localhost")], &words).succeeds();
+    assert_eq!(hosts.lock().expect("lock").len(), 2, "no_proxy excludes the server");
+    sandbox.ds(&["cache", "prune"]).succeeds();
+    let url = format!("{}{IMAGE}", server.address());
+    let words = ["pull", &url, "--sha256", &sum(&image)];
+    pull(&[("https_proxy", "gopher://x")], &words).fails(1, &["is not the address of a proxy"]);
 }
 
 /// As a power cut leaves it where the file system does not order its writes.

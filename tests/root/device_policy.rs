@@ -182,7 +182,8 @@ fn without_a_policy_every_device_can_be_opened() {
     let disk = Disk::attach(&sandbox);
     sandbox.container("web", &["security.privileged=unfiltered-dev"]);
     sandbox.ds(&["start", "web"]).succeeds();
-    let script = format!("busybox mknod /root/d b {} && busybox head -c 27 /root/d", disk.numbers());
+    let (numbers, length) = (disk.numbers(), SECRET.len());
+    let script = format!("busybox mknod /root/d b {numbers} && busybox head -c {length} /root/d");
     assert_eq!(sandbox.ds(&["run", "web", "--", "/bin/sh", "-c", &script]).succeeds(), SECRET);
     assert_eq!(sandbox.info("web")["devices"]["enforced_by"], "nothing");
     assert_eq!(sandbox.info("web")["devices"]["rules"][0], "a *:* rwm");

@@ -3,6 +3,10 @@
 use crate::sandbox::Sandbox;
 use crate::wait_for;
 use serde_json::{Value, json};
+use std::path::PathBuf;
+
+/// What a container with systemd-resolved prints of it: its state, and the file that programs read.
+const STUB: &str = "active\n/run/systemd/resolve/stub-resolv.conf\n";
 
 fn boot(sandbox: &Sandbox, settings: &[&str]) -> Value {
     let tree = sandbox.container("web", settings);
@@ -48,8 +52,8 @@ fn the_host_mode_uses_the_hosts_network() {
     assert_eq!(report["files"]["/proc/sys/net/ipv4/ip_forward"]["write"], "EROFS");
 }
 
-#[test]
-fn name_servers_follow_the_machine_unless_the_container_changes_them() {
+/// A machine whose /etc the test can change; its name server is 192.0.2.1.
+fn machine_with_own_etc() -> (Sandbox, PathBuf) {
     let mut sandbox = Sandbox::new();
     let etc = sandbox.path("etc");
     std::fs::create_dir_all(&etc).unwrap();
@@ -58,6 +62,30 @@ fn name_servers_follow_the_machine_unless_the_container_changes_them() {
     let _ = std::fs::remove_file(&file);
     std::fs::write(&file, "nameserver 192.0.2.1\n").unwrap();
     sandbox.mount(&["--bind", etc.to_str().unwrap(), "/etc"]);
+    (sandbox, etc)
+}
+
+#[test]
+fn systemd_resolved_keeps_its_stub_and_follows_the_name_servers() {
+    let (mut sandbox, etc) = machine_with_own_etc();
+    sandbox.distribution("web", "trixie", &[]);
+    let stub = "../run/systemd/resolve/stub-resolv.conf";
+    sandbox.run(&["ln", "-s", stub, sandbox.path("web/etc/resolv.conf").to_str().unwrap()]).succeeds();
+    sandbox.ds(&["start", "web", "--wait=110"]).succeeds();
+    let inside = |script: &str| sandbox.ds(&["run", "web", "--", "/bin/sh", "-c", script]).succeeds();
+    assert_eq!(inside("systemctl is-active systemd-resolved; readlink -f /etc/resolv.conf"), STUB);
+    assert!(inside("resolvectl dns").contains("Global: 192.0.2.1"));
+    std::fs::write(etc.join("new"), "nameserver 192.0.2.2\n").unwrap();
+    std::fs::rename(etc.join("new"), etc.join("resolv.conf")).unwrap();
+    wait_for("the new server", || inside("resolvectl dns").contains("Global: 192.0.2.2").then_some(()));
+    assert_eq!(inside("systemctl is-active systemd-resolved; readlink -f /etc/resolv.conf"), STUB);
+    sandbox.ds(&["stop", "web", "--kill"]).succeeds();
+}
+
+#[test]
+fn name_servers_follow_the_machine_unless_the_container_changes_them() {
+    let (sandbox, etc) = machine_with_own_etc();
+    let file = etc.join("resolv.conf");
     for (name, dns) in [("web", "auto"), ("mine", "auto"), ("fixed", "192.0.2.9")] {
         sandbox.container(name, &[&format!("network.dns={dns}")]);
         sandbox.ds(&["start", name]).succeeds();

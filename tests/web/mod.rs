@@ -3,6 +3,7 @@
 //! Two suites use it: containers on this machine, and virtual machines.
 
 pub mod catalogue;
+pub mod proxy;
 
 use nix::sched::{CloneFlags, setns};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};

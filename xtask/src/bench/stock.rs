@@ -4,9 +4,9 @@
 //! namespaces, the other only time namespaces. `probe deny` of the tests installs it and asks for a host name of its own.
 
 use super::resident::{count_calls, parent};
+use super::setup::{Bench, Rounds};
 use super::stopwatch::{self, Samples};
 use super::table::Row;
-use super::{Bench, Rounds};
 use crate::droidspaces::Droidspaces;
 use crate::process;
 use anyhow::{Context, Result, ensure};
