@@ -85,6 +85,13 @@ fn round(sandbox: &Sandbox, chance: &mut Chance, story: &mut Story) {
     for name in lasting {
         sandbox.ds(&["thaw", name]);
     }
+    for client in &mut clients {
+        while client.try_wait().expect("wait").is_none() {
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+    // A stopped worker holds the output of its client, which has ended.
+    strikes.undo_ours();
     for client in clients {
         let output = client.wait_with_output().expect("wait");
         let errors = String::from_utf8_lossy(&output.stderr);
