@@ -47,6 +47,10 @@ test('vi edits a file, and gives the screen back', async () => {
   await page.keyboard.type('ihello from vi');
   await screen().getByText('hello from vi').waitFor();
   await page.getByRole('button', { name: 'Esc' }).click();
+  // A character that follows at once would be part of an escape sequence.
+  await screen()
+    .getByText(/^- \/tmp\/letter/)
+    .waitFor();
   await page.keyboard.type(':wq\n');
   await run('clear', 'after-vi');
   expect(inside('cat', '/tmp/letter')).toBe('hello from vi\n');
@@ -94,7 +98,9 @@ test('a program learns the size of the screen when it changes', async () => {
 
 test('text of all scripts goes both ways, also when it is cut anywhere', async () => {
   const text = 'äß 日本語 😀 пример हिन्दी';
-  await shell('cat > /tmp/text');
+  // The shell does not echo what arrives before it runs the command.
+  await shell('clear; echo rea""dy; cat > /tmp/text');
+  await screen().getByText('ready', { exact: true }).waitFor();
   await paste(text);
   await page.keyboard.type('\n');
   await expect.poll(() => screen().innerText()).toContain('日本語');
