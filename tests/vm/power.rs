@@ -238,7 +238,7 @@ fn a_pulled_image_is_whole_or_absent_and_the_next_pull_completes_it() {
     let sum = sha256(&image);
     let pull = "SSL_CERT_FILE=/run/guest/authority.pem ds pull debian:13";
     let whole = format!(
-        "cd /var/lib/droidspaces/cache && for file in *; do case $file in *.*) ;; \
+        "cd /var/lib/droidspaces/cache && for file in *; do case $file in '*' | *.*) ;; \
          *) sha256sum $file | grep -x '{sum}  {sum}' || exit 1;; esac; done"
     );
     let mut machine = Machine::boot(&victim.setup);
