@@ -3,19 +3,8 @@
 use crate::handset::{Handset, INTERNET};
 use crate::root_fs::Tree;
 use crate::wait_for;
-use crate::world::{Place, World, call, serve};
+use crate::world::{Place, World, call, same, serve};
 use std::collections::BTreeSet;
-
-#[track_caller]
-fn same(now: &str, before: &str) {
-    let beside = |one: &str, other: &str| {
-        one.lines()
-            .filter(|line| !other.lines().any(|has| has == *line))
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
-    };
-    assert_eq!((beside(now, before), beside(before, now)), (Vec::new(), Vec::new()));
-}
 
 #[test]
 fn fifty_containers_share_a_network() {

@@ -4,7 +4,7 @@ use crate::handset::{Handset, INTERNET};
 use crate::process;
 use crate::root_fs::Tree;
 use crate::wait_for;
-use crate::world::{call, within};
+use crate::world::{call, same, within};
 use serde_json::json;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -38,17 +38,6 @@ fn call_without_end(phone: &Handset, name: &str, settings: &[&str]) {
 
 fn uplink(phone: &Handset, name: &str) -> serde_json::Value {
     phone.sandbox.info(name)["network"]["uplink"].clone()
-}
-
-#[track_caller]
-fn same(now: &str, before: &str) {
-    let beside = |one: &str, other: &str| {
-        one.lines()
-            .filter(|line| !other.lines().any(|has| has == *line))
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
-    };
-    assert_eq!((beside(now, before), beside(before, now)), (Vec::new(), Vec::new()));
 }
 
 #[test]

@@ -151,6 +151,18 @@ pub fn state(sandbox: &Sandbox) -> String {
     sandbox.run(&["sh", "-c", script]).text()
 }
 
+/// Two states have the same lines.
+#[track_caller]
+pub fn same(now: &str, before: &str) {
+    let beside = |one: &str, other: &str| {
+        one.lines()
+            .filter(|line| !other.lines().any(|has| has == *line))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!((beside(now, before), beside(before, now)), (Vec::new(), Vec::new()));
+}
+
 /// Runs a function in the network namespace of a process; sockets remain in the namespace of their creation.
 pub fn within<T: Send + 'static>(pid: i32, what: impl FnOnce() -> T + Send + 'static) -> T {
     let doing = thread::spawn(move || {
