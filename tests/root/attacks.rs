@@ -19,7 +19,7 @@ const REFUSED: [(&str, &str, &str); 8] = [
     ("busybox dmesg -c", "not permitted", "read or clear the kernel log"),
     ("(: >>/proc/sys/kernel/core_pattern)", "Read-only", "write /proc/sys"),
     ("(: >>/proc/sys/kernel/printk)", "Read-only", "/proc/sysrq-trigger"),
-    ("(: >>/sys/kernel/uevent_seqnum)", "Read-only", "or /sys as it finds them"),
+    ("(: >>/sys/kernel/uevent_seqnum)", "Read-only", "or /sys through the existing mounts"),
     ("busybox mount -t cgroup2 none /root && ls /root/../droidspaces", "No such file", "see or join a group"),
 ];
 
