@@ -15,17 +15,18 @@ use super::advertise::Prefix;
 use super::answers::Server;
 use super::dhcp::Lease;
 use super::firewall::Firewall;
+use super::gateway::{Segments, check_network, connect_clients};
 use super::identity::{Tag, interface_name, mac, random_prefix};
 use super::link::{Link, Mac};
 use super::names::Names;
 use super::ports;
 use super::reconcile::{Changes, reconcile};
-use super::store::{Member, Network, Store};
+use super::store::{Gateway, Member, Network, Store};
 use super::subnet::{self, Subnet};
 use super::wiring::{Inside, bridge, connect, pair};
 use crate::call;
 use crate::config::Config;
-use crate::config::value::{Uplink, Uuid, VpnPolicy};
+use crate::config::value::{NetworkMode, Uplink, Uuid, VpnPolicy};
 use crate::fault;
 use crate::host::Host;
 use crate::netlink::Netlink;
@@ -41,17 +42,19 @@ const LEAST_MTU: u32 = 1280;
 /// The attachment of a container to a network. Dropping it undoes all changes of the host.
 #[derive(Debug)]
 pub struct Attachment {
-    paths: Paths,
-    member: Member,
+    pub(super) paths: Paths,
+    pub(super) member: Member,
     /// Whether its address is released afterwards.
-    temporary: Option<Uuid>,
+    pub(super) temporary: Option<Uuid>,
     /// The container's namespace, and the caller's own.
-    namespace: OwnedFd,
-    own: OwnedFd,
+    pub(super) namespace: OwnedFd,
+    pub(super) own: OwnedFd,
     /// The names of the other containers in its /etc/hosts.
-    names: Option<Names>,
+    pub(super) names: Option<Names>,
     /// Answers programs inside that ask for addresses; `None` if the kernel has no packet sockets.
-    answers: Option<Server>,
+    pub(super) answers: Option<Server>,
+    /// The segments that it keeps, with a gateway or as a gateway.
+    pub(super) segments: Segments,
 }
 
 impl Attachment {
@@ -73,6 +76,17 @@ impl Attachment {
             store.members().into_iter().partition(|member| member.name == config.name);
         if same.iter().any(|member| member.monitor.0 != getpid().as_raw()) {
             bail!("network.mode: a temporary container has the name {}; end it first", config.name);
+        }
+        check_network(config, &others)?;
+        if config.network.mode == NetworkMode::Gateway {
+            let gateway = Gateway::of(config)
+                .context("network.gateway is not set; set it to the container that is the router")?;
+            let made = Self::behind(gateway, (config, servers), (&store, &others), (paths, host), warnings);
+            if made.is_err() {
+                store.leave(&config.name);
+            }
+            reconcile(&store, paths)?;
+            return made;
         }
         let wanted = config.network.ports.as_slice();
         ports::check(wanted, &others)?;
@@ -99,11 +113,22 @@ impl Attachment {
             if let Err(error) = &answers {
                 warnings.push(format!("requests of the container for addresses are not answered: {error:#}"));
             }
+            let members = (&store, others.as_slice());
+            let segments = connect_clients(config, &mut member, &namespace, members, &route, warnings);
             store.join(&member)?;
             fault::point("joined-network")?;
             let (paths, member) = (paths.clone(), member.clone());
-            let names = Names::begin(config, &paths);
-            Ok(Self { paths, member, temporary: None, namespace, own, names, answers: answers.ok() })
+            let names = Some(Names::begin(config, &paths));
+            Ok(Self {
+                paths,
+                member,
+                temporary: None,
+                namespace,
+                own,
+                names,
+                answers: answers.ok(),
+                segments,
+            })
         });
         if made.is_err() {
             store.leave(&config.name);
@@ -159,8 +184,8 @@ impl Attachment {
         if let Some(server) = &mut self.answers {
             server.serve();
         }
-        if let Some(names) = &mut self.names {
-            names.heard();
+        if self.names.as_mut().is_some_and(Names::heard) {
+            self.keep_segments();
         }
     }
 
@@ -231,7 +256,12 @@ impl Member {
 }
 
 /// The entry of a container in the list of members, without its connection.
-fn member(config: &Config, network: &Network, address: Ipv4Addr, (mac, ipv6): (Mac, bool)) -> Result<Member> {
+pub(super) fn member(
+    config: &Config,
+    network: &Network,
+    address: Ipv4Addr,
+    (mac, ipv6): (Mac, bool),
+) -> Result<Member> {
     let mut member = Member {
         name: config.name.clone(),
         hostname: config.hostname().to_string(),
@@ -249,6 +279,8 @@ fn member(config: &Config, network: &Network, address: Ipv4Addr, (mac, ipv6): (M
         vpn: VpnPolicy::Follow,
         ways: Vec::new(),
         namespace: None,
+        gateway: None,
+        segments: BTreeMap::new(),
         monitor: this_process()?,
     };
     member.follow(config);
@@ -256,7 +288,13 @@ fn member(config: &Config, network: &Network, address: Ipv4Addr, (mac, ipv6): (M
 }
 
 /// The requested network with an address for the container; recorded.
-fn network(store: &Store, config: &Config, route: &Netlink, tag: &Tag, others: &[Member]) -> Result<Network> {
+pub(super) fn network(
+    store: &Store,
+    config: &Config,
+    route: &Netlink,
+    tag: &Tag,
+    others: &[Member],
+) -> Result<Network> {
     let name = &config.network.name;
     let pinned = config.network.address;
     let in_use = others.iter().any(|member| member.network == *name);
@@ -265,8 +303,12 @@ fn network(store: &Store, config: &Config, route: &Netlink, tag: &Tag, others: &
     let mut network = match known {
         Some(network) if in_use => network,
         known => {
-            let mut taken = taken(route, tag)?;
-            taken.extend(store.subnets_beside(name));
+            let mut taken = store.subnets_beside(name);
+            // The host has no route to the network of a gateway.
+            let is_apart = config.network.mode == NetworkMode::Gateway;
+            if !is_apart || known.is_none() && pinned.is_none() {
+                taken.extend(self::taken(route, tag)?);
+            }
             let fresh = || -> Result<Network> {
                 let asked = pinned.map(Subnet::around).filter(|subnet| subnet::is_free(*subnet, &taken));
                 let subnet = asked.or_else(|| subnet::choose(&taken));
@@ -317,7 +359,7 @@ fn taken(route: &Netlink, tag: &Tag) -> Result<Vec<Subnet>> {
 }
 
 /// Serves programs in the container with its existing settings.
-fn answers(route: &Netlink, member: &Member, servers: &[IpAddr], mtu: u32) -> Result<Server> {
+pub(super) fn answers(route: &Netlink, member: &Member, servers: &[IpAddr], mtu: u32) -> Result<Server> {
     let link = route.link(&member.interface)?.context("the new link has vanished")?;
     let six = |server: &IpAddr| if let IpAddr::V6(server) = server { Some(*server) } else { None };
     let four = |server: &IpAddr| if let IpAddr::V4(server) = server { Some(*server) } else { None };

@@ -4,9 +4,11 @@
 //! killed one. Changes nothing else on the host.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
@@ -18,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::link::Mac;
 use super::subnet::Subnet;
 use crate::config::Config;
-use crate::config::value::{Name, Publication, Uplink, Uuid, VpnPolicy};
+use crate::config::value::{Name, NetworkMode, Publication, Uplink, Uuid, VpnPolicy};
 use crate::durable;
 use crate::paths::{self, Paths, names_in};
 use crate::proc_stat;
@@ -87,6 +89,37 @@ pub struct Member {
     /// The number of its monitor's descriptor of the container's network namespace.
     #[serde(default)]
     pub namespace: Option<i32>,
+    /// Its router, with `network.mode = gateway`. The host has nothing of such a member.
+    #[serde(default)]
+    pub gateway: Option<Gateway>,
+    /// The segments that its monitor keeps, by network: the numbers of the monitor's descriptors.
+    #[serde(default)]
+    pub segments: BTreeMap<Name, i32>,
+}
+
+/// A container that is the router of a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gateway {
+    /// Its name.
+    pub container: Name,
+    /// Its interface in the network.
+    pub interface: String,
+}
+
+impl Gateway {
+    /// The one that a container is configured to use.
+    #[must_use]
+    pub fn of(config: &Config) -> Option<Self> {
+        let network = &config.network;
+        let container = network.gateway.clone().filter(|_| network.mode == NetworkMode::Gateway)?;
+        Some(Self { container, interface: network.gateway_interface.to_string() })
+    }
+}
+
+impl fmt::Display for Gateway {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.container.fmt(formatter)
+    }
 }
 
 /// The default for a member that an older program has written.
@@ -144,12 +177,24 @@ impl Member {
     ///
     /// # Errors
     /// If its monitor has ended.
-    pub fn open_namespace(&self) -> Result<File> {
-        let number = self.namespace.context("the namespace is not known")?;
+    pub fn open_namespace(&self) -> Result<OwnedFd> {
+        self.open(self.namespace.context("the namespace is not known")?)
+    }
+
+    /// The segment of a network, which its monitor keeps.
+    ///
+    /// # Errors
+    /// If it keeps none, or has ended.
+    pub fn open_segment(&self, network: &Name) -> Result<OwnedFd> {
+        self.open(*self.segments.get(network).context("it keeps no segment")?)
+    }
+
+    /// A descriptor of its monitor.
+    fn open(&self, number: i32) -> Result<OwnedFd> {
         let path = format!("/proc/{}/fd/{number}", self.monitor.0);
         let namespace = File::open(&path).with_context(|| format!("open {path}"))?;
         // Checked afterwards, because another process may have got the process id.
-        if self.is_alive() { Ok(namespace) } else { bail!("its monitor has ended") }
+        if self.is_alive() { Ok(namespace.into()) } else { bail!("its monitor has ended") }
     }
 
     fn is_alive(&self) -> bool {
@@ -160,7 +205,8 @@ impl Member {
 
     /// Applies settings that may change while it runs.
     pub fn follow(&mut self, config: &Config) {
-        self.ports = config.network.ports.as_slice().to_vec();
+        let published = if self.gateway.is_none() { config.network.ports.as_slice() } else { &[] };
+        self.ports = published.to_vec();
         self.isolated = config.network.isolated;
         self.host_access = config.network.host_access;
         self.uplink = config.network.uplink.clone();
@@ -176,6 +222,12 @@ pub struct Store {
 }
 
 impl Store {
+    /// The directories of ds.
+    #[must_use]
+    pub fn paths(&self) -> &Paths {
+        &self.paths
+    }
+
     /// Waits for the lock.
     ///
     /// # Errors
@@ -288,6 +340,20 @@ impl Store {
             .collect()
     }
 
+    /// The configurations of the containers whose gateway is this one.
+    #[must_use]
+    pub fn clients_of(&self, gateway: &Name) -> Vec<Config> {
+        let names = names_in(&self.paths.containers());
+        let clients = names.iter().filter_map(|name| {
+            let file = self.paths.container_ini(name);
+            // Most containers have none: their files are not parsed.
+            std::fs::read_to_string(&file).ok().filter(|text| text.contains("gateway"))?;
+            let config = Config::load(&file, name).ok()?;
+            Gateway::of(&config).is_some_and(|it| it.container == *gateway).then_some(config)
+        });
+        clients.collect()
+    }
+
     fn network_file(&self, name: &Name) -> PathBuf {
         self.paths.networks().join(format!("{name}.json"))
     }
@@ -310,9 +376,7 @@ impl Store {
 
     /// Records that all changes were undone.
     pub fn forget_changes(&self) {
-        for file in [self.changes_file(), self.paths.network_members().join(NEIGHBOURS)] {
-            let _ = std::fs::remove_file(file);
-        }
+        let _ = std::fs::remove_file(self.changes_file());
     }
 
     /// Records the names and addresses of the members. The monitors read them again when this file changes, so that a
@@ -321,6 +385,10 @@ impl Store {
     /// # Errors
     /// If the file cannot be written.
     pub fn announce(&self, members: &[Member]) -> Result<()> {
+        if members.is_empty() {
+            let _ = std::fs::remove_file(self.paths.network_members().join(NEIGHBOURS));
+            return Ok(());
+        }
         let new: Vec<Neighbour> = members.iter().map(Neighbour::of).collect();
         if new == neighbours(&self.paths) {
             return Ok(());
