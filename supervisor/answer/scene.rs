@@ -22,6 +22,26 @@ pub(super) struct Scene<'a> {
     pub(super) cgroup: &'a Cgroup,
 }
 
+/// A call that may end before its answer: then another process can have the caller's number.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pending<'a> {
+    listener: BorrowedFd<'a>,
+    id: u64,
+}
+
+impl Pending<'_> {
+    /// Whether everything read about the caller so far was about the caller.
+    pub(super) fn is_waiting(self) -> bool {
+        is_waiting(self.listener, self.id)
+    }
+}
+
+impl<'a> Scene<'a> {
+    pub(super) fn pending(&self, question: &Notification) -> Pending<'a> {
+        Pending { listener: self.listener, id: question.id }
+    }
+}
+
 /// What is done about a call.
 pub(super) enum Outcome {
     /// The answer.
@@ -46,10 +66,11 @@ impl fmt::Debug for Outcome {
 
 pub(super) const CONTINUE: Outcome = Outcome::Reply(Reply::Continue);
 
-/// The descriptor of a process that only it has a number for.
-pub(super) fn duplicate(process: Pid, number: i32) -> Result<OwnedFd, Errno> {
-    let process = process::pidfd_open(process)?;
-    process::pidfd_getfd(process.as_fd(), number)
+/// A descriptor of the caller's process.
+pub(super) fn duplicate(pending: Pending<'_>, caller: Pid, number: i32) -> Result<OwnedFd, Errno> {
+    let process = process::pidfd_open(caller)?;
+    let file = process::pidfd_getfd(process.as_fd(), number)?;
+    if pending.is_waiting() { Ok(file) } else { Err(Errno::ESRCH) }
 }
 
 /// Copies memory of a caller, which may be read only while its call waits.
@@ -60,7 +81,7 @@ pub(super) fn read_memory(
     bytes: &mut [u8],
 ) -> Result<(), Errno> {
     memory::read(Pid::from_raw(question.thread.cast_signed()), address, bytes)?;
-    if is_waiting(scene.listener, question.id) { Ok(()) } else { Err(Errno::EFAULT) }
+    if scene.pending(question).is_waiting() { Ok(()) } else { Err(Errno::EFAULT) }
 }
 
 /// The lower half of an argument: all that is looked at are `int` or `pid_t`.
