@@ -1,4 +1,4 @@
-//! What an answer is made from, and what one can be. Owns the access to a caller's memory and descriptors.
+//! The facts that a decision uses, and its possible outcomes. Owns the access to a caller's memory and descriptors.
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,7 +13,7 @@ use crate::cgroup::Cgroup;
 use crate::sys::notification::{Notification, Reply, is_waiting};
 use crate::sys::process;
 
-/// What a decision is made from.
+/// The facts that a decision uses.
 pub(super) struct Scene<'a> {
     pub(super) place: &'a Place,
     /// The first process with the caller's filter.
@@ -22,7 +22,7 @@ pub(super) struct Scene<'a> {
     pub(super) cgroup: &'a Cgroup,
 }
 
-/// A call that may end before its answer: then another process can have the caller's number.
+/// A call whose caller may end before the reply: another process can then get the caller's number.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pending<'a> {
     listener: BorrowedFd<'a>,
@@ -42,15 +42,15 @@ impl<'a> Scene<'a> {
     }
 }
 
-/// What is done about a call.
+/// The outcome of a decision.
 pub(super) enum Outcome {
-    /// The answer.
+    /// Send this reply.
     Reply(Reply),
-    /// The answer, and what happens only once the caller has it: a signal would interrupt and repeat its call.
+    /// Send this reply, then run the function. A signal before the reply would interrupt the call and repeat it.
     ReplyFirst(Reply, Box<dyn FnOnce()>),
-    /// The number of this descriptor in the caller.
+    /// Install this descriptor in the caller, and reply with its number.
     Descriptor(OwnedFd),
-    /// The container ends.
+    /// End the container.
     End(End),
 }
 
@@ -66,14 +66,14 @@ impl fmt::Debug for Outcome {
 
 pub(super) const CONTINUE: Outcome = Outcome::Reply(Reply::Continue);
 
-/// A descriptor of the caller's process.
+/// Duplicates a descriptor of the caller's process. Fails unless its call is still waiting afterwards.
 pub(super) fn duplicate(pending: Pending<'_>, caller: Pid, number: i32) -> Result<OwnedFd, Errno> {
     let process = process::pidfd_open(caller)?;
     let file = process::pidfd_getfd(process.as_fd(), number)?;
     if pending.is_waiting() { Ok(file) } else { Err(Errno::ESRCH) }
 }
 
-/// Copies memory of a caller, which may be read only while its call waits.
+/// Copies memory of a caller. Fails unless the caller's call is still waiting afterwards.
 pub(super) fn read_memory(
     scene: &Scene<'_>,
     question: &Notification,
@@ -84,7 +84,7 @@ pub(super) fn read_memory(
     if scene.pending(question).is_waiting() { Ok(()) } else { Err(Errno::EFAULT) }
 }
 
-/// The lower half of an argument: all that is looked at are `int` or `pid_t`.
+/// The lower half of an argument. All examined arguments are of type `int` or `pid_t`.
 pub(super) fn low(argument: u64) -> u32 {
     (argument & 0xffff_ffff) as u32
 }

@@ -224,7 +224,11 @@ fn script(cases: &[&Case]) -> String {
 
 /// Boots a machine and tries all options; returns the differences from the documentation.
 fn differences(fixture: &str, groups: &'static str, settings: &[&str]) -> Vec<String> {
-    let mut sandbox = Sandbox::with(Setting { groups, ..Setting::default() });
+    differences_on(Setting { groups, ..Setting::default() }, fixture, settings)
+}
+
+fn differences_on(setting: Setting, fixture: &str, settings: &[&str]) -> Vec<String> {
+    let mut sandbox = Sandbox::with(setting);
     sandbox.run(&["ip", "link", "set", "lo", "up"]).succeeds();
     sandbox.distribution("web", fixture, settings);
     sandbox.ds(&["start", "web", "--wait=110"]).succeeds();
@@ -330,4 +334,18 @@ fn the_newest_systemd_with_version_2() {
 #[test]
 fn the_newest_systemd_on_a_machine_that_mounts_no_control_groups() {
     try_everything("forky", "none", &[]);
+}
+
+/// Without PID and IPC namespaces, all options work except those for these namespaces. A real kernel has no files for
+/// them in /proc/PID/ns either; there, systemd starts the service without them.
+#[test]
+fn all_versions_of_systemd_on_a_stock_kernel() {
+    for (fixture, expected) in
+        [("bookworm", ["PrivateIPC=yes"].as_slice()), ("forky", &["PrivateIPC=yes", "PrivatePIDs=yes"])]
+    {
+        let setting = Setting { denied: Some("newpid,newipc"), ..Setting::default() };
+        let found = differences_on(setting, fixture, &[]);
+        let names: Vec<_> = found.iter().filter_map(|line| Some(line.split_once(": ")?.0)).collect();
+        assert_eq!(names, expected, "{fixture}: {}", found.join("\n"));
+    }
 }
