@@ -75,6 +75,7 @@ mod silence;
 mod stock;
 mod stock_32_bit;
 mod stock_end;
+mod stock_engines;
 mod stock_races;
 mod stop;
 mod storage;
