@@ -33,6 +33,7 @@ pub mod log;
 pub mod monitor;
 pub mod mount;
 pub mod nearest;
+pub mod netlink;
 pub mod network;
 pub mod paths;
 pub mod peer;

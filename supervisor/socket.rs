@@ -212,7 +212,7 @@ fn receive_packet(socket: BorrowedFd<'_>) -> Result<Option<(Vec<u8>, Vec<OwnedFd
         return Ok(None);
     }
     if packet.truncated {
-        bail!("a message is longer than {LONGEST_PACKET} bytes, or brings too many descriptors");
+        bail!("a message is longer than {LONGEST_PACKET} bytes, or has too many descriptors");
     }
     buffer.truncate(packet.length);
     Ok(Some((buffer, packet.descriptors)))

@@ -33,6 +33,7 @@ const LAYERS: &[&[&str]] = &[
         "exit",
         "fault",
         "nearest",
+        "netlink",
         "peer",
         "platform",
         "poll",

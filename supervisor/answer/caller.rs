@@ -1,4 +1,4 @@
-//! What /proc says about a process: proc_pid_status(5). Owns the parser.
+//! Parses what /proc reports about a process: proc_pid_status(5).
 
 use std::fs;
 
@@ -41,14 +41,14 @@ impl Facts {
         })
     }
 
-    /// Whether a thread has a capability that counts for the machine: in its user namespace, and not in one of its own.
+    /// Whether a thread has a capability in the machine's user namespace, and not only in one of its own.
     pub(super) fn is_capable(&self, thread: Pid, capability: u32) -> bool {
         let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/user")).ok();
         self.capabilities & 1 << capability != 0 && namespace("self") == namespace(&thread.to_string())
     }
 }
 
-/// Whether a process has a handler for a signal, has blocked it or waits for it: proc_pid_status(5).
+/// Whether a process has a handler for a signal, blocks it or waits for it: proc_pid_status(5).
 pub(super) fn hears(process: Pid, signal: libc::c_int) -> bool {
     let text = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let mask = |name: &str| {

@@ -1,5 +1,5 @@
-//! Memory of the container's processes: process_vm_readv(2), or proc_pid_mem(5) on kernels without
-//! `CONFIG_CROSS_MEMORY_ATTACH`. Owns the choice between the two.
+//! Reads the memory of the container's processes: with process_vm_readv(2), or with proc_pid_mem(5) on kernels without
+//! `CONFIG_CROSS_MEMORY_ATTACH`.
 
 use std::fs::File;
 use std::io::IoSliceMut;

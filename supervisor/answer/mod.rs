@@ -1,13 +1,13 @@
-//! Answers the calls of a container's processes about processes, in the place of PID namespaces that the kernel lacks.
+//! Answers system calls about processes for a container, on kernels without PID namespaces.
 //!
-//! All processes of such a container have a filter that passes these calls on (`privilege::answered`). The answers make
-//! the container's init system PID 1, and every call ends at the container's own processes: a process outside does not
-//! exist for it (ESRCH). `table` has the answer to each call with its reason, `place` tells the container's processes
-//! apart, `signals` sends signals in the callers' place. seccomp_unotify(2).
+//! All processes of such a container have a filter that passes these calls to the monitor (`privilege::answered`). With
+//! the answers, the container's init system is PID 1, and processes outside the container do not exist (ESRCH). `table`
+//! has the answer to each call with its reason. `place` identifies the container's processes. `signals` sends signals
+//! on behalf of callers. seccomp_unotify(2).
 //!
-//! Serves a bounded number of calls at a time and never blocks. Trusts nothing that the container can write: what it
-//! reads about a caller counts only if the caller's call still waits afterwards, and a signal goes through a descriptor
-//! of the process that was looked at.
+//! Serves a bounded number of calls at a time and never blocks. Trusts nothing that the container can write: it uses
+//! facts about a caller only if the caller's call is still waiting after they were read, and sends a signal through a
+//! descriptor of the process that it has checked.
 
 mod caller;
 mod memory;
@@ -21,6 +21,7 @@ mod writing;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::Result;
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
@@ -30,10 +31,10 @@ use self::scene::{Outcome, Scene};
 use crate::cgroup::Cgroup;
 use crate::sys::notification::{self, Reply};
 
-/// Calls of one listener that are answered before other events get their turn.
+/// The maximum number of calls of one listener that are answered before other events are served.
 const TURN: usize = 64;
 
-/// One filter's calls: that of PID 1 and everything below it, or of a session.
+/// The source of the calls that one filter passes on: the filter of PID 1 and its descendants, or of a session.
 #[derive(Debug)]
 struct Listener {
     descriptor: OwnedFd,
@@ -54,7 +55,7 @@ impl Answerer {
     /// root of a hierarchy.
     ///
     /// # Errors
-    /// If no control group tells the container's processes apart from others.
+    /// If no control group identifies the container's processes.
     pub fn new(listener: OwnedFd, manager: Pid, groups: [&str; 2]) -> Result<Self> {
         let listeners = vec![Listener { descriptor: listener, first: manager }];
         Ok(Self { listeners, place: Place::of(manager, groups)?, end: None })
@@ -71,17 +72,17 @@ impl Answerer {
         self.listeners.push(Listener { descriptor: listener, first });
     }
 
-    /// What to wait for: [`Answerer::serve`] handles input and hangups.
+    /// The descriptors to poll; [`Answerer::serve`] handles input and hangups.
     pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.listeners.iter().map(|listener| listener.descriptor.as_fd())
     }
 
-    /// How the container has requested its end, once.
+    /// How the container has requested its end. Returns each request once.
     pub fn take_end(&mut self) -> Option<End> {
         self.end.take()
     }
 
-    /// Answers calls that wait on a listener. Removes the listener after its last process has ended.
+    /// Answers the pending calls of a listener. Removes the listener after its last process has ended.
     pub fn serve(&mut self, index: usize, cgroup: &Cgroup) {
         let Some(Listener { descriptor, first }) = self.listeners.get(index) else { return };
         let listener = descriptor.as_fd();
@@ -93,18 +94,19 @@ impl Answerer {
                 }
                 return;
             }
-            // ENOENT: a signal has interrupted the call in the meantime.
+            // ENOENT: a signal has interrupted the call.
             let Ok(question) = notification::receive(listener) else { continue };
             let scene = Scene { place: &self.place, first: *first, listener, cgroup };
             match table::decide(&scene, &question) {
-                Outcome::Reply(reply) => send(listener, question.id, reply),
-                Outcome::Descriptor(file) => {
-                    let added = notification::add_descriptor(listener, question.id, file.as_fd());
-                    send(listener, question.id, added.map_or_else(Reply::Error, Reply::Value));
-                }
-                Outcome::ReplyFirst(reply, afterwards) => {
+                Outcome::Reply(reply) => {
                     send(listener, question.id, reply);
-                    afterwards();
+                }
+                Outcome::Descriptor(file) => give(listener, question.id, file.as_fd()),
+                // An interrupted call is repeated.
+                Outcome::ReplyFirst(reply, afterwards) => {
+                    if send(listener, question.id, reply) {
+                        afterwards();
+                    }
                 }
                 // The caller ends with the container.
                 Outcome::End(end) => self.end = self.end.or(Some(end)),
@@ -113,9 +115,24 @@ impl Answerer {
     }
 }
 
-fn send(listener: BorrowedFd<'_>, id: u64, reply: Reply) {
-    // ENOENT: the caller has ended, or a signal has interrupted its call.
-    let _ = notification::send(listener, id, reply);
+/// Answers a call; returns whether it still waited: the caller may have ended, or a signal has interrupted its call.
+fn send(listener: BorrowedFd<'_>, id: u64, reply: Reply) -> bool {
+    notification::send(listener, id, reply).is_ok()
+}
+
+/// Answers a call with a new descriptor, in one step where the kernel can: otherwise, a signal in between leaves the
+/// descriptor in the caller.
+fn give(listener: BorrowedFd<'_>, id: u64, file: BorrowedFd<'_>) {
+    match notification::add_descriptor(listener, id, file, true) {
+        Ok(_) => return,
+        Err(Errno::EINVAL) => {}
+        Err(errno) => {
+            send(listener, id, Reply::Error(errno));
+            return;
+        }
+    }
+    let added = notification::add_descriptor(listener, id, file, false);
+    send(listener, id, added.map_or_else(Reply::Error, Reply::Value));
 }
 
 fn events(listener: BorrowedFd<'_>) -> PollFlags {

@@ -1,8 +1,8 @@
-//! Which processes are the container's: those in its control groups, as the host's side of /proc says.
+//! Decides which processes are the container's: those in its control groups, according to the host's /proc.
 //!
-//! Owns that decision. Root of the container can move its processes only among groups that it sees, all of which are
-//! below the container's own. But where cgroup v2 is mounted without `nsdelegate`, and in version 1, it can also move
-//! processes of the machine there; these have the host name of the machine. cgroups(7), proc_pid_cgroup(5).
+//! Root of the container can move its processes only among the control groups that it sees, which are all below the
+//! container's own group. With cgroup v1, or if cgroup v2 is mounted without `nsdelegate`, it can also move processes of
+//! the machine into them. Those are excluded by their UTS namespace. cgroups(7), proc_pid_cgroup(5).
 
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -14,16 +14,16 @@ use nix::unistd::Pid;
 
 use crate::call;
 
-/// The container's own processes, and the one that is PID 1 to them.
+/// Identifies the container's processes, and the one that is its PID 1.
 #[derive(Debug)]
 pub(super) struct Place {
     /// PID 1.
     pub(super) manager: Pid,
-    /// Its threads: /proc/PID/task, which never refers to a later process with the same number.
+    /// Its threads: /proc/PID/task, opened, so that it never refers to a later process with the same number.
     threads: OwnedFd,
-    /// The beginning of the line in /proc/PID/cgroup that a process of the container has.
+    /// A line in /proc/PID/cgroup of each process of the container begins with this.
     group: String,
-    /// The UTS namespace of the machine, if the container has another one.
+    /// The UTS namespace of the machine, if the container has its own.
     outside: Option<u64>,
 }
 
@@ -33,12 +33,12 @@ fn host_name(process: &str) -> Option<u64> {
 }
 
 impl Place {
-    /// The place around PID 1, by its group with these last names.
+    /// Finds the container's control group, whose path contains `names`, in the groups of PID 1.
     pub(super) fn of(manager: Pid, names: [&str; 2]) -> Result<Self> {
         let path = format!("/proc/{manager}/cgroup");
         let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
         let group = own_group(&text, names).context(
-            "no control group tells its processes apart, which containers without PID namespaces need; see 'ds check'",
+            "no control group identifies its processes, which is required without PID namespaces; see 'ds check'",
         )?;
         let path = format!("/proc/{manager}/task");
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
@@ -55,18 +55,18 @@ impl Place {
             && self.outside.is_none_or(|outside| host_name(&process.to_string()) != Some(outside))
     }
 
-    /// Whether a thread is PID 1's.
+    /// Whether a thread belongs to PID 1.
     pub(super) fn is_managers(&self, thread: Pid) -> bool {
         thread == self.manager
             || fstatat(&self.threads, thread.to_string().as_str(), AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
     }
 }
 
-/// The beginning of the line for the container's group: of version 2 if it has one there, else of any of version 1.
+/// The beginning of the line for the container's group: of cgroup v2 if the group exists there, else of cgroup v1.
 fn own_group(text: &str, names: [&str; 2]) -> Option<String> {
     let own = format!("/{}/{}", names[0], names[1]);
     let group = |line: &str| {
-        // A name of a hierarchy may contain anything but a colon.
+        // The name of a hierarchy may contain any character except a colon.
         let path = line.splitn(3, ':').nth(2)?;
         let ends = path.match_indices(&own).map(|(at, _)| at + own.len());
         let end = ends.into_iter().find(|end| matches!(path.as_bytes().get(*end), None | Some(b'/')))?;

@@ -1,6 +1,6 @@
 //! reboot(2) of a container without a PID namespace: its own reboot or power-off.
 //!
-//! Owns what the arguments mean. As in a PID namespace, only restart, halt and power-off exist.
+//! Interprets the arguments. As in a PID namespace, only restart, halt and power-off are supported.
 
 use nix::errno::Errno;
 
@@ -17,10 +17,10 @@ pub enum End {
 const FIRST: u32 = 0xfee1_dead;
 const SECOND: [u32; 4] = [672_274_793, 85_072_278, 369_367_448, 537_993_216];
 
-/// What a call of a permitted caller means.
+/// The meaning of a call by a permitted caller.
 ///
 /// # Errors
-/// EINVAL, as the kernel answers for wrong numbers, and for other commands in a PID namespace.
+/// EINVAL for wrong magic numbers and for other commands, as the kernel does in a PID namespace.
 pub(super) fn meaning(first: u32, second: u32, command: u32) -> Result<End, Errno> {
     if first != FIRST || !SECOND.contains(&second) {
         return Err(Errno::EINVAL);

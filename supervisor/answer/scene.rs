@@ -1,4 +1,4 @@
-//! What an answer is made from, and what one can be. Owns the access to a caller's memory and descriptors.
+//! The facts that a decision uses, and its possible outcomes. Owns the access to a caller's memory and descriptors.
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,7 +13,7 @@ use crate::cgroup::Cgroup;
 use crate::sys::notification::{Notification, Reply, is_waiting};
 use crate::sys::process;
 
-/// What a decision is made from.
+/// The facts that a decision uses.
 pub(super) struct Scene<'a> {
     pub(super) place: &'a Place,
     /// The first process with the caller's filter.
@@ -22,15 +22,35 @@ pub(super) struct Scene<'a> {
     pub(super) cgroup: &'a Cgroup,
 }
 
-/// What is done about a call.
+/// A call whose caller may end before the reply: another process can then get the caller's number.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pending<'a> {
+    listener: BorrowedFd<'a>,
+    id: u64,
+}
+
+impl Pending<'_> {
+    /// Whether everything read about the caller so far was about the caller.
+    pub(super) fn is_waiting(self) -> bool {
+        is_waiting(self.listener, self.id)
+    }
+}
+
+impl<'a> Scene<'a> {
+    pub(super) fn pending(&self, question: &Notification) -> Pending<'a> {
+        Pending { listener: self.listener, id: question.id }
+    }
+}
+
+/// The outcome of a decision.
 pub(super) enum Outcome {
-    /// The answer.
+    /// Send this reply.
     Reply(Reply),
-    /// The answer, and what happens only once the caller has it: a signal would interrupt and repeat its call.
+    /// Send this reply, then run the function. A signal before the reply would interrupt the call and repeat it.
     ReplyFirst(Reply, Box<dyn FnOnce()>),
-    /// The number of this descriptor in the caller.
+    /// Install this descriptor in the caller, and reply with its number.
     Descriptor(OwnedFd),
-    /// The container ends.
+    /// End the container.
     End(End),
 }
 
@@ -46,13 +66,14 @@ impl fmt::Debug for Outcome {
 
 pub(super) const CONTINUE: Outcome = Outcome::Reply(Reply::Continue);
 
-/// The descriptor of a process that only it has a number for.
-pub(super) fn duplicate(process: Pid, number: i32) -> Result<OwnedFd, Errno> {
-    let process = process::pidfd_open(process)?;
-    process::pidfd_getfd(process.as_fd(), number)
+/// Duplicates a descriptor of the caller's process. Fails unless its call is still waiting afterwards.
+pub(super) fn duplicate(pending: Pending<'_>, caller: Pid, number: i32) -> Result<OwnedFd, Errno> {
+    let process = process::pidfd_open(caller)?;
+    let file = process::pidfd_getfd(process.as_fd(), number)?;
+    if pending.is_waiting() { Ok(file) } else { Err(Errno::ESRCH) }
 }
 
-/// Copies memory of a caller, which may be read only while its call waits.
+/// Copies memory of a caller. Fails unless the caller's call is still waiting afterwards.
 pub(super) fn read_memory(
     scene: &Scene<'_>,
     question: &Notification,
@@ -60,10 +81,10 @@ pub(super) fn read_memory(
     bytes: &mut [u8],
 ) -> Result<(), Errno> {
     memory::read(Pid::from_raw(question.thread.cast_signed()), address, bytes)?;
-    if is_waiting(scene.listener, question.id) { Ok(()) } else { Err(Errno::EFAULT) }
+    if scene.pending(question).is_waiting() { Ok(()) } else { Err(Errno::EFAULT) }
 }
 
-/// The lower half of an argument: all that is looked at are `int` or `pid_t`.
+/// The lower half of an argument. All examined arguments are of type `int` or `pid_t`.
 pub(super) fn low(argument: u64) -> u32 {
     (argument & 0xffff_ffff) as u32
 }

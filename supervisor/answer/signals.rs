@@ -1,10 +1,9 @@
-//! Signals in a caller's place: who gets one, and whether the caller may send it. kill(2), credentials(7).
+//! Sends signals on behalf of callers, and checks whether a caller may send them. kill(2), credentials(7).
 //!
-//! PID 1 gets only signals that it has a handler for, or has blocked: those of a PID namespace are as safe from their own
-//! processes, pid_namespaces(7).
+//! PID 1 receives only signals that it handles, blocks or waits for, as in a PID namespace: pid_namespaces(7).
 //!
-//! Owns the permission check and the sending. A signal goes through a descriptor of the process that was found to be
-//! the container's, so it never reaches a later process with the same number.
+//! Sends a signal through a descriptor of a process that it has identified as the container's. Therefore, the signal
+//! never reaches a later process with the same number.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -13,21 +12,24 @@ use nix::unistd::{Pid, getpgid, getsid};
 
 use super::caller::{Facts, KILL, hears};
 use super::place::Place;
+use super::scene::Pending;
 use crate::cgroup::Cgroup;
 use crate::sys::process::{self, SignalInfo};
 
-/// Rounds in which processes are looked for that were born while others got their signal.
+/// The maximum number of scans for processes that were created while others received their signal.
 const ROUNDS: usize = 8;
 
 /// A signal with its sender.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Signal<'a> {
     pub(super) place: &'a Place,
-    /// The thread that sends.
+    /// The call that sends it.
+    pub(super) pending: Pending<'a>,
+    /// The sending thread.
     pub(super) thread: Pid,
     pub(super) sender: Facts,
     pub(super) number: libc::c_int,
-    /// What the receiver learns of it.
+    /// The information that the receiver gets.
     pub(super) info: SignalInfo,
 }
 
@@ -42,15 +44,16 @@ impl Signal<'_> {
     pub(super) fn find(&self, target: Pid) -> Result<(OwnedFd, Facts), Errno> {
         let open = |target: Pid| Ok((process::pidfd_open(target)?, Facts::of(target).ok_or(Errno::ESRCH)?));
         let found = match open(target) {
-            // A thread: kill(2) takes its number for that of its process.
+            // The number of a thread: kill(2) signals its process.
             Err(Errno::EINVAL | Errno::ENOENT) => open(Facts::of(target).ok_or(Errno::ESRCH)?.process),
             other => other,
         };
-        // Looked at after it was opened: if the number had a new owner, the signal goes to the old one, which has ended.
+        // Checked after it was opened: if another process now has the number, the signal goes to the old one, which has
+        // ended.
         found.and_then(|found| if self.place.holds(found.1.process) { Ok(found) } else { Err(Errno::ESRCH) })
     }
 
-    /// Sends to a process that was found to be the container's.
+    /// Sends to a process that has been identified as the container's.
     pub(super) fn send(&self, pidfd: &OwnedFd, target: &Facts, flags: u32) -> Result<(), Errno> {
         if !(0..=64).contains(&self.number) {
             return Err(Errno::EINVAL);
@@ -58,19 +61,23 @@ impl Signal<'_> {
         if !self.is_permitted(target) {
             return Err(Errno::EPERM);
         }
+        // The permission may be that of a later process with the caller's number.
+        if !self.pending.is_waiting() {
+            return Err(Errno::ESRCH);
+        }
         if self.is_dropped_by(target.process) {
             return Ok(());
         }
         process::pidfd_send_signal(pidfd.as_fd(), &self.info, flags)
     }
 
-    /// Sends to a process group. Returns the caller's own process, if it is in the group: it gets its signal last.
+    /// Sends to a process group. Returns the caller's own process if it is in the group, because it must be signalled last.
     pub(super) fn send_to_group(&self, group: Pid, cgroup: &Cgroup) -> Result<Option<OwnedFd>, Errno> {
         let is_member = |process: Pid| getpgid(Some(process)) == Ok(group);
         let (mut results, mut own) = (Vec::new(), None);
         for process in cgroup.members().into_iter().filter(|process| is_member(*process)) {
             match self.find(process) {
-                // Its group was looked at before it was opened.
+                // Its group was read before it was opened.
                 Ok((pidfd, facts)) if is_member(facts.process) => {
                     if facts.process == self.sender.process {
                         own = Some(pidfd);

@@ -1,4 +1,4 @@
-//! The table: for each call, the answer and its reason.
+//! The answer to each call, and its reason.
 //!
 //! | call | condition | answer | reason |
 //! |---|---|---|---|
@@ -6,18 +6,18 @@
 //! | getpid | else | the kernel's | |
 //! | getppid | the parent is PID 1 | 1 | services of systemd verify that their parent lives |
 //! | getppid | the parent is outside | 0 for the first process of a session, else 1 | as in a PID namespace |
-//! | kill, rt_sigqueueinfo | own process | the kernel's | exact, and the caller cannot be another process |
-//! | kill | 1, any process, group or all of the container | sent by us | the number cannot get a new owner in between |
-//! | tgkill, tkill, rt_tgsigqueueinfo | the container's | the kernel's; for PID 1 sent by us | |
-//! | pidfd_open | the container's | a descriptor of ours | the same |
-//! | pidfd_send_signal | the container's | sent by us | the caller can exchange its descriptor in between |
+//! | kill, rt_sigqueueinfo | own process | the kernel's | the number cannot change its owner during the call |
+//! | kill | 1, any process, group or all of the container | sent by the monitor | through a descriptor: the number may change its owner |
+//! | tgkill, tkill, rt_tgsigqueueinfo | the container's | the kernel's; for PID 1 sent by the monitor | |
+//! | pidfd_open | the container's | a descriptor of the monitor | the number may change its owner |
+//! | pidfd_send_signal | the container's | sent by the monitor | the caller can replace its descriptor during the call |
 //! | ptrace, process_vm_*, setpriority, ioprio_set, sched_*, prlimit, migrate_pages, move_pages, F_SETOWN | the container's | the kernel's | |
 //! | setpriority, ioprio_set | all processes of a user | ESRCH | the user also has processes outside |
-//! | kcmp | both the container's | the kernel's; with PID 1, ours | systemd compares its own descriptors |
-//! | all of these | of PID 1, by its number on the machine | ESRCH | systemd-shutdown signals all but 1 and waits for their end |
+//! | kcmp | both the container's | the kernel's; for PID 1, the monitor's | systemd compares its own descriptors |
+//! | all of these | of PID 1, by its number on the machine | ESRCH | systemd-shutdown signals all processes except 1 and waits for their end |
 //! | all of these | a process outside | ESRCH | it does not exist for the container |
-//! | write | "1" to a list of processes in a control group | PID 1 is moved | systemd moves itself by its own number |
-//! | reboot | with CAP_SYS_BOOT | the container's end | it would be the machine's |
+//! | write | "1" to a list of processes of a control group | the monitor moves PID 1 | systemd moves itself by its own number |
+//! | reboot | with CAP_SYS_BOOT | the container ends | the kernel would reboot the machine |
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
@@ -26,11 +26,11 @@ use nix::unistd::{Pid, getpgid};
 
 use super::caller::{BOOT, Facts};
 use super::reboot::meaning;
-use super::scene::{CONTINUE, Outcome, Scene, duplicate, low, read_memory};
+use super::scene::{CONTINUE, Outcome, Pending, Scene, duplicate, low, read_memory};
 use super::signals::Signal;
 use super::writing;
 use crate::privilege::answered::{self, Call};
-use crate::sys::notification::{Notification, Reply, is_waiting};
+use crate::sys::notification::{Notification, Reply};
 use crate::sys::process::{self, SignalInfo};
 
 /// `SI_QUEUE` and `SI_TKILL`, sigaction(2).
@@ -47,24 +47,24 @@ fn done(result: Result<(), Errno>) -> Outcome {
     result.map_or_else(fail, |()| Outcome::Reply(Reply::Value(0)))
 }
 
-/// Decides about one call.
+/// Decides on one call.
 pub(super) fn decide(scene: &Scene<'_>, question: &Notification) -> Outcome {
     let Some(call) = answered::call(question.audit, question.number) else { return fail(Errno::ENOSYS) };
     let thread = Pid::from_raw(question.thread.cast_signed());
     if call == Call::GetPid {
         // The most frequent call.
-        let is_managers = scene.place.is_managers(thread) && is_waiting(scene.listener, question.id);
+        let is_managers = scene.place.is_managers(thread) && scene.pending(question).is_waiting();
         return if is_managers { Outcome::Reply(Reply::Value(1)) } else { CONTINUE };
     }
     if call == Call::Write {
         return writing::answer(scene, question, thread);
     }
-    let facts = Facts::of(thread).filter(|_| is_waiting(scene.listener, question.id));
+    let facts = Facts::of(thread).filter(|_| scene.pending(question).is_waiting());
     let Some(caller) = facts else { return fail(Errno::ESRCH) };
     Asked { scene, question, thread, caller }.answer(call)
 }
 
-/// A call and who makes it.
+/// A call and its caller.
 struct Asked<'a> {
     scene: &'a Scene<'a>,
     question: &'a Notification,
@@ -88,7 +88,7 @@ impl Asked<'_> {
             Call::Trace => self.pass(self.pid(1)),
             Call::Memory | Call::Adjust => self.pass(self.pid(0)),
             Call::SetPriority => self.priority(self.number(0)),
-            // Its kinds are numbered from 1.
+            // Its kinds begin with 1.
             Call::SetIoPriority => self.priority(self.number(0).wrapping_sub(1)),
             Call::Compare => self.compare(),
             Call::SetOwner => self.owner(),
@@ -104,7 +104,11 @@ impl Asked<'_> {
         Pid::from_raw(self.number(argument))
     }
 
-    /// The process that a number means to the caller.
+    fn pending(&self) -> Pending<'_> {
+        self.scene.pending(self.question)
+    }
+
+    /// The process that a number refers to in the container.
     fn named(&self, pid: Pid) -> Pid {
         if pid.as_raw() == 1 { self.scene.place.manager } else { pid }
     }
@@ -124,7 +128,8 @@ impl Asked<'_> {
         if self.scene.place.holds(parent) { CONTINUE } else { Outcome::Reply(Reply::Value(1)) }
     }
 
-    /// The kernel executes a call on a process of the container. It cannot be told another number, so PID 1 is refused.
+    /// Lets the kernel execute a call on a process of the container. Refuses PID 1, because the number in the call cannot
+    /// be replaced.
     fn pass(&self, target: Pid) -> Outcome {
         if target == self.caller.process || target == self.thread || self.scene.place.holds(target) {
             CONTINUE
@@ -141,7 +146,14 @@ impl Asked<'_> {
     }
 
     fn with_info(&self, number: i32, info: SignalInfo) -> Signal<'_> {
-        Signal { place: self.scene.place, thread: self.thread, sender: self.caller, number, info }
+        Signal {
+            place: self.scene.place,
+            pending: self.pending(),
+            thread: self.thread,
+            sender: self.caller,
+            number,
+            info,
+        }
     }
 
     fn kill(&self) -> Outcome {
@@ -158,12 +170,13 @@ impl Asked<'_> {
         }
     }
 
-    /// A process names itself. PID 1 does not know its number on the machine: it has found it in /proc, as another process.
+    /// The caller's own number. PID 1 does not know its number on the machine: it has read it in /proc and takes it for
+    /// another process.
     fn itself(&self) -> Outcome {
         if self.is_manager() { fail(Errno::ESRCH) } else { CONTINUE }
     }
 
-    /// PID 1 signals itself by that number.
+    /// PID 1 signals itself.
     fn own(&self, signal: &Signal<'_>) -> Outcome {
         match signal.find(self.caller.process) {
             Ok((pidfd, _)) => last(pidfd, signal),
@@ -202,7 +215,7 @@ impl Asked<'_> {
         if self.signal(number).is_dropped_by(manager) {
             return Outcome::Reply(Reply::Value(0));
         }
-        // It is not reaped while its call waits, so its number is its own.
+        // While its call waits, the thread is not reaped and keeps its number.
         Outcome::ReplyFirst(
             Reply::Value(0),
             Box::new(move || {
@@ -227,7 +240,7 @@ impl Asked<'_> {
         let mut bytes = [0; 32];
         read_memory(self.scene, self.question, self.question.arguments[argument], &mut bytes)?;
         let word = |at: usize| bytes[at..at + 4].try_into().map_or(0, u32::from_ne_bytes);
-        // A 32-bit program has no padding before the sender.
+        // In a 32-bit program, no padding precedes the sender.
         let (sender, value) =
             if self.question.audit & WIDE == 0 { (12, word(20).into()) } else { (16, wide(&bytes)) };
         let code = word(8).cast_signed();
@@ -247,7 +260,7 @@ impl Asked<'_> {
         if self.is_manager() && self.pid(0) == target && target == self.caller.process {
             return self.itself();
         }
-        // Looked at after it was opened, as in `signals`.
+        // Checked after it was opened, as in `signals`.
         match process::pidfd_open_with(target, low(self.question.arguments[1])) {
             _ if !self.scene.place.holds(target) => fail(Errno::ESRCH),
             Ok(pidfd) => Outcome::Descriptor(pidfd),
@@ -270,10 +283,10 @@ impl Asked<'_> {
         if SELF.contains(&self.number(0)) {
             return Ok(CONTINUE);
         }
-        let pidfd = duplicate(self.caller.process, self.number(0))?;
+        let pidfd = duplicate(self.pending(), self.caller.process, self.number(0))?;
         let target = owner(&pidfd)?;
         let facts = Facts::of(target).ok_or(Errno::ESRCH)?;
-        // If it still has the number, what was read is about it.
+        // If it still has the number, the facts are those of this process.
         if !self.scene.place.holds(target) || owner(&pidfd)? != target {
             return Err(Errno::ESRCH);
         }
@@ -293,7 +306,7 @@ impl Asked<'_> {
         Ok(Outcome::Reply(Reply::Value(0)))
     }
 
-    /// `kind`: a process, a group, all of a user.
+    /// `kind`: a process, a process group, or all processes of a user.
     fn priority(&self, kind: i32) -> Outcome {
         match (kind, self.pid(1)) {
             (0, target) => self.pass(target),
@@ -329,14 +342,14 @@ impl Asked<'_> {
         if !self.is_manager() {
             return fail(Errno::EPERM);
         }
-        // Indices are numbers of descriptors.
+        // For these, the indices are descriptor numbers.
         let indices = [3, 4].map(|argument| libc::c_ulong::from(low(self.question.arguments[argument])));
         let compared = process::kcmp(processes, self.number(2), indices);
         Outcome::Reply(compared.map_or_else(Reply::Error, Reply::Value))
     }
 
     fn reboot(&self) -> Outcome {
-        if !self.caller.is_capable(self.thread, BOOT) {
+        if !self.caller.is_capable(self.thread, BOOT) || !self.pending().is_waiting() {
             return fail(Errno::EPERM);
         }
         let [first, second, command, ..] = self.question.arguments.map(low);
@@ -344,7 +357,7 @@ impl Asked<'_> {
     }
 }
 
-/// A signal to the caller itself, once it has its answer.
+/// Signals the caller after the reply.
 fn last(pidfd: OwnedFd, signal: &Signal<'_>) -> Outcome {
     let info = signal.info;
     if signal.is_dropped_by(signal.sender.process) {

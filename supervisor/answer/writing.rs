@@ -1,7 +1,7 @@
-//! Writes of "1" to the list of processes of a control group: cgroups(7).
+//! Translates writes of "1" to the list of processes of a control group: cgroups(7).
 //!
-//! Owns their translation. systemd moves itself into a group of its own by the number that getpid(2) returned; the kernel
-//! would move the machine's init process.
+//! systemd moves itself into a control group by writing the result of getpid(2), for which the kernel would move the
+//! machine's init process.
 
 use std::fs::File;
 use std::io::Write;
@@ -16,7 +16,7 @@ use super::scene::{CONTINUE, Outcome, Scene, duplicate, read_memory};
 use crate::sys::descriptor;
 use crate::sys::notification::{Notification, Reply};
 
-/// The lists: of version 2, and of version 1.
+/// The lists of cgroup v2 and v1.
 const LISTS: [&str; 3] = ["cgroup.procs", "cgroup.threads", "tasks"];
 
 /// Answers a write of two bytes.
@@ -28,8 +28,8 @@ pub(super) fn answer(scene: &Scene<'_>, question: &Notification, thread: Pid) ->
     }
     let number = (question.arguments[0] & 0xffff_ffff) as u32;
     let Some(caller) = Facts::of(thread) else { return CONTINUE };
-    match duplicate(caller.process, number.cast_signed()) {
-        // What cannot be read may be that number.
+    match duplicate(scene.pending(question), caller.process, number.cast_signed()) {
+        // Unreadable bytes may be that number.
         Ok(file) if is_list(&file) && read.is_err() => Outcome::Reply(Reply::Error(Errno::EFAULT)),
         Ok(file) if is_list(&file) => {
             let written = File::from(file).write_all(scene.place.manager.to_string().as_bytes());

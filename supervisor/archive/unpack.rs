@@ -222,7 +222,7 @@ impl<'a> Unpacker<'a> {
             made = Some(openat(directory, last, flags, Mode::from_bits_truncate(mode))?);
             Ok(())
         })?;
-        let file = File::from(made.context("it was not made")?);
+        let file = File::from(made.context("it was not created")?);
         write(&file, member, reader, &mut |length| {
             self.bytes += length;
             progress(self.bytes);

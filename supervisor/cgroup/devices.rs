@@ -1,8 +1,7 @@
 //! Enforces a device policy on a group: with a program for version 2, with a list for version 1.
 //!
 //! Both apply to the directory with the limits, above the root of the container's cgroup namespace: root in the
-//! container
-//! can restrict its groups further, and cannot change the policy above.
+//! container can restrict its groups further, and cannot change the policy above.
 //! Documentation/admin-guide/cgroup-v2.rst, "Device controller"; cgroup-v1/devices.rst; bpf(2);
 //! Documentation/bpf/standardization/instruction-set.rst.
 

@@ -248,7 +248,7 @@ impl Cgroup {
         };
         let is_there = |group: &&Group| group.path.ancestors().nth(2) == Some(hierarchy.mounted.as_path());
         let group = self.version1.iter().find(is_there);
-        let group = group.context("the container has no group there")?;
+        let group = group.context("the container has no group of this controller")?;
         row.version1.iter().try_for_each(|(file, value)| group.write(file, value))
     }
 

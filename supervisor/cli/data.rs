@@ -124,8 +124,8 @@ pub enum Form {
     Directory,
 }
 
-/// Convert a container's directory into an image, or back. The container must be stopped. ds
-/// compares the new root file system with the old one before it deletes the old one.
+/// Convert a container's directory into an image, or back. The container must be stopped. ds compares the new root file
+/// system with the old one before it deletes the old one.
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(
     subcommand,

@@ -82,7 +82,7 @@ fn keys_of(env: &Env, given: &str) -> Result<Vec<String>> {
     if let Some(line) = keys.iter().find(|line| !is_key(line)) {
         bail!("--ssh-key {given}: '{}' is not a public key", line.chars().take(40).collect::<String>());
     }
-    ensure!(!keys.is_empty(), "--ssh-key {given}: it holds no key");
+    ensure!(!keys.is_empty(), "--ssh-key {given}: it contains no key");
     Ok(keys)
 }
 

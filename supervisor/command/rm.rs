@@ -2,8 +2,8 @@
 //!
 //! Owns the conditions for a safe deletion: the container is not running, and no mount is in its directory. The
 //! directory is first renamed to a name that no container can have, so that an interrupted deletion never leaves a
-//! partial container. In a root file system
-//! outside that directory, it undoes seeding and touches nothing else. proc_pid_mountinfo(5), rename(2).
+//! partial container. In a root file system outside that directory, it undoes seeding and touches nothing else.
+//! proc_pid_mountinfo(5), rename(2).
 
 use std::fs::{self, File};
 use std::io;

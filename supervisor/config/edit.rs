@@ -236,7 +236,7 @@ fn localise(document: &mut Document, name: &Name) {
 /// If there is no `=`.
 pub fn assignment(text: &str) -> Result<(&str, &str), Error> {
     text.split_once('=').ok_or_else(|| {
-        let fault = Invalid::new("no '=' in it", "write KEY=VALUE, or KEY= to go back to the default");
+        let fault = Invalid::new("no '=' in it", "write KEY=VALUE, or KEY= to restore the default");
         Error::new(Kind::Syntax, value::quoted(text), &fault)
     })
 }

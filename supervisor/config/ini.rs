@@ -1,7 +1,7 @@
 //! INI text as an editable document. Only this module uses `serde_ini`.
 //!
-//! Owns the reader (unchanged lines are written back byte for byte), the limits on what
-//! a file may contain, and edits of single lines. Knows no section or key by name and opens no file.
+//! Owns the reader (unchanged lines are written back byte for byte), the limits on what a file may contain, and edits
+//! of single lines. Knows no section or key by name and opens no file.
 //!
 //! `serde_ini` splits one line at a time into section, entry, comment or blank. Around it: blanks at either end of a
 //! line and a byte-order mark are ignored; line endings are preserved; control characters, duplicates and
@@ -130,13 +130,12 @@ impl Document {
         })
     }
 
-    /// Sets `key` in `section`: changes its line, or adds one at the end of the section, or adds
-    /// the section at the end of the document. No other line changes.
+    /// Sets `key` in `section`: changes its line, or adds one at the end of the section, or adds the section at the end
+    /// of the document. No other line changes.
     ///
     /// # Errors
     /// If the text could not be read back unchanged: control characters, leading or trailing blanks, a section or key
-    /// with
-    /// syntax characters, a line that is too long.
+    /// with syntax characters, a line that is too long.
     pub fn set(&mut self, section: &str, key: &str, value: &str) -> Result<(), Invalid> {
         representable(section, key, value)?;
         match self
@@ -330,8 +329,7 @@ fn tokenise(text: &str) -> Result<Item, Invalid> {
 }
 
 /// Refuses characters that no file may contain. A tab is permitted: between words it is a blank, and in a value the
-/// type
-/// refuses it.
+/// type refuses it.
 fn refuse_control_characters_but_tabs(text: &str) -> Result<(), Invalid> {
     let Some((offset, character)) =
         text.char_indices().find(|(_, character)| character.is_control() && *character != '\t')

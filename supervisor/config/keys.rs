@@ -129,7 +129,7 @@ pub const KEYS: &[Key] = &[
         "pid-namespace",
         "auto",
         Form::OneOf(PidNamespace::WORDS),
-        "`auto` boots on kernels without PID namespaces as well, see [stock-kernels.md](stock-kernels.md); `required` refuses",
+        "`auto` also boots on kernels without PID namespaces, see [stock-kernels.md](stock-kernels.md); `required` does not",
         "required",
     ),
     Key::new(
@@ -201,7 +201,7 @@ pub const KEYS: &[Key] = &[
         "name",
         "default",
         Form::Text("NAME"),
-        "`nat` network to join; containers of different networks do not reach each other",
+        "`nat` network to join; containers of different networks cannot reach each other",
         "lab",
     ),
     Key::new(
@@ -257,7 +257,7 @@ pub const KEYS: &[Key] = &[
         "devices",
         "",
         Form::Text("KIND or /dev/PATTERN[:r][,…]"),
-        "devices of the host to give, also when they are plugged in later; `:r` for read-only. Kinds: `kvm`, `loop`, `snd`, `input`, `uinput`, `gpu`, `usb`, `tty` (serial ports), `video`, `hidraw`, `i2c`, `gpio`",
+        "devices of the host to pass through, also those that are plugged in later; `:r` for read-only. Kinds: `kvm`, `loop`, `snd`, `input`, `uinput`, `gpu`, `usb`, `tty` (serial ports), `video`, `hidraw`, `i2c`, `gpio`",
         "kvm,/dev/ttyUSB*,/dev/video0:r",
     ),
     Key::new(
@@ -289,7 +289,7 @@ pub const KEYS: &[Key] = &[
         "gl",
         "no",
         Form::OneOf(GlProfile::WORDS),
-        "render by a virgl server of the host",
+        "render with a virgl server of the host",
         "virgl",
     ),
     Key::new(

@@ -1,8 +1,7 @@
 //! The options of a single start, which are not saved.
 //!
 //! Owns their effect on a configuration. The monitor applies them after each read of the file, so that they stay in
-//! effect
-//! across reboots until the container stops.
+//! effect across reboots until the container stops.
 
 use super::sections::Config;
 

@@ -1,9 +1,8 @@
 //! Paths in a container's own directory, which are written as `./…`, so that a rename of the directory is atomic.
 //!
-//! Owns both directions, writing ([`Place::localise`]) and reading ([`Place::expand`]), for the keys
-//! below. Older versions wrote absolute paths and changed them after the rename of the directory;
-//! if such a rename was interrupted, the file contains the old name, which is translated here. Checks
-//! whether files exist, and opens none. rename(2).
+//! Owns both directions, writing ([`Place::localise`]) and reading ([`Place::expand`]), for the keys below. Older
+//! versions wrote absolute paths and changed them after the rename of the directory; if such a rename was interrupted,
+//! the file contains the old name, which is translated here. Checks whether files exist, and opens none. rename(2).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,8 +26,7 @@ pub(super) struct Place {
 
 impl Place {
     /// The directory of the container `name`, from its configuration `file`. While a container is created, the file is
-    /// in
-    /// another directory next to the final one. `None` for a configuration without a file.
+    /// in another directory next to the final one. `None` for a configuration without a file.
     pub fn of(file: &Path, name: &Name) -> Option<Self> {
         let containers = file.parent()?.parent()?;
         let is_somewhere = containers.is_absolute();

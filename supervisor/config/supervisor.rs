@@ -89,7 +89,7 @@ const KEYS: &[Key] = &[
         "timeout",
         "30",
         Form::Text("SECONDS"),
-        "time after which ds gives up a server that sends nothing, or fewer than 128 KiB",
+        "ds abandons a server that sends less than 128 KiB in this time",
         "2m",
     ),
     Key::new(

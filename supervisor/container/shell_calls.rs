@@ -23,12 +23,12 @@ use crate::sys::descriptor;
 /// # Errors
 /// If that process has ended.
 pub(super) fn hand_over(answers: Option<&OwnedFd>, listener: &OwnedFd) -> Result<()> {
-    let answers = answers.context("nothing answers its calls")?;
+    let answers = answers.context("no process answers its calls")?;
     socket::send(answers, &FromChild::Listener, &[listener.as_fd()])?;
     match socket::receive::<FromChild>(answers)?.map(|received| received.message) {
         Some(FromChild::Ready) => Ok(()),
         Some(FromChild::Failed(failed)) => Err(failed.into()),
-        _ => bail!("what answers its calls has ended"),
+        _ => bail!("the process that answers its calls has ended"),
     }
 }
 

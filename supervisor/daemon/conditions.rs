@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::policy::Candidate;
 use crate::config::Config;
 use crate::config::value::{Name, NetworkMode, StartAfter};
-use crate::host::uplink::{self, Uplink};
+use crate::host::uplink;
+use crate::netlink::Subscription;
 
 /// The interval at which the lock is checked while a container waits for it and no mount changes.
 const LOOK: Duration = Duration::from_secs(30);
@@ -36,7 +37,7 @@ pub struct Pending {
 #[derive(Debug, Default)]
 pub struct Conditions {
     pending: Pending,
-    uplink: Option<Uplink>,
+    uplink: Option<Subscription>,
     /// /proc/self/mountinfo, while a container waits for the user.
     mounts: Option<File>,
     next_look: Option<Duration>,
@@ -103,7 +104,7 @@ impl Conditions {
         if self.pending.network.is_empty() {
             (self.uplink, self.pending.network_until) = (None, None);
         } else if self.uplink.is_none() {
-            self.uplink = Uplink::watch().map_err(|error| log::warn!("{error:#}")).ok();
+            self.uplink = uplink::watch().map_err(|error| log::warn!("{error:#}")).ok();
         }
         if !self.waits_for_user() {
             (self.mounts, self.next_look) = (None, None);
@@ -128,7 +129,7 @@ impl Conditions {
     /// Readable when routes have changed.
     #[must_use]
     pub fn routes(&self) -> Option<BorrowedFd<'_>> {
-        self.uplink.as_ref().map(Uplink::fd)
+        self.uplink.as_ref().map(Subscription::fd)
     }
 
     /// Reports POLLPRI when mounts have changed, see poll(2).

@@ -4,20 +4,18 @@
 //! kernel). Owns facts only: `plan::hardware` selects the devices of a container. It changes nothing.
 
 use std::fs;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use anyhow::Result;
 use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recvfrom, socket,
-};
+use nix::sys::socket::{NetlinkAddr, SockProtocol, recvfrom};
 use nix::sys::stat::{major, minor};
 
-use crate::call;
 use crate::mount::op::DeviceKind;
-use crate::sys::socket::{attach_filter, filter};
+use crate::netlink::Subscription;
+use crate::sys::socket::filter;
 
 /// The directory of the nodes.
 const DEV: &str = "/dev";
@@ -108,7 +106,7 @@ pub enum Change {
 /// Receives events about added and removed devices.
 #[derive(Debug)]
 pub struct Uevents {
-    socket: OwnedFd,
+    events: Subscription,
     android: bool,
 }
 
@@ -118,19 +116,14 @@ impl Uevents {
     /// # Errors
     /// If the kernel has no such socket.
     pub fn listen(android: bool) -> Result<Self> {
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let protocol = SockProtocol::NetlinkKObjectUEvent;
-        let socket =
-            call!(socket(AddressFamily::Netlink, SockType::Datagram, flags, protocol), "socket(uevent)")?;
-        call!(attach_filter(socket.as_fd(), &additions_and_removals()), "setsockopt(SO_ATTACH_FILTER)")?;
-        call!(bind(socket.as_raw_fd(), &NetlinkAddr::new(0, KERNEL)), "bind(uevent)")?;
-        Ok(Self { socket, android })
+        Ok(Self { events: Subscription::new(protocol, KERNEL, &additions_and_removals())?, android })
     }
 
     /// Readable after an event.
     #[must_use]
     pub fn fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.events.fd()
     }
 
     /// The events since the last call; `None` if events were lost, so that [`scan`] is necessary.
@@ -139,7 +132,7 @@ impl Uevents {
         let mut buffer = vec![0; LONGEST];
         let (mut changes, mut lost) = (Vec::new(), false);
         loop {
-            match recvfrom::<NetlinkAddr>(self.socket.as_raw_fd(), &mut buffer) {
+            match recvfrom::<NetlinkAddr>(self.events.fd().as_raw_fd(), &mut buffer) {
                 // Only the kernel has the number 0; a process can send to this group as well.
                 Ok((length, Some(from))) if from.pid() == 0 => {
                     changes.extend(buffer.get(..length).and_then(|bytes| parse(bytes, self.android)));

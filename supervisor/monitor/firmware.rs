@@ -58,7 +58,7 @@ pub fn take_back(paths: &Paths, container: &Name) {
     if current().as_deref() == Some(path)
         && let Err(error) = fs::write(PARAMETER, NOTHING)
     {
-        log::warn!("{container}: its firmware stays in {PARAMETER}: {error}");
+        log::warn!("{container}: cannot remove its directory of firmware from {PARAMETER}: {error}");
     }
     let _ = fs::remove_file(file);
 }

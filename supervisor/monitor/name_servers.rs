@@ -14,8 +14,9 @@ use crate::child::name_servers::{Following, following, renew};
 use crate::config::Config;
 use crate::host::Host;
 use crate::host::resolv_conf::{PATH, Watch};
-use crate::host::uplink::Uplink;
+use crate::host::uplink;
 use crate::mount::op::Operation;
+use crate::netlink::Subscription;
 use crate::poll::PollSet;
 use crate::rootfs::deadline::within;
 use crate::rootfs::root::Root;
@@ -28,7 +29,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// The descriptor that reports a change.
 #[derive(Debug)]
 enum Watcher {
-    Routes(Uplink),
+    Routes(Subscription),
     File(Watch),
 }
 
@@ -45,7 +46,7 @@ impl Follower {
     pub(super) fn begin(config: &Config, host: &Host, steps: &[Operation]) -> Option<Self> {
         let following = following(config, steps)?;
         let watcher = if host.android {
-            Uplink::watch().map(Watcher::Routes)
+            uplink::watch().map(Watcher::Routes)
         } else {
             Watch::begin(Path::new(PATH)).map(Watcher::File)
         };

@@ -12,7 +12,8 @@ use nix::sys::socket::{MsgFlags, recv, send, setsockopt, sockopt};
 use super::advertise::{self, Prefix};
 use super::dhcp::{self, Lease};
 use crate::call;
-use crate::sys::packet::{self, Instruction};
+use crate::sys::packet;
+use crate::sys::socket::filter::Step;
 
 /// The maximum size of a frame, in bytes.
 const ROOM: usize = 2048;
@@ -26,7 +27,7 @@ const RENEWAL: Duration = Duration::from_secs(advertise::LIFETIME as u64 / 3);
 
 /// Passes UDP to port 67 over IPv4, router solicitations, and nothing else. Classic BPF,
 /// Documentation/networking/filter.rst.
-const FILTER: [Instruction; 17] = [
+const FILTER: [Step; 17] = [
     (0x28, 0, 0, 12),
     (0x15, 0, 8, 0x0800),
     (0x30, 0, 0, 23),

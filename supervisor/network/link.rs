@@ -8,9 +8,9 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use anyhow::Result;
 use nix::errno::Errno;
 
-use super::netlink::{APPEND, CREATE, EXCLUSIVE, Message, Netlink, REPLACE, attribute, number};
 use super::subnet::Subnet;
 use crate::call;
+use crate::netlink::{APPEND, CREATE, EXCLUSIVE, Message, Netlink, REPLACE, attribute, number};
 
 /// `RTM_*` of linux/rtnetlink.h.
 const NEW_LINK: u16 = 16;

@@ -4,16 +4,13 @@
 //! container  eth0 ── veth ── ds-br0 ── forwarding, packet filter ── the host's interfaces
 //! ```
 //!
-//! A container is created in its network: the monitor creates a complete network namespace, enters it for the
-//! clone(2), and leaves it. Everything that the kernel does not remove by itself (bridge, rules, forwarding) follows
-//! from the
+//! A container is created in its network: the monitor creates a complete network namespace, enters it for the clone(2),
+//! and leaves it. Everything that the kernel does not remove by itself (bridge, rules, forwarding) follows from the
 //! list of members ([`store`]): each change of the list sets it up again, and a process that detects a dead monitor
-//! removes
-//! its entry. Each change of the host is recorded first, and undone when the last member leaves.
+//! removes its entry. Each change of the host is recorded first, and undone when the last member leaves.
 //!
 //! Owns the host's side and the interface `eth0` in the container. Changes no rule, interface or setting of others,
-//! except
-//! forwarding.
+//! except forwarding.
 
 mod advertise;
 mod answers;
@@ -24,7 +21,6 @@ mod identity;
 mod link;
 mod listeners;
 mod names;
-mod netlink;
 mod ports;
 mod reconcile;
 pub mod store;

@@ -11,13 +11,13 @@ use super::firewall::Firewall;
 use super::firewall::rules::rules;
 use super::identity::Tag;
 use super::link::Link;
-use super::netlink::Netlink;
 use super::ports;
 use super::store::{Member, Store};
 use super::sysctl::Forwarding;
 use super::uplink::arrange;
 use crate::config::Config;
 use crate::config::value::Name;
+use crate::netlink::Netlink;
 use crate::paths::Paths;
 
 /// The changes of the host for all networks.

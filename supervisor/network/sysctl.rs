@@ -1,8 +1,7 @@
 //! Settings of the kernel in /proc/sys/net: ip-sysctl.rst of the kernel's documentation.
 //!
 //! Owns forwarding: records the previous values before it is switched on, and restores them after the last stop.
-//! Settings of
-//! interfaces of ds end with the interfaces. All settings are those of the caller's network namespace.
+//! Settings of interfaces of ds end with the interfaces. All settings are those of the caller's network namespace.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

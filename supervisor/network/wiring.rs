@@ -15,12 +15,12 @@ use nix::sys::stat::Mode;
 use super::advertise::ROUTER;
 use super::identity::Tag;
 use super::link::{Link, step};
-use super::netlink::Netlink;
 use super::store::{Member, Network};
 use super::subnet::Subnet;
 use super::sysctl;
 use crate::call;
 use crate::config::value::Name;
+use crate::netlink::Netlink;
 use crate::sys::network;
 
 /// The name of the interface in the container.
@@ -39,8 +39,7 @@ impl Drop for Inside<'_> {
 }
 
 /// Whether the packet filter processes packets that stay on a bridge (br_netfilter). A published port of a neighbour is
-/// then
-/// bridged instead of routed, from one isolated port to another, which drops it. Other programs may rely on the
+/// then bridged instead of routed, from one isolated port to another, which drops it. Other programs may rely on the
 /// setting.
 fn filters_bridges() -> bool {
     ["iptables", "ip6tables"]
@@ -122,8 +121,8 @@ fn host_side(route: &Netlink, link: &Link, network: &Network, ipv6: bool) -> Res
     Ok(())
 }
 
-/// Creates the namespace with `eth0`, whose other end is here; also opens the caller's own.
-/// On a phone, checksums are computed here: some of its drivers send packets of others with wrong ones.
+/// Creates the namespace with `eth0`, whose other end is here; also opens the caller's own. On a phone, checksums are
+/// computed here: some of its drivers send packets of others with wrong ones.
 pub(super) fn pair(
     route: &Netlink,
     tag: &Tag,

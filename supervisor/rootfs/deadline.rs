@@ -53,7 +53,7 @@ pub fn within(limit: Duration, work: impl FnOnce() -> Result<Vec<u8>>) -> Result
     match answer.split_first() {
         Some((&DONE, bytes)) => Ok(bytes.to_vec()),
         Some((_, text)) => bail!("{}", String::from_utf8_lossy(text)),
-        None => bail!("the process that looked into the container died"),
+        None => bail!("the process that accesses the container's files died"),
     }
 }
 

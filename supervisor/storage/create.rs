@@ -217,7 +217,7 @@ fn refuse(error: Error, incoming: &mut Incoming, form: Form, root: &Root) -> Res
         return match form {
             Form::Directory => Err(error.context("there is not enough space; free some space first")),
             Form::Image { size, .. } => {
-                bail!("the archive holds far more than fits in an image of {}", size_rounded_up(size))
+                bail!("the archive contains far more data than fits in an image of {}", size_rounded_up(size))
             }
         };
     }

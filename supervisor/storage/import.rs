@@ -145,7 +145,7 @@ fn form(manifest: &Manifest) -> Result<fill::Form> {
     match manifest.form {
         Form::Directory => Ok(fill::Form::Directory),
         Form::Image => {
-            let size = manifest.size.context("its manifest names no size for the image")?;
+            let size = manifest.size.context("its manifest does not contain the size of the image")?;
             let files = manifest.files.saturating_add(manifest.files / 4);
             let files = Some(files).filter(|files| *files > size / BYTES_FOR_AN_INODE);
             Ok(fill::Form::Image { size, files })

@@ -242,7 +242,7 @@ fn remove(path: &Path) -> Result<()> {
 
 fn report(path: &Path, done: Result<()>) {
     if let Err(error) = done {
-        log::warn!("{} is left over and cannot be deleted: {error:#}", path.display());
+        log::warn!("cannot delete the remains {}: {error:#}", path.display());
     }
 }
 

@@ -1,59 +1,32 @@
 //! Sockets that receive the frames of one interface: packet(7).
 
 use std::mem;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
 
 use super::check;
+use super::socket::{attach_filter, filter};
 
 /// `PACKET_IGNORE_OUTGOING`, Linux 4.20.
 const IGNORE_OUTGOING: libc::c_int = 23;
 
-/// One instruction of a filter: struct sock_filter.
-pub type Instruction = (u16, u8, u8, u32);
-
-/// Opens a socket that receives the frames of an interface that `filter` accepts, and that can send frames. Frames from
+/// Opens a socket that receives the frames of an interface that `steps` accept, and that can send frames. Frames from
 /// the host itself are excluded if the kernel supports that.
 ///
 /// # Errors
 /// If socket(2), setsockopt(2) or bind(2) fails.
-pub fn listen(interface: u32, filter: &[Instruction]) -> Result<OwnedFd, Errno> {
+pub fn listen(interface: u32, steps: &[filter::Step]) -> Result<OwnedFd, Errno> {
     let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: no pointers. No protocol yet: nothing is received before the filter is attached.
     let number = check(libc::c_long::from(unsafe { libc::socket(libc::AF_PACKET, kind, 0) }))?;
     let number = libc::c_int::try_from(number).map_err(|_| Errno::EBADF)?;
     // SAFETY: the descriptor is new and has no other owner.
     let socket = unsafe { OwnedFd::from_raw_fd(number) };
-    attach(&socket, filter)?;
+    attach_filter(socket.as_fd(), steps)?;
     ignore_outgoing(&socket);
     bind(&socket, interface)?;
     Ok(socket)
-}
-
-/// Has a socket receive only what `filter` lets pass: SO_ATTACH_FILTER of socket(7).
-///
-/// # Errors
-/// If setsockopt(2) fails.
-pub fn attach(socket: &OwnedFd, filter: &[Instruction]) -> Result<(), Errno> {
-    let mut program: Vec<libc::sock_filter> = filter
-        .iter()
-        .map(|(code, jt, jf, k)| libc::sock_filter { code: *code, jt: *jt, jf: *jf, k: *k })
-        .collect();
-    let length = u16::try_from(program.len()).map_err(|_| Errno::EINVAL)?;
-    let program = libc::sock_fprog { len: length, filter: program.as_mut_ptr() };
-    let pointer = (&raw const program).cast();
-    // SAFETY: the program and its instructions outlive the call, which copies them.
-    check(libc::c_long::from(unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_ATTACH_FILTER,
-            pointer,
-            size(mem::size_of_val(&program))?,
-        )
-    }))
-    .map(drop)
 }
 
 fn size(size: usize) -> Result<libc::socklen_t, Errno> {

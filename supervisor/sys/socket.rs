@@ -133,30 +133,37 @@ pub fn peer(socket: BorrowedFd<'_>) -> Result<UnixCredentials, Errno> {
 
 /// Steps of a packet filter, `struct sock_filter` of linux/filter.h: Documentation/networking/filter.rst of the kernel.
 pub mod filter {
-    pub use libc::sock_filter as Step;
+    /// Code, steps to skip if a condition is true, steps to skip otherwise, operand.
+    pub type Step = (u16, u8, u8, u32);
 
     /// Loads the big-endian word at an offset; refuses a packet that is too short.
     #[must_use]
     pub const fn load_word(offset: u32) -> Step {
-        Step { code: 0x20, jt: 0, jf: 0, k: offset }
+        (0x20, 0, 0, offset)
     }
 
-    /// Skips this number of steps if the loaded word has this value, and another number otherwise.
+    /// Loads the big-endian 16-bit number at an offset, likewise.
+    #[must_use]
+    pub const fn load_half(offset: u32) -> Step {
+        (0x28, 0, 0, offset)
+    }
+
+    /// Skips this number of steps if the loaded value is this one, and another number otherwise.
     #[must_use]
     pub const fn jump_if_equal(value: u32, then: u8, otherwise: u8) -> Step {
-        Step { code: 0x15, jt: then, jf: otherwise, k: value }
+        (0x15, then, otherwise, value)
     }
 
     /// Accepts the whole packet.
     #[must_use]
     pub const fn accept() -> Step {
-        Step { code: 0x06, jt: 0, jf: 0, k: u32::MAX }
+        (0x06, 0, 0, u32::MAX)
     }
 
     /// Refuses the packet.
     #[must_use]
     pub const fn refuse() -> Step {
-        Step { code: 0x06, jt: 0, jf: 0, k: 0 }
+        (0x06, 0, 0, 0)
     }
 }
 
@@ -165,9 +172,13 @@ pub mod filter {
 /// # Errors
 /// EINVAL for an invalid filter; otherwise if setsockopt(2) fails.
 pub fn attach_filter(socket: BorrowedFd<'_>, steps: &[filter::Step]) -> Result<(), Errno> {
+    let mut steps: Vec<_> = steps
+        .iter()
+        .map(|(code, jt, jf, k)| libc::sock_filter { code: *code, jt: *jt, jf: *jf, k: *k })
+        .collect();
     let program = libc::sock_fprog {
         len: libc::c_ushort::try_from(steps.len()).map_err(|_| Errno::EINVAL)?,
-        filter: steps.as_ptr().cast_mut(),
+        filter: steps.as_mut_ptr(),
     };
     let length = libc::socklen_t::try_from(size_of_val(&program)).map_err(|_| Errno::EINVAL)?;
     // SAFETY: the program and its steps outlive the call, which only reads them; the length is that of the program.

@@ -21,7 +21,7 @@ pub fn inside(sandbox: &Sandbox, script: &str) -> String {
 }
 
 fn tables() -> (&'static str, &'static str) {
-    PAGE.split_once("## Root inside wins by design").expect("the section")
+    PAGE.split_once("## What ds does not prevent").expect("the section")
 }
 
 /// The page says that this is refused.

@@ -7,7 +7,7 @@ use crate::sandbox::{Sandbox, Setting};
 use crate::wait_for;
 use std::fs;
 
-/// Script, a word of the answer, and the row of the table "Refused".
+/// Script, a word of its output, and the row of the table "Refused".
 const REFUSED: [(&str, &str, &str); 8] = [
     ("busybox insmod /bin/busybox", "not permitted", "load a kernel module"),
     ("busybox date -s @1000000000", "not permitted", "set the clock"),
@@ -19,7 +19,7 @@ const REFUSED: [(&str, &str, &str); 8] = [
     ("busybox dmesg -c", "not permitted", "read or clear the kernel log"),
     ("(: >>/proc/sys/kernel/core_pattern)", "Read-only", "write /proc/sys"),
     ("(: >>/proc/sys/kernel/printk)", "Read-only", "/proc/sysrq-trigger"),
-    ("(: >>/sys/kernel/uevent_seqnum)", "Read-only", "or /sys as it finds them"),
+    ("(: >>/sys/kernel/uevent_seqnum)", "Read-only", "or /sys through the existing mounts"),
     ("busybox mount -t cgroup2 none /root && ls /root/../droidspaces", "No such file", "see or join a group"),
 ];
 
@@ -36,7 +36,7 @@ fn attacks_that_the_threat_model_calls_refused_are_refused() {
     }
 }
 
-/// Script whose success says that root inside can do it, without doing any harm; and its row.
+/// A harmless script whose success shows that root inside can perform the action; and its row.
 const POSSIBLE: [(&str, &str); 4] = [
     (
         "mkdir -p /root/p && busybox mount -t proc proc /root/p && : >>/root/p/sys/kernel/core_pattern",
@@ -60,7 +60,7 @@ fn what_root_inside_can_do_is_in_the_threat_model() {
     }
     let nodes = "for node in loop0 loop-control kmsg console tty0 mem; do [ -e /root/d/$node ] && \
                  (: <>/root/d/$node) 2>/dev/null && echo $node; done; echo tried";
-    assert_eq!(inside(&sandbox, nodes), "tried\n", "the nodes of the host cannot be opened");
+    assert_eq!(inside(&sandbox, nodes), "tried\n", "a node of the host can be opened");
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn a_fork_bomb_and_full_memory_file_systems_leave_the_machine_alone() {
     sandbox.assert_no_containers();
 }
 
-/// CVE-2025-52881: what is written to /proc goes to the kernel's, whatever the tree has there.
+/// CVE-2025-52881: ds writes only to the kernel's /proc, even if the tree contains files in /proc.
 #[test]
 fn nothing_is_written_to_a_proc_of_the_tree() {
     let sandbox = Sandbox::new();

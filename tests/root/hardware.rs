@@ -1,5 +1,5 @@
-//! Devices of the host in a container: by name, by kind, and when they come and go. No hardware is needed: nodes with
-//! the numbers of loop devices stand for it, in a /dev of the sandbox's own, and the kernel passes on events that the
+//! Devices of the host in a container: by name, by kind, and when they are added and removed. No hardware is needed: nodes
+//! with the numbers of loop devices, in the sandbox's own /dev, take its place, and the kernel forwards events that the
 //! test sends (uevent_net_rcv, since 4.18).
 
 use crate::init_systems::log_in;
@@ -63,7 +63,7 @@ impl Machine {
         self.sandbox.run(&["sh", "-c", script]).succeeds();
     }
 
-    /// Has the kernel tell everybody in the sandbox's network namespace of a device.
+    /// Has the kernel send an event about a device in the sandbox's network namespace.
     fn uevent(&self, action: &str, subsystem: &str, name: &str, (major, minor): (u32, u32)) {
         let fields = format!(
             "{action}@/devices/test\0ACTION={action}\0SUBSYSTEM={subsystem}\0MAJOR={major}\0MINOR={minor}\0\
@@ -84,7 +84,7 @@ impl Machine {
             let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, protocol).unwrap();
             sendto(socket.as_raw_fd(), &message, &NetlinkAddr::new(0, 0), MsgFlags::empty()).unwrap();
         };
-        // A namespace of the network is one thread's.
+        // A network namespace belongs to one thread.
         std::thread::spawn(send).join().unwrap();
     }
 
@@ -95,7 +95,7 @@ impl Machine {
     }
 }
 
-/// Each way in which a policy is enforced.
+/// Each mechanism that enforces a device policy.
 fn settings() -> [Setting; 2] {
     [Setting::default(), Setting { denied: Some("bpf"), ..Setting::default() }]
 }
@@ -137,7 +137,7 @@ fn devices_are_given_by_name_and_pattern_and_nothing_else_is() {
     }
 }
 
-/// A device that is plugged in appears and can be opened; when it is pulled out, its node and its permission go.
+/// When a device is added, its node appears and can be opened. When it is removed, its node and its permission disappear.
 #[test]
 fn devices_come_and_go_while_a_container_runs() {
     for setting in settings() {
@@ -149,7 +149,7 @@ fn devices_come_and_go_while_a_container_runs() {
         assert_eq!(machine.inside(open), "");
         let attack = "busybox rm -f /root/n; busybox mknod /root/n c 10 237; : <>/root/n && echo opened";
         assert!(machine.inside(attack).contains("not permitted"));
-        // A service with a group of its own is given it as well.
+        // A service with its own control group also gets it.
         machine.inside(
             "mkdir -p /tmp/v1 && busybox mount -t cgroup -o devices none /tmp/v1 && mkdir /tmp/v1/service",
         );
@@ -165,12 +165,12 @@ fn devices_come_and_go_while_a_container_runs() {
         wait_for("the disk", || {
             (machine.inside(&format!("busybox head -c {} /dev/sdx", SECRET.len())) == SECRET).then_some(())
         });
-        // Others are no business of this container.
+        // Other devices do not appear in this container.
         machine.uevent("add", "tty", "ttyACM0", (10, 237));
 
         machine.uevent("remove", "tty", "ttyUSB7", (10, 237));
         wait_for("the end of the device", || machine.inside(open).is_empty().then_some(()));
-        assert!(machine.inside(attack).contains("not permitted"), "nor by a node of its own");
+        assert!(machine.inside(attack).contains("not permitted"), "the container's own node can be opened");
         assert!(machine.inside("ls /dev/ttyACM0").contains("No such file"));
         machine.uevent("remove", "block", "sdx", machine.numbers);
         wait_for("the end of the disk", || machine.inside("ls /dev/sdx").contains("No such").then_some(()));
@@ -178,7 +178,7 @@ fn devices_come_and_go_while_a_container_runs() {
     }
 }
 
-/// A container may put its own file system or its own file in the way: neither is touched.
+/// If the container has its own file or its own mount at the path of a node, ds does not touch it.
 #[test]
 fn what_root_inside_puts_into_the_way_is_left_alone() {
     let machine = Machine::new(Setting::default());
@@ -216,7 +216,7 @@ fn graphics_processors_can_be_used_by_ordinary_users() {
     machine.end();
 }
 
-/// A device that is only bound cannot be opened, and the start says what to do.
+/// A bind mount of a device does not permit to open it, and the start says what to do.
 #[test]
 fn a_bound_device_that_the_policy_refuses_is_explained() {
     let machine = Machine::new(Setting::default());
@@ -234,7 +234,7 @@ fn a_bound_device_that_the_policy_refuses_is_explained() {
     machine.end();
 }
 
-/// Everything is given, once the user has said that they know what that means; and the host keeps its own /dev.
+/// After the user has acknowledged the risk, the container gets all devices. The host's /dev stays unchanged.
 #[test]
 fn all_hardware_is_given_when_it_was_acknowledged() {
     let mut machine = Machine::new(Setting::default());
@@ -289,7 +289,8 @@ fn all_hardware_is_given_when_it_was_acknowledged() {
     machine.end();
 }
 
-/// systemd takes a machine whose /sys can be written for a physical one, from 258 on, and gives its console no login.
+/// From version 258 on, systemd takes a machine with a writable /sys for a physical one, and starts no login on its
+/// console.
 #[test]
 fn the_newest_systemd_prompts_for_a_login_with_all_hardware() {
     let mut machine = Machine::new(Setting::default());
@@ -303,7 +304,7 @@ fn the_newest_systemd_prompts_for_a_login_with_all_hardware() {
     machine.end();
 }
 
-/// A command line of Droidspaces acknowledges by its option, and the caution is shown.
+/// The option of a Droidspaces command line is the acknowledgement, and the start prints the caution.
 #[test]
 fn the_option_of_droidspaces_is_its_own_acknowledgement() {
     let machine = Machine::new(Setting::default());
@@ -319,7 +320,7 @@ fn the_option_of_droidspaces_is_its_own_acknowledgement() {
     machine.end();
 }
 
-/// Sockets of servers are bound where programs look for them; `ds check` names the servers that do not run.
+/// ds mounts the sockets of servers where programs expect them; `ds check` names the servers that do not run.
 #[test]
 fn servers_of_the_host_are_reached() {
     let mut machine = Machine::new(Setting::default());

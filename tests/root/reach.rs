@@ -1,4 +1,4 @@
-//! What root inside reaches of the host and of ds: processes, files, sockets, control groups. Each attack is refused, or
+//! Attempts of root inside to reach the host and ds: processes, files, sockets, control groups. Each attack is refused, or
 //! docs/threat-model.md lists it.
 
 use crate::attacker::{boot, inside, is_listed};
@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 fn nothing_of_the_host_is_in_proc_or_among_the_sockets() {
     for denied in [None, Some("old")] {
         let (sandbox, tree) = boot(Setting { denied, ..Setting::default() }, &[]);
-        // A session is the process that comes closest to ds: it was a worker before.
+        // The process of a session is the closest one to ds: it is a former worker.
         let links = inside(
             &sandbox,
             "for process in /proc/[0-9]*; do for link in exe cwd root; do busybox readlink $process/$link; done; \
@@ -27,14 +27,14 @@ fn nothing_of_the_host_is_in_proc_or_among_the_sockets() {
         let leaks: Vec<_> = links.lines().filter(|line| line.replace(own, "").contains(&outside)).collect();
         assert!(leaks.is_empty(), "{denied:?}: {leaks:#?}");
         assert!(inside(&sandbox, "ls /proc/1/root/bin/probe /proc/self/root/bin/probe").lines().count() == 2);
-        // The network of the host is shared, and with it its abstract sockets: ds has none.
+        // The container shares the host's network and its abstract sockets. ds has no such socket.
         let sockets = inside(&sandbox, "cat /proc/net/unix");
         let ours = sockets.lines().filter(|line| line.contains('@') && line.contains("ds"));
         assert_eq!(ours.collect::<Vec<_>>(), Vec::<&str>::new());
     }
 }
 
-/// CVE-2022-0492 and its relatives: a program that the kernel runs on the host.
+/// CVE-2022-0492 and similar: files that name a program for the kernel to run on the host.
 #[test]
 fn the_kernel_runs_no_program_for_root_inside() {
     for groups in ["all", "v1", "v2"] {
@@ -57,7 +57,7 @@ fn the_kernel_runs_no_program_for_root_inside() {
     }
 }
 
-/// What was passed in from the host is the container's to use, and the page says so.
+/// The container may use a descriptor that was passed in from the host, as docs/threat-model.md states.
 #[test]
 fn a_descriptor_that_was_passed_in_is_used_by_design() {
     for row in [
@@ -89,14 +89,14 @@ fn a_descriptor_that_was_passed_in_is_used_by_design() {
     let mut command = sandbox.command(&words);
     let passed = fs::OpenOptions::new().read(true).write(true).open(disk).unwrap();
     let done = command.stdin(Stdio::from(passed)).output().unwrap();
-    assert_eq!(done.stdout, b"xxx", "what is open can be read");
-    assert!(!done.status.success(), "and it cannot be opened again");
+    assert_eq!(done.stdout, b"xxx", "the descriptor is not readable");
+    assert!(!done.status.success(), "the file was opened again");
     let written = sandbox.run(&["sh", "-c", &format!("sync {disk}; head -c 8 {disk}")]).succeeds();
-    assert!(written.contains("raw"), "what is open can be written: {written:?}");
+    assert!(written.contains("raw"), "the descriptor is not writable: {written:?}");
     sandbox.run(&["losetup", "--detach", disk]).succeeds();
 }
 
-/// System calls that no shell has: Debian's perl makes them.
+/// Debian's perl makes the system calls, because no shell has them.
 #[test]
 fn a_file_of_the_host_cannot_be_opened_by_its_handle() {
     if !cfg!(target_arch = "x86_64") {
@@ -116,7 +116,7 @@ fn a_file_of_the_host_cannot_be_opened_by_its_handle() {
     assert_eq!(said.succeeds(), "refused: Operation not permitted\n");
 }
 
-/// A process of the host's user, or of another container with the same tree, changes it during starts.
+/// A process of the host, or of another container with the same tree, changes the tree during starts.
 #[test]
 fn a_tree_that_changes_during_starts_leads_nowhere() {
     const ROUNDS: usize = 25;
@@ -136,7 +136,7 @@ fn a_tree_that_changes_during_starts_leads_nowhere() {
             }
         });
         for _ in 0..ROUNDS {
-            // A start may fail with an error of its own, and must leave nothing outside.
+            // A start may fail, but must leave nothing outside the tree.
             sandbox.ds(&["start", "web"]);
             sandbox.ds(&["stop", "web", "--kill"]);
         }
@@ -146,7 +146,7 @@ fn a_tree_that_changes_during_starts_leads_nowhere() {
     sandbox.assert_no_containers();
 }
 
-/// A program that writes to its console without end fills no disk.
+/// A program that writes to its console endlessly does not fill the disk.
 #[test]
 fn the_log_of_a_console_stays_small() {
     let (sandbox, _) = boot(Setting::default(), &[]);
@@ -158,7 +158,7 @@ fn the_log_of_a_console_stays_small() {
     assert!(size() < 8 << 20, "{} bytes", size());
 }
 
-/// ds in a container of ds: it boots a container there, with everything that belongs to one.
+/// ds runs in a container of ds and boots a complete container there.
 #[test]
 fn ds_works_in_a_container_of_ds() {
     let sandbox = Sandbox::new();
@@ -174,7 +174,7 @@ fn ds_works_in_a_container_of_ds() {
                   ds info b | busybox grep ^devices; ds shell /inner /bin/true; ds stop b --kill; ds supervisor stop";
     let done = sandbox.ds(&["run", "web", "--", "/bin/sh", "-c", script]);
     let said = done.succeeds();
-    assert!(inner.report().is_some(), "it has booted");
+    assert!(inner.report().is_some(), "the inner container has not booted");
     assert!(said.contains("uid 0\nb\nnull\n"), "{said}");
     assert!(said.contains("not permitted"), "{said}");
     sandbox.ds(&["stop", "web"]).succeeds();

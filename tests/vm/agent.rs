@@ -1,6 +1,6 @@
-//! The line to the agent in a machine: scripts in, exit code and output out.
+//! The connection to the agent in a machine: sends scripts, receives their exit codes and output.
 //!
-//! Owns the format, which `guest/agent` is the other end of, and the patience. Binary data passes unchanged.
+//! Owns the format, which `guest/agent` implements, and the timeout. Binary data passes unchanged.
 
 use std::io::{Error, ErrorKind, Read, Result, Write};
 use std::os::unix::net::UnixStream;
@@ -25,14 +25,14 @@ impl Done {
         self.code == 0
     }
 
-    /// Exit code 0; what it printed.
+    /// Asserts exit code 0; returns the output.
     #[track_caller]
     pub fn succeeds(self) -> String {
         assert_eq!(self.code, 0, "{}: {}{}", self.script, self.text(), self.errors);
         self.text()
     }
 
-    /// Exit code 1 and one line of error from `ds`, with all these words in it.
+    /// Asserts exit code 1 and one line of error from `ds` that contains all these words.
     #[track_caller]
     pub fn fails(self, words: &[&str]) -> String {
         assert_eq!(self.code, 1, "{}: {}{}", self.script, self.text(), self.errors);
@@ -45,7 +45,7 @@ impl Done {
     }
 }
 
-/// The test's end of the line.
+/// The test's end of the connection.
 #[derive(Debug)]
 pub struct Agent {
     stream: UnixStream,
@@ -57,17 +57,17 @@ impl Agent {
         Self { stream, asked: None }
     }
 
-    /// Waits until the agent is there.
+    /// Waits until the agent is ready.
     ///
     /// # Errors
-    /// If the machine ended, or took longer than any machine should.
+    /// If the machine ended, or after the timeout.
     pub fn wait_until_ready(&mut self, patience: Duration) -> Result<()> {
         let deadline = Instant::now() + patience;
         while self.line(deadline)? != "ready" {}
         Ok(())
     }
 
-    /// Has the agent run a script.
+    /// Starts a script.
     ///
     /// # Errors
     /// If the machine ended.
@@ -77,10 +77,10 @@ impl Agent {
         self.stream.write_all(format!("{}\n{script}", script.len()).as_bytes())
     }
 
-    /// What became of it.
+    /// Waits for the end of the script.
     ///
     /// # Errors
-    /// If the machine ended, or the script took longer than it may.
+    /// If the machine ended, or after the timeout.
     pub fn answer(&mut self, patience: Duration) -> Result<Done> {
         let script = self.asked.take().expect("a script was sent");
         let deadline = Instant::now() + patience;

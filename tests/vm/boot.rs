@@ -1,4 +1,4 @@
-//! The machines themselves.
+//! The virtual machines themselves: scripts, kills and disks.
 
 use crate::disk::Disk;
 use crate::machine::{Machine, Setup};

@@ -1,4 +1,4 @@
-//! Numbers that look random and are the same each time: SplitMix64, so that a failure can be repeated from its seed.
+//! Pseudorandom numbers (SplitMix64): a failure can be repeated from its seed.
 
 /// A sequence that begins at a seed.
 #[derive(Debug, Clone)]

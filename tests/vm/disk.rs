@@ -1,12 +1,12 @@
-//! A disk with a write cache that a power cut empties.
+//! A disk with a write cache that loses its content at a power cut.
 //!
-//! What a machine writes stays in memory until the machine flushes; then it reaches the file. At a power cut each block
-//! that was written and not flushed survives or not, as chance has it: that is what a real disk may do, in any order, as
-//! long as a block is whole. [`crate::nbd`] gives such a disk to QEMU.
+//! Writes of a machine stay in memory until the machine flushes them to the file. At a power cut, a random part of the
+//! unflushed blocks survives, as on a real disk, in any order. A block is never torn. [`crate::nbd`] serves the disk to
+//! QEMU.
 //!
-//! A block has 4096 bytes, as in flash memory and in disks of the last fifteen years, whatever sectors they report. ext4
-//! depends on it: the checksum of a commit block covers all of it, and before Linux 6.11 a file system whose last commit
-//! block is half written is not mounted (`error loading journal`).
+//! A block has 4096 bytes, as in flash memory and in disks of the last fifteen years, whatever sector size they report.
+//! ext4 depends on it: the checksum of a commit block covers the whole block, and before Linux 6.11 a file system with a
+//! torn last commit block cannot be mounted (`error loading journal`).
 
 use crate::chance::Chance;
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 /// The unit of requests.
 pub const SECTOR: usize = 512;
 
-/// Sectors of a block, which is written whole or not at all.
+/// The number of sectors of a block, which is written atomically.
 const BLOCK: u64 = 8;
 
 type Sector = Box<[u8; SECTOR]>;
@@ -33,16 +33,16 @@ pub struct Disk(Arc<Mutex<State>>);
 struct State {
     file: File,
     size: u64,
-    /// Written and not flushed, by number.
+    /// Unflushed sectors, by number.
     cache: BTreeMap<u64, Sector>,
-    /// How many writes and flushes there were.
+    /// The number of writes and flushes so far.
     changes: u64,
-    /// After how many of them the power goes.
+    /// The number of writes and flushes at which the power fails.
     last: u64,
 }
 
 impl Disk {
-    /// The disk in this file, which has to be a multiple of the sector in size.
+    /// The disk in this file, whose size must be a multiple of the sector size.
     pub fn open(file: &Path) -> Self {
         let file = File::options().read(true).write(true).open(file).expect("a disk's file");
         let size = file.metadata().expect("metadata").len();
@@ -50,13 +50,13 @@ impl Disk {
         Self(Arc::new(Mutex::new(State { file, size, cache: BTreeMap::new(), changes: 0, last: u64::MAX })))
     }
 
-    /// An empty disk of so many bytes.
+    /// An empty disk of this size in bytes.
     pub fn new(file: &Path, size: u64) -> Self {
         File::create(file).and_then(|file| file.set_len(size)).expect("an empty disk");
         Self::open(file)
     }
 
-    /// A disk with an ext4 file system that holds all of a folder.
+    /// A disk with an ext4 file system that contains the files of a folder.
     pub fn ext4(file: &Path, size: u64, folder: &Path) -> Self {
         let mut command = Command::new("mke2fs");
         command.args(["-q", "-F", "-t", "ext4", "-b", "4096", "-m", "0", "-E", "root_owner=0:0", "-d"]);
@@ -69,19 +69,19 @@ impl Disk {
         self.lock().size
     }
 
-    /// How many writes and flushes there were.
+    /// The number of writes and flushes so far.
     pub fn changes(&self) -> u64 {
         self.lock().changes
     }
 
-    /// After so many more writes and flushes the power goes: from then on nothing is answered. Whoever wants to see a
-    /// certain moment need not measure time, then.
+    /// Cuts the power after this number of further writes and flushes: no later request is answered. Thus, the moment does
+    /// not depend on time.
     pub fn lose_power_after(&self, changes: u64) {
         let mut state = self.lock();
         state.last = state.changes + changes;
     }
 
-    /// Whether that has happened.
+    /// Whether the power has been cut.
     pub fn is_dead(&self) -> bool {
         let state = self.lock();
         state.changes >= state.last
@@ -98,7 +98,7 @@ impl Disk {
         Ok(())
     }
 
-    /// Writes into the cache, or through it.
+    /// Writes to the cache, or also to the file.
     pub fn write(&self, offset: u64, bytes: &[u8], through: bool) -> Result<()> {
         let mut state = self.change()?;
         if through {
@@ -115,7 +115,7 @@ impl Disk {
         Ok(())
     }
 
-    /// All that was written reaches the file.
+    /// Writes the cache to the file.
     pub fn flush(&self) -> Result<()> {
         let mut state = self.change()?;
         for (number, sector) in std::mem::take(&mut state.cache) {
@@ -124,8 +124,8 @@ impl Disk {
         Ok(())
     }
 
-    /// The power goes: of what was not flushed a part survives, each block whole or not at all. How large that part is, is
-    /// left to chance as well. Gives the number of sectors that were lost.
+    /// Cuts the power: a random part of the unflushed blocks survives, each of them completely. Returns the number of lost
+    /// sectors.
     pub fn cut(&self, chance: &mut Chance) -> usize {
         let mut state = self.lock();
         state.last = u64::MAX;
@@ -144,7 +144,7 @@ impl Disk {
         lost
     }
 
-    /// One more write or flush, unless the power is gone.
+    /// Counts a write or flush; fails after the power cut.
     fn change(&self) -> Result<MutexGuard<'_, State>> {
         let mut state = self.lock();
         if state.changes >= state.last {

@@ -1,5 +1,5 @@
-//! A data directory on f2fs with case folding, as phones have it: overlayfs refuses such a file system as its lower layer,
-//! and for that reason a volatile container in a directory is refused; everything else works there.
+//! A data directory on f2fs with case folding, as on phones. overlayfs refuses such a file system as its lower layer;
+//! therefore, ds refuses a volatile container in a directory. Everything else works there.
 
 use crate::disk::Disk;
 use crate::given;
@@ -13,7 +13,7 @@ mkfs.f2fs -q -f -O casefold,encrypt,extra_attr,quota,verity -C utf8 /dev/vdc
 mount -t f2fs /dev/vdc /var/lib/droidspaces
 ";
 
-/// A tree of the image's files in the data directory.
+/// Copies the files of the image to a tree in the data directory.
 const UNPACK: &str = "mkdir /mnt/image && mount -o ro,loop /mnt/images/busybox /mnt/image \
      && cp -a /mnt/image /var/lib/droidspaces/tree && umount /mnt/image";
 
@@ -28,14 +28,14 @@ fn a_volatile_directory_is_refused_where_case_is_folded_and_an_image_works_there
     let setup = Setup::new().disk(&images, 512).disk(&data, 4096).prepare(PREPARE);
     let mut machine = Machine::boot(&setup);
     machine.run(UNPACK).succeeds();
-    // The file system does what it is there for, whatever ds does.
+    // The file system itself: it folds case.
     let mixed = "cd /var/lib/droidspaces && mkdir mixed && chattr +F mixed && touch mixed/A && ls mixed/a";
     assert_eq!(machine.run(mixed).succeeds(), "mixed/a\n");
 
     machine.run("ds create tree --rootfs /var/lib/droidspaces/tree --set volatile=yes").succeeds();
     machine.run("ds start tree").fails(&["tree", "volatile", "image"]);
     assert_eq!(machine.run("find /sys/fs/cgroup -name 'droidspaces*'").succeeds(), "");
-    // Without it, the directory itself is fine.
+    // Without `volatile`, the directory is supported.
     machine
         .run("ds set tree volatile=no && ds start tree && ds run tree -- sh -c 'echo kept >/kept'")
         .succeeds();

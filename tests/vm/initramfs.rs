@@ -1,4 +1,4 @@
-//! The first files of a machine: what xtask prepared, the scripts of `guest/`, and what the test brings.
+//! The first files of a machine: the parts that xtask made, the scripts of `guest/`, and files of the test.
 //!
 //! Owns the archive format: cpio "newc" (Documentation/driver-api/early-userspace/buffer-format.rst).
 
@@ -7,7 +7,7 @@ use std::io::{Result, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-/// An archive that grows.
+/// An archive under construction.
 #[derive(Debug, Default)]
 pub struct Archive {
     bytes: Vec<u8>,
@@ -16,7 +16,7 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// A file with everything above it.
+    /// Adds a file and its parent directories.
     pub fn file(&mut self, path: &str, mode: u32, contents: &[u8]) {
         for (slash, _) in path.match_indices('/') {
             let folder = &path[..slash];
@@ -27,7 +27,7 @@ impl Archive {
         self.entry(path, 0o100_000 | mode, contents);
     }
 
-    /// All files of a folder and of those in it, executable as they are.
+    /// Adds all files below a folder, with their permissions to execute.
     pub fn tree(&mut self, from: &Path, to: &str) {
         let entries = fs::read_dir(from).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
         let mut paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
@@ -43,7 +43,7 @@ impl Archive {
         }
     }
 
-    /// One file of this machine, executable as it is.
+    /// Adds one file of this machine, with its permission to execute.
     pub fn copy(&mut self, from: &Path, to: &str) {
         let contents = fs::read(from).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
         let mode = fs::metadata(from).expect("metadata").permissions().mode();

@@ -1,7 +1,7 @@
-//! One virtual machine: QEMU, its disks, and the way to run something inside.
+//! One virtual machine: QEMU, its disks, and the execution of scripts inside.
 //!
-//! Owns QEMU's command line and its process, which never outlives the test. A machine that is killed has had its power
-//! cut: its disks ([`Disk`]) forget what was not flushed when the test says so. See qemu(1).
+//! Owns QEMU's command line and its process, which never outlives the test. To kill a machine is a power cut: its disks
+//! ([`Disk`]) lose unflushed writes when the test requests it. See qemu(1).
 
 use crate::agent::{Agent, Done};
 use crate::disk::Disk;
@@ -20,34 +20,33 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle, panicking, sleep};
 use std::time::{Duration, Instant};
 
-/// How long anything may take. Emulated processors on a machine that has other work are slow, and a test that waits for
-/// minutes is a broken one.
+/// The timeout of all operations. It is generous, because emulated processors on a busy machine are slow.
 const PATIENCE: Duration = Duration::from_secs(150);
 
-/// Lines of the console that are shown after a failure.
+/// The number of lines of the console that are printed after a failure.
 const LINES_SHOWN: usize = 60;
 
-/// The address of the one server that a machine with a network reaches, at the port of HTTPS.
+/// The only server that a machine with a network can reach, at the port of HTTPS.
 pub const SERVER: &str = "192.0.2.100";
 
-/// What a machine is to be.
+/// The configuration of a machine.
 #[derive(Debug, Clone)]
 pub struct Setup {
     platform: Platform,
     memory_mib: u32,
-    /// More words for the kernel.
+    /// Additional kernel parameters.
     kernel: String,
-    /// A part of the second program's script, in the words of sh(1).
+    /// A part of the second program's script, for sh(1).
     prepare: String,
     disks: Vec<(Disk, u32)>,
-    /// The port of this machine's loopback to which [`SERVER`] leads.
+    /// The port on the host's loopback interface to which [`SERVER`] is forwarded.
     server: Option<u16>,
-    /// Path below the folder of what the test brings, path on this machine.
+    /// Files of the test: path below their folder, path on this machine.
     files: Vec<(String, PathBuf)>,
 }
 
 impl Setup {
-    /// One processor, half a GiB, no disk but that with the system.
+    /// One processor, half a GiB, and only the disk with the system.
     pub fn new() -> Self {
         let files = vec![("bin/ds".to_owned(), given("DS_BIN"))];
         Self {
@@ -61,7 +60,7 @@ impl Setup {
         }
     }
 
-    /// A phone: SELinux is enforcing, and no `ds` is there before it is installed.
+    /// A phone: SELinux is enforcing, and `ds` is not installed yet.
     pub fn phone(platform: Platform) -> Self {
         let mut phone = Self::new().selinux();
         phone.platform = platform;
@@ -69,19 +68,19 @@ impl Setup {
         phone
     }
 
-    /// A file that the test brings, by its path below the folder of such files.
+    /// Adds a file of the test, with its path below the folder of such files.
     pub fn file(mut self, path: &str, from: &Path) -> Self {
         self.files.push((path.to_owned(), from.to_owned()));
         self
     }
 
-    /// One more disk: the first is /dev/vdb. Storage of phones has sectors of 4096 bytes, and direct I/O depends on it.
+    /// Adds a disk; the first is /dev/vdb. As on phones, its sectors have 4096 bytes, on which direct I/O depends.
     pub fn disk(mut self, disk: &Disk, sector: u32) -> Self {
         self.disks.push((disk.clone(), sector));
         self
     }
 
-    /// A network interface. Packets reach [`SERVER`], which is a port of this machine's loopback, and nothing else.
+    /// Adds a network interface. Packets reach only [`SERVER`], a port on this host's loopback interface.
     pub const fn server(mut self, port: u16) -> Self {
         self.server = Some(port);
         self
@@ -92,13 +91,13 @@ impl Setup {
         self
     }
 
-    /// Something that is done before the agent starts.
+    /// Adds a script that runs before the agent starts.
     pub fn prepare(mut self, script: &str) -> Self {
         self.prepare.push_str(script);
         self
     }
 
-    /// SELinux in the enforcing mode; all that the test runs is in the domain `su`.
+    /// Enforces SELinux; scripts of the test run in the domain `su`.
     pub fn selinux(mut self) -> Self {
         self.kernel.push_str(" security=selinux enforcing=1");
         self.files.push(("policy".to_owned(), given("DS_VM").join("policy")));
@@ -121,14 +120,14 @@ impl Setup {
     }
 }
 
-/// A machine that runs.
+/// A running machine.
 #[derive(Debug)]
 pub struct Machine {
     qemu: Child,
     agent: Agent,
-    /// Lines that something inside wrote to /run/reports.
+    /// Lines that programs inside have written to /run/reports.
     reports: Arc<Mutex<Vec<String>>>,
-    /// Ends of sockets, to end the threads below.
+    /// Sockets whose shutdown ends the threads below.
     streams: Vec<UnixStream>,
     threads: Vec<JoinHandle<()>>,
     /// Console, initramfs.
@@ -140,7 +139,7 @@ impl Machine {
     pub fn boot(setup: &Setup) -> Self {
         let mut machine = Self::start(setup);
         let ready = machine.agent.wait_until_ready(PATIENCE);
-        ready.unwrap_or_else(|error| panic!("the machine does not come up: {error}"));
+        ready.unwrap_or_else(|error| panic!("the machine does not boot: {error}"));
         machine
     }
 
@@ -148,7 +147,7 @@ impl Machine {
         let directory = tempfile::Builder::new().prefix("vm-").tempdir_in(env!("CARGO_TARGET_TMPDIR"));
         let directory = directory.expect("a temporary directory");
         let prepared = given("DS_VM").join(setup.platform.parts);
-        // QEMU works in that directory, so that no path is part of its command line, where commas would matter.
+        // The working directory of QEMU, so that its command line contains no paths, in which commas would be separators.
         for file in ["kernel", "system"] {
             symlink(prepared.join(file), directory.path().join(file)).expect("symlink");
         }
@@ -192,70 +191,70 @@ impl Machine {
         Self { qemu, agent, reports, streams, threads, directory }
     }
 
-    /// Runs a script of sh(1) in the machine, to its end.
+    /// Runs a script of sh(1) in the machine, and waits for its end.
     pub fn run(&mut self, script: &str) -> Done {
         self.run_within(PATIENCE, script)
     }
 
-    /// The same, when it needs more or less time than others.
+    /// The same, with another timeout.
     pub fn run_within(&mut self, patience: Duration, script: &str) -> Done {
         self.ask(script);
         let answer = self.agent.answer(patience);
         answer.unwrap_or_else(|error| panic!("{error}: {script}"))
     }
 
-    /// Begins a script. The power may be cut before it ends.
+    /// Starts a script. The power may be cut before it ends.
     pub fn ask(&mut self, script: &str) {
         self.agent.ask(script).unwrap_or_else(|error| panic!("{error}: {script}"));
     }
 
-    /// Waits for the end of a script that was begun.
+    /// Waits for the end of a started script.
     pub fn answer(&mut self) -> Done {
         self.agent.answer(PATIENCE).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Everything that was written to /run/reports so far, a line each.
+    /// The lines that have been written to /run/reports.
     pub fn reports(&self) -> Vec<String> {
         self.reports.lock().expect("nobody panicked").clone()
     }
 
-    /// Waits until what was written to /run/reports so far, a line each, is enough.
+    /// Waits until the lines that have been written to /run/reports satisfy a condition.
     pub fn wait_until(&self, enough: impl Fn(&[String]) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !enough(&self.reports()) {
-            assert!(Instant::now() < deadline, "waited in vain; reports: {:?}", self.reports());
+            assert!(Instant::now() < deadline, "timeout; reports: {:?}", self.reports());
             sleep(Duration::from_millis(2));
         }
     }
 
-    /// What the machine's kernel has said.
+    /// The machine's console.
     pub fn console(&self) -> String {
         let bytes = fs::read(self.directory.path().join("console")).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Cuts the power. What was reported until then was reported.
+    /// Cuts the power; returns the reports.
     pub fn kill(mut self) -> Vec<String> {
         self.end();
         self.reports()
     }
 
-    /// Switches the machine off as a user does: nothing is lost.
+    /// Powers the machine off with its init system, so that nothing is lost.
     pub fn power_off(mut self) {
         self.ask("sync; busybox poweroff -f");
         self.wait_for_end();
     }
 
-    /// Waits until the machine has switched itself off.
+    /// Waits until the machine has powered itself off.
     pub fn wait_for_end(mut self) {
         let deadline = Instant::now() + PATIENCE;
         while self.qemu.try_wait().expect("wait").is_none() {
-            assert!(Instant::now() < deadline, "the machine does not power off");
+            assert!(Instant::now() < deadline, "timeout while the machine powers off");
             sleep(Duration::from_millis(10));
         }
     }
 
-    /// Ends QEMU and whoever talks to it.
+    /// Ends QEMU and the threads that are connected to it.
     fn end(&mut self) {
         let _ = self.qemu.kill();
         let _ = self.qemu.wait();
@@ -273,7 +272,7 @@ impl Drop for Machine {
         self.end();
         if panicking() {
             let console = self.console();
-            // Of a panic the first lines say why.
+            // The first lines of a panic contain the reason.
             let lines: Vec<_> = console.lines().take_while(|line| !line.contains("Call Trace")).collect();
             let shown = &lines[lines.len().saturating_sub(LINES_SHOWN)..];
             eprintln!("--- reports: {:?}\n--- console\n{}\n---", self.reports(), shown.join("\n"));
@@ -330,7 +329,7 @@ fn words(setup: &Setup) -> Vec<String> {
 fn collect(stream: UnixStream, lines: &Arc<Mutex<Vec<String>>>) -> JoinHandle<()> {
     let lines = Arc::clone(lines);
     thread::spawn(move || {
-        // A line without an end was not reported.
+        // An incomplete line is no report.
         let mut reader = BufReader::new(stream);
         let mut line = Vec::new();
         while reader.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) && line.ends_with(b"\n") {

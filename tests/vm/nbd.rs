@@ -1,6 +1,6 @@
-//! The server side of NBD, as much of it as QEMU needs: one client, one disk, one request at a time.
+//! An NBD server for QEMU: one client, one disk, one request at a time.
 //!
-//! See the protocol's `doc/proto.md`: fixed newstyle negotiation, simple replies. Ends when QEMU does.
+//! See the protocol's `doc/proto.md`: fixed newstyle negotiation, simple replies. Ends with QEMU.
 
 use crate::disk::Disk;
 use std::io::{Error, ErrorKind, Read, Result, Write};
@@ -11,21 +11,21 @@ const OPTION_REPLY_MAGIC: u64 = 0x0003_e889_0455_65a9;
 const REQUEST_MAGIC: u32 = 0x2560_9513;
 const REPLY_MAGIC: u32 = 0x6744_6698;
 
-/// Options of the negotiation, and what is answered to them.
+/// Options of the negotiation, and the answers to them.
 const OPTION_ABORT: u32 = 2;
 const OPTION_GO: u32 = 7;
 const REPLY_ACKNOWLEDGED: u32 = 1;
 const REPLY_INFORMATION: u32 = 3;
 const REPLY_UNSUPPORTED: u32 = 0x8000_0001;
 
-/// Has flags, takes flushes, takes writes that go through at once.
+/// Features of the disk: flags, flushes, and writes that bypass the cache.
 const FEATURES: u16 = 1 | 1 << 2 | 1 << 3;
-/// The flag of such a write.
+/// The flag of a write that bypasses the cache.
 const THROUGH: u16 = 1;
 
-/// Serves the disk until the other side is gone.
+/// Serves the disk until the client closes the connection.
 pub fn serve(disk: &Disk, mut stream: UnixStream) {
-    // QEMU is killed in the middle of anything: that the connection ends is no error.
+    // QEMU is killed at any moment: the end of the connection is not an error.
     let _ = negotiate(disk, &mut stream).and_then(|()| transmit(disk, &mut stream));
 }
 
@@ -43,7 +43,7 @@ fn negotiate(disk: &Disk, stream: &mut UnixStream) -> Result<()> {
         stream.read_exact(&mut data)?;
         match option {
             OPTION_GO => {
-                // What kind of information this is, the size, the features.
+                // The kind of information, the size, the features.
                 let mut about = 0_u16.to_be_bytes().to_vec();
                 about.extend(disk.size().to_be_bytes());
                 about.extend(FEATURES.to_be_bytes());
@@ -90,12 +90,12 @@ fn transmit(disk: &Disk, stream: &mut UnixStream) -> Result<()> {
             _ => Err(ErrorKind::Unsupported.into()),
         };
         if disk.is_dead() {
-            // Not even an error: the machine is about to end.
+            // No answer, not even an error: the power has been cut.
             return std::io::copy(stream, &mut std::io::sink()).map(|_| ());
         }
         let number: u32 = match &done {
             Ok(()) => 0,
-            // EINVAL and EIO, as the protocol numbers them.
+            // The protocol's numbers of EINVAL and EIO.
             Err(error) if error.kind() == ErrorKind::Unsupported => 22,
             Err(_) => 5,
         };

@@ -1,4 +1,4 @@
-//! A server outside of the machine, with a catalogue that holds one small image.
+//! A server outside the machine, with a catalogue that contains one small image.
 
 use crate::given;
 use crate::platform::Platform;
@@ -11,10 +11,10 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-/// Bytes that do not compress: a download has a middle.
+/// The number of bytes that do not compress, so that a download takes some time.
 const BALLAST: u64 = 6 << 20;
 
-/// Serves an image for a kind of machine; returns its content, too.
+/// Serves an image for a platform; also returns its content.
 pub fn serve(folder: &Path, platform: Platform, chance: &mut Chance) -> (Server, Arc<Vec<u8>>) {
     let image = Arc::new(image(folder, platform, chance));
     let authority = folder.join("authority.pem");
@@ -22,7 +22,7 @@ pub fn serve(folder: &Path, platform: Platform, chance: &mut Chance) -> (Server,
     (Server::start(place, faithful(&image)), image)
 }
 
-/// BusyBox of this kind of machine, and ballast.
+/// An archive with the BusyBox of this platform, and ballast.
 fn image(folder: &Path, platform: Platform, chance: &mut Chance) -> Vec<u8> {
     let tree = folder.join("outside");
     for directory in ["bin", "sbin", "etc/init.d"] {

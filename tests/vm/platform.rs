@@ -1,23 +1,23 @@
-//! What kind of machine it is: the emulator, the processor, and the first programs.
+//! Platforms of machines: the emulator, the processor, and the first programs.
 //!
-//! Owns what differs between architectures on QEMU's command line, and which folder of `$DS_VM` and of the sources belongs
-//! to which kind. See qemu(1), system/target-i386 and arm/virt of QEMU's documentation.
+//! Owns the differences between architectures on QEMU's command line, and the folders of `$DS_VM` and of the sources for
+//! each platform. See qemu(1), system/target-i386 and arm/virt of QEMU's documentation.
 
 use std::fs;
 
-/// One kind of machine.
+/// A platform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Platform {
     /// Its folder below `$DS_VM`.
     pub parts: &'static str,
     /// The folder of its scripts, below `tests/vm`.
     pub scripts: &'static str,
-    /// The program of QEMU.
+    /// QEMU's program.
     pub emulator: &'static str,
     machine: &'static str,
-    /// What is emulated where the real processor is of another kind.
+    /// The processor that is emulated without KVM.
     processor: &'static str,
-    /// Words for the kernel: its console, and what makes the emulation of this processor faster.
+    /// Kernel parameters: the console, and options for a faster emulation.
     pub kernel: &'static str,
 }
 
@@ -31,13 +31,13 @@ pub const PLAIN: Platform = Platform {
     kernel: "console=ttyS0 tsc=reliable no_timer_check",
 };
 
-/// A phone with the processor of a desktop.
+/// A phone with a desktop's processor.
 pub const PHONE_AMD64: Platform = Platform { parts: "phone-amd64", scripts: "android", ..PLAIN };
 
-/// A phone with the processor of a desktop, and a kernel like those that phones are sold with.
+/// A phone with a desktop's processor, and a kernel like those that phones are sold with.
 pub const PHONE_STOCK: Platform = Platform { parts: "phone-stock", ..PHONE_AMD64 };
 
-/// A phone.
+/// A phone with its own processor.
 pub const PHONE_ARM64: Platform = Platform {
     parts: "phone-arm64",
     scripts: "android",
@@ -48,15 +48,15 @@ pub const PHONE_ARM64: Platform = Platform {
 };
 
 impl Platform {
-    /// QEMU's words for board and processor.
+    /// QEMU's options for board and processor.
     pub fn words(&self) -> [&'static str; 6] {
         let (accelerator, processor) =
             if self.has_kvm() { ("kvm", "host") } else { ("tcg,thread=multi", self.processor) };
         ["-machine", self.machine, "-accel", accelerator, "-cpu", processor]
     }
 
-    /// Whether the kernel can run machines of this kind at full speed. Where the processor does not say that it can,
-    /// /dev/kvm may be there all the same and be slower than emulation.
+    /// Whether KVM can run this platform. If the processor does not report support, /dev/kvm may exist and be slower than
+    /// emulation.
     fn has_kvm(&self) -> bool {
         let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let can = processor.split_whitespace().any(|word| word == "vmx" || word == "svm");

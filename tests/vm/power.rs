@@ -1,8 +1,8 @@
-//! Power cuts: the machine ends in the middle of something, and its disk loses what was not flushed.
+//! Power cuts: the machine ends in the middle of an operation, and its disk loses unflushed writes.
 //!
-//! Each test cuts the power ten times. Where, is counted in writes of the disk and chosen from a seed, so it depends on
-//! the speed of nothing. The machine boots again on what is left of the disk: everything that was reported done has to
-//! be there, everything else as it was before or as it was to be, and no half of anything.
+//! Each test cuts the power ten times, after a number of disk writes that is derived from a seed and thus independent of
+//! speed. The machine boots again with the remaining content of the disk: everything that was reported as done must
+//! exist, everything else must be in its old or its new state, and nothing may be incomplete.
 
 use crate::chance::Chance;
 use crate::disk::Disk;
@@ -15,10 +15,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Cuts of one test.
+/// The number of power cuts in one test.
 const CUTS: u64 = 10;
 
-/// Cuts of a pull, which has fewer stages.
+/// The number of power cuts in a pull, which has fewer stages.
 const PULL_CUTS: u64 = 6;
 
 const PREPARE: &str = "mount -t ext4 /dev/vdb /var/lib/droidspaces
@@ -26,17 +26,17 @@ mkdir /mnt/images
 mount -t ext4 -o ro /dev/vdc /mnt/images
 ";
 
-/// What a directory holds that is no container: halves, and what waits for its end.
+/// Lists remains of jobs in the directory of containers.
 const HALVES: &str =
     "cd /var/lib/droidspaces/containers && find . -name '.new-*' -o -name '.ds-job-*' -o -name '.trash-*'";
 
-/// The machine with two disks: the one that loses power, and one with an image and an archive.
+/// The machine with two disks: one that loses unflushed writes, and one with an image and an archive.
 struct Victim {
     folder: tempfile::TempDir,
     disk: Disk,
     setup: Setup,
     chance: Chance,
-    /// Of each kind of job: how many writes it takes.
+    /// The number of disk writes of each kind of job.
     costs: BTreeMap<&'static str, u64>,
 }
 
@@ -57,7 +57,7 @@ impl Victim {
         Self { folder, disk, setup, chance, costs: BTreeMap::new() }
     }
 
-    /// Runs a job to its end, to know how many writes it takes.
+    /// Runs a job to its end, to count its disk writes.
     fn measure(&mut self, machine: &mut Machine, job: &'static str, script: &str) {
         machine.run("sync").succeeds();
         let before = self.disk.changes();
@@ -65,10 +65,10 @@ impl Victim {
         self.costs.insert(job, self.disk.changes() - before);
     }
 
-    /// Runs a job and cuts the power in the middle of it, or just after it reported `end`. Gives what was reported.
+    /// Runs a job and cuts the power during it, or just after it has reported `end`. Returns the reports.
     fn cut(&mut self, mut machine: Machine, job: &'static str, script: &str, end: &str) -> Vec<String> {
         let cost = self.costs[job];
-        // Most writes are copies; what decides comes last. Or the power goes when the job has just told that it is done.
+        // Most writes are copies; the decisive ones are the last. Or the power fails just after the job has reported its end.
         let (last, end_of_time) = (cost.min(30), cost * 100);
         let after = match self.chance.below(3) {
             0 => self.chance.below(cost),
@@ -93,7 +93,7 @@ impl Victim {
     }
 }
 
-/// A root file system to be unpacked: BusyBox and enough else that it takes a while.
+/// An archive with BusyBox and other files, whose unpacking takes some time.
 fn archive(folder: &Path, chance: &mut Chance) {
     let tree = folder.join("tree");
     let status = Command::new("cp").arg("-a").arg(given("DS_FIXTURES").join("busybox")).arg(&tree).status();
@@ -116,7 +116,7 @@ fn archive(folder: &Path, chance: &mut Chance) {
     assert!(command.status().expect("tar").success());
 }
 
-/// What a container has been given once and for all.
+/// Files of a container that never change.
 fn sum(machine: &mut Machine, name: &str) -> String {
     machine.run(&format!("ds run {name} -- sh -c 'cat /ballast/* /bin/busybox | md5sum'")).succeeds()
 }
@@ -134,7 +134,7 @@ fn nothing_written_in_an_image_is_lost_and_it_is_resized_or_not() {
     let mut written: Vec<String> = Vec::new();
     let (mut size, mut target) = (96, 96);
     for round in 0..CUTS {
-        // Whatever happened, the container starts, and has all that was promised.
+        // In any case, the container starts and has all reported files.
         assert_eq!(machine.run(HALVES).succeeds(), "", "round {round}");
         machine.run("ds start box").succeeds();
         let whole = "cd /files && for f in *; do read -r x <$f; [ \"$x\" = \"content of $f\" ] && echo $f; done; true";
@@ -147,14 +147,14 @@ fn nothing_written_in_an_image_is_lost_and_it_is_resized_or_not() {
         assert!(length == size || length == target, "round {round}: {length} is neither {size} nor {target}");
         (size, target) = (length, length);
         if round % 2 == 0 {
-            // Each file is reported when it is safe; between them something is written that is not.
+            // Each file is reported when it is on disk. In between, other files are written that are not flushed.
             let script = format!(
                 "ds run box -- sh -c 'cd /files; i=0; while :; do i=$((i + 1)); f={round}-$i; \
                  echo content of $f | dd of=$f conv=fsync 2>/dev/null && echo $f; \
                  dd if=/dev/zero of=/ballast$((i % 4)) bs=64k count=4 2>/dev/null; done' \
                  | while read -r name; do echo $name >/run/reports; done"
             );
-            // As many as that, or fewer.
+            // Fewer if the power is cut before.
             let end = format!("{round}-{}", 1 + victim.chance.below(40));
             written.extend(victim.cut(machine, "write", &script, &end));
         } else {
@@ -253,11 +253,14 @@ fn a_pulled_image_is_whole_or_absent_and_the_next_pull_completes_it() {
         machine = Machine::boot(&victim.setup);
         let found = machine.run(&whole).succeeds();
         let pulled = reports.iter().any(|line| line == "pulled");
-        assert!(!pulled || !found.is_empty(), "round {round}: what was reported is there");
+        assert!(!pulled || !found.is_empty(), "round {round}: the reported image is missing");
         let before = server.count(IMAGE);
         machine.run(pull).succeeds();
         assert!(!machine.run(&whole).succeeds().is_empty(), "round {round}");
-        assert!(found.is_empty() || server.count(IMAGE) == before, "round {round}: it is not fetched again");
+        assert!(
+            found.is_empty() || server.count(IMAGE) == before,
+            "round {round}: the cached image was downloaded again"
+        );
         assert_eq!(
             machine.run("cd /var/lib/droidspaces/cache && find . -name '*.part' -o -name '*.tag'").succeeds(),
             "",

@@ -1,8 +1,8 @@
-//! Images under SELinux: the threads of a loop device are in the kernel's domain, which on Android may not touch the files
-//! of the data directory.
+//! Images under SELinux: the threads of a loop device run in the kernel's domain, which may not access the files of the
+//! data directory on Android.
 //!
-//! The disk has sectors of 4096 bytes, as storage of phones has. On sectors of 512 bytes a loop device would use direct
-//! I/O, which this kernel does not ask SELinux about.
+//! As on phones, the disk has sectors of 4096 bytes. With sectors of 512 bytes, a loop device would use direct I/O, for
+//! which this kernel does not consult SELinux.
 
 use crate::disk::Disk;
 use crate::given;
@@ -10,7 +10,7 @@ use crate::machine::{Machine, Setup};
 use std::fs;
 use std::path::Path;
 
-/// The data directory is as it is on Android, and so is everything in it.
+/// A machine whose data directory is labelled as on Android.
 const PREPARE: &str = "mount -t ext4 /dev/vdb /var/lib/droidspaces
 chcon -R u:object_r:adb_data_file:s0 /var/lib/droidspaces
 ";
@@ -39,7 +39,7 @@ fn an_image_is_labelled_or_does_not_start() {
     let mut machine = machine(folder.path(), "busybox");
     let image = "/var/lib/droidspaces/busybox";
     let read = format!("device=$(losetup -f --show {image}) && dd if=$device of=/dev/null bs=4096 count=1");
-    // The policy does what it is there for, whatever ds does.
+    // The policy itself: the kernel may not read the image.
     assert_eq!(label(&mut machine, image), "u:object_r:adb_data_file:s0");
     assert_ne!(machine.run(&read).code, 0);
     let denied = "dmesg | grep -c 'denied  { read }.*scontext=u:r:kernel:s0.*u:object_r:adb_data_file:s0'";
@@ -48,7 +48,7 @@ fn an_image_is_labelled_or_does_not_start() {
 
     machine.run(&format!("ds create box --image {image} --set container.image-label=no")).succeeds();
     machine.run("ds start box").fails(&["box", image, "SELinux", "image-label", "EIO"]);
-    // Nothing is left of it.
+    // The start leaves nothing behind.
     assert_eq!(
         machine.run("losetup --list --noheadings; find /sys/fs/cgroup -name 'droidspaces*'").succeeds(),
         ""

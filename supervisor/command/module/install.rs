@@ -37,7 +37,7 @@ pub fn run(paths: &Paths) -> Result<String> {
         writeln!(report, "- {line}")?;
     }
     writeln!(report, "- Containers and settings: {data} (kept when the module is removed)")?;
-    let host = Host::probe().context("Cannot find out what this device is")?;
+    let host = Host::probe().context("Cannot identify this device")?;
     let mut sentences = Report::new(&host).sentences().into_iter();
     writeln!(report, "- This {}", sentences.next().unwrap_or_default())?;
     for sentence in sentences {

@@ -1,8 +1,7 @@
 //! Tries a call in a child process that then ends.
 //!
 //! A system call filter may kill the caller of an unknown call, and most trials change something. Therefore the child
-//! has
-//! its own mount and network namespaces. Every function returns whether the call succeeded.
+//! has its own mount and network namespaces. Every function returns whether the call succeeded.
 
 use std::ffi::CString;
 use std::fs::File;

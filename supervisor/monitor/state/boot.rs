@@ -165,8 +165,8 @@ impl Monitor {
         })
     }
 
-    /// Receives messages of the child until it has executed the program; then begins to answer
-    /// its calls, if it has sent a listener. Clients are served in the meantime.
+    /// Receives messages of the child until it has executed the program; then begins to answer its calls, if it has
+    /// sent a listener. Clients are served in the meantime.
     fn hear(&mut self, wire: &OwnedFd, report: Option<&OwnedFd>, pid: Pid) -> Result<()> {
         let (mut ready, mut listener) = (false, None);
         let deadline = Instant::now() + BOOTING;

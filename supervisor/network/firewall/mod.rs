@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use self::iptables::Programs;
 use self::nftables::BuiltIn;
 use self::rules::Rule;
-use super::netlink::Netlink;
+use crate::netlink::Netlink;
 
 /// `NFPROTO_IPV4`, to iptables-nft.
 const IPV4: u8 = 2;

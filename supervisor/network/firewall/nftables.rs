@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::rules::{Chain, Match, Rule, Verdict};
 use crate::config::value::Protocol;
-use crate::network::netlink::{APPEND, CREATE, Message, Netlink, attribute};
+use crate::netlink::{APPEND, CREATE, Message, Netlink, attribute};
 
 /// `NFNL_SUBSYS_NFTABLES`.
 pub(super) const SUBSYSTEM: u16 = 10;

@@ -18,7 +18,7 @@ use super::nftables::{
 };
 use super::rules::{Chain, Rule};
 use crate::durable;
-use crate::network::netlink::{CREATE, Message, Netlink, attribute};
+use crate::netlink::{CREATE, Message, Netlink, attribute};
 
 /// `NFT_MSG_GETGEN`.
 const GET_GENERATION: u16 = 16;

@@ -12,8 +12,8 @@ use super::decide::{
     BETWEEN, Decision, FOLLOWING, FOLLOWING_END, MAIN, PINNED, PINNED_END, Wanted, is_copied,
 };
 use super::view::{ROUTE_GATEWAY, RULE_FROM, RULE_PRIORITY, RULE_TO, Rule, TABLE, View, Way};
+use crate::netlink::{APPEND, CREATE, EXCLUSIVE, Message, Netlink};
 use crate::network::link::step;
-use crate::network::netlink::{APPEND, CREATE, EXCLUSIVE, Message, Netlink};
 
 /// `RTM_*`.
 const NEW_ROUTE: u16 = 24;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use anyhow::Result;
 
-use crate::network::netlink::{Message, Netlink, attribute};
+use crate::netlink::{Message, Netlink, attribute};
 use crate::network::store::Member;
 
 /// `NFNL_SUBSYS_CTNETLINK`, `IPCTNL_MSG_CT_*`.

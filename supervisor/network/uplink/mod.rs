@@ -21,10 +21,10 @@ use self::decide::{MAIN, decide};
 use self::view::View;
 use super::identity::Tag;
 use super::link::Link;
-use super::netlink::Netlink;
 use super::store::{Member, NETWORK_6, Store, members};
 use super::wiring::fit_inside;
 use crate::config::value::Name;
+use crate::netlink::Netlink;
 use crate::paths::Paths;
 
 pub use self::events::Events;

@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::Result;
 
+use crate::netlink::{Message, Netlink, attribute, attributes, number};
 use crate::network::link::Link;
-use crate::network::netlink::{Message, Netlink, attribute, attributes, number};
 
 /// `RTM_*`.
 const NEW_ROUTE: u16 = 24;

@@ -1,4 +1,4 @@
-//! The life of the module on a phone, from flashing to removal: one phone goes through all of it, for a boot is what takes
+//! The life of the module on a phone, from flashing to removal. One phone performs all steps, because boots take most of
 //! the time.
 
 use super::{Phone, surroundings};
@@ -10,7 +10,7 @@ const MODULE: &str = "/data/adb/modules/droidspaces-supervisor";
 
 pub const LOG: &str = "/data/adb/droidspaces/log/supervisor.log";
 
-/// A container with next to nothing in it, in a directory of /data.
+/// Creates a minimal container in a directory of /data.
 pub const TOY: &str = "mkdir -p /data/local/toy/bin /data/local/toy/sbin /data/local/toy/etc/init.d
     cp /data/adb/ksu/bin/busybox /data/local/toy/bin/busybox
     for name in sh sleep true cat; do ln -s busybox /data/local/toy/bin/$name; done
@@ -42,20 +42,20 @@ fn a_phone_with_its_own_processor() {
     apps_come_and_go(&mut phone);
 }
 
-/// The manager installs the zip; the next boot brings `ds` into the root shell.
+/// The manager installs the zip. After the next boot, the root shell finds `ds`.
 pub fn flash(phone: &mut Phone) {
     let said = phone.run("manager install /mnt/vm/ds.zip").succeeds();
     for words in ["First installation", "root has the command 'ds'", "- Done"] {
         assert!(said.contains(words), "no '{words}' in: {said}");
     }
-    assert!(!phone.root("ds version").is_success(), "before the boot there is no ds");
+    assert!(!phone.root("ds version").is_success(), "ds exists before the boot");
     phone.reboot();
     assert!(phone.root("ds version").succeeds().starts_with("ds "));
     let labels = format!("ls {MODULE}; getfattr -n security.selinux --only-values {MODULE}/bin/ds");
     assert!(phone.root(&labels).succeeds().contains("u:object_r:system_file:s0"), "{labels}");
 }
 
-/// `ds` finds the server, trusts the authorities of Android, and boots what it has downloaded.
+/// `ds` finds the server, trusts the certificate authorities of Android, and boots the downloaded image.
 fn a_container_from_the_catalogue(phone: &mut Phone) {
     phone
         .run(
@@ -69,12 +69,12 @@ fn a_container_from_the_catalogue(phone: &mut Phone) {
     phone.slowly("ds pull debian:13").succeeds();
     assert_eq!(phone.outside.count(IMAGE), 1);
     phone.slowly("ds create pulled --from debian:13 --size 64M && ds start pulled").succeeds();
-    assert_eq!(phone.outside.count(IMAGE), 1, "the image comes from the cache");
+    assert_eq!(phone.outside.count(IMAGE), 1, "the image was downloaded again");
     assert!(phone.root("ds run pulled -- md5sum /ballast").succeeds().contains("  /ballast"));
     phone.root("ds stop pulled && ds rm pulled --force && ds cache prune").succeeds();
 }
 
-/// A container from an image on /data is up at late_start without a command.
+/// At late_start, a container from an image on /data starts without a command.
 pub fn debian_at_late_start(phone: &mut Phone) {
     phone.run(
         "mkdir /mnt/stick && mount -t ext4 -o ro /dev/block/vdc /mnt/stick &&
@@ -82,14 +82,14 @@ pub fn debian_at_late_start(phone: &mut Phone) {
     )
     .succeeds();
     phone.root("ds create debian --image /data/local/debian.img --set autostart=yes").succeeds();
-    // However slow this is, no start of it is survived.
+    // However slow the emulation is, no start counts as survived before the crashes below.
     phone
         .root("printf '[supervisor]\\nguard-time = 3600\\n' >/data/adb/droidspaces/supervisor.ini")
         .succeeds();
     phone.reboot();
-    // Asking ds would start a supervisor if there were none.
+    // A ds command would start a supervisor if none ran.
     phone.wait_for(&format!("grep -q 'debian: running' {LOG}"));
-    // Its boot goes on: this waits for the end of it.
+    // Waits until the container has booted.
     phone.slowly("ds start debian --wait=550").succeeds();
     let state = phone.slowly("ds run debian -- systemctl is-system-running --wait");
     assert_eq!(
@@ -103,7 +103,7 @@ pub fn debian_at_late_start(phone: &mut Phone) {
     surroundings_of_the_supervisor(phone);
 }
 
-/// What the supervisor has of the process that started it: nothing that could end it.
+/// The supervisor inherits nothing that could end it from the process that started it.
 fn surroundings_of_the_supervisor(phone: &mut Phone) {
     let about = phone
         .root(
@@ -131,7 +131,7 @@ fn surroundings_of_the_supervisor(phone: &mut Phone) {
     assert_eq!(line("container"), "0", "{about}");
 }
 
-/// A terminal app has root and a sandbox. What it starts belongs to the supervisor, and not to the app.
+/// A terminal app has root in its sandbox. The containers that it starts belong to the supervisor, not to the app.
 fn apps_come_and_go(phone: &mut Phone) {
     phone.run(TOY).succeeds();
     assert_eq!(phone.app("ds run debian -- cat /proc/1/comm").succeeds(), "systemd\n");
@@ -140,43 +140,43 @@ fn apps_come_and_go(phone: &mut Phone) {
     phone.run("app 'ds run toy -- sleep 1000' >/dev/null 2>&1 &").succeeds();
     phone.wait_for("ds run toy -- cat /proc/*/comm | grep -q sleep");
     phone.run("kill-app").succeeds();
-    assert_eq!(phone.pid("toy"), pid, "the container lives on");
+    assert_eq!(phone.pid("toy"), pid, "the container ended with the app");
     phone.root("ds run toy -- true").succeeds();
     phone.wait_for("! ds run toy -- cat /proc/*/comm | grep -q sleep");
     phone.root("ds stop toy").succeeds();
 }
 
-/// An update waits for the next boot and disturbs nothing until then.
+/// An update takes effect at the next boot and affects nothing until then.
 fn update_while_it_runs(phone: &mut Phone) {
     let pid = phone.pid("debian");
     let program = "stat -L -c %i $(readlink -f $(which ds))";
     let before = phone.root(program).succeeds();
     let said = phone.run("manager install /mnt/vm/ds.zip").succeeds();
     assert!(said.contains("Running containers are not affected"), "{said}");
-    assert_eq!(phone.pid("debian"), pid, "nothing was disturbed");
+    assert_eq!(phone.pid("debian"), pid, "the update affected a running container");
     assert_eq!(phone.root(program).succeeds(), before);
-    // No manager flushes what it installs; Android does so every few seconds.
+    // Managers do not flush the installed files; Android does so every few seconds.
     phone.root(&format!("test -e {MODULE}/update && echo crash >{LOG} && sync")).succeeds();
     phone.crash();
-    assert_ne!(phone.root(program).succeeds(), before, "the update is live");
+    assert_ne!(phone.root(program).succeeds(), before, "the update has no effect");
     phone.root(&format!("test ! -e {MODULE}/update")).succeeds();
     phone.wait_for(&format!("grep -q 'debian: running' {LOG}"));
     phone.pid("debian");
 }
 
-/// The boot above was the first after a crash; after the second, the container does not start by itself.
+/// The boot above was the first one after a crash. After the second crash, the container does not start automatically.
 fn two_crashes_are_enough(phone: &mut Phone) {
     phone.crash();
     phone.wait_for("ds list | grep '^debian' | grep -q 'the machine crashed twice'");
     assert!(!phone.root("ds list").succeeds().contains("running"));
     phone.wait_for(&format!("grep '^description=' {MODULE}/module.prop | grep -q debian"));
-    // The user says so; the file system is whole in spite of all.
+    // The user starts it. Its file system is intact.
     phone.root("ds set debian autostart=yes").succeeds();
     assert!(!phone.root("ds list").succeeds().contains("crashed"));
     phone.root("ds start debian && ds run debian -- cat /etc/debian_version").succeeds();
 }
 
-/// Safe mode switches all modules off, and they stay so until the user switches them on.
+/// Safe mode disables all modules until the user enables them.
 fn safe_mode(phone: &mut Phone) {
     phone.run("setprop persist.sys.safemode 1").succeeds();
     phone.reboot();
@@ -184,7 +184,7 @@ fn safe_mode(phone: &mut Phone) {
     phone.run(&format!("setprop persist.sys.safemode 0; rm {MODULE}/disable")).succeeds();
 }
 
-/// The module goes, the containers stay; with the marker, they go as well.
+/// The removal of the module keeps the containers, unless the user has requested their removal.
 fn removal(phone: &mut Phone) {
     phone.root(&format!("touch {MODULE}/remove")).succeeds();
     phone.reboot();

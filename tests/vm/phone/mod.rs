@@ -1,7 +1,7 @@
-//! A phone: what is flashed is what runs, from the first boot to the removal.
+//! A phone, on which only the flashed module provides `ds`, from the first boot to the removal.
 //!
-//! Owns the way to a phone in a virtual machine: its storage, its root shell, the ends of its boots. What is Android about it is
-//! in `android/`: the scripts that stand for init, a root manager and an app. The same tests run on both processors.
+//! Owns the phone as a virtual machine: its storage, its root shell, and the end of each boot. The scripts in `android/`
+//! take the place of init, a root manager and an app. The same tests run on both processors.
 
 mod life;
 mod stock;
@@ -20,13 +20,13 @@ use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// Of the storage, what is never written takes no room.
+/// The size of the storage, which is a sparse file.
 const STORAGE: u64 = 2 << 30;
 
-/// How long a distribution may boot.
+/// The timeout for the boot of a distribution.
 const LONG: Duration = Duration::from_secs(600);
 
-/// A phone that is switched on.
+/// A running phone.
 #[derive(Debug)]
 struct Phone {
     setup: Setup,
@@ -36,7 +36,7 @@ struct Phone {
 }
 
 impl Phone {
-    /// A new phone, in its first boot. `container` is the image that it finds on a memory stick.
+    /// A new phone in its first boot. `container` is the image on its memory stick.
     fn new(platform: Platform, container: &str) -> Self {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
         let storage = Disk::new(&folder.path().join("storage"), STORAGE);
@@ -61,7 +61,7 @@ impl Phone {
         self.machine.as_mut().expect("switched on")
     }
 
-    /// Runs a script with the test's own tools, which no user of a phone has.
+    /// Runs a script with the test's own tools, which the user of a phone does not have.
     fn run(&mut self, script: &str) -> Done {
         self.machine().run(script)
     }
@@ -71,7 +71,7 @@ impl Phone {
         self.run(&format!("su -c {}", quoted(script)))
     }
 
-    /// The same for what takes long where processors are emulated: a distribution boots.
+    /// The same, with the timeout for the boot of a distribution.
     fn slowly(&mut self, script: &str) -> Done {
         self.machine().run_within(LONG, &format!("su -c {}", quoted(script)))
     }
@@ -86,7 +86,7 @@ impl Phone {
         self.slowly(&format!("until {script}; do sleep 0.3; done")).succeeds();
     }
 
-    /// PID 1 of a container that runs.
+    /// PID 1 of a running container.
     fn pid(&mut self, container: &str) -> String {
         let list = self.root("ds list").succeeds();
         let line = list.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
@@ -95,7 +95,7 @@ impl Phone {
         found.next().unwrap_or_else(|| panic!("{container} does not run: {list}"))[2].to_owned()
     }
 
-    /// The user switches it off and on again.
+    /// Powers the phone off and on again.
     fn reboot(&mut self) {
         let mut machine = self.machine.take().expect("switched on");
         machine.ask("exec shutdown >/dev/kmsg 2>&1");
@@ -103,21 +103,21 @@ impl Phone {
         self.machine = Some(boot(&self.setup));
     }
 
-    /// It crashes and boots again.
+    /// Crashes the phone and boots it again.
     fn crash(&mut self) {
         self.machine.take().expect("switched on").kill();
         self.machine = Some(boot(&self.setup));
     }
 }
 
-/// Boots, and waits until Android would say that it has.
+/// Boots, and waits until `sys.boot_completed` is set.
 fn boot(setup: &Setup) -> Machine {
     let mut machine = Machine::boot(setup);
     machine.run("until [ \"$(getprop sys.boot_completed)\" = 1 ]; do sleep 0.1; done").succeeds();
     machine
 }
 
-/// A memory stick with the image of a container.
+/// Creates a memory stick with the image of a container.
 fn stick(folder: &Path, container: &str) -> Disk {
     let tree = folder.join("stick");
     fs::create_dir(&tree).expect("mkdir");
@@ -129,7 +129,7 @@ fn stick(folder: &Path, container: &str) -> Disk {
     disk
 }
 
-/// One word of sh(1).
+/// Quotes one word for sh(1).
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }

@@ -1,16 +1,16 @@
-//! A phone with the kernel that it was sold with: without namespaces for process ids, the flashed module boots Debian all
-//! the same, and nothing that happens in the container reaches a process outside of it.
+//! A phone with a kernel like those that phones are sold with: the flashed module boots Debian without PID namespaces, and
+//! the container affects no process outside.
 //!
-//! The kernel is built by xtask (`tests/vm/stock.config`). `census` in `android/` tells what is true of the processes outside:
-//! which ones there are, since when, and for some of them every property that another process can change. Each step ends
-//! with a census that is the same as the first.
+//! xtask builds the kernel (`tests/vm/stock.config`). `census` in `android/` records the processes outside: which ones
+//! exist, when they started, and for some of them every property that another process can change. Each step ends with a
+//! census that equals the first one.
 
 use super::Phone;
 use super::life::{self, LOG, TOY};
 use crate::platform::PHONE_STOCK;
 use std::collections::BTreeSet;
 
-/// Attempts on processes outside, of each kind and at random.
+/// The number of random attacks on processes outside.
 const ATTACKS: &str = "ds run debian -- perl - 10000 20261129 </mnt/vm/attacks";
 
 #[test]
@@ -24,7 +24,7 @@ fn debian_boots_on_the_kernel_that_a_phone_was_sold_with() {
     devices_stay_shut(&mut phone);
     outside.is_unharmed(&mut phone, "sessions");
     let said = phone.slowly(ATTACKS).succeeds();
-    assert_eq!(said.lines().count(), 1, "calls that reached a process outside: {said}");
+    assert_eq!(said.lines().count(), 1, "calls affected a process outside: {said}");
     assert!(said.ends_with(" attempts\n"), "{said}");
     outside.is_unharmed(&mut phone, "10000 calls");
     everything_inside_is_killed(&mut phone);
@@ -56,7 +56,7 @@ fn what_stock_kernels_lack_is_not_there(phone: &mut Phone) {
     phone.run("test ! -e /proc/sysvipc && test ! -e /sys/module/nf_tables").succeeds();
 }
 
-/// The processes outside of the container debian.
+/// The processes outside the container debian.
 struct Outside {
     first: BTreeSet<String>,
 }
@@ -77,7 +77,7 @@ impl Outside {
         phone.run("census").succeeds().lines().map(str::to_owned).collect()
     }
 
-    /// Every process that was there is there, and was not signalled, slowed down or looked into.
+    /// Asserts that every process still exists and has not been signalled, slowed down or inspected.
     fn is_unharmed(&mut self, phone: &mut Phone, after: &str) {
         let now = Self::look(phone);
         let gone: Vec<_> = self.first.difference(&now).collect();
@@ -101,7 +101,7 @@ fn sessions(phone: &mut Phone) {
     assert!(user.trim().parse::<u32>().is_ok_and(|user| user >= 61184), "{user}");
 }
 
-/// The phone's storage, by a node of the container's own making.
+/// Root in the container opens the phone's storage through its own device node.
 fn devices_stay_shut(phone: &mut Phone) {
     let number = phone.run("cat /sys/class/block/vdb/dev").succeeds().trim().replace(':', " ");
     let read =
@@ -112,7 +112,7 @@ fn devices_stay_shut(phone: &mut Phone) {
     assert!(!trigger.is_success(), "{trigger:?}");
 }
 
-/// What whoever can, inside, does to everybody that can be seen there.
+/// Root in the container kills all processes that it can see.
 fn everything_inside_is_killed(phone: &mut Phone) {
     let bomb = "i=0; while [ $i -lt 200 ]; do sleep 1000 & i=$((i + 1)); done; kill -9 -1";
     phone.root(&format!("ds run debian -- sh -c '{bomb}'"));
@@ -128,7 +128,7 @@ fn reboot_inside(phone: &mut Phone) {
     phone.slowly("ds start debian --wait=550").succeeds();
     let state = phone.slowly("ds run debian -- systemctl is-system-running --wait");
     assert_eq!(state.text(), "running\n", "{state:?}");
-    // The system call itself, from a session.
+    // The system call reboot(2), from a session.
     let before = phone.pid("debian");
     phone.root("ds run debian -- reboot -f -f");
     phone.wait_for(&format!("ds list | grep '^debian *running' | grep -qv ' {before} '"));

@@ -1,17 +1,17 @@
-//! Verifies that the phone is as restrictive as a real one: `ds` has to work with each of these facts.
+//! Verifies that the phone is as restrictive as a real one. `ds` must work under each of these restrictions.
 
 use super::Phone;
 use nix::libc::SIGSYS;
 
-/// A classic BPF program, as `struct sock_filter` in memory: what apps may not call is answered with SIGSYS.
+/// A classic BPF program, as `struct sock_filter` in memory: calls that apps may not make cause SIGSYS.
 pub fn filter_of_apps() -> Vec<u8> {
     const LOAD: u16 = 0x20;
     const JUMP_EQUAL: u16 = 0x15;
     const RETURN: u16 = 0x06;
     const KILL: u32 = 0x8000_0000;
     const ALLOW: u32 = 0x7fff_0000;
-    // By the architecture that the numbers belong to: mount, umount2, pivot_root, setns, unshare, init_module, and the
-    // calls that are newer than any app: fsopen, mount_setattr.
+    // The system call numbers of each architecture: mount, umount2, pivot_root, setns, unshare, init_module, and calls
+    // that are newer than Android's filter: fsopen, mount_setattr.
     const X86_64: (u32, [u32; 8]) = (0xc000_003e, [165, 166, 155, 308, 272, 175, 430, 442]);
     const AARCH64: (u32, [u32; 8]) = (0xc000_00b7, [40, 39, 41, 268, 97, 105, 430, 442]);
     let mut program: Vec<(u16, u8, u8, u32)> = Vec::new();
@@ -35,7 +35,7 @@ pub fn filter_of_apps() -> Vec<u8> {
     program.into_iter().flat_map(bytes).collect()
 }
 
-/// All of it, on a phone in its first boot.
+/// Verifies all restrictions, on a phone in its first boot.
 pub fn check(phone: &mut Phone) {
     data_is_as_android_mounts_it(phone);
     nothing_is_where_linux_has_it(phone);
@@ -52,7 +52,7 @@ fn data_is_as_android_mounts_it(phone: &mut Phone) {
     }
     let overlay = "cd /data/local && mkdir lower upper work merged &&
         mount -t overlay -o lowerdir=lower,upperdir=upper,workdir=work overlay merged";
-    assert!(!phone.run(overlay).is_success(), "overlayfs takes directories with case folding");
+    assert!(!phone.run(overlay).is_success(), "overlayfs accepts directories with case folding");
 }
 
 fn nothing_is_where_linux_has_it(phone: &mut Phone) {
@@ -62,7 +62,7 @@ fn nothing_is_where_linux_has_it(phone: &mut Phone) {
     phone
         .run("test -b /dev/block/loop0 && test -c /dev/loop-control && test -x /system/bin/mke2fs")
         .succeeds();
-    assert!(!phone.run("touch /system/x").is_success(), "the system can be written");
+    assert!(!phone.run("touch /system/x").is_success(), "/system is writable");
     let groups = phone.run("cat /proc/self/cgroup").succeeds();
     for controllers in ["cpuset", "blkio", "memory", "cpu"] {
         assert!(groups.contains(&format!(":{controllers}:/\n")), "{controllers}: {groups}");
@@ -77,7 +77,7 @@ fn the_kernel_may_not_touch_what_is_not_labelled(phone: &mut Phone) {
         until busybox losetup -d /dev/block/loop7 && ! busybox losetup /dev/block/loop7; do sleep 0.1; done
         exit $code";
     phone.run("truncate -s 1M /data/adb/image").succeeds();
-    assert!(!phone.run(read).is_success(), "the kernel reads adb_data_file");
+    assert!(!phone.run(read).is_success(), "the kernel may read adb_data_file");
     phone.run("chcon u:object_r:vold_data_file:s0 /data/adb/image").succeeds();
     phone.run(read).succeeds();
     phone.run("rm /data/adb/image").succeeds();
@@ -87,7 +87,7 @@ fn init_leaves_nothing_of_a_service(phone: &mut Phone) {
     let service =
         "sleep 1234 & busybox setsid sleep 1235 & until [ $(pgrep -c -x sleep) = 2 ]; do true; done";
     phone.run(&format!("service u:r:su:s0 /system/bin/sh -c '{service}'")).succeeds();
-    // Killed processes remain until their parent has waited for them.
+    // Killed processes exist until their parent has reaped them.
     phone.run("while pgrep -x sleep >&2; do true; done").succeeds();
 }
 
@@ -100,7 +100,7 @@ fn only_what_the_uplink_routes_gets_out(phone: &mut Phone) {
 }
 
 fn apps_live_in_a_cage(phone: &mut Phone) {
-    // What is not a pipe of root's is not the app's to write to.
+    // The app may write to root's pipe, but not to root's files.
     let as_app = |script: &str| {
         format!("busybox sh -c 'printf u:r:untrusted_app:s0 >/proc/self/attr/exec; exec {script}' 2>&1 | cat")
     };

@@ -1,26 +1,26 @@
-//! Root file systems of containers as ext4 images, made of the fixtures.
+//! Makes ext4 images of the fixtures, as root file systems of containers.
 //!
-//! Owns how such an image is made; what is in it is the fixtures' business. See mke2fs(8), `-d`.
+//! Owns the call of mke2fs(8) with `-d`. Does not change the content of the fixtures.
 
 use crate::process;
 use anyhow::Result;
 use std::path::Path;
 
-/// The fixtures that there is an image of.
+/// The fixtures of which images are made.
 pub const NAMES: &[&str] = &["bookworm", "bookworm-arm64", "busybox"];
 
-/// Change this when [`make`] makes something else of the same fixture.
+/// Must change when [`make`] produces another result from the same fixture.
 const VERSION: u32 = 1;
 
-/// What an image depends on.
+/// Everything that an image depends on.
 pub fn stamp(fixture: &str) -> String {
     format!("image {VERSION}\n{fixture}")
 }
 
-/// Makes the image `file` of `tree`: sparse, with nothing left for the first mount to do.
+/// Makes the image `file` of `tree`: sparse and completely initialised.
 ///
 /// # Errors
-/// What mke2fs says.
+/// If mke2fs fails.
 pub fn make(tree: &Path, file: &Path) -> Result<()> {
     let mut command = process::nice("mke2fs");
     command.args(["-q", "-F", "-t", "ext4", "-b", "4096", "-m", "0"]);
@@ -29,7 +29,7 @@ pub fn make(tree: &Path, file: &Path) -> Result<()> {
     process::run_quietly(&mut command).map(|_| ())
 }
 
-/// Room for the tree and as much again as a first boot writes.
+/// Space for the tree and for the writes of a first boot.
 fn size(tree: &Path) -> &'static str {
     if tree.ends_with("busybox") { "64M" } else { "512M" }
 }

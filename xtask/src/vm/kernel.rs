@@ -1,7 +1,7 @@
-//! The kernel in the form that QEMU starts fastest.
+//! Unpacks the kernel into the form that QEMU starts fastest.
 //!
-//! Owns the unpacking of a bzImage (Documentation/arch/x86/boot.rst): the ELF file inside is started through its PVH
-//! entry, without firmware and without the unpacker, which takes as long in an emulator as the rest of the boot.
+//! Owns the parser of a bzImage (Documentation/arch/x86/boot.rst). QEMU starts the ELF file inside through its PVH entry,
+//! without firmware and without the kernel's decompressor, which takes as long in an emulator as the rest of the boot.
 
 use crate::process;
 use anyhow::{Context, Result, bail};
@@ -9,8 +9,8 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Offsets into the header of a bzImage: the number of sectors before the protected-mode part, then where in that part
-/// the compressed kernel begins, and how long it is.
+/// Offsets in the header of a bzImage: the number of sectors before the protected-mode part, and offset and length of the
+/// compressed kernel in that part.
 const SETUP_SECTORS: usize = 0x1f1;
 const PAYLOAD_OFFSET: usize = 0x248;
 const PAYLOAD_LENGTH: usize = 0x24c;
@@ -18,14 +18,14 @@ const PAYLOAD_LENGTH: usize = 0x24c;
 /// Unpacks the kernel `from` to `to`.
 ///
 /// # Errors
-/// If this is no bzImage, or its compression is none that Debian uses.
+/// If this is not a bzImage, or uses neither xz nor zstd.
 pub fn unpack(from: &Path, to: &Path) -> Result<()> {
     let bytes = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
-    let payload = payload(&bytes).with_context(|| format!("{} is no bzImage", from.display()))?;
+    let payload = payload(&bytes).with_context(|| format!("{} is not a bzImage", from.display()))?;
     let program = match payload {
         [0xfd, b'7', b'z', b'X', b'Z', ..] => "xz",
         [0x28, 0xb5, 0x2f, 0xfd, ..] => "zstd",
-        _ => bail!("{}: neither xz nor zstd", from.display()),
+        _ => bail!("{}: the kernel is compressed with neither xz nor zstd", from.display()),
     };
     let packed = to.with_extension("packed");
     fs::write(&packed, payload)?;
@@ -34,12 +34,12 @@ pub fn unpack(from: &Path, to: &Path) -> Result<()> {
     process::run(command.stdout(Stdio::from(File::create(to)?)))?;
     fs::remove_file(&packed)?;
     if !fs::read(to)?.starts_with(b"\x7fELF") {
-        bail!("{}: no ELF file inside", from.display());
+        bail!("{}: the kernel is not an ELF file", from.display());
     }
     Ok(())
 }
 
-/// The compressed kernel inside, without the four bytes at its end that tell its length when unpacked.
+/// The compressed kernel inside, without the last four bytes, which are its uncompressed length.
 fn payload(image: &[u8]) -> Option<&[u8]> {
     let number = |at: usize| Some(u32::from_le_bytes(image.get(at..at + 4)?.try_into().ok()?));
     if image.get(0x202..0x206)? != b"HdrS" {

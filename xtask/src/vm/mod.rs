@@ -1,8 +1,9 @@
-//! What virtual machines are made of, below `target/vm/`: each part built once, whole or not at all.
+//! The parts of virtual machines, below `target/vm/`. Each part is built once and atomically.
 //!
-//! Owns the folder: `amd64/` is what a machine boots (`system` makes it), `phone-amd64/` and `phone-arm64/` what a phone does
-//! (`phone`), `phone-stock/` one with a kernel like those that phones are sold with (`stock`), `images/` holds root file systems as files (`image`), `policy` is the SELinux policy of the guests
-//! (`policy`). A `.stamp` beside a part tells what it was made from, `lock` keeps two builds apart. Boots nothing: that is the business of `tests/vm`.
+//! Owns the folder: `amd64/` boots a machine with Debian's tools (made by `system`), `phone-amd64/` and `phone-arm64/` boot
+//! a phone (`phone`), `phone-stock/` boots a phone with a kernel like those that phones are sold with (`stock`), `images/`
+//! contains root file systems of containers (`image`), and `policy` is the SELinux policy of the guests (`policy`). The
+//! `.stamp` beside a part describes its sources, and `lock` prevents concurrent builds. Boots nothing: `tests/vm` does.
 
 mod image;
 mod kernel;
@@ -20,13 +21,13 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Debian's architectures that there is a phone of.
+/// The architectures of phones, as Debian names them.
 pub const PHONES: [&str; 2] = ["amd64", "arm64"];
 
-/// Builds what is missing and gives the folder.
+/// Builds missing parts and returns the folder.
 ///
 /// # Errors
-/// Not root, a missing tool, or what a build failed with.
+/// If the caller is not root, a tool is missing, or a build fails.
 pub fn ensure(workspace: &Workspace) -> Result<PathBuf> {
     let folder = workspace.target("vm");
     fs::create_dir_all(folder.join("images"))
@@ -35,7 +36,7 @@ pub fn ensure(workspace: &Workspace) -> Result<PathBuf> {
     flock(&lock, FlockOperation::LockExclusive).context("cannot lock the parts of virtual machines")?;
     packages::ensure(packages::Verb::Machines)?;
     if !rustix::process::geteuid().is_root() {
-        bail!("building virtual machines needs root");
+        bail!("building virtual machines requires root");
     }
     part(&folder.join("amd64"), &system::stamp(), system::make)?;
     for architecture in PHONES {
@@ -56,8 +57,8 @@ pub fn ensure(workspace: &Workspace) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Makes one part, a file or a folder. The stamp is removed first and written last, and the part arrives by rename:
-/// whatever interrupts this, a part with a fitting stamp is whole.
+/// Makes one part, a file or a folder. The stamp is removed first and written last, and the part is renamed into place:
+/// after any interruption, a part with a matching stamp is complete.
 fn part(path: &Path, stamp: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let stamp_file = path.with_extension("stamp");
     if path.exists() && fs::read_to_string(&stamp_file).is_ok_and(|found| found == stamp) {

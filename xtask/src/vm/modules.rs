@@ -1,6 +1,6 @@
-//! Kernel modules: those that a machine needs, what they depend on, and nothing else.
+//! Selects the kernel modules that a machine needs, with their dependencies.
 //!
-//! Owns the lists of the machines that are no phones. See depmod(8) and modules.dep(5).
+//! Owns the lists for machines that are not phones. See depmod(8) and modules.dep(5).
 
 use crate::process;
 use anyhow::{Context, Result};
@@ -9,11 +9,11 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// What it takes to reach the first disk, in this order. The checksum is what ext4 asks for by name, in vain as long as
-/// there is no modprobe.
+/// The modules for access to the first disk, in this order. ext4 requests the checksum by name, which fails as long as no
+/// modprobe exists.
 pub const EARLY: &[&str] = &["virtio_pci", "virtio_blk", "crc32c_generic", "ext4"];
 
-/// What machines use later; modprobe(8) finds it on the disk.
+/// The modules that are used later; modprobe(8) finds them on the disk.
 pub const LATER: &[&str] = &[
     "virtio_console",
     "virtio_rng",
@@ -27,11 +27,11 @@ pub const LATER: &[&str] = &[
     "squashfs",
 ];
 
-/// Deletes all modules of the tree but those of the two lists, and puts those that are needed early into `folder`, numbered
-/// in the order they have to be loaded.
+/// Deletes all modules of the tree that are in neither list. Copies those that are needed early into `folder`, numbered in
+/// the order of loading.
 ///
 /// # Errors
-/// If a module of the lists is not there.
+/// If a module of the lists does not exist.
 pub fn choose(tree: &Path, release: &str, folder: &Path, early: &[&str], later: &[&str]) -> Result<()> {
     let modules = tree.join("lib/modules").join(release);
     depmod(tree, release)?;
@@ -59,7 +59,7 @@ fn depmod(tree: &Path, release: &str) -> Result<()> {
     process::run_quietly(Command::new("depmod").arg("--basedir").arg(tree).arg(release)).map(|_| ())
 }
 
-/// From each module's path to the paths of what it depends on, the deepest last: `PATH: PATH PATH`.
+/// Maps each module's path to the paths of its dependencies, the deepest last: `PATH: PATH PATH`.
 fn dependencies(text: &str) -> BTreeMap<String, Vec<String>> {
     let lines = text.lines().filter_map(|line| line.split_once(':'));
     lines
@@ -67,14 +67,14 @@ fn dependencies(text: &str) -> BTreeMap<String, Vec<String>> {
         .collect()
 }
 
-/// From each module's name to its path; names have `_` where files may have `-`.
+/// Maps each module's name to its path; names have `_` where files may have `-`.
 fn paths(text: &str) -> BTreeMap<String, String> {
     let paths = text.lines().filter_map(|line| line.split_once(':')).map(|(path, _)| path);
     let name = |path: &str| path.rsplit('/').next()?.split('.').next().map(|name| name.replace('-', "_"));
     paths.filter_map(|path| Some((name(path)?, path.to_owned()))).collect()
 }
 
-/// All of `wanted` and what they depend on, in the order of loading.
+/// All of `wanted` and their dependencies, in the order of loading.
 fn closure(dependencies: &BTreeMap<String, Vec<String>>, wanted: &[String]) -> Vec<String> {
     let mut order: Vec<String> = Vec::new();
     for path in wanted {

@@ -1,9 +1,10 @@
-//! What a phone in a virtual machine boots: a kernel, and a read-only system as Android lays it out.
+//! Makes the kernel and the system of a phone: a read-only file system with the layout of Android.
 //!
-//! Owns the tree: programs in `/system/bin`, where mksh is `sh` and toybox is most of the rest, the tools that AOSP has
-//! there as well, and none of a Linux distribution's folders. The programs are Debian's, unpacked and not configured, so
-//! `/lib` and `/lib64` lead to `/system/lib64`, where Debian's loader looks. What acts like Android's init and like a root
-//! manager comes with the initramfs, which the tests write. Labels are Android's: see `tests/vm/policy.conf`.
+//! Owns the tree. Programs are in `/system/bin`: mksh is `sh`, toybox provides most others, and the rest are tools that
+//! AOSP also has there. No folder of a Linux distribution exists. The programs are Debian's, unpacked and not configured;
+//! `/lib` and `/lib64` are links to `/system/lib64`, because Debian's loader searches there. The scripts in the place of
+//! Android's init and of a root manager are in the initramfs, which the tests write. The labels are Android's: see
+//! `tests/vm/policy.conf`.
 
 use super::system::only;
 use super::{kernel, modules};
@@ -15,13 +16,13 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-/// Change this when [`make`] makes something else of the same lists.
+/// Must change when [`make`] produces another result from the same lists.
 const VERSION: u32 = 1;
 
-/// The kernel is 6.1, as that of phones of 2023 and later.
+/// Its kernel is 6.1, the version of phones of 2023.
 const SUITE: &str = "bookworm";
 
-/// Beside the kernel, which is named after the architecture.
+/// The packages, except for that of the kernel, which is named after the architecture.
 const PACKAGES: &[&str] = &[
     "kmod",
     "busybox-static",
@@ -36,7 +37,8 @@ const PACKAGES: &[&str] = &[
     "util-linux",
 ];
 
-/// All are loaded by the first program: nothing finds a module later. The checksums are what file systems ask for by name.
+/// The first program loads all of them, because no program can load a module later. File systems request the checksums
+/// by name.
 const MODULES: &[&str] = &[
     "virtio_pci",
     "virtio_blk",
@@ -54,8 +56,8 @@ const MODULES: &[&str] = &[
     "veth",
 ];
 
-/// Programs that Android has in `/system/bin` as well, by where Debian has them. `bwrap` has no counterpart: tests make
-/// the surroundings of an app with it, as zygote makes them.
+/// Programs that Android also has in `/system/bin`, with their paths in Debian. Only `bwrap` is not Android's: tests use it
+/// to create the environment of an app, as zygote does.
 const PROGRAMS: &[(&str, &str)] = &[
     ("usr/bin/mksh", "sh"),
     ("usr/bin/toybox", "toybox"),
@@ -75,7 +77,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("usr/bin/busybox", "init"),
 ];
 
-/// Those of toybox that Android has, too.
+/// Android's programs that are toybox.
 const TOYBOX: &str = "base64 basename blkid blockdev cal cat chattr chgrp chmod chown chroot chrt cksum clear cmp comm cp cpio cut \
     date df dirname dmesg du echo egrep env expand fallocate false fgrep file find flock fmt free freeramdisk fsfreeze fsync \
     getconf grep groups gunzip head hostname hwclock i2cdetect iconv id ifconfig inotifyd insmod install ionice iorenice \
@@ -86,10 +88,10 @@ const TOYBOX: &str = "base64 basename blkid blockdev cal cat chattr chgrp chmod 
     test time timeout top touch true truncate tty uclampset ulimit umount uname uniq unlink unshare unzip uptime usleep \
     uudecode uuencode uuidgen vmstat watch wc which whoami xargs xxd yes zcat";
 
-/// Programs that the initramfs brings; see `tests/vm/android`.
+/// Programs in the initramfs; see `tests/vm/android`.
 const BROUGHT: &[&str] = &["getprop", "setprop", "su"];
 
-/// Where something is mounted.
+/// Mount points.
 const MOUNT_POINTS: &[&str] = &[
     "data",
     "dev",
@@ -115,13 +117,13 @@ const LINKS: &[(&str, &str)] = &[
     ("system/lib64", "lib64"),
 ];
 
-/// What PID 1 does: BusyBox's init under the path of Android's.
+/// PID 1 is BusyBox's init at the path of Android's.
 const INITTAB: &str = "::sysinit:/mnt/vm/boot\n::respawn:/mnt/vm/agent\n";
 
 const BUILD_PROPERTIES: &str =
     "ro.build.version.sdk=34\nro.build.version.release=14\nro.product.model=Phone in a VM\n";
 
-/// The label that each part of the tree has; the rest has that of `/`.
+/// The label of each part of the tree; other files have that of `/`.
 const LABELS: &[(&str, &str)] = &[
     ("system/bin", "shell_exec"),
     ("system", "system_file"),
@@ -129,7 +131,7 @@ const LABELS: &[(&str, &str)] = &[
     ("product", "system_file"),
 ];
 
-/// What the result depends on.
+/// Everything that the result depends on.
 pub fn stamp(architecture: &str) -> String {
     format!(
         "phone {VERSION} {architecture}\n{SUITE} {PACKAGES:?}\n{MODULES:?}\n{PROGRAMS:?}\n{TOYBOX}\n{BROUGHT:?}\n{MOUNT_POINTS:?} {LINKS:?}\n\
@@ -140,7 +142,7 @@ pub fn stamp(architecture: &str) -> String {
 /// Makes `kernel`, `early/`, `busybox` and `system` in `folder`, which does not exist yet, for one of Debian's architectures.
 ///
 /// # Errors
-/// If the packages cannot be had, or are not what they were.
+/// If the packages cannot be downloaded, or lack an expected file.
 pub fn make(architecture: &str, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder)?;
     let debian = folder.join("debian");
@@ -154,7 +156,7 @@ pub fn make(architecture: &str, folder: &Path) -> Result<()> {
     if architecture == "amd64" {
         kernel::unpack(&image, &folder.join("kernel"))?;
     } else {
-        // Not compressed, and started as it is (Documentation/arm64/booting.rst).
+        // It is not compressed and starts without changes (Documentation/arm64/booting.rst).
         fs::copy(&image, folder.join("kernel"))?;
     }
     modules::choose(&debian, &release, &folder.join("early"), MODULES, &[])?;
@@ -169,7 +171,7 @@ pub fn make(architecture: &str, folder: &Path) -> Result<()> {
     fixture::remove(&debian)
 }
 
-/// The phone's tree, of what Debian's packages have.
+/// Builds the phone's tree from Debian's packages.
 fn furnish(debian: &Path, tree: &Path, architecture: &str) -> Result<()> {
     let (programs, libraries) = (tree.join("system/bin"), tree.join("system/lib64"));
     for folder in MOUNT_POINTS.iter().map(|path| tree.join(path)).chain([
@@ -196,7 +198,7 @@ fn furnish(debian: &Path, tree: &Path, architecture: &str) -> Result<()> {
         for entry in fs::read_dir(&folder).into_iter().flatten() {
             let path = entry?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            // A link to a library is followed, so that each has the name that programs ask for.
+            // Follows links, so that each library has the name that programs request.
             if name.contains(".so") && path.is_file() {
                 copy(&path, &libraries.join(name))?;
             }
@@ -208,18 +210,18 @@ fn furnish(debian: &Path, tree: &Path, architecture: &str) -> Result<()> {
     Ok(())
 }
 
-/// A program of the packages: below `/usr` or not, as the release has it.
+/// A program of the packages, below `/usr` or not, depending on the release.
 fn find(debian: &Path, path: &str) -> Result<PathBuf> {
     let places = [debian.join(path), debian.join(path.trim_start_matches("usr/"))];
     let found = places.into_iter().find(|place| place.is_file());
-    found.with_context(|| format!("the packages hold no {path}"))
+    found.with_context(|| format!("no package contains {path}"))
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::copy(from, to).map(|_| ()).with_context(|| format!("cannot copy {}", from.display()))
 }
 
-/// Gives everything its label: mke2fs takes extended attributes along, and no SELinux is needed to set them.
+/// Labels all files. mke2fs copies extended attributes, and they can be set without SELinux.
 fn label(tree: &Path, path: &Path) -> Result<()> {
     let inside = path.strip_prefix(tree)?;
     let kind = LABELS.iter().find(|(start, _)| inside.starts_with(start)).map_or("rootfs", |(_, kind)| kind);

@@ -1,9 +1,8 @@
-//! A kernel like those that phones are sold with, built from Debian's sources.
+//! Builds a kernel like those that phones are sold with, from Debian's sources.
 //!
-//! Owns the way from the package of the sources to an ELF file that QEMU starts (see `kernel` for why that one). Which
-//! options it has and which it must not have is in `tests/vm/stock.config`; everything that file does not name is off. What
-//! the phone has besides its kernel is that of `phone`: links lead there. See Documentation/admin-guide/README.rst and
-//! Documentation/kbuild/kconfig.rst of the kernel.
+//! Owns the build, whose result is an ELF file (see `kernel` for the reason). `tests/vm/stock.config` lists the options
+//! that are on and those that must be off; all others are off. The phone's other parts are links to those of `phone`. See
+//! Documentation/admin-guide/README.rst and Documentation/kbuild/kconfig.rst of the kernel.
 
 use super::system::only;
 use crate::fixture::{self, Mirror};
@@ -16,15 +15,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
-/// Change this when [`make`] makes something else of the same configuration.
+/// Must change when [`make`] produces another result from the same configuration.
 const VERSION: u32 = 1;
 
-/// The kernel is 6.1, as that of phones of 2023.
+/// Its kernel is 6.1, the version of phones of 2023.
 const SUITE: &str = "bookworm";
 const PACKAGE: &str = "linux-source-6.1";
 
-/// What is not unpacked: the larger part of the sources belongs to other processors and to devices that the machine does
-/// not have. The files that say what there is to build stay. An asterisk also matches slashes.
+/// Not unpacked: most of the sources are for other processors and for devices that the machine does not have. Makefiles
+/// and Kconfig files are unpacked. An asterisk also matches slashes.
 const LEFT_OUT: &[&str] = &[
     "linux-source-6.1/Documentation/*/*",
     "linux-source-6.1/arch/[abchlmnoprs]*.[chS]",
@@ -42,18 +41,18 @@ const LEFT_OUT: &[&str] = &[
     "*.dtsi",
 ];
 
-/// What such a phone has in common with one that boots Debian's kernel.
+/// The parts that this phone shares with one that boots Debian's kernel.
 const SHARED: &[&str] = &["busybox", "system"];
 
-/// What the result depends on.
+/// Everything that the result depends on.
 pub fn stamp(config: &str) -> String {
     format!("stock kernel {VERSION}\n{SUITE} {PACKAGE} {LEFT_OUT:?} {SHARED:?}\n{config}")
 }
 
-/// Makes `kernel` and links to what `phone`, a folder beside `folder`, has. `folder` does not exist yet.
+/// Makes `kernel`, and links to the parts in `phone`, a folder beside `folder`. `folder` does not exist yet.
 ///
 /// # Errors
-/// If the packages cannot be had, the sources know another set of options, or something does not compile.
+/// If the packages cannot be downloaded, the sources have other options, or the compilation fails.
 pub fn make(config: &Path, phone: &str, folder: &Path) -> Result<()> {
     packages::ensure(Verb::Kernel)?;
     fs::create_dir_all(folder)?;
@@ -65,12 +64,12 @@ pub fn make(config: &Path, phone: &str, folder: &Path) -> Result<()> {
     for name in SHARED {
         symlink(Path::new("..").join(phone).join(name), folder.join(name))?;
     }
-    // No modules: what the machine needs is in the kernel.
+    // The kernel has everything built in, and no modules.
     fs::create_dir(folder.join("early"))?;
     fixture::remove(&work)
 }
 
-/// The sources as the package has them, in a folder below `work`.
+/// Unpacks the sources of the package below `work`.
 fn unpack(work: &Path) -> Result<PathBuf> {
     let packages = work.join("packages");
     fs::create_dir_all(work)?;
@@ -85,7 +84,7 @@ fn unpack(work: &Path) -> Result<PathBuf> {
     only(work, "linux-source-")
 }
 
-/// Configures and compiles; gives the path of the kernel as an ELF file.
+/// Configures and compiles; returns the path of the kernel as an ELF file.
 fn compile(sources: &Path, config: &Path, output: &Path) -> Result<PathBuf> {
     let make = || {
         let mut command = process::nice("make");
@@ -99,15 +98,15 @@ fn compile(sources: &Path, config: &Path, output: &Path) -> Result<PathBuf> {
     let found = fs::read_to_string(output.join(".config"))?;
     let differences = differences(&wanted, &found);
     if !differences.is_empty() {
-        bail!("{} cannot be had: {}", config.display(), differences.join(", "));
+        bail!("the kernel's configuration differs from {}: {}", config.display(), differences.join(", "));
     }
     let jobs = thread::available_parallelism().map_or(1, usize::from);
     process::run_quietly(make().arg(format!("-j{jobs}")).arg("vmlinux"))?;
     Ok(output.join("vmlinux"))
 }
 
-/// The lines of `wanted` that do not hold in `found`: Kconfig silently drops an option whose dependencies are not met, and
-/// switches one on that another one selects.
+/// The lines of `wanted` that `found` contradicts: Kconfig silently drops an option whose dependencies are not met, and
+/// enables an option that another one selects.
 fn differences<'text>(wanted: &'text str, found: &str) -> Vec<&'text str> {
     let has = |line: &str| found.lines().any(|other| other == line);
     let holds = |line: &&str| match line.strip_prefix("# ").and_then(|rest| rest.strip_suffix(" is not set"))

@@ -1,7 +1,7 @@
-//! What a machine boots: kernel, the modules it needs to find its disk, and that disk with Debian's tools.
+//! Makes the kernel of a machine, the modules for access to its disk, and that disk, with Debian's tools.
 //!
-//! Owns the list of packages. They are unpacked and not configured: nothing of them is run before a machine runs it. The
-//! disk is mounted read-only; what a machine is told beyond that comes with its initramfs, which the tests write.
+//! Owns the list of packages, which are unpacked and not configured. The machine mounts the disk read-only; everything
+//! else is in its initramfs, which the tests write.
 
 use super::{kernel, modules};
 use crate::fixture::{self, Mirror};
@@ -10,10 +10,10 @@ use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Change this when [`make`] makes something else of the same lists.
+/// Must change when [`make`] produces another result from the same lists.
 const VERSION: u32 = 2;
 
-/// The kernel is 6.1, the one that phones of 2023 and later have as well.
+/// Its kernel is 6.1, the version of phones of 2023.
 const SUITE: &str = "bookworm";
 
 const PACKAGES: &[&str] = &[
@@ -35,15 +35,15 @@ const PACKAGES: &[&str] = &[
     "zstd",
 ];
 
-/// Where the initramfs mounts something, or the tests do.
+/// Mount points of the initramfs and of the tests.
 const MOUNT_POINTS: &[&str] =
     &["data", "dev", "etc", "mnt", "proc", "root", "run", "sys", "tmp", "var/lib/droidspaces"];
 
-/// Of no use in a machine, and most of the size.
+/// Not needed in a machine, and most of the size.
 const LEFT_OUT: &[&str] =
     &["boot", "lib/udev", "usr/share", "usr/lib/firmware", "lib/firmware", "var/cache", "var/lib"];
 
-/// What the result depends on.
+/// Everything that the result depends on.
 pub fn stamp() -> String {
     format!(
         "system {VERSION}\n{SUITE} {PACKAGES:?}\n{:?} {:?}\n{MOUNT_POINTS:?} {LEFT_OUT:?}\n",
@@ -55,7 +55,7 @@ pub fn stamp() -> String {
 /// Makes `kernel`, `early/`, `busybox` and `system` in `folder`, which does not exist yet.
 ///
 /// # Errors
-/// If the packages cannot be had, or are not what they were.
+/// If the packages cannot be downloaded, or lack an expected file.
 pub fn make(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder)?;
     let tree = folder.join("tree");
@@ -68,7 +68,7 @@ pub fn make(folder: &Path) -> Result<()> {
     kernel::unpack(&image, &folder.join("kernel"))?;
     modules::choose(&tree, &release, &folder.join("early"), modules::EARLY, modules::LATER)?;
     let busybox = ["bin/busybox", "usr/bin/busybox"].map(|path| tree.join(path));
-    let busybox = busybox.iter().find(|path| path.is_file()).context("busybox-static holds no busybox")?;
+    let busybox = busybox.iter().find(|path| path.is_file()).context("busybox-static contains no busybox")?;
     fs::copy(busybox, folder.join("busybox"))?;
     for path in LEFT_OUT.iter().map(|path| tree.join(path)).filter(|path| path.exists()) {
         fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
@@ -82,7 +82,7 @@ pub fn make(folder: &Path) -> Result<()> {
     fixture::remove(&tree)
 }
 
-/// The one file of a folder whose name begins so.
+/// The file of a folder whose name begins with `start`.
 pub fn only(folder: &Path, start: &str) -> Result<PathBuf> {
     let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     let mut paths = entries.filter_map(|entry| Some(entry.ok()?.path()));

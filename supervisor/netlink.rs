@@ -1,14 +1,13 @@
 //! Messages of netlink(7), and the sockets for them.
 //!
-//! Owns the format of messages and attributes, acknowledgements, dumps and the batches of nfnetlink. Knows the meaning
-//! of
-//! no message: that is `link` and `nftables`. A socket belongs to the network namespace in which it was opened.
+//! Owns the format of messages and attributes, acknowledgements, dumps, the batches of nfnetlink, and subscriptions.
+//! Does not interpret the content of messages. A socket belongs to the network namespace in which it was opened.
 
 use std::cell::Cell;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::{ReceiveTimeout, SndBuf};
 use nix::sys::socket::{
@@ -18,15 +17,19 @@ use nix::sys::socket::{
 use nix::sys::time::{TimeVal, TimeValLike};
 
 use crate::call;
+use crate::sys::socket::{attach_filter, filter};
 
 /// `NLM_F_REQUEST`, `NLM_F_ACK`, `NLM_F_DUMP`.
 const REQUEST: u16 = 1;
 const ACKNOWLEDGE: u16 = 4;
 const DUMP: u16 = 0x300;
-/// `NLM_F_REPLACE`, `NLM_F_EXCL`, `NLM_F_CREATE`, `NLM_F_APPEND`, for requests that create objects.
+/// `NLM_F_REPLACE`: replaces an existing object.
 pub const REPLACE: u16 = 0x100;
+/// `NLM_F_EXCL`: fails if the object exists.
 pub const EXCLUSIVE: u16 = 0x200;
+/// `NLM_F_CREATE`: creates the object if it does not exist.
 pub const CREATE: u16 = 0x400;
+/// `NLM_F_APPEND`: adds the object to the end of a list.
 pub const APPEND: u16 = 0x800;
 /// `NLMSG_ERROR`, `NLMSG_DONE`.
 const ERROR: u16 = 2;
@@ -41,7 +44,7 @@ const ROOM: usize = 64 << 10;
 /// The maximum size of a batch in bytes, which the kernel accepts only as a whole.
 const BATCH: usize = 4 << 20;
 /// The timeout for an answer. The kernel answers within the call; a lost answer must not block a start.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A message under construction.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -139,14 +142,10 @@ impl Netlink {
     }
 
     fn open(protocol: SockProtocol) -> Result<Self> {
-        let kind = SockType::Raw;
-        let socket = call!(
-            socket(AddressFamily::Netlink, kind, SockFlag::SOCK_CLOEXEC, protocol),
-            "socket(netlink, {protocol:?})"
-        )?;
+        let socket = open(protocol, SockFlag::empty())?;
         call!(bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 0)), "bind(netlink)")?;
-        let patience = TimeVal::seconds(i64::try_from(PATIENCE.as_secs())?);
-        call!(setsockopt(&socket, ReceiveTimeout, &patience), "setsockopt(SO_RCVTIMEO)")?;
+        let timeout = TimeVal::seconds(i64::try_from(TIMEOUT.as_secs())?);
+        call!(setsockopt(&socket, ReceiveTimeout, &timeout), "setsockopt(SO_RCVTIMEO)")?;
         Ok(Self { socket, sequence: Cell::new(1) })
     }
 
@@ -155,75 +154,74 @@ impl Netlink {
         self.sequence.get()
     }
 
-    /// Sends a request and waits for its acknowledgement; returns the kernel's error number.
-    ///
-    /// # Errors
-    /// The error of the kernel.
-    pub fn request(&self, mut message: Message) -> Result<(), Errno> {
+    /// Sends one message and returns its sequence number.
+    fn send(&self, mut message: Message, flags: u16) -> Result<u32, Errno> {
         let sequence = self.next();
-        message.finish(sequence, ACKNOWLEDGE);
+        message.finish(sequence, flags);
         send(self.socket.as_raw_fd(), &message.bytes, MsgFlags::empty())?;
-        self.acknowledged(sequence)
+        Ok(sequence)
     }
 
-    /// Waits for the answer to a request.
-    fn acknowledged(&self, sequence: u32) -> Result<(), Errno> {
+    /// Receives messages until `read` returns a result. `read` gets the sequence number, the type and the body.
+    fn receive<T>(
+        &self,
+        mut read: impl FnMut(u32, u16, &[u8]) -> Result<Option<T>, Errno>,
+    ) -> Result<T, Errno> {
         let mut buffer = vec![0; ROOM];
         loop {
             let length = recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
             for (header, body) in messages(&buffer[..length]) {
-                if number(header, 8) == sequence && short(header, 4) == ERROR {
-                    return outcome(body);
+                if let Some(result) = read(number(header, 8), short(header, 4), body)? {
+                    return Ok(result);
                 }
             }
         }
+    }
+
+    /// Sends a request and waits for its acknowledgement; returns the kernel's error number.
+    ///
+    /// # Errors
+    /// The error of the kernel.
+    pub fn request(&self, message: Message) -> Result<(), Errno> {
+        let own = self.send(message, ACKNOWLEDGE)?;
+        self.receive(|sequence, kind, body| match kind {
+            ERROR if sequence == own => outcome(body).map(Some),
+            _ => Ok(None),
+        })
     }
 
     /// Queries one object.
     ///
     /// # Errors
     /// The error of the kernel.
-    pub fn ask(&self, mut message: Message) -> Result<Answer, Errno> {
-        let sequence = self.next();
-        message.finish(sequence, 0);
-        send(self.socket.as_raw_fd(), &message.bytes, MsgFlags::empty())?;
-        let mut buffer = vec![0; ROOM];
-        loop {
-            let length = recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
-            for (header, body) in messages(&buffer[..length]) {
-                match short(header, 4) {
-                    _ if number(header, 8) != sequence => {}
-                    ERROR => outcome(body)?,
-                    kind => return Ok(Answer { kind, body: body.to_vec() }),
-                }
-            }
-        }
+    pub fn ask(&self, message: Message) -> Result<Answer, Errno> {
+        let own = self.send(message, 0)?;
+        self.receive(|sequence, kind, body| match kind {
+            _ if sequence != own => Ok(None),
+            ERROR => outcome(body).map(|()| None),
+            kind => Ok(Some(Answer { kind, body: body.to_vec() })),
+        })
     }
 
     /// Queries all objects of a type.
     ///
     /// # Errors
     /// The error of the kernel.
-    pub fn dump(&self, mut message: Message) -> Result<Vec<Answer>> {
-        let sequence = self.next();
-        message.finish(sequence, DUMP);
-        call!(send(self.socket.as_raw_fd(), &message.bytes, MsgFlags::empty()), "send(netlink)")?;
-        let (mut found, mut buffer) = (Vec::new(), vec![0; ROOM]);
-        loop {
-            let length =
-                call!(recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::empty()), "recv(netlink)")?;
-            for (header, body) in messages(&buffer[..length]) {
-                match short(header, 4) {
-                    _ if number(header, 8) != sequence => {}
-                    DONE => return Ok(found),
-                    ERROR => {
-                        call!(outcome(body), "netlink dump")?;
-                        bail!("the kernel ended a dump early");
-                    }
-                    kind => found.push(Answer { kind, body: body.to_vec() }),
-                }
+    pub fn dump(&self, message: Message) -> Result<Vec<Answer>> {
+        let own = call!(self.send(message, DUMP), "send(netlink)")?;
+        let mut found = Vec::new();
+        let done = self.receive(|sequence, kind, body| match kind {
+            _ if sequence != own => Ok(None),
+            DONE => Ok(Some(())),
+            // An acknowledgement ends no dump.
+            ERROR => outcome(body).and(Err(Errno::EPROTO)),
+            kind => {
+                found.push(Answer { kind, body: body.to_vec() });
+                Ok(None)
             }
-        }
+        });
+        call!(done, "netlink dump")?;
+        Ok(found)
     }
 
     /// Sends several requests as one transaction of nfnetlink: all take effect, or none. The kernel refuses it if it is
@@ -262,22 +260,65 @@ impl Netlink {
         bytes.extend(end.bytes);
         let _ = setsockopt(&self.socket, SndBuf, &BATCH.max(bytes.len() * 2));
         call!(send(self.socket.as_raw_fd(), &bytes, MsgFlags::empty()), "send(nfnetlink)")?;
-        let mut buffer = vec![0; ROOM];
+        let mut failed = 0;
+        let done = self.receive(|sequence, kind, body| {
+            if kind != ERROR || !(first..=last + 1).contains(&sequence) {
+                return Ok(None);
+            }
+            failed = sequence - first;
+            outcome(body)?;
+            Ok((sequence == last).then_some(()))
+        });
+        Ok(call!(done, "nf_tables, message {failed}")?)
+    }
+}
+
+/// A socket that receives the kernel's events of some multicast groups.
+#[derive(Debug)]
+pub struct Subscription {
+    socket: OwnedFd,
+}
+
+impl Subscription {
+    /// Subscribes to groups, given as bits; `steps` filter the events, unless they are empty.
+    ///
+    /// # Errors
+    /// If the kernel does not support the protocol or the filter.
+    pub fn new(protocol: SockProtocol, groups: u32, steps: &[filter::Step]) -> Result<Self> {
+        let socket = open(protocol, SockFlag::SOCK_NONBLOCK)?;
+        if !steps.is_empty() {
+            call!(attach_filter(socket.as_fd(), steps), "setsockopt(SO_ATTACH_FILTER)")?;
+        }
+        call!(bind(socket.as_raw_fd(), &NetlinkAddr::new(0, groups)), "bind(netlink, {groups:#x})")?;
+        Ok(Self { socket })
+    }
+
+    /// Readable after an event.
+    #[must_use]
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Discards the pending events; returns whether there were any.
+    pub fn drain(&self) -> bool {
+        let (mut buffer, mut some) = ([0; 4096], false);
         loop {
-            let length =
-                call!(recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::empty()), "recv(nfnetlink)")?;
-            for (header, body) in messages(&buffer[..length]) {
-                let sequence = number(header, 8);
-                if short(header, 4) != ERROR || !(first..=last + 1).contains(&sequence) {
-                    continue;
-                }
-                call!(outcome(body), "nf_tables, message {}", sequence.saturating_sub(first))?;
-                if sequence == last {
-                    return Ok(());
-                }
+            match recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+                // An overflow is also an event.
+                Ok(_) | Err(Errno::ENOBUFS) => some = true,
+                Err(Errno::EINTR) => {}
+                Err(_) => return some,
             }
         }
     }
+}
+
+fn open(protocol: SockProtocol, flags: SockFlag) -> Result<OwnedFd> {
+    let flags = flags | SockFlag::SOCK_CLOEXEC;
+    Ok(call!(
+        socket(AddressFamily::Netlink, SockType::Raw, flags, protocol),
+        "socket(netlink, {protocol:?})"
+    )?)
 }
 
 /// The error number of an error message; 0 is an acknowledgement.
@@ -341,6 +382,38 @@ mod tests {
         let inside = attribute(body, 18).unwrap();
         assert_eq!(attribute(inside, 1), Some(&[1, 2, 3][..]));
         assert_eq!(number(attribute(inside, 2).unwrap(), 0), 9);
+    }
+
+    #[test]
+    fn a_request_has_the_layout_that_the_kernel_expects() {
+        let mut message =
+            Message::new(16, CREATE, &[0; 16]).with_nested(18, |info| info.with_text(1, "veth"));
+        message.finish(7, ACKNOWLEDGE);
+        let little =
+            |numbers: &[u16]| numbers.iter().flat_map(|number| number.to_ne_bytes()).collect::<Vec<_>>();
+        assert_eq!(message.bytes.len(), 48);
+        assert_eq!(message.bytes[..4], 48_u32.to_ne_bytes());
+        assert_eq!(message.bytes[4..8], little(&[16, 0x405]));
+        assert_eq!(message.bytes[8..12], 7_u32.to_ne_bytes());
+        assert_eq!(message.bytes[32..40], little(&[16, 18 | NESTED, 9, 1]));
+        assert_eq!(message.bytes[40..], *b"veth\0\0\0\0");
+    }
+
+    #[test]
+    fn an_error_with_number_0_is_an_acknowledgement() {
+        assert_eq!(outcome(&0_i32.to_ne_bytes()), Ok(()));
+        assert_eq!(outcome(&(-libc::EOPNOTSUPP).to_ne_bytes()), Err(Errno::EOPNOTSUPP));
+    }
+
+    #[test]
+    fn the_kernel_answers_and_accepts_a_subscription() {
+        let route = Netlink::route().unwrap();
+        // RTM_GETLINK: all interfaces, and one that does not exist.
+        let links = route.dump(Message::new(18, 0, &[0; 16])).unwrap();
+        assert!(links.iter().any(|link| attribute(&link.body[16..], 3) == Some(b"lo\0")));
+        let missing = Message::new(18, 0, &[0; 16]).with_text(3, "missing");
+        assert_eq!(route.ask(missing).map(|answer| answer.kind), Err(Errno::ENODEV));
+        assert!(!Subscription::new(SockProtocol::NetlinkRoute, 0, &[]).unwrap().drain());
     }
 
     proptest! {
