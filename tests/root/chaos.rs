@@ -10,6 +10,7 @@ use crate::wait_for;
 use std::env;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
+use std::process::Child;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -85,6 +86,9 @@ fn round(sandbox: &Sandbox, chance: &mut Chance, story: &mut Story) {
     for name in lasting {
         sandbox.ds(&["thaw", name]);
     }
+    clients.iter_mut().for_each(await_end);
+    // A frozen worker keeps the output of its client open after the client has ended.
+    strikes.undo_ours();
     for client in clients {
         let output = client.wait_with_output().expect("wait");
         let errors = String::from_utf8_lossy(&output.stderr);
@@ -110,6 +114,12 @@ fn round(sandbox: &Sandbox, chance: &mut Chance, story: &mut Story) {
     // It is running in the next round.
     let name = NAMES[chance.below(NAMES.len())];
     sandbox.ds(&["start", name]).succeeds();
+}
+
+fn await_end(client: &mut Child) {
+    while client.try_wait().expect("wait").is_none() {
+        thread::sleep(Duration::from_millis(2));
+    }
 }
 
 /// Waits until no unfinished files exist; records them.
