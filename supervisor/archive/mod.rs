@@ -6,10 +6,10 @@
 //! display or files on the host: callers pass streams and roots.
 
 pub mod acl;
-pub mod codec;
-pub mod compare;
 mod buffer;
 mod checksum;
+pub mod codec;
+pub mod compare;
 pub mod compress;
 pub mod decompress;
 mod deferred;

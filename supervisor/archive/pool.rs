@@ -39,6 +39,8 @@ struct Shared {
 struct State {
     /// The number of threads that have begun.
     begun: usize,
+    /// The number of the last part.
+    last: u64,
     /// Number, compressed bytes and length of the parts that no thread has taken.
     waiting: VecDeque<(u64, Vec<u8>, usize)>,
     done: BTreeMap<u64, Part>,
@@ -60,9 +62,10 @@ impl Shared {
         }
     }
 
-    fn change(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.lock());
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let result = change(&mut self.lock());
         self.changed.notify_all();
+        result
     }
 
     fn work(&self, work: Work) -> ! {
@@ -94,9 +97,13 @@ impl Pool {
         (threads > 1).then_some(Self { shared, threads })
     }
 
-    /// Queues a part.
-    pub fn put(&self, number: u64, bytes: Vec<u8>, length: usize) {
-        self.shared.change(|state| state.waiting.push_back((number, bytes, length)));
+    /// Queues a part; returns its number.
+    pub fn put(&self, bytes: Vec<u8>, length: usize) -> u64 {
+        self.shared.change(|state| {
+            state.last += 1;
+            state.waiting.push_back((state.last, bytes, length));
+            state.last
+        })
     }
 
     /// Returns a part if it is done.

@@ -6,7 +6,6 @@
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::mem::take;
 
 use lzma_rust2::{Action, Status, XzStream};
 
@@ -35,7 +34,7 @@ pub fn decode(input: &mut Input<'_>, output: &mut dyn Write, pool: Option<&Pool>
         if header[..MAGIC.len()] != *MAGIC || header[HEADER - 4..] != sum(&header[MAGIC.len()..HEADER - 4]) {
             return Err(Fault::Corrupt);
         }
-        let mut blocks = Blocks { header, records: Vec::new(), pool, begun: 0, running: VecDeque::new() };
+        let mut blocks = Blocks { header, records: Vec::new(), pool, running: VecDeque::new() };
         if !blocks.decode(input, output)? {
             let mut rest = blocks.header.as_slice().chain(input);
             return in_order(&mut BufReader::with_capacity(INPUT, &mut rest), output);
@@ -89,9 +88,7 @@ struct Blocks<'a> {
     /// The sizes of each block, as the index lists them.
     records: Vec<Sizes>,
     pool: &'a Pool,
-    /// The number of blocks that were given to the pool.
-    begun: u64,
-    /// Those whose bytes were not written yet.
+    /// The blocks whose bytes were not written yet.
     running: VecDeque<u64>,
 }
 
@@ -139,10 +136,8 @@ impl Blocks<'_> {
             }
             stream.extend(tail);
             self.write(output, self.pool.threads - 1)?;
-            self.running.push_back(self.begun);
             let length = usize::try_from(sizes.plain).map_err(|_| Fault::TooMuchMemory)?;
-            self.pool.put(self.begun, take(&mut stream), length);
-            self.begun += 1;
+            self.running.push_back(self.pool.put(stream, length));
         }
     }
 
