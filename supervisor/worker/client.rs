@@ -63,7 +63,7 @@ impl Client {
     }
 
     /// From now on, any message of the client ends this process at once, as a signal ends a program. For commands that
-    /// leave nothing incomplete behind.
+    /// leave nothing behind but files, which the supervisor removes.
     ///
     /// # Errors
     /// If fcntl(2) fails, or the client has already sent a message.
