@@ -21,6 +21,7 @@ mod writing;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::Result;
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
@@ -97,14 +98,15 @@ impl Answerer {
             let Ok(question) = notification::receive(listener) else { continue };
             let scene = Scene { place: &self.place, first: *first, listener, cgroup };
             match table::decide(&scene, &question) {
-                Outcome::Reply(reply) => send(listener, question.id, reply),
-                Outcome::Descriptor(file) => {
-                    let added = notification::add_descriptor(listener, question.id, file.as_fd());
-                    send(listener, question.id, added.map_or_else(Reply::Error, Reply::Value));
-                }
-                Outcome::ReplyFirst(reply, afterwards) => {
+                Outcome::Reply(reply) => {
                     send(listener, question.id, reply);
-                    afterwards();
+                }
+                Outcome::Descriptor(file) => give(listener, question.id, file.as_fd()),
+                // An interrupted call is repeated.
+                Outcome::ReplyFirst(reply, afterwards) => {
+                    if send(listener, question.id, reply) {
+                        afterwards();
+                    }
                 }
                 // The caller ends with the container.
                 Outcome::End(end) => self.end = self.end.or(Some(end)),
@@ -113,9 +115,24 @@ impl Answerer {
     }
 }
 
-fn send(listener: BorrowedFd<'_>, id: u64, reply: Reply) {
-    // ENOENT: the caller has ended, or a signal has interrupted its call.
-    let _ = notification::send(listener, id, reply);
+/// Answers a call; returns whether it still waited: the caller may have ended, or a signal has interrupted its call.
+fn send(listener: BorrowedFd<'_>, id: u64, reply: Reply) -> bool {
+    notification::send(listener, id, reply).is_ok()
+}
+
+/// Answers a call with a new descriptor, in one step where the kernel can: otherwise, a signal in between leaves the
+/// descriptor in the caller.
+fn give(listener: BorrowedFd<'_>, id: u64, file: BorrowedFd<'_>) {
+    match notification::add_descriptor(listener, id, file, true) {
+        Ok(_) => return,
+        Err(Errno::EINVAL) => {}
+        Err(errno) => {
+            send(listener, id, Reply::Error(errno));
+            return;
+        }
+    }
+    let added = notification::add_descriptor(listener, id, file, false);
+    send(listener, id, added.map_or_else(Reply::Error, Reply::Value));
 }
 
 fn events(listener: BorrowedFd<'_>) -> PollFlags {

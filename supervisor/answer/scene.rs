@@ -22,6 +22,26 @@ pub(super) struct Scene<'a> {
     pub(super) cgroup: &'a Cgroup,
 }
 
+/// A call whose caller may end before the reply: another process can then get the caller's number.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pending<'a> {
+    listener: BorrowedFd<'a>,
+    id: u64,
+}
+
+impl Pending<'_> {
+    /// Whether everything read about the caller so far was about the caller.
+    pub(super) fn is_waiting(self) -> bool {
+        is_waiting(self.listener, self.id)
+    }
+}
+
+impl<'a> Scene<'a> {
+    pub(super) fn pending(&self, question: &Notification) -> Pending<'a> {
+        Pending { listener: self.listener, id: question.id }
+    }
+}
+
 /// The outcome of a decision.
 pub(super) enum Outcome {
     /// Send this reply.
@@ -46,10 +66,11 @@ impl fmt::Debug for Outcome {
 
 pub(super) const CONTINUE: Outcome = Outcome::Reply(Reply::Continue);
 
-/// Duplicates a descriptor of a process.
-pub(super) fn duplicate(process: Pid, number: i32) -> Result<OwnedFd, Errno> {
-    let process = process::pidfd_open(process)?;
-    process::pidfd_getfd(process.as_fd(), number)
+/// Duplicates a descriptor of the caller's process. Fails unless its call is still waiting afterwards.
+pub(super) fn duplicate(pending: Pending<'_>, caller: Pid, number: i32) -> Result<OwnedFd, Errno> {
+    let process = process::pidfd_open(caller)?;
+    let file = process::pidfd_getfd(process.as_fd(), number)?;
+    if pending.is_waiting() { Ok(file) } else { Err(Errno::ESRCH) }
 }
 
 /// Copies memory of a caller. Fails unless the caller's call is still waiting afterwards.
@@ -60,7 +81,7 @@ pub(super) fn read_memory(
     bytes: &mut [u8],
 ) -> Result<(), Errno> {
     memory::read(Pid::from_raw(question.thread.cast_signed()), address, bytes)?;
-    if is_waiting(scene.listener, question.id) { Ok(()) } else { Err(Errno::EFAULT) }
+    if scene.pending(question).is_waiting() { Ok(()) } else { Err(Errno::EFAULT) }
 }
 
 /// The lower half of an argument. All examined arguments are of type `int` or `pid_t`.

@@ -12,6 +12,7 @@ use nix::unistd::{Pid, getpgid, getsid};
 
 use super::caller::{Facts, KILL, hears};
 use super::place::Place;
+use super::scene::Pending;
 use crate::cgroup::Cgroup;
 use crate::sys::process::{self, SignalInfo};
 
@@ -22,6 +23,8 @@ const ROUNDS: usize = 8;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Signal<'a> {
     pub(super) place: &'a Place,
+    /// The call that sends it.
+    pub(super) pending: Pending<'a>,
     /// The sending thread.
     pub(super) thread: Pid,
     pub(super) sender: Facts,
@@ -57,6 +60,10 @@ impl Signal<'_> {
         }
         if !self.is_permitted(target) {
             return Err(Errno::EPERM);
+        }
+        // The permission may be that of a later process with the caller's number.
+        if !self.pending.is_waiting() {
+            return Err(Errno::ESRCH);
         }
         if self.is_dropped_by(target.process) {
             return Ok(());

@@ -26,11 +26,11 @@ use nix::unistd::{Pid, getpgid};
 
 use super::caller::{BOOT, Facts};
 use super::reboot::meaning;
-use super::scene::{CONTINUE, Outcome, Scene, duplicate, low, read_memory};
+use super::scene::{CONTINUE, Outcome, Pending, Scene, duplicate, low, read_memory};
 use super::signals::Signal;
 use super::writing;
 use crate::privilege::answered::{self, Call};
-use crate::sys::notification::{Notification, Reply, is_waiting};
+use crate::sys::notification::{Notification, Reply};
 use crate::sys::process::{self, SignalInfo};
 
 /// `SI_QUEUE` and `SI_TKILL`, sigaction(2).
@@ -53,13 +53,13 @@ pub(super) fn decide(scene: &Scene<'_>, question: &Notification) -> Outcome {
     let thread = Pid::from_raw(question.thread.cast_signed());
     if call == Call::GetPid {
         // The most frequent call.
-        let is_managers = scene.place.is_managers(thread) && is_waiting(scene.listener, question.id);
+        let is_managers = scene.place.is_managers(thread) && scene.pending(question).is_waiting();
         return if is_managers { Outcome::Reply(Reply::Value(1)) } else { CONTINUE };
     }
     if call == Call::Write {
         return writing::answer(scene, question, thread);
     }
-    let facts = Facts::of(thread).filter(|_| is_waiting(scene.listener, question.id));
+    let facts = Facts::of(thread).filter(|_| scene.pending(question).is_waiting());
     let Some(caller) = facts else { return fail(Errno::ESRCH) };
     Asked { scene, question, thread, caller }.answer(call)
 }
@@ -104,6 +104,10 @@ impl Asked<'_> {
         Pid::from_raw(self.number(argument))
     }
 
+    fn pending(&self) -> Pending<'_> {
+        self.scene.pending(self.question)
+    }
+
     /// The process that a number refers to in the container.
     fn named(&self, pid: Pid) -> Pid {
         if pid.as_raw() == 1 { self.scene.place.manager } else { pid }
@@ -142,7 +146,14 @@ impl Asked<'_> {
     }
 
     fn with_info(&self, number: i32, info: SignalInfo) -> Signal<'_> {
-        Signal { place: self.scene.place, thread: self.thread, sender: self.caller, number, info }
+        Signal {
+            place: self.scene.place,
+            pending: self.pending(),
+            thread: self.thread,
+            sender: self.caller,
+            number,
+            info,
+        }
     }
 
     fn kill(&self) -> Outcome {
@@ -272,7 +283,7 @@ impl Asked<'_> {
         if SELF.contains(&self.number(0)) {
             return Ok(CONTINUE);
         }
-        let pidfd = duplicate(self.caller.process, self.number(0))?;
+        let pidfd = duplicate(self.pending(), self.caller.process, self.number(0))?;
         let target = owner(&pidfd)?;
         let facts = Facts::of(target).ok_or(Errno::ESRCH)?;
         // If it still has the number, the facts are those of this process.
@@ -338,7 +349,7 @@ impl Asked<'_> {
     }
 
     fn reboot(&self) -> Outcome {
-        if !self.caller.is_capable(self.thread, BOOT) {
+        if !self.caller.is_capable(self.thread, BOOT) || !self.pending().is_waiting() {
             return fail(Errno::EPERM);
         }
         let [first, second, command, ..] = self.question.arguments.map(low);

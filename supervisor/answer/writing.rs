@@ -28,7 +28,7 @@ pub(super) fn answer(scene: &Scene<'_>, question: &Notification, thread: Pid) ->
     }
     let number = (question.arguments[0] & 0xffff_ffff) as u32;
     let Some(caller) = Facts::of(thread) else { return CONTINUE };
-    match duplicate(caller.process, number.cast_signed()) {
+    match duplicate(scene.pending(question), caller.process, number.cast_signed()) {
         // Unreadable bytes may be that number.
         Ok(file) if is_list(&file) && read.is_err() => Outcome::Reply(Reply::Error(Errno::EFAULT)),
         Ok(file) if is_list(&file) => {

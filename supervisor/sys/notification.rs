@@ -12,6 +12,8 @@ const RECEIVE: u32 = 0xc050_2100;
 const SEND: u32 = 0xc018_2101;
 const ID_VALID: u32 = 0x8008_2102;
 const ADD_DESCRIPTOR: u32 = 0x4018_2103;
+/// `SECCOMP_ADDFD_FLAG_SEND`.
+const ADD_AND_SEND: u32 = 2;
 /// `SECCOMP_USER_NOTIF_FLAG_CONTINUE` (5.5).
 const CONTINUE: u32 = 1;
 
@@ -102,13 +104,19 @@ pub fn is_waiting(listener: BorrowedFd<'_>, id: u64) -> bool {
 }
 
 /// Gives the caller a descriptor, closed on exec, and returns its number there: SECCOMP_IOCTL_NOTIF_ADDFD (5.9).
+/// `send` also answers the call with the number (5.14).
 ///
 /// # Errors
-/// ENOENT if the call no longer waits, EMFILE if the caller has too many descriptors, EINVAL before 5.9.
-pub fn add_descriptor(listener: BorrowedFd<'_>, id: u64, file: BorrowedFd<'_>) -> Result<i32, Errno> {
+/// ENOENT if the call no longer waits, EMFILE if the caller has too many descriptors, EINVAL before 5.9 or 5.14.
+pub fn add_descriptor(
+    listener: BorrowedFd<'_>,
+    id: u64,
+    file: BorrowedFd<'_>,
+    send: bool,
+) -> Result<i32, Errno> {
     let addition = Addition {
         id,
-        flags: 0,
+        flags: if send { ADD_AND_SEND } else { 0 },
         source: file.as_raw_fd().unsigned_abs(),
         number: 0,
         number_flags: libc::O_CLOEXEC.unsigned_abs(),

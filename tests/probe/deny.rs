@@ -47,6 +47,9 @@ const GET_PEER: u32 = 0x5441;
 /// LOOP_CONFIGURE of linux/loop.h; a kernel without it has no such request.
 const LOOP_CONFIGURE: u32 = 0x4C0A;
 
+/// `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV`.
+const WAIT_KILLABLE: u32 = 32;
+
 /// Calls of newer kernels, by their words.
 const CALLS: &[(&str, &[libc::c_long])] = &[
     ("openat2", &[libc::SYS_openat2]),
@@ -142,6 +145,11 @@ fn rules_of(word: &str) -> Result<Vec<Rule>> {
         let bit = libc::O_TMPFILE.unsigned_abs() & !libc::O_DIRECTORY.unsigned_abs();
         let answer = Answer::Errno(libc::EOPNOTSUPP);
         return Ok(vec![Rule { call: libc::SYS_openat, when: When::Bit(2, bit), answer }]);
+    }
+    if word == "wait_killable" {
+        // A flag of seccomp(2), 5.19.
+        let answer = Answer::Errno(libc::EINVAL);
+        return Ok(vec![Rule { call: libc::SYS_seccomp, when: When::Bit(1, WAIT_KILLABLE), answer }]);
     }
     if word == "loop_configure" {
         let answer = Answer::Errno(libc::EINVAL);

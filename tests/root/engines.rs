@@ -20,11 +20,14 @@ const PRELUDE: &str = "set -e; mkdir -p /opt/image/bin; cp /usr/bin/busybox /opt
      shopt -s lastpipe; ";
 
 /// What the nested container tries with every privilege that its engine gives: a disk of the machine.
-const ATTACK: &str = "busybox mknod /disk b 7 0 && busybox dd if=/disk of=/dev/null count=1 2>&1 | \
+pub const ATTACK: &str = "busybox mknod /disk b 7 0 && busybox dd if=/disk of=/dev/null count=1 2>&1 | \
      busybox grep -q 'not permitted' && echo refused";
 
 fn start(setting: Setting, settings: &[&str]) -> Sandbox {
-    let mut sandbox = Sandbox::with(setting);
+    start_on(Sandbox::with(setting), settings)
+}
+
+pub fn start_on(mut sandbox: Sandbox, settings: &[&str]) -> Sandbox {
     sandbox.run(&["ip", "link", "set", "lo", "up"]).succeeds();
     let settings = [&[STORAGE], settings].concat();
     sandbox.distribution("web", FIXTURE, &settings);
@@ -32,7 +35,7 @@ fn start(setting: Setting, settings: &[&str]) -> Sandbox {
     sandbox
 }
 
-fn run(sandbox: &Sandbox, script: &str) -> String {
+pub fn run(sandbox: &Sandbox, script: &str) -> String {
     sandbox.ds(&["run", "web", "--", "/bin/bash", "-c", &format!("{PRELUDE}{script}")]).succeeds()
 }
 

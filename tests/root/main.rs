@@ -76,6 +76,8 @@ mod silence;
 mod stock;
 mod stock_32_bit;
 mod stock_end;
+mod stock_engines;
+mod stock_races;
 mod stop;
 mod storage;
 mod storage_faults;

@@ -6,6 +6,7 @@
 
 use crate::done::Done;
 use crate::sandbox::Sandbox;
+use crate::stock::{Bystanders, stock};
 use crate::wait_for;
 
 /// The fixture with everything that is run here.
@@ -103,7 +104,10 @@ pub fn documented() -> Vec<(String, String)> {
 }
 
 fn start(settings: &[&str]) -> Sandbox {
-    let mut sandbox = Sandbox::new();
+    start_on(Sandbox::new(), settings)
+}
+
+fn start_on(mut sandbox: Sandbox, settings: &[&str]) -> Sandbox {
     sandbox.run(&["ip", "link", "set", "lo", "up"]).succeeds();
     sandbox.distribution("web", FIXTURE, settings);
     sandbox.ds(&["start", "web", "--wait=110"]).succeeds();
@@ -152,7 +156,32 @@ fn programs_that_need_a_setting_work_with_it() {
 /// A login on the console, as a person does it: logind has a session, and the user a service manager.
 #[test]
 fn a_login_has_a_session_and_a_service_manager() {
-    let sandbox = start(&[]);
+    log_in(&start(&[]));
+}
+
+#[test]
+fn a_login_on_a_stock_kernel_has_a_session_and_a_service_manager() {
+    let sandbox = stock();
+    let bystanders = Bystanders::new(&sandbox);
+    let sandbox = start_on(sandbox, &[]);
+    log_in(&sandbox);
+    bystanders.check();
+}
+
+/// Without PID and IPC namespaces, only programs that need namespaces of their own fail.
+#[test]
+fn programs_work_on_a_stock_kernel() {
+    let sandbox = stock();
+    let bystanders = Bystanders::new(&sandbox);
+    let sandbox = start_on(sandbox, &[NESTING, OWN_NETWORK]);
+    let failed: Vec<_> = PROGRAMS.iter().filter_map(|program| attempt(&sandbox, program).err()).collect();
+    assert!(failed.len() == 1 && failed[0].starts_with("bubblewrap"), "{failed:#?}");
+    bystanders.check();
+    sandbox.ds(&["stop", "web"]).succeeds();
+    bystanders.check();
+}
+
+fn log_in(sandbox: &Sandbox) {
     let mut console = sandbox.ds_on_terminal(&["console", "web"]);
     console.send(b"\r");
     console.expect("login: ");

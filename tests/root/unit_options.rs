@@ -224,7 +224,11 @@ fn script(cases: &[&Case]) -> String {
 
 /// Boots a machine and tries all options; returns the differences from the documentation.
 fn differences(fixture: &str, groups: &'static str, settings: &[&str]) -> Vec<String> {
-    let mut sandbox = Sandbox::with(Setting { groups, ..Setting::default() });
+    differences_on(Setting { groups, ..Setting::default() }, fixture, settings)
+}
+
+fn differences_on(setting: Setting, fixture: &str, settings: &[&str]) -> Vec<String> {
+    let mut sandbox = Sandbox::with(setting);
     sandbox.run(&["ip", "link", "set", "lo", "up"]).succeeds();
     sandbox.distribution("web", fixture, settings);
     sandbox.ds(&["start", "web", "--wait=110"]).succeeds();
@@ -330,4 +334,23 @@ fn the_newest_systemd_with_version_2() {
 #[test]
 fn the_newest_systemd_on_a_machine_that_mounts_no_control_groups() {
     try_everything("forky", "none", &[]);
+}
+
+/// docs/stock-kernels.md lists the differences. A kernel without these namespaces has no files for them in /proc/PID/ns;
+/// there, systemd starts the services, and ignores the options.
+#[test]
+fn systemd_on_a_stock_kernel() {
+    let page = include_str!("../../docs/stock-kernels.md");
+    for (fixture, expected) in [
+        ("bookworm", ["PrivateIPC=yes"].as_slice()),
+        ("forky", &["PrivateIPC=yes", "PrivatePIDs=yes", "ProtectProc=invisible"]),
+    ] {
+        let setting = Setting { denied: Some("newpid,newipc"), ..Setting::default() };
+        let found = differences_on(setting, fixture, &[]);
+        let names: Vec<_> = found.iter().filter_map(|line| line.split([' ', ':']).next()).collect();
+        assert_eq!(names, expected, "{fixture}: {}", found.join("\n"));
+        for name in names {
+            assert!(page.contains(name), "{name}");
+        }
+    }
 }
