@@ -70,28 +70,44 @@ impl Attachment {
         warnings: &mut Vec<String>,
     ) -> Result<Self> {
         let store = Store::open(paths)?;
-        let tag = Tag::of(paths);
-        let route = Netlink::route()?;
         let (same, others): (Vec<Member>, Vec<Member>) =
             store.members().into_iter().partition(|member| member.name == config.name);
         if same.iter().any(|member| member.monitor.0 != getpid().as_raw()) {
             bail!("network.mode: a temporary container has the name {}; end it first", config.name);
         }
         check_network(config, &others)?;
-        if config.network.mode == NetworkMode::Gateway {
-            let gateway = Gateway::of(config)
-                .context("network.gateway is not set; set it to the container that is the router")?;
-            let made = Self::behind(gateway, (config, servers), (&store, &others), (paths, host), warnings);
-            if made.is_err() {
-                store.leave(&config.name);
+        let (asked, members) = ((config, servers), (&store, others.as_slice()));
+        let made = match (config.network.mode, Gateway::of(config)) {
+            (NetworkMode::Gateway, None) => {
+                bail!("network.gateway is not set; set it to the container that is the router")
             }
-            reconcile(&store, paths)?;
-            return made;
+            (_, Some(gateway)) => Self::behind(gateway, asked, members, (paths, host), warnings),
+            (_, None) => Self::translated(asked, members, (paths, host), warnings),
+        };
+        if made.is_err() {
+            store.leave(&config.name);
         }
+        // Also after a failure, because the host's state follows from the list of members.
+        let reconciled = reconcile(&store, paths);
+        drop(store);
+        // From here on, dropping the attachment undoes everything.
+        let attachment = made?;
+        reconciled?;
+        Ok(attachment)
+    }
+
+    /// Connects the container to the host, which translates its addresses.
+    fn translated(
+        (config, servers): (&Config, &[IpAddr]),
+        (store, others): (&Store, &[Member]),
+        (paths, host): (&Paths, &Host),
+        warnings: &mut Vec<String>,
+    ) -> Result<Self> {
+        let (route, tag) = (Netlink::route()?, Tag::of(paths));
         let wanted = config.network.ports.as_slice();
-        ports::check(wanted, &others)?;
+        ports::check(wanted, others)?;
         let mut changes: Changes = store.changes()?.unwrap_or(Changes::new(Firewall::choose()?));
-        let network = network(&store, config, &route, &tag, &others)?;
+        let network = network(store, config, &route, &tag, others)?;
         let address = network.leases.get(&config.container.uuid).copied().context("no address")?;
         let ipv6 = changes.firewall.ipv6;
         if !ipv6 {
@@ -103,43 +119,21 @@ impl Attachment {
         store.remember_changes(&changes)?;
         let mtu = uplink_mtu(&route)?;
         let mut member = member(config, &network, address, (mac(&config.container.uuid), ipv6))?;
-        let made = changes.forwarding.enable(&settings).and_then(|()| {
-            let bridge = bridge(&route, &tag, &network, &config.network.name, ipv6, mtu, &others)?;
-            member.bridge = bridge.as_ref().map(|bridge| bridge.name.clone());
-            let (namespace, own) = pair(&route, &tag, &member, mtu, host.android)?;
-            member.namespace = Some(namespace.as_raw_fd());
-            connect(&route, &member, bridge.as_ref(), warnings)?;
-            let answers = answers(&route, &member, servers, mtu);
-            if let Err(error) = &answers {
-                warnings.push(format!("requests of the container for addresses are not answered: {error:#}"));
-            }
-            let members = (&store, others.as_slice());
-            let segments = connect_clients(config, &mut member, &namespace, members, &route, warnings);
-            store.join(&member)?;
-            fault::point("joined-network")?;
-            let (paths, member) = (paths.clone(), member.clone());
-            let names = Some(Names::begin(config, &paths));
-            Ok(Self {
-                paths,
-                member,
-                temporary: None,
-                namespace,
-                own,
-                names,
-                answers: answers.ok(),
-                segments,
-            })
-        });
-        if made.is_err() {
-            store.leave(&config.name);
+        changes.forwarding.enable(&settings)?;
+        let bridge = bridge(&route, &tag, &network, &config.network.name, ipv6, mtu, others)?;
+        member.bridge = bridge.as_ref().map(|bridge| bridge.name.clone());
+        let (namespace, own) = pair(&route, &tag, &member, mtu, host.android)?;
+        member.namespace = Some(namespace.as_raw_fd());
+        connect(&route, &member, bridge.as_ref(), warnings)?;
+        let answers = answers(&route, &member, servers, mtu);
+        if let Err(error) = &answers {
+            warnings.push(format!("requests of the container for addresses are not answered: {error:#}"));
         }
-        // Also after a failure, because the host's state follows from the list of members.
-        let reconciled = reconcile(&store, paths);
-        drop(store);
-        // From here on, dropping the attachment undoes everything.
-        let attachment = made?;
-        reconciled?;
-        Ok(attachment)
+        let segments = connect_clients(config, &mut member, &namespace, (store, others), &route, warnings);
+        store.join(&member)?;
+        fault::point("joined-network")?;
+        let (paths, names) = (paths.clone(), Some(Names::begin(config, paths)));
+        Ok(Self { paths, member, temporary: None, namespace, own, names, answers: answers.ok(), segments })
     }
 
     /// The same for a container that ends with this process and leaves no record. Its address is static: DHCP clients
