@@ -67,7 +67,8 @@ pub struct Network {
     pub ports: Vec<String>,
     /// The interface of the host through which its packets currently leave, if it has its own network and is running.
     pub uplink: Option<String>,
-    /// The container that is its router, if it has one.
+    /// The container that is its router; absent if it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub gateway: Option<String>,
 }
 
