@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use super::buffer::Fault;
+use crate::sys::memory;
 
 /// Maximum number of threads: each holds one part in memory, compressed and decompressed.
 const MAX_THREADS: usize = 4;
@@ -86,6 +87,7 @@ impl Pool {
         if wanted < 2 {
             return None;
         }
+        memory::share_heap();
         let shared = Arc::<Shared>::default();
         let spawn = |_| {
             let shared = Arc::clone(&shared);
