@@ -45,6 +45,14 @@ function moduleDirectory(ksu: Ksu): string {
 
 let count = 0;
 
+/** A name that no other script of the page uses: the one in index.html has this code, too. */
+function callbackName(): string {
+  let name: string;
+  do name = `ds_callback_${++count}`;
+  while (name in host());
+  return name;
+}
+
 /** Colours and insets of the host; both are optional, and a page elsewhere must not ask for them. */
 export function adoptHostStyle(): void {
   for (const name of ['insets', 'colors']) {
@@ -63,7 +71,7 @@ export const bridge: Transport = {
       handlers.end('there is no bridge');
       return () => undefined;
     }
-    const name = `ds_callback_${++count}`;
+    const name = callbackName();
     let errors = '';
     let open = true;
     const finish = (trouble: string | null): void => {

@@ -1,8 +1,9 @@
 import { expect, test, vi } from 'vitest';
+import { duration } from './duration';
 
 vi.stubGlobal('localStorage', { getItem: () => 'en', setItem: () => undefined });
 vi.stubGlobal('navigator', { languages: ['en'] });
-const { duration, percent, size } = await import('./format');
+const { percent, size } = await import('./format');
 
 test('numbers are short', () => {
   expect([0, 999, 1000, 5 << 20, 1.5 * 2 ** 30].map(size)).toEqual(['0 B', '999 B', '1 KB', '5 MB', '1.5 GB']);

@@ -1,7 +1,6 @@
 // The page: which screen is shown, and what holds all of them together.
 
 import { render } from 'preact';
-import { adoptHostStyle, hasBridge } from './bridge';
 import { Empty, Note } from './components/basics';
 import { Icon, type IconName } from './components/icon';
 import { lazy } from './components/lazy';
@@ -92,13 +91,15 @@ function Page() {
   );
 }
 
-if (hasBridge()) adoptHostStyle();
-// The request to ds is under way while the page draws.
+// The request to ds is under way while the page draws; `first/start.ts` has sent it.
 if (isConnected()) follow();
 theme.start();
 router.start();
 void i18n.start().then(() => {
   const root = document.getElementById('app');
-  if (root) render(<Page />, root);
+  if (root) {
+    root.textContent = '';
+    render(<Page />, root);
+  }
   setTimeout(() => SCREENS.forEach(({ preload }) => preload()), PRELOAD);
 });

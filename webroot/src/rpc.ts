@@ -1,9 +1,8 @@
 // Requests to ds, as docs/rpc.md has them: one answer, or a stream of events.
 
-import { encodeWord } from './base64';
-import { bridge, hasBridge } from './bridge';
-import { http } from './http';
-import type { Transport } from './transport';
+import { lease, takeOver, wordOf } from './first/early';
+import type { Handlers } from './transport';
+import { way } from './way';
 
 export interface Fault {
   code: string;
@@ -41,21 +40,9 @@ export type Request =
   | { cancel: string }
   | { forget: string };
 
-/** Seconds after which a stream that cannot be stopped ends by itself, and is asked for again while it is wanted. */
-const LEASE = 60;
-
-function transport(): Transport | null {
-  if (hasBridge()) return bridge;
-  return location.protocol === 'http:' && ['127.0.0.1', 'localhost'].includes(location.hostname) ? http : null;
-}
-
 /** Whether there is any way to ds. */
 export function isConnected(): boolean {
-  return transport() !== null;
-}
-
-export function isLocalPage(): boolean {
-  return transport() === http;
+  return way() !== null;
 }
 
 function parsed(line: string): Document | null {
@@ -72,18 +59,17 @@ function send(
   event: (document: Document) => void,
   end: (trouble: string | null) => void,
 ): () => void {
-  const way = transport();
-  if (!way) {
-    end('no bridge');
-    return () => undefined;
-  }
-  return way.send(encodeWord(JSON.stringify({ v: 1, ...request })), {
+  const handlers: Handlers = {
     line: (text) => {
       const document = parsed(text);
       if (document) event(document);
     },
     end,
-  });
+  };
+  const word = wordOf(request);
+  const stop = takeOver(word, handlers) ?? way()?.send(word, handlers);
+  if (!stop) end('no bridge');
+  return stop ?? (() => undefined);
 }
 
 /** What takes lines apart: tested without a transport. */
@@ -142,12 +128,11 @@ export function subscribe(request: Extract<Request, { subscribe: string[] }>, st
   let stop: () => void = () => undefined;
   let pause = 500;
   const begin = (first: boolean): void => {
-    const lease = transport()?.canStop === false ? { seconds: LEASE } : {};
     const lines = first ? {} : { lines: 0 };
     let fault: Fault | null = null;
     const full = request.name === undefined ? request : { ...request, ...lines };
     stop = send(
-      { ...full, ...lease },
+      { ...full, ...lease(way()) },
       (document) => {
         pause = 500;
         if (document.error) fault = document.error as unknown as Fault;

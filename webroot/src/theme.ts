@@ -1,18 +1,9 @@
 // Light, dark or black, by the user's choice, the device's, or the host's colours.
 
 import { signal } from '@preact/signals';
+import { applyTheme, prefersDark, STORED, storedTheme, type Theme, THEMES } from './palette';
 
-export const THEMES = ['auto', 'light', 'dark', 'amoled'] as const;
-type Theme = (typeof THEMES)[number];
-
-const STORED = 'droidspaces.theme';
-
-function stored(): Theme {
-  const name = localStorage.getItem(STORED);
-  return THEMES.find((known) => known === name) ?? 'auto';
-}
-
-export const theme = signal<Theme>(stored());
+export const theme = signal<Theme>(storedTheme());
 
 export function setTheme(name: string): void {
   theme.value = THEMES.find((known) => known === name) ?? 'auto';
@@ -33,15 +24,11 @@ function isDark(): boolean {
   // The host's colours follow its own setting, not the device's.
   const background = getComputedStyle(document.documentElement).getPropertyValue('--background');
   const light = luminance(background);
-  return light === null ? matchMedia('(prefers-color-scheme: dark)').matches : light < 128;
+  return light === null ? prefersDark() : light < 128;
 }
 
 export function apply(): void {
-  const root = document.documentElement;
-  root.dataset.theme = isDark() ? 'dark' : 'light';
-  root.dataset.black = String(theme.value === 'amoled');
-  // The host's colours fit its own theme only.
-  root.dataset.own = String(theme.value !== 'auto');
+  applyTheme(theme.value, isDark());
 }
 
 export function start(): void {

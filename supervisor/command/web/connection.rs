@@ -13,9 +13,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use super::message::{self, COOKIE, Head, LONGEST_HEAD};
+use super::pages::{HTML, inline_scripts};
 use super::site::Site;
 use crate::poll::{PollSet, is_readable, timeout};
 use crate::socket;
+use crate::subprocess;
 use crate::worker::protocol::{CommandRequest, FromWorker, GENERATION};
 
 /// The timeout for receiving a request.
@@ -90,7 +92,18 @@ impl Connection<'_> {
     }
 
     fn say(&mut self, status: u16, kind: &str, body: &[u8], more: &[String]) -> Result<()> {
-        let head = message::answer(status, kind, Some(body.len()), more);
+        self.say_with(status, kind, body, "", more)
+    }
+
+    fn say_with(
+        &mut self,
+        status: u16,
+        kind: &str,
+        body: &[u8],
+        scripts: &str,
+        more: &[String],
+    ) -> Result<()> {
+        let head = message::answer(status, kind, Some(body.len()), scripts, more);
         self.stream.write_all(&[head.as_bytes(), body].concat())?;
         Ok(())
     }
@@ -113,7 +126,10 @@ impl Connection<'_> {
         match (head.is_post, head.path.as_str()) {
             (true, "/rpc") => self.relay(body),
             (false, path) => match self.site.pages.get(path) {
-                Some((bytes, kind)) => self.say(200, kind, &bytes, &[]),
+                Some((bytes, kind)) => {
+                    let scripts = if kind == HTML { inline_scripts(&bytes) } else { String::new() };
+                    self.say_with(200, kind, &bytes, &scripts, &[])
+                }
                 None => self.say(404, "text/plain; charset=utf-8", b"There is no such file.\n", &[]),
             },
             _ => self.say(404, "text/plain; charset=utf-8", b"Not found.\n", &[]),
@@ -131,7 +147,7 @@ impl Connection<'_> {
         let Ok(Some((supervisor, lines))) = ask(self.site, word) else {
             return self.say(503, "text/plain; charset=utf-8", b"The supervisor does not answer.\n", &[]);
         };
-        let head = message::answer(200, "application/x-ndjson", None, &[]);
+        let head = message::answer(200, "application/x-ndjson", None, "", &[]);
         self.stream.write_all(head.as_bytes())?;
         self.pass(&supervisor, &mut File::from(lines))?;
         Ok(self.stream.write_all(b"0\r\n\r\n")?)
@@ -202,7 +218,7 @@ fn wait(stream: &TcpStream, time: Duration) -> bool {
 fn ask(site: &Site<'_>, word: &str) -> Result<Option<(OwnedFd, OwnedFd)>> {
     let Some(supervisor) = socket::connect_to(&site.paths.supervisor_socket())? else { return Ok(None) };
     let (lines, end) = pipe().context("pipe")?;
-    let null = File::options().read(true).write(true).open("/dev/null")?;
+    let null = subprocess::null()?;
     let request = CommandRequest {
         generation: GENERATION,
         argv: ["ds", "rpc", word].map(str::to_owned).into(),

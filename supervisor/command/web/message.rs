@@ -104,9 +104,16 @@ fn cookie(fields: &[String]) -> Option<String> {
     }
 }
 
-/// The head of an answer. `length` is that of the body; without it, the body is sent in chunks.
+/// The head of an answer. `length` is that of the body; without it, the body is sent in chunks. `scripts` are the sources
+/// of scripts in the body for the policy.
 #[must_use]
-pub(super) fn answer(status: u16, kind: &str, length: Option<usize>, more: &[String]) -> String {
+pub(super) fn answer(
+    status: u16,
+    kind: &str,
+    length: Option<usize>,
+    scripts: &str,
+    more: &[String],
+) -> String {
     let reason = match status {
         200 => "OK",
         400 => "Bad Request",
@@ -124,8 +131,10 @@ pub(super) fn answer(status: u16, kind: &str, length: Option<usize>, more: &[Str
         || "Transfer-Encoding: chunked".to_owned(),
         |length| format!("Content-Length: {length}"),
     );
-    let policy = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
-                  connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    let policy = format!(
+        "default-src 'none'; script-src 'self'{scripts}; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+         connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    );
     let mut text = format!(
         "HTTP/1.1 {status} {reason}\r\nContent-Type: {kind}\r\n{body}\r\nContent-Security-Policy: {policy}\r\n\
          X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\nCache-Control: no-store\r\n\

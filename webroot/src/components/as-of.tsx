@@ -1,6 +1,6 @@
 // Marks a state that is not the current one: the page shows it until ds has answered.
 
-import { duration } from '../format';
+import { duration } from '../duration';
 import { t } from '../i18n';
 import { now, staleSince } from '../model/store';
 

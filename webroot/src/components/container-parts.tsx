@@ -2,36 +2,23 @@
 
 import { t } from '../i18n';
 import { ds } from '../rpc';
+import { glyph, pill } from '../model/look';
 import { pending, staleSince } from '../model/store';
 import type { Container } from '../model/types';
 import { complain, IconButton } from './basics';
 
-const COLOURS: [RegExp, string][] = [
-  [/debian/i, '#a80030'],
-  [/ubuntu/i, '#c8410e'],
-  [/alpine/i, '#0d597f'],
-  [/arch/i, '#0f6d96'],
-  [/fedora/i, '#294172'],
-  [/suse/i, '#3d6e1c'],
-  [/void/i, '#3a6150'],
-  [/kali/i, '#2d4f8a'],
-];
-
 export function Glyph({ container }: { container: Container }) {
-  const text = container.os ?? container.name;
-  const colour = COLOURS.find(([pattern]) => pattern.test(text))?.[1] ?? '#55635b';
+  const { letter, colour } = glyph(container);
   return (
     <div class="glyph" style={{ background: colour }} aria-hidden="true">
-      {text.charAt(0).toUpperCase()}
+      {letter}
     </div>
   );
 }
 
 export function Pill({ container }: { container: Container }) {
-  const { state, ready } = container;
-  const kind = { running: 'run', failed: 'bad', stopped: 'off', frozen: 'busy' }[state as string] ?? 'busy';
-  const isComing = state === 'running' && !ready;
-  return <span class={`pill ${isComing ? 'busy' : kind}`}>{isComing ? t('notUp') : t(`state.${state}`)}</span>;
+  const { kind, message } = pill(container);
+  return <span class={`pill ${kind}`}>{t(message)}</span>;
 }
 
 /** Runs a verb on a container; the subscription shows what comes of it. */

@@ -1,7 +1,8 @@
 // One job: what it does, how far it is, how fast, and how long it still takes.
 
 import { useRef } from 'preact/hooks';
-import { duration, size } from '../format';
+import { duration } from '../duration';
+import { size } from '../format';
 import { t } from '../i18n';
 import type { Job } from '../model/types';
 import { ask } from '../rpc';

@@ -2,7 +2,7 @@
 // app, the page must not open it at all: another page in the same WebView would have the app's bridge to root.
 
 import { t } from '../i18n';
-import { isLocalPage } from '../rpc';
+import { isLocalPage } from '../way';
 import { Button, copyText } from './basics';
 import { Dialog } from './dialog';
 

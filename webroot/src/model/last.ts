@@ -1,7 +1,7 @@
 // The state that the page showed last, kept for its next start: it is on the screen before ds has answered. Only a root
 // manager's app has an origin that stays; the one of `ds web` has a port that another program may get later.
 
-import { isLocalPage } from '../rpc';
+import { isLocalPage } from '../way';
 import type { Container } from './types';
 
 const STORED = 'droidspaces.last';

@@ -1,6 +1,7 @@
 // The state of the page, in one place: what the subscription tells, and what the user sees of it.
 
 import { computed, signal } from '@preact/signals';
+import { OVERVIEW } from '../first/early';
 import { type Fault, subscribe } from '../rpc';
 import { recall, remember } from './last';
 import type { Container, Job, Machine, Use } from './types';
@@ -40,39 +41,36 @@ let stop: (() => void) | null = null;
 
 function listen(): void {
   if (stop || document.hidden) return;
-  stop = subscribe(
-    { subscribe: ['state', 'stats', 'jobs'] },
-    {
-      event(document) {
-        trouble.value = null;
-        const told = document as unknown;
-        switch (document.event) {
-          case 'state': {
-            const state = told as { containers: Container[]; held_back: string | null };
-            containers.value = state.containers;
-            heldBack.value = state.held_back;
-            toldAt.value = now.value = Date.now();
-            staleSince.value = null;
-            remember(state.containers);
-            break;
-          }
-          case 'stats': {
-            const stats = told as { containers: Use[]; machine: Machine };
-            take(stats.containers);
-            machine.value = stats.machine;
-            now.value = Date.now();
-            break;
-          }
-          case 'jobs':
-            jobs.value = (told as { jobs: Job[] }).jobs;
-            break;
+  stop = subscribe(OVERVIEW, {
+    event(document) {
+      trouble.value = null;
+      const told = document as unknown;
+      switch (document.event) {
+        case 'state': {
+          const state = told as { containers: Container[]; held_back: string | null };
+          containers.value = state.containers;
+          heldBack.value = state.held_back;
+          toldAt.value = now.value = Date.now();
+          staleSince.value = null;
+          remember(state.containers);
+          break;
         }
-      },
-      end(fault) {
-        if (fault) trouble.value = fault;
-      },
+        case 'stats': {
+          const stats = told as { containers: Use[]; machine: Machine };
+          take(stats.containers);
+          machine.value = stats.machine;
+          now.value = Date.now();
+          break;
+        }
+        case 'jobs':
+          jobs.value = (told as { jobs: Job[] }).jobs;
+          break;
+      }
     },
-  );
+    end(fault) {
+      if (fault) trouble.value = fault;
+    },
+  });
 }
 
 function take(rows: Use[]): void {

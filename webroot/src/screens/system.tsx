@@ -5,12 +5,14 @@ import { Button, complain, copyText, Field, Loading, Note, sentence } from '../c
 import { Dialog } from '../components/dialog';
 import { Icon } from '../components/icon';
 import { say } from '../components/snackbar';
-import { duration } from '../format';
-import { language, NAMES, setLanguage, t } from '../i18n';
+import { duration } from '../duration';
+import { language, setLanguage, t } from '../i18n';
+import { NAMES } from '../languages';
 import type { Feature, Status } from '../model/types';
 import { go } from '../router';
 import { ds } from '../rpc';
-import { setTheme, theme, THEMES } from '../theme';
+import { THEMES } from '../palette';
+import { setTheme, theme } from '../theme';
 import { StorageSummary } from './storage-summary';
 
 /** Of the program that this page was built with. */
