@@ -65,21 +65,36 @@ pub fn start(
     confinement: Confinement,
     work: &mut dyn FnMut(&mut File, &mut File) -> u8,
 ) -> Result<Subprocess> {
-    Subprocess::fork(|| match prepare(input.as_fd(), output.as_fd(), confinement) {
+    start_prepared(input, output, confinement, &mut || (), &mut |(), input, output| work(input, output))
+}
+
+/// The same, with what `before` makes while it still has all permissions, such as threads.
+///
+/// # Errors
+/// As for [`start`].
+pub fn start_prepared<T>(
+    input: &OwnedFd,
+    output: &OwnedFd,
+    confinement: Confinement,
+    before: &mut dyn FnMut() -> T,
+    work: &mut dyn FnMut(&mut T, &mut File, &mut File) -> u8,
+) -> Result<Subprocess> {
+    Subprocess::fork(|| match prepare(input.as_fd(), output.as_fd(), confinement, before) {
         // Nothing is dropped, because the filter does not permit close(2).
         Ok(streams) => {
-            let (input, output) = &mut *ManuallyDrop::new(streams);
-            work(input, output)
+            let (prepared, input, output) = &mut *ManuallyDrop::new(streams);
+            work(prepared, input, output)
         }
         Err(_) => NOT_BEGUN,
     })
 }
 
-fn prepare(
+fn prepare<T>(
     input: BorrowedFd<'_>,
     output: BorrowedFd<'_>,
     confinement: Confinement,
-) -> Result<(File, File), Errno> {
+    before: &mut dyn FnMut() -> T,
+) -> Result<(T, File, File), Errno> {
     // First to numbers above the standard streams, then to their places.
     let above = |descriptor: BorrowedFd<'_>| fcntl(descriptor, FcntlArg::F_DUPFD_CLOEXEC(3));
     let (input, output) = (descriptor::adopt(above(input)?), descriptor::adopt(above(output)?));
@@ -90,15 +105,16 @@ fn prepare(
     // They are closed, and must not be closed again.
     std::mem::forget((input, output, proc));
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    let prepared = before();
     if let Some(program) = confinement.filter() {
         setrlimit(Resource::RLIMIT_AS, MEMORY, MEMORY)?;
-        match seccomp::install(&program) {
+        match seccomp::install_for_all_threads(&program) {
             // A kernel without filters: only the limits above apply.
             Ok(()) | Err(Errno::EINVAL | Errno::ENOSYS) => {}
             Err(errno) => return Err(errno),
         }
     }
-    Ok((File::from(descriptor::adopt(0)), File::from(descriptor::adopt(1))))
+    Ok((prepared, File::from(descriptor::adopt(0)), File::from(descriptor::adopt(1))))
 }
 
 /// A pipe with the largest permitted size: reading end, writing end.

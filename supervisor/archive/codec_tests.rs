@@ -3,6 +3,7 @@
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 
 use proptest::prelude::*;
 
@@ -24,10 +25,17 @@ fn run(program: &str, arguments: &[&str], input: &[u8]) -> Vec<u8> {
     })
 }
 
+/// With threads and without.
 fn decoded(bytes: &[u8]) -> Result<Vec<u8>, Fault> {
+    static POOL: LazyLock<Option<Pool>> = LazyLock::new(|| Pool::start(xz::decode_block));
     let format = recognise(bytes).unwrap().expect("compressed");
-    let mut output = Vec::new();
-    decode(format, &mut &bytes[..], &mut output).map(|()| output)
+    let with = |pool| {
+        let mut output = Vec::new();
+        decode(format, &mut &bytes[..], &mut output, pool).map(|()| output)
+    };
+    let (alone, together) = (with(None), with(POOL.as_ref()));
+    assert_eq!(alone.is_ok(), together.is_ok());
+    if alone.is_ok() { together } else { alone }
 }
 
 /// Compressible data that is larger than the buffers, but does not shrink to almost nothing.
@@ -41,12 +49,13 @@ fn plain() -> Vec<u8> {
         .collect()
 }
 
-const PROGRAMS: [(&str, &[&str]); 9] = [
+const PROGRAMS: [(&str, &[&str]); 10] = [
     ("gzip", &["-c"]),
     ("gzip", &["-1c"]),
     ("xz", &["-c", "-T1"]),
     ("xz", &["-0c", "--check=crc32"]),
     ("xz", &["-0c", "-T2", "--block-size=200000"]),
+    ("xz", &["-0c", "-T2", "--block-size=65536", "--check=none"]),
     ("xz", &["-0c", "--check=sha256"]),
     ("xz", &["-c", "--x86", "--lzma2=preset=1"]),
     ("zstd", &["-cq"]),
@@ -77,7 +86,10 @@ fn what_the_programs_write_is_read_and_nothing_less() {
 #[test]
 fn a_changed_byte_is_noticed() {
     let plain = plain();
-    for (program, arguments) in PROGRAMS.iter().filter(|(_, arguments)| !arguments.contains(&"--no-check")) {
+    for (program, arguments) in PROGRAMS
+        .iter()
+        .filter(|(_, arguments)| ["--no-check", "--check=none"].iter().all(|none| !arguments.contains(none)))
+    {
         let bytes = run(program, arguments, &plain);
         for at in [bytes.len() / 3, bytes.len() / 2, bytes.len() - 5] {
             let mut changed = bytes.clone();
@@ -85,6 +97,41 @@ fn a_changed_byte_is_noticed() {
             assert!(decoded(&changed).is_err(), "{program} {arguments:?} at {at}");
         }
     }
+}
+
+#[test]
+fn blocks_of_all_sizes_are_read() {
+    // One block is too large for a thread, and streams with and without sizes follow each other.
+    let large = vec![7; 33 << 20];
+    let all = [
+        run("xz", &["-0c", "-T2", "--block-size=34603009"], &large),
+        run("xz", &["-0c", "-T2", "--block-size=1048576"], &plain()),
+        vec![0; 4],
+        run("xz", &["-0c"], &plain()),
+    ];
+    assert!(decoded(&all.concat()) == Ok([large, plain(), plain()].concat()));
+}
+
+#[test]
+fn a_block_without_sizes_behind_one_with_them_is_refused() {
+    let sized = run("xz", &["-0c", "-T2", "--block-size=700000"], &plain());
+    let unsized_block = &run("xz", &["-0c"], &plain())[12..];
+    let index = sized.len() - 12 - 4 * (usize::from(sized[sized.len() - 8]) + 1);
+    let mixed = [&sized[..index], unsized_block].concat();
+    let mut pool = Pool::start(xz::decode_block);
+    let done = decode(Format::Xz, &mut mixed.as_slice(), &mut Vec::new(), pool.as_ref());
+    assert_eq!(done, if pool.take().is_some() { Err(Fault::Mixed) } else { Err(Fault::Corrupt) });
+}
+
+#[test]
+fn a_wrong_index_is_refused() {
+    let bytes = run("xz", &["-0c", "-T2", "--block-size=200000"], &plain());
+    for at in (bytes.len() - 40..bytes.len()).step_by(3) {
+        let mut changed = bytes.clone();
+        changed[at] ^= 1;
+        assert!(decoded(&changed).is_err(), "{at}");
+    }
+    assert_eq!(decoded(&bytes[..bytes.len() - 13]), Err(Fault::TooShort));
 }
 
 #[test]

@@ -10,8 +10,11 @@ use std::os::fd::OwnedFd;
 use anyhow::{Context, Result, bail, ensure};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
-use super::codec::{ENOUGH, FAULTS, Fault, Format, decode, recognise};
-use crate::confined::{Confinement, large_pipe, start};
+use super::buffer::{FAULTS, Fault};
+use super::codec::{ENOUGH, Format, decode, recognise};
+use super::pool::Pool;
+use super::xz;
+use crate::confined::{Confinement, large_pipe, start_prepared};
 use crate::subprocess::Subprocess;
 use crate::sys::process::Ended;
 
@@ -48,14 +51,12 @@ pub fn open(input: OwnedFd) -> Result<Stream> {
     let Some(format) = format else { return Ok(Stream { first, file, child: None, failed: None }) };
     let (reading, writing) = large_pipe()?;
     let input = OwnedFd::from(file);
-    let child = start(&input, &writing, Confinement::Strict, &mut |input, output| match decode(
-        format,
-        &mut first.as_slice().chain(input),
-        output,
-    ) {
-        Ok(()) => 0,
-        Err(fault) => code(fault),
-    })?;
+    let mut threads = || (format == Format::Xz).then(|| Pool::start(xz::decode_block)).flatten();
+    let mut work = |pool: &mut Option<Pool>, input: &mut File, output: &mut File| {
+        let mut input = first.as_slice().chain(input);
+        decode(format, &mut input, output, pool.as_ref()).map_or_else(code, |()| 0)
+    };
+    let child = start_prepared(&input, &writing, Confinement::Strict, &mut threads, &mut work)?;
     let file = File::from(reading);
     Ok(Stream { first: Vec::new(), file, child: Some((child, format)), failed: None })
 }

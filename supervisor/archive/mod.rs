@@ -6,6 +6,8 @@
 //! display or files on the host: callers pass streams and roots.
 
 pub mod acl;
+mod buffer;
+mod checksum;
 pub mod codec;
 pub mod compare;
 pub mod compress;
@@ -16,6 +18,7 @@ pub mod header;
 pub mod name;
 pub mod pack;
 pub mod pax;
+mod pool;
 pub mod reader;
 pub mod sparse;
 pub mod status;
@@ -24,6 +27,7 @@ mod tree;
 pub mod unpack;
 mod vocabulary;
 pub mod writer;
+mod xz;
 
 /// The extended attributes that belong to a file and not to the file system or its policy; they are packed, unpacked
 /// and compared. SELinux labels and IMA and EVM signatures are excluded: they belong to the target system, and would be

@@ -26,7 +26,6 @@ use crate::paths::Paths;
 use crate::poll::PollSet;
 use crate::signals::Signals;
 use crate::socket;
-use crate::sys::errno_of;
 use crate::sys::socket::next_length;
 use crate::worker::protocol::{CommandRequest, ENVIRONMENT, FromWorker, GENERATION, ToWorker};
 
@@ -145,7 +144,8 @@ fn converse(connection: &OwnedFd, argv: &[String]) -> Result<Option<u8>> {
         End::NotServed => Ok(None),
         End::Unheard => conversation.end_as_signalled(),
         End::Silent => match sent {
-            Err(error) if errno_of(&error) == Some(Errno::EPIPE) => Ok(None),
+            // Nothing was sent: the supervisor ended with this connection in its queue.
+            Err(error) if socket::is_end(&error) => Ok(None),
             sent => {
                 sent?;
                 conversation.end_as_signalled()
@@ -281,5 +281,20 @@ impl Terminal {
 impl Drop for Terminal {
     fn drop(&mut self) {
         raw_mode::restore();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_to_a_supervisor_that_ends_before_it_accepts_can_be_repeated() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let listener = socket::listen_at(&path).unwrap();
+        let connection = socket::connect_to(&path).unwrap().unwrap();
+        drop(listener);
+        assert_eq!(converse(&connection, &["ds".to_owned(), "list".to_owned()]).unwrap(), None);
     }
 }

@@ -11,10 +11,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use nix::poll::PollTimeout;
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::monitor::is_stopped;
 use crate::poll::timeout_until;
 use crate::sys::socket::{peer, unread};
+use crate::worker::protocol::SERVING;
 use crate::worker::stopped::StoppedWatch;
 
 /// The timeout for an unread request. Even a busy machine forks a worker in a fraction of it.
@@ -72,7 +75,8 @@ impl Silence {
     pub(super) fn judge(&mut self, connection: &OwnedFd) -> Result<Verdict> {
         let now = Instant::now();
         if let Some(pid) = self.worker.as_mut().and_then(|watch| watch.check(now)) {
-            bail!("its worker (pid {pid}) is stopped; continue it with 'kill -CONT {pid}' and try again");
+            end_stopped(pid);
+            bail!("its worker (pid {pid}) was stopped by a signal, and has been ended; try again");
         }
         let is_due = |until: Option<Instant>| until.is_some_and(|until| until <= now);
         if !is_due(self.request) && !is_due(self.signal) {
@@ -84,6 +88,7 @@ impl Silence {
             return Ok(Verdict::Wait);
         }
         if is_due(self.signal) {
+            self.worker.as_ref().map(StoppedWatch::process).into_iter().for_each(end_stopped);
             return Ok(Verdict::EndAsSignalled);
         }
         if self.signal.is_none() {
@@ -91,6 +96,15 @@ impl Silence {
         }
         self.request = None;
         Ok(Verdict::Wait)
+    }
+}
+
+/// Kills a stopped worker whose client ends. It would end by itself once it continued; until then it would keep the
+/// client's standard streams open, so that readers of the client's output would block.
+fn end_stopped(worker: Pid) {
+    let name = fs::read_to_string(format!("/proc/{worker}/comm")).unwrap_or_default();
+    if name.trim_end().as_bytes() == SERVING.to_bytes() && is_stopped(worker) {
+        let _ = kill(worker, Signal::SIGKILL);
     }
 }
 
@@ -143,7 +157,6 @@ fn silent(pid: Pid) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::monitor::is_stopped;
     use crate::socket;
 
     #[test]
@@ -175,7 +188,7 @@ mod tests {
         };
         assert_eq!(look(&mut silence).unwrap(), Verdict::Wait);
         assert!(!stands_still(worker) || !is_stopped(worker));
-        nix::sys::signal::kill(worker, nix::sys::signal::Signal::SIGSTOP).unwrap();
+        kill(worker, Signal::SIGSTOP).unwrap();
         while !is_stopped(worker) {
             sleep(Duration::from_millis(1));
         }

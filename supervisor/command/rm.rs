@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::config::value::Name;
 use crate::container::{Lock, monitor, occupied, sweep};
 use crate::exit::ExitCode;
+use crate::fault;
 use crate::paths::Paths;
 use crate::storage;
 use crate::storage::delete::{delete, refuse_mounts};
@@ -67,6 +68,7 @@ pub fn run(arguments: &cli::Remove, env: &Env) -> Result<ExitCode> {
             .with_context(|| format!("rename {} to {}", place.display(), trash.display()))?;
         // From here on, the container no longer exists; the deletion may take some time.
         drop(lock);
+        fault::point("rm-renamed")?;
         delete(&trash).with_context(|| format!("delete {}", trash.display()))?;
     }
     forget(&env.paths, &name);

@@ -29,6 +29,9 @@ use crate::worker::waiting::TIMEOUT;
 
 /// The interval at which an unresponsive process is checked.
 const LOOK: Duration = Duration::from_secs(2);
+/// The timeout for the end of a killed monitor: the kernel first ends the system call that it is in, which may wait for a
+/// slow disk, and then unmounts what was mounted for the container.
+const DEATH: Duration = Duration::from_secs(20);
 
 /// A connection to a monitor.
 #[derive(Debug)]
@@ -150,7 +153,7 @@ impl<'a> Talk<'a> {
         let groups = Cgroup::existing(&host.cgroups, &paths.cgroup, self.name.as_str());
         groups.thaw();
         groups.kill();
-        let deadline = Instant::now() + TIMEOUT;
+        let deadline = Instant::now() + DEATH;
         while self.client.wait(Some(self.connection.as_fd()), Some(deadline))? {
             if socket::receive::<Answer>(&self.connection)?.is_none() {
                 sweep(paths, host, self.name);

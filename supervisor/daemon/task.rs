@@ -31,7 +31,7 @@ use crate::sys::descriptor::make_standard;
 use crate::sys::errno_of;
 use crate::sys::process::exit_immediately;
 use crate::worker::client::Client;
-use crate::worker::protocol::{CommandRequest, FromWorker, GENERATION};
+use crate::worker::protocol::{CommandRequest, FromWorker, GENERATION, SERVING};
 use crate::worker::supervisor::Supervisor;
 use crate::worker::{Env, Knowledge};
 
@@ -88,7 +88,7 @@ pub fn run(assignment: Assignment, machine: &Machine<'_>) -> ! {
     let _ = setsid();
     let supervisor = Supervisor::new(connection);
     // For ps(1). A standby worker becomes a worker when a client connects.
-    let _ = prctl::set_name(if matches!(task, Task::Client(..)) { c"ds:standby" } else { c"ds:worker" });
+    let _ = prctl::set_name(if matches!(task, Task::Client(..)) { c"ds:standby" } else { SERVING });
     let code = match task {
         Task::Client(listener, namespace) => match stand_by(&listener, namespace, &supervisor) {
             Ok(connection) => {
@@ -164,7 +164,7 @@ fn stand_by(listener: &OwnedFd, namespace: PidNamespace, supervisor: &Supervisor
         };
         match peer::check(connection.as_fd(), namespace) {
             Ok(()) => {
-                let _ = prctl::set_name(c"ds:worker");
+                let _ = prctl::set_name(SERVING);
                 return Ok(connection);
             }
             Err(error) => {

@@ -34,7 +34,7 @@ impl Tidiness {
         (self.is_suspected, self.has_died) = (true, true);
     }
 
-    /// A monitor was killed, perhaps while it wrote a file.
+    /// A monitor was killed, or a worker ended with its client, perhaps while it wrote a file.
     pub fn suspect_files(&mut self) {
         self.is_suspected = true;
     }

@@ -46,6 +46,8 @@ pub enum WorkerEvent {
     Swept(Name, bool),
     /// A child, or an orphan adopted by the supervisor, was killed or failed: it has cleaned nothing up.
     Died,
+    /// A worker ended with its client, perhaps while it wrote or deleted files. It had no control group.
+    EndedWithClient,
     /// The remains of dead jobs were removed, as far as possible.
     Tidied,
     /// The phone's lock was checked; whether the user has unlocked it.
@@ -345,7 +347,7 @@ impl Workers {
             return Some(Vec::new());
         }
         let mut events = self.last_words(pid);
-        events.extend(is_abnormal(status).then_some(WorkerEvent::Died));
+        events.extend(unclean(status));
         let Some(child) = self.children.remove(&pid) else { return Some(events) };
         // A worker that was interrupted with its client ends by SIGIO; nothing else ends one from outside.
         let killer = match status {
@@ -398,12 +400,12 @@ impl Duty {
     }
 }
 
-/// Whether a child was killed or failed: it has cleaned nothing up. SIGIO ends a worker with its client, only if there
-/// is nothing to clean up. An orphan of a job is adopted after all other processes of that job.
-fn is_abnormal(status: WaitStatus) -> bool {
+/// The event of a child that was killed or failed, and so has cleaned nothing up. SIGIO ends a worker with its client. An
+/// orphan of a job is adopted after all other processes of that job.
+fn unclean(status: WaitStatus) -> Option<WorkerEvent> {
     match status {
-        WaitStatus::Signaled(_, signal, _) => signal != Signal::SIGIO,
-        WaitStatus::Exited(_, code) => code == FAULT,
-        _ => false,
+        WaitStatus::Signaled(_, Signal::SIGIO, _) => Some(WorkerEvent::EndedWithClient),
+        WaitStatus::Signaled(..) | WaitStatus::Exited(_, FAULT) => Some(WorkerEvent::Died),
+        _ => None,
     }
 }

@@ -63,17 +63,17 @@ pub fn export(env: &Env, name: &Name, target: &Target, watcher: Watcher<'_>) -> 
     if *target == Target::Output {
         ensure!(!io::stdout().is_terminal(), "standard output is a terminal; use -o FILE, or a pipe");
     }
-    let mut writing = match target {
-        Target::Output => None,
-        Target::File { path, replace } => Some(Writing::begin(path, *replace)?),
-    };
+    if let Target::File { path, replace } = target {
+        refuse_existing(path, *replace)?;
+    }
     let held = Held::take(env, name, "exported")?;
     let tree = held.tree()?;
     // For the mount point of an image.
     let staging = Staging::beside(&env.paths.container(name))?;
-    if let Some(writing) = &writing {
-        sweep::writes_in(staging.path(), &writing.directory)?;
-    }
+    let mut writing = match target {
+        Target::Output => None,
+        Target::File { path, replace } => Some(Writing::begin(path, *replace, &staging)?),
+    };
     let text =
         durable::read(&env.paths.container_ini(name), LARGEST_CONFIGURATION).context("read container.ini")?;
     let text = Config::portable(&text, &env.paths.container_ini(name), name)?;
@@ -167,6 +167,14 @@ fn write(
     reporter.finish(packed.bytes)
 }
 
+fn refuse_existing(path: &Path, replace: bool) -> Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(about) if about.is_dir() => bail!("{} is a directory; name a file", path.display()),
+        Ok(_) if !replace => bail!("{} already exists; use --force to overwrite it", path.display()),
+        _ => Ok(()),
+    }
+}
+
 /// The file in progress.
 #[derive(Debug)]
 struct Writing {
@@ -177,18 +185,15 @@ struct Writing {
 }
 
 impl Writing {
-    fn begin(path: &Path, replace: bool) -> Result<Self> {
-        match fs::symlink_metadata(path) {
-            Ok(about) if about.is_dir() => bail!("{} is a directory; name a file", path.display()),
-            Ok(_) if !replace => bail!("{} already exists; use --force to overwrite it", path.display()),
-            _ => {}
-        }
+    fn begin(path: &Path, replace: bool, staging: &Staging) -> Result<Self> {
         let directory = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
         // Remains of a killed export.
         let _ = durable::remove_stale_temporaries(directory);
+        // Recorded before the file exists, so that it is found whenever this process is killed.
+        sweep::writes_in(staging.path(), directory)?;
         let temporary = File::open(directory).and_then(|opened| Temporary::create(opened.into()));
         let temporary = temporary.with_context(|| format!("write in {}", directory.display()))?;
         Ok(Self { temporary, directory: directory.to_owned(), path: path.to_owned(), replace })

@@ -29,8 +29,8 @@ pub const INTENT: &str = "intent";
 const ELSEWHERE: &str = "elsewhere";
 /// The name for files to be deleted.
 pub const LET_GO: &str = "let-go";
-/// The timeout for a killed process to close its files.
-const DEATH: Duration = Duration::from_secs(1);
+/// The timeout for a killed process to close its files. It may be flushing one of them to a slow disk.
+const DEATH: Duration = Duration::from_secs(5);
 /// The interval of the checks.
 const PAUSE: Duration = Duration::from_millis(10);
 /// Maximum size of an intent, in bytes.

@@ -10,6 +10,8 @@ use seccompiler::BpfProgram;
 
 use super::{check, descriptor, unsupported};
 
+/// `SECCOMP_FILTER_FLAG_TSYNC` (3.17).
+const ALL_THREADS: libc::c_ulong = 1;
 /// `SECCOMP_FILTER_FLAG_NEW_LISTENER` (5.0).
 const NEW_LISTENER: libc::c_ulong = 8;
 /// `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV` (5.19): once a call was received, only a fatal signal interrupts it.
@@ -27,14 +29,28 @@ struct FilterProgram {
 /// # Errors
 /// EINVAL if the kernel has no CONFIG_SECCOMP_FILTER or the program is invalid, EACCES without the capability.
 pub fn install(program: &BpfProgram) -> Result<(), Errno> {
+    install_with(program, 0)
+}
+
+/// The same for all threads of the process; with PR_SET_SECCOMP only for the calling one.
+///
+/// # Errors
+/// As for [`install`]; ESRCH if a thread has another filter.
+pub fn install_for_all_threads(program: &BpfProgram) -> Result<(), Errno> {
+    install_with(program, ALL_THREADS)
+}
+
+fn install_with(program: &BpfProgram, flags: libc::c_ulong) -> Result<(), Errno> {
     let length = libc::c_ushort::try_from(program.len()).map_err(|_| Errno::EINVAL)?;
     let description = FilterProgram { length, filter: program.as_ptr().cast() };
     // SAFETY: sock_filter of seccompiler has the kernel's layout; pointer and length describe it and live
     // across the call.
     let done = check(unsafe {
-        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const description)
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const description)
     });
     match done {
+        // The number of a thread that could not be synchronised.
+        Ok(1..) => Err(Errno::ESRCH),
         Err(errno) if unsupported(errno) => {
             // SAFETY: as above.
             check(libc::c_long::from(unsafe {

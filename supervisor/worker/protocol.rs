@@ -13,6 +13,7 @@
 //! If the connection ends without Exit, the worker died. If the client ends, its session is hung up.
 
 use std::collections::BTreeMap;
+use std::ffi::CStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,9 @@ pub const ENVIRONMENT: &[&str] = &[
     "no_proxy",
     "NO_PROXY",
 ];
+
+/// The name of a process that serves a client, for ps(1).
+pub const SERVING: &CStr = c"ds:worker";
 
 /// One command line.
 #[derive(Debug, Clone, Serialize, Deserialize)]

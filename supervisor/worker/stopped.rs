@@ -46,6 +46,12 @@ impl StoppedWatch {
         Self { with_descendants: true, ..Self::of(process) }
     }
 
+    /// The watched process.
+    #[must_use]
+    pub fn process(&self) -> Pid {
+        self.process
+    }
+
     /// When the next check is due.
     #[must_use]
     pub fn due(&self) -> Instant {

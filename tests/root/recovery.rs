@@ -103,6 +103,21 @@ fn a_start_that_fails_at_any_stage_is_one_line_and_leaves_nothing() {
 }
 
 #[test]
+fn the_deletion_of_a_killed_client_is_completed() {
+    if !has_faults("recovery::the_deletion_of_a_killed_client_is_completed") {
+        return;
+    }
+    let (sandbox, _tree) = sandbox("rm-renamed", "pause");
+    let mut client = sandbox.spawn_ds(&["rm", "web"]);
+    paused(&sandbox);
+    let ds = process::below(client.id().try_into().unwrap()).into_iter().find(|one| one.name == "ds");
+    process::kill(ds.expect("the client").pid);
+    client.wait().unwrap();
+    let left = || fs::read_dir(sandbox.data("containers")).unwrap().count();
+    wait_for("the end of the deletion", || (left() == 0).then_some(()));
+}
+
+#[test]
 fn a_process_that_dies_at_any_stage_of_a_start_leaves_nothing() {
     if !has_faults("recovery::a_process_that_dies_at_any_stage_of_a_start_leaves_nothing") {
         return;

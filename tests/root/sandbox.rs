@@ -389,6 +389,9 @@ impl Sandbox {
         for process in self.processes() {
             let Process { pid, parent, name, state, command } = process;
             eprintln!("--- process {pid} of {parent}: {state} {name}: {}", command.join(" "));
+            if state == 'D' {
+                eprintln!("{}", fs::read_to_string(format!("/proc/{pid}/stack")).unwrap_or_default());
+            }
         }
         for log in files_below(&self.data("containers"), &|path| path.ends_with("console.log")) {
             let text = fs::read(&log).unwrap_or_default();

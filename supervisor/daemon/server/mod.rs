@@ -432,6 +432,7 @@ impl Server {
             }
             WorkerEvent::Swept(name, clean) => self.decide(PolicyEvent::Swept(name, clean)),
             WorkerEvent::Died => self.tidiness.suspect(),
+            WorkerEvent::EndedWithClient => self.tidiness.suspect_files(),
             WorkerEvent::Tidied => self.tidiness.is_done(),
             WorkerEvent::LookedAtLock(false) => {}
             WorkerEvent::LookedAtLock(true) => {
