@@ -141,7 +141,7 @@ fn open_directory(path: &Path) -> io::Result<OwnedFd> {
 
 fn is_temporary_name(name: &str) -> bool {
     let digits = name.strip_prefix(".ds-").and_then(|rest| rest.strip_suffix(".tmp"));
-    digits.is_some_and(|digits| digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    digits.is_some_and(is_random)
 }
 
 /// Sixteen random hexadecimal digits, for a name that no other file has.
@@ -149,6 +149,12 @@ fn is_temporary_name(name: &str) -> bool {
 pub fn random_digits() -> String {
     // The hasher's keys are random for each process and differ between instances.
     format!("{:016x}", RandomState::new().hash_one(0))
+}
+
+/// Whether a text has the form of [`random_digits`].
+#[must_use]
+pub fn is_random(digits: &str) -> bool {
+    digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// A new, locked file that is removed when dropped, unless it has got its final name.

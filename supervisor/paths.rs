@@ -10,7 +10,6 @@
 use std::collections::BTreeSet;
 use std::env;
 use std::fs::{DirBuilder, Permissions};
-use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf, absolute};
 use std::sync::LazyLock;
@@ -77,7 +76,7 @@ impl Paths {
     /// If one cannot be created, for example on a read-only file system.
     pub fn create(&self) -> Result<()> {
         for directory in [&self.data, &self.containers(), &self.run, &self.run_containers()] {
-            create_private(directory).with_context(|| format!("create {}", directory.display()))?;
+            create_private(directory)?;
         }
         Ok(())
     }
@@ -291,12 +290,15 @@ impl Paths {
 ///
 /// # Errors
 /// If mkdir(2) fails.
-pub fn create_private(directory: &Path) -> io::Result<()> {
+pub fn create_private(directory: &Path) -> Result<()> {
     if directory.is_dir() {
         return Ok(());
     }
-    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    std::fs::set_permissions(directory, Permissions::from_mode(0o700))
+    let create = || {
+        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        std::fs::set_permissions(directory, Permissions::from_mode(0o700))
+    };
+    create().with_context(|| format!("create {}", directory.display()))
 }
 
 /// The names of containers among the entries of a directory.

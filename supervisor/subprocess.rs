@@ -1,18 +1,43 @@
 //! Child processes that perform one task for their parent: killed and reaped when their owner is dropped.
 //!
-//! Owns fork, the parent-death signal and the wait. Does not decide what a child does. fork(2), waitpid(2),
-//! PR_SET_PDEATHSIG(2const).
+//! Owns fork, the parent-death signal and the wait, and the release of inherited standard streams. Does not decide what a
+//! child does. fork(2), waitpid(2), PR_SET_PDEATHSIG(2const), null(4).
+
+use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::Mode;
 use nix::unistd::{Pid, getpid, getppid};
 
 use crate::call;
+use crate::sys::descriptor::make_standard;
 use crate::sys::process::{self, Ended, Fork, exit_immediately};
 
 /// Exit code of a child whose parent died before the child began.
 const ORPHANED: u8 = 100;
+
+/// Opens /dev/null for reading and writing.
+///
+/// # Errors
+/// If open(2) fails.
+pub fn null() -> Result<OwnedFd> {
+    Ok(call!(open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()), "open(/dev/null)")?)
+}
+
+/// Replaces standard input, output and error with /dev/null, because other programs wait for the end of these streams.
+///
+/// # Errors
+/// If /dev/null cannot be opened.
+pub fn release_streams() -> Result<()> {
+    let null = null()?;
+    for number in 0..=2 {
+        call!(make_standard(null.as_fd(), number), "dup2(/dev/null, {number})")?;
+    }
+    Ok(())
+}
 
 /// A child process. It is killed and reaped when this is dropped.
 #[derive(Debug)]

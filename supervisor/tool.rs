@@ -15,11 +15,11 @@ use anyhow::{Context, Result};
 use nix::fcntl::OFlag;
 use nix::poll::PollFlags;
 use nix::sys::signal::Signal;
-use nix::sys::stat::Mode;
 use nix::unistd::{AccessFlags, Pid, access, pipe2};
 
 use crate::call;
 use crate::poll::PollSet;
+use crate::subprocess;
 use crate::sys::process::{self, Ended, kill};
 use crate::sys::spawn::{Execution, spawn};
 
@@ -147,10 +147,7 @@ impl Tool {
         for variable in variables {
             environment.push(CString::new(*variable).context("a variable")?);
         }
-        let null = call!(
-            nix::fcntl::open("/dev/null", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()),
-            "open(/dev/null)"
-        )?;
+        let null = subprocess::null()?;
         let (input, output) = call!(pipe2(OFlag::O_CLOEXEC), "pipe2")?;
         let program = Execution {
             path: &path,

@@ -18,7 +18,7 @@ use crate::paths::{self, Paths};
 /// If the run directory cannot be written.
 pub fn rely(paths: &Paths, change: &str, container: &Name) -> Result<()> {
     let directory = paths.changes().join(change);
-    paths::create_private(&directory).with_context(|| format!("create {}", directory.display()))?;
+    paths::create_private(&directory)?;
     let file = directory.join(container.as_str());
     durable::replace(&file, b"", 0o600).with_context(|| format!("write {}", file.display()))
 }

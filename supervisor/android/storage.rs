@@ -34,11 +34,11 @@ pub fn prepare(paths: &Paths, source: &HostPath, container: &Name) -> Result<Pat
     let change = format!("{CHANGE}{}", source.as_str().replace('-', "--").replace('/', "-"));
     let place = place(paths, &change);
     changes::rely(paths, &change, container)?;
-    paths::create_private(&place).with_context(|| format!("create {}", place.display()))?;
+    paths::create_private(&place)?;
     let layers = in_init_namespace(&|| layers(&place))?;
     if layers == 0 {
         let pending = pending_file(paths, &change);
-        paths::create_private(&paths.storage().join(PENDING)).context("create a directory")?;
+        paths::create_private(&paths.storage().join(PENDING))?;
         durable::replace(&pending, source.as_str().as_bytes(), 0o600)
             .with_context(|| format!("write {}", pending.display()))?;
         in_init_namespace(&|| share(&place).map(|()| 0))?;

@@ -83,7 +83,7 @@ impl<'a> Header<'a> {
     /// Length of the data.
     ///
     /// # Errors
-    /// If it is no number, or negative.
+    /// If it is not a number, or negative.
     pub fn size(self) -> Result<u64> {
         self.unsigned(SIZE, "size")
     }
@@ -91,7 +91,7 @@ impl<'a> Header<'a> {
     /// Permission bits; file type bits, which some programs put there, are dropped.
     ///
     /// # Errors
-    /// If it is no number, or negative.
+    /// If it is not a number, or negative.
     pub fn mode(self) -> Result<u32> {
         Ok(u32::try_from(self.unsigned(MODE, "mode")? & 0o7777)?)
     }
@@ -99,7 +99,7 @@ impl<'a> Header<'a> {
     /// Owner and group.
     ///
     /// # Errors
-    /// If one is no number, or not one that an id can have.
+    /// If one is not a number, or not a valid ID.
     pub fn owner(self) -> Result<(u32, u32)> {
         Ok((id(self.signed(USER, "owner")?)?, id(self.signed(GROUP, "group")?)?))
     }
@@ -107,7 +107,7 @@ impl<'a> Header<'a> {
     /// Time of the last change, seconds since 1970.
     ///
     /// # Errors
-    /// If it is no number.
+    /// If it is not a number.
     pub fn modified(self) -> Result<i64> {
         self.signed(MODIFIED, "time")
     }
@@ -115,7 +115,7 @@ impl<'a> Header<'a> {
     /// Major and minor number of a device.
     ///
     /// # Errors
-    /// If one is no number, or larger than Linux has them (12 and 20 bits).
+    /// If one is not a number, or larger than Linux has them (12 and 20 bits).
     pub fn device(self) -> Result<(u32, u32)> {
         let (major, minor) = (self.unsigned(MAJOR, "device")?, self.unsigned(MINOR, "device")?);
         ensure!(major < 1 << 12 && minor < 1 << 20, "the device number {major}:{minor} is too large");

@@ -94,7 +94,7 @@ impl Pool {
             thread::Builder::new().stack_size(STACK).spawn(move || shared.work(work)).ok()
         };
         let threads = (0..wanted).map_while(spawn).count();
-        // A new thread makes system calls of its own first.
+        // At first, a new thread makes system calls that a confined process may not make.
         shared.wait_for(|state| (state.begun == threads).then_some(()));
         (threads > 1).then_some(Self { shared, threads })
     }

@@ -190,7 +190,7 @@ fn help_goes_to_stdout_with_exit_code_0() {
 fn every_example_is_a_command_line() {
     for verb in table::verbs() {
         for example in verb.examples {
-            // What a shell would do with the line is no business of ours.
+            // Only the part for ds, without pipes and redirections.
             let own = example.split([';', '|', '>']).next().unwrap_or_default();
             let line = own.strip_prefix("ds ").expect("examples begin with ds");
             parse::command_line("ds", &words(line))

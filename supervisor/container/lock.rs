@@ -42,8 +42,7 @@ impl Lock {
         let deadline = Instant::now() + LONGEST_HOLD;
         let path = paths.lock(name);
         loop {
-            paths::create_private(&paths.run_container(name))
-                .with_context(|| format!("create {}", paths.run_container(name).display()))?;
+            paths::create_private(&paths.run_container(name))?;
             let file = match OpenOptions::new().create(true).append(true).mode(0o600).open(&path) {
                 // The previous holder has just removed the container's directory.
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,

@@ -50,7 +50,7 @@ const GROUP: &str = ".shell-";
 /// If the kernel refuses.
 pub fn groups(host: &Host, paths: &Paths, plan: &ShellPlan) -> Result<Cgroup> {
     let name = group(getpid());
-    // They also tell its processes apart.
+    // They also identify its processes.
     let kept = plan.terms.filters.contains(&Filter::Processes);
     Cgroup::for_devices(&host.cgroups, &paths.cgroup, &name, &plan.devices, kept)
 }

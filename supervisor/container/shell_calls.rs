@@ -3,20 +3,17 @@
 //! Owns that process, which lives as long as the worker's handle of it, and the connection on which the program hands its
 //! listener over. `answer` has the answers.
 
-use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result, bail};
 use nix::unistd::Pid;
 
 use crate::answer::Answerer;
-use crate::call;
 use crate::cgroup::Cgroup;
 use crate::child::wire::FromChild;
 use crate::poll::{PollSet, timeout_until};
 use crate::socket;
-use crate::subprocess::Subprocess;
-use crate::sys::descriptor;
+use crate::subprocess::{Subprocess, release_streams};
 
 /// Gives the listener to the process that answers, and waits until it has it.
 ///
@@ -53,11 +50,7 @@ pub(super) fn begin(
 
 /// Answers until no process has the filter any more.
 fn serve(connection: &OwnedFd, manager: Pid, group: [&str; 2], cgroup: &Cgroup) -> Result<()> {
-    // The client's streams would stay open.
-    let null = File::options().read(true).write(true).open("/dev/null").context("open /dev/null")?;
-    for number in 0..=2 {
-        call!(descriptor::make_standard(null.as_fd(), number), "dup2(/dev/null, {number})")?;
-    }
+    release_streams()?;
     let Some(received) = socket::receive::<FromChild>(connection)? else { return Ok(()) };
     let listener = received.descriptors.into_iter().next().context("the program sent no listener")?;
     let mut answerer = Answerer::new(listener, manager, group)?;

@@ -29,7 +29,8 @@ use crate::paths::{self, Paths, own_root};
 use crate::platform;
 use crate::poll::wait_for_input;
 use crate::socket;
-use crate::sys::descriptor::{adopt, close_on_exec_from, make_standard, try_lock};
+use crate::subprocess::release_streams;
+use crate::sys::descriptor::{adopt, close_on_exec_from, try_lock};
 use crate::sys::inherited::{self, ProcessOption};
 use crate::sys::process::{Fork, exit_immediately, fork, pidfd_open};
 
@@ -133,7 +134,7 @@ pub fn supervise(paths: &Paths, options: Options) -> Result<Stage> {
 /// If the run directory cannot be created.
 pub fn lock(paths: &Paths) -> Result<Flock<File>> {
     let path = paths.launch_lock();
-    paths::create_private(&paths.run).with_context(|| format!("create {}", paths.run.display()))?;
+    paths::create_private(&paths.run)?;
     let mut file = open_lock(&path)?;
     let deadline = Instant::now() + LAUNCHING;
     loop {
@@ -183,10 +184,7 @@ fn become_daemon(paths: &Paths, autostart: bool, pipe: &OwnedFd) -> ! {
         if let Fork::Parent(_) = call!(fork(), "fork")? {
             return Ok(());
         }
-        let null = OpenOptions::new().read(true).write(true).open("/dev/null").context("open /dev/null")?;
-        for number in 0..=2 {
-            call!(make_standard(null.as_fd(), number), "dup2(/dev/null, {number})")?;
-        }
+        release_streams()?;
         match execute(paths, Options { foreground: false, autostart }, Some(pipe))? {}
     };
     if let (Err(error), Ok(readiness)) = (become_it(), readiness) {
@@ -198,7 +196,7 @@ fn become_daemon(paths: &Paths, autostart: bool, pipe: &OwnedFd) -> ! {
 /// Becomes the supervisor: executes a protected copy of the program with a clean environment and only the standard
 /// descriptors.
 fn execute(paths: &Paths, options: Options, pipe: Option<&OwnedFd>) -> Result<Infallible> {
-    paths::create_private(&paths.run).with_context(|| format!("create {}", paths.run.display()))?;
+    paths::create_private(&paths.run)?;
     detach::before_execution();
     call!(chdir("/"), "chdir(/)")?;
     let proc = File::open("/proc").context("open /proc")?;

@@ -115,7 +115,7 @@ fn execute(program: &OwnedFd, arguments: &[CString], environment: &[CString]) ->
 
 fn in_data(program: &Path, paths: &Paths) -> Result<OwnedFd> {
     let directory = &paths.data;
-    paths::create_private(directory).with_context(|| format!("create {}", directory.display()))?;
+    paths::create_private(directory)?;
     let opened = File::open(directory).with_context(|| format!("open {}", directory.display()))?;
     let kind = call!(fstatfs(&opened), "fstatfs({})", directory.display())?.filesystem_type();
     ensure!(LOCAL.contains(&kind), "{} is not on a local file system", directory.display());

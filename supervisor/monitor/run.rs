@@ -3,10 +3,8 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result};
-use nix::fcntl::OFlag;
 use nix::sys::prctl;
 use nix::sys::socket::{Backlog, listen};
-use nix::sys::stat::Mode;
 use nix::unistd::{chdir, setsid};
 
 use super::clients::Clients;
@@ -21,6 +19,7 @@ use crate::host::Host;
 use crate::log::{self as sinks, Role};
 use crate::mount::perform::trusted_proc;
 use crate::socket;
+use crate::subprocess::release_streams;
 use crate::sys::{descriptor, process};
 
 /// The main function of the monitor. Runs in the newly forked process and never returns.
@@ -74,10 +73,7 @@ fn detach(listener: BorrowedFd<'_>, report: BorrowedFd<'_>, host: &Host, name: &
     let proc = trusted_proc()?;
     let kept: Vec<_> = [listener, report].into_iter().chain(host.cgroups.roots()).collect();
     call!(descriptor::close_others(&kept, proc.as_fd()), "close the worker's descriptors")?;
-    let null = call!(nix::fcntl::open("/dev/null", OFlag::O_RDWR, Mode::empty()), "open(/dev/null)")?;
-    for number in 0..=2 {
-        call!(descriptor::make_standard(null.as_fd(), number), "dup2(/dev/null, {number})")?;
-    }
+    release_streams()?;
     call!(chdir("/"), "chdir(/)")?;
     // For ps(1); at most 15 characters.
     let title = std::ffi::CString::new(format!("ds:{name}")).context("the name")?;

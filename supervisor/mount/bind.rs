@@ -4,7 +4,7 @@
 //! ([`super::perform::enter_proc`]): mount(2) is called with `self/fd/N`. For mounts of a container's tree.
 
 use std::ffi::CString;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Result, bail};
@@ -16,11 +16,7 @@ use nix::sys::stat::Mode;
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 
 use crate::call;
-
-/// The name of a descriptor for mount(2), relative to the working directory.
-pub(super) fn name(descriptor: impl AsFd) -> String {
-    format!("self/fd/{}", descriptor.as_fd().as_raw_fd())
-}
+use crate::sys::descriptor::name;
 
 /// Changes flags of the mount whose root is a descriptor, and keeps all others.
 ///

@@ -19,13 +19,13 @@ use nix::sys::stat::{Mode, SFlag, fchmod, fstat, major, makedev, minor, mkdirat,
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::{Gid, Pid, UnlinkatFlags, fchdir, fchownat, symlinkat, unlinkat};
 
-use super::bind::{bind, directories, make_private, name, open_path, remount, verify};
+use super::bind::{bind, directories, make_private, open_path, remount, verify};
 use super::info;
 use super::op::{DeviceKind, Operation};
 use super::sockets;
 use crate::call;
 use crate::rootfs::root::{Root, file_type};
-use crate::sys::descriptor;
+use crate::sys::descriptor::{self, name};
 use crate::sys::mount::restrict_recursive;
 use crate::sys::unsupported;
 

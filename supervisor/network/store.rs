@@ -182,7 +182,7 @@ impl Store {
     /// If the directories cannot be created.
     pub fn open(paths: &Paths) -> Result<Self> {
         for directory in [paths.networks(), paths.network_members()] {
-            paths::create_private(&directory).with_context(|| format!("create {}", directory.display()))?;
+            paths::create_private(&directory)?;
         }
         let path = paths.network_members().join(LOCK);
         let file = OpenOptions::new().create(true).append(true).mode(MODE).open(&path);

@@ -4,7 +4,7 @@
 //! nothing must be cleaned up. Directories are passed as descriptors, so that no character of a path has a meaning for
 //! overlayfs. Documentation/filesystems/overlayfs.rst of the kernel, tmpfs(5).
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Error, Result, anyhow};
@@ -18,6 +18,7 @@ use nix::unistd::{Gid, Uid, fchown};
 
 use super::root::Root;
 use crate::call;
+use crate::sys::descriptor::name;
 use crate::sys::{describe, xattr};
 
 /// File systems that overlayfs is known to refuse, by their magic numbers (linux/magic.h).
@@ -55,11 +56,6 @@ pub fn cover(lower: &Root, place: &Path, size: Option<u64>) -> Result<Root> {
         Ok(()) => Ok(root),
         Err(errno) => Err(refusal(lower, errno)),
     }
-}
-
-/// The path of a descriptor, relative to the working directory.
-fn name(descriptor: BorrowedFd<'_>) -> String {
-    format!("self/fd/{}", descriptor.as_raw_fd())
 }
 
 fn refusal(lower: &Root, errno: Errno) -> Error {

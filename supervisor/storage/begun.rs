@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use anyhow::{Context, Result};
 
 use crate::confined::{Confinement, large_pipe, start};
-use crate::subprocess::Subprocess;
+use crate::subprocess::{self, Subprocess};
 use crate::worker::client::Client;
 
 /// The number of bytes to read ahead: every compression yields the first member of a tar archive from them.
@@ -47,7 +47,7 @@ impl Begun {
 
     /// These bytes alone, and the process that writes them.
     pub(super) fn sample(&self) -> Result<(OwnedFd, Subprocess)> {
-        self.write(&File::open("/dev/null").context("open /dev/null")?.into())
+        self.write(&subprocess::null()?)
     }
 
     /// Everything from the first byte, and the process that writes it if one is needed.

@@ -59,7 +59,7 @@ pub struct ArchiveSource {
 /// Opens a file, or the standard input. A named pipe waits for its writer as long as the client does.
 ///
 /// # Errors
-/// When there is no such file; that the client interrupted the wait.
+/// If the file does not exist, or the client interrupted the wait.
 pub fn opened(client: &Client, place: &Place) -> Result<File> {
     match place {
         Place::Input => Ok(File::from(io::stdin().as_fd().try_clone_to_owned().context("dup")?)),

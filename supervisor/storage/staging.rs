@@ -174,7 +174,7 @@ pub fn is_staging(name: &str) -> bool {
         let (_, digits) = name.strip_prefix(NEW)?.rsplit_once('-')?;
         Some(digits)
     });
-    digits.is_some_and(|digits| digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    digits.is_some_and(durable::is_random)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! File descriptors: close_range(2), dup(2), memfd_create(2), fcntl(2), flock(2), and the one place where a number
 //! becomes an owned descriptor.
 
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
@@ -29,6 +29,12 @@ pub fn adopt(number: RawFd) -> OwnedFd {
 #[must_use]
 pub fn path(descriptor: BorrowedFd<'_>) -> String {
     format!("/proc/self/fd/{}", descriptor.as_raw_fd())
+}
+
+/// The same, relative to /proc, for mount(2) in a trusted /proc as the working directory.
+#[must_use]
+pub fn name(descriptor: impl AsFd) -> String {
+    format!("self/fd/{}", descriptor.as_fd().as_raw_fd())
 }
 
 /// Marks every descriptor from `first` on close-on-exec; the walk over /proc/self/fd on kernels without

@@ -19,7 +19,7 @@ const JOIN_SESSION: libc::c_long = 1;
 /// `KEY_SPEC_USER_SESSION_KEYRING`.
 const OF_USER: libc::c_long = -5;
 
-/// A soft and a hard limit; `u64::MAX` is none. As the kernel has it on every processor: prlimit64.
+/// A soft and a hard limit; `u64::MAX` is unlimited. The struct rlimit64 of prlimit(2), the same on every architecture.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Limit {

@@ -31,7 +31,7 @@ pub struct Client {
     connection: Option<OwnedFd>,
     /// The attributes of the client's terminal before raw mode.
     saved: RefCell<Option<Termios>>,
-    /// It was sent away, and the command goes on without it.
+    /// The worker has released it and continues without a client.
     left: Cell<bool>,
 }
 
@@ -56,7 +56,7 @@ impl Client {
         self.left.set(true);
     }
 
-    /// Tells the client its exit code and goes on without it: nothing that it does matters any more.
+    /// Sends the client its exit code and continues without a client.
     pub fn leave(&self, code: u8) {
         self.exit(code);
         self.left.set(true);

@@ -32,12 +32,9 @@ pub fn log_in(sandbox: &Sandbox) {
     console.wait();
 }
 
-/// A clean stop, within a reasonable time.
+/// A clean stop: PID 1 ends before the timeout.
 fn stop(sandbox: &Sandbox) {
-    let begun = Instant::now();
     assert_eq!(sandbox.ds(&["stop", "web"]).succeeds(), "web stopped\n");
-    let seconds = begun.elapsed().as_secs_f32();
-    assert!(seconds < 10.0, "{seconds} s");
     assert_eq!(sandbox.state("web"), "stopped");
 }
 
@@ -79,10 +76,10 @@ fn systemd(fixture: &str) -> Sandbox {
         &sandbox,
         "systemd-run --wait --quiet -p TasksMax=50 -p PrivateTmp=yes -p ProtectSystem=strict -p PrivateDevices=yes true",
     );
-    // su and sudo open sessions with logind, and do not hang.
+    // su and sudo open sessions with logind. Without an answer of logind, each would wait for 25 seconds.
     let begun = Instant::now();
     assert_eq!(run(&sandbox, "su - user -c 'id -un'; sudo -u user id -un"), "user\nuser\n");
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     let jobs = run(&sandbox, "systemctl list-jobs --no-legend");
     assert_eq!(jobs, "", "nothing waits");
     log_in(&sandbox);

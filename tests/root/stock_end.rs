@@ -1,5 +1,5 @@
-//! The end of containers on kernels without PID namespaces: no namespace ends their processes, so `ds` has to, whoever
-//! else has ended, on kernels without `cgroup.kill` as well.
+//! The end of containers on kernels without PID namespaces: no namespace ends their processes, so ds must do so, whichever
+//! of its own processes has ended, also on kernels without `cgroup.kill`.
 
 use crate::process;
 use crate::sandbox::{Sandbox, Setting};
@@ -63,8 +63,8 @@ fn without_cgroup_kill_a_fork_bomb_ends_on_version_1() {
     a_bomb_ends("v1");
 }
 
-/// systemd moves itself into a group by the number 1, which would move the machine's first process: the groups could then
-/// never be removed. What it writes has to be read on kernels without `CONFIG_CROSS_MEMORY_ATTACH` as well.
+/// systemd moves itself into a group by the number 1. This would move the machine's first process, and the groups could
+/// never be removed. The monitor must also read the number on kernels without `CONFIG_CROSS_MEMORY_ATTACH`.
 #[test]
 fn the_machines_first_process_stays_in_its_group_whatever_the_kernel_lacks() {
     let mut sandbox =

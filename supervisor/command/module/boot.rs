@@ -36,7 +36,7 @@ pub fn run(module: Option<&Path>, paths: &Paths) -> Result<ExitCode> {
 
 /// Records that the module has started in this boot of the machine, and its path.
 fn mark(module: Option<&Path>, paths: &Paths) -> Result<()> {
-    paths::create_private(&paths.run).with_context(|| format!("create {}", paths.run.display()))?;
+    paths::create_private(&paths.run)?;
     let file = paths.module();
     let installed = Path::new(MANAGERS).join("modules").join(ID);
     let directory = module.unwrap_or(&installed).to_string_lossy();

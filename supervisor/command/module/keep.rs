@@ -19,7 +19,7 @@ const OWN_PROGRAM: &str = "/proc/self/exe";
 /// If the disk is full or cannot be written.
 pub fn keep(paths: &Paths) -> Result<()> {
     let directory = paths.data.join("bin");
-    create_private(&directory).with_context(|| format!("create {}", directory.display()))?;
+    create_private(&directory)?;
     copy(Path::new(OWN_PROGRAM), &directory.join("ds"))
 }
 

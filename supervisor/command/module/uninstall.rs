@@ -3,12 +3,11 @@
 //! Owns the cleanup: it removes the links, and removes the data only if the user created the marker file. The boot
 //! waits for this command, so a separate process deletes the data. setsid(2).
 
-use std::fs::{self, File};
-use std::os::fd::AsFd;
+use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
+use nix::unistd::setsid;
 
 use super::links;
 use super::manager::Manager;
@@ -19,6 +18,7 @@ use crate::daemon::detach;
 use crate::exit::ExitCode;
 use crate::paths::Paths;
 use crate::storage::delete;
+use crate::subprocess::release_streams;
 use crate::sys::process::{Fork, exit_immediately, fork};
 
 /// The file in the data directory that requests the removal of the data.
@@ -59,10 +59,7 @@ fn ensure_nothing_runs(paths: &Paths) -> Result<()> {
 /// Leaves the process group and control group, which init kills when the manager's process ends.
 fn leave() -> Result<()> {
     call!(setsid(), "setsid")?;
-    let null = File::options().read(true).write(true).open("/dev/null").context("open /dev/null")?;
-    call!(dup2_stdin(null.as_fd()), "dup2")?;
-    call!(dup2_stdout(null.as_fd()), "dup2")?;
-    call!(dup2_stderr(null.as_fd()), "dup2")?;
+    release_streams()?;
     // The data is deleted even if one of these steps fails.
     let _ = detach::from_launcher(true);
     Ok(())

@@ -27,6 +27,7 @@ use crate::exit::ExitCode;
 use crate::log as sinks;
 use crate::paths::{Paths, create_private};
 use crate::proc_stat::start_time;
+use crate::subprocess;
 use crate::sys::descriptor::make_standard;
 use crate::sys::process::{Fork, exit_immediately, fork, kill};
 use crate::worker::Env;
@@ -49,7 +50,7 @@ const LONGEST: u64 = 64 * 1024;
 /// # Errors
 /// If the job cannot be recorded; nothing is then done.
 pub(super) fn run(command: &Command, has_input: bool, env: &Env, verbs: Verbs<'_>) -> Result<ExitCode> {
-    create_private(&env.paths.jobs()).context("create the directory of jobs")?;
+    create_private(&env.paths.jobs())?;
     prune(&env.paths);
     let id = Uuid::random().context("read /dev/urandom")?.to_string();
     let (verb, name) = (verbs.subject)(command);
@@ -60,16 +61,13 @@ pub(super) fn run(command: &Command, has_input: bool, env: &Env, verbs: Verbs<'_
     record.set("state", "running");
     record.set("started", unix_s());
     record.set_process(WORKER, getpid());
-    let null = File::options().read(true).write(true).open("/dev/null").context("open /dev/null")?;
+    let null = subprocess::null()?;
     let (lines, end) = pipe().context("pipe")?;
     match call!(fork(), "fork")? {
         Fork::Child => {
             drop(end);
             let _ = prctl::set_name(c"ds:keeper");
-            // The client waits for the end of its streams, and any process that holds them would delay it.
-            for number in 0..3 {
-                let _ = make_standard(null.as_fd(), number);
-            }
+            let _ = subprocess::release_streams();
             record.set_process(KEEPER, getpid());
             record.keep(File::from(OwnedFd::from(lines)));
             exit_immediately(0)

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use serde_json::{Value, json};
@@ -197,7 +197,7 @@ impl Subscriber<'_> {
             self.look_at_containers()?;
         }
         if self.wish.jobs {
-            create_private(&self.env.paths.jobs()).context("make the directory of jobs")?;
+            create_private(&self.env.paths.jobs())?;
             self.watch(&self.env.paths.jobs());
             let jobs = jobs::list(&self.env.paths);
             if self.jobs.as_ref() != Some(&jobs) {

@@ -36,7 +36,8 @@ use crate::plan::terms::Terms;
 use crate::poll::{PollSet, is_ready, timeout};
 use crate::privilege;
 use crate::socket;
-use crate::sys::descriptor::{make_standard, set_nonblocking};
+use crate::subprocess::release_streams;
+use crate::sys::descriptor::set_nonblocking;
 use crate::sys::process::{kill, pidfd_open, reap};
 use crate::sys::terminal::{WindowSize, set_window_size};
 use crate::worker::Env;
@@ -123,7 +124,7 @@ fn attach(id: &str, from: u64, env: &Env) -> Result<ExitCode> {
 
 fn open(name: &Name, user: Option<&str>, size: WindowSize, env: &Env) -> Result<ExitCode> {
     let name = existing(env, name.as_str())?;
-    create_private(&env.paths.terminals()).context("create the directory of terminals")?;
+    create_private(&env.paths.terminals())?;
     let id = Uuid::random().context("read /dev/urandom")?.to_string();
     let socket = place(&env.paths, &id)?;
     let record = socket.with_extension("json");
@@ -138,11 +139,8 @@ fn open(name: &Name, user: Option<&str>, size: WindowSize, env: &Env) -> Result<
     told(&json!({ "event": "terminal", "id": id }))?;
     let viewer =
         Viewer { output: File::from(io::stdout().as_fd().try_clone_to_owned()?), connection: None, sent: 0 };
-    let null = File::options().read(true).write(true).open("/dev/null").context("open /dev/null")?;
     sinks::send_events_to(None);
-    for number in 0..3 {
-        call!(make_standard(null.as_fd(), number), "dup2({number})")?;
-    }
+    release_streams()?;
     // Otherwise only the terminal would report the shell's end, and only if no other process has it open.
     let end = pidfd_open(running.child).ok();
     let mut holder = Holder {

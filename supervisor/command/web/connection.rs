@@ -17,6 +17,7 @@ use super::pages::{HTML, inline_scripts};
 use super::site::Site;
 use crate::poll::{PollSet, is_readable, timeout};
 use crate::socket;
+use crate::subprocess;
 use crate::worker::protocol::{CommandRequest, FromWorker, GENERATION};
 
 /// The timeout for receiving a request.
@@ -217,7 +218,7 @@ fn wait(stream: &TcpStream, time: Duration) -> bool {
 fn ask(site: &Site<'_>, word: &str) -> Result<Option<(OwnedFd, OwnedFd)>> {
     let Some(supervisor) = socket::connect_to(&site.paths.supervisor_socket())? else { return Ok(None) };
     let (lines, end) = pipe().context("pipe")?;
-    let null = File::options().read(true).write(true).open("/dev/null")?;
+    let null = subprocess::null()?;
     let request = CommandRequest {
         generation: GENERATION,
         argv: ["ds", "rpc", word].map(str::to_owned).into(),

@@ -11,10 +11,8 @@ mod server;
 mod session;
 mod site;
 
-use std::fs::File;
 use std::io;
 use std::net::TcpListener;
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
@@ -31,7 +29,7 @@ use crate::daemon::environment::installed;
 use crate::exit::ExitCode;
 use crate::log::{self as sinks, Role};
 use crate::paths::Paths;
-use crate::sys::descriptor::make_standard;
+use crate::subprocess::release_streams;
 use crate::sys::process::{Fork, exit_immediately, fork};
 use crate::tool::{Invocation, Tool};
 use crate::worker::Env;
@@ -89,11 +87,7 @@ fn launch(arguments: &cli::Web, env: &Env, session: &Session) -> Result<u16> {
 fn detach(env: &Env) {
     let _ = setsid();
     let _ = prctl::set_name(c"ds:pages");
-    if let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
-        for number in 0..3 {
-            let _ = make_standard(null.as_fd(), number);
-        }
-    }
+    let _ = release_streams();
     env.client.close();
     env.supervisor.close();
     sinks::take_role(Role::daemon(&env.knowledge.settings, &env.paths.supervisor_log(), false));

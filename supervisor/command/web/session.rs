@@ -36,7 +36,7 @@ impl Session {
     /// If it cannot be created.
     pub fn begin(&self) -> Result<()> {
         self.end();
-        create_private(&self.directory).with_context(|| format!("make {}", self.directory.display()))
+        create_private(&self.directory)
     }
 
     /// Removes everything.

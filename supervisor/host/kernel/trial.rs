@@ -18,7 +18,7 @@ use seccompiler::sock_filter;
 
 use crate::host::Host;
 use crate::mount::namespace::enter_private_namespace;
-use crate::subprocess;
+use crate::subprocess::{self, release_streams};
 use crate::sys::bpf::{self, Instruction};
 use crate::sys::process::{self, Fork, exit_immediately};
 use crate::sys::{descriptor, mount as mounting, seccomp, terminal};
@@ -171,10 +171,7 @@ pub fn sealed_program() -> bool {
         let mut copy = File::from(descriptor::executable_memfd(c"ds")?);
         let mut program = File::open("/proc/self/exe").context("open /proc/self/exe")?;
         std::io::copy(&mut program, &mut copy).context("copy /proc/self/exe")?;
-        let null = open("/dev/null", OFlag::O_RDWR, Mode::empty())?;
-        for number in 0..=2 {
-            descriptor::make_standard(null.as_fd(), number)?;
-        }
+        release_streams()?;
         let arguments = ["ds", "version"].map(CString::new).into_iter().collect::<Result<Vec<_>, _>>()?;
         let path = CString::new(descriptor::path(copy.as_fd()))?;
         match execve(&path, &arguments, &[] as &[CString])? {}

@@ -87,7 +87,7 @@ impl Drop for Machine {
     }
 }
 
-/// Measures and gives the rows.
+/// Measures; returns the rows.
 ///
 /// # Errors
 /// If `ds` fails.
