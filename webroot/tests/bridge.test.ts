@@ -1,9 +1,13 @@
 // The page in a root manager's app, with the real ds behind the emulated bridge of four kinds of hosts.
 
+import { createHash } from 'node:crypto';
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { APP, HOSTS, launch, openApp } from './host';
 import { Machine } from './machine';
+
+/** The one command, and one word that no shell takes apart. */
+const COMMAND = /^'[A-Za-z0-9._/-]+\/bin\/ds' rpc '[A-Za-z0-9_-]+' <\/dev\/null$/;
 
 let machine: Machine;
 let browser: Browser;
@@ -35,7 +39,7 @@ test.each(HOSTS)('%s shows, starts, follows and stops a container', async (kind)
   expect(watch.troubles).toEqual([]);
   expect(commands.length).toBeGreaterThan(2);
   for (const command of commands) {
-    expect(command).toMatch(/^'[A-Za-z0-9._/-]+\/bin\/ds' rpc '[A-Za-z0-9_-]+' <\/dev\/null$/);
+    expect(command).toMatch(COMMAND);
   }
   await page.context().close();
 });
@@ -49,6 +53,35 @@ test('a terminal works over the bridge', async () => {
   await page.keyboard.type('echo %41-$((6*7))\n');
   await screen.getByText('%41-42', { exact: true }).waitFor();
   expect(watch.troubles).toEqual([]);
+  await page.context().close();
+});
+
+test('over the bridge, 5 MB of output arrive in order, and 100 KB are pasted', async () => {
+  const { page, watch, commands } = await openApp(browser, machine, 'apatch');
+  await page.evaluate(() => (location.hash = '#/terminal/web'));
+  const screen = page.locator('.xterm-rows');
+  await screen.getByText('#').first().waitFor();
+  await page.keyboard.type('clear; seq 1000000 | head -c 5000000; echo; echo all-$((6*7))\n');
+  await screen.getByText('all-42', { exact: true }).waitFor();
+  const numbers = (await screen.innerText()).split('\n').filter((row) => /^\d{6}\s*$/.test(row));
+  expect(numbers.length).toBeGreaterThan(3);
+  numbers.slice(1).forEach((row, at) => expect(Number(row)).toBe(Number(numbers[at]) + 1));
+
+  await page.keyboard.type('clear; stty -echo; echo rea""dy; cat >/tmp/pasted; stty echo; md5sum </tmp/pasted\n');
+  await screen.getByText('ready', { exact: true }).waitFor();
+  const text = `${'%41 ünï $(id) \'"'.repeat(10)}\n`.repeat(650);
+  expect(text.length).toBeGreaterThan(100_000);
+  await page.evaluate((pasted) => {
+    const data = new DataTransfer();
+    data.setData('text/plain', pasted);
+    const event = new ClipboardEvent('paste', { clipboardData: data, bubbles: true });
+    document.querySelector('.xterm-helper-textarea')?.dispatchEvent(event);
+  }, text);
+  await page.getByRole('button', { name: 'Ctrl' }).click();
+  await page.keyboard.type('d');
+  await screen.getByText(createHash('md5').update(text).digest('hex')).waitFor();
+  expect(watch.troubles).toEqual([]);
+  for (const command of commands) expect(command).toMatch(COMMAND);
   await page.context().close();
 });
 

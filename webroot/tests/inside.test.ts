@@ -48,7 +48,35 @@ test.each([
   }
   await dialog().getByRole('button', { name: 'Close' }).click();
   await dialog().waitFor({ state: 'detached' });
-  if (name !== 'systemd') machine.ds('stop', name, '--kill');
+  // The tests below use these two.
+  if (name !== 'systemd' && name !== 'runit') machine.ds('stop', name, '--kill');
+});
+
+test('htop draws and redraws the whole terminal, takes keys, and gives the screen back', async () => {
+  await local.goTo('terminal', 'runit');
+  const screen = page.locator('.xterm-rows');
+  await screen.getByText('#').first().waitFor();
+  await page.keyboard.type('echo before-$((6*7)); htop\n');
+  const last = () => screen.locator('> div').last();
+  await expect.poll(() => last().innerText()).toMatch(/^F1Help *F2Setup/);
+  // Colours and bars, not only characters.
+  expect(await screen.locator('span[class*=xterm-bg-]').count()).toBeGreaterThan(3);
+  // The commands are to the right of what a phone shows.
+  await page.setViewportSize({ width: 1000, height: 600 });
+  await expect.poll(() => last().innerText()).toMatch(/F9Kill *F10Quit/);
+  await screen.getByText('runsvdir').first().waitFor();
+  await page.keyboard.press('F4');
+  await page.keyboard.type('htop');
+  await screen.getByText('runsvdir').first().waitFor({ state: 'detached' });
+  await page.keyboard.press('Enter');
+  await page.setViewportSize({ width: 412, height: 915 });
+  await page.keyboard.press('q');
+  await screen.getByText('before-42', { exact: true }).waitFor();
+  await page.keyboard.type('clear; echo after-$((6*7))\n');
+  await screen.getByText('after-42', { exact: true }).waitFor();
+  await page.keyboard.type('exit\n');
+  await page.getByText('The shell has ended.').waitFor();
+  machine.ds('stop', 'runit', '--kill');
 });
 
 /** OpenWrt's scripts and its bus as far as the page uses them, on another system. */
@@ -149,6 +177,19 @@ test('processes are shown with their use, and get signals', async () => {
     .click();
   await dialog().getByText('This is the init system.').waitFor();
   await page.goBack();
+});
+
+test('a process is shown with the words it chose, as text', async () => {
+  const words = '<img src=x onerror=alert(1)> %22 $(reboot) \u202egnp\u001b[31m';
+  machine.ds('run', 'systemd', '--', 'bash', '-c', '(exec -a "$1" sleep 4712) >/dev/null 2>&1 &', 'bash', words);
+  await local.goTo('container', 'systemd', 'overview');
+  await local.goTo('container', 'systemd', 'processes');
+  await page.getByRole('searchbox', { name: 'Search processes' }).fill('4712');
+  const row = page.getByRole('button', { name: /4712/ });
+  await row.waitFor();
+  expect(await row.innerText()).toContain('<img src=x onerror=alert(1)> %22 $(reboot)');
+  expect(await page.locator('main img').count()).toBe(0);
+  expect(await axe(page)).toEqual([]);
 });
 
 test('users can log in', async () => {

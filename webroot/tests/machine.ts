@@ -1,6 +1,6 @@
 // One test's machine: a data directory of its own, a container that boots, and the real ds for both.
 
-import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { execFileSync, spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -25,12 +25,37 @@ export class Machine {
     symlinkSync(given('DS_BIN'), join(this.module, 'bin/ds'));
   }
 
-  ds(...words: string[]): string {
-    return execFileSync(given('DS_BIN'), words, {
+  private network: ChildProcess | null = null;
+
+  /**
+   * Gives the machine a network namespace of its own, whose loopback is its only interface. False if it cannot have
+   * networks of ds. The first command of ds in it starts the supervisor there.
+   */
+  isolateNetwork(): boolean {
+    const script = 'ip link set lo up && ip link add try type bridge && ip link del try && echo up && exec sleep 600';
+    const isAble = spawnSync('unshare', ['--net', 'sh', '-c', script.replace(/ && exec.*/, '')]).status === 0;
+    if (isAble) {
+      this.network = spawn('unshare', ['--net', 'sh', '-c', script], { stdio: 'ignore' });
+      const { pid } = this.network;
+      const inside = ['--target', String(pid), '--net', 'sh', '-c', 'ip -o link show up | grep -q lo:'];
+      while (spawnSync('nsenter', inside).status !== 0) spawnSync('sleep', ['0.05']);
+    }
+    return isAble;
+  }
+
+  /** Runs a program in the machine's network. */
+  run(program: string, ...words: string[]): string {
+    const { pid } = this.network ?? {};
+    const all = pid === undefined ? [program] : ['nsenter', '--target', String(pid), '--net', program];
+    return execFileSync(all[0] ?? '', [...all.slice(1), ...words], {
       env: this.environment,
       encoding: 'utf8',
       stdio: ['ignore', 'pipe', 'pipe'],
     });
+  }
+
+  ds(...words: string[]): string {
+    return this.run(given('DS_BIN'), ...words);
   }
 
   spawn(...words: string[]): ChildProcess {
@@ -79,6 +104,7 @@ export class Machine {
         // The next one is tried all the same.
       }
     }
+    this.network?.kill('SIGKILL');
     rmSync(this.root, { recursive: true, force: true });
   }
 }

@@ -15,6 +15,8 @@ import { type Machine, PAGE } from './machine';
 const HOSTILE = '<script>alert(1)</script> %22 $(reboot) \u202egnp\u001b]52;c;aGk=\u0007 \u001b[31mred\u001b[0m';
 
 const HOSTILE_NAME = '<b>a%22 $(id)';
+/** A new line, an order of characters turned around, and a colour. */
+const DECEIVING_NAME = 'new\nline \u202egpj.exe \u001b[31mred';
 
 let local: Local;
 let machine: Machine;
@@ -245,6 +247,7 @@ describe('the page', () => {
 
   test('finds directories and files of the machine with the file chooser', async () => {
     writeFileSync(join(machine.root, HOSTILE_NAME), '');
+    writeFileSync(join(machine.root, DECEIVING_NAME), '');
     await goTo('create');
     await page.getByRole('button', { name: /^Directory/ }).click();
     await page.getByLabel('Path on this device').fill(join(machine.root, 'x'));
@@ -252,6 +255,8 @@ describe('the page', () => {
     const dialog = page.getByRole('dialog');
     await dialog.getByText(HOSTILE_NAME).waitFor();
     expect(await dialog.getByRole('button', { name: HOSTILE_NAME }).isDisabled(), 'a file is no directory').toBe(true);
+    const deceiving = dialog.locator('bdi').filter({ hasText: 'gpj.exe' });
+    expect(await deceiving.count(), 'its order ends with its element').toBe(1);
     await dialog.getByRole('button', { name: /^tree-db/ }).click();
     await dialog.getByRole('button', { name: /^sbin/ }).waitFor();
     expect(await axe(page)).toEqual([]);
@@ -420,8 +425,15 @@ describe('ds web', () => {
   test('ends what is no request, too long or too slow', async () => {
     expect(await raw('nonsense\r\n\r\n')).toMatch(/^HTTP\/1.1 400 /);
     expect(await raw(`GET / HTTP/1.1\r\nX: ${'x'.repeat(70_000)}`)).toMatch(/^(HTTP\/1.1 431 |$)/);
+    const { host } = new URL(origin);
+    const post = `POST /rpc HTTP/1.1\r\nHost: ${host}\r\nOrigin: ${origin}\r\nCookie: ${cookie}\r\n`;
+    expect(await raw(`${post}Content-Length: 99999999999\r\n\r\n`)).toMatch(/^HTTP\/1.1 (400|413) /);
+    expect(await raw(`${post}Transfer-Encoding: chunked\r\n\r\n1\r\nA\r\n`)).toMatch(/^HTTP\/1.1 411 /);
     const begun = Date.now();
-    expect(await raw('GET / HTTP/1.1\r\nHost:')).toMatch(/^HTTP\/1.1 408 /);
+    const slow = [raw('GET / HTTP/1.1\r\nHost:'), raw(`${post}Content-Length: 30\r\n\r\nA`)];
+    // Others are answered meanwhile.
+    expect((await http('/', { Cookie: cookie })).status).toBe(200);
+    for (const answer of await Promise.all(slow)) expect(answer).toMatch(/^HTTP\/1.1 408 /);
     expect(Date.now() - begun).toBeLessThan(40_000);
   });
 
