@@ -15,13 +15,16 @@
 mod advertise;
 mod answers;
 mod attach;
+mod client;
 mod dhcp;
 pub mod firewall;
 mod gateway;
 mod identity;
 mod link;
 mod listeners;
+mod member;
 mod names;
+mod place;
 mod ports;
 mod reconcile;
 mod segment;
