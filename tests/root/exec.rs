@@ -94,6 +94,32 @@ fn a_command_starts_with_default_attributes() {
     assert!(status.contains("NoNewPrivs:\t0"), "{status}");
 }
 
+/// CVE-2025-27612: what a shell has in its inheritable and ambient sets reaches neither PID 1 nor a command.
+#[test]
+fn no_capability_is_inherited() {
+    let sandbox = Sandbox::new();
+    sandbox.container("web", &[]);
+    let binary = sandbox.binary();
+    let binary = binary.to_str().unwrap();
+    let ds = |words: &[&str]| {
+        let shell = ["setpriv", "--inh-caps=+net_raw,+sys_time", "--ambient-caps=+net_raw,+sys_time", binary];
+        sandbox.run(&[&shell[..], words].concat()).succeeds()
+    };
+    // The shell also launches the supervisor.
+    ds(&["start", "web"]);
+    let script = "cat /proc/1/status /proc/self/status";
+    for (user, is_powerless) in [("root", false), ("alice", true)] {
+        let text = ds(&["run", "web", "-u", user, "--", "/bin/sh", "-c", script]);
+        let sets = |name: &str| -> Vec<u64> {
+            let found = text.lines().filter_map(|line| line.strip_prefix(name));
+            found.map(|set| u64::from_str_radix(set.trim(), 16).unwrap()).collect()
+        };
+        assert_eq!((sets("CapInh:"), sets("CapAmb:")), (vec![0, 0], vec![0, 0]), "{user}: {text}");
+        assert_eq!(sets("CapEff:")[1] == 0, is_powerless, "{user}: {text}");
+        assert!(sets("CapBnd:").iter().all(|set| set & 1 << 25 == 0), "{user}: {text}");
+    }
+}
+
 #[test]
 fn users_are_names_or_numbers_and_nothing_else() {
     let sandbox = Sandbox::new();

@@ -11,6 +11,7 @@ use nix::sys::socket::{
 };
 use std::fs;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 
 const SECRET: &str = "what the disk has";
 
@@ -344,5 +345,38 @@ fn servers_of_the_host_are_reached() {
         .inside("[ -S /tmp/.X11-unix/X0 ] && [ -S /run/host/x11/X0 ] && echo $DISPLAY $GALLIUM_DRIVER");
     assert_eq!(seen, ":0 zink\n");
     assert!(machine.inside("ls -a /run/host/virgl").contains("No such file"));
+    machine.end();
+}
+
+/// Firecracker's issue 5956: the owner of a new file changed through a link that had replaced it. Root inside puts links
+/// to a file of the host in the place of nodes while they appear.
+#[test]
+fn nodes_get_their_owner_only_in_the_container() {
+    let machine = Machine::new(Setting::default());
+    let tree = machine.sandbox.container("web", &["hardware.devices=/dev/ttyUSB*"]);
+    tree.write("etc/group", "root:x:0:\ndialout:x:20:\n");
+    let victim = machine.sandbox.path("victim");
+    fs::write(&victim, "mine").unwrap();
+    machine.sandbox.ds(&["start", "web"]).succeeds();
+    wait_for("the report", || tree.report());
+    let script = format!(
+        "while :; do busybox ln -sf {} /dev/ttyUSB7; busybox rm -f /dev/ttyUSB7; done",
+        victim.display()
+    );
+    let mut attacker = machine.sandbox.spawn_ds(&["run", "web", "--", "/bin/sh", "-c", &script]);
+    let before = fs::metadata(&victim).unwrap();
+    for _ in 0..300 {
+        machine.uevent("add", "tty", "ttyUSB7", (10, 237));
+        machine.uevent("remove", "tty", "ttyUSB7", (10, 237));
+        std::thread::sleep(std::time::Duration::from_millis(3));
+    }
+    attacker.kill().unwrap();
+    attacker.wait().unwrap();
+    // The monitor has processed all events before this one.
+    machine.uevent("add", "tty", "ttyUSB8", (10, 237));
+    let owner = "busybox stat -c %g /dev/ttyUSB8";
+    wait_for("the last device", || (machine.inside(owner) == "20\n").then_some(()));
+    let after = fs::metadata(&victim).unwrap();
+    assert_eq!((after.gid(), after.mode()), (before.gid(), before.mode()));
     machine.end();
 }

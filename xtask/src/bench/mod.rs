@@ -6,6 +6,7 @@
 
 mod boot;
 mod catalogue;
+mod devices;
 mod images;
 mod machine;
 mod many;
@@ -48,6 +49,7 @@ const MEASURES: &[(&str, Measure)] = &[
     ("catalogue", catalogue::measure),
     ("seeding", seeding::measure),
     ("services", services::measure),
+    ("devices", devices::measure),
     ("page", page::measure),
     ("stock", stock::measure),
 ];
