@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use super::buffer::Fault;
+use crate::sys::memory;
 
 /// Maximum number of threads: each holds one part in memory, compressed and decompressed.
 const MAX_THREADS: usize = 4;
@@ -86,13 +87,14 @@ impl Pool {
         if wanted < 2 {
             return None;
         }
+        memory::share_heap();
         let shared = Arc::<Shared>::default();
         let spawn = |_| {
             let shared = Arc::clone(&shared);
             thread::Builder::new().stack_size(STACK).spawn(move || shared.work(work)).ok()
         };
         let threads = (0..wanted).map_while(spawn).count();
-        // A new thread makes system calls of its own first.
+        // At first, a new thread makes system calls that a confined process may not make.
         shared.wait_for(|state| (state.begun == threads).then_some(()));
         (threads > 1).then_some(Self { shared, threads })
     }

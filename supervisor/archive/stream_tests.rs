@@ -73,6 +73,21 @@ fn what_is_compressed_is_zstd_with_a_checksum_and_comes_out_again() {
 }
 
 #[test]
+fn threads_for_xz_need_no_further_permission() {
+    let place = tempfile::tempdir().unwrap();
+    let (path, packed) = (place.path().join("x"), place.path().join("x.xz"));
+    let all = vec![plain(); 4].concat();
+    fs::write(&path, &all).unwrap();
+    let xz = Command::new("xz").args(["-0", "-T2", "--block-size=6MiB"]).arg(&path).status().unwrap();
+    assert!(xz.success());
+    let same = with_one_thread(|| match decompressed(&packed)? == all {
+        true => Ok(()),
+        false => Err("it is different".into()),
+    });
+    assert_eq!(same, Ok(()));
+}
+
+#[test]
 fn an_archive_is_unpacked_while_it_is_decompressed_and_damage_is_reported() {
     let place = tempfile::tempdir().unwrap();
     let (plain, tree) = (place.path().join("x.tar"), place.path().join("tree"));

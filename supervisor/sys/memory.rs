@@ -1,4 +1,5 @@
-//! Releases unused memory before a long sleep: malloc_trim(3), madvise(2), getauxval(3), poll(2).
+//! The heap, and memory that is unused before a long sleep: mallopt(3), malloc_trim(3), madvise(2), getauxval(3),
+//! poll(2).
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollTimeout, poll};
@@ -34,6 +35,16 @@ pub fn sleep(polled: &mut [PollFd<'_>], timeout: PollTimeout) -> Result<libc::c_
     }
     release_stack();
     poll(polled, timeout)
+}
+
+/// Makes all threads of this process use one heap. glibc gives each thread a heap of its own, and opens files in /proc
+/// before it shrinks one, which a confined process must not.
+pub fn share_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: mallopt changes only a parameter of the allocator.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
 }
 
 /// Frees the pages below the stack pointer, which deeper calls have written to: a monitor starts a container with 48

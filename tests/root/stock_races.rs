@@ -1,5 +1,5 @@
-//! Races of answered calls on kernels without PID namespaces: whatever ends or interrupts a caller, its target or the
-//! monitor while a call is answered, nobody gets a signal or a permission of another process, and no call hangs.
+//! Races of answered calls on kernels without PID namespaces: if a caller, its target or the monitor ends or is interrupted
+//! while a call is answered, no process gets a signal for or a permission of another one, and no call hangs.
 //!
 //! The scripts contain system call numbers of x86-64.
 
@@ -44,8 +44,8 @@ print map { "$_: $wrong{$_}\n" } sort keys %wrong;
 print "done\n";
 "#;
 
-/// Calls that a timer interrupts, with a handler that has SA_RESTART and with one that has not. Prints the errors of the
-/// calls, how many descriptors were left open, and the number of sent and of received signals.
+/// Calls that a timer interrupts, with a handler that has SA_RESTART and with one that does not. Prints the errors of the
+/// calls, the number of descriptors that remain open, and the number of sent and of received signals.
 const INTERRUPTED: &str = r#"
 pipe(my $in, my $out);
 sigprocmask(SIG_BLOCK, POSIX::SigSet->new(40, 41));
@@ -188,7 +188,7 @@ fn callers_die_while_they_are_answered() {
     bystanders.check();
 }
 
-/// What the script says of interrupted calls on a kernel that lacks these features.
+/// The output of the script of interrupted calls on a kernel that lacks these features.
 fn interrupted(denied: &'static str) -> Vec<String> {
     let mut sandbox = Sandbox::with(Setting { denied: Some(denied), ..Setting::default() });
     let bystanders = Bystanders::new(&sandbox);
