@@ -41,6 +41,8 @@ pub struct Setup {
     disks: Vec<(Disk, u32)>,
     /// The port on the host's loopback interface to which [`SERVER`] is forwarded.
     server: Option<u16>,
+    /// Additional devices, as QEMU names them.
+    devices: Vec<&'static str>,
     /// Files of the test: path below their folder, path on this machine.
     files: Vec<(String, PathBuf)>,
 }
@@ -56,6 +58,7 @@ impl Setup {
             prepare: String::new(),
             disks: Vec::new(),
             server: None,
+            devices: Vec::new(),
             files,
         }
     }
@@ -83,6 +86,12 @@ impl Setup {
     /// Adds a network interface. Packets reach only [`SERVER`], a port on this host's loopback interface.
     pub const fn server(mut self, port: u16) -> Self {
         self.server = Some(port);
+        self
+    }
+
+    /// Adds a device, by QEMU's name.
+    pub fn device(mut self, device: &'static str) -> Self {
+        self.devices.push(device);
         self
     }
 
@@ -323,6 +332,7 @@ fn words(setup: &Setup) -> Vec<String> {
         words.push(format!("{network},guestfwd=tcp:{SERVER}:443-cmd:./busybox nc 127.0.0.1 {port}"));
         words.extend(["-device".to_owned(), "virtio-net-pci,netdev=net,romfile=".to_owned()]);
     }
+    words.extend(setup.devices.iter().flat_map(|device| ["-device", device]).map(str::to_owned));
     words
 }
 

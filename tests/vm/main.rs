@@ -22,6 +22,7 @@ mod web;
 
 mod boot;
 mod f2fs;
+mod hardware;
 mod phone;
 mod power;
 mod selinux;

@@ -1,6 +1,6 @@
 // Numbers as people read them.
 
-import { language } from './i18n';
+import { isolated, language } from './i18n';
 
 const UNITS = ['B', 'KB', 'MB', 'GB', 'TB'];
 
@@ -21,11 +21,11 @@ export function size(bytes: number): string {
     value /= 1024;
     unit++;
   }
-  return `${number(value, value < 10 && unit > 1 ? 1 : 0)} ${UNITS[unit] ?? ''}`;
+  return isolated(`${number(value, value < 10 && unit > 1 ? 1 : 0)} ${UNITS[unit] ?? ''}`);
 }
 
 export function percent(value: number): string {
-  return `${number(value, value < 10 && value > 0 ? 1 : 0)} %`;
+  return isolated(`${number(value, value < 10 && value > 0 ? 1 : 0)} %`);
 }
 
 export function date(seconds: number): string {

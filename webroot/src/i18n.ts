@@ -1,7 +1,7 @@
 // Messages in the user's language. English has every message; the other languages fall back to it.
 
 import { signal } from '@preact/signals';
-import { applyLanguage, initial, STORED } from './languages';
+import { applyLanguage, initial, isRightToLeft, STORED } from './languages';
 import en from './messages/en.json';
 
 export type Key = keyof typeof en;
@@ -32,7 +32,12 @@ export async function start(): Promise<void> {
   await load(language.value).catch(() => undefined);
 }
 
+/** Text that keeps its own order between words from right to left, such as a path, a name or a number with its unit. */
+export function isolated(text: string): string {
+  return text !== '' && isRightToLeft(language.value) ? `\u2068${text}\u2069` : text;
+}
+
 export function t(key: Key, values: Record<string, string | number> = {}): string {
   const text = loaded.value[language.value]?.[key] ?? en[key];
-  return text.replace(/\{(\w+)\}/g, (whole, name: string) => String(values[name] ?? whole));
+  return text.replace(/\{(\w+)\}/g, (whole, name: string) => isolated(String(values[name] ?? whole)));
 }

@@ -20,7 +20,11 @@ export function initial(): string {
   return wanted.map((tag) => tag?.split('-')[0] ?? '').find((tag) => tag in NAMES) ?? 'en';
 }
 
+export function isRightToLeft(tag: string): boolean {
+  return RIGHT_TO_LEFT.includes(tag);
+}
+
 export function applyLanguage(tag: string): void {
   document.documentElement.lang = tag;
-  document.documentElement.dir = RIGHT_TO_LEFT.includes(tag) ? 'rtl' : 'ltr';
+  document.documentElement.dir = isRightToLeft(tag) ? 'rtl' : 'ltr';
 }

@@ -9,7 +9,7 @@ import { APP, launch, openApp, phone } from './host';
 import { Machine } from './machine';
 
 const BENCH = process.env.DS_BENCH;
-const ROUNDS = 5;
+const ROUNDS = Number(process.env.DS_BENCH_ROUNDS ?? 5);
 const TIMEOUT = 180_000;
 const SECONDS = 10;
 const MANY = 200;

@@ -70,7 +70,8 @@ export class Machine {
   /** A container on a copy of a real root file system. */
   containerOf(fixture: string, name: string, ...settings: string[]): void {
     const tree = join(this.root, `tree-${name}`);
-    execFileSync('cp', ['-a', '--reflink=auto', join(given('DS_FIXTURES'), fixture), tree]);
+    // With the dot, a link to a fixture is followed: a test never gets the fixture itself.
+    execFileSync('cp', ['-a', '--reflink=auto', `${join(given('DS_FIXTURES'), fixture)}/.`, tree]);
     this.ds('create', name, '--rootfs', tree, ...settings.flatMap((setting) => ['--set', setting]));
   }
 

@@ -30,6 +30,7 @@ describe.skipIf(SHOTS === undefined)('pictures', () => {
   interface Look {
     name: string;
     dark: boolean;
+    theme?: string;
     language: string;
     width: number;
     height: number;
@@ -38,15 +39,22 @@ describe.skipIf(SHOTS === undefined)('pictures', () => {
   const LOOKS: Look[] = [
     { name: 'light', dark: false, language: 'en', width: 412, height: 915 },
     { name: 'dark', dark: true, language: 'en', width: 412, height: 915 },
+    { name: 'amoled', dark: true, theme: 'amoled', language: 'en', width: 412, height: 915 },
     { name: 'arabic', dark: false, language: 'ar', width: 412, height: 915 },
     { name: 'tablet', dark: false, language: 'en', width: 1280, height: 800 },
   ];
 
-  test.each(LOOKS)('$name', async ({ name: look, dark, language, width, height }) => {
+  test.each(LOOKS)('$name', async ({ name: look, dark, theme = 'auto', language, width, height }) => {
     const context = await phone(browser, dark);
     const page = await context.newPage();
     await page.setViewportSize({ width, height });
-    await page.addInitScript((tag) => localStorage.setItem('droidspaces.language', tag), language);
+    await page.addInitScript(
+      (stored) => {
+        localStorage.setItem('droidspaces.language', stored.language);
+        localStorage.setItem('droidspaces.theme', stored.theme);
+      },
+      { language, theme },
+    );
     await page.goto(machine.web());
     await page.locator('.chart').first().waitFor();
     await page.waitForTimeout(7000);

@@ -101,14 +101,20 @@ pub fn browse(
 ///
 /// # Errors
 /// If the page cannot be built, or the measurement fails.
-pub fn measure(workspace: &Workspace, program: &Path, fixtures: &Path, report: &Path) -> Result<Value> {
+pub fn measure(
+    workspace: &Workspace,
+    program: &Path,
+    fixtures: &Path,
+    report: &Path,
+    rounds: u32,
+) -> Result<Value> {
     let page = build(workspace)?;
     // Not at a low priority: this is a measurement.
     let mut bench = Command::new("npm");
     bench.current_dir(workspace.source("webroot")).env("CI", "1");
     bench.args(["run", "browser", "--", "tests/bench.test.ts"]);
     bench.env("DS_BROWSER", browser()?).env("DS_PAGE", page).env("DS_BENCH", report);
-    bench.env("DS_BIN", program).env("DS_FIXTURES", fixtures);
+    bench.env("DS_BIN", program).env("DS_FIXTURES", fixtures).env("DS_BENCH_ROUNDS", rounds.to_string());
     process::run_quietly(&mut bench).context("cannot measure the page")?;
     let text = fs::read_to_string(report).context("the measurement left no report")?;
     serde_json::from_str(&text).context("the report of the measurement")

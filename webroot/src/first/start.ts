@@ -32,8 +32,10 @@ function start(root: Element): void {
     script.onerror = () => (root.textContent = '');
     document.head.append(script);
   };
-  /** After the frame that shows the list. */
-  const afterFrame = (act: () => void): void => void requestAnimationFrame(() => setTimeout(act));
+  /** After the frame that shows the list: when the next one begins, it is on the screen. */
+  const afterFrame = (act: () => void): void => {
+    requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(act)));
+  };
 
   const ds = way();
   const isOverview = /^(#\/?(containers)?)?$/.test(location.hash);

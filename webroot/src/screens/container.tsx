@@ -6,7 +6,7 @@ import { Button, copyText, Empty, IconButton, Loading, Note, TopBar } from '../c
 import { act, Actions, Glyph, Pill } from '../components/container-parts';
 import { Dialog } from '../components/dialog';
 import { date, size } from '../format';
-import { t } from '../i18n';
+import { isolated, t } from '../i18n';
 import { container as find, containers, use } from '../model/store';
 import type { Container } from '../model/types';
 import { go, replace, route } from '../router';
@@ -89,7 +89,7 @@ function Details({ container: one }: { container: Container }) {
     [t('network'), network],
     [t('addresses'), one.network?.addresses.join(', ')],
     [t('processes'), used?.pids?.toString()],
-    [t('rootfs'), one.rootfs && `${kind} · ${one.rootfs.path}`],
+    [t('rootfs'), one.rootfs && `${kind} · ${isolated(one.rootfs.path)}`],
     ['', space ? t('used', space) : null],
     [t('boots'), one.boots > 1 ? String(one.boots) : null],
     [t('lastExit'), exit && one.last_exit ? `${exit} · ${date(one.last_exit.at)}` : null],

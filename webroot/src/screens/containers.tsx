@@ -9,7 +9,7 @@ import { Icon } from '../components/icon';
 import { JobCard } from '../components/job';
 import { duration } from '../duration';
 import { percent, size } from '../format';
-import { t } from '../i18n';
+import { isolated, t } from '../i18n';
 import { containers, heldBack, history, jobs, machine, running, uptime, use } from '../model/store';
 import type { Container } from '../model/types';
 import { go } from '../router';
@@ -95,7 +95,7 @@ export function subtitle(one: Container): string {
     up === null && disk ? `${size(one.filesystem?.used ?? 0)} ${disk}` : '',
     waits,
   ];
-  return parts.filter(Boolean).join(' · ');
+  return parts.filter(Boolean).map(isolated).join(' · ');
 }
 
 function Card({ container }: { container: Container }) {

@@ -1,4 +1,4 @@
-// The row of extra keys: what a phone's keyboard lacks.
+// The rows of extra keys: what a phone's keyboard lacks. On a phone, each row has seven, with the arrows as on a keyboard.
 
 export interface Key {
   label: string;
@@ -12,12 +12,12 @@ export const KEYS: Key[] = [
   { label: 'Tab', sends: '\t' },
   { label: 'Ctrl', sends: 'ctrl' },
   { label: 'Alt', sends: 'alt' },
+  { label: 'Home', sends: '\u001b[H' },
+  { label: '↑', sends: '\u001b[A' },
+  { label: 'End', sends: '\u001b[F' },
   { label: '|', sends: '|' },
   { label: '/', sends: '/' },
   { label: '-', sends: '-' },
-  { label: '↑', sends: '\u001b[A' },
-  { label: 'Home', sends: '\u001b[H' },
-  { label: 'End', sends: '\u001b[F' },
   { label: '~', sends: '~' },
   { label: '←', sends: '\u001b[D' },
   { label: '↓', sends: '\u001b[B' },

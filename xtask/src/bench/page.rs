@@ -19,9 +19,10 @@ const LIMITS: [(&str, &str, f64, &str); 5] = [
 
 /// # Errors
 /// If the page cannot be built, or the browser cannot be driven.
-pub fn measure(bench: &Bench, _: &Rounds) -> Result<Vec<Row>> {
+pub fn measure(bench: &Bench, rounds: &Rounds) -> Result<Vec<Row>> {
     let workspace = Workspace::find()?;
-    let report = page::measure(&workspace, bench.ds.program(), &bench.fixtures, &bench.folder("page.json"))?;
+    let file = bench.folder("page.json");
+    let report = page::measure(&workspace, bench.ds.program(), &bench.fixtures, &file, rounds.number)?;
     let number = |name: &str| report[name].as_f64().with_context(|| format!("the report has no '{name}'"));
     let empty = number("paintEmpty")?;
     let paint = |name: &str, when: &str| {

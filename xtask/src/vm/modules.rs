@@ -25,6 +25,13 @@ pub const LATER: &[&str] = &[
     "crc32_generic",
     "erofs",
     "squashfs",
+    // Drivers of simulated hardware.
+    "null_blk",
+    "evdev",
+    "uinput",
+    "snd_dummy",
+    "vgem",
+    "virtio_gpu",
 ];
 
 /// Deletes all modules of the tree that are in neither list. Copies those that are needed early into `folder`, numbered in
