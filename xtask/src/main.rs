@@ -105,7 +105,7 @@ struct Bench {
     /// print the table of the README
     #[argh(switch)]
     markdown: bool,
-    /// only these measurements: boot, run, shell, memory, idle, many, images, archives
+    /// only these measurements: boot, run, shell, memory, idle, many, nat, wires, images, archives
     #[argh(positional)]
     names: Vec<String>,
 }

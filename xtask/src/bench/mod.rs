@@ -21,6 +21,7 @@ mod setup;
 mod stock;
 mod stopwatch;
 mod table;
+mod wires;
 
 use crate::droidspaces::Droidspaces;
 use crate::interrupt::Interrupt;
@@ -44,6 +45,7 @@ const MEASURES: &[(&str, Measure)] = &[
     ("idle", resident::measure_idle),
     ("many", many::measure),
     ("nat", nat::measure),
+    ("wires", wires::measure),
     ("images", images::measure_start),
     ("archives", images::measure_archives),
     ("catalogue", catalogue::measure),
