@@ -255,6 +255,7 @@ fn text(document: &Document) -> Result<String> {
     line("hostname", document.hostname.clone())?;
     let network = summary.network.as_ref();
     line("network", network.map(|network| [from_ref(&network.mode), &network.addresses].concat().join(" ")))?;
+    line("gateway", network.and_then(|network| network.gateway.clone()))?;
     line("uplink", network.and_then(|network| network.uplink.clone()))?;
     let ports = network.map(|network| network.ports.join(" "));
     line("ports", ports.filter(|ports| !ports.is_empty()))?;

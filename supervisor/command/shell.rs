@@ -33,14 +33,16 @@ pub fn run(arguments: &cli::Shell, env: &Env) -> Result<ExitCode> {
     let asked = env.path(&arguments.directory)?;
     let path = call!(std::fs::canonicalize(&asked), "{}", asked.display())?;
     let root = Root::open(&path)?;
-    let config = configuration(&path, &arguments.set)?;
+    let mut config = configuration(&path, &arguments.set)?;
     let mut plan = build(&config, &env.host)?;
     plan.operations.extend(seed::boot_id(&Uuid::random().context("generate a boot id")?));
     let mut network = None;
-    if config.network.mode == NetworkMode::Nat {
-        plan.operations.extend(name_servers::operations(&config, &env.host, &root));
+    if matches!(config.network.mode, NetworkMode::Nat | NetworkMode::Gateway) {
         let mut warnings = Vec::new();
-        network = Some(Attachment::temporary(&config, &env.paths, &env.host, &mut warnings)?);
+        let attachment = Attachment::temporary(&config, &env.paths, &env.host, &mut warnings)?;
+        attachment.point_name_servers(&mut config);
+        network = Some(attachment);
+        plan.operations.extend(name_servers::operations(&config, &env.host, &root));
         plan.warnings.extend(warnings);
     }
     let mut groups = shell::groups(&env.host, &env.paths, &plan)?;

@@ -67,6 +67,9 @@ pub struct Network {
     pub ports: Vec<String>,
     /// The interface of the host through which its packets currently leave, if it has its own network and is running.
     pub uplink: Option<String>,
+    /// The container that is its router; absent if it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<String>,
 }
 
 /// The complete state of a container.
@@ -160,11 +163,19 @@ fn privileged(config: Option<&Config>, status: Option<&Status>) -> String {
 fn network(env: &Env, name: &Name, config: Option<&Config>, status: Option<&Status>) -> Option<Network> {
     let mode = status.map(|status| status.network.clone());
     let mode = mode.or_else(|| Some(config?.network.mode.to_string()))?;
-    let own = mode == NetworkMode::Nat.to_string();
+    let is = |which: NetworkMode| mode == which.to_string();
+    let (own, routed) = (is(NetworkMode::Nat), is(NetworkMode::Gateway));
     let addresses = status.map(|status| status.addresses.clone()).unwrap_or_default();
     let published = config.filter(|_| own).map(|config| config.network.ports.as_slice()).unwrap_or_default();
     Some(Network {
-        uplink: if own && !addresses.is_empty() { way_out(&env.paths, name).ok().flatten() } else { None },
+        gateway: config
+            .filter(|_| routed)
+            .and_then(|config| Some(config.network.gateway.as_ref()?.to_string())),
+        uplink: if (own || routed) && !addresses.is_empty() {
+            way_out(&env.paths, name).ok().flatten()
+        } else {
+            None
+        },
         ports: published.iter().map(ToString::to_string).collect(),
         mode,
         addresses,

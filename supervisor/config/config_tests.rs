@@ -158,7 +158,10 @@ fn transient_configurations() {
         Config::transient(&name(), &[("rootfs", "/r")]).unwrap().container.uuid
     );
     let error = Config::transient(&name(), &[("rootfs", "/r"), ("network.mode", "bridge")]).unwrap_err();
-    assert_eq!(error.to_string(), "network.mode: 'bridge' is not a known word; use one of host, none, nat");
+    assert_eq!(
+        error.to_string(),
+        "network.mode: 'bridge' is not a known word; use one of host, none, nat, gateway"
+    );
 }
 
 #[test]

@@ -11,13 +11,16 @@ use super::schema::{Renamed, Schema, value_error};
 use super::sections::{Android, Config, Container, Hardware, Limits, Mounts, Network, RootSource, Security};
 use super::value::{
     BindList, DeviceList, EnvironmentName, EnvironmentValue, HostPath, Invalid, Name, NetworkAddress,
-    SharedStorage, Size, Switch, TmpfsList, Uuid, Whole,
+    NetworkMode, SharedStorage, Size, Switch, TmpfsList, Uuid, Whole,
 };
 
 /// The minimum memory limit; no init system starts with less.
 const MIN_MEMORY: u64 = 4 << 20;
 /// The minimum memory for the changes of a volatile container; 0 means "no limit" to tmpfs(5).
 const MIN_VOLATILE: u64 = 1 << 20;
+
+/// The network of a gateway, if none is named: the gateway itself usually is in the network `default`.
+const LAN: &str = "lan";
 
 /// The keys of `container.ini`.
 pub const SCHEMA: Schema =
@@ -43,19 +46,7 @@ pub(super) fn read(document: &Document, name: &Name) -> Result<Config, Error> {
         name: name.clone(),
         container: read_container(document, name)?,
         mounts: read_mounts(document)?,
-        network: Network {
-            mode: SCHEMA.read(document, "network", "mode")?,
-            dns: SCHEMA.read(document, "network", "dns")?,
-            address: SCHEMA
-                .read_optional::<NetworkAddress>(document, "network", "address")?
-                .map(|address| address.0),
-            name: SCHEMA.read(document, "network", "name")?,
-            isolated: SCHEMA.read::<Switch>(document, "network", "isolated")?.0,
-            ports: SCHEMA.read(document, "network", "ports")?,
-            host_access: SCHEMA.read::<Switch>(document, "network", "host-access")?.0,
-            uplink: SCHEMA.read(document, "network", "uplink")?,
-            vpn: SCHEMA.read(document, "network", "vpn")?,
-        },
+        network: read_network(document)?,
         hardware: Hardware {
             access: SCHEMA.read(document, "hardware", "access")?,
             devices: SCHEMA.read::<DeviceList>(document, "hardware", "devices")?.into_vec(),
@@ -126,6 +117,32 @@ fn read_root(document: &Document) -> Result<RootSource, Error> {
             Err(Error::new(Kind::Missing, "", &fault).of_file(document.file()))
         }
     }
+}
+
+fn read_network(document: &Document) -> Result<Network, Error> {
+    const SECTION: &str = "network";
+    let mode = SCHEMA.read(document, SECTION, "mode")?;
+    let is_named = document.entry(SECTION, "name").is_some_and(|entry| !entry.value.is_empty());
+    Ok(Network {
+        mode,
+        dns: SCHEMA.read(document, SECTION, "dns")?,
+        address: SCHEMA
+            .read_optional::<NetworkAddress>(document, SECTION, "address")?
+            .map(|address| address.0),
+        name: match mode {
+            NetworkMode::Gateway if !is_named => {
+                LAN.parse().map_err(|fault| value_error(document, None, SECTION, "name", &fault))?
+            }
+            _ => SCHEMA.read(document, SECTION, "name")?,
+        },
+        gateway: SCHEMA.read_optional(document, SECTION, "gateway")?,
+        gateway_interface: SCHEMA.read(document, SECTION, "gateway-interface")?,
+        isolated: SCHEMA.read::<Switch>(document, SECTION, "isolated")?.0,
+        ports: SCHEMA.read(document, SECTION, "ports")?,
+        host_access: SCHEMA.read::<Switch>(document, SECTION, "host-access")?.0,
+        uplink: SCHEMA.read(document, SECTION, "uplink")?,
+        vpn: SCHEMA.read(document, SECTION, "vpn")?,
+    })
 }
 
 fn read_mounts(document: &Document) -> Result<Mounts, Error> {
@@ -215,6 +232,8 @@ impl Config {
             ("network", "dns") => self.network.dns.to_string(),
             ("network", "address") => shown(self.network.address),
             ("network", "name") => self.network.name.to_string(),
+            ("network", "gateway") => shown(self.network.gateway.as_ref()),
+            ("network", "gateway-interface") => self.network.gateway_interface.to_string(),
             ("network", "isolated") => switch(self.network.isolated),
             ("network", "ports") => self.network.ports.to_string(),
             ("network", "host-access") => switch(self.network.host_access),

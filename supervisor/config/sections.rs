@@ -7,9 +7,9 @@ use std::net::Ipv4Addr;
 
 use super::value::{
     Bind, CgroupLayout, ContainerPath, Cpus, DeadlockShield, DeviceRequest, DisplayProfile, EnvironmentName,
-    Fsck, GlProfile, HardwareAccess, HostPath, Hostname, ImageLabel, Name, NameServers, NetworkMode,
-    PidNamespace, PortList, Priority, Privileged, RestartPolicy, Seconds, Seed, Size, SoundProfile,
-    StartAfter, Tmpfs, Uplink, UserNamespaces, Uuid, VpnPolicy, WakelockPolicy,
+    Fsck, GlProfile, HardwareAccess, HostPath, Hostname, ImageLabel, InterfaceName, Name, NameServers,
+    NetworkMode, PidNamespace, PortList, Priority, Privileged, RestartPolicy, Seconds, Seed, Size,
+    SoundProfile, StartAfter, Tmpfs, Uplink, UserNamespaces, Uuid, VpnPolicy, WakelockPolicy,
 };
 
 /// One container as configured.
@@ -104,8 +104,12 @@ pub struct Network {
     pub dns: NameServers,
     /// Its address; a free one if `None`.
     pub address: Option<Ipv4Addr>,
-    /// The `nat` network that it joins.
+    /// The network that it joins.
     pub name: Name,
+    /// The container that is its router; set if the mode is `gateway`.
+    pub gateway: Option<Name>,
+    /// The interface of that container in this network.
+    pub gateway_interface: InterfaceName,
     /// Whether traffic between it and others of its network is blocked.
     pub isolated: bool,
     /// Its published ports.

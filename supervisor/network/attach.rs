@@ -2,8 +2,7 @@
 //!
 //! Owns the network namespace with `eth0`, the host's end of the link, and the link's bridge.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
@@ -11,26 +10,24 @@ use anyhow::{Context, Result, bail};
 use nix::sched::{CloneFlags, setns};
 use nix::unistd::{Pid, getpid};
 
-use super::advertise::Prefix;
 use super::answers::Server;
-use super::dhcp::Lease;
 use super::firewall::Firewall;
-use super::identity::{Tag, interface_name, mac, random_prefix};
-use super::link::{Link, Mac};
+use super::gateway::{Segments, check_network, connect_clients};
+use super::identity::{Tag, mac};
+use super::link::Link;
 use super::names::Names;
+use super::place::{answers, member, network};
 use super::ports;
 use super::reconcile::{Changes, reconcile};
-use super::store::{Member, Network, Store};
-use super::subnet::{self, Subnet};
+use super::store::{Gateway, Member, Store};
 use super::wiring::{Inside, bridge, connect, pair};
 use crate::call;
 use crate::config::Config;
-use crate::config::value::{Uplink, Uuid, VpnPolicy};
+use crate::config::value::{NetworkMode, Uuid};
 use crate::fault;
 use crate::host::Host;
 use crate::netlink::Netlink;
 use crate::paths::Paths;
-use crate::proc_stat;
 use crate::rootfs::root::Root;
 
 /// The MTU without an uplink.
@@ -41,17 +38,19 @@ const LEAST_MTU: u32 = 1280;
 /// The attachment of a container to a network. Dropping it undoes all changes of the host.
 #[derive(Debug)]
 pub struct Attachment {
-    paths: Paths,
-    member: Member,
+    pub(super) paths: Paths,
+    pub(super) member: Member,
     /// Whether its address is released afterwards.
-    temporary: Option<Uuid>,
+    pub(super) temporary: Option<Uuid>,
     /// The container's namespace, and the caller's own.
-    namespace: OwnedFd,
-    own: OwnedFd,
+    pub(super) namespace: OwnedFd,
+    pub(super) own: OwnedFd,
     /// The names of the other containers in its /etc/hosts.
-    names: Option<Names>,
+    pub(super) names: Option<Names>,
     /// Answers programs inside that ask for addresses; `None` if the kernel has no packet sockets.
-    answers: Option<Server>,
+    pub(super) answers: Option<Server>,
+    /// The segments that it keeps, with a gateway or as a gateway.
+    pub(super) segments: Segments,
 }
 
 impl Attachment {
@@ -67,17 +66,44 @@ impl Attachment {
         warnings: &mut Vec<String>,
     ) -> Result<Self> {
         let store = Store::open(paths)?;
-        let tag = Tag::of(paths);
-        let route = Netlink::route()?;
         let (same, others): (Vec<Member>, Vec<Member>) =
             store.members().into_iter().partition(|member| member.name == config.name);
         if same.iter().any(|member| member.monitor.0 != getpid().as_raw()) {
             bail!("network.mode: a temporary container has the name {}; end it first", config.name);
         }
+        check_network(config, &others)?;
+        let (asked, members) = ((config, servers), (&store, others.as_slice()));
+        let made = match (config.network.mode, Gateway::of(config)) {
+            (NetworkMode::Gateway, None) => {
+                bail!("network.gateway is not set; set it to the container that is the router")
+            }
+            (_, Some(gateway)) => Self::behind(gateway, asked, members, (paths, host), warnings),
+            (_, None) => Self::translated(asked, members, (paths, host), warnings),
+        };
+        if made.is_err() {
+            store.leave(&config.name);
+        }
+        // Also after a failure, because the host's state follows from the list of members.
+        let reconciled = reconcile(&store, paths);
+        drop(store);
+        // From here on, dropping the attachment undoes everything.
+        let attachment = made?;
+        reconciled?;
+        Ok(attachment)
+    }
+
+    /// Connects the container to the host, which translates its addresses.
+    fn translated(
+        (config, servers): (&Config, &[IpAddr]),
+        (store, others): (&Store, &[Member]),
+        (paths, host): (&Paths, &Host),
+        warnings: &mut Vec<String>,
+    ) -> Result<Self> {
+        let (route, tag) = (Netlink::route()?, Tag::of(paths));
         let wanted = config.network.ports.as_slice();
-        ports::check(wanted, &others)?;
+        ports::check(wanted, others)?;
         let mut changes: Changes = store.changes()?.unwrap_or(Changes::new(Firewall::choose()?));
-        let network = network(&store, config, &route, &tag, &others)?;
+        let network = network(store, config, &route, &tag, others)?;
         let address = network.leases.get(&config.container.uuid).copied().context("no address")?;
         let ipv6 = changes.firewall.ipv6;
         if !ipv6 {
@@ -89,32 +115,21 @@ impl Attachment {
         store.remember_changes(&changes)?;
         let mtu = uplink_mtu(&route)?;
         let mut member = member(config, &network, address, (mac(&config.container.uuid), ipv6))?;
-        let made = changes.forwarding.enable(&settings).and_then(|()| {
-            let bridge = bridge(&route, &tag, &network, &config.network.name, ipv6, mtu, &others)?;
-            member.bridge = bridge.as_ref().map(|bridge| bridge.name.clone());
-            let (namespace, own) = pair(&route, &tag, &member, mtu, host.android)?;
-            member.namespace = Some(namespace.as_raw_fd());
-            connect(&route, &member, bridge.as_ref(), warnings)?;
-            let answers = answers(&route, &member, servers, mtu);
-            if let Err(error) = &answers {
-                warnings.push(format!("requests of the container for addresses are not answered: {error:#}"));
-            }
-            store.join(&member)?;
-            fault::point("joined-network")?;
-            let (paths, member) = (paths.clone(), member.clone());
-            let names = Names::begin(config, &paths);
-            Ok(Self { paths, member, temporary: None, namespace, own, names, answers: answers.ok() })
-        });
-        if made.is_err() {
-            store.leave(&config.name);
+        changes.forwarding.enable(&settings)?;
+        let bridge = bridge(&route, &tag, &network, &config.network.name, ipv6, mtu, others)?;
+        member.bridge = bridge.as_ref().map(|bridge| bridge.name.clone());
+        let (namespace, own) = pair(&route, &tag, &member, mtu, host.android)?;
+        member.namespace = Some(namespace.as_raw_fd());
+        connect(&route, &member, bridge.as_ref(), warnings)?;
+        let answers = answers(&route, &member, servers, mtu);
+        if let Err(error) = &answers {
+            warnings.push(format!("requests of the container for addresses are not answered: {error:#}"));
         }
-        // Also after a failure, because the host's state follows from the list of members.
-        let reconciled = reconcile(&store, paths);
-        drop(store);
-        // From here on, dropping the attachment undoes everything.
-        let attachment = made?;
-        reconciled?;
-        Ok(attachment)
+        let segments = connect_clients(config, &mut member, &namespace, (store, others), &route, warnings);
+        store.join(&member)?;
+        fault::point("joined-network")?;
+        let (paths, names) = (paths.clone(), Some(Names::begin(config, paths)));
+        Ok(Self { paths, member, temporary: None, namespace, own, names, answers: answers.ok(), segments })
     }
 
     /// The same for a container that ends with this process and leaves no record. Its address is static: DHCP clients
@@ -159,8 +174,8 @@ impl Attachment {
         if let Some(server) = &mut self.answers {
             server.serve();
         }
-        if let Some(names) = &mut self.names {
-            names.heard();
+        if self.names.as_mut().is_some_and(Names::heard) {
+            self.keep_segments();
         }
     }
 
@@ -230,114 +245,6 @@ impl Member {
     }
 }
 
-/// The entry of a container in the list of members, without its connection.
-fn member(config: &Config, network: &Network, address: Ipv4Addr, (mac, ipv6): (Mac, bool)) -> Result<Member> {
-    let mut member = Member {
-        name: config.name.clone(),
-        hostname: config.hostname().to_string(),
-        network: config.network.name.clone(),
-        subnet: network.subnet,
-        address,
-        address6: ipv6.then(|| network.address6(address, &mac)),
-        mac,
-        interface: interface_name(&config.name, &mac),
-        bridge: None,
-        ports: Vec::new(),
-        isolated: false,
-        host_access: false,
-        uplink: Uplink::Auto,
-        vpn: VpnPolicy::Follow,
-        ways: Vec::new(),
-        namespace: None,
-        monitor: this_process()?,
-    };
-    member.follow(config);
-    Ok(member)
-}
-
-/// The requested network with an address for the container; recorded.
-fn network(store: &Store, config: &Config, route: &Netlink, tag: &Tag, others: &[Member]) -> Result<Network> {
-    let name = &config.network.name;
-    let pinned = config.network.address;
-    let in_use = others.iter().any(|member| member.network == *name);
-    let known = store.network(name)?;
-    let recorded = known.clone();
-    let mut network = match known {
-        Some(network) if in_use => network,
-        known => {
-            let mut taken = taken(route, tag)?;
-            taken.extend(store.subnets_beside(name));
-            let fresh = || -> Result<Network> {
-                let asked = pinned.map(Subnet::around).filter(|subnet| subnet::is_free(*subnet, &taken));
-                let subnet = asked.or_else(|| subnet::choose(&taken));
-                let subnet =
-                    subnet.context("every private network that ds tries is in use on this machine")?;
-                Ok(Network { subnet, prefix: random_prefix()?, leases: BTreeMap::new() })
-            };
-            match known {
-                Some(network) if subnet::is_free(network.subnet, &taken) => {
-                    // A network without leases may move to the requested address.
-                    let uuid = &config.container.uuid;
-                    let unused = network.leases.keys().all(|other| other == uuid);
-                    let moves = pinned.is_some_and(|pinned| unused && !network.subnet.contains(pinned));
-                    if moves { fresh()? } else { network }
-                }
-                Some(network) => {
-                    let new = fresh()?;
-                    log::warn!(
-                        "network {name}: {} is in use on this machine; using {} instead",
-                        network.subnet,
-                        new.subnet
-                    );
-                    new
-                }
-                None => fresh()?,
-            }
-        }
-    };
-    // Temporary containers have no configuration, and thus no permanent addresses.
-    let held = network.leases.clone().into_iter();
-    let held = held.filter(|(_, address)| others.iter().any(|member| member.address == *address));
-    let held: Vec<Uuid> = held.map(|(uuid, _)| uuid).collect();
-    network.lease(&config.container.uuid, pinned, &|| [store.containers(), held.clone()].concat())?;
-    if recorded.as_ref() != Some(&network) {
-        store.remember(name, &network)?;
-    }
-    Ok(network)
-}
-
-/// The addresses in use on this machine in any routing table, except those of ds.
-fn taken(route: &Netlink, tag: &Tag) -> Result<Vec<Subnet>> {
-    let links = route.links()?;
-    let ours = |index: u32| links.iter().any(|link| link.index == index && tag.owns(link));
-    let routes = route.routes()?.into_iter().filter(|route| !route.out.is_some_and(ours));
-    let routes = routes.map(|route| route.to).filter(|to| to.length() > 0);
-    let addresses = route.addresses()?.into_iter().filter(|(index, _)| !ours(*index));
-    Ok(routes.chain(addresses.map(|(_, own)| own)).collect())
-}
-
-/// Serves programs in the container with its existing settings.
-fn answers(route: &Netlink, member: &Member, servers: &[IpAddr], mtu: u32) -> Result<Server> {
-    let link = route.link(&member.interface)?.context("the new link has vanished")?;
-    let six = |server: &IpAddr| if let IpAddr::V6(server) = server { Some(*server) } else { None };
-    let four = |server: &IpAddr| if let IpAddr::V4(server) = server { Some(*server) } else { None };
-    let lease = Lease {
-        mac: member.mac,
-        address: member.address,
-        subnet: member.subnet,
-        servers: servers.iter().filter_map(four).collect(),
-        hostname: member.hostname.clone(),
-        mtu: u16::try_from(mtu)?,
-    };
-    let prefix = member.prefix6().map(|prefix| Prefix {
-        mac: member.mac,
-        prefix,
-        servers: servers.iter().filter_map(six).collect(),
-        mtu: lease.mtu,
-    });
-    Server::listen(link.index, lease, prefix)
-}
-
 /// The MTU of the uplink.
 fn uplink_mtu(route: &Netlink) -> Result<u32> {
     let mtu = uplink_of(route)?.map_or(USUAL_MTU, |link| link.mtu);
@@ -350,10 +257,4 @@ fn uplink_of(route: &Netlink) -> Result<Option<Link>> {
     defaults.sort_by_key(|route| route.table != 254);
     let Some(out) = defaults.first().and_then(|route| route.out) else { return Ok(None) };
     Ok(route.links()?.into_iter().find(|link| link.index == out))
-}
-
-/// The identity of this monitor for other processes.
-fn this_process() -> Result<(i32, u64)> {
-    let text = std::fs::read_to_string("/proc/self/stat").context("read /proc/self/stat")?;
-    Ok((getpid().as_raw(), proc_stat::start_time(&text).context("/proc/self/stat has no start time")?))
 }

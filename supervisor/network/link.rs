@@ -90,6 +90,17 @@ pub struct Link {
     pub broadcasts: bool,
 }
 
+/// One end of a new pair of interfaces.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct End<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its link-layer address; random if `None`.
+    pub mac: Option<Mac>,
+    /// Its number; the next free one if 0.
+    pub index: u32,
+}
+
 impl Link {
     /// Whether it leads into a virtual private network. CLAT's interface is of the same kind, but is not one.
     #[must_use]
@@ -183,29 +194,29 @@ impl Netlink {
         self.request(message)
     }
 
-    /// Creates a pair of interfaces: `inside` in this socket's namespace, `outside` in another.
+    /// Creates a pair of interfaces: `here` in this socket's namespace, `there` in another.
     ///
     /// # Errors
     /// The error of the kernel.
     pub fn add_pair(
         &self,
-        (inside, mac): (&str, Mac),
-        (outside, namespace): (&str, BorrowedFd<'_>),
+        here: End<'_>,
+        (there, namespace): (End<'_>, BorrowedFd<'_>),
         mtu: u32,
     ) -> Result<(), Errno> {
         let namespace = namespace.as_raw_fd().to_ne_bytes();
+        let end = |message: Message, end: End<'_>| {
+            let message = message.with_text(LINK_NAME, end.name).with(LINK_MTU, &mtu.to_ne_bytes());
+            if let Some(mac) = end.mac { message.with(LINK_ADDRESS, &mac) } else { message }
+        };
         let peer = |data: Message| {
             data.with_nested(VETH_PEER, |peer| {
-                peer.with_bytes(&about_link(0, 0, false))
-                    .with_text(LINK_NAME, outside)
-                    .with(LINK_MTU, &mtu.to_ne_bytes())
-                    .with(LINK_NAMESPACE, &namespace)
+                let peer = peer.with_bytes(&about_link(0, there.index, false));
+                end(peer, there).with(LINK_NAMESPACE, &namespace)
             })
         };
-        let message = Message::new(NEW_LINK, CREATE | EXCLUSIVE, &about_link(0, 0, false))
-            .with_text(LINK_NAME, inside)
-            .with(LINK_ADDRESS, &mac)
-            .with(LINK_MTU, &mtu.to_ne_bytes())
+        let message = Message::new(NEW_LINK, CREATE | EXCLUSIVE, &about_link(0, here.index, false));
+        let message = end(message, here)
             .with_nested(LINK_INFO, |info| info.with_text(INFO_KIND, "veth").with_nested(INFO_DATA, peer));
         self.request(message)
     }
@@ -253,12 +264,12 @@ impl Netlink {
         self.request(message.with(LINK_MASTER, &bridge.to_ne_bytes()))
     }
 
-    /// Restricts a port of a bridge to one sender: only frames from `mac` pass, and only to the host. Returns whether
-    /// the kernel supports this.
+    /// Restricts a port of a bridge to one sender: only frames from `mac` pass; if it is isolated, only to the host and
+    /// to ports that are not. Returns whether the kernel supports this.
     ///
     /// # Errors
     /// The error of the kernel.
-    pub fn confine_port(&self, index: u32, mac: Mac) -> Result<bool, Errno> {
+    pub fn confine_port(&self, index: u32, mac: Mac, isolated: bool) -> Result<bool, Errno> {
         let bridge = u8::try_from(libc::AF_BRIDGE).unwrap_or_default();
         let set = |kind: u16, value: u8| {
             let message = Message::new(SET_LINK, 0, &about_link(bridge, index, false));
@@ -269,7 +280,8 @@ impl Netlink {
             Message::new(NEW_NEIGHBOUR, CREATE | REPLACE, &about_neighbour(bridge, index, STATIC, OF_MASTER));
         self.request(entry.with(NEIGHBOUR_LINK, &mac))?;
         // Kernels before these two ignore them or refuse them.
-        let confined = [PORT_ISOLATED, PORT_LOCKED].map(|kind| set(kind, 1).is_ok());
+        let settings = [(PORT_ISOLATED, isolated.into()), (PORT_LOCKED, 1)];
+        let confined = settings.map(|(kind, value)| set(kind, value).is_ok());
         Ok(confined == [true, true])
     }
 

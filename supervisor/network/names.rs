@@ -34,19 +34,20 @@ pub(super) struct Names {
     changes: Option<Inotify>,
     due: Option<Instant>,
     written: String,
+    /// Whether its file is one of the host's, which is not changed.
+    covered: bool,
 }
 
 impl Names {
-    /// For a container; `None` if its file is one of the host's. The first lines are due at once.
-    pub(super) fn begin(config: &Config, paths: &Paths) -> Option<Self> {
+    /// For a container. The first lines are due at once.
+    pub(super) fn begin(config: &Config, paths: &Paths) -> Self {
         let binds = config.mounts.bind.iter().map(|bind| bind.target.to_string());
         let mut binds = binds.chain(config.mounts.tmpfs.iter().map(|tmpfs| tmpfs.target.to_string()));
-        if binds.any(|target| HOSTS.path().starts_with(&target)) {
-            return None;
-        }
+        let covered = binds.any(|target| HOSTS.path().starts_with(&target));
         let changes = watch(paths).map_err(|error| log::warn!("{}: names: {error:#}", config.name)).ok();
         let (paths, name) = (paths.clone(), config.name.clone());
-        Some(Self { paths, name, changes, due: Some(Instant::now()), written: String::new() })
+        let due = (!covered).then(Instant::now);
+        Self { paths, name, changes, due, written: String::new(), covered }
     }
 
     /// Readable when the list of members has changed.
@@ -54,12 +55,14 @@ impl Names {
         self.changes.as_ref().map(AsFd::as_fd)
     }
 
-    /// Something may have changed.
-    pub(super) fn heard(&mut self) {
+    /// Something may have changed; returns whether the list of members has.
+    pub(super) fn heard(&mut self) -> bool {
         let events = self.changes.as_ref().and_then(|changes| changes.read_events().ok()).unwrap_or_default();
-        if events.iter().any(|event| event.name.as_ref().is_none_or(|name| name == NEIGHBOURS)) {
+        let changed = events.iter().any(|event| event.name.as_ref().is_none_or(|name| name == NEIGHBOURS));
+        if changed && !self.covered {
             self.due = Some(Instant::now() + DELAY);
         }
+        changed
     }
 
     /// When [`Names::follow`] must be called.

@@ -12,6 +12,7 @@ use super::firewall::rules::rules;
 use super::identity::Tag;
 use super::link::Link;
 use super::ports;
+use super::segment;
 use super::store::{Member, Store};
 use super::sysctl::Forwarding;
 use super::uplink::arrange;
@@ -56,6 +57,9 @@ pub fn keep(paths: &Paths) -> Result<()> {
 
 fn set(store: &Store, paths: &Paths, renew: bool) -> Result<()> {
     let mut members = store.members();
+    store.announce(&members)?;
+    // The host has nothing of the others.
+    members.retain(|member| member.gateway.is_none());
     let file = paths.network_members().join("rules");
     let changes: Option<Changes> = store.changes()?;
     let Some(changes) = changes else { return remove_links(paths, &members) };
@@ -71,7 +75,6 @@ fn set(store: &Store, paths: &Paths, renew: bool) -> Result<()> {
         store.forget_changes();
         return Ok(());
     }
-    store.announce(&members)?;
     let moved = match &ways {
         Ok(ways) => remember(store, &mut members, ways)?,
         Err(_) => false,
@@ -138,6 +141,9 @@ pub fn follow(paths: &Paths, config: &Config) -> Result<bool> {
     }
     ports::check(&new.ports, &others)?;
     store.join(&new)?;
+    if new.gateway.is_some() {
+        return segment::isolate(&new).map(|()| true);
+    }
     if let Err(error) = reconcile(&store, paths) {
         store.join(&old)?;
         reconcile(&store, paths)?;

@@ -16,19 +16,18 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::link::Mac;
+use super::member::interface_identifier;
+pub use super::member::{Gateway, Member, NETWORK_6};
 use super::subnet::Subnet;
 use crate::config::Config;
-use crate::config::value::{Name, Publication, Uplink, Uuid, VpnPolicy};
+use crate::config::value::{Name, Uuid};
 use crate::durable;
 use crate::paths::{self, Paths, names_in};
-use crate::proc_stat;
 
 /// The maximum size of a file, in bytes.
 const LIMIT: u64 = 4 << 20;
 /// The name of the lock in the run directory.
 const LOCK: &str = "lock";
-/// The length of the IPv6 prefix of a network.
-pub const NETWORK_6: u8 = 48;
 /// The file with the names of members in the run directory.
 pub const NEIGHBOURS: &str = "neighbours";
 /// Permission bits of files.
@@ -46,128 +45,6 @@ pub struct Network {
     pub leases: BTreeMap<Uuid, Ipv4Addr>,
 }
 
-/// A container that is currently in a network.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Member {
-    /// Its name.
-    pub name: Name,
-    /// Its host name.
-    pub hostname: String,
-    /// The network's name.
-    pub network: Name,
-    /// Its network's addresses.
-    pub subnet: Subnet,
-    /// Its address.
-    pub address: Ipv4Addr,
-    /// Its IPv6 address; `None` if the host cannot translate IPv6.
-    pub address6: Option<Ipv6Addr>,
-    /// The link-layer address of its eth0.
-    pub mac: Mac,
-    /// The host's end of its link.
-    pub interface: String,
-    /// The bridge of the link; `None` for a routed link.
-    pub bridge: Option<String>,
-    /// Its published ports.
-    pub ports: Vec<Publication>,
-    /// Isolated from other members.
-    pub isolated: bool,
-    /// May reach services of the host.
-    pub host_access: bool,
-    /// Process ID of its monitor, and its start time in clock ticks after boot.
-    pub monitor: (i32, u64),
-    /// Its uplink.
-    #[serde(default)]
-    pub uplink: Uplink,
-    /// Its policy for virtual private networks.
-    #[serde(default = "follow")]
-    pub vpn: VpnPolicy,
-    /// The interfaces that its packets may currently use, in order; empty if the machine's own rules apply.
-    #[serde(default)]
-    pub ways: Vec<String>,
-    /// The number of its monitor's descriptor of the container's network namespace.
-    #[serde(default)]
-    pub namespace: Option<i32>,
-}
-
-/// The default for a member that an older program has written.
-fn follow() -> VpnPolicy {
-    VpnPolicy::Follow
-}
-
-impl Member {
-    /// The host's interface towards it.
-    #[must_use]
-    pub fn behind(&self) -> &str {
-        self.bridge.as_deref().unwrap_or(&self.interface)
-    }
-
-    /// The addresses of its network in one family.
-    #[must_use]
-    pub fn prefix(&self, ipv4: bool) -> Option<(IpAddr, u8)> {
-        if ipv4 {
-            return Some((self.subnet.first().into(), Subnet::LENGTH));
-        }
-        let prefix = u128::from(self.address6?) >> 80 << 80;
-        Some((Ipv6Addr::from(prefix).into(), NETWORK_6))
-    }
-
-    /// Its own prefix of 64 bits.
-    #[must_use]
-    pub fn prefix6(&self) -> Option<Ipv6Addr> {
-        Some(Ipv6Addr::from(u128::from(self.address6?) >> 64 << 64))
-    }
-
-    /// The addresses in one family that it may send with.
-    #[must_use]
-    pub fn own(&self, ipv4: bool) -> Option<(IpAddr, u8)> {
-        if ipv4 { Some((self.address.into(), 32)) } else { Some((self.prefix6()?.into(), 64)) }
-    }
-
-    /// The address of its link under which the host knows it.
-    #[must_use]
-    pub fn link_local(&self) -> Ipv6Addr {
-        Ipv6Addr::from(0xfe80 << 112 | interface_identifier(&self.mac))
-    }
-
-    /// Whether its packets may only leave through its own uplink.
-    #[must_use]
-    pub fn is_bound(&self) -> bool {
-        self.uplink != Uplink::Auto || self.vpn == VpnPolicy::Only
-    }
-
-    /// Its addresses.
-    pub fn all_addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
-        [Some(IpAddr::V4(self.address)), self.address6.map(IpAddr::V6)].into_iter().flatten()
-    }
-
-    /// The container's network namespace.
-    ///
-    /// # Errors
-    /// If its monitor has ended.
-    pub fn open_namespace(&self) -> Result<File> {
-        let number = self.namespace.context("the namespace is not known")?;
-        let path = format!("/proc/{}/fd/{number}", self.monitor.0);
-        let namespace = File::open(&path).with_context(|| format!("open {path}"))?;
-        // Checked afterwards, because another process may have got the process id.
-        if self.is_alive() { Ok(namespace) } else { bail!("its monitor has ended") }
-    }
-
-    fn is_alive(&self) -> bool {
-        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.monitor.0)).unwrap_or_default();
-        let dead = matches!(proc_stat::field(&text, 3), None | Some("Z" | "X"));
-        !dead && proc_stat::start_time(&text) == Some(self.monitor.1)
-    }
-
-    /// Applies settings that may change while it runs.
-    pub fn follow(&mut self, config: &Config) {
-        self.ports = config.network.ports.as_slice().to_vec();
-        self.isolated = config.network.isolated;
-        self.host_access = config.network.host_access;
-        self.uplink = config.network.uplink.clone();
-        self.vpn = config.network.vpn;
-    }
-}
-
 /// The files of all networks, under the lock.
 #[derive(Debug)]
 pub struct Store {
@@ -176,6 +53,12 @@ pub struct Store {
 }
 
 impl Store {
+    /// The directories of ds.
+    #[must_use]
+    pub fn paths(&self) -> &Paths {
+        &self.paths
+    }
+
     /// Waits for the lock.
     ///
     /// # Errors
@@ -288,6 +171,20 @@ impl Store {
             .collect()
     }
 
+    /// The configurations of the containers whose gateway is this one.
+    #[must_use]
+    pub fn clients_of(&self, gateway: &Name) -> Vec<Config> {
+        let names = names_in(&self.paths.containers());
+        let clients = names.iter().filter_map(|name| {
+            let file = self.paths.container_ini(name);
+            // Most containers have none: their files are not parsed.
+            std::fs::read_to_string(&file).ok().filter(|text| text.contains("gateway"))?;
+            let config = Config::load(&file, name).ok()?;
+            Gateway::of(&config).is_some_and(|it| it.container == *gateway).then_some(config)
+        });
+        clients.collect()
+    }
+
     fn network_file(&self, name: &Name) -> PathBuf {
         self.paths.networks().join(format!("{name}.json"))
     }
@@ -310,9 +207,7 @@ impl Store {
 
     /// Records that all changes were undone.
     pub fn forget_changes(&self) {
-        for file in [self.changes_file(), self.paths.network_members().join(NEIGHBOURS)] {
-            let _ = std::fs::remove_file(file);
-        }
+        let _ = std::fs::remove_file(self.changes_file());
     }
 
     /// Records the names and addresses of the members. The monitors read them again when this file changes, so that a
@@ -321,6 +216,10 @@ impl Store {
     /// # Errors
     /// If the file cannot be written.
     pub fn announce(&self, members: &[Member]) -> Result<()> {
+        if members.is_empty() {
+            let _ = std::fs::remove_file(self.paths.network_members().join(NEIGHBOURS));
+            return Ok(());
+        }
         let new: Vec<Neighbour> = members.iter().map(Neighbour::of).collect();
         if new == neighbours(&self.paths) {
             return Ok(());
@@ -437,12 +336,6 @@ impl Network {
     pub fn gateway6(&self) -> Ipv6Addr {
         Ipv6Addr::from(u128::from(self.prefix) | 1)
     }
-}
-
-/// The modified EUI-64 of RFC 4291, appendix A.
-fn interface_identifier(mac: &Mac) -> u128 {
-    let [first, second, third, fourth, fifth, sixth] = *mac;
-    u64::from_be_bytes([first ^ 2, second, third, 0xff, 0xfe, fourth, fifth, sixth]).into()
 }
 
 fn read<T: DeserializeOwned>(path: &std::path::Path) -> Result<Option<T>> {

@@ -14,7 +14,7 @@ use nix::sys::stat::Mode;
 
 use super::advertise::ROUTER;
 use super::identity::Tag;
-use super::link::{Link, step};
+use super::link::{End, Link, step};
 use super::store::{Member, Network};
 use super::subnet::Subnet;
 use super::sysctl;
@@ -134,21 +134,32 @@ pub(super) fn pair(
     if let Some(link) = route.link(&member.interface)?.filter(|link| tag.owns(link)) {
         let _ = route.delete_link(link.index);
     }
-    let own = namespace_of_this_process()?;
-    call!(unshare(CloneFlags::CLONE_NEWNET), "unshare(CLONE_NEWNET)")?;
-    let inside = Inside(&own);
-    let new = namespace_of_this_process()?;
-    let made = furnish(member, &own, mtu);
-    if phone {
-        compute_checksums(INSIDE);
-    }
-    drop(inside);
-    made?;
+    let (new, own) = pair_with(member, None, mtu, phone)?;
     if phone {
         compute_checksums(&member.interface);
     }
     let link = route.link(&member.interface)?.context("the new link has vanished")?;
     step(route.set_alias(link.index, &tag.member(&member.name)), "name the link")?;
+    Ok((new, own))
+}
+
+/// The same with the other end in the namespace `outside`.
+pub(super) fn pair_with(
+    member: &Member,
+    outside: Option<&OwnedFd>,
+    mtu: u32,
+    phone: bool,
+) -> Result<(OwnedFd, OwnedFd)> {
+    let own = namespace_of_this_process()?;
+    call!(unshare(CloneFlags::CLONE_NEWNET), "unshare(CLONE_NEWNET)")?;
+    let inside = Inside(&own);
+    let new = namespace_of_this_process()?;
+    let made = furnish(member, outside.unwrap_or(&own), mtu);
+    if phone {
+        compute_checksums(INSIDE);
+    }
+    drop(inside);
+    made?;
     Ok((new, own))
 }
 
@@ -161,16 +172,21 @@ fn compute_checksums(name: &str) {
 /// Creates `eth0` in the current namespace.
 fn furnish(member: &Member, host: &OwnedFd, mtu: u32) -> Result<()> {
     let route = Netlink::route()?;
-    let made = route.add_pair((INSIDE, member.mac), (&member.interface, host.as_fd()), mtu);
+    let (here, there) = (
+        End { name: INSIDE, mac: Some(member.mac), index: 0 },
+        End { name: &member.interface, ..End::default() },
+    );
+    let made = route.add_pair(here, (there, host.as_fd()), mtu);
     match made {
         Err(Errno::EOPNOTSUPP) => {
-            bail!("kernel has no CONFIG_VETH, which network.mode = nat needs; use host or none")
+            bail!("kernel has no CONFIG_VETH, which network.mode = nat and gateway need; use host or none")
         }
         other => step(other, "create the link to the container")?,
     }
     sysctl::try_set(
         &format!("ipv6/conf/{INSIDE}/disable_ipv6"),
-        if member.address6.is_some() { "0" } else { "1" },
+        // A gateway may advertise addresses.
+        if member.address6.is_some() || member.gateway.is_some() { "0" } else { "1" },
     );
     let link = route.link(INSIDE)?.context("the new eth0 has vanished")?;
     step(route.bring_up(link.index), "bring eth0 up")?;
@@ -207,7 +223,7 @@ pub(super) fn connect(
     };
     sysctl::try_set(&format!("ipv6/conf/{}/disable_ipv6", member.interface), "1");
     step(route.set_master(link.index, bridge.index), &format!("connect {} to {}", link.name, bridge.name))?;
-    if !call!(route.confine_port(link.index, member.mac), "isolate the link")? {
+    if !call!(route.confine_port(link.index, member.mac, true), "isolate the link")? {
         warnings.push("kernel does not isolate ports of a bridge (5.18): other containers of its network can impersonate this one".into());
     }
     step(route.bring_up(link.index), &format!("switch {} on", link.name))?;
@@ -230,19 +246,23 @@ fn know(route: &Netlink, index: u32, member: &Member) -> Result<()> {
 /// # Errors
 /// If the container has ended.
 pub(super) fn fit_inside(member: &Member, mtu: u32) -> Result<()> {
-    let namespace = member.open_namespace()?;
-    let own = namespace_of_this_process()?;
-    call!(setns(&namespace, CloneFlags::CLONE_NEWNET), "setns(the container's network)")?;
-    let inside = Inside(&own);
-    let route = Netlink::route();
-    drop(inside);
-    // The socket belongs to the namespace in which it was opened.
-    let route = route?;
-    let link = route.link(INSIDE)?.context("it has no eth0")?;
-    step(route.set_mtu(link.index, mtu), "set the MTU of eth0")
+    within(&member.open_namespace()?, |route| {
+        let link = route.link(INSIDE)?.context("it has no eth0")?;
+        step(route.set_mtu(link.index, mtu), "set the MTU of eth0")
+    })
 }
 
-fn namespace_of_this_process() -> Result<OwnedFd> {
+/// Runs a function in another network namespace, with a socket there.
+pub(super) fn within<T>(namespace: &OwnedFd, what: impl FnOnce(&Netlink) -> Result<T>) -> Result<T> {
+    let own = namespace_of_this_process()?;
+    call!(setns(namespace, CloneFlags::CLONE_NEWNET), "setns(a network)")?;
+    let inside = Inside(&own);
+    let done = Netlink::route().and_then(|route| what(&route));
+    drop(inside);
+    done
+}
+
+pub(super) fn namespace_of_this_process() -> Result<OwnedFd> {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
     Ok(call!(open("/proc/self/ns/net", flags, Mode::empty()), "open(/proc/self/ns/net)")?)
 }

@@ -113,13 +113,13 @@ fn udev(subsystems: &Subsystems) -> Vec<Operation> {
 
 /// With the host's network, no process in the container may configure it. NetworkManager runs for the programs that
 /// query it, and leaves all interfaces and the name servers unmanaged (NetworkManager.conf(5), managed= and dns=). In a
-/// `nat` network, `eth0` is configured before the first process runs. In a network of its own (`none`), interfaces of
+/// `nat` or `gateway` network, `eth0` is configured before the first process runs. In a network of its own (`none`), interfaces of
 /// the phone that the user moves into it get a route metric each.
 fn network(mode: NetworkMode) -> Vec<Operation> {
     let mut list = match mode {
         NetworkMode::Host => hands_off(),
         NetworkMode::None => route_metrics(),
-        NetworkMode::Nat => ready(),
+        NetworkMode::Nat | NetworkMode::Gateway => ready(),
     };
     list.extend(WAITING.map(mask));
     let fallback = format!("[Resolve]\nFallbackDNS={FALLBACK}\n");
@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn no_path_is_made_twice() {
-        for mode in [NetworkMode::Host, NetworkMode::None, NetworkMode::Nat] {
+        for mode in [NetworkMode::Host, NetworkMode::None, NetworkMode::Nat, NetworkMode::Gateway] {
             let mut paths: Vec<_> = shown("yes", mode)
                 .iter()
                 .filter_map(|line| Some(line.split_once([':', ' '])?.0.to_owned()))

@@ -6,6 +6,8 @@
 
 use crate::programs::{FIXTURE, documented};
 use crate::sandbox::{Sandbox, Setting};
+use crate::wait_for;
+use crate::world::{World, call, serve};
 
 const STORAGE: &str = "mounts.tmpfs=/var/lib/docker,/var/lib/containers,/home";
 
@@ -85,6 +87,26 @@ fn docker_runs_and_builds_images_with_version_1() {
     let said = run(&sandbox, &format!("export ATTACK=\"{ATTACK}\"; {DOCKER}; {limited}{}", privileged()));
     assert_eq!(said, "overlay2 1\n");
     assert_eq!(sandbox.ds(&["stop", "web"]).succeeds(), "web stopped\n");
+}
+
+/// Docker's bridge behind the network of ds: images reach the world, and a port that both publish is reachable from a
+/// neighbour of the machine.
+#[test]
+fn docker_publishes_a_port_in_a_nat_network() {
+    let Some(mut world) = World::new("docker_publishes_a_port_in_a_nat_network") else { return };
+    let settings = ["security.nesting=yes", "cgroup=v1", "network.mode=nat", "network.ports=8080:8080"];
+    world.sandbox.distribution("web", FIXTURE, &[&[STORAGE], &settings[..]].concat());
+    world.sandbox.ds(&["start", "web", "--wait=110"]).succeeds();
+    serve(world.far.pid, "192.0.2.2:80", "world");
+    let script = "systemctl start docker; tar -C /opt/image -c . | docker import - base >/dev/null; \
+         docker run -d --name server -p 8080:80 base /bin/sh -c \"$serve\" >/dev/null; \
+         docker run --rm base /bin/sh -c 'busybox nc -w 5 192.0.2.2 80 </dev/null'";
+    assert_eq!(run(&world.sandbox, script), "world 192.0.2.1");
+    wait_for("the published port", || {
+        call(world.near.pid, "198.51.100.1:8080").filter(|it| it == "served\n")
+    });
+    wait_for("the same from the machine", || call(world.machine(), "127.0.0.1:8080"));
+    assert_eq!(world.sandbox.ds(&["stop", "web"]).succeeds(), "web stopped\n");
 }
 
 /// $options: those of every container. crun raises the limit of locked memory, which takes CAP_SYS_RESOURCE, and podman

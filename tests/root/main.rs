@@ -38,6 +38,7 @@ mod exec;
 mod fallbacks;
 mod foreign;
 mod frozen;
+mod gateways;
 mod guest_files;
 mod handover;
 mod hardware;

@@ -32,8 +32,12 @@ Options of start:
   -r, --rootfs=DIR       root file system in a directory
   -i, --rootfs-img=FILE  root file system in an image or block device
   -h, --hostname=NAME
-      --net=host|nat|none
-      --nat-ip=ADDRESS, --upstream=INTERFACE[,...]
+      --net=host|nat|none|gateway
+      --nat-ip=ADDRESS, --upstream=INTERFACE[,...], --port=PORTS[:PORTS][/udp]
+  -d, --dns=ADDRESS[,...]
+      --gateway=NAME         router of --net=gateway; also --gateway-container
+      --gateway-net=NAME, --gateway-iface=INTERFACE
+      --gateway-bridge=NAME  accepted; the bridge is not on the host
   -B, --bind-mount=SRC:DST[:ro][,...]
   -V, --volatile         keep all changes in memory
   -H, --hw-access        all devices; programs inside can then destroy the host's data
@@ -64,11 +68,16 @@ enum Meaning {
     HardwareAccess,
     NetworkMode,
     Bind,
+    Port,
+    /// An option of `ds start` without an equivalent, which needs none.
+    Nothing,
     NotYet,
 }
 
 const OPTIONS: &[OldOption<Meaning>] = {
-    use Meaning::{Bind, Foreground, HardwareAccess, Name, NetworkMode, NotYet, Set, SetTo, Start, User};
+    use Meaning::{
+        Bind, Foreground, HardwareAccess, Name, NetworkMode, NotYet, Nothing, Port, Set, SetTo, Start, User,
+    };
     &[
         OldOption::valued("name", Some('n'), "NAME", Name),
         OldOption::valued("user", Some('u'), "USER", User),
@@ -93,13 +102,13 @@ const OPTIONS: &[OldOption<Meaning>] = {
         OldOption::switch("reset", None, NotYet),
         OldOption::valued("nat-ip", None, "ADDRESS", Set("network.address")),
         OldOption::valued("upstream", None, "LIST", Set("network.uplink")),
-        OldOption::repeated("port", None, "PORTS", NotYet),
-        OldOption::valued("gateway", None, "NAME", NotYet),
-        OldOption::valued("gateway-container", None, "NAME", NotYet),
-        OldOption::valued("gateway-net", None, "NET", NotYet),
-        OldOption::valued("gateway-iface", None, "IF", NotYet),
-        OldOption::valued("gateway-bridge", None, "BRIDGE", NotYet),
-        OldOption::valued("dns", Some('d'), "LIST", NotYet),
+        OldOption::repeated("port", None, "PORTS", Port),
+        OldOption::valued("gateway", None, "NAME", Set("network.gateway")),
+        OldOption::valued("gateway-container", None, "NAME", Set("network.gateway")),
+        OldOption::valued("gateway-net", None, "NET", Set("network.name")),
+        OldOption::valued("gateway-iface", None, "IF", Set("network.gateway-interface")),
+        OldOption::valued("gateway-bridge", None, "BRIDGE", Nothing),
+        OldOption::valued("dns", Some('d'), "LIST", Set("network.dns")),
         OldOption::switch("disable-ipv6", Some('I'), NotYet),
         OldOption::switch("enable-android-storage", Some('S'), NotYet),
         OldOption::switch("termux-x11", Some('X'), SetTo("hardware.display", "termux-x11")),
@@ -129,6 +138,7 @@ struct Wishes {
     start: Vec<String>,
     start_option: Option<&'static str>,
     binds: Vec<String>,
+    ports: Vec<String>,
 }
 
 /// Translates the words after `droidspaces`.
@@ -182,11 +192,17 @@ impl Wishes {
                     self.start(option.long, "--set=hardware.access=full".to_owned());
                     self.start(option.long, "--set=hardware.acknowledged=yes".to_owned());
                 }
-                Meaning::NetworkMode if value == "gateway" => return Err(not_supported_yet("--net=gateway")),
                 Meaning::NetworkMode => self.start(option.long, format!("--set=network.mode={value}")),
                 Meaning::Bind => {
                     self.start_option.get_or_insert(option.long);
                     self.binds.push(value);
+                }
+                Meaning::Port => {
+                    self.start_option.get_or_insert(option.long);
+                    self.ports.push(value);
+                }
+                Meaning::Nothing => {
+                    self.start_option.get_or_insert(option.long);
                 }
                 Meaning::NotYet => return Err(not_supported_yet(&format!("--{}", option.long))),
             }
@@ -246,6 +262,9 @@ impl Wishes {
         let name = self.name("start")?;
         if !self.binds.is_empty() {
             self.start.push(format!("--set=mounts.bind={}", self.binds.join(",")));
+        }
+        if !self.ports.is_empty() {
+            self.start.push(format!("--set=network.ports={}", self.ports.join(",")));
         }
         Ok([words(["start"]), self.start, words(["--", &name])].concat())
     }

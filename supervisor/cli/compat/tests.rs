@@ -152,6 +152,16 @@ fn the_options_of_droidspaces() {
         ("-i /dev/block/sda1 -f", "--image /dev/block/sda1 -f"),
         ("--net=none", "--set network.mode=none"),
         ("--net nat", "--set network.mode=nat"),
+        (
+            "--net=nat --port=80:80 --port 53:53/udp",
+            "--set network.mode=nat --set network.ports=80:80,53:53/udp",
+        ),
+        ("-d 1.1.1.1,9.9.9.9", "--set network.dns=1.1.1.1,9.9.9.9"),
+        ("--net=gateway --gateway=g", "--set network.mode=gateway --set network.gateway=g"),
+        (
+            "--gateway-container=g --gateway-net=lan --gateway-iface=eth2 --gateway-bridge=b",
+            "--set network.gateway=g --set network.name=lan --set network.gateway-interface=eth2",
+        ),
         ("--gpu", "--set hardware.access=gpu"),
         ("-H", "--set hardware.access=full --set hardware.acknowledged=yes"),
         ("-X", "--set hardware.display=termux-x11"),
@@ -196,15 +206,13 @@ fn what_is_not_supported_yet_says_so() {
         refused(&format!("droidspaces --name=a {option} start"), &expected);
     }
     refused("droidspaces -I -n a start", "droidspaces: --disable-ipv6 is not supported yet");
-    refused("droidspaces --net=gateway -n a start", "droidspaces: --net=gateway is not supported yet");
     refused("droidspaces mode", "droidspaces: mode is not supported yet");
     refused("droidspaces show --format", "droidspaces: --format is not supported yet");
     refused("droidspaces scan", "droidspaces: scan: not needed; ds finds running containers by itself");
     refused("nspawn --cleanup-route", "nspawn: --cleanup-route is not supported yet");
 }
 
-const OLD_BUT_NOT_YET: &str = "--conf=f --config=f --reset --port=80:80 --gateway=g \
-    --gateway-container=g --gateway-net=lan --gateway-iface=eth1 --gateway-bridge=b --dns=1.1.1.1 --disable-ipv6 \
+const OLD_BUT_NOT_YET: &str = "--conf=f --config=f --reset --disable-ipv6 \
     --enable-android-storage --tx11-flags=f --virgl-flags=f --selinux-permissive \
     --block-nested-namespaces --env=f --format";
 

@@ -127,6 +127,8 @@ choice! {
         None = "none",
         /// A network namespace behind address translation.
         Nat = "nat",
+        /// A network namespace whose only router is another container.
+        Gateway = "gateway",
     }
 }
 
@@ -381,7 +383,7 @@ mod tests {
             assert_eq!(word.to_uppercase().parse::<NetworkMode>().unwrap().to_string(), *word);
         }
         let fault = "bridge".parse::<NetworkMode>().unwrap_err();
-        assert_eq!(fault.to_string(), "'bridge' is not a known word; use one of host, none, nat");
+        assert_eq!(fault.to_string(), "'bridge' is not a known word; use one of host, none, nat, gateway");
     }
 
     #[test]

@@ -56,5 +56,5 @@ pub use path::{ContainerPath, HostPath};
 pub use ports::{NetworkAddress, PortList, PortRange, Protocol, Publication};
 pub use seed::{Seed, SeedItem, Subsystems};
 pub use tmpfs::{Tmpfs, TmpfsList};
-pub use uplink::{InterfacePattern, Uplink};
+pub use uplink::{InterfaceName, InterfacePattern, Uplink};
 pub use user::{Account, AccountName, UserSpec};

@@ -13,6 +13,40 @@ const HINT: &str = "write auto, vpn, or names of interfaces such as wlan0, rmnet
 /// Maximum length of an interface's name, `IFNAMSIZ` without its NUL.
 const LONGEST: usize = 15;
 
+/// Whether a letter may be in the name of an interface.
+fn is_allowed(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || "._-:@+".contains(letter)
+}
+
+/// The name of an interface in a container, besides `lo` and `eth0`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InterfaceName(String);
+
+impl FromStr for InterfaceName {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        const HINT: &str = "use at most 15 letters, digits, '.', '_' or '-', such as eth1";
+        let fault = |why: &str| Err(Invalid::new(format!("{} {why}", quoted(text)), HINT));
+        // The kernel keeps some of these names for files of /proc/sys/net.
+        let reserved = ["", ".", "..", "all", "default"].contains(&text);
+        if reserved || text.len() > LONGEST || !text.chars().all(|letter| is_allowed(letter) && letter != ':')
+        {
+            return fault("is not the name of an interface");
+        }
+        if ["lo", "eth0"].contains(&text) {
+            return fault("is another interface of the gateway");
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for InterfaceName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(&self.0)
+    }
+}
+
 /// `network.uplink`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Uplink {
@@ -55,7 +89,7 @@ impl FromStr for InterfacePattern {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        let allowed = |letter: char| letter.is_ascii_alphanumeric() || "._-:@+*".contains(letter);
+        let allowed = |letter: char| is_allowed(letter) || letter == '*';
         if text.is_empty() || text.len() > LONGEST || !text.chars().all(allowed) {
             return Err(Invalid::new(format!("{} is not the name of an interface", quoted(text)), HINT));
         }
@@ -106,6 +140,16 @@ text_in_serde!(Uplink, InterfacePattern);
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn names_of_interfaces() {
+        for good in ["eth1", "lan", "br-lan.10", "123456789012345"] {
+            assert_eq!(good.parse::<InterfaceName>().unwrap().to_string(), good);
+        }
+        for bad in ["", "eth0", "lo", "a b", "a/b", "eth*", "..", "all", "1234567890123456", "eth1:0"] {
+            assert!(bad.parse::<InterfaceName>().is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn uplinks_are_read_and_written() {

@@ -114,7 +114,7 @@ pub const FEATURES: &[Feature] = &[
         "network namespaces",
         "2.6.29",
         "CONFIG_NET_NS",
-        "network.mode = none, and nat",
+        "network.mode = none, nat and gateway",
         "only network.mode = host",
         |ground| ground.host.namespaces.has(libc::CLONE_NEWNET),
     ),
@@ -268,7 +268,7 @@ pub const FEATURES: &[Feature] = &[
     optional("TUN", "2.4", "CONFIG_TUN", "virtual private networks inside", "they do not work", |ground| {
         ground.has_device("tun", "tun")
     }),
-    optional("veth", "2.6.24", "CONFIG_VETH", "network.mode = nat", "only host and none", |_| {
+    optional("veth", "2.6.24", "CONFIG_VETH", "network.mode = nat and gateway", "only host and none", |_| {
         trial::network(|| link::create("veth"))
     }),
     optional(

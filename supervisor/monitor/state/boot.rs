@@ -46,13 +46,13 @@ impl Monitor {
         let joining = self.cgroup.joining_payload()?;
         let mut operations: Vec<Operation> = self.notification().into_iter().collect();
         operations.extend(seed::boot_id(&Uuid::random().context("generate a boot id")?));
+        self.join_network(report)?;
         let own = android::operations(&self.config, &self.host, &self.paths, self.tree.root())?;
         self.name_servers = Follower::begin(&self.config, &self.host, &own);
         operations.extend(own);
         let command = strings(self.plan.command.iter().cloned())?;
         let environment =
             strings(self.plan.environment.iter().map(|(name, value)| format!("{name}={value}")))?;
-        self.join_network(report)?;
         self.lend_firmware(report)?;
         let (ours, theirs) = socket::pair()?;
         // The child joins its cgroup before it makes that namespace, and it is created in its time namespace.
@@ -116,13 +116,15 @@ impl Monitor {
     /// Attaches the container to its network again, because the configuration may have changed.
     fn join_network(&mut self, report: Option<&OwnedFd>) -> Result<()> {
         self.network = None;
-        if self.config.network.mode != NetworkMode::Nat {
+        if !matches!(self.config.network.mode, NetworkMode::Nat | NetworkMode::Gateway) {
             return Ok(());
         }
         let mut warnings = Vec::new();
         let servers = name_servers::servers(&self.config, &self.host);
         let asked = (&self.config, servers.as_slice());
-        self.network = Some(Attachment::make(asked, &self.paths, &self.host, &mut warnings)?);
+        let network = Attachment::make(asked, &self.paths, &self.host, &mut warnings)?;
+        network.point_name_servers(&mut self.config);
+        self.network = Some(network);
         warnings.into_iter().try_for_each(|text| self.warn(report, text))
     }
 

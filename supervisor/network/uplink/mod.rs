@@ -71,9 +71,15 @@ pub(super) fn arrange(
 pub fn way_out(paths: &Paths, name: &Name) -> Result<Option<String>> {
     /// An address in the internet for lookups. Nothing is sent to it.
     const ANYWHERE: Ipv4Addr = Ipv4Addr::new(1, 1, 1, 1);
-    let Some(member) = members(paths).into_iter().find(|member| member.name == *name) else {
-        return Ok(None);
-    };
+    let all = members(paths);
+    let find = |name: &Name| all.iter().find(|member| member.name == *name);
+    let Some(mut member) = find(name) else { return Ok(None) };
+    // Its packets leave with those of its gateway. A gateway may be behind another one, in no cycle.
+    for _ in 0..all.len() {
+        let Some(gateway) = &member.gateway else { break };
+        let Some(router) = find(&gateway.container) else { return Ok(None) };
+        member = router;
+    }
     let route = Netlink::route()?;
     let links = route.links()?;
     let Some(behind) = links.iter().find(|link| link.name == member.behind()) else { return Ok(None) };

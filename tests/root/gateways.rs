@@ -1,0 +1,235 @@
+//! `network.mode = gateway`: a container is the only way out of others.
+
+use crate::process;
+use crate::world::{Place, World, call, same, serve, within};
+use crate::{skip, wait_for};
+use serde_json::json;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+/// An address behind a link that only the router has.
+const HIDDEN: &str = "10.200.0.2:80";
+const CLIENT: [&str; 2] = ["network.mode=gateway", "network.gateway=router"];
+
+fn client(world: &World, name: &str, settings: &[&str]) {
+    let tree = world.sandbox.container(name, &[&CLIENT, settings].concat());
+    world.sandbox.ds(&["start", name]).succeeds();
+    wait_for("the report", || tree.report());
+}
+
+/// A command in the router's network, with the host's programs.
+fn in_router(world: &World, script: &str) -> crate::done::Done {
+    let pid = world.sandbox.info("router")["pid"].to_string();
+    world.sandbox.run(&["nsenter", "--target", &pid, "--net", "sh", "-ec", script])
+}
+
+/// Gives the router a link of its own, such as a VPN, to a host that knows the clients.
+fn tunnel(world: &World, hidden: &Place) {
+    let script = format!(
+        "ip link add tun7 type veth peer name eth0 netns {}; ip addr add 10.200.0.1/24 dev tun7; ip link set tun7 up",
+        hidden.inside
+    );
+    in_router(world, &script).succeeds();
+    let there = "ip addr add 10.200.0.2/24 dev eth0; ip link set lo up; ip link set eth0 up; ip route add default via 10.200.0.1";
+    hidden.run(&world.sandbox, there).succeeds();
+}
+
+/// Waits for the answer to a ping.
+fn answered(world: &World, name: &str, to: &str) {
+    wait_for(&format!("an answer of {to} to {name}"), || world.pings(name, to).then_some(()));
+}
+
+/// How many pings the world has received.
+fn pinged(world: &World) -> u64 {
+    let script = "awk '/^Icmp:/ { if (!at) { for (i = 1; i <= NF; i++) if ($i == \"InEchos\") at = i } else print $at }' /proc/net/snmp";
+    world.far.run(&world.sandbox, script).succeeds().trim().parse().expect("a number")
+}
+
+#[test]
+fn packets_leave_only_through_the_gateway_and_survive_its_reboot() {
+    const TEST: &str = "packets_leave_only_through_the_gateway_and_survive_its_reboot";
+    let Some(world) = World::new(TEST) else { return };
+    let hidden = Place::new(&world.sandbox, "603");
+    world.boot("router", &[]);
+    client(&world, "web", &["network.dns=auto"]);
+    let web = world.pid("web");
+    let address = world.address("web");
+    let router = address.rsplit_once('.').map(|(start, _)| format!("{start}.1")).unwrap();
+    let resolv = world.inside("web", "cat /etc/resolv.conf").succeeds();
+    assert_eq!(resolv.trim(), format!("nameserver {router}"));
+    let info = world.sandbox.info("web")["network"].clone();
+    assert_eq!(
+        (&info["mode"], &info["gateway"], &info["uplink"]),
+        (&json!("gateway"), &json!("router"), &json!("wan0"))
+    );
+    tunnel(&world, &hidden);
+    serve(hidden.pid, HIDDEN, "hidden");
+    let reaches = || call(web, HIDDEN) == Some(format!("hidden {address}"));
+    let waits = |what: &str| wait_for(what, || reaches().then_some(()));
+    waits("the host behind the router");
+    assert_eq!(call(world.machine(), HIDDEN), None);
+    // A connection survives each reboot of the gateway.
+    let listener = within(hidden.pid, || TcpListener::bind("10.200.0.2:81").unwrap());
+    let echo = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut byte = [0];
+        while stream.read(&mut byte).unwrap_or(0) == 1 && stream.write_all(&byte).is_ok() {}
+    });
+    let mut stream = within(web, || TcpStream::connect("10.200.0.2:81").unwrap());
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let reboots: [(&str, &dyn Fn()); 2] = [
+        ("restart", &|| drop(world.sandbox.ds(&["restart", "router"]).succeeds())),
+        ("reboot", &|| drop(world.sandbox.ds(&["run", "router", "--", "/bin/probe", "reboot"]))),
+    ];
+    for (what, reboot) in reboots {
+        let old = world.sandbox.info("router")["pid"].clone();
+        reboot();
+        wait_for(what, || {
+            let info = world.sandbox.info("router");
+            (info["state"] == "running" && info["pid"] != old).then_some(())
+        });
+        wait_for("the end of the tunnel", || {
+            (hidden.run(&world.sandbox, "ip link show eth0 2>/dev/null").code != 0).then_some(())
+        });
+        tunnel(&world, &hidden);
+        stream.write_all(b"x").unwrap();
+        stream.read_exact(&mut [0]).expect(what);
+        waits(what);
+        assert_eq!(world.pid("web"), web, "{what}");
+    }
+    drop(stream);
+    echo.join().unwrap();
+}
+
+#[test]
+fn without_its_gateway_no_packet_leaves_and_nothing_is_left() {
+    const TEST: &str = "without_its_gateway_no_packet_leaves_and_nothing_is_left";
+    let Some(world) = World::new(TEST) else { return };
+    let hidden = Place::new(&world.sandbox, "604");
+    let before = world.state();
+    world.boot("router", &[]);
+    client(&world, "web", &[]);
+    tunnel(&world, &hidden);
+    serve(hidden.pid, HIDDEN, "hidden");
+    let web = world.pid("web");
+    wait_for("the host behind the router", || call(web, HIDDEN));
+    process::kill(world.sandbox.monitor("router").expect("a monitor").pid);
+    wait_for("the end of the router", || (world.sandbox.state("router") == "failed").then_some(()));
+    assert_eq!(world.sandbox.info("web")["network"]["uplink"], json!(null));
+    // The kernel removes its network some time after its processes.
+    wait_for("the end of its network", || call(web, HIDDEN).is_none().then_some(()));
+    let quiet = pinged(&world);
+    assert!(!world.pings("web", "192.0.2.2"));
+    assert_eq!(pinged(&world), quiet, "packets of a container without its gateway");
+    world.sandbox.ds(&["start", "router"]).succeeds();
+    // The host's rules cover a client's packets too, once the gateway translates their addresses.
+    let translate = "nft 'add table ip t; add chain ip t p { type nat hook postrouting priority 100; }; add rule ip t p oifname eth0 masquerade' 2>/dev/null ||
+        iptables-legacy -t nat -A POSTROUTING -o eth0 -j MASQUERADE";
+    if in_router(&world, translate).code == 0 {
+        serve(world.far.pid, "192.0.2.2:80", "world");
+        wait_for("the world", || call(web, "192.0.2.2:80").filter(|it| it == "world 192.0.2.1"));
+    } else {
+        skip(TEST, "no nft and no iptables-legacy");
+    }
+    // Whoever is killed, nothing is left.
+    for name in ["router", "web"] {
+        process::kill(world.sandbox.monitor(name).expect("a monitor").pid);
+        wait_for("its end", || (world.sandbox.state(name) == "failed").then_some(()));
+    }
+    let members = world.sandbox.run_directory("network/host");
+    wait_for("the end of the rules", || (!members.exists()).then_some(()));
+    same(&world.state(), &before);
+}
+
+#[test]
+fn clients_start_before_their_gateway_and_keep_its_interface() {
+    let Some(world) = World::new("clients_start_before_their_gateway_and_keep_its_interface") else { return };
+    let before = world.state();
+    world.sandbox.container("router", &["network.mode=nat"]);
+    world.sandbox.container("web", &[&CLIENT[..], &["network.address=192.168.1.50"]].concat());
+    let done = world.sandbox.ds(&["start", "web"]);
+    assert!(done.errors.contains("router is not running"), "{}", done.errors);
+    done.succeeds();
+    // The host has nothing of it.
+    same(&world.state(), &before);
+    world.sandbox.ds(&["start", "router"]).succeeds();
+    answered(&world, "web", "192.168.1.1");
+    // It sees the interface from its first process on, and keeps it without clients.
+    let index = || in_router(&world, "cat /sys/class/net/eth1/ifindex || ip -o link show eth1").text();
+    let first = index();
+    world.sandbox.ds(&["stop", "web"]).succeeds();
+    assert_eq!(index(), first);
+    client(&world, "db", &["network.gateway-interface=eth1"]);
+    client(&world, "guest", &["network.name=guests", "network.gateway-interface=eth2"]);
+    assert_eq!(index(), first);
+    let gateway = world.address("guest").rsplit_once('.').map(|(start, _)| format!("{start}.1")).unwrap();
+    answered(&world, "guest", &gateway);
+    answered(&world, "db", "192.168.1.1");
+    // An interface that came later is kept as well.
+    world.sandbox.ds(&["stop", "guest"]).succeeds();
+    in_router(&world, "ip link show eth2").succeeds();
+    // The kernel refuses the address of a neighbour, and `isolated` applies to a running container.
+    world.sandbox.ds(&["start", "web"]).succeeds();
+    let web = world.address("web");
+    answered(&world, "db", &web);
+    world.sandbox.ds(&["set", "web", "network.isolated=yes"]).succeeds();
+    world.sandbox.ds(&["set", "db", "network.isolated=yes"]).succeeds();
+    assert!(!world.pings("db", &web));
+    answered(&world, "db", "192.168.1.1");
+    // A temporary container.
+    let tree = crate::root_fs::Tree::with_probe(&world.sandbox.path("tree"));
+    let words = [
+        "shell",
+        "--set",
+        CLIENT[0],
+        "--set",
+        CLIENT[1],
+        tree.0.to_str().unwrap(),
+        "/bin/busybox",
+        "ping",
+        "-c1",
+        "192.168.1.1",
+    ];
+    world.sandbox.ds(&words).succeeds();
+    world.sandbox.ds(&["stop", "--all"]).succeeds();
+    same(&world.state(), &before);
+}
+
+#[test]
+fn a_gateway_that_cannot_be_one_is_refused_with_the_reason() {
+    let Some(world) = World::new("a_gateway_that_cannot_be_one_is_refused_with_the_reason") else { return };
+    let sandbox = &world.sandbox;
+    sandbox.container("web", &["network.mode=none"]);
+    let set = |words: &[&str]| sandbox.ds(&[&["set"], words].concat());
+    set(&["web", "network.gateway-interface=eth0"]).fails(2, &["network.gateway-interface"]);
+    set(&["web", "network.mode=gateway"]).succeeds();
+    let refused = |name: &str, parts: &[&str]| {
+        sandbox.ds(&["start", name]).fails(1, parts);
+    };
+    refused("web", &["ds: start web: network.gateway is not set; set it to"]);
+    set(&["web", "network.gateway=web"]).succeeds();
+    refused("web", &["network.gateway: web is the container itself"]);
+    set(&["web", "network.gateway=router"]).succeeds();
+    refused("web", &["ds: start web: network.gateway: there is no container router"]);
+    sandbox.container("router", &[]);
+    refused("web", &["ds: start web: network.gateway: router has network.mode = host; set it to nat"]);
+    set(&["router", "network.mode=gateway", "network.gateway=web", "network.name=other"]).succeeds();
+    refused("web", &["network.gateway: router is itself behind web; remove the cycle"]);
+    set(&["router", "network.mode=nat", "network.name=lan"]).succeeds();
+    refused("web", &["network.name: router is in lan itself"]);
+    set(&["router", "network.name=default"]).succeeds();
+    sandbox.ds(&["start", "router", "web"]).succeeds();
+    world.boot("second", &[]);
+    sandbox.container("db", &["network.mode=gateway", "network.gateway=second"]);
+    refused("db", &["network.gateway: network lan already has gateway router, which web uses"]);
+    set(&["db", "network.gateway=router", "network.gateway-interface=lan0"]).succeeds();
+    refused("db", &["network.gateway-interface: router has network lan at eth1"]);
+    set(&["db", "network.name=lab", "network.gateway-interface=eth1"]).succeeds();
+    refused("db", &["network.gateway-interface: router already has an interface eth1"]);
+    set(&["db", "network.mode=nat", "network.name=lan"]).succeeds();
+    refused("db", &["network.name: lan is the network of gateway router"]);
+    sandbox.container("later", &["network.mode=gateway", "network.gateway=router", "network.name=default"]);
+    refused("later", &["network.name: "]);
+}
