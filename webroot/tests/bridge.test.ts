@@ -131,7 +131,10 @@ test('a bridge that is lost in the middle is found again, with the terminal as i
 test('a page that is opened again shows the last state at once, marked, and then the current one', async () => {
   machine.ds('start', 'web', '--wait');
   const app = await openApp(browser, machine, 'kernelsu');
-  await app.page.getByRole('article', { name: 'web' }).getByText('Running').waitFor();
+  const before = app.page.getByRole('article', { name: 'web' });
+  await before.getByText('Running').waitFor();
+  // The first list has no buttons: with them, the page has taken over and kept the state.
+  await before.getByRole('button', { name: 'Stop' }).waitFor();
   await app.page.close();
   app.lose();
   machine.ds('stop', 'web', '--kill');
