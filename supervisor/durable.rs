@@ -128,7 +128,11 @@ fn stale_temporaries(directory: &OwnedFd) -> io::Result<Vec<(CString, Flock<File
     Ok(temporary_names(directory)?.filter_map(lock).collect())
 }
 
-fn temporary_names(directory: &OwnedFd) -> io::Result<impl Iterator<Item = CString>> {
+/// The names of all temporary files in `directory`.
+///
+/// # Errors
+/// If the directory cannot be read.
+pub fn temporary_names(directory: &OwnedFd) -> io::Result<impl Iterator<Item = CString>> {
     // A descriptor of its own, and thus a position of its own.
     let entries = Dir::openat(directory, ".", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
     let names = entries.into_iter().filter_map(|entry| entry.ok().map(|entry| entry.file_name().to_owned()));

@@ -5,18 +5,20 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use nix::fcntl::OFlag;
+use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat};
-use nix::unistd::fchown;
+use nix::unistd::{UnlinkatFlags, fchown, unlinkat};
 
 use super::files::GuestFile;
-use super::root::{Root, file_type, reopen};
+use super::root::{Root, file_type, open_regular, reopen};
 use crate::call;
-use crate::durable::Temporary;
+use crate::durable::{Temporary, temporary_names};
+use crate::sys::descriptor::try_lock;
 
 impl Root {
     /// Sets the content of a file. Replaces whatever has the name, including a link. Owner and mode of a regular file
-    /// are kept; a new file gets `mode`. The directory of the path is resolved in the tree.
+    /// are kept; a new file gets `mode`. The directory of the path is resolved in the tree. The next attempt removes what
+    /// a killed one has left there.
     ///
     /// # Errors
     /// If the directory cannot be created or written; nothing has then changed.
@@ -28,6 +30,7 @@ impl Root {
         let directory: OwnedFd = reopen(place.as_fd(), OFlag::O_RDONLY | OFlag::O_DIRECTORY)?.into();
         let old = self.resolve_no_follow(path).ok().and_then(|found| fstat(&found).ok());
         let old = old.filter(|status| file_type(status) == SFlag::S_IFREG);
+        remove_stale(&directory);
         let write = || -> Result<()> {
             let mut temporary = Temporary::create(directory)?;
             let file = temporary.file();
@@ -44,10 +47,24 @@ impl Root {
     }
 }
 
+/// Removes the temporary files of dead writers. They are in an untrusted tree, where such a name may be a device's.
+fn remove_stale(directory: &OwnedFd) {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    for name in temporary_names(directory).into_iter().flatten() {
+        let found = openat(directory, name.as_c_str(), flags, Mode::empty());
+        let file = found.ok().and_then(|found| open_regular(found.as_fd()).ok());
+        if file.as_ref().is_some_and(|file| try_lock(file.as_fd()).is_ok()) {
+            // If it cannot be removed, the next attempt tries again.
+            let _ = unlinkat(directory, name.as_c_str(), UnlinkatFlags::NoRemoveDir);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::rootfs::files::{RESOLV_CONF, SHADOW};
+    use nix::unistd::mkfifo;
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
@@ -69,5 +86,23 @@ mod tests {
         assert_eq!(fs::metadata(&shadow).unwrap().permissions().mode() & 0o777, 0o640);
         let left: Vec<_> = fs::read_dir(tree.path().join("root/etc")).unwrap().collect();
         assert_eq!(left.len(), 2);
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_is_removed_and_nothing_else() {
+        let tree = tempfile::tempdir().unwrap();
+        let etc = tree.path().join("etc");
+        fs::create_dir(&etc).unwrap();
+        let path = |digit: u8| etc.join(format!(".ds-{digit:016x}.tmp"));
+        fs::write(path(1), "half").unwrap();
+        fs::write(path(2), "in progress").unwrap();
+        let held = fs::File::open(path(2)).unwrap();
+        try_lock(held.as_fd()).unwrap();
+        mkfifo(&path(3), Mode::S_IRUSR).unwrap();
+        symlink(path(2), path(4)).unwrap();
+        let root = Root::open(tree.path()).unwrap();
+        root.replace(RESOLV_CONF, b"new", 0o644).unwrap();
+        let left = [1, 2, 3, 4].map(|digit| path(digit).symlink_metadata().is_ok());
+        assert_eq!(left, [false, true, true, true]);
     }
 }

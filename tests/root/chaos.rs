@@ -114,6 +114,9 @@ fn round(sandbox: &Sandbox, chance: &mut Chance, story: &mut Story) {
     // It is running in the next round.
     let name = NAMES[chance.below(NAMES.len())];
     sandbox.ds(&["start", name]).succeeds();
+    // It has completed what an interrupted start was writing in its tree.
+    let left = files_below(&sandbox.path(name), &is_unfinished);
+    assert!(left.is_empty(), "{left:?}");
 }
 
 fn await_end(client: &mut Child) {
@@ -133,16 +136,19 @@ fn await_tidiness(sandbox: &Sandbox, story: &mut Story) {
     });
 }
 
-/// The files of unfinished jobs, deletions and writes.
+/// The files of unfinished jobs, deletions and writes, outside the trees of containers.
 fn unfinished(sandbox: &Sandbox) -> Vec<PathBuf> {
-    let is_unfinished = |path: &Path| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        [".ds-", ".new-", ".trash-"].iter().any(|prefix| name.starts_with(prefix)) || name.ends_with(".tmp")
-    };
-    ["data", "run", "own"]
+    let mut found: Vec<PathBuf> = ["data", "run", "own"]
         .iter()
         .flat_map(|top| files_below(&sandbox.root().join(top), &is_unfinished))
-        .collect()
+        .collect();
+    found.retain(|path| !NAMES.iter().any(|name| path.starts_with(sandbox.path(name))));
+    found
+}
+
+fn is_unfinished(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    [".ds-", ".new-", ".trash-"].iter().any(|prefix| name.starts_with(prefix)) || name.ends_with(".tmp")
 }
 
 /// The rounds of one sandbox.
