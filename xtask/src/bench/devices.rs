@@ -1,7 +1,7 @@
 //! The additional time of a start that the device program takes, with the kernel's verification of it.
 
+use super::difference;
 use super::setup::{Bench, Rounds};
-use super::stopwatch::{self, Samples};
 use super::table::Row;
 use anyhow::{Result, ensure};
 
@@ -22,18 +22,7 @@ pub fn measure(bench: &Bench, rounds: &Rounds) -> Result<Vec<Row>> {
     let enforced = bench.ds.info(NAME)?["devices"]["enforced_by"].clone();
     bench.ds.quiet(&["stop", NAME, "--kill"])?;
     ensure!(enforced == "program", "this machine enforces the device policy by other means: {enforced}");
-    let (mut with, mut without) = (Samples::default(), Samples::default());
-    rounds.each("devices", |_| {
-        for _ in 0..STARTS {
-            for (value, samples) in [("no", &mut with), ("unfiltered-dev", &mut without)] {
-                bench.ds.quiet(&["set", NAME, &format!("security.privileged={value}")])?;
-                samples.push(stopwatch::time(&mut bench.ds.command(&["start", NAME]))?);
-                bench.ds.quiet(&["stop", NAME, "--kill"])?;
-            }
-        }
-        Ok(())
-    })?;
-    bench.ds.quiet(&["rm", NAME])?;
-    let more = (with.median().unwrap_or_default() - without.median().unwrap_or_default()) * 1e3;
+    let settings = ["security.privileged=no", "security.privileged=unfiltered-dev"];
+    let more = difference::measure(bench, rounds, NAME, STARTS, settings)?;
     Ok(vec![Row::limit("the device program in `ds start`", more, MORE_MS, "ms")])
 }

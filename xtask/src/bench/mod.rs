@@ -7,6 +7,7 @@
 mod boot;
 mod catalogue;
 mod devices;
+mod difference;
 mod images;
 mod machine;
 mod many;

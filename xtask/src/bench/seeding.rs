@@ -1,7 +1,7 @@
 //! The additional time of a start with seeding if nothing needs to be changed.
 
+use super::difference;
 use super::setup::{Bench, Rounds};
-use super::stopwatch::{self, Samples};
 use super::table::Row;
 use anyhow::Result;
 
@@ -19,18 +19,6 @@ pub fn measure(bench: &Bench, rounds: &Rounds) -> Result<Vec<Row>> {
     let rootfs = bench.rootfs("bookworm", NAME)?;
     bench.ds.quiet(&["create", NAME, "--rootfs", &rootfs])?;
     bench.ds.quiet(&["seed", NAME])?;
-    let (mut with, mut without) = (Samples::default(), Samples::default());
-    rounds.each("seeding", |_| {
-        for _ in 0..STARTS {
-            for (value, samples) in [("seed=yes", &mut with), ("seed=no", &mut without)] {
-                bench.ds.quiet(&["set", NAME, value])?;
-                samples.push(stopwatch::time(&mut bench.ds.command(&["start", NAME]))?);
-                bench.ds.quiet(&["stop", NAME, "--kill"])?;
-            }
-        }
-        Ok(())
-    })?;
-    bench.ds.quiet(&["rm", NAME])?;
-    let more = (with.median().unwrap_or_default() - without.median().unwrap_or_default()) * 1e3;
+    let more = difference::measure(bench, rounds, NAME, STARTS, ["seed=yes", "seed=no"])?;
     Ok(vec![Row::limit("seeding in `ds start`, with nothing to change", more, MORE_MS, "ms")])
 }
