@@ -60,11 +60,11 @@ fn fifty_cycles_leave_everything_as_it_was() {
     // The first ones create permanent files: logs, caches, records.
     (0..3).for_each(|_| cycle());
     wait_until_idle(&sandbox);
-    let (before, memory) = (held(&sandbox), sandbox.supervisor().unwrap().private_kib());
+    let (before, memory) = (held(&sandbox), sandbox.supervisor().unwrap().anonymous_kib());
     (0..50).for_each(|_| cycle());
     wait_until_idle(&sandbox);
     returns_to(&sandbox, &before);
-    let grown = sandbox.supervisor().unwrap().private_kib().saturating_sub(memory);
+    let grown = sandbox.supervisor().unwrap().anonymous_kib().saturating_sub(memory);
     assert!(grown <= 64, "the supervisor has grown by {grown} KiB");
     assert_eq!(tree.boots(), 53);
 }
@@ -81,7 +81,7 @@ fn reboots_leave_the_monitor_as_it_was() {
     (2..4).for_each(restart);
     let look = || -> (usize, u64, usize) {
         let monitor: Process = sandbox.monitor("web").unwrap();
-        (monitor.descriptors(), monitor.private_kib(), sandbox.group_directories().len())
+        (monitor.descriptors(), monitor.anonymous_kib(), sandbox.group_directories().len())
     };
     let (descriptors, memory, groups) = look();
     (4..24).for_each(restart);

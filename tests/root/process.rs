@@ -57,14 +57,15 @@ impl Process {
         fs::read_dir(format!("/proc/{}/fd", self.pid)).map(Iterator::count).unwrap_or(0)
     }
 
-    /// Its private dirty memory in KiB, proc_pid_smaps(5).
-    pub fn private_kib(&self) -> u64 {
+    /// Its anonymous memory in KiB, proc_pid_smaps(5). Its private memory would depend on the pages of files that the
+    /// kernel has just reclaimed, and on those that its children have copied.
+    pub fn anonymous_kib(&self) -> u64 {
         let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid)).unwrap_or_default();
         let field = |name: &str| -> u64 {
             let line = text.lines().find_map(|line| line.strip_prefix(name));
             line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
         };
-        field("Private_Dirty:") + field("Private_Clean:")
+        field("Anonymous:") + field("Swap:")
     }
 }
 
