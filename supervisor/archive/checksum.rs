@@ -1,57 +1,68 @@
-//! The checksum of gzip and xz.
+//! The checksums of gzip and xz: CRC-32 of RFC 1952, and CRC-64 of ECMA-182.
+//!
+//! Owns their tables, which are built when they are first used. Eight bytes are added per step.
 
-/// CRC-32 of RFC 1952, eight bytes per step.
-pub struct Checksum(u32);
+use std::sync::LazyLock;
 
-const TABLES: [[u32; 256]; 8] = tables();
+/// What each byte contributes, by its distance to the last of eight bytes.
+type Tables = [[u64; 256]; 8];
 
-const fn tables() -> [[u32; 256]; 8] {
-    let mut tables = [[0; 256]; 8];
-    let mut index = 0;
-    while index < 256 {
-        #[expect(clippy::cast_possible_truncation, reason = "below 256")]
-        let mut value = index as u32;
-        let mut bit = 0;
-        while bit < 8 {
-            value = (value >> 1) ^ (0xedb8_8320 * (value & 1));
-            bit += 1;
-        }
-        tables[0][index] = value;
-        index += 1;
+/// The polynomials, with the lowest bit first.
+static CRC_32: LazyLock<Box<Tables>> = LazyLock::new(|| tables(0xedb8_8320));
+static CRC_64: LazyLock<Box<Tables>> = LazyLock::new(|| tables(0xc96c_5795_d787_0f42));
+
+/// A checksum of 32 or 64 bits.
+pub struct Checksum {
+    tables: &'static Tables,
+    sum: u64,
+    inverted: u64,
+}
+
+fn tables(polynomial: u64) -> Box<Tables> {
+    let mut tables = Box::new([[0; 256]; 8]);
+    for byte in 0..=u8::MAX {
+        let step = |value: u64, _| (value >> 1) ^ (polynomial * (value & 1));
+        tables[0][usize::from(byte)] = (0..8).fold(u64::from(byte), step);
     }
-    let mut table = 1;
-    while table < 8 {
-        let mut index = 0;
-        while index < 256 {
-            let value = tables[table - 1][index];
-            tables[table][index] = (value >> 8) ^ tables[0][(value & 0xff) as usize];
-            index += 1;
+    for distance in 1..8 {
+        for byte in 0..256 {
+            let value: u64 = tables[distance - 1][byte];
+            tables[distance][byte] = (value >> 8) ^ tables[0][usize::from(value.to_le_bytes()[0])];
         }
-        table += 1;
     }
     tables
 }
 
 impl Checksum {
-    pub fn new() -> Self {
-        Self(u32::MAX)
+    /// CRC-32.
+    pub fn crc32() -> Self {
+        Self::new(&CRC_32, u64::from(u32::MAX))
+    }
+
+    /// CRC-64.
+    pub fn crc64() -> Self {
+        Self::new(&CRC_64, u64::MAX)
+    }
+
+    fn new(tables: &'static Tables, inverted: u64) -> Self {
+        Self { tables, sum: inverted, inverted }
     }
 
     pub fn add(&mut self, bytes: &[u8]) {
-        let mut sum = self.0;
-        let mut chunks = bytes.chunks_exact(8);
-        for chunk in &mut chunks {
-            let low = (sum ^ u32::from_le_bytes([chunk[0], chunk[1], chunk[2], chunk[3]])).to_le_bytes();
-            let eight = low.iter().chain(&chunk[4..]).enumerate();
-            sum = eight.fold(0, |sum, (at, byte)| sum ^ TABLES[7 - at][usize::from(*byte)]);
+        let mut sum = self.sum;
+        let (chunks, rest) = bytes.as_chunks::<8>();
+        for chunk in chunks {
+            let eight = (sum ^ u64::from_le_bytes(*chunk)).to_le_bytes();
+            sum = (0..8).fold(0, |sum, at| sum ^ self.tables[7 - at][usize::from(eight[at])]);
         }
-        for byte in chunks.remainder() {
-            sum = (sum >> 8) ^ TABLES[0][usize::from(sum.to_le_bytes()[0] ^ byte)];
+        for byte in rest {
+            sum = (sum >> 8) ^ self.tables[0][usize::from(sum.to_le_bytes()[0] ^ byte)];
         }
-        self.0 = sum;
+        self.sum = sum;
     }
 
-    pub fn value(&self) -> u32 {
-        !self.0
+    /// The checksum; the upper half of one of 32 bits is zero.
+    pub fn value(&self) -> u64 {
+        self.sum ^ self.inverted
     }
 }

@@ -112,7 +112,7 @@ fn gzip(input: &mut Input<'_>, output: &mut dyn Write) -> Result<(), Fault> {
         state.init();
         let (sum, length) = inflate(&mut state, &mut window, input, output)?;
         let trailer = [word(input)?, word(input)?];
-        if trailer != [sum, length] {
+        if trailer.map(u64::from) != [sum, length.into()] {
             return Err(Fault::Corrupt);
         }
     }
@@ -167,8 +167,8 @@ fn inflate(
     window: &mut [u8],
     input: &mut Input<'_>,
     output: &mut dyn Write,
-) -> Result<(u32, u32), Fault> {
-    let (mut sum, mut length, mut position) = (Checksum::new(), 0_u32, 0);
+) -> Result<(u64, u32), Fault> {
+    let (mut sum, mut length, mut position) = (Checksum::crc32(), 0_u32, 0);
     loop {
         let rest = peek(input)?;
         // If the input has ended, the decompressor reports that.

@@ -124,6 +124,35 @@ fn a_block_without_sizes_behind_one_with_them_is_refused() {
 }
 
 #[test]
+fn the_checksum_of_each_block_is_verified() {
+    for check in ["crc32", "crc64", "sha256", "none"] {
+        let option = format!("--check={check}");
+        let mut bytes = run("xz", &["-0c", "-T2", "--block-size=700000", option.as_str()], &plain());
+        assert!(decoded(&bytes) == Ok(plain()), "{check}");
+        // The checksum is before the index.
+        let index = bytes.len() - 12 - 4 * (usize::from(bytes[bytes.len() - 8]) + 1);
+        bytes[index - 1] ^= 1;
+        assert!(check == "none" || decoded(&bytes) == Err(Fault::Corrupt), "{check}");
+    }
+}
+
+#[test]
+fn a_block_that_is_longer_than_its_header_says_is_refused() {
+    let plain = vec![0; 700_000];
+    let mut bytes = run("xz", &["-0c", "-T2", "--block-size=700000"], &plain);
+    // The size 700000 is 0xe0, 0xdc, 0x2a: 1.2 of the .xz file format.
+    let length = usize::from(bytes[12]) * 4;
+    let at = (13..12 + length).find(|at| bytes[*at..].starts_with(&[0xe0, 0xdc, 0x2a])).unwrap();
+    bytes[at + 2] = 1;
+    let mut sum = Checksum::crc32();
+    sum.add(&bytes[12..12 + length]);
+    let sum = sum.value().to_le_bytes();
+    bytes[12 + length..16 + length].copy_from_slice(&sum[..4]);
+    let Some(pool) = Pool::start(xz::decode_block) else { return };
+    assert_eq!(decode(Format::Xz, &mut bytes.as_slice(), &mut Vec::new(), Some(&pool)), Err(Fault::Corrupt));
+}
+
+#[test]
 fn a_wrong_index_is_refused() {
     let bytes = run("xz", &["-0c", "-T2", "--block-size=200000"], &plain());
     for at in (bytes.len() - 40..bytes.len()).step_by(3) {
@@ -160,10 +189,16 @@ fn other_compressions_have_their_names() {
 
 #[test]
 fn the_checksum_is_that_of_the_standard() {
-    let mut sum = Checksum::new();
-    sum.add(b"1234");
-    sum.add(b"56789");
-    assert_eq!(sum.value(), 0xcbf4_3926);
+    for (mut sum, value) in [(Checksum::crc32(), 0xcbf4_3926), (Checksum::crc64(), 0x995d_c9bb_df19_39fa)] {
+        sum.add(b"1234");
+        sum.add(b"56789");
+        assert_eq!(sum.value(), value);
+        sum.add(&[7; 20]);
+        let other = [b"123456789".as_slice(), &[7; 20]].concat();
+        let mut bytewise = if value < 1 << 32 { Checksum::crc32() } else { Checksum::crc64() };
+        other.chunks(1).for_each(|byte| bytewise.add(byte));
+        assert_eq!(sum.value(), bytewise.value());
+    }
 }
 
 proptest! {

@@ -19,8 +19,19 @@ const STACK: usize = 1 << 20;
 /// The plain bytes of one part.
 pub type Part = Result<Vec<u8>, Fault>;
 
-/// Decompresses a part: its compressed bytes, and the length of the result.
-pub type Work = fn(&[u8], usize) -> Part;
+/// A part to decompress.
+#[derive(Debug)]
+pub struct Packed {
+    /// The compressed bytes.
+    pub bytes: Vec<u8>,
+    /// Length of the result, in bytes.
+    pub length: usize,
+    /// The expected CRC-64 of the result, if the format's own decompressor does not verify one.
+    pub sum: Option<[u8; 8]>,
+}
+
+/// Decompresses a part.
+pub type Work = fn(Packed) -> Part;
 
 /// The threads.
 #[derive(Debug)]
@@ -42,8 +53,8 @@ struct State {
     begun: usize,
     /// The number of the last part.
     last: u64,
-    /// Number, compressed bytes and length of the parts that no thread has taken.
-    waiting: VecDeque<(u64, Vec<u8>, usize)>,
+    /// The parts that no thread has taken, with their numbers.
+    waiting: VecDeque<(u64, Packed)>,
     done: BTreeMap<u64, Part>,
 }
 
@@ -72,8 +83,8 @@ impl Shared {
     fn work(&self, work: Work) -> ! {
         self.change(|state| state.begun += 1);
         loop {
-            let (number, bytes, length) = self.wait_for(|state| state.waiting.pop_front());
-            let part = work(&bytes, length);
+            let (number, packed) = self.wait_for(|state| state.waiting.pop_front());
+            let part = work(packed);
             self.change(|state| drop(state.done.insert(number, part)));
         }
     }
@@ -100,10 +111,10 @@ impl Pool {
     }
 
     /// Queues a part; returns its number.
-    pub fn put(&self, bytes: Vec<u8>, length: usize) -> u64 {
+    pub fn put(&self, packed: Packed) -> u64 {
         self.shared.change(|state| {
             state.last += 1;
-            state.waiting.push_back((state.last, bytes, length));
+            state.waiting.push_back((state.last, packed));
             state.last
         })
     }

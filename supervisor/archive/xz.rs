@@ -11,7 +11,7 @@ use lzma_rust2::{Action, Status, XzStream};
 
 use super::buffer::{Fault, INPUT, Input, OUTPUT, peek, put, something_follows};
 use super::checksum::Checksum;
-use super::pool::{Part, Pool};
+use super::pool::{Packed, Part, Pool};
 
 /// Maximum size of an xz dictionary, in KiB: `xz -9` uses 64 MiB.
 const MEMORY: u32 = 200 << 10;
@@ -19,6 +19,9 @@ const MEMORY: u32 = 200 << 10;
 const LARGEST: u64 = 32 << 20;
 /// The first bytes of a stream.
 const MAGIC: &[u8] = b"\xfd7zXZ\0";
+/// The flags of a stream whose blocks end with CRC-64, and of one whose blocks have no checksum: 2.1.1.2.
+const CRC_64: [u8; 2] = [0, 4];
+const UNCHECKED: [u8; 2] = [0, 0];
 /// Size of a stream's header: the magic, two flags and a checksum.
 const HEADER: usize = 12;
 
@@ -31,7 +34,8 @@ pub fn decode(input: &mut Input<'_>, output: &mut dyn Write, pool: Option<&Pool>
     loop {
         let mut header = Vec::new();
         append(input, &mut header, HEADER)?;
-        if header[..MAGIC.len()] != *MAGIC || header[HEADER - 4..] != sum(&header[MAGIC.len()..HEADER - 4]) {
+        if header[..MAGIC.len()] != *MAGIC || header[HEADER - 4..] != sum32(&header[MAGIC.len()..HEADER - 4])
+        {
             return Err(Fault::Corrupt);
         }
         let mut blocks = Blocks { header, records: Vec::new(), pool, running: VecDeque::new() };
@@ -52,12 +56,36 @@ pub fn decode(input: &mut Input<'_>, output: &mut dyn Write, pool: Option<&Pool>
 ///
 /// # Errors
 /// See [`Fault`].
-pub fn decode_block(stream: &[u8], length: usize) -> Part {
-    let mut bytes = Vec::new();
-    bytes.try_reserve_exact(length).map_err(|_| Fault::TooMuchMemory)?;
-    let mut stream: &[u8] = stream;
-    in_order(&mut BufReader::with_capacity(INPUT, &mut stream), &mut bytes)?;
-    Ok(bytes)
+pub fn decode_block(Packed { bytes, length, sum }: Packed) -> Part {
+    let mut plain = Plain { bytes: Vec::new(), missing: length };
+    plain.bytes.try_reserve_exact(length).map_err(|_| Fault::TooMuchMemory)?;
+    let mut stream = bytes.as_slice();
+    in_order(&mut BufReader::with_capacity(INPUT, &mut stream), &mut plain).map_err(|fault| match fault {
+        Fault::Unwanted => Fault::Corrupt,
+        other => other,
+    })?;
+    if plain.missing > 0 || sum.is_some_and(|sum| sum != sum64(&plain.bytes)) {
+        return Err(Fault::Corrupt);
+    }
+    Ok(plain.bytes)
+}
+
+/// The output of a block, which accepts no more than the length in the block's header.
+struct Plain {
+    bytes: Vec<u8>,
+    missing: usize,
+}
+
+impl Write for Plain {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.missing = self.missing.checked_sub(bytes.len()).ok_or(io::ErrorKind::FileTooLarge)?;
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn in_order(input: &mut Input<'_>, output: &mut dyn Write) -> Result<(), Fault> {
@@ -118,27 +146,41 @@ impl Blocks<'_> {
                 return if self.records.is_empty() { Ok(false) } else { Err(Fault::Mixed) };
             };
             self.records.push(sizes);
-            let tail = tail(&self.header, &[sizes]);
             if sizes.plain.max(rest) > LARGEST {
                 self.write(output, 0)?;
                 let head = [self.header.as_slice(), &block].concat();
+                let tail = tail(&self.header, &[sizes]);
                 let mut whole = head.as_slice().chain(input.take(rest)).chain(tail.as_slice());
                 in_order(&mut BufReader::with_capacity(INPUT, &mut whole), output)?;
                 continue;
             }
-            let mut stream = [self.header.as_slice(), &block].concat();
             let mut missing = usize::try_from(rest).map_err(|_| Fault::TooMuchMemory)?;
             while missing > 0 {
                 let step = missing.min(INPUT);
-                append(input, &mut stream, step)?;
+                append(input, &mut block, step)?;
                 missing -= step;
                 self.write_ready(output)?;
             }
-            stream.extend(tail);
             self.write(output, self.pool.threads - 1)?;
-            let length = usize::try_from(sizes.plain).map_err(|_| Fault::TooMuchMemory)?;
-            self.running.push_back(self.pool.put(stream, length));
+            let packed = self.packed(block, sizes)?;
+            self.running.push_back(self.pool.put(packed));
         }
+    }
+
+    /// A stream with only this block. CRC-64 is removed from it, because it is verified here in a fifth of the time.
+    fn packed(&self, mut block: Vec<u8>, mut sizes: Sizes) -> Result<Packed, Fault> {
+        let (mut header, mut sum) = (self.header.clone(), None);
+        if header[MAGIC.len()..MAGIC.len() + 2] == CRC_64 {
+            let at = block.len().checked_sub(8).ok_or(Fault::Corrupt)?;
+            sum = block.split_off(at).try_into().ok();
+            sizes.unpadded -= 8;
+            header.truncate(MAGIC.len());
+            header.extend(UNCHECKED);
+            header.extend(sum32(&UNCHECKED));
+        }
+        let length = usize::try_from(sizes.plain).map_err(|_| Fault::TooMuchMemory)?;
+        let bytes = [header.as_slice(), &block, &tail(&header, &[sizes])].concat();
+        Ok(Packed { bytes, length, sum })
     }
 
     /// The sizes in a block's header, and the number of bytes that follow it.
@@ -225,8 +267,15 @@ fn append_number(bytes: &mut Vec<u8>, mut number: u64) {
     }
 }
 
-fn sum(bytes: &[u8]) -> [u8; 4] {
-    let mut sum = Checksum::new();
+fn sum32(bytes: &[u8]) -> [u8; 4] {
+    let mut sum = Checksum::crc32();
+    sum.add(bytes);
+    let [a, b, c, d, ..] = sum.value().to_le_bytes();
+    [a, b, c, d]
+}
+
+fn sum64(bytes: &[u8]) -> [u8; 8] {
+    let mut sum = Checksum::crc64();
     sum.add(bytes);
     sum.value().to_le_bytes()
 }
@@ -240,8 +289,8 @@ fn tail(header: &[u8], records: &[Sizes]) -> Vec<u8> {
         append_number(&mut bytes, record.plain);
     }
     bytes.resize(bytes.len().next_multiple_of(4), 0);
-    bytes.extend(sum(&bytes));
+    bytes.extend(sum32(&bytes));
     let size = u32::try_from(bytes.len() / 4 - 1).unwrap_or(u32::MAX).to_le_bytes();
     let end = [size.as_slice(), &header[MAGIC.len()..MAGIC.len() + 2]].concat();
-    [bytes.as_slice(), &sum(&end), &end, b"YZ"].concat()
+    [bytes.as_slice(), &sum32(&end), &end, b"YZ"].concat()
 }
