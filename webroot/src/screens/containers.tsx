@@ -7,9 +7,11 @@ import { Bar, Chart } from '../components/chart';
 import { Actions, Glyph, Pill } from '../components/container-parts';
 import { Icon } from '../components/icon';
 import { JobCard } from '../components/job';
+import { LinkDialog } from '../components/link-dialog';
 import { duration } from '../duration';
 import { percent, size } from '../format';
 import { isolated, t } from '../i18n';
+import { ofAddress, ofPort } from '../model/addresses';
 import { containers, heldBack, history, jobs, machine, running, uptime, use } from '../model/store';
 import type { Container } from '../model/types';
 import { go } from '../router';
@@ -183,18 +185,28 @@ function Chips({ container }: { container: Container }) {
   return (
     <div class="chips">
       {addresses.map((address) => (
-        <bdi class="chip" key={address}>
-          {address}
-        </bdi>
+        <AddressChip key={address} text={address} address={ofAddress(address)} />
       ))}
       {ports.map((port) => (
-        <bdi class="chip" key={port}>
-          {port.trim()}
-        </bdi>
+        <AddressChip key={port} text={port.trim()} address={ofPort(port)} />
       ))}
       {addresses.length === 0 && (mode === 'host' || mode === 'none' || mode === 'nat' || mode === 'gateway') && (
         <span class="chip">{t(`network.${mode}`)}</span>
       )}
     </div>
+  );
+}
+
+/** An address of the web to open, or text if it is none. */
+function AddressChip({ text, address }: { text: string; address: string | null }) {
+  const [isAsked, setAsked] = useState(false);
+  if (address === null) return <bdi class="chip">{text}</bdi>;
+  return (
+    <>
+      <button type="button" class="chip-link" onClick={() => setAsked(true)}>
+        <bdi class="chip">{text}</bdi>
+      </button>
+      {isAsked && <LinkDialog address={address} text={t('openPortText')} onClose={() => setAsked(false)} />}
+    </>
   );
 }
