@@ -3,11 +3,11 @@
 use anyhow::Result;
 use serde_json::json;
 
-use super::forget;
 use super::progress::Progress;
 use super::state::existing;
 use crate::cli;
 use crate::config::value::Name;
+use crate::container::forget;
 use crate::exit::ExitCode;
 use crate::storage::copy::copy;
 use crate::worker::Env;

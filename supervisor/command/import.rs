@@ -4,10 +4,11 @@ use anyhow::{Context, Result};
 use serde_json::json;
 
 use super::login::login;
+use super::place;
 use super::progress::Progress;
-use super::{forget, place};
 use crate::cli;
 use crate::config::value::Name;
+use crate::container::forget;
 use crate::exit::ExitCode;
 use crate::storage::create::{Creation, create};
 use crate::storage::import::{import, is_exported};

@@ -53,10 +53,8 @@ use serde_json::{Value, json};
 
 use crate::cli::value::Assignment;
 use crate::config::{self, value::Name};
-use crate::container::occupied;
 use crate::exit::ExitCode;
 use crate::log as sinks;
-use crate::paths::Paths;
 use crate::screen;
 use crate::storage::source::Place;
 use crate::worker::Env;
@@ -81,18 +79,6 @@ fn names(env: &Env, given: &[String], all: bool) -> Result<Vec<Name>> {
         .collect();
     names.sort();
     Ok(names)
-}
-
-/// Removes the run directory of a deleted or never created container, unless a job is creating it. A process that waits
-/// for the lock in it then finds no container.
-fn forget(paths: &Paths, name: &Name) {
-    if paths.container(name).symlink_metadata().is_err() && !occupied::is_occupied(paths, name) {
-        // The supervisor may write the last exit at the same time, which fills the directory again. Any other failure
-        // leaves a file on a tmpfs.
-        let directory = paths.run_container(name);
-        let refilled = |error: std::io::Error| error.kind() == std::io::ErrorKind::DirectoryNotEmpty;
-        while std::fs::remove_dir_all(&directory).is_err_and(refilled) {}
-    }
 }
 
 /// A file, or `-` for standard input.

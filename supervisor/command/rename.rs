@@ -8,12 +8,11 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 
-use super::forget;
 use super::state::existing;
 use crate::cli;
 use crate::config::value::{HostPath, Name};
 use crate::config::{Config, RootSource};
-use crate::container::{Lock, monitor, occupied};
+use crate::container::{Lock, forget, monitor, occupied};
 use crate::exit::ExitCode;
 use crate::fault;
 use crate::monitor::last_exit;

@@ -13,14 +13,14 @@ use std::process;
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 
+use super::print;
 use super::progress::Progress;
 use super::state::existing;
 use super::stop::kill;
-use super::{forget, print};
 use crate::cli;
 use crate::config::Config;
 use crate::config::value::Name;
-use crate::container::{Lock, monitor, occupied, sweep};
+use crate::container::{Lock, forget, monitor, occupied, sweep};
 use crate::exit::ExitCode;
 use crate::fault;
 use crate::paths::Paths;

@@ -1,10 +1,11 @@
 //! The remains of a container whose monitor died: control groups, sockets, its mount in shared storage.
 //!
-//! Owns their removal. Never touches a container whose monitor answers.
+//! Owns their removal, and that of the run directory. Never touches a container whose monitor answers.
 
 use anyhow::{Result, ensure};
 
 use super::lock::Lock;
+use super::occupied;
 use super::status::monitor;
 use crate::android::storage;
 use crate::cgroup::{self, Cgroup};
@@ -32,10 +33,7 @@ pub fn sweep(paths: &Paths, host: &Host, name: &Name) {
 /// # Errors
 /// If its control groups are still in use.
 pub fn sweep_dead(paths: &Paths, host: &Host, name: &Name) -> Result<()> {
-    if !paths.run_container(name).exists() {
-        return Ok(());
-    }
-    let _lock = Lock::take(paths, name)?;
+    let Some(_lock) = Lock::take_existing(paths, name)? else { return Ok(()) };
     if monitor(paths, name)?.is_some() {
         return Ok(());
     }
@@ -43,4 +41,16 @@ pub fn sweep_dead(paths: &Paths, host: &Host, name: &Name) -> Result<()> {
     let left = Cgroup::existing(&host.cgroups, &paths.cgroup, name.as_str());
     ensure!(left.directory().is_none(), "its control groups are still in use");
     Ok(())
+}
+
+/// Removes the run directory of a deleted or never created container, unless a job is creating it. A process that waits
+/// for the lock in it then finds no container.
+pub fn forget(paths: &Paths, name: &Name) {
+    if paths.container(name).symlink_metadata().is_err() && !occupied::is_occupied(paths, name) {
+        // The supervisor may write the last exit at the same time, which fills the directory again. Any other failure
+        // leaves a file on a tmpfs.
+        let directory = paths.run_container(name);
+        let refilled = |error: std::io::Error| error.kind() == std::io::ErrorKind::DirectoryNotEmpty;
+        while std::fs::remove_dir_all(&directory).is_err_and(refilled) {}
+    }
 }

@@ -40,21 +40,40 @@ impl Lock {
     /// If the client interrupted, the lock was not released in time, or the run directory cannot be written.
     pub fn take_for(paths: &Paths, client: &Client, name: &Name) -> Result<Self> {
         let deadline = Instant::now() + LONGEST_HOLD;
-        let path = paths.lock(name);
         loop {
             paths::create_private(&paths.run_container(name))?;
-            let file = match OpenOptions::new().create(true).append(true).mode(0o600).open(&path) {
-                // The previous holder has just removed the container's directory.
-                Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                other => other.with_context(|| format!("open {}", path.display()))?,
-            };
-            let file = lock(file, &path, client, deadline)?;
-            // The lock counts only if the path still refers to the same file.
-            if is_at(&file, &path) {
-                return Ok(Self { _file: file });
+            // `None`: the previous holder has just removed the directory.
+            if let Some(lock) = attempt(paths, client, name, deadline)? {
+                return Ok(lock);
             }
         }
     }
+
+    /// Waits for the lock of a container with a run directory, which a deleted one has no longer. Creates none.
+    ///
+    /// # Errors
+    /// If the lock was not released in time, or cannot be opened.
+    pub fn take_existing(paths: &Paths, name: &Name) -> Result<Option<Self>> {
+        let deadline = Instant::now() + LONGEST_HOLD;
+        while paths.run_container(name).exists() {
+            if let Some(lock) = attempt(paths, &Client::new(None), name, deadline)? {
+                return Ok(Some(lock));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Waits for the lock; `None` if the run directory does not exist, or was replaced meanwhile.
+fn attempt(paths: &Paths, client: &Client, name: &Name, deadline: Instant) -> Result<Option<Lock>> {
+    let path = paths.lock(name);
+    let file = match OpenOptions::new().create(true).append(true).mode(0o600).open(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        other => other.with_context(|| format!("open {}", path.display()))?,
+    };
+    let file = lock(file, &path, client, deadline)?;
+    // The lock counts only if the path still refers to the same file.
+    Ok(is_at(&file, &path).then_some(Lock { _file: file }))
 }
 
 fn lock(mut file: File, path: &Path, client: &Client, deadline: Instant) -> Result<Flock<File>> {

@@ -15,6 +15,6 @@ pub mod status;
 pub mod talk;
 pub mod usage;
 
-pub use self::leftovers::sweep;
+pub use self::leftovers::{forget, sweep};
 pub use self::lock::Lock;
 pub use self::status::monitor;

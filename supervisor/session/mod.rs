@@ -90,7 +90,7 @@ pub fn attend(client: &Client, running: Running) -> Result<SessionEnd> {
     }
     let code = session.ended.map_or(ExitCode::Signal(session.given_up.unwrap_or(HANG_UP)), exit_code);
     let Words { begun, mut failure } = last_words(&wire);
-    if session.given_up.is_some() && session.ended.is_none() {
+    if session.given_up.is_some() {
         failure.get_or_insert_with(|| Error::msg("the container is frozen; the command was killed"));
     }
     let stillborn = says_begun && !begun && code == ExitCode::Signal(KILLED);
@@ -239,18 +239,21 @@ impl Session<'_> {
                 }
             }
             FromClient::Signal(number) => {
+                // A process that a signal ends leaves the frozen state first: the kernel would report it as thawed.
+                let is_frozen = self.groups.as_ref().is_some_and(Joining::is_frozen);
                 self.forward(number);
-                self.give_up(number);
+                if is_frozen {
+                    self.give_up(number);
+                }
             }
         }
         Ok(())
     }
 
-    /// Ends the session if the client was asked to end and the program is frozen: the program receives the signal once
-    /// it is thawed, at an unknown time.
+    /// Ends the session of a frozen program if the client was asked to end: the program receives the signal once it is
+    /// thawed, at an unknown time.
     fn give_up(&mut self, number: i32) {
-        let ends = matches!(number, libc::SIGTERM | libc::SIGINT | libc::SIGHUP | libc::SIGQUIT);
-        if ends && self.groups.as_ref().is_some_and(Joining::is_frozen) {
+        if matches!(number, libc::SIGTERM | libc::SIGINT | libc::SIGHUP | libc::SIGQUIT) {
             self.given_up = u8::try_from(number).ok();
             self.killing = Some(Instant::now());
         }

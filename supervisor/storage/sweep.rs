@@ -18,7 +18,7 @@ use super::staging::{self, JOB, NEW, TRASH, is_staging, sync_directory};
 use crate::clock::now;
 use crate::config::value::Name;
 use crate::config::{Config, RootSource};
-use crate::container::{Lock, occupied};
+use crate::container::{Lock, forget, occupied};
 use crate::durable::{self, Temporaries};
 use crate::paths::Paths;
 use crate::paths::names_in;
@@ -155,7 +155,7 @@ fn is_unfinished(path: &Path) -> bool {
 /// Removes incomplete containers, and completes interrupted deletions.
 pub fn containers(paths: &Paths) {
     for path in entries(&paths.containers()).iter().filter(|path| is_unfinished(path)) {
-        report(path, remove(path));
+        report(path, remove(paths, path));
     }
 }
 
@@ -234,10 +234,19 @@ fn remove_temporaries(directory: &Path) {
 }
 
 /// Deletes a directory that no process holds.
-fn remove(path: &Path) -> Result<()> {
+fn remove(paths: &Paths, path: &Path) -> Result<()> {
     let Some(_lock) = staging::lock(path)? else { return Ok(()) };
+    if let Some(name) = deleted(path) {
+        forget(paths, &name);
+    }
     refuse_mounts(path)?;
     delete(path)
+}
+
+/// The name that a container had before its deletion began.
+fn deleted(path: &Path) -> Option<Name> {
+    let (name, _process) = file_name(path)?.strip_prefix(TRASH)?.rsplit_once('-')?;
+    name.parse().ok()
 }
 
 fn report(path: &Path, done: Result<()>) {

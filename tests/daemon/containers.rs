@@ -120,6 +120,7 @@ fn a_container_that_was_stopped_or_started_manually_is_not_restarted() {
     wait_for("the monitor to be watched", || watched(&machine, "web"));
     monitor.end(ExitReason::Stopped);
     wait_for("the end", || (machine.listed("web")["state"] == "stopped").then_some(()));
+    wait_for("the supervisor to notice it", || watched(&machine, "web").is_none().then_some(()));
     assert_eq!(machine.listed("web")["restart_in_s"], serde_json::Value::Null);
 
     let monitor = Monitor::start(&machine.paths, "web");
@@ -128,8 +129,10 @@ fn a_container_that_was_stopped_or_started_manually_is_not_restarted() {
     wait_for("the wait", || (machine.listed("web")["state"] == "restarting").then_some(()));
     let _monitor = Monitor::start(&machine.paths, "web");
     wait_for("the monitor to be watched", || watched(&machine, "web"));
-    let status = machine.json(&["supervisor", "status", "--json"]);
-    assert_eq!(status["restarting"], serde_json::json!([]));
+    wait_for("the restart to be cancelled", || {
+        let status = machine.json(&["supervisor", "status", "--json"]);
+        (status["restarting"] == serde_json::json!([])).then_some(())
+    });
 }
 
 #[test]

@@ -149,9 +149,11 @@ fn an_interrupted_deletion_is_completed() {
     fs::rename(containers.join("web"), containers.join(".trash-web-1234")).unwrap();
     assert_eq!(machine.ds(&["list", "--names"]).succeeds(), "");
     // The supervisor, which has just started, may complete it first.
-    let done = machine.ds(&["rm", "web"]);
     let gone = "ds: rm web: no such container; see 'ds list'\n";
-    assert!(done.stdout == "web deleted\n" || done.stderr == gone, "{done:?}");
-    machine.ds(&["rm", "web"]).fails(1, gone.trim_end());
+    wait_for("the end of the deletion", || {
+        let done = machine.ds(&["rm", "web"]);
+        assert!(done.stdout == "web deleted\n" || done.stderr == gone, "{done:?}");
+        (done.stderr == gone && !containers.join(".trash-web-1234").exists()).then_some(())
+    });
     nothing_is_left(&machine);
 }

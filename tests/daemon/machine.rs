@@ -170,13 +170,14 @@ pub fn skip(test: &str, reason: &str) {
 }
 
 /// Waits for a condition; panics after a generous timeout.
+#[track_caller]
 pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(begun.elapsed() < Duration::from_secs(60), "timeout: {what}");
+        assert!(begun.elapsed() < Duration::from_secs(180), "timeout: {what}");
         sleep(Duration::from_millis(5));
     }
 }

@@ -18,7 +18,8 @@ pub struct Monitor {
     control: PathBuf,
     lock: PathBuf,
     last_exit: PathBuf,
-    sockets: Arc<Mutex<Vec<Arc<OwnedFd>>>>,
+    /// `None` after its end: a connection that is accepted later is closed at once.
+    sockets: Arc<Mutex<Option<Vec<Arc<OwnedFd>>>>>,
     /// The requests that it has received.
     pub heard: Arc<Mutex<Vec<ControlRequest>>>,
 }
@@ -36,14 +37,17 @@ impl Monitor {
             lock: paths.lock(&name),
             last_exit: paths.last_exit(&name),
             name,
-            sockets: Arc::new(Mutex::new(vec![Arc::clone(&listener)])),
+            sockets: Arc::new(Mutex::new(Some(vec![Arc::clone(&listener)]))),
             heard: Arc::default(),
         };
         let serving = monitor.clone();
         thread::spawn(move || {
             while let Ok(connection) = accept_from(listener.as_fd()) {
                 let connection = Arc::new(connection);
-                serving.sockets.lock().unwrap().push(Arc::clone(&connection));
+                match serving.sockets.lock().unwrap().as_mut() {
+                    Some(sockets) => sockets.push(Arc::clone(&connection)),
+                    None => return,
+                }
                 let serving = serving.clone();
                 thread::spawn(move || serving.serve(&connection));
             }
@@ -102,7 +106,7 @@ impl Monitor {
     }
 
     fn hang_up(&self) {
-        for socket in self.sockets.lock().unwrap().drain(..) {
+        for socket in self.sockets.lock().unwrap().take().unwrap_or_default() {
             let _ = shutdown(socket.as_raw_fd(), Shutdown::Both);
         }
     }

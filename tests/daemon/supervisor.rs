@@ -135,7 +135,8 @@ fn its_files_are_for_root_only_with_any_umask() {
     let mut left = vec![machine.paths.data.clone(), machine.paths.run.clone()];
     let mut count = 0;
     while let Some(path) = left.pop() {
-        let about = fs::symlink_metadata(&path).unwrap();
+        // Temporary files are renamed meanwhile.
+        let Ok(about) = fs::symlink_metadata(&path) else { continue };
         assert_eq!(about.permissions().mode() & 0o077, 0, "{}: {about:?}", path.display());
         count += 1;
         if about.is_dir() {
@@ -155,11 +156,13 @@ fn idle_it_does_not_wake_up() {
         let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
         line.trim().parse::<u64>().unwrap()
     };
-    // The last worker is reaped after its client has returned.
-    sleep(Duration::from_millis(300));
-    let before = wakes();
-    sleep(Duration::from_secs(2));
-    assert_eq!(wakes(), before);
+    // The last worker is reaped after its client has returned, at any time on a busy machine. A supervisor that wakes up
+    // again and again has no quiet time.
+    wait_for("two seconds without a wakeup", || {
+        let before = wakes();
+        sleep(Duration::from_secs(2));
+        (wakes() == before).then_some(())
+    });
 }
 
 #[test]

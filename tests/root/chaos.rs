@@ -44,7 +44,7 @@ const VERBS: [&[&str]; 20] = [
 /// The number of parallel sandboxes, because most of a round is waiting.
 const SANDBOXES: u64 = 4;
 /// The timeout for a command whose peers are stopped or frozen.
-const LONGEST: Duration = Duration::from_secs(50);
+const LONGEST: Duration = Duration::from_secs(150);
 
 fn setting(name: &str) -> Option<u64> {
     env::var(name).ok().and_then(|text| text.parse().ok())

@@ -3,6 +3,7 @@
 
 use crate::sandbox::Sandbox;
 use crate::{root_fs::Tree, wait_for};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::process::Stdio;
 
@@ -220,15 +221,15 @@ fn stdout_and_stderr_are_separate() {
 fn signals_reach_the_command() {
     let sandbox = Sandbox::new();
     boot(&sandbox);
-    for (signal, code) in [("-TERM", 128 + 15), ("-INT", 128 + 2), ("-HUP", 128 + 1), ("-USR1", 128 + 10)] {
-        // The signalled shell becomes the client.
-        let line = format!(
-            "( sleep 0.3; kill {signal} $$ ) & exec '{}' run web -- /bin/probe hold",
-            sandbox.binary().display()
-        );
-        let done = sandbox.run(&["sh", "-c", &line]);
-        assert_eq!(done.code, code, "{signal}: {done:?}");
-        assert!(sandbox.process(&["/bin/probe", "hold"]).is_none(), "{signal}");
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1] {
+        let code = 128 + signal as i32;
+        let spawned = sandbox.spawn_ds(&["run", "web", "--", "/bin/probe", "hold"]);
+        wait_for("the command", || sandbox.process(&["/bin/probe", "hold"]));
+        let client = crate::process::client(&spawned);
+        crate::process::signal(client.pid, signal);
+        let output = spawned.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{signal}: {output:?}");
+        wait_for("its end", || sandbox.process(&["/bin/probe", "hold"]).is_none().then_some(()));
     }
 }
 
@@ -263,7 +264,7 @@ fn a_killed_worker_ends_its_command() {
 fn commands_continue_after_the_supervisor_was_killed() {
     let sandbox = Sandbox::new();
     boot(&sandbox);
-    let client = sandbox.spawn_ds(&["run", "web", "--", "/bin/sh", "-c", "echo begins; sleep 1; exit 7"]);
+    let client = sandbox.spawn_ds(&["run", "web", "--", "/bin/sh", "-c", "echo begins; sleep 3; exit 7"]);
     wait_for("the command", || sandbox.processes().into_iter().find(|one| one.name == "sleep"));
     sandbox.kill_supervisor();
     let output = client.wait_with_output().unwrap();
@@ -278,7 +279,7 @@ fn processes_that_a_command_leaves_continue() {
     assert_eq!(sandbox.ds(&["run", "web", "--", "/bin/sh", "-c", script]).succeeds(), "started\n");
     assert!(sandbox.process(&["/bin/probe", "hold"]).is_some(), "a started daemon continues to run");
     sandbox.ds(&["stop", "web"]).succeeds();
-    assert!(sandbox.process(&["/bin/probe", "hold"]).is_none());
+    wait_for("its end", || sandbox.process(&["/bin/probe", "hold"]).is_none().then_some(()));
 }
 
 #[test]

@@ -14,7 +14,7 @@ const KINDS: [&str; 8] = ["fifo", "device", "directory", "socket", "sparse", "lo
 /// A file that is larger than memory.
 const ENDLESS: u64 = 100 << 30;
 /// The timeout of each command in seconds; none needs more than one or two.
-const LIMIT: u32 = 30;
+const LIMIT: u32 = 120;
 
 /// A file of the host that a guest points to.
 fn bait(sandbox: &Sandbox) -> PathBuf {

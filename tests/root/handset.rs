@@ -6,7 +6,7 @@
 //! of its networks, and `unreachable` at the end (RouteController.cpp of netd).
 
 use crate::sandbox::Sandbox;
-use crate::world::{Place, serve, state};
+use crate::world::{Place, serve, state, wait_for_links};
 use crate::{skip, wait_for};
 use std::fs;
 
@@ -77,6 +77,7 @@ impl Handset {
         phone.connect("wlan0");
         phone.connect("rmnet_data0");
         phone.make_default(None, Some("wlan0"));
+        wait_for_links(&phone.sandbox, &["wlan0", "rmnet_data0"]);
         Some(phone)
     }
 

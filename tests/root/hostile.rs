@@ -362,18 +362,23 @@ fn a_read_only_tree_boots() {
     wait_for("the console", || sandbox.ds(&["logs", "web"]).succeeds().contains("Read-only").then_some(()));
 }
 
+/// Removes a directory, in which another process may create a file meanwhile.
+fn remove_while_in_use(directory: &Path) {
+    wait_for("its removal", || (fs::remove_dir_all(directory).is_ok() || !directory.exists()).then_some(()));
+}
+
 #[test]
 fn a_container_directory_that_vanishes_does_not_hurt_the_running_container() {
     let sandbox = Sandbox::new();
     let tree = sandbox.container("web", &["environment.PROBE=sleep=700,flood=1"]);
     sandbox.ds(&["start", "web"]).succeeds();
     wait_for("the report", || tree.report());
-    fs::remove_dir_all(sandbox.data("containers/web")).unwrap();
+    remove_while_in_use(&sandbox.data("containers/web"));
     // It keeps the settings of its start.
     sandbox.ds(&["run", "web", "--", "/bin/true"]).succeeds();
     assert!(sandbox.first_process("web").is_some());
     sandbox.ds(&["stop", "web"]).succeeds();
-    assert!(sandbox.first_process("web").is_none());
+    sandbox.wait_for_end("web");
 }
 
 #[test]
@@ -382,7 +387,7 @@ fn a_tree_that_is_deleted_under_a_running_container_does_not_keep_it_from_stoppi
     let tree = sandbox.container("web", &[]);
     sandbox.ds(&["start", "web"]).succeeds();
     wait_for("the report", || tree.report());
-    fs::remove_dir_all(&tree.0).unwrap();
+    remove_while_in_use(&tree.0);
     sandbox.ds(&["run", "web", "--", "/bin/true"]).fails(125, &["ds: run web: ", "No such file"]);
     sandbox.ds(&["stop", "web"]).succeeds();
     sandbox.ds(&["start", "web"]).fails(1, &["No such file"]);

@@ -37,7 +37,7 @@ fn limits_are_set_on_the_host() {
 fn the_limit_of_processes_is_enforced() {
     let sandbox = Sandbox::new();
     boot(&sandbox, &["limits.pids=20"]);
-    let script = "for n in $(busybox seq 30); do sleep 3 & done; echo all";
+    let script = "for n in $(busybox seq 30); do sleep 1000 >/dev/null 2>&1 & done; echo all";
     let done = sandbox.ds(&["run", "web", "--", "/bin/sh", "-c", script]);
     assert!(done.errors.contains("fork") && !done.text().contains("all"), "{done:?}");
     assert_eq!(sandbox.state("web"), "running");

@@ -113,14 +113,18 @@ fn skip(test: &str, reason: &str) {
     }
 }
 
+/// The time after which a test gives up. It means that the awaited event never occurs, also on a slow or busy machine.
+const LONGEST_WAIT: Duration = Duration::from_secs(180);
+
 /// Waits for a value; panics after a generous timeout.
+#[track_caller]
 fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(begun.elapsed() < Duration::from_secs(60), "timeout: {what}");
+        assert!(begun.elapsed() < LONGEST_WAIT, "timeout: {what}");
         sleep(Duration::from_millis(5));
     }
 }

@@ -152,7 +152,9 @@ fn an_uplink_with_ipv6_alone_is_followed_by_clat() {
     phone.make_default(Some("wlan0"), Some("rmnet_data0"));
     phone.shell(&format!("ip rule add priority 31000 fwmark 0x0/0xffff iif lo lookup {translated}"));
     wait_for("the translator", || (call(web, INTERNET).as_deref() == Some("clat 192.0.0.4")).then_some(()));
-    assert_eq!(phone.sandbox.info("web")["network"]["uplink"], "v4-rmnet_data0");
+    wait_for("its uplink", || {
+        (phone.sandbox.info("web")["network"]["uplink"] == "v4-rmnet_data0").then_some(())
+    });
     // Wi-Fi is back, and the translator ends.
     phone.make_default(Some("rmnet_data0"), Some("wlan0"));
     phone.shell(&format!(

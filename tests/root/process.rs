@@ -1,9 +1,12 @@
 //! The process table in /proc, for checks of a sandbox's processes.
 
+use crate::wait_for;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
+use std::process::Child;
 
 /// One process, by its process id on the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,19 +46,26 @@ impl Process {
         status.lines().find_map(|line| line.strip_prefix("NSpid:"))?.split_whitespace().last()?.parse().ok()
     }
 
+    /// Whether it has a file open.
+    pub fn has_open(&self, path: &Path) -> bool {
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", self.pid)).into_iter().flatten().flatten();
+        descriptors.into_iter().any(|one| fs::read_link(one.path()).is_ok_and(|target| target == path))
+    }
+
     /// The number of its open descriptors.
     pub fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.pid)).map(Iterator::count).unwrap_or(0)
     }
 
-    /// Its private dirty memory in KiB, proc_pid_smaps(5).
-    pub fn private_kib(&self) -> u64 {
+    /// Its anonymous memory in KiB, proc_pid_smaps(5). Its private memory would depend on the pages of files that the
+    /// kernel has just reclaimed, and on those that its children have copied.
+    pub fn anonymous_kib(&self) -> u64 {
         let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid)).unwrap_or_default();
         let field = |name: &str| -> u64 {
             let line = text.lines().find_map(|line| line.strip_prefix(name));
             line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
         };
-        field("Private_Dirty:") + field("Private_Clean:")
+        field("Anonymous:") + field("Swap:")
     }
 }
 
@@ -77,6 +87,12 @@ pub fn below(ancestor: i32) -> Vec<Process> {
         false
     };
     all.values().filter(is_below).cloned().collect()
+}
+
+/// The client that a command of the sandbox runs: the spawned process only enters the sandbox.
+pub fn client(spawned: &Child) -> Process {
+    let below = || below(spawned.id().try_into().unwrap());
+    wait_for("the client", || below().into_iter().find(|one| one.name == "ds"))
 }
 
 /// Sends SIGKILL; ignores a process that has just ended.

@@ -9,8 +9,6 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 use std::fs::{self, File};
 use std::process::Child;
-use std::thread::sleep;
-use std::time::Duration;
 
 /// Every stage of a start, in order, and its process.
 const START: [(&str, Part); 15] = [
@@ -146,10 +144,12 @@ fn a_monitor_that_dies_before_the_supervisor_looks_leaves_nothing() {
     // The worker has accepted its client and is paused before the supervisor is stopped.
     let path = sandbox.run_directory("containers/web/lock");
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    let lock = Flock::lock(File::create(path).unwrap(), FlockArg::LockExclusive).expect("lock");
+    let lock = Flock::lock(File::create(&path).unwrap(), FlockArg::LockExclusive).expect("lock");
     let start = sandbox.spawn_ds(&["start", "web"]);
-    wait_for("the worker", || sandbox.processes().into_iter().find(|one| one.name == "ds:worker"));
-    sleep(Duration::from_millis(200));
+    wait_for("the worker to wait for the lock", || {
+        let opened = |one: &Process| one.name == "ds:worker" && one.has_open(&path);
+        sandbox.processes().iter().any(opened).then_some(())
+    });
     process::signal(supervisor, Signal::SIGSTOP);
     drop(lock);
     Done::new("start web".into(), start.wait_with_output().unwrap()).fails(1, &["ds: start web: "]);
@@ -288,7 +288,7 @@ fn a_killed_monitor_ends_its_container() {
     assert_eq!(sandbox.info("web")["last_exit"]["reason"], "lost");
     wait_for("a clean machine", || sandbox.has_no_containers().then_some(()));
     sandbox.ds(&["start", "web"]).succeeds();
-    assert_eq!(sandbox.state("web"), "running");
+    sandbox.wait_for_state("web", "running");
 }
 
 #[test]

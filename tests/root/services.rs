@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 /// Units of the fixture, each with a command that checks it.
 const SERVICES: [(&str, &str); 16] = [
-    ("rsyslog", "logger -t test heard; sleep 0.2; grep -q 'test: heard' /var/log/syslog"),
+    ("rsyslog", "logger -t test heard; until grep -q 'test: heard' /var/log/syslog; do sleep 0.1; done"),
     ("cron", "until test -e /run/cron-ran; do sleep 0.1; done"),
     ("ssh", "bash -c 'read -t 5 banner </dev/tcp/127.0.0.1/22; [[ $banner == SSH-2.0-* ]]'"),
     (
@@ -113,7 +113,8 @@ fn common_services_run_and_are_idle() {
 /// container.
 #[test]
 fn readers_of_the_kernel_log_block() {
-    let script = "head -c 1 /proc/kmsg & sleep 0.3; cat /proc/$!/stat | busybox cut -d' ' -f3; kill $!; \
+    let script = "state() { busybox cut -d' ' -f3 /proc/$1/stat; }; head -c 1 /proc/kmsg & \
+                  while case $(state $!) in R|D) ;; *) false;; esac; do sleep 0.1; done; sleep 0.3; state $!; kill $!; \
                   ls /dev/kmsg 2>&1";
     let sandbox = Sandbox::new();
     let tree = sandbox.container("web", &[]);

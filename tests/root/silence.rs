@@ -2,7 +2,7 @@
 //! process that does not answer. Also files that block when they are opened or read.
 
 use crate::done::Done;
-use crate::process::{self, Process};
+use crate::process::{self, Process, client};
 use crate::root_fs::Tree;
 use crate::sandbox::{STANDBY, Sandbox};
 use crate::{skip, wait_for};
@@ -14,12 +14,13 @@ use std::env;
 use std::fs;
 use std::io::Write;
 use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// More than every timeout of ds, and less than that of a test command.
-const LONGEST: u64 = 45;
+const LONGEST: u64 = 150;
 
 fn stop(process: &Process) {
     process::signal(process.pid, Signal::SIGSTOP);
@@ -42,19 +43,13 @@ fn all_end(sandbox: &Sandbox, lines: &[&[&str]]) -> Vec<Done> {
     done
 }
 
-/// The client itself; the spawned process only enters the sandbox.
-fn client(spawned: &Child) -> Process {
-    let below = || process::below(spawned.id().try_into().unwrap());
-    wait_for("the client", || below().into_iter().find(|one| one.name == "ds"))
-}
-
 fn ends_soon(mut child: Child) -> i32 {
     let begun = Instant::now();
     loop {
         if let Some(status) = child.try_wait().unwrap() {
             return status.code().unwrap_or(-1);
         }
-        assert!(begun.elapsed().as_secs() < 20, "it cannot be interrupted");
+        assert!(begun.elapsed().as_secs() < 60, "it cannot be interrupted");
         sleep(Duration::from_millis(10));
     }
 }
@@ -139,13 +134,11 @@ fn with_a_stopped_supervisor_every_client_ends() {
 #[test]
 fn with_a_stopped_worker_its_client_can_be_interrupted_and_others_continue() {
     let sandbox = Sandbox::new();
-    running(&sandbox, &["environment.PROBE=deaf", "stop-timeout=30"]);
+    let tree = running(&sandbox, &["environment.PROBE=deaf", "stop-timeout=100"]);
     for words in [&["run", "web", "/bin/probe", "hold"][..], &["stop", "web"]] {
         let child = sandbox.spawn_ds(words);
         let client = client(&child);
-        let worker = || sandbox.processes().into_iter().find(|one| one.name == "ds:worker");
-        let worker = wait_for("its worker", worker);
-        sleep(Duration::from_millis(200));
+        let worker = worker_at_work(&sandbox, &tree, words);
         stop(&worker);
         all_end(&sandbox, &[&["list"], &["info", "web"]]);
         process::signal(client.pid, Signal::SIGTERM);
@@ -158,14 +151,11 @@ fn with_a_stopped_worker_its_client_can_be_interrupted_and_others_continue() {
 #[test]
 fn a_client_whose_worker_stays_stopped_ends_with_an_error() {
     let sandbox = Sandbox::new();
-    running(&sandbox, &["environment.PROBE=deaf", "stop-timeout=30"]);
+    let tree = running(&sandbox, &["environment.PROBE=deaf", "stop-timeout=100"]);
     let lines = [&["run", "web", "/bin/probe", "hold"][..], &["stop", "web"]];
     let begin = |words: &&[&str]| {
-        let known: Vec<i32> = workers(&sandbox).iter().map(|one| one.pid).collect();
         let child = sandbox.spawn_ds(words);
-        let fresh = || workers(&sandbox).into_iter().find(|one| !known.contains(&one.pid));
-        let worker = wait_for("its worker", fresh);
-        sleep(Duration::from_millis(300));
+        let worker = worker_at_work(&sandbox, &tree, words);
         stop(&worker);
         (child, worker)
     };
@@ -184,8 +174,16 @@ fn a_client_whose_worker_stays_stopped_ends_with_an_error() {
     sandbox.ds(&["stop", "web", "--kill"]).succeeds();
 }
 
-fn workers(sandbox: &Sandbox) -> Vec<Process> {
-    sandbox.processes().into_iter().filter(|one| one.name == "ds:worker").collect()
+/// The worker of a command, once it waits for a process of the container: the command that it runs, or PID 1, which has
+/// received the request to stop and ignores it.
+fn worker_at_work(sandbox: &Sandbox, tree: &Tree, words: &[&str]) -> Process {
+    let is_worker = |one: &Process| one.name == "ds:worker" && one.state != 'T';
+    if words[0] == "run" {
+        let command = wait_for("the command", || sandbox.process(&["/bin/probe", "hold"]));
+        return Process::of(command.parent).filter(is_worker).expect("its worker");
+    }
+    wait_for("the request", || tree.signals().first().copied());
+    wait_for("its worker", || sandbox.processes().into_iter().find(is_worker))
 }
 
 #[test]
@@ -208,7 +206,11 @@ fn a_frozen_supervisor_holds_no_stream_of_a_client() {
         let ours = sandbox.processes();
         ours.iter().for_each(|process| move_to(&group, process));
         fs::write(group.join(file), frozen).unwrap();
-        sleep(Duration::from_millis(100));
+        let state = group.join(if file == "freezer.state" { file } else { "cgroup.events" });
+        wait_for("the frozen group", || {
+            let text = fs::read_to_string(&state).unwrap();
+            text.lines().any(|line| line == "FROZEN" || line == "frozen 1").then_some(())
+        });
         // Waits for the end of its output, which is the end of every process that could write there.
         sandbox.ds(&["list"]).fails(1, &["the supervisor (pid ", "does not answer"]);
         fs::write(group.join(file), thawed).unwrap();
@@ -233,7 +235,7 @@ fn a_stopped_standby_worker_is_replaced() {
 #[test]
 fn with_a_stopped_client_or_first_process_the_container_stops() {
     let sandbox = Sandbox::new();
-    let tree = running(&sandbox, &["stop-timeout=20"]);
+    let tree = running(&sandbox, &["stop-timeout=100"]);
     let session = sandbox.spawn_ds(&["run", "web", "/bin/probe", "hold"]);
     let client = client(&session);
     wait_for("the session", || sandbox.process(&["/bin/probe", "hold"]));
@@ -245,7 +247,7 @@ fn with_a_stopped_client_or_first_process_the_container_stops() {
     );
     let begun = Instant::now();
     assert_eq!(sandbox.ds(&["stop", "web"]).succeeds(), "web stopped\n");
-    assert!(begun.elapsed().as_secs() < 15, "it received the request");
+    assert!(begun.elapsed().as_secs() < 90, "it received the request");
     assert_eq!(tree.signals().first(), Some(&libc::SIGTERM));
     process::signal(client.pid, Signal::SIGCONT);
     assert_eq!(ends_soon(session), 128 + 9);
@@ -259,9 +261,13 @@ fn a_silent_client_blocks_no_other() {
     let words =
         [program.as_os_str(), "--exact".as_ref(), "silence::a_client_connects_and_sends_nothing".as_ref()];
     let mut command: Command = sandbox.command(&words);
-    command.env("SILENT", sandbox.run_directory("supervisor.sock"));
+    command.env("SILENT", sandbox.run_directory("supervisor.sock")).env("CONNECTED", sandbox.root());
     let mut silent: Vec<Child> = (0..5).map(|_| command.spawn().unwrap()).collect();
-    sleep(Duration::from_millis(300));
+    wait_for("five connections", || {
+        let marks = fs::read_dir(sandbox.root()).unwrap().map(|entry| entry.unwrap().file_name());
+        let connected = marks.filter(|name| name.to_string_lossy().starts_with("connected-"));
+        (connected.count() == 5).then_some(())
+    });
     for _ in 0..3 {
         all_end(&sandbox, &[&["list"], &["supervisor", "status"]])
             .into_iter()
@@ -279,7 +285,9 @@ fn a_client_connects_and_sends_nothing() {
     let Some(path) = env::var_os("SILENT") else { return };
     let own = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::empty(), None).unwrap();
     connect(own.as_raw_fd(), &UnixAddr::new(std::path::Path::new(&path)).unwrap()).unwrap();
-    sleep(Duration::from_secs(60));
+    let marks = PathBuf::from(env::var_os("CONNECTED").unwrap());
+    fs::write(marks.join(format!("connected-{}", std::process::id())), "").unwrap();
+    sleep(Duration::from_secs(600));
 }
 
 #[test]
@@ -293,7 +301,9 @@ fn the_wait_for_the_writer_of_a_pipe_ends_with_the_client() {
         for signal in [Signal::SIGINT, Signal::SIGTERM] {
             let child = sandbox.spawn_ds(words);
             let client = client(&child);
-            sleep(Duration::from_millis(200));
+            let ours = || sandbox.processes().into_iter().chain([client.clone()]);
+            let is_open = || ours().any(|one| one.has_open(Path::new(pipe)));
+            wait_for("the pipe to be opened", || is_open().then_some(()));
             process::signal(client.pid, signal);
             assert_ne!(ends_soon(child), 0, "{words:?}");
             wait_for("the end of the worker", || sandbox.only_supervisor().then_some(()));

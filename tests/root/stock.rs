@@ -250,7 +250,7 @@ fn no_call_reaches_a_process_outside() {
         "its own processes are reachable"
     );
     // A shell without a terminal creates no process groups.
-    let group = "setsid sleep 100 & sleep 0.5; kill -- -$!; wait $!; echo $?";
+    let group = "setsid sleep 100 & until kill -s 0 -- -$! 2>/dev/null; do sleep 0.1; done; kill -- -$!; wait $!; echo $?";
     assert_eq!(inside(&sandbox, group), "143\n", "and groups");
     sandbox.ds(&["stop", "web"]).succeeds();
     bystanders.check();

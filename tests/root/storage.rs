@@ -73,6 +73,12 @@ pub fn root_of(sandbox: &Sandbox, name: &str) -> (String, PathBuf) {
 /// Asserts that a container's directory has only its own files, and the containers' directory only containers.
 #[track_caller]
 pub fn assert_tidy(sandbox: &Sandbox) {
+    for _ in 0..1000 {
+        if left_over(sandbox).is_empty() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
     assert_eq!(left_over(sandbox), [""; 0]);
 }
 

@@ -93,12 +93,13 @@ fn a_machine_with_two_uplinks_switches_between_them() {
     world.sandbox.ds(&["stop", "--all"]).succeeds();
 }
 
-/// A phone whose mobile data are IPv6-only: behind CLAT, IPv4 has an interface of its own; without it, there is only
-/// IPv6.
-#[test]
-fn ipv6_only_mobile_data_is_used_with_and_without_clat() {
-    const SIX: &str = "[2001:db8:64::1]:81";
-    let Some(phone) = Handset::new("ipv6_only_mobile_data_is_used_with_and_without_clat") else { return };
+/// The shell command that sets `table` to the number of netd's table for an interface.
+fn table_of(name: &str) -> String {
+    format!("table=$((1000 + $(ip -o link show {name} | sed 's/:.*//')))")
+}
+
+/// Makes mobile data IPv6-only, and adds the interface of CLAT, which is down, with a host behind it.
+fn make_ipv6_only(phone: &Handset) -> Place {
     let clat = Place::new(&phone.sandbox, "613");
     phone.shell(&format!(
         "ip addr del 10.33.0.2/24 dev rmnet_data0
@@ -113,12 +114,21 @@ fn ipv6_only_mobile_data_is_used_with_and_without_clat() {
     let script = "ip addr add 2001:db8:9::1/64 dev eth0 nodad; ip addr add 2001:db8:64::1/128 dev lo nodad";
     phone.in_host("rmnet_data0", script);
     serve(phone.host("rmnet_data0"), "[::]:81", "six");
-    let table = |name: &str| format!("table=$((1000 + $(ip -o link show {name} | sed 's/:.*//')))");
     phone.shell(&format!(
         "{}; ip -6 route add 2001:db8:9::/64 dev rmnet_data0 table $table
          ip -6 route add default via 2001:db8:9::1 dev rmnet_data0 table $table",
-        table("rmnet_data0")
+        table_of("rmnet_data0")
     ));
+    clat
+}
+
+/// A phone whose mobile data are IPv6-only: behind CLAT, IPv4 has an interface of its own; without it, there is only
+/// IPv6.
+#[test]
+fn ipv6_only_mobile_data_is_used_with_and_without_clat() {
+    const SIX: &str = "[2001:db8:64::1]:81";
+    let Some(phone) = Handset::new("ipv6_only_mobile_data_is_used_with_and_without_clat") else { return };
+    let _clat = make_ipv6_only(&phone);
     // netd adds the interface of CLAT to the same network, with rules of the same priorities.
     let with_clat = |verb: &str, state: &str| {
         phone.shell(&format!(
@@ -128,7 +138,7 @@ fn ipv6_only_mobile_data_is_used_with_and_without_clat() {
              for family in -4 -6; do
                  ip $family rule {verb} priority 23000 fwmark 101/0x1ffff iif lo lookup $table
                  ip $family rule {verb} priority 31000 fwmark 0x0/0xffff iif lo lookup $table; done",
-            table("v4-rmnet_data0")
+            table_of("v4-rmnet_data0")
         ));
     };
     // Once, so that its state is that after a use.

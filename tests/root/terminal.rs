@@ -1,6 +1,6 @@
 //! A user at a terminal: a pseudoterminal with a command, its output, and typed input.
 
-use crate::wait_for;
+use crate::{LONGEST_WAIT, wait_for};
 use ds::sys::terminal::{WindowSize, set_window_size};
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
@@ -66,7 +66,7 @@ impl Terminal {
                 self.read += at + text.len();
                 return;
             }
-            assert!(begun.elapsed().as_secs() < 60, "no '{text}' on the terminal, but:\n{}", self.shown());
+            assert!(begun.elapsed() < LONGEST_WAIT, "no '{text}' on the terminal, but:\n{}", self.shown());
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
     }

@@ -17,8 +17,8 @@ use std::process::{Child, Stdio};
 use std::thread;
 use std::time::Duration;
 
-/// The timeout for a packet, expected or not.
-const TIMEOUT: Duration = Duration::from_millis(700);
+/// The timeout for a packet, expected or not. The kernel sends a lost first segment again after a second.
+const TIMEOUT: Duration = Duration::from_millis(1800);
 
 /// A network namespace, kept by a process that sleeps in it.
 pub struct Place {
@@ -85,6 +85,7 @@ impl World {
         let rest = "for file in /proc/sys/net/bridge/bridge-nf-call-ip*; do test ! -e $file || echo 0 >$file; done;
             ip link set lo up && ip route add default via 192.0.2.2 && ip route add default via 2001:db8:1::2";
         sandbox.run(&["sh", "-c", rest]).succeeds();
+        wait_for_links(&sandbox, &["wan0", "lan0"]);
         Some(Self { far, near, sandbox })
     }
 
@@ -131,8 +132,20 @@ impl World {
 
     /// Pings, from inside a container.
     pub fn pings(&self, name: &str, words: &str) -> bool {
-        self.inside(name, &format!("busybox ping -c 1 -W 1 {words}")).code == 0
+        self.inside(name, &format!("busybox ping -c 1 -W 2 {words}")).code == 0
     }
+}
+
+/// Waits until links are up: the kernel changes their state some time after their carrier, which is part of [`state`].
+pub fn wait_for_links(sandbox: &Sandbox, names: &[&str]) {
+    wait_for("the links to be up", || {
+        let links = sandbox.run(&["ip", "-o", "link"]).text();
+        let is_up = |name: &&str| {
+            let line = links.lines().find(|line| line.contains(&format!(": {name}@")));
+            line.is_some_and(|line| line.contains(" state UP "))
+        };
+        names.iter().all(is_up).then_some(())
+    });
 }
 
 /// The complete state of the machine's network.
