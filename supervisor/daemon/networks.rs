@@ -13,6 +13,7 @@ use anyhow::Result;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use crate::call;
+use super::monitors::Monitors;
 use crate::clock::now;
 use crate::network::store::NEIGHBOURS;
 use crate::network::{Events, is_used};
@@ -77,9 +78,9 @@ impl Networks {
         }
     }
 
-    /// Whether the monitors have to read the list of neighbours again. Must be called after each event of the supervisor:
-    /// without an inotify instance, changes are noticed here.
-    pub fn take_renamed(&mut self) -> bool {
+    /// Has the monitors read the list of neighbours again after a change. Must be called after each event of the
+    /// supervisor: without an inotify instance, changes are noticed here.
+    pub fn report_neighbours(&mut self, monitors: &Monitors) {
         if self.directory.is_none() {
             let file = fs::metadata(self.paths.network_members().join(NEIGHBOURS)).ok();
             let identity = file.map(|file| (file.ino(), file.mtime(), file.mtime_nsec()));
@@ -88,7 +89,9 @@ impl Networks {
                 self.look();
             }
         }
-        std::mem::take(&mut self.renamed)
+        if std::mem::take(&mut self.renamed) {
+            monitors.report_neighbours();
+        }
     }
 
     /// The list of members may have changed.

@@ -201,9 +201,7 @@ impl Server {
         if !self.workers.is_following() && self.networks.is_work_due() {
             self.workers.employ(Task::Follow);
         }
-        if self.networks.take_renamed() {
-            self.monitors.report_neighbours();
-        }
+        self.networks.report_neighbours(&self.monitors);
         self.workers.renew_standby();
         self.workers.keep_one_standing_by();
         self.fork_workers()?;
