@@ -1,6 +1,7 @@
 //! Root file systems: safe access to one, and mounting of images. Owns the access to files of a guest; decides nothing
 //! about containers.
 
+mod creation;
 pub mod deadline;
 pub mod files;
 pub mod guest;

@@ -16,7 +16,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
-use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstat, mkdirat};
+use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstat};
 
 use super::deadline::within;
 use super::files::GuestFile;
@@ -174,80 +174,6 @@ impl Root {
         let link = self.resolve_no_follow(path).ok()?;
         // An empty name refers to the link itself: readlinkat(2).
         readlinkat(&link, "").ok().map(PathBuf::from)
-    }
-
-    /// Resolves a directory, and creates missing components with mode 0755.
-    ///
-    /// # Errors
-    /// If a component is not a directory, or cannot be created.
-    pub fn make_directories(&self, path: &Path) -> Result<OwnedFd> {
-        let mut prefix = std::path::PathBuf::from("/");
-        let mut current = call!(self.resolve(&prefix), "open(/)")?;
-        for name in components(path) {
-            prefix.push(&name);
-            current = match self.resolve(&prefix) {
-                Ok(found) => found,
-                Err(Errno::ENOENT) => {
-                    let mode = Mode::from_bits_truncate(0o755);
-                    match mkdirat(&current, name.as_os_str(), mode) {
-                        Ok(()) | Err(Errno::EEXIST) => {}
-                        Err(errno) => call!(Err(errno), "mkdir({})", prefix.display())?,
-                    }
-                    // A dangling link is not replaced; a valid one was followed above.
-                    let made = call!(self.resolve_no_follow(&prefix), "open({})", prefix.display())?;
-                    if file_type(&call!(fstat(&made), "fstat")?) == SFlag::S_IFLNK {
-                        bail!("{} is a dangling link", prefix.display());
-                    }
-                    made
-                }
-                Err(errno) => call!(Err(errno), "open({})", prefix.display())?,
-            };
-            if file_type(&call!(fstat(&current), "fstat({})", prefix.display())?) != SFlag::S_IFDIR {
-                bail!("{} is not a directory", prefix.display());
-            }
-        }
-        Ok(current)
-    }
-
-    /// A directory at the top of the tree that must not be a link, created with mode 0755 if missing: /dev, /proc, /sys
-    /// and /run, the mount points of new file systems.
-    ///
-    /// # Errors
-    /// If it is not a directory; the message names its kind.
-    pub fn real_directory(&self, name: &str) -> Result<OwnedFd> {
-        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let mode = Mode::from_bits_truncate(0o755);
-        match mkdirat(&self.directory, name, mode) {
-            // In a read-only tree, an existing directory is sufficient.
-            Ok(()) | Err(Errno::EEXIST | Errno::EROFS) => {}
-            Err(errno) => call!(Err(errno), "mkdir(/{name})")?,
-        }
-        let found = call!(openat(&self.directory, name, flags, Mode::empty()), "open(/{name})")?;
-        match file_type(&call!(fstat(&found), "fstat(/{name})")?) {
-            SFlag::S_IFDIR => Ok(found),
-            SFlag::S_IFLNK => bail!("/{name} in the root file system is a link, not a directory; replace it"),
-            _ => bail!("/{name} in the root file system is not a directory; replace it"),
-        }
-    }
-
-    /// Resolves a regular file; creates an empty one with mode 0644 if it does not exist.
-    ///
-    /// # Errors
-    /// If its directory cannot be created, or the last component is a dangling link.
-    pub fn make_file(&self, path: &Path) -> Result<OwnedFd> {
-        match self.resolve(path) {
-            Ok(found) => return Ok(found),
-            Err(Errno::ENOENT) => {}
-            Err(errno) => call!(Err(errno), "open({})", path.display())?,
-        }
-        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-            bail!("{} does not name a file", path.display());
-        };
-        let directory = self.make_directories(parent)?;
-        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
-        let mode = Mode::from_bits_truncate(0o644);
-        call!(openat(&directory, name, flags, mode), "create({})", path.display())?;
-        Ok(call!(self.resolve(path), "open({})", path.display())?)
     }
 
     /// Content of a regular file, at most `limit` bytes.
@@ -450,31 +376,6 @@ mod tests {
             assert_eq!(read("/a/b/up").unwrap(), b"ins");
             assert_eq!(read("/a").unwrap_err().to_string(), "it is a directory, not a regular file");
         }
-    }
-
-    #[test]
-    fn mount_points_must_be_real_directories() {
-        let tree = Tree::new("real");
-        symlink("/tmp", tree.0.join("proc")).unwrap();
-        std::fs::write(tree.0.join("sys"), "").unwrap();
-        let root = Root::open(&tree.0).unwrap();
-        assert!(root.real_directory("dev").is_ok(), "made when missing");
-        assert!(root.real_directory("proc").unwrap_err().to_string().contains("is a link"));
-        assert!(root.real_directory("sys").unwrap_err().to_string().contains("not a directory"));
-    }
-
-    #[test]
-    fn directories_and_files_are_made_inside() {
-        let tree = Tree::new("make");
-        symlink("/a", tree.0.join("to-a")).unwrap();
-        symlink("/nowhere", tree.0.join("dangling")).unwrap();
-        let root = Root::open(&tree.0).unwrap();
-        root.make_directories(Path::new("/to-a/x/y")).unwrap();
-        assert!(tree.0.join("a/x/y").is_dir());
-        root.make_file(Path::new("/to-a/x/f")).unwrap();
-        assert!(tree.0.join("a/x/f").is_file());
-        assert!(root.make_directories(Path::new("/dangling/x")).is_err());
-        assert!(root.make_directories(Path::new("/a/file/x")).is_err());
     }
 
     proptest::proptest! {
