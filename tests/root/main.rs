@@ -102,6 +102,11 @@ fn given(name: &str) -> PathBuf {
     std::fs::canonicalize(&path).unwrap_or_else(|error| panic!("${name}: {}: {error}", path.display()))
 }
 
+/// The number of rounds of a race: `$DS_ROUNDS`, or a number that takes seconds.
+fn rounds(quick: usize) -> usize {
+    env::var("DS_ROUNDS").map_or(quick, |number| number.parse().expect("a number of rounds"))
+}
+
 /// Reports that a test cannot run on this machine. The test must then return.
 fn skip(test: &str, reason: &str) {
     eprintln!("skipped: {test}: {reason}");
