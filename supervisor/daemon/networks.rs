@@ -12,8 +12,8 @@ use std::time::Duration;
 use anyhow::Result;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
-use crate::call;
 use super::monitors::Monitors;
+use crate::call;
 use crate::clock::now;
 use crate::network::store::NEIGHBOURS;
 use crate::network::{Events, is_used};
