@@ -101,8 +101,9 @@ export function subtitle(one: Container): string {
 }
 
 function Card({ container }: { container: Container }) {
+  const [link, setLink] = useState<string | null>(null);
   const { name } = container;
-  return (
+  const card = (
     <article class="card" aria-label={name}>
       <button
         type="button"
@@ -118,7 +119,7 @@ function Card({ container }: { container: Container }) {
         <Pill container={container} />
       </button>
       {container.pid !== null ? <Meters container={container} /> : <Reason container={container} />}
-      <Chips container={container} />
+      <Chips container={container} onLink={setLink} />
       <div class="actions">
         {container.state === 'running' && (
           <IconButton icon="terminal" label={t('terminal')} onClick={() => go('terminal', name)} />
@@ -128,6 +129,13 @@ function Card({ container }: { container: Container }) {
         <Actions container={container} />
       </div>
     </article>
+  );
+  // Not in the card, which contains its layout: the dialog covers the screen.
+  return (
+    <>
+      {card}
+      {link !== null && <LinkDialog address={link} text={t('openPortText')} onClose={() => setLink(null)} />}
+    </>
   );
 }
 
@@ -177,7 +185,7 @@ function Reason({ container }: { container: Container }) {
   return text ? <p class="sub reason">{text}</p> : null;
 }
 
-function Chips({ container }: { container: Container }) {
+function Chips({ container, onLink }: { container: Container; onLink: (address: string) => void }) {
   const mode = container.network?.mode;
   const addresses = container.network?.addresses ?? [];
   const ports = (container.extra.ports ?? '').split(',').filter(Boolean);
@@ -185,10 +193,10 @@ function Chips({ container }: { container: Container }) {
   return (
     <div class="chips">
       {addresses.map((address) => (
-        <AddressChip key={address} text={address} address={ofAddress(address)} />
+        <AddressChip key={address} text={address} address={ofAddress(address)} onLink={onLink} />
       ))}
       {ports.map((port) => (
-        <AddressChip key={port} text={port.trim()} address={ofPort(port)} />
+        <AddressChip key={port} text={port.trim()} address={ofPort(port)} onLink={onLink} />
       ))}
       {addresses.length === 0 && (mode === 'host' || mode === 'none' || mode === 'nat' || mode === 'gateway') && (
         <span class="chip">{t(`network.${mode}`)}</span>
@@ -197,16 +205,18 @@ function Chips({ container }: { container: Container }) {
   );
 }
 
+interface AddressChipProps {
+  text: string;
+  address: string | null;
+  onLink: (address: string) => void;
+}
+
 /** An address of the web to open, or text if it is none. */
-function AddressChip({ text, address }: { text: string; address: string | null }) {
-  const [isAsked, setAsked] = useState(false);
+function AddressChip({ text, address, onLink }: AddressChipProps) {
   if (address === null) return <bdi class="chip">{text}</bdi>;
   return (
-    <>
-      <button type="button" class="chip-link" onClick={() => setAsked(true)}>
-        <bdi class="chip">{text}</bdi>
-      </button>
-      {isAsked && <LinkDialog address={address} text={t('openPortText')} onClose={() => setAsked(false)} />}
-    </>
+    <button type="button" class="chip-link" onClick={() => onLink(address)}>
+      <bdi class="chip">{text}</bdi>
+    </button>
   );
 }
