@@ -1,6 +1,7 @@
 //! `ds`: argv in, exit code out. Selects the role of this process: a client, the supervisor, or a verb that needs
 //! neither. Owns nothing else.
 
+use anyhow::Result;
 use ds::cli::usage::Usage;
 use ds::cli::{Command, parse};
 use ds::command::{self, dispatch};
@@ -42,11 +43,9 @@ fn run(command: &Command, argv: &[String], early: Option<OwnedFd>) -> ExitCode {
             Ok(None) => command::supervisor::absent(arguments),
             Err(error) => Err(error),
         },
-        _ => match client::run(&Paths::from_environment(), argv, early) {
-            // Nothing is left to be done; end without delay.
-            Ok(code) => exit_immediately(code.into()),
-            Err(error) => Err(error),
-        },
+        Command::Rpc(arguments) => command::rpc::deliver(&arguments.request, &Paths::from_environment())
+            .unwrap_or_else(|| have_supervisor_run(argv, early)),
+        _ => have_supervisor_run(argv, early),
     };
     done.unwrap_or_else(|error| {
         if matches!(command, Command::Rpc(_)) {
@@ -58,6 +57,11 @@ fn run(command: &Command, argv: &[String], early: Option<OwnedFd>) -> ExitCode {
         let _ = writeln!(io::stderr(), "ds: {verb}{name}: {error:#}");
         dispatch::failure(command)
     })
+}
+
+fn have_supervisor_run(argv: &[String], early: Option<OwnedFd>) -> Result<ExitCode> {
+    // Nothing is left to be done; end without delay.
+    client::run(&Paths::from_environment(), argv, early).map(|code| exit_immediately(code.into()))
 }
 
 /// Ignores a closed pipe.

@@ -181,9 +181,15 @@ fn command(init: String, layout: Layout, guest: &Guest) -> Vec<String> {
 #[must_use]
 pub fn environment(config: &Config, guest: &Guest) -> Vec<(String, String)> {
     let mut environment = terms::environment(config);
-    let notifies = guest.first == FirstProcess::Systemd;
-    if notifies && !environment.iter().any(|(name, _)| name == "NOTIFY_SOCKET") {
-        environment.push(("NOTIFY_SOCKET".into(), mounts::NOTIFY_SOCKET.into()));
+    let (name, value) = if guest.first == FirstProcess::Systemd {
+        ("NOTIFY_SOCKET", mounts::NOTIFY_SOCKET)
+    } else {
+        // The policy is loaded: sysvinit, openrc-init and BusyBox init would load the container's policy into the kernel
+        // of the host, and end if there is none and the host enforces its own.
+        ("SELINUX_INIT", "YES")
+    };
+    if !environment.iter().any(|(other, _)| other == name) {
+        environment.push((name.into(), value.into()));
     }
     environment
 }

@@ -159,6 +159,8 @@ fn sysvinit_boots_and_stops() {
     let sandbox = boot("sysvinit", &[]);
     assert_eq!(sandbox.info("web")["init"], "sysvinit");
     assert_eq!(run(&sandbox, "/sbin/runlevel"), "N 2\n");
+    // It does not load a policy for SELinux. With an enforcing kernel, it would end.
+    assert_eq!(run(&sandbox, "tr '\\0' '\\n' </proc/1/environ | grep SELINUX"), "SELINUX_INIT=YES\n");
     log_in(&sandbox);
     stop(&sandbox);
 }

@@ -51,6 +51,7 @@ mod images;
 mod images_killed;
 mod inherit;
 mod init_systems;
+mod instances;
 mod kernel_calls;
 mod leaks;
 mod lifecycle;
@@ -83,6 +84,7 @@ mod storage;
 mod storage_faults;
 mod storage_moving;
 mod supervisor;
+mod switching;
 mod udev;
 mod unit_options;
 mod uplinks;
@@ -100,6 +102,11 @@ use std::time::{Duration, Instant};
 fn given(name: &str) -> PathBuf {
     let path = env::var_os(name).unwrap_or_else(|| panic!("${name} is not set; run 'cargo xtask test'"));
     std::fs::canonicalize(&path).unwrap_or_else(|error| panic!("${name}: {}: {error}", path.display()))
+}
+
+/// The number of rounds of a race: `$DS_ROUNDS`, or a number that takes seconds.
+fn rounds(quick: usize) -> usize {
+    env::var("DS_ROUNDS").map_or(quick, |number| number.parse().expect("a number of rounds"))
 }
 
 /// Reports that a test cannot run on this machine. The test must then return.

@@ -153,10 +153,12 @@ fn programs_that_need_a_setting_work_with_it() {
     }
 }
 
-/// A login on the console, as a person does it: logind has a session, and the user a service manager.
+/// A login on the console and one through ssh: logind has a session, and the user a service manager.
 #[test]
 fn a_login_has_a_session_and_a_service_manager() {
-    log_in(&start(&[]));
+    let sandbox = start(&[]);
+    log_in_through_ssh(&sandbox);
+    log_in(&sandbox);
 }
 
 #[test]
@@ -164,6 +166,8 @@ fn a_login_on_a_stock_kernel_has_a_session_and_a_service_manager() {
     let sandbox = stock();
     let bystanders = Bystanders::new(&sandbox);
     let sandbox = start_on(sandbox, &[]);
+    log_in_through_ssh(&sandbox);
+    bystanders.check();
     log_in(&sandbox);
     bystanders.check();
 }
@@ -179,6 +183,25 @@ fn programs_work_on_a_stock_kernel() {
     bystanders.check();
     sandbox.ds(&["stop", "web"]).succeeds();
     bystanders.check();
+}
+
+/// sshd separates privileges: the process of the session belongs to the user.
+fn log_in_through_ssh(sandbox: &Sandbox) {
+    const SESSION: &str = "id -un; cat /proc/self/loginuid; echo; ps -o user= -p $PPID; \
+         loginctl show-session -p Name -p Service -p Remote -p State $XDG_SESSION_ID; \
+         grep -o session-.*scope /proc/self/cgroup; systemctl --user is-active default.target; exit 7";
+    let words = ["run", "web", "--user", "user", "--", "/bin/bash", "-c"];
+    let login = format!("cd; {KEY} ssh $options 127.0.0.1 '{SESSION}'");
+    let done = sandbox.ds(&[&words[..], &[&login]].concat());
+    assert_eq!(done.code, 7, "{done:?}");
+    let text = done.text();
+    let has = |line: &&str| text.lines().any(|found| found.trim() == *line);
+    let expected = ["user", "1000", "Name=user", "Service=sshd", "Remote=yes", "State=active", "active"];
+    let missing: Vec<_> = expected.iter().filter(|line| !has(line)).collect();
+    assert!(
+        missing.is_empty() && text.matches("user").count() >= 3 && text.contains("session-"),
+        "{missing:?}: {text}"
+    );
 }
 
 fn log_in(sandbox: &Sandbox) {

@@ -5,7 +5,7 @@ use crate::attacker::{boot, inside, is_listed};
 use crate::given;
 use crate::root_fs::Tree;
 use crate::sandbox::{Sandbox, Setting};
-use crate::wait_for;
+use crate::{rounds, wait_for};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use std::fs;
 use std::process::Stdio;
@@ -119,7 +119,6 @@ fn a_file_of_the_host_cannot_be_opened_by_its_handle() {
 /// A process of the host, or of another container with the same tree, changes the tree during starts.
 #[test]
 fn a_tree_that_changes_during_starts_leads_nowhere() {
-    const ROUNDS: usize = 25;
     let sandbox = Sandbox::new();
     let outside = sandbox.root().join("outside");
     fs::create_dir(&outside).unwrap();
@@ -135,7 +134,7 @@ fn a_tree_that_changes_during_starts_leads_nowhere() {
                 renameat2(AT_FDCWD, &shown, AT_FDCWD, &link, exchange).unwrap();
             }
         });
-        for _ in 0..ROUNDS {
+        for _ in 0..rounds(25) {
             // A start may fail, but must leave nothing outside the tree.
             sandbox.ds(&["start", "web"]);
             sandbox.ds(&["stop", "web", "--kill"]);

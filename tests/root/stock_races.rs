@@ -8,7 +8,7 @@
 use crate::process::{self, Process};
 use crate::sandbox::{Sandbox, Setting};
 use crate::stock::{Bystanders, inside, stock};
-use crate::wait_for;
+use crate::{rounds, wait_for};
 use std::process::{Child, Stdio};
 
 const ROUNDS: &str = "1000";
@@ -255,13 +255,13 @@ fn flood(sandbox: &Sandbox, name: &str) -> Child {
     session
 }
 
-/// A thousand callers in ten rounds.
+/// A hundred callers in each of ten rounds, or of `$DS_ROUNDS`.
 #[test]
 fn the_monitor_is_killed_while_it_answers() {
     let sandbox = stock();
     let bystanders = Bystanders::new(&sandbox);
     sandbox.container("web", &[]);
-    for _ in 0..10 {
+    for _ in 0..rounds(10) {
         sandbox.ds(&["start", "web"]).succeeds();
         let mut session = flood(&sandbox, "web");
         process::kill(sandbox.monitor("web").expect("a monitor").pid);

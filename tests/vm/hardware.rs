@@ -1,5 +1,5 @@
 //! Hardware that appears and disappears with its driver: real nodes of a kernel's devtmpfs, its own events, and its own
-//! permissions, for drivers that need no hardware and for a graphics processor of QEMU.
+//! permissions, for drivers that need no hardware, for a graphics processor of QEMU, and for a simulated USB device.
 
 use crate::disk::Disk;
 use crate::given;
@@ -60,6 +60,23 @@ fn comes_and_goes(machine: &mut Machine, (driver, pattern, for_everybody): (&str
     assert!(text.contains("not permitted"), "{driver}: {text}");
 }
 
+/// A USB device with a serial port, which its driver plugs into a simulated host controller.
+fn a_usb_device_is_plugged_in(machine: &mut Machine) {
+    const BUS: &str = "/dev/bus/usb/001";
+    machine.run("modprobe dummy_hcd && modprobe cdc_acm").succeeds();
+    wait_inside(machine, &format!("[ -e {BUS}/001 ]"));
+    comes_and_goes(machine, ("g_serial", "ttyACM*", false));
+    machine.run("modprobe g_serial").succeeds();
+    wait_inside(machine, &format!("[ -e /dev/ttyACM0 ] && [ $(ls {BUS} | wc -l) = 2 ]"));
+    // ttyGS0 is the device's end of the cable.
+    let said = machine.run(
+        "head -n 1 /dev/ttyGS0 >/run/line & ds run box -- sh -c 'echo hello >/dev/ttyACM0'; wait; cat /run/line",
+    );
+    assert_eq!(said.text(), "hello\n", "{said:?}");
+    machine.run("modprobe -r g_serial").succeeds();
+    wait_inside(machine, &format!("[ ! -e /dev/ttyACM0 ] && [ $(ls {BUS} | wc -l) = 1 ]"));
+}
+
 #[test]
 fn devices_come_and_go_with_their_drivers() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
@@ -71,13 +88,14 @@ fn devices_come_and_go_with_their_drivers() {
     let mut machine = Machine::boot(&setup);
     // The kernel has loaded the driver of the graphics processor if it has found modprobe.
     machine.run("modprobe -r virtio_gpu").succeeds();
-    let devices = "/dev/nullb*,snd,input,uinput";
+    let devices = "/dev/nullb*,snd,input,uinput,usb,/dev/ttyACM*";
     let settings = format!("--set hardware.access=gpu --set hardware.devices={devices}");
     let image = "/var/lib/droidspaces/busybox";
     machine.run(&format!("ds create box --image {image} {settings} && ds start box --wait")).succeeds();
     for driver in DRIVERS {
         comes_and_goes(&mut machine, *driver);
     }
+    a_usb_device_is_plugged_in(&mut machine);
     // Devices that exist at the start.
     machine.run("ds stop box && modprobe vgem && ds start box").succeeds();
     assert!(machine.run("ls /dev/dri").succeeds().contains("card0"), "which controls a screen");

@@ -5,7 +5,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { extname, join, normalize } from 'node:path';
-import { chromium, type Browser, type BrowserContext, type Page } from 'playwright-core';
+import { chromium, type Browser, type BrowserContext, type CDPSession, type Page } from 'playwright-core';
 import { BROWSER, type Machine, PAGE } from './machine';
 
 export const HOSTS = ['kernelsu', 'ksunext', 'apatch', 'webuix'] as const;
@@ -149,6 +149,15 @@ export async function openApp(
   return { page, watch, commands, lose, restore: () => void (isLost = false) };
 }
 
+const consoles = new WeakMap<Page, Promise<CDPSession>>();
+
+/** Runs a script in a page as evaluateJavascript() does. Playwright's own way takes several messages for each script. */
+function evaluate(page: Page, script: string): void {
+  let session = consoles.get(page);
+  if (!session) consoles.set(page, (session = page.context().newCDPSession(page)));
+  session.then((one) => one.send('Runtime.evaluate', { expression: script })).catch(() => undefined);
+}
+
 function run(page: Page, machine: Machine, kind: HostKind, command: string, callback: string): ChildProcess {
   // In a group of its own, so that it can be killed with what it runs.
   const shell = spawn('sh', [], { env: machine.environment, stdio: ['pipe', 'pipe', 'pipe'], detached: true });
@@ -158,7 +167,7 @@ function run(page: Page, machine: Machine, kind: HostKind, command: string, call
     const seen = decodes
       ? script.replace(/%([0-9a-f]{2})/gi, (_, digits: string) => String.fromCharCode(parseInt(digits, 16)))
       : script;
-    page.evaluate(seen).catch(() => undefined);
+    evaluate(page, seen);
   };
   const lines = (stream: NodeJS.ReadableStream, name: string, end: (code: number) => void): void => {
     let rest = '';

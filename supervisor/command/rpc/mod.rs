@@ -24,6 +24,7 @@ use serde_json::json;
 
 use self::relay::Relay;
 use self::request::{Call, CommandLine, Fault};
+pub use self::terminal::deliver;
 pub use self::voice::Verbs;
 use self::voice::told;
 use super::{output, print};

@@ -20,7 +20,7 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::request::Terminal;
+use super::request::{self, Call, Terminal};
 use super::voice::told;
 use crate::call;
 use crate::child::program::{Program, Running, Wish};
@@ -73,18 +73,48 @@ enum Message {
 /// # Errors
 /// If there is no such terminal, or no shell.
 pub(super) fn run(wish: Terminal, env: &Env) -> Result<ExitCode> {
-    let (id, message) = match wish {
-        Terminal::Open { name, user, columns, rows } => {
-            return open(&name, user.as_deref(), WindowSize { rows, columns }, env);
+    let wish = match message(wish) {
+        Ok((id, message)) => {
+            pass(&env.paths, &id, &message)?;
+            return done();
         }
-        Terminal::List => return list(&env.paths),
-        Terminal::Attach { id, from } => return attach(&id, from, env),
-        Terminal::Input { id, data } => (id, Message::Input(data)),
-        Terminal::Resize { id, columns, rows } => (id, Message::Resize(WindowSize { rows, columns })),
-        Terminal::Close { id } => (id, Message::Close),
+        Err(wish) => wish,
     };
-    socket::send(&connect(&env.paths, &id)?, &message, &[])?;
+    match wish {
+        Terminal::Open { name, user, columns, rows } => {
+            open(&name, user.as_deref(), WindowSize { rows, columns }, env)
+        }
+        Terminal::Attach { id, from } => attach(&id, from, env),
+        _ => list(&env.paths),
+    }
+}
+
+/// Sends keys, a size or the end of a terminal from the client's process: a message needs no worker. `None` for any other
+/// request, and if the terminal cannot be reached, which a worker then reports.
+#[must_use]
+pub fn deliver(word: &str, paths: &Paths) -> Option<Result<ExitCode>> {
+    let Ok(Call::Terminal(wish)) = request::decode(word) else { return None };
+    let (id, message) = message(wish).ok()?;
+    pass(paths, &id, &message).ok()?;
+    Some(done())
+}
+
+fn done() -> Result<ExitCode> {
     output::json(&json!({ "done": true, "code": 0 }))
+}
+
+/// The message of a request, and its terminal; the request if it is another one.
+fn message(wish: Terminal) -> Result<(String, Message), Terminal> {
+    match wish {
+        Terminal::Input { id, data } => Ok((id, Message::Input(data))),
+        Terminal::Resize { id, columns, rows } => Ok((id, Message::Resize(WindowSize { rows, columns }))),
+        Terminal::Close { id } => Ok((id, Message::Close)),
+        other => Err(other),
+    }
+}
+
+fn pass(paths: &Paths, id: &str, message: &Message) -> Result<()> {
+    socket::send(&connect(paths, id)?, message, &[])
 }
 
 /// The directory of a terminal, with its name, its container and its socket.

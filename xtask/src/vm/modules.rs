@@ -32,6 +32,11 @@ pub const LATER: &[&str] = &[
     "snd_dummy",
     "vgem",
     "virtio_gpu",
+    // A USB host and device in one, the serial port of the device, and its driver in the host.
+    "dummy_hcd",
+    "g_serial",
+    "usb_f_acm",
+    "cdc_acm",
 ];
 
 /// Deletes all modules of the tree that are in neither list. Copies those that are needed early into `folder`, numbered in
