@@ -29,6 +29,7 @@ mod catalogue;
 mod catalogue_boots;
 mod cgroups;
 mod chaos;
+mod clients;
 mod clocks;
 mod console;
 mod device_policy;
