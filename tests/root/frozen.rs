@@ -2,12 +2,14 @@
 
 use crate::root_fs::Tree;
 use crate::sandbox::Sandbox;
-use crate::{skip, wait_for};
+use crate::{process, skip, wait_for};
 use nix::fcntl::{OFlag, open, openat};
+use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, mkdirat};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 /// A generous timeout.
@@ -152,7 +154,7 @@ fn a_frozen_container_whose_monitor_was_killed_is_swept_and_starts_again() {
         let below = moved_down(&sandbox, if payload.exists() { &payload } else { group }, &["a", "b"]);
         fs::write(below.join(file.file_name().unwrap()), frozen).unwrap();
     }
-    crate::process::kill(sandbox.monitor("web").unwrap().pid);
+    process::kill(sandbox.monitor("web").unwrap().pid);
     ends(&sandbox, &["start", "web"]).succeeds();
     assert_eq!(sandbox.state("web"), "running");
     ends(&sandbox, &["stop", "web"]).succeeds();
@@ -201,7 +203,7 @@ fn groups_beyond_the_longest_path_are_removed() {
         let payload = group.join("payload");
         deep_groups(&sandbox, if payload.exists() { &payload } else { group });
     }
-    crate::process::kill(sandbox.monitor("web").unwrap().pid);
+    process::kill(sandbox.monitor("web").unwrap().pid);
     ends(&sandbox, &["start", "web"]).succeeds();
 }
 
@@ -244,16 +246,17 @@ fn a_frozen_session_ends_with_its_client() {
     // The frozen command keeps its descriptors open.
     let errors = sandbox.path("errors");
     for (file, frozen, thawed) in freezers(&sandbox) {
-        let name = file.file_name().unwrap().to_string_lossy();
-        // The shell that is signalled is the client's: it becomes it.
-        let line = format!(
-            "( sleep 0.5; echo {frozen} > $(echo /sys/fs/cgroup/*/*/web/{name}); sleep 0.3; kill -TERM $$ ) & \
-             exec '{}' run web -- /bin/probe hold > /dev/null 2> {}",
-            sandbox.binary().display(),
-            errors.display()
-        );
-        let done = sandbox.run(&["sh", "-c", &line]);
-        assert_eq!(done.code, 128 + libc::SIGTERM, "{name}: {done:?}");
+        let name = file.display();
+        let binary = sandbox.binary();
+        let words = [binary.to_str().unwrap(), "run", "web", "--", "/bin/probe", "hold"];
+        let mut command = sandbox.command(&words);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(fs::File::create(&errors).unwrap());
+        let mut spawned = command.spawn().unwrap();
+        wait_for("the command", || sandbox.process(&["/bin/probe", "hold"]));
+        fs::write(&file, frozen).unwrap();
+        sandbox.wait_for_state("web", "frozen");
+        process::signal(process::client(&spawned).pid, Signal::SIGTERM);
+        assert_eq!(spawned.wait().unwrap().code(), Some(128 + libc::SIGTERM), "{name}");
         let told = fs::read_to_string(&errors).unwrap();
         assert!(told.contains("frozen"), "{name}: {told}");
         fs::write(&file, thawed).unwrap();
