@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use nix::poll::PollTimeout;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::host::cgroup::{Hierarchies, Version1};
 use crate::monitor::is_stopped;
 use crate::poll::timeout_until;
 use crate::sys::socket::{peer, unread};
@@ -99,13 +101,33 @@ impl Silence {
     }
 }
 
-/// Kills a stopped worker whose client ends. It would end by itself once it continued; until then it would keep the
-/// client's standard streams open, so that readers of the client's output would block.
+/// Kills a stopped or frozen worker whose client ends. It would end by itself once it continued; until then it would keep
+/// the client's standard streams open, so that readers of the client's output would block.
 fn end_stopped(worker: Pid) {
     let name = fs::read_to_string(format!("/proc/{worker}/comm")).unwrap_or_default();
-    if name.trim_end().as_bytes() == SERVING.to_bytes() && is_stopped(worker) {
-        let _ = kill(worker, Signal::SIGKILL);
+    if name.trim_end().as_bytes() != SERVING.to_bytes() {
+        return;
     }
+    if is_stopped(worker) || sleeps_in_freezer(worker) {
+        let _ = kill(worker, Signal::SIGKILL);
+    } else if let Some(thawed) = way_out_of_freezer(worker) {
+        let _ = kill(worker, Signal::SIGKILL);
+        let _ = fs::write(thawed, worker.to_string());
+    }
+}
+
+/// If the freezer of control groups version 1 has frozen a process: the list of processes of this client's own group. A
+/// frozen process handles no signal, not even SIGKILL. If a killed one is moved there, it ends without running.
+fn way_out_of_freezer(pid: Pid) -> Option<PathBuf> {
+    let freezer = Hierarchies::probe().ok()?.version1.into_iter().find(Version1::has_freezer)?;
+    let group = |of: &str| {
+        let text = fs::read_to_string(format!("/proc/{of}/cgroup")).ok()?;
+        let mut fields = text.lines().map(|line| line.splitn(3, ':').skip(1));
+        let path = fields.find_map(|mut line| (line.next()? == freezer.label()).then(|| line.next())?)?;
+        Some(freezer.mounted.join(path.trim_start_matches('/')))
+    };
+    let state = fs::read_to_string(group(&pid.to_string())?.join("freezer.state")).ok()?;
+    matches!(state.trim(), "FROZEN" | "FREEZING").then(|| Some(group("self")?.join("cgroup.procs")))?
 }
 
 /// Waits for a stopped or frozen supervisor. Must be called before anything is sent: an unread request keeps the client's
@@ -132,14 +154,19 @@ pub(super) fn wait_for_supervisor(connection: &OwnedFd) -> Result<()> {
 /// as the last. A process that version 2 has frozen sleeps in the delivery of signals, proc_pid_wchan(5). If the kernel
 /// does not show where it sleeps, it is assumed to run.
 fn stands_still(pid: Pid) -> bool {
-    let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
-    let stat = read("stat");
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
     match state {
         Some('T' | 't' | 'D') => true,
-        Some('S') => ["get_signal", "do_freezer_trap", "do_signal_stop"].contains(&read("wchan").trim()),
+        Some('S') => sleeps_in_freezer(pid),
         _ => false,
     }
+}
+
+/// Whether a process sleeps in the delivery of signals.
+fn sleeps_in_freezer(pid: Pid) -> bool {
+    let place = fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
+    ["get_signal", "do_freezer_trap", "do_signal_stop"].contains(&place.trim())
 }
 
 /// The process that listens at the other end of a connection.

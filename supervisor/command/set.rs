@@ -29,14 +29,18 @@ pub fn run(arguments: &cli::Set, env: &Env) -> Result<ExitCode> {
     let file = env.paths.container_ini(&name);
     let settings = assignments(&arguments.assignments);
     let text = text(arguments, env)?;
-    if arguments.dry_run {
-        match text {
-            Some(text) => Config::replace(&file, &name, &text, false)?,
+    let check = || {
+        let planned = match &text {
+            Some(text) => Config::replace(&file, &name, text, false)?,
             None => Config::try_edit(&file, &name, &settings)?,
         };
-        return Ok(ExitCode::Done);
+        network::check(&planned, Config::load(&file, &name).ok().as_ref(), &env.paths)
+    };
+    if arguments.dry_run {
+        return check().map(|()| ExitCode::Done);
     }
     let _lock = Lock::take_for(&env.paths, &env.client, &name)?;
+    check()?;
     let before = durable::read(&file, u64::MAX).with_context(|| format!("read {}", file.display()))?;
     let config = match &text {
         Some(text) => Config::replace(&file, &name, text, true)?,

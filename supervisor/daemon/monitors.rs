@@ -7,13 +7,15 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::poll::PollFlags;
 
 use super::watch::RunDirectories;
 use crate::clock::{now, unix_s};
 use crate::config::value::Name;
 use crate::monitor::last_exit;
-use crate::monitor::protocol::{Answer, ControlRequest, Exit, ExitReason, State, Status};
+use crate::monitor::protocol::{Answer, ControlRequest, Exit, ExitReason, State, Status, WITH_NEIGHBOURS};
 use crate::paths::{Paths, names_in};
+use crate::poll;
 use crate::socket;
 use crate::sys::errno_of;
 
@@ -29,6 +31,20 @@ pub struct Monitors {
 struct Watched {
     connection: OwnedFd,
     status: Option<Box<Status>>,
+}
+
+impl Watched {
+    /// Reports to a monitor whose container is in a network that others may have changed. If its socket is full, it has
+    /// not read earlier reports yet.
+    fn report_neighbours(&self) {
+        let is_in_one = |status: &Status| ["nat", "gateway"].contains(&status.network.as_str());
+        if self.status.as_ref().is_some_and(|status| status.protocol >= WITH_NEIGHBOURS && is_in_one(status))
+            && poll::is_ready(self.connection.as_fd(), PollFlags::POLLOUT)
+        {
+            // The end of the monitor is detected elsewhere.
+            let _ = socket::send(&self.connection, &ControlRequest::Neighbours, &[]);
+        }
+    }
 }
 
 /// A message from a monitor, or a new or ended connection.
@@ -58,6 +74,11 @@ impl Monitors {
     /// The connections to poll.
     pub fn connections(&self) -> impl Iterator<Item = (&Name, BorrowedFd<'_>)> {
         self.watched.iter().map(|(name, watched)| (name, watched.connection.as_fd()))
+    }
+
+    /// Reports to the monitors that the names or addresses of containers in networks have changed.
+    pub fn report_neighbours(&self) {
+        self.watched.values().for_each(Watched::report_neighbours);
     }
 
     /// The last status of each monitor, for a new worker.
@@ -164,6 +185,9 @@ impl Monitors {
                 let state = status.state;
                 let before = watched.status.replace(status);
                 let changed = before.is_none_or(|before| before.state != state);
+                if changed {
+                    watched.report_neighbours();
+                }
                 return Some(MonitorEvent::State(name.clone(), state, changed));
             }
             Ok(None) => {}

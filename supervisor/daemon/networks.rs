@@ -4,14 +4,18 @@
 //! while there is such a container. If the supervisor is killed, the rules that bind a container to its uplink remain
 //! in the kernel, and the next supervisor catches up with the changes. inotify(7), rtnetlink(7).
 
+use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use anyhow::Result;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
+use super::monitors::Monitors;
 use crate::call;
 use crate::clock::now;
+use crate::network::store::NEIGHBOURS;
 use crate::network::{Events, is_used};
 use crate::paths::{Paths, create_private};
 
@@ -27,6 +31,10 @@ pub struct Networks {
     /// Reports changes of the machine's network; open while there are members.
     events: Option<Events>,
     is_due: bool,
+    /// Monitors have to read the list of neighbours again.
+    renamed: bool,
+    /// Inode and time of the list of neighbours; only without `directory`.
+    list: Option<(u64, i64, i64)>,
     again: Option<Duration>,
 }
 
@@ -34,8 +42,11 @@ impl Networks {
     /// Begins to follow changes; the first update also covers earlier ones.
     #[must_use]
     pub fn new(paths: Paths) -> Self {
-        let directory = watch(&paths).map_err(|error| log::warn!("networks: {error:#}")).ok();
-        let mut networks = Self { paths, directory, events: None, is_due: false, again: None };
+        let directory = watch(&paths)
+            .map_err(|error| log::warn!("networks: {error:#}; raise fs.inotify.max_user_instances"))
+            .ok();
+        let mut networks =
+            Self { paths, directory, events: None, is_due: false, renamed: true, list: None, again: None };
         networks.look();
         networks
     }
@@ -56,12 +67,30 @@ impl Networks {
     pub fn heard(&mut self) {
         // Non-blocking: an error means that nothing can be read.
         if let Some(directory) = &self.directory
-            && directory.read_events().is_ok()
+            && let Ok(events) = directory.read_events()
         {
+            self.renamed |=
+                events.iter().any(|event| event.name.as_ref().is_none_or(|name| name == NEIGHBOURS));
             self.look();
         }
         if self.events.as_ref().is_some_and(Events::drain) {
             (self.is_due, self.again) = (true, Some(now() + DELAY));
+        }
+    }
+
+    /// Has the monitors read the list of neighbours again after a change. Must be called after each event of the
+    /// supervisor: without an inotify instance, changes are noticed here.
+    pub fn report_neighbours(&mut self, monitors: &Monitors) {
+        if self.directory.is_none() {
+            let file = fs::metadata(self.paths.network_members().join(NEIGHBOURS)).ok();
+            let identity = file.map(|file| (file.ino(), file.mtime(), file.mtime_nsec()));
+            if identity != self.list {
+                (self.list, self.renamed) = (identity, true);
+                self.look();
+            }
+        }
+        if std::mem::take(&mut self.renamed) {
+            monitors.report_neighbours();
         }
     }
 

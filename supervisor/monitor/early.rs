@@ -94,7 +94,7 @@ fn execute(clients: &mut Clients, id: u64, request: &ControlRequest, config: &Co
         ControlRequest::Listener { .. } => {
             Answer::Failed("it is starting; try again when it is running".into())
         }
-        ControlRequest::Resize(_) => return,
+        ControlRequest::Resize(_) | ControlRequest::Neighbours => return,
     };
     clients.answer(id, &answer, &[]);
 }

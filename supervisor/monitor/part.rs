@@ -60,7 +60,7 @@ impl Part for Signals {
 
 impl Part for Attachment {
     fn watch<'a>(&'a self, set: &mut PollSet<'a, Ready>) {
-        for descriptor in self.fds() {
+        if let Some(descriptor) = self.fd() {
             set.input(Ready::Network, descriptor);
         }
     }

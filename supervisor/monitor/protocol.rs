@@ -10,6 +10,7 @@
 //! | Console | Done with one stream descriptor: the container's /dev/console |
 //! | Listener, with one descriptor | Done: the monitor answers the calls of a session |
 //! | Resize | none: the console gets the size |
+//! | Neighbours | none: the monitor reads the list of containers in its network again |
 
 use serde::{Deserialize, Serialize};
 
@@ -17,9 +18,11 @@ use crate::plan::devices::Enforcement;
 use crate::plan::terms::Terms;
 use crate::sys::terminal::WindowSize;
 
-/// Increases when a message is added to the control socket. Either side may be older: unknown messages are ignored, and
-/// missing fields have their defaults.
-pub const PROTOCOL: u32 = 1;
+/// Increases when a message is added to the control socket. Either side may be older: missing fields have their
+/// defaults, and a monitor ends a connection on which it receives an unknown message.
+pub const PROTOCOL: u32 = 2;
+/// The first version with [`ControlRequest::Neighbours`].
+pub const WITH_NEIGHBOURS: u32 = 2;
 
 /// A request to the monitor.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -49,6 +52,8 @@ pub enum ControlRequest {
     },
     /// Size of the viewer's terminal.
     Resize(WindowSize),
+    /// The names or addresses of containers in networks have changed.
+    Neighbours,
 }
 
 /// An answer of the monitor.

@@ -163,20 +163,21 @@ impl Attachment {
         Ok(Inside(&self.own))
     }
 
-    /// Readable when a DHCP client has sent a request, or the list of members has changed.
-    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let names = self.names.as_ref().and_then(Names::fd);
-        self.answers.as_ref().and_then(Server::fd).into_iter().chain(names)
+    /// Readable when a DHCP client has sent a request.
+    #[must_use]
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.answers.as_ref().and_then(Server::fd)
     }
 
-    /// Answers DHCP clients, and notes changes.
+    /// Answers DHCP clients.
     pub fn serve(&mut self) {
-        if let Some(server) = &mut self.answers {
-            server.serve();
-        }
-        if self.names.as_mut().is_some_and(Names::heard) {
-            self.keep_segments();
-        }
+        self.answers.iter_mut().for_each(Server::serve);
+    }
+
+    /// The names or addresses of other containers have changed.
+    pub fn neighbours_changed(&mut self) {
+        self.names.iter_mut().for_each(Names::changed);
+        self.keep_segments();
     }
 
     /// When [`Attachment::follow`] must be called.

@@ -54,16 +54,7 @@ pub(super) fn check_network(config: &Config, others: &[Member]) -> Result<()> {
 /// The router of a container with its configuration.
 pub(super) fn check(config: &Config, gateway: &Gateway, paths: &Paths) -> Result<Config> {
     let name = &gateway.container;
-    if *name == config.name {
-        bail!("network.gateway: {name} is the container itself; name the container that is its router");
-    }
-    let load = |name: &Name| Config::load(&paths.container_ini(name), name);
-    let found = match load(name) {
-        Err(error) if error.kind() == Kind::NotFound => {
-            bail!("network.gateway: there is no container {name}; create it, or name another one")
-        }
-        found => found.with_context(|| format!("network.gateway: {name}"))?,
-    };
+    let found = find(config, name, paths)?;
     match found.network.mode {
         NetworkMode::Nat | NetworkMode::Gateway => {}
         mode => bail!("network.gateway: {name} has network.mode = {mode}; set it to nat there"),
@@ -77,10 +68,27 @@ pub(super) fn check(config: &Config, gateway: &Gateway, paths: &Paths) -> Result
         if seen.contains(&further.container) {
             bail!("network.gateway: {name} is itself behind {}; remove the cycle", further.container);
         }
-        next = load(&further.container).ok().as_ref().and_then(Gateway::of);
+        next = load(&further.container, paths).ok().as_ref().and_then(Gateway::of);
         seen.push(further.container);
     }
     Ok(found)
+}
+
+/// The configuration of the container that another one names as its router.
+pub(super) fn find(config: &Config, name: &Name, paths: &Paths) -> Result<Config> {
+    if *name == config.name {
+        bail!("network.gateway: {name} is the container itself; name the container that is its router");
+    }
+    match load(name, paths) {
+        Err(error) if error.kind() == Kind::NotFound => {
+            bail!("network.gateway: there is no container {name}; create it, or name another one")
+        }
+        found => found.with_context(|| format!("network.gateway: {name}")),
+    }
+}
+
+fn load(name: &Name, paths: &Paths) -> Result<Config, crate::config::Error> {
+    Config::load(&paths.container_ini(name), name)
 }
 
 /// The link-layer address of a gateway in a network.

@@ -15,6 +15,7 @@
 mod advertise;
 mod answers;
 mod attach;
+mod check;
 mod client;
 mod dhcp;
 pub mod firewall;
@@ -35,6 +36,7 @@ mod uplink;
 mod wiring;
 
 pub use self::attach::Attachment;
+pub use self::check::check;
 pub use self::reconcile::{follow, keep, sweep};
 pub use self::uplink::{Events, way_out};
 pub use self::wiring::Inside;

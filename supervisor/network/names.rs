@@ -1,18 +1,15 @@
 //! The other containers of a network by name, in the container's /etc/hosts: `db`, `db.ds`, and its host name.
 //!
-//! Owns the descriptor that reports changes of the list of members, and the content of the lines. Queries for other
-//! names use the container's own uplink, like its other packets.
+//! Owns the content of the lines. The supervisor reports changes of the list of members, because the number of
+//! descriptors that report changes of files is limited for each user (128 on many kernels). Queries for other names use
+//! the container's own uplink, like its other packets.
 
-use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::unistd::Pid;
 
-use super::store::{NEIGHBOURS, Neighbour, neighbours};
-use crate::call;
+use super::store::{Neighbour, neighbours};
 use crate::config::Config;
 use crate::config::value::Name;
 use crate::paths::Paths;
@@ -31,7 +28,6 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Names {
     paths: Paths,
     name: Name,
-    changes: Option<Inotify>,
     due: Option<Instant>,
     written: String,
     /// Whether its file is one of the host's, which is not changed.
@@ -44,25 +40,17 @@ impl Names {
         let binds = config.mounts.bind.iter().map(|bind| bind.target.to_string());
         let mut binds = binds.chain(config.mounts.tmpfs.iter().map(|tmpfs| tmpfs.target.to_string()));
         let covered = binds.any(|target| HOSTS.path().starts_with(&target));
-        let changes = watch(paths).map_err(|error| log::warn!("{}: names: {error:#}", config.name)).ok();
         let (paths, name) = (paths.clone(), config.name.clone());
         let due = (!covered).then(Instant::now);
-        Self { paths, name, changes, due, written: String::new(), covered }
+        Self { paths, name, due, written: String::new(), covered }
     }
 
-    /// Readable when the list of members has changed.
-    pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.changes.as_ref().map(AsFd::as_fd)
-    }
-
-    /// Something may have changed; returns whether the list of members has.
-    pub(super) fn heard(&mut self) -> bool {
-        let events = self.changes.as_ref().and_then(|changes| changes.read_events().ok()).unwrap_or_default();
-        let changed = events.iter().any(|event| event.name.as_ref().is_none_or(|name| name == NEIGHBOURS));
-        if changed && !self.covered {
-            self.due = Some(Instant::now() + DELAY);
+    /// The list of members may have changed.
+    pub(super) fn changed(&mut self) {
+        if !self.covered {
+            let then = Instant::now() + DELAY;
+            self.due = Some(self.due.map_or(then, |due| due.min(then)));
         }
-        changed
     }
 
     /// When [`Names::follow`] must be called.
@@ -99,13 +87,6 @@ impl Names {
             log::warn!("{}: names of other containers: {error:#}", self.name);
         }
     }
-}
-
-fn watch(paths: &Paths) -> Result<Inotify> {
-    let changes = call!(Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK), "inotify_init1")?;
-    let events = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_ONLYDIR;
-    call!(changes.add_watch(&paths.network_members(), events), "inotify_add_watch")?;
-    Ok(changes)
 }
 
 /// The lines for one container; containers that it cannot reach have none.

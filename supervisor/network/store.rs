@@ -120,7 +120,7 @@ impl Store {
     /// # Errors
     /// If the file is damaged.
     pub fn network(&self, name: &Name) -> Result<Option<Network>> {
-        read(&self.network_file(name))
+        recorded(&self.paths, name)
     }
 
     /// Records a network. If addresses run short, removes leases of deleted containers.
@@ -128,7 +128,7 @@ impl Store {
     /// # Errors
     /// If the file cannot be written.
     pub fn remember(&self, name: &Name, network: &Network) -> Result<()> {
-        write(&self.network_file(name), network)
+        write(&network_file(&self.paths, name), network)
     }
 
     /// Releases the address of a container.
@@ -183,10 +183,6 @@ impl Store {
             Gateway::of(&config).is_some_and(|it| it.container == *gateway).then_some(config)
         });
         clients.collect()
-    }
-
-    fn network_file(&self, name: &Name) -> PathBuf {
-        self.paths.networks().join(format!("{name}.json"))
     }
 
     /// The changes of the host for all networks.
@@ -257,6 +253,18 @@ impl Neighbour {
             addresses: member.all_addresses().collect(),
         }
     }
+}
+
+fn network_file(paths: &Paths, name: &Name) -> PathBuf {
+    paths.networks().join(format!("{name}.json"))
+}
+
+/// The record of a network, without the lock.
+///
+/// # Errors
+/// If the file is damaged.
+pub fn recorded(paths: &Paths, name: &Name) -> Result<Option<Network>> {
+    read(&network_file(paths, name))
 }
 
 /// The names and addresses of the members, without the lock.

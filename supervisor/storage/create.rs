@@ -24,6 +24,7 @@ use crate::config::Config;
 use crate::config::value::{ContainerPath, Name};
 use crate::container::{Lock, occupied};
 use crate::fault;
+use crate::network;
 use crate::rootfs::image::Access;
 use crate::rootfs::login::Login;
 use crate::rootfs::root::Root;
@@ -74,6 +75,7 @@ pub fn create(env: &Env, creation: &Creation<'_>, watcher: Watcher<'_>) -> Resul
     let mut all = vec![(form.keys().0, root.as_str())];
     all.extend(*settings);
     let config = Config::create(&staging.join("container.ini"), name, &all)?;
+    network::check(&config, None, &env.paths)?;
     let vessel = Vessel { form, staging: staging.path(), name, label: label(&config) };
     let furnishing = Furnishing::new(env, &config, staging.path(), login);
     let room = space::free(&containers)?;
@@ -104,6 +106,7 @@ pub fn in_place_with(
     let new = NewName::take(env, name, "made")?;
     let staging = Staging::for_new(&env.paths, name)?;
     let config = Config::create(&staging.join("container.ini"), name, settings)?;
+    network::check(&config, None, &env.paths)?;
     let held = Held::of_new(new, config);
     inside(env, &held, staging.path(), Access::ReadWrite, watcher, &mut |root, reporter| {
         let_in(root, login, env.host.android, reporter)?;
@@ -126,7 +129,8 @@ pub fn in_place(env: &Env, name: &Name, settings: &[(&str, &str)]) -> Result<()>
     }
     let staging = Staging::for_new(&env.paths, name)?;
     fault::point("create-begun")?;
-    Config::create(&staging.join("container.ini"), name, settings)?;
+    let config = Config::create(&staging.join("container.ini"), name, settings)?;
+    network::check(&config, None, &env.paths)?;
     fault::point("create-written")?;
     staging.publish(&env.paths, name)?;
     fault::point("create-done")

@@ -140,6 +140,11 @@ fn rules_of(word: &str) -> Result<Vec<Rule>> {
         let answer = Answer::Errno(libc::ENOTTY);
         return Ok(vec![Rule { call: libc::SYS_ioctl, when: When::Equal(1, GET_PEER), answer }]);
     }
+    if word == "inotify" {
+        // The user has no instance left.
+        let answer = Answer::Errno(libc::EMFILE);
+        return Ok(vec![Rule { call: libc::SYS_inotify_init1, when: When::Always, answer }]);
+    }
     if word == "tmpfile" {
         // The bit of O_TMPFILE that it does not share with O_DIRECTORY.
         let bit = libc::O_TMPFILE.unsigned_abs() & !libc::O_DIRECTORY.unsigned_abs();

@@ -87,7 +87,7 @@ fn round(sandbox: &Sandbox, chance: &mut Chance, story: &mut Story) {
         sandbox.ds(&["thaw", name]);
     }
     clients.iter_mut().for_each(await_end);
-    // A frozen worker keeps the output of its client open after the client has ended.
+    // A frozen worker keeps the output of its client open after the client was killed.
     strikes.undo_ours();
     for client in clients {
         let output = client.wait_with_output().expect("wait");

@@ -203,20 +203,50 @@ fn a_gateway_that_cannot_be_one_is_refused_with_the_reason() {
     let sandbox = &world.sandbox;
     sandbox.container("web", &["network.mode=none"]);
     let set = |words: &[&str]| sandbox.ds(&[&["set"], words].concat());
+    let config = || sandbox.ds(&["get", "web", "--file"]).succeeds();
+    let refused_setting = |words: &[&str], reason: &str| {
+        let before = config();
+        let line = format!("ds: set {}: {reason}", words[0]);
+        set(words).fails(1, &[&line]);
+        set(&[words, &["--dry-run"]].concat()).fails(1, &[&line]);
+        assert_eq!(config(), before);
+    };
     set(&["web", "network.gateway-interface=eth0"]).fails(2, &["network.gateway-interface"]);
+    // Also while the mode is a different one.
+    refused_setting(&["web", "network.gateway=web"], "network.gateway: web is the container itself; name");
+    refused_setting(
+        &["web", "network.gateway=router"],
+        "network.gateway: there is no container router; create",
+    );
     set(&["web", "network.mode=gateway"]).succeeds();
     let refused = |name: &str, parts: &[&str]| {
         sandbox.ds(&["start", name]).fails(1, parts);
     };
     refused("web", &["ds: start web: network.gateway is not set; set it to"]);
-    set(&["web", "network.gateway=web"]).succeeds();
-    refused("web", &["network.gateway: web is the container itself"]);
-    set(&["web", "network.gateway=router"]).succeeds();
-    refused("web", &["ds: start web: network.gateway: there is no container router"]);
+    refused_setting(&["web", "network.gateway=web"], "network.gateway: web is the container itself; name");
+    refused_setting(
+        &["web", "network.gateway=router"],
+        "network.gateway: there is no container router; create",
+    );
+    let new = ["create", "new", "--rootfs", "/usr", "--set", "network.mode=gateway", "--set"];
+    let refused_new = |setting: &str, reason: &str| {
+        sandbox.ds(&[&new[..], &[setting]].concat()).fails(1, &[&format!("ds: create new: {reason}")]);
+        assert!(!sandbox.data("containers/new").exists());
+    };
+    refused_new("network.gateway=router", "network.gateway: there is no container router; create");
     sandbox.container("router", &[]);
-    refused("web", &["ds: start web: network.gateway: router has network.mode = host; set it to nat"]);
-    set(&["router", "network.mode=gateway", "network.gateway=web", "network.name=other"]).succeeds();
-    refused("web", &["network.gateway: router is itself behind web; remove the cycle"]);
+    let reason = "network.gateway: router has network.mode = host; set it to nat";
+    refused_setting(&["web", "network.gateway=router"], reason);
+    refused_new("network.gateway=router", reason);
+    set(&["router", "network.mode=nat"]).succeeds();
+    set(&["web", "network.gateway=router"]).succeeds();
+    let cycle = ["router", "network.mode=gateway", "network.gateway=web", "network.name=other"];
+    refused_setting(&cycle, "network.gateway: web is itself behind router; remove the cycle");
+    // The start notices later changes of the gateway, and other keys can be changed nevertheless.
+    sandbox.ds(&["rename", "router", "other"]).succeeds();
+    refused("web", &["ds: start web: network.gateway: there is no container router"]);
+    set(&["web", "network.isolated=no"]).succeeds();
+    sandbox.ds(&["rename", "other", "router"]).succeeds();
     set(&["router", "network.mode=nat", "network.name=lan"]).succeeds();
     refused("web", &["network.name: router is in lan itself"]);
     set(&["router", "network.name=default"]).succeeds();
@@ -230,6 +260,25 @@ fn a_gateway_that_cannot_be_one_is_refused_with_the_reason() {
     refused("db", &["network.gateway-interface: router already has an interface eth1"]);
     set(&["db", "network.mode=nat", "network.name=lan"]).succeeds();
     refused("db", &["network.name: lan is the network of gateway router"]);
-    sandbox.container("later", &["network.mode=gateway", "network.gateway=router", "network.name=default"]);
-    refused("later", &["network.name: "]);
+    refused_setting(&["web", "network.name=default"], "network.name: router is in default itself");
+}
+
+#[test]
+fn an_address_that_cannot_be_used_is_refused_when_it_is_set() {
+    let Some(world) = World::new("an_address_that_cannot_be_used_is_refused_when_it_is_set") else { return };
+    let sandbox = &world.sandbox;
+    world.boot("db", &[]);
+    let address = world.address("db");
+    let other = address.rsplit_once('.').map(|(start, _)| format!("{start}.77")).unwrap();
+    sandbox.container("web", &["network.mode=nat"]);
+    let set = |name: &str, address: &str| sandbox.ds(&["set", name, &format!("network.address={address}")]);
+    set("web", &address).fails(1, &["ds: set web: network.address: another container has"]);
+    set("web", "10.200.77.9").fails(1, &["ds: set web: network.address: 10.200.77.9 is not in this network"]);
+    set("web", &other).succeeds();
+    // Before either has started.
+    sandbox.container("second", &["network.mode=nat"]);
+    set("second", &other).fails(1, &[&format!("ds: set second: network.address: web has {other}")]);
+    sandbox.ds(&["set", "second", &format!("network.address={other}"), "network.name=lab"]).succeeds();
+    sandbox.ds(&["start", "web"]).succeeds();
+    assert_eq!(world.address("web"), other);
 }

@@ -179,8 +179,16 @@ impl Handset {
 
     /// The process whose namespace is that of the host behind an interface.
     pub fn host(&self, name: &str) -> i32 {
-        let at = NETWORKS.iter().position(|(other, ..)| *other == name).expect("a network");
-        self.places[at].pid
+        self.place(name).pid
+    }
+
+    fn place(&self, name: &str) -> &Place {
+        &self.places[NETWORKS.iter().position(|(other, ..)| *other == name).expect("a network")]
+    }
+
+    /// Runs a script in the host behind an interface.
+    pub fn in_host(&self, name: &str, script: &str) {
+        self.place(name).run(&self.sandbox, script).succeeds();
     }
 
     pub fn state(&self) -> String {

@@ -134,11 +134,12 @@ fn a_port_in_use_is_reported_before_the_start() {
     world.sandbox.ds(&["set", "db", "network.ports=8080:1"]).fails(1, &["ds: set db: ", "container web"]);
     let kept = world.sandbox.ds(&["get", "db", "network.ports"]).succeeds();
     assert_eq!(kept.trim(), "9000:9000/udp,192.0.2.1:9000:9000");
-    world.sandbox.container("x", &["network.mode=nat", &format!("network.address={}", world.address("db"))]);
-    world.sandbox.ds(&["start", "x"]).fails(1, &["network.address", "another container has"]);
-    world.sandbox.ds(&["set", "x", "network.address=10.1.2.3"]).succeeds();
-    world.sandbox.ds(&["start", "x"]).fails(1, &["network.address", "10.1.2.3 is not in this network"]);
-    let pinned = world.address("db").rsplit_once('.').map(|(start, _)| format!("{start}.77")).unwrap();
+    world.sandbox.container("x", &["network.mode=nat"]);
+    let taken = format!("network.address={}", world.address("db"));
+    world.sandbox.ds(&["set", "x", &taken]).fails(1, &["network.address", "another container has"]);
+    let outside = world.sandbox.ds(&["set", "x", "network.address=10.1.2.3"]);
+    outside.fails(1, &["network.address", "10.1.2.3 is not in this network"]);
+    let pinned = format!("{}.77", world.address("web").rsplit_once('.').unwrap().0);
     world.sandbox.ds(&["set", "x", &format!("network.address={pinned}")]).succeeds();
     world.sandbox.ds(&["start", "x"]).succeeds();
     assert_eq!(world.address("x"), pinned);

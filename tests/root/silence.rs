@@ -156,12 +156,12 @@ fn a_client_whose_worker_stays_stopped_ends_with_an_error() {
     let begin = |words: &&[&str]| {
         let child = sandbox.spawn_ds(words);
         let worker = worker_at_work(&sandbox, &tree, words);
-        stop(&worker);
-        (child, worker)
-    };
-    let begun: Vec<(Child, Process)> = lines.iter().map(begin).collect();
-    for ((mut child, worker), words) in begun.into_iter().zip(lines) {
         let number = worker.inner_pid().unwrap();
+        stop(&worker);
+        (child, worker, number)
+    };
+    let begun: Vec<(Child, Process, i32)> = lines.iter().map(begin).collect();
+    for ((mut child, worker, number), words) in begun.into_iter().zip(lines) {
         wait_for("the end of the client", || child.try_wait().unwrap());
         // This waits until no process has the streams.
         let done = Done::new(words.join(" "), child.wait_with_output().unwrap());
@@ -205,12 +205,7 @@ fn a_frozen_supervisor_holds_no_stream_of_a_client() {
         fs::create_dir(&group).unwrap();
         let ours = sandbox.processes();
         ours.iter().for_each(|process| move_to(&group, process));
-        fs::write(group.join(file), frozen).unwrap();
-        let state = group.join(if file == "freezer.state" { file } else { "cgroup.events" });
-        wait_for("the frozen group", || {
-            let text = fs::read_to_string(&state).unwrap();
-            text.lines().any(|line| line == "FROZEN" || line == "frozen 1").then_some(())
-        });
+        freeze(&group, file, frozen);
         // Waits for the end of its output, which is the end of every process that could write there.
         sandbox.ds(&["list"]).fails(1, &["the supervisor (pid ", "does not answer"]);
         fs::write(group.join(file), thawed).unwrap();
@@ -220,6 +215,42 @@ fn a_frozen_supervisor_holds_no_stream_of_a_client() {
         sandbox.ds(&["list"]).succeeds();
         wait_for("an empty group", || fs::remove_dir(&group).ok());
     }
+}
+
+/// Whichever version of control groups has frozen it: it must not keep the streams of its client open.
+#[test]
+fn a_frozen_worker_ends_with_its_interrupted_client() {
+    for (file, frozen, thawed) in [("cgroup.freeze", "1", "0"), ("freezer.state", "FROZEN", "THAWED")] {
+        let sandbox = Sandbox::new();
+        let Some(inside) = sandbox.own_groups().into_iter().find(|group| group.join(file).exists()) else {
+            skip("silence::a_frozen_worker_ends_with_its_interrupted_client", "a freezer is missing");
+            return;
+        };
+        let tree = running(&sandbox, &["environment.PROBE=deaf", "stop-timeout=100"]);
+        let words = ["stop", "web"];
+        let child = sandbox.spawn_ds(&words);
+        let worker = worker_at_work(&sandbox, &tree, &words);
+        let group = inside.join("frozen");
+        fs::create_dir(&group).unwrap();
+        fs::write(group.join("cgroup.procs"), worker.pid.to_string()).unwrap();
+        freeze(&group, file, frozen);
+        process::signal(client(&child).pid, Signal::SIGTERM);
+        assert_eq!(ends_soon(child), 128 + 15, "{file}");
+        wait_for("the end of the worker", || Process::of(worker.pid).is_none().then_some(()));
+        fs::write(group.join(file), thawed).unwrap();
+        wait_for("an empty group", || fs::remove_dir(&group).ok());
+        sandbox.ds(&["stop", "web", "--kill"]).succeeds();
+    }
+}
+
+/// Freezes a group, and waits until all its processes are frozen.
+fn freeze(group: &Path, file: &str, frozen: &str) {
+    fs::write(group.join(file), frozen).unwrap();
+    let state = group.join(if file == "freezer.state" { file } else { "cgroup.events" });
+    wait_for("the frozen group", || {
+        let text = fs::read_to_string(&state).unwrap();
+        text.lines().any(|line| line == "FROZEN" || line == "frozen 1").then_some(())
+    });
 }
 
 #[test]

@@ -56,8 +56,18 @@ test('a port is published in the settings, forwards, is shown, and moves while t
   await save();
   await goTo('containers');
   await card.getByRole('button', { name: 'Start' }).click();
-  await card.getByText('8080:80').waitFor();
+  // In an app, the address of the port is only copied; its chip is large enough for a finger.
+  const chip = card.getByRole('button', { name: '8080:80' });
+  await chip.waitFor();
   expect(await axe(page)).toEqual([]);
+  const box = await chip.boundingBox();
+  expect(Math.min(box?.width ?? 0, box?.height ?? 0)).toBeGreaterThanOrEqual(48);
+  await chip.click();
+  const dialog = page.getByRole('dialog');
+  await dialog.getByText('http://127.0.0.1:8080/', { exact: true }).waitFor();
+  expect(await dialog.getByRole('link').count()).toBe(0);
+  await page.goBack();
+  await dialog.waitFor({ state: 'detached' });
   writeFileSync(join(machine.root, 'tree-web/tmp/word'), 'from inside\n');
   machine.ds('run', 'web', '--', 'httpd', '-p', '80', '-h', '/tmp');
   await expect.poll(() => get(8080)).toBe('from inside');

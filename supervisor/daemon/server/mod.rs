@@ -201,6 +201,7 @@ impl Server {
         if !self.workers.is_following() && self.networks.is_work_due() {
             self.workers.employ(Task::Follow);
         }
+        self.networks.report_neighbours(&self.monitors);
         self.workers.renew_standby();
         self.workers.keep_one_standing_by();
         self.fork_workers()?;

@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 use super::{Monitor, Phase};
 use crate::monitor::part::Ready;
 use crate::monitor::protocol::{Answer, ControlRequest};
+use crate::network::Attachment;
 
 /// The error for a cancelled restart.
 const STOPPED: &str = "the container was stopped, which cancelled the restart";
@@ -54,6 +55,7 @@ impl Monitor {
                 self.clients.answer(id, &answer, &[]);
             }
             ControlRequest::Resize(size) => self.console.resize(size),
+            ControlRequest::Neighbours => self.network.iter_mut().for_each(Attachment::neighbours_changed),
         }
     }
 

@@ -1,18 +1,25 @@
-// Asks before an address from a terminal is opened: its text came from a program in the container. In a root manager's
-// app, the page must not open it at all: another page in the same WebView would have the app's bridge to root.
+// Asks before an address is opened: the text of one in a terminal came from a program in the container. In a root
+// manager's app, the page must not open it at all: another page in the same WebView would have the app's bridge to root.
 
 import { t } from '../i18n';
 import { isLocalPage } from '../way';
 import { Button, copyText } from './basics';
 import { Dialog } from './dialog';
 
-export function LinkDialog({ address, onClose }: { address: string; onClose: () => void }) {
+interface LinkDialogProps {
+  address: string;
+  /** What to know before it is opened; where it can be opened at all. */
+  text?: string;
+  onClose: () => void;
+}
+
+export function LinkDialog({ address, text = t('openLinkText'), onClose }: LinkDialogProps) {
   return (
     <Dialog title={t('openLink')} onClose={onClose}>
       <p class="link-address" dir="ltr">
         <code>{address}</code>
       </p>
-      <p class="sub">{isLocalPage() ? t('openLinkText') : t('openLinkInApp')}</p>
+      <p class="sub">{isLocalPage() ? text : t('openLinkInApp')}</p>
       <div class="dialog-actions">
         <Button kind="text" onClick={onClose}>
           {t('cancel')}

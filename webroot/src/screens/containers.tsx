@@ -7,9 +7,11 @@ import { Bar, Chart } from '../components/chart';
 import { Actions, Glyph, Pill } from '../components/container-parts';
 import { Icon } from '../components/icon';
 import { JobCard } from '../components/job';
+import { LinkDialog } from '../components/link-dialog';
 import { duration } from '../duration';
 import { percent, size } from '../format';
 import { isolated, t } from '../i18n';
+import { ofAddress, ofPort } from '../model/addresses';
 import { containers, heldBack, history, jobs, machine, running, uptime, use } from '../model/store';
 import type { Container } from '../model/types';
 import { go } from '../router';
@@ -99,8 +101,9 @@ export function subtitle(one: Container): string {
 }
 
 function Card({ container }: { container: Container }) {
+  const [link, setLink] = useState<string | null>(null);
   const { name } = container;
-  return (
+  const card = (
     <article class="card" aria-label={name}>
       <button
         type="button"
@@ -116,7 +119,7 @@ function Card({ container }: { container: Container }) {
         <Pill container={container} />
       </button>
       {container.pid !== null ? <Meters container={container} /> : <Reason container={container} />}
-      <Chips container={container} />
+      <Chips container={container} onLink={setLink} />
       <div class="actions">
         {container.state === 'running' && (
           <IconButton icon="terminal" label={t('terminal')} onClick={() => go('terminal', name)} />
@@ -126,6 +129,13 @@ function Card({ container }: { container: Container }) {
         <Actions container={container} />
       </div>
     </article>
+  );
+  // Not in the card, which contains its layout: the dialog covers the screen.
+  return (
+    <>
+      {card}
+      {link !== null && <LinkDialog address={link} text={t('openPortText')} onClose={() => setLink(null)} />}
+    </>
   );
 }
 
@@ -175,7 +185,7 @@ function Reason({ container }: { container: Container }) {
   return text ? <p class="sub reason">{text}</p> : null;
 }
 
-function Chips({ container }: { container: Container }) {
+function Chips({ container, onLink }: { container: Container; onLink: (address: string) => void }) {
   const mode = container.network?.mode;
   const addresses = container.network?.addresses ?? [];
   const ports = (container.extra.ports ?? '').split(',').filter(Boolean);
@@ -183,18 +193,30 @@ function Chips({ container }: { container: Container }) {
   return (
     <div class="chips">
       {addresses.map((address) => (
-        <bdi class="chip" key={address}>
-          {address}
-        </bdi>
+        <AddressChip key={address} text={address} address={ofAddress(address)} onLink={onLink} />
       ))}
       {ports.map((port) => (
-        <bdi class="chip" key={port}>
-          {port.trim()}
-        </bdi>
+        <AddressChip key={port} text={port.trim()} address={ofPort(port)} onLink={onLink} />
       ))}
       {addresses.length === 0 && (mode === 'host' || mode === 'none' || mode === 'nat' || mode === 'gateway') && (
         <span class="chip">{t(`network.${mode}`)}</span>
       )}
     </div>
+  );
+}
+
+interface AddressChipProps {
+  text: string;
+  address: string | null;
+  onLink: (address: string) => void;
+}
+
+/** An address of the web to open, or text if it is none. */
+function AddressChip({ text, address, onLink }: AddressChipProps) {
+  if (address === null) return <bdi class="chip">{text}</bdi>;
+  return (
+    <button type="button" class="chip-link" onClick={() => onLink(address)}>
+      <bdi class="chip">{text}</bdi>
+    </button>
   );
 }

@@ -21,6 +21,7 @@ mod sessions;
 mod setup;
 mod stock;
 mod stopwatch;
+mod switch;
 mod table;
 mod wires;
 
@@ -47,6 +48,7 @@ const MEASURES: &[(&str, Measure)] = &[
     ("many", many::measure),
     ("nat", nat::measure),
     ("wires", wires::measure),
+    ("switch", switch::measure),
     ("images", images::measure_start),
     ("archives", images::measure_archives),
     ("catalogue", catalogue::measure),

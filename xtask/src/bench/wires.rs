@@ -24,7 +24,7 @@ const CHUNK: usize = 256 << 10;
 /// Requests of one sample, each with its own connection.
 const REQUESTS: usize = 1000;
 /// The timeout of a connection.
-const TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 /// The world's address for everyone, and the machine's address for the world.
 const WORLD: &str = "198.19.255.1";
 const HERE: &str = "198.18.7.1";
@@ -35,10 +35,10 @@ const CLEAN: &str = "for link in dsb-w0 dsb-ve dsb-lxc; do ip link del $link 2>/
     for table in dsb_nspawn dsb_lxc; do nft delete table ip $table 2>/dev/null || :; done";
 
 /// A network namespace, kept by a process that sleeps in it.
-struct Place(Child);
+pub(super) struct Place(Child);
 
 impl Place {
-    fn new() -> Result<Self> {
+    pub(super) fn new() -> Result<Self> {
         let mut command = Command::new("unshare");
         let place = Self(command.args(["--net", "sleep", "3600"]).stdin(Stdio::null()).spawn()?);
         // Until then, the process is still in the namespace of this one.
@@ -54,7 +54,7 @@ impl Place {
         Ok(place)
     }
 
-    fn pid(&self) -> u32 {
+    pub(super) fn pid(&self) -> u32 {
         self.0.id()
     }
 }
@@ -79,7 +79,7 @@ impl Drop for Machine {
     }
 }
 
-fn shell(script: &str) -> Result<()> {
+pub(super) fn shell(script: &str) -> Result<()> {
     process::run_quietly(Command::new("sh").args(["-ec", script])).map(drop)
 }
 
@@ -140,11 +140,11 @@ fn within<T: Send>(pid: u32, what: impl FnOnce() -> Result<T> + Send) -> Result<
     })
 }
 
-fn listen(pid: u32, port: u16) -> Result<TcpListener> {
+pub(super) fn listen(pid: u32, port: u16) -> Result<TcpListener> {
     within(pid, || Ok(TcpListener::bind(("0.0.0.0", port))?))
 }
 
-fn connect(pid: u32, to: SocketAddr, timeout: Duration) -> Result<TcpStream> {
+pub(super) fn connect(pid: u32, to: SocketAddr, timeout: Duration) -> Result<TcpStream> {
     within(pid, move || Ok(TcpStream::connect_timeout(&to, timeout)?))
 }
 
