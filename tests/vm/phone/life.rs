@@ -1,9 +1,10 @@
 //! The life of the module on a phone, from flashing to removal. One phone performs all steps, because boots take most of
 //! the time.
 
+use super::stock::Outside;
 use super::{Phone, surroundings};
 use crate::machine::SERVER;
-use crate::platform::{PHONE_AMD64, PHONE_ARM64};
+use crate::platform::{PHONE_AMD64, PHONE_ARM64, PHONE_STOCK};
 use crate::web::catalogue::IMAGE;
 
 const MODULE: &str = "/data/adb/modules/droidspaces-supervisor";
@@ -26,10 +27,29 @@ fn a_phone_from_flashing_to_removal() {
     a_container_from_the_catalogue(&mut phone);
     debian_at_late_start(&mut phone);
     apps_come_and_go(&mut phone);
-    update_while_it_runs(&mut phone);
-    two_crashes_are_enough(&mut phone);
-    safe_mode(&mut phone);
-    removal(&mut phone);
+    the_rest(&mut phone);
+}
+
+/// The same with the kernel that a phone was sold with. Between reboots, containers affect no process outside. Nothing is
+/// downloaded: the kernel has no driver for QEMU's network interface.
+#[test]
+fn a_phone_with_its_own_kernel_from_flashing_to_removal() {
+    let mut phone = Phone::new(PHONE_STOCK, "bookworm");
+    surroundings::check(&mut phone);
+    flash(&mut phone);
+    debian_at_late_start(&mut phone);
+    let outside = Outside::begin(&mut phone);
+    apps_come_and_go(&mut phone);
+    outside.is_unharmed(&mut phone, "an app");
+    the_rest(&mut phone);
+}
+
+/// Steps that restart the phone.
+fn the_rest(phone: &mut Phone) {
+    update_while_it_runs(phone);
+    two_crashes_are_enough(phone);
+    safe_mode(phone);
+    removal(phone);
 }
 
 #[test]

@@ -19,7 +19,7 @@ fn debian_boots_on_the_kernel_that_a_phone_was_sold_with() {
     what_stock_kernels_lack_is_not_there(&mut phone);
     life::flash(&mut phone);
     life::debian_at_late_start(&mut phone);
-    let mut outside = Outside::begin(&mut phone);
+    let outside = Outside::begin(&mut phone);
     sessions(&mut phone);
     devices_stay_shut(&mut phone);
     outside.is_unharmed(&mut phone, "sessions");
@@ -35,7 +35,7 @@ fn debian_boots_on_the_kernel_that_a_phone_was_sold_with() {
     outside.is_unharmed(&mut phone, "a power-off inside");
     start_and_stop(&mut phone);
     outside.is_unharmed(&mut phone, "stop");
-    phone.root("ds stop toy").succeeds();
+    phone.root("ds stop neighbour").succeeds();
 }
 
 fn what_stock_kernels_lack_is_not_there(phone: &mut Phone) {
@@ -56,18 +56,18 @@ fn what_stock_kernels_lack_is_not_there(phone: &mut Phone) {
     phone.run("test ! -e /proc/sysvipc && test ! -e /sys/module/nf_tables").succeeds();
 }
 
-/// The processes outside the container debian.
-struct Outside {
+/// The processes outside containers, and those of another container.
+pub struct Outside {
     first: BTreeSet<String>,
 }
 
 impl Outside {
-    fn begin(phone: &mut Phone) -> Self {
-        phone.run(TOY).succeeds();
-        phone.root("ds start toy --rootfs /data/local/toy").succeeds();
+    pub fn begin(phone: &mut Phone) -> Self {
+        phone.run(&TOY.replace("/toy", "/neighbour")).succeeds();
+        phone.root("ds start neighbour --rootfs /data/local/neighbour").succeeds();
         phone.run("census start").succeeds();
         let first = Self::look(phone);
-        for name in ["sentinel", "ds:toy", "init"] {
+        for name in ["sentinel", "ds:neighbour", "init"] {
             assert!(first.iter().any(|line| line.split(' ').nth(1) == Some(name)), "no {name} in {first:#?}");
         }
         Self { first }
@@ -78,7 +78,7 @@ impl Outside {
     }
 
     /// Asserts that every process still exists and has not been signalled, slowed down or inspected.
-    fn is_unharmed(&mut self, phone: &mut Phone, after: &str) {
+    pub fn is_unharmed(&self, phone: &mut Phone, after: &str) {
         let now = Self::look(phone);
         let gone: Vec<_> = self.first.difference(&now).collect();
         let new: Vec<_> = now.difference(&self.first).collect();
@@ -138,18 +138,18 @@ fn power_off_inside(phone: &mut Phone) {
     phone.slowly("ds start debian --wait=550").succeeds();
     phone.root("ds run debian -- systemctl poweroff");
     phone.wait_for("ds list | grep -q '^debian *stopped'");
-    nothing_is_left(phone);
+    nothing_is_left(phone, "debian");
 }
 
 fn start_and_stop(phone: &mut Phone) {
     phone.slowly("ds start debian --wait=550").succeeds();
     phone.slowly("ds stop debian").succeeds();
-    nothing_is_left(phone);
+    nothing_is_left(phone, "debian");
     assert!(!phone.run(&format!("cat {LOG}")).text().contains("panicked"));
 }
 
-fn nothing_is_left(phone: &mut Phone) {
-    let groups = "find /sys/fs/cgroup /dev/memcg /dev/cpuctl /dev/cpuset /dev/blkio -name debian";
+fn nothing_is_left(phone: &mut Phone, name: &str) {
+    let groups = format!("find /sys/fs/cgroup /dev/memcg /dev/cpuctl /dev/cpuset /dev/blkio -name {name}");
     let wait = format!("for i in $(seq 1 50); do [ -z \"$({groups})\" ] && exit; sleep 0.2; done; {groups}");
     assert_eq!(phone.run(&wait).succeeds(), "");
     assert!(!phone.run("cat /proc/mounts").succeeds().contains("/dev/loop"));
