@@ -31,6 +31,8 @@ export class Local {
 
   /** Shows a screen of the page. */
   async goTo(...parts: string[]): Promise<void> {
+    // A dialog that closes goes back in the history, which would leave the new screen again.
+    await this.page.waitForFunction(() => !(history.state as { overlay?: number } | null)?.overlay);
     await this.page.evaluate((hash) => (location.hash = hash), `#/${parts.join('/')}`);
   }
 
