@@ -16,6 +16,9 @@ use std::{
     process::{Command, Output},
 };
 
+/// A data directory that cannot be created, so that a supervisor that is started by mistake ends at once.
+const NOWHERE: &str = "/proc/none";
+
 /// The binary under test.
 fn binary() -> PathBuf {
     let path = env::var_os("DS_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_ds").into());
@@ -35,13 +38,14 @@ fn names_directory() -> PathBuf {
 }
 
 fn ds(words: &[&str]) -> Output {
-    Command::new(binary()).args(words).output().expect("the binary runs")
+    Command::new(binary()).args(words).env("DS_ROOT", NOWHERE).output().expect("the binary runs")
 }
 
 #[test]
 fn documentation() {
     let directory = names_directory();
     let cases = trycmd::TestCases::new();
+    cases.env("DS_ROOT", NOWHERE);
     for name in ["ds", "droidspaces", "nspawn", "getroot"] {
         cases.register_bin(name, directory.join(name));
     }
