@@ -9,6 +9,7 @@ use std::net::IpAddr;
 
 use super::view::{Family, Rule, View, Way};
 use crate::config::value::{Name, Uplink, VpnPolicy};
+use crate::network::identity::OWN;
 use crate::network::link::Link;
 use crate::network::store::Member;
 
@@ -33,6 +34,12 @@ pub(super) const FOLLOWING: u32 = 9910;
 pub(super) const FOLLOWING_END: u32 = 9999;
 /// The maximum number of tables for one container.
 const MOST: usize = 32;
+
+/// Whether rules of ds may have this priority.
+pub(super) fn is_priority(priority: u32) -> bool {
+    let ranges = [(BETWEEN, BETWEEN), (PINNED, PINNED_END), (FOLLOWING, FOLLOWING_END)];
+    ranges.iter().any(|(first, last)| (*first..=*last).contains(&priority))
+}
 
 /// A rule of ds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -241,7 +248,7 @@ impl Deciding<'_> {
 
     /// Possible uplinks: all interfaces except those of containers and of the machine itself.
     fn usable(&self) -> impl Iterator<Item = &Link> {
-        self.view.links.iter().filter(|link| link.is_up && link.name != "lo" && !link.name.starts_with("ds-"))
+        self.view.links.iter().filter(|link| link.is_up && link.name != "lo" && !link.name.starts_with(OWN))
     }
 
     /// The table with the routes through an interface: its own one, or a copy; `None` if it has no routes.
@@ -288,7 +295,7 @@ impl Deciding<'_> {
         ways.sort_by_key(|way| way.length);
         let name = |way: &&Way| {
             let link = self.view.links.iter().find(|link| link.index == way.out)?;
-            (!link.name.starts_with("ds-")).then(|| link.name.clone())
+            (!link.name.starts_with(OWN)).then(|| link.name.clone())
         };
         ways.iter().filter_map(name).collect()
     }
