@@ -5,6 +5,7 @@
 //! `fwmark 0x0/0xffff iif lo`, a VPN `fwmark 0x0/0x20000 iif lo uidrange …`, tethered clients a table without `iif`.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 
 use super::view::{Family, Rule, View, Way};
@@ -12,6 +13,7 @@ use crate::config::value::{Name, Uplink, VpnPolicy};
 use crate::network::identity::OWN;
 use crate::network::link::Link;
 use crate::network::store::Member;
+use crate::paths::Paths;
 
 /// `RT_TABLE_MAIN`, and the other tables that do not belong to one interface.
 pub(super) const MAIN: u32 = 254;
@@ -32,8 +34,17 @@ pub(super) const PINNED_END: u32 = 4199;
 /// before those of netd (from 10000).
 pub(super) const FOLLOWING: u32 = 9910;
 pub(super) const FOLLOWING_END: u32 = 9999;
+/// The first table number of ds, to which a number of the data directory is added.
+const TABLES: u32 = 0x6400_0000;
 /// The maximum number of tables for one container.
 const MOST: usize = 32;
+
+/// The first table number of ds for this data directory.
+pub(super) fn own_tables(paths: &Paths) -> u32 {
+    let mut hasher = DefaultHasher::new();
+    paths.cgroup.hash(&mut hasher);
+    TABLES | (u32::try_from(hasher.finish() & 0xff).unwrap_or_default() << 16)
+}
 
 /// Whether rules of ds may have this priority.
 pub(super) fn is_priority(priority: u32) -> bool {

@@ -9,8 +9,7 @@ use std::os::fd::BorrowedFd;
 use anyhow::Result;
 use nix::sys::socket::SockProtocol;
 
-use super::decide::is_priority;
-use super::own_tables;
+use super::decide::{is_priority, own_tables};
 use super::view::{ROUTE_OUT, RULE_PRIORITY, TABLE, UNICAST};
 use crate::netlink::{Subscription, attribute, number};
 use crate::network::identity::OWN;
