@@ -11,6 +11,7 @@
 mod create;
 mod devices;
 mod freezer;
+mod frozen;
 mod group;
 mod joining;
 mod kill;
@@ -34,6 +35,7 @@ use crate::host::Hierarchies;
 use crate::plan::cgroups::Layout;
 use crate::plan::devices::{Enforcement, Policy, Rule};
 use freezer::Freezer;
+pub use frozen::{kill_frozen, kill_frozen_group};
 use group::{Group, PAYLOAD};
 pub use joining::{Joining, Leaf};
 use limits::Row;

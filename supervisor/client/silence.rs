@@ -6,7 +6,6 @@
 
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -15,7 +14,7 @@ use nix::poll::PollTimeout;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::host::cgroup::{Hierarchies, Version1};
+use crate::cgroup::kill_frozen;
 use crate::monitor::is_stopped;
 use crate::poll::timeout_until;
 use crate::sys::socket::{peer, unread};
@@ -110,24 +109,9 @@ fn end_stopped(worker: Pid) {
     }
     if is_stopped(worker) || sleeps_in_freezer(worker) {
         let _ = kill(worker, Signal::SIGKILL);
-    } else if let Some(thawed) = way_out_of_freezer(worker) {
-        let _ = kill(worker, Signal::SIGKILL);
-        let _ = fs::write(thawed, worker.to_string());
+    } else {
+        kill_frozen(worker);
     }
-}
-
-/// If the freezer of control groups version 1 has frozen a process: the list of processes of this client's own group. A
-/// frozen process handles no signal, not even SIGKILL. If a killed one is moved there, it ends without running.
-fn way_out_of_freezer(pid: Pid) -> Option<PathBuf> {
-    let freezer = Hierarchies::probe().ok()?.version1.into_iter().find(Version1::has_freezer)?;
-    let group = |of: &str| {
-        let text = fs::read_to_string(format!("/proc/{of}/cgroup")).ok()?;
-        let mut fields = text.lines().map(|line| line.splitn(3, ':').skip(1));
-        let path = fields.find_map(|mut line| (line.next()? == freezer.label()).then(|| line.next())?)?;
-        Some(freezer.mounted.join(path.trim_start_matches('/')))
-    };
-    let state = fs::read_to_string(group(&pid.to_string())?.join("freezer.state")).ok()?;
-    matches!(state.trim(), "FROZEN" | "FREEZING").then(|| Some(group("self")?.join("cgroup.procs")))?
 }
 
 /// Waits for a stopped or frozen supervisor. Must be called before anything is sent: an unread request keeps the client's

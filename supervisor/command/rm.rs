@@ -8,7 +8,6 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
-use std::process;
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
@@ -20,14 +19,13 @@ use super::stop::kill;
 use crate::cli;
 use crate::config::Config;
 use crate::config::value::Name;
-use crate::container::{Lock, forget, monitor, occupied, sweep};
+use crate::container::{self, Lock, forget, monitor, occupied};
 use crate::exit::ExitCode;
 use crate::fault;
 use crate::paths::Paths;
-use crate::storage;
 use crate::storage::delete::{delete, refuse_mounts};
 use crate::storage::seed::{Wanted, seed};
-use crate::storage::staging::{self, TRASH};
+use crate::storage::{staging, sweep};
 use crate::sys::descriptor::try_lock;
 use crate::worker::Env;
 
@@ -36,12 +34,11 @@ use crate::worker::Env;
 /// # Errors
 /// If it is running (without `--force`), if a mount is in its directory, or if it cannot be deleted completely.
 pub fn run(arguments: &cli::Remove, env: &Env) -> Result<ExitCode> {
-    let cleared = clear_trash(&env.paths, &arguments.name);
+    let completed = sweep::containers(&env.paths);
     let name = match existing(env, &arguments.name) {
         Ok(name) => name,
         // The interrupted deletion has just been completed.
-        Err(_) if cleared => {
-            forget(&env.paths, &arguments.name.parse()?);
+        Err(_) if completed.iter().any(|name| name.as_str() == arguments.name) => {
             return print(&mut io::stdout(), &format!("{} deleted\n", arguments.name));
         }
         Err(error) => return Err(error),
@@ -59,9 +56,9 @@ pub fn run(arguments: &cli::Remove, env: &Env) -> Result<ExitCode> {
     let place = env.paths.container(&name);
     refuse_mounts(&place)?;
     refuse_use_by_others(&env.paths, &name)?;
-    sweep(&env.paths, &env.host, &name);
+    container::sweep(&env.paths, &env.host, &name);
     if place.symlink_metadata().is_ok() {
-        let trash = env.paths.containers().join(format!("{TRASH}{name}-{}", process::id()));
+        let trash = staging::trash(&env.paths, &name);
         // Held until the deletion is complete, so that no sweep interferes.
         let _held = staging::lock(&place)?;
         fs::rename(&place, &trash)
@@ -105,18 +102,4 @@ fn refuse_use_by_others(paths: &Paths, name: &Name) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Completes interrupted deletions; returns whether one was that of the container `name`.
-fn clear_trash(paths: &Paths, name: &str) -> bool {
-    let prefix = format!("{TRASH}{name}-");
-    let is_of = |entry: &fs::DirEntry| {
-        let file_name = entry.file_name();
-        let rest = file_name.to_str().and_then(|file_name| file_name.strip_prefix(&prefix));
-        rest.is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()))
-    };
-    let entries = || fs::read_dir(paths.containers()).into_iter().flatten().filter_map(Result::ok);
-    let before = entries().filter(is_of).count();
-    storage::sweep::containers(paths);
-    entries().filter(is_of).count() < before
 }

@@ -11,6 +11,7 @@ use nix::sched::{CloneFlags, setns};
 use nix::unistd::{Pid, getpid};
 
 use super::answers::Server;
+use super::check::NO_GATEWAY;
 use super::firewall::Firewall;
 use super::gateway::{Segments, check_network, connect_clients};
 use super::identity::{Tag, mac};
@@ -74,9 +75,7 @@ impl Attachment {
         check_network(config, &others)?;
         let (asked, members) = ((config, servers), (&store, others.as_slice()));
         let made = match (config.network.mode, Gateway::of(config)) {
-            (NetworkMode::Gateway, None) => {
-                bail!("network.gateway is not set; set it to the container that is the router")
-            }
+            (NetworkMode::Gateway, None) => bail!(NO_GATEWAY),
             (_, Some(gateway)) => Self::behind(gateway, asked, members, (paths, host), warnings),
             (_, None) => Self::translated(asked, members, (paths, host), warnings),
         };

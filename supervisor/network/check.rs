@@ -3,13 +3,16 @@
 //! Reads the other containers' configurations and the records of networks. Changes nothing, and does not prevent a later
 //! change that makes the settings invalid: the start checks them again.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 
 use super::gateway;
 use super::store::{Gateway, recorded};
 use crate::config::Config;
 use crate::config::value::NetworkMode;
 use crate::paths::{Paths, names_in};
+
+/// The error of `network.mode = gateway` alone.
+pub(super) const NO_GATEWAY: &str = "network.gateway is not set; set it to the container that is the router";
 
 /// Refuses settings of a changed or new configuration with which the container could not start. Settings that `before`
 /// has too are not checked, so that every other key can be changed.
@@ -35,6 +38,7 @@ fn check_gateway(config: &Config, paths: &Paths) -> Result<()> {
     if let Some(gateway) = Gateway::of(config) {
         return gateway::check(config, &gateway, paths).map(drop);
     }
+    ensure!(config.network.mode != NetworkMode::Gateway, NO_GATEWAY);
     let Some(name) = &config.network.gateway else { return Ok(()) };
     gateway::find(config, name, paths).map(drop)
 }

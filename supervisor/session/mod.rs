@@ -24,7 +24,7 @@ use self::bridge::{Bridge, Edge, Typed};
 use self::flow::SourceState;
 use self::terminal::RawMode;
 use crate::call;
-use crate::cgroup::Joining;
+use crate::cgroup::{Joining, kill_frozen_group};
 use crate::child::program::Running;
 use crate::child::wire::FromChild;
 use crate::exit::ExitCode;
@@ -87,6 +87,8 @@ pub fn attend(client: &Client, running: Running) -> Result<SessionEnd> {
     session.run()?;
     if session.ended.is_none() {
         session.forward(libc::SIGKILL);
+        // Otherwise it would keep the client's standard streams open.
+        kill_frozen_group(session.child);
     }
     let code = session.ended.map_or(ExitCode::Signal(session.given_up.unwrap_or(HANG_UP)), exit_code);
     let Words { begun, mut failure } = last_words(&wire);

@@ -19,6 +19,7 @@ use super::transfer::transfer;
 use crate::config::Config;
 use crate::config::value::Name;
 use crate::durable;
+use crate::network;
 use crate::paths::{Paths, SEED_LEDGER};
 use crate::rootfs::image::{Access, Fsck};
 use crate::rootfs::root::Root;
@@ -49,9 +50,10 @@ pub fn copy(env: &Env, from: &Name, to: &Name, watcher: Watcher<'_>) -> Result<b
         }
     };
     let staging = Staging::for_new(&env.paths, to)?;
-    configure(&env.paths, &held, to, form, &staging)?;
+    let config = configure(&env.paths, &held, to, form, &staging)?;
     let containers = env.paths.containers();
     job::run(env, watcher, &mut |reporter| {
+        warn_about_network(&config, &env.paths, reporter)?;
         match (&tree, &image) {
             (Some(tree), _) => copy_tree(&tree.root, &held, to, &staging, &containers, reporter)?,
             (None, Some(image)) => {
@@ -70,7 +72,7 @@ pub fn copy(env: &Env, from: &Name, to: &Name, watcher: Watcher<'_>) -> Result<b
     Ok(held.config.container.autostart)
 }
 
-fn configure(paths: &Paths, held: &Held, to: &Name, form: Form, staging: &Staging) -> Result<()> {
+fn configure(paths: &Paths, held: &Held, to: &Name, form: Form, staging: &Staging) -> Result<Config> {
     let file = paths.container_ini(&held.name);
     let text =
         durable::read(&file, LARGEST_CONFIGURATION).with_context(|| format!("read {}", file.display()))?;
@@ -81,8 +83,18 @@ fn configure(paths: &Paths, held: &Held, to: &Name, form: Form, staging: &Stagin
     if held.config.container.autostart {
         changes.push(("autostart", "no"));
     }
-    Config::derive(text.as_bytes(), &staging.join("container.ini"), to, &changes)?;
-    Ledger::load(&paths.seed_ledger(&held.name))?.save(&staging.join(SEED_LEDGER))
+    let config = Config::derive(text.as_bytes(), &staging.join("container.ini"), to, &changes)?;
+    Ledger::load(&paths.seed_ledger(&held.name))?.save(&staging.join(SEED_LEDGER))?;
+    Ok(config)
+}
+
+/// A copy or an import may have settings of another container, or need one of another machine. They are kept, because
+/// only the user can decide what to change.
+pub(super) fn warn_about_network(config: &Config, paths: &Paths, reporter: &mut Reporter) -> Result<()> {
+    match network::check(config, None, paths) {
+        Err(error) => reporter.warn(format!("{} cannot start with these settings: {error:#}", config.name)),
+        Ok(()) => Ok(()),
+    }
 }
 
 fn copy_tree(

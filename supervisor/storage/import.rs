@@ -6,7 +6,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use super::copy::LARGEST_CONFIGURATION;
+use super::copy::{LARGEST_CONFIGURATION, warn_about_network};
 use super::fill::{self, Vessel, explain};
 use super::format::{COMPLETE, CONFIGURATION, Checking, Complete, Form, MANIFEST, Manifest, TREE};
 use super::furnish::{Furnishing, let_in};
@@ -87,6 +87,7 @@ fn read(
     let text = small(&mut members, CONFIGURATION, LARGEST_CONFIGURATION)?;
     let form = form(&manifest)?;
     let config = configure(&text, form, staging, name, reporter)?;
+    warn_about_network(&config, &env.paths, reporter)?;
     if form == fill::Form::Directory {
         space::require(staging.path(), manifest.bytes)?;
     }

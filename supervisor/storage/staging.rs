@@ -1,7 +1,7 @@
 //! Staging directories, in which a result is prepared before it is moved into place, and their removal after a crash.
 //!
-//! Owns their names: `containers/.new-NAME-HEX` for a new container, and `.ds-job-HEX` next to a file that is replaced.
-//! Both are locked (flock(2)) while any process of the job lives, so that a sweep removes only abandoned ones. Neither
+//! Owns their names: `containers/.new-NAME-HEX` for a new container, `containers/.trash-NAME-PID` for one that is being
+//! deleted, and `.ds-job-HEX` next to a file that is replaced. All are locked (flock(2)) while any process of the job lives, so that a sweep removes only abandoned ones. None
 //! is a valid name of a container. rename(2), fsync(2).
 
 use std::fs::{self, DirBuilder, File};
@@ -9,6 +9,7 @@ use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::process;
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
@@ -29,7 +30,7 @@ pub const NEW: &str = ".new-";
 /// Prefix of the directories for changes.
 pub const JOB: &str = ".ds-job-";
 /// Prefix of the directories of deleted containers.
-pub const TRASH: &str = ".trash-";
+const TRASH: &str = ".trash-";
 /// The number of attempts if a name is taken, or a sweep removes the directory before it is locked.
 const ATTEMPTS: usize = 16;
 
@@ -167,6 +168,20 @@ pub fn sync_directory(path: &Path) -> Result<()> {
     synced.with_context(|| format!("write {}", path.display()))
 }
 
+/// The directory to which this process renames a container before it deletes it.
+#[must_use]
+pub fn trash(paths: &Paths, name: &Name) -> PathBuf {
+    paths.containers().join(format!("{TRASH}{name}-{}", process::id()))
+}
+
+/// The container that a directory had before its deletion began; `None` for any other directory.
+#[must_use]
+pub fn deleted(file_name: &str) -> Option<Name> {
+    let (name, process) = file_name.strip_prefix(TRASH)?.rsplit_once('-')?;
+    process.parse::<u32>().ok()?;
+    name.parse().ok()
+}
+
 /// Whether a file name is that of a [`Staging`].
 #[must_use]
 pub fn is_staging(name: &str) -> bool {
@@ -219,6 +234,22 @@ mod tests {
         fs::remove_file(paths.container_ini(&name)).unwrap();
         let third = Staging::for_new(&paths, &name).unwrap();
         assert!(third.publish(&paths, &name).is_err(), "not over an empty directory either");
+    }
+
+    #[test]
+    fn the_directory_of_a_deletion_has_the_name_of_its_container() {
+        let (_directory, paths, _) = place();
+        for name in ["web", "a-1", "a.b-c"] {
+            let path = trash(&paths, &name.parse().unwrap());
+            let file_name = path.file_name().unwrap().to_str().unwrap();
+            assert_eq!(deleted(file_name).unwrap().as_str(), name);
+            assert!(file_name.parse::<Name>().is_err());
+        }
+        for name in
+            ["web", ".trash-web", ".trash-web-", ".trash--1", ".trash-web-1x", ".new-web-0123456789abcdef"]
+        {
+            assert_eq!(deleted(name), None, "{name}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::delete::{delete, refuse_mounts};
-use super::staging::{self, JOB, NEW, TRASH, is_staging, sync_directory};
+use super::staging::{self, JOB, NEW, deleted, is_staging, sync_directory};
 use crate::clock::now;
 use crate::config::value::Name;
 use crate::config::{Config, RootSource};
@@ -149,14 +149,19 @@ fn writing_places(paths: &Paths) -> Vec<PathBuf> {
 
 /// Whether this is an incomplete container, or one that is being deleted.
 fn is_unfinished(path: &Path) -> bool {
-    file_name(path).is_some_and(|name| (name.starts_with(NEW) && is_staging(name)) || name.starts_with(TRASH))
+    file_name(path).is_some_and(|name| (name.starts_with(NEW) && is_staging(name)) || deleted(name).is_some())
 }
 
-/// Removes incomplete containers, and completes interrupted deletions.
-pub fn containers(paths: &Paths) {
+/// Removes incomplete containers, and completes interrupted deletions; returns the names of the latter.
+pub fn containers(paths: &Paths) -> Vec<Name> {
+    let mut completed = Vec::new();
     for path in entries(&paths.containers()).iter().filter(|path| is_unfinished(path)) {
         report(path, remove(paths, path));
+        if path.symlink_metadata().is_err() {
+            completed.extend(file_name(path).and_then(deleted));
+        }
     }
+    completed
 }
 
 /// The remains of dead jobs that only need to be deleted.
@@ -236,17 +241,11 @@ fn remove_temporaries(directory: &Path) {
 /// Deletes a directory that no process holds.
 fn remove(paths: &Paths, path: &Path) -> Result<()> {
     let Some(_lock) = staging::lock(path)? else { return Ok(()) };
-    if let Some(name) = deleted(path) {
+    if let Some(name) = file_name(path).and_then(deleted) {
         forget(paths, &name);
     }
     refuse_mounts(path)?;
     delete(path)
-}
-
-/// The name that a container had before its deletion began.
-fn deleted(path: &Path) -> Option<Name> {
-    let (name, _process) = file_name(path)?.strip_prefix(TRASH)?.rsplit_once('-')?;
-    name.parse().ok()
 }
 
 fn report(path: &Path, done: Result<()>) {

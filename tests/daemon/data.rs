@@ -118,6 +118,30 @@ fn a_renamed_container_keeps_its_own_files() {
 }
 
 #[test]
+fn a_copy_and_an_import_report_network_settings_that_prevent_their_start() {
+    let test = "data::a_copy_and_an_import_report_network_settings_that_prevent_their_start";
+    let Some(machine) = Machine::new(test) else { return };
+    machine.container("router", &["network.mode=nat"]);
+    machine.container("web", &["network.mode=nat", "network.address=10.89.40.10"]);
+    machine.container("client", &["network.mode=gateway", "network.gateway=router"]);
+    let taken =
+        "cannot start with these settings: network.address: web has 10.89.40.10; use a different address";
+    let copied = machine.ds(&["copy", "web", "second"]);
+    assert!(copied.stderr.contains(taken), "{}", copied.stderr);
+    assert_eq!(copied.code, Some(0), "{}", copied.stderr);
+    assert_eq!(machine.ds(&["get", "second", "network.address"]).succeeds(), "10.89.40.10\n");
+    assert!(!machine.ds(&["copy", "client", "third"]).stderr.contains("cannot start"));
+    let file = machine.path("client.tar.zst");
+    let file = file.to_str().unwrap();
+    machine.ds(&["export", "client", "-o", file]).succeeds();
+    machine.ds(&["rm", "router"]).succeeds();
+    let imported = machine.ds(&["import", file, "fourth"]);
+    let missing = "cannot start with these settings: network.gateway: there is no container router";
+    assert!(imported.stderr.contains(missing), "{}", imported.stderr);
+    assert_eq!(imported.code, Some(0), "{}", imported.stderr);
+}
+
+#[test]
 fn nothing_is_deleted_across_a_mount_point() {
     let test = "data::nothing_is_deleted_across_a_mount_point";
     let Some(machine) = Machine::new(test) else { return };

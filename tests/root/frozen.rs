@@ -9,7 +9,6 @@ use nix::sys::stat::{Mode, mkdirat};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 /// A generous timeout.
@@ -243,24 +242,39 @@ fn root_inside_cannot_keep_sessions_out_by_the_sessions_group() {
 fn a_frozen_session_ends_with_its_client() {
     let sandbox = Sandbox::new();
     boot(&sandbox, &[]);
-    // The frozen command keeps its descriptors open.
-    let errors = sandbox.path("errors");
-    for (file, frozen, thawed) in freezers(&sandbox) {
+    let rounds = freezers(&sandbox).into_iter().map(|freezer| (freezer, Signal::SIGTERM));
+    // After the death of its client, a command has a few seconds to end.
+    let killed = freezers(&sandbox).into_iter().next_back().map(|freezer| (freezer, Signal::SIGKILL));
+    for ((file, frozen, thawed), signal) in rounds.chain(killed) {
         let name = file.display();
-        let binary = sandbox.binary();
-        let words = [binary.to_str().unwrap(), "run", "web", "--", "/bin/probe", "hold"];
-        let mut command = sandbox.command(&words);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(fs::File::create(&errors).unwrap());
-        let mut spawned = command.spawn().unwrap();
-        wait_for("the command", || sandbox.process(&["/bin/probe", "hold"]));
+        let script = "/bin/probe hold | /bin/probe hold";
+        let mut spawned = sandbox.spawn_ds(&["run", "web", "--", "/bin/sh", "-c", script]);
+        let holding = || {
+            let processes = sandbox.processes();
+            processes.iter().filter(|process| process.command == ["/bin/probe", "hold"]).count()
+        };
+        wait_for("the commands", || (holding() == 2).then_some(()));
         fs::write(&file, frozen).unwrap();
         sandbox.wait_for_state("web", "frozen");
-        process::signal(process::client(&spawned).pid, Signal::SIGTERM);
-        assert_eq!(spawned.wait().unwrap().code(), Some(128 + libc::SIGTERM), "{name}");
-        let told = fs::read_to_string(&errors).unwrap();
-        assert!(told.contains("frozen"), "{name}: {told}");
+        let outputs = (spawned.stdout.take().unwrap(), spawned.stderr.take().unwrap());
+        let reader = std::thread::spawn(|| [read_all(outputs.0), read_all(outputs.1)]);
+        process::signal(process::client(&spawned).pid, signal);
+        let ended = spawned.wait().unwrap();
+        // No frozen process keeps the streams open.
+        wait_for("the end of the output", || reader.is_finished().then_some(()));
+        if signal == Signal::SIGTERM {
+            assert_eq!(ended.code(), Some(128 + libc::SIGTERM), "{name}");
+            let told = reader.join().unwrap()[1].clone();
+            assert!(told.contains("frozen"), "{name}: {told}");
+        }
+        wait_for("the end of the session", || (holding() == 0).then_some(()));
         fs::write(&file, thawed).unwrap();
-        let is_gone = || sandbox.process(&["/bin/probe", "hold"]).is_none().then_some(());
-        wait_for("the end of the session", is_gone);
+        sandbox.wait_for_state("web", "running");
     }
+}
+
+fn read_all(mut stream: impl std::io::Read) -> String {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
 }

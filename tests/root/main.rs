@@ -86,6 +86,7 @@ mod storage_faults;
 mod storage_moving;
 mod supervisor;
 mod switching;
+mod translators;
 mod udev;
 mod unit_options;
 mod uplinks;

@@ -23,39 +23,75 @@ function decoded(part: string): string {
 
 export const route = signal(parse(location.hash));
 
-/** What is shown above the page and goes with the back gesture: how to close it. */
+/** What is shown above the page, each with an entry in the history that the back gesture leaves: how to close it. */
 const overlays: (() => void)[] = [];
 
+/**
+ * Those that the page has closed, but whose entry is still in the history, because going back takes time. Meanwhile every
+ * other change of the history waits: going back would undo it instead.
+ */
+const leaving = new Set<() => void>();
+const waiting: (() => void)[] = [];
+
+function whenLeft(change: () => void): void {
+  if (leaving.size > 0) waiting.push(change);
+  else change();
+}
+
+/** How many overlays the entry of the history has where the user is. */
+function depth(): number {
+  return (history.state as { overlay?: number } | null)?.overlay ?? 0;
+}
+
 export function go(...parts: string[]): void {
-  location.hash = `#/${parts.map(encodeURIComponent).join('/')}`;
+  whenLeft(() => (location.hash = `#/${parts.map(encodeURIComponent).join('/')}`));
 }
 
 /** Another tab of the same page: the back gesture leaves the page, not the tab. */
 export function replace(...parts: string[]): void {
-  history.replaceState(history.state, '', `#/${parts.map(encodeURIComponent).join('/')}`);
-  route.value = parse(location.hash);
+  whenLeft(() => {
+    history.replaceState(history.state, '', `#/${parts.map(encodeURIComponent).join('/')}`);
+    route.value = parse(location.hash);
+  });
 }
 
 export function back(): void {
-  if (history.length > 1) history.back();
-  else go('containers');
+  whenLeft(() => {
+    if (history.length > 1) history.back();
+    else go('containers');
+  });
 }
 
 /** Shows something that the back gesture closes. Returns what closes it from the page. */
 export function overlay(close: () => void): () => void {
-  overlays.push(close);
-  history.pushState({ overlay: overlays.length }, '', location.hash);
+  let isClosed = false;
+  whenLeft(() => {
+    if (isClosed) return;
+    overlays.push(close);
+    history.pushState({ overlay: overlays.length }, '', location.hash);
+  });
   return () => {
-    if (overlays.includes(close)) history.back();
+    if (isClosed) return;
+    isClosed = true;
+    if (!overlays.includes(close)) return;
+    leaving.add(close);
+    history.back();
   };
 }
 
+function popped(): void {
+  for (const close of overlays.splice(depth())) {
+    leaving.delete(close);
+    close();
+  }
+  route.value = parse(location.hash);
+  if (leaving.size === 0) for (const change of waiting.splice(0)) whenLeft(change);
+}
+
 export function start(): void {
-  window.addEventListener('popstate', () => {
-    const top = overlays.pop();
-    if (top) top();
-    route.value = parse(location.hash);
-  });
+  // A reload has closed the dialog of this entry.
+  if (depth() > 0) history.replaceState(null, '');
+  window.addEventListener('popstate', popped);
   window.addEventListener('hashchange', () => {
     route.value = parse(location.hash);
     window.scrollTo(0, 0);

@@ -1,16 +1,15 @@
 // The page as `ds web` serves it, with a real browser, the real ds and a container that has booted.
 
 import { execFileSync } from 'node:child_process';
-import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { request as httpRequest } from 'node:http';
 import { connect } from 'node:net';
 import { basename, join } from 'node:path';
-import { gzipSync } from 'node:zlib';
 import type { BrowserContext, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { axe } from './host';
 import { Local } from './local';
-import { type Machine, PAGE } from './machine';
+import type { Machine } from './machine';
 
 const HOSTILE = '<script>alert(1)</script> %22 $(reboot) \u202egnp\u001b]52;c;aGk=\u0007 \u001b[31mred\u001b[0m';
 
@@ -309,14 +308,6 @@ describe('the page', () => {
 
   test('has caused no console error and no foreign request', () => {
     expect(local.watch.troubles).toEqual([]);
-  });
-
-  test('has at most 250 KB gzipped without the terminal', () => {
-    const files = readdirSync(join(PAGE, 'assets')).filter((name) => !name.startsWith('terminal'));
-    const sizes = [...files.map((name) => `assets/${name}`), 'index.html'].map(
-      (name) => gzipSync(readFileSync(join(PAGE, name))).length,
-    );
-    expect(sizes.reduce((sum, size) => sum + size, 0)).toBeLessThan(250 * 1024);
   });
 });
 

@@ -5,11 +5,12 @@
 use base64::Engine;
 use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::config::value::{HostPath, Name};
 use crate::exit::ExitCode;
+use crate::sys::terminal::WindowSize;
 
 /// The version of the format. It increases when a field changes its meaning; a request contains its own.
 pub const VERSION: u64 = 1;
@@ -93,29 +94,28 @@ pub enum Terminal {
         /// The number of bytes that the client already has.
         from: u64,
     },
-    /// Keys, in base64.
-    Input {
+    /// A message to one.
+    Send {
         /// Which.
         id: String,
-        /// Base64.
-        data: String,
-    },
-    /// A new size.
-    Resize {
-        /// Which.
-        id: String,
-        /// Its size.
-        columns: u16,
-        /// Its size.
-        rows: u16,
-    },
-    /// Its end.
-    Close {
-        /// Which.
-        id: String,
+        /// What.
+        message: Message,
     },
     /// The list of terminals.
     List,
+}
+
+/// A message to a terminal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Message {
+    /// Writes the output from this byte on to the attached descriptor.
+    Attach(u64),
+    /// Keys, in base64.
+    Input(String),
+    /// The new size.
+    Resize(WindowSize),
+    /// Ends the terminal.
+    Close,
 }
 
 /// The fields of a request about a terminal. They are flat, because a tagged enumeration of serde costs 20 KiB of code.
@@ -152,11 +152,15 @@ fn terminal(fields: TerminalFields) -> Result<Call, Fault> {
         (Action::Attach, None, None, None, None, Some(id), from, None) => {
             Terminal::Attach { id, from: from.unwrap_or(0) }
         }
-        (Action::Input, None, None, None, None, Some(id), None, Some(data)) => Terminal::Input { id, data },
-        (Action::Resize, None, None, Some(columns), Some(rows), Some(id), None, None) => {
-            Terminal::Resize { id, columns, rows }
+        (Action::Input, None, None, None, None, Some(id), None, Some(data)) => {
+            Terminal::Send { id, message: Message::Input(data) }
         }
-        (Action::Close, None, None, None, None, Some(id), None, None) => Terminal::Close { id },
+        (Action::Resize, None, None, Some(columns), Some(rows), Some(id), None, None) => {
+            Terminal::Send { id, message: Message::Resize(WindowSize { rows, columns }) }
+        }
+        (Action::Close, None, None, None, None, Some(id), None, None) => {
+            Terminal::Send { id, message: Message::Close }
+        }
         (Action::List, None, None, None, None, None, None, None) => Terminal::List,
         _ => {
             return Err(malformed(

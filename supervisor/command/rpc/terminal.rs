@@ -17,10 +17,9 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use nix::poll::PollFlags;
 use nix::unistd::Pid;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::request::{self, Call, Terminal};
+use super::request::{self, Call, Message, Terminal};
 use super::voice::told;
 use crate::call;
 use crate::child::program::{Program, Running, Wish};
@@ -55,37 +54,18 @@ const UNSEEN: Duration = Duration::from_secs(30 * 60);
 /// The timeout for a shell to end after it was hung up.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// The messages on the socket of a terminal.
-#[derive(Debug, Serialize, Deserialize)]
-enum Message {
-    /// Writes the output from this byte on to the attached descriptor.
-    Attach(u64),
-    /// Keys, in base64.
-    Input(String),
-    /// The new size.
-    Resize(WindowSize),
-    /// Ends the terminal.
-    Close,
-}
-
 /// Answers one request about terminals.
 ///
 /// # Errors
 /// If there is no such terminal, or no shell.
 pub(super) fn run(wish: Terminal, env: &Env) -> Result<ExitCode> {
-    let wish = match message(wish) {
-        Ok((id, message)) => {
-            pass(&env.paths, &id, &message)?;
-            return done();
-        }
-        Err(wish) => wish,
-    };
     match wish {
         Terminal::Open { name, user, columns, rows } => {
             open(&name, user.as_deref(), WindowSize { rows, columns }, env)
         }
         Terminal::Attach { id, from } => attach(&id, from, env),
-        _ => list(&env.paths),
+        Terminal::Send { id, message } => pass(&env.paths, &id, &message),
+        Terminal::List => list(&env.paths),
     }
 }
 
@@ -93,28 +73,13 @@ pub(super) fn run(wish: Terminal, env: &Env) -> Result<ExitCode> {
 /// request, and if the terminal cannot be reached, which a worker then reports.
 #[must_use]
 pub fn deliver(word: &str, paths: &Paths) -> Option<Result<ExitCode>> {
-    let Ok(Call::Terminal(wish)) = request::decode(word) else { return None };
-    let (id, message) = message(wish).ok()?;
-    pass(paths, &id, &message).ok()?;
-    Some(done())
+    let Ok(Call::Terminal(Terminal::Send { id, message })) = request::decode(word) else { return None };
+    Some(pass(paths, &id, &message)).filter(Result::is_ok)
 }
 
-fn done() -> Result<ExitCode> {
+fn pass(paths: &Paths, id: &str, message: &Message) -> Result<ExitCode> {
+    socket::send(&connect(paths, id)?, message, &[])?;
     output::json(&json!({ "done": true, "code": 0 }))
-}
-
-/// The message of a request, and its terminal; the request if it is another one.
-fn message(wish: Terminal) -> Result<(String, Message), Terminal> {
-    match wish {
-        Terminal::Input { id, data } => Ok((id, Message::Input(data))),
-        Terminal::Resize { id, columns, rows } => Ok((id, Message::Resize(WindowSize { rows, columns }))),
-        Terminal::Close { id } => Ok((id, Message::Close)),
-        other => Err(other),
-    }
-}
-
-fn pass(paths: &Paths, id: &str, message: &Message) -> Result<()> {
-    socket::send(&connect(paths, id)?, message, &[])
 }
 
 /// The directory of a terminal, with its name, its container and its socket.

@@ -7,6 +7,7 @@ import { Icon, type IconName } from '../components/icon';
 import { say } from '../components/snackbar';
 import { size as shownSize } from '../format';
 import { t } from '../i18n';
+import { useDraft } from '../model/drafts';
 import { container as find } from '../model/store';
 import type { Image } from '../model/types';
 import { go } from '../router';
@@ -64,12 +65,9 @@ const KINDS: [Kind, IconName][] = [
   ['backup', 'copy'],
 ];
 
-// Kept when the user looks at something else in between.
-let kept: Draft = EMPTY;
-
 export function CreateScreen() {
-  const [draft, setDraft] = useState(kept);
-  const change = (part: Partial<Draft>): void => setDraft((kept = { ...draft, ...part }));
+  const { value: draft, change: set, forget } = useDraft('create', EMPTY);
+  const change = (part: Partial<Draft>): void => set((before) => ({ ...before, ...part }));
   return (
     <>
       <TopBar title={t('newContainer')} />
@@ -83,7 +81,7 @@ export function CreateScreen() {
         />
       )}
       {draft.kind !== null && (draft.kind !== 'catalogue' || draft.from) && (
-        <DetailsStep draft={draft} change={change} />
+        <DetailsStep draft={draft} change={change} forget={forget} />
       )}
     </>
   );
@@ -134,7 +132,7 @@ const MOST = 80;
 function CatalogueStep({ onChoose, onBack }: { onChoose: (image: Image) => void; onBack: () => void }) {
   const [images, setImages] = useState<Image[] | null>(null);
   const [fault, setFault] = useState<string | null>(null);
-  const [search, setSearch] = useState('');
+  const { value: search, change: setSearch } = useDraft('catalogue', '');
   const load = (): void => {
     setFault(null);
     ds('images').then(
@@ -165,7 +163,7 @@ function CatalogueStep({ onChoose, onBack }: { onChoose: (image: Image) => void;
   const shown = images.filter(fits);
   return (
     <>
-      <SearchField label={t('searchImages')} value={search} onInput={setSearch} autofocus />
+      <SearchField label={t('searchImages')} value={search} onInput={(text) => setSearch(() => text)} autofocus />
       {shown.length === 0 && <p class="quiet">{t('noImages')}</p>}
       <ul class="rows">
         {shown.slice(0, MOST).map((image) => (
@@ -219,7 +217,11 @@ function LoginFields({ draft, change }: StepProps) {
   );
 }
 
-function DetailsStep({ draft, change }: StepProps) {
+interface DetailsProps extends StepProps {
+  forget: () => void;
+}
+
+function DetailsStep({ draft, change, forget }: DetailsProps) {
   const [fault, setFault] = useState<string | null>(null);
   const { kind, from, name, size, autostart } = draft;
   if (kind === null) return null;
@@ -232,7 +234,7 @@ function DetailsStep({ draft, change }: StepProps) {
     const made = ask({ argv: commandLine(draft), ...input, ...(isLong ? { job: true } : {}) });
     made.then(
       () => {
-        kept = EMPTY;
+        forget();
         if (isLong) say(t('jobStarted'));
         go('containers');
       },

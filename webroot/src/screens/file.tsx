@@ -1,27 +1,35 @@
 // container.ini as text. ds checks it while one types and says where a fault is.
 
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { Button, complain, Loading } from '../components/basics';
+import { Button, complain, Loading, Note } from '../components/basics';
 import { say } from '../components/snackbar';
 import { t } from '../i18n';
+import { useDraft } from '../model/drafts';
 import { ask, DsError, ds } from '../rpc';
 
 const PAUSE = 500;
 
+interface Edited {
+  /** The file as it was when the user began. */
+  of: string;
+  text: string;
+}
+
 export function FileTab({ name }: { name: string }) {
   const [saved, setSaved] = useState<string | null>(null);
-  const [text, setText] = useState('');
+  const draft = useDraft<Edited | null>(`${name}/file`, null);
   const [fault, setFault] = useState<string | null>(null);
   const timer = useRef<ReturnType<typeof setTimeout>>();
   const area = useRef<HTMLTextAreaElement>(null);
   useEffect(() => {
     ds('get', name, '--file').then(({ output }) => {
       setSaved(output);
-      setText(output);
     }, complain);
     return () => clearTimeout(timer.current);
   }, [name]);
   if (saved === null) return <Loading />;
+  const text = draft.value?.text ?? saved;
+  const isOutdated = draft.value !== null && draft.value.of !== saved;
   const write = (value: string, ...more: string[]): Promise<unknown> =>
     ask({ argv: ['set', name, '--file', '-', ...more], input: value });
   const tell = (error: unknown): void => {
@@ -31,7 +39,7 @@ export function FileTab({ name }: { name: string }) {
     setFault(place ? t('lineFault', { line, column, reason: reason ?? message }) : (reason ?? message));
   };
   const input = (value: string): void => {
-    setText(value);
+    draft.change((before) => (value === saved ? null : { of: before?.of ?? saved, text: value }));
     clearTimeout(timer.current);
     timer.current = setTimeout(() => {
       write(value, '--dry-run').then(() => setFault(null), tell);
@@ -40,6 +48,7 @@ export function FileTab({ name }: { name: string }) {
   const save = (): void => {
     write(text).then(() => {
       setSaved(text);
+      draft.forget();
       setFault(null);
       say(t('saved'));
     }, tell);
@@ -47,6 +56,7 @@ export function FileTab({ name }: { name: string }) {
   return (
     <section class="file">
       <p class="quiet">{t('fileText')}</p>
+      {isOutdated && <Note>{t('fileChanged')}</Note>}
       <textarea
         ref={area}
         aria-label={t('file')}

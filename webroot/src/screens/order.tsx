@@ -7,6 +7,7 @@ import { Glyph } from '../components/container-parts';
 import { Icon } from '../components/icon';
 import { say } from '../components/snackbar';
 import { t } from '../i18n';
+import { useDraft } from '../model/drafts';
 import { containers } from '../model/store';
 import type { Container } from '../model/types';
 import { back } from '../router';
@@ -37,12 +38,12 @@ export function OrderScreen() {
   const stored = (all ?? [])
     .filter((one) => one.autostart)
     .sort((a, b) => a.priority - b.priority || a.name.localeCompare(b.name));
-  const [names, setNames] = useState<string[] | null>(null);
+  const { value: names, change, forget } = useDraft<string[] | null>('order', null);
   const [dragged, setDragged] = useState<string | null>(null);
   const list = useRef<HTMLUListElement>(null);
   const order = names ? names.flatMap((name) => stored.filter((one) => one.name === name)) : stored;
   const move = (from: number, to: number): void =>
-    setNames(
+    change(() =>
       moved(
         order.map(({ name }) => name),
         from,
@@ -53,7 +54,7 @@ export function OrderScreen() {
     try {
       for (const [name, priority] of changes(order)) await ds('set', name, `priority=${priority}`);
       say(t('saved'));
-      setNames(null);
+      forget();
       back();
     } catch (error) {
       complain(error);
@@ -125,7 +126,7 @@ export function OrderScreen() {
       {names && changes(order).length > 0 && (
         <div class="save-bar">
           <span>{t('startOrder')}</span>
-          <Button kind="text" onClick={() => setNames(null)}>
+          <Button kind="text" onClick={forget}>
             {t('discard')}
           </Button>
           <Button kind="filled" onClick={() => void save()}>

@@ -9,6 +9,7 @@ import { UplinksField } from '../components/uplinks';
 import { say } from '../components/snackbar';
 import { type Key, language, t } from '../i18n';
 import { describe, load as loadDescriptions, nameOf } from '../model/descriptions';
+import { useDraft } from '../model/drafts';
 import type { Container, Setting } from '../model/types';
 import { DsError, ds } from '../rpc';
 
@@ -32,8 +33,8 @@ export function SettingsTab({ container }: { container: Container }) {
   const { name } = container;
   const [form, setForm] = useState<Form | null>(null);
   const [fault, setFault] = useState<unknown>(null);
-  const [changed, setChanged] = useState<Values>({});
-  const [faults, setFaults] = useState<Values>({});
+  const { value: changed, change: setChanged, forget: forgetChanged } = useDraft<Values>(`${name}/settings`, {});
+  const { value: faults, change: setFaults, forget: forgetFaults } = useDraft<Values>(`${name}/faults`, {});
   const [search, setSearch] = useState('');
   const [saving, setSaving] = useState(false);
   const timers = useRef<Record<string, ReturnType<typeof setTimeout>>>({});
@@ -63,12 +64,13 @@ export function SettingsTab({ container }: { container: Container }) {
     setSaving(true);
     try {
       await ds('set', name, ...Object.entries(changed).map(([key, value]) => `${key}=${value}`));
-      setChanged({});
+      forgetChanged();
       say(t('saved'));
       reload();
     } catch (error) {
       if (error instanceof DsError && error.fault.key !== undefined && error.fault.key in changed) {
-        setFaults({ [error.fault.key]: error.fault.reason ?? error.fault.message });
+        const { key, reason, message } = error.fault;
+        setFaults(() => ({ [key]: reason ?? message }));
       } else {
         complain(error);
       }
@@ -104,6 +106,7 @@ export function SettingsTab({ container }: { container: Container }) {
         );
       })}
       <Environment
+        container={name}
         values={form.environment}
         changed={changed}
         faults={faults}
@@ -118,8 +121,8 @@ export function SettingsTab({ container }: { container: Container }) {
           <Button
             kind="text"
             onClick={() => {
-              setChanged({});
-              setFaults({});
+              forgetChanged();
+              forgetFaults();
             }}
           >
             {t('discard')}
@@ -217,14 +220,15 @@ function SettingField({ setting, value, fault, onChange }: FieldProps) {
 }
 
 interface EnvironmentProps {
+  container: string;
   values: Values;
   changed: Values;
   faults: Values;
   onChange: (key: string, value: string) => void;
 }
 
-function Environment({ values, changed, faults, onChange }: EnvironmentProps) {
-  const [name, setName] = useState('');
+function Environment({ container, values, changed, faults, onChange }: EnvironmentProps) {
+  const { value: name, change: setName, forget } = useDraft(`${container}/variable`, '');
   const added = Object.keys(changed).filter((key) => key.startsWith('environment.'));
   const names = new Set([...Object.keys(values), ...added.map((key) => key.slice('environment.'.length))]);
   return (
@@ -247,7 +251,7 @@ function Environment({ values, changed, faults, onChange }: EnvironmentProps) {
         onSubmit={(event) => {
           event.preventDefault();
           if (name) onChange(`environment.${name}`, ' ');
-          setName('');
+          forget();
         }}
       >
         <input
@@ -257,7 +261,7 @@ function Environment({ values, changed, faults, onChange }: EnvironmentProps) {
           autocapitalize="none"
           spellcheck={false}
           value={name}
-          onInput={(event) => setName(event.currentTarget.value)}
+          onInput={({ currentTarget }) => setName(() => currentTarget.value)}
         />
         <Button type="submit">{t('add')}</Button>
       </form>

@@ -5,12 +5,10 @@ import { Button, complain, Field, sentence } from '../components/basics';
 import { Dialog } from '../components/dialog';
 import { say } from '../components/snackbar';
 import { t } from '../i18n';
+import { forgetContainer, useDraft } from '../model/drafts';
 import type { Container } from '../model/types';
 import { ds, job } from '../rpc';
 import { go, route } from '../router';
-
-/** Milliseconds until the dialog's own entry has gone from the history. */
-const AFTER_BACK = 80;
 
 type Action = 'export' | 'copy' | 'rename' | 'resize' | 'convert' | 'rm';
 
@@ -62,7 +60,10 @@ function ActionDialog({ action, container, onClose }: DialogProps) {
   const { name } = container;
   const isImage = container.rootfs?.kind === 'image';
   const folder = navigator.userAgent.includes('Android') ? '/sdcard/Download' : '/root';
-  const [value, setValue] = useState(action === 'export' ? `${folder}/${name}.tar.zst` : '');
+  const typed = useDraft(`${name}/${action}`, action === 'export' ? `${folder}/${name}.tar.zst` : '');
+  // The confirmation of a deletion is not kept: it is typed each time.
+  const [confirmed, setConfirmed] = useState('');
+  const value = action === 'rm' ? confirmed : typed.value;
   const [fault, setFault] = useState<string | null>(null);
   const titles = {
     export: t('backUp'),
@@ -102,9 +103,14 @@ function ActionDialog({ action, container, onClose }: DialogProps) {
   const submit = (): void => {
     perform().then(
       () => {
+        typed.forget();
         onClose();
         if (action !== 'rename') say(t('jobStarted'));
-        if (action === 'rename' || action === 'rm') setTimeout(() => leave(name), AFTER_BACK);
+        if (action === 'rename' || action === 'rm') {
+          forgetContainer(name);
+          // After the dialog has closed, which goes back in the history.
+          setTimeout(() => leave(name));
+        }
       },
       (error: unknown) => (needsValue ? setFault(sentence(error)) : complain(error)),
     );
@@ -124,13 +130,20 @@ function ActionDialog({ action, container, onClose }: DialogProps) {
             value={value}
             error={fault}
             onInput={(text) => {
-              setValue(text);
+              if (action === 'rm') setConfirmed(text);
+              else typed.change(() => text);
               setFault(null);
             }}
           />
         )}
         <div class="dialog-actions">
-          <Button kind="text" onClick={onClose}>
+          <Button
+            kind="text"
+            onClick={() => {
+              typed.forget();
+              onClose();
+            }}
+          >
             {t('cancel')}
           </Button>
           <Button type="submit" kind={action === 'rm' ? 'danger' : 'filled'} disabled={!isReady}>

@@ -8,6 +8,7 @@ import { say } from '../components/snackbar';
 import { duration } from '../duration';
 import { language, setLanguage, t } from '../i18n';
 import { NAMES } from '../languages';
+import { useDraft } from '../model/drafts';
 import type { Feature, Status } from '../model/types';
 import { go } from '../router';
 import { ds } from '../rpc';
@@ -169,16 +170,17 @@ function reportPath(): string {
 }
 
 function ReportDialog({ path, onClose }: { path: string; onClose: () => void }) {
-  const [target, setTarget] = useState(path);
+  const { value: target, change, forget } = useDraft('report', path);
   const [busy, setBusy] = useState(false);
-  const [written, setWritten] = useState(false);
+  const [written, setWritten] = useState<string | null>(null);
   const [fault, setFault] = useState<string | null>(null);
   const collect = async (): Promise<void> => {
     setBusy(true);
     setFault(null);
     try {
       await ds('doctor', '-o', target);
-      setWritten(true);
+      setWritten(target);
+      forget();
     } catch (error) {
       setFault(sentence(error));
     } finally {
@@ -188,17 +190,17 @@ function ReportDialog({ path, onClose }: { path: string; onClose: () => void }) 
   return (
     <Dialog title={t('bugReport')} onClose={onClose}>
       <p>{t('bugReportText')}</p>
-      {written ? (
-        <Note kind="info">{t('written', { path: target })}</Note>
+      {written !== null ? (
+        <Note kind="info">{t('written', { path: written })}</Note>
       ) : (
-        <Field label={t('targetFile')} value={target} error={fault} onInput={setTarget} />
+        <Field label={t('targetFile')} value={target} error={fault} onInput={(text) => change(() => text)} />
       )}
       <div class="dialog-actions">
         <Button kind="text" onClick={onClose}>
           {t('close')}
         </Button>
-        {written ? (
-          <Button onClick={() => void copyText(target)}>{t('copyPath')}</Button>
+        {written !== null ? (
+          <Button onClick={() => void copyText(written)}>{t('copyPath')}</Button>
         ) : (
           <Button kind="filled" disabled={busy || target.trim() === ''} onClick={() => void collect()}>
             {busy ? t('loading') : t('collect')}
