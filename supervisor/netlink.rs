@@ -99,6 +99,12 @@ impl Message {
         self
     }
 
+    /// The message as it is sent, without its length and its sequence number.
+    #[cfg(test)]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     fn finish(&mut self, sequence: u32, flags: u16) {
         let length = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
         self.bytes[..4].copy_from_slice(&length.to_ne_bytes());
@@ -301,13 +307,26 @@ impl Subscription {
 
     /// Discards the pending events; returns whether there were any.
     pub fn drain(&self) -> bool {
-        let (mut buffer, mut some) = ([0; 4096], false);
+        let mut some = false;
+        self.take(|_| some = true);
+        some
+    }
+
+    /// Takes the pending events: types and bodies; `None` for events that were lost.
+    pub fn take(&self, mut read: impl FnMut(Option<(u16, &[u8])>)) {
+        let mut buffer = [0; 8192];
         loop {
             match recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
-                // An overflow is also an event.
-                Ok(_) | Err(Errno::ENOBUFS) => some = true,
+                Ok(length) => {
+                    let mut all = messages(&buffer[..length]).peekable();
+                    if all.peek().is_none() {
+                        read(None);
+                    }
+                    all.for_each(|(header, body)| read(Some((short(header, 4), body))));
+                }
+                Err(Errno::ENOBUFS) => read(None),
                 Err(Errno::EINTR) => {}
-                Err(_) => return some,
+                Err(_) => return,
             }
         }
     }

@@ -106,7 +106,11 @@ pub fn deliver(
         tag: cache.tag(&item.key()),
     };
     pump.replay()?;
-    if let Some(text) = pump.fetch(network)? {
+    let fetched = pump.fetch(network);
+    if fetched.is_err() && pump.have == 0 {
+        pump.drop_part();
+    }
+    if let Some(text) = fetched? {
         return Ok(Delivery::NowhereFound(text));
     }
     pump.conclude(network)
@@ -214,7 +218,8 @@ impl Pump<'_, '_> {
                 Remedy::Wait => {}
             }
             if vain >= ATTEMPTS.max(servers) {
-                bail!("{}; giving up after {vain} attempts; a later download resumes here", failure.text);
+                let later = if self.have > 0 { "; a later download resumes here" } else { "" };
+                bail!("{}; giving up after {vain} attempts{later}", failure.text);
             }
             log::info!("{}: {}; trying again", self.item.source, failure.text);
             sleep(wait);

@@ -124,8 +124,7 @@ impl Program {
         }
         let environment = environment(&identity, wish);
         let directory = match wish.directory {
-            Some(path) if path.is_absolute() => Directory::Required(path.to_string_lossy().into_owned()),
-            Some(path) => bail!("{}: not an absolute path of the container", path.display()),
+            Some(path) => Directory::Required(path.to_string_lossy().into_owned()),
             None if login => Directory::Home(identity.home.clone()),
             None => Directory::Home("/".into()),
         };

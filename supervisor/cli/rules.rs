@@ -4,7 +4,7 @@
 //! argument alone; `table` has the number of operands. It never looks at configuration keys.
 
 use super::{Command, Create, Form, Import, Pull, Start, SupervisorAction, normalise::shown, table};
-use crate::config::value::{AccountName, Name};
+use crate::config::value::{AccountName, Name, UserSpec};
 use crate::nearest::nearest;
 use std::path::Path;
 
@@ -37,6 +37,9 @@ pub fn check(command: &Command) -> Result<(), String> {
             exclusive(&[("--json", export.json), ("--output -", to_stdout)])
         }
         Command::Import(import) => check_import(import),
+        Command::Run(run) => check_session(run.user.as_deref(), run.workdir.as_deref()),
+        Command::Enter(enter) => check_session(enter.user.as_deref(), None),
+        Command::Shell(shell) => check_session(shell.user.as_deref(), shell.workdir.as_deref()),
         Command::Pull(pull) => check_pull(pull),
         Command::Supervisor(supervisor)
             if supervisor.json && supervisor.action != SupervisorAction::Status =>
@@ -80,7 +83,39 @@ fn names(command: &Command) -> Vec<&str> {
     }
 }
 
+fn check_session(user: Option<&str>, workdir: Option<&Path>) -> Result<(), String> {
+    if let Some(Err(fault)) = user.map(str::parse::<UserSpec>) {
+        return Err(format!("--user: {fault}"));
+    }
+    match workdir {
+        Some(path) if !path.is_absolute() => Err(format!(
+            "--workdir: {} is not an absolute path of the container",
+            shown(&path.to_string_lossy())
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The source of a download, and its checksum.
+fn check_download(source: &str, sha256: Option<&str>) -> Result<(), String> {
+    if let Some((scheme, _)) = source.split_once("://")
+        && !matches!(scheme, "https" | "http")
+    {
+        return Err(format!(
+            "{}: ds downloads only from https addresses; for a file, give its path",
+            shown(source)
+        ));
+    }
+    match sha256 {
+        Some(digits) if digits.len() != 64 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
+            Err(format!("--sha256: {} is not a SHA-256; it has 64 hexadecimal digits", shown(digits)))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn check_pull(pull: &Pull) -> Result<(), String> {
+    check_download(&pull.source, pull.sha256.as_deref())?;
     exclusive(&[("--output", pull.output.is_some()), ("--unpack", pull.unpack)])?;
     let unpacks = pull.output.is_some() || pull.unpack;
     let for_a_tree = [
@@ -188,6 +223,12 @@ fn check_sources(rootfs: bool, image: bool, from: bool, size: bool) -> Result<()
 fn check_create(create: &Create) -> Result<(), String> {
     let Create { rootfs, image, from, size, .. } = create;
     check_sources(rootfs.is_some(), image.is_some(), from.is_some(), size.is_some())?;
+    for (option, given) in [("--arch", create.arch.is_some()), ("--sha256", create.sha256.is_some())] {
+        if given && from.is_none() {
+            return Err(format!("{option} is only valid with --from"));
+        }
+    }
+    check_download(from.as_deref().unwrap_or_default(), create.sha256.as_deref())?;
     let Create { password, password_file, user, .. } = create;
     let from_input = from.as_deref() == Some("-");
     check_login(password.as_deref(), password_file.as_deref(), user.as_deref(), from_input)?;
@@ -200,6 +241,7 @@ fn check_create(create: &Create) -> Result<(), String> {
 fn check_start(start: &Start) -> Result<(), String> {
     let Start { rootfs, image, from, size, .. } = start;
     check_sources(rootfs.is_some(), image.is_some(), from.is_some(), size.is_some())?;
+    check_download(from.as_deref().unwrap_or_default(), None)?;
     if start.names.len() == 1 {
         return Ok(());
     }

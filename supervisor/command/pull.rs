@@ -11,7 +11,6 @@ use super::login::login;
 use super::progress::Progress;
 use crate::catalogue::address::check_address;
 use crate::catalogue::choose::{Query, architecture};
-use crate::catalogue::index::is_sha256;
 use crate::cli;
 use crate::exit::ExitCode;
 use crate::storage::remote::{Remote, Wanted};
@@ -67,11 +66,8 @@ pub fn run(arguments: &cli::Pull, env: &Env) -> Result<ExitCode> {
 /// The meaning of a word: an address, or a name of the catalogue; `None` for anything else.
 ///
 /// # Errors
-/// An invalid checksum, or an option that does not apply.
+/// An invalid address or name, or an option that does not apply.
 pub fn wanted(source: &str, arch: Option<&str>, sha256: Option<&str>) -> Result<Option<Wanted>> {
-    if let Some(sha256) = sha256 {
-        ensure!(is_sha256(sha256), "--sha256: '{sha256}' is not a SHA-256; it has 64 hexadecimal digits");
-    }
     if source.starts_with("https://") || source.starts_with("http://") {
         ensure!(arch.is_none(), "--arch is only valid with a system of the catalogue");
         check_address(source)?;

@@ -21,6 +21,8 @@ use crate::paths::{Paths, create_private};
 
 /// A network changes in several steps. The first one is handled at once, and all of them again after this delay.
 const DELAY: Duration = Duration::from_millis(300);
+/// The shortest time from one worker to the next, which then handles all steps of that time.
+const INTERVAL: Duration = Duration::from_millis(20);
 
 /// The networks of containers, as the supervisor's loop sees them.
 #[derive(Debug)]
@@ -30,7 +32,10 @@ pub struct Networks {
     directory: Option<Inotify>,
     /// Reports changes of the machine's network; open while there are members.
     events: Option<Events>,
-    is_due: bool,
+    /// When a worker must update the networks next.
+    due: Option<Duration>,
+    /// No worker begins before this time.
+    next: Duration,
     /// Monitors have to read the list of neighbours again.
     renamed: bool,
     /// Inode and time of the list of neighbours; only without `directory`.
@@ -45,9 +50,12 @@ impl Networks {
         let directory = watch(&paths)
             .map_err(|error| log::warn!("networks: {error:#}; raise fs.inotify.max_user_instances"))
             .ok();
+        let (due, again, next) = (None, None, Duration::ZERO);
         let mut networks =
-            Self { paths, directory, events: None, is_due: false, renamed: true, list: None, again: None };
+            Self { paths, directory, events: None, due, next, renamed: true, list: None, again };
         networks.look();
+        // What has changed without a supervisor is handled at once.
+        networks.due = networks.again.take().map(|_| Duration::ZERO);
         networks
     }
 
@@ -60,7 +68,7 @@ impl Networks {
     /// The latest time for a call of [`Networks::is_work_due`].
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
-        self.again
+        self.due.into_iter().chain(self.again).min()
     }
 
     /// A descriptor has reported a change.
@@ -73,8 +81,8 @@ impl Networks {
                 events.iter().any(|event| event.name.as_ref().is_none_or(|name| name == NEIGHBOURS));
             self.look();
         }
-        if self.events.as_ref().is_some_and(Events::drain) {
-            (self.is_due, self.again) = (true, Some(now() + DELAY));
+        if self.events.as_mut().is_some_and(Events::drain) {
+            (self.due, self.again) = (Some(self.next), Some(now() + DELAY));
         }
     }
 
@@ -97,19 +105,25 @@ impl Networks {
     /// The list of members may have changed.
     fn look(&mut self) {
         if !is_used(&self.paths) {
-            (self.events, self.is_due, self.again) = (None, false, None);
+            (self.events, self.due, self.again) = (None, None, None);
         } else if self.events.is_none() {
-            self.events = Events::watch().map_err(|error| log::warn!("networks: {error:#}")).ok();
-            self.is_due = true;
+            let events = Events::watch(&self.paths);
+            self.events = events.map_err(|error| log::warn!("networks: {error:#}")).ok();
+            // The first container is just starting and sets up everything. Changes between that and the subscription
+            // are handled afterwards.
+            self.again = Some(now() + DELAY);
         }
     }
 
     /// Whether a worker must update the networks now. Must not be called while one does.
     pub fn is_work_due(&mut self) -> bool {
-        if self.again.is_some_and(|at| at <= now()) {
-            (self.is_due, self.again) = (true, None);
+        let now = now();
+        let is_over = |at: &mut Option<Duration>| at.take_if(|at| *at <= now).is_some();
+        if !(is_over(&mut self.due) | is_over(&mut self.again)) {
+            return false;
         }
-        std::mem::take(&mut self.is_due)
+        self.next = now + INTERVAL;
+        true
     }
 }
 

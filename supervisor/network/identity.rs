@@ -11,6 +11,9 @@ use super::link::{Link, Mac};
 use crate::config::value::{Name, Uuid};
 use crate::paths::Paths;
 
+/// How the names of all interfaces of ds on the host begin.
+pub(super) const OWN: &str = "ds-";
+
 /// The link-layer address of a container: constant and locally administered (IEEE 802).
 pub(super) fn mac(uuid: &Uuid) -> Mac {
     let text = uuid.to_string();
@@ -27,7 +30,7 @@ pub(super) fn mac(uuid: &Uuid) -> Mac {
 /// The name of the host's end: part of the container's name, and a unique suffix. At most 15 characters.
 pub(super) fn interface_name(name: &Name, mac: &Mac) -> String {
     let plain: String = name.as_str().chars().filter(char::is_ascii_alphanumeric).take(7).collect();
-    format!("ds-{plain}-{:02x}{:02x}", mac[4], mac[5])
+    format!("{OWN}{plain}-{:02x}{:02x}", mac[4], mac[5])
 }
 
 /// A random private prefix of 64 bits, RFC 4193.

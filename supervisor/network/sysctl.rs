@@ -10,6 +10,7 @@ use std::fs;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use super::identity::OWN;
 use crate::tool::{Invocation, Tool};
 
 /// Whether IPv4 packets are forwarded.
@@ -150,7 +151,7 @@ impl Forwarding {
 fn interfaces() -> Vec<String> {
     let entries = fs::read_dir(path(SIX)).into_iter().flatten().filter_map(Result::ok);
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    names.filter(|name| name != "all" && !name.starts_with("ds-")).collect()
+    names.filter(|name| name != "all" && !name.starts_with(OWN)).collect()
 }
 
 /// Registers with netd, which enables forwarding while any program requests it.

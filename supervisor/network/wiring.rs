@@ -13,7 +13,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::Mode;
 
 use super::advertise::ROUTER;
-use super::identity::Tag;
+use super::identity::{OWN, Tag};
 use super::link::{End, Link, step};
 use super::store::{Member, Network};
 use super::subnet::Subnet;
@@ -66,7 +66,7 @@ pub(super) fn bridge(
         Some(bridge) => bridge.clone(),
         None => {
             let free = |name: &String| !links.iter().any(|link| link.name == *name);
-            let free = (0..=1000).map(|number| format!("ds-br{number}")).find(free);
+            let free = (0..=1000).map(|number| format!("{OWN}br{number}")).find(free);
             let interface = free.context("every name for a bridge is in use")?;
             // The first three octets belong to no manufacturer.
             let [_, _, third, _] = network.subnet.first().octets();

@@ -166,3 +166,23 @@ fn an_uplink_with_ipv6_alone_is_followed_by_clat() {
     phone.sandbox.ds(&["stop", "web"]).succeeds();
     same(&phone.state(), &before);
 }
+
+/// A worker of the supervisor updates the networks after a change of the machine's network, but not after a change that
+/// ds has made itself.
+#[test]
+fn own_links_start_no_worker() {
+    let Some(world) = World::new("own_links_start_no_worker") else { return };
+    world.boot("web", &[]);
+    // The number of processes that begin while an interface is created and removed.
+    let begun = |name: &str| -> u32 {
+        let script = format!(
+            ": & first=$!; ip link add {name} type bridge; ip addr add 10.250.0.1/24 dev {name}; ip link set {name} up
+             ip link del {name}; sleep 0.5; : & echo $(($! - first))"
+        );
+        world.shell(&script).trim().parse().expect("a number")
+    };
+    // Another process may begin for another reason.
+    wait_for("no process but those of the script", || (begun("ds-try") == 6).then_some(()));
+    assert!(begun("try") > 6, "a change of another program");
+    world.sandbox.ds(&["stop", "web"]).succeeds();
+}

@@ -69,6 +69,7 @@ const PACKAGES: &[Package] = &[
     package("iproute2", "ip", Verb::Tests, "makes networks"),
     package("iptables", "iptables", Verb::Tests, "its rules must not change in tests"),
     package("nftables", "nft", Verb::Tests, "lists rules"),
+    package("tayga", "tayga", Verb::Tests, "translates between IPv4 and IPv6"),
     package("openssh-client", "ssh", Verb::Tests, "logs in"),
     package("acl", "setfacl", Verb::Tests, "gives files access control lists"),
     package("fdisk", "sfdisk", Verb::Tests, "makes partitions"),

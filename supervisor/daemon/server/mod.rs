@@ -258,7 +258,8 @@ impl Server {
         }
         let module = self.module.deadline(&self.summary());
         let (autostart, tidiness) = (self.autostart.deadline(), self.tidiness.deadline());
-        let networks = self.networks.deadline();
+        // The end of a worker is an event.
+        let networks = self.networks.deadline().filter(|_| !self.workers.is_following());
         let deadlines =
             [self.policy.deadline(), self.workers.deadline(), autostart, tidiness, module, networks];
         let left = deadlines.into_iter().flatten().min().map(|deadline| deadline.saturating_sub(now()));

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 
 use super::rules::{Chain, Match, Rule, Verdict};
+use crate::network::identity::OWN;
 use crate::tool::{Invocation, Tool};
 
 /// The tables with chains of ds.
@@ -195,6 +196,8 @@ fn condition(matched: &Match, ipv4: bool, own: Option<IpAddr>) -> String {
     match matched {
         Match::In(name, equal) => format!("{}-i {name}", not(equal)),
         Match::Out(name, equal) => format!("{}-o {name}", not(equal)),
+        Match::InOwn => format!("-i {OWN}+"),
+        Match::OutOwn => format!("-o {OWN}+"),
         Match::OutLike(pattern) => match pattern.start() {
             (name, true) => format!("-o {name}"),
             (start, false) => format!("-o {start}+"),

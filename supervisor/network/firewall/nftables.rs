@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::rules::{Chain, Match, Rule, Verdict};
 use crate::config::value::Protocol;
 use crate::netlink::{APPEND, CREATE, Message, Netlink, attribute};
+use crate::network::identity::OWN;
 
 /// `NFNL_SUBSYS_NFTABLES`.
 pub(super) const SUBSYSTEM: u16 = 10;
@@ -286,6 +287,8 @@ fn condition(list: Message, matched: &Match, ipv4: bool) -> Message {
     match matched {
         Match::In(name, equal) => interface(list, IN_NAME, name, *equal),
         Match::Out(name, equal) => interface(list, OUT_NAME, name, *equal),
+        Match::InOwn => compare(load(list, "meta", &[(2, IN_NAME)]), EQUAL, OWN.as_bytes()),
+        Match::OutOwn => compare(load(list, "meta", &[(2, OUT_NAME)]), EQUAL, OWN.as_bytes()),
         Match::OutLike(pattern) => match pattern.start() {
             (name, true) => interface(list, OUT_NAME, name, true),
             ("", false) => list,

@@ -6,6 +6,7 @@
 //! world; on the host, they reach name resolution and the host's own connections. Packets from outside
 //! reach a container only as an answer or through a published port.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::config::value::{InterfacePattern, PortRange, Protocol, Publication, Uplink, VpnPolicy};
@@ -56,6 +57,10 @@ pub enum Match {
     In(String, bool),
     /// It leaves on this interface, or on any other.
     Out(String, bool),
+    /// It arrives on any interface of ds. For such a packet, [`Chain::Sources`] has checked the source address.
+    InOwn,
+    /// It leaves on any interface of ds.
+    OutOwn,
     /// It leaves on an interface whose name begins with this pattern, up to its first `*`.
     OutLike(InterfacePattern),
     /// It comes from these addresses.
@@ -230,24 +235,25 @@ fn passage(list: &mut List, members: &[&Member]) {
         // A container reaches its own published ports. Those of others do not bypass the isolation.
         let itself = [to(member.behind()), Match::Published, own.0.clone(), own.1];
         list.add(Chain::Forward, itself, Verdict::Accept);
-        for other in &interfaces {
-            let sends = [from(member.behind()), to(other.behind()), own.0.clone()];
-            list.add(Chain::Forward, sends, Verdict::Drop);
-        }
+        list.add(Chain::Forward, [from(member.behind()), Match::OutOwn, own.0], Verdict::Drop);
     }
     for member in &interfaces {
         list.add(Chain::Forward, [to(member.behind()), Match::Published], Verdict::Accept);
     }
     for member in members.iter().filter(|member| member.isolated) {
         let Some((own, length)) = member.own(list.ipv4) else { continue };
-        for other in interfaces.iter().filter(|other| other.network == member.network) {
-            let receives = [from(other.behind()), to(member.behind()), Match::To(own, length)];
-            list.add(Chain::Forward, receives, Verdict::Drop);
-        }
+        let receives = [Match::InOwn, to(member.behind()), Match::To(own, length)];
+        list.add(Chain::Forward, receives, Verdict::Drop);
     }
     for member in &interfaces {
-        for other in interfaces.iter().filter(|other| other.network == member.network) {
-            list.add(Chain::Forward, [from(other.behind()), to(member.behind())], Verdict::Accept);
+        let here = to(member.behind());
+        match member.prefix(list.ipv4).filter(|_| member.bridge.is_none()) {
+            // Each member has an interface of its own: a rule for each pair of them would be too many rules.
+            Some((first, length)) => {
+                let neighbours = [Match::InOwn, Match::From(first, length), here];
+                list.add(Chain::Forward, neighbours, Verdict::Accept);
+            }
+            None => list.add(Chain::Forward, [from(member.behind()), here], Verdict::Accept),
         }
         // Packets from other networks of ds and from outside are refused.
         list.add(Chain::Forward, [to(member.behind())], Verdict::Drop);
@@ -308,28 +314,32 @@ fn steps(port: &Publication) -> Vec<(Match, Option<u16>)> {
 /// Packets that leave with the host's address: those to the outside, and those that return to the network through the
 /// host.
 fn translation(list: &mut List, members: &[&Member]) {
-    for member in interfaces(members) {
-        let Some((first, length)) = member.prefix(list.ipv4) else { continue };
-        let out = Match::Out(member.behind().to_owned(), false);
+    let interfaces = interfaces(members);
+    let own = |member: &Member, ipv4| match member.bridge {
+        Some(_) => member.prefix(ipv4),
+        None => member.own(ipv4),
+    };
+    for member in &interfaces {
+        let Some((own, length)) = own(member, list.ipv4) else { continue };
         let back = to(member.behind());
-        let own = match member.own(list.ipv4) {
-            Some((own, length)) if member.bridge.is_none() => Match::From(own, length),
-            _ => Match::From(first, length),
-        };
-        // Between members without a bridge, addresses are kept.
-        if member.bridge.is_none() {
-            for other in interfaces(members).iter().filter(|other| other.network == member.network) {
-                if other.behind() != member.behind() {
-                    list.add(Chain::Translate, [own.clone(), to(other.behind())], Verdict::Return);
-                }
-            }
-        }
-        list.add(Chain::Translate, [own.clone(), out], Verdict::Masquerade);
         // A container that connects to a published port of its own network through the host's address.
-        list.add(Chain::Translate, [own, back.clone(), Match::Published], Verdict::Masquerade);
+        let published = [Match::From(own, length), back.clone(), Match::Published];
+        list.add(Chain::Translate, published, Verdict::Masquerade);
         if list.ipv4 {
             let loopback = Match::From(LOOPBACK.0.into(), LOOPBACK.1);
             list.add(Chain::Translate, [loopback, back], Verdict::Masquerade);
         }
+    }
+    // Between members without a bridge, addresses are kept.
+    let routed = interfaces.iter().filter(|member| member.bridge.is_none());
+    let prefixes: BTreeSet<_> = routed.filter_map(|member| member.prefix(list.ipv4)).collect();
+    for (first, length) in prefixes {
+        let neighbours = [Match::From(first, length), Match::To(first, length), Match::OutOwn];
+        list.add(Chain::Translate, neighbours, Verdict::Return);
+    }
+    for member in &interfaces {
+        let Some((own, length)) = own(member, list.ipv4) else { continue };
+        let out = Match::Out(member.behind().to_owned(), false);
+        list.add(Chain::Translate, [Match::From(own, length), out], Verdict::Masquerade);
     }
 }

@@ -8,9 +8,7 @@ use std::net::IpAddr;
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 
-use super::decide::{
-    BETWEEN, Decision, FOLLOWING, FOLLOWING_END, MAIN, PINNED, PINNED_END, Wanted, is_copied,
-};
+use super::decide::{Decision, MAIN, Wanted, is_copied, is_priority};
 use super::view::{ROUTE_GATEWAY, RULE_FROM, RULE_PRIORITY, RULE_TO, Rule, TABLE, View, Way};
 use crate::netlink::{APPEND, CREATE, EXCLUSIVE, Message, Netlink};
 use crate::network::link::step;
@@ -73,12 +71,10 @@ pub(super) fn apply(
 
 /// The rule as a [`Wanted`], if it belongs to ds.
 fn of_ours(rule: &Rule, ours: &[(IpAddr, u8)]) -> Option<Wanted> {
-    let priorities = [(BETWEEN, BETWEEN), (PINNED, PINNED_END), (FOLLOWING, FOLLOWING_END)];
-    let range = priorities.iter().any(|(first, last)| (*first..=*last).contains(&rule.priority));
     let (address, _) = rule.from.or(rule.to)?;
     let is_ours = ours.iter().any(|network| contains(*network, address));
     let plain = rule.mask == 0 && rule.input.is_empty() && rule.users.is_none() && !rule.special;
-    (range && is_ours && plain).then(|| Wanted {
+    (is_priority(rule.priority) && is_ours && plain).then(|| Wanted {
         priority: rule.priority,
         from: rule.from,
         to: rule.to,

@@ -5,12 +5,15 @@
 //! `fwmark 0x0/0xffff iif lo`, a VPN `fwmark 0x0/0x20000 iif lo uidrange …`, tethered clients a table without `iif`.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 
 use super::view::{Family, Rule, View, Way};
 use crate::config::value::{Name, Uplink, VpnPolicy};
+use crate::network::identity::OWN;
 use crate::network::link::Link;
 use crate::network::store::Member;
+use crate::paths::Paths;
 
 /// `RT_TABLE_MAIN`, and the other tables that do not belong to one interface.
 pub(super) const MAIN: u32 = 254;
@@ -31,8 +34,23 @@ pub(super) const PINNED_END: u32 = 4199;
 /// before those of netd (from 10000).
 pub(super) const FOLLOWING: u32 = 9910;
 pub(super) const FOLLOWING_END: u32 = 9999;
+/// The first table number of ds, to which a number of the data directory is added.
+const TABLES: u32 = 0x6400_0000;
 /// The maximum number of tables for one container.
 const MOST: usize = 32;
+
+/// The first table number of ds for this data directory.
+pub(super) fn own_tables(paths: &Paths) -> u32 {
+    let mut hasher = DefaultHasher::new();
+    paths.cgroup.hash(&mut hasher);
+    TABLES | (u32::try_from(hasher.finish() & 0xff).unwrap_or_default() << 16)
+}
+
+/// Whether rules of ds may have this priority.
+pub(super) fn is_priority(priority: u32) -> bool {
+    let ranges = [(BETWEEN, BETWEEN), (PINNED, PINNED_END), (FOLLOWING, FOLLOWING_END)];
+    ranges.iter().any(|(first, last)| (*first..=*last).contains(&priority))
+}
 
 /// A rule of ds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -241,7 +259,7 @@ impl Deciding<'_> {
 
     /// Possible uplinks: all interfaces except those of containers and of the machine itself.
     fn usable(&self) -> impl Iterator<Item = &Link> {
-        self.view.links.iter().filter(|link| link.is_up && link.name != "lo" && !link.name.starts_with("ds-"))
+        self.view.links.iter().filter(|link| link.is_up && link.name != "lo" && !link.name.starts_with(OWN))
     }
 
     /// The table with the routes through an interface: its own one, or a copy; `None` if it has no routes.
@@ -288,7 +306,7 @@ impl Deciding<'_> {
         ways.sort_by_key(|way| way.length);
         let name = |way: &&Way| {
             let link = self.view.links.iter().find(|link| link.index == way.out)?;
-            (!link.name.starts_with("ds-")).then(|| link.name.clone())
+            (!link.name.starts_with(OWN)).then(|| link.name.clone())
         };
         ways.iter().filter_map(name).collect()
     }

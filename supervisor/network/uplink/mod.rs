@@ -12,12 +12,11 @@ mod events;
 mod view;
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::Result;
 
-use self::decide::{MAIN, decide};
+use self::decide::{MAIN, decide, own_tables};
 use self::view::View;
 use super::identity::Tag;
 use super::link::Link;
@@ -31,8 +30,6 @@ pub use self::events::Events;
 
 /// The minimum MTU of IPv6, RFC 8200.
 const LEAST_MTU: u32 = 1280;
-/// The first table number of ds, to which a number of the data directory is added.
-const TABLES: u32 = 0x6400_0000;
 
 /// Sets up the uplink of every member, and removes those of former members. Returns the interfaces that each member's
 /// packets may use, in order; none if the machine's own rules apply.
@@ -85,13 +82,6 @@ pub fn way_out(paths: &Paths, name: &Name) -> Result<Option<String>> {
     let Some(behind) = links.iter().find(|link| link.name == member.behind()) else { return Ok(None) };
     let out = view::lookup(&route, member.address, ANYWHERE, behind.index)?;
     Ok(links.into_iter().find(|link| Some(link.index) == out).map(|link| link.name))
-}
-
-/// The first table number of ds for this data directory.
-fn own_tables(paths: &Paths) -> u32 {
-    let mut hasher = DefaultHasher::new();
-    paths.cgroup.hash(&mut hasher);
-    TABLES | (u32::try_from(hasher.finish() & 0xff).unwrap_or_default() << 16)
 }
 
 /// All networks of ds, also those of former members.

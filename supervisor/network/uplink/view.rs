@@ -40,7 +40,7 @@ pub(super) const ROUTE_GATEWAY: u16 = 5;
 /// gateway of another family.
 const COPIED: [u16; 7] = [ROUTE_TO, ROUTE_OUT, ROUTE_GATEWAY, 6, 7, 8, 18];
 /// `RTN_UNICAST`.
-const UNICAST: u8 = 1;
+pub(super) const UNICAST: u8 = 1;
 
 /// One rule.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
