@@ -1,11 +1,12 @@
 //! Creates the groups of a container. Owns the order in which they are created and controllers are enabled.
 
-use anyhow::{Result, bail};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 
 use super::group::{Group, PAYLOAD};
-use crate::host::cgroup::{Version1, Version2};
-use crate::sys::errno_of;
+use crate::host::cgroup::{Root, Version1, Version2};
 
 /// The number of attempts if the common directory is removed concurrently, with the last group of another container.
 const ATTEMPTS: u32 = 10;
@@ -29,9 +30,9 @@ pub(super) fn version2(
     container: &str,
     warnings: &mut Vec<String>,
 ) -> Result<Made> {
-    let top = Group::of(hierarchy.root.open(&hierarchy.mounted)?, &hierarchy.mounted);
-    let (base, group) = directories(&top, base, container)?;
+    let group = directory(&hierarchy.root, &hierarchy.mounted, base, container)?;
     let (_, fresh) = group.make(PAYLOAD)?;
+    let (top, base) = levels_above(&hierarchy.root, &hierarchy.mounted, base)?;
     for level in [&top, &base, &group] {
         let passed = level.read("cgroup.subtree_control").unwrap_or_default();
         for controller in &hierarchy.controllers {
@@ -51,8 +52,7 @@ pub(super) fn version2(
 /// # Errors
 /// If a system call fails.
 pub(super) fn bare2(hierarchy: &Version2, base: &str, container: &str) -> Result<Made> {
-    let top = Group::of(hierarchy.root.open(&hierarchy.mounted)?, &hierarchy.mounted);
-    let (_, group) = directories(&top, base, container)?;
+    let group = directory(&hierarchy.root, &hierarchy.mounted, base, container)?;
     let (_, fresh) = group.make(PAYLOAD)?;
     Ok(Made { group, fresh })
 }
@@ -62,9 +62,11 @@ pub(super) fn bare2(hierarchy: &Version2, base: &str, container: &str) -> Result
 /// # Errors
 /// If a system call fails.
 pub(super) fn version1(hierarchy: &Version1, base: &str, container: &str) -> Result<Group> {
-    let top = Group::of(hierarchy.root.open(&hierarchy.mounted)?, &hierarchy.mounted);
-    let (base, group) = directories(&top, base, container)?;
-    equip(hierarchy, &top, &[&base, &group])?;
+    let group = directory(&hierarchy.root, &hierarchy.mounted, base, container)?;
+    if hierarchy.has("cpuset") {
+        let (top, base) = levels_above(&hierarchy.root, &hierarchy.mounted, base)?;
+        equip(hierarchy, &top, &[&base, &group])?;
+    }
     Ok(group)
 }
 
@@ -91,14 +93,30 @@ fn equip(hierarchy: &Version1, above: &Group, levels: &[&Group]) -> Result<()> {
     Ok(())
 }
 
-fn directories(top: &Group, base: &str, container: &str) -> Result<(Group, Group)> {
+/// The root of a hierarchy and the directory that all containers share.
+fn levels_above(root: &Root, mounted: &Path, base: &str) -> Result<(Group, Group)> {
+    let top = Group::top(root, mounted)?;
+    let base = top.child(base)?.with_context(|| format!("cgroup {base} has vanished"))?;
+    Ok((top, base))
+}
+
+/// Opens or creates the directory of a container. Usually, another container has created the common directory.
+fn directory(root: &Root, mounted: &Path, base: &str, container: &str) -> Result<Group> {
+    let path: PathBuf = [base, container].iter().collect();
+    let shown = || format!("create cgroup {}", mounted.join(&path).display());
     for _ in 0..ATTEMPTS {
-        let made = top.make(base).and_then(|(base, _)| Ok((base.make(container)?.0, base)));
-        match made {
-            Ok((group, base)) => return Ok((base, group)),
-            Err(error) if errno_of(&error) == Some(Errno::ENOENT) => {}
-            Err(error) => return Err(error),
+        match root.make(mounted, &path) {
+            Ok(()) | Err(Errno::EEXIST) => {
+                if let Some(group) = Group::below(root, mounted, &path)? {
+                    return Ok(group);
+                }
+            }
+            Err(Errno::ENOENT) => match root.make(mounted, Path::new(base)) {
+                Ok(()) | Err(Errno::EEXIST) => {}
+                Err(errno) => return Err(errno).with_context(shown),
+            },
+            Err(errno) => return Err(errno).with_context(shown),
         }
     }
-    bail!("create cgroup {}: other processes keep removing it", top.path.join(base).join(container).display())
+    bail!("{}: other processes keep removing it", shown());
 }

@@ -16,6 +16,9 @@ use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
+use crate::call;
+use crate::host::cgroup::Root;
+
 /// The namespace root inside a container's directory.
 pub const PAYLOAD: &str = "payload";
 
@@ -28,21 +31,28 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// The group of an open directory.
-    pub(super) fn of(descriptor: OwnedFd, path: &Path) -> Self {
-        Self { path: path.to_owned(), descriptor }
-    }
-
-    /// Opens the group at `path` below the group `above`; `None` if it does not exist.
+    /// Opens the root of a hierarchy that is mounted at `mounted`.
     ///
     /// # Errors
     /// If openat(2) fails.
-    pub(super) fn open(above: impl AsFd, shown: &Path, path: &Path) -> Result<Option<Self>> {
-        let whole = shown.join(path);
-        match openat(above, path, directory_flags(), Mode::empty()) {
-            Ok(descriptor) => Ok(Some(Self { path: whole, descriptor })),
+    pub(super) fn top(root: &Root, mounted: &Path) -> Result<Self> {
+        let descriptor = call!(root.open(mounted, Path::new(".")), "open({})", mounted.display())?;
+        Ok(Self { path: mounted.to_owned(), descriptor })
+    }
+
+    /// Opens the group at `path` below the root of a hierarchy; `None` if it does not exist.
+    ///
+    /// # Errors
+    /// If openat(2) fails.
+    pub(super) fn below(root: &Root, mounted: &Path, path: &Path) -> Result<Option<Self>> {
+        Self::found(root.open(mounted, path), mounted.join(path))
+    }
+
+    fn found(opened: Result<OwnedFd, Errno>, path: PathBuf) -> Result<Option<Self>> {
+        match opened {
+            Ok(descriptor) => Ok(Some(Self { path, descriptor })),
             Err(Errno::ENOENT) => Ok(None),
-            Err(errno) => Err(errno).with_context(|| format!("open cgroup {}", whole.display())),
+            Err(errno) => Err(errno).with_context(|| format!("open cgroup {}", path.display())),
         }
     }
 
@@ -51,7 +61,8 @@ impl Group {
     /// # Errors
     /// If openat(2) fails.
     pub(super) fn child(&self, name: &str) -> Result<Option<Self>> {
-        Self::open(&self.descriptor, &self.path, Path::new(name))
+        let opened = openat(&self.descriptor, name, directory_flags(), Mode::empty());
+        Self::found(opened, self.path.join(name))
     }
 
     /// Opens or creates a child; returns whether it was created.

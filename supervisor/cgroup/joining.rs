@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
@@ -65,15 +65,15 @@ impl Joining {
         let below: PathBuf = [base, container].iter().collect();
         let mut joining = Self::default();
         if let Some(hierarchy) = &hierarchies.version2 {
-            let top = hierarchy.root.open(&hierarchy.mounted)?;
-            if let Some(payload) = Group::open(top, &hierarchy.mounted, &below.join(PAYLOAD))? {
+            let payload = Group::below(&hierarchy.root, &hierarchy.mounted, &below.join(PAYLOAD))?;
+            if let Some(payload) = payload {
                 let (group, takes_births) = sessions(&payload, container, leaf)?;
                 joining.version2(group, takes_births)?;
             }
         }
         for hierarchy in &hierarchies.version1 {
-            let top = hierarchy.root.open(&hierarchy.mounted)?;
-            let Some(group) = Group::open(top, &hierarchy.mounted, &below)? else { continue };
+            let found = Group::below(&hierarchy.root, &hierarchy.mounted, &below)?;
+            let Some(group) = found else { continue };
             if hierarchy.has_freezer() && Freezer::Version1.holds(&group) {
                 return refuse(container);
             }
@@ -159,6 +159,6 @@ fn refuse<T>(container: &str) -> Result<T> {
 
 impl Group {
     fn again(&self) -> Result<Self> {
-        Self::open(self, &self.path, Path::new("."))?.context("it has vanished")
+        self.child(".")?.context("it has vanished")
     }
 }

@@ -27,11 +27,11 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use nix::errno::Errno;
 
 use crate::config::Limits;
 use crate::fault;
 use crate::host::Hierarchies;
+use crate::host::cgroup::Root;
 use crate::plan::cgroups::Layout;
 use crate::plan::devices::{Enforcement, Policy, Rule};
 use freezer::Freezer;
@@ -258,18 +258,13 @@ impl Cgroup {
     #[must_use]
     pub fn existing(hierarchies: &Hierarchies, base: &str, container: &str) -> Self {
         let below: PathBuf = [base, container].iter().collect();
-        let group = |top: Result<OwnedFd, Errno>, mounted: &Path| {
-            Group::open(top.ok()?, mounted, &below).ok().flatten()
-        };
+        let group = |root: &Root, mounted: &Path| Group::below(root, mounted, &below).ok().flatten();
         let version2 = hierarchies.version2.as_ref();
         let mut found = Self::none();
         found.owned = false;
-        found.version2 =
-            version2.and_then(|hierarchy| group(hierarchy.root.open(&hierarchy.mounted), &hierarchy.mounted));
+        found.version2 = version2.and_then(|hierarchy| group(&hierarchy.root, &hierarchy.mounted));
         for hierarchy in &hierarchies.version1 {
-            let Some(group) = group(hierarchy.root.open(&hierarchy.mounted), &hierarchy.mounted) else {
-                continue;
-            };
+            let Some(group) = group(&hierarchy.root, &hierarchy.mounted) else { continue };
             if hierarchy.has_freezer() {
                 found.freezer1 = Some(found.version1.len());
             }
@@ -403,9 +398,9 @@ impl Drop for Cgroup {
 pub fn names(hierarchies: &Hierarchies, base: &str) -> BTreeSet<String> {
     let version2 = hierarchies.version2.iter().map(|hierarchy| (&hierarchy.root, &hierarchy.mounted));
     let version1 = hierarchies.version1.iter().map(|hierarchy| (&hierarchy.root, &hierarchy.mounted));
-    let bases = version2.chain(version1).filter_map(|(root, mounted)| {
-        Group::open(root.open(mounted).ok()?, mounted, Path::new(base)).ok().flatten()
-    });
+    let bases = version2
+        .chain(version1)
+        .filter_map(|(root, mounted)| Group::below(root, mounted, Path::new(base)).ok().flatten());
     let names = bases.flat_map(|base| group::children(&base).unwrap_or_default());
     names.filter_map(|name| name.into_string().ok()).collect()
 }

@@ -13,7 +13,8 @@ use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
 use nix::mount::{MsFlags, mount};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, mkdirat};
+use nix::unistd::mkdir;
 
 use crate::call;
 use crate::mount::info::{self, MountInfo};
@@ -32,15 +33,27 @@ impl PartialEq for Root {
 impl Eq for Root {}
 
 impl Root {
-    /// Opens the root for listing: the open one, or the directory `mounted`.
+    /// Opens a directory for listing, relative to the root, which is the open one or the directory `mounted`.
     ///
     /// # Errors
     /// If openat(2) fails.
-    pub fn open(&self, mounted: &Path) -> Result<OwnedFd, Errno> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    pub fn open(&self, mounted: &Path, relative: &Path) -> Result<OwnedFd, Errno> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         match &self.0 {
-            Some(root) => openat(root, ".", flags, Mode::empty()),
-            None => open(mounted, flags, Mode::empty()),
+            Some(root) => openat(root, relative, flags, Mode::empty()),
+            None => open(&mounted.join(relative), flags, Mode::empty()),
+        }
+    }
+
+    /// Creates a directory, relative to the root.
+    ///
+    /// # Errors
+    /// If mkdirat(2) fails.
+    pub fn make(&self, mounted: &Path, relative: &Path) -> Result<(), Errno> {
+        let mode = Mode::from_bits_truncate(0o755);
+        match &self.0 {
+            Some(root) => mkdirat(root, relative, mode),
+            None => mkdir(&mounted.join(relative), mode),
         }
     }
 

@@ -23,6 +23,8 @@ use crate::rootfs::root::Root;
 
 /// The timeout for reading files of the container.
 const TIMEOUT: Duration = Duration::from_secs(2);
+/// After this number of failures, a guest is not checked again: each check can take [`TIMEOUT`].
+const MAX_FAILURES: u8 = 3;
 /// Maximum size of a file that is read, in bytes.
 const LARGEST: u64 = 64 * 1024;
 /// Length of a record of utmp, and the offsets of its fields: utmp(5), the same on every processor with a 32-bit time
@@ -85,6 +87,8 @@ pub(super) struct Readiness {
     ready: bool,
     /// The sign that the guest is up, if it does not send a notification.
     sign: Sign,
+    /// The number of failed checks of the sign in this boot.
+    failures: u8,
     /// The socket for its notification, if it sends one.
     notify: Option<Notify>,
     /// Subscribers have not been notified yet.
@@ -93,12 +97,12 @@ pub(super) struct Readiness {
 
 impl Readiness {
     pub(super) fn new(sign: Sign, notify: Option<Notify>) -> Self {
-        Self { ready: false, sign, notify, changed: false }
+        Self { ready: false, sign, failures: 0, notify, changed: false }
     }
 
     /// A boot begins or has ended.
     pub(super) fn reset(&mut self) {
-        self.ready = false;
+        (self.ready, self.failures) = (false, 0);
     }
 
     /// The next boot has another init system.
@@ -138,7 +142,8 @@ impl Readiness {
         std::mem::take(&mut self.changed)
     }
 
-    /// Checks a running guest for the sign. A guest that cannot be checked is not checked again.
+    /// Checks a running guest for the sign. A slow machine may exceed the timeout once; a guest that cannot be checked is
+    /// not checked again.
     pub(super) fn look(&mut self, init: Pid, name: &Name) {
         let sign = self.sign;
         if self.ready || sign == Sign::None {
@@ -152,8 +157,11 @@ impl Readiness {
             Ok(answer) if answer == [1] => self.becomes_ready(),
             Ok(_) => {}
             Err(error) => {
-                log::warn!("{name}: cannot determine whether it is up: {error:#}");
-                self.sign = Sign::None;
+                self.failures += 1;
+                if self.failures == MAX_FAILURES {
+                    log::warn!("{name}: cannot determine whether it is up: {error:#}");
+                    self.sign = Sign::None;
+                }
             }
         }
     }
@@ -237,6 +245,17 @@ mod tests {
         record[4..8].copy_from_slice(&number.to_ne_bytes());
         record[40..40 + id.len()].copy_from_slice(id.as_bytes());
         record
+    }
+
+    #[test]
+    fn a_guest_is_checked_again_after_a_failure_and_not_forever() {
+        let mut readiness = Readiness::new(Sign::RunLevel, None);
+        let (nobody, name) = (Pid::from_raw(i32::MAX), "web".parse().unwrap());
+        for failures in 1..=MAX_FAILURES {
+            assert_eq!(readiness.sign, Sign::RunLevel, "before failure {failures}");
+            readiness.look(nobody, &name);
+        }
+        assert_eq!((readiness.sign, readiness.is_ready()), (Sign::None, false));
     }
 
     #[test]

@@ -58,9 +58,9 @@ pub fn enter_proc(proc: BorrowedFd<'_>) -> Result<()> {
 #[derive(Debug)]
 pub struct Performer {
     root: Root,
-    /// The parent directory of the last new entry, and its path: most steps of a plan fill one directory after the
-    /// other. Reset by every mount, which may replace the directory.
-    last_parent: RefCell<Option<(String, Rc<OwnedFd>)>>,
+    /// The parent directories of new entries, and their paths: most steps of a plan fill one directory after the other,
+    /// or one beside it. Reset by every mount, which may replace a directory.
+    parents: RefCell<Vec<(String, Rc<OwnedFd>)>>,
     /// The host's /dev/null, the source of masks: 1:3 is verified before any tree is accessible.
     null: OwnedFd,
     /// Both sides of the FIFO that masks silent files.
@@ -82,7 +82,7 @@ impl Performer {
             bail!("/dev/null is not the null device");
         }
         umask(Mode::empty());
-        Ok(Self { root, last_parent: RefCell::new(None), null, silent: RefCell::new(None), follows: false })
+        Ok(Self { root, parents: RefCell::default(), null, silent: RefCell::new(None), follows: false })
     }
 
     /// The mounts of this namespace are slaves of the host's (MS_SLAVE). From now on each mount is made private, first
@@ -111,7 +111,7 @@ impl Performer {
 
     fn attempt(&self, operation: &Operation) -> Result<Option<String>> {
         if !operation.makes_an_entry() {
-            *self.last_parent.borrow_mut() = None;
+            self.parents.borrow_mut().clear();
         }
         match operation {
             Operation::Mount { kind, target, flags, data, required } => {
@@ -147,7 +147,7 @@ impl Performer {
             Operation::ReadOnly { target } => {
                 if let Some(found) = self.present(target)? {
                     bind(&found, &found, MsFlags::empty())?;
-                    self.seal(target)?;
+                    self.restrict(target)?;
                 }
             }
             Operation::Writable { target } => {
@@ -167,15 +167,34 @@ impl Performer {
     fn parent<'a>(&self, target: &'a str) -> Result<(Rc<OwnedFd>, &'a str)> {
         let Some((parent, last)) = target.rsplit_once('/') else { bail!("{target} is not absolute") };
         let parent = if parent.is_empty() { "/" } else { parent };
-        let mut kept = self.last_parent.borrow_mut();
-        if let Some((path, directory)) = kept.as_ref()
-            && path == parent
-        {
-            return Ok((Rc::clone(directory), last));
+        if let Some(directory) = self.known(parent) {
+            return Ok((directory, last));
         }
-        let directory = Rc::new(self.root.make_directories(Path::new(parent))?);
-        *kept = Some((parent.to_owned(), Rc::clone(&directory)));
+        let directory = match self.beside_known(parent) {
+            Some(directory) => directory,
+            None => self.root.make_directories(Path::new(parent))?,
+        };
+        let directory = Rc::new(directory);
+        self.parents.borrow_mut().push((parent.to_owned(), Rc::clone(&directory)));
         Ok((directory, last))
+    }
+
+    fn known(&self, path: &str) -> Option<Rc<OwnedFd>> {
+        let parents = self.parents.borrow();
+        parents.iter().find(|(known, _)| known == path).map(|(_, directory)| Rc::clone(directory))
+    }
+
+    /// Opens or creates a directory in a known one, without resolving its path again. `None` if that directory is not
+    /// known, or the entry is not a directory, such as a link to one.
+    fn beside_known(&self, path: &str) -> Option<OwnedFd> {
+        let (above, name) = path.rsplit_once('/')?;
+        let above = self.known(above)?;
+        match mkdirat(&above, name, Mode::from_bits_truncate(0o755)) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(_) => return None,
+        }
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        openat(&above, name, flags, Mode::empty()).ok()
     }
 
     fn present(&self, target: &str) -> Result<Option<OwnedFd>> {
@@ -383,6 +402,15 @@ impl Performer {
     /// Both sides of the FIFO of [`Operation::Silence`]: readers block while this descriptor is open.
     pub fn take_silent(&self) -> Option<OwnedFd> {
         self.silent.borrow_mut().take()
+    }
+
+    /// Makes a bind mount without submounts read-only.
+    fn restrict(&self, target: &str) -> Result<()> {
+        let mounted = call!(self.root.resolve_no_follow(Path::new(target)), "open({target})")?;
+        match restrict_recursive(mounted.as_fd(), MsFlags::MS_RDONLY) {
+            Err(errno) if unsupported(errno) || errno == Errno::EPERM => self.seal(target),
+            done => Ok(call!(done, "mount_setattr({target}, read-only)")?),
+        }
     }
 
     /// Makes the mount at `target` read-only and verifies it.

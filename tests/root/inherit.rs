@@ -99,8 +99,8 @@ fn check(
 ) {
     let usual = USUAL.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
     let expected = match name {
-        "resource limits" => limits(sandbox.init()),
-        "processors" => field(sandbox.init(), "Cpus_allowed"),
+        "resource limits" => limits(sandbox.init_pid()),
+        "processors" => field(sandbox.init_pid(), "Cpus_allowed"),
         // On a kernel without it, the value is always the same.
         _ if odd[name] == plain[name] => plain[name].as_str().expect("text").to_owned(),
         _ => usual.unwrap_or_else(|| plain[name].as_str().expect("text").to_owned()),
@@ -115,8 +115,8 @@ fn check_from_outside(sandbox: &Sandbox, process: &Process) {
     let of = |file: &str| {
         fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default().trim_end().to_owned()
     };
-    assert_eq!(limits(pid), limits(sandbox.init()), "limits of {name}");
-    assert_eq!(field(pid, "Cpus_allowed"), field(sandbox.init(), "Cpus_allowed"), "processors of {name}");
+    assert_eq!(limits(pid), limits(sandbox.init_pid()), "limits of {name}");
+    assert_eq!(field(pid, "Cpus_allowed"), field(sandbox.init_pid(), "Cpus_allowed"), "processors of {name}");
     for (key, value) in [
         ("Uid", "0 0 0 0"),
         ("Gid", "0 0 0 0"),

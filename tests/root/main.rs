@@ -85,6 +85,7 @@ mod storage;
 mod storage_faults;
 mod storage_moving;
 mod supervisor;
+mod swarm;
 mod switching;
 mod translators;
 mod udev;

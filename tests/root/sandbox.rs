@@ -15,6 +15,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread::panicking;
 
 /// The process name of the standby worker.
@@ -53,6 +54,8 @@ pub struct Sandbox {
     init: i32,
     /// The mounts before the first call of `ds`, and those that the test has made since.
     mounts: BTreeSet<String>,
+    /// The processes of containers and commands at the last look.
+    others: Mutex<Vec<Process>>,
 }
 
 impl Sandbox {
@@ -76,7 +79,8 @@ impl Sandbox {
         BufReader::new(keeper.stdout.take().expect("stdout")).read_line(&mut line).expect("read");
         let init = line.trim().parse().expect("the sandbox did not come up");
         let directory = directory.expect("a temporary directory");
-        let mut sandbox = Self { setting, name, directory, keeper, init, mounts: BTreeSet::new() };
+        let (mounts, others) = (BTreeSet::new(), Mutex::default());
+        let mut sandbox = Self { setting, name, directory, keeper, init, mounts, others };
         sandbox.mounts = sandbox.mounts_now();
         if sandbox.setting.denied.is_some() || sandbox.setting.fault.is_some() {
             sandbox.launch_supervisor();
@@ -100,11 +104,6 @@ impl Sandbox {
 
     pub fn run_directory(&self, path: &str) -> PathBuf {
         self.root().join("run").join(path)
-    }
-
-    /// The process id of this machine's PID 1 outside.
-    pub fn init(&self) -> i32 {
-        self.init
     }
 
     /// A path for a file of the test.
@@ -372,7 +371,11 @@ impl Sandbox {
     /// Whether only the supervisor and its standby worker run.
     pub fn only_supervisor(&self) -> bool {
         let supervisor = self.supervisor().map(|process| process.pid);
-        self.processes().iter().all(|one| Some(one.pid) == supervisor || one.name == STANDBY)
+        let mut others = self.processes();
+        others.retain(|one| Some(one.pid) != supervisor && one.name != STANDBY);
+        let is_empty = others.is_empty();
+        *self.others.lock().unwrap_or_else(PoisonError::into_inner) = others;
+        is_empty
     }
 
     /// Mounts, groups and loop devices of containers.
@@ -393,7 +396,7 @@ impl Sandbox {
     /// Prints information about a failure.
     fn show(&self) {
         let left = [self.left(), self.sockets()].concat();
-        eprintln!("--- supervisor.log\n{}--- left: {left:?}", self.log());
+        eprintln!("--- supervisor.log\n{}--- left: {left:?}; before: {:?}", self.log(), self.others);
         for process in self.processes() {
             let Process { pid, parent, name, state, command } = process;
             eprintln!("--- process {pid} of {parent}: {state} {name}: {}", command.join(" "));

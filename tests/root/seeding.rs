@@ -21,7 +21,7 @@ fn boot(fixture: &str, settings: &[&str]) -> Sandbox {
 
 /// The container's tree, which is only mounted in the sandbox.
 fn top(sandbox: &Sandbox) -> PathBuf {
-    PathBuf::from(format!("/proc/{}/root{}", sandbox.init(), sandbox.path("web").display()))
+    PathBuf::from(format!("/proc/{}/root{}", sandbox.init_pid(), sandbox.path("web").display()))
 }
 
 /// Every entry of /etc with its content, its mode and its owner.

@@ -31,6 +31,20 @@ const CALLER: &[u8] = &[
 const INIT: &[u8] =
     &[0xb8, 0x14, 0x00, 0x00, 0x00, 0xcd, 0x80, 0x89, 0xc3, 0xb8, 0x01, 0x00, 0x00, 0x00, 0xcd, 0x80];
 
+/// The same in a second thread.
+///
+/// ```text
+///        mov $120, %eax; mov $0x10f00, %ebx; xor %ecx, %ecx; int $0x80; test %eax, %eax; je second
+/// first: mov $29, %eax; int $0x80; jmp first
+/// second: mov $20, %eax; int $0x80; mov %eax, %ebx; mov $252, %eax; int $0x80
+/// ```
+#[rustfmt::skip]
+const INIT_WITH_THREAD: &[u8] = &[
+    0xb8, 0x78, 0x00, 0x00, 0x00, 0xbb, 0x00, 0x0f, 0x01, 0x00, 0x31, 0xc9, 0xcd, 0x80, 0x85, 0xc0, 0x74, 0x09,
+    0xb8, 0x1d, 0x00, 0x00, 0x00, 0xcd, 0x80, 0xeb, 0xf7,
+    0xb8, 0x14, 0x00, 0x00, 0x00, 0xcd, 0x80, 0x89, 0xc3, 0xb8, 0xfc, 0x00, 0x00, 0x00, 0xcd, 0x80,
+];
+
 /// Where the program is in memory, and a free place for data.
 const BASE: u32 = 0x10000;
 const DATA: i32 = 0x20100;
@@ -151,15 +165,17 @@ fn no_call_of_a_32_bit_program_reaches_a_process_outside() {
 
 #[test]
 #[cfg(target_arch = "x86_64")]
-fn an_init_program_of_32_bits_is_pid_1() {
+fn each_thread_of_a_32_bit_init_program_is_pid_1() {
     let sandbox = stock();
     let tree = sandbox.container("web", &[]);
-    std::fs::remove_file(tree.path("sbin/init")).unwrap();
-    install(&tree.path("sbin/init"), INIT);
-    sandbox.ds(&["start", "web"]);
-    // An exit code other than 0.
-    sandbox.wait_for_state("web", "failed");
-    assert_eq!(sandbox.info("web")["last_exit"]["code"], 1, "{}", sandbox.info("web"));
+    for program in [INIT, INIT_WITH_THREAD] {
+        std::fs::remove_file(tree.path("sbin/init")).unwrap();
+        install(&tree.path("sbin/init"), program);
+        sandbox.ds(&["start", "web"]);
+        // An exit code other than 0.
+        sandbox.wait_for_state("web", "failed");
+        assert_eq!(sandbox.info("web")["last_exit"]["code"], 1, "{}", sandbox.info("web"));
+    }
 }
 
 /// A 64-bit program can make calls of the x32 interface, which have the same architecture and other numbers.

@@ -33,6 +33,8 @@ pub struct Disk(Arc<Mutex<State>>);
 struct State {
     file: File,
     size: u64,
+    /// Whether the file never changes: flushed sectors stay in the cache.
+    volatile: bool,
     /// Unflushed sectors, by number.
     cache: BTreeMap<u64, Sector>,
     /// The number of writes and flushes so far.
@@ -45,9 +47,20 @@ impl Disk {
     /// The disk in this file, whose size must be a multiple of the sector size.
     pub fn open(file: &Path) -> Self {
         let file = File::options().read(true).write(true).open(file).expect("a disk's file");
+        Self::of(file, false)
+    }
+
+    fn of(file: File, volatile: bool) -> Self {
         let size = file.metadata().expect("metadata").len();
         assert_eq!(size % SECTOR as u64, 0, "the size of a disk");
-        Self(Arc::new(Mutex::new(State { file, size, cache: BTreeMap::new(), changes: 0, last: u64::MAX })))
+        let (cache, changes, last) = (BTreeMap::new(), 0, u64::MAX);
+        Self(Arc::new(Mutex::new(State { file, size, volatile, cache, changes, last })))
+    }
+
+    /// A disk with the content of a shared file, which does not change: all writes are lost with the disk.
+    pub fn volatile(file: &Path) -> Self {
+        let file = File::open(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        Self::of(file, true)
     }
 
     /// An empty disk of this size in bytes.
@@ -101,6 +114,7 @@ impl Disk {
     /// Writes to the cache, or also to the file.
     pub fn write(&self, offset: u64, bytes: &[u8], through: bool) -> Result<()> {
         let mut state = self.change()?;
+        let through = through && !state.volatile;
         if through {
             state.file.write_all_at(bytes, offset)?;
         }
@@ -118,6 +132,9 @@ impl Disk {
     /// Writes the cache to the file.
     pub fn flush(&self) -> Result<()> {
         let mut state = self.change()?;
+        if state.volatile {
+            return Ok(());
+        }
         for (number, sector) in std::mem::take(&mut state.cache) {
             state.file.write_all_at(&*sector, number * SECTOR as u64)?;
         }

@@ -114,7 +114,7 @@ impl Setup {
     }
 
     fn initramfs(&self, file: &Path) {
-        let prepared = given("DS_VM").join(self.platform.parts);
+        let prepared = self.platform.folder();
         let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vm").join(self.platform.scripts);
         let mut archive = Archive::default();
         archive.copy(&scripts.join("init"), "init");
@@ -155,13 +155,12 @@ impl Machine {
     fn start(setup: &Setup) -> Self {
         let directory = tempfile::Builder::new().prefix("vm-").tempdir_in(env!("CARGO_TARGET_TMPDIR"));
         let directory = directory.expect("a temporary directory");
-        let prepared = given("DS_VM").join(setup.platform.parts);
+        let prepared = setup.platform.folder();
         // The working directory of QEMU, so that its command line contains no paths, in which commas would be separators.
         for file in ["kernel", "system"] {
             symlink(prepared.join(file), directory.path().join(file)).expect("symlink");
         }
-        symlink(given("DS_VM").join(PLAIN.parts).join("busybox"), directory.path().join("busybox"))
-            .expect("symlink");
+        symlink(PLAIN.folder().join("busybox"), directory.path().join("busybox")).expect("symlink");
         setup.initramfs(&directory.path().join("initramfs"));
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", setup.platform.emulator]);

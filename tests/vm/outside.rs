@@ -1,6 +1,5 @@
 //! A server outside the machine, with a catalogue that contains one small image.
 
-use crate::given;
 use crate::platform::Platform;
 use crate::web::catalogue::faithful;
 use crate::web::{Place, Server};
@@ -28,7 +27,7 @@ fn image(folder: &Path, platform: Platform, chance: &mut Chance) -> Vec<u8> {
     for directory in ["bin", "sbin", "etc/init.d"] {
         fs::create_dir_all(tree.join(directory)).expect("mkdir");
     }
-    fs::copy(given("DS_VM").join(platform.parts).join("busybox"), tree.join("bin/busybox")).expect("copy");
+    fs::copy(platform.folder().join("busybox"), tree.join("bin/busybox")).expect("copy");
     for name in ["sh", "sleep", "true", "cat", "md5sum"] {
         symlink("busybox", tree.join("bin").join(name)).expect("symlink");
     }

@@ -3,13 +3,15 @@
 //! Owns the differences between architectures on QEMU's command line, and the folders of `$DS_VM` and of the sources for
 //! each platform. See qemu(1), system/target-i386 and arm/virt of QEMU's documentation.
 
-use std::fs;
+use crate::given;
+use std::path::PathBuf;
+use std::{env, fs};
 
 /// A platform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Platform {
     /// Its folder below `$DS_VM`.
-    pub parts: &'static str,
+    parts: &'static str,
     /// The folder of its scripts, below `tests/vm`.
     pub scripts: &'static str,
     /// QEMU's program.
@@ -34,7 +36,8 @@ pub const PLAIN: Platform = Platform {
 /// A phone with a desktop's processor.
 pub const PHONE_AMD64: Platform = Platform { parts: "phone-amd64", scripts: "android", ..PLAIN };
 
-/// A phone with a desktop's processor, and a kernel like those that phones are sold with.
+/// A phone with a desktop's processor, and a kernel like those that phones are sold with; [`Platform::folder`] has its
+/// version.
 pub const PHONE_STOCK: Platform = Platform { parts: "phone-stock", ..PHONE_AMD64 };
 
 /// A phone with its own processor.
@@ -48,6 +51,12 @@ pub const PHONE_ARM64: Platform = Platform {
 };
 
 impl Platform {
+    /// The folder with its parts. `cargo xtask test --stock-kernel` selects another kernel for the phone that has a stock one.
+    pub fn folder(&self) -> PathBuf {
+        let chosen = env::var("DS_STOCK_KERNEL").ok().filter(|_| self.parts == PHONE_STOCK.parts);
+        given("DS_VM").join(chosen.as_deref().unwrap_or(self.parts))
+    }
+
     /// QEMU's options for board and processor.
     pub fn words(&self) -> [&'static str; 6] {
         let (accelerator, processor) =

@@ -1,7 +1,7 @@
 // The page: which screen is shown, and what holds all of them together.
 
 import { render } from 'preact';
-import { Empty, Note } from './components/basics';
+import { Alone, Note } from './components/basics';
 import { Icon, type IconName } from './components/icon';
 import { lazy } from './components/lazy';
 import { Snackbar } from './components/snackbar';
@@ -45,8 +45,8 @@ function Screen() {
 
 function Page() {
   const { screen } = route.value;
-  if (!isConnected()) return <Empty icon="device" title={t('noBridge')} text={t('noBridgeText')} />;
-  if (trouble.value?.message === 'locked') return <Empty icon="device" title={t('locked')} text={t('lockedText')} />;
+  if (!isConnected()) return <Alone icon="device" title={t('noBridge')} text={t('noBridgeText')} />;
+  if (trouble.value?.message === 'locked') return <Alone icon="device" title={t('locked')} text={t('lockedText')} />;
   if (screen === 'terminal') {
     return (
       <>

@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { APP, HOSTS, launch, openApp } from './host';
+import { APP, axe, HOSTS, launch, openApp } from './host';
 import { Machine } from './machine';
 
 /** The one command, and one word that no shell takes apart. */
@@ -108,6 +108,7 @@ test('over the bridge, 5 MB of output arrive in order, and 100 KB are pasted', {
 test('without a bridge the page says so', async () => {
   const { page, watch } = await openApp(browser, machine, 'none');
   await page.getByText('This page needs a root manager').waitFor();
+  expect(await axe(page)).toEqual([]);
   expect(watch.troubles).toEqual([]);
   await page.context().close();
 });
@@ -139,6 +140,7 @@ test('a bridge that is lost in the middle is found again, with the terminal as i
 
   app.lose();
   await page.getByText('No connection to ds').waitFor();
+  expect(await axe(page)).toEqual([]);
   machine.ds('freeze', 'web');
   app.restore();
   await page.getByText('No connection to ds').waitFor({ state: 'detached' });

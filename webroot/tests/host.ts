@@ -37,6 +37,24 @@ export async function axe(page: Page): Promise<string[]> {
   return found;
 }
 
+/** Boxes that a finger must hit and that are smaller than 48 pixels, and whether something is wider than the screen. */
+export async function touchFaults(page: Page): Promise<string[]> {
+  return page.evaluate(() => {
+    const targets = [
+      ...document.querySelectorAll<HTMLElement>('button, select, input:not([type=checkbox]):not([type=radio])'),
+    ];
+    const small = targets.filter((one) => {
+      const { width, height } = one.getBoundingClientRect();
+      return width > 0 && (height < 47.5 || width < 47.5);
+    });
+    const { scrollWidth, clientWidth } = document.documentElement;
+    return [
+      ...small.map((one) => `small: ${one.outerHTML.slice(0, 120)}`),
+      ...(scrollWidth > clientWidth ? [`wider than the screen: ${scrollWidth} > ${clientWidth}`] : []),
+    ];
+  });
+}
+
 /** What must not happen on a page. */
 export class Watch {
   readonly troubles: string[] = [];

@@ -68,6 +68,12 @@ const card = (name: string) => page.getByRole('article', { name, exact: true });
 const dialog = () => page.getByRole('dialog');
 
 test('a container is made from the catalogue, with a user, a password and a key', async () => {
+  await page.getByText('No containers yet').waitFor();
+  expect(await axe(page)).toEqual([]);
+  await local.goTo('jobs');
+  await page.getByText('No jobs', { exact: true }).waitFor();
+  expect(await axe(page)).toEqual([]);
+  await local.goTo('containers');
   await page.getByRole('button', { name: 'New container' }).click();
   await page.getByRole('button', { name: /^Catalogue/ }).click();
   await page.getByRole('searchbox', { name: 'Search the catalogue' }).fill('box 1');

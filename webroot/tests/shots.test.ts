@@ -1,93 +1,107 @@
 // The pictures of docs/webui.md, made on request: DS_SHOTS names the directory.
 
 import { join } from 'node:path';
-import type { Browser } from 'playwright-core';
+import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, test } from 'vitest';
-import { launch, phone } from './host';
+import { launch, openApp } from './host';
 import { Machine } from './machine';
 
 const SHOTS = process.env.DS_SHOTS;
+/** How long the pages measure before the pictures: their charts show two minutes. */
+const MEASURED = 70_000;
+
+interface Look {
+  dark?: boolean;
+  theme?: string;
+  language?: string;
+  width?: number;
+  height?: number;
+  screens: string[];
+}
+
+const LOOKS: Record<string, Look> = {
+  light: { screens: ['overview', 'container', 'settings', 'services', 'storage', 'create', 'chooser', 'system'] },
+  dark: { dark: true, screens: ['overview', 'settings', 'processes', 'log', 'terminal'] },
+  amoled: { dark: true, theme: 'amoled', screens: ['overview', 'jobs'] },
+  arabic: { language: 'ar', screens: ['overview', 'settings', 'order'] },
+  tablet: { width: 1280, height: 800, screens: ['overview', 'users'] },
+};
+
+const OF_THE_MACHINE = ['create', 'order', 'system', 'jobs'];
 
 describe.skipIf(SHOTS === undefined)('pictures', () => {
   let machine: Machine;
-  let browser: Browser;
+  let browser: Browser | undefined;
 
-  beforeAll(async () => {
+  beforeAll(() => {
     machine = new Machine();
-    machine.container('web', 'limits.memory=512M', 'autostart=yes');
-    machine.container('dns');
+    const isAble = machine.isolateNetwork();
+    const network = isAble ? ['network.mode=nat', 'network.ports=8080:80,2222:22'] : [];
+    machine.containerOf('bookworm', 'web', 'limits.memory=512M', 'autostart=yes', ...network);
+    machine.containerOf('openrc', 'dns', 'autostart=yes');
+    machine.container('desk', 'limits.memory=256M');
     machine.container('backup');
-    machine.containerOf('bookworm', 'debian', 'limits.memory=2G', 'autostart=yes');
-    machine.ds('start', 'web', 'dns', 'debian', '--wait');
-    browser = await launch();
-  });
+    machine.ds('start', 'web', 'dns', 'desk', '--wait');
+    // Some use, which rises and falls.
+    const work =
+      'while :; do for n in 2000 90000 20000 150000 9000 60000; do i=0; while [ $i -lt $n ]; do i=$((i+1)); done; sleep 1; done; done';
+    for (const name of ['web', 'desk']) machine.ds('run', name, '--', 'sh', '-c', `(${work}) >/dev/null 2>&1 &`);
+  }, 300_000);
 
   afterAll(async () => {
-    await browser.close();
+    await browser?.close();
     machine.end();
   });
 
-  interface Look {
-    name: string;
-    dark: boolean;
-    theme?: string;
-    language: string;
-    width: number;
-    height: number;
-  }
-
-  const LOOKS: Look[] = [
-    { name: 'light', dark: false, language: 'en', width: 412, height: 915 },
-    { name: 'dark', dark: true, language: 'en', width: 412, height: 915 },
-    { name: 'amoled', dark: true, theme: 'amoled', language: 'en', width: 412, height: 915 },
-    { name: 'arabic', dark: false, language: 'ar', width: 412, height: 915 },
-    { name: 'tablet', dark: false, language: 'en', width: 1280, height: 800 },
-  ];
-
-  test.each(LOOKS)('$name', async ({ name: look, dark, theme = 'auto', language, width, height }) => {
-    const context = await phone(browser, dark);
-    const page = await context.newPage();
-    await page.setViewportSize({ width, height });
-    await page.addInitScript(
-      (stored) => {
-        localStorage.setItem('droidspaces.language', stored.language);
-        localStorage.setItem('droidspaces.theme', stored.theme);
-      },
-      { language, theme },
-    );
-    await page.goto(machine.web());
-    await page.locator('.chart').first().waitFor();
-    await page.waitForTimeout(7000);
-    const shoot = (name: string) => page.screenshot({ path: join(SHOTS ?? '', `${name}-${look}.png`) });
-    const goTo = (hash: string) => page.evaluate((value) => (location.hash = value), hash);
-    const settled = async (): Promise<void> => {
-      await page.locator('.loading').waitFor({ state: 'detached' });
-      await page.waitForTimeout(600);
-    };
-    await shoot('overview');
-    for (const screen of ['overview', 'settings', 'services', 'processes', 'users', 'storage', 'log']) {
-      await goTo(`#/container/debian/${screen}`);
-      await settled();
-      if (screen === 'processes') await page.waitForTimeout(2500);
-      await shoot(screen === 'overview' ? 'container' : screen);
+  test('of each look', { timeout: 900_000 }, async () => {
+    browser = await launch();
+    // In an app: `ds web` would listen in the network of the machine.
+    const pages = new Map<string, Page>();
+    for (const [name, look] of Object.entries(LOOKS)) {
+      const { page } = await openApp(browser, machine, 'kernelsu');
+      await page.setViewportSize({ width: look.width ?? 412, height: look.height ?? 915 });
+      await page.emulateMedia({ colorScheme: look.dark ? 'dark' : 'light', reducedMotion: 'reduce' });
+      await page.evaluate(
+        (stored) => {
+          localStorage.setItem('droidspaces.language', stored.language);
+          localStorage.setItem('droidspaces.theme', stored.theme);
+        },
+        { language: look.language ?? 'en', theme: look.theme ?? 'auto' },
+      );
+      await page.reload();
+      await page.locator('.chart').first().waitFor();
+      pages.set(name, page);
     }
-    for (const screen of ['create', 'order', 'system', 'jobs']) {
-      await goTo(`#/${screen}`);
-      await settled();
-      await shoot(screen);
+    await pages.get('light')?.waitForTimeout(MEASURED);
+    for (const [name, page] of pages) {
+      for (const screen of LOOKS[name]?.screens ?? []) {
+        await show(page, screen);
+        await page.screenshot({ path: join(SHOTS ?? '', `${screen}-${name}.png`) });
+      }
     }
-    await goTo('#/create');
-    await page.locator('.row.choice').nth(1).click();
-    await page.locator('.entry .icon-button').click();
-    await page.locator('.entries .row').first().waitFor();
-    await shoot('chooser');
-    await page.goBack();
-    await goTo('#/terminal/debian');
-    await page.locator('.xterm-rows').getByText('#').first().waitFor();
-    await page.keyboard.type('ls -l /\n');
-    await page.locator('.xterm-rows').getByText('root').first().waitFor();
-    await page.waitForTimeout(500);
-    await shoot('terminal');
-    await context.close();
   });
+
+  async function show(page: Page, screen: string): Promise<void> {
+    const goTo = (hash: string) => page.evaluate((value) => (location.hash = value), hash);
+    const rows = page.locator('.xterm-rows');
+    if (screen === 'terminal') {
+      await goTo('#/terminal/web');
+      await rows.getByText('#').first().waitFor();
+      await page.keyboard.type('cat /etc/os-release; ls -l /etc/systemd\n');
+      await rows.getByText('system.conf').first().waitFor();
+    } else if (screen === 'chooser') {
+      await goTo('#/create');
+      await page.locator('.row.choice').nth(1).click();
+      await page.locator('.entry .icon-button').click();
+      await page.locator('.entries .row').first().waitFor();
+    } else if (OF_THE_MACHINE.includes(screen)) {
+      await goTo(`#/${screen}`);
+    } else if (screen !== 'overview') {
+      await goTo(`#/container/web/${screen === 'container' ? 'overview' : screen}`);
+      // Their use is measured between two lists.
+      if (screen === 'processes') await page.getByText(/%$/).first().waitFor();
+    }
+    await page.locator('.loading').waitFor({ state: 'detached' });
+    await page.waitForTimeout(600);
+  }
 });

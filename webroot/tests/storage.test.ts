@@ -4,9 +4,9 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Page } from 'playwright-core';
+import type { Locator, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { axe } from './host';
+import { axe, touchFaults } from './host';
 import { Local } from './local';
 import type { Machine } from './machine';
 
@@ -65,6 +65,7 @@ test('a container is made from a directory that the chooser finds', async () => 
   await page.getByRole('button', { name: 'New container' }).click();
   await page.getByRole('button', { name: /^Directory/ }).click();
   await browse();
+  expect(await touchFaults(page)).toEqual([]);
   expect(await dialog().getByRole('button', { name: IMAGE }).isDisabled(), 'a file is no directory').toBe(true);
   await dialog()
     .getByRole('button', { name: /^tree-first/ })
@@ -173,6 +174,9 @@ test('the back gesture closes dialogs and screens, and loses nothing that was ty
   await card('first').getByRole('button', { name: 'Open first' }).click();
   await page.getByRole('button', { name: 'Storage', exact: true }).click();
   await page.getByRole('button', { name: 'Copy' }).click();
+  const isFocused = (locator: Locator) => locator.evaluate((element) => element === document.activeElement);
+  expect(await isFocused(dialog().getByLabel('New name'))).toBe(true);
+  expect(await touchFaults(page)).toEqual([]);
   await dialog().getByLabel('New name').fill('seco');
   await page.goBack();
   await dialog().waitFor({ state: 'detached' });
@@ -186,6 +190,7 @@ test('the back gesture closes dialogs and screens, and loses nothing that was ty
   await page.keyboard.press('Escape');
   await page.keyboard.press('Escape');
   await dialog().waitFor({ state: 'detached' });
+  expect(await isFocused(page.getByRole('button', { name: 'Copy' })), 'where the user was').toBe(true);
   await page.getByRole('button', { name: 'Delete' }).click();
   await dialog().getByLabel('Type first to confirm').fill('first');
   await page.goBack();

@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { axe } from './host';
+import { axe, touchFaults } from './host';
 import { Local } from './local';
 import type { Machine } from './machine';
 
@@ -128,24 +128,6 @@ const SCREENS = [
   ['system'],
 ];
 
-/** Boxes that a finger must hit and that are smaller than 48 pixels, and whether something is wider than the screen. */
-async function faults(): Promise<string[]> {
-  return page.evaluate(() => {
-    const targets = [
-      ...document.querySelectorAll<HTMLElement>('button, select, input:not([type=checkbox]):not([type=radio])'),
-    ];
-    const small = targets.filter((one) => {
-      const { width, height } = one.getBoundingClientRect();
-      return width > 0 && (height < 47.5 || width < 47.5);
-    });
-    const { scrollWidth, clientWidth } = document.documentElement;
-    return [
-      ...small.map((one) => `small: ${one.outerHTML.slice(0, 120)}`),
-      ...(scrollWidth > clientWidth ? [`wider than the screen: ${scrollWidth} > ${clientWidth}`] : []),
-    ];
-  });
-}
-
 test.each([
   ['dark', 'en', 100],
   ['light', 'ar', 100],
@@ -165,7 +147,7 @@ test.each([
     await local.goTo(...screen);
     await page.locator('.loading').waitFor({ state: 'detached' });
     await page.waitForTimeout(150);
-    expect(await faults(), screen.join('/')).toEqual([]);
+    expect(await touchFaults(page), screen.join('/')).toEqual([]);
     expect(await axe(page), screen.join('/')).toEqual([]);
   }
   await page.evaluate(() => localStorage.clear());

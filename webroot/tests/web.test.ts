@@ -7,7 +7,7 @@ import { connect } from 'node:net';
 import { basename, join } from 'node:path';
 import type { BrowserContext, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { axe } from './host';
+import { axe, touchFaults } from './host';
 import { Local } from './local';
 import type { Machine } from './machine';
 
@@ -49,15 +49,15 @@ describe('the page', () => {
       .getByText(/^CPU \d/)
       .waitFor();
     expect(await axe(page)).toEqual([]);
-    const small = await page
-      .locator('button')
-      .evaluateAll(
-        (buttons) =>
-          buttons.map((one) => one.getBoundingClientRect()).filter(({ height, width }) => height < 48 || width < 48)
-            .length,
-      );
-    expect(small, 'touch targets below 48 pixels').toBe(0);
-    expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(412);
+    expect(await touchFaults(page)).toEqual([]);
+    const moving = () =>
+      page
+        .locator('*')
+        .evaluateAll((all) => all.filter((one) => getComputedStyle(one).transitionDuration !== '0s').length);
+    expect(await moving(), 'with reduced motion').toBe(0);
+    await page.emulateMedia({ reducedMotion: 'no-preference' });
+    expect(await moving()).toBeGreaterThan(0);
+    await page.emulateMedia({ reducedMotion: 'reduce' });
   });
 
   test('starts, freezes and stops a container', async () => {
@@ -359,6 +359,18 @@ describe('ds web', () => {
     expect(cookies[0]).toMatch(/; Path=\/; HttpOnly; SameSite=Strict$/);
     cookie = cookies[0]?.split(';')[0] ?? '';
     expect((await http(path)).status, 'a second use of the secret').toBe(403);
+  });
+
+  test('another browser has taken its place, and the page says so', async () => {
+    // As after the phone was locked: the page asks again.
+    await page.evaluate(() => {
+      for (const value of [true, false]) {
+        Object.defineProperty(document, 'hidden', { value, configurable: true });
+        document.dispatchEvent(new Event('visibilitychange'));
+      }
+    });
+    await page.getByRole('heading', { name: 'This address has expired' }).waitFor();
+    expect(await axe(page)).toEqual([]);
   });
 
   test('refuses requests without the cookie', async () => {

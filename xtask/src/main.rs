@@ -78,6 +78,9 @@ struct Test {
     /// only this suite (may be repeated): lint, unit, xtask, layering, docs, fuzz, cli, daemon, root, module, web, vm
     #[argh(option)]
     suite: Vec<String>,
+    /// the version of the stock kernel of phones: 6.1 (the default) or 5.10
+    #[argh(option)]
+    stock_kernel: Option<String>,
     /// only tests with this text in their name
     #[argh(positional)]
     filter: Option<String>,
@@ -160,7 +163,10 @@ fn perform(verb: Verb) -> Result<ExitCode> {
             }
         }
         Verb::Demo(Demo {}) => demo::run(&workspace)?,
-        Verb::Test(Test { suite, filter }) => return suite::run(&workspace, &suite, filter.as_deref()),
+        Verb::Test(Test { suite, stock_kernel, filter }) => {
+            let kernel = vm::stock_kernel(stock_kernel.as_deref())?;
+            return suite::run(&workspace, &suite, filter.as_deref(), kernel);
+        }
         Verb::Fuzz(Fuzz { seconds, target }) => fuzz::run(&workspace, target.as_deref(), seconds)?,
         Verb::Bench(Bench { rounds, markdown, names }) => {
             let all_reached = bench::run(&workspace, &bench::Options { rounds, names, markdown })?;

@@ -82,13 +82,19 @@ const SUITES: &[Suite] = &[
     },
 ];
 
-/// Runs the named suites (all if none is named), and of each only the tests whose name contains `filter`.
+/// Runs the named suites (all if none is named), and of each only the tests whose name contains `filter`. `stock` is the
+/// kernel of the phone that has a stock kernel.
 ///
 /// # Errors
 /// If a dependency is not available. A failed test is not an error but a failed exit code.
-pub fn run(workspace: &Workspace, names: &[String], filter: Option<&str>) -> Result<ExitCode> {
+pub fn run(
+    workspace: &Workspace,
+    names: &[String],
+    filter: Option<&str>,
+    stock: &vm::Kernel,
+) -> Result<ExitCode> {
     let suites = choose(names, filter.is_some())?;
-    let environment = prepare(workspace, &suites)?;
+    let environment = prepare(workspace, &suites, stock)?;
     let mut tally = Tally::default();
     for suite in &suites {
         terminal::line(format_args!("\n== {} ==", suite.name));
@@ -124,7 +130,7 @@ fn choose(names: &[String], filtered: bool) -> Result<Vec<Suite>> {
 /// The environment variables for the tests.
 type Environment = Vec<(&'static str, PathBuf)>;
 
-fn prepare(workspace: &Workspace, suites: &[Suite]) -> Result<Environment> {
+fn prepare(workspace: &Workspace, suites: &[Suite], stock: &vm::Kernel) -> Result<Environment> {
     let mut environment = Environment::new();
     if suites.iter().any(|suite| matches!(suite.name, "unit" | "root")) {
         packages::ensure(packages::Verb::Tests)?;
@@ -158,7 +164,8 @@ fn prepare(workspace: &Workspace, suites: &[Suite]) -> Result<Environment> {
     if suites.iter().any(|suite| suite.needs == Needs::VirtualMachine) {
         // QEMU may be missing without a network: the other suites run nevertheless, and the tests of this one fail with
         // the reason.
-        environment.push(match vm::ensure(workspace) {
+        environment.push(("DS_STOCK_KERNEL", stock.folder.into()));
+        environment.push(match vm::ensure(workspace, stock) {
             Ok(folder) => ("DS_VM", folder),
             Err(error) => ("DS_VM_ERROR", format!("{error:#}").into()),
         });

@@ -3,6 +3,7 @@
 //! Owns the phone as a virtual machine: its storage, its root shell, and the end of each boot. The scripts in `android/`
 //! take the place of init, a root manager and an app. The same tests run on both processors.
 
+mod inits;
 mod life;
 mod stock;
 mod surroundings;
@@ -38,13 +39,18 @@ struct Phone {
 impl Phone {
     /// A new phone in its first boot. `container` is the image on its memory stick.
     fn new(platform: Platform, container: &str) -> Self {
+        Self::with(platform, container, &[])
+    }
+
+    /// The same with these images of `$DS_VM` as further disks; the first is /dev/block/vdd.
+    fn with(platform: Platform, container: &str, images: &[&str]) -> Self {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
         let storage = Disk::new(&folder.path().join("storage"), STORAGE);
         let stick = stick(folder.path(), container);
         let filter = folder.path().join("filter");
         fs::write(&filter, surroundings::filter_of_apps()).expect("write");
         let (outside, _) = outside::serve(folder.path(), platform, &mut Chance::from_seed(20_261_130));
-        let setup = Setup::phone(platform)
+        let mut setup = Setup::phone(platform)
             .server(outside.port)
             .file("authority.pem", &outside.authority)
             .memory_mib(768)
@@ -53,6 +59,9 @@ impl Phone {
             .file("installer.sh", &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/module/installer.sh"))
             .disk(&storage, 4096)
             .disk(&stick, 512);
+        for name in images {
+            setup = setup.disk(&Disk::volatile(&given("DS_VM").join("images").join(name)), 512);
+        }
         let machine = Some(boot(&setup));
         Self { setup, machine, outside, _folder: folder }
     }

@@ -5,8 +5,8 @@
 //! exist, when they started, and for some of them every property that another process can change. Each step ends with a
 //! census that equals the first one.
 
-use super::Phone;
 use super::life::{self, LOG, TOY};
+use super::{Phone, inits};
 use crate::platform::PHONE_STOCK;
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ const ATTACKS: &str = "ds run debian -- perl - 10000 20261129 </mnt/vm/attacks";
 
 #[test]
 fn debian_boots_on_the_kernel_that_a_phone_was_sold_with() {
-    let mut phone = Phone::new(PHONE_STOCK, "bookworm");
+    let mut phone = Phone::with(PHONE_STOCK, "bookworm", &[inits::IMAGE]);
     what_stock_kernels_lack_is_not_there(&mut phone);
     life::flash(&mut phone);
     life::debian_at_late_start(&mut phone);
@@ -35,6 +35,7 @@ fn debian_boots_on_the_kernel_that_a_phone_was_sold_with() {
     outside.is_unharmed(&mut phone, "a power-off inside");
     start_and_stop(&mut phone);
     outside.is_unharmed(&mut phone, "stop");
+    inits::lives_and_shuts_down(&mut phone, &outside);
     phone.root("ds stop neighbour").succeeds();
 }
 
@@ -148,7 +149,8 @@ fn start_and_stop(phone: &mut Phone) {
     assert!(!phone.run(&format!("cat {LOG}")).text().contains("panicked"));
 }
 
-fn nothing_is_left(phone: &mut Phone, name: &str) {
+/// Asserts that no control group, mount or loop device of a container exists.
+pub fn nothing_is_left(phone: &mut Phone, name: &str) {
     let groups = format!("find /sys/fs/cgroup /dev/memcg /dev/cpuctl /dev/cpuset /dev/blkio -name {name}");
     let wait = format!("for i in $(seq 1 50); do [ -z \"$({groups})\" ] && exit; sleep 0.2; done; {groups}");
     assert_eq!(phone.run(&wait).succeeds(), "");

@@ -93,6 +93,17 @@ interface EmptyProps {
   children?: ComponentChildren;
 }
 
+/** The whole page, where there is nothing else to show. */
+export function Alone({ icon, title, text }: EmptyProps) {
+  return (
+    <main class="empty">
+      <Icon name={icon} />
+      <h1>{title}</h1>
+      <p>{text}</p>
+    </main>
+  );
+}
+
 export function Empty({ icon, title, text, children }: EmptyProps) {
   return (
     <div class="empty">

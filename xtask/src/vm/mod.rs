@@ -1,9 +1,10 @@
 //! The parts of virtual machines, below `target/vm/`. Each part is built once and atomically.
 //!
 //! Owns the folder: `amd64/` boots a machine with Debian's tools (made by `system`), `phone-amd64/` and `phone-arm64/` boot
-//! a phone (`phone`), `phone-stock/` boots a phone with a kernel like those that phones are sold with (`stock`), `images/`
-//! contains root file systems of containers (`image`), and `policy` is the SELinux policy of the guests (`policy`). The
-//! `.stamp` beside a part describes its sources, and `lock` prevents concurrent builds. Boots nothing: `tests/vm` does.
+//! a phone (`phone`), `phone-stock/` and `phone-stock-5-10/` boot a phone with a kernel like those that phones are sold with
+//! (`stock`), `images/` contains root file systems of containers (`image`), and `policy` is the SELinux policy of the guests
+//! (`policy`). The `.stamp` beside a part describes its sources, and `lock` prevents concurrent builds. Boots nothing:
+//! `tests/vm` does.
 
 mod image;
 mod kernel;
@@ -20,6 +21,7 @@ use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+pub use stock::{Kernel, find as stock_kernel};
 
 /// The architectures of phones, as Debian names them.
 pub const PHONES: [&str; 2] = ["amd64", "arm64"];
@@ -28,7 +30,7 @@ pub const PHONES: [&str; 2] = ["amd64", "arm64"];
 ///
 /// # Errors
 /// If the caller is not root, a tool is missing, or a build fails.
-pub fn ensure(workspace: &Workspace) -> Result<PathBuf> {
+pub fn ensure(workspace: &Workspace, stock: &Kernel) -> Result<PathBuf> {
     let folder = workspace.target("vm");
     fs::create_dir_all(folder.join("images"))
         .with_context(|| format!("cannot create {}", folder.display()))?;
@@ -45,8 +47,8 @@ pub fn ensure(workspace: &Workspace) -> Result<PathBuf> {
     }
     let config = workspace.source("tests/vm/stock.config");
     let text = fs::read_to_string(&config).with_context(|| format!("cannot read {}", config.display()))?;
-    let make = |folder: &Path| stock::make(&config, "phone-amd64", folder);
-    part(&folder.join("phone-stock"), &stock::stamp(&text), make)?;
+    let make = |folder: &Path| stock.make(&config, "phone-amd64", folder);
+    part(&folder.join(stock.folder), &stock.stamp(&text), make)?;
     for (name, tree) in image::NAMES.iter().zip(fixture::ensure(workspace, image::NAMES)?) {
         let make = |file: &Path| image::make(&tree, file);
         part(&folder.join("images").join(name), &image::stamp(&fixture::stamp(name)?), make)?;
