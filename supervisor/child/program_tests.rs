@@ -105,7 +105,6 @@ fn a_user_without_a_shell_may_run_commands_but_not_log_in() {
 #[test]
 fn what_cannot_be_passed_on_is_refused_before_anything_starts() {
     assert!(prepared(&["id", "a\0b"], None).unwrap_err().to_string().contains("NUL"));
-    assert!(prepared(&["id"], Some("relative")).unwrap_err().to_string().contains("not an absolute path"));
 }
 
 #[test]

@@ -3,9 +3,11 @@
 //! Owns the detection. Everything is read through [`Root`], with size limits. The guest controls the result, so it only
 //! selects defaults.
 
+use std::env::consts::ARCH;
 use std::ffi::OsStr;
 use std::fmt;
 use std::io::{self, Read};
+use std::iter;
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -178,9 +180,13 @@ fn find(text: &[u8], mark: &str) -> bool {
 
 /// systemd's version, from the name of its private library `libsystemd-shared-VERSION.so`.
 fn systemd_version(root: &Root) -> Option<u32> {
+    // The directory that Debian has for this machine comes first: it has few files, the others many.
+    let own = format!("/usr/lib/{ARCH}-linux-gnu/systemd");
     let fixed = ["/usr/lib/systemd", "/usr/lib64/systemd", "/lib/systemd"].map(str::to_owned);
-    let by_machine = names(root, "/usr/lib").into_iter().map(|name| format!("/usr/lib/{name}/systemd"));
-    fixed.into_iter().chain(by_machine.filter(|path| path.contains("-linux-"))).find_map(|directory| {
+    let machines = iter::once("/usr/lib").flat_map(|libraries| names(root, libraries));
+    let others =
+        machines.filter(|name| name.contains("-linux-")).map(|name| format!("/usr/lib/{name}/systemd"));
+    iter::once(own).chain(fixed).chain(others).find_map(|directory| {
         names(root, &directory).into_iter().find_map(|name| {
             let version = name.strip_prefix("libsystemd-shared-")?;
             let digits: String = version.chars().take_while(char::is_ascii_digit).collect();
