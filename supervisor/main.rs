@@ -15,13 +15,10 @@ use std::os::fd::OwnedFd;
 use std::process;
 
 fn main() -> process::ExitCode {
-    let parsed = parse::arguments(env::args_os()).and_then(|(program, words)| {
-        let early = client::knock(&words);
-        let invocation = parse::command_line(&program, &words)?;
-        Ok((invocation.command, [vec![program], words].concat(), early))
-    });
-    match parsed {
-        Ok((command, argv, early)) => run(&command, &argv, early).into(),
+    let (program, words) = parse::arguments(env::args_os());
+    let early = client::knock(&words);
+    match parse::command_line(&program, &words) {
+        Ok(invocation) => run(&invocation.command, &[vec![program], words].concat(), early).into(),
         Err(usage) => {
             show(&usage);
             usage.exit_code().into()

@@ -19,6 +19,7 @@ use super::refusal;
 use super::user::{Identity, look_up};
 use super::wire::Wire;
 use crate::cgroup::Joining;
+use crate::cli::bytes::decode;
 use crate::cli::value::Assignment;
 use crate::config::value::UserSpec;
 use crate::exit::ExitCode;
@@ -326,10 +327,16 @@ fn login_arguments(file: &CString) -> [CString; 1] {
     [CString::new([b"-", name].concat()).unwrap_or_default()]
 }
 
-fn strings(texts: impl IntoIterator<Item = String>) -> Result<Vec<CString>> {
+/// Arguments and variables for execve(2).
+///
+/// # Errors
+/// If one contains a NUL character.
+pub fn strings(texts: impl IntoIterator<Item = String>) -> Result<Vec<CString>> {
     texts
         .into_iter()
-        .map(|text| CString::new(text).context("the command or the environment contains a NUL character"))
+        .map(|text| {
+            CString::new(decode(&text)).context("the command or the environment contains a NUL character")
+        })
         .collect()
 }
 

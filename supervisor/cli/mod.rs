@@ -5,6 +5,7 @@
 //! text. `normalise` rewrites a command line before argh reads it, because argh supports neither `--opt=value` nor
 //! bundled short options. `compat` translates the command lines of older tools into the same structs.
 
+pub mod bytes;
 pub mod compat;
 mod containers;
 mod data;

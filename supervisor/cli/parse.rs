@@ -10,7 +10,7 @@ use argh::{EarlyExit, FromArgs};
 
 use super::normalise::{Normalised, normalise, shown};
 use super::usage::Usage;
-use super::{Command, compat, help, rules, table};
+use super::{Command, bytes, compat, help, rules, table};
 
 /// A valid command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,20 +19,28 @@ pub struct Invocation {
     pub command: Command,
 }
 
-/// Splits the arguments of the process into argv[0] and the rest.
-///
-/// # Errors
-/// A word that is not UTF-8: names, keys and JSON are UTF-8, and a message cannot show any other path.
-pub fn arguments(argv: impl IntoIterator<Item = OsString>) -> Result<(String, Vec<String>), Usage> {
+/// Splits the arguments of the process into argv[0] and the rest, as text.
+pub fn arguments(argv: impl IntoIterator<Item = OsString>) -> (String, Vec<String>) {
     let mut argv = argv.into_iter();
     let program = argv.next().map_or_else(|| "ds".to_owned(), |name| name.to_string_lossy().into_owned());
-    let words = argv.enumerate().map(|(index, word)| {
-        word.into_string().map_err(|word| {
-            let what = format!("argument {} is not UTF-8: {}", index + 1, shown(&word.to_string_lossy()));
-            Usage::mistake("ds", &what)
-        })
-    });
-    Ok((program, words.collect::<Result<_, _>>()?))
+    (program, argv.map(|word| bytes::encode(&word)).collect())
+}
+
+/// Refuses a word that is not UTF-8: names, keys and JSON are UTF-8, and a message cannot show any other path. Only the
+/// command of a container may have such words.
+fn check_text(words: &[String], parsed: &Result<Command, Usage>) -> Result<(), Usage> {
+    let Some(index) = words.iter().position(|word| !bytes::is_text(word)) else { return Ok(()) };
+    let command = match parsed {
+        Ok(Command::Run(run)) => run.command.len(),
+        Ok(Command::Shell(shell)) => shell.command.len(),
+        _ => 0,
+    };
+    if index >= words.len() - command {
+        return Ok(());
+    }
+    let word = bytes::decode(&words[index]);
+    let what = format!("argument {} is not UTF-8: {}", index + 1, shown(&String::from_utf8_lossy(&word)));
+    Err(Usage::mistake("ds", &what))
 }
 
 /// Parses a command line. `program` is argv[0], whose last component selects the grammar: that of an older tool that
@@ -42,11 +50,12 @@ pub fn arguments(argv: impl IntoIterator<Item = OsString>) -> Result<(String, Ve
 /// The help, if it was requested, or a usage error of one line.
 pub fn command_line(program: &str, words: &[String]) -> Result<Invocation, Usage> {
     let name = Path::new(program).file_name().and_then(|name| name.to_str()).unwrap_or("ds");
-    let command = match compat::Tool::named(name) {
-        Some(tool) => parse_ds(&compat::translate(tool, words)?),
+    let parsed = match compat::Tool::named(name) {
+        Some(tool) => compat::translate(tool, words).and_then(|words| parse_ds(&words)),
         None => parse_ds(words),
-    }?;
-    Ok(Invocation { command })
+    };
+    check_text(words, &parsed)?;
+    Ok(Invocation { command: parsed? })
 }
 
 /// Parses the words after `ds`.

@@ -213,10 +213,28 @@ fn argv_must_be_utf8() {
     use std::ffi::OsString;
     use std::os::unix::ffi::OsStringExt;
     let broken = OsString::from_vec(vec![b'a', 0xff]);
-    let usage = parse::arguments(["ds".into(), "info".into(), broken]).expect_err("not UTF-8");
-    assert_eq!(usage.text, "ds: argument 2 is not UTF-8: a\u{fffd}\n");
-    assert_eq!(parse::arguments(["ds".into(), "list".into()]), Ok(("ds".to_owned(), words("list"))));
-    assert_eq!(parse::arguments([]), Ok(("ds".to_owned(), Vec::new())));
+    let parsed = |line: &str| {
+        let words = line.split(' ').map(|word| if word == "X" { broken.clone() } else { word.into() });
+        let (program, words) = parse::arguments(words);
+        parse::command_line(&program, &words).map_err(|usage| usage.text)
+    };
+    for (line, position) in [
+        ("ds info X", 2),
+        ("ds X", 1),
+        ("ds run X -- id", 2),
+        ("ds run web -w X -- id", 4),
+        ("ds run web -e A=B -u X id X", 6),
+        ("ds shell X id", 2),
+        ("ds set web X", 3),
+    ] {
+        let expected = format!("ds: argument {position} is not UTF-8: a\u{fffd}\n");
+        assert_eq!(parsed(line).expect_err(line), expected, "{line}");
+    }
+    for line in ["ds run web -- X X", "ds run web -t X", "ds shell / ls X", "nspawn / ls X"] {
+        assert!(parsed(line).is_ok(), "{line}");
+    }
+    assert_eq!(parse::arguments(["ds".into(), "list".into()]), ("ds".to_owned(), words("list")));
+    assert_eq!(parse::arguments([]), ("ds".to_owned(), Vec::new()));
 }
 
 /// Words likely to be near the grammar's corners, and some that are far from anything.

@@ -48,6 +48,23 @@ fn exit_codes_are_the_commands_own() {
 }
 
 #[test]
+fn a_command_gets_arguments_that_are_not_utf8_unchanged() {
+    let sandbox = Sandbox::new();
+    let tree = boot(&sandbox);
+    let script = r#""$0" "$@" /bin/sh -c 'printf %s "$1"' sh "$(printf 'caf\351 \303\251\377')""#;
+    let given = |words: &[&str]| {
+        let binary = sandbox.binary();
+        let words = [&["/bin/sh", "-c", script, binary.to_str().unwrap()], words].concat();
+        let output = sandbox.command(&words).output().unwrap();
+        (output.stdout, String::from_utf8(output.stderr).unwrap())
+    };
+    let expected = || (b"caf\xe9 \xc3\xa9\xff".to_vec(), String::new());
+    assert_eq!(given(&["run", "web", "--"]), expected());
+    sandbox.ds(&["stop", "web"]).succeeds();
+    assert_eq!(given(&["shell", tree.path("").to_str().unwrap()]), expected());
+}
+
+#[test]
 fn a_command_is_in_the_container() {
     let sandbox = Sandbox::new();
     let tree = boot(&sandbox);

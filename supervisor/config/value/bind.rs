@@ -128,10 +128,9 @@ impl FromStr for Bind {
         let source = field::<HostPath>(source)?;
         let at = target.0;
         let target = field::<ContainerPath>(target)?;
-        if target.is_root() {
-            return Err(
-                Invalid::new("a bind mount has the target '/'", "mount it on a directory below").at(at)
-            );
+        if target.is_root() || target.as_str() == "/dev" {
+            let why = format!("a bind mount has the target {}", quoted(target.as_str()));
+            return Err(Invalid::new(why, "mount it on a directory below").at(at));
         }
         Ok(Self { source, target, options })
     }

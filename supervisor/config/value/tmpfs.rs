@@ -61,8 +61,9 @@ impl FromStr for Tmpfs {
         };
         let at = target.0;
         let target = field::<ContainerPath>(target)?;
-        if target.is_root() {
-            return Err(Invalid::new("a tmpfs has the target '/'", "mount it on a directory below").at(at));
+        if target.is_root() || target.as_str() == "/dev" {
+            let why = format!("a tmpfs has the target {}", quoted(target.as_str()));
+            return Err(Invalid::new(why, "mount it on a directory below").at(at));
         }
         let mut tmpfs = Self { target, size: None, mode: MODE, noexec: false };
         for (offset, word) in words {

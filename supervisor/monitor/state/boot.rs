@@ -1,7 +1,6 @@
 //! One boot: clones the child, receives its reports on the wire, and returns when PID 1 runs. Never changes the root
 //! file system itself.
 
-use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -16,6 +15,7 @@ use crate::child::android;
 use crate::child::clocks::Clocks;
 use crate::child::init::{self, Prepared};
 use crate::child::name_servers;
+use crate::child::program::strings;
 use crate::child::wire::{FromChild, Wire};
 use crate::config::value::{HardwareAccess, NetworkMode, Uuid};
 use crate::config::{RootSource, Seeding};
@@ -225,10 +225,4 @@ impl Monitor {
             }
         }
     }
-}
-
-fn strings(texts: impl Iterator<Item = String>) -> Result<Vec<CString>> {
-    texts
-        .map(|text| CString::new(text).context("the command or the environment contains a NUL character"))
-        .collect()
 }
