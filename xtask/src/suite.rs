@@ -11,8 +11,10 @@ use crate::{fixture, packages, page, process, vm, zip};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
+use std::thread::available_parallelism;
 
 /// One group of checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,8 +22,7 @@ struct Suite {
     name: &'static str,
     /// Arguments of `cargo test`; none for checks that only read the sources.
     cargo: &'static [&'static str],
-    /// Arguments of libtest.
-    runner: &'static [&'static str],
+    threads: Threads,
     needs: Needs,
 }
 
@@ -40,6 +41,27 @@ enum Needs {
     VirtualMachine,
 }
 
+/// The number of tests that run at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Threads {
+    OnePerProcessor,
+    /// Half of the time of these tests is spent waiting for containers.
+    TwoPerProcessor,
+    /// Each machine is emulated on a processor of its own.
+    Two,
+}
+
+impl Threads {
+    fn number(self) -> usize {
+        let processors = available_parallelism().map_or(1, NonZero::get);
+        match self {
+            Self::OnePerProcessor => processors,
+            Self::TwoPerProcessor => 2 * processors,
+            Self::Two => 2,
+        }
+    }
+}
+
 impl Needs {
     const fn root(self) -> bool {
         matches!(self, Self::Machine | Self::Module | Self::Page | Self::VirtualMachine)
@@ -47,37 +69,66 @@ impl Needs {
 }
 
 const SUITES: &[Suite] = &[
-    Suite { name: "lint", cargo: &[], runner: &[], needs: Needs::Sources },
-    Suite { name: "unit", cargo: &["--package", "ds", "--lib"], runner: &[], needs: Needs::Sources },
-    Suite { name: "xtask", cargo: &["--package", "xtask", "--bins"], runner: &[], needs: Needs::Sources },
+    Suite { name: "lint", cargo: &[], threads: Threads::OnePerProcessor, needs: Needs::Sources },
+    Suite {
+        name: "unit",
+        cargo: &["--package", "ds", "--lib"],
+        threads: Threads::OnePerProcessor,
+        needs: Needs::Sources,
+    },
+    Suite {
+        name: "xtask",
+        cargo: &["--package", "xtask", "--bins"],
+        threads: Threads::OnePerProcessor,
+        needs: Needs::Sources,
+    },
     Suite {
         name: "layering",
         cargo: &["--package", "ds", "--test", "layering"],
-        runner: &[],
+        threads: Threads::OnePerProcessor,
         needs: Needs::Sources,
     },
-    Suite { name: "docs", cargo: &["--package", "ds", "--test", "docs"], runner: &[], needs: Needs::Sources },
-    Suite { name: "fuzz", cargo: &["--package", "ds", "--test", "fuzz"], runner: &[], needs: Needs::Sources },
-    Suite { name: "cli", cargo: &["--package", "ds", "--test", "cli"], runner: &[], needs: Needs::Binary },
+    Suite {
+        name: "docs",
+        cargo: &["--package", "ds", "--test", "docs"],
+        threads: Threads::OnePerProcessor,
+        needs: Needs::Sources,
+    },
+    Suite {
+        name: "fuzz",
+        cargo: &["--package", "ds", "--test", "fuzz"],
+        threads: Threads::OnePerProcessor,
+        needs: Needs::Sources,
+    },
+    Suite {
+        name: "cli",
+        cargo: &["--package", "ds", "--test", "cli"],
+        threads: Threads::OnePerProcessor,
+        needs: Needs::Binary,
+    },
     Suite {
         name: "daemon",
         cargo: &["--package", "ds", "--test", "daemon"],
-        runner: &[],
+        threads: Threads::OnePerProcessor,
         needs: Needs::Binary,
     },
-    Suite { name: "root", cargo: &["--package", "ds", "--test", "root"], runner: &[], needs: Needs::Machine },
+    Suite {
+        name: "root",
+        cargo: &["--package", "ds", "--test", "root"],
+        threads: Threads::TwoPerProcessor,
+        needs: Needs::Machine,
+    },
     Suite {
         name: "module",
         cargo: &["--package", "ds", "--test", "module"],
-        runner: &[],
+        threads: Threads::OnePerProcessor,
         needs: Needs::Module,
     },
-    Suite { name: "web", cargo: &[], runner: &[], needs: Needs::Page },
+    Suite { name: "web", cargo: &[], threads: Threads::OnePerProcessor, needs: Needs::Page },
     Suite {
         name: "vm",
         cargo: &["--package", "ds", "--test", "vm"],
-        // Each machine is emulated on a processor of its own.
-        runner: &["--test-threads=2"],
+        threads: Threads::Two,
         needs: Needs::VirtualMachine,
     },
 ];
@@ -254,7 +305,8 @@ fn cargo_test(
     fs::create_dir_all(workspace.target("skipped"))?;
     fs::write(&log, "")?;
     let mut command = workspace.cargo();
-    command.arg("test").args(suite.cargo).arg("--no-fail-fast").args(filter).arg("--").args(suite.runner);
+    command.arg("test").args(suite.cargo).arg("--no-fail-fast").args(filter).arg("--");
+    command.arg(format!("--test-threads={}", suite.threads.number()));
     command.envs(environment.iter().map(|(name, path)| (name, path))).env("DS_SKIP_LOG", &log);
     let passed = follow(&mut command, |line| tally.read_line(suite.name, line))?;
     tally.read_skip_log(suite.name, &fs::read_to_string(&log)?);
