@@ -393,15 +393,19 @@ impl Drop for Cgroup {
     }
 }
 
+/// Our directory in each hierarchy that has it.
+fn bases(hierarchies: &Hierarchies, base: &str) -> impl Iterator<Item = Group> {
+    let version2 = hierarchies.version2.iter().map(|hierarchy| (&hierarchy.root, &hierarchy.mounted));
+    let version1 = hierarchies.version1.iter().map(|hierarchy| (&hierarchy.root, &hierarchy.mounted));
+    version2
+        .chain(version1)
+        .filter_map(move |(root, mounted)| Group::below(root, mounted, Path::new(base)).ok().flatten())
+}
+
 /// The names of all groups below our directory, in any hierarchy.
 #[must_use]
 pub fn names(hierarchies: &Hierarchies, base: &str) -> BTreeSet<String> {
-    let version2 = hierarchies.version2.iter().map(|hierarchy| (&hierarchy.root, &hierarchy.mounted));
-    let version1 = hierarchies.version1.iter().map(|hierarchy| (&hierarchy.root, &hierarchy.mounted));
-    let bases = version2
-        .chain(version1)
-        .filter_map(|(root, mounted)| Group::below(root, mounted, Path::new(base)).ok().flatten());
-    let names = bases.flat_map(|base| group::children(&base).unwrap_or_default());
+    let names = bases(hierarchies, base).flat_map(|base| group::children(&base).unwrap_or_default());
     names.filter_map(|name| name.into_string().ok()).collect()
 }
 
@@ -414,6 +418,10 @@ pub fn sweep(hierarchies: &Hierarchies, base: &str, container: &str) {
         if let Err(error) = left.remove() {
             log::warn!("{error:#}");
         }
+    }
+    // A monitor that was killed while it created the groups can leave our directory in a hierarchy without one.
+    for base in bases(hierarchies, base) {
+        let _ = base.remove();
     }
 }
 

@@ -215,6 +215,23 @@ fn member(sandbox: &Sandbox, stopped: &Process, of: Part, wanted: Part) -> Optio
     }
 }
 
+/// A monitor that dies between two directories leaves the common one of a hierarchy without that of the container.
+#[test]
+fn a_directory_of_groups_that_has_none_is_removed() {
+    if has_faults("recovery::a_directory_of_groups_that_has_none_is_removed") {
+        let (mut sandbox, tree) = sandbox("grouped", "pause");
+        let client = sandbox.spawn_ds(&["start", "web"]);
+        let stopped = paused(&sandbox);
+        sandbox.kill_everything();
+        process::kill_if_named(stopped.pid, "paused");
+        client.wait_with_output().expect("wait");
+        let groups = sandbox.group_directories();
+        let removed = groups.iter().filter(|path| fs::remove_dir(path.join("web")).is_ok());
+        assert!(removed.count() > 0, "{groups:?}");
+        assert_recovers(&mut sandbox, &tree);
+    }
+}
+
 #[test]
 fn any_process_killed_early_in_a_start_leaves_nothing() {
     if has_faults("recovery::any_process_killed_early_in_a_start_leaves_nothing") {
