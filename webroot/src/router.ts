@@ -73,7 +73,11 @@ export function overlay(close: () => void): () => void {
   return () => {
     if (isClosed) return;
     isClosed = true;
-    if (!overlays.includes(close)) return;
+    // It may still wait for its entry in the history.
+    if (!overlays.includes(close)) {
+      close();
+      return;
+    }
     leaving.add(close);
     history.back();
   };

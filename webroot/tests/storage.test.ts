@@ -201,6 +201,28 @@ test('the back gesture closes dialogs and screens, and loses nothing that was ty
   await dialog().waitFor({ state: 'detached' });
 });
 
+test('a dialog closes although the one before it is still in the history', async () => {
+  // As on a device that takes half a second to go back.
+  await page.evaluate(() => {
+    const back = history.back.bind(history);
+    history.back = () => void setTimeout(back, 500);
+  });
+  const depth = () => page.evaluate(() => (history.state as { overlay?: number } | null)?.overlay ?? 0);
+  await page.getByRole('button', { name: 'Copy' }).click();
+  await expect.poll(depth).toBe(1);
+  await dialog().getByRole('button', { name: 'Cancel' }).click();
+  await page.getByRole('button', { name: 'Copy' }).click();
+  expect(await depth(), 'the entry of the first dialog').toBe(1);
+  await page.keyboard.press('Escape');
+  await dialog().waitFor({ state: 'detached' });
+  await expect.poll(depth).toBe(0);
+  await page.evaluate(() => Reflect.deleteProperty(history, 'back'));
+  await page.getByRole('button', { name: 'Copy' }).click();
+  await expect.poll(depth).toBe(1);
+  await page.goBack();
+  await dialog().waitFor({ state: 'detached' });
+});
+
 test('settings and the file keep what was typed while the user looks elsewhere', async () => {
   await page.getByRole('button', { name: 'Settings', exact: true }).click();
   const hostname = page.getByLabel('Host name', { exact: true });
