@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use std::env::{self, consts::ARCH};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A command of xtask that needs packages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,11 +135,19 @@ const PACKAGES: &[Package] = &[
     package("shellcheck", "shellcheck", Verb::Module, "reads the module's scripts"),
 ];
 
+/// Held while dpkg is asked or called: threads that build different parts need the same packages.
+static DATABASE: Mutex<()> = Mutex::new(());
+
+fn lock() -> MutexGuard<'static, ()> {
+    DATABASE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Installs the missing packages for `verb`.
 ///
 /// # Errors
 /// One line: missing root privileges, a distribution without apt, or the error of apt-get.
 pub fn ensure(verb: Verb) -> Result<()> {
+    let _lock = lock();
     let needed: Vec<_> = PACKAGES.iter().filter(|package| package.needed_by == verb).collect();
     let has_apt = find_program("apt-get") && find_program("dpkg-query");
     let missing: Vec<_> = needed.into_iter().filter(|package| !is_installed(package, has_apt)).collect();
@@ -222,6 +231,7 @@ fn install(names: &[&str]) -> Result<()> {
 /// # Errors
 /// The error of dpkg.
 pub fn allow_architecture(name: &str) -> Result<()> {
+    let _lock = lock();
     if !find_program("dpkg") {
         return Ok(());
     }

@@ -14,7 +14,8 @@ use std::io::{BufRead, BufReader};
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
-use std::thread::available_parallelism;
+use std::thread::{self, available_parallelism};
+use std::time::Instant;
 
 /// One group of checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,10 +146,13 @@ pub fn run(
     stock: &vm::Kernel,
 ) -> Result<ExitCode> {
     let suites = choose(names, filter.is_some())?;
+    let started = Instant::now();
     let environment = prepare(workspace, &suites, stock)?;
+    terminal::line(format_args!("dependencies: {} s", started.elapsed().as_secs()));
     let mut tally = Tally::default();
     for suite in &suites {
         terminal::line(format_args!("\n== {} ==", suite.name));
+        let started = Instant::now();
         match suite.name {
             "lint" => {
                 lint(workspace, &mut tally)?;
@@ -160,6 +164,7 @@ pub fn run(
             }
             _ => cargo_test(workspace, suite, filter, &environment, &mut tally)?,
         }
+        terminal::line(format_args!("{}: {} s", suite.name, started.elapsed().as_secs()));
     }
     try_alone(workspace, &suites, &environment, &mut tally)?;
     conclude(workspace, &tally)
@@ -181,38 +186,69 @@ fn choose(names: &[String], filtered: bool) -> Result<Vec<Suite>> {
 /// The environment variables for the tests.
 type Environment = Vec<(&'static str, PathBuf)>;
 
+/// Makes what the suites depend on. A linker uses one processor, and the download of packages none, so that independent
+/// parts are made at the same time.
 fn prepare(workspace: &Workspace, suites: &[Suite], stock: &vm::Kernel) -> Result<Environment> {
-    let mut environment = Environment::new();
-    if suites.iter().any(|suite| matches!(suite.name, "unit" | "root")) {
-        packages::ensure(packages::Verb::Tests)?;
-    }
-    let needed = |needs: &[Needs]| suites.iter().any(|suite| needs.contains(&suite.needs));
     if suites.iter().any(|suite| suite.needs.root()) && !rustix::process::geteuid().is_root() {
         bail!(
             "the suites root, module, web and vm boot containers and need root; without it: --suite lint --suite unit --suite cli"
         );
     }
+    if suites.iter().any(|suite| matches!(suite.name, "unit" | "root")) {
+        packages::ensure(packages::Verb::Tests)?;
+    }
+    let needed = |needs: &[Needs]| suites.iter().any(|suite| needs.contains(&suite.needs));
+    let programs = || programs(workspace, needed);
+    let module = || module(workspace, needed);
+    let machines = || machines(workspace, needed, stock);
+    thread::scope(|scope| {
+        let parts = [scope.spawn(programs), scope.spawn(module), scope.spawn(machines)];
+        let mut environment = Environment::new();
+        for part in parts {
+            environment.extend(part.join().unwrap_or_else(|_| bail!("a thread panicked"))?);
+        }
+        Ok(environment)
+    })
+}
+
+fn programs(workspace: &Workspace, needed: impl Fn(&[Needs]) -> bool) -> Result<Environment> {
+    let mut environment = Environment::new();
     if needed(&[Needs::Binary, Needs::Machine, Needs::Page, Needs::VirtualMachine]) {
         environment.push(("DS_BIN", binary::build(workspace, Profile::Release)?));
     }
     if needed(&[Needs::Machine, Needs::Module, Needs::VirtualMachine]) {
         environment.push(("DS_PROBE", binary::build_probe(workspace)?));
     }
+    Ok(environment)
+}
+
+/// The module's zip, which contains the page; or the page alone.
+fn module(workspace: &Workspace, needed: impl Fn(&[Needs]) -> bool) -> Result<Environment> {
     if needed(&[Needs::Module]) {
         packages::ensure(packages::Verb::Module)?;
     }
     if needed(&[Needs::Module, Needs::VirtualMachine]) {
         let phones = needed(&[Needs::VirtualMachine]);
-        environment.push(("DS_MODULE", zip::run(workspace, &zip::Options::for_tests(phones)?)?));
+        return Ok(vec![("DS_MODULE", zip::run(workspace, &zip::Options::for_tests(phones)?)?)]);
     }
     if needed(&[Needs::Page]) {
         page::build(workspace)?;
     }
+    Ok(Environment::new())
+}
+
+/// The root file systems of containers, and the parts of virtual machines.
+fn machines(
+    workspace: &Workspace,
+    needed: impl Fn(&[Needs]) -> bool,
+    stock: &vm::Kernel,
+) -> Result<Environment> {
+    let mut environment = Environment::new();
     if needed(&[Needs::Machine, Needs::Page, Needs::VirtualMachine]) {
         fixture::ensure(workspace, &[])?;
         environment.push(("DS_FIXTURES", workspace.fixtures()));
     }
-    if suites.iter().any(|suite| suite.needs == Needs::VirtualMachine) {
+    if needed(&[Needs::VirtualMachine]) {
         // QEMU may be missing without a network: the other suites run nevertheless, and the tests of this one fail with
         // the reason.
         environment.push(("DS_STOCK_KERNEL", stock.folder.into()));

@@ -57,7 +57,8 @@ pub fn compile(workspace: &Workspace, architecture: &Architecture) -> Result<Pat
             Way::Distribution => "with the distribution's compiler, and the standard library from source",
         }
     ));
-    let folder = workspace.target("package/build");
+    // Of its own: cargo builds one thing at a time in a folder.
+    let folder = workspace.target("package/build").join(architecture.name);
     let mut command = workspace.cargo();
     command.args(["build", "--quiet", "--release", "--package", "ds", "--bin", "ds"]);
     command.args(["--target", architecture.target]).arg("--target-dir").arg(&folder);

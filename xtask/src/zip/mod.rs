@@ -19,6 +19,7 @@ use architecture::{ALL, Architecture};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 
 /// The options of the zip.
 #[derive(Debug, Default)]
@@ -83,13 +84,7 @@ fn choose(names: &[String]) -> Result<Vec<&'static Architecture>> {
 }
 
 fn make(workspace: &Workspace, chosen: &[&'static Architecture]) -> Result<PathBuf> {
-    let mut programs = Vec::new();
-    for architecture in chosen {
-        let program = compile::compile(workspace, architecture)?;
-        let size = fs::metadata(&program)?.len();
-        terminal::line(format_args!("  {size} bytes ({} KiB)", size.div_ceil(1024)));
-        programs.push((*architecture, program));
-    }
+    let programs = compile_all(workspace, chosen)?;
     let folder = workspace.target("package");
     let page = page::build(workspace)?;
     let members = contents::collect(workspace, &programs, &page, &folder.join("contents"))?;
@@ -101,6 +96,31 @@ fn make(workspace: &Workspace, chosen: &[&'static Architecture]) -> Result<PathB
     let sum = process::read(Command::new("sha256sum").arg("--").arg(&zip))?;
     terminal::line(sum.trim_end());
     Ok(zip)
+}
+
+/// At the same time, because most of a build is one link, which uses one processor.
+fn compile_all(
+    workspace: &Workspace,
+    chosen: &[&'static Architecture],
+) -> Result<Vec<(&'static Architecture, PathBuf)>> {
+    let compile = |architecture: &'static Architecture| {
+        let program = compile::compile(workspace, architecture)?;
+        let size = fs::metadata(&program)?.len();
+        terminal::line(format_args!(
+            "{}: {size} bytes ({} KiB)",
+            architecture.target,
+            size.div_ceil(1024)
+        ));
+        Ok((architecture, program))
+    };
+    thread::scope(|scope| {
+        let builds: Vec<_> =
+            chosen.iter().map(|architecture| scope.spawn(move || compile(architecture))).collect();
+        builds
+            .into_iter()
+            .map(|build| build.join().unwrap_or_else(|_| bail!("a build panicked")))
+            .collect()
+    })
 }
 
 /// Copies the sources to another path, builds them there, and compares the two zips.
