@@ -129,6 +129,10 @@ test('systemd: services are listed, searched and shown with their journal', asyn
   expect(await axe(page)).toEqual([]);
   await dialog().getByRole('button', { name: 'Close' }).click();
   await dialog().waitFor({ state: 'detached' });
+  await local.goTo('container', 'systemd', 'overview');
+  await local.goTo('container', 'systemd', 'services');
+  await row.waitFor();
+  expect(await page.getByRole('searchbox', { name: 'Search services' }).inputValue()).toBe('systemd-journald');
 });
 
 test('htop draws and redraws the whole terminal, takes keys, and gives the screen back', async () => {

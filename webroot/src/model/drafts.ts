@@ -30,6 +30,12 @@ export function useDraft<T>(name: string, initial: T): Draft<T> {
   };
 }
 
+/** The text of a search field. */
+export function useSearch(name: string): [string, (text: string) => void] {
+  const { value, change } = useDraft(name, '');
+  return [value, (text) => change(() => text)];
+}
+
 /** Forgets what was typed about a container: it has another name now, or is deleted. */
 export function forgetContainer(container: string): void {
   for (const name of [...drafts.keys()]) if (name.startsWith(`${container}/`)) drafts.delete(name);

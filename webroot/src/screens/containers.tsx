@@ -12,12 +12,14 @@ import { duration } from '../duration';
 import { percent, size } from '../format';
 import { isolated, t } from '../i18n';
 import { ofAddress, ofPort } from '../model/addresses';
+import { useDraft } from '../model/drafts';
 import { containers, heldBack, history, jobs, machine, running, uptime, use } from '../model/store';
 import type { Container } from '../model/types';
 import { go } from '../router';
 
 export function ContainersScreen() {
-  const [search, setSearch] = useState<string | null>(null);
+  const { value: search, change } = useDraft<string | null>('search', null);
+  const setSearch = (text: string | null): void => change(() => text);
   const all = containers.value;
   const wanted = (search ?? '').toLowerCase();
   const shown = all?.filter((one) => `${one.name} ${one.os ?? ''} ${one.state}`.toLowerCase().includes(wanted));

@@ -7,7 +7,7 @@ import { Icon, type IconName } from '../components/icon';
 import { say } from '../components/snackbar';
 import { size as shownSize } from '../format';
 import { t } from '../i18n';
-import { useDraft } from '../model/drafts';
+import { useDraft, useSearch } from '../model/drafts';
 import { container as find } from '../model/store';
 import type { Image } from '../model/types';
 import { go } from '../router';
@@ -132,7 +132,7 @@ const MOST = 80;
 function CatalogueStep({ onChoose, onBack }: { onChoose: (image: Image) => void; onBack: () => void }) {
   const [images, setImages] = useState<Image[] | null>(null);
   const [fault, setFault] = useState<string | null>(null);
-  const { value: search, change: setSearch } = useDraft('catalogue', '');
+  const [search, setSearch] = useSearch('catalogue');
   const load = (): void => {
     setFault(null);
     ds('images').then(
@@ -163,7 +163,7 @@ function CatalogueStep({ onChoose, onBack }: { onChoose: (image: Image) => void;
   const shown = images.filter(fits);
   return (
     <>
-      <SearchField label={t('searchImages')} value={search} onInput={(text) => setSearch(() => text)} autofocus />
+      <SearchField label={t('searchImages')} value={search} onInput={setSearch} autofocus />
       {shown.length === 0 && <p class="quiet">{t('noImages')}</p>}
       <ul class="rows">
         {shown.slice(0, MOST).map((image) => (

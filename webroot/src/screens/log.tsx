@@ -4,6 +4,7 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import { AnsiReader, type Piece } from '../ansi';
 import { IconButton, SearchField } from '../components/basics';
 import { t } from '../i18n';
+import { useSearch } from '../model/drafts';
 import { subscribe } from '../rpc';
 
 /** Lines that are kept: more would slow a phone down. */
@@ -24,7 +25,7 @@ interface Props {
 
 export function LogView({ request, event: wantedEvent, empty }: Props) {
   const [lines, setLines] = useState<Piece[][]>([]);
-  const [filter, setFilter] = useState('');
+  const [filter, setFilter] = useSearch(`${request.name ?? ''}/search/log`);
   const [cut, setCut] = useState(0);
   const place = useRef<HTMLDivElement>(null);
   const follows = useRef(true);

@@ -6,6 +6,7 @@ import { Dialog } from '../components/dialog';
 import { say } from '../components/snackbar';
 import { percent, size } from '../format';
 import { t } from '../i18n';
+import { useSearch } from '../model/drafts';
 import { listing, type Process, read, type Reading, signal } from '../model/processes';
 import type { Container } from '../model/types';
 import { ds } from '../rpc';
@@ -25,7 +26,7 @@ export function ProcessesTab({ container }: { container: Container }) {
   const { name } = container;
   const [reading, setReading] = useState<Reading | null>(null);
   const [fault, setFault] = useState<string | null>(null);
-  const [search, setSearch] = useState('');
+  const [search, setSearch] = useSearch(`${name}/search/processes`);
   const [order, setOrder] = useState<Order>('cpu');
   const [chosen, setChosen] = useState<Process | null>(null);
   const last = useRef<Reading | null>(null);

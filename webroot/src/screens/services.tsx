@@ -5,6 +5,7 @@ import { AnsiReader } from '../ansi';
 import { Button, Chips, complain, Empty, IconButton, Loading, Note, SearchField, sentence } from '../components/basics';
 import { Dialog } from '../components/dialog';
 import { t } from '../i18n';
+import { useSearch } from '../model/drafts';
 import { command, hasJournal, listing, manager, type Manager, read, type Service, type Verb } from '../model/services';
 import type { Container } from '../model/types';
 import { ds } from '../rpc';
@@ -21,7 +22,7 @@ export function ServicesTab({ container }: { container: Container }) {
   const { name } = container;
   const [list, setList] = useState<Service[] | null>(null);
   const [fault, setFault] = useState<string | null>(null);
-  const [search, setSearch] = useState('');
+  const [search, setSearch] = useSearch(`${name}/search/services`);
   const [filter, setFilter] = useState<Filter>('all');
   const [shown, setShown] = useState<string | null>(null);
   const [busy, setBusy] = useState<string | null>(null);

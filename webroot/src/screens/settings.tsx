@@ -9,7 +9,7 @@ import { UplinksField } from '../components/uplinks';
 import { say } from '../components/snackbar';
 import { type Key, language, t } from '../i18n';
 import { describe, load as loadDescriptions, nameOf } from '../model/descriptions';
-import { useDraft } from '../model/drafts';
+import { useDraft, useSearch } from '../model/drafts';
 import type { Container, Setting } from '../model/types';
 import { DsError, ds } from '../rpc';
 
@@ -35,7 +35,7 @@ export function SettingsTab({ container }: { container: Container }) {
   const [fault, setFault] = useState<unknown>(null);
   const { value: changed, change: setChanged, forget: forgetChanged } = useDraft<Values>(`${name}/settings`, {});
   const { value: faults, change: setFaults, forget: forgetFaults } = useDraft<Values>(`${name}/faults`, {});
-  const [search, setSearch] = useState('');
+  const [search, setSearch] = useSearch(`${name}/search/settings`);
   const [saving, setSaving] = useState(false);
   const timers = useRef<Record<string, ReturnType<typeof setTimeout>>>({});
   const reload = (): void => void load(name).then(setForm, setFault);
