@@ -223,6 +223,61 @@ test('a dialog closes although the one before it is still in the history', async
   await dialog().waitFor({ state: 'detached' });
 });
 
+test('a dialog stays although the one before it leaves the history only now', async () => {
+  await page.evaluate(() => {
+    const back = history.back.bind(history);
+    history.back = () => void setTimeout(back, 500);
+  });
+  const depth = () => page.evaluate(() => (history.state as { overlay?: number } | null)?.overlay ?? 0);
+  await page.getByRole('button', { name: 'Copy' }).click();
+  await expect.poll(depth).toBe(1);
+  await dialog().getByRole('button', { name: 'Cancel' }).click();
+  await page.getByRole('button', { name: 'Copy' }).click();
+  await page.evaluate(
+    () => new Promise((resolve) => window.addEventListener('popstate', () => setTimeout(resolve, 100), { once: true })),
+  );
+  await expect.poll(depth).toBe(1);
+  expect(await dialog().count(), 'the second one').toBe(1);
+  await page.evaluate(() => Reflect.deleteProperty(history, 'back'));
+  await page.goBack();
+  await dialog().waitFor({ state: 'detached' });
+});
+
+test('searches are kept while the user looks elsewhere', async () => {
+  machine.ds('start', 'first', '--wait');
+  const fields: [string, string[]][] = [
+    ['Search settings', ['container', 'first', 'settings']],
+    ['Filter lines', ['container', 'first', 'log']],
+    ['Search processes', ['container', 'first', 'processes']],
+    ['Filter lines', ['system-log']],
+  ];
+  const field = (name: string) => page.getByRole('searchbox', { name });
+  for (const [index, [name, place]] of fields.entries()) {
+    await local.goTo('containers');
+    await card('first').waitFor();
+    await local.goTo(...place);
+    await field(name).fill(`text ${index}`);
+    await page.goBack();
+    await card('first').waitFor();
+  }
+  for (const [index, [name, place]] of fields.entries()) {
+    await local.goTo(...place);
+    await field(name).waitFor();
+    expect(await field(name).inputValue(), place.join(' ')).toBe(`text ${index}`);
+    await field(name).fill('');
+  }
+  await local.goTo('containers');
+  await page.getByRole('button', { name: 'Search', exact: true }).click();
+  await field('Search').fill('fir');
+  await card('first').getByRole('button', { name: 'Open first' }).click();
+  await page.goBack();
+  expect(await field('Search').inputValue()).toBe('fir');
+  await page.getByRole('button', { name: 'Search', exact: true }).click();
+  machine.ds('stop', 'first', '--kill');
+  await card('first').getByText('Stopped').waitFor();
+  await card('first').getByRole('button', { name: 'Open first' }).click();
+});
+
 test('settings and the file keep what was typed while the user looks elsewhere', async () => {
   await page.getByRole('button', { name: 'Settings', exact: true }).click();
   const hostname = page.getByLabel('Host name', { exact: true });

@@ -22,6 +22,7 @@ export function Dialog({ title, onClose, wide = false, children }: Props) {
     const before = document.activeElement;
     let open = true;
     const leave = overlay(() => {
+      if (!open) return;
       open = false;
       onClose();
     });
@@ -29,7 +30,9 @@ export function Dialog({ title, onClose, wide = false, children }: Props) {
     const first = box.current?.querySelector<HTMLElement>('input, textarea, button');
     first?.focus();
     return () => {
+      // Its entry in the history is left later: by then, the user may have opened the next dialog.
       if (open) leave();
+      open = false;
       if (before instanceof HTMLElement) before.focus();
     };
   }, []);
