@@ -1,6 +1,7 @@
 // A page that `ds web` serves on a machine of its own, in the browser of a phone: how most tests begin.
 
 import type { Browser, BrowserContext, Page } from 'playwright-core';
+import { expect } from 'vitest';
 import { launch, phone, Watch } from './host';
 import { Machine } from './machine';
 
@@ -31,8 +32,10 @@ export class Local {
 
   /** Shows a screen of the page. */
   async goTo(...parts: string[]): Promise<void> {
-    // A dialog that closes goes back in the history, which would leave the new screen again.
-    await this.page.waitForFunction(() => !(history.state as { overlay?: number } | null)?.overlay);
+    // A dialog that closes goes back in the history, which would leave the new screen again. Not waitForFunction(), which
+    // the page's policy forbids as soon as it has to wait.
+    const depth = () => this.page.evaluate(() => (history.state as { overlay?: number } | null)?.overlay ?? 0);
+    await expect.poll(depth).toBe(0);
     await this.page.evaluate((hash) => (location.hash = hash), `#/${parts.join('/')}`);
   }
 
