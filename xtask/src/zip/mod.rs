@@ -106,20 +106,13 @@ fn compile_all(
     let compile = |architecture: &'static Architecture| {
         let program = compile::compile(workspace, architecture)?;
         let size = fs::metadata(&program)?.len();
-        terminal::line(format_args!(
-            "{}: {size} bytes ({} KiB)",
-            architecture.target,
-            size.div_ceil(1024)
-        ));
+        terminal::line(format_args!("{}: {size} bytes ({} KiB)", architecture.target, size.div_ceil(1024)));
         Ok((architecture, program))
     };
     thread::scope(|scope| {
         let builds: Vec<_> =
             chosen.iter().map(|architecture| scope.spawn(move || compile(architecture))).collect();
-        builds
-            .into_iter()
-            .map(|build| build.join().unwrap_or_else(|_| bail!("a build panicked")))
-            .collect()
+        builds.into_iter().map(|build| build.join().unwrap_or_else(|_| bail!("a build panicked"))).collect()
     })
 }
 
