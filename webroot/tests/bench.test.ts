@@ -39,26 +39,67 @@ async function echo(page: Page): Promise<number> {
   const times: number[] = [];
   const letters = 'abcdefghijklmnopqrstuvwxyz';
   for (let count = 1; count <= letters.length; count++) {
-    const seen = page.evaluate(
-      (wanted) =>
-        new Promise<number>((resolve) => {
-          const rows = document.querySelector('.xterm-rows');
-          let begun = 0;
+    // The page is ready for the key before it is pressed.
+    await page.evaluate(
+      (wanted) => {
+        const rows = document.querySelector('.xterm-rows');
+        let begun = 0;
+        const seen = new Promise<number>((resolve) => {
           const observer = new MutationObserver(() => {
             if (begun === 0 || !rows?.textContent?.includes(wanted)) return;
             observer.disconnect();
             resolve(performance.now() - begun);
           });
           if (rows) observer.observe(rows, { childList: true, subtree: true, characterData: true });
-          window.addEventListener('keydown', () => (begun = performance.now()), { once: true, capture: true });
-        }),
+        });
+        Object.assign(window, { seen });
+        window.addEventListener('keydown', () => (begun = performance.now()), { once: true, capture: true });
+      },
       `# ${letters.slice(0, count)}`,
     );
     await page.waitForTimeout(100);
     await page.keyboard.press(letters.charAt(count - 1));
-    times.push(await seen);
+    times.push(await page.evaluate(() => (window as unknown as { seen: Promise<number> }).seen));
   }
   return median(times);
+}
+
+/** Milliseconds of one call over the bridge, as the page sees it: what the bridge takes for itself is in it. */
+function callOverBridge(page: Page, machine: Machine, word: string): Promise<number> {
+  return page.evaluate(
+    (command) =>
+      new Promise<number>((resolve) => {
+        const begun = performance.now();
+        const host = window as unknown as { ksu: { spawn: (...words: string[]) => void }; measured: unknown };
+        host.measured = {
+          stdout: { emit: () => undefined },
+          stderr: { emit: () => undefined },
+          emit: () => resolve(performance.now() - begun),
+        };
+        host.ksu.spawn(command, '[]', '{}', 'measured');
+      }),
+    `'${machine.module}/bin/ds' rpc '${word}' </dev/null`,
+  );
+}
+
+/** Average milliseconds of a frame while the page scrolls. */
+function scroll(page: Page): Promise<number> {
+  return page.evaluate(
+    () =>
+      new Promise<number>((resolve) => {
+        const times: number[] = [];
+        let last = performance.now();
+        const begun = last;
+        const step = (now: number): void => {
+          times.push(now - last);
+          last = now;
+          window.scrollBy(0, 40);
+          if (now - begun < 3000) requestAnimationFrame(step);
+          else resolve(times.reduce((sum, time) => sum + time, 0) / times.length);
+        };
+        requestAnimationFrame(step);
+      }),
+  );
 }
 
 /** Voluntary context switches of each process of ds that belongs to this machine. */
@@ -165,6 +206,9 @@ describe.skipIf(BENCH === undefined)('bench', () => {
     results.call = median(calls);
     const { page } = await openApp(browser, machine, 'ksunext');
     await page.getByRole('article', { name: 'web' }).waitFor();
+    const bridged: number[] = [];
+    for (let round = 0; round < ROUNDS * 3; round++) bridged.push(await callOverBridge(page, machine, word));
+    results.callBridge = median(bridged);
     await page.evaluate(() => (location.hash = '#/terminal/web'));
     results.echoBridge = await echo(page);
     await page.context().close();
@@ -186,22 +230,12 @@ describe.skipIf(BENCH === undefined)('bench', () => {
     await page.goto(machine.web());
     await page.getByText(`many-${MANY - 1}`, { exact: true }).waitFor({ state: 'attached' });
     await throttle(page, 4);
-    results.frame = await page.evaluate(
-      () =>
-        new Promise<number>((resolve) => {
-          const times: number[] = [];
-          let last = performance.now();
-          const begun = last;
-          const step = (now: number): void => {
-            times.push(now - last);
-            last = now;
-            window.scrollBy(0, 40);
-            if (now - begun < 3000) requestAnimationFrame(step);
-            else resolve(times.reduce((sum, time) => sum + time, 0) / times.length);
-          };
-          requestAnimationFrame(step);
-        }),
-    );
+    results.frame = await scroll(page);
+    // What the browser takes for a page of one element.
+    const empty = await context.newPage();
+    await empty.setContent('<!doctype html><title>empty</title><div style="height: 30000px">empty</div>');
+    await throttle(empty, 4);
+    results.frameEmpty = await scroll(empty);
     await context.close();
   });
 });
