@@ -5,9 +5,9 @@
 //! has the answer to each call with its reason. `place` identifies the container's processes. `signals` sends signals
 //! on behalf of callers. seccomp_unotify(2).
 //!
-//! Serves a bounded number of calls at a time and never blocks. Trusts nothing that the container can write: it uses
-//! facts about a caller only if the caller's call is still waiting after they were read, and sends a signal through a
-//! descriptor of the process that it has checked.
+//! Serves one call at a time and never blocks. Trusts nothing that the container can write: it acts upon facts about a
+//! caller only if the caller's call is still waiting after they were read, and sends a signal through a descriptor of
+//! the process that it has checked.
 
 mod caller;
 mod memory;
@@ -30,9 +30,6 @@ pub use self::reboot::End;
 use self::scene::{Outcome, Scene};
 use crate::cgroup::Cgroup;
 use crate::sys::notification::{self, Reply};
-
-/// The maximum number of calls of one listener that are answered before other events are served.
-const TURN: usize = 64;
 
 /// The source of the calls that one filter passes on: the filter of PID 1 and its descendants, or of a session.
 #[derive(Debug)]
@@ -82,35 +79,33 @@ impl Answerer {
         self.end.take()
     }
 
-    /// Answers the pending calls of a listener. Removes the listener after its last process has ended.
+    /// Answers one call of a listener. Removes the listener after its last process has ended.
     pub fn serve(&mut self, index: usize, cgroup: &Cgroup) {
         let Some(Listener { descriptor, first }) = self.listeners.get(index) else { return };
         let listener = descriptor.as_fd();
-        for _ in 0..TURN {
-            let events = events(listener);
-            if !events.contains(PollFlags::POLLIN) {
-                if events.contains(PollFlags::POLLHUP) {
-                    self.listeners.swap_remove(index);
-                }
-                return;
+        let events = events(listener);
+        if !events.contains(PollFlags::POLLIN) {
+            if events.contains(PollFlags::POLLHUP) {
+                self.listeners.swap_remove(index);
             }
-            // ENOENT: a signal has interrupted the call.
-            let Ok(question) = notification::receive(listener) else { continue };
-            let scene = Scene { place: &self.place, first: *first, listener, cgroup };
-            match table::decide(&scene, &question) {
-                Outcome::Reply(reply) => {
-                    send(listener, question.id, reply);
-                }
-                Outcome::Descriptor(file) => give(listener, question.id, file.as_fd()),
-                // An interrupted call is repeated.
-                Outcome::ReplyFirst(reply, afterwards) => {
-                    if send(listener, question.id, reply) {
-                        afterwards();
-                    }
-                }
-                // The caller ends with the container.
-                Outcome::End(end) => self.end = self.end.or(Some(end)),
+            return;
+        }
+        // ENOENT: a signal has interrupted the call.
+        let Ok(question) = notification::receive(listener) else { return };
+        let scene = Scene { place: &self.place, first: *first, listener, cgroup };
+        match table::decide(&scene, &question) {
+            Outcome::Reply(reply) => {
+                send(listener, question.id, reply);
             }
+            Outcome::Descriptor(file) => give(listener, question.id, file.as_fd()),
+            // An interrupted call is repeated.
+            Outcome::ReplyFirst(reply, afterwards) => {
+                if send(listener, question.id, reply) {
+                    afterwards();
+                }
+            }
+            // The caller ends with the container.
+            Outcome::End(end) => self.end = self.end.or(Some(end)),
         }
     }
 }

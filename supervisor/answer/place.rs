@@ -4,7 +4,6 @@
 //! container's own group. With cgroup v1, or if cgroup v2 is mounted without `nsdelegate`, it can also move processes of
 //! the machine into them. Those are excluded by their UTS namespace. cgroups(7), proc_pid_cgroup(5).
 
-use std::fs;
 use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result};
@@ -12,6 +11,7 @@ use nix::fcntl::{AtFlags, OFlag, open};
 use nix::sys::stat::{Mode, fstatat, stat};
 use nix::unistd::Pid;
 
+use super::caller;
 use crate::call;
 
 /// Identifies the container's processes, and the one that is its PID 1.
@@ -19,6 +19,8 @@ use crate::call;
 pub(super) struct Place {
     /// PID 1.
     pub(super) manager: Pid,
+    /// Its parent.
+    pub(super) creator: Pid,
     /// Its threads: /proc/PID/task, opened, so that it never refers to a later process with the same number.
     threads: OwnedFd,
     /// A line in /proc/PID/cgroup of each process of the container begins with this.
@@ -36,22 +38,23 @@ impl Place {
     /// Finds the container's control group, whose path contains `names`, in the groups of PID 1.
     pub(super) fn of(manager: Pid, names: [&str; 2]) -> Result<Self> {
         let path = format!("/proc/{manager}/cgroup");
-        let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+        let text = caller::read(&path).with_context(|| format!("read {path}"))?;
         let group = own_group(&text, names).context(
             "no control group identifies its processes, which is required without PID namespaces; see 'ds check'",
         )?;
+        let creator = caller::parent(manager).context("PID 1 has ended")?;
         let path = format!("/proc/{manager}/task");
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let threads = call!(open(path.as_str(), flags, Mode::empty()), "open({path})")?;
         let outside = host_name("self").filter(|own| host_name(&manager.to_string()) != Some(*own));
-        Ok(Self { manager, threads, group, outside })
+        Ok(Self { manager, creator, threads, group, outside })
     }
 
     /// Whether a process or thread is the container's.
     pub(super) fn holds(&self, process: Pid) -> bool {
         process.as_raw() > 0
-            && fs::read_to_string(format!("/proc/{process}/cgroup"))
-                .is_ok_and(|text| text.lines().any(|line| is_below(line, &self.group)))
+            && caller::read(&format!("/proc/{process}/cgroup"))
+                .is_some_and(|text| text.lines().any(|line| is_below(line, &self.group)))
             && self.outside.is_none_or(|outside| host_name(&process.to_string()) != Some(outside))
     }
 

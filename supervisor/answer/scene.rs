@@ -37,6 +37,11 @@ impl Pending<'_> {
 }
 
 impl<'a> Scene<'a> {
+    /// Whether the callers are PID 1 and its descendants, and not those of a session.
+    pub(super) fn is_managers(&self) -> bool {
+        self.first == self.place.manager
+    }
+
     pub(super) fn pending(&self, question: &Notification) -> Pending<'a> {
         Pending { listener: self.listener, id: question.id }
     }

@@ -42,15 +42,18 @@ impl Signal<'_> {
 
     /// The process of a process or thread id.
     pub(super) fn find(&self, target: Pid) -> Result<(OwnedFd, Facts), Errno> {
-        let open = |target: Pid| Ok((process::pidfd_open(target)?, Facts::of(target).ok_or(Errno::ESRCH)?));
-        let found = match open(target) {
+        let open = |target: Pid| {
+            let pidfd = process::pidfd_open(target)?;
+            // Checked after it was opened: if another process now has the number, the signal goes to the old one, which
+            // has ended.
+            let facts = if self.place.holds(target) { Facts::of(target) } else { None };
+            Ok((pidfd, facts.ok_or(Errno::ESRCH)?))
+        };
+        match open(target) {
             // The number of a thread: kill(2) signals its process.
             Err(Errno::EINVAL | Errno::ENOENT) => open(Facts::of(target).ok_or(Errno::ESRCH)?.process),
             other => other,
-        };
-        // Checked after it was opened: if another process now has the number, the signal goes to the old one, which has
-        // ended.
-        found.and_then(|found| if self.place.holds(found.1.process) { Ok(found) } else { Err(Errno::ESRCH) })
+        }
     }
 
     /// Sends to a process that has been identified as the container's.

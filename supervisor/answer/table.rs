@@ -24,7 +24,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use nix::errno::Errno;
 use nix::unistd::{Pid, getpgid};
 
-use super::caller::{BOOT, Facts};
+use super::caller::{self, BOOT, Facts};
 use super::reboot::meaning;
 use super::scene::{CONTINUE, Outcome, Pending, Scene, duplicate, low, read_memory};
 use super::signals::Signal;
@@ -51,17 +51,34 @@ fn done(result: Result<(), Errno>) -> Outcome {
 pub(super) fn decide(scene: &Scene<'_>, question: &Notification) -> Outcome {
     let Some(call) = answered::call(question.audit, question.number) else { return fail(Errno::ENOSYS) };
     let thread = Pid::from_raw(question.thread.cast_signed());
-    if call == Call::GetPid {
-        // The most frequent call.
-        let is_managers = scene.place.is_managers(thread) && scene.pending(question).is_waiting();
-        return if is_managers { Outcome::Reply(Reply::Value(1)) } else { CONTINUE };
+    // The most frequent calls. Nobody receives the reply to a caller that has ended, so these do not check that the call
+    // still waits.
+    match call {
+        Call::GetPid => {
+            let is_managers = scene.is_managers() && scene.place.is_managers(thread);
+            return if is_managers { Outcome::Reply(Reply::Value(1)) } else { CONTINUE };
+        }
+        Call::GetParent => return parent(scene, thread),
+        Call::Write => return writing::answer(scene, question, thread),
+        _ => {}
     }
-    if call == Call::Write {
-        return writing::answer(scene, question, thread);
-    }
-    let facts = Facts::of(thread).filter(|_| scene.pending(question).is_waiting());
-    let Some(caller) = facts else { return fail(Errno::ESRCH) };
+    let Some(caller) = Facts::of(thread) else { return fail(Errno::ESRCH) };
     Asked { scene, question, thread, caller }.answer(call)
+}
+
+fn parent(scene: &Scene<'_>, thread: Pid) -> Outcome {
+    let Some(parent) = caller::parent(thread) else { return fail(Errno::ESRCH) };
+    let place = scene.place;
+    if parent == place.manager {
+        return Outcome::Reply(Reply::Value(1));
+    }
+    // PID 1 adopts the orphans among its descendants.
+    let is_inside = if scene.is_managers() { parent != place.creator } else { place.holds(parent) };
+    if is_inside {
+        return CONTINUE;
+    }
+    let is_first = Facts::of(thread).is_some_and(|caller| caller.process == scene.first);
+    Outcome::Reply(Reply::Value(if is_first { 0 } else { 1 }))
 }
 
 /// A call and its caller.
@@ -76,8 +93,7 @@ impl Asked<'_> {
     fn answer(&self, call: Call) -> Outcome {
         match call {
             // Answered before.
-            Call::GetPid | Call::Write => CONTINUE,
-            Call::GetParent => self.parent(),
+            Call::GetPid | Call::GetParent | Call::Write => CONTINUE,
             Call::Kill => self.kill(),
             Call::KillThread => self.thread(self.pid(0)),
             Call::KillThreadOf => self.thread_of(self.number(2)),
@@ -115,17 +131,6 @@ impl Asked<'_> {
 
     fn is_manager(&self) -> bool {
         self.caller.process == self.scene.place.manager
-    }
-
-    fn parent(&self) -> Outcome {
-        let Facts { process, parent, .. } = self.caller;
-        if parent == self.scene.place.manager {
-            return Outcome::Reply(Reply::Value(1));
-        }
-        if process == self.scene.first || self.is_manager() {
-            return Outcome::Reply(Reply::Value(0));
-        }
-        if self.scene.place.holds(parent) { CONTINUE } else { Outcome::Reply(Reply::Value(1)) }
     }
 
     /// Lets the kernel execute a call on a process of the container. Refuses PID 1, because the number in the call cannot
@@ -381,8 +386,7 @@ fn wide(bytes: &[u8; 32]) -> u64 {
 /// # Errors
 /// EBADF if it is something else, ESRCH if the process has ended.
 fn owner(pidfd: &OwnedFd) -> Result<Pid, Errno> {
-    let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
-    let text = std::fs::read_to_string(path).map_err(|_| Errno::EBADF)?;
+    let text = caller::read(&format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok_or(Errno::EBADF)?;
     let pid = text.lines().find_map(|line| line.strip_prefix("Pid:")).ok_or(Errno::EBADF)?;
     match pid.trim().parse() {
         Ok(pid @ 1..) => Ok(Pid::from_raw(pid)),

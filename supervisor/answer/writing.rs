@@ -12,7 +12,8 @@ use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, fstatfs};
 use nix::unistd::Pid;
 
 use super::caller::Facts;
-use super::scene::{CONTINUE, Outcome, Scene, duplicate, read_memory};
+use super::memory;
+use super::scene::{CONTINUE, Outcome, Scene, duplicate};
 use crate::sys::descriptor;
 use crate::sys::notification::{Notification, Reply};
 
@@ -22,7 +23,7 @@ const LISTS: [&str; 3] = ["cgroup.procs", "cgroup.threads", "tasks"];
 /// Answers a write of two bytes.
 pub(super) fn answer(scene: &Scene<'_>, question: &Notification, thread: Pid) -> Outcome {
     let mut bytes = [0; 2];
-    let read = read_memory(scene, question, question.arguments[1], &mut bytes);
+    let read = memory::read(thread, question.arguments[1], &mut bytes);
     if read.is_ok() && !is_one(bytes) {
         return CONTINUE;
     }

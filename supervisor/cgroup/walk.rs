@@ -34,7 +34,10 @@ struct Level {
 
 impl Level {
     fn of(name: CString, group: &OwnedFd) -> Result<Self, Errno> {
-        Ok(Self { name, inode: fstat(group)?.st_ino, left: children(group)? })
+        let status = fstat(group)?;
+        // A directory is linked from its parent, from itself and from each child.
+        let left = if status.st_nlink == 2 { Vec::new() } else { children(group)? };
+        Ok(Self { name, inode: status.st_ino, left })
     }
 }
 
@@ -53,6 +56,7 @@ pub(super) fn walk(top: impl AsFd, deadline: Instant, visitor: &mut impl Visitor
         }
         if let Some(name) = level.left.pop() {
             match descend(&here, name, visitor) {
+                Ok((_, leaf)) if leaf.left.is_empty() => visitor.leave(here.as_fd(), &leaf.name),
                 Ok((below, level)) => {
                     here = below;
                     levels.push(level);

@@ -24,7 +24,7 @@ impl Bystanders {
         let scripts =
             ["exec sleep 7001", "exec setpriv --reuid 1000 sleep 7002", "set -m; sleep 7003 & wait"];
         let spawn = |script: &&str| {
-            let mut command = sandbox.command_within(600, &["sh", "-c", script]);
+            let mut command = sandbox.command_within(7000, &["sh", "-c", script]);
             command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a bystander")
         };
         let children: Vec<Child> = scripts.iter().map(spawn).collect();
@@ -122,6 +122,17 @@ fn the_probe_boots_as_pid_1() {
     sandbox.ds(&["restart", "web"]).succeeds();
     assert_eq!(sandbox.ds(&["stop", "web"]).succeeds(), "web stopped\n");
     bystanders.check();
+}
+
+/// A process is named after its program, in whatever encoding; longer names are cut after 15 bytes, also within a
+/// character.
+#[test]
+fn a_process_whose_name_is_not_unicode_is_answered_as_well() {
+    const SCRIPT: &str = "printf '\\351' >/proc/self/comm; sleep 100 & printf '\\351' >/proc/$!/comm; kill $!; wait $!; echo $?";
+    let sandbox = stock();
+    sandbox.container("web", &[]);
+    sandbox.ds(&["start", "web"]).succeeds();
+    assert_eq!(inside(&sandbox, SCRIPT), "143\n");
 }
 
 /// Boots a distribution, uses it, restarts it, reboots and powers it off from inside.
