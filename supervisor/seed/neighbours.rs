@@ -19,10 +19,13 @@ pub fn line(address: &str, names: &[String]) -> String {
     format!("{address}\t{}\t{MARK}\n", names.join(" "))
 }
 
-/// The text without lines of ds.
+/// The text without lines of ds, and without the zeroes that a power cut may leave in their place.
 #[must_use]
 pub fn without(text: &str) -> String {
-    text.split_inclusive('\n').filter(|line| !line.trim_end().ends_with(MARK)).collect()
+    text.trim_end_matches('\0')
+        .split_inclusive('\n')
+        .filter(|line| !line.trim_end().ends_with(MARK))
+        .collect()
 }
 
 /// Replaces the lines of ds; does nothing if the file does not exist or is a link.
@@ -35,11 +38,17 @@ pub fn write(root: &Root, lines: &str) -> Result<()> {
     }
     let old = String::from_utf8(root.read(HOSTS, LARGEST)?)?;
     let mut new = without(&old);
+    let only_adds = new == old;
     if !lines.is_empty() && !new.is_empty() && !new.ends_with('\n') {
         new.push('\n');
     }
     new.push_str(lines);
-    if new == old { Ok(()) } else { root.replace(HOSTS, new.as_bytes(), 0o644) }
+    // The flush of a replaced file would take most of a start.
+    let added = new.strip_prefix(&old).filter(|_| only_adds).unwrap_or_default();
+    if new == old || !added.is_empty() && root.append(HOSTS, added.as_bytes()).is_ok() {
+        return Ok(());
+    }
+    root.replace(HOSTS, new.as_bytes(), 0o644)
 }
 
 #[cfg(test)]
@@ -47,7 +56,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::fs;
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{MetadataExt, symlink};
 
     #[test]
     fn only_own_lines_change() {
@@ -68,6 +77,30 @@ mod tests {
         symlink("/elsewhere", &file).unwrap();
         write(&root, &db).unwrap();
         assert!(file.is_symlink());
+    }
+
+    #[test]
+    fn lines_are_added_in_place_and_only_to_a_file_with_one_name() {
+        let tree = tempfile::tempdir().unwrap();
+        let root = Root::open(tree.path()).unwrap();
+        fs::create_dir(tree.path().join("etc")).unwrap();
+        let (file, other) = (tree.path().join("etc/hosts"), tree.path().join("other"));
+        let (text, db) = ("127.0.0.1 localhost\n", line("10.89.40.3", &["db".into()]));
+        let number = || fs::metadata(&file).unwrap().ino();
+        fs::write(&file, text).unwrap();
+        let before = number();
+        write(&root, &db).unwrap();
+        assert_eq!((fs::read_to_string(&file).unwrap(), number()), (format!("{text}{db}"), before));
+        // Of a file that another tree may share, nothing changes in place.
+        fs::write(&file, text).unwrap();
+        fs::hard_link(&file, &other).unwrap();
+        write(&root, &db).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), format!("{text}{db}"));
+        assert_eq!(fs::read_to_string(&other).unwrap(), text);
+        // A power cut during the addition.
+        fs::write(&file, format!("{text}\0\0\0")).unwrap();
+        write(&root, &db).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), format!("{text}{db}"));
     }
 
     proptest! {
