@@ -83,7 +83,8 @@ impl Attachment {
             store.leave(&config.name);
         }
         // Also after a failure, because the host's state follows from the list of members.
-        let reconciled = reconcile(&store, paths);
+        let own = made.as_ref().ok().map(|made| made.member.clone());
+        let reconciled = reconcile(&store, paths, others.into_iter().chain(own).collect());
         drop(store);
         // From here on, dropping the attachment undoes everything.
         let attachment = made?;
@@ -223,7 +224,7 @@ impl Drop for Attachment {
             if let Some(uuid) = &self.temporary {
                 store.release(&self.member.network, uuid)?;
             }
-            reconcile(&store, &self.paths)
+            reconcile(&store, &self.paths, store.members())
         });
         if let Err(error) = left {
             log::warn!("{}: leave network {}: {error:#}", self.member.name, self.member.network);

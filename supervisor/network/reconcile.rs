@@ -36,12 +36,12 @@ impl Changes {
     }
 }
 
-/// Sets up what the members need, and removes everything if there are none.
+/// Sets up what the `members` need, and removes everything if there are none. They are all that the store has.
 ///
 /// # Errors
 /// If the packet filter or an uplink cannot be set. All other steps are done nevertheless.
-pub(super) fn reconcile(store: &Store, paths: &Paths) -> Result<()> {
-    set(store, paths, true)
+pub(super) fn reconcile(store: &Store, paths: &Paths, members: Vec<Member>) -> Result<()> {
+    set(store, paths, members, true)
 }
 
 /// The same after a change of the machine's network: follows it, and restores what others have removed.
@@ -52,11 +52,13 @@ pub fn keep(paths: &Paths) -> Result<()> {
     if !Store::is_used(paths) {
         return Ok(());
     }
-    set(&Store::open(paths)?, paths, false)
+    let store = Store::open(paths)?;
+    set(&store, paths, store.members(), false)
 }
 
-fn set(store: &Store, paths: &Paths, renew: bool) -> Result<()> {
-    let mut members = store.members();
+fn set(store: &Store, paths: &Paths, mut members: Vec<Member>, renew: bool) -> Result<()> {
+    // The order of the rules follows from that of the members.
+    members.sort_by(|one, other| one.name.cmp(&other.name));
     store.announce(&members)?;
     // The host has nothing of the others.
     members.retain(|member| member.gateway.is_none());
@@ -144,9 +146,10 @@ pub fn follow(paths: &Paths, config: &Config) -> Result<bool> {
     if new.gateway.is_some() {
         return segment::isolate(&new).map(|()| true);
     }
-    if let Err(error) = reconcile(&store, paths) {
+    let with = |own: Member| [others.as_slice(), &[own]].concat();
+    if let Err(error) = reconcile(&store, paths, with(new)) {
         store.join(&old)?;
-        reconcile(&store, paths)?;
+        reconcile(&store, paths, with(old))?;
         return Err(error);
     }
     Ok(true)
@@ -161,5 +164,5 @@ pub fn sweep(paths: &Paths) -> Result<()> {
         return Ok(());
     }
     let store = Store::open(paths)?;
-    reconcile(&store, paths)
+    reconcile(&store, paths, store.members())
 }
