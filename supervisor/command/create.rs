@@ -12,6 +12,7 @@ use super::login::login;
 use super::progress::Progress;
 use super::pull::{unverified, wanted};
 use super::{assignments, place};
+use crate::catalogue::choose::is_name;
 use crate::cli::{self, Create, RootOption};
 use crate::config::value::Name;
 use crate::container::forget;
@@ -74,15 +75,27 @@ fn unpacked(
     storage::create::create(env, &creation, &mut |event| progress.show(event))
 }
 
-/// The file of this name if it exists, otherwise a download.
+/// The file of this name if it exists, otherwise a download. If a name of the catalogue is also that of a file or
+/// directory, a note says which one is used. No archive is a directory, so a directory is never used.
 fn source(env: &Env, from: &str, arguments: &cli::Create, progress: &mut Progress) -> Result<ArchiveSource> {
     let (arch, sha256) = (arguments.arch.as_deref(), arguments.sha256.as_deref());
     let place = place(env, Path::new(from))?;
-    let is_there = match &place {
-        Place::File(path) => path.symlink_metadata().is_ok(),
-        Place::Input => true,
+    let (is_file, is_directory) = match &place {
+        Place::File(path) => (path.symlink_metadata().is_ok(), path.is_dir()),
+        Place::Input => (true, false),
     };
-    let wanted = if is_there { None } else { wanted(from, arch, sha256)? };
+    let is_name = is_name(from);
+    let is_file = is_file && !(is_directory && is_name);
+    if is_name && is_directory {
+        progress.note(&format!(
+            "{from}: an image of the catalogue, not the directory; for that, write --rootfs {from}"
+        ));
+    } else if is_name && is_file {
+        progress.note(&format!(
+            "{from}: the file, not an image of the catalogue; for that, write {from}:default"
+        ));
+    }
+    let wanted = if is_file { None } else { wanted(from, arch, sha256)? };
     let Some(wanted) = wanted else {
         ensure!(
             arch.is_none() && sha256.is_none(),

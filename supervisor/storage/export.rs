@@ -167,7 +167,13 @@ fn write(
     reporter.finish(packed.bytes)
 }
 
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 fn refuse_existing(path: &Path, replace: bool) -> Result<()> {
+    let directory = directory_of(path);
+    fs::metadata(directory).with_context(|| format!("write {}: {}", path.display(), directory.display()))?;
     match fs::symlink_metadata(path) {
         Ok(about) if about.is_dir() => bail!("{} is a directory; name a file", path.display()),
         Ok(_) if !replace => bail!("{} already exists; use --force to overwrite it", path.display()),
@@ -186,16 +192,13 @@ struct Writing {
 
 impl Writing {
     fn begin(path: &Path, replace: bool, staging: &Staging) -> Result<Self> {
-        let directory = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
+        let directory = directory_of(path);
         // Remains of a killed export.
         let _ = durable::remove_stale_temporaries(directory);
         // Recorded before the file exists, so that it is found whenever this process is killed.
         sweep::writes_in(staging.path(), directory)?;
         let temporary = File::open(directory).and_then(|opened| Temporary::create(opened.into()));
-        let temporary = temporary.with_context(|| format!("write in {}", directory.display()))?;
+        let temporary = temporary.with_context(|| format!("write {}", path.display()))?;
         Ok(Self { temporary, directory: directory.to_owned(), path: path.to_owned(), replace })
     }
 

@@ -85,6 +85,35 @@ fn a_name_of_the_catalogue_becomes_a_container_that_boots() {
 }
 
 #[test]
+fn a_file_or_directory_with_the_name_of_an_image_is_reported() {
+    let (sandbox, server, _) = prepared(Setting::default());
+    let here = sandbox.path("here");
+    fs::create_dir_all(here.join("debian")).expect("mkdir");
+    let from = |container: &str, source: &str, more: &[&str]| {
+        let binary = sandbox.binary();
+        let line = ["env", "-C", text(&here), text(&binary), "create", container, "--from", source];
+        let line = [&line[..], more].concat();
+        let output = sandbox.command(&line).env("SSL_CERT_FILE", &server.authority).output().expect("run");
+        Done::new(line.join(" "), output)
+    };
+    let note = "debian: an image of the catalogue, not the directory; for that, write --rootfs debian";
+    let made = from("one", "debian", &["--arch", "amd64"]);
+    assert!(made.errors.contains(note), "{made:?}");
+    assert_eq!(made.succeeds(), "one created\n");
+    fs::remove_dir(here.join("debian")).expect("rmdir");
+    fs::write(here.join("debian"), "").expect("write");
+    let note = "debian: the file, not an image of the catalogue; for that, write debian:default";
+    let made = from("two", "debian", &[]);
+    assert!(made.errors.contains(note) && made.errors.contains("empty"), "{made:?}");
+    made.ends_with(1);
+    let made = from("two", "debian:default", &["--arch", "amd64"]);
+    assert_eq!(made.errors, "");
+    assert_eq!(made.succeeds(), "two created\n");
+    from("three", "./debian", &[]).fails(1, &["empty"]);
+    assert_tidy(&sandbox);
+}
+
+#[test]
 fn the_catalogue_is_listed_and_searched() {
     let (sandbox, server, _) = prepared(Setting::default());
     let done = ds(&sandbox, &server, &["images", "debian", "--arch", "amd64"]).succeeds();

@@ -58,6 +58,12 @@ fn a_container_travels_in_one_file() {
     assert_eq!(fs::metadata(&file).expect("stat").mode() & 0o7777, 0o600);
     sandbox.ds(&["export", "dir", "-o", text(&file)]).fails(1, &["already exists; use --force"]);
     sandbox.ds(&["export", "dir", "-o", text(&file), "--force"]).succeeds();
+    for (file, why) in
+        [("/proc/no/such", "write /proc/no/such: /proc/no: "), ("/proc/such", "write /proc/such: ")]
+    {
+        let line = sandbox.ds(&["export", "dir", "-o", file]).fails(1, &["ds: export dir: ", why]);
+        assert!(line.to_lowercase().contains("no such file"), "{line}");
+    }
     let imported = sandbox.ds(&["import", text(&file), "dir2"]);
     for word in ["autostart is disabled", "mounts.bind was left out", "/srv:/srv"] {
         assert!(imported.errors.contains(word), "{word}: {}", imported.errors);

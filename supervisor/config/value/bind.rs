@@ -37,7 +37,8 @@ impl BindOptions {
     /// Sets the option of this name; `None` if there is no such option.
     fn set(&mut self, word: &str) -> Option<()> {
         match word {
-            "rw" => self.read_only = false,
+            // The default. `access` refuses it together with `ro`.
+            "rw" => {}
             "ro" => self.read_only = true,
             "nosuid" => self.nosuid = true,
             "nodev" => self.nodev = true,
@@ -105,6 +106,18 @@ impl Item for Bind {
     }
 }
 
+/// Refuses `ro` and `rw` of one bind mount. `earlier` is the one of them that was written first.
+fn access<'a>(earlier: &mut Option<&'a str>, (offset, word): (usize, &'a str)) -> Result<(), Invalid> {
+    if !["ro", "rw"].contains(&word) {
+        return Ok(());
+    }
+    if earlier.is_some_and(|earlier| earlier != word) {
+        return Err(Invalid::new("a bind mount is both ro and rw", "write one of them").at(offset));
+    }
+    *earlier = Some(word);
+    Ok(())
+}
+
 impl FromStr for Bind {
     type Err = Invalid;
 
@@ -118,8 +131,9 @@ impl FromStr for Bind {
         let [source, target, ref words @ ..] = fields[..] else {
             return Err(Invalid::new(format!("{} is not a source and a target", quoted(text)), HINT));
         };
-        let mut options = BindOptions::default();
+        let (mut options, mut earlier) = (BindOptions::default(), None);
         for (offset, word) in words {
+            access(&mut earlier, (*offset, word))?;
             if options.set(word).is_none() {
                 let why = format!("{} is not one of ro, rw, nosuid, nodev and noexec", quoted(word));
                 return Err(Invalid::new(why, HINT).at(*offset));
@@ -141,14 +155,17 @@ impl FromStr for BindList {
 
     /// Reads a comma-separated list and ignores blanks around commas; an empty text is an empty list.
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        let mut list = Self::default();
+        let (mut list, mut earlier) = (Self::default(), None);
         for (start, item) in items(text) {
             // Commas may also separate options, as in mount(8), because no path begins like an option.
             if let Some(last) = list.0.last_mut()
                 && last.options.set(item).is_some()
             {
+                access(&mut earlier, (start, item))?;
                 continue;
             }
+            earlier =
+                split(item, ':').into_iter().skip(2).map(|(_, word)| word).find(|word| word.starts_with('r'));
             let bind = item.parse::<Bind>().map_err(|fault| fault.moved(start))?;
             list.push(bind).map_err(|fault| fault.at(start))?;
         }
@@ -198,6 +215,7 @@ mod tests {
             ("/a:/b :rw", "/a:/b :rw"),
             ("/a:/b:noexec:ro:nosuid", "/a:/b:ro:nosuid:noexec"),
             ("/a:/b:ro,nosuid, nodev,/c:/d", "/a:/b:ro:nosuid:nodev,/c:/d"),
+            ("/a:/b:ro,ro,/c:/d:rw,/e:/f,ro", "/a:/b:ro,/c:/d,/e:/f:ro"),
         ] {
             assert_eq!(list(text).unwrap().to_string(), shown, "{text}");
         }
@@ -217,6 +235,9 @@ mod tests {
             ("/a:/b/..", 6),
             ("/a:/b:rx", 6),
             ("/a:/b:ro:x", 9),
+            ("/a:/b:ro:rw", 9),
+            ("/a:/b:rw:noexec:ro", 16),
+            ("/a:/b:rw,nodev, ro,/c:/d", 16),
             ("ro,/a:/b", 0),
             ("/a:/b,", 6),
             ("/a:/b,,/c:/d", 6),

@@ -339,8 +339,9 @@ impl FromStr for Privileged {
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let whole = text.to_ascii_lowercase();
-        if let Ok(Switch(on)) = whole.parse() {
-            return Ok(if on { Self::FULL } else { Self::NO });
+        // Protections are removed by name, so there is no "yes".
+        if let Ok(Switch(false)) = whole.parse() {
+            return Ok(Self::NO);
         }
         let (mut bits, mut offset) = (0, 0);
         for item in whole.split(',') {
@@ -420,7 +421,6 @@ mod tests {
         for (text, shown) in [
             ("no", "no"),
             ("false", "no"),
-            ("yes", "full"),
             ("full", "full"),
             ("nomask,full", "full"),
             ("noseccomp, nomask", "nomask,noseccomp"),
@@ -430,7 +430,7 @@ mod tests {
         }
         let all: Vec<Privileged> = (0..32).map(Privileged).collect();
         assert!(all.iter().all(|set| set.to_string().parse::<Privileged>().unwrap() == *set));
-        for bad in ["", ",", "nomask,", "nomask,no", "root"] {
+        for bad in ["", ",", "nomask,", "nomask,no", "root", "yes", "true"] {
             assert!(bad.parse::<Privileged>().is_err(), "{bad}");
         }
         let set: Privileged = "nocaps,shared".parse().unwrap();

@@ -66,7 +66,15 @@ impl FromStr for Tmpfs {
             return Err(Invalid::new(why, "mount it on a directory below").at(at));
         }
         let mut tmpfs = Self { target, size: None, mode: MODE, noexec: false };
-        for (offset, word) in words {
+        for (index, (offset, word)) in words.iter().enumerate() {
+            let has = |option: &str| {
+                let mut earlier = words[..index].iter().filter_map(|(_, word)| word.split_once('='));
+                earlier.any(|(earlier, _)| earlier == option)
+            };
+            if word.split_once('=').is_some_and(|(option, _)| has(option)) {
+                let why = format!("{} is the second value of this option", quoted(word));
+                return Err(Invalid::new(why, "write one of them").at(*offset));
+            }
             let fault =
                 || Invalid::new(format!("{} is not an option of a tmpfs", quoted(word)), HINT).at(*offset);
             match word.split_once('=') {
@@ -144,6 +152,8 @@ mod tests {
             ("/a:mode=9", 3),
             ("/a:mode=17777", 3),
             ("/a:exec", 3),
+            ("/a:size=1G:size=1G", 11),
+            ("/b,/a:mode=700:noexec:mode=755", 22),
             ("/a,/b/..", 6),
             ("/a,/a/", 3),
             ("/a,", 3),
