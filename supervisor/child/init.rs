@@ -56,6 +56,8 @@ pub struct Prepared<'a> {
     pub joining: &'a Joining,
     /// The seeding of the tree, and the path of its record.
     pub seed: (&'a seed::Facts, &'a Path),
+    /// The lines of other containers of its network in /etc/hosts.
+    pub names: &'a str,
     /// Compiled filters.
     pub filters: &'a Filters,
     /// The program of PID 1 with its arguments.
@@ -162,10 +164,15 @@ fn build_tree(prepared: &Prepared<'_>, wire: &Wire) -> Result<OwnedFd> {
 fn sow(prepared: &Prepared<'_>, root: &Root, wire: &Wire) -> Result<()> {
     let (facts, ledger) = prepared.seed;
     let manner = if prepared.plan.volatile.is_some() { Manner::Passing } else { Manner::Lasting };
-    let warnings = match seed::apply::apply(root, ledger, facts, manner) {
+    let mut warnings = match seed::apply::apply(root, ledger, facts, manner) {
         Ok(report) => report.warnings,
         Err(error) => vec![format!("cannot seed its root file system: {error:#}")],
     };
+    if !prepared.names.is_empty()
+        && let Err(error) = seed::neighbours::write(root, prepared.names)
+    {
+        warnings.push(format!("names of other containers: {error:#}"));
+    }
     warnings.into_iter().try_for_each(|warning| wire.send(&FromChild::Warning(warning)))
 }
 

@@ -174,6 +174,11 @@ impl Attachment {
         self.answers.iter_mut().for_each(Server::serve);
     }
 
+    /// The lines for /etc/hosts with which the container begins.
+    pub fn first_names(&mut self) -> String {
+        self.names.as_mut().map(Names::first).unwrap_or_default()
+    }
+
     /// The names or addresses of other containers have changed.
     pub fn neighbours_changed(&mut self) {
         self.names.iter_mut().for_each(Names::changed);

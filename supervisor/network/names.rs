@@ -35,14 +35,21 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// For a container. The first lines are due at once.
+    /// For a container, which must get the [`Names::first`] lines before its first process.
     pub(super) fn begin(config: &Config, paths: &Paths) -> Self {
         let binds = config.mounts.bind.iter().map(|bind| bind.target.to_string());
         let mut binds = binds.chain(config.mounts.tmpfs.iter().map(|tmpfs| tmpfs.target.to_string()));
         let covered = binds.any(|target| HOSTS.path().starts_with(&target));
         let (paths, name) = (paths.clone(), config.name.clone());
-        let due = (!covered).then(Instant::now);
-        Self { paths, name, due, written: String::new(), covered }
+        Self { paths, name, due: None, written: String::new(), covered }
+    }
+
+    /// The first lines, which the caller writes.
+    pub(super) fn first(&mut self) -> String {
+        if !self.covered {
+            self.written = lines(&neighbours(&self.paths), &self.name);
+        }
+        self.written.clone()
     }
 
     /// The list of members may have changed.

@@ -54,6 +54,7 @@ impl Monitor {
         let environment =
             strings(self.plan.environment.iter().map(|(name, value)| format!("{name}={value}")))?;
         self.lend_firmware(report)?;
+        let names = self.network.as_mut().map(Attachment::first_names).unwrap_or_default();
         let (ours, theirs) = socket::pair()?;
         // The child joins its cgroup before it makes that namespace, and it is created in its time namespace.
         let mut flags = self.plan.namespaces & !(libc::CLONE_NEWCGROUP | NEW_TIME);
@@ -80,6 +81,7 @@ impl Monitor {
                 let ledger = self.paths.seed_ledger(&self.config.name);
                 let prepared = Prepared {
                     seed: (&facts, &ledger),
+                    names: &names,
                     plan: &self.plan,
                     operations: &operations,
                     root_path: self.tree.path(),
@@ -106,7 +108,6 @@ impl Monitor {
     /// PID 1 has executed its program.
     fn runs(&mut self, pid: Pid) {
         self.init.runs(pid);
-        self.network.iter_mut().for_each(|network| network.follow(pid));
         self.hotplug.iter_mut().for_each(|hotplug| hotplug.booted(pid));
         self.phase = Phase::Running;
         self.readiness.reset();
