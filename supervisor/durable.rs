@@ -63,6 +63,9 @@ fn prepare<'a>(path: &'a Path, bytes: &[u8], mode: u32) -> io::Result<(OwnedFd, 
     Ok((directory, temporary, name))
 }
 
+/// The memory that is reserved at once for a file, in bytes: a sparse one claims any size.
+const MAX_ROOM: u64 = 64 << 10;
+
 /// The content of the regular file at `path`, if it has at most `limit` bytes.
 ///
 /// # Errors
@@ -71,10 +74,13 @@ fn prepare<'a>(path: &'a Path, bytes: &[u8], mode: u32) -> io::Result<(OwnedFd, 
 pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let file = File::from(open(path, flags, Mode::empty())?);
-    if !file.metadata()?.is_file() {
+    let about = file.metadata()?;
+    if !about.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
-    let mut bytes = Vec::new();
+    // Without room, it would be read in small pieces.
+    let room = usize::try_from(about.len().min(MAX_ROOM)).unwrap_or_default();
+    let mut bytes = Vec::with_capacity(room + 1);
     file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     if u64::try_from(bytes.len()).is_ok_and(|length| length <= limit) {
         return Ok(bytes);

@@ -30,9 +30,9 @@ pub(super) fn version2(
     container: &str,
     warnings: &mut Vec<String>,
 ) -> Result<Made> {
-    let group = directory(&hierarchy.root, &hierarchy.mounted, base, container)?;
+    let group = directory(&hierarchy.root, base, container)?;
     let (_, fresh) = group.make(PAYLOAD)?;
-    let (top, base) = levels_above(&hierarchy.root, &hierarchy.mounted, base)?;
+    let (top, base) = levels_above(&hierarchy.root, base)?;
     for level in [&top, &base, &group] {
         let passed = level.read("cgroup.subtree_control").unwrap_or_default();
         for controller in &hierarchy.controllers {
@@ -52,7 +52,7 @@ pub(super) fn version2(
 /// # Errors
 /// If a system call fails.
 pub(super) fn bare2(hierarchy: &Version2, base: &str, container: &str) -> Result<Made> {
-    let group = directory(&hierarchy.root, &hierarchy.mounted, base, container)?;
+    let group = directory(&hierarchy.root, base, container)?;
     let (_, fresh) = group.make(PAYLOAD)?;
     Ok(Made { group, fresh })
 }
@@ -62,9 +62,9 @@ pub(super) fn bare2(hierarchy: &Version2, base: &str, container: &str) -> Result
 /// # Errors
 /// If a system call fails.
 pub(super) fn version1(hierarchy: &Version1, base: &str, container: &str) -> Result<Group> {
-    let group = directory(&hierarchy.root, &hierarchy.mounted, base, container)?;
+    let group = directory(&hierarchy.root, base, container)?;
     if hierarchy.has("cpuset") {
-        let (top, base) = levels_above(&hierarchy.root, &hierarchy.mounted, base)?;
+        let (top, base) = levels_above(&hierarchy.root, base)?;
         equip(hierarchy, &top, &[&base, &group])?;
     }
     Ok(group)
@@ -94,24 +94,24 @@ fn equip(hierarchy: &Version1, above: &Group, levels: &[&Group]) -> Result<()> {
 }
 
 /// The root of a hierarchy and the directory that all containers share.
-fn levels_above(root: &Root, mounted: &Path, base: &str) -> Result<(Group, Group)> {
-    let top = Group::top(root, mounted)?;
+fn levels_above(root: &Root, base: &str) -> Result<(Group, Group)> {
+    let top = Group::top(root)?;
     let base = top.child(base)?.with_context(|| format!("cgroup {base} has vanished"))?;
     Ok((top, base))
 }
 
 /// Opens or creates the directory of a container. Usually, another container has created the common directory.
-fn directory(root: &Root, mounted: &Path, base: &str, container: &str) -> Result<Group> {
+fn directory(root: &Root, base: &str, container: &str) -> Result<Group> {
     let path: PathBuf = [base, container].iter().collect();
-    let shown = || format!("create cgroup {}", mounted.join(&path).display());
+    let shown = || format!("create cgroup {}", root.path.join(&path).display());
     for _ in 0..ATTEMPTS {
-        match root.make(mounted, &path) {
+        match root.make(&path) {
             Ok(()) | Err(Errno::EEXIST) => {
-                if let Some(group) = Group::below(root, mounted, &path)? {
+                if let Some(group) = Group::below(root, &path)? {
                     return Ok(group);
                 }
             }
-            Err(Errno::ENOENT) => match root.make(mounted, Path::new(base)) {
+            Err(Errno::ENOENT) => match root.make(Path::new(base)) {
                 Ok(()) | Err(Errno::EEXIST) => {}
                 Err(errno) => return Err(errno).with_context(shown),
             },

@@ -4,6 +4,7 @@
 //! group that is not frozen ends without running. Kills only the processes that the caller names.
 
 use std::fs;
+use std::iter;
 use std::path::PathBuf;
 
 use nix::sys::signal::{Signal, kill};
@@ -14,22 +15,25 @@ use crate::proc_stat;
 
 /// Kills a process, if version 1 has frozen it.
 pub fn kill_frozen(process: Pid) {
-    if let Some(thawed) = Freezer1::find().and_then(|freezer| freezer.way_out(process)) {
-        let _ = kill(process, Signal::SIGKILL);
-        let _ = fs::write(thawed, process.to_string());
-    }
+    kill_those(|| iter::once(process.as_raw()));
 }
 
 /// Kills the processes of a process group that version 1 has frozen.
 pub fn kill_frozen_group(leader: Pid) {
-    let Some(freezer) = Freezer1::find() else { return };
-    let entries = fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
-    for process in entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()) {
+    let is_in_group = |process: &i32| {
         let stat = fs::read(format!("/proc/{process}/stat")).unwrap_or_default();
-        if proc_stat::field(&String::from_utf8_lossy(&stat), 5) == Some(leader.to_string().as_str())
-            && let Some(thawed) = freezer.way_out(Pid::from_raw(process))
-        {
-            let _ = kill(Pid::from_raw(process), Signal::SIGKILL);
+        proc_stat::field(&String::from_utf8_lossy(&stat), 5) == Some(leader.to_string().as_str())
+    };
+    let entries = || fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
+    kill_those(|| entries().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_in_group));
+}
+
+/// Kills those of the processes that version 1 has frozen; lists them only if it has a freezer.
+fn kill_those<Processes: Iterator<Item = i32>>(list: impl FnOnce() -> Processes) {
+    let Some(freezer) = Freezer1::find() else { return };
+    for process in list().map(Pid::from_raw) {
+        if let Some(thawed) = freezer.way_out(process) {
+            let _ = kill(process, Signal::SIGKILL);
             let _ = fs::write(thawed, process.to_string());
         }
     }
@@ -54,6 +58,6 @@ impl Freezer1 {
         let text = fs::read_to_string(format!("/proc/{of}/cgroup")).ok()?;
         let mut fields = text.lines().map(|line| line.splitn(3, ':').skip(1));
         let path = fields.find_map(|mut line| (line.next()? == self.0.label()).then(|| line.next())?)?;
-        Some(self.0.mounted.join(path.trim_start_matches('/')))
+        Some(self.0.root.path.join(path.trim_start_matches('/')))
     }
 }

@@ -31,21 +31,21 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// Opens the root of a hierarchy that is mounted at `mounted`.
+    /// Opens the root of a hierarchy.
     ///
     /// # Errors
     /// If openat(2) fails.
-    pub(super) fn top(root: &Root, mounted: &Path) -> Result<Self> {
-        let descriptor = call!(root.open(mounted, Path::new(".")), "open({})", mounted.display())?;
-        Ok(Self { path: mounted.to_owned(), descriptor })
+    pub(super) fn top(root: &Root) -> Result<Self> {
+        let descriptor = call!(root.open(Path::new(".")), "open({})", root.path.display())?;
+        Ok(Self { path: root.path.clone(), descriptor })
     }
 
     /// Opens the group at `path` below the root of a hierarchy; `None` if it does not exist.
     ///
     /// # Errors
     /// If openat(2) fails.
-    pub(super) fn below(root: &Root, mounted: &Path, path: &Path) -> Result<Option<Self>> {
-        Self::found(root.open(mounted, path), mounted.join(path))
+    pub(super) fn below(root: &Root, path: &Path) -> Result<Option<Self>> {
+        Self::found(root.open(path), root.path.join(path))
     }
 
     fn found(opened: Result<OwnedFd, Errno>, path: PathBuf) -> Result<Option<Self>> {

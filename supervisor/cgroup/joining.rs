@@ -65,14 +65,14 @@ impl Joining {
         let below: PathBuf = [base, container].iter().collect();
         let mut joining = Self::default();
         if let Some(hierarchy) = &hierarchies.version2 {
-            let payload = Group::below(&hierarchy.root, &hierarchy.mounted, &below.join(PAYLOAD))?;
+            let payload = Group::below(&hierarchy.root, &below.join(PAYLOAD))?;
             if let Some(payload) = payload {
                 let (group, takes_births) = sessions(&payload, container, leaf)?;
                 joining.version2(group, takes_births)?;
             }
         }
         for hierarchy in &hierarchies.version1 {
-            let found = Group::below(&hierarchy.root, &hierarchy.mounted, &below)?;
+            let found = Group::below(&hierarchy.root, &below)?;
             let Some(group) = found else { continue };
             if hierarchy.has_freezer() && Freezer::Version1.holds(&group) {
                 return refuse(container);

@@ -248,7 +248,7 @@ impl Cgroup {
         let Some(hierarchy) = hierarchies.version1_with(controller) else {
             bail!("kernel has no {controller} controller; see 'ds check'");
         };
-        let is_there = |group: &&Group| group.path.ancestors().nth(2) == Some(hierarchy.mounted.as_path());
+        let is_there = |group: &&Group| group.path.ancestors().nth(2) == Some(hierarchy.root.path.as_path());
         let group = self.version1.iter().find(is_there);
         let group = group.context("the container has no group of this controller")?;
         row.version1.iter().try_for_each(|(file, value)| group.write(file, value))
@@ -258,13 +258,13 @@ impl Cgroup {
     #[must_use]
     pub fn existing(hierarchies: &Hierarchies, base: &str, container: &str) -> Self {
         let below: PathBuf = [base, container].iter().collect();
-        let group = |root: &Root, mounted: &Path| Group::below(root, mounted, &below).ok().flatten();
+        let group = |root: &Root| Group::below(root, &below).ok().flatten();
         let version2 = hierarchies.version2.as_ref();
         let mut found = Self::none();
         found.owned = false;
-        found.version2 = version2.and_then(|hierarchy| group(&hierarchy.root, &hierarchy.mounted));
+        found.version2 = version2.and_then(|hierarchy| group(&hierarchy.root));
         for hierarchy in &hierarchies.version1 {
-            let Some(group) = group(&hierarchy.root, &hierarchy.mounted) else { continue };
+            let Some(group) = group(&hierarchy.root) else { continue };
             if hierarchy.has_freezer() {
                 found.freezer1 = Some(found.version1.len());
             }
@@ -395,11 +395,9 @@ impl Drop for Cgroup {
 
 /// Our directory in each hierarchy that has it.
 fn bases(hierarchies: &Hierarchies, base: &str) -> impl Iterator<Item = Group> {
-    let version2 = hierarchies.version2.iter().map(|hierarchy| (&hierarchy.root, &hierarchy.mounted));
-    let version1 = hierarchies.version1.iter().map(|hierarchy| (&hierarchy.root, &hierarchy.mounted));
-    version2
-        .chain(version1)
-        .filter_map(move |(root, mounted)| Group::below(root, mounted, Path::new(base)).ok().flatten())
+    let version2 = hierarchies.version2.iter().map(|hierarchy| &hierarchy.root);
+    let version1 = hierarchies.version1.iter().map(|hierarchy| &hierarchy.root);
+    version2.chain(version1).filter_map(move |root| Group::below(root, Path::new(base)).ok().flatten())
 }
 
 /// The names of all groups below our directory, in any hierarchy.

@@ -17,12 +17,13 @@ use crate::config::Config;
 use crate::config::value::{NameServers, NetworkMode};
 use crate::durable;
 use crate::host::Host;
-use crate::host::resolv_conf;
 use crate::mount::op::Operation;
 use crate::peer::PidNamespace;
 use crate::rootfs::files::{GuestFile, RESOLV_CONF, RESOLVED_ENABLED, RESOLVED_SERVERS, RESOLVED_WANTED};
 use crate::rootfs::root::Root;
 
+/// The host's resolv.conf(5).
+pub const HOSTS_FILE: &str = "/etc/resolv.conf";
 /// Used if the machine's network provides no server.
 const FALLBACK: [&str; 2] = ["1.1.1.1", "8.8.8.8"];
 /// The servers that systemd-resolved of the host asks, systemd-resolved.service(8).
@@ -189,7 +190,7 @@ fn of_host(shared: bool) -> Vec<IpAddr> {
         let text = durable::read(path, LIMIT).unwrap_or_default();
         servers_in(&String::from_utf8_lossy(&text))
     };
-    let servers = read(Path::new(resolv_conf::PATH));
+    let servers = read(Path::new(HOSTS_FILE));
     if shared {
         return servers;
     }

@@ -33,12 +33,12 @@ impl<'a> Groups<'a> {
 
     fn version2(&self, file: &str) -> Option<String> {
         let hierarchy = self.hierarchies.version2.as_ref()?;
-        fs::read_to_string(hierarchy.mounted.join(&self.below).join(file)).ok()
+        fs::read_to_string(hierarchy.root.path.join(&self.below).join(file)).ok()
     }
 
     fn version1(&self, controller: &str, file: &str) -> Option<u64> {
         let hierarchy = self.hierarchies.version1_with(controller)?;
-        let text = fs::read_to_string(hierarchy.mounted.join(&self.below).join(file)).ok()?;
+        let text = fs::read_to_string(hierarchy.root.path.join(&self.below).join(file)).ok()?;
         text.trim().parse().ok()
     }
 
@@ -207,16 +207,11 @@ mod tests {
             controllers: vec![controller.to_owned()],
             name: None,
             noprefix: false,
-            mounted: machine.path().join(controller),
-            root: Root::default(),
+            root: Root::at(&machine.path().join(controller)),
         };
         let hierarchies = Hierarchies {
             version1: vec![version1("memory"), version1("cpuacct")],
-            version2: Some(Version2 {
-                mounted: machine.path().join("v2"),
-                controllers: vec![],
-                root: Root::default(),
-            }),
+            version2: Some(Version2 { controllers: vec![], root: Root::at(&machine.path().join("v2")) }),
             knows_version2: true,
         };
         let web = Groups::new(&hierarchies, "base", "web");

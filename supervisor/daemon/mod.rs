@@ -13,6 +13,7 @@ pub mod handover;
 pub mod launch;
 mod module_status;
 pub mod monitors;
+mod name_servers;
 mod networks;
 pub mod policy;
 pub mod seal;

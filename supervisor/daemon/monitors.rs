@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::PollFlags;
@@ -13,7 +14,9 @@ use super::watch::RunDirectories;
 use crate::clock::{now, unix_s};
 use crate::config::value::Name;
 use crate::monitor::last_exit;
-use crate::monitor::protocol::{Answer, ControlRequest, Exit, ExitReason, State, Status, WITH_NEIGHBOURS};
+use crate::monitor::protocol::{
+    Answer, ControlRequest, Exit, ExitReason, State, Status, WITH_NAME_SERVERS, WITH_NEIGHBOURS,
+};
 use crate::paths::{Paths, names_in};
 use crate::poll;
 use crate::socket;
@@ -25,6 +28,8 @@ pub struct Monitors {
     paths: Paths,
     watched: BTreeMap<Name, Watched>,
     directories: Option<RunDirectories>,
+    /// When this supervisor began.
+    since: Duration,
 }
 
 #[derive(Debug)]
@@ -34,15 +39,18 @@ struct Watched {
 }
 
 impl Watched {
-    /// Reports to a monitor whose container is in a network that others may have changed. If its socket is full, it has
-    /// not read earlier reports yet.
-    fn report_neighbours(&self) {
-        let is_in_one = |status: &Status| ["nat", "gateway"].contains(&status.network.as_str());
-        if self.status.as_ref().is_some_and(|status| status.protocol >= WITH_NEIGHBOURS && is_in_one(status))
+    /// Sends a report, unless the monitor does not know it or its container is not concerned. If its socket is full, it
+    /// has not read earlier reports yet.
+    fn report(&self, report: &ControlRequest) {
+        let concerns = |status: &Status| match report {
+            ControlRequest::NameServers => status.protocol >= WITH_NAME_SERVERS,
+            _ => status.protocol >= WITH_NEIGHBOURS && ["nat", "gateway"].contains(&status.network.as_str()),
+        };
+        if self.status.as_deref().is_some_and(concerns)
             && poll::is_ready(self.connection.as_fd(), PollFlags::POLLOUT)
         {
             // The end of the monitor is detected elsewhere.
-            let _ = socket::send(&self.connection, &ControlRequest::Neighbours, &[]);
+            let _ = socket::send(&self.connection, report, &[]);
         }
     }
 }
@@ -68,7 +76,7 @@ impl Monitors {
         if let Err(error) = &directories {
             log::warn!("{error:#}; containers that start without this supervisor are detected late");
         }
-        Self { paths, watched: BTreeMap::new(), directories: directories.ok() }
+        Self { paths, watched: BTreeMap::new(), directories: directories.ok(), since: now() }
     }
 
     /// The connections to poll.
@@ -76,9 +84,9 @@ impl Monitors {
         self.watched.iter().map(|(name, watched)| (name, watched.connection.as_fd()))
     }
 
-    /// Reports to the monitors that the names or addresses of containers in networks have changed.
-    pub fn report_neighbours(&self) {
-        self.watched.values().for_each(Watched::report_neighbours);
+    /// Reports to the monitors that neighbours or name servers have changed.
+    pub fn report(&self, report: &ControlRequest) {
+        self.watched.values().for_each(|watched| watched.report(report));
     }
 
     /// The last status of each monitor, for a new worker.
@@ -183,10 +191,15 @@ impl Monitors {
             Ok(Some(received)) => {
                 let Answer::Status(status) = received.message else { return None };
                 let state = status.state;
-                let before = watched.status.replace(status);
-                let changed = before.is_none_or(|before| before.state != state);
+                let is_older = status.started_s.is_some_and(|started| started <= self.since.as_secs());
+                let before = watched.status.replace(status).map(|before| before.state);
+                let changed = before != Some(state);
                 if changed {
-                    watched.report_neighbours();
+                    watched.report(&ControlRequest::Neighbours);
+                }
+                if before.is_none() && is_older {
+                    // This supervisor does not know what changed before it.
+                    watched.report(&ControlRequest::NameServers);
                 }
                 return Some(MonitorEvent::State(name.clone(), state, changed));
             }

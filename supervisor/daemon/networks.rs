@@ -4,17 +4,15 @@
 //! while there is such a container. If the supervisor is killed, the rules that bind a container to its uplink remain
 //! in the kernel, and the next supervisor catches up with the changes. inotify(7), rtnetlink(7).
 
-use std::fs;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use anyhow::Result;
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use nix::sys::inotify::AddWatchFlags;
 
 use super::monitors::Monitors;
-use crate::call;
 use crate::clock::now;
+use crate::host::file_watch::FileWatch;
+use crate::monitor::protocol::ControlRequest;
 use crate::network::store::NEIGHBOURS;
 use crate::network::{Events, is_used};
 use crate::paths::{Paths, create_private};
@@ -28,18 +26,14 @@ const INTERVAL: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct Networks {
     paths: Paths,
-    /// Reports changes of the list of members.
-    directory: Option<Inotify>,
+    /// Reports changes of the list of neighbours.
+    list: FileWatch,
     /// Reports changes of the machine's network; open while there are members.
     events: Option<Events>,
     /// When a worker must update the networks next.
     due: Option<Duration>,
     /// No worker begins before this time.
     next: Duration,
-    /// Monitors have to read the list of neighbours again.
-    renamed: bool,
-    /// Inode and time of the list of neighbours; only without `directory`.
-    list: Option<(u64, i64, i64)>,
     again: Option<Duration>,
 }
 
@@ -47,12 +41,13 @@ impl Networks {
     /// Begins to follow changes; the first update also covers earlier ones.
     #[must_use]
     pub fn new(paths: Paths) -> Self {
-        let directory = watch(&paths)
-            .map_err(|error| log::warn!("networks: {error:#}; raise fs.inotify.max_user_instances"))
-            .ok();
-        let (due, again, next) = (None, None, Duration::ZERO);
-        let mut networks =
-            Self { paths, directory, events: None, due, next, renamed: true, list: None, again };
+        let members = paths.network_members();
+        if let Err(error) = create_private(&members) {
+            log::warn!("networks: {error:#}");
+        }
+        let events = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_DELETE;
+        let list = FileWatch::begin(&members.join(NEIGHBOURS), events, "networks");
+        let mut networks = Self { paths, list, events: None, due: None, next: Duration::ZERO, again: None };
         networks.look();
         // What has changed without a supervisor is handled at once.
         networks.due = networks.again.take().map(|_| Duration::ZERO);
@@ -62,7 +57,7 @@ impl Networks {
     /// Readable after a change.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let events = self.events.iter().flat_map(Events::fds);
-        self.directory.iter().map(AsFd::as_fd).chain(events)
+        self.list.fd().into_iter().chain(events)
     }
 
     /// The latest time for a call of [`Networks::is_work_due`].
@@ -71,34 +66,18 @@ impl Networks {
         self.due.into_iter().chain(self.again).min()
     }
 
-    /// A descriptor has reported a change.
-    pub fn heard(&mut self) {
-        // Non-blocking: an error means that nothing can be read.
-        if let Some(directory) = &self.directory
-            && let Ok(events) = directory.read_events()
-        {
-            self.renamed |=
-                events.iter().any(|event| event.name.as_ref().is_none_or(|name| name == NEIGHBOURS));
+    /// Reads what has changed, and has the monitors read the list of neighbours again if it has. Must be called after
+    /// each event of the supervisor, see [`FileWatch::changed`].
+    pub fn follow(&mut self, monitors: &Monitors) {
+        let listed = self.list.changed();
+        if listed.is_some() {
             self.look();
+        }
+        if listed == Some(true) {
+            monitors.report(&ControlRequest::Neighbours);
         }
         if self.events.as_mut().is_some_and(Events::drain) {
             (self.due, self.again) = (Some(self.next), Some(now() + DELAY));
-        }
-    }
-
-    /// Has the monitors read the list of neighbours again after a change. Must be called after each event of the
-    /// supervisor: without an inotify instance, changes are noticed here.
-    pub fn report_neighbours(&mut self, monitors: &Monitors) {
-        if self.directory.is_none() {
-            let file = fs::metadata(self.paths.network_members().join(NEIGHBOURS)).ok();
-            let identity = file.map(|file| (file.ino(), file.mtime(), file.mtime_nsec()));
-            if identity != self.list {
-                (self.list, self.renamed) = (identity, true);
-                self.look();
-            }
-        }
-        if std::mem::take(&mut self.renamed) {
-            monitors.report_neighbours();
         }
     }
 
@@ -125,13 +104,4 @@ impl Networks {
         self.next = now + INTERVAL;
         true
     }
-}
-
-fn watch(paths: &Paths) -> Result<Inotify> {
-    let path = paths.network_members();
-    create_private(&path)?;
-    let inotify = call!(Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK), "inotify_init1")?;
-    let events = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_DELETE | AddWatchFlags::IN_ONLYDIR;
-    call!(inotify.add_watch(&path, events), "inotify_add_watch({})", path.display())?;
-    Ok(inotify)
 }

@@ -20,28 +20,38 @@ use crate::call;
 use crate::mount::info::{self, MountInfo};
 use crate::mount::namespace::enter_private_namespace;
 
-/// The root of a hierarchy, open if possible. All values compare equal: it is a means of access, not an identity.
-#[derive(Debug, Clone, Default)]
-pub struct Root(Option<Rc<OwnedFd>>);
+/// The root of a hierarchy: where it is mounted, and open if possible. Only the path is its identity.
+#[derive(Debug, Clone)]
+pub struct Root {
+    /// Where it is mounted.
+    pub path: PathBuf,
+    open: Option<Rc<OwnedFd>>,
+}
 
 impl PartialEq for Root {
-    fn eq(&self, _other: &Self) -> bool {
-        true
+    fn eq(&self, other: &Self) -> bool {
+        self.path == other.path
     }
 }
 
 impl Eq for Root {}
 
 impl Root {
-    /// Opens a directory for listing, relative to the root, which is the open one or the directory `mounted`.
+    /// The one at a path, not open.
+    #[must_use]
+    pub fn at(path: &Path) -> Self {
+        Self { path: path.to_owned(), open: None }
+    }
+
+    /// Opens a directory for listing, relative to the root.
     ///
     /// # Errors
     /// If openat(2) fails.
-    pub fn open(&self, mounted: &Path, relative: &Path) -> Result<OwnedFd, Errno> {
+    pub fn open(&self, relative: &Path) -> Result<OwnedFd, Errno> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        match &self.0 {
+        match &self.open {
             Some(root) => openat(root, relative, flags, Mode::empty()),
-            None => open(&mounted.join(relative), flags, Mode::empty()),
+            None => open(&self.path.join(relative), flags, Mode::empty()),
         }
     }
 
@@ -49,16 +59,16 @@ impl Root {
     ///
     /// # Errors
     /// If mkdirat(2) fails.
-    pub fn make(&self, mounted: &Path, relative: &Path) -> Result<(), Errno> {
+    pub fn make(&self, relative: &Path) -> Result<(), Errno> {
         let mode = Mode::from_bits_truncate(0o755);
-        match &self.0 {
+        match &self.open {
             Some(root) => mkdirat(root, relative, mode),
-            None => mkdir(&mounted.join(relative), mode),
+            None => mkdir(&self.path.join(relative), mode),
         }
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        self.0.as_deref().map(AsFd::as_fd)
+        self.open.as_deref().map(AsFd::as_fd)
     }
 }
 
@@ -71,8 +81,6 @@ pub struct Version1 {
     pub name: Option<String>,
     /// Mounted with `noprefix`: file names lack the controller's name.
     pub noprefix: bool,
-    /// Where its root is mounted.
-    pub mounted: PathBuf,
     /// Its root.
     pub root: Root,
 }
@@ -100,8 +108,6 @@ impl Version1 {
 /// The version 2 hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version2 {
-    /// Where its root is mounted.
-    pub mounted: PathBuf,
     /// Controllers that are not in use by a version 1 hierarchy.
     pub controllers: Vec<String>,
     /// Its root.
@@ -129,7 +135,7 @@ impl Hierarchies {
         let filesystems = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
         found.knows_version2 = filesystems.lines().any(|line| line.ends_with("\tcgroup2"));
         if let Some(version2) = &mut found.version2 {
-            let controllers = std::fs::read_to_string(version2.mounted.join("cgroup.controllers"));
+            let controllers = std::fs::read_to_string(version2.root.path.join("cgroup.controllers"));
             let controllers = controllers.unwrap_or_default();
             version2.controllers = controllers.split_whitespace().map(str::to_owned).collect();
         }
@@ -206,11 +212,7 @@ impl Hierarchies {
         for mount in mounts.iter().filter(|mount| mount.root.as_os_str() == "/") {
             match mount.kind.as_str() {
                 "cgroup2" if found.version2.is_none() => {
-                    found.version2 = visible(mount).map(|root| Version2 {
-                        mounted: mount.target.clone(),
-                        controllers: Vec::new(),
-                        root,
-                    });
+                    found.version2 = visible(mount).map(|root| Version2 { controllers: Vec::new(), root });
                 }
                 "cgroup" => {
                     let hierarchy = version1(mount);
@@ -247,7 +249,7 @@ fn visible_root(mount: &MountInfo) -> Option<Root> {
     // proc_pid_fdinfo(5), since 3.15.
     let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", root.as_raw_fd())).ok()?;
     let id = about.lines().find_map(|line| line.strip_prefix("mnt_id:"))?;
-    (id.trim().parse() == Ok(mount.id)).then(|| Root(Some(Rc::new(root))))
+    (id.trim().parse() == Ok(mount.id)).then(|| Root { open: Some(Rc::new(root)), ..Root::at(&mount.target) })
 }
 
 fn mount_at(place: &Path, kind: &str, data: &str) -> Result<()> {
@@ -265,8 +267,7 @@ fn version1(mount: &MountInfo) -> Version1 {
         controllers: Vec::new(),
         name: None,
         noprefix: mount.super_options.iter().any(|option| option == "noprefix"),
-        mounted: mount.target.clone(),
-        root: Root::default(),
+        root: Root::at(&mount.target),
     };
     for option in &mount.super_options {
         if let Some(name) = option.strip_prefix("name=") {
@@ -291,9 +292,9 @@ mod tests {
               33 29 0:29 / /dev/cpuset rw - cgroup none rw,cpuset,noprefix,release_agent=/sbin/cpuset_release_agent\n\
               34 29 0:28 /sub /elsewhere rw - cgroup cgroup rw,cpu,cpuacct\n",
         );
-        let found = Hierarchies::from_mounts(&mounts, |_| Some(Root::default()));
+        let found = Hierarchies::from_mounts(&mounts, |mount| Some(Root::at(&mount.target)));
         assert_eq!(
-            found.version2.as_ref().map(|v2| v2.mounted.as_path()),
+            found.version2.as_ref().map(|v2| v2.root.path.as_path()),
             Some("/sys/fs/cgroup/unified".as_ref())
         );
         let labels: Vec<String> = found.version1.iter().map(Version1::label).collect();
@@ -310,10 +311,11 @@ mod tests {
               33 29 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n\
               34 29 0:28 / /dev/cpuset rw - cgroup cgroup rw,cpuset\n",
         );
-        let found = Hierarchies::from_mounts(&mounts, |mount| (mount.id > 32).then(Root::default));
-        assert_eq!(found.version2.as_ref().map(|v2| v2.mounted.as_path()), Some("/sys/fs/cgroup".as_ref()));
+        let found =
+            Hierarchies::from_mounts(&mounts, |mount| (mount.id > 32).then(|| Root::at(&mount.target)));
+        assert_eq!(found.version2.as_ref().map(|v2| v2.root.path.as_path()), Some("/sys/fs/cgroup".as_ref()));
         let mounted: Vec<&Path> =
-            found.version1.iter().map(|hierarchy| hierarchy.mounted.as_path()).collect();
+            found.version1.iter().map(|hierarchy| hierarchy.root.path.as_path()).collect();
         assert_eq!(mounted, [Path::new("/dev/cpuset")]);
         let own = "5:freezer:/\n4:name=systemd:/init\n3:cpuset:/\n1:cpuacct,cpu:/a:b\n0::/\n";
         let unseen = found.unseen(own);

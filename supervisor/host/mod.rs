@@ -5,10 +5,10 @@
 
 pub mod cgroup;
 pub mod devices;
+pub mod file_watch;
 pub mod kernel;
 pub mod namespace;
 pub mod notification;
-pub mod resolv_conf;
 pub mod security;
 pub mod uplink;
 

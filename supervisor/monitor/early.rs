@@ -94,7 +94,8 @@ fn execute(clients: &mut Clients, id: u64, request: &ControlRequest, config: &Co
         ControlRequest::Listener { .. } => {
             Answer::Failed("it is starting; try again when it is running".into())
         }
-        ControlRequest::Resize(_) | ControlRequest::Neighbours => return,
+        // The boot reads the lists.
+        ControlRequest::Resize(_) | ControlRequest::Neighbours | ControlRequest::NameServers => return,
     };
     clients.answer(id, &answer, &[]);
 }

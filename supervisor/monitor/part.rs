@@ -16,7 +16,6 @@ pub(super) enum Ready {
     Listener,
     Client(u64),
     Notify,
-    NameServers,
     Devices,
     Console,
     Viewer(usize),

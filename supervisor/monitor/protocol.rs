@@ -11,6 +11,7 @@
 //! | Listener, with one descriptor | Done: the monitor answers the calls of a session |
 //! | Resize | none: the console gets the size |
 //! | Neighbours | none: the monitor reads the list of containers in its network again |
+//! | NameServers | none: the monitor compares the machine's name servers with those in its container |
 
 use serde::{Deserialize, Serialize};
 
@@ -20,9 +21,11 @@ use crate::sys::terminal::WindowSize;
 
 /// Increases when a message is added to the control socket. Either side may be older: missing fields have their
 /// defaults, and a monitor ends a connection on which it receives an unknown message.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 /// The first version with [`ControlRequest::Neighbours`].
 pub const WITH_NEIGHBOURS: u32 = 2;
+/// The first version with [`ControlRequest::NameServers`]; earlier monitors follow the name servers themselves.
+pub const WITH_NAME_SERVERS: u32 = 3;
 
 /// A request to the monitor.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -54,6 +57,8 @@ pub enum ControlRequest {
     Resize(WindowSize),
     /// The names or addresses of containers in networks have changed.
     Neighbours,
+    /// The machine's name servers may have changed.
+    NameServers,
 }
 
 /// An answer of the monitor.

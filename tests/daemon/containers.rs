@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::net::UnixListener;
 
-use ds::monitor::protocol::{Exit, ExitReason};
+use ds::monitor::protocol::{ControlRequest, Exit, ExitReason};
 
 use crate::machine::{Machine, wait_for};
 use crate::monitor::Monitor;
@@ -152,4 +152,27 @@ fn a_hanging_monitor_does_not_block_the_list() {
     let listed = machine.listed("web");
     assert_eq!(listed["problem"], "its monitor does not answer; run 'ds stop web --kill' to end both");
     assert_eq!(listed["state"], "running");
+}
+
+#[test]
+fn only_monitors_that_know_the_report_hear_of_name_servers() {
+    let Some(machine) = Machine::new("containers::only_monitors_that_know_the_report_hear_of_name_servers")
+    else {
+        return;
+    };
+    machine.container("old", &[]);
+    machine.container("new", &[]);
+    let [old, new] =
+        [("old", 2), ("new", 3)].map(|(name, version)| Monitor::of_version(&machine.paths, name, version));
+    let reports = |monitor: &Monitor| {
+        let heard = monitor.heard.lock().unwrap();
+        heard.iter().filter(|request| matches!(request, ControlRequest::NameServers)).count()
+    };
+    // Both are older than the supervisor, which cannot know what has changed before.
+    machine.ds(&["list"]).succeeds();
+    wait_for("the report", || (reports(&new) == 1).then_some(()));
+    machine.ds(&["supervisor", "stop"]).succeeds();
+    machine.ds(&["list"]).succeeds();
+    wait_for("the report of the next supervisor", || (reports(&new) == 2).then_some(()));
+    assert_eq!(reports(&old), 0);
 }

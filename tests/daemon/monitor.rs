@@ -18,6 +18,7 @@ pub struct Monitor {
     control: PathBuf,
     lock: PathBuf,
     last_exit: PathBuf,
+    protocol: u32,
     /// `None` after its end: a connection that is accepted later is closed at once.
     sockets: Arc<Mutex<Option<Vec<Arc<OwnedFd>>>>>,
     /// The requests that it has received.
@@ -27,6 +28,11 @@ pub struct Monitor {
 impl Monitor {
     /// Starts like the monitor of a worker: the lock is closed once the socket listens.
     pub fn start(paths: &Paths, name: &str) -> Self {
+        Self::of_version(paths, name, 1)
+    }
+
+    /// The same with this version of the protocol.
+    pub fn of_version(paths: &Paths, name: &str, protocol: u32) -> Self {
         let name: Name = name.parse().unwrap();
         create_private(&paths.run_container(&name)).unwrap();
         let lock = fs::File::create(paths.lock(&name)).unwrap();
@@ -37,6 +43,7 @@ impl Monitor {
             lock: paths.lock(&name),
             last_exit: paths.last_exit(&name),
             name,
+            protocol,
             sockets: Arc::new(Mutex::new(Some(vec![Arc::clone(&listener)]))),
             heard: Arc::default(),
         };
@@ -68,7 +75,7 @@ impl Monitor {
 
     fn status(&self) -> Status {
         Status {
-            protocol: 1,
+            protocol: self.protocol,
             version: String::new(),
             state: State::Running,
             pid: Some(4_000_000),

@@ -36,6 +36,14 @@ fn a_container_in_a_network_has_no_inotify_instance() {
 }
 
 #[test]
+fn a_container_that_follows_the_name_servers_has_no_inotify_instance() {
+    let sandbox = Sandbox::new();
+    sandbox.container("web", &[]);
+    sandbox.ds(&["start", "web"]).succeeds();
+    assert_eq!(instances(sandbox.monitor("web").expect("a monitor").pid), 0);
+}
+
+#[test]
 fn without_inotify_instances_containers_still_learn_names() {
     let sandbox = Sandbox::with(Setting { denied: Some("inotify"), ..Setting::default() });
     let web = sandbox.container("web", &NAT);

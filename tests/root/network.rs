@@ -1,6 +1,6 @@
 //! Network modes: `host` and `none`; `nat` has its own file.
 
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Sandbox, Setting};
 use crate::wait_for;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -54,7 +54,10 @@ fn the_host_mode_uses_the_hosts_network() {
 
 /// A machine whose /etc the test can change; its name server is 192.0.2.1.
 fn machine_with_own_etc() -> (Sandbox, PathBuf) {
-    let mut sandbox = Sandbox::new();
+    with_own_etc(Sandbox::new())
+}
+
+fn with_own_etc(mut sandbox: Sandbox) -> (Sandbox, PathBuf) {
     let etc = sandbox.path("etc");
     std::fs::create_dir_all(&etc).unwrap();
     sandbox.run(&["cp", "-a", "/etc/.", etc.to_str().unwrap()]).succeeds();
@@ -80,6 +83,44 @@ fn systemd_resolved_keeps_its_stub_and_follows_the_name_servers() {
     wait_for("the new server", || inside("resolvectl dns").contains("Global: 192.0.2.2").then_some(()));
     assert_eq!(inside("systemctl is-active systemd-resolved; readlink -f /etc/resolv.conf"), STUB);
     sandbox.ds(&["stop", "web", "--kill"]).succeeds();
+}
+
+#[test]
+fn name_servers_follow_what_changed_without_a_supervisor() {
+    let (sandbox, etc) = machine_with_own_etc();
+    sandbox.container("web", &[]);
+    sandbox.ds(&["start", "web"]).succeeds();
+    let path = format!("/proc/{}/root/etc/resolv.conf", sandbox.first_process("web").unwrap().pid);
+    let inside = || std::fs::read_to_string(&path).unwrap();
+    sandbox.kill_supervisor();
+    std::fs::write(etc.join("new"), "nameserver 192.0.2.2\n").unwrap();
+    std::fs::rename(etc.join("new"), etc.join("resolv.conf")).unwrap();
+    sandbox.ds(&["list"]).succeeds();
+    wait_for("the server of meanwhile", || (inside() == "nameserver 192.0.2.2\n").then_some(()));
+    // The file becomes a link, and then its target changes.
+    std::fs::create_dir(etc.join("net")).unwrap();
+    std::fs::write(etc.join("net/servers"), "nameserver 192.0.2.3\n").unwrap();
+    std::fs::remove_file(etc.join("resolv.conf")).unwrap();
+    std::os::unix::fs::symlink("net/servers", etc.join("resolv.conf")).unwrap();
+    wait_for("the server behind the link", || (inside() == "nameserver 192.0.2.3\n").then_some(()));
+    std::fs::write(etc.join("net/servers"), "nameserver 192.0.2.4\n").unwrap();
+    wait_for("the next one", || (inside() == "nameserver 192.0.2.4\n").then_some(()));
+}
+
+#[test]
+fn name_servers_follow_the_machine_without_inotify_instances() {
+    let setting = Setting { denied: Some("inotify"), ..Setting::default() };
+    let (sandbox, etc) = with_own_etc(Sandbox::with(setting));
+    sandbox.container("web", &[]);
+    sandbox.ds(&["start", "web"]).succeeds();
+    let path = format!("/proc/{}/root/etc/resolv.conf", sandbox.first_process("web").unwrap().pid);
+    std::fs::write(etc.join("resolv.conf"), "nameserver 192.0.2.2\n").unwrap();
+    // The next command is an event of the supervisor.
+    sandbox.ds(&["list"]).succeeds();
+    let expected = "nameserver 192.0.2.2\n";
+    wait_for("the new server", || (std::fs::read_to_string(&path).unwrap() == expected).then_some(()));
+    let log = sandbox.log();
+    assert_eq!(log.matches("name servers: ").count(), 1, "{log}");
 }
 
 #[test]

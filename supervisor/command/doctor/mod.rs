@@ -261,8 +261,8 @@ fn record(text: &str) -> Option<String> {
 /// The control groups of ds in every hierarchy: path, processes, delegated controllers.
 fn groups(env: &Env) -> String {
     let cgroups = &env.host.cgroups;
-    let mounted = cgroups.version2.iter().map(|hierarchy| &hierarchy.mounted);
-    let mounted = mounted.chain(cgroups.version1.iter().map(|hierarchy| &hierarchy.mounted));
+    let mounted = cgroups.version2.iter().map(|hierarchy| &hierarchy.root.path);
+    let mounted = mounted.chain(cgroups.version1.iter().map(|hierarchy| &hierarchy.root.path));
     let mut text = format!("{cgroups:#?}\n\n");
     for hierarchy in mounted {
         list_groups(&hierarchy.join(&env.paths.cgroup), 6, &mut text);

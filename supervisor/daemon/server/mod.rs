@@ -1,6 +1,6 @@
 //! The supervisor's loop: polls, then passes each event to the part that owns it. When idle, it makes no system call.
 //!
-//! Each part ([`Workers`], [`Monitors`], [`Autostart`], [`ModuleStatus`], [`Networks`], [`Wakefulness`]) owns its
+//! Each part ([`Workers`], [`Monitors`], [`Autostart`], [`ModuleStatus`], [`NameServers`], [`Networks`], [`Wakefulness`]) owns its
 //! fields and reports events, which become inputs of the policy and tasks of workers. A fork leaves the loop as
 //! [`LoopEnd::Worker`], so that the child drops all state of the supervisor. poll(2).
 
@@ -26,6 +26,7 @@ use crate::daemon::autostart::{Autostart, AutostartEvent};
 use crate::daemon::launch::{self, Readiness};
 use crate::daemon::module_status::ModuleStatus;
 use crate::daemon::monitors::{MonitorEvent, Monitors};
+use crate::daemon::name_servers::NameServers;
 use crate::daemon::networks::Networks;
 use crate::daemon::policy::{Action, Candidate, Policy, PolicyEvent};
 use crate::daemon::task::{Assignment, Task};
@@ -64,6 +65,7 @@ pub struct Server {
     tidiness: Tidiness,
     module: ModuleStatus,
     networks: Networks,
+    name_servers: NameServers,
     signals: Signals,
     /// This process, so that a worker does not take itself for the supervisor.
     pid: Pid,
@@ -84,7 +86,7 @@ enum Ready {
     Worker(Pid),
     Routes,
     Mounts,
-    Networks,
+    Followed,
 }
 
 impl Server {
@@ -128,6 +130,7 @@ impl Server {
             tidiness: Tidiness::new(paths.clone()),
             module: ModuleStatus::default(),
             networks: Networks::new(paths.clone()),
+            name_servers: NameServers::new(),
             signals: Signals::listen(&wanted)?,
             settings,
             pid: getpid(),
@@ -195,13 +198,14 @@ impl Server {
 
     fn turn(&mut self) -> ControlFlow<LoopEnd> {
         self.update();
+        self.networks.follow(&self.monitors);
+        self.name_servers.follow(&self.monitors);
         if !self.workers.is_tidying() && self.tidiness.is_work_due() {
             self.workers.employ(Task::Tidy);
         }
         if !self.workers.is_following() && self.networks.is_work_due() {
             self.workers.employ(Task::Follow);
         }
-        self.networks.report_neighbours(&self.monitors);
         self.workers.renew_standby();
         self.workers.keep_one_standing_by();
         self.fork_workers()?;
@@ -225,7 +229,7 @@ impl Server {
                     self.start_all(candidates);
                 }
                 Ready::Mounts => self.autostart.mounts_changed(),
-                Ready::Networks => self.networks.heard(),
+                Ready::Followed => {}
             }
             self.fork_workers()?;
         }
@@ -244,24 +248,20 @@ impl Server {
             set.input(Ready::Worker(pid), connection);
         }
         set.input(Ready::Signals, self.signals.fd());
-        if let Some(descriptor) = self.monitors.directories() {
-            set.input(Ready::Directories, descriptor);
-        }
-        if let Some(descriptor) = self.autostart.routes() {
-            set.input(Ready::Routes, descriptor);
-        }
+        self.monitors.directories().into_iter().for_each(|fd| set.input(Ready::Directories, fd));
+        self.autostart.routes().into_iter().for_each(|fd| set.input(Ready::Routes, fd));
         if let Some(descriptor) = self.autostart.mounts() {
             set.add(Ready::Mounts, descriptor, PollFlags::POLLPRI);
         }
-        for descriptor in self.networks.fds() {
-            set.input(Ready::Networks, descriptor);
+        for descriptor in self.networks.fds().chain(self.name_servers.fds()) {
+            set.input(Ready::Followed, descriptor);
         }
         let module = self.module.deadline(&self.summary());
         let (autostart, tidiness) = (self.autostart.deadline(), self.tidiness.deadline());
         // The end of a worker is an event.
         let networks = self.networks.deadline().filter(|_| !self.workers.is_following());
-        let deadlines =
-            [self.policy.deadline(), self.workers.deadline(), autostart, tidiness, module, networks];
+        let (workers, names) = (self.workers.deadline(), self.name_servers.deadline());
+        let deadlines = [self.policy.deadline(), workers, autostart, tidiness, module, networks, names];
         let left = deadlines.into_iter().flatten().min().map(|deadline| deadline.saturating_sub(now()));
         // While a worker is busy, its end or the next client is likely soon.
         let ready =

@@ -88,7 +88,7 @@ pub fn overlay() -> bool {
 
 /// The directory of the version 2 group of this process.
 fn own_group(host: &Host) -> Option<PathBuf> {
-    let mounted = &host.cgroups.version2.as_ref()?.mounted;
+    let mounted = &host.cgroups.version2.as_ref()?.root.path;
     let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
     let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
     Some(mounted.join(path)).filter(|path| path.is_dir())
@@ -112,12 +112,12 @@ pub fn into_group(host: &Host) -> bool {
 pub fn group_kill(host: &Host) -> bool {
     let Some(version2) = &host.cgroups.version2 else { return false };
     let has = |group: &Path| group.join("cgroup.kill").exists();
-    let entries = std::fs::read_dir(&version2.mounted).into_iter().flatten().filter_map(Result::ok);
+    let entries = std::fs::read_dir(&version2.root.path).into_iter().flatten().filter_map(Result::ok);
     let mut groups = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
     if let Some(group) = groups.next() {
         return has(&group.path());
     }
-    let made = version2.mounted.join(format!("ds-check-{}", getpid()));
+    let made = version2.root.path.join(format!("ds-check-{}", getpid()));
     if std::fs::create_dir(&made).is_err() {
         return false;
     }

@@ -22,7 +22,6 @@ use crate::config::{RootSource, Seeding};
 use crate::fault;
 use crate::host::namespace::NEW_TIME;
 use crate::monitor::firmware;
-use crate::monitor::name_servers::Follower;
 use crate::monitor::part::{Part, Ready};
 use crate::monitor::protocol::Report;
 use crate::mount::op::Operation;
@@ -48,7 +47,7 @@ impl Monitor {
         operations.extend(seed::boot_id(&Uuid::random().context("generate a boot id")?));
         self.join_network(report)?;
         let own = android::operations(&self.config, &self.host, &self.paths, self.tree.root())?;
-        self.name_servers = Follower::begin(&self.config, &self.host, &own);
+        self.name_servers = name_servers::following(&self.config, &own);
         operations.extend(own);
         let command = strings(self.plan.command.iter().cloned())?;
         let environment =
@@ -108,6 +107,7 @@ impl Monitor {
     /// PID 1 has executed its program.
     fn runs(&mut self, pid: Pid) {
         self.init.runs(pid);
+        self.follow_name_servers();
         self.hotplug.iter_mut().for_each(|hotplug| hotplug.booted(pid));
         self.phase = Phase::Running;
         self.readiness.reset();

@@ -56,6 +56,10 @@ impl Monitor {
             }
             ControlRequest::Resize(size) => self.console.resize(size),
             ControlRequest::Neighbours => self.network.iter_mut().for_each(Attachment::neighbours_changed),
+            ControlRequest::NameServers => {
+                self.name_servers_changed = true;
+                self.follow_name_servers();
+            }
         }
     }
 

@@ -13,11 +13,10 @@ use crate::config::{Config, RootSource, Seeding};
 use crate::fault;
 use crate::monitor::first_process::Escalation;
 use crate::monitor::hotplug::Hotplug;
-use crate::monitor::name_servers::Follower;
 use crate::monitor::part::{Part, Ready};
 use crate::monitor::protocol::{Answer, Exit, ExitReason};
 use crate::monitor::readiness::Sign;
-use crate::monitor::{firmware, last_exit, surroundings};
+use crate::monitor::{firmware, last_exit, name_servers, surroundings};
 use crate::network::Attachment;
 use crate::plan;
 use crate::poll::{PollSet, timeout_until};
@@ -45,11 +44,9 @@ impl Monitor {
     }
 
     /// The parts with descriptors or deadlines. Signals are last here and thus handled first.
-    fn parts(&self) -> [&dyn Part; 9] {
-        let Self {
-            clients, readiness, name_servers, hotplug, console, network, calls, init, signals, ..
-        } = self;
-        [clients, readiness, name_servers, hotplug, console, network, calls, init, signals]
+    fn parts(&self) -> [&dyn Part; 8] {
+        let Self { clients, readiness, hotplug, console, network, calls, init, signals, .. } = self;
+        [clients, readiness, hotplug, console, network, calls, init, signals]
     }
 
     /// Waits for an event of a part.
@@ -71,7 +68,6 @@ impl Monitor {
             }
             Ready::Listener | Ready::Client(_) => self.serve_client(ready),
             Ready::Notify => self.readiness.read_notification(),
-            Ready::NameServers => self.name_servers.iter_mut().for_each(Follower::changed),
             Ready::Devices => self.devices_changed(),
             Ready::Console => {
                 if self.console.exchange() {
@@ -91,11 +87,6 @@ impl Monitor {
         if self.readiness.take_change() {
             self.announce();
         }
-        if let (Some(follower), Some(init)) = (&mut self.name_servers, self.init.pid())
-            && let Err(error) = follower.follow(self.host.android, init)
-        {
-            log::warn!("{}: cannot update its name servers: {error:#}", self.config.name);
-        }
         if let (Some(network), Some(init)) = (&mut self.network, self.init.pid()) {
             network.follow(init);
         }
@@ -103,6 +94,16 @@ impl Monitor {
             Some(Escalation::Ask) => self.ask(),
             Some(Escalation::Kill) => self.kill(),
             None => {}
+        }
+    }
+
+    /// Updates the name servers in the container after a change of the machine's. Before PID 1 runs, its boot does so.
+    pub(super) fn follow_name_servers(&mut self) {
+        if let (Some(following), Some(init)) = (&mut self.name_servers, self.init.pid())
+            && std::mem::take(&mut self.name_servers_changed)
+            && let Err(error) = name_servers::follow(following, self.host.android, init)
+        {
+            log::warn!("{}: cannot update its name servers: {error:#}", self.config.name);
         }
     }
 

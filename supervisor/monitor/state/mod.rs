@@ -20,7 +20,6 @@ use super::console::Console;
 use super::early::Early;
 use super::first_process::FirstProcess;
 use super::hotplug::Hotplug;
-use super::name_servers::Follower;
 use super::notify::Notify;
 use super::protocol::{self, Answer, Devices, Exit, Report, State, Status};
 use super::readiness::{Readiness, Sign};
@@ -28,6 +27,7 @@ use super::surroundings;
 use super::tree::Tree;
 use crate::cgroup::{Cgroup, Wanted};
 use crate::child::android;
+use crate::child::name_servers::Following;
 use crate::config::{Config, Once, Seeding};
 use crate::fault;
 use crate::host::Host;
@@ -76,8 +76,9 @@ pub(super) struct Monitor {
     silent: Option<OwnedFd>,
     /// Its attachment to a network of ds, if it has one.
     network: Option<Attachment>,
-    /// Updates its name servers.
-    name_servers: Option<Follower>,
+    /// Its name servers that follow the machine's, and whether these may have changed.
+    name_servers: Option<Following>,
+    name_servers_changed: bool,
     /// Adds devices that appear, and removes those that disappear.
     hotplug: Option<Hotplug>,
     console: Console,
@@ -148,6 +149,7 @@ impl Monitor {
             silent: None,
             network: None,
             name_servers: None,
+            name_servers_changed: false,
             hotplug,
             readiness: Readiness::new(Sign::of(&guest), notify),
             clients: early.take_clients()?,
@@ -231,8 +233,9 @@ impl Monitor {
 
     /// Notifies all subscribers.
     fn announce(&mut self) {
-        self.announced = Some(self.state());
-        let answer = Answer::Status(Box::new(self.status()));
+        let status = self.status();
+        self.announced = Some(status.state);
+        let answer = Answer::Status(Box::new(status));
         self.clients.notify(&answer);
     }
 }
