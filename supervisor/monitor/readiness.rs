@@ -14,6 +14,7 @@ use nix::unistd::Pid;
 
 use super::notify::Notify;
 use super::part::{Part, Ready};
+use crate::clock::now;
 use crate::config::value::Name;
 use crate::poll::PollSet;
 use crate::rootfs::deadline::within;
@@ -25,6 +26,11 @@ use crate::rootfs::root::Root;
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// After this number of failures, a guest is not checked again: each check can take [`TIMEOUT`].
 const MAX_FAILURES: u8 = 3;
+/// The pause after a check, in times of its duration: on a slow machine, the checks of a client that waits must not
+/// delay the boot.
+const PAUSE: u32 = 9;
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// Maximum size of a file that is read, in bytes.
 const LARGEST: u64 = 64 * 1024;
 /// Length of a record of utmp, and the offsets of its fields: utmp(5), the same on every processor with a 32-bit time
@@ -89,6 +95,8 @@ pub(super) struct Readiness {
     sign: Sign,
     /// The number of failed checks of the sign in this boot.
     failures: u8,
+    /// The earliest time of the next check.
+    next: Duration,
     /// The socket for its notification, if it sends one.
     notify: Option<Notify>,
     /// Subscribers have not been notified yet.
@@ -97,12 +105,12 @@ pub(super) struct Readiness {
 
 impl Readiness {
     pub(super) fn new(sign: Sign, notify: Option<Notify>) -> Self {
-        Self { ready: false, sign, failures: 0, notify, changed: false }
+        Self { ready: false, sign, failures: 0, next: Duration::ZERO, notify, changed: false }
     }
 
     /// A boot begins or has ended.
     pub(super) fn reset(&mut self) {
-        (self.ready, self.failures) = (false, 0);
+        (self.ready, self.failures, self.next) = (false, 0, Duration::ZERO);
     }
 
     /// The next boot has another init system.
@@ -143,10 +151,11 @@ impl Readiness {
     }
 
     /// Checks a running guest for the sign. A slow machine may exceed the timeout once; a guest that cannot be checked is
-    /// not checked again.
+    /// not checked again. Does nothing in the pause after a check.
     pub(super) fn look(&mut self, init: Pid, name: &Name) {
         let sign = self.sign;
-        if self.ready || sign == Sign::None {
+        let begun = now();
+        if self.ready || sign == Sign::None || begun < self.next {
             return;
         }
         let looked = within(TIMEOUT, || {
@@ -155,7 +164,7 @@ impl Readiness {
         });
         match looked {
             Ok(answer) if answer == [1] => self.becomes_ready(),
-            Ok(_) => {}
+            Ok(_) => self.pause(begun, now()),
             Err(error) => {
                 self.failures += 1;
                 if self.failures == MAX_FAILURES {
@@ -164,6 +173,11 @@ impl Readiness {
                 }
             }
         }
+    }
+
+    /// A check without the sign has taken this time.
+    fn pause(&mut self, begun: Duration, end: Duration) {
+        self.next = end + LONGEST_PAUSE.min(PAUSE * (end - begun));
     }
 }
 
@@ -256,6 +270,22 @@ mod tests {
             readiness.look(nobody, &name);
         }
         assert_eq!((readiness.sign, readiness.is_ready()), (Sign::None, false));
+    }
+
+    #[test]
+    fn a_check_is_followed_by_a_pause() {
+        let (nobody, name) = (Pid::from_raw(i32::MAX), "web".parse().unwrap());
+        let mut readiness = Readiness::new(Sign::RunLevel, None);
+        readiness.pause(Duration::from_millis(100), Duration::from_millis(105));
+        assert_eq!(readiness.next, Duration::from_millis(150));
+        readiness.pause(Duration::from_secs(1), Duration::from_secs(2));
+        assert_eq!(readiness.next, Duration::from_secs(4));
+        readiness.next = now() + Duration::from_secs(600);
+        readiness.look(nobody, &name);
+        assert_eq!(readiness.failures, 0, "it was not checked");
+        readiness.reset();
+        readiness.look(nobody, &name);
+        assert_eq!(readiness.failures, 1, "the next boot is checked at once");
     }
 
     #[test]
