@@ -1,13 +1,12 @@
 //! `ds`: argv in, exit code out. Selects the role of this process: a client, the supervisor, or a verb that needs
 //! neither. Owns nothing else.
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use ds::cli::usage::Usage;
 use ds::cli::{Command, parse};
 use ds::command::{self, dispatch};
 use ds::exit::ExitCode;
 use ds::paths::Paths;
-use ds::sys::descriptor::output_was_closed;
 use ds::sys::process::exit_immediately;
 use ds::{client, log};
 use std::env;
@@ -31,9 +30,6 @@ fn run(command: &Command, argv: &[String], early: Option<OwnedFd>) -> ExitCode {
     log::take_role(log::Role::Client);
     let output = &mut io::stdout();
     let done = match command {
-        _ if dispatch::only_shows(command) && output_was_closed() => {
-            Err(anyhow!("standard output is closed; redirect it to a file or a pipe"))
-        }
         Command::Completions(arguments) => command::completions::run(arguments, output),
         Command::Help(arguments) => command::help::run(arguments, output),
         Command::Version(arguments) => command::version::run(arguments, output),

@@ -136,18 +136,6 @@ pub fn failure(command: &Command) -> ExitCode {
     }
 }
 
-/// Whether a command is of no use without standard output: it changes nothing, or only its output.
-#[must_use]
-pub fn only_shows(command: &Command) -> bool {
-    match command {
-        Command::Export(arguments) => arguments.output.as_ref().is_some_and(|file| file.as_os_str() == "-"),
-        Command::List(_) | Command::Info(_) | Command::Stats(_) | Command::Get(_) | Command::Logs(_) => true,
-        Command::Images(_) | Command::Check(_) | Command::Version(_) | Command::Completions(_) => true,
-        Command::Help(_) => true,
-        _ => false,
-    }
-}
-
 /// The subject of an error message: the verb, and the container if the command has one.
 #[must_use]
 pub fn subject(command: &Command) -> (&'static str, Option<&str>) {

@@ -1,7 +1,7 @@
 //! Detects changes of the machine's name servers, and reports them to the monitors: one descriptor for all containers.
 //!
-//! Owns the descriptor: of routes on Android, of resolv.conf(5) elsewhere. Reads no servers; the monitors compare them
-//! with those in their containers.
+//! Owns the descriptor of resolv.conf(5). On Android, servers belong to routes, and each monitor follows these itself.
+//! Reads no servers; the monitors compare them with those in their containers.
 
 use std::os::fd::BorrowedFd;
 use std::path::Path;
@@ -13,9 +13,7 @@ use super::monitors::Monitors;
 use crate::child::name_servers::HOSTS_FILE;
 use crate::clock::now;
 use crate::host::file_watch::FileWatch;
-use crate::host::uplink;
 use crate::monitor::protocol::ControlRequest;
-use crate::netlink::Subscription;
 use crate::platform::is_android;
 
 /// A new network changes several things in a row; the delay after the last change.
@@ -24,9 +22,7 @@ const DELAY: Duration = Duration::from_secs(1);
 /// The name servers of the machine, as the supervisor's loop sees them.
 #[derive(Debug)]
 pub struct NameServers {
-    /// On Android, open while containers run.
-    routes: Option<Subscription>,
-    /// Elsewhere.
+    /// None on Android.
     file: Option<FileWatch>,
     due: Option<Duration>,
 }
@@ -37,12 +33,12 @@ impl NameServers {
     pub fn new() -> Self {
         let events = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_MOVED_TO;
         let file = (!is_android()).then(|| FileWatch::begin(Path::new(HOSTS_FILE), events, "name servers"));
-        Self { routes: None, file, due: None }
+        Self { file, due: None }
     }
 
     /// Readable after a change.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.file.iter().filter_map(FileWatch::fd).chain(self.routes.iter().map(Subscription::fd))
+        self.file.iter().filter_map(FileWatch::fd)
     }
 
     /// The latest time for a call of [`NameServers::follow`].
@@ -54,27 +50,11 @@ impl NameServers {
     /// Reads what has changed, and reports it after a delay. Must be called after each event of the supervisor, see
     /// [`FileWatch::changed`].
     pub fn follow(&mut self, monitors: &Monitors) {
-        let changed = match &mut self.file {
-            Some(file) => file.changed() == Some(true),
-            None => {
-                self.watch_routes(monitors);
-                self.routes.as_ref().is_some_and(Subscription::drain)
-            }
-        };
-        if changed {
+        if self.file.as_mut().and_then(FileWatch::changed) == Some(true) {
             self.due = Some(now() + DELAY);
         }
         if self.due.take_if(|due| *due <= now()).is_some() {
             monitors.report(&ControlRequest::NameServers);
-        }
-    }
-
-    fn watch_routes(&mut self, monitors: &Monitors) {
-        if monitors.connections().next().is_none() {
-            self.routes = None;
-        } else if self.routes.is_none() {
-            let routes = uplink::watch();
-            self.routes = routes.map_err(|error| log::warn!("name servers: {error:#}")).ok();
         }
     }
 }

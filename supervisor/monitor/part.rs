@@ -16,6 +16,7 @@ pub(super) enum Ready {
     Listener,
     Client(u64),
     Notify,
+    Routes,
     Devices,
     Console,
     Viewer(usize),

@@ -2,7 +2,6 @@
 //! becomes an owned descriptor.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
@@ -15,25 +14,6 @@ use super::{check, unsupported};
 const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
 /// `MFD_EXEC`, since 6.3: the copy may be executed regardless of `vm.memfd_noexec`.
 const MFD_EXEC: libc::c_uint = 0x10;
-
-static NO_OUTPUT: AtomicBool = AtomicBool::new(false);
-
-/// Called before Rust's runtime opens /dev/null for standard descriptors that are closed.
-#[used]
-// SAFETY: the C library calls the functions of this section once, after its own set-up.
-#[unsafe(link_section = ".init_array")]
-static BEFORE: extern "C" fn() = note_output;
-
-extern "C" fn note_output() {
-    // SAFETY: F_GETFD takes no argument and changes nothing.
-    NO_OUTPUT.store(unsafe { libc::fcntl(1, libc::F_GETFD) } < 0, Ordering::Relaxed);
-}
-
-/// Whether this program was executed without standard output: fcntl(2).
-#[must_use]
-pub fn output_was_closed() -> bool {
-    NO_OUTPUT.load(Ordering::Relaxed)
-}
 
 /// Takes ownership of a descriptor that the kernel or a parent process passed as a number.
 ///

@@ -93,34 +93,6 @@ fn results_go_to_stdout_and_mistakes_to_stderr() {
 }
 
 #[test]
-fn a_result_that_nobody_can_read_is_an_error() {
-    let closed = |verb: &str, to: &str| {
-        let script = format!("exec \"$0\" {verb} {to}");
-        Command::new("/bin/sh")
-            .arg("-c")
-            .arg(script)
-            .arg(binary())
-            .env("DS_ROOT", NOWHERE)
-            .output()
-            .expect("a shell")
-    };
-    for verb in ["list", "version", "get web", "export web -o -"] {
-        let output = closed(verb, ">&-");
-        assert_eq!(output.status.code(), Some(1), "{verb}");
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(errors.starts_with(&format!("ds: {}", verb.split(' ').next().expect("verb"))), "{errors}");
-        assert!(
-            errors.contains("standard output is closed") && errors.matches('\n').count() == 1,
-            "{errors}"
-        );
-    }
-    // A file that discards everything was chosen by the user, in both ways to open it.
-    for to in [">/dev/null", "1<>/dev/null", "<&- 2>&-"] {
-        assert_eq!(closed("version", to).status.code(), Some(0), "{to}");
-    }
-}
-
-#[test]
 fn words_that_are_not_utf8_are_a_mistake() {
     use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
     let output =

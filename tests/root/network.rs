@@ -80,7 +80,11 @@ fn systemd_resolved_keeps_its_stub_and_follows_the_name_servers() {
     assert!(inside("resolvectl dns").contains("Global: 192.0.2.1"));
     std::fs::write(etc.join("new"), "nameserver 192.0.2.2\n").unwrap();
     std::fs::rename(etc.join("new"), etc.join("resolv.conf")).unwrap();
-    wait_for("the new server", || inside("resolvectl dns").contains("Global: 192.0.2.2").then_some(()));
+    // It answers nothing while it restarts.
+    wait_for("the new server", || {
+        let said = sandbox.ds(&["run", "web", "--", "resolvectl", "dns"]);
+        said.text().contains("Global: 192.0.2.2").then_some(())
+    });
     assert_eq!(inside("systemctl is-active systemd-resolved; readlink -f /etc/resolv.conf"), STUB);
     sandbox.ds(&["stop", "web", "--kill"]).succeeds();
 }

@@ -48,6 +48,7 @@ impl Monitor {
         self.join_network(report)?;
         let own = android::operations(&self.config, &self.host, &self.paths, self.tree.root())?;
         self.name_servers = name_servers::following(&self.config, &own);
+        self.follow_routes();
         operations.extend(own);
         let command = strings(self.plan.command.iter().cloned())?;
         let environment =

@@ -132,8 +132,8 @@ impl Monitor {
             }
         }
         self.announce();
-        // The kernel needs several milliseconds to close a descriptor of inotify(7). Meanwhile PID 1 ends.
-        self.name_servers = None;
+        // A container that ends needs no new ones.
+        (self.name_servers, self.routes) = (None, None);
     }
 
     /// Sends the shutdown request to PID 1.

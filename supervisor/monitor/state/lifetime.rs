@@ -13,6 +13,7 @@ use crate::config::{Config, RootSource, Seeding};
 use crate::fault;
 use crate::monitor::first_process::Escalation;
 use crate::monitor::hotplug::Hotplug;
+use crate::monitor::name_servers::Routes;
 use crate::monitor::part::{Part, Ready};
 use crate::monitor::protocol::{Answer, Exit, ExitReason};
 use crate::monitor::readiness::Sign;
@@ -44,9 +45,9 @@ impl Monitor {
     }
 
     /// The parts with descriptors or deadlines. Signals are last here and thus handled first.
-    fn parts(&self) -> [&dyn Part; 8] {
-        let Self { clients, readiness, hotplug, console, network, calls, init, signals, .. } = self;
-        [clients, readiness, hotplug, console, network, calls, init, signals]
+    fn parts(&self) -> [&dyn Part; 9] {
+        let Self { clients, readiness, routes, hotplug, console, network, calls, init, signals, .. } = self;
+        [clients, readiness, routes, hotplug, console, network, calls, init, signals]
     }
 
     /// Waits for an event of a part.
@@ -68,6 +69,7 @@ impl Monitor {
             }
             Ready::Listener | Ready::Client(_) => self.serve_client(ready),
             Ready::Notify => self.readiness.read_notification(),
+            Ready::Routes => self.routes.iter_mut().for_each(Routes::changed),
             Ready::Devices => self.devices_changed(),
             Ready::Console => {
                 if self.console.exchange() {
@@ -87,6 +89,10 @@ impl Monitor {
         if self.readiness.take_change() {
             self.announce();
         }
+        if self.routes.as_mut().is_some_and(Routes::take_change) {
+            self.name_servers_changed = true;
+            self.follow_name_servers();
+        }
         if let (Some(network), Some(init)) = (&mut self.network, self.init.pid()) {
             network.follow(init);
         }
@@ -95,6 +101,19 @@ impl Monitor {
             Some(Escalation::Kill) => self.kill(),
             None => {}
         }
+    }
+
+    /// Subscribes to changes of the machine's name servers where the supervisor does not.
+    pub(super) fn follow_routes(&mut self) {
+        let follows = self.host.android && self.name_servers.is_some();
+        self.routes = follows
+            .then(Routes::begin)
+            .transpose()
+            .map_err(|error| {
+                log::warn!("{}: its name servers will not be updated: {error:#}", self.config.name);
+            })
+            .ok()
+            .flatten();
     }
 
     /// Updates the name servers in the container after a change of the machine's. Before PID 1 runs, its boot does so.

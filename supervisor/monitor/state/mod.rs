@@ -20,6 +20,7 @@ use super::console::Console;
 use super::early::Early;
 use super::first_process::FirstProcess;
 use super::hotplug::Hotplug;
+use super::name_servers::Routes;
 use super::notify::Notify;
 use super::protocol::{self, Answer, Devices, Exit, Report, State, Status};
 use super::readiness::{Readiness, Sign};
@@ -79,6 +80,8 @@ pub(super) struct Monitor {
     /// Its name servers that follow the machine's, and whether these may have changed.
     name_servers: Option<Following>,
     name_servers_changed: bool,
+    /// On Android, if it has such name servers.
+    routes: Option<Routes>,
     /// Adds devices that appear, and removes those that disappear.
     hotplug: Option<Hotplug>,
     console: Console,
@@ -150,6 +153,7 @@ impl Monitor {
             network: None,
             name_servers: None,
             name_servers_changed: false,
+            routes: None,
             hotplug,
             readiness: Readiness::new(Sign::of(&guest), notify),
             clients: early.take_clients()?,
