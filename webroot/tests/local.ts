@@ -1,7 +1,7 @@
 // A page that `ds web` serves on a machine of its own, in the browser of a phone: how most tests begin.
 
 import type { Browser, BrowserContext, Page } from 'playwright-core';
-import { expect } from 'vitest';
+import { vi } from 'vitest';
 import { launch, phone, Watch } from './host';
 import { Machine } from './machine';
 
@@ -35,7 +35,7 @@ export class Local {
     // A dialog that closes goes back in the history, which would leave the new screen again. Not waitForFunction(), which
     // the page's policy forbids as soon as it has to wait.
     const depth = () => this.page.evaluate(() => (history.state as { overlay?: number } | null)?.overlay ?? 0);
-    await expect.poll(depth).toBe(0);
+    await vi.waitUntil(async () => (await depth()) === 0, 30000);
     await this.page.evaluate((hash) => (location.hash = hash), `#/${parts.join('/')}`);
   }
 
