@@ -86,7 +86,8 @@ pub fn browse(
     }
     tests.env("DS_BROWSER", browser).env("DS_PAGE", workspace.target("webroot"));
     tests.envs(environment.iter().map(|(name, path)| (name, path)));
-    if let Err(error) = process::run(&mut tests) {
+    let ended = process::run(&mut tests);
+    if let Err(error) = &ended {
         terminal::line(format_args!("{error:#}"));
     }
     let Ok(text) = fs::read_to_string(&report) else {
@@ -94,6 +95,10 @@ pub fn browse(
         return Ok(());
     };
     count(&serde_json::from_str(&text).context("the report of the tests")?, tally);
+    if ended.is_err() && !tally.failed().any(|name| name.starts_with("web::")) {
+        // A file of tests could not begin.
+        tally.fail("web::did_not_finish".to_owned());
+    }
     Ok(())
 }
 
