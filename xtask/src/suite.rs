@@ -346,10 +346,9 @@ fn cargo_test(
     command.envs(environment.iter().map(|(name, path)| (name, path))).env("DS_SKIP_LOG", &log);
     let passed = follow(&mut command, |line| tally.read_line(suite.name, line))?;
     tally.read_skip_log(suite.name, &fs::read_to_string(&log)?);
-    let own_failures = format!("{}::", suite.name);
-    if !passed && !tally.failed().any(|name| name.starts_with(&own_failures)) {
-        // The build failed, or the test process was killed.
-        tally.fail(format!("{}::did_not_finish", suite.name));
+    if !passed {
+        // Or the build failed, or the test process was killed.
+        tally.explain_failure(suite.name);
     }
     Ok(())
 }

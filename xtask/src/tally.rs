@@ -48,6 +48,14 @@ impl Tally {
         self.passed.insert(name);
     }
 
+    /// A suite has failed: without a failed test of its own, it did not finish.
+    pub fn explain_failure(&mut self, suite: &str) {
+        let own = format!("{suite}::");
+        if !self.failed().any(|name| name.starts_with(&own)) {
+            self.fail(format!("{own}did_not_finish"));
+        }
+    }
+
     /// Counts a failed test.
     pub fn fail(&mut self, name: String) {
         self.failed.insert(name);

@@ -1,8 +1,8 @@
 //! The supervisor's loop: polls, then passes each event to the part that owns it. When idle, it makes no system call.
 //!
-//! Each part ([`Workers`], [`Monitors`], [`Autostart`], [`ModuleStatus`], [`NameServers`], [`Networks`], [`Wakefulness`]) owns its
-//! fields and reports events, which become inputs of the policy and tasks of workers. A fork leaves the loop as
-//! [`LoopEnd::Worker`], so that the child drops all state of the supervisor. poll(2).
+//! Each part ([`Workers`], [`Monitors`], [`Autostart`], [`ModuleStatus`], [`NameServers`], [`Networks`],
+//! [`Wakefulness`]) owns its fields and reports events, which become inputs of the policy and tasks of workers. A fork
+//! leaves the loop as [`LoopEnd::Worker`], so that the child drops all state of the supervisor. poll(2).
 
 mod account;
 mod succession;
