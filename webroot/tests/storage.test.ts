@@ -201,13 +201,47 @@ test('the back gesture closes dialogs and screens, and loses nothing that was ty
   await dialog().waitFor({ state: 'detached' });
 });
 
-test('a dialog closes although the one before it is still in the history', async () => {
-  // As on a device that takes half a second to go back.
-  await page.evaluate(() => {
+/** How many entries of the history belong to dialogs. */
+const depth = () => page.evaluate(() => (history.state as { overlay?: number } | null)?.overlay ?? 0);
+
+/** As on a device that takes half a second to go back. */
+const slowDown = () =>
+  page.evaluate(() => {
     const back = history.back.bind(history);
     history.back = () => void setTimeout(back, 500);
   });
-  const depth = () => page.evaluate(() => (history.state as { overlay?: number } | null)?.overlay ?? 0);
+const speedUp = () => page.evaluate(() => Reflect.deleteProperty(history, 'back'));
+
+test('a dialog has the keyboard as soon as it is there, and wherever the focus went', async () => {
+  // In the instant in which it is there, before the browser shows it.
+  await page.evaluate(
+    () =>
+      new Promise<void>((resolve) => {
+        new MutationObserver((_, observer) => {
+          if (!document.querySelector('[role=dialog]')) return;
+          observer.disconnect();
+          document.activeElement?.dispatchEvent(new KeyboardEvent('keydown', { key: 'Escape', bubbles: true }));
+          resolve();
+        }).observe(document.body, { childList: true, subtree: true });
+        const copy = [...document.querySelectorAll('button')].find((button) => button.textContent === 'Copy');
+        copy?.focus();
+        copy?.click();
+      }),
+  );
+  await dialog().waitFor({ state: 'detached' });
+  await expect.poll(depth).toBe(0);
+  await page.getByRole('button', { name: 'Copy' }).click();
+  await page.evaluate(() => (document.activeElement as HTMLElement).blur());
+  await page.keyboard.press('Tab');
+  expect(await page.evaluate(() => document.activeElement?.closest('[role=dialog]') !== null)).toBe(true);
+  await page.evaluate(() => (document.activeElement as HTMLElement).blur());
+  await page.keyboard.press('Escape');
+  await dialog().waitFor({ state: 'detached' });
+  await expect.poll(depth).toBe(0);
+});
+
+test('a dialog closes although the one before it is still in the history', async () => {
+  await slowDown();
   await page.getByRole('button', { name: 'Copy' }).click();
   await expect.poll(depth).toBe(1);
   await dialog().getByRole('button', { name: 'Cancel' }).click();
@@ -216,7 +250,7 @@ test('a dialog closes although the one before it is still in the history', async
   await page.keyboard.press('Escape');
   await dialog().waitFor({ state: 'detached' });
   await expect.poll(depth).toBe(0);
-  await page.evaluate(() => Reflect.deleteProperty(history, 'back'));
+  await speedUp();
   await page.getByRole('button', { name: 'Copy' }).click();
   await expect.poll(depth).toBe(1);
   await page.goBack();
@@ -224,11 +258,7 @@ test('a dialog closes although the one before it is still in the history', async
 });
 
 test('a dialog stays although the one before it leaves the history only now', async () => {
-  await page.evaluate(() => {
-    const back = history.back.bind(history);
-    history.back = () => void setTimeout(back, 500);
-  });
-  const depth = () => page.evaluate(() => (history.state as { overlay?: number } | null)?.overlay ?? 0);
+  await slowDown();
   await page.getByRole('button', { name: 'Copy' }).click();
   await expect.poll(depth).toBe(1);
   await dialog().getByRole('button', { name: 'Cancel' }).click();
@@ -238,7 +268,7 @@ test('a dialog stays although the one before it leaves the history only now', as
   );
   await expect.poll(depth).toBe(1);
   expect(await dialog().count(), 'the second one').toBe(1);
-  await page.evaluate(() => Reflect.deleteProperty(history, 'back'));
+  await speedUp();
   await page.goBack();
   await dialog().waitFor({ state: 'detached' });
 });
