@@ -66,6 +66,8 @@ pub enum MonitorEvent {
     State(Name, State, bool),
     /// The monitor has ended; how its container exited.
     Gone(Name, Exit),
+    /// Nobody listens on its socket: a start was killed before it forked a monitor.
+    Stale(Name),
 }
 
 impl Monitors {
@@ -102,12 +104,18 @@ impl Monitors {
         self.directories.as_ref().map(RunDirectories::fd)
     }
 
-    /// Connects to monitors that may have started.
+    /// Connects to monitors that may have started, after a lock was released.
     #[must_use]
     pub fn directories_changed(&mut self) -> Vec<MonitorEvent> {
         let changes = self.directories.as_mut().map(RunDirectories::changed).unwrap_or_default();
         let names = if changes.lost { names_in(&self.paths.run_containers()) } else { changes.names };
-        names.iter().filter_map(|name| self.watch(name)).collect()
+        names
+            .iter()
+            .filter_map(|name| {
+                let is_stale = |monitors: &Self| !monitors.has(name) && monitors.paths.control(name).exists();
+                self.watch(name).or_else(|| is_stale(self).then(|| MonitorEvent::Stale(name.clone())))
+            })
+            .collect()
     }
 
     /// Whether the monitor of this container is connected.

@@ -34,6 +34,8 @@ pub enum PolicyEvent {
     Status(Name, State),
     /// The monitor has ended.
     Gone(Name, Exit, RestartPolicy),
+    /// A start was killed before it had a monitor.
+    Stale(Name),
     /// A cleanup has ended; whether it is complete.
     Swept(Name, bool),
     /// A start from [`Action::Start`] has ended; whether the container runs, and its restart policy.
@@ -160,6 +162,10 @@ impl Policy {
             }
             PolicyEvent::Gone(name, exit, restart) => {
                 let begins = self.entry(name.clone()).gone(exit, restart);
+                begins.then_some(Action::Sweep(name)).into_iter().collect()
+            }
+            PolicyEvent::Stale(name) => {
+                let begins = self.entry(name.clone()).sweep();
                 begins.then_some(Action::Sweep(name)).into_iter().collect()
             }
             PolicyEvent::Swept(name, clean) => {
@@ -352,6 +358,11 @@ impl Entry {
         let asked_for = self.cancelled || (self.stopping && exit.reason == ExitReason::Lost);
         self.ended = (!asked_for).then_some((exit, restart));
         self.watched = false;
+        self.sweep()
+    }
+
+    /// Begins a cleanup, or lets another one follow the one in progress; returns whether to begin now.
+    fn sweep(&mut self) -> bool {
         if let Some(sweep) = self.sweep.as_mut().filter(|sweep| sweep.is_under_way()) {
             sweep.then = Then::Again;
             return false;

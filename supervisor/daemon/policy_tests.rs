@@ -220,7 +220,8 @@ fn any_event() -> impl Strategy<Value = PolicyEvent> {
         (names.clone(), any::<bool>()).prop_map(|(name, clean)| PolicyEvent::Swept(name, clean)),
         (names.clone(), any::<bool>(), policies)
             .prop_map(|(name, running, restart)| PolicyEvent::StartEnded(name, running, restart)),
-        names.prop_map(PolicyEvent::Cancelled),
+        names.clone().prop_map(PolicyEvent::Cancelled),
+        names.prop_map(PolicyEvent::Stale),
         Just(PolicyEvent::Tick),
     ]
 }

@@ -357,15 +357,12 @@ impl Sandbox {
     /// has not noticed yet that a monitor was killed.
     #[track_caller]
     pub fn assert_no_containers(&self) {
-        wait_for("the end of the containers", || {
-            (self.has_no_containers() && self.sockets().is_empty()).then_some(())
-        });
+        wait_for("the end of the containers", || self.has_no_containers().then_some(()));
     }
 
-    /// Whether no remains of any container exist now. A socket without a listener is ignored: the next start replaces
-    /// it.
+    /// Whether no remains of any container exist now.
     pub fn has_no_containers(&self) -> bool {
-        self.only_supervisor() && self.left().is_empty()
+        self.only_supervisor() && self.left().is_empty() && self.sockets().is_empty()
     }
 
     /// Whether only the supervisor and its standby worker run.

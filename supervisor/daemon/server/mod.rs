@@ -396,6 +396,7 @@ impl Server {
                 let restart = self.restart_policy(&name);
                 self.decide(PolicyEvent::Gone(name, exit, restart));
             }
+            MonitorEvent::Stale(name) => self.decide(PolicyEvent::Stale(name)),
         }
     }
 
@@ -489,9 +490,8 @@ impl Server {
         self.autostart.remember();
         let waiting: BTreeSet<Name> = self.autostart.waiting().into_iter().map(|(name, _)| name).collect();
         let restarts = self.policy.restarts();
-        let waits = |name: &Name| {
-            restarts.contains_key(name) || waiting.contains(name) || self.policy.is_pending(name)
-        };
+        let pending = |name: &Name| self.policy.is_pending(name) || waiting.contains(name);
+        let waits = |name: &Name| pending(name) || restarts.contains_key(name);
         self.wakefulness.update(|name| self.monitors.has(name), waits);
         if let Some((module, text)) = self.module.update(self.summary()) {
             self.workers.employ(Task::Describe(module, text));
