@@ -1,10 +1,15 @@
 //! Containers from images leave nothing behind when a process dies.
 
+use crate::done::Done;
 use crate::images::{assert_unmounted, container, loop_devices, read, text, tool};
 use crate::process;
 use crate::sandbox::{Sandbox, Setting};
 use crate::{skip, wait_for};
+use nix::fcntl::{Flock, FlockArg};
+use std::fs::File;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 #[test]
 fn the_image_of_a_killed_monitor_is_free_again() {
@@ -20,6 +25,19 @@ fn the_image_of_a_killed_monitor_is_free_again() {
     sandbox.ds(&["stop", "web"]).succeeds();
     assert_unmounted(&path);
     tool(&["e2fsck", "-f", "-n", text(&path)]);
+}
+
+#[test]
+fn a_process_that_ends_a_moment_later_does_not_refuse_the_image() {
+    let sandbox = Sandbox::new();
+    let path = container(&sandbox, "web", &["fsck=never"]);
+    let lock = Flock::lock(File::open(&path).unwrap(), FlockArg::LockExclusive).expect("lock");
+    sandbox.ds(&["start", "web"]).fails(1, &["another container or command uses the image"]);
+    let start = sandbox.spawn_ds(&["start", "web"]);
+    thread::sleep(Duration::from_millis(300));
+    drop(lock);
+    Done::new("start web".into(), start.wait_with_output().unwrap()).succeeds();
+    sandbox.ds(&["stop", "web"]).succeeds();
 }
 
 #[test]

@@ -127,11 +127,16 @@ fn claim_device(found: &OwnedFd, status: FileStat, access: Access) -> Result<Cla
     Ok(Claim { file, status, size, writable: true, alone })
 }
 
+/// A killed monitor holds its lock a moment longer than its socket answers: the kernel closes one after the other.
 fn lock(file: BorrowedFd<'_>, access: Access) -> Result<()> {
-    let locked = match access {
-        Access::ReadWrite => descriptor::try_lock(file),
-        Access::ReadOnly => descriptor::try_lock_shared(file),
-    };
+    let mut locked = Ok(());
+    wait_until(Duration::from_secs(1), &mut || {
+        locked = match access {
+            Access::ReadWrite => descriptor::try_lock(file),
+            Access::ReadOnly => descriptor::try_lock_shared(file),
+        };
+        locked != Err(Errno::EWOULDBLOCK)
+    });
     match locked {
         Err(Errno::EWOULDBLOCK) => bail!("another container or command uses the image"),
         other => Ok(call!(other, "flock(the image)")?),
