@@ -56,6 +56,8 @@ pub(super) struct Document {
     /// The changed files of its root file system.
     seeded: Vec<String>,
     boots: u32,
+    /// What it goes without; only while the container runs.
+    warnings: Vec<String>,
     monitor_version: Option<String>,
     last_exit: Option<Exit>,
 }
@@ -134,6 +136,7 @@ pub(super) fn document(known: Known, env: &Env) -> Document {
         os: root.as_ref().and_then(|root| os_release(root, "PRETTY_NAME")),
         monitor_version: status.as_ref().map(|status| status.version.clone()),
         boots: status.as_ref().map_or(0, |status| status.boots),
+        warnings: status.map(|status| status.warnings).unwrap_or_default(),
         summary,
         last_exit,
     }
@@ -276,6 +279,7 @@ fn text(document: &Document) -> Result<String> {
         String::new()
     };
     line("", summary.autostart_off.as_ref().map(|reason| format!("{reason}{hint}")))?;
+    document.warnings.iter().try_for_each(|text| line("warning", Some(text.clone())))?;
     line("last exit", document.last_exit.as_ref().map(exit))?;
     Ok(text)
 }

@@ -123,5 +123,6 @@ fn status(config: &Config) -> Status {
         addresses: Vec::new(),
         last_exit: None,
         ends_within_s: None,
+        warnings: Vec::new(),
     }
 }

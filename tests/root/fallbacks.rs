@@ -118,7 +118,12 @@ fn shares(denied: &'static str, kind: &str, option: &str) {
     let host = std::fs::read_link(format!("/proc/{supervisor}/ns/{kind}")).unwrap();
     assert_eq!(report["namespaces"][kind], host.to_str().unwrap(), "{denied}");
     sandbox.ds(&["run", "web", "--", "/bin/true"]).succeeds();
+    let known = || sandbox.info("web")["warnings"].to_string();
+    assert!(known().contains(option), "{denied}: {}", known());
+    sandbox.ds(&["restart", "web"]).succeeds();
+    assert_eq!(known().matches(option).count(), 1, "{denied}: {}", known());
     assert_eq!(sandbox.ds(&["stop", "web"]).succeeds(), "web stopped\n", "{denied}");
+    assert_eq!(known(), "[]", "{denied}");
 }
 
 #[test]

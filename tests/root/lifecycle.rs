@@ -83,8 +83,8 @@ fn list_and_info_have_the_promised_keys() {
     sandbox.ds(&["set", "web", "autostart=yes"]).succeeds();
     sandbox.ds(&["start", "web"]).succeeds();
     let info = sandbox.info("web");
-    for key in promised.iter().chain(&["init", "rootfs", "cgroup", "hostname", "network", "os", "last_exit"])
-    {
+    let more = ["init", "rootfs", "cgroup", "hostname", "network", "warnings", "os", "last_exit"];
+    for key in promised.iter().chain(&more) {
         assert!(keys(&info).contains(key), "info: {key}: {info}");
     }
     assert_eq!(info["name"], "web");
@@ -97,6 +97,7 @@ fn list_and_info_have_the_promised_keys() {
         info["network"],
         serde_json::json!({ "mode": "host", "addresses": [], "ports": [], "uplink": null })
     );
+    assert_eq!(info["warnings"], serde_json::json!([]));
     assert_eq!(info["last_exit"], Value::Null);
     assert_eq!(keys(&info["rootfs"]), ["kind", "path"]);
     assert_eq!(info["rootfs"]["path"], sandbox.path("web").to_str().unwrap());

@@ -131,7 +131,7 @@ impl Monitor {
     }
 
     /// Lets the kernel load the firmware of a container with full access to the hardware.
-    fn lend_firmware(&self, report: Option<&OwnedFd>) -> Result<()> {
+    fn lend_firmware(&mut self, report: Option<&OwnedFd>) -> Result<()> {
         if self.config.hardware.access != HardwareAccess::Full {
             return Ok(());
         }
@@ -148,8 +148,9 @@ impl Monitor {
         }
     }
 
-    /// Reports a warning to the worker that waits for the boot, or else to the log.
-    fn warn(&self, report: Option<&OwnedFd>, text: String) -> Result<()> {
+    /// Keeps a warning for `ds info`, and reports it to the worker that waits for the boot, or else to the log.
+    fn warn(&mut self, report: Option<&OwnedFd>, text: String) -> Result<()> {
+        self.warnings.push(text.clone());
         match report {
             Some(report) => socket::send(report, &Report::Warning(text), &[]),
             None => {

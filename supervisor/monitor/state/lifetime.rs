@@ -197,16 +197,17 @@ impl Monitor {
         }
         fault::point("rebooting")?;
         self.kill_groups();
-        let mut warnings = Vec::new();
+        let mut warnings = self.plan.warnings.clone();
         if let Err(error) = self.cgroup.remove() {
             // Existing control groups are joined unchanged.
             warnings.push(format!("{error:#}"));
         }
         self.cgroup = create_cgroup(&self.config, &self.paths, &self.host, &mut self.plan, &mut warnings)?;
         self.filters = crate::privilege::compile(&self.plan.filters)?;
-        for warning in warnings {
+        for warning in &warnings {
             log::warn!("{}: {warning}", self.config.name);
         }
+        self.warnings = warnings;
         self.boot(None)
     }
 

@@ -94,6 +94,8 @@ pub(super) struct Monitor {
     /// Consecutive boots that ended immediately.
     hasty: u32,
     last_exit: Option<Exit>,
+    /// What the container goes without since its last boot.
+    warnings: Vec<String>,
     /// The state that subscribers know.
     announced: Option<State>,
 }
@@ -130,8 +132,8 @@ impl Monitor {
         let mut warnings = plan.warnings.clone();
         let cgroup = create_cgroup(&config, &paths, &host, &mut plan, &mut warnings)?;
         fault::point("grouped")?;
-        for warning in warnings {
-            let _ = socket::send(report, &Report::Warning(warning), &[]);
+        for warning in &warnings {
+            let _ = socket::send(report, &Report::Warning(warning.clone()), &[]);
         }
         let writers = writers(tree.root(), &config);
         let notify = if plan.notifies { Some(Notify::listen(&paths.notify(&config.name))?) } else { None };
@@ -163,6 +165,7 @@ impl Monitor {
             boots: 0,
             hasty: 0,
             last_exit: None,
+            warnings,
             announced: None,
         })
     }
@@ -214,6 +217,7 @@ impl Monitor {
             addresses: self.network.as_ref().map(Attachment::addresses).unwrap_or_default(),
             last_exit: self.last_exit.clone(),
             ends_within_s: self.ends_within_s(),
+            warnings: self.warnings.clone(),
         }
     }
 
