@@ -236,13 +236,12 @@ impl<'a> Unpacker<'a> {
         let (last, above) = target.split_last().context("the target of the link is the top of the tree")?;
         let new = *inside.last().context("a link without a name")?;
         let (found, is_here) = self.tree.look_up(above).context("the target of the link")?;
-        if is_here && new == *last {
-            return Ok(());
-        }
         let (directory, _) = self.tree.here()?;
         let mut make = || linkat(&found, *last, directory, new, AtFlags::empty());
         match make() {
             Ok(()) => return Ok(()),
+            // A link to itself changes nothing, if there is one.
+            Err(Errno::EEXIST) if is_here && new == *last => return Ok(()),
             Err(Errno::EEXIST) => {}
             Err(Errno::ENOENT) => {
                 bail!("the target of the link, {}, is not in the archive", shown(&member.link))

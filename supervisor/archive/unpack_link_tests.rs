@@ -111,6 +111,7 @@ pub(super) fn links() -> Vec<(Vec<u8>, Outcome)> {
         ),
         (whole(&[directory("d"), hard("h", "d")]), Refused("h: the target of the link, d, is a directory")),
         (whole(&[hard("h", ".")]), Refused("h: the target of the link is the top of the tree")),
+        (whole(&[hard("a", "a")]), Refused("a: the target of the link, a, is not in the archive")),
         (whole(&[file("a", "1"), hard("a", "a")]), Fine(|tree| text(tree, "a") == "1")),
         (
             whole(&[file("a", "old"), hard("b", "a"), file("b", "new")]),
