@@ -30,21 +30,45 @@ pub(super) fn check(uri: &Uri) -> Result<(), Failure> {
     }
 }
 
-/// The target of a redirect. RFC 3986, 5.2, without the removal of dot segments, which servers do themselves.
+/// The target of a redirect. RFC 3986, 5.2.
 pub(super) fn join(base: &Uri, location: &str) -> Option<Uri> {
     let authority = base.authority()?;
     let scheme = base.scheme_str()?;
-    let text = if location.contains("://") {
+    let location = location.split('#').next()?;
+    let (path, query) = location.find('?').map_or((location, ""), |at| location.split_at(at));
+    let text = if path.contains("://") {
         location.to_owned()
-    } else if let Some(rest) = location.strip_prefix("//") {
-        format!("{scheme}://{rest}")
-    } else if location.starts_with('/') {
-        format!("{scheme}://{authority}{location}")
+    } else if path.starts_with("//") {
+        format!("{scheme}:{location}")
     } else {
         let directory = base.path().rsplit_once('/').map_or("", |(directory, _)| directory);
-        format!("{scheme}://{authority}{directory}/{location}")
+        let path = match path {
+            "" => base.path().to_owned(),
+            path if path.starts_with('/') => without_dots(path),
+            path => without_dots(&format!("{directory}/{path}")),
+        };
+        format!("{scheme}://{authority}{path}{query}")
     };
-    text.split('#').next()?.parse().ok().filter(|uri: &Uri| uri.authority().is_some())
+    text.parse().ok().filter(|uri: &Uri| uri.authority().is_some())
+}
+
+/// An absolute path without dot segments. RFC 3986, 5.2.4.
+fn without_dots(path: &str) -> String {
+    let mut kept = Vec::new();
+    let mut parts = path.split('/').skip(1).peekable();
+    while let Some(part) = parts.next() {
+        let is_last = parts.peek().is_none();
+        match part {
+            "." | ".." => {
+                if part == ".." {
+                    kept.pop();
+                }
+                kept.extend(is_last.then_some(""));
+            }
+            part => kept.push(part),
+        }
+    }
+    format!("/{}", kept.join("/"))
 }
 
 #[cfg(test)]
@@ -65,6 +89,14 @@ mod tests {
             ("/q", "https://a.example/q"),
             ("q", "https://a.example/x/q"),
             ("http://b.example/", "http://b.example/"),
+            ("/q?next=https://c.example/", "https://a.example/q?next=https://c.example/"),
+            ("q?next=//c.example/../r#s", "https://a.example/x/q?next=//c.example/../r"),
+            ("?q", "https://a.example/x/y?q"),
+            ("../q", "https://a.example/q"),
+            ("../../.././q/./r/..", "https://a.example/q/"),
+            ("./", "https://a.example/x/"),
+            ("/x/../q//r", "https://a.example/q//r"),
+            ("//b.example?q", "https://b.example/?q"),
         ] {
             assert_eq!(
                 join(&base, location).map(|uri| uri.to_string()).as_deref(),

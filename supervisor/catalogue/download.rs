@@ -213,6 +213,11 @@ impl Pump<'_, '_> {
                     }
                     continue;
                 }
+                Remedy::Whole if self.item.sha256.is_some() => return Ok(None),
+                Remedy::Whole => {
+                    self.drop_part();
+                    bail!("{}", failure.text)
+                }
                 Remedy::None if vain >= servers => bail!("{}", failure.text),
                 Remedy::None => continue,
                 Remedy::Wait => {}

@@ -9,6 +9,8 @@ pub enum Remedy {
     Wait,
     /// The server does not have the file: another server, or a newer index.
     Elsewhere,
+    /// The file has no bytes after the existing ones: their checksum decides.
+    Whole,
     /// None.
     None,
 }

@@ -320,7 +320,12 @@ fn head_of(uri: &Uri, response: &Response<Body>, from: u64) -> Result<Head, Fail
         408 | 425 | 429 | 500..=599 => {
             return Err(Failure::passing(format!("{uri}: the server reports an internal error ({status})")));
         }
-        416 => return Err(Failure::passing(format!("{uri}: the server refuses to resume ({status})"))),
+        416 if from > 0 => {
+            return Err(Failure {
+                text: format!("{uri}: the server refuses to resume ({status}); try again"),
+                remedy: Remedy::Whole,
+            });
+        }
         _ => return Err(Failure::last(format!("{uri}: the server answered with {status}"))),
     };
     if let Some(coding) = header("content-encoding").filter(|coding| *coding != "identity") {

@@ -408,6 +408,30 @@ fn a_damaged_incomplete_download_is_fetched_again() {
 }
 
 #[test]
+fn a_download_that_was_killed_before_its_last_step_is_completed() {
+    let sandbox = Sandbox::new();
+    let image = Arc::new(root_file_system(&sandbox));
+    let served = Arc::clone(&image);
+    let server = Server::start(&sandbox, move |request| match request.from {
+        Some(from) if from >= served.len() => {
+            Reply::status(416).header("Content-Range", format!("bytes */{}", served.len()))
+        }
+        _ => Reply::file(&served, request),
+    });
+    let sha256 = sum(&image);
+    let path = sandbox.data(&format!("cache/{sha256}.part"));
+    fs::create_dir_all(path.parent().expect("a parent")).expect("mkdir");
+    let address = format!("{}/rootfs.tar.xz", server.address());
+    fs::write(&path, image.as_slice()).expect("write");
+    ds(&sandbox, &server, &["create", "web", "--from", &address, "--sha256", &sha256]).succeeds();
+    assert_eq!(server.ranges("/rootfs.tar.xz"), [Some(image.len())]);
+    sandbox.ds(&["cache", "prune"]).succeeds();
+    fs::write(&path, [image.as_slice(), b"more"].concat()).expect("write");
+    ds(&sandbox, &server, &["pull", &address, "--sha256", &sha256]).succeeds();
+    assert_eq!(server.ranges("/rootfs.tar.xz")[1..], [Some(image.len() + 4), None]);
+}
+
+#[test]
 fn a_damaged_copy_in_the_cache_is_found_and_fetched_again() {
     let (sandbox, server, image) = prepared(Setting::default());
     ds(&sandbox, &server, &["pull", "debian:13", "--arch", "amd64"]).succeeds();
