@@ -86,9 +86,7 @@ fn awaited(process: Pid) -> Option<u64> {
         return None;
     }
     let address = u64::from_str_radix(fields.next()?.strip_prefix("0x")?, 16).ok()?;
-    let mut set = [0; 8];
-    memory::read(process, address, &mut set).ok()?;
-    Some(u64::from_ne_bytes(set))
+    memory::read(process, address).ok().map(u64::from_ne_bytes)
 }
 
 #[cfg(test)]

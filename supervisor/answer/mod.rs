@@ -5,9 +5,10 @@
 //! has the answer to each call with its reason. `place` identifies the container's processes. `signals` sends signals
 //! on behalf of callers. seccomp_unotify(2).
 //!
-//! Serves one call at a time and never blocks. Trusts nothing that the container can write: it acts upon facts about a
-//! caller only if the caller's call is still waiting after they were read, and sends a signal through a descriptor of
-//! the process that it has checked.
+//! Serves one call at a time, and waits for no process of the container: `memory` limits the time of everything that may
+//! ask a file system. Trusts nothing that the container can write: it acts upon facts about a caller only if the caller's
+//! call is still waiting after they were read, and sends a signal through a descriptor of the process that it has
+//! checked.
 
 mod caller;
 mod memory;

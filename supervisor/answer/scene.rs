@@ -79,14 +79,13 @@ pub(super) fn duplicate(pending: Pending<'_>, caller: Pid, number: i32) -> Resul
 }
 
 /// Copies memory of a caller. Fails unless the caller's call is still waiting afterwards.
-pub(super) fn read_memory(
+pub(super) fn read_memory<const LENGTH: usize>(
     scene: &Scene<'_>,
     question: &Notification,
     address: u64,
-    bytes: &mut [u8],
-) -> Result<(), Errno> {
-    memory::read(Pid::from_raw(question.thread.cast_signed()), address, bytes)?;
-    if scene.pending(question).is_waiting() { Ok(()) } else { Err(Errno::EFAULT) }
+) -> Result<[u8; LENGTH], Errno> {
+    let bytes = memory::read(Pid::from_raw(question.thread.cast_signed()), address)?;
+    if scene.pending(question).is_waiting() { Ok(bytes) } else { Err(Errno::EFAULT) }
 }
 
 /// The lower half of an argument. All examined arguments are of type `int` or `pid_t`.

@@ -242,8 +242,7 @@ impl Asked<'_> {
 
     /// The `siginfo_t` at the address in an argument.
     fn info(&self, argument: usize) -> Result<SignalInfo, Errno> {
-        let mut bytes = [0; 32];
-        read_memory(self.scene, self.question, self.question.arguments[argument], &mut bytes)?;
+        let bytes: [u8; 32] = read_memory(self.scene, self.question, self.question.arguments[argument])?;
         let word = |at: usize| bytes[at..at + 4].try_into().map_or(0, u32::from_ne_bytes);
         // In a 32-bit program, no padding precedes the sender.
         let (sender, value) =

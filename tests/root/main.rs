@@ -80,6 +80,7 @@ mod stock_32_bit;
 mod stock_end;
 mod stock_engines;
 mod stock_races;
+mod stock_waits;
 mod stop;
 mod storage;
 mod storage_faults;
