@@ -3,7 +3,7 @@
 //! Owns the argument structs of these verbs and nothing else. The help text is the documentation of each field;
 //! completions, usage lines and the spelling of options are derived from the structs (see `table`).
 
-use super::value::size;
+use super::value::{address, size};
 use argh::{ArgsInfo, FromArgValue, FromArgs};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -211,7 +211,7 @@ pub struct Pull {
     #[argh(option, arg_name = "NAME")]
     pub user: Option<String>,
     /// with -o or --unpack: write this name server to /etc/resolv.conf
-    #[argh(option, arg_name = "ADDRESS")]
+    #[argh(option, arg_name = "ADDRESS", from_str_fn(address))]
     pub dns: Option<IpAddr>,
     /// print progress as JSON, one event per line
     #[argh(switch)]

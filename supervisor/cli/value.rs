@@ -3,7 +3,7 @@
 //! Owns the syntax of durations, counts, sizes and `KEY=VALUE` words, and the messages about invalid ones. `config`
 //! decides what a key means and which values it accepts. No input causes a panic.
 
-use std::{str::FromStr, time::Duration};
+use std::{net::IpAddr, str::FromStr, time::Duration};
 
 use crate::config::value::{NoSize, Size};
 
@@ -81,6 +81,14 @@ pub fn lines(word: &str) -> Result<u32, String> {
         return Err("is not a number of lines".to_owned());
     }
     word.parse().map_err(|_| "is too many lines".to_owned())
+}
+
+/// Reads an IP address.
+///
+/// # Errors
+/// Any other word.
+pub fn address(word: &str) -> Result<IpAddr, String> {
+    word.parse().map_err(|_| "is not an IP address".to_owned())
 }
 
 /// Reads a size in bytes as the configuration does: a number with an optional `K`, `M`, `G` or `T`, powers of 1024.

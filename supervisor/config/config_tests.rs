@@ -98,7 +98,8 @@ fn edits_keep_comments_and_validate_the_whole() {
             format!("{}: neither rootfs nor image is set; set one of the two", path.display()),
         ),
     ] {
-        assert_eq!(Config::edit(&path, &name(), &assignments).unwrap_err().to_string(), message);
+        let error = Config::edit(&path, &name(), &assignments).unwrap_err();
+        assert_eq!((error.to_string(), error.is_of_command_line()), (message, true));
         assert_eq!(fs::read_to_string(&path).unwrap(), now);
     }
     Config::edit(

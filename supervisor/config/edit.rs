@@ -207,7 +207,9 @@ fn edited(
             return error.without_place();
         }
         // Lines may have moved; an error that existed before is reported at its position in the file on disk.
-        container::read(&expanded(original.clone(), name), name).err().unwrap_or(error)
+        container::read(&expanded(original.clone(), name), name)
+            .err()
+            .unwrap_or_else(|| error.of_command_line())
     })?;
     Ok(((document != original).then_some(text), config))
 }

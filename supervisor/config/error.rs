@@ -31,6 +31,8 @@ pub enum Kind {
     Value,
     /// A required key is missing.
     Missing,
+    /// Values of a command line make the file as a whole invalid.
+    Assigned,
 }
 
 /// An error in a configuration. Displayed as one line, `FILE:LINE:COLUMN: what: why; what to do`; see
@@ -86,6 +88,12 @@ impl Error {
         self
     }
 
+    /// The same error, if it is due to a command line although the file as a whole has it.
+    pub(super) fn of_command_line(mut self) -> Self {
+        self.kind = Kind::Assigned;
+        self
+    }
+
     /// The kind of the error.
     pub fn kind(&self) -> Kind {
         self.kind
@@ -93,7 +101,9 @@ impl Error {
 
     /// Whether the error is on a command line and not in a file.
     pub fn is_of_command_line(&self) -> bool {
-        self.place.is_none() && matches!(self.kind, Kind::Syntax | Kind::Unknown | Kind::Value | Kind::Text)
+        self.kind == Kind::Assigned
+            || self.place.is_none()
+                && matches!(self.kind, Kind::Syntax | Kind::Unknown | Kind::Value | Kind::Text)
     }
 
     /// The section, key or other item with the error; empty if it is the text itself.

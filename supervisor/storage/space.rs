@@ -48,11 +48,11 @@ fn available(path: &Path) -> Result<u64> {
 /// # Errors
 /// The needed and the free space.
 pub fn require(path: &Path, needed: u64) -> Result<()> {
-    let free = free(path)?;
-    if needed > free {
-        let (needed, free) = (size_rounded_up(needed), size_rounded_up(free));
+    let available = available(path)?;
+    if needed > available.saturating_sub(RESERVE) {
+        let [needed, available, reserve] = [needed, available, RESERVE].map(size_rounded_up);
         bail!(
-            "about {needed} are needed in {}, but only {free} are free; free some space first",
+            "about {needed} are needed in {} besides {reserve} that stay free, but only {available} are free; free some space first",
             path.display()
         );
     }
@@ -70,5 +70,6 @@ mod tests {
         let error = require(directory.path(), 1 << 62).unwrap_err().to_string();
         assert!(error.starts_with("about 4194304 TiB are needed in /"), "{error}");
         assert!(error.ends_with(" are free; free some space first"), "{error}");
+        assert!(error.contains(" besides 64 MiB that stay free, but only "), "{error}");
     }
 }

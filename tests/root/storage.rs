@@ -367,6 +367,18 @@ fn a_full_disk_is_one_line_and_nothing_is_lost() {
 }
 
 #[test]
+fn an_incomplete_bug_report_is_removed() {
+    let mut sandbox = Sandbox::new();
+    let small = sandbox.path("small");
+    fs::create_dir_all(&small).expect("mkdir");
+    sandbox.mount(&["-t", "tmpfs", "-o", "size=16k,mode=700", "tmpfs", text(&small)]);
+    sandbox
+        .ds(&["doctor", "-o", text(&small.join("ds.tar"))])
+        .fails(1, &["ds: doctor: write ", "No space left"]);
+    assert_eq!(sandbox.run(&["ls", "-A", text(&small)]).succeeds(), "");
+}
+
+#[test]
 fn a_distribution_becomes_an_image_and_boots() {
     let sandbox = Sandbox::new();
     let tree = Tree(given("DS_FIXTURES").join("bookworm"));

@@ -109,7 +109,10 @@ fn write(path: &Path, bytes: &[u8], replace: bool) -> Result<()> {
     }
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     let mut file = file.with_context(|| format!("create {}", path.display()))?;
-    file.write_all(bytes).with_context(|| format!("write {}", path.display()))
+    file.write_all(bytes).with_context(|| format!("write {}", path.display())).inspect_err(|_| {
+        // An incomplete archive is of no use.
+        let _ = fs::remove_file(path);
+    })
 }
 
 struct Bundle<'a> {
