@@ -26,7 +26,7 @@ pub fn operations(config: &Config, host: &Host, guest: &Guest, seeding: &Seeding
         list.extend(systemd::shared(mode));
     }
     if guest.first == FirstProcess::Systemd {
-        list.extend(systemd::operations(seed, mode, &seeding.subsystems));
+        list.extend(systemd::operations(seed, mode, &seeding.subsystems, config.hardware.access));
         list.extend((!privileges::has_user_namespaces(config, host)).then(same_users));
     }
     list

@@ -4,7 +4,7 @@
 //! the file of the same name here. Nothing is left behind, and each boot gets the files for its network mode.
 //! systemd.unit(5), systemd.network(5), journald.conf(5), logind.conf(5), udev(7).
 
-use crate::config::value::{NetworkMode, Seed, SeedItem, Subsystems};
+use crate::config::value::{HardwareAccess, NetworkMode, Seed, SeedItem, Subsystems};
 use crate::mount::op::Operation;
 use crate::rootfs::files;
 
@@ -50,17 +50,31 @@ const UDEV_UNITS: [&str; 4] = [
     "systemd-udevd-varlink.socket",
 ];
 
+/// Generators that look for encrypted, verified and unlabelled partitions and for an image of a suspended system, at
+/// each boot and each reload of systemd. systemd.generator(7).
+const DISK_GENERATORS: [&str; 5] =
+    ["cryptsetup", "gpt-auto", "hibernate-resume", "integritysetup", "veritysetup"];
+
 /// The unit that replaces the distribution's coldplug.
 const TRIGGER: &str = "droidspaces-udev-trigger.service";
 
 /// Used if a network has no name servers.
 const FALLBACK: &str = "1.1.1.1 8.8.8.8 2606:4700:4700::1111";
 
-/// All files for the parts in `seed`.
-pub(super) fn operations(seed: Seed, mode: NetworkMode, subsystems: &Subsystems) -> Vec<Operation> {
+/// All files for the parts in `seed`. The disks of the host are a container's only with access to all hardware.
+pub(super) fn operations(
+    seed: Seed,
+    mode: NetworkMode,
+    subsystems: &Subsystems,
+    access: HardwareAccess,
+) -> Vec<Operation> {
     let mut list = Vec::new();
     if seed.has(SeedItem::Udev) {
         list.extend(udev(subsystems));
+        if access != HardwareAccess::Full {
+            let path = |name| format!("/run/systemd/system-generators/systemd-{name}-generator");
+            list.extend(DISK_GENERATORS.map(|name| link(&path(name), "/dev/null")));
+        }
     }
     if seed.has(SeedItem::Network) {
         list.extend(network(mode));
@@ -224,7 +238,7 @@ mod tests {
 
     fn shown(seed: &str, mode: NetworkMode) -> Vec<String> {
         let subsystems = "usb,tty".parse().unwrap();
-        operations(seed.parse().unwrap(), mode, &subsystems)
+        operations(seed.parse().unwrap(), mode, &subsystems, HardwareAccess::None)
             .into_iter()
             .map(|operation| match operation {
                 Operation::File { target, content } => format!("{target}: {content}"),
@@ -261,6 +275,18 @@ mod tests {
         let unit = list.iter().find(|line| line.contains("ExecStart")).unwrap();
         assert!(unit.contains("--action=add --subsystem-match=usb --subsystem-match=tty\n"), "{unit}");
         assert!(list.contains(&"/run/systemd/system/systemd-udev-trigger.service -> /dev/null".to_owned()));
+    }
+
+    #[test]
+    fn disks_are_looked_for_where_they_may_be_used() {
+        let masks = |access| {
+            let list =
+                operations("udev".parse().unwrap(), NetworkMode::Host, &"usb".parse().unwrap(), access);
+            let is_generator = |one: &&Operation| one.to_string().contains("/system-generators/systemd-");
+            list.iter().filter(is_generator).count()
+        };
+        assert_eq!(masks(HardwareAccess::None), DISK_GENERATORS.len());
+        assert_eq!(masks(HardwareAccess::Full), 0);
     }
 
     #[test]
