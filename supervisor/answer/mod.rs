@@ -75,6 +75,13 @@ impl Answerer {
         self.listeners.iter().map(|listener| listener.descriptor.as_fd())
     }
 
+    /// Changes the order of the descriptors, so that the last one is another.
+    pub fn rotate(&mut self) {
+        if let Some(last) = self.listeners.pop() {
+            self.listeners.insert(0, last);
+        }
+    }
+
     /// How the container has requested its end. Returns each request once.
     pub fn take_end(&mut self) -> Option<End> {
         self.end.take()

@@ -51,6 +51,11 @@ impl Calls {
         end.is_some()
     }
 
+    /// The next turn of the loop may have time for other calls only.
+    pub(super) fn end_turn(&mut self) {
+        self.answerer.iter_mut().for_each(Answerer::rotate);
+    }
+
     /// PID 1 has ended with this status; returns the one that a PID namespace would report, reboot(2). Pending calls
     /// fail, because their processes are about to be killed.
     pub(super) fn end(&mut self, status: WaitStatus) -> WaitStatus {

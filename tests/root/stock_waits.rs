@@ -1,11 +1,13 @@
-//! Answered calls whose arguments are on a file system of the container, on kernels without PID namespaces. A process of
-//! the container serves the file system, and may itself wait for an answer: the monitor must not wait for it.
+//! Calls that take the monitor long to answer, on kernels without PID namespaces: those with arguments on a file system
+//! that a process of the container serves, which may itself wait for an answer; and those that affect many processes. The
+//! monitor serves its clients in the meantime.
 //!
 //! The script contains system call numbers of x86-64.
 
 #![cfg(target_arch = "x86_64")]
 
 use crate::stock::{Bystanders, inside, stock};
+use crate::wait_for;
 
 /// Serves a file system that consists of one file, in which nothing can be read and which has no size of its file system:
 /// these requests are never answered. Prints what calls return whose arguments are in memory mapped from the file.
@@ -65,4 +67,31 @@ fn the_monitor_does_not_wait_for_a_file_system_of_its_container() {
     assert_eq!(String::from_utf8_lossy(&done.stdout), expected, "{done:?}");
     assert_eq!(sandbox.ds(&["stop", "web"]).succeeds(), "web stopped\n");
     bystanders.check();
+}
+
+/// Sixty sessions send signal 0 to five hundred processes without a pause.
+#[test]
+fn clients_are_served_between_calls_that_take_long() {
+    const CALLER: &str = "while :; do kill -0 -1; done";
+    let sandbox = stock();
+    sandbox.container("web", &[]);
+    sandbox.ds(&["start", "web"]).succeeds();
+    let many = "for one in $(busybox seq 500); do busybox sleep 1000 & done; wait";
+    let mut sessions = vec![sandbox.spawn_ds(&["run", "web", "--", "sh", "-c", many])];
+    let count = |word: &str| {
+        let found = sandbox.processes();
+        found.iter().filter(|one| one.command.last().is_some_and(|last| last == word)).count()
+    };
+    wait_for("the processes", || (count("1000") >= 500).then_some(()));
+    sessions.extend((0..60).map(|_| sandbox.spawn_ds(&["run", "web", "--", "sh", "-c", CALLER])));
+    wait_for("the callers", || (count(CALLER) >= 60).then_some(()));
+    for _ in 0..5 {
+        let info = sandbox.info("web");
+        assert!(info["pid"].is_number(), "the monitor did not answer: {info}");
+    }
+    // Nor do the calls of one session wait for all others.
+    assert_eq!(inside(&sandbox, "kill -0 1 && echo answered"), "answered\n");
+    assert_eq!(sandbox.ds(&["stop", "web"]).succeeds(), "web stopped\n");
+    sessions.iter_mut().for_each(|session| drop(session.wait()));
+    sandbox.assert_no_containers();
 }

@@ -1,5 +1,7 @@
 //! The monitor's loop, from the first boot to the end. Owns what happens when PID 1 ends, and the cleanup.
 
+use std::time::{Duration, Instant};
+
 use anyhow::Result;
 use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
@@ -27,6 +29,9 @@ use crate::rootfs::guest::Guest;
 const HASTY_S: u64 = 3;
 /// The number of consecutive failed boots after which a container that keeps rebooting is stopped.
 const MAX_HASTY: u32 = 5;
+/// After this time, the other calls that wait are answered in the next turn of the loop, so that clients do not wait for
+/// all of them.
+const TURN: Duration = Duration::from_millis(20);
 
 impl Monitor {
     /// Runs until the container has ended for good; returns the exit code of the monitor.
@@ -35,11 +40,17 @@ impl Monitor {
         self.booted();
         loop {
             // From the last viewer to the first, so that a removal does not change the indices of the others.
-            for ready in self.wait().into_iter().rev() {
+            let ready = self.wait();
+            let turn = Instant::now() + TURN;
+            for ready in ready.into_iter().rev() {
+                if matches!(ready, Ready::Calls(_)) && Instant::now() > turn {
+                    continue;
+                }
                 if let Some(exit) = self.handle(ready) {
                     return self.end(&exit);
                 }
             }
+            self.calls.end_turn();
             self.take_deadlines();
         }
     }
