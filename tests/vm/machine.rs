@@ -28,6 +28,8 @@ const LINES_SHOWN: usize = 60;
 
 /// The only server that a machine with a network can reach, at the port of HTTPS.
 pub const SERVER: &str = "192.0.2.100";
+/// The address and the port of a phone that others can reach.
+pub const PUBLISHED: &str = "192.0.2.7:8080";
 
 /// The configuration of a machine.
 #[derive(Debug, Clone)]
@@ -41,6 +43,8 @@ pub struct Setup {
     disks: Vec<(Disk, u32)>,
     /// The port on the host's loopback interface to which [`SERVER`] is forwarded.
     server: Option<u16>,
+    /// The port there that leads to [`PUBLISHED`] of the machine.
+    published: Option<u16>,
     /// Additional devices, as QEMU names them.
     devices: Vec<&'static str>,
     /// Files of the test: path below their folder, path on this machine.
@@ -58,6 +62,7 @@ impl Setup {
             prepare: String::new(),
             disks: Vec::new(),
             server: None,
+            published: None,
             devices: Vec::new(),
             files,
         }
@@ -86,6 +91,12 @@ impl Setup {
     /// Adds a network interface. Packets reach only [`SERVER`], a port on this host's loopback interface.
     pub const fn server(mut self, port: u16) -> Self {
         self.server = Some(port);
+        self
+    }
+
+    /// Makes [`PUBLISHED`] reachable from outside, at this port of this host's loopback interface.
+    pub const fn published(mut self, port: u16) -> Self {
+        self.published = Some(port);
         self
     }
 
@@ -328,7 +339,11 @@ fn words(setup: &Setup) -> Vec<String> {
     if let Some(port) = setup.server {
         let network = "user,id=net,restrict=on,net=192.0.2.0/24,host=192.0.2.1,dns=192.0.2.3";
         words.push("-netdev".to_owned());
-        words.push(format!("{network},guestfwd=tcp:{SERVER}:443-cmd:./busybox nc 127.0.0.1 {port}"));
+        let inwards = setup
+            .published
+            .map(|port| format!(",hostfwd=tcp:127.0.0.1:{port}-{PUBLISHED}"))
+            .unwrap_or_default();
+        words.push(format!("{network}{inwards},guestfwd=tcp:{SERVER}:443-cmd:./busybox nc 127.0.0.1 {port}"));
         words.extend(["-device".to_owned(), "virtio-net-pci,netdev=net,romfile=".to_owned()]);
     }
     words.extend(setup.devices.iter().flat_map(|device| ["-device", device]).map(str::to_owned));

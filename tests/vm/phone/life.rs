@@ -2,7 +2,7 @@
 //! the time.
 
 use super::stock::Outside;
-use super::{Phone, surroundings};
+use super::{Phone, nat, surroundings};
 use crate::machine::SERVER;
 use crate::platform::{PHONE_AMD64, PHONE_ARM64, PHONE_STOCK};
 use crate::web::catalogue::IMAGE;
@@ -27,6 +27,7 @@ fn a_phone_from_flashing_to_removal() {
     a_container_from_the_catalogue(&mut phone);
     debian_at_late_start(&mut phone);
     apps_come_and_go(&mut phone);
+    nat::a_network_of_its_own(&mut phone);
     the_rest(&mut phone);
 }
 

@@ -5,6 +5,7 @@
 
 mod inits;
 mod life;
+mod nat;
 mod stock;
 mod surroundings;
 
@@ -16,6 +17,7 @@ use crate::platform::Platform;
 use crate::web::Server;
 use crate::{given, outside};
 use std::fs;
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -33,6 +35,8 @@ struct Phone {
     setup: Setup,
     machine: Option<Machine>,
     outside: Server,
+    /// The port of this host's loopback interface that leads to the phone.
+    inwards: u16,
     _folder: TempDir,
 }
 
@@ -50,8 +54,12 @@ impl Phone {
         let filter = folder.path().join("filter");
         fs::write(&filter, surroundings::filter_of_apps()).expect("write");
         let (outside, _) = outside::serve(folder.path(), platform, &mut Chance::from_seed(20_261_130));
+        let free = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let inwards = free.local_addr().expect("an address").port();
+        drop(free);
         let mut setup = Setup::phone(platform)
             .server(outside.port)
+            .published(inwards)
             .file("authority.pem", &outside.authority)
             .memory_mib(768)
             .file("ds.zip", &given("DS_MODULE"))
@@ -63,7 +71,7 @@ impl Phone {
             setup = setup.disk(&Disk::volatile(&given("DS_VM").join("images").join(name)), 512);
         }
         let machine = Some(boot(&setup));
-        Self { setup, machine, outside, _folder: folder }
+        Self { setup, machine, outside, inwards, _folder: folder }
     }
 
     fn machine(&mut self) -> &mut Machine {

@@ -2,7 +2,8 @@
 //!
 //! Owns the tree. Programs are in `/system/bin`: mksh is `sh`, toybox provides most others, and the rest are tools that
 //! AOSP also has there. No folder of a Linux distribution exists. The programs are Debian's, unpacked and not configured;
-//! `/lib` and `/lib64` are links to `/system/lib64`, because Debian's loader searches there. The scripts in the place of
+//! `/lib` and `/lib64` are links to `/system/lib64`, because Debian's loader searches there. iptables is the old one, which
+//! Android has, and the kernel's modules for it are those that stock kernels contain. The scripts in the place of
 //! Android's init and of a root manager are in the initramfs, which the tests write. The labels are Android's: see
 //! `tests/vm/policy.conf`.
 
@@ -17,7 +18,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 /// Must change when [`make`] produces another result from the same lists.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Its kernel is 6.1, the version of phones of 2023.
 const SUITE: &str = "bookworm";
@@ -31,6 +32,7 @@ const PACKAGES: &[&str] = &[
     "e2fsprogs",
     "f2fs-tools",
     "iproute2",
+    "iptables",
     "attr",
     "coreutils",
     "bubblewrap",
@@ -38,7 +40,7 @@ const PACKAGES: &[&str] = &[
 ];
 
 /// The first program loads all of them, because no program can load a module later. File systems request the checksums
-/// by name.
+/// by name. As stock kernels, it has no nf_tables, translation of IPv6 addresses, or match for the host's own addresses.
 const MODULES: &[&str] = &[
     "virtio_pci",
     "virtio_blk",
@@ -54,6 +56,19 @@ const MODULES: &[&str] = &[
     "dummy",
     "tun",
     "veth",
+    "bridge",
+    "iptable_filter",
+    "iptable_mangle",
+    "iptable_nat",
+    "ip6table_filter",
+    "ip6table_mangle",
+    "ipt_REJECT",
+    "xt_MASQUERADE",
+    "xt_TCPMSS",
+    "xt_conntrack",
+    "xt_mac",
+    "xt_nat",
+    "xt_tcpudp",
 ];
 
 /// Programs that Android also has in `/system/bin`, with their paths in Debian. Only `bwrap` is not Android's: tests use it
@@ -68,6 +83,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("usr/sbin/mkfs.f2fs", "make_f2fs"),
     ("usr/sbin/fsck.f2fs", "fsck.f2fs"),
     ("usr/bin/ip", "ip"),
+    ("usr/sbin/xtables-legacy-multi", "xtables-legacy-multi"),
     ("usr/bin/chcon", "chcon"),
     ("usr/bin/getfattr", "getfattr"),
     ("usr/bin/tr", "tr"),
@@ -90,6 +106,9 @@ const TOYBOX: &str = "base64 basename blkid blockdev cal cat chattr chgrp chmod 
 
 /// Programs in the initramfs; see `tests/vm/android`.
 const BROUGHT: &[&str] = &["getprop", "setprop", "su"];
+
+/// Android's names of iptables, which a script in the initramfs starts.
+const IPTABLES: &[&str] = &["", "-save", "-restore"];
 
 /// Mount points.
 const MOUNT_POINTS: &[&str] = &[
@@ -134,7 +153,7 @@ const LABELS: &[(&str, &str)] = &[
 /// Everything that the result depends on.
 pub fn stamp(architecture: &str) -> String {
     format!(
-        "phone {VERSION} {architecture}\n{SUITE} {PACKAGES:?}\n{MODULES:?}\n{PROGRAMS:?}\n{TOYBOX}\n{BROUGHT:?}\n{MOUNT_POINTS:?} {LINKS:?}\n\
+        "phone {VERSION} {architecture}\n{SUITE} {PACKAGES:?}\n{MODULES:?}\n{PROGRAMS:?}\n{TOYBOX}\n{BROUGHT:?} {IPTABLES:?}\n{MOUNT_POINTS:?} {LINKS:?}\n\
          {INITTAB}{BUILD_PROPERTIES}{LABELS:?}\n"
     )
 }
@@ -190,23 +209,36 @@ fn furnish(debian: &Path, tree: &Path, architecture: &str) -> Result<()> {
     for name in BROUGHT {
         symlink(format!("/mnt/vm/{name}"), programs.join(name))?;
     }
+    for name in ["iptables", "ip6tables"] {
+        for verb in IPTABLES {
+            symlink("/mnt/vm/iptables", programs.join(format!("{name}{verb}")))?;
+        }
+    }
     for (target, name) in LINKS {
         symlink(target, tree.join(name))?;
     }
     let multiarch = if architecture == "amd64" { "x86_64-linux-gnu" } else { "aarch64-linux-gnu" };
     for folder in ["lib", "usr/lib"].map(|lib| debian.join(lib).join(multiarch)) {
-        for entry in fs::read_dir(&folder).into_iter().flatten() {
-            let path = entry?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            // Follows links, so that each library has the name that programs request.
-            if name.contains(".so") && path.is_file() {
-                copy(&path, &libraries.join(name))?;
-            }
-        }
+        take_libraries(&folder, &libraries)?;
     }
+    let extensions = libraries.join("xtables");
+    fs::create_dir_all(&extensions)?;
+    take_libraries(&debian.join("usr/lib").join(multiarch).join("xtables"), &extensions)?;
     fs::write(tree.join("system/etc/inittab"), INITTAB)?;
     let abi = if architecture == "amd64" { "x86_64" } else { "arm64-v8a" };
     fs::write(tree.join("system/build.prop"), format!("{BUILD_PROPERTIES}ro.product.cpu.abi={abi}\n"))?;
+    Ok(())
+}
+
+/// Copies all libraries of a folder. Follows links, so that each library has the name that programs request.
+fn take_libraries(from: &Path, to: &Path) -> Result<()> {
+    for entry in fs::read_dir(from).into_iter().flatten() {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.contains(".so") && path.is_file() {
+            copy(&path, &to.join(name))?;
+        }
+    }
     Ok(())
 }
 
