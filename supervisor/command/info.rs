@@ -259,7 +259,8 @@ fn text(document: &Document) -> Result<String> {
     let network = summary.network.as_ref();
     line("network", network.map(|network| [from_ref(&network.mode), &network.addresses].concat().join(" ")))?;
     line("gateway", network.and_then(|network| network.gateway.clone()))?;
-    line("uplink", network.and_then(|network| network.uplink.clone()))?;
+    let connected = network.filter(|network| !network.addresses.is_empty());
+    line("uplink", connected.map(|network| network.uplink.clone().unwrap_or_else(|| "none".to_owned())))?;
     let ports = network.map(|network| network.ports.join(" "));
     line("ports", ports.filter(|ports| !ports.is_empty()))?;
     line("cgroup", document.cgroup.clone())?;

@@ -118,10 +118,10 @@ impl Attachment {
         changes.forwarding.enable(&settings)?;
         let bridge = bridge(&route, &tag, &network, &config.network.name, ipv6, mtu, others)?;
         member.bridge = bridge.as_ref().map(|bridge| bridge.name.clone());
-        let (namespace, own) = pair(&route, &tag, &member, mtu, host.android)?;
+        let (namespace, own, link) = pair(&route, &tag, &member, mtu, host.android)?;
         member.namespace = Some(namespace.as_raw_fd());
-        connect(&route, &member, bridge.as_ref(), warnings)?;
-        let answers = answers(&route, &member, servers, mtu);
+        connect(&route, (&member, &link), bridge.as_ref(), warnings)?;
+        let answers = answers(&link, &member, servers, mtu);
         if let Err(error) = &answers {
             warnings.push(format!("requests of the container for addresses are not answered: {error:#}"));
         }

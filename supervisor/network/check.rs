@@ -3,12 +3,14 @@
 //! Reads the other containers' configurations and the records of networks. Changes nothing, and does not prevent a later
 //! change that makes the settings invalid: the start checks them again.
 
+use std::net::Ipv6Addr;
+
 use anyhow::{Result, bail, ensure};
 
 use super::gateway;
 use super::store::{Gateway, recorded};
 use crate::config::Config;
-use crate::config::value::NetworkMode;
+use crate::config::value::{NetworkMode, Publication, Uplink, VpnPolicy};
 use crate::paths::{Paths, names_in};
 
 /// The error of `network.mode = gateway` alone.
@@ -30,6 +32,24 @@ pub fn check(config: &Config, before: Option<&Config>, paths: &Paths) -> Result<
         format!("{} {:?} {}", config.network.mode, config.network.address, config.network.name)
     }) {
         check_address(config, paths)?;
+    }
+    if is_new(|config| format!("{} {} {:?}", config.network.uplink, config.network.vpn, config.network.ports))
+    {
+        check_contradictions(config)?;
+    }
+    Ok(())
+}
+
+/// Settings that would have no effect.
+fn check_contradictions(config: &Config) -> Result<()> {
+    let network = &config.network;
+    ensure!(
+        network.uplink != Uplink::Vpn || network.vpn != VpnPolicy::Bypass,
+        "network.vpn: bypass excludes network.uplink = vpn; set it to follow"
+    );
+    let is_loopback = |port: &&Publication| port.bound_to() == Some(Ipv6Addr::LOCALHOST.into());
+    if let Some(port) = network.ports.as_slice().iter().find(is_loopback) {
+        bail!("network.ports: {port}: the kernel does not forward packets to ::1; use 127.0.0.1");
     }
     Ok(())
 }

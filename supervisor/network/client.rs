@@ -50,7 +50,7 @@ impl Attachment {
             _ => servers.to_vec(),
         };
         let server =
-            segment::connect(&segment, &own, warnings, |route| answers(route, &own, &asked, segment::MTU))?;
+            segment::connect(&segment, &own, warnings, |link| answers(link, &own, &asked, segment::MTU))?;
         match others.iter().find(|other| other.name == router.name) {
             Some(running) if !segment::is_connected(&segment)? => {
                 let leg = leg(&own, &router).context("no gateway")?;

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
+use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 
@@ -170,7 +171,11 @@ impl Member {
     }
 
     pub(super) fn is_alive(&self) -> bool {
-        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.monitor.0)).unwrap_or_default();
+        // Nearly every change asks this of all members. The kernel returns the line in one read.
+        let mut line = [0; 1024];
+        let file = File::open(format!("/proc/{}/stat", self.monitor.0));
+        let length = file.and_then(|mut file| file.read(&mut line)).unwrap_or_default();
+        let text = String::from_utf8_lossy(&line[..length]);
         let dead = matches!(proc_stat::field(&text, 3), None | Some("Z" | "X"));
         !dead && proc_stat::start_time(&text) == Some(self.monitor.1)
     }

@@ -13,7 +13,7 @@ use super::advertise::Prefix;
 use super::answers::Server;
 use super::dhcp::Lease;
 use super::identity::{Tag, interface_name, random_prefix};
-use super::link::Mac;
+use super::link::{Link, Mac};
 use super::store::{Member, Network, Store};
 use super::subnet::{self, Subnet};
 use crate::config::Config;
@@ -125,8 +125,7 @@ fn taken(route: &Netlink, tag: &Tag) -> Result<Vec<Subnet>> {
 }
 
 /// Serves programs in the container with its existing settings.
-pub(super) fn answers(route: &Netlink, member: &Member, servers: &[IpAddr], mtu: u32) -> Result<Server> {
-    let link = route.link(&member.interface)?.context("the new link has vanished")?;
+pub(super) fn answers(link: &Link, member: &Member, servers: &[IpAddr], mtu: u32) -> Result<Server> {
     let six = |server: &IpAddr| if let IpAddr::V6(server) = server { Some(*server) } else { None };
     let four = |server: &IpAddr| if let IpAddr::V4(server) = server { Some(*server) } else { None };
     let lease = Lease {

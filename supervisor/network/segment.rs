@@ -19,7 +19,7 @@ use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 
 use super::answers::Server;
-use super::link::{End, Mac, step};
+use super::link::{End, Link, Mac, step};
 use super::store::Member;
 use super::subnet::Subnet;
 use super::sysctl;
@@ -102,7 +102,7 @@ pub(super) fn connect(
     segment: &OwnedFd,
     member: &Member,
     warnings: &mut Vec<String>,
-    answers: impl FnOnce(&Netlink) -> Result<Server>,
+    answers: impl FnOnce(&Link) -> Result<Server>,
 ) -> Result<Option<Server>> {
     within(segment, |route| {
         let (bridge, link) = (route.link(BRIDGE)?, route.link(&member.interface)?);
@@ -111,7 +111,7 @@ pub(super) fn connect(
         if !call!(route.confine_port(link.index, member.mac, member.isolated), "confine the link")? {
             warnings.push("kernel does not bind a port of a bridge to one sender (5.18): other containers of its network can impersonate this one".into());
         }
-        let server = answers(route);
+        let server = answers(&link);
         if let Err(error) = &server {
             warnings.push(format!("requests of the container for addresses are not answered: {error:#}"));
         }

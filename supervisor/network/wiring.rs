@@ -121,15 +121,15 @@ fn host_side(route: &Netlink, link: &Link, network: &Network, ipv6: bool) -> Res
     Ok(())
 }
 
-/// Creates the namespace with `eth0`, whose other end is here; also opens the caller's own. On a phone, checksums are
-/// computed here: some of its drivers send packets of others with wrong ones.
+/// Creates the namespace with `eth0`; also opens the caller's own, and returns the other end, which is here. On a phone,
+/// checksums are computed here: some of its drivers send packets of others with wrong ones.
 pub(super) fn pair(
     route: &Netlink,
     tag: &Tag,
     member: &Member,
     mtu: u32,
     phone: bool,
-) -> Result<(OwnedFd, OwnedFd)> {
+) -> Result<(OwnedFd, OwnedFd, Link)> {
     // A link of the previous boot, whose namespace still exists.
     if let Some(link) = route.link(&member.interface)?.filter(|link| tag.owns(link)) {
         let _ = route.delete_link(link.index);
@@ -140,7 +140,7 @@ pub(super) fn pair(
     }
     let link = route.link(&member.interface)?.context("the new link has vanished")?;
     step(route.set_alias(link.index, &tag.member(&member.name)), "name the link")?;
-    Ok((new, own))
+    Ok((new, own, link))
 }
 
 /// The same with the other end in the namespace `outside`.
@@ -203,16 +203,15 @@ fn furnish(member: &Member, host: &OwnedFd, mtu: u32) -> Result<()> {
 /// Connects the host's end.
 pub(super) fn connect(
     route: &Netlink,
-    member: &Member,
+    (member, link): (&Member, &Link),
     bridge: Option<&Link>,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
-    let link = route.link(&member.interface)?.context("the new link has vanished")?;
     let Some(bridge) = bridge else {
         let prefix =
             member.address6.map_or(Ipv6Addr::UNSPECIFIED, |own| Ipv6Addr::from(u128::from(own) >> 80 << 80));
         let network = Network { subnet: member.subnet, prefix, leases: BTreeMap::new() };
-        host_side(route, &link, &network, member.address6.is_some())?;
+        host_side(route, link, &network, member.address6.is_some())?;
         step(
             route.add_address(link.index, member.subnet.gateway().into(), 32),
             "add the address of the link",

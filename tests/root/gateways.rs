@@ -263,6 +263,24 @@ fn a_gateway_that_cannot_be_one_is_refused_with_the_reason() {
 }
 
 #[test]
+fn settings_without_effect_are_refused_when_they_are_set() {
+    let Some(world) = World::new("settings_without_effect_are_refused_when_they_are_set") else { return };
+    let sandbox = &world.sandbox;
+    sandbox.container("web", &["network.mode=nat", "network.uplink=vpn"]);
+    let set = |settings: &[&str]| sandbox.ds(&[&["set", "web"], settings].concat());
+    set(&["network.vpn=bypass"]).fails(1, &["ds: set web: network.vpn: bypass", "network.uplink = vpn"]);
+    set(&["network.vpn=bypass", "network.uplink=wan0"]).succeeds();
+    set(&["network.uplink=vpn"]).fails(1, &["network.vpn: bypass"]);
+    let loopback = ["network.ports=[::]:81:81, [::1]:80:80"];
+    set(&loopback).fails(1, &["ds: set web: network.ports: [::1]:80:80", "use 127.0.0.1"]);
+    // Another key can be changed in a file that has it already.
+    let file = sandbox.data("containers/web/container.ini");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("[network]\n", "[network]\nports = [::1]:80:80\n")).unwrap();
+    set(&["network.isolated=yes"]).succeeds();
+}
+
+#[test]
 fn an_address_that_cannot_be_used_is_refused_when_it_is_set() {
     let Some(world) = World::new("an_address_that_cannot_be_used_is_refused_when_it_is_set") else { return };
     let sandbox = &world.sandbox;

@@ -108,6 +108,8 @@ fn no_packet_of_a_bound_container_uses_another_uplink() {
     // Its uplink disappears and returns, with and without a supervisor; netd restarts.
     phone.disconnect("rmnet_data0");
     wait_for("no uplink", || uplink(&phone, "web").is_null().then_some(()));
+    let text = phone.sandbox.ds(&["info", "web"]).succeeds();
+    assert!(text.contains("\nuplink      none\n"), "{text}");
     phone.sandbox.kill_supervisor();
     phone.connect("rmnet_data0");
     thread::sleep(Duration::from_millis(200));
