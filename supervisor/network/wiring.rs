@@ -2,8 +2,6 @@
 //!
 //! Owns their creation. `attach` decides about their use; `reconcile` removes remains.
 
-use std::collections::BTreeMap;
-use std::net::Ipv6Addr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result, bail};
@@ -73,19 +71,16 @@ pub(super) fn bridge(
             let mac = [0x02, 0x64, 0x73, 0, third, 1];
             match route.add_bridge(&interface, mac, mtu) {
                 Err(Errno::EOPNOTSUPP | Errno::ENODEV | Errno::ENOENT) => return Ok(None),
-                other => step(other, &format!("create the bridge {interface}"))?,
+                other => step(other, "create a bridge")?,
             }
             let link = route.link(&interface)?.context("the new bridge has vanished")?;
             step(route.set_alias(link.index, &alias), "name the bridge")?;
             link
         }
     };
-    host_side(route, &bridge, network, ipv6)?;
+    host_side(route, &bridge, ipv6)?;
     let gateway = network.subnet.gateway();
-    step(
-        route.add_address(bridge.index, gateway.into(), Subnet::LENGTH),
-        &format!("add the address of {}", bridge.name),
-    )?;
+    step(route.add_address(bridge.index, gateway.into(), Subnet::LENGTH), "add the address of the bridge")?;
     // Ports are isolated from each other: the host answers for all and forwards permitted packets.
     sysctl::set(&format!("ipv4/conf/{}/proxy_arp_pvlan", bridge.name), "1")?;
     // It need not wait for duplicate addresses.
@@ -100,7 +95,7 @@ pub(super) fn bridge(
 }
 
 /// The host's interface towards containers: a bridge or one end of a link.
-fn host_side(route: &Netlink, link: &Link, network: &Network, ipv6: bool) -> Result<()> {
+fn host_side(route: &Netlink, link: &Link, ipv6: bool) -> Result<()> {
     let name = &link.name;
     for (setting, value) in [
         ("rp_filter", "1"),
@@ -113,10 +108,9 @@ fn host_side(route: &Netlink, link: &Link, network: &Network, ipv6: bool) -> Res
     }
     sysctl::try_set(&format!("ipv6/conf/{name}/accept_ra"), "0");
     sysctl::try_set(&format!("ipv6/conf/{name}/disable_ipv6"), if ipv6 { "0" } else { "1" });
-    step(route.bring_up(link.index), &format!("bring {name} up"))?;
+    step(route.bring_up(link.index), "bring the host's interface up")?;
     if ipv6 {
-        let step_name = format!("add an address for network {} to {name}", network.subnet);
-        step(route.add_address(link.index, ROUTER.into(), 64), &step_name)?;
+        step(route.add_address(link.index, ROUTER.into(), 64), "add the address of a router")?;
     }
     Ok(())
 }
@@ -208,36 +202,34 @@ pub(super) fn connect(
     warnings: &mut Vec<String>,
 ) -> Result<()> {
     let Some(bridge) = bridge else {
-        let prefix =
-            member.address6.map_or(Ipv6Addr::UNSPECIFIED, |own| Ipv6Addr::from(u128::from(own) >> 80 << 80));
-        let network = Network { subnet: member.subnet, prefix, leases: BTreeMap::new() };
-        host_side(route, link, &network, member.address6.is_some())?;
+        host_side(route, link, member.address6.is_some())?;
         step(
             route.add_address(link.index, member.subnet.gateway().into(), 32),
             "add the address of the link",
         )?;
         let own = member.address;
-        step(route.add_host_route(link.index, own.into()), &format!("route {own}"))?;
+        step(route.add_host_route(link.index, own.into()), "route the container's address")?;
         return know(route, link.index, member);
     };
     sysctl::try_set(&format!("ipv6/conf/{}/disable_ipv6", member.interface), "1");
-    step(route.set_master(link.index, bridge.index), &format!("connect {} to {}", link.name, bridge.name))?;
+    step(route.set_master(link.index, bridge.index), "connect the link to the bridge")?;
     if !call!(route.confine_port(link.index, member.mac, true), "isolate the link")? {
         warnings.push("kernel does not isolate ports of a bridge (5.18): other containers of its network can impersonate this one".into());
     }
-    step(route.bring_up(link.index), &format!("switch {} on", link.name))?;
+    step(route.bring_up(link.index), "switch the link on")?;
     know(route, bridge.index, member)
 }
 
 /// Has the host know where its addresses are. It learns none, because a neighbour could claim it. All IPv6 addresses of
 /// its prefix, whichever it has made, are behind one address of the link.
 fn know(route: &Netlink, index: u32, member: &Member) -> Result<()> {
+    const KNOW: &str = "add the container's neighbour entry";
     let own = member.address;
-    step(route.add_neighbour(index, own.into(), member.mac), &format!("know {own}"))?;
+    step(route.add_neighbour(index, own.into(), member.mac), KNOW)?;
     let Some(prefix) = member.prefix6() else { return Ok(()) };
     let link = member.link_local().into();
-    step(route.add_neighbour(index, link, member.mac), &format!("know {link}"))?;
-    step(route.add_route(index, (prefix.into(), 64), link), &format!("route {prefix}/64"))
+    step(route.add_neighbour(index, link, member.mac), KNOW)?;
+    step(route.add_route(index, (prefix.into(), 64), link), "route the container's prefix")
 }
 
 /// Sets the MTU of `eth0` in a running container.
