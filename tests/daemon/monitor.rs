@@ -92,6 +92,7 @@ impl Monitor {
             privileged: "no".into(),
             terms: None,
             volatile: false,
+            warnings: Vec::new(),
             network: "host".into(),
             addresses: Vec::new(),
             last_exit: None,
