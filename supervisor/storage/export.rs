@@ -171,11 +171,18 @@ fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-fn refuse_existing(path: &Path, replace: bool) -> Result<()> {
+/// Refuses a path where no file may be written: a device in its place, such as /dev/null, belongs to the machine.
+///
+/// # Errors
+/// What is there.
+pub fn refuse_existing(path: &Path, replace: bool) -> Result<()> {
     let directory = directory_of(path);
     fs::metadata(directory).with_context(|| format!("write {}: {}", path.display(), directory.display()))?;
     match fs::symlink_metadata(path) {
         Ok(about) if about.is_dir() => bail!("{} is a directory; name a file", path.display()),
+        Ok(_) if fs::metadata(path).is_ok_and(|target| !target.is_file()) => {
+            bail!("{} is not a regular file; name another one", path.display())
+        }
         Ok(_) if !replace => bail!("{} already exists; use --force to overwrite it", path.display()),
         _ => Ok(()),
     }

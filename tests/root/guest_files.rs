@@ -93,8 +93,8 @@ fn at_rest(sandbox: &Sandbox, tree: &Tree) {
         &["stats", "web"],
         &["logs", "web"],
         &["start", "web", "--dry-run"],
-        &["export", "web", exported.to_str().unwrap()],
-        &["doctor", sandbox.path("report").to_str().unwrap()],
+        &["export", "web", "-o", exported.to_str().unwrap()],
+        &["doctor", "-o", sandbox.path("report").to_str().unwrap()],
         &["shell", tree.0.to_str().unwrap(), "/bin/true"],
         &["shell", tree.0.to_str().unwrap(), "-u", "alice", "/bin/true"],
     ] {
@@ -122,7 +122,7 @@ fn in_use(sandbox: &Sandbox) {
         &["list", "--json"],
         &["logs", "web"],
         &["stats", "web"],
-        &["doctor", sandbox.path("report").to_str().unwrap()],
+        &["doctor", "-o", sandbox.path("report").to_str().unwrap()],
     ] {
         ends(sandbox, words);
         let _ = fs::remove_file(sandbox.path("report"));

@@ -379,6 +379,28 @@ fn an_incomplete_bug_report_is_removed() {
 }
 
 #[test]
+fn only_a_regular_file_is_replaced() {
+    let sandbox = Sandbox::new();
+    sandbox.container("web", &[]);
+    let make = "cd \"$0\" && mkfifo pipe && mknod device c 1 3 && mkdir directory && ln -s directory link && ln -s device to-device && touch file";
+    let directory = sandbox.path("out");
+    fs::create_dir_all(&directory).expect("mkdir");
+    sandbox.run(&["sh", "-c", make, text(&directory)]).succeeds();
+    for name in ["pipe", "device", "directory", "link", "to-device"] {
+        let path = directory.join(name);
+        let kind = || fs::symlink_metadata(&path).expect("an entry").file_type();
+        let before = kind();
+        let told = ["is not a regular file", "is a directory"][usize::from(name == "directory")];
+        sandbox.ds(&["export", "web", "-o", text(&path), "--force"]).fails(1, &[text(&path), told]);
+        sandbox.ds(&["doctor", "-o", text(&path)]).fails(1, &[text(&path), told]);
+        assert_eq!(kind(), before, "{name}");
+    }
+    let file = directory.join("file");
+    sandbox.ds(&["export", "web", "-o", text(&file), "--force"]).succeeds();
+    sandbox.ds(&["doctor", "-o", text(&file)]).succeeds();
+}
+
+#[test]
 fn a_distribution_becomes_an_image_and_boots() {
     let sandbox = Sandbox::new();
     let tree = Tree(given("DS_FIXTURES").join("bookworm"));

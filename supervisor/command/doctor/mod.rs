@@ -24,6 +24,7 @@ use crate::clock::unix_s;
 use crate::config::value::Name;
 use crate::exit::ExitCode;
 use crate::network::store;
+use crate::storage::export::refuse_existing;
 use crate::tool::Tool;
 use crate::units;
 use crate::worker::Env;
@@ -82,6 +83,7 @@ pub fn run(arguments: &cli::Doctor, env: &Env) -> Result<ExitCode> {
     let path = match &arguments.output {
         Some(path) => {
             let path = env.path(path)?;
+            refuse_existing(&path, true)?;
             write(&path, &bytes, true)?;
             path
         }
