@@ -162,9 +162,11 @@ impl NewName {
     /// If there is a container of that name by now; nothing has then changed.
     pub fn publish(self, env: &Env, staging: Staging) -> Result<()> {
         let _lock = Lock::take_for(&env.paths, &env.client, &self.name)?;
+        // Ends before the lock: a command that waits for the lock must not find the container reserved.
+        let Self { name, _occupation } = self;
         fault::point("job-done")?;
-        refuse_existing(&env.paths, &self.name)?;
-        staging.publish(&env.paths, &self.name)?;
+        refuse_existing(&env.paths, &name)?;
+        staging.publish(&env.paths, &name)?;
         fault::point("job-renamed")
     }
 }

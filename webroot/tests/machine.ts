@@ -15,6 +15,8 @@ export const PAGE = given('DS_PAGE');
 export const BROWSER = process.env.DS_BROWSER ?? 'chromium';
 
 export class Machine {
+  /** The machines that have not ended. */
+  static readonly alive = new Set<Machine>();
   readonly root = mkdtempSync(join(tmpdir(), 'ds-web-'));
   readonly environment = { ...process.env, DS_ROOT: this.root, TERM: 'dumb' };
   /** What a root manager calls the module's directory. */
@@ -23,6 +25,7 @@ export class Machine {
   constructor() {
     mkdirSync(join(this.module, 'bin'), { recursive: true });
     symlinkSync(given('DS_BIN'), join(this.module, 'bin/ds'));
+    Machine.alive.add(this);
   }
 
   private network: ChildProcess | null = null;
@@ -105,6 +108,7 @@ export class Machine {
         // The next one is tried all the same.
       }
     }
+    Machine.alive.delete(this);
     this.network?.kill('SIGKILL');
     rmSync(this.root, { recursive: true, force: true });
   }
