@@ -27,6 +27,12 @@ const END: Duration = Duration::from_secs(1);
 /// # Errors
 /// The text of its error, or that it did not end within `limit`.
 pub fn within(limit: Duration, work: impl FnOnce() -> Result<Vec<u8>>) -> Result<Vec<u8>> {
+    let mut work = Some(work);
+    run(limit, &mut || work.take().map_or_else(|| Ok(Vec::new()), |work| work()))
+}
+
+/// The same for work of any type, so that the program contains this function once.
+fn run(limit: Duration, work: &mut dyn FnMut() -> Result<Vec<u8>>) -> Result<Vec<u8>> {
     let (ours, theirs) = call!(pipe2(OFlag::O_CLOEXEC), "pipe")?;
     let mut child = Subprocess::fork(move || {
         let answer = match work() {
