@@ -26,10 +26,12 @@ void __aeabi_unwind_cpp_pr1(void) {}
 void __aeabi_unwind_cpp_pr2(void) {}
 ";
 
+/// A linker script: objects of C libraries have unwind tables, which the empty unwinder never reads.
+const WITHOUT_TABLES: &str = "SECTIONS { /DISCARD/ : { *(.eh_frame) } } INSERT BEFORE .eh_frame;\n";
+
 /// No build ID, no exported symbols; pages of up to 16 KiB, as on newer phones; code and constants in one segment,
 /// which saves the gap between them.
-const OPTIONS: &str =
-    "-Wl,--build-id=none,--gc-sections,-z,norelro,-z,noseparate-code,-z,max-page-size=16384";
+const OPTIONS: &str = "-Wl,--build-id=none,--gc-sections,-z,norelro,-z,noseparate-code,-z,max-page-size=16384,--no-eh-frame-hdr";
 
 /// Writes the linker for one processor into a folder of `place`, and returns the path of its script.
 ///
@@ -39,6 +41,7 @@ pub fn prepare(place: &Path, architecture: &Architecture) -> Result<PathBuf> {
     let folder = place.join(architecture.name);
     fs::create_dir_all(&folder)?;
     fs::write(folder.join("unwinder.c"), UNWINDER)?;
+    fs::write(folder.join("without-tables.ld"), WITHOUT_TABLES)?;
     let gcc = format!("{}-gcc", architecture.tools);
     let compile = ["-Os", "-w", "-fno-asynchronous-unwind-tables", "-c", "unwinder.c", "-o", "unwinder.o"];
     process::run(Command::new(&gcc).args(compile).current_dir(&folder))?;
@@ -53,7 +56,7 @@ pub fn prepare(place: &Path, architecture: &Architecture) -> Result<PathBuf> {
         "#!/bin/sh\n\
          exec {gcc} -nostdlib -static -no-pie '{musl}/crt1.o' '{musl}/crti.o' \\\n  \
          '-L{own}' '-L{musl}' '-L{libgcc}' \"$@\" \\\n  \
-         {OPTIONS} -Wl,-Bstatic,--start-group -lc -lgcc -lunwind -Wl,--end-group '{musl}/crtn.o'\n"
+         {OPTIONS} '-Wl,-T,{own}/without-tables.ld' -Wl,-Bstatic,--start-group -lc -lgcc -lunwind -Wl,--end-group '{musl}/crtn.o'\n"
     );
     let path = folder.join("link");
     fs::write(&path, script).with_context(|| format!("cannot write {}", path.display()))?;
