@@ -31,7 +31,8 @@ const WITHOUT_TABLES: &str = "SECTIONS { /DISCARD/ : { *(.eh_frame) } } INSERT B
 
 /// No build ID, no exported symbols; pages of up to 16 KiB, as on newer phones; code and constants in one segment,
 /// which saves the gap between them.
-const OPTIONS: &str = "-Wl,--build-id=none,--gc-sections,-z,norelro,-z,noseparate-code,-z,max-page-size=16384,--no-eh-frame-hdr";
+const OPTIONS: &str = "-Wl,--build-id=none,--no-eh-frame-hdr,--gc-sections,-z,norelro,-z,noseparate-code,\
+                       -z,max-page-size=16384";
 
 /// Writes the linker for one processor into a folder of `place`, and returns the path of its script.
 ///
@@ -56,7 +57,8 @@ pub fn prepare(place: &Path, architecture: &Architecture) -> Result<PathBuf> {
         "#!/bin/sh\n\
          exec {gcc} -nostdlib -static -no-pie '{musl}/crt1.o' '{musl}/crti.o' \\\n  \
          '-L{own}' '-L{musl}' '-L{libgcc}' \"$@\" \\\n  \
-         {OPTIONS} '-Wl,-T,{own}/without-tables.ld' -Wl,-Bstatic,--start-group -lc -lgcc -lunwind -Wl,--end-group '{musl}/crtn.o'\n"
+         {OPTIONS} '-Wl,-T,{own}/without-tables.ld' \\\n  \
+         -Wl,-Bstatic,--start-group -lc -lgcc -lunwind -Wl,--end-group '{musl}/crtn.o'\n"
     );
     let path = folder.join("link");
     fs::write(&path, script).with_context(|| format!("cannot write {}", path.display()))?;
