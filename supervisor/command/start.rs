@@ -18,7 +18,7 @@ use crate::container::start::{StartResult, Starting, begin, finish};
 use crate::container::talk::Talk;
 use crate::exit::ExitCode;
 use crate::monitor::protocol::{Answer, ControlRequest};
-use crate::monitor::surroundings;
+use crate::monitor::{is_stopped, surroundings};
 use crate::plan;
 use crate::rootfs::guest::{FirstProcess, Guest};
 use crate::rootfs::image::inspect;
@@ -29,6 +29,9 @@ use crate::worker::waiting::TIMEOUT;
 
 /// The default timeout of `--wait`.
 const LIMIT: Duration = Duration::from_secs(120);
+/// The timeout for an answer of a monitor that is not stopped: while a distribution boots, a slow machine leaves little
+/// time for it.
+const SILENCE: Duration = Duration::from_secs(30);
 /// The interval at which an init system without readiness notification is checked.
 const INTERVAL: Duration = Duration::from_millis(250);
 
@@ -141,16 +144,18 @@ pub(super) fn until_ready(env: &Env, name: &Name, waiting: Wait) -> Result<()> {
     let talk = Talk::open(&env.paths, &env.client, name)?;
     let talk = talk.context("it ended before it was up; see 'ds logs'")?;
     talk.say(&ControlRequest::Watch)?;
-    // A monitor answers a request immediately.
-    let mut silent = Instant::now() + TIMEOUT;
+    let mut heard = Instant::now();
     loop {
         let next = (Instant::now() + INTERVAL).min(deadline);
         if !env.client.wait(Some(talk.connection.as_fd()), Some(next))? {
-            let now = Instant::now();
-            if now >= silent {
+            let silence = heard.elapsed();
+            if silence >= TIMEOUT && talk.monitor().is_some_and(is_stopped) {
+                return Err(talk.silent("is stopped").into());
+            }
+            if silence >= SILENCE {
                 return Err(talk.silent("does not answer").into());
             }
-            if now >= deadline {
+            if Instant::now() >= deadline {
                 bail!(
                     "it is running, but its init system did not report within {} s that it is up; see 'ds logs {name}', \
                      or increase the timeout with --wait=SECONDS",
@@ -161,7 +166,7 @@ pub(super) fn until_ready(env: &Env, name: &Name, waiting: Wait) -> Result<()> {
             talk.say(&ControlRequest::Status)?;
             continue;
         }
-        silent = Instant::now() + TIMEOUT;
+        heard = Instant::now();
         match talk.answer(None)? {
             Some(Answer::Status(status)) if status.ready => return Ok(()),
             Some(_) => {}
