@@ -56,7 +56,7 @@ pub(super) struct Document {
     /// The changed files of its root file system.
     seeded: Vec<String>,
     boots: u32,
-    /// What it goes without; only while the container runs.
+    /// Features that the running container lacks, one sentence each.
     warnings: Vec<String>,
     monitor_version: Option<String>,
     last_exit: Option<Exit>,

@@ -177,7 +177,7 @@ pub struct Status {
     /// Seconds until PID 1 is killed, after a shutdown request; absent if the monitor predates this field.
     #[serde(default)]
     pub ends_within_s: Option<u64>,
-    /// What the container goes without; empty if the monitor predates this field.
+    /// Features that the container lacks, one sentence each; empty if the monitor predates this field.
     #[serde(default)]
     pub warnings: Vec<String>,
 }

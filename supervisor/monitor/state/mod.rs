@@ -94,7 +94,7 @@ pub(super) struct Monitor {
     /// Consecutive boots that ended immediately.
     hasty: u32,
     last_exit: Option<Exit>,
-    /// What the container goes without since its last boot.
+    /// Features that the container has lacked since its last boot, one sentence each.
     warnings: Vec<String>,
     /// The state that subscribers know.
     announced: Option<State>,
