@@ -112,10 +112,15 @@ impl Monitors {
         names
             .iter()
             .filter_map(|name| {
-                let is_stale = |monitors: &Self| !monitors.has(name) && monitors.paths.control(name).exists();
-                self.watch(name).or_else(|| is_stale(self).then(|| MonitorEvent::Stale(name.clone())))
+                let watched = self.watch(name);
+                watched.or_else(|| self.is_stale(name).then(|| MonitorEvent::Stale(name.clone())))
             })
             .collect()
+    }
+
+    /// Whether a container has a control socket, and no monitor answers on it. Its monitor was just looked for.
+    fn is_stale(&self, name: &Name) -> bool {
+        !self.has(name) && self.paths.control(name).exists()
     }
 
     /// Whether the monitor of this container is connected.
@@ -147,10 +152,7 @@ impl Monitors {
     /// monitor that ends cleanly removes it.
     pub fn started(&mut self, name: &Name) -> Option<MonitorEvent> {
         let watched = self.watch(name);
-        if self.has(name) || !self.paths.control(name).exists() {
-            return watched;
-        }
-        Some(self.gone(name, None))
+        if self.is_stale(name) { Some(self.gone(name, None)) } else { watched }
     }
 
     /// Processes the end of a monitor, unless the next one of the same container is already running.
