@@ -123,6 +123,11 @@ enum Then {
     Nothing,
 }
 
+/// The cleanup of a container, if one begins.
+fn sweep(begins: bool, name: Name) -> Vec<Action> {
+    begins.then_some(Action::Sweep(name)).into_iter().collect()
+}
+
 impl Sweep {
     fn is_under_way(&self) -> bool {
         self.at == UNDER_WAY
@@ -161,17 +166,13 @@ impl Policy {
                 Vec::new()
             }
             PolicyEvent::Gone(name, exit, restart) => {
-                let begins = self.entry(name.clone()).gone(exit, restart);
-                begins.then_some(Action::Sweep(name)).into_iter().collect()
+                sweep(self.entry(name.clone()).gone(exit, restart), name)
             }
-            PolicyEvent::Stale(name) => {
-                let begins = self.entry(name.clone()).sweep();
-                begins.then_some(Action::Sweep(name)).into_iter().collect()
-            }
+            PolicyEvent::Stale(name) => sweep(self.entry(name.clone()).sweep(), name),
             PolicyEvent::Swept(name, clean) => {
                 let begins = self.entry(name.clone()).swept(now, clean);
                 self.decide(now, &name);
-                begins.then_some(Action::Sweep(name)).into_iter().collect()
+                sweep(begins, name)
             }
             PolicyEvent::StartEnded(name, running, restart) => {
                 self.entry(name.clone()).start_ended(running, restart);
