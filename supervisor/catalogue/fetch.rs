@@ -318,7 +318,12 @@ fn head_of(uri: &Uri, response: &Response<Body>, from: u64) -> Result<Head, Fail
             });
         }
         408 | 425 | 429 | 500..=599 => {
-            return Err(Failure::passing(format!("{uri}: the server reports an internal error ({status})")));
+            let what = match status {
+                429 | 503 => "is too busy",
+                500.. => "reports an internal error",
+                _ => "requests a retry",
+            };
+            return Err(Failure::passing(format!("{uri}: the server {what} ({status})")));
         }
         416 if from > 0 => {
             return Err(Failure {
@@ -433,6 +438,22 @@ mod tests {
         assert_eq!(content_range("bytes 5-9/*"), Some((5, None)));
         for wrong in ["bytes 9-5/10", "bytes 5-9/9", "5-9/10", "bytes */10", "bytes 5-9"] {
             assert_eq!(content_range(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_temporary_refusal_is_described_and_repeated() {
+        let uri: Uri = "https://a/b".parse().unwrap();
+        for (status, expected) in [
+            (408, "requests a retry (408)"),
+            (429, "is too busy (429)"),
+            (503, "is too busy (503)"),
+            (500, "reports an internal error (500)"),
+        ] {
+            let response = Response::builder().status(status).body(Body::builder().data("")).unwrap();
+            let failure = head_of(&uri, &response, 0).err().unwrap();
+            assert_eq!(failure.text, format!("https://a/b: the server {expected}"));
+            assert_eq!(failure.remedy, Remedy::Wait);
         }
     }
 
