@@ -299,9 +299,12 @@ fn look(root: &Root, path: &Path) -> Result<Found> {
     let mut content = Vec::with_capacity(usize::try_from(status.st_size).unwrap_or(0) + 1);
     let file = open_regular(found.as_fd())?;
     file.take(LARGEST).read_to_end(&mut content).with_context(|| format!("read {}", path.display()))?;
+    if path == files::HOSTS.path() {
+        content = neighbours::without(&content);
+    }
     Ok(match String::from_utf8(content) {
         Ok(content) => Found::File(Before {
-            content: if path == files::HOSTS.path() { neighbours::without(&content) } else { content },
+            content,
             mode: status.st_mode & 0o7777,
             user: status.st_uid,
             group: status.st_gid,

@@ -1,7 +1,7 @@
 //! The names of other containers of the same network in /etc/hosts. hosts(5).
 //!
 //! Owns only lines with its mark. They are valid while the container runs and are removed when it ends. The next
-//! seeding removes lines that a power cut has left.
+//! seeding removes lines that a power cut has left. Other lines may have any encoding.
 
 use anyhow::Result;
 
@@ -21,11 +21,10 @@ pub fn line(address: &str, names: &[String]) -> String {
 
 /// The text without lines of ds, and without the zeroes that a power cut may leave in their place.
 #[must_use]
-pub fn without(text: &str) -> String {
-    text.trim_end_matches('\0')
-        .split_inclusive('\n')
-        .filter(|line| !line.trim_end().ends_with(MARK))
-        .collect()
+pub fn without(text: &[u8]) -> Vec<u8> {
+    let end = text.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let lines = text[..end].split_inclusive(|byte| *byte == b'\n');
+    lines.filter(|line| !line.trim_ascii_end().ends_with(MARK.as_bytes())).flatten().copied().collect()
 }
 
 /// Replaces the lines of ds; does nothing if the file does not exist or is a link.
@@ -36,19 +35,19 @@ pub fn write(root: &Root, lines: &str) -> Result<()> {
     if root.resolve_no_follow(HOSTS.path()).is_err() || root.read_link(HOSTS.path()).is_some() {
         return Ok(());
     }
-    let old = String::from_utf8(root.read(HOSTS, LARGEST)?)?;
+    let old = root.read(HOSTS, LARGEST)?;
     let mut new = without(&old);
     let only_adds = new == old;
-    if !lines.is_empty() && !new.is_empty() && !new.ends_with('\n') {
-        new.push('\n');
+    if !lines.is_empty() && !new.is_empty() && !new.ends_with(b"\n") {
+        new.push(b'\n');
     }
-    new.push_str(lines);
+    new.extend_from_slice(lines.as_bytes());
     // The flush of a replaced file would take most of a start.
-    let added = new.strip_prefix(&old).filter(|_| only_adds).unwrap_or_default();
-    if new == old || !added.is_empty() && root.append(HOSTS, added.as_bytes()).is_ok() {
+    let added = new.strip_prefix(old.as_slice()).filter(|_| only_adds).unwrap_or_default();
+    if new == old || !added.is_empty() && root.append(HOSTS, added).is_ok() {
         return Ok(());
     }
-    root.replace(HOSTS, new.as_bytes(), 0o644)
+    root.replace(HOSTS, &new, 0o644)
 }
 
 #[cfg(test)]
@@ -80,6 +79,21 @@ mod tests {
     }
 
     #[test]
+    fn lines_in_another_encoding_are_kept() {
+        let tree = tempfile::tempdir().unwrap();
+        let root = Root::open(tree.path()).unwrap();
+        fs::create_dir(tree.path().join("etc")).unwrap();
+        let file = tree.path().join("etc/hosts");
+        let latin1 = b"10.0.0.7 nas # B\xfcro\n";
+        fs::write(&file, latin1).unwrap();
+        let db = line("10.89.40.3", &["db".into()]);
+        write(&root, &db).unwrap();
+        assert_eq!(fs::read(&file).unwrap(), [&latin1[..], db.as_bytes()].concat());
+        write(&root, "").unwrap();
+        assert_eq!(fs::read(&file).unwrap(), latin1);
+    }
+
+    #[test]
     fn lines_are_added_in_place_and_only_to_a_file_with_one_name() {
         let tree = tempfile::tempdir().unwrap();
         let root = Root::open(tree.path()).unwrap();
@@ -107,7 +121,7 @@ mod tests {
         #[test]
         fn whatever_is_added_is_removed(text in "[a-z#.\\n\\t ]{0,60}\n", address in "[0-9.]{1,12}", name in "[a-z]{1,9}") {
             let with = format!("{text}{}", line(&address, &[name]));
-            prop_assert_eq!(without(&with), without(&text));
+            prop_assert_eq!(without(with.as_bytes()), without(text.as_bytes()));
         }
     }
 }
