@@ -125,8 +125,11 @@ fn is_system(directory: BorrowedFd<'_>) -> bool {
 fn image_in_parts(top: BorrowedFd<'_>) -> Option<&'static str> {
     let layers = "it is an image in layers (OCI), not one tree; 'podman load', 'podman create' and 'podman export' make one";
     match () {
+        () if has(top, "rootfs.img") || has(top, "virtual-machine.img") => Some(
+            "it is a virtual machine of LXD or Incus; unpack its .img file, make a raw image of it with 'qemu-img convert -O raw', and use that with --image",
+        ),
         () if has(top, "metadata.yaml") => Some(
-            "it is the half of an LXD or Incus image without the tree (metadata.yaml); use the other one, rootfs.tar.xz or rootfs.squashfs",
+            "it is the half of an LXD or Incus image without the tree (metadata.yaml); use the other one: rootfs.tar.xz, rootfs.squashfs or disk.qcow2",
         ),
         () if has(top, "manifest.json") => Some(
             "it is a Docker image in layers (docker save), not one tree; 'docker create IMAGE' and 'docker export CONTAINER' make one",
@@ -203,6 +206,8 @@ mod tests {
             (&["manifest.json", "abc/layer.tar"], "a Docker image in layers"),
             (&["index.json", "oci-layout", "blobs/sha256/x"], "an image in layers (OCI)"),
             (&["metadata.yaml", "templates/x"], "the half of an LXD or Incus image"),
+            (&["metadata.yaml", "rootfs.img"], "a virtual machine of LXD or Incus; unpack its .img file"),
+            (&["backup/index.yaml", "backup/virtual-machine.img"], "below backup/, it is a virtual machine"),
             (&["readme", "rootfs/etc/passwd"], "there is one below rootfs/"),
             (&["backup/readme", "backup/rootfs/etc/passwd"], "there is one below backup/rootfs/"),
             (&["source/README"], "everything is below source/"),
