@@ -21,7 +21,7 @@ pub struct Check {
 #[derive(FromArgs, ArgsInfo, Debug, Clone, PartialEq, Eq)]
 #[argh(subcommand, name = "doctor", example = "ds doctor -o /sdcard/Download/ds.tar")]
 pub struct Doctor {
-    /// the archive to write
+    /// the archive to write; '-' is stdout
     #[argh(option, short = 'o', arg_name = "FILE")]
     pub output: Option<PathBuf>,
 }

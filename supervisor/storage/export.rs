@@ -60,11 +60,9 @@ struct Beside {
 /// # Errors
 /// If it cannot be read or the file cannot be written: there is then no file, or the previous one.
 pub fn export(env: &Env, name: &Name, target: &Target, watcher: Watcher<'_>) -> Result<()> {
-    if *target == Target::Output {
-        ensure!(!io::stdout().is_terminal(), "standard output is a terminal; use -o FILE, or a pipe");
-    }
-    if let Target::File { path, replace } = target {
-        refuse_existing(path, *replace)?;
+    match target {
+        Target::Output => refuse_terminal()?,
+        Target::File { path, replace } => refuse_existing(path, *replace)?,
     }
     let held = Held::take(env, name, "exported")?;
     let tree = held.tree()?;
@@ -169,6 +167,15 @@ fn write(
 
 fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Refuses to write binary data to a terminal.
+///
+/// # Errors
+/// If standard output is a terminal.
+pub fn refuse_terminal() -> Result<()> {
+    ensure!(!io::stdout().is_terminal(), "standard output is a terminal; use -o FILE, or a pipe");
+    Ok(())
 }
 
 /// Refuses a path where no file may be written: a device in its place, such as /dev/null, belongs to the machine.

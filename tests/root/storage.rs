@@ -398,6 +398,8 @@ fn only_a_regular_file_is_replaced() {
     let file = directory.join("file");
     sandbox.ds(&["export", "web", "-o", text(&file), "--force"]).succeeds();
     sandbox.ds(&["doctor", "-o", text(&file)]).succeeds();
+    let archive = sandbox.command(&[text(&sandbox.binary()), "doctor", "-o", "-"]).output().expect("run");
+    assert!(archive.status.success() && archive.stdout.starts_with(b"ds-doctor/"), "{archive:?}");
 }
 
 #[test]

@@ -24,7 +24,7 @@ use crate::clock::unix_s;
 use crate::config::value::Name;
 use crate::exit::ExitCode;
 use crate::network::store;
-use crate::storage::export::refuse_existing;
+use crate::storage::export::{refuse_existing, refuse_terminal};
 use crate::tool::Tool;
 use crate::units;
 use crate::worker::Env;
@@ -69,17 +69,25 @@ const TABLES: [(&str, &str, &[&str]); 9] = [
 ];
 const GETPROP: &str = "/system/bin/getprop";
 
-/// Collects the data, writes the archive and prints its path.
+/// Collects the data, and writes the archive to a file, whose path it prints, or to standard output.
 ///
 /// # Errors
 /// If the archive cannot be written.
 pub fn run(arguments: &cli::Doctor, env: &Env) -> Result<ExitCode> {
+    let is_stdout = arguments.output.as_deref() == Some(Path::new("-"));
+    if is_stdout {
+        refuse_terminal()?;
+    }
     let now = unix_s();
     let mut bytes = Vec::new();
     let mut bundle =
         Bundle { archive: Writer::new(&mut bytes), time: i64::try_from(now)?, notes: String::new() };
     bundle.collect(env)?;
     bundle.finish()?;
+    if is_stdout {
+        io::stdout().write_all(&bytes).context("cannot write the archive")?;
+        return Ok(ExitCode::Done);
+    }
     let path = match &arguments.output {
         Some(path) => {
             let path = env.path(path)?;
