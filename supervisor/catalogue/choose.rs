@@ -53,11 +53,13 @@ pub fn is_name(word: &str) -> bool {
 }
 
 impl Query {
-    /// Parses `DISTRIBUTION[:RELEASE[:VARIANT]]`. The separator may be a slash and, with two parts, an underscore.
+    /// Parses `DISTRIBUTION[:RELEASE[:VARIANT]]`. The separator may be a slash and, with two parts, an underscore. The
+    /// prefix `images:`, the name of the server in LXD and Incus, is ignored.
     ///
     /// # Errors
     /// If the distribution is missing, or there are more than three parts.
     pub fn parse(text: &str) -> Result<Self> {
+        let text = text.strip_prefix("images:").unwrap_or(text);
         let separator =
             [':', '/', '_'].into_iter().find(|separator| text.contains(*separator)).unwrap_or(':');
         let mut parts = text.split(separator).map(|part| part.trim().to_owned());
@@ -300,6 +302,7 @@ mod tests {
             ("debian", "debian:trixie"),
             ("Debian:Trixie", "debian:trixie"),
             ("debian/12", "debian:bookworm"),
+            ("images:debian/12", "debian:bookworm"),
             ("debian_trixie", "debian:trixie"),
             ("debian:latest", "debian:forky"),
             ("debian:13:cloud", "debian:trixie:cloud"),

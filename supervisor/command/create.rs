@@ -84,19 +84,23 @@ fn source(env: &Env, from: &str, arguments: &cli::Create, progress: &mut Progres
         Place::File(path) => (path.symlink_metadata().is_ok(), path.is_dir()),
         Place::Input => (true, false),
     };
-    let is_name = is_name(from);
-    let is_file = is_file && !(is_directory && is_name);
-    if is_name && is_directory {
+    let is_named = is_name(from);
+    let is_file = is_file && !(is_directory && is_named);
+    if is_named && is_directory {
         progress.note(&format!(
             "{from}: an image of the catalogue, not the directory; for that, write --rootfs {from}"
         ));
-    } else if is_name && is_file {
+    } else if is_named && is_file {
         progress.note(&format!(
             "{from}: the file, not an image of the catalogue; for that, write {from}:default"
         ));
     }
     let wanted = if is_file { None } else { wanted(from, arch, sha256)? };
     let Some(wanted) = wanted else {
+        ensure!(
+            is_file || !is_name(&from.replace('/', ":")),
+            "{from}: no such file; a name of the catalogue has colons, such as debian:13"
+        );
         ensure!(
             arch.is_none() && sha256.is_none(),
             "--arch and --sha256 are only valid for a download, not for a file"

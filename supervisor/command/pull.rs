@@ -26,8 +26,10 @@ const KNOWN: &str = "1";
 /// If the download fails, or the directory already exists.
 pub fn run(arguments: &cli::Pull, env: &Env) -> Result<ExitCode> {
     let source = &arguments.source;
+    // Only `ds create` also takes paths.
+    let name = if source.contains("://") { source.clone() } else { source.replace('/', ":") };
     let wanted =
-        wanted(source, arguments.arch.as_deref(), arguments.sha256.as_deref())?.with_context(|| {
+        wanted(&name, arguments.arch.as_deref(), arguments.sha256.as_deref())?.with_context(|| {
             format!("'{source}' is neither the name of an image nor an address; see 'ds images'")
         })?;
     let mut progress = Progress::new(arguments.json);

@@ -110,6 +110,7 @@ fn a_file_or_directory_with_the_name_of_an_image_is_reported() {
     assert_eq!(made.errors, "");
     assert_eq!(made.succeeds(), "two created\n");
     from("three", "./debian", &[]).fails(1, &["empty"]);
+    from("three", "debian/13", &[]).fails(1, &["no such file; a name of the catalogue has colons"]);
     assert_tidy(&sandbox);
 }
 
@@ -458,4 +459,5 @@ fn archives_with_every_kind_of_member_are_unpacked_unchanged() {
     assert_eq!(fs::read_to_string(target.join("etc/motd.again")).expect("read"), "hello\n");
     let done = ds(&sandbox, &server, &["pull", "debian:13", "--arch", "amd64", "-o", text(&target)]);
     done.fails(1, &["already exists"]);
+    ds(&sandbox, &server, &["pull", "images:debian/13", "--arch", "amd64"]).succeeds();
 }
