@@ -13,6 +13,9 @@ function number(value: number, digits: 0 | 1): string {
   return POINT.includes(language.value) ? text : text.replace('.', ',');
 }
 
+/** Between a number and its unit: no line begins with the unit. */
+const SPACE = '\u00a0';
+
 /** Bytes with three digits at most; powers of 1024, as phones count. */
 export function size(bytes: number): string {
   let value = bytes;
@@ -21,11 +24,11 @@ export function size(bytes: number): string {
     value /= 1024;
     unit++;
   }
-  return isolated(`${number(value, value < 10 && unit > 1 ? 1 : 0)} ${UNITS[unit] ?? ''}`);
+  return isolated(`${number(value, value < 10 && unit > 1 ? 1 : 0)}${SPACE}${UNITS[unit] ?? ''}`);
 }
 
 export function percent(value: number): string {
-  return isolated(`${number(value, value < 10 && value > 0 ? 1 : 0)} %`);
+  return isolated(`${number(value, value < 10 && value > 0 ? 1 : 0)}${SPACE}%`);
 }
 
 export function date(seconds: number): string {

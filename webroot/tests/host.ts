@@ -55,6 +55,26 @@ export async function touchFaults(page: Page): Promise<string[]> {
   });
 }
 
+/** Words, and numbers with their unit, that the end of a line cuts. Text of programs may break anywhere. */
+export async function brokenWords(page: Page): Promise<string[]> {
+  return page.evaluate(() => {
+    const found: string[] = [];
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+      if (node.parentElement?.closest('.log, .xterm, textarea, code, pre, bdi, script, style, option')) continue;
+      const text = node.textContent ?? '';
+      for (const { 0: word, index } of text.matchAll(/(?!\p{sc=Han})\p{L}[\p{L}\p{M}]{2,}|\d\s(?:[KMGT]?B\b|%)/gu)) {
+        const range = document.createRange();
+        range.setStart(node, index);
+        range.setEnd(node, index + word.length);
+        const lines = new Set([...range.getClientRects()].map(({ bottom }) => Math.round(bottom / 8)));
+        if (lines.size > 1) found.push(`broken: ${word} in ${text}`);
+      }
+    }
+    return found;
+  });
+}
+
 /** What must not happen on a page. */
 export class Watch {
   readonly troubles: string[] = [];

@@ -2,10 +2,12 @@
 
 import { useState } from 'preact/hooks';
 import { Button, complain, Field, sentence } from '../components/basics';
+import { act } from '../components/container-parts';
 import { Dialog } from '../components/dialog';
 import { say } from '../components/snackbar';
 import { t } from '../i18n';
 import { forgetContainer, useDraft } from '../model/drafts';
+import { pending } from '../model/store';
 import type { Container } from '../model/types';
 import { ds, job } from '../rpc';
 import { go, route } from '../router';
@@ -14,6 +16,7 @@ type Action = 'export' | 'copy' | 'rename' | 'resize' | 'convert' | 'rm';
 
 export function StorageTab({ container }: { container: Container }) {
   const [action, setAction] = useState<Action | null>(null);
+  const { name } = container;
   const isImage = container.rootfs?.kind === 'image';
   const isStopped = container.pid === null && container.state !== 'starting' && !container.extra.busy;
   const rows: [Action, string, string][] = [
@@ -26,10 +29,19 @@ export function StorageTab({ container }: { container: Container }) {
   ];
   return (
     <>
-      {!isStopped && <p class="quiet">{t('mustStop')}</p>}
+      {!isStopped && (
+        <div class="row acting">
+          <span class="card-title quiet">{t('mustStop')}</span>
+          {container.pid !== null && (
+            <Button disabled={pending.value[name] !== undefined} onClick={() => void act(name, 'stop', name)}>
+              {t('stop')}
+            </Button>
+          )}
+        </div>
+      )}
       <ul class="rows">
         {rows.map(([id, title, text]) => (
-          <li key={id} class="row">
+          <li key={id} class="row acting">
             <span class="card-title">
               <span class="name">{title}</span>
               <span class="sub">{text}</span>

@@ -96,7 +96,7 @@ export function SystemScreen() {
         </span>
       </button>
       <button type="button" class="row choice" onClick={() => go('order')}>
-        <Icon name="lines" />
+        <Icon name="drag" />
         <span class="card-title">
           <span class="name">{t('startOrder')}</span>
           <span class="sub">{t('startOrderText')}</span>
@@ -131,7 +131,7 @@ export function SystemScreen() {
       <h2>{t('requirements')}</h2>
       {fault && <Note kind="bad">{fault}</Note>}
       {!check && !fault && <Loading />}
-      {check && <Note kind={check.ok ? 'info' : 'bad'}>{check.summary}</Note>}
+      {check && <Note kind={check.ok ? 'info' : 'bad'}>{capitalized(check.summary)}</Note>}
       {check && missing.length === 0 && <p class="quiet">{t('allPresent')}</p>}
       <ul class="rows">
         {(all ? (check?.features ?? []) : missing).map((one) => (
@@ -153,7 +153,7 @@ export function SystemScreen() {
         </Button>
       )}
       <h2>{t('bugReport')}</h2>
-      <div class="row">
+      <div class="row acting">
         <span class="card-title">
           <span class="sub">{t('bugReportText')}</span>
         </span>
@@ -162,6 +162,11 @@ export function SystemScreen() {
       {report !== null && <ReportDialog path={report} onClose={() => setReport(null)} />}
     </>
   );
+}
+
+/** ds writes its messages to follow a colon. */
+function capitalized(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
 function reportPath(): string {
