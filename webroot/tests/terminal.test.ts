@@ -159,6 +159,26 @@ test('a link asks before it opens, shows where it leads, and gives nothing away'
   expect(await dialog.count()).toBe(0);
 });
 
+test('a container that is frozen or stopped can be thawed, stopped and started where that matters', async () => {
+  const button = (name: string) => page.getByRole('button', { name, exact: true });
+  local.machine.ds('freeze', 'web');
+  await local.goTo('container', 'web', 'users');
+  await page.getByRole('heading', { name: 'Frozen' }).waitFor();
+  await button('Thaw').click();
+  await button('Terminal as root').waitFor();
+  await local.goTo('container', 'web', 'storage');
+  await page.getByText('The container must be stopped for this.').waitFor();
+  await button('Stop').click();
+  await page.getByText('The container must be stopped for this.').waitFor({ state: 'detached' });
+  await local.goTo('terminal', 'web');
+  const status = page.locator('.terminal-ended');
+  await status.getByText('The container is not running.').waitFor();
+  expect(await page.getByText('Failed:').count()).toBe(0);
+  await status.getByRole('button', { name: 'Start' }).click();
+  await screen().getByText('#').first().waitFor();
+  await status.waitFor({ state: 'detached' });
+});
+
 test('has caused no console error and no foreign request', () => {
   expect(local.watch.troubles).toEqual([]);
 });

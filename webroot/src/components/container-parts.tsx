@@ -5,7 +5,8 @@ import { ds } from '../rpc';
 import { glyph, pill } from '../model/look';
 import { pending, staleSince } from '../model/store';
 import type { Container } from '../model/types';
-import { complain, IconButton } from './basics';
+import { Button, complain, Empty, IconButton } from './basics';
+import type { IconName } from './icon';
 
 export function Glyph({ container }: { container: Container }) {
   const { letter, colour } = glyph(container);
@@ -59,5 +60,23 @@ export function Actions({ container }: { container: Container }) {
         onClick={() => void act(name, 'stop', name)}
       />
     </>
+  );
+}
+
+/** In place of what only a running container has, with the way to make it run. */
+export function NotRunning({ container, icon }: { container: Container; icon: IconName }) {
+  const { name, state, pid } = container;
+  const busy = pending.value[name] !== undefined || container.extra.busy || staleSince.value !== null;
+  const verb = state === 'frozen' ? 'thaw' : 'start';
+  return (
+    <Empty icon={icon} title={state === 'frozen' ? t('state.frozen') : t('notRunning')}>
+      {(state === 'frozen' || pid === null) && (
+        <p class="way-out">
+          <Button disabled={busy} onClick={() => void act(name, verb, name)}>
+            {t(verb)}
+          </Button>
+        </p>
+      )}
+    </Empty>
   );
 }

@@ -1,7 +1,8 @@
 // What runs in a container: by use, and with signals. It is read while it is shown, and never otherwise.
 
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { Button, Chips, complain, Empty, Loading, Note, SearchField, sentence } from '../components/basics';
+import { Button, Chips, complain, Loading, Note, SearchField, sentence } from '../components/basics';
+import { NotRunning } from '../components/container-parts';
 import { Dialog } from '../components/dialog';
 import { say } from '../components/snackbar';
 import { percent, size } from '../format';
@@ -35,6 +36,7 @@ export function ProcessesTab({ container }: { container: Container }) {
     if (!isThere) return;
     let timer: ReturnType<typeof setTimeout> | undefined;
     let wanted = true;
+    setFault(null);
     const look = async (): Promise<void> => {
       try {
         if (!document.hidden) {
@@ -59,7 +61,7 @@ export function ProcessesTab({ container }: { container: Container }) {
       clearTimeout(timer);
     };
   }, [name, isThere]);
-  if (!isThere) return <Empty icon="lines" title={t('notRunning')} />;
+  if (!isThere) return <NotRunning container={container} icon="lines" />;
   if (fault) return <Note kind="bad">{fault}</Note>;
   if (!reading) return <Loading />;
   const wanted = search.toLowerCase();

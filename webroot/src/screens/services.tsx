@@ -3,6 +3,7 @@
 import { useEffect, useState } from 'preact/hooks';
 import { AnsiReader } from '../ansi';
 import { Button, Chips, complain, Empty, IconButton, Loading, Note, SearchField, sentence } from '../components/basics';
+import { NotRunning } from '../components/container-parts';
 import { Dialog } from '../components/dialog';
 import { t } from '../i18n';
 import { useSearch } from '../model/drafts';
@@ -46,7 +47,8 @@ export function ServicesTab({ container }: { container: Container }) {
   useEffect(() => {
     if (isThere) void load();
   }, [name, isThere]);
-  if (!isThere) return <Empty icon="lines" title={t('noServices')} text={t('noServicesText')} />;
+  if (container.state !== 'running') return <NotRunning container={container} icon="lines" />;
+  if (of === null) return <Empty icon="lines" title={t('noServices')} text={t('noServicesText')} />;
   if (fault) return <Note kind="bad">{fault}</Note>;
   if (!list) return <Loading />;
   const control = async (verb: Verb, unit: string): Promise<void> => {

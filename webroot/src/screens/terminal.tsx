@@ -2,8 +2,10 @@
 
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { Button, complain, copyText, IconButton } from '../components/basics';
+import { act } from '../components/container-parts';
 import { LinkDialog } from '../components/link-dialog';
 import { t } from '../i18n';
+import { container, pending } from '../model/store';
 import { back, route } from '../router';
 import { ask } from '../rpc';
 import { type Key, KEYS, type Modifier, modified } from '../terminal/keys';
@@ -113,6 +115,7 @@ export function TerminalScreen() {
       {link !== null && <LinkDialog address={link} onClose={() => setLink(null)} />}
       {active && active.state !== 'open' && (
         <Ended
+          name={name}
           state={active.state}
           onResume={() => session?.resume()}
           onNew={() => {
@@ -237,7 +240,8 @@ function Pane({ name, tab, isShown, onSession, onChange, onReleased, onLink }: P
           opened: (id) => onChange({ id }),
           state: (state) => onChange({ state }),
           released: onReleased,
-          failed: complain,
+          // What is below the terminal says it, and offers to start the container.
+          failed: (error) => isOff(name) || complain(error),
           link: onLink,
         },
       );
@@ -255,12 +259,33 @@ function Pane({ name, tab, isShown, onSession, onChange, onReleased, onLink }: P
   return <div class={isShown ? 'terminal-place' : 'terminal-place hidden'} ref={place} dir="ltr" />;
 }
 
-function Ended({ state, onResume, onNew }: { state: State; onResume: () => void; onNew: () => void }) {
+/** Whether a container is known not to run. */
+function isOff(name: string): boolean {
+  return container(name)?.pid === null;
+}
+
+interface EndedProps {
+  name: string;
+  state: State;
+  onResume: () => void;
+  onNew: () => void;
+}
+
+function Ended({ name, state, onResume, onNew }: EndedProps) {
+  const mustStart = state === 'ended' && isOff(name);
   const text = { ended: t('terminalEnded'), elsewhere: t('terminalElsewhere'), lost: t('disconnected'), open: '' };
   return (
     <div class="terminal-ended" role="status">
-      {text[state]}
-      {state === 'ended' ? (
+      {mustStart ? t('notRunning') : text[state]}
+      {mustStart ? (
+        <Button
+          kind="filled"
+          disabled={pending.value[name] !== undefined}
+          onClick={() => void act(name, 'start', name).then(onNew)}
+        >
+          {t('start')}
+        </Button>
+      ) : state === 'ended' ? (
         <Button kind="filled" onClick={onNew}>
           {t('newTerminal')}
         </Button>

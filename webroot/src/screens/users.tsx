@@ -1,7 +1,8 @@
 // Who can log in to a container, and how.
 
 import { useEffect, useState } from 'preact/hooks';
-import { copyText, Empty, IconButton, Loading, Note, sentence } from '../components/basics';
+import { copyText, IconButton, Loading, Note, sentence } from '../components/basics';
+import { NotRunning } from '../components/container-parts';
 import { t } from '../i18n';
 import { listing, people, read, type User } from '../model/processes';
 import type { Container } from '../model/types';
@@ -18,12 +19,13 @@ export function UsersTab({ container }: { container: Container }) {
   const isThere = container.state === 'running';
   useEffect(() => {
     if (!isThere) return;
+    setFault(null);
     ds('run', name, '--', ...listing).then(
       ({ output }) => setUsers(people(read(output, null).users)),
       (error: unknown) => setFault(sentence(error)),
     );
   }, [name, isThere]);
-  if (!isThere) return <Empty icon="person" title={t('notRunning')} />;
+  if (!isThere) return <NotRunning container={container} icon="person" />;
   if (fault) return <Note kind="bad">{fault}</Note>;
   if (!users) return <Loading />;
   const login = (user: User): string =>
