@@ -1,6 +1,6 @@
 // The page of the machine, the order of autostart, and the page's form: themes, right to left, large text, many rows.
 
-import { existsSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -54,6 +54,22 @@ test('the order of autostart is dragged, or moved with keys', async () => {
     .containers;
   const order = stored.sort((a, b) => a.priority - b.priority).map(({ name }) => name);
   expect(order).toEqual(['three', 'two', 'one']);
+});
+
+test('what the boot-loop guard has switched off is explained, and can be tried again', async () => {
+  const record = join(machine.root, 'data/containers/two/boot-attempts');
+  writeFileSync(record, JSON.stringify({ boot: 'earlier', lost: 2 }));
+  await page.reload();
+  await local.goTo('containers');
+  const notice = page
+    .getByRole('status')
+    .filter({ hasText: 'two does not start by itself: the machine crashed twice' });
+  await notice.getByRole('button', { name: 'Look at its log' }).waitFor();
+  expect(await axe(page)).toEqual([]);
+  expect(await touchFaults(page)).toEqual([]);
+  await notice.getByRole('button', { name: 'Try again' }).click();
+  await notice.waitFor({ state: 'detached' });
+  expect(existsSync(record)).toBe(false);
 });
 
 test('the machine: storage, the log of the supervisor, a bug report', async () => {
@@ -138,6 +154,7 @@ const QUICK = [
   ['jobs'],
   ['system-log'],
   ['terminal', 'one'],
+  ['terminal', 'thelongestnameofall'],
 ];
 
 test.each([

@@ -1,11 +1,12 @@
 // What a container looks like wherever it is shown.
 
+import type { ComponentChildren } from 'preact';
 import { t } from '../i18n';
 import { ds } from '../rpc';
 import { glyph, pill } from '../model/look';
-import { pending, staleSince } from '../model/store';
+import { heldBack, pending, staleSince } from '../model/store';
 import type { Container } from '../model/types';
-import { Button, complain, Empty, IconButton } from './basics';
+import { Button, complain, Empty, IconButton, Note } from './basics';
 import type { IconName } from './icon';
 
 export function Glyph({ container }: { container: Container }) {
@@ -78,5 +79,26 @@ export function NotRunning({ container, icon }: { container: Container; icon: Ic
         </p>
       )}
     </Empty>
+  );
+}
+
+/** Why autostart does not start a container, and how to try it again. */
+export function AutostartOff({ container, children }: { container: Container; children?: ComponentChildren }) {
+  const { name, autostart_off: reason } = container;
+  if (reason === null) return null;
+  // The boot-loop guard forgets what it has seen.
+  const retry = (): void => void act(name, 'set', name, 'autostart=yes');
+  return (
+    <Note>
+      {t('autostartOff', { name, reason: reason.replace(/^autostart is off: /, '') })}
+      <div class="note-actions">
+        {children}
+        {heldBack.value === null && (
+          <button type="button" class="link" onClick={retry}>
+            {t('retry')}
+          </button>
+        )}
+      </div>
+    </Note>
   );
 }

@@ -3,7 +3,7 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { AsOf } from '../components/as-of';
 import { Button, copyText, Empty, IconButton, Loading, Note, TopBar } from '../components/basics';
-import { act, Actions, Glyph, Pill } from '../components/container-parts';
+import { act, Actions, AutostartOff, Glyph, Pill } from '../components/container-parts';
 import { Dialog } from '../components/dialog';
 import { date, size } from '../format';
 import { isolated, t } from '../i18n';
@@ -97,7 +97,7 @@ function Details({ container: one }: { container: Container }) {
   return (
     <>
       {one.problem && <Note kind="bad">{one.problem}</Note>}
-      {one.autostart_off && <Note>{one.autostart_off}</Note>}
+      <AutostartOff container={one} />
       <section class="card">
         <div class="card-head">
           <Glyph container={one} />

@@ -4,7 +4,7 @@ import { useState } from 'preact/hooks';
 import { AsOf } from '../components/as-of';
 import { Empty, IconButton, Loading, Note, SearchField } from '../components/basics';
 import { Bar, Chart } from '../components/chart';
-import { Actions, Glyph, Pill } from '../components/container-parts';
+import { Actions, AutostartOff, Glyph, Pill } from '../components/container-parts';
 import { Icon } from '../components/icon';
 import { JobCard } from '../components/job';
 import { LinkDialog } from '../components/link-dialog';
@@ -57,12 +57,11 @@ function Notices() {
       {(containers.value ?? [])
         .filter((one) => one.autostart_off !== null && heldBack.value === null)
         .map((one) => (
-          <Note key={one.name}>
-            {t('autostartOff', { name: one.name, reason: one.autostart_off ?? '' })}
+          <AutostartOff key={one.name} container={one}>
             <button type="button" class="link" onClick={() => go('container', one.name, 'log')}>
               {t('lookAtLog')}
             </button>
-          </Note>
+          </AutostartOff>
         ))}
     </>
   );

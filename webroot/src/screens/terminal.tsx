@@ -83,7 +83,7 @@ export function TerminalScreen() {
     <main class="terminal-page">
       <div class="terminal-bar">
         <IconButton icon="back" label={t('back')} onClick={back} />
-        <h1>{name}</h1>
+        <h1 title={name}>{name}</h1>
         <IconButton icon="search" label={t('search')} onClick={() => setSearching(!searching)} />
         <IconButton icon="copy" label={t('copy')} onClick={() => void copyText(session?.text() ?? '')} />
         <Button onClick={() => void navigator.clipboard.readText().then((text) => session?.type(text), complain)}>
