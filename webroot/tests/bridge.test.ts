@@ -191,6 +191,48 @@ test('two pages at once show the same, and a refresh is one call of ds', async (
   await app.page.context().close();
 });
 
+test('the colours and the insets of the app are used, also in dialogs and terminals', async () => {
+  const colours: Record<string, string> = {
+    background: '#141218',
+    onSurface: '#e6e0e9',
+    onSurfaceVariant: '#cac4d0',
+    primary: '#d0bcff',
+    onPrimary: '#381e72',
+    primaryContainer: '#4f378b',
+    onPrimaryContainer: '#eaddff',
+    surfaceContainerLow: '#1d1b20',
+    surfaceContainer: '#211f26',
+    surfaceContainerHighest: '#36343b',
+    outlineVariant: '#49454f',
+  };
+  const root = Object.entries(colours).map(([name, colour]) => `--${name}: ${colour};`);
+  const { page, watch } = await openApp(browser, machine, 'kernelsu', 1, {
+    '/internal/colors.css': `:root { ${root.join(' ')} }`,
+    '/internal/insets.css': ':root { --window-inset-top: 40px; --window-inset-bottom: 30px; }',
+  });
+  const padding = (selector: string, side: 'Top' | 'Bottom') =>
+    page
+      .locator(selector)
+      .evaluate((element, name) => parseFloat(getComputedStyle(element)[name]), `padding${side}` as const);
+  await page.getByRole('article', { name: 'web' }).getByRole('button', { name: 'Log' }).waitFor();
+  // The phone is light, the app is dark.
+  await expect.poll(() => page.evaluate(() => document.documentElement.dataset.theme)).toBe('dark');
+  expect(await page.evaluate(() => getComputedStyle(document.body).backgroundColor)).toBe('rgb(20, 18, 24)');
+  expect(await padding('.top-bar', 'Top')).toBe(48);
+  expect(await padding('.bottom-bar', 'Bottom')).toBe(42);
+  expect(await axe(page)).toEqual([]);
+  await page.evaluate(() => (location.hash = '#/container/web/storage'));
+  await page.getByText('Makes a second container').waitFor();
+  expect(await padding('.top-bar', 'Top')).toBe(48);
+  expect(await axe(page)).toEqual([]);
+  await page.evaluate(() => (location.hash = '#/terminal/web'));
+  await page.getByRole('toolbar').waitFor();
+  expect(await padding('.terminal-bar', 'Top')).toBe(44);
+  expect(await padding('.keys', 'Bottom')).toBe(36);
+  expect(watch.troubles).toEqual([]);
+  await page.context().close();
+});
+
 test('in an app, an address of a terminal is copied and never opened', async () => {
   machine.ds('start', 'web', '--wait');
   const { page, watch } = await openApp(browser, machine, 'kernelsu');

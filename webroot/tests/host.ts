@@ -113,12 +113,13 @@ export interface App {
   restore: () => void;
 }
 
-/** Opens the page as a root manager's app does. */
+/** Opens the page as a root manager's app does; `styles` are what it has for colours and insets. */
 export async function openApp(
   browser: Browser,
   machine: Machine,
   kind: HostKind | 'none',
   throttling = 1,
+  styles: Record<string, string> = {},
 ): Promise<App> {
   const context = await phone(browser);
   const page = await context.newPage();
@@ -129,7 +130,9 @@ export async function openApp(
   await context.route('**/*', (route) => {
     const url = new URL(route.request().url());
     if (url.origin !== ORIGIN) return route.abort();
-    if (url.pathname.startsWith('/internal/')) return route.fulfill({ contentType: 'text/css', body: '' });
+    if (url.pathname.startsWith('/internal/')) {
+      return route.fulfill({ contentType: 'text/css', body: styles[url.pathname] ?? '' });
+    }
     try {
       const body = readFileSync(join(PAGE, normalize(url.pathname)));
       return route.fulfill({ contentType: TYPES[extname(url.pathname)] ?? 'text/plain', body });
