@@ -246,7 +246,7 @@ test('processes are shown with their use, and get signals', async () => {
   await local.goTo('container', 'systemd', 'processes');
   await page.getByRole('searchbox', { name: 'Search processes' }).fill('sleep 4711');
   const row = page.getByRole('button', { name: /sleep 4711/ });
-  await row.getByText(/^[\d.]+ %$/).waitFor();
+  await row.getByText(/^[\d.]+\s%$/).waitFor();
   expect(await axe(page)).toEqual([]);
   await row.click();
   await dialog().getByRole('button', { name: 'KILL' }).click();

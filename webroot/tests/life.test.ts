@@ -80,6 +80,8 @@ test('a container is made from the catalogue, with a user, a password and a key'
   await page.getByRole('button', { name: /^busybox:1/ }).click();
   await page.getByLabel('Name', { exact: true }).fill('made');
   await page.getByLabel('a directory').check();
+  const top = (selector: string) => page.locator(selector).evaluate((element) => element.getBoundingClientRect().top);
+  expect(await top('legend'), 'the name of a group is inside of it').toBeGreaterThan((await top('fieldset')) + 8);
   await page.getByLabel('User', { exact: true }).fill('ann');
   await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
   await page.getByLabel('SSH key', { exact: true }).fill(KEY);

@@ -183,6 +183,11 @@ test.each([
     expect(await brokenWords(page), screen.join('/')).toEqual([]);
     if (SCREENS.includes(screen)) expect(await axe(page), screen.join('/')).toEqual([]);
   }
+  // With the bar that saves.
+  await local.goTo('container', 'one', 'settings');
+  await page.locator('.field input[type=text]').first().fill('host');
+  await page.locator('.save-bar').waitFor();
+  expect(await brokenWords(page)).toEqual([]);
   await page.setViewportSize({ width: 412, height: 915 });
   await page.evaluate(() => localStorage.clear());
 });

@@ -43,7 +43,7 @@ describe('the page', () => {
     await card('db').getByText('Stopped').waitFor();
     await page.getByText('1 of 2').waitFor();
     await card('web')
-      .getByText(/of 512 MB/)
+      .getByText(/of 512\sMB/)
       .waitFor();
     await card('web')
       .getByText(/^CPU \d/)
@@ -93,6 +93,13 @@ describe('the page', () => {
 
   test('explains and checks settings while one types, and writes them', async () => {
     await goTo('container', 'web', 'settings');
+    const limit = (key: string) => page.locator('.field').filter({ hasText: key });
+    await limit('limits.memory')
+      .getByText(/^of [\d.]+\s[MG]B$/)
+      .waitFor();
+    await limit('limits.cpus')
+      .getByText(/^of \d+ cores$/)
+      .waitFor();
     const memory = page.getByLabel('Memory', { exact: true });
     await memory.fill('much');
     await page.getByText(/'much' is not a number/).waitFor();
@@ -294,7 +301,7 @@ describe('the page', () => {
     await card('new').waitFor();
     machine.ds('rm', 'new');
     await goTo('system');
-    await page.getByText(/containers with an init system/).waitFor();
+    await page.getByText(/^Containers with an init system/).waitFor();
     await page.getByLabel('Language').selectOption('de');
     await page.getByText('Was dieser Kernel kann').waitFor();
     await goTo('container', 'web', 'settings');

@@ -2,7 +2,7 @@
 
 import { useRef } from 'preact/hooks';
 import { duration } from '../duration';
-import { size } from '../format';
+import { percent, size } from '../format';
 import { t } from '../i18n';
 import type { Job } from '../model/types';
 import { ask } from '../rpc';
@@ -46,7 +46,7 @@ export function JobCard({ job }: { job: Job }) {
   ];
   const kind = { running: 'busy', done: 'run', failed: 'bad' }[job.state];
   const share = total ? Math.min(1, done / total) : 0;
-  const label = job.state === 'running' && total ? `${Math.floor(share * 100)} %` : t(`job.${job.state}`);
+  const label = job.state === 'running' && total ? percent(Math.floor(share * 100)) : t(`job.${job.state}`);
   const send = (request: { cancel: string } | { forget: string }): void => void ask(request).catch(complain);
   return (
     <article class="card job" aria-label={jobTitle(job)}>

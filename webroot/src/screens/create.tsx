@@ -311,7 +311,13 @@ function DetailsStep({ draft, change, forget }: DetailsProps) {
       )}
       <h2>{t('summary')}</h2>
       <pre class="command" dir="ltr">
-        ds {commandLine({ ...draft, name: name || '…', from: from || '…' }).join(' ')}
+        ds
+        {commandLine({ ...draft, name: name || '…', from: from || '…' }).map((word) => (
+          <>
+            {' '}
+            <span>{word}</span>
+          </>
+        ))}
       </pre>
       {fault && <Note kind="bad">{fault}</Note>}
       <div class="dialog-actions">

@@ -7,9 +7,11 @@ import { DevicesField } from '../components/devices';
 import { PathField } from '../components/path-field';
 import { UplinksField } from '../components/uplinks';
 import { say } from '../components/snackbar';
+import { size } from '../format';
 import { type Key, language, t } from '../i18n';
 import { describe, load as loadDescriptions, nameOf } from '../model/descriptions';
 import { useDraft, useSearch } from '../model/drafts';
+import { machine } from '../model/store';
 import type { Container, Setting } from '../model/types';
 import { DsError, ds } from '../rpc';
 
@@ -212,11 +214,25 @@ function SettingField({ setting, value, fault, onChange }: FieldProps) {
     : t('example', { value: isolated(setting.example) });
   const prose = <Prose text={about} />;
   const shared = { label, code: setting.key, value, placeholder: hint, error: fault, onInput: onChange, help: prose };
+  if (setting.section === 'limits') return <Field {...shared} button={<OfMachine setting={setting.key} />} />;
   if (setting.key === 'hardware.devices') return <DevicesField {...shared} />;
   if (setting.key === 'network.uplink') return <UplinksField {...shared} />;
   if (setting.kind === 'DIRECTORY') return <PathField {...shared} wanted="directory" />;
   if (setting.kind === 'FILE') return <PathField {...shared} wanted="image" />;
   return <Field {...shared} />;
+}
+
+/** What the machine has of what a setting limits. */
+function OfMachine({ setting }: { setting: string }) {
+  const load = machine.value;
+  const texts: Record<string, string> = load
+    ? {
+        'limits.memory': t('ofMemory', { size: size(load.memory_total) }),
+        'limits.cpus': t('ofCores', { count: load.processors }),
+      }
+    : {};
+  const text = texts[setting];
+  return text === undefined ? null : <span class="quiet of-machine">{text}</span>;
 }
 
 interface EnvironmentProps {
