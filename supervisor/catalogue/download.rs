@@ -359,7 +359,7 @@ impl Pump<'_, '_> {
 fn hand_on(sink: &mut Option<&mut File>, bytes: &[u8]) -> Result<()> {
     match sink.as_mut().map(|sink| sink.write_all(bytes)) {
         Some(Err(error)) if error.kind() == ErrorKind::BrokenPipe => *sink = None,
-        Some(other) => other.context("pass the download on")?,
+        Some(other) => other.context("forward the download")?,
         None => {}
     }
     Ok(())

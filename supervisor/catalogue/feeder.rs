@@ -1,7 +1,7 @@
 //! A process that downloads while another one unpacks: it writes to a pipe and reports at the end whether the data is
 //! valid.
 //!
-//! Owns the process and its verdict. Dropping this kills the process, and it ends with its parent.
+//! Owns the process and its verdict. A dropped [`Feeder`] kills the process, which also ends with its parent.
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};

@@ -1,4 +1,4 @@
-//! The end of single processes that the freezer of version 1 has frozen, freezer-subsystem.rst.
+//! Ends single processes that the freezer of version 1 has frozen, freezer-subsystem.rst.
 //!
 //! Such a process handles no signal, not even SIGKILL, and keeps its descriptors open. A killed one that is moved to a
 //! group that is not frozen ends without running. Kills only the processes that the caller names.

@@ -1,8 +1,8 @@
 //! Sends SIGKILL to every process of a container's groups, in any namespace.
 //!
-//! Owns the way: `cgroup.kill` of version 2 (5.14). Where that is missing, the processes are frozen, which ends every
-//! fork, and are killed until none is left; without a freezer, they are killed until none is left or the time is over.
-//! Removes nothing.
+//! Owns the method: `cgroup.kill` of version 2 (5.14). Without it, the processes are frozen, which prevents forks, and
+//! are killed until none is left; without a freezer, they are killed until none is left or the timeout expires. Removes
+//! nothing.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::thread::sleep;

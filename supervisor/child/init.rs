@@ -171,7 +171,7 @@ fn sow(prepared: &Prepared<'_>, root: &Root, wire: &Wire) -> Result<()> {
     if !prepared.names.is_empty()
         && let Err(error) = seed::neighbours::write(root, prepared.names)
     {
-        warnings.push(format!("names of other containers: {error:#}"));
+        warnings.push(format!("cannot write the names of other containers: {error:#}"));
     }
     warnings.into_iter().try_for_each(|warning| wire.send(&FromChild::Warning(warning)))
 }

@@ -1,6 +1,6 @@
-//! `container.ini`: its keys, and the conversion between its text and [`Config`].
+//! The conversion between the text of `container.ini` and [`Config`].
 //!
-//! [`KEYS`] is the one source of names, defaults and descriptions.
+//! [`KEYS`] has the names, defaults and descriptions of the keys.
 
 use std::collections::BTreeMap;
 

@@ -249,7 +249,7 @@ pub const KEYS: &[Key] = &[
         "uplink",
         "auto",
         Form::Text("auto, vpn or INTERFACE[,…]"),
-        "way out for a container with `network.mode = nat`: the machine's, a VPN, or the first of these interfaces; if not `auto`, packets take no other way",
+        "uplink of a container with `network.mode = nat`: the machine's default network, a VPN, or the first usable one of these interfaces; unless it is `auto`, packets leave only through it",
         "rmnet*,wlan0",
     ),
     Key::new(

@@ -1,7 +1,7 @@
 //! The settings of the user: `container.ini` and `supervisor.ini` as typed values, valid by construction.
 //!
-//! Owns those types (`sections`), the table of keys (`container`) and the conversion between a file's text and them
-//! (`edit`). Decides nothing (that is `plan`), probes nothing (that is `host`), and opens no file but the
+//! Owns those types (`sections`), the table of keys (`keys`) and the conversion between a file's text and them
+//! (`container`, `edit`). Decides nothing (that is `plan`), probes nothing (that is `host`), and opens no file but the
 //! configuration itself.
 
 mod container;

@@ -81,7 +81,7 @@ impl Names {
         });
         match done {
             Ok(_) => self.written = lines,
-            Err(error) => log::warn!("{}: names of other containers: {error:#}", self.name),
+            Err(error) => log::warn!("{}: cannot update the names of other containers: {error:#}", self.name),
         }
     }
 
@@ -91,7 +91,7 @@ impl Names {
             return;
         }
         if let Err(error) = within(TIMEOUT, || lines_of_ds::write(root, "").map(|()| Vec::new())) {
-            log::warn!("{}: names of other containers: {error:#}", self.name);
+            log::warn!("{}: cannot update the names of other containers: {error:#}", self.name);
         }
     }
 }

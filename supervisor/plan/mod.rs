@@ -111,7 +111,7 @@ pub fn build(
         }
         PidNamespace::Auto if host.answers => WithoutPid::Answer("the monitor"),
         PidNamespace::Auto => {
-            WithoutPid::Refuse("is too old to do without (5.5); use 'ds shell', see 'ds check'")
+            WithoutPid::Refuse("Linux 5.5 or later is required without it; use 'ds shell', see 'ds check'")
         }
     };
     let namespaces = namespaces::available(config.network.mode, without_pid, host, &mut warnings)?;

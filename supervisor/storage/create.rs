@@ -197,7 +197,7 @@ fn tell_hoisted(hoisted: Option<&Hoisted>, reporter: &mut Reporter) -> Result<bo
     let Some(Hoisted { path, packed, owner }) = hoisted else { return Ok(false) };
     let what = if *packed {
         format!(
-            "it is an image or a backup of LXD, Incus or LXC: what is below {path}/ became the root directory, and templates were not run"
+            "it is an image or a backup of LXD, Incus or LXC: the content of {path}/ became the root directory, and templates were not run"
         )
     } else {
         format!("everything in the archive is below {path}/, which became the root directory")

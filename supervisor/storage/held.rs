@@ -88,7 +88,7 @@ impl Held {
         let now = Config::load(&env.paths.container_ini(&self.name), &self.name)?;
         let (now, before) = (now.container, &self.config.container);
         if (&now.root, now.image_partition) != (&before.root, before.image_partition) {
-            bail!("its root file system was changed in its configuration meanwhile; try again");
+            bail!("its configuration got another root file system in the meantime; try again");
         }
         Ok(lock)
     }

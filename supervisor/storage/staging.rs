@@ -1,8 +1,8 @@
 //! Staging directories, in which a result is prepared before it is moved into place, and their removal after a crash.
 //!
 //! Owns their names: `containers/.new-NAME-HEX` for a new container, `containers/.trash-NAME-PID` for one that is being
-//! deleted, and `.ds-job-HEX` next to a file that is replaced. All are locked (flock(2)) while any process of the job lives, so that a sweep removes only abandoned ones. None
-//! is a valid name of a container. rename(2), fsync(2).
+//! deleted, and `.ds-job-HEX` next to a file that is replaced. All are locked (flock(2)) while any process of the job
+//! lives, so that a sweep removes only abandoned ones. None is a valid name of a container. rename(2), fsync(2).
 
 use std::fs::{self, DirBuilder, File};
 use std::io::ErrorKind;

@@ -94,7 +94,7 @@ pub fn refuse(root: &Root, init: &ContainerPath) -> Result<()> {
         }
         bail!(
             "the archive is not a root file system: everything is below {place}/, and it has none of {}; \
-             give one of the tree itself",
+             use an archive of the tree itself",
             OF_A_SYSTEM.join(", ")
         );
     }
@@ -107,7 +107,7 @@ pub fn refuse(root: &Root, init: &ContainerPath) -> Result<()> {
     let more = if names.len() > MAX_NAMED { ", …" } else { "" };
     let named: Vec<String> = names.iter().take(MAX_NAMED).map(|name| shown(name.to_bytes())).collect();
     bail!(
-        "the archive is not a root file system: at its top is none of {}, but {}{more}; give one of the tree itself",
+        "the archive is not a root file system: at its top is none of {}, but {}{more}; use an archive of the tree itself",
         OF_A_SYSTEM.join(", "),
         named.join(", ")
     )
@@ -129,7 +129,7 @@ fn image_in_parts(top: BorrowedFd<'_>) -> Option<&'static str> {
             "it is a virtual machine of LXD or Incus; unpack its .img file, make a raw image of it with 'qemu-img convert -O raw', and use that with --image",
         ),
         () if has(top, "metadata.yaml") => Some(
-            "it is the half of an LXD or Incus image without the tree (metadata.yaml); use the other one: rootfs.tar.xz, rootfs.squashfs or disk.qcow2",
+            "it is the metadata half of a split LXD or Incus image; use the other one: rootfs.tar.xz, rootfs.squashfs or disk.qcow2",
         ),
         () if has(top, "manifest.json") => Some(
             "it is a Docker image in layers (docker save), not one tree; 'docker create IMAGE' and 'docker export CONTAINER' make one",
@@ -146,8 +146,8 @@ fn tree_below(top: BorrowedFd<'_>, place: &str) -> Result<()> {
     for name in names.iter().take(MAX_FILES) {
         if open(top, name).is_ok_and(|inner| is_system(inner.as_fd())) {
             bail!(
-                "the archive is not a root file system: there is one below {place}{}/, beside other things; \
-                 unpack it, and give the tree alone: {ALONE}",
+                "the archive is not a root file system: there is one below {place}{}/, next to other files; \
+                 unpack it, and pass only that directory: {ALONE}",
                 shown(name.to_bytes())
             );
         }
@@ -205,7 +205,7 @@ mod tests {
             (&["etc/passwd"][..], ""),
             (&["manifest.json", "abc/layer.tar"], "a Docker image in layers"),
             (&["index.json", "oci-layout", "blobs/sha256/x"], "an image in layers (OCI)"),
-            (&["metadata.yaml", "templates/x"], "the half of an LXD or Incus image"),
+            (&["metadata.yaml", "templates/x"], "the metadata half of a split LXD or Incus image"),
             (&["metadata.yaml", "rootfs.img"], "a virtual machine of LXD or Incus; unpack its .img file"),
             (&["backup/index.yaml", "backup/virtual-machine.img"], "below backup/, it is a virtual machine"),
             (&["readme", "rootfs/etc/passwd"], "there is one below rootfs/"),
@@ -213,7 +213,7 @@ mod tests {
             (&["source/README"], "everything is below source/"),
             (&["readme", "system.img"], "it holds readme, which is a zip archive"),
             (&["disk.img", "readme"], "it holds disk.img, an image of a file system (squashfs)"),
-            (&["a/x", "b/x"], "at its top is none of etc, usr, bin, sbin, but a, b; give"),
+            (&["a/x", "b/x"], "at its top is none of etc, usr, bin, sbin, but a, b; use an archive of the tree"),
         ] {
             let text = refused(files);
             assert!(text.contains(told) && text.is_empty() == told.is_empty(), "{files:?}: {text}");

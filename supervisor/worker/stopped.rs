@@ -1,4 +1,4 @@
-//! How long a process is waited for that SIGSTOP has stopped, or the terminal.
+//! The timeout for a process that SIGSTOP or the terminal has stopped.
 //!
 //! Owns the intervals of the checks. Sends no signal and ends no wait: the caller does. signal(7),
 //! proc_pid_task(5).

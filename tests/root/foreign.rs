@@ -33,7 +33,7 @@ fn a_unified_image_and_backups_boot() {
         beside.iter().for_each(|file| top.write(file, "rm -rf /\n"));
         let packed = pack(&sandbox, name, option);
         let created = sandbox.ds(&["create", name, "--from", text(&packed)]);
-        let told = format!("what is below {place}/ became the root directory, and templates were not run\n");
+        let told = format!("the content of {place}/ became the root directory, and templates were not run\n");
         assert!(created.errors.contains(&told) && created.errors.lines().count() == 1, "{}", created.errors);
         created.succeeds();
         let left: Vec<_> = fs::read_dir(directory(&sandbox, name)).expect("tree").collect();

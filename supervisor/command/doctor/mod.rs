@@ -291,7 +291,11 @@ fn list_groups(group: &Path, depth: u32, text: &mut String) {
     }
     let pids = file("cgroup.procs").lines().collect::<Vec<_>>().join(" ");
     let passed = file("cgroup.subtree_control");
-    text.push_str(&format!("{} processes [{pids}] passes on [{}]\n", group.display(), passed.trim()));
+    text.push_str(&format!(
+        "{} processes [{pids}] controllers of children [{}]\n",
+        group.display(),
+        passed.trim()
+    ));
     let below = entries.iter().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
     for entry in below.filter(|_| depth > 0) {
         list_groups(&entry.path(), depth - 1, text);

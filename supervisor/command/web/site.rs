@@ -1,4 +1,4 @@
-//! The content of the server, for its loop and for each connection.
+//! The data that the loop of the server and each connection use.
 
 use super::pages::Pages;
 use super::session::Session;
