@@ -11,10 +11,10 @@
 //! checked.
 
 mod caller;
+mod context;
 mod memory;
 mod place;
 mod reboot;
-mod scene;
 mod signals;
 mod table;
 mod writing;
@@ -26,9 +26,9 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
+use self::context::{Context, Outcome};
 use self::place::Place;
 pub use self::reboot::End;
-use self::scene::{Outcome, Scene};
 use crate::cgroup::Cgroup;
 use crate::sys::notification::{self, Reply};
 
@@ -100,8 +100,8 @@ impl Answerer {
         }
         // ENOENT: a signal has interrupted the call.
         let Ok(question) = notification::receive(listener) else { return };
-        let scene = Scene { place: &self.place, first: *first, listener, cgroup };
-        match table::decide(&scene, &question) {
+        let context = Context { place: &self.place, first: *first, listener, cgroup };
+        match table::decide(&context, &question) {
             Outcome::Reply(reply) => {
                 send(listener, question.id, reply);
             }

@@ -11,8 +11,8 @@ use nix::errno::Errno;
 use nix::unistd::{Pid, getpgid, getsid};
 
 use super::caller::{Facts, KILL, hears};
+use super::context::Pending;
 use super::place::Place;
-use super::scene::Pending;
 use crate::cgroup::Cgroup;
 use crate::sys::process::{self, SignalInfo};
 

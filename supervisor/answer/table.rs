@@ -25,8 +25,8 @@ use nix::errno::Errno;
 use nix::unistd::{Pid, getpgid};
 
 use super::caller::{self, BOOT, Facts};
+use super::context::{CONTINUE, Context, Outcome, Pending, duplicate, low, read_memory};
 use super::reboot::meaning;
-use super::scene::{CONTINUE, Outcome, Pending, Scene, duplicate, low, read_memory};
 use super::signals::Signal;
 use super::writing;
 use crate::privilege::answered::{self, Call};
@@ -48,42 +48,42 @@ fn done(result: Result<(), Errno>) -> Outcome {
 }
 
 /// Decides on one call.
-pub(super) fn decide(scene: &Scene<'_>, question: &Notification) -> Outcome {
+pub(super) fn decide(context: &Context<'_>, question: &Notification) -> Outcome {
     let Some(call) = answered::call(question.audit, question.number) else { return fail(Errno::ENOSYS) };
     let thread = Pid::from_raw(question.thread.cast_signed());
     // The most frequent calls. Nobody receives the reply to a caller that has ended, so these do not check that the call
     // still waits.
     match call {
         Call::GetPid => {
-            let is_managers = scene.is_managers() && scene.place.is_managers(thread);
+            let is_managers = context.is_managers() && context.place.is_managers(thread);
             return if is_managers { Outcome::Reply(Reply::Value(1)) } else { CONTINUE };
         }
-        Call::GetParent => return parent(scene, thread),
-        Call::Write => return writing::answer(scene, question, thread),
+        Call::GetParent => return parent(context, thread),
+        Call::Write => return writing::answer(context, question, thread),
         _ => {}
     }
     let Some(caller) = Facts::of(thread) else { return fail(Errno::ESRCH) };
-    Asked { scene, question, thread, caller }.answer(call)
+    Asked { context, question, thread, caller }.answer(call)
 }
 
-fn parent(scene: &Scene<'_>, thread: Pid) -> Outcome {
+fn parent(context: &Context<'_>, thread: Pid) -> Outcome {
     let Some(parent) = caller::parent(thread) else { return fail(Errno::ESRCH) };
-    let place = scene.place;
+    let place = context.place;
     if parent == place.manager {
         return Outcome::Reply(Reply::Value(1));
     }
     // PID 1 adopts the orphans among its descendants.
-    let is_inside = if scene.is_managers() { parent != place.creator } else { place.holds(parent) };
+    let is_inside = if context.is_managers() { parent != place.creator } else { place.holds(parent) };
     if is_inside {
         return CONTINUE;
     }
-    let is_first = Facts::of(thread).is_some_and(|caller| caller.process == scene.first);
+    let is_first = Facts::of(thread).is_some_and(|caller| caller.process == context.first);
     Outcome::Reply(Reply::Value(if is_first { 0 } else { 1 }))
 }
 
 /// A call and its caller.
 struct Asked<'a> {
-    scene: &'a Scene<'a>,
+    context: &'a Context<'a>,
     question: &'a Notification,
     thread: Pid,
     caller: Facts,
@@ -121,22 +121,22 @@ impl Asked<'_> {
     }
 
     fn pending(&self) -> Pending<'_> {
-        self.scene.pending(self.question)
+        self.context.pending(self.question)
     }
 
     /// The process that a number refers to in the container.
     fn named(&self, pid: Pid) -> Pid {
-        if pid.as_raw() == 1 { self.scene.place.manager } else { pid }
+        if pid.as_raw() == 1 { self.context.place.manager } else { pid }
     }
 
     fn is_manager(&self) -> bool {
-        self.caller.process == self.scene.place.manager
+        self.caller.process == self.context.place.manager
     }
 
     /// Lets the kernel execute a call on a process of the container. Refuses PID 1, because the number in the call cannot
     /// be replaced.
     fn pass(&self, target: Pid) -> Outcome {
-        if target == self.caller.process || target == self.thread || self.scene.place.holds(target) {
+        if target == self.caller.process || target == self.thread || self.context.place.holds(target) {
             CONTINUE
         } else {
             fail(if target.as_raw() == 1 { Errno::EPERM } else { Errno::ESRCH })
@@ -152,7 +152,7 @@ impl Asked<'_> {
 
     fn with_info(&self, number: i32, info: SignalInfo) -> Signal<'_> {
         Signal {
-            place: self.scene.place,
+            place: self.context.place,
             pending: self.pending(),
             thread: self.thread,
             sender: self.caller,
@@ -165,7 +165,7 @@ impl Asked<'_> {
         let signal = self.signal(self.number(1));
         match self.number(0) {
             i32::MIN => fail(Errno::ESRCH),
-            -1 => done(signal.send_to_all(self.scene.cgroup)),
+            -1 => done(signal.send_to_all(self.context.cgroup)),
             group @ ..0 => self.kill_group(&signal, Pid::from_raw(-group)),
             target if target == self.caller.process.as_raw() => self.itself(),
             target => {
@@ -190,7 +190,7 @@ impl Asked<'_> {
     }
 
     fn kill_group(&self, signal: &Signal<'_>, group: Pid) -> Outcome {
-        match signal.send_to_group(group, self.scene.cgroup) {
+        match signal.send_to_group(group, self.context.cgroup) {
             Ok(Some(own)) => last(own, signal),
             Ok(None) => Outcome::Reply(Reply::Value(0)),
             Err(errno) => fail(errno),
@@ -200,17 +200,17 @@ impl Asked<'_> {
     fn thread(&self, target: Pid) -> Outcome {
         match Facts::of(target) {
             Some(facts) if facts.process == self.caller.process => CONTINUE,
-            Some(facts) if facts.process == self.scene.place.manager => {
+            Some(facts) if facts.process == self.context.place.manager => {
                 done(self.signal(self.number(1)).send_to(facts.process))
             }
-            Some(_) if self.scene.place.holds(target) => CONTINUE,
+            Some(_) if self.context.place.holds(target) => CONTINUE,
             _ => fail(Errno::ESRCH),
         }
     }
 
     fn thread_of(&self, number: i32) -> Outcome {
         let (process, target) = (self.pid(0), self.pid(1));
-        let manager = self.scene.place.manager;
+        let manager = self.context.place.manager;
         if !self.is_manager() && self.named(process) == manager {
             return done(self.signal(number).send_to(manager));
         }
@@ -242,7 +242,7 @@ impl Asked<'_> {
 
     /// The `siginfo_t` at the address in an argument.
     fn info(&self, argument: usize) -> Result<SignalInfo, Errno> {
-        let bytes: [u8; 32] = read_memory(self.scene, self.question, self.question.arguments[argument])?;
+        let bytes: [u8; 32] = read_memory(self.context, self.question, self.question.arguments[argument])?;
         let word = |at: usize| bytes[at..at + 4].try_into().map_or(0, u32::from_ne_bytes);
         // In a 32-bit program, no padding precedes the sender.
         let (sender, value) =
@@ -266,7 +266,7 @@ impl Asked<'_> {
         }
         // Checked after it was opened, as in `signals`.
         match process::pidfd_open_with(target, low(self.question.arguments[1])) {
-            _ if !self.scene.place.holds(target) => fail(Errno::ESRCH),
+            _ if !self.context.place.holds(target) => fail(Errno::ESRCH),
             Ok(pidfd) => Outcome::Descriptor(pidfd),
             Err(errno) => fail(errno),
         }
@@ -291,7 +291,7 @@ impl Asked<'_> {
         let target = owner(&pidfd)?;
         let facts = Facts::of(target).ok_or(Errno::ESRCH)?;
         // If it still has the number, the facts are those of this process.
-        if !self.scene.place.holds(target) || owner(&pidfd)? != target {
+        if !self.context.place.holds(target) || owner(&pidfd)? != target {
             return Err(Errno::ESRCH);
         }
         let number = self.number(1);
@@ -321,7 +321,7 @@ impl Asked<'_> {
     }
 
     fn has_group(&self, group: Pid) -> bool {
-        let mut members = self.scene.cgroup.members().into_iter();
+        let mut members = self.context.cgroup.members().into_iter();
         group.as_raw() == 0 || members.any(|process| getpgid(Some(process)) == Ok(group))
     }
 
@@ -337,7 +337,7 @@ impl Asked<'_> {
     fn compare(&self) -> Outcome {
         let named = [self.pid(0), self.pid(1)];
         let processes = named.map(|pid| self.named(pid));
-        if !processes.iter().all(|process| self.scene.place.holds(*process)) {
+        if !processes.iter().all(|process| self.context.place.holds(*process)) {
             return fail(Errno::ESRCH);
         }
         if named == processes {

@@ -12,28 +12,28 @@ use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, fstatfs};
 use nix::unistd::Pid;
 
 use super::caller::Facts;
+use super::context::{CONTINUE, Context, Outcome, duplicate, low};
 use super::memory::{copy, limited};
-use super::scene::{CONTINUE, Outcome, Scene, duplicate, low};
 use crate::sys::notification::{Notification, Reply};
 
 /// The lists of cgroup v2 and v1.
 const LISTS: [&str; 3] = ["cgroup.procs", "cgroup.threads", "tasks"];
 
 /// Answers a write of two bytes. Most are to other files, whose file system is not asked.
-pub(super) fn answer(scene: &Scene<'_>, question: &Notification, thread: Pid) -> Outcome {
+pub(super) fn answer(context: &Context<'_>, question: &Notification, thread: Pid) -> Outcome {
     let number = low(question.arguments[0]).cast_signed();
     if !is_named_as_a_list(&format!("/proc/{thread}/fd/{number}")) {
         return CONTINUE;
     }
     let Some(caller) = Facts::of(thread) else { return CONTINUE };
-    let pending = scene.pending(question);
+    let pending = context.pending(question);
     let Ok(file) = duplicate(pending, caller.process, number) else { return CONTINUE };
     let bytes =
         limited(&|| if is_list(&file) { copy(thread, question.arguments[1], 2) } else { Ok(Vec::new()) });
     match bytes {
         Ok(bytes) if !is_one(&bytes) => CONTINUE,
         Ok(_) if pending.is_waiting() => {
-            let written = File::from(file).write_all(scene.place.manager.to_string().as_bytes());
+            let written = File::from(file).write_all(context.place.manager.to_string().as_bytes());
             let failed = |error: std::io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO));
             Outcome::Reply(written.map_or_else(|error| Reply::Error(failed(error)), |()| Reply::Value(2)))
         }

@@ -32,7 +32,7 @@ use crate::plan::{Plan, Volatile};
 use crate::privilege::Filters;
 use crate::rootfs::overlay;
 use crate::rootfs::root::Root;
-use crate::seed::apply::Manner;
+use crate::seed::apply::SeedMode;
 use crate::sys::{descriptor, network, process, signal};
 use crate::{call, privilege, pty, seed};
 
@@ -163,8 +163,8 @@ fn build_tree(prepared: &Prepared<'_>, wire: &Wire) -> Result<OwnedFd> {
 /// Seeds the tree. An error is a warning: the container starts unseeded.
 fn sow(prepared: &Prepared<'_>, root: &Root, wire: &Wire) -> Result<()> {
     let (facts, ledger) = prepared.seed;
-    let manner = if prepared.plan.volatile.is_some() { Manner::Passing } else { Manner::Lasting };
-    let mut warnings = match seed::apply::apply(root, ledger, facts, manner) {
+    let mode = if prepared.plan.volatile.is_some() { SeedMode::Volatile } else { SeedMode::Persistent };
+    let mut warnings = match seed::apply::apply(root, ledger, facts, mode) {
         Ok(report) => report.warnings,
         Err(error) => vec![format!("cannot seed its root file system: {error:#}")],
     };

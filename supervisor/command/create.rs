@@ -171,10 +171,10 @@ fn refuse_packed(env: &Env, path: &Path) -> Result<()> {
     let compression = incoming.compression();
     let front = incoming.front().unwrap_or_default();
     let with = compression.map(|name| format!(", compressed with {name}")).unwrap_or_default();
-    if storage::stranger::is_tar(front) {
+    if storage::diagnosis::is_tar(front) {
         bail!("it is a tar archive{with}; use it with --from, and with --size for an image of its own");
     }
-    if let (Some(_), Some(told)) = (compression, storage::stranger::of_front(front, compression)) {
+    if let (Some(_), Some(told)) = (compression, storage::diagnosis::of_front(front, compression)) {
         bail!("it is compressed: {told}");
     }
     Ok(())

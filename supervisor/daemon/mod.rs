@@ -5,6 +5,7 @@
 
 mod adoption;
 mod autostart;
+mod cleanup;
 mod conditions;
 pub mod detach;
 pub mod environment;
@@ -19,7 +20,6 @@ pub mod policy;
 pub mod seal;
 pub mod server;
 pub mod task;
-mod tidiness;
-mod wakefulness;
+mod wakelocks;
 pub mod watch;
 mod workers;

@@ -3,7 +3,7 @@
 //! Owns the parser of this untrusted data; opens nothing. Documentation/filesystems/ext4/globals.rst of the kernel
 //! ("Super Block"); for other file systems only the magic numbers, linux/magic.h.
 
-use super::stranger::{Stranger, recognise};
+use super::magic::{ForeignFile, recognise};
 
 /// The number of bytes that [`probe`] needs: up to the end of the super block of btrfs.
 pub const PROBED: usize = 0x1_1000;
@@ -40,7 +40,7 @@ pub enum FileSystem {
     /// A disk with partitions.
     Partitioned,
     /// No file system.
-    Foreign(Stranger),
+    Foreign(ForeignFile),
     /// A known format that cannot be booted from.
     Other(&'static str),
     /// An unknown format.
@@ -94,7 +94,7 @@ impl FileSystem {
             Self::Erofs => "erofs",
             Self::Squashfs => "squashfs",
             Self::Partitioned => "a disk with partitions",
-            Self::Foreign(stranger) => stranger.what,
+            Self::Foreign(foreign) => foreign.kind,
             Self::Other(name) => name,
             Self::Unknown => "unknown",
         }
@@ -148,7 +148,7 @@ pub fn probe(front: &[u8]) -> FileSystem {
         () if has(3, b"EXFAT   ") => FileSystem::Other("exfat"),
         () if has(82, b"FAT32   ") || has(54, b"FAT1") => FileSystem::Other("vfat"),
         () => match recognise(front) {
-            Some(stranger) => FileSystem::Foreign(stranger),
+            Some(foreign) => FileSystem::Foreign(foreign),
             None if has(510, &[0x55, 0xAA]) => FileSystem::Partitioned,
             None => FileSystem::Unknown,
         },

@@ -25,13 +25,13 @@ const LARGEST: u64 = 1 << 20;
 
 /// The mode of operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Manner {
+pub enum SeedMode {
     /// In a persistent tree.
-    Lasting,
+    Persistent,
     /// In a tree that is discarded after the boot: the original files need no record.
-    Passing,
+    Volatile,
     /// No change: only a report.
-    Told,
+    DryRun,
 }
 
 /// The result.
@@ -55,9 +55,9 @@ enum Found {
 ///
 /// # Errors
 /// If the original files are unknown or cannot be recorded.
-pub fn apply(root: &Root, path: &Path, facts: &Facts, manner: Manner) -> Result<Report> {
+pub fn apply(root: &Root, path: &Path, facts: &Facts, mode: SeedMode) -> Result<Report> {
     let mut report = Report::default();
-    if manner != Manner::Told {
+    if mode != SeedMode::DryRun {
         forget_neighbours(root, &mut report);
     }
     let items = items_for(root, facts);
@@ -66,7 +66,7 @@ pub fn apply(root: &Root, path: &Path, facts: &Facts, manner: Manner) -> Result<
         return Ok(report);
     }
     let mut ledger = Ledger::load(path)?;
-    let mut keeper = Keeper { path, manner, ledger: &mut ledger };
+    let mut keeper = Keeper { path, mode, ledger: &mut ledger };
     for item in items {
         let name = item.file.as_str();
         if let Err(error) = one(root, item, facts, &mut keeper, &mut report) {
@@ -92,13 +92,13 @@ fn forget_neighbours(root: &Root, report: &mut Report) {
 /// The ledger, and whether to write it.
 struct Keeper<'a> {
     path: &'a Path,
-    manner: Manner,
+    mode: SeedMode,
     ledger: &'a mut Ledger,
 }
 
 impl Keeper<'_> {
     fn save(&self) -> Result<()> {
-        if self.manner == Manner::Lasting { self.ledger.save(self.path) } else { Ok(()) }
+        if self.mode == SeedMode::Persistent { self.ledger.save(self.path) } else { Ok(()) }
     }
 }
 
@@ -135,7 +135,7 @@ fn one(root: &Root, item: &Item, facts: &Facts, keeper: &mut Keeper<'_>, report:
         return Ok(());
     }
     report.changed.push(name.to_owned());
-    if keeper.manner == Manner::Told {
+    if keeper.mode == SeedMode::DryRun {
         return Ok(());
     }
     let entry = Entry { before, wrote: wanted.clone(), link: false, directory: false, told: None };
@@ -157,7 +157,7 @@ fn make(root: &Root, new: &New, keeper: &mut Keeper<'_>, report: &mut Report) ->
         return Ok(());
     }
     report.changed.push(name.to_owned());
-    if keeper.manner == Manner::Told {
+    if keeper.mode == SeedMode::DryRun {
         return Ok(());
     }
     let (wrote, link) = match new.what {
@@ -182,10 +182,10 @@ fn make(root: &Root, new: &New, keeper: &mut Keeper<'_>, report: &mut Report) ->
 }
 
 /// Removes an unchanged link; returns whether there was one.
-fn remove_link(root: &Root, file: GuestFile, to: &str, manner: Manner) -> Result<Option<bool>> {
+fn remove_link(root: &Root, file: GuestFile, to: &str, mode: SeedMode) -> Result<Option<bool>> {
     match root.read_link(file.path()) {
         Some(found) if found == Path::new(to) => {
-            if manner != Manner::Told {
+            if mode != SeedMode::DryRun {
                 restore(root, file, None)?;
             }
             Ok(Some(true))
@@ -199,9 +199,9 @@ fn remove_link(root: &Root, file: GuestFile, to: &str, manner: Manner) -> Result
 ///
 /// # Errors
 /// If a file cannot be changed, or the change cannot be recorded.
-pub fn undo(root: &Root, path: &Path, manner: Manner) -> Result<Report> {
+pub fn undo(root: &Root, path: &Path, mode: SeedMode) -> Result<Report> {
     let mut report = Report::default();
-    if manner != Manner::Told {
+    if mode != SeedMode::DryRun {
         forget_neighbours(root, &mut report);
     }
     let mut ledger = Ledger::load(path)?;
@@ -211,14 +211,14 @@ pub fn undo(root: &Root, path: &Path, manner: Manner) -> Result<Report> {
             continue;
         };
         if entry.link {
-            match remove_link(root, file, &entry.wrote, manner)? {
+            match remove_link(root, file, &entry.wrote, mode)? {
                 None => {
                     report.warnings.push(format!("{name} was edited by the user and is kept"));
                     continue;
                 }
                 Some(removed) => report.changed.extend(removed.then(|| name.clone())),
             }
-            if manner != Manner::Told {
+            if mode != SeedMode::DryRun {
                 forget(root, file, &entry, &mut ledger, path)?;
             }
             continue;
@@ -239,7 +239,7 @@ pub fn undo(root: &Root, path: &Path, manner: Manner) -> Result<Report> {
         if current != before {
             report.changed.push(name.clone());
         }
-        if manner == Manner::Told {
+        if mode == SeedMode::DryRun {
             continue;
         }
         if current != before {
@@ -361,12 +361,12 @@ mod tests {
             self.directory.path().join("seed.json")
         }
 
-        fn seed(&self, manner: Manner) -> Report {
-            apply(&self.root, &self.ledger(), &self.facts, manner).unwrap()
+        fn seed(&self, mode: SeedMode) -> Report {
+            apply(&self.root, &self.ledger(), &self.facts, mode).unwrap()
         }
 
         fn undo(&self) -> Report {
-            undo(&self.root, &self.ledger(), Manner::Lasting).unwrap()
+            undo(&self.root, &self.ledger(), SeedMode::Persistent).unwrap()
         }
 
         fn all(&self) -> Vec<(String, Vec<u8>, u32)> {
@@ -388,19 +388,19 @@ mod tests {
         case.write("hosts", "127.0.0.1 localhost");
         fs::set_permissions(case.path("hosts"), fs::Permissions::from_mode(0o640)).unwrap();
         let before = case.all();
-        let told = case.seed(Manner::Told);
+        let told = case.seed(SeedMode::DryRun);
         assert_eq!((case.all(), case.ledger().exists()), (before.clone(), false));
-        assert_eq!(case.seed(Manner::Lasting), told);
+        assert_eq!(case.seed(SeedMode::Persistent), told);
         assert_eq!(
             told.changed,
             ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/etc/group", "/etc/passwd"]
         );
         let seeded = case.all();
-        assert_eq!(case.seed(Manner::Lasting), Report::default());
+        assert_eq!(case.seed(SeedMode::Persistent), Report::default());
         assert_eq!(case.all(), seeded);
         // Another version with other facts keeps the record of the first one.
         case.facts.hostname = "db".into();
-        assert_eq!(case.seed(Manner::Lasting).changed, ["/etc/hostname", "/etc/hosts"]);
+        assert_eq!(case.seed(SeedMode::Persistent).changed, ["/etc/hostname", "/etc/hosts"]);
         assert!(case.read("hosts").contains("\tdb\t") && !case.read("hosts").contains("web"));
         assert_eq!(case.undo().warnings, Vec::<String>::new());
         assert_eq!((case.all(), case.ledger().exists()), (before, false));
@@ -409,14 +409,14 @@ mod tests {
     #[test]
     fn an_edited_file_is_kept_and_reported_once() {
         let mut case = Case::new();
-        case.seed(Manner::Lasting);
+        case.seed(SeedMode::Persistent);
         let with_a_line = format!("{}10.0.0.1 nas\n", case.read("hosts"));
         case.write("hosts", &with_a_line);
-        assert_eq!(case.seed(Manner::Lasting), Report::default(), "all items exist");
+        assert_eq!(case.seed(SeedMode::Persistent), Report::default(), "all items exist");
         case.write("hosts", "127.0.0.1 localhost\n");
         let told = vec!["/etc/hosts was edited by the user and is kept".to_owned()];
-        assert_eq!(case.seed(Manner::Lasting).warnings, told);
-        assert_eq!(case.seed(Manner::Lasting).warnings, Vec::<String>::new());
+        assert_eq!(case.seed(SeedMode::Persistent).warnings, told);
+        assert_eq!(case.seed(SeedMode::Persistent).warnings, Vec::<String>::new());
         case.facts.hostname = "web".into();
         let undone = case.undo();
         assert_eq!((undone.warnings, case.read("hosts")), (told, "127.0.0.1 localhost\n".into()));
@@ -428,10 +428,10 @@ mod tests {
         let case = Case::new();
         case.write("hosts", "127.0.0.1 localhost\n");
         let before = case.all();
-        case.seed(Manner::Lasting);
+        case.seed(SeedMode::Persistent);
         // As after a power failure between writing the ledger and the file.
         case.write("hosts", "127.0.0.1 localhost\n");
-        assert_eq!(case.seed(Manner::Lasting).changed, ["/etc/hosts"]);
+        assert_eq!(case.seed(SeedMode::Persistent).changed, ["/etc/hosts"]);
         case.undo();
         assert_eq!(case.all(), before);
     }
@@ -443,7 +443,7 @@ mod tests {
         fs::write(&outside, "x").unwrap();
         symlink(&outside, case.path("hosts")).unwrap();
         symlink("/etc/hosts", case.path("hostname")).unwrap();
-        let report = case.seed(Manner::Passing);
+        let report = case.seed(SeedMode::Volatile);
         assert_eq!(
             (report.changed, report.warnings.len()),
             (["/etc/resolv.conf", "/etc/group", "/etc/passwd"].map(str::to_owned).to_vec(), 0)
@@ -459,11 +459,11 @@ mod tests {
         fs::create_dir_all(case.path("runit/runsvdir/default")).unwrap();
         let link = case.path("runit/runsvdir/default/agetty-console");
         let name = "/etc/runit/runsvdir/default/agetty-console".to_owned();
-        assert!(case.seed(Manner::Lasting).changed.contains(&name));
+        assert!(case.seed(SeedMode::Persistent).changed.contains(&name));
         assert_eq!(fs::read_link(&link).unwrap(), Path::new("/etc/sv/agetty-console"));
-        assert_eq!(case.seed(Manner::Lasting), Report::default());
+        assert_eq!(case.seed(SeedMode::Persistent), Report::default());
         fs::remove_file(&link).unwrap();
-        assert_eq!(case.seed(Manner::Lasting), Report::default(), "a removed link is not created again");
+        assert_eq!(case.seed(SeedMode::Persistent), Report::default(), "a removed link is not created again");
         symlink("/etc/sv/agetty-console", &link).unwrap();
         assert!(case.undo().changed.contains(&name));
         assert!(fs::symlink_metadata(&link).is_err() && !case.ledger().exists());
@@ -471,13 +471,13 @@ mod tests {
         fs::remove_dir_all(case.path("sv")).unwrap();
         fs::create_dir_all(case.path("sv/getty-tty1")).unwrap();
         fs::write(case.path("sv/getty-tty1/run"), "").unwrap();
-        case.seed(Manner::Lasting);
+        case.seed(SeedMode::Persistent);
         assert!(case.read("sv/getty-console/run").contains("getty --noclear"));
         assert_eq!(
             fs::metadata(case.path("sv/getty-console/run")).unwrap().permissions().mode() & 0o777,
             0o755
         );
-        assert_eq!(case.seed(Manner::Lasting), Report::default());
+        assert_eq!(case.seed(SeedMode::Persistent), Report::default());
         case.undo();
         assert!(!case.path("sv/getty-console").exists() && !case.ledger().exists());
     }
@@ -487,6 +487,6 @@ mod tests {
         let case = Case::new();
         fs::create_dir_all(case.directory.path().join("tree/nix/store")).unwrap();
         assert!(unknown_layout(&case.root).unwrap().starts_with("NixOS"));
-        assert_eq!(case.seed(Manner::Lasting), Report::default());
+        assert_eq!(case.seed(SeedMode::Persistent), Report::default());
     }
 }

@@ -11,9 +11,9 @@ use serde_json::Value;
 
 use super::delete::refuse_mounts;
 use super::fill::{Form, Vessel, explain};
-use super::held::Held;
 use super::job::{self, Reporter, Watcher};
 use super::mounted::{Mounting, label, mount};
+use super::reservation::Reservation;
 use super::seed::seed_held;
 use super::staging::{Staging, rename_to_free, sync_directory};
 use super::sweep::Intent;
@@ -68,7 +68,7 @@ pub fn convert(
     size: Option<u64>,
     watcher: Watcher<'_>,
 ) -> Result<Converted> {
-    let mut held = Held::take(env, name, "converted")?;
+    let mut held = Reservation::take(env, name, "converted")?;
     match (&held.config.container.root, form) {
         (RootSource::Directory(_), cli::Form::Directory) | (RootSource::Image(_), cli::Form::Image) => {
             return Ok(Converted::Already);
@@ -130,7 +130,12 @@ fn from_tree(source: &Root, vessel: &Vessel<'_>, container: &Path, reporter: &mu
     vessel.fill(reporter, &mut |target, reporter| copy(source, target, usage, vessel.form, reporter))
 }
 
-fn from_image(held: &Held, vessel: &Vessel<'_>, container: &Path, reporter: &mut Reporter) -> Result<()> {
+fn from_image(
+    held: &Reservation,
+    vessel: &Vessel<'_>,
+    container: &Path,
+    reporter: &mut Reporter,
+) -> Result<()> {
     let mounting = Mounting {
         image: held.config.container.root.path().as_path(),
         partition: held.config.container.image_partition,
@@ -158,7 +163,7 @@ fn copy(source: &Root, target: &Root, usage: TreeUsage, form: Form, reporter: &m
 }
 
 /// Switches to the new root file system.
-fn commit(env: &Env, held: &Held, form: Form, staging: &Staging, owned: bool) -> Result<Config> {
+fn commit(env: &Env, held: &Reservation, form: Form, staging: &Staging, owned: bool) -> Result<Config> {
     let container = env.paths.container(&held.name);
     let _lock = held.lock_unchanged(env)?;
     fault::point("job-done")?;
@@ -178,7 +183,7 @@ fn commit(env: &Env, held: &Held, form: Form, staging: &Staging, owned: bool) ->
     Ok(now)
 }
 
-fn switch(paths: &Paths, held: &Held, form: Form, staging: &Staging) -> Result<()> {
+fn switch(paths: &Paths, held: &Reservation, form: Form, staging: &Staging) -> Result<()> {
     let container = paths.container(&held.name);
     let place = container.join(form.file_name());
     rename_to_free(&staging.join(form.file_name()), &place)?;

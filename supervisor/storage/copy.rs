@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use super::duplicate::duplicate_image;
 use super::fill::{Form, Vessel, explain};
-use super::held::{Held, NewName};
 use super::identity;
 use super::job::{self, Reporter, Watcher};
 use super::mounted::{Mounting, label, mount};
+use super::reservation::{NewName, Reservation};
 use super::space;
 use super::staging::Staging;
 use super::transfer::transfer;
@@ -36,7 +36,7 @@ pub const LARGEST_CONFIGURATION: u64 = 1 << 20;
 /// If the copy fails: there is then no copy.
 pub fn copy(env: &Env, from: &Name, to: &Name, watcher: Watcher<'_>) -> Result<bool> {
     ensure!(from != to, "the copy needs another name");
-    let held = Held::take(env, from, "copied")?;
+    let held = Reservation::take(env, from, "copied")?;
     let new = NewName::take(env, to, "made")?;
     let tree = held.tree()?;
     let form = if tree.is_some() { Form::Directory } else { Form::Image { size: 0, files: None } };
@@ -72,7 +72,7 @@ pub fn copy(env: &Env, from: &Name, to: &Name, watcher: Watcher<'_>) -> Result<b
     Ok(held.config.container.autostart)
 }
 
-fn configure(paths: &Paths, held: &Held, to: &Name, form: Form, staging: &Staging) -> Result<Config> {
+fn configure(paths: &Paths, held: &Reservation, to: &Name, form: Form, staging: &Staging) -> Result<Config> {
     let file = paths.container_ini(&held.name);
     let text =
         durable::read(&file, LARGEST_CONFIGURATION).with_context(|| format!("read {}", file.display()))?;
@@ -99,7 +99,7 @@ pub(super) fn warn_about_network(config: &Config, paths: &Paths, reporter: &mut 
 
 fn copy_tree(
     source: &Root,
-    held: &Held,
+    held: &Reservation,
     to: &Name,
     staging: &Staging,
     containers: &Path,
@@ -117,7 +117,12 @@ fn copy_tree(
 }
 
 /// An image without a machine id is kept byte for byte: a writable mount would change it.
-fn renew_identity(image: &Path, held: &Held, staging: &Staging, reporter: &mut Reporter) -> Result<()> {
+fn renew_identity(
+    image: &Path,
+    held: &Reservation,
+    staging: &Staging,
+    reporter: &mut Reporter,
+) -> Result<()> {
     let mounting = Mounting {
         image,
         staging: staging.path(),

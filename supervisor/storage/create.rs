@@ -7,18 +7,18 @@ use anyhow::{Context, Error, Result, bail, ensure};
 use nix::errno::Errno;
 use serde_json::Value;
 
+use super::diagnosis;
 use super::fill::{Form, Vessel, explain};
-use super::furnish::{Furnishing, let_in};
-use super::held::{Held, NewName};
 use super::hoist::{Hoisted, hoist};
 use super::import::NOT_EXPORTED;
 use super::inside::inside;
 use super::job::{self, Reporter, Watcher};
 use super::mounted::label;
+use super::provision::{Provisioning, set_up_accounts};
+use super::reservation::{NewName, Reservation};
 use super::source::{ArchiveSource, Incoming, Shared};
 use super::space;
 use super::staging::Staging;
-use super::stranger;
 use crate::archive::unpack::{Rules, unpack};
 use crate::config::Config;
 use crate::config::value::{ContainerPath, Name};
@@ -77,15 +77,15 @@ pub fn create(env: &Env, creation: &Creation<'_>, watcher: Watcher<'_>) -> Resul
     let config = Config::create(&staging.join("container.ini"), name, &all)?;
     network::check(&config, None, &env.paths)?;
     let vessel = Vessel { form, staging: staging.path(), name, label: label(&config) };
-    let furnishing = Furnishing::new(env, &config, staging.path(), login);
+    let provisioning = Provisioning::new(env, &config, staging.path(), login);
     let room = space::free(&containers)?;
     job::run(env, watcher, &mut |reporter| {
         let most = size.map_or(room, |size| size.saturating_mul(SURPLUS).saturating_add(OVERHEAD));
         vessel.fill(reporter, &mut |root, reporter| {
             let packed = unpack_all(source, most, form, root, &config.container.init, reporter)?;
             ensure!(packed || !packed_only, NOT_EXPORTED);
-            furnishing.let_in(root, reporter)?;
-            furnishing.seed(root, reporter)
+            provisioning.set_up_accounts(root, reporter)?;
+            provisioning.seed(root, reporter)
         })?;
         Ok(Value::Null)
     })?;
@@ -107,9 +107,9 @@ pub fn in_place_with(
     let staging = Staging::for_new(&env.paths, name)?;
     let config = Config::create(&staging.join("container.ini"), name, settings)?;
     network::check(&config, None, &env.paths)?;
-    let held = Held::of_new(new, config);
+    let held = Reservation::of_new(new, config);
     inside(env, &held, staging.path(), Access::ReadWrite, watcher, &mut |root, reporter| {
-        let_in(root, login, env.host.android, reporter)?;
+        set_up_accounts(root, login, env.host.android, reporter)?;
         Ok(Value::Null)
     })?;
     held.publish(env, staging)
@@ -153,11 +153,11 @@ pub(super) fn unpack_all(
     let mut incoming = source.stream(Some(most))?;
     let compression = incoming.compression();
     // Damage of the archive is reported together with the rest.
-    let stranger = incoming.front().ok().and_then(|front| stranger::of_front(front, compression));
-    if let Some(stranger) = stranger {
+    let problem = incoming.front().ok().and_then(|front| diagnosis::of_front(front, compression));
+    if let Some(problem) = problem {
         return Err(incoming
             .failure()
-            .map_or_else(|| Error::msg(format!("{}: {stranger}", source.name)), Error::msg));
+            .map_or_else(|| Error::msg(format!("{}: {problem}", source.name)), Error::msg));
     }
     let unpacked = {
         let shared = RefCell::new(&mut incoming);
@@ -184,7 +184,7 @@ pub(super) fn unpack_all(
         bail!("{}: the archive is empty", source.name);
     }
     let packed = tell_hoisted(hoist(root).with_context(|| source.name.clone())?.as_ref(), reporter)?;
-    stranger::refuse(root, init).with_context(|| source.name.clone())?;
+    diagnosis::refuse(root, init).with_context(|| source.name.clone())?;
     if root.resolve(init.as_str().as_ref()).is_err_and(|errno| errno == Errno::ENOENT) {
         reporter.warn(format!(
             "no init system found: {init} does not exist; install an init system, or set 'init'"

@@ -14,9 +14,9 @@ use serde_json::Value;
 
 use super::copy::LARGEST_CONFIGURATION;
 use super::format::{COMPLETE, CONFIGURATION, Form, MANIFEST, Manifest, Summing, TREE, VERSION};
-use super::held::Held;
 use super::job::{self, Reporter, Watcher};
 use super::mounted::{Mounting, label, mount};
+use super::reservation::Reservation;
 use super::staging::{Staging, rename_to_free, sync_directory};
 use super::sweep;
 use crate::archive::compress;
@@ -64,7 +64,7 @@ pub fn export(env: &Env, name: &Name, target: &Target, watcher: Watcher<'_>) -> 
         Target::Output => refuse_terminal()?,
         Target::File { path, replace } => refuse_existing(path, *replace)?,
     }
-    let held = Held::take(env, name, "exported")?;
+    let held = Reservation::take(env, name, "exported")?;
     let tree = held.tree()?;
     // For the mount point of an image.
     let staging = Staging::beside(&env.paths.container(name))?;
@@ -93,7 +93,7 @@ pub fn export(env: &Env, name: &Name, target: &Target, watcher: Watcher<'_>) -> 
 }
 
 fn write_image(
-    held: &Held,
+    held: &Reservation,
     staging: &Staging,
     beside: &Beside,
     output: &OwnedFd,
@@ -125,7 +125,7 @@ fn write_image(
 
 fn write(
     root: &Root,
-    held: &Held,
+    held: &Reservation,
     size: Option<u64>,
     beside: &Beside,
     output: &OwnedFd,

@@ -7,17 +7,17 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use super::copy::{LARGEST_CONFIGURATION, warn_about_network};
+use super::diagnosis::is_tar;
 use super::fill::{self, Vessel, explain};
 use super::format::{COMPLETE, CONFIGURATION, Checking, Complete, Form, MANIFEST, Manifest, TREE};
-use super::furnish::{Furnishing, let_in};
-use super::held::NewName;
 use super::identity;
 use super::job::{self, Reporter, Watcher};
 use super::mounted::label;
+use super::provision::{Provisioning, set_up_accounts};
+use super::reservation::NewName;
 use super::source::{ArchiveSource, Incoming, Shared};
 use super::space;
 use super::staging::Staging;
-use super::stranger::is_tar;
 use crate::archive::reader::{Kind, Member, Reader};
 use crate::archive::unpack::{Rules, Unpacker};
 use crate::config::Config;
@@ -97,7 +97,7 @@ fn read(
     };
     shared.borrow_mut().get_mut().limit(most);
     let vessel = Vessel { form, staging: staging.path(), name, label: label(&config) };
-    let furnishing = Furnishing::new(env, &config, staging.path(), login);
+    let provisioning = Provisioning::new(env, &config, staging.path(), login);
     let mut last = None;
     vessel.fill(reporter, &mut |root, reporter| {
         reporter.step("import", length)?;
@@ -107,11 +107,11 @@ fn read(
             Err(error) => return explain(error, form, root, &mut || None),
         });
         identity::renew(root)?;
-        let_in(root, login, env.host.android, reporter)?;
+        set_up_accounts(root, login, env.host.android, reporter)?;
         if let Some(record) = &manifest.seed {
-            furnishing.adopt(record)?;
+            provisioning.adopt(record)?;
         }
-        furnishing.seed(root, reporter)
+        provisioning.seed(root, reporter)
     })?;
     let (complete, entries, warnings) = last.context("nothing was unpacked")?;
     for warning in &warnings {

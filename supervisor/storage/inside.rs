@@ -6,9 +6,9 @@ use std::path::Path;
 use anyhow::Result;
 use serde_json::Value;
 
-use super::held::Held;
 use super::job::{self, Reporter, Watcher};
 use super::mounted::{Mounting, label, mount};
+use super::reservation::Reservation;
 use crate::rootfs::image::{Access, Fsck};
 use crate::rootfs::root::Root;
 use crate::worker::Env;
@@ -19,7 +19,7 @@ use crate::worker::Env;
 /// If the root file system cannot be used, or the work fails.
 pub(super) fn inside(
     env: &Env,
-    held: &Held,
+    held: &Reservation,
     staging: &Path,
     access: Access,
     watcher: Watcher<'_>,

@@ -5,32 +5,32 @@
 //! a completed result is on disk. `rootfs` and `archive` implement trees, archives and images; `command` owns the
 //! output.
 
-mod begun;
 pub mod convert;
 pub mod copy;
 pub mod create;
 pub mod delete;
+pub mod diagnosis;
 pub mod digest;
 pub mod duplicate;
 pub mod export;
 pub mod ext4;
 pub mod fill;
 pub mod format;
-mod furnish;
-pub mod held;
 pub mod hoist;
 pub mod identity;
 pub mod import;
 mod inside;
 pub mod job;
 pub mod mounted;
+mod provision;
+mod read_ahead;
 pub mod remote;
+pub mod reservation;
 pub mod resize;
 pub mod seed;
 pub mod source;
 pub mod space;
 pub mod staging;
-pub mod stranger;
 pub mod sweep;
 pub mod transfer;
 pub mod unpacked;

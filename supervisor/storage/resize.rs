@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use super::duplicate::duplicate_image;
 use super::ext4::{self, BLOCK};
-use super::held::Held;
 use super::job::{self, Reporter, Watcher};
+use super::reservation::Reservation;
 use super::staging::{Staging, sync_directory};
 use crate::config::RootSource;
 use crate::config::value::Name;
@@ -35,7 +35,7 @@ pub struct Resized {
 /// # Errors
 /// If it has no resizable image; the image is then unchanged.
 pub fn resize(env: &Env, name: &Name, size: u64, watcher: Watcher<'_>) -> Result<Resized> {
-    let held = Held::take(env, name, "resized")?;
+    let held = Reservation::take(env, name, "resized")?;
     if matches!(held.config.container.root, RootSource::Directory(_)) {
         bail!("its root file system is a directory, which has no size of its own; see 'ds help convert'");
     }

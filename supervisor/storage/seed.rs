@@ -7,15 +7,15 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::held::Held;
 use super::inside::inside;
 use super::job::{JobEvent, Reporter, Watcher};
+use super::reservation::Reservation;
 use super::staging::Staging;
 use crate::config::Seeding;
 use crate::config::value::Name;
 use crate::rootfs::image::Access;
 use crate::rootfs::root::Root;
-use crate::seed::apply::{Manner, apply, undo};
+use crate::seed::apply::{SeedMode, apply, undo};
 use crate::seed::{Facts, unknown_layout};
 use crate::worker::Env;
 
@@ -42,7 +42,7 @@ pub struct Seeded {
 /// # Errors
 /// If it is running, or its root file system cannot be used.
 pub fn seed(env: &Env, name: &Name, wanted: Wanted, watcher: Watcher<'_>) -> Result<Seeded> {
-    let held = Held::take(env, name, "seeded")?;
+    let held = Reservation::take(env, name, "seeded")?;
     let seeding = Seeding::load_or_default(&env.paths.supervisor_ini());
     let facts = Facts::new(&held.config, env.host.android, &seeding);
     let ledger = env.paths.seed_ledger(name);
@@ -57,7 +57,7 @@ pub fn seed(env: &Env, name: &Name, wanted: Wanted, watcher: Watcher<'_>) -> Res
 
 /// Seeds the new root file system of a container, unless the container is volatile. A failure is a
 /// warning; the next start tries again.
-pub(super) fn seed_held(env: &Env, held: &Held, watcher: Watcher<'_>) {
+pub(super) fn seed_held(env: &Env, held: &Reservation, watcher: Watcher<'_>) {
     if held.config.container.volatile {
         return;
     }
@@ -76,9 +76,9 @@ pub(super) fn seed_held(env: &Env, held: &Held, watcher: Watcher<'_>) {
 }
 
 fn work(root: &Root, ledger: &Path, facts: &Facts, wanted: Wanted, reporter: &mut Reporter) -> Result<Value> {
-    let manner = if wanted.dry_run { Manner::Told } else { Manner::Lasting };
+    let mode = if wanted.dry_run { SeedMode::DryRun } else { SeedMode::Persistent };
     let unknown = unknown_layout(root).filter(|_| !wanted.undo);
-    let report = if wanted.undo { undo(root, ledger, manner)? } else { apply(root, ledger, facts, manner)? };
+    let report = if wanted.undo { undo(root, ledger, mode)? } else { apply(root, ledger, facts, mode)? };
     for warning in report.warnings {
         reporter.warn(warning)?;
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, Error, Result, ensure};
 use nix::fcntl::OFlag;
 
-use super::begun::Begun;
+use super::read_ahead::ReadAhead;
 use super::remote::Remote;
 use crate::archive::decompress::{self, Stream};
 use crate::archive::header::BLOCK;
@@ -42,7 +42,7 @@ pub enum Place {
 enum Origin {
     File(File),
     /// A pipe whose first bytes have been read.
-    Begun(Begun),
+    ReadAhead(ReadAhead),
     Server(Box<Remote>),
 }
 
@@ -84,7 +84,8 @@ impl ArchiveSource {
             Place::File(path) => path.display().to_string(),
         };
         let length = about.is_file().then_some(about.len());
-        let origin = if about.is_file() { Origin::File(file) } else { Origin::Begun(Begun::new(file)) };
+        let origin =
+            if about.is_file() { Origin::File(file) } else { Origin::ReadAhead(ReadAhead::new(file)) };
         Ok(Self { length, origin, name })
     }
 
@@ -94,8 +95,8 @@ impl ArchiveSource {
     /// If reading fails, or the client interrupts it.
     pub fn peek(&mut self, client: &Client) -> Result<Vec<u8>> {
         let (input, _child) = match &mut self.origin {
-            Origin::Begun(begun) => {
-                begun.read_ahead(client)?.sample().map(|(bytes, child)| (bytes, Some(child)))?
+            Origin::ReadAhead(opened) => {
+                opened.read_ahead(client)?.sample().map(|(bytes, child)| (bytes, Some(child)))?
             }
             Origin::File(file) => (file.try_clone().context("dup")?.into(), None),
             Origin::Server(_) => return Ok(Vec::new()),
@@ -131,8 +132,8 @@ impl ArchiveSource {
                     position.map_or(Position::Unknown, Position::File),
                 )
             }
-            Origin::Begun(begun) => {
-                let (input, rest) = begun.stream()?;
+            Origin::ReadAhead(opened) => {
+                let (input, rest) = opened.stream()?;
                 (input, rest.map_or(Position::Unknown, |writer| Position::Behind { _writer: writer }))
             }
             Origin::Server(remote) => {

@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::create::unpack_all;
 use super::fill::{Form, Vessel};
-use super::furnish::let_in;
 use super::job::{self, Watcher};
+use super::provision::set_up_accounts;
 use super::source::ArchiveSource;
 use super::space;
 use super::staging::{Staging, rename_to_free, sync_directory};
@@ -47,7 +47,7 @@ pub fn unpack(env: &Env, source: &ArchiveSource, target: &Target<'_>, watcher: W
     job::run(env, watcher, &mut |reporter| {
         vessel.fill(reporter, &mut |root, reporter| {
             let _ = unpack_all(source, room, Form::Directory, root, &init, reporter)?;
-            let_in(root, target.login, env.host.android, reporter)?;
+            set_up_accounts(root, target.login, env.host.android, reporter)?;
             if let Some(server) = &target.name_server {
                 root.replace(RESOLV_CONF, format!("nameserver {server}\n").as_bytes(), 0o644)?;
             }

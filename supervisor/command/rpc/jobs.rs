@@ -16,8 +16,8 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpid};
 use serde_json::{Map, Value, json};
 
+use super::context::{Verbs, emit};
 use super::relay::read_document;
-use super::voice::{Verbs, told};
 use crate::call;
 use crate::cli::Command;
 use crate::clock::unix_s;
@@ -78,7 +78,7 @@ pub(super) fn run(command: &Command, has_input: bool, env: &Env, verbs: Verbs<'_
         }
     }
     record.write()?;
-    told(&json!({ "job": id }))?;
+    emit(&json!({ "job": id }))?;
     sinks::send_events_to(None);
     for number in i32::from(has_input)..3 {
         call!(make_standard(null.as_fd(), number), "dup2({number})")?;
@@ -88,7 +88,7 @@ pub(super) fn run(command: &Command, has_input: bool, env: &Env, verbs: Verbs<'_
     sinks::send_events_to(Some(File::from(end)));
     env.client.leave(0);
     let code = (verbs.perform)(command);
-    told(&json!({ "done": true, "code": code.number() }))?;
+    emit(&json!({ "done": true, "code": code.number() }))?;
     Ok(code)
 }
 

@@ -5,6 +5,7 @@
 //! of a job. docs/rpc.md is the contract. Text of a caller never reaches a shell. Every fault is one line with a code
 //! and a sentence.
 
+mod context;
 mod directory;
 mod interactive;
 mod jobs;
@@ -13,7 +14,6 @@ mod relay;
 mod request;
 mod subscription;
 mod terminal;
-mod voice;
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -22,11 +22,11 @@ use std::os::fd::AsFd;
 use anyhow::{Context, Result};
 use serde_json::json;
 
+pub use self::context::Verbs;
+use self::context::emit;
 use self::relay::Relay;
 use self::request::{Call, CommandLine, Fault};
 pub use self::terminal::deliver;
-pub use self::voice::Verbs;
-use self::voice::told;
 use super::{output, print};
 use crate::cli::usage::Usage;
 use crate::cli::{self, Command, parse, table};
@@ -88,7 +88,7 @@ fn command(line: &CommandLine, env: &Env, verbs: Verbs<'_>) -> Result<ExitCode, 
     let relay = Relay::begin()?;
     let code = (verbs.perform)(&command);
     relay.end()?;
-    told(&json!({ "done": true, "code": code.number() }))?;
+    emit(&json!({ "done": true, "code": code.number() }))?;
     Ok(code)
 }
 

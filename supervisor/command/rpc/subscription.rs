@@ -15,11 +15,11 @@ use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use serde_json::{Value, json};
 
+use super::context::emit;
 use super::jobs;
 use super::machine;
 use super::relay::Text;
 use super::request::Subscription;
-use super::voice::told;
 use crate::call;
 use crate::cgroup::Cgroup;
 use crate::command::info;
@@ -201,7 +201,7 @@ impl Subscriber<'_> {
             self.watch(&self.env.paths.jobs());
             let jobs = jobs::list(&self.env.paths);
             if self.jobs.as_ref() != Some(&jobs) {
-                told(&json!({ "event": "jobs", "jobs": jobs }))?;
+                emit(&json!({ "event": "jobs", "jobs": jobs }))?;
                 self.jobs = Some(jobs);
             }
         }
@@ -250,7 +250,7 @@ impl Subscriber<'_> {
         }
         if is_new && self.wish.state {
             let documents: Vec<&Value> = self.containers.values().map(|one| &one.document).collect();
-            told(&json!({ "event": "state", "containers": documents, "held_back": held_back }))?;
+            emit(&json!({ "event": "state", "containers": documents, "held_back": held_back }))?;
             self.told_state = true;
         }
         if is_new {
@@ -315,7 +315,7 @@ impl Subscriber<'_> {
                 })
                 .collect();
             let load = machine.since(&last.machine);
-            told(&json!({ "event": "stats", "containers": rows, "machine": load }))?;
+            emit(&json!({ "event": "stats", "containers": rows, "machine": load }))?;
         }
         let comes_up =
             |summary: &Summary| !summary.ready && summary.uptime_s.is_some_and(|up| up < COMING_UP);
@@ -376,7 +376,7 @@ impl Tail {
             let end = (0..=rest.len().min(PIECE)).rev().find(|end| rest.is_char_boundary(*end));
             let (piece, after) = rest.split_at(end.filter(|end| *end > 0).unwrap_or(rest.len()));
             self.event["text"] = json!(piece);
-            told(&self.event)?;
+            emit(&self.event)?;
             rest = after;
         }
         Ok(())
@@ -385,6 +385,6 @@ impl Tail {
 
 /// The last event: the subscriber may subscribe again.
 fn end(reason: &str) -> Result<ExitCode> {
-    told(&json!({ "event": "end", "reason": reason }))?;
+    emit(&json!({ "event": "end", "reason": reason }))?;
     Ok(ExitCode::Done)
 }

@@ -19,8 +19,8 @@ use nix::poll::PollFlags;
 use nix::unistd::Pid;
 use serde_json::json;
 
+use super::context::emit;
 use super::request::{self, Call, Message, Terminal};
-use super::voice::told;
 use crate::call;
 use crate::child::program::{Program, Running, Wish};
 use crate::command::output;
@@ -131,7 +131,7 @@ fn open(name: &Name, user: Option<&str>, size: WindowSize, env: &Env) -> Result<
     let _ = set_window_size(pty.master.as_fd(), size);
     let listener = socket::listen_at(&socket)?;
     fs::write(&record, text).with_context(|| format!("write {}", record.display()))?;
-    told(&json!({ "event": "terminal", "id": id }))?;
+    emit(&json!({ "event": "terminal", "id": id }))?;
     let viewer =
         Viewer { output: File::from(io::stdout().as_fd().try_clone_to_owned()?), connection: None, sent: 0 };
     sinks::send_events_to(None);

@@ -1,11 +1,11 @@
 //! The supervisor's loop: polls, then passes each event to the part that owns it. When idle, it makes no system call.
 //!
 //! Each part ([`Workers`], [`Monitors`], [`Autostart`], [`ModuleStatus`], [`NameServers`], [`Networks`],
-//! [`Wakefulness`]) owns its fields and reports events, which become inputs of the policy and tasks of workers. A fork
-//! leaves the loop as [`LoopEnd::Worker`], so that the child drops all state of the supervisor. poll(2).
+//! [`ContainerWakelocks`]) owns its fields and reports events, which become inputs of the policy and tasks of workers.
+//! A fork leaves the loop as [`LoopEnd::Worker`], so that the child drops all state of the supervisor. poll(2).
 
-mod account;
 mod succession;
+mod summary;
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -23,6 +23,7 @@ use crate::config::value::{Name, RestartPolicy};
 use crate::config::{Config, Supervisor as Settings};
 use crate::daemon::adoption;
 use crate::daemon::autostart::{Autostart, AutostartEvent};
+use crate::daemon::cleanup::Cleanup;
 use crate::daemon::launch::{self, Readiness};
 use crate::daemon::module_status::ModuleStatus;
 use crate::daemon::monitors::{MonitorEvent, Monitors};
@@ -30,8 +31,7 @@ use crate::daemon::name_servers::NameServers;
 use crate::daemon::networks::Networks;
 use crate::daemon::policy::{Action, Candidate, Policy, PolicyEvent};
 use crate::daemon::task::{Assignment, Task};
-use crate::daemon::tidiness::Tidiness;
-use crate::daemon::wakefulness::Wakefulness;
+use crate::daemon::wakelocks::ContainerWakelocks;
 use crate::daemon::workers::{Forked, WorkerEvent, Workers};
 use crate::log::{self as sinks, Role};
 use crate::monitor::protocol::ExitReason;
@@ -61,8 +61,8 @@ pub struct Server {
     monitors: Monitors,
     workers: Workers,
     autostart: Autostart,
-    wakefulness: Wakefulness,
-    tidiness: Tidiness,
+    wakelocks: ContainerWakelocks,
+    cleanup: Cleanup,
     module: ModuleStatus,
     networks: Networks,
     name_servers: NameServers,
@@ -126,8 +126,8 @@ impl Server {
             monitors: Monitors::new(paths.clone()),
             workers: Workers::new(listener)?,
             autostart: Autostart::new(paths.clone(), settings),
-            wakefulness: Wakefulness::of(&paths.cgroup),
-            tidiness: Tidiness::new(paths.clone()),
+            wakelocks: ContainerWakelocks::of(&paths.cgroup),
+            cleanup: Cleanup::new(paths.clone()),
             module: ModuleStatus::default(),
             networks: Networks::new(paths.clone()),
             name_servers: NameServers::new(),
@@ -193,14 +193,14 @@ impl Server {
     }
 
     fn look_for_wakelocks(&mut self, names: impl Iterator<Item = Name>) {
-        names.for_each(|name| self.wakefulness.look(&self.paths, &name));
+        names.for_each(|name| self.wakelocks.look(&self.paths, &name));
     }
 
     fn turn(&mut self) -> ControlFlow<LoopEnd> {
         self.update();
         self.networks.follow(&self.monitors);
         self.name_servers.follow(&self.monitors);
-        if !self.workers.is_tidying() && self.tidiness.is_work_due() {
+        if !self.workers.is_tidying() && self.cleanup.is_work_due() {
             self.workers.employ(Task::Tidy);
         }
         if !self.workers.is_following() && self.networks.is_work_due() {
@@ -257,11 +257,11 @@ impl Server {
             set.input(Ready::Followed, descriptor);
         }
         let module = self.module.deadline(&self.summary());
-        let (autostart, tidiness) = (self.autostart.deadline(), self.tidiness.deadline());
+        let (autostart, cleanup) = (self.autostart.deadline(), self.cleanup.deadline());
         // The end of a worker is an event.
         let networks = self.networks.deadline().filter(|_| !self.workers.is_following());
         let (workers, names) = (self.workers.deadline(), self.name_servers.deadline());
-        let deadlines = [self.policy.deadline(), workers, autostart, tidiness, module, networks, names];
+        let deadlines = [self.policy.deadline(), workers, autostart, cleanup, module, networks, names];
         let left = deadlines.into_iter().flatten().min().map(|deadline| deadline.saturating_sub(now()));
         // While a worker is busy, its end or the next client is likely soon.
         let ready =
@@ -390,7 +390,7 @@ impl Server {
                     None => log::info!("{name}: ended ({:?})", exit.reason),
                 }
                 if matches!(exit.reason, ExitReason::StartFailed | ExitReason::Lost) {
-                    self.tidiness.suspect_files();
+                    self.cleanup.suspect_files();
                 }
                 self.autostart.is_gone(&name, exit.reason);
                 let restart = self.restart_policy(&name);
@@ -402,7 +402,7 @@ impl Server {
 
     fn is_there(&mut self, name: &Name) {
         self.autostart.is_there(name);
-        self.wakefulness.look(&self.paths, name);
+        self.wakelocks.look(&self.paths, name);
     }
 
     fn take_worker_events(&mut self, events: impl IntoIterator<Item = WorkerEvent>) -> ControlFlow<LoopEnd> {
@@ -434,9 +434,9 @@ impl Server {
                 self.workers.start_is_over(&name);
             }
             WorkerEvent::Swept(name, clean) => self.decide(PolicyEvent::Swept(name, clean)),
-            WorkerEvent::Died => self.tidiness.suspect(),
-            WorkerEvent::EndedWithClient => self.tidiness.suspect_files(),
-            WorkerEvent::Tidied => self.tidiness.is_done(),
+            WorkerEvent::Died => self.cleanup.suspect(),
+            WorkerEvent::EndedWithClient => self.cleanup.suspect_files(),
+            WorkerEvent::Tidied => self.cleanup.is_done(),
             WorkerEvent::LookedAtLock(false) => {}
             WorkerEvent::LookedAtLock(true) => {
                 let candidates = self.autostart.unlocked();
@@ -492,7 +492,7 @@ impl Server {
         let restarts = self.policy.restarts();
         let pending = |name: &Name| self.policy.is_pending(name) || waiting.contains(name);
         let waits = |name: &Name| pending(name) || restarts.contains_key(name);
-        self.wakefulness.update(|name| self.monitors.has(name), waits);
+        self.wakelocks.update(|name| self.monitors.has(name), waits);
         if let Some((module, text)) = self.module.update(self.summary()) {
             self.workers.employ(Task::Describe(module, text));
         }

@@ -13,7 +13,7 @@ use nix::unistd::sync;
 
 use super::check;
 use super::claim::{Claim, claim};
-use super::look::{look, suits};
+use super::content::{detect, suits};
 use super::place::find;
 use super::request::{Access, ImageEvent, ImageRequest, Place};
 use crate::call;
@@ -66,7 +66,7 @@ fn attach_it(request: &ImageRequest<'_>, events: &mut dyn FnMut(ImageEvent)) -> 
     suits(&system, part.length, request.access)?;
     if let FileSystem::Ext(ext) = &system {
         check::check(request, &claim, part, ext, events)?;
-        system = look(claim.file(), part)?;
+        system = detect(claim.file(), part)?;
     }
     claim.share();
     if let Some(wanted) = request.label.filter(|_| !claim.is_device()) {

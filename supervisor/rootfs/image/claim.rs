@@ -16,7 +16,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 
-use super::look::is_image;
+use super::content::is_image;
 use super::request::Access;
 use crate::call;
 use crate::poll::is_hung_up;

@@ -8,7 +8,7 @@ use anyhow::Result;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, fstat};
 
-use super::look::{is_image, suits};
+use super::content::{is_image, suits};
 use super::place::find;
 use super::request::Access;
 use crate::call;

@@ -7,8 +7,8 @@
 mod attach;
 mod check;
 pub mod claim;
+mod content;
 mod inspect;
-mod look;
 mod place;
 mod request;
 

@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::look::look;
+use super::content::detect;
 use super::request::Place;
 use crate::rootfs::partition::{self, Partition, SECTORS};
 use crate::rootfs::superblock::FileSystem;
@@ -31,7 +31,7 @@ pub(super) fn find(
     is_device: bool,
 ) -> Result<(Place, FileSystem)> {
     let whole = Place { offset: 0, length: size, partition: None };
-    let system = look(image, whole)?;
+    let system = detect(image, whole)?;
     if wanted.is_none() && system != FileSystem::Partitioned {
         return Ok((whole, system));
     }
@@ -74,7 +74,7 @@ fn partitions(image: BorrowedFd<'_>, size: u64) -> Result<Vec<Held>> {
 fn content(image: BorrowedFd<'_>, size: u64, partition: Partition) -> FileSystem {
     let length = size.saturating_sub(partition.start).min(partition.length);
     let place = Place { offset: partition.start, length, partition: Some(partition.number) };
-    look(image, place).unwrap_or(FileSystem::Unknown)
+    detect(image, place).unwrap_or(FileSystem::Unknown)
 }
 
 fn choose(held: Vec<Held>, wanted: Option<u32>) -> Result<Held> {

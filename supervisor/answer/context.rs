@@ -14,7 +14,7 @@ use crate::sys::notification::{Notification, Reply, is_waiting};
 use crate::sys::process;
 
 /// The facts that a decision uses.
-pub(super) struct Scene<'a> {
+pub(super) struct Context<'a> {
     pub(super) place: &'a Place,
     /// The first process with the caller's filter.
     pub(super) first: Pid,
@@ -36,7 +36,7 @@ impl Pending<'_> {
     }
 }
 
-impl<'a> Scene<'a> {
+impl<'a> Context<'a> {
     /// Whether the callers are PID 1 and its descendants, and not those of a session.
     pub(super) fn is_managers(&self) -> bool {
         self.first == self.place.manager
@@ -80,12 +80,12 @@ pub(super) fn duplicate(pending: Pending<'_>, caller: Pid, number: i32) -> Resul
 
 /// Copies memory of a caller. Fails unless the caller's call is still waiting afterwards.
 pub(super) fn read_memory<const LENGTH: usize>(
-    scene: &Scene<'_>,
+    context: &Context<'_>,
     question: &Notification,
     address: u64,
 ) -> Result<[u8; LENGTH], Errno> {
     let bytes = memory::read(Pid::from_raw(question.thread.cast_signed()), address)?;
-    if scene.pending(question).is_waiting() { Ok(bytes) } else { Err(Errno::EFAULT) }
+    if context.pending(question).is_waiting() { Ok(bytes) } else { Err(Errno::EFAULT) }
 }
 
 /// The lower half of an argument. All examined arguments are of type `int` or `pid_t`.

@@ -12,20 +12,20 @@ use crate::rootfs::login::{self, Login};
 use crate::rootfs::root::Root;
 use crate::seed::Facts;
 use crate::seed::accounts::needed_groups;
-use crate::seed::apply::{Manner, apply};
+use crate::seed::apply::{SeedMode, apply};
 use crate::seed::ledger::Ledger;
 use crate::worker::Env;
 
 /// The actions.
 #[derive(Debug)]
-pub(super) struct Furnishing<'a> {
+pub(super) struct Provisioning<'a> {
     login: &'a Login,
     facts: Facts,
     /// The record of seeding; `None` if the tree is not seeded.
     ledger: Option<PathBuf>,
 }
 
-impl<'a> Furnishing<'a> {
+impl<'a> Provisioning<'a> {
     /// For the container that is created in `staging`.
     pub(super) fn new(env: &Env, config: &Config, staging: &Path, login: &'a Login) -> Self {
         let seeding = Seeding::load_or_default(&env.paths.supervisor_ini());
@@ -35,8 +35,8 @@ impl<'a> Furnishing<'a> {
     }
 
     /// Sets up the accounts, and locks root's password unless one is set.
-    pub(super) fn let_in(&self, root: &Root, reporter: &mut Reporter) -> Result<()> {
-        let_in(root, self.login, self.facts.android, reporter)?;
+    pub(super) fn set_up_accounts(&self, root: &Root, reporter: &mut Reporter) -> Result<()> {
+        set_up_accounts(root, self.login, self.facts.android, reporter)?;
         if self.login.is_empty()
             && let Some(warning) = login::lock_root(root).context("lock root")?
         {
@@ -57,7 +57,7 @@ impl<'a> Furnishing<'a> {
         if ![OS_RELEASE, OS_RELEASE_SHIPPED].iter().any(|file| root.resolve(file.path()).is_ok()) {
             return Ok(());
         }
-        let warnings = match apply(root, ledger, &self.facts, Manner::Lasting) {
+        let warnings = match apply(root, ledger, &self.facts, SeedMode::Persistent) {
             Ok(report) => report.warnings,
             Err(error) => vec![format!("its root file system is not seeded: {error:#}")],
         };
@@ -69,7 +69,12 @@ impl<'a> Furnishing<'a> {
 ///
 /// # Errors
 /// If its account files cannot be used.
-pub(super) fn let_in(root: &Root, login: &Login, android: bool, reporter: &mut Reporter) -> Result<()> {
+pub(super) fn set_up_accounts(
+    root: &Root,
+    login: &Login,
+    android: bool,
+    reporter: &mut Reporter,
+) -> Result<()> {
     let warnings = login::apply(root, login, needed_groups(android)).context("its accounts")?;
     warnings.into_iter().try_for_each(|warning| reporter.warn(warning))
 }

@@ -24,7 +24,7 @@ pub(super) fn is_image(kind: SFlag) -> Result<bool> {
 }
 
 /// Reads the beginning of a partition or image.
-pub(super) fn look(image: BorrowedFd<'_>, place: Place) -> Result<FileSystem> {
+pub(super) fn detect(image: BorrowedFd<'_>, place: Place) -> Result<FileSystem> {
     if place.length == 0 {
         bail!("it is empty; 'ds create NAME --from ARCHIVE --size SIZE' fills a new one");
     }
@@ -55,8 +55,8 @@ pub(super) fn suits(system: &FileSystem, size: u64, access: Access) -> Result<()
                 "it holds {name}, which is unsupported; use ext4, or btrfs, erofs or squashfs with volatile=yes"
             )
         }
-        FileSystem::Foreign(stranger) => {
-            bail!("it is {}, not an image of a file system; {}", stranger.what, stranger.way)
+        FileSystem::Foreign(foreign) => {
+            bail!("it is {}, not an image of a file system; {}", foreign.kind, foreign.remedy)
         }
         FileSystem::Partitioned => {
             bail!("it is a disk with partitions inside a partition, which is unsupported")

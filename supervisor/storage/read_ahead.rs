@@ -18,12 +18,12 @@ const AHEAD: usize = 256 << 10;
 
 /// The pipe, and what has been read from it.
 #[derive(Debug)]
-pub(super) struct Begun {
+pub(super) struct ReadAhead {
     file: File,
     front: Vec<u8>,
 }
 
-impl Begun {
+impl ReadAhead {
     /// Nothing has been read.
     pub(super) fn new(file: File) -> Self {
         Self { file, front: Vec::new() }

@@ -12,7 +12,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// Whether there may be remains.
 #[derive(Debug)]
-pub struct Tidiness {
+pub struct Cleanup {
     paths: Paths,
     /// A process that may leave remains has died.
     is_suspected: bool,
@@ -22,7 +22,7 @@ pub struct Tidiness {
     look_at: Option<Duration>,
 }
 
-impl Tidiness {
+impl Cleanup {
     /// At the start, there may be remains.
     #[must_use]
     pub fn new(paths: Paths) -> Self {

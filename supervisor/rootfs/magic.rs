@@ -4,11 +4,11 @@
 
 /// A file that is neither an image nor an archive of a root file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stranger {
+pub struct ForeignFile {
     /// Its kind, with its article.
-    pub what: &'static str,
+    pub kind: &'static str,
     /// The remedy.
-    pub way: &'static str,
+    pub remedy: &'static str,
 }
 
 /// The offset of a magic number, the number, the kind, and the remedy.
@@ -90,9 +90,9 @@ const KNOWN: &[Row] = &[
 
 /// The kind according to the first bytes; `None` if unknown.
 #[must_use]
-pub fn recognise(front: &[u8]) -> Option<Stranger> {
+pub fn recognise(front: &[u8]) -> Option<ForeignFile> {
     let is = |row: &&Row| front.get(row.0..).is_some_and(|rest| rest.starts_with(row.1));
-    KNOWN.iter().find(is).map(|(_, _, what, way)| Stranger { what, way })
+    KNOWN.iter().find(is).map(|(_, _, kind, remedy)| ForeignFile { kind, remedy })
 }
 
 #[cfg(test)]
@@ -101,13 +101,13 @@ mod tests {
 
     #[test]
     fn the_first_row_that_fits_counts() {
-        assert_eq!(recognise(b"!<arch>\ndebian-binary   ").unwrap().what, "a Debian package (.deb)");
-        assert_eq!(recognise(b"!<arch>\nx").unwrap().what, "an ar archive");
+        assert_eq!(recognise(b"!<arch>\ndebian-binary   ").unwrap().kind, "a Debian package (.deb)");
+        assert_eq!(recognise(b"!<arch>\nx").unwrap().kind, "an ar archive");
         assert_eq!(recognise(b""), None);
         assert_eq!(recognise(&[0; 0x9000]), None);
         for row in KNOWN {
             let front = [&vec![0; row.0][..], row.1].concat();
-            assert_eq!(recognise(&front).unwrap().what, row.2);
+            assert_eq!(recognise(&front).unwrap().kind, row.2);
             assert!(!row.3.is_empty());
         }
     }

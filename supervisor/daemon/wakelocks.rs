@@ -9,13 +9,13 @@ use crate::paths::Paths;
 
 /// The wakelocks of all containers.
 #[derive(Debug)]
-pub struct Wakefulness {
+pub struct ContainerWakelocks {
     locks: Wakelocks,
     /// The settings of running and waiting containers.
     wanted: BTreeMap<Name, WakelockPolicy>,
 }
 
-impl Wakefulness {
+impl ContainerWakelocks {
     /// Takes over the wakelocks that the kernel lists under the name of this control group.
     #[must_use]
     pub fn of(group: &str) -> Self {

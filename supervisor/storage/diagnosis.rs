@@ -41,9 +41,9 @@ pub fn of_front(front: &[u8], compression: Option<&str>) -> Option<String> {
     Some(match probe(front) {
         FileSystem::Unknown => return None,
         // A damaged header.
-        FileSystem::Foreign(stranger) if stranger.what.contains("tar archive") => return None,
-        FileSystem::Foreign(stranger) => {
-            format!("it is {}, not a tar archive; {}", stranger.what, stranger.way)
+        FileSystem::Foreign(foreign) if foreign.kind.contains("tar archive") => return None,
+        FileSystem::Foreign(foreign) => {
+            format!("it is {}, not a tar archive; {}", foreign.kind, foreign.remedy)
         }
         FileSystem::Partitioned => {
             format!("it is an image of a disk with partitions, not an archive; {unpacked}")
@@ -168,8 +168,8 @@ fn file_in(top: BorrowedFd<'_>, name: &CStr) -> Option<String> {
     let file = shown(name.to_bytes());
     match probe(&front) {
         FileSystem::Unknown => None,
-        FileSystem::Foreign(stranger) => {
-            Some(format!("it holds {file}, which is {}; unpack that, and {}", stranger.what, stranger.way))
+        FileSystem::Foreign(foreign) => {
+            Some(format!("it holds {file}, which is {}; unpack that, and {}", foreign.kind, foreign.remedy))
         }
         FileSystem::Partitioned => {
             Some(format!("it holds {file}, an image of a disk; unpack that, and use it with --image"))
@@ -213,7 +213,7 @@ mod tests {
             (&["source/README"], "everything is below source/"),
             (&["readme", "system.img"], "it holds readme, which is a zip archive"),
             (&["disk.img", "readme"], "it holds disk.img, an image of a file system (squashfs)"),
-            (&["a/x", "b/x"], "at its top is none of etc, usr, bin, sbin, but a, b; use an archive of the tree"),
+            (&["a/x", "b/x"], "at its top is none of etc, usr, bin, sbin, but a, b; use an archive"),
         ] {
             let text = refused(files);
             assert!(text.contains(told) && text.is_empty() == told.is_empty(), "{files:?}: {text}");

@@ -21,6 +21,6 @@ pub struct Verbs<'a> {
 ///
 /// # Errors
 /// If it cannot be written.
-pub(super) fn told(document: &Value) -> Result<()> {
+pub(super) fn emit(document: &Value) -> Result<()> {
     sinks::tell(document).context("write the answer")
 }

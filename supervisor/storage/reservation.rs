@@ -28,7 +28,7 @@ use crate::worker::Env;
 
 /// A stopped container that no other process can start, change or delete.
 #[derive(Debug)]
-pub struct Held {
+pub struct Reservation {
     /// Its name.
     pub name: Name,
     /// Its configuration.
@@ -36,7 +36,7 @@ pub struct Held {
     _occupation: Occupation,
 }
 
-impl Held {
+impl Reservation {
     /// Reserves a container; `doing` completes "it is being …".
     ///
     /// # Errors
