@@ -5,11 +5,8 @@
 //! This works on every kernel from 4.9 on, until the old root is unmounted with the host's /proc.
 
 use std::cell::RefCell;
-use std::fs::File;
-use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
@@ -17,9 +14,10 @@ use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::mount::{MsFlags, mount};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat, major, makedev, minor, mkdirat, mknodat, umask};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
-use nix::unistd::{Gid, Pid, UnlinkatFlags, fchdir, fchownat, symlinkat, unlinkat};
+use nix::unistd::{Gid, Pid, UnlinkatFlags, fchdir, fchownat, unlinkat};
 
 use super::bind::{bind, directories, make_private, open_path, remount, verify};
+use super::entries::Entries;
 use super::info;
 use super::op::{DeviceKind, Operation};
 use super::sockets;
@@ -58,9 +56,7 @@ pub fn enter_proc(proc: BorrowedFd<'_>) -> Result<()> {
 #[derive(Debug)]
 pub struct Performer {
     root: Root,
-    /// The parent directories of new entries, and their paths: most steps of a plan fill one directory after the other,
-    /// or one beside it. Reset by every mount, which may replace a directory.
-    parents: RefCell<Vec<(String, Rc<OwnedFd>)>>,
+    entries: RefCell<Entries>,
     /// The host's /dev/null, the source of masks: 1:3 is verified before any tree is accessible.
     null: OwnedFd,
     /// Both sides of the FIFO that masks silent files.
@@ -82,7 +78,7 @@ impl Performer {
             bail!("/dev/null is not the null device");
         }
         umask(Mode::empty());
-        Ok(Self { root, parents: RefCell::default(), null, silent: RefCell::new(None), follows: false })
+        Ok(Self { root, entries: RefCell::default(), null, silent: RefCell::new(None), follows: false })
     }
 
     /// The mounts of this namespace are slaves of the host's (MS_SLAVE). From now on each mount is made private, first
@@ -111,7 +107,7 @@ impl Performer {
 
     fn attempt(&self, operation: &Operation) -> Result<Option<String>> {
         if !operation.makes_an_entry() {
-            self.parents.borrow_mut().clear();
+            *self.entries.borrow_mut() = Entries::default();
         }
         match operation {
             Operation::Mount { kind, target, flags, data, required } => {
@@ -122,11 +118,10 @@ impl Performer {
                 let number = makedev(u64::from(*major), u64::from(*minor));
                 self.device(target, (*kind, number), *mode, *group)?;
             }
-            Operation::Symlink { target, to } => {
-                let (parent, last) = self.parent(target)?;
-                call!(symlinkat(to.as_str(), &parent, last), "symlink({to}, {target})")?;
+            Operation::Symlink { target, to } => self.entries.borrow_mut().link(&self.root, target, to)?,
+            Operation::File { target, content } => {
+                self.entries.borrow_mut().file(&self.root, target, content)?;
             }
-            Operation::File { target, content } => self.file(target, content)?,
             Operation::Bind { source, target, flags, required } => {
                 return self.bind(source, target, *flags, *required);
             }
@@ -161,40 +156,6 @@ impl Performer {
             Operation::Seal { target } => self.seal(target)?,
         }
         Ok(None)
-    }
-
-    /// The parent directory of a path on a new file system, and the last component.
-    fn parent<'a>(&self, target: &'a str) -> Result<(Rc<OwnedFd>, &'a str)> {
-        let Some((parent, last)) = target.rsplit_once('/') else { bail!("{target} is not absolute") };
-        let parent = if parent.is_empty() { "/" } else { parent };
-        if let Some(directory) = self.known(parent) {
-            return Ok((directory, last));
-        }
-        let directory = match self.beside_known(parent) {
-            Some(directory) => directory,
-            None => self.root.make_directories(Path::new(parent))?,
-        };
-        let directory = Rc::new(directory);
-        self.parents.borrow_mut().push((parent.to_owned(), Rc::clone(&directory)));
-        Ok((directory, last))
-    }
-
-    fn known(&self, path: &str) -> Option<Rc<OwnedFd>> {
-        let parents = self.parents.borrow();
-        parents.iter().find(|(known, _)| known == path).map(|(_, directory)| Rc::clone(directory))
-    }
-
-    /// Opens or creates a directory in a known one, without resolving its path again. `None` if that directory is not
-    /// known, or the entry is not a directory, such as a link to one.
-    fn beside_known(&self, path: &str) -> Option<OwnedFd> {
-        let (above, name) = path.rsplit_once('/')?;
-        let above = self.known(above)?;
-        match mkdirat(&above, name, Mode::from_bits_truncate(0o755)) {
-            Ok(()) | Err(Errno::EEXIST) => {}
-            Err(_) => return None,
-        }
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        openat(&above, name, flags, Mode::empty()).ok()
     }
 
     fn present(&self, target: &str) -> Result<Option<OwnedFd>> {
@@ -232,7 +193,7 @@ impl Performer {
     }
 
     fn directory(&self, target: &str, mode: u32) -> Result<()> {
-        let (parent, last) = self.parent(target)?;
+        let (parent, last) = self.entries.borrow_mut().parent(&self.root, target)?;
         match mkdirat(&parent, last, Mode::from_bits_truncate(mode)) {
             Ok(()) | Err(Errno::EEXIST) => Ok(()),
             Err(errno) => Ok(call!(Err(errno), "mkdir({target})")?),
@@ -246,7 +207,7 @@ impl Performer {
         mode: u32,
         group: u32,
     ) -> Result<()> {
-        let (parent, last) = self.parent(target)?;
+        let (parent, last) = self.entries.borrow_mut().parent(&self.root, target)?;
         let permissions = Mode::from_bits_truncate(mode);
         let kind = match kind {
             DeviceKind::Character => SFlag::S_IFCHR,
@@ -270,13 +231,6 @@ impl Performer {
             }
             Err(errno) => Ok(call!(Err(errno), "mknod({target}, {}:{})", major(number), minor(number))?),
         }
-    }
-
-    fn file(&self, target: &str, content: &str) -> Result<()> {
-        let (parent, last) = self.parent(target)?;
-        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
-        let file = call!(openat(&parent, last, flags, Mode::from_bits_truncate(0o644)), "create({target})")?;
-        File::from(file).write_all(content.as_bytes()).with_context(|| format!("write {target}"))
     }
 
     fn bind(&self, source: &str, target: &str, flags: MsFlags, required: bool) -> Result<Option<String>> {
