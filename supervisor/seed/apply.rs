@@ -104,11 +104,14 @@ impl Keeper<'_> {
 
 fn one(root: &Root, item: &Item, facts: &Facts, keeper: &mut Keeper<'_>, report: &mut Report) -> Result<()> {
     let name = item.file.as_str();
-    let current = match look(root, item.file.path())? {
-        Found::Nothing => None,
-        Found::File(file) => Some(file),
-        Found::Other => return Ok(()),
+    let found = match look(root, item.file.path())? {
+        // Most items change only an existing file, and none creates a directory.
+        Found::Nothing if (item.make)(facts, None).is_none() => return Ok(()),
+        Found::Nothing => has_directory(root, item.file.path()).then_some(None),
+        Found::File(file) => Some(Some(file)),
+        Found::Other => None,
     };
+    let Some(current) = found else { return Ok(()) };
     let says = current.as_ref().map(|file| file.content.as_str());
     // An entry whose file is unchanged belongs to an interrupted change.
     let entry = keeper.ledger.files.get(name).filter(|entry| {
@@ -152,7 +155,7 @@ fn make(root: &Root, new: &New, keeper: &mut Keeper<'_>, report: &mut Report) ->
     if !wanted || is_there(new.file.path()) || keeper.ledger.files.contains_key(name) {
         return Ok(());
     }
-    let has_directory = new.file.path().parent().is_some_and(|parent| root.resolve(parent).is_ok());
+    let has_directory = has_directory(root, new.file.path());
     if !has_directory && matches!(new.what, What::Link(_)) {
         return Ok(());
     }
@@ -224,9 +227,9 @@ pub fn undo(root: &Root, path: &Path, mode: SeedMode) -> Result<Report> {
             continue;
         }
         let current = match look(root, file.path())? {
-            Found::Nothing => None,
+            Found::Nothing if has_directory(root, file.path()) => None,
             Found::File(current) => Some(current.content),
-            Found::Other => {
+            Found::Nothing | Found::Other => {
                 report.warnings.push(format!("{name} is no longer a regular file and is kept"));
                 continue;
             }
@@ -280,14 +283,16 @@ fn place(root: &Root, file: GuestFile) -> Result<(OwnedFd, &'static OsStr)> {
     Ok((call!(root.resolve(parent), "open({})", parent.display())?, name))
 }
 
+/// Whether the parent directory exists. It is never created.
+fn has_directory(root: &Root, path: &Path) -> bool {
+    path.parent().is_some_and(|parent| root.resolve(parent).is_ok())
+}
+
 fn look(root: &Root, path: &Path) -> Result<Found> {
     let found = match root.resolve_no_follow(path) {
         Ok(found) => found,
-        // If the parent directory does not exist, it is not created.
-        Err(Errno::ENOENT) if path.parent().is_some_and(|parent| root.resolve(parent).is_ok()) => {
-            return Ok(Found::Nothing);
-        }
-        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => return Ok(Found::Other),
+        Err(Errno::ENOENT) => return Ok(Found::Nothing),
+        Err(Errno::ENOTDIR | Errno::ELOOP) => return Ok(Found::Other),
         Err(errno) => call!(Err(errno), "open({})", path.display())?,
     };
     let status = call!(fstat(&found), "fstat({})", path.display())?;
