@@ -1,4 +1,17 @@
-//! The fields of /proc/PID/stat, proc_pid_stat(5). Owns the parser; opens nothing.
+//! The fields of /proc/PID/stat, proc_pid_stat(5), and short files of /proc. Owns the parser.
+
+use std::fs::File;
+use std::io::{self, Read};
+
+/// Reads a short file of /proc in one step. The kernel gives these files no size, so std would begin with 32 bytes.
+///
+/// # Errors
+/// If it cannot be read, or is not UTF-8.
+pub fn read(path: &str) -> io::Result<String> {
+    let mut text = String::with_capacity(2048);
+    File::open(path)?.take(u64::MAX).read_to_string(&mut text)?;
+    Ok(text)
+}
 
 /// The field with this number in the manual; from the third on.
 #[must_use]
@@ -16,6 +29,14 @@ pub fn start_time(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_without_a_size_is_read_whole() {
+        assert_eq!(field(&read("/proc/self/stat").unwrap(), 52), Some("0"), "the last field");
+        let long = read("/proc/self/smaps").unwrap();
+        assert!(long.len() > 4096 && long.ends_with('\n'), "{} bytes", long.len());
+        assert!(read("/proc/self/nothing").is_err());
+    }
 
     #[test]
     fn a_name_that_looks_like_fields_is_parsed_correctly() {

@@ -17,6 +17,7 @@ use nix::unistd::Pid;
 use crate::cgroup::kill_frozen;
 use crate::monitor::is_stopped;
 use crate::poll::timeout_until;
+use crate::proc_stat;
 use crate::sys::socket::{peer, unread};
 use crate::worker::protocol::SERVING;
 use crate::worker::stopped::StoppedWatch;
@@ -138,7 +139,7 @@ pub(super) fn wait_for_supervisor(connection: &OwnedFd) -> Result<()> {
 /// as the last. A process that version 2 has frozen sleeps in the delivery of signals, proc_pid_wchan(5). If the kernel
 /// does not show where it sleeps, it is assumed to run.
 fn stands_still(pid: Pid) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let stat = proc_stat::read(&format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
     match state {
         Some('T' | 't' | 'D') => true,
@@ -149,7 +150,7 @@ fn stands_still(pid: Pid) -> bool {
 
 /// Whether a process sleeps in the delivery of signals.
 fn sleeps_in_freezer(pid: Pid) -> bool {
-    let place = fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
+    let place = proc_stat::read(&format!("/proc/{pid}/wchan")).unwrap_or_default();
     ["get_signal", "do_freezer_trap", "do_signal_stop"].contains(&place.trim())
 }
 

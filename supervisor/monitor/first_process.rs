@@ -45,7 +45,7 @@ pub(super) enum Escalation {
 impl FirstProcess {
     /// This process has executed the init program.
     pub(super) fn runs(&mut self, pid: Pid) {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok();
+        let stat = proc_stat::read(&format!("/proc/{pid}/stat")).ok();
         self.pid = Some(pid);
         self.ticks = stat.and_then(|stat| proc_stat::start_time(&stat));
         self.started_s = Some(now().as_secs());
