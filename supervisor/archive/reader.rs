@@ -430,6 +430,11 @@ impl Extended {
         };
         ensure!(!name.contains(&0) && name.len() <= 255, "name");
         let value = value.context("it is not base64")?;
+        // bsdtar writes an attribute in both forms, and encodes the name in both.
+        let decoded = from_url(&name);
+        if decoded != name && self.attributes.contains(&(decoded, value.clone())) {
+            return Ok(());
+        }
         self.attributes.retain(|(known, _)| *known != name);
         self.attributes.push((name, value));
         Ok(())

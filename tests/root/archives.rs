@@ -206,6 +206,9 @@ fn unknown_keywords_of_an_archive_are_reported_once() {
         ("RHT.security.selinux", "x"),
         ("GNU.volume.label", "x"),
         ("LIBARCHIVE.xattr.user.base%3d64", "aGVsbG8"),
+        // As bsdtar writes it: the name encoded in both.
+        ("LIBARCHIVE.xattr.user.%C3%A9", "aGVsbG8"),
+        ("SCHILY.xattr.user.%C3%A9", "hello"),
     ];
     let members = [
         member(
@@ -228,6 +231,8 @@ fn unknown_keywords_of_an_archive_are_reported_once() {
     created.succeeds();
     let file = File::open(directory(&sandbox, "web").join("c")).expect("open");
     assert_eq!(xattr::get(file.as_fd(), c"user.base=64"), Ok(b"hello".to_vec()));
+    assert_eq!(xattr::get(file.as_fd(), c"user.\u{e9}"), Ok(b"hello".to_vec()));
+    assert!(xattr::get(file.as_fd(), c"user.%C3%A9").is_err(), "it is one attribute");
 }
 
 #[test]
