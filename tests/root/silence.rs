@@ -397,3 +397,35 @@ fn a_stray_file_or_pipe_is_not_a_container() {
     assert_eq!(sandbox.ds(&["stop", "--all"]).succeeds(), "web stopped\n");
     sandbox.ds(&["info", "stray"]).fails(1, &["no such container"]);
 }
+
+#[test]
+fn silent_connections_keep_no_browser_from_the_page() {
+    let sandbox = Sandbox::new();
+    let pages = sandbox.path("pages");
+    fs::create_dir_all(&pages).unwrap();
+    fs::write(pages.join("index.html"), "<title>Page</title>").unwrap();
+    let words = ["web", "--pages", pages.to_str().unwrap()];
+    let port = |address: String| {
+        let rest = address.strip_prefix("http://127.0.0.1:").expect("an address").to_owned();
+        rest.split('/').next().expect("a port").to_owned()
+    };
+    let first = port(sandbox.ds(&words).succeeds());
+    let connect = format!("exec {{peer}}<>/dev/tcp/127.0.0.1/{first}");
+    let ask = format!("printf 'GET / HTTP/1.1\\r\\nHost: 127.0.0.1:{first}\\r\\n\\r\\n' >&$peer");
+    let many = format!("set -e; ip link set lo up; for each in {{1..100}}; do {connect}; done");
+    let script = format!("{many}; {ask}; read -t 8 line <&$peer; echo $line");
+    let answer = sandbox.run(&["bash", "-c", &script]).succeeds();
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+    // A stopped server is replaced.
+    let server = || sandbox.processes().into_iter().find(|one| one.name == "ds:pages");
+    let stopped = wait_for("only the server", || {
+        (sandbox.processes().iter().filter(|one| one.name == "ds:pages").count() == 1).then(server)?
+    });
+    stop(&stopped);
+    let second = port(sandbox.ds(&words).succeeds());
+    assert_ne!(first, second);
+    let stopped = wait_for("the new server", server);
+    stop(&stopped);
+    sandbox.ds(&["web", "--stop"]).succeeds();
+    wait_for("the end of the server", || server().is_none().then_some(()));
+}

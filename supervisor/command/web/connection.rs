@@ -5,7 +5,7 @@
 //! back. If the browser disconnects, the command ends.
 
 use std::fs::File;
-use std::io::{Read, Write, pipe};
+use std::io::{PipeWriter, Read, Write, pipe};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -25,9 +25,10 @@ const PROMPTLY: Duration = Duration::from_secs(10);
 /// The timeout of an idle connection.
 const KEPT: Duration = Duration::from_secs(60);
 
-/// Answers requests until the browser disconnects or violates the protocol.
-pub(super) fn answer(stream: TcpStream, site: &Site<'_>) {
-    let mut connection = Connection { stream, site, read: Vec::new() };
+/// Answers requests until the browser disconnects or violates the protocol. `known` receives a byte once the browser
+/// has sent the cookie.
+pub(super) fn answer(stream: TcpStream, site: &Site<'_>, known: PipeWriter) {
+    let mut connection = Connection { stream, site, known, is_known: false, read: Vec::new() };
     let _ = connection.stream.set_nodelay(true);
     let _ = connection.stream.set_write_timeout(Some(PROMPTLY));
     while connection.turn().unwrap_or(false) {}
@@ -36,6 +37,8 @@ pub(super) fn answer(stream: TcpStream, site: &Site<'_>) {
 struct Connection<'a> {
     stream: TcpStream,
     site: &'a Site<'a>,
+    known: PipeWriter,
+    is_known: bool,
     /// Data that was read and not processed.
     read: Vec<u8>,
 }
@@ -122,6 +125,10 @@ impl Connection<'_> {
         if !head.cookie.as_ref().is_some_and(|cookie| session.knows(cookie)) {
             let sentence = "This address has expired. Run 'ds web' again and open the new one.\n";
             return self.say(403, "text/plain; charset=utf-8", sentence.as_bytes(), &[]);
+        }
+        if !self.is_known {
+            self.known.write_all(b"!")?;
+            self.is_known = true;
         }
         match (head.is_post, head.path.as_str()) {
             (true, "/rpc") => self.relay(body),

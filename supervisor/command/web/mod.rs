@@ -46,7 +46,10 @@ pub fn run(arguments: &cli::Web, env: &Env) -> Result<ExitCode> {
     }
     let port = match session.port() {
         Some(port) => port,
-        None => launch(arguments, env, &session)?,
+        None => {
+            session.stop();
+            launch(arguments, env, &session)?
+        }
     };
     let address = format!("http://127.0.0.1:{port}/open/{}", session.new_secret()?);
     if arguments.open {

@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use crate::config::value::Uuid;
 use crate::durable;
 use crate::paths::create_private;
-use crate::proc_stat::start_time;
+use crate::proc_stat::{field, start_time};
 use crate::sys::process::kill;
 
 /// The session of one browser.
@@ -62,16 +62,18 @@ impl Session {
         (started(pid) == Some(begun)).then_some((pid, words.next()?.parse().ok()?))
     }
 
-    /// The port of the running server.
+    /// The port of the running server, unless a signal has stopped that.
     #[must_use]
     pub fn port(&self) -> Option<u16> {
-        Some(self.server()?.1)
+        let (pid, port) = self.server()?;
+        let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        (field(&text, 3) != Some("T")).then_some(port)
     }
 
-    /// Ends the server and its connections.
+    /// Ends the server and its connections. A stopped process would not receive SIGTERM.
     pub fn stop(&self) {
         if let Some((pid, _)) = self.server() {
-            let _ = kill(Pid::from_raw(-pid.as_raw()), Signal::SIGTERM as i32);
+            let _ = kill(Pid::from_raw(-pid.as_raw()), Signal::SIGKILL as i32);
         }
         self.end();
     }
