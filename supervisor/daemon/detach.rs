@@ -11,6 +11,7 @@ use std::fs;
 use std::os::fd::AsFd;
 
 use anyhow::{Context, Error, Result, bail};
+use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, stat, umask};
@@ -39,6 +40,14 @@ const ENOUGH: [u64; inherited::LIMITS] = {
     const NONE: u64 = u64::MAX;
     [NONE, NONE, NONE, 8 << 20, 0, NONE, 0, USUAL_OPEN_FILES, 64 << 10, NONE, NONE, 0, 819_200, 0, 0, NONE]
 };
+/// Resources without which nothing works, the lowest limit, and their names in a message.
+const FATAL: [(u32, u64, &str); 5] = [
+    (0, u64::MAX, "processor time"),
+    (1, u64::MAX, "the size of files"),
+    (2, 1 << 30, "the size of data"),
+    (inherited::OPEN_FILES, USUAL_OPEN_FILES, "open files"),
+    (9, 1 << 30, "memory"),
+];
 /// No login: the value of proc_pid_loginuid(5) that pam_loginuid(8) in a container may still replace.
 const NO_LOGIN: &str = "4294967295";
 
@@ -201,6 +210,27 @@ fn take_limits_of_init() -> Result<()> {
         }
     }
     Ok(done?)
+}
+
+/// A limit of this process with which no supervisor or container could work, and which cannot be raised to that of
+/// init.
+#[must_use]
+pub fn fatal_limit() -> Option<&'static str> {
+    FATAL
+        .into_iter()
+        .find(|(resource, least, _)| is_too_low(*resource, *least).unwrap_or(false))
+        .map(|row| row.2)
+}
+
+fn is_too_low(resource: u32, least: u64) -> Result<bool, Errno> {
+    let own = inherited::limit_of(Pid::from_raw(0), resource)?;
+    let wanted = inherited::limit_of(Pid::from_raw(1), resource)?;
+    if own.hard >= least.min(wanted.hard) {
+        return Ok(false);
+    }
+    let raised = inherited::set_limit(resource, wanted);
+    inherited::set_limit(resource, own)?;
+    Ok(raised.is_err())
 }
 
 fn for_children(resource: u32, limit: Limit) -> Limit {

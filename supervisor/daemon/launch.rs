@@ -214,8 +214,8 @@ fn execute(paths: &Paths, options: Options, pipe: Option<&OwnedFd>) -> Result<In
     seal::execute_copy(&arguments, &environment(&marker)?, paths)
 }
 
-/// Refuses to launch a supervisor from a process with attributes that can never be changed: seccomp filters and
-/// no_new_privs.
+/// Refuses to launch a supervisor from a process with attributes that can never be changed: seccomp filters,
+/// no_new_privs and, without the capability for it, low limits.
 ///
 /// # Errors
 /// The reason.
@@ -231,6 +231,12 @@ pub fn refuse_spoiled() -> Result<()> {
         "this shell must not make memory executable (PR_SET_MDWE), and containers would inherit that; \
          run 'ds supervise' from a boot script or another shell"
     );
+    if let Some(what) = detach::fatal_limit() {
+        bail!(
+            "this shell limits {what} and lacks the capability to raise the limit (CAP_SYS_RESOURCE), so containers \
+             would fail; run 'ds supervise' from a boot script or another shell"
+        );
+    }
     Ok(())
 }
 

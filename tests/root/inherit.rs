@@ -192,5 +192,26 @@ fn a_shell_with_no_new_privs_is_refused_and_one_with_fewer_capabilities_causes_a
     sandbox.run(&["setpriv", "--bounding-set", "-syslog", ds, "list"]).succeeds();
     wait_for("the warning", || sandbox.log().contains("lack capabilities of init").then_some(()));
     // A client of a running supervisor may have any attributes.
+    sandbox.run(&["sh", "-c", &format!("ulimit -n 20; exec {ds} list")]).succeeds();
     sandbox.run(&["setpriv", "--no-new-privs", ds, "start", "web"]).succeeds();
+}
+
+#[test]
+fn a_shell_with_limits_that_cannot_be_raised_is_refused() {
+    let sandbox = Sandbox::new();
+    sandbox.container("web", &[]);
+    let ds = sandbox.binary();
+    let ds = ds.to_str().expect("UTF-8");
+    let limits = [("-n 20", "open files"), ("-f 1000", "the size of files"), ("-t 100", "processor time")];
+    for (limit, name) in
+        limits.into_iter().chain([("-v 900000", "memory"), ("-d 900000", "the size of data")])
+    {
+        let line = format!("ulimit {limit}; exec {ds} start web");
+        let refused = sandbox.run(&["setpriv", "--bounding-set", "-sys_resource", "sh", "-c", &line]);
+        refused.fails(1, &["ds: start: this shell limits ", name, "CAP_SYS_RESOURCE"]);
+        assert!(sandbox.supervisor().is_none());
+    }
+    // A soft limit can be raised by anybody.
+    let line = format!("ulimit -S -n 20; exec {ds} start web");
+    sandbox.run(&["setpriv", "--bounding-set", "-sys_resource", "sh", "-c", &line]).succeeds();
 }
