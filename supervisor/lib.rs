@@ -56,3 +56,14 @@ pub mod sys;
 pub mod tool;
 pub mod units;
 pub mod worker;
+
+/// The number of cases of a property test that is slower or quicker than most. `PROPTEST_CASES` determines the number
+/// for all of them; proptest itself ignores it where a test gives a number.
+#[cfg(test)]
+fn cases(usual: u32) -> proptest::test_runner::Config {
+    let given = proptest::test_runner::Config::default();
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => given,
+        None => proptest::test_runner::Config { cases: usual, ..given },
+    }
+}

@@ -202,7 +202,7 @@ fn the_checksum_is_that_of_the_standard() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(crate::cases(64))]
 
     #[test]
     fn arbitrary_bytes_never_panic(

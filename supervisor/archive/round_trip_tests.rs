@@ -192,7 +192,7 @@ fn random_tree() -> impl Strategy<Value = Vec<(Vec<u8>, u8, Vec<u8>, u16)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(crate::cases(48))]
 
     #[test]
     fn random_trees_come_out_as_they_went_in(entries in random_tree()) {

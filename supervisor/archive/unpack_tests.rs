@@ -393,7 +393,7 @@ fn a_directory_gets_its_time_back_when_the_archive_returns_to_it() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(crate::cases(48))]
 
     #[test]
     fn mutated_archives_stay_inside(changes in proptest::collection::vec((0_usize..12_000, any::<u8>(), any::<bool>()), 1..30)) {

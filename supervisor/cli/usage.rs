@@ -2,6 +2,7 @@
 //! prints.
 
 use crate::exit::ExitCode;
+use crate::screen;
 
 /// A command line that requests help or is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +31,6 @@ impl Usage {
     /// A usage error: one line that begins with `who`.
     #[must_use]
     pub fn mistake(who: &str, what: &str) -> Self {
-        Self { text: format!("{who}: {what}\n"), to_stdout: false }
+        Self { text: screen::line(&format!("{who}: {what}")).into_owned() + "\n", to_stdout: false }
     }
 }

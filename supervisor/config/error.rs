@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::value::Invalid;
+use crate::screen::is_hidden;
 
 /// The kind of an error, for code that distinguishes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,7 +146,7 @@ fn excerpt(source: &str, column: usize) -> String {
     let start = if source.chars().count() > SHOWN { (column - 1).saturating_sub(BEFORE) } else { 0 };
     let visible = |character: char| match character {
         '\t' => ' ',
-        other if other.is_control() => char::REPLACEMENT_CHARACTER,
+        other if is_hidden(other) => char::REPLACEMENT_CHARACTER,
         other => other,
     };
     let shown: String = source.chars().skip(start).take(SHOWN).map(visible).collect();
@@ -155,7 +156,7 @@ fn excerpt(source: &str, column: usize) -> String {
 impl fmt::Display for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(place) = &self.place {
-            formatter.write_str(&place.file.to_string_lossy().replace(char::is_control, "?"))?;
+            formatter.write_str(&place.file.to_string_lossy().replace(is_hidden, "?"))?;
             if let Some((line, column)) = place.position {
                 write!(formatter, ":{line}:{column}")?;
             }

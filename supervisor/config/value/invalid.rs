@@ -5,6 +5,8 @@
 use std::error::Error;
 use std::fmt;
 
+use crate::screen::is_hidden;
+
 /// Why a text is not a valid value, and what to write instead.
 ///
 /// Displayed as one line, `why; what to do`, without control characters.
@@ -71,12 +73,12 @@ pub(crate) fn refuse_control_characters(text: &str) -> Result<(), Invalid> {
     }
 }
 
-/// `text` in quotes for an error message: cut at 60 characters, control characters escaped.
+/// `text` in quotes for an error message: cut at 60 characters, hidden characters escaped.
 pub(crate) fn quoted(text: &str) -> String {
     const SHOWN: usize = 60;
     let mut shown = String::from("'");
     for character in text.chars().take(SHOWN) {
-        if character.is_control() {
+        if is_hidden(character) {
             shown.extend(character.escape_default());
         } else {
             shown.push(character);
@@ -96,6 +98,7 @@ mod tests {
     #[test]
     fn quoting_shows_no_control_character_and_is_bounded() {
         assert_eq!(quoted("a\u{1b}[2J"), "'a\\u{1b}[2J'");
+        assert_eq!(quoted("a\u{202e}\u{3164}b"), "'a\\u{202e}\\u{3164}b'");
         assert_eq!(quoted(&"x".repeat(100)).chars().count(), 63);
         assert_eq!(quoted(&"é".repeat(60)), format!("'{}'", "é".repeat(60)));
     }
