@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
@@ -258,7 +258,9 @@ impl Log {
             Some(file) => file,
             None => {
                 let file = self.open().with_context(|| format!("open {}", self.path.display()))?;
-                self.size = file.metadata()?.len();
+                let metadata = file.metadata()?;
+                ensure!(metadata.is_file(), "{} is not a regular file", self.path.display());
+                self.size = metadata.len();
                 self.file.insert(file)
             }
         };
@@ -267,7 +269,7 @@ impl Log {
         Ok(())
     }
 
-    /// Never follows a link: the file is in our own directory, and must be a regular file there.
+    /// Never follows a link, and never waits for the reader of a FIFO.
     fn open(&self) -> Result<File> {
         if let Some(directory) = self.path.parent() {
             paths::create_private(directory)?;
@@ -276,7 +278,7 @@ impl Log {
             .create(true)
             .append(true)
             .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
             .open(&self.path)?)
     }
 }

@@ -399,6 +399,19 @@ fn a_stray_file_or_pipe_is_not_a_container() {
 }
 
 #[test]
+fn a_pipe_in_place_of_the_console_log_stops_nobody() {
+    let sandbox = Sandbox::new();
+    sandbox.container("web", &[]);
+    fs::create_dir_all(sandbox.data("containers/web/log")).unwrap();
+    mkfifo(&sandbox.data("containers/web/log/console.log"), Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+    sandbox.ds(&["start", "web"]).succeeds();
+    let write = ["run", "web", "--", "/bin/probe", "write", "/dev/console", "text"];
+    sandbox.ds(&write).succeeds();
+    all_end(&sandbox, &[&["list"], &["info", "web"], &["logs", "web"]]);
+    assert_eq!(sandbox.ds(&["stop", "web"]).succeeds(), "web stopped\n");
+}
+
+#[test]
 fn silent_connections_keep_no_browser_from_the_page() {
     let sandbox = Sandbox::new();
     let pages = sandbox.path("pages");
