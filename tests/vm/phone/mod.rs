@@ -8,6 +8,7 @@ mod life;
 mod nat;
 mod stock;
 mod surroundings;
+mod traditional;
 
 use crate::agent::Done;
 use crate::chance::Chance;

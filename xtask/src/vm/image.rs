@@ -7,7 +7,7 @@ use anyhow::Result;
 use std::path::Path;
 
 /// The fixtures of which images are made.
-pub const NAMES: &[&str] = &["bookworm", "bookworm-arm64", "busybox", "forky"];
+pub const NAMES: &[&str] = &["bookworm", "bookworm-arm64", "busybox", "forky", "openrc", "runit", "sysvinit"];
 
 /// Must change when [`make`] produces another result from the same fixture.
 const VERSION: u32 = 1;
