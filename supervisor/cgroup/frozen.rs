@@ -1,17 +1,31 @@
-//! Ends single processes that the freezer of version 1 has frozen, freezer-subsystem.rst.
+//! Finds single processes that a freezer has frozen, and ends those of version 1: cgroups(7), freezer-subsystem.rst.
 //!
 //! Such a process handles no signal, not even SIGKILL, and keeps its descriptors open. A killed one that is moved to a
 //! group that is not frozen ends without running. Kills only the processes that the caller names.
 
 use std::fs;
 use std::iter;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::host::cgroup::{Hierarchies, Version1};
 use crate::proc_stat;
+
+/// Whether the freezer of either version has frozen a process.
+#[must_use]
+pub fn is_frozen(process: Pid) -> bool {
+    let Ok(found) = Hierarchies::probe() else { return false };
+    let of = process.to_string();
+    let by_version2 = found.version2.and_then(|version2| {
+        // Version 2 has no label.
+        let events = group(&version2.root.path, "", &of)?.join("cgroup.events");
+        Some(fs::read_to_string(events).ok()?.lines().any(|line| line == "frozen 1"))
+    });
+    by_version2 == Some(true)
+        || found.version1.into_iter().find(Version1::has_freezer).is_some_and(|one| Freezer1(one).holds(&of))
+}
 
 /// Kills a process, if version 1 has frozen it.
 pub fn kill_frozen(process: Pid) {
@@ -47,17 +61,26 @@ impl Freezer1 {
         Hierarchies::probe().ok()?.version1.into_iter().find(Version1::has_freezer).map(Self)
     }
 
+    /// Whether it has frozen a process.
+    fn holds(&self, process: &str) -> bool {
+        let state = || fs::read_to_string(self.group(process)?.join("freezer.state")).ok();
+        state().is_some_and(|state| matches!(state.trim(), "FROZEN" | "FREEZING"))
+    }
+
     /// The list of processes of this process's own group, if another process is frozen.
     fn way_out(&self, process: Pid) -> Option<PathBuf> {
-        let state = fs::read_to_string(self.group(&process.to_string())?.join("freezer.state")).ok()?;
-        let is_frozen = matches!(state.trim(), "FROZEN" | "FREEZING");
-        is_frozen.then(|| Some(self.group("self")?.join("cgroup.procs")))?
+        self.holds(&process.to_string()).then(|| Some(self.group("self")?.join("cgroup.procs")))?
     }
 
     fn group(&self, of: &str) -> Option<PathBuf> {
-        let text = fs::read_to_string(format!("/proc/{of}/cgroup")).ok()?;
-        let mut fields = text.lines().map(|line| line.splitn(3, ':').skip(1));
-        let path = fields.find_map(|mut line| (line.next()? == self.0.label()).then(|| line.next())?)?;
-        Some(self.0.root.path.join(path.trim_start_matches('/')))
+        group(&self.0.root.path, &self.0.label(), of)
     }
+}
+
+/// The group of a process in the hierarchy with this mount point and label.
+fn group(root: &Path, label: &str, of: &str) -> Option<PathBuf> {
+    let text = fs::read_to_string(format!("/proc/{of}/cgroup")).ok()?;
+    let mut fields = text.lines().map(|line| line.splitn(3, ':').skip(1));
+    let path = fields.find_map(|mut line| (line.next()? == label).then(|| line.next())?)?;
+    Some(root.join(path.trim_start_matches('/')))
 }

@@ -35,7 +35,7 @@ use crate::host::cgroup::Root;
 use crate::plan::cgroups::Layout;
 use crate::plan::devices::{Enforcement, Policy, Rule};
 use freezer::Freezer;
-pub use frozen::{kill_frozen, kill_frozen_group};
+pub use frozen::{is_frozen, kill_frozen, kill_frozen_group};
 use group::{Group, PAYLOAD};
 pub use joining::{Joining, Leaf};
 use limits::Row;

@@ -1,8 +1,8 @@
 //! Timeouts for a worker or supervisor that does not read.
 //!
 //! Owns the client's timeouts. An unread request means that the supervisor is stopped or frozen; an unread signal means
-//! that the worker is. There is no timeout for a running command without output, unless its worker is stopped. unix(7),
-//! proc_pid_stat(5).
+//! that the worker is. There is no timeout for a running command without output, unless its worker is stopped or frozen.
+//! unix(7), proc_pid_stat(5).
 
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
@@ -20,7 +20,7 @@ use crate::poll::timeout_until;
 use crate::proc_stat;
 use crate::sys::socket::{peer, unread};
 use crate::worker::protocol::SERVING;
-use crate::worker::stopped::StoppedWatch;
+use crate::worker::stopped::{StoppedWatch, reason};
 
 /// The timeout for an unread request. Even a busy machine forks a worker in a fraction of it.
 const UNREAD: Duration = Duration::from_secs(10);
@@ -70,15 +70,16 @@ impl Silence {
         timeout_until(soonest)
     }
 
-    /// Checks whether the messages have been read and whether the worker is stopped, if a check is due.
+    /// Checks whether the messages have been read and whether the worker is stopped or frozen, if a check is due.
     ///
     /// # Errors
     /// If the supervisor or the worker does not answer.
     pub(super) fn judge(&mut self, connection: &OwnedFd) -> Result<Verdict> {
         let now = Instant::now();
         if let Some(pid) = self.worker.as_mut().and_then(|watch| watch.check(now)) {
+            let reason = reason(pid);
             end_stopped(pid);
-            bail!("its worker (pid {pid}) was stopped by a signal, and has been ended; try again");
+            bail!("its worker (pid {pid}) {reason}, and has been ended; try again");
         }
         let is_due = |until: Option<Instant>| until.is_some_and(|until| until <= now);
         if !is_due(self.request) && !is_due(self.signal) {

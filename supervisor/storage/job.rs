@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::call;
+use crate::cgroup::kill_frozen;
 use crate::fault;
 use crate::mount::namespace::enter_private_namespace;
 use crate::poll;
@@ -24,7 +25,7 @@ use crate::subprocess::Subprocess;
 use crate::sys::process::{Ended, Fork, clone, exit_immediately, fork, set_parent_death_signal};
 use crate::worker::Env;
 use crate::worker::client::Client;
-use crate::worker::stopped::StoppedWatch;
+use crate::worker::stopped::{StoppedWatch, reason, tree};
 
 /// The interval of progress messages.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -189,9 +190,10 @@ fn hear(client: &Client, watcher: Watcher<'_>, socket: &OwnedFd, mut child: Subp
     loop {
         while !client.wait(Some(socket.as_fd()), watch.as_ref().map(StoppedWatch::due))? {
             if let Some(pid) = watch.as_mut().and_then(|watch| watch.check(Instant::now())) {
-                bail!(
-                    "a process of the job (pid {pid}) was stopped by a signal; nothing has changed; try again"
-                );
+                let reason = reason(pid);
+                // The wait for the end of frozen processes would not end.
+                child.pid().into_iter().flat_map(tree).for_each(kill_frozen);
+                bail!("a process of the job (pid {pid}) {reason}; nothing has changed; try again");
             }
         }
         match socket::receive::<Message>(socket)?.map(|received| received.message) {

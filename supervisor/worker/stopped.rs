@@ -1,6 +1,6 @@
-//! The timeout for a process that SIGSTOP or the terminal has stopped.
+//! The timeout for a process that SIGSTOP or the terminal has stopped, or a freezer has frozen.
 //!
-//! Owns the intervals of the checks. Sends no signal and ends no wait: the caller does. signal(7),
+//! Owns the intervals of the checks. Sends no signal and ends no wait: the caller does. signal(7), cgroups(7),
 //! proc_pid_task(5).
 
 use std::fs;
@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
 
+use crate::cgroup::is_frozen;
 use crate::monitor::is_stopped;
 
 /// The first check. The intervals double up to the longest, because a session may last for days.
 const FIRST: Duration = Duration::from_secs(8);
 const LONGEST: Duration = Duration::from_secs(60);
-/// How long a process may be stopped.
+/// How long a process may be stopped or frozen.
 const ALLOWED: Duration = Duration::from_secs(5);
 
 /// A process that is waited for, and when the next check is due.
@@ -23,7 +24,7 @@ pub struct StoppedWatch {
     with_descendants: bool,
     next: Instant,
     interval: Duration,
-    /// What was stopped at the last check.
+    /// The process that was stopped or frozen at the last check.
     stopped: Option<Pid>,
 }
 
@@ -40,7 +41,7 @@ impl StoppedWatch {
         }
     }
 
-    /// Watches a process and all that it started. Without CONFIG_PROC_CHILDREN, only the process.
+    /// Watches a [`tree`].
     #[must_use]
     pub fn of_tree(process: Pid) -> Self {
         Self { with_descendants: true, ..Self::of(process) }
@@ -58,7 +59,7 @@ impl StoppedWatch {
         self.next
     }
 
-    /// Checks, if a check is due; returns the process that has been stopped for longer than it may be.
+    /// Checks, if a check is due; returns the process that has been stopped or frozen for longer than it may be.
     pub fn check(&mut self, now: Instant) -> Option<Pid> {
         if now < self.next {
             return None;
@@ -74,18 +75,8 @@ impl StoppedWatch {
     }
 
     fn find(&self) -> Option<Pid> {
-        let mut waiting = vec![self.process];
-        while let Some(process) = waiting.pop() {
-            if is_stopped(process) {
-                return Some(process);
-            }
-            if self.with_descendants {
-                let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children"));
-                let children = children.unwrap_or_default();
-                waiting.extend(children.split_whitespace().flat_map(str::parse).map(Pid::from_raw));
-            }
-        }
-        None
+        let all = if self.with_descendants { tree(self.process) } else { vec![self.process] };
+        all.into_iter().find(|process| is_stopped(*process) || is_frozen(*process))
     }
 
     /// Makes the next check due now.
@@ -93,6 +84,26 @@ impl StoppedWatch {
     pub fn hurry(&mut self) {
         self.next = Instant::now();
     }
+}
+
+/// A process and all that it started. Without CONFIG_PROC_CHILDREN, only the process.
+#[must_use]
+pub fn tree(process: Pid) -> Vec<Pid> {
+    let mut found = vec![process];
+    let mut next = 0;
+    while let Some(process) = found.get(next) {
+        let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children"));
+        let children = children.unwrap_or_default();
+        found.extend(children.split_whitespace().flat_map(str::parse).map(Pid::from_raw));
+        next += 1;
+    }
+    found
+}
+
+/// What has stopped such a process.
+#[must_use]
+pub fn reason(process: Pid) -> &'static str {
+    if is_stopped(process) { "was stopped by a signal" } else { "was frozen by a control group" }
 }
 
 #[cfg(test)]

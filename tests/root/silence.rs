@@ -174,6 +174,60 @@ fn a_client_whose_worker_stays_stopped_ends_with_an_error() {
     sandbox.ds(&["stop", "web", "--kill"]).succeeds();
 }
 
+/// As one that is stopped: the freezer of version 1 lets it handle no signal.
+#[test]
+fn a_client_whose_worker_or_job_stays_frozen_ends_with_an_error() {
+    let mut waiting = Vec::new();
+    for (file, frozen, thawed) in [("cgroup.freeze", "1", "0"), ("freezer.state", "FROZEN", "THAWED")] {
+        let sandbox = Sandbox::new();
+        let Some(inside) = sandbox.own_groups().into_iter().find(|group| group.join(file).exists()) else {
+            skip(
+                "silence::a_client_whose_worker_or_job_stays_frozen_ends_with_an_error",
+                "a freezer is missing",
+            );
+            return;
+        };
+        let tree = running(&sandbox, &["environment.PROBE=deaf", "stop-timeout=100"]);
+        let pipe = sandbox.path("pipe");
+        mkfifo(&pipe, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+        let create = sandbox.spawn_ds(&["create", "new", "--from", pipe.to_str().unwrap()]);
+        let mut writer = fs::OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
+        // The magic number of gzip: its decompression waits for the rest.
+        writer.write_all(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3]).unwrap();
+        let job = wait_for("the job", || jobs(&sandbox).into_iter().next());
+        wait_for("its decompression", || process::below(job.pid).into_iter().next());
+        let stop = sandbox.spawn_ds(&["stop", "web"]);
+        let job_worker = job.parent;
+        wait_for("the request", || tree.signals().first().copied());
+        let is_other = |one: &Process| one.name == "ds:worker" && one.pid != job_worker;
+        let worker = wait_for("its worker", || sandbox.processes().into_iter().find(is_other));
+        let group = inside.join("frozen");
+        fs::create_dir(&group).unwrap();
+        let below: Vec<Process> = process::below(job.pid);
+        for process in below.iter().chain([&job, &worker]) {
+            fs::write(group.join("cgroup.procs"), process.pid.to_string()).unwrap();
+        }
+        freeze(&group, file, frozen);
+        waiting.push((sandbox, [create, stop], [job, worker], group.join(file), thawed, writer));
+    }
+    for (sandbox, clients, processes, file, thawed, _writer) in waiting {
+        for mut client in clients {
+            wait_for("the end of the client", || client.try_wait().unwrap());
+            // This waits until no process has the streams.
+            let done = Done::new(file.display().to_string(), client.wait_with_output().unwrap());
+            let told = "was frozen by a control group";
+            assert!(done.code != 0 && done.code != 124 && done.errors.contains(told), "{done:?}");
+        }
+        for process in processes {
+            wait_for("its end", || Process::of(process.pid).is_none().then_some(()));
+        }
+        fs::write(&file, thawed).unwrap();
+        wait_for("an empty group", || fs::remove_dir(file.parent().unwrap()).ok());
+        sandbox.ds(&["stop", "web", "--kill"]).succeeds();
+        assert!(!sandbox.data("containers/new").exists());
+    }
+}
+
 /// The worker of a command, once it waits for a process of the container: the command that it runs, or PID 1, which has
 /// received the request to stop and ignores it.
 fn worker_at_work(sandbox: &Sandbox, tree: &Tree, words: &[&str]) -> Process {
