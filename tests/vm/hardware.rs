@@ -68,9 +68,10 @@ fn a_usb_device_is_plugged_in(machine: &mut Machine) {
     comes_and_goes(machine, ("g_serial", "ttyACM*", false));
     machine.run("modprobe g_serial").succeeds();
     wait_inside(machine, &format!("[ -e /dev/ttyACM0 ] && [ $(ls {BUS} | wc -l) = 2 ]"));
-    // ttyGS0 is the device's end of the cable.
+    // ttyGS0 is the device's end of the cable. Without `-echo`, each end returns what it receives.
     let said = machine.run(
-        "head -n 1 /dev/ttyGS0 >/run/line & ds run box -- sh -c 'echo hello >/dev/ttyACM0'; wait; cat /run/line",
+        "exec 3<>/dev/ttyGS0; stty -echo <&3; head -n 1 <&3 >/run/line & exec 3>&-
+         ds run box -- sh -c 'exec 3<>/dev/ttyACM0; stty -echo <&3; echo hello >&3'; wait; cat /run/line",
     );
     assert_eq!(said.text(), "hello\n", "{said:?}");
     machine.run("modprobe -r g_serial").succeeds();

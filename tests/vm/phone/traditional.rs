@@ -20,8 +20,9 @@ const INITS: [Init; 4] = [
     Init { name: "busybox", check: "echo up", expected: "up\n" },
 ];
 
-/// Those that are powered off from inside at the end; the others are stopped.
-const POWERED_OFF: [&str; 2] = ["openrc", "busybox"];
+/// Those that are rebooted from inside, and powered off from inside at the end. The others are stopped, which runs the
+/// same scripts and takes minutes less.
+const ENDED_INSIDE: [&str; 2] = ["openrc", "busybox"];
 
 #[test]
 fn traditional_init_systems_live_on_the_kernel_that_a_phone_was_sold_with() {
@@ -39,9 +40,11 @@ fn traditional_init_systems_live_on_the_kernel_that_a_phone_was_sold_with() {
         everything_runs(&mut phone, init);
         logs_in(&mut phone, name);
         outside.is_unharmed(&mut phone, &format!("sessions and a login of {name}"));
-        reboots_inside(&mut phone, name);
-        everything_runs(&mut phone, init);
-        outside.is_unharmed(&mut phone, &format!("a reboot inside {name}"));
+        if ENDED_INSIDE.contains(&name) {
+            reboots_inside(&mut phone, name);
+            everything_runs(&mut phone, init);
+            outside.is_unharmed(&mut phone, &format!("a reboot inside {name}"));
+        }
         ends(&mut phone, name);
         outside.is_unharmed(&mut phone, &format!("a shutdown of {name}"));
     }
@@ -84,7 +87,7 @@ fn reboots_inside(phone: &mut Phone, name: &str) {
 }
 
 fn ends(phone: &mut Phone, name: &str) {
-    let (end, reason) = match POWERED_OFF.contains(&name) {
+    let (end, reason) = match ENDED_INSIDE.contains(&name) {
         true => (format!("ds run {name} -- poweroff"), "powered-off"),
         false => (format!("ds stop {name}"), "stopped"),
     };
