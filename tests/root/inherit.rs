@@ -211,7 +211,7 @@ fn a_shell_with_limits_that_cannot_be_raised_is_refused() {
         refused.fails(1, &["ds: start: this shell limits ", name, "CAP_SYS_RESOURCE"]);
         assert!(sandbox.supervisor().is_none());
     }
-    // A soft limit can be raised by anybody.
+    // Every process may raise its soft limits up to the hard ones.
     let line = format!("ulimit -S -n 20; exec {ds} start web");
     sandbox.run(&["setpriv", "--bounding-set", "-sys_resource", "sh", "-c", &line]).succeeds();
 }

@@ -13,8 +13,9 @@ use nix::unistd::Pid;
 
 use crate::config::value::Uuid;
 use crate::durable;
+use crate::monitor::is_stopped;
 use crate::paths::create_private;
-use crate::proc_stat::{field, start_time};
+use crate::proc_stat::start_time;
 use crate::sys::process::kill;
 
 /// The session of one browser.
@@ -66,8 +67,7 @@ impl Session {
     #[must_use]
     pub fn port(&self) -> Option<u16> {
         let (pid, port) = self.server()?;
-        let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        (field(&text, 3) != Some("T")).then_some(port)
+        (!is_stopped(pid)).then_some(port)
     }
 
     /// Ends the server and its connections. A stopped process would not receive SIGTERM.
