@@ -7,7 +7,9 @@ export default defineConfig({
     setupFiles: ['tests/explain.ts'],
     testTimeout: 60_000,
     hookTimeout: 120_000,
-    fileParallelism: false,
+    // Each file has machines of its own.
+    maxWorkers: 2,
+    minWorkers: 1,
     retry: 0,
     expect: { poll: { timeout: 30_000 } },
   },

@@ -201,14 +201,27 @@ fn prepare(workspace: &Workspace, suites: &[Suite], stock: &vm::Kernel) -> Resul
     let programs = || programs(workspace, needed);
     let module = || module(workspace, needed);
     let machines = || machines(workspace, needed, stock);
+    let tests = || compile(workspace, suites);
     thread::scope(|scope| {
-        let parts = [scope.spawn(programs), scope.spawn(module), scope.spawn(machines)];
+        let parts = [scope.spawn(programs), scope.spawn(module), scope.spawn(machines), scope.spawn(tests)];
         let mut environment = Environment::new();
         for part in parts {
             environment.extend(part.join().unwrap_or_else(|_| bail!("a thread panicked"))?);
         }
         Ok(environment)
     })
+}
+
+/// Compiles the tests of `ds` together, beside the other parts: one after the other, they use one processor.
+fn compile(workspace: &Workspace, suites: &[Suite]) -> Result<Environment> {
+    let package = ["--package", "ds"];
+    let targets = suites.iter().filter_map(|suite| suite.cargo.strip_prefix(&package));
+    let targets: Vec<&str> = targets.flatten().copied().collect();
+    if !targets.is_empty() {
+        let mut cargo = workspace.cargo();
+        process::run(cargo.args(["test", "--quiet", "--no-run"]).args(package).args(targets))?;
+    }
+    Ok(Environment::new())
 }
 
 fn programs(workspace: &Workspace, needed: impl Fn(&[Needs]) -> bool) -> Result<Environment> {
