@@ -26,6 +26,13 @@ pub fn start_time(text: &str) -> Option<u64> {
     field(text, 22)?.parse().ok()
 }
 
+/// Whether the process has begun to exit: `PF_EXITING` in field 9. It may take long to become a zombie.
+#[must_use]
+pub fn is_exiting(text: &str) -> bool {
+    const PF_EXITING: u32 = 4;
+    field(text, 9).and_then(|flags| flags.parse().ok()).is_some_and(|flags: u32| flags & PF_EXITING != 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

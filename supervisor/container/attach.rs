@@ -81,9 +81,8 @@ impl Life {
     /// Replaces an error that the end of the container has caused.
     #[must_use]
     pub fn explain(&self, error: Error) -> Error {
-        let state = stat(&self.process).and_then(|text| Some(proc_stat::field(&text, 3)?.to_owned()));
-        let lives = state.is_some_and(|state| state != "Z" && state != "X");
-        // A dying process loses its namespaces before it becomes a zombie.
+        let lives = stat(&self.process).is_some_and(|text| !proc_stat::is_exiting(&text));
+        // ESRCH: a process that was looked up by its number.
         if lives && errno_of(&error) != Some(Errno::ESRCH) { error } else { Error::msg(GONE) }
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use nix::errno::Errno;
+use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
@@ -18,6 +19,8 @@ use crate::sys::process;
 
 /// The delay before a killed PID 1 is thawed and killed again.
 const KILLED_AGAIN: Duration = Duration::from_secs(1);
+/// How long a killed PID 1 may wait for its namespace to become empty.
+const EMPTYING: Duration = Duration::from_secs(3);
 
 /// PID 1, if it runs.
 #[derive(Debug, Default)]
@@ -29,6 +32,8 @@ pub(super) struct FirstProcess {
     started_s: Option<u64>,
     /// When to send SIGKILL, also repeatedly.
     deadline: Option<Instant>,
+    /// When SIGKILL was first sent.
+    killed: Option<Instant>,
     /// The shutdown request is repeated until PID 1 can handle it.
     asking: Option<Asking>,
 }
@@ -67,6 +72,9 @@ impl FirstProcess {
     pub(super) fn reap(&mut self) -> Option<(WaitStatus, u64)> {
         let pid = self.pid?;
         let status = match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) if self.is_kept(pid) => {
+                WaitStatus::Signaled(pid, Signal::SIGKILL, false)
+            }
             Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => return None,
             Ok(status) => status,
             Err(_) => WaitStatus::Exited(pid, 1),
@@ -74,6 +82,14 @@ impl FirstProcess {
         let ended = std::mem::take(self);
         let uptime_s = ended.started_s.map_or(0, |started| now().as_secs().saturating_sub(started));
         Some((status, uptime_s))
+    }
+
+    /// Whether only its process ID is left: it has released everything else, and the kernel waits for the processes of
+    /// its namespace to be reaped. Their parent may be a stopped process outside, such as a worker or nsenter(1).
+    fn is_kept(&self, pid: Pid) -> bool {
+        self.killed.is_some_and(|killed| killed.elapsed() > EMPTYING)
+            && proc_stat::read(&format!("/proc/{pid}/stat"))
+                .is_ok_and(|stat| proc_stat::field(&stat, 3) == Some("S") && proc_stat::is_exiting(&stat))
     }
 
     /// The step that is due.
@@ -121,6 +137,7 @@ impl FirstProcess {
     pub(super) fn kill(&mut self) {
         self.deadline = Some(Instant::now() + KILLED_AGAIN);
         self.asking = None;
+        self.killed.get_or_insert_with(Instant::now);
         if let Some(pid) = self.pid {
             let _ = process::kill(pid, libc::SIGKILL);
         }

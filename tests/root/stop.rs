@@ -1,6 +1,6 @@
 //! The shutdown of containers: by the request of each init system, and by SIGKILL after the timeout.
 
-use crate::process;
+use crate::process::{self, Process};
 use crate::root_fs::Tree;
 use crate::sandbox::Sandbox;
 use crate::{skip, wait_for};
@@ -137,6 +137,25 @@ fn processes_that_a_session_leaves_are_killed_too() {
     wait_for("the session", || sandbox.process(&["/bin/probe", "deaf-session"]));
     sandbox.ds(&["stop", "web"]).succeeds();
     assert_eq!(session.wait_with_output().unwrap().status.code(), Some(128 + 9));
+}
+
+/// The kernel ends PID 1 only after the parent of each process in its namespace has reaped it.
+#[test]
+fn a_stopped_process_outside_that_reaps_nothing_keeps_no_container() {
+    let sandbox = Sandbox::new();
+    boot(&sandbox, &[]);
+    for words in [&["restart", "web"][..], &["stop", "web", "--timeout", "1"]] {
+        let mut session = sandbox.spawn_ds(&["run", "web", "--", "/bin/probe", "hold"]);
+        let command = wait_for("the command", || sandbox.process(&["/bin/probe", "hold"]));
+        process::signal(command.parent, Signal::SIGSTOP);
+        // A client would end its stopped worker.
+        session.kill().unwrap();
+        session.wait().unwrap();
+        sandbox.ds(words).succeeds();
+        process::signal(command.parent, Signal::SIGCONT);
+        wait_for("the end of the worker", || Process::of(command.parent).is_none().then_some(()));
+    }
+    assert_eq!(sandbox.state("web"), "stopped");
 }
 
 #[test]

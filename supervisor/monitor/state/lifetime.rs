@@ -51,7 +51,9 @@ impl Monitor {
                 }
             }
             self.calls.end_turn();
-            self.take_deadlines();
+            if let Some(exit) = self.take_deadlines() {
+                return self.end(&exit);
+            }
         }
     }
 
@@ -95,8 +97,8 @@ impl Monitor {
         None
     }
 
-    /// Performs the actions that are due, with or without an event.
-    fn take_deadlines(&mut self) {
+    /// Performs the actions that are due, with or without an event; returns how the container ended, if it has.
+    fn take_deadlines(&mut self) -> Option<Exit> {
         if self.readiness.take_change() {
             self.announce();
         }
@@ -109,9 +111,13 @@ impl Monitor {
         }
         match self.init.escalation() {
             Some(Escalation::Ask) => self.ask(),
-            Some(Escalation::Kill) => self.kill(),
+            Some(Escalation::Kill) => {
+                self.kill();
+                return self.reap();
+            }
             None => {}
         }
+        None
     }
 
     /// Subscribes to changes of the machine's name servers where the supervisor does not.
