@@ -78,12 +78,35 @@ fn open_numbers(first: RawFd, proc: BorrowedFd<'_>) -> Result<Vec<RawFd>, Errno>
 /// # Errors
 /// If the open descriptors cannot be listed.
 pub fn close_others(kept: &[BorrowedFd<'_>], proc: BorrowedFd<'_>) -> Result<(), Errno> {
-    let kept: Vec<RawFd> = kept.iter().map(AsRawFd::as_raw_fd).chain([proc.as_raw_fd()]).collect();
+    let mut kept: Vec<RawFd> = kept.iter().map(AsRawFd::as_raw_fd).chain([proc.as_raw_fd()]).collect();
+    kept.sort_unstable();
+    if close_between(&kept).is_ok() {
+        return Ok(());
+    }
     for number in open_numbers(3, proc)?.into_iter().filter(|number| !kept.contains(number)) {
         // SAFETY: by contract, these descriptors are not used any more.
         unsafe { libc::close(number) };
     }
     Ok(())
+}
+
+/// Closes every descriptor from 3 on except those in a sorted list, without a listing of them, for which the kernel
+/// would make a file in /proc for each.
+fn close_between(kept: &[RawFd]) -> Result<(), Errno> {
+    let mut first = 3;
+    for number in kept.iter().filter_map(|number| libc::c_uint::try_from(*number).ok()) {
+        if first < number {
+            close_range(first, number - 1)?;
+        }
+        first = first.max(number + 1);
+    }
+    close_range(first, libc::c_uint::MAX)
+}
+
+/// Closes the descriptors from `first` to `last`, close_range(2) (5.9).
+fn close_range(first: libc::c_uint, last: libc::c_uint) -> Result<(), Errno> {
+    // SAFETY: by the contract of the callers, these descriptors are not used any more.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
 }
 
 fn walk_close_on_exec(first: libc::c_uint, proc: BorrowedFd<'_>) -> Result<(), Errno> {
@@ -108,10 +131,7 @@ fn walk_close_on_exec(first: libc::c_uint, proc: BorrowedFd<'_>) -> Result<(), E
 /// # Errors
 /// If neither way works.
 pub fn close_from(first: libc::c_uint, proc: BorrowedFd<'_>) -> Result<(), Errno> {
-    // SAFETY: by the contract above.
-    let done = check(unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) });
-    match done {
-        Ok(_) => Ok(()),
+    match close_range(first, libc::c_uint::MAX) {
         Err(errno) if unsupported(errno) || errno == Errno::EINVAL => {
             for number in open_numbers(RawFd::try_from(first).map_err(|_| Errno::EINVAL)?, proc)? {
                 // SAFETY: by the contract above.
@@ -119,7 +139,7 @@ pub fn close_from(first: libc::c_uint, proc: BorrowedFd<'_>) -> Result<(), Errno
             }
             Ok(())
         }
-        Err(errno) => Err(errno),
+        other => other,
     }
 }
 
@@ -200,4 +220,38 @@ pub fn executable_memfd(name: &std::ffi::CStr) -> Result<OwnedFd, Errno> {
         other => other?,
     };
     Ok(adopt(RawFd::try_from(number).map_err(|_| Errno::EBADF)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::process::with_one_thread;
+    use std::fs::File;
+
+    #[test]
+    fn only_the_kept_descriptors_stay_open() {
+        let done = with_one_thread(|| {
+            let (null, proc) = (File::open("/dev/null").unwrap(), File::open("/proc").unwrap());
+            let list = || {
+                let mut numbers = open_numbers(3, proc.as_fd()).unwrap();
+                numbers.sort_unstable();
+                numbers
+            };
+            // Among them is that for the result.
+            let before = list();
+            let copies: Vec<File> = (0..8).map(|_| null.try_clone().unwrap()).collect();
+            let mut expected = before.clone();
+            expected.extend([1, 2, 6].map(|index: usize| copies[index].as_raw_fd()));
+            // SAFETY: they are open.
+            let mut kept: Vec<_> =
+                expected.iter().map(|number| unsafe { BorrowedFd::borrow_raw(*number) }).collect();
+            kept.reverse();
+            close_others(&kept, proc.as_fd()).map_err(|errno| errno.to_string())?;
+            expected.sort_unstable();
+            let left = list();
+            std::mem::forget(copies);
+            if left == expected { Ok(()) } else { Err(format!("{left:?} instead of {expected:?}")) }
+        });
+        assert_eq!(done, Ok(()));
+    }
 }
