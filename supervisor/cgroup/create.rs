@@ -32,6 +32,11 @@ pub(super) fn version2(
 ) -> Result<Made> {
     let group = directory(&hierarchy.root, base, container)?;
     let (_, fresh) = group.make(PAYLOAD)?;
+    // They can only be enabled here if they are enabled above, as they are since the first container.
+    let all: Vec<String> = hierarchy.controllers.iter().map(|name| format!("+{name}")).collect();
+    if all.is_empty() || group.write("cgroup.subtree_control", &all.join(" ")).is_ok() {
+        return Ok(Made { group, fresh });
+    }
     let (top, base) = levels_above(&hierarchy.root, base)?;
     for level in [&top, &base, &group] {
         let passed = level.read("cgroup.subtree_control").unwrap_or_default();
@@ -79,14 +84,20 @@ pub(super) fn payload1(hierarchy: &Version1, group: &Group) -> Result<()> {
     equip(hierarchy, group, &[&payload])
 }
 
-/// Initialises a cpuset: a new one is empty and accepts no process until it has processors and memory nodes.
+/// Initialises a cpuset: a new one is empty and accepts no process until it has processors and memory nodes. Groups
+/// created below have them from the beginning, because a change makes the kernel look through all cpusets.
 fn equip(hierarchy: &Version1, above: &Group, levels: &[&Group]) -> Result<()> {
     if hierarchy.has("cpuset") {
         let prefix = if hierarchy.noprefix { "" } else { "cpuset." };
         for file in ["cpus", "mems"].map(|file| format!("{prefix}{file}")) {
             let value = above.read(&file).unwrap_or_default();
+            // The last level cannot have more than those above it.
+            if levels.last().is_some_and(|level| level.read(&file).as_ref() == Some(&value)) {
+                continue;
+            }
             for level in levels {
                 level.write(&file, value.trim_end())?;
+                let _ = level.write("cgroup.clone_children", "1");
             }
         }
     }

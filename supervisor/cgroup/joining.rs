@@ -49,10 +49,9 @@ impl Joining {
         Ok(())
     }
 
-    /// Adds a version 1 group: its namespace root, if it has one.
+    /// Adds a version 1 group.
     pub(super) fn version1(&mut self, group: &Group) -> Result<()> {
-        let payload = group.child(PAYLOAD)?;
-        self.tasks.push(payload.as_ref().unwrap_or(group).open_to_write("tasks")?);
+        self.tasks.push(group.open_to_write("tasks")?);
         Ok(())
     }
 
@@ -77,10 +76,10 @@ impl Joining {
             if hierarchy.has_freezer() && Freezer::Version1.holds(&group) {
                 return refuse(container);
             }
+            let group = group.child(PAYLOAD)?.unwrap_or(group);
             joining.version1(&group)?;
             if hierarchy.has_freezer() {
-                let payload = group.child(PAYLOAD)?;
-                joining.freezer = Some(payload.unwrap_or(group).into_descriptor());
+                joining.freezer = Some(group.into_descriptor());
             }
         }
         Ok(joining)

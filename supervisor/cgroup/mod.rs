@@ -63,6 +63,8 @@ pub struct Wanted<'a> {
 pub struct Cgroup {
     version2: Option<Group>,
     version1: Vec<Group>,
+    /// Those of version 1 with a namespace root of their own.
+    payloads: Vec<usize>,
     /// The version 1 hierarchy with the freezer.
     freezer1: Option<usize>,
     /// Whether PID 1 may be cloned into the version 2 group.
@@ -113,7 +115,10 @@ impl Cgroup {
             }
             if payload {
                 let made = create::payload1(hierarchy, &group);
-                required(made, false, &hierarchy.label(), warnings)?;
+                payload = required(made, false, &hierarchy.label(), warnings)?.is_some();
+            }
+            if payload {
+                cgroup.payloads.push(cgroup.version1.len());
             }
             if hierarchy.has_freezer() {
                 cgroup.freezer1 = Some(cgroup.version1.len());
@@ -159,6 +164,7 @@ impl Cgroup {
                 let group = create::version1(hierarchy, base, container)?;
                 if cgroup.enforce_by_list(&group, devices, &mut unenforced) {
                     create::payload1(hierarchy, &group)?;
+                    cgroup.payloads.push(cgroup.version1.len());
                 }
                 cgroup.version1.push(group);
             }
@@ -170,6 +176,7 @@ impl Cgroup {
         Self {
             version2: None,
             version1: Vec::new(),
+            payloads: Vec::new(),
             freezer1: None,
             fresh: false,
             devices: Enforcement::Nothing,
@@ -300,7 +307,10 @@ impl Cgroup {
             let payload = group.child(PAYLOAD)?.context("the container's cgroup has vanished")?;
             joining.version2(payload, self.fresh)?;
         }
-        self.version1.iter().try_for_each(|group| joining.version1(group))?;
+        for (index, group) in self.version1.iter().enumerate() {
+            let payload = if self.payloads.contains(&index) { group.child(PAYLOAD)? } else { None };
+            joining.version1(payload.as_ref().unwrap_or(group))?;
+        }
         Ok(joining)
     }
 
@@ -417,7 +427,11 @@ pub fn sweep(hierarchies: &Hierarchies, base: &str, container: &str) {
             log::warn!("{error:#}");
         }
     }
-    // A monitor that was killed while it created the groups can leave our directory in a hierarchy without one.
+}
+
+/// Removes our directory from each hierarchy in which it has no groups: a monitor that was killed while it created them
+/// can leave it.
+pub fn sweep_bases(hierarchies: &Hierarchies, base: &str) {
     for base in bases(hierarchies, base) {
         let _ = base.remove();
     }

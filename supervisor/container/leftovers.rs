@@ -38,6 +38,7 @@ pub fn sweep_dead(paths: &Paths, host: &Host, name: &Name) -> Result<()> {
         return Ok(());
     }
     sweep(paths, host, name);
+    cgroup::sweep_bases(&host.cgroups, &paths.cgroup);
     let left = Cgroup::existing(&host.cgroups, &paths.cgroup, name.as_str());
     ensure!(left.directory().is_none(), "its control groups are still in use");
     Ok(())

@@ -67,6 +67,7 @@ pub fn sweep(host: &Host, paths: &Paths) {
             cgroup::sweep(&host.cgroups, &paths.cgroup, &name);
         }
     }
+    cgroup::sweep_bases(&host.cgroups, &paths.cgroup);
 }
 
 /// The input of a temporary container.

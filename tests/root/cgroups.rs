@@ -236,3 +236,31 @@ fn two_containers_do_not_share_groups() {
     assert_eq!(sandbox.state("web"), "running");
     assert!(sandbox.group_directories().iter().all(|top| !top.join("db").exists()));
 }
+
+/// The processors and memory nodes of a version 1 cpuset.
+fn cpuset(group: &Path) -> [String; 2] {
+    ["cpuset.cpus", "cpuset.mems"].map(|file| fs::read_to_string(group.join(file)).unwrap())
+}
+
+#[test]
+fn every_container_may_use_all_processors() {
+    let sandbox = Sandbox::new();
+    for name in ["web", "db"] {
+        sandbox.container(name, &[]);
+        sandbox.ds(&["start", name]).succeeds();
+    }
+    let is_cpuset =
+        |top: &PathBuf| top.join("cpuset.cpus").exists() && top.join("cgroup.clone_children").exists();
+    let Some(top) = sandbox.group_directories().into_iter().find(is_cpuset) else {
+        skip("cgroups::every_container_may_use_all_processors", "no cgroup v1 hierarchy with cpuset");
+        return;
+    };
+    let all = cpuset(top.parent().unwrap());
+    let groups = [top.join("web"), top.join("db"), top.clone()];
+    assert!(groups.iter().all(|group| cpuset(group) == all));
+    // As after a processor was switched off and on: the kernel gives it back to no group.
+    sandbox.ds(&["stop", "web", "--kill"]).succeeds();
+    groups[1..].iter().for_each(|group| fs::write(group.join("cpuset.cpus"), "0").unwrap());
+    sandbox.ds(&["start", "web"]).succeeds();
+    assert_eq!([cpuset(&groups[0]), cpuset(&top)], [all.clone(), all]);
+}
