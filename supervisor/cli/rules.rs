@@ -62,6 +62,8 @@ fn names(command: &Command) -> Vec<&str> {
         Command::Start(start) => start.names.iter().map(String::as_str).collect(),
         Command::Stop(stop) => stop.names.iter().map(String::as_str).collect(),
         Command::Restart(restart) => restart.names.iter().map(String::as_str).collect(),
+        Command::Freeze(freeze) => freeze.names.iter().map(String::as_str).collect(),
+        Command::Thaw(thaw) => thaw.names.iter().map(String::as_str).collect(),
         Command::Stats(stats) => stats.name.as_deref().into_iter().collect(),
         Command::Rename(rename) => vec![&rename.name, &rename.new_name],
         Command::Copy(copy) => vec![&copy.name, &copy.new_name],

@@ -126,6 +126,24 @@ fn refused_values_are_shown_with_the_reason() {
 }
 
 #[test]
+fn every_verb_checks_the_names_of_containers() {
+    for verb in table::verbs() {
+        for wrong in verb.operands.iter().filter(|operand| operand.placeholder.0.ends_with("NAME")) {
+            let words = verb.operands.iter().map(|operand| match operand.placeholder.0 {
+                _ if std::ptr::eq(operand, wrong) => "../web",
+                "SIZE" => "1G",
+                "image|dir" => "image",
+                "KEY=VALUE" => "a=b",
+                _ => "other",
+            });
+            let line = format!("{} {}", verb.name, words.collect::<Vec<_>>().join(" "));
+            let text = mistake(&line);
+            assert!(text.contains("name '../web' does not begin with a letter or digit"), "{line}: {text}");
+        }
+    }
+}
+
+#[test]
 fn options_that_exclude_or_need_each_other() {
     for (line, expected) in [
         ("create a", "no root file system; give --rootfs DIR, --image FILE or --from SRC"),
