@@ -17,6 +17,7 @@ use super::part::{Part, Ready};
 use crate::clock::now;
 use crate::config::value::Name;
 use crate::poll::PollSet;
+use crate::proc_stat;
 use crate::rootfs::deadline::within;
 use crate::rootfs::files::{self, GuestFile};
 use crate::rootfs::guest::{FirstProcess, Guest};
@@ -50,7 +51,7 @@ pub(super) enum Sign {
     RunLevel,
     /// runit's second stage supervises services.
     Supervisor,
-    /// BusyBox has started its permanent processes.
+    /// BusyBox has started its permanent processes, or has none and its last `sysinit` has ended.
     Respawned,
 }
 
@@ -80,8 +81,13 @@ impl Sign {
             Self::RunLevel => level_reached(&root.read(files::UTMP, LARGEST)?),
             Self::Supervisor => children(init).iter().any(|name| name == "runsvdir"),
             Self::Respawned => {
-                let kept = kept(&text(files::INITTAB).unwrap_or_else(|_| DEFAULT_INITTAB.into()));
-                children(init).iter().any(|name| kept.iter().any(|kept| kept == name))
+                let table = text(files::INITTAB).unwrap_or_else(|_| DEFAULT_INITTAB.into());
+                let kept = kept(&table);
+                if kept.is_empty() {
+                    table_is_done(&table, init)
+                } else {
+                    children(init).iter().any(|name| kept.contains(name))
+                }
             }
         })
     }
@@ -192,24 +198,61 @@ impl Part for Readiness {
 /// The default of BusyBox without a table: it offers a shell on the console.
 const DEFAULT_INITTAB: &str = "::askfirst:-/bin/sh\n";
 
-/// Names of the processes that BusyBox init starts after `sysinit`, `wait` and `once`.
-fn kept(table: &str) -> Vec<String> {
+/// Actions and commands of a table of BusyBox.
+fn actions(table: &str) -> impl Iterator<Item = (&str, &str)> {
+    let lines = table.lines().map(str::trim).filter(|line| !line.starts_with('#'));
+    lines.filter_map(|line| {
+        let mut fields = line.splitn(4, ':').skip(2);
+        Some((fields.next()?, fields.next()?))
+    })
+}
+
+/// The name of the process with this command.
+fn process_name(command: &str) -> Option<String> {
     /// Maximum length of a process name, proc_pid_comm(5).
     const NAME: usize = 15;
-    let lines = table.lines().map(str::trim).filter(|line| !line.starts_with('#'));
-    let name = |line: &str| {
-        let mut fields = line.splitn(4, ':').skip(2);
-        match (fields.next()?, fields.next()?) {
-            // Until a key is pressed, it is a copy of init.
-            ("askfirst", _) => Some("init".to_owned()),
-            ("respawn", command) => {
-                let program = command.trim_start_matches('-').split_whitespace().next()?;
-                Some(program.rsplit('/').next()?.chars().take(NAME).collect())
-            }
-            _ => None,
-        }
+    let program = command.trim_start_matches('-').split_whitespace().next()?;
+    Some(program.rsplit('/').next()?.chars().take(NAME).collect())
+}
+
+/// Names of the processes that BusyBox init starts after `sysinit`, `wait` and `once`.
+fn kept(table: &str) -> Vec<String> {
+    let name = |(action, command)| match action {
+        // Until a key is pressed, it is a copy of init.
+        "askfirst" => Some("init".to_owned()),
+        "respawn" => process_name(command),
+        _ => None,
     };
-    lines.filter_map(name).collect()
+    actions(table).filter_map(name).collect()
+}
+
+/// Names of the processes that BusyBox init waits for; it is a copy of init before it executes the program, and a shell
+/// if the command needs one.
+fn awaited(table: &str) -> Vec<String> {
+    let commands = actions(table).filter(|(action, _)| ["sysinit", "wait"].contains(action));
+    let mut names: Vec<String> = commands.filter_map(|(_, command)| process_name(command)).collect();
+    if !names.is_empty() {
+        names.extend(["init".to_owned(), "sh".to_owned()]);
+    }
+    names
+}
+
+/// Whether BusyBox init, which keeps no process, has waited for all that its table tells it to wait for. The second look
+/// is for the moment between two of them.
+fn table_is_done(table: &str, init: Pid) -> bool {
+    const BETWEEN: Duration = Duration::from_millis(20);
+    let awaited = awaited(table);
+    // The page faults of the children that it has waited for.
+    let has_waited = || {
+        let about = proc_stat::read(&format!("/proc/{init}/stat")).unwrap_or_default();
+        proc_stat::field(&about, 11).is_some_and(|faults| faults != "0")
+    };
+    let idle = || !children(init).iter().any(|name| awaited.contains(name));
+    awaited.is_empty()
+        || has_waited() && idle() && {
+            std::thread::sleep(BETWEEN);
+            idle()
+        }
 }
 
 /// Whether sysvinit has entered one of the run levels 2 to 5, and its script has ended: the process with the id `lN`,
@@ -305,6 +348,8 @@ mod tests {
         let table = "# ::respawn:/bin/no\n::sysinit:/etc/init.d/rcS\ntty1::respawn:/sbin/getty 38400 tty1\n\
                      ::askfirst:-/bin/sh\n::respawn:-/bin/a-name-that-is-too-long\nbroken\n::once:/bin/x\n";
         assert_eq!(kept(table), ["getty", "init", "a-name-that-is-"]);
+        assert_eq!(awaited(table), ["rcS", "init", "sh"]);
+        assert!(awaited("::once:/bin/x\n::respawn:/bin/y\n").is_empty());
     }
 
     proptest::proptest! {
@@ -312,6 +357,7 @@ mod tests {
         fn nothing_that_a_guest_writes_panics(bytes in proptest::collection::vec(0_u8.., 0..2000)) {
             level_reached(&bytes);
             kept(&String::from_utf8_lossy(&bytes));
+            awaited(&String::from_utf8_lossy(&bytes));
         }
     }
 }

@@ -201,12 +201,18 @@ fn busybox_reboots_and_powers_off() {
     reboot_and_power_off(&sandbox, "reboot", "poweroff");
 }
 
-/// Boots without a login prompt: `--wait` ends when the init system has reached its final state.
-fn is_up_without_a_prompt(fixture: &str, script: &str) {
+/// A container of this fixture, after `script` has run in its tree.
+fn changed(fixture: &str, script: &str) -> Sandbox {
     let mut sandbox = Sandbox::new();
     sandbox.distribution("web", fixture, &[]);
     let tree = sandbox.path("web");
     sandbox.run(&["sh", "-c", &format!("cd {} && {script}", tree.display())]).succeeds();
+    sandbox
+}
+
+/// Boots without a login prompt: `--wait` ends when the init system has reached its final state.
+fn is_up_without_a_prompt(fixture: &str, script: &str) {
+    let sandbox = changed(fixture, script);
     assert_eq!(sandbox.ds(&["start", "web", "--wait=90"]).succeeds(), "web is up\n");
     assert_eq!(sandbox.info("web")["ready"], true);
     let log = sandbox.ds(&["logs", "web"]).succeeds();
@@ -232,6 +238,15 @@ fn runit_is_up_when_it_supervises() {
 #[test]
 fn busybox_is_up_when_its_last_sysinit_has_ended() {
     is_up_without_a_prompt("busybox", "sed -i 's,console::respawn.*,::respawn:/bin/sleep 1000,' etc/inittab");
+}
+
+#[test]
+fn busybox_without_permanent_processes_is_up_when_its_last_sysinit_has_ended() {
+    is_up_without_a_prompt("busybox", "sed -i /respawn/d etc/inittab");
+    is_up_without_a_prompt("busybox", "echo ::once:/bin/true >etc/inittab");
+    let sandbox =
+        changed("busybox", "printf '::sysinit:true\\n::sysinit:sleep 1000\\n::once:true\\n' >etc/inittab");
+    sandbox.ds(&["start", "web", "--wait=2"]).fails(1, &["it is running", "within 2 s"]);
 }
 
 #[test]
