@@ -12,6 +12,7 @@ use anyhow::{Result, bail};
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstat};
 
+use super::format::MANIFEST;
 use super::hoist::{OF_A_SYSTEM, entries, open};
 use crate::archive::header::{BLOCK, Block, Header};
 use crate::archive::name::shown;
@@ -29,6 +30,9 @@ const ALONE: &str = "tar -C DIRECTORY -c . | ds create NAME --from -";
 /// file.
 #[must_use]
 pub fn of_front(front: &[u8], compression: Option<&str>) -> Option<String> {
+    if front.starts_with(MANIFEST.as_bytes()) {
+        return Some("it was written by 'ds export'; use it with 'ds import'".to_owned());
+    }
     if is_tar(front) {
         return None;
     }
@@ -97,6 +101,9 @@ pub fn refuse(root: &Root, init: &ContainerPath) -> Result<()> {
              use an archive of the tree itself",
             OF_A_SYSTEM.join(", ")
         );
+    }
+    if names.is_empty() {
+        bail!("the archive is empty");
     }
     tree_below(top.as_fd(), "")?;
     for name in names.iter().take(MAX_FILES) {
@@ -211,6 +218,7 @@ mod tests {
             (&["readme", "rootfs/etc/passwd"], "there is one below rootfs/"),
             (&["backup/readme", "backup/rootfs/etc/passwd"], "there is one below backup/rootfs/"),
             (&["source/README"], "everything is below source/"),
+            (&["lost+found/x"], "the archive is empty"),
             (&["readme", "system.img"], "it holds readme, which is a zip archive"),
             (&["disk.img", "readme"], "it holds disk.img, an image of a file system (squashfs)"),
             (&["a/x", "b/x"], "at its top is none of etc, usr, bin, sbin, but a, b; use an archive"),
@@ -227,6 +235,7 @@ mod tests {
         assert!(of_front(&squashfs, None).unwrap().contains("use it with --image and volatile=yes"));
         assert!(of_front(&squashfs, Some("xz")).unwrap().contains("unpack it with 'xz -dk'"));
         assert!(of_front(b"PK\x03\x04", None).unwrap().contains("a zip archive, not a tar archive"));
+        assert!(of_front(b"droidspaces/manifest.json", Some("zstd")).unwrap().contains("'ds import'"));
         assert_eq!(of_front(&[7; 2000], None), None);
         assert_eq!(of_front(b"", None), None);
     }

@@ -30,6 +30,8 @@ const ROOTFS: &CStr = c"rootfs";
 const BESIDE: [&str; 3] = ["metadata.yaml", "backup.yaml", "config"];
 /// Directories above it, at most: `backup/container/rootfs`.
 const DEEPEST: usize = 2;
+/// Directories above a tree that has nothing beside it, at most: `srv/lxc/debian/rootfs` and more.
+const LONGEST_WAY: usize = 8;
 /// Maximum number of entries of a directory that are inspected.
 const MAX: usize = 256;
 
@@ -44,8 +46,8 @@ pub struct Hoisted {
     pub owner: u32,
 }
 
-/// If the tree consists of one directory with a system, moves its content up. The same applies to `rootfs` in an image
-/// or a backup of LXD, Incus or LXC; the files beside it are deleted.
+/// If everything is below one directory with a system, moves its content up. The same applies to `rootfs` in an image or
+/// a backup of LXD, Incus or LXC; the files beside it are deleted.
 ///
 /// # Errors
 /// If there are several, if it is a link, or if a call fails.
@@ -68,16 +70,28 @@ pub fn hoist(root: &Root) -> Result<Option<Hoisted>> {
             shown(other)
         ),
     }
-    let names = entries(&top)?;
-    let mut others = names.iter().filter(|name| name.as_bytes() != LOST_AND_FOUND);
-    let (Some(only), None) = (others.next(), others.next()) else { return Ok(None) };
-    let Ok(inner) = open(&top, only) else { return Ok(None) };
-    if !OF_A_SYSTEM.iter().any(|name| exists(&inner, OsStr::new(name))) {
-        return Ok(None);
-    }
-    let path = vec![only.clone()];
+    let Some(path) = only_way(&top)? else { return Ok(None) };
     let owner = raise(&top, &path)?;
     Ok(Some(Hoisted { path: shown(&path), packed: false, owner }))
+}
+
+/// The directory with a system, if nothing is beside it or beside a directory above it.
+fn only_way(top: &Dir) -> Result<Option<Vec<CString>>> {
+    let mut path: Vec<CString> = Vec::new();
+    let mut directory = open(top, c".")?;
+    while path.len() < LONGEST_WAY {
+        let mut names = entries(&directory)?;
+        names.retain(|name| !path.is_empty() || name.as_bytes() != LOST_AND_FOUND);
+        let [only] = &names[..] else { return Ok(None) };
+        // A link is never followed.
+        let Ok(inner) = open(&directory, only) else { return Ok(None) };
+        path.push(only.clone());
+        if OF_A_SYSTEM.iter().any(|name| exists(&inner, OsStr::new(name))) {
+            return Ok(Some(path));
+        }
+        directory = inner;
+    }
+    Ok(None)
 }
 
 /// Searches for directories with a system in `rootfs` and one of the files next to it.
@@ -264,6 +278,24 @@ mod tests {
         assert!(top.join("bookworm/inner").is_dir(), "an entry of the same name");
         assert_eq!(fs::metadata(top).unwrap().permissions().mode() & 0o7777, 0o751);
         assert!(!top.join(ASIDE).exists());
+    }
+
+    #[test]
+    fn a_system_below_several_directories_comes_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let top = directory.path();
+        files(top, &["srv/lxc/debian/etc/passwd", "srv/lxc/debian/srv/data"]);
+        assert_eq!(hoisted(top).as_deref(), Some("srv/lxc/debian"));
+        assert!(top.join("etc/passwd").is_file() && top.join("srv/data").is_file());
+        assert_eq!(fs::read_dir(top).unwrap().count(), 2);
+        let directory = tempfile::tempdir().unwrap();
+        let top = directory.path();
+        files(top, &["srv/lxc/debian/etc/passwd", "srv/readme"]);
+        assert_eq!(hoisted(top), None, "a file beside it");
+        files(directory.path(), &["srv/lxc/1/2/3/4/5/6/7/8/9/etc/passwd"]);
+        fs::remove_file(top.join("srv/readme")).unwrap();
+        fs::remove_dir_all(top.join("srv/lxc/debian")).unwrap();
+        assert_eq!(hoisted(top), None, "too deep");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use super::copy::{LARGEST_CONFIGURATION, warn_about_network};
-use super::diagnosis::is_tar;
+use super::diagnosis::{is_tar, of_front};
 use super::fill::{self, Vessel, explain};
 use super::format::{COMPLETE, CONFIGURATION, Checking, Complete, Form, MANIFEST, Manifest, TREE};
 use super::identity;
@@ -63,7 +63,16 @@ pub fn import(
     space::require(&env.paths.containers(), source.length.unwrap_or(0))?;
     let staging = Staging::for_new(&env.paths, name)?;
     job::run(env, watcher, &mut |reporter| {
-        let mut checking = Checking::new(source.stream(None)?);
+        let mut incoming = source.stream(None)?;
+        let compression = incoming.compression();
+        // Damage of the archive is reported by its reader.
+        let front = incoming.front().unwrap_or_default();
+        if !front.starts_with(MANIFEST.as_bytes())
+            && let Some(problem) = of_front(front, compression)
+        {
+            bail!("{problem}; see 'ds help create'");
+        }
+        let mut checking = Checking::new(incoming);
         let (complete, entries) = read(env, &mut checking, source.length, (&staging, name, login), reporter)?;
         checking.finish(&complete, entries)?.finish()?;
         Ok(Value::Null)

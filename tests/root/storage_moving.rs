@@ -122,6 +122,13 @@ fn an_incomplete_or_foreign_file_is_refused() {
         &fs::read(&packed).expect("read"),
         &["'ds export' did not write it", "ds create NAME --from FILE"],
     );
+    refuse(&[&b"hsqs"[..], &[0; 4096]].concat(), &["an image of a squashfs file system", "ds help create"]);
+    refuse(&[&b"PK\x03\x04"[..], &[0; 4096]].concat(), &["a zip archive, not a tar archive"]);
+    for words in [&["--from", text(&file)][..], &["--from", text(&file), "--size", "96M"]] {
+        let line = [&["create", "new"], words].concat();
+        sandbox.ds(&line).fails(1, &["it was written by 'ds export'; use it with 'ds import'"]);
+        assert_tidy(&sandbox);
+    }
     // Complete streams with missing or changed content.
     let plain = |script: &str| {
         let line = format!("zstd -dcq < {} | {script} | zstd -cq", text(&file));
