@@ -2,9 +2,14 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use serde_json::{Value, json};
 
 use crate::machine::{Machine, wait_for};
@@ -168,6 +173,27 @@ fn a_job_outlives_its_client_and_is_listed() {
     assert!(job["error"]["message"].as_str().unwrap().contains("no such container"));
     assert_eq!(ask(&machine, &json!({ "forget": id })).1, 0);
     subscription.until(|event| event["jobs"] == json!([]));
+}
+
+#[test]
+fn a_running_job_keeps_no_stream_of_its_client() {
+    let Some(machine) = Machine::new("rpc::a_running_job_keeps_no_stream_of_its_client") else { return };
+    // Nobody writes into it: the job runs until it is cancelled.
+    let archive = machine.path("endless.tar");
+    mkfifo(&archive, Mode::S_IRWXU).unwrap();
+    let request = json!({ "argv": ["create", "web", "--from", archive], "job": true });
+    let mut client = machine.ds_command(&["rpc", &encoded(&request)]);
+    let (output, ended) = channel();
+    let reader = thread::spawn(move || output.send(client.output().unwrap().stdout));
+    // output() returns when both pipes are closed.
+    let lines = ended.recv_timeout(Duration::from_secs(10));
+    let listed = Subscription::new(&machine, &json!({ "subscribe": ["jobs"] }))
+        .until(|event| event["jobs"][0]["state"] == "running");
+    let id = &listed["jobs"][0]["id"];
+    assert_eq!(ask(&machine, &json!({ "cancel": id })).1, 0);
+    reader.join().unwrap().unwrap();
+    let answer: Value = serde_json::from_slice(&lines.expect("the pipes of the client are open")).unwrap();
+    assert_eq!(&answer["job"], id);
 }
 
 #[test]

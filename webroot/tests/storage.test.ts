@@ -153,6 +153,28 @@ test('a failed job says why', async () => {
   expect(await axe(page)).toEqual([]);
 });
 
+test('a running job is stopped only after a question', async () => {
+  // Nobody writes into it: the job runs until it is stopped.
+  const archive = join(machine.root, 'endless.tar');
+  execFileSync('mkfifo', [archive]);
+  const request = { argv: ['create', 'never', '--from', archive], job: true };
+  machine.ds('rpc', Buffer.from(JSON.stringify(request)).toString('base64url'));
+  await local.goTo('jobs');
+  const job = page.getByRole('article', { name: 'Create never' });
+  const stop = job.getByRole('button', { name: 'Stop job' });
+  await stop.click();
+  await dialog().getByRole('button', { name: 'Let it finish' }).click();
+  await dialog().waitFor({ state: 'detached' });
+  expect(await job.getByText('Running', { exact: true }).count()).toBe(1);
+  await stop.click();
+  expect(await axe(page)).toEqual([]);
+  await dialog().getByRole('button', { name: 'Stop job' }).click();
+  await job.getByText('Failed').waitFor();
+  expect(machine.ds('list')).not.toContain('never');
+  await job.getByRole('button', { name: 'Dismiss' }).click();
+  await job.waitFor({ state: 'detached' });
+});
+
 test('the back gesture closes dialogs and screens, and loses nothing that was typed', async () => {
   await local.goTo('containers');
   await page.getByRole('button', { name: 'New container' }).click();

@@ -67,7 +67,9 @@ pub(super) fn run(command: &Command, has_input: bool, env: &Env, verbs: Verbs<'_
         Fork::Child => {
             drop(end);
             let _ = prctl::set_name(c"ds:keeper");
+            // The caller waits for the end of its output: neither the streams nor their copy for events may stay open.
             let _ = subprocess::release_streams();
+            sinks::send_events_to(None);
             record.set_process(KEEPER, getpid());
             record.keep(File::from(OwnedFd::from(lines)));
             exit_immediately(0)

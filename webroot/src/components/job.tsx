@@ -1,13 +1,14 @@
 // One job: what it does, how far it is, how fast, and how long it still takes.
 
-import { useRef } from 'preact/hooks';
+import { useRef, useState } from 'preact/hooks';
 import { duration } from '../duration';
 import { percent, size } from '../format';
 import { t } from '../i18n';
 import type { Job } from '../model/types';
 import { ask } from '../rpc';
-import { complain, IconButton } from './basics';
+import { Button, complain, IconButton } from './basics';
 import { Bar } from './chart';
+import { Dialog } from './dialog';
 
 export function jobTitle(job: Job): string {
   const name = job.name ?? '';
@@ -34,7 +35,28 @@ function useRate(job: Job): number | null {
   return seconds > 1 && done > first.current.done ? (done - first.current.done) / seconds : null;
 }
 
+/** Asks before the work of minutes is lost. */
+function StopDialog({ job, onStop, onClose }: { job: Job; onStop: () => void; onClose: () => void }) {
+  return (
+    <Dialog title={t('job.stopTitle')} onClose={onClose}>
+      <p>
+        <bdi>{jobTitle(job)}</bdi>
+      </p>
+      <p class="sub">{t('job.stopText')}</p>
+      <div class="dialog-actions">
+        <Button kind="text" onClick={onClose}>
+          {t('job.keep')}
+        </Button>
+        <Button kind="danger" onClick={onStop}>
+          {t('job.stop')}
+        </Button>
+      </div>
+    </Dialog>
+  );
+}
+
 export function JobCard({ job }: { job: Job }) {
+  const [stopping, setStopping] = useState(false);
   const rate = useRate(job);
   const { done = 0, total = null } = job;
   const inPercent = total === 100;
@@ -49,26 +71,38 @@ export function JobCard({ job }: { job: Job }) {
   const label = job.state === 'running' && total ? percent(Math.floor(share * 100)) : t(`job.${job.state}`);
   const send = (request: { cancel: string } | { forget: string }): void => void ask(request).catch(complain);
   return (
-    <article class="card job" aria-label={jobTitle(job)}>
-      <div class="card-head">
-        <span class="card-title">
-          <bdi class="name">{jobTitle(job)}</bdi>
-          {job.state === 'running' && <span class="sub">{parts.filter(Boolean).join(' · ')}</span>}
-        </span>
-        <span class={`pill ${kind}`}>{label}</span>
-        {job.state === 'running' ? (
-          <IconButton icon="close" label={t('cancel')} onClick={() => send({ cancel: job.id })} />
-        ) : (
-          <IconButton icon="close" label={t('dismiss')} onClick={() => send({ forget: job.id })} />
-        )}
-      </div>
-      {job.state === 'running' && <Bar share={share} label={jobTitle(job)} />}
-      {job.error && <p class="sub reason">{job.error.message}</p>}
-      {job.warnings?.map((text) => (
-        <p class="sub reason" key={text}>
-          {text}
-        </p>
-      ))}
-    </article>
+    <>
+      <article class="card job" aria-label={jobTitle(job)}>
+        <div class="card-head">
+          <span class="card-title">
+            <bdi class="name">{jobTitle(job)}</bdi>
+            {job.state === 'running' && <span class="sub">{parts.filter(Boolean).join(' · ')}</span>}
+          </span>
+          <span class={`pill ${kind}`}>{label}</span>
+          {job.state === 'running' ? (
+            <IconButton icon="close" label={t('job.stop')} onClick={() => setStopping(true)} />
+          ) : (
+            <IconButton icon="close" label={t('dismiss')} onClick={() => send({ forget: job.id })} />
+          )}
+        </div>
+        {job.state === 'running' && <Bar share={share} label={jobTitle(job)} />}
+        {job.error && <p class="sub reason">{job.error.message}</p>}
+        {job.warnings?.map((text) => (
+          <p class="sub reason" key={text}>
+            {text}
+          </p>
+        ))}
+      </article>
+      {stopping && job.state === 'running' && (
+        <StopDialog
+          job={job}
+          onStop={() => {
+            setStopping(false);
+            send({ cancel: job.id });
+          }}
+          onClose={() => setStopping(false)}
+        />
+      )}
+    </>
   );
 }
