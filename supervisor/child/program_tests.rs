@@ -77,9 +77,9 @@ fn shells_are_tried_in_order_as_login_shells() {
 }
 
 fn prepared(words: &[&str], directory: Option<&str>) -> Result<Program> {
-    let tree = std::env::temp_dir().join(format!("ds-program-{}-{words:?}", std::process::id()));
-    std::fs::create_dir_all(tree.join("etc")).unwrap();
-    std::fs::write(tree.join("etc/passwd"), "www:x:33:33::/var/www:/usr/sbin/nologin\n").unwrap();
+    let tree = tempfile::tempdir().unwrap();
+    std::fs::create_dir(tree.path().join("etc")).unwrap();
+    std::fs::write(tree.path().join("etc/passwd"), "www:x:33:33::/var/www:/usr/sbin/nologin\n").unwrap();
     let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
     let user = "www".parse().unwrap();
     let wish = Wish {
@@ -90,9 +90,7 @@ fn prepared(words: &[&str], directory: Option<&str>) -> Result<Program> {
         configured: &[],
         client: &BTreeMap::new(),
     };
-    let program = Program::prepare(&Root::open(&tree).unwrap(), &wish, Filters::default());
-    std::fs::remove_dir_all(&tree).unwrap();
-    program
+    Program::prepare(&Root::open(tree.path()).unwrap(), &wish, Filters::default())
 }
 
 #[test]
@@ -114,10 +112,8 @@ fn codes_distinguish_not_executable_from_not_found() {
     assert_eq!(failure.code, ExitCode::NotFound);
     assert!(failure.error.to_string().contains("/no/such/file: no such file in the container"));
     // A file without permission to execute.
-    let file = std::env::temp_dir().join(format!("ds-program-file-{}", std::process::id()));
-    std::fs::write(&file, "").unwrap();
-    let failure = prepared(&[file.to_str().unwrap()], None).unwrap().try_files();
-    std::fs::remove_file(&file).unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let failure = prepared(&[file.path().to_str().unwrap()], None).unwrap().try_files();
     assert_eq!(failure.code, ExitCode::NotExecutable);
     assert!(failure.error.to_string().contains("cannot be executed"), "{}", failure.error);
 }
