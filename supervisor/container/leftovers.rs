@@ -16,31 +16,34 @@ use crate::network;
 use crate::paths::Paths;
 
 /// Removes the control groups and the socket of a container without a monitor. Everything else ended with its
-/// namespaces.
-pub fn sweep(paths: &Paths, host: &Host, name: &Name) {
+/// namespaces. Returns whether its network could be cleaned up.
+pub fn sweep(paths: &Paths, host: &Host, name: &Name) -> bool {
     let _ = std::fs::remove_file(paths.control(name));
     let _ = std::fs::remove_file(paths.notify(name));
     cgroup::sweep(&host.cgroups, &paths.cgroup, name.as_str());
     storage::release(paths, name);
     firmware::take_back(paths, name);
-    if let Err(error) = network::sweep(paths) {
+    let network = network::sweep(paths);
+    if let Err(error) = &network {
         log::warn!("{name}: its network: {error:#}");
     }
+    network.is_ok()
 }
 
 /// Removes the remains of a container without a monitor.
 ///
 /// # Errors
-/// If its control groups are still in use.
+/// If its control groups are still in use, or its network cannot be cleaned up.
 pub fn sweep_dead(paths: &Paths, host: &Host, name: &Name) -> Result<()> {
     let Some(_lock) = Lock::take_existing(paths, name)? else { return Ok(()) };
     if monitor(paths, name)?.is_some() {
         return Ok(());
     }
-    sweep(paths, host, name);
+    let clean = sweep(paths, host, name);
     cgroup::sweep_bases(&host.cgroups, &paths.cgroup);
     let left = Cgroup::existing(&host.cgroups, &paths.cgroup, name.as_str());
     ensure!(left.directory().is_none(), "its control groups are still in use");
+    ensure!(clean, "its network is not cleaned up");
     Ok(())
 }
 

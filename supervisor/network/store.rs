@@ -7,11 +7,17 @@ use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -23,9 +29,14 @@ use crate::config::Config;
 use crate::config::value::{Name, Uuid};
 use crate::durable;
 use crate::paths::{self, Paths, names_in};
+use crate::proc_stat;
 
 /// The maximum size of a file, in bytes.
 const LIMIT: u64 = 4 << 20;
+/// How long one process may hold the lock; it needs milliseconds, or seconds with the old iptables on a phone.
+const LONGEST_HOLD: Duration = Duration::from_secs(15);
+/// The maximum interval between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_millis(5);
 /// The name of the lock in the run directory.
 const LOCK: &str = "lock";
 /// The file with the names of members in the run directory.
@@ -45,6 +56,48 @@ pub struct Network {
     pub leases: BTreeMap<Uuid, Ipv4Addr>,
 }
 
+/// Waits for the lock. A holder leaves its process ID in the file, so each change of the file is progress. A worker that
+/// is stopped for so long is killed, because it may have no client that does so.
+fn locked(path: &Path, longest: Duration) -> Result<Flock<File>> {
+    let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(MODE).open(path);
+    let mut file = file.with_context(|| format!("open {}", path.display()))?;
+    let (mut pause, mut holder, mut since) = (Duration::from_millis(1), None, Instant::now());
+    loop {
+        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => {
+                // On a full disk, the lock works without the number.
+                let _ =
+                    lock.set_len(0).and_then(|()| lock.write_all_at(process::id().to_string().as_bytes(), 0));
+                return Ok(lock);
+            }
+            Err((file, Errno::EWOULDBLOCK | Errno::EINTR)) => file,
+            Err((_, errno)) => return Err(errno).with_context(|| format!("lock {}", path.display())),
+        };
+        let changed = file.metadata()?.modified().ok();
+        if changed != holder {
+            (holder, since) = (changed, Instant::now());
+        } else if since.elapsed() > longest {
+            let mut text = [0; 16];
+            let length = file.read_at(&mut text, 0)?;
+            let pid = String::from_utf8_lossy(&text[..length]).into_owned();
+            if !end_stopped_worker(&pid) {
+                bail!("process {pid} has held {} for {} s; end it", path.display(), longest.as_secs());
+            }
+            since = Instant::now();
+        }
+        sleep(pause);
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Kills a worker that is stopped; returns whether it was one.
+fn end_stopped_worker(pid: &str) -> bool {
+    let stat = proc_stat::read(&format!("/proc/{pid}/stat")).unwrap_or_default();
+    let is_one = stat.contains(" (ds:worker) ") && matches!(proc_stat::field(&stat, 3), Some("T" | "t"));
+    let process = pid.parse().ok().filter(|_| is_one);
+    process.is_some_and(|process| kill(Pid::from_raw(process), Signal::SIGKILL).is_ok())
+}
+
 /// The files of all networks, under the lock.
 #[derive(Debug)]
 pub struct Store {
@@ -62,16 +115,13 @@ impl Store {
     /// Waits for the lock.
     ///
     /// # Errors
-    /// If the directories cannot be created.
+    /// If the directories cannot be created, or one process has held the lock for too long.
     pub fn open(paths: &Paths) -> Result<Self> {
         for directory in [paths.networks(), paths.network_members()] {
             paths::create_private(&directory)?;
         }
         let path = paths.network_members().join(LOCK);
-        let file = OpenOptions::new().create(true).append(true).mode(MODE).open(&path);
-        let file = file.with_context(|| format!("open {}", path.display()))?;
-        let lock = Flock::lock(file, FlockArg::LockExclusive);
-        let lock = lock.map_err(|(_, errno)| anyhow!("lock {}: {errno}", path.display()))?;
+        let lock = locked(&path, LONGEST_HOLD)?;
         Ok(Self { paths: paths.clone(), _lock: lock })
     }
 

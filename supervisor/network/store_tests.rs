@@ -1,3 +1,6 @@
+use std::fs;
+use std::process::Command;
+
 use super::*;
 
 fn network() -> Network {
@@ -36,4 +39,38 @@ fn the_dead_make_room() {
     let all: Vec<_> = network.leases.keys().cloned().collect();
     assert!(network.lease(&uuid("late"), None, &|| all.clone()).is_err());
     assert!(network.lease(&uuid("late"), None, &|| all[1..].to_vec()).is_ok());
+}
+
+/// A stopped process with this name that holds the lock.
+fn holder(path: &Path, name: &str) -> std::process::Child {
+    let program = path.with_file_name(name);
+    fs::copy("/bin/sleep", &program).unwrap();
+    let script = "exec 9<>\"$0\"; flock 9; exec \"$1\" 60";
+    let child = Command::new("sh").args(["-c", script]).arg(path).arg(program).spawn().unwrap();
+    let stat = || proc_stat::read(&format!("/proc/{}/stat", child.id())).unwrap();
+    while !stat().contains(&format!("({name})")) {
+        sleep(Duration::from_millis(1));
+    }
+    fs::write(path, child.id().to_string()).unwrap();
+    kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGSTOP).unwrap();
+    while proc_stat::field(&stat(), 3) != Some("T") {
+        sleep(Duration::from_millis(1));
+    }
+    child
+}
+
+#[test]
+fn a_lock_that_is_held_for_too_long_is_an_error_and_a_stopped_worker_is_ended() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, short) = (directory.path().join("lock"), Duration::from_millis(50));
+    let mut monitor = holder(&path, "ds:web");
+    let error = format!("{:#}", locked(&path, short).unwrap_err());
+    assert!(error.contains(&format!("process {} has held ", monitor.id())), "{error}");
+    monitor.kill().unwrap();
+    monitor.wait().unwrap();
+    let mut worker = holder(&path, "ds:worker");
+    let lock = locked(&path, short).unwrap();
+    assert!(!worker.wait().unwrap().success());
+    assert_eq!(fs::read_to_string(&path).unwrap(), process::id().to_string());
+    drop(lock);
 }

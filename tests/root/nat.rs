@@ -350,6 +350,28 @@ fn remains_of_a_killed_monitor_are_removed() {
 }
 
 #[test]
+fn a_lock_that_another_process_holds_keeps_no_container_from_stopping() {
+    let Some(world) = World::new("a_lock_that_another_process_holds_keeps_no_container_from_stopping") else {
+        return;
+    };
+    let before = world.state();
+    world.boot("web", &["network.ports=8080:80"]);
+    let lock = world.sandbox.root().join("run/network/lock");
+    let words = ["flock", lock.to_str().unwrap(), "sleep", "607"];
+    let mut holder = world.sandbox.command_within(600, &words).spawn().unwrap();
+    let parent = i32::try_from(holder.id()).expect("a number");
+    let sleeps = |one: &process::Process| one.command == ["sleep", "607"];
+    let sleeper = wait_for("the lock", || process::below(parent).into_iter().find(sleeps));
+    world.sandbox.ds(&["set", "web", "network.ports=8081:80"]).fails(1, &["has held ", "network/lock"]);
+    world.sandbox.ds(&["stop", "web"]).succeeds();
+    process::kill(sleeper.pid);
+    holder.wait().unwrap();
+    wait_for("the previous state of the machine", || {
+        (difference(&world.state(), &before) == (Vec::new(), Vec::new())).then_some(())
+    });
+}
+
+#[test]
 fn packet_filters_of_others_are_unchanged() {
     const TEST: &str = "packet_filters_of_others_are_unchanged";
     let Some(world) = World::new(TEST) else { return };
