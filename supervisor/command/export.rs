@@ -9,6 +9,7 @@ use super::progress::Progress;
 use super::state::existing;
 use crate::cli;
 use crate::exit::ExitCode;
+use crate::screen;
 use crate::storage::export::{Target, export};
 use crate::worker::Env;
 
@@ -34,7 +35,7 @@ pub fn run(arguments: &cli::Export, env: &Env) -> Result<ExitCode> {
             Ok(ExitCode::Done)
         }
         Target::File { path, .. } => {
-            let text = format!("{name} exported to {}\n", path.display());
+            let text = format!("{name} exported to {}\n", screen::line(&path.to_string_lossy()));
             progress.done(&json!({ "event": "exported", "name": name, "path": path }), &text)
         }
     }

@@ -180,4 +180,11 @@ fn names_from_a_container_are_shown_as_text() {
             |one: char| one != '\n' && (one.is_control() || "\u{202e}\u{2066}\u{200b}".contains(one));
         assert!(!shown.contains(hidden), "{shown:?}");
     }
+    sandbox.ds(&["stop", "web"]).succeeds();
+    let evil = sandbox.path("a\u{1b}[6n");
+    for words in [&["doctor", "-o"][..], &["export", "web", "-o"]] {
+        let shown = sandbox.ds(&[words, &[evil.to_str().unwrap()]].concat()).succeeds();
+        assert!(!shown.contains('\u{1b}'), "{shown:?}");
+        fs::remove_file(&evil).expect("remove");
+    }
 }

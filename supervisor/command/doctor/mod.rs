@@ -24,6 +24,7 @@ use crate::clock::unix_s;
 use crate::config::value::Name;
 use crate::exit::ExitCode;
 use crate::network::store;
+use crate::screen;
 use crate::storage::export::{refuse_existing, refuse_terminal};
 use crate::tool::Tool;
 use crate::units;
@@ -98,7 +99,9 @@ pub fn run(arguments: &cli::Doctor, env: &Env) -> Result<ExitCode> {
         None => write_somewhere(env, &format!("{TOP}-{now}.tar"), &bytes)?,
     };
     let size = units::size(u64::try_from(bytes.len())?);
-    print(&mut io::stdout(), &format!("{}: {size}; values of [environment] are left out\n", path.display()))
+    let path = path.to_string_lossy();
+    let text = format!("{}: {size}; values of [environment] are left out\n", screen::line(&path));
+    print(&mut io::stdout(), &text)
 }
 
 /// Into the client's working directory; if that fails, into the data directory of ds.
