@@ -113,8 +113,9 @@ pub fn known(env: &Env, name: &Name) -> Result<Known> {
     // A monitor that does not answer still exists.
     let unanswered = answer.is_err();
     let status = answer.ok().flatten();
-    let last_exit =
-        status.as_ref().map_or_else(|| last_exit::read(&env.paths, name), |status| status.last_exit.clone());
+    // A monitor knows the ends before reboots from inside; that before its own start is recorded.
+    let of_reboot = status.as_ref().and_then(|status| status.last_exit.clone());
+    let last_exit = of_reboot.or_else(|| last_exit::read(&env.paths, name));
     let containers = env.supervisor.containers();
     let restart_at = containers.restarts.get(name).filter(|_| status.is_none());
     let state = match &status {

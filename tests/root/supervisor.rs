@@ -124,6 +124,7 @@ fn a_killed_monitor_counts_as_a_failure() {
     crate::process::kill(sandbox.monitor("web").unwrap().pid);
     wait_for("the second boot", || (tree.boots() == 2).then_some(()));
     sandbox.wait_for_state("web", "running");
+    assert_eq!(sandbox.info("web")["last_exit"]["reason"], "lost", "the reason for the restart");
 }
 
 #[test]
