@@ -3,6 +3,7 @@
 //! Reads the files that contain them. Messages never contain a password. sshd(8), AUTHORIZED_KEYS FILE FORMAT.
 
 use std::io::Read;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -60,8 +61,17 @@ fn password_in(env: &Env, file: &Path) -> Result<String> {
 
 fn read(env: &Env, file: &Path, most: u64) -> Result<String> {
     let mut bytes = Vec::new();
-    let opened = opened(&env.client, &place(env, file)?)?;
-    opened.take(most + 1).read_to_end(&mut bytes).context("read")?;
+    let mut opened = opened(&env.client, &place(env, file)?)?;
+    let mut buffer = [0; 4096];
+    while bytes.len() as u64 <= most {
+        // The writer of a pipe may be silent.
+        env.client.wait(Some(opened.as_fd()), None)?;
+        let length = opened.read(&mut buffer).context("read")?;
+        if length == 0 {
+            break;
+        }
+        bytes.extend_from_slice(&buffer[..length]);
+    }
     ensure!(bytes.len() as u64 <= most, "it is larger than {most} bytes");
     String::from_utf8(bytes).ok().context("it is not UTF-8")
 }

@@ -1,11 +1,14 @@
 //! Logins to a new container: passwords, keys and users of the command line, with real logins.
 
+use crate::process;
 use crate::root_fs::Tree;
 use crate::sandbox::Sandbox;
 use crate::storage::{archive, assert_tidy, directory, text};
 use crate::wait_for;
+use nix::sys::signal::Signal;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::process::Stdio;
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBxUjyZOrROPwrMMuNhq5nuWzSTn5YOuNvBGSfOmmF7N me@home";
 const SECRET: &str = "correct horse 42";
@@ -170,4 +173,22 @@ fn invalid_options_are_one_line_and_leave_nothing() {
     done.fails(1, &["no account 'root' in /etc/passwd"]);
     assert_eq!(sandbox.ds(&["list", "--names"]).succeeds(), "");
     assert_tidy(&sandbox);
+}
+
+#[test]
+fn a_silent_writer_of_a_password_keeps_no_worker() {
+    let sandbox = Sandbox::new();
+    let tree = Tree::with_probe(&sandbox.path("tree"));
+    let words = ["create", "web", "--rootfs", tree.0.to_str().unwrap(), "--password-file", "-"];
+    let binary = sandbox.binary();
+    let all = [&[binary.to_str().unwrap()][..], &words].concat();
+    let mut child = sandbox.command_within(60, &all).stdin(Stdio::piped()).spawn().expect("ds");
+    let worker = || sandbox.processes().into_iter().any(|one| one.name == "ds:worker");
+    wait_for("the worker", || worker().then_some(()));
+    process::signal(process::client(&child).pid, Signal::SIGTERM);
+    // The writer is still there.
+    let writer = child.stdin.take();
+    child.wait().expect("wait");
+    wait_for("the end of the worker", || (!worker()).then_some(()));
+    drop(writer);
 }
