@@ -5,6 +5,10 @@ use crate::sandbox::Sandbox;
 use crate::wait_for;
 use std::time::{Duration, Instant};
 
+/// Prints the status of a service of runit as soon as it has one: stage 2, at which runit is up, begins to supervise them.
+pub const RUNIT_SERVICE: &str =
+    "for try in $(seq 100); do sv status /etc/service/getty-console && break; sleep 0.1; done | tail -n 1";
+
 /// Boots a distribution and waits until its init system is up.
 fn boot(fixture: &str, settings: &[&str]) -> Sandbox {
     let mut sandbox = Sandbox::new();
@@ -175,7 +179,7 @@ fn sysvinit_reboots_and_powers_off() {
 fn runit_boots_and_stops() {
     let sandbox = boot("runit", &[]);
     assert_eq!(sandbox.info("web")["init"], "runit");
-    let status = run(&sandbox, "sv status /etc/service/getty-console");
+    let status = run(&sandbox, RUNIT_SERVICE);
     assert!(status.starts_with("run: "), "{status}");
     log_in(&sandbox);
     stop(&sandbox);

@@ -1,6 +1,7 @@
 //! Kernels without PID and IPC namespaces, as on phones: real distributions boot and work, and reach no process
 //! outside. Every test takes a census of bystanders: processes of the sandbox that must be unchanged afterwards.
 
+use crate::init_systems::RUNIT_SERVICE;
 use crate::process::{Process, below};
 use crate::sandbox::{Sandbox, Setting};
 use crate::wait_for;
@@ -195,7 +196,7 @@ fn sysvinit_lives() {
 
 #[test]
 fn runit_lives() {
-    lives("runit", "sv status /etc/service/getty-console | cut -c1-4", "run:\n", "reboot", "poweroff");
+    lives("runit", &format!("{RUNIT_SERVICE} | cut -c1-4"), "run:\n", "reboot", "poweroff");
 }
 
 #[test]

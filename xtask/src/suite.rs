@@ -46,8 +46,8 @@ enum Needs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Threads {
     OnePerProcessor,
-    /// Half of the time of these tests is spent waiting for containers.
-    TwoPerProcessor,
+    /// Most of the time of these tests is spent waiting: for containers, and for timeouts.
+    ThreePerProcessor,
     /// Each machine is emulated on a processor of its own.
     Two,
 }
@@ -57,7 +57,7 @@ impl Threads {
         let processors = available_parallelism().map_or(1, NonZero::get);
         match self {
             Self::OnePerProcessor => processors,
-            Self::TwoPerProcessor => 2 * processors,
+            Self::ThreePerProcessor => 3 * processors,
             Self::Two => 2,
         }
     }
@@ -116,7 +116,7 @@ const SUITES: &[Suite] = &[
     Suite {
         name: "root",
         cargo: &["--package", "ds", "--test", "root"],
-        threads: Threads::TwoPerProcessor,
+        threads: Threads::ThreePerProcessor,
         needs: Needs::Machine,
     },
     Suite {

@@ -3,12 +3,12 @@
 //! Owns the phone as a virtual machine: its storage, its root shell, and the end of each boot. The scripts in `android/`
 //! take the place of init, a root manager and an app. The same tests run on both processors.
 
-mod inits;
+mod init_systems;
 mod life;
 mod nat;
+mod newest_systemd;
 mod stock;
 mod surroundings;
-mod traditional;
 
 use crate::agent::Done;
 use crate::chance::Chance;

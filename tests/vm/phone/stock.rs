@@ -6,7 +6,7 @@
 //! census that equals the first one.
 
 use super::life::{self, LOG, TOY};
-use super::{Phone, inits};
+use super::{Phone, newest_systemd};
 use crate::platform::PHONE_STOCK;
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ const ATTACKS: &str = "ds run debian -- perl - 10000 20261129 </mnt/vm/attacks";
 
 #[test]
 fn debian_boots_on_the_kernel_that_a_phone_was_sold_with() {
-    let mut phone = Phone::with(PHONE_STOCK, "bookworm", &[inits::IMAGE]);
+    let mut phone = Phone::with(PHONE_STOCK, "bookworm", &[newest_systemd::IMAGE]);
     what_stock_kernels_lack_is_not_there(&mut phone);
     life::flash(&mut phone);
     life::debian_at_late_start(&mut phone);
@@ -35,7 +35,7 @@ fn debian_boots_on_the_kernel_that_a_phone_was_sold_with() {
     outside.is_unharmed(&mut phone, "a power-off inside");
     start_and_stop(&mut phone);
     outside.is_unharmed(&mut phone, "stop");
-    inits::lives_and_shuts_down(&mut phone, &outside);
+    newest_systemd::lives_and_shuts_down(&mut phone, &outside);
     phone.root("ds stop neighbour").succeeds();
 }
 
