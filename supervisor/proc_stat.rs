@@ -26,6 +26,12 @@ pub fn start_time(text: &str) -> Option<u64> {
     field(text, 22)?.parse().ok()
 }
 
+/// Whether the process is stopped, by a signal or a tracer.
+#[must_use]
+pub fn is_stopped(text: &str) -> bool {
+    matches!(field(text, 3), Some("T" | "t"))
+}
+
 /// Whether the process has begun to exit: `PF_EXITING` in field 9. It may take long to become a zombie.
 #[must_use]
 pub fn is_exiting(text: &str) -> bool {

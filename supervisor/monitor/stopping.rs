@@ -7,6 +7,7 @@ use anyhow::Result;
 use nix::unistd::Pid;
 
 use crate::plan::stop::{Stop, StopRequest};
+use crate::proc_stat;
 use crate::rootfs::deadline::within;
 use crate::rootfs::files;
 use crate::rootfs::root::Root;
@@ -75,8 +76,7 @@ fn signal_of(stop: StopRequest) -> libc::c_int {
 /// Whether a process is stopped by a signal or a tracer, see proc_pid_stat(5).
 #[must_use]
 pub fn is_stopped(pid: Pid) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['T', 't']))
+    proc_stat::read(&format!("/proc/{pid}/stat")).is_ok_and(|stat| proc_stat::is_stopped(&stat))
 }
 
 /// Whether PID 1 handles the signal: it has a handler, or has blocked it, as for signalfd(2). A process in

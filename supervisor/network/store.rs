@@ -93,7 +93,7 @@ fn locked(path: &Path, longest: Duration) -> Result<Flock<File>> {
 /// Kills a worker that is stopped; returns whether it was one.
 fn end_stopped_worker(pid: &str) -> bool {
     let stat = proc_stat::read(&format!("/proc/{pid}/stat")).unwrap_or_default();
-    let is_one = stat.contains(" (ds:worker) ") && matches!(proc_stat::field(&stat, 3), Some("T" | "t"));
+    let is_one = stat.contains(" (ds:worker) ") && proc_stat::is_stopped(&stat);
     let process = pid.parse().ok().filter(|_| is_one);
     process.is_some_and(|process| kill(Pid::from_raw(process), Signal::SIGKILL).is_ok())
 }
